@@ -1,0 +1,42 @@
+"""Sizes of the workloads, equal for hybrid and every peer, and the timing loop.
+
+Invariant: float32, the same arithmetic, the loss read back as a Python float in every step.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+MLP = {"small": (32, 64, 64, 10), "mid": (32, 784, 256, 10), "big": (512, 1024, 1024, 10)}   # batch, in, hidden, out
+GPT = {"B": 8, "T": 64, "C": 128, "H": 4, "L": 4, "V": 65}
+LSTM = {"B": 16, "T": 32, "E": 64, "H": 128, "V": 65}
+CNN = {"B": 32}
+TRAINING = ("toy", "mlp_small", "mlp_mid", "mlp_big", "cnn", "lstm", "gpt")
+KERNELS = ("gelu", "softmax", "layernorm", "gemm_64", "gemm_256", "gemm_1024", "add_eager", "add_eager_grad")
+ALL = TRAINING + KERNELS
+
+rng = np.random.default_rng(0)
+
+
+def randn(*shape: int, scale: float = 1.0) -> np.ndarray:
+    """Normal float32 samples from the shared generator."""
+    return (rng.standard_normal(shape) * scale).astype(np.float32)
+
+
+def median_us(run: Callable[[], object], budget: float = 2.0) -> float:
+    """Median over 7 batches of the mean time of a call, microseconds; the batches fill `budget` seconds."""
+    for _ in range(5):
+        run()
+    start = time.perf_counter()
+    run()
+    one = time.perf_counter() - start
+    n = max(1, int(budget / 7 / max(one, 1e-7)))
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        for _ in range(n):
+            run()
+        times.append((time.perf_counter() - start) / n)
+    return sorted(times)[3] * 1e6

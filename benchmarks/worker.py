@@ -1,0 +1,36 @@
+"""One measurement in its own process: `python -m benchmarks.worker FRAMEWORK WORKLOAD` prints one JSON line.
+
+Invariant: nothing but the measured framework is imported besides NumPy.
+"""
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import sys
+import time
+
+from .sizes import median_us
+
+MODULES = {"hybrid": "workloads", "torch": "peer_torch", "torch_compile": "peer_torch", "jax": "peer_jax",
+           "numpy": "peer_numpy"}
+
+
+def main(framework: str, workload: str, budget: float) -> None:
+    """Build, time the first call, then the median of the later ones."""
+    family = framework.split("_")[0] if framework.startswith("hybrid") else framework
+    module = importlib.import_module(f"benchmarks.{MODULES[family]}")
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run = module.build(workload, framework in ("hybrid_traced", "torch_compile"))
+    start = time.perf_counter()
+    run()
+    run()
+    run()
+    first = time.perf_counter() - start
+    us = median_us(run, budget)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"us": us, "first_s": first, "peak_mb": (peak - base) / 1024}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 2.0)

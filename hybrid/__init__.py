@@ -1,0 +1,65 @@
+"""hybrid: eager arrays and deep learning whose functions, under one decorator, run as native code.
+
+Invariant: importing this package compiles nothing and imports no optional dependency.
+"""
+from __future__ import annotations
+
+from .backends import api as _api
+from .core.aval import Aval, Device, device
+from .core.dtypes import (
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from .core.errors import (
+    BackendError,
+    DeviceError,
+    DTypeError,
+    GraphError,
+    HybridError,
+    IndexOutOfRange,
+    ShapeError,
+    Site,
+    UnsupportedError,
+)
+from .ir import bind as _door
+
+_door.use_backends(_api.backend)
+
+from . import ops  # noqa: E402  (records are made once the door knows its backends)
+from .autograd.backward import (  # noqa: E402
+    custom_gradient,
+    enable_grad,
+    grad,
+    gradients,
+    no_grad,
+    set_grad_enabled,
+    stop_gradient,
+    value_and_grad,
+    vjp,
+)
+from .eager import (  # noqa: E402
+    Intermediate,
+    NanError,
+    Tensor,
+    asarray,
+    detect_nan,
+    intermediates,
+    tensor,
+)
+from .ops import *  # noqa: E402, F403
+
+__version__ = "0.1.0"
+
+from . import nn, optim, random  # noqa: E402
+from .function import CacheInfo, Function, RunsEagerly, function  # noqa: E402

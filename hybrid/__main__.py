@@ -1,0 +1,31 @@
+"""Command line: `python -m hybrid demo` and `python -m hybrid info`.
+
+Invariant: nothing heavy is imported before a command asks for it.
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="hybrid", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="train a CNN and an MLP on handwritten digits, eagerly and traced")
+    demo.add_argument("--epochs", type=int, default=30, help="passes over the training images (default 30)")
+    demo.add_argument("--batch", type=int, default=64, help="images per step (default 64)")
+    demo.add_argument("--seed", type=int, default=0, help="seed of weights and batch order (default 0)")
+    demo.add_argument("--out", default="report.html", help="where the HTML report goes (default report.html)")
+    commands.add_parser("info", help="print versions, CPU and thread count")
+    args = parser.parse_args(argv)
+    if args.command == "info":
+        from . import describe_system
+        print(describe_system())
+        return 0
+    from .demo.run import run_demo
+    return run_demo(args.epochs, args.batch, args.seed, args.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""The boundary between hybrid and a kind of device, and the registry of backends.
+
+Invariant: nothing above this file names a backend; a backend is a folder `backends/<kind>/` with a module
+`backend.py` that holds a Backend subclass named `BACKEND`.
+"""
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.aval import Aval, Device
+from ..core.errors import BackendError, DeviceError
+from ..ir.op import Op
+from .plan import Plan
+
+__all__ = ["Backend", "Executable", "EagerKernel", "backend", "kinds"]
+
+EagerKernel = Callable[..., Any]
+
+
+class Executable(ABC):
+    """A plan made ready to run on one device."""
+
+    @abstractmethod
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        """Run once: device values of the plan's inputs -> device values of its outputs."""
+
+
+class Backend(ABC):
+    """What a device must offer.  Values (`_v` of a tensor) are whatever the backend makes; on the CPU
+    they are numpy.ndarray objects, never NumPy scalars."""
+
+    kind: str
+
+    @abstractmethod
+    def empty(self, aval: Aval) -> Any:
+        """A fresh contiguous value with undefined contents."""
+
+    @abstractmethod
+    def from_numpy(self, array: np.ndarray, device: Device | None = None) -> Any:
+        """A value on that device (default: the first of the kind) with a copy of the array's elements."""
+
+    @abstractmethod
+    def to_numpy(self, value: Any) -> np.ndarray:
+        """The value as a NumPy array; it may share memory with the value."""
+
+    @abstractmethod
+    def eager(self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval],
+              out_avals: Sequence[Aval]) -> EagerKernel:
+        """A function (*values) -> value, or tuple of values when the op has several outputs.
+
+        Called once per op, parameters and input avals; the function is called for every eager call.
+        """
+
+    @abstractmethod
+    def compile(self, plan: Plan) -> Executable:
+        """Native code for a plan."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until everything started on this device is done."""
+
+
+_BACKENDS: dict[str, Backend] = {}
+
+
+def kinds() -> tuple[str, ...]:
+    """Device kinds that have a backend folder."""
+    here = Path(__file__).parent
+    return tuple(sorted(p.parent.name for p in here.glob("*/backend.py")))
+
+
+def backend(kind: str) -> Backend:
+    """The backend of a kind of device, loaded on first use; DeviceError when there is none.
+
+    >>> backend("cpu").kind
+    'cpu'
+    """
+    found = _BACKENDS.get(kind)
+    if found is None:
+        if kind not in kinds():
+            raise DeviceError(f"there is no device {kind!r}; devices are {', '.join(kinds())}")
+        module = importlib.import_module(f"{__package__}.{kind}.backend")
+        made = getattr(module, "BACKEND", None)
+        if made is None:
+            raise BackendError(f"{module.__name__} defines no BACKEND")
+        found = _BACKENDS[kind] = made()
+    return found

@@ -1,0 +1,48 @@
+"""The CPU backend: values are numpy.ndarray objects.
+
+Invariant: no value handed out is a NumPy scalar, and none shares memory that somebody else may write.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.aval import Aval
+from ...ir.op import Op
+from ..api import Backend, EagerKernel, Executable
+from ..plan import Plan
+from . import alloc
+from .eager import eager
+from .executable import PlanRunner
+
+__all__ = ["CpuBackend", "BACKEND"]
+
+
+class CpuBackend(Backend):
+    """Eager kernels and plans as native code of this machine."""
+
+    kind = "cpu"
+
+    def empty(self, aval: Aval) -> np.ndarray:
+        return alloc.empty(aval)
+
+    def from_numpy(self, array: np.ndarray, device: Any = None) -> np.ndarray:
+        return np.array(array, order="C", copy=True)
+
+    def to_numpy(self, value: np.ndarray) -> np.ndarray:
+        return value
+
+    def eager(self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval],
+              out_avals: Sequence[Aval]) -> EagerKernel:
+        return eager(op, params, in_avals, out_avals)
+
+    def compile(self, plan: Plan) -> Executable:
+        return PlanRunner(plan)
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: every call returns when its work is done."""
+
+
+BACKEND = CpuBackend

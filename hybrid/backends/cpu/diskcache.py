@@ -1,0 +1,128 @@
+"""Object code on disk, one file per key, shared by processes.
+
+Invariant: `get` returns exactly the bytes that were `put` under that key, or None; whatever else it finds
+(a torn, truncated, foreign or changed file, a directory of somebody else) counts as a miss.
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+import tempfile
+import time
+from pathlib import Path
+
+__all__ = ["DiskCache", "default_cache"]
+
+MAGIC = b"hybrid-object\x00\x01\n"
+HEAD = struct.Struct("<16s32sQ32s")  # magic, key, length, sha256 of key and body
+LIMIT = 128 << 20
+DAY = 86400.0
+
+
+class DiskCache:
+    """Maps 32-byte keys to bytes in one directory; never raises on input/output errors.
+
+    At most about `limit` bytes stay: one put in 64 removes the files longest unused.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], limit: int = LIMIT) -> None:
+        self.folder, self.limit = str(folder), limit
+        self._puts = os.getpid()  # many short processes trim now and then, too
+        self._usable = self._prepare()
+
+    def _prepare(self) -> bool:
+        try:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            info = os.stat(self.folder)
+        except OSError:
+            return False
+        # code from this folder is executed: it must be ours and writable by nobody else
+        return info.st_uid == os.geteuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+    def _path(self, key: bytes) -> str:
+        return f"{self.folder}/{key.hex()}.o"
+
+    def get(self, key: bytes) -> bytes | None:
+        """The stored bytes, or None."""
+        if not self._usable:
+            return None
+        path = self._path(key)
+        try:
+            with open(path, "rb", buffering=0) as f:
+                info = os.fstat(f.fileno())
+                if not HEAD.size <= info.st_size <= HEAD.size + self.limit:
+                    return None
+                data = f.readall()
+            if len(data) < HEAD.size:
+                return None
+            magic, stored, length, digest = HEAD.unpack_from(data)
+            body = data[HEAD.size:]
+            if (magic != MAGIC or stored != key or length != len(body)
+                    or digest != hashlib.sha256(key + body).digest()):
+                return None
+            if time.time() - info.st_mtime > DAY:
+                os.utime(path)
+            return body
+        except OSError:
+            return None
+
+    def put(self, key: bytes, body: bytes) -> None:
+        """Store; readers see the whole file or none."""
+        if not self._usable:
+            return
+        head = HEAD.pack(MAGIC, key, len(body), hashlib.sha256(key + body).digest())
+        name = None
+        try:
+            fd, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
+            with os.fdopen(fd, "wb") as f:
+                f.write(head)
+                f.write(body)
+            os.replace(name, self._path(key))
+            name = None
+            if self._puts % 64 == 0:
+                self._trim()
+            self._puts += 1
+        except OSError:
+            pass
+        finally:
+            if name is not None:
+                _remove(name)
+
+    def _trim(self) -> None:
+        """Remove stale temporary files and the oldest entries above the limit."""
+        files, total, now = [], 0, time.time()
+        with os.scandir(self.folder) as entries:
+            for e in entries:
+                info = e.stat(follow_symlinks=False)
+                if e.name.endswith(".tmp") and now - info.st_mtime > DAY:
+                    _remove(e.path)
+                elif e.name.endswith(".o"):
+                    files.append((info.st_mtime, info.st_size, e.path))
+                    total += info.st_size
+        if total <= self.limit:
+            return
+        for _, size, path in sorted(files):
+            _remove(path)
+            total -= size
+            if total <= self.limit * 3 // 4:
+                break
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def default_cache() -> DiskCache | None:
+    """The cache named by HYBRID_CACHE_DIR (default ~/.cache/hybrid); None when HYBRID_CACHE=0."""
+    if os.environ.get("HYBRID_CACHE", "1") == "0":
+        return None
+    named = os.environ.get("HYBRID_CACHE_DIR")
+    try:
+        return DiskCache(named or Path.home() / ".cache" / "hybrid")
+    except RuntimeError:  # no home directory
+        return None

@@ -1,0 +1,488 @@
+"""IR text of the replay entry: one generic native function, driven by a table per specialisation.
+
+Invariant: until the kernels run nothing visible is changed except that handles with a new value are marked
+busy (`_v` null), and every path out gives back each reference, handle and block it took.
+The layout of a table is in TABLE, INPUT, STATE, OUT, RESULT; entry.py fills it in.
+"""
+from __future__ import annotations
+
+from . import engine as e
+from .asm import UNLIKELY, Fn
+from .launch_ir import LAUNCH_NAMES, Slots, Writer
+from .probe import WRITABLE_FLAGS, Layout
+
+__all__ = ["entry_text", "NAMES", "TABLE", "TABLE_WORDS", "INPUT", "STATE", "OUT", "RESULT", "CLAMP", "RELEASE_GIL",
+           "FORM_SINGLE", "FORM_TUPLE", "FORM_NONE"]
+
+NAMES = ("hy_entry", *LAUNCH_NAMES)
+CLAMP = 0xFFFFFFFE           # largest status in an entry's result; one more means out of memory
+RELEASE_GIL = 1              # table flag
+FORM_SINGLE, FORM_TUPLE, FORM_NONE = 0, 1, 2
+CONTIGUOUS_ALIGNED = 0x101   # ndarray flags
+
+_TABLE = ("api", "nargs", "inputs_n", "inputs", "guards_n", "guards", "types_n", "types", "states_n", "states", "outs_n",
+          "outs", "results_n", "results", "steps_n", "steps", "need", "flags", "form", "block_bytes", "owned_n",
+          "handles_at", "bufs_at", "fills_n", "fills", "distinct_n", *(f"pool{i}" for i in range(e.POOL_SLOTS)))
+TABLE = {name: 8 * i for i, name in enumerate(_TABLE)}
+TABLE_WORDS = len(_TABLE)
+
+
+def _record(*names: str) -> dict[str, int]:
+    return {**{n: 8 * i for i, n in enumerate(names)}, "size": 8 * len(names)}
+
+
+# Offsets named input, handle, news, source, other, at, word, buf are byte offsets in the block of a call.
+# place: address of the PyObject* of the handle (0 for an argument); word: value, then its contiguous copy
+INPUT = _record("place", "aval", "node", "buf", "state", "plain", "word")
+# news: new array (null: in place), then the held handle; source/const: where the new value comes from, if it is not
+# an array of its own; out: how that is allocated; block_type: type that may own the memory; aval: record of the new value
+STATE = _record("input", "handle", "news", "buf", "source", "const", "out", "in_place", "partial", "nbytes",
+                "block_type", "aval")
+OUT = _record("descr", "ndim", "dims", "maker", "at", "buf")
+# handle != 0: the result is that input's handle; else a tensor around const, or the array at source, or at other
+RESULT = _record("handle", "source", "other", "const", "aval", "type", "at")
+
+
+class _Replay(Writer):
+    """The functions of a replay."""
+
+    # ---- replay: checks -------------------------------------------------------------------------------
+    def type_ok(self, f: Fn, table: str, obj: str, miss: str) -> None:
+        """Go to `miss` unless the exact type of obj is accepted."""
+        types = f.ld(table, TABLE["types"])
+        kind = self.type_of(f, obj)
+        with f.when(f.cmp("ne", kind, f.ld(types), "ptr")):
+            known = f.call("i1", "@hy_known_type", f"ptr {table}", f"ptr {kind}")
+            f.go_if(f.op(f"xor i1 {known}, true"), miss)
+
+    def known_type(self) -> Fn:
+        f = Fn("hy_known_type", "i1", "noinline", table="ptr", kind="ptr")
+        types = f.ld("%table", TABLE["types"])
+        with f.each(f.ld("%table", TABLE["types_n"], "i64")) as i:
+            f.go_if(f.cmp("eq", f.ld(f.nth(types, i)), "%kind", "ptr"), "yes")
+        f.ret("false")
+        f.label("yes")
+        f.ret("true")
+        return f
+
+    def precheck(self) -> Fn:
+        """Arguments only, before anything is allocated: number, types, avals."""
+        f = Fn("hy_precheck", "i1", "noinline", table="ptr", args="ptr", nargs="i64")
+        f.go_if(f.cmp("ne", "%nargs", f.ld("%table", TABLE["nargs"], "i64")), "miss")
+        inputs = f.ld("%table", TABLE["inputs"])
+        with f.each("%nargs") as i:
+            h = f.ld(f.nth("%args", i))
+            self.type_ok(f, "%table", h, "miss")
+            f.go_if(f.cmp("ne", f.ld(h, self.s.a), f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["aval"]), "ptr"), "miss")
+        f.ret("true")
+        f.label("miss")
+        f.ret("false")
+        return f
+
+    def check(self) -> Fn:
+        """Everything, without side effects; fills in the handles of this call."""
+        f = Fn("hy_check", "i1", "noinline", table="ptr", args="ptr", block="ptr")
+        ndarray = self.api(f, f.ld("%table"), "ndarray")
+        handles = f.at("%block", f.ld("%table", TABLE["handles_at"], "i64"))
+        guards, inputs = f.ld("%table", TABLE["guards"]), f.ld("%table", TABLE["inputs"])
+        nargs, count = f.ld("%table", TABLE["nargs"], "i64"), f.ld("%table", TABLE["inputs_n"], "i64")
+        with f.each(f.ld("%table", TABLE["guards_n"], "i64")) as i:
+            g = f.nth(guards, i, 16)
+            f.go_if(f.cmp("ne", f.ld(f.ld(g), 0, "i64"), f.ld(g, 8, "i64")), "miss")
+        with f.each(nargs) as i:
+            f.st("ptr", f.ld(f.nth("%args", i)), f.nth(handles, i))
+        with f.each(count, nargs) as i:
+            f.st("ptr", f.ld(f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["place"])), f.nth(handles, i))
+        with f.each(count) as i:
+            r, h = f.nth(inputs, i, INPUT["size"]), f.ld(f.nth(handles, i))
+            f.go_if(f.cmp("eq", h, "null", "ptr"), "miss")
+            self.type_ok(f, "%table", h, "miss")
+            f.go_if(f.cmp("ne", f.ld(h, self.s.a), f.ld(r, INPUT["aval"]), "ptr"), "miss")
+            node = f.ld(r, INPUT["node"])
+            off = f.both(f.cmp("ne", node, "null", "ptr"), f.cmp("ne", f.ld(h, self.s.node), node, "ptr"))
+            f.go_if(off, "miss")
+            linked = f.both(f.cmp("ne", f.ld(r, INPUT["plain"], "i64"), 0), f.cmp("ne", f.ld(h, self.s.x), "null", "ptr"))
+            f.go_if(linked, "miss")
+            v = f.ld(h, self.s.v)
+            f.go_if(f.cmp("eq", v, "null", "ptr"), "miss")
+            f.go_if(f.cmp("ne", self.type_of(f, v), ndarray, "ptr"), "miss")
+        with f.each(f.ld("%table", TABLE["distinct_n"], "i64")) as i:
+            h = f.ld(f.nth(handles, i))
+            with f.each(count, f.add(i, 1)) as j:
+                f.go_if(f.cmp("eq", h, f.ld(f.nth(handles, j)), "ptr"), "miss")
+        f.ret("true")
+        f.label("miss")
+        f.ret("false")
+        return f
+
+    # ---- replay: taking values ------------------------------------------------------------------------
+    def take(self) -> Fn:
+        """Take the values of this call (owned by the block), states first: a handle met twice is then empty.
+
+        1 taken, 0 two places hold one handle (states are put back by the caller's rollback)."""
+        f = Fn("hy_take", "i1", "noinline", table="ptr", block="ptr")
+        handles = f.at("%block", f.ld("%table", TABLE["handles_at"], "i64"))
+        inputs, states = f.ld("%table", TABLE["inputs"]), f.ld("%table", TABLE["states"])
+        with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
+            r = f.nth(states, i, STATE["size"])
+            h = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64")))
+            v = f.ld(h, self.s.v)
+            f.go_if(f.cmp("eq", v, "null", "ptr"), "alias")
+            self.incref(f, h)               # a place may drop it while we run
+            f.st("ptr", "null", h, self.s.v)
+            f.st("ptr", v, f.at("%block", f.ld(r, STATE["input"], "i64")))
+            f.st("ptr", h, f.at("%block", f.add(f.ld(r, STATE["news"], "i64"), 8)))
+        with f.each(f.ld("%table", TABLE["inputs_n"], "i64")) as i:
+            r = f.nth(inputs, i, INPUT["size"])
+            with f.when(f.cmp("eq", f.ld(r, INPUT["state"], "i64"), 0)):
+                v = f.ld(f.ld(f.nth(handles, i)), self.s.v)
+                f.go_if(f.cmp("eq", v, "null", "ptr"), "alias")
+                self.incref(f, v)
+                f.st("ptr", v, f.at("%block", f.ld(r, INPUT["word"], "i64")))
+        f.ret("true")
+        f.label("alias")
+        f.ret("false")
+        return f
+
+    def point(self) -> Fn:
+        """Base pointers of the inputs; a value that is not contiguous is copied.  0: an exception is set."""
+        f = Fn("hy_point", "i1", "noinline", table="ptr", block="ptr")
+        inputs = f.ld("%table", TABLE["inputs"])
+        with f.each(f.ld("%table", TABLE["inputs_n"], "i64")) as i:
+            r = f.nth(inputs, i, INPUT["size"])
+            word = f.at("%block", f.ld(r, INPUT["word"], "i64"))
+            v = f.ld(word)
+            plain = f.op(f"and i32 {f.ld(v, self.lay.array_flags, 'i32')}, {CONTIGUOUS_ALIGNED}")
+            where = f.var("ptr")
+            f.st("ptr", v, where)
+            with f.when(f.cmp("ne", plain, CONTIGUOUS_ALIGNED, "i32"), unlikely=True):
+                fresh = f.call("ptr", self.api(f, f.ld("%table"), "copy_array"), f"ptr {v}", "i32 0")
+                f.go_if(f.cmp("eq", fresh, "null", "ptr"), "error")
+                f.st("ptr", fresh, f.at(word, 8))       # owned, next to the value
+                f.st("ptr", fresh, where)
+            f.st("ptr", f.ld(f.ld(where), self.lay.array_data), f.at("%block", f.ld(r, INPUT["buf"], "i64")))
+        f.ret("true")
+        f.label("error")
+        f.ret("false")
+        return f
+
+    def new_array(self) -> Fn:
+        """A fresh array by an OUT record; null with an exception set."""
+        f = Fn("hy_new_array", "ptr", "noinline", api="ptr", out="ptr")
+        maker = f.ld("%out", OUT["maker"])
+        with f.when(f.cmp("ne", maker, "null", "ptr"), unlikely=True):
+            f.ret(f.call("ptr", self.api(f, "%api", "PyObject_CallNoArgs"), f"ptr {maker}"))
+        f.label(f.fresh())
+        descr = f.ld("%out", OUT["descr"])
+        self.incref(f, descr)               # the call steals it
+        ndim = f.op(f"trunc i64 {f.ld('%out', OUT['ndim'], 'i64')} to i32")
+        f.ret(f.call("ptr", self.api(f, "%api", "new_array"), f"ptr {self.api(f, '%api', 'ndarray')}", f"ptr {descr}",
+                     f"i32 {ndim}", f"ptr {f.ld('%out', OUT['dims'])}", "ptr null", "ptr null", "i32 0", "ptr null"))
+        return f
+
+    def make_results(self) -> Fn:
+        """Allocate what the call returns (the only allocations that can run the garbage collector)."""
+        f = Fn("hy_make_results", "i1", "noinline", table="ptr", block="ptr")
+        api = f.ld("%table")
+        results, outs = f.ld("%table", TABLE["results"]), f.ld("%table", TABLE["outs"])
+        count = f.ld("%table", TABLE["results_n"], "i64")
+        with f.each(count) as i:
+            r = f.nth(results, i, RESULT["size"])
+            with f.when(f.cmp("eq", f.ld(r, RESULT["handle"], "i64"), 0)):
+                t = f.call("ptr", self.api(f, api, "PyType_GenericAlloc"), f"ptr {f.ld(r, RESULT['type'])}", "i64 0")
+                f.go_if(f.cmp("eq", t, "null", "ptr"), "error")
+                f.st("ptr", t, f.at("%block", f.ld(r, RESULT["at"], "i64")))
+        with f.when(f.cmp("eq", f.ld("%table", TABLE["form"], "i64"), FORM_TUPLE)):
+            t = f.call("ptr", self.api(f, api, "PyTuple_New"), f"i64 {count}")
+            f.go_if(f.cmp("eq", t, "null", "ptr"), "error")
+            f.st("ptr", t, "%block", e.BLOCK_HEADER)
+        with f.each(f.ld("%table", TABLE["outs_n"], "i64")) as i:
+            o = f.nth(outs, i, OUT["size"])
+            a = f.call("ptr", "@hy_new_array", f"ptr {api}", f"ptr {o}")
+            f.go_if(f.cmp("eq", a, "null", "ptr"), "error")
+            f.st("ptr", a, f.at("%block", f.ld(o, OUT["at"], "i64")))
+            f.st("ptr", f.ld(a, self.lay.array_data), f.at("%block", f.ld(o, OUT["buf"], "i64")))
+        f.ret("true")
+        f.label("error")
+        f.ret("false")
+        return f
+
+    def sole(self) -> Fn:
+        """Whether nobody but the taken reference holds the value and its memory."""
+        f = Fn("hy_sole", "i1", "noinline", v="ptr", block_type="ptr")
+        lay = self.lay
+        f.go_if(f.cmp("ne", f.ld("%v", lay.refcount, "i32"), 1, "i32"), "no")
+        flags, base = f.ld("%v", lay.array_flags, "i32"), f.ld("%v", lay.array_base)
+        with f.when(f.cmp("eq", base, "null", "ptr")):
+            f.ret(f.cmp("eq", f.op(f"and i32 {flags}, {WRITABLE_FLAGS}"), WRITABLE_FLAGS, "i32"))
+        f.label(f.fresh())
+        mine = WRITABLE_FLAGS & ~4
+        ok = f.cmp("eq", f.op(f"and i32 {flags}, {mine}"), mine, "i32")
+        ok = f.both(ok, f.cmp("eq", self.type_of(f, base), "%block_type", "ptr"))
+        f.ret(f.both(ok, f.cmp("eq", f.ld(base, lay.refcount, "i32"), 1, "i32")))
+        f.label("no")
+        f.ret("false")
+        return f
+
+    def prepare(self) -> Fn:
+        """Decide for each state where its new value is written.  0: an exception is set."""
+        f = Fn("hy_prepare", "i1", "noinline", table="ptr", block="ptr")
+        api, states = f.ld("%table"), f.ld("%table", TABLE["states"])
+        with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
+            next_, fresh = f.fresh(), f.fresh()
+            r = f.nth(states, i, STATE["size"])
+            v = f.ld(f.at("%block", f.ld(r, STATE["input"], "i64")))
+            news = f.at("%block", f.ld(r, STATE["news"], "i64"))
+            buf = f.at("%block", f.ld(r, STATE["buf"], "i64"))
+            with f.when(f.cmp("ne", f.ld(r, STATE["in_place"], "i64"), 0)):
+                sole = f.call("i1", "@hy_sole", f"ptr {v}", f"ptr {f.ld(r, STATE['block_type'])}")
+                with f.when(sole):
+                    f.st("ptr", f.ld(v, self.lay.array_data), buf)
+                    f.go(next_)
+                    f.label(f.fresh())
+            h = f.ld(news, 8)               # readable again: its value does not change under a reader
+            with f.when(f.cmp("eq", f.ld(h, self.s.v), "null", "ptr")):
+                self.incref(f, v)
+                f.st("ptr", v, h, self.s.v)
+            source, const = f.ld(r, STATE["source"], "i64"), f.ld(r, STATE["const"])
+            with f.when(f.cmp("ne", const, "null", "ptr")):
+                self.incref(f, const)
+                f.st("ptr", const, news)
+                f.go(next_)
+                f.label(f.fresh())
+            f.go_if(f.cmp("eq", source, 0), fresh, unlikely=False)
+            shared = f.ld(f.at("%block", source))
+            self.incref(f, shared)
+            f.st("ptr", shared, news)
+            f.go(next_)
+            f.label(fresh)
+            a = f.call("ptr", "@hy_new_array", f"ptr {api}", f"ptr {f.ld(r, STATE['out'])}")
+            f.go_if(f.cmp("eq", a, "null", "ptr"), "error")
+            f.st("ptr", a, news)
+            data = f.ld(a, self.lay.array_data)
+            f.st("ptr", data, buf)
+            with f.when(f.cmp("ne", f.ld(r, STATE["partial"], "i64"), 0)):
+                f.call("ptr", self.api(f, api, "memcpy"), f"ptr {data}", f"ptr {self.contiguous(f, r)}",
+                       f"i64 {f.ld(r, STATE['nbytes'], 'i64')}")
+            f.label(next_)
+        f.ret("true")
+        f.label("error")
+        f.ret("false")
+        return f
+
+    def contiguous(self, f: Fn, r: str) -> str:
+        """Data of a state's old value: of its contiguous copy where one was made."""
+        word = f.at("%block", f.ld(r, STATE["input"], "i64"))
+        copy = f.ld(word, 8)
+        return f.ld(f.pick(f.cmp("ne", copy, "null", "ptr"), copy, f.ld(word), "ptr"), self.lay.array_data)
+
+    # ---- replay: the end ------------------------------------------------------------------------------
+    def hold(self) -> Fn:
+        """Own the handles that will be returned as they are."""
+        f = Fn("hy_hold", "void", "noinline", table="ptr", block="ptr")
+        results = f.ld("%table", TABLE["results"])
+        with f.each(f.ld("%table", TABLE["results_n"], "i64")) as i:
+            r = f.nth(results, i, RESULT["size"])
+            at = f.ld(r, RESULT["handle"], "i64")
+            with f.when(f.cmp("ne", at, 0)):
+                h = f.ld(f.at("%block", at))
+                self.incref(f, h)
+                f.st("ptr", h, f.at("%block", f.ld(r, RESULT["at"], "i64")))
+        f.ret()
+        return f
+
+    def rollback(self) -> Fn:
+        """Give the taken values back to their handles."""
+        f = Fn("hy_rollback", "void", "noinline", table="ptr", block="ptr")
+        states = f.ld("%table", TABLE["states"])
+        with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
+            r = f.nth(states, i, STATE["size"])
+            h = f.ld(f.at("%block", f.add(f.ld(r, STATE["news"], "i64"), 8)))
+            with f.when(f.cmp("ne", h, "null", "ptr")):
+                with f.when(f.cmp("eq", f.ld(h, self.s.v), "null", "ptr")):
+                    word = f.at("%block", f.ld(r, STATE["input"], "i64"))
+                    f.st("ptr", f.ld(word), h, self.s.v)
+                    f.st("ptr", "null", word)
+        f.ret()
+        return f
+
+    def fill(self) -> Fn:
+        """Put values into the new tensors."""
+        f = Fn("hy_fill", "void", "noinline", table="ptr", block="ptr")
+        none = self.api(f, f.ld("%table"), "none")
+        results = f.ld("%table", TABLE["results"])
+        with f.each(f.ld("%table", TABLE["results_n"], "i64")) as i:
+            r = f.nth(results, i, RESULT["size"])
+            with f.when(f.cmp("eq", f.ld(r, RESULT["handle"], "i64"), 0)):
+                t = f.ld(f.at("%block", f.ld(r, RESULT["at"], "i64")))
+                first = f.ld(f.at("%block", f.ld(r, RESULT["source"], "i64")))
+                second = f.ld(f.at("%block", f.ld(r, RESULT["other"], "i64")))
+                v = f.pick(f.cmp("ne", first, "null", "ptr"), first, second, "ptr")
+                const = f.ld(r, RESULT["const"])
+                v = f.pick(f.cmp("ne", const, "null", "ptr"), const, v, "ptr")
+                for value, offset in ((v, self.s.v), (f.ld(r, RESULT["aval"]), self.s.a), (none, self.s.node)):
+                    self.incref(f, value)
+                    f.st("ptr", value, t, offset)
+        f.ret()
+        return f
+
+    def commit(self) -> Fn:
+        """Swap new values into the handles; what they held is left in the block to be dropped."""
+        f = Fn("hy_commit", "void", "noinline", table="ptr", block="ptr")
+        api, states = f.ld("%table"), f.ld("%table", TABLE["states"])
+        with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
+            r = f.nth(states, i, STATE["size"])
+            news = f.at("%block", f.ld(r, STATE["news"], "i64"))
+            fresh = f.cmp("ne", f.ld(news), "null", "ptr")
+            word = f.pick(fresh, news, f.at("%block", f.ld(r, STATE["input"], "i64")), "ptr")
+            h, v = f.ld(news, 8), f.ld(word)
+            f.st("ptr", f.ld(h, self.s.v), word)
+            f.st("ptr", v, h, self.s.v)
+            a, old = f.ld(r, STATE["aval"]), f.ld(h, self.s.a)
+            with f.when(f.cmp("ne", a, old, "ptr"), unlikely=True):
+                self.incref(f, a)
+                f.st("ptr", a, h, self.s.a)
+                with f.when(f.cmp("ne", old, "null", "ptr")):
+                    self.decref(f, api, old)    # avals are interned: this never frees one
+        f.ret()
+        return f
+
+    def deliver(self) -> Fn:
+        """Move the result out of the block."""
+        f = Fn("hy_deliver", "ptr", "noinline", table="ptr", block="ptr")
+        form, results = f.ld("%table", TABLE["form"], "i64"), f.ld("%table", TABLE["results"])
+        f.go_if(f.cmp("eq", form, FORM_NONE), "none", unlikely=False)
+        f.go_if(f.cmp("eq", form, FORM_TUPLE), "many", unlikely=False)
+        word = f.at("%block", f.ld(results, RESULT["at"], "i64"))
+        t = f.ld(word)
+        f.st("ptr", "null", word)
+        f.ret(t)
+        f.label("many")
+        t = f.ld("%block", e.BLOCK_HEADER)
+        f.st("ptr", "null", "%block", e.BLOCK_HEADER)
+        items = f.at(t, self.lay.tuple_items)
+        with f.each(f.ld("%table", TABLE["results_n"], "i64")) as i:
+            word = f.at("%block", f.ld(f.nth(results, i, RESULT["size"]), RESULT["at"], "i64"))
+            f.st("ptr", f.ld(word), f.nth(items, i))
+            f.st("ptr", "null", word)
+        f.ret(t)
+        f.label("none")
+        none = self.api(f, f.ld("%table"), "none")
+        self.incref(f, none)
+        f.ret(none)
+        return f
+
+    def cleanup(self) -> Fn:
+        """Drop every reference the block still owns and give it back."""
+        f = Fn("hy_cleanup", "void", "noinline", table="ptr", block="ptr")
+        api, words = f.ld("%table"), f.at("%block", e.BLOCK_HEADER)
+        with f.each(f.ld("%table", TABLE["owned_n"], "i64")) as i:
+            word = f.nth(words, i)
+            obj = f.ld(word)
+            with f.when(f.cmp("ne", obj, "null", "ptr")):
+                f.st("ptr", "null", word)   # first: dropping may run Python
+                self.decref(f, api, obj)
+        f.call("void", self.api(f, api, "put"), f"ptr {self.api(f, api, 'ctl')}", f"ptr {f.at('%table', TABLE['pool0'])}",
+               "ptr %block")
+        f.ret()
+        return f
+
+    def init_block(self) -> Fn:
+        """A fresh block: empty object words, base pointers of the arena and the constants."""
+        f = Fn("hy_init_block", "void", "noinline", table="ptr", block="ptr")
+        words, fills = f.at("%block", e.BLOCK_HEADER), f.ld("%table", TABLE["fills"])
+        with f.each(f.ld("%table", TABLE["owned_n"], "i64")) as i:
+            f.st("ptr", "null", f.nth(words, i))
+        with f.each(f.ld("%table", TABLE["fills_n"], "i64")) as i:
+            r = f.nth(fills, i, 24)         # buf, address or 0, offset in the block
+            there = f.ld(r, 8)
+            base = f.pick(f.cmp("ne", there, "null", "ptr"), there, "%block", "ptr")
+            f.st("ptr", f.at(base, f.ld(r, 16, "i64")), f.at("%block", f.ld(r, 0, "i64")))
+        f.st("i64", 1, "%block", 8)
+        f.ret()
+        return f
+
+    def run(self) -> Fn:
+        """Run the plan: 0, or step << 32 | status."""
+        f = Fn("hy_run", "i64", "noinline", table="ptr", block="ptr")
+        api, failed, saved = f.ld("%table"), f.var("i64"), f.var("ptr")
+        f.st("ptr", "null", saved)
+        flags = f.ld("%table", TABLE["flags"], "i64")
+        release = f.cmp("ne", f.op(f"and i64 {flags}, {RELEASE_GIL}"), 0)
+        with f.when(release):
+            f.st("ptr", f.call("ptr", self.api(f, api, "PyEval_SaveThread")), saved)
+        bufs = f.at("%block", f.ld("%table", TABLE["bufs_at"], "i64"))
+        status = f.call("i64", self.api(f, api, "plan"), f"ptr {self.api(f, api, 'ctl')}",
+                        f"ptr {f.ld('%table', TABLE['steps'])}", f"i64 {f.ld('%table', TABLE['steps_n'], 'i64')}",
+                        f"ptr {bufs}", f"i64 {f.ld('%table', TABLE['need'], 'i64')}", f"ptr {failed}")
+        with f.when(release):
+            f.call("void", self.api(f, api, "PyEval_RestoreThread"), f"ptr {f.ld(saved)}")
+        with f.when(f.cmp("eq", status, 0)):
+            f.ret(0)
+        f.label(f.fresh())
+        small = f.pick(f.cmp("ult", status, CLAMP), status, CLAMP)
+        small = f.pick(f.cmp("eq", status, e.OOM), CLAMP + 1, small)
+        step = f.ld(failed, 0, "i64")
+        f.ret(f.op(f"or i64 {f.op(f'shl i64 {step}, 32')}, {small}"))
+        return f
+
+    def entry(self) -> Fn:
+        """entry(*tensors): the result, NotImplemented when a check fails, or an int when a kernel fails."""
+        f = Fn("hy_entry", "ptr", self_="ptr", args="ptr", nargs="i64")
+        table = self.table(f, "%self_")
+        api = f.ld(table)
+        both = (f"ptr {table}",)
+        fits = f.call("i1", "@hy_precheck", *both, "ptr %args", "i64 %nargs")
+        f.go_if(f.op(f"xor i1 {fits}, true"), "miss")
+        block = f.call("ptr", self.api(f, api, "take"), f"ptr {self.api(f, api, 'ctl')}",
+                       f"ptr {f.at(table, TABLE['pool0'])}", f"i64 {f.ld(table, TABLE['block_bytes'], 'i64')}")
+        f.go_if(f.cmp("eq", block, "null", "ptr"), "nomem")
+        both = (f"ptr {table}", f"ptr {block}")
+        with f.when(f.cmp("eq", f.ld(block, 8, "i64"), 0), unlikely=True):
+            f.call("void", "@hy_init_block", *both)
+        ok = f.call("i1", "@hy_make_results", *both)
+        f.go_if(f.op(f"xor i1 {ok}, true"), "error")
+        ok = f.call("i1", "@hy_check", f"ptr {table}", "ptr %args", f"ptr {block}")
+        f.go_if(f.op(f"xor i1 {ok}, true"), "undo")
+        ok = f.call("i1", "@hy_take", *both)
+        f.go_if(f.op(f"xor i1 {ok}, true"), "undo")
+        for stage in ("@hy_point", "@hy_prepare"):
+            ok = f.call("i1", stage, *both)
+            f.go_if(f.op(f"xor i1 {ok}, true"), "error")
+        f.call("void", "@hy_hold", *both)
+        status = f.call("i64", "@hy_run", *both)
+        f.go_if(f.cmp("ne", status, 0), "failed")
+        f.call("void", "@hy_fill", *both)
+        f.call("void", "@hy_commit", *both)
+        result = f.call("ptr", "@hy_deliver", *both)
+        f.call("void", "@hy_cleanup", *both)
+        f.ret(result)
+        f.label("failed")
+        self._leave(f, both)
+        f.ret(f.call("ptr", self.api(f, api, "PyLong_FromLongLong"), f"i64 {status}"))
+        f.label("error")
+        self._leave(f, both)
+        f.ret("null")
+        f.label("nomem")
+        f.ret(f.call("ptr", self.api(f, api, "PyErr_NoMemory")))
+        f.label("undo")
+        self._leave(f, both)
+        f.go("miss")
+        f.label("miss")
+        missed = self.api(f, api, "notimpl")
+        self.incref(f, missed)
+        f.ret(missed)
+        return f
+
+    def _leave(self, f: Fn, both: tuple[str, ...]) -> None:
+        f.call("void", "@hy_rollback", *both)
+        f.call("void", "@hy_cleanup", *both)
+
+
+def entry_text(layout: Layout, slots: Slots) -> str:
+    """The whole module for one object layout."""
+    w = _Replay(layout, slots)
+    parts = [*w.launchers(), w.known_type(), w.precheck(), w.check(), w.take(), w.point(), w.new_array(), w.make_results(),
+             w.sole(), w.prepare(), w.hold(), w.rollback(), w.fill(), w.commit(), w.deliver(), w.cleanup(),
+             w.init_block(), w.run(), w.entry()]
+    return "".join(p.text() for p in parts) + UNLIKELY

@@ -1,0 +1,106 @@
+"""A plan run from Python: one native call for each run of kernels between two host steps.
+
+Invariant: inputs are read only; every output and every new state value is a fresh array.
+"""
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import BackendError, IndexOutOfRange
+from ..api import Executable
+from ..plan import HostStep, Plan
+from . import alloc
+from .caller import Step, pointer, words_array
+from .loops import step_lists
+from .pool import OUT_OF_MEMORY, pool
+
+__all__ = ["PlanRunner", "Segment"]
+
+
+class Segment:
+    """Consecutive native steps as one table; `owners` says which kernel of the plan a step belongs to."""
+
+    def __init__(self, steps: Sequence[Step], owners: Sequence[int]) -> None:
+        self.steps, self.owners = list(steps), list(owners)
+        self.words = [words_array(s.words) for s in steps]
+        self.scratch = max((s.scratch for s in steps), default=0)
+        flat = [w for s, a in zip(steps, self.words)
+                for w in (s.code.address, ctypes.addressof(a), s.items, max(s.grain, 1), s.scratch, 0)]
+        self.table = words_array(flat)
+
+    def run(self, bufs: Any) -> tuple[int, int]:
+        """(0, 0), or the kernel that failed and its status."""
+        p, failed = pool(), ctypes.c_int64(0)
+        status = p.plan(p.ctl, self.table, len(self.steps), bufs, self.scratch, ctypes.byref(failed))
+        return (self.owners[failed.value], status) if status else (0, 0)
+
+
+class PlanRunner(Executable):
+    """Compiled kernels of a plan, and what is needed to run them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        native = [i for i, k in enumerate(plan.steps) if not isinstance(k, HostStep)]
+        lists, self.temp = step_lists([plan.steps[i] for i in native], len(plan.slots))  # type: ignore[misc]
+        of = dict(zip(native, lists))
+        self.parts: list[Segment | HostStep] = []
+        steps: list[Step] = []
+        owners: list[int] = []
+        for i, kernel in enumerate(plan.steps):
+            if isinstance(kernel, HostStep):
+                self._close(steps, owners)
+                self.parts.append(kernel)
+            else:
+                steps += of[i]
+                owners += [i] * len(of[i])
+        self._close(steps, owners)
+
+    def _close(self, steps: list[Step], owners: list[int]) -> None:
+        if steps:
+            self.parts.append(Segment(steps, owners))
+            steps.clear()
+            owners.clear()
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        arena = np.empty(self.plan.arena_bytes + self.temp + 128, np.uint8)
+        base = -(-pointer(arena) // 64) * 64
+        skip = base - pointer(arena)
+        arrays = [self._array(s, inputs, arena[skip:]) for s in self.plan.slots]
+        work = base + -(-self.plan.arena_bytes // 64) * 64
+        bufs = words_array([pointer(a) for a in arrays] + [work])
+        for part in self.parts:
+            if isinstance(part, Segment):
+                kernel, status = part.run(bufs)
+                if status:
+                    raise self._error(kernel, status)
+            else:
+                self._host(part, arrays)
+        return [arrays[s] for s in self.plan.outputs]
+
+    def _array(self, slot: Any, inputs: Sequence[np.ndarray], arena: np.ndarray) -> np.ndarray:
+        if slot.kind == "input":
+            return np.ascontiguousarray(inputs[slot.index])
+        if slot.kind == "const":
+            return np.ascontiguousarray(self.plan.consts[slot.index])
+        if slot.kind == "arena":
+            return np.ndarray(slot.aval.shape, slot.aval.dtype, arena, slot.index)
+        if slot.kind in ("output", "state"):
+            return alloc.empty(slot.aval)
+        raise BackendError(f"a plan has a slot of unknown kind {slot.kind!r}")
+
+    def _host(self, step: HostStep, arrays: list[np.ndarray]) -> None:
+        got = step.function(*[arrays[s] for s in step.inputs])
+        results = got if isinstance(got, (tuple, list)) else (got,)
+        for s, r in zip(step.outputs, results):
+            np.copyto(arrays[s], r)
+
+    def _error(self, kernel: int, status: int) -> Exception:
+        if status == OUT_OF_MEMORY:
+            return MemoryError("no memory for the work of a thread")
+        site = self.plan.sites[kernel]
+        text = self.plan.messages[kernel] or "an index is out of range"
+        return IndexOutOfRange(f"{text} (at {site})" if site else text)

@@ -1,0 +1,117 @@
+"""Matrix products and convolutions for the CPU: GemmKernel -> kernel-ABI functions.
+
+Invariant: `generate` depends on the kernel and the target only, and the bits of a result depend on the
+kernel's logical shape and `order` only (docs/architecture.md, Numerics contract).
+"""
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from ....core.errors import UnsupportedError
+from ...emit.code import Code
+from ...plan import GemmKernel
+from .combine import COMBINE_VECS, combine, combine_items
+from .dots import Dots, dot_shape
+from .driver import Driver
+from .finish import Finish
+from .geometry import Geometry, Target, choose, host_target
+from .micro import ELEMENTS, Element
+from .pack import TRANSPOSE, transpose_function
+from .words import Generated, Words
+
+__all__ = ["Generated", "Target", "element_of", "generate", "host_target", "product"]
+
+ABI = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch)"
+ATTRIBUTES = 'nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512"'
+
+
+def element_of(acc: np.dtype) -> Element:
+    """Accumulator type of a dtype; unsigned integers wrap like signed ones."""
+    name = {"uint32": "i32", "uint64": "i64", "int32": "i32", "int64": "i64", "float32": "f32",
+            "float64": "f64"}.get(acc.name)
+    if name is None:
+        raise UnsupportedError(f"products cannot accumulate in {acc.name}; use float32, float64, int32 or int64")
+    return ELEMENTS[name]
+
+
+def module(functions: list[tuple[str, Code]], prefix: str) -> tuple[str, str]:
+    """(text, symbol) of functions whose names start with @NAME."""
+    declared: dict[str, str] = {}
+    bodies = []
+    for signature, code in functions:
+        declared.update(code.declared)
+        bodies += [f"{signature} {ATTRIBUTES} {{", "entry:", *code.entry, *code.lines, "}", ""]
+    text = "\n".join(sorted(declared.values()) + bodies)
+    symbol = f"{prefix}_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+    return text.replace("@NAME", f"@{symbol}"), symbol
+
+
+def _grain(cost: float, items: int) -> int:
+    """Items per chunk: about four microseconds of work."""
+    return max(1, int(16000 * items / max(cost, 1.0)))
+
+
+def _combined(kernel: GemmKernel, first: Generated, swap: bool, blocks: int, elem: Element,
+              temp_slot: int) -> list[Generated]:
+    """A kernel that leaves block sums in the workspace, and the one that adds them."""
+    words = Words(temp_slot)
+    m, n = (kernel.n, kernel.m) if swap else (kernel.m, kernel.n)
+    finish = Finish(kernel, swap, COMBINE_VECS, elem, words)
+    code = combine(finish, words, elem, kernel.batch, m, n, blocks)
+    functions = [(ABI, code), finish.build()]
+    if finish.transposed:
+        functions.append((TRANSPOSE, transpose_function(elem)))
+    text, symbol = module(functions, "gemm_sum")
+    items = combine_items(kernel.batch, m, n)
+    temp = (blocks * kernel.batch * m * n + 16) * elem.size
+    grain = _grain(items * (60.0 + 20 * blocks), items)
+    second = Generated(text, symbol, symbol, words.finish(), items, grain, 256 * COMBINE_VECS * elem.size, temp)
+    return [first._replace(temp=temp), second]
+
+
+def product(kernel: GemmKernel, g: Geometry, elem: Element, temp_slot: int = -1) -> list[Generated]:
+    """A 'chain' product with the decisions of `g`; any decisions give the same bits."""
+    words = Words(temp_slot)
+    finish = Finish(kernel, g.swap, g.vecs, elem, words)
+    driver = Driver(kernel, g, elem, finish, words)
+    functions = [(ABI, driver.build())]
+    functions += driver.functions()
+    if driver.transposes:
+        functions.append((TRANSPOSE, transpose_function(elem)))
+    if not driver.direct:
+        functions.append(finish.build())
+    text, symbol = module(functions, "gemm")
+    first = Generated(text, symbol, symbol, words.finish(), g.items, _grain(g.cost, g.items),
+                      max(driver.scratch, 64))
+    return _combined(kernel, first, g.swap, g.blocks, elem, temp_slot) if g.split else [first]
+
+
+def _dots(kernel: GemmKernel, elem: Element, target: Target, temp_slot: int) -> list[Generated]:
+    words = Words(temp_slot)
+    shape = dot_shape(kernel, elem, target)
+    finish = Finish(kernel, shape.swap, shape.vecs, elem, words)
+    dots = Dots(kernel, shape, elem, words)
+    functions = [(ABI, dots.build())]
+    if not shape.split:
+        functions.append(finish.build())
+        if finish.transposed:
+            functions.append((TRANSPOSE, transpose_function(elem)))
+    text, symbol = module(functions, "gemm_dot")
+    items = 0 if kernel.m == 0 or kernel.n == 0 else shape.items
+    grain = _grain(0.15 * kernel.k * shape.lines * shape.others * shape.batch + 60 * items, items)
+    first = Generated(text, symbol, symbol, words.finish(), items, grain, dots.scratch)
+    return _combined(kernel, first, shape.swap, shape.blocks, elem, temp_slot) if shape.split else [first]
+
+
+def generate(kernel: GemmKernel, temp_slot: int = -1, target: Target | None = None) -> list[Generated]:
+    """The functions that compute a product, to run in order; `temp_slot` is the buffer slot of the workspace
+    (as large as the greatest `temp`), needed where long sums are split."""
+    elem = element_of(kernel.acc)
+    target = target or host_target()
+    if temp_slot < 0:
+        target = target._replace(workspace=False)
+    if kernel.order == "lanes":
+        return _dots(kernel, elem, target, temp_slot)
+    return product(kernel, choose(kernel, elem, target), elem, temp_slot)

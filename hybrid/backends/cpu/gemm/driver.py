@@ -1,0 +1,388 @@
+"""The kernel-ABI function of a product: items, blocks of k, packing, and calls of the micro-kernels.
+
+Invariant: an item reads the factors and writes its own tile of the result, nothing else; sums of several
+blocks of k are kept per output and added in order, so any split of items gives the same bits.
+"""
+from __future__ import annotations
+
+from ....core.errors import BackendError
+from ...emit.code import Code
+from ...plan import GemmKernel
+from .finish import Finish
+from .geometry import BLOCK, ROW_PAD, Geometry
+from .micro import DESC, Element, Micro, mask_of, micro_kernel, store
+from .pack import copy_walk, for_runs, load_widened, offset_of
+from .words import Words
+
+__all__ = ["Driver"]
+
+class Driver:
+    """Writes the functions of one product."""
+
+    def __init__(self, kernel: GemmKernel, g: Geometry, elem: Element, finish: Finish, words: Words) -> None:
+        self.kernel, self.g, self.elem, self.finish, self.words = kernel, g, elem, finish, words
+        self.code = Code()
+        self.multi = kernel.k > BLOCK
+        self.partial = g.split > 0
+        self.direct = self.partial or (finish.storable and g.b_mode != "segmented")
+        self.width = g.vecs * 16                      # columns of a full panel
+        self.segmented = g.b_mode == "segmented"
+        self.packed_b = g.b_mode in ("unit", "trans", "any")
+        es = elem.size
+        self.a_row = {"rows": (BLOCK + ROW_PAD) * es, "cols": es}.get(g.a_mode)
+        self.a_panel = BLOCK * 16 * es                # of mode cols
+        self.b_panel = BLOCK * self.width * es
+        self.tile = g.rows * self.width * es
+        self.a_bytes = {"rows": g.panels_m * g.rows * (self.a_row or 0),
+                        "cols": g.panels_m * self.a_panel}.get(g.a_mode, 0)
+        self.b_bytes = g.panels_n * self.b_panel + 16 * self.width * es if self.packed_b else 0
+        tiles = g.panels_m * g.panels_n if self.multi else 1
+        self.c_bytes = 0 if self.direct else tiles * self.tile
+        # the finishing transpose reads 16 rows of a smaller tile
+        self.scratch = self.a_bytes + self.b_bytes + self.c_bytes + 16 * self.width * es
+        self.variants: dict[Micro, str] = {}
+        self.transposes = finish.transposed and not self.direct
+
+    # ---- words and addresses ---------------------------------------------------------------------
+    def w(self, name: str, value: int) -> str:
+        return self.words.word(self.code, name, value)
+
+    def row_of(self, panel: str) -> str:
+        """First row of a row panel: panels of `rows` rows come first, then panels of one row less."""
+        c, g = self.code, self.g
+        over = c.op(f"sub i64 {panel}, {self.w('full_rows', g.full_rows)}")
+        over = c.call("llvm.smax.i64", "i64", f"i64 {over}", "i64 0")
+        return c.op(f"sub i64 {c.mul(panel, str(g.rows))}, {over}")
+
+    # ---- the function ------------------------------------------------------------------------------
+    def build(self) -> Code:
+        c = self.code
+        self.desc = c.alloca(f"[{DESC * self.g.vecs} x i8]")
+        c.loop("%begin", "%end", "1", [], self.item)
+        c.do("ret i64 0")
+        return c
+
+    def item(self, it: str, _: list[str]) -> list[str]:
+        c, g = self.code, self.g
+        tiles_m = self.w("items_m", g.items_m)
+        per = self.w("items_mn", g.items_m * g.items_n)
+        group = "0"
+        if self.partial:        # items of one group of k blocks are adjacent
+            whole = self.w("items_bmn", g.items_m * g.items_n * self.kernel.batch)
+            group = c.op(f"udiv i64 {it}, {whole}")
+            it = c.op(f"sub i64 {it}, {c.mul(group, whole)}")
+        self.b_index = c.op(f"udiv i64 {it}, {per}")
+        inside = c.op(f"sub i64 {it}, {c.mul(self.b_index, per)}")
+        tn = c.op(f"udiv i64 {inside}, {tiles_m}")
+        tm = c.op(f"sub i64 {inside}, {c.mul(tn, tiles_m)}")
+        step_m, step_n = self.w("panels_m", g.panels_m), self.w("panels_n", g.panels_n)
+        self.p0, self.j0 = c.mul(tm, step_m), c.mul(tn, step_n)
+        self.p1 = c.smin(c.add(self.p0, step_m), self.w("row_panels", g.row_panels))
+        self.j1 = c.smin(c.add(self.j0, step_n), self.w("col_panels", g.col_panels))
+        self.m0 = self.row_of(self.p0)
+        self.a_base = self.words.factor(c, "a", g.a, self.b_index)
+        self.b_base = self.words.factor(c, "b", g.b, self.b_index)
+        self.a_pack = "%scratch"
+        self.b_pack = c.at("i8", "%scratch", self.w("a_bytes", self.a_bytes)) if self.b_bytes else "%scratch"
+        self.c_tile = c.at("i8", "%scratch", self.w("ab_bytes", self.a_bytes + self.b_bytes))
+        if self.direct and not self.partial:
+            self.out_base = self.finish.line_base(c, self.b_index)
+        if self.multi:
+            first, end = "0", self.w("blocks", g.blocks)
+            if self.partial:
+                many = self.w("split", g.split)
+                first = c.mul(group, many)
+                end = c.smin(c.add(first, many), end)
+            c.loop(first, end, "1", [], lambda kb, _: self.block(kb, end))
+        else:
+            self.block("0", "1")
+        return []
+
+    def block(self, kb: str, blocks: str) -> list[str]:
+        """One block of k: pack, then all micro tiles of the item."""
+        c = self.code
+        k = self.w("k", self.kernel.k)
+        if self.multi:
+            self.k0 = c.mul(kb, str(BLOCK))
+            self.kc = c.smin(c.op(f"sub i64 {k}, {self.k0}"), str(BLOCK))
+            self.more = "false" if self.partial else c.op(f"icmp sgt i64 {kb}, 0")
+            self.last = c.op(f"icmp eq i64 {c.op(f'add i64 {kb}, 1')}, {blocks}")
+        else:
+            self.k0, self.kc, self.more, self.last = "0", k, "false", "true"
+        if self.partial:
+            self.out_base = self.partial_base(kb)
+        size = self.g.a.storage.size
+        self.a_walk = self.words.walk(c, "a.lines", self.g.a.lines, size)
+        self.ak_walk = self.words.walk(c, "a.k", self.g.a.k, size)
+        size = self.g.b.storage.size
+        self.bk_walk = self.words.walk(c, "b.k", self.g.b.k, size) if not self.segmented else None
+        self.b_walk = self.words.walk(c, "b.lines", self.g.b.lines, size)
+        if self.g.a_mode == "rows":
+            self.pack_a_rows()
+        elif self.g.a_mode == "cols":
+            c.loop(self.p0, self.p1, "1", [], self.pack_a_cols)
+        if self.packed_b:
+            pack = {"unit": self.pack_b_unit, "trans": self.pack_b_trans, "any": self.pack_b_any}[self.g.b_mode]
+            c.loop(self.j0, self.j1, "1", [], pack)
+        c.loop(self.j0, self.j1, "1", [], self.column)
+        return []
+
+    def partial_base(self, kb: str) -> str:
+        """Where the sums of a block of k go in the workspace: [block][batch][line][column]."""
+        c, g = self.code, self.g
+        temp = self.words.temp(c)
+        number = c.add(c.mul(kb, self.w("batch", self.kernel.batch)), self.b_index)
+        return c.at("i8", temp, c.mul(number, self.w("mn_bytes", g.m * g.n * self.elem.size)))
+
+    # ---- packing -------------------------------------------------------------------------------------
+    def pack_a_rows(self) -> None:
+        c = self.code
+
+        def row(i: str, _: list[str]) -> list[str]:
+            src = c.at("i8", self.a_base, offset_of(c, self.a_walk, i))
+            dst = c.at("i8", self.a_pack, c.mul(c.op(f"sub i64 {i}, {self.m0}"), str(self.a_row)))
+            runs = self.g.a.k       # a row is followed by ROW_PAD unused elements
+            short = not runs.uniform and runs.length <= 16
+            copy_walk(c, self.g.a.storage, self.elem, src, self.ak_walk, self.k0, self.kc, dst, short)
+            return []
+        c.loop(self.m0, self.row_of(self.p1), "1", [], row)
+
+    def pack_a_cols(self, p: str, _: list[str]) -> list[str]:
+        """A panel of rows, k by k: 16 lanes of which the panel's rows are used."""
+        c, st = self.code, self.g.a.storage
+        first = self.row_of(p)
+        mask = mask_of(c, c.op(f"sub i64 {self.row_of(c.op(f'add i64 {p}, 1'))}, {first}"))
+        src = c.at("i8", self.a_base, c.mul(first, str(st.size)))
+        dst = c.at("i8", self.a_pack, c.mul(c.op(f"sub i64 {p}, {self.p0}"), str(self.a_panel)))
+
+        def run(offset: str, done: str, n: str) -> None:
+            def one(k: str, _: list[str]) -> list[str]:
+                at = c.at("i8", src, c.add(offset, c.mul(k, self.ak_walk.stride)))
+                value = load_widened(c, st, self.elem, at, mask)
+                store(c, self.elem, value, c.at(self.elem.vec, dst, c.add(done, k)), None)
+                return []
+            c.loop("0", n, "1", [], one)
+        for_runs(c, self.ak_walk, self.k0, self.kc, run)
+        return []
+
+    def panel_of(self, j: str) -> tuple[str, str, str]:
+        """(first column, columns left from there, packed panel) of column panel j."""
+        c = self.code
+        first = c.mul(j, str(self.width))
+        left = c.op(f"sub i64 {self.w('n', self.g.n)}, {first}")
+        where = c.at("i8", self.b_pack, c.mul(c.op(f"sub i64 {j}, {self.j0}"), str(self.b_panel)))
+        return first, left, where
+
+    def pack_b_unit(self, j: str, _: list[str]) -> list[str]:
+        c, st, elem = self.code, self.g.b.storage, self.elem
+        first, left, dst = self.panel_of(j)
+        src = c.at("i8", self.b_base, c.mul(first, str(st.size)))
+
+        def rows(masks: list[str | None]) -> None:
+            def run(offset: str, done: str, n: str) -> None:
+                def one(k: str, _: list[str]) -> list[str]:
+                    at = c.at("i8", src, c.add(offset, c.mul(k, self.bk_walk.stride)))
+                    to = c.at("i8", dst, c.mul(c.add(done, k), str(self.width * elem.size)))
+                    for v, mask in enumerate(masks):
+                        value = load_widened(c, st, elem, c.at(st.vec, at, str(v)), mask)
+                        store(c, elem, value, c.at(elem.vec, to, str(v)), None)
+                    return []
+                c.loop("0", n, "1", [], one)
+            for_runs(c, self.bk_walk, self.k0, self.kc, run)
+        full = c.op(f"icmp sge i64 {left}, {self.width}")
+        c.when(full, lambda: rows([None] * self.g.vecs))
+        c.when(c.op(f"xor i1 {full}, true"),
+               lambda: rows([mask_of(c, c.op(f"sub i64 {left}, {16 * v}")) for v in range(self.g.vecs)]))
+        return []
+
+    def pack_b_trans(self, j: str, _: list[str]) -> list[str]:
+        """Columns lie along k: 16 x 16 blocks are transposed, whole ones where they lie."""
+        c, st, elem = self.code, self.g.b.storage, self.elem
+        first, left, panel = self.panel_of(j)
+        line = self.width * elem.size
+        end = c.op(f"sub i64 {self.w('n', self.g.n)}, 1")
+        buffer = c.alloca(f"[16 x {elem.vec}]")
+        in_place = self.g.b.lines.uniform and st.widen == "same"
+        self.transposes = True
+
+        def call(src: str, step: str, to: str) -> None:
+            c.do(f"call void @NAME.transpose(ptr {src}, i64 {step}, ptr {to}, i64 {line})")
+
+        def group(v: str, _: list[str]) -> list[str]:
+            col = c.add(first, v)
+            dst = c.at(elem.scalar, panel, v)
+            all_lines = c.op(f"icmp sge i64 {c.op(f'sub i64 {left}, {v}')}, 16")
+
+            def run(offset: str, done: str, n: str) -> None:
+                def block(k: str, _: list[str]) -> list[str]:
+                    at = c.add(offset, c.mul(k, str(st.size)))
+                    src = c.at("i8", self.b_base, at)
+                    rest = c.op(f"sub i64 {n}, {k}")
+                    to = c.at("i8", dst, c.mul(c.add(done, k), str(line)))
+                    whole = c.op(f"and i1 {all_lines}, {c.op(f'icmp sge i64 {rest}, 16')}") if in_place else "false"
+
+                    def gather() -> None:
+                        mask = mask_of(c, rest)
+
+                        def one(i: str, _: list[str]) -> list[str]:
+                            p = c.at("i8", src, offset_of(c, self.b_walk, c.smin(c.add(col, i), end)))
+                            store(c, elem, load_widened(c, st, elem, p, mask), c.at(elem.vec, buffer, i), None)
+                            return []
+                        c.loop("0", "16", "1", [], one)
+                        call(buffer, str(16 * elem.size), to)
+                    if in_place:
+                        step = self.b_walk.stride
+                        c.when(whole, lambda: call(c.at("i8", src, c.mul(col, step)), step, to))
+                        c.when(c.op(f"xor i1 {whole}, true"), gather)
+                    else:
+                        gather()
+                    return []
+                c.loop("0", n, "16", [], block)
+            for_runs(c, self.bk_walk, self.k0, self.kc, run)
+            return []
+        c.loop("0", c.smin(left, str(self.width)), "16", [], group)
+        return []
+
+    def pack_b_any(self, j: str, _: list[str]) -> list[str]:
+        c = self.code
+        first, left, panel = self.panel_of(j)
+        count = c.smin(left, str(self.width))
+
+        def one(k: str, _: list[str]) -> list[str]:
+            src = c.at("i8", self.b_base, offset_of(c, self.bk_walk, c.add(self.k0, k)))
+            dst = c.at("i8", panel, c.mul(k, str(self.width * self.elem.size)))
+            copy_walk(c, self.g.b.storage, self.elem, src, self.b_walk, first, count, dst)
+            return []
+        c.loop("0", self.kc, "1", [], one)
+        return []
+
+    # ---- micro tiles -----------------------------------------------------------------------------------
+    def column(self, j: str, _: list[str]) -> list[str]:
+        """All micro tiles of one column panel."""
+        c, g = self.code, self.g
+        if self.segmented:
+            self.describe_segments(j)
+            b, count = self.desc, "16"
+        else:
+            first, left, packed = self.panel_of(j)
+            b = packed
+            if not self.packed_b:
+                b = c.at("i8", self.b_base, c.mul(first, str(self.elem.size)))
+                b = c.at("i8", b, c.mul(self.k0, self.bk_walk.stride))
+            if not self.direct:
+                self.describe_columns(first, left)
+            self.col_first = first
+            count = c.op(f"sub i64 {left}, {16 * (g.tail_vecs - 1)}")
+        full = self.spec(g.rows, g.vecs, False)
+        tail = self.spec(g.rows, g.tail_vecs, True)
+        if full == tail:
+            self.row_panels(j, b, "16", tail, g.vecs)
+        elif g.col_panels == 1:
+            self.row_panels(j, b, count, tail, g.tail_vecs)
+        else:
+            is_tail = c.op(f"icmp eq i64 {c.op(f'add i64 {j}, 1')}, {self.w('col_panels', g.col_panels)}")
+            c.when(is_tail, lambda: self.row_panels(j, b, count, tail, g.tail_vecs))
+            c.when(c.op(f"xor i1 {is_tail}, true"), lambda: self.row_panels(j, b, "16", full, g.vecs))
+        return []
+
+    def spec(self, rows: int, vecs: int, tail: bool) -> Micro:
+        g = self.g
+        if self.segmented:
+            partial = g.b.lines.length % 16 != 0
+            return Micro(self.elem, rows, vecs, self.a_row_step, True, partial, False)
+        ragged = tail and g.n % 16 != 0
+        return Micro(self.elem, rows, vecs, self.a_row_step, False, ragged and not self.packed_b,
+                     ragged and self.direct)
+
+    @property
+    def a_row_step(self) -> int | None:
+        if self.a_row is not None:
+            return self.a_row
+        return self.elem.size if self.g.a.lines.unit(self.elem.size) else None
+
+    def describe_segments(self, j: str) -> None:
+        c, g, es = self.code, self.g, self.elem.size
+        per = self.w("vecs_per_run", -(-g.b.lines.length // 16))
+        final = self.w("last_vector", g.vectors - 1)
+        for v in range(g.vecs):
+            number = c.smin(c.add(c.mul(j, str(g.vecs)), str(v)), final)
+            run = c.op(f"udiv i64 {number}, {per}")
+            piece = c.mul(c.op(f"sub i64 {number}, {c.mul(run, per)}"), "16")
+            start = c.op(f"load i64, ptr {c.at('i64', self.b_walk.table or '', run)}")
+            ptr = c.at("i8", self.b_base, c.add(start, c.mul(piece, str(es))))
+            left = c.smin(c.op(f"sub i64 {self.b_walk.length}, {piece}"), "16")
+            self.describe(v, ptr, left, c.add(c.mul(run, self.b_walk.length), piece))
+
+    def describe_columns(self, first: str, left: str) -> None:
+        c = self.code
+        for v in range(self.g.vecs):
+            count = c.smin(c.op(f"sub i64 {left}, {16 * v}"), "16")
+            self.describe(v, "null", count, c.op(f"add i64 {first}, {16 * v}"))
+
+    def describe(self, v: int, ptr: str, count: str, col: str) -> None:
+        c = self.code
+        for at, text in ((0, f"ptr {ptr}"), (8, f"i64 {count}"), (16, f"i64 {col}")):
+            c.do(f"store {text}, ptr {c.at('i8', self.desc, str(DESC * v + at))}")
+
+    def row_panels(self, j: str, b: str, count: str, spec: Micro, vecs: int) -> None:
+        """The micro tiles of one column panel, from the first row panel of the item to the last."""
+        c, g = self.code, self.g
+        if g.full_rows == g.row_panels:
+            c.loop(self.p0, self.p1, "1", [], lambda p, _: self.micro_tile(p, j, b, count, spec, vecs))
+            return
+        middle = c.smin(self.w("full_rows", g.full_rows), self.p1)
+        c.loop(self.p0, middle, "1", [], lambda p, _: self.micro_tile(p, j, b, count, spec, vecs))
+        start = c.call("llvm.smax.i64", "i64", f"i64 {middle}", f"i64 {self.p0}")
+        less = spec._replace(rows=spec.rows - 1)
+        c.loop(start, self.p1, "1", [], lambda p, _: self.micro_tile(p, j, b, count, less, vecs))
+
+    def micro_tile(self, p: str, j: str, b: str, count: str, spec: Micro, vecs: int) -> list[str]:
+        c, g, es = self.code, self.g, self.elem.size
+        row = self.row_of(p)
+        local = c.op(f"sub i64 {p}, {self.p0}")
+        if g.a_mode == "direct":
+            steps, a_stride = self.a_walk.stride, self.ak_walk.stride
+            a = c.at("i8", self.a_base, c.add(c.mul(row, steps), c.mul(self.k0, a_stride)))
+        elif g.a_mode == "rows":
+            steps, a_stride = "0", str(es)
+            a = c.at("i8", self.a_pack, c.mul(c.op(f"sub i64 {row}, {self.m0}"), str(self.a_row)))
+        else:
+            steps, a_stride = "0", str(16 * es)
+            a = c.at("i8", self.a_pack, c.mul(local, str(self.a_panel)))
+        if self.direct:
+            ldc = self.w("n_bytes", g.n * es) if self.partial else self.finish.line_stride(c)
+            out = c.at("i8", self.out_base, c.add(c.mul(row, ldc), c.mul(self.col_first, str(es))))
+        else:
+            ldc, out = str(self.width * es), self.c_tile
+            if self.multi:
+                number = c.add(c.mul(c.op(f"sub i64 {j}, {self.j0}"), self.w("panels_m", g.panels_m)), local)
+                out = c.at("i8", out, c.mul(number, str(self.tile)))
+        if self.segmented:
+            table = self.words.table(c, "b.kt", self.k_offsets())
+            b_step = f"ptr {c.at('i64', table, self.k0)}"
+        else:
+            b_step = f"i64 {str(self.width * es) if self.packed_b else self.bk_walk.stride}"
+        c.do(f"call void {self.variant(spec)}(ptr {a}, i64 {steps}, i64 {a_stride}, ptr {b}, {b_step}, "
+             f"i64 {self.kc}, i64 {count}, ptr {out}, i64 {ldc}, i1 {self.more}, ptr {out}, i64 {ldc})")
+        if not self.direct:
+            call = (f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {out}, i64 {self.b_index}, i64 {row}, "
+                    f"i64 {spec.rows}, ptr {self.desc}, i64 {vecs})")
+            if self.multi:
+                c.when(self.last, lambda: c.do(call))
+            else:
+                c.do(call)
+        return []
+
+    def k_offsets(self) -> list[int]:
+        k = self.g.b.k
+        if k.starts is None:
+            return [i * k.stride for i in range(k.size)]
+        return [s + i * k.stride for s in k.starts for i in range(k.length)]
+
+    def variant(self, spec: Micro) -> str:
+        if spec.rows < 1:
+            raise BackendError("a micro tile without rows cannot be generated")
+        return self.variants.setdefault(spec, f"@NAME.{spec.name}")
+
+    def functions(self) -> list[tuple[str, Code]]:
+        return [micro_kernel(spec, name) for spec, name in self.variants.items()]

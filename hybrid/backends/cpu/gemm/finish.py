@@ -1,0 +1,228 @@
+"""From accumulators to results: the epilogue program over a finished tile, and stores of any layout.
+
+Invariant: the epilogue sees each finished sum once, reads its other arguments at the same (batch, m, n), and
+every result is stored exactly once, after all its arguments were read (a read may share memory with it).
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ....core import dtypes as dt
+from ....ir import half
+from ....ir.scalar import TYPE, Builder, Program
+from ...emit.code import Code
+from ...emit.lanes import Lanes, emit_program, llvm_scalar, memory_scalar
+from ...plan import Dims, GemmKernel
+from .geometry import Runs, runs_of
+from .micro import DESC, Element, mask_of
+from .pack import Walk, offset_of
+from .words import Words
+
+__all__ = ["Finish", "epilogue_of"]
+
+SIGNATURE = ("define internal void @NAME.finish(ptr %bufs, ptr %args, ptr %tile, i64 %b, i64 %row, "
+             "i64 %rows, ptr %desc, i64 %vecs)")
+
+
+class Stream(NamedTuple):
+    """A read or result of the epilogue: byte walks over batch, lines (rows of the tile) and columns."""
+
+    name: str
+    type: str           # program type
+    slot: int
+    offset: int         # bytes
+    size: int
+    batch: Runs
+    lines: Runs
+    cols: Runs
+
+
+def epilogue_of(kernel: GemmKernel, elem: Element) -> Program | None:
+    """The program to run on finished sums; None when they are stored as they are."""
+    if kernel.epilogue is not None:
+        return kernel.epilogue
+    out = kernel.outs[0].dtype
+    if not dt.is_half(out) and out.itemsize == elem.size:
+        return None
+    s = Builder()
+    x = s.arg(elem.name)
+    return s.program(half.pack(s, x, out) if dt.is_half(out) else s.convert(x, TYPE[out]))
+
+
+class Finish:
+    """Writes the finishing function of one product; tiles are `vecs` vectors wide.  `swap`: lines of the tile
+    are columns of the result.  `storable`: finished sums may go to the result without this function."""
+
+    def __init__(self, kernel: GemmKernel, swap: bool, vecs: int, elem: Element, words: Words) -> None:
+        self.kernel, self.swap, self.vecs, self.elem, self.words = kernel, swap, vecs, elem, words
+        self.program = epilogue_of(kernel, elem)
+        types = [elem.name]
+        if self.program is not None:
+            types = [self.program.instrs[o].type for o in self.program.outs]
+        self.outs = [self._stream(f"out{i}", types[i], o.slot, o.offset, o.dtype.itemsize, o.batch, o.rows, o.cols)
+                     for i, o in enumerate(kernel.outs)]
+        self.reads = [self._read(i) for i in range(len(kernel.reads))]
+        first = self.outs[0]
+        unit = first.cols.uniform and first.cols.unit(first.size)
+        self.transposed = not unit and first.lines.size > 1 and first.lines.uniform and first.lines.unit(first.size)
+        self.storable = self.program is None and unit and first.lines.uniform
+
+    def _stream(self, name: str, type: str, slot: int, offset: int, size: int, batch: Dims, rows: Dims,
+                cols: Dims) -> Stream:
+        lines, across = runs_of(rows, size), runs_of(cols, size)
+        if self.swap:
+            lines, across = across, lines
+        return Stream(name, type, slot, offset * size, size, runs_of(batch, size), lines, across)
+
+    def _read(self, i: int) -> Stream:
+        access, out = self.kernel.reads[i], self.kernel.outs[0]
+        assert self.program is not None
+        sizes = (out.batch.sizes, out.rows.sizes, out.cols.sizes)
+        at, parts = 0, []
+        for part in sizes:
+            parts.append(Dims(part, tuple(access.strides[at:at + len(part)])))
+            at += len(part)
+        return self._stream(f"read{i}", self.program.args[i + 1], access.slot, access.offset,
+                            access.dtype.itemsize, *parts)
+
+    # ---- for direct stores ---------------------------------------------------------------------------
+    def line_base(self, code: Code, batch: str) -> str:
+        s = self.outs[0]
+        base = self.words.base(code, s.name, s.slot, s.offset)
+        return code.at("i8", base, offset_of(code, self.words.walk(code, s.name + ".batch", s.batch, s.size), batch))
+
+    def line_stride(self, code: Code) -> str:
+        s = self.outs[0]
+        return self.words.walk(code, s.name + ".lines", s.lines, s.size).stride
+
+    # ---- the function ------------------------------------------------------------------------------
+    def build(self) -> tuple[str, Code]:
+        code = self.code = Code()
+        self.lanes = Lanes(16, code)
+        self.buffer = code.alloca("[16 x <16 x i64>]")
+        streams = self.reads + self.outs
+        self.starts = {s.name: self._start(s) for s in streams}
+        self.walks = {s.name: tuple(self.words.walk(code, f"{s.name}.{part}", runs, s.size)
+                                    for part, runs in (("lines", s.lines), ("cols", s.cols))) for s in streams}
+        self.params = self._params()
+        code.loop("0", "%vecs", "1", [], self._vector)
+        code.do("ret void")
+        return SIGNATURE, code
+
+    def _start(self, s: Stream) -> str:
+        code = self.code
+        base = self.words.base(code, s.name, s.slot, s.offset)
+        return code.at("i8", base, offset_of(code, self.words.walk(code, s.name + ".batch", s.batch, s.size), "%b"))
+
+    def _params(self) -> list[str]:
+        if self.program is None:
+            return []
+        out = []
+        for i, (ty, bits) in enumerate(zip(self.program.params, self.kernel.params)):
+            signed = bits - (1 << 64) if bits >= 1 << 63 else bits
+            word, scalar = self.words.word(self.code, f"param{i}", signed), llvm_scalar(ty)
+            width = {"float": "i32", "double": "i64"}.get(scalar, scalar)
+            x = word if width == "i64" else self.code.op(f"trunc i64 {word} to {width}")
+            x = x if width == scalar else self.code.op(f"bitcast {width} {x} to {scalar}")
+            out.append(self.lanes.splat(ty, x))
+        return out
+
+    def _vector(self, v: str, _: list[str]) -> list[str]:
+        """One vector of columns, all lines."""
+        code, elem = self.code, self.elem
+        desc = code.at("i8", "%desc", code.mul(v, str(DESC)))
+        count = code.op(f"load i64, ptr {code.at('i8', desc, '8')}")
+        col = code.op(f"load i64, ptr {code.at('i8', desc, '16')}")
+        tile = code.at(elem.vec, "%tile", v)
+        step = str(self.vecs * 16 * elem.size)
+        if self.transposed:
+            lines, first, source = count, col, self._transpose(tile, step)
+            start, lanes, step = "%row", "%rows", str(16 * elem.size)
+        else:
+            lines, first, source, start, lanes = "%rows", "%row", tile, col, count
+        mask = mask_of(code, lanes)
+        across = {s.name: self._across(s, start) for s in self.reads + self.outs}
+
+        def line(i: str, _: list[str]) -> list[str]:
+            value = code.op(f"load {elem.vec}, ptr {code.at('i8', source, code.mul(i, step))}, align {elem.size}")
+            at = code.add(first, i)
+            args = [value] + [self._load(s, across[s.name], at, start, lanes, mask) for s in self.reads]
+            values = args[:1]
+            if self.program is not None:
+                values = emit_program(self.lanes, self.program, args, self.params)
+            for s, x in zip(self.outs, values):
+                self._store(s, x, across[s.name], at, start, lanes, mask)
+            return []
+        code.loop("0", lines, "1", [], line)
+        return []
+
+    def _transpose(self, tile: str, step: str) -> str:
+        """The vector's column of the tile, one line of rows per lane (rows past the tile's give unused lanes)."""
+        code, elem = self.code, self.elem
+        buffer = code.alloca(f"[16 x {elem.vec}]")
+        code.do(f"call void @NAME.transpose(ptr {tile}, i64 {step}, ptr {buffer}, i64 {16 * elem.size})")
+        return buffer
+
+    # ---- vectors of streams ---------------------------------------------------------------------------
+    def _pair(self, s: Stream) -> tuple[Walk, Walk, Runs]:
+        """(walk over lines, walk over lanes, runs of the lanes) as this function walks the tile."""
+        lines, cols = self.walks[s.name]
+        return (cols, lines, s.lines) if self.transposed else (lines, cols, s.cols)
+
+    def _across(self, s: Stream, start: str) -> str:
+        """Pointer to the first lane of line 0."""
+        _, lanes, runs = self._pair(s)
+        if not runs.uniform:
+            return self.starts[s.name]
+        return self.code.at("i8", self.starts[s.name], offset_of(self.code, lanes, start))
+
+    def _line(self, s: Stream, base: str, at: str) -> str:
+        lines, _, _ = self._pair(s)
+        return self.code.at("i8", base, offset_of(self.code, lines, at))
+
+    def _suffix(self, scalar: str) -> str:
+        return {"float": "v16f32", "double": "v16f64"}.get(scalar, f"v16{scalar}")
+
+    def _load(self, s: Stream, base: str, at: str, start: str, count: str, mask: str) -> str:
+        code, mem = self.code, memory_scalar(s.type)
+        _, walk, runs = self._pair(s)
+        p = self._line(s, base, at)
+        vec = f"<16 x {mem}>"
+        if runs.uniform and runs.stride == 0:
+            x = code.op(f"load {mem}, ptr {p}")
+            x = code.op(f"insertelement {vec} poison, {mem} {x}, i64 0")
+            x = code.op(f"shufflevector {vec} {x}, {vec} poison, <16 x i32> zeroinitializer")
+        elif runs.uniform and runs.unit(s.size):
+            x = code.call(f"llvm.masked.load.{self._suffix(mem)}.p0", vec, f"ptr {p}", f"i32 {s.size}",
+                          f"<16 x i1> {mask}", f"{vec} zeroinitializer")
+        else:
+            def one(lane: str, _: list[str]) -> list[str]:
+                x = code.op(f"load {mem}, ptr {code.at('i8', p, self._lane(runs, walk, start, lane))}")
+                code.do(f"store {mem} {x}, ptr {code.at(mem, self.buffer, lane)}")
+                return []
+            code.loop("0", count, "1", [], one)
+            x = code.op(f"load {vec}, ptr {self.buffer}, align {s.size}")
+        return code.op(f"icmp ne {vec} {x}, zeroinitializer") if s.type == "b1" else x
+
+    def _lane(self, runs: Runs, walk: Walk, start: str, lane: str) -> str:
+        """Byte offset of a lane from the pointer `_across` gave."""
+        return self.code.mul(lane, walk.stride) if runs.uniform else offset_of(self.code, walk, self.code.add(start, lane))
+
+    def _store(self, s: Stream, x: str, base: str, at: str, start: str, count: str, mask: str) -> None:
+        code, mem = self.code, memory_scalar(s.type)
+        _, walk, runs = self._pair(s)
+        p = self._line(s, base, at)
+        vec = f"<16 x {mem}>"
+        if s.type == "b1":
+            x = code.op(f"zext <16 x i1> {x} to {vec}")
+        if runs.uniform and runs.unit(s.size):
+            code.call(f"llvm.masked.store.{self._suffix(mem)}.p0", "void", f"{vec} {x}", f"ptr {p}",
+                      f"i32 {s.size}", f"<16 x i1> {mask}")
+            return
+        code.do(f"store {vec} {x}, ptr {self.buffer}, align {s.size}")
+
+        def one(lane: str, _: list[str]) -> list[str]:
+            value = code.op(f"load {mem}, ptr {code.at(mem, self.buffer, lane)}")
+            code.do(f"store {mem} {value}, ptr {code.at('i8', p, self._lane(runs, walk, start, lane))}")
+            return []
+        code.loop("0", count, "1", [], one)

@@ -1,0 +1,274 @@
+"""Shape decisions of a matrix product: which factor is broadcast, tile sizes, what is packed, work items.
+
+Invariant: nothing decided here can change a bit of the result, because every output is its own chain of k in
+blocks of 256; decisions depend on the kernel and the target only.  Costs are cycles of one core.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from ....core.shapes import collapse
+from ...plan import Dims, GemmKernel, Operand
+from ..machine import machine
+from .micro import Element
+from .pack import Storage, storage
+
+__all__ = ["BLOCK", "Target", "host_target", "Runs", "runs_of", "Factor", "Geometry", "factor", "option", "choose", "DISPATCH", "ROW_PAD"]
+
+BLOCK = 256                  # k per block: part of the numerics contract
+DISPATCH = 6000              # cycles to hand work to another thread and wait for it
+ROW_PAD = 16                 # elements after each packed row, so that rows fall into different cache sets
+
+
+class Target(NamedTuple):
+    """The machine as far as tile sizes depend on it."""
+
+    vector_bytes: int = 64
+    registers: int = 32
+    threads: int = 2
+    workspace: bool = True      # the caller gives one, so long sums may be split
+
+
+def host_target() -> Target:
+    m = machine()
+    return Target(m.vector_bytes, m.vector_registers, m.cores)
+
+
+class Runs(NamedTuple):
+    """An index space as bytes: i -> i * stride, or with a table (starts[i // length] + i % length * stride)."""
+
+    starts: tuple[int, ...] | None
+    length: int
+    stride: int
+    size: int
+
+    @property
+    def uniform(self) -> bool:
+        return self.starts is None
+
+    def unit(self, itemsize: int) -> bool:
+        return self.stride == itemsize
+
+
+def runs_of(dims: Dims, itemsize: int) -> Runs:
+    """A multi-dimensional index as runs along its last dimension."""
+    sizes, (strides,) = collapse(dims.sizes, [dims.strides])
+    size = prod(sizes)
+    if len(sizes) <= 1:
+        return Runs(None, size, strides[0] * itemsize if sizes else itemsize, size)
+    starts = np.zeros(1, np.int64)
+    for n, s in zip(sizes[:-1], strides[:-1]):
+        starts = (starts[:, None] + np.arange(n, dtype=np.int64) * (s * itemsize)).reshape(-1)
+    return Runs(tuple(starts.tolist()), sizes[-1], strides[-1] * itemsize, size)
+
+
+class Factor(NamedTuple):
+    """One factor: `lines` is its m or n index, `k` the summed one."""
+
+    operand: Operand
+    storage: Storage
+    lines: Runs
+    k: Runs
+    batch: Runs
+
+    @property
+    def direct(self) -> bool:
+        return self.lines.uniform and self.k.uniform and self.storage.widen == "same"
+
+    @property
+    def nbytes(self) -> int:
+        return self.lines.size * self.k.size * self.storage.size
+
+
+class Geometry(NamedTuple):
+    """Everything the generator needs besides the kernel.  `a_mode`: direct, rows (panel row by row), cols
+    (panel k by k); `b_mode`: direct, segmented, unit (rows of k copied), trans (rows of n transposed), any."""
+
+    swap: bool
+    m: int
+    n: int
+    a: Factor
+    b: Factor
+    a_mode: str
+    b_mode: str
+    rows: int                # rows of a full micro tile
+    full_rows: int           # how many row panels have `rows` rows; the others one less
+    row_panels: int
+    vecs: int                # vectors of a full micro tile
+    vectors: int             # vectors of 16 columns in all
+    panels_m: int            # row panels per item
+    panels_n: int            # column panels per item
+    cost: float              # of the whole product, over the threads
+    batch: int
+    blocks: int              # blocks of k
+    split: int = 0           # > 0: items also split k, by that many blocks; sums go to a workspace
+
+    @property
+    def items(self) -> int:
+        if self.m == 0 or self.n == 0:
+            return 0
+        groups = -(-self.blocks // self.split) if self.split else 1
+        return self.items_m * self.items_n * self.batch * groups
+
+    @property
+    def col_panels(self) -> int:
+        return -(-self.vectors // self.vecs)
+
+    @property
+    def tail_vecs(self) -> int:
+        return self.vectors - (self.col_panels - 1) * self.vecs
+
+    @property
+    def items_m(self) -> int:
+        return -(-self.row_panels // self.panels_m)
+
+    @property
+    def items_n(self) -> int:
+        return -(-self.col_panels // self.panels_n)
+
+
+def factor(op: Operand, elem: Element, lines: Dims, k: Dims) -> Factor:
+    """An operand as a factor whose m or n index is `lines`."""
+    st = storage(op.dtype.name, elem)
+    return Factor(op, st, runs_of(lines, st.size), runs_of(k, st.size), runs_of(op.batch, st.size))
+
+
+def _micro_cost(rows: int, vecs: int, wide: int) -> float:
+    """Cycles per k of a micro tile: multiply-adds, one broadcast a cycle, loads, the latency of one chain."""
+    return max(rows * vecs * wide / 2, rows * 0.9, (rows + vecs * wide) / 2, 4.0)
+
+
+def _tiles(m: int, vectors: int, elem: Element, target: Target) -> Iterator[tuple[float, int, int]]:
+    """(cycles per k over the whole result, row panels, vecs) of every micro tile that fits the registers."""
+    wide = 16 * elem.size // target.vector_bytes
+    room = target.registers - 1
+    for vecs in (1, 2, 3, 4, 6, 8):
+        if vecs > max(vectors, 1):
+            break
+        most = min((room - vecs * wide) // (vecs * wide), 14)
+        if most < 1:
+            continue
+        panels = -(-m // most)
+        for q in (panels, panels + 1):
+            rows = -(-m // q)
+            if rows < 1:
+                continue
+            cols = -(-vectors // vecs)
+            tail = vectors - (cols - 1) * vecs
+            fulls = m - q * (rows - 1)
+            per = [(fulls, rows), (q - fulls, rows - 1)]
+            cost = sum(c * ((cols - 1) * _micro_cost(r, vecs, wide) + _micro_cost(r, tail, wide))
+                       for c, r in per if r)
+            yield cost, q, vecs
+
+
+def _a_mode(a: Factor, panels: int, rows: int) -> tuple[str, float]:
+    """How rows of a are read, and the cycles of packing all of it once."""
+    size = a.storage.size
+    elements = a.lines.size * a.k.size
+    if a.direct:
+        thrash = rows > 8 and a.k.size > 64 and panels > 2
+        far = a.lines.stride if a.k.unit(size) else a.k.stride
+        if not (thrash and (far % 4096 == 0 or a.nbytes > 1 << 20)):
+            return "direct", 0.0
+    if a.k.unit(size):
+        short = 1 + 8 / max(min(a.k.length, BLOCK), 1)
+        return "rows", elements * 0.15 * short
+    if a.lines.unit(size) and a.lines.uniform:
+        return "cols", elements * 0.15
+    return "rows", elements * 1.5
+
+
+def _b_mode(b: Factor, m: int) -> tuple[str, float]:
+    size = b.storage.size
+    elements = b.lines.size * b.k.size
+    same = b.storage.widen == "same"
+    if b.lines.unit(size) or b.lines.size == 1:
+        if b.direct and (b.nbytes <= 1 << 15 or m < 48):
+            return "direct", 0.0
+        if not b.lines.uniform and same and b.lines.length >= 8 and b.k.size <= 8192:
+            return "segmented", 0.0
+        if b.lines.uniform:
+            return "unit", elements * 0.15
+    if b.k.unit(size) and b.k.length >= 8:
+        return "trans", elements * 0.3
+    return "any", elements * (0.3 if b.lines.unit(size) and b.lines.length >= 8 else 1.8)
+
+
+def _vectors(b: Factor, mode: str) -> int:
+    if mode == "segmented" and b.lines.starts is not None:
+        return len(b.lines.starts) * -(-b.lines.length // 16)
+    return -(-b.lines.size // 16)
+
+
+def option(kernel: GemmKernel, elem: Element, target: Target, swap: bool) -> Geometry:
+    """The best decisions for the product (or its transpose)."""
+    ka, kb = kernel.a, kernel.b
+    a, b = factor(ka, elem, ka.rows, ka.cols), factor(kb, elem, kb.cols, kb.rows)
+    m, n = kernel.m, kernel.n
+    if swap:
+        a, b, m, n = b, a, n, m
+    b_mode, b_cost = _b_mode(b, m)
+    vectors = _vectors(b, b_mode)
+    work, q, vecs = min(_tiles(max(m, 1), max(vectors, 1), elem, target))
+    rows = -(-max(m, 1) // q)
+    panels = -(-max(vectors, 1) // vecs)
+    a_mode, a_cost = _a_mode(a, panels, rows)
+    k = max(kernel.k, 1)
+    blocks = -(-k // BLOCK)
+    compute = work * k + q * panels * blocks * 40
+    finish = 0.06 * m * n * blocks
+    out = kernel.outs[0]
+    out_lines = runs_of(out.rows if swap else out.cols, 1)
+    if n > 1 and out_lines.stride != 1:
+        finish += 0.5 * m * n
+    shape = Geometry(swap, m, n, a, b, a_mode, b_mode, rows, max(m, 1) - q * (rows - 1), q, vecs,
+                     max(vectors, 1), q, panels, 0.0, kernel.batch, blocks)
+    return _split(shape, compute + finish, a_cost, b_cost, target, elem)
+
+
+def _split(g: Geometry, compute: float, a_cost: float, b_cost: float, target: Target, elem: Element) -> Geometry:
+    """Cut the result into items: bounded packing space, and enough items for the threads."""
+    most_m = max(1, (240 << 10) // (g.rows * (BLOCK + ROW_PAD) * elem.size))
+    most_n = max(1, (256 << 10) // (g.vecs * 16 * BLOCK * elem.size))
+    best: tuple[float, Geometry] | None = None
+    for pm in _cuts(g.row_panels, most_m):
+        for pn in _cuts(g.col_panels, most_n):
+            for split in _groups(g, target, elem):
+                option = g._replace(panels_m=pm, panels_n=pn, split=split)
+                items = max(option.items, 1)
+                total = (compute + a_cost * option.items_n + b_cost * option.items_m) * g.batch + 150 * items
+                busy = min(target.threads, items)
+                span = total * -(-items // busy) / items
+                if busy > 1:        # a busy neighbour delays its last item, so smaller items are better
+                    span += DISPATCH + 0.06 * total / items
+                if split:
+                    span += DISPATCH + g.blocks * g.batch * g.m * g.n * 0.3
+                if best is None or span < best[0] * 0.999:
+                    best = span, option
+    assert best is not None
+    return best[1]._replace(cost=best[0])
+
+
+def _groups(g: Geometry, target: Target, elem: Element) -> list[int]:
+    """Blocks of k per item worth trying; 0: all, one after the other."""
+    space = g.blocks * g.batch * g.m * g.n * elem.size
+    if not target.workspace or g.b_mode == "segmented" or g.blocks < 4 * target.threads or target.threads < 2 or space > 8 << 20:
+        return [0]
+    return [0, *dict.fromkeys(-(-g.blocks // min(g.blocks, c * target.threads)) for c in (1, 2, 4))]
+
+
+def _cuts(panels: int, most: int) -> list[int]:
+    """Panels per item worth trying: balanced cuts into few items."""
+    least = -(-panels // most)
+    counts = sorted({least, *(c for c in (2, 4, 6, 8, 16) if least <= c <= panels)})
+    return list(dict.fromkeys(-(-panels // c) for c in counts))
+
+
+def choose(kernel: GemmKernel, elem: Element, target: Target) -> Geometry:
+    """The cheaper of the product and its transpose."""
+    return min((option(kernel, elem, target, s) for s in (False, True)), key=lambda g: g.cost)

@@ -1,0 +1,228 @@
+"""LLVM IR text -> object code -> addresses in this process.
+
+Invariant: an address is valid as long as the Code or Module that gave it is referenced, and object code is
+linked only if it needs no symbol from outside (LLVM would abort the process otherwise).
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+import llvmlite.binding as llvm
+
+from ...core.errors import BackendError
+from .diskcache import DiskCache, default_cache
+
+__all__ = ["Code", "Module", "compile_ir", "compile_many", "lookup", "set_cache", "ABI_VERSION"]
+
+ABI_VERSION = 1  # raise when texts keep their wording but must not reuse old object code
+
+
+class _Target:
+    """The host as LLVM sees it; made on first use."""
+
+    def __init__(self) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        self.target = llvm.Target.from_default_triple()
+        self.cpu = llvm.get_host_cpu_name()
+        self.features = llvm.get_host_cpu_features().flatten()
+        words = (self.target.triple, self.cpu, self.features, llvm.llvm_version_info, ABI_VERSION)
+        self.prefix = repr(words).encode()
+        self.emitters: dict[int, Any] = {}
+
+    def machine(self, level: int) -> Any:
+        # small + pic: constants are read relative to the instruction pointer, without a register;
+        # the memory manager of the engine keeps code and constants of an object together
+        return self.target.create_target_machine(cpu=self.cpu, features=self.features, opt=level,
+                                                 reloc="pic", codemodel="small", jit=True)
+
+    def emit(self, text: str, level: int) -> bytes:
+        if level not in self.emitters:
+            self.emitters[level] = self.machine(level)
+        context = llvm.create_context()
+        try:
+            module = llvm.parse_assembly(text, context)
+            module.verify()
+        except RuntimeError as e:
+            raise BackendError(f"generated code is not valid LLVM IR: {e}") from None
+        module.triple = self.target.triple
+        code = self.emitters[level].emit_object(module)
+        module.close()
+        return code
+
+
+_LOCK = threading.RLock()
+_TARGET: list[_Target] = []
+_CACHE: list[DiskCache | None] = []
+_CODES: WeakValueDictionary[str, Code] = WeakValueDictionary()
+_MODULES: WeakValueDictionary[bytes, Module] = WeakValueDictionary()
+
+
+def _after_fork() -> None:
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _target() -> _Target:
+    if not _TARGET:
+        _TARGET.append(_Target())
+    return _TARGET[0]
+
+
+def set_cache(cache: DiskCache | None) -> DiskCache | None:
+    """Use this disk cache (None: no cache) from now on; returns the one used before."""
+    old = _disk()
+    _CACHE[:] = [cache]
+    return old
+
+
+def _disk() -> DiskCache | None:
+    if not _CACHE:
+        _CACHE.append(default_cache())
+    return _CACHE[0]
+
+
+def elf_symbols(code: bytes) -> tuple[set[str], set[str]]:
+    """(defined global, undefined) symbol names of a 64-bit little-endian ELF object."""
+    if code[:6] != b"\x7fELF\x02\x01":
+        raise BackendError("the object code is not 64-bit ELF; hybrid's CPU backend runs on Linux")
+    (table,) = struct.unpack_from("<Q", code, 40)
+    size, count = struct.unpack_from("<HH", code, 58)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", code, table + size * i) for i in range(count)]
+    defined: set[str] = set()
+    missing: set[str] = set()
+    for sec in sections:
+        if sec[1] != 2:  # SHT_SYMTAB
+            continue
+        names = sections[sec[6]][4]
+        for at in range(sec[4] + 24, sec[4] + sec[5], 24):
+            name_at, info, _, where = struct.unpack_from("<IBBH", code, at)
+            start = names + name_at
+            name = code[start:code.index(0, start)].decode()
+            if where == 0 and name:
+                missing.add(name)
+            elif info >> 4:  # not local
+                defined.add(name)
+    return defined, missing
+
+
+class _Engine:
+    """Linked object code; freed with the last Code or Module that refers to it."""
+
+    __slots__ = ("_engine", "_objects", "__weakref__")
+
+    def __init__(self, objects: Iterable[bytes]) -> None:
+        target = _target()
+        self._objects = [llvm.ObjectFileRef.from_data(o) for o in objects]
+        # llvmlite's memory manager reserves the memory of an object in one piece
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target.machine(2), use_lmm=True)
+        for o in self._objects:
+            self._engine.add_object_file(o)
+        self._engine.finalize_object()
+
+    def address(self, name: str) -> int:
+        return self._engine.get_function_address(name)
+
+
+class Code:
+    """One native function: `symbol` and `address`; keeps its code in memory."""
+
+    __slots__ = ("symbol", "address", "digest", "_engine", "__weakref__")
+
+    def __init__(self, symbol: str, address: int, digest: bytes, engine: _Engine) -> None:
+        self.symbol, self.address, self.digest, self._engine = symbol, address, digest, engine
+
+    def __repr__(self) -> str:
+        return f"Code({self.symbol} at {self.address:#x})"
+
+
+class Module:
+    """A compiled module with several functions."""
+
+    __slots__ = ("_addresses", "_engine", "__weakref__")
+
+    def __init__(self, names: Sequence[str], engine: _Engine) -> None:
+        self._engine = engine
+        self._addresses = {n: engine.address(n) for n in names}
+
+    def address(self, name: str) -> int:
+        """Address of one of the names given to `compile_ir`."""
+        return self._addresses[name]
+
+
+def _object(text: str, key: bytes, names: Iterable[str], level: int) -> bytes:
+    """Object code of a text, from the disk cache or compiled, checked to define `names` and need nothing."""
+    disk = _disk()
+    code = disk.get(key) if disk is not None else None
+    fresh = code is None
+    if code is None:
+        code = _target().emit(text, level)
+    defined, missing = elf_symbols(code)
+    missing.discard("_GLOBAL_OFFSET_TABLE_")
+    if missing:
+        raise BackendError(f"generated code needs symbols from outside: {', '.join(sorted(missing))}; "
+                           "express them in the algebra instead")
+    absent = set(names) - defined
+    if absent:
+        raise BackendError(f"generated code does not define {', '.join(sorted(absent))}")
+    if fresh and disk is not None:
+        disk.put(key, code)
+    return code
+
+
+def _key(text: str, level: int) -> bytes:
+    return hashlib.sha256(b"%d" % level + _target().prefix + text.encode()).digest()
+
+
+def compile_ir(text: str, names: Sequence[str], level: int = 2) -> Module:
+    """Compile one module; equal texts give the same Module while it is alive.
+
+    >>> compile_ir("define i64 @one() { ret i64 1 }", ["one"]).address("one") != 0
+    True
+    """
+    with _LOCK:
+        key = _key(text, level)
+        module = _MODULES.get(key)
+        if module is None or not module._addresses.keys() >= set(names):
+            module = _MODULES[key] = Module(names, _Engine([_object(text, key, names, level)]))
+        return module
+
+
+def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Code]:
+    """Code of each (symbol, text) pair, in order; what is not in memory is read from the disk cache or compiled.
+
+    A symbol stands for one text in the whole process (generators derive it from the text).
+    """
+    with _LOCK:
+        found: dict[str, Code] = {}
+        fresh: dict[str, tuple[bytes, bytes]] = {}
+        order = []
+        for symbol, text in kernels:
+            order.append(symbol)
+            key = _key(text, level)
+            code = found.get(symbol) or _CODES.get(symbol)
+            if (code.digest if code else fresh[symbol][0] if symbol in fresh else key) != key:
+                raise BackendError(f"two texts share the symbol {symbol}")
+            if code is not None:
+                found[symbol] = code
+            elif symbol not in fresh:
+                fresh[symbol] = key, _object(text, key, (symbol,), level)
+        if fresh:
+            engine = _Engine(o for _, o in fresh.values())
+            for symbol, (key, _) in fresh.items():
+                found[symbol] = _CODES[symbol] = Code(symbol, engine.address(symbol), key, engine)
+        return [found[s] for s in order]
+
+
+def lookup(symbol: str) -> Code | None:
+    """The Code of a symbol if it is in memory."""
+    return _CODES.get(symbol)

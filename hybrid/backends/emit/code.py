@@ -1,0 +1,166 @@
+"""The text of one LLVM function while it is being written: names, blocks, loops, declarations.
+
+Invariant: lines are only ever appended (or filled in where a place was reserved), `entry` lines come before
+all others, and every external name used is an `llvm.*` intrinsic that is declared.
+"""
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+
+from ...core.errors import BackendError
+
+__all__ = ["Code", "finish_module", "check_externals"]
+
+
+class Code:
+    """One function: `op` appends an instruction and returns the name of its value."""
+
+    __slots__ = ("lines", "entry", "declared", "block", "count", "known")
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.entry: list[str] = []
+        self.declared: dict[str, str] = {}
+        self.block = "entry"
+        self.count = 0
+        self.known: dict[str, str] = {}
+
+    # ---- instructions --------------------------------------------------------------------------
+    def op(self, text: str) -> str:
+        self.count += 1
+        name = f"%v{self.count}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def do(self, text: str) -> None:
+        self.lines.append("  " + text)
+
+    def once(self, text: str) -> str:
+        """A value made in the entry block; asking again gives the same name."""
+        name = self.known.get(text)
+        if name is None:
+            self.count += 1
+            name = self.known[text] = f"%e{self.count}"
+            self.entry.append(f"  {name} = {text}")
+        return name
+
+    def alloca(self, text: str) -> str:
+        """A new stack object (entry block, 64-byte aligned)."""
+        self.count += 1
+        self.entry.append(f"  %s{self.count} = alloca {text}, align 64")
+        return f"%s{self.count}"
+
+    def call(self, name: str, ret: str, *args: str) -> str:
+        """Call an intrinsic; each argument is 'type value'."""
+        self.declare(name, ret, args)
+        text = f"call {ret} @{name}({', '.join(args)})"
+        if ret == "void":
+            self.do(text)
+            return ""
+        return self.op(text)
+
+    def declare(self, name: str, ret: str, args: Sequence[str]) -> None:
+        if name not in self.declared:
+            types = ", ".join(_type_of(a) for a in args)
+            self.declared[name] = f"declare {ret} @{name}({types})"
+
+    # ---- blocks ----------------------------------------------------------------------------------
+    def label(self, hint: str = "b") -> str:
+        self.count += 1
+        return f"{hint}{self.count}"
+
+    def start(self, label: str) -> None:
+        self.lines.append(f"{label}:")
+        self.block = label
+
+    def jump(self, label: str) -> None:
+        self.do(f"br label %{label}")
+
+    def branch(self, cond: str, yes: str, no: str) -> None:
+        self.do(f"br i1 {cond}, label %{yes}, label %{no}")
+
+    def when(self, cond: str, then: Callable[[], None]) -> None:
+        """if cond: then()"""
+        yes, after = self.label("if"), self.label("fi")
+        self.branch(cond, yes, after)
+        self.start(yes)
+        then()
+        self.jump(after)
+        self.start(after)
+
+    def loop(self, start: str, stop: str, step: str | None, carried: Sequence[tuple[str, str]],
+             body: Callable[[str, list[str]], Sequence[str]], full: int = 1) -> tuple[str, list[str]]:
+        """i = start; while i + full <= stop: carried = body(i, carried); i += step.
+
+        `carried` holds (type, initial value); returns the last i and the last carried values.  Without
+        a step, body returns the next i as one more value.
+        """
+        head, inside, after, before = self.label("head"), self.label("body"), self.label("done"), self.block
+        self.jump(head)
+        self.start(head)
+        place = len(self.lines)
+        i = f"%i{self.count}"
+        names = [f"%c{self.count}_{k}" for k in range(len(carried))]
+        self.lines += [""] * (1 + len(carried))
+        if full == 1:
+            go = self.op(f"icmp slt i64 {i}, {stop}")
+        else:
+            go = self.op(f"icmp sle i64 {self.op(f'add i64 {i}, {full}')}, {stop}")
+        self.branch(go, inside, after)
+        self.start(inside)
+        new = list(body(i, names))
+        nxt = self.op(f"add i64 {i}, {step}") if step is not None else new.pop()
+        last = self.block
+        self.jump(head)
+        self.lines[place] = f"  {i} = phi i64 [{start}, %{before}], [{nxt}, %{last}]"
+        for k, (ty, init) in enumerate(carried):
+            self.lines[place + 1 + k] = f"  {names[k]} = phi {ty} [{init}, %{before}], [{new[k]}, %{last}]"
+        self.start(after)
+        return i, names
+
+    # ---- integer helpers (i64) ------------------------------------------------------------------
+    def add(self, a: str, b: str) -> str:
+        return a if b == "0" else b if a == "0" else self.op(f"add i64 {a}, {b}")
+
+    def mul(self, a: str, b: str) -> str:
+        return "0" if "0" in (a, b) else a if b == "1" else b if a == "1" else self.op(f"mul i64 {a}, {b}")
+
+    def smin(self, a: str, b: str) -> str:
+        return self.call("llvm.smin.i64", "i64", f"i64 {a}", f"i64 {b}")
+
+    def at(self, ty: str, base: str, index: str) -> str:
+        """Address of element `index` (of type ty; i8 for bytes) from base."""
+        return base if index == "0" else self.op(f"getelementptr {ty}, ptr {base}, i64 {index}")
+
+
+_SPLIT = re.compile(r"^(<[^>]*>|\S+)")
+
+
+def _type_of(arg: str) -> str:
+    m = _SPLIT.match(arg)
+    assert m is not None
+    immediate = " immarg" if arg in ("i1 true", "i1 false") or arg.startswith("i32 align ") else ""
+    return m.group(1) + immediate
+
+
+def finish_module(code: Code, signature: str, prefix: str, attributes: str = "nounwind") -> tuple[str, str]:
+    """(module text, symbol): the symbol is derived from the text, so equal code has one name.
+
+    `signature` is like ``define i64 @NAME(ptr %bufs)``; the last block must already be terminated.
+    """
+    head = sorted(code.declared.values())
+    body = [f"{signature} {attributes} {{", "entry:", *code.entry, *code.lines, "}", ""]
+    text = "\n".join(head + body)
+    symbol = f"{prefix}_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+    return text.replace("@NAME", f"@{symbol}", 1), symbol
+
+
+def check_externals(text: str) -> None:
+    """Raise unless every declared or called global name is defined in the text or is an llvm intrinsic."""
+    defined = set(re.findall(r"^define [^@\n]*@([\w.]+)", text, re.M))
+    foreign = {n for n in re.findall(r"@([\w.]+)", text) if not n.startswith("llvm.")} - defined
+    foreign -= set(re.findall(r"^@([\w.]+) =", text, re.M))
+    if foreign:
+        raise BackendError(f"generated code refers to unknown symbols: {', '.join(sorted(foreign))}")

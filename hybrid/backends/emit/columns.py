@@ -1,0 +1,149 @@
+"""Code of column kernels: reductions along axes that others follow; columns go through the rows side by side.
+
+Invariant: blocks of 256 rows, rows in order inside a block, block results in order; an item is a strip of
+columns, so neither strips nor vector width change a result.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...ir.scalar import REDUCTIONS
+from .body import WIDTH, Body, cost
+from .code import Code
+from .form import Form
+from .memory import Position, tail_mask
+from .reduce import reductions_of
+
+__all__ = ["emit_columns", "emit_column_threads", "STRIP"]
+
+STRIP = 64           # columns per item
+_BLOCK = 256         # rows per block
+_LIGHT = 12
+
+
+class _Columns:
+    def __init__(self, body: Body) -> None:
+        self.code, self.body = body.code, body
+        self.form = form = body.form
+        self.program = form.program
+        found = [i for i, ins in enumerate(self.program.instrs) if ins.prim in REDUCTIONS]
+        self.reds = reductions_of(self.program, found)
+        self.operands = [r.operand for r in self.reds]
+        self.rows = self.body.row_length()
+        self.empty = self.code.once(f"icmp eq i64 {self.rows}, 0")
+
+    # ---- one row ---------------------------------------------------------------------------------
+    def enter(self, r: str, base: list[str], start: list[str]) -> None:
+        """Point the body at row r of the group; base and start are those of row 0."""
+        body, code, w, group = self.body, self.code, self.body.words, self.form.group
+        coords = [""] * group
+        for d in range(group - 1, 0, -1):
+            size = body.word(w.group(d))
+            q = code.op(f"udiv i64 {r}, {size}")
+            coords[d] = code.op(f"sub i64 {r}, {code.op(f'mul i64 {q}, {size}')}")
+            r = q
+        coords[0] = r
+
+        def far(k: int) -> str:
+            total = "0"
+            for d, c in enumerate(coords):
+                total = code.add(total, code.mul(c, body.word(w.stride(k, self.form.outer + d))))
+            return total
+        body.base = [b if body.walk(k) == "g" or k >= body.nreads else code.at("i8", b, far(k))
+                     for k, b in enumerate(base)]
+        body.start = [code.add(s, far(w.ops + k)) for k, s in enumerate(start)]
+
+    # ---- a strip ---------------------------------------------------------------------------------
+    def strip(self, positions: list[Position]) -> None:
+        """All rows, then what follows the reductions, for the columns at these positions."""
+        body, code, lanes = self.body, self.code, self.body.lanes
+        numbers = body.prepare(self.operands)
+        base, start = body.base, body.start
+        first = [(lanes.ty(ty), e) for _ in positions for r in self.reds for ty, e in zip(r.parts, r.neutral(lanes))]
+
+        def block(r0: str, totals: list[str]) -> list[str]:
+            r1 = code.smin(code.add(r0, str(_BLOCK)), self.rows)
+
+            def row(r: str, accs: list[str]) -> list[str]:
+                self.enter(r, base, start)
+                return self.add_row(numbers, positions, r, accs)
+            _, accs = code.loop(r0, r1, "1", first, row)
+            return self.combine(totals, accs, len(positions))
+        _, totals = code.loop("0", self.rows, str(_BLOCK), first, block)
+        body.base, body.start = base, start
+        self.finish(positions, totals)
+
+    def add_row(self, numbers: list[int], positions: list[Position], r: str, accs: list[str]) -> list[str]:
+        values: list[str] = []
+        for at in positions:
+            env = self.body.vector(numbers, at)
+            for red in self.reds:
+                values.append(self.body.value(red.operand, env))
+                if red.indexed:
+                    values.append(self.body.lanes.splat("i64", r))
+        return self.combine(accs, values, len(positions))
+
+    def combine(self, a: list[str], b: list[str], count: int) -> list[str]:
+        out: list[str] = []
+        for _ in range(count):
+            for r in self.reds:
+                k = len(out)
+                out += r.combine(self.body.lanes, a[k:k + len(r.parts)], b[k:k + len(r.parts)])
+        return out
+
+    def finish(self, positions: list[Position], totals: list[str]) -> None:
+        """Row-domain results from the totals."""
+        body, at_part, results = self.body, 0, []
+        for at in positions:
+            env: dict[int, str] = {}
+            for r in self.reds:
+                env[r.number] = r.result(body.lanes, totals[at_part:at_part + len(r.parts)], self.empty)
+                at_part += len(r.parts)
+            numbers = body.prepare(self.program.outs, env)
+            results.append((at, body.vector(numbers, at, env=env)))
+        for at, env in results:
+            for k, o in enumerate(self.program.outs):
+                body.write(k, body.value(o, env), at)
+
+    # ---- items -----------------------------------------------------------------------------------
+    def items(self) -> None:
+        code, body, w = self.code, self.body, self.body.words
+        n, strips = body.word(w.n), body.word(w.n + 2)
+        wide = cost(self.program, body.elements(self.operands)) * len(self.reds) <= _LIGHT
+        wide = wide and not any(o.walk in "s" for o in self.form.reads)
+
+        def item(t: str, _: list[str]) -> list[str]:
+            row = code.op(f"udiv i64 {t}, {strips}")
+            b = code.op(f"sub i64 {t}, {code.op(f'mul i64 {row}, {strips}')}")
+            body.begin_row(row)
+            first = code.op(f"mul i64 {b}, {STRIP}")
+            last = code.smin(code.add(first, str(STRIP)), n)
+            base, start = body.base, body.start
+
+            def one(c: str, _: list[str]) -> list[str]:
+                body.base, body.start, body.known, body.splats = base, start, {}, {}
+                count = code.op(f"sub i64 {last}, {c}")
+                self.strip([Position(c, tail_mask(body.lanes, count), count)])
+                return []
+
+            def four(c: str, _: list[str]) -> list[str]:
+                self.strip([Position(code.add(c, str(WIDTH * u))) for u in range(STRIP // WIDTH)])
+                return []
+            rest = code.loop(first, last, str(STRIP), [], four, full=STRIP)[0] if wide else first
+            code.loop(rest, last, str(WIDTH), [], one)
+            return []
+        code.loop("%begin", "%end", "1", [], item)
+
+
+def emit_columns(form: Form) -> Code:
+    """The function body of a column kernel."""
+    columns = _Columns(Body(Code(), form))
+    columns.items()
+    columns.code.do("ret i64 0")
+    return columns.code
+
+
+def emit_column_threads(body: Body) -> Callable[[Position], None]:
+    """For bodies of width 1: a function that emits one whole column at a position of the current row."""
+    columns = _Columns(body)
+    return lambda at: columns.strip([at])

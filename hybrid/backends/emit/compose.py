@@ -1,0 +1,132 @@
+"""Op records -> scalar programs: one op at a time, or several fused into one.
+
+Invariant: what an op computes does not depend on what it is fused with; half values are rounded after every op.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import Aval
+from ...core.errors import BackendError
+from ...core.shapes import contiguous_strides
+from ...ir import half
+from ...ir.op import Op
+from ...ir.scalar import TYPE, Builder, Program, Val
+
+__all__ = ["Gathered", "Composer", "op_program", "check_program", "operand_type"]
+
+
+def operand_type(d: np.dtype) -> str:
+    """Type of an operand of dtype d in a composed program (half types: their 16-bit pattern)."""
+    return "u16" if dt.is_half(d) else TYPE[d]
+
+
+class Gathered:
+    """An operand that a body reads anywhere: `shape`, `dtype`, `at(linear index)`, `at_coords(i, j, ...)`."""
+
+    __slots__ = ("s", "operand", "shape", "dtype")
+
+    def __init__(self, s: Builder, operand: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.s, self.operand, self.shape, self.dtype = s, operand, shape, dtype
+
+    def at(self, index: Val) -> Val:
+        """The element with that row-major linear index (i64), which must be in range."""
+        x = self.s.load(self.operand, index)
+        return half.unpack(self.s, x, self.dtype) if dt.is_half(self.dtype) else x
+
+    def at_coords(self, *coords: Any) -> Val:
+        """The element with those coordinates (i64 values or Python ints)."""
+        if len(coords) != len(self.shape):
+            raise BackendError(f"{len(coords)} coordinates given for an operand of shape {self.shape}")
+        total: Any = 0
+        for c, stride in zip(coords, contiguous_strides(self.shape)):
+            term = c if stride == 1 else c * stride
+            total = term if isinstance(total, int) and total == 0 else total + term
+        return self.at(total if isinstance(total, Val) else self.s.const("i64", total))
+
+
+class Composer:
+    """Builds the program of a fused region; values are Vals (Gathered for operands read anywhere)."""
+
+    def __init__(self) -> None:
+        self.s = Builder()
+        self._packed: dict[tuple[int, np.dtype], Val] = {}
+
+    def arg(self, d: np.dtype) -> Val:
+        """A new operand, read at the current position."""
+        return self._unpack(self.s.arg(operand_type(d)), d)
+
+    def gather(self, aval: Aval) -> Gathered:
+        """A new contiguous operand, read anywhere."""
+        return Gathered(self.s, self.s.operand(operand_type(aval.dtype)), aval.shape, aval.dtype)
+
+    def param(self, d: np.dtype) -> Val:
+        """A new run-time scalar of dtype d (half types: the kernel's parameter is the 16-bit pattern)."""
+        return self._unpack(self.s.param(operand_type(d)), d)
+
+    def _unpack(self, x: Val, d: np.dtype) -> Val:
+        if not dt.is_half(d):
+            return x
+        value = half.unpack(self.s, x, d)
+        self._packed[value.id, d] = x
+        return value
+
+    def _run(self, f: Any, values: Sequence[Any], params: Mapping[str, Any]) -> tuple[Val, ...]:
+        out = f(self.s, *values, **params)
+        return tuple(out) if isinstance(out, (tuple, list)) else (out,)
+
+    def apply(self, op: Op, params: Mapping[str, Any], values: Sequence[Any], in_avals: Sequence[Aval],
+              out_avals: Sequence[Aval]) -> list[Val]:
+        """The results of an op, each rounded to its dtype."""
+        if op.body is None:
+            raise BackendError(f"op {op.name} has no body; it cannot be part of a loop")
+        outs = self._run(op.body, values, params)
+        if len(outs) != len(out_avals):
+            raise BackendError(f"the body of {op.name} gives {len(outs)} results instead of {len(out_avals)}")
+        return [self._round(op, v, a.dtype) for v, a in zip(outs, out_avals)]
+
+    def _round(self, op: Op, v: Any, d: np.dtype) -> Val:
+        if not isinstance(v, Val):
+            v = self.s.const(TYPE[d], v)
+        if v.type != TYPE[d]:
+            raise BackendError(f"the body of {op.name} gives {v.type} for a result of dtype {d.name} ({TYPE[d]})")
+        if not dt.is_half(d) or (v.id, d) in self._packed:
+            return v
+        return self._unpack(half.pack(self.s, v, d), d)
+
+    def check(self, op: Op, params: Mapping[str, Any], values: Sequence[Any]) -> Val:
+        """True where the op's inputs are invalid."""
+        if op.check is None:
+            raise BackendError(f"op {op.name} has nothing to check")
+        return self._run(op.check, values, params)[0]
+
+    def finish(self, values: Sequence[Val], dtypes: Sequence[np.dtype]) -> Program:
+        """The program whose results are these values, stored with these dtypes."""
+        outs = []
+        for v, d in zip(values, dtypes, strict=True):
+            if dt.is_half(d):
+                kept = self._packed.get((v.id, d))
+                v = kept if kept is not None else half.pack(self.s, v, d)
+            outs.append(v)
+        return self.s.program(*outs)
+
+
+def _operands(c: Composer, op: Op, in_avals: Sequence[Aval]) -> list[Any]:
+    return [c.gather(a) if i in op.gathers else c.arg(a.dtype) for i, a in enumerate(in_avals)]
+
+
+def op_program(op: Op, in_avals: Sequence[Aval], params: Mapping[str, Any], out_avals: Sequence[Aval]) -> Program:
+    """The program of a single map or row op: operand k is input k."""
+    c = Composer()
+    outs = c.apply(op, params, _operands(c, op, in_avals), in_avals, out_avals)
+    return c.finish(outs, [a.dtype for a in out_avals])
+
+
+def check_program(op: Op, in_avals: Sequence[Aval], params: Mapping[str, Any]) -> Program:
+    """The program of an op's check: one b1 result, true where an input element is invalid."""
+    c = Composer()
+    return c.s.program(c.check(op, params, _operands(c, op, in_avals)))

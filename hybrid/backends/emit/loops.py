@@ -1,0 +1,279 @@
+"""Loop kernels -> LLVM IR text with the kernel ABI, and the argument words of one kernel.
+
+Invariant: the text depends on the Form only (cached by it); sizes, strides, offsets, slots and run-time
+scalars are words.
+"""
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
+
+from ...core.errors import BackendError
+from ..plan import Access, LoopKernel
+from .body import cost, uniform_values
+from .code import check_externals, finish_module
+from .columns import STRIP, emit_columns
+from .form import Axes, Form, OperandForm, Strides, affine_values, kind_of_stride
+from .lanes import memory_scalar
+from .mapped import emit_map
+from .memory import SIZE
+from .rows import emit_rows, row_plan
+from .tiled import BLOCK_ALONG, BLOCK_DOWN, emit_tiled
+
+__all__ = ["Generated", "Layout", "generate", "generate_all", "lay_out", "SIGNATURE"]
+
+SIGNATURE = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch)"
+_BLOCK = 1024        # elements of a row per item of a map kernel
+_BUFFERED = 16384    # rows up to this length may keep intermediate values in scratch
+
+
+class Generated(NamedTuple):
+    """A kernel ready to compile and run: `text` defines `symbol`; equal `key` means equal text.
+    `words` are the argument words (unsigned 64-bit), `items` the work items, `grain` how many make a
+    sensible chunk, `scratch` the bytes of scratch the code needs, `temp` the bytes of workspace shared by
+    the functions of one kernel."""
+
+    text: str
+    symbol: str
+    key: Form
+    words: tuple[int, ...]
+    items: int
+    grain: int
+    scratch: int
+    temp: int = 0
+
+
+_EMIT = {"map": emit_map, "row": emit_rows, "column": emit_columns, "tiled": emit_tiled}
+
+
+class Layout(NamedTuple):
+    """A kernel's form and numbers, without code."""
+
+    form: Form
+    words: tuple[int, ...]
+    items: int
+    grain: int
+    scratch: int = 0
+
+
+@lru_cache(4096)
+def text_of(form: Form) -> tuple[str, str]:
+    """(module text, symbol) of a form."""
+    code = _EMIT[form.kind](form)
+    text, symbol = finish_module(code, SIGNATURE, form.kind)
+    check_externals(text)
+    return text, symbol
+
+
+def _grain(work: int, elements: int) -> int:
+    """Items per chunk: some ten microseconds of work."""
+    return max(1, 65536 // max(1, elements * (4 + work)))
+
+
+def _memory(kernel: LoopKernel) -> tuple[list[int], list[str]]:
+    """Element sizes and program types of reads then writes, checked against the accesses."""
+    types = [*kernel.program.args, *([] if kernel.check else [kernel.program.instrs[o].type for o in kernel.program.outs])]
+    ops = (*kernel.reads, *kernel.writes)
+    if len(types) != len(ops):
+        raise BackendError(f"kernel has {len(ops)} operands, its program {len(types)}")
+    sizes = [SIZE[memory_scalar(t)] for t in types]
+    for a, size, t in zip(ops, sizes, types):
+        if a.dtype.itemsize != size:
+            raise BackendError(f"operand of dtype {a.dtype.name} does not hold program type {t}")
+    return sizes, types
+
+
+def _base_words(ops: tuple[Access, ...], sizes: list[int], params: tuple[int, ...]) -> list[int]:
+    words: list[int] = []
+    for a, size in zip(ops, sizes):
+        words += (a.slot, a.offset * size)
+    return words + list(params)
+
+
+def _walk_strides(ops: tuple[Access, ...], rank: int) -> list[Strides]:
+    return [(0,) * rank if a.gather else tuple(a.strides) for a in ops]
+
+
+def _unsigned(words: list[int]) -> tuple[int, ...]:
+    return tuple(w & 0xFFFFFFFFFFFFFFFF for w in words)
+
+
+def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
+    program, ops = kernel.program, (*kernel.reads, *kernel.writes)
+    sizes, types = _memory(kernel)
+    attrs, affine = affine_values(program, kernel.shape)
+    if kernel.check:
+        attrs, affine = _with_index(attrs, affine, kernel.shape)
+    rank = len(kernel.shape)
+    walks = [*_walk_strides(ops, rank), *affine]
+    lead = len(kernel.reads) if kernel.writes else None
+    dims, strides = Axes.of(kernel.shape, walks, lead)
+    if not dims:
+        dims, strides = (1,), [(1,)] * len(walks)
+    crossing = None if plain else _crossing_axis(kernel, dims, strides)
+    if crossing is not None:
+        return _tiled_kernel(kernel, Axes(dims, strides).last(crossing), attrs)
+    n, outer = dims[-1], dims[:-1]
+    rows = prod(outer)
+    inner = ["g" if k < len(ops) and ops[k].gather else kind_of_stride(s[-1]) for k, s in enumerate(strides)]
+    forms = [OperandForm(t, i) for t, i in zip(types, inner)]
+    form = Form("map", program, tuple(forms[:len(kernel.reads)]), tuple(forms[len(kernel.reads):]),
+                tuple(zip(attrs, inner[len(ops):])), len(outer), short=n <= 16 and rows > 1 and not plain,
+                check=kernel.check)
+    block = _BLOCK if n > 2 * _BLOCK else max(n, 1)
+    blocks = -(-n // block)
+    words = _base_words(ops, sizes, kernel.params) + [*outer, n, block, blocks]
+    for k, s in enumerate(strides):
+        words += [x * (sizes[k] if k < len(ops) else 1) for x in s]
+    work = cost(program, range(len(program.instrs)))
+    return Layout(form, _unsigned(words), rows * blocks, _grain(work, block))
+
+
+def _crossing_axis(kernel: LoopKernel, dims: tuple[int, ...], strides: list[Strides]) -> int | None:
+    """The outer axis along which an operand is adjacent that is not along the inner axis: worth tiles."""
+    if len(dims) < 2 or dims[-1] < 8 or kernel.check:
+        return None
+    for k, a in enumerate(kernel.reads):
+        if not a.gather and abs(strides[k][-1]) > 1:
+            for d in range(len(dims) - 1):
+                if strides[k][d] == 1 and dims[d] >= 8:
+                    return d
+    return None
+
+
+def _tiled_kernel(kernel: LoopKernel, axes: Axes, attrs: list[int | None]) -> Layout:
+    """A map kernel whose last two axes are walked in tiles."""
+    ops, (dims, strides) = (*kernel.reads, *kernel.writes), axes
+    sizes, types = _memory(kernel)
+    walks = []
+    for k, s in enumerate(strides):
+        turned = k < len(kernel.reads) and s[-2] == 1 and abs(s[-1]) > 1
+        walks.append("g" if k < len(ops) and ops[k].gather else "t" if turned else kind_of_stride(s[-1]))
+    reads, writes = _split_forms([OperandForm(t, x) for t, x in zip(types, walks)], len(kernel.reads))
+    form = Form("tiled", kernel.program, reads, writes, tuple(zip(attrs, walks[len(ops):])), len(dims) - 1)
+    blocks = -(-dims[-1] // BLOCK_ALONG)
+    words = _base_words(ops, sizes, kernel.params) + [*dims, BLOCK_ALONG, blocks]
+    for k, s in enumerate(strides):
+        words += [x * (sizes[k] if k < len(ops) else 1) for x in s]
+    items = prod(dims[:-2]) * -(-dims[-2] // BLOCK_DOWN) * blocks
+    work = cost(kernel.program, range(len(kernel.program.instrs)))
+    return Layout(form, _unsigned(words), items, _grain(work, BLOCK_ALONG * BLOCK_DOWN))
+
+
+def _with_index(attrs: list[int | None], affine: list[Strides], shape: tuple[int, ...]) -> tuple[list[int | None], list[Strides]]:
+    """A check reports the linear index: one more affine value, the last."""
+    stride, steps = 1, []
+    for d in reversed(shape):
+        steps.append(stride)
+        stride *= max(d, 1)
+    return [*attrs, None], [*affine, tuple(reversed(steps))]
+
+
+def _split_forms(forms: list[OperandForm], reads: int) -> tuple[tuple[OperandForm, ...], tuple[OperandForm, ...]]:
+    return tuple(forms[:reads]), tuple(forms[reads:])
+
+
+def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
+    """Rows along the last axes; the order inside a row is row-major whatever the strides are."""
+    program, ops = kernel.program, (*kernel.reads, *kernel.writes)
+    sizes, types = _memory(kernel)
+    attrs, affine = affine_values(program, kernel.shape)
+    walks = [*_walk_strides(ops, len(kernel.shape)), *affine]
+    outer, outer_strides = Axes.of(kernel.shape[:start], [w[:start] for w in walks], len(kernel.reads))
+    row_shape, inside = kernel.shape[start:], [w[start:] for w in walks]
+    n = prod(row_shape)
+    own = [Axes.of(row_shape, [w]) for w in inside]
+    lines = [a.strides[0] for a in own]
+    kinds = ["g" if k < len(ops) and ops[k].gather else "m" if len(s) > 1 else kind_of_stride(s[0]) if s else "1"
+             for k, s in enumerate(lines)]
+    mixed = Axes.of(row_shape, [w for w, k in zip(inside, kinds) if k == "m"])
+    forms = [OperandForm(t, k) for t, k in zip(types, kinds)]
+    reads, writes = _split_forms(forms, len(kernel.reads))
+    form = Form("row", program, reads, writes, tuple(zip(attrs, kinds[len(ops):])), len(outer),
+                multi=len(mixed.shape) if "m" in kinds else 0, short=n <= 16 and not plain,
+                buffered=n <= _BUFFERED and not plain)
+    form = form._replace(writes=_row_writes(kernel, form))
+    words = _base_words(ops, sizes, kernel.params) + [*outer, n, n, 1]
+    unit = [*sizes, *[1] * len(affine)]
+    for k, line in enumerate(lines):
+        words += [x * unit[k] for x in (*outer_strides[k], line[0] if len(line) == 1 else 0)]
+    if form.multi:
+        merged = dict(zip((k for k, x in enumerate(kinds) if x == "m"), mixed.strides))
+        words += mixed.shape
+        for k in range(len(walks)):
+            words += [x * unit[k] for x in merged.get(k, (0,) * form.multi)]
+    scratch = 0
+    for i in row_plan(form).buffers if not form.short else ():
+        words.append(scratch)
+        scratch += -(-n * SIZE[memory_scalar(program.instrs[i].type)] // 64) * 64 + 512
+    work = cost(program, range(len(program.instrs)))
+    return Layout(form, _unsigned(words), prod(outer), _grain(work, n), scratch)
+
+
+def _row_writes(kernel: LoopKernel, form: Form) -> tuple[OperandForm, ...]:
+    """How each result is stored: once per row, or per element (late when it shares memory with an operand)."""
+    uniform, slots = uniform_values(form), {a.slot for a in kernel.reads}
+    out = []
+    for w, a, o in zip(form.writes, kernel.writes, kernel.program.outs):
+        one_row = w.walk == "0" or prod(kernel.shape[kernel.group[0]:]) == 1  # type: ignore[index]
+        if uniform[o] and (one_row or not any(a.strides[kernel.group[0]:])):  # type: ignore[index]
+            w = w._replace(walk="r")
+        elif w.walk == "0" and not prod(kernel.shape):
+            w = w._replace(walk="1")  # never stored; strides of empty arrays mean nothing
+        elif w.walk == "0":
+            raise BackendError("a value of every element is written to one element per row")
+        out.append(w._replace(late=a.slot in slots))
+    return tuple(out)
+
+
+def _column_kernel(kernel: LoopKernel, start: int, stop: int) -> Layout:
+    """Reductions along axes start..stop; the other axes, in any order, are the columns."""
+    program, ops = kernel.program, (*kernel.reads, *kernel.writes)
+    sizes, types = _memory(kernel)
+    shape = kernel.shape
+    attrs, affine = affine_values(program, shape)
+    walks = [*_walk_strides(ops, len(shape)), *affine]
+    lead = next((k for k, a in enumerate(kernel.reads) if any(a.strides)), len(kernel.reads))
+    dims, strides = Axes.of(shape[:start] + shape[stop:], [w[:start] + w[stop:] for w in walks], lead)
+    if not dims:
+        dims, strides = (1,), [(1,)] * len(walks)
+    group, along = Axes.of(shape[start:stop], [w[start:stop] for w in walks])
+    if not group:
+        group, along = (1,), [(0,)] * len(walks)
+    n, outer = dims[-1], dims[:-1]
+    kinds = ["g" if k < len(ops) and ops[k].gather else kind_of_stride(s[-1]) for k, s in enumerate(strides)]
+    reads, writes = _split_forms([OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads))
+    form = Form("column", program, reads, writes, tuple(zip(attrs, kinds[len(ops):])), len(outer), group=len(group))
+    strips = -(-n // STRIP)
+    words = _base_words(ops, sizes, kernel.params) + [*outer, n, STRIP, strips]
+    for k, (s, g) in enumerate(zip(strides, along)):
+        size = sizes[k] if k < len(ops) else 1
+        words += [x * size for x in (*s[:-1], *g, s[-1])]
+    words += group
+    work = cost(program, range(len(program.instrs)))
+    return Layout(form, _unsigned(words), prod(outer) * strips, _grain(work, prod(group) * min(n, STRIP)))
+
+
+def lay_out(kernel: LoopKernel, plain: bool = False) -> Layout:
+    """Form and numbers of a kernel; `plain` leaves out what only a CPU wants (tiles, row buffers, short rows)."""
+    if kernel.group is None:
+        return _map_kernel(kernel, plain)
+    start, stop = kernel.group
+    if kernel.check:
+        raise BackendError("a check kernel has no reduction")
+    if stop == len(kernel.shape):
+        return _row_kernel(kernel, start, plain)
+    return _column_kernel(kernel, start, stop)
+
+
+def generate(kernel: LoopKernel) -> Generated:
+    """Code and argument words of a loop kernel."""
+    made = lay_out(kernel)
+    text, symbol = text_of(made.form)
+    return Generated(text, symbol, *made)
+
+
+def generate_all(kernel: LoopKernel, temp_slot: int) -> list[Generated]:
+    """Functions that together are the kernel, to run in order; workspace is slot `temp_slot`."""
+    return [generate(kernel)]

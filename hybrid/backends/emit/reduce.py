@@ -1,0 +1,121 @@
+"""Accumulators of reductions: neutral elements, combining, and the fixed tree over 64 lanes.
+
+Invariant: combining with a neutral element changes no bits, so masked lanes and missing vectors do not matter.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...core.errors import BackendError
+from ...ir.scalar import BITS, Program, bits_of
+from .code import Code
+from .lanes import Lanes, is_float
+
+__all__ = ["Reduction", "reductions_of"]
+
+_NAN_FREE = {"rsum": "_add", "rprod": "_mul", "rmax": "_max", "rmin": "_min", "rall": "_and", "rany": "_or"}
+
+
+class Reduction:
+    """One reduction instruction; an accumulator is a list of values: [value] or [value, index]."""
+
+    __slots__ = ("number", "prim", "operand", "type", "parts")
+
+    def __init__(self, program: Program, number: int) -> None:
+        ins = program.instrs[number]
+        self.number, self.prim, self.operand = number, ins.prim, ins.args[0]
+        self.type = program.instrs[self.operand].type
+        self.parts = [self.type, "i64"] if self.indexed else [self.type]
+        if self.prim in ("rsum", "rprod") and self.type == "b1":
+            raise BackendError(f"{self.prim} of truth values; convert them to a number first")
+
+    @property
+    def indexed(self) -> bool:
+        return self.prim.startswith("rarg")
+
+    def neutral(self, lanes: Lanes) -> list[str]:
+        """An accumulator that has seen nothing."""
+        return [lanes.const(ty, bits) for ty, bits in zip(self.parts, self._neutral_bits())]
+
+    def _neutral_bits(self) -> list[int]:
+        ty = self.type
+        if self.prim == "rsum":
+            return [bits_of(ty, -0.0) if is_float(ty) else 0]
+        if self.prim in ("rprod", "rall"):
+            return [bits_of(ty, 1)]
+        if self.prim == "rany":
+            return [0]
+        least = self.prim.endswith("min")
+        if is_float(ty):
+            end = bits_of(ty, float("inf") if least else float("-inf"))
+        else:
+            low = 1 << (BITS[ty] - 1) if ty[0] == "i" else 0
+            high = (1 << (BITS[ty] - 1)) - 1 if ty[0] == "i" else (1 << BITS[ty]) - 1
+            end = high if least else low
+        return [end, (1 << 63) - 1] if self.indexed else [end]
+
+    def combine(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> list[str]:
+        """a, then b."""
+        if not self.indexed:
+            return [getattr(lanes, _NAN_FREE[self.prim])(self.type, (a[0], b[0]))]
+        better = self._better(lanes, a, b)
+        return [lanes.pick(ty, better, y, x) for ty, x, y in zip(self.parts, a, b)]
+
+    def _better(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> str:
+        """Whether b wins over a: larger (smaller), or equal and earlier; a NaN wins over every number."""
+        ty, code = self.type, lanes.code
+        wins = lanes._compare("gt" if self.prim.endswith("max") else "lt", ty, (b[0], a[0]))
+        same = lanes._compare("eq", ty, (b[0], a[0]))
+        if is_float(ty):
+            nan_a = code.op(f"fcmp uno {lanes.ty(ty)} {a[0]}, {a[0]}")
+            nan_b = code.op(f"fcmp uno {lanes.ty(ty)} {b[0]}, {b[0]}")
+            both = lanes.binary("and", "b1", nan_a, nan_b)
+            only = lanes.binary("and", "b1", nan_b, lanes._not("b1", (nan_a,)))
+            wins, same = lanes.binary("or", "b1", wins, only), lanes.binary("or", "b1", same, both)
+        earlier = lanes.icmp("slt", "i64", b[1], a[1])
+        return lanes.binary("or", "b1", wins, lanes.binary("and", "b1", same, earlier))
+
+    def masked(self, lanes: Lanes, value: Sequence[str], mask: str | None) -> list[str]:
+        """The value where the mask is on, the neutral element elsewhere."""
+        if mask is None:
+            return list(value)
+        return [lanes.pick(ty, mask, x, e) for ty, x, e in zip(self.parts, value, self.neutral(lanes))]
+
+    def fold(self, code: Code, accs: Sequence[Sequence[str]]) -> list[str]:
+        """The tree over four vectors (or one, when the others are neutral) of 16 lanes."""
+        lanes = Lanes(16, code)
+        top = accs[0]
+        if len(accs) == 4:
+            left, right = self.combine(lanes, accs[0], accs[1]), self.combine(lanes, accs[2], accs[3])
+            top = self.combine(lanes, left, right)
+        if self.type == "b1":
+            bits = code.op(f"bitcast <16 x i1> {top[0]} to i16")
+            return [code.op(f"icmp {'eq' if self.prim == 'rall' else 'ne'} i16 {bits}, {-1 if self.prim == 'rall' else 0}")]
+        width = 16
+        while width > 1:
+            wide, half = Lanes(width, code), width // 2
+            low = [_half(wide, ty, x, 0, half) for ty, x in zip(self.parts, top)]
+            high = [_half(wide, ty, x, half, half) for ty, x in zip(self.parts, top)]
+            top = self.combine(Lanes(half, code), low, high)
+            width = half
+        return list(top)
+
+    def result(self, lanes: Lanes, total: Sequence[str], empty: str) -> str:
+        """The value of the instruction; `empty` (i1) tells that the row has no elements."""
+        if self.prim == "rsum" and is_float(self.type):
+            # a sum starts from -0.0; that of no elements is +0.0
+            v, zero = lanes.ty(self.type), lanes.const(self.type, 0)
+            return lanes.code.op(f"select i1 {empty}, {v} {zero}, {v} {total[0]}")
+        return total[-1]
+
+
+def _half(lanes: Lanes, ty: str, x: str, first: int, count: int) -> str:
+    v = lanes.ty(ty)
+    if count == 1:
+        return lanes.code.op(f"extractelement {v} {x}, i64 {first}")
+    picks = ", ".join(f"i32 {first + k}" for k in range(count))
+    return lanes.code.op(f"shufflevector {v} {x}, {v} poison, <{count} x i32> <{picks}>")
+
+
+def reductions_of(program: Program, numbers: Sequence[int]) -> list[Reduction]:
+    return [Reduction(program, i) for i in numbers]

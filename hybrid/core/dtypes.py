@@ -1,0 +1,136 @@
+"""Dtypes: the NumPy dtype objects hybrid works with, and array-API promotion with weak scalars.
+
+Invariant: a dtype is always the canonical NumPy dtype object of this module (compare with `is`),
+native byte order; promotion depends on dtypes and on the Python type of weak scalars only.
+"""
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from .errors import DTypeError
+
+__all__ = ["bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
+           "bfloat16", "float32", "float64", "ALL", "FLOATS", "HALVES", "INTS", "SIGNED", "UNSIGNED", "canonical", "promote",
+           "weak", "kind", "is_float", "is_int", "is_half", "compute_type", "default_float", "default_int",
+           "can_hold"]
+
+bool_ = np.dtype(np.bool_)
+int8, int16, int32, int64 = (np.dtype(f"int{n}") for n in (8, 16, 32, 64))
+uint8, uint16, uint32, uint64 = (np.dtype(f"uint{n}") for n in (8, 16, 32, 64))
+float16, float32, float64 = (np.dtype(f"float{n}") for n in (16, 32, 64))
+bfloat16 = np.dtype(ml_dtypes.bfloat16)
+
+SIGNED = (int8, int16, int32, int64)
+UNSIGNED = (uint8, uint16, uint32, uint64)
+INTS = SIGNED + UNSIGNED
+HALVES = (float16, bfloat16)
+FLOATS = (float16, bfloat16, float32, float64)
+ALL = (bool_,) + INTS + FLOATS
+default_float = float32
+default_int = int64
+
+_BY_NAME = {d.name: d for d in ALL} | {"bool": bool_}
+_CANON: dict[Any, np.dtype] = {d: d for d in ALL}
+_KIND = {d: "b" if d is bool_ else "i" if d in SIGNED else "u" if d in UNSIGNED else "f" for d in ALL}
+
+
+def canonical(dtype: Any) -> np.dtype:
+    """The canonical dtype object for a dtype, dtype name, NumPy scalar type or Python bool/int/float.
+
+    Python `float` means float32 and `int` means int64, hybrid's defaults; "float64" or
+    `numpy.float64` asks for double precision.  Raises DTypeError for anything else.
+
+    >>> canonical("float16").name, canonical(float).name
+    ('float16', 'float32')
+    """
+    if dtype is float:
+        return default_float
+    if dtype is int:
+        return default_int
+    if isinstance(dtype, str) and dtype in _BY_NAME:
+        return _BY_NAME[dtype]
+    try:
+        d = np.dtype(dtype)
+    except TypeError:
+        d = None
+    found = _CANON.get(d) if d is not None else None
+    if found is None and d is not None:
+        found = _CANON.get(d.newbyteorder("="))
+    if found is None:
+        raise DTypeError(f"dtype {dtype!r} is not supported; use one of {', '.join(x.name for x in ALL)}")
+    return found
+
+
+def kind(d: np.dtype) -> str:
+    """'b' bool, 'i' signed, 'u' unsigned, 'f' floating (half types included)."""
+    return _KIND[d]
+
+
+def is_float(d: np.dtype) -> bool:
+    return _KIND[d] == "f"
+
+
+def is_int(d: np.dtype) -> bool:
+    return _KIND[d] in "iu"
+
+
+def is_half(d: np.dtype) -> bool:
+    return d is float16 or d is bfloat16
+
+
+@lru_cache(None)
+def promote(a: np.dtype, b: np.dtype) -> np.dtype:
+    """The dtype two arrays of dtypes a and b are computed in (NumPy 2; half types meet in float32).
+
+    An integer array with a float16/bfloat16/float32 array keeps the floating dtype, as in the
+    array-API extension that PyTorch and JAX use; NumPy itself would widen int32 + float32 to float64.
+
+    >>> promote(int32, float32).name, promote(float16, bfloat16).name, promote(uint8, int8).name
+    ('float32', 'float32', 'int16')
+    """
+    if a is b:
+        return a
+    ka, kb = _KIND[a], _KIND[b]
+    if ka == "f" and kb == "f":
+        if is_half(a) and is_half(b):
+            return float32
+        return a if a.itemsize > b.itemsize else b
+    if ka == "f":
+        return a
+    if kb == "f":
+        return b
+    if {a, b} & {uint64} and "i" in (ka, kb):
+        raise DTypeError(f"{a.name} and {b.name} have no common integer dtype; convert one with .astype")
+    return _CANON[np.promote_types(a, b)]
+
+
+def weak(d: np.dtype, value: Any) -> np.dtype:
+    """The dtype of `array of dtype d` op `Python scalar`: the array's kind wins where it can.
+
+    >>> weak(float16, 2.5).name, weak(int8, 3).name, weak(int32, 2.5).name
+    ('float16', 'int8', 'float32')
+    """
+    if isinstance(value, bool):
+        return d
+    if isinstance(value, int):
+        return default_int if d is bool_ else d
+    if isinstance(value, float):
+        return d if _KIND[d] == "f" else default_float
+    raise DTypeError(f"a {type(value).__name__} cannot be combined with a {d.name} tensor")
+
+
+def can_hold(d: np.dtype, value: Any) -> bool:
+    """Whether Python integer `value` lies in the range of integer dtype d (always true otherwise)."""
+    if _KIND[d] in "iu" and isinstance(value, int) and not isinstance(value, bool):
+        i = np.iinfo(d)
+        return i.min <= value <= i.max
+    return True
+
+
+def compute_type(d: np.dtype) -> np.dtype:
+    """The dtype arithmetic on d is carried out in: float32 for half types, else d."""
+    return float32 if is_half(d) else d

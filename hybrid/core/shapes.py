@@ -1,0 +1,106 @@
+"""Shape arithmetic: broadcasting, axis normalisation, strides.
+
+Invariant: shapes and strides are tuples of Python ints; strides count elements unless named bytes.
+"""
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .errors import ShapeError
+
+__all__ = ["broadcast_shapes", "normalize_axis", "normalize_axes", "contiguous_strides", "as_shape", "is_contiguous",
+           "broadcast_strides", "collapse"]
+
+
+def as_shape(shape: Any) -> tuple[int, ...]:
+    """A shape from an int or a sequence of ints; negative sizes raise."""
+    items = (shape,) if hasattr(shape, "__index__") else tuple(shape)
+    out = tuple(operator.index(n) for n in items)
+    if any(n < 0 for n in out):
+        raise ShapeError(f"a shape cannot hold negative sizes: {out}")
+    return out
+
+
+def broadcast_shapes(what: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The NumPy broadcast of shapes; `what` names the op in the error.
+
+    >>> broadcast_shapes("add", (3, 1), (4,))
+    (3, 4)
+    """
+    first = shapes[0] if shapes else ()
+    if all(s == first for s in shapes):
+        return first
+    n = max(map(len, shapes))
+    out = []
+    for axis in range(n):
+        size = 1
+        for s in shapes:
+            k = axis - n + len(s)
+            d = s[k] if k >= 0 else 1
+            if d != 1 and size not in (1, d):
+                raise ShapeError(f"{what}: shapes {', '.join(map(str, shapes))} do not broadcast")
+            size = d if d != 1 else size
+        out.append(size)
+    return tuple(out)
+
+
+def normalize_axis(axis: int, ndim: int, what: str = "axis") -> int:
+    """Axis in 0..ndim-1; raises ShapeError outside."""
+    a = operator.index(axis)
+    if not -ndim <= a < ndim:
+        raise ShapeError(f"{what}: axis {a} is out of range for {ndim} dimensions")
+    return a % ndim
+
+
+def normalize_axes(axis: int | Iterable[int] | None, ndim: int, what: str = "axis") -> tuple[int, ...]:
+    """Sorted distinct axes; None means all."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = [normalize_axis(a, ndim, what) for a in ((axis,) if hasattr(axis, "__index__") else axis)]  # type: ignore
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"{what}: axis {axis} repeats")
+    return tuple(sorted(axes))
+
+
+def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Row-major strides in elements."""
+    out, n = [], 1
+    for d in reversed(shape):
+        out.append(n)
+        n *= max(d, 1)
+    return tuple(reversed(out))
+
+
+def is_contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    return all(d <= 1 or s == c for d, s, c in zip(shape, strides, contiguous_strides(shape)))
+
+
+def broadcast_strides(shape: Sequence[int], strides: Sequence[int], to: Sequence[int]) -> tuple[int, ...]:
+    """Strides that read an array of `shape` as if it had shape `to` (0 along broadcast axes)."""
+    pad = len(to) - len(shape)
+    return (0,) * pad + tuple(0 if d == 1 and t != 1 else s for d, s, t in zip(shape, strides, to[pad:]))
+
+
+def collapse(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """Merge adjacent axes that every operand walks linearly; drops axes of size 1.
+
+    `strides` holds one tuple per operand.  Iteration order (row-major) is unchanged.
+
+    >>> collapse((2, 3, 4), [(12, 4, 1), (0, 0, 0)])
+    ((24,), [(1,), (0,)])
+    """
+    axes = [i for i, d in enumerate(shape) if d != 1]
+    dims: list[int] = []
+    outs: list[list[int]] = [[] for _ in strides]
+    for i in axes:
+        if dims and all(o[-1] == st[i] * shape[i] for o, st in zip(outs, strides)):
+            dims[-1] *= shape[i]
+            for o, st in zip(outs, strides):
+                o[-1] = st[i]
+        else:
+            dims.append(shape[i])
+            for o, st in zip(outs, strides):
+                o.append(st[i])
+    return tuple(dims), [tuple(o) for o in outs]

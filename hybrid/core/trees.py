@@ -1,0 +1,40 @@
+"""Trees of containers with tensors at the leaves (optree): flatten, rebuild, map.
+
+Invariant: dict order is insertion order, None is a leaf-free node, and any object that is no container
+(tuple, namedtuple, list, dict, OrderedDict, defaultdict, deque) is a leaf.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optree
+
+__all__ = ["flatten", "unflatten", "map_tree", "leaves"]
+
+
+def flatten(tree: Any) -> tuple[list[Any], Any]:
+    """Leaves in order and the structure to rebuild the tree.
+
+    >>> flatten({"a": 1, "b": (2, None)})[0]
+    [1, 2]
+    """
+    with optree.dict_insertion_ordered(True, namespace="hybrid"):
+        found, spec = optree.tree_flatten(tree, namespace="hybrid")
+    return found, spec
+
+
+def unflatten(spec: Any, new_leaves: list[Any]) -> Any:
+    """The tree of that structure with other leaves."""
+    return optree.tree_unflatten(spec, new_leaves)
+
+
+def map_tree(f: Callable[..., Any], tree: Any) -> Any:
+    """The tree with f applied to each leaf."""
+    found, spec = flatten(tree)
+    return unflatten(spec, [f(x) for x in found])
+
+
+def leaves(tree: Any) -> list[Any]:
+    """The leaves only."""
+    return flatten(tree)[0]

@@ -1,0 +1,50 @@
+"""Data and models of the demonstration.
+
+Invariant: the same seed gives the same weights, batches and therefore the same bits in both modes.
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import nn
+
+__all__ = ["Digits", "load_digits", "cnn", "mlp"]
+
+
+class Digits(NamedTuple):
+    """Images (N, 1, 8, 8) float32 in 0..1 and labels (N,) int64, for training and held out."""
+
+    train_x: np.ndarray
+    train_y: np.ndarray
+    test_x: np.ndarray
+    test_y: np.ndarray
+
+
+def load_digits(seed: int = 0) -> Digits:
+    """scikit-learn's 1797 handwritten digits (UCI Optical Recognition of Handwritten Digits), a fifth held out."""
+    try:
+        from sklearn.datasets import load_digits as load
+        from sklearn.model_selection import train_test_split
+    except ImportError as e:
+        raise SystemExit("the demo needs scikit-learn, matplotlib and tqdm: pip install 'hybrid[demo]'") from e
+    data = load()
+    x = (data.images / 16.0).astype(np.float32)[:, None]
+    y = data.target.astype(np.int64)
+    a, b, c, d = train_test_split(x, y, test_size=0.2, random_state=seed, stratify=y)
+    return Digits(np.ascontiguousarray(a), c, np.ascontiguousarray(b), d)
+
+
+def cnn() -> nn.Module:
+    """Two convolutions with pooling and a linear classifier, 8 x 8 images."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(32 * 2 * 2, 10))
+
+
+def mlp() -> nn.Module:
+    """One hidden layer of 256."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.GELU(approximate="tanh"), nn.Dropout(0.2),
+                         nn.Linear(256, 10))

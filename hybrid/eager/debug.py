@@ -1,0 +1,104 @@
+"""Looking inside eager code: stop at the first NaN, list every intermediate value.
+
+Invariant: watching changes no result; both work inside decorated functions, which run eagerly while watched.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core import dtypes as dt
+from ..core.errors import HybridError, Site
+from ..core.sites import user_site
+from ..ir import bind as door
+from ..ir.mode import Mode
+
+__all__ = ["detect_nan", "intermediates", "Intermediate", "NanError"]
+
+
+class NanError(HybridError, FloatingPointError):
+    """An operation made a NaN (or, if asked for, an infinity) out of finite numbers."""
+
+
+def _bad(t: Any, inf: bool) -> int:
+    """Number of NaN (and infinite) elements."""
+    if not dt.is_float(t._a.dtype):
+        return 0
+    x = t._v.astype(np.float32) if t._a.dtype is dt.bfloat16 else t._v
+    return int((~np.isfinite(x)).sum() if inf else np.isnan(x).sum())
+
+
+class detect_nan(Mode):  # noqa: N801  (used like a function)
+    """Scope in which the op that makes the first NaN raises NanError, naming op, line and operands.
+
+    With ``inf=True`` infinities count too.  A NaN that was already in an operand is not blamed on the op.
+
+    >>> import hybrid
+    >>> with hybrid.detect_nan():
+    ...     hybrid.log(hybrid.tensor([1.0, -1.0]))
+    Traceback (most recent call last):
+    hybrid.eager.debug.NanError: ...
+    """
+
+    __slots__ = ("inf", "_old")
+
+    def __init__(self, inf: bool = False) -> None:
+        self.inf, self._old = inf, []  # type: ignore[var-annotated]
+
+    def __enter__(self) -> detect_nan:
+        self._old.append(door.push_mode(self))
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        door.pop_mode(self._old.pop())
+
+    def on_op(self, op: Any, params: Any, xs: tuple[Any, ...], outs: tuple[Any, ...]) -> None:
+        """Raise when an output is bad and no input is."""
+        if not any(_bad(o, self.inf) for o in outs) or any(_bad(x, self.inf) for x in xs):
+            return
+        o = next(o for o in outs if _bad(o, self.inf))
+        x = np.asarray(o._v, np.float64)
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(x) if self.inf else np.isnan(x))[0])
+        what = "NaN" if np.isnan(x[where]) else "infinity"
+        lines = [f"{op.name} made {_bad(o, self.inf)} bad element(s) of {o._a}; the first, {what}, is at {where}"]
+        for k, t in enumerate(xs):
+            v = np.asarray(t._v, np.float64)
+            if v.size:
+                lines.append(f"  input {k}: {t._a}, min {v.min():.6g}, max {v.max():.6g}")
+        raise NanError("\n".join([*lines, f"  at {user_site(2)}"]))
+
+
+class Intermediate(NamedTuple):
+    """One op that ran: its name, the user's line, its results."""
+
+    op: str
+    site: Site | None
+    outputs: tuple[Any, ...]
+
+
+class _Collector(Mode):
+    __slots__ = ("found",)
+
+    def __init__(self) -> None:
+        self.found: list[Intermediate] = []
+
+    def on_op(self, op: Any, params: Any, xs: tuple[Any, ...], outs: tuple[Any, ...]) -> None:
+        self.found.append(Intermediate(op.name, user_site(2), outs))
+
+
+def intermediates(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Intermediate]:
+    """Run fn eagerly and return every op it ran, in order, with its results.
+
+    >>> import hybrid
+    >>> [i.op for i in hybrid.intermediates(lambda x: (x * 2).exp(), hybrid.ones(3))]
+    ['multiply', 'exp']
+    """
+    watch = _Collector()
+    old = door.push_mode(watch)
+    try:
+        fn(*args, **kwargs)
+    finally:
+        door.pop_mode(old)
+    return watch.found

@@ -1,0 +1,196 @@
+"""Operators and methods of Tensor that are ops: the public function itself becomes the method.
+
+Invariant: a method and the function of the same name are one object wherever their signatures agree, so
+`x.exp()` and `hybrid.exp(x)` cannot differ.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import ops
+from ..core import dtypes as dt
+from ..core.errors import HybridError, ShapeError
+from ..ir import bind as door
+from ..ir.tensor import Handle
+from .tensor import Tensor
+
+__all__ = ["SAME_NAME"]
+
+OPERATORS = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
+             "mod": "remainder", "pow": "power", "matmul": "matmul", "and": "_and", "or": "_or", "xor": "_xor",
+             "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift"}
+COMPARISONS = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal",
+               "ne": "not_equal"}
+# functions whose first argument is the tensor
+SAME_NAME = (
+    "abs acos acosh all amax amin any argmax argmin argsort asin asinh atan atanh broadcast_to ceil chunk clip cos cosh "
+    "count_nonzero cumulative_sum diagonal exp exp2 expand_dims expm1 flatten flip floor isfinite isinf isnan log log10 "
+    "log1p log2 log_softmax logical_not logsumexp max mean min moveaxis nonzero norm prod reciprocal relu repeat roll "
+    "round rsqrt sigmoid sign silu sin sinh softmax sort split sqrt square squeeze std sum swapaxes take "
+    "take_along_axis tan tanh tile topk tril triu trunc unstack var where erf gelu softplus outer").split()
+
+
+def _logical_or_bitwise(name: str) -> Callable[[Any, Any], Any]:
+    """`&`, `|`, `^`: logical on bool tensors, bitwise on integers."""
+    def method(x: Any, y: Any) -> Any:
+        t = x if isinstance(x, Handle) else y
+        return getattr(ops, ("logical_" if t._a.dtype is dt.bool_ else "bitwise_") + name)(x, y)
+    return method
+
+
+_SPECIAL = {"_and": _logical_or_bitwise("and"), "_or": _logical_or_bitwise("or"), "_xor": _logical_or_bitwise("xor")}
+
+
+def _operand(x: Any) -> bool:
+    return isinstance(x, (Handle, bool, int, float, list, tuple)) or hasattr(x, "__array__")
+
+
+def _reflected(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    def method(self: Tensor, other: Any) -> Any:
+        return f(other, self) if _operand(other) else NotImplemented
+    return method
+
+
+def _inplace(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    def method(self: Tensor, other: Any) -> Any:
+        return self._inplace(f(self, other))
+    return method
+
+
+def _comparison(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    def method(self: Tensor, other: Any) -> Any:
+        return f(self, other) if _operand(other) else NotImplemented
+    return method
+
+
+def _install_operators() -> None:
+    for name, op in OPERATORS.items():
+        f = _SPECIAL.get(op) or getattr(ops, op)
+        setattr(Tensor, f"__{name}__", f)
+        setattr(Tensor, f"__r{name}__", _reflected(f))
+        setattr(Tensor, f"__i{name}__", _inplace(f))
+    for name, op in COMPARISONS.items():
+        setattr(Tensor, f"__{name}__", _comparison(getattr(ops, op)))
+    Tensor.__neg__ = ops.negative  # type: ignore[method-assign]
+    Tensor.__pos__ = ops.positive  # type: ignore[method-assign]
+    Tensor.__abs__ = ops.abs  # type: ignore[method-assign]
+    Tensor.__invert__ = lambda self: (  # type: ignore[method-assign]
+        ops.logical_not(self) if self._a.dtype is dt.bool_ else ops.bitwise_invert(self))
+    Tensor.__round__ = lambda self, n=None: ops.round(self)  # type: ignore[method-assign]
+
+
+def _shape_of(args: tuple[Any, ...]) -> Any:
+    return args[0] if len(args) == 1 and not hasattr(args[0], "__index__") else args
+
+
+def reshape(self: Tensor, *shape: Any) -> Tensor:
+    """The same elements in another shape; one size may be -1."""
+    return ops.reshape(self, _shape_of(shape))
+
+
+def permute(self: Tensor, *axes: Any) -> Tensor:
+    """Axes in another order."""
+    return ops.permute_dims(self, _shape_of(axes))
+
+
+def transpose(self: Tensor, *axes: Any) -> Tensor:
+    """Two axes swapped (PyTorch), all axes reversed (no argument), or any order (a sequence)."""
+    axes = tuple(_shape_of(axes))
+    if len(axes) == 2 and self._a.ndim != 2:
+        return ops.swapaxes(self, *axes)
+    return ops.permute_dims(self, axes or tuple(range(self._a.ndim))[::-1])
+
+
+def astype(self: Tensor, dtype: Any, *, copy: bool = True) -> Tensor:
+    """Elements converted to another dtype; float to int truncates and saturates."""
+    return door.convert(self, dt.canonical(dtype))
+
+
+def clone(self: Tensor) -> Tensor:
+    """A tensor of its own with the same value; gradients flow through it."""
+    return ops.clone(self)
+
+
+def unsqueeze(self: Tensor, dim: int) -> Tensor:
+    """A new axis of size 1 (PyTorch's name of expand_dims)."""
+    return ops.expand_dims(self, dim)
+
+
+def expand(self: Tensor, *sizes: Any) -> Tensor:
+    """Broadcast to a shape; -1 keeps a size."""
+    want = tuple(_shape_of(sizes))
+    pad = len(want) - self._a.ndim
+    if pad < 0:
+        raise ShapeError(f"expand: {want} has fewer axes than {self._a.shape}")
+    return ops.broadcast_to(self, tuple(self._a.shape[i - pad] if d == -1 else d for i, d in enumerate(want)))
+
+
+def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
+    """`value` where mask is true, else this tensor."""
+    return ops.where(mask, value, self)
+
+
+def getitem(self: Tensor, key: Any) -> Tensor:
+    """NumPy indexing: integers, slices, None, ..., integer and boolean arrays."""
+    return ops.getitem(self, key)
+
+
+def setitem(self: Tensor, key: Any, value: Any) -> None:
+    """Give the handle a value in which the elements at `key` are replaced."""
+    self._inplace(ops.setitem(self, key, value))
+
+
+def _delitem(self: Tensor, key: Any) -> None:
+    raise HybridError("elements of a tensor cannot be deleted; select the ones to keep")
+
+
+def _fill(self: Tensor, value: Any) -> Tensor:
+    return self._inplace(ops.full_like(self, value))
+
+
+def _copy(self: Tensor, other: Any) -> Tensor:
+    """Take another tensor's elements (broadcast, cast); gradients follow."""
+    v = door.convert(other if isinstance(other, Handle) else door.as_tensor(other), self._a.dtype)
+    return self._inplace(ops.broadcast_to(v, self._a.shape) if v._a.shape != self._a.shape else ops.clone(v))
+
+
+def _install_methods() -> None:
+    for name in SAME_NAME:
+        setattr(Tensor, name, getattr(ops, name))
+    for name, f in {"reshape": reshape, "view": reshape, "permute": permute, "permute_dims": permute,
+                    "transpose": transpose, "astype": astype, "type": astype, "clone": clone, "copy": clone,
+                    "unsqueeze": unsqueeze, "expand": expand, "masked_fill": masked_fill, "__getitem__": getitem,
+                    "__setitem__": setitem, "__delitem__": _delitem, "fill_": _fill, "copy_": _copy}.items():
+        setattr(Tensor, name, f)
+    for name, op in {"add": "add", "sub": "subtract", "subtract": "subtract", "mul": "multiply", "multiply": "multiply",
+                     "div": "divide", "divide": "divide", "pow": "power", "matmul": "matmul", "mm": "matmul",
+                     "bmm": "matmul", "dot": "matmul", "maximum": "maximum", "minimum": "minimum", "eq": "equal",
+                     "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
+                     "neg": "negative"}.items():
+        setattr(Tensor, name, getattr(ops, op))
+    for name, op in {"add_": "add", "sub_": "subtract", "mul_": "multiply", "div_": "divide", "pow_": "power",
+                     "clamp_": "clip", "exp_": "exp", "neg_": "negative", "relu_": "relu"}.items():
+        setattr(Tensor, name, _inplace_method(getattr(ops, op)))
+    Tensor.clamp = ops.clip
+    Tensor.zero_ = lambda self: _fill(self, 0)
+    Tensor.float = lambda self: astype(self, dt.float32)
+    Tensor.double = lambda self: astype(self, dt.float64)
+    Tensor.half = lambda self: astype(self, dt.float16)
+    Tensor.bfloat16 = lambda self: astype(self, dt.bfloat16)
+    Tensor.long = lambda self: astype(self, dt.int64)
+    Tensor.int = lambda self: astype(self, dt.int32)
+    Tensor.bool = lambda self: astype(self, dt.bool_)
+    Tensor.contiguous = lambda self: self
+    Tensor.T = property(lambda self: ops.permute_dims(self, tuple(range(self._a.ndim))[::-1]), doc="Axes reversed.")
+    Tensor.mT = property(ops.matrix_transpose, doc="The last two axes swapped.")
+
+
+def _inplace_method(f: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return self._inplace(f(self, *args, **kwargs))
+    return method
+
+
+_install_operators()
+_install_methods()

@@ -1,0 +1,484 @@
+"""The public Tensor class: properties, conversion, in-place syntax with value semantics.
+
+Invariant: a Tensor is a handle on an immutable value.  In-place syntax makes a new value and gives it to the
+handle; whoever saved the old value keeps it.  Operators and methods that are ops come from methods.py.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd.backward import backward as _backward
+from ..autograd.backward import stop_gradient
+from ..core import dtypes as dt
+from ..core.aval import CPU, Aval, Device, aval
+from ..core.aval import device as to_device
+from ..core.errors import DTypeError, HybridError, ShapeError
+from ..ir import bind as door
+from ..ir.tensor import LITERAL, Alias, Handle, Leaf, link_view, new_handle
+from .repr import html_of, text_of
+
+__all__ = ["Tensor", "tensor", "asarray"]
+
+
+def _read(t: Tensor, kind: str) -> np.ndarray:
+    """The value as NumPy, after telling the active mode that Python sees it."""
+    mode = door.current_mode()
+    if mode is not None:
+        mode.on_host_read(t, kind)
+    a = t._a
+    return t._v if a.device is CPU else door.backend_of(a.device).to_numpy(t._v)
+
+
+class Tensor(Handle):
+    """An n-dimensional array with a dtype, a device and, when asked for, a gradient.
+
+    Make one with `hybrid.tensor`, `hybrid.asarray` or a creation function.
+
+    >>> import hybrid
+    >>> x = hybrid.tensor([[1., 2.], [3., 4.]], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad.tolist()
+    [[2.0, 4.0], [6.0, 8.0]]
+    """
+
+    __slots__ = ()
+    __array_ufunc__ = None        # NumPy arrays leave operators to us
+    __array_priority__ = 1000
+
+    def __init__(self) -> None:
+        raise TypeError("make tensors with hybrid.tensor(data) or hybrid.asarray(data)")
+
+    # ---- what it is -------------------------------------------------------------------------------
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self._a.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The NumPy dtype object."""
+        return self._a.dtype
+
+    @property
+    def device(self) -> Device:
+        """Where the value lives."""
+        return self._a.device
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._a.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self._a.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return self._a.nbytes
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self._a.dtype.itemsize
+
+    def numel(self) -> int:
+        """Number of elements."""
+        return self._a.size
+
+    def dim(self) -> int:
+        """Number of axes."""
+        return self._a.ndim
+
+    def element_size(self) -> int:
+        """Bytes of one element."""
+        return self._a.dtype.itemsize
+
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is floating."""
+        return dt.is_float(self._a.dtype)
+
+    # ---- gradient -----------------------------------------------------------------------------------
+    @property
+    def requires_grad(self) -> bool:
+        """Whether results computed from this tensor are put on the tape."""
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, on: bool) -> None:
+        self.requires_grad_(on)
+
+    def requires_grad_(self, on: bool = True) -> Tensor:
+        """Ask for a gradient (leaf tensors of floating dtype), or stop asking; returns self."""
+        mode = door.current_mode()
+        if mode is not None:
+            mode.on_effect("changes requires_grad of a tensor")
+        if not on:
+            if self._node is not None and type(self._node) is not Leaf:
+                raise HybridError("requires_grad can only be switched off on leaf tensors; use .detach()")
+            self._node = None
+        elif self._node is None:
+            if not dt.is_float(self._a.dtype):
+                raise DTypeError(f"only floating tensors can require a gradient, not {self._a.dtype.name}")
+            if getattr(self, "_x", None) is LITERAL:
+                raise HybridError("this tensor is a shared literal; make a tensor of its own with hybrid.tensor")
+            self._node = Leaf(self)
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """True unless an op on the tape made it."""
+        return self._node is None or type(self._node) is Leaf
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The accumulated gradient of a leaf tensor, or None."""
+        leaf = self._node
+        g = leaf.grad if type(leaf) is Leaf else None
+        mode = door.current_mode()
+        if mode is not None and type(leaf) is Leaf:
+            mode.on_grad_get(self, g)
+        return g
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if type(self._node) is not Leaf:
+            if value is None:
+                return
+            raise HybridError(".grad belongs to leaf tensors that require a gradient; use hybrid.grad for others")
+        if value is not None and value._a is not self._a:
+            raise ShapeError(f".grad of {self._a} cannot be {value._a}")
+        mode = door.current_mode()
+        if mode is not None:
+            mode.on_grad_set(self, value)
+        self._node.grad = value
+
+    def backward(self, gradient: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None,
+                 inputs: Any = None) -> None:
+        """Accumulate d self / d leaf into `.grad` of the leaves; see `hybrid.autograd.backward`.
+
+        `retain_graph` is accepted for PyTorch's sake: the tape lives as long as its results do."""
+        _backward(self, gradient, create_graph=create_graph, inputs=inputs)
+
+    def detach(self) -> Tensor:
+        """The same value cut from the tape; a write through it is refused (see `assign`)."""
+        new = stop_gradient(self)
+        link_view(new, self, "detach")
+        return new
+
+    @property
+    def data(self) -> Tensor:
+        """`detach()`; assigning to it gives this tensor a new value: ``p.data = p.data - lr * g``."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self.assign(value)
+
+    # ---- new values -----------------------------------------------------------------------------------
+    def assign(self, value: Any) -> Tensor:
+        """Give this handle a new value of the same shape (cast to this dtype); gradients do not follow it.
+
+        Raises ShapeError when shapes differ, and HybridError when the tensor is a view or has live views
+        (their link to the base would break silently)."""
+        v = value if isinstance(value, Handle) else door.as_tensor(value, self._a.device)
+        if v._a is not self._a:
+            v = self._fit(v)
+        self._write(stop_gradient(v) if v._node is not None else v, self._node)
+        return self
+
+    def _fit(self, v: Any) -> Any:
+        """v with this tensor's shape, dtype and device, or a ShapeError."""
+        a = self._a
+        if v._a.dtype is not a.dtype:
+            v = door.convert(v, a.dtype)
+        if v._a.shape != a.shape:
+            v = _broadcast(v, a.shape)
+        return v
+
+    def _write(self, v: Any, node: Any) -> None:
+        """The one place where a handle changes its value."""
+        x = getattr(self, "_x", None)
+        if x is not None:
+            self._check_alias(x)
+        mode = door.current_mode()
+        if mode is not None:
+            mode.on_assign(self, v)
+        self._v, self._a, self._node = v._v, v._a, node
+
+    def _check_alias(self, x: Any) -> None:
+        if x is LITERAL:
+            raise HybridError("a literal cannot be written; make a tensor of its own with hybrid.tensor")
+        if type(x) is Alias and x.base is not None:
+            raise HybridError(
+                f"this tensor is a view (made by {x.how}) and writing it would have to change its base too, "
+                "which is not supported yet; write the base (base[index] = value, base.assign(value)) or copy the "
+                "view first (.clone())")
+        if type(x) is Alias and x.live_views():
+            raise HybridError(
+                "this tensor has live views that would have to change with it, which is not supported yet; "
+                "delete the views first or make them copies (.clone())")
+
+    def _inplace(self, result: Any) -> Tensor:
+        """Finish `self op= other`: the handle takes the result of the op."""
+        if type(self._node) is Leaf and door.grad_enabled():
+            raise HybridError("a leaf that requires a gradient was changed in place; do it under hybrid.no_grad(), "
+                              "or give it a value with .assign(...)")
+        if result._a.shape != self._a.shape:
+            raise ShapeError(f"an in-place operation cannot change the shape {self._a.shape} to {result._a.shape}")
+        if result._a.dtype is not self._a.dtype:
+            if dt.promote(result._a.dtype, self._a.dtype) is not self._a.dtype:
+                raise DTypeError(f"cannot store a {result._a.dtype.name} result in a {self._a.dtype.name} tensor; "
+                                 "write x = x op y, or convert with .astype")
+            result = door.convert(result, self._a.dtype)
+        keep = self._node if type(self._node) is Leaf else result._node
+        self._write(result, keep)
+        return self
+
+    # ---- to Python and NumPy ----------------------------------------------------------------------------
+    def numpy(self) -> np.ndarray:
+        """A read-only NumPy view of the value (on a GPU: a copy)."""
+        v = _read(self, ".numpy()").view()
+        v.flags.writeable = False
+        return v
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        v = _read(self, "np.asarray")
+        if dtype is not None and np.dtype(dtype) != v.dtype:
+            if copy is False:
+                raise ValueError("a copy is needed to change the dtype")
+            return v.astype(dtype)
+        if copy:
+            return v.copy()
+        v = v.view()
+        v.flags.writeable = False
+        return v
+
+    def item(self) -> Any:
+        """The only element as a Python number; ShapeError when there is not exactly one."""
+        v = _read(self, ".item()")
+        if v.size != 1:
+            raise ShapeError(f".item() needs one element, the shape is {self._a.shape}")
+        return float(v.reshape(())) if dt.is_float(self._a.dtype) else v.item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        v = _read(self, ".tolist()")
+        return v.astype(np.float32).tolist() if self._a.dtype is dt.bfloat16 else v.tolist()
+
+    def __float__(self) -> float:
+        return float(self._one("float()"))
+
+    def __int__(self) -> int:
+        return int(self._one("int()"))
+
+    def __complex__(self) -> complex:
+        return complex(float(self._one("complex()")))
+
+    def __index__(self) -> int:
+        if not dt.is_int(self._a.dtype) or self._a.ndim:
+            raise TypeError("only integer tensors of shape () can be an index")
+        return int(self._one("an index"))
+
+    def _one(self, kind: str) -> np.ndarray:
+        if self._a.size != 1:
+            raise TypeError(f"{kind} needs a tensor with one element, the shape is {self._a.shape}")
+        return _read(self, kind).reshape(())
+
+    def __bool__(self) -> bool:
+        if self._a.size != 1:
+            raise ValueError(f"the truth value of a tensor of shape {self._a.shape} is ambiguous; use .any() or .all()")
+        v = self._v if self._a.device is CPU else door.backend_of(self._a.device).to_numpy(self._v)
+        out = bool(v.reshape(()))
+        mode = door.current_mode()
+        if mode is not None:
+            mode.on_bool(self, out)
+        return out
+
+    def __len__(self) -> int:
+        if not self._a.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self._a.shape[0]
+
+    def __iter__(self) -> Any:
+        if not self._a.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(self._a.shape[0]))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return text_of(_read(self, "repr()"), self._a, self._node)
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return repr(self) if self._a.ndim else str(self.item())
+        return format(self.item(), spec)
+
+    def _repr_html_(self) -> str:
+        return html_of(_read(self, "repr()"), self._a, self._node)
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (np.asarray(self), self._a.dtype.name, type(self._node) is Leaf)
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        if not self.is_leaf:
+            raise HybridError("only leaf tensors can be deep-copied; use .detach().clone()")
+        new = _own(self)
+        if self._node is not None:
+            new._node = Leaf(new)
+            if self._node.grad is not None:
+                new._node.grad = _own(self._node.grad)
+        memo[id(self)] = new
+        return new
+
+    # ---- devices ---------------------------------------------------------------------------------------
+    def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Tensor:
+        """This tensor with another dtype and/or on another device (`t.to("cuda")`, `t.to("float16")`)."""
+        for arg in args:
+            if isinstance(arg, Device) or arg in ("cpu", "cuda") or (isinstance(arg, str) and ":" in arg):
+                device = arg
+            elif isinstance(arg, Handle):
+                dtype, device = arg._a.dtype, arg._a.device
+            else:
+                dtype = arg
+        out = self if dtype is None else door.convert(self, dt.canonical(dtype))
+        if device is not None and to_device(device) is not out._a.device:
+            out = _move(out, to_device(device))
+        return out
+
+    def cpu(self) -> Tensor:
+        """This tensor on the CPU."""
+        return self.to(CPU)
+
+    def cuda(self) -> Tensor:
+        """This tensor on the first CUDA device."""
+        return self.to(to_device("cuda"))
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return _read(self, "DLPack").copy().__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+
+def _broadcast(v: Any, shape: tuple[int, ...]) -> Any:
+    if len(v._a.shape) > len(shape) or any(a not in (1, b) for a, b in zip(v._a.shape[::-1], shape[::-1])):
+        raise ShapeError(f"a value of shape {v._a.shape} does not fit a tensor of shape {shape}")
+    return v.broadcast_to(shape).clone()
+
+
+def _own(t: Any) -> Any:
+    """A tensor with a copy of t's value and no history."""
+    return new_handle(t._v.copy(), t._a)
+
+
+def _move(t: Any, dev: Device) -> Any:
+    host = t._v if t._a.device is CPU else door.backend_of(t._a.device).to_numpy(t._v)
+    mode = door.current_mode()
+    if mode is not None:
+        mode.on_effect(f"moves a tensor to {dev}")
+    value = host if dev is CPU else door.backend_of(dev).from_numpy(host)
+    return new_handle(value, aval(t._a.shape, t._a.dtype, dev))
+
+
+def _rebuild(array: np.ndarray, name: str, leaf: bool) -> Tensor:
+    return tensor(array, dtype=name, requires_grad=leaf)
+
+
+def _to_array(data: Any, dtype: np.dtype | None, copy: bool) -> np.ndarray:
+    """NumPy array of a supported dtype; Python floats are float32 unless dtype says otherwise."""
+    if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array__"):
+        a = np.asarray(data)
+        want = dtype if dtype is not None else dt.canonical(a.dtype)
+    else:
+        a = np.array(data)
+        if a.dtype == object:
+            raise DTypeError("tensor(data): data is ragged or holds objects that are no numbers")
+        want = dtype if dtype is not None else dt.float32 if a.dtype.kind == "f" else dt.canonical(a.dtype)
+        if a.size == 0 and dtype is None and a.dtype.kind == "f":
+            want = dt.float32
+    with np.errstate(all="ignore"):
+        return np.array(a, dtype=want, order="C", copy=True) if copy else np.ascontiguousarray(a, want).reshape(a.shape)
+
+
+def tensor(data: Any, dtype: Any = None, *, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor with a copy of `data` (nested sequences, NumPy array, tensor, number).
+
+    dtype: default float32 for Python floats, int64 for ints, bool for bools, and the array's own dtype
+    for arrays.  Raises DTypeError for data that is no array of numbers.
+
+    >>> import hybrid
+    >>> hybrid.tensor([1, 2, 3]).dtype.name, hybrid.tensor(2.5).dtype.name
+    ('int64', 'float32')
+    """
+    d = None if dtype is None else dt.canonical(dtype)
+    if isinstance(data, Handle):
+        t = data.detach().to(d) if d is not None else data.detach()  # type: ignore[attr-defined]
+        out = t.clone() if t._v is data._v else t
+        out = stop_gradient(out)
+        return _finish(out, device, requires_grad)
+    mode = door.current_mode()
+    a = _to_array(_listed(data), d, True)
+    out = new_handle(a, aval(a.shape, dt.canonical(a.dtype)))
+    if mode is not None:
+        mode.on_constant(out)
+    return _finish(out, device, requires_grad)
+
+
+def _listed(data: Any) -> Any:
+    """Nested lists with tensors of one element replaced by numbers."""
+    if isinstance(data, (list, tuple)):
+        return [_listed(x) for x in data]
+    return data.tolist() if isinstance(data, Handle) else data  # type: ignore[attr-defined]
+
+
+def _finish(out: Any, device: Any, requires_grad: bool) -> Any:
+    if device is not None and to_device(device) is not CPU:
+        out = _move(out, to_device(device))
+    if requires_grad:
+        if not dt.is_float(out._a.dtype):
+            raise DTypeError(f"only floating tensors can require a gradient, not {out._a.dtype.name}")
+        out._node = Leaf(out)
+    return out
+
+
+def asarray(data: Any, dtype: Any = None, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """`data` as a tensor: a tensor is returned as it is, a NumPy array that is writeable is copied unless
+    copy=False says that it may be shared (then it must not be written while the tensor lives).
+
+    Raises ValueError when copy=False cannot be kept.
+    """
+    if isinstance(data, Handle):
+        out = data if dtype is None else data.to(dtype)  # type: ignore[attr-defined]
+        out = out if device is None else out.to(device=device)
+        return out.clone() if copy else out
+    if isinstance(data, np.ndarray) and not copy:
+        d = dt.canonical(dtype) if dtype is not None else dt.canonical(data.dtype)
+        shareable = data.dtype == d and data.dtype.isnative and (copy is False or not data.flags.writeable)
+        if shareable and data.flags.aligned:
+            v = data.view(np.ndarray)
+            v.flags.writeable = False
+            out = new_handle(v, aval(v.shape, d))
+            mode = door.current_mode()
+            if mode is not None:
+                mode.on_effect("shares memory with a NumPy array")
+            return _finish(out, device, False)
+        if copy is False:
+            raise ValueError("asarray(copy=False): this array cannot be shared without a copy")
+    return tensor(data, dtype, device=device)
+
+
+def aval_of(t: Tensor) -> Aval:
+    """The interned shape/dtype/device record."""
+    return t._a
+
+
+door.set_tensor_class(Tensor)

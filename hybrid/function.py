@@ -1,0 +1,377 @@
+"""@hybrid.function: record a call until two recordings agree, then replay it behind a guard.
+
+A call with a new signature runs eagerly and is recorded.  The acceptance rule: a recording is replayed only if the
+facts of an earlier one held before it, still hold after it, and both are equal; then the Python in between changes
+nothing that is not represented.  Invariant: in every other case the user's function itself runs.
+"""
+from __future__ import annotations
+
+import functools
+import threading
+import types
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple, overload
+
+from .core.errors import HybridError, UnsupportedError
+from .ir import bind as door
+from .ir.graph import Graph
+from .ir.tensor import Alias
+from .trace.analysis import Analysis
+from .trace.bytecode import SUPPORTED
+from .trace.facts import Holder, fetch
+from .trace.history import SPENT
+from .trace.policy import Wrapped
+from .trace.recorder import Recorder
+from .trace.recording import Recording
+from .trace.replay import MISS, Executor, ReferenceExecutor, Run, run_graph
+from .trace.seeing import Watch, foreign_hooks
+from .trace.signature import signature_of
+
+__all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
+
+MAX_SIGNATURES, MAX_PLANS, MAX_PENDING = 64, 16, 8
+GIVE_UP, EFFECTS = 6, 2  # recordings that never settle; recordings with an effect
+_RECORDING = threading.Lock()  # the watch needs the collector's young generation for itself
+_EXECUTOR: list[Executor] = [ReferenceExecutor()]
+
+
+class RunsEagerly(UserWarning):
+    """A @function that runs as plain Python, and why; given once per function."""
+
+
+class CacheInfo(NamedTuple):
+    """Counts of one @function: calls by what they did, and what is held."""
+
+    replays: int
+    records: int
+    eager: int
+    signatures: int
+    plans: int
+
+
+def set_executor(executor: Executor) -> Executor:
+    """Choose what runs accepted recordings (for recordings accepted from now on); returns the previous one."""
+    old, _EXECUTOR[0] = _EXECUTOR[0], executor
+    return old
+
+
+class _Plan(NamedTuple):
+    recording: Recording
+    guard: Callable[[list[Any]], tuple[Any, ...] | None]
+    run: Run
+
+
+class _Entry:
+    """State of one signature: RECORD -> REPLAY or EAGER."""
+
+    __slots__ = ("state", "plans", "pending", "fails", "effects", "why", "objects", "text", "__weakref__")
+
+    def __init__(self) -> None:
+        self.state, self.why, self.text = "RECORD", "", ""
+        self.plans: list[_Plan] = []
+        self.pending: list[Recording] = []
+        self.fails = self.effects = 0
+        self.objects: list[Holder] = []
+
+    def forget(self, dead: list[Any]) -> None:
+        """Drop recordings that refer to an object which died."""
+        self.plans = [p for p in self.plans if not p.recording.dead]
+        self.pending = [r for r in self.pending if not r.dead]
+
+
+class Function(Wrapped):
+    """A function that is recorded and replayed; made by `hybrid.function`."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        code = getattr(fn, "__code__", None)
+        if code is not None and code.co_flags & 0x2A0:
+            raise UnsupportedError(f"{fn.__name__} is a generator or coroutine; @function takes ordinary functions "
+                                   "(return a list or tuple instead of yielding)")
+        if not callable(fn):
+            raise TypeError(f"@function needs a callable, not a {type(fn).__name__}")
+        self.fn = fn
+        self._entries: dict[Any, _Entry] = {}
+        self._said: set[str] = set()
+        self._replays = self._records = self._eager = 0
+        functools.update_wrapper(self, fn)
+
+    def __get__(self, obj: Any, cls: type | None = None) -> Any:
+        return self if obj is None else types.MethodType(self, obj)
+
+    # ---- calls ---------------------------------------------------------------------------------------
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if door.current_mode() is not None:
+            return self.fn(*args, **kwargs)  # part of an outer recording
+        if kwargs or type(self.fn) is types.FunctionType:
+            args, kwargs = _with_defaults(self.fn, args, kwargs)
+        sig, tensors, objects = signature_of(args, kwargs)
+        entry = self._entries.get(sig)
+        if entry is None:
+            entry = self._entry(sig, objects)
+        if entry.state == "EAGER":
+            self._eager += 1
+            return self.fn(*args, **kwargs)
+        for plan in entry.plans:
+            caps = plan.guard(tensors)
+            if caps is None or caps and not _distinct(tensors, caps):
+                continue
+            done, out = self._replay(plan, tensors, caps)
+            if done:
+                entry.fails = 0
+                if plan is not entry.plans[0]:
+                    entry.plans = [plan, *[p for p in entry.plans if p is not plan]]
+                return out
+        return self._record(entry, args, kwargs, tensors)
+
+    def _replay(self, plan: _Plan, tensors: list[Any], caps: tuple[Any, ...]) -> tuple[bool, Any]:
+        r = plan.recording
+        for role, _ in r.writes:
+            x = getattr((tensors if role.kind == "arg" else caps)[role.number], "_x", None)
+            if type(x) is Alias and (x.base is not None or x.live_views()):
+                return False, None  # eager code refuses this write; let it say so
+        tape = r.history.start(tensors, caps, run_graph) if r.history is not None else _spent_node
+        values = plan.run(tensors, caps)
+        if values is MISS:
+            return False, None
+        self._replays += 1
+        return True, r.commit(values, tensors, caps, tape)
+
+    def _entry(self, sig: Any, objects: list[Any]) -> _Entry:
+        entry = _Entry()
+        if len(self._entries) >= MAX_SIGNATURES:
+            entry.state = "EAGER"
+            self._say("", f"is called with more than {MAX_SIGNATURES} different signatures (shapes, dtypes, Python "
+                      "numbers or objects as arguments); pass numbers that change as tensors")
+            return entry
+        table, key = weakref.ref(self), sig
+
+        def dead(_: Any) -> None:
+            me = table()
+            if me is not None:
+                me._entries.pop(key, None)
+        entry.objects = [Holder(o, dead) for o in objects]
+        self._entries[sig] = entry
+        return entry
+
+    # ---- recording -------------------------------------------------------------------------------------
+    def _record(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]) -> Any:
+        stop = foreign_hooks() if SUPPORTED else "this Python version has no bytecode table"
+        if stop is not None or not _RECORDING.acquire(blocking=False):
+            if stop is not None:
+                self._say("", f"is not recorded: {stop}")
+            self._eager += 1
+            return self.fn(*args, **kwargs)
+        try:
+            self._records += 1
+            return self._recorded(entry, args, kwargs, tensors)
+        finally:
+            _RECORDING.release()
+
+    def _recorded(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]) -> Any:
+        old = entry.pending
+        if entry.plans and not entry.text:
+            entry.text = entry.plans[0].recording.why_not()
+        held = [p for p in old if p.broken() is None]  # facts of earlier recordings that hold now
+        before = {k: fetch(k.kind, h.get(), k.key) for p in old for k, h in p.holders.items()}
+        sig, grad = signature_of(args, kwargs), door.grad_enabled()
+        rec, watch = Recorder(tensors), Watch()
+        mode = door.push_mode(rec)
+        try:
+            with watch:
+                out = self.fn(*args, **kwargs)
+        except BaseException:
+            self._blame(entry, "raised an exception")
+            raise
+        finally:
+            door.pop_mode(mode)
+        seen = Analysis(watch, [*args, *kwargs.values()])
+        seen.run(self.fn)
+        self._checks(watch, sig, signature_of(args, kwargs), grad, tensors)
+        for p in held:
+            key = p.broken()
+            if key is not None:
+                watch.why(f"changes {p.place(key)} during the call")
+        r = Recording(rec, seen, out, before, _dropper(entry))
+        self._decide(entry, r, old, held)
+        return out
+
+    @staticmethod
+    def _checks(watch: Watch, before: Any, after: Any, grad: bool, tensors: list[Any]) -> None:
+        a = [x for x in before[0] if not isinstance(x, type(None))]
+        b = [x for x in after[0] if not isinstance(x, type(None))]
+        if a != b or [id(t) for t in before[1]] != [id(t) for t in after[1]]:
+            watch.why("changes an argument's container or its shape")
+        if door.grad_enabled() != grad:
+            door.set_grad(door.grad_enabled())
+            watch.why("leaves gradient recording switched differently")
+
+    def _decide(self, entry: _Entry, r: Recording, old: list[Recording], held: list[Recording]) -> None:
+        """Accept, keep for comparison, or give up."""
+        if r.reasons:
+            entry.effects += 1
+            entry.why = r.reasons[0]
+            if entry.effects >= EFFECTS:
+                self._give_up(entry)
+            return
+        for p in old:
+            if r.lost or p.lost:
+                continue
+            d = r.difference(p)
+            if d is None and any(p is h for h in held):
+                self._accept(entry, r)
+                entry.pending = [q for q in old if q is not p]
+                return
+            entry.why = d or "Python state it reads was different before the call"
+        if r.lost:
+            entry.why = "uses a tensor whose place in Python could not be found"
+        entry.pending = [*old, r][-MAX_PENDING:]
+        self._blame(entry)
+
+    def _accept(self, entry: _Entry, r: Recording) -> None:
+        r.prepare()
+        assert r.guard is not None
+        plan = _Plan(r, r.guard.function, _EXECUTOR[0].prepare(r))
+        entry.plans = [plan, *entry.plans][:MAX_PLANS]
+        entry.state, entry.fails, entry.effects = "REPLAY", 0, 0
+
+    def _blame(self, entry: _Entry, why: str = "") -> None:
+        entry.fails += 1
+        entry.why = why or entry.why
+        if entry.fails >= GIVE_UP:
+            entry.why = f"never does the same twice: {entry.why}"
+            self._give_up(entry)
+
+    def _give_up(self, entry: _Entry) -> None:
+        entry.state, entry.pending, entry.plans = "EAGER", [], []
+        self._say(entry.why, f"runs eagerly because it {entry.why}")
+
+    def _say(self, reason: str, text: str) -> None:
+        """One message per function."""
+        if not self._said:
+            warnings.warn(f"{self._name()} {text}", RunsEagerly, stacklevel=4)
+        self._said.add(reason or text)
+
+    def _name(self) -> str:
+        code = getattr(self.fn, "__code__", None)
+        where = f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""
+        return f"@function {getattr(self.fn, '__qualname__', type(self.fn).__name__)}{where}"
+
+    # ---- looking inside ----------------------------------------------------------------------------------
+    def graph(self, *args: Any, **kwargs: Any) -> Graph:
+        """The graph that a call with these arguments replays; raises HybridError when it is not replayed."""
+        if type(self.fn) is types.FunctionType:
+            args, kwargs = _with_defaults(self.fn, args, kwargs)
+        entry = self._entries.get(signature_of(args, kwargs)[0])
+        if entry is None or not entry.plans:
+            why = f": it {entry.why}" if entry is not None and entry.why else "; call it at least twice first"
+            raise HybridError(f"{self._name()} has no graph for these arguments{why}")
+        return entry.plans[0].recording.graph
+
+    def cache_info(self) -> CacheInfo:
+        """How calls were served so far."""
+        plans = sum(len(e.plans) for e in self._entries.values())
+        return CacheInfo(self._replays, self._records, self._eager, len(self._entries), plans)
+
+    def explain(self) -> str:
+        """State per signature: what is replayed, behind which facts, and why not where it is not."""
+        info = self.cache_info()
+        lines = [f"{self._name()}: {info.replays} replays, {info.records} recorded calls, {info.eager} eager calls"]
+        for i, e in enumerate(self._entries.values()):
+            lines.append(f"signature {i}: {e.state}" + (f"; it {e.why}" if e.why and e.state != "REPLAY" else ""))
+            if e.text:
+                lines.append(f"  recorded again because: {e.text}")
+            for p in e.plans:
+                r = p.recording
+                lines.append(f"  plan: {len(r.graph.nodes)} operations, {r.captures} captured tensors, "
+                             f"{len(r.writes)} state writes, {r.guard.count if r.guard else 0} guards")
+                lines += [f"    {r.place(k)}" for k in list(r.expect)[:40]]
+        return "\n".join(lines + [f"note: {t}" for t in self._said if t])
+
+    def __repr__(self) -> str:
+        return f"<{self._name()}>"
+
+
+def _spent_node(number: int) -> Any:
+    return SPENT
+
+
+def _distinct(tensors: list[Any], caps: tuple[Any, ...]) -> bool:
+    """Whether arguments and captures are as many objects as when recorded (no new aliases)."""
+    return len({*map(id, tensors), *map(id, caps)}) == len(tensors) + len(caps)
+
+
+def _dropper(entry: _Entry) -> Callable[[Recording], Callable[[Any], None]]:
+    """For a recording: the callback that drops it when an object that its facts name dies."""
+    table = weakref.ref(entry)
+
+    def of(r: Recording) -> Callable[[Any], None]:
+        mine = weakref.ref(r)
+
+        def dead(_: Any) -> None:
+            rec, e = mine(), table()
+            if rec is not None:
+                rec.dead = True
+            if e is not None:
+                e.forget([])
+        return dead
+    return of
+
+
+def _with_defaults(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The call with every parameter spelled out: defaults filled in, keywords of positional parameters in place.
+
+    A call that does not fit is returned as it is (Python raises its own error)."""
+    if not isinstance(fn, types.FunctionType):
+        return args, kwargs
+    code = fn.__code__
+    n, given = code.co_argcount, len(args)
+    if not kwargs and given >= n and not code.co_kwonlyargcount:
+        return args, kwargs
+    names, defaults = code.co_varnames, fn.__defaults__ or ()
+    full, left = list(args), dict(kwargs)
+    for i in range(given, n):
+        if i >= code.co_posonlyargcount and names[i] in left:
+            full.append(left.pop(names[i]))
+        elif i - n + len(defaults) >= 0:
+            full.append(defaults[i - n + len(defaults)])
+        else:
+            return args, kwargs
+    ordered = {}
+    for name in names[n:n + code.co_kwonlyargcount]:
+        if name in left:
+            ordered[name] = left.pop(name)
+        elif name in (fn.__kwdefaults__ or {}):
+            ordered[name] = fn.__kwdefaults__[name]
+    return tuple(full), {**ordered, **left}
+
+
+@overload
+def function(fn: Callable[..., Any]) -> Function: ...
+@overload
+def function(fn: None = None, *, warmup: int = 2, fast_math: bool = False) -> Callable[..., Function]: ...
+
+
+def function(fn: Any = None, *, warmup: int = 2, fast_math: bool = False) -> Any:
+    """Make a function run as one recorded graph: same results, to the bit, without the Python in between.
+
+    The first calls with a signature (shapes, dtypes, Python values) run eagerly and are recorded; from the third on
+    the graph is replayed while the Python state it depends on stands still.  A function that cannot be replayed
+    safely runs as it is and says so once (warning RunsEagerly); `.explain()` tells more.
+
+    >>> import hybrid
+    >>> @hybrid.function
+    ... def double(x):
+    ...     return x + x
+    >>> [double(hybrid.ones(2)).tolist() for _ in range(3)][-1]
+    [2.0, 2.0]
+    """
+    if warmup != 2:
+        raise UnsupportedError("warmup other than 2 is not offered: one recording cannot prove that nothing drifts")
+    if fast_math:
+        raise UnsupportedError("fast_math=True is not offered yet; recorded functions give the eager bits")
+    if fn is None:
+        return lambda f: function(f)
+    return fn if isinstance(fn, Function) else Function(fn)
+

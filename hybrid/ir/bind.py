@@ -1,0 +1,406 @@
+"""The one door: every op call, eager or recorded, goes through `bind` (or its flat form made by `public`).
+
+Invariant: an op is computed by the kernel that the device's backend gave for exactly these avals and
+parameters; the tape entry and the mode hook see the same inputs and outputs as the kernel.
+"""
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core import dtypes as dt
+from ..core.aval import CPU, Aval, Device, aval
+from ..core.errors import DeviceError, DTypeError
+from .op import NO_GRAD, OPS, Op, common_dtype
+from .tensor import LITERAL, TENSOR, Handle, link_view, new_handle
+
+__all__ = ["bind", "public", "STATE", "Entry", "backend_of", "use_backends", "literal", "as_tensor", "grad_enabled",
+           "set_grad", "current_mode", "push_mode", "pop_mode", "entry_for", "constant_of", "convert", "set_tensor_class"]
+
+
+class State:
+    """`special` counts threads and scopes in which an op call must take the slow door."""
+
+    __slots__ = ("special",)
+
+    def __init__(self) -> None:
+        self.special = 0
+
+
+class _Local(threading.local):
+    mode: Any = None
+    grad: bool = True
+
+
+STATE = State()
+LOCAL = _Local()
+_LOCK = threading.Lock()
+_LOADER: list[Callable[[str], Any]] = []
+
+
+# ---- modes ------------------------------------------------------------------------------------------
+def current_mode() -> Any:
+    """The mode (recorder, checker) of this thread, or None."""
+    return LOCAL.mode
+
+
+def push_mode(mode: Any) -> Any:
+    """Make `mode` the mode of this thread; returns the previous one for pop_mode."""
+    old, LOCAL.mode = LOCAL.mode, mode
+    with _LOCK:
+        STATE.special += 1
+    return old
+
+
+def pop_mode(old: Any) -> None:
+    LOCAL.mode = old
+    with _LOCK:
+        STATE.special -= 1
+
+
+def grad_enabled() -> bool:
+    """Whether ops on this thread are put on the tape."""
+    return LOCAL.grad
+
+
+def set_grad(on: bool) -> bool:
+    """Switch the tape of this thread; returns the old setting."""
+    old = LOCAL.grad
+    if old != on:
+        with _LOCK:
+            STATE.special += -1 if on else 1
+        LOCAL.grad = on
+    return old
+
+
+# ---- backends -----------------------------------------------------------------------------------------
+def use_backends(loader: Callable[[str], Any]) -> None:
+    """Tell bind where backends come from: a function from device kind to Backend."""
+    _LOADER[:] = [loader]
+
+
+def backend_of(device: Device) -> Any:
+    """The backend of a device; raises DeviceError when there is none."""
+    if not _LOADER:
+        raise DeviceError(f"no backend is loaded for device {device}")
+    return _LOADER[0](device.kind)
+
+
+# ---- entries --------------------------------------------------------------------------------------------
+class Entry:
+    """What one op does for one signature: kernel, output records, what the tape keeps."""
+
+    __slots__ = ("kernel", "out", "outs", "op", "params", "key", "ins", "keep_in", "keep_out", "differentiable")
+
+    def __init__(self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...]) -> None:
+        self.op, self.params, self.ins = op, params, ins
+        self.outs = tuple(op.infer(*ins, **params))
+        self.out = self.outs[0]
+        dev = ins[0].device if ins else params.get("device", CPU)
+        self.kernel = backend_of(dev).eager(op, params, ins, self.outs)
+        every = "*" in op.keeps
+        self.keep_in = tuple(every or str(i) in op.keeps for i in range(len(ins)))
+        self.keep_out = "out" in op.keeps
+        self.differentiable = op.vjp is not NO_GRAD and any(dt.is_float(a.dtype) for a in self.outs)
+
+
+_TABLES: dict[Op, dict[Any, Entry]] = {}
+_TABLE_LIMIT = 4096
+
+
+def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
+    """The entry of a signature; made on first use."""
+    table = _TABLES.setdefault(op, {})
+    key = (pkey, ins)
+    e = table.get(key)
+    if e is None:
+        dev = ins[0].device if ins else None
+        for a in ins:
+            if a.device is not dev:
+                raise DeviceError(f"{op.name}: tensors on {dev} and {a.device}; move one with .to(device)")
+        e = Entry(op, dict(pkey), ins)
+        if len(table) >= _TABLE_LIMIT:
+            table.clear()
+        table[key] = e
+    return e
+
+
+# ---- literals and conversion -------------------------------------------------------------------------------
+_LITERALS: dict[Any, Any] = {}
+_SPACES: list[dict[str, Any]] = []   # namespaces of the flat functions
+
+
+def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
+    """The 0-d tensor of a Python number in dtype d; one object per bit pattern while it is cached."""
+    if not dt.can_hold(d, value):
+        raise OverflowError(f"Python integer {value} does not fit {d.name}")
+    with np.errstate(all="ignore"):
+        v = np.array(value).astype(d)
+    key = (d, v.tobytes(), device)
+    t = _LITERALS.get(key)
+    if t is None:
+        v.flags.writeable = False
+        t = new_handle(v if device is CPU else backend_of(device).from_numpy(v), aval((), d, device))
+        t._x = LITERAL
+        if len(_LITERALS) > 8192:
+            _LITERALS.clear()
+        _LITERALS[key] = t
+    return t
+
+
+def constant_of(t: Handle) -> np.ndarray | None:
+    """The NumPy value of a literal tensor, None for any other tensor."""
+    return t._v if getattr(t, "_x", None) is LITERAL else None
+
+
+def as_tensor(x: Any, device: Device = CPU) -> Any:
+    """A tensor from a tensor, NumPy array or scalar, or nested sequence (weak scalars: see `_lift`)."""
+    if isinstance(x, Handle):
+        return x
+    if isinstance(x, (bool, int, float)):
+        return literal(x, dt.bool_ if isinstance(x, bool) else dt.default_int if isinstance(x, int)
+                       else dt.default_float, device)
+    a = np.asarray(x)
+    if a.dtype == np.float64 and not isinstance(x, (np.ndarray, np.generic)):
+        a = a.astype(np.float32)
+    d = dt.canonical(a.dtype)
+    a = np.array(a, dtype=d, order="C", copy=True)
+    t = new_handle(a if device is CPU else backend_of(device).from_numpy(a), aval(a.shape, d, device))
+    if LOCAL.mode is not None:
+        LOCAL.mode.on_constant(t)
+    return t
+
+
+def _lift(op: Op, xs: tuple[Any, ...]) -> list[Any]:
+    """Tensors for all inputs; Python scalars take the dtype that the tensors ask for."""
+    ts = [x if isinstance(x, Handle) else x if isinstance(x, (bool, int, float)) else as_tensor(x) for x in xs]
+    free = [t for i, t in enumerate(ts) if isinstance(t, Handle) and i not in op.fixed]
+    any_t = next((t for t in ts if isinstance(t, Handle)), None)
+    dev = any_t._a.device if any_t is not None else CPU
+    if free:
+        d = free[0]._a.dtype
+        for t in free[1:]:
+            d = dt.promote(d, t._a.dtype)
+    for i, t in enumerate(ts):
+        if isinstance(t, Handle):
+            continue
+        ts[i] = literal(t, dt.weak(d, t), dev) if free and i not in op.fixed else as_tensor(t, dev)
+    return ts
+
+
+def _converter() -> Op:
+    for op in OPS.values():
+        if op.has("convert"):
+            return op
+    raise DTypeError("no conversion op is registered")
+
+
+def convert(t: Any, d: np.dtype) -> Any:
+    """t in dtype d (t itself when it has it)."""
+    if t._a.dtype is d:
+        return t
+    c = constant_of(t)
+    if c is not None and LOCAL.mode is None:
+        with np.errstate(all="ignore"):
+            return literal(c.item() if dt.kind(d) != "b" else bool(c), d, t._a.device)
+    return _call(_converter(), (t,), (("dtype", d),))
+
+
+def _promote(op: Op, ts: list[Any]) -> list[Any]:
+    if op.gathers or len(op.fixed) >= len(ts) or op.kind not in ("map", "contract", "place"):
+        return ts
+    if op.has("convert"):
+        return ts
+    d = common_dtype(op, tuple(t._a for t in ts))
+    return [t if i in op.fixed else convert(t, d) for i, t in enumerate(ts)]
+
+
+# ---- the door ------------------------------------------------------------------------------------------------
+def _call(op: Op, ts: tuple[Any, ...], pkey: tuple[Any, ...]) -> Any:
+    """Run an op on tensors of the right dtypes: kernel, tape, mode."""
+    e = entry_for(op, tuple([t._a for t in ts]), pkey)
+    if op.nout == 1:
+        out = new_handle(e.kernel(*[t._v for t in ts]), e.out)
+        outs: tuple[Any, ...] = (out,)
+    else:
+        outs = tuple(map(new_handle, e.kernel(*[t._v for t in ts]), e.outs))
+    mode = LOCAL.mode
+    if mode is not None:
+        mode.on_op(op, pkey, ts, outs)
+    if e.differentiable and LOCAL.grad:
+        for t in ts:
+            if t._node is not None:
+                _record_tape(e, ts, outs, mode)
+                break
+    if op.kind == "view":
+        link_view(outs[0], ts[0], op.name)
+    return outs[0] if op.nout == 1 else outs
+
+
+def _snapshot(t: Any, mode: Any) -> Any:
+    """What the tape saves of a tensor: its value, or while a mode watches a handle that the mode knows."""
+    if mode is None:
+        return t._v
+    s = new_handle(t._v, t._a)
+    mode.on_alias(s, t)
+    return s
+
+
+def _record_tape(e: Entry, ts: tuple[Any, ...], outs: tuple[Any, ...], mode: Any) -> None:
+    """Tape entry: (Entry, parent nodes, saved inputs, saved outputs); several outputs share it through
+    (index, entry) pairs. """
+    node = (e, tuple([t._node for t in ts]),
+            tuple([_snapshot(t, mode) if k else None for t, k in zip(ts, e.keep_in)]),
+            tuple([_snapshot(t, mode) for t in outs]) if e.keep_out else None)
+    if len(outs) == 1:
+        outs[0]._node = node
+        return
+    for i, t in enumerate(outs):
+        if dt.is_float(t._a.dtype):
+            t._node = (i, node)
+
+
+def bind(op: Op, *xs: Any, **params: Any) -> Any:
+    """Apply an op to tensors (Python and NumPy values are converted); returns a tensor or a tuple.
+
+    Raises ShapeError, DTypeError, DeviceError or IndexOutOfRange with the op's name in the message.
+    """
+    pkey = tuple([(k, params[k]) for k in op.params]) if params else ()
+    for x in xs:
+        if not isinstance(x, Handle):
+            xs = tuple(_lift(op, xs))
+            break
+    return _call(op, tuple(_promote(op, list(xs))), pkey)
+
+
+def _slow(op: Op, xs: tuple[Any, ...]) -> Any:
+    return bind(op, *xs)
+
+
+_BINARY = """
+def {name}(x, y, /):
+    try:
+        a = x._a; b = y._a
+        if STATE.special: return slow(OP, (x, y))
+        e = same[a] if a is b else table[a, b]
+    except (AttributeError, KeyError, TypeError): e = None
+    if e is None: return first(x, y)
+    out = new(T)
+    xn = x._node; yn = y._node
+    xv = x._v; yv = y._v
+    out._v = v = e.kernel(xv, yv)
+    out._a = e.out
+    if xn is None and yn is None or not e.differentiable: out._node = None
+    else: out._node = (e, (xn, yn), ({k0}, {k1}), {ko})
+    return out
+"""
+_UNARY = """
+def {name}(x, /):
+    try:
+        a = x._a
+        if STATE.special: return slow(OP, (x,))
+        e = same[a]
+    except (AttributeError, KeyError, TypeError): e = None
+    if e is None: return first(x)
+    out = new(T)
+    xn = x._node
+    xv = x._v
+    out._v = v = e.kernel(xv)
+    out._a = e.out
+    if xn is None or not e.differentiable: out._node = None
+    else: out._node = (e, (xn,), ({k0},), {ko})
+    return out
+"""
+
+
+def public(op: Op) -> Callable[..., Any]:
+    """The public function of a map record without parameters: one flat function for one and two inputs.
+
+    The fast tables hold only signatures that need no promotion; everything else takes `bind`.
+    """
+    if op.kind != "map" or op.nin not in (1, 2) or op.nout != 1 or op.params or op.check:
+        def function(*xs: Any, **params: Any) -> Any:
+            return bind(op, *xs, **params)
+    else:
+        function = _flat(op)
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.doc
+    function.op = op  # type: ignore[attr-defined]
+    return function
+
+
+def _flat(op: Op) -> Callable[..., Any]:
+    same: dict[Any, Entry] = {}
+    table: dict[Any, Entry] = {}
+
+    scalars: dict[Any, tuple[Any, Any]] = {}
+
+    def first(*xs: Any) -> Any:
+        """Any call that the tables do not know: run it the general way, then remember its signature."""
+        if len(xs) == 2 and not STATE.special:
+            key = _scalar_key(*xs)
+            if key is not None:
+                return with_scalar(key, *xs)
+        out = bind(op, *xs)
+        if all(isinstance(x, Handle) for x in xs) and not STATE.special:
+            ins = tuple([x._a for x in xs])
+            e = _TABLES.get(op, {}).get(((), ins))
+            if e is not None:
+                if len(table) > _TABLE_LIMIT:
+                    table.clear()
+                if len(same) > _TABLE_LIMIT:
+                    same.clear()
+                if len(set(ins)) == 1:
+                    same[ins[0]] = e
+                elif len(ins) == 2:
+                    table[ins] = e
+        return out
+
+    def with_scalar(key: Any, x: Any, y: Any) -> Any:
+        """A tensor with a Python number: the literal of a signature is looked up by the number's bits."""
+        found = scalars.get(key)
+        if found is None:
+            ts = _promote(op, _lift(op, (x, y)))
+            given = ts[0] is x or ts[1] is y
+            if len(scalars) > _TABLE_LIMIT:
+                scalars.clear()
+            lit = ts[1] if ts[0] is x else ts[0]
+            if not given or constant_of(lit) is None:
+                return bind(op, x, y)
+            scalars[key] = found = (lit, None)
+        return flat(x, found[0]) if isinstance(x, Handle) else flat(found[0], y)
+
+    keep = op.keeps
+    text = (_BINARY if op.nin == 2 else _UNARY).format(
+        name=op.name, k0="xv" if "0" in keep or "*" in keep else "None",
+        k1="yv" if "1" in keep or "*" in keep else "None", ko="(v,)" if "out" in keep else "None")
+    space: dict[str, Any] = {"STATE": STATE, "slow": _slow, "OP": op, "same": same, "table": table, "first": first,
+                             "new": object.__new__, "T": TENSOR[0]}
+    exec(compile(text, f"<hybrid {op.name}>", "exec"), space)  # noqa: S102  (our own template)
+    _SPACES.append(space)
+    flat = space[op.name]
+    return flat
+
+
+def _scalar_key(x: Any, y: Any) -> Any:
+    """(aval, side, type, number) of a tensor with a Python number, else None; zeros differ by sign."""
+    if isinstance(x, Handle):
+        a, n, side = x._a, y, 1
+    elif isinstance(y, Handle):
+        a, n, side = y._a, x, 0
+    else:
+        return None
+    t = type(n)
+    if t is not float and t is not int:
+        return None
+    return (a, side, t, n) if n else (a, side, t, repr(n))
+
+
+def set_tensor_class(cls: type) -> None:
+    """The class of every result; eager/tensor.py calls this once."""
+    TENSOR[0] = cls
+    for space in _SPACES:
+        space["T"] = cls

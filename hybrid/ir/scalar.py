@@ -1,0 +1,219 @@
+"""The algebra `s` that op bodies are written in, and the scalar program it records.
+
+A body is a function of a Builder and values; running it appends instructions to a Program: plain data
+(primitive, type, operands) that code generators read.  Invariant: every primitive has one defined result
+for every input on every target, so a program gives the same bits at any width and on any device.
+
+Types: b1 (truth value), i8..i64, u8..u64, f32, f64.  Half types are carried as f32 that holds an exactly
+representable value; `half.py` rounds.  Operands of one instruction have one type unless said otherwise.
+"""
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core import dtypes as dt
+
+__all__ = ["Instr", "Program", "Builder", "Val", "TYPE", "PRIMS", "REDUCTIONS", "register_type"]
+
+INT_TYPES = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
+FLOAT_TYPES = ("f32", "f64")
+BITS = {"b1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "u8": 8, "u16": 16, "u32": 32, "u64": 64,
+        "f32": 32, "f64": 64}
+
+# dtype -> type a value of that dtype has in a program
+TYPE = {dt.bool_: "b1", dt.float16: "f32", dt.bfloat16: "f32", dt.float32: "f32", dt.float64: "f64",
+        **{d: f"{'u' if d in dt.UNSIGNED else 'i'}{8 * d.itemsize}" for d in dt.INTS}}
+
+# primitive -> one line of meaning.  Result type is the operand type unless given.
+PRIMS = {
+    "const": "attr = bits (int) of the value",
+    "arg": "attr = operand number; the operand's element at the current position",
+    "param": "attr = run-time scalar number; the same for all elements",
+    "index": "i64: row-major linear index of the output element",
+    "coord": "i64: attr = axis; coordinate of the output element along that axis",
+    "load": "attr = operand number; (i64 linear row-major index) -> element; the index is in range",
+    "add": "wraps for integers", "sub": "wraps for integers", "mul": "wraps for integers",
+    "div": "floats IEEE; integers truncate, x/0 = 0, MIN/-1 = MIN",
+    "rem": "integers only: x - y*div(x, y), so x rem 0 = x, MIN rem -1 = 0",
+    "neg": "floats flip the sign bit; integers wrap", "abs": "floats clear the sign bit; abs(MIN) = MIN",
+    "fma": "(x, y, z) floats, one rounding", "sqrt": "floats, correctly rounded",
+    "floor": "floats", "ceil": "floats", "trunc": "floats", "rint": "floats, ties to even",
+    "min": "NaN if either is; -0 < +0", "max": "NaN if either is; -0 < +0",
+    "copysign": "(magnitude, sign)",
+    "eq": "-> b1; false on NaN", "ne": "-> b1; true on NaN", "lt": "-> b1", "le": "-> b1", "gt": "-> b1",
+    "ge": "-> b1", "select": "(b1, x, y)",
+    "and": "integers and b1", "or": "integers and b1", "xor": "integers and b1", "not": "integers and b1",
+    "shl": "count taken unsigned; >= width gives 0", "shr": "logical for u, arithmetic for i; >= width fills",
+    "mulhi": "u32/u64/i32/i64: high half of the full product",
+    "popcount": "integers", "clz": "integers; clz(0) = width",
+    "bitcast": "attr = type of equal width", "convert": "attr = type; float->int saturates, NaN -> 0; int->int wraps; "
+    "int->float and f64->f32 round to nearest even; to b1 is != 0",
+    "rsum": "sum over the row, the fixed order of the numerics contract", "rprod": "product, same order",
+    "rmax": "NaN if any", "rmin": "NaN if any", "rall": "b1", "rany": "b1",
+    "rargmax": "-> i64: first index of the maximum; a NaN counts as the maximum", "rargmin": "-> i64",
+    "rlen": "attr = type: length of the row, converted",
+}
+REDUCTIONS = frozenset(p for p in PRIMS if p in ("rsum", "rprod", "rmax", "rmin", "rall", "rany", "rargmax", "rargmin"))
+COMPARE = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
+
+
+class Instr(NamedTuple):
+    """One instruction; its number in Program.instrs is its result."""
+
+    prim: str
+    type: str
+    args: tuple[int, ...] = ()
+    attr: Any = None
+
+
+class Program(NamedTuple):
+    """Instructions in SSA order; `args`/`params` are the types of operands and run-time scalars;
+    `outs` the numbers of the results."""
+
+    instrs: tuple[Instr, ...]
+    args: tuple[str, ...]
+    params: tuple[str, ...]
+    outs: tuple[int, ...]
+
+    def __str__(self) -> str:
+        lines = [f"  %{i} = {n.prim}.{n.type} " + ", ".join([f"%{a}" for a in n.args] + ([str(n.attr)] if n.attr is not None else []))
+                 for i, n in enumerate(self.instrs)]
+        return "\n".join([f"program({', '.join(self.args)}; {', '.join(self.params)})", *lines,
+                          "  return " + ", ".join(f"%{o}" for o in self.outs)])
+
+
+def bits_of(ty: str, value: Any) -> int:
+    """The bit pattern of a Python number in a type (floats rounded to nearest)."""
+    if ty == "b1":
+        return int(bool(value))
+    if ty == "f32":
+        with np.errstate(over="ignore"):
+            return int(np.float32(value).view(np.uint32))
+    if ty == "f64":
+        return struct.unpack("<Q", struct.pack("<d", float(value)))[0]
+    return int(value) & ((1 << BITS[ty]) - 1)
+
+
+class Val:
+    """A value inside a body: operators append instructions; Python numbers take the other side's type."""
+
+    __slots__ = ("s", "id", "type")
+
+    def __init__(self, s: Builder, id: int, type: str) -> None:
+        self.s, self.id, self.type = s, id, type
+
+    def __bool__(self) -> bool:
+        raise TypeError("a body value has no truth value; use s.select")
+
+    __hash__ = object.__hash__
+
+
+def _binary(prim: str, swap: bool = False) -> Any:
+    def method(self: Val, other: Any) -> Val:
+        o = self.s.lift(other, self.type)
+        return self.s.op(prim, o, self) if swap else self.s.op(prim, self, o)
+    return method
+
+
+for _m, _p in {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "div", "mod": "rem", "and": "and",
+               "or": "or", "xor": "xor", "lshift": "shl", "rshift": "shr"}.items():
+    setattr(Val, f"__{_m}__", _binary(_p))
+    setattr(Val, f"__r{_m}__", _binary(_p, swap=True))
+for _m in COMPARE:
+    setattr(Val, f"__{_m}__", _binary(_m))
+Val.__neg__ = lambda self: self.s.op("neg", self)  # type: ignore[attr-defined]
+Val.__invert__ = lambda self: self.s.op("not", self)  # type: ignore[attr-defined]
+
+
+class Builder:
+    """Records a Program.  Equal instructions are one value, so bodies may recompute freely."""
+
+    def __init__(self) -> None:
+        self.instrs: list[Instr] = []
+        self._seen: dict[Instr, int] = {}
+        self.args: list[str] = []
+        self.params: list[str] = []
+
+    # ---- making values -------------------------------------------------------------------------
+    def emit(self, prim: str, ty: str, args: tuple[int, ...] = (), attr: Any = None) -> Val:
+        ins = Instr(prim, ty, args, attr)
+        n = self._seen.get(ins)
+        if n is None:
+            n = self._seen[ins] = len(self.instrs)
+            self.instrs.append(ins)
+        return Val(self, n, ty)
+
+    def arg(self, ty: str) -> Val:
+        """A new operand of that type, read at the current position."""
+        self.args.append(ty)
+        return self.emit("arg", ty, (), len(self.args) - 1)
+
+    def operand(self, ty: str) -> int:
+        """A new operand that is only read through `load`; returns its number."""
+        self.args.append(ty)
+        return len(self.args) - 1
+
+    def param(self, ty: str) -> Val:
+        """A new run-time scalar."""
+        self.params.append(ty)
+        return self.emit("param", ty, (), len(self.params) - 1)
+
+    def const(self, ty: str, value: Any) -> Val:
+        return self.emit("const", ty, (), bits_of(ty, value))
+
+    def bits(self, ty: str, pattern: int) -> Val:
+        """A constant given by its bit pattern."""
+        return self.emit("const", ty, (), pattern)
+
+    def lift(self, x: Any, ty: str) -> Val:
+        if isinstance(x, Val):
+            if x.type != ty:
+                raise TypeError(f"{x.type} meets {ty} in an op body; convert one")
+            return x
+        return self.const(ty, x)
+
+    def op(self, prim: str, *xs: Any) -> Val:
+        """Apply a primitive whose operands share one type (Python numbers are lifted)."""
+        ty = next(x.type for x in xs if isinstance(x, Val))
+        ids = tuple(self.lift(x, ty).id for x in xs)
+        return self.emit(prim, "b1" if prim in COMPARE else ty, ids)
+
+    # ---- primitives with a signature of their own -------------------------------------------------
+    def select(self, c: Val, x: Any, y: Any) -> Val:
+        ty = x.type if isinstance(x, Val) else y.type
+        return self.emit("select", ty, (c.id, self.lift(x, ty).id, self.lift(y, ty).id))
+
+    def bitcast(self, x: Val, ty: str) -> Val:
+        return x if x.type == ty else self.emit("bitcast", ty, (x.id,))
+
+    def convert(self, x: Val, ty: str) -> Val:
+        return x if x.type == ty else self.emit("convert", ty, (x.id,))
+
+    def index(self) -> Val:
+        return self.emit("index", "i64")
+
+    def coord(self, axis: int) -> Val:
+        return self.emit("coord", "i64", (), axis)
+
+    def load(self, operand: int, index: Val) -> Val:
+        return self.emit("load", self.args[operand], (index.id,), operand)
+
+    def rlen(self, ty: str) -> Val:
+        return self.emit("rlen", ty)
+
+    def reduce(self, prim: str, x: Val) -> Val:
+        return self.emit(prim, "i64" if prim.startswith("rarg") else x.type, (x.id,))
+
+    def __getattr__(self, name: str) -> Any:
+        prim = name.rstrip("_")
+        if prim in REDUCTIONS:
+            return lambda x: self.reduce(prim, x)
+        if prim in PRIMS:
+            return lambda *xs: self.op(prim, *xs)
+        raise AttributeError(f"the algebra has no primitive {name!r}")
+
+    def program(self, *outs: Val) -> Program:
+        return Program(tuple(self.instrs), tuple(self.args), tuple(self.params), tuple(o.id for o in outs))

@@ -1,0 +1,369 @@
+"""The text form of a graph: one line per node, printed and parsed without loss.
+
+    graph {
+      input %a : float32[3x4] "weight"
+      %0 : float32[3x4] = add(%a, float32[] 0x1.0p+0)  # train.py:12 in step: y = w + 1
+      %1 : float32[3] = sum(%0) {axes=(1, 2)}
+      return %1
+    }
+
+Invariant: parse_graph(print_graph(g)) has the same nodes, avals, parameters, literal bits and sites; parsing
+never evaluates text, and every malformed input raises GraphError with a line number.
+"""
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..core import dtypes as dt
+from ..core.aval import Aval, Device, aval, device
+from ..core.errors import GraphError, Site
+from .graph import Const, Graph, Node, Value
+from .op import OPS
+from .verify import MAX_DEPTH, verify
+
+__all__ = ["print_graph", "parse_graph", "print_node"]
+
+_NAMES = {d.name: d for d in dt.ALL}
+_UINT = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}
+
+
+# ---- printing ------------------------------------------------------------------------------------
+def _float_text(x: float) -> str:
+    return x.hex() if math.isfinite(x) else "nan" if x != x else "inf" if x > 0 else "-inf"
+
+
+def _param_text(v: Any) -> str:
+    if isinstance(v, tuple):
+        return "(" + ", ".join(map(_param_text, v)) + ("," if len(v) == 1 else "") + ")"
+    if isinstance(v, np.dtype):
+        return v.name
+    if isinstance(v, Device):
+        return f"@{v.name}"
+    if isinstance(v, str):
+        return json.dumps(v)
+    return _float_text(v) if type(v) is float else str(v)
+
+
+def _scalar_text(x: np.ndarray) -> str:
+    """A number that reads back to the same bits, else the pattern after '#'."""
+    d = x.dtype
+    if not dt.is_float(d):
+        return str(x.item())
+    value = float(x)
+    with np.errstate(all="ignore"):
+        same = np.array(value).astype(d).tobytes() == x.tobytes()
+    bits = int(x.reshape(1).view(_UINT[d.itemsize])[0])
+    return _float_text(value) if same and math.isfinite(value) else f"#{bits:0{2 * d.itemsize}x}"
+
+
+def _literal_text(c: Const, elide: int | None) -> str:
+    if c.aval.shape == ():
+        return f"{c.aval} {_scalar_text(c.data)}"
+    if elide is not None and c.data.nbytes > elide:
+        return f"{c.aval} ..."
+    return f"{c.aval} #{np.ascontiguousarray(c.data).tobytes().hex()}"
+
+
+class _Names:
+    """Value -> its name in the text."""
+
+    def __init__(self, graph: Graph, elide: int | None) -> None:
+        self.elide = elide
+        self.of: dict[Value, str] = {v: f"%x{k}" for k, v in enumerate(graph.inputs)}
+        for n in graph.nodes:
+            for v in n.outputs:
+                self.of[v] = f"%{len(self.of) - len(graph.inputs)}"
+
+    def __call__(self, v: Value) -> str:
+        return _literal_text(v, self.elide) if isinstance(v, Const) else self.of.get(v, "%?")
+
+
+def _node_text(n: Node, name: _Names) -> str:
+    outs = ", ".join(f"{name(v)} : {v.aval}" for v in n.outputs)
+    params = ", ".join(f"{k}={_param_text(v)}" for k, v in n.params.items())
+    text = f"{outs} = {n.op.name}({', '.join(map(name, n.inputs))})" + (f" {{{params}}}" if params else "")
+    if n.site is not None:
+        code = n.site.text()
+        site = f"{n.site.file}:{n.site.line} in {n.site.function}" + (f": {code}" if code else "")
+        text += "  # " + site.replace("\n", " ").replace("\r", " ")
+    return text
+
+
+def print_node(node: Node) -> str:
+    """One node alone, inputs numbered from %x0 (for messages)."""
+    g = Graph(list(dict.fromkeys(v for v in node.inputs if not isinstance(v, Const))), [node], ())
+    return _node_text(node, _Names(g, 64))
+
+
+def print_graph(graph: Graph, elide: int | None = None) -> str:
+    """The text form.  `elide`: literals above that many bytes print as '...', which does not parse back."""
+    name = _Names(graph, elide)
+    lines = ["graph {"]
+    for k, v in enumerate(graph.inputs):
+        own = graph.names[k]
+        lines.append(f"  input %x{k} : {v.aval}" + (f" {json.dumps(own)}" if own != f"x{k}" else ""))
+    lines += ["  " + _node_text(n, name) for n in graph.nodes]
+    lines += ["  return " + ", ".join(map(name, graph.outputs)) if graph.outputs else "  return", "}"]
+    return "\n".join(lines) + "\n"
+
+
+# ---- scanning --------------------------------------------------------------------------------------
+_TOKEN = re.compile(r"""\s*(?:
+    (?P<value>%[A-Za-z0-9_]{1,64}) |
+    (?P<bits>\#[0-9a-f]*) |
+    (?P<aval>[a-z][a-z0-9]{1,15}\[[0-9x]{0,400}\](?:@cuda:[0-9]{1,3})?) |
+    (?P<device>@(?:cpu|cuda:[0-9]{1,3})) |
+    (?P<string>"(?:[^"\\\x00-\x1f]|\\.)*") |
+    (?P<number>-?(?:0x[0-9a-f](?:\.[0-9a-f]{1,16})?p[+-][0-9]{1,5}|inf\b|nan\b|[0-9]{1,64}(?![0-9.])) ) |
+    (?P<word>[A-Za-z_][A-Za-z0-9_]{0,64}) |
+    (?P<punct>[(){},=:])
+    )""", re.VERBOSE)
+_SITE = re.compile(r"(?P<file>.+?):(?P<line>[0-9]{1,9}) in (?P<function>\S+?)(?:: .*)?$")
+
+
+class _Line:
+    """The tokens of one line, taken from the left."""
+
+    def __init__(self, text: str, number: int) -> None:
+        self.number, self.text, self.at, self.pos = number, text, 0, 0
+        self.tokens: list[tuple[str, str]] = []
+        self.site: Site | None = None
+        pos = 0
+        while pos < len(text):
+            rest = text[pos:].lstrip() if text[pos:pos + 1].isspace() else text[pos:]
+            if not rest:
+                break
+            if rest.startswith("# "):
+                m = _SITE.match(rest[2:])
+                self.site = Site(m["file"], int(m["line"]), m["function"]) if m else None
+                break
+            m = _TOKEN.match(text, pos)
+            if m is None or m.lastgroup is None:
+                self.fail(f"cannot read {rest[:20]!r}")
+            self.tokens.append((m.lastgroup, m[m.lastgroup]))
+            pos = m.end()
+
+    def fail(self, why: str) -> NoReturn:
+        raise GraphError(f"line {self.number}: {why}")
+
+    def peek(self) -> tuple[str, str]:
+        return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
+
+    def take(self, kind: str, text: str | None = None) -> str:
+        k, t = self.peek()
+        if k != kind or (text is not None and t != text):
+            self.fail(f"expected {text or kind}, found {t or 'the end of the line'!r}")
+        self.at += 1
+        return t
+
+    def skip(self, text: str) -> bool:
+        if self.peek() == ("punct", text):
+            self.at += 1
+            return True
+        return False
+
+    def end(self) -> None:
+        if self.at != len(self.tokens):
+            self.fail(f"unexpected {self.peek()[1]!r}")
+
+
+# ---- parsing ---------------------------------------------------------------------------------------
+def _parse_aval(line: _Line) -> Aval:
+    text = line.take("aval")
+    name, _, rest = text.partition("[")
+    dims, _, where = rest.partition("]")
+    if name not in _NAMES:
+        line.fail(f"unknown dtype {name!r}")
+    parts = dims.split("x") if dims else []
+    if any(not p or len(p) > 18 for p in parts) or len(parts) > 64:
+        line.fail(f"bad shape [{dims}]")
+    shape = tuple(map(int, parts))
+    if prod(max(s, 1) for s in shape) >= 1 << 60:
+        line.fail(f"shape [{dims}] is too large")
+    return aval(shape, _NAMES[name], device(where[1:] or "cpu"))
+
+
+def _parse_number(line: _Line, text: str) -> int | float:
+    if text.lstrip("-") not in ("inf", "nan") and "x" not in text:
+        return int(text)
+    try:
+        return float.fromhex(text)
+    except OverflowError:
+        line.fail(f"{text} is out of range")
+
+
+def _string(line: _Line) -> str:
+    text = line.take("string")
+    try:
+        return json.loads(text)
+    except ValueError:
+        line.fail(f"bad string {text[:40]}")
+
+
+def _parse_literal(line: _Line) -> Const:
+    a = _parse_aval(line)
+    kind, text = line.peek()
+    line.at += 1
+    if kind == "bits":
+        if len(text) - 1 != 2 * a.nbytes:
+            line.fail(f"{len(text) - 1} digits for a literal {a}, which needs {2 * a.nbytes}")
+        raw = bytes.fromhex(text[1:])
+        if a.shape == ():
+            raw = raw[::-1]
+        data = np.frombuffer(raw, a.dtype).reshape(a.shape)
+    elif kind in ("number", "word") and a.shape == ():
+        data = _scalar(line, a, kind, text)
+    else:
+        line.fail(f"expected the value of a literal {a}, found {text!r}")
+    if a.dtype is dt.bool_ and (data.view(np.uint8) > 1).any():
+        line.fail("a bool literal holds 0 and 1 only")
+    data = np.array(data)
+    data.flags.writeable = False
+    return Const(a, data)
+
+
+def _scalar(line: _Line, a: Aval, kind: str, text: str) -> np.ndarray:
+    if kind == "word" and text not in ("True", "False"):
+        line.fail(f"expected a number, found {text!r}")
+    value: Any = text == "True" if kind == "word" else _parse_number(line, text)
+    if (type(value) is bool) != (a.dtype is dt.bool_) or (dt.is_int(a.dtype) and type(value) is not int):
+        line.fail(f"{text} is not a literal of {a}")
+    if not dt.can_hold(a.dtype, value):
+        line.fail(f"{text} does not fit {a.dtype.name}")
+    with np.errstate(all="ignore"):
+        return np.array(value, np.float64).astype(a.dtype) if dt.is_float(a.dtype) else np.array(value, a.dtype)
+
+
+def _parse_param(line: _Line, depth: int = 0) -> Any:
+    kind, text = line.peek()
+    if kind == "punct" and text == "(":
+        if depth >= MAX_DEPTH:
+            line.fail("tuples are nested too deeply")
+        line.at += 1
+        items = []
+        while not line.skip(")"):
+            items.append(_parse_param(line, depth + 1))
+            if not line.skip(",") and line.peek() != ("punct", ")"):
+                line.fail(f"expected ',' or ')', found {line.peek()[1]!r}")
+        return tuple(items)
+    if kind == "string":
+        return _string(line)
+    line.at += 1
+    if kind == "number":
+        return _parse_number(line, text)
+    if kind == "device":
+        return device(text[1:])
+    if kind == "word" and text in ("None", "True", "False"):
+        return {"None": None, "True": True, "False": False}[text]
+    if kind == "word" and text in _NAMES:
+        return _NAMES[text]
+    line.fail(f"{text!r} is not a parameter value")
+
+
+class _Reader:
+    """Values by name while the lines are read."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Value] = {}
+        self.inputs: list[Value] = []
+        self.names: list[str] = []
+        self.nodes: list[Node] = []
+
+    def define(self, line: _Line, name: str, v: Value) -> None:
+        if name in self.values:
+            line.fail(f"{name} is defined twice")
+        self.values[name] = v
+
+    def operands(self, line: _Line, stop: str | None) -> list[Value]:
+        out: list[Value] = []
+        while not (line.skip(stop) if stop else line.peek()[0] == "end"):
+            if out:
+                line.take("punct", ",")
+            if line.peek()[0] == "aval":
+                out.append(_parse_literal(line))
+                continue
+            name = line.take("value")
+            if name not in self.values:
+                line.fail(f"{name} is not defined")
+            out.append(self.values[name])
+        return out
+
+    def input(self, line: _Line) -> None:
+        if self.nodes:
+            line.fail("inputs come before nodes")
+        name = line.take("value")
+        line.take("punct", ":")
+        v = Value(_parse_aval(line))
+        self.define(line, name, v)
+        self.inputs.append(v)
+        label = _string(line) if line.peek()[0] == "string" else name[1:]
+        self.names.append(label)
+
+    def node(self, line: _Line) -> None:
+        outs: list[tuple[str, Aval]] = []
+        while not outs or line.skip(","):
+            name = line.take("value")
+            line.take("punct", ":")
+            outs.append((name, _parse_aval(line)))
+        line.take("punct", "=")
+        op = OPS.get(line.take("word"))
+        if op is None:
+            line.fail(f"unknown op {line.tokens[line.at - 1][1]!r}")
+        line.take("punct", "(")
+        ins = self.operands(line, ")")
+        params: dict[str, Any] = {}
+        if line.skip("{"):
+            while not line.skip("}"):
+                if params:
+                    line.take("punct", ",")
+                key = line.take("word")
+                line.take("punct", "=")
+                if key in params:
+                    line.fail(f"parameter {key} is given twice")
+                params[key] = _parse_param(line)
+        n = Node(op, params, ins, [a for _, a in outs], line.site)
+        for (name, _), v in zip(outs, n.outputs):
+            self.define(line, name, v)
+        self.nodes.append(n)
+
+
+def _lines(text: str) -> list[_Line]:
+    return [_Line(t, k) for k, t in enumerate(text.split("\n"), 1) if t.strip()]
+
+
+def parse_graph(text: str, check: bool = True) -> Graph:
+    """The graph of a text form; verified unless `check` is False.  Raises GraphError with a line number."""
+    lines = _lines(text)
+    if len(lines) < 3 or [t for _, t in lines[0].tokens] != ["graph", "{"]:
+        raise GraphError("line 1: a graph starts with 'graph {' and ends with 'return ...' and '}'")
+    if [t for _, t in lines[-1].tokens] != ["}"]:
+        lines[-1].fail("a graph ends with '}'")
+    r = _Reader()
+    outputs: Sequence[Value] | None = None
+    for line in lines[1:-1]:
+        if outputs is not None:
+            line.fail("nothing follows 'return'")
+        kind, word = line.peek()
+        if kind == "word" and word in ("input", "return"):
+            line.at += 1
+            if word == "input":
+                r.input(line)
+            else:
+                outputs = r.operands(line, None)
+        else:
+            r.node(line)
+        line.end()
+    if outputs is None:
+        lines[-1].fail("'return' is missing")
+    try:
+        g = Graph(r.inputs, r.nodes, outputs, r.names)
+        return verify(g) if check else g
+    except RecursionError:
+        raise GraphError("the graph is nested too deeply") from None

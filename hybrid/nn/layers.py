@@ -1,0 +1,297 @@
+"""The layers: PyTorch's names, argument order and default initialisation.
+
+Invariant: a layer holds parameters and static settings only; what it computes is a function of
+nn/functional.py, so modules and functions give the same bits.
+"""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import random
+from ..core.errors import ShapeError
+from ..eager.tensor import Tensor, tensor
+from ..ops import ones, zeros
+from . import functional as F
+from .module import Module
+
+__all__ = ["Linear", "Conv2d", "Embedding", "LayerNorm", "Dropout", "MaxPool2d", "AvgPool2d", "Flatten", "ReLU", "GELU",
+           "SiLU", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Softplus", "Identity", "LSTMCell", "CrossEntropyLoss",
+           "MSELoss"]
+
+
+def _pair(v: Any) -> tuple[int, int]:
+    return (v, v) if isinstance(v, int) else tuple(v)  # type: ignore[return-value]
+
+
+def _uniform(bound: float, shape: tuple[int, ...], dtype: Any) -> Tensor:
+    return tensor(random.uniform(-bound, bound, shape, dtype=dtype or "float32"), requires_grad=True)
+
+
+class Linear(Module):
+    """y = x W^T + b; W has shape (out_features, in_features).
+
+    Both start uniform in +-1/sqrt(in_features) (PyTorch's kaiming_uniform with a = sqrt(5))."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        bound = 1 / math.sqrt(in_features) if in_features else 0.0
+        self.weight = _uniform(bound, (out_features, in_features), dtype)
+        self.register_parameter("bias", _uniform(bound, (out_features,), dtype) if bias else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Conv2d(Module):
+    """2-D cross-correlation over (N, C, H, W); weight (out, in/groups, KH, KW)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+                 dilation: Any = 1, groups: int = 1, bias: bool = True, dtype: Any = None) -> None:
+        super().__init__()
+        if in_channels % groups or out_channels % groups:
+            raise ShapeError(f"Conv2d: {in_channels} and {out_channels} channels do not split into {groups} groups")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
+        self.padding = padding if isinstance(padding, str) else _pair(padding)
+        kh, kw = self.kernel_size
+        bound = 1 / math.sqrt(in_channels // groups * kh * kw)
+        self.weight = _uniform(bound, (out_channels, in_channels // groups, kh, kw), dtype)
+        self.register_parameter("bias", _uniform(bound, (out_channels,), dtype) if bias else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, out_channels, H', W')."""
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        return (f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+                f"padding={self.padding}")
+
+
+class Embedding(Module):
+    """Rows of a (num_embeddings, embedding_dim) table by integer index; starts from N(0, 1)."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = None) -> None:
+        super().__init__()
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.weight = tensor(random.normal(0.0, 1.0, (num_embeddings, embedding_dim), dtype=dtype or "float32"),
+                             requires_grad=True)
+
+    def forward(self, index: Tensor) -> Tensor:
+        """(...) integers -> (..., embedding_dim); IndexError outside 0..num_embeddings-1."""
+        return F.embedding(index, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}"
+
+
+class LayerNorm(Module):
+    """Normalise over the trailing axes `normalized_shape`, then scale and shift."""
+
+    def __init__(self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
+                 dtype: Any = None) -> None:
+        super().__init__()
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps = shape, eps
+        affine = elementwise_affine
+        self.register_parameter("weight", ones(shape, dtype=dtype, requires_grad=True) if affine else None)
+        self.register_parameter("bias", zeros(shape, dtype=dtype, requires_grad=True) if affine and bias else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as x."""
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class Dropout(Module):
+    """In training, zero each element with probability p and scale the rest by 1/(1-p)."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"Dropout: p is a probability, not {p}")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as x."""
+        return F.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class _Pool(Module):
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        super().__init__()
+        self.kernel_size, self.padding = _pair(kernel_size), _pair(padding)
+        self.stride = _pair(kernel_size if stride is None else stride)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxPool2d(_Pool):
+    """Maximum over windows of (N, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H', W')."""
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class AvgPool2d(_Pool):
+    """Mean over windows of (N, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H', W')."""
+        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class Flatten(Module):
+    """Merge the axes start_dim..end_dim."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ...) -> (N, product) by default."""
+        return x.flatten(self.start_dim, self.end_dim)  # type: ignore[attr-defined]
+
+
+class _Pointwise(Module):
+    function: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as x."""
+        return type(self).function(x)
+
+
+class ReLU(_Pointwise):
+    """max(x, 0)."""
+
+    function = staticmethod(F.relu)
+
+
+class SiLU(_Pointwise):
+    """x * sigmoid(x)."""
+
+    function = staticmethod(F.silu)
+
+
+class Sigmoid(_Pointwise):
+    """1 / (1 + exp(-x))."""
+
+    function = staticmethod(F.sigmoid)
+
+
+class Tanh(_Pointwise):
+    """Hyperbolic tangent."""
+
+    function = staticmethod(F.tanh)
+
+
+class Softplus(_Pointwise):
+    """log(1 + exp(x))."""
+
+    function = staticmethod(F.softplus)
+
+
+class Identity(_Pointwise):
+    """The input itself."""
+
+    function = staticmethod(lambda x: x)
+
+
+class GELU(Module):
+    """x * Phi(x), exactly (approximate="none") or by the tanh formula ("tanh")."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as x."""
+        return F.gelu(x, self.approximate)
+
+
+class Softmax(Module):
+    """exp(x) / sum(exp(x)) along an axis."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as x."""
+        return F.softmax(x, self.dim)
+
+
+class LogSoftmax(Softmax):
+    """Logarithm of softmax."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as x."""
+        return F.log_softmax(x, self.dim)
+
+
+class LSTMCell(Module):
+    """One step of a long short-term memory cell; gates in PyTorch's order i, f, g, o.
+
+    weight_ih (4*hidden, input), weight_hh (4*hidden, hidden); all start uniform in +-1/sqrt(hidden)."""
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, dtype: Any = None) -> None:
+        super().__init__()
+        self.input_size, self.hidden_size = input_size, hidden_size
+        bound = 1 / math.sqrt(hidden_size)
+        self.weight_ih = _uniform(bound, (4 * hidden_size, input_size), dtype)
+        self.weight_hh = _uniform(bound, (4 * hidden_size, hidden_size), dtype)
+        self.register_parameter("bias_ih", _uniform(bound, (4 * hidden_size,), dtype) if bias else None)
+        self.register_parameter("bias_hh", _uniform(bound, (4 * hidden_size,), dtype) if bias else None)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """x (N, input), state (h, c) of shape (N, hidden) each (zeros by default) -> (h, c)."""
+        if state is None:
+            h = c = zeros((x.shape[0], self.hidden_size), dtype=x.dtype)
+        else:
+            h, c = state
+        gates = F.linear(x, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
+        i, f, g, o = gates.chunk(4, 1)
+        c = F.sigmoid(f) * c + F.sigmoid(i) * F.tanh(g)
+        return F.sigmoid(o) * F.tanh(c), c
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}"
+
+
+class CrossEntropyLoss(Module):
+    """`functional.cross_entropy` as a module."""
+
+    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean",
+                 label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
+
+    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+        """Logits (N, C, ...) and targets -> loss."""
+        return F.cross_entropy(x, target, weight=self.weight, ignore_index=self.ignore_index,
+                               reduction=self.reduction, label_smoothing=self.label_smoothing)
+
+
+class MSELoss(Module):
+    """`functional.mse_loss` as a module."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+        """Mean squared difference."""
+        return F.mse_loss(x, target, reduction=self.reduction)

@@ -1,0 +1,359 @@
+"""Module: a callable with parameters, buffers and submodules, PyTorch's names.
+
+Invariant: every structural change (attribute stored or deleted, hook added) moves the module's version, so a
+recorded function that used the module notices; assigning a new value to a parameter does not.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..autograd.backward import stop_gradient
+from ..core import dtypes as dt
+from ..core.errors import HybridError, ShapeError
+from ..eager.tensor import Tensor, tensor
+from ..ir.mode import Versioned, bump
+from ..ir.tensor import Handle
+
+__all__ = ["Module", "Parameter", "Sequential", "ModuleList", "ModuleDict"]
+
+
+class _ParameterType(type):
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, Handle) and x._node is not None and x.is_leaf  # type: ignore[attr-defined]
+
+
+class Parameter(metaclass=_ParameterType):
+    """`Parameter(data, requires_grad=True)`: a leaf tensor that a Module lists as its own.
+
+    A tensor that requires a gradient is a parameter wherever it came from; isinstance says so.
+    """
+
+    def __new__(cls, data: Any, requires_grad: bool = True) -> Tensor:  # type: ignore[misc]
+        return tensor(data, requires_grad=requires_grad)
+
+
+class Module(Versioned):
+    """Base of all layers: assign tensors that require a gradient and other Modules as attributes, and write
+    `forward`.
+
+    >>> import hybrid
+    >>> class Net(hybrid.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.layer = hybrid.nn.Linear(2, 3)
+    ...     def forward(self, x):
+    ...         return self.layer(x).relu()
+    >>> Net()(hybrid.ones((4, 2))).shape
+    (4, 3)
+    """
+
+    training: bool = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        set_ = object.__setattr__
+        set_(self, "_names", {})           # name -> 'parameter' | 'buffer' | 'temporary' | 'module'
+        set_(self, "_forward_hooks", [])
+        set_(self, "training", True)
+
+    # ---- attributes ----------------------------------------------------------------------------------
+    def __setattr__(self, name: str, value: Any) -> None:
+        names = self.__dict__.get("_names")
+        if names is None:
+            raise HybridError(f"call super().__init__() before assigning {name} to a {type(self).__name__}")
+        if name == "training":
+            object.__setattr__(self, name, bool(value))
+            return
+        held = names.get(name)
+        if isinstance(value, Module):
+            names[name] = "module"
+        elif isinstance(value, Handle):
+            if held in (None, "module") and value._node is not None and value.is_leaf:  # type: ignore[attr-defined]
+                names[name] = "parameter"
+            elif held is None or held == "module":
+                names.pop(name, None)
+                object.__setattr__(self, name, value)
+                return
+        elif held is not None and value is not None:
+            del names[name]
+        object.__setattr__(self, name, value)
+        bump(self)
+
+    def __delattr__(self, name: str) -> None:
+        self._names.pop(name, None)
+        object.__delattr__(self, name)
+        bump(self)
+
+    def register_parameter(self, name: str, value: Tensor | None) -> None:
+        """Enter a parameter by name; None declares an absent one."""
+        self._names[name] = "parameter"
+        object.__setattr__(self, name, value)
+        bump(self)
+
+    def register_buffer(self, name: str, value: Tensor | None, persistent: bool = True) -> None:
+        """Enter a tensor that is state but no parameter (running statistics, masks)."""
+        self._names[name] = "buffer" if persistent else "temporary"
+        object.__setattr__(self, name, value)
+        bump(self)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Enter a submodule by name."""
+        self._names[name] = "module"
+        object.__setattr__(self, name, module)
+        bump(self)
+
+    # ---- calling ---------------------------------------------------------------------------------------
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; subclasses write this."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        out = self.forward(*args, **kwargs)
+        for hook in self._forward_hooks:
+            got = hook(self, args, out)
+            out = out if got is None else got
+        return out
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> Callable[[], None]:
+        """Call hook(module, inputs, output) after forward; a result replaces the output.  Returns a function
+        that removes the hook."""
+        self._forward_hooks.append(hook)
+        bump(self)
+
+        def remove() -> None:
+            if hook in self._forward_hooks:
+                self._forward_hooks.remove(hook)
+                bump(self)
+        return remove
+
+    # ---- listing -----------------------------------------------------------------------------------------
+    def _own(self, *kinds: str) -> Iterator[tuple[str, Any]]:
+        for name, kind in self._names.items():
+            value = self.__dict__.get(name)
+            if kind in kinds and value is not None:
+                yield name, value
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, submodule) pairs of this module."""
+        yield from self._own("module")
+
+    def children(self) -> Iterator[Module]:
+        """Submodules of this module."""
+        for _, m in self._own("module"):
+            yield m
+
+    def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
+        """(dotted name, module) pairs, this one first; a shared module once."""
+        seen = set() if _seen is None else _seen
+        if id(self) in seen:
+            return
+        seen.add(id(self))
+        yield prefix, self
+        for name, m in self.named_children():
+            yield from m.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it."""
+        for _, m in self.named_modules():
+            yield m
+
+    def _named(self, *kinds: str) -> Iterator[tuple[str, Tensor]]:
+        seen: set[int] = set()
+        for prefix, m in self.named_modules():
+            for name, t in m._own(*kinds):
+                if id(t) not in seen:
+                    seen.add(id(t))
+                    yield (f"{prefix}.{name}" if prefix else name), t
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """(dotted name, parameter) pairs; a shared parameter once."""
+        yield from self._named("parameter")
+
+    def parameters(self) -> Iterator[Tensor]:
+        """All parameters."""
+        for _, p in self.named_parameters():
+            yield p
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """(dotted name, buffer) pairs."""
+        yield from self._named("buffer", "temporary")
+
+    def buffers(self) -> Iterator[Tensor]:
+        """All buffers."""
+        for _, b in self.named_buffers():
+            yield b
+
+    # ---- state ---------------------------------------------------------------------------------------------
+    def train(self, mode: bool = True) -> Module:
+        """Training mode for this module and all below it (dropout, running statistics)."""
+        for m in self.modules():
+            m.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Evaluation mode."""
+        return self.train(False)
+
+    def requires_grad_(self, on: bool = True) -> Module:
+        """Ask for gradients of all parameters, or freeze them."""
+        for p in self.parameters():
+            p.requires_grad_(on)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters."""
+        for p in self.parameters():
+            if p.grad is not None:
+                p.grad = None if set_to_none else p.grad * 0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Parameters and buffers by dotted name: a snapshot that later training does not change."""
+        found: dict[str, Tensor] = {}
+        for prefix, m in self.named_modules():
+            for name, t in m._own("parameter", "buffer"):
+                found[f"{prefix}.{name}" if prefix else name] = stop_gradient(t)
+        return found
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+        """Assign parameters and buffers from a state dict; nothing is changed when an entry does not fit.
+
+        Raises HybridError for missing or unexpected names (strict), ShapeError for other shapes."""
+        mine: dict[str, Tensor] = {}
+        for prefix, m in self.named_modules():
+            mine.update({f"{prefix}.{n}" if prefix else n: t for n, t in m._own("parameter", "buffer")})
+        missing, extra = [n for n in mine if n not in state], [n for n in state if n not in mine]
+        if strict and (missing or extra):
+            raise HybridError(f"load_state_dict: missing {missing or 'nothing'}, unexpected {extra or 'nothing'}; "
+                              "pass strict=False to load what fits")
+        for name, t in mine.items():
+            if name in state and tuple(state[name].shape) != t.shape:
+                raise ShapeError(f"load_state_dict: {name} has shape {t.shape}, the state has {tuple(state[name].shape)}")
+        for name, t in mine.items():
+            if name in state:
+                t.assign(state[name])
+
+    def apply(self, fn: Callable[[Module], Any]) -> Module:
+        """Call fn on every module below and on this one."""
+        for m in self.children():
+            m.apply(fn)
+        fn(self)
+        return self
+
+    def to(self, dtype: Any) -> Module:
+        """Convert floating parameters and buffers to another dtype, in place of the old tensors."""
+        d = dt.canonical(dtype)
+        for m in self.modules():
+            for name, t in list(m._own("parameter", "buffer", "temporary")):
+                if dt.is_float(t.dtype) and t.dtype is not d:
+                    kind, needs = m._names[name], t.requires_grad
+                    object.__setattr__(m, name, tensor(t.detach().astype(d), requires_grad=needs))
+                    m._names[name] = kind
+                    bump(m)
+        return self
+
+    # ---- text --------------------------------------------------------------------------------------------------
+    def extra_repr(self) -> str:
+        """Arguments shown in the repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"  ({name}): " + repr(m).replace("\n", "\n  ") for name, m in self.named_children()]
+        head = f"{type(self).__name__}({self.extra_repr()}"
+        return head + ("\n" + "\n".join(lines) + "\n)" if lines else ")")
+
+
+class Sequential(Module):
+    """Modules applied one after the other."""
+
+    def __init__(self, *modules: Module) -> None:
+        super().__init__()
+        for i, m in enumerate(modules):
+            self.add_module(str(i), m)
+
+    def forward(self, x: Any) -> Any:
+        """The last module's output."""
+        for m in self.children():
+            x = m(x)
+        return x
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __getitem__(self, i: int) -> Module:
+        return list(self.children())[i]
+
+    def append(self, module: Module) -> Sequential:
+        """Add a module at the end."""
+        self.add_module(str(len(self)), module)
+        return self
+
+
+class ModuleList(Module):
+    """A list whose items are submodules."""
+
+    def __init__(self, modules: Any = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    def append(self, module: Module) -> ModuleList:
+        """Add a module at the end."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Any) -> ModuleList:
+        """Add modules at the end."""
+        for m in modules:
+            self.append(m)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __getitem__(self, i: Any) -> Any:
+        items = list(self.children())
+        return ModuleList(items[i]) if isinstance(i, slice) else items[i]
+
+    def __setitem__(self, i: int, module: Module) -> None:
+        self.add_module(str(range(len(self))[i]), module)
+
+
+class ModuleDict(Module):
+    """A dict whose values are submodules."""
+
+    def __init__(self, modules: dict[str, Module] | None = None) -> None:
+        super().__init__()
+        for name, m in (modules or {}).items():
+            self.add_module(name, m)
+
+    def __getitem__(self, name: str) -> Module:
+        if self._names.get(name) != "module":
+            raise KeyError(name)
+        return self.__dict__[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.add_module(name, module)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def keys(self) -> Any:
+        """Names of the modules."""
+        return self._names.keys()
+
+    def items(self) -> Any:
+        """(name, module) pairs."""
+        return list(self.named_children())
+
+    def values(self) -> Any:
+        """The modules."""
+        return list(self.children())

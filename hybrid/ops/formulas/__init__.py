@@ -1,0 +1,15 @@
+"""Elementary and special functions written in the scalar algebra, for f32 and f64.
+
+Invariant: every formula takes (s, x, ...) and returns a Val of x's type, at most 2 ulp (pow: 4) from the true
+value, with no table in memory, no branch and no external function.
+"""
+from .error import erf, erfc, normal_tail
+from .exponential import cosh, exp, exp2, exp_parts, expm1, sigmoid, sinh, tanh
+from .inverse_trig import acos, asin, atan, atan2
+from .logarithm import acosh, asinh, atanh, log, log1p, log2, log10
+from .power import cbrt, hypot, pow, rsqrt
+from .trig import cos, sin, tan
+
+__all__ = ["erf", "erfc", "normal_tail", "cosh", "exp", "exp2", "exp_parts", "expm1", "sigmoid", "sinh", "tanh",
+           "acos", "asin", "atan", "atan2", "acosh", "asinh", "atanh", "log", "log1p", "log2", "log10", "cbrt",
+           "hypot", "pow", "rsqrt", "cos", "sin", "tan"]

@@ -1,0 +1,300 @@
+"""Reductions over axes, and broadcast_to, the adjoint of sum.
+
+Invariant: a record reduces one group of adjacent axes; several groups are reduced from the last to the
+first, so the order of additions depends on shape and axes only.  Sums of half types accumulate in float32
+and are rounded once.
+"""
+from __future__ import annotations
+
+import builtins
+from math import prod as product
+from typing import Any
+
+import numpy as np
+
+from ..core import dtypes as dt
+from ..core.aval import Aval
+from ..core.errors import ShapeError
+from ..core.shapes import as_shape, broadcast_shapes, broadcast_strides, normalize_axes
+from ..ir.bind import bind
+from ..ir.bind import convert as astype
+from ..ir.op import NO_GRAD, Op, register
+from ..ir.scalar import Builder, Val
+from .common import SHAPE_ONLY, as_type, groups, shapes_of, wide
+from .elementwise import divide, equal, multiply, not_equal, where
+from .movement import reshape
+
+__all__ = ["broadcast_to", "sum", "prod", "mean", "max", "min", "amax", "amin", "all", "any", "argmax", "argmin",
+           "count_nonzero", "sum_like", "keep_shape", "broadcast_arrays"]
+
+Ints = tuple[int, ...]
+Axis = Any
+Tensor = Any
+
+
+# ---- broadcast_to --------------------------------------------------------------------------------------
+def _broadcast_infer(a: Aval, *, shape: Ints) -> tuple[Aval, ...]:
+    if len(shape) < a.ndim or broadcast_shapes("broadcast_to", a.shape, shape) != shape:
+        raise ShapeError(f"broadcast_to: shape {a.shape} does not broadcast to {shape}")
+    return (a.with_(shape),)
+
+
+BROADCAST = register(Op(
+    "broadcast_to", "view", 1, _broadcast_infer,
+    layout=lambda a, strides, offset=0, *, shape: (offset, broadcast_strides(a.shape, strides, shape)),
+    params=("shape",), keeps=SHAPE_ONLY, vjp=lambda g, out, x, shape: (sum_like(g, x.shape),),
+    reference=lambda x, shape: np.broadcast_to(x, shape),
+    samples=shapes_of([((3, 1), {"shape": (2, 3, 4)}), ((), {"shape": (3,)}), ((1, 2), {"shape": (0, 2)})]),
+    doc="Axes of size 1, and new leading axes, repeated."))
+
+
+def broadcast_to(x: Tensor, shape: Any) -> Tensor:
+    """x repeated along axes of size 1 and new leading axes, as a view."""
+    shape = as_shape(shape)
+    return x if shape == x.shape else bind(BROADCAST, x, shape=shape)
+
+
+def broadcast_arrays(*xs: Tensor) -> list[Tensor]:
+    """All tensors broadcast to their common shape."""
+    shape = broadcast_shapes("broadcast_arrays", *[x.shape for x in xs])
+    return [broadcast_to(x, shape) for x in xs]
+
+
+def sum_like(g: Tensor, shape: Ints) -> Tensor:
+    """The adjoint of broadcasting a tensor of that shape: g summed over what was repeated."""
+    if g.shape == shape:
+        return g
+    lead = g.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(lead + i for i, d in enumerate(shape) if d == 1 and g.shape[lead + i] != 1)
+    return reshape(sum(g, axis=axes) if axes else g, shape)
+
+
+def keep_shape(shape: Ints, axes: Ints) -> Ints:
+    """A shape with size 1 at the reduced axes."""
+    return tuple(1 if i in axes else d for i, d in enumerate(shape))
+
+
+# ---- records -------------------------------------------------------------------------------------------
+def _dropped(shape: Ints, axes: tuple[int, int]) -> Ints:
+    return shape[:axes[0]] + shape[axes[1]:]
+
+
+def _infer(a: Aval, *, axes: tuple[int, int], dtype: np.dtype | None = None) -> tuple[Aval, ...]:
+    return (a.with_(_dropped(a.shape, axes), dtype),)
+
+
+def _infer_bool(a: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
+    return (a.with_(_dropped(a.shape, axes), dt.bool_),)
+
+
+def _infer_nonempty(name: str, d: np.dtype | None) -> Any:
+    def infer(a: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
+        if 0 in a.shape[axes[0]:axes[1]]:
+            raise ShapeError(f"{name} of no elements has no value: shape {a.shape} has size 0 along a reduced axis")
+        return (a.with_(_dropped(a.shape, axes), d),)
+    return infer
+
+
+def _spread(g: Tensor, shape: Ints, axes: tuple[int, int]) -> Tensor:
+    """g repeated along the reduced axes."""
+    return broadcast_to(reshape(g, keep_shape(shape, tuple(range(*axes)))), shape)
+
+
+def _sum_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype) -> tuple[Tensor]:
+    return (_spread(g, x.shape, axes),)
+
+
+def _mean_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype) -> tuple[Tensor]:
+    return (_spread(divide(g, builtins.max(product(x.shape[axes[0]:axes[1]]), 1)), x.shape, axes),)
+
+
+def _extreme_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int]) -> tuple[Tensor]:
+    shape, kept = x.shape, keep_shape(x.shape, tuple(range(*axes)))
+    hit = equal(x, reshape(out, kept))
+    count = sum(astype(hit, x.dtype), axis=tuple(range(*axes)), keepdims=True)
+    return (where(hit, broadcast_to(divide(reshape(g, kept), count), shape), 0),)
+
+
+def _prod_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype) -> tuple[Tensor]:
+    """g times the product of the other elements, also where elements are zero."""
+    over, kept = tuple(range(*axes)), keep_shape(x.shape, tuple(range(*axes)))
+    zero = equal(x, 0)
+    nonzero = prod(where(zero, 1, x), axis=over, keepdims=True)
+    zeros = sum(astype(zero, dt.int64), axis=over, keepdims=True)
+    others = where(zero, where(equal(zeros, 1), nonzero, 0), where(equal(zeros, 0), divide(nonzero, x), 0))
+    return (multiply(reshape(g, kept), others),)
+
+
+def _walk(prim: str) -> Any:
+    def body(s: Builder, x: Val, *, axes: tuple[int, int], dtype: np.dtype | None = None) -> Val:
+        return s.reduce(prim, x if dtype is None else as_type(s, x, dtype))
+    return body
+
+
+def _truth(prim: str) -> Any:
+    def body(s: Builder, x: Val, *, axes: tuple[int, int]) -> Val:
+        return s.reduce(prim, s.convert(x, "b1"))
+    return body
+
+
+def _mean_body(s: Builder, x: Val, *, axes: tuple[int, int], dtype: np.dtype) -> Val:
+    v = as_type(s, x, dtype)
+    return s.rsum(v) / s.rlen(v.type)
+
+
+def _oracle(fn: Any) -> Any:
+    def reference(x: np.ndarray, axes: tuple[int, int], dtype: np.dtype | None = None) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return fn(wide(x), axis=tuple(range(*axes)))
+    return reference
+
+
+def _arg_oracle(fn: Any) -> Any:
+    def reference(x: np.ndarray, axes: tuple[int, int]) -> np.ndarray:
+        flat = wide(x).reshape(x.shape[:axes[0]] + (product(x.shape[axes[0]:axes[1]]),) + x.shape[axes[1]:])
+        return fn(flat, axis=axes[0])
+    return reference
+
+
+def _cases(nonempty: bool = False, **more: Any) -> Any:
+    rows: list[Any] = [((7,), (0, 1)), ((3, 5), (1, 2)), ((5, 3), (0, 1)), ((2, 3, 4), (1, 2)), ((2, 3, 4), (1, 3)),
+                       ((130,), (0, 1)), ((3, 1), (1, 2)), ((0, 3), (1, 2))]
+    rows += [] if nonempty else [((0,), (0, 1)), ((2, 0), (1, 2)), ((0, 3), (0, 1))]
+    return shapes_of([(s, {"axes": a, **more}) for s, a in rows], lo=0.5, hi=1.5)
+
+
+SUM = register(Op(
+    "sum", "row", 1, _infer, body=_walk("rsum"), vjp=_sum_vjp, params=("axes", "dtype"), keeps=SHAPE_ONLY,
+    reference=_oracle(np.sum), samples=_cases(dtype=dt.float64), doc="Sum over a group of axes."))
+PROD = register(Op(
+    "prod", "row", 1, _infer, body=_walk("rprod"), vjp=_prod_vjp, params=("axes", "dtype"),
+    reference=_oracle(np.prod), samples=_cases(dtype=dt.float64), ulp=70.0, doc="Product over a group of axes."))
+MEAN = register(Op(
+    "mean", "row", 1, _infer, body=_mean_body, vjp=_mean_vjp, params=("axes", "dtype"), keeps=SHAPE_ONLY,
+    reference=_oracle(lambda x, axis: np.sum(x, axis=axis) / np.array(product(x.shape[a] for a in axis), x.dtype)),
+    samples=_cases(dtype=dt.float64), ulp=3.0, doc="Mean over a group of axes; NaN of nothing."))
+MAX = register(Op(
+    "max", "row", 1, _infer_nonempty("max", None), body=_walk("rmax"), vjp=_extreme_vjp, params=("axes",),
+    reference=_oracle(np.max), samples=_cases(True), ulp=0.0, doc="Largest element; NaN if any is."))
+MIN = register(Op(
+    "min", "row", 1, _infer_nonempty("min", None), body=_walk("rmin"), vjp=_extreme_vjp, params=("axes",),
+    reference=_oracle(np.min), samples=_cases(True), ulp=0.0, doc="Smallest element; NaN if any is."))
+ALL = register(Op(
+    "all", "row", 1, _infer_bool, body=_truth("rall"), params=("axes",), reference=_oracle(np.all),
+    samples=_cases(), ulp=0.0, doc="Whether every element is nonzero."))
+ANY = register(Op(
+    "any", "row", 1, _infer_bool, body=_truth("rany"), params=("axes",), reference=_oracle(np.any),
+    samples=_cases(), ulp=0.0, doc="Whether some element is nonzero."))
+ARGMAX = register(Op(
+    "argmax", "row", 1, _infer_nonempty("argmax", dt.int64), body=_walk("rargmax"), params=("axes",),
+    reference=_arg_oracle(np.argmax), samples=_cases(True), ulp=0.0, vjp=NO_GRAD,
+    doc="First position of the maximum along a group of axes; a NaN counts as the maximum."))
+ARGMIN = register(Op(
+    "argmin", "row", 1, _infer_nonempty("argmin", dt.int64), body=_walk("rargmin"), params=("axes",),
+    reference=_arg_oracle(np.argmin), samples=_cases(True), ulp=0.0, vjp=NO_GRAD,
+    doc="First position of the minimum along a group of axes; a NaN counts as the minimum."))
+
+
+# ---- public functions ------------------------------------------------------------------------------------
+def _finish(out: Tensor, shape: Ints, axes: Ints, keepdims: bool) -> Tensor:
+    return reshape(out, keep_shape(shape, axes)) if keepdims else out
+
+
+def _order_free(op: Op, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    axes = normalize_axes(axis, x.ndim, op.name)
+    out = x
+    for g in reversed(groups(axes)):
+        out = bind(op, out, axes=g)
+    return _finish(out, x.shape, axes, keepdims)
+
+
+def _sum_dtype(x: Tensor, dtype: Any) -> np.dtype:
+    if dtype is not None:
+        return dt.canonical(dtype)
+    if dt.is_float(x.dtype):
+        return x.dtype
+    return dt.uint64 if dt.kind(x.dtype) == "u" else dt.int64
+
+
+def _additive(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor:
+    """sum and prod: conversion first where dtype narrows, one rounding at the end for half types."""
+    axes, d = normalize_axes(axis, x.ndim, op.name), _sum_dtype(x, dtype)
+    if dt.is_float(x.dtype) and x.dtype is not d and (dt.is_half(d) or not dt.is_half(x.dtype)):
+        x = astype(x, d)
+    runs = groups(axes)
+    if not runs:
+        return astype(x, d)
+    out = x
+    for i, g in enumerate(reversed(runs)):
+        out = bind(op, out, axes=g, dtype=d if i == len(runs) - 1 else dt.compute_type(d))
+    return _finish(out, x.shape, axes, keepdims)
+
+
+def sum(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
+    """Sum over axes (all by default).  Integers and bools sum in int64, unsigned ones in uint64."""
+    return _additive(SUM, x, axis, dtype, keepdims)
+
+
+def prod(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
+    """Product over axes (all by default), with the dtype rule of `sum`."""
+    return _additive(PROD, x, axis, dtype, keepdims)
+
+
+def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
+    """Mean over axes (all by default); integers are averaged in float32."""
+    axes = normalize_axes(axis, x.ndim, "mean")
+    d = dt.canonical(dtype) if dtype is not None else x.dtype if dt.is_float(x.dtype) else dt.default_float
+    runs = groups(axes)
+    if len(runs) == 1:
+        x = x if dt.is_half(x.dtype) or not dt.is_float(x.dtype) else astype(x, d)
+        return _finish(bind(MEAN, x, axes=runs[0], dtype=d), x.shape, axes, keepdims)
+    if not runs:
+        return astype(x, d)
+    total = sum(astype(x, d) if not dt.is_half(d) else x, axis=axes, dtype=dt.compute_type(d), keepdims=keepdims)
+    return astype(divide(total, product(x.shape[a] for a in axes)), d)
+
+
+def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Largest element over axes; ties share the gradient.  Raises ShapeError (a ValueError) for no elements."""
+    return _order_free(MAX, x, axis, keepdims)
+
+
+def min(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Smallest element over axes; ties share the gradient.  Raises ShapeError (a ValueError) for no elements."""
+    return _order_free(MIN, x, axis, keepdims)
+
+
+amax, amin = max, min
+
+
+def all(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Whether every element over the axes is nonzero (NaN is)."""
+    return _order_free(ALL, x, axis, keepdims) if x.ndim else not_equal(x, 0)
+
+
+def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Whether some element over the axes is nonzero (NaN is)."""
+    return _order_free(ANY, x, axis, keepdims) if x.ndim else not_equal(x, 0)
+
+
+def _position(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
+    if axis is None:
+        out = bind(op, x if x.ndim else reshape(x, (1,)), axes=(0, builtins.max(x.ndim, 1)))
+        return reshape(out, (1,) * x.ndim) if keepdims else out
+    axes = normalize_axes(int(axis), x.ndim, op.name)
+    return _finish(bind(op, x, axes=(axes[0], axes[0] + 1)), x.shape, axes, keepdims)
+
+
+def argmax(x: Tensor, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """Position (int64) of the first maximum along an axis, or in the flattened tensor."""
+    return _position(ARGMAX, x, axis, keepdims)
+
+
+def argmin(x: Tensor, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
+    return _position(ARGMIN, x, axis, keepdims)
+
+
+def count_nonzero(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """How many elements are nonzero, as int64."""
+    return sum(not_equal(x, 0), axis=axis, keepdims=keepdims)

@@ -1,0 +1,324 @@
+"""Row functions: softmax, log_softmax, logsumexp, variance, vector norm, cumulative sums.
+
+Invariant: a row record takes its group as the last axes; the public functions permute another axis to the end
+and back, which are views.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..core import dtypes as dt
+from ..core.aval import Aval
+from ..core.errors import ShapeError
+from ..core.shapes import normalize_axes, normalize_axis
+from ..ir.bind import as_tensor, bind
+from ..ir.bind import convert as astype
+from ..ir.op import Op, register
+from ..ir.scalar import Builder, Val
+from .common import need_float, same_infer, shapes_of, wide
+from .elementwise import abs, divide, equal, exp, multiply, power, sqrt, subtract, where
+from .formulas import exp as exp_
+from .formulas import log as log_
+from .movement import flip, moveaxis, reshape
+from .reduce import broadcast_to, keep_shape, mean
+from .reduce import max as max_
+from .reduce import min as min_
+from .reduce import sum as sum_
+
+__all__ = ["softmax", "log_softmax", "logsumexp", "var", "std", "norm", "cumulative_sum", "cumulative_prod", "last_axis"]
+
+Ints = tuple[int, ...]
+Group = tuple[int, int]
+Tensor = Any
+
+
+def last_axis(fn: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
+    """fn applied along an axis that is last: moved there and back as views."""
+    a = normalize_axis(axis, x.ndim)
+    return fn(x) if a == x.ndim - 1 else moveaxis(fn(moveaxis(x, a, -1)), -1, a)
+
+
+def _rows(*shapes: Ints) -> Any:
+    return shapes_of([(s, {"axes": (len(s) - 1, len(s))}) for s in shapes])
+
+
+# ---- softmax -------------------------------------------------------------------------------------------
+def _softmax_body(s: Builder, x: Val, *, axes: Group) -> Val:
+    e = exp_(s, x - s.rmax(x))
+    return e / s.rsum(e)
+
+
+def _log_softmax_body(s: Builder, x: Val, *, axes: Group) -> Val:
+    d = x - s.rmax(x)
+    return d - log_(s, s.rsum(exp_(s, d)))
+
+
+def _axes(axes: Group) -> Ints:
+    return tuple(range(*axes))
+
+
+def _softmax_reference(x: np.ndarray, axes: Group) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        v = wide(x)
+        e = np.exp(v - v.max(_axes(axes), keepdims=True, initial=-np.inf))
+        return e / e.sum(_axes(axes), keepdims=True)
+
+
+def _log_softmax_reference(x: np.ndarray, axes: Group) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        v = wide(x)
+        d = v - v.max(_axes(axes), keepdims=True, initial=-np.inf)
+        return d - np.log(np.exp(d).sum(_axes(axes), keepdims=True))
+
+
+SOFTMAX = register(Op(
+    "softmax", "row", 1, same_infer, body=_softmax_body, params=("axes",), accepts="f", ulp=6.0,
+    vjp=lambda g, out, x, axes: (bind(SOFTMAX_GRAD, g, out, axes=axes),), reference=_softmax_reference,
+    samples=_rows((7,), (3, 10), (2, 3, 70), (2, 1), (0, 4), (2, 0)),
+    doc="exp(x) over its sum along a row, without overflow."))
+
+
+def _softmax_grad_body(s: Builder, g: Val, y: Val, *, axes: Group) -> Val:
+    return y * (g - s.rsum(g * y))
+
+
+def _softmax_grad_vjp(u: Tensor, out: Tensor, g: Tensor, y: Tensor, axes: Group) -> tuple[Any, Any]:
+    over = _axes(axes)
+
+    def by_result() -> Tensor:
+        inner = sum_(multiply(g, y), axis=over, keepdims=True)
+        outer = sum_(multiply(u, y), axis=over, keepdims=True)
+        return subtract(multiply(u, subtract(g, inner)), multiply(g, outer))
+    return lambda: bind(SOFTMAX_GRAD, u, y, axes=axes), by_result
+
+
+def _two_rows(rng: np.random.Generator) -> Any:
+    for shape in ((7,), (3, 10), (2, 70), (2, 1), (2, 0)):
+        yield [rng.uniform(-1, 1, shape), rng.uniform(0.05, 1, shape)], {"axes": (len(shape) - 1, len(shape))}
+
+
+SOFTMAX_GRAD = register(Op(
+    "softmax_grad", "row", 2, same_infer, body=_softmax_grad_body, params=("axes",), vjp=_softmax_grad_vjp,
+    reference=lambda g, y, axes: wide(y) * (wide(g) - (wide(g) * wide(y)).sum(_axes(axes), keepdims=True)),
+    accepts="f", samples=_two_rows, ulp=400.0, doc="Gradient of softmax from its result."))
+
+
+def _log_softmax_grad_body(s: Builder, g: Val, y: Val, *, axes: Group) -> Val:
+    return g - exp_(s, y) * s.rsum(g)
+
+
+def _log_softmax_grad_vjp(u: Tensor, out: Tensor, g: Tensor, y: Tensor, axes: Group) -> tuple[Any, Any]:
+    over, p = _axes(axes), exp(y)
+    up = multiply(u, p)
+    return (subtract(u, sum_(up, axis=over, keepdims=True)),
+            multiply(multiply(up, sum_(g, axis=over, keepdims=True)), -1))
+
+
+LOG_SOFTMAX_GRAD = register(Op(
+    "log_softmax_grad", "row", 2, same_infer, body=_log_softmax_grad_body, params=("axes",),
+    vjp=_log_softmax_grad_vjp, accepts="f", samples=_two_rows, ulp=400.0,
+    reference=lambda g, y, axes: wide(g) - np.exp(wide(y)) * wide(g).sum(_axes(axes), keepdims=True),
+    doc="Gradient of log_softmax from its result."))
+LOG_SOFTMAX = register(Op(
+    "log_softmax", "row", 1, same_infer, body=_log_softmax_body, params=("axes",), accepts="f", ulp=8.0,
+    vjp=lambda g, out, x, axes: (bind(LOG_SOFTMAX_GRAD, g, out, axes=axes),), reference=_log_softmax_reference,
+    samples=_rows((7,), (3, 10), (2, 3, 70), (0, 4), (2, 0)), doc="log(softmax(x)) without cancellation."))
+
+
+def _row_function(op: Op, x: Tensor, axis: int) -> Tensor:
+    x = as_tensor(x)
+    need_float(op.name, x._a)
+    if x.ndim == 0:
+        return reshape(_row_function(op, reshape(x, (1,)), 0), ())
+    return last_axis(lambda v: bind(op, v, axes=(v.ndim - 1, v.ndim)), x, axis)
+
+
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """exp(x) divided by its sum along an axis."""
+    return _row_function(SOFTMAX, x, axis)
+
+
+def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """Logarithm of softmax along an axis."""
+    return _row_function(LOG_SOFTMAX, x, axis)
+
+
+# ---- row -> one value: logsumexp, var, norm -------------------------------------------------------------
+def _drop(a: Aval, *, axes: Group, **_: Any) -> tuple[Aval, ...]:
+    return (a.with_(a.shape[:axes[0]]),)
+
+
+def _kept(g: Tensor, x: Tensor, axes: Group) -> Tensor:
+    return reshape(g, keep_shape(x.shape, _axes(axes)))
+
+
+def _logsumexp_body(s: Builder, x: Val, *, axes: Group) -> Val:
+    m = s.rmax(x)
+    m = s.select(s.abs(m) == float("inf"), 0.0, m)
+    return m + log_(s, s.rsum(exp_(s, x - m)))
+
+
+def _logsumexp_reference(x: np.ndarray, axes: Group) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        v = wide(x)
+        m = v.max(_axes(axes), keepdims=True, initial=-np.inf)
+        m = np.where(np.isinf(m), 0, m)
+        return np.log(np.exp(v - m).sum(_axes(axes))) + m.reshape(x.shape[:axes[0]])
+
+
+LOGSUMEXP = register(Op(
+    "logsumexp", "row", 1, _drop, body=_logsumexp_body, params=("axes",), accepts="f", ulp=4.0,
+    vjp=lambda g, out, x, axes: (multiply(_kept(g, x, axes), exp(subtract(x, _kept(out, x, axes)))),),
+    reference=_logsumexp_reference, samples=shapes_of([
+        ((7,), {"axes": (0, 1)}), ((3, 10), {"axes": (1, 2)}), ((2, 3, 4), {"axes": (1, 3)}), ((3, 0), {"axes": (1, 2)})],
+        lo=1.0, hi=4.0),
+    doc="log of the sum of exponentials along a row."))
+
+
+def _var_body(s: Builder, x: Val, *, axes: Group, correction: float) -> Val:
+    n = s.rlen(x.type)
+    d = x - s.rsum(x) / n
+    return s.rsum(d * d) / s.max(n - correction, 0.0)
+
+
+def _var_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Group, correction: float) -> tuple[Tensor]:
+    over = _axes(axes)
+    n = max(prod(x.shape[a] for a in over) - correction, 0)
+    d = subtract(x, mean(x, axis=over, keepdims=True))
+    return (multiply(multiply(_kept(g, x, axes), 2 / n if n else float("nan")), d),)
+
+
+def _var_reference(x: np.ndarray, axes: Group, correction: float) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        v, over = wide(x), _axes(axes)
+        n = np.array(prod(x.shape[a] for a in over), v.dtype)
+        d = v - v.sum(over, keepdims=True) / n
+        return (d * d).sum(over) / np.maximum(n - correction, 0)
+
+
+VAR = register(Op(
+    "var", "row", 1, _drop, body=_var_body, params=("axes", "correction"), vjp=_var_vjp, accepts="f", ulp=16.0,
+    reference=_var_reference, samples=shapes_of([
+        ((7,), {"axes": (0, 1), "correction": 0.0}), ((3, 10), {"axes": (1, 2), "correction": 1.0}),
+        ((2, 3, 30), {"axes": (1, 3), "correction": 0.0}), ((3, 1), {"axes": (1, 2), "correction": 1.0}),
+        ((0, 4), {"axes": (1, 2), "correction": 0.0})]),
+    doc="Mean of the squared distance from the mean, the count reduced by `correction`."))
+
+
+def _norm_reference(x: np.ndarray, axes: Group) -> np.ndarray:
+    return np.sqrt((wide(x) ** 2).sum(_axes(axes)))
+
+
+NORM = register(Op(
+    "norm", "row", 1, _drop, body=lambda s, x, *, axes: s.sqrt(s.rsum(x * x)), params=("axes",), accepts="f", ulp=4.0,
+    vjp=lambda g, out, x, axes: (multiply(_kept(where(equal(out, 0), 0, divide(g, out)), x, axes), x),),
+    reference=_norm_reference, samples=shapes_of([
+        ((7,), {"axes": (0, 1)}), ((3, 10), {"axes": (1, 2)}), ((2, 3, 4), {"axes": (1, 3)}), ((3, 0), {"axes": (1, 2)})]),
+    doc="Euclidean length of a row; its gradient at zero is zero."))
+
+
+def _to_rows(x: Tensor, axes: Ints) -> Tensor:
+    """The axes moved to the end."""
+    return moveaxis(x, axes, tuple(range(x.ndim - len(axes), x.ndim)))
+
+
+def _row_value(op: Op, x: Tensor, axis: Any, keepdims: bool, **params: Any) -> Tensor:
+    axes = normalize_axes(axis, x.ndim, op.name)
+    shape = x.shape
+    if not axes:
+        x, axes_ = reshape(x, shape + (1,)), (x.ndim,)
+    else:
+        x, axes_ = _to_rows(x, axes), axes
+    out = bind(op, x, axes=(x.ndim - len(axes_), x.ndim), **params)
+    return reshape(out, keep_shape(shape, axes)) if keepdims else out
+
+
+def logsumexp(x: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(x))) over axes, without overflow."""
+    x = as_tensor(x)
+    need_float("logsumexp", x._a)
+    return _row_value(LOGSUMEXP, x, axis, keepdims)
+
+
+def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is 1)."""
+    x = as_tensor(x)
+    x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
+    return _row_value(VAR, x, axis, keepdims, correction=float(correction))
+
+
+def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Standard deviation over axes; see `var`."""
+    return sqrt(var(x, axis, correction=correction, keepdims=keepdims))
+
+
+def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False) -> Tensor:
+    """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power."""
+    x = as_tensor(x)
+    x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
+    if ord == 2:
+        return _row_value(NORM, x, axis, keepdims)
+    if ord in (float("inf"), float("-inf")):
+        return (max_ if ord > 0 else min_)(abs(x), axis, keepdims=keepdims)
+    if ord == 0:
+        return sum_(where(equal(x, 0), broadcast_to(as_tensor(0.0), x.shape), 1.0), axis=axis, dtype=x.dtype, keepdims=keepdims)
+    if ord == 1:
+        return sum_(abs(x), axis=axis, keepdims=keepdims)
+    return power(sum_(power(abs(x), float(ord)), axis=axis, keepdims=keepdims), 1.0 / ord)
+
+
+# ---- cumulative ------------------------------------------------------------------------------------------
+def _cumulative(fn: Any) -> Callable[..., np.ndarray]:
+    def run(x: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
+        acc = dt.compute_type(dtype)
+        return fn(x.astype(acc), axis=axis, dtype=acc).astype(dtype)
+    return run
+
+
+def _reversed_sum(g: Tensor, axis: int) -> Tensor:
+    return flip(cumulative_sum(flip(g, axis), axis=axis), axis)
+
+
+def _cumulative_op(name: str, fn: Any, vjp: Any, doc: str) -> Op:
+    return register(Op(
+        name, "host", 1, lambda a, axis, dtype: (a.with_(dtype=dtype),), body=_cumulative(fn), params=("axis", "dtype"),
+        vjp=vjp, facts=frozenset(["total"]), reference=lambda x, axis, dtype: fn(wide(x), axis=axis), ulp=40.0, doc=doc,
+        samples=shapes_of([((7,), {"axis": 0, "dtype": dt.float64}), ((3, 4), {"axis": 1, "dtype": dt.float64}),
+                           ((2, 0), {"axis": 1, "dtype": dt.float64})], lo=0.5, hi=1.5)))
+
+
+CUMSUM = _cumulative_op("cumulative_sum", np.cumsum, lambda g, out, x, axis, dtype: (_reversed_sum(g, axis),),
+                        "Sums of the elements up to each one along an axis.")
+CUMPROD = _cumulative_op(
+    "cumulative_prod", np.cumprod,
+    lambda g, out, x, axis, dtype: (divide(_reversed_sum(multiply(g, out), axis), x),),
+    "Products of the elements up to each one along an axis (the gradient needs nonzero elements).")
+
+
+def _scan(op: Op, x: Tensor, axis: int | None, dtype: Any) -> Tensor:
+    x = as_tensor(x)
+    if axis is None:
+        if x.ndim > 1:
+            raise ShapeError(f"{op.name} of {x.ndim} dimensions needs an axis")
+        x, axis = reshape(x, (x.size,)), 0
+    if dtype is not None:
+        d = dt.canonical(dtype)
+    elif dt.is_float(x.dtype):
+        d = x.dtype
+    else:
+        d = dt.uint64 if dt.kind(x.dtype) == "u" else dt.int64
+    return bind(op, x, axis=normalize_axis(axis, x.ndim, op.name), dtype=d)
+
+
+def cumulative_sum(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
+    """Running sums along an axis (optional for one dimension)."""
+    return _scan(CUMSUM, x, axis, dtype)
+
+
+def cumulative_prod(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
+    """Running products along an axis (optional for one dimension)."""
+    return _scan(CUMPROD, x, axis, dtype)

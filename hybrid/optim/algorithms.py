@@ -1,0 +1,125 @@
+"""SGD, Adam and AdamW.
+
+Invariant: one fused op per parameter writes the parameter and its state; formulas and defaults are PyTorch's.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .. import ops
+from ..core.errors import HybridError
+from ..eager.tensor import Tensor
+from ..ir.mode import bump
+from .optimizer import Optimizer, ParamGroup
+
+__all__ = ["SGD", "Adam", "AdamW"]
+
+
+def _check(name: str, value: Any, low: float = 0.0, high: float = float("inf")) -> None:
+    if not low <= float(value) < high:
+        raise ValueError(f"{name} = {value} is outside {low} <= {name} < {high}")
+
+
+def _like(x: Tensor, p: Any) -> Tensor:
+    """A hyper-parameter in the dtype that p is updated in."""
+    return x if x.dtype is p.dtype else x.astype(p.dtype)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum, dampening, weight decay and Nesterov's variant.
+
+    >>> import hybrid
+    >>> p = hybrid.tensor([1.0], requires_grad=True)
+    >>> opt = SGD([p], lr=0.1)
+    >>> (p * 3).sum().backward(); opt.step(); round(p.item(), 4)
+    0.7
+    """
+
+    numbers = ("lr", "momentum", "dampening", "weight_decay")
+
+    def __init__(self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+                 weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False) -> None:
+        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
+            _check(name, value)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum needs momentum > 0 and dampening = 0")
+        super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+                         nesterov=nesterov, maximize=maximize)
+
+    def _init_state(self, p: Any, group: ParamGroup) -> None:
+        # without dampening a buffer of zeros gives PyTorch's first step; with it the first step is its own
+        dict.setdefault(group, "_heavy", float(group["momentum"]) != 0.0)
+        dict.setdefault(group, "_first", float(group["dampening"]) != 0.0)
+        if group["_heavy"]:
+            self.state[id(p)]["momentum_buffer"] = ops.zeros_like(p.detach())
+
+    def update(self, p: Any, g: Any, state: dict[str, Tensor], group: ParamGroup) -> None:
+        """p <- p - lr * (momentum step of g)."""
+        lr, decay = _like(group["lr"], p), _like(group["weight_decay"], p)
+        if not group["_heavy"]:
+            p.assign(ops.sgd_update(p, g, lr, decay, maximize=group["maximize"]))
+            return
+        buffer = state["momentum_buffer"]
+        new, moved = ops.momentum_update(
+            p, g, buffer, lr, _like(group["momentum"], p), _like(group["dampening"], p), decay,
+            nesterov=group["nesterov"], first=group["_first"], maximize=group["maximize"])
+        p.assign(new)
+        buffer.assign(moved)
+
+    def end(self, group: ParamGroup) -> None:
+        """The first step with dampening differs from the later ones."""
+        if group["_first"]:
+            dict.__setitem__(group, "_first", False)
+            bump(self)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015) as PyTorch writes it; `weight_decay` is added to the gradient.
+
+    >>> import hybrid
+    >>> p = hybrid.tensor([1.0], requires_grad=True)
+    >>> opt = Adam([p], lr=0.1)
+    >>> (p * 3).sum().backward(); opt.step(); round(p.item(), 4)
+    0.9
+    """
+
+    numbers = ("lr", "beta1", "beta2", "eps", "weight_decay", "step")
+    slots = ("exp_avg", "exp_avg_sq")
+    decoupled = False
+
+    def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 0.0, *, amsgrad: bool = False, maximize: bool = False) -> None:
+        if amsgrad:
+            raise HybridError("amsgrad=True is not offered; use Adam without it")
+        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
+            _check(name, value)
+        _check("betas[0]", betas[0], 0.0, 1.0)
+        _check("betas[1]", betas[1], 0.0, 1.0)
+        super().__init__(params, lr=lr, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay, step=0,
+                         maximize=maximize)
+
+    def begin(self, group: ParamGroup) -> None:
+        """Count the step."""
+        group["step"].assign(group["step"] + 1)
+
+    def update(self, p: Any, g: Any, state: dict[str, Tensor], group: ParamGroup) -> None:
+        """New parameter and moments."""
+        m, v = state["exp_avg"], state["exp_avg_sq"]
+        numbers = [_like(group[n], p) for n in ("lr", "beta1", "beta2", "eps", "weight_decay", "step")]
+        new, mean, square = ops.adam_update(p, g, m, v, *numbers, decoupled=self.decoupled, maximize=group["maximize"])
+        p.assign(new)
+        m.assign(mean)
+        v.assign(square)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
+
+    decoupled = True
+
+    def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 1e-2, *, amsgrad: bool = False, maximize: bool = False) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad=amsgrad, maximize=maximize)
+
+

@@ -1,0 +1,146 @@
+"""The base of optimizers: parameter groups, gradients, state.
+
+Invariant: hyper-parameters and state are tensors; changing one assigns a new value to the same handle, so a
+schedule is neither frozen by a recorded step nor a reason to record again.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .. import ops
+from ..autograd.backward import no_grad, stop_gradient
+from ..core.errors import HybridError, ShapeError
+from ..eager.tensor import Tensor, tensor
+from ..ir.mode import Versioned, bump
+from ..ir.tensor import Handle
+
+__all__ = ["Optimizer", "ParamGroup"]
+
+
+class ParamGroup(dict):  # type: ignore[type-arg]
+    """Parameters and the hyper-parameters they share.  Numbers live in tensors: ``group["lr"] = 0.1``
+    assigns to the tensor that recorded steps read, and reading gives that tensor."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        held = dict.get(self, name)
+        if isinstance(held, Handle) and isinstance(value, (int, float, Handle)) and not isinstance(value, bool):
+            held.assign(value)  # type: ignore[attr-defined]
+        else:
+            dict.__setitem__(self, name, value)
+            owner = dict.get(self, "_owner")
+            if owner is not None:
+                bump(owner)
+
+
+class Optimizer(Versioned):
+    """Base: parameter groups, zero_grad, state_dict.  Subclasses give `numbers` (names of hyper-parameters held
+    as tensors), `slots` (state per parameter) and `update`."""
+
+    numbers: tuple[str, ...] = ()
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
+        self.defaults = defaults
+        self.param_groups: list[ParamGroup] = []
+        self.state: dict[int, dict[str, Tensor]] = {}
+        items = list(params)
+        if not items:
+            raise HybridError(f"{type(self).__name__} got no parameters")
+        for group in items if isinstance(items[0], dict) else [{"params": items}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Add {"params": tensors, hyper-parameter: value, ...}; missing values are the defaults."""
+        params = [group["params"]] if isinstance(group["params"], Handle) else list(group["params"])
+        for p in params:
+            if not isinstance(p, Handle) or not p.is_leaf:  # type: ignore[attr-defined]
+                raise HybridError(f"an optimizer takes leaf tensors, not {type(p).__name__}; pass model.parameters()")
+            if id(p) in self.state:
+                raise HybridError("a parameter appears in more than one group")
+            self.state[id(p)] = {}
+        made = ParamGroup(self.defaults | group | {"params": params})
+        for name in self.numbers:
+            value = made[name]
+            dict.__setitem__(made, name, tensor(float(value), dtype="float32"))
+        dict.__setitem__(made, "_owner", self)
+        self.param_groups.append(made)
+        for p in params:
+            self._init_state(p, made)
+        bump(self)
+
+    def _init_state(self, p: Any, group: ParamGroup) -> None:
+        for name in self.slots:
+            self.state[id(p)][name] = ops.zeros_like(stop_gradient(p))
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.grad = None if set_to_none else p.grad * 0
+
+    def step(self, closure: Any = None) -> Any:
+        """Update every parameter that has a gradient; returns closure() if one is given."""
+        loss = closure() if closure is not None else None
+        with no_grad():
+            for group in self.param_groups:
+                self.begin(group)
+                for p in group["params"]:
+                    g = p.grad
+                    if g is not None:
+                        self.update(p, g, self.state[id(p)], group)
+                self.end(group)
+        return loss
+
+    def begin(self, group: ParamGroup) -> None:
+        """Work done once per step and group, before the updates."""
+
+    def end(self, group: ParamGroup) -> None:
+        """Work done once per step and group, after the updates."""
+
+    def update(self, p: Any, g: Any, state: dict[str, Tensor], group: ParamGroup) -> None:
+        """Give p and its state their new values."""
+        raise NotImplementedError
+
+    # ---- hyper-parameters as attributes -------------------------------------------------------------------
+    @property
+    def lr(self) -> Tensor:
+        """Learning rate of the first group (a tensor); assigning sets it in every group."""
+        return self.param_groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        for group in self.param_groups:
+            group["lr"] = value
+
+    # ---- state ----------------------------------------------------------------------------------------------
+    def _flat(self) -> dict[str, Tensor]:
+        out: dict[str, Tensor] = {}
+        k = 0
+        for i, group in enumerate(self.param_groups):
+            out.update({f"group{i}.{n}": v for n, v in group.items() if isinstance(v, Handle)})  # type: ignore[misc]
+            for p in group["params"]:
+                out.update({f"param{k}.{n}": v for n, v in self.state[id(p)].items()})
+                k += 1
+        return out
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All state and hyper-parameters by name: a snapshot that later steps do not change."""
+        return {n: stop_gradient(v) for n, v in self._flat().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Assign a snapshot; nothing changes when names or shapes do not fit."""
+        mine = self._flat()
+        if set(mine) != set(state):
+            raise HybridError(f"optimizer state does not fit: missing {sorted(set(mine) - set(state))}, unexpected "
+                              f"{sorted(set(state) - set(mine))}")
+        for n, v in mine.items():
+            if tuple(state[n].shape) != v.shape:
+                raise ShapeError(f"optimizer state {n} has shape {v.shape}, the snapshot {tuple(state[n].shape)}")
+        for n, v in mine.items():
+            v.assign(state[n])
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{len(g['params'])} tensors" for g in self.param_groups)
+        return f"{type(self).__name__}({groups}; {', '.join(f'{k}={v}' for k, v in self.defaults.items())})"

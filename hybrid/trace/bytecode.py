@@ -1,0 +1,497 @@
+"""What a code object may read, store and call, found from its bytecode alone.
+
+An abstract run over the value stack: a slot is a set of expressions, locals are flow-insensitive (one set per
+name), so the result covers every path.  Expressions are tuples:
+  ('arg'|'glob'|'cell'|'const', name)  ('import', name, top)  ('attr', e, name, at)  ('item', e, key, at)
+  ('elem', e, at) any item  ('deep', e, at) all that a C function can see  ('call', at) a result of this instruction
+  ('box', e) a fresh container that holds e     FRESH, TOP
+Invariant: what is not understood is TOP, and an opcode without an effect here sets `Summary.unknown`.
+"""
+from __future__ import annotations
+
+import dis
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from types import CodeType
+from typing import Any
+
+from . import opcodes_311, opcodes_312, opcodes_313
+
+__all__ = ["Summary", "summarize", "nested", "offsets", "FRESH", "TOP", "TABLES", "SUPPORTED"]
+
+Expr = tuple[Any, ...]
+Slot = frozenset[Expr]
+
+TOP: Expr = ("top",)
+FRESH: Expr = ("fresh",)
+TOPS: Slot = frozenset([TOP])
+NEW: Slot = frozenset([FRESH])
+NULLS: Slot = frozenset([("null",)])
+EMPTY: Slot = frozenset()
+MANY: Expr = ("many",)
+FULL: Slot = frozenset([TOP, MANY])  # a set that grew too large: stays this for ever
+MAX_DEPTH, MAX_SET = 8, 24
+FIRST_INPLACE = 13  # BINARY_OP operands from here on are the augmented assignments
+
+TABLES = {(3, 11): opcodes_311.TABLE, (3, 12): opcodes_312.TABLE, (3, 13): opcodes_313.TABLE}
+SUPPORTED = sys.implementation.name == "cpython" and sys.version_info[:2] in TABLES
+_TABLE = TABLES.get(sys.version_info[:2], {})
+_JUMPS = frozenset(dis.hasjrel) | frozenset(dis.hasjabs)
+_BEFORE_312 = sys.version_info < (3, 12)
+
+
+class Summary:
+    """reads: expressions whose value is looked at; stores: (kind, ..., at); calls: at -> (callees, arguments)."""
+
+    __slots__ = ("reads", "stores", "calls", "unknown")
+
+    def __init__(self) -> None:
+        self.reads: set[Expr] = set()
+        self.stores: set[tuple[Any, ...]] = set()
+        self.calls: dict[int, tuple[Slot, list[Slot]]] = {}
+        self.unknown: str | None = None
+
+
+def join(a: Slot, b: Slot) -> Slot:
+    """The union, widened to FULL when it gets large (so that fixpoints end soon)."""
+    if MANY in a or MANY in b:
+        return FULL
+    out = a | b
+    return out if len(out) <= MAX_SET else FULL
+
+
+def depth(e: Expr) -> int:
+    n = 1
+    while len(e) > 1 and isinstance(e[1], tuple) and e[0] != "const":
+        e, n = e[1], n + 1
+    return n
+
+
+def nested(code: CodeType) -> Iterator[CodeType]:
+    """Code objects defined inside `code`."""
+    for c in code.co_consts:
+        if isinstance(c, CodeType):
+            yield c
+            yield from nested(c)
+
+
+@lru_cache(4096)
+def offsets(code: CodeType) -> list[int]:
+    """Start offsets of the instructions, in order (a frame's f_lasti may point into inline caches)."""
+    return [i.offset for i in dis.get_instructions(code)]
+
+
+@lru_cache(4096)
+def summarize(code: CodeType) -> Summary:
+    """The summary of one code object; needs a supported interpreter."""
+    return Machine(code).run()
+
+
+class Machine:
+    """One abstract run.  Each effect method takes the instruction and edits the stack `st`; `goes` lists the
+    instructions that may follow."""
+
+    def __init__(self, code: CodeType) -> None:
+        self.code, self.S = code, Summary()
+        self.ins = list(dis.get_instructions(code))
+        self.index = {i.offset: n for n, i in enumerate(self.ins)}
+        self.table = dis._parse_exception_table(code)  # type: ignore[attr-defined]
+        n = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
+        self.inner_writes = {i.argval for c in nested(code) for i in dis.get_instructions(c)
+                             if i.opname in ("STORE_DEREF", "DELETE_DEREF")}
+        self.env: defaultdict[str, Slot] = defaultdict(frozenset, {
+            v: frozenset([("arg", v)]) for v in code.co_varnames[:n]})
+        self.st: list[Slot] = []
+        self.goes: list[int] = []
+        self.states: dict[int, tuple[Slot, ...]] = {}
+        self.work: list[int] = []
+
+    def run(self) -> Summary:
+        """To a fixpoint over stacks and locals."""
+        while True:
+            before = dict(self.env)
+            self.states, self.work = {0: ()}, [0]
+            while self.work and self.S.unknown is None:
+                self.step(self.work.pop())
+            if self.S.unknown or dict(self.env) == before:
+                return self.S
+
+    def step(self, n: int) -> None:
+        i = self.ins[n]
+        for h in self.table:
+            if h.start <= i.offset < h.end:
+                st = list(self.states[n][:h.depth])
+                self.flow(self.index[h.target], st + [TOPS] * (h.depth - len(st) + 1 + h.lasti))
+        self.st, self.goes = list(self.states[n]), [n + 1]
+        effect = _TABLE.get(i.opname, "defer")
+        try:
+            getattr(self, "x_" + effect)(i)
+        except IndexError:  # a stack shape this table does not describe
+            self.S.unknown = i.opname
+            return
+        for m in self.goes:
+            self.flow(m, self.st)
+
+    def flow(self, m: int, st: list[Slot]) -> None:
+        old = self.states.get(m)
+        if old is None:
+            new = tuple(st)
+        elif len(old) != len(st):
+            self.S.unknown = f"{self.ins[m].opname} (stack depth)"
+            return
+        else:
+            new = tuple(map(join, old, st))
+        if new != old:
+            self.states[m] = new
+            self.work.append(m)
+
+    # ---- helpers -------------------------------------------------------------------------------------
+    def mk(self, kind: str, es: Iterable[Expr], *rest: Any) -> Slot:
+        """Expressions derived from es, all of them read."""
+        out: set[Expr] = set()
+        for e in es:
+            while e[0] == "box" and kind == "deep":
+                e = e[1]
+            if e[0] == "box" and kind in ("elem", "item"):
+                out.add(e[1])
+            elif kind != "deep" or e[0] not in ("const", "fresh", "null"):
+                out.add((kind, e if depth(e) < MAX_DEPTH else TOP, *rest))
+        self.S.reads |= {e for e in out if e[0] == kind}
+        return frozenset(out) if len(out) <= MAX_SET else FULL
+
+    def boxed(self, es: Iterable[Expr]) -> Slot:
+        return frozenset(("box", e) if depth(e) < MAX_DEPTH else FRESH for e in es if e[0] != "const")
+
+    def drop(self, n: int) -> None:
+        if n:
+            if n > len(self.st):
+                raise IndexError
+            del self.st[len(self.st) - n:]
+
+    def result(self, i: Any) -> None:
+        self.st.append(frozenset([("call", i.offset)]))
+
+    def local(self, name: str) -> Slot:
+        """A local that lives in a cell."""
+        if name in self.code.co_freevars:
+            self.S.reads.add(("cell", name))
+            return frozenset([("cell", name)])
+        return self.env[name] | (TOPS if name in self.inner_writes else EMPTY)
+
+    def store(self, name: str, value: Slot) -> None:
+        self.env[name] = join(self.env[name], value)
+
+    def target(self, i: Any) -> int:
+        return self.index[i.argval]
+
+    @staticmethod
+    def constants(es: Slot) -> list[Any] | None:
+        """The keys, when all of them are constants."""
+        return [e[1] for e in es] if all(e[0] == "const" for e in es) else None
+
+    # ---- stack and control -----------------------------------------------------------------------------
+    def x_nothing(self, i: Any) -> None: ...
+
+    def x_defer(self, i: Any) -> None:
+        self.S.unknown = i.opname
+
+    def x_drop(self, i: Any) -> None:
+        self.drop(1)
+
+    def x_drop_two(self, i: Any) -> None:
+        self.drop(2)
+
+    def x_leave(self, i: Any) -> None:
+        self.goes = []
+
+    def x_return_const(self, i: Any) -> None:
+        self.goes = []
+
+    def x_unseen(self, i: Any) -> None:
+        self.st.append(TOPS)
+
+    def x_test(self, i: Any) -> None:
+        self.st[-1] = TOPS
+
+    def x_push_null(self, i: Any) -> None:
+        self.st.append(NULLS)
+
+    def x_push_exc(self, i: Any) -> None:
+        self.st[-1:] = [TOPS, TOPS]
+
+    def x_copy(self, i: Any) -> None:
+        self.st.append(self.st[-i.arg])
+
+    def x_swap(self, i: Any) -> None:
+        st = self.st
+        st[-1], st[-i.arg] = st[-i.arg], st[-1]
+
+    def x_jump(self, i: Any) -> None:
+        self.goes = [self.target(i)]
+
+    def x_pop_jump(self, i: Any) -> None:
+        self.drop(1)
+        self.goes.append(self.target(i))
+
+    def x_jump_or_pop(self, i: Any) -> None:
+        self.flow(self.target(i), self.st)
+        self.drop(1)
+
+    def x_send_popping(self, i: Any) -> None:
+        self.flow(self.target(i), self.st[:-2] + [TOPS])
+        self.st[-1] = TOPS
+
+    def x_send(self, i: Any) -> None:
+        self.st[-1] = TOPS
+        self.flow(self.target(i), self.st)
+
+    def x_end_send(self, i: Any) -> None:
+        del self.st[-2]
+
+    def x_cleanup_throw(self, i: Any) -> None:
+        self.st[-3:] = [TOPS, TOPS]
+
+    def x_before_with(self, i: Any) -> None:
+        self.st[-1] = TOPS
+        self.result(i)
+
+    def x_intrinsic(self, i: Any) -> None:
+        if i.arg == 6:  # list to tuple: what it holds stays known
+            return
+        if i.arg not in (3, 5):  # StopIteration error, unary plus
+            self.S.unknown = f"{i.opname} {i.argrepr}"
+        self.st[-1] = frozenset([("call", i.offset)])
+
+    # ---- names -------------------------------------------------------------------------------------------
+    def x_load_const(self, i: Any) -> None:
+        self.st.append(NEW if isinstance(i.argval, CodeType) else frozenset([("const", i.argval)]))
+
+    def x_load_fast(self, i: Any) -> None:
+        self.st.append(self.env[i.argval])
+
+    def x_load_two(self, i: Any) -> None:
+        self.st += [self.env[v] for v in i.argval]
+
+    def x_store_fast(self, i: Any) -> None:
+        self.store(i.argval, self.st.pop())
+
+    def x_store_two(self, i: Any) -> None:
+        for v in i.argval:
+            self.store(v, self.st.pop())
+
+    def x_store_load(self, i: Any) -> None:
+        self.store(i.argval[0], self.st.pop())
+        self.st.append(self.env[i.argval[1]])
+
+    def x_load_name(self, i: Any) -> None:
+        null = i.opname == "LOAD_GLOBAL" and i.arg & 1
+        value: Slot = frozenset([("glob", i.argval)])
+        self.S.reads |= value
+        self.st += [value] if not null else [NULLS, value] if sys.version_info < (3, 13) else [value, NULLS]
+
+    def x_store_name(self, i: Any) -> None:
+        self.drop(1)
+        self.x_delete_name(i)
+
+    def x_delete_name(self, i: Any) -> None:
+        self.S.stores.add(("glob", i.argval, i.offset))
+
+    def x_load_deref(self, i: Any) -> None:
+        self.st.append(self.local(i.argval))
+
+    def x_store_deref(self, i: Any) -> None:
+        value = self.st.pop()
+        if i.argval in self.code.co_cellvars:
+            self.store(i.argval, value)
+        else:
+            self.x_delete_deref(i)
+
+    def x_delete_deref(self, i: Any) -> None:
+        if i.argval in self.code.co_freevars:
+            self.S.stores.add(("cell", i.argval, i.offset))
+
+    def x_import_name(self, i: Any) -> None:
+        names = self.st.pop()
+        self.drop(1)
+        self.st.append(frozenset([("import", i.argval, names == frozenset([("const", None)]))]))
+
+    def x_import_from(self, i: Any) -> None:
+        self.st.append(self.mk("attr", self.st[-1], i.argval, i.offset))
+
+    # ---- attributes and items ----------------------------------------------------------------------------
+    def x_load_attr(self, i: Any) -> None:
+        o = self.st.pop()
+        self.st.append(self.mk("attr", o, i.argval, i.offset))
+        if not _BEFORE_312 and i.arg & 1:
+            self.st.append(o)
+
+    def x_load_method(self, i: Any) -> None:
+        o = self.st.pop()
+        self.st += [self.mk("attr", o, i.argval, i.offset), o]
+
+    def x_load_super_attr(self, i: Any) -> None:
+        o = self.st.pop()
+        cls = self.st.pop()
+        self.drop(1)
+        self.S.calls[i.offset] = (frozenset([("glob", "super")]), [cls, o])
+        self.S.reads.add(("glob", "super"))
+        self.st.append(self.mk("super", o, i.argval, i.offset))
+        if i.arg & 1:
+            self.st.append(o)
+
+    def x_store_attr(self, i: Any) -> None:
+        o = self.st.pop()
+        self.drop(1)
+        self.S.stores |= {("attr", e, i.argval, i.offset) for e in o}
+
+    def x_delete_attr(self, i: Any) -> None:
+        self.S.stores |= {("attr", e, i.argval, i.offset) for e in self.st.pop()}
+
+    def item(self, o: Slot, k: Slot, i: Any) -> Slot:
+        keys = self.constants(k)
+        if keys:
+            return EMPTY.union(*[self.mk("item", o, key, i.offset) for key in keys])
+        self.mk("deep", k, i.offset)
+        return self.mk("elem", o, i.offset)
+
+    def x_subscr(self, i: Any) -> None:
+        k, o = self.st.pop(), self.st.pop()
+        self.st.append(self.item(o, k, i))
+
+    def x_binary_slice(self, i: Any) -> None:
+        stop, start, o = self.st.pop(), self.st.pop(), self.st.pop()
+        self.mk("deep", stop | start, i.offset)
+        self.st.append(self.mk("elem", o, i.offset) | frozenset([("call", i.offset)]))
+
+    def store_item(self, o: Slot, k: Slot, i: Any) -> None:
+        keys = self.constants(k)
+        if keys and len(keys) == 1:
+            self.S.stores |= {("item", e, keys[0], i.offset) for e in o}
+        else:
+            self.mk("deep", k, i.offset)
+            self.S.stores |= {("all", e, i.offset) for e in o}
+
+    def x_store_subscr(self, i: Any) -> None:
+        k, o = self.st.pop(), self.st.pop()
+        self.mk("deep", self.st.pop(), i.offset)  # `tensor[k] = nested list` reads the list
+        self.store_item(o, k, i)
+
+    def x_store_slice(self, i: Any) -> None:
+        stop, start, o = self.st.pop(), self.st.pop(), self.st.pop()
+        self.mk("deep", stop | start | self.st.pop(), i.offset)
+        self.S.stores |= {("all", e, i.offset) for e in o}
+
+    def x_delete_subscr(self, i: Any) -> None:
+        k, o = self.st.pop(), self.st.pop()
+        self.store_item(o, k, i)
+
+    def x_contains(self, i: Any) -> None:
+        o, k = self.st.pop(), self.st.pop()
+        self.item(o, k, i)
+        self.st.append(NEW)
+
+    def x_get_iter(self, i: Any) -> None:
+        self.st[-1] |= {("call", i.offset)}
+
+    def x_for_iter_popping(self, i: Any) -> None:
+        self.flow(self.target(i), self.st[:-1])
+        self.st.append(self.mk("elem", self.st[-1], i.offset))
+
+    def x_for_iter(self, i: Any) -> None:
+        # the compiler's view: the END_FOR at the target drops the item that was not there
+        self.flow(self.target(i), self.st + [EMPTY])
+        self.st.append(self.mk("elem", self.st[-1], i.offset))
+
+    def x_unpack(self, i: Any) -> None:
+        self.st += [self.mk("elem", self.st.pop(), i.offset)] * i.arg
+
+    def x_unpack_ex(self, i: Any) -> None:
+        self.st += [self.mk("elem", self.st.pop(), i.offset) | NEW] * ((i.arg & 255) + 1 + (i.arg >> 8))
+
+    # ---- operators, containers, formatting -----------------------------------------------------------------
+    def x_unary(self, i: Any) -> None:
+        self.st[-1] = frozenset([("call", i.offset)])
+
+    def x_is_(self, i: Any) -> None:
+        self.drop(2)
+        self.st.append(NEW)
+
+    def x_compare(self, i: Any) -> None:
+        b, a = self.st.pop(), self.st.pop()
+        self.mk("deep", a | b, i.offset)  # list == list, str % dict, list + list
+        self.result(i)
+
+    def x_binary(self, i: Any) -> None:
+        a = self.st[-2]
+        self.x_compare(i)
+        if i.arg >= FIRST_INPLACE:
+            self.S.stores |= {("inplace", e, i.offset) for e in a}
+            self.st[-1] |= a
+
+    def x_build(self, i: Any) -> None:
+        k = {"BUILD_MAP": 2 * i.arg, "BUILD_CONST_KEY_MAP": i.arg + 1}.get(i.opname, i.arg)
+        items = self.st[len(self.st) - k:] if k else []
+        self.drop(k)
+        self.st.append(self.boxed([e for s in items for e in s]) | NEW)
+
+    def x_gather(self, i: Any) -> None:
+        o = self.st.pop()
+        self.st[-i.arg] |= self.boxed(o)
+
+    def x_gather_all(self, i: Any) -> None:
+        o = self.st.pop()
+        self.st[-i.arg] |= self.boxed(self.mk("elem", o, i.offset))
+
+    def x_map_add(self, i: Any) -> None:
+        o, k = self.st.pop(), self.st.pop()
+        self.st[-i.arg] |= self.boxed(o | k)
+
+    def x_format_value(self, i: Any) -> None:
+        if i.arg & 4:
+            self.drop(1)
+        self.x_format_simple(i)
+
+    def x_format_simple(self, i: Any) -> None:
+        self.mk("deep", self.st.pop(), i.offset)
+        self.st.append(NEW)
+
+    def x_format_spec(self, i: Any) -> None:
+        self.drop(1)
+        self.x_format_simple(i)
+
+    def x_convert_value(self, i: Any) -> None:
+        self.x_format_simple(i)
+
+    # ---- functions and calls ---------------------------------------------------------------------------------
+    def x_make_function(self, i: Any) -> None:
+        self.drop(bin(i.arg).count("1") + 1)
+        self.st.append(NEW)
+
+    def x_make_function_plain(self, i: Any) -> None:
+        self.st[-1] = NEW
+
+    def x_set_function_attribute(self, i: Any) -> None:
+        del self.st[-2]
+
+    def x_call(self, i: Any) -> None:
+        args = self.st[len(self.st) - i.arg:] if i.arg else []
+        self.drop(i.arg)
+        b, a = self.st.pop(), self.st.pop()
+        self.S.calls[i.offset] = ((b, args) if a == NULLS else (a, args) if b == NULLS else (a, [b, *args]))
+        self.result(i)
+
+    def x_call_kw(self, i: Any) -> None:
+        self.drop(1)
+        self.x_call(i)
+
+    def x_call_ex(self, i: Any) -> None:
+        args = [self.st.pop() for _ in range((i.arg & 1) + 1)]
+        f = self.st.pop()
+        if sys.version_info >= (3, 13):  # callable, NULL, args
+            f = self.st.pop()
+        elif self.st and self.st[-1] == NULLS:
+            self.st.pop()
+        self.S.calls[i.offset] = (f, args + [self.mk("elem", a, i.offset) for a in args])
+        self.result(i)

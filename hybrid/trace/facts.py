@@ -1,0 +1,121 @@
+"""Facts: (kind, holder, key) names one place in the heap, `fetch` reads it, `same` compares.
+
+Invariant: neither fetch (on holders that recording accepted) nor same runs a user's comparison; objects are
+compared by identity, scalars by type and bits.  A fact keeps its holder alive only where Python offers no
+weak reference (dict, list, cell); when a weakly held object dies, the owner of the fact is told.
+"""
+from __future__ import annotations
+
+import abc
+import math
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ir.mode import Versioned
+from .policy import MISSING, SCALARS, lookup
+
+__all__ = ["Key", "Holder", "fetch", "same", "describe", "is_versioned", "KINDS"]
+
+
+class Key(NamedTuple):
+    """Identity of a fact: kind, id of the holder, key inside it."""
+
+    kind: str
+    holder: int
+    key: Any
+
+
+def _grad(h: Any, key: Any) -> Any:
+    leaf = h._node
+    return getattr(leaf, "grad", None)
+
+
+_FETCH: dict[str, Callable[[Any, Any], Any]] = {
+    "cell": lambda h, k: h.cell_contents,
+    "item": lambda h, k: dict.get(h, k, MISSING) if isinstance(h, dict) else h[k],
+    "attr": getattr,
+    "slot": lambda h, k: h.__dict__[k],                      # an instance's own entry, no descriptor runs
+    "meth": lambda h, k: getattr(h, k).__func__,
+    "tattr": lookup,
+    "len": lambda h, k: len(h),
+    "abc": lambda h, k: abc.get_cache_token(),
+    "tlen": lambda h, k: len(h.__dict__),
+    "type": lambda h, k: type(h),
+    "keys": lambda h, k: tuple(h),
+    "set": lambda h, k: frozenset(h),
+    "nd": lambda h, k: (h.shape, h.dtype.str, h.strides, h.tobytes()),
+    "version": lambda h, k: (h._version, getattr(h, "training", None)),
+    "grad": _grad,
+}
+KINDS = tuple(_FETCH)
+
+
+def fetch(kind: str, holder: Any, key: Any) -> Any:
+    """What the place holds now; MISSING when it is empty or cannot be read."""
+    try:
+        return _FETCH[kind](holder, key)
+    except Exception:
+        return MISSING
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal in type and bits; objects by identity.  NaN equals NaN, 0.0 differs from -0.0 and from 0."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, (float, np.floating)):
+        return bool(a == b and math.copysign(1, a) == math.copysign(1, b) or (a != a and b != b))
+    if isinstance(a, complex):
+        return same(a.real, b.real) and same(a.imag, b.imag)
+    if type(a) is tuple:
+        return len(a) == len(b) and all(map(same, a, b))
+    if type(a) is frozenset:
+        return all(isinstance(x, SCALARS) for x in a) and a == b and {type(x) for x in a} == {type(x) for x in b}
+    if isinstance(a, np.generic):
+        return a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    return isinstance(a, SCALARS) and a == b
+
+
+_STRONG = (types.FunctionType, type, types.ModuleType, types.CodeType, types.BuiltinFunctionType)
+
+
+class Holder:
+    """A reference that is weak where the object allows it and lives for its own sake (instances, tensors)."""
+
+    __slots__ = ("ref", "strong", "id")
+
+    def __init__(self, o: Any, dead: Callable[[Any], None] | None = None) -> None:
+        self.id, self.strong, self.ref = id(o), o, None
+        if not isinstance(o, _STRONG + SCALARS) and type(o).__weakrefoffset__:
+            self.ref, self.strong = weakref.ref(o, dead), None
+
+    def get(self) -> Any:
+        """The object, or MISSING when it died."""
+        if self.ref is None:
+            return self.strong
+        o = self.ref()
+        return MISSING if o is None else o
+
+
+def describe(key: Key, holder: Any) -> str:
+    """A place in words, for retrace messages."""
+    kind, name = key.kind, key.key
+    who = type(holder).__name__ if not isinstance(holder, (type, types.ModuleType, types.FunctionType)) else \
+        getattr(holder, "__name__", "?")
+    if isinstance(holder, dict) and "__name__" in holder and "__spec__" in holder:
+        who = str(holder["__name__"])
+    return {"cell": "a closure variable", "item": f"{who}[{name!r}]", "attr": f"{who}.{name}", "slot": f"{who}.{name}",
+            "meth": f"method {who}.{name}", "tattr": f"{who}.{name}", "len": f"len of a {who}",
+            "abc": "an abstract base class registration", "tlen": f"the attributes of class {who}",
+            "type": f"the class of a {who}", "keys": f"the keys of a {who}", "set": f"the items of a {who}",
+            "nd": "the content of a NumPy array", "version": f"the structure of a {who}",
+            "grad": "the gradient of a tensor"}[kind]
+
+
+def is_versioned(o: Any) -> bool:
+    return isinstance(o, Versioned)

@@ -1,0 +1,170 @@
+"""The guard of a recording: one generated Python function, and the same facts as (address, word) pairs.
+
+Invariant: the guard accepts only if every fact holds and returns the captured tensors in order; any exception
+while checking is a miss.  Native pairs cover a subset; what they leave out is named and stays with Python.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..ir.tensor import Handle
+from .facts import Holder, Key, fetch, same
+from .policy import MISSING, SCALARS
+
+__all__ = ["Ref", "Obj", "Place", "Guard", "expectation", "agrees"]
+
+
+class Ref(NamedTuple):
+    """An expected tensor: captured ('cap'), an argument ('arg') or stored by the call ('out')."""
+
+    kind: str
+    number: int
+
+
+class Obj(NamedTuple):
+    """An expected object, by identity."""
+
+    holder: Holder
+
+
+class Place(NamedTuple):
+    """Where a captured tensor is found: a fact ('fact', Key), held by a Versioned object ('held', Holder), or the
+    gradient of an argument or capture ('grad', Ref)."""
+
+    kind: str
+    what: Any
+
+
+def expectation(v: Any, dead: Callable[[Any], None]) -> Any:
+    """How a fact's value is kept: scalars and tuples as they are, objects by identity."""
+    return v if v is MISSING or isinstance(v, SCALARS + (tuple, frozenset)) else Obj(Holder(v, dead))
+
+
+def agrees(want: Any, got: Any) -> bool:
+    """Whether a fetched value (or another expectation) is what was expected."""
+    if isinstance(want, Ref):
+        return isinstance(got, Handle) or got == want and isinstance(got, Ref)
+    if isinstance(want, Obj):
+        o = want.holder.get()
+        if isinstance(got, Obj):
+            return o is not MISSING and o is got.holder.get()
+        return o is not MISSING and o is got
+    return not isinstance(got, (Obj, Ref)) and same(want, got)
+
+
+class Guard:
+    """Generates the function for one recording; `source` and `count` are for people."""
+
+    def __init__(self, holders: dict[Key, Holder], expect: dict[Key, Any], places: list[Place], avals: list[Any],
+                 nodes: list[Any], grads: list[tuple[Ref, Any]]) -> None:
+        self.holders, self.expect, self.places = holders, expect, places
+        self.space: dict[str, Any] = {"same": same, "H": Handle, "MISSING": MISSING, "fetch": fetch, "get": dict.get}
+        self.names: dict[int, str] = {}
+        self.prologue: list[str] = []
+        self.bound: dict[int, str] = {}
+        terms = self._facts_first() + self._captures(avals, nodes) + self._tensor_facts() + self._grads(grads)
+        self.count = len(terms)
+        caps = "".join(f"t{k}, " for k in range(len(places)))
+        lines = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
+        lines += [f"  if not ({t}): return None" for t in terms]
+        lines += [f"  return ({caps})", " except Exception: return None"]
+        self.source = "\n".join(lines)
+        exec(compile(self.source, "<hybrid guard>", "exec"), self.space)  # noqa: S102  (our own text)
+        self.function: Callable[[list[Any]], tuple[Any, ...] | None] = self.space["guard"]
+
+    # ---- names ---------------------------------------------------------------------------------------
+    def const(self, v: Any) -> str:
+        n = self.names.get(id(v))
+        if n is None:
+            n = self.names[id(v)] = f"c{len(self.names)}"
+            self.space[n] = v
+        return n
+
+    def holder(self, h: Holder) -> str:
+        """An expression for the held object; weak ones are dereferenced once."""
+        if h.ref is None:
+            return self.const(h.strong)
+        n = self.bound.get(h.id)
+        if n is None:
+            n = self.bound[h.id] = f"h{len(self.bound)}"
+            self.prologue.append(f"{n} = {self.const(h.ref)}()")
+        return n
+
+    def read(self, key: Key) -> str:
+        """An expression that reads a place."""
+        held = self.holders[key]
+        h, k, o = self.holder(held), key.key, held.get()
+        if key.kind == "cell":
+            return f"{h}.cell_contents"
+        if key.kind == "attr" and isinstance(k, str) and k.isidentifier() and not k.startswith("__"):
+            return f"{h}.{k}"
+        if key.kind == "meth" and k.isidentifier() and not k.startswith("__"):
+            return f"{h}.{k}.__func__"
+        if key.kind == "item" and type(o) in (list, dict):
+            return f"{h}[{self.const(k)}]"
+        if key.kind == "slot":
+            return f"{h}.__dict__[{k!r}]"
+        simple = {"len": f"len({h})", "tlen": f"len({h}.__dict__)", "type": f"type({h})", "keys": f"(*{h},)"}
+        if key.kind == "tattr" and k in getattr(o, "__dict__", ()):
+            return f"{h}.__dict__[{k!r}]"
+        return simple.get(key.kind) or f"fetch({key.kind!r}, {h}, {self.const(k)})"
+
+    # ---- terms ---------------------------------------------------------------------------------------
+    def _facts_first(self) -> list[str]:
+        """Facts that are no tensors; those about classes first, so that reading attributes stays harmless."""
+        order = {"type": 0, "tlen": 0, "tattr": 1, "version": 1}
+        keys = sorted((k for k, v in self.expect.items() if not isinstance(v, Ref)), key=lambda k: order.get(k.kind, 2))
+        return [self._fact(k, self.expect[k]) for k in keys]
+
+    def _fact(self, key: Key, want: Any) -> str:
+        if isinstance(want, Obj):
+            if want.holder.ref is None:
+                return f"{self.read(key)} is {self.const(want.holder.strong)}"
+            return f"id({self.read(key)}) == {want.holder.id}"
+        if want is MISSING:
+            held = self.holders[key]
+            if key.kind == "item" and isinstance(held.get(), dict):
+                return f"{self.const(key.key)} not in {self.holder(held)}"
+            return f"fetch({key.kind!r}, {self.holder(held)}, {self.const(key.key)}) is MISSING"
+        if key.kind == "version":
+            h = self.holder(self.holders[key])
+            training = "" if want[1] is None else f" and {h}.training is {want[1]}"
+            return f"{h}._version == {want[0]}{training}"
+        if type(want) is int and key.kind in ("len", "tlen"):
+            return f"{self.read(key)} == {want}"
+        return f"(x := {self.read(key)}) is {self.const(want)} or same(x, {self.const(want)})"
+
+    def _captures(self, avals: list[Any], nodes: list[Any]) -> list[str]:
+        terms = []
+        late = sorted(range(len(self.places)), key=lambda i: self.places[i].kind == "grad")
+        for i in late:  # a gradient is read from a tensor that is loaded by then
+            p = self.places[i]
+            if p.kind == "held":
+                load = self.holder(p.what)
+            elif p.kind == "grad":
+                load = f"{self._ref(p.what)}._node.grad"
+            else:
+                load = self.read(p.what)
+            terms.append(f"isinstance(t{i} := {load}, H) and t{i}._a is {self.const(avals[i])}"
+                         f" and type(t{i}._node) is {self.const(nodes[i])}")
+        return terms
+
+    @staticmethod
+    def _ref(r: Ref) -> str:
+        return f"t{r.number}" if r.kind == "cap" else f"args[{r.number}]"
+
+    def _tensor_facts(self) -> list[str]:
+        terms, loads = [], {p.what for p in self.places if p.kind == "fact"}
+        for key, want in self.expect.items():
+            if not isinstance(want, Ref):
+                continue
+            if want.kind == "out":
+                terms.append(f"isinstance({self.read(key)}, H)")
+            elif key not in loads:
+                terms.append(f"{self.read(key)} is {self._ref(want)}")
+        return terms
+
+    def _grads(self, grads: list[tuple[Ref, Any]]) -> list[str]:
+        """Gradients that were read before they were written: None, or the captured tensor."""
+        return [f"{self._ref(host)}._node.grad is {'None' if want is None else self._ref(want)}" for host, want in grads]

@@ -1,0 +1,337 @@
+"""Regions with homes -> kernels over slots: programs, operand maps, fills, copies and checks.
+
+Invariant: a step depends on every step that completes a value it reads, and a box is written after the
+fill beneath it; steps are listed in an order that respects this.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..backends.emit.compose import Composer, operand_type
+from ..backends.plan import Access, HostStep, Kernel, LoopKernel, ScatterKernel
+from ..core.aval import Aval
+from ..core.errors import GraphError, Site
+from ..core.shapes import contiguous_strides
+from ..ir.graph import Const, Node, Value
+from ..ir.scalar import Builder, Val
+from .affine import walk_path
+from .contraction import contraction
+from .regions import Inst, Operand, Region, Regions
+from .storage import Copy, Home, Storage
+
+__all__ = ["Step", "Draft", "draft"]
+
+
+@dataclass(eq=False)
+class Step:
+    """A kernel, the slots it reads and writes, and the steps before it."""
+
+    kernel: Kernel
+    site: Site | None
+    message: str = ""
+    after: set[int] = field(default_factory=set)
+    reads: frozenset[int] = frozenset()
+    writes: frozenset[int] = frozenset()
+    may_fail: bool = False
+
+
+@dataclass
+class Draft:
+    """Steps in a valid order over slots that have no memory yet."""
+
+    storage: Storage
+    steps: list[Step]
+    partial: tuple[int, ...] = ()      # as in Plan
+
+
+def bits(c: Const) -> int:
+    """The bit pattern of a uniform literal, as a kernel's run-time scalar."""
+    one = np.ascontiguousarray(c.data).reshape(-1)[:1].tobytes()
+    return int.from_bytes(one, "little")
+
+
+def copy_program(d: np.dtype) -> Any:
+    s = Builder()
+    return s.program(s.arg(operand_type(d)))
+
+
+def fill_program(d: np.dtype) -> Any:
+    s = Builder()
+    return s.program(s.bits(operand_type(d), 0))
+
+
+class Emitter:
+    """One kernel's program under construction: operands by memory map, run-time scalars by bits."""
+
+    def __init__(self, storage: Storage, composer: Composer) -> None:
+        self.storage, self.c = storage, composer
+        self.reads: list[Access] = []
+        self.params: list[int] = []
+        self._seen: dict[Any, Any] = {}
+
+    def param(self, c: Const) -> Val:
+        key = (c.aval.dtype, bits(c))
+        if key not in self._seen:
+            self._seen[key] = self.c.param(c.aval.dtype)
+            self.params.append(key[1])
+        return self._seen[key]
+
+    def read(self, op: Operand) -> Any:
+        """The value of a 'read' or 'gather' operand."""
+        home, a = self.storage.home[op.value], op.value.aval
+        at = walk_path(op.path, (home.offset, home.strides))
+        if at is None:
+            raise GraphError(f"a kernel cannot walk {a} at {home}")
+        if op.kind == "gather":
+            seen = Access(home.slot, a.dtype, at[0], (), True)
+            a = _viewed(op)
+        else:
+            seen = Access(home.slot, a.dtype, at[0], at[1])
+        key = (seen, a.shape if op.kind == "gather" else ())
+        if key not in self._seen:
+            self._seen[key] = self.c.gather(a) if op.kind == "gather" else self.c.arg(a.dtype)
+            self.reads.append(seen)
+        return self._seen[key]
+
+    def operands(self, ops: Sequence[Operand], made: dict[int, list[Any]]) -> list[Any]:
+        out = []
+        for op in ops:
+            if op.kind == "param":
+                assert isinstance(op.value, Const)
+                out.append(self.param(op.value))
+            else:
+                out.append(made[op.inst][op.index] if op.kind == "value" else self.read(op))
+        return out
+
+    def run(self, region: Region, wanted: Iterable[int], made: dict[int, list[Any]]) -> None:
+        """Values of the instructions that the wanted ones need; `made` is filled."""
+        live = _live(region.insts, wanted)
+        for k in sorted(live):
+            n = region.insts[k].node
+            values = self.operands(region.insts[k].operands, made)
+            made[k] = self.c.apply(n.op, n.params, values, [v.aval for v in n.inputs],
+                                   [v.aval for v in n.outputs])
+
+
+def _live(insts: Sequence[Inst], wanted: Iterable[int]) -> set[int]:
+    live: set[int] = set()
+    stack = [k for k in wanted if k >= 0]
+    while stack:
+        k = stack.pop()
+        if k not in live:
+            live.add(k)
+            stack += [o.inst for o in insts[k].operands if o.kind == "value" and o.inst >= 0]
+    return live
+
+
+def _viewed(op: Operand) -> Aval:
+    """The aval of what a gather operand reads."""
+    last = op.path[-1] if op.path else None
+    node = getattr(last, "node", None)
+    return op.value.aval if node is None else node.outputs[0].aval
+
+
+class _Drafter:
+    def __init__(self, regions: Regions, storage: Storage) -> None:
+        self.regions, self.s = regions, storage
+        self.steps: list[Step] = []
+        self.ready: dict[Value, set[int]] = {}     # steps that complete a value
+        self.fills: dict[int, int] = {}            # slot -> the step that fills it
+        self.late: dict[int, Region] = {}          # slot -> placement whose fill is still to come
+        self.checks: dict[Node, int] = {}
+
+    def run(self) -> Draft:
+        for r in self.regions.order:
+            if r.kind == "place" and r.head is not None and r.head.op.has("zeros"):
+                home = self.s.home.get(r.head.outputs[0])
+                if home is not None:
+                    self.late.setdefault(home.slot, r)
+        for r in self.regions.order:
+            getattr(self, r.kind)(r)
+        for c in self.s.copies.get(None, ()):
+            self.copy_step(c, None)
+        return Draft(self.s, self.steps)
+
+    # ---- steps ---------------------------------------------------------------------------------------
+    def add(self, kernel: Kernel, site: Site | None, uses: Iterable[Value], makes: Iterable[Value],
+            slots: Iterable[int], after: Iterable[int] = (), message: str = "") -> int:
+        written = frozenset(slots)
+        before = set(after)
+        for slot in written:
+            if slot in self.late:
+                self.fill(slot)
+            if slot in self.fills:
+                before.add(self.fills[slot])
+        used = set(uses)
+        for v in used:
+            before |= self.ready.get(v, set())
+        reads = frozenset(self.s.home[v].slot for v in used)
+        fails = isinstance(kernel, HostStep) or (isinstance(kernel, LoopKernel) and kernel.check)
+        k = len(self.steps)
+        self.steps.append(Step(kernel, site, message, before, reads, written, fails))
+        for v in makes:
+            self.ready.setdefault(v, set()).add(k)
+        return k
+
+    def fill(self, slot: int) -> None:
+        """Zeros below the boxes of a placement, before the first of them."""
+        r = self.late.pop(slot)
+        assert r.head is not None
+        v = r.head.outputs[0]
+        self.fills[slot] = self.zeros(v, r.head.site)
+
+    def zeros(self, v: Value, site: Site | None) -> int:
+        h, a = self.s.home[v], v.aval
+        to = Access(h.slot, a.dtype, h.offset, h.strides)
+        kernel = LoopKernel(a.shape, None, fill_program(a.dtype), (), (to,))
+        return self.add(kernel, site, (), (v,), (h.slot,))
+
+    def copy_step(self, c: Copy, site: Site | None, after: Iterable[int] = ()) -> int:
+        home = self.s.home[c.root]
+        at = walk_path(c.path, (home.offset, home.strides))
+        if at is None:
+            raise GraphError(f"a copy cannot walk {c.root.aval}")
+        d = c.root.aval.dtype
+        kernel = LoopKernel(c.shape, None, copy_program(d), (Access(home.slot, d, *at),),
+                            (Access(c.to.slot, d, c.to.offset, c.to.strides),))
+        return self.add(kernel, site, (c.root,), (), (c.to.slot,), after)
+
+    def stores(self, r: Region) -> list[tuple[Value, int, int, Home]]:
+        """(value, instruction, result, where) of everything a region stores."""
+        out = []
+        for v, (k, i, _) in r.env.items():
+            if v in self.s.needed:
+                out += [(v, k, i, h) for h in (self.s.home[v], *self.s.extra.get(v, ()))]
+        return out
+
+    # ---- one method per kind of region -----------------------------------------------------------------
+    def loop(self, r: Region) -> None:
+        stores = self.stores(r)
+        if not stores:
+            return
+        e = Emitter(self.s, Composer())
+        made: dict[int, list[Any]] = {}
+        e.run(r, {k for _, k, _, _ in stores}, made)
+        writes = []
+        for v, _, _, h in stores:
+            at = r.at_home(v, h.offset, h.strides)
+            assert at is not None
+            writes.append(Access(h.slot, v.aval.dtype, *at))
+        program = e.c.finish([made[k][i] for _, k, i, _ in stores], [v.aval.dtype for v, *_ in stores])
+        kernel = LoopKernel(r.shape, r.group, program, tuple(e.reads), tuple(writes), tuple(e.params))
+        self.finish(r, kernel, stores)
+
+    def finish(self, r: Region, kernel: Kernel, stores: Sequence[tuple[Value, int, int, Home]],
+               more: Iterable[Value] = ()) -> None:
+        live = {k for _, k, _, _ in stores}
+        insts = _live(r.insts, live)
+        uses = {o.value for k in insts for o in r.insts[k].operands if o.kind in ("read", "gather")}
+        checks = [self.checks[r.insts[k].node] for k in insts if r.insts[k].node in self.checks]
+        nodes = [r.insts[k].node for k in sorted(insts) if r.insts[k].visible]
+        site = (r.head or nodes[0]).site
+        self.add(kernel, site, {*uses, *more}, {v for v, *_ in stores}, {h.slot for *_, h in stores}, checks)
+
+    def contract(self, r: Region) -> None:
+        stores = self.stores(r)
+        if not stores or r.head is None:
+            return
+        e = Emitter(self.s, Composer())
+        kernel = contraction(r, e, stores)
+        ops = {o.value for o in r.operands}
+        self.finish(r, kernel, stores, ops)
+
+    def check(self, r: Region) -> None:
+        n = r.head
+        assert n is not None
+        e = Emitter(self.s, Composer())
+        made: dict[int, list[Any]] = {}
+        e.run(r, {o.inst for o in r.operands if o.kind == "value"}, made)
+        bad = e.c.check(n.op, n.params, e.operands(r.operands, made))
+        kernel = LoopKernel(r.shape, None, e.c.s.program(bad), tuple(e.reads), (), tuple(e.params), True)
+        text = n.op.check_message
+        avals = tuple(v.aval for v in n.inputs)
+        message = text(avals, n.params) if text else f"{n.op.name}: an index is out of range"
+        uses = {o.value for o in r.all_reads()}
+        self.checks[n] = self.add(kernel, n.site, uses, (), (), (), message)
+
+    def copy(self, r: Region) -> None:
+        (v,) = r.env
+        if v not in self.s.needed:
+            return
+        self.boxes(r, v, None)
+
+    def place(self, r: Region) -> None:
+        n = r.head
+        assert n is not None
+        v = n.outputs[0]
+        if v not in self.s.needed:
+            return
+        slot = self.s.home[v].slot
+        if slot in self.late:
+            self.fill(slot)
+        elif n.op.has("zeros") and slot not in self.fills:
+            self.zeros(v, n.site)
+        self.boxes(r, v, n.site)
+
+    def boxes(self, r: Region, v: Value, site: Site | None) -> None:
+        """The copies of a placement, in order, and what its producers already wrote."""
+        done = self.ready.setdefault(v, set())
+        for root in self.s.direct.get(r, ()):
+            done |= self.ready.get(root, set())
+        last: set[int] = set()
+        for c in self.s.copies.get(r, ()):
+            k = self.copy_step(c, site, last)
+            done.add(k)
+            if r.head is not None and r.head.op.has("base"):
+                last = {k}
+
+    def scatter(self, r: Region) -> None:
+        n = r.head
+        assert n is not None
+        out = n.outputs[0]
+        h = self.s.home[out]
+        before = self.zeros(out, n.site)
+        index, update = (self.head_access(o) for o in r.operands)
+        if len(update.strides) < 2 or out.aval.ndim != 2:
+            raise GraphError(f"{n.op.name}: a scatter takes index[count] and update[count, inner]")
+        kernel = ScatterKernel(n.inputs[0].aval.size, out.aval.shape[1], Access(h.slot, out.aval.dtype,
+                               h.offset, h.strides), index, update)
+        self.add(kernel, n.site, {o.value for o in r.operands}, (out,), (h.slot,), (before,))
+
+    def head_access(self, op: Operand) -> Access:
+        h = self.s.home[op.value]
+        at = walk_path(op.path, (h.offset, h.strides))
+        if at is None:
+            raise GraphError(f"a kernel cannot walk {op.value.aval}")
+        return Access(h.slot, op.value.aval.dtype, *at)
+
+    def host(self, r: Region) -> None:
+        n = r.head
+        assert n is not None
+        ins = [self.whole(v, o, n.site) for v, o in zip(n.inputs, r.operands)]
+        outs = [self.s.home[v].slot for v in n.outputs]
+        function = partial(n.op.body, **n.params) if n.params and n.op.body else n.op.body
+        k = self.add(HostStep(function, tuple(s for s, _ in ins), tuple(outs)), n.site,
+                     {o.value for o in r.operands}, n.outputs, outs, [a for _, a in ins if a is not None])
+        self.steps[k].reads |= frozenset(s for s, _ in ins)
+
+    def whole(self, v: Value, op: Operand, site: Site | None) -> tuple[int, int | None]:
+        """A slot that holds exactly v, contiguous; a copy where v lies elsewhere."""
+        at, a = self.head_access(op), v.aval
+        dense = contiguous_strides(a.shape)
+        if at.offset == 0 and at.strides == dense and self.s.slots[at.slot].aval is a:
+            return at.slot, None
+        slot = self.s.new("temp", a)
+        return slot, self.copy_step(Copy(op.value, op.path, a.shape, Home(slot, 0, dense)), site)
+
+
+def draft(regions: Regions, storage: Storage) -> Draft:
+    """Steps of all regions."""
+    return _Drafter(regions, storage).run()
+
+

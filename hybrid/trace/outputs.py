@@ -1,0 +1,128 @@
+"""What a call returned, as a recipe that builds the same structure with fresh tensors.
+
+Invariant: identity survives: one tensor returned twice, stored and returned, or being an argument or capture,
+is one object in a replay too; containers that the call made are made anew each time.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..core.errors import HybridError
+from ..ir.tensor import Handle, Leaf, link_view, new_handle
+from .policy import SCALARS
+
+__all__ = ["New", "Known", "Plain", "Box", "Spec", "Unfit", "spec_of", "canonical", "Maker"]
+
+
+class Unfit(HybridError):
+    """The result cannot be built by a replay; the message finishes 'the call ...'."""
+
+
+class New(NamedTuple):
+    """A tensor made by the call: value number, identity among the results, 'plain' | 'leaf' | 'tape', and the
+    handle it is a view of (a New or Known, and how) if any."""
+
+    number: int
+    ident: int
+    node: str
+    view: Any = None
+
+
+class Known(NamedTuple):
+    """An argument ('arg') or capture ('cap') itself."""
+
+    kind: str
+    index: int
+
+
+class Plain(NamedTuple):
+    """A Python value or object that existed before."""
+
+    value: Any
+
+
+class Box(NamedTuple):
+    """A list, tuple or dict made by the call; keys for dicts."""
+
+    type: type
+    ident: int
+    items: tuple[Any, ...]
+    keys: tuple[Any, ...] = ()
+
+
+Spec = New | Known | Plain | Box
+
+
+def spec_of(x: Any, tensor: Callable[[Handle], New | Known], old: Callable[[Any], bool]) -> Spec:
+    """The recipe for x; `tensor` says what a tensor is, `old` whether an object existed before the call.
+
+    Raises Unfit for fresh objects of other types."""
+    if isinstance(x, Handle):
+        return tensor(x)
+    if isinstance(x, SCALARS) or old(x):
+        return Plain(x)
+    t = type(x)
+    if t in (list, tuple) or isinstance(x, tuple) and hasattr(t, "_fields"):
+        return Box(t, id(x), tuple([spec_of(v, tensor, old) for v in x]))
+    if t is dict:
+        if not all(isinstance(k, SCALARS) for k in x):
+            raise Unfit("returns a dict whose keys are not plain values")
+        return Box(t, id(x), tuple([spec_of(v, tensor, old) for v in x.values()]), tuple(x))
+    raise Unfit(f"returns a fresh {t.__name__} (only tensors, numbers, lists, tuples and dicts can be rebuilt)")
+
+
+def canonical(s: Any, idents: dict[int, int]) -> Any:
+    """A comparable form, equal for two recordings that build the same."""
+    if isinstance(s, New):
+        view = None if s.view is None else (canonical(s.view[0], idents), s.view[1])
+        return "new", s.number, idents.setdefault(s.ident, len(idents)), s.node, view
+    if isinstance(s, Known):
+        return tuple(s)
+    if isinstance(s, Plain):
+        v = s.value
+        return type(v).__qualname__, repr(v) if isinstance(v, SCALARS) else id(v)
+    if isinstance(s, Box):
+        keys = tuple([(type(k).__qualname__, repr(k)) for k in s.keys])
+        return (s.type.__qualname__, idents.setdefault(s.ident, len(idents)),
+                tuple([canonical(v, idents) for v in s.items]), keys)
+    return s
+
+
+class Maker:
+    """Builds results of one replay: values by number, argument and capture handles, the tape of results."""
+
+    __slots__ = ("values", "args", "caps", "made", "tape")
+
+    def __init__(self, values: dict[int, Any], args: list[Any], caps: tuple[Any, ...], tape: Any) -> None:
+        self.values, self.args, self.caps, self.tape = values, args, caps, tape
+        self.made: dict[int, Any] = {}
+
+    def build(self, s: Any) -> Any:
+        """The object a recipe describes."""
+        if type(s) is New:
+            got = self.made.get(s.ident)
+            return got if got is not None else self._tensor(s)
+        if type(s) is Known:
+            return (self.args if s.kind == "arg" else self.caps)[s.index]
+        if type(s) is Plain:
+            return s.value
+        got = self.made.get(s.ident)
+        if got is None:
+            vs = [self.build(v) for v in s.items]
+            got = dict(zip(s.keys, vs)) if s.type is dict else vs if s.type is list else \
+                tuple(vs) if s.type is tuple else s.type(*vs)
+            self.made[s.ident] = got
+        return got
+
+    def _tensor(self, s: New) -> Any:
+        value, aval = self.values[s.number]
+        t = self.made[s.ident] = new_handle(value, aval)
+        if s.node == "leaf":
+            t._node = Leaf(t)
+        elif s.node == "tape":
+            t._node = self.tape(s.number)
+        if s.view is not None:
+            link_view(t, self.build(s.view[0]), s.view[1])
+        return t
+

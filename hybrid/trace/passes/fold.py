@@ -1,0 +1,57 @@
+"""Fold constants: a node whose inputs are all literals becomes literals.
+
+Legal when the eager kernel itself computes the value, so the bits are those of the eager call, and the
+result is small.  Nodes that may fail, host calls and fills (no inputs, more than one element) stay.
+
+before:  %0 = add(float32[] 1.0, float32[] 2.0)     %1 = multiply(%x0, %0)
+after:   %1 = multiply(%x0, float32[] 3.0)
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...core.errors import HybridError
+from ...ir.graph import Const, Graph, Node, Value
+from ...ir.rewrite import rewrite
+from . import Context, Pass, keeps_effect
+
+__all__ = ["PASS", "MAX_BYTES"]
+
+MAX_BYTES = 64 << 10
+
+
+def _literal(v: Value, x: np.ndarray) -> Const:
+    data = np.array(np.asarray(x), dtype=v.aval.dtype, order="C").reshape(v.aval.shape)
+    data.flags.writeable = False
+    return Const(v.aval, data)
+
+
+def _foldable(n: Node, ins: Sequence[Value]) -> bool:
+    if keeps_effect(n) or n.op.kind == "host" or not all(isinstance(v, Const) for v in ins):
+        return False
+    if not ins and any(v.aval.size > 1 for v in n.outputs):
+        return False
+    return sum(v.aval.nbytes for v in (*ins, *n.outputs)) <= MAX_BYTES
+
+
+def run(graph: Graph, context: Context) -> Graph:
+    kernel = context.kernel
+    if kernel is None:
+        return graph
+
+    def visit(n: Node, ins: tuple[Value, ...]) -> Sequence[Value] | None:
+        if not _foldable(n, ins):
+            return None
+        node = n if ins == n.inputs else Node(n.op, n.params, ins, [v.aval for v in n.outputs], n.site)
+        try:
+            got = kernel(node, [v.data for v in ins if isinstance(v, Const)])
+        except HybridError:
+            return None
+        return [_literal(v, x) for v, x in zip(n.outputs, got, strict=True)]
+
+    return rewrite(graph, visit)
+
+
+PASS = Pass("fold", "graph", run)

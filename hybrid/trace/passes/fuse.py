@@ -1,0 +1,380 @@
+"""Fuse: partition the nodes of a graph into regions, each of which becomes one kernel.
+
+A map or row node joins the latest region that it depends on when its positions line up with that region's
+space, so that every other operand is made earlier and no cycle can arise: regions carry a `time`, operands
+always come from smaller times.  Contractions take elementwise nodes as epilogue, reductions over the last
+axes take elementwise nodes before and after them, reductions over other axes take what only they read.  Nodes
+that cost next to nothing and read one stored value are repeated in every region that wants them.
+Fusion decides where loads and stores happen and never what is computed.
+
+before:  %0 = linear(%x, %w)   %1 = relu(%0)   %2 = softmax(%1)   %3 = sum(%2, axes=(0, 1))
+after:   [linear + relu]   [softmax]   [sum over columns]
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any
+
+from ...core.shapes import contiguous_strides
+from ...ir.graph import Const, Graph, Node, Value
+from ..affine import Embed, Ints, Path, canonical, refine, row_embed, same_order, walk_path, whole
+from ..regions import (MAX_COST, MAX_READS, Inst, Operand, Region, Regions, Roots, group_of, input_path,
+                       out_embed, small, space_of, strides_in, traits, uniform)
+
+__all__ = ["fuse", "FREE_COST"]
+
+FREE_COST = 14        # instructions that may be repeated instead of stored
+FEW_ROWS, LONG = 8, 1 << 15   # a reduction to fewer rows of at least so many elements stays alone
+
+
+def contract_dims(n: Node) -> Ints:
+    """The finest sizes in which a contraction's result is walked: its own axes, and where batch, rows and
+    columns meet, which may be inside one."""
+    assert n.op.layout is not None
+    avals = [v.aval for v in n.inputs]
+    c = n.op.layout(avals, [contiguous_strides(a.shape) for a in avals], [0] * len(avals), **n.params)
+    return refine((*c.out.batch.sizes, *c.out.rows.sizes, *c.out.cols.sizes), n.outputs[0].aval.shape)
+
+
+class _Stage:
+    """Instructions and reads that join a region together, or not at all."""
+
+    def __init__(self, fusion: _Fusion, region: Region) -> None:
+        self.f, self.r = fusion, region
+        self.insts: list[Inst] = []
+        self.memo: dict[Any, int] = {}
+        self.reads: dict[Any, Operand] = {}
+        self.cost = 0
+
+    def resolve(self, v: Value, path: Path) -> Operand | None:
+        """The operand that reads v at the region's positions; None when it cannot be had there."""
+        if isinstance(v, Const) and uniform(v):
+            return Operand("param", v)
+        root, lead = self.f.roots(v)
+        full = lead + path
+        if isinstance(root, Const) and uniform(root):
+            return Operand("param", root)
+        at = walk_path(full, (0, contiguous_strides(root.aval.shape)))
+        if at is None:
+            return None
+        at = (at[0], canonical(self.r.shape, at[1]))
+        here = self.r.env.get(root)
+        if here is not None:
+            same = at == (0, here[2])
+            return Operand("value", root, inst=here[0], index=here[1]) if same else None
+        if root in self.f.free:
+            return self._copy(root, full, at)
+        if self.f.time_of(root) >= self.r.time or not self.r.fits(at):
+            return None
+        op = Operand("read", root, full, at)
+        self.reads.setdefault((root, at), op)
+        return self.r.reads.get((root, at)) or self.reads[root, at]
+
+    def _copy(self, root: Value, path: Path, at: Any) -> Operand | None:
+        """A private copy of a free node at the positions that are asked for."""
+        key = (root, at)
+        k = self.r.memo.get(key, self.memo.get(key))
+        if k is None:
+            n = root.node
+            assert n is not None
+            ops = self._operands(n, path)
+            if ops is None:
+                return None
+            k = self._add(Inst(n, ops, False, path))
+            self.memo[key] = k
+        return Operand("value", root, inst=k)
+
+    def _operands(self, n: Node, spread: Path) -> tuple[Operand, ...] | None:
+        space = space_of(n)
+        out: list[Operand] = []
+        for i, v in enumerate(n.inputs):
+            if i in n.op.gathers:
+                root, path = self.f.roots(v)
+                if root in self.r.env or root in self.f.free or self.f.time_of(root) >= self.r.time:
+                    return None
+                op = Operand("gather", root, path)
+                self.reads.setdefault((root, ("gather", i, n)), op)
+                out.append(op)
+                continue
+            got = self.resolve(v, input_path(n, i, space) + spread)
+            if got is None:
+                return None
+            out.append(got)
+        return tuple(out)
+
+    def _add(self, inst: Inst) -> int:
+        self.insts.append(inst)
+        self.cost += traits(inst.node).cost
+        return len(self.r.insts) + len(self.insts) - 1
+
+    def join(self, n: Node, spread: Embed) -> bool:
+        """Put n into the region at the positions `spread`; false (and nothing done) when it does not fit."""
+        ops = self._operands(n, (spread,))
+        if ops is None:
+            return False
+        r = self.r
+        k = self._add(Inst(n, ops, True, (spread,)))
+        reads = {k: v for k, v in self.reads.items() if k not in r.reads}
+        if r.insts and (r.cost + self.cost > MAX_COST or len(r.reads) + len(reads) > MAX_READS):
+            return False
+        placed: dict[Value, tuple[int, int, Ints]] = {}
+        for i, v in enumerate(n.outputs):
+            e = out_embed(n, v, space_of(n))
+            at = None if e is None else strides_in(r.shape, v, (e, spread))
+            if at is None or not r.fits((0, at)):
+                return False
+            placed[v] = (k, i, at)
+        r.insts += self.insts
+        r.env.update(placed)
+        r.memo.update(self.memo)
+        r.reads.update(reads)
+        r.cost += self.cost
+        return True
+
+
+class _Fusion:
+    """The state of one run of the pass."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.roots = graph, Roots(graph)
+        self.region: dict[Value, Region] = {}
+        self.regions: list[Region] = []
+        self.small: dict[Ints, Region] = {}
+        self.columns: dict[Any, Region] = {}
+        self.clock = 0
+        self.stored = self._stored()
+        self.free: set[Value] = set()
+        self._find_free()
+        self._find_sinks()
+
+    # ---- facts found before the partition ------------------------------------------------------------
+    def _stored(self) -> set[Value]:
+        """Roots that are in memory whatever is fused."""
+        out: set[Value] = set(self.graph.inputs)
+        uses = [v for n in self.graph.nodes for i, v in enumerate(n.inputs)
+                if n.op.kind not in ("map", "row", "view") or i in n.op.gathers or n.op.check is not None]
+        for v in (*self.graph.outputs, *uses, *(r for r, _ in self.roots.copied.values())):
+            out.add(self.roots(v)[0])
+        return out
+
+    def _find_free(self) -> None:
+        """Cheap nodes of at most one stored operand: repeated where they are read."""
+        for n in self.graph.nodes:
+            if n.op.kind != "map" or len(n.outputs) != 1 or n.outputs[0] in self.stored or n.op.gathers:
+                continue
+            t = traits(n)
+            if n.op.check is not None or t.placed or not t.cheap:
+                continue
+            cost, big, ok = t.cost, set(), True
+            for v in n.inputs:
+                root = self.roots(v)[0]
+                if root in self.free and root.node is not None:
+                    cost += traits(root.node).cost
+                elif root.aval.size > 1 and not (isinstance(root, Const) and uniform(root)):
+                    ok &= root in self.stored
+                big.add(root)
+            if ok and cost <= FREE_COST and sum(r.aval.size > 1 for r in big) <= 1 and _not_large(n):
+                self.free.add(n.outputs[0])
+
+    def _find_sinks(self) -> None:
+        """Elementwise nodes that only reductions of one kind read, which do not fuse otherwise."""
+        targets: dict[Value, set[Any]] = {}
+        for n in reversed(self.graph.nodes):
+            mine: Any = None
+            if n.op.kind == "row" and alone(n):
+                mine = (space_of(n), group_of(n))
+            elif n.op.kind == "map" and len(n.outputs) == 1:
+                v = n.outputs[0]
+                found = targets.get(v, set())
+                if (len(found) == 1 and None not in found and v not in self.stored and n.op.check is None
+                        and not n.op.gathers and not traits(n).placed):
+                    (mine,) = found
+                    self.free.add(v)
+            for v in n.inputs if n.op.kind != "view" else ():
+                targets.setdefault(self.roots(v)[0], set()).add(mine)
+
+    # ---- times ---------------------------------------------------------------------------------------
+    def time_of(self, root: Value) -> int:
+        r = self.region.get(root)
+        return -1 if r is None else r.time
+
+    def tick(self) -> int:
+        self.clock += 1
+        return self.clock
+
+    def deps(self, values: Iterable[Value]) -> set[Region]:
+        """The regions that make what the values need, through free nodes."""
+        out: set[Region] = set()
+        seen: set[Value] = set()
+        stack = [self.roots(v)[0] for v in values]
+        while stack:
+            v = stack.pop()
+            if v in seen:
+                continue
+            seen.add(v)
+            if v in self.free and v.node is not None:
+                stack += [self.roots(x)[0] for x in v.node.inputs]
+            elif v in self.region:
+                out.add(self.region[v])
+        return out
+
+    # ---- the partition ---------------------------------------------------------------------------------
+    def run(self) -> Regions:
+        for n in self.graph.nodes:
+            if n.op.kind in ("map", "row"):
+                if n.op.check is not None:
+                    self.check(n)
+                if n.outputs[0] not in self.free:
+                    self.place(n)
+            elif n.op.kind == "view":
+                if n.outputs[0] in self.roots.copied:
+                    self.copy(n.outputs[0])
+            else:
+                self.head(n)
+        self.regions.sort(key=lambda r: r.time)
+        return Regions(self.graph, tuple(self.regions), self.roots)
+
+    def open(self, kind: str, shape: Ints, **more: Any) -> Region:
+        r = Region(kind, self.tick(), shape, **more)
+        self.regions.append(r)
+        return r
+
+    def need(self, values: Iterable[Value]) -> None:
+        """Make free roots stored values after all."""
+        for v in values:
+            root = self.roots(v)[0]
+            if root in self.free and root.node is not None:
+                self.free.discard(root)
+                self.place(root.node)
+
+    def check(self, n: Node) -> None:
+        """The check of a node is a region of its own; the node itself comes after it."""
+        r = self.open("check", space_of(n), head=n)
+        stage = _Stage(self, r)
+        spread = whole(r.shape, r.shape)
+        ops = None if spread is None else stage._operands(n, (spread,))
+        if ops is None:
+            self.regions.remove(r)
+            self.need(n.inputs)
+            return self.check(n)
+        r.operands, r.insts, r.reads = ops, stage.insts, stage.reads
+
+    def copy(self, v: Value) -> None:
+        root, path = self.roots.copied[v]
+        self.need([root])
+        r = self.open("copy", v.aval.shape)
+        r.operands = (Operand("read", root, path),)
+        r.env[v] = (0, 0, contiguous_strides(v.aval.shape))
+        self.region[v] = r
+
+    def head(self, n: Node) -> None:
+        """A node that is a kernel by itself: contractions take epilogues later."""
+        self.need(n.inputs)
+        dims = contract_dims(n) if n.op.kind == "contract" else None
+        shape = n.outputs[0].aval.shape
+        r = self.open(n.op.kind, shape, head=n, dims=dims)
+        r.operands = tuple(Operand("read", *self.roots(v)) for v in n.inputs)
+        for v in n.outputs:
+            self.region[v] = r
+        if dims is not None:
+            r.env[n.outputs[0]] = (-1, 0, canonical(shape, contiguous_strides(shape)))
+
+    def place(self, n: Node) -> None:
+        """Join a region that n depends on, or open one."""
+        deps = sorted(self.deps(n.inputs), key=lambda r: r.time)
+        after = deps[-1].time if deps else 0
+        for r in self.candidates(n, deps):
+            # everything that is not in r must be older than r
+            if after <= r.time and self.join(n, r):
+                return self.settle(n, r)
+        r = self.open("loop", space_of(n), group=group_of(n) if n.op.kind == "row" else None)
+        r.column = r.group is not None and r.group[1] != len(r.shape)
+        spread = whole(r.shape, r.shape)
+        if spread is None or not _Stage(self, r).join(n, spread):
+            self.regions.remove(r)
+            self.need(n.inputs)
+            return self.place(n)
+        self.settle(n, r)
+
+    def settle(self, n: Node, r: Region) -> None:
+        for v in n.outputs:
+            self.region[v] = r
+        if small(r.shape) and r.group is None:
+            self.small[r.shape] = r
+        if r.column:
+            self.columns[r.shape, r.group] = r
+
+    def candidates(self, n: Node, deps: list[Region]) -> list[Region]:
+        if any(v.aval.size == 0 for v in (*n.inputs, *n.outputs)) or n.op.check is not None:
+            return []
+        out = deps[-1:] if deps and deps[-1].kind in ("loop", "contract") else []
+        more = self.small.get(space_of(n)) if n.op.kind == "map" else None
+        if n.op.kind == "row":
+            more = self.columns.get((space_of(n), group_of(n)))
+        return out + [more] if more is not None and more not in out else out
+
+    def join(self, n: Node, r: Region) -> bool:
+        if r.kind == "contract" and (n.op.kind == "row" or traits(n).placed or n.op.gathers):
+            return False
+        if n.op.kind == "row":
+            return self.join_row(n, r)
+        return any(_Stage(self, r).join(n, e) for e in self.spreads(n, r) if not r.column or _rows(e, r))
+
+    def join_row(self, n: Node, r: Region) -> bool:
+        shape, group = space_of(n), group_of(n)
+        spread = whole(shape, r.shape)
+        if r.shape != shape or spread is None or r.group not in (None, group):
+            return False
+        if r.group is None and alone(n):
+            return False
+        old, r.group = r.group, group
+        if _Stage(self, r).join(n, spread):
+            return True
+        r.group = old
+        return False
+
+    def spreads(self, n: Node, r: Region) -> list[Embed]:
+        """Ways in which the node's space may lie in the region's, the plain ones first."""
+        shape = space_of(n)
+        out = [whole(shape, r.shape)]
+        if traits(n).placed:
+            return [e for e in out if e is not None and shape == r.shape]
+        if r.group is not None:
+            out.append(row_embed(shape, r.shape, r.group))
+        for i, v in enumerate(n.inputs):
+            root, path = self.roots(v)
+            here = r.env.get(root)
+            if here is None or i in n.op.gathers:
+                continue
+            at = walk_path(path + input_path(n, i, shape), (0, contiguous_strides(root.aval.shape)))
+            if at is not None and at[0] == 0:
+                out.append(same_order(shape, at[1], r.shape, here[2]))
+        return list(dict.fromkeys(e for e in out if e is not None))
+
+
+def _not_large(n: Node) -> bool:
+    """A free node must not be read at more positions than the value it stands for has, except constants."""
+    return n.outputs[0].aval.size >= max((v.aval.size for v in n.inputs), default=0)
+
+
+def _rows(e: Embed, r: Region) -> bool:
+    assert r.group is not None
+    return not any(r.group[0] <= a < r.group[1] for a in e.axes)
+
+
+def alone(n: Node) -> bool:
+    """Whether a reduction keeps out of the kernel that makes its operand: it runs over other axes than the
+    last, or over so few and long rows that elementwise work would lose its parallelism."""
+    shape, group = space_of(n), group_of(n)
+    if group[1] != len(shape):
+        return True
+    rows = prod(shape[:group[0]])
+    return rows < FEW_ROWS and prod(shape) >= LONG
+
+
+def fuse(graph: Graph) -> Regions:
+    """The regions of a graph, in execution order."""
+    return _Fusion(graph).run()
+
+

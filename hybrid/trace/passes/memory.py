@@ -1,0 +1,112 @@
+"""Memory: offsets in one arena for every temporary of a plan.
+
+A temporary lives from its first writer to its last reader; freed ranges are merged and reused best-fit,
+aligned to 64 bytes.  An elementwise kernel writes over an operand that it is the last to read when it
+walks both the same way.
+"""
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+from ...backends.plan import LoopKernel, Plan
+from ..kernels import Draft, Step
+from .schedule import same_place
+
+__all__ = ["pack", "ALIGN"]
+
+ALIGN = 64
+
+
+class Arena:
+    """Free ranges by offset; grows at the end."""
+
+    def __init__(self) -> None:
+        self.free: list[tuple[int, int]] = []      # (offset, bytes), sorted, never adjacent
+        self.end = 0
+        self.peak = 0
+
+    def take(self, size: int) -> int:
+        best = min(((s, o) for o, s in self.free if s >= size), default=None)
+        if best is not None:
+            room, offset = best
+            self.free.remove((offset, room))
+            if room > size:
+                insort(self.free, (offset + size, room - size))
+            return offset
+        if self.free and sum(self.free[-1]) == self.end:
+            offset, _ = self.free.pop()
+        else:
+            offset = self.end
+        self.end = offset + size
+        self.peak = max(self.peak, self.end)
+        return offset
+
+    def give(self, offset: int, size: int) -> None:
+        k = bisect_left(self.free, (offset, 0))
+        if k < len(self.free) and offset + size == self.free[k][0]:
+            size += self.free.pop(k)[1]
+        if k > 0 and sum(self.free[k - 1]) == offset:
+            k -= 1
+            before, room = self.free.pop(k)
+            offset, size = before, room + size
+        self.free.insert(k, (offset, size))
+
+
+def _lives(steps: list[Step], temps: set[int]) -> tuple[dict[int, int], dict[int, int]]:
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for k, s in enumerate(steps):
+        for slot in (s.reads | s.writes) & temps:
+            first.setdefault(slot, k)
+            last[slot] = k
+    return first, last
+
+
+def _bytes(n: int) -> int:
+    return -(-n // ALIGN) * ALIGN
+
+
+def offsets(draft: Draft) -> tuple[dict[int, int], int]:
+    """(offset of every temporary slot, bytes of the arena)."""
+    slots = draft.storage.slots
+    temps = {k for k, s in enumerate(slots) if s.kind == "temp" and s.aval.nbytes}
+    first, last = _lives(draft.steps, temps)
+    arena = Arena()
+    at: dict[int, int] = {}
+    for k, step in enumerate(draft.steps):
+        dying = sorted(s for s in step.reads & temps if last[s] == k and first[s] < k)
+        given: set[int] = set()
+        for new in sorted(s for s in step.writes & temps if first[s] == k):
+            size = _bytes(slots[new].aval.nbytes)
+            over = next((s for s in dying if s not in given and _bytes(slots[s].aval.nbytes) == size
+                         and _over(step, s, new)), None)
+            if over is not None:
+                given.add(over)
+                at[new] = at[over]
+            else:
+                at[new] = arena.take(size)
+        for s in dying:
+            if s not in given:
+                arena.give(at[s], _bytes(slots[s].aval.nbytes))
+        for s in sorted(step.writes & temps):
+            if last[s] == k and first[s] == k:
+                arena.give(at[s], _bytes(slots[s].aval.nbytes))
+    return at, arena.peak
+
+
+def _over(step: Step, old: int, new: int) -> bool:
+    k = step.kernel
+    if not isinstance(k, LoopKernel):
+        return False
+    sizes = {a.dtype.itemsize for a in (*k.reads, *k.writes) if a.slot in (old, new)}
+    return len(sizes) == 1 and same_place(k, old, new)
+
+
+def pack(draft: Draft) -> Plan:
+    """The plan: temporaries become places in the arena."""
+    s = draft.storage
+    at, size = offsets(draft)
+    slots = tuple(t._replace(kind="arena", index=at.get(k, 0)) if t.kind == "temp" else t
+                  for k, t in enumerate(s.slots))
+    return Plan(slots, tuple(t.kernel for t in draft.steps), tuple(s.outputs), tuple(s.consts), size,
+                tuple(t.site for t in draft.steps), tuple(t.message for t in draft.steps), draft.partial)

@@ -1,0 +1,183 @@
+"""Schedule: the order of a plan's kernels, and which new states may overwrite the old ones.
+
+Program order, except that kernels that can fail (index checks, host calls) go first of those that are ready,
+and a kernel that overwrites state waits for every reader of the old value and for everything that can
+fail.  Where that is impossible (two states that need each other's old values, a host call that reads new
+state, an old value that is returned) the state gets memory of its own and is swapped at commit.
+"""
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from math import prod
+
+from ...backends.plan import Access, GemmKernel, Kernel, LoopKernel, Operand
+from ..affine import Ints, canonical
+from ..kernels import Draft, Step
+
+__all__ = ["schedule", "same_place"]
+
+
+def _map(sizes: Ints, a: Access) -> tuple[int, Ints] | None:
+    return None if a.gather else (a.offset, canonical(sizes, a.strides))
+
+
+def _flat(o: Operand) -> tuple[Ints, tuple[int, Ints]]:
+    dims = (o.batch, o.rows, o.cols)
+    sizes: Ints = sum((tuple(d.sizes) for d in dims), ())
+    return sizes, (o.offset, canonical(sizes, sum((tuple(d.strides) for d in dims), ())))
+
+
+def _once(kernel: LoopKernel, at: tuple[int, Ints] | None) -> bool:
+    """Whether a map of a kernel with reductions has one position per row: such results are stored when the
+    row is done, those of elements may be stored before their operand is read again."""
+    assert kernel.group is not None and at is not None
+    start, stop = kernel.group
+    return prod(kernel.shape[start:stop]) > 1 and not any(at[1][start:stop])
+
+
+def same_place(kernel: Kernel, old: int, new: int) -> bool:
+    """Whether the kernel may run when slots `old` and `new` are the same memory: every element of `old` is
+    read only where the same element of `new` is written next."""
+    if isinstance(kernel, LoopKernel):
+        size = kernel.shape
+        maps = {_map(size, a) for a in kernel.reads if a.slot == old}
+        maps |= {_map(size, a) for a in kernel.writes if a.slot == new}
+        if len(maps) != 1 or None in maps:
+            return False
+        return kernel.group is None or _once(kernel, maps.pop())
+    if isinstance(kernel, GemmKernel):
+        if old in (kernel.a.slot, kernel.b.slot):
+            return False
+        outs = [_flat(o) for o in kernel.outs if o.slot == new]
+        maps = {_map(outs[0][0], a) for a in kernel.reads if a.slot == old} if outs else {None}
+        return maps | {m for _, m in outs} == {outs[0][1]} if outs else False
+    return False
+
+
+class _Scheduler:
+    def __init__(self, draft: Draft, donate: bool) -> None:
+        self.draft, self.steps = draft, draft.steps
+        n = len(self.steps)
+        self.then: list[list[int]] = [[] for _ in range(n)]
+        self.waits = [len(s.after) for s in self.steps]
+        for k, s in enumerate(self.steps):
+            for j in s.after:
+                self.then[j].append(k)
+        self.readers: dict[int, list[int]] = {}
+        self.writers: dict[int, list[int]] = {}
+        for k, s in enumerate(self.steps):
+            for slot in s.reads:
+                self.readers.setdefault(slot, []).append(k)
+            for slot in s.writes:
+                self.writers.setdefault(slot, []).append(k)
+        self.failing = sum(s.may_fail for s in self.steps)
+        self.done = [False] * n
+        self.held: dict[int, set[int]] = {}       # state slot -> unfinished readers of the old value
+        self.claims = [0] * n                     # in-place states that a step writes
+        self.by_reader: dict[int, list[int]] = {}
+        if donate:
+            self.claim()
+
+    def claim(self) -> None:
+        """States that could be written in place."""
+        slots, outputs = self.draft.storage.slots, set(self.draft.storage.outputs)
+        for new, slot in enumerate(slots):
+            old, writers = slot.index, self.writers.get(new, [])
+            if slot.kind != "state" or old in outputs or slots[old].aval is not slot.aval or not writers:
+                continue
+            readers = self.readers.get(old, [])
+            own = [k for k in readers if k in writers]
+            # of several writers only a copy of the old value onto itself may read it
+            if any(self.steps[k].may_fail for k in writers) or not all(
+                    same_place(self.steps[k].kernel, old, new)
+                    and (len(writers) == 1 or _moves_nothing(self.steps[k], {new: old})) for k in own):
+                continue
+            self.held[new] = set(readers) - set(own)
+            for k in self.held[new]:
+                self.by_reader.setdefault(k, []).append(new)
+            for k in writers:
+                self.claims[k] += 1
+
+    def blocked(self, k: int) -> bool:
+        if not self.claims[k]:
+            return False
+        return self.failing > 0 or any(self.held.get(s) for s in self.steps[k].writes)
+
+    def drop(self, k: int) -> None:
+        """Give the states that step k writes memory of their own."""
+        for slot in self.steps[k].writes:
+            if self.held.pop(slot, None) is not None:
+                for w in self.writers[slot]:
+                    self.claims[w] -= 1
+
+    def order(self) -> list[int]:
+        ready = [(not s.may_fail, k) for k, s in enumerate(self.steps) if self.waits[k] == 0]
+        heapq.heapify(ready)
+        parked: list[int] = []
+        out: list[int] = []
+        while ready or parked:
+            if not ready:
+                # nothing else can run: the oldest parked step keeps its states out of place
+                k = min(parked)
+                self.drop(k)
+                parked.remove(k)
+                heapq.heappush(ready, (True, k))
+                continue
+            _, k = heapq.heappop(ready)
+            if self.blocked(k):
+                parked.append(k)
+                continue
+            out.append(k)
+            if self.finish(k, ready):
+                for p in parked:
+                    heapq.heappush(ready, (True, p))
+                parked = []
+        return out
+
+    def finish(self, k: int, ready: list[tuple[bool, int]]) -> bool:
+        """Mark step k done; true when parked steps may have become free."""
+        step = self.steps[k]
+        self.done[k] = True
+        for j in self.then[k]:
+            self.waits[j] -= 1
+            if self.waits[j] == 0:
+                heapq.heappush(ready, (not self.steps[j].may_fail, j))
+        freed = False
+        if step.may_fail:
+            self.failing -= 1
+            freed = self.failing == 0
+        for slot in self.by_reader.get(k, ()):
+            held = self.held.get(slot)
+            if held is not None:
+                held.discard(k)
+                freed |= not held
+        return freed
+
+
+def _moves_nothing(step: Step, placed: dict[int, int]) -> bool:
+    """A copy of old state onto itself."""
+    k = step.kernel
+    if not isinstance(k, LoopKernel) or k.check or len(k.writes) != 1 or len(k.reads) != 1:
+        return False
+    old = placed.get(k.writes[0].slot)
+    plain = [i.prim for i in k.program.instrs] == ["arg"]
+    return plain and old == k.reads[0].slot and same_place(k, old, k.writes[0].slot)
+
+
+def schedule(draft: Draft, donate: bool = True) -> Draft:
+    """The draft with its steps in execution order and the states that are written in place marked."""
+    s = _Scheduler(draft, donate)
+    order = s.order()
+    slots = draft.storage.slots
+    placed = {new: slots[new].index for new in s.held}
+    for new in placed:
+        slots[new] = slots[new]._replace(in_place=True)
+    number = {k: i for i, k in enumerate(order)}
+    steps: Sequence[Step] = [draft.steps[k] for k in order]
+    for step in steps:
+        step.after = {number[j] for j in step.after}
+    idle = [t for t in steps if _moves_nothing(t, placed)]
+    partial = tuple(sorted({slot for t in idle for slot in t.writes}))
+    gone = set(idle)
+    return Draft(draft.storage, [t for t in steps if t not in gone], partial)

@@ -1,0 +1,180 @@
+"""The recorder: a Mode that writes down the ops of one call as a graph over handles.
+
+Invariant: a value number stands for one value; `handles` says which value a handle holds now, so in-place syntax is
+only a change of that map.  Tensors that were there before and are no argument become captures.
+"""
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.errors import Site
+from ..ir.bind import constant_of
+from ..ir.graph import Const, Graph, Node, Value
+from ..ir.mode import Mode
+from ..ir.op import Op
+from ..ir.tensor import Handle
+from .policy import trusted
+
+__all__ = ["Recorder", "Step", "user_site"]
+
+
+class Step(NamedTuple):
+    """One recorded op: inputs are value numbers, or 0-d and constant arrays kept as Const."""
+
+    op: Op
+    params: tuple[tuple[str, Any], ...]
+    inputs: tuple[Any, ...]
+    outputs: tuple[int, ...]
+    avals: tuple[Any, ...]
+    site: Site | None
+
+
+def user_site() -> Site | None:
+    """The innermost line of the calling thread that is not in hybrid, NumPy or the import system."""
+    f = sys._getframe(1)
+    while f is not None and trusted(f.f_code.co_filename):
+        f = f.f_back  # type: ignore[assignment]
+    return Site(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) if f is not None else None
+
+
+class _Grad:
+    """What a recording knows about `.grad` of one handle."""
+
+    __slots__ = ("handle", "first", "read", "now", "written")
+
+    def __init__(self, handle: Handle, first: Any) -> None:
+        self.handle, self.first, self.now = handle, first, first
+        self.read = self.written = False
+
+
+class Recorder(Mode):
+    """Attributes after the call: steps, args and captures (handles, in order of value numbers' roles),
+    written (handle id -> handle assigned), grads, reasons."""
+
+    def __init__(self, leaves: Sequence[Handle]) -> None:
+        self.steps: list[Step] = []
+        self.handles: dict[int, int] = {}          # id(handle) -> number of the value it holds now
+        self.consts: dict[int, np.ndarray] = {}    # numbers of values that are literals
+        self.avals: list[Any] = []                 # by value number
+        self.keep: list[Any] = []                  # ids stay unique while recording
+        self.args: list[Handle] = []
+        self.captures: list[Handle] = []
+        self.start: dict[int, tuple[int, Any, Any]] = {}  # arg/capture: first value number, aval, tape node
+        self.written: dict[int, Handle] = {}
+        self.grads: dict[int, _Grad] = {}
+        self.reasons: dict[str, None] = {}
+        for t in leaves:
+            if id(t) not in self.handles:
+                self.args.append(t)
+                self._begin(t)
+
+    # ---- numbering --------------------------------------------------------------------------------------
+    def _new(self, t: Handle) -> int:
+        self.keep.append(t)
+        n = len(self.avals)
+        self.avals.append(t._a)
+        self.handles[id(t)] = n
+        return n
+
+    def _begin(self, t: Handle) -> None:
+        self.start[id(t)] = (self._new(t), t._a, type(t._node))
+
+    def ref(self, t: Any) -> int:
+        """The number of the value that t holds now; a tensor not seen before is a literal or a capture."""
+        n = self.handles.get(id(t))
+        if n is None:
+            c = constant_of(t)
+            if c is not None:
+                n = self._new(t)
+                self.consts[n] = c
+            else:
+                self.captures.append(t)
+                self._begin(t)
+                n = self.handles[id(t)]
+        return n
+
+    def why(self, text: str) -> None:
+        site = user_site()
+        self.reasons[f"{text} ({site})" if site else text] = None
+
+    # ---- hooks --------------------------------------------------------------------------------------------
+    def on_op(self, op: Op, params: tuple[tuple[str, Any], ...], xs: tuple[Any, ...], outs: tuple[Any, ...]) -> None:
+        ins = tuple([self.ref(x) for x in xs])
+        nums = tuple([self._new(o) for o in outs])
+        self.steps.append(Step(op, tuple(params), ins, nums, tuple([o._a for o in outs]), user_site()))
+
+    def on_assign(self, handle: Any, value: Any) -> None:
+        self.ref(handle)
+        self.handles[id(handle)] = self.ref(value)
+        self.written[id(handle)] = handle
+
+    def on_alias(self, new: Any, old: Any) -> None:
+        n = self.ref(old)
+        self.keep.append(new)
+        self.handles[id(new)] = n
+
+    def on_constant(self, handle: Any) -> None:
+        n = self._new(handle)
+        v = handle._v
+        if not isinstance(v, np.ndarray):
+            self.why("makes a tensor on another device from Python data")
+            return
+        self.consts[n] = v
+
+    def on_bool(self, handle: Any, value: bool) -> None:
+        self.why("branches on the value of a tensor")
+
+    def on_host_read(self, handle: Any, kind: str) -> None:
+        self.why(f"reads a tensor in Python with {kind}")
+
+    def on_effect(self, what: str) -> None:
+        self.why(what)
+
+    # ---- gradients ----------------------------------------------------------------------------------------
+    def _grad(self, handle: Any) -> _Grad:
+        g = self.grads.get(id(handle))
+        if g is None:
+            self.keep.append(handle)
+            g = self.grads[id(handle)] = _Grad(handle, getattr(handle._node, "grad", None))
+            self.keep.append(g.first)
+        return g
+
+    def on_grad_get(self, handle: Any, grad: Any) -> None:
+        g = self._grad(handle)
+        if not g.written:
+            g.read = True
+            if grad is not None:
+                self.ref(grad)
+
+    def on_grad_set(self, handle: Any, grad: Any) -> None:
+        g = self._grad(handle)
+        g.written, g.now = True, grad
+
+    # ---- result ---------------------------------------------------------------------------------------------
+    def graph(self, outputs: Sequence[int], extra: Sequence[Handle] = ()) -> Graph:
+        """The recorded ops as a Graph: inputs are the arguments, then the captures."""
+        values: dict[int, Value] = {}
+        inputs = []
+        for t in [*self.args, *self.captures]:
+            number, a, _ = self.start[id(t)]
+            values[number] = Value(a)
+            inputs.append(values[number])
+        for number, data in self.consts.items():
+            values[number] = Const(self.avals[number], data)
+        nodes = []
+        for s in self.steps:
+            node = Node(s.op, dict(s.params), [values[i] for i in s.inputs], s.avals, s.site)
+            nodes.append(node)
+            values.update(zip(s.outputs, node.outputs))
+        return Graph(inputs, nodes, [values[i] for i in outputs])
+
+    def key(self) -> list[tuple[Any, ...]]:
+        """What decides the results, comparable between two recordings of one function."""
+        def ref(n: int) -> Any:
+            c = self.consts.get(n)
+            return n if c is None else (self.avals[n], c.tobytes())
+        return [(s.op, s.params, tuple(map(ref, s.inputs)), s.avals) for s in self.steps]

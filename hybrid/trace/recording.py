@@ -1,0 +1,292 @@
+"""One recorded call: its graph, the facts it depends on, where captured tensors are, and what it leaves behind.
+
+Invariant: a recording is compared, never trusted alone: `difference` of two recordings is None only if nodes, literals,
+captures, facts, outputs and writes agree, and only then may one be replayed (see function.py for the rule).
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..ir.graph import Graph
+from ..ir.tensor import Alias, Handle, Leaf
+from .analysis import Analysis
+from .facts import Holder, Key, describe, fetch
+from .guards import Guard, Obj, Place, Ref, agrees, expectation
+from .outputs import Known, Maker, New, Spec, Unfit, canonical, spec_of
+from .history import History
+from .policy import MISSING
+from .recorder import Recorder
+
+__all__ = ["Recording", "Store"]
+
+
+class Store(NamedTuple):
+    """A tensor that the call stores in a Python place."""
+
+    key: Key
+    spec: Spec
+
+
+class Recording:
+    """Public for executors: `graph` (inputs: arguments, captures), `numbers` (value number of each graph output),
+    `writes` ((Ref, output number): new values of arguments and captures), `args`, `captures` counts."""
+
+    def __init__(self, rec: Recorder, seen: Analysis, out: Any, before: dict[Key, Any],
+                 dropper: Callable[[Recording], Callable[[Any], None]]) -> None:
+        self.reasons: list[str] = list({**seen.watch.reasons, **rec.reasons})
+        self.guard: Guard | None = None
+        self.history: History | None = None
+        self.lost = self.dead = False
+        if self.reasons:
+            return
+        self.where = seen.where
+        self._rec, self._dead = rec, dropper(self)
+        self._young = seen.watch.young
+        self._roles = {id(t): Ref("arg", i) for i, t in enumerate(rec.args)}
+        self._find_captures(rec, seen)
+        self._facts(rec, seen)
+        self._grads(rec, seen)
+        self._locate(rec, seen, before)
+        self._results(rec, seen, out)
+        if not self.reasons:
+            self._freeze(rec)
+        del self._rec, self._roles, self._stored, self._grad_final, self._grad_hosts, self._young
+
+    # ---- captures and facts ----------------------------------------------------------------------------
+    def _capture(self, t: Handle) -> Ref:
+        """The role of a tensor that existed before the call."""
+        role = self._roles.get(id(t))
+        if role is None:
+            rec = self._rec
+            if id(t) not in rec.handles:
+                rec.ref(t)
+            k = next(i for i, c in enumerate(rec.captures) if c is t)
+            role = self._roles[id(t)] = Ref("cap", k)
+        return role
+
+    def _find_captures(self, rec: Recorder, seen: Analysis) -> None:
+        for k, t in enumerate(rec.captures):
+            self._roles[id(t)] = Ref("cap", k)
+
+    def _is_start(self, t: Handle) -> bool:
+        return id(t) in self._rec.start
+
+    def _facts(self, rec: Recorder, seen: Analysis) -> None:
+        self.holders: dict[Key, Holder] = {}
+        self.expect: dict[Key, Any] = {}
+        self.places_of: dict[int, Key] = {}
+        self._stored: list[tuple[Key, Handle]] = []
+        for key, h in seen.found.items():
+            v = fetch(key.kind, h, key.key)
+            self.holders[key] = Holder(h, self._dead)
+            if not isinstance(v, Handle):
+                self.expect[key] = expectation(v, self._dead)
+            elif self._is_start(v) or id(v) not in rec.handles:
+                role = self.expect[key] = self._capture(v)
+                if role.kind == "cap":
+                    self.places_of.setdefault(role.number, key)
+            else:
+                self._stored.append((key, v))
+                self.expect[key] = Ref("out", rec.handles[id(v)])
+
+    def _grads(self, rec: Recorder, seen: Analysis) -> None:
+        """Gradients read before written, and final gradients, of tensors that existed before the call."""
+        self.grad_reads: list[tuple[Ref, Ref | None]] = []
+        self._grad_final: list[tuple[Ref, Any]] = []
+        self._grad_hosts: dict[int, Ref] = {}
+        for g in list(rec.grads.values()):
+            known = id(g.handle) in self._roles or id(g.handle) in seen.held
+            if not known and id(g.handle) in rec.handles:
+                continue  # a tensor made by the call
+            if not known:
+                self.reasons.append("sets the gradient of a tensor that the call does not use otherwise")
+                continue
+            host = self._capture(g.handle)
+            if g.read:
+                first = None if g.first is None else self._capture(g.first)
+                self.grad_reads.append((host, first))
+                if first is not None:
+                    self._grad_hosts.setdefault(first.number, host)
+            if g.written:
+                self._grad_final.append((host, g.now))
+
+    def _locate(self, rec: Recorder, seen: Analysis, before: dict[Key, Any]) -> None:
+        """The place of every capture."""
+        self.places: list[Place] = []
+        self.cap_avals = [rec.start[id(t)][1] for t in rec.captures]
+        self.cap_nodes = [rec.start[id(t)][2] for t in rec.captures]
+        self.arg_nodes = [rec.start[id(t)][2] for t in rec.args]
+        for k, t in enumerate(rec.captures):
+            if id(t) in seen.held:
+                self.places.append(Place("held", Holder(t, self._dead)))
+            elif k in self.places_of:
+                self.places.append(Place("fact", self.places_of[k]))
+            elif k in self._grad_hosts:
+                self.places.append(Place("grad", self._grad_hosts[k]))
+            else:
+                was = next((key for key, v in before.items() if v is t and key in self.holders), None)
+                self.lost = self.lost or was is None
+                self.places.append(Place("fact", was))
+        if any(n is tuple for n in [*self.cap_nodes, *self.arg_nodes]) and self._grad_final:
+            self.reasons.append("runs backward while an input is itself a result of differentiable operations")
+
+    # ---- results ------------------------------------------------------------------------------------------
+    def _results(self, rec: Recorder, seen: Analysis, out: Any) -> None:
+        self._numbers: dict[int, int] = {}
+        self._on_tape: dict[int, Handle] = {}
+        try:
+            self.out = spec_of(out, self._tensor_spec, lambda o: id(o) in seen.rooted)
+            self.stores = [Store(k, self._tensor_spec(t)) for k, t in self._stored]
+            self.grad_writes = [(host, None if t is None else self._tensor_spec(t)) for host, t in self._grad_final]
+        except Unfit as e:
+            self.reasons.append(str(e))
+            return
+        self.writes: list[tuple[Ref, int]] = []
+        for i, t in rec.written.items():
+            role = self._roles.get(i)
+            if role is None:
+                continue
+            if type(t._node) is not rec.start[i][2]:
+                self.reasons.append("leaves an argument or captured tensor with another gradient history")
+            if rec.handles[i] != rec.start[i][0]:
+                self.writes.append((role, self._output(rec.handles[i])))
+
+    def _output(self, number: int) -> int:
+        return self._numbers.setdefault(number, len(self._numbers))
+
+    def _tensor_spec(self, t: Handle) -> New | Known:
+        if self._is_start(t):
+            return Known(*self._roles[id(t)])
+        number = self._rec.handles.get(id(t))
+        if number is None:
+            raise Unfit("returns a tensor that no recorded operation made")
+        self._output(number)
+        kind = "plain" if t._node is None else "leaf" if type(t._node) is Leaf else "tape"
+        if kind == "tape":
+            self._on_tape.setdefault(number, t)
+        if kind == "leaf" and t._node.grad is not None:
+            raise Unfit("returns a new leaf tensor that has a gradient")
+        return New(number, id(t), kind, self._view(t))
+
+    def _view(self, t: Handle) -> Any:
+        """The live tensor that t is a view of, when it outlives the call."""
+        x = getattr(t, "_x", None)
+        base = x.base if type(x) is Alias else None
+        if base is None or not self._is_start(base):
+            return None
+        return Known(*self._roles[id(base)]), x.how
+
+    def _freeze(self, rec: Recorder) -> None:
+        """Everything replays need, without the tensors of the recording."""
+        self.numbers = list(self._numbers)
+        self.graph: Graph = rec.graph(self.numbers)
+        self.out_avals = [rec.avals[n] for n in self.numbers]
+        self.args, self.captures = len(rec.args), len(rec.captures)
+        self.key = rec.key()
+        idents: dict[int, int] = {}
+        self.out_key = [
+            canonical(self.out, idents), [(s.key, canonical(s.spec, idents)) for s in self.stores],
+            [(h, None if s is None else canonical(s, idents)) for h, s in self.grad_writes]]
+        if self._on_tape and not self.writes and not self.grad_writes:
+            try:
+                self.history = History(rec, self._roles, self._on_tape)
+            except Unfit as e:
+                self.reasons.append(str(e))
+
+    # ---- comparing -------------------------------------------------------------------------------------------
+    def difference(self, other: Recording) -> str | None:
+        """None, or the first thing in which two recordings of one function differ, in words."""
+        for key in {**self.expect, **other.expect}:
+            a, b = self.expect.get(key), other.expect.get(key)
+            if a is None and key not in self.expect or b is None and key not in other.expect:
+                return f"{self.place(key, other)} is read by one call and not by the next"
+            if not agrees(a, b):
+                return f"{self.place(key, other)} changes: {show(b)} -> {show(a)}"
+        for a, b in zip(self.graph.nodes, other.graph.nodes):
+            if a.op is not b.op:
+                return f"operation {b.op.name} becomes {a.op.name} at {a.site}"
+        for i, (a, b) in enumerate(zip(self.key, other.key)):
+            if a != b:
+                return f"a literal or operand of {self.graph.nodes[i].op.name} changes at {self.graph.nodes[i].site}"
+        if len(self.key) != len(other.key):
+            return f"the number of operations changes from {len(other.key)} to {len(self.key)}"
+        if (self.out_key, self.writes, self.numbers, self.grad_reads) != \
+                (other.out_key, other.writes, other.numbers, other.grad_reads):
+            return "what it returns or writes changes"
+        return self._moved(other)
+
+    def _moved(self, other: Recording) -> str | None:
+        if len(self.places) != len(other.places):
+            return "the tensors it uses change"
+        for a, b in zip(self.places, other.places):
+            same_place = a.kind == b.kind and (a.what.get() is b.what.get() if a.kind == "held" else a.what == b.what)
+            if not same_place:
+                return "a tensor it uses is found in another place"
+        return None
+
+    def place(self, key: Key, other: Recording | None = None) -> str:
+        """A place in words, with the line that reads it."""
+        holder = self.holders.get(key) or (other.holders.get(key) if other is not None else None)
+        text = describe(key, holder.get() if holder is not None else None)
+        at = self.where.get(key) or (other.where.get(key) if other is not None else "")
+        return f"{text} ({at})" if at else text
+
+    def broken(self) -> Key | None:
+        """The first fact that does not hold now."""
+        for key, want in self.expect.items():
+            h = self.holders[key].get()
+            if h is MISSING or not agrees(want, fetch(key.kind, h, key.key)):
+                return key
+        return None
+
+    def why_not(self) -> str:
+        """Which fact does not hold now, in words."""
+        key = self.broken()
+        if key is None:
+            return "a tensor it uses has another shape, dtype, device or place"
+        h = self.holders[key].get()
+        return f"{self.place(key)}: {show(self.expect[key])} -> {show(fetch(key.kind, h, key.key))}"
+
+    # ---- replaying ---------------------------------------------------------------------------------------------
+    def prepare(self) -> None:
+        """Make the guard; called once, when the recording is accepted."""
+        self.guard = Guard(self.holders, self.expect, self.places, self.cap_avals, self.cap_nodes, self.grad_reads)
+
+    def commit(self, values: list[Any], args: list[Any], caps: tuple[Any, ...], tape: Callable[[int], Any]) -> Any:
+        """Write the new state, store what the call stores, and build what it returns."""
+        maker = Maker(dict(zip(self.numbers, zip(values, self.out_avals))), args, caps, tape)
+        out = maker.build(self.out)
+        made = [(s.key, maker.build(s.spec)) for s in self.stores]
+        for role, i in self.writes:
+            t = (args if role.kind == "arg" else caps)[role.number]
+            t._v, t._a = values[i], self.out_avals[i]
+        for role, spec in self.grad_writes:
+            t = (args if role.kind == "arg" else caps)[role.number]
+            t._node.grad = None if spec is None else maker.build(spec)
+        for key, t in made:
+            _store(key, self.holders[key].get(), t)
+        return out
+
+
+def _store(key: Key, holder: Any, t: Any) -> None:
+    if key.kind in ("attr", "slot"):
+        setattr(holder, key.key, t)
+    elif key.kind == "item":
+        holder[key.key] = t
+    elif key.kind == "cell":
+        holder.cell_contents = t
+
+
+def show(want: Any) -> str:
+    """An expected or found value in a few characters; objects by their type (no user code runs)."""
+    if isinstance(want, Ref):
+        return "a tensor"
+    if isinstance(want, Obj):
+        want = want.holder.get()
+    if isinstance(want, (int, float, str, bool, bytes, type(None))):
+        return repr(want)[:40]
+    if want is MISSING:
+        return "nothing"
+    return getattr(want, "__qualname__", None) or f"a {type(want).__name__}"
+

@@ -1,0 +1,225 @@
+"""Regions: groups of nodes that become one kernel, and how each node sits in its region's iteration space.
+
+Invariant: running regions in increasing `time` respects every dependency; inside a region, instructions are
+in program order and every operand is a literal, a value of the region at the same position, or a read from
+memory at an affine position.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends.emit.compose import op_program
+from ..core.errors import GraphError
+from ..core.shapes import broadcast_shapes, contiguous_strides
+from ..ir.graph import Const, Graph, Node, Value, param_key
+from .affine import (Access, Broadcast, Embed, Ints, Path, View, canonical, reshape_strides, row_embed,
+                     walk_path, whole)
+
+__all__ = ["Operand", "Inst", "Region", "Regions", "Roots", "Traits", "traits", "group_of", "uniform",
+           "input_path", "space_of", "out_embed", "strides_in", "small", "MAX_READS", "MAX_COST"]
+
+MAX_READS = 24       # operands of one kernel that are read from memory
+MAX_COST = 600       # instructions of one kernel
+
+
+# ---- what the passes ask of a node ---------------------------------------------------------------
+class Traits(NamedTuple):
+    """`cost`: instructions; `cheap`: none is slow; `placed`: the body asks where it is; `loads`: it gathers."""
+
+    cost: int
+    cheap: bool
+    placed: bool
+    loads: bool
+
+
+_FREE_PRIMS = frozenset(("arg", "param", "const", "rlen"))
+_SLOW_PRIMS = frozenset(("div", "rem", "sqrt", "load", "mulhi", "clz", "popcount"))
+_TRAITS: dict[Any, Traits] = {}
+
+
+def traits(n: Node) -> Traits:
+    """Facts about the scalar program of a map or row node; computed once per op, parameters and dtypes."""
+    ins = tuple(v.aval for v in n.inputs)
+    key = (n.op, tuple((k, param_key(v)) for k, v in n.params.items()),
+           ins if n.op.gathers else tuple(a.dtype for a in ins))
+    got = _TRAITS.get(key)
+    if got is None:
+        program = op_program(n.op, ins, n.params, [v.aval for v in n.outputs])
+        prims = [i.prim for i in program.instrs]
+        got = Traits(sum(p not in _FREE_PRIMS for p in prims), not _SLOW_PRIMS.intersection(prims),
+                     "index" in prims or "coord" in prims, "load" in prims)
+        if len(_TRAITS) > 4096:
+            _TRAITS.clear()
+        _TRAITS[key] = got
+    return got
+
+
+def group_of(n: Node) -> tuple[int, int]:
+    """The adjacent axes of input 0 that a row node works over: parameter `axes`, by default the last."""
+    nd = n.inputs[0].aval.ndim
+    axes = n.params.get("axes")
+    return (int(axes[0]), int(axes[1])) if axes is not None else (max(nd - 1, 0), nd)
+
+
+def uniform(c: Const) -> bool:
+    """Whether a literal is one number everywhere, so that a run-time scalar can stand for it."""
+    if c.aval.size <= 1:
+        return c.aval.size == 1
+    raw = np.ascontiguousarray(c.data).reshape(-1).view(f"V{c.aval.dtype.itemsize}")
+    return raw.tobytes() == raw[:1].tobytes() * c.aval.size
+
+
+@lru_cache(4096)
+def _broadcast(shapes: tuple[Ints, ...]) -> Ints:
+    return broadcast_shapes("a row op", *shapes)
+
+
+def space_of(n: Node) -> Ints:
+    """The node's own iteration space: the result's shape of a map, what the operands of a row node
+    broadcast to."""
+    if n.op.kind != "row":
+        return n.outputs[0].aval.shape
+    return _broadcast(tuple(v.aval.shape for i, v in enumerate(n.inputs) if i not in n.op.gathers))
+
+
+def input_path(n: Node, i: int, space: Ints) -> Path:
+    """From input i of a map or row node to the node's own space: as NumPy broadcasts."""
+    shape = n.inputs[i].aval.shape
+    return () if shape == space else (Broadcast(shape, space),)
+
+
+def out_embed(n: Node, v: Value, space: Ints) -> Embed | None:
+    """How a result of a map or row node lies in the node's own space."""
+    shape = v.aval.shape
+    if shape == space:
+        return whole(shape, space)
+    return row_embed(shape, space, group_of(n)) if n.op.kind == "row" else None
+
+
+def strides_in(region_shape: Ints, v: Value, path: Path) -> Ints | None:
+    """Canonical strides over the region's space of a value that lies there through `path`."""
+    at = walk_path(path, (0, contiguous_strides(v.aval.shape)))
+    return None if at is None or at[0] != 0 else canonical(region_shape, at[1])
+
+
+def small(shape: Ints) -> bool:
+    """Spaces so small that the cost of a kernel is its call."""
+    return prod(shape) <= 64
+
+
+# ---- roots ---------------------------------------------------------------------------------------
+class Roots:
+    """Every value as a path of views from a value that has memory of its own.  A view that has no affine
+    form over its root makes its input a root: `copied` says what each of those is a copy of."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.at: dict[Value, tuple[Value, Path]] = {}
+        self.copied: dict[Value, tuple[Value, Path]] = {}
+        for n in graph.nodes:
+            if n.op.kind == "view":
+                self._view(n)
+
+    def __call__(self, v: Value) -> tuple[Value, Path]:
+        return self.at.get(v, (v, ()))
+
+    def _view(self, n: Node) -> None:
+        root, path = self(n.inputs[0])
+        step = (View(n),)
+        if walk_path(path + step, (0, contiguous_strides(root.aval.shape))) is None:
+            x = n.inputs[0]
+            if x is root or walk_path(step, (0, contiguous_strides(x.aval.shape))) is None:
+                raise GraphError(f"view {n.op.name} has no layout over contiguous elements")
+            self.copied[x] = (root, path)
+            self.at[x] = (x, ())
+            root, path = x, ()
+        self.at[n.outputs[0]] = (root, path + step)
+
+
+# ---- regions -------------------------------------------------------------------------------------
+class Operand(NamedTuple):
+    """An operand of an instruction: 'value' (instruction `inst`, result `index` of the same region; -1 is
+    the head of a contraction), 'param' (the literal `value`), 'read' or 'gather' (memory of `value` through
+    `path`; `at` is the map when that memory is contiguous)."""
+
+    kind: str
+    value: Value
+    path: Path = ()
+    at: Access = (0, ())
+    inst: int = 0
+    index: int = 0
+
+
+class Inst(NamedTuple):
+    """A node at one position of the region's space.  `visible`: the node itself, whose results other
+    regions may read; otherwise a private copy of a cheap node.  `spread` leads from the node's own space to
+    the region's."""
+
+    node: Node
+    operands: tuple[Operand, ...]
+    visible: bool
+    spread: Path
+
+
+@dataclass(eq=False)
+class Region:
+    """kind: 'loop' | 'contract' | 'scatter' | 'host' | 'place' | 'copy' | 'check'.
+
+    `shape`, `group`: iteration space (of 'contract': the result's shape, and `dims` how the backend walks
+    it).  `head`: the node that a contract, scatter, host, place or check region is about.
+    `env`: visible value -> (instruction, result, strides over the space)."""
+
+    kind: str
+    time: int
+    shape: Ints
+    group: tuple[int, int] | None = None
+    head: Node | None = None
+    dims: Ints | None = None
+    column: bool = False
+    insts: list[Inst] = field(default_factory=list)
+    env: dict[Value, tuple[int, int, Ints]] = field(default_factory=dict)
+    memo: dict[Any, int] = field(default_factory=dict)
+    reads: dict[Any, Operand] = field(default_factory=dict)
+    operands: tuple[Operand, ...] = ()     # of the head
+    cost: int = 0
+
+    @property
+    def nodes(self) -> list[Node]:
+        own = [] if self.head is None else [self.head]
+        return own + [i.node for i in self.insts if i.visible and i.node is not self.head]
+
+    def fits(self, at: Access) -> bool:
+        """Whether the kernel can walk such a map."""
+        return self.dims is None or reshape_strides(self.shape, at[1], self.dims) is not None
+
+    def at_home(self, v: Value, offset: int, strides: Ints) -> Access | None:
+        """Over the region's space, the map of a visible value that lies at (offset, strides)."""
+        k = self.env[v][0]
+        if k < 0 or self.kind == "copy":
+            return offset, strides
+        inst = self.insts[k]
+        e = out_embed(inst.node, v, space_of(inst.node))
+        return None if e is None else walk_path((e, *inst.spread), (offset, strides))
+
+    def writable(self, v: Value, home: tuple[int, int, Ints]) -> bool:
+        """Whether the kernel can store v at (slot, offset, strides)."""
+        if v not in self.env:
+            return True
+        at = self.at_home(v, home[1], home[2])
+        return at is not None and self.fits(at)
+
+    def all_reads(self) -> list[Operand]:
+        """Operands that come from memory."""
+        return [o for o in (*self.operands, *self.reads.values()) if o.kind in ("read", "gather")]
+
+
+class Regions(NamedTuple):
+    """The partition of a graph, in execution order."""
+
+    graph: Graph
+    order: tuple[Region, ...]
+    roots: Roots

@@ -1,0 +1,151 @@
+"""Watching one call: which user code ran, with which arguments, what returned, which C functions were called.
+
+Built on sys.setprofile and sys.settrace of this thread, which every supported CPython has.  Invariant: the hooks
+are taken only when nobody else holds them, and are always given back; what happens in hybrid's or NumPy's own
+frames is not reported, but user code called from them is.
+"""
+from __future__ import annotations
+
+import collections
+import gc
+import os
+import random
+import sys
+import types
+from typing import Any
+
+import numpy as np
+
+from .policy import pure_function, stdlib, trusted
+
+__all__ = ["Watch", "foreign_hooks"]
+
+MAX_EVENTS = 2_000_000
+Code = types.CodeType
+
+
+def foreign_hooks() -> str | None:
+    """Who already watches this thread (then nothing is recorded), in words."""
+    if sys.gettrace() is not None:
+        return "a debugger or coverage tool traces this thread (sys.settrace)"
+    if sys.getprofile() is not None:
+        return "a profiler watches this thread (sys.setprofile)"
+    return None
+
+
+def _numpy_state() -> tuple[Any, ...]:
+    name, keys, *rest = np.random.get_state()
+    return name, keys.tobytes(), *rest
+
+
+class Watch:
+    """Context manager around the recorded call; the collected events are its attributes.
+
+    frames[code]   argument dictionaries of each entry of user code
+    globals[code]  the distinct global namespaces it ran in
+    returns[code, at]   values returned to the instruction at `at` of user code
+    ccalls         (code, at, function, line) of each C call made by user code
+    lines[code]    line numbers that ran
+    young          ids of objects born during the call that are alive at its end
+    """
+
+    def __init__(self) -> None:
+        self.frames: dict[Code, list[dict[str, Any]]] = collections.defaultdict(list)
+        self.globals: dict[Code, list[dict[str, Any]]] = collections.defaultdict(list)
+        self.returns: dict[tuple[Code, int], list[Any]] = collections.defaultdict(list)
+        self.ccalls: dict[tuple[Any, ...], tuple[Code, int, Any, int]] = {}
+        self.lines: dict[Code, set[int]] = collections.defaultdict(set)
+        self.reasons: dict[str, None] = {}
+        self.young: set[int] = set()
+        self._resumed: set[types.FrameType] = set()
+        self._shadow: set[types.FrameType] = set()
+        self._events = 0
+        self._stopped = False
+
+    # ---- hooks on and off --------------------------------------------------------------------------
+    def __enter__(self) -> Watch:
+        self._states = random.getstate(), _numpy_state()
+        self._gc = gc.isenabled()
+        gc.disable()
+        gc.collect(0)
+        sys.settrace(self._trace)
+        sys.setprofile(self._profile)
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        sys.setprofile(None)
+        sys.settrace(None)
+        if not self._stopped:
+            self.young = {id(o) for o in gc.get_objects(0)}
+        self._resumed.clear()
+        self._shadow.clear()
+        if self._gc:
+            gc.enable()
+        if random.getstate() != self._states[0]:
+            self.why("uses the global state of the module random")
+        if _numpy_state() != self._states[1]:
+            self.why("uses the global state of numpy.random")
+
+    def why(self, text: str, where: str = "") -> None:
+        """Note why this call cannot be replayed."""
+        self.reasons[f"{text} ({where})" if where else text] = None
+
+    def _stop(self, text: str, frame: types.FrameType) -> None:
+        """The verdict is clear: run the rest without hooks."""
+        self.why(text, f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}")
+        self._stopped = True
+        sys.setprofile(None)
+        sys.settrace(None)
+
+    # ---- events ----------------------------------------------------------------------------------------
+    def _trace(self, frame: types.FrameType, event: str, arg: Any) -> Any:
+        if trusted(frame.f_code.co_filename):
+            return None
+        self.lines[frame.f_code].add(frame.f_lineno)
+        return self._trace
+
+    def _profile(self, frame: types.FrameType, event: str, arg: Any) -> None:
+        self._events += 1
+        if self._events > MAX_EVENTS:
+            self._stop(f"makes more than {MAX_EVENTS} Python calls", frame)
+        elif event == "call":
+            self._call(frame)
+        elif event == "return":
+            back = frame.f_back
+            if back is not None and back not in self._shadow and not trusted(back.f_code.co_filename):
+                held = self.returns[back.f_code, back.f_lasti]
+                if not held or held[-1] is not arg:
+                    held.append(arg)
+        elif event == "c_call":
+            code = frame.f_code
+            if not trusted(code.co_filename) and frame not in self._shadow:
+                self._c_call(frame, code, arg)
+
+    def _call(self, frame: types.FrameType) -> None:
+        code, back = frame.f_code, frame.f_back
+        if trusted(code.co_filename) or frame.f_globals.get("__name__", "").startswith("namedtuple_"):
+            return
+        if back is not None and stdlib(code.co_filename) and (back in self._shadow or trusted(back.f_code.co_filename)):
+            self._shadow.add(frame)  # the standard library working for hybrid or NumPy
+            return
+        if code.co_flags & 0x20 and frame not in self._resumed:  # a generator: is this its first start?
+            self._resumed.add(frame)
+            if code.co_code[frame.f_lasti + 1] & 3:
+                self._stop(f"resumes the generator {code.co_name}, which was made before the call", frame)
+                return
+        space = self.globals[code]
+        if not any(g is frame.f_globals for g in space):
+            space.append(frame.f_globals)
+        loc = dict(frame.f_locals)
+        zero = loc.get(".0")
+        if zero is not None and hasattr(zero, "__reduce__") and "_iterator" in type(zero).__name__:
+            loc[".0"] = zero.__reduce__()[1][0]  # a comprehension's list, not its iterator
+        self.frames[code].append(loc)
+
+    def _c_call(self, frame: types.FrameType, code: Code, fn: Any) -> None:
+        owner = fn.__self__
+        if (owner is None or isinstance(owner, types.ModuleType)) and not pure_function(fn):
+            self._stop(f"calls {getattr(fn, '__module__', '?')}.{fn.__name__}", frame)
+            return
+        key = code, frame.f_lasti, id(fn if owner is None else owner), fn.__name__
+        self.ccalls[key] = (code, frame.f_lasti, fn, frame.f_lineno)

@@ -1,0 +1,86 @@
+"""The signature of a call: what decides which recordings may serve it, and the tensors among the arguments.
+
+Invariant: two calls with equal signatures differ only in the values of their tensors and in Python state that facts
+describe; containers among the arguments are part of the signature with their content, other objects by identity.
+"""
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+from ..ir.bind import grad_enabled
+from ..ir.tensor import Handle
+
+__all__ = ["signature_of", "Leaves", "MAX_INLINE"]
+
+MAX_INLINE = 4096  # bytes of a NumPy argument that are compared by content
+_PLAIN = frozenset((int, bool, str, bytes, type(None), complex, type(Ellipsis)))
+_pack = struct.Struct("d").pack
+
+
+class Leaves:
+    """Tensors in order of appearance, and objects that the signature knows by identity only."""
+
+    __slots__ = ("tensors", "objects", "sig")
+
+    def __init__(self) -> None:
+        self.tensors: list[Any] = []
+        self.objects: list[Any] = []
+        self.sig: list[Any] = []
+
+    def add(self, x: Any) -> None:
+        """Append the description of x."""
+        t, sig = type(x), self.sig
+        if isinstance(x, Handle):
+            self.tensors.append(x)
+            sig.append(x._a)
+            sig.append(type(x._node))
+        elif t is float:
+            sig.append((t, _pack(x)))
+        elif t is complex:
+            sig.append((t, _pack(x.real), _pack(x.imag)))
+        elif t in _PLAIN:
+            sig.append((t, x))
+        elif t is list or t is tuple:
+            sig.append((t, len(x)))
+            for v in x:
+                self.add(v)
+        elif t is dict:
+            self._dict(x)
+        elif t is np.ndarray:
+            sig.append((t, x.shape, x.dtype.str, x.tobytes() if x.nbytes <= MAX_INLINE else object()))
+        elif isinstance(x, np.generic):
+            sig.append((t, x.tobytes()))
+        elif t is slice:
+            sig.append(t)
+            for v in (x.start, x.stop, x.step):
+                self.add(v)
+        else:
+            sig.append((t, id(x)))
+            self.objects.append(x)
+
+    def _dict(self, x: dict[Any, Any]) -> None:
+        self.sig.append((dict, len(x)))
+        for k, v in x.items():
+            self.add(k)
+            self.add(v)
+
+
+def signature_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], list[Any], list[Any]]:
+    """(hashable signature, distinct tensors, objects known by identity) of a call."""
+    leaves = Leaves()
+    for a in args:
+        leaves.add(a)
+    if kwargs:
+        leaves._dict(kwargs)
+    ts = leaves.tensors
+    distinct = {id(t): t for t in ts}
+    sig = leaves.sig
+    sig.append(grad_enabled())
+    if len(distinct) != len(ts):  # which arguments are one tensor
+        first = {}
+        sig.append(tuple([first.setdefault(id(t), i) for i, t in enumerate(ts)]))
+        ts = list(distinct.values())
+    return tuple(sig), ts, leaves.objects

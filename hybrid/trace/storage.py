@@ -1,0 +1,261 @@
+"""Where values live: each root gets a home (slot, offset, strides), chosen so that producers write directly
+into outputs, into new state and into the boxes of larger results.
+
+Invariant: every reader of a root can walk its home; what cannot be written in place is copied by a step
+of its own (`copies`) or stored a second time by its producer (`extra`).
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from ..backends.plan import Slot
+from ..core.aval import Aval
+from ..core.shapes import contiguous_strides, is_contiguous
+from ..ir.graph import Const, Value, literal_key
+from .affine import Ints, Path, View, inverse_strides, walk_path
+from .regions import Operand, Region, Regions
+
+__all__ = ["Home", "Copy", "Storage", "assign", "box_of"]
+
+
+class Home(NamedTuple):
+    """Element i of a value is at offset + sum(i * strides) of a slot."""
+
+    slot: int
+    offset: int
+    strides: Ints
+
+
+class Copy(NamedTuple):
+    """A value read through `path` with shape `shape`, written to a box of a slot."""
+
+    root: Value
+    path: Path
+    shape: Ints
+    to: Home
+
+
+class _Use(NamedTuple):
+    """A read of a root: `shape` of what is read, and what its reader can walk."""
+
+    region: Region
+    operand: Operand
+    exact: str          # '': any map; 'rows', 'flat': contiguous; 'whole': a slot of its own
+
+
+@dataclass
+class Storage:
+    """Slots, homes of roots, and the stores that homes do not cover."""
+
+    slots: list[Slot] = field(default_factory=list)
+    consts: list[np.ndarray] = field(default_factory=list)
+    home: dict[Value, Home] = field(default_factory=dict)
+    extra: dict[Value, list[Home]] = field(default_factory=dict)     # second stores of a producer
+    copies: dict[Region | None, list[Copy]] = field(default_factory=dict)   # by place/copy region; None: at the end
+    outputs: list[int] = field(default_factory=list)
+    direct: dict[Region, list[Value]] = field(default_factory=dict)  # operands written straight into a result
+    needed: set[Value] = field(default_factory=set)
+
+    def new(self, kind: str, a: Aval, index: int = 0) -> int:
+        self.slots.append(Slot(kind, a, index))
+        return len(self.slots) - 1
+
+
+def box_of(r: Region) -> list[tuple[int, int, Ints, Ints]]:
+    """(operand number, offset, shape, strides) of every box that a place region writes, in elements of its
+    contiguous result."""
+    n = r.head
+    assert n is not None and n.op.layout is not None
+    based = n.op.has("base")
+    boxes = n.op.layout(*[v.aval for v in n.inputs], **n.params)
+    whole = [(0, 0, n.outputs[0].aval.shape, contiguous_strides(n.outputs[0].aval.shape))] if based else []
+    return whole + [(k, *box) for k, box in enumerate(boxes, start=int(based))]
+
+
+class _Assign:
+    def __init__(self, regions: Regions, states: Sequence[tuple[int, int]]) -> None:
+        self.regions, self.roots, self.graph = regions, regions.roots, regions.graph
+        self.states = dict(states)
+        self.s = Storage()
+        self.uses: dict[Value, list[_Use]] = {}
+        self.wants: dict[Value, list[tuple[Copy, Region | None]]] = {}
+        self.consts: dict[object, int] = {}
+        self.made: dict[Value, Region] = {}
+
+    def run(self) -> Storage:
+        s = self.s
+        for k, v in enumerate(self.graph.inputs):
+            slot = s.new("input", v.aval, k)
+            s.home[v] = Home(slot, 0, contiguous_strides(v.aval.shape))
+        for r in self.regions.order:
+            for v in self.values(r):
+                self.made[v] = r
+            for op in r.all_reads():
+                self.uses.setdefault(op.value, []).append(_Use(r, op, _exact(r, op)))
+        self.need()
+        self.outputs()
+        for r in reversed(self.regions.order):
+            for v in self.values(r):
+                if v in s.needed:
+                    self.settle(v, r)
+            if r.kind in ("place", "copy") and any(v in s.needed for v in self.values(r)):
+                self.boxes(r)
+        return s
+
+    def values(self, r: Region) -> list[Value]:
+        if r.kind in ("loop", "contract", "copy"):
+            return list(r.env)
+        return [] if r.head is None or r.kind == "check" else list(r.head.outputs)
+
+    def need(self) -> None:
+        """Roots that some kernel reads, or that are outputs."""
+        for v, uses in self.uses.items():
+            self.s.needed.add(v)
+            if isinstance(v, Const):
+                self.constant(v)
+        for v in self.graph.outputs:
+            self.s.needed.add(self.roots(v)[0])
+        for r in self.regions.order:
+            if r.kind in ("scatter", "host"):
+                self.s.needed.update(self.values(r))
+
+    def constant(self, c: Const) -> int:
+        key = literal_key(c)
+        slot = self.consts.get(key)
+        if slot is None:
+            slot = self.consts[key] = self.s.new("const", c.aval, len(self.s.consts))
+            self.s.consts.append(c.data)
+        self.s.home[c] = Home(slot, 0, contiguous_strides(c.aval.shape))
+        return slot
+
+    # ---- outputs -------------------------------------------------------------------------------------
+    def outputs(self) -> None:
+        fresh: dict[Value, int] = {}
+        for k, v in enumerate(self.graph.outputs):
+            root, path = self.roots(v)
+            state = self.states.get(k)
+            if state is None and v in fresh:
+                self.s.outputs.append(fresh[v])
+                continue
+            same = self.passed(v, root, path)
+            if same is not None and (state is None or root is self.graph.inputs[state]):
+                self.s.outputs.append(same)
+                continue
+            if isinstance(root, Const):
+                self.constant(root)
+            slot = self.s.new("output" if state is None else "state", v.aval, state or 0)
+            if state is None:
+                fresh[v] = slot
+            self.s.outputs.append(slot)
+            to = Home(slot, 0, contiguous_strides(v.aval.shape))
+            self.wants.setdefault(root, []).append((Copy(root, path, v.aval.shape, to), None))
+        for root in [r for r in self.wants if r not in self.made]:
+            self.s.copies.setdefault(None, []).extend(c for c, _ in self.wants[root])
+
+    def passed(self, v: Value, root: Value, path: Path) -> int | None:
+        """The slot of an input or literal that is returned as it is."""
+        if root in self.made:
+            return None
+        at = walk_path(path, (0, contiguous_strides(root.aval.shape)))
+        if at is None or at[0] != 0 or root.aval.shape != v.aval.shape or not is_contiguous(v.aval.shape, at[1]):
+            return None
+        return self.constant(root) if isinstance(root, Const) else self.s.home[root].slot
+
+    # ---- homes ---------------------------------------------------------------------------------------
+    def settle(self, v: Value, r: Region) -> None:
+        """Choose v's home among the boxes that want it; serve the others by second stores or copies."""
+        s, chosen = self.s, None
+        for copy, by in self.wants.get(v, ()):
+            to = self.target(v, copy)
+            if chosen is None and to is not None and self.eligible(v, r, to, by):
+                chosen = s.home[v] = to
+                if by is not None:
+                    s.direct.setdefault(by, []).append(v)
+            elif to is not None and r.kind in ("loop", "contract") and self.may_store(by) and r.writable(v, to):
+                s.extra.setdefault(v, []).append(to)
+                if by is not None:
+                    s.direct.setdefault(by, []).append(v)
+            else:
+                s.copies.setdefault(by, []).append(copy)
+        if chosen is None:
+            s.home[v] = Home(s.new("temp", v.aval), 0, contiguous_strides(v.aval.shape))
+
+    def target(self, v: Value, c: Copy) -> Home | None:
+        """Where v's own elements would go so that `path` finds them in the box; None when it does not read
+        every element once."""
+        if v.aval.size == 0:
+            return None
+        got = inverse_strides(v.aval.shape, c.path, c.to.offset, c.to.strides, c.shape)
+        return None if got is None else Home(c.to.slot, *got)
+
+    def may_store(self, by: Region | None) -> bool:
+        """A box over a base may be written only after the base."""
+        return by is None or by.head is None or not by.head.op.has("base")
+
+    def eligible(self, v: Value, r: Region, to: Home, by: Region | None) -> bool:
+        uses = self.uses.get(v, [])
+        if not self.may_store(by):
+            return False
+        dense = to.strides == contiguous_strides(v.aval.shape)
+        if r.kind in ("place", "scatter", "host") and not dense:
+            return False
+        if r.kind in ("scatter", "host") and (to.offset or self.s.slots[to.slot].aval != v.aval):
+            return False
+        return r.writable(v, to) and all(self.walks(u, to) for u in uses)
+
+    def walks(self, u: _Use, to: Home) -> bool:
+        at = walk_path(u.operand.path, (to.offset, to.strides))
+        if at is None:
+            return False
+        if u.exact == "":
+            return u.region.fits(at) if u.region.kind != "contract" or u.operand not in u.region.operands else True
+        shape = self.shape_of(u)
+        if u.exact == "rows":
+            return len(shape) < 1 or shape[-1] == 1 or at[1][-1] == 1
+        if not is_contiguous(shape, at[1]):
+            return False
+        slot = self.s.slots[to.slot]
+        return u.exact == "flat" or (at[0] == 0 and slot.aval.shape == shape)
+
+    def shape_of(self, u: _Use) -> Ints:
+        last = u.operand.path[-1] if u.operand.path else None
+        return last.node.outputs[0].aval.shape if isinstance(last, View) else u.operand.value.aval.shape
+
+    def boxes(self, r: Region) -> None:
+        """Ask for the operands of a placement (or of a copy) in the boxes of its home."""
+        if r.kind == "copy":
+            (v,) = self.values(r)
+            op = r.operands[0]
+            self.ask(Copy(op.value, op.path, v.aval.shape, self.s.home[v]), r)
+            return
+        assert r.head is not None
+        v = r.head.outputs[0]
+        h = self.s.home[v]
+        for k, offset, shape, strides in box_of(r):
+            op = r.operands[k]
+            self.ask(Copy(op.value, op.path, shape, Home(h.slot, h.offset + offset, strides)), r)
+
+    def ask(self, c: Copy, r: Region) -> None:
+        if c.root in self.made and r.head is not None and r.head.op.has("base"):
+            self.s.copies.setdefault(r, []).append(c)
+        elif c.root in self.made:
+            self.wants.setdefault(c.root, []).append((c, r))
+        else:
+            self.s.copies.setdefault(r, []).append(c)
+
+
+def _exact(r: Region, op: Operand) -> str:
+    if op.kind == "gather":
+        return "flat"
+    if op in r.operands:
+        return {"host": "whole", "scatter": "rows"}.get(r.kind, "")
+    return ""
+
+
+def assign(regions: Regions, states: Sequence[tuple[int, int]] = ()) -> Storage:
+    """Homes of all values; `states` pairs (output number, input number whose new value it is)."""
+    return _Assign(regions, states).run()

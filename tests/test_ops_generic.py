@@ -1,0 +1,306 @@
+"""What every op record promises, checked from the record alone: no test here names an op.
+
+Eager results are within the record's ulp of its NumPy reference for every dtype it takes, special values
+included; first and second derivatives agree with finite differences in float64.
+"""
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hybrid
+from hybrid.core import dtypes as dt
+from hybrid.ir.bind import bind
+from hybrid.ir.op import NO_GRAD, OPS, Op
+from hybrid.ir.tensor import Handle
+
+Case = tuple[list[np.ndarray], dict[str, Any]]
+NAMES = sorted(n for n in OPS if not n.startswith("_test"))
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-40, -1e-40, 3e38, -3e38, 1e-45, 88.5,
+           -104.0, 2.0**24, 1e10, -7.25]
+MODEST = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 1e-40, -1e-45]
+
+
+def rng_of(op: Op) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(op.name.encode()))
+
+
+def default_cases(op: Op, rng: np.random.Generator) -> list[Case]:
+    """Elementwise inputs of several shapes, broadcast against each other."""
+    if op.params or not op.nin:
+        return []
+    lo, hi = op.domain
+    shapes = [[(7,)] * op.nin, [(3, 5)] * op.nin, [()] * op.nin, [(0, 2)] * op.nin, [(4, 33)] + [(33,)] * (op.nin - 1),
+              [(2, 1)] + [(1, 3)] * (op.nin - 1)]
+    return [([rng.uniform(lo, hi, s) for s in row], {}) for row in shapes]
+
+
+def cases(op: Op) -> list[Case]:
+    rng = rng_of(op)
+    if op.samples is not None:
+        return [(list(xs), dict(p)) for xs, p in op.samples(rng)]
+    return default_cases(op, rng)
+
+
+def cast(xs: list[np.ndarray], d: np.dtype, op: Op) -> list[np.ndarray]:
+    """Floating samples as dtype d (for integers: scaled to be distinct); others stay."""
+    out = []
+    for i, x in enumerate(xs):
+        if x.dtype != np.float64 or i in op.fixed and dt.is_int(d):
+            out.append(x.astype(d) if x.dtype == np.float64 and not dt.is_int(d) else x)
+        elif dt.is_int(d):
+            out.append(np.asarray(np.clip(np.rint(x * 4), 0 if dt.kind(d) == "u" else -100, 100)).astype(d))
+        else:
+            out.append(x.astype(d))
+    return out
+
+
+def params_for(params: dict[str, Any], d: np.dtype, op: Op) -> dict[str, Any]:
+    """Sample parameters with the dtype under test in the place of float64."""
+    return {k: (d if v is dt.float64 and op.nin else v) for k, v in params.items()}
+
+
+def keeps_precision(op: Op, params: dict[str, Any]) -> bool:
+    """Whether no parameter asks for a dtype in which finite differences mean nothing."""
+    return all(v is dt.float64 for v in params.values() if isinstance(v, np.dtype))
+
+
+def run(op: Op, xs: list[np.ndarray], params: dict[str, Any]) -> list[np.ndarray]:
+    got = bind(op, *[hybrid.tensor(x) for x in xs], **params)
+    return [np.asarray(t) for t in (got if isinstance(got, tuple) else (got,))]
+
+
+def takes(op: Op, xs: list[np.ndarray], params: dict[str, Any]) -> bool:
+    """Whether the record's own rule accepts these dtypes."""
+    try:
+        op.infer(*[hybrid.tensor(x)._a for x in xs], **params)
+    except hybrid.DTypeError:
+        return False
+    return True
+
+
+def oracle(op: Op, xs: list[np.ndarray], params: dict[str, Any]) -> list[np.ndarray]:
+    assert op.reference is not None, f"{op.name} has no reference"
+    with np.errstate(all="ignore"):
+        got = op.reference(*xs, **params)
+    return [np.asarray(r) for r in (got if isinstance(got, tuple) else (got,))]
+
+
+def spacing(ref: np.ndarray, d: np.dtype, op: Op) -> np.ndarray:
+    """One ulp of dtype d at each reference value; sums may cancel, so theirs is at least that of a 64th of the
+    largest result."""
+    info: Any = {2: {dt.float16: (10, -14), dt.bfloat16: (7, -126)}}.get(d.itemsize, {}).get(d) or \
+        {dt.float32: (23, -126), dt.float64: (52, -1022)}[d]
+    a = np.abs(ref.astype(np.longdouble))
+    a = np.where(np.isfinite(a), a, 1)
+    if op.kind != "map" and a.size:
+        a = np.maximum(a, a.max() / 64)
+    with np.errstate(all="ignore"):
+        e = np.maximum(np.floor(np.log2(np.where(a == 0, 1, a))), info[1])
+    e = np.where(a == 0, info[1], e)
+    return np.exp2((e - info[0]).astype(np.longdouble))
+
+
+def compare(op: Op, got: np.ndarray, ref: np.ndarray, what: str, signs: bool = False) -> None:
+    d = dt.canonical(got.dtype)
+    assert got.shape == ref.shape, f"{what}: shape {got.shape}, reference {ref.shape}"
+    if not dt.is_float(d):
+        np.testing.assert_array_equal(got, ref.astype(d), err_msg=what)
+        return
+    with np.errstate(all="ignore"):
+        rounded = ref.astype(d)
+    wide = got.astype(np.longdouble)
+    nan = np.isnan(rounded)
+    assert (np.isnan(wide) == nan).all(), f"{what}: NaN where {np.argwhere(np.isnan(wide) != nan)[:3].tolist()}"
+    limit = max(op.ulp, 0.0) if not dt.is_half(d) else max(1.01, op.ulp / 4096 + 0.51)
+    with np.errstate(all="ignore"):
+        exact = wide == rounded.astype(np.longdouble)
+        error = np.abs(wide - ref.astype(np.longdouble)) / spacing(ref, d, op)
+    edge = np.isinf(wide) != np.isinf(rounded.astype(np.longdouble))
+    error = np.where(exact | nan, 0, np.where(edge, np.where(overflows(wide, ref, d, op), 0, np.inf), error))
+    if error.size:
+        at = np.unravel_index(np.argmax(error), error.shape)
+        assert error[at] <= max(limit, 0.51), f"{what}: {error[at]:.3g} ulp at {at}: got {got[at]}, reference {ref[at]}"
+    if signs:
+        zero = (rounded == 0) & (wide == 0)
+        assert (np.signbit(wide) == np.signbit(rounded.astype(np.longdouble)))[zero].all(), f"{what}: sign of a zero"
+
+
+def overflows(wide: np.ndarray, ref: np.ndarray, d: np.dtype, op: Op) -> np.ndarray:
+    """Where one of result and reference is infinite and the other within the bound of the largest number."""
+    with np.errstate(all="ignore"):
+        a = np.minimum(np.abs(wide), np.abs(ref.astype(np.longdouble)))
+        top = np.longdouble(float(np.asarray(np.inf, d).dtype.type(0) + np.finfo(np.float32).max)
+                            if d is not dt.float64 else np.finfo(np.float64).max)
+    return a >= top * (1 - 2.0**-20)
+
+
+def dtypes_of(op: Op) -> list[np.dtype]:
+    out = []
+    if "f" in op.accepts:
+        out += [dt.float32, dt.float64, dt.float16, dt.bfloat16]
+    if "i" in op.accepts and op.kind != "row":
+        out += [dt.int32]
+    return out + ([dt.uint8] if "u" in op.accepts and op.kind != "row" else [])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eager_matches_reference(name: str) -> None:
+    op = OPS[name]
+    found = cases(op)
+    floats = any(x.dtype == np.float64 for xs, _ in found for x in xs)
+    for d in dtypes_of(op) if floats else [dt.float64]:
+        for k, (xs, p) in enumerate(found):
+            ys, q = cast(xs, d, op), params_for(p, d, op)
+            if not takes(op, ys, q):
+                continue
+            for got, ref in zip(run(op, ys, q), oracle(op, ys, q), strict=True):
+                compare(op, got, ref, f"{name}[{d.name}] case {k} {q}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_strided_inputs_give_the_same_bits(name: str) -> None:
+    """Transposed, reversed and stretched memory changes no bit."""
+    op = OPS[name]
+    for xs, p in cases(op)[:4]:
+        ys, q = cast(xs, dt.float32 if "f" in op.accepts else dt.int32, op), params_for(p, dt.float32, op)
+        base = run(op, ys, q)
+        odd = []
+        for x in ys:
+            if not x.ndim:
+                odd.append(x)
+                continue
+            wide = np.zeros(tuple(2 * n for n in x.shape), x.dtype)
+            view = wide[tuple(slice(None, None, 2) if i % 2 else slice(2 * n - 1, None, -2) if n else slice(0, 0)
+                              for i, n in enumerate(x.shape))]
+            view[...] = x
+            odd.append(view)
+        got = bind(op, *[strided(v) for v in odd], **q)
+        for a, b in zip(base, got if isinstance(got, tuple) else (got,)):
+            np.testing.assert_array_equal(bits(a), bits(np.asarray(b)), err_msg=f"{name} {q}")
+
+
+def strided(v: np.ndarray) -> Any:
+    """A tensor whose value is exactly this view."""
+    t = hybrid.tensor(v.copy())
+    t._v = v
+    return t
+
+
+def bits(x: np.ndarray) -> np.ndarray:
+    """Bit patterns, NaN canonical."""
+    x = np.ascontiguousarray(x)
+    if x.dtype.kind == "f":
+        x = np.where(np.isnan(x), np.asarray(np.nan, x.dtype), x)
+    return x.reshape(-1).view(np.uint8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("d", [dt.float32, dt.bfloat16], ids=str)
+def test_special_values(name: str, d: np.dtype) -> None:
+    """Elementwise: NaN, infinities, signed zeros, subnormals, all pairs of them."""
+    op = OPS[name]
+    if op.kind != "map" or op.samples is not None or op.params or "f" not in op.accepts or not op.nin or op.gathers:
+        pytest.skip("not an elementwise function of floats")
+    with np.errstate(all="ignore"):
+        one = np.array(SPECIAL if op.nin == 1 else MODEST, np.float64).astype(d)
+    grids = np.meshgrid(*[one] * min(op.nin, 3), indexing="ij") if op.nin <= 3 else [one] * op.nin
+    xs = [np.ascontiguousarray(g) for g in grids]
+    if not takes(op, xs, {}):
+        pytest.skip(f"does not take {d.name}")
+    for got, ref in zip(run(op, xs, {}), oracle(op, xs, {}), strict=True):
+        compare(op, got, ref, f"{name} of special values", signs=True)
+
+
+# ---- derivatives -----------------------------------------------------------------------------------------
+def differentiable(op: Op, xs: list[np.ndarray], params: dict[str, Any]) -> list[int]:
+    """Inputs with a gradient: floating samples of a record with a vjp."""
+    if op.vjp is NO_GRAD or "f" not in op.accepts:
+        return []
+    return [i for i, x in enumerate(xs) if x.dtype == np.float64 and x.size and i not in op.fixed]
+
+
+def scalar(op: Op, ts: list[Any], params: dict[str, Any], seeds: list[np.ndarray]) -> Any:
+    """Sum of results times fixed numbers, over the floating results."""
+    got = bind(op, *ts, **params)
+    outs = [t for t in (got if isinstance(got, tuple) else (got,)) if dt.is_float(t.dtype)]
+    total = None
+    for o, s in zip(outs, seeds):
+        part = (o * hybrid.tensor(s)).sum()
+        total = part if total is None else total + part
+    return total
+
+
+def gradient(op: Op, xs: list[np.ndarray], params: dict[str, Any], at: list[int], seeds: list[np.ndarray],
+             second: list[np.ndarray] | None = None) -> list[np.ndarray]:
+    """First derivatives, or derivatives of (first derivatives times `second`)."""
+    ts = [hybrid.tensor(x, requires_grad=i in at) for i, x in enumerate(xs)]
+    leaves = [ts[i] for i in at]
+    first = hybrid.gradients(scalar(op, ts, params, seeds), leaves, create_graph=second is not None, allow_unused=True)
+    if second is None:
+        return [np.zeros(x.shape) if g is None else np.array(g) for g, x in zip(first, leaves)]
+    total = None
+    for g, v in zip(first, second):
+        if isinstance(g, Handle) and g.requires_grad:
+            part = (g * hybrid.tensor(v)).sum()
+            total = part if total is None else total + part
+    if total is None:
+        return [np.zeros(x.shape) for x in leaves]
+    got = hybrid.gradients(total, leaves, allow_unused=True)
+    return [np.zeros(x.shape) if g is None else np.array(g) for g, x in zip(got, leaves)]
+
+
+def slope(f: Any, xs: list[np.ndarray], at: list[int], direction: list[np.ndarray], h: float = 1e-5) -> float:
+    """Central difference of f along a direction (fourth order)."""
+    def move(t: float) -> float:
+        ys = list(xs)
+        for i, v in zip(at, direction):
+            ys[i] = xs[i] + t * v
+        return f(ys)
+    return (8 * (move(h) - move(-h)) - (move(2 * h) - move(-2 * h))) / (12 * h)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_derivatives(name: str) -> None:
+    op = OPS[name]
+    checked = 0
+    for xs, p in cases(op):
+        p = params_for(p, dt.float64, op)
+        at = differentiable(op, xs, p)
+        if not at or checked == 3 or not keeps_precision(op, p):
+            continue
+        checked += 1
+        rng = rng_of(op)
+        outs = run(op, xs, p)
+        seeds = [rng.uniform(0.5, 1.5, o.shape) for o in outs if dt.is_float(dt.canonical(o.dtype))]
+        if not seeds:
+            continue
+        direction = [rng.uniform(-1, 1, xs[i].shape) for i in at]
+
+        def value(ys: list[np.ndarray], p: Any = p, seeds: Any = seeds) -> float:
+            return float(scalar(op, [hybrid.tensor(y) for y in ys], p, seeds).item())
+
+        def first(ys: list[np.ndarray], p: Any = p, at: Any = at, seeds: Any = seeds, v: Any = direction) -> float:
+            return sum(float((g * d).sum()) for g, d in zip(gradient(op, ys, p, at, seeds), v))
+
+        got = first(xs)
+        want = slope(value, xs, at, direction)
+        scale = 1 + abs(want) + sum(float(np.abs(g).sum()) for g in gradient(op, xs, p, at, seeds)) * 0.01
+        assert abs(got - want) <= 2e-6 * scale, f"{name} {p}: derivative {got}, finite difference {want}"
+        other = [rng.uniform(-1, 1, xs[i].shape) for i in at]
+        got2 = sum(float((g * d).sum()) for g, d in zip(gradient(op, xs, p, at, seeds, direction), other))
+        want2 = slope(first, xs, at, other)
+        assert abs(got2 - want2) <= 2e-5 * (1 + abs(want2) + abs(got)), \
+            f"{name} {p}: second derivative {got2}, finite difference {want2}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_record_is_complete(name: str) -> None:
+    op = OPS[name]
+    assert op.doc, "a record says what it computes"
+    assert op.reference is not None and (op.body is not None or op.layout is not None or op.kind == "scatter")
+    assert op.samples is not None or op.kind == "map"
+    assert all(isinstance(p, str) for p in op.params)
