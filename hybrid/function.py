@@ -20,6 +20,7 @@ from .ir.graph import Graph
 from .ir.tensor import Alias
 from .trace.analysis import Analysis
 from .trace.bytecode import SUPPORTED
+from .trace.execute import NativeExecutor, Served
 from .trace.facts import Holder, fetch
 from .trace.history import SPENT
 from .trace.policy import Wrapped
@@ -34,7 +35,7 @@ __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
 MAX_SIGNATURES, MAX_PLANS, MAX_PENDING = 64, 16, 8
 GIVE_UP, EFFECTS = 6, 2  # recordings that never settle; recordings with an effect
 _RECORDING = threading.Lock()  # the watch needs the collector's young generation for itself
-_EXECUTOR: list[Executor] = [ReferenceExecutor()]
+_EXECUTOR: list[Executor] = [NativeExecutor()]
 
 
 class RunsEagerly(UserWarning):
@@ -61,6 +62,7 @@ class _Plan(NamedTuple):
     recording: Recording
     guard: Callable[[list[Any]], tuple[Any, ...] | None]
     run: Run
+    served: Served | None
 
 
 class _Entry:
@@ -95,6 +97,7 @@ class Function(Wrapped):
         self._entries: dict[Any, _Entry] = {}
         self._said: set[str] = set()
         self._replays = self._records = self._eager = 0
+        self._fast: Callable[[tuple[Any, ...]], Any] | None = None  # serves the latest plan from bare arguments
         functools.update_wrapper(self, fn)
 
     def __get__(self, obj: Any, cls: type | None = None) -> Any:
@@ -102,6 +105,11 @@ class Function(Wrapped):
 
     # ---- calls ---------------------------------------------------------------------------------------
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._fast is not None and not kwargs and not door.STATE.special:
+            out = self._fast(args)
+            if out is not MISS:
+                self._replays += 1
+                return out
         if door.current_mode() is not None:
             return self.fn(*args, **kwargs)  # part of an outer recording
         if kwargs or type(self.fn) is types.FunctionType:
@@ -114,10 +122,20 @@ class Function(Wrapped):
             self._eager += 1
             return self.fn(*args, **kwargs)
         for plan in entry.plans:
+            if plan.served is not None:
+                out = plan.served.serve(tensors)
+                if out is not MISS:
+                    self._replays += 1
+                    entry.fails = 0
+                    return out
             caps = plan.guard(tensors)
             if caps is None or caps and not _distinct(tensors, caps):
                 continue
-            done, out = self._replay(plan, tensors, caps)
+            try:
+                done, out = self._replay(plan, tensors, caps)
+            except Exception:  # nothing has changed yet: Python raises its own error, or handles it
+                self._eager += 1
+                return self.fn(*args, **kwargs)
             if done:
                 entry.fails = 0
                 if plan is not entry.plans[0]:
@@ -128,9 +146,12 @@ class Function(Wrapped):
     def _replay(self, plan: _Plan, tensors: list[Any], caps: tuple[Any, ...]) -> tuple[bool, Any]:
         r = plan.recording
         for role, _ in r.writes:
-            x = getattr((tensors if role.kind == "arg" else caps)[role.number], "_x", None)
-            if type(x) is Alias and (x.base is not None or x.live_views()):
-                return False, None  # eager code refuses this write; let it say so
+            t = (tensors if role.kind == "arg" else caps)[role.number]
+            x = getattr(t, "_x", None)
+            if type(x) is Alias:
+                if x.base is not None or x.live_views():
+                    return False, None  # eager code refuses this write; let it say so
+                del t._x
         tape = r.history.start(tensors, caps, run_graph) if r.history is not None else _spent_node
         values = plan.run(tensors, caps)
         if values is MISS:
@@ -194,7 +215,8 @@ class Function(Wrapped):
             if key is not None:
                 watch.why(f"changes {p.place(key)} during the call")
         r = Recording(rec, seen, out, before, _dropper(entry))
-        self._decide(entry, r, old, held)
+        bare = not kwargs and len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
+        self._decide(entry, r, old, held, bare)
         return out
 
     @staticmethod
@@ -207,7 +229,7 @@ class Function(Wrapped):
             door.set_grad(door.grad_enabled())
             watch.why("leaves gradient recording switched differently")
 
-    def _decide(self, entry: _Entry, r: Recording, old: list[Recording], held: list[Recording]) -> None:
+    def _decide(self, entry: _Entry, r: Recording, old: list[Recording], held: list[Recording], bare: bool) -> None:
         """Accept, keep for comparison, or give up."""
         if r.reasons:
             entry.effects += 1
@@ -220,7 +242,7 @@ class Function(Wrapped):
                 continue
             d = r.difference(p)
             if d is None and any(p is h for h in held):
-                self._accept(entry, r)
+                self._accept(entry, r, bare)
                 entry.pending = [q for q in old if q is not p]
                 return
             entry.why = d or "Python state it reads was different before the call"
@@ -229,12 +251,16 @@ class Function(Wrapped):
         entry.pending = [*old, r][-MAX_PENDING:]
         self._blame(entry)
 
-    def _accept(self, entry: _Entry, r: Recording) -> None:
+    def _accept(self, entry: _Entry, r: Recording, bare: bool) -> None:
+        """Compile a recording; `bare`: its arguments are distinct tensors and nothing else."""
         r.prepare()
         assert r.guard is not None
-        plan = _Plan(r, r.guard.function, _EXECUTOR[0].prepare(r))
-        entry.plans = [plan, *entry.plans][:MAX_PLANS]
+        run = _EXECUTOR[0].prepare(r)
+        served = getattr(run, "served", None)
+        entry.plans = [_Plan(r, r.guard.function, run, served), *entry.plans][:MAX_PLANS]
         entry.state, entry.fails, entry.effects = "REPLAY", 0, 0
+        if served is not None and served.bare and bare:
+            self._fast = served.serve
 
     def _blame(self, entry: _Entry, why: str = "") -> None:
         entry.fails += 1
@@ -342,7 +368,7 @@ def _with_defaults(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
     for name in names[n:n + code.co_kwonlyargcount]:
         if name in left:
             ordered[name] = left.pop(name)
-        elif name in (fn.__kwdefaults__ or {}):
+        elif fn.__kwdefaults__ and name in fn.__kwdefaults__:
             ordered[name] = fn.__kwdefaults__[name]
     return tuple(full), {**ordered, **left}
 

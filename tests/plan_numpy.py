@@ -18,6 +18,7 @@ from hybrid.core import dtypes as dt
 from hybrid.core.errors import IndexOutOfRange
 from hybrid.core.shapes import broadcast_shapes, contiguous_strides
 from hybrid.ir.graph import Node
+from hybrid.ir.scalar import Instr, Program
 
 __all__ = ["run_plan", "run_kernel", "node_kernel"]
 
@@ -61,13 +62,26 @@ def _rows_back(y: np.ndarray, shape: Sequence[int], group: tuple[int, int]) -> n
     return np.transpose(y, np.argsort(rest + list(range(*group))))
 
 
+def _positions(program: Program, shape: tuple[int, ...]) -> tuple[Program, list[np.ndarray]]:
+    """The program with its positions as further operands, for a space whose axes will be moved."""
+    instrs, more = list(program.instrs), []
+    for i, ins in enumerate(instrs):
+        if ins.prim in ("index", "coord"):
+            whole = np.arange(prod(shape)).reshape(shape) if ins.prim == "index" else np.indices(shape)[ins.attr]
+            instrs[i] = Instr("arg", "i64", (), len(program.args) + len(more))
+            more.append(whole)
+    return program._replace(instrs=tuple(instrs), args=program.args + ("i64",) * len(more)), more
+
+
 def _loop(k: LoopKernel, bufs: Buffers) -> None:
     args = [_operand(a, k.shape, bufs) for a in k.reads]
-    space = k.shape
+    space, program = k.shape, k.program
     if k.group is not None:
+        program, more = _positions(program, k.shape)
         args = [x if a.gather else _rows_last(x, k.group) for a, x in zip(k.reads, args)]
+        args += [_rows_last(x, k.group) for x in more]
         space = _rows_last(np.empty(k.shape, np.int8), k.group).shape
-    outs = run_program(k.program, args, k.params, space)
+    outs = run_program(program, args, k.params, space)
     if k.check:
         if bool(np.any(outs[0])):
             raise IndexOutOfRange("check")

@@ -1,8 +1,17 @@
 """Map kernels on random programs, shapes and layouts, in place and split into pieces."""
 import numpy as np
 import pytest
-from emit_harness import (ALL_TYPES, contiguous_access, dtype_of, random_layout, random_map, run_kernel, same_bits, sample,
-                          view_of)
+from emit_harness import (
+    ALL_TYPES,
+    contiguous_access,
+    dtype_of,
+    random_layout,
+    random_map,
+    run_kernel,
+    same_bits,
+    sample,
+    view_of,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_numpy import run_program

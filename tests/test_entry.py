@@ -9,16 +9,15 @@ import weakref
 
 import numpy as np
 import pytest
+from native_kernels import code
 
 from hybrid.backends.cpu import alloc, probe
 from hybrid.backends.cpu import pool as P
-from hybrid.backends.cpu.entry import (
-    OUT_OF_MEMORY_STATUS, PythonEntry, ReplaySpec, build_entry, decode_failure)
+from hybrid.backends.cpu.entry import OUT_OF_MEMORY_STATUS, PythonEntry, ReplaySpec, build_entry, decode_failure
 from hybrid.backends.plan import Slot
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.ir.tensor import Handle, Leaf
-from native_kernels import code
 
 pytestmark = pytest.mark.skipif(not probe.available(), reason=probe.why_not())
 
@@ -445,7 +444,7 @@ def test_a_busy_state_is_an_error_for_others_never_half_written():
     slots = (Slot("input", a, 0), Slot("state", a, 0, True))
     s = spec_of([("count", (0,), n, n)], a, args=(), slots=slots, form="none", captures=((p, a),), states=((0, 1),),
                 release_gil=True)
-    f, stop, mixed = build_entry(s), threading.Event(), []
+    f, stop, mixed, done = build_entry(s), threading.Event(), [], []
 
     def look():
         while not stop.is_set():
@@ -457,18 +456,17 @@ def test_a_busy_state_is_an_error_for_others_never_half_written():
                 mixed.append((v[0], v[-1]))
             del v
 
-    def other():
-        while not stop.is_set():
-            f()
+    def step():
+        while len(done) < 60:
+            if f() is None:
+                done.append(1)
 
-    crowd = [threading.Thread(target=look), threading.Thread(target=other)]
+    crowd = [threading.Thread(target=t) for t in (look, step, step)]
     [t.start() for t in crowd]
-    done = 0
-    while done < 40:
-        done += f() is None
+    [t.join() for t in crowd[1:]]
     stop.set()
-    [t.join() for t in crowd]
-    assert not mixed and p._v.min() == p._v.max() >= done
+    crowd[0].join()
+    assert not mixed and p._v.min() == p._v.max() == len(done)
 
 
 def test_finalizers_may_call_back():

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_numpy import fma32, fma64, run_program
 
-from hybrid.backends.cpu.gemm import Generated, Target, element_of, generate, product
-from hybrid.backends.cpu.gemm import dots, geometry
+from hybrid.backends.cpu.gemm import Generated, Target, dots, element_of, generate, geometry, product
 from hybrid.backends.cpu.gemm.contract import bias_program, kernel_of
 from hybrid.backends.cpu.gemm.geometry import option
 from hybrid.backends.cpu.jit import compile_many
@@ -190,7 +189,7 @@ def test_matmul_dtypes(dtype: np.dtype) -> None:
 def test_matmul_ranks() -> None:
     rng = np.random.default_rng(4)
     for sa, sb in [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((5, 2, 3), (3, 4)), ((6, 1, 2, 3), (4, 3, 7)),
-                   ((6, 5, 2, 3), (1, 1, 3, 7)), ((3,), (5, 3, 2)), ((6, 1, 2, 3), (6, 5, 3, 1)), ((0, 2, 3), (3, 4)),
+                   ((6, 5, 2, 3), (1, 1, 3, 7)), ((3,), (5, 3, 2)), ((6, 1, 2, 3), (6, 5, 3, 1)), ((0, 2, 3), (3, 4)), ((0, 2, 3), (0, 3, 4)),
                    ((2, 40, 64), (2, 64, 33))]:
         check(C.matmul_layout, [noise(rng, sa), noise(rng, sb)])
         assert C.matmul_shape(sa, sb) == np.matmul(np.zeros(sa), np.zeros(sb)).shape
@@ -272,11 +271,12 @@ def test_long_sums_are_split_and_added_in_order(monkeypatch: pytest.MonkeyPatch)
 # ---- convolution ---------------------------------------------------------------------------------------
 CONVS = [((2, 1, 12, 30), 16, 3, 1, 1, 1), ((2, 5, 16, 16), 20, 3, 1, 1, 1), ((2, 4, 9, 9), 8, 3, 2, 1, 2),
          ((1, 4, 9, 9), 8, 3, 1, 2, 2), ((2, 3, 5, 5), 8, 1, 1, 1, 1), ((1, 40, 5, 5), 8, 3, 1, 1, 1),
-         ((3, 4, 3, 3), 6, 3, 1, 1, 4 // 2), ((1, 2, 6, 40), 3, 2, 1, 1, 1)]
+         ((3, 4, 3, 3), 6, 3, 1, 1, 2), ((1, 2, 6, 40), 3, 2, 1, 1, 1), ((2, 3, 9, 20), 40, 3, 1, 1, 1),
+         ((2, 12, 11, 11), 12, 3, 1, 1, 12)]
 
 
 @pytest.mark.parametrize("case", CONVS, ids=str)
-@pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16], ids=lambda d: d.name)
+@pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16, dt.float64, dt.int32], ids=lambda d: d.name)
 def test_convolution(case, dtype: np.dtype) -> None:  # type: ignore[no-untyped-def]
     xs, o, size, stride, dilation, groups = case
     rng = np.random.default_rng(10)

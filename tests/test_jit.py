@@ -122,8 +122,8 @@ def _only_file(cache: DiskCache) -> Path:
     lambda b: b[:HEAD.size + 100] + bytes([b[HEAD.size + 100] ^ 1]) + b[HEAD.size + 101:],
     lambda b: b[:20] + bytes([b[20] ^ 1]) + b[21:], lambda b: HEAD.pack(b"other", b"", 1 << 60, b"") + b[HEAD.size:],
 ], ids=["empty", "short", "torn", "longer", "zeros", "body", "key", "foreign"])
-def test_spoiled_files_are_misses(cache: DiskCache, monkeypatch: pytest.MonkeyPatch, spoil):
-    symbol = f"t_sp{abs(hash(spoil)) % 10**9}"
+def test_spoiled_files_are_misses(cache: DiskCache, monkeypatch: pytest.MonkeyPatch, request, spoil):
+    symbol = f"t_sp_{request.node.callspec.id}"
     jit.compile_many([(symbol, text(symbol, 6))])
     gc.collect()
     path = _only_file(cache)
@@ -207,6 +207,37 @@ def test_threads_compile_at_once():
     for t in threads:
         t.join()
     assert got == [0] * 20
+
+
+FORK = """
+import os, threading, warnings
+warnings.simplefilter("ignore")
+from hybrid.backends.cpu import jit
+jit.set_cache(None)
+stop = threading.Event()
+def busy(k):
+    i = 0
+    while not stop.is_set():
+        i += 1
+        jit.compile_ir(f"define i64 @b() {{ ret i64 {i * 2 + k} }}", ["b"])
+threads = [threading.Thread(target=busy, args=(k,)) for k in (0, 1)]
+for t in threads: t.start()
+for i in range(8):
+    pid = os.fork()
+    if pid == 0:
+        jit.compile_ir(f"define i64 @c() {{ ret i64 {i} }}", ["c"])
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+stop.set()
+for t in threads: t.join()
+print("fine")
+"""
+
+
+def test_forked_children_compile_too():
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    done = subprocess.run([sys.executable, "-c", FORK], env=env, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "fine\n", done.stderr
 
 
 def test_elf_reader_refuses_other_files():

@@ -10,10 +10,10 @@ import threading
 
 import numpy as np
 import pytest
+from native_kernels import code
 
 from hybrid.backends.cpu import pool as P
 from hybrid.core.errors import BackendError
-from native_kernels import code
 
 ONE = np.zeros(2, np.uint64)                     # operand 0 = slot 0, offset 0
 THREE = np.array([0, 0, 1, 0, 2, 0], np.uint64)

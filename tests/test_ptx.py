@@ -4,9 +4,9 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from emit_harness import contiguous_access, dtype_of, random_map
-import numpy as np
 
 from hybrid.backends.cuda.emit import generate_ptx
 from hybrid.backends.plan import Access, LoopKernel

@@ -9,7 +9,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,32 @@ from ..core.errors import BackendError, DeviceError
 from ..ir.op import Op
 from .plan import Plan
 
-__all__ = ["Backend", "Executable", "EagerKernel", "backend", "kinds"]
+__all__ = ["Backend", "Executable", "Replay", "EagerKernel", "backend", "kinds"]
 
 EagerKernel = Callable[..., Any]
+
+
+class Replay(NamedTuple):
+    """What a backend needs beside a plan to serve calls without Python in between.
+
+    The plan's inputs are `args` arguments, then captures.  `avals`: record of each input.  `held[k]`: the tensor
+    that plan input k is, known by identity; `grads[k]`: the input whose `.grad` plan input k is; the other
+    inputs are passed in each call, in order.  `nodes[k]`: the tape node that input k must have (absent: none);
+    `loose`: inputs whose tape node the caller has checked.  `no_grad`: held inputs whose `.grad` must be None.
+    `states`: (output number, input) of new values.  `results`: numbers of outputs to make tensors of, and
+    `single` when there is exactly one, returned bare.  `tensor`: the class of tensors.
+    """
+
+    avals: tuple[Aval, ...]
+    held: dict[int, Any]
+    grads: dict[int, int]
+    nodes: dict[int, Any]
+    loose: frozenset[int]
+    no_grad: tuple[int, ...]
+    states: tuple[tuple[int, int], ...]
+    results: tuple[int, ...]
+    single: bool
+    tensor: type
 
 
 class Executable(ABC):
@@ -29,6 +52,12 @@ class Executable(ABC):
     @abstractmethod
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Run once: device values of the plan's inputs -> device values of its outputs."""
+
+    def entry(self, replay: Replay) -> Callable[..., Any] | None:
+        """A function of the tensors that are passed in each call: the results, with new state committed;
+        NotImplemented, with nothing changed, when an input is not what the plan was made for.  Errors leave all
+        tensors as before.  None: this backend offers no such entry for this plan."""
+        return None
 
 
 class Backend(ABC):

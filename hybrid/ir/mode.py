@@ -11,6 +11,7 @@ them is guarded by one counter instead of one fact per attribute.  Their contrac
 * It does not move when a tensor they hold is assigned a new value, when `training` flips (that flag is
   guarded by value, so that train and eval each keep their plan), or when a plain tensor is stored to an
   attribute that is no parameter or buffer (such a store is replayed).
+  An object with such attributes has a dict `_names` of the tensors it does hold.
 * The tensors their code uses are reachable from their instance dict (or slots) through dicts, lists, tuples and other
   Versioned objects, and are replaced only with a bump; so a recording may hold them by identity.
 """

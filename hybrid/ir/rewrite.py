@@ -63,4 +63,4 @@ def walk(values: Iterable[Value]) -> Iterator[Node]:
         elif n not in seen:
             seen.add(n)
             stack.append((n, True))
-            stack.extend((v.node, False) for v in n.inputs if v.node is not None)
+            stack.extend((v.node, False) for v in reversed(n.inputs) if v.node is not None)

@@ -10,7 +10,7 @@ representable value; `half.py` rounds.  Operands of one instruction have one typ
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -109,6 +109,14 @@ class Val:
         raise TypeError("a body value has no truth value; use s.select")
 
     __hash__ = object.__hash__
+    if TYPE_CHECKING:   # the operators are set below, from the table of primitives
+        def _binary(self, other: Any) -> Val: ...
+        def _unary(self) -> Val: ...
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _binary
+        __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __and__ = __rand__ = __or__ = __ror__ = _binary
+        __xor__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _binary
+        __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _binary  # type: ignore[assignment]
+        __neg__ = __invert__ = _unary
 
 
 def _binary(prim: str, swap: bool = False) -> Any:

@@ -15,8 +15,7 @@ from ..ir.op import map_op
 from ..ir.scalar import Builder, Val
 from . import formulas as F
 from .common import wide
-from .elementwise_basic import (abs, add, clip, divide, greater, minimum, multiply, reference_of, square,
-                                subtract, where)
+from .elementwise_basic import abs, add, clip, divide, greater, minimum, multiply, reference_of, square, subtract, where
 from .elementwise_math import by_element, exp, expm1, sigmoid, tanh
 
 __all__ = ["relu", "relu_grad", "relu6", "leaky_relu", "elu", "celu", "selu", "hardtanh", "hardsigmoid", "hardswish",
@@ -106,14 +105,25 @@ def _sigmoid_wide(x: np.ndarray) -> Any:
     return np.where(x < 0, e, 1) / (1 + e)
 
 
+def _limited(x: Any) -> Any:
+    """x without its infinities: in a product with a tail that is 0 there, they count as large numbers."""
+    return np.clip(x, -1e4, 1e4)
+
+
+def _silu_body(s: Builder, x: Val) -> Val:
+    q, scale = F.sigmoid_parts(s, x)
+    return F.tools.clamp(s, x, -1e4, None) * q * scale * scale
+
+
 silu = public(_float_map(
-    "silu", 1, lambda s, x: x * F.sigmoid(s, x), vjp=lambda g, out, x: (silu_grad(g, x),), ulp=4.0,
-    reference=reference_of(lambda x: x * _sigmoid_wide(x)), doc="x * sigmoid(x)."))
+    "silu", 1, _silu_body, vjp=lambda g, out, x: (silu_grad(g, x),), ulp=4.0,
+    reference=reference_of(lambda x: np.where(x > 0, x, _limited(x)) * _sigmoid_wide(x)),
+    doc="x * sigmoid(x); -0 at minus infinity."))
 
 
 def _silu_grad_body(s: Builder, g: Val, x: Val) -> Val:
     y = F.sigmoid(s, x)
-    return g * (y * s.fma(x, 1.0 - y, 1.0))
+    return g * (y * s.fma(F.tools.clamp(s, x, -1e4, 1e4), 1.0 - y, 1.0))
 
 
 def _silu_second(h: Tensor, g: Tensor, x: Tensor) -> Tensor:
@@ -125,7 +135,7 @@ def _silu_second(h: Tensor, g: Tensor, x: Tensor) -> Tensor:
 silu_grad = public(_float_map(
     "silu_grad", 2, _silu_grad_body, ulp=64.0,
     vjp=lambda h, out, g, x: (lambda: silu_grad(h, x), lambda: _silu_second(h, g, x)),
-    reference=reference_of(lambda g, x: g * (_sigmoid_wide(x) * (1 + x * (1 - _sigmoid_wide(x))))),
+    reference=reference_of(lambda g, x: g * (_sigmoid_wide(x) * (1 + _limited(x) * (1 - _sigmoid_wide(x))))),
     doc="The gradient of silu(x)."))
 
 
@@ -151,7 +161,8 @@ _SOFTPLUS = _float_map(
     samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"beta": 1.5, "threshold": 20.0})],
     doc="log(1 + e^(beta x)) / beta, x beyond the threshold.")
 _SOFTPLUS_GRAD = _float_map(
-    "softplus_grad", 2, lambda s, g, x, *, beta, threshold: s.select(x * beta > threshold, g, g * F.sigmoid(s, x * beta)),
+    "softplus_grad", 2,
+    lambda s, g, x, *, beta, threshold: s.select(x * beta > threshold, g, g * F.sigmoid(s, x * beta)),
     params=("beta", "threshold"), ulp=4.0,
     vjp=lambda h, out, g, x, *, beta, threshold: (
         lambda: softplus_grad(h, x, beta, threshold), lambda: _softplus_second(h, g, x, beta, threshold)),
@@ -192,14 +203,14 @@ def mish(x: Tensor) -> Tensor:
 def _gelu_body(s: Builder, x: Val) -> Val:
     """x*P(Z < x): the tail is computed for -|x|, so that nothing cancels."""
     tail, _ = F.normal_tail(s, x)
-    part = x * tail
-    return s.select(x < 0, part, x - part)
+    part = F.tools.clamp(s, x, -1e4, 1e4) * tail
+    return s.select(x > 0, x - part, part)
 
 
 def _gelu_grad_body(s: Builder, g: Val, x: Val) -> Val:
     tail, bell = F.normal_tail(s, x)
     below = s.select(x < 0, tail, 1.0 - tail)
-    return g * s.fma(x * DENSITY, bell, below)
+    return g * s.fma(F.tools.clamp(s, x, -1e4, 1e4) * DENSITY, bell, below)
 
 
 def normal_pdf(x: Tensor) -> Tensor:
@@ -212,12 +223,13 @@ def _phi(x: float) -> float:
 
 
 def _gelu_slope(g: float, x: float) -> float:
-    return g * (_phi(x) + x * DENSITY * math.exp(-0.5 * x * x))
+    return g * (_phi(x) + (x * DENSITY * math.exp(-0.5 * x * x) if -1e4 < x < 1e4 else 0.0))
 
 
 gelu = public(_float_map(
     "gelu", 1, _gelu_body, vjp=lambda g, out, x: (gelu_grad(g, x),), ulp=16.0,
-    reference=by_element(lambda x: x * _phi(x)), doc="x * Phi(x), Phi the normal distribution function."))
+    reference=by_element(lambda x: x * _phi(x) if x > -1e4 else -0.0 if x == x else x),
+    doc="x * Phi(x), Phi the normal distribution function; -0 at minus infinity."))
 gelu_grad = public(_float_map(
     "gelu_grad", 2, _gelu_grad_body, ulp=256.0,
     vjp=lambda h, out, g, x: (
@@ -235,18 +247,25 @@ def _tanh_form(s: Builder, x: Val) -> Val:
     return 1.0 + F.exp(s, minus)
 
 
+def _gelu_tanh_body(s: Builder, x: Val) -> Val:
+    return F.tools.clamp(s, x, -32.0, None) / _tanh_form(s, x)   # the result is -0 long before -32
+
+
 def _gelu_tanh_grad_body(s: Builder, g: Val, x: Val) -> Val:
+    x = F.tools.clamp(s, x, -32.0, 32.0)
     y = 1.0 / _tanh_form(s, x)
     slope = s.fma(x * x, 3.0 * _K * _C, _K)
     return g * s.fma(x * (y * (1.0 - y)), slope, y)
 
 
 def _gelu_tanh_wide(x: Any) -> Any:
+    x = np.maximum(x, -32)
     return x * _sigmoid_wide(x * (_K + _K * _C * x * x))
 
 
 def _gelu_tanh_slope(g: Any, x: Any) -> Any:
-    y = _sigmoid_wide(x * (_K + _K * _C * x * x))
+    x = np.clip(x, -32, 32)
+    y = _sigmoid_wide((x * (_K + _K * _C * x * x)).astype(np.float64))   # 0 where the record's is
     return g * (y + x * y * (1 - y) * (_K + 3 * _K * _C * x * x))
 
 
@@ -261,7 +280,7 @@ def _gelu_tanh_second(h: Tensor, g: Tensor, x: Tensor) -> Tensor:
 
 
 gelu_tanh = public(_float_map(
-    "gelu_tanh", 1, lambda s, x: x / _tanh_form(s, x), vjp=lambda g, out, x: (gelu_tanh_grad(g, x),), ulp=64.0,
+    "gelu_tanh", 1, _gelu_tanh_body, vjp=lambda g, out, x: (gelu_tanh_grad(g, x),), ulp=64.0,
     reference=reference_of(_gelu_tanh_wide), doc="gelu in Hendrycks and Gimpel's tanh form."))
 gelu_tanh_grad = public(_float_map(
     "gelu_tanh_grad", 2, _gelu_tanh_grad_body, ulp=256.0,

@@ -15,8 +15,8 @@ from ..core.aval import Aval
 from ..core.errors import DTypeError
 from ..ir.scalar import TYPE, Builder, Val
 
-__all__ = ["wide", "groups", "as_type", "pair", "need_float", "draw", "shapes_of", "ints", "SHAPE_ONLY", "same_infer", "pairs_of",
-           "static_number"]
+__all__ = ["wide", "groups", "as_type", "pair", "need_float", "draw", "shapes_of", "ints", "SHAPE_ONLY", "same_infer",
+           "pairs_of"]
 
 # `keeps` of a record whose vjp reads only shapes and dtypes of its inputs: no value has to be saved.
 SHAPE_ONLY = frozenset(["shape"])
@@ -75,11 +75,6 @@ def pairs_of(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
     if len(out) != ndim:
         raise ValueError(f"pad: {len(out)} pairs of widths for {ndim} dimensions")
     return out
-
-
-def static_number(value: Any) -> float:
-    """A Python float from a number that is a parameter of an op."""
-    return float(value)
 
 
 def need_float(what: str, *avals: Aval) -> None:

@@ -46,8 +46,9 @@ def _matmul_vjp(g: Tensor, out: Tensor, a: Tensor, b: Tensor) -> tuple[Any, Any]
         return (lambda: multiply(expand_dims(g, -1), b),
                 lambda: matmul(reshape(g, (g.size,)), reshape(a, (g.size, a.shape[-1]))))
     if a.ndim == 1:
-        return (lambda: sum_like(reshape(matmul(expand_dims(g, -2), matrix_transpose(b)), g.shape[:-1] + a.shape), a.shape),
-                lambda: multiply(expand_dims(a, -1), expand_dims(g, -2)))
+        def by_row() -> Tensor:
+            return sum_like(reshape(matmul(expand_dims(g, -2), matrix_transpose(b)), g.shape[:-1] + a.shape), a.shape)
+        return by_row, lambda: multiply(expand_dims(a, -1), expand_dims(g, -2))
     if b.ndim == 2 and a.ndim > 2:
         rows = prod(a.shape[:-1])
         return (lambda: matmul(g, matrix_transpose(b)),
@@ -137,8 +138,8 @@ def _conv_reference(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, *
     return out if b is None else out + wide(b)[:, None, None]
 
 
-def _conv_vjp(g: Tensor, out: Tensor, x: Tensor, w: Tensor, b: Tensor | None = None, *, stride: Pair, dilation: Pair,
-              groups: int) -> tuple[Any, ...]:
+def _conv_vjp(g: Tensor, out: Tensor, x: Tensor, w: Tensor, b: Tensor | None = None, *, stride: Pair,
+              dilation: Pair, groups: int) -> tuple[Any, ...]:
     grads = (lambda: _input_grad(g, w, x.shape, stride, dilation, groups),
              lambda: bind(CONV_WEIGHT, g, x, kernel=w.shape[2:], stride=stride, dilation=dilation, groups=groups))
     return grads if b is None else (*grads, lambda: sum_(g, axis=(0, 2, 3)))
@@ -159,7 +160,8 @@ def _input_grad(g: Tensor, w: Tensor, shape: Ints, stride: Pair, dilation: Pair,
     # rows that no window reaches (a stride that does not divide) stay zero: they are padding at the end
     inner = [shape[2 + i] + reach[i] for i in (0, 1)]
     spread = embed(g, g.shape[:2] + tuple(inner), (0, 0, *reach), (1, 1, *stride))
-    return bind(CONV2D, spread, flip(_swap_channels(w, groups), (2, 3)), stride=(1, 1), dilation=dilation, groups=groups)
+    turned = flip(_swap_channels(w, groups), (2, 3))
+    return bind(CONV2D, spread, turned, stride=(1, 1), dilation=dilation, groups=groups)
 
 
 def _conv_samples(rng: np.random.Generator) -> Any:
@@ -203,7 +205,8 @@ CONV_WEIGHT = register(Op(
     accepts="f", doc="Gradient of conv2d's weight from the output gradient and the padded images."))
 
 
-def conv2d_weight_grad(g: Tensor, x: Tensor, kernel: Any, *, stride: Any = 1, dilation: Any = 1, groups: int = 1) -> Tensor:
+def conv2d_weight_grad(g: Tensor, x: Tensor, kernel: Any, *, stride: Any = 1, dilation: Any = 1,
+                       groups: int = 1) -> Tensor:
     """Gradient of the weight of conv2d(x, ...) for padded images x and output gradient g."""
     return bind(CONV_WEIGHT, g, x, kernel=pair(kernel, "kernel"), stride=pair(stride, "stride"),
                 dilation=pair(dilation, "dilation"), groups=operator.index(groups))
@@ -237,7 +240,8 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 
     if x.ndim == 3:
         return reshape_first(conv2d(expand_dims(x, 0), weight, bias, stride, padding, dilation, groups))
     if x.ndim != 4 or weight.ndim != 4:
-        raise ShapeError(f"conv2d takes x[N, C, H, W] and weight[O, C/groups, KH, KW], not {x.shape} and {weight.shape}")
+        raise ShapeError(f"conv2d takes x[N, C, H, W] and weight[O, C/groups, KH, KW], not {x.shape} and "
+                         f"{weight.shape}")
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
     if min(stride) < 1 or min(dilation) < 1:
         raise ShapeError(f"conv2d: stride {stride} and dilation {dilation} must be positive")

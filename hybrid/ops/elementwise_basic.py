@@ -22,8 +22,8 @@ from .formulas import tools
 
 __all__ = [
     "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "fmod", "negative", "positive", "clone",
-    "abs", "sign", "square", "reciprocal", "floor", "ceil", "trunc", "round", "minimum", "maximum", "clip", "copysign", "signbit",
-    "nextafter", "isnan", "isinf", "isfinite", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
+    "abs", "sign", "square", "reciprocal", "floor", "ceil", "trunc", "round", "minimum", "maximum", "clip", "copysign",
+    "signbit", "nextafter", "isnan", "isinf", "isfinite", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
     "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor",
     "bitwise_invert", "bitwise_left_shift", "bitwise_right_shift", "where", "astype", "reference_of"]
 
@@ -203,16 +203,26 @@ def _split_ties(g: Tensor, x: Tensor, y: Tensor, lost: Callable[..., Tensor]) ->
     return where(equal(x, y), multiply(g, 0.5), where(lost(x, y), 0.0, g))
 
 
+def _least(x: np.ndarray, y: np.ndarray) -> Any:
+    """NumPy's minimum with -0 below +0."""
+    return np.where(x == y, np.where(np.signbit(x), x, y), np.minimum(x, y))
+
+
+def _most(x: np.ndarray, y: np.ndarray) -> Any:
+    """NumPy's maximum with -0 below +0."""
+    return np.where(x == y, np.where(np.signbit(x), y, x), np.maximum(x, y))
+
+
 minimum = public(map_op(
     "minimum", 2, lambda s, x, y: x & y if _is_bool(x) else s.min(x, y),
     vjp=lambda g, out, x, y: (lambda: _split_ties(g, x, y, greater), lambda: _split_ties(g, y, x, greater)),
-    reference=reference_of(np.minimum), facts=COMMUTATIVE,
+    reference=reference_of(_least), facts=COMMUTATIVE,
     doc="The smaller of x and y; NaN if either is; -0 is below +0. Ties share the gradient."))
 
 maximum = public(map_op(
     "maximum", 2, lambda s, x, y: x | y if _is_bool(x) else s.max(x, y),
     vjp=lambda g, out, x, y: (lambda: _split_ties(g, x, y, less), lambda: _split_ties(g, y, x, less)),
-    reference=reference_of(np.maximum), facts=COMMUTATIVE,
+    reference=reference_of(_most), facts=COMMUTATIVE,
     doc="The larger of x and y; NaN if either is; -0 is below +0. Ties share the gradient."))
 
 
@@ -226,16 +236,16 @@ _CLIP = map_op(
         lambda: _inside(g, x, low, high),
         lambda: where(logical_and(less(x, low), less(low, high)), g, 0.0),
         lambda: where(logical_or(greater(x, high), greater(low, high)), g, 0.0)),
-    reference=reference_of(lambda x, low, high: np.minimum(np.maximum(x, low), high)),
+    reference=reference_of(lambda x, low, high: _least(_most(x, low), high)),
     doc="min(max(x, low), high).")
 _CLIP_LOW = map_op(
     "clip_low", 2, lambda s, x, low: s.max(x, low), accepts="iuf",
     vjp=lambda g, out, x, low: (lambda: where(less(x, low), 0.0, g), lambda: where(less(x, low), g, 0.0)),
-    reference=reference_of(np.maximum), doc="max(x, low), whose ties give the gradient to x.")
+    reference=reference_of(_most), doc="max(x, low), whose ties give the gradient to x.")
 _CLIP_HIGH = map_op(
     "clip_high", 2, lambda s, x, high: s.min(x, high), accepts="iuf",
     vjp=lambda g, out, x, high: (lambda: where(greater(x, high), 0.0, g), lambda: where(greater(x, high), g, 0.0)),
-    reference=reference_of(np.minimum), doc="min(x, high), whose ties give the gradient to x.")
+    reference=reference_of(_least), doc="min(x, high), whose ties give the gradient to x.")
 _clip, _clip_low, _clip_high = public(_CLIP), public(_CLIP_LOW), public(_CLIP_HIGH)
 
 
@@ -324,8 +334,10 @@ logical_xor = _logical("logical_xor", 2, lambda x, y: x ^ y, np.logical_xor, "x 
 logical_not = _logical("logical_not", 1, lambda x: ~x, np.logical_not, "not x.", facts=frozenset(["involution"]))
 
 
-def _bits(name: str, nin: int, f: Callable[..., Any], oracle: Any, doc: str, accepts: str = "biu", **more: Any) -> Any:
-    return public(map_op(name, nin, lambda s, *xs: f(*xs), vjp=NO_GRAD, reference=oracle, accepts=accepts, doc=doc, **more))
+def _bits(name: str, nin: int, f: Callable[..., Any], oracle: Any, doc: str, accepts: str = "biu",
+          **more: Any) -> Any:
+    return public(map_op(name, nin, lambda s, *xs: f(*xs), vjp=NO_GRAD, reference=oracle, accepts=accepts, doc=doc,
+                         **more))
 
 
 def _oracle_shift(left: bool) -> Callable[..., Any]:
@@ -381,12 +393,14 @@ def _convert_reference(x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
     if dtype is dt.bool_:
         return w != 0
     info = np.iinfo(dtype)
-    inside = np.where(np.isnan(w) | (w <= info.min) | (w >= float(info.max)), 0.0, np.trunc(w)).astype(dtype)
-    return np.where(w <= info.min, np.array(info.min, dtype), np.where(w >= float(info.max), np.array(info.max, dtype), inside))
+    below, above = w <= info.min, w >= float(info.max)
+    inside = np.where(np.isnan(w) | below | above, 0.0, np.trunc(w)).astype(dtype)
+    return np.where(below, np.array(info.min, dtype), np.where(above, np.array(info.max, dtype), inside))
 
 
 map_op("convert", 1, _convert_body, vjp=lambda g, out, x, **params: (g,), reference=_convert_reference,
-       infer=lambda x, *, dtype: (x.with_(dtype=dtype),), params=("dtype",), facts=frozenset(["convert"]), keeps=SHAPE_ONLY,
+       infer=lambda x, *, dtype: (x.with_(dtype=dtype),), params=("dtype",), facts=frozenset(["convert"]),
+       keeps=SHAPE_ONLY,
        samples=lambda rng: [([rng.uniform(-3, 3, (5, 7))], {"dtype": d})
                             for d in (dt.float32, dt.float64, dt.int32, dt.bool_)],
        doc="Elements in another dtype: floats round to nearest, float to integer truncates and saturates (NaN is 0), "

@@ -17,8 +17,20 @@ from ..ir.op import map_op
 from ..ir.scalar import Builder, Val
 from . import formulas as F
 from .common import wide
-from .elementwise_basic import (add, divide, equal, greater_equal, logical_and, multiply, negative, reciprocal,
-                                reference_of, square, subtract, where)
+from .elementwise_basic import (
+    add,
+    divide,
+    equal,
+    greater_equal,
+    logical_and,
+    multiply,
+    negative,
+    reciprocal,
+    reference_of,
+    square,
+    subtract,
+    where,
+)
 
 __all__ = ["exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan",
            "atan2", "sinh", "cosh", "tanh", "tanh_grad", "asinh", "acosh", "atanh", "sqrt", "rsqrt", "cbrt", "hypot",
@@ -63,7 +75,8 @@ def _logaddexp_body(s: Builder, x: Val, y: Val) -> Val:
 
 logaddexp = public(map_op(
     "logaddexp", 2, _logaddexp_body, result="float", accepts="f", facts=frozenset(["commutative"]), ulp=4.0,
-    vjp=lambda g, out, x, y: (lambda: multiply(g, sigmoid(subtract(x, y))), lambda: multiply(g, sigmoid(subtract(y, x)))),
+    vjp=lambda g, out, x, y: (lambda: multiply(g, sigmoid(subtract(x, y))),
+                              lambda: multiply(g, sigmoid(subtract(y, x)))),
     reference=reference_of(np.logaddexp), doc="log(e^x + e^y) without overflow.", domain=(0.5, 4.0)))
 
 

@@ -67,10 +67,11 @@ def _check_samples(rng: np.random.Generator) -> Any:
 
 
 INDEX = register(Op(
-    "index_check", "map", 1, lambda i, size, axis, wrap, ignore: (i.with_(dtype=dt.int64),), body=_check_body, check=_check,
-    check_message=_check_message, params=("size", "axis", "wrap", "ignore"), accepts="iu", reference=_check_reference,
+    "index_check", "map", 1, lambda i, size, axis, wrap, ignore: (i.with_(dtype=dt.int64),), body=_check_body,
+    check=_check, check_message=_check_message, params=("size", "axis", "wrap", "ignore"), accepts="iu",
+    reference=_check_reference,
     samples=_check_samples, ulp=0.0, vjp=NO_GRAD,
-    doc="Indices as int64 in range (negative ones counted from the end when wrap; `ignore` gives -1); others fail."))
+    doc="Indices as int64 in range (negative ones counted from the end when wrap; `ignore` is -1); others fail."))
 
 
 def index_check(index: Any, size: int, axis: int = 0, *, wrap: bool = True, ignore: int | None = None) -> Tensor:

@@ -17,8 +17,24 @@ from ..ir.bind import convert as astype
 from ..ir.op import Op, register
 from ..ir.scalar import Builder, Val
 from .common import draw, ints, need_float, wide
-from .elementwise import (abs, add, clip, divide, equal, exp, greater_equal, less, log, log1p, maximum, multiply, negative,
-                          square, subtract, where)
+from .elementwise import (
+    abs,
+    add,
+    clip,
+    divide,
+    equal,
+    exp,
+    greater_equal,
+    less,
+    log,
+    log1p,
+    maximum,
+    multiply,
+    negative,
+    square,
+    subtract,
+    where,
+)
 from .formulas import exp as exp_
 from .formulas import log as log_
 from .index import index_check, take, take_along_axis
@@ -74,7 +90,8 @@ def _ce_vjp(gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, t: Tensor, ax
 
 def _ce_samples(rng: np.random.Generator) -> Any:
     for shape in ((10,), (5, 10), (2, 3, 70), (4, 1), (0, 3)):
-        yield [draw(rng, *shape), ints(rng, *shape[:-1], 1, lo=-1, hi=shape[-1])], {"axes": (len(shape) - 1, len(shape))}
+        n = len(shape)
+        yield [draw(rng, *shape), ints(rng, *shape[:-1], 1, lo=-1, hi=shape[-1])], {"axes": (n - 1, n)}
 
 
 CE = register(Op(
@@ -238,7 +255,8 @@ def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: flo
     d = abs(_difference("smooth_l1_loss", x, target))
     if beta == 0:
         return _reduced(d, reduction)
-    return _reduced(where(less(d, beta), divide(multiply(multiply(d, 0.5), d), beta), subtract(d, 0.5 * beta)), reduction)
+    inner = divide(multiply(multiply(d, 0.5), d), beta)
+    return _reduced(where(less(d, beta), inner, subtract(d, 0.5 * beta)), reduction)
 
 
 def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:

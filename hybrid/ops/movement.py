@@ -221,7 +221,7 @@ def _embed_infer(a: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints) -
     for i, n in enumerate(shape):
         d = 1 if i in drop else next(inner)
         ends = (begin[i], begin[i] + (d - 1) * step[i])
-        if d and not (0 <= min(ends) and max(ends) < n):
+        if d and not (min(ends) >= 0 and max(ends) < n):
             raise ShapeError(f"embed: {d} elements from {begin[i]} in steps of {step[i]} leave an axis of size {n}")
     return (a.with_(shape),)
 

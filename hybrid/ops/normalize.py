@@ -35,8 +35,9 @@ def _stats_infer(count: int) -> Any:
     """The result like x, then `count` statistics with size 1 along the group, in the compute type."""
     def infer(x: Aval, *affine: Aval, axes: Group, eps: float) -> tuple[Aval, ...]:
         for a in affine:
-            if a.shape != x.shape[axes[0]:]:
-                raise ShapeError(f"a normalisation over {x.shape[axes[0]:]} takes parameters of that shape, not {a.shape}")
+            want = x.shape[axes[0]:]
+            if a.shape != want:
+                raise ShapeError(f"a normalisation over {want} takes parameters of that shape, not {a.shape}")
         row = x.with_(keep_shape(x.shape, tuple(range(*axes))), dt.compute_type(x.dtype))
         return (x, *[row] * count)
     return infer
@@ -262,7 +263,8 @@ def batch_norm(x: Tensor, running_mean: Tensor | None = None, running_var: Tenso
     return astype(_scale_shift(out, weight, bias, x.ndim), half)
 
 
-def _update_running(mean_: Tensor | None, var_: Tensor | None, m: Tensor, spread: Tensor, n: int, momentum: float) -> None:
+def _update_running(mean_: Tensor | None, var_: Tensor | None, m: Tensor, spread: Tensor, n: int,
+                    momentum: float) -> None:
     """Move the running statistics towards those of the batch (the variance unbiased)."""
     if mean_ is None or var_ is None:
         return

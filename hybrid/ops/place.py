@@ -20,6 +20,7 @@ from ..ir.bind import convert as astype
 from ..ir.op import Op, register
 from .common import SHAPE_ONLY, draw, pairs_of
 from .create import full, zeros_like
+from .elementwise import clone
 from .movement import embed, expand_dims, flip, narrow, region, reshape, slice_
 from .reduce import broadcast_to
 
@@ -72,7 +73,7 @@ def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
         ts, axis = [reshape(t, (t.size,)) for t in ts], 0
     if len(ts) == 1:
         normalize_axis(axis, ts[0].ndim, "concat")
-        return ts[0]
+        return clone(ts[0])
     return bind(CONCAT, *ts, axis=normalize_axis(axis, ts[0].ndim, "concat"))
 
 
@@ -207,7 +208,7 @@ def pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: A
     if any(w < 0 for p in widths for w in p):
         raise ShapeError(f"pad: widths must not be negative: {widths}; slice to remove elements")
     if not any(w for p in widths for w in p):
-        return x
+        return clone(x)
     if mode == "constant":
         shape = tuple(b + n + a for n, (b, a) in zip(x.shape, widths))
         begin, step = tuple(b for b, _ in widths), (1,) * x.ndim
@@ -258,9 +259,10 @@ def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
     shifts = [shift] * len(axes) if hasattr(shift, "__index__") else list(shift)
     if len(shifts) != len(axes):
         raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+    out = x
     for k, a in zip(shifts, axes):
         n = x.shape[a]
         k = operator.index(k) % n if n else 0
         if k:
-            x = concat([narrow(x, a, n - k, k), narrow(x, a, 0, n - k)], a)
-    return x
+            out = concat([narrow(out, a, n - k, k), narrow(out, a, 0, n - k)], a)
+    return clone(x) if out is x else out

@@ -27,11 +27,12 @@ from .reduce import mean
 __all__ = ["max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "max_pool1d", "avg_pool1d"]
 
 Pair = tuple[int, int]
+Ints = tuple[int, ...]
 Tensor = Any
 PARAMS = ("kernel", "stride", "padding", "dilation")
 
 
-def _pooled(name: str, shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> tuple[int, ...]:
+def _pooled(name: str, shape: Ints, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Ints:
     if len(shape) != 4:
         raise ShapeError(f"{name} takes images [N, C, H, W], not shape {shape}")
     if min(*kernel, *stride, *dilation) < 1 or any(not 0 <= 2 * p <= k for p, k in zip(padding, kernel)):
@@ -43,7 +44,8 @@ def _pooled(name: str, shape: tuple[int, ...], kernel: Pair, stride: Pair, paddi
     return shape[:2] + out
 
 
-def _window(s: Builder, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Iterator[tuple[Val, Val | None, Val]]:
+def _window(s: Builder, x: Any, kernel: Pair, stride: Pair, padding: Pair,
+            dilation: Pair) -> Iterator[tuple[Val, Val | None, Val]]:
     """(element, whether it lies in the image or None when it must, its number in H * W) of a window, in order."""
     n, c, size = s.coord(0), s.coord(1), x.shape[2:]
     base = [s.coord(2 + a) * stride[a] - padding[a] for a in (0, 1)]
@@ -98,8 +100,8 @@ def _max_vjp(gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, **p: Pair) -
     return (None if gs[0] is None else bind(MAX_GRAD, gs[0], outs[1], shape=x.shape, **p),)
 
 
-def _cases(channels: int = 2) -> list[tuple[tuple[int, ...], dict[str, Pair]]]:
-    def row(h: int, w: int, k: Pair, s: Pair, p: Pair, d: Pair) -> tuple[tuple[int, ...], dict[str, Pair]]:
+def _cases(channels: int = 2) -> list[tuple[Ints, dict[str, Pair]]]:
+    def row(h: int, w: int, k: Pair, s: Pair, p: Pair, d: Pair) -> tuple[Ints, dict[str, Pair]]:
         return (2, channels, h, w), {"kernel": k, "stride": s, "padding": p, "dilation": d}
     return [row(4, 6, (2, 2), (2, 2), (0, 0), (1, 1)), row(5, 7, (3, 2), (2, 3), (1, 1), (1, 1)),
             row(6, 6, (2, 2), (1, 1), (0, 0), (2, 1)), row(3, 3, (3, 3), (3, 3), (1, 1), (1, 1))]
@@ -112,7 +114,7 @@ MAX_POOL = register(Op(
     doc="Maxima over windows, and where they are (numbers in H * W)."))
 
 
-def _covering(s: Builder, shape: tuple[int, ...], out: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair,
+def _covering(s: Builder, shape: Ints, out: Ints, kernel: Pair, stride: Pair, padding: Pair,
               dilation: Pair) -> Iterator[tuple[Val, Val, Val | None]]:
     """(row, column, validity) of the windows that may cover an element of the image, the last one first."""
     found: list[list[tuple[Val, Any]]] = []
@@ -145,7 +147,7 @@ def _quotient(s: Builder, x: Val, d: int) -> Val:
     return s.convert(s.floor((s.convert(x, "f64") + 0.5) / float(d)), "i64")
 
 
-def _max_grad_body(s: Builder, g: Any, at: Any, *, shape: tuple[int, ...], **p: Pair) -> Val:
+def _max_grad_body(s: Builder, g: Any, at: Any, *, shape: Ints, **p: Pair) -> Val:
     n, c = s.coord(0), s.coord(1)
     me = s.coord(2) * shape[3] + s.coord(3)
     total: Any = None
@@ -157,7 +159,7 @@ def _max_grad_body(s: Builder, g: Any, at: Any, *, shape: tuple[int, ...], **p: 
     return total
 
 
-def _max_grad_reference(g: np.ndarray, at: np.ndarray, *, shape: tuple[int, ...], **p: Pair) -> np.ndarray:
+def _max_grad_reference(g: np.ndarray, at: np.ndarray, *, shape: Ints, **p: Pair) -> np.ndarray:
     out = np.zeros((prod(shape[:2]), prod(shape[2:])), wide(g).dtype)
     rows = np.arange(out.shape[0])[:, None]
     np.add.at(out, (rows, at.reshape(out.shape[0], -1)), wide(g).reshape(out.shape[0], -1))
@@ -170,7 +172,7 @@ def _max_grad_samples(rng: np.random.Generator) -> Any:
         yield [draw(rng, *at.shape), at], {"shape": shape, **p}
 
 
-def _max_grad_vjp(u: Tensor, out: Tensor, g: Tensor, at: Tensor, shape: tuple[int, ...], **p: Pair) -> tuple[Any, None]:
+def _max_grad_vjp(u: Tensor, out: Tensor, g: Tensor, at: Tensor, shape: Ints, **p: Pair) -> tuple[Any, None]:
     flat = reshape(u, shape[:2] + (prod(shape[2:]),))
     return reshape(bind(ALONG, flat, reshape(at, at.shape[:2] + (prod(at.shape[2:]),)), axis=2), at.shape), None
 
@@ -190,7 +192,7 @@ def _sum_body(s: Builder, x: Any, **p: Pair) -> Val:
     return total
 
 
-def _sum_grad_body(s: Builder, g: Any, *, shape: tuple[int, ...], **p: Pair) -> Val:
+def _sum_grad_body(s: Builder, g: Any, *, shape: Ints, **p: Pair) -> Val:
     n, c = s.coord(0), s.coord(1)
     total: Any = None
     for i, j, ok in _covering(s, shape, g.shape, **p):
@@ -200,7 +202,7 @@ def _sum_grad_body(s: Builder, g: Any, *, shape: tuple[int, ...], **p: Pair) -> 
     return total
 
 
-def _sum_grad_reference(g: np.ndarray, *, shape: tuple[int, ...], **p: Pair) -> np.ndarray:
+def _sum_grad_reference(g: np.ndarray, *, shape: Ints, **p: Pair) -> np.ndarray:
     padded = tuple(n + 2 * q for n, q in zip(shape[2:], p["padding"]))
     out = np.zeros(shape[:2] + padded, wide(g).dtype)
     for i in range(p["kernel"][0]):
@@ -213,8 +215,8 @@ def _sum_grad_reference(g: np.ndarray, *, shape: tuple[int, ...], **p: Pair) -> 
 
 
 SUM_POOL = register(Op(
-    "sum_pool2d", "map", 1, lambda x, **p: (x.with_(_pooled("avg_pool2d", x.shape, **p)),), body=_sum_body, gathers=(0,),
-    params=PARAMS, vjp=lambda g, out, x, **p: (bind(SUM_POOL_GRAD, g, shape=x.shape, **p),), accepts="f",
+    "sum_pool2d", "map", 1, lambda x, **p: (x.with_(_pooled("avg_pool2d", x.shape, **p)),), body=_sum_body,
+    gathers=(0,), params=PARAMS, vjp=lambda g, out, x, **p: (bind(SUM_POOL_GRAD, g, shape=x.shape, **p),), accepts="f",
     keeps=frozenset(["shape"]), reference=lambda x, **p: _numpy_windows(wide(x), 0, **p).sum((-1, -2)), ulp=8.0,
     samples=lambda rng: (([draw(rng, *s, lo=0.5, hi=1.5)], p) for s, p in _cases()), doc="Sums over windows."))
 SUM_POOL_GRAD = register(Op(

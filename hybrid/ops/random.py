@@ -18,7 +18,7 @@ from ..core.errors import DTypeError, HybridError, ShapeError
 from ..core.shapes import as_shape
 from ..ir.bind import as_tensor, bind, literal
 from ..ir.bind import convert as astype
-from ..ir.mode import Versioned
+from ..ir.mode import ROOTS, Versioned
 from ..ir.op import NO_GRAD, Op, register
 from ..ir.scalar import TYPE, Builder, Val
 from ..ir.tensor import Handle
@@ -238,7 +238,10 @@ def default_generator(device: Any = "cpu") -> Generator:
     """The generator that functions use when none is given; seeded from the system's entropy."""
     dev = to_device(device)
     g = _DEFAULT.get(dev)
-    return g if g is not None else _DEFAULT.setdefault(dev, Generator(device=dev))
+    if g is None:
+        g = _DEFAULT.setdefault(dev, Generator(device=dev))
+        ROOTS.append(g)
+    return g
 
 
 def manual_seed(seed: int) -> Generator:
@@ -292,13 +295,15 @@ def random_bits(*shape: Any, dtype: Any = dt.uint32, generator: Generator | None
 def rand(*shape: Any, dtype: Any = None, generator: Generator | None = None, device: Any = None,
          requires_grad: bool = False) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    return _leaf(_source(generator, device).draw(UNIFORM, shape=_shape(shape), dtype=_float_dtype(dtype)), requires_grad)
+    out = _source(generator, device).draw(UNIFORM, shape=_shape(shape), dtype=_float_dtype(dtype))
+    return _leaf(out, requires_grad)
 
 
 def randn(*shape: Any, dtype: Any = None, generator: Generator | None = None, device: Any = None,
           requires_grad: bool = False) -> Tensor:
     """Standard normal numbers."""
-    return _leaf(_source(generator, device).draw(NORMAL, shape=_shape(shape), dtype=_float_dtype(dtype)), requires_grad)
+    out = _source(generator, device).draw(NORMAL, shape=_shape(shape), dtype=_float_dtype(dtype))
+    return _leaf(out, requires_grad)
 
 
 def rand_like(x: Tensor, *, dtype: Any = None, generator: Generator | None = None) -> Tensor:

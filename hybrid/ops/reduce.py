@@ -21,7 +21,7 @@ from ..ir.bind import convert as astype
 from ..ir.op import NO_GRAD, Op, register
 from ..ir.scalar import Builder, Val
 from .common import SHAPE_ONLY, as_type, groups, shapes_of, wide
-from .elementwise import divide, equal, multiply, not_equal, where
+from .elementwise import clone, divide, equal, multiply, not_equal, where
 from .movement import reshape
 
 __all__ = ["broadcast_to", "sum", "prod", "mean", "max", "min", "amax", "amin", "all", "any", "argmax", "argmin",
@@ -202,10 +202,17 @@ def _finish(out: Tensor, shape: Ints, axes: Ints, keepdims: bool) -> Tensor:
 
 def _order_free(op: Op, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     axes = normalize_axes(axis, x.ndim, op.name)
+    if not axes:
+        return not_equal(x, 0) if op is ALL or op is ANY else clone(x)
     out = x
     for g in reversed(groups(axes)):
         out = bind(op, out, axes=g)
     return _finish(out, x.shape, axes, keepdims)
+
+
+def _converted(x: Tensor, d: np.dtype) -> Tensor:
+    """A fresh handle on x in dtype d."""
+    return clone(x) if x.dtype is d else astype(x, d)
 
 
 def _sum_dtype(x: Tensor, dtype: Any) -> np.dtype:
@@ -223,7 +230,7 @@ def _additive(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tens
         x = astype(x, d)
     runs = groups(axes)
     if not runs:
-        return astype(x, d)
+        return _converted(x, d)
     out = x
     for i, g in enumerate(reversed(runs)):
         out = bind(op, out, axes=g, dtype=d if i == len(runs) - 1 else dt.compute_type(d))
@@ -249,7 +256,7 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
         x = x if dt.is_half(x.dtype) or not dt.is_float(x.dtype) else astype(x, d)
         return _finish(bind(MEAN, x, axes=runs[0], dtype=d), x.shape, axes, keepdims)
     if not runs:
-        return astype(x, d)
+        return _converted(x, d)
     total = sum(astype(x, d) if not dt.is_half(d) else x, axis=axes, dtype=dt.compute_type(d), keepdims=keepdims)
     return astype(divide(total, product(x.shape[a] for a in axes)), d)
 
@@ -269,12 +276,12 @@ amax, amin = max, min
 
 def all(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Whether every element over the axes is nonzero (NaN is)."""
-    return _order_free(ALL, x, axis, keepdims) if x.ndim else not_equal(x, 0)
+    return _order_free(ALL, x, axis, keepdims)
 
 
 def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Whether some element over the axes is nonzero (NaN is)."""
-    return _order_free(ANY, x, axis, keepdims) if x.ndim else not_equal(x, 0)
+    return _order_free(ANY, x, axis, keepdims)
 
 
 def _position(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:

@@ -20,16 +20,17 @@ from ..ir.bind import convert as astype
 from ..ir.op import Op, register
 from ..ir.scalar import Builder, Val
 from .common import need_float, same_infer, shapes_of, wide
-from .elementwise import abs, divide, equal, exp, multiply, power, sqrt, subtract, where
+from .elementwise import abs, divide, equal, exp, multiply, not_equal, power, sqrt, subtract, where
 from .formulas import exp as exp_
 from .formulas import log as log_
 from .movement import flip, moveaxis, reshape
-from .reduce import broadcast_to, keep_shape, mean
+from .reduce import keep_shape, mean
 from .reduce import max as max_
 from .reduce import min as min_
 from .reduce import sum as sum_
 
-__all__ = ["softmax", "log_softmax", "logsumexp", "var", "std", "norm", "cumulative_sum", "cumulative_prod", "last_axis"]
+__all__ = ["softmax", "log_softmax", "logsumexp", "var", "std", "norm", "cumulative_sum", "cumulative_prod",
+           "last_axis"]
 
 Ints = tuple[int, ...]
 Group = tuple[int, int]
@@ -148,6 +149,10 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
 
 
 # ---- row -> one value: logsumexp, var, norm -------------------------------------------------------------
+ROWS = [((7,), {"axes": (0, 1)}), ((3, 10), {"axes": (1, 2)}), ((2, 3, 4), {"axes": (1, 3)}),
+        ((3, 0), {"axes": (1, 2)})]
+
+
 def _drop(a: Aval, *, axes: Group, **_: Any) -> tuple[Aval, ...]:
     return (a.with_(a.shape[:axes[0]]),)
 
@@ -173,9 +178,7 @@ def _logsumexp_reference(x: np.ndarray, axes: Group) -> np.ndarray:
 LOGSUMEXP = register(Op(
     "logsumexp", "row", 1, _drop, body=_logsumexp_body, params=("axes",), accepts="f", ulp=4.0,
     vjp=lambda g, out, x, axes: (multiply(_kept(g, x, axes), exp(subtract(x, _kept(out, x, axes)))),),
-    reference=_logsumexp_reference, samples=shapes_of([
-        ((7,), {"axes": (0, 1)}), ((3, 10), {"axes": (1, 2)}), ((2, 3, 4), {"axes": (1, 3)}), ((3, 0), {"axes": (1, 2)})],
-        lo=1.0, hi=4.0),
+    reference=_logsumexp_reference, samples=shapes_of(ROWS, lo=1.0, hi=4.0),
     doc="log of the sum of exponentials along a row."))
 
 
@@ -216,8 +219,7 @@ def _norm_reference(x: np.ndarray, axes: Group) -> np.ndarray:
 NORM = register(Op(
     "norm", "row", 1, _drop, body=lambda s, x, *, axes: s.sqrt(s.rsum(x * x)), params=("axes",), accepts="f", ulp=4.0,
     vjp=lambda g, out, x, axes: (multiply(_kept(where(equal(out, 0), 0, divide(g, out)), x, axes), x),),
-    reference=_norm_reference, samples=shapes_of([
-        ((7,), {"axes": (0, 1)}), ((3, 10), {"axes": (1, 2)}), ((2, 3, 4), {"axes": (1, 3)}), ((3, 0), {"axes": (1, 2)})]),
+    reference=_norm_reference, samples=shapes_of(ROWS),
     doc="Euclidean length of a row; its gradient at zero is zero."))
 
 
@@ -265,7 +267,7 @@ def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False)
     if ord in (float("inf"), float("-inf")):
         return (max_ if ord > 0 else min_)(abs(x), axis, keepdims=keepdims)
     if ord == 0:
-        return sum_(where(equal(x, 0), broadcast_to(as_tensor(0.0), x.shape), 1.0), axis=axis, dtype=x.dtype, keepdims=keepdims)
+        return sum_(astype(not_equal(x, 0), x.dtype), axis=axis, keepdims=keepdims)
     if ord == 1:
         return sum_(abs(x), axis=axis, keepdims=keepdims)
     return power(sum_(power(abs(x), float(ord)), axis=axis, keepdims=keepdims), 1.0 / ord)

@@ -19,8 +19,20 @@ from ..ir.tensor import Handle
 from .bytecode import nested, offsets, summarize
 from .chains import Chains, Code
 from .facts import Key
-from .policy import (BOXES, MISSING, PURE_CLASS_METHODS, PURE_TYPES, SCALARS, Wrapped, handed_is_impure,
-                     immutable_type, lookup, pure_function, pure_type_call, trusted)
+from .policy import (
+    BOXES,
+    MISSING,
+    PURE_CLASS_METHODS,
+    PURE_TYPES,
+    SCALARS,
+    Wrapped,
+    handed_is_impure,
+    immutable_type,
+    lookup,
+    pure_function,
+    pure_type_call,
+    trusted,
+)
 from .seeing import Watch
 
 __all__ = ["Analysis"]
@@ -164,7 +176,7 @@ class Analysis(Chains):
         if isinstance(f, types.MethodType):
             f = f.__func__
         if not isinstance(f, (types.FunctionType, type)) and not isinstance(f, Wrapped):
-            f = getattr(type(f), "__call__", None)
+            f = lookup(type(f), "__call__")
         if isinstance(f, types.FunctionType):
             return not trusted(f.__code__.co_filename)
         return isinstance(f, Wrapped)
@@ -188,7 +200,7 @@ class Analysis(Chains):
         if isinstance(f, (types.WrapperDescriptorType, types.MethodWrapperType)) and f.__name__ in BY_HAND:
             self.why(f"calls {f.__name__} by hand", code, at)
         opaque = not isinstance(f, CALLABLE_KINDS) and not isinstance(f, Wrapped)
-        if opaque and not isinstance(getattr(type(f), "__call__", None), types.FunctionType):
+        if opaque and not isinstance(lookup(type(f), "__call__"), types.FunctionType):
             self.why(f"calls a {type(f).__name__}, a C object whose work cannot be watched", code, at)
         if isinstance(f, type) and not pure_type_call(f):
             self.why(f"makes a {f.__name__}, a C object whose work cannot be watched", code, at)

@@ -20,8 +20,19 @@ from ..ir.mode import Versioned
 from ..ir.tensor import Handle
 from .bytecode import FRESH, MANY, TOP
 from .facts import Key, fetch
-from .policy import (BOXES, CMETHODS, KNOWN, MISSING, SCALARS, STATEFUL, immutable_type, lookup, site_of, trusted,
-                     Wrapped)
+from .policy import (
+    BOXES,
+    CMETHODS,
+    KNOWN,
+    MISSING,
+    SCALARS,
+    STATEFUL,
+    Wrapped,
+    immutable_type,
+    lookup,
+    site_of,
+    trusted,
+)
 from .seeing import Watch
 
 __all__ = ["Chains", "MAX_ITEMS", "MAX_ARRAY"]
@@ -132,8 +143,10 @@ class Chains:
     def versioned(self, root: Any) -> None:
         """Guard hybrid's own object, and all it holds, by version; note the tensors in it."""
         self.note("version", root)
-        for v in list(vars(root).values()):
-            self.hold(v)
+        names = getattr(root, "_names", None)
+        for name, v in list(vars(root).items()):
+            if not (isinstance(v, Handle) and type(names) is dict and name not in names):
+                self.hold(v)  # plain tensor attributes are places of their own
 
     def hold(self, v: Any, level: int = 0) -> None:
         """v sits inside a Versioned object."""
@@ -160,14 +173,13 @@ class Chains:
         if isinstance(o, type):
             return self._class_attr(o, name)
         if isinstance(o, super):
-            t = o.__self_class__ if isinstance(o.__self_class__, type) else type(o.__self__)
-            return self.super_attr(t, name)
+            return self.super_attr(getattr(o, "__self_class__", None) or object, name)
         if name == "__dict__" and hasattr(o, "__dict__"):
             return [self.reach(o.__dict__, o)]
         return self._instance_attr(o, name)
 
     def super_attr(self, t: type, name: str) -> list[Any]:
-        return [x for c in t.__mro__[1:] if name in c.__dict__ for x in self._class_attr(c, name)][:1]
+        return [x for c in t.__mro__[1:] if name in c.__dict__ for x in self._class_attr(c, name)]
 
     def _class_attr(self, o: type, name: str) -> list[Any]:
         if not immutable_type(o) or not immutable_type(type(o)):
@@ -199,7 +211,7 @@ class Chains:
             self.note("tattr", t, name)
             return [self.reach(c), self.reach(t)][:1]
         if name not in d and c is not MISSING and hasattr(type(c), "__get__"):
-            if isinstance(type(c).__get__, types.FunctionType):
+            if isinstance(lookup(type(c), "__get__"), types.FunctionType):
                 return []  # a descriptor in Python: its code was watched
             if isinstance(c, CMETHODS):
                 return [getattr(o, name)]
@@ -213,7 +225,7 @@ class Chains:
         """An entry of the instance dict, a class attribute, or what __getattr__ gives."""
         if isinstance(o, Versioned):
             v = d.get(name, MISSING)
-            if isinstance(v, Handle) and id(v) not in self.held:
+            if v is not MISSING and id(v) not in self.held and not isinstance(v, Versioned):
                 self.note("slot", o, name)
             elif v is MISSING and c is not MISSING:
                 self.note("attr", o, name)  # a class attribute
@@ -324,7 +336,7 @@ class Chains:
             return list(self.ev(code, e[1])[0].values()), False
         if kind in ("attr", "item", "elem", "super"):
             return self._derived(code, kind, e)
-        return (), e == TOP or e == FRESH or e == MANY
+        return (), e in (TOP, FRESH, MANY)
 
     def _derived(self, code: Code, kind: str, e: Any) -> tuple[list[Any], bool]:
         base, unseen = self.ev(code, e[1])
@@ -366,6 +378,6 @@ class Chains:
         for f in self.functions[code]:
             c = dict(zip(f.__code__.co_freevars, f.__closure__ or ())).get(name)
             if c is not None and self.existing(c):
-                self.note("cell", c)
+                self.note("cell", c, name)
                 out.append(self.reach(fetch("cell", c, None), c))
         return out

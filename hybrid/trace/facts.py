@@ -109,8 +109,8 @@ def describe(key: Key, holder: Any) -> str:
         getattr(holder, "__name__", "?")
     if isinstance(holder, dict) and "__name__" in holder and "__spec__" in holder:
         who = str(holder["__name__"])
-    return {"cell": "a closure variable", "item": f"{who}[{name!r}]", "attr": f"{who}.{name}", "slot": f"{who}.{name}",
-            "meth": f"method {who}.{name}", "tattr": f"{who}.{name}", "len": f"len of a {who}",
+    return {"cell": f"the variable {name}", "item": f"{who}[{name!r}]", "attr": f"{who}.{name}",
+            "slot": f"{who}.{name}", "meth": f"method {who}.{name}", "tattr": f"{who}.{name}", "len": f"len of a {who}",
             "abc": "an abstract base class registration", "tlen": f"the attributes of class {who}",
             "type": f"the class of a {who}", "keys": f"the keys of a {who}", "set": f"the items of a {who}",
             "nd": "the content of a NumPy array", "version": f"the structure of a {who}",

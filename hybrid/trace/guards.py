@@ -12,7 +12,7 @@ from ..ir.tensor import Handle
 from .facts import Holder, Key, fetch, same
 from .policy import MISSING, SCALARS
 
-__all__ = ["Ref", "Obj", "Place", "Guard", "expectation", "agrees"]
+__all__ = ["Ref", "Obj", "Place", "Guard", "FactGuard", "expectation", "agrees"]
 
 
 class Ref(NamedTuple):
@@ -65,10 +65,9 @@ class Guard:
         self.bound: dict[int, str] = {}
         terms = self._facts_first() + self._captures(avals, nodes) + self._tensor_facts() + self._grads(grads)
         self.count = len(terms)
-        caps = "".join(f"t{k}, " for k in range(len(places)))
         lines = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
         lines += [f"  if not ({t}): return None" for t in terms]
-        lines += [f"  return ({caps})", " except Exception: return None"]
+        lines += [f"  return ({self._results()})", " except Exception: return None"]
         self.source = "\n".join(lines)
         exec(compile(self.source, "<hybrid guard>", "exec"), self.space)  # noqa: S102  (our own text)
         self.function: Callable[[list[Any]], tuple[Any, ...] | None] = self.space["guard"]
@@ -162,9 +161,46 @@ class Guard:
             if want.kind == "out":
                 terms.append(f"isinstance({self.read(key)}, H)")
             elif key not in loads:
-                terms.append(f"{self.read(key)} is {self._ref(want)}")
+                terms.append(self._same(key, want))
         return terms
+
+    def _same(self, key: Key, want: Ref) -> str:
+        return f"{self.read(key)} is {self._ref(want)}"
+
+    def _results(self) -> str:
+        return "".join(f"t{k}, " for k in range(len(self.places)))
 
     def _grads(self, grads: list[tuple[Ref, Any]]) -> list[str]:
         """Gradients that were read before they were written: None, or the captured tensor."""
-        return [f"{self._ref(host)}._node.grad is {'None' if want is None else self._ref(want)}" for host, want in grads]
+        wanted = [(self._ref(host), "None" if want is None else self._ref(want)) for host, want in grads]
+        return [f"{host}._node.grad is {want}" for host, want in wanted]
+
+
+class FactGuard(Guard):
+    """The part of a guard that native code does not check: Python facts, and the captures found through them.
+
+    `held` maps inputs known by identity to their tensors.  The function returns the captures found in Python
+    places, in order, or None."""
+
+    def __init__(self, recording: Any, held: dict[int, Any]) -> None:
+        r = recording
+        self.ids = {k - r.args: id(t) for k, t in held.items() if k >= r.args}
+        grads = [(h, w) for h, w in r.grad_reads if h.kind == "arg" or h.number not in self.ids]
+        self._loaded: list[int] = []
+        super().__init__(r.holders, r.expect, r.places, r.cap_avals, r.cap_nodes, grads)
+
+    def _captures(self, avals: list[Any], nodes: list[Any]) -> list[str]:
+        terms = []
+        for i, p in enumerate(self.places):
+            if p.kind == "fact":
+                self._loaded.append(i)
+                terms.append(f"isinstance(t{i} := {self.read(p.what)}, H) and type(t{i}._node) is {self.const(nodes[i])}")
+        return terms
+
+    def _results(self) -> str:
+        return "".join(f"t{k}, " for k in self._loaded)
+
+    def _same(self, key: Key, want: Ref) -> str:
+        if want.kind == "cap" and want.number in self.ids:
+            return f"id({self.read(key)}) == {self.ids[want.number]}"
+        return super()._same(key, want)

@@ -124,8 +124,9 @@ class History:
                 return tops[p[1]]._node
             return made[p[0]] if p[1] is None else (p[1], made[p[0]])
         for e in self.entries:
-            made.append((e.entry, tuple(map(resolve, e.parents)), tuple([None if k is None else got[k] for k in e.saved]),
-                         None if e.outs is None else tuple([got[k] for k in e.outs])))
+            saved = tuple([None if k is None else got[k] for k in e.saved])
+            results = None if e.outs is None else tuple([got[k] for k in e.outs])
+            made.append((e.entry, tuple(map(resolve, e.parents)), saved, results))
         outs = [new_handle(got[self.need[n]], a, resolve(r)) for n, a, r in zip(self.results, self.avals, self.roots)]
         asked = [(o, g) for o, g in zip(outs, gs) if g is not None]
         return list(gradients([o for o, _ in asked], tops, [g for _, g in asked], create_graph=grad_enabled(),

@@ -141,16 +141,14 @@ class _Drafter:
         self.regions, self.s = regions, storage
         self.steps: list[Step] = []
         self.ready: dict[Value, set[int]] = {}     # steps that complete a value
-        self.fills: dict[int, int] = {}            # slot -> the step that fills it
-        self.late: dict[int, Region] = {}          # slot -> placement whose fill is still to come
+        self.fills: dict[Region, int] = {}         # the steps that put zeros below placements
+        self.inside: dict[Value, list[Region]] = {}
+        for r, values in storage.direct.items():
+            for v in values:
+                self.inside.setdefault(v, []).append(r)
         self.checks: dict[Node, int] = {}
 
     def run(self) -> Draft:
-        for r in self.regions.order:
-            if r.kind == "place" and r.head is not None and r.head.op.has("zeros"):
-                home = self.s.home.get(r.head.outputs[0])
-                if home is not None:
-                    self.late.setdefault(home.slot, r)
         for r in self.regions.order:
             getattr(self, r.kind)(r)
         for c in self.s.copies.get(None, ()):
@@ -160,30 +158,35 @@ class _Drafter:
     # ---- steps ---------------------------------------------------------------------------------------
     def add(self, kernel: Kernel, site: Site | None, uses: Iterable[Value], makes: Iterable[Value],
             slots: Iterable[int], after: Iterable[int] = (), message: str = "") -> int:
-        written = frozenset(slots)
-        before = set(after)
-        for slot in written:
-            if slot in self.late:
-                self.fill(slot)
-            if slot in self.fills:
-                before.add(self.fills[slot])
-        used = set(uses)
+        made, used = list(makes), set(uses)
+        before = set(after).union(*(self.beneath(v) for v in made))
         for v in used:
             before |= self.ready.get(v, set())
         reads = frozenset(self.s.home[v].slot for v in used)
         fails = isinstance(kernel, HostStep) or (isinstance(kernel, LoopKernel) and kernel.check)
         k = len(self.steps)
-        self.steps.append(Step(kernel, site, message, before, reads, written, fails))
-        for v in makes:
+        self.steps.append(Step(kernel, site, message, before, reads, frozenset(slots), fails))
+        for v in made:
             self.ready.setdefault(v, set()).add(k)
         return k
 
-    def fill(self, slot: int) -> None:
-        """Zeros below the boxes of a placement, before the first of them."""
-        r = self.late.pop(slot)
-        assert r.head is not None
-        v = r.head.outputs[0]
-        self.fills[slot] = self.zeros(v, r.head.site)
+    def beneath(self, v: Value) -> set[int]:
+        """The fills below v where it is written straight into placements."""
+        out: set[int] = set()
+        for r in self.inside.get(v, ()):
+            out |= self.fill(r)
+            for outer in r.env if r.head is None else r.head.outputs:
+                out |= self.beneath(outer)
+        return out
+
+    def fill(self, r: Region) -> set[int]:
+        """The zeros below the boxes of a placement, before the first of them."""
+        n = r.head
+        if n is None or not n.op.has("zeros"):
+            return set()
+        if r not in self.fills:
+            self.fills[r] = self.zeros(n.outputs[0], n.site)
+        return {self.fills[r]}
 
     def zeros(self, v: Value, site: Site | None) -> int:
         h, a = self.s.home[v], v.aval
@@ -271,11 +274,6 @@ class _Drafter:
         v = n.outputs[0]
         if v not in self.s.needed:
             return
-        slot = self.s.home[v].slot
-        if slot in self.late:
-            self.fill(slot)
-        elif n.op.has("zeros") and slot not in self.fills:
-            self.zeros(v, n.site)
         self.boxes(r, v, n.site)
 
     def boxes(self, r: Region, v: Value, site: Site | None) -> None:
@@ -283,7 +281,7 @@ class _Drafter:
         done = self.ready.setdefault(v, set())
         for root in self.s.direct.get(r, ()):
             done |= self.ready.get(root, set())
-        last: set[int] = set()
+        last = self.fill(r) | self.beneath(v)
         for c in self.s.copies.get(r, ()):
             k = self.copy_step(c, site, last)
             done.add(k)

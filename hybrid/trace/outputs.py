@@ -21,7 +21,7 @@ class Unfit(HybridError):
 
 class New(NamedTuple):
     """A tensor made by the call: value number, identity among the results, 'plain' | 'leaf' | 'tape', and the
-    handle it is a view of (a New or Known, and how) if any."""
+    tensor it is a view of (a Known or the identity of a New, and how) if any."""
 
     number: int
     ident: int
@@ -33,7 +33,7 @@ class Known(NamedTuple):
     """An argument ('arg') or capture ('cap') itself."""
 
     kind: str
-    index: int
+    number: int
 
 
 class Plain(NamedTuple):
@@ -75,7 +75,8 @@ def spec_of(x: Any, tensor: Callable[[Handle], New | Known], old: Callable[[Any]
 def canonical(s: Any, idents: dict[int, int]) -> Any:
     """A comparable form, equal for two recordings that build the same."""
     if isinstance(s, New):
-        view = None if s.view is None else (canonical(s.view[0], idents), s.view[1])
+        base = None if s.view is None else s.view[0]
+        view = base if base is None else (idents.setdefault(base, len(idents)) if isinstance(base, int) else base, s.view[1])
         return "new", s.number, idents.setdefault(s.ident, len(idents)), s.node, view
     if isinstance(s, Known):
         return tuple(s)
@@ -92,11 +93,12 @@ def canonical(s: Any, idents: dict[int, int]) -> Any:
 class Maker:
     """Builds results of one replay: values by number, argument and capture handles, the tape of results."""
 
-    __slots__ = ("values", "args", "caps", "made", "tape")
+    __slots__ = ("values", "args", "caps", "made", "tape", "views")
 
     def __init__(self, values: dict[int, Any], args: list[Any], caps: tuple[Any, ...], tape: Any) -> None:
         self.values, self.args, self.caps, self.tape = values, args, caps, tape
         self.made: dict[int, Any] = {}
+        self.views: list[tuple[Any, Any, str]] = []
 
     def build(self, s: Any) -> Any:
         """The object a recipe describes."""
@@ -104,7 +106,7 @@ class Maker:
             got = self.made.get(s.ident)
             return got if got is not None else self._tensor(s)
         if type(s) is Known:
-            return (self.args if s.kind == "arg" else self.caps)[s.index]
+            return (self.args if s.kind == "arg" else self.caps)[s.number]
         if type(s) is Plain:
             return s.value
         got = self.made.get(s.ident)
@@ -123,6 +125,12 @@ class Maker:
         elif s.node == "tape":
             t._node = self.tape(s.number)
         if s.view is not None:
-            link_view(t, self.build(s.view[0]), s.view[1])
+            self.views.append((t, *s.view))
         return t
+
+    def link(self) -> None:
+        """Make views of what eager code would return as views (a base nobody holds is stood in for)."""
+        for t, base, how in self.views:
+            b = self.build(base) if isinstance(base, Known) else self.made.get(base)
+            link_view(t, b if b is not None else new_handle(t._v, t._a), how)
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import optree
 
 from ..ir.tensor import Handle
 
@@ -37,8 +38,8 @@ BOXES = (dict, list, tuple, set, frozenset, collections.deque)
 CMETHODS = (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
             types.BuiltinFunctionType)
 # C types whose content is a fact of its own or cannot change.
-KNOWN = BOXES + (type, types.ModuleType, types.CodeType, np.ndarray, property, classmethod, staticmethod, types.CellType,
-                 super, BaseException, types.GetSetDescriptorType, types.MemberDescriptorType, types.GenericAlias,
+KNOWN = BOXES + (type, types.ModuleType, types.CodeType, np.ndarray, property, classmethod, staticmethod,
+                 types.CellType, super, BaseException, types.GetSetDescriptorType, types.MemberDescriptorType, types.GenericAlias,
                  types.UnionType, Handle)
 PURE_TYPES = SCALARS + (tuple, frozenset, type({}.items()), type({}.keys()), type({}.values()),
                         types.MappingProxyType, property)
@@ -46,8 +47,8 @@ STATEFUL = (random.Random, np.random.Generator, np.random.RandomState, types.Gen
 
 IMPURE_BUILTINS = frozenset(("print", "open", "input", "id", "exec", "eval", "globals", "locals", "vars", "setattr",
                              "delattr", "__import__", "breakpoint", "compile", "dir"))
-IMPURE_NUMPY = frozenset(("fromfile", "seterrobj", "_seterrobj", "set_typeDict", "set_datetimeparse_function", "frombuffer",
-                          "_set_madvise_hugepage", "_reload_guard", "set_handler", "_extobj_contextvar", "memmap"))
+IMPURE_NUMPY = frozenset(("fromfile", "seterrobj", "_seterrobj", "set_typeDict", "set_datetimeparse_function",
+                          "frombuffer", "_set_madvise_hugepage", "_reload_guard", "set_handler", "_extobj_contextvar", "memmap"))
 PURE_MODULES = frozenset(("builtins", "math", "cmath", "_operator", "numpy", "numpy._core._multiarray_umath",
                           "_collections", "_functools", "_abc", None))
 MAKERS = frozenset(("builtins", "itertools", "collections", "numpy", "types", "functools"))  # modules of pure C types
@@ -55,13 +56,15 @@ PURE_CLASS_METHODS = (object, dict, int, float, bytes, str, type, tuple, list)
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
+OPTREE = os.path.dirname(os.path.abspath(str(optree.__file__))) + os.sep
 STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 
 
 @lru_cache(4096)
 def stdlib(filename: str) -> bool:
-    return filename.startswith("<frozen ") or filename.startswith(STDLIB) and "site-packages" not in filename
+    """Code that hybrid and NumPy use as a tool; it is watched when user code calls it."""
+    return filename.startswith((OPTREE, "<frozen ")) or filename.startswith(STDLIB) and "site-packages" not in filename
 
 
 @lru_cache(4096)

@@ -81,7 +81,7 @@ class Recorder(Mode):
         return n
 
     def _begin(self, t: Handle) -> None:
-        self.start[id(t)] = (self._new(t), t._a, type(t._node))
+        self.start[id(t)] = (self._new(t), t._a, t._node)
 
     def ref(self, t: Any) -> int:
         """The number of the value that t holds now; a tensor not seen before is a literal or a capture."""

@@ -13,12 +13,12 @@ from ..ir.tensor import Alias, Handle, Leaf
 from .analysis import Analysis
 from .facts import Holder, Key, describe, fetch
 from .guards import Guard, Obj, Place, Ref, agrees, expectation
-from .outputs import Known, Maker, New, Spec, Unfit, canonical, spec_of
 from .history import History
+from .outputs import Known, Maker, New, Spec, Unfit, canonical, spec_of
 from .policy import MISSING
 from .recorder import Recorder
 
-__all__ = ["Recording", "Store"]
+__all__ = ["Recording", "Store", "store"]
 
 
 class Store(NamedTuple):
@@ -115,8 +115,8 @@ class Recording:
         """The place of every capture."""
         self.places: list[Place] = []
         self.cap_avals = [rec.start[id(t)][1] for t in rec.captures]
-        self.cap_nodes = [rec.start[id(t)][2] for t in rec.captures]
-        self.arg_nodes = [rec.start[id(t)][2] for t in rec.args]
+        self.cap_nodes = [type(rec.start[id(t)][2]) for t in rec.captures]
+        self.arg_nodes = [type(rec.start[id(t)][2]) for t in rec.args]
         for k, t in enumerate(rec.captures):
             if id(t) in seen.held:
                 self.places.append(Place("held", Holder(t, self._dead)))
@@ -147,7 +147,7 @@ class Recording:
             role = self._roles.get(i)
             if role is None:
                 continue
-            if type(t._node) is not rec.start[i][2]:
+            if t._node is not rec.start[i][2]:
                 self.reasons.append("leaves an argument or captured tensor with another gradient history")
             if rec.handles[i] != rec.start[i][0]:
                 self.writes.append((role, self._output(rec.handles[i])))
@@ -165,17 +165,16 @@ class Recording:
         kind = "plain" if t._node is None else "leaf" if type(t._node) is Leaf else "tape"
         if kind == "tape":
             self._on_tape.setdefault(number, t)
-        if kind == "leaf" and t._node.grad is not None:
+        if type(t._node) is Leaf and t._node.grad is not None:
             raise Unfit("returns a new leaf tensor that has a gradient")
         return New(number, id(t), kind, self._view(t))
 
     def _view(self, t: Handle) -> Any:
         """The live tensor that t is a view of, when it outlives the call."""
         x = getattr(t, "_x", None)
-        base = x.base if type(x) is Alias else None
-        if base is None or not self._is_start(base):
+        if not isinstance(x, Alias) or x.base is None:
             return None
-        return Known(*self._roles[id(base)]), x.how
+        return (Known(*self._roles[id(x.base)]) if self._is_start(x.base) else id(x.base)), x.how
 
     def _freeze(self, rec: Recorder) -> None:
         """Everything replays need, without the tensors of the recording."""
@@ -258,18 +257,20 @@ class Recording:
         maker = Maker(dict(zip(self.numbers, zip(values, self.out_avals))), args, caps, tape)
         out = maker.build(self.out)
         made = [(s.key, maker.build(s.spec)) for s in self.stores]
+        grads = [(role, None if s is None else maker.build(s)) for role, s in self.grad_writes]
+        maker.link()
         for role, i in self.writes:
             t = (args if role.kind == "arg" else caps)[role.number]
             t._v, t._a = values[i], self.out_avals[i]
-        for role, spec in self.grad_writes:
-            t = (args if role.kind == "arg" else caps)[role.number]
-            t._node.grad = None if spec is None else maker.build(spec)
+        for role, grad in grads:
+            (args if role.kind == "arg" else caps)[role.number]._node.grad = grad
         for key, t in made:
-            _store(key, self.holders[key].get(), t)
+            store(key, self.holders[key].get(), t)
         return out
 
 
-def _store(key: Key, holder: Any, t: Any) -> None:
+def store(key: Key, holder: Any, t: Any) -> None:
+    """Put a tensor in a Python place."""
     if key.kind in ("attr", "slot"):
         setattr(holder, key.key, t)
     elif key.kind == "item":

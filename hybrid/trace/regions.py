@@ -15,7 +15,7 @@ import numpy as np
 
 from ..backends.emit.compose import op_program
 from ..core.errors import GraphError
-from ..core.shapes import broadcast_shapes, contiguous_strides
+from ..core.shapes import broadcast_shapes, contiguous_strides, is_contiguous
 from ..ir.graph import Const, Graph, Node, Value, param_key
 from .affine import (Access, Broadcast, Embed, Ints, Path, View, canonical, reshape_strides, row_embed,
                      walk_path, whole)
@@ -123,9 +123,19 @@ class Roots:
         for n in graph.nodes:
             if n.op.kind == "view":
                 self._view(n)
+            for i in range(len(n.inputs)) if n.op.kind == "scatter" else n.op.gathers:
+                self._dense(n.inputs[i])
 
     def __call__(self, v: Value) -> tuple[Value, Path]:
         return self.at.get(v, (v, ()))
+
+    def _dense(self, v: Value) -> None:
+        """Make v contiguous: it is read by linear index."""
+        root, path = self(v)
+        at = walk_path(path, (0, contiguous_strides(root.aval.shape)))
+        if at is None or not is_contiguous(v.aval.shape, at[1]):
+            self.copied[v] = (root, path)
+            self.at[v] = (v, ())
 
     def _view(self, n: Node) -> None:
         root, path = self(n.inputs[0])

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import IndexOutOfRange
 from .policy import pure_function, stdlib, trusted
 
 __all__ = ["Watch", "foreign_hooks"]
@@ -35,7 +36,7 @@ def foreign_hooks() -> str | None:
 
 def _numpy_state() -> tuple[Any, ...]:
     name, keys, *rest = np.random.get_state()
-    return name, keys.tobytes(), *rest
+    return name, np.asarray(keys).tobytes(), *rest
 
 
 class Watch:
@@ -102,6 +103,9 @@ class Watch:
         if trusted(frame.f_code.co_filename):
             return None
         self.lines[frame.f_code].add(frame.f_lineno)
+        if event == "exception" and issubclass(arg[0], IndexOutOfRange):
+            self.why("goes on after an index error that depends on data",
+                     f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}")
         return self._trace
 
     def _profile(self, frame: types.FrameType, event: str, arg: Any) -> None:

@@ -85,7 +85,8 @@ class Fn:
         return self.op(f"atomicrmw {rmw} ptr {self.at(base, offset)}, {ty} {value} seq_cst")
 
     def load_atomic(self, ty: str, base: str, offset: int = 0) -> str:
-        return self.op(f"load atomic {ty}, ptr {self.at(base, offset)} seq_cst, align {8 if ty in ('i64', 'ptr') else 4}")
+        align = 8 if ty in ("i64", "ptr") else 4
+        return self.op(f"load atomic {ty}, ptr {self.at(base, offset)} seq_cst, align {align}")
 
     def swap_if(self, ty: str, base: str, offset: int, expected: Num, new: Num) -> str:
         """Compare and swap; i1 success."""

@@ -148,7 +148,8 @@ def _drain() -> Fn:
     result = f.var("i64")
     f.st("i64", OOM, result)
     with f.when(f.op(f"xor i1 {short}, true")):
-        f.st("i64", f.call("i64", fn, f"ptr {bufs}", f"ptr {args}", f"i64 {begin}", f"i64 {stop}", f"ptr {mem}"), result)
+        got = f.call("i64", fn, f"ptr {bufs}", f"ptr {args}", f"i64 {begin}", f"i64 {stop}", f"ptr {mem}")
+        f.st("i64", got, result)
     status = f.ld(result, 0, "i64")
     with f.when(f.cmp("ne", status, 0), unlikely=True):
         f.atomic("umin", "i64", "%ctl", CTL["status"], status)
@@ -293,6 +294,23 @@ def _own() -> Fn:
     return f
 
 
+def _step() -> Fn:
+    """One step of a plan, spread over the pool if it is large and the pool is free; its status."""
+    f = Fn("hy_step", "i64", "noinline", ctl="ptr", step="ptr", bufs="ptr", scratch="ptr", owned="ptr")
+    items = f.ld("%step", 16, "i64")
+    serial = f.op(f"and i64 {f.ld('%step', 40, 'i64')}, {SERIAL}")
+    many = f.both(f.cmp("ugt", items, f.ld("%step", 24, "i64")), f.cmp("eq", serial, 0))
+    with f.when(many):
+        with f.when(f.cmp("eq", f.ld("%owned", 0, "i32"), 0, "i32")):
+            f.st("i32", f.pick(f.call("i1", "@hy_own", "ptr %ctl"), 1, 2, "i32"), "%owned")
+        with f.when(f.cmp("eq", f.ld("%owned", 0, "i32"), 1, "i32")):
+            f.ret(f.call("i64", "@hy_parallel", "ptr %ctl", "ptr %step", "ptr %bufs", "ptr %scratch"))
+        f.label(f.fresh())
+    f.ret(f.call("i64", f.ld("%step"), "ptr %bufs", f"ptr {f.ld('%step', 8)}", "i64 0", f"i64 {items}",
+                 f"ptr {f.ld('%scratch')}"))
+    return f
+
+
 def _plan() -> Fn:
     """Run steps in order; the status of the first that fails (its number goes to *failed), or 0.
 
@@ -316,20 +334,9 @@ def _plan() -> Fn:
         f.st("i64", f.ld(block, 0, "i64"), scratch, 8)
     with f.each("%count") as i:
         step = f.nth("%steps", i, STEP_BYTES)
-        items = f.ld(step, 16, "i64")
-        serial = f.op(f"and i64 {f.ld(step, 40, 'i64')}, {SERIAL}")
-        many = f.both(f.cmp("ugt", items, f.ld(step, 24, "i64")), f.cmp("eq", serial, 0))
-        with f.when(many):
-            with f.when(f.cmp("eq", f.ld(owned, 0, "i32"), 0, "i32")):
-                f.st("i32", f.pick(f.call("i1", "@hy_own", "ptr %ctl"), 1, 2, "i32"), owned)
-            with f.when(f.cmp("eq", f.ld(owned, 0, "i32"), 1, "i32")):
-                f.st("i64", f.call("i64", "@hy_parallel", "ptr %ctl", f"ptr {step}", "ptr %bufs", f"ptr {scratch}"), result)
-                f.go("ran")
-                f.label(f.fresh())
-        f.st("i64", f.call("i64", f.ld(step), "ptr %bufs", f"ptr {f.ld(step, 8)}", "i64 0", f"i64 {items}",
-                           f"ptr {f.ld(scratch)}"), result)
-        f.label("ran")
-        with f.when(f.cmp("ne", f.ld(result, 0, "i64"), 0), unlikely=True):
+        status = f.call("i64", "@hy_step", "ptr %ctl", f"ptr {step}", "ptr %bufs", f"ptr {scratch}", f"ptr {owned}")
+        with f.when(f.cmp("ne", status, 0), unlikely=True):
+            f.st("i64", status, result)
             f.st("i64", i, "%failed")
             f.go("out")
             f.label(f.fresh())
@@ -367,5 +374,5 @@ def _reset() -> Fn:
 def engine_text() -> str:
     """The whole module."""
     parts = (_now, _spin, _alloc, _grow, _block_take, _block_put, _drain, _worker, _start, _wake, _own, _parallel,
-             _plan, _limit, _reset)
+             _step, _plan, _limit, _reset)
     return m.INTRINSICS + "".join(p().text() for p in parts) + UNLIKELY

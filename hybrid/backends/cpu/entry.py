@@ -18,8 +18,7 @@ from ...ir.tensor import Handle
 from ..plan import Slot
 from . import engine as e
 from .alloc import LARGE, empty, maker
-from .entry_ir import CLAMP, FORM_NONE, FORM_SINGLE, FORM_TUPLE, INPUT, OUT, RELEASE_GIL, RESULT, STATE, TABLE
-from .entry_ir import TABLE_WORDS
+from .entry_table import CLAMP, FORM_NONE, FORM_SINGLE, FORM_TUPLE, OUT, RELEASE_GIL, STATE, TABLE, TABLE_WORDS
 from .machine import free_memory
 from .native import Owner
 from .pool import OUT_OF_MEMORY, pool, run_steps
@@ -100,7 +99,7 @@ class ReplaySpec:
              "the old value of an input that is written in place cannot leave the plan"),
             (any(s.in_place and s.aval is not avals[s.index] for s in self.slots if s.kind == "state"),
              "a state with another shape or dtype cannot be written in place"),
-            (any(s.kind == "arena" and (s.index % 64 or s.index + s.aval.nbytes > self.arena_bytes) for s in self.slots),
+            (any(s.index % 64 or s.index + s.aval.nbytes > self.arena_bytes for s in self.slots if s.kind == "arena"),
              "an arena slot lies outside the arena or is not 64-byte aligned"),
             (any(not _plain(c) for c in self.consts), "constants must be contiguous arrays"),
         ]
@@ -146,7 +145,7 @@ class _Builder:
         self.sections: dict[str, list[list[int]]] = {}
         self.keep: list[Any] = [spec.keep, spec.captures, spec.consts, spec.tensor_types, spec.avals, spec.nodes,
                                 [s.aval for s in spec.slots]]
-        self.dims: list[tuple[list[int], int, tuple[int, ...]]] = []     # record, word, shape: pointers set at the end
+        self.dims: list[tuple[list[int], int, tuple[int, ...]]] = []     # record, word, shape: set at the end
         n, self.outs = len(spec.avals), [i for i, s in enumerate(spec.slots) if s.kind == "output"]
         at = e.BLOCK_HEADER + 8                          # the result tuple is the first owned word
         self.vals, at = at, at + 16 * n
@@ -166,8 +165,8 @@ class _Builder:
         make = maker(aval) if aval.nbytes >= LARGE else None
         self.keep.append((make, aval))
         record = [0] * (OUT["size"] // 8)
-        for name, word in (("descr", id(aval.dtype)), ("ndim", aval.ndim), ("maker", id(make) if make else 0), ("at", at),
-                           ("buf", buf)):
+        words = {"descr": id(aval.dtype), "ndim": aval.ndim, "maker": id(make) if make else 0, "at": at, "buf": buf}
+        for name, word in words.items():
             record[OUT[name] // 8] = word
         self.dims.append((record, OUT["dims"] // 8, aval.shape))
         return record
@@ -308,7 +307,8 @@ class PythonEntry:
             if type(getattr(h, "_v", None)) is not np.ndarray:
                 return None
         ids, states = [id(h) for h in found], [k for k, _ in spec.states]
-        aliased = any(i in ids[k + 1:] for k, i in enumerate(ids[:len(args)])) or any(ids.count(ids[k]) > 1 for k in states)
+        aliased = any(i in ids[k + 1:] for k, i in enumerate(ids[:len(args)]))
+        aliased = aliased or any(ids.count(ids[k]) > 1 for k in states)
         linked = any(hasattr(found[k], "_x") for k in states if k not in spec.linked)
         return None if aliased or linked else found
 
@@ -340,7 +340,7 @@ class PythonEntry:
         return outs[0] if spec.form == "single" else tuple(outs) if spec.form == "tuple" else None
 
     def _tensor(self, value: np.ndarray, a: Aval) -> Any:
-        kind = self.spec.tensor_types[0]
+        kind: Any = self.spec.tensor_types[0]
         t = kind.__new__(kind)
         t._v, t._a, t._node = value, a, None
         return t

@@ -2,45 +2,29 @@
 
 Invariant: until the kernels run nothing visible is changed except that handles with a new value are marked
 busy (`_v` null), and every path out gives back each reference, handle and block it took.
-The layout of a table is in TABLE, INPUT, STATE, OUT, RESULT; entry.py fills it in.
 """
 from __future__ import annotations
 
 from . import engine as e
 from .asm import UNLIKELY, Fn
+from .entry_table import (
+    CLAMP,
+    FORM_NONE,
+    FORM_TUPLE,
+    INPUT,
+    OUT,
+    RELEASE_GIL,
+    RESULT,
+    STATE,
+    TABLE,
+)
 from .launch_ir import LAUNCH_NAMES, Slots, Writer
 from .probe import WRITABLE_FLAGS, Layout
 
-__all__ = ["entry_text", "NAMES", "TABLE", "TABLE_WORDS", "INPUT", "STATE", "OUT", "RESULT", "CLAMP", "RELEASE_GIL",
-           "FORM_SINGLE", "FORM_TUPLE", "FORM_NONE"]
+__all__ = ["entry_text", "NAMES"]
 
 NAMES = ("hy_entry", *LAUNCH_NAMES)
-CLAMP = 0xFFFFFFFE           # largest status in an entry's result; one more means out of memory
-RELEASE_GIL = 1              # table flag
-FORM_SINGLE, FORM_TUPLE, FORM_NONE = 0, 1, 2
 CONTIGUOUS_ALIGNED = 0x101   # ndarray flags
-
-_TABLE = ("api", "nargs", "inputs_n", "inputs", "guards_n", "guards", "types_n", "types", "states_n", "states", "outs_n",
-          "outs", "results_n", "results", "steps_n", "steps", "need", "flags", "form", "block_bytes", "owned_n",
-          "handles_at", "bufs_at", "fills_n", "fills", "distinct_n", *(f"pool{i}" for i in range(e.POOL_SLOTS)))
-TABLE = {name: 8 * i for i, name in enumerate(_TABLE)}
-TABLE_WORDS = len(_TABLE)
-
-
-def _record(*names: str) -> dict[str, int]:
-    return {**{n: 8 * i for i, n in enumerate(names)}, "size": 8 * len(names)}
-
-
-# Offsets named input, handle, news, source, other, at, word, buf are byte offsets in the block of a call.
-# place: address of the PyObject* of the handle (0 for an argument); word: value, then its contiguous copy
-INPUT = _record("place", "aval", "node", "buf", "state", "plain", "word")
-# news: new array (null: in place), then the held handle; source/const: where the new value comes from, if it is not
-# an array of its own; out: how that is allocated; block_type: type that may own the memory; aval: record of the new value
-STATE = _record("input", "handle", "news", "buf", "source", "const", "out", "in_place", "partial", "nbytes",
-                "block_type", "aval")
-OUT = _record("descr", "ndim", "dims", "maker", "at", "buf")
-# handle != 0: the result is that input's handle; else a tensor around const, or the array at source, or at other
-RESULT = _record("handle", "source", "other", "const", "aval", "type", "at")
 
 
 class _Replay(Writer):
@@ -73,7 +57,8 @@ class _Replay(Writer):
         with f.each("%nargs") as i:
             h = f.ld(f.nth("%args", i))
             self.type_ok(f, "%table", h, "miss")
-            f.go_if(f.cmp("ne", f.ld(h, self.s.a), f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["aval"]), "ptr"), "miss")
+            want = f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["aval"])
+            f.go_if(f.cmp("ne", f.ld(h, self.s.a), want, "ptr"), "miss")
         f.ret("true")
         f.label("miss")
         f.ret("false")
@@ -101,8 +86,8 @@ class _Replay(Writer):
             node = f.ld(r, INPUT["node"])
             off = f.both(f.cmp("ne", node, "null", "ptr"), f.cmp("ne", f.ld(h, self.s.node), node, "ptr"))
             f.go_if(off, "miss")
-            linked = f.both(f.cmp("ne", f.ld(r, INPUT["plain"], "i64"), 0), f.cmp("ne", f.ld(h, self.s.x), "null", "ptr"))
-            f.go_if(linked, "miss")
+            plain = f.cmp("ne", f.ld(r, INPUT["plain"], "i64"), 0)
+            f.go_if(f.both(plain, f.cmp("ne", f.ld(h, self.s.x), "null", "ptr")), "miss")
             v = f.ld(h, self.s.v)
             f.go_if(f.cmp("eq", v, "null", "ptr"), "miss")
             f.go_if(f.cmp("ne", self.type_of(f, v), ndarray, "ptr"), "miss")
@@ -256,25 +241,32 @@ class _Replay(Writer):
             f.st("ptr", shared, news)
             f.go(next_)
             f.label(fresh)
-            a = f.call("ptr", "@hy_new_array", f"ptr {api}", f"ptr {f.ld(r, STATE['out'])}")
-            f.go_if(f.cmp("eq", a, "null", "ptr"), "error")
-            f.st("ptr", a, news)
-            data = f.ld(a, self.lay.array_data)
-            f.st("ptr", data, buf)
-            with f.when(f.cmp("ne", f.ld(r, STATE["partial"], "i64"), 0)):
-                f.call("ptr", self.api(f, api, "memcpy"), f"ptr {data}", f"ptr {self.contiguous(f, r)}",
-                       f"i64 {f.ld(r, STATE['nbytes'], 'i64')}")
+            ok = f.call("i1", "@hy_fresh_state", f"ptr {api}", f"ptr {r}", "ptr %block")
+            f.go_if(f.op(f"xor i1 {ok}, true"), "error")
             f.label(next_)
         f.ret("true")
         f.label("error")
         f.ret("false")
         return f
 
-    def contiguous(self, f: Fn, r: str) -> str:
-        """Data of a state's old value: of its contiguous copy where one was made."""
-        word = f.at("%block", f.ld(r, STATE["input"], "i64"))
-        copy = f.ld(word, 8)
-        return f.ld(f.pick(f.cmp("ne", copy, "null", "ptr"), copy, f.ld(word), "ptr"), self.lay.array_data)
+    def fresh_state(self) -> Fn:
+        """A new array for a state, with the old contents where kernels write only a part of it."""
+        f = Fn("hy_fresh_state", "i1", "noinline", api="ptr", r="ptr", block="ptr")
+        a = f.call("ptr", "@hy_new_array", "ptr %api", f"ptr {f.ld('%r', STATE['out'])}")
+        f.go_if(f.cmp("eq", a, "null", "ptr"), "error")
+        f.st("ptr", a, f.at("%block", f.ld("%r", STATE["news"], "i64")))
+        data = f.ld(a, self.lay.array_data)
+        f.st("ptr", data, f.at("%block", f.ld("%r", STATE["buf"], "i64")))
+        with f.when(f.cmp("ne", f.ld("%r", STATE["partial"], "i64"), 0)):
+            word = f.at("%block", f.ld("%r", STATE["input"], "i64"))
+            copy = f.ld(word, 8)            # made where the value is not contiguous
+            old = f.pick(f.cmp("ne", copy, "null", "ptr"), copy, f.ld(word), "ptr")
+            f.call("ptr", self.api(f, "%api", "memcpy"), f"ptr {data}", f"ptr {f.ld(old, self.lay.array_data)}",
+                   f"i64 {f.ld('%r', STATE['nbytes'], 'i64')}")
+        f.ret("true")
+        f.label("error")
+        f.ret("false")
+        return f
 
     # ---- replay: the end ------------------------------------------------------------------------------
     def hold(self) -> Fn:
@@ -382,8 +374,8 @@ class _Replay(Writer):
             with f.when(f.cmp("ne", obj, "null", "ptr")):
                 f.st("ptr", "null", word)   # first: dropping may run Python
                 self.decref(f, api, obj)
-        f.call("void", self.api(f, api, "put"), f"ptr {self.api(f, api, 'ctl')}", f"ptr {f.at('%table', TABLE['pool0'])}",
-               "ptr %block")
+        f.call("void", self.api(f, api, "put"), f"ptr {self.api(f, api, 'ctl')}",
+               f"ptr {f.at('%table', TABLE['pool0'])}", "ptr %block")
         f.ret()
         return f
 
@@ -426,30 +418,37 @@ class _Replay(Writer):
         f.ret(f.op(f"or i64 {f.op(f'shl i64 {step}, 32')}, {small}"))
         return f
 
+    def begin(self) -> Fn:
+        """Everything before the kernels: 0 ready, 1 a check failed, 2 an exception is set."""
+        f = Fn("hy_begin", "i32", "noinline", table="ptr", args="ptr", block="ptr")
+        both = "ptr %table", "ptr %block"
+        with f.when(f.cmp("eq", f.ld("%block", 8, "i64"), 0), unlikely=True):
+            f.call("void", "@hy_init_block", *both)
+        checked = "ptr %table", "ptr %args", "ptr %block"
+        for stage, args, bad in (("make_results", both, "error"), ("check", checked, "miss"), ("take", both, "miss"),
+                                 ("point", both, "error"), ("prepare", both, "error")):
+            f.go_if(f.op(f"xor i1 {f.call('i1', '@hy_' + stage, *args)}, true"), bad)
+        f.call("void", "@hy_hold", *both)
+        f.ret(0)
+        f.label("miss")
+        f.ret(1)
+        f.label("error")
+        f.ret(2)
+        return f
+
     def entry(self) -> Fn:
         """entry(*tensors): the result, NotImplemented when a check fails, or an int when a kernel fails."""
         f = Fn("hy_entry", "ptr", self_="ptr", args="ptr", nargs="i64")
         table = self.table(f, "%self_")
         api = f.ld(table)
-        both = (f"ptr {table}",)
-        fits = f.call("i1", "@hy_precheck", *both, "ptr %args", "i64 %nargs")
+        fits = f.call("i1", "@hy_precheck", f"ptr {table}", "ptr %args", "i64 %nargs")
         f.go_if(f.op(f"xor i1 {fits}, true"), "miss")
         block = f.call("ptr", self.api(f, api, "take"), f"ptr {self.api(f, api, 'ctl')}",
                        f"ptr {f.at(table, TABLE['pool0'])}", f"i64 {f.ld(table, TABLE['block_bytes'], 'i64')}")
         f.go_if(f.cmp("eq", block, "null", "ptr"), "nomem")
         both = (f"ptr {table}", f"ptr {block}")
-        with f.when(f.cmp("eq", f.ld(block, 8, "i64"), 0), unlikely=True):
-            f.call("void", "@hy_init_block", *both)
-        ok = f.call("i1", "@hy_make_results", *both)
-        f.go_if(f.op(f"xor i1 {ok}, true"), "error")
-        ok = f.call("i1", "@hy_check", f"ptr {table}", "ptr %args", f"ptr {block}")
-        f.go_if(f.op(f"xor i1 {ok}, true"), "undo")
-        ok = f.call("i1", "@hy_take", *both)
-        f.go_if(f.op(f"xor i1 {ok}, true"), "undo")
-        for stage in ("@hy_point", "@hy_prepare"):
-            ok = f.call("i1", stage, *both)
-            f.go_if(f.op(f"xor i1 {ok}, true"), "error")
-        f.call("void", "@hy_hold", *both)
+        ready = f.call("i32", "@hy_begin", f"ptr {table}", "ptr %args", f"ptr {block}")
+        f.go_if(f.cmp("ne", ready, 0, "i32"), "undo")
         status = f.call("i64", "@hy_run", *both)
         f.go_if(f.cmp("ne", status, 0), "failed")
         f.call("void", "@hy_fill", *both)
@@ -460,14 +459,12 @@ class _Replay(Writer):
         f.label("failed")
         self._leave(f, both)
         f.ret(f.call("ptr", self.api(f, api, "PyLong_FromLongLong"), f"i64 {status}"))
-        f.label("error")
+        f.label("undo")
         self._leave(f, both)
+        f.go_if(f.cmp("eq", ready, 1, "i32"), "miss")
         f.ret("null")
         f.label("nomem")
         f.ret(f.call("ptr", self.api(f, api, "PyErr_NoMemory")))
-        f.label("undo")
-        self._leave(f, both)
-        f.go("miss")
         f.label("miss")
         missed = self.api(f, api, "notimpl")
         self.incref(f, missed)
@@ -482,7 +479,7 @@ class _Replay(Writer):
 def entry_text(layout: Layout, slots: Slots) -> str:
     """The whole module for one object layout."""
     w = _Replay(layout, slots)
-    parts = [*w.launchers(), w.known_type(), w.precheck(), w.check(), w.take(), w.point(), w.new_array(), w.make_results(),
-             w.sole(), w.prepare(), w.hold(), w.rollback(), w.fill(), w.commit(), w.deliver(), w.cleanup(),
-             w.init_block(), w.run(), w.entry()]
+    names = ("known_type", "precheck", "check", "take", "point", "new_array", "make_results", "sole", "fresh_state",
+             "prepare", "hold", "init_block", "begin", "run", "rollback", "fill", "commit", "deliver", "cleanup", "entry")
+    parts = [*w.launchers(), *(getattr(w, n)() for n in names)]
     return "".join(p.text() for p in parts) + UNLIKELY

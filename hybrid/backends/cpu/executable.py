@@ -5,18 +5,19 @@ Invariant: inputs are read only; every output and every new state value is a fre
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...core.errors import BackendError, IndexOutOfRange
-from ..api import Executable
+from ..api import Executable, Replay
 from ..plan import HostStep, Plan
 from . import alloc
 from .caller import Step, pointer, words_array
 from .loops import step_lists
 from .pool import OUT_OF_MEMORY, pool
+from .replay import native_entry
 
 __all__ = ["PlanRunner", "Segment"]
 
@@ -64,6 +65,12 @@ class PlanRunner(Executable):
             self.parts.append(Segment(steps, owners))
             steps.clear()
             owners.clear()
+
+    def entry(self, replay: Replay) -> Callable[..., Any] | None:
+        """The native entry of this plan, when all its steps are native."""
+        if any(isinstance(p, HostStep) for p in self.parts) or len(self.parts) > 1:
+            return None
+        return native_entry(self.plan, replay, self.parts[0] if self.parts else None, self.temp, self._error)
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         arena = np.empty(self.plan.arena_bytes + self.temp + 128, np.uint8)

@@ -58,18 +58,26 @@ class _Target:
 
 
 _LOCK = threading.RLock()
+_LLVM_LOCK: Any = getattr(llvm.ffi.lib, "_lock", None) or threading.RLock()  # llvmlite's own
 _TARGET: list[_Target] = []
 _CACHE: list[DiskCache | None] = []
 _CODES: WeakValueDictionary[str, Code] = WeakValueDictionary()
 _MODULES: WeakValueDictionary[bytes, Module] = WeakValueDictionary()
 
 
+
+def _before_fork() -> None:
+    """Wait until no thread is inside LLVM: a lock held by a thread that the child lacks would stay locked."""
+    _LOCK.acquire()
+    _LLVM_LOCK.__enter__()
+
+
 def _after_fork() -> None:
-    global _LOCK
-    _LOCK = threading.RLock()
+    _LLVM_LOCK.__exit__(None, None, None)
+    _LOCK.release()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _target() -> _Target:

@@ -16,11 +16,11 @@ LAUNCH_NAMES = ("hy_call", "hy_launch")
 MAX_POINTERS = 64
 KEEP_GIL = 2                 # step flag of a bound kernel: too short to be worth releasing the GIL
 
-PY_FUNCTIONS = ("PyEval_SaveThread", "PyEval_RestoreThread", "PyLong_FromLongLong", "PyLong_AsLongLong", "PyErr_Occurred",
-                "PyErr_SetString", "PyErr_NoMemory", "_Py_Dealloc", "PyType_GenericAlloc", "PyTuple_New",
-                "PyObject_CallNoArgs")
-_API = ("ctl", "plan", "take", "put", "memcpy", "ndarray", "new_array", "copy_array", "none", "notimpl", "list", "tuple",
-        "int", "type_error", "text_arity", "text_pointer", *PY_FUNCTIONS)
+PY_FUNCTIONS = ("PyEval_SaveThread", "PyEval_RestoreThread", "PyLong_FromLongLong", "PyLong_AsLongLong",
+                "PyErr_Occurred", "PyErr_SetString", "PyErr_NoMemory", "_Py_Dealloc", "PyType_GenericAlloc",
+                "PyTuple_New", "PyObject_CallNoArgs")
+_API = ("ctl", "plan", "take", "put", "memcpy", "ndarray", "new_array", "copy_array", "none", "notimpl", "list",
+        "tuple", "int", "type_error", "text_arity", "text_pointer", *PY_FUNCTIONS)
 API = {name: 8 * i for i, name in enumerate(_API)}
 API_BYTES = 8 * len(_API)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...core.errors import BackendError
-from ..emit.loops import generate as generate_loop
+from ..emit.loops import generate_all as generate_loop
 from ..plan import GemmKernel, Kernel, LoopKernel, ScatterKernel
 from . import scatter
 from .caller import Step
@@ -21,7 +21,7 @@ __all__ = ["steps", "step_lists"]
 def _generated(kernel: Kernel, temp_slot: int) -> list[Any]:
     """Functions of a kernel, to run in order; their workspace is slot `temp_slot`."""
     if isinstance(kernel, LoopKernel):
-        return [generate_loop(kernel)]
+        return generate_loop(kernel, temp_slot)
     if isinstance(kernel, GemmKernel):
         return generate_gemm(kernel, temp_slot)
     if isinstance(kernel, ScatterKernel):

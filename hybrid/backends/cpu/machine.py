@@ -19,8 +19,8 @@ import llvmlite.binding as llvm
 
 from ...core.errors import BackendError
 
-__all__ = ["Machine", "machine", "usable_cores", "libc_address", "python_address", "immortal_memory",
-           "free_memory", "thread_attributes", "INTRINSICS", "MXCSR_DEFAULT", "SIG_SETMASK", "SYS_FUTEX", "FUTEX_WAIT", "FUTEX_WAKE",
+__all__ = ["Machine", "machine", "usable_cores", "libc_address", "python_address", "immortal_memory", "free_memory",
+           "thread_attributes", "INTRINSICS", "MXCSR_DEFAULT", "SIG_SETMASK", "SYS_FUTEX", "FUTEX_WAIT", "FUTEX_WAKE",
            "CLOCK_MONOTONIC", "MADV_HUGEPAGE"]
 
 MXCSR_DEFAULT = 0x1F80     # round to nearest, no flush to zero, all exceptions masked

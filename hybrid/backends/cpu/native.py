@@ -22,7 +22,7 @@ __all__ = ["Native", "Owner"]
 METH_FASTCALL = 0x80
 NEW_FROM_DESCR, NEW_COPY = 94, 85      # places in NumPy's C API table
 _TEXTS = {"text_arity": b"wrong number of arguments or more than %d pointers in a kernel call" % MAX_POINTERS,
-          "text_pointer": b"a kernel takes numpy.ndarray objects and integer addresses, the pointers in a tuple or list"}
+          "text_pointer": b"a kernel takes numpy.ndarray objects and integer addresses, pointers in a tuple or list"}
 
 
 class _MethodDef(ctypes.Structure):
@@ -44,8 +44,8 @@ class Native:
     def __init__(self, ctl: int, plan: int, take: int, put: int) -> None:
         layout = probe.layout()
         assert layout is not None
-        slots = Slots(*(probe.slot_offset(Handle, n) for n in ("_v", "_a", "_node", "_x")),
-                      probe.slot_offset(Owner, "table"))
+        v, a, node, x = (probe.slot_offset(Handle, n) for n in ("_v", "_a", "_node", "_x"))
+        slots = Slots(v, a, node, x, probe.slot_offset(Owner, "table"))
         self.module = compile_ir(entry_text(layout, slots), NAMES)
         self.api = m.immortal_memory(API_BYTES)
         words = {"ctl": ctl, "plan": plan, "take": take, "put": put, "memcpy": m.libc_address("memcpy"),

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Layout", "available", "layout", "why_not", "slot_offset", "slot_address", "cell_address", "list_item_address",
-           "word_at", "numpy_api", "dict_version"]
+__all__ = ["Layout", "available", "layout", "why_not", "slot_offset", "slot_address", "cell_address",
+           "list_item_address", "word_at", "numpy_api", "dict_version"]
 
 WRITABLE_FLAGS = 0x0001 | 0x0004 | 0x0100 | 0x0400   # C-contiguous, owns data, aligned, writeable
 
@@ -86,8 +86,9 @@ def _refcount_offset() -> int:
     p = word_at(id(h) + slot_offset(Holder, "v"))
     if p != id(h.v) or _half_at(p) != 1:      # only the slot holds it
         raise _Mismatch("an object with one holder does not count one reference")
-    makers: list[Callable[[Any], Any]] = [lambda a: a, lambda a: [a], lambda a: a[1:], lambda a: memoryview(a), lambda a: (lambda: a),
-                                          lambda a: np.asarray(a), lambda a: iter(a), lambda a: a.reshape(3, 1), lambda a: a.flat]
+    makers: list[Callable[[Any], Any]] = [
+        lambda a: a, lambda a: [a], lambda a: a[1:], lambda a: memoryview(a), lambda a: (lambda: a),
+        lambda a: np.asarray(a), lambda a: iter(a), lambda a: a.reshape(3, 1), lambda a: a.flat]
     for make in makers:
         holder = make(h.v)
         if _half_at(p) < 2:
@@ -118,7 +119,7 @@ def _dict_version_offset() -> int | None:
     """Offset of a word that changes with every change of a dict and with nothing else."""
     good = []
     for o in range(16, dict.__basicsize__ - 7, 8):
-        d, seen = {"a": 1, "b": 2}, set()
+        d: dict[str, Any] = {"a": 1, "b": 2}
         address = id(d) + o
 
         def step(change: Callable[[], Any]) -> bool:
@@ -129,7 +130,6 @@ def _dict_version_offset() -> int | None:
         changes = [lambda: d.__setitem__("a", 5.5), lambda: d.__setitem__("a", "x"), lambda: d.pop("b"),
                    lambda: d.__setitem__("c", 3), lambda: d.update(q=4), lambda: d.clear()]
         reads = [lambda: d.get("a"), lambda: len(d), lambda: list(d), lambda: "z" in d]
-        seen.add(word_at(address))
         if all(step(c) for c in changes) and not any(step(r) for r in reads):
             good.append(o)
     return good[0] if len(good) == 1 else None

@@ -1,4 +1,4 @@
-"""Evaluating a program inside a loop: what is the same for a whole row is computed once as scalars, the rest in vectors.
+"""Evaluating a program inside a loop: what is the same for a whole row as scalars, once; the rest in vectors.
 
 Invariant: `prepare` emits everything a later `vector` needs from outside the loop, so names dominate their uses.
 """
@@ -60,6 +60,7 @@ class Body:
         self.buffers: dict[int, str] = {}  # instruction -> row buffer
         self.tiles: dict[int, str] = {}    # operand -> tile on the stack, of which row `tile_row` is current
         self.tile_row = "0"
+        self.place: tuple[str, list[str], str] = ("", [], "")  # of the last `split`
         self.uniform = uniform_values(form)
         self._affine_of = self._number_affine()
 
@@ -132,7 +133,7 @@ class Body:
         self.base = [code.at("i8", self.operand(k), self._offset(k, coords)) if self.walk(k) != "g" else
                      self.operand(k) for k in range(w.ops)]
         self.start = [self._offset(w.ops + k, coords) for k in range(len(self.form.affine))]
-        self.known, self.splats = {}, {}
+        self.known, self.splats, self.place = {}, {}, ("", [], "")
 
     def _offset(self, k: int, coords: list[str]) -> str:
         total = "0"
@@ -232,6 +233,8 @@ class Body:
             v = self.lanes.raw(memory_scalar(ty))
             x = self.code.op(f"load {v}, ptr {self.code.at(v, self.tiles[k], self.tile_row)}, align 64")
             return from_memory(self.lanes, ty, x)
+        if walk == "n":
+            return self._read_runs(k, ty, at)
         if walk == "m":
             return gather(self.lanes, ty, self.base[k], self.spread(k, at), at.mask, "i8")
         return load_row(self.lanes, ty, self.base[k], self.step(k), at)
@@ -240,7 +243,9 @@ class Body:
         """Store lanes of the k-th result."""
         ty = self.form.writes[k].type
         k += self.nreads
-        if self.walk(k) == "m":
+        if self.walk(k) == "n":
+            self._write_runs(k, ty, value, at)
+        elif self.walk(k) == "m":
             scatter(self.lanes, ty, value, self.base[k], self.spread(k, at), at)
         else:
             store_row(self.lanes, ty, value, self.base[k], self.step(k), at)
@@ -248,6 +253,52 @@ class Body:
     def write_once(self, k: int, value: str) -> None:
         """Store the scalar result of a row."""
         store_scalar(self.code, self.form.writes[k].type, value, self.base[self.nreads + k])
+
+    # ---- walks over several axes --------------------------------------------------------------------
+    def split(self, j: str) -> tuple[list[str], str]:
+        """Coordinates of element j of the row, and whether a whole vector from there stays in one run."""
+        if self.place[0] != j:
+            rest, coords, w = j, [""] * self.form.multi, self.words
+            for d in range(self.form.multi - 1, 0, -1):
+                rest, coords[d] = self._divide(self.scalar, rest, self.word(w.multi(d)))
+            coords[0] = rest
+            last = self.code.op(f"add i64 {coords[-1]}, {self.lanes.width}")
+            inside = self.code.op(f"icmp sle i64 {last}, {self.word(w.multi(self.form.multi - 1))}")
+            self.place = (j, coords, inside)
+        return self.place[1], self.place[2]
+
+    def _run(self, k: int, coords: list[str]) -> str:
+        """Address of the element at these coordinates."""
+        total = "0"
+        for d, c in enumerate(coords):
+            total = self.code.add(total, self.code.mul(c, self.word(self.words.multi_stride(k, d))))
+        return self.code.at("i8", self.base[k], total)
+
+    def _read_runs(self, k: int, ty: str, at: Position) -> str:
+        code, here = self.code, at._replace(j="0")
+        coords, inside = self.split(at.j)
+        if self.lanes.width == 1:
+            return load_row(self.lanes, ty, self._run(k, coords), None, here)
+        whole, torn, after = code.label("run"), code.label("torn"), code.label("read")
+        code.branch(inside, whole, torn)
+        code.start(whole)
+        x = load_row(self.lanes, ty, self._run(k, coords), None, here)
+        code.jump(after)
+        code.start(torn)
+        y = gather(self.lanes, ty, self.base[k], self.spread(k, at), at.mask, "i8")
+        code.jump(after)
+        code.start(after)
+        return code.op(f"phi {self.lanes.ty(ty)} [{x}, %{whole}], [{y}, %{torn}]")
+
+    def _write_runs(self, k: int, ty: str, value: str, at: Position) -> None:
+        code, here = self.code, at._replace(j="0")
+        coords, inside = self.split(at.j)
+        if self.lanes.width == 1:
+            store_row(self.lanes, ty, value, self._run(k, coords), None, here)
+            return
+        code.when(inside, lambda: store_row(self.lanes, ty, value, self._run(k, coords), None, here))
+        code.when(code.op(f"xor i1 {inside}, true"),
+                  lambda: scatter(self.lanes, ty, value, self.base[k], self.spread(k, at), at))
 
     def lane_index(self, j: str) -> str:
         """j, j + 1, ... as i64 lanes."""
@@ -261,7 +312,7 @@ class Body:
         if walk == "1":
             return self.lane_index(self.code.add(self.start[k], at.j))
         start = self.lanes.splat("i64", self.start[k])
-        if walk == "m":
+        if walk in "mn":
             return self.lanes.binary("add", "i64", start, self.spread(number, at))
         stride = self.lanes.splat("i64", self.word(self.words.stride(number, self.words.rank - 1)))
         far = self.lanes.binary("mul", "i64", self.lane_index(at.j), stride)
@@ -274,14 +325,14 @@ class Body:
         for d in range(self.form.multi - 1, -1, -1):
             coord = rest
             if d:
-                rest, coord = self._divide(rest, self.word(w.multi(d)))
+                rest, coord = self._divide(lanes, rest, self.word(w.multi(d)))
             far = lanes.binary("mul", "i64", coord, lanes.splat("i64", self.word(w.multi_stride(k, d))))
             total = lanes.binary("add", "i64", total, far) if total else far
         return total
 
-    def _divide(self, x: str, size: str) -> tuple[str, str]:
+    def _divide(self, lanes: Lanes, x: str, size: str) -> tuple[str, str]:
         """(x // size, x % size) for 0 <= x < 2**50: half a unit keeps the quotient away from integers."""
-        lanes, code = self.lanes, self.code
+        code = self.code
         inverse = code.once(f"fdiv double 1.0, {code.once(f'sitofp i64 {size} to double')}")
         real = lanes.cast("sitofp", x, "i64", "double")
         shifted = lanes.binary("fadd", "f64", real, lanes.const("f64", bits_of("f64", 0.5)))

@@ -88,7 +88,7 @@ class _Columns:
         for _ in range(count):
             for r in self.reds:
                 k = len(out)
-                out += r.combine(self.body.lanes, a[k:k + len(r.parts)], b[k:k + len(r.parts)])
+                out += r.follow(self.body.lanes, a[k:k + len(r.parts)], b[k:k + len(r.parts)])
         return out
 
     def finish(self, positions: list[Position], totals: list[str]) -> None:

@@ -18,7 +18,8 @@ Strides = tuple[int, ...]
 
 class OperandForm(NamedTuple):
     """`walk` along the inner axis: '0' the same element, '1' adjacent, 's' any stride, 'm' several axes,
-    'g' read by `load` only, 't' through turned tiles, 'r' written once per row.  `late`: no store before all reads of a row."""
+    'n' several axes of which the last is adjacent, 'g' read by `load` only, 't' through turned tiles, 'r' written once per row.
+    `late`: no store before all reads of a row."""
 
     type: str
     walk: str
@@ -30,7 +31,8 @@ class Form(NamedTuple):
     or column (reductions along other axes).
     `affine` are the values of `index` and `coord`: (attr of coord or None, walk).  `outer` counts outer
     axes, `multi` the axes that 'm' walks decompose the inner index into, `group` the reduced axes of a column
-    kernel.  `short`: at most 16 inner elements.  `buffered`: rows fit a buffer in scratch."""
+    kernel.  `part`, `join`: one pass of long rows, by blocks, and joining its blocks (`stage` counts passes).
+    `short`: at most 16 inner elements.  `buffered`: rows fit a buffer in scratch."""
 
     kind: str
     program: Program
@@ -43,6 +45,7 @@ class Form(NamedTuple):
     short: bool = False
     buffered: bool = False
     check: bool = False
+    stage: int = 0
 
 
 class Words:
@@ -91,6 +94,11 @@ class Words:
 
     def multi_stride(self, k: int, d: int) -> int:
         return self._multi + self.form.multi * (1 + k) + d
+
+    @property
+    def temp(self) -> int:
+        """Slot of the workspace of a staged form; the next word counts its cells per row."""
+        return self._buffers
 
     def buffer(self, i: int) -> int:
         """Offset of the i-th row buffer in scratch."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from ...core.errors import BackendError
 from ...ir.scalar import BITS, COMPARE, Instr, Program, bits_of
@@ -311,13 +312,13 @@ def emit_program(lanes: Lanes, program: Program, args: Sequence[str], params: Se
     for ins in program.instrs:
         a = [names[k] for k in ins.args]
         if ins.prim == "arg":
-            names.append(args[ins.attr])
+            names.append(args[int(ins.attr)])
         elif ins.prim == "param":
-            names.append(params[ins.attr])
+            names.append(params[int(ins.attr)])
         elif ins.prim == "index":
             names.append(_need(index, "index"))
         elif ins.prim == "coord":
-            names.append(_need(coords, "coord")[ins.attr])
+            names.append(_need(coords, "coord")[int(ins.attr)])
         elif ins.prim == "load":
             names.append(_need(load, "load")(ins.attr, a[0]))
         else:
@@ -325,7 +326,10 @@ def emit_program(lanes: Lanes, program: Program, args: Sequence[str], params: Se
     return [names[o] for o in program.outs]
 
 
-def _need(x, what: str):  # type: ignore[no-untyped-def]
+_T = TypeVar("_T")
+
+
+def _need(x: _T | None, what: str) -> _T:
     if x is None:
         raise BackendError(f"this loop gives a program no {what!r}")
     return x

@@ -10,22 +10,25 @@ from math import prod
 from typing import NamedTuple
 
 from ...core.errors import BackendError
+from ...core.shapes import contiguous_strides
 from ..plan import Access, LoopKernel
 from .body import cost, uniform_values
 from .code import check_externals, finish_module
 from .columns import STRIP, emit_columns
-from .form import Axes, Form, OperandForm, Strides, affine_values, kind_of_stride
+from .form import Axes, Form, OperandForm, Strides, Words, affine_values, kind_of_stride
 from .lanes import memory_scalar
 from .mapped import emit_map
 from .memory import SIZE
-from .rows import emit_rows, row_plan
+from .rows import BLOCK, emit_rows, row_plan
+from .staged import cells_per_row, emit_join, emit_part, stages_of
 from .tiled import BLOCK_ALONG, BLOCK_DOWN, emit_tiled
 
 __all__ = ["Generated", "Layout", "generate", "generate_all", "lay_out", "SIGNATURE"]
 
 SIGNATURE = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch)"
 _BLOCK = 1024        # elements of a row per item of a map kernel
-_BUFFERED = 16384    # rows up to this length may keep intermediate values in scratch
+_LONG, _FEW = 32768, 32   # rows at least this long, and at most so many, are cut into blocks
+_BUFFERED = 65536    # rows up to this length may keep intermediate values in scratch
 
 
 class Generated(NamedTuple):
@@ -44,7 +47,8 @@ class Generated(NamedTuple):
     temp: int = 0
 
 
-_EMIT = {"map": emit_map, "row": emit_rows, "column": emit_columns, "tiled": emit_tiled}
+_EMIT = {"map": emit_map, "tiled": emit_tiled, "row": emit_rows, "column": emit_columns, "part": emit_part,
+         "join": emit_join}
 
 
 class Layout(NamedTuple):
@@ -68,12 +72,13 @@ def text_of(form: Form) -> tuple[str, str]:
 
 def _grain(work: int, elements: int) -> int:
     """Items per chunk: some ten microseconds of work."""
-    return max(1, 65536 // max(1, elements * (4 + work)))
+    return max(1, 262144 // max(1, elements * (4 + work)))
 
 
 def _memory(kernel: LoopKernel) -> tuple[list[int], list[str]]:
     """Element sizes and program types of reads then writes, checked against the accesses."""
-    types = [*kernel.program.args, *([] if kernel.check else [kernel.program.instrs[o].type for o in kernel.program.outs])]
+    outs = () if kernel.check else kernel.program.outs
+    types = [*kernel.program.args, *(kernel.program.instrs[o].type for o in outs)]
     ops = (*kernel.reads, *kernel.writes)
     if len(types) != len(ops):
         raise BackendError(f"kernel has {len(ops)} operands, its program {len(types)}")
@@ -104,7 +109,8 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
     sizes, types = _memory(kernel)
     attrs, affine = affine_values(program, kernel.shape)
     if kernel.check:
-        attrs, affine = _with_index(attrs, affine, kernel.shape)
+        # a failed check reports the linear index: one more affine value, the last
+        attrs, affine = [*attrs, None], [*affine, contiguous_strides(kernel.shape)]
     rank = len(kernel.shape)
     walks = [*_walk_strides(ops, rank), *affine]
     lead = len(kernel.reads) if kernel.writes else None
@@ -161,15 +167,6 @@ def _tiled_kernel(kernel: LoopKernel, axes: Axes, attrs: list[int | None]) -> La
     return Layout(form, _unsigned(words), items, _grain(work, BLOCK_ALONG * BLOCK_DOWN))
 
 
-def _with_index(attrs: list[int | None], affine: list[Strides], shape: tuple[int, ...]) -> tuple[list[int | None], list[Strides]]:
-    """A check reports the linear index: one more affine value, the last."""
-    stride, steps = 1, []
-    for d in reversed(shape):
-        steps.append(stride)
-        stride *= max(d, 1)
-    return [*attrs, None], [*affine, tuple(reversed(steps))]
-
-
 def _split_forms(forms: list[OperandForm], reads: int) -> tuple[tuple[OperandForm, ...], tuple[OperandForm, ...]]:
     return tuple(forms[:reads]), tuple(forms[reads:])
 
@@ -188,10 +185,11 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     kinds = ["g" if k < len(ops) and ops[k].gather else "m" if len(s) > 1 else kind_of_stride(s[0]) if s else "1"
              for k, s in enumerate(lines)]
     mixed = Axes.of(row_shape, [w for w, k in zip(inside, kinds) if k == "m"])
-    forms = [OperandForm(t, k) for t, k in zip(types, kinds)]
-    reads, writes = _split_forms(forms, len(kernel.reads))
+    runs = iter(mixed.strides)
+    kinds = ["n" if k == "m" and next(runs)[-1] == 1 else k for k in kinds]
+    reads, writes = _split_forms([OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads))
     form = Form("row", program, reads, writes, tuple(zip(attrs, kinds[len(ops):])), len(outer),
-                multi=len(mixed.shape) if "m" in kinds else 0, short=n <= 16 and not plain,
+                multi=len(mixed.shape) if mixed.strides else 0, short=n <= 16 and not plain,
                 buffered=n <= _BUFFERED and not plain)
     form = form._replace(writes=_row_writes(kernel, form))
     words = _base_words(ops, sizes, kernel.params) + [*outer, n, n, 1]
@@ -199,7 +197,7 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     for k, line in enumerate(lines):
         words += [x * unit[k] for x in (*outer_strides[k], line[0] if len(line) == 1 else 0)]
     if form.multi:
-        merged = dict(zip((k for k, x in enumerate(kinds) if x == "m"), mixed.strides))
+        merged = dict(zip((k for k, x in enumerate(kinds) if x in "mn"), mixed.strides))
         words += mixed.shape
         for k in range(len(walks)):
             words += [x * unit[k] for x in merged.get(k, (0,) * form.multi)]
@@ -275,5 +273,27 @@ def generate(kernel: LoopKernel) -> Generated:
 
 
 def generate_all(kernel: LoopKernel, temp_slot: int) -> list[Generated]:
-    """Functions that together are the kernel, to run in order; workspace is slot `temp_slot`."""
-    return [generate(kernel)]
+    """Functions that together are the kernel, to run in order; workspace is slot `temp_slot`.
+
+    Few long rows are cut into the blocks of their sums, so that all threads take part."""
+    if kernel.group is None or kernel.group[1] != len(kernel.shape):
+        return [generate(kernel)]
+    start = kernel.group[0]
+    n, rows = prod(kernel.shape[start:]), prod(kernel.shape[:start])
+    if n < _LONG or not 0 < rows <= _FEW:
+        return [generate(kernel)]
+    made = lay_out(kernel, plain=True)
+    stages = stages_of(made.form)
+    if not stages:
+        return [generate(kernel)]
+    blocks = -(-n // BLOCK)
+    cells = cells_per_row(made.form, blocks)
+    words = list(made.words)
+    words[Words(made.form).n + 2] = blocks
+    out = []
+    for form in stages:
+        text, symbol = text_of(form)
+        items = rows * (blocks if form.kind == "part" else 1)
+        out.append(Generated(text, symbol, form, (*words, temp_slot, cells), items, 4 if form.kind == "part" else 1, 0,
+                             rows * cells * 8))
+    return out

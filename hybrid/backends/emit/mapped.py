@@ -55,7 +55,7 @@ class _Map:
         body, code = self.body, self.code
         numbers = body.prepare(self.outs)
         walks = [o.walk for o in (*self.form.reads, *self.form.writes)]
-        unroll = unroll_of(cost(self.form.program, numbers), "s" in walks or "m" in walks)
+        unroll = unroll_of(cost(self.form.program, numbers), "s" in walks)
         if unroll:
             def main(j: str, _: list[str]) -> list[str]:
                 for u in range(unroll):

@@ -15,11 +15,11 @@ SIZE = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
 
 
 class Position(NamedTuple):
-    """A vector of elements j, j + 1, ... of a row; with `mask`, only the first `count` of them."""
+    """A vector of elements j, j + 1, ... of a row; with `mask`, only the first `live` of them."""
 
     j: str
     mask: str | None = None
-    count: str | None = None
+    live: str | None = None
 
 
 def tail_mask(lanes: Lanes, count: str) -> str:
@@ -129,8 +129,8 @@ def load_row(lanes: Lanes, ty: str, base: str, stride: str | None, at: Position)
         if at.mask is None:
             x = _load_lanes(lanes, mem, _lane_pointers(lanes, p, stride))
         else:
-            assert at.count is not None
-            x = _strided_tail(lanes, mem, p, stride, at.count, None)
+            assert at.live is not None
+            x = _strided_tail(lanes, mem, p, stride, at.live, None)
     return from_memory(lanes, ty, x)
 
 
@@ -152,8 +152,8 @@ def store_row(lanes: Lanes, ty: str, value: str, base: str, stride: str | None, 
     if at.mask is None:
         _store_lanes(lanes, mem, x, _lane_pointers(lanes, p, stride))
     else:
-        assert at.count is not None
-        _strided_tail(lanes, mem, p, stride, at.count, x)
+        assert at.live is not None
+        _strided_tail(lanes, mem, p, stride, at.live, x)
     return None
 
 
@@ -191,7 +191,7 @@ def scatter(lanes: Lanes, ty: str, value: str, base: str, offset: str, at: Posit
     spots = code.alloca(lanes.ty("i64"))
     code.do(f"store {lanes.raw(mem)} {to_memory(lanes, ty, value)}, ptr {box}, align 64")
     code.do(f"store {lanes.ty('i64')} {offset}, ptr {spots}, align 64")
-    stop = str(lanes.width) if at.count is None else code.smin(at.count, str(lanes.width))
+    stop = str(lanes.width) if at.live is None else code.smin(at.live, str(lanes.width))
 
     def move(k: str, _: list[str]) -> list[str]:
         x = code.op(f"load {mem}, ptr {code.at(mem, box, k)}, align 1")

@@ -61,6 +61,19 @@ class Reduction:
         better = self._better(lanes, a, b)
         return [lanes.pick(ty, better, y, x) for ty, x, y in zip(self.parts, a, b)]
 
+    def follow(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> list[str]:
+        """a, then b, where every element of b comes later than those of a."""
+        if not self.indexed:
+            return self.combine(lanes, a, b)
+        up, code, v = self.prim.endswith("max"), lanes.code, lanes.ty(self.type)
+        if is_float(self.type):
+            beyond = code.op(f"fcmp {'ugt' if up else 'ult'} {v} {b[0]}, {a[0]}")
+            number = code.op(f"fcmp ord {v} {a[0]}, {a[0]}")
+            beyond = lanes.binary("and", "b1", beyond, number)
+        else:
+            beyond = lanes._compare("gt" if up else "lt", self.type, (b[0], a[0]))
+        return [lanes.pick(ty, beyond, y, x) for ty, x, y in zip(self.parts, a, b)]
+
     def _better(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> str:
         """Whether b wins over a: larger (smaller), or equal and earlier; a NaN wins over every number."""
         ty, code = self.type, lanes.code
@@ -90,7 +103,7 @@ class Reduction:
             top = self.combine(lanes, left, right)
         if self.type == "b1":
             bits = code.op(f"bitcast <16 x i1> {top[0]} to i16")
-            return [code.op(f"icmp {'eq' if self.prim == 'rall' else 'ne'} i16 {bits}, {-1 if self.prim == 'rall' else 0}")]
+            return [code.op(f"icmp eq i16 {bits}, -1" if self.prim == "rall" else f"icmp ne i16 {bits}, 0")]
         width = 16
         while width > 1:
             wide, half = Lanes(width, code), width // 2
@@ -106,7 +119,10 @@ class Reduction:
             # a sum starts from -0.0; that of no elements is +0.0
             v, zero = lanes.ty(self.type), lanes.const(self.type, 0)
             return lanes.code.op(f"select i1 {empty}, {v} {zero}, {v} {total[0]}")
-        return total[-1]
+        if self.indexed:  # nothing beat the neutral element: all elements are equal to it
+            ty, none = "i64", lanes.const("i64", (1 << 63) - 1)
+            return lanes.pick(ty, lanes.icmp("eq", ty, total[1], none), lanes.const(ty, 0), total[1])
+        return total[0]
 
 
 def _half(lanes: Lanes, ty: str, x: str, first: int, count: int) -> str:

@@ -17,11 +17,12 @@ from .mapped import unroll_of
 from .memory import Position, tail_mask
 from .reduce import Reduction, reductions_of
 
-__all__ = ["emit_rows", "row_plan", "pass_targets", "Pass", "RowPlan"]
+__all__ = ["emit_rows", "row_plan", "pass_targets", "split_parts", "Pass", "RowPlan", "Rows", "BLOCK"]
 
 _KEEP = 6        # recomputing fewer instructions than this is cheaper than a row buffer
 _LIGHT = 16      # bodies of at most this cost are written out four times in a reduction loop
-_LANES, _BLOCK = 4, 4096
+BLOCK = 4096     # elements per block of the lanes order
+_LANES = 4
 
 
 class Pass(NamedTuple):
@@ -90,11 +91,13 @@ def _price(form: Form, numbers: Sequence[int]) -> int:
     for i in numbers:
         ins = form.program.instrs[i]
         if ins.prim == "arg":
-            total += {"1": 0, "s": 8}.get(form.reads[ins.attr].walk, 16)
+            total += {"1": 0, "n": 4, "s": 8}.get(form.reads[ins.attr].walk, 16)
     return total
 
 
-class _Rows:
+class Rows:
+    """Emits whole rows; `staged` runs the passes of long rows as functions of their own."""
+
     def __init__(self, form: Form) -> None:
         self.code = Code()
         self.body = Body(self.code, form)
@@ -122,25 +125,26 @@ class _Rows:
         return value + [self.body.lane_index(at.j)] if r.indexed else value
 
     # ---- passes ----------------------------------------------------------------------------------
-    def store_pass(self, p: Pass, numbers: list[int]) -> None:
-        code, start = self.code, "0"
+    def store_pass(self, p: Pass, numbers: list[int], start: str, stop: str) -> None:
+        """A pass without reductions over elements start..stop."""
+        code = self.code
         unroll = unroll_of(cost(self.program, numbers), self._strided(p, numbers))
         if unroll:
             def main(j: str, _: list[str]) -> list[str]:
                 for u in range(unroll):
                     self.visit(p, numbers, Position(code.add(j, str(WIDTH * u))))
                 return []
-            start, _ = code.loop("0", self.n, str(WIDTH * unroll), [], main, full=WIDTH * unroll)
+            start, _ = code.loop(start, stop, str(WIDTH * unroll), [], main, full=WIDTH * unroll)
 
         def tail(j: str, _: list[str]) -> list[str]:
-            self.visit(p, numbers, self.tail_position(j, self.n))
+            self.visit(p, numbers, self.tail_position(j, stop))
             return []
-        code.loop(start, self.n, str(WIDTH), [], tail)
+        code.loop(start, stop, str(WIDTH), [], tail)
 
     def _strided(self, p: Pass, numbers: list[int]) -> bool:
         reads = (self.form.reads[self.program.instrs[i].attr].walk for i in numbers
                  if self.program.instrs[i].prim == "arg" and i not in self.ready)
-        return any(w in "sm" for w in (*reads, *(self.form.writes[k].walk for k in p.writes)))
+        return any(w in "smn" for w in (*reads, *(self.form.writes[k].walk for k in p.writes)))
 
     def tail_position(self, j: str, stop: str) -> Position:
         count = self.code.op(f"sub i64 {stop}, {j}")
@@ -148,18 +152,22 @@ class _Rows:
 
     def reduce_pass(self, p: Pass, numbers: list[int]) -> None:
         code, reds = self.code, reductions_of(self.program, p.reductions)
-        scalar, lanes = self.body.scalar, self.body.lanes
-        boxes = [[code.alloca(f"[{_LANES} x {lanes.ty(ty)}]") for ty in r.parts] for r in reds]
+        scalar, boxes = self.body.scalar, self.make_boxes(reds)
         carried = [(scalar.ty(ty), e) for r in reds for ty, e in zip(r.parts, r.neutral(scalar))]
 
         def block(lo: str, totals: list[str]) -> list[str]:
-            hi = code.smin(code.add(lo, str(_BLOCK)), self.n)
+            hi = code.smin(code.add(lo, str(BLOCK)), self.n)
             j = self.main_loop(p, numbers, reds, boxes, lo, hi)
             self.tail_loop(p, numbers, reds, boxes, j, hi)
             return self.fold_boxes(reds, boxes, totals)
-        _, totals = code.loop("0", self.n, str(_BLOCK), carried, block)
-        for r, total in zip(reds, _split(reds, totals, 1)):
+        _, totals = code.loop("0", self.n, str(BLOCK), carried, block)
+        for r, total in zip(reds, split_parts(reds, totals, 1)):
             self.body.known[r.number] = r.result(scalar, total[0], self.empty)
+
+    def make_boxes(self, reds: list[Reduction]) -> list[list[str]]:
+        """Memory for the four accumulators of every reduction."""
+        lanes = self.body.lanes
+        return [[self.code.alloca(f"[{_LANES} x {lanes.ty(ty)}]") for ty in r.parts] for r in reds]
 
     def main_loop(self, p: Pass, numbers: list[int], reds: list[Reduction], boxes: list[list[str]], lo: str,
                   hi: str) -> str:
@@ -167,19 +175,19 @@ class _Rows:
         code, lanes = self.code, self.body.lanes
         accs = [(lanes.ty(ty), e) for r in reds for _ in range(_LANES) for ty, e in zip(r.parts, r.neutral(lanes))]
         j = lo
-        if cost(self.program, numbers) <= _LIGHT or self._strided(p, numbers):
+        if self._light(p, numbers):
             def main(j: str, names: list[str]) -> list[str]:
-                state = _split(reds, names, _LANES)
+                state = split_parts(reds, names, _LANES)
                 for u in range(_LANES):
                     at = Position(code.add(j, str(WIDTH * u)))
                     env = self.visit(p, numbers, at)
                     for r, acc in zip(reds, state):
-                        acc[u] = r.combine(lanes, acc[u], self.feed(r, env, at))
+                        acc[u] = r.follow(lanes, acc[u], self.feed(r, env, at))
                 return [x for acc in state for v in acc for x in v]
             j, names = code.loop(lo, hi, str(WIDTH * _LANES), accs, main, full=WIDTH * _LANES)
         else:
             names = [e for _, e in accs]
-        for r, acc, box in zip(reds, _split(reds, names, _LANES), boxes):
+        for r, acc, box in zip(reds, split_parts(reds, names, _LANES), boxes):
             for u in range(_LANES):
                 for ty, spot, x in zip(r.parts, box, acc[u]):
                     code.do(f"store {lanes.ty(ty)} {x}, ptr {code.at(lanes.ty(ty), spot, str(u))}, align 2")
@@ -187,25 +195,30 @@ class _Rows:
 
     def tail_loop(self, p: Pass, numbers: list[int], reds: list[Reduction], boxes: list[list[str]], start: str,
                   hi: str) -> None:
-        """The rest of a block, one masked vector at a time."""
+        """The rest of a block (costly bodies: all of it), one vector at a time; the last one is masked."""
         code, lanes = self.code, self.body.lanes
 
-        def tail(j: str, _: list[str]) -> list[str]:
-            at = self.tail_position(j, hi)
+        def add(at: Position) -> list[str]:
             env = self.visit(p, numbers, at)
-            group = code.op(f"and i64 {code.op(f'lshr i64 {j}, 4')}, {_LANES - 1}")
+            group = code.op(f"and i64 {code.op(f'lshr i64 {at.j}, 4')}, {_LANES - 1}")
             for r, box in zip(reds, boxes):
                 spots = [code.at(lanes.ty(ty), b, group) for ty, b in zip(r.parts, box)]
                 old = [code.op(f"load {lanes.ty(ty)}, ptr {s}, align 2") for ty, s in zip(r.parts, spots)]
-                new = r.combine(lanes, old, r.masked(lanes, self.feed(r, env, at), at.mask))
+                new = r.follow(lanes, old, r.masked(lanes, self.feed(r, env, at), at.mask))
                 for ty, s, x in zip(r.parts, spots, new):
                     code.do(f"store {lanes.ty(ty)} {x}, ptr {s}, align 2")
             return []
-        code.loop(start, hi, str(WIDTH), [], tail)
+        if not self._light(p, numbers) and not self.form.short:
+            start, _ = code.loop(start, hi, str(WIDTH), [], lambda j, _: add(Position(j)), full=WIDTH)
+        code.loop(start, hi, str(WIDTH), [], lambda j, _: add(self.tail_position(j, hi)))
+
+    def _light(self, p: Pass, numbers: list[int]) -> bool:
+        """Whether a body is short enough to be written out four times."""
+        return cost(self.program, numbers) <= _LIGHT and not self.form.multi
 
     def fold_boxes(self, reds: list[Reduction], boxes: list[list[str]], totals: list[str]) -> list[str]:
         code, lanes, out = self.code, self.body.lanes, []
-        for r, box, total in zip(reds, boxes, _split(reds, totals, 1)):
+        for r, box, total in zip(reds, boxes, split_parts(reds, totals, 1)):
             accs = [[code.op(f"load {lanes.ty(ty)}, ptr {code.at(lanes.ty(ty), b, str(u))}, align 2")
                      for ty, b in zip(r.parts, box)] for u in range(_LANES)]
             out += r.combine(self.body.scalar, total[0], r.fold(code, accs))
@@ -221,7 +234,7 @@ class _Rows:
             if p.reductions:
                 self.reduce_pass(p, numbers)
             else:
-                self.store_pass(p, numbers)
+                self.store_pass(p, numbers, "0", self.n)
             self.ready |= set(numbers) & set(self.plan.buffers)
         self.write_once()
         return []
@@ -254,7 +267,7 @@ class _Rows:
         self.code.loop("%begin", "%end", "1", [], self.short_row if self.form.short else self.row)
 
 
-def _split(reds: Sequence[Reduction], names: Sequence[str], vectors: int) -> list[list[list[str]]]:
+def split_parts(reds: Sequence[Reduction], names: Sequence[str], vectors: int) -> list[list[list[str]]]:
     """Flat names -> per reduction, per vector, the accumulator's parts."""
     out, at = [], 0
     for r in reds:
@@ -266,7 +279,7 @@ def _split(reds: Sequence[Reduction], names: Sequence[str], vectors: int) -> lis
 
 def emit_rows(form: Form) -> Code:
     """The function body of a row kernel."""
-    rows = _Rows(form)
+    rows = Rows(form)
     rows.items()
     rows.code.do("ret i64 0")
     return rows.code

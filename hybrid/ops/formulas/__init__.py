@@ -4,12 +4,12 @@ Invariant: every formula takes (s, x, ...) and returns a Val of x's type, at mos
 value, with no table in memory, no branch and no external function.
 """
 from .error import erf, erfc, normal_tail
-from .exponential import cosh, exp, exp2, exp_parts, expm1, sigmoid, sinh, tanh
+from .exponential import cosh, exp, exp2, exp_parts, expm1, sigmoid, sigmoid_parts, sinh, tanh
 from .inverse_trig import acos, asin, atan, atan2
 from .logarithm import acosh, asinh, atanh, log, log1p, log2, log10
 from .power import cbrt, hypot, pow, rsqrt
 from .trig import cos, sin, tan
 
-__all__ = ["erf", "erfc", "normal_tail", "cosh", "exp", "exp2", "exp_parts", "expm1", "sigmoid", "sinh", "tanh",
-           "acos", "asin", "atan", "atan2", "acosh", "asinh", "atanh", "log", "log1p", "log2", "log10", "cbrt",
+__all__ = ["erf", "erfc", "normal_tail", "cosh", "exp", "exp2", "exp_parts", "expm1", "sigmoid", "sigmoid_parts",
+           "sinh", "tanh", "acos", "asin", "atan", "atan2", "acosh", "asinh", "atanh", "log", "log1p", "log2", "log10", "cbrt",
            "hypot", "pow", "rsqrt", "cos", "sin", "tan"]

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...ir.scalar import Builder, Val
-from .tools import FORMAT, clamp, exponent_of_shifted, fast_two_sum, horner
+from .tools import FORMAT, Pair, clamp, exponent_of_shifted, fast_two_sum, horner
 
-__all__ = ["exp", "exp2", "expm1", "sinh", "cosh", "tanh", "sigmoid", "exp_parts"]
+__all__ = ["exp", "exp2", "expm1", "sinh", "cosh", "tanh", "sigmoid", "sigmoid_parts", "exp_parts"]
 
 LOG2E = 1.4426950408889634
 
@@ -35,7 +35,7 @@ LN2 = 0.6931471805599453
 _TABLES = {
     "f32": _Table(
         0.693145751953125, 1.428606765330187e-06, -1.904654323148236e-09,
-        (0.500000298, 0.166666135, 0.0416615345, 0.00833618175, 0.00141005777, 0.00019595772),
+        (0.5, 0.166666731, 0.0416665375, 0.00833255332, 0.00138935191, 0.000201064715, 2.44474959e-05),
         (0.5, 0.16666545, 0.0416662879, 0.00836640596, 0.0013946112),
         (0.166666672, 0.00833328906, 0.000199050744),
         (0.5, 0.0416662656, 0.00139463332),
@@ -132,22 +132,27 @@ def tanh(s: Builder, x: Val) -> Val:
     return s.copysign(s.fma(error, inverse, q), x)
 
 
-def sigmoid(s: Builder, x: Val) -> Val:
-    """e/(1+e) for x < 0 and 1/(1+e) otherwise, with e = exp(-|x|): nothing overflows or cancels."""
+def sigmoid_parts(s: Builder, x: Val) -> Pair:
+    """(q, S) with the logistic function = q * S * S, q a normal number.
+
+    e/(1+e) for x < 0 and 1/(1+e) otherwise, with e = exp(-|x|): nothing overflows or cancels."""
     t = _TABLES[x.type]
-    v, power, _ = exp_parts(s, clamp(s, -s.abs(x), t.low, None))
-    head = v + 1.0
-    e = head * power * power
-    total, rest = fast_two_sum(s.const(x.type, 1.0), e)
+    v, power, _ = exp_parts(s, clamp(s, -s.abs(x), t.low - 8.0, None))
+    head, below = v + 1.0, x < 0
+    low = v - (head - 1.0)
+    total, rest = fast_two_sum(s.const(x.type, 1.0), head * power * power)
     inverse = 1.0 / total
-    top = s.select(x < 0, e, 1.0)
+    top = s.select(below, head, 1.0)
     q = top * inverse
-    # one correction step takes out the roundings of the sum and of the quotient (in float64 also that of e)
-    error = s.fma(-q, total, top)
-    if x.type == "f64":
-        low = (v - (head - 1.0)) * power * power
-        error, rest = error + s.select(x < 0, low, 0.0), rest + low
-    return s.fma(s.fma(-q, rest, error), inverse, q)
+    # one correction step takes out the roundings of the sum, of the quotient and of 1 + v
+    error = s.fma(-q, total, top) + s.select(below, low, 0.0)
+    error = s.fma(-q, rest + low * power * power, error)
+    return s.fma(error, inverse, q), s.select(below, power, 1.0)
+
+
+def sigmoid(s: Builder, x: Val) -> Val:
+    q, scale = sigmoid_parts(s, x)
+    return q * scale * scale
 
 
 def _hyperbolic(s: Builder, x: Val) -> tuple[Val, Val, Val, Val]:

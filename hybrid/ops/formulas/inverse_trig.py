@@ -7,7 +7,7 @@ Method: one minimax polynomial (Remez exchange) per function, on |x| <= 1 for at
 from __future__ import annotations
 
 from ...ir.scalar import Builder, Val
-from .tools import INF, horner, sign_bits, flip_sign
+from .tools import INF, horner, sign_bits
 
 __all__ = ["asin", "acos", "atan", "atan2"]
 

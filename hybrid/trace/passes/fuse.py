@@ -312,7 +312,8 @@ class _Fusion:
         more = self.small.get(space_of(n)) if n.op.kind == "map" else None
         if n.op.kind == "row":
             more = self.columns.get((space_of(n), group_of(n)))
-        return out + [more] if more is not None and more not in out else out
+        out += [more] if more is not None and more not in out else []
+        return [r for r in out if 0 not in r.shape]
 
     def join(self, n: Node, r: Region) -> bool:
         if r.kind == "contract" and (n.op.kind == "row" or traits(n).placed or n.op.gathers):

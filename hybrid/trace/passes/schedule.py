@@ -88,10 +88,11 @@ class _Scheduler:
                 continue
             readers = self.readers.get(old, [])
             own = [k for k in readers if k in writers]
-            # of several writers only a copy of the old value onto itself may read it
+            # of several writers only the first may read the old value, and only to copy it onto itself
             if any(self.steps[k].may_fail for k in writers) or not all(
                     same_place(self.steps[k].kernel, old, new)
-                    and (len(writers) == 1 or _moves_nothing(self.steps[k], {new: old})) for k in own):
+                    and (len(writers) == 1 or (k == writers[0] and _moves_nothing(self.steps[k], {new: old})))
+                    for k in own):
                 continue
             self.held[new] = set(readers) - set(own)
             for k in self.held[new]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ...emit.code import Code
 from .finish import Finish
-from .micro import DESC, Element, load, mask_of, store
+from .micro import DESC, Element, describe, load, mask_of, store
 from .words import Words
 
 __all__ = ["COMBINE_VECS", "combine", "combine_items"]
@@ -40,18 +40,17 @@ def combine(finish: Finish, words: Words, elem: Element, batch: int, m: int, n: 
         for v in range(vecs):
             own = c.call("llvm.smax.i64", "i64", f"i64 {c.smin(c.op(f'sub i64 {left}, {16 * v}'), '16')}", "i64 0")
             masks.append(mask_of(c, own))
-            for at, text in ((0, "ptr null"), (8, f"i64 {own}"), (16, f"i64 {c.add(col, str(16 * v))}")):
-                c.do(f"store {text}, ptr {c.at('i8', desc, str(DESC * v + at))}")
+            describe(c, desc, v, own, c.add(col, str(16 * v)))
 
         def sums(p: str) -> list[str]:
             return [load(c, elem, c.at(elem.vec, p, str(v)), masks[v]) for v in range(vecs)]
 
         def block(kb: str, acc: list[str]) -> list[str]:
             new = sums(c.at("i8", start, c.mul(kb, step)))
-            return [c.op(f"{add} {elem.vec} {x}, {y}") for x, y in zip(acc, new)]
-        _, total = c.loop("1", count, "1", [(elem.vec, x) for x in sums(start)], block)
-        for v, x in enumerate(total):
-            store(c, elem, x, c.at(elem.vec, "%scratch", str(v)), None)
+            return [c.op(f"{add} {elem.vec} {old}, {own}") for old, own in zip(acc, new)]
+        end, total = c.loop("1", count, "1", [(elem.vec, x) for x in sums(start)], block)
+        for v in range(vecs):
+            store(c, elem, total[v], c.at(elem.vec, "%scratch", str(v)), None)
         c.do(f"call void @NAME.finish(ptr %bufs, ptr %args, ptr %scratch, i64 {b}, i64 {line}, i64 1, "
              f"ptr {desc}, i64 {vecs})")
         return []

@@ -41,7 +41,7 @@ def bias_program(acc: np.dtype, bias: np.dtype, out: np.dtype) -> Program:
     """round(sum + bias)."""
     s = Builder()
     total = s.arg(TYPE[acc])
-    return s.program(written_value(s, total + read_value(s, bias, TYPE[acc]), out))
+    return s.program(written_value(s, s.add(total, read_value(s, bias, TYPE[acc])), out))
 
 
 def _operand(view: View, slot: int, d: np.dtype) -> Operand:
@@ -58,7 +58,8 @@ def kernel_of(c: Contraction, dtypes: Sequence[np.dtype], out_dtype: np.dtype,
     out = _operand(c.out, out_slot, out_dtype)
     a = _operand(c.a, slots[c.a.operand], dtypes[c.a.operand])
     b = _operand(c.b, slots[c.b.operand], dtypes[c.b.operand])
-    epilogue, reads = None, ()
+    epilogue: Program | None = None
+    reads: tuple[Access, ...] = ()
     if c.bias is not None:
         v, d = c.bias, dtypes[c.bias.operand]
         epilogue = bias_program(acc, d, out_dtype)

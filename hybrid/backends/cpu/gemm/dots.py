@@ -11,8 +11,8 @@ from typing import NamedTuple
 from ...emit.code import Code
 from ...plan import GemmKernel
 from .geometry import BLOCK, DISPATCH, Factor, Target, factor
-from .micro import DESC, Element, load, mask_of, multiply_add, splat, store
-from .pack import Walk, copy_walk, load_widened, offset_of
+from .micro import DESC, Element, describe, load, mask_of, multiply_add, splat, store
+from .pack import Storage, copy_walk, load_widened, offset_of
 from .words import Words
 
 __all__ = ["Dots", "DotShape", "dot_shape"]
@@ -143,8 +143,7 @@ class Dots:
     def finish(self, line: str, count: str) -> None:
         c = self.code
         for q in range(self.vecs):
-            for at, text in ((0, "ptr null"), (8, f"i64 {self.lanes(count, q)}"), (16, f"i64 {c.add(line, str(16 * q))}")):
-                c.do(f"store {text}, ptr {c.at('i8', self.desc, str(DESC * q + at))}")
+            describe(c, self.desc, q, self.lanes(count, q), c.add(line, str(16 * q)))
         c.do(f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {self.tile}, i64 {self.b}, i64 {self.other}, "
              f"i64 1, ptr {self.desc}, i64 {self.vecs})")
 
@@ -203,7 +202,7 @@ class Dots:
             return []
         c.loop("0", count, str(self.rows), [], few)
 
-    def dots(self, bases: list[str], st, v: str, kc: str) -> list[str]:  # type: ignore[no-untyped-def]
+    def dots(self, bases: list[str], st: Storage, v: str, kc: str) -> list[str]:
         c, elem = self.code, self.elem
 
         def step(k: str, acc: list[str], masks: list[str] | None) -> list[str]:
@@ -255,7 +254,7 @@ class Dots:
                 y = splat(c, elem, c.op(f"load {elem.scalar}, ptr {c.at(elem.scalar, v, k)}"))
                 xs = [load_widened(c, s.x.storage, elem, c.at(s.x.storage.vec, at, str(q)), masks[q]) for q in every]
                 return [multiply_add(c, elem, xs[q], y, acc[q]) for q in every]
-            _, acc = c.loop(i, kc, "64", [(elem.vec, "zeroinitializer")] * self.vecs, step)
+            end, acc = c.loop(i, kc, "64", [(elem.vec, "zeroinitializer")] * self.vecs, step)
             for q in every:
                 store(c, elem, acc[q], c.at(elem.vec, self.lane_sums, c.add(c.mul(i, str(self.vecs)), str(q))), None)
             return []
@@ -263,9 +262,11 @@ class Dots:
 
         def sums(q: str, _: list[str]) -> list[str]:
             base = c.at(elem.vec, self.lane_sums, q)
-            v = [load(c, elem, c.at(elem.vec, base, str(i * self.vecs)), None) for i in range(64)]
-            parts = [self.add(elem.vec, self.add(elem.vec, v[i], v[16 + i]), self.add(elem.vec, v[32 + i], v[48 + i]))
-                     for i in range(16)]
+            lanes = [load(c, elem, c.at(elem.vec, base, str(i * self.vecs)), None) for i in range(64)]
+            parts = []
+            for i in range(16):
+                v0, v1, v2, v3 = lanes[i::16]
+                parts.append(self.add(elem.vec, self.add(elem.vec, v0, v1), self.add(elem.vec, v2, v3)))
             for width in (8, 4, 2, 1):
                 parts = [self.add(elem.vec, parts[i], parts[i + width]) for i in range(width)]
             store(c, elem, parts[0], c.at(elem.vec, fresh, q), None)

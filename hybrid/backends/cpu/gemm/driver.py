@@ -10,8 +10,8 @@ from ...emit.code import Code
 from ...plan import GemmKernel
 from .finish import Finish
 from .geometry import BLOCK, ROW_PAD, Geometry
-from .micro import DESC, Element, Micro, mask_of, micro_kernel, store
-from .pack import copy_walk, for_runs, load_widened, offset_of
+from .micro import DESC, Element, Micro, describe, mask_of, micro_kernel, store
+from .pack import Walk, copy_walk, for_runs, load_widened, offset_of
 from .words import Words
 
 __all__ = ["Driver"]
@@ -25,6 +25,7 @@ class Driver:
         self.multi = kernel.k > BLOCK
         self.partial = g.split > 0
         self.direct = self.partial or (finish.storable and g.b_mode != "segmented")
+        self.adds = self.multi and not self.partial   # blocks of k are added where they are stored
         self.width = g.vecs * 16                      # columns of a full panel
         self.segmented = g.b_mode == "segmented"
         self.packed_b = g.b_mode in ("unit", "trans", "any")
@@ -105,7 +106,7 @@ class Driver:
         if self.multi:
             self.k0 = c.mul(kb, str(BLOCK))
             self.kc = c.smin(c.op(f"sub i64 {k}, {self.k0}"), str(BLOCK))
-            self.more = "false" if self.partial else c.op(f"icmp sgt i64 {kb}, 0")
+            self.more = c.op(f"icmp sgt i64 {kb}, 0") if self.adds else "false"
             self.last = c.op(f"icmp eq i64 {c.op(f'add i64 {kb}, 1')}, {blocks}")
         else:
             self.k0, self.kc, self.more, self.last = "0", k, "false", "true"
@@ -115,15 +116,16 @@ class Driver:
         self.a_walk = self.words.walk(c, "a.lines", self.g.a.lines, size)
         self.ak_walk = self.words.walk(c, "a.k", self.g.a.k, size)
         size = self.g.b.storage.size
-        self.bk_walk = self.words.walk(c, "b.k", self.g.b.k, size) if not self.segmented else None
+        self.bk_walk = Walk(None, "0", "0") if self.segmented else self.words.walk(c, "b.k", self.g.b.k, size)
         self.b_walk = self.words.walk(c, "b.lines", self.g.b.lines, size)
         if self.g.a_mode == "rows":
             self.pack_a_rows()
         elif self.g.a_mode == "cols":
             c.loop(self.p0, self.p1, "1", [], self.pack_a_cols)
-        if self.packed_b:
-            pack = {"unit": self.pack_b_unit, "trans": self.pack_b_trans, "any": self.pack_b_any}[self.g.b_mode]
-            c.loop(self.j0, self.j1, "1", [], pack)
+        if self.g.b_mode == "unit":
+            self.pack_b_unit()
+        elif self.packed_b:
+            c.loop(self.j0, self.j1, "1", [], self.pack_b_trans if self.g.b_mode == "trans" else self.pack_b_any)
         c.loop(self.j0, self.j1, "1", [], self.column)
         return []
 
@@ -173,27 +175,35 @@ class Driver:
         where = c.at("i8", self.b_pack, c.mul(c.op(f"sub i64 {j}, {self.j0}"), str(self.b_panel)))
         return first, left, where
 
-    def pack_b_unit(self, j: str, _: list[str]) -> list[str]:
+    def pack_b_unit(self) -> None:
+        """Rows of k, each through all panels of the item, so that memory is read in order."""
         c, st, elem = self.code, self.g.b.storage, self.elem
-        first, left, dst = self.panel_of(j)
-        src = c.at("i8", self.b_base, c.mul(first, str(st.size)))
+        whole = c.op(f"udiv i64 {self.w('n', self.g.n)}, {self.width}")      # panels without a ragged edge
+        full = c.call("llvm.smax.i64", "i64", f"i64 {c.smin(self.j1, whole)}", f"i64 {self.j0}")
 
-        def rows(masks: list[str | None]) -> None:
+        def rows(first: str, last: str, masks: list[str | None]) -> None:
             def run(offset: str, done: str, n: str) -> None:
                 def one(k: str, _: list[str]) -> list[str]:
-                    at = c.at("i8", src, c.add(offset, c.mul(k, self.bk_walk.stride)))
-                    to = c.at("i8", dst, c.mul(c.add(done, k), str(self.width * elem.size)))
-                    for v, mask in enumerate(masks):
-                        value = load_widened(c, st, elem, c.at(st.vec, at, str(v)), mask)
-                        store(c, elem, value, c.at(elem.vec, to, str(v)), None)
+                    src = c.at("i8", self.b_base, c.add(offset, c.mul(k, self.bk_walk.stride)))
+                    dst = c.at("i8", self.b_pack, c.mul(c.add(done, k), str(self.width * elem.size)))
+
+                    def panel(j: str, _: list[str]) -> list[str]:
+                        at = c.at("i8", src, c.mul(j, str(self.width * st.size)))
+                        to = c.at("i8", dst, c.mul(c.op(f"sub i64 {j}, {self.j0}"), str(self.b_panel)))
+                        for v, mask in enumerate(masks):
+                            value = load_widened(c, st, elem, c.at(st.vec, at, str(v)), mask)
+                            store(c, elem, value, c.at(elem.vec, to, str(v)), None)
+                        return []
+                    c.loop(first, last, "1", [], panel)
                     return []
                 c.loop("0", n, "1", [], one)
             for_runs(c, self.bk_walk, self.k0, self.kc, run)
-        full = c.op(f"icmp sge i64 {left}, {self.width}")
-        c.when(full, lambda: rows([None] * self.g.vecs))
-        c.when(c.op(f"xor i1 {full}, true"),
-               lambda: rows([mask_of(c, c.op(f"sub i64 {left}, {16 * v}")) for v in range(self.g.vecs)]))
-        return []
+        rows(self.j0, full, [None] * self.g.vecs)
+        if self.g.n % self.width:
+            left = c.op(f"sub i64 {self.w('n', self.g.n)}, {c.mul(full, str(self.width))}")
+            c.when(c.op(f"icmp slt i64 {full}, {self.j1}"),
+                   lambda: rows(full, self.j1, [mask_of(c, c.op(f"sub i64 {left}, {16 * v}"))
+                                                for v in range(self.g.vecs)]))
 
     def pack_b_trans(self, j: str, _: list[str]) -> list[str]:
         """Columns lie along k: 16 x 16 blocks are transposed, whole ones where they lie."""
@@ -247,11 +257,13 @@ class Driver:
         c = self.code
         first, left, panel = self.panel_of(j)
         count = c.smin(left, str(self.width))
+        # what a short run writes too far is written again by the next row of k
+        short = not self.g.b.lines.uniform and self.g.b.lines.length <= 16
 
         def one(k: str, _: list[str]) -> list[str]:
             src = c.at("i8", self.b_base, offset_of(c, self.bk_walk, c.add(self.k0, k)))
             dst = c.at("i8", panel, c.mul(k, str(self.width * self.elem.size)))
-            copy_walk(c, self.g.b.storage, self.elem, src, self.b_walk, first, count, dst)
+            copy_walk(c, self.g.b.storage, self.elem, src, self.b_walk, first, count, dst, short)
             return []
         c.loop("0", self.kc, "1", [], one)
         return []
@@ -289,10 +301,11 @@ class Driver:
         g = self.g
         if self.segmented:
             partial = g.b.lines.length % 16 != 0
-            return Micro(self.elem, rows, vecs, self.a_row_step, True, partial, False)
+            return Micro(self.elem, rows, vecs, self.a_row_step, True, partial, False, self.adds)
         ragged = tail and g.n % 16 != 0
         return Micro(self.elem, rows, vecs, self.a_row_step, False, ragged and not self.packed_b,
-                     ragged and self.direct)
+                     ragged and self.direct, self.adds,
+                     self.direct and self.multi)
 
     @property
     def a_row_step(self) -> int | None:
@@ -311,18 +324,13 @@ class Driver:
             start = c.op(f"load i64, ptr {c.at('i64', self.b_walk.table or '', run)}")
             ptr = c.at("i8", self.b_base, c.add(start, c.mul(piece, str(es))))
             left = c.smin(c.op(f"sub i64 {self.b_walk.length}, {piece}"), "16")
-            self.describe(v, ptr, left, c.add(c.mul(run, self.b_walk.length), piece))
+            describe(c, self.desc, v, left, c.add(c.mul(run, self.b_walk.length), piece), ptr)
 
     def describe_columns(self, first: str, left: str) -> None:
         c = self.code
         for v in range(self.g.vecs):
             count = c.smin(c.op(f"sub i64 {left}, {16 * v}"), "16")
-            self.describe(v, "null", count, c.op(f"add i64 {first}, {16 * v}"))
-
-    def describe(self, v: int, ptr: str, count: str, col: str) -> None:
-        c = self.code
-        for at, text in ((0, f"ptr {ptr}"), (8, f"i64 {count}"), (16, f"i64 {col}")):
-            c.do(f"store {text}, ptr {c.at('i8', self.desc, str(DESC * v + at))}")
+            describe(c, self.desc, v, count, c.op(f"add i64 {first}, {16 * v}"))
 
     def row_panels(self, j: str, b: str, count: str, spec: Micro, vecs: int) -> None:
         """The micro tiles of one column panel, from the first row panel of the item to the last."""

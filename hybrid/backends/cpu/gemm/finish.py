@@ -56,7 +56,7 @@ class Finish:
     def __init__(self, kernel: GemmKernel, swap: bool, vecs: int, elem: Element, words: Words) -> None:
         self.kernel, self.swap, self.vecs, self.elem, self.words = kernel, swap, vecs, elem, words
         self.program = epilogue_of(kernel, elem)
-        types = [elem.name]
+        types = [elem.name] * len(kernel.outs)
         if self.program is not None:
             types = [self.program.instrs[o].type for o in self.program.outs]
         self.outs = [self._stream(f"out{i}", types[i], o.slot, o.offset, o.dtype.itemsize, o.batch, o.rows, o.cols)
@@ -65,7 +65,7 @@ class Finish:
         first = self.outs[0]
         unit = first.cols.uniform and first.cols.unit(first.size)
         self.transposed = not unit and first.lines.size > 1 and first.lines.uniform and first.lines.unit(first.size)
-        self.storable = self.program is None and unit and first.lines.uniform
+        self.storable = self.program is None and unit and first.lines.uniform and len(self.outs) == 1
 
     def _stream(self, name: str, type: str, slot: int, offset: int, size: int, batch: Dims, rows: Dims,
                 cols: Dims) -> Stream:
@@ -147,7 +147,7 @@ class Finish:
             value = code.op(f"load {elem.vec}, ptr {code.at('i8', source, code.mul(i, step))}, align {elem.size}")
             at = code.add(first, i)
             args = [value] + [self._load(s, across[s.name], at, start, lanes, mask) for s in self.reads]
-            values = args[:1]
+            values = args[:1] * len(self.outs)
             if self.program is not None:
                 values = emit_program(self.lanes, self.program, args, self.params)
             for s, x in zip(self.outs, values):
@@ -206,7 +206,9 @@ class Finish:
 
     def _lane(self, runs: Runs, walk: Walk, start: str, lane: str) -> str:
         """Byte offset of a lane from the pointer `_across` gave."""
-        return self.code.mul(lane, walk.stride) if runs.uniform else offset_of(self.code, walk, self.code.add(start, lane))
+        if runs.uniform:
+            return self.code.mul(lane, walk.stride)
+        return offset_of(self.code, walk, self.code.add(start, lane))
 
     def _store(self, s: Stream, x: str, base: str, at: str, start: str, count: str, mask: str) -> None:
         code, mem = self.code, memory_scalar(s.type)

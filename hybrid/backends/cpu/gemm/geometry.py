@@ -17,7 +17,8 @@ from ..machine import machine
 from .micro import Element
 from .pack import Storage, storage
 
-__all__ = ["BLOCK", "Target", "host_target", "Runs", "runs_of", "Factor", "Geometry", "factor", "option", "choose", "DISPATCH", "ROW_PAD"]
+__all__ = ["BLOCK", "DISPATCH", "ROW_PAD", "Target", "host_target", "Runs", "runs_of", "Factor", "factor",
+           "Geometry", "option", "choose"]
 
 BLOCK = 256                  # k per block: part of the numerics contract
 DISPATCH = 6000              # cycles to hand work to another thread and wait for it
@@ -166,15 +167,12 @@ def _tiles(m: int, vectors: int, elem: Element, target: Target) -> Iterator[tupl
             yield cost, q, vecs
 
 
-def _a_mode(a: Factor, panels: int, rows: int) -> tuple[str, float]:
+def _a_mode(a: Factor) -> tuple[str, float]:
     """How rows of a are read, and the cycles of packing all of it once."""
     size = a.storage.size
     elements = a.lines.size * a.k.size
-    if a.direct:
-        thrash = rows > 8 and a.k.size > 64 and panels > 2
-        far = a.lines.stride if a.k.unit(size) else a.k.stride
-        if not (thrash and (far % 4096 == 0 or a.nbytes > 1 << 20)):
-            return "direct", 0.0
+    if a.direct:        # broadcasts from strided rows cost no more than from packed ones
+        return "direct", 0.0
     if a.k.unit(size):
         short = 1 + 8 / max(min(a.k.length, BLOCK), 1)
         return "rows", elements * 0.15 * short
@@ -183,20 +181,23 @@ def _a_mode(a: Factor, panels: int, rows: int) -> tuple[str, float]:
     return "rows", elements * 1.5
 
 
-def _b_mode(b: Factor, m: int) -> tuple[str, float]:
+def _b_modes(b: Factor, m: int) -> list[tuple[str, float]]:
+    """Ways to read b worth comparing, each with the cycles of packing all of it once."""
     size = b.storage.size
     elements = b.lines.size * b.k.size
-    same = b.storage.widen == "same"
-    if b.lines.unit(size) or b.lines.size == 1:
-        if b.direct and (b.nbytes <= 1 << 15 or m < 48):
-            return "direct", 0.0
-        if not b.lines.uniform and same and b.lines.length >= 8 and b.k.size <= 8192:
-            return "segmented", 0.0
-        if b.lines.uniform:
-            return "unit", elements * 0.15
+    unit = b.lines.unit(size) or b.lines.size == 1
+    if unit and b.lines.uniform:
+        collide = b.k.stride % 4096 == 0 and b.nbytes > 1 << 18     # all rows in the same cache sets
+        if b.direct and not (collide and m >= 256):
+            return [("direct", 0.0)]
+        return [("unit", elements * 0.15)]
+    found = []
+    if unit and b.storage.widen == "same" and b.lines.length >= 4 and b.k.size <= 8192:
+        found.append(("segmented", 0.0))
     if b.k.unit(size) and b.k.length >= 8:
-        return "trans", elements * 0.3
-    return "any", elements * (0.3 if b.lines.unit(size) and b.lines.length >= 8 else 1.8)
+        found.append(("trans", elements * 0.3))
+    found.append(("any", elements * (0.2 + 12 / min(b.lines.length, 32) if unit else 1.8)))
+    return found
 
 
 def _vectors(b: Factor, mode: str) -> int:
@@ -212,23 +213,21 @@ def option(kernel: GemmKernel, elem: Element, target: Target, swap: bool) -> Geo
     m, n = kernel.m, kernel.n
     if swap:
         a, b, m, n = b, a, n, m
-    b_mode, b_cost = _b_mode(b, m)
-    vectors = _vectors(b, b_mode)
-    work, q, vecs = min(_tiles(max(m, 1), max(vectors, 1), elem, target))
-    rows = -(-max(m, 1) // q)
-    panels = -(-max(vectors, 1) // vecs)
-    a_mode, a_cost = _a_mode(a, panels, rows)
-    k = max(kernel.k, 1)
-    blocks = -(-k // BLOCK)
-    compute = work * k + q * panels * blocks * 40
-    finish = 0.06 * m * n * blocks
     out = kernel.outs[0]
-    out_lines = runs_of(out.rows if swap else out.cols, 1)
-    if n > 1 and out_lines.stride != 1:
-        finish += 0.5 * m * n
-    shape = Geometry(swap, m, n, a, b, a_mode, b_mode, rows, max(m, 1) - q * (rows - 1), q, vecs,
-                     max(vectors, 1), q, panels, 0.0, kernel.batch, blocks)
-    return _split(shape, compute + finish, a_cost, b_cost, target, elem)
+    scattered = n > 1 and runs_of(out.rows if swap else out.cols, 1).stride != 1
+    blocks = -(-max(kernel.k, 1) // BLOCK)
+    finish = (0.06 * blocks + 0.5 * scattered) * m * n
+    a_mode, a_cost = _a_mode(a)
+    found = []
+    for b_mode, b_cost in _b_modes(b, m):
+        vectors = max(_vectors(b, b_mode), 1)
+        work, q, vecs = min(_tiles(max(m, 1), vectors, elem, target))
+        rows, panels = -(-max(m, 1) // q), -(-vectors // vecs)
+        compute = work * max(kernel.k, 1) + q * panels * blocks * 40 + finish
+        shape = Geometry(swap, m, n, a, b, a_mode, b_mode, rows, max(m, 1) - q * (rows - 1), q, vecs, vectors, q,
+                         panels, 0.0, kernel.batch, blocks)
+        found.append(_split(shape, compute, a_cost, b_cost, target, elem))
+    return min(found, key=lambda g: g.cost)
 
 
 def _split(g: Geometry, compute: float, a_cost: float, b_cost: float, target: Target, elem: Element) -> Geometry:
@@ -241,11 +240,13 @@ def _split(g: Geometry, compute: float, a_cost: float, b_cost: float, target: Ta
             for split in _groups(g, target, elem):
                 option = g._replace(panels_m=pm, panels_n=pn, split=split)
                 items = max(option.items, 1)
-                total = (compute + a_cost * option.items_n + b_cost * option.items_m) * g.batch + 150 * items
+                again = a_cost * option.items_n + b_cost * option.items_m       # each item packs and reads its part
+                again += 0.03 * g.blocks * BLOCK * (g.m * option.items_n + g.n * option.items_m)
+                total = (compute + again) * g.batch + 150 * items
                 busy = min(target.threads, items)
                 span = total * -(-items // busy) / items
                 if busy > 1:        # a busy neighbour delays its last item, so smaller items are better
-                    span += DISPATCH + 0.06 * total / items
+                    span += DISPATCH + min(0.06 * total / items, 5.0 * DISPATCH)
                 if split:
                     span += DISPATCH + g.blocks * g.batch * g.m * g.n * 0.3
                 if best is None or span < best[0] * 0.999:
@@ -257,7 +258,8 @@ def _split(g: Geometry, compute: float, a_cost: float, b_cost: float, target: Ta
 def _groups(g: Geometry, target: Target, elem: Element) -> list[int]:
     """Blocks of k per item worth trying; 0: all, one after the other."""
     space = g.blocks * g.batch * g.m * g.n * elem.size
-    if not target.workspace or g.b_mode == "segmented" or g.blocks < 4 * target.threads or target.threads < 2 or space > 8 << 20:
+    possible = target.workspace and target.threads > 1 and g.b_mode != "segmented"
+    if not possible or g.blocks < 4 * target.threads or space > 8 << 20:
         return [0]
     return [0, *dict.fromkeys(-(-g.blocks // min(g.blocks, c * target.threads)) for c in (1, 2, 4))]
 

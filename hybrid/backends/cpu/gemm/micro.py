@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from ...emit.code import Code
 
-__all__ = ["DESC", "Element", "ELEMENTS", "Micro", "micro_kernel", "mask_of", "splat", "load", "store"]
+__all__ = ["DESC", "Element", "ELEMENTS", "Micro", "micro_kernel", "describe", "mask_of", "multiply_add", "splat",
+           "load", "store"]
 
 DESC = 24       # bytes of a vector descriptor: pointer into b, lanes, first column
 
@@ -50,10 +51,12 @@ class Micro(NamedTuple):
     segmented: bool = False
     read_mask: bool = False
     write_mask: bool = False
+    adds: bool = False          # may add to previous sums
+    prefetch: bool = False      # bring the result's lines near while summing
 
     @property
     def name(self) -> str:
-        flags = "s" * self.segmented + "r" * self.read_mask + "w" * self.write_mask
+        flags = "s" * self.segmented + "r" * self.read_mask + "w" * self.write_mask + "a" * self.adds
         return f"mk{self.rows}x{self.vecs}{flags}"
 
 
@@ -67,6 +70,12 @@ def mask_of(code: Code, count: str) -> str:
     one = code.op(f"insertelement <16 x i32> poison, i32 {code.op(f'trunc i64 {count} to i32')}, i64 0")
     every = code.op(f"shufflevector <16 x i32> {one}, <16 x i32> poison, <16 x i32> zeroinitializer")
     return code.op(f"icmp slt <16 x i32> {LANE_NUMBERS}, {every}")
+
+
+def describe(code: Code, descriptors: str, v: int, count: str, col: str, ptr: str = "null") -> None:
+    """Write the descriptor of vector v."""
+    for at, text in ((0, f"ptr {ptr}"), (8, f"i64 {count}"), (16, f"i64 {col}")):
+        code.do(f"store {text}, ptr {code.at('i8', descriptors, str(DESC * v + at))}")
 
 
 def load(code: Code, elem: Element, ptr: str, mask: str | None) -> str:
@@ -131,6 +140,8 @@ def micro_kernel(spec: Micro, name: str) -> tuple[str, Code]:
     pointers, masks = _vectors(code, spec)
     address = _Rows(code, spec)
     tile = [(i, j) for i in range(rows) for j in range(vecs)]
+    if spec.prefetch:
+        _prefetch(code, spec)
     code.branch(code.op("icmp sgt i64 %kc, 0"), "loop", "done")
     entry = code.block
     code.start("loop")
@@ -162,6 +173,14 @@ def micro_kernel(spec: Micro, name: str) -> tuple[str, Code]:
     return _signature(spec, name), code
 
 
+def _prefetch(code: Code, spec: Micro) -> None:
+    row = "%c"
+    for i in range(spec.rows):
+        row = code.at("i8", row, "%ldc") if i else row
+        for at in range(0, 16 * spec.elem.size * spec.vecs, 64):
+            code.call("llvm.prefetch.p0", "void", f"ptr {code.at('i8', row, str(at))}", "i32 1", "i32 3", "i32 1")
+
+
 def _vectors(code: Code, spec: Micro) -> tuple[list[str], list[str | None]]:
     """Pointer and read mask of each vector of b."""
     if not spec.segmented:
@@ -184,9 +203,11 @@ def _store_tile(code: Code, spec: Micro) -> None:
     mask = mask_of(code, "%cnt") if spec.write_mask and not spec.segmented else None
     masks = [None] * (spec.vecs - 1) + [mask]
     add = "fadd" if elem.is_float else "add"
-    code.branch("%more", "onto", "first")
-    for label in ("onto", "first"):
-        code.start(label)
+    if spec.adds:
+        code.branch("%more", "onto", "first")
+    for label in ("onto", "first") if spec.adds else ("",):
+        if label:
+            code.start(label)
         c, p = "%c", "%prev"
         for i in range(spec.rows):
             for j in range(spec.vecs):

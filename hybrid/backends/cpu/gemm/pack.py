@@ -5,6 +5,7 @@ are masked, missing rows repeat the last one), and what it leaves undefined is n
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ...emit.code import Code
@@ -93,7 +94,8 @@ def offset_of(code: Code, walk: Walk, i: str) -> str:
     return code.add(start, code.mul(inside, walk.stride))
 
 
-def for_runs(code: Code, walk: Walk, first: str, count: str, body) -> None:  # type: ignore[no-untyped-def]
+def for_runs(code: Code, walk: Walk, first: str, count: str,
+             body: Callable[[str, str, str], None]) -> None:
     """body(byte offset of the run, elements done before it, elements in it) for the stretches of
     [first, first + count) that have one stride."""
     if walk.table is None:
@@ -185,8 +187,8 @@ def transpose_function(elem: Element) -> Code:
                  for i in range(4)]
             low, high = (shuffle(quarter, q[i], q[i + 1], list(range(8))) for i in (0, 2))
             z.append(shuffle(half, low, high, list(range(16))))
-        low02, high02, low13, high13 = pair(z[0], z[2], 0), pair(z[0], z[2], 2), pair(z[1], z[3], 0), pair(z[1], z[3], 2)
-        columns = [pair(low02, low13, 0), pair(low02, low13, 2), pair(high02, high13, 0), pair(high02, high13, 2)]
+        low02, high02, low13, high13 = (pair(z[i], z[i + 2], k) for i in (0, 1) for k in (0, 2))
+        columns = [pair(x, y, k) for x, y in ((low02, low13), (high02, high13)) for k in (0, 2)]
         for value in columns:
             store(code, elem, value, out, None)
             out = code.at("i8", out, "%to")
