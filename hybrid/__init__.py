@@ -61,5 +61,7 @@ from .ops import *  # noqa: E402, F403
 
 __version__ = "0.1.0"
 
+from .random import manual_seed  # noqa: E402  (makes hybrid.random this package's own module)
+
 from . import nn, optim, random  # noqa: E402
 from .function import CacheInfo, Function, RunsEagerly, function  # noqa: E402

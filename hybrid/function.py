@@ -238,7 +238,7 @@ class Function(Wrapped):
                 self._give_up(entry)
             return
         for p in old:
-            if r.lost or p.lost:
+            if r.lost or p.lost or not r.settled:
                 continue
             d = r.difference(p)
             if d is None and any(p is h for h in held):

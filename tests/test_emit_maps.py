@@ -91,7 +91,7 @@ def test_in_place(shape):
 
 
 @pytest.mark.parametrize("ty", ["b1", "u16", "f32", "f64"])
-@pytest.mark.parametrize("shape", [(8, 8), (16, 16), (17, 33), (70, 300), (9, 1000), (3, 40, 50), (2, 65, 3, 9)])
+@pytest.mark.parametrize("shape", [(8, 8), (16, 16), (17, 33), (70, 300), (9, 1000), (3, 40, 50), (2, 65, 3, 9), (4, 3, 70), (3, 100)])
 def test_transposed_operands(ty, shape):
     rng = np.random.default_rng(2)
     x, y = sample(rng, ty, shape), sample(rng, ty, (*shape[:-2], shape[-1], shape[-2]))

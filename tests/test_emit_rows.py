@@ -1,7 +1,7 @@
 """Row and column kernels: the order of sums, every stage, in place, strided rows, empty and short rows."""
 import numpy as np
 import pytest
-from emit_harness import ALL_TYPES, contiguous_access, dtype_of, random_layout, run_kernel, same_bits, sample, view_of
+from emit_harness import ALL_TYPES, contiguous_access, dtype_of, grow, random_layout, run_kernel, same_bits, sample, view_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_numpy import run_program
@@ -102,7 +102,7 @@ def test_empty_rows():
 @given(st.integers(0, 10**6))
 def test_rows_over_several_axes_in_any_layout(seed):
     rng = np.random.default_rng(seed)
-    shape = [(3, 70), (2, 5, 40), (4, 3, 2, 9), (3, 1, 20), (130,), (5, 6)][rng.integers(0, 6)]
+    shape = [(3, 70), (2, 5, 40), (4, 3, 2, 9), (3, 1, 20), (130,), (5, 6), (3, 7, 50), (2, 90, 17)][rng.integers(0, 8)]
     start = int(rng.integers(0, len(shape)))
     value = rng.standard_normal(shape).astype("f4")
     base, offset, strides = random_layout(rng, value)
@@ -116,6 +116,49 @@ def test_rows_over_several_axes_in_any_layout(seed):
                         (Access(1, F32, where, steps), per_row("f32", shape, start, 2)))
     run_kernel(kernel, [base, out, sums], pieces=2)
     assert same_bits(view_of(out, where, steps, shape).copy(), want[0].reshape(shape)) and same_bits(sums, want[1].reshape(-1))
+
+
+def random_rows(rng, types):
+    """Random instructions between up to three rounds of reductions; results of both domains."""
+    b = Builder()
+    args = [b.arg(t) for t in types]
+    values = grow(rng, b, args, 3)
+    for _ in range(int(rng.integers(1, 4))):
+        for _ in range(int(rng.integers(1, 3))):
+            x = values[-1 - int(rng.integers(0, min(4, len(values))))]
+            prim = rng.choice(["rall", "rany"] if x.type == "b1" else ["rsum", "rprod", "rmax", "rmin", "rargmax", "rargmin"])
+            values.append(b.reduce(str(prim), x))
+        values = grow(rng, b, values, int(rng.integers(2, 12)))
+    picks = [values[int(k)] for k in rng.choice(len(values), 3)]
+    return b.program(values[-1], *picks)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6))
+def test_random_row_programs(seed):
+    rng = np.random.default_rng(seed)
+    rows, n = int(rng.integers(1, 5)), int(rng.choice([1, 2, 9, 16, 17, 40, 64, 100, 130, 500, 4100, 40000]))
+    types = [str(t) for t in rng.choice(ALL_TYPES, rng.integers(1, 3))]
+    program, shape = random_rows(rng, types), (rows, n)
+    arrays = [sample(rng, t, shape if rng.integers(0, 4) else (rows, 1)) for t in types]
+    reads = [Access(k, dtype_of(t), 0, (n, 1) if a.shape == shape else (1, 0)) for k, (t, a) in enumerate(zip(types, arrays))]
+    want = [w.copy() for w in run_program(program, arrays, shape=shape)]
+    writes, bufs = [], list(arrays)
+    spread = [rng.integers(0, 3) == 0 for _ in want]
+    for k, (w, o) in enumerate(zip(want, program.outs)):
+        once = w.ndim == 0 or w.shape[-1] != n or (n == 1 and rng.integers(0, 2))
+        home = next((r for r in reads if r.dtype == w.dtype and r.strides == ((1, 0) if once else (n, 1)) and rng.integers(0, 2)
+                     and r.slot not in [x.slot for x in writes]), None)
+        if home is not None and not (once and n > 1 and spread[k]):
+            writes.append(home)
+            continue
+        bufs.append(np.zeros(shape, dtype_of(program.instrs[o].type)))
+        writes.append(Access(len(bufs) - 1, dtype_of(program.instrs[o].type), 0,
+                             (1, 0) if once and not (n > 1 and spread[k]) else (n, 1)))
+    run_kernel(LoopKernel(shape, (1, 2), program, tuple(reads), tuple(writes)), bufs, pieces=int(rng.integers(1, 3)))
+    for w, a, o in zip(want, writes, program.outs):
+        got = view_of(bufs[a.slot].reshape(-1), 0, a.strides, shape)
+        assert same_bits(np.broadcast_to(w, shape).copy(), got.copy()), f"{program}\n{shape} {reads} {a}"
 
 
 def fold_columns(x, f, neutral):

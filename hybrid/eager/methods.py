@@ -5,6 +5,7 @@ Invariant: a method and the function of the same name are one object wherever th
 """
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,7 @@ SAME_NAME = (
     "abs acos acosh all amax amin any argmax argmin argsort asin asinh atan atanh broadcast_to ceil chunk clip cos cosh "
     "count_nonzero cumulative_sum diagonal exp exp2 expand_dims expm1 flatten flip floor isfinite isinf isnan log log10 "
     "log1p log2 log_softmax logical_not logsumexp max mean min moveaxis nonzero norm prod reciprocal relu repeat roll "
-    "round rsqrt sigmoid sign silu sin sinh softmax sort split sqrt square squeeze std sum swapaxes take "
+    "rsqrt sigmoid sign silu sin sinh softmax sort split sqrt square squeeze std sum swapaxes take "
     "take_along_axis tan tanh tile topk tril triu trunc unstack var where erf gelu softplus outer").split()
 
 
@@ -58,9 +59,14 @@ def _inplace(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     return method
 
 
-def _comparison(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def _comparison(f: Callable[..., Any], plain: Callable[[Any, Any], bool]) -> Callable[[Any, Any], Any]:
+    """A comparison operator; a Python integer outside the dtype's range compares as the number it is."""
     def method(self: Tensor, other: Any) -> Any:
-        return f(self, other) if _operand(other) else NotImplemented
+        if not _operand(other):
+            return NotImplemented
+        if type(other) is int and not dt.can_hold(self._a.dtype, other):
+            return ops.full(self._a.shape, plain(0, other), device=self._a.device)
+        return f(self, other)
     return method
 
 
@@ -71,13 +77,15 @@ def _install_operators() -> None:
         setattr(Tensor, f"__r{name}__", _reflected(f))
         setattr(Tensor, f"__i{name}__", _inplace(f))
     for name, op in COMPARISONS.items():
-        setattr(Tensor, f"__{name}__", _comparison(getattr(ops, op)))
+        setattr(Tensor, f"__{name}__", _comparison(getattr(ops, op), getattr(operator, name)))
     Tensor.__neg__ = ops.negative  # type: ignore[method-assign]
     Tensor.__pos__ = ops.positive  # type: ignore[method-assign]
     Tensor.__abs__ = ops.abs  # type: ignore[method-assign]
     Tensor.__invert__ = lambda self: (  # type: ignore[method-assign]
         ops.logical_not(self) if self._a.dtype is dt.bool_ else ops.bitwise_invert(self))
-    Tensor.__round__ = lambda self, n=None: ops.round(self)  # type: ignore[method-assign]
+    Tensor.__round__ = lambda self, n=None: round_to(self, n or 0)  # type: ignore[method-assign]
+    Tensor.__divmod__ = lambda self, other: (self // other, self % other)  # type: ignore[method-assign]
+    Tensor.__rdivmod__ = lambda self, other: (other // self, other % self)  # type: ignore[method-assign]
 
 
 def _shape_of(args: tuple[Any, ...]) -> Any:
@@ -96,10 +104,11 @@ def permute(self: Tensor, *axes: Any) -> Tensor:
 
 def transpose(self: Tensor, *axes: Any) -> Tensor:
     """Two axes swapped (PyTorch), all axes reversed (no argument), or any order (a sequence)."""
-    axes = tuple(_shape_of(axes))
-    if len(axes) == 2 and self._a.ndim != 2:
+    if len(axes) == 1:
+        return permute(self, axes[0])
+    if len(axes) == 2:
         return ops.swapaxes(self, *axes)
-    return ops.permute_dims(self, axes or tuple(range(self._a.ndim))[::-1])
+    return permute(self, *(axes or range(self._a.ndim)[::-1]))
 
 
 def astype(self: Tensor, dtype: Any, *, copy: bool = True) -> Tensor:
@@ -110,6 +119,31 @@ def astype(self: Tensor, dtype: Any, *, copy: bool = True) -> Tensor:
 def clone(self: Tensor) -> Tensor:
     """A tensor of its own with the same value; gradients flow through it."""
     return ops.clone(self)
+
+
+def round_to(self: Tensor, decimals: int = 0) -> Tensor:
+    """Rounded to a number of decimals, halves to even (NumPy's formula: scaled, rounded, scaled back)."""
+    n = operator.index(decimals)
+    if not n or (n > 0 and not dt.is_float(self._a.dtype)):
+        return ops.round(self)
+    scale = 10.0 ** abs(n)
+    out = ops.round(self * scale) / scale if n > 0 else ops.round(self / scale) * scale
+    return out if dt.is_float(self._a.dtype) else astype(out, self._a.dtype)
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """Elements converted to the dtype of another tensor."""
+    return door.convert(self, other._a.dtype)
+
+
+def index_select(self: Tensor, dim: int, index: Any) -> Tensor:
+    """Slices at integer positions along an axis (PyTorch's order of `take`)."""
+    return ops.take(self, index, dim)
+
+
+def gather(self: Tensor, dim: int, index: Any) -> Tensor:
+    """One element per position of `index` along an axis (PyTorch's order of `take_along_axis`)."""
+    return ops.take_along_axis(self, index, dim)
 
 
 def unsqueeze(self: Tensor, dim: int) -> Tensor:
@@ -161,7 +195,8 @@ def _install_methods() -> None:
     for name, f in {"reshape": reshape, "view": reshape, "permute": permute, "permute_dims": permute,
                     "transpose": transpose, "astype": astype, "type": astype, "clone": clone, "copy": clone,
                     "unsqueeze": unsqueeze, "expand": expand, "masked_fill": masked_fill, "__getitem__": getitem,
-                    "__setitem__": setitem, "__delitem__": _delitem, "fill_": _fill, "copy_": _copy}.items():
+                    "__setitem__": setitem, "__delitem__": _delitem,
+                    "round": round_to, "type_as": type_as, "index_select": index_select, "gather": gather, "fill_": _fill, "copy_": _copy}.items():
         setattr(Tensor, name, f)
     for name, op in {"add": "add", "sub": "subtract", "subtract": "subtract", "mul": "multiply", "multiply": "multiply",
                      "div": "divide", "divide": "divide", "pow": "power", "matmul": "matmul", "mm": "matmul",
@@ -173,6 +208,9 @@ def _install_methods() -> None:
                      "clamp_": "clip", "exp_": "exp", "neg_": "negative", "relu_": "relu"}.items():
         setattr(Tensor, name, _inplace_method(getattr(ops, op)))
     Tensor.clamp = ops.clip
+    Tensor.ravel = lambda self: ops.flatten(self)
+    Tensor.cumsum = ops.cumulative_sum
+    Tensor.unbind = ops.unstack
     Tensor.zero_ = lambda self: _fill(self, 0)
     Tensor.float = lambda self: astype(self, dt.float32)
     Tensor.double = lambda self: astype(self, dt.float64)

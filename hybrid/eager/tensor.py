@@ -5,6 +5,7 @@ handle; whoever saved the old value keeps it.  Operators and methods that are op
 """
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from ..autograd.backward import backward as _backward
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
+from ..core import trees
 from ..core.aval import CPU, Aval, Device, aval
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError, HybridError, ShapeError
@@ -47,7 +49,7 @@ class Tensor(Handle):
     __array_ufunc__ = None        # NumPy arrays leave operators to us
     __array_priority__ = 1000
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError("make tensors with hybrid.tensor(data) or hybrid.asarray(data)")
 
     # ---- what it is -------------------------------------------------------------------------------
@@ -291,7 +293,7 @@ class Tensor(Handle):
 
     def __bool__(self) -> bool:
         if self._a.size != 1:
-            raise ValueError(f"the truth value of a tensor of shape {self._a.shape} is ambiguous; use .any() or .all()")
+            raise ShapeError(f"the truth value of a tensor of shape {self._a.shape} is ambiguous; use .any() or .all()")
         v = self._v if self._a.device is CPU else door.backend_of(self._a.device).to_numpy(self._v)
         out = bool(v.reshape(()))
         mode = door.current_mode()
@@ -362,6 +364,23 @@ class Tensor(Handle):
         """This tensor on the first CUDA device."""
         return self.to(to_device("cuda"))
 
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
+        """This tensor on another device (array API)."""
+        return self.to(device=device)
+
+    def nelement(self) -> int:
+        """Number of elements."""
+        return self._a.size
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return sys.modules[__name__.partition(".")[0]]
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's functions (np.concatenate, np.sum, ...) see NumPy arrays and give NumPy arrays."""
+        def plain(x: Any) -> Any:
+            return x.numpy() if isinstance(x, Tensor) else x
+        return func(*trees.map_tree(plain, tuple(args)), **trees.map_tree(plain, dict(kwargs)))
+
     def __dlpack__(self, **kwargs: Any) -> Any:
         return _read(self, "DLPack").copy().__dlpack__(**kwargs)
 
@@ -399,14 +418,33 @@ def _to_array(data: Any, dtype: np.dtype | None, copy: bool) -> np.ndarray:
         a = np.asarray(data)
         want = dtype if dtype is not None else dt.canonical(a.dtype)
     else:
-        a = np.array(data)
-        if a.dtype == object:
-            raise DTypeError("tensor(data): data is ragged or holds objects that are no numbers")
+        a = _from_python(data)
         want = dtype if dtype is not None else dt.float32 if a.dtype.kind == "f" else dt.canonical(a.dtype)
-        if a.size == 0 and dtype is None and a.dtype.kind == "f":
-            want = dt.float32
+        if a.size and dt.is_int(want) and a.dtype.kind in "iu":
+            _check_range(a, want)
     with np.errstate(all="ignore"):
         return np.array(a, dtype=want, order="C", copy=True) if copy else np.ascontiguousarray(a, want).reshape(a.shape)
+
+
+def _from_python(data: Any) -> np.ndarray:
+    """NumPy array of nested sequences of numbers."""
+    try:
+        a = np.array(data)
+    except ValueError as e:
+        raise ShapeError(f"tensor(data): the nested sequences do not have one shape ({e})") from None
+    if a.dtype.kind == "O" and a.size and all(isinstance(v, int) for v in a.flat):
+        raise OverflowError("tensor(data): an integer does not fit int64 or uint64; write it as a float")
+    if a.dtype.kind not in "biuf" and a.dtype != dt.bfloat16:
+        raise DTypeError(f"tensor(data): {type(data).__name__} is no array of real numbers (NumPy makes "
+                         f"{a.dtype} of it); a generator has to be made a list first")
+    return a
+
+
+def _check_range(a: np.ndarray, d: np.dtype) -> None:
+    """OverflowError when Python integers do not fit an integer dtype."""
+    for v in (int(a.min()), int(a.max())):
+        if not dt.can_hold(d, v):
+            raise OverflowError(f"Python integer {v} does not fit {d.name}")
 
 
 def tensor(data: Any, dtype: Any = None, *, device: Any = None, requires_grad: bool = False) -> Tensor:

@@ -115,7 +115,9 @@ class Val:
         __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _binary
         __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __and__ = __rand__ = __or__ = __ror__ = _binary
         __xor__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _binary
-        __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _binary  # type: ignore[assignment]
+        __lt__ = __le__ = __gt__ = __ge__ = _binary
+        def __eq__(self, other: Any) -> Val: ...  # type: ignore[override]
+        def __ne__(self, other: Any) -> Val: ...  # type: ignore[override]
         __neg__ = __invert__ = _unary
 
 

@@ -14,6 +14,7 @@ from ..core.errors import HybridError, ShapeError
 from ..eager.tensor import Tensor, tensor
 from ..ir.mode import Versioned, bump
 from ..ir.tensor import Handle
+from ..ops import zeros_like
 
 __all__ = ["Module", "Parameter", "Sequential", "ModuleList", "ModuleDict"]
 
@@ -205,7 +206,7 @@ class Module(Versioned):
         """Forget the gradients of all parameters."""
         for p in self.parameters():
             if p.grad is not None:
-                p.grad = None if set_to_none else p.grad * 0
+                p.grad = None if set_to_none else zeros_like(p.grad)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Parameters and buffers by dotted name: a snapshot that later training does not change."""

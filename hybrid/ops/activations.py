@@ -6,6 +6,7 @@ where PyTorch's formulas cancel.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from . import formulas as F
 from .common import wide
 from .elementwise_basic import abs, add, clip, divide, greater, minimum, multiply, reference_of, square, subtract, where
 from .elementwise_math import by_element, exp, expm1, sigmoid, tanh
+from .formulas.tools import clamp
 
 __all__ = ["relu", "relu_grad", "relu6", "leaky_relu", "elu", "celu", "selu", "hardtanh", "hardsigmoid", "hardswish",
            "softsign", "silu", "silu_grad", "softplus", "softplus_grad", "log_sigmoid", "mish", "gelu", "gelu_grad",
            "gelu_tanh", "gelu_tanh_grad", "normal_pdf"]
 
 Tensor = Any
+Function = Callable[..., Any]
 ROOT_HALF, DENSITY = math.sqrt(0.5), 1.0 / math.sqrt(2.0 * math.pi)
 
 
@@ -31,12 +34,12 @@ def _float_map(name: str, nin: int, body: Any, **more: Any) -> Any:
 
 
 # ---- relu and its kin ---------------------------------------------------------------------------------------
-relu = public(map_op(
+relu: Function = public(map_op(
     "relu", 1, lambda s, x: s.select(x < 0, s.const(x.type, 0), x) if x.type[0] != "u" else x, accepts="iuf",
     vjp=lambda g, out, x: (relu_grad(g, out),), facts=frozenset(["idempotent"]),
     reference=lambda x: np.where(x < 0, np.zeros_like(x), x), doc="max(x, 0)."))
 
-relu_grad = public(_float_map(
+relu_grad: Function = public(_float_map(
     "relu_grad", 2, lambda s, g, y: s.select(y <= 0, 0.0, g),
     vjp=lambda h, out, g, y: (lambda: relu_grad(h, y), None),
     reference=lambda g, y: np.where(y <= 0, np.zeros_like(g), g), doc="g where y > 0, else 0."))
@@ -112,10 +115,10 @@ def _limited(x: Any) -> Any:
 
 def _silu_body(s: Builder, x: Val) -> Val:
     q, scale = F.sigmoid_parts(s, x)
-    return F.tools.clamp(s, x, -1e4, None) * q * scale * scale
+    return clamp(s, x, -1e4, None) * q * scale * scale
 
 
-silu = public(_float_map(
+silu: Function = public(_float_map(
     "silu", 1, _silu_body, vjp=lambda g, out, x: (silu_grad(g, x),), ulp=4.0,
     reference=reference_of(lambda x: np.where(x > 0, x, _limited(x)) * _sigmoid_wide(x)),
     doc="x * sigmoid(x); -0 at minus infinity."))
@@ -123,7 +126,7 @@ silu = public(_float_map(
 
 def _silu_grad_body(s: Builder, g: Val, x: Val) -> Val:
     y = F.sigmoid(s, x)
-    return g * (y * s.fma(F.tools.clamp(s, x, -1e4, 1e4), 1.0 - y, 1.0))
+    return g * (y * s.fma(clamp(s, x, -1e4, 1e4), 1.0 - y, 1.0))
 
 
 def _silu_second(h: Tensor, g: Tensor, x: Tensor) -> Tensor:
@@ -132,7 +135,7 @@ def _silu_second(h: Tensor, g: Tensor, x: Tensor) -> Tensor:
     return multiply(multiply(h, g), multiply(multiply(y, subtract(1.0, y)), bent))
 
 
-silu_grad = public(_float_map(
+silu_grad: Function = public(_float_map(
     "silu_grad", 2, _silu_grad_body, ulp=64.0,
     vjp=lambda h, out, g, x: (lambda: silu_grad(h, x), lambda: _silu_second(h, g, x)),
     reference=reference_of(lambda g, x: g * (_sigmoid_wide(x) * (1 + _limited(x) * (1 - _sigmoid_wide(x))))),
@@ -188,7 +191,7 @@ def _softplus_second(h: Tensor, g: Tensor, x: Tensor, beta: float, threshold: fl
     return where(greater(multiply(x, beta), threshold), 0.0, multiply(multiply(h, g), bend))
 
 
-log_sigmoid = public(_float_map(
+log_sigmoid: Function = public(_float_map(
     "log_sigmoid", 1, lambda s, x: -_log_of_sum(s, -x), ulp=4.0,
     vjp=lambda g, out, x: (multiply(g, sigmoid(multiply(x, -1.0))),),
     reference=reference_of(lambda x: -np.logaddexp(-x, 0)), doc="log(sigmoid(x)) without overflow."))
@@ -203,14 +206,14 @@ def mish(x: Tensor) -> Tensor:
 def _gelu_body(s: Builder, x: Val) -> Val:
     """x*P(Z < x): the tail is computed for -|x|, so that nothing cancels."""
     tail, _ = F.normal_tail(s, x)
-    part = F.tools.clamp(s, x, -1e4, 1e4) * tail
+    part = clamp(s, x, -1e4, 1e4) * tail
     return s.select(x > 0, x - part, part)
 
 
 def _gelu_grad_body(s: Builder, g: Val, x: Val) -> Val:
     tail, bell = F.normal_tail(s, x)
     below = s.select(x < 0, tail, 1.0 - tail)
-    return g * s.fma(F.tools.clamp(s, x, -1e4, 1e4) * DENSITY, bell, below)
+    return g * s.fma(clamp(s, x, -1e4, 1e4) * DENSITY, bell, below)
 
 
 def normal_pdf(x: Tensor) -> Tensor:
@@ -226,11 +229,11 @@ def _gelu_slope(g: float, x: float) -> float:
     return g * (_phi(x) + (x * DENSITY * math.exp(-0.5 * x * x) if -1e4 < x < 1e4 else 0.0))
 
 
-gelu = public(_float_map(
+gelu: Function = public(_float_map(
     "gelu", 1, _gelu_body, vjp=lambda g, out, x: (gelu_grad(g, x),), ulp=16.0,
     reference=by_element(lambda x: x * _phi(x) if x > -1e4 else -0.0 if x == x else x),
     doc="x * Phi(x), Phi the normal distribution function; -0 at minus infinity."))
-gelu_grad = public(_float_map(
+gelu_grad: Function = public(_float_map(
     "gelu_grad", 2, _gelu_grad_body, ulp=256.0,
     vjp=lambda h, out, g, x: (
         lambda: gelu_grad(h, x),
@@ -248,11 +251,11 @@ def _tanh_form(s: Builder, x: Val) -> Val:
 
 
 def _gelu_tanh_body(s: Builder, x: Val) -> Val:
-    return F.tools.clamp(s, x, -32.0, None) / _tanh_form(s, x)   # the result is -0 long before -32
+    return clamp(s, x, -32.0, None) / _tanh_form(s, x)   # the result is -0 long before -32
 
 
 def _gelu_tanh_grad_body(s: Builder, g: Val, x: Val) -> Val:
-    x = F.tools.clamp(s, x, -32.0, 32.0)
+    x = clamp(s, x, -32.0, 32.0)
     y = 1.0 / _tanh_form(s, x)
     slope = s.fma(x * x, 3.0 * _K * _C, _K)
     return g * s.fma(x * (y * (1.0 - y)), slope, y)
@@ -279,10 +282,10 @@ def _gelu_tanh_second(h: Tensor, g: Tensor, x: Tensor) -> Tensor:
     return multiply(multiply(h, g), multiply(bend, inner))
 
 
-gelu_tanh = public(_float_map(
+gelu_tanh: Function = public(_float_map(
     "gelu_tanh", 1, _gelu_tanh_body, vjp=lambda g, out, x: (gelu_tanh_grad(g, x),), ulp=64.0,
     reference=reference_of(_gelu_tanh_wide), doc="gelu in Hendrycks and Gimpel's tanh form."))
-gelu_tanh_grad = public(_float_map(
+gelu_tanh_grad: Function = public(_float_map(
     "gelu_tanh_grad", 2, _gelu_tanh_grad_body, ulp=256.0,
     vjp=lambda h, out, g, x: (lambda: gelu_tanh_grad(h, x), lambda: _gelu_tanh_second(h, g, x)),
     reference=reference_of(_gelu_tanh_slope), doc="The gradient of gelu_tanh(x)."))

@@ -23,11 +23,13 @@ from .formulas import tools
 __all__ = [
     "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "fmod", "negative", "positive", "clone",
     "abs", "sign", "square", "reciprocal", "floor", "ceil", "trunc", "round", "minimum", "maximum", "clip", "copysign",
-    "signbit", "nextafter", "isnan", "isinf", "isfinite", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
+    "signbit", "nextafter", "isnan", "isinf", "isfinite", "equal", "not_equal", "less", "less_equal", "greater",
+    "greater_equal",
     "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor",
     "bitwise_invert", "bitwise_left_shift", "bitwise_right_shift", "where", "astype", "reference_of"]
 
 Tensor = Any
+Function = Callable[..., Any]
 FLOATS = ("f32", "f64")
 COMMUTATIVE = frozenset(["commutative"])
 IDEMPOTENT = frozenset(["idempotent"])
@@ -45,22 +47,22 @@ def _is_bool(x: Val) -> bool:
 
 
 # ---- arithmetic -------------------------------------------------------------------------------------------
-add = public(map_op(
+add: Function = public(map_op(
     "add", 2, lambda s, x, y: x | y if _is_bool(x) else x + y, vjp=lambda g, out, x, y: (g, g),
     reference=reference_of(np.add), facts=COMMUTATIVE, unit={0: -0.0, 1: -0.0},
     doc="x + y; on bool tensors logical or, as in NumPy."))
 
-subtract = public(map_op(
+subtract: Function = public(map_op(
     "subtract", 2, lambda s, x, y: x - y, vjp=lambda g, out, x, y: (g, lambda: negative(g)), accepts="iuf",
     reference=reference_of(np.subtract), unit={1: 0.0}, doc="x - y."))
 
-multiply = public(map_op(
+multiply: Function = public(map_op(
     "multiply", 2, lambda s, x, y: x & y if _is_bool(x) else x * y,
     vjp=lambda g, out, x, y: (lambda: multiply(g, y), lambda: multiply(g, x)),
     reference=reference_of(np.multiply), facts=COMMUTATIVE, unit={0: 1.0, 1: 1.0},
     doc="x * y; on bool tensors logical and, as in NumPy."))
 
-divide = public(map_op(
+divide: Function = public(map_op(
     "divide", 2, lambda s, x, y: x / y, result="float", accepts="f",
     vjp=lambda g, out, x, y: (lambda: divide(g, y), lambda: negative(multiply(g, divide(out, y)))),
     reference=reference_of(np.divide), unit={1: 1.0}, doc="x / y; integers are divided as float32."))
@@ -127,36 +129,36 @@ def _reference_int(f: Callable[..., Any]) -> Callable[..., Any]:
     return reference
 
 
-floor_divide = public(map_op(
+floor_divide: Function = public(map_op(
     "floor_divide", 2, lambda s, x, y: _divmod(s, x, y)[0], vjp=lambda g, out, x, y: (None, None), accepts="iuf",
     reference=_reference_int(np.floor_divide), keeps=SHAPE_ONLY,
     doc="floor(x / y); integer division by zero gives 0. Not differentiable."))
 
-remainder = public(map_op(
+remainder: Function = public(map_op(
     "remainder", 2, lambda s, x, y: _divmod(s, x, y)[1], accepts="iuf",
     vjp=lambda g, out, x, y: (g, lambda: negative(multiply(g, floor_divide(x, y)))),
     reference=_reference_int(np.remainder),
     doc="x - y*floor(x/y), exactly, with the sign of y (Python's %); an integer modulo zero is 0."))
 
-fmod = public(map_op(
+fmod: Function = public(map_op(
     "fmod", 2, lambda s, x, y: _fmod(s, x, y) if x.type in FLOATS else s.select(y == 0, s.const(x.type, 0), x % y),
     accepts="iuf", vjp=lambda g, out, x, y: (g, lambda: negative(multiply(g, trunc(divide(x, y))))),
     reference=_reference_int(np.fmod),
     doc="x - y*trunc(x/y), exactly, with the sign of x (C's fmod)."))
 
-negative = public(map_op(
+negative: Function = public(map_op(
     "negative", 1, lambda s, x: -x, vjp=lambda g, out, x: (negative(g),), accepts="iuf",
     reference=reference_of(np.negative), facts=frozenset(["involution"]), doc="-x; unsigned integers wrap."))
 
-positive = public(map_op(
+positive: Function = public(map_op(
     "positive", 1, lambda s, x: x, vjp=lambda g, out, x: (g,), reference=lambda x: x,
     facts=frozenset(["pure_copy"]), doc="x itself."))
 
-clone = public(map_op(
+clone: Function = public(map_op(
     "clone", 1, lambda s, x: x, vjp=lambda g, out, x: (g,), reference=lambda x: x,
     facts=frozenset(["pure_copy"]), doc="The same elements in a tensor of their own."))
 
-abs = public(map_op(
+abs: Function = public(map_op(
     "abs", 1, lambda s, x: x if x.type[0] == "u" else s.abs(x), vjp=lambda g, out, x: (multiply(g, sign(x)),),
     accepts="iuf", reference=reference_of(np.abs), facts=IDEMPOTENT,
     doc="|x|; the most negative integer stays as it is."))
@@ -169,15 +171,15 @@ def _sign_body(s: Builder, x: Val) -> Val:
     return s.select(x == x, out, x) if x.type in FLOATS else out
 
 
-sign = public(map_op(
+sign: Function = public(map_op(
     "sign", 1, _sign_body, vjp=lambda g, out, x: (None,), reference=lambda x: np.sign(x) + x.dtype.type(0),
     accepts="iuf", facts=IDEMPOTENT, doc="-1, 0 or 1 (0 for both zeros); NaN stays NaN. Its gradient is zero."))
 
-square = public(map_op(
+square: Function = public(map_op(
     "square", 1, lambda s, x: x * x, vjp=lambda g, out, x: (multiply(g, multiply(x, 2.0)),), accepts="iuf",
     reference=reference_of(np.square), doc="x * x."))
 
-reciprocal = public(map_op(
+reciprocal: Function = public(map_op(
     "reciprocal", 1, lambda s, x: 1.0 / x, result="float", accepts="f",
     vjp=lambda g, out, x: (negative(multiply(g, square(out))),),
     reference=reference_of(lambda x: 1.0 / x), doc="1 / x."))
@@ -191,10 +193,10 @@ def _rounding(name: str, prim: str, f: Callable[..., Any], doc: str) -> Callable
         accepts="iuf", facts=IDEMPOTENT, doc=doc + " Integers stay as they are; the gradient is zero."))
 
 
-floor = _rounding("floor", "floor", np.floor, "The largest integer not above x.")
-ceil = _rounding("ceil", "ceil", np.ceil, "The smallest integer not below x.")
-trunc = _rounding("trunc", "trunc", np.trunc, "x without its fraction.")
-round = _rounding("round", "rint", np.rint, "The nearest integer, halves to even.")
+floor: Function = _rounding("floor", "floor", np.floor, "The largest integer not above x.")
+ceil: Function = _rounding("ceil", "ceil", np.ceil, "The smallest integer not below x.")
+trunc: Function = _rounding("trunc", "trunc", np.trunc, "x without its fraction.")
+round: Function = _rounding("round", "rint", np.rint, "The nearest integer, halves to even.")
 
 
 # ---- minimum, maximum, clip -------------------------------------------------------------------------------
@@ -213,13 +215,13 @@ def _most(x: np.ndarray, y: np.ndarray) -> Any:
     return np.where(x == y, np.where(np.signbit(x), y, x), np.maximum(x, y))
 
 
-minimum = public(map_op(
+minimum: Function = public(map_op(
     "minimum", 2, lambda s, x, y: x & y if _is_bool(x) else s.min(x, y),
     vjp=lambda g, out, x, y: (lambda: _split_ties(g, x, y, greater), lambda: _split_ties(g, y, x, greater)),
     reference=reference_of(_least), facts=COMMUTATIVE,
     doc="The smaller of x and y; NaN if either is; -0 is below +0. Ties share the gradient."))
 
-maximum = public(map_op(
+maximum: Function = public(map_op(
     "maximum", 2, lambda s, x, y: x | y if _is_bool(x) else s.max(x, y),
     vjp=lambda g, out, x, y: (lambda: _split_ties(g, x, y, less), lambda: _split_ties(g, y, x, less)),
     reference=reference_of(_most), facts=COMMUTATIVE,
@@ -262,21 +264,21 @@ def _no_nan(s: Builder, x: Val) -> Val:
     return s.select(x == x, x, 0.0)
 
 
-copysign = public(map_op(
+copysign: Function = public(map_op(
     "copysign", 2, lambda s, x, y: s.copysign(x, _no_nan(s, y)), result="float", accepts="f",
     vjp=lambda g, out, x, y: (multiply(g, where(equal(x, 0.0), 0.0, divide(out, x))), None),
     reference=lambda x, y: np.copysign(x, np.where(np.isnan(y), np.zeros_like(y), y)),
     doc="|x| with the sign of y; a NaN y counts as positive."))
 
-signbit = public(map_op(
-    "signbit", 1, lambda s, x: s.bitcast(_no_nan(s, x), tools.FORMAT[x.type].int) < 0, vjp=NO_GRAD, result="bool",
+signbit: Function = public(map_op(
+    "signbit", 1, lambda s, x: s.bitcast(_no_nan(s, x), tools.FORMAT[x.type].signed) < 0, vjp=NO_GRAD, result="bool",
     accepts="f", reference=lambda x: np.signbit(np.where(np.isnan(x), np.zeros_like(x), x)),
     doc="Whether the sign bit is set; false for NaN."))
 
 
 def _nextafter_body(s: Builder, x: Val, y: Val) -> Val:
     f = tools.FORMAT[x.type]
-    bits = s.bitcast(x, f.int)
+    bits = s.bitcast(x, f.signed)
     away = (x < y) ^ (bits < 0)              # towards larger magnitude
     moved = s.bitcast(s.select(away, bits + 1, bits - 1), x.type)
     smallest = s.copysign(s.bits(x.type, 1), y)
@@ -291,7 +293,7 @@ def _nextafter_infer(x: Aval, y: Aval) -> tuple[Aval, ...]:
     return (x.with_(tuple(from_shapes), y.dtype),)
 
 
-nextafter = public(map_op(
+nextafter: Function = public(map_op(
     "nextafter", 2, _nextafter_body, vjp=NO_GRAD, result="float", accepts="f", infer=_nextafter_infer,
     reference=np.nextafter, doc="The next representable number after x towards y (float32 and float64)."))
 
@@ -303,9 +305,10 @@ def _predicate(name: str, test: Callable[[Builder, Val], Val], whole: bool, f: A
     return public(map_op(name, 1, body, vjp=NO_GRAD, result="bool", reference=f, doc=doc))
 
 
-isnan = _predicate("isnan", lambda s, x: x != x, False, np.isnan, "Whether x is NaN.")
-isinf = _predicate("isinf", lambda s, x: s.abs(x) == tools.INF, False, np.isinf, "Whether x is infinite.")
-isfinite = _predicate("isfinite", lambda s, x: s.abs(x) < tools.INF, True, np.isfinite, "Whether x is a finite number.")
+isnan: Function = _predicate("isnan", lambda s, x: x != x, False, np.isnan, "Whether x is NaN.")
+isinf: Function = _predicate("isinf", lambda s, x: s.abs(x) == tools.INF, False, np.isinf, "Whether x is infinite.")
+isfinite: Function = _predicate(
+    "isfinite", lambda s, x: s.abs(x) < tools.INF, True, np.isfinite, "Whether x is a finite number.")
 
 
 def _comparison(name: str, prim: str, on_bool: Callable[[Any, Any], Any], f: Any, doc: str, **more: Any) -> Any:
@@ -314,12 +317,12 @@ def _comparison(name: str, prim: str, on_bool: Callable[[Any, Any], Any], f: Any
     return public(map_op(name, 2, body, vjp=NO_GRAD, result="bool", reference=f, doc=doc, **more))
 
 
-equal = _comparison("equal", "eq", lambda x, y: ~(x ^ y), np.equal, "x == y.", facts=COMMUTATIVE)
-not_equal = _comparison("not_equal", "ne", lambda x, y: x ^ y, np.not_equal, "x != y.", facts=COMMUTATIVE)
-less = _comparison("less", "lt", lambda x, y: ~x & y, np.less, "x < y.")
-less_equal = _comparison("less_equal", "le", lambda x, y: ~x | y, np.less_equal, "x <= y.")
-greater = _comparison("greater", "gt", lambda x, y: x & ~y, np.greater, "x > y.")
-greater_equal = _comparison("greater_equal", "ge", lambda x, y: x | ~y, np.greater_equal, "x >= y.")
+equal: Function = _comparison("equal", "eq", lambda x, y: ~(x ^ y), np.equal, "x == y.", facts=COMMUTATIVE)
+not_equal: Function = _comparison("not_equal", "ne", lambda x, y: x ^ y, np.not_equal, "x != y.", facts=COMMUTATIVE)
+less: Function = _comparison("less", "lt", lambda x, y: ~x & y, np.less, "x < y.")
+less_equal: Function = _comparison("less_equal", "le", lambda x, y: ~x | y, np.less_equal, "x <= y.")
+greater: Function = _comparison("greater", "gt", lambda x, y: x & ~y, np.greater, "x > y.")
+greater_equal: Function = _comparison("greater_equal", "ge", lambda x, y: x | ~y, np.greater_equal, "x >= y.")
 
 
 # ---- logic and bits ------------------------------------------------------------------------------------------
@@ -328,10 +331,12 @@ def _logical(name: str, nin: int, f: Callable[..., Any], oracle: Any, doc: str, 
                          reference=oracle, doc=doc, **more))
 
 
-logical_and = _logical("logical_and", 2, lambda x, y: x & y, np.logical_and, "x and y.", facts=COMMUTATIVE)
-logical_or = _logical("logical_or", 2, lambda x, y: x | y, np.logical_or, "x or y.", facts=COMMUTATIVE)
-logical_xor = _logical("logical_xor", 2, lambda x, y: x ^ y, np.logical_xor, "x exclusive or y.", facts=COMMUTATIVE)
-logical_not = _logical("logical_not", 1, lambda x: ~x, np.logical_not, "not x.", facts=frozenset(["involution"]))
+logical_and: Function = _logical("logical_and", 2, lambda x, y: x & y, np.logical_and, "x and y.", facts=COMMUTATIVE)
+logical_or: Function = _logical("logical_or", 2, lambda x, y: x | y, np.logical_or, "x or y.", facts=COMMUTATIVE)
+logical_xor: Function = _logical(
+    "logical_xor", 2, lambda x, y: x ^ y, np.logical_xor, "x exclusive or y.", facts=COMMUTATIVE)
+logical_not: Function = _logical(
+    "logical_not", 1, lambda x: ~x, np.logical_not, "not x.", facts=frozenset(["involution"]))
 
 
 def _bits(name: str, nin: int, f: Callable[..., Any], oracle: Any, doc: str, accepts: str = "biu",
@@ -350,21 +355,25 @@ def _oracle_shift(left: bool) -> Callable[..., Any]:
     return reference
 
 
-bitwise_and = _bits("bitwise_and", 2, lambda x, y: x & y, np.bitwise_and, "Bits set in both.", facts=COMMUTATIVE)
-bitwise_or = _bits("bitwise_or", 2, lambda x, y: x | y, np.bitwise_or, "Bits set in either.", facts=COMMUTATIVE,
-                   unit={0: 0, 1: 0})
-bitwise_xor = _bits("bitwise_xor", 2, lambda x, y: x ^ y, np.bitwise_xor, "Bits set in one only.", facts=COMMUTATIVE,
-                    unit={0: 0, 1: 0})
-bitwise_invert = _bits("bitwise_invert", 1, lambda x: ~x, np.invert, "All bits flipped.",
-                       facts=frozenset(["involution"]))
-bitwise_left_shift = _bits("bitwise_left_shift", 2, lambda x, n: x << n, _oracle_shift(True),
-                           "x * 2^n, wrapping; counts outside 0..width-1 give 0.", "iu", unit={1: 0})
-bitwise_right_shift = _bits("bitwise_right_shift", 2, lambda x, n: x >> n, _oracle_shift(False),
-                            "floor(x / 2^n); counts outside 0..width-1 give 0 or -1.", "iu", unit={1: 0})
+bitwise_and: Function = _bits(
+    "bitwise_and", 2, lambda x, y: x & y, np.bitwise_and, "Bits set in both.", facts=COMMUTATIVE)
+bitwise_or: Function = _bits(
+    "bitwise_or", 2, lambda x, y: x | y, np.bitwise_or, "Bits set in either.", facts=COMMUTATIVE, unit={0: 0, 1: 0})
+bitwise_xor: Function = _bits(
+    "bitwise_xor", 2, lambda x, y: x ^ y, np.bitwise_xor, "Bits set in one only.", facts=COMMUTATIVE,
+    unit={0: 0, 1: 0})
+bitwise_invert: Function = _bits(
+    "bitwise_invert", 1, lambda x: ~x, np.invert, "All bits flipped.", facts=frozenset(["involution"]))
+bitwise_left_shift: Function = _bits(
+    "bitwise_left_shift", 2, lambda x, n: x << n, _oracle_shift(True),
+    "x * 2^n, wrapping; counts outside 0..width-1 give 0.", "iu", unit={1: 0})
+bitwise_right_shift: Function = _bits(
+    "bitwise_right_shift", 2, lambda x, n: x >> n, _oracle_shift(False),
+    "floor(x / 2^n); counts outside 0..width-1 give 0 or -1.", "iu", unit={1: 0})
 
 
 # ---- selection and conversion ----------------------------------------------------------------------------------
-where = public(map_op(
+where: Function = public(map_op(
     "where", 3, lambda s, c, x, y: s.select(s.convert(c, "b1"), x, y), fixed=(0,),
     vjp=lambda g, out, c, x, y: (None, lambda: where(c, g, 0.0), lambda: where(c, 0.0, g)),
     keeps=frozenset(["0"]), reference=lambda c, x, y: np.where(c != 0, x, y),

@@ -37,6 +37,7 @@ __all__ = ["exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos"
            "power", "pow", "logaddexp", "erf", "erfc", "sigmoid", "sigmoid_grad"]
 
 Tensor = Any
+Function = Callable[..., Any]
 LN2, LN10 = math.log(2.0), math.log(10.0)
 
 
@@ -55,16 +56,21 @@ def by_element(f: Callable[..., float]) -> Callable[..., Any]:
 
 
 # ---- exponentials and logarithms ----------------------------------------------------------------------------
-exp = _unary("exp", F.exp, lambda g, out, x: (multiply(g, out),), np.exp, "e^x.")
-exp2 = _unary("exp2", F.exp2, lambda g, out, x: (multiply(g, multiply(out, LN2)),), np.exp2, "2^x.")
-expm1 = _unary("expm1", F.expm1, lambda g, out, x: (multiply(g, add(out, 1.0)),), np.expm1, "e^x - 1, exact near 0.")
-log = _unary("log", F.log, lambda g, out, x: (divide(g, x),), np.log, "Natural logarithm.", domain=(0.1, 5.0))
-log2 = _unary("log2", F.log2, lambda g, out, x: (divide(g, multiply(x, LN2)),), np.log2, "Logarithm to base 2.",
-              domain=(0.1, 5.0))
-log10 = _unary("log10", F.log10, lambda g, out, x: (divide(g, multiply(x, LN10)),), np.log10, "Logarithm to base 10.",
-               domain=(0.1, 5.0))
-log1p = _unary("log1p", F.log1p, lambda g, out, x: (divide(g, add(x, 1.0)),), np.log1p, "log(1 + x), exact near 0.",
-               domain=(-0.9, 3.0))
+exp: Function = _unary("exp", F.exp, lambda g, out, x: (multiply(g, out),), np.exp, "e^x.")
+exp2: Function = _unary("exp2", F.exp2, lambda g, out, x: (multiply(g, multiply(out, LN2)),), np.exp2, "2^x.")
+expm1: Function = _unary(
+    "expm1", F.expm1, lambda g, out, x: (multiply(g, add(out, 1.0)),), np.expm1, "e^x - 1, exact near 0.")
+log: Function = _unary(
+    "log", F.log, lambda g, out, x: (divide(g, x),), np.log, "Natural logarithm.", domain=(0.1, 5.0))
+log2: Function = _unary(
+    "log2", F.log2, lambda g, out, x: (divide(g, multiply(x, LN2)),), np.log2, "Logarithm to base 2.",
+    domain=(0.1, 5.0))
+log10: Function = _unary(
+    "log10", F.log10, lambda g, out, x: (divide(g, multiply(x, LN10)),), np.log10, "Logarithm to base 10.",
+    domain=(0.1, 5.0))
+log1p: Function = _unary(
+    "log1p", F.log1p, lambda g, out, x: (divide(g, add(x, 1.0)),), np.log1p, "log(1 + x), exact near 0.",
+    domain=(-0.9, 3.0))
 
 
 def _logaddexp_body(s: Builder, x: Val, y: Val) -> Val:
@@ -73,7 +79,7 @@ def _logaddexp_body(s: Builder, x: Val, y: Val) -> Val:
     return top + F.log1p(s, F.exp(s, diff))
 
 
-logaddexp = public(map_op(
+logaddexp: Function = public(map_op(
     "logaddexp", 2, _logaddexp_body, result="float", accepts="f", facts=frozenset(["commutative"]), ulp=4.0,
     vjp=lambda g, out, x, y: (lambda: multiply(g, sigmoid(subtract(x, y))),
                               lambda: multiply(g, sigmoid(subtract(y, x)))),
@@ -81,25 +87,33 @@ logaddexp = public(map_op(
 
 
 # ---- trigonometric and hyperbolic ---------------------------------------------------------------------------
-sin = _unary("sin", F.sin, lambda g, out, x: (multiply(g, cos(x)),), np.sin, "Sine, exact for huge arguments too.")
-cos = _unary("cos", F.cos, lambda g, out, x: (negative(multiply(g, sin(x))),), np.cos,
-             "Cosine, exact for huge arguments too.")
-tan = _unary("tan", F.tan, lambda g, out, x: (multiply(g, add(square(out), 1.0)),), np.tan,
-             "Tangent, exact for huge arguments too.", domain=(-1.2, 1.2))
-asin = _unary("asin", F.asin, lambda g, out, x: (multiply(g, rsqrt(subtract(1.0, square(x)))),), np.arcsin, "Arcsine.",
-              domain=(-0.9, 0.9))
-acos = _unary("acos", F.acos, lambda g, out, x: (negative(multiply(g, rsqrt(subtract(1.0, square(x))))),), np.arccos,
-              "Arccosine.", domain=(-0.9, 0.9))
-atan = _unary("atan", F.atan, lambda g, out, x: (divide(g, add(square(x), 1.0)),), np.arctan, "Arctangent.")
-sinh = _unary("sinh", F.sinh, lambda g, out, x: (multiply(g, cosh(x)),), np.sinh, "Hyperbolic sine.")
-cosh = _unary("cosh", F.cosh, lambda g, out, x: (multiply(g, sinh(x)),), np.cosh, "Hyperbolic cosine.")
-tanh = _unary("tanh", F.tanh, lambda g, out, x: (tanh_grad(g, out),), np.tanh, "Hyperbolic tangent.")
-asinh = _unary("asinh", F.asinh, lambda g, out, x: (multiply(g, rsqrt(add(square(x), 1.0))),), np.arcsinh,
-               "Inverse hyperbolic sine.")
-acosh = _unary("acosh", F.acosh, lambda g, out, x: (multiply(g, rsqrt(subtract(square(x), 1.0))),), np.arccosh,
-               "Inverse hyperbolic cosine.", domain=(1.1, 5.0))
-atanh = _unary("atanh", F.atanh, lambda g, out, x: (divide(g, subtract(1.0, square(x))),), np.arctanh,
-               "Inverse hyperbolic tangent.", domain=(-0.9, 0.9))
+sin: Function = _unary(
+    "sin", F.sin, lambda g, out, x: (multiply(g, cos(x)),), np.sin, "Sine, exact for huge arguments too.")
+cos: Function = _unary(
+    "cos", F.cos, lambda g, out, x: (negative(multiply(g, sin(x))),), np.cos,
+    "Cosine, exact for huge arguments too.")
+tan: Function = _unary(
+    "tan", F.tan, lambda g, out, x: (multiply(g, add(square(out), 1.0)),), np.tan,
+    "Tangent, exact for huge arguments too.", domain=(-1.2, 1.2))
+asin: Function = _unary(
+    "asin", F.asin, lambda g, out, x: (multiply(g, rsqrt(subtract(1.0, square(x)))),), np.arcsin, "Arcsine.",
+    domain=(-0.9, 0.9))
+acos: Function = _unary(
+    "acos", F.acos, lambda g, out, x: (negative(multiply(g, rsqrt(subtract(1.0, square(x))))),), np.arccos,
+    "Arccosine.", domain=(-0.9, 0.9))
+atan: Function = _unary("atan", F.atan, lambda g, out, x: (divide(g, add(square(x), 1.0)),), np.arctan, "Arctangent.")
+sinh: Function = _unary("sinh", F.sinh, lambda g, out, x: (multiply(g, cosh(x)),), np.sinh, "Hyperbolic sine.")
+cosh: Function = _unary("cosh", F.cosh, lambda g, out, x: (multiply(g, sinh(x)),), np.cosh, "Hyperbolic cosine.")
+tanh: Function = _unary("tanh", F.tanh, lambda g, out, x: (tanh_grad(g, out),), np.tanh, "Hyperbolic tangent.")
+asinh: Function = _unary(
+    "asinh", F.asinh, lambda g, out, x: (multiply(g, rsqrt(add(square(x), 1.0))),), np.arcsinh,
+    "Inverse hyperbolic sine.")
+acosh: Function = _unary(
+    "acosh", F.acosh, lambda g, out, x: (multiply(g, rsqrt(subtract(square(x), 1.0))),), np.arccosh,
+    "Inverse hyperbolic cosine.", domain=(1.1, 5.0))
+atanh: Function = _unary(
+    "atanh", F.atanh, lambda g, out, x: (divide(g, subtract(1.0, square(x))),), np.arctanh,
+    "Inverse hyperbolic tangent.", domain=(-0.9, 0.9))
 
 
 def _atan2_scale(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -108,38 +122,42 @@ def _atan2_scale(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
     return where(equal(norm, 0.0), 0.0, divide(g, norm))
 
 
-atan2 = public(map_op(
+atan2: Function = public(map_op(
     "atan2", 2, F.atan2, result="float", accepts="f",
     vjp=lambda g, out, y, x: (lambda: multiply(_atan2_scale(g, y, x), x),
                               lambda: negative(multiply(_atan2_scale(g, y, x), y))),
     reference=reference_of(np.arctan2), doc="The angle of the point (x, y), quadrants and signed zeros as in C."))
 
-tanh_grad = public(map_op(
+tanh_grad: Function = public(map_op(
     "tanh_grad", 2, lambda s, g, y: g * s.fma(-y, y, 1.0), result="float", accepts="f",
     vjp=lambda h, out, g, y: (lambda: tanh_grad(h, y), lambda: multiply(multiply(h, g), multiply(y, -2.0))),
     reference=reference_of(lambda g, y: g * (1 - y * y)), doc="g * (1 - y^2): the gradient of y = tanh(x)."))
 
-sigmoid_grad = public(map_op(
+sigmoid_grad: Function = public(map_op(
     "sigmoid_grad", 2, lambda s, g, y: g * (y * (1.0 - y)), result="float", accepts="f",
     vjp=lambda h, out, g, y: (lambda: sigmoid_grad(h, y),
                               lambda: multiply(multiply(h, g), subtract(1.0, multiply(y, 2.0)))),
     reference=reference_of(lambda g, y: g * (y * (1 - y))), doc="g * y * (1 - y): the gradient of y = sigmoid(x).",
     ulp=4.0))
 
-sigmoid = _unary("sigmoid", F.sigmoid, lambda g, out, x: (sigmoid_grad(g, out),),
-                 lambda x: np.where(x < 0, np.exp(-np.abs(x)), 1) / (1 + np.exp(-np.abs(x))),
-                 "1 / (1 + e^-x), accurate in both tails.")
+sigmoid: Function = _unary(
+    "sigmoid", F.sigmoid, lambda g, out, x: (sigmoid_grad(g, out),),
+    lambda x: np.where(x < 0, np.exp(-np.abs(x)), 1) / (1 + np.exp(-np.abs(x))),
+    "1 / (1 + e^-x), accurate in both tails.")
 
 
 # ---- roots and powers ---------------------------------------------------------------------------------------
-sqrt = _unary("sqrt", lambda s, x: s.sqrt(x), lambda g, out, x: (divide(g, multiply(out, 2.0)),), np.sqrt,
-              "Square root, correctly rounded.", domain=(0.1, 5.0), ulp=1.0)
-rsqrt = _unary("rsqrt", F.rsqrt, lambda g, out, x: (multiply(g, multiply(multiply(out, square(out)), -0.5)),),
-               lambda x: 1 / np.sqrt(x), "1 / sqrt(x).", domain=(0.1, 5.0))
-cbrt = _unary("cbrt", F.cbrt, lambda g, out, x: (divide(g, multiply(square(out), 3.0)),), np.cbrt, "Cube root.",
-              domain=(0.1, 5.0))
+sqrt: Function = _unary(
+    "sqrt", lambda s, x: s.sqrt(x), lambda g, out, x: (divide(g, multiply(out, 2.0)),), np.sqrt,
+    "Square root, correctly rounded.", domain=(0.1, 5.0), ulp=1.0)
+rsqrt: Function = _unary(
+    "rsqrt", F.rsqrt, lambda g, out, x: (multiply(g, multiply(multiply(out, square(out)), -0.5)),),
+    lambda x: 1 / np.sqrt(x), "1 / sqrt(x).", domain=(0.1, 5.0))
+cbrt: Function = _unary(
+    "cbrt", F.cbrt, lambda g, out, x: (divide(g, multiply(square(out), 3.0)),), np.cbrt, "Cube root.",
+    domain=(0.1, 5.0))
 
-hypot = public(map_op(
+hypot: Function = public(map_op(
     "hypot", 2, F.hypot, result="float", accepts="f", facts=frozenset(["commutative"]),
     vjp=lambda g, out, x, y: (lambda: multiply(g, divide(x, out)), lambda: multiply(g, divide(y, out))),
     reference=reference_of(np.hypot), doc="sqrt(x^2 + y^2) without overflow."))
@@ -172,7 +190,7 @@ def _power_reference(x: np.ndarray, y: np.ndarray) -> Any:
     return np.array(out, np.uint64).astype(x.dtype).reshape(xs.shape)
 
 
-_power = public(map_op(
+_power: Function = public(map_op(
     "power", 2, lambda s, x, y: F.pow(s, x, y) if x.type in ("f32", "f64") else _integer_power(s, x, y),
     accepts="iuf", ulp=4.0, domain=(0.2, 3.0), reference=_power_reference,
     vjp=lambda g, out, x, y: (
@@ -208,7 +226,9 @@ def _bell(g: Tensor, x: Tensor) -> Tensor:
     return multiply(g, multiply(exp(negative(square(x))), _TWO_OVER_ROOT_PI))
 
 
-erf = _unary("erf", F.erf, lambda g, out, x: (_bell(g, x),), np.sin, "The error function.",
-             reference=by_element(math.erf), ulp=3.0)
-erfc = _unary("erfc", F.erfc, lambda g, out, x: (negative(_bell(g, x)),), np.sin, "1 - erf(x), accurate in the tail.",
-              reference=by_element(math.erfc), ulp=3.0)
+erf: Function = _unary(
+    "erf", F.erf, lambda g, out, x: (_bell(g, x),), np.sin, "The error function.", reference=by_element(math.erf),
+    ulp=3.0)
+erfc: Function = _unary(
+    "erfc", F.erfc, lambda g, out, x: (negative(_bell(g, x)),), np.sin, "1 - erf(x), accurate in the tail.",
+    reference=by_element(math.erfc), ulp=3.0)

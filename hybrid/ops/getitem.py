@@ -14,12 +14,12 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.errors import IndexOutOfRange, ShapeError
 from ..core.shapes import broadcast_shapes
-from ..ir.bind import as_tensor
+from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
 from ..ir.tensor import Handle
 from .elementwise import where
 from .index import gather_axes, index_check, row_numbers, scatter_set
-from .movement import moveaxis, permute_dims, reshape, slice_
+from .movement import RESHAPE, SLICE, moveaxis, permute_dims, reshape, slice_
 from .place import slice_set
 from .reduce import broadcast_to
 
@@ -151,8 +151,41 @@ def _basic(x: Tensor, k: Key) -> Tensor:
     return out
 
 
+_PLANS: dict[Any, tuple[dict[str, Any], Ints | None]] = {}
+
+
+def _part(k: Any) -> Any:
+    """One item of a basic key in hashable form; Ellipsis (as a mark: not basic) for anything else."""
+    t = type(k)
+    if t is int or k is None:
+        return k
+    if t is slice and all(v is None or type(v) is int for v in (k.start, k.stop, k.step)):
+        return ("slice", k.start, k.stop, k.step)
+    return Ellipsis
+
+
+def _plan(x: Tensor, key: Any) -> tuple[dict[str, Any], Ints | None] | None:
+    """Parameters of the slice that x[key] is, and the shape it then gets; None for a key that is not basic."""
+    parts = tuple([_part(k) for k in key]) if type(key) is tuple else (_part(key),)
+    if Ellipsis in parts:
+        return None
+    plan = _PLANS.get((x._a.shape, parts))
+    if plan is None:
+        k = parse(x, key)
+        params = {"begin": k.begin, "sizes": k.sizes, "step": k.step, "drop": k.drop}
+        plan = params, _basic_shape(k) if k.insert else None
+        if len(_PLANS) > 4096:
+            _PLANS.clear()
+        _PLANS[x._a.shape, parts] = plan
+    return plan
+
+
 def getitem(x: Tensor, key: Any) -> Tensor:
     """x[key]."""
+    plan = _plan(x, key)
+    if plan is not None:
+        out = bind(SLICE, x, **plan[0])
+        return out if plan[1] is None else bind(RESHAPE, out, shape=plan[1])
     k = parse(x, key)
     out = _basic(x, k)
     if not k.index:

@@ -21,7 +21,7 @@ from ..ir.scalar import Builder, Val
 from .common import draw, ints
 from .create import arange, zeros, zeros_like
 from .elementwise import add, equal, multiply, where
-from .movement import reshape
+from .movement import RESHAPE, reshape
 from .reduce import broadcast_to
 
 __all__ = ["index_check", "gather_rows", "scatter_add", "scatter_set", "take", "take_along_axis",
@@ -69,8 +69,7 @@ def _check_samples(rng: np.random.Generator) -> Any:
 INDEX = register(Op(
     "index_check", "map", 1, lambda i, size, axis, wrap, ignore: (i.with_(dtype=dt.int64),), body=_check_body,
     check=_check, check_message=_check_message, params=("size", "axis", "wrap", "ignore"), accepts="iu",
-    reference=_check_reference,
-    samples=_check_samples, ulp=0.0, vjp=NO_GRAD,
+    reference=_check_reference, samples=_check_samples, ulp=0.0, vjp=NO_GRAD,
     doc="Indices as int64 in range (negative ones counted from the end when wrap; `ignore` is -1); others fail."))
 
 
@@ -149,7 +148,9 @@ def gather_axes(x: Tensor, idx: list[Tensor], axis: int) -> Tensor:
     """x indexed by checked index tensors on adjacent axes starting at `axis`, as NumPy does."""
     tail = x.ndim - axis - len(idx)
     batch = max(i.ndim for i in idx)
-    return bind(GATHER, x, *[reshape(i, i.shape + (1,) * tail) for i in idx], axis=axis, batch=batch)
+    if tail:
+        idx = [bind(RESHAPE, i, shape=i.shape + (1,) * tail) for i in idx]
+    return bind(GATHER, x, *idx, axis=axis, batch=batch)
 
 
 def gather_rows(x: Tensor, rows: Tensor) -> Tensor:

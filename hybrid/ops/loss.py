@@ -38,8 +38,8 @@ from .elementwise import (
 from .formulas import exp as exp_
 from .formulas import log as log_
 from .index import index_check, take, take_along_axis
-from .movement import expand_dims, moveaxis, reshape, squeeze
-from .reduce import mean
+from .movement import RESHAPE, expand_dims, moveaxis, reshape, squeeze
+from .reduce import broadcast_to, mean
 from .reduce import sum as sum_
 from .softmax import log_softmax
 
@@ -135,6 +135,33 @@ CE_GRAD = register(Op(
     doc="g * (softmax(x) - one_hot(class)) from the saved logsumexp."))
 
 
+def _counted_body(s: Builder, x: Val, t: Val, *, axes: Group) -> tuple[Val, Val]:
+    n = s.rsum(s.select(t < 0, s.const(x.type, 0.0), 1.0))
+    return s.rsum(x) / n, n
+
+
+def _counted_reference(x: np.ndarray, t: np.ndarray, *, axes: Group) -> tuple[np.ndarray, np.ndarray]:
+    n = (t >= 0).sum().astype(np.float64)
+    with np.errstate(all="ignore"):
+        return wide(x).sum() / n, n
+
+
+def _counted_vjp(gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, t: Tensor, axes: Group) -> tuple[Any, None]:
+    return broadcast_to(divide(gs[0], astype(outs[1], x.dtype)), x.shape), None
+
+
+def _counted_samples(rng: np.random.Generator) -> Any:
+    for shape in ((7, 1), (1,), (3, 50, 1)):
+        yield [draw(rng, *shape, lo=0.5), ints(rng, *shape, hi=3)], {"axes": (0, len(shape))}
+
+
+COUNTED_MEAN = register(Op(
+    "counted_mean", "row", 2, lambda x, t, axes: (x.with_(()), x.with_((), dt.compute_type(x.dtype))),
+    body=_counted_body, params=("axes",), nout=2, vjp=_counted_vjp, accepts="f", reference=_counted_reference,
+    samples=_counted_samples, ulp=4.0, keeps=frozenset(["out"]),
+    doc="Sum of the losses divided by the number of classes that are not negative, and that number."))
+
+
 # ---- reductions of a loss ----------------------------------------------------------------------------------
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
@@ -186,8 +213,12 @@ def cross_entropy(logits: Tensor, target: Any, weight: Tensor | None = None, *, 
     if label_smoothing:
         loss = _smoothed(log_softmax(x), classes, weight, label_smoothing)
     else:
-        axes = (x.ndim - 1, x.ndim)
-        loss = reshape(bind(CE, x, expand_dims(classes, -1), axes=axes)[0], target.shape)
+        n = x.ndim
+        row = bind(RESHAPE, classes, shape=(*classes.shape, 1))
+        loss = bind(CE, x, row, axes=(n - 1, n))[0]
+        if weight is None and reduction == "mean":
+            return bind(COUNTED_MEAN, loss, row, axes=(0, n))[0]
+        loss = reshape(loss, target.shape)
         loss = loss if weight is None else multiply(loss, _scale(classes, weight, x.dtype))
     return _finish(loss, classes, weight, reduction)
 

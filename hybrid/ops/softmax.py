@@ -17,14 +17,14 @@ from ..core.errors import ShapeError
 from ..core.shapes import normalize_axes, normalize_axis
 from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
-from ..ir.op import Op, register
+from ..ir.op import NO_GRAD, Op, register
 from ..ir.scalar import Builder, Val
 from .common import need_float, same_infer, shapes_of, wide
-from .elementwise import abs, divide, equal, exp, multiply, not_equal, power, sqrt, subtract, where
+from .elementwise import abs, divide, equal, exp, log, multiply, not_equal, power, sqrt, square, subtract, where
 from .formulas import exp as exp_
 from .formulas import log as log_
 from .movement import flip, moveaxis, reshape
-from .reduce import keep_shape, mean
+from .reduce import MAX, keep_shape, mean
 from .reduce import max as max_
 from .reduce import min as min_
 from .reduce import sum as sum_
@@ -130,22 +130,46 @@ LOG_SOFTMAX = register(Op(
     samples=_rows((7,), (3, 10), (2, 3, 70), (0, 4), (2, 0)), doc="log(softmax(x)) without cancellation."))
 
 
-def _row_function(op: Op, x: Tensor, axis: int) -> Tensor:
+PEAK = register(Op(
+    "peak", "row", 1, MAX.infer, body=MAX.body, params=("axes",), vjp=NO_GRAD, accepts="f", ulp=0.0,
+    reference=MAX.reference, samples=MAX.samples, doc="Largest element of a group, as a constant without gradient."))
+
+
+def _row_function(op: Op, columns: Callable[[Tensor, int], Tensor], x: Tensor, axis: int) -> Tensor:
+    """A record along the last axis; along another axis the composition `columns`, whose sums run down columns."""
     x = as_tensor(x)
     need_float(op.name, x._a)
     if x.ndim == 0:
-        return reshape(_row_function(op, reshape(x, (1,)), 0), ())
-    return last_axis(lambda v: bind(op, v, axes=(v.ndim - 1, v.ndim)), x, axis)
+        return reshape(_row_function(op, columns, reshape(x, (1,)), 0), ())
+    a = normalize_axis(axis, x.ndim, op.name)
+    if a == x.ndim - 1 or x.size == 0:
+        return last_axis(lambda v: bind(op, v, axes=(v.ndim - 1, v.ndim)), x, a)
+    return astype(columns(astype(x, dt.compute_type(x.dtype)), a), x.dtype)
+
+
+def _shifted(x: Tensor, axis: int) -> Tensor:
+    """x minus its largest element along an axis."""
+    return subtract(x, reshape(bind(PEAK, x, axes=(axis, axis + 1)), keep_shape(x.shape, (axis,))))
+
+
+def _softmax_columns(x: Tensor, axis: int) -> Tensor:
+    e = exp(_shifted(x, axis))
+    return divide(e, sum_(e, axis=axis, keepdims=True))
+
+
+def _log_softmax_columns(x: Tensor, axis: int) -> Tensor:
+    d = _shifted(x, axis)
+    return subtract(d, log(sum_(exp(d), axis=axis, keepdims=True)))
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """exp(x) divided by its sum along an axis."""
-    return _row_function(SOFTMAX, x, axis)
+    return _row_function(SOFTMAX, _softmax_columns, x, axis)
 
 
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """Logarithm of softmax along an axis."""
-    return _row_function(LOG_SOFTMAX, x, axis)
+    return _row_function(LOG_SOFTMAX, _log_softmax_columns, x, axis)
 
 
 # ---- row -> one value: logsumexp, var, norm -------------------------------------------------------------
@@ -250,7 +274,13 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is 1)."""
     x = as_tensor(x)
     x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
-    return _row_value(VAR, x, axis, keepdims, correction=float(correction))
+    axes = normalize_axes(axis, x.ndim, "var")
+    if not axes or axes == tuple(range(axes[0], x.ndim)) or x.size == 0:
+        return _row_value(VAR, x, axis, keepdims, correction=float(correction))
+    v = astype(x, dt.compute_type(x.dtype))
+    n = max(prod(x.shape[a] for a in axes) - correction, 0)
+    total = sum_(square(subtract(v, mean(v, axis=axes, keepdims=True))), axis=axes, keepdims=keepdims)
+    return astype(multiply(total, float("nan")) if n == 0 else divide(total, n), x.dtype)
 
 
 def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:

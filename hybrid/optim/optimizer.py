@@ -78,7 +78,7 @@ class Optimizer(Versioned):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    p.grad = None if set_to_none else p.grad * 0
+                    p.grad = None if set_to_none else ops.zeros_like(p.grad)
 
     def step(self, closure: Any = None) -> Any:
         """Update every parameter that has a gradient; returns closure() if one is given."""

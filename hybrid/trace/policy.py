@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import llvmlite
 import optree
 
 from ..ir.tensor import Handle
@@ -56,7 +57,7 @@ PURE_CLASS_METHODS = (object, dict, int, float, bytes, str, type, tuple, list)
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
-OPTREE = os.path.dirname(os.path.abspath(str(optree.__file__))) + os.sep
+TOOLS = tuple([os.path.dirname(os.path.abspath(str(m.__file__))) + os.sep for m in (optree, llvmlite)])
 STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 
@@ -64,7 +65,7 @@ IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 @lru_cache(4096)
 def stdlib(filename: str) -> bool:
     """Code that hybrid and NumPy use as a tool; it is watched when user code calls it."""
-    return filename.startswith((OPTREE, "<frozen ")) or filename.startswith(STDLIB) and "site-packages" not in filename
+    return filename.startswith((*TOOLS, "<frozen ")) or filename.startswith(STDLIB) and "site-packages" not in filename
 
 
 @lru_cache(4096)

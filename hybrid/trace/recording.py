@@ -128,8 +128,18 @@ class Recording:
                 was = next((key for key, v in before.items() if v is t and key in self.holders), None)
                 self.lost = self.lost or was is None
                 self.places.append(Place("fact", was))
+        self._starts(before)
         if any(n is tuple for n in [*self.cap_nodes, *self.arg_nodes]) and self._grad_final:
             self.reasons.append("runs backward while an input is itself a result of differentiable operations")
+
+    def _starts(self, before: dict[Key, Any]) -> None:
+        """What the places that the call stores to held before it: their new content cannot tell."""
+        self.starts: dict[Key, Ref | None] = {}
+        self.settled = True
+        for key, _ in self._stored:
+            v = before.get(key, MISSING)
+            self.settled = self.settled and isinstance(v, Handle)
+            self.starts[key] = self._roles.get(id(v))
 
     # ---- results ------------------------------------------------------------------------------------------
     def _results(self, rec: Recorder, seen: Analysis, out: Any) -> None:
@@ -250,7 +260,8 @@ class Recording:
     # ---- replaying ---------------------------------------------------------------------------------------------
     def prepare(self) -> None:
         """Make the guard; called once, when the recording is accepted."""
-        self.guard = Guard(self.holders, self.expect, self.places, self.cap_avals, self.cap_nodes, self.grad_reads)
+        expect = self.expect | {k: ref for k, ref in self.starts.items() if ref is not None}
+        self.guard = Guard(self.holders, expect, self.places, self.cap_avals, self.cap_nodes, self.grad_reads)
 
     def commit(self, values: list[Any], args: list[Any], caps: tuple[Any, ...], tape: Callable[[int], Any]) -> Any:
         """Write the new state, store what the call stores, and build what it returns."""

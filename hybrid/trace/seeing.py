@@ -132,6 +132,9 @@ class Watch:
         if back is not None and stdlib(code.co_filename) and (back in self._shadow or trusted(back.f_code.co_filename)):
             self._shadow.add(frame)  # the standard library working for hybrid or NumPy
             return
+        if back is not None and code.co_name != "<module>" and back.f_code.co_filename.startswith("<frozen importlib"):
+            self._shadow.add(frame)  # an import hook of some other package
+            return
         if code.co_flags & 0x20 and frame not in self._resumed:  # a generator: is this its first start?
             self._resumed.add(frame)
             if code.co_code[frame.f_lasti + 1] & 3:

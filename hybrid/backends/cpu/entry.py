@@ -210,7 +210,7 @@ class _Builder:
             self.sections.setdefault("state_outs", []).append(record)
             rows.append([self.vals + 16 * k, self.handles + 8 * k, self.news + 16 * j, self.buf(slot), source, const, 0,
                          int(own and s.in_place), int(slot in spec.partial), s.aval.nbytes, id(owner) if owner else 0,
-                         id(s.aval)])
+                         id(s.aval), int(k >= len(spec.arg_avals) + len(spec.captures))])
         return rows
 
     def results_rows(self) -> list[list[int]]:

@@ -113,10 +113,11 @@ class _Replay(Writer):
             h = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64")))
             v = f.ld(h, self.s.v)
             f.go_if(f.cmp("eq", v, "null", "ptr"), "alias")
-            self.incref(f, h)               # a place may drop it while we run
+            with f.when(f.cmp("ne", f.ld(r, STATE["hold"], "i64"), 0), unlikely=True):
+                self.incref(f, h)           # a place may drop it while we run
+                f.st("ptr", h, f.at("%block", f.add(f.ld(r, STATE["news"], "i64"), 8)))
             f.st("ptr", "null", h, self.s.v)
             f.st("ptr", v, f.at("%block", f.ld(r, STATE["input"], "i64")))
-            f.st("ptr", h, f.at("%block", f.add(f.ld(r, STATE["news"], "i64"), 8)))
         with f.each(f.ld("%table", TABLE["inputs_n"], "i64")) as i:
             r = f.nth(inputs, i, INPUT["size"])
             with f.when(f.cmp("eq", f.ld(r, INPUT["state"], "i64"), 0)):
@@ -225,7 +226,8 @@ class _Replay(Writer):
                     f.st("ptr", f.ld(v, self.lay.array_data), buf)
                     f.go(next_)
                     f.label(f.fresh())
-            h = f.ld(news, 8)               # readable again: its value does not change under a reader
+            # readable again: its value does not change under a reader
+            h = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64")))
             with f.when(f.cmp("eq", f.ld(h, self.s.v), "null", "ptr")):
                 self.incref(f, v)
                 f.st("ptr", v, h, self.s.v)
@@ -289,11 +291,12 @@ class _Replay(Writer):
         states = f.ld("%table", TABLE["states"])
         with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
             r = f.nth(states, i, STATE["size"])
-            h = f.ld(f.at("%block", f.add(f.ld(r, STATE["news"], "i64"), 8)))
-            with f.when(f.cmp("ne", h, "null", "ptr")):
+            word = f.at("%block", f.ld(r, STATE["input"], "i64"))
+            v = f.ld(word)
+            with f.when(f.cmp("ne", v, "null", "ptr")):         # taken
+                h = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64")))
                 with f.when(f.cmp("eq", f.ld(h, self.s.v), "null", "ptr")):
-                    word = f.at("%block", f.ld(r, STATE["input"], "i64"))
-                    f.st("ptr", f.ld(word), h, self.s.v)
+                    f.st("ptr", v, h, self.s.v)
                     f.st("ptr", "null", word)
         f.ret()
         return f
@@ -327,7 +330,7 @@ class _Replay(Writer):
             news = f.at("%block", f.ld(r, STATE["news"], "i64"))
             fresh = f.cmp("ne", f.ld(news), "null", "ptr")
             word = f.pick(fresh, news, f.at("%block", f.ld(r, STATE["input"], "i64")), "ptr")
-            h, v = f.ld(news, 8), f.ld(word)
+            h, v = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64"))), f.ld(word)
             f.st("ptr", f.ld(h, self.s.v), word)
             f.st("ptr", v, h, self.s.v)
             a, old = f.ld(r, STATE["aval"]), f.ld(h, self.s.a)
@@ -480,6 +483,7 @@ def entry_text(layout: Layout, slots: Slots) -> str:
     """The whole module for one object layout."""
     w = _Replay(layout, slots)
     names = ("known_type", "precheck", "check", "take", "point", "new_array", "make_results", "sole", "fresh_state",
-             "prepare", "hold", "init_block", "begin", "run", "rollback", "fill", "commit", "deliver", "cleanup", "entry")
+             "prepare", "hold", "init_block", "begin", "run", "rollback", "fill", "commit", "deliver", "cleanup",
+             "entry")
     parts = [*w.launchers(), *(getattr(w, n)() for n in names)]
     return "".join(p.text() for p in parts) + UNLIKELY

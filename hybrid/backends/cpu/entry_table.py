@@ -27,10 +27,11 @@ def _record(*names: str) -> dict[str, int]:
 # Offsets named input, handle, news, source, other, at, word, buf are byte offsets in the block of a call.
 # place: address of the PyObject* of the handle (0 for an argument); word: value, then its contiguous copy
 INPUT = _record("place", "aval", "node", "buf", "state", "plain", "word")
-# news: new array (null: in place), then the held handle; source/const: where the new value comes from, if it is not
-# an array of its own; out: how that is allocated; block_type: type that may own the memory; aval: record of the new value
+# news: new array (null: in place), then the handle if `hold` (its place may drop it while we run);
+# source/const: where the new value comes from if it is not an array of its own; out: how that is allocated;
+# block_type: type that may own the memory; aval: record of the new value
 STATE = _record("input", "handle", "news", "buf", "source", "const", "out", "in_place", "partial", "nbytes",
-                "block_type", "aval")
+                "block_type", "aval", "hold")
 OUT = _record("descr", "ndim", "dims", "maker", "at", "buf")
 # handle != 0: the result is that input's handle; else a tensor around const, or the array at source, or at other
 RESULT = _record("handle", "source", "other", "const", "aval", "type", "at")

@@ -132,9 +132,10 @@ class _RowThreads(_Threads):
         _barrier(code)
         code.when(code.op(f"icmp ult i64 {self.tid}, 16"), four)
         for half in (8, 4, 2, 1):
+            def pair(half: int = half) -> None:
+                put(r.combine(lanes, get(self.tid), get(code.add(self.tid, str(half)))))
             _barrier(code)
-            code.when(code.op(f"icmp ult i64 {self.tid}, {half}"),
-                      lambda half=half: put(r.combine(lanes, get(self.tid), get(code.add(self.tid, str(half))))))
+            code.when(code.op(f"icmp ult i64 {self.tid}, {half}"), pair)
         _barrier(code)
         top = get("0")
         _barrier(code)

@@ -18,8 +18,8 @@ Strides = tuple[int, ...]
 
 class OperandForm(NamedTuple):
     """`walk` along the inner axis: '0' the same element, '1' adjacent, 's' any stride, 'm' several axes,
-    'n' several axes of which the last is adjacent, 'g' read by `load` only, 't' through turned tiles, 'r' written once per row.
-    `late`: no store before all reads of a row."""
+    'n' several axes of which the last is adjacent, 'g' read by `load` only, 't' through turned tiles, 'r' written
+    once per row.  `late`: no store before all reads of a row."""
 
     type: str
     walk: str
@@ -28,11 +28,11 @@ class OperandForm(NamedTuple):
 
 class Form(NamedTuple):
     """`kind`: map, tiled (a map that reads some operand across its rows), row (reductions along the inner axis)
-    or column (reductions along other axes).
+    or column (reductions along other axes); part and join: one pass over long rows, by blocks, and joining its
+    block results (`stage` numbers the passes).
     `affine` are the values of `index` and `coord`: (attr of coord or None, walk).  `outer` counts outer
     axes, `multi` the axes that 'm' walks decompose the inner index into, `group` the reduced axes of a column
-    kernel.  `part`, `join`: one pass of long rows, by blocks, and joining its blocks (`stage` counts passes).
-    `short`: at most 16 inner elements.  `buffered`: rows fit a buffer in scratch."""
+    kernel.  `short`: at most 16 inner elements.  `buffered`: rows fit a buffer in scratch."""
 
     kind: str
     program: Program
@@ -125,6 +125,12 @@ class Axes(NamedTuple):
         """The same with an outer axis moved next to the inner one."""
         order = [*(d for d in range(len(self.shape) - 1) if d != axis), axis, len(self.shape) - 1]
         return Axes(tuple(self.shape[d] for d in order), [tuple(s[d] for d in order) for s in self.strides])
+
+    def swapped(self) -> Axes:
+        """The same with the last two axes exchanged."""
+        def swap(x: tuple[int, ...]) -> tuple[int, ...]:
+            return (*x[:-2], x[-1], x[-2])
+        return Axes(swap(self.shape), [swap(s) for s in self.strides])
 
 
 def affine_values(program: Program, shape: tuple[int, ...]) -> tuple[list[int | None], list[Strides]]:

@@ -27,6 +27,7 @@ __all__ = ["Generated", "Layout", "generate", "generate_all", "lay_out", "SIGNAT
 
 SIGNATURE = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch)"
 _BLOCK = 1024        # elements of a row per item of a map kernel
+_TILE = 8            # axes at least this long are worth tiles
 _LONG, _FEW = 32768, 32   # rows at least this long, and at most so many, are cut into blocks
 _BUFFERED = 65536    # rows up to this length may keep intermediate values in scratch
 
@@ -118,8 +119,11 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
     if not dims:
         dims, strides = (1,), [(1,)] * len(walks)
     crossing = None if plain else _crossing_axis(kernel, dims, strides)
-    if crossing is not None:
+    if crossing is not None and dims[-1] >= _TILE:
         return _tiled_kernel(kernel, Axes(dims, strides).last(crossing), attrs)
+    if crossing is not None and dims[crossing] > 4 * dims[-1]:
+        # a short inner axis that some operand strides over: walk the other axis, and stride over the results
+        dims, strides = Axes(dims, strides).last(crossing).swapped()
     n, outer = dims[-1], dims[:-1]
     rows = prod(outer)
     inner = ["g" if k < len(ops) and ops[k].gather else kind_of_stride(s[-1]) for k, s in enumerate(strides)]
@@ -137,13 +141,13 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
 
 
 def _crossing_axis(kernel: LoopKernel, dims: tuple[int, ...], strides: list[Strides]) -> int | None:
-    """The outer axis along which an operand is adjacent that is not along the inner axis: worth tiles."""
-    if len(dims) < 2 or dims[-1] < 8 or kernel.check:
+    """The outer axis along which an operand is adjacent that is not adjacent along the inner axis."""
+    if len(dims) < 2 or kernel.check:
         return None
     for k, a in enumerate(kernel.reads):
         if not a.gather and abs(strides[k][-1]) > 1:
             for d in range(len(dims) - 1):
-                if strides[k][d] == 1 and dims[d] >= 8:
+                if strides[k][d] == 1 and dims[d] >= _TILE:
                     return d
     return None
 
@@ -191,7 +195,7 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     form = Form("row", program, reads, writes, tuple(zip(attrs, kinds[len(ops):])), len(outer),
                 multi=len(mixed.shape) if mixed.strides else 0, short=n <= 16 and not plain,
                 buffered=n <= _BUFFERED and not plain)
-    form = form._replace(writes=_row_writes(kernel, form))
+    form = form._replace(writes=_row_writes(kernel, form, start))
     words = _base_words(ops, sizes, kernel.params) + [*outer, n, n, 1]
     unit = [*sizes, *[1] * len(affine)]
     for k, line in enumerate(lines):
@@ -209,13 +213,13 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     return Layout(form, _unsigned(words), prod(outer), _grain(work, n), scratch)
 
 
-def _row_writes(kernel: LoopKernel, form: Form) -> tuple[OperandForm, ...]:
+def _row_writes(kernel: LoopKernel, form: Form, start: int) -> tuple[OperandForm, ...]:
     """How each result is stored: once per row, or per element (late when it shares memory with an operand)."""
     uniform, slots = uniform_values(form), {a.slot for a in kernel.reads}
+    single = prod(kernel.shape[start:]) == 1
     out = []
     for w, a, o in zip(form.writes, kernel.writes, kernel.program.outs):
-        one_row = w.walk == "0" or prod(kernel.shape[kernel.group[0]:]) == 1  # type: ignore[index]
-        if uniform[o] and (one_row or not any(a.strides[kernel.group[0]:])):  # type: ignore[index]
+        if uniform[o] and (single or w.walk == "0" or not any(a.strides[start:])):
             w = w._replace(walk="r")
         elif w.walk == "0" and not prod(kernel.shape):
             w = w._replace(walk="1")  # never stored; strides of empty arrays mean nothing

@@ -71,7 +71,9 @@ def pass_targets(form: Form, p: Pass) -> list[int]:
 
 def _buffers(form: Form, passes: Sequence[Pass]) -> tuple[int, ...]:
     """Values of earlier passes that later ones use and that cost more to compute again than to load."""
-    body, done, kept = Body(Code(), form), set(), set()
+    body = Body(Code(), form)
+    done: set[int] = set()
+    kept: set[int] = set()
     for p in passes:
         targets = pass_targets(form, p)
         numbers = body.elements(targets, kept)

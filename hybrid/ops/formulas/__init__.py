@@ -10,6 +10,6 @@ from .logarithm import acosh, asinh, atanh, log, log1p, log2, log10
 from .power import cbrt, hypot, pow, rsqrt
 from .trig import cos, sin, tan
 
-__all__ = ["erf", "erfc", "normal_tail", "cosh", "exp", "exp2", "exp_parts", "expm1", "sigmoid", "sigmoid_parts",
-           "sinh", "tanh", "acos", "asin", "atan", "atan2", "acosh", "asinh", "atanh", "log", "log1p", "log2", "log10", "cbrt",
-           "hypot", "pow", "rsqrt", "cos", "sin", "tan"]
+__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "erf", "erfc", "exp",
+           "exp2", "exp_parts", "expm1", "hypot", "log", "log10", "log1p", "log2", "normal_tail", "pow", "rsqrt", "sigmoid",
+           "sigmoid_parts", "sin", "sinh", "tan", "tanh"]

@@ -45,7 +45,7 @@ def _split(s: Builder, x: Val, root: bool = False) -> tuple[Val, Val, Val]:
     1 + f lies in [2/3, 4/3), or with `root` in [sqrt(1/2), sqrt(2))."""
     fmt = FORMAT[x.type]
     low = int((math.sqrt(2.0) - 1.0 if root else 1.0 / 3.0) * 2 ** fmt.mant) + fmt.one - (1 << fmt.mant)
-    bits = s.bitcast(x, fmt.int)
+    bits = s.bitcast(x, fmt.signed)
     e = (bits - low) >> fmt.mant
     m = s.bitcast(bits - (e << fmt.mant), x.type)
     return e, float_of_int(s, e, x.type), m - 1.0

@@ -53,7 +53,7 @@ def _exp2_pair(s: Builder, x: Val, low: Val) -> Val:
     f = FORMAT[x.type]
     shifted = x + f.magic
     r = (x - (shifted - f.magic)) + low
-    n = s.bitcast(shifted, f.int) - s.bitcast(s.const(x.type, f.magic), f.int)
+    n = s.bitcast(shifted, f.signed) - s.bitcast(s.const(x.type, f.magic), f.signed)
     half = n >> 1
     first = s.bitcast((half << f.mant) + f.one, x.type)
     second = s.bitcast(((n - half) << f.mant) + f.one, x.type)
@@ -73,9 +73,9 @@ def pow(s: Builder, x: Val, y: Val) -> Val:
     out = _exp2_pair(s, t, s.select(inside, t_low, 0.0))
     half = y * 0.5
     whole, even = s.trunc(y) == y, s.trunc(half) == half
-    negative = s.bitcast(x, f.int) < 0
+    negative = s.bitcast(x, f.signed) < 0
     out = s.select((x < 0) & ~whole & (a < INF), NAN, out)
-    odd_sign = s.select(negative & whole & ~even, s.const(f.uint, f.sign), s.const(f.uint, 0))
+    odd_sign = s.select(negative & whole & ~even, s.const(f.unsigned, f.sign), s.const(f.unsigned, 0))
     out = flip_sign(s, out, odd_sign)
     unit = (a == 1.0) & (s.abs(y) == INF)
     return s.select((y == 0) | (x == 1.0) | unit, 1.0, out)
@@ -114,7 +114,7 @@ def cbrt(s: Builder, x: Val) -> Val:
     lift = 3 * (f.mant // 3 + 1)
     sub, large = a < f.tiny, a > 2.0 ** (f.bias - 4)
     m = a * s.select(sub, 2.0 ** lift, s.select(large, 2.0 ** -6, s.const(x.type, 1.0)))
-    third = s.mulhi(s.bitcast(m, f.uint), s.const(f.uint, ((1 << f.width) + 2) // 3))
+    third = s.mulhi(s.bitcast(m, f.unsigned), s.const(f.unsigned, ((1 << f.width) + 2) // 3))
     t = s.bitcast(third + (f.one - f.one // 3 - (1 << f.mant) // 21), x.type)
     for _ in range(2 if x.type == "f32" else 3):
         cube = t * t * t

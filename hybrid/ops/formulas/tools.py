@@ -20,12 +20,12 @@ Pair = tuple[Val, Val]
 
 
 class Format(NamedTuple):
-    """The layout of a float type: integer types of its width, fraction bits, bias, shift constant."""
+    """The layout of a float type."""
 
-    int: str
-    uint: str
+    signed: str      # integer types of its width
+    unsigned: str
     width: int
-    mant: int
+    mant: int        # bits of the fraction
     bias: int
     magic: float     # 1.5 * 2**mant: adding it rounds to an integer that sits in the low bits
     tiny: float      # smallest normal number
@@ -98,7 +98,7 @@ def sqrt_pair(s: Builder, a: Val, a_low: Val) -> Pair:
 def exponent_of_shifted(s: Builder, t: Val) -> Val:
     """2**n as a float, for t = magic + n and n in the exponent range of normal numbers."""
     f = FORMAT[t.type]
-    return s.bitcast((s.bitcast(t, f.int) << f.mant) + f.one, t.type)
+    return s.bitcast((s.bitcast(t, f.signed) << f.mant) + f.one, t.type)
 
 
 def float_of_int(s: Builder, n: Val, ty: str) -> Val:
@@ -113,9 +113,9 @@ def float_of_int(s: Builder, n: Val, ty: str) -> Val:
 def sign_bits(s: Builder, x: Val) -> Val:
     """The sign bit of x, as an unsigned integer."""
     f = FORMAT[x.type]
-    return s.bitcast(x, f.uint) & f.sign
+    return s.bitcast(x, f.unsigned) & f.sign
 
 
 def flip_sign(s: Builder, x: Val, bits: Val) -> Val:
     """x with its sign bit exclusive-or'ed with `bits`."""
-    return s.bitcast(s.bitcast(x, FORMAT[x.type].uint) ^ bits, x.type)
+    return s.bitcast(s.bitcast(x, FORMAT[x.type].unsigned) ^ bits, x.type)

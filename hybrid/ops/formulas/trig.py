@@ -53,7 +53,7 @@ def _window(s: Builder, start: Val, words: Sequence[int], steps: int) -> list[Va
 def _fraction(s: Builder, a: Val) -> tuple[Val, Val]:
     """|x| / (2 pi) modulo 1 as two words, most significant first."""
     fmt = FORMAT[a.type]
-    bits = s.bitcast(a, fmt.uint)
+    bits = s.bitcast(a, fmt.unsigned)
     significand = (bits & ((1 << fmt.mant) - 1)) | (1 << fmt.mant)
     # x = significand * 2^e; the bits of weight 2^-i with i <= e only give whole turns
     start = (bits >> fmt.mant) + (fmt.width - fmt.bias - fmt.mant)
@@ -62,22 +62,22 @@ def _fraction(s: Builder, a: Val) -> tuple[Val, Val]:
     low, carry = significand * w1, s.mulhi(significand, w2)
     low = low + carry
     high = significand * w0 + s.mulhi(significand, w1)
-    return high + s.select(low < carry, s.const(fmt.uint, 1), s.const(fmt.uint, 0)), low
+    return high + s.select(low < carry, s.const(fmt.unsigned, 1), s.const(fmt.unsigned, 0)), low
 
 
 def _angle(s: Builder, high: Val, low: Val, ty: str) -> Pair:
     """The signed fraction of a turn (two words, two's complement, below 1/8) as an angle in radians, a pair."""
     fmt = FORMAT[ty]
-    mask = s.bitcast(s.bitcast(high, fmt.int) >> (fmt.width - 1), fmt.uint)
+    mask = s.bitcast(s.bitcast(high, fmt.signed) >> (fmt.width - 1), fmt.unsigned)
     high, low = high ^ mask, low ^ mask       # ones' complement: off by 2^-2width of a turn
     lead = s.op("clz", high) - 1              # one bit left free for the signed conversions
-    back = s.const(fmt.uint, fmt.width) - lead
+    back = s.const(fmt.unsigned, fmt.width) - lead
     top = (high << lead) | (low >> back)
     rest = low << lead
     drop = fmt.width - 2 - fmt.mant           # bits of `top` beyond a float's precision
-    head = s.convert(s.bitcast((top >> drop) << drop, fmt.int), ty)
-    tail = s.convert(s.bitcast(((top << (fmt.width - drop)) | (rest >> drop)) >> 1, fmt.int), ty)
-    unit = s.bitcast((s.const(fmt.uint, fmt.bias - fmt.width) - lead) << fmt.mant, ty)
+    head = s.convert(s.bitcast((top >> drop) << drop, fmt.signed), ty)
+    tail = s.convert(s.bitcast(((top << (fmt.width - drop)) | (rest >> drop)) >> 1, fmt.signed), ty)
+    unit = s.bitcast((s.const(fmt.unsigned, fmt.bias - fmt.width) - lead) << fmt.mant, ty)
     tail = tail * 2.0 ** (drop + 1 - fmt.width)
     turn, turn_low = _TWO_PI[ty]
     r, r_low = two_prod(s, head, s.const(ty, turn))
@@ -95,7 +95,7 @@ def _reduce(s: Builder, x: Val) -> tuple[Val, Val, Val]:
     r, r_low = _angle(s, high - (q << (fmt.width - 2)), low, x.type)
     small = a < _QUARTER_PI
     zero = s.const(x.type, 0.0)
-    return (s.select(small, s.const(fmt.uint, 0), q), s.select(small, a, r), s.select(small, zero, r_low))
+    return (s.select(small, s.const(fmt.unsigned, 0), q), s.select(small, a, r), s.select(small, zero, r_low))
 
 
 def _sin_parts(s: Builder, r: Val, low: Val) -> Pair:

@@ -138,12 +138,15 @@ def factor(op: Operand, elem: Element, lines: Dims, k: Dims) -> Factor:
     return Factor(op, st, runs_of(lines, st.size), runs_of(k, st.size), runs_of(op.batch, st.size))
 
 
-def _micro_cost(rows: int, vecs: int, wide: int) -> float:
-    """Cycles per k of a micro tile: multiply-adds, one broadcast a cycle, loads, the latency of one chain."""
-    return max(rows * vecs * wide / 2, rows * 0.9, (rows + vecs * wide) / 2, 4.0)
+def _micro_cost(rows: int, vecs: int, wide: int, far: bool) -> float:
+    """Cycles per k of a micro tile: multiply-adds, one broadcast a cycle, loads (vectors of b may straddle
+    cache lines), the latency of one chain, and b's way from the second cache where it does not stay in the
+    first."""
+    lines = vecs * wide
+    return max(rows * lines / 2, rows * 0.9, (rows + 1.5 * lines) / 2, 4.0, 2.0 * lines * far)
 
 
-def _tiles(m: int, vectors: int, elem: Element, target: Target) -> Iterator[tuple[float, int, int]]:
+def _tiles(m: int, vectors: int, k: int, elem: Element, target: Target) -> Iterator[tuple[float, int, int]]:
     """(cycles per k over the whole result, row panels, vecs) of every micro tile that fits the registers."""
     wide = 16 * elem.size // target.vector_bytes
     room = target.registers - 1
@@ -162,7 +165,8 @@ def _tiles(m: int, vectors: int, elem: Element, target: Target) -> Iterator[tupl
             tail = vectors - (cols - 1) * vecs
             fulls = m - q * (rows - 1)
             per = [(fulls, rows), (q - fulls, rows - 1)]
-            cost = sum(c * ((cols - 1) * _micro_cost(r, vecs, wide) + _micro_cost(r, tail, wide))
+            far = q > 1 and vecs * 16 * elem.size * min(k, BLOCK) > 40 << 10
+            cost = sum(c * ((cols - 1) * _micro_cost(r, vecs, wide, far) + _micro_cost(r, tail, wide, far))
                        for c, r in per if r)
             yield cost, q, vecs
 
@@ -174,8 +178,8 @@ def _a_mode(a: Factor) -> tuple[str, float]:
     if a.direct:        # broadcasts from strided rows cost no more than from packed ones
         return "direct", 0.0
     if a.k.unit(size):
-        short = 1 + 8 / max(min(a.k.length, BLOCK), 1)
-        return "rows", elements * 0.15 * short
+        run = max(min(a.k.length, BLOCK), 1)
+        return "rows", elements * (0.12 + (4.5 if run <= 16 else 12) / run)
     if a.lines.unit(size) and a.lines.uniform:
         return "cols", elements * 0.15
     return "rows", elements * 1.5
@@ -195,7 +199,10 @@ def _b_modes(b: Factor, m: int) -> list[tuple[str, float]]:
     if unit and b.storage.widen == "same" and b.lines.length >= 4 and b.k.size <= 8192:
         found.append(("segmented", 0.0))
     if b.k.unit(size) and b.k.length >= 8:
-        found.append(("trans", elements * 0.3))
+        run = min(b.k.length, BLOCK)
+        waste = -(-run // 16) * 16 / run            # partial blocks, which are copied first
+        copied = 1.0 if not b.lines.uniform or b.storage.widen != "same" else min(4.0 * (waste - 1), 1.0)
+        found.append(("trans", elements * waste * (0.3 + 0.25 * copied)))
     found.append(("any", elements * (0.2 + 12 / min(b.lines.length, 32) if unit else 1.8)))
     return found
 
@@ -221,7 +228,7 @@ def option(kernel: GemmKernel, elem: Element, target: Target, swap: bool) -> Geo
     found = []
     for b_mode, b_cost in _b_modes(b, m):
         vectors = max(_vectors(b, b_mode), 1)
-        work, q, vecs = min(_tiles(max(m, 1), vectors, elem, target))
+        work, q, vecs = min(_tiles(max(m, 1), vectors, kernel.k, elem, target))
         rows, panels = -(-max(m, 1) // q), -(-vectors // vecs)
         compute = work * max(kernel.k, 1) + q * panels * blocks * 40 + finish
         shape = Geometry(swap, m, n, a, b, a_mode, b_mode, rows, max(m, 1) - q * (rows - 1), q, vecs, vectors, q,

@@ -1,0 +1,327 @@
+"""Facts as (address, 8-byte word) pairs that native code compares without the interpreter.
+
+Invariant: while every pair holds, in order, the facts it stands for hold; a pair that follows from a pointer comes
+after the pair that guards the pointer, so a checker that stops at the first difference never follows a stale one.
+The offsets are CPython's; `available()` is False where a self-test does not find them, and nothing is native then.
+"""
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import sysconfig
+import types
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ..ir.mode import EPOCH, Versioned, bump
+from .facts import Key, fetch
+from .guards import Obj, Ref
+from .policy import MISSING, SCALARS, lookup
+from .recording import Recording
+
+__all__ = ["NativeFacts", "native_facts", "available"]
+
+TYPE, CELL, SIZE, LIST_ITEMS = 8, 16, 16, 24
+DICT_USED, DICT_KEYS, DICT_VALUES = 16, 32, 40
+KEYS_INDEX_BITS, KEYS_KIND, KEYS_COUNT, KEYS_TABLE = 9, 10, 24, 32
+GENERAL_KIND = 0
+VALUES = 8 if sys.version_info >= (3, 13) else 0
+MANAGED_DICT = -24
+FUNCTION = {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64}
+Pairs = list[tuple[int, int]]
+
+
+class NativeFacts(NamedTuple):
+    """`guards`: the pairs; `places`: for each capture the address of the pointer that holds it, or None when
+    it is known by identity; `rest`: facts that only the Python guard can check; `keep`: objects whose addresses
+    must stay theirs."""
+
+    guards: tuple[tuple[int, int], ...]
+    places: tuple[int | None, ...]
+    rest: tuple[Key, ...]
+    keep: tuple[Any, ...]
+
+
+class _Unknown(Exception):
+    """This fact has no native form."""
+
+
+def _word(address: int) -> int:
+    return ctypes.c_uint64.from_address(address).value
+
+
+def _byte(address: int) -> int:
+    return ctypes.c_uint8.from_address(address).value
+
+
+# ---- dicts --------------------------------------------------------------------------------------------
+def _entry(d: dict[Any, Any], key: Any) -> tuple[int, int, int] | None:
+    """(index, address of the key word, address of the value word) of a key in the dict's table."""
+    if not isinstance(key, SCALARS):
+        raise _Unknown
+    keys = _word(id(d) + DICT_KEYS)
+    table = keys + KEYS_TABLE + (1 << _byte(keys + KEYS_INDEX_BITS))
+    general = _byte(keys + KEYS_KIND) == GENERAL_KIND
+    size = 24 if general else 16
+    for i in range(_word(keys + KEYS_COUNT)):
+        at = table + i * size + (8 if general else 0)
+        pointer = _word(at)
+        if pointer:
+            k = ctypes.cast(pointer, ctypes.py_object).value
+            if k is key or type(k) is type(key) and k == key:
+                return i, at, at + 8
+    return None
+
+
+def _table(d: dict[Any, Any]) -> Pairs:
+    """Pairs that keep the dict's tables where they are."""
+    out = [(id(d) + DICT_KEYS, _word(id(d) + DICT_KEYS))]
+    return out + [(id(d) + DICT_VALUES, _word(id(d) + DICT_VALUES))]
+
+
+def _value(d: dict[Any, Any], key: Any) -> tuple[Pairs, int]:
+    """Pairs, and the address of the pointer to d[key]."""
+    found = _entry(d, key)
+    if found is None or type(d).__basicsize__ < DICT_VALUES + 8:
+        raise _Unknown
+    i, key_at, value_at = found
+    pairs = _table(d)
+    values = _word(id(d) + DICT_VALUES)
+    return pairs + [(key_at, _word(key_at))], values + VALUES + 8 * i if values else value_at
+
+
+def _absent(d: dict[Any, Any], key: Any) -> Pairs:
+    """Pairs that hold only while the key is not in the dict."""
+    found = _entry(d, key)
+    pairs = _table(d)
+    keys, values = _word(id(d) + DICT_KEYS), _word(id(d) + DICT_VALUES)
+    if found is not None:
+        i, key_at, value_at = found
+        return pairs + [(key_at, _word(key_at)), (values + VALUES + 8 * i if values else value_at, 0)]
+    return pairs + [(keys + KEYS_COUNT, _word(keys + KEYS_COUNT))]  # grows with every new key
+
+
+def _same_keys(d: dict[Any, Any]) -> Pairs:
+    """Pairs that hold only while the keys and their order stay."""
+    keys = _word(id(d) + DICT_KEYS)
+    return _table(d) + [(keys + KEYS_COUNT, _word(keys + KEYS_COUNT)), (id(d) + DICT_USED, len(d))]
+
+
+def _class_dict(t: type) -> dict[Any, Any]:
+    """The dict behind a class, which Python shows through a proxy only."""
+    return gc.get_referents(vars(t))[0]
+
+
+def _instance_dict(o: Any) -> tuple[Pairs, dict[Any, Any]]:
+    d = getattr(o, "__dict__", None)
+    if type(d) is not dict:
+        raise _Unknown
+    offset = type(o).__dictoffset__
+    at = id(o) + (offset if offset > 0 else MANAGED_DICT)
+    if _word(at) != id(d):
+        raise _Unknown
+    return [(at, id(d))], d
+
+
+# ---- kinds of facts -----------------------------------------------------------------------------------------
+def _on_class(o: Any, name: str) -> tuple[Pairs, int]:
+    """A class attribute read through an instance that does not shadow it."""
+    for c in type(o).__mro__:
+        if name in c.__dict__:
+            own, d = _instance_dict(o)
+            pairs, at = _value(_class_dict(c), name)
+            return own + _absent(d, name) + pairs, at
+    raise _Unknown
+
+
+def _attr(o: Any, name: str) -> tuple[Pairs, int]:
+    if isinstance(o, types.FunctionType) and name in FUNCTION:
+        return [], id(o) + FUNCTION[name]
+    if isinstance(o, (type, types.ModuleType)) or not isinstance(name, str):
+        raise _Unknown
+    c = lookup(type(o), name)
+    if c is not MISSING and hasattr(type(c), "__set__"):
+        raise _Unknown  # a slot or getset: not in the dict
+    own, d = _instance_dict(o)
+    if name in d:
+        pairs, at = _value(d, name)
+        return own + pairs, at
+    if c is MISSING or hasattr(type(c), "__get__"):
+        raise _Unknown
+    return _on_class(o, name)
+
+
+def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
+    """Pairs, and the address of the pointer to what the place holds."""
+    if kind == "cell":
+        return [], id(h) + CELL
+    if kind == "item" and type(h) is list:
+        items = _word(id(h) + LIST_ITEMS)
+        return [(id(h) + SIZE, len(h)), (id(h) + LIST_ITEMS, items)], items + 8 * (key if key >= 0 else key + len(h))
+    if kind == "item" and isinstance(h, dict):
+        return _value(h, key)
+    if kind == "attr":
+        return _attr(h, key)
+    if kind == "slot":
+        own, d = _instance_dict(h)
+        pairs, at = _value(d, key)
+        return own + pairs, at
+    if kind == "tattr":
+        c = next((c for c in h.__mro__ if key in c.__dict__), None)
+        if c is not None:
+            return _value(_class_dict(c), key)
+    if kind == "meth":
+        return _on_class(h, key)
+    if kind == "type":
+        return [], id(h) + TYPE
+    raise _Unknown
+
+
+def _fact(key: Key, h: Any, want: Any, keep: list[Any]) -> Pairs:
+    """The pairs of one fact that holds now."""
+    if key.kind == "version":
+        if want[1] is None:
+            return []
+        pairs, at = _attr(h, "training") if "training" in vars(h) else _on_class(h, "training")
+        return [*pairs, (at, id(want[1]))]  # the version itself is covered by the epoch
+    if key.kind == "len" and type(h) is list:
+        return [(id(h) + SIZE, len(h))]
+    if key.kind == "tlen":
+        return [(id(_class_dict(h)) + DICT_USED, want)]
+    if key.kind == "keys":
+        return _same_keys(h)
+    if want is MISSING:
+        if key.kind != "item" or not isinstance(h, dict):
+            raise _Unknown
+        return _absent(h, key.key)
+    pairs, at = _slot(key.kind, h, key.key)
+    now = _word(at)
+    if now and not isinstance(want, (Obj, Ref)):
+        keep.append(ctypes.cast(now, ctypes.py_object).value)  # a scalar's address stays its own
+    return [*pairs, (at, now)]
+
+
+def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | None:
+    """The native form of an accepted recording's facts, which its Python guard has just found to hold with these
+    captures; None where CPython's layout is not known.  Pairs may stop holding although the facts do (an equal number
+    was stored, a dict grew): then check with the Python guard and make new pairs."""
+    if not available():
+        return None
+    guards: dict[tuple[int, int], None] = {(EPOCH.ctypes.data, int(EPOCH[0])): None}
+    rest: list[Key] = []
+    keep: list[Any] = [EPOCH]
+    places: list[int | None] = []
+    loaded: set[Key] = set()
+    for p, t in zip(recording.places, caps):
+        places.append(None)
+        if p.kind != "fact":
+            continue
+        try:
+            pairs, at = _slot(p.what.kind, recording.holders[p.what].get(), p.what.key)
+        except _Unknown:
+            rest.append(p.what)
+            continue
+        if _word(at) == id(t):
+            guards.update(dict.fromkeys(pairs))
+            places[-1] = at
+            loaded.add(p.what)
+        else:
+            rest.append(p.what)
+    for key, want in recording.expect.items():
+        if key in loaded:
+            continue
+        try:
+            if isinstance(want, Ref) and want.kind != "cap":
+                raise _Unknown
+            pairs = _fact(key, recording.holders[key].get(), want, keep)
+        except _Unknown:
+            rest.append(key)
+            continue
+        guards.update(dict.fromkeys(pairs))
+        if isinstance(want, Ref) and places[want.number] is not None:  # two places of one tensor: both must stay
+            guards[places[want.number] or 0, id(caps[want.number])] = None
+    keep += [h.strong for h in recording.holders.values() if h.ref is None]
+    keep += [vars(o) for h in recording.holders.values() if h.ref is not None and hasattr(o := h.get(), "__dict__")]
+    return NativeFacts(tuple(guards), tuple(places), tuple(dict.fromkeys(rest)), tuple(keep))
+
+
+# ---- self-test ------------------------------------------------------------------------------------------------
+class _Probe(Versioned):
+    shared = object()
+
+    def __init__(self) -> None:
+        self.a, self.b = object(), 1.5
+
+    def method(self) -> int:
+        return 1
+
+
+def _holds(pairs: Pairs) -> bool:
+    return all(_word(a) == w for a, w in pairs)
+
+
+def _check(kind: str, h: Any, key: Any, change: Any) -> bool:
+    """The place is found, and a change of what it holds is seen."""
+    pairs, at = _slot(kind, h, key)
+    value = fetch(kind, h, key)
+    if _word(at) != (0 if value is None and kind == "attr" and key in FUNCTION else id(value)):
+        return False
+    pairs = [*pairs, (at, _word(at))]
+    ok = _holds(pairs)
+    change()
+    return ok and not _holds(pairs)
+
+
+def _self_test() -> bool:
+    x = object()
+
+    def cell() -> Any:
+        return x
+    assert cell.__closure__ is not None
+    c = cell.__closure__[0]
+    d: dict[Any, Any] = {"a": object(), 3: object(), "c": object()}
+    names: dict[str, Any] = {f"n{i}": object() for i in range(40)}
+    items, p, q, r = [object(), object()], _Probe(), _Probe(), _Probe()
+    vars(q), vars(p)
+    absent = _absent(names, "new")
+    tests = [
+        _check("cell", c, None, lambda: setattr(c, "cell_contents", object())),
+        _check("item", items, 1, lambda: items.__setitem__(1, object())),
+        _check("item", items, 0, lambda: items.append(object())),
+        _check("item", d, 3, lambda: d.__setitem__(3, object())),
+        _check("item", d, "c", lambda: d.pop("c")),
+        _check("item", names, "n7", lambda: names.__setitem__("n7", object())),
+        _check("item", names, "n39", lambda: names.update({f"m{i}": i for i in range(99)})),
+        not _holds(absent),
+        _check("attr", p, "a", lambda: setattr(p, "a", object())),
+        _check("attr", p, "b", lambda: delattr(p, "b")),
+        _check("attr", q, "b", lambda: setattr(q, "__dict__", {"b": 1.5})),
+        _check("attr", r, "shared", lambda: setattr(r, "shared", 1)),
+        _check("tattr", _Probe, "shared", lambda: setattr(_Probe, "shared", object())),
+        _check("meth", q, "method", lambda: setattr(q, "method", None)),
+        _check("type", q, None, lambda: setattr(q, "__class__", type("Other", (_Probe,), {}))),
+        _check("attr", cell, "__code__", lambda: setattr(cell, "__code__", cell.__code__.replace(co_name="other"))),
+        _check("attr", cell, "__defaults__", lambda: setattr(cell, "__defaults__", (1,))),
+    ]
+    keys = _same_keys(d)
+    tests.append(_holds(keys))
+    d["z"] = 1
+    used = [(id(_class_dict(_Probe)) + DICT_USED, len(vars(_Probe)))]
+    tests += [not _holds(keys), _holds(used)]
+    epoch = (EPOCH.ctypes.data, int(EPOCH[0]))
+    bump(p)
+    return all(tests) and not _holds([epoch])
+
+
+@lru_cache(1)
+def available() -> bool:
+    """Whether the self-test found every place on this interpreter."""
+    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return False
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13) or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return False
+    try:
+        return _self_test()
+    except (_Unknown, ValueError, OSError):
+        return False
