@@ -295,6 +295,20 @@ class Function(Wrapped):
             raise HybridError(f"{self._name()} has no graph for these arguments{why}")
         return entry.plans[0].recording.graph
 
+    def prepared(self, *args: Any, **kwargs: Any) -> tuple[Any, str]:
+        """(what was compiled for a call with these arguments, '') or (None, why there is nothing).
+
+        Without arguments: for the signature that is replayed and was seen last."""
+        if type(self.fn) is types.FunctionType:
+            args, kwargs = _with_defaults(self.fn, args, kwargs)
+        entry = self._entries.get(signature_of(args, kwargs)[0])
+        if entry is None and not args and not kwargs:
+            entry = next((e for e in reversed(self._entries.values()) if e.plans), None)
+        if entry is None or not entry.plans:
+            why = f"it {entry.why}" if entry is not None and entry.why else "call it at least twice first"
+            return None, f"{self._name()} is not replayed for these arguments: {why}"
+        return entry.plans[0].run, ""
+
     def cache_info(self) -> CacheInfo:
         """How calls were served so far."""
         plans = sum(len(e.plans) for e in self._entries.values())
