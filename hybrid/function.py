@@ -106,7 +106,13 @@ class Function(Wrapped):
     # ---- calls ---------------------------------------------------------------------------------------
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._fast is not None and not kwargs and not door.STATE.special:
-            out = self._fast(args)
+            try:
+                out = self._fast(args)
+            except Exception:  # nothing has changed yet
+                if not self._fast.__self__.recording.handles_errors:  # type: ignore[attr-defined]
+                    raise
+                self._eager += 1
+                return self.fn(*args)
             if out is not MISS:
                 self._replays += 1
                 return out
@@ -122,19 +128,20 @@ class Function(Wrapped):
             self._eager += 1
             return self.fn(*args, **kwargs)
         for plan in entry.plans:
-            if plan.served is not None:
-                out = plan.served.serve(tensors)
+            try:
+                out = plan.served.serve(tensors) if plan.served is not None else MISS
                 if out is not MISS:
                     self._replays += 1
                     entry.fails = 0
                     return out
-            caps = plan.guard(tensors)
-            if caps is None or caps and not _distinct(tensors, caps):
-                continue
-            try:
+                caps = plan.guard(tensors)
+                if caps is None or caps and not _distinct(tensors, caps):
+                    continue
                 done, out = self._replay(plan, tensors, caps)
-            except Exception:  # nothing has changed yet: Python raises its own error, or handles it
-                self._eager += 1
+            except Exception:  # nothing has changed yet
+                if not plan.recording.handles_errors:
+                    raise
+                self._eager += 1  # the user's code has handlers: let them see the error
                 return self.fn(*args, **kwargs)
             if done:
                 entry.fails = 0
@@ -259,7 +266,7 @@ class Function(Wrapped):
         served = getattr(run, "served", None)
         entry.plans = [_Plan(r, r.guard.function, run, served), *entry.plans][:MAX_PLANS]
         entry.state, entry.fails, entry.effects = "REPLAY", 0, 0
-        if served is not None and served.bare and bare:
+        if served is not None and served.bare and bare and door.grad_enabled():
             self._fast = served.serve
 
     def _blame(self, entry: _Entry, why: str = "") -> None:

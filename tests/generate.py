@@ -99,6 +99,15 @@ class Random:
         params: dict[str, Any] = {"axes": (start, start + 1 + self.choose(x.aval.ndim - start))}
         if "dtype" in op.params:
             params["dtype"] = x.aval.dtype
+        start, stop = params["axes"]
+        # only plain reductions take a group that other axes follow
+        if stop != x.aval.ndim:
+            try:
+                (out,) = op.infer(x.aval, **params)
+            except (HybridError, ValueError):
+                return
+            if out.shape != x.aval.shape[:start] + x.aval.shape[stop:]:
+                return
         self.add(op, params, [x])
 
     def view(self, op: Op) -> None:

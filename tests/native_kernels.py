@@ -54,11 +54,9 @@ _ARITH = """  %a = getelementptr float, ptr %p0, i64 %i
   %y = load float, ptr %b
   %z = {op} float %x, %y
   store float %z, ptr %o"""
-# out[i] += 1, int64: shows chunks that ran twice or never
+# out[i] += 1, int64, atomically: shows chunks that ran twice (even at the same time) or never
 _COUNT = """  %a = getelementptr i64, ptr %p0, i64 %i
-  %x = load i64, ptr %a
-  %y = add i64 %x, 1
-  store i64 %y, ptr %a"""
+  %x = atomicrmw add ptr %a, i64 1 monotonic"""
 # the same, slowly
 _SLOW = """  br label %spin
 spin:

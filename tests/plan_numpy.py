@@ -13,12 +13,13 @@ import numpy as np
 from program_numpy import run_program
 
 from hybrid.backends.emit.compose import Composer, op_program
-from hybrid.backends.plan import Access, GemmKernel, HostStep, LoopKernel, Plan, ScatterKernel
+from hybrid.backends.plan import Access, GemmKernel, HostStep, LoopKernel, Operand, Plan, ScatterKernel
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import IndexOutOfRange
 from hybrid.core.shapes import broadcast_shapes, contiguous_strides
 from hybrid.ir.graph import Node
-from hybrid.ir.scalar import Instr, Program
+from hybrid.ir.scalar import TYPE, Instr, Program
+from hybrid.trace.contraction import accumulator
 
 __all__ = ["run_plan", "run_kernel", "node_kernel"]
 
@@ -221,11 +222,24 @@ def _place_node(n: Node, xs: list[np.ndarray], out: np.ndarray) -> None:
 
 
 def _contract_node(n: Node, xs: list[np.ndarray], out: np.ndarray) -> None:
-    from hybrid.backends.cpu.gemm.contract import kernel_of
     avals = [v.aval for v in n.inputs]
     c = n.op.layout(avals, [contiguous_strides(a.shape) for a in avals], [0] * len(avals), **n.params)
     flat = [x.reshape(-1) for x in xs] + [out.reshape(-1)]
-    run_kernel(kernel_of(c, [a.dtype for a in avals], out.dtype), flat.__getitem__)
+    acc = accumulator(avals[c.a.operand].dtype)
+
+    def operand(v: Any, slot: int, d: np.dtype) -> Operand:
+        return Operand(slot, d, v.offset, v.batch, v.rows, v.cols)
+    a, b = (operand(v, v.operand, avals[v.operand].dtype) for v in (c.a, c.b))
+    k = GemmKernel(c.batch, c.m, c.n, c.k, a, b, (operand(c.out, len(xs), out.dtype),), acc, c.order)
+    if c.bias is not None:
+        e, bias = Composer(), avals[c.bias.operand].dtype
+        total = e.arg(acc)
+        total = total + e.s.convert(e.arg(bias), total.type)
+        strides = c.bias.batch.strides + c.bias.rows.strides + c.bias.cols.strides
+        value = total if dt.is_half(out.dtype) else e.s.convert(total, TYPE[out.dtype])
+        k = k._replace(epilogue=e.finish([value], [out.dtype]),
+                       reads=(Access(c.bias.operand, bias, c.bias.offset, strides),))
+    run_kernel(k, flat.__getitem__)
 
 
 def node_kernel(n: Node, xs: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -109,7 +109,7 @@ def _shift(x: np.ndarray, n: np.ndarray, left: bool) -> np.ndarray:
 
 def _mulhi(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     wide = x.astype(object) * y.astype(object)
-    return (wide >> (8 * x.dtype.itemsize)).astype(x.dtype)
+    return np.asarray(wide >> (8 * x.dtype.itemsize)).astype(x.dtype)
 
 
 def _clz(x: np.ndarray) -> np.ndarray:

@@ -1,7 +1,17 @@
 """Row and column kernels: the order of sums, every stage, in place, strided rows, empty and short rows."""
 import numpy as np
 import pytest
-from emit_harness import ALL_TYPES, contiguous_access, dtype_of, grow, random_layout, run_kernel, same_bits, sample, view_of
+from emit_harness import (
+    ALL_TYPES,
+    contiguous_access,
+    dtype_of,
+    grow,
+    random_layout,
+    run_kernel,
+    same_bits,
+    sample,
+    view_of,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_numpy import run_program
@@ -173,7 +183,8 @@ def fold_columns(x, f, neutral):
 
 
 @pytest.mark.parametrize("ty", ["f32", "f64", "i32"])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 5), (2, 257, 16), (1, 600, 70), (3, 40, 200), (2, 0, 5), (2, 256, 64)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 5), (2, 257, 16), (1, 600, 70), (3, 40, 200), (2, 0, 5), (2, 256, 64), (1, 2100, 70),
+                                   (2, 2304, 5)])
 def test_columns(ty, shape):
     rng = np.random.default_rng(4)
     x = sample(rng, ty, shape) if ty == "i32" else rng.standard_normal(shape).astype(dtype_of(ty))
@@ -255,3 +266,38 @@ def test_element_value_needs_element_strides():
     kernel = LoopKernel((2, 40), (1, 2), b.program(x + b.rsum(x)), (Access(0, F32, 0, (40, 1)),), (Access(1, F32, 0, (1, 0)),))
     with pytest.raises(BackendError, match="per row"):
         generate(kernel)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6))
+def test_random_column_programs(seed):
+    """Reductions whose result does not depend on the order, over any group of axes in any layout."""
+    rng = np.random.default_rng(seed)
+    shape = [(3, 70), (5, 6, 33), (2, 300, 9), (4, 3, 20, 5), (1, 7, 130), (600, 2, 3), (2, 3, 4, 70)][rng.integers(0, 7)]
+    start = int(rng.integers(0, len(shape) - 1))
+    stop = int(rng.integers(start + 1, len(shape)))
+    b, types = Builder(), [str(t) for t in rng.choice(ALL_TYPES, rng.integers(1, 3))]
+    values, outs = grow(rng, b, [b.arg(t) for t in types], 4), []
+    for _ in range(int(rng.integers(1, 4))):
+        x = values[int(rng.integers(0, len(values)))]
+        prims = ["rall", "rany"] if x.type == "b1" else ["rmax", "rmin", "rargmax", "rargmin"]
+        outs.append(b.reduce(str(rng.choice(prims + (["rsum", "rprod"] if x.type[0] in "iu" else []))), x))
+    program = b.program(*grow(rng, b, outs, 4)[-3:])
+    bufs, reads, arrays = [], [], []
+    for k, t in enumerate(types):
+        base, offset, strides = random_layout(rng, sample(rng, t, shape), bool(rng.integers(0, 2)))
+        bufs.append(base)
+        reads.append(Access(k, dtype_of(t), offset, strides))
+        arrays.append(view_of(base, offset, strides, shape).copy())
+    others, group = shape[:start] + shape[stop:], shape[start:stop]
+    order = [*range(start), *range(stop, len(shape)), *range(start, stop)]
+    flat = [a.transpose(order).reshape(int(np.prod(others)), int(np.prod(group))) for a in arrays]
+    want = run_program(program, flat, shape=flat[0].shape)
+    kept = contiguous_access(0, "u8", others).strides
+    kept = (*kept[:start], *(0,) * len(group), *kept[start:])
+    for k, o in enumerate(program.outs):
+        bufs.append(np.zeros(others, dtype_of(program.instrs[o].type)))
+    writes = tuple(Access(len(types) + k, b.dtype, 0, kept) for k, b in enumerate(bufs[len(types):]))
+    run_kernel(LoopKernel(shape, (start, stop), program, tuple(reads), writes), bufs, pieces=2)
+    for w, got in zip(want, bufs[len(types):]):
+        assert same_bits(np.broadcast_to(w[:, :1], (got.size, 1)).reshape(others), got), f"{program}\n{shape} {start} {stop}"

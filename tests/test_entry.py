@@ -41,7 +41,7 @@ def ones(*shape, value=1.0, cls=T):
 
 
 A = aval((4, 5), dt.float32)
-BIG = aval((300, 300), dt.float32)      # large arrays own their memory through a block
+BIG = aval((alloc.LARGE // 1024 + 1, 256), dt.float32)      # large arrays own their memory through a block
 
 
 def words(*slots):
@@ -96,9 +96,10 @@ def test_training_step(build, release, a):
 @pytest.mark.parametrize("a", [A, BIG])
 def test_in_place_only_when_nobody_else_holds_the_value(a):
     p, x = ones(*a.shape), ones(*a.shape)
-    if a.nbytes >= alloc.LARGE:
+    if a is BIG:
         p._v = alloc.empty(a)
         p._v[...] = 1
+        assert alloc.is_block(p._v.base)
     f = build_entry(step_spec([p], a=a))
     f(x)
     where = p._v.ctypes.data
@@ -212,6 +213,16 @@ def test_every_mismatch_is_a_miss_without_side_effects(build):
     replacement = place[0] = ones(4, 5, value=3, cls=Param)
     assert type(f(x)) is T
     assert (replacement._v == 4).all()
+
+
+@both
+def test_arguments_must_be_distinct(build):
+    c, x, y = ones(4, 5), ones(4, 5), ones(4, 5)
+    slots = (Slot("input", A, 0), Slot("input", A, 1), Slot("input", A, 2), Slot("output", A))
+    f = build(spec_of([("add", (0, 1, 3))], slots=slots, outputs=(3,), args=(A, A), captures=((c, A),)))
+    assert type(f(x, y)) is T and type(f(y, x)) is T
+    for wrong in ((x, x), (c, x), (x, c)):
+        assert f(*wrong) is NotImplemented
 
 
 @both
@@ -416,6 +427,21 @@ def test_dropping_the_callable_frees_everything():
     del p, s, f
     gc.collect()
     assert dead() is None and kept() is None
+
+
+def test_dropping_the_callable_frees_its_arenas():
+    def mapped():
+        with open("/proc/self/statm") as f:
+            return int(f.read().split()[0]) * 4096
+
+    x, size = ones(4, 5), 1 << 28
+    slots = (Slot("input", A, 0), Slot("output", A))
+    start = mapped()
+    for _ in range(16):
+        f = build_entry(spec_of([("add", (0, 0, 1))], slots=slots, outputs=(1,), arena_bytes=size))
+        assert type(f(x)) is T
+        del f
+    assert mapped() - start < 4 * size
 
 
 def test_two_threads_in_one_entry():

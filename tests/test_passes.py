@@ -1,6 +1,7 @@
 """Graph passes: valid in, valid out, the same bits, the same object when nothing changes."""
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from plan_numpy import node_kernel
 from hybrid.core import dtypes as dt
 from hybrid.ir.evaluate import evaluate
 from hybrid.ir.graph import Const, Graph, Value
-from hybrid.ir.op import OPS
 from hybrid.ir.text import print_graph
 from hybrid.ir.verify import verify
+from hybrid.trace import affine
 from hybrid.trace.passes import Context, cse, dce, fold, simplify
 from hybrid.trace.pipeline import PASSES, STAGES, build, optimize
 
@@ -88,7 +89,7 @@ def test_dce_keeps_checks_and_host_calls():
     b(T.root, b(T.neg, x))
     b(T.checked, i, n=3)
     b(T.sort, b(T.relu, x))
-    p, _ = b(T.center, x, 1.0, axes=(0, 1))
+    p, _ = b(T.center, x, lit([1.0]), axes=(0, 1))
     h = verify(dce.PASS.run(b.graph(p), CONTEXT))
     assert ops(h) == ["checked", "relu", "sort", "center"] and dce.PASS.run(h, CONTEXT) is h
 
@@ -196,16 +197,13 @@ def test_pipeline_golden():
 
 
 # ---- layering --------------------------------------------------------------------------------------
-def test_no_pass_names_an_op():
-    from hybrid.trace import affine
+def test_no_pass_asks_for_an_op_by_name():
     root = Path(affine.__file__).parent
-    names = {n for n in OPS if not n.startswith("test_") and len(n) > 3}
-    for path in [*root.glob("passes/*.py"), *(root / f"{m}.py" for m in
-                 ("affine", "regions", "storage", "kernels", "contraction", "lower", "pipeline"))]:
+    modules = ("affine", "regions", "storage", "kernels", "contraction", "lower", "pipeline")
+    for path in [*root.glob("passes/*.py"), *(root / f"{m}.py" for m in modules)]:
         text = path.read_text()
-        assert "ops" not in {line.split("import")[0] for line in text.splitlines() if line.startswith("from ...ops")}
-        for name in names:
-            assert f'"{name}"' not in text and f"'{name}'" not in text, f"{path.name} names the op {name}"
+        for bad in (r"import.*\bOPS\b", r"from \.+ops", r"op\.name\s*(==|!=|in\b|not\b)", r"\bcpu\b", r"\bcuda\b"):
+            assert not re.search(bad, text), f"{path.name} matches {bad}"
 
 
 def test_values_are_not_shared_between_graphs_by_accident():

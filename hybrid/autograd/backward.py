@@ -44,20 +44,26 @@ class _GradScope:
         return wrapped
 
 
-def no_grad() -> _GradScope:
-    """Scope (or decorator) in which ops are not put on the tape.
+def no_grad(fn: Callable[..., Any] | None = None) -> Any:
+    """Scope (or decorator, with or without parentheses) in which ops are not put on the tape.
 
     >>> import hybrid
     >>> with hybrid.no_grad(): y = hybrid.ones(3, requires_grad=True) * 2
     >>> y.requires_grad
     False
     """
-    return _GradScope(False)
+    return _GradScope(False) if fn is None else _GradScope(False)(fn)
 
 
-def enable_grad() -> _GradScope:
-    """Scope (or decorator) in which ops are put on the tape again."""
-    return _GradScope(True)
+def enable_grad(fn: Callable[..., Any] | None = None) -> Any:
+    """Scope (or decorator) in which ops are put on the tape again.
+
+    >>> import hybrid
+    >>> with hybrid.no_grad(), hybrid.enable_grad(): y = hybrid.ones(3, requires_grad=True) * 2
+    >>> y.requires_grad
+    True
+    """
+    return _GradScope(True) if fn is None else _GradScope(True)(fn)
 
 
 def set_grad_enabled(on: bool) -> _GradScope:
@@ -102,16 +108,16 @@ def _zeros(a: Any) -> Any:
     return zeros_like(new_handle(None, a))
 
 
-def _run(roots: list[Any], seeds: list[Any], targets: set[int]) -> tuple[dict[int, list[Any]], list[Any]]:
-    """Gradients by id of owner, and the owners visited (kept alive by the caller through the roots)."""
+def _run(roots: list[Any], seeds: list[Any], nodes: list[Any],
+         targets: frozenset[int] | set[int] = frozenset()) -> dict[int, list[Any]]:
+    """Gradients of leaves and targets by id of owner; `nodes` are the owners to visit, users first."""
     store: dict[int, list[Any]] = {}
     for r, g in zip(roots, seeds):
         _accumulate(store, r, g)
-    nodes = order(roots, targets)
     for n in nodes:
-        if type(n) is not tuple or id(n) in targets:
+        if type(n) is not tuple:
             continue
-        gs = store.pop(id(n), None)
+        gs = store.get(id(n)) if id(n) in targets else store.pop(id(n), None)
         if gs is None:
             continue
         ins = n[0].ins if not isinstance(n[0], PseudoEntry) else None
@@ -123,7 +129,27 @@ def _run(roots: list[Any], seeds: list[Any], targets: set[int]) -> tuple[dict[in
             if ins is not None:
                 g = _fit(g, ins[i])
             _accumulate(store, p, g)
-    return store, nodes
+    return store
+
+
+def _above(nodes: list[Any], targets: set[int]) -> list[Any]:
+    """Those of the nodes that have a target among their inputs, at any depth."""
+    wanted, above = set(targets), []
+    for n in reversed(nodes):
+        if type(n) is tuple and any(p is not None and id(owner(p)) in wanted for p in n[1]):
+            wanted.add(id(n))
+            above.append(n)
+    above.reverse()
+    return above
+
+
+def _fresh(g: Any) -> Any:
+    """A handle of its own on a gradient that goes to the user, who may write it."""
+    new = new_handle(g._v, g._a, g._node)
+    mode = door.current_mode()
+    if mode is not None:
+        mode.on_alias(new, g)
+    return new
 
 
 def _fit(g: Any, a: Any) -> Any:
@@ -155,7 +181,8 @@ def backward(t: Any, gradient: Any = None, *, create_graph: bool = False, inputs
                           "requires_grad=True before computing it, and do not compute it under no_grad()")
     old = door.set_grad(create_graph)
     try:
-        store, nodes = _run([t._node], [_seed(t, gradient)], set())
+        nodes = order([t._node], set())
+        store = _run([t._node], [_seed(t, gradient)], nodes)
         only = None if inputs is None else {id(x._node) for x in ([inputs] if isinstance(inputs, Handle) else inputs)}
         for n in nodes:
             if type(n) is Leaf and id(n) in store and (only is None or id(n) in only):
@@ -194,7 +221,8 @@ def gradients(outputs: Any, inputs: Any, grad_outputs: Any = None, *, create_gra
     old = door.set_grad(create_graph)
     try:
         live = [(o, s) for o, s in zip(outs, seeds) if o._node is not None]
-        store, _ = _run([o._node for o, _ in live], [_seed(o, s) for o, s in live], {id(owner(x._node)) for x in ins})
+        roots, targets = [o._node for o, _ in live], {id(owner(x._node)) for x in ins}
+        store = _run(roots, [_seed(o, s) for o, s in live], _above(order(roots, set()), targets), targets)
     finally:
         door.set_grad(old)
     out = []
@@ -203,7 +231,7 @@ def gradients(outputs: Any, inputs: Any, grad_outputs: Any = None, *, create_gra
         g = None if got is None else got[x._node[0] if owner(x._node) is not x._node else 0]
         if g is None and not allow_unused:
             raise HybridError("an input was not used in computing the outputs; pass allow_unused=True for None")
-        out.append(g)
+        out.append(None if g is None else _fresh(g))
     return tuple(out)
 
 
@@ -237,8 +265,9 @@ def _pullback(out: Any, seeds: Any, watched: list[Any]) -> list[Any]:
     foreign = any(type(n) is Leaf and id(n) not in stop for n in order(roots, set()))
     old = door.set_grad(foreign and door.grad_enabled())
     try:
-        store, _ = _run(roots, [_seed(o, g) for o, g in pairs], stop)
-        return [(store.get(id(w._node)) or [None])[0] if id(w._node) in store else _zeros(w._a) for w in watched]
+        nodes = [n for n in order(roots, stop) if id(n) not in stop]
+        store = _run(roots, [_seed(o, g) for o, g in pairs], nodes)
+        return [_fresh(store[id(w._node)][0]) if id(w._node) in store else _zeros(w._a) for w in watched]
     finally:
         door.set_grad(old)
 
@@ -255,6 +284,7 @@ def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *, 
     """
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
+    @functools.wraps(fn, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with enable_grad():
             new, parts = list(args), []
@@ -290,6 +320,7 @@ def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: b
     """
     both = value_and_grad(fn, argnums, has_aux=has_aux)
 
+    @functools.wraps(fn, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         value, g = both(*args, **kwargs)
         return (g, value[1]) if has_aux else g
@@ -318,6 +349,7 @@ def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
     ... def clip_gradient(x):
     ...     return x, lambda g: hybrid.clip(g, -1.0, 1.0)
     """
+    @functools.wraps(fn, updated=())
     def wrapped(*args: Any) -> Any:
         ts = [door.as_tensor(x) if not isinstance(x, Handle) else x for x in args]
         with no_grad():

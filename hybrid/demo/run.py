@@ -17,6 +17,9 @@ from .report import write_report
 __all__ = ["run_demo", "Run", "train"]
 
 
+LEARNING_RATE = 5e-3
+
+
 class Run(NamedTuple):
     """One training run: losses and seconds per step, held-out accuracy, predictions."""
 
@@ -46,7 +49,7 @@ def train(name: str, make: Callable[[], nn.Module], data: Digits, traced: bool, 
     """Train a fresh model; every step's loss is read back as a float."""
     manual_seed(seed)
     net = make()
-    optimizer = optim.Adam(net.parameters(), lr=2e-3)
+    optimizer = optim.Adam(net.parameters(), lr=LEARNING_RATE)
 
     def step(x: Any, y: Any) -> Any:
         loss = nn.functional.cross_entropy(net(x), y)
@@ -59,7 +62,7 @@ def train(name: str, make: Callable[[], nn.Module], data: Digits, traced: bool, 
     order, losses, seconds = np.random.default_rng(seed), [], []
     per_epoch = len(data.train_x) // batch
     for epoch in range(epochs):
-        optimizer.lr = 2e-3 * (1 - epoch / epochs) + 1e-5
+        optimizer.lr = LEARNING_RATE * (1 - epoch / epochs) + 1e-5
         shuffled = order.permutation(len(data.train_x))
         for i in range(per_epoch):
             pick = shuffled[i * batch:(i + 1) * batch]

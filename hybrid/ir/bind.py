@@ -36,6 +36,7 @@ class _Local(threading.local):
 
 
 STATE = State()
+_new: Any = object.__new__
 LOCAL = _Local()
 _LOCK = threading.Lock()
 _LOADER: list[Callable[[str], Any]] = []
@@ -93,10 +94,13 @@ def backend_of(device: Device) -> Any:
 class Entry:
     """What one op does for one signature: kernel, output records, what the tape keeps."""
 
-    __slots__ = ("kernel", "out", "outs", "op", "params", "key", "ins", "keep_in", "keep_out", "differentiable")
+    __slots__ = ("kernel", "out", "outs", "op", "params", "key", "ins", "keep_in", "keep_out", "differentiable",
+                 "single", "view")
 
     def __init__(self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...]) -> None:
         self.op, self.params, self.ins = op, params, ins
+        self.key = tuple(params.items())
+        self.single, self.view = op.nout == 1, op.kind == "view"
         self.outs = tuple(op.infer(*ins, **params))
         self.out = self.outs[0]
         dev = ins[0].device if ins else params.get("device", CPU)
@@ -220,24 +224,35 @@ def _promote(op: Op, ts: list[Any]) -> list[Any]:
 
 # ---- the door ------------------------------------------------------------------------------------------------
 def _call(op: Op, ts: tuple[Any, ...], pkey: tuple[Any, ...]) -> Any:
-    """Run an op on tensors of the right dtypes: kernel, tape, mode."""
-    e = entry_for(op, tuple([t._a for t in ts]), pkey)
-    if op.nout == 1:
-        out = new_handle(e.kernel(*[t._v for t in ts]), e.out)
+    """Run an op on tensors of the right dtypes."""
+    return _run(entry_for(op, tuple([t._a for t in ts]), pkey), ts)
+
+
+def _run(e: Entry, ts: tuple[Any, ...]) -> Any:
+    """Kernel, mode, tape."""
+    n = len(ts)
+    got = (e.kernel(ts[0]._v) if n == 1 else e.kernel(ts[0]._v, ts[1]._v) if n == 2
+           else e.kernel(*[t._v for t in ts]))
+    if e.single:
+        out = _new(TENSOR[0])
+        out._v, out._a, out._node = got, e.out, None
         outs: tuple[Any, ...] = (out,)
     else:
-        outs = tuple(map(new_handle, e.kernel(*[t._v for t in ts]), e.outs))
-    mode = LOCAL.mode
-    if mode is not None:
-        mode.on_op(op, pkey, ts, outs)
-    if e.differentiable and LOCAL.grad:
+        outs = tuple(map(new_handle, got, e.outs))
+    mode = None
+    if STATE.special:
+        mode = LOCAL.mode
+        if mode is not None:
+            mode.on_op(e.op, e.key, ts, outs)
+    if e.differentiable:
         for t in ts:
             if t._node is not None:
-                _record_tape(e, ts, outs, mode)
+                if LOCAL.grad:
+                    _record_tape(e, ts, outs, mode)
                 break
-    if op.kind == "view":
-        link_view(outs[0], ts[0], op.name)
-    return outs[0] if op.nout == 1 else outs
+    if e.view:
+        link_view(outs[0], ts[0], e.op.name)
+    return outs[0] if e.single else outs
 
 
 def _snapshot(t: Any, mode: Any) -> Any:
@@ -268,29 +283,65 @@ def bind(op: Op, *xs: Any, **params: Any) -> Any:
 
     Raises ShapeError, DTypeError, DeviceError or IndexOutOfRange with the op's name in the message.
     """
+    key: Any = None
+    try:
+        if len(xs) == 1:
+            key = op, *params.values(), xs[0]._a
+        elif len(xs) == 2:
+            key = op, *params.values(), xs[0]._a, xs[1]._a
+        else:
+            key = op, *params.values(), *[x._a for x in xs]
+        e = _READY[key]
+    except (AttributeError, KeyError, TypeError):
+        e = None
+    return _run(e, xs) if e is not None else _general(op, xs, params, key)
+
+
+_READY: dict[Any, Entry] = {}   # calls that need no conversion: op, parameters in their order, input records
+_READY_LIMIT = 1 << 14
+
+
+def _general(op: Op, xs: tuple[Any, ...], params: dict[str, Any], key: Any) -> Any:
+    """A call that may need conversions; one that does not is found by `key` from now on."""
     pkey = tuple([(k, params[k]) for k in op.params]) if params else ()
+    given = xs
     for x in xs:
         if not isinstance(x, Handle):
             xs = tuple(_lift(op, xs))
             break
-    return _call(op, tuple(_promote(op, list(xs))), pkey)
+    ts = tuple(_promote(op, list(xs)))
+    e = entry_for(op, tuple([t._a for t in ts]), pkey)
+    if key is not None and len(ts) == len(given) and tuple(params) == op.params and all(map(_same, ts, given)):
+        if len(_READY) > _READY_LIMIT:
+            _READY.clear()
+        _READY[key] = e
+    return _run(e, ts)
+
+
+def _same(x: Any, y: Any) -> bool:
+    return x is y
 
 
 def _slow(op: Op, xs: tuple[Any, ...]) -> Any:
     return bind(op, *xs)
 
 
+_NUMBERS = frozenset([float, int])
 _BINARY = """
 def {name}(x, y, /):
     try:
         a = x._a; b = y._a
         if STATE.special: return slow(OP, (x, y))
         e = same[a] if a is b else table[a, b]
+        xn = x._node; yn = y._node
+        xv = x._v; yv = y._v
     except (AttributeError, KeyError, TypeError): e = None
-    if e is None: return first(x, y)
+    if e is None:
+        found = scalars.get((type(y), y, x._a)) if type(y) in NUMBERS and isinstance(x, H) else None
+        if found is None or STATE.special: return first(x, y)
+        e, yv = found
+        xn = x._node; xv = x._v; yn = None
     out = new(T)
-    xn = x._node; yn = y._node
-    xv = x._v; yv = y._v
     out._v = v = e.kernel(xv, yv)
     out._a = e.out
     if xn is None and yn is None or not e.differentiable: out._node = None
@@ -336,15 +387,13 @@ def _flat(op: Op) -> Callable[..., Any]:
     same: dict[Any, Entry] = {}
     table: dict[Any, Entry] = {}
 
-    scalars: dict[Any, tuple[Any, Any]] = {}
+    scalars: dict[Any, tuple[Entry, Any]] = {}   # (type, number, aval): entry and value of the number's literal
 
     def first(*xs: Any) -> Any:
         """Any call that the tables do not know: run it the general way, then remember its signature."""
-        if len(xs) == 2 and not STATE.special:
-            key = _scalar_key(*xs)
-            if key is not None:
-                return with_scalar(key, *xs)
         out = bind(op, *xs)
+        if len(xs) == 2 and not STATE.special and type(xs[1]) in _NUMBERS and isinstance(xs[0], Handle):
+            remember(*xs)
         if all(isinstance(x, Handle) for x in xs) and not STATE.special:
             ins = tuple([x._a for x in xs])
             e = _TABLES.get(op, {}).get(((), ins))
@@ -359,44 +408,26 @@ def _flat(op: Op) -> Callable[..., Any]:
                     table[ins] = e
         return out
 
-    def with_scalar(key: Any, x: Any, y: Any) -> Any:
-        """A tensor with a Python number: the literal of a signature is looked up by the number's bits."""
-        found = scalars.get(key)
-        if found is None:
-            ts = _promote(op, _lift(op, (x, y)))
-            given = ts[0] is x or ts[1] is y
+    def remember(x: Any, y: Any) -> None:
+        """Keep the entry of a tensor with a Python number, unless it converts the tensor.  The number is part
+        of the key, so 0.0 (equal to -0.0) is not kept."""
+        a, b = _promote(op, _lift(op, (x, y)))
+        if a is x and constant_of(b) is not None and not (y == 0 and type(y) is float):
             if len(scalars) > _TABLE_LIMIT:
                 scalars.clear()
-            lit = ts[1] if ts[0] is x else ts[0]
-            if not given or constant_of(lit) is None:
-                return bind(op, x, y)
-            scalars[key] = found = (lit, None)
-        return flat(x, found[0]) if isinstance(x, Handle) else flat(found[0], y)
+            scalars[type(y), y, x._a] = (entry_for(op, (a._a, b._a), ()), b._v)
 
     keep = op.keeps
     text = (_BINARY if op.nin == 2 else _UNARY).format(
         name=op.name, k0="xv" if "0" in keep or "*" in keep else "None",
         k1="yv" if "1" in keep or "*" in keep else "None", ko="(v,)" if "out" in keep else "None")
     space: dict[str, Any] = {"STATE": STATE, "slow": _slow, "OP": op, "same": same, "table": table, "first": first,
-                             "new": object.__new__, "T": TENSOR[0]}
+                             "new": object.__new__, "T": TENSOR[0], "scalars": scalars, "H": Handle,
+                             "NUMBERS": _NUMBERS}
     exec(compile(text, f"<hybrid {op.name}>", "exec"), space)  # noqa: S102  (our own template)
     _SPACES.append(space)
     flat = space[op.name]
     return flat
-
-
-def _scalar_key(x: Any, y: Any) -> Any:
-    """(aval, side, type, number) of a tensor with a Python number, else None; zeros differ by sign."""
-    if isinstance(x, Handle):
-        a, n, side = x._a, y, 1
-    elif isinstance(y, Handle):
-        a, n, side = y._a, x, 0
-    else:
-        return None
-    t = type(n)
-    if t is not float and t is not int:
-        return None
-    return (a, side, t, n) if n else (a, side, t, repr(n))
 
 
 def set_tensor_class(cls: type) -> None:

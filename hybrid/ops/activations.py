@@ -115,7 +115,8 @@ def _limited(x: Any) -> Any:
 
 def _silu_body(s: Builder, x: Val) -> Val:
     q, scale = F.sigmoid_parts(s, x)
-    return clamp(s, x, -1e4, None) * q * scale * scale
+    limit = -112.0 if x.type == "f32" else -760.0   # the product is 0 there
+    return clamp(s, x, limit, None) * q * scale * scale
 
 
 silu: Function = public(_float_map(

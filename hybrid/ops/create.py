@@ -36,6 +36,8 @@ Tensor = Any
 
 def _number_bits(value: Any, d: np.dtype) -> int:
     """The bit pattern of a number rounded to dtype d, in the type a program carries d in."""
+    if type(value) is int and value == 0:
+        return 0
     if dt.is_int(d) and not dt.can_hold(d, value):
         raise OverflowError(f"Python integer {value} does not fit {d.name}")
     with np.errstate(all="ignore"):

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core import dtypes as dt
 from ..ir.bind import public
 from ..ir.op import map_op
 from ..ir.scalar import Builder, Val
+from ..ir.tensor import Handle
 from . import formulas as F
 from .common import wide
 from .elementwise_basic import (
@@ -200,17 +202,19 @@ _power: Function = public(map_op(
 
 
 def power(x: Tensor, y: Any) -> Tensor:
-    """x to the power y.  The exponents 2, 3 and -1, given as Python numbers, are products and a reciprocal.
+    """x to the power y.  The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a reciprocal and a
+    square root.
 
     Integer tensors wrap; a negative integer power of an integer is 0 unless the base is 1 or -1.
     """
-    if type(y) in (int, float) and hasattr(x, "_a"):
-        if y == 2:
+    if type(y) in (int, float) and isinstance(x, Handle):
+        floating = dt.is_float(x._a.dtype)
+        if y == 2 and (floating or type(y) is int):
             return square(x)
-        if y == 3:
+        if y == 3 and (floating or type(y) is int):
             return multiply(square(x), x)
-        if y == -1 and x._a.dtype.kind not in "biu":
-            return reciprocal(x)
+        if floating and y in (-1, 0.5):
+            return sqrt(x) if y > 0 else reciprocal(x)
     return _power(x, y)
 
 

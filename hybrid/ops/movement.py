@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.aval import Aval
 from ..core.errors import ShapeError
-from ..core.shapes import as_shape, collapse, contiguous_strides, normalize_axes, normalize_axis
+from ..core.shapes import collapse, contiguous_strides, normalize_axes, normalize_axis
 from ..ir.bind import bind
 from ..ir.op import Op, register
 from .common import SHAPE_ONLY, pair, shapes_of
@@ -79,9 +79,11 @@ def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
             raise ShapeError(f"reshape: shape {x.shape} does not fit {shape}; one size may be -1 where the "
                              "others divide the number of elements")
         shape = tuple(x._a.size // known if n == -1 else n for n in shape)
-    if shape == x.shape:
+    if shape == x._a.shape:
         return x
-    return bind(RESHAPE, x, shape=as_shape(shape))
+    if shape and min(shape) < 0:
+        raise ShapeError(f"a shape cannot hold negative sizes: {shape}")
+    return bind(RESHAPE, x, shape=shape)
 
 
 def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any
 
 from . import opcodes_311, opcodes_312, opcodes_313
 
-__all__ = ["Summary", "summarize", "nested", "offsets", "FRESH", "TOP", "TABLES", "SUPPORTED"]
+__all__ = ["Summary", "summarize", "nested", "offsets", "handles_errors", "FRESH", "TOP", "TABLES", "SUPPORTED"]
 
 Expr = tuple[Any, ...]
 Slot = frozenset[Expr]
@@ -81,6 +81,12 @@ def nested(code: CodeType) -> Iterator[CodeType]:
 def offsets(code: CodeType) -> list[int]:
     """Start offsets of the instructions, in order (a frame's f_lasti may point into inline caches)."""
     return [i.offset for i in dis.get_instructions(code)]
+
+
+@lru_cache(4096)
+def handles_errors(code: CodeType) -> bool:
+    """Whether the code has an except, finally or with block."""
+    return any(i.opname == "PUSH_EXC_INFO" for i in dis.get_instructions(code))
 
 
 @lru_cache(4096)
@@ -204,9 +210,6 @@ class Machine:
         self.drop(2)
 
     def x_leave(self, i: Any) -> None:
-        self.goes = []
-
-    def x_return_const(self, i: Any) -> None:
         self.goes = []
 
     def x_unseen(self, i: Any) -> None:

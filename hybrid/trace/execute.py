@@ -154,8 +154,10 @@ class Served:
         maker = Maker(values, list(tensors), caps, tape)
         out = maker.build(r.out)
         stores = [(s.key, maker.build(s.spec)) for s in r.stores]
-        for host, spec in self.grads:
-            self.held[_input(r, host)]._node.grad = None if spec is None else maker.build(spec)
+        grads = [(host, None if spec is None else maker.build(spec)) for host, spec in self.grads]
+        maker.link()
+        for host, grad in grads:
+            self.held[_input(r, host)]._node.grad = grad
         for key, t in stores:
             store(key, r.holders[key].get(), t)
         return out

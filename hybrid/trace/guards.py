@@ -187,7 +187,7 @@ class FactGuard(Guard):
         self.ids = {k - r.args: id(t) for k, t in held.items() if k >= r.args}
         grads = [(h, w) for h, w in r.grad_reads if h.kind == "arg" or h.number not in self.ids]
         self._loaded: list[int] = []
-        super().__init__(r.holders, r.expect, r.places, r.cap_avals, r.cap_nodes, grads)
+        super().__init__(r.holders, r.guarded(), r.places, r.cap_avals, r.cap_nodes, grads)
 
     def _captures(self, avals: list[Any], nodes: list[Any]) -> list[str]:
         terms = []

@@ -228,7 +228,7 @@ def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | N
             loaded.add(p.what)
         else:
             rest.append(p.what)
-    for key, want in recording.expect.items():
+    for key, want in recording.guarded().items():
         if key in loaded:
             continue
         try:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..ir.graph import Graph
 from ..ir.tensor import Alias, Handle, Leaf
 from .analysis import Analysis
+from .bytecode import handles_errors
 from .facts import Holder, Key, describe, fetch
 from .guards import Guard, Obj, Place, Ref, agrees, expectation
 from .history import History
@@ -41,6 +42,7 @@ class Recording:
         if self.reasons:
             return
         self.where = seen.where
+        self.handles_errors = any(map(handles_errors, seen.watch.frames))
         self._rec, self._dead = rec, dropper(self)
         self._young = seen.watch.young
         self._roles = {id(t): Ref("arg", i) for i, t in enumerate(rec.args)}
@@ -260,8 +262,11 @@ class Recording:
     # ---- replaying ---------------------------------------------------------------------------------------------
     def prepare(self) -> None:
         """Make the guard; called once, when the recording is accepted."""
-        expect = self.expect | {k: ref for k, ref in self.starts.items() if ref is not None}
-        self.guard = Guard(self.holders, expect, self.places, self.cap_avals, self.cap_nodes, self.grad_reads)
+        self.guard = Guard(self.holders, self.guarded(), self.places, self.cap_avals, self.cap_nodes, self.grad_reads)
+
+    def guarded(self) -> dict[Key, Any]:
+        """What must hold when a replay starts: the facts, and for places the call stores to what they held before."""
+        return self.expect | {k: ref for k, ref in self.starts.items() if ref is not None}
 
     def commit(self, values: list[Any], args: list[Any], caps: tuple[Any, ...], tape: Callable[[int], Any]) -> Any:
         """Write the new state, store what the call stores, and build what it returns."""

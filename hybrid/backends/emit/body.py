@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ...ir.scalar import REDUCTIONS, Program, bits_of
 from .code import Code
-from .form import Form, Words
+from .form import COLUMN_KINDS, Form, Words
 from .lanes import Lanes, llvm_scalar, memory_scalar
 from .memory import Position, from_memory, gather, load_row, load_scalar, scatter, store_row, store_scalar
 
@@ -32,7 +32,7 @@ def uniform_values(form: Form) -> list[bool]:
     """Which instructions have one value per row (in a column kernel: per call)."""
     out: list[bool] = []
     affine = iter(form.affine)
-    column = form.kind == "column"
+    column = form.kind in COLUMN_KINDS
     for ins in form.program.instrs:
         if ins.prim in ("index", "coord"):
             out.append(next(affine)[1] == "0" and not column)
@@ -168,7 +168,7 @@ class Body:
 
     def row_length(self) -> str:
         """Elements a reduction runs over."""
-        if self.form.kind != "column":
+        if self.form.kind not in COLUMN_KINDS:
             return self.word(self.words.n)
         total = self.word(self.words.group(0))
         for d in range(1, self.form.group):

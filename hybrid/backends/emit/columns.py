@@ -11,13 +11,13 @@ from ...ir.scalar import REDUCTIONS
 from .body import WIDTH, Body, cost
 from .code import Code
 from .form import Form
-from .memory import Position, tail_mask
+from .memory import Position, load_row, store_row, tail_mask
 from .reduce import reductions_of
 
-__all__ = ["emit_columns", "emit_column_threads", "STRIP"]
+__all__ = ["emit_columns", "emit_column_threads", "cells_per_strip", "STRIP", "BLOCK"]
 
 STRIP = 64           # columns per item
-_BLOCK = 256         # rows per block
+BLOCK = 256          # rows per block
 _LIGHT = 12
 
 
@@ -30,6 +30,11 @@ class _Columns:
         self.reds = reductions_of(self.program, found)
         self.operands = [r.operand for r in self.reds]
         self.rows = self.body.row_length()
+        self.block = self.column = self.first = self.strip_number = self.temp = self.blocks = ""
+        if form.kind != "column":
+            spot = self.code.once(f"getelementptr ptr, ptr %bufs, i64 {body.word(body.words.temp)}")
+            self.temp = self.code.once(f"load ptr, ptr {spot}, align 8")
+            self.blocks = body.word(body.words.temp + 1)
         self.empty = self.code.once(f"icmp eq i64 {self.rows}, 0")
 
     # ---- one row ---------------------------------------------------------------------------------
@@ -38,10 +43,7 @@ class _Columns:
         body, code, w, group = self.body, self.code, self.body.words, self.form.group
         coords = [""] * group
         for d in range(group - 1, 0, -1):
-            size = body.word(w.group(d))
-            q = code.op(f"udiv i64 {r}, {size}")
-            coords[d] = code.op(f"sub i64 {r}, {code.op(f'mul i64 {q}, {size}')}")
-            r = q
+            r, coords[d] = self.divide(r, body.word(w.group(d)))
         coords[0] = r
 
         def far(k: int) -> str:
@@ -61,17 +63,46 @@ class _Columns:
         base, start = body.base, body.start
         first = [(lanes.ty(ty), e) for _ in positions for r in self.reds for ty, e in zip(r.parts, r.neutral(lanes))]
 
-        def block(r0: str, totals: list[str]) -> list[str]:
-            r1 = code.smin(code.add(r0, str(_BLOCK)), self.rows)
-
+        def rows(r0: str) -> list[str]:
             def row(r: str, accs: list[str]) -> list[str]:
                 self.enter(r, base, start)
                 return self.add_row(numbers, positions, r, accs)
-            _, accs = code.loop(r0, r1, "1", first, row)
-            return self.combine(totals, accs, len(positions))
-        _, totals = code.loop("0", self.rows, str(_BLOCK), first, block)
+            return code.loop(r0, code.smin(code.add(r0, str(BLOCK)), self.rows), "1", first, row)[1]
+
+        def block(r0: str, totals: list[str]) -> list[str]:
+            return self.combine(totals, rows(r0), len(positions))
+
+        def joined(b: str, totals: list[str]) -> list[str]:
+            return self.combine(totals, self.saved(b, len(positions)), len(positions))
+        if self.form.kind == "strip_part":
+            self.save(rows(code.mul(self.block, str(BLOCK))), len(positions))
+            return
+        if self.form.kind == "strip_join":
+            totals = code.loop("0", self.blocks, "1", first, joined)[1]
+        else:
+            totals = code.loop("0", self.rows, str(BLOCK), first, block)[1]
         body.base, body.start = base, start
         self.finish(positions, totals)
+
+    # ---- block results in workspace: per strip, block and part, one cell of 8 bytes a column ------
+    def spots(self, block: str, count: int) -> list[tuple[str, str]]:
+        """(type, address) of every part of the current vectors in a block's results."""
+        code, types = self.code, [ty for r in self.reds for ty in r.parts]
+        row = code.add(code.mul(self.strip_number, self.blocks), block)
+        out = []
+        for u in range(count):
+            for q, ty in enumerate(types):
+                column = code.add(code.op(f"sub i64 {self.column}, {self.first}"), str(WIDTH * u))
+                line = code.add(code.mul(row, str(len(types))), str(q))
+                out.append((ty, code.at("i64", self.temp, code.add(code.mul(line, str(STRIP)), column))))
+        return out
+
+    def save(self, accs: list[str], count: int) -> None:
+        for (ty, spot), x in zip(self.spots(self.block, count), accs):
+            store_row(self.body.lanes, ty, x, spot, None, Position("0"))
+
+    def saved(self, block: str, count: int) -> list[str]:
+        return [load_row(self.body.lanes, ty, spot, None, Position("0")) for ty, spot in self.spots(block, count)]
 
     def add_row(self, numbers: list[int], positions: list[Position], r: str, accs: list[str]) -> list[str]:
         values: list[str] = []
@@ -105,6 +136,10 @@ class _Columns:
             for k, o in enumerate(self.program.outs):
                 body.write(k, body.value(o, env), at)
 
+    def divide(self, x: str, size: str) -> tuple[str, str]:
+        q = self.code.op(f"udiv i64 {x}, {size}")
+        return q, self.code.op(f"sub i64 {x}, {self.code.op(f'mul i64 {q}, {size}')}")
+
     # ---- items -----------------------------------------------------------------------------------
     def items(self) -> None:
         code, body, w = self.code, self.body, self.body.words
@@ -113,20 +148,25 @@ class _Columns:
         wide = wide and not any(o.walk in "s" for o in self.form.reads)
 
         def item(t: str, _: list[str]) -> list[str]:
-            row = code.op(f"udiv i64 {t}, {strips}")
-            b = code.op(f"sub i64 {t}, {code.op(f'mul i64 {row}, {strips}')}")
+            if self.form.kind == "strip_part":
+                t, self.block = self.divide(t, self.blocks)
+            self.strip_number = t
+            row, b = self.divide(t, strips)
             body.begin_row(row)
             first = code.op(f"mul i64 {b}, {STRIP}")
             last = code.smin(code.add(first, str(STRIP)), n)
             base, start = body.base, body.start
+            self.first = first
 
             def one(c: str, _: list[str]) -> list[str]:
                 body.base, body.start, body.known, body.splats = base, start, {}, {}
+                self.column = c
                 count = code.op(f"sub i64 {last}, {c}")
                 self.strip([Position(c, tail_mask(body.lanes, count), count)])
                 return []
 
             def four(c: str, _: list[str]) -> list[str]:
+                self.column = c
                 self.strip([Position(code.add(c, str(WIDTH * u))) for u in range(STRIP // WIDTH)])
                 return []
             rest = code.loop(first, last, str(STRIP), [], four, full=STRIP)[0] if wide else first
@@ -147,3 +187,9 @@ def emit_column_threads(body: Body) -> Callable[[Position], None]:
     """For bodies of width 1: a function that emits one whole column at a position of the current row."""
     columns = _Columns(body)
     return lambda at: columns.strip([at])
+
+
+def cells_per_strip(form: Form) -> int:
+    """Workspace of one block of a strip, in cells of 8 bytes."""
+    found = [i for i, ins in enumerate(form.program.instrs) if ins.prim in REDUCTIONS]
+    return STRIP * sum(len(r.parts) for r in reductions_of(form.program, found))

@@ -11,9 +11,10 @@ from typing import NamedTuple
 from ...core.shapes import collapse, contiguous_strides
 from ...ir.scalar import Program
 
-__all__ = ["OperandForm", "Form", "Words", "Axes", "affine_values", "kind_of_stride"]
+__all__ = ["COLUMN_KINDS", "OperandForm", "Form", "Words", "Axes", "affine_values", "kind_of_stride"]
 
 Strides = tuple[int, ...]
+COLUMN_KINDS = ("column", "strip_part", "strip_join")
 
 
 class OperandForm(NamedTuple):
@@ -29,7 +30,7 @@ class OperandForm(NamedTuple):
 class Form(NamedTuple):
     """`kind`: map, tiled (a map that reads some operand across its rows), row (reductions along the inner axis)
     or column (reductions along other axes); part and join: one pass over long rows, by blocks, and joining its
-    block results (`stage` numbers the passes).
+    block results (`stage` numbers the passes); strip_part and strip_join: the same for columns.
     `affine` are the values of `index` and `coord`: (attr of coord or None, walk).  `outer` counts outer
     axes, `multi` the axes that 'm' walks decompose the inner index into, `group` the reduced axes of a column
     kernel.  `short`: at most 16 inner elements.  `buffered`: rows fit a buffer in scratch."""

@@ -14,7 +14,8 @@ from ...core.shapes import contiguous_strides
 from ..plan import Access, LoopKernel
 from .body import cost, uniform_values
 from .code import check_externals, finish_module
-from .columns import STRIP, emit_columns
+from .columns import BLOCK as ROW_BLOCK
+from .columns import STRIP, cells_per_strip, emit_columns
 from .form import Axes, Form, OperandForm, Strides, Words, affine_values, kind_of_stride
 from .lanes import memory_scalar
 from .mapped import emit_map
@@ -29,6 +30,7 @@ SIGNATURE = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %s
 _BLOCK = 1024        # elements of a row per item of a map kernel
 _TILE = 8            # axes at least this long are worth tiles
 _LONG, _FEW = 32768, 32   # rows at least this long, and at most so many, are cut into blocks
+_DEEP, _NARROW = 2048, 4   # columns at least this deep, in at most so many strips, are cut into blocks
 _BUFFERED = 65536    # rows up to this length may keep intermediate values in scratch
 
 
@@ -49,7 +51,7 @@ class Generated(NamedTuple):
 
 
 _EMIT = {"map": emit_map, "tiled": emit_tiled, "row": emit_rows, "column": emit_columns, "part": emit_part,
-         "join": emit_join}
+         "join": emit_join, "strip_part": emit_columns, "strip_join": emit_columns}
 
 
 class Layout(NamedTuple):
@@ -279,13 +281,18 @@ def generate(kernel: LoopKernel) -> Generated:
 def generate_all(kernel: LoopKernel, temp_slot: int) -> list[Generated]:
     """Functions that together are the kernel, to run in order; workspace is slot `temp_slot`.
 
-    Few long rows are cut into the blocks of their sums, so that all threads take part."""
-    if kernel.group is None or kernel.group[1] != len(kernel.shape):
+    Few long rows, and long narrow columns, are cut into the blocks of their sums, so that all threads take part."""
+    if kernel.group is None:
         return [generate(kernel)]
-    start = kernel.group[0]
-    n, rows = prod(kernel.shape[start:]), prod(kernel.shape[:start])
-    if n < _LONG or not 0 < rows <= _FEW:
-        return [generate(kernel)]
+    start, stop = kernel.group
+    n = prod(kernel.shape[start:stop])
+    if stop == len(kernel.shape):
+        rows = prod(kernel.shape[:start])
+        return _long_rows(kernel, n, rows, temp_slot) if n >= _LONG and 0 < rows <= _FEW else [generate(kernel)]
+    return _long_columns(kernel, n, temp_slot) if n >= _DEEP else [generate(kernel)]
+
+
+def _long_rows(kernel: LoopKernel, n: int, rows: int, temp_slot: int) -> list[Generated]:
     made = lay_out(kernel, plain=True)
     stages = stages_of(made.form)
     if not stages:
@@ -297,7 +304,21 @@ def generate_all(kernel: LoopKernel, temp_slot: int) -> list[Generated]:
     out = []
     for form in stages:
         text, symbol = text_of(form)
-        items = rows * (blocks if form.kind == "part" else 1)
-        out.append(Generated(text, symbol, form, (*words, temp_slot, cells), items, 4 if form.kind == "part" else 1, 0,
-                             rows * cells * 8))
+        items, grain = (rows * blocks, 4) if form.kind == "part" else (rows, 1)
+        out.append(Generated(text, symbol, form, (*words, temp_slot, cells), items, grain, 0, rows * cells * 8))
+    return out
+
+
+def _long_columns(kernel: LoopKernel, n: int, temp_slot: int) -> list[Generated]:
+    made = lay_out(kernel)
+    if not 0 < made.items <= _NARROW:
+        return [generate(kernel)]
+    blocks = -(-n // ROW_BLOCK)
+    words = (*made.words, temp_slot, blocks)
+    temp = made.items * blocks * cells_per_strip(made.form) * 8
+    out = []
+    for kind, items in (("strip_part", made.items * blocks), ("strip_join", made.items)):
+        form = made.form._replace(kind=kind)
+        text, symbol = text_of(form)
+        out.append(Generated(text, symbol, form, words, items, 1, 0, temp))
     return out

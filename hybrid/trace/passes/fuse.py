@@ -153,7 +153,7 @@ class _Fusion:
         """Roots that are in memory whatever is fused."""
         out: set[Value] = set(self.graph.inputs)
         uses = [v for n in self.graph.nodes for i, v in enumerate(n.inputs)
-                if n.op.kind not in ("map", "row", "view") or i in n.op.gathers or n.op.check is not None]
+                if n.op.kind not in ("map", "row", "view") or i in n.op.gathers]
         for v in (*self.graph.outputs, *uses, *(r for r, _ in self.roots.copied.values())):
             out.add(self.roots(v)[0])
         return out

@@ -10,13 +10,15 @@ from ...emit.code import Code
 from ...plan import GemmKernel
 from .finish import Finish
 from .geometry import BLOCK, ROW_PAD, Geometry
-from .micro import DESC, Element, Micro, describe, mask_of, micro_kernel, store
-from .pack import Walk, copy_walk, for_runs, load_widened, offset_of
+from .micro import DESC, Element, Micro, describe, micro_kernel
+from .pack import Walk, offset_of
+from .panels import Panels
 from .words import Words
 
 __all__ = ["Driver"]
 
-class Driver:
+
+class Driver(Panels):
     """Writes the functions of one product."""
 
     def __init__(self, kernel: GemmKernel, g: Geometry, elem: Element, finish: Finish, words: Words) -> None:
@@ -44,21 +46,11 @@ class Driver:
         self.variants: dict[Micro, str] = {}
         self.transposes = finish.transposed and not self.direct
 
-    # ---- words and addresses ---------------------------------------------------------------------
-    def w(self, name: str, value: int) -> str:
-        return self.words.word(self.code, name, value)
-
-    def row_of(self, panel: str) -> str:
-        """First row of a row panel: panels of `rows` rows come first, then panels of one row less."""
-        c, g = self.code, self.g
-        over = c.op(f"sub i64 {panel}, {self.w('full_rows', g.full_rows)}")
-        over = c.call("llvm.smax.i64", "i64", f"i64 {over}", "i64 0")
-        return c.op(f"sub i64 {c.mul(panel, str(g.rows))}, {over}")
-
     # ---- the function ------------------------------------------------------------------------------
     def build(self) -> Code:
         c = self.code
         self.desc = c.alloca(f"[{DESC * self.g.vecs} x i8]")
+        self.block_buffer = c.alloca(f"[16 x {self.elem.vec}]") if self.g.b_mode == "trans" else ""
         c.loop("%begin", "%end", "1", [], self.item)
         c.do("ret i64 0")
         return c
@@ -118,14 +110,7 @@ class Driver:
         size = self.g.b.storage.size
         self.bk_walk = Walk(None, "0", "0") if self.segmented else self.words.walk(c, "b.k", self.g.b.k, size)
         self.b_walk = self.words.walk(c, "b.lines", self.g.b.lines, size)
-        if self.g.a_mode == "rows":
-            self.pack_a_rows()
-        elif self.g.a_mode == "cols":
-            c.loop(self.p0, self.p1, "1", [], self.pack_a_cols)
-        if self.g.b_mode == "unit":
-            self.pack_b_unit()
-        elif self.packed_b:
-            c.loop(self.j0, self.j1, "1", [], self.pack_b_trans if self.g.b_mode == "trans" else self.pack_b_any)
+        self.pack()
         c.loop(self.j0, self.j1, "1", [], self.column)
         return []
 
@@ -135,138 +120,6 @@ class Driver:
         temp = self.words.temp(c)
         number = c.add(c.mul(kb, self.w("batch", self.kernel.batch)), self.b_index)
         return c.at("i8", temp, c.mul(number, self.w("mn_bytes", g.m * g.n * self.elem.size)))
-
-    # ---- packing -------------------------------------------------------------------------------------
-    def pack_a_rows(self) -> None:
-        c = self.code
-
-        def row(i: str, _: list[str]) -> list[str]:
-            src = c.at("i8", self.a_base, offset_of(c, self.a_walk, i))
-            dst = c.at("i8", self.a_pack, c.mul(c.op(f"sub i64 {i}, {self.m0}"), str(self.a_row)))
-            runs = self.g.a.k       # a row is followed by ROW_PAD unused elements
-            short = not runs.uniform and runs.length <= 16
-            copy_walk(c, self.g.a.storage, self.elem, src, self.ak_walk, self.k0, self.kc, dst, short)
-            return []
-        c.loop(self.m0, self.row_of(self.p1), "1", [], row)
-
-    def pack_a_cols(self, p: str, _: list[str]) -> list[str]:
-        """A panel of rows, k by k: 16 lanes of which the panel's rows are used."""
-        c, st = self.code, self.g.a.storage
-        first = self.row_of(p)
-        mask = mask_of(c, c.op(f"sub i64 {self.row_of(c.op(f'add i64 {p}, 1'))}, {first}"))
-        src = c.at("i8", self.a_base, c.mul(first, str(st.size)))
-        dst = c.at("i8", self.a_pack, c.mul(c.op(f"sub i64 {p}, {self.p0}"), str(self.a_panel)))
-
-        def run(offset: str, done: str, n: str) -> None:
-            def one(k: str, _: list[str]) -> list[str]:
-                at = c.at("i8", src, c.add(offset, c.mul(k, self.ak_walk.stride)))
-                value = load_widened(c, st, self.elem, at, mask)
-                store(c, self.elem, value, c.at(self.elem.vec, dst, c.add(done, k)), None)
-                return []
-            c.loop("0", n, "1", [], one)
-        for_runs(c, self.ak_walk, self.k0, self.kc, run)
-        return []
-
-    def panel_of(self, j: str) -> tuple[str, str, str]:
-        """(first column, columns left from there, packed panel) of column panel j."""
-        c = self.code
-        first = c.mul(j, str(self.width))
-        left = c.op(f"sub i64 {self.w('n', self.g.n)}, {first}")
-        where = c.at("i8", self.b_pack, c.mul(c.op(f"sub i64 {j}, {self.j0}"), str(self.b_panel)))
-        return first, left, where
-
-    def pack_b_unit(self) -> None:
-        """Rows of k, each through all panels of the item, so that memory is read in order."""
-        c, st, elem = self.code, self.g.b.storage, self.elem
-        whole = c.op(f"udiv i64 {self.w('n', self.g.n)}, {self.width}")      # panels without a ragged edge
-        full = c.call("llvm.smax.i64", "i64", f"i64 {c.smin(self.j1, whole)}", f"i64 {self.j0}")
-
-        def rows(first: str, last: str, masks: list[str | None]) -> None:
-            def run(offset: str, done: str, n: str) -> None:
-                def one(k: str, _: list[str]) -> list[str]:
-                    src = c.at("i8", self.b_base, c.add(offset, c.mul(k, self.bk_walk.stride)))
-                    dst = c.at("i8", self.b_pack, c.mul(c.add(done, k), str(self.width * elem.size)))
-
-                    def panel(j: str, _: list[str]) -> list[str]:
-                        at = c.at("i8", src, c.mul(j, str(self.width * st.size)))
-                        to = c.at("i8", dst, c.mul(c.op(f"sub i64 {j}, {self.j0}"), str(self.b_panel)))
-                        for v, mask in enumerate(masks):
-                            value = load_widened(c, st, elem, c.at(st.vec, at, str(v)), mask)
-                            store(c, elem, value, c.at(elem.vec, to, str(v)), None)
-                        return []
-                    c.loop(first, last, "1", [], panel)
-                    return []
-                c.loop("0", n, "1", [], one)
-            for_runs(c, self.bk_walk, self.k0, self.kc, run)
-        rows(self.j0, full, [None] * self.g.vecs)
-        if self.g.n % self.width:
-            left = c.op(f"sub i64 {self.w('n', self.g.n)}, {c.mul(full, str(self.width))}")
-            c.when(c.op(f"icmp slt i64 {full}, {self.j1}"),
-                   lambda: rows(full, self.j1, [mask_of(c, c.op(f"sub i64 {left}, {16 * v}"))
-                                                for v in range(self.g.vecs)]))
-
-    def pack_b_trans(self, j: str, _: list[str]) -> list[str]:
-        """Columns lie along k: 16 x 16 blocks are transposed, whole ones where they lie."""
-        c, st, elem = self.code, self.g.b.storage, self.elem
-        first, left, panel = self.panel_of(j)
-        line = self.width * elem.size
-        end = c.op(f"sub i64 {self.w('n', self.g.n)}, 1")
-        buffer = c.alloca(f"[16 x {elem.vec}]")
-        in_place = self.g.b.lines.uniform and st.widen == "same"
-        self.transposes = True
-
-        def call(src: str, step: str, to: str) -> None:
-            c.do(f"call void @NAME.transpose(ptr {src}, i64 {step}, ptr {to}, i64 {line})")
-
-        def group(v: str, _: list[str]) -> list[str]:
-            col = c.add(first, v)
-            dst = c.at(elem.scalar, panel, v)
-            all_lines = c.op(f"icmp sge i64 {c.op(f'sub i64 {left}, {v}')}, 16")
-
-            def run(offset: str, done: str, n: str) -> None:
-                def block(k: str, _: list[str]) -> list[str]:
-                    at = c.add(offset, c.mul(k, str(st.size)))
-                    src = c.at("i8", self.b_base, at)
-                    rest = c.op(f"sub i64 {n}, {k}")
-                    to = c.at("i8", dst, c.mul(c.add(done, k), str(line)))
-                    whole = c.op(f"and i1 {all_lines}, {c.op(f'icmp sge i64 {rest}, 16')}") if in_place else "false"
-
-                    def gather() -> None:
-                        mask = mask_of(c, rest)
-
-                        def one(i: str, _: list[str]) -> list[str]:
-                            p = c.at("i8", src, offset_of(c, self.b_walk, c.smin(c.add(col, i), end)))
-                            store(c, elem, load_widened(c, st, elem, p, mask), c.at(elem.vec, buffer, i), None)
-                            return []
-                        c.loop("0", "16", "1", [], one)
-                        call(buffer, str(16 * elem.size), to)
-                    if in_place:
-                        step = self.b_walk.stride
-                        c.when(whole, lambda: call(c.at("i8", src, c.mul(col, step)), step, to))
-                        c.when(c.op(f"xor i1 {whole}, true"), gather)
-                    else:
-                        gather()
-                    return []
-                c.loop("0", n, "16", [], block)
-            for_runs(c, self.bk_walk, self.k0, self.kc, run)
-            return []
-        c.loop("0", c.smin(left, str(self.width)), "16", [], group)
-        return []
-
-    def pack_b_any(self, j: str, _: list[str]) -> list[str]:
-        c = self.code
-        first, left, panel = self.panel_of(j)
-        count = c.smin(left, str(self.width))
-        # what a short run writes too far is written again by the next row of k
-        short = not self.g.b.lines.uniform and self.g.b.lines.length <= 16
-
-        def one(k: str, _: list[str]) -> list[str]:
-            src = c.at("i8", self.b_base, offset_of(c, self.bk_walk, c.add(self.k0, k)))
-            dst = c.at("i8", panel, c.mul(k, str(self.width * self.elem.size)))
-            copy_walk(c, self.g.b.storage, self.elem, src, self.b_walk, first, count, dst, short)
-            return []
-        c.loop("0", self.kc, "1", [], one)
-        return []
 
     # ---- micro tiles -----------------------------------------------------------------------------------
     def column(self, j: str, _: list[str]) -> list[str]:
