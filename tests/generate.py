@@ -15,6 +15,7 @@ from hybrid.core.aval import aval
 from hybrid.core.errors import HybridError
 from hybrid.ir.graph import Const, Graph, Node, Value, make_node
 from hybrid.ir.op import Op, common_dtype
+from hybrid.trace.regions import traits
 
 __all__ = ["Random", "graphs", "SHAPES"]
 
@@ -50,13 +51,16 @@ class Random:
     def add(self, op: Op, params: dict[str, Any], ins: Sequence[Value]) -> bool:
         """Append a node when the record takes these operands."""
         try:
-            if op.kind in ("map", "contract", "place") and ins and not op.gathers and not op.has("convert"):
+            free = [v for i, v in enumerate(ins) if i not in op.fixed]
+            if op.kind in ("map", "contract", "place") and free and not op.gathers and not op.has("convert"):
                 d = common_dtype(op, tuple(v.aval for v in ins))
                 if any(v.aval.dtype is not d for i, v in enumerate(ins) if i not in op.fixed):
                     return False
-            elif any(dt.kind(v.aval.dtype) not in op.accepts for v in ins):
+            elif free and dt.kind(free[0].aval.dtype) not in op.accepts:
                 return False
             n = make_node(op, params, ins)
+            if op.kind in ("map", "row"):
+                traits(n)       # some bodies take fewer dtypes than the record says
         except (HybridError, ValueError, TypeError, IndexError):
             return False
         if sum(v.aval.size for v in n.outputs) > 4096:
@@ -98,6 +102,8 @@ class Random:
         start = self.choose(x.aval.ndim)
         params: dict[str, Any] = {"axes": (start, start + 1 + self.choose(x.aval.ndim - start))}
         if "dtype" in op.params:
+            if not dt.is_float(x.aval.dtype):
+                return
             params["dtype"] = x.aval.dtype
         start, stop = params["axes"]
         # only plain reductions take a group that other axes follow

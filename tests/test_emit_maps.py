@@ -136,6 +136,23 @@ def test_checks_report_a_position(shape, bad):
     assert (result - 1 in hits) if bad else result == 0
 
 
+@pytest.mark.parametrize("ty", ["b1", "u16", "f32"])
+@pytest.mark.parametrize("width", [1, 5, 16, 17, 70, 130])
+def test_rows_of_a_table(ty, width):
+    """Loads whose position runs with the lanes are adjacent; others are not."""
+    rng = np.random.default_rng(width)
+    table, index = sample(rng, ty, (9, width)), rng.integers(0, 9, 40)
+    b = Builder()
+    t, i, c = b.operand(ty), b.arg("i64"), b.coord(1)
+    program = b.program(b.load(t, i * width + c), b.load(t, c + (i * width)), b.load(t, i * width + (width - 1) - c))
+    outs = [np.zeros((40, width), table.dtype) for _ in range(3)]
+    reads = (Access(0, dtype_of(ty), 0, (), True), Access(1, dt.int64, 0, (1, 0)))
+    writes = tuple(contiguous_access(2 + k, ty, (40, width)) for k in range(3))
+    run_kernel(LoopKernel((40, width), None, program, reads, writes), [table, index, *outs], pieces=2)
+    want = table[index]
+    assert same_bits(outs[0], want) and same_bits(outs[1], want) and same_bits(outs[2], want[:, ::-1])
+
+
 def test_wrong_operands_are_errors():
     a = contiguous_access(0, "f64", (4,))
     with pytest.raises(BackendError, match="float64"):

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
+import textwrap
 import threading
 import tracemalloc
 import weakref
@@ -536,3 +538,23 @@ def test_without_the_probe_python_serves(monkeypatch):
     assert g(x) == 0 and (x == 2).all()
     with pytest.raises(TypeError):
         g(x, x)
+
+
+def test_exit_while_a_daemon_thread_is_inside():
+    text = f"""
+        import sys, threading, time
+        sys.path[:0] = {sys.path!r}
+        import test_entry as t
+        a = t.aval((4000,), t.dt.int64)
+        slots = (t.Slot("input", t.A, 0), t.Slot("arena", a, 0))
+        f = t.build_entry(t.spec_of([("slow", (1,), 4000, 10)], slots=slots, arena_bytes=32_000, form="none", release_gil=True))
+        x, inside = t.ones(4, 5), threading.Event()
+        def forever():
+            while True:
+                inside.set()
+                f(x)
+        threading.Thread(target=forever, daemon=True).start()
+        inside.wait()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(text)], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()

@@ -174,6 +174,27 @@ def test_huge_arguments_of_the_trigonometric_functions(d: type) -> None:
             check(name, (x,), np.array([LD(mp.nstr(f(mp.mpf(float(v))), 30)) for v in x], LD), 1.5)
 
 
+@pytest.mark.parametrize("d", [F4, F8])
+def test_parts_of_larger_formulas(d: type) -> None:
+    """Formulas without an op of their own, read by the NumPy reader."""
+    x = np.concatenate([np.linspace(0, 1, 301), 2.0 ** np.arange(-60, 0), [0.0, 1.0]]).astype(d)
+
+    def run(name: str) -> np.ndarray:
+        s = Builder()
+        out = getattr(formulas, name)(s, s.arg(TYPE[d]))
+        return run_program(s.program(out[0] if isinstance(out, tuple) else out), [x])[0]
+
+    with mp.workprec(120):
+        exact = [mp.mpf(float(v)) for v in x]
+        for name, f in (("sin_turns", lambda v: mp.sinpi(2 * v)), ("cos_turns", lambda v: mp.cospi(2 * v))):
+            err = np.abs(run(name).astype(LD) - np.array([LD(mp.nstr(f(v), 25)) for v in exact]))
+            assert err.max() < np.finfo(d).eps
+        want = np.array([LD(mp.nstr(mp.log1p(v), 25)) for v in exact])
+        assert ulps(run("log1p_unit"), want).max() <= 2
+        want = np.array([LD(mp.nstr(mp.erfc(v / mp.sqrt(2)) / 2, 25)) for v in exact])
+        assert ulps(run("normal_tail"), want).max() <= 8
+
+
 def test_special_values_of_power() -> None:
     inf, nan = math.inf, math.nan
     rows = [(0.0, 3.0, 0.0), (-0.0, 3.0, -0.0), (-0.0, 2.0, 0.0), (0.0, -3.0, inf), (-0.0, -3.0, -inf), (-0.0, -2.0, inf),

@@ -126,6 +126,13 @@ def test_einsum(spec, shapes) -> None:
     close(hybrid.einsum(spec, *map(hybrid.tensor, xs)), np.einsum(spec, *[x.astype(float) for x in xs]))
 
 
+def test_einsum_errors() -> None:
+    a = hybrid.ones(2, 3)
+    for spec, xs in (("ij,jk", (a,)), ("ij,jk->ik", (a, a)), ("ij->ik", (a,)), ("ijk", (a,)), ("ij->iij", (a,))):
+        with pytest.raises(ValueError, match="einsum"):
+            hybrid.einsum(spec, *xs)
+
+
 def test_other_products() -> None:
     a, b = draw(3, 4, 5), draw(5, 3, 6)
     close(hybrid.tensordot(hybrid.tensor(a), hybrid.tensor(b), axes=([2, 0], [0, 1])), np.tensordot(a, b, ([2, 0], [0, 1])))

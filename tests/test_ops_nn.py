@@ -62,6 +62,20 @@ def test_layer_norm_of_half_types_keeps_float32_statistics() -> None:
     np.testing.assert_allclose(got, (y - y.mean(1, keepdims=True)) / np.sqrt(y.var(1, keepdims=True) + 1e-5), atol=2e-3)
 
 
+def test_parameters_of_another_dtype() -> None:
+    x = hybrid.tensor(draw(3, 8)).astype("float16")
+    assert hybrid.layer_norm(x, 8, hybrid.ones(8), hybrid.zeros(8)).dtype.name == "float16"
+    assert hybrid.layer_norm(hybrid.ones(2, 8), 8, hybrid.ones(8, dtype="float64")).dtype.name == "float32"
+    assert hybrid.rms_norm(hybrid.ones(2, 8, dtype="float64"), 8, hybrid.ones(8)).dtype.name == "float64"
+
+
+def test_empty_batches() -> None:
+    assert hybrid.layer_norm(hybrid.ones(0, 4), 4).shape == (0, 4)
+    assert hybrid.max_pool2d(hybrid.ones(0, 2, 4, 4), 2).shape == (0, 2, 2, 2)
+    assert hybrid.conv2d(hybrid.ones(0, 2, 4, 4), hybrid.ones(3, 2, 3, 3)).shape == (0, 3, 2, 2)
+    assert np.isnan(hybrid.cross_entropy(hybrid.ones(0, 3), hybrid.zeros(0, dtype="int64")).item())
+
+
 def test_other_norms() -> None:
     x, w, b = draw(4, 6, 3, 2), draw(6), draw(6)
     chan = (1, 6, 1, 1)

@@ -58,6 +58,19 @@ def test_half_sums_round_once() -> None:
     np.testing.assert_array_equal(np.asarray(got), np.full(3, want))
 
 
+@pytest.mark.parametrize("d", [d for d in dt.ALL if not dt.is_float(d)], ids=str)
+@pytest.mark.parametrize("axis", [None, 0, 1, 2])
+def test_integer_and_bool_reductions_are_exact(d, axis) -> None:
+    x = np.abs(X * 20).astype(d) if dt.kind(d) == "u" else (X * 20).astype(d) if d is not dt.bool_ else X > 0
+    for name in ("sum", "prod", "max", "min", "argmax", "argmin", "all", "any", "count_nonzero"):
+        got, want = np.asarray(getattr(hybrid, name)(hybrid.tensor(x), axis=axis)), getattr(np, name)(x, axis=axis)
+        np.testing.assert_array_equal(got, want, err_msg=name)
+        assert got.dtype == np.asarray(want).dtype, name
+    if axis is None:
+        with pytest.raises(TypeError, match="bool"):
+            hybrid.sum(hybrid.tensor(x), dtype="bool")
+
+
 def test_dtype_argument() -> None:
     x = hybrid.tensor(X)
     assert x.sum(dtype="float64").dtype is dt.float64
@@ -153,3 +166,14 @@ def test_sorting_and_searching() -> None:
     np.testing.assert_array_equal(np.asarray(hybrid.searchsorted(edges, hybrid.tensor([2., 0., 9.]), side="right")), [2, 0, 3])
     u = hybrid.unique_all(hybrid.tensor([3, 1, 3]))
     assert [np.asarray(v).tolist() for v in u] == [[1, 3], [1, 0], [1, 0, 1], [1, 2]]
+
+
+def test_diff_and_isin() -> None:
+    x = np.array([[1, 4, 9, 16], [0, 0, 5, 5]])
+    for n in (0, 1, 2, 5):
+        np.testing.assert_array_equal(np.asarray(hybrid.diff(hybrid.tensor(x), n=n)), np.diff(x, n=n))
+    np.testing.assert_array_equal(np.asarray(hybrid.diff(hybrid.tensor(x), 0, prepend=hybrid.tensor(x[:1]))),
+                                  np.diff(x, axis=0, prepend=x[:1]))
+    np.testing.assert_array_equal(np.asarray(hybrid.diff(hybrid.tensor(x > 4))), np.diff(x > 4))
+    np.testing.assert_array_equal(np.asarray(hybrid.isin(hybrid.tensor(x), hybrid.tensor([[0, 9]]))), np.isin(x, [0, 9]))
+    np.testing.assert_array_equal(np.asarray(hybrid.isin(hybrid.tensor(x), [], invert=True)), np.ones_like(x, bool))

@@ -230,6 +230,24 @@ def test_number_of_threads_is_checked():
         raise ZeroDivisionError
 
 
+def test_more_cores_than_the_pool_takes():
+    P.pool().resize(10**6)
+    assert P.get_num_threads() == 256
+
+
+def test_a_system_without_more_threads():
+    x = np.zeros(1000, np.int64)
+    child = os.fork()
+    if child == 0:
+        pool, calls = P.pool(), []
+        refuse = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)(lambda *a: calls.append(a) or 11)
+        pool._put("pthread_create", ctypes.cast(refuse, ctypes.c_void_p).value)
+        P.set_num_threads(4)
+        ok = all(P.launch(code("count"), ONE, x.size, 10, 0, (x,)) == 0 for _ in range(3))
+        os._exit(0 if ok and (x == 3).all() and len(calls) == 1 and P.get_num_threads() == 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def test_fork_in_the_middle_of_work():
     x = np.zeros(2000, np.int64)
     stop = threading.Event()

@@ -184,6 +184,11 @@ def test_rounding_sign_and_extremes() -> None:
     x = h([-0.0, 0.5, 1.5, 2.5, -0.5, -1.5, INF, NAN, 8388609.0])
     np.testing.assert_array_equal(value(ops.round(x)), [-0.0, 0, 2, 2, -0.0, -2, INF, NAN, 8388609.0])
     assert np.signbit(value(ops.round(x))).tolist()[:5] == [True, False, False, False, True]
+    y = np.array([1.234, -5.675, 1250.0, INF, NAN], np.float32)
+    for decimals in (2, -2):
+        np.testing.assert_array_equal(value(ops.round(h(y), decimals)), np.round(y, decimals))
+    assert value(ops.round(h([1250, 1350], np.int32), -2)).tolist() == [1200, 1400]
+    assert value(round(h([1.26]), 1)).tolist() == [np.float32(1.3)]
     np.testing.assert_array_equal(value(ops.sign(x)), [0, 1, 1, 1, -1, -1, 1, NAN, 1])
     assert not np.signbit(value(ops.sign(x)))[0]
     a, b = h([0.0, -0.0, NAN, 1.0, INF]), h([-0.0, 0.0, 1.0, NAN, 2.0])
@@ -276,6 +281,9 @@ def test_gradients_at_special_points() -> None:
     assert slope(lambda x, y: ops.power(x, y), [0.0], [2.0])[1] == [0.0]
     assert slope(lambda x: ops.leaky_relu(x, 0.1), [-1.0, 0.0, 1.0]) == [[0.1, 0.1, 1.0]]
     assert slope(ops.atan2, [0.0], [0.0]) == [[0.0], [0.0]]
+    assert slope(ops.relu6, [-1.0, 0.0, 3.0, 6.0, 7.0]) == [[0.0, 0.0, 1.0, 0.0, 0.0]]
+    assert slope(ops.hardswish, [-3.0, 0.0, 3.0]) == [[0.0, 0.5, 1.0]]
+    assert slope(ops.celu, [0.0, 1.0]) == [[1.0, 1.0]] and slope(ops.elu, [0.0]) == [[1.0]]
 
 
 def test_activations_keep_their_tails() -> None:

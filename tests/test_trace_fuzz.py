@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 
 import hybrid as hb
+import hybrid.nn as nn
+import hybrid.optim as optim
 from adversary.common import norm, same
-from hybrid.function import RunsEagerly, function
+from hybrid.function import RunsEagerly, function, set_executor
+from hybrid.ops import random as rnd
+from hybrid.trace.replay import ReferenceExecutor
 
 NS = types.SimpleNamespace
 
@@ -145,3 +149,107 @@ def test_random_worlds(block: int) -> None:
             assert same(want, got), f"seed {seed}\n{f.explain()}"
             replays += f.cache_info().replays
     assert replays > 25 * 4
+
+
+class Unit(nn.Module):
+    def __init__(self, kind: int) -> None:
+        super().__init__()
+        self.kind, self.scale = kind, 0.5
+        self.body = nn.Linear(4, 4)
+        self.drop = nn.Dropout(0.25)
+        self.extra = hb.zeros(4)
+        self.register_buffer("mean", hb.ones(4))
+
+    def forward(self, x: Any) -> Any:
+        y = self.drop(self.body(x)) * self.scale
+        if self.kind == 1:
+            y = y.tanh() + x
+        elif self.kind == 2 and self.training:
+            self.mean.assign(self.mean * 0.9 + x.detach().mean(axis=0) * 0.1)
+            y = y - self.mean
+        elif self.kind == 3:
+            self.extra = y.detach().sum(axis=0)
+            y = y + self.extra
+        return y
+
+
+class Deep(nn.Module):
+    def __init__(self, kinds: list[int]) -> None:
+        super().__init__()
+        self.units = nn.ModuleList([Unit(k) for k in kinds])
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x: Any) -> Any:
+        for u in self.units:
+            x = u(x)
+        return self.head(x)
+
+
+TRAIN = ["opt.zero_grad()", "loss.backward()", "opt.step()", "net.zero_grad()", "(loss * 0.5).backward()",
+         "total[0] = total[0] + loss.detach()", "p0.assign(p0 * 0.99)", "state['g'] = p0.grad",
+         "with hb.no_grad(): ema.assign(ema * 0.9 + p0 * 0.1)", "p0.grad = None", "loss = loss + (p0 * p0).sum() * 0.01"]
+
+
+def toggle(p: Any) -> None:
+    p.requires_grad_(not p.requires_grad)
+
+
+CHANGES: list[Any] = [
+    lambda n, o, g, v: n.train(), lambda n, o, g, v: n.eval(), lambda n, o, g, v: setattr(n.units[0], "scale", v),
+    lambda n, o, g, v: setattr(n.units[0], "kind", int(v) % 4), lambda n, o, g, v: setattr(n.units[-1].drop, "p", 0.5),
+    lambda n, o, g, v: setattr(o, "lr", v * 0.01), lambda n, o, g, v: o.param_groups[0].__setitem__("lr", v * 0.02),
+    lambda n, o, g, v: n.head.weight.assign(n.head.weight * v), lambda n, o, g, v: n.units.append(Unit(1)),
+    lambda n, o, g, v: setattr(n, "head", nn.Linear(4, 1)), lambda n, o, g, v: setattr(n.head, "bias", None),
+    lambda n, o, g, v: setattr(n.head.weight, "grad", None), lambda n, o, g, v: n.zero_grad(),
+    lambda n, o, g, v: setattr(g["p0"], "grad", hb.ones_like(g["p0"]).detach()), lambda n, o, g, v: toggle(n.head.weight),
+    lambda n, o, g, v: rnd.manual_seed(int(v * 100)), lambda n, o, g, v: n.load_state_dict(n.state_dict()),
+    lambda n, o, g, v: g.__setitem__("p0", n.units[-1].body.weight), lambda n, o, g, v: setattr(n.units[0], "extra", hb.ones(4)),
+    lambda n, o, g, v: n.units[0].register_forward_hook(lambda m, a, out: out * v),
+    lambda n, o, g, v: setattr(n.units[0], "mean", hb.ones(4) * v), lambda n, o, g, v: g["total"].__setitem__(0, hb.tensor(v)),
+    lambda n, o, g, v: g.__setitem__("ema", g["p0"].detach().clone()), lambda n, o, g, v: None, lambda n, o, g, v: None,
+]
+
+
+def train(seed: int, jit: Any) -> tuple[list[Any], Any]:
+    rng = random.Random(seed)
+    rnd.manual_seed(seed)
+    net = Deep([rng.randrange(4) for _ in range(rng.randint(1, 3))])
+    opt = rng.choice([optim.SGD, optim.Adam])(net.parameters(), lr=0.05)
+    p0 = net.units[0].body.weight
+    g: dict[str, Any] = {"net": net, "opt": opt, "p0": p0, "hb": hb, "total": [hb.tensor(0.0)], "state": {},
+                         "ema": p0.detach().clone()}
+    lines = rng.choice([["opt.zero_grad()", "loss.backward()", "opt.step()"], ["loss.backward()", "opt.step()", "opt.zero_grad()"],
+                        [rng.choice(TRAIN) for _ in range(4)]])
+    lines = lines + [rng.choice(TRAIN) for _ in range(rng.randint(0, 2))]
+    tail = rng.choice(["loss", "loss.detach()", "(loss, p0.grad)", "{'loss': loss, 'p': p0}", "None"])
+    exec("def f(x, y):\n    loss = ((net(x) - y) ** 2).mean()\n" + "".join(f"    {s}\n" for s in lines) + f"    return {tail}\n", g)
+    f, out, data = jit(g["f"]), [], np.random.default_rng(seed)
+    for k in range(18):
+        if k > 3 and rng.random() < 0.3:
+            rng.choice(CHANGES)(net, opt, g, rng.choice([0.25, 0.5, 1.75, 3.0]))
+        x, y = data.standard_normal((2, 3, 4)).astype("f4")
+        try:
+            r = f(hb.tensor(x), hb.tensor(y[:, :1]))
+            out.append(norm(list(r.values()) if isinstance(r, dict) else r))
+        except hb.HybridError as e:
+            out.append(type(e).__name__)
+        params = list(net.parameters())
+        out.append(norm([params, [p.grad for p in params], list(net.buffers()), [u.extra for u in net.units], g["total"],
+                         g["ema"], list(g["state"].values()), rnd.get_state()]))
+    return out, f
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_random_training(block: int) -> None:
+    replays, old = 0, set_executor(ReferenceExecutor())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RunsEagerly)
+            for seed in range(block * 8, block * 8 + 8):
+                want, _ = train(seed, lambda f: f)
+                got, f = train(seed, function)
+                assert same(want, got), f"seed {seed}\n{f.explain()}"
+                replays += f.cache_info().replays
+    finally:
+        set_executor(old)
+    assert replays > 8 * 2

@@ -48,7 +48,12 @@ def _operand(x: Any) -> bool:
 
 
 def _reflected(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    op = getattr(f, "op", None)
+    commutes = op is not None and op.has("commutative")
+
     def method(self: Tensor, other: Any) -> Any:
+        if commutes and type(other) is float:
+            return f(self, other)       # the quick side
         return f(other, self) if _operand(other) else NotImplemented
     return method
 

@@ -52,7 +52,7 @@ def _stats(v: np.ndarray, a: Aval) -> str:
     bad = int(a.size - np.isfinite(x).sum())
     with np.errstate(all="ignore"):
         x = x[np.isfinite(x)].astype(np.float64)
-    text = f"min {x.min():.4g} · mean {x.mean():.4g} · max {x.max():.4g} · std {x.std():.4g}" if x.size else ""
+        text = f"min {x.min():.4g} · mean {x.mean():.4g} · max {x.max():.4g} · std {x.std():.4g}" if x.size else ""
     return text + (f" · <b style='color:#c00'>{bad} not finite</b>" if bad else "")
 
 

@@ -134,11 +134,15 @@ def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
 
 # ---- literals and conversion -------------------------------------------------------------------------------
 _LITERALS: dict[Any, Any] = {}
+_NUMBER_LITERALS: dict[Any, Any] = {}   # the same by (type, number, dtype, device)
 _SPACES: list[dict[str, Any]] = []   # namespaces of the flat functions
 
 
 def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
     """The 0-d tensor of a Python number in dtype d; one object per bit pattern while it is cached."""
+    quick = (type(value), value, d, device) if value else None   # zeros differ by sign
+    if quick is not None and quick in _NUMBER_LITERALS:
+        return _NUMBER_LITERALS[quick]
     if not dt.can_hold(d, value):
         raise OverflowError(f"Python integer {value} does not fit {d.name}")
     with np.errstate(all="ignore"):
@@ -151,7 +155,10 @@ def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
         t._x = LITERAL
         if len(_LITERALS) > 8192:
             _LITERALS.clear()
+            _NUMBER_LITERALS.clear()
         _LITERALS[key] = t
+    if quick is not None and len(_NUMBER_LITERALS) < 8192:
+        _NUMBER_LITERALS[quick] = t
     return t
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core import dtypes as dt
 
-__all__ = ["Instr", "Program", "Builder", "Val", "TYPE", "PRIMS", "REDUCTIONS", "register_type"]
+__all__ = ["Instr", "Program", "Builder", "Val", "TYPE", "PRIMS", "REDUCTIONS"]
 
 INT_TYPES = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 FLOAT_TYPES = ("f32", "f64")

@@ -12,7 +12,7 @@ from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError
 from ..eager.tensor import Tensor, tensor
-from ..ir.mode import Versioned, bump
+from ..ir.mode import EPOCH, Versioned, bump
 from ..ir.tensor import Handle
 from ..ops import zeros_like
 
@@ -65,6 +65,7 @@ class Module(Versioned):
             raise HybridError(f"call super().__init__() before assigning {name} to a {type(self).__name__}")
         if name == "training":
             object.__setattr__(self, name, bool(value))
+            EPOCH[0] += 1
             return
         held = names.get(name)
         if isinstance(value, Module):

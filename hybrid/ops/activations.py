@@ -16,8 +16,20 @@ from ..ir.op import map_op
 from ..ir.scalar import Builder, Val
 from . import formulas as F
 from .common import wide
-from .elementwise_basic import abs, add, clip, divide, greater, minimum, multiply, reference_of, square, subtract, where
-from .elementwise_math import by_element, exp, expm1, sigmoid, tanh
+from .elementwise_basic import (
+    abs,
+    add,
+    divide,
+    greater,
+    less,
+    logical_and,
+    multiply,
+    reference_of,
+    square,
+    subtract,
+    where,
+)
+from .elementwise_math import by_element, exp, sigmoid, tanh
 from .formulas.tools import clamp
 
 __all__ = ["relu", "relu_grad", "relu6", "leaky_relu", "elu", "celu", "selu", "hardtanh", "hardsigmoid", "hardswish",
@@ -57,6 +69,13 @@ _ELU = _float_map(
     samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"alpha": 1.5})], doc="x, or alpha*(e^x - 1) below 0.")
 
 
+_HARDTANH = _float_map(
+    "hardtanh", 1, lambda s, x, *, low, high: clamp(s, x, low, high), params=("low", "high"),
+    vjp=lambda g, out, x, *, low, high: (where(logical_and(greater(x, low), less(x, high)), g, 0.0),),
+    reference=lambda x, *, low, high: np.clip(wide(x), low, high),
+    samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"low": -1.0, "high": 1.5})], doc="x limited to [low, high].")
+
+
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where positive, negative_slope * x elsewhere."""
     return bind(_LEAKY, x, slope=float(negative_slope))
@@ -69,7 +88,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where positive, alpha * (e^(x/alpha) - 1) elsewhere."""
-    return where(greater(x, 0.0), x, multiply(expm1(divide(minimum(x, 0.0), alpha)), alpha))
+    return where(greater(x, 0.0), x, multiply(elu(divide(x, alpha)), alpha))
 
 
 def selu(x: Tensor) -> Tensor:
@@ -77,19 +96,19 @@ def selu(x: Tensor) -> Tensor:
     return multiply(elu(x, 1.6732632423543772), 1.0507009873554805)
 
 
+def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """x limited to [min_val, max_val]; its gradient is 0 at the borders, unlike clip's."""
+    return bind(_HARDTANH, x, low=float(min_val), high=float(max_val))
+
+
 def relu6(x: Tensor) -> Tensor:
     """x limited to [0, 6]."""
-    return clip(x, 0.0, 6.0)
-
-
-def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """x limited to [min_val, max_val]."""
-    return clip(x, min_val, max_val)
+    return hardtanh(x, 0.0, 6.0)
 
 
 def hardsigmoid(x: Tensor) -> Tensor:
-    """clip(x + 3, 0, 6) / 6."""
-    return multiply(clip(add(x, 3.0), 0.0, 6.0), 1.0 / 6.0)
+    """x + 3 limited to [0, 6], divided by 6."""
+    return divide(relu6(add(x, 3.0)), 6.0)
 
 
 def hardswish(x: Tensor) -> Tensor:
@@ -145,7 +164,7 @@ silu_grad: Function = public(_float_map(
 
 def _log_of_sum(s: Builder, x: Val) -> Val:
     """log(1 + e^x)."""
-    return s.select(x < 0, s.const(x.type, 0.0), x) + F.log1p(s, F.exp(s, -s.abs(x)))
+    return s.select(x < 0, s.const(x.type, 0.0), x) + F.log1p_unit(s, F.exp(s, -s.abs(x)))
 
 
 def _softplus_body(s: Builder, x: Val, *, beta: float, threshold: float) -> Val:

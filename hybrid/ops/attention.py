@@ -150,6 +150,12 @@ def einsum(spec: str, *operands: Tensor) -> Tensor:
     for c in out:
         if out.count(c) > 1 or not any(c in t for t in terms):
             raise ShapeError(f"einsum: {c!r} in the result of {spec!r} repeats or is in no term")
+    size: dict[str, int] = {}
+    for t, x in zip(terms, xs):
+        for c, n in zip(t, x.shape):
+            if size.setdefault(c, n) != n and 1 not in (n, size[c]):
+                raise ShapeError(f"einsum: {c!r} has sizes {size[c]} and {n} in {spec!r}")
+            size[c] = max(size[c], n)
     pool = {i: _no_repeats(x, t) for i, (x, t) in enumerate(zip(xs, terms))}
     fresh = len(pool)
     for i, j in _path([t for _, t in pool.values()], [x for x, _ in pool.values()], out):

@@ -55,7 +55,8 @@ def as_type(s: Builder, x: Val, d: np.dtype) -> Val:
 def pair(value: Any, what: str) -> tuple[int, int]:
     """An int, or two of them, as two ints."""
     if hasattr(value, "__index__"):
-        return (operator.index(value),) * 2
+        n = operator.index(value)
+        return n, n
     items = tuple(operator.index(v) for v in value)
     if len(items) != 2:
         raise ValueError(f"{what} takes one int or a pair, not {value!r}")
@@ -65,7 +66,8 @@ def pair(value: Any, what: str) -> tuple[int, int]:
 def pairs_of(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
     """NumPy's pad widths: an int, (before, after), or one such pair per axis."""
     if hasattr(widths, "__index__"):
-        return ((operator.index(widths),) * 2,) * ndim
+        n = operator.index(widths)
+        return ((n, n),) * ndim
     items = tuple(widths)
     if len(items) == 2 and all(hasattr(i, "__index__") for i in items):
         return ((operator.index(items[0]), operator.index(items[1])),) * ndim

@@ -230,7 +230,7 @@ def _eye_body(s: Builder, *, shape: Ints, dtype: np.dtype, k: int, device: Devic
 
 EYE = register(Op(
     "eye", "map", 0, _fresh, body=_eye_body, params=("shape", "dtype", "k", "device"), ulp=0.0,
-    reference=lambda shape, dtype, k, device: np.eye(*shape, k=k),
+    reference=lambda shape, dtype, k, device: np.eye(shape[0], shape[1], k=k),
     samples=_no_inputs({"shape": (3, 5), "dtype": dt.float32, "k": 1}, {"shape": (4, 4), "dtype": dt.bool_, "k": -1},
                        {"shape": (0, 2), "dtype": dt.int64, "k": 0}),
     doc="Ones on diagonal k."))
@@ -247,7 +247,7 @@ def eye(n: int, m: int | None = None, *, k: int = 0, dtype: Any = None, device: 
 def _triangle(name: str, keep: Any, oracle: Any) -> Op:
     def body(s: Builder, x: Val, *, k: int, axes: tuple[int, int]) -> Val:
         return s.select(keep(s.coord(axes[1]), s.coord(axes[0]) + k), x, 0)
-    op = Op(name, "map", 1, lambda a, k, axes: (a,), body=body, params=("k", "axes"), ulp=0.0,
+    op: Op = Op(name, "map", 1, lambda a, k, axes: (a,), body=body, params=("k", "axes"), ulp=0.0,
             vjp=lambda g, out, x, k, axes: (bind(op, g, k=k, axes=axes),), keeps=frozenset(["shape"]),
             reference=lambda x, k, axes: oracle(x, k),
             samples=shapes_of([((4, 5), {"k": 0, "axes": (0, 1)}), ((2, 3, 3), {"k": -1, "axes": (1, 2)}),

@@ -5,6 +5,7 @@ NumPy where it is silent, and of PyTorch for gradients at special points.
 """
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from typing import Any
 
@@ -196,7 +197,17 @@ def _rounding(name: str, prim: str, f: Callable[..., Any], doc: str) -> Callable
 floor: Function = _rounding("floor", "floor", np.floor, "The largest integer not above x.")
 ceil: Function = _rounding("ceil", "ceil", np.ceil, "The smallest integer not below x.")
 trunc: Function = _rounding("trunc", "trunc", np.trunc, "x without its fraction.")
-round: Function = _rounding("round", "rint", np.rint, "The nearest integer, halves to even.")
+_round: Function = _rounding("round", "rint", np.rint, "The nearest integer, halves to even.")
+
+
+def round(x: Tensor, decimals: int = 0) -> Tensor:
+    """x rounded to the nearest multiple of 10^-decimals, halves to even; computed as NumPy does, by scaling."""
+    if not decimals:
+        return _round(x)
+    d, scale = as_tensor(x)._a.dtype, 10.0 ** builtins.abs(decimals)
+    if decimals > 0:
+        return divide(_round(multiply(x, scale)), scale) if dt.is_float(d) else _round(x)
+    return astype(multiply(_round(divide(x, scale)), scale), d)
 
 
 # ---- minimum, maximum, clip -------------------------------------------------------------------------------

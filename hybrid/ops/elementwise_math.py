@@ -78,7 +78,7 @@ log1p: Function = _unary(
 def _logaddexp_body(s: Builder, x: Val, y: Val) -> Val:
     top, low = s.max(x, y), s.min(x, y)
     diff = s.select(top == low, 0.0, low - top)       # equal infinities
-    return top + F.log1p(s, F.exp(s, diff))
+    return top + F.log1p_unit(s, F.exp(s, diff))
 
 
 logaddexp: Function = public(map_op(

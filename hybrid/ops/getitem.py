@@ -38,7 +38,7 @@ class Key(NamedTuple):
     step: Ints
     drop: Ints
     insert: Ints
-    index: tuple[tuple[int, Tensor], ...]
+    at: tuple[tuple[int, Tensor], ...]
     front: bool
 
 
@@ -84,14 +84,14 @@ class _Mask(NamedTuple):
 
     mask: Tensor
     axis: int
-    index: Tensor
+    positions: Tensor
 
 
 def _index_tensor(k: Any, axis: int, n: int) -> Tensor:
     if isinstance(k, _Mask):
         if k.mask.shape[k.axis] != n:
             raise IndexOutOfRange(f"a mask of shape {k.mask.shape} does not fit axis {axis} of size {n}")
-        return k.index
+        return k.positions
     return index_check(k, n, axis)
 
 
@@ -188,9 +188,9 @@ def getitem(x: Tensor, key: Any) -> Tensor:
         return out if plan[1] is None else bind(RESHAPE, out, shape=plan[1])
     k = parse(x, key)
     out = _basic(x, k)
-    if not k.index:
+    if not k.at:
         return reshape_view(out, x)
-    axes, idx = [a for a, _ in k.index], [t for _, t in k.index]
+    axes, idx = [a for a, _ in k.at], [t for _, t in k.at]
     if axes != list(range(axes[0], axes[0] + len(axes))):
         out, axes = moveaxis(out, axes, list(range(len(axes)))), list(range(len(axes)))
     batch = max(i.ndim for i in idx)
@@ -226,7 +226,7 @@ def setitem(x: Tensor, key: Any, value: Any) -> Tensor:
     if mask is not None and v.size == 1:
         return where(mask, reshape(v, ()), x)
     k = parse(x, key)
-    if not k.index:
+    if not k.at:
         shape = _basic_shape(k)
         v = _fit(v, shape)
         return slice_set(x, reshape(v, _without(shape, k.insert)), k.begin, k.step, k.drop)
@@ -260,7 +260,7 @@ def _fit(v: Tensor, shape: Ints) -> Tensor:
 def _set_indexed(x: Tensor, k: Key, v: Tensor) -> Tensor:
     """Writes at index tensors: rows of the box (indexed axes first) are replaced, then the box is written."""
     box = _basic(x, k)
-    axes, idx = [a for a, _ in k.index], [t for _, t in k.index]
+    axes, idx = [a for a, _ in k.at], [t for _, t in k.at]
     batch = broadcast_shapes("index", *[i.shape for i in idx])
     rest = [a for a in range(box.ndim) if a not in axes]
     at = 0 if k.front else sum(a < axes[0] for a in rest)

@@ -60,7 +60,7 @@ def _reshape_layout(a: Aval, strides: Ints, offset: int = 0, *, shape: Ints) -> 
     return None if got is None else (offset, got)
 
 
-RESHAPE = register(Op(
+RESHAPE: Op = register(Op(
     "reshape", "view", 1, _reshape_infer, layout=_reshape_layout, params=("shape",), keeps=SHAPE_ONLY,
     vjp=lambda g, out, x, shape: (bind(RESHAPE, g, shape=x.shape),),
     reference=lambda x, shape: np.reshape(x, shape),
@@ -349,7 +349,7 @@ DIAGONAL = register(Op(
     reference=lambda x, k: np.diagonal(x, k, -2, -1),
     samples=shapes_of([((3, 4), {"k": 1}), ((2, 4, 3), {"k": -2}), ((2, 2), {"k": 5}), ((0, 3), {"k": 0})]),
     doc="Diagonal k of the last two axes."))
-EMBED_DIAGONAL = register(Op(
+EMBED_DIAGONAL: Op = register(Op(
     "embed_diagonal", "place", 1, lambda a, shape, k: (a.with_(a.shape[:-1] + shape),),
     layout=_put_diagonal_layout, params=("shape", "k"), keeps=SHAPE_ONLY, facts=frozenset(["zeros"]),
     vjp=lambda g, out, x, shape, k: (bind(DIAGONAL, g, k=k),), reference=_put_diagonal_reference,

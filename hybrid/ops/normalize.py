@@ -176,6 +176,11 @@ def _group(x: Tensor, shape: Any) -> Group:
     return k, x.ndim
 
 
+def _fitting(t: Tensor, x: Tensor) -> Tensor:
+    """A parameter in x's dtype; half types also take float32 parameters as they are."""
+    return t if t.dtype is dt.compute_type(x.dtype) else astype(t, x.dtype)
+
+
 def layer_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None,
                eps: float = 1e-5) -> Tensor:
     """PyTorch's layer_norm over the last axes: (x - mean) / sqrt(var + eps) * weight + bias."""
@@ -183,7 +188,7 @@ def layer_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, b
     axes = _group(x, normalized_shape)
     if weight is None and bias is not None:
         return add(layer_norm(x, normalized_shape, eps=eps), bias)
-    affine = [t for t in (weight, bias) if t is not None]
+    affine = [_fitting(t, x) for t in (weight, bias) if t is not None]
     return bind(LAYER_NORM, x, *affine, axes=axes, eps=float(eps))[0]
 
 
@@ -230,7 +235,8 @@ def rms_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps
     """PyTorch's rms_norm over the last axes; eps defaults to the machine epsilon of x's dtype."""
     need_float("rms_norm", x._a)
     e = float(eps) if eps is not None else float(np.finfo(dt.compute_type(x.dtype)).eps)
-    return bind(RMS_NORM, x, *([] if weight is None else [weight]), axes=_group(x, normalized_shape), eps=e)[0]
+    return bind(RMS_NORM, x, *([] if weight is None else [_fitting(weight, x)]), axes=_group(x, normalized_shape),
+                eps=e)[0]
 
 
 # ---- composed ------------------------------------------------------------------------------------------

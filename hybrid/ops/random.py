@@ -344,11 +344,12 @@ def randint(low: int, high: int | None = None, size: Any = (), *, dtype: Any = N
 
 def bernoulli(p: Any, size: Any = None, *, generator: Generator | None = None, device: Any = None) -> Tensor:
     """True with probability p (a number, or a tensor that broadcasts to the size)."""
-    t = as_tensor(p) if isinstance(p, Handle) or not isinstance(p, (int, float)) else None
-    shape = as_shape(size) if size is not None else t.shape if t is not None else ()
-    g = _source(generator, device if t is None else t.device)
-    q = literal(float(p), dt.float32, g.device) if t is None else broadcast_to(astype(t, dt.float32), shape)
-    return g.draw(BERNOULLI, q, shape=shape)
+    if isinstance(p, (int, float)):
+        g = _source(generator, device)
+        return g.draw(BERNOULLI, literal(float(p), dt.float32, g.device), shape=as_shape(() if size is None else size))
+    t = as_tensor(p)
+    shape = t.shape if size is None else as_shape(size)
+    return _source(generator, t.device).draw(BERNOULLI, broadcast_to(astype(t, dt.float32), shape), shape=shape)
 
 
 def permutation(x: Any, *, generator: Generator | None = None, device: Any = None) -> Tensor:

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..core import dtypes as dt
 from ..core.aval import Aval
-from ..core.errors import ShapeError
+from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import as_shape, broadcast_shapes, broadcast_strides, normalize_axes
-from ..ir.bind import bind
+from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
 from ..ir.op import NO_GRAD, Op, register
 from ..ir.scalar import Builder, Val
@@ -195,12 +195,18 @@ ARGMIN = register(Op(
     doc="First position of the minimum along a group of axes; a NaN counts as the minimum."))
 
 
+_TRUTH = {MAX: ANY, MIN: ALL}    # what the extremes of truth values are
+
+
 # ---- public functions ------------------------------------------------------------------------------------
 def _finish(out: Tensor, shape: Ints, axes: Ints, keepdims: bool) -> Tensor:
     return reshape(out, keep_shape(shape, axes)) if keepdims else out
 
 
 def _order_free(op: Op, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    x = as_tensor(x)
+    if x.dtype is dt.bool_ and (op is MAX or op is MIN):
+        op = _TRUTH[op]
     axes = normalize_axes(axis, x.ndim, op.name)
     if not axes:
         return not_equal(x, 0) if op is ALL or op is ANY else clone(x)
@@ -225,7 +231,10 @@ def _sum_dtype(x: Tensor, dtype: Any) -> np.dtype:
 
 def _additive(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor:
     """sum and prod: conversion first where dtype narrows, one rounding at the end for half types."""
+    x = as_tensor(x)
     axes, d = normalize_axes(axis, x.ndim, op.name), _sum_dtype(x, dtype)
+    if d is dt.bool_:
+        raise DTypeError(f"{op.name} does not work in bool; use any or all")
     if dt.is_float(x.dtype) and x.dtype is not d and (dt.is_half(d) or not dt.is_half(x.dtype)):
         x = astype(x, d)
     runs = groups(axes)
@@ -249,6 +258,7 @@ def prod(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
 
 def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Mean over axes (all by default); integers are averaged in float32."""
+    x = as_tensor(x)
     axes = normalize_axes(axis, x.ndim, "mean")
     d = dt.canonical(dtype) if dtype is not None else x.dtype if dt.is_float(x.dtype) else dt.default_float
     runs = groups(axes)
@@ -285,6 +295,8 @@ def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 
 
 def _position(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
+    x = as_tensor(x)
+    x = astype(x, dt.uint8) if x.dtype is dt.bool_ else x
     if axis is None:
         out = bind(op, x if x.ndim else reshape(x, (1,)), axes=(0, builtins.max(x.ndim, 1)))
         return reshape(out, (1,) * x.ndim) if keepdims else out

@@ -102,7 +102,7 @@ def _two_rows(rng: np.random.Generator) -> Any:
         yield [rng.uniform(-1, 1, shape), rng.uniform(0.05, 1, shape)], {"axes": (len(shape) - 1, len(shape))}
 
 
-SOFTMAX_GRAD = register(Op(
+SOFTMAX_GRAD: Op = register(Op(
     "softmax_grad", "row", 2, same_infer, body=_softmax_grad_body, params=("axes",), vjp=_softmax_grad_vjp,
     reference=lambda g, y, axes: wide(y) * (wide(g) - (wide(g) * wide(y)).sum(_axes(axes), keepdims=True)),
     accepts="f", samples=_two_rows, ulp=400.0, doc="Gradient of softmax from its result."))
@@ -256,10 +256,10 @@ def _row_value(op: Op, x: Tensor, axis: Any, keepdims: bool, **params: Any) -> T
     axes = normalize_axes(axis, x.ndim, op.name)
     shape = x.shape
     if not axes:
-        x, axes_ = reshape(x, shape + (1,)), (x.ndim,)
+        x, count = reshape(x, (*shape, 1)), 1
     else:
-        x, axes_ = _to_rows(x, axes), axes
-    out = bind(op, x, axes=(x.ndim - len(axes_), x.ndim), **params)
+        x, count = _to_rows(x, axes), len(axes)
+    out = bind(op, x, axes=(x.ndim - count, x.ndim), **params)
     return reshape(out, keep_shape(shape, axes)) if keepdims else out
 
 

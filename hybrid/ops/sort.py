@@ -17,11 +17,14 @@ from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
 from ..ir.op import NO_GRAD, Op, register
 from .common import shapes_of
+from .elementwise import equal, logical_not, not_equal, subtract
 from .index import take_along_axis
-from .movement import narrow
+from .movement import expand_dims, narrow, reshape
+from .place import concat
+from .reduce import any as any_
 
 __all__ = ["sort", "argsort", "topk", "searchsorted", "unique", "unique_values", "unique_counts", "unique_inverse",
-           "unique_all", "TopK"]
+           "unique_all", "TopK", "diff", "isin"]
 
 Tensor = Any
 
@@ -114,6 +117,21 @@ def searchsorted(edges: Tensor, x: Any, *, side: str = "left", sorter: Tensor | 
     return bind(SEARCH, edges, x, right=side == "right")
 
 
+def diff(x: Tensor, axis: int = -1, n: int = 1, *, prepend: Any = None, append: Any = None) -> Tensor:
+    """Differences of neighbours along an axis, n times; prepend and append are joined to x first."""
+    x = as_tensor(x)
+    a = normalize_axis(axis, x.ndim, "diff")
+    if n < 0:
+        raise ShapeError(f"diff: n = {n} is negative")
+    if n and (prepend is not None or append is not None):
+        x = concat([t for t in (prepend, x, append) if t is not None], a)
+    for _ in range(n):
+        size = x.shape[a]
+        high, low = narrow(x, a, min(1, size), max(size - 1, 0)), narrow(x, a, 0, max(size - 1, 0))
+        x = not_equal(high, low) if x.dtype is dt.bool_ else subtract(high, low)
+    return x
+
+
 # ---- sets ------------------------------------------------------------------------------------------------
 def unique_all(x: Tensor) -> Unique:
     """Distinct values in increasing order with positions and counts; reads the data on the host."""
@@ -123,6 +141,13 @@ def unique_all(x: Tensor) -> Unique:
     inverse = np.asarray(inverse).reshape(x.shape)
     return Unique(astype(as_tensor(v, x.device), x.dtype), as_tensor(first, x.device), as_tensor(inverse, x.device),
                   as_tensor(counts, x.device))
+
+
+def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
+    """Whether each element of x equals some element of `test`."""
+    x, test = as_tensor(x), as_tensor(test)
+    found = any_(equal(expand_dims(x, -1), reshape(test, (test.size,))), axis=-1)
+    return logical_not(found) if invert else found
 
 
 def unique(x: Tensor) -> Tensor:

@@ -109,25 +109,29 @@ class Watch:
         return self._trace
 
     def _profile(self, frame: types.FrameType, event: str, arg: Any) -> None:
+        if event == "c_return":
+            return
+        if event == "return":
+            back = frame.f_back
+            if back is not None and not trusted(back.f_code.co_filename) and back not in self._shadow:
+                held = self.returns[back.f_code, back.f_lasti]
+                if not held or held[-1] is not arg:
+                    held.append(arg)
+            return
+        code = frame.f_code
+        if trusted(code.co_filename):
+            return
         self._events += 1
         if self._events > MAX_EVENTS:
             self._stop(f"makes more than {MAX_EVENTS} Python calls", frame)
         elif event == "call":
             self._call(frame)
-        elif event == "return":
-            back = frame.f_back
-            if back is not None and back not in self._shadow and not trusted(back.f_code.co_filename):
-                held = self.returns[back.f_code, back.f_lasti]
-                if not held or held[-1] is not arg:
-                    held.append(arg)
-        elif event == "c_call":
-            code = frame.f_code
-            if not trusted(code.co_filename) and frame not in self._shadow:
-                self._c_call(frame, code, arg)
+        elif event == "c_call" and frame not in self._shadow:
+            self._c_call(frame, code, arg)
 
     def _call(self, frame: types.FrameType) -> None:
         code, back = frame.f_code, frame.f_back
-        if trusted(code.co_filename) or frame.f_globals.get("__name__", "").startswith("namedtuple_"):
+        if frame.f_globals.get("__name__", "").startswith("namedtuple_"):
             return
         if back is not None and stdlib(code.co_filename) and (back in self._shadow or trusted(back.f_code.co_filename)):
             self._shadow.add(frame)  # the standard library working for hybrid or NumPy

@@ -125,9 +125,24 @@ class _Replay(Writer):
                 f.go_if(f.cmp("eq", v, "null", "ptr"), "alias")
                 self.incref(f, v)
                 f.st("ptr", v, f.at("%block", f.ld(r, INPUT["word"], "i64")))
+        f.call("void", "@hy_hold", "ptr %table", "ptr %block")
         f.ret("true")
         f.label("alias")
         f.ret("false")
+        return f
+
+    def hold(self) -> Fn:
+        """Own the handles that will be returned as they are."""
+        f = Fn("hy_hold", "void", "noinline", table="ptr", block="ptr")
+        results = f.ld("%table", TABLE["results"])
+        with f.each(f.ld("%table", TABLE["results_n"], "i64")) as i:
+            r = f.nth(results, i, RESULT["size"])
+            at = f.ld(r, RESULT["handle"], "i64")
+            with f.when(f.cmp("ne", at, 0)):
+                h = f.ld(f.at("%block", at))
+                self.incref(f, h)
+                f.st("ptr", h, f.at("%block", f.ld(r, RESULT["at"], "i64")))
+        f.ret()
         return f
 
     def point(self) -> Fn:
@@ -271,20 +286,6 @@ class _Replay(Writer):
         return f
 
     # ---- replay: the end ------------------------------------------------------------------------------
-    def hold(self) -> Fn:
-        """Own the handles that will be returned as they are."""
-        f = Fn("hy_hold", "void", "noinline", table="ptr", block="ptr")
-        results = f.ld("%table", TABLE["results"])
-        with f.each(f.ld("%table", TABLE["results_n"], "i64")) as i:
-            r = f.nth(results, i, RESULT["size"])
-            at = f.ld(r, RESULT["handle"], "i64")
-            with f.when(f.cmp("ne", at, 0)):
-                h = f.ld(f.at("%block", at))
-                self.incref(f, h)
-                f.st("ptr", h, f.at("%block", f.ld(r, RESULT["at"], "i64")))
-        f.ret()
-        return f
-
     def rollback(self) -> Fn:
         """Give the taken values back to their handles."""
         f = Fn("hy_rollback", "void", "noinline", table="ptr", block="ptr")
@@ -428,10 +429,10 @@ class _Replay(Writer):
         with f.when(f.cmp("eq", f.ld("%block", 8, "i64"), 0), unlikely=True):
             f.call("void", "@hy_init_block", *both)
         checked = "ptr %table", "ptr %args", "ptr %block"
+        # nothing from `check` to `take` runs Python; what the rest may run finds everything held
         for stage, args, bad in (("make_results", both, "error"), ("check", checked, "miss"), ("take", both, "miss"),
                                  ("point", both, "error"), ("prepare", both, "error")):
             f.go_if(f.op(f"xor i1 {f.call('i1', '@hy_' + stage, *args)}, true"), bad)
-        f.call("void", "@hy_hold", *both)
         f.ret(0)
         f.label("miss")
         f.ret(1)

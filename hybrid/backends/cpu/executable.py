@@ -77,6 +77,8 @@ class PlanRunner(Executable):
         base = -(-pointer(arena) // 64) * 64
         skip = base - pointer(arena)
         arrays = [self._array(s, inputs, arena[skip:]) for s in self.plan.slots]
+        for k in self.plan.partial:
+            np.copyto(arrays[k], inputs[self.plan.slots[k].index])
         work = base + -(-self.plan.arena_bytes // 64) * 64
         bufs = words_array([pointer(a) for a in arrays] + [work])
         for part in self.parts:
@@ -90,9 +92,9 @@ class PlanRunner(Executable):
 
     def _array(self, slot: Any, inputs: Sequence[np.ndarray], arena: np.ndarray) -> np.ndarray:
         if slot.kind == "input":
-            return np.ascontiguousarray(inputs[slot.index])
+            return np.asarray(inputs[slot.index], order="C")
         if slot.kind == "const":
-            return np.ascontiguousarray(self.plan.consts[slot.index])
+            return np.asarray(self.plan.consts[slot.index], order="C")
         if slot.kind == "arena":
             return np.ndarray(slot.aval.shape, slot.aval.dtype, arena, slot.index)
         if slot.kind in ("output", "state"):

@@ -69,7 +69,7 @@ class Pool:
 
     def resize(self, n: int) -> None:
         """Let n threads (the caller and n - 1 workers) run each step; workers start when first needed."""
-        self._set_limit(self.ctl, n - 1)
+        self._set_limit(self.ctl, min(n - 1, e.MAX_WORKERS))
 
     def threads(self) -> int:
         """The number in force: less than asked for where the system refused more threads."""
@@ -173,15 +173,15 @@ def launch(code: int, words: Any, items: int, grain: int, scratch: int, pointers
 
 
 def kernel_caller(code: int, words: Any, items: int, grain: int, scratch: int, pointers: int,
-                  flags: int = 0) -> Callable[..., int]:
+                  flags: int = 0, keep: Any = None) -> Callable[..., int]:
     """A callable (*arrays or addresses) -> status that runs one kernel: `launch` with everything fixed but the
-    `pointers` base pointers.  It keeps `words` alive."""
+    `pointers` base pointers.  It keeps `words` and `keep` (the owner of the code) alive."""
     p = pool()
     step = (code, _address(words), items, max(grain, 1), scratch, flags)
     if p.native is not None and pointers <= MAX_POINTERS:
-        return p.native.kernel(step, pointers, words)
+        return p.native.kernel(step, pointers, (words, keep))
 
-    def call(*bases: Any, keep: Any = words) -> int:
+    def call(*bases: Any, owners: Any = (words, keep)) -> int:
         if len(bases) != pointers:
             raise TypeError(f"this kernel takes {pointers} pointers; {len(bases)} were given")
         return run_steps([step], [_base(b) for b in bases])[1]

@@ -45,6 +45,21 @@ def uniform_values(form: Form) -> list[bool]:
     return out
 
 
+def running_values(form: Form, uniform: list[bool]) -> list[bool]:
+    """Which instructions are i64 values that grow by one from lane to lane: loads there are adjacent."""
+    out: list[bool] = []
+    affine = iter(form.affine)
+    for ins in form.program.instrs:
+        if ins.prim in ("index", "coord"):
+            out.append(next(affine)[1] == "1")
+        elif ins.prim in ("add", "sub") and ins.type == "i64":
+            a, b = ins.args
+            out.append(out[a] and uniform[b] or ins.prim == "add" and uniform[a] and out[b])
+        else:
+            out.append(False)
+    return out
+
+
 class Body:
     """The program of a form, evaluated at positions of the current row."""
 
@@ -62,6 +77,7 @@ class Body:
         self.tile_row = "0"
         self.place: tuple[str, list[str], str] = ("", [], "")  # of the last `split`
         self.uniform = uniform_values(form)
+        self.running = running_values(form, self.uniform)
         self._affine_of = self._number_affine()
 
     # ---- static facts ----------------------------------------------------------------------------
@@ -212,11 +228,17 @@ class Body:
                 env[i] = self.affine(self._affine_of[i], at)
             else:
                 a = [self.splat(x) if self.uniform[x] else env[x] for x in ins.args]
-                if ins.prim == "load":
+                if ins.prim == "load" and self.running[ins.args[0]]:
+                    first = self._first_lane(a[0])
+                    env[i] = load_row(self.lanes, ins.type, self.base[ins.attr], None, at._replace(j=first))
+                elif ins.prim == "load":
                     env[i] = gather(self.lanes, ins.type, self.base[ins.attr], a[0], at.mask)
                 else:
                     env[i] = self.lanes.emit(ins, a, [self.program.instrs[x].type for x in ins.args])
         return env
+
+    def _first_lane(self, x: str) -> str:
+        return x if self.lanes.width == 1 else self.code.op(f"extractelement {self.lanes.ty('i64')} {x}, i64 0")
 
     def keep(self, i: int, value: str, at: Position) -> None:
         """Put lanes into the row buffer of an instruction."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ...ir.scalar import Builder, Val
 from .tools import FORMAT, INF, NAN, Pair, divide_pair, float_of_int, horner, sqrt_pair, two_prod, two_sum
 
-__all__ = ["split_exponent", "log", "log2", "log10", "log1p", "asinh", "acosh", "atanh", "log1p_pair"]
+__all__ = ["split_exponent", "log", "log2", "log10", "log1p", "asinh", "acosh", "atanh", "log1p_pair", "log1p_unit"]
 
 # (log(1+f) - f) / f^2 in f, |f| <= 1/3
 _TAIL32 = (-0.5, 0.333332151, -0.249995396, 0.200103834, -0.166886851, 0.140063956, -0.120863743, 0.139814645,
@@ -121,6 +121,15 @@ def log1p(s: Builder, x: Val) -> Val:
     u, c = two_sum(s.const(x.type, 1.0), x)
     out = _special(s, u, _of_sum(s, u, c))
     return s.select(s.abs(x) < FORMAT[x.type].eps / 4, x, out)
+
+
+def log1p_unit(s: Builder, x: Val) -> Val:
+    """log(1 + x) for 0 <= x <= 1 (or NaN): half the cost of log1p."""
+    big = x > 1.0 / 3.0
+    f = s.select(big, s.fma(x, 0.5, -0.5), x)          # 1 + x = 2 (1 + f)
+    high, low = _LN2[x.type]
+    zero = s.const(x.type, 0.0)
+    return s.select(big, high, zero) + (f + (_tail(s, f) + s.select(big, low, zero)))
 
 
 def _log_of_large(s: Builder, big: Val, a: Val, x: Val, low: Val) -> Val:

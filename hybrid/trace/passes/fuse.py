@@ -329,6 +329,8 @@ class _Fusion:
             return False
         if r.group is None and alone(n):
             return False
+        if r.column and any(self.roots(v)[0] in r.env for v in n.inputs):
+            return False  # a column kernel passes over its rows once
         old, r.group = r.group, group
         if _Stage(self, r).join(n, spread):
             return True

@@ -106,8 +106,10 @@ def _dots(kernel: GemmKernel, elem: Element, target: Target, temp_slot: int) -> 
 
 
 def generate(kernel: GemmKernel, temp_slot: int = -1, target: Target | None = None) -> list[Generated]:
-    """The functions that compute a product, to run in order; `temp_slot` is the buffer slot of the workspace
-    (as large as the greatest `temp`), needed where long sums are split."""
+    """The functions that compute a product, to run in order.
+
+    `temp_slot`: buffer slot of a workspace as large as the greatest `temp`; without one long sums are not split.
+    Results must not overlap the factors; a read of the epilogue may be the very elements of a result."""
     elem = element_of(kernel.acc)
     target = target or host_target()
     if temp_slot < 0:

@@ -11,7 +11,7 @@ from ...plan import GemmKernel
 from .finish import Finish
 from .geometry import BLOCK, ROW_PAD, Geometry
 from .micro import DESC, Element, Micro, describe, micro_kernel
-from .pack import Walk, offset_of
+from .pack import Walk
 from .panels import Panels
 from .words import Words
 
@@ -246,4 +246,4 @@ class Driver(Panels):
         return self.variants.setdefault(spec, f"@NAME.{spec.name}")
 
     def functions(self) -> list[tuple[str, Code]]:
-        return [micro_kernel(spec, name) for spec, name in self.variants.items()]
+        return [micro_kernel(spec) for spec in self.variants]

@@ -241,14 +241,17 @@ def _split(g: Geometry, compute: float, a_cost: float, b_cost: float, target: Ta
     """Cut the result into items: bounded packing space, and enough items for the threads."""
     most_m = max(1, (240 << 10) // (g.rows * (BLOCK + ROW_PAD) * elem.size))
     most_n = max(1, (256 << 10) // (g.vecs * 16 * BLOCK * elem.size))
-    best: tuple[float, Geometry] | None = None
+    best: tuple[float, int, int, int] | None = None
+    reads_m, reads_n = 0.03 * g.blocks * BLOCK * g.m, 0.03 * g.blocks * BLOCK * g.n
+    splits = _groups(g, target, elem)
     for pm in _cuts(g.row_panels, most_m):
         for pn in _cuts(g.col_panels, most_n):
-            for split in _groups(g, target, elem):
-                option = g._replace(panels_m=pm, panels_n=pn, split=split)
-                items = max(option.items, 1)
-                again = a_cost * option.items_n + b_cost * option.items_m       # each item packs and reads its part
-                again += 0.03 * g.blocks * BLOCK * (g.m * option.items_n + g.n * option.items_m)
+            items_m, items_n = -(-g.row_panels // pm), -(-g.col_panels // pn)
+            # each item packs and reads its part of the factors
+            again = (a_cost + reads_m) * items_n + (b_cost + reads_n) * items_m
+            for split in splits:
+                groups = -(-g.blocks // split) if split else 1
+                items = max(items_m * items_n * g.batch * groups, 1)
                 total = (compute + again) * g.batch + 150 * items
                 busy = min(target.threads, items)
                 span = total * -(-items // busy) / items
@@ -257,9 +260,9 @@ def _split(g: Geometry, compute: float, a_cost: float, b_cost: float, target: Ta
                 if split:
                     span += DISPATCH + g.blocks * g.batch * g.m * g.n * 0.3
                 if best is None or span < best[0] * 0.999:
-                    best = span, option
+                    best = span, pm, pn, split
     assert best is not None
-    return best[1]._replace(cost=best[0])
+    return g._replace(cost=best[0], panels_m=best[1], panels_n=best[2], split=best[3])
 
 
 def _groups(g: Geometry, target: Target, elem: Element) -> list[int]:

@@ -5,6 +5,7 @@ lanes past the column count are computed from whatever is there and never stored
 """
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from ...emit.code import Code
@@ -123,27 +124,27 @@ class _Rows:
         return self.code.op(f"getelementptr i{8 << shift}, ptr {base}, i64 {self.odd[unit]}")
 
 
-def _signature(spec: Micro, name: str) -> str:
+def _signature(spec: Micro) -> str:
     table = "ptr %kt, " if spec.segmented else "i64 %bk, "
-    return (f"define internal void {name}(ptr %a, i64 %as, i64 %ak, ptr %b, {table}i64 %kc, i64 %cnt, "
+    return (f"define internal void @NAME.{spec.name}(ptr %a, i64 %as, i64 %ak, ptr %b, {table}i64 %kc, i64 %cnt, "
             f"ptr %prev, i64 %ldp, i1 %more, ptr %c, i64 %ldc)")
 
 
-def micro_kernel(spec: Micro, name: str) -> tuple[str, Code]:
+@lru_cache(256)
+def micro_kernel(spec: Micro) -> tuple[str, Code]:
     """(signature, body) of
-    `void name(a, row stride, k stride, b, k stride or offset table, k count, lanes of the last vector,
+    `void @NAME.<variant>(a, row stride, k stride, b, k stride or offset table, k count, lanes of the last vector,
     previous sums, their row stride, add them?, result, its row stride)`; strides in bytes.
     Segmented: b points at descriptors, one per vector."""
     code = Code()
     elem, rows, vecs = spec.elem, spec.rows, spec.vecs
-    size = 16 * elem.size
     pointers, masks = _vectors(code, spec)
     address = _Rows(code, spec)
     tile = [(i, j) for i in range(rows) for j in range(vecs)]
     if spec.prefetch:
         _prefetch(code, spec)
-    code.branch(code.op("icmp sgt i64 %kc, 0"), "loop", "done")
     entry = code.block
+    code.branch(code.op("icmp sgt i64 %kc, 0"), "loop", "done")
     code.start("loop")
     code.do(f"%k = phi i64 [0, %{entry}], [%k1, %loop]")
     code.do(f"%pa = phi ptr [%a, %{entry}], [%pa1, %loop]")
@@ -151,11 +152,7 @@ def micro_kernel(spec: Micro, name: str) -> tuple[str, Code]:
         code.do(f"%pb = phi ptr [%b, %{entry}], [%pb1, %loop]")
     for i, j in tile:
         code.do(f"%c{i}_{j} = phi {elem.vec} [zeroinitializer, %{entry}], [%n{i}_{j}, %loop]")
-    if spec.segmented:
-        off = code.op(f"load i64, ptr {code.at('i64', '%kt', '%k')}")
-        bs = [load(code, elem, code.at("i8", p, off), m) for p, m in zip(pointers, masks)]
-    else:
-        bs = [load(code, elem, code.at("i8", "%pb", str(size * j)), masks[j]) for j in range(vecs)]
+    bs = _load_row(code, spec, pointers, masks)
     for i in range(rows):
         a = splat(code, elem, code.op(f"load {elem.scalar}, ptr {address.address('%pa', i)}"))
         for j in range(vecs):
@@ -170,7 +167,16 @@ def micro_kernel(spec: Micro, name: str) -> tuple[str, Code]:
     for i, j in tile:
         code.do(f"%s{i}_{j} = phi {elem.vec} [zeroinitializer, %{entry}], [%n{i}_{j}, %loop]")
     _store_tile(code, spec)
-    return _signature(spec, name), code
+    return _signature(spec), code
+
+
+def _load_row(code: Code, spec: Micro, pointers: list[str], masks: list[str | None]) -> list[str]:
+    """The vectors of b at the current k."""
+    elem = spec.elem
+    if spec.segmented:
+        offset = code.op(f"load i64, ptr {code.at('i64', '%kt', '%k')}")
+        return [load(code, elem, code.at("i8", p, offset), m) for p, m in zip(pointers, masks)]
+    return [load(code, elem, code.at("i8", "%pb", str(16 * elem.size * j)), m) for j, m in enumerate(masks)]
 
 
 def _prefetch(code: Code, spec: Micro) -> None:

@@ -6,6 +6,7 @@ are masked, missing rows repeat the last one), and what it leaves undefined is n
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from ...emit.code import Code
@@ -163,6 +164,7 @@ def copy_strided(code: Code, st: Storage, elem: Element, src: str, stride: str, 
 TRANSPOSE = "define internal void @NAME.transpose(ptr %src, i64 %step, ptr %dst, i64 %to)"
 
 
+@lru_cache(None)
 def transpose_function(elem: Element) -> Code:
     """Rows 0..15 of 16 elements at src (`step` bytes apart) become columns at dst (rows `to` bytes apart).
     Four rows are gathered by quarters while loading, which leaves only interleaving within quarters."""
