@@ -26,7 +26,7 @@ from .trace.history import SPENT
 from .trace.policy import Wrapped
 from .trace.recorder import Recorder
 from .trace.recording import Recording
-from .trace.replay import MISS, Executor, ReferenceExecutor, Run, run_graph
+from .trace.replay import MISS, Executor, Run, run_graph
 from .trace.seeing import Watch, foreign_hooks
 from .trace.signature import signature_of
 
@@ -68,13 +68,15 @@ class _Plan(NamedTuple):
 class _Entry:
     """State of one signature: RECORD -> REPLAY or EAGER."""
 
-    __slots__ = ("state", "plans", "pending", "fails", "effects", "why", "objects", "text", "__weakref__")
+    __slots__ = ("state", "plans", "pending", "fails", "effects", "why", "objects", "text", "misses", "mark",
+                 "__weakref__")
 
     def __init__(self) -> None:
         self.state, self.why, self.text = "RECORD", "", ""
         self.plans: list[_Plan] = []
         self.pending: list[Recording] = []
-        self.fails = self.effects = 0
+        self.fails = self.effects = self.misses = 0
+        self.mark = -1  # replays of the function when this signature was last recorded
         self.objects: list[Holder] = []
 
     def forget(self, dead: list[Any]) -> None:
@@ -199,8 +201,14 @@ class Function(Wrapped):
 
     def _recorded(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]) -> Any:
         old = entry.pending
-        if entry.plans and not entry.text:
+        if entry.plans:
             entry.text = entry.plans[0].recording.why_not()
+            entry.misses = entry.misses + 1 if entry.mark == self._replays else 0
+            entry.mark = self._replays
+            if entry.misses >= GIVE_UP:
+                entry.why = f"never does the same twice: {entry.text}"
+                self._give_up(entry)
+                return self.fn(*args, **kwargs)
         held = [p for p in old if p.broken() is None]  # facts of earlier recordings that hold now
         before = {k: fetch(k.kind, h.get(), k.key) for p in old for k, h in p.holders.items()}
         sig, grad = signature_of(args, kwargs), door.grad_enabled()

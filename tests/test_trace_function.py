@@ -482,3 +482,44 @@ def catching(table: Any, i: Any) -> Any:
         return hb.take(table, i, axis=0)
     except IndexError:
         return table * 3
+
+
+def test_argument_stored_in_python_state() -> None:
+    def program(jit: Any) -> Any:
+        box = {"last": hb.tensor(DATA[0]), "prev": hb.tensor(DATA[1])}
+
+        @jit
+        def f(x: Any) -> Any:
+            out = x + box["last"] * 2 - box["prev"]
+            box["prev"] = box["last"]
+            box["last"] = x
+            return out
+        out: list[Any] = []
+        for k in range(12):
+            x = hb.tensor(DATA[k % 8])
+            out += [f(x), box["last"] is x, box["last"], box["prev"]]
+        return out
+    both(program, replays=6)
+
+
+def test_plans_that_never_serve_are_given_up() -> None:
+    box: dict[str, Any] = {"k": 0}
+    f, x = function(lambda x: x * len(box["k"])), hb.tensor(DATA[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunsEagerly)
+        for i in range(40):
+            box["k"] = [i] * (i // 2)  # every second call is new, and the first repeat is only recorded
+            assert np.array_equal(f(x).numpy(), DATA[0] * np.float32(i // 2))
+    assert f.cache_info().records < 20
+
+
+def test_patching_a_layer_class_is_noticed(monkeypatch: Any) -> None:
+    net = Net()
+    f = function(lambda x: net(x).detach())
+    x = hb.tensor(DATA[0])
+    for _ in range(4):
+        f(x)
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: x * 3)
+    want = net(x).numpy()
+    for _ in range(4):
+        assert np.array_equal(f(x).numpy(), want)

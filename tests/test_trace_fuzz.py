@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from adversary.common import norm, same
 
 import hybrid as hb
 import hybrid.nn as nn
 import hybrid.optim as optim
-from adversary.common import norm, same
 from hybrid.function import RunsEagerly, function, set_executor
 from hybrid.ops import random as rnd
 from hybrid.trace.replay import ReferenceExecutor

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from adversary.common import NS
+from test_trace_fuzz import MUTATIONS, t, world
 
 import hybrid as hb
-from adversary.common import NS
 from hybrid.function import function, set_executor
 from hybrid.trace import bytecode, pairs
 from hybrid.trace.bytecode import TABLES, Machine, summarize
 from hybrid.trace.facts import Key, fetch, same
 from hybrid.trace.replay import ReferenceExecutor
-from test_trace_fuzz import MUTATIONS, t, world
 
 
 def test_every_opcode_is_in_the_table() -> None:
@@ -153,7 +153,6 @@ def test_native_places_follow_rebinding() -> None:
 
 
 def test_unsupported_interpreter_runs_eagerly(monkeypatch: Any) -> None:
-    import hybrid.function
     monkeypatch.setattr(sys.modules["hybrid.function"], "SUPPORTED", False)
     f, x = function(lambda x: x + 1), hb.tensor([1.0])
     with warnings.catch_warnings(record=True) as caught:

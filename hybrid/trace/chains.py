@@ -39,6 +39,7 @@ __all__ = ["Chains", "MAX_ITEMS", "MAX_ARRAY"]
 
 MAX_ITEMS = 20_000     # items of one container that are worth guarding
 MAX_ARRAY = 1 << 16    # bytes of a NumPy array whose content is a fact
+ENTRY_POINTS = ("forward", "__call__", "step", "begin", "update")
 Code = types.CodeType
 Found = tuple[dict[int, Any], bool]
 
@@ -143,6 +144,10 @@ class Chains:
     def versioned(self, root: Any) -> None:
         """Guard hybrid's own object, and all it holds, by version; note the tensors in it."""
         self.note("version", root)
+        for name in ENTRY_POINTS:  # what hybrid's own code calls by name
+            if isinstance(lookup(type(root), name), types.FunctionType):
+                self.root(type(root))
+                self.note("tattr", type(root), name)
         names = getattr(root, "_names", None)
         for name, v in list(vars(root).items()):
             if not (isinstance(v, Handle) and type(names) is dict and name not in names):

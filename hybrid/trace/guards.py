@@ -194,7 +194,8 @@ class FactGuard(Guard):
         for i, p in enumerate(self.places):
             if p.kind == "fact":
                 self._loaded.append(i)
-                terms.append(f"isinstance(t{i} := {self.read(p.what)}, H) and type(t{i}._node) is {self.const(nodes[i])}")
+                place = self.read(p.what)
+                terms.append(f"isinstance(t{i} := {place}, H) and type(t{i}._node) is {self.const(nodes[i])}")
         return terms
 
     def _results(self) -> str:

@@ -75,8 +75,9 @@ def spec_of(x: Any, tensor: Callable[[Handle], New | Known], old: Callable[[Any]
 def canonical(s: Any, idents: dict[int, int]) -> Any:
     """A comparable form, equal for two recordings that build the same."""
     if isinstance(s, New):
-        base = None if s.view is None else s.view[0]
-        view = base if base is None else (idents.setdefault(base, len(idents)) if isinstance(base, int) else base, s.view[1])
+        view = s.view
+        if view is not None and isinstance(view[0], int):
+            view = idents.setdefault(view[0], len(idents)), view[1]
         return "new", s.number, idents.setdefault(s.ident, len(idents)), s.node, view
     if isinstance(s, Known):
         return tuple(s)

@@ -11,8 +11,8 @@ import types
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import llvmlite
+import numpy as np
 import optree
 
 from ..ir.tensor import Handle
@@ -40,8 +40,8 @@ CMETHODS = (types.MethodDescriptorType, types.WrapperDescriptorType, types.Class
             types.BuiltinFunctionType)
 # C types whose content is a fact of its own or cannot change.
 KNOWN = BOXES + (type, types.ModuleType, types.CodeType, np.ndarray, property, classmethod, staticmethod,
-                 types.CellType, super, BaseException, types.GetSetDescriptorType, types.MemberDescriptorType, types.GenericAlias,
-                 types.UnionType, Handle)
+                 types.CellType, super, BaseException, types.GetSetDescriptorType, types.MemberDescriptorType,
+                 types.GenericAlias, types.UnionType, Handle)
 PURE_TYPES = SCALARS + (tuple, frozenset, type({}.items()), type({}.keys()), type({}.values()),
                         types.MappingProxyType, property)
 STATEFUL = (random.Random, np.random.Generator, np.random.RandomState, types.GeneratorType)
@@ -49,7 +49,8 @@ STATEFUL = (random.Random, np.random.Generator, np.random.RandomState, types.Gen
 IMPURE_BUILTINS = frozenset(("print", "open", "input", "id", "exec", "eval", "globals", "locals", "vars", "setattr",
                              "delattr", "__import__", "breakpoint", "compile", "dir"))
 IMPURE_NUMPY = frozenset(("fromfile", "seterrobj", "_seterrobj", "set_typeDict", "set_datetimeparse_function",
-                          "frombuffer", "_set_madvise_hugepage", "_reload_guard", "set_handler", "_extobj_contextvar", "memmap"))
+                          "frombuffer", "_set_madvise_hugepage", "_reload_guard", "set_handler", "_extobj_contextvar",
+                          "memmap"))
 PURE_MODULES = frozenset(("builtins", "math", "cmath", "_operator", "numpy", "numpy._core._multiarray_umath",
                           "_collections", "_functools", "_abc", None))
 MAKERS = frozenset(("builtins", "itertools", "collections", "numpy", "types", "functools"))  # modules of pure C types

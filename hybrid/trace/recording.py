@@ -47,7 +47,7 @@ class Recording:
         self._young = seen.watch.young
         self._roles = {id(t): Ref("arg", i) for i, t in enumerate(rec.args)}
         self._find_captures(rec, seen)
-        self._facts(rec, seen)
+        self._facts(rec, seen, before)
         self._grads(rec, seen)
         self._locate(rec, seen, before)
         self._results(rec, seen, out)
@@ -74,7 +74,7 @@ class Recording:
     def _is_start(self, t: Handle) -> bool:
         return id(t) in self._rec.start
 
-    def _facts(self, rec: Recorder, seen: Analysis) -> None:
+    def _facts(self, rec: Recorder, seen: Analysis, before: dict[Key, Any]) -> None:
         self.holders: dict[Key, Holder] = {}
         self.expect: dict[Key, Any] = {}
         self.places_of: dict[int, Key] = {}
@@ -84,6 +84,9 @@ class Recording:
             self.holders[key] = Holder(h, self._dead)
             if not isinstance(v, Handle):
                 self.expect[key] = expectation(v, self._dead)
+            elif isinstance(was := before.get(key), Handle) and was is not v and self._is_start(v):
+                self._stored.append((key, v))  # an argument or another capture was put here
+                self.expect[key] = Ref("out", -1)
             elif self._is_start(v) or id(v) not in rec.handles:
                 role = self.expect[key] = self._capture(v)
                 if role.kind == "cap":

@@ -108,6 +108,18 @@ class _Stage:
         self.cost += traits(inst.node).cost
         return len(self.r.insts) + len(self.insts) - 1
 
+    def _after_reduction(self, k: int) -> bool:
+        """Whether instruction k needs a visible value of the region."""
+        insts, todo, seen = [*self.r.insts, *self.insts], [k], {k}
+        while todo:
+            for o in insts[todo.pop()].operands:
+                if o.kind == "value" and o.inst not in seen:
+                    if insts[o.inst].visible:
+                        return True
+                    seen.add(o.inst)
+                    todo.append(o.inst)
+        return False
+
     def join(self, n: Node, spread: Embed) -> bool:
         """Put n into the region at the positions `spread`; false (and nothing done) when it does not fit."""
         ops = self._operands(n, (spread,))
@@ -117,6 +129,8 @@ class _Stage:
         k = self._add(Inst(n, ops, True, (spread,)))
         reads = {k: v for k, v in self.reads.items() if k not in r.reads}
         if r.insts and (r.cost + self.cost > MAX_COST or len(r.reads) + len(reads) > MAX_READS):
+            return False
+        if r.column and n.op.kind == "row" and self._after_reduction(k):
             return False
         placed: dict[Value, tuple[int, int, Ints]] = {}
         for i, v in enumerate(n.outputs):
@@ -318,6 +332,8 @@ class _Fusion:
     def join(self, n: Node, r: Region) -> bool:
         if r.kind == "contract" and (n.op.kind == "row" or traits(n).placed or n.op.gathers):
             return False
+        if r.column and r.group is not None and prod(r.shape[slice(*r.group)]) == 1:
+            return False  # an element and its row are one thing there: operands could not be told apart
         if n.op.kind == "row":
             return self.join_row(n, r)
         return any(_Stage(self, r).join(n, e) for e in self.spreads(n, r) if not r.column or _rows(e, r))
@@ -329,13 +345,20 @@ class _Fusion:
             return False
         if r.group is None and alone(n):
             return False
-        if r.column and any(self.roots(v)[0] in r.env for v in n.inputs):
+        if r.column and any(self.leans(v, r) for v in n.inputs):
             return False  # a column kernel passes over its rows once
         old, r.group = r.group, group
         if _Stage(self, r).join(n, spread):
             return True
         r.group = old
         return False
+
+    def leans(self, v: Value, r: Region) -> bool:
+        """Whether a value needs a result of the region, perhaps through nodes that are copied to their users."""
+        root = self.roots(v)[0]
+        if root in r.env:
+            return True
+        return root in self.free and root.node is not None and any(self.leans(i, r) for i in root.node.inputs)
 
     def spreads(self, n: Node, r: Region) -> list[Embed]:
         """Ways in which the node's space may lie in the region's, the plain ones first."""
