@@ -65,4 +65,4 @@ from .random import manual_seed  # noqa: E402  (makes hybrid.random this package
 
 from . import nn, optim, random  # noqa: E402
 from .function import CacheInfo, Function, RunsEagerly, function  # noqa: E402
-from .inspect import Comparison, Inspection, compare, inspect  # noqa: E402
+from .inspect import Comparison, Inspection, compare, describe_system, inspect  # noqa: E402

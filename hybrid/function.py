@@ -7,6 +7,7 @@ nothing that is not represented.  Invariant: in every other case the user's func
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import types
 import warnings
@@ -16,18 +17,19 @@ from typing import Any, NamedTuple, overload
 
 from .core.errors import HybridError, UnsupportedError
 from .ir import bind as door
-from .ir.graph import Graph
+from .ir.draw import Shown
 from .ir.tensor import Alias
 from .trace.analysis import Analysis
 from .trace.bytecode import SUPPORTED
-from .trace.execute import NativeExecutor, Served
+from .trace.execute import NativeExecutor, Prepared
 from .trace.facts import Holder, fetch
 from .trace.history import SPENT
-from .trace.policy import Wrapped
+from .trace.policy import Wrapped, trusted
 from .trace.recorder import Recorder
 from .trace.recording import Recording
 from .trace.replay import MISS, Executor, Run, run_graph
 from .trace.seeing import Watch, foreign_hooks
+from .trace.served import Served
 from .trace.signature import signature_of
 
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
@@ -58,11 +60,23 @@ def set_executor(executor: Executor) -> Executor:
     return old
 
 
-class _Plan(NamedTuple):
-    recording: Recording
-    guard: Callable[[list[Any]], tuple[Any, ...] | None]
-    run: Run
-    served: Served | None
+class _Plan:
+    """An accepted recording ready to run; `served` is its fast way, made at the first replay."""
+
+    __slots__ = ("recording", "guard", "run", "served", "bare")
+
+    def __init__(self, recording: Recording, run: Run, bare: bool) -> None:
+        assert recording.guard is not None
+        self.recording, self.guard, self.run, self.bare = recording, recording.guard.function, run, bare
+        self.served: Served | None = None
+
+    def connect(self, caps: tuple[Any, ...]) -> Served | None:
+        """The fast way, now that the guard has found the captures; None where there is none."""
+        if self.served is None and isinstance(self.run, Prepared):
+            self.served = Served(self.run, caps)
+        elif self.served is not None:
+            self.served.refresh(caps)
+        return self.served if self.served is not None and self.served.entry is not None else None
 
 
 class _Entry:
@@ -99,7 +113,8 @@ class Function(Wrapped):
         self._entries: dict[Any, _Entry] = {}
         self._said: set[str] = set()
         self._replays = self._records = self._eager = 0
-        self._fast: Callable[[tuple[Any, ...]], Any] | None = None  # serves the latest plan from bare arguments
+        self._handles_errors = False
+        self._fast: Callable[..., Any] | None = None  # serves the latest plan from bare arguments
         functools.update_wrapper(self, fn)
 
     def __get__(self, obj: Any, cls: type | None = None) -> Any:
@@ -109,13 +124,13 @@ class Function(Wrapped):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._fast is not None and not kwargs and not door.STATE.special:
             try:
-                out = self._fast(args)
-            except Exception:  # nothing has changed yet
-                if not self._fast.__self__.recording.handles_errors:  # type: ignore[attr-defined]
+                out = self._fast(*args)
+            except Exception:  # nothing has changed
+                if not self._handles_errors:
                     raise
-                self._eager += 1
+                self._eager += 1  # the user's code has handlers: let them see the error
                 return self.fn(*args)
-            if out is not MISS:
+            if out is not NotImplemented:
                 self._replays += 1
                 return out
         if door.current_mode() is not None:
@@ -131,42 +146,53 @@ class Function(Wrapped):
             return self.fn(*args, **kwargs)
         for plan in entry.plans:
             try:
-                out = plan.served.serve(tensors) if plan.served is not None else MISS
-                if out is not MISS:
-                    self._replays += 1
-                    entry.fails = 0
-                    return out
-                caps = plan.guard(tensors)
-                if caps is None or caps and not _distinct(tensors, caps):
-                    continue
-                done, out = self._replay(plan, tensors, caps)
-            except Exception:  # nothing has changed yet
+                out = self._serve(plan, tensors)
+            except Exception:  # nothing has changed
                 if not plan.recording.handles_errors:
                     raise
-                self._eager += 1  # the user's code has handlers: let them see the error
+                self._eager += 1
                 return self.fn(*args, **kwargs)
-            if done:
-                entry.fails = 0
-                if plan is not entry.plans[0]:
-                    entry.plans = [plan, *[p for p in entry.plans if p is not plan]]
-                return out
+            if out is MISS:
+                continue
+            self._replays += 1
+            entry.fails = 0
+            if plan is not entry.plans[0]:
+                entry.plans = [plan, *[p for p in entry.plans if p is not plan]]
+            return out
         return self._record(entry, args, kwargs, tensors)
 
-    def _replay(self, plan: _Plan, tensors: list[Any], caps: tuple[Any, ...]) -> tuple[bool, Any]:
+    def _serve(self, plan: _Plan, tensors: list[Any]) -> Any:
+        """One replay, the fast way where possible, or MISS."""
+        if plan.served is not None:
+            out = plan.served.serve(tensors)
+            if out is not MISS:
+                return out
+        caps = plan.guard(tensors)
+        if caps is None or caps and not _distinct(tensors, caps):
+            return MISS
+        served = plan.connect(caps)
+        if served is not None:
+            if plan.bare:
+                self._fast, self._handles_errors = served.fast, plan.recording.handles_errors
+            out = served.serve(tensors)
+            if out is not MISS:
+                return out
+        return self._replay(plan, tensors, caps)
+
+    def _replay(self, plan: _Plan, tensors: list[Any], caps: tuple[Any, ...]) -> Any:
         r = plan.recording
         for role, _ in r.writes:
             t = (tensors if role.kind == "arg" else caps)[role.number]
             x = getattr(t, "_x", None)
             if type(x) is Alias:
                 if x.base is not None or x.live_views():
-                    return False, None  # eager code refuses this write; let it say so
+                    return MISS  # eager code refuses this write; let it say so
                 del t._x
         tape = r.history.start(tensors, caps, run_graph) if r.history is not None else _spent_node
         values = plan.run(tensors, caps)
         if values is MISS:
-            return False, None
-        self._replays += 1
-        return True, r.commit(values, tensors, caps, tape)
+            return MISS
+        return r.commit(values, tensors, caps, tape)
 
     def _entry(self, sig: Any, objects: list[Any]) -> _Entry:
         entry = _Entry()
@@ -270,12 +296,8 @@ class Function(Wrapped):
         """Compile a recording; `bare`: its arguments are distinct tensors and nothing else."""
         r.prepare()
         assert r.guard is not None
-        run = _EXECUTOR[0].prepare(r)
-        served = getattr(run, "served", None)
-        entry.plans = [_Plan(r, r.guard.function, run, served), *entry.plans][:MAX_PLANS]
+        entry.plans = [_Plan(r, _EXECUTOR[0].prepare(r), bare), *entry.plans][:MAX_PLANS]
         entry.state, entry.fails, entry.effects = "REPLAY", 0, 0
-        if served is not None and served.bare and bare and door.grad_enabled():
-            self._fast = served.serve
 
     def _blame(self, entry: _Entry, why: str = "") -> None:
         entry.fails += 1
@@ -291,7 +313,10 @@ class Function(Wrapped):
     def _say(self, reason: str, text: str) -> None:
         """One message per function."""
         if not self._said:
-            warnings.warn(f"{self._name()} {text}", RunsEagerly, stacklevel=4)
+            level, frame = 2, sys._getframe(1)
+            while frame.f_back is not None and trusted(frame.f_code.co_filename):
+                level, frame = level + 1, frame.f_back
+            warnings.warn(f"{self._name()} {text}", RunsEagerly, stacklevel=level)
         self._said.add(reason or text)
 
     def _name(self) -> str:
@@ -300,7 +325,7 @@ class Function(Wrapped):
         return f"@function {getattr(self.fn, '__qualname__', type(self.fn).__name__)}{where}"
 
     # ---- looking inside ----------------------------------------------------------------------------------
-    def graph(self, *args: Any, **kwargs: Any) -> Graph:
+    def graph(self, *args: Any, **kwargs: Any) -> Shown:
         """The graph that a call with these arguments replays; raises HybridError when it is not replayed."""
         if type(self.fn) is types.FunctionType:
             args, kwargs = _with_defaults(self.fn, args, kwargs)
@@ -308,7 +333,7 @@ class Function(Wrapped):
         if entry is None or not entry.plans:
             why = f": it {entry.why}" if entry is not None and entry.why else "; call it at least twice first"
             raise HybridError(f"{self._name()} has no graph for these arguments{why}")
-        return entry.plans[0].recording.graph
+        return Shown.of(entry.plans[0].recording.graph)
 
     def prepared(self, *args: Any, **kwargs: Any) -> tuple[Any, str]:
         """(what was compiled for a call with these arguments, '') or (None, why there is nothing).

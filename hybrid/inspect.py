@@ -1,29 +1,35 @@
-"""Looking at recorded functions: `compare` eager with traced, `inspect` the graph after every pass.
+"""Looking at recorded functions: `compare` eager with traced, `inspect` every pass; and `describe_system`.
 
-Invariant: both leave the tensors that the function writes as they found them, and `compare` runs both modes from
-the same state.
+Invariant: nothing here changes the tensors that a function writes for longer than the look takes, and `compare`
+runs both modes from the same state.
 """
 from __future__ import annotations
 
 import html
+import platform
 import statistics
+import warnings
 from collections.abc import Callable
+from importlib import metadata
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backends.plan import GemmKernel, HostStep, LoopKernel, ScatterKernel
+from .backends import api
+from .backends.plan import GemmKernel, HostStep, LoopKernel, Plan, ScatterKernel
 from .core import trees
 from .core.errors import HybridError
-from .function import Function, function
+from .function import Function, RunsEagerly, function
 from .ir import bind as door
+from .ir.draw import Box, Shown, graph_boxes, svg, text_of
 from .ir.graph import Graph
 from .ir.mode import Mode
 from .ir.tensor import Handle
-from .ir.text import print_graph
 
-__all__ = ["compare", "inspect", "Comparison", "Inspection", "same_bits"]
+__all__ = ["compare", "inspect", "Comparison", "Inspection", "same_bits", "describe_system"]
+
+Arrays = list[tuple[str, np.ndarray]]
 
 
 # ---- state ------------------------------------------------------------------------------------------------
@@ -49,33 +55,35 @@ class _Writes(Mode):
         for t, g in self.grads.values():
             t._node.grad = g
 
-    def arrays(self) -> list[tuple[str, np.ndarray]]:
+    def arrays(self) -> Arrays:
         """What the written tensors hold now, with a name each."""
         out = [(f"state {i}", t._v) for i, (t, _, _) in enumerate(self.values.values())]
         return out + [(f"gradient {i}", t._node.grad._v) for i, (t, _) in enumerate(self.grads.values())
                       if t._node.grad is not None]
 
 
-def _bits(x: Any) -> list[tuple[str, np.ndarray]]:
+def _bits(x: Any) -> Arrays:
     return [(f"output {i}", t._v) for i, t in enumerate(trees.leaves(x)) if isinstance(t, Handle)]
 
 
-def _copy(arrays: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
+def _copy(arrays: Arrays) -> Arrays:
     return [(n, a.copy()) for n, a in arrays]
+
+
+def _unequal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where two arrays of one shape and dtype differ in bits; any NaN equals any NaN."""
+    x, y = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    width = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[x.itemsize]
+    out = x.view(width) != y.view(width)
+    if x.dtype.kind in "fV" and out.any():
+        f, g = x.astype(np.float64), y.astype(np.float64)
+        out &= ~(np.isnan(f) & np.isnan(g))
+    return out
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     """Equal shape, dtype and bits; any NaN equals any NaN."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    x, y = np.ascontiguousarray(a), np.ascontiguousarray(b)
-    if x.tobytes() == y.tobytes():
-        return True
-    if x.dtype.kind not in "fV":
-        return False
-    width = {2: np.uint16, 4: np.uint32, 8: np.uint64}[x.itemsize]
-    f, g = x.astype(np.float64), y.astype(np.float64)
-    return bool(((x.view(width) == y.view(width)) | (np.isnan(f) & np.isnan(g))).all())
+    return a.shape == b.shape and a.dtype == b.dtype and not _unequal(a, b).any()
 
 
 # ---- compare ------------------------------------------------------------------------------------------------
@@ -131,39 +139,73 @@ class Comparison(NamedTuple):
         return f"<b>{html.escape(self.name)}</b><table>{bars}{rows}</table>"
 
 
-def _time(call: Callable[[], Any], repeat: int) -> float:
-    """Median of `repeat` samples of at least 200 microseconds each."""
-    start = perf_counter()
-    call()
-    n = max(1, int(2e-4 / max(perf_counter() - start, 1e-7)))
-    samples = []
-    for _ in range(repeat):
+def _times(calls: tuple[Callable[[], Any], ...], repeat: int) -> list[float]:
+    """Median microseconds of each call over `repeat` samples; calls take turns, so that a slow moment meets all."""
+    counts, samples = [], [[] for _ in calls]  # type: tuple[list[int], list[list[float]]]
+    for call in calls:
         start = perf_counter()
-        for _ in range(n):
-            call()
-        samples.append((perf_counter() - start) / n)
-    return statistics.median(samples) * 1e6
+        call()
+        counts.append(max(1, int(2e-4 / max(perf_counter() - start, 1e-7))))
+    for _ in range(repeat):
+        for call, n, mine in zip(calls, counts, samples):
+            start = perf_counter()
+            for _ in range(n):
+                call()
+            mine.append((perf_counter() - start) / n)
+    return [statistics.median(x) * 1e6 for x in samples]
 
 
-def _kernel_counts(plan: Any) -> dict[str, int]:
-    names = {LoopKernel: "loops", GemmKernel: "products", ScatterKernel: "scatters", HostStep: "host calls"}
+def _kind(kernel: Any) -> str:
+    """The kind of a kernel in words, as drawings colour it."""
+    if isinstance(kernel, LoopKernel):
+        return "rows" if kernel.group is not None else "loop"
+    return {GemmKernel: "product", ScatterKernel: "scatter", HostStep: "host"}[type(kernel)]
+
+
+def _kernel_counts(plan: Plan) -> dict[str, int]:
     out: dict[str, int] = {}
     for k in plan.steps:
-        out[names[type(k)]] = out.get(names[type(k)], 0) + 1
+        out[_kind(k)] = out.get(_kind(k), 0) + 1
     return out
 
 
-def _differences(eager: list[tuple[str, np.ndarray]], traced: list[tuple[str, np.ndarray]]) -> list[str]:
-    out = []
+def _differences(eager: Arrays, traced: Arrays) -> list[str]:
     if [n for n, _ in eager] != [n for n, _ in traced]:
         return ["eager and traced call return or write different tensors"]
+    out = []
     for (name, a), (_, b) in zip(eager, traced):
-        if not same_bits(a, b):
-            x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
-            where = np.argwhere(~((x == y) | (np.isnan(x) & np.isnan(y)))) if x.shape == y.shape else []
-            at = tuple(int(i) for i in where[0]) if len(where) else ()
-            out.append(f"{name} {a.dtype}{a.shape}: {len(where)} elements differ, first at {at}")
+        if a.shape != b.shape or a.dtype != b.dtype:
+            out.append(f"{name} is {a.dtype}{a.shape} eagerly, {b.dtype}{b.shape} traced")
+            continue
+        where = np.argwhere(_unequal(a, b))
+        if len(where):
+            at = tuple(map(int, where[0]))
+            out.append(f"{name} {a.dtype}{a.shape}: {len(where)} element(s) differ, first at {at}: "
+                       f"{a[at]} eagerly, {b[at]} traced")
     return out
+
+
+def _run(call: Callable[[], Any], writes: _Writes, steps: int) -> Arrays:
+    """Results of some calls in a row and the state after them; the state is then put back."""
+    writes.restore()
+    seen: Arrays = []
+    for i in range(steps):
+        seen += [(f"{n} of call {i}", a) for n, a in _copy(_bits(call()))]
+    seen += _copy(writes.arrays())
+    writes.restore()
+    return seen
+
+
+def _writes_of(call: Callable[[], Any]) -> _Writes:
+    """The tensors that a call writes."""
+    writes = _Writes()
+    old = door.push_mode(writes)
+    try:
+        call()
+    finally:
+        door.pop_mode(old)
+        writes.restore()
+    return writes
 
 
 def compare(fn: Callable[..., Any], *args: Any, repeat: int = 25, steps: int = 3, **kwargs: Any) -> Comparison:
@@ -176,37 +218,32 @@ def compare(fn: Callable[..., Any], *args: Any, repeat: int = 25, steps: int = 3
     >>> hybrid.compare(lambda x: (x * 2).exp().sum(), hybrid.ones(100)).same_bits
     True
     """
-    traced = fn if isinstance(fn, Function) else function(fn)
-    plain = traced.fn
-    writes = _Writes()
-    old = door.push_mode(writes)
-    try:
-        plain(*args, **kwargs)
-    finally:
-        door.pop_mode(old)
-        writes.restore()
-    runs: list[list[tuple[str, np.ndarray]]] = []
-    for call in (plain, traced):
-        for _ in range(4 if call is traced else 0):       # recordings
-            call(*args, **kwargs)
-        writes.restore()
-        seen: list[tuple[str, np.ndarray]] = []
-        for _ in range(steps):
-            seen += _copy(_bits(call(*args, **kwargs)))
-        runs.append(seen + _copy(writes.arrays()))
-        writes.restore()
-    eager_us = _time(lambda: plain(*args, **kwargs), repeat)
+    decorated = fn if isinstance(fn, Function) else function(fn)
+
+    def plain() -> Any:
+        return decorated.fn(*args, **kwargs)
+
+    def traced() -> Any:
+        return decorated(*args, **kwargs)
+    writes = _writes_of(plain)
+    with warnings.catch_warnings():
+        if decorated is not fn:  # the result tells it
+            warnings.simplefilter("ignore", RunsEagerly)
+        for _ in range(4):  # recordings
+            traced()
+        eager = _run(plain, writes, steps)
+        found = _differences(eager, _run(traced, writes, steps))
+        if found and _differences(eager, _run(plain, writes, steps)):
+            found.insert(0, "two eager runs differ as well (fn depends on more than tensors)")
+        eager_us, traced_us = _times((plain, traced), repeat)
     writes.restore()
-    traced_us = _time(lambda: traced(*args, **kwargs), repeat)
-    writes.restore()
-    found = _differences(*runs)
-    prepared, reason = traced.prepared(*args, **kwargs)
+    prepared, reason = decorated.prepared(*args, **kwargs)
     facts: tuple[Any, ...] = (0, 0, {}, 0, 0.0)
     if prepared is not None:
         plan = prepared.result.plan
         facts = (len(prepared.forms[0][1].nodes), len(prepared.result.graph.nodes), _kernel_counts(plan),
                  plan.arena_bytes, prepared.lower_seconds + prepared.compile_seconds)
-    name = getattr(plain, "__qualname__", type(plain).__name__)
+    name = getattr(decorated.fn, "__qualname__", type(decorated.fn).__name__)
     return Comparison(name, eager_us, traced_us, not found, tuple(found), prepared is not None, reason, *facts)
 
 
@@ -219,52 +256,88 @@ class Inspection:
     def __init__(self, name: str, forms: list[tuple[str, Any]]) -> None:
         self.name, self.forms = name, forms
 
-    def graph(self, step: str = "dce") -> Graph:
+    def graph(self, step: str = "dce") -> Shown:
         """The graph after a step ('recorded' for the first)."""
         for n, form in self.forms:
             if n == step and isinstance(form, Graph):
-                return form
+                return Shown.of(form)
         raise HybridError(f"no graph after step {step!r}; steps with graphs are "
                           + ", ".join(n for n, f in self.forms if isinstance(f, Graph)))
 
-    def _texts(self) -> list[tuple[str, str]]:
-        out, before = [], ""
+    def _shown(self) -> list[tuple[str, str, list[Box]]]:
+        """Title, text and boxes of every form that differs from the one before."""
+        out: list[tuple[str, str, list[Box]]] = []
+        before = ""
         for name, form in self.forms:
-            text = print_graph(form, elide=8) if isinstance(form, Graph) else _plan_text(form)
-            if text and text != before:
-                out.append((name, text))
-            elif text:
-                out.append((name, "(unchanged)"))
-            before = text or before
+            if isinstance(form, Graph):
+                text = text_of(form)
+                boxes = graph_boxes(form) if text != before else []
+                out.append((f"{name}: {len(form.nodes)} nodes", text if text != before else "(unchanged)", boxes))
+                before = text
+            elif isinstance(form, Plan):
+                boxes = _plan_boxes(form)
+                out.append((f"plan: {len(form.steps)} kernels, arena {form.arena_bytes:,} bytes",
+                            "\n".join(f"{i:3d}  {b.hover}".replace("\n", "   # ") for i, b in enumerate(boxes)), boxes))
         return out
 
     def __str__(self) -> str:
-        return "\n\n".join(f"== {self.name}: {n}\n{t}" for n, t in self._texts())
+        return "\n\n".join(f"== {self.name}, {n}\n{t}" for n, t, _ in self._shown())
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        parts = [f"<details{' open' if i == 0 else ''}><summary><b>{html.escape(n)}</b></summary>"
-                 f"<pre style='font-size:85%'>{html.escape(t)}</pre></details>" for i, (n, t) in enumerate(self._texts())]
-        return f"<b>{html.escape(self.name)}</b>" + "".join(parts)
+        parts, last = [], len(self._shown()) - 1
+        for i, (title, text, boxes) in enumerate(self._shown()):
+            if not boxes:
+                parts.append(f"<div style='margin:.3em 1em;color:#777'>{html.escape(title)}, unchanged</div>")
+                continue
+            parts.append(
+                f"<details{' open' if i in (0, last) else ''}><summary><b>{html.escape(title)}</b></summary>"
+                f"{svg(boxes)}"
+                "<details style='margin-left:1em'><summary>as text</summary><pre style='font-size:85%;text-align:left'>"
+                f"{html.escape(text)}</pre></details></details>")
+        return f"<b>{html.escape(self.name)}</b>{''.join(parts)}"
 
 
-def _plan_text(form: Any) -> str:
-    """A line per kernel of a plan; '' for forms in between."""
-    if not hasattr(form, "arena_bytes"):
-        return ""
-    lines = []
-    for i, (k, site) in enumerate(zip(form.steps, form.sites)):
-        if isinstance(k, LoopKernel):
-            what = f"loop {k.shape}" + (f" rows over {k.group}" if k.group else "") + \
-                f", {len(k.program.instrs)} instructions, reads {[a.slot for a in k.reads]}, writes {[a.slot for a in k.writes]}"
-        elif isinstance(k, GemmKernel):
-            what = f"product {k.batch} x [{k.m} x {k.k}] @ [{k.k} x {k.n}]" + \
-                (f", epilogue of {len(k.epilogue.instrs)}" if k.epilogue else "") + f", writes {[o.slot for o in k.outs]}"
-        else:
-            what = type(k).__name__
-        lines.append(f"{i:3d}  {what}" + (f"   # {site}" if site else ""))
-    return "\n".join([*lines, f"arena {form.arena_bytes:,} bytes"])
+def _touched(k: Any) -> tuple[list[int], list[int]]:
+    """Slots that a kernel reads and writes."""
+    if isinstance(k, LoopKernel):
+        return [a.slot for a in k.reads], [a.slot for a in k.writes]
+    if isinstance(k, GemmKernel):
+        return [k.a.slot, k.b.slot, *[a.slot for a in k.reads]], [o.slot for o in k.outs]
+    if isinstance(k, ScatterKernel):
+        return [k.index.slot, k.update.slot, k.out.slot], [k.out.slot]
+    return list(k.inputs), list(k.outputs)
+
+
+def _kernel_text(k: Any) -> tuple[str, str]:
+    """(short, full) description of a kernel."""
+    if isinstance(k, LoopKernel):
+        shape = "x".join(map(str, k.shape)) or "1"
+        return shape, f"{_kind(k)} over [{shape}], {len(k.program.instrs)} instructions" + (
+            f", rows along axes {k.group[0]}..{k.group[1] - 1}" if k.group else "") + (", a check" if k.check else "")
+    if isinstance(k, GemmKernel):
+        short = (f"{k.batch}x " if k.batch > 1 else "") + f"{k.m}x{k.k} @ {k.k}x{k.n}"
+        after = f", epilogue of {len(k.epilogue.instrs)} instructions" if k.epilogue else ""
+        return short, f"product {short}{after}"
+    if isinstance(k, ScatterKernel):
+        return f"{k.count}x{k.inner}", f"scatter of {k.count} rows of {k.inner}"
+    return getattr(k.function, "__name__", "call"), "host call"
+
+
+def _plan_boxes(plan: Plan) -> list[Box]:
+    """A box per kernel; an edge goes from the latest writer of a buffer to its readers."""
+    writer: dict[int, int] = {}
+    boxes = []
+    for i, (k, site) in enumerate(zip(plan.steps, plan.sites)):
+        reads, writes = _touched(k)
+        short, full = _kernel_text(k)
+        kept = any(plan.slots[s].kind in ("output", "state") for s in writes)
+        sources = tuple(dict.fromkeys(writer[s] for s in reads if s in writer))
+        hover = f"{full}; reads {reads}, writes {writes}" + (f"\n{site}" if site else "")
+        boxes.append(Box(_kind(k), short, hover, _kind(k), sources, kept))
+        writer.update(dict.fromkeys(writes, i))
+    return boxes
 
 
 def inspect(fn: Function, *args: Any, **kwargs: Any) -> Inspection:
@@ -279,3 +352,27 @@ def inspect(fn: Function, *args: Any, **kwargs: Any) -> Inspection:
     if prepared is None:
         raise HybridError(f"nothing to inspect: {reason}")
     return Inspection(getattr(fn.fn, "__qualname__", "function"), prepared.forms)
+
+
+# ---- the system -----------------------------------------------------------------------------------------------
+def describe_system() -> str:
+    """Versions, devices and threads, a line each: what a bug report needs.
+
+    >>> describe_system().splitlines()[0].split()[0]
+    'hybrid'
+    """
+    rows = []
+    for name in ("hybrid", "numpy", "llvmlite", "ml_dtypes", "optree"):
+        try:
+            rows.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            rows.append((name, "runs from its source tree" if name == "hybrid" else "not installed"))
+    rows += [("python", f"{platform.python_version()} ({platform.python_implementation()})"),
+             ("system", platform.platform())]
+    for kind in api.kinds():
+        try:
+            rows += [(f"{kind} {k}", v) for k, v in api.backend(kind).describe().items()]
+        except HybridError as e:
+            rows.append((kind, f"not usable: {e}"))
+    width = max(len(k) for k, _ in rows) + 2
+    return "\n".join(k.ljust(width) + v for k, v in rows)

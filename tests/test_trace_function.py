@@ -316,6 +316,7 @@ def test_what_cannot_be_replayed_runs_and_says_why_once(body: Any, word: str, ca
         for _ in range(4):
             assert np.array_equal(f(x).numpy(), body(x).numpy())
     assert len(caught) == 1 and "test_trace_function.py" in str(caught[0].message)
+    assert caught[0].filename == __file__
     assert f.cache_info().replays == 0 and word in f.explain()
 
 

@@ -27,16 +27,19 @@ class Replay(NamedTuple):
     """What a backend needs beside a plan to serve calls without Python in between.
 
     The plan's inputs are `args` arguments, then captures.  `avals`: record of each input.  `held[k]`: the tensor
-    that plan input k is, known by identity; `grads[k]`: the input whose `.grad` plan input k is; the other
-    inputs are passed in each call, in order.  `nodes[k]`: the tape node that input k must have (absent: none);
+    that plan input k is, known by identity; `grads[k]`: the input whose `.grad` plan input k is;
+    `places[k]`: the address of the pointer to the tensor that plan input k is; the other inputs are passed in each
+    call, in order.  `nodes[k]`: the tape node that input k must have (absent: none);
     `loose`: inputs whose tape node the caller has checked.  `no_grad`: held inputs whose `.grad` must be None.
     `states`: (output number, input) of new values.  `results`: numbers of outputs to make tensors of, and
-    `single` when there is exactly one, returned bare.  `tensor`: the class of tensors.
+    `single` when there is exactly one, returned bare.  `tensor`: the class of tensors.  `guards`: (address, 8-byte
+    word) pairs that must hold, compared in order before anything else; `keep`: objects that own those addresses.
     """
 
     avals: tuple[Aval, ...]
     held: dict[int, Any]
     grads: dict[int, int]
+    places: dict[int, int]
     nodes: dict[int, Any]
     loose: frozenset[int]
     no_grad: tuple[int, ...]
@@ -44,6 +47,8 @@ class Replay(NamedTuple):
     results: tuple[int, ...]
     single: bool
     tensor: type
+    guards: tuple[tuple[int, int], ...] = ()
+    keep: Any = None
 
 
 class Executable(ABC):
@@ -93,6 +98,10 @@ class Backend(ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until everything started on this device is done."""
+
+    def describe(self) -> dict[str, str]:
+        """Facts about the device for people: name -> value."""
+        return {}
 
 
 _BACKENDS: dict[str, Backend] = {}

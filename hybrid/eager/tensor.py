@@ -18,10 +18,15 @@ from ..core.aval import CPU, Aval, Device, aval
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError, HybridError, ShapeError
 from ..ir import bind as door
-from ..ir.tensor import LITERAL, Alias, Handle, Leaf, link_view, new_handle
+from ..ir.tensor import LITERAL, SAME, Alias, Handle, Leaf, link_view, new_handle
+from ..ops.write_back import write_back
 from .repr import html_of, text_of
 
 __all__ = ["Tensor", "tensor", "asarray"]
+
+
+_LEAF_WRITTEN = ("a leaf that requires a gradient was changed in place; do it under hybrid.no_grad(), or give it a "
+                 "value with .assign(...)")
 
 
 def _read(t: Tensor, kind: str) -> np.ndarray:
@@ -167,9 +172,9 @@ class Tensor(Handle):
         _backward(self, gradient, create_graph=create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
-        """The same value cut from the tape; a write through it is refused (see `assign`)."""
+        """The same value cut from the tape, as a view: a write through it writes this tensor too."""
         new = stop_gradient(self)
-        link_view(new, self, "detach")
+        link_view(new, self, "detach", SAME)
         return new
 
     @property
@@ -185,12 +190,18 @@ class Tensor(Handle):
     def assign(self, value: Any) -> Tensor:
         """Give this handle a new value of the same shape (cast to this dtype); gradients do not follow it.
 
-        Raises ShapeError when shapes differ, and HybridError when the tensor is a view or has live views
-        (their link to the base would break silently)."""
+        Raises ShapeError when the value does not broadcast to this shape.
+
+        >>> import hybrid
+        >>> x = hybrid.zeros(3); row = x[1:]
+        >>> row.assign([1.0, 2.0]); x.tolist()
+        tensor([1., 2.])
+        [0.0, 1.0, 2.0]
+        """
         v = value if isinstance(value, Handle) else door.as_tensor(value, self._a.device)
         if v._a is not self._a:
             v = self._fit(v)
-        self._write(stop_gradient(v) if v._node is not None else v, self._node)
+        self._write(stop_gradient(v) if v._node is not None else v, self._node, follow=False)
         return self
 
     def _fit(self, v: Any) -> Any:
@@ -202,34 +213,62 @@ class Tensor(Handle):
             v = _broadcast(v, a.shape)
         return v
 
-    def _write(self, v: Any, node: Any) -> None:
-        """The one place where a handle changes its value."""
+    def _write(self, v: Any, node: Any, follow: bool = True) -> None:
+        """The new value v and tape node of a handle, of its base when it is a view, and of its live views;
+        gradients follow the value into a base if asked."""
         x = getattr(self, "_x", None)
-        if x is not None:
-            self._check_alias(x)
+        if x is None:
+            self._set(v, node)
+        elif x is LITERAL:
+            raise HybridError("a literal cannot be written; make a tensor of its own with hybrid.tensor")
+        elif x.base is not None:
+            self._write_through(x, v, follow)
+        else:
+            views = x.live_views()
+            for view in views:
+                if view._x.step is None:
+                    raise HybridError(f"this tensor has a live view ({view._x.how}) that comes from a recorded "
+                                      "function and cannot follow a write; make it a copy first (.clone())")
+            self._set(v, node)
+            for view in views:
+                view._show_again()
+
+    def _set(self, v: Any, node: Any) -> None:
+        """The one place where a handle changes its value."""
         mode = door.current_mode()
         if mode is not None:
             mode.on_assign(self, v)
         self._v, self._a, self._node = v._v, v._a, node
 
-    def _check_alias(self, x: Any) -> None:
-        if x is LITERAL:
-            raise HybridError("a literal cannot be written; make a tensor of its own with hybrid.tensor")
-        if type(x) is Alias and x.base is not None:
-            raise HybridError(
-                f"this tensor is a view (made by {x.how}) and writing it would have to change its base too, "
-                "which is not supported yet; write the base (base[index] = value, base.assign(value)) or copy the "
-                "view first (.clone())")
-        if type(x) is Alias and x.live_views():
-            raise HybridError(
-                "this tensor has live views that would have to change with it, which is not supported yet; "
-                "delete the views first or make them copies (.clone())")
+    def _write_through(self, x: Alias, v: Any, follow: bool) -> None:
+        """Write a view by writing what it was made of."""
+        parent: Any = x.parent
+        if x.step is SAME:
+            parent._write(stop_gradient(v), parent._node, False)
+            return
+        if follow and type(parent._node) is Leaf and door.grad_enabled():
+            raise HybridError(_LEAF_WRITTEN)
+        old = door.set_grad(follow and door.grad_enabled())
+        try:
+            new = None if x.step is None else write_back(x.step[0], dict(x.step[1]), parent, v)
+        finally:
+            door.set_grad(old)
+        if new is None:
+            raise HybridError(f"this tensor is a view (made by {x.how}) whose elements cannot be written in their "
+                              "base; write the base itself, or copy the view first (.clone())")
+        keep = parent._node if type(parent._node) is Leaf or not follow else new._node
+        parent._write(new, keep, follow)
+
+    def _show_again(self) -> None:
+        """Take from the parent what this view shows of it now."""
+        x: Any = self._x
+        new = stop_gradient(x.parent) if x.step is SAME else door.view_again(x.step, x.parent)
+        self._set(new, self._node if type(self._node) is Leaf else new._node)
 
     def _inplace(self, result: Any) -> Tensor:
         """Finish `self op= other`: the handle takes the result of the op."""
         if type(self._node) is Leaf and door.grad_enabled():
-            raise HybridError("a leaf that requires a gradient was changed in place; do it under hybrid.no_grad(), "
-                              "or give it a value with .assign(...)")
+            raise HybridError(_LEAF_WRITTEN)
         if result._a.shape != self._a.shape:
             raise ShapeError(f"an in-place operation cannot change the shape {self._a.shape} to {result._a.shape}")
         if result._a.dtype is not self._a.dtype:

@@ -18,7 +18,8 @@ from .op import NO_GRAD, OPS, Op, common_dtype
 from .tensor import LITERAL, TENSOR, Handle, link_view, new_handle
 
 __all__ = ["bind", "public", "STATE", "Entry", "backend_of", "use_backends", "literal", "as_tensor", "grad_enabled",
-           "set_grad", "current_mode", "push_mode", "pop_mode", "entry_for", "constant_of", "convert", "set_tensor_class"]
+           "set_grad", "current_mode", "push_mode", "pop_mode", "entry_for", "constant_of", "convert", "set_tensor_class",
+           "view_again"]
 
 
 class State:
@@ -235,7 +236,12 @@ def _call(op: Op, ts: tuple[Any, ...], pkey: tuple[Any, ...]) -> Any:
     return _run(entry_for(op, tuple([t._a for t in ts]), pkey), ts)
 
 
-def _run(e: Entry, ts: tuple[Any, ...]) -> Any:
+def view_again(step: tuple[Op, tuple[tuple[str, Any], ...]], parent: Any) -> Any:
+    """What a view shows of its parent now, as a tensor that is not linked to it."""
+    return _run(entry_for(step[0], (parent._a,), step[1]), (parent,), link=False)
+
+
+def _run(e: Entry, ts: tuple[Any, ...], link: bool = True) -> Any:
     """Kernel, mode, tape."""
     n = len(ts)
     got = (e.kernel(ts[0]._v) if n == 1 else e.kernel(ts[0]._v, ts[1]._v) if n == 2
@@ -257,8 +263,8 @@ def _run(e: Entry, ts: tuple[Any, ...]) -> Any:
                 if LOCAL.grad:
                     _record_tape(e, ts, outs, mode)
                 break
-    if e.view:
-        link_view(outs[0], ts[0], e.op.name)
+    if e.view and link:
+        link_view(outs[0], ts[0], e.op.name, (e.op, e.key))
     return outs[0] if e.single else outs
 
 

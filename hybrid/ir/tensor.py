@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.aval import Aval
 
-__all__ = ["Handle", "Leaf", "Alias", "new_handle", "TENSOR"]
+__all__ = ["Handle", "Leaf", "Alias", "new_handle", "link_view", "TENSOR", "LITERAL", "SAME"]
 
 
 class Handle:
@@ -35,22 +35,30 @@ class Leaf:
 
 
 class Alias:
-    """Links a view to the tensor it shows, and a base to its live views, so that a write that NumPy would
-    propagate is refused instead of passing silently."""
+    """Links a view to the tensor it was made of (`parent`) and to the one that owns the value (`base`), and a
+    base to its live views, oldest first.  `step` is how the parent gives the view: an (op, params), SAME for the
+    whole value cut from the tape, or None where that is not known; then writes are refused."""
 
-    __slots__ = ("base", "how", "views")
+    __slots__ = ("base", "parent", "step", "how", "views", "limit")
 
     def __init__(self) -> None:
         self.base: Handle | None = None
+        self.parent: Handle | None = None
+        self.step: Any = None
         self.how = ""
         self.views: list[weakref.ref[Any]] = []
+        self.limit = 32
 
-    def live_views(self) -> bool:
-        self.views = [r for r in self.views if r() is not None]
-        return bool(self.views)
+    def live_views(self) -> list[Any]:
+        """The views that somebody holds, oldest first."""
+        alive = [(r, r()) for r in self.views]
+        self.views = [r for r, v in alive if v is not None]
+        self.limit = 2 * len(self.views) + 32
+        return [v for _, v in alive if v is not None]
 
 
 LITERAL = object()
+SAME = object()
 # The public Tensor class; eager/tensor.py sets it once, at import.
 TENSOR: list[type] = [Handle]
 
@@ -63,8 +71,8 @@ def new_handle(value: Any, a: Aval, node: Any = None) -> Any:
     return t
 
 
-def link_view(view: Handle, base: Handle, how: str) -> None:
-    """Note that `view` shows elements of `base`."""
+def link_view(view: Handle, base: Handle, how: str, step: Any = None) -> None:
+    """Note that `view` shows elements of `base`; see Alias for `step`."""
     x = getattr(base, "_x", None)
     if type(x) is not Alias:
         if x is LITERAL:
@@ -72,8 +80,8 @@ def link_view(view: Handle, base: Handle, how: str) -> None:
         x = base._x = Alias()
     root = x.base if x.base is not None else base
     mine = view._x = Alias()
-    mine.base, mine.how = root, how
+    mine.base, mine.how, mine.parent, mine.step = root, how, base, step
     of = x if root is base else root._x
-    if len(of.views) > 32:
+    if len(of.views) > of.limit:
         of.live_views()
     of.views.append(weakref.ref(view))

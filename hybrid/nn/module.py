@@ -11,7 +11,7 @@ from typing import Any
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError
-from ..eager.tensor import Tensor, tensor
+from ..eager.tensor import Tensor, asarray, tensor
 from ..ir.mode import EPOCH, Versioned, bump
 from ..ir.tensor import Handle
 from ..ops import zeros_like
@@ -87,23 +87,27 @@ class Module(Versioned):
         object.__delattr__(self, name)
         bump(self)
 
-    def register_parameter(self, name: str, value: Tensor | None) -> None:
-        """Enter a parameter by name; None declares an absent one."""
-        self._names[name] = "parameter"
+    def _enter(self, name: str, value: Any, kind: str) -> None:
+        """Store an attribute that is listed under `kind`."""
+        taken = hasattr(self, name) and name not in self._names and name not in self.__dict__
+        if not name or "." in name or taken or name == "training" or name.startswith("_"):
+            raise HybridError(f"{name!r} is no name for a {kind} of {type(self).__name__}: it is empty, holds a dot, "
+                              "starts with an underscore, or is an attribute of every module")
+        self._names[name] = kind
         object.__setattr__(self, name, value)
         bump(self)
+
+    def register_parameter(self, name: str, value: Tensor | None) -> None:
+        """Enter a parameter by name; None declares an absent one."""
+        self._enter(name, value, "parameter")
 
     def register_buffer(self, name: str, value: Tensor | None, persistent: bool = True) -> None:
         """Enter a tensor that is state but no parameter (running statistics, masks)."""
-        self._names[name] = "buffer" if persistent else "temporary"
-        object.__setattr__(self, name, value)
-        bump(self)
+        self._enter(name, value, "buffer" if persistent else "temporary")
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Enter a submodule by name."""
-        self._names[name] = "module"
-        object.__setattr__(self, name, module)
-        bump(self)
+        self._enter(name, module, "module")
 
     # ---- calling ---------------------------------------------------------------------------------------
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -228,12 +232,9 @@ class Module(Versioned):
         if strict and (missing or extra):
             raise HybridError(f"load_state_dict: missing {missing or 'nothing'}, unexpected {extra or 'nothing'}; "
                               "pass strict=False to load what fits")
-        for name, t in mine.items():
-            if name in state and tuple(state[name].shape) != t.shape:
-                raise ShapeError(f"load_state_dict: {name} has shape {t.shape}, the state has {tuple(state[name].shape)}")
-        for name, t in mine.items():
-            if name in state:
-                t.assign(state[name])
+        values = {n: _loaded(n, t, state[n]) for n, t in mine.items() if n in state}
+        for name, value in values.items():
+            mine[name].assign(value)
 
     def apply(self, fn: Callable[[Module], Any]) -> Module:
         """Call fn on every module below and on this one."""
@@ -245,12 +246,13 @@ class Module(Versioned):
     def to(self, dtype: Any) -> Module:
         """Convert floating parameters and buffers to another dtype, in place of the old tensors."""
         d = dt.canonical(dtype)
+        made: dict[int, tuple[Tensor, Tensor]] = {}      # a shared parameter stays one
         for m in self.modules():
             for name, t in list(m._own("parameter", "buffer", "temporary")):
                 if dt.is_float(t.dtype) and t.dtype is not d:
-                    kind, needs = m._names[name], t.requires_grad
-                    object.__setattr__(m, name, tensor(t.detach().astype(d), requires_grad=needs))
-                    m._names[name] = kind
+                    if id(t) not in made:
+                        made[id(t)] = t, tensor(t, dtype=d, requires_grad=t.requires_grad)
+                    object.__setattr__(m, name, made[id(t)][1])
                     bump(m)
         return self
 
@@ -263,6 +265,17 @@ class Module(Versioned):
         lines = [f"  ({name}): " + repr(m).replace("\n", "\n  ") for name, m in self.named_children()]
         head = f"{type(self).__name__}({self.extra_repr()}"
         return head + ("\n" + "\n".join(lines) + "\n)" if lines else ")")
+
+
+def _loaded(name: str, t: Tensor, value: Any) -> Tensor:
+    """An entry of a state dict as a tensor that can be assigned to t."""
+    try:
+        new = asarray(value)
+    except (TypeError, ValueError) as e:
+        raise HybridError(f"load_state_dict: {name} is no array of numbers ({e})") from None
+    if new.shape != t.shape:
+        raise ShapeError(f"load_state_dict: {name} has shape {t.shape}, the state has {new.shape}")
+    return new
 
 
 class Sequential(Module):
@@ -285,8 +298,9 @@ class Sequential(Module):
     def __iter__(self) -> Iterator[Module]:
         return self.children()
 
-    def __getitem__(self, i: int) -> Module:
-        return list(self.children())[i]
+    def __getitem__(self, i: Any) -> Any:
+        items = list(self.children())
+        return Sequential(*items[i]) if isinstance(i, slice) else items[i]
 
     def append(self, module: Module) -> Sequential:
         """Add a module at the end."""

@@ -23,7 +23,7 @@ from ..ir.op import NO_GRAD, Op, register
 from ..ir.scalar import TYPE, Builder, Val
 from ..ir.tensor import Handle
 from .elementwise import add, log, multiply, negative, subtract, where
-from .formulas import cos as cos_
+from .formulas import cos_turns
 from .formulas import log as log_
 from .index import take
 from .place import stack
@@ -36,6 +36,7 @@ __all__ = ["Generator", "default_generator", "manual_seed", "get_state", "set_st
 
 Ints = tuple[int, ...]
 Tensor = Any
+_TWO_PI = np.longdouble("6.28318530717958647692528676655900577")
 _M0, _M1, _W0, _W1 = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
 
 
@@ -119,7 +120,7 @@ def _normal_body(s: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.d
     else:
         u = s.convert(w[0], "f32") * 2.0**-32 + 2.0**-33
         v = s.convert(w[1] >> 8, "f32") * 2.0**-24
-    return s.sqrt(log_(s, u) * -2.0) * cos_(s, v * (2 * math.pi))
+    return s.sqrt(log_(s, u) * -2.0) * cos_turns(s, v)
 
 
 def _normal_oracle(seed: np.ndarray, offset: np.ndarray, shape: Ints, dtype: np.dtype) -> np.ndarray:
@@ -127,11 +128,10 @@ def _normal_oracle(seed: np.ndarray, offset: np.ndarray, shape: Ints, dtype: np.
     if dtype is dt.float64:
         u = ((((w[0] << np.uint64(32)) | w[1]) >> np.uint64(11)).astype(np.float64) + 1) * 2.0**-53
         v = (((w[2] << np.uint64(32)) | w[3]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        return np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)
+        return np.sqrt(-2 * np.log(u)) * np.cos(_TWO_PI * v)
     u = w[0].astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33)
-    v = (w[1] >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
-    angle = (v * np.float32(2 * math.pi)).astype(np.float64)
-    return np.sqrt(-2 * np.log(u.astype(np.float64))) * np.cos(angle)
+    v = (w[1] >> np.uint64(8)).astype(np.float64) * 2.0**-24
+    return np.sqrt(-2 * np.log(u.astype(np.float64))) * np.cos(_TWO_PI * v)
 
 
 def _integer_body(s: Builder, seed: Val, offset: Val, low: Val, count: Val, *, shape: Ints, dtype: np.dtype) -> Val:

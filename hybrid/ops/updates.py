@@ -1,7 +1,7 @@
 """Optimizer updates as elementwise records: one kernel writes the parameter and its state.
 
 Invariant: the formulas are PyTorch's, operation by operation; hyper-parameters and the step count are 0-d tensors
-of the parameter's dtype, so that a schedule changes a value and never the code.
+of the dtype the parameter is computed in (float32 for half types), so that a schedule changes a value and never the code.
 """
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _sgd_reference(*xs: np.ndarray, maximize: bool) -> Any:
     return p - lr * ((-g if maximize else g) + weight_decay * p)
 
 
-_SGD = map_op("sgd_update", 4, _sgd_body, vjp=NO_GRAD, reference=_sgd_reference, accepts="f", params=("maximize",),
+_SGD = map_op("sgd_update", 4, _sgd_body, vjp=NO_GRAD, reference=_sgd_reference, accepts="f", params=("maximize",), fixed=(2, 3),
               infer=_state_infer("sgd_update", 1), samples=_samples(0, (0.1, 0.01), {"maximize": False}), ulp=8.0,
               doc="p - lr*(g + weight_decay*p).")
 
@@ -81,7 +81,7 @@ def _momentum_reference(*xs: np.ndarray, nesterov: bool, first: bool, maximize: 
 
 _MOMENTUM = map_op(
     "momentum_update", 7, _momentum_body, vjp=NO_GRAD, reference=_momentum_reference, accepts="f", nout=2, ulp=16.0,
-    params=("nesterov", "first", "maximize"), infer=_state_infer("momentum_update", 2),
+    params=("nesterov", "first", "maximize"), fixed=(3, 4, 5, 6), infer=_state_infer("momentum_update", 2),
     samples=_samples(1, (0.1, 0.9, 0.1, 0.01), {"nesterov": True, "first": False, "maximize": False}),
     doc="SGD with momentum: the parameter and the buffer.")
 
@@ -131,7 +131,7 @@ def _adam_reference(*xs: np.ndarray, decoupled: bool, maximize: bool) -> Any:
 
 _ADAM: Op = map_op(
     "adam_update", 10, _adam_body, vjp=NO_GRAD, reference=_adam_reference, accepts="f", nout=3, ulp=64.0,
-    params=("decoupled", "maximize"), infer=_state_infer("adam_update", 3),
+    params=("decoupled", "maximize"), fixed=tuple(range(4, 10)), infer=_state_infer("adam_update", 3),
     samples=_samples(2, (0.01, 0.9, 0.999, 1e-8, 0.1, 3.0), {"decoupled": True, "maximize": False}),
     doc="Adam and AdamW: the parameter and both moments.")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import ops
+from ..core import dtypes as dt
 from ..core.errors import HybridError
 from ..eager.tensor import Tensor
 from ..ir.mode import bump
@@ -22,8 +23,9 @@ def _check(name: str, value: Any, low: float = 0.0, high: float = float("inf")) 
 
 
 def _like(x: Tensor, p: Any) -> Tensor:
-    """A hyper-parameter in the dtype that p is updated in."""
-    return x if x.dtype is p.dtype else x.astype(p.dtype)
+    """A hyper-parameter in the dtype that p is updated in (float32 for half types: 0.999 is 1 in bfloat16)."""
+    d = dt.compute_type(p.dtype)
+    return x if x.dtype is d else x.astype(d)
 
 
 class SGD(Optimizer):
@@ -37,6 +39,7 @@ class SGD(Optimizer):
     """
 
     numbers = ("lr", "momentum", "dampening", "weight_decay")
+    flags = ("_first",)
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
                  weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False) -> None:

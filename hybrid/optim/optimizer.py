@@ -39,8 +39,11 @@ class Optimizer(Versioned):
 
     numbers: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()      # Python bools of a group that belong to the state
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
+        if isinstance(params, Handle):
+            raise HybridError(f"{type(self).__name__} takes a list of tensors or groups, not one tensor")
         self.defaults = defaults
         self.param_groups: list[ParamGroup] = []
         self.state: dict[int, dict[str, Tensor]] = {}
@@ -127,19 +130,28 @@ class Optimizer(Versioned):
 
     def state_dict(self) -> dict[str, Tensor]:
         """All state and hyper-parameters by name: a snapshot that later steps do not change."""
-        return {n: stop_gradient(v) for n, v in self._flat().items()}
+        return {n: stop_gradient(v) for n, v in self._flat().items()} | {n: tensor(g[f]) for n, g, f in self._flags()}
+
+    def _flags(self) -> list[tuple[str, ParamGroup, str]]:
+        """(name in the state dict, group, name in the group) of the flags."""
+        return [(f"group{i}.{f.strip('_')}", g, f) for i, g in enumerate(self.param_groups) for f in self.flags]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Assign a snapshot; nothing changes when names or shapes do not fit."""
-        mine = self._flat()
+        flags = self._flags()
+        mine = self._flat() | {n: tensor(g[f]) for n, g, f in flags}
         if set(mine) != set(state):
             raise HybridError(f"optimizer state does not fit: missing {sorted(set(mine) - set(state))}, unexpected "
                               f"{sorted(set(state) - set(mine))}")
         for n, v in mine.items():
             if tuple(state[n].shape) != v.shape:
                 raise ShapeError(f"optimizer state {n} has shape {v.shape}, the snapshot {tuple(state[n].shape)}")
-        for n, v in mine.items():
+        for n, v in self._flat().items():
             v.assign(state[n])
+        for n, g, f in flags:
+            if g[f] != bool(state[n]):
+                dict.__setitem__(g, f, bool(state[n]))
+                bump(self)
 
     def __repr__(self) -> str:
         groups = ", ".join(f"{len(g['params'])} tensors" for g in self.param_groups)

@@ -34,6 +34,7 @@ from .policy import (
     trusted,
 )
 from .seeing import Watch
+from .signature import is_tuple
 
 __all__ = ["Analysis"]
 
@@ -52,7 +53,7 @@ class Analysis(Chains):
         signed: set[int] = set()
 
         def cover(a: Any) -> None:  # the signature holds the content of argument containers
-            if type(a) in (list, tuple, dict, np.ndarray):
+            if type(a) in (list, dict, np.ndarray) or is_tuple(a):
                 signed.add(id(a))
                 for v in a.values() if type(a) is dict else a if type(a) is not np.ndarray else ():
                     cover(v)
@@ -271,14 +272,15 @@ class Analysis(Chains):
         return [f.__code__ for fs in list(self.functions.values()) for f in fs if trusted(f.__code__.co_filename)]
 
     def _origin(self, code: Code, kinds: set[type]) -> bool:
-        for t in kinds:
-            for f in (t.__dict__.get(code.co_name, MISSING),):
-                f = getattr(f, "fget", getattr(f, "__func__", f))
-                if getattr(f, "__code__", None) is code:
-                    self.root(t)
-                    self.note("tattr", t, code.co_name)
-                    return True
-        return False
+        def owned(t: type, name: str) -> bool:
+            f = t.__dict__.get(name)
+            f = f.fget if isinstance(f, property) else f.__func__ if isinstance(f, (classmethod, staticmethod)) else f
+            if not isinstance(f, types.FunctionType) or f.__code__ is not code:
+                return False
+            self.root(t)
+            self.note("tattr", t, name)
+            return True
+        return any(owned(t, code.co_name) for t in kinds) or any(owned(t, n) for t in kinds for n in list(t.__dict__))
 
     # ---- C calls that were seen ------------------------------------------------------------------------------
     def _c_call(self, code: Code, at: int, fn: Any, line: int) -> None:

@@ -4,7 +4,7 @@ An abstract run over the value stack: a slot is a set of expressions, locals are
 name), so the result covers every path.  Expressions are tuples:
   ('arg'|'glob'|'cell'|'const', name)  ('import', name, top)  ('attr', e, name, at)  ('item', e, key, at)
   ('elem', e, at) any item  ('deep', e, at) all that a C function can see  ('call', at) a result of this instruction
-  ('box', e) a fresh container that holds e     FRESH, TOP
+  ('iter', at) what an `__iter__` in Python gave   ('box', e) a fresh container that holds e     FRESH, TOP
 Invariant: what is not understood is TOP, and an opcode without an effect here sets `Summary.unknown`.
 """
 from __future__ import annotations
@@ -396,7 +396,7 @@ class Machine:
         self.st.append(NEW)
 
     def x_get_iter(self, i: Any) -> None:
-        self.st[-1] |= {("call", i.offset)}
+        self.st[-1] |= {("iter", i.offset)}
 
     def x_for_iter_popping(self, i: Any) -> None:
         self.flow(self.target(i), self.st[:-1])

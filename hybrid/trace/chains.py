@@ -333,6 +333,8 @@ class Chains:
         if kind == "call":
             objs = self.returns.get((code, e[1]), ())
             return objs, not objs
+        if kind == "iter":  # an iterator made by C code gives the items of what it was made from
+            return self.returns.get((code, e[1]), ()), False
         if kind == "deep":
             for o in list(self.ev(code, e[1])[0].values()):
                 self.deep(o)
@@ -355,7 +357,8 @@ class Chains:
                 objs += self.item(o, e[2])
             else:
                 objs += self.all(o)
-                unseen = unseen or not isinstance(o, BOXES + SCALARS + (Handle,))
+                known = BOXES + SCALARS + (Handle, types.GeneratorType)  # what a generator gave is in `returns`
+                unseen = unseen or not isinstance(o, known)
         if unseen or e[1] == FRESH or e[1] == TOP:
             if kind in ("attr", "super"):
                 self.unseen_names.add(e[2])

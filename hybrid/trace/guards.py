@@ -177,31 +177,32 @@ class Guard:
 
 
 class FactGuard(Guard):
-    """The part of a guard that native code does not check: Python facts, and the captures found through them.
+    """The part of a guard that native code does not check.
 
-    `held` maps inputs known by identity to their tensors.  The function returns the captures found in Python
-    places, in order, or None."""
+    `held` maps inputs known by identity to their tensors, `only` the facts to check (None: all), `load` the captures
+    to return, by number, found in Python places."""
 
-    def __init__(self, recording: Any, held: dict[int, Any]) -> None:
+    def __init__(self, recording: Any, held: dict[int, Any], only: Any, load: list[int]) -> None:
         r = recording
         self.ids = {k - r.args: id(t) for k, t in held.items() if k >= r.args}
         grads = [(h, w) for h, w in r.grad_reads if h.kind == "arg" or h.number not in self.ids]
-        self._loaded: list[int] = []
-        super().__init__(r.holders, r.guarded(), r.places, r.cap_avals, r.cap_nodes, grads)
+        self.load = load
+        places = {r.places[k].what for k in load}
+        facts = r.guarded()
+        if only is not None:
+            facts = {k: v for k, v in facts.items() if k in only and k not in places}
+        super().__init__(r.holders, facts, r.places, r.cap_avals, r.cap_nodes, grads)
 
     def _captures(self, avals: list[Any], nodes: list[Any]) -> list[str]:
-        terms = []
-        for i, p in enumerate(self.places):
-            if p.kind == "fact":
-                self._loaded.append(i)
-                place = self.read(p.what)
-                terms.append(f"isinstance(t{i} := {place}, H) and type(t{i}._node) is {self.const(nodes[i])}")
-        return terms
+        return [f"isinstance(t{i} := {self.read(self.places[i].what)}, H) and type(t{i}._node) is {self.const(nodes[i])}"
+                for i in self.load]
 
     def _results(self) -> str:
-        return "".join(f"t{k}, " for k in self._loaded)
+        return "".join(f"t{k}, " for k in self.load)
 
     def _same(self, key: Key, want: Ref) -> str:
         if want.kind == "cap" and want.number in self.ids:
             return f"id({self.read(key)}) == {self.ids[want.number]}"
+        if want.kind == "cap" and want.number not in self.load:
+            return f"isinstance({self.read(key)}, H)"
         return super()._same(key, want)

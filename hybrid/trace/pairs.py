@@ -113,6 +113,16 @@ def _class_dict(t: type) -> dict[Any, Any]:
     return gc.get_referents(vars(t))[0]
 
 
+@lru_cache(1)
+def _mro_offset() -> int:
+    """Where a class keeps its method resolution order."""
+    found = [o for o in range(0, type.__basicsize__, 8)
+             if all(_word(id(t) + o) == id(t.__mro__) for t in (_Probe, Versioned, int))]
+    if len(found) != 1:
+        raise _Unknown
+    return found[0]
+
+
 def _instance_dict(o: Any) -> tuple[Pairs, dict[Any, Any]]:
     d = getattr(o, "__dict__", None)
     if type(d) is not dict:
@@ -121,7 +131,8 @@ def _instance_dict(o: Any) -> tuple[Pairs, dict[Any, Any]]:
     at = id(o) + (offset if offset > 0 else MANAGED_DICT)
     if _word(at) != id(d):
         raise _Unknown
-    return [(at, id(d))], d
+    t = type(o)
+    return [(id(o) + TYPE, id(t)), (id(t) + _mro_offset(), id(t.__mro__)), (at, id(d))], d
 
 
 # ---- kinds of facts -----------------------------------------------------------------------------------------
@@ -276,14 +287,17 @@ def _check(kind: str, h: Any, key: Any, change: Any) -> bool:
 def _self_test() -> bool:
     x = object()
 
+    class Below(_Probe):
+        pass
+
     def cell() -> Any:
         return x
     assert cell.__closure__ is not None
     c = cell.__closure__[0]
     d: dict[Any, Any] = {"a": object(), 3: object(), "c": object()}
     names: dict[str, Any] = {f"n{i}": object() for i in range(40)}
-    items, p, q, r = [object(), object()], _Probe(), _Probe(), _Probe()
-    vars(q), vars(p)
+    items = [object(), object()]
+    p, q, r, s, u = _Probe(), _Probe(), _Probe(), _Probe(), Below()
     absent = _absent(names, "new")
     tests = [
         _check("cell", c, None, lambda: setattr(c, "cell_contents", object())),
@@ -301,6 +315,8 @@ def _self_test() -> bool:
         _check("tattr", _Probe, "shared", lambda: setattr(_Probe, "shared", object())),
         _check("meth", q, "method", lambda: setattr(q, "method", None)),
         _check("type", q, None, lambda: setattr(q, "__class__", type("Other", (_Probe,), {}))),
+        _check("meth", s, "method", lambda: setattr(s, "__class__", type("Other", (_Probe,), {}))),
+        _check("attr", u, "a", lambda: setattr(Below, "__bases__", (_Probe, Versioned))),
         _check("attr", cell, "__code__", lambda: setattr(cell, "__code__", cell.__code__.replace(co_name="other"))),
         _check("attr", cell, "__defaults__", lambda: setattr(cell, "__defaults__", (1,))),
     ]

@@ -267,6 +267,10 @@ class Recording:
         """Make the guard; called once, when the recording is accepted."""
         self.guard = Guard(self.holders, self.guarded(), self.places, self.cap_avals, self.cap_nodes, self.grad_reads)
 
+    def fetch(self, key: Key) -> Any:
+        """What a place that this recording read holds now."""
+        return fetch(key.kind, self.holders[key].get(), key.key)
+
     def guarded(self) -> dict[Key, Any]:
         """What must hold when a replay starts: the facts, and for places the call stores to what they held before."""
         return self.expect | {k: ref for k, ref in self.starts.items() if ref is not None}

@@ -13,11 +13,16 @@ import numpy as np
 from ..ir.bind import grad_enabled
 from ..ir.tensor import Handle
 
-__all__ = ["signature_of", "Leaves", "MAX_INLINE"]
+__all__ = ["signature_of", "Leaves", "is_tuple", "MAX_INLINE"]
 
 MAX_INLINE = 4096  # bytes of a NumPy argument that are compared by content
 _PLAIN = frozenset((int, bool, str, bytes, type(None), complex, type(Ellipsis)))
 _pack = struct.Struct("d").pack
+
+
+def is_tuple(x: Any) -> bool:
+    """A tuple or namedtuple, whose content decides everything about it."""
+    return type(x) is tuple or isinstance(x, tuple) and type(x).__base__ is tuple and hasattr(x, "_fields")
 
 
 class Leaves:
@@ -53,6 +58,10 @@ class Leaves:
             sig.append((t, x.shape, x.dtype.str, x.tobytes() if x.nbytes <= MAX_INLINE else object()))
         elif isinstance(x, np.generic):
             sig.append((t, x.tobytes()))
+        elif is_tuple(x):
+            sig.append((t, len(x)))
+            for v in x:
+                self.add(v)
         elif t is slice:
             sig.append(t)
             for v in (x.start, x.stop, x.step):

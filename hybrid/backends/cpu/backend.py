@@ -16,6 +16,8 @@ from ..plan import Plan
 from . import alloc
 from .eager import eager
 from .executable import PlanRunner
+from .machine import machine
+from .pool import pool
 
 __all__ = ["CpuBackend", "BACKEND"]
 
@@ -43,6 +45,12 @@ class CpuBackend(Backend):
 
     def synchronize(self) -> None:
         """Nothing to wait for: every call returns when its work is done."""
+
+    def describe(self) -> dict[str, str]:
+        m = machine()
+        caches = ", ".join(f"{n} {size >> 10} KiB" for n, size in (("L1", m.l1d), ("L2", m.l2), ("L3", m.l3)))
+        return {"model": m.name, "vectors": f"{m.vector_bytes * 8} bit, {m.vector_registers} registers",
+                "caches": caches, "threads": f"{pool().threads()} of {m.cores} usable cores"}
 
 
 BACKEND = CpuBackend

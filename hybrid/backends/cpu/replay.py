@@ -27,8 +27,8 @@ def native_entry(plan: Plan, r: Replay, segment: Any, temp: int,
     """A function of the tensors passed in each call; None where native code cannot read Python objects."""
     if not probe.available():
         return None
-    passed = [k for k in range(len(r.avals)) if k not in r.held and k not in r.grads]
-    order = {k: i for i, k in enumerate([*passed, *r.held, *r.grads])}
+    passed = [k for k in range(len(r.avals)) if k not in r.held and k not in r.grads and k not in r.places]
+    order = {k: i for i, k in enumerate([*passed, *r.held, *r.grads, *r.places])}
     entry = build_entry(_spec(plan, r, passed, order, segment, temp))
     owners = segment.owners if segment is not None else []
 
@@ -47,19 +47,19 @@ def _spec(plan: Plan, r: Replay, passed: list[int], order: dict[int, int], segme
     slots.append(Slot("arena", aval((temp,), dt.uint8), arena))
     number_of = {o: k for o, k in r.states}
     states = tuple((order[k], plan.outputs[o]) for o, k in number_of.items())
-    guards = []
-    for k in r.no_grad:
-        guards.append((probe.slot_address(r.held[k]._node, "grad"), id(None)))
+    guards = [*r.guards, *((probe.slot_address(r.held[k]._node, "grad"), id(None)) for k in r.no_grad)]
+    places = [(probe.slot_address(r.held[host]._node, "grad"), r.avals[k]) for k, host in r.grads.items()]
+    places += [(at, r.avals[k]) for k, at in r.places.items()]
     steps = [] if segment is None else [tuple(segment.table[6 * i:6 * i + 6]) for i in range(len(segment.steps))]
     form = "single" if r.single else "tuple" if r.results else "none"
     return ReplaySpec(
         tensor_types=(r.tensor,), arg_avals=tuple(r.avals[k] for k in passed),
         captures=tuple((t, r.avals[k]) for k, t in r.held.items()),
-        places=tuple((probe.slot_address(r.held[host]._node, "grad"), r.avals[k]) for k, host in r.grads.items()),
+        places=tuple(places),
         guards=tuple(guards), tracked=frozenset(order[k] for k in r.loose),
         nodes={order[k]: n for k, n in r.nodes.items()}, slots=tuple(slots), steps=tuple(steps),
         outputs=tuple(plan.outputs[o] for o in r.results), consts=plan.consts, arena_bytes=arena + temp + 64,
-        states=states, partial=frozenset(plan.partial), form=form, release_gil=_work(plan) > SHORT, keep=(segment, plan))
+        states=states, partial=frozenset(plan.partial), form=form, release_gil=_work(plan) > SHORT, keep=(segment, plan, r.keep))
 
 
 def _work(plan: Plan) -> int:

@@ -1,0 +1,200 @@
+"""Serving calls of an accepted recording through the backend's entry, with no more Python than the facts need.
+
+Invariant: a call is served only if every fact holds: facts with a native form are compared by the entry itself, the
+rest by a generated function before it; MISS means that nothing was changed.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..backends.api import Replay
+from ..ir.tensor import TENSOR, Leaf
+from .execute import Prepared, input_of
+from .guards import FactGuard
+from .history import SPENT
+from .outputs import Box, Known, Maker, New, Plain
+from .pairs import NativeFacts, native_facts
+from .recording import Recording, store
+from .replay import MISS, run_graph
+
+__all__ = ["Served", "MAX_REFRESH"]
+
+MAX_REFRESH = 16    # native forms of facts made anew before Python checks them instead
+
+
+def spent(number: int) -> Any:
+    """The tape of results whose gradients have been used."""
+    return SPENT
+
+
+def _marked(entry: Callable[..., Any]) -> Callable[..., Any]:
+    def fast(*tensors: Any) -> Any:
+        out = entry(*tensors)
+        if out is not NotImplemented:
+            out._node = SPENT
+        return out
+    return fast
+
+
+def _constant(entry: Callable[..., Any], value: Any) -> Callable[..., Any]:
+    def fast(*tensors: Any) -> Any:
+        return NotImplemented if entry(*tensors) is NotImplemented else value
+    return fast
+
+
+def _mentions(s: Any) -> bool:
+    """Whether a recipe asks for a captured tensor itself."""
+    if type(s) is Known:
+        return s.kind == "cap"
+    if type(s) is New:
+        return s.view is not None and _mentions(s.view[0])
+    return type(s) is Box and any(map(_mentions, s.items))
+
+
+class Served:
+    """One recording behind a native entry.
+
+    `serve(tensors)` takes the distinct tensors among the arguments and returns the result or MISS.  `fast`, where it
+    is not None, takes the arguments themselves and returns the result or NotImplemented; only for calls whose
+    arguments are distinct tensors and nothing else."""
+
+    def __init__(self, prepared: Prepared, caps: tuple[Any, ...]) -> None:
+        r = prepared.recording
+        self.prepared, self.recording = prepared, r
+        self.held = {r.args + k: p.what.get() for k, p in enumerate(r.places) if p.kind == "held"}
+        self.grads_of = {r.args + k: input_of(r, p.what) for k, p in enumerate(r.places) if p.kind == "grad"}
+        self.entry: Callable[..., Any] | None = None
+        self.fast: Callable[..., Any] | None = None
+        self.refreshes = 0
+        if all(host in self.held for host in self.grads_of.values()) and self._simple():
+            self.numbers = self._wanted()
+            out = r.out
+            specs = [out, *[s.spec for s in r.stores], *[spec for _, spec in self.grads]]
+            self.needs_captures = r.history is not None or any(map(_mentions, specs))
+            self.single = type(out) is New and not r.stores and not self.grads and out.view is None
+            self._connect(native_facts(r, caps))
+
+    # ---- what the recording needs ---------------------------------------------------------------------
+    def _simple(self) -> bool:
+        """Whether every gradient that the call leaves belongs to a held tensor; notes those that change."""
+        r = self.recording
+        first = dict(r.grad_reads)
+        self.grads = [(host, spec) for host, spec in r.grad_writes
+                      if not (spec is None and host in first and first[host] is None)]
+        return all(input_of(r, host) in self.held for host, _ in self.grads)
+
+    def _wanted(self) -> list[int]:
+        """Output numbers of the tensors that a call makes."""
+        r = self.recording
+        found: dict[int, None] = {}
+
+        def visit(s: Any) -> None:
+            if type(s) is New:
+                found[r.numbers.index(s.number)] = None
+            elif s is not None and not isinstance(s, (Known, Plain)):
+                for v in s.items:
+                    visit(v)
+        for s in (r.out, *[s.spec for s in r.stores], *[spec for _, spec in self.grads]):
+            visit(s)
+        return list(found)
+
+    def _connect(self, facts: NativeFacts | None) -> None:
+        """Make the entry, and the guard of what it leaves to Python."""
+        r, held = self.recording, self.held
+        places = {} if facts is None else {r.args + k: at for k, at in enumerate(facts.places) if at is not None}
+        loaded = [k for k, p in enumerate(r.places) if p.kind == "fact" and r.args + k not in places]
+        self.loaded, self.places = loaded, places
+        rest = None if facts is None else facts.rest
+        self.guard = None if rest is not None and not rest and not loaded else FactGuard(r, held, rest, loaded)
+        kinds = [*r.arg_nodes, *r.cap_nodes]
+        loose = frozenset(k for k, kind in enumerate(kinds) if kind is not type(None) and k not in held)
+        nodes = {k: t._node for k, t in held.items() if t._node is not None}
+        none = tuple(k for k in (input_of(r, host) for host, first in r.grad_reads if first is None) if k in held)
+        self.entry = self.prepared.executable.entry(Replay(
+            tuple(v.aval for v in r.graph.inputs), held, self.grads_of, places, nodes, loose, none,
+            tuple(self.prepared.states), tuple(self.numbers), self.single, TENSOR[0],
+            () if facts is None else facts.guards, (r, facts, list(nodes.values()))))
+        self.fast = None
+        if self.entry is not None and self.guard is None and not any(k < r.args for k in loose):
+            self.fast = self._fast(self.entry)
+
+    def _fast(self, entry: Callable[..., Any]) -> Callable[..., Any] | None:
+        """A function of the arguments for results that need next to nothing beside the entry."""
+        r, out = self.recording, self.recording.out
+        if r.stores or self.grads or r.history is not None:
+            return None
+        if self.single:
+            return entry if out.node == "plain" else _marked(entry) if out.node == "tape" else None
+        if type(out) is Plain:
+            return _constant(entry, out.value)
+        if type(out) is Box and out.type is tuple and all(type(v) is New and v.view is None for v in out.items):
+            same_order = [r.numbers.index(v.number) for v in out.items] == self.numbers
+            if same_order and all(v.node == "plain" for v in out.items):
+                return entry
+        return None
+
+    def refresh(self, caps: tuple[Any, ...]) -> None:
+        """Facts hold but the native forms do not (a dict grew, a module changed): make them anew."""
+        if self.entry is not None:
+            self.refreshes += 1
+            self._connect(native_facts(self.recording, caps) if self.refreshes < MAX_REFRESH else None)
+
+    # ---- calls ------------------------------------------------------------------------------------------
+    def serve(self, tensors: Sequence[Any]) -> Any:
+        """One call, or MISS with nothing changed."""
+        entry = self.entry
+        if entry is None or self.recording.dead:
+            return MISS
+        loaded: tuple[Any, ...] | None = ()
+        if self.guard is not None:
+            loaded = self.guard.function(tensors)
+            if loaded is None:
+                return MISS
+        got = entry(*tensors, *loaded)
+        if got is NotImplemented:
+            return MISS
+        if self.single:
+            out = self.recording.out
+            if out.node == "leaf":
+                got._node = Leaf(got)
+            elif out.node == "tape":
+                got._node = self._tape(tensors, loaded)(out.number)
+            return got
+        return self._finish(got, tensors, loaded)
+
+    def _tape(self, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Callable[[int], Any]:
+        """Tape nodes of results, by value number."""
+        history = self.recording.history
+        return spent if history is None else history.start(list(tensors), self._captures(loaded), run_graph)
+
+    def _finish(self, made: Any, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Any:
+        """Build the result around the tensors that the entry made, and store what the call stores."""
+        r = self.recording
+        values = {r.numbers[i]: (t._v, t._a) for i, t in zip(self.numbers, made or ())}
+        maker = Maker(values, list(tensors), self._captures(loaded), self._tape(tensors, loaded))
+        out = maker.build(r.out)
+        stores = [(s.key, maker.build(s.spec)) for s in r.stores]
+        grads = [(host, None if spec is None else maker.build(spec)) for host, spec in self.grads]
+        maker.link()
+        for host, g in grads:
+            self.held[input_of(r, host)]._node.grad = g
+        for key, t in stores:
+            store(key, r.holders[key].get(), t)
+        return out
+
+    def _captures(self, loaded: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Handles of all captures, in order, where the result needs them."""
+        r: Recording = self.recording
+        if not self.needs_captures:
+            return ()
+        rest = dict(zip(self.loaded, loaded))
+        out: list[Any] = []
+        for k, p in enumerate(r.places):
+            if p.kind == "held":
+                out.append(self.held[r.args + k])
+            elif p.kind == "grad":
+                out.append(self.held[input_of(r, p.what)]._node.grad)
+            else:
+                out.append(rest[k] if k in rest else r.fetch(p.what))
+        return tuple(out)
