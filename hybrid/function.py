@@ -172,7 +172,7 @@ class Function(Wrapped):
             return MISS
         served = plan.connect(caps)
         if served is not None:
-            if plan.bare:
+            if plan.bare and not door.STATE.special:
                 self._fast, self._handles_errors = served.fast, plan.recording.handles_errors
             out = served.serve(tensors)
             if out is not MISS:
@@ -256,19 +256,16 @@ class Function(Wrapped):
             if key is not None:
                 watch.why(f"changes {p.place(key)} during the call")
         r = Recording(rec, seen, out, before, _dropper(entry))
-        bare = not kwargs and len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
+        bare = grad and not kwargs and len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
         self._decide(entry, r, old, held, bare)
         return out
 
     @staticmethod
     def _checks(watch: Watch, before: Any, after: Any, grad: bool, tensors: list[Any]) -> None:
-        a = [x for x in before[0] if not isinstance(x, type(None))]
-        b = [x for x in after[0] if not isinstance(x, type(None))]
-        if a != b or [id(t) for t in before[1]] != [id(t) for t in after[1]]:
-            watch.why("changes an argument's container or its shape")
         if door.grad_enabled() != grad:
-            door.set_grad(door.grad_enabled())
             watch.why("leaves gradient recording switched differently")
+        elif before[0] != after[0] or [id(t) for t in before[1]] != [id(t) for t in after[1]]:
+            watch.why("changes an argument's container or its shape")
 
     def _decide(self, entry: _Entry, r: Recording, old: list[Recording], held: list[Recording], bare: bool) -> None:
         """Accept, keep for comparison, or give up."""

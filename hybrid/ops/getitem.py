@@ -222,6 +222,12 @@ def setitem(x: Tensor, key: Any, value: Any) -> Tensor:
     """
     v = as_tensor(value, x.device)
     v = astype(v, x.dtype)
+    plan = _plan(x, key)
+    if plan is not None:
+        params, shape = plan
+        box = _without(params["sizes"], params["drop"])
+        v = reshape(_fit(v, box if shape is None else shape), box)
+        return slice_set(x, v, params["begin"], params["step"], params["drop"])
     mask = _lone_mask(x, key)
     if mask is not None and v.size == 1:
         return where(mask, reshape(v, ()), x)

@@ -9,6 +9,7 @@ import builtins
 import collections
 import functools
 import gc
+import inspect
 import sys
 import types
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ import numpy as np
 
 from ..ir.mode import Versioned
 from ..ir.tensor import Handle
-from .bytecode import FRESH, MANY, TOP
+from .bytecode import FRESH, MANY, TOP, summarize
 from .facts import Key, fetch
 from .policy import (
     BOXES,
@@ -332,7 +333,7 @@ class Chains:
             return self.item(sys.modules, e[1].split(".")[0] if e[2] else e[1]), False
         if kind == "call":
             objs = self.returns.get((code, e[1]), ())
-            return objs, not objs
+            return objs, not objs and not self._makes_generator(code, e[1])
         if kind == "iter":  # an iterator made by C code gives the items of what it was made from
             return self.returns.get((code, e[1]), ()), False
         if kind == "deep":
@@ -344,6 +345,13 @@ class Chains:
         if kind in ("attr", "item", "elem", "super"):
             return self._derived(code, kind, e)
         return (), e in (TOP, FRESH, MANY)
+
+    def _makes_generator(self, code: Code, at: int) -> bool:
+        """Whether the call gives a new generator (no event reports it; what it yields is reported)."""
+        call = summarize(code).calls.get(at)
+        fs = [f for e in call[0] for f in self.ev(code, e)[0].values()] if call is not None else []
+        codes = [getattr(getattr(f, "__func__", f), "__code__", None) for f in fs]
+        return bool(codes) and all(c is not None and c.co_flags & inspect.CO_GENERATOR for c in codes)
 
     def _derived(self, code: Code, kind: str, e: Any) -> tuple[list[Any], bool]:
         base, unseen = self.ev(code, e[1])
