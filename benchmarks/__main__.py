@@ -15,31 +15,39 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .report import plot, table
 from .sizes import ALL, KERNELS, TRAINING
 
 HYBRID = ("hybrid_eager", "hybrid_traced")
 PEERS = ("torch", "torch_compile", "jax")
+ROOT = Path(__file__).parent.parent
+LIMIT = 900  # seconds for one process, compilation included
 
 
 def available(python: str, peers: list[str]) -> list[str]:
-    """Peers that the interpreter can import."""
-    out = []
-    for p in peers:
-        code = subprocess.run([python, "-c", f"import {p.split('_')[0]}"], capture_output=True).returncode
-        if code == 0:
-            out.append(p)
-    return out
+    """Peers that the interpreter can import; the others are named on stderr."""
+    found = {m: subprocess.run([python, "-c", f"import {m}"], capture_output=True).returncode == 0
+             for m in {p.split("_")[0] for p in peers}}
+    for m, there in found.items():
+        if not there:
+            print(f"{python} has no {m}: left out", file=sys.stderr)
+    return [p for p in peers if found[p.split("_")[0]]]
 
 
-def measure(python: str, framework: str, workload: str, budget: float) -> dict[str, Any] | None:
-    """One process; None when the framework has no such workload."""
-    got = subprocess.run([python, "-m", "benchmarks.worker", framework, workload, str(budget)], capture_output=True,
-                         text=True, cwd=Path(__file__).parent.parent, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
-    if got.returncode:
-        if "SystemExit" not in got.stderr and "no " not in got.stderr[-200:]:
-            print(f"{framework} {workload} failed:\n{got.stderr[-1500:]}", file=sys.stderr)
-        return None
-    return json.loads(got.stdout.splitlines()[-1])
+def measure(python: str, framework: str, workload: str, budget: float) -> tuple[dict[str, Any] | None, str]:
+    """One process: (result, ''), (None, what went wrong), or (None, '') when there is no such workload."""
+    env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    try:
+        got = subprocess.run([python, "-m", "benchmarks.worker", framework, workload, str(budget)], text=True,
+                             capture_output=True, cwd=ROOT, env=env, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return None, f"took more than {LIMIT} s"
+    if got.returncode == 3:
+        return None, ""
+    try:
+        return json.loads(got.stdout.splitlines()[-1]), ""
+    except (IndexError, ValueError):
+        return None, f"exit status {got.returncode}\n{got.stderr[-1500:]}"
 
 
 def frameworks_for(workload: str, peers: list[str]) -> list[str]:
@@ -47,100 +55,81 @@ def frameworks_for(workload: str, peers: list[str]) -> list[str]:
     names = list(HYBRID) + peers
     if workload.startswith("add_"):
         names = [n for n in names if n not in ("hybrid_traced", "torch_compile", "jax")]
-    if workload.startswith(("gemm_", "add_")):
+    if workload.startswith("gemm_"):
         names = [n for n in names if n != "torch_compile"]
-    if workload in KERNELS and workload != "add_eager_grad" and not workload.startswith(("gelu", "soft", "layer")):
+    if workload == "add_eager" or workload.startswith("gemm_"):
         names.append("numpy")
     return names
 
 
-def table(results: dict[str, dict[str, dict[str, float]]], copy_us: float | None) -> str:
-    """Rows: workload, eager, traced, best peer, ratios."""
-    lines = [f"{'workload':16s}{'eager us':>12s}{'traced us':>12s}{'best peer us':>24s}{'traced/peer':>13s}"
-             f"{'eager/traced':>14s}"]
-    for work, row in results.items():
-        peers = {k: v["us"] for k, v in row.items() if k.split("_")[0] in ("torch", "jax")}
-        best = min(peers, key=lambda k: peers[k]) if peers else None
-        eager, traced = (row.get(f"hybrid_{m}", {}).get("us") for m in ("eager", "traced"))
-        mine = traced if traced is not None else eager
-        cells = [f"{work:16s}", f"{eager:12.1f}" if eager else " " * 12, f"{traced:12.1f}" if traced else " " * 12,
-                 f"{best + ' ' + format(peers[best], '.1f'):>24s}" if best else " " * 24,
-                 f"{mine / peers[best]:13.2f}" if best and mine else " " * 13,
-                 f"{eager / traced:14.1f}" if eager and traced else ""]
-        lines.append("".join(cells))
-    if copy_us:
-        lines.append(f"copy of 4M floats: {copy_us:.0f} us; " + ", ".join(
-            f"{k} {results[k]['hybrid_traced']['us'] / copy_us:.2f} x" for k in ("gelu", "softmax", "layernorm")
-            if k in results and "hybrid_traced" in results[k]))
-    return "\n".join(lines)
-
-
-def plot(results: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
-    """Bars: time relative to the best peer, per workload."""
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    names = [w for w in results if any(k.split("_")[0] in ("torch", "jax") for k in results[w])]
-    shown = [*HYBRID, *PEERS]
-    colors = ["#9db8ee", "#1a56db", "#e8710a", "#f3b27a", "#8e44ad"]
-    figure, ax = plt.subplots(figsize=(1.2 * len(names) + 2, 4))
-    for j, (f, c) in enumerate(zip(shown, colors)):
-        xs, ys = [], []
-        for i, w in enumerate(names):
-            best = min(v["us"] for k, v in results[w].items() if k.split("_")[0] in ("torch", "jax"))
-            if f in results[w]:
-                xs.append(i + (j - 2) * 0.16)
-                ys.append(results[w][f]["us"] / best)
-        ax.bar(xs, ys, 0.16, color=c, label=f.replace("_", " "))
-    ax.axhline(1, color="#444", lw=0.8)
-    ax.set(yscale="log", ylabel="time / best peer", xticks=range(len(names)))
-    ax.set_xticklabels(names, rotation=30, ha="right")
-    ax.legend(fontsize=8, ncol=3)
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    plt.close(figure)
-
-
-def main() -> int:
-    """Command line entry."""
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line, checked."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--only", default="", help="workloads, comma separated; 'training', 'kernels' (default all)")
-    parser.add_argument("--peers", default=",".join(PEERS), help="peers to run where installed")
+    parser.add_argument("--peers", default=",".join(PEERS), help="peers to run where installed ('' for none)")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peers")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds of timing per process")
-    parser.add_argument("--out", default="", help="folder for results.json and ratios.png")
-    args = parser.parse_args()
+    parser.add_argument("--out", default="", help="folder for results.json, table.txt and ratios.png")
+    args = parser.parse_args(argv)
     groups = {"training": TRAINING, "kernels": KERNELS, "": ALL}
-    works = groups.get(args.only) or tuple(args.only.split(","))
-    unknown = [w for w in works if w not in ALL]
-    if unknown:
-        parser.error(f"unknown workloads {unknown}; choose from {', '.join(ALL)}")
-    peers = available(args.peer_python, [p for p in args.peers.split(",") if p])
-    samples: dict[str, dict[str, list[dict[str, float]]]] = {w: {} for w in works}
-    copies: list[float] = []
+    args.works = groups.get(args.only) or tuple(args.only.split(","))
+    args.peers = [p for p in args.peers.split(",") if p]
+    for what, given, known in (("workloads", args.works, ALL), ("peers", args.peers, PEERS)):
+        unknown = [w for w in given if w not in known]
+        if unknown:
+            parser.error(f"unknown {what} {', '.join(unknown)}; choose from {', '.join(known)}")
+    if args.rounds < 1 or args.budget <= 0:
+        parser.error("--rounds and --budget must be positive")
+    return args
+
+
+def collect(args: argparse.Namespace, peers: list[str]) -> tuple[dict[str, Any], list[str], float | None]:
+    """Run every measurement: medians over rounds, failures, microseconds of a copy."""
     from tqdm import tqdm
-    jobs = [(r, w, f) for r in range(args.rounds) for w in works for f in frameworks_for(w, peers)]
-    for _, work, framework in tqdm(jobs, unit="run"):
-        mine = framework.startswith(("hybrid", "numpy"))
-        got = measure(sys.executable if mine else args.peer_python, framework, work, args.budget)
-        if got:
-            samples[work].setdefault(framework, []).append(got)
-        if work == "gelu" and framework == "hybrid_traced":
-            copied = measure(sys.executable, "numpy", "copy", 1.0)
-            copies += [copied["us"]] if copied else []
+    samples: dict[str, dict[str, list[dict[str, float]]]] = {w: {} for w in args.works}
+    jobs = [(w, f) for _ in range(args.rounds) for w in args.works for f in frameworks_for(w, peers)]
+    failures: dict[tuple[str, str], str] = {}
+    copies: list[float] = []
+    with tqdm(jobs, unit="run", mininterval=0.3) as bar:
+        for work, framework in bar:
+            bar.set_description(f"{framework} {work}".ljust(28))
+            if (work, framework) in failures:
+                continue
+            mine = framework.startswith(("hybrid", "numpy"))
+            got, problem = measure(sys.executable if mine else args.peer_python, framework, work, args.budget)
+            if got:
+                samples[work].setdefault(framework, []).append(got)
+            elif problem:
+                failures[work, framework] = problem
+            if work == "gelu" and framework == "hybrid_traced":
+                copied, _ = measure(sys.executable, "numpy", "copy", min(args.budget, 1.0))
+                copies += [copied["us"]] if copied else []
     results = {w: {f: {k: statistics.median(s[k] for s in ss) for k in ss[0]} for f, ss in row.items()}
                for w, row in samples.items()}
-    copy_us = statistics.median(copies) if copies else None
-    print(table(results, copy_us))
+    return results, [f"{f} {w} failed: {p}" for (w, f), p in failures.items()], (
+        statistics.median(copies) if copies else None)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line entry; 1 when a workload of hybrid failed."""
+    args = arguments(argv)
+    peers = available(args.peer_python, args.peers)
+    results, failures, copy_us = collect(args, peers)
+    text = table(results, copy_us)
+    print(text)
+    for f in failures:
+        print(f, file=sys.stderr)
     if args.out:
         folder = Path(args.out)
         folder.mkdir(parents=True, exist_ok=True)
-        record = {"python": platform.python_version(), "cpus": len(os.sched_getaffinity(0)), "copy_us": copy_us,
-                  "rounds": args.rounds, "results": results}
+        record = {"python": platform.python_version(), "machine": platform.platform(),
+                  "cpus": len(os.sched_getaffinity(0)), "rounds": args.rounds, "budget_s": args.budget,
+                  "copy_us": copy_us, "failures": failures, "results": results}
         (folder / "results.json").write_text(json.dumps(record, indent=1))
-        (folder / "table.txt").write_text(table(results, copy_us) + "\n")
+        (folder / "table.txt").write_text(text + "\n")
         plot(results, folder / "ratios.png")
-    return 0
+    return int(any(f.startswith("hybrid") for f in failures))
 
 
 if __name__ == "__main__":

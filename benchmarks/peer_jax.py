@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .sizes import CNN, GPT, LSTM, MLP, randn, rng
+from .sizes import CNN, GPT, LSTM, MLP, NoSuchWorkload, randn, rng
 
 tree_map = jax.tree.map
 
@@ -116,7 +116,8 @@ def _gpt() -> Callable[[], float]:
     def block() -> dict[str, Any]:
         return {"g1": jnp.ones(c), "b1": jnp.zeros(c), "qkv": J(c, 3 * c, scale=0.05), "qb": jnp.zeros(3 * c),
                 "pr": J(c, c, scale=0.05), "pb": jnp.zeros(c), "g2": jnp.ones(c), "b2": jnp.zeros(c),
-                "f1": J(c, 4 * c, scale=0.05), "fb": jnp.zeros(4 * c), "f2": J(4 * c, c, scale=0.05), "fc": jnp.zeros(c)}
+                "f1": J(c, 4 * c, scale=0.05), "fb": jnp.zeros(4 * c), "f2": J(4 * c, c, scale=0.05),
+                "fc": jnp.zeros(c)}
     p = {"te": J(g["V"], c), "pe": jnp.zeros((g["T"], c)), "bl": [block() for _ in range(g["L"])],
          "gf": jnp.ones(c), "bf": jnp.zeros(c), "hd": J(c, g["V"], scale=0.05)}
 
@@ -166,7 +167,7 @@ def _kernel(name: str) -> Callable[[], Any]:
     if name == "add_eager":
         a = jnp.ones(8)
         return lambda: a + a
-    raise SystemExit(f"no JAX version of {name}")
+    raise NoSuchWorkload(f"no JAX version of {name}")
 
 
 def build(name: str, compiled: bool) -> Callable[[], Any]:

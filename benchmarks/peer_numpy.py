@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .sizes import randn
+from .sizes import NoSuchWorkload, randn
 
 
 def build(name: str, compiled: bool) -> Callable[[], Any]:
@@ -21,4 +21,4 @@ def build(name: str, compiled: bool) -> Callable[[], Any]:
     if name.startswith("gemm_"):
         m = randn(int(name[5:]), int(name[5:]))
         return lambda: m @ m
-    raise SystemExit(f"no NumPy version of {name}")
+    raise NoSuchWorkload(f"no NumPy version of {name}")

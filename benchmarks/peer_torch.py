@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from .sizes import CNN, GPT, LSTM, MLP, randn, rng
+from .sizes import CNN, GPT, LSTM, MLP, NoSuchWorkload, randn, rng
 
 torch.set_num_threads(len(os.sched_getaffinity(0)))
 torch.manual_seed(0)
@@ -131,6 +131,8 @@ def _kernel(name: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return norm, (torch.from_numpy(randn(4096, 1024)), torch.ones(1024), torch.zeros(1024))
     if name.startswith("gemm_"):
         return (lambda a: a @ a), (torch.from_numpy(randn(int(name[5:]), int(name[5:]))),)
+    if name not in ("add_eager", "add_eager_grad"):
+        raise NoSuchWorkload(name)
     return (lambda a: a + a), (torch.ones(8, requires_grad=name == "add_eager_grad"),)
 
 

@@ -20,6 +20,10 @@ ALL = TRAINING + KERNELS
 rng = np.random.default_rng(0)
 
 
+class NoSuchWorkload(Exception):
+    """A framework does not offer this workload; the worker then exits with status 3."""
+
+
 def randn(*shape: int, scale: float = 1.0) -> np.ndarray:
     """Normal float32 samples from the shared generator."""
     return (rng.standard_normal(shape) * scale).astype(np.float32)

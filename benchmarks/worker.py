@@ -10,22 +10,24 @@ import resource
 import sys
 import time
 
-from .sizes import median_us
+from .sizes import NoSuchWorkload, median_us
 
 MODULES = {"hybrid": "workloads", "torch": "peer_torch", "torch_compile": "peer_torch", "jax": "peer_jax",
            "numpy": "peer_numpy"}
 
 
 def main(framework: str, workload: str, budget: float) -> None:
-    """Build, time the first call, then the median of the later ones."""
+    """Build, time the first three calls, then the median of the later ones."""
     family = framework.split("_")[0] if framework.startswith("hybrid") else framework
     module = importlib.import_module(f"benchmarks.{MODULES[family]}")
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run = module.build(workload, framework in ("hybrid_traced", "torch_compile"))
+    try:
+        run = module.build(workload, framework in ("hybrid_traced", "torch_compile"))
+    except NoSuchWorkload:
+        sys.exit(3)
     start = time.perf_counter()
-    run()
-    run()
-    run()
+    for _ in range(3):
+        run()
     first = time.perf_counter() - start
     us = median_us(run, budget)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -12,7 +12,7 @@ import hybrid as hb
 from hybrid import nn, optim
 from hybrid.nn import functional as F
 
-from .sizes import CNN, GPT, LSTM, MLP, randn, rng
+from .sizes import CNN, GPT, LSTM, MLP, NoSuchWorkload, randn, rng
 
 
 class LSTMModel(nn.Module):
@@ -117,7 +117,8 @@ def _training(name: str, traced: bool) -> tuple[Callable[..., Any], Callable[[],
 
 def _kernel(name: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     if name == "gelu":
-        return (lambda x: 0.5 * x * (1 + hb.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))), (hb.tensor(randn(1 << 22)),)
+        return (lambda x: 0.5 * x * (1 + hb.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))), (
+            hb.tensor(randn(1 << 22)),)
     if name == "softmax":
         return (lambda x: F.softmax(x * 2.0 + 1.0, -1)), (hb.tensor(randn(4096, 1024)),)
     if name == "layernorm":
@@ -129,6 +130,8 @@ def _kernel(name: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     if name.startswith("gemm_"):
         n = int(name[5:])
         return (lambda a: a @ a), (hb.tensor(randn(n, n) / math.sqrt(n)),)
+    if name not in ("add_eager", "add_eager_grad"):
+        raise NoSuchWorkload(name)
     grad = name == "add_eager_grad"
     return (lambda a: a + a), (hb.ones(8, requires_grad=grad),)
 

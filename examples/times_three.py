@@ -10,15 +10,15 @@ from hybrid import nn, optim
 
 hybrid.manual_seed(0)
 model = nn.Linear(1, 1)
-loss_function = nn.MSELoss()
+criterion = nn.MSELoss()
 optimizer = optim.SGD(model.parameters(), lr=0.1)
 
 
 @hybrid.function
-def step(x):
-    prediction = model(x)
-    loss = loss_function(prediction, x * 3)
+def step(x, y):
     optimizer.zero_grad()
+    output = model(x)
+    loss = criterion(output, y)
     loss.backward()
     optimizer.step()
     return loss
@@ -27,10 +27,12 @@ def step(x):
 start = time.perf_counter()
 for i in range(10_000):
     x = hybrid.rand(1, 1)
-    loss = step(x)
+    y = x * 3
+    loss = step(x, y)
     if i % 2_000 == 0:
         print(f"step {i:5d}  loss {loss.item():.3e}")
 seconds = time.perf_counter() - start
 
 print(f"10,000 steps in {seconds:.2f} s ({seconds * 100:.1f} us each)")
-print(f"weight {model.weight.item():.6f}, bias {model.bias.item():.6f}; 7 x 3 = {model(hybrid.tensor([[7.0]])).item():.4f}")
+print(f"weight {model.weight.item():.6f}, bias {model.bias.item():.6f}")
+print(f"7 x 3 = {model(hybrid.tensor([[7.0]])).item():.4f}")

@@ -4,6 +4,8 @@ Invariant: importing this package compiles nothing and imports no optional depen
 """
 from __future__ import annotations
 
+from math import e, inf, nan, pi
+
 from .backends import api as _api
 from .core.aval import Aval, Device, device
 from .core.dtypes import (
@@ -54,15 +56,18 @@ from .eager import (  # noqa: E402
     Tensor,
     asarray,
     detect_nan,
+    finfo,
+    iinfo,
     intermediates,
+    result_type,
     tensor,
 )
 from .ops import *  # noqa: E402, F403
 
 __version__ = "0.1.0"
+newaxis = None
 
-from .random import manual_seed  # noqa: E402  (makes hybrid.random this package's own module)
-
-from . import nn, optim, random  # noqa: E402
+from . import nn, optim  # noqa: E402
 from .function import CacheInfo, Function, RunsEagerly, function  # noqa: E402
 from .inspect import Comparison, Inspection, compare, describe_system, inspect  # noqa: E402
+from .random import manual_seed  # noqa: E402  (this import makes hybrid.random the module)

@@ -126,7 +126,8 @@ class Comparison(NamedTuple):
     def __str__(self) -> str:
         return f"{self.name}\n" + "\n".join(f"  {k:9s} {v}" for k, v in self._rows())
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         top = max(self.eager_us, self.traced_us)

@@ -1,6 +1,7 @@
 """hybrid.random: tensors of random numbers from a counter-based generator (Philox 4x32-10).
 
-Invariant: the stream depends on the seed and the order of calls only; it is the same eagerly and traced.
+Invariant: the stream depends on the seed and the order of calls only; it is the same eagerly and
+traced.
 """
 from .ops.random import *  # noqa: F403
 from .ops.random import __all__ as __all__

@@ -226,7 +226,8 @@ def test_value_and_grad_with_aux():
 
 
 def test_nested_grad_and_perturbation_confusion():
-    f = lambda x: x ** 4
+    def f(x):
+        return x ** 4
     d = f
     for want in (32.0, 48.0, 48.0, 24.0):
         d = hb.grad(d)

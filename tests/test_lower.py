@@ -10,11 +10,15 @@ from graph_ops import Build, T, lit, random_inputs, registered
 from hypothesis import given, settings
 from plan_numpy import node_kernel, run_kernel, run_plan
 
+from hybrid import ops  # noqa: F401  (registers the records)
+from hybrid.backends.api import backend
 from hybrid.backends.plan import GemmKernel, HostStep, LoopKernel, Plan
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import HybridError, IndexOutOfRange, Site
 from hybrid.ir.evaluate import evaluate
-from hybrid.ir.graph import Graph
+from hybrid.ir.graph import Graph, Node
+from hybrid.ir.op import OPS
+from hybrid.ir.scalar import REDUCTIONS, Program
 from hybrid.ir.verify import verify
 from hybrid.trace.affine import Embed, refine, reshape_strides, same_order
 from hybrid.trace.lower import lower
@@ -39,12 +43,38 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 def check(g: Graph, states=(), seed: int = 0) -> Plan:
     """Compare the plan with node-by-node evaluation and return it."""
     plan = lower(verify(g), states)
+    well_formed(plan)
     for s in (seed, seed + 1):
         xs = random_inputs(g, s)
         want = evaluate(g, xs, node_kernel)
         for k, (a, b) in enumerate(zip(want, run_plan(plan, xs), strict=True)):
             assert same(a, b), f"output {k}: {b} instead of {a}"
     return plan
+
+
+def well_formed(plan: Plan) -> None:
+    """What a backend relies on and no output shows."""
+    for k in plan.steps:
+        if isinstance(k, LoopKernel):
+            made = [any(i.prim in REDUCTIONS for i in _cone(k.program, n.args)) for n in k.program.instrs]
+            reduced = [n.prim in REDUCTIONS for n in k.program.instrs]
+            assert k.group is not None or not any(reduced)
+            if k.group is not None and k.group[1] != len(k.shape):
+                assert not any(m and r for m, r in zip(made, reduced)), "reductions of a column kernel in a chain"
+                assert all(not any(w.strides[slice(*k.group)]) for w in k.writes)
+            assert len(k.reads) == len(k.program.args) and len(k.writes) == len(k.program.outs) * (not k.check)
+    assert len(plan.sites) == len(plan.messages) == len(plan.steps)
+
+
+def _cone(program: Program, args) -> list:
+    """Instructions that the given ones need."""
+    todo, seen = list(args), set()
+    while todo:
+        k = todo.pop()
+        if k not in seen:
+            seen.add(k)
+            todo += program.instrs[k].args
+    return [program.instrs[k] for k in seen]
 
 
 def kinds(plan: Plan) -> str:
@@ -329,8 +359,27 @@ def fuzz(g: Graph, states, seed: int) -> None:
     except HybridError:
         return
     for plan in (lower(g, states), build(g, states, node_kernel, check=True).plan):
+        well_formed(plan)
         for k, (a, b) in enumerate(zip(want, run_plan(plan, xs, run_kernel), strict=True)):
             assert same(a, b), f"output {k}: {b} instead of {a}"
+
+
+def test_chained_column_reductions_stay_apart():
+    b = Build()
+    x = b.input(5, 4)
+    m = b(T.max, x, axes=(0, 1))
+    s = b(T.sum, b(T.sub, x, m), axes=(0, 1))
+    assert kinds(check(b.graph(s, m))) == "cc"
+
+
+def test_lstm_cell_is_two_kernels():
+    b = Build()
+    x, h, c, w, u = b.input(6, 5), b.input(6, 4), b.input(6, 4), b.input(16, 5), b.input(16, 4)
+    z = b(T.permute, b(T.add, b(T.linear, x, w), b(T.linear, h, u)), axes=(1, 0))
+    i, f, g, o = (b(T.permute, b(T.rows, z, begin=4 * k, size=4, step=1), axes=(1, 0)) for k in range(4))
+    new = b(T.add, b(T.mul, b(T.root, f), c), b(T.mul, b(T.root, i), b(T.relu, g)))
+    plan = check(b.graph(b(T.mul, b(T.root, o), b(T.relu, new)), new))
+    assert kinds(plan) == "ggm"
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -380,3 +429,40 @@ def test_regions_are_in_a_valid_order():
         for op in r.all_reads():
             assert op.value in done or op.value.node is None
         done |= set(r.env) | set(r.head.outputs if r.head else ())
+
+
+# ---- the records of the package ------------------------------------------------------------------------
+def package_graph(seed: int) -> tuple[Graph, list[tuple[int, int]]]:
+    ops = [op for name, op in OPS.items() if not name.startswith("test_")]
+    r = Random(random.Random(seed).randrange, ops, DTYPES[seed % len(DTYPES)])
+    for _ in range(3):
+        r.input(r.pick(SHAPES), r.pick(r.dtypes))
+    for _ in range(20):
+        r.step()
+    g = r.graph()
+    return g, r.states(g)
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_package_records_fuse_with_the_same_bits(seed):
+    fuzz(*package_graph(seed), seed)
+
+
+@pytest.mark.parametrize("seed", range(100, 140))
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_native_plans_have_the_bits_of_eager_kernels(seed):
+    g, states = package_graph(seed)
+    cpu = backend("cpu")
+
+    def kernel(n: Node, xs):
+        got = cpu.eager(n.op, n.params, [v.aval for v in n.inputs], [v.aval for v in n.outputs])(*xs)
+        return got if isinstance(got, tuple) else (got,)
+    xs = random_inputs(g, seed, 0.05)
+    try:
+        want = evaluate(g, xs, kernel)
+    except HybridError:
+        return
+    plan = build(g, states, kernel).plan
+    for k, (a, b) in enumerate(zip(want, cpu.compile(plan)(xs), strict=True)):
+        assert same(a, b), f"output {k}: {b} instead of {a}"

@@ -65,7 +65,8 @@ def conv_reference(x, w, b, stride, pad, dil, groups):
 @pytest.mark.parametrize("kw", [{}, {"stride": 2, "padding": 1}, {"groups": 2, "bias": False}, {"dilation": (1, 2), "padding": (0, 1)}])
 def test_conv2d(kw):
     m, x = nn.Conv2d(4, 6, (3, 2), **kw), f32(2, 4, 7, 8)
-    pair = lambda v: (v, v) if isinstance(v, int) else v
+    def pair(v):
+        return (v, v) if isinstance(v, int) else v
     want = conv_reference(x, m.weight.numpy(), None if m.bias is None else m.bias.numpy(), pair(kw.get("stride", 1)),
                           pair(kw.get("padding", 0)), pair(kw.get("dilation", 1)), kw.get("groups", 1))
     close(m(hb.tensor(x)), want, 1e-5, 1e-5)

@@ -5,11 +5,11 @@ import warnings
 from typing import Any
 
 import pytest
-from adversary import common, part1, part2, part3, part4, part5
+from adversary import common, part1, part2, part3, part4, part5, part6, part7
 
 from hybrid.function import Function, RunsEagerly, function
 
-CASES = {**part1.CASES, **part2.CASES, **part3.CASES, **part4.CASES, **part5.CASES}
+CASES = {**part1.CASES, **part2.CASES, **part3.CASES, **part4.CASES, **part5.CASES, **part6.CASES, **part7.CASES}
 
 
 @pytest.mark.parametrize("name", list(CASES))

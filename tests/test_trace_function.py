@@ -524,3 +524,15 @@ def test_patching_a_layer_class_is_noticed(monkeypatch: Any) -> None:
     want = net(x).numpy()
     for _ in range(4):
         assert np.array_equal(f(x).numpy(), want)
+
+
+def test_parameter_list_of_an_optimizer_grows() -> None:
+    def program(jit: Any) -> Any:
+        net, o, step = trainer(jit, optim.SGD, lr=0.1)
+        extra = hb.tensor(DATA[3][0], requires_grad=True)
+        out = [step(hb.tensor(DATA[k]), hb.tensor(DATA[-k])) for k in range(4)]
+        extra.grad = hb.ones_like(extra).detach()
+        o.add_param_group({"params": [extra], "lr": 0.5})
+        out += [step(hb.tensor(DATA[k]), hb.tensor(DATA[-k])) for k in range(4)]
+        return out + state(net) + [extra]
+    both(program, replays=2)

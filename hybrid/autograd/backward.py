@@ -1,6 +1,7 @@
 """The backward pass and its functional forms: backward, grad, value_and_grad, vjp, custom_gradient.
 
-Invariant: gradients are computed by the public functions that vjp rules call, so a backward pass can be
+Invariant: gradients are computed by the public functions that vjp rules call, so a backward pass
+can be
 recorded, differentiated again, and gives the same bits however it is run.
 """
 from __future__ import annotations
@@ -18,8 +19,8 @@ from ..ops import add, ones_like, reshape, zeros_like
 from ..ops import sum as sum_
 from .tape import PseudoEntry, alias, order, owner, saved_inputs, saved_outputs
 
-__all__ = ["backward", "gradients", "grad", "value_and_grad", "vjp", "custom_gradient", "no_grad", "enable_grad",
-           "set_grad_enabled", "stop_gradient"]
+__all__ = ["backward", "gradients", "grad", "value_and_grad", "vjp", "custom_gradient", "no_grad",
+           "enable_grad", "set_grad_enabled", "stop_gradient"]
 
 
 class _GradScope:
@@ -71,14 +72,16 @@ def set_grad_enabled(on: bool) -> _GradScope:
     return _GradScope(bool(on))
 
 
-# ---- the pass -----------------------------------------------------------------------------------------
+# ---- the pass
+# -----------------------------------------------------------------------------------------
 def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     """The gradient of broadcasting: sums over the axes that were stretched."""
     have = g._a.shape
     if have == shape:
         return g
     lead = len(have) - len(shape)
-    axes = tuple(range(lead)) + tuple(lead + i for i, d in enumerate(shape) if d == 1 and have[lead + i] != 1)
+    axes = tuple(range(lead)) + tuple(lead + i for i, d in enumerate(shape) if d == 1
+                                      and have[lead + i] != 1)
     out = sum_(g, axis=axes, keepdims=False) if axes else g
     return out if out._a.shape == shape else reshape(out, shape)
 
@@ -110,7 +113,8 @@ def _zeros(a: Any) -> Any:
 
 def _run(roots: list[Any], seeds: list[Any], nodes: list[Any],
          targets: frozenset[int] | set[int] = frozenset()) -> dict[int, list[Any]]:
-    """Gradients of leaves and targets by id of owner; `nodes` are the owners to visit, users first."""
+    """Gradients of leaves and targets by id of owner; `nodes` are the owners to visit, users
+    first."""
     store: dict[int, list[Any]] = {}
     for r, g in zip(roots, seeds):
         _accumulate(store, r, g)
@@ -161,29 +165,37 @@ def _fit(g: Any, a: Any) -> Any:
 def _seed(t: Any, g: Any) -> Any:
     if g is None:
         if t._a.size != 1:
-            raise ShapeError(f"backward of a tensor of shape {t._a.shape} needs an explicit gradient; reduce it to "
+            raise ShapeError(f"backward of a tensor of shape {t._a.shape} needs an explicit "
+                             "gradient; reduce it to "
                              "one element (.sum(), .mean()) or pass gradient=")
         return ones_like(t)
     g = g if isinstance(g, Handle) else door.as_tensor(g)
     if g._a.shape != t._a.shape:
-        raise ShapeError(f"gradient of shape {g._a.shape} does not fit a result of shape {t._a.shape}")
+        raise ShapeError(f"gradient of shape {g._a.shape} does not fit a result of shape "
+                         f"{t._a.shape}")
     return g if g._a.dtype is t._a.dtype else door.convert(g, t._a.dtype)
 
 
-def backward(t: Any, gradient: Any = None, *, create_graph: bool = False, inputs: Any = None) -> None:
+def backward(t: Any, gradient: Any = None, *, create_graph: bool = False,
+             inputs: Any = None) -> None:
     """Add d t / d leaf to `.grad` of every leaf that t depends on (or of `inputs` only).
 
-    `gradient` has t's shape; it may be left out for one element.  `create_graph` puts the pass itself
+    `gradient` has t's shape; it may be left out for one element.  `create_graph` puts the pass
+    itself
     on the tape.  Raises HybridError when t does not require a gradient.
     """
     if t._node is None:
-        raise HybridError("backward on a tensor that does not require a gradient: make a parameter with "
-                          "requires_grad=True before computing it, and do not compute it under no_grad()")
+        raise HybridError("backward on a tensor that does not require a gradient: make a parameter "
+                          "with "
+                          "requires_grad=True before computing it, and do not compute it under "
+                          "no_grad()")
     old = door.set_grad(create_graph)
     try:
         nodes = order([t._node], set())
         store = _run([t._node], [_seed(t, gradient)], nodes)
-        only = None if inputs is None else {id(x._node) for x in ([inputs] if isinstance(inputs, Handle) else inputs)}
+        only = None if inputs is None else {id(x._node)
+                                            for x in ([inputs] if isinstance(inputs, Handle)
+                                                      else inputs)}
         for n in nodes:
             if type(n) is Leaf and id(n) in store and (only is None or id(n) in only):
                 _add_grad(n, store[id(n)][0])
@@ -222,7 +234,8 @@ def gradients(outputs: Any, inputs: Any, grad_outputs: Any = None, *, create_gra
     try:
         live = [(o, s) for o, s in zip(outs, seeds) if o._node is not None]
         roots, targets = [o._node for o, _ in live], {id(owner(x._node)) for x in ins}
-        store = _run(roots, [_seed(o, s) for o, s in live], _above(order(roots, set()), targets), targets)
+        store = _run(roots, [_seed(o, s) for o, s in live], _above(order(roots, set()), targets),
+                     targets)
     finally:
         door.set_grad(old)
     out = []
@@ -230,12 +243,14 @@ def gradients(outputs: Any, inputs: Any, grad_outputs: Any = None, *, create_gra
         got = store.get(id(owner(x._node)))
         g = None if got is None else got[x._node[0] if owner(x._node) is not x._node else 0]
         if g is None and not allow_unused:
-            raise HybridError("an input was not used in computing the outputs; pass allow_unused=True for None")
+            raise HybridError("an input was not used in computing the outputs; pass "
+                              "allow_unused=True for None")
         out.append(None if g is None else _fresh(g))
     return tuple(out)
 
 
-# ---- functional forms -------------------------------------------------------------------------------------
+# ---- functional forms
+# -------------------------------------------------------------------------------------
 def stop_gradient(x: Any) -> Any:
     """The same value, cut from the tape (also `x.detach()`)."""
     new = new_handle(x._v, x._a)
@@ -248,7 +263,8 @@ def stop_gradient(x: Any) -> Any:
 def _watched(tree: Any) -> tuple[list[Any], Any]:
     """The tree with its floating tensors aliased, and those aliases."""
     found, spec = trees.flatten(tree)
-    new = [alias(door.as_tensor(x)) if isinstance(x, (Handle, float)) or hasattr(x, "__array__") else x for x in found]
+    new = [alias(door.as_tensor(x)) if isinstance(x, (Handle, float)) or hasattr(x, "__array__")
+           else x for x in found]
     for x in new:
         if isinstance(x, Handle) and not dt.is_float(x._a.dtype):
             raise HybridError(f"cannot differentiate with respect to a {x._a.dtype.name} tensor")
@@ -256,7 +272,8 @@ def _watched(tree: Any) -> tuple[list[Any], Any]:
 
 
 def _pullback(out: Any, seeds: Any, watched: list[Any]) -> list[Any]:
-    """Gradients of watched tensors; on the tape only if something outside them is differentiable too."""
+    """Gradients of watched tensors; on the tape only if something outside them is differentiable
+    too."""
     outs, _ = trees.flatten(out)
     gs = [None] * len(outs) if seeds is None else trees.flatten(seeds)[0]
     pairs = [(o, g) for o, g in zip(outs, gs) if isinstance(o, Handle) and o._node is not None]
@@ -267,15 +284,19 @@ def _pullback(out: Any, seeds: Any, watched: list[Any]) -> list[Any]:
     try:
         nodes = [n for n in order(roots, stop) if id(n) not in stop]
         store = _run(roots, [_seed(o, g) for o, g in pairs], nodes)
-        return [_fresh(store[id(w._node)][0]) if id(w._node) in store else _zeros(w._a) for w in watched]
+        return [_fresh(store[id(w._node)][0]) if id(w._node) in store else _zeros(w._a)
+                for w in watched]
     finally:
         door.set_grad(old)
 
 
-def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable[..., Any]:
-    """A function returning (fn(*args), gradients with respect to args[argnums]); arguments may be trees.
+def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *,
+                   has_aux: bool = False) -> Callable[..., Any]:
+    """A function returning (fn(*args), gradients with respect to args[argnums]); arguments may be
+    trees.
 
-    fn returns a tensor of one element, or (that, anything) with has_aux.  Nests for higher derivatives.
+    fn returns a tensor of one element, or (that, anything) with has_aux.  Nests for higher
+    derivatives.
 
     >>> import hybrid
     >>> value, g = hybrid.value_and_grad(lambda x: (x * x).sum())(hybrid.tensor([1., 2.]))
@@ -295,10 +316,12 @@ def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *, 
             out = fn(*new, **kwargs)
             value, aux = out if has_aux else (out, None)
             if not isinstance(value, Handle):
-                raise HybridError(f"grad needs a function that returns a tensor, not {type(value).__name__}")
+                raise HybridError("grad needs a function that returns a tensor, not "
+                                  f"{type(value).__name__}")
             everything = [w for ws, _ in parts for w in ws if isinstance(w, Handle)]
             gs = iter(_pullback(value, None, everything))
-        result = tuple(trees.unflatten(spec, [next(gs) if isinstance(w, Handle) else None for w in ws])
+        result = tuple(trees.unflatten(spec,
+                                       [next(gs) if isinstance(w, Handle) else None for w in ws])
                        for ws, spec in parts)
         own = all(type(w._node) is Leaf for w in everything)
         top = stop_gradient(value) if own and not _reaches_foreign(value, everything) else value
@@ -311,7 +334,8 @@ def _reaches_foreign(value: Any, watched: list[Any]) -> bool:
     return any(type(n) is Leaf and id(n) not in mine for n in order([value._node], set()))
 
 
-def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable[..., Any]:
+def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *,
+         has_aux: bool = False) -> Callable[..., Any]:
     """A function returning the gradient of fn with respect to args[argnums] (and aux with has_aux).
 
     >>> import hybrid
@@ -328,7 +352,8 @@ def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: b
 
 
 def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """(fn(*primals), pullback): pullback(cotangents shaped like the output) gives a tuple of gradients."""
+    """(fn(*primals), pullback): pullback(cotangents shaped like the output) gives a tuple of
+    gradients."""
     with enable_grad():
         watched, spec = _watched(primals)
         out = fn(*trees.unflatten(spec, watched))
@@ -341,7 +366,8 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]
 
 
 def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function a gradient of its own: fn(*tensors) returns (output, pull), and pull(g) returns the
+    """Give a function a gradient of its own: fn(*tensors) returns (output, pull), and pull(g)
+    returns the
     gradients of the inputs (a tensor, or a tuple with None where there is none).
 
     >>> import hybrid
@@ -364,9 +390,11 @@ def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
                 got = pull(*full)
                 got = [got] if isinstance(got, Handle) or got is None else list(got)
                 if len(got) != len(ts):
-                    raise HybridError(f"custom_gradient: pull gave {len(got)} gradients for {len(ts)} inputs")
+                    raise HybridError(f"custom_gradient: pull gave {len(got)} gradients for "
+                                      f"{len(ts)} inputs")
                 return [None if g is None else _fit(g, t._a) for g, t in zip(got, ts)]
-            node = (PseudoEntry("custom_gradient", pull_list, avals), tuple(t._node for t in ts), (), None)
+            node = (PseudoEntry("custom_gradient", pull_list, avals), tuple(t._node for t in ts),
+                    (), None)
             for i, o in enumerate(outs):
                 o._node = node if single else (i, node)
         return outs[0] if single else tuple(outs)

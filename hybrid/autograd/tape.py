@@ -1,7 +1,9 @@
 """Reading the tape: saved values back as tensors, and nodes in the order a backward pass needs.
 
-A node is None, a Leaf, an entry (Entry, parents, saved inputs, saved outputs), or (i, entry) for output i of
-an op with several.  Invariant: entries are never changed; what they saved are values, so handles may be
+A node is None, a Leaf, an entry (Entry, parents, saved inputs, saved outputs), or (i, entry) for
+output i of
+an op with several.  Invariant: entries are never changed; what they saved are values, so handles
+may be
 assigned after the fact without touching a gradient.
 """
 from __future__ import annotations
@@ -47,7 +49,8 @@ def owner(node: Any) -> Any:
 
 
 def order(roots: list[Any], stop: set[int]) -> list[Any]:
-    """Entries and leaves reachable from the roots, users before producers; `stop` holds ids of owners
+    """Entries and leaves reachable from the roots, users before producers; `stop` holds ids of
+    owners
     whose parents are not visited."""
     seen: set[int] = set()
     out: list[Any] = []
@@ -85,7 +88,8 @@ def _restore(saved: Any, a: Any, node: Any) -> Any:
 def saved_inputs(entry: Any) -> list[Any]:
     """Inputs of an entry as tensors; one that was not kept has shape and dtype only."""
     e, parents, values, _ = entry
-    return [new_handle(None, a) if v is None else _restore(v, a, p) for v, a, p in zip(values, e.ins, parents)]
+    return [new_handle(None, a) if v is None else _restore(v, a, p) for v, a,
+            p in zip(values, e.ins, parents)]
 
 
 def saved_outputs(entry: Any) -> Any:

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.aval import Aval, Device
-from ..core.errors import BackendError, DeviceError
+from ..core.errors import BackendError, DeviceError, Site
 from ..ir.op import Op
 from .plan import Plan
 
-__all__ = ["Backend", "Executable", "Replay", "EagerKernel", "backend", "kinds"]
+__all__ = ["Backend", "Executable", "Replay", "KernelTime", "EagerKernel", "backend", "kinds"]
 
 EagerKernel = Callable[..., Any]
 
@@ -51,6 +51,38 @@ class Replay(NamedTuple):
     keep: Any = None
 
 
+class KernelTime(NamedTuple):
+    """One kernel of a plan, timed: least `seconds` of its own over several runs and its `share` of all of them;
+    bytes touched and operations done as counted from the plan; how its work splits, and the user's line."""
+
+    kernel: int
+    kind: str
+    shape: str
+    seconds: float
+    share: float
+    nbytes: int
+    ops: int
+    items: int
+    chunks: int
+    threads: int
+    site: Site | None
+
+    @property
+    def gbytes(self) -> float:
+        """Billions of bytes a second."""
+        return self.nbytes / self.seconds * 1e-9 if self.seconds else 0.0
+
+    @property
+    def gops(self) -> float:
+        """Billions of operations a second."""
+        return self.ops / self.seconds * 1e-9 if self.seconds else 0.0
+
+    def __str__(self) -> str:
+        return (f"{self.kernel:4} {self.kind:8} {self.shape:28} {self.seconds * 1e6:9.1f} us {self.share:6.1%}"
+                f" {self.gbytes:7.1f} GB/s {self.gops:7.1f} GFLOP/s {self.threads:3} threads"
+                f" {self.chunks:5} chunks  {self.site or ''}")
+
+
 class Executable(ABC):
     """A plan made ready to run on one device."""
 
@@ -63,6 +95,11 @@ class Executable(ABC):
         NotImplemented, with nothing changed, when an input is not what the plan was made for.  Errors leave all
         tensors as before.  None: this backend offers no such entry for this plan."""
         return None
+
+    def profile(self, inputs: Sequence[Any], runs: int = 20) -> list[KernelTime]:
+        """Run the plan `runs` times, kernel by kernel, with every kernel timed; a row per kernel, in plan order.
+        Inputs stay as they are.  BackendError where a backend cannot tell."""
+        raise BackendError("this backend does not time single kernels; time whole calls instead")
 
 
 class Backend(ABC):

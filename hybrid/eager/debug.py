@@ -1,6 +1,7 @@
 """Looking inside eager code: stop at the first NaN, list every intermediate value.
 
-Invariant: watching changes no result; both work inside decorated functions, which run eagerly while watched.
+Invariant: watching changes no result; both work inside decorated functions, which run eagerly while
+watched.
 """
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def _bad(t: Any, inf: bool) -> int:
 class detect_nan(Mode):  # noqa: N801  (used like a function)
     """Scope in which the op that makes the first NaN raises NanError, naming op, line and operands.
 
-    With ``inf=True`` infinities count too.  A NaN that was already in an operand is not blamed on the op.
+    With ``inf=True`` infinities count too.  A NaN that was already in an operand is not blamed on
+    the op.
 
     >>> import hybrid
     >>> with hybrid.detect_nan():
@@ -62,7 +64,8 @@ class detect_nan(Mode):  # noqa: N801  (used like a function)
         x = np.asarray(o._v, np.float64)
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(x) if self.inf else np.isnan(x))[0])
         what = "NaN" if np.isnan(x[where]) else "infinity"
-        lines = [f"{op.name} made {_bad(o, self.inf)} bad element(s) of {o._a}; the first, {what}, is at {where}"]
+        lines = [f"{op.name} made {_bad(o, self.inf)} bad element(s) of {o._a}; the first, {what}, "
+                 f"is at {where}"]
         for k, t in enumerate(xs):
             v = np.asarray(t._v, np.float64)
             if v.size:

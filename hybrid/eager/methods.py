@@ -1,6 +1,7 @@
 """Operators and methods of Tensor that are ops: the public function itself becomes the method.
 
-Invariant: a method and the function of the same name are one object wherever their signatures agree, so
+Invariant: a method and the function of the same name are one object wherever their signatures
+agree, so
 `x.exp()` and `hybrid.exp(x)` cannot differ.
 """
 from __future__ import annotations
@@ -9,27 +10,36 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError
 from ..ir import bind as door
 from ..ir.tensor import Handle
+from ..ops.getitem import getitem as _getitem
 from .tensor import Tensor
 
 __all__ = ["SAME_NAME"]
 
-OPERATORS = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
-             "mod": "remainder", "pow": "power", "matmul": "matmul", "and": "_and", "or": "_or", "xor": "_xor",
-             "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift"}
-COMPARISONS = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal",
-               "ne": "not_equal"}
+OPERATORS = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
+    "floordiv": "floor_divide", "mod": "remainder", "pow": "power", "matmul": "matmul",
+    "and": "_and", "or": "_or", "xor": "_xor", "lshift": "bitwise_left_shift",
+    "rshift": "bitwise_right_shift"}
+COMPARISONS = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
+               "eq": "equal", "ne": "not_equal"}
 # functions whose first argument is the tensor
 SAME_NAME = (
-    "abs acos acosh all amax amin any argmax argmin argsort asin asinh atan atanh broadcast_to ceil chunk clip cos cosh "
-    "count_nonzero cumulative_sum diagonal exp exp2 expand_dims expm1 flatten flip floor isfinite isinf isnan log log10 "
-    "log1p log2 log_softmax logical_not logsumexp max mean min moveaxis nonzero norm prod reciprocal relu repeat roll "
-    "rsqrt sigmoid sign silu sin sinh softmax sort split sqrt square squeeze std sum swapaxes take "
-    "take_along_axis tan tanh tile topk tril triu trunc unstack var where erf gelu softplus outer").split()
+    "abs", "acos", "acosh", "all", "amax", "amin", "any", "argmax", "argmin", "argsort", "asin",
+    "asinh", "atan", "atanh", "broadcast_to", "ceil", "chunk", "clip", "cos", "cosh",
+    "count_nonzero", "cumulative_sum", "diagonal", "exp", "exp2", "expand_dims", "expm1",
+    "flatten", "flip", "floor", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2",
+    "log_softmax", "logical_not", "logsumexp", "max", "mean", "min", "moveaxis", "nonzero",
+    "norm", "prod", "reciprocal", "relu", "repeat", "roll", "rsqrt", "sigmoid", "sign", "silu",
+    "sin", "sinh", "softmax", "sort", "split", "sqrt", "square", "squeeze", "std", "sum",
+    "swapaxes", "take", "take_along_axis", "tan", "tanh", "tile", "topk", "tril", "triu",
+    "trunc", "unstack", "var", "where", "erf", "gelu", "softplus", "outer")
 
 
 def _logical_or_bitwise(name: str) -> Callable[[Any, Any], Any]:
@@ -40,7 +50,8 @@ def _logical_or_bitwise(name: str) -> Callable[[Any, Any], Any]:
     return method
 
 
-_SPECIAL = {"_and": _logical_or_bitwise("and"), "_or": _logical_or_bitwise("or"), "_xor": _logical_or_bitwise("xor")}
+_SPECIAL = {"_and": _logical_or_bitwise("and"), "_or": _logical_or_bitwise("or"),
+            "_xor": _logical_or_bitwise("xor")}
 
 
 def _operand(x: Any) -> bool:
@@ -64,8 +75,10 @@ def _inplace(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     return method
 
 
-def _comparison(f: Callable[..., Any], plain: Callable[[Any, Any], bool]) -> Callable[[Any, Any], Any]:
-    """A comparison operator; a Python integer outside the dtype's range compares as the number it is."""
+def _comparison(f: Callable[..., Any], plain: Callable[[Any, Any], bool]) -> Callable[[Any, Any],
+                                                                                      Any]:
+    """A comparison operator; a Python integer outside the dtype's range compares as the number it
+    is."""
     def method(self: Tensor, other: Any) -> Any:
         if not _operand(other):
             return NotImplemented
@@ -83,14 +96,14 @@ def _install_operators() -> None:
         setattr(Tensor, f"__i{name}__", _inplace(f))
     for name, op in COMPARISONS.items():
         setattr(Tensor, f"__{name}__", _comparison(getattr(ops, op), getattr(operator, name)))
-    Tensor.__neg__ = ops.negative  # type: ignore[method-assign]
-    Tensor.__pos__ = ops.positive  # type: ignore[method-assign]
-    Tensor.__abs__ = ops.abs  # type: ignore[method-assign]
-    Tensor.__invert__ = lambda self: (  # type: ignore[method-assign]
-        ops.logical_not(self) if self._a.dtype is dt.bool_ else ops.bitwise_invert(self))
-    Tensor.__round__ = lambda self, n=None: round_to(self, n or 0)  # type: ignore[method-assign]
-    Tensor.__divmod__ = lambda self, other: (self // other, self % other)  # type: ignore[method-assign]
-    Tensor.__rdivmod__ = lambda self, other: (other // self, other % self)  # type: ignore[method-assign]
+    for name, method in {
+            "neg": ops.negative, "pos": ops.positive, "abs": ops.abs,
+            "invert": lambda self: (ops.logical_not if self._a.dtype is dt.bool_
+                                    else ops.bitwise_invert)(self),
+            "round": lambda self, n=None: round_to(self, n or 0),
+            "divmod": lambda self, other: (self // other, self % other),
+            "rdivmod": lambda self, other: (other // self, other % self)}.items():
+        setattr(Tensor, f"__{name}__", method)
 
 
 def _shape_of(args: tuple[Any, ...]) -> Any:
@@ -117,8 +130,10 @@ def transpose(self: Tensor, *axes: Any) -> Tensor:
 
 
 def astype(self: Tensor, dtype: Any, *, copy: bool = True) -> Tensor:
-    """Elements converted to another dtype; float to int truncates and saturates."""
-    return door.convert(self, dt.canonical(dtype))
+    """Elements converted to another dtype, in a tensor of its own; float to int truncates and
+    saturates.  With copy=False (and `to`) a tensor that has the dtype is returned as it is."""
+    out = door.convert(self, dt.canonical(dtype))
+    return ops.clone(out) if copy and out is self else out
 
 
 def clone(self: Tensor) -> Tensor:
@@ -126,8 +141,9 @@ def clone(self: Tensor) -> Tensor:
     return ops.clone(self)
 
 
-def round_to(self: Tensor, decimals: int = 0) -> Tensor:
-    """Rounded to a number of decimals, halves to even (NumPy's formula: scaled, rounded, scaled back)."""
+def round_to(self: Any, decimals: int = 0) -> Tensor:
+    """Rounded to a number of decimals, halves to even (NumPy's formula: scaled, rounded, scaled
+    back)."""
     n = operator.index(decimals)
     if not n or (n > 0 and not dt.is_float(self._a.dtype)):
         return ops.round(self)
@@ -162,7 +178,9 @@ def expand(self: Tensor, *sizes: Any) -> Tensor:
     pad = len(want) - self._a.ndim
     if pad < 0:
         raise ShapeError(f"expand: {want} has fewer axes than {self._a.shape}")
-    return ops.broadcast_to(self, tuple(self._a.shape[i - pad] if d == -1 else d for i, d in enumerate(want)))
+    return ops.broadcast_to(self,
+                            tuple(self._a.shape[i - pad] if d == -1 else d for i,
+                                  d in enumerate(want)))
 
 
 def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
@@ -172,7 +190,7 @@ def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
 
 def getitem(self: Tensor, key: Any) -> Tensor:
     """NumPy indexing: integers, slices, None, ..., integer and boolean arrays."""
-    return ops.getitem(self, key)
+    return _getitem(self, key)
 
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:
@@ -184,55 +202,86 @@ def _delitem(self: Tensor, key: Any) -> None:
     raise HybridError("elements of a tensor cannot be deleted; select the ones to keep")
 
 
+def _ravel(self: Tensor) -> Tensor:
+    """All elements as one axis."""
+    return ops.flatten(self)
+
+
+def _contiguous(self: Tensor) -> Tensor:
+    """This tensor: how a value lies in memory is nothing that code can see."""
+    return self
+
+
+def _zero(self: Tensor) -> Tensor:
+    """Take zeros as the new value; returns self."""
+    return _fill(self, 0)
+
+
 def _fill(self: Tensor, value: Any) -> Tensor:
+    """Take one number everywhere as the new value; returns self."""
     return self._inplace(ops.full_like(self, value))
 
 
 def _copy(self: Tensor, other: Any) -> Tensor:
     """Take another tensor's elements (broadcast, cast); gradients follow."""
     v = door.convert(other if isinstance(other, Handle) else door.as_tensor(other), self._a.dtype)
-    return self._inplace(ops.broadcast_to(v, self._a.shape) if v._a.shape != self._a.shape else ops.clone(v))
+    return self._inplace(ops.broadcast_to(v, self._a.shape) if v._a.shape != self._a.shape
+                         else ops.clone(v))
 
 
 def _install_methods() -> None:
     for name in SAME_NAME:
         setattr(Tensor, name, getattr(ops, name))
-    for name, f in {"reshape": reshape, "view": reshape, "permute": permute, "permute_dims": permute,
-                    "transpose": transpose, "astype": astype, "type": astype, "clone": clone, "copy": clone,
-                    "unsqueeze": unsqueeze, "expand": expand, "masked_fill": masked_fill, "__getitem__": getitem,
+    for name, f in {"reshape": reshape, "view": reshape, "permute": permute,
+                    "permute_dims": permute,
+                    "transpose": transpose, "astype": astype, "type": astype, "clone": clone,
+                    "copy": clone,
+                    "unsqueeze": unsqueeze, "expand": expand, "masked_fill": masked_fill,
+                    "__getitem__": getitem,
                     "__setitem__": setitem, "__delitem__": _delitem,
-                    "round": round_to, "type_as": type_as, "index_select": index_select, "gather": gather, "fill_": _fill, "copy_": _copy}.items():
+                    "round": round_to, "type_as": type_as, "index_select": index_select,
+                    "gather": gather, "fill_": _fill, "zero_": _zero,
+                    "ravel": _ravel, "contiguous": _contiguous, "copy_": _copy}.items():
         setattr(Tensor, name, f)
-    for name, op in {"add": "add", "sub": "subtract", "subtract": "subtract", "mul": "multiply", "multiply": "multiply",
-                     "div": "divide", "divide": "divide", "pow": "power", "matmul": "matmul", "mm": "matmul",
-                     "bmm": "matmul", "dot": "matmul", "maximum": "maximum", "minimum": "minimum", "eq": "equal",
-                     "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
+    for name, op in {"add": "add", "sub": "subtract", "subtract": "subtract", "mul": "multiply",
+                     "multiply": "multiply",
+                     "div": "divide", "divide": "divide", "pow": "power", "matmul": "matmul", "mm":
+                     "matmul",
+                     "bmm": "matmul", "dot": "matmul", "maximum": "maximum", "minimum": "minimum",
+                     "eq": "equal",
+                     "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge":
+                     "greater_equal",
                      "neg": "negative"}.items():
         setattr(Tensor, name, getattr(ops, op))
-    for name, op in {"add_": "add", "sub_": "subtract", "mul_": "multiply", "div_": "divide", "pow_": "power",
-                     "clamp_": "clip", "exp_": "exp", "neg_": "negative", "relu_": "relu"}.items():
-        setattr(Tensor, name, _inplace_method(getattr(ops, op)))
+    for name, op in {"add_": "add", "sub_": "subtract", "mul_": "multiply", "div_": "divide",
+                     "pow_": "power", "clamp_": "clip", "exp_": "exp", "neg_": "negative",
+                     "relu_": "relu"}.items():
+        setattr(Tensor, name, _inplace_method(name, getattr(ops, op)))
+    for name, d in {"float": dt.float32, "double": dt.float64, "half": dt.float16,
+                    "bfloat16": dt.bfloat16, "long": dt.int64, "int": dt.int32,
+                    "bool": dt.bool_}.items():
+        setattr(Tensor, name, _conversion(name, d))
     Tensor.clamp = ops.clip
-    Tensor.ravel = lambda self: ops.flatten(self)
     Tensor.cumsum = ops.cumulative_sum
     Tensor.unbind = ops.unstack
-    Tensor.zero_ = lambda self: _fill(self, 0)
-    Tensor.float = lambda self: astype(self, dt.float32)
-    Tensor.double = lambda self: astype(self, dt.float64)
-    Tensor.half = lambda self: astype(self, dt.float16)
-    Tensor.bfloat16 = lambda self: astype(self, dt.bfloat16)
-    Tensor.long = lambda self: astype(self, dt.int64)
-    Tensor.int = lambda self: astype(self, dt.int32)
-    Tensor.bool = lambda self: astype(self, dt.bool_)
-    Tensor.contiguous = lambda self: self
-    Tensor.T = property(lambda self: ops.permute_dims(self, tuple(range(self._a.ndim))[::-1]), doc="Axes reversed.")
+    Tensor.T = property(lambda self: ops.permute_dims(self, tuple(range(self._a.ndim))[::-1]),
+                        doc="Axes reversed.")
     Tensor.mT = property(ops.matrix_transpose, doc="The last two axes swapped.")
 
 
-def _inplace_method(f: Callable[..., Any]) -> Callable[..., Any]:
+def _named(method: Callable[..., Any], name: str, doc: str) -> Callable[..., Any]:
+    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", doc
+    return method
+
+
+def _inplace_method(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return self._inplace(f(self, *args, **kwargs))
-    return method
+    return _named(method, name, f"`{f.__name__}` whose result this tensor takes; returns self.")
+
+
+def _conversion(name: str, d: np.dtype) -> Callable[..., Any]:
+    return _named(lambda self: door.convert(self, d), name, f"Elements as {d.name}.")
 
 
 _install_operators()

@@ -39,7 +39,8 @@ def _tail(a: Aval, node: Any) -> str:
 
 def text_of(v: np.ndarray, a: Aval, node: Any) -> str:
     """`tensor([[1., 2.]], requires_grad=True)`; long arrays are summarised as NumPy does."""
-    body = np.array2string(_plain(v), separator=", ", prefix="tensor(", precision=4, threshold=200, edgeitems=3)
+    body = np.array2string(_plain(v), separator=", ", prefix="tensor(", precision=4, threshold=200,
+                           edgeitems=3)
     return f"tensor({body}{_tail(a, node)})"
 
 
@@ -52,12 +53,14 @@ def _stats(v: np.ndarray, a: Aval) -> str:
     bad = int(a.size - np.isfinite(x).sum())
     with np.errstate(all="ignore"):
         x = x[np.isfinite(x)].astype(np.float64)
-        text = f"min {x.min():.4g} · mean {x.mean():.4g} · max {x.max():.4g} · std {x.std():.4g}" if x.size else ""
+        parts = {"min": x.min(), "mean": x.mean(), "max": x.max(), "std": x.std()} if x.size else {}
+    text = " · ".join(f"{name} {value:.4g}" for name, value in parts.items())
     return text + (f" · <b style='color:#c00'>{bad} not finite</b>" if bad else "")
 
 
 def html_of(v: np.ndarray, a: Aval, node: Any) -> str:
-    """A heading with shape, dtype and statistics, and a table of at most 8 x 12 elements, shaded by value."""
+    """A heading with shape, dtype and statistics, and a table of at most 8 x 12 elements, shaded by
+    value."""
     dims = " × ".join(map(str, a.shape)) or "scalar"
     head = (f"<div><b>Tensor</b> {dims} · {a.dtype.name} · {a.device}"
             f"{html.escape(_tail(a, node))}<br><small>{_stats(v, a)}</small></div>")
@@ -75,7 +78,8 @@ def html_of(v: np.ndarray, a: Aval, node: Any) -> str:
 
 def _cells(part: np.ndarray, x: np.ndarray) -> str:
     with np.errstate(all="ignore"):
-        top = float(np.nanmax(np.abs(np.where(np.isfinite(x.astype(np.float64)), x.astype(np.float64), 0)))) or 1.0
+        top = float(np.nanmax(np.abs(np.where(np.isfinite(x.astype(np.float64)),
+                                              x.astype(np.float64), 0)))) or 1.0
     rows = []
     for row in part:
         tds = []
@@ -85,6 +89,7 @@ def _cells(part: np.ndarray, x: np.ndarray) -> str:
             rgb = "66,133,244" if f >= 0 else "219,68,55"
             text = str(e) if x.dtype.kind in "biu" else f"{f:.4g}"
             back = f"rgba({rgb},{share * 0.45:.2f})" if np.isfinite(f) else "#fbb"
-            tds.append(f"<td style='padding:2px 6px;text-align:right;background:{back}'>{text}</td>")
+            tds.append("<td style='padding:2px "
+                       f"6px;text-align:right;background:{back}'>{text}</td>")
         rows.append(f"<tr>{''.join(tds)}</tr>")
     return "".join(rows)

@@ -1,11 +1,14 @@
 """The public Tensor class: properties, conversion, in-place syntax with value semantics.
 
-Invariant: a Tensor is a handle on an immutable value.  In-place syntax makes a new value and gives it to the
-handle; whoever saved the old value keeps it.  Operators and methods that are ops come from methods.py.
+Invariant: a Tensor is a handle on an immutable value.  In-place syntax makes a new value and gives
+it to the
+handle; whoever saved the old value keeps it.  Operators and methods that are ops come from
+methods.py.
 """
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,8 @@ from .repr import html_of, text_of
 __all__ = ["Tensor", "tensor", "asarray"]
 
 
-_LEAF_WRITTEN = ("a leaf that requires a gradient was changed in place; do it under hybrid.no_grad(), or give it a "
+_LEAF_WRITTEN = ("a leaf that requires a gradient was changed in place; do it under "
+                 "hybrid.no_grad(), or give it a "
                  "value with .assign(...)")
 
 
@@ -58,7 +62,8 @@ class Tensor(Handle):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError("make tensors with hybrid.tensor(data) or hybrid.asarray(data)")
 
-    # ---- what it is -------------------------------------------------------------------------------
+    # ---- what it is
+    # -------------------------------------------------------------------------------
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes."""
@@ -110,7 +115,8 @@ class Tensor(Handle):
         """Whether the dtype is floating."""
         return dt.is_float(self._a.dtype)
 
-    # ---- gradient -----------------------------------------------------------------------------------
+    # ---- gradient
+    # -----------------------------------------------------------------------------------
     @property
     def requires_grad(self) -> bool:
         """Whether results computed from this tensor are put on the tape."""
@@ -127,13 +133,16 @@ class Tensor(Handle):
             mode.on_effect("changes requires_grad of a tensor")
         if not on:
             if self._node is not None and type(self._node) is not Leaf:
-                raise HybridError("requires_grad can only be switched off on leaf tensors; use .detach()")
+                raise HybridError("requires_grad can only be switched off on leaf tensors; use "
+                                  ".detach()")
             self._node = None
         elif self._node is None:
             if not dt.is_float(self._a.dtype):
-                raise DTypeError(f"only floating tensors can require a gradient, not {self._a.dtype.name}")
+                raise DTypeError("only floating tensors can require a gradient, not "
+                                 f"{self._a.dtype.name}")
             if getattr(self, "_x", None) is LITERAL:
-                raise HybridError("this tensor is a shared literal; make a tensor of its own with hybrid.tensor")
+                raise HybridError("this tensor is a shared literal; make a tensor of its own with "
+                                  "hybrid.tensor")
             self._node = Leaf(self)
         return self
 
@@ -157,7 +166,8 @@ class Tensor(Handle):
         if type(self._node) is not Leaf:
             if value is None:
                 return
-            raise HybridError(".grad belongs to leaf tensors that require a gradient; use hybrid.grad for others")
+            raise HybridError(".grad belongs to leaf tensors that require a gradient; use "
+                              "hybrid.grad for others")
         if value is not None and value._a is not self._a:
             raise ShapeError(f".grad of {self._a} cannot be {value._a}")
         mode = door.current_mode()
@@ -165,7 +175,8 @@ class Tensor(Handle):
             mode.on_grad_set(self, value)
         self._node.grad = value
 
-    def backward(self, gradient: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None,
+    def backward(self, gradient: Any = None, *, create_graph: bool = False,
+                 retain_graph: bool | None = None,
                  inputs: Any = None) -> None:
         """Accumulate d self / d leaf into `.grad` of the leaves; see `hybrid.autograd.backward`.
 
@@ -173,23 +184,27 @@ class Tensor(Handle):
         _backward(self, gradient, create_graph=create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
-        """The same value cut from the tape, as a view: a write through it writes this tensor too."""
+        """The same value cut from the tape, as a view: a write through it writes this tensor
+        too."""
         new = stop_gradient(self)
         link_view(new, self, "detach", SAME)
         return new
 
     @property
     def data(self) -> Tensor:
-        """`detach()`; assigning to it gives this tensor a new value: ``p.data = p.data - lr * g``."""
+        """`detach()`; assigning to it gives this tensor a new value: ``p.data = p.data - lr *
+        g``."""
         return self.detach()
 
     @data.setter
     def data(self, value: Any) -> None:
         self.assign(value)
 
-    # ---- new values -----------------------------------------------------------------------------------
+    # ---- new values
+    # -----------------------------------------------------------------------------------
     def assign(self, value: Any) -> Tensor:
-        """Give this handle a new value of the same shape (cast to this dtype); gradients do not follow it.
+        """Give this handle a new value of the same shape (cast to this dtype); gradients do not
+        follow it.
 
         Raises ShapeError when the value does not broadcast to this shape.
 
@@ -215,21 +230,25 @@ class Tensor(Handle):
         return v
 
     def _write(self, v: Any, node: Any, follow: bool = True) -> None:
-        """The new value v and tape node of a handle, of its base when it is a view, and of its live views;
+        """The new value v and tape node of a handle, of its base when it is a view, and of its live
+        views;
         gradients follow the value into a base if asked."""
         x = getattr(self, "_x", None)
         if x is None:
             self._set(v, node)
         elif x is LITERAL:
-            raise HybridError("a literal cannot be written; make a tensor of its own with hybrid.tensor")
+            raise HybridError("a literal cannot be written; make a tensor of its own with "
+                              "hybrid.tensor")
         elif x.base is not None:
             self._write_through(x, v, follow)
         else:
-            views = x.live_views()
+            views = _followers(x)
             for view in views:
                 if view._x.step is None:
-                    raise HybridError(f"this tensor has a live view ({view._x.how}) that comes from a recorded "
-                                      "function and cannot follow a write; make it a copy first (.clone())")
+                    raise HybridError(f"this tensor has a live view ({view._x.how}) that comes "
+                                      "from a recorded "
+                                      "function and cannot follow a write; make it a copy first "
+                                      "(.clone())")
             self._set(v, node)
             for view in views:
                 view._show_again()
@@ -255,7 +274,8 @@ class Tensor(Handle):
         finally:
             door.set_grad(old)
         if new is None:
-            raise HybridError(f"this tensor is a view (made by {x.how}) whose elements cannot be written in their "
+            raise HybridError(f"this tensor is a view (made by {x.how}) whose elements cannot be "
+                              "written in their "
                               "base; write the base itself, or copy the view first (.clone())")
         keep = parent._node if type(parent._node) is Leaf or not follow else new._node
         parent._write(new, keep, follow)
@@ -271,17 +291,20 @@ class Tensor(Handle):
         if type(self._node) is Leaf and door.grad_enabled():
             raise HybridError(_LEAF_WRITTEN)
         if result._a.shape != self._a.shape:
-            raise ShapeError(f"an in-place operation cannot change the shape {self._a.shape} to {result._a.shape}")
+            raise ShapeError(f"an in-place operation cannot change the shape {self._a.shape} to "
+                             f"{result._a.shape}")
         if result._a.dtype is not self._a.dtype:
             if dt.promote(result._a.dtype, self._a.dtype) is not self._a.dtype:
-                raise DTypeError(f"cannot store a {result._a.dtype.name} result in a {self._a.dtype.name} tensor; "
+                raise DTypeError(f"cannot store a {result._a.dtype.name} result in a "
+                                 f"{self._a.dtype.name} tensor; "
                                  "write x = x op y, or convert with .astype")
             result = door.convert(result, self._a.dtype)
         keep = self._node if type(self._node) is Leaf else result._node
         self._write(result, keep)
         return self
 
-    # ---- to Python and NumPy ----------------------------------------------------------------------------
+    # ---- to Python and NumPy
+    # ----------------------------------------------------------------------------
     def numpy(self) -> np.ndarray:
         """A read-only NumPy view of the value (on a GPU: a copy)."""
         v = _read(self, ".numpy()").view()
@@ -333,7 +356,8 @@ class Tensor(Handle):
 
     def __bool__(self) -> bool:
         if self._a.size != 1:
-            raise ShapeError(f"the truth value of a tensor of shape {self._a.shape} is ambiguous; use .any() or .all()")
+            raise ShapeError(f"the truth value of a tensor of shape {self._a.shape} is ambiguous; "
+                             "use .any() or .all()")
         v = self._v if self._a.device is CPU else door.backend_of(self._a.device).to_numpy(self._v)
         out = bool(v.reshape(()))
         mode = door.current_mode()
@@ -349,7 +373,8 @@ class Tensor(Handle):
     def __iter__(self) -> Any:
         if not self._a.ndim:
             raise TypeError("iteration over a 0-d tensor")
-        return (self[i] for i in range(self._a.shape[0]))
+        me: Any = self
+        return (me[i] for i in range(self._a.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any())
@@ -381,11 +406,14 @@ class Tensor(Handle):
         memo[id(self)] = new
         return new
 
-    # ---- devices ---------------------------------------------------------------------------------------
+    # ---- devices
+    # ---------------------------------------------------------------------------------------
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Tensor:
-        """This tensor with another dtype and/or on another device (`t.to("cuda")`, `t.to("float16")`)."""
+        """This tensor with another dtype and/or on another device (`t.to("cuda")`,
+        `t.to("float16")`)."""
         for arg in args:
-            if isinstance(arg, Device) or arg in ("cpu", "cuda") or (isinstance(arg, str) and ":" in arg):
+            if isinstance(arg, Device) or arg in ("cpu", "cuda") or (isinstance(arg, str) and
+                                                                     ":" in arg):
                 device = arg
             elif isinstance(arg, Handle):
                 dtype, device = arg._a.dtype, arg._a.device
@@ -416,7 +444,8 @@ class Tensor(Handle):
         return sys.modules[__name__.partition(".")[0]]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """NumPy's functions (np.concatenate, np.sum, ...) see NumPy arrays and give NumPy arrays."""
+        """NumPy's functions (np.concatenate, np.sum, ...) see NumPy arrays and give NumPy
+        arrays."""
         def plain(x: Any) -> Any:
             return x.numpy() if isinstance(x, Tensor) else x
         return func(*trees.map_tree(plain, tuple(args)), **trees.map_tree(plain, dict(kwargs)))
@@ -429,9 +458,30 @@ class Tensor(Handle):
 
 
 def _broadcast(v: Any, shape: tuple[int, ...]) -> Any:
-    if len(v._a.shape) > len(shape) or any(a not in (1, b) for a, b in zip(v._a.shape[::-1], shape[::-1])):
+    if len(v._a.shape) > len(shape) or any(a not in (1, b) for a,
+                                           b in zip(v._a.shape[::-1], shape[::-1])):
         raise ShapeError(f"a value of shape {v._a.shape} does not fit a tensor of shape {shape}")
     return v.broadcast_to(shape).clone()
+
+
+def _references(xs: list[Any]) -> list[int]:
+    """Reference counts of the elements of a list."""
+    return [sys.getrefcount(x) for x in xs]
+
+
+_LISTED = _references([object()])[0]     # the count of what only a list holds
+
+
+def _followers(x: Alias) -> list[Any]:
+    """The views of a base that somebody can still read: not those that only a mode keeps."""
+    views = x.live_views()
+    mode = door.current_mode()
+    if mode is None or not views:
+        return views
+    counts = _references(views)
+    views = [v for v, n in zip(views, counts) if n - _LISTED > mode.holds(v)]
+    x.views = [weakref.ref(v) for v in views]
+    return views
 
 
 def _own(t: Any) -> Any:

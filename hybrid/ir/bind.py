@@ -1,12 +1,16 @@
-"""The one door: every op call, eager or recorded, goes through `bind` (or its flat form made by `public`).
+"""The one door: every op call, eager or recorded, goes through `bind` (or its flat form made by
+`public`).
 
-Invariant: an op is computed by the kernel that the device's backend gave for exactly these avals and
+Invariant: an op is computed by the kernel that the device's backend gave for exactly these avals
+and
 parameters; the tape entry and the mode hook see the same inputs and outputs as the kernel.
 """
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -17,9 +21,9 @@ from ..core.errors import DeviceError, DTypeError
 from .op import NO_GRAD, OPS, Op, common_dtype
 from .tensor import LITERAL, TENSOR, Handle, link_view, new_handle
 
-__all__ = ["bind", "public", "STATE", "Entry", "backend_of", "use_backends", "literal", "as_tensor", "grad_enabled",
-           "set_grad", "current_mode", "push_mode", "pop_mode", "entry_for", "constant_of", "convert", "set_tensor_class",
-           "view_again"]
+__all__ = ["bind", "public", "STATE", "Entry", "backend_of", "use_backends", "literal", "as_tensor",
+           "grad_enabled", "set_grad", "current_mode", "push_mode", "pop_mode", "entry_for",
+           "constant_of", "convert", "set_tensor_class", "view_again"]
 
 
 class State:
@@ -43,7 +47,8 @@ _LOCK = threading.Lock()
 _LOADER: list[Callable[[str], Any]] = []
 
 
-# ---- modes ------------------------------------------------------------------------------------------
+# ---- modes
+# ------------------------------------------------------------------------------------------
 def current_mode() -> Any:
     """The mode (recorder, checker) of this thread, or None."""
     return LOCAL.mode
@@ -78,7 +83,8 @@ def set_grad(on: bool) -> bool:
     return old
 
 
-# ---- backends -----------------------------------------------------------------------------------------
+# ---- backends
+# -----------------------------------------------------------------------------------------
 def use_backends(loader: Callable[[str], Any]) -> None:
     """Tell bind where backends come from: a function from device kind to Backend."""
     _LOADER[:] = [loader]
@@ -91,11 +97,13 @@ def backend_of(device: Device) -> Any:
     return _LOADER[0](device.kind)
 
 
-# ---- entries --------------------------------------------------------------------------------------------
+# ---- entries
+# --------------------------------------------------------------------------------------------
 class Entry:
     """What one op does for one signature: kernel, output records, what the tape keeps."""
 
-    __slots__ = ("kernel", "out", "outs", "op", "params", "key", "ins", "keep_in", "keep_out", "differentiable",
+    __slots__ = ("kernel", "out", "outs", "op", "params", "key", "ins", "keep_in", "keep_out",
+                 "differentiable",
                  "single", "view")
 
     def __init__(self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...]) -> None:
@@ -125,7 +133,8 @@ def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
         dev = ins[0].device if ins else None
         for a in ins:
             if a.device is not dev:
-                raise DeviceError(f"{op.name}: tensors on {dev} and {a.device}; move one with .to(device)")
+                raise DeviceError(f"{op.name}: tensors on {dev} and {a.device}; move one with "
+                                  ".to(device)")
         e = Entry(op, dict(pkey), ins)
         if len(table) >= _TABLE_LIMIT:
             table.clear()
@@ -133,14 +142,16 @@ def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
     return e
 
 
-# ---- literals and conversion -------------------------------------------------------------------------------
+# ---- literals and conversion
+# -------------------------------------------------------------------------------
 _LITERALS: dict[Any, Any] = {}
 _NUMBER_LITERALS: dict[Any, Any] = {}   # the same by (type, number, dtype, device)
 _SPACES: list[dict[str, Any]] = []   # namespaces of the flat functions
 
 
 def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
-    """The 0-d tensor of a Python number in dtype d; one object per bit pattern while it is cached."""
+    """The 0-d tensor of a Python number in dtype d; one object per bit pattern while it is
+    cached."""
     quick = (type(value), value, d, device) if value else None   # zeros differ by sign
     if quick is not None and quick in _NUMBER_LITERALS:
         return _NUMBER_LITERALS[quick]
@@ -152,7 +163,8 @@ def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
     t = _LITERALS.get(key)
     if t is None:
         v.flags.writeable = False
-        t = new_handle(v if device is CPU else backend_of(device).from_numpy(v), aval((), d, device))
+        t = new_handle(v if device is CPU else backend_of(device).from_numpy(v),
+                       aval((), d, device))
         t._x = LITERAL
         if len(_LITERALS) > 8192:
             _LITERALS.clear()
@@ -169,7 +181,8 @@ def constant_of(t: Handle) -> np.ndarray | None:
 
 
 def as_tensor(x: Any, device: Device = CPU) -> Any:
-    """A tensor from a tensor, NumPy array or scalar, or nested sequence (weak scalars: see `_lift`)."""
+    """A tensor from a tensor, NumPy array or scalar, or nested sequence (weak scalars: see
+    `_lift`)."""
     if isinstance(x, Handle):
         return x
     if isinstance(x, (bool, int, float)):
@@ -180,7 +193,8 @@ def as_tensor(x: Any, device: Device = CPU) -> Any:
         a = a.astype(np.float32)
     d = dt.canonical(a.dtype)
     a = np.array(a, dtype=d, order="C", copy=True)
-    t = new_handle(a if device is CPU else backend_of(device).from_numpy(a), aval(a.shape, d, device))
+    t = new_handle(a if device is CPU else backend_of(device).from_numpy(a),
+                   aval(a.shape, d, device))
     if LOCAL.mode is not None:
         LOCAL.mode.on_constant(t)
     return t
@@ -188,7 +202,7 @@ def as_tensor(x: Any, device: Device = CPU) -> Any:
 
 def _lift(op: Op, xs: tuple[Any, ...]) -> list[Any]:
     """Tensors for all inputs; Python scalars take the dtype that the tensors ask for."""
-    ts = [x if isinstance(x, Handle) else x if isinstance(x, (bool, int, float)) else as_tensor(x) for x in xs]
+    ts: list[Any] = [x if isinstance(x, (Handle, bool, int, float)) else as_tensor(x) for x in xs]
     free = [t for i, t in enumerate(ts) if isinstance(t, Handle) and i not in op.fixed]
     any_t = next((t for t in ts if isinstance(t, Handle)), None)
     dev = any_t._a.device if any_t is not None else CPU
@@ -230,7 +244,8 @@ def _promote(op: Op, ts: list[Any]) -> list[Any]:
     return [t if i in op.fixed else convert(t, d) for i, t in enumerate(ts)]
 
 
-# ---- the door ------------------------------------------------------------------------------------------------
+# ---- the door
+# ------------------------------------------------------------------------------------------------
 def _call(op: Op, ts: tuple[Any, ...], pkey: tuple[Any, ...]) -> Any:
     """Run an op on tensors of the right dtypes."""
     return _run(entry_for(op, tuple([t._a for t in ts]), pkey), ts)
@@ -269,7 +284,8 @@ def _run(e: Entry, ts: tuple[Any, ...], link: bool = True) -> Any:
 
 
 def _snapshot(t: Any, mode: Any) -> Any:
-    """What the tape saves of a tensor: its value, or while a mode watches a handle that the mode knows."""
+    """What the tape saves of a tensor: its value, or while a mode watches a handle that the mode
+    knows."""
     if mode is None:
         return t._v
     s = new_handle(t._v, t._a)
@@ -278,7 +294,8 @@ def _snapshot(t: Any, mode: Any) -> Any:
 
 
 def _record_tape(e: Entry, ts: tuple[Any, ...], outs: tuple[Any, ...], mode: Any) -> None:
-    """Tape entry: (Entry, parent nodes, saved inputs, saved outputs); several outputs share it through
+    """Tape entry: (Entry, parent nodes, saved inputs, saved outputs); several outputs share it
+    through
     (index, entry) pairs. """
     node = (e, tuple([t._node for t in ts]),
             tuple([_snapshot(t, mode) if k else None for t, k in zip(ts, e.keep_in)]),
@@ -310,7 +327,8 @@ def bind(op: Op, *xs: Any, **params: Any) -> Any:
     return _run(e, xs) if e is not None else _general(op, xs, params, key)
 
 
-_READY: dict[Any, Entry] = {}   # calls that need no conversion: op, parameters in their order, input records
+# calls that need no conversion: op, parameters in their order, input records
+_READY: dict[Any, Entry] = {}
 _READY_LIMIT = 1 << 14
 
 
@@ -324,7 +342,9 @@ def _general(op: Op, xs: tuple[Any, ...], params: dict[str, Any], key: Any) -> A
             break
     ts = tuple(_promote(op, list(xs)))
     e = entry_for(op, tuple([t._a for t in ts]), pkey)
-    if key is not None and len(ts) == len(given) and tuple(params) == op.params and all(map(_same, ts, given)):
+    if key is not None and len(ts) == len(given) and tuple(params) == op.params and all(map(_same,
+                                                                                            ts,
+                                                                                            given)):
         if len(_READY) > _READY_LIMIT:
             _READY.clear()
         _READY[key] = e
@@ -381,7 +401,8 @@ def {name}(x, /):
 
 
 def public(op: Op) -> Callable[..., Any]:
-    """The public function of a map record without parameters: one flat function for one and two inputs.
+    """The public function of a map record without parameters: one flat function for one and two
+    inputs.
 
     The fast tables hold only signatures that need no promotion; everything else takes `bind`.
     """
@@ -400,12 +421,15 @@ def _flat(op: Op) -> Callable[..., Any]:
     same: dict[Any, Entry] = {}
     table: dict[Any, Entry] = {}
 
-    scalars: dict[Any, tuple[Entry, Any]] = {}   # (type, number, aval): entry and value of the number's literal
+    # (type, number, aval): entry and value of the number's literal
+    scalars: dict[Any, tuple[Entry, Any]] = {}
 
     def first(*xs: Any) -> Any:
-        """Any call that the tables do not know: run it the general way, then remember its signature."""
+        """Any call that the tables do not know: run it the general way, then remember its
+        signature."""
         out = bind(op, *xs)
-        if len(xs) == 2 and not STATE.special and type(xs[1]) in _NUMBERS and isinstance(xs[0], Handle):
+        if len(xs) == 2 and not STATE.special and type(xs[1]) in _NUMBERS and isinstance(xs[0],
+                                                                                         Handle):
             remember(*xs)
         if all(isinstance(x, Handle) for x in xs) and not STATE.special:
             ins = tuple([x._a for x in xs])
@@ -422,7 +446,8 @@ def _flat(op: Op) -> Callable[..., Any]:
         return out
 
     def remember(x: Any, y: Any) -> None:
-        """Keep the entry of a tensor with a Python number, unless it converts the tensor.  The number is part
+        """Keep the entry of a tensor with a Python number, unless it converts the tensor.  The
+        number is part
         of the key, so 0.0 (equal to -0.0) is not kept."""
         a, b = _promote(op, _lift(op, (x, y)))
         if a is x and constant_of(b) is not None and not (y == 0 and type(y) is float):
@@ -431,16 +456,24 @@ def _flat(op: Op) -> Callable[..., Any]:
             scalars[type(y), y, x._a] = (entry_for(op, (a._a, b._a), ()), b._v)
 
     keep = op.keeps
-    text = (_BINARY if op.nin == 2 else _UNARY).format(
-        name=op.name, k0="xv" if "0" in keep or "*" in keep else "None",
-        k1="yv" if "1" in keep or "*" in keep else "None", ko="(v,)" if "out" in keep else "None")
-    space: dict[str, Any] = {"STATE": STATE, "slow": _slow, "OP": op, "same": same, "table": table, "first": first,
-                             "new": object.__new__, "T": TENSOR[0], "scalars": scalars, "H": Handle,
-                             "NUMBERS": _NUMBERS}
-    exec(compile(text, f"<hybrid {op.name}>", "exec"), space)  # noqa: S102  (our own template)
+    code = _template(op.nin == 2, "0" in keep or "*" in keep, "1" in keep or "*" in keep,
+                     "out" in keep)
+    space: dict[str, Any] = {
+        "STATE": STATE, "slow": _slow, "OP": op, "same": same, "table": table, "first": first,
+        "new": object.__new__, "T": TENSOR[0], "scalars": scalars, "H": Handle, "NUMBERS": _NUMBERS}
     _SPACES.append(space)
-    flat = space[op.name]
-    return flat
+    return FunctionType(code.replace(co_name=op.name, co_qualname=op.name,
+                                     co_filename=f"<hybrid {op.name}>"), space, op.name)
+
+
+@lru_cache(None)
+def _template(binary: bool, keep0: bool, keep1: bool, keep_out: bool) -> CodeType:
+    """The code of a flat function, compiled once per form of its tape entry."""
+    text = (_BINARY if binary else _UNARY).format(
+        name="flat", k0="xv" if keep0 else "None", k1="yv" if keep1 else "None",
+        ko="(v,)" if keep_out else "None")
+    made = compile(text, "<hybrid>", "exec")
+    return next(c for c in made.co_consts if isinstance(c, CodeType))
 
 
 def set_tensor_class(cls: type) -> None:

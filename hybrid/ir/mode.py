@@ -74,5 +74,10 @@ class Mode:
         """Something happened that a graph cannot represent (`requires_grad_` on an old tensor, a user-made
         gradient function, ...): the recording must not be replayed.  `what` finishes 'the call ...'."""
 
+    def holds(self, handle: Any) -> int:
+        """How many references to `handle` the mode itself keeps (at most): a view that nobody else
+        holds does not have to follow a write to its base."""
+        return 0
+
     def on_constant(self, handle: Any) -> None:
         """`handle` is a fresh tensor made from host data (`tensor(...)`, a NumPy operand of an op)."""

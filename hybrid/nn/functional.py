@@ -42,12 +42,15 @@ from ..ops import (
     softplus,
     tanh,
 )
+from ..ops.softmax import softmax as _softmax
 
-__all__ = ["avg_pool2d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
-           "conv_transpose2d", "cosine_similarity", "cross_entropy", "dropout", "elu", "embedding", "gelu", "group_norm",
-           "huber_loss", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_sigmoid", "log_softmax",
-           "logsigmoid", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "pad", "relu", "rms_norm",
-           "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh"]
+__all__ = ["avg_pool2d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+           "conv1d", "conv2d", "conv_transpose2d", "cosine_similarity", "cross_entropy", "dropout",
+           "elu", "embedding", "gelu", "group_norm", "huber_loss", "kl_div", "l1_loss",
+           "layer_norm", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "logsigmoid",
+           "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "pad", "relu", "rms_norm",
+           "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss", "softmax",
+           "softplus", "tanh"]
 
 logsigmoid = log_sigmoid
 
@@ -66,7 +69,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
 
 def softmax(x: Any, dim: int = -1) -> Any:
     """exp(x) / sum(exp(x)) along `dim`."""
-    return ops.softmax(x, dim)
+    return _softmax(x, dim)
 
 
 def log_softmax(x: Any, dim: int = -1) -> Any:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import random
 from ..core.errors import ShapeError
 from ..eager.tensor import Tensor, tensor
 from ..ops import ones, zeros
+from ..random import normal, uniform
 from . import functional as F
 from .module import Module
 
-__all__ = ["Linear", "Conv2d", "Embedding", "LayerNorm", "Dropout", "MaxPool2d", "AvgPool2d", "Flatten", "ReLU", "GELU",
-           "SiLU", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Softplus", "Identity", "LSTMCell", "CrossEntropyLoss",
-           "MSELoss"]
+__all__ = ["Linear", "Conv2d", "Embedding", "LayerNorm", "Dropout", "MaxPool2d", "AvgPool2d",
+           "Flatten", "ReLU", "GELU", "SiLU", "Sigmoid", "Tanh", "Softmax", "LogSoftmax",
+           "Softplus", "Identity", "LSTMCell", "CrossEntropyLoss", "MSELoss"]
 
 
 def _pair(v: Any) -> tuple[int, int]:
@@ -25,7 +25,8 @@ def _pair(v: Any) -> tuple[int, int]:
 
 
 def _uniform(bound: float, shape: tuple[int, ...], dtype: Any) -> Tensor:
-    return tensor(random.uniform(-bound, bound, shape, dtype=dtype or "float32"), requires_grad=True)
+    return tensor(uniform(-bound, bound, shape, dtype=dtype or "float32"),
+                  requires_grad=True)
 
 
 class Linear(Module):
@@ -33,7 +34,8 @@ class Linear(Module):
 
     Both start uniform in +-1/sqrt(in_features) (PyTorch's kaiming_uniform with a = sqrt(5))."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True,
+                 dtype: Any = None) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
@@ -45,19 +47,23 @@ class Linear(Module):
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return (f"in_features={self.in_features}, out_features={self.out_features}, "
+                f"bias={self.bias is not None}")
 
 
 class Conv2d(Module):
     """2-D cross-correlation over (N, C, H, W); weight (out, in/groups, KH, KW)."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
+                 padding: Any = 0,
                  dilation: Any = 1, groups: int = 1, bias: bool = True, dtype: Any = None) -> None:
         super().__init__()
         if in_channels % groups or out_channels % groups:
-            raise ShapeError(f"Conv2d: {in_channels} and {out_channels} channels do not split into {groups} groups")
+            raise ShapeError(f"Conv2d: {in_channels} and {out_channels} channels do not split into "
+                             f"{groups} groups")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
+        self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
+        self.dilation = _pair(dilation)
         self.padding = padding if isinstance(padding, str) else _pair(padding)
         kh, kw = self.kernel_size
         bound = 1 / math.sqrt(in_channels // groups * kh * kw)
@@ -66,10 +72,12 @@ class Conv2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H', W')."""
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation,
+                        self.groups)
 
     def extra_repr(self) -> str:
-        return (f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+        return (f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+                f"stride={self.stride}, "
                 f"padding={self.padding}")
 
 
@@ -79,7 +87,8 @@ class Embedding(Module):
     def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = None) -> None:
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.weight = tensor(random.normal(0.0, 1.0, (num_embeddings, embedding_dim), dtype=dtype or "float32"),
+        self.weight = tensor(normal(0.0, 1.0, (num_embeddings, embedding_dim), dtype=dtype
+                                           or "float32"),
                              requires_grad=True)
 
     def forward(self, index: Tensor) -> Tensor:
@@ -93,14 +102,18 @@ class Embedding(Module):
 class LayerNorm(Module):
     """Normalise over the trailing axes `normalized_shape`, then scale and shift."""
 
-    def __init__(self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
+    def __init__(self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True,
+                 bias: bool = True,
                  dtype: Any = None) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        shape = (normalized_shape,) if isinstance(normalized_shape,
+                                                  int) else tuple(normalized_shape)
         self.normalized_shape, self.eps = shape, eps
         affine = elementwise_affine
-        self.register_parameter("weight", ones(shape, dtype=dtype, requires_grad=True) if affine else None)
-        self.register_parameter("bias", zeros(shape, dtype=dtype, requires_grad=True) if affine and bias else None)
+        self.register_parameter("weight", ones(shape, dtype=dtype, requires_grad=True) if affine
+                                else None)
+        self.register_parameter("bias", zeros(shape, dtype=dtype, requires_grad=True) if affine
+                                and bias else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x."""
@@ -244,24 +257,30 @@ class LogSoftmax(Softmax):
 class LSTMCell(Module):
     """One step of a long short-term memory cell; gates in PyTorch's order i, f, g, o.
 
-    weight_ih (4*hidden, input), weight_hh (4*hidden, hidden); all start uniform in +-1/sqrt(hidden)."""
+    weight_ih (4*hidden, input), weight_hh (4*hidden, hidden); all start uniform in
+    +-1/sqrt(hidden)."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True,
+                 dtype: Any = None) -> None:
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
         bound = 1 / math.sqrt(hidden_size)
         self.weight_ih = _uniform(bound, (4 * hidden_size, input_size), dtype)
         self.weight_hh = _uniform(bound, (4 * hidden_size, hidden_size), dtype)
-        self.register_parameter("bias_ih", _uniform(bound, (4 * hidden_size,), dtype) if bias else None)
-        self.register_parameter("bias_hh", _uniform(bound, (4 * hidden_size,), dtype) if bias else None)
+        self.register_parameter("bias_ih", _uniform(bound, (4 * hidden_size,), dtype) if bias
+                                else None)
+        self.register_parameter("bias_hh", _uniform(bound, (4 * hidden_size,), dtype) if bias
+                                else None)
 
-    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor,
+                                                                                      Tensor]:
         """x (N, input), state (h, c) of shape (N, hidden) each (zeros by default) -> (h, c)."""
         if state is None:
             h = c = zeros((x.shape[0], self.hidden_size), dtype=x.dtype)
         else:
             h, c = state
-        gates = F.linear(x, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
+        gates = F.linear(x, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh,
+                                                                     self.bias_hh)
         i, f, g, o = gates.chunk(4, 1)
         c = F.sigmoid(f) * c + F.sigmoid(i) * F.tanh(g)
         return F.sigmoid(o) * F.tanh(c), c
@@ -273,11 +292,13 @@ class LSTMCell(Module):
 class CrossEntropyLoss(Module):
     """`functional.cross_entropy` as a module."""
 
-    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean",
+    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str =
+                 "mean",
                  label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
-        self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
+        self.ignore_index, self.reduction = ignore_index, reduction
+        self.label_smoothing = label_smoothing
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         """Logits (N, C, ...) and targets -> loss."""

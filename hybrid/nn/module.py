@@ -1,6 +1,7 @@
 """Module: a callable with parameters, buffers and submodules, PyTorch's names.
 
-Invariant: every structural change (attribute stored or deleted, hook added) moves the module's version, so a
+Invariant: every structural change (attribute stored or deleted, hook added) moves the module's
+version, so a
 recorded function that used the module notices; assigning a new value to a parameter does not.
 """
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["Module", "Parameter", "Sequential", "ModuleList", "ModuleDict"]
 
 class _ParameterType(type):
     def __instancecheck__(cls, x: Any) -> bool:
-        return isinstance(x, Handle) and x._node is not None and x.is_leaf  # type: ignore[attr-defined]
+        return isinstance(x, Handle) and x._node is not None and x.is_leaf
 
 
 class Parameter(metaclass=_ParameterType):
@@ -35,7 +36,8 @@ class Parameter(metaclass=_ParameterType):
 
 
 class Module(Versioned):
-    """Base of all layers: assign tensors that require a gradient and other Modules as attributes, and write
+    """Base of all layers: assign tensors that require a gradient and other Modules as attributes,
+    and write
     `forward`.
 
     >>> import hybrid
@@ -58,11 +60,13 @@ class Module(Versioned):
         set_(self, "_forward_hooks", [])
         set_(self, "training", True)
 
-    # ---- attributes ----------------------------------------------------------------------------------
+    # ---- attributes
+    # ----------------------------------------------------------------------------------
     def __setattr__(self, name: str, value: Any) -> None:
         names = self.__dict__.get("_names")
         if names is None:
-            raise HybridError(f"call super().__init__() before assigning {name} to a {type(self).__name__}")
+            raise HybridError(f"call super().__init__() before assigning {name} to a "
+                              f"{type(self).__name__}")
         if name == "training":
             object.__setattr__(self, name, bool(value))
             EPOCH[0] += 1
@@ -71,7 +75,7 @@ class Module(Versioned):
         if isinstance(value, Module):
             names[name] = "module"
         elif isinstance(value, Handle):
-            if held in (None, "module") and value._node is not None and value.is_leaf:  # type: ignore[attr-defined]
+            if held in (None, "module") and isinstance(value, Parameter):
                 names[name] = "parameter"
             elif held is None or held == "module":
                 names.pop(name, None)
@@ -91,7 +95,8 @@ class Module(Versioned):
         """Store an attribute that is listed under `kind`."""
         taken = hasattr(self, name) and name not in self._names and name not in self.__dict__
         if not name or "." in name or taken or name == "training" or name.startswith("_"):
-            raise HybridError(f"{name!r} is no name for a {kind} of {type(self).__name__}: it is empty, holds a dot, "
+            raise HybridError(f"{name!r} is no name for a {kind} of {type(self).__name__}: it is "
+                              "empty, holds a dot, "
                               "starts with an underscore, or is an attribute of every module")
         self._names[name] = kind
         object.__setattr__(self, name, value)
@@ -109,7 +114,8 @@ class Module(Versioned):
         """Enter a submodule by name."""
         self._enter(name, module, "module")
 
-    # ---- calling ---------------------------------------------------------------------------------------
+    # ---- calling
+    # ---------------------------------------------------------------------------------------
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; subclasses write this."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -122,7 +128,8 @@ class Module(Versioned):
         return out
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> Callable[[], None]:
-        """Call hook(module, inputs, output) after forward; a result replaces the output.  Returns a function
+        """Call hook(module, inputs, output) after forward; a result replaces the output.  Returns a
+        function
         that removes the hook."""
         self._forward_hooks.append(hook)
         bump(self)
@@ -133,7 +140,8 @@ class Module(Versioned):
                 bump(self)
         return remove
 
-    # ---- listing -----------------------------------------------------------------------------------------
+    # ---- listing
+    # -----------------------------------------------------------------------------------------
     def _own(self, *kinds: str) -> Iterator[tuple[str, Any]]:
         for name, kind in self._names.items():
             value = self.__dict__.get(name)
@@ -149,7 +157,8 @@ class Module(Versioned):
         for _, m in self._own("module"):
             yield m
 
-    def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
+    def named_modules(self, prefix: str = "",
+                      _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
         """(dotted name, module) pairs, this one first; a shared module once."""
         seen = set() if _seen is None else _seen
         if id(self) in seen:
@@ -190,7 +199,8 @@ class Module(Versioned):
         for _, b in self.named_buffers():
             yield b
 
-    # ---- state ---------------------------------------------------------------------------------------------
+    # ---- state
+    # ------------------------------------------------------------------------------------------
     def train(self, mode: bool = True) -> Module:
         """Training mode for this module and all below it (dropout, running statistics)."""
         for m in self.modules():
@@ -222,15 +232,18 @@ class Module(Versioned):
         return found
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
-        """Assign parameters and buffers from a state dict; nothing is changed when an entry does not fit.
+        """Assign parameters and buffers from a state dict; nothing is changed when an entry does
+        not fit.
 
         Raises HybridError for missing or unexpected names (strict), ShapeError for other shapes."""
         mine: dict[str, Tensor] = {}
         for prefix, m in self.named_modules():
-            mine.update({f"{prefix}.{n}" if prefix else n: t for n, t in m._own("parameter", "buffer")})
+            mine.update({f"{prefix}.{n}" if prefix else n: t for n,
+                         t in m._own("parameter", "buffer")})
         missing, extra = [n for n in mine if n not in state], [n for n in state if n not in mine]
         if strict and (missing or extra):
-            raise HybridError(f"load_state_dict: missing {missing or 'nothing'}, unexpected {extra or 'nothing'}; "
+            raise HybridError(f"load_state_dict: missing {missing or 'nothing'}, unexpected "
+                              f"{extra or 'nothing'}; "
                               "pass strict=False to load what fits")
         values = {n: _loaded(n, t, state[n]) for n, t in mine.items() if n in state}
         for name, value in values.items():
@@ -256,13 +269,82 @@ class Module(Versioned):
                     bump(m)
         return self
 
-    # ---- text --------------------------------------------------------------------------------------------------
+    # ---- text
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    #
+    # ------------------------------------------------------------------------------------------
     def extra_repr(self) -> str:
         """Arguments shown in the repr."""
         return ""
 
     def __repr__(self) -> str:
-        lines = [f"  ({name}): " + repr(m).replace("\n", "\n  ") for name, m in self.named_children()]
+        lines = [f"  ({name}): "
+                 "" + repr(m).replace("\n", "\n  ") for name, m in self.named_children()]
         head = f"{type(self).__name__}({self.extra_repr()}"
         return head + ("\n" + "\n".join(lines) + "\n)" if lines else ")")
 

@@ -229,9 +229,36 @@ def _sum_dtype(x: Tensor, dtype: Any) -> np.dtype:
     return dt.uint64 if dt.kind(x.dtype) == "u" else dt.int64
 
 
+# (op, aval, axis, dtype) -> parameters of a call that is one record without conversion, and the shape with
+# the reduced axes kept
+_ONE: dict[Any, tuple[dict[str, Any], Ints]] = {}
+
+
+def _one(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor | None:
+    """The result of a call whose axes were normalised before, else None."""
+    try:
+        plan = _ONE.get((op, x._a, axis, dtype))
+    except (AttributeError, TypeError):
+        return None
+    if plan is None:
+        return None
+    out = bind(op, x, **plan[0])
+    return reshape(out, plan[1]) if keepdims else out
+
+
+def _remember(op: Op, x: Tensor, axis: Axis, dtype: Any, axes: Ints, params: dict[str, Any]) -> None:
+    if axis is None or type(axis) is int or type(axis) is tuple:
+        if len(_ONE) > 4096:
+            _ONE.clear()
+        _ONE[op, x._a, axis, dtype] = params, keep_shape(x.shape, axes)
+
+
 def _additive(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor:
     """sum and prod: conversion first where dtype narrows, one rounding at the end for half types."""
-    x = as_tensor(x)
+    known = _one(op, x, axis, dtype, keepdims)
+    if known is not None:
+        return known
+    given = x = as_tensor(x)
     axes, d = normalize_axes(axis, x.ndim, op.name), _sum_dtype(x, dtype)
     if d is dt.bool_:
         raise DTypeError(f"{op.name} does not work in bool; use any or all")
@@ -240,6 +267,8 @@ def _additive(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tens
     runs = groups(axes)
     if not runs:
         return _converted(x, d)
+    if len(runs) == 1 and x is given:
+        _remember(op, x, axis, dtype, axes, {"axes": runs[0], "dtype": d})
     out = x
     for i, g in enumerate(reversed(runs)):
         out = bind(op, out, axes=g, dtype=d if i == len(runs) - 1 else dt.compute_type(d))
@@ -258,12 +287,17 @@ def prod(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
 
 def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Mean over axes (all by default); integers are averaged in float32."""
-    x = as_tensor(x)
+    known = _one(MEAN, x, axis, dtype, keepdims)
+    if known is not None:
+        return known
+    given = x = as_tensor(x)
     axes = normalize_axes(axis, x.ndim, "mean")
     d = dt.canonical(dtype) if dtype is not None else x.dtype if dt.is_float(x.dtype) else dt.default_float
     runs = groups(axes)
     if len(runs) == 1:
         x = x if dt.is_half(x.dtype) or not dt.is_float(x.dtype) else astype(x, d)
+        if x is given:
+            _remember(MEAN, x, axis, dtype, axes, {"axes": runs[0], "dtype": d})
         return _finish(bind(MEAN, x, axes=runs[0], dtype=d), x.shape, axes, keepdims)
     if not runs:
         return _converted(x, d)

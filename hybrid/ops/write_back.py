@@ -17,7 +17,8 @@ Tensor = Any
 
 
 def write_back(op: Op, params: dict[str, Any], base: Tensor, value: Tensor) -> Tensor | None:
-    """base with `value` in the place that op(base, **params) shows, or None when that place cannot be
+    """base with `value` in the place that op(base, **params) shows, or None when that place cannot
+    be
     written (a repeated element, a diagonal, overlapping windows).
 
     >>> import hybrid

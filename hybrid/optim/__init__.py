@@ -1,6 +1,7 @@
 """Optimizers under PyTorch's names.
 
-Invariant: hyper-parameters and state are tensors, so a schedule never makes a recorded step record again.
+Invariant: hyper-parameters and state are tensors, so a schedule never makes a recorded step record
+again.
 """
 from .algorithms import SGD, Adam, AdamW
 from .optimizer import Optimizer, ParamGroup

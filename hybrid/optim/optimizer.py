@@ -1,6 +1,7 @@
 """The base of optimizers: parameter groups, gradients, state.
 
-Invariant: hyper-parameters and state are tensors; changing one assigns a new value to the same handle, so a
+Invariant: hyper-parameters and state are tensors; changing one assigns a new value to the same
+handle, so a
 schedule is neither frozen by a recorded step nor a reason to record again.
 """
 from __future__ import annotations
@@ -19,12 +20,15 @@ __all__ = ["Optimizer", "ParamGroup"]
 
 
 class ParamGroup(dict):  # type: ignore[type-arg]
-    """Parameters and the hyper-parameters they share.  Numbers live in tensors: ``group["lr"] = 0.1``
+    """Parameters and the hyper-parameters they share.  Numbers live in tensors: ``group["lr"] =
+    0.1``
     assigns to the tensor that recorded steps read, and reading gives that tensor."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         held = dict.get(self, name)
-        if isinstance(held, Handle) and isinstance(value, (int, float, Handle)) and not isinstance(value, bool):
+        if isinstance(held, Handle) and isinstance(value,
+                                                   (int, float, Handle)) and not isinstance(value,
+                                                                                            bool):
             held.assign(value)  # type: ignore[attr-defined]
         else:
             dict.__setitem__(self, name, value)
@@ -34,7 +38,8 @@ class ParamGroup(dict):  # type: ignore[type-arg]
 
 
 class Optimizer(Versioned):
-    """Base: parameter groups, zero_grad, state_dict.  Subclasses give `numbers` (names of hyper-parameters held
+    """Base: parameter groups, zero_grad, state_dict.  Subclasses give `numbers` (names of
+    hyper-parameters held
     as tensors), `slots` (state per parameter) and `update`."""
 
     numbers: tuple[str, ...] = ()
@@ -43,7 +48,8 @@ class Optimizer(Versioned):
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
         if isinstance(params, Handle):
-            raise HybridError(f"{type(self).__name__} takes a list of tensors or groups, not one tensor")
+            raise HybridError(f"{type(self).__name__} takes a list of tensors or groups, not one "
+                              "tensor")
         self.defaults = defaults
         self.param_groups: list[ParamGroup] = []
         self.state: dict[int, dict[str, Tensor]] = {}
@@ -58,7 +64,8 @@ class Optimizer(Versioned):
         params = [group["params"]] if isinstance(group["params"], Handle) else list(group["params"])
         for p in params:
             if not isinstance(p, Handle) or not p.is_leaf:  # type: ignore[attr-defined]
-                raise HybridError(f"an optimizer takes leaf tensors, not {type(p).__name__}; pass model.parameters()")
+                raise HybridError(f"an optimizer takes leaf tensors, not {type(p).__name__}; pass "
+                                  "model.parameters()")
             if id(p) in self.state:
                 raise HybridError("a parameter appears in more than one group")
             self.state[id(p)] = {}
@@ -106,7 +113,8 @@ class Optimizer(Versioned):
         """Give p and its state their new values."""
         raise NotImplementedError
 
-    # ---- hyper-parameters as attributes -------------------------------------------------------------------
+    # ---- hyper-parameters as attributes
+    # -------------------------------------------------------------------
     @property
     def lr(self) -> Tensor:
         """Learning rate of the first group (a tensor); assigning sets it in every group."""
@@ -117,12 +125,14 @@ class Optimizer(Versioned):
         for group in self.param_groups:
             group["lr"] = value
 
-    # ---- state ----------------------------------------------------------------------------------------------
-    def _flat(self) -> dict[str, Tensor]:
-        out: dict[str, Tensor] = {}
+    # ---- state
+    # ----------------------------------------------------------------------------------------------
+    def _flat(self) -> dict[str, Any]:
+        out: dict[str, Any] = {}
         k = 0
         for i, group in enumerate(self.param_groups):
-            out.update({f"group{i}.{n}": v for n, v in group.items() if isinstance(v, Handle)})  # type: ignore[misc]
+            out.update({f"group{i}.{n}": v for n, v in group.items()
+                        if isinstance(v, Handle)})
             for p in group["params"]:
                 out.update({f"param{k}.{n}": v for n, v in self.state[id(p)].items()})
                 k += 1
@@ -130,22 +140,26 @@ class Optimizer(Versioned):
 
     def state_dict(self) -> dict[str, Tensor]:
         """All state and hyper-parameters by name: a snapshot that later steps do not change."""
-        return {n: stop_gradient(v) for n, v in self._flat().items()} | {n: tensor(g[f]) for n, g, f in self._flags()}
+        return {n: stop_gradient(v) for n, v in self._flat().items()} | {n: tensor(g[f]) for n, g,
+                                                                         f in self._flags()}
 
     def _flags(self) -> list[tuple[str, ParamGroup, str]]:
         """(name in the state dict, group, name in the group) of the flags."""
-        return [(f"group{i}.{f.strip('_')}", g, f) for i, g in enumerate(self.param_groups) for f in self.flags]
+        return [(f"group{i}.{f.strip('_')}", g, f) for i, g in enumerate(self.param_groups)
+                for f in self.flags]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Assign a snapshot; nothing changes when names or shapes do not fit."""
         flags = self._flags()
         mine = self._flat() | {n: tensor(g[f]) for n, g, f in flags}
         if set(mine) != set(state):
-            raise HybridError(f"optimizer state does not fit: missing {sorted(set(mine) - set(state))}, unexpected "
+            raise HybridError("optimizer state does not fit: missing "
+                              f"{sorted(set(mine) - set(state))}, unexpected "
                               f"{sorted(set(state) - set(mine))}")
         for n, v in mine.items():
             if tuple(state[n].shape) != v.shape:
-                raise ShapeError(f"optimizer state {n} has shape {v.shape}, the snapshot {tuple(state[n].shape)}")
+                raise ShapeError(f"optimizer state {n} has shape {v.shape}, the snapshot "
+                                 f"{tuple(state[n].shape)}")
         for n, v in self._flat().items():
             v.assign(state[n])
         for n, g, f in flags:
@@ -155,4 +169,5 @@ class Optimizer(Versioned):
 
     def __repr__(self) -> str:
         groups = ", ".join(f"{len(g['params'])} tensors" for g in self.param_groups)
-        return f"{type(self).__name__}({groups}; {', '.join(f'{k}={v}' for k, v in self.defaults.items())})"
+        numbers = ", ".join(f"{k}={v}" for k, v in self.defaults.items())
+        return f"{type(self).__name__}({groups}; {numbers})"

@@ -112,6 +112,8 @@ class Analysis(Chains):
                         self.note("attr", f, "__code__")
                         self.note("attr", f, "__defaults__")
                         self.note("attr", f, "__kwdefaults__")
+                        self.all(f.__defaults__)
+                        self.all(f.__kwdefaults__)
             self._spread_unseen()
             if before == self._size():
                 return
@@ -149,10 +151,15 @@ class Analysis(Chains):
                 if self.unseen_items and id(o) not in spaces and not module:
                     self.all(o)
                 continue
-            if isinstance(o, (types.FunctionType, types.ModuleType, type)):
+            if isinstance(o, (types.FunctionType, types.ModuleType)):
                 continue
             for n in self.unseen_names:
-                if n in getattr(o, "__dict__", ()) or lookup(type(o), n) is not MISSING and not immutable_type(type(o)):
+                if isinstance(o, type):
+                    if not immutable_type(o) and lookup(o, n) is not MISSING:
+                        self._class_attr(o, n)
+                    continue
+                t = type(o)
+                if n in getattr(o, "__dict__", ()) or lookup(t, n) is not MISSING and not immutable_type(t):
                     self.attr(o, n)
 
     # ---- calls ---------------------------------------------------------------------------------------

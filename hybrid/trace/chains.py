@@ -20,7 +20,7 @@ import numpy as np
 from ..ir.mode import Versioned
 from ..ir.tensor import Handle
 from .bytecode import FRESH, MANY, TOP, summarize
-from .facts import Key, fetch
+from .facts import Key, fetch, type_items
 from .policy import (
     BOXES,
     CMETHODS,
@@ -136,7 +136,9 @@ class Chains:
         if immutable_type(t) and not isinstance(v, KNOWN) and not hasattr(v, "__dict__") and not callable(v):
             self.why(f"holds a {t.__name__}, whose content cannot be followed")
         if isinstance(v, np.ndarray):
-            if v.nbytes > MAX_ARRAY:
+            if t is not np.ndarray:
+                self.why(f"reads a {t.__name__}, whose content cannot be followed")
+            elif v.nbytes > MAX_ARRAY:
                 self.why("reads a large NumPy array; make it a tensor")
             elif v.dtype.hasobject:
                 self.why("reads a NumPy array of objects")
@@ -161,6 +163,8 @@ class Chains:
         elif isinstance(v, Versioned) or callable(v):
             self.reach(v)
         elif isinstance(v, (dict, list, tuple, set)) and level < 8:
+            if type(v) is list:
+                self.note("len", v)  # such a list may grow without a new version
             for x in list(v.values() if isinstance(v, dict) else v):
                 self.hold(x, level + 1)
 
@@ -210,7 +214,7 @@ class Chains:
             if not isinstance(o, Versioned) or not trusted(c.__code__.co_filename):
                 self.note("meth", o, name)
             return [self.reach(c)]
-        if isinstance(o, BOXES) and c is not MISSING:
+        if isinstance(o, BOXES) and isinstance(c, CMETHODS) and name not in d:
             return [getattr(o, name)]
         if isinstance(c, (classmethod, staticmethod, Wrapped)) and name not in d:
             self.root(t)
@@ -249,11 +253,13 @@ class Chains:
         if isinstance(o, dict):
             self.note("item", o, key)
             return [self.reach(dict.get(o, key, MISSING), o)]
-        if isinstance(o, (list, tuple)) and isinstance(key, int) and -len(o) <= key < len(o):
+        if isinstance(o, (list, tuple)) and isinstance(key, int) and -len(type_items(o)) <= key < len(type_items(o)):
+            v = type_items(o)[key]
             if isinstance(o, list):
                 self.note("len", o)
+            if isinstance(o, list) or isinstance(v, Handle):
                 self.note("item", o, int(key))
-            return [self.reach(o[key], o)]
+            return [self.reach(v, o)]
         return self.all(o)
 
     def all(self, o: Any) -> list[Any]:
@@ -281,19 +287,21 @@ class Chains:
             self.why(f"reads inside a {type(o).__name__}")
 
     def _items(self, o: Any) -> list[Any]:
-        if len(o) > MAX_ITEMS:
+        items = type_items(o)
+        if len(items) > MAX_ITEMS:
             self.why(f"reads a container of more than {MAX_ITEMS} items")
             return []
         if isinstance(o, dict):
             self.note("keys", o)
-            return [v for k in list(o) for v in self.item(o, k)] + [self.reach(k, o) for k in o]
+            return [v for k in items for v in self.item(o, k)] + [self.reach(k, o) for k in items]
         if isinstance(o, (list, collections.deque)):
             self.note("len", o)
-            for i in range(len(o)):
-                self.note("item", o, i)
         elif isinstance(o, (set, frozenset)):
             self.note("set", o)
-        return [self.reach(v, o) for v in o]
+        for i, v in enumerate(items):
+            if isinstance(o, (list, collections.deque)) or isinstance(o, tuple) and isinstance(v, Handle):
+                self.note("item", o, i)
+        return [self.reach(v, o) for v in items]
 
     def deep(self, o: Any, level: int = 0) -> None:
         """C code (==, format, sum, zip, ...) may walk nested containers."""
@@ -332,7 +340,7 @@ class Chains:
             self.root(sys.modules)
             return self.item(sys.modules, e[1].split(".")[0] if e[2] else e[1]), False
         if kind == "call":
-            objs = self.returns.get((code, e[1]), ())
+            objs = [*self.returns.get((code, e[1]), ()), *self._types_asked(code, e[1])]
             return objs, not objs and not self._makes_generator(code, e[1])
         if kind == "iter":  # an iterator made by C code gives the items of what it was made from
             return self.returns.get((code, e[1]), ()), False
@@ -345,6 +353,13 @@ class Chains:
         if kind in ("attr", "item", "elem", "super"):
             return self._derived(code, kind, e)
         return (), e in (TOP, FRESH, MANY)
+
+    def _types_asked(self, code: Code, at: int) -> list[Any]:
+        """Results of `type(o)`."""
+        callee, args = summarize(code).calls.get(at, ((), []))
+        if len(args) != 1 or not any(f is type for e in callee for f in self.ev(code, e)[0].values()):
+            return []
+        return [self.reach(type(o), o) for e in args[0] for o in list(self.ev(code, e)[0].values())]
 
     def _makes_generator(self, code: Code, at: int) -> bool:
         """Whether the call gives a new generator (no event reports it; what it yields is reported)."""

@@ -7,6 +7,7 @@ weak reference (dict, list, cell); when a weakly held object dies, the owner of 
 from __future__ import annotations
 
 import abc
+import collections
 import math
 import types
 import weakref
@@ -18,7 +19,7 @@ import numpy as np
 from ..ir.mode import Versioned
 from .policy import MISSING, SCALARS, lookup
 
-__all__ = ["Key", "Holder", "fetch", "same", "describe", "is_versioned", "KINDS"]
+__all__ = ["Key", "Holder", "fetch", "same", "describe", "is_versioned", "type_items", "KINDS"]
 
 
 class Key(NamedTuple):
@@ -34,19 +35,29 @@ def _grad(h: Any, key: Any) -> Any:
     return getattr(leaf, "grad", None)
 
 
+def type_items(o: Any) -> Any:
+    """Items (keys of a dict) of a built-in container or a subclass of one, without running a user's methods."""
+    if type(o) in (list, tuple):
+        return o
+    for base in (collections.OrderedDict, dict, list, tuple, set, frozenset, collections.deque):
+        if isinstance(o, base):
+            return list(base.__iter__(o))  # type: ignore[arg-type]
+    return list(o)
+
+
 _FETCH: dict[str, Callable[[Any, Any], Any]] = {
     "cell": lambda h, k: h.cell_contents,
-    "item": lambda h, k: dict.get(h, k, MISSING) if isinstance(h, dict) else h[k],
+    "item": lambda h, k: dict.get(h, k, MISSING) if isinstance(h, dict) else type_items(h)[k],
     "attr": getattr,
     "slot": lambda h, k: h.__dict__[k],                      # an instance's own entry, no descriptor runs
     "meth": lambda h, k: getattr(h, k).__func__,
     "tattr": lookup,
-    "len": lambda h, k: len(h),
+    "len": lambda h, k: len(type_items(h)),
     "abc": lambda h, k: abc.get_cache_token(),
     "tlen": lambda h, k: len(h.__dict__),
     "type": lambda h, k: type(h),
-    "keys": lambda h, k: tuple(h),
-    "set": lambda h, k: frozenset(h),
+    "keys": lambda h, k: tuple(type_items(h)),
+    "set": lambda h, k: frozenset(type_items(h)),
     "nd": lambda h, k: (h.shape, h.dtype.str, h.strides, h.tobytes()),
     "version": lambda h, k: (h._version, getattr(h, "training", None)),
     "grad": _grad,

@@ -100,11 +100,13 @@ class Guard:
             return f"{h}.{k}"
         if key.kind == "meth" and k.isidentifier() and not k.startswith("__"):
             return f"{h}.{k}.__func__"
-        if key.kind == "item" and type(o) in (list, dict):
+        if key.kind == "item" and type(o) in (list, dict, tuple):
             return f"{h}[{self.const(k)}]"
         if key.kind == "slot":
             return f"{h}.__dict__[{k!r}]"
-        simple = {"len": f"len({h})", "tlen": f"len({h}.__dict__)", "type": f"type({h})", "keys": f"(*{h},)"}
+        simple = {"tlen": f"len({h}.__dict__)", "type": f"type({h})"}
+        if type(o) in (list, dict):
+            simple |= {"len": f"len({h})", "keys": f"(*{h},)"}
         if key.kind == "tattr" and k in getattr(o, "__dict__", ()):
             return f"{h}.__dict__[{k!r}]"
         return simple.get(key.kind) or f"fetch({key.kind!r}, {h}, {self.const(k)})"
@@ -194,8 +196,9 @@ class FactGuard(Guard):
         super().__init__(r.holders, facts, r.places, r.cap_avals, r.cap_nodes, grads)
 
     def _captures(self, avals: list[Any], nodes: list[Any]) -> list[str]:
-        return [f"isinstance(t{i} := {self.read(self.places[i].what)}, H) and type(t{i}._node) is {self.const(nodes[i])}"
-                for i in self.load]
+        read = {i: self.read(self.places[i].what) for i in self.load}
+        return [f"isinstance(t{i} := {place}, H) and type(t{i}._node) is {self.const(nodes[i])}"
+                for i, place in read.items()]
 
     def _results(self) -> str:
         return "".join(f"t{k}, " for k in self.load)

@@ -18,10 +18,10 @@ from ..core.aval import Aval
 from ..core.errors import GraphError, Site
 from ..core.shapes import contiguous_strides
 from ..ir.graph import Const, Node, Value
-from ..ir.scalar import Builder, Val
-from .affine import walk_path
+from ..ir.scalar import TYPE, Builder, Val
+from .affine import Ints, walk_path
 from .contraction import contraction
-from .regions import Inst, Operand, Region, Regions
+from .regions import Box, Inst, Operand, Region, Regions
 from .storage import Copy, Home, Storage
 
 __all__ = ["Step", "Draft", "draft"]
@@ -68,8 +68,8 @@ def fill_program(d: np.dtype) -> Any:
 class Emitter:
     """One kernel's program under construction: operands by memory map, run-time scalars by bits."""
 
-    def __init__(self, storage: Storage, composer: Composer) -> None:
-        self.storage, self.c = storage, composer
+    def __init__(self, storage: Storage, composer: Composer, cell: Box | None = None) -> None:
+        self.storage, self.c, self.cell = storage, composer, cell
         self.reads: list[Access] = []
         self.params: list[int] = []
         self._seen: dict[Any, Any] = {}
@@ -82,7 +82,7 @@ class Emitter:
         return self._seen[key]
 
     def read(self, op: Operand) -> Any:
-        """The value of a 'read' or 'gather' operand."""
+        """The value of an operand in memory."""
         home, a = self.storage.home[op.value], op.value.aval
         at = walk_path(op.path, (home.offset, home.strides))
         if at is None:
@@ -90,13 +90,23 @@ class Emitter:
         if op.kind == "gather":
             seen = Access(home.slot, a.dtype, at[0], (), True)
             a = _viewed(op)
+        elif op.kind == "boxed":
+            assert self.cell is not None
+            if not all(b <= lo and hi <= e for (b, e), (lo, hi) in zip(op.box, self.cell)):
+                return self.c.s.const(TYPE[a.dtype], 0)
+            offset = at[0] + sum(s * (lo - b) for s, (b, _), (lo, _) in zip(at[1], op.box, self.cell))
+            seen = Access(home.slot, a.dtype, offset, at[1])
         else:
-            seen = Access(home.slot, a.dtype, at[0], at[1])
+            seen = Access(home.slot, a.dtype, self.origin(at), at[1])
         key = (seen, a.shape if op.kind == "gather" else ())
         if key not in self._seen:
             self._seen[key] = self.c.gather(a) if op.kind == "gather" else self.c.arg(a.dtype)
             self.reads.append(seen)
         return self._seen[key]
+
+    def origin(self, at: tuple[int, Ints]) -> int:
+        """Where a map over the region starts in this kernel's part of it."""
+        return at[0] + sum(s * lo for s, (lo, _) in zip(at[1], self.cell or ()))
 
     def operands(self, ops: Sequence[Operand], made: dict[int, list[Any]]) -> list[Any]:
         out = []
@@ -105,7 +115,7 @@ class Emitter:
                 assert isinstance(op.value, Const)
                 out.append(self.param(op.value))
             else:
-                out.append(made[op.inst][op.index] if op.kind == "value" else self.read(op))
+                out.append(made[op.inst][op.result] if op.kind == "value" else self.read(op))
         return out
 
     def run(self, region: Region, wanted: Iterable[int], made: dict[int, list[Any]]) -> None:
@@ -217,23 +227,28 @@ class _Drafter:
         stores = self.stores(r)
         if not stores:
             return
-        e = Emitter(self.s, Composer())
+        for cell in r.split():
+            shape = r.shape if cell is None else tuple(hi - lo for lo, hi in cell)
+            self.part(r, stores, Emitter(self.s, Composer(), cell), shape)
+
+    def part(self, r: Region, stores: Sequence[tuple[Value, int, int, Home]], e: Emitter, shape: Ints) -> None:
+        """The kernel of a loop region, or of one box of its space."""
         made: dict[int, list[Any]] = {}
         e.run(r, {k for _, k, _, _ in stores}, made)
         writes = []
         for v, _, _, h in stores:
             at = r.at_home(v, h.offset, h.strides)
             assert at is not None
-            writes.append(Access(h.slot, v.aval.dtype, *at))
+            writes.append(Access(h.slot, v.aval.dtype, e.origin(at), at[1]))
         program = e.c.finish([made[k][i] for _, k, i, _ in stores], [v.aval.dtype for v, *_ in stores])
-        kernel = LoopKernel(r.shape, r.group, program, tuple(e.reads), tuple(writes), tuple(e.params))
+        kernel = LoopKernel(shape, r.group, program, tuple(e.reads), tuple(writes), tuple(e.params))
         self.finish(r, kernel, stores)
 
     def finish(self, r: Region, kernel: Kernel, stores: Sequence[tuple[Value, int, int, Home]],
                more: Iterable[Value] = ()) -> None:
         live = {k for _, k, _, _ in stores}
         insts = _live(r.insts, live)
-        uses = {o.value for k in insts for o in r.insts[k].operands if o.kind in ("read", "gather")}
+        uses = {o.value for k in insts for o in r.insts[k].operands if o.kind in ("read", "gather", "boxed")}
         checks = [self.checks[r.insts[k].node] for k in insts if r.insts[k].node in self.checks]
         nodes = [r.insts[k].node for k in sorted(insts) if r.insts[k].visible]
         site = (r.head or nodes[0]).site

@@ -68,7 +68,7 @@ def spec_of(x: Any, tensor: Callable[[Handle], New | Known], old: Callable[[Any]
     if t is dict:
         if not all(isinstance(k, SCALARS) for k in x):
             raise Unfit("returns a dict whose keys are not plain values")
-        return Box(t, id(x), tuple([spec_of(v, tensor, old) for v in x.values()]), tuple(x))
+        return Box(t, id(x), tuple([spec_of(x[k], tensor, old) for k in x]), tuple(x))
     raise Unfit(f"returns a fresh {t.__name__} (only tensors, numbers, lists, tuples and dicts can be rebuilt)")
 
 

@@ -22,7 +22,7 @@ from .recording import Recording
 
 __all__ = ["NativeFacts", "native_facts", "available"]
 
-TYPE, CELL, SIZE, LIST_ITEMS = 8, 16, 16, 24
+TYPE, CELL, SIZE, LIST_ITEMS, TUPLE_ITEMS = 8, 16, 16, 24, 24
 DICT_USED, DICT_KEYS, DICT_VALUES = 16, 32, 40
 KEYS_INDEX_BITS, KEYS_KIND, KEYS_COUNT, KEYS_TABLE = 9, 10, 24, 32
 GENERAL_KIND = 0
@@ -116,7 +116,7 @@ def _class_dict(t: type) -> dict[Any, Any]:
 @lru_cache(1)
 def _mro_offset() -> int:
     """Where a class keeps its method resolution order."""
-    found = [o for o in range(0, type.__basicsize__, 8)
+    found = [o for o in range(0, type.__basicsize__, 8)  # type: ignore[arg-type]
              if all(_word(id(t) + o) == id(t.__mro__) for t in (_Probe, Versioned, int))]
     if len(found) != 1:
         raise _Unknown
@@ -170,6 +170,8 @@ def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
     if kind == "item" and type(h) is list:
         items = _word(id(h) + LIST_ITEMS)
         return [(id(h) + SIZE, len(h)), (id(h) + LIST_ITEMS, items)], items + 8 * (key if key >= 0 else key + len(h))
+    if kind == "item" and isinstance(h, tuple):
+        return [], id(h) + TUPLE_ITEMS + 8 * (key if key >= 0 else key + len(h))
     if kind == "item" and isinstance(h, dict):
         return _value(h, key)
     if kind == "attr":
@@ -200,7 +202,7 @@ def _fact(key: Key, h: Any, want: Any, keep: list[Any]) -> Pairs:
         return [(id(h) + SIZE, len(h))]
     if key.kind == "tlen":
         return [(id(_class_dict(h)) + DICT_USED, want)]
-    if key.kind == "keys":
+    if key.kind == "keys" and type(h) is dict:
         return _same_keys(h)
     if want is MISSING:
         if key.kind != "item" or not isinstance(h, dict):
@@ -222,23 +224,7 @@ def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | N
     guards: dict[tuple[int, int], None] = {(EPOCH.ctypes.data, int(EPOCH[0])): None}
     rest: list[Key] = []
     keep: list[Any] = [EPOCH]
-    places: list[int | None] = []
-    loaded: set[Key] = set()
-    for p, t in zip(recording.places, caps):
-        places.append(None)
-        if p.kind != "fact":
-            continue
-        try:
-            pairs, at = _slot(p.what.kind, recording.holders[p.what].get(), p.what.key)
-        except _Unknown:
-            rest.append(p.what)
-            continue
-        if _word(at) == id(t):
-            guards.update(dict.fromkeys(pairs))
-            places[-1] = at
-            loaded.add(p.what)
-        else:
-            rest.append(p.what)
+    places, loaded = _places(recording, caps, guards, rest)
     for key, want in recording.guarded().items():
         if key in loaded:
             continue
@@ -255,6 +241,27 @@ def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | N
     keep += [h.strong for h in recording.holders.values() if h.ref is None]
     keep += [vars(o) for h in recording.holders.values() if h.ref is not None and hasattr(o := h.get(), "__dict__")]
     return NativeFacts(tuple(guards), tuple(places), tuple(dict.fromkeys(rest)), tuple(keep))
+
+
+def _places(recording: Recording, caps: tuple[Any, ...], guards: dict[tuple[int, int], None], rest: list[Key]
+            ) -> tuple[list[int | None], set[Key]]:
+    """The pointers to captures, and the facts they are found by; adds what keeps the pointers where they are."""
+    places: list[int | None] = [None] * len(caps)
+    loaded: set[Key] = set()
+    for i, (p, t) in enumerate(zip(recording.places, caps)):
+        if p.kind != "fact":
+            continue
+        try:
+            pairs, at = _slot(p.what.kind, recording.holders[p.what].get(), p.what.key)
+        except _Unknown:
+            pairs, at = [], 0
+        if at and _word(at) == id(t):
+            guards.update(dict.fromkeys(pairs))
+            places[i] = at
+            loaded.add(p.what)
+        else:
+            rest.append(p.what)
+    return places, loaded
 
 
 # ---- self-test ------------------------------------------------------------------------------------------------
@@ -284,11 +291,8 @@ def _check(kind: str, h: Any, key: Any, change: Any) -> bool:
     return ok and not _holds(pairs)
 
 
-def _self_test() -> bool:
+def _containers_are_found() -> bool:
     x = object()
-
-    class Below(_Probe):
-        pass
 
     def cell() -> Any:
         return x
@@ -297,9 +301,10 @@ def _self_test() -> bool:
     d: dict[Any, Any] = {"a": object(), 3: object(), "c": object()}
     names: dict[str, Any] = {f"n{i}": object() for i in range(40)}
     items = [object(), object()]
-    p, q, r, s, u = _Probe(), _Probe(), _Probe(), _Probe(), Below()
-    absent = _absent(names, "new")
+    absent, keys = _absent(names, "new"), _same_keys(d)
+    pair = (object(), object())
     tests = [
+        _holds(absent), _holds(keys), _word(_slot("item", pair, 1)[1]) == id(pair[1]),
         _check("cell", c, None, lambda: setattr(c, "cell_contents", object())),
         _check("item", items, 1, lambda: items.__setitem__(1, object())),
         _check("item", items, 0, lambda: items.append(object())),
@@ -307,27 +312,33 @@ def _self_test() -> bool:
         _check("item", d, "c", lambda: d.pop("c")),
         _check("item", names, "n7", lambda: names.__setitem__("n7", object())),
         _check("item", names, "n39", lambda: names.update({f"m{i}": i for i in range(99)})),
-        not _holds(absent),
+        _check("attr", cell, "__code__", lambda: setattr(cell, "__code__", cell.__code__.replace(co_name="other"))),
+        _check("attr", cell, "__defaults__", lambda: setattr(cell, "__defaults__", (1,))),
+    ]
+    return all(tests) and not _holds(absent) and not _holds(keys)
+
+
+def _objects_are_found() -> bool:
+    class Below(_Probe):
+        pass
+    p, q, r, s, u, v = _Probe(), _Probe(), _Probe(), _Probe(), Below(), _Probe()
+    other = type("Other", (_Probe,), {})
+    tests = [
         _check("attr", p, "a", lambda: setattr(p, "a", object())),
         _check("attr", p, "b", lambda: delattr(p, "b")),
         _check("attr", q, "b", lambda: setattr(q, "__dict__", {"b": 1.5})),
         _check("attr", r, "shared", lambda: setattr(r, "shared", 1)),
         _check("tattr", _Probe, "shared", lambda: setattr(_Probe, "shared", object())),
         _check("meth", q, "method", lambda: setattr(q, "method", None)),
-        _check("type", q, None, lambda: setattr(q, "__class__", type("Other", (_Probe,), {}))),
-        _check("meth", s, "method", lambda: setattr(s, "__class__", type("Other", (_Probe,), {}))),
+        _check("meth", s, "method", lambda: setattr(s, "__class__", other)),
+        _check("type", v, None, lambda: setattr(v, "__class__", other)),
         _check("attr", u, "a", lambda: setattr(Below, "__bases__", (_Probe, Versioned))),
-        _check("attr", cell, "__code__", lambda: setattr(cell, "__code__", cell.__code__.replace(co_name="other"))),
-        _check("attr", cell, "__defaults__", lambda: setattr(cell, "__defaults__", (1,))),
     ]
-    keys = _same_keys(d)
-    tests.append(_holds(keys))
-    d["z"] = 1
     used = [(id(_class_dict(_Probe)) + DICT_USED, len(vars(_Probe)))]
-    tests += [not _holds(keys), _holds(used)]
-    epoch = (EPOCH.ctypes.data, int(EPOCH[0]))
+    epoch = [(EPOCH.ctypes.data, int(EPOCH[0]))]
+    tests += [_holds(used), _holds(epoch)]
     bump(p)
-    return all(tests) and not _holds([epoch])
+    return all(tests) and not _holds(epoch)
 
 
 @lru_cache(1)
@@ -338,6 +349,6 @@ def available() -> bool:
     if not (3, 11) <= sys.version_info[:2] <= (3, 13) or ctypes.sizeof(ctypes.c_void_p) != 8:
         return False
     try:
-        return _self_test()
+        return _containers_are_found() and _objects_are_found()
     except (_Unknown, ValueError, OSError):
         return False

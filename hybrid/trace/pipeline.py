@@ -13,8 +13,7 @@ from ..backends.plan import Plan
 from ..ir.graph import Graph
 from ..ir.verify import verify
 from .kernels import draft
-from .passes import Context, Pass
-from .passes import cse, dce, fold, simplify
+from .passes import Context, Pass, cse, dce, fold, simplify
 from .passes.fuse import fuse
 from .passes.memory import pack
 from .passes.schedule import schedule

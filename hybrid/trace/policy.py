@@ -12,8 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 import llvmlite
+import ml_dtypes
 import numpy as np
 import optree
+import typing_extensions
 
 from ..ir.tensor import Handle
 
@@ -58,7 +60,8 @@ PURE_CLASS_METHODS = (object, dict, int, float, bytes, str, type, tuple, list)
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
-TOOLS = tuple([os.path.dirname(os.path.abspath(str(m.__file__))) + os.sep for m in (optree, llvmlite)])
+TOOLS = (*[os.path.dirname(os.path.abspath(str(m.__file__))) + os.sep for m in (optree, llvmlite, ml_dtypes)],
+         os.path.abspath(str(typing_extensions.__file__)))
 STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 

@@ -6,6 +6,7 @@ only a change of that map.  Tensors that were there before and are no argument b
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from ..ir.tensor import Handle
 from .policy import trusted
 
 __all__ = ["Recorder", "Step", "user_site"]
+
+SWEEP_BYTES = 4 << 20   # of new results, after which values that nobody else holds are let go
 
 
 class Step(NamedTuple):
@@ -39,6 +42,14 @@ def user_site() -> Site | None:
     while f is not None and trusted(f.f_code.co_filename):
         f = f.f_back  # type: ignore[assignment]
     return Site(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) if f is not None else None
+
+
+def _lonely(handles: list[Any], i: int, counts: Any = sys.getrefcount) -> int:
+    """References to an element of a list, the list's own included."""
+    return counts(handles[i])
+
+
+_ALONE = _lonely([Handle()], 0)
 
 
 class _Grad:
@@ -61,6 +72,8 @@ class Recorder(Mode):
         self.consts: dict[int, np.ndarray] = {}    # numbers of values that are literals
         self.avals: list[Any] = []                 # by value number
         self.keep: list[Any] = []                  # ids stay unique while recording
+        self._shells: list[Any] = []               # of those, handles whose values were let go
+        self._fresh = 0                            # bytes of results since the last sweep
         self.args: list[Handle] = []
         self.captures: list[Handle] = []
         self.start: dict[int, tuple[int, Any, Any]] = {}  # arg/capture: first value number, aval, tape node
@@ -78,7 +91,21 @@ class Recorder(Mode):
         n = len(self.avals)
         self.avals.append(t._a)
         self.handles[id(t)] = n
+        self._fresh += t._a.nbytes
+        if self._fresh > SWEEP_BYTES:
+            self._sweep()
         return n
+
+    def _sweep(self) -> None:
+        """Let go of the values of handles that only this recording holds; their ids stay taken."""
+        self._fresh, keep, left = 0, self.keep, []
+        for i in range(len(keep) - 1, -1, -1):      # the newest first: its tape entry holds older ones
+            if _lonely(keep, i) == _ALONE and isinstance(keep[i], Handle) and not weakref.getweakrefcount(keep[i]):
+                keep[i]._v = keep[i]._node = None
+                self._shells.append(keep[i])
+            else:
+                left.append(keep[i])
+        self.keep = left[::-1]
 
     def _begin(self, t: Handle) -> None:
         self.start[id(t)] = (self._new(t), t._a, t._node)
@@ -116,6 +143,9 @@ class Recorder(Mode):
         n = self.ref(old)
         self.keep.append(new)
         self.handles[id(new)] = n
+
+    def holds(self, handle: Any) -> int:
+        return (id(handle) in self.handles) + (id(handle) in self.written)
 
     def on_constant(self, handle: Any) -> None:
         n = self._new(handle)

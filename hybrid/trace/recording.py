@@ -84,11 +84,13 @@ class Recording:
             self.holders[key] = Holder(h, self._dead)
             if not isinstance(v, Handle):
                 self.expect[key] = expectation(v, self._dead)
-            elif isinstance(was := before.get(key), Handle) and was is not v and self._is_start(v):
-                self._stored.append((key, v))  # an argument or another capture was put here
-                self.expect[key] = Ref("out", -1)
             elif self._is_start(v) or id(v) not in rec.handles:
-                role = self.expect[key] = self._capture(v)
+                role, was = self._capture(v), before.get(key)
+                if isinstance(was, Handle) and was is not v:  # an argument or another capture was put here
+                    self._stored.append((key, v))
+                    self.expect[key] = Ref("out", -1)
+                    continue
+                self.expect[key] = role
                 if role.kind == "cap":
                     self.places_of.setdefault(role.number, key)
             else:
@@ -247,8 +249,8 @@ class Recording:
         return f"{text} ({at})" if at else text
 
     def broken(self) -> Key | None:
-        """The first fact that does not hold now."""
-        for key, want in self.expect.items():
+        """The first fact that does not hold now (versions last: the attribute that moved says more)."""
+        for key, want in sorted(self.expect.items(), key=lambda kv: kv[0].kind == "version"):
             h = self.holders[key].get()
             if h is MISSING or not agrees(want, fetch(key.kind, h, key.key)):
                 return key

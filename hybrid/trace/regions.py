@@ -6,8 +6,10 @@ memory at an affine position.
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise, product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -17,11 +19,12 @@ from ..backends.emit.compose import op_program
 from ..core.errors import GraphError
 from ..core.shapes import broadcast_shapes, contiguous_strides, is_contiguous
 from ..ir.graph import Const, Graph, Node, Value, param_key
-from .affine import (Access, Broadcast, Embed, Ints, Path, View, canonical, reshape_strides, row_embed,
-                     walk_path, whole)
+from .affine import Access, Broadcast, Embed, Ints, Path, View, canonical, reshape_strides, row_embed, walk_path, whole
 
 __all__ = ["Operand", "Inst", "Region", "Regions", "Roots", "Traits", "traits", "group_of", "uniform",
-           "input_path", "space_of", "out_embed", "strides_in", "small", "MAX_READS", "MAX_COST"]
+           "input_path", "space_of", "out_embed", "strides_in", "small", "plain_box", "cuts", "Box", "MAX_READS", "MAX_COST"]
+
+Box = tuple[tuple[int, int], ...]    # (begin, end) along each axis
 
 MAX_READS = 24       # operands of one kernel that are read from memory
 MAX_COST = 600       # instructions of one kernel
@@ -107,6 +110,34 @@ def strides_in(region_shape: Ints, v: Value, path: Path) -> Ints | None:
     return None if at is None or at[0] != 0 else canonical(region_shape, at[1])
 
 
+def plain_box(n: Node) -> tuple[Box, Embed] | None:
+    """The box of zeros that a placement writes its one operand to, and how the operand lies in the result's
+    space; None when it is stepped or turned."""
+    if n.op.kind != "place" or not n.op.has("zeros") or len(n.inputs) != 1 or n.op.layout is None:
+        return None
+    x, out = n.inputs[0].aval, n.outputs[0].aval
+    ((offset, shape, strides),) = n.op.layout(x, **n.params)
+    own, axes = contiguous_strides(out.shape), []
+    for d, s in zip(shape, strides):
+        axis = next((a for a in range(axes[-1] + 1 if axes else 0, out.ndim)
+                     if own[a] == s and d <= out.shape[a]), None)
+        if axis is None or x.size == 0:
+            return None
+        axes.append(axis)
+    sizes = dict(zip(axes, shape))
+    begin = [offset // s % d for s, d in zip(own, out.shape)]
+    box = tuple((b, b + sizes.get(a, 1)) for a, b in enumerate(begin))
+    if any(e > d for (_, e), d in zip(box, out.shape)):
+        return None
+    return box, Embed(shape, tuple(range(len(shape))), shape, tuple(axes), out.ndim)
+
+
+def cuts(shape: Ints, boxes: Iterable[Box]) -> list[list[int]]:
+    """Per axis, where the space is cut so that every box is made of whole cells."""
+    boxes = list(boxes)
+    return [sorted({0, d, *(x for b in boxes for x in b[a])}) for a, d in enumerate(shape)]
+
+
 def small(shape: Ints) -> bool:
     """Spaces so small that the cost of a kernel is its call."""
     return prod(shape) <= 64
@@ -152,7 +183,8 @@ class Roots:
 
 # ---- regions -------------------------------------------------------------------------------------
 class Operand(NamedTuple):
-    """An operand of an instruction: 'value' (instruction `inst`, result `index` of the same region; -1 is
+    """An operand of an instruction: 'boxed' (memory of `value` through `path` in the box `box` of the region's
+    space, zero elsewhere), 'value' (instruction `inst`, its result number `result`; -1 is
     the head of a contraction), 'param' (the literal `value`), 'read' or 'gather' (memory of `value` through
     `path`; `at` is the map when that memory is contiguous)."""
 
@@ -161,7 +193,8 @@ class Operand(NamedTuple):
     path: Path = ()
     at: Access = (0, ())
     inst: int = 0
-    index: int = 0
+    result: int = 0
+    box: Box = ()      # (begin, end) along each axis
 
 
 class Inst(NamedTuple):
@@ -184,7 +217,7 @@ class Region:
     `env`: visible value -> (instruction, result, strides over the space)."""
 
     kind: str
-    time: int
+    time: float
     shape: Ints
     group: tuple[int, int] | None = None
     head: Node | None = None
@@ -222,9 +255,16 @@ class Region:
         at = self.at_home(v, home[1], home[2])
         return at is not None and self.fits(at)
 
+    def split(self) -> list[Box | None]:
+        """The space as boxes, each either inside or outside of every box that is read; None: all of it."""
+        boxes = {o.box for o in self.reads.values() if o.kind == "boxed"}
+        if not boxes:
+            return [None]
+        return list(product(*(pairwise(c) for c in cuts(self.shape, boxes))))
+
     def all_reads(self) -> list[Operand]:
         """Operands that come from memory."""
-        return [o for o in (*self.operands, *self.reads.values()) if o.kind in ("read", "gather")]
+        return [o for o in (*self.operands, *self.reads.values()) if o.kind in ("read", "gather", "boxed")]
 
 
 class Regions(NamedTuple):

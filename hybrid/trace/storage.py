@@ -113,7 +113,7 @@ class _Assign:
 
     def need(self) -> None:
         """Roots that some kernel reads, or that are outputs."""
-        for v, uses in self.uses.items():
+        for v in self.uses:
             self.s.needed.add(v)
             if isinstance(v, Const):
                 self.constant(v)

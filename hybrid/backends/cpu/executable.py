@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import BackendError, IndexOutOfRange
-from ..api import Executable, Replay
+from ..api import Executable, KernelTime, Replay
 from ..plan import HostStep, Plan
 from . import alloc
 from .caller import Step, pointer, words_array
 from .loops import step_lists
 from .pool import OUT_OF_MEMORY, pool
+from .profile import Timer, run_timed
 from .replay import native_entry
 
 __all__ = ["PlanRunner", "Segment"]
@@ -72,7 +73,23 @@ class PlanRunner(Executable):
             return None
         return native_entry(self.plan, replay, self.parts[0] if self.parts else None, self.temp, self._error)
 
+    def profile(self, inputs: Sequence[np.ndarray], runs: int = 20) -> list[KernelTime]:
+        """Every kernel timed by itself; see Executable.profile."""
+        timer = Timer()
+        timer.calibrate()
+        for _ in range(max(runs, 1)):
+            self._run(inputs, timer)
+        steps: dict[int, list[Step]] = {}
+        for part in self.parts:
+            if isinstance(part, Segment):
+                for owner, step in zip(part.owners, part.steps):
+                    steps.setdefault(owner, []).append(step)
+        return timer.rows(self.plan, steps)
+
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return self._run(inputs, None)
+
+    def _run(self, inputs: Sequence[np.ndarray], timer: Timer | None) -> list[np.ndarray]:
         arena = np.empty(self.plan.arena_bytes + self.temp + 128, np.uint8)
         base = -(-pointer(arena) // 64) * 64
         skip = base - pointer(arena)
@@ -82,12 +99,12 @@ class PlanRunner(Executable):
         work = base + -(-self.plan.arena_bytes // 64) * 64
         bufs = words_array([pointer(a) for a in arrays] + [work])
         for part in self.parts:
-            if isinstance(part, Segment):
-                kernel, status = part.run(bufs)
-                if status:
-                    raise self._error(kernel, status)
-            else:
-                self._host(part, arrays)
+            if isinstance(part, HostStep):
+                self._host(part, arrays, timer)
+                continue
+            kernel, status = part.run(bufs) if timer is None else run_timed(timer, part, bufs)
+            if status:
+                raise self._error(kernel, status)
         return [arrays[s] for s in self.plan.outputs]
 
     def _array(self, slot: Any, inputs: Sequence[np.ndarray], arena: np.ndarray) -> np.ndarray:
@@ -101,8 +118,13 @@ class PlanRunner(Executable):
             return alloc.empty(slot.aval)
         raise BackendError(f"a plan has a slot of unknown kind {slot.kind!r}")
 
-    def _host(self, step: HostStep, arrays: list[np.ndarray]) -> None:
-        got = step.function(*[arrays[s] for s in step.inputs])
+    def _host(self, step: HostStep, arrays: list[np.ndarray], timer: Timer | None) -> None:
+        values = [arrays[s] for s in step.inputs]
+        if timer is None:
+            got = step.function(*values)
+        else:
+            key = (next(i for i, k in enumerate(self.plan.steps) if k is step), 0)
+            got = timer.time(key, lambda: step.function(*values))
         results = got if isinstance(got, (tuple, list)) else (got,)
         for s, r in zip(step.outputs, results):
             np.copyto(arrays[s], r)

@@ -217,25 +217,35 @@ class Body:
         env = {} if env is None else dict(env)
         ready = set(ready)
         for i in numbers:
-            if i in env:
-                continue
-            ins = self.program.instrs[i]
-            if i in ready:  # buffers are padded, so a tail needs no mask
-                env[i] = load_row(self.lanes, ins.type, self.buffers[i], None, Position(at.j))
-            elif ins.prim == "arg":
-                env[i] = self._read(ins.attr, ins.type, at)
-            elif ins.prim in ("index", "coord"):
-                env[i] = self.affine(self._affine_of[i], at)
-            else:
-                a = [self.splat(x) if self.uniform[x] else env[x] for x in ins.args]
-                if ins.prim == "load" and self.running[ins.args[0]]:
-                    first = self._first_lane(a[0])
-                    env[i] = load_row(self.lanes, ins.type, self.base[ins.attr], None, at._replace(j=first))
-                elif ins.prim == "load":
-                    env[i] = gather(self.lanes, ins.type, self.base[ins.attr], a[0], at.mask)
-                else:
-                    env[i] = self.lanes.emit(ins, a, [self.program.instrs[x].type for x in ins.args])
+            if i not in env:
+                env[i] = self._element(i, env, at, ready)
         return env
+
+    def vectors(self, numbers: list[int], ats: list[Position], ready: Iterable[int] = ()) -> list[dict[int, str]]:
+        """`vector` at several positions, instruction by instruction: long chains of dependent instructions then
+        overlap within the window in which a core looks for work."""
+        ready = set(ready)
+        envs: list[dict[int, str]] = [{} for _ in ats]
+        for i in numbers:
+            for env, at in zip(envs, ats):
+                env[i] = self._element(i, env, at, ready)
+        return envs
+
+    def _element(self, i: int, env: dict[int, str], at: Position, ready: set[int]) -> str:
+        ins = self.program.instrs[i]
+        if i in ready:  # buffers are padded, so a tail needs no mask
+            return load_row(self.lanes, ins.type, self.buffers[i], None, Position(at.j))
+        if ins.prim == "arg":
+            return self._read(ins.attr, ins.type, at)
+        if ins.prim in ("index", "coord"):
+            return self.affine(self._affine_of[i], at)
+        a = [self.splat(x) if self.uniform[x] else env[x] for x in ins.args]
+        if ins.prim == "load" and self.running[ins.args[0]]:
+            first = self._first_lane(a[0])
+            return load_row(self.lanes, ins.type, self.base[ins.attr], None, at._replace(j=first))
+        if ins.prim == "load":
+            return gather(self.lanes, ins.type, self.base[ins.attr], a[0], at.mask)
+        return self.lanes.emit(ins, a, [self.program.instrs[x].type for x in ins.args])
 
     def _first_lane(self, x: str) -> str:
         return x if self.lanes.width == 1 else self.code.op(f"extractelement {self.lanes.ty('i64')} {x}, i64 0")

@@ -6,7 +6,7 @@ contraction or library calls; so the bits do not depend on the width or the targ
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ...core.errors import BackendError
@@ -302,16 +302,21 @@ class Lanes:
 
 def emit_program(lanes: Lanes, program: Program, args: Sequence[str], params: Sequence[str], *,
                  index: str | None = None, coords: Sequence[str] | None = None,
-                 load: Callable[[int, str], str] | None = None) -> list[str]:
+                 load: Callable[[int, str], str] | None = None,
+                 known: Mapping[int, str] | None = None) -> list[str]:
     """Emit a program without reductions at the current place; returns the names of its results.
 
     `args` and `params` are names of values of the lanes' width (b1 as i1); `index` and `coords` are i64
-    lanes; `load(operand, index lanes)` emits the read of a gathered operand.
+    lanes; `load(operand, index lanes)` emits the read of a gathered operand; `known` names values of
+    instructions that are there already ("" where only other known ones need it).
     """
     names: list[str] = []
-    for ins in program.instrs:
-        a = [names[k] for k in ins.args]
-        if ins.prim == "arg":
+    known = known or {}
+    for k, ins in enumerate(program.instrs):
+        a = [names[x] for x in ins.args]
+        if k in known:
+            names.append(known[k])
+        elif ins.prim == "arg":
             names.append(args[int(ins.attr)])
         elif ins.prim == "param":
             names.append(params[int(ins.attr)])

@@ -16,7 +16,7 @@ def unroll_of(work: int, strided: bool) -> int:
     """Vectors per turn of the main loop; 0: one masked loop does everything."""
     if strided:
         return 1
-    return 4 if work <= 8 else 2 if work <= 20 else 1 if work <= 96 else 0
+    return 4 if work <= 56 else 2 if work <= 96 else 0
 
 
 class _Map:
@@ -27,13 +27,13 @@ class _Map:
         self.fail = self.code.label("fail") if form.check else ""
         self.fails: list[tuple[str, str]] = []
 
-    def store(self, numbers: list[int], at: Position) -> None:
-        env = self.body.vector(numbers, at)
-        if self.form.check:
-            self._check(self.body.value(self.outs[0], env), at)
-            return
-        for k, o in enumerate(self.outs):
-            self.body.write(k, self.body.value(o, env), at)
+    def store(self, numbers: list[int], *ats: Position) -> None:
+        for env, at in zip(self.body.vectors(numbers, list(ats)), ats):
+            if self.form.check:
+                self._check(self.body.value(self.outs[0], env), at)
+                continue
+            for k, o in enumerate(self.outs):
+                self.body.write(k, self.body.value(o, env), at)
 
     def _check(self, bad: str, at: Position) -> None:
         """Leave with the position of a true lane."""
@@ -58,8 +58,7 @@ class _Map:
         unroll = unroll_of(cost(self.form.program, numbers), "s" in walks)
         if unroll:
             def main(j: str, _: list[str]) -> list[str]:
-                for u in range(unroll):
-                    self.store(numbers, Position(code.add(j, str(WIDTH * u))))
+                self.store(numbers, *(Position(code.add(j, str(WIDTH * u))) for u in range(unroll)))
                 return []
             start, _ = code.loop(start, stop, str(WIDTH * unroll), [], main, full=WIDTH * unroll)
 

@@ -20,7 +20,7 @@ from .reduce import Reduction, reductions_of
 __all__ = ["emit_rows", "row_plan", "pass_targets", "split_parts", "Pass", "RowPlan", "Rows", "BLOCK"]
 
 _KEEP = 6        # recomputing fewer instructions than this is cheaper than a row buffer
-_LIGHT = 16      # bodies of at most this cost are written out four times in a reduction loop
+_LIGHT = 56      # bodies of at most this cost are written out four times in a reduction loop
 BLOCK = 4096     # elements per block of the lanes order
 _LANES = 4
 
@@ -114,13 +114,20 @@ class Rows:
     # ---- one position ----------------------------------------------------------------------------
     def visit(self, p: Pass, numbers: list[int], at: Position) -> dict[int, str]:
         """Evaluate a pass at a position and store what it stores."""
-        env = self.body.vector(numbers, at, self.ready)
-        for i in numbers:
-            if i in self.body.buffers and i not in self.ready:
-                self.body.keep(i, env[i], at)
-        for k in p.writes:
-            self.body.write(k, self.body.value(self.program.outs[k], env), at)
-        return env
+        return self.visit_all(p, numbers, [at])[0]
+
+    def visit_all(self, p: Pass, numbers: list[int], ats: list[Position]) -> list[dict[int, str]]:
+        envs = self.body.vectors(numbers, ats, self.ready)
+        for env, at in zip(envs, ats):
+            for i in numbers:
+                if i in self.body.buffers and i not in self.ready:
+                    self.body.keep(i, env[i], at)
+            for k in p.writes:
+                self.body.write(k, self.body.value(self.program.outs[k], env), at)
+        return envs
+
+    def next_positions(self, j: str, count: int) -> list[Position]:
+        return [Position(self.code.add(j, str(WIDTH * u))) for u in range(count)]
 
     def feed(self, r: Reduction, env: dict[int, str], at: Position) -> list[str]:
         value = [self.body.value(r.operand, env)]
@@ -133,8 +140,7 @@ class Rows:
         unroll = unroll_of(cost(self.program, numbers), self._strided(p, numbers))
         if unroll:
             def main(j: str, _: list[str]) -> list[str]:
-                for u in range(unroll):
-                    self.visit(p, numbers, Position(code.add(j, str(WIDTH * u))))
+                self.visit_all(p, numbers, self.next_positions(j, unroll))
                 return []
             start, _ = code.loop(start, stop, str(WIDTH * unroll), [], main, full=WIDTH * unroll)
 
@@ -180,9 +186,8 @@ class Rows:
         if self._light(p, numbers):
             def main(j: str, names: list[str]) -> list[str]:
                 state = split_parts(reds, names, _LANES)
-                for u in range(_LANES):
-                    at = Position(code.add(j, str(WIDTH * u)))
-                    env = self.visit(p, numbers, at)
+                ats = self.next_positions(j, _LANES)
+                for u, (env, at) in enumerate(zip(self.visit_all(p, numbers, ats), ats)):
                     for r, acc in zip(reds, state):
                         acc[u] = r.follow(lanes, acc[u], self.feed(r, env, at))
                 return [x for acc in state for v in acc for x in v]

@@ -19,12 +19,31 @@ from typing import Any
 from ...core.shapes import contiguous_strides
 from ...ir.graph import Const, Graph, Node, Value
 from ..affine import Embed, Ints, Path, canonical, refine, row_embed, same_order, walk_path, whole
-from ..regions import (MAX_COST, MAX_READS, Inst, Operand, Region, Regions, Roots, group_of, input_path,
-                       out_embed, small, space_of, strides_in, traits, uniform)
+from ..regions import (
+    MAX_COST,
+    MAX_READS,
+    Box,
+    Inst,
+    Operand,
+    Region,
+    Regions,
+    Roots,
+    cuts,
+    group_of,
+    input_path,
+    out_embed,
+    plain_box,
+    small,
+    space_of,
+    strides_in,
+    traits,
+    uniform,
+)
 
 __all__ = ["fuse", "FREE_COST"]
 
 FREE_COST = 14        # instructions that may be repeated instead of stored
+MAX_CELLS = 8
 FEW_ROWS, LONG = 8, 1 << 15   # a reduction to fewer rows of at least so many elements stays alone
 
 
@@ -62,14 +81,30 @@ class _Stage:
         here = self.r.env.get(root)
         if here is not None:
             same = at == (0, here[2])
-            return Operand("value", root, inst=here[0], index=here[1]) if same else None
+            return Operand("value", root, inst=here[0], result=here[1]) if same else None
         if root in self.f.free:
             return self._copy(root, full, at)
+        if root in self.f.boxed:
+            return self._boxed(root, at)
         if self.f.time_of(root) >= self.r.time or not self.r.fits(at):
             return None
         op = Operand("read", root, full, at)
         self.reads.setdefault((root, at), op)
         return self.r.reads.get((root, at)) or self.reads[root, at]
+
+    def _boxed(self, root: Value, at: Any) -> Operand | None:
+        """A placement over zeros, read without being made: the kernel is cut where its box begins and ends."""
+        r, n = self.r, root.node
+        whole_of = (0, canonical(r.shape, contiguous_strides(root.aval.shape)))
+        if n is None or r.kind != "loop" or r.group is not None or root.aval.shape != r.shape or at != whole_of:
+            return None
+        x, path = self.f.roots(n.inputs[0])
+        if self.f.time_of(x) >= r.time or x in self.f.free or x in self.f.boxed or x in r.env:
+            return None
+        box, spread = self.f.boxed[root]
+        op = Operand("boxed", x, (*path, spread), box=box)
+        self.reads.setdefault((root, "boxed"), op)
+        return op
 
     def _copy(self, root: Value, path: Path, at: Any) -> Operand | None:
         """A private copy of a free node at the positions that are asked for."""
@@ -91,7 +126,7 @@ class _Stage:
         for i, v in enumerate(n.inputs):
             if i in n.op.gathers:
                 root, path = self.f.roots(v)
-                if root in self.r.env or root in self.f.free or self.f.time_of(root) >= self.r.time:
+                if root in self.r.env or self.f.unmade(root) or self.f.time_of(root) >= self.r.time:
                     return None
                 op = Operand("gather", root, path)
                 self.reads.setdefault((root, ("gather", i, n)), op)
@@ -107,6 +142,9 @@ class _Stage:
         self.insts.append(inst)
         self.cost += traits(inst.node).cost
         return len(self.r.insts) + len(self.insts) - 1
+
+    def _asks_where(self) -> bool:
+        return any(traits(i.node).placed for i in (*self.r.insts, *self.insts))
 
     def _after_reduction(self, k: int) -> bool:
         """Whether instruction k needs a visible value of the region."""
@@ -129,6 +167,10 @@ class _Stage:
         k = self._add(Inst(n, ops, True, (spread,)))
         reads = {k: v for k, v in self.reads.items() if k not in r.reads}
         if r.insts and (r.cost + self.cost > MAX_COST or len(r.reads) + len(reads) > MAX_READS):
+            return False
+        boxes = {o.box for o in (*r.reads.values(), *reads.values()) if o.kind == "boxed"}
+        cells = prod(len(c) - 1 for c in cuts(r.shape, boxes)) if boxes else 1
+        if cells > MAX_CELLS or (boxes and (n.op.kind == "row" or self._asks_where())):
             return False
         if r.column and n.op.kind == "row" and self._after_reduction(k):
             return False
@@ -156,9 +198,12 @@ class _Fusion:
         self.regions: list[Region] = []
         self.small: dict[Ints, Region] = {}
         self.columns: dict[Any, Region] = {}
-        self.clock = 0
+        self.recent: dict[Ints, Region] = {}
+        self.clock = self.whole = 0
+        self.checked: dict[Node, Region] = {}
         self.stored = self._stored()
         self.free: set[Value] = set()
+        self.boxed: dict[Value, tuple[Box, Embed]] = {}      # placements over zeros that nobody has needed whole
         self._find_free()
         self._find_sinks()
 
@@ -178,7 +223,7 @@ class _Fusion:
             if n.op.kind != "map" or len(n.outputs) != 1 or n.outputs[0] in self.stored or n.op.gathers:
                 continue
             t = traits(n)
-            if n.op.check is not None or t.placed or not t.cheap:
+            if t.placed or not t.cheap:
                 continue
             cost, big, ok = t.cost, set(), True
             for v in n.inputs:
@@ -209,13 +254,21 @@ class _Fusion:
                 targets.setdefault(self.roots(v)[0], set()).add(mine)
 
     # ---- times ---------------------------------------------------------------------------------------
-    def time_of(self, root: Value) -> int:
+    def time_of(self, root: Value) -> float:
         r = self.region.get(root)
-        return -1 if r is None else r.time
+        return 0.0 if r is None else r.time
 
-    def tick(self) -> int:
+    def unmade(self, root: Value) -> bool:
+        """Whether a root exists only inside the kernels that read it."""
+        return root in self.free or root in self.boxed
+
+    def tick(self, after: float | None = None) -> float:
+        """A new time: after all others, or right after a given one and before the next whole number."""
         self.clock += 1
-        return self.clock
+        if after is None:
+            self.whole += 1
+            return float(self.whole)
+        return int(after) + self.clock * 1e-7
 
     def deps(self, values: Iterable[Value]) -> set[Region]:
         """The regions that make what the values need, through free nodes."""
@@ -229,6 +282,10 @@ class _Fusion:
             seen.add(v)
             if v in self.free and v.node is not None:
                 stack += [self.roots(x)[0] for x in v.node.inputs]
+                if v.node in self.checked:
+                    out.add(self.checked[v.node])
+            elif v in self.boxed and v.node is not None:
+                stack.append(self.roots(v.node.inputs[0])[0])
             elif v in self.region:
                 out.add(self.region[v])
         return out
@@ -249,8 +306,8 @@ class _Fusion:
         self.regions.sort(key=lambda r: r.time)
         return Regions(self.graph, tuple(self.regions), self.roots)
 
-    def open(self, kind: str, shape: Ints, **more: Any) -> Region:
-        r = Region(kind, self.tick(), shape, **more)
+    def open(self, kind: str, shape: Ints, after: float | None = None, **more: Any) -> Region:
+        r = Region(kind, self.tick(after), shape, **more)
         self.regions.append(r)
         return r
 
@@ -261,6 +318,8 @@ class _Fusion:
             if root in self.free and root.node is not None:
                 self.free.discard(root)
                 self.place(root.node)
+            elif self.boxed.pop(root, None) is not None and root.node is not None:
+                self.make(root.node)
 
     def check(self, n: Node) -> None:
         """The check of a node is a region of its own; the node itself comes after it."""
@@ -273,6 +332,7 @@ class _Fusion:
             self.need(n.inputs)
             return self.check(n)
         r.operands, r.insts, r.reads = ops, stage.insts, stage.reads
+        self.checked[n] = r
 
     def copy(self, v: Value) -> None:
         root, path = self.roots.copied[v]
@@ -283,8 +343,16 @@ class _Fusion:
         self.region[v] = r
 
     def head(self, n: Node) -> None:
-        """A node that is a kernel by itself: contractions take epilogues later."""
+        """A node that is a kernel by itself; a placement over zeros waits for somebody who needs it whole."""
         self.need(n.inputs)
+        box = plain_box(n) if n.outputs[0] not in self.stored else None
+        if box is not None:
+            self.boxed[n.outputs[0]] = box
+        else:
+            self.make(n)
+
+    def make(self, n: Node) -> None:
+        """The region of such a node: contractions take epilogues later."""
         dims = contract_dims(n) if n.op.kind == "contract" else None
         shape = n.outputs[0].aval.shape
         r = self.open(n.op.kind, shape, head=n, dims=dims)
@@ -296,13 +364,17 @@ class _Fusion:
 
     def place(self, n: Node) -> None:
         """Join a region that n depends on, or open one."""
-        deps = sorted(self.deps(n.inputs), key=lambda r: r.time)
-        after = deps[-1].time if deps else 0
+        deps = self.deps(n.inputs) | ({self.checked[n]} if n in self.checked else set())
+        deps = sorted(deps, key=lambda r: r.time)
+        after = deps[-1].time if deps else 0.0
         for r in self.candidates(n, deps):
             # everything that is not in r must be older than r
             if after <= r.time and self.join(n, r):
                 return self.settle(n, r)
-        r = self.open("loop", space_of(n), group=group_of(n) if n.op.kind == "row" else None)
+        # small elementwise work (step counts, learning rates) runs as soon as it can, so that it does not keep
+        # its readers out of older regions
+        soon = after if n.op.kind == "map" and small(space_of(n)) else None
+        r = self.open("loop", space_of(n), soon, group=group_of(n) if n.op.kind == "row" else None)
         r.column = r.group is not None and r.group[1] != len(r.shape)
         spread = whole(r.shape, r.shape)
         if spread is None or not _Stage(self, r).join(n, spread):
@@ -318,16 +390,30 @@ class _Fusion:
             self.small[r.shape] = r
         if r.column:
             self.columns[r.shape, r.group] = r
+        elif r.kind == "loop":
+            self.recent[r.shape] = r
 
     def candidates(self, n: Node, deps: list[Region]) -> list[Region]:
-        if any(v.aval.size == 0 for v in (*n.inputs, *n.outputs)) or n.op.check is not None:
+        """Regions that n may join, the best first."""
+        if any(v.aval.size == 0 for v in (*n.inputs, *n.outputs)):
             return []
-        out = deps[-1:] if deps and deps[-1].kind in ("loop", "contract") else []
-        more = self.small.get(space_of(n)) if n.op.kind == "map" else None
+        out: list[Region | None] = []
+        if deps and deps[-1].kind in ("loop", "contract"):
+            out.append(deps[-1])
+        space = space_of(n)
         if n.op.kind == "row":
-            more = self.columns.get((space_of(n), group_of(n)))
-        out += [more] if more is not None and more not in out else []
-        return [r for r in out if 0 not in r.shape]
+            out.append(self.columns.get((space, group_of(n))))
+        else:
+            out += [self.small.get(space), self.sibling(n, space)]
+        return [r for r in dict.fromkeys(out) if r is not None and 0 not in r.shape]
+
+    def sibling(self, n: Node, space: Ints) -> Region | None:
+        """The last loop over the same space, if it reads a value that n reads too."""
+        r = self.recent.get(space)
+        if r is None:
+            return None
+        mine = {root for root, _ in map(self.roots, n.inputs) if root.aval.size > 1}
+        return r if any(op.value in mine for op in r.reads.values()) else None
 
     def join(self, n: Node, r: Region) -> bool:
         if r.kind == "contract" and (n.op.kind == "row" or traits(n).placed or n.op.gathers):
@@ -336,7 +422,8 @@ class _Fusion:
             return False  # an element and its row are one thing there: operands could not be told apart
         if n.op.kind == "row":
             return self.join_row(n, r)
-        return any(_Stage(self, r).join(n, e) for e in self.spreads(n, r) if not r.column or _rows(e, r))
+        sealed = r.group is not None and apart(r.shape, r.group)
+        return any(_Stage(self, r).join(n, e) for e in self.spreads(n, r) if not sealed or _rows(e, r))
 
     def join_row(self, n: Node, r: Region) -> bool:
         shape, group = space_of(n), group_of(n)
@@ -345,20 +432,11 @@ class _Fusion:
             return False
         if r.group is None and alone(n):
             return False
-        if r.column and any(self.leans(v, r) for v in n.inputs):
-            return False  # a column kernel passes over its rows once
         old, r.group = r.group, group
         if _Stage(self, r).join(n, spread):
             return True
         r.group = old
         return False
-
-    def leans(self, v: Value, r: Region) -> bool:
-        """Whether a value needs a result of the region, perhaps through nodes that are copied to their users."""
-        root = self.roots(v)[0]
-        if root in r.env:
-            return True
-        return root in self.free and root.node is not None and any(self.leans(i, r) for i in root.node.inputs)
 
     def spreads(self, n: Node, r: Region) -> list[Embed]:
         """Ways in which the node's space may lie in the region's, the plain ones first."""
@@ -389,14 +467,15 @@ def _rows(e: Embed, r: Region) -> bool:
     return not any(r.group[0] <= a < r.group[1] for a in e.axes)
 
 
+def apart(shape: Ints, group: tuple[int, int]) -> bool:
+    """Whether a reduction keeps away from values of every element that are stored: it runs over other axes
+    than the last, or over so few and long rows that elementwise work would lose its parallelism."""
+    return group[1] != len(shape) or (prod(shape[:group[0]]) < FEW_ROWS and prod(shape) >= LONG)
+
+
 def alone(n: Node) -> bool:
-    """Whether a reduction keeps out of the kernel that makes its operand: it runs over other axes than the
-    last, or over so few and long rows that elementwise work would lose its parallelism."""
-    shape, group = space_of(n), group_of(n)
-    if group[1] != len(shape):
-        return True
-    rows = prod(shape[:group[0]])
-    return rows < FEW_ROWS and prod(shape) >= LONG
+    """`apart` of a row node."""
+    return apart(space_of(n), group_of(n))
 
 
 def fuse(graph: Graph) -> Regions:

@@ -163,7 +163,7 @@ def _moves_nothing(step: Step, placed: dict[int, int]) -> bool:
         return False
     old = placed.get(k.writes[0].slot)
     plain = [i.prim for i in k.program.instrs] == ["arg"]
-    return plain and old == k.reads[0].slot and same_place(k, old, k.writes[0].slot)
+    return plain and old is not None and old == k.reads[0].slot and same_place(k, old, k.writes[0].slot)
 
 
 def schedule(draft: Draft, donate: bool = True) -> Draft:

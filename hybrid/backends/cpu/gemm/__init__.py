@@ -60,7 +60,7 @@ def _combined(kernel: GemmKernel, first: Generated, swap: bool, blocks: int, ele
     m, n = (kernel.n, kernel.m) if swap else (kernel.m, kernel.n)
     finish = Finish(kernel, swap, COMBINE_VECS, elem, words)
     code = combine(finish, words, elem, kernel.batch, m, n, blocks)
-    functions = [(ABI, code), finish.build()]
+    functions = [(ABI, code), *finish.functions()]
     if finish.transposed:
         functions.append((TRANSPOSE, transpose_function(elem)))
     text, symbol = module(functions, "gemm_sum")
@@ -81,7 +81,7 @@ def product(kernel: GemmKernel, g: Geometry, elem: Element, temp_slot: int = -1)
     if driver.transposes:
         functions.append((TRANSPOSE, transpose_function(elem)))
     if not driver.direct:
-        functions.append(finish.build())
+        functions += finish.functions()
     text, symbol = module(functions, "gemm")
     first = Generated(text, symbol, symbol, words.finish(), g.items, _grain(g.cost, g.items),
                       max(driver.scratch, 64))
@@ -92,10 +92,10 @@ def _dots(kernel: GemmKernel, elem: Element, target: Target, temp_slot: int) -> 
     words = Words(temp_slot)
     shape = dot_shape(kernel, elem, target)
     finish = Finish(kernel, shape.swap, shape.vecs, elem, words)
-    dots = Dots(kernel, shape, elem, words)
+    dots = Dots(kernel, shape, elem, words, finish)
     functions = [(ABI, dots.build())]
     if not shape.split:
-        functions.append(finish.build())
+        functions += finish.functions()
         if finish.transposed:
             functions.append((TRANSPOSE, transpose_function(elem)))
     text, symbol = module(functions, "gemm_dot")

@@ -24,6 +24,7 @@ def combine(finish: Finish, words: Words, elem: Element, batch: int, m: int, n: 
     c = Code()
     vecs = COMBINE_VECS
     desc = c.alloca(f"[{DESC * vecs} x i8]")
+    uniform = finish.prepare(c)
     temp = words.temp(c)
     step = words.word(c, "block_bytes", batch * m * n * elem.size)
     pieces, lines = words.word(c, "pieces", -(-n // (16 * vecs))), words.word(c, "lines", m)
@@ -52,7 +53,7 @@ def combine(finish: Finish, words: Words, elem: Element, batch: int, m: int, n: 
         for v in range(vecs):
             store(c, elem, total[v], c.at(elem.vec, "%scratch", str(v)), None)
         c.do(f"call void @NAME.finish(ptr %bufs, ptr %args, ptr %scratch, i64 {b}, i64 {line}, i64 1, "
-             f"ptr {desc}, i64 {vecs})")
+             f"ptr {desc}, i64 {vecs}, ptr {uniform})")
         return []
     c.loop("%begin", "%end", "1", [], item)
     c.do("ret i64 0")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ...emit.code import Code
 from ...plan import GemmKernel
+from .finish import Finish
 from .geometry import BLOCK, DISPATCH, Factor, Target, factor
 from .micro import DESC, Element, describe, load, mask_of, multiply_add, splat, store
 from .pack import Storage, copy_walk, load_widened, offset_of
@@ -78,8 +79,10 @@ def dot_shape(kernel: GemmKernel, elem: Element, target: Target) -> DotShape:
 class Dots:
     """Writes the kernel-ABI function of one product in 'lanes' order."""
 
-    def __init__(self, kernel: GemmKernel, shape: DotShape, elem: Element, words: Words) -> None:
+    def __init__(self, kernel: GemmKernel, shape: DotShape, elem: Element, words: Words,
+                 finish: Finish) -> None:
         self.kernel, self.s, self.elem, self.words = kernel, shape, elem, words
+        self.finish_with = finish
         self.code = Code()
         size = shape.x.storage.size
         self.dense = shape.x.k.uniform and (shape.x.k.unit(size) or shape.across)
@@ -99,6 +102,7 @@ class Dots:
         self.x_pack = c.at("i8", "%scratch", str(2 * self.line_bytes))
         self.lane_sums = c.at("i8", "%scratch", str((2 + self.rows) * self.line_bytes))
         self.desc = c.alloca(f"[{DESC * self.vecs} x i8]")
+        self.uniform = "null" if self.s.split else self.finish_with.prepare(c)
         c.loop("%begin", "%end", "1", [], self.item)
         c.do("ret i64 0")
         return c
@@ -145,7 +149,7 @@ class Dots:
         for q in range(self.vecs):
             describe(c, self.desc, q, self.lanes(count, q), c.add(line, str(16 * q)))
         c.do(f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {self.tile}, i64 {self.b}, i64 {self.other}, "
-             f"i64 1, ptr {self.desc}, i64 {self.vecs})")
+             f"i64 1, ptr {self.desc}, i64 {self.vecs}, ptr {self.uniform})")
 
     def lanes(self, count: str, q: int) -> str:
         """How many lines of a group lie in its vector q."""

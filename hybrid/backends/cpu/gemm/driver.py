@@ -51,6 +51,7 @@ class Driver(Panels):
         c = self.code
         self.desc = c.alloca(f"[{DESC * self.g.vecs} x i8]")
         self.block_buffer = c.alloca(f"[16 x {self.elem.vec}]") if self.g.b_mode == "trans" else ""
+        self.uniform = "null" if self.direct else self.finish.prepare(c)
         c.loop("%begin", "%end", "1", [], self.item)
         c.do("ret i64 0")
         return c
@@ -227,7 +228,7 @@ class Driver(Panels):
              f"i64 {self.kc}, i64 {count}, ptr {out}, i64 {ldc}, i1 {self.more}, ptr {out}, i64 {ldc})")
         if not self.direct:
             call = (f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {out}, i64 {self.b_index}, i64 {row}, "
-                    f"i64 {spec.rows}, ptr {self.desc}, i64 {vecs})")
+                    f"i64 {spec.rows}, ptr {self.desc}, i64 {vecs}, ptr {self.uniform})")
             if self.multi:
                 c.when(self.last, lambda: c.do(call))
             else:

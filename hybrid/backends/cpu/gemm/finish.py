@@ -12,6 +12,7 @@ from ....ir import half
 from ....ir.scalar import TYPE, Builder, Program
 from ...emit.code import Code
 from ...emit.lanes import Lanes, emit_program, llvm_scalar, memory_scalar
+from ...emit.memory import load_scalar, store_scalar
 from ...plan import Dims, GemmKernel
 from .geometry import Runs, runs_of
 from .micro import DESC, Element, mask_of
@@ -21,7 +22,8 @@ from .words import Words
 __all__ = ["Finish", "epilogue_of"]
 
 SIGNATURE = ("define internal void @NAME.finish(ptr %bufs, ptr %args, ptr %tile, i64 %b, i64 %row, "
-             "i64 %rows, ptr %desc, i64 %vecs)")
+             "i64 %rows, ptr %desc, i64 %vecs, ptr %uniform)")
+UNIFORM = "define internal void @NAME.uniform(ptr %bufs, ptr %args, ptr %out)"
 
 
 class Stream(NamedTuple):
@@ -35,6 +37,11 @@ class Stream(NamedTuple):
     batch: Runs
     lines: Runs
     cols: Runs
+
+    @property
+    def uniform(self) -> bool:
+        """One element for the whole product."""
+        return all(r.size == 1 or r.uniform and r.stride == 0 for r in (self.batch, self.lines, self.cols))
 
 
 def epilogue_of(kernel: GemmKernel, elem: Element) -> Program | None:
@@ -66,6 +73,8 @@ class Finish:
         unit = first.cols.uniform and first.cols.unit(first.size)
         self.transposed = not unit and first.lines.size > 1 and first.lines.uniform and first.lines.unit(first.size)
         self.storable = self.program is None and unit and first.lines.uniform and len(self.outs) == 1
+        self.uniform = self._uniform()
+        self.passed = self._passed()
 
     def _stream(self, name: str, type: str, slot: int, offset: int, size: int, batch: Dims, rows: Dims,
                 cols: Dims) -> Stream:
@@ -84,6 +93,76 @@ class Finish:
             at += len(part)
         return self._stream(f"read{i}", self.program.args[i + 1], access.slot, access.offset,
                             access.dtype.itemsize, *parts)
+
+    # ---- what is the same for all elements --------------------------------------------------------------
+    def _uniform(self) -> list[bool]:
+        """Which instructions of the epilogue have one value for the whole product."""
+        out: list[bool] = []
+        for ins in self.program.instrs if self.program is not None else ():
+            if ins.prim == "arg":
+                out.append(ins.attr > 0 and self.reads[ins.attr - 1].uniform)
+            else:
+                out.append(ins.prim != "load" and all(out[a] for a in ins.args))
+        return out
+
+    def _passed(self) -> list[int]:
+        """Uniform instructions whose value elements use: computed once per call of the kernel."""
+        if self.program is None:
+            return []
+        instrs = self.program.instrs
+        used = {a for i, ins in enumerate(instrs) if not self.uniform[i] for a in ins.args} | set(self.program.outs)
+        return [i for i in sorted(used) if self.uniform[i] and instrs[i].prim not in ("const", "param")]
+
+    def prepare(self, code: Code) -> str:
+        """In the kernel itself, before its items: the pointer that calls of the finishing function pass on."""
+        if not self.passed:
+            return "null"
+        out = code.alloca(f"[{len(self.passed)} x i64]")
+        code.do(f"call void @NAME.uniform(ptr %bufs, ptr %args, ptr {out})")
+        return out
+
+    def functions(self) -> list[tuple[str, Code]]:
+        """The finishing function and what it needs."""
+        return [self.build(), *([self.build_uniform()] if self.passed else [])]
+
+    def build_uniform(self) -> tuple[str, Code]:
+        """The values of `passed`, one 8-byte cell each."""
+        assert self.program is not None
+        code = self.code = Code()
+        lanes, instrs = Lanes(1, code), self.program.instrs
+        needed = set(self.passed)
+        for i in range(len(instrs) - 1, -1, -1):
+            needed.update(instrs[i].args if i in needed else ())
+        args = [""] * len(self.program.args)
+        for i in sorted(needed):
+            if instrs[i].prim == "arg":
+                s = self.reads[instrs[i].attr - 1]
+                args[instrs[i].attr] = load_scalar(code, s.type, self.words.base(code, s.name, s.slot, s.offset))
+        skip = {i: "" for i in range(len(instrs)) if i not in needed}
+        program = self.program._replace(outs=tuple(self.passed))
+        values = emit_program(lanes, program, args, self._scalars(), known=skip)
+        for k, (i, x) in enumerate(zip(self.passed, values)):
+            store_scalar(code, instrs[i].type, x, code.at("i64", "%out", str(k)))
+        code.do("ret void")
+        return UNIFORM, code
+
+    def _known(self) -> dict[int, str]:
+        """Uniform values in all lanes, loaded at the entry of the finishing function."""
+        assert self.program is not None
+        code, known = self.code, {i: "" for i, u in enumerate(self.uniform) if u}
+        for k, i in enumerate(self.passed):
+            ty = self.program.instrs[i].type
+            mem, at = memory_scalar(ty), code.once(f"getelementptr i64, ptr %uniform, i64 {k}")
+            x = code.once(f"load {mem}, ptr {at}")
+            first = code.once(f"insertelement <16 x {mem}> poison, {mem} {x}, i64 0")
+            whole = code.once(f"shufflevector <16 x {mem}> {first}, <16 x {mem}> poison, <16 x i32> zeroinitializer")
+            known[i] = code.once(f"icmp ne <16 x {mem}> {whole}, zeroinitializer") if ty == "b1" else whole
+        for i, ins in enumerate(self.program.instrs):
+            if ins.prim == "const":
+                known[i] = self.lanes.const(ins.type, ins.attr)
+            elif ins.prim == "param":
+                known[i] = self.params[ins.attr]
+        return known
 
     # ---- for direct stores ---------------------------------------------------------------------------
     def line_base(self, code: Code, batch: str) -> str:
@@ -104,7 +183,8 @@ class Finish:
         self.starts = {s.name: self._start(s) for s in streams}
         self.walks = {s.name: tuple(self.words.walk(code, f"{s.name}.{part}", runs, s.size)
                                     for part, runs in (("lines", s.lines), ("cols", s.cols))) for s in streams}
-        self.params = self._params()
+        self.params = [self.lanes.splat(ty, x) for ty, x in zip(self.kernel_params(), self._scalars())]
+        self.known = self._known() if self.program is not None else {}
         code.loop("0", "%vecs", "1", [], self._vector)
         code.do("ret void")
         return SIGNATURE, code
@@ -114,7 +194,12 @@ class Finish:
         base = self.words.base(code, s.name, s.slot, s.offset)
         return code.at("i8", base, offset_of(code, self.words.walk(code, s.name + ".batch", s.batch, s.size), "%b"))
 
-    def _params(self) -> list[str]:
+    def kernel_params(self) -> tuple[str, ...]:
+        """Types of the run-time scalars."""
+        return () if self.program is None else tuple(self.program.params)
+
+    def _scalars(self) -> list[str]:
+        """The run-time scalars, from their words."""
         if self.program is None:
             return []
         out = []
@@ -123,8 +208,7 @@ class Finish:
             word, scalar = self.words.word(self.code, f"param{i}", signed), llvm_scalar(ty)
             width = {"float": "i32", "double": "i64"}.get(scalar, scalar)
             x = word if width == "i64" else self.code.op(f"trunc i64 {word} to {width}")
-            x = x if width == scalar else self.code.op(f"bitcast {width} {x} to {scalar}")
-            out.append(self.lanes.splat(ty, x))
+            out.append(x if width == scalar else self.code.op(f"bitcast {width} {x} to {scalar}"))
         return out
 
     def _vector(self, v: str, _: list[str]) -> list[str]:
@@ -146,10 +230,11 @@ class Finish:
         def line(i: str, _: list[str]) -> list[str]:
             value = code.op(f"load {elem.vec}, ptr {code.at('i8', source, code.mul(i, step))}, align {elem.size}")
             at = code.add(first, i)
-            args = [value] + [self._load(s, across[s.name], at, start, lanes, mask) for s in self.reads]
+            args = [value] + ["" if s.uniform else self._load(s, across[s.name], at, start, lanes, mask)
+                              for s in self.reads]
             values = args[:1] * len(self.outs)
             if self.program is not None:
-                values = emit_program(self.lanes, self.program, args, self.params)
+                values = emit_program(self.lanes, self.program, args, self.params, known=self.known)
             for s, x in zip(self.outs, values):
                 self._store(s, x, across[s.name], at, start, lanes, mask)
             return []
