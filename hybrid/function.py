@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, overload
 
+from .core.aval import CPU
 from .core.errors import HybridError, UnsupportedError
 from .ir import bind as door
 from .ir.draw import Shown
@@ -227,6 +228,7 @@ class Function(Wrapped):
 
     def _recorded(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]) -> Any:
         old = entry.pending
+        door.backend_of(tensors[0]._a.device if tensors else CPU)  # loaded now, not while the call is watched
         if entry.plans:
             entry.text = entry.plans[0].recording.why_not()
             entry.misses = entry.misses + 1 if entry.mark == self._replays else 0
@@ -238,7 +240,7 @@ class Function(Wrapped):
         held = [p for p in old if p.broken() is None]  # facts of earlier recordings that hold now
         before = {k: fetch(k.kind, h.get(), k.key) for p in old for k, h in p.holders.items()}
         sig, grad = signature_of(args, kwargs), door.grad_enabled()
-        rec, watch = Recorder(tensors), Watch()
+        rec, watch = Recorder(tensors, getattr(self.fn, "__code__", None)), Watch()
         mode = door.push_mode(rec)
         try:
             with watch:
@@ -258,6 +260,10 @@ class Function(Wrapped):
         r = Recording(rec, seen, out, before, _dropper(entry))
         bare = grad and not kwargs and len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
         self._decide(entry, r, old, held, bare)
+        devices = rec.devices()
+        del rec, watch, seen, before    # what they kept is not needed again, and replays have memory of their own
+        for d in devices:
+            door.backend_of(d).trim()
         return out
 
     @staticmethod

@@ -72,7 +72,7 @@ def _copy(arrays: Arrays) -> Arrays:
 
 def _unequal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Where two arrays of one shape and dtype differ in bits; any NaN equals any NaN."""
-    x, y = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    x, y = np.asarray(a, order="C"), np.asarray(b, order="C")  # keeps 0-d
     width = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[x.itemsize]
     out = x.view(width) != y.view(width)
     if x.dtype.kind in "fV" and out.any():

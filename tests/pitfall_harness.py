@@ -14,13 +14,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from adversary.common import norm, same
+from adversary.common import norm as _norm
+from adversary.common import same
 
 import hybrid as hb
 import hybrid.nn as nn
 from hybrid.function import Function, RunsEagerly, function
 
-__all__ = ["A", "B", "Net", "Outcome", "check", "flat", "mlp", "ones", "t", "train_step"]
+__all__ = ["A", "B", "Net", "Outcome", "check", "flat", "mlp", "norm", "t", "train_step"]
 
 A = np.float32([0.5, -1.25, 3.0, -0.0, 1e-40, 7.5, -2.0])   # odd size, signed zero, a subnormal
 B = np.float32([2.0, np.inf, -np.inf, np.nan, 0.0, 1.5, -3.25])
@@ -29,11 +30,6 @@ B = np.float32([2.0, np.inf, -np.inf, np.nan, 0.0, 1.5, -3.25])
 def t(data: Any = A, **kw: Any) -> Any:
     """A fresh tensor."""
     return hb.tensor(np.asarray(data, np.float32), **kw)
-
-
-def ones(*shape: int) -> Any:
-    """A fresh tensor of ones."""
-    return hb.ones(shape)
 
 
 class Net(nn.Module):
@@ -67,6 +63,13 @@ def train_step(net: Any, opt: Any) -> Callable[[Any], Any]:
 def flat(net: Any) -> list[Any]:
     """Parameters and their gradients."""
     return [p.detach() for p in net.parameters()] + [p.grad for p in net.parameters()]
+
+
+def norm(v: Any) -> Any:
+    """Results as plain data: arrays, numbers, lists; dicts as lists of their items."""
+    if isinstance(v, dict):
+        return [[norm(k), norm(x)] for k, x in v.items()]
+    return [norm(x) for x in v] if isinstance(v, (list, tuple)) else _norm(v)
 
 
 class Outcome:

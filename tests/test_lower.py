@@ -105,8 +105,7 @@ def test_reshape_strides_agrees_with_numpy(seed):
         view = np.lib.stride_tricks.as_strided(x, new, [s * 8 for s in got])
         np.testing.assert_array_equal(view, want)
     else:
-        with pytest.raises(AttributeError):
-            x.view().shape = new
+        assert not np.shares_memory(x, want), "NumPy finds a view of the same elements"
 
 
 def test_embeddings():
@@ -192,6 +191,17 @@ def test_producers_write_into_the_result_of_a_concat():
     assert plan.arena_bytes <= 12 * 3 * 4 + 64
     plan = check(b.graph(d))
     assert kinds(plan) == "mmm" and plan.arena_bytes == 0
+
+
+def test_sums_of_placements_are_cut_into_boxes():
+    b = Build()
+    x, y = b.input(2, 3), b.input(3, 3)
+    e, f = b(T.embed, b(T.root, x), begin=0, size=5), b(T.embed, b(T.relu, y), begin=2, size=5)
+    total = b(T.add, b(T.add, e, f), b(T.embed, x, begin=2, size=5))
+    plan = check(b.graph(total))
+    assert kinds(plan) == "mmmmm"       # two producers, three boxes, no fills
+    assert kinds(check(b.graph(total, e))).count("m") > 5
+    assert kinds(check(b.graph(b(T.softmax, e, axes=(1, 2))))).endswith("r")
 
 
 def test_gathers_read_contiguous_memory():
@@ -421,6 +431,22 @@ def test_compile_time_is_linear():
     assert nodes(120) <= 2 * nodes(60)
 
 
+@pytest.mark.parametrize("last", ["sum", "relu"])
+def test_long_chains_do_not_recurse(last):
+    b = Build()
+    x = y = b.input(4, 3)
+    for k in range(1500):
+        y = b(T.mul, b(T.add, y, x if k % 2 else float(k)), 0.5)
+    y = b(T.sum, y, axes=(0, 1)) if last == "sum" else b(T.relu, y)
+    assert len(lower(b.graph(y)).steps) < 40
+    b = Build()
+    x = y = b.input(1, 2)
+    for _ in range(1200):
+        y = b(T.embed, b(T.concat, y, x, axis=1), begin=0, size=1)
+        y = b(T.rows, y, begin=0, size=1, step=1) if y.aval.size < 40 else b(T.reshape, x, shape=(1, 2))
+    lower(b.graph(y))
+
+
 def test_regions_are_in_a_valid_order():
     g, _ = embedding_step()
     done = set(g.inputs)
@@ -433,8 +459,8 @@ def test_regions_are_in_a_valid_order():
 
 # ---- the records of the package ------------------------------------------------------------------------
 def package_graph(seed: int) -> tuple[Graph, list[tuple[int, int]]]:
-    ops = [op for name, op in OPS.items() if not name.startswith("test_")]
-    r = Random(random.Random(seed).randrange, ops, DTYPES[seed % len(DTYPES)])
+    records = [op for name, op in OPS.items() if not name.startswith("test_")]
+    r = Random(random.Random(seed).randrange, records, DTYPES[seed % len(DTYPES)])
     for _ in range(3):
         r.input(r.pick(SHAPES), r.pick(r.dtypes))
     for _ in range(20):

@@ -536,3 +536,48 @@ def test_parameter_list_of_an_optimizer_grows() -> None:
         out += [step(hb.tensor(DATA[k]), hb.tensor(DATA[-k])) for k in range(4)]
         return out + state(net) + [extra]
     both(program, replays=2)
+
+
+def test_numbers_read_on_the_way_out() -> None:
+    def program(jit: Any) -> Any:
+        net, opt, _ = trainer(jit, optim.SGD, lr=0.1)
+
+        @jit
+        def item(x: Any) -> Any:
+            opt.zero_grad()
+            loss = (net(x) ** 2).mean()
+            loss.backward()
+            opt.step()
+            return loss.item()
+
+        @jit
+        def several(x: Any) -> Any:
+            y = net(x).detach()
+            top = float(y.max())
+            return {"top": top, "low": y.min().item(), "n": 3}, (y.numpy(), y[0].tolist(), y)
+        xs = [hb.tensor(d) for d in DATA]
+        return [item(x) for x in xs] + [list(a.values()) + list(b) for a, b in map(several, xs)]
+    made: list[Any] = []
+
+    def jit(f: Any) -> Any:
+        made.append(function(f))
+        return made[-1]
+    want, got = program(lambda f: f), program(jit)
+    assert same(norm(want[8:]), norm(want[8:])) and len(got) == len(want)
+    both(lambda jit: program(jit))
+    assert [f.cache_info().replays > 0 for f in made[1:]] == [True, True], [f.explain() for f in made[1:]]
+
+
+@pytest.mark.parametrize("body", [
+    lambda x: x.sum().item() + 1.0, lambda x: (x.sum().item(), x * x.mean().item()), lambda x: x.sum().item().imag,
+    lambda x: 1.0 if x.sum().item() > 0 else 2.0, lambda x: f"{x.sum().item()}", lambda x: {x.sum().item(): 1},
+    lambda x: [float(x[i]) for i in range(3)], lambda x: x.sum().item() or 7.0, lambda x: float(np.float64(x.sum().item()))])
+def test_numbers_that_python_may_look_at_are_not_replayed(body: Any) -> None:
+    f = function(body)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunsEagerly)
+        for k in range(6):
+            x = hb.tensor(DATA[k][0] * (-1) ** k)
+            a, b = f(x), body(x)
+            assert same(norm(a if not isinstance(a, dict) else list(a)), norm(b if not isinstance(b, dict) else list(b)))
+    assert f.cache_info().replays == 0

@@ -17,6 +17,7 @@ from ..ir import bind as door
 from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops import add, ones_like, reshape, zeros_like
 from ..ops import sum as sum_
+from .sums import Sums
 from .tape import PseudoEntry, alias, order, owner, saved_inputs, saved_outputs
 
 __all__ = ["backward", "gradients", "grad", "value_and_grad", "vjp", "custom_gradient", "no_grad",
@@ -86,13 +87,6 @@ def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     return out if out._a.shape == shape else reshape(out, shape)
 
 
-def _accumulate(store: dict[int, list[Any]], node: Any, g: Any) -> None:
-    who = owner(node)
-    slot, size = (node[0], len(who[0].outs)) if who is not node else (0, 1)
-    held = store.setdefault(id(who), [None] * size)
-    held[slot] = g if held[slot] is None else add(held[slot], g)
-
-
 def _pull(entry: Any, gs: list[Any]) -> Sequence[Any]:
     """Gradients of an entry's inputs from the gradients of its outputs."""
     e = entry[0]
@@ -115,25 +109,20 @@ def _run(roots: list[Any], seeds: list[Any], nodes: list[Any],
          targets: frozenset[int] | set[int] = frozenset()) -> dict[int, list[Any]]:
     """Gradients of leaves and targets by id of owner; `nodes` are the owners to visit, users
     first."""
-    store: dict[int, list[Any]] = {}
+    sums = Sums(nodes, _fit)
     for r, g in zip(roots, seeds):
-        _accumulate(store, r, g)
+        sums.add(r, g)
     for n in nodes:
         if type(n) is not tuple:
             continue
-        gs = store.get(id(n)) if id(n) in targets else store.pop(id(n), None)
+        gs = sums.take(n, id(n) in targets)
         if gs is None:
             continue
         ins = n[0].ins if not isinstance(n[0], PseudoEntry) else None
         for i, (p, g) in enumerate(zip(n[1], _pull(n, gs))):
-            if p is None or g is None:
-                continue
-            if callable(g):
-                g = g()
-            if ins is not None:
-                g = _fit(g, ins[i])
-            _accumulate(store, p, g)
-    return store
+            if p is not None and g is not None:
+                sums.give(p, g, None if ins is None else ins[i])
+    return sums.finish()
 
 
 def _above(nodes: list[Any], targets: set[int]) -> list[Any]:

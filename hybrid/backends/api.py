@@ -108,6 +108,9 @@ class Backend(ABC):
 
     kind: str
 
+    def trim(self) -> None:
+        """Return memory that nothing uses to the system, as far as that is cheap."""
+
     @abstractmethod
     def empty(self, aval: Aval) -> Any:
         """A fresh contiguous value with undefined contents."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Aval", "Device", "aval", "device"]
+__all__ = ["Aval", "Device", "aval", "device", "find_aval"]
 
 
 class Device:
@@ -51,6 +51,8 @@ class Aval:
 
 _DEVICES: dict[str, Device] = {}
 _AVALS: dict[tuple[Any, ...], Aval] = {}
+# (shape, dtype, device) -> the interned record if there is one; any equal dtype object will do
+find_aval = _AVALS.get
 
 
 def device(name: str | Device = "cpu") -> Device:

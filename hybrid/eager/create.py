@@ -11,7 +11,7 @@ import numpy as np
 
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
-from ..core.aval import CPU, Device, aval
+from ..core.aval import CPU, Device, aval, find_aval
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError, ShapeError
 from ..ir import bind as door
@@ -85,6 +85,10 @@ def tensor(data: Any, dtype: Any = None, *, device: Any = None,
     >>> hybrid.tensor([1, 2, 3]).dtype.name, hybrid.tensor(2.5).dtype.name
     ('int64', 'float32')
     """
+    if type(data) is np.ndarray and dtype is None and device is None and not door.STATE.special:
+        known = find_aval((data.shape, data.dtype, CPU))
+        if known is not None and not requires_grad:
+            return new_handle(data.copy(), known)
     d = None if dtype is None else dt.canonical(dtype)
     if isinstance(data, Handle):
         t = data.detach().to(d) if d is not None else data.detach()  # type: ignore[attr-defined]

@@ -220,8 +220,10 @@ class Module(Versioned):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters."""
         for p in self.parameters():
-            if p.grad is not None:
-                p.grad = None if set_to_none else zeros_like(p.grad)
+            if set_to_none:  # without looking: what was there is no input of a recorded step
+                p.grad = None
+            elif p.grad is not None:
+                p.grad = zeros_like(p.grad)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Parameters and buffers by dotted name: a snapshot that later training does not change."""

@@ -15,11 +15,20 @@ from ..core.aval import Aval
 from ..core.errors import DTypeError
 from ..ir.scalar import TYPE, Builder, Val
 
-__all__ = ["wide", "groups", "as_type", "pair", "need_float", "draw", "shapes_of", "ints", "SHAPE_ONLY", "same_infer",
+__all__ = ["Part", "wide", "groups", "as_type", "pair", "need_float", "draw", "shapes_of", "ints", "SHAPE_ONLY", "same_infer",
            "pairs_of"]
 
 # `keeps` of a record whose vjp reads only shapes and dtypes of its inputs: no value has to be saved.
 SHAPE_ONLY = frozenset(["shape"])
+
+
+class Part:
+    """A gradient that may be added to others of its kind in one go (ops/parts.py); a call gives it alone."""
+
+    __slots__ = ()
+
+    def __call__(self) -> Any:
+        raise NotImplementedError
 
 
 def wide(x: np.ndarray) -> np.ndarray:

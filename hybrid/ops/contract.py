@@ -18,7 +18,7 @@ from ..core.shapes import normalize_axis
 from ..ir import contract as layouts
 from ..ir.bind import as_tensor, bind
 from ..ir.op import Op, register
-from .common import draw, pair, wide
+from .common import Part, draw, pair, wide
 from .elementwise import add, multiply
 from .movement import embed, expand_dims, flip, matrix_transpose, moveaxis, permute_dims, reshape, slice_, swapaxes
 from .reduce import sum as sum_
@@ -87,8 +87,25 @@ def _linear_vjp(g: Tensor, out: Tensor, x: Tensor, w: Tensor, b: Tensor | None =
 
     def flat() -> Tensor:
         return reshape(g, (rows, w.shape[0]))
-    grads = (lambda: matmul(g, w), lambda: matmul(matrix_transpose(flat()), reshape(x, (rows, x.shape[-1]))))
+    grads = lambda: matmul(g, w), WeightPart(g, x, w.shape)
     return grads if b is None else (*grads, lambda: sum_(flat(), axis=0))
+
+
+class WeightPart(Part):
+    """The gradient of a weight[out, in] from one use: g[rows, out] transposed times x[rows, in]."""
+
+    __slots__ = ("_g", "_x", "rows", "shape")
+
+    def __init__(self, g: Tensor, x: Tensor, shape: Ints) -> None:
+        self._g, self._x, self.rows, self.shape = g, x, prod(x.shape[:-1]), shape
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """g and x as matrices."""
+        return reshape(self._g, (self.rows, self.shape[0])), reshape(self._x, (self.rows, self.shape[1]))
+
+    def __call__(self) -> Tensor:
+        g, x = self.factors()
+        return matmul(matrix_transpose(g), x)
 
 
 def _linear_samples(rng: np.random.Generator) -> Any:

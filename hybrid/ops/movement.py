@@ -17,7 +17,7 @@ from ..core.errors import ShapeError
 from ..core.shapes import collapse, contiguous_strides, normalize_axes, normalize_axis
 from ..ir.bind import bind
 from ..ir.op import Op, register
-from .common import SHAPE_ONLY, pair, shapes_of
+from .common import SHAPE_ONLY, Part, pair, shapes_of
 from .elementwise import add
 
 __all__ = ["reshape", "permute_dims", "slice_", "embed", "expand_dims", "squeeze", "flatten", "moveaxis",
@@ -181,6 +181,18 @@ def region(shape: Ints, strides: Sequence[int], begin: Ints, step: Ints, drop: I
     return offset, tuple(s * k for i, (s, k) in enumerate(zip(strides, step)) if i not in drop)
 
 
+class SlicePart(Part):
+    """The gradient of one slice: zeros of `shape` with g in a box."""
+
+    __slots__ = ("g", "shape", "begin", "step", "drop")
+
+    def __init__(self, g: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> None:
+        self.g, self.shape, self.begin, self.step, self.drop = g, shape, begin, step, drop
+
+    def __call__(self) -> Tensor:
+        return embed(self.g, self.shape, self.begin, self.step, self.drop)
+
+
 def _slice_layout(a: Aval, strides: Ints, offset: int = 0, *, begin: Ints, sizes: Ints, step: Ints,
                   drop: Ints) -> tuple[int, Ints]:
     off, out = region(a.shape, strides, begin, step, drop)
@@ -195,7 +207,7 @@ def _slice_reference(x: np.ndarray, begin: Ints, sizes: Ints, step: Ints, drop: 
 SLICE = register(Op(
     "slice", "view", 1, lambda a, begin, sizes, step, drop: (a.with_(_kept(sizes, drop)),),
     layout=_slice_layout, params=("begin", "sizes", "step", "drop"), keeps=SHAPE_ONLY,
-    vjp=lambda g, out, x, begin, sizes, step, drop: (embed(g, x.shape, begin, step, drop),),
+    vjp=lambda g, out, x, begin, sizes, step, drop: (SlicePart(g, x.shape, begin, step, drop),),
     reference=_slice_reference,
     samples=shapes_of([
         ((5, 6), {"begin": (1, 5), "sizes": (3, 3), "step": (1, -2), "drop": ()}),

@@ -87,8 +87,10 @@ class Optimizer(Versioned):
         """Forget the gradients of all parameters."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
-                    p.grad = None if set_to_none else ops.zeros_like(p.grad)
+                if set_to_none:  # without looking: what was there is no input of a recorded step
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad = ops.zeros_like(p.grad)
 
     def step(self, closure: Any = None) -> Any:
         """Update every parameter that has a gradient; returns closure() if one is given."""

@@ -54,6 +54,7 @@ class Chains:
         self.rooted: dict[int, Any] = {}                       # objects known to have existed before
         self.reached: set[int] = set()
         self.held: dict[int, Handle] = {}                      # tensors that Versioned objects hold
+        self.slot_of: dict[int, tuple[Any, str]] = {}          # of those, the module and the name of each
         self.functions: dict[Code, list[Any]] = collections.defaultdict(list)
         self.returns: dict[tuple[Code, int], list[Any]] = {}
         self.memo: dict[tuple[Code, Any], Found] = {}
@@ -153,8 +154,13 @@ class Chains:
                 self.note("tattr", type(root), name)
         names = getattr(root, "_names", None)
         for name, v in list(vars(root).items()):
-            if not (isinstance(v, Handle) and type(names) is dict and name not in names):
-                self.hold(v)  # plain tensor attributes are places of their own
+            if type(names) is dict and not isinstance(v, Handle) and name != "training" and name[0] != "_":
+                self.note("slot", root, name)  # a store past __setattr__ moves no version
+            elif isinstance(v, Handle) and type(names) is dict:
+                if name not in names:
+                    continue  # plain tensor attributes are places of their own
+                self.slot_of.setdefault(id(v), (root, name))
+            self.hold(v)
 
     def hold(self, v: Any, level: int = 0) -> None:
         """v sits inside a Versioned object."""

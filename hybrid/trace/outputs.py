@@ -12,7 +12,7 @@ from ..core.errors import HybridError
 from ..ir.tensor import Handle, Leaf, link_view, new_handle
 from .policy import SCALARS
 
-__all__ = ["New", "Known", "Plain", "Box", "Spec", "Unfit", "spec_of", "canonical", "Maker"]
+__all__ = ["New", "Known", "Plain", "Box", "Host", "Spec", "Unfit", "spec_of", "canonical", "Maker"]
 
 
 class Unfit(HybridError):
@@ -51,24 +51,36 @@ class Box(NamedTuple):
     keys: tuple[Any, ...] = ()
 
 
-Spec = New | Known | Plain | Box
+class Host(NamedTuple):
+    """A Python value read from the data of a tensor when the call returns; `how` is the method that reads it."""
+
+    items: tuple[Any]
+    how: str
 
 
-def spec_of(x: Any, tensor: Callable[[Handle], New | Known], old: Callable[[Any], bool]) -> Spec:
-    """The recipe for x; `tensor` says what a tensor is, `old` whether an object existed before the call.
+Spec = New | Known | Plain | Box | Host
+
+
+def spec_of(x: Any, tensor: Callable[[Handle], New | Known], old: Callable[[Any], bool],
+            host: Callable[[Any], Host | None]) -> Spec:
+    """The recipe for x; `tensor` says what a tensor is, `old` whether an object existed before the call, `host`
+    whether it is a value read from a tensor.
 
     Raises Unfit for fresh objects of other types."""
     if isinstance(x, Handle):
         return tensor(x)
+    read = host(x)
+    if read is not None:
+        return read
     if isinstance(x, SCALARS) or old(x):
         return Plain(x)
     t = type(x)
     if t in (list, tuple) or isinstance(x, tuple) and hasattr(t, "_fields"):
-        return Box(t, id(x), tuple([spec_of(v, tensor, old) for v in x]))
+        return Box(t, id(x), tuple([spec_of(v, tensor, old, host) for v in x]))
     if t is dict:
-        if not all(isinstance(k, SCALARS) for k in x):
+        if not all(isinstance(k, SCALARS) and host(k) is None for k in x):
             raise Unfit("returns a dict whose keys are not plain values")
-        return Box(t, id(x), tuple([spec_of(x[k], tensor, old) for k in x]), tuple(x))
+        return Box(t, id(x), tuple([spec_of(x[k], tensor, old, host) for k in x]), tuple(x))
     raise Unfit(f"returns a fresh {t.__name__} (only tensors, numbers, lists, tuples and dicts can be rebuilt)")
 
 
@@ -84,6 +96,8 @@ def canonical(s: Any, idents: dict[int, int]) -> Any:
     if isinstance(s, Plain):
         v = s.value
         return type(v).__qualname__, repr(v) if isinstance(v, SCALARS) else id(v)
+    if isinstance(s, Host):
+        return "host", canonical(s.items[0], idents), s.how
     if isinstance(s, Box):
         keys = tuple([(type(k).__qualname__, repr(k)) for k in s.keys])
         return (s.type.__qualname__, idents.setdefault(s.ident, len(idents)),
@@ -110,6 +124,8 @@ class Maker:
             return (self.args if s.kind == "arg" else self.caps)[s.number]
         if type(s) is Plain:
             return s.value
+        if type(s) is Host:
+            return getattr(self.build(s.items[0]), s.how)()
         got = self.made.get(s.ident)
         if got is None:
             vs = [self.build(v) for v in s.items]

@@ -6,6 +6,7 @@ only a change of that map.  Tensors that were there before and are no argument b
 from __future__ import annotations
 
 import sys
+import types
 import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,9 +20,11 @@ from ..ir.mode import Mode
 from ..ir.op import Op
 from ..ir.tensor import Handle
 from .policy import trusted
+from .tail import HOW, Read
 
 __all__ = ["Recorder", "Step", "user_site"]
 
+LARGE = 1 << 24         # bytes of results that are worth returning to the system
 SWEEP_BYTES = 4 << 20   # of new results, after which values that nobody else holds are let go
 
 
@@ -66,14 +69,16 @@ class Recorder(Mode):
     """Attributes after the call: steps, args and captures (handles, in order of value numbers' roles),
     written (handle id -> handle assigned), grads, reasons."""
 
-    def __init__(self, leaves: Sequence[Handle]) -> None:
+    def __init__(self, leaves: Sequence[Handle], root: types.CodeType | None = None) -> None:
+        self.root = root                           # code of the recorded function
+        self.reads: list[Read] = []                # host reads by that function itself
         self.steps: list[Step] = []
         self.handles: dict[int, int] = {}          # id(handle) -> number of the value it holds now
         self.consts: dict[int, np.ndarray] = {}    # numbers of values that are literals
         self.avals: list[Any] = []                 # by value number
         self.keep: list[Any] = []                  # ids stay unique while recording
         self._shells: list[Any] = []               # of those, handles whose values were let go
-        self._fresh = 0                            # bytes of results since the last sweep
+        self._fresh = self._bytes = 0              # bytes of results since the last sweep, and in all
         self.args: list[Handle] = []
         self.captures: list[Handle] = []
         self.start: dict[int, tuple[int, Any, Any]] = {}  # arg/capture: first value number, aval, tape node
@@ -92,6 +97,7 @@ class Recorder(Mode):
         self.avals.append(t._a)
         self.handles[id(t)] = n
         self._fresh += t._a.nbytes
+        self._bytes += t._a.nbytes
         if self._fresh > SWEEP_BYTES:
             self._sweep()
         return n
@@ -159,7 +165,15 @@ class Recorder(Mode):
         self.why("branches on the value of a tensor")
 
     def on_host_read(self, handle: Any, kind: str) -> None:
-        self.why(f"reads a tensor in Python with {kind}")
+        f = sys._getframe(1)
+        while trusted(f.f_code.co_filename) and f.f_back is not None:
+            f = f.f_back
+        text = f"reads a tensor in Python with {kind}"
+        outer = f.f_back is not None and trusted(f.f_back.f_code.co_filename)
+        if f.f_code is self.root and outer and kind in HOW:
+            self.reads.append(Read(f.f_lasti, self.ref(handle), kind, f"{text} ({user_site()})"))
+        else:
+            self.why(text)
 
     def on_effect(self, what: str) -> None:
         self.why(what)
@@ -183,6 +197,10 @@ class Recorder(Mode):
     def on_grad_set(self, handle: Any, grad: Any) -> None:
         g = self._grad(handle)
         g.written, g.now = True, grad
+
+    def devices(self) -> set[Any]:
+        """The devices of a recording that used much memory."""
+        return {a.device for a in self.avals} if self._bytes > LARGE else set()
 
     # ---- result ---------------------------------------------------------------------------------------------
     def graph(self, outputs: Sequence[int], extra: Sequence[Handle] = ()) -> Graph:

@@ -15,9 +15,10 @@ from .bytecode import handles_errors
 from .facts import Holder, Key, describe, fetch
 from .guards import Guard, Obj, Place, Ref, agrees, expectation
 from .history import History
-from .outputs import Known, Maker, New, Spec, Unfit, canonical, spec_of
+from .outputs import Host, Known, Maker, New, Spec, Unfit, canonical, spec_of
 from .policy import MISSING
 from .recorder import Recorder
+from .tail import HOW, tail_values
 
 __all__ = ["Recording", "Store", "store"]
 
@@ -36,6 +37,10 @@ class Recording:
     def __init__(self, rec: Recorder, seen: Analysis, out: Any, before: dict[Key, Any],
                  dropper: Callable[[Recording], Callable[[Any], None]]) -> None:
         self.reasons: list[str] = list({**seen.watch.reasons, **rec.reasons})
+        once = rec.root is None or len(seen.watch.frames.get(rec.root, ())) == 1
+        self._hosts = tail_values(rec.reads, rec.root if once else None, seen.watch.returns)
+        if self._hosts is None:
+            self.reasons += [r.reason for r in rec.reads]
         self.guard: Guard | None = None
         self.history: History | None = None
         self.lost = self.dead = False
@@ -53,7 +58,7 @@ class Recording:
         self._results(rec, seen, out)
         if not self.reasons:
             self._freeze(rec)
-        del self._rec, self._roles, self._stored, self._grad_final, self._grad_hosts, self._young
+        del self._hosts, self._rec, self._roles, self._stored, self._grad_final, self._grad_hosts, self._young
 
     # ---- captures and facts ----------------------------------------------------------------------------
     def _capture(self, t: Handle) -> Ref:
@@ -127,6 +132,8 @@ class Recording:
         for k, t in enumerate(rec.captures):
             if id(t) in seen.held:
                 self.places.append(Place("held", Holder(t, self._dead)))
+                if id(t) in seen.slot_of:
+                    self._slot(k, *seen.slot_of[id(t)])
             elif k in self.places_of:
                 self.places.append(Place("fact", self.places_of[k]))
             elif k in self._grad_hosts:
@@ -138,6 +145,12 @@ class Recording:
         self._starts(before)
         if any(n is tuple for n in [*self.cap_nodes, *self.arg_nodes]) and self._grad_final:
             self.reasons.append("runs backward while an input is itself a result of differentiable operations")
+
+    def _slot(self, number: int, module: Any, name: str) -> None:
+        """A module's own tensor must still be what its attribute holds, however that was stored."""
+        key = Key("slot", id(module), name)
+        self.holders.setdefault(key, Holder(module, self._dead))
+        self.expect.setdefault(key, Ref("cap", number))
 
     def _starts(self, before: dict[Key, Any]) -> None:
         """What the places that the call stores to held before it: their new content cannot tell."""
@@ -153,7 +166,7 @@ class Recording:
         self._numbers: dict[int, int] = {}
         self._on_tape: dict[int, Handle] = {}
         try:
-            self.out = spec_of(out, self._tensor_spec, lambda o: id(o) in seen.rooted)
+            self.out = spec_of(out, self._tensor_spec, lambda o: id(o) in seen.rooted, self._host)
             self.stores = [Store(k, self._tensor_spec(t)) for k, t in self._stored]
             self.grad_writes = [(host, None if t is None else self._tensor_spec(t)) for host, t in self._grad_final]
         except Unfit as e:
@@ -168,6 +181,13 @@ class Recording:
                 self.reasons.append("leaves an argument or captured tensor with another gradient history")
             if rec.handles[i] != rec.start[i][0]:
                 self.writes.append((role, self._output(rec.handles[i])))
+
+    def _host(self, x: Any) -> Host | None:
+        read = (self._hosts or {}).get(id(x))
+        if read is None:
+            return None
+        self._output(read.number)
+        return Host((New(read.number, -read.number - 1, "plain"),), HOW[read.kind])
 
     def _output(self, number: int) -> int:
         return self._numbers.setdefault(number, len(self._numbers))

@@ -22,7 +22,8 @@ from ..ir.graph import Const, Graph, Node, Value, param_key
 from .affine import Access, Broadcast, Embed, Ints, Path, View, canonical, reshape_strides, row_embed, walk_path, whole
 
 __all__ = ["Operand", "Inst", "Region", "Regions", "Roots", "Traits", "traits", "group_of", "uniform",
-           "input_path", "space_of", "out_embed", "strides_in", "small", "plain_box", "cuts", "Box", "MAX_READS", "MAX_COST"]
+           "input_path", "space_of", "out_embed", "strides_in", "small", "plain_box", "cuts", "Box",
+           "MAX_READS", "MAX_COST"]
 
 Box = tuple[tuple[int, int], ...]    # (begin, end) along each axis
 

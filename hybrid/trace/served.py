@@ -13,7 +13,7 @@ from ..ir.tensor import TENSOR, Leaf
 from .execute import Prepared, input_of
 from .guards import FactGuard
 from .history import SPENT
-from .outputs import Box, Known, Maker, New, Plain
+from .outputs import Box, Host, Known, Maker, New, Plain
 from .pairs import NativeFacts, native_facts
 from .recording import Recording, store
 from .replay import MISS, run_graph
@@ -49,7 +49,7 @@ def _mentions(s: Any) -> bool:
         return s.kind == "cap"
     if type(s) is New:
         return s.view is not None and _mentions(s.view[0])
-    return type(s) is Box and any(map(_mentions, s.items))
+    return type(s) in (Box, Host) and any(map(_mentions, s.items))
 
 
 class Served:
@@ -67,18 +67,23 @@ class Served:
         self.entry: Callable[..., Any] | None = None
         self.fast: Callable[..., Any] | None = None
         self.refreshes = 0
+        self.pinned: dict[int, Any] = {}    # leaves found in a place: their tape ends, compared by identity
+        self.moved: set[int] = set()        # those that were seen to change, which Python checks
         if all(host in self.held for host in self.grads_of.values()) and self._simple():
             self.numbers = self._wanted()
-            out = r.out
+            out: Any = r.out
             specs = [out, *[s.spec for s in r.stores], *[spec for _, spec in self.grads]]
             self.needs_captures = r.history is not None or any(map(_mentions, specs))
             self.single = type(out) is New and not r.stores and not self.grads and out.view is None
-            self._connect(native_facts(r, caps))
+            self._connect(native_facts(r, caps), caps)
 
     # ---- what the recording needs ---------------------------------------------------------------------
     def _simple(self) -> bool:
-        """Whether every gradient that the call leaves belongs to a held tensor; notes those that change."""
+        """Whether every gradient that the call uses is plain and every one it leaves belongs to a held tensor; notes
+        those that change."""
         r = self.recording
+        if any(r.cap_nodes[k - r.args] is not type(None) for k in self.grads_of):
+            return False
         first = dict(r.grad_reads)
         self.grads = [(host, spec) for host, spec in r.grad_writes
                       if not (spec is None and host in first and first[host] is None)]
@@ -99,17 +104,29 @@ class Served:
             visit(s)
         return list(found)
 
-    def _connect(self, facts: NativeFacts | None) -> None:
+    def _pin(self, caps: tuple[Any, ...]) -> None:
+        """Which leaves in places may be compared by identity: those that never moved so far."""
+        r, old = self.recording, self.pinned
+        now = {r.args + k: t._node for k, t in enumerate(caps) if type(t._node) is Leaf}
+        self.moved |= {k for k in old if now.get(k) is not old[k]}
+        self.pinned = {k: n for k, n in now.items() if k not in self.held and k not in self.moved}
+
+    def _connect(self, facts: NativeFacts | None, caps: tuple[Any, ...]) -> None:
         """Make the entry, and the guard of what it leaves to Python."""
         r, held = self.recording, self.held
-        places = {} if facts is None else {r.args + k: at for k, at in enumerate(facts.places) if at is not None}
+        self._pin(caps)
+        plain = {r.args + k for k, kind in enumerate(r.cap_nodes) if kind is type(None)}
+        found = () if facts is None else enumerate(facts.places, r.args)
+        places = {k: at for k, at in found if at is not None and (k in plain or k in self.pinned)}
         loaded = [k for k, p in enumerate(r.places) if p.kind == "fact" and r.args + k not in places]
         self.loaded, self.places = loaded, places
         rest = None if facts is None else facts.rest
         self.guard = None if rest is not None and not rest and not loaded else FactGuard(r, held, rest, loaded)
         kinds = [*r.arg_nodes, *r.cap_nodes]
-        loose = frozenset(k for k, kind in enumerate(kinds) if kind is not type(None) and k not in held)
         nodes = {k: t._node for k, t in held.items() if t._node is not None}
+        nodes |= {k: n for k, n in self.pinned.items() if k in places}
+        loose = frozenset(k for k, kind in enumerate(kinds)
+                          if kind is not type(None) and k not in held and k not in nodes)
         none = tuple(k for k in (input_of(r, host) for host, first in r.grad_reads if first is None) if k in held)
         self.entry = self.prepared.executable.entry(Replay(
             tuple(v.aval for v in r.graph.inputs), held, self.grads_of, places, nodes, loose, none,
@@ -121,7 +138,8 @@ class Served:
 
     def _fast(self, entry: Callable[..., Any]) -> Callable[..., Any] | None:
         """A function of the arguments for results that need next to nothing beside the entry."""
-        r, out = self.recording, self.recording.out
+        r = self.recording
+        out: Any = r.out
         if r.stores or self.grads or r.history is not None:
             return None
         if self.single:
@@ -138,7 +156,8 @@ class Served:
         """Facts hold but the native forms do not (a dict grew, a module changed): make them anew."""
         if self.entry is not None:
             self.refreshes += 1
-            self._connect(native_facts(self.recording, caps) if self.refreshes < MAX_REFRESH else None)
+            facts = native_facts(self.recording, caps) if self.refreshes < MAX_REFRESH else None
+            self._connect(facts, caps)
 
     # ---- calls ------------------------------------------------------------------------------------------
     def serve(self, tensors: Sequence[Any]) -> Any:
@@ -146,16 +165,17 @@ class Served:
         entry = self.entry
         if entry is None or self.recording.dead:
             return MISS
-        loaded: tuple[Any, ...] | None = ()
+        loaded: tuple[Any, ...] = ()
         if self.guard is not None:
-            loaded = self.guard.function(tensors)
-            if loaded is None:
+            found = self.guard.function(list(tensors))
+            if found is None:
                 return MISS
+            loaded = found
         got = entry(*tensors, *loaded)
         if got is NotImplemented:
             return MISS
         if self.single:
-            out = self.recording.out
+            out: Any = self.recording.out
             if out.node == "leaf":
                 got._node = Leaf(got)
             elif out.node == "tape":

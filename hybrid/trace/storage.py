@@ -22,6 +22,9 @@ from .regions import Operand, Region, Regions
 __all__ = ["Home", "Copy", "Storage", "assign", "box_of"]
 
 
+MAX_NEST = 8         # boxes inside boxes
+
+
 class Home(NamedTuple):
     """Element i of a value is at offset + sum(i * strides) of a slot."""
 
@@ -85,6 +88,7 @@ class _Assign:
         self.wants: dict[Value, list[tuple[Copy, Region | None]]] = {}
         self.consts: dict[object, int] = {}
         self.made: dict[Value, Region] = {}
+        self.nested: dict[Value, int] = {}      # how many boxes a value lies in
 
     def run(self) -> Storage:
         s = self.s
@@ -170,13 +174,16 @@ class _Assign:
         """Choose v's home among the boxes that want it; serve the others by second stores or copies."""
         s, chosen = self.s, None
         for copy, by in self.wants.get(v, ()):
-            to = self.target(v, copy)
+            depth = 0 if by is None else 1 + max(self.nested.get(o, 0) for o in self.values(by))
+            to = self.target(v, copy) if depth <= MAX_NEST else None
             if chosen is None and to is not None and self.eligible(v, r, to, by):
                 chosen = s.home[v] = to
+                self.nested[v] = depth
                 if by is not None:
                     s.direct.setdefault(by, []).append(v)
             elif to is not None and r.kind in ("loop", "contract") and self.may_store(by) and r.writable(v, to):
                 s.extra.setdefault(v, []).append(to)
+                self.nested[v] = max(self.nested.get(v, 0), depth)
                 if by is not None:
                     s.direct.setdefault(by, []).append(v)
             else:

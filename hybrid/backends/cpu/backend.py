@@ -16,7 +16,7 @@ from ..plan import Plan
 from . import alloc
 from .eager import eager
 from .executable import PlanRunner
-from .machine import machine
+from .machine import machine, trim_heap
 from .pool import pool
 
 __all__ = ["CpuBackend", "BACKEND"]
@@ -29,6 +29,10 @@ class CpuBackend(Backend):
 
     def empty(self, aval: Aval) -> np.ndarray:
         return alloc.empty(aval)
+
+    def trim(self) -> None:
+        alloc.trim()
+        trim_heap()
 
     def from_numpy(self, array: np.ndarray, device: Any = None) -> np.ndarray:
         return np.array(array, order="C", copy=True)

@@ -19,7 +19,8 @@ import llvmlite.binding as llvm
 
 from ...core.errors import BackendError
 
-__all__ = ["Machine", "machine", "usable_cores", "libc_address", "python_address", "immortal_memory", "free_memory",
+__all__ = ["Machine", "machine", "usable_cores", "libc_address", "python_address",
+           "trim_heap", "immortal_memory", "free_memory",
            "thread_attributes", "INTRINSICS", "MXCSR_DEFAULT", "SIG_SETMASK", "SYS_FUTEX", "FUTEX_WAIT", "FUTEX_WAKE",
            "CLOCK_MONOTONIC", "MADV_HUGEPAGE"]
 
@@ -156,6 +157,13 @@ def usable_cores() -> int:
 def _libc() -> ctypes.CDLL:
     _require_platform()
     return ctypes.CDLL(None)
+
+
+def trim_heap() -> None:
+    """Return free pages of the C heap to the system, where the C library can."""
+    trim = getattr(_libc(), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
 
 
 def libc_address(name: str) -> int:

@@ -50,10 +50,10 @@ def _add(f: Fn, el: str, out: str, update: str, mask: str = "") -> None:
                      f"{f.op(f'load {vec}, ptr {update}, align {size}')}")
         f.do(f"store {vec} {total}, ptr {out}, align {size}")
         return
-    x, y = (f.op(f"call {vec} @llvm.masked.load.v{_W}{name}.p0(ptr align {size} {p}, <{_W} x i1> {mask}, "
+    x, y = (f.op(f"call {vec} @llvm.masked.load.v{_W}{name}.p0(ptr {p}, i32 {size}, <{_W} x i1> {mask}, "
                  f"{vec} zeroinitializer)") for p in (out, update))
     f.do(f"call void @llvm.masked.store.v{_W}{name}.p0({vec} {f.op(f'{how} {vec} {x}, {y}')}, "
-         f"ptr align {size} {out}, <{_W} x i1> {mask})")
+         f"ptr {out}, i32 {size}, <{_W} x i1> {mask})")
 
 
 def _mask(f: Fn, left: str) -> str:
@@ -93,8 +93,8 @@ def _text(d: np.dtype) -> tuple[str, str]:
             _add(f, el, f.at(to, at), f.at(source, at), mask)
     f.ret(0)
     vec = f"<{_W} x {el}>"
-    text = (f"declare {vec} @llvm.masked.load.v{_W}{name}.p0(ptr, <{_W} x i1>, {vec})\n"
-            f"declare void @llvm.masked.store.v{_W}{name}.p0({vec}, ptr, <{_W} x i1>)\n" + f.text() + UNLIKELY)
+    text = (f"declare {vec} @llvm.masked.load.v{_W}{name}.p0(ptr, i32, <{_W} x i1>, {vec})\n"
+            f"declare void @llvm.masked.store.v{_W}{name}.p0({vec}, ptr, i32, <{_W} x i1>)\n" + f.text() + UNLIKELY)
     symbol = "s_" + hashlib.sha256(text.encode()).hexdigest()[:24]
     return symbol, text.replace("@SYMBOL", "@" + symbol)
 

@@ -164,7 +164,7 @@ class _RowThreads(_Threads):
 
             def one(j: str, accs: list[str]) -> list[str]:
                 env = self.visit(p, numbers, j)
-                fed = [[self.body.value(r.operand, env)] + ([j] if r.indexed else []) for r in reds]
+                fed = [r.feed(lanes, self.body.value(r.operand, env), j) for r in reds]
                 return [x for r, a, v in zip(reds, cut(accs), fed) for x in r.follow(lanes, a, v)]
             _, accs = code.loop(code.add(lo, self.tid), hi, str(_LANES), start, one)
             return [x for r, t, a in zip(reds, cut(totals), cut(accs)) for x in r.combine(lanes, t, self.tree(r, a))]

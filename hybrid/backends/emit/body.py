@@ -271,8 +271,21 @@ class Body:
             return gather(self.lanes, ty, self.base[k], self.spread(k, at), at.mask, "i8")
         return load_row(self.lanes, ty, self.base[k], self.step(k), at)
 
-    def write(self, k: int, value: str, at: Position) -> None:
+    def streams(self, writes: Iterable[int], start: str, stop: str) -> str | None:
+        """Up to where elements start..stop of the current row may be stored past the caches (nowhere: start),
+        which takes aligned addresses; None where no result is that large."""
+        code, spots, rows = self.code, "0", [k for k in writes if self.form.writes[k].stream]
+        for k in rows:
+            p = code.at(memory_scalar(self.form.writes[k].type), self.base[self.nreads + k], start)
+            spots = code.op(f"or i64 {spots}, {code.op(f'ptrtoint ptr {p} to i64')}")
+        if not rows:
+            return None
+        aligned = code.op(f"icmp eq i64 {code.op(f'and i64 {spots}, 63')}, 0")
+        return code.op(f"select i1 {aligned}, i64 {stop}, i64 {start}")
+
+    def write(self, k: int, value: str, at: Position, stream: bool = False) -> None:
         """Store lanes of the k-th result."""
+        stream = stream and self.form.writes[k].stream
         ty = self.form.writes[k].type
         k += self.nreads
         if self.walk(k) == "n":
@@ -280,7 +293,7 @@ class Body:
         elif self.walk(k) == "m":
             scatter(self.lanes, ty, value, self.base[k], self.spread(k, at), at)
         else:
-            store_row(self.lanes, ty, value, self.base[k], self.step(k), at)
+            store_row(self.lanes, ty, value, self.base[k], self.step(k), at, stream)
 
     def write_once(self, k: int, value: str) -> None:
         """Store the scalar result of a row."""

@@ -152,6 +152,8 @@ def finish_module(code: Code, signature: str, prefix: str, attributes: str = "no
     """
     head = sorted(code.declared.values())
     body = [f"{signature} {attributes} {{", "entry:", *code.entry, *code.lines, "}", ""]
+    if any(line.endswith("!nontemporal !0") for line in code.lines):
+        body.append("!0 = !{i32 1}\n")
     text = "\n".join(head + body)
     symbol = f"{prefix}_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
     return text.replace("@NAME", f"@{symbol}", 1), symbol

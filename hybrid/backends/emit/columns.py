@@ -109,9 +109,8 @@ class _Columns:
         for at in positions:
             env = self.body.vector(numbers, at)
             for red in self.reds:
-                values.append(self.body.value(red.operand, env))
-                if red.indexed:
-                    values.append(self.body.lanes.splat("i64", r))
+                row = self.body.lanes.splat("i64", r) if red.indexed else ""
+                values += red.feed(self.body.lanes, self.body.value(red.operand, env), row)
         return self.combine(accs, values, len(positions))
 
     def combine(self, a: list[str], b: list[str], count: int) -> list[str]:

@@ -20,11 +20,12 @@ COLUMN_KINDS = ("column", "strip_part", "strip_join")
 class OperandForm(NamedTuple):
     """`walk` along the inner axis: '0' the same element, '1' adjacent, 's' any stride, 'm' several axes,
     'n' several axes of which the last is adjacent, 'g' read by `load` only, 't' through turned tiles, 'r' written
-    once per row.  `late`: no store before all reads of a row."""
+    once per row.  `late`: no store before all reads of a row.  `stream`: too large for caches to be of use."""
 
     type: str
     walk: str
     late: bool = False
+    stream: bool = False
 
 
 class Form(NamedTuple):

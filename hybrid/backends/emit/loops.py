@@ -28,6 +28,7 @@ __all__ = ["Generated", "Layout", "generate", "generate_all", "lay_out", "SIGNAT
 
 SIGNATURE = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch)"
 _BLOCK = 1024        # elements of a row per item of a map kernel
+_STREAM = 1 << 23    # bytes of a result from which on it is stored past the caches
 _TILE = 8            # axes at least this long are worth tiles
 _LONG, _FEW = 32768, 32   # rows at least this long, and at most so many, are cut into blocks
 _DEEP, _NARROW = 2048, 4   # columns at least this deep, in at most so many strips, are cut into blocks
@@ -133,6 +134,7 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
     form = Form("map", program, tuple(forms[:len(kernel.reads)]), tuple(forms[len(kernel.reads):]),
                 tuple(zip(attrs, inner[len(ops):])), len(outer), short=n <= 16 and rows > 1 and not plain,
                 check=kernel.check)
+    form = form if plain else _streamed(kernel, form)
     block = _BLOCK if n > 2 * _BLOCK else max(n, 1)
     blocks = -(-n // block)
     words = _base_words(ops, sizes, kernel.params) + [*outer, n, block, blocks]
@@ -140,6 +142,14 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
         words += [x * (sizes[k] if k < len(ops) else 1) for x in s]
     work = cost(program, range(len(program.instrs)))
     return Layout(form, _unsigned(words), rows * blocks, _grain(work, block))
+
+
+def _streamed(kernel: LoopKernel, form: Form) -> Form:
+    """With the results marked that would only drive other data out of the caches; not what overwrites an operand."""
+    size, reads = prod(kernel.shape), {a.slot for a in kernel.reads}
+    large = [w.walk == "1" and size * a.dtype.itemsize >= _STREAM and a.slot not in reads
+             for w, a in zip(form.writes, kernel.writes)]
+    return form._replace(writes=tuple(w._replace(stream=x) for w, x in zip(form.writes, large)))
 
 
 def _crossing_axis(kernel: LoopKernel, dims: tuple[int, ...], strides: list[Strides]) -> int | None:
@@ -198,6 +208,7 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
                 multi=len(mixed.shape) if mixed.strides else 0, short=n <= 16 and not plain,
                 buffered=n <= _BUFFERED and not plain)
     form = form._replace(writes=_row_writes(kernel, form, start))
+    form = form if plain else _streamed(kernel, form)
     words = _base_words(ops, sizes, kernel.params) + [*outer, n, n, 1]
     unit = [*sizes, *[1] * len(affine)]
     for k, line in enumerate(lines):

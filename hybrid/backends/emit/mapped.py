@@ -27,13 +27,13 @@ class _Map:
         self.fail = self.code.label("fail") if form.check else ""
         self.fails: list[tuple[str, str]] = []
 
-    def store(self, numbers: list[int], *ats: Position) -> None:
+    def store(self, numbers: list[int], *ats: Position, stream: bool = False) -> None:
         for env, at in zip(self.body.vectors(numbers, list(ats)), ats):
             if self.form.check:
                 self._check(self.body.value(self.outs[0], env), at)
                 continue
             for k, o in enumerate(self.outs):
-                self.body.write(k, self.body.value(o, env), at)
+                self.body.write(k, self.body.value(o, env), at, stream)
 
     def _check(self, bad: str, at: Position) -> None:
         """Leave with the position of a true lane."""
@@ -57,10 +57,13 @@ class _Map:
         walks = [o.walk for o in (*self.form.reads, *self.form.writes)]
         unroll = unroll_of(cost(self.form.program, numbers), "s" in walks)
         if unroll:
-            def main(j: str, _: list[str]) -> list[str]:
-                self.store(numbers, *(Position(code.add(j, str(WIDTH * u))) for u in range(unroll)))
+            def main(j: str, stream: bool) -> list[str]:
+                self.store(numbers, *(Position(code.add(j, str(WIDTH * u))) for u in range(unroll)), stream=stream)
                 return []
-            start, _ = code.loop(start, stop, str(WIDTH * unroll), [], main, full=WIDTH * unroll)
+            far, step = body.streams(range(len(self.form.writes)), start, stop), WIDTH * unroll
+            if far is not None:
+                start, _ = code.loop(start, far, str(step), [], lambda j, _: main(j, True), full=step)
+            start, _ = code.loop(start, stop, str(step), [], lambda j, _: main(j, False), full=step)
 
         def tail(j: str, _: list[str]) -> list[str]:
             count = code.op(f"sub i64 {stop}, {j}")

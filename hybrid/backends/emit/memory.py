@@ -134,15 +134,18 @@ def load_row(lanes: Lanes, ty: str, base: str, stride: str | None, at: Position)
     return from_memory(lanes, ty, x)
 
 
-def store_row(lanes: Lanes, ty: str, value: str, base: str, stride: str | None, at: Position) -> None:
-    """Write elements `at` of the row at base."""
+def store_row(lanes: Lanes, ty: str, value: str, base: str, stride: str | None, at: Position,
+              stream: bool = False) -> None:
+    """Write elements `at` of the row at base; `stream`: past the caches, to an aligned address."""
     code, mem = lanes.code, memory_scalar(ty)
     if lanes.width == 1:
         return store_scalar(code, ty, value, _spot(code, mem, base, stride, at.j))
     v, x = lanes.raw(mem), to_memory(lanes, ty, value)
     if stride is None:
         p = code.at(mem, base, at.j)
-        if at.mask is None:
+        if stream:
+            code.do(f"store {v} {x}, ptr {p}, align {min(64, SIZE[mem] * lanes.width)}, !nontemporal !0")
+        elif at.mask is None:
             code.do(f"store {v} {x}, ptr {p}, align 1")
         else:
             code.call(f"llvm.masked.store.{_suffix(lanes, mem)}.p0", "void", f"{v} {x}", f"ptr {p}", "i32 1",

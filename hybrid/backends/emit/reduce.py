@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ...core.errors import BackendError
 from ...ir.scalar import BITS, Program, bits_of
 from .code import Code
-from .lanes import Lanes, is_float
+from .lanes import Lanes, is_float, memory_scalar
 
 __all__ = ["Reduction", "reductions_of"]
 
@@ -17,21 +17,50 @@ _NAN_FREE = {"rsum": "_add", "rprod": "_mul", "rmax": "_max", "rmin": "_min", "r
 
 
 class Reduction:
-    """One reduction instruction; an accumulator is a list of values: [value] or [value, index]."""
+    """One reduction instruction; an accumulator is a list of values: [value], [value, index] or [high, low].
 
-    __slots__ = ("number", "prim", "operand", "type", "parts")
+    The last are the largest and the smallest key of floats, integers in the order of the numbers: -0.0 before +0.0,
+    NaN of either sign at the two ends.  Comparing those takes one short instruction per vector where a maximum
+    that propagates NaN takes six, each waiting for the one before."""
+
+    __slots__ = ("number", "prim", "operand", "type", "parts", "keyed")
 
     def __init__(self, program: Program, number: int) -> None:
         ins = program.instrs[number]
         self.number, self.prim, self.operand = number, ins.prim, ins.args[0]
         self.type = program.instrs[self.operand].type
-        self.parts = [self.type, "i64"] if self.indexed else [self.type]
+        self.keyed = self.prim in ("rmax", "rmin") and self.type in ("f32", "f64")
+        key = "i" + self.type[1:]
+        self.parts = [self.type, "i64"] if self.indexed else [key, key] if self.keyed else [self.type]
         if self.prim in ("rsum", "rprod") and self.type == "b1":
             raise BackendError(f"{self.prim} of truth values; convert them to a number first")
 
     @property
     def indexed(self) -> bool:
         return self.prim.startswith("rarg")
+
+    def feed(self, lanes: Lanes, value: str, index: str) -> list[str]:
+        """The accumulator that has seen one element (per lane)."""
+        if not self.keyed:
+            return [value, index] if self.indexed else [value]
+        key = self._key(lanes, lanes.cast("bitcast", value, memory_scalar(self.type), memory_scalar(self.parts[0])))
+        return [key, key]
+
+    def _key(self, lanes: Lanes, bits: str) -> str:
+        """Bits of a float <-> its key: those of a negative number are turned around, but for the sign."""
+        ty = self.parts[0]
+        negative = lanes.binary("ashr", ty, bits, lanes.const(ty, BITS[ty] - 1))
+        return lanes.binary("xor", ty, bits, lanes.binary("and", ty, negative, lanes.const(ty, (1 << BITS[ty] - 1) - 1)))
+
+    def _unkey(self, lanes: Lanes, high: str, low: str) -> str:
+        """The float of a pair of keys; NaN if one of them is beyond the infinities."""
+        ty = self.parts[0]
+        bits = self._key(lanes, high if self.prim == "rmax" else low)
+        value = lanes.cast("bitcast", bits, memory_scalar(ty), memory_scalar(self.type))
+        top, bottom = self._neutral_bits()[::-1]
+        beyond = lanes.binary("or", "b1", lanes.icmp("sgt", ty, high, lanes.const(ty, top)),
+                              lanes.icmp("slt", ty, low, lanes.const(ty, bottom)))
+        return lanes.pick(self.type, beyond, lanes.const(self.type, bits_of(self.type, float("nan"))), value)
 
     def neutral(self, lanes: Lanes) -> list[str]:
         """An accumulator that has seen nothing."""
@@ -46,6 +75,9 @@ class Reduction:
         if self.prim == "rany":
             return [0]
         least = self.prim.endswith("min")
+        if self.keyed:
+            top = bits_of(ty, float("inf"))
+            return [(1 << BITS[ty]) - 1 - top, top]
         if is_float(ty):
             end = bits_of(ty, float("inf") if least else float("-inf"))
         else:
@@ -56,6 +88,8 @@ class Reduction:
 
     def combine(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> list[str]:
         """a, then b."""
+        if self.keyed:
+            return [lanes.intrinsic(f, ty, (x, y)) for f, ty, x, y in zip(("smax", "smin"), self.parts, a, b)]
         if not self.indexed:
             return [getattr(lanes, _NAN_FREE[self.prim])(self.type, (a[0], b[0]))]
         better = self._better(lanes, a, b)
@@ -122,7 +156,7 @@ class Reduction:
         if self.indexed:  # nothing beat the neutral element: all elements are equal to it
             ty, none = "i64", lanes.const("i64", (1 << 63) - 1)
             return lanes.pick(ty, lanes.icmp("eq", ty, total[1], none), lanes.const(ty, 0), total[1])
-        return total[0]
+        return self._unkey(lanes, total[0], total[1]) if self.keyed else total[0]
 
 
 def _half(lanes: Lanes, ty: str, x: str, first: int, count: int) -> str:

@@ -116,22 +116,23 @@ class Rows:
         """Evaluate a pass at a position and store what it stores."""
         return self.visit_all(p, numbers, [at])[0]
 
-    def visit_all(self, p: Pass, numbers: list[int], ats: list[Position]) -> list[dict[int, str]]:
+    def visit_all(self, p: Pass, numbers: list[int], ats: list[Position],
+                  stream: bool = False) -> list[dict[int, str]]:
         envs = self.body.vectors(numbers, ats, self.ready)
         for env, at in zip(envs, ats):
             for i in numbers:
                 if i in self.body.buffers and i not in self.ready:
                     self.body.keep(i, env[i], at)
             for k in p.writes:
-                self.body.write(k, self.body.value(self.program.outs[k], env), at)
+                self.body.write(k, self.body.value(self.program.outs[k], env), at, stream)
         return envs
 
     def next_positions(self, j: str, count: int) -> list[Position]:
         return [Position(self.code.add(j, str(WIDTH * u))) for u in range(count)]
 
     def feed(self, r: Reduction, env: dict[int, str], at: Position) -> list[str]:
-        value = [self.body.value(r.operand, env)]
-        return value + [self.body.lane_index(at.j)] if r.indexed else value
+        index = self.body.lane_index(at.j) if r.indexed else ""
+        return r.feed(self.body.lanes, self.body.value(r.operand, env), index)
 
     # ---- passes ----------------------------------------------------------------------------------
     def store_pass(self, p: Pass, numbers: list[int], start: str, stop: str) -> None:
@@ -139,10 +140,13 @@ class Rows:
         code = self.code
         unroll = unroll_of(cost(self.program, numbers), self._strided(p, numbers))
         if unroll:
-            def main(j: str, _: list[str]) -> list[str]:
-                self.visit_all(p, numbers, self.next_positions(j, unroll))
+            def main(j: str, stream: bool) -> list[str]:
+                self.visit_all(p, numbers, self.next_positions(j, unroll), stream)
                 return []
-            start, _ = code.loop(start, stop, str(WIDTH * unroll), [], main, full=WIDTH * unroll)
+            far, step = self.body.streams(p.writes, start, stop), WIDTH * unroll
+            if far is not None:
+                start, _ = code.loop(start, far, str(step), [], lambda j, _: main(j, True), full=step)
+            start, _ = code.loop(start, stop, str(step), [], lambda j, _: main(j, False), full=step)
 
         def tail(j: str, _: list[str]) -> list[str]:
             self.visit(p, numbers, self.tail_position(j, stop))

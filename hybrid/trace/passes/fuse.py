@@ -43,7 +43,8 @@ from ..regions import (
 __all__ = ["fuse", "FREE_COST"]
 
 FREE_COST = 14        # instructions that may be repeated instead of stored
-MAX_CELLS = 8
+MAX_CELLS = 8         # boxes that a space is cut into
+MAX_SINK = 16         # nodes in a row that move into the reduction that reads them
 FEW_ROWS, LONG = 8, 1 << 15   # a reduction to fewer rows of at least so many elements stays alone
 
 
@@ -239,19 +240,26 @@ class _Fusion:
     def _find_sinks(self) -> None:
         """Elementwise nodes that only reductions of one kind read, which do not fuse otherwise."""
         targets: dict[Value, set[Any]] = {}
+        depth: dict[Value, int] = {}       # nodes between a value and the reduction that takes it in
         for n in reversed(self.graph.nodes):
             mine: Any = None
+            far = 0
             if n.op.kind == "row" and alone(n):
                 mine = (space_of(n), group_of(n))
-            elif n.op.kind == "map" and len(n.outputs) == 1:
-                v = n.outputs[0]
-                found = targets.get(v, set())
-                if (len(found) == 1 and None not in found and v not in self.stored and n.op.check is None
-                        and not n.op.gathers and not traits(n).placed):
-                    (mine,) = found
-                    self.free.add(v)
+            elif n.op.kind == "map" and len(n.outputs) == 1 and self._sinks(n, targets, depth):
+                (mine,) = targets[n.outputs[0]]
+                far = depth[n.outputs[0]] + 1
+                self.free.add(n.outputs[0])
             for v in n.inputs if n.op.kind != "view" else ():
-                targets.setdefault(self.roots(v)[0], set()).add(mine)
+                root = self.roots(v)[0]
+                targets.setdefault(root, set()).add(mine)
+                depth[root] = max(depth.get(root, 0), far)
+
+    def _sinks(self, n: Node, targets: dict[Value, set[Any]], depth: dict[Value, int]) -> bool:
+        v = n.outputs[0]
+        found = targets.get(v, set())
+        return (len(found) == 1 and None not in found and depth[v] < MAX_SINK and v not in self.stored
+                and n.op.check is None and not n.op.gathers and not traits(n).placed)
 
     # ---- times ---------------------------------------------------------------------------------------
     def time_of(self, root: Value) -> float:

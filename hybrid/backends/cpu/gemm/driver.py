@@ -224,6 +224,10 @@ class Driver(Panels):
             b_step = f"ptr {c.at('i64', table, self.k0)}"
         else:
             b_step = f"i64 {str(self.width * es) if self.packed_b else self.bk_walk.stride}"
+        if not self.direct:
+            def fetch() -> None:
+                self.finish.fetch(c, self.b_index, row, str(spec.rows), self.desc, str(vecs))
+            c.when(self.last, fetch) if self.multi else fetch()
         c.do(f"call void {self.variant(spec)}(ptr {a}, i64 {steps}, i64 {a_stride}, ptr {b}, {b_step}, "
              f"i64 {self.kc}, i64 {count}, ptr {out}, i64 {ldc}, i1 {self.more}, ptr {out}, i64 {ldc})")
         if not self.direct:

@@ -23,6 +23,8 @@ __all__ = ["Finish", "epilogue_of"]
 
 SIGNATURE = ("define internal void @NAME.finish(ptr %bufs, ptr %args, ptr %tile, i64 %b, i64 %row, "
              "i64 %rows, ptr %desc, i64 %vecs, ptr %uniform)")
+FETCH = ("define internal void @NAME.fetch(ptr %bufs, ptr %args, i64 %b, i64 %row, i64 %rows, ptr %desc, "
+         "i64 %vecs)")
 UNIFORM = "define internal void @NAME.uniform(ptr %bufs, ptr %args, ptr %out)"
 
 
@@ -75,6 +77,7 @@ class Finish:
         self.storable = self.program is None and unit and first.lines.uniform and len(self.outs) == 1
         self.uniform = self._uniform()
         self.passed = self._passed()
+        self.fetched = self._fetched()
 
     def _stream(self, name: str, type: str, slot: int, offset: int, size: int, batch: Dims, rows: Dims,
                 cols: Dims) -> Stream:
@@ -123,7 +126,8 @@ class Finish:
 
     def functions(self) -> list[tuple[str, Code]]:
         """The finishing function and what it needs."""
-        return [self.build(), *([self.build_uniform()] if self.passed else [])]
+        more = [self.build_fetch()] if self.fetched else []
+        return [self.build(), *more, *([self.build_uniform()] if self.passed else [])]
 
     def build_uniform(self) -> tuple[str, Code]:
         """The values of `passed`, one 8-byte cell each."""
@@ -181,13 +185,16 @@ class Finish:
         self.buffer = code.alloca("[16 x <16 x i64>]")
         streams = self.reads + self.outs
         self.starts = {s.name: self._start(s) for s in streams}
-        self.walks = {s.name: tuple(self.words.walk(code, f"{s.name}.{part}", runs, s.size)
-                                    for part, runs in (("lines", s.lines), ("cols", s.cols))) for s in streams}
+        self.walks = {s.name: self._walks(s) for s in streams}
         self.params = [self.lanes.splat(ty, x) for ty, x in zip(self.kernel_params(), self._scalars())]
         self.known = self._known() if self.program is not None else {}
         code.loop("0", "%vecs", "1", [], self._vector)
         code.do("ret void")
         return SIGNATURE, code
+
+    def _walks(self, s: Stream) -> tuple[Walk, Walk]:
+        return (self.words.walk(self.code, s.name + ".lines", s.lines, s.size),
+                self.words.walk(self.code, s.name + ".cols", s.cols, s.size))
 
     def _start(self, s: Stream) -> str:
         code = self.code
@@ -247,6 +254,50 @@ class Finish:
         buffer = code.alloca(f"[16 x {elem.vec}]")
         code.do(f"call void @NAME.transpose(ptr {tile}, i64 {step}, ptr {buffer}, i64 {16 * elem.size})")
         return buffer
+
+    # ---- bringing memory near ---------------------------------------------------------------------------
+    def fetch(self, code: Code, b: str, row: str, rows: str, desc: str, vecs: str) -> None:
+        """Ask for the memory of a tile's operands and results, before its sums are computed: the epilogue strides
+        over lines, which the machine does not foresee, and waits for each of them otherwise."""
+        if self.fetched:
+            code.do(f"call void @NAME.fetch(ptr %bufs, ptr %args, i64 {b}, i64 {row}, i64 {rows}, ptr {desc}, "
+                    f"i64 {vecs})")
+
+    def _fetched(self) -> list[tuple[Stream, int]]:
+        """Streams worth fetching, and whether they are written."""
+        out: list[tuple[Stream, int]] = []
+        if self.program is None:
+            return out
+        places = {(s.slot, s.offset) for s in self.outs}
+        for s, written in [(s, 1) for s in self.outs] + [(s, 0) for s in self.reads]:
+            along = s.lines if self.transposed else s.cols
+            if along.uniform and along.unit(s.size) and not (not written and (s.slot, s.offset) in places):
+                out.append((s, written))
+        return out
+
+    def build_fetch(self) -> tuple[str, Code]:
+        """One line of memory for each line of a tile and vector of columns."""
+        code = self.code = Code()
+        self.starts = {s.name: self._start(s) for s, _ in self.fetched}
+        self.walks = {s.name: self._walks(s) for s, _ in self.fetched}
+
+        def vector(v: str, _: list[str]) -> list[str]:
+            desc = code.at("i8", "%desc", code.mul(v, str(DESC)))
+            count = code.op(f"load i64, ptr {code.at('i8', desc, '8')}")
+            col = code.op(f"load i64, ptr {code.at('i8', desc, '16')}")
+            lines, first, start = (count, col, "%row") if self.transposed else ("%rows", "%row", col)
+            across = {s.name: self._across(s, start) for s, _ in self.fetched}
+
+            def line(i: str, _: list[str]) -> list[str]:
+                for s, written in self.fetched:
+                    p = self._line(s, across[s.name], code.add(first, i))
+                    code.call("llvm.prefetch.p0", "void", f"ptr {p}", f"i32 {written}", "i32 3", "i32 1")
+                return []
+            code.loop("0", lines, "1", [], line)
+            return []
+        code.loop("0", "%vecs", "1", [], vector)
+        code.do("ret void")
+        return FETCH, code
 
     # ---- vectors of streams ---------------------------------------------------------------------------
     def _pair(self, s: Stream) -> tuple[Walk, Walk, Runs]:
