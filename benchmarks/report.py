@@ -51,6 +51,7 @@ def plot(results: Results, path: Path) -> None:
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, NullFormatter
     names = [w for w, row in results.items() if row]
     shown = [f for f in COLORS if any(f in results[w] for w in names)]
     if not names:
@@ -70,8 +71,8 @@ def plot(results: Results, path: Path) -> None:
     ax.set(yscale="log", ylabel=f"time / {'best peer' if with_peers else 'fastest'} (below 1 is faster)",
            xticks=range(len(names)))
     ax.set_xticklabels(names, rotation=30, ha="right")
-    ax.yaxis.set_major_formatter(plt.FuncFormatter(lambda v, _: f"{v:g}"))
-    ax.yaxis.set_minor_formatter(plt.NullFormatter())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(fontsize=8, ncol=3, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.savefig(path, dpi=120, bbox_inches="tight")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import time
 import types
 import warnings
 import weakref
@@ -164,13 +165,17 @@ class Function(Wrapped):
 
     def _serve(self, plan: _Plan, tensors: list[Any]) -> Any:
         """One replay, the fast way where possible, or MISS."""
-        if plan.served is not None:
-            out = plan.served.serve(tensors)
-            if out is not MISS:
-                return out
-        caps = plan.guard(tensors)
-        if caps is None or caps and not _distinct(tensors, caps):
-            return MISS
+        while True:
+            if plan.served is not None:
+                out = plan.served.serve(tensors)
+                if out is not MISS:
+                    return out
+            caps = plan.guard(tensors)
+            if caps is None or caps and not _distinct(tensors, caps):
+                return MISS
+            if not _busy(tensors, caps):
+                break
+            time.sleep(50e-6)  # another thread's replay is updating a tensor that this call uses
         served = plan.connect(caps)
         if served is not None:
             if plan.bare and not door.STATE.special:
@@ -178,7 +183,12 @@ class Function(Wrapped):
             out = served.serve(tensors)
             if out is not MISS:
                 return out
-        return self._replay(plan, tensors, caps)
+        try:
+            return self._replay(plan, tensors, caps)
+        except AttributeError:
+            if not _busy(tensors, caps):
+                raise
+        return self._serve(plan, tensors)
 
     def _replay(self, plan: _Plan, tensors: list[Any], caps: tuple[Any, ...]) -> Any:
         r = plan.recording
@@ -374,6 +384,11 @@ class Function(Wrapped):
 
     def __repr__(self) -> str:
         return f"<{self._name()}>"
+
+
+def _busy(tensors: list[Any], caps: tuple[Any, ...]) -> bool:
+    """Whether a tensor holds no value, because a replay in another thread is making its next one in place."""
+    return not all([hasattr(t, "_v") for t in (*tensors, *caps)])
 
 
 def _spent_node(number: int) -> Any:

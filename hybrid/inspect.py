@@ -142,7 +142,8 @@ class Comparison(NamedTuple):
 
 def _times(calls: tuple[Callable[[], Any], ...], repeat: int) -> list[float]:
     """Median microseconds of each call over `repeat` samples; calls take turns, so that a slow moment meets all."""
-    counts, samples = [], [[] for _ in calls]  # type: tuple[list[int], list[list[float]]]
+    counts: list[int] = []
+    samples: list[list[float]] = [[] for _ in calls]
     for call in calls:
         start = perf_counter()
         call()

@@ -291,5 +291,5 @@ def test_special_values_go_the_same_way() -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x: (hb.maximum(x, 0.0), x.max(), hb.where(x == x, x, 1.0), x.argmax(), hb.sign(x),
                            hb.log(hb.exp(x)), (x * 0).sum(), x - x))
-        return [f(t(v)) for v in (A, B, -A, -B, A, B, A[:0] if False else A * 0)]
+        return [f(t(v)) for v in (A, B, -A, -B, A, B, A * 0)]
     check(program, replays=4)

@@ -15,7 +15,8 @@ from ..core.errors import Site
 from ..ir.contract import Dims
 from ..ir.scalar import Program
 
-__all__ = ["Access", "LoopKernel", "Dims", "Operand", "GemmKernel", "ScatterKernel", "HostStep", "Slot", "Plan", "Kernel"]
+__all__ = ["Access", "LoopKernel", "Dims", "Operand", "GemmKernel", "ScatterKernel", "HostStep", "Slot", "Plan",
+           "Kernel"]
 
 
 class Access(NamedTuple):
@@ -89,10 +90,10 @@ class ScatterKernel(NamedTuple):
     """out (already initialised) [index[i], :] += update[i, :] for i in order; rows of `inner` elements.
     Index values are checked before; each output element receives its updates in increasing i."""
 
-    count: int
+    count: int  # type: ignore[assignment]
     inner: int
     out: Access
-    index: Access
+    index: Access  # type: ignore[assignment]
     update: Access
 
 
@@ -114,7 +115,7 @@ class Slot(NamedTuple):
 
     kind: str
     aval: Aval
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]
     in_place: bool = False
 
 

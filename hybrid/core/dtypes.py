@@ -14,7 +14,8 @@ import numpy as np
 from .errors import DTypeError
 
 __all__ = ["bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
-           "bfloat16", "float32", "float64", "ALL", "FLOATS", "HALVES", "INTS", "SIGNED", "UNSIGNED", "canonical", "promote",
+           "bfloat16", "float32", "float64", "ALL", "FLOATS", "HALVES", "INTS", "SIGNED", "UNSIGNED", "canonical",
+           "promote",
            "weak", "kind", "is_float", "is_int", "is_half", "compute_type", "default_float", "default_int",
            "can_hold"]
 

@@ -4,7 +4,7 @@ Invariant: the same seed gives the same weights, batches and therefore the same 
 """
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,11 +29,12 @@ def load_digits(seed: int = 0) -> Digits:
         from sklearn.model_selection import train_test_split
     except ImportError as e:
         raise SystemExit("the demo needs scikit-learn, matplotlib and tqdm: pip install 'hybrid[demo]'") from e
-    data = load()
+    data: Any = load()
     x = (data.images / 16.0).astype(np.float32)[:, None]
     y = data.target.astype(np.int64)
-    a, b, c, d = train_test_split(x, y, test_size=0.2, random_state=seed, stratify=y)
-    return Digits(np.ascontiguousarray(a), c, np.ascontiguousarray(b), d)
+    parts = train_test_split(x, y, test_size=0.2, random_state=seed, stratify=y)
+    train_x, test_x, train_y, test_y = map(np.ascontiguousarray, parts)
+    return Digits(train_x, train_y, test_x, test_y)
 
 
 def cnn() -> nn.Module:

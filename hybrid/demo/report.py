@@ -70,6 +70,7 @@ def _accuracies(plt: Any, runs: Sequence[Any]) -> Any:
 
 
 def _times(plt: Any, runs: Sequence[Any]) -> Any:
+    from matplotlib.ticker import FuncFormatter
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.2))
     for ax, (eager, traced) in zip(axes, _pairs(runs)):
         both = np.concatenate([eager.seconds[5:], traced.seconds[5:]]) * 1e6
@@ -78,10 +79,11 @@ def _times(plt: Any, runs: Sequence[Any]) -> Any:
             shown = np.clip(run.seconds[5:] * 1e6, bins[0], bins[-1])
             ax.hist(shown, bins=bins, color=color, alpha=0.7, label=f"{run.mode}, median {run.median_us:.0f} µs")
             ax.axvline(run.median_us, color=color, lw=1.5, ls="--")
+        ax.margins(y=0.35)
         ax.set(xscale="log", xlabel="microseconds (the slowest 2 % are in the last bar)")
         ax.set_title(f"{eager.model}: {eager.median_us / traced.median_us:.1f} times faster traced", fontsize=11)
-        ax.xaxis.set_major_formatter(plt.FuncFormatter(lambda v, _: f"{v:g}"))
-        ax.xaxis.set_minor_formatter(plt.FuncFormatter(
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        ax.xaxis.set_minor_formatter(FuncFormatter(
             lambda v, _: f"{v:g}" if str(f"{v:e}")[0] in "25" else ""))
         ax.legend(frameon=False)
     axes[0].set_ylabel("steps")

@@ -75,6 +75,7 @@ def train(name: str, make: Callable[[], nn.Module], data: Digits, traced: bool, 
     plain = make_step(net, optimizer)
     step: Any = function(plain) if traced else plain
     order, losses, seconds, accuracies = np.random.default_rng(seed), [], [], []
+    x, y, guess = tensor(data.train_x[:batch]), tensor(data.train_y[:batch]), data.test_y
     for epoch in range(epochs):
         optimizer.lr = LEARNING_RATE * (1 - epoch / epochs) + 1e-5
         shuffled = order.permutation(len(data.train_x))

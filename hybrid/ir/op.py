@@ -79,7 +79,7 @@ class Op:
     accepts: str = "biuf"          # kinds of dtype of the (promoted) inputs
     result: str = "same"           # map: same | bool | float | int
     facts: frozenset[str] = frozenset()   # commutative, idempotent, involution, identity, pure_copy, ...
-    unit: dict[int, Any] = field(default_factory=dict)  # input number -> value that makes the op the identity, bit for bit
+    unit: dict[int, Any] = field(default_factory=dict)  # input -> value that makes the op the identity, bit for bit
     domain: tuple[float, float] = (-3.0, 3.0)  # where samples are drawn
     samples: Callable[..., Any] | None = None  # (rng) -> iterable of (arrays, params), for tests
     ulp: float = 2.0               # bound on the error of float32/float64 results against `reference`

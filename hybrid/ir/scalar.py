@@ -79,7 +79,8 @@ class Program(NamedTuple):
     outs: tuple[int, ...]
 
     def __str__(self) -> str:
-        lines = [f"  %{i} = {n.prim}.{n.type} " + ", ".join([f"%{a}" for a in n.args] + ([str(n.attr)] if n.attr is not None else []))
+        lines = [f"  %{i} = {n.prim}.{n.type} "
+                 + ", ".join([f"%{a}" for a in n.args] + ([str(n.attr)] if n.attr is not None else []))
                  for i, n in enumerate(self.instrs)]
         return "\n".join([f"program({', '.join(self.args)}; {', '.join(self.params)})", *lines,
                           "  return " + ", ".join(f"%{o}" for o in self.outs)])
@@ -128,8 +129,8 @@ def _binary(prim: str, swap: bool = False) -> Any:
     return method
 
 
-for _m, _p in {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "div", "mod": "rem", "and": "and",
-               "or": "or", "xor": "xor", "lshift": "shl", "rshift": "shr"}.items():
+for _m, _p in {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "div", "mod": "rem",
+               "and": "and", "or": "or", "xor": "xor", "lshift": "shl", "rshift": "shr"}.items():
     setattr(Val, f"__{_m}__", _binary(_p))
     setattr(Val, f"__r{_m}__", _binary(_p, swap=True))
 for _m in COMPARE:

@@ -59,7 +59,7 @@ def _scalar_text(x: np.ndarray) -> str:
     value = float(x)
     with np.errstate(all="ignore"):
         same = np.array(value).astype(d).tobytes() == x.tobytes()
-    bits = int(x.reshape(1).view(_UINT[d.itemsize])[0])
+    bits = int(x.reshape(1).view(_UINT[d.itemsize])[0])  # type: ignore[call-overload]
     return _float_text(value) if same and math.isfinite(value) else f"#{bits:0{2 * d.itemsize}x}"
 
 

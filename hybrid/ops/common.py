@@ -15,8 +15,8 @@ from ..core.aval import Aval
 from ..core.errors import DTypeError
 from ..ir.scalar import TYPE, Builder, Val
 
-__all__ = ["Part", "wide", "groups", "as_type", "pair", "need_float", "draw", "shapes_of", "ints", "SHAPE_ONLY", "same_infer",
-           "pairs_of"]
+__all__ = ["Part", "wide", "groups", "as_type", "pair", "need_float", "draw", "shapes_of", "ints", "SHAPE_ONLY",
+           "same_infer", "pairs_of"]
 
 # `keeps` of a record whose vjp reads only shapes and dtypes of its inputs: no value has to be saved.
 SHAPE_ONLY = frozenset(["shape"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,11 @@ BERNOULLI = _random_op(
 
 
 # ---- generators --------------------------------------------------------------------------------------------
+_DRAWING = threading.RLock()   # two threads that draw at once must not get the same numbers
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: globals().update(_DRAWING=threading.RLock()))
+
+
 class Generator(Versioned):
     """A stream of random numbers: seed and offset (how many draws were made) as uint64 tensors.
 
@@ -229,8 +235,9 @@ class Generator(Versioned):
 
     def draw(self, op: Op, *inputs: Tensor, **params: Any) -> Tensor:
         """The next draw; the offset moves on."""
-        out = bind(op, self.seed, self.offset, *inputs, **params)
-        self.offset.assign(add(self.offset, 1))
+        with _DRAWING:
+            out = bind(op, self.seed, self.offset, *inputs, **params)
+            self.offset.assign(add(self.offset, 1))
         return out
 
 

@@ -1,7 +1,7 @@
 """Optimizer updates as elementwise records: one kernel writes the parameter and its state.
 
 Invariant: the formulas are PyTorch's, operation by operation; hyper-parameters and the step count are 0-d tensors
-of the dtype the parameter is computed in (float32 for half types), so that a schedule changes a value and never the code.
+of the dtype the parameter is computed in (float32 for half types), so that a schedule changes a value, never the code.
 """
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ def _sgd_reference(*xs: np.ndarray, maximize: bool) -> Any:
     return p - lr * ((-g if maximize else g) + weight_decay * p)
 
 
-_SGD = map_op("sgd_update", 4, _sgd_body, vjp=NO_GRAD, reference=_sgd_reference, accepts="f", params=("maximize",), fixed=(2, 3),
-              infer=_state_infer("sgd_update", 1), samples=_samples(0, (0.1, 0.01), {"maximize": False}), ulp=8.0,
+_SGD = map_op("sgd_update", 4, _sgd_body, vjp=NO_GRAD, reference=_sgd_reference, accepts="f",
+              params=("maximize",), fixed=(2, 3), infer=_state_infer("sgd_update", 1),
+              samples=_samples(0, (0.1, 0.01), {"maximize": False}), ulp=8.0,
               doc="p - lr*(g + weight_decay*p).")
 
 

@@ -167,7 +167,7 @@ class Analysis(Chains):
         return [o for e in es for o in self.ev(code, e)[0].values()]
 
     def _call(self, code: Code, at: int, callee: Any, cargs: list[Any]) -> None:
-        fs = self.objects(code, callee)
+        fs = [f for f in self.objects(code, callee) if callable(f)]
         for f in fs:
             self._callee(code, at, f, cargs)
         if fs and all(self._watched(f) for f in fs):
@@ -196,8 +196,8 @@ class Analysis(Chains):
             for o in self.objects(code, cargs[0]) if cargs else ():
                 if not isinstance(o, SCALARS + BOXES + (Handle,)):
                     self.note("type", o)
-        if f is None or f is MISSING or isinstance(f, Handle):
-            return
+        if f is MISSING or isinstance(f, Handle) or not callable(f):
+            return  # not what was called (`__len__` may return at the same instruction as `__iter__`)
         if isinstance(f, functools.partial):
             self.all(f.args)
             self.all(f.keywords)
@@ -259,7 +259,7 @@ class Analysis(Chains):
     def _only_tensors(self, code: Code, e: Any) -> bool:
         """Whether what an expression gave were tensors only (their stores are reported by themselves)."""
         got = self.returns.get((code, e[-1])) if isinstance(e[-1], int) else None
-        return bool(got) and all(isinstance(o, Handle) for o in got)
+        return got is not None and bool(got) and all(isinstance(o, Handle) for o in got)
 
     # ---- where entered code came from ------------------------------------------------------------------
     def _origins(self) -> None:

@@ -377,6 +377,8 @@ class Chains:
     def _derived(self, code: Code, kind: str, e: Any) -> tuple[list[Any], bool]:
         base, unseen = self.ev(code, e[1])
         objs = list(self.returns.get((code, e[-1]), ()))  # property, __getattr__, __getitem__, __next__
+        if kind == "elem":  # what `__iter__` returned is no item; a generator's work is seen by itself
+            objs = [o for o in objs if not isinstance(o, types.GeneratorType)]
         for o in list(base.values()):
             if kind == "attr":
                 objs += self.attr(o, e[2])

@@ -116,7 +116,7 @@ def _class_dict(t: type) -> dict[Any, Any]:
 @lru_cache(1)
 def _mro_offset() -> int:
     """Where a class keeps its method resolution order."""
-    found = [o for o in range(0, type.__basicsize__, 8)  # type: ignore[arg-type]
+    found = [o for o in range(0, type.__basicsize__, 8)  # type: ignore[arg-type, call-overload]
              if all(_word(id(t) + o) == id(t.__mro__) for t in (_Probe, Versioned, int))]
     if len(found) != 1:
         raise _Unknown

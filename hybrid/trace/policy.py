@@ -44,8 +44,8 @@ CMETHODS = (types.MethodDescriptorType, types.WrapperDescriptorType, types.Class
 KNOWN = BOXES + (type, types.ModuleType, types.CodeType, np.ndarray, property, classmethod, staticmethod,
                  types.CellType, super, BaseException, types.GetSetDescriptorType, types.MemberDescriptorType,
                  types.GenericAlias, types.UnionType, Handle)
-PURE_TYPES = SCALARS + (tuple, frozenset, type({}.items()), type({}.keys()), type({}.values()),
-                        types.MappingProxyType, property)
+PURE_TYPES: tuple[type, ...] = SCALARS + (
+    tuple, frozenset, type({}.items()), type({}.keys()), type({}.values()), types.MappingProxyType, property)
 STATEFUL = (random.Random, np.random.Generator, np.random.RandomState, types.GeneratorType)
 
 IMPURE_BUILTINS = frozenset(("print", "open", "input", "id", "exec", "eval", "globals", "locals", "vars", "setattr",

@@ -59,6 +59,7 @@ class Recording:
         if not self.reasons:
             self._freeze(rec)
         del self._hosts, self._rec, self._roles, self._stored, self._grad_final, self._grad_hosts, self._young
+        del self._on_tape   # the tape of a result holds everything the call computed
 
     # ---- captures and facts ----------------------------------------------------------------------------
     def _capture(self, t: Handle) -> Ref:

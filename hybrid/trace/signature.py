@@ -89,7 +89,7 @@ def signature_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[A
     sig = leaves.sig
     sig.append(grad_enabled())
     if len(distinct) != len(ts):  # which arguments are one tensor
-        first = {}
+        first: dict[int, int] = {}
         sig.append(tuple([first.setdefault(id(t), i) for i, t in enumerate(ts)]))
         ts = list(distinct.values())
     return tuple(sig), ts, leaves.objects

@@ -15,7 +15,8 @@ FORM_SINGLE, FORM_TUPLE, FORM_NONE = 0, 1, 2
 
 _TABLE = ("api", "nargs", "inputs_n", "inputs", "guards_n", "guards", "types_n", "types", "states_n", "states",
           "outs_n", "outs", "results_n", "results", "steps_n", "steps", "need", "flags", "form", "block_bytes",
-          "owned_n", "handles_at", "bufs_at", "fills_n", "fills", "distinct_n", *(f"pool{i}" for i in range(e.POOL_SLOTS)))
+          "owned_n", "handles_at", "bufs_at", "fills_n", "fills", "distinct_n",
+           *(f"pool{i}" for i in range(e.POOL_SLOTS)))
 TABLE = {name: 8 * i for i, name in enumerate(_TABLE)}
 TABLE_WORDS = len(_TABLE)
 

@@ -179,7 +179,7 @@ def slot_offset(cls: type, name: str) -> int:
         raise AttributeError(f"{cls.__name__} has no slot {name!r}")
     found = []
     for marker in (object(), object()):
-        obj = object.__new__(cls)
+        obj: Any = object.__new__(cls)
         getattr(cls, name).__set__(obj, marker)
         found.append((obj, cls.__basicsize__, id(marker), marker))
     return _find(f"slot {name} of {cls.__name__}", [(id(o), n, w) for o, n, w, _ in found])
@@ -187,7 +187,7 @@ def slot_offset(cls: type, name: str) -> int:
 
 def slot_address(obj: Any, name: str) -> int:
     """Address of the PyObject* of a slot of an object."""
-    return id(obj) + slot_offset(type(obj), name)
+    return id(obj) + slot_offset(type(obj), name)  # type: ignore[arg-type]
 
 
 def cell_address(cell: Any) -> int:

@@ -59,7 +59,8 @@ def _spec(plan: Plan, r: Replay, passed: list[int], order: dict[int, int], segme
         guards=tuple(guards), tracked=frozenset(order[k] for k in r.loose),
         nodes={order[k]: n for k, n in r.nodes.items()}, slots=tuple(slots), steps=tuple(steps),
         outputs=tuple(plan.outputs[o] for o in r.results), consts=plan.consts, arena_bytes=arena + temp + 64,
-        states=states, partial=frozenset(plan.partial), form=form, release_gil=_work(plan) > SHORT, keep=(segment, plan, r.keep))
+        states=states, partial=frozenset(plan.partial), form=form, release_gil=_work(plan) > SHORT,
+        keep=(segment, plan, r.keep))
 
 
 def _work(plan: Plan) -> int:

@@ -46,7 +46,7 @@ def make_ufunc(name: str, code: Code, ins: Sequence[np.dtype], outs: Sequence[np
     label = name.encode()
     if max(nums) < 128:
         loops, data = (_P * 1)(code.address), (_P * 1)()
-        types = (ctypes.c_char * len(nums))(*nums)
+        types: Any = (ctypes.c_char * len(nums))(*nums)  # type: ignore[misc]
         kept: tuple[Any, ...] = (code, loops, data, types, label)
         made = _from_func(ctypes.addressof(loops), ctypes.addressof(data), ctypes.addressof(types), 1,
                           len(ins), len(outs), -1, label, b"", 0)

@@ -372,8 +372,8 @@ class _Fusion:
 
     def place(self, n: Node) -> None:
         """Join a region that n depends on, or open one."""
-        deps = self.deps(n.inputs) | ({self.checked[n]} if n in self.checked else set())
-        deps = sorted(deps, key=lambda r: r.time)
+        found = self.deps(n.inputs) | ({self.checked[n]} if n in self.checked else set())
+        deps = sorted(found, key=lambda r: r.time)
         after = deps[-1].time if deps else 0.0
         for r in self.candidates(n, deps):
             # everything that is not in r must be older than r

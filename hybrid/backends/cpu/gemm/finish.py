@@ -257,41 +257,36 @@ class Finish:
 
     # ---- bringing memory near ---------------------------------------------------------------------------
     def fetch(self, code: Code, b: str, row: str, rows: str, desc: str, vecs: str) -> None:
-        """Ask for the memory of a tile's operands and results, before its sums are computed: the epilogue strides
+        """Ask for the memory of a tile's operands before its sums are computed: the epilogue strides
         over lines, which the machine does not foresee, and waits for each of them otherwise."""
         if self.fetched:
             code.do(f"call void @NAME.fetch(ptr %bufs, ptr %args, i64 {b}, i64 {row}, i64 {rows}, ptr {desc}, "
                     f"i64 {vecs})")
 
-    def _fetched(self) -> list[tuple[Stream, int]]:
-        """Streams worth fetching, and whether they are written."""
-        out: list[tuple[Stream, int]] = []
-        if self.program is None:
-            return out
-        places = {(s.slot, s.offset) for s in self.outs}
-        for s, written in [(s, 1) for s in self.outs] + [(s, 0) for s in self.reads]:
+    def _fetched(self) -> list[Stream]:
+        """Streams worth fetching."""
+        def near(s: Stream) -> bool:
             along = s.lines if self.transposed else s.cols
-            if along.uniform and along.unit(s.size) and not (not written and (s.slot, s.offset) in places):
-                out.append((s, written))
-        return out
+            return along.uniform and along.unit(s.size)
+        return [s for s in self.reads if near(s)]
 
     def build_fetch(self) -> tuple[str, Code]:
         """One line of memory for each line of a tile and vector of columns."""
         code = self.code = Code()
-        self.starts = {s.name: self._start(s) for s, _ in self.fetched}
-        self.walks = {s.name: self._walks(s) for s, _ in self.fetched}
+        self.starts = {s.name: self._start(s) for s in self.fetched}
+        self.walks = {s.name: self._walks(s) for s in self.fetched}
 
         def vector(v: str, _: list[str]) -> list[str]:
             desc = code.at("i8", "%desc", code.mul(v, str(DESC)))
             count = code.op(f"load i64, ptr {code.at('i8', desc, '8')}")
             col = code.op(f"load i64, ptr {code.at('i8', desc, '16')}")
             lines, first, start = (count, col, "%row") if self.transposed else ("%rows", "%row", col)
-            across = {s.name: self._across(s, start) for s, _ in self.fetched}
+            across = {s.name: self._across(s, start) for s in self.fetched}
 
             def line(i: str, _: list[str]) -> list[str]:
-                for s, written in self.fetched:
+                for s in self.fetched:
                     p = self._line(s, across[s.name], code.add(first, i))
-                    code.call("llvm.prefetch.p0", "void", f"ptr {p}", f"i32 {written}", "i32 3", "i32 1")
+                    code.call("llvm.prefetch.p0", "void", f"ptr {p}", "i32 0", "i32 3", "i32 1")
                 return []
             code.loop("0", lines, "1", [], line)
             return []
