@@ -1,8 +1,8 @@
 """Seconds until the first traced result: `python -m benchmarks.first_result [WORKLOAD] [--peer-python PATH]`.
 
-From the first call to the return of the first replayed call (the third), imports done, less two plain eager calls, which
-are what the program would have cost anyway.  Every figure comes from a process of its own; cold means an empty disk
-cache.  Peers: the first call of torch.compile and of jax.jit, less one warm call.
+From the first call to the return of the first replayed call (the third), imports done, less two plain eager calls,
+which are what the program would have cost anyway.  Every figure comes from a process of its own; cold means an empty
+disk cache.  Peers: the first call of torch.compile and of jax.jit, less one warm call.
 """
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def main() -> int:
     parser.add_argument("workload", nargs="?", default="gpt")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peers")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--calls", nargs=2, metavar=("FRAMEWORK", "COUNT"), help="print the first calls of one framework")
+    parser.add_argument("--calls", nargs=2, metavar=("FRAMEWORK", "COUNT"),
+                        help="print the first calls of one framework")
     args = parser.parse_args()
     if args.calls:
         print(json.dumps(_calls(args.calls[0], args.workload, int(args.calls[1]))))

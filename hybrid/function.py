@@ -72,12 +72,14 @@ class _Plan:
         self.recording, self.guard, self.run, self.bare = recording, recording.guard.function, run, bare
         self.served: Served | None = None
 
-    def connect(self, caps: tuple[Any, ...]) -> Served | None:
-        """The fast way, now that the guard has found the captures; None where there is none."""
+    def connect(self, caps: tuple[Any, ...], replays: int) -> Served | None:
+        """The fast way, now that the guard has found the captures; None where there is none.
+
+        `replays`: how many calls the function has served so far."""
         if self.served is None and isinstance(self.run, Prepared):
             self.served = Served(self.run, caps)
         elif self.served is not None:
-            self.served.refresh(caps)
+            self.served.refresh(caps, replays)
         return self.served if self.served is not None and self.served.entry is not None else None
 
 
@@ -176,7 +178,7 @@ class Function(Wrapped):
             if not _busy(tensors, caps):
                 break
             time.sleep(50e-6)  # another thread's replay is updating a tensor that this call uses
-        served = plan.connect(caps)
+        served = plan.connect(caps, self._replays)
         if served is not None:
             if plan.bare and not door.STATE.special:
                 self._fast, self._handles_errors = served.fast, plan.recording.handles_errors
@@ -251,6 +253,7 @@ class Function(Wrapped):
         before = {k: fetch(k.kind, h.get(), k.key) for p in old for k, h in p.holders.items()}
         sig, grad = signature_of(args, kwargs), door.grad_enabled()
         rec, watch = Recorder(tensors, getattr(self.fn, "__code__", None)), Watch()
+        rec.watch = watch
         mode = door.push_mode(rec)
         try:
             with watch:

@@ -108,6 +108,15 @@ def _run(program: Any, jit: Any) -> Any:
     return result, out.getvalue(), error, after
 
 
+def _difference(a: Any, b: Any, path: str = "") -> str:
+    """Where two results differ first, and both values there; '' when they are the same."""
+    if same(a, b):
+        return ""
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return next(d for i, (x, y) in enumerate(zip(a, b)) if (d := _difference(x, y, f"{path}[{i}]")))
+    return f"{path or 'the result'}: {a!r} became {b!r}"
+
+
 def _said(got: Outcome, says: str, file: str) -> None:
     """One message per function, at most; it names a line of the caller's file."""
     assert len(got.messages) <= len(got.functions), [str(m.message) for m in got.messages]
@@ -134,8 +143,9 @@ def check(program: Callable[[Any], Any], replays: int | None = None, says: str =
         have = _run(program, jit)
     got.messages = [w for w in caught if issubclass(w.category, RunsEagerly)]
     assert want[1] == have[1], "printed text differs"
-    assert want[2] == have[2], "raised something else"
-    assert same(want[0], have[0]), f"results differ\n{want[0]}\n{have[0]}\n{got.text()}"
+    assert want[2] == have[2], f"raised something else: {want[2]!r} became {have[2]!r}"
+    where = _difference(want[0], have[0])
+    assert not where, f"results differ at {where}\n{got.text()}"
     assert same(want[3], have[3]), "the random stream differs"
     _said(got, says, sys._getframe(1).f_code.co_filename)
     if replays is not None:

@@ -1,6 +1,7 @@
 """Pitfalls of tracing: random numbers (P52 to P55) and numerics, errors, NaN origin (P56, P57)."""
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -92,22 +93,30 @@ def test_p55_seed_inside() -> None:
     check(program)
 
 
-def test_p55_drawing_from_threads() -> None:
-    f = hb.function(lambda n: hb.rand((1000,)) + n)
+@pytest.mark.parametrize("jit", [lambda f: f, hb.function])
+@pytest.mark.parametrize("size", [100, 1 << 21])
+def test_p55_drawing_from_threads_gives_each_number_once(jit: Any, size: int) -> None:
+    f = jit(lambda n: (hb.rand((size,)) + n)[:8])
     n = hb.tensor(0.0)
     for _ in range(3):
         f(n)
     hb.manual_seed(0)
-    want = {float(hb.rand((1000,)).numpy()[0]) for _ in range(40)}
+    each = 40 if size == 100 else 4
+    want = [hb.rand((size,))[:8].numpy().tobytes() for _ in range(4 * each)]
     hb.manual_seed(0)
-    got: list[float] = []
-    ts = [threading.Thread(target=lambda: [got.append(float(f(n).numpy()[0])) for _ in range(10)])
+    got: list[bytes] = []
+    ts = [threading.Thread(target=lambda: [got.append(f(n).numpy().tobytes()) for _ in range(each)])
           for _ in range(4)]
-    for th in ts:
-        th.start()
-    for th in ts:
-        th.join()
-    assert len(got) == 40 and set(got) <= want | {g for g in got if got.count(g) == 1}
+    old = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for th in ts:
+            th.start()
+        for th in ts:
+            th.join()
+    finally:
+        sys.setswitchinterval(old)
+    assert sorted(got) == sorted(want)
 
 
 def test_p56_the_optimiser_changes_no_value() -> None:

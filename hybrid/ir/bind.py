@@ -22,7 +22,7 @@ from .op import NO_GRAD, OPS, Op, common_dtype
 from .tensor import LITERAL, TENSOR, Handle, link_view, new_handle
 
 __all__ = ["bind", "public", "STATE", "Entry", "backend_of", "use_backends", "literal", "as_tensor",
-           "grad_enabled", "set_grad", "current_mode", "push_mode", "pop_mode", "entry_for",
+           "flat", "grad_enabled", "set_grad", "current_mode", "push_mode", "pop_mode", "entry_for",
            "constant_of", "convert", "set_tensor_class", "view_again"]
 
 
@@ -417,7 +417,13 @@ def public(op: Op) -> Callable[..., Any]:
     return function
 
 
-def _flat(op: Op) -> Callable[..., Any]:
+def flat(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of two tensors for a record without parameters: signatures that were seen go straight to their
+    kernel, everything else goes through `general`."""
+    return _flat(op, general)
+
+
+def _flat(op: Op, general: Callable[..., Any] | None = None) -> Callable[..., Any]:
     same: dict[Any, Entry] = {}
     table: dict[Any, Entry] = {}
 
@@ -427,8 +433,8 @@ def _flat(op: Op) -> Callable[..., Any]:
     def first(*xs: Any) -> Any:
         """Any call that the tables do not know: run it the general way, then remember its
         signature."""
-        out = bind(op, *xs)
-        if len(xs) == 2 and not STATE.special and type(xs[1]) in _NUMBERS and isinstance(xs[0],
+        out = bind(op, *xs) if general is None else general(*xs)
+        if general is None and len(xs) == 2 and not STATE.special and type(xs[1]) in _NUMBERS and isinstance(xs[0],
                                                                                          Handle):
             remember(*xs)
         if all(isinstance(x, Handle) for x in xs) and not STATE.special:
@@ -459,7 +465,7 @@ def _flat(op: Op) -> Callable[..., Any]:
     code = _template(op.nin == 2, "0" in keep or "*" in keep, "1" in keep or "*" in keep,
                      "out" in keep)
     space: dict[str, Any] = {
-        "STATE": STATE, "slow": _slow, "OP": op, "same": same, "table": table, "first": first,
+        "STATE": STATE, "slow": _slow if general is None else lambda op, xs: general(*xs), "OP": op, "same": same, "table": table, "first": first,
         "new": object.__new__, "T": TENSOR[0], "scalars": scalars, "H": Handle, "NUMBERS": _NUMBERS}
     _SPACES.append(space)
     return FunctionType(code.replace(co_name=op.name, co_qualname=op.name,

@@ -17,6 +17,7 @@ them is guarded by one counter instead of one fact per attribute.  Their contrac
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ def bump(obj: Any) -> None:
     """Note a structural change of a Versioned object."""
     object.__setattr__(obj, "_version", obj._version + 1)
     EPOCH[0] += 1
+
+
+def _nothing() -> None:
+    pass
 
 
 class Mode:
@@ -73,6 +78,11 @@ class Mode:
     def on_effect(self, what: str) -> None:
         """Something happened that a graph cannot represent (`requires_grad_` on an old tensor, a user-made
         gradient function, ...): the recording must not be replayed.  `what` finishes 'the call ...'."""
+
+    def pause(self) -> Callable[[], None]:
+        """The thread is about to make a kernel, which is none of its program: stop looking at the Python that
+        runs until the returned function is called."""
+        return _nothing
 
     def holds(self, handle: Any) -> int:
         """How many references to `handle` the mode itself keeps (at most): a view that nobody else

@@ -16,7 +16,7 @@ from ..core.aval import Aval
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import normalize_axis
 from ..ir import contract as layouts
-from ..ir.bind import as_tensor, bind
+from ..ir.bind import as_tensor, bind, flat
 from ..ir.op import Op, register
 from .common import Part, draw, pair, wide
 from .elementwise import add, multiply
@@ -74,11 +74,15 @@ def _no_bools(name: str, *xs: Tensor) -> None:
         raise DTypeError(f"{name} does not take bool tensors; convert one with .astype")
 
 
-def matmul(a: Tensor, b: Tensor, /) -> Tensor:
-    """a @ b: matrices in the last two axes, leading axes broadcast; a 1-D operand is a row or a column."""
+def _matmul(a: Tensor, b: Tensor, /) -> Tensor:
     a, b = as_tensor(a), as_tensor(b)
     _no_bools("matmul", a, b)
     return bind(MATMUL, a, b)
+
+
+matmul = flat(MATMUL, _matmul)
+matmul.__name__ = matmul.__qualname__ = "matmul"
+matmul.__doc__ = "a @ b: matrices in the last two axes, leading axes broadcast; a 1-D operand is a row or a column."
 
 
 # ---- linear --------------------------------------------------------------------------------------------

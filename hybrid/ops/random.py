@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -236,6 +237,8 @@ class Generator(Versioned):
     def draw(self, op: Op, *inputs: Tensor, **params: Any) -> Tensor:
         """The next draw; the offset moves on."""
         with _DRAWING:
+            while not hasattr(self.offset, "_v"):   # a recorded function in another thread is drawing
+                time.sleep(50e-6)
             out = bind(op, self.seed, self.offset, *inputs, **params)
             self.offset.assign(add(self.offset, 1))
         return out

@@ -37,6 +37,16 @@ class ParamGroup(dict):  # type: ignore[type-arg]
                 bump(owner)
 
 
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Set several entries, each like ``group[name] = value``."""
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def __ior__(self, other: Any) -> ParamGroup:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+
 class Optimizer(Versioned):
     """Base: parameter groups, zero_grad, state_dict.  Subclasses give `numbers` (names of
     hyper-parameters held

@@ -54,7 +54,7 @@ class Chains:
         self.rooted: dict[int, Any] = {}                       # objects known to have existed before
         self.reached: set[int] = set()
         self.held: dict[int, Handle] = {}                      # tensors that Versioned objects hold
-        self.slot_of: dict[int, tuple[Any, str]] = {}          # of those, the module and the name of each
+        self.places_of: dict[int, dict[Key, Any]] = {}         # where they hold them: the place, its holder
         self.functions: dict[Code, list[Any]] = collections.defaultdict(list)
         self.returns: dict[tuple[Code, int], list[Any]] = {}
         self.memo: dict[tuple[Code, Any], Found] = {}
@@ -154,13 +154,20 @@ class Chains:
                 self.note("tattr", type(root), name)
         names = getattr(root, "_names", None)
         for name, v in list(vars(root).items()):
-            if type(names) is dict and not isinstance(v, Handle) and name != "training" and name[0] != "_":
-                self.note("slot", root, name)  # a store past __setattr__ moves no version
-            elif isinstance(v, Handle) and type(names) is dict:
-                if name not in names:
-                    continue  # plain tensor attributes are places of their own
-                self.slot_of.setdefault(id(v), (root, name))
-            self.hold(v)
+            if isinstance(v, Handle) and type(names) is dict and name not in names:
+                continue  # plain tensor attributes are places of their own
+            if name == "training" or name[0] == "_":
+                self.hold(v)
+            else:
+                self._inside("slot", root, name, v)
+
+    def _inside(self, kind: str, o: Any, key: Any, v: Any, level: int = 0) -> None:
+        """v is what this place in hybrid's own object holds: a store past its methods moves no version."""
+        if isinstance(v, Handle):
+            self.places_of.setdefault(id(v), {})[Key(kind, id(o), key)] = o
+        else:
+            self.note(kind, o, key)
+        self.hold(v, level)
 
     def hold(self, v: Any, level: int = 0) -> None:
         """v sits inside a Versioned object."""
@@ -168,10 +175,16 @@ class Chains:
             self.held[id(v)] = v
         elif isinstance(v, Versioned) or callable(v):
             self.reach(v)
-        elif isinstance(v, (dict, list, tuple, set)) and level < 8:
-            if type(v) is list:
-                self.note("len", v)  # such a list may grow without a new version
-            for x in list(v.values() if isinstance(v, dict) else v):
+        elif isinstance(v, list) and level < 8:
+            self.note("len", v)  # such a list may grow without a new version
+            for i, x in enumerate(list(v)):
+                self._inside("item", v, i, x, level + 1)
+        elif isinstance(v, dict) and level < 8:
+            for k, x in list(v.items()):
+                if isinstance(k, SCALARS):
+                    self._inside("item", v, k, x, level + 1)
+        elif isinstance(v, (tuple, set)) and level < 8:
+            for x in list(v):
                 self.hold(x, level + 1)
 
     # ---- attributes -------------------------------------------------------------------------------------
@@ -287,8 +300,8 @@ class Chains:
         return []
 
     def _unknown_inside(self, o: Any) -> None:
-        from_known = (tuple, frozenset, type({}.items()), type({}.keys()), type({}.values()), types.MappingProxyType,
-                      property)
+        from_known: tuple[type, ...] = (tuple, frozenset, type({}.items()), type({}.keys()), type({}.values()),
+                                        types.MappingProxyType, property)
         if not isinstance(o, from_known):
             self.why(f"reads inside a {type(o).__name__}")
 

@@ -64,7 +64,9 @@ def _entry(d: dict[Any, Any], key: Any) -> tuple[int, int, int] | None:
     table = keys + KEYS_TABLE + (1 << _byte(keys + KEYS_INDEX_BITS))
     general = _byte(keys + KEYS_KIND) == GENERAL_KIND
     size = 24 if general else 16
-    for i in range(_word(keys + KEYS_COUNT)):
+    count = _word(keys + KEYS_COUNT)
+    guess = next((i for i, k in enumerate(d) if k is key or type(k) is type(key) and k == key), 0)
+    for i in (*range(guess, count), *range(min(guess, count))):    # no entry moves before its place in the order
         at = table + i * size + (8 if general else 0)
         pointer = _word(at)
         if pointer:

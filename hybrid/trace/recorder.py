@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import types
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..ir.mode import Mode
 from ..ir.op import Op
 from ..ir.tensor import Handle
 from .policy import trusted
+from .seeing import Watch
 from .tail import HOW, Read
 
 __all__ = ["Recorder", "Step", "user_site"]
@@ -85,6 +86,7 @@ class Recorder(Mode):
         self.written: dict[int, Handle] = {}
         self.grads: dict[int, _Grad] = {}
         self.reasons: dict[str, None] = {}
+        self.watch: Watch | None = None            # what looks at the Python of the call
         for t in leaves:
             if id(t) not in self.handles:
                 self.args.append(t)
@@ -133,6 +135,9 @@ class Recorder(Mode):
     def why(self, text: str) -> None:
         site = user_site()
         self.reasons[f"{text} ({site})" if site else text] = None
+
+    def pause(self) -> Callable[[], None]:
+        return self.watch.pause() if self.watch is not None else super().pause()
 
     # ---- hooks --------------------------------------------------------------------------------------------
     def on_op(self, op: Op, params: tuple[tuple[str, Any], ...], xs: tuple[Any, ...], outs: tuple[Any, ...]) -> None:

@@ -133,8 +133,8 @@ class Recording:
         for k, t in enumerate(rec.captures):
             if id(t) in seen.held:
                 self.places.append(Place("held", Holder(t, self._dead)))
-                if id(t) in seen.slot_of:
-                    self._slot(k, *seen.slot_of[id(t)])
+                for key, o in seen.places_of.get(id(t), {}).items():
+                    self._inside(k, key, o)
             elif k in self.places_of:
                 self.places.append(Place("fact", self.places_of[k]))
             elif k in self._grad_hosts:
@@ -147,10 +147,9 @@ class Recording:
         if any(n is tuple for n in [*self.cap_nodes, *self.arg_nodes]) and self._grad_final:
             self.reasons.append("runs backward while an input is itself a result of differentiable operations")
 
-    def _slot(self, number: int, module: Any, name: str) -> None:
-        """A module's own tensor must still be what its attribute holds, however that was stored."""
-        key = Key("slot", id(module), name)
-        self.holders.setdefault(key, Holder(module, self._dead))
+    def _inside(self, number: int, key: Key, holder: Any) -> None:
+        """A tensor of hybrid's own object must still be where it was found, however it was stored."""
+        self.holders.setdefault(key, Holder(holder, self._dead))
         self.expect.setdefault(key, Ref("cap", number))
 
     def _starts(self, before: dict[Key, Any]) -> None:

@@ -118,7 +118,8 @@ def plain_box(n: Node) -> tuple[Box, Embed] | None:
         return None
     x, out = n.inputs[0].aval, n.outputs[0].aval
     ((offset, shape, strides),) = n.op.layout(x, **n.params)
-    own, axes = contiguous_strides(out.shape), []
+    own = contiguous_strides(out.shape)
+    axes: list[int] = []
     for d, s in zip(shape, strides):
         axis = next((a for a in range(axes[-1] + 1 if axes else 0, out.ndim)
                      if own[a] == s and d <= out.shape[a]), None)

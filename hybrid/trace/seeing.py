@@ -12,6 +12,7 @@ import os
 import random
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,18 @@ class Watch:
             self.why("uses the global state of the module random")
         if _numpy_state() != self._states[1]:
             self.why("uses the global state of numpy.random")
+
+    def pause(self) -> Callable[[], None]:
+        """Take the hooks off for a stretch of hybrid's own work; the result puts them back."""
+        if sys.getprofile() != self._profile:
+            return lambda: None
+
+        def resume() -> None:
+            sys.settrace(self._trace)
+            sys.setprofile(self._profile)
+        sys.setprofile(None)
+        sys.settrace(None)
+        return resume
 
     def why(self, text: str, where: str = "") -> None:
         """Note why this call cannot be replayed."""

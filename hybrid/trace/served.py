@@ -20,7 +20,8 @@ from .replay import MISS, run_graph
 
 __all__ = ["Served", "MAX_REFRESH"]
 
-MAX_REFRESH = 16    # native forms of facts made anew before Python checks them instead
+MAX_REFRESH = 16    # native forms of facts that soon fail, after which Python checks them instead
+LASTING = 64        # calls that a native form has to serve to be worth its making
 
 
 def spent(number: int) -> Any:
@@ -66,7 +67,7 @@ class Served:
         self.grads_of = {r.args + k: input_of(r, p.what) for k, p in enumerate(r.places) if p.kind == "grad"}
         self.entry: Callable[..., Any] | None = None
         self.fast: Callable[..., Any] | None = None
-        self.refreshes = 0
+        self.refreshes = self.since = 0
         self.pinned: dict[int, Any] = {}    # leaves found in a place: their tape ends, compared by identity
         self.moved: set[int] = set()        # those that were seen to change, which Python checks
         if all(host in self.held for host in self.grads_of.values()) and self._simple():
@@ -152,10 +153,11 @@ class Served:
                 return entry
         return None
 
-    def refresh(self, caps: tuple[Any, ...]) -> None:
+    def refresh(self, caps: tuple[Any, ...], replays: int) -> None:
         """Facts hold but the native forms do not (a dict grew, a module changed): make them anew."""
         if self.entry is not None:
-            self.refreshes += 1
+            self.refreshes = 0 if replays - self.since >= LASTING else self.refreshes + 1
+            self.since = replays
             facts = native_facts(self.recording, caps) if self.refreshes < MAX_REFRESH else None
             self._connect(facts, caps)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...core.aval import Aval
+from ...ir.bind import current_mode
 from ...ir.op import Op
 from ..api import Backend, EagerKernel, Executable
 from ..plan import Plan
@@ -42,7 +43,13 @@ class CpuBackend(Backend):
 
     def eager(self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval],
               out_avals: Sequence[Aval]) -> EagerKernel:
-        return eager(op, params, in_avals, out_avals)
+        mode = current_mode()
+        resume = mode.pause() if mode is not None else None
+        try:
+            return eager(op, params, in_avals, out_avals)
+        finally:
+            if resume is not None:
+                resume()
 
     def compile(self, plan: Plan) -> Executable:
         return PlanRunner(plan)

@@ -229,6 +229,8 @@ class _Replay(Writer):
         """Decide for each state where its new value is written.  0: an exception is set."""
         f = Fn("hy_prepare", "i1", "noinline", table="ptr", block="ptr")
         api, states = f.ld("%table"), f.ld("%table", TABLE["states"])
+        flags = f.ld("%table", TABLE["flags"], "i64")
+        keeps_gil = f.cmp("eq", f.op(f"and i64 {flags}, {RELEASE_GIL}"), 0)
         with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
             next_, fresh = f.fresh(), f.fresh()
             r = f.nth(states, i, STATE["size"])
@@ -241,9 +243,9 @@ class _Replay(Writer):
                     f.st("ptr", f.ld(v, self.lay.array_data), buf)
                     f.go(next_)
                     f.label(f.fresh())
-            # readable again: its value does not change under a reader
+            # readable again, unless other threads run meanwhile: two replays must not start from one value
             h = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64")))
-            with f.when(f.cmp("eq", f.ld(h, self.s.v), "null", "ptr")):
+            with f.when(f.both(keeps_gil, f.cmp("eq", f.ld(h, self.s.v), "null", "ptr"))):
                 self.incref(f, v)
                 f.st("ptr", v, h, self.s.v)
             source, const = f.ld(r, STATE["source"], "i64"), f.ld(r, STATE["const"])

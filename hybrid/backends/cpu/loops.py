@@ -5,11 +5,12 @@ Invariant: kernels of equal structure share one function; what differs is in the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from ...core.errors import BackendError
 from ..emit.loops import generate_all as generate_loop
-from ..plan import GemmKernel, Kernel, LoopKernel, ScatterKernel
+from ..plan import GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
 from . import scatter
 from .caller import Step
 from .gemm import generate as generate_gemm
@@ -17,13 +18,38 @@ from .jit import compile_many
 
 __all__ = ["steps", "step_lists"]
 
+_MARK, _SPAN = 0x5107 << 48, 1 << 20     # words that stand for slots; no size, offset or stride is that large
+
+
+def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Any]:
+    """Generated functions of a product: those of one that differs in its slots only, with the slots exchanged."""
+    if any(abs(p - _MARK) <= _SPAN for p in kernel.params):
+        return generate_gemm(kernel, temp_slot)     # would be taken for slots
+    slots = {temp_slot: _MARK}
+
+    def mark(slot: int) -> int:
+        return slots.setdefault(slot, _MARK + len(slots))
+
+    def operand(o: Operand) -> Operand:
+        return o._replace(slot=mark(o.slot))
+    a, b, outs = operand(kernel.a), operand(kernel.b), tuple(map(operand, kernel.outs))
+    reads = tuple(r._replace(slot=mark(r.slot)) for r in kernel.reads)
+    made = _generate_marked(kernel._replace(a=a, b=b, outs=outs, reads=reads), _MARK if temp_slot >= 0 else temp_slot)
+    back = {m: s for s, m in slots.items()}
+    return [g._replace(words=tuple(back.get(w, w) for w in g.words)) for g in made]
+
+
+@lru_cache(512)
+def _generate_marked(kernel: GemmKernel, temp_slot: int) -> list[Any]:
+    return generate_gemm(kernel, temp_slot)
+
 
 def _generated(kernel: Kernel, temp_slot: int) -> list[Any]:
     """Functions of a kernel, to run in order; their workspace is slot `temp_slot`."""
     if isinstance(kernel, LoopKernel):
         return generate_loop(kernel, temp_slot)
     if isinstance(kernel, GemmKernel):
-        return generate_gemm(kernel, temp_slot)
+        return _gemm(kernel, temp_slot)
     if isinstance(kernel, ScatterKernel):
         return scatter.generate(kernel)
     raise BackendError(f"{type(kernel).__name__} is no native kernel")

@@ -50,7 +50,8 @@ class Reduction:
         """Bits of a float <-> its key: those of a negative number are turned around, but for the sign."""
         ty = self.parts[0]
         negative = lanes.binary("ashr", ty, bits, lanes.const(ty, BITS[ty] - 1))
-        return lanes.binary("xor", ty, bits, lanes.binary("and", ty, negative, lanes.const(ty, (1 << BITS[ty] - 1) - 1)))
+        rest = lanes.const(ty, (1 << BITS[ty] - 1) - 1)
+        return lanes.binary("xor", ty, bits, lanes.binary("and", ty, negative, rest))
 
     def _unkey(self, lanes: Lanes, high: str, low: str) -> str:
         """The float of a pair of keys; NaN if one of them is beyond the infinities."""
