@@ -135,6 +135,14 @@ class Backend(ABC):
     def compile(self, plan: Plan) -> Executable:
         """Native code for a plan."""
 
+    def get_num_threads(self) -> int:
+        """How many threads large kernels use."""
+        return 1
+
+    def set_num_threads(self, n: int) -> None:
+        """Use n threads from now on; results do not depend on it."""
+        raise UnsupportedError(f"the number of threads of a {self.kind} device cannot be set")
+
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until everything started on this device is done."""

@@ -17,6 +17,7 @@ from ..plan import Plan
 from . import alloc
 from .eager import eager
 from .executable import PlanRunner
+from .pool import get_num_threads, set_num_threads
 from .machine import machine, trim_heap
 from .pool import pool
 
@@ -53,6 +54,12 @@ class CpuBackend(Backend):
 
     def compile(self, plan: Plan) -> Executable:
         return PlanRunner(plan)
+
+    def get_num_threads(self) -> int:
+        return get_num_threads()
+
+    def set_num_threads(self, n: int) -> None:
+        set_num_threads(n)
 
     def synchronize(self) -> None:
         """Nothing to wait for: every call returns when its work is done."""
