@@ -124,6 +124,13 @@ class Function(Wrapped):
     def __get__(self, obj: Any, cls: type | None = None) -> Any:
         return self if obj is None else types.MethodType(self, obj)
 
+    def __reduce__(self) -> Any:
+        """By name where the name leads here, as for plain functions; else a new one of the same function."""
+        found: Any = sys.modules.get(getattr(self, "__module__", ""))
+        for name in getattr(self, "__qualname__", "").split("."):
+            found = getattr(found, name, None)
+        return self.__qualname__ if found is self else (function, (self.fn,))
+
     # ---- calls ---------------------------------------------------------------------------------------
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._fast is not None and not kwargs and not door.STATE.special:

@@ -186,7 +186,7 @@ def test_strided_inputs_give_the_same_bits(name: str) -> None:
 def strided(v: np.ndarray) -> Any:
     """A tensor whose value is exactly this view."""
     t = hybrid.tensor(v.copy())
-    t._v = v
+    t._v = np.asarray(v)
     return t
 
 

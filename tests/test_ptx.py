@@ -3,6 +3,7 @@ import glob
 import re
 import shutil
 import subprocess
+import sysconfig
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from hybrid.core import dtypes as dt
 from hybrid.ir.scalar import Builder
 
 F32 = dt.float32
-PTXAS = shutil.which("ptxas") or next(iter(sorted(glob.glob("/usr/local/cuda*/bin/ptxas"))), None)
+# the system's CUDA toolkit, or the nvidia-cuda-nvcc wheel
+PLACES = ["/usr/local/cuda*/bin/ptxas", f"{sysconfig.get_path('purelib')}/nvidia/**/bin/ptxas"]
+FOUND = sorted(path for place in PLACES for path in glob.glob(place, recursive=True))
+PTXAS = shutil.which("ptxas") or next(iter(FOUND), None)
 
 
 def assemble(ptx, tmp_path):

@@ -5,7 +5,6 @@ has several uses, so that what they hold is not kept for longer than needed.
 """
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +25,7 @@ class Sums:
         self.nodes, self.fit = nodes, fit
         self.store: dict[int, list[Any]] = {}
         self.parts: dict[int, dict[int, tuple[Any, Any, list[Part]]]] = {}
-        self.uses: Counter[tuple[int, int]] | None = None
+        self.uses: dict[tuple[int, int], int] | None = None
 
     def add(self, node: Any, g: Any) -> None:
         """One more gradient of a node."""
@@ -39,9 +38,9 @@ class Sums:
         """A gradient as a vjp rule returned it: a tensor, a function that makes it, or a part.  `aval` is the
         input's; None: it fits."""
         if isinstance(g, Part) and aval is not None:
-            key = self._key(node)
+            key = _key(node)
             if self._count(key) > 1:
-                _, _, parts = self.parts.setdefault(key[0], {}).setdefault(key[1], (node, aval, []))
+                parts = self.parts.setdefault(key[0], {}).setdefault(key[1], (node, aval, []))[2]
                 parts.append(g)
                 if len(parts) == self._count(key):
                     self.settle(key[0])
@@ -66,12 +65,19 @@ class Sums:
             self.settle(key)
         return self.store
 
-    def _key(self, node: Any) -> tuple[int, int]:
-        who = owner(node)
-        return id(who), node[0] if who is not node else 0
-
     def _count(self, key: tuple[int, int]) -> int:
         if self.uses is None:
-            self.uses = Counter(self._key(p) for n in self.nodes if type(n) is tuple
-                                for p in n[1] if p is not None)
+            self.uses = {}
+            for n in self.nodes:
+                for p in n[1] if type(n) is tuple else ():
+                    if p is not None:
+                        k = _key(p)
+                        self.uses[k] = self.uses.get(k, 0) + 1
         return self.uses[key]
+
+
+def _key(node: Any) -> tuple[int, int]:
+    """Which output of which owner a node is."""
+    if type(node) is tuple and type(node[0]) is int:
+        return id(node[1]), node[0]
+    return id(node), 0

@@ -418,8 +418,8 @@ def public(op: Op) -> Callable[..., Any]:
 
 
 def flat(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of two tensors for a record without parameters: signatures that were seen go straight to their
-    kernel, everything else goes through `general`."""
+    """A function of two tensors for a record without parameters: signatures that were seen go
+    straight to their kernel, everything else goes through `general`."""
     return _flat(op, general)
 
 
@@ -434,8 +434,8 @@ def _flat(op: Op, general: Callable[..., Any] | None = None) -> Callable[..., An
         """Any call that the tables do not know: run it the general way, then remember its
         signature."""
         out = bind(op, *xs) if general is None else general(*xs)
-        if general is None and len(xs) == 2 and not STATE.special and type(xs[1]) in _NUMBERS and isinstance(xs[0],
-                                                                                         Handle):
+        number = general is None and len(xs) == 2 and type(xs[1]) in _NUMBERS
+        if number and not STATE.special and isinstance(xs[0], Handle):
             remember(*xs)
         if all(isinstance(x, Handle) for x in xs) and not STATE.special:
             ins = tuple([x._a for x in xs])
@@ -465,7 +465,8 @@ def _flat(op: Op, general: Callable[..., Any] | None = None) -> Callable[..., An
     code = _template(op.nin == 2, "0" in keep or "*" in keep, "1" in keep or "*" in keep,
                      "out" in keep)
     space: dict[str, Any] = {
-        "STATE": STATE, "slow": _slow if general is None else lambda op, xs: general(*xs), "OP": op, "same": same, "table": table, "first": first,
+        "STATE": STATE, "slow": _slow if general is None else lambda op, xs: general(*xs),
+        "OP": op, "same": same, "table": table, "first": first,
         "new": object.__new__, "T": TENSOR[0], "scalars": scalars, "H": Handle, "NUMBERS": _NUMBERS}
     _SPACES.append(space)
     return FunctionType(code.replace(co_name=op.name, co_qualname=op.name,

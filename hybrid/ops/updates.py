@@ -35,7 +35,7 @@ def _samples(states: int, numbers: tuple[float, ...], params: dict[str, Any]) ->
         for shape in ((3, 5), (), (0,), (17,)):
             arrays = [rng.uniform(-1, 1, shape) for _ in range(2 + states)]
             if states == 2:
-                arrays[3] = np.abs(arrays[3])
+                arrays[3] = np.asarray(np.abs(arrays[3]))
             yield [*arrays, *map(np.asarray, numbers)], params
     return samples
 

@@ -26,7 +26,7 @@ from .tail import HOW, Read
 __all__ = ["Recorder", "Step", "user_site"]
 
 LARGE = 1 << 24         # bytes of results that are worth returning to the system
-SWEEP_BYTES = 4 << 20   # of new results, after which values that nobody else holds are let go
+SWEEP_BYTES = 8 << 20   # of new results, after which values that nobody else holds are let go
 
 
 class Step(NamedTuple):
@@ -106,6 +106,7 @@ class Recorder(Mode):
 
     def _sweep(self) -> None:
         """Let go of the values of handles that only this recording holds; their ids stay taken."""
+        resume = self.pause()
         self._fresh, keep, left = 0, self.keep, []
         for i in range(len(keep) - 1, -1, -1):      # the newest first: its tape entry holds older ones
             if _lonely(keep, i) == _ALONE and isinstance(keep[i], Handle) and not weakref.getweakrefcount(keep[i]):
@@ -114,6 +115,7 @@ class Recorder(Mode):
             else:
                 left.append(keep[i])
         self.keep = left[::-1]
+        resume()
 
     def _begin(self, t: Handle) -> None:
         self.start[id(t)] = (self._new(t), t._a, t._node)

@@ -17,9 +17,8 @@ from ..plan import Plan
 from . import alloc
 from .eager import eager
 from .executable import PlanRunner
-from .pool import get_num_threads, set_num_threads
 from .machine import machine, trim_heap
-from .pool import pool
+from .pool import get_num_threads, pool, set_num_threads
 
 __all__ = ["CpuBackend", "BACKEND"]
 

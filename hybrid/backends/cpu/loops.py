@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...core.errors import BackendError
+from ...ir.bind import current_mode
 from ..emit.loops import generate_all as generate_loop
 from ..plan import GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
 from . import scatter
@@ -57,9 +58,15 @@ def _generated(kernel: Kernel, temp_slot: int) -> list[Any]:
 
 def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Step]], int]:
     """(steps of each kernel, bytes of workspace in slot `temp_slot` that the neediest of them uses)."""
-    made = [_generated(k, temp_slot) for k in kernels]
-    flat = [g for gs in made for g in gs]
-    codes = iter(compile_many([(g.symbol, g.text) for g in flat]))
+    mode = current_mode()
+    resume = mode.pause() if mode is not None else None
+    try:
+        made = [_generated(k, temp_slot) for k in kernels]
+        flat = [g for gs in made for g in gs]
+        codes = iter(compile_many([(g.symbol, g.text) for g in flat]))
+    finally:
+        if resume is not None:
+            resume()
     temp = max((getattr(g, "temp", 0) for g in flat), default=0)
     return [[Step(next(codes), g.words, g.items, g.grain, g.scratch) for g in gs] for gs in made], temp
 

@@ -13,7 +13,7 @@ import platform
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
@@ -202,9 +202,9 @@ def immortal_memory(nbytes: int) -> int:
     return ctypes.addressof(view)
 
 
-def free_memory(address: int) -> None:
-    """free() of the C library, for memory that native code allocated."""
-    _libc().free(ctypes.c_void_p(address))
+def free_memory(address: int, library: Any = _libc, pointer: Any = ctypes.c_void_p) -> None:
+    """free() of the C library, for memory that native code allocated (also while the interpreter shuts down)."""
+    library().free(pointer(address))
 
 
 def thread_attributes(stack_bytes: int = 1 << 20) -> int:

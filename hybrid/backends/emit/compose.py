@@ -49,6 +49,18 @@ class Gathered:
         return self.at(total if isinstance(total, Val) else self.s.const("i64", total))
 
 
+@lru_cache(1024)
+def _recorded(body: Any, types: tuple[str, ...], params: tuple[tuple[str, Any], ...]) -> Any:
+    """(instructions, numbers of the results) of a body, operands first; TypeError if a result is no value."""
+    s = Builder()
+    xs = [s.arg(t) for t in types]
+    got = body(s, *xs, **dict(params))
+    outs = tuple(got) if isinstance(got, (tuple, list)) else (got,)
+    if not all(isinstance(v, Val) for v in outs):
+        raise TypeError("a body that gives a number")
+    return tuple(s.instrs), tuple([v.id for v in outs])
+
+
 class Composer:
     """Builds the program of a fused region; values are Vals (Gathered for operands read anywhere)."""
 
@@ -79,12 +91,27 @@ class Composer:
         out = f(self.s, *values, **params)
         return tuple(out) if isinstance(out, (tuple, list)) else (out,)
 
+    def _repeat(self, op: Op, params: Mapping[str, Any], values: Sequence[Any]) -> tuple[Val, ...] | None:
+        """The results of a body from its recorded instructions; None where it may depend on more than types."""
+        if not all(isinstance(v, Val) for v in values):
+            return None
+        try:
+            instrs, outs = _recorded(op.body, tuple(v.type for v in values), tuple(params.items()))
+        except TypeError:   # a parameter that cannot be a key, or a result that is a number: let the body run
+            return None
+        emit, here = self.s.emit, [v for v in values]
+        for prim, ty, args, attr in instrs[len(values):]:
+            here.append(emit(prim, ty, tuple([here[a].id for a in args]), attr))
+        return tuple([here[k] for k in outs])
+
     def apply(self, op: Op, params: Mapping[str, Any], values: Sequence[Any], in_avals: Sequence[Aval],
               out_avals: Sequence[Aval]) -> list[Val]:
         """The results of an op, each rounded to its dtype."""
         if op.body is None:
             raise BackendError(f"op {op.name} has no body; it cannot be part of a loop")
-        outs = self._run(op.body, values, params)
+        outs = self._repeat(op, params, values)
+        if outs is None:
+            outs = self._run(op.body, values, params)
         if len(outs) != len(out_avals):
             raise BackendError(f"the body of {op.name} gives {len(outs)} results instead of {len(out_avals)}")
         return [self._round(op, v, a.dtype) for v, a in zip(outs, out_avals)]

@@ -58,7 +58,7 @@ def _combined(kernel: GemmKernel, first: Generated, swap: bool, blocks: int, ele
     """A kernel that leaves block sums in the workspace, and the one that adds them."""
     words = Words(temp_slot)
     m, n = (kernel.n, kernel.m) if swap else (kernel.m, kernel.n)
-    finish = Finish(kernel, swap, COMBINE_VECS, elem, words)
+    finish = Finish(kernel, swap, COMBINE_VECS, elem, words, n % 16 == 0)
     code = combine(finish, words, elem, kernel.batch, m, n, blocks)
     functions = [(ABI, code), *finish.functions()]
     if finish.transposed:
@@ -74,7 +74,8 @@ def _combined(kernel: GemmKernel, first: Generated, swap: bool, blocks: int, ele
 def product(kernel: GemmKernel, g: Geometry, elem: Element, temp_slot: int = -1) -> list[Generated]:
     """A 'chain' product with the decisions of `g`; any decisions give the same bits."""
     words = Words(temp_slot)
-    finish = Finish(kernel, g.swap, g.vecs, elem, words)
+    finish = Finish(kernel, g.swap, g.vecs, elem, words,
+                    (g.b.lines.length if g.b_mode == "segmented" else g.n) % 16 == 0)
     driver = Driver(kernel, g, elem, finish, words)
     functions = [(ABI, driver.build())]
     functions += driver.functions()

@@ -172,12 +172,15 @@ class Driver(Panels):
         per = self.w("vecs_per_run", -(-g.b.lines.length // 16))
         final = self.w("last_vector", g.vectors - 1)
         for v in range(g.vecs):
-            number = c.smin(c.add(c.mul(j, str(g.vecs)), str(v)), final)
+            own = c.add(c.mul(j, str(g.vecs)), str(v))
+            number = c.smin(own, final)
             run = c.op(f"udiv i64 {number}, {per}")
             piece = c.mul(c.op(f"sub i64 {number}, {c.mul(run, per)}"), "16")
             start = c.op(f"load i64, ptr {c.at('i64', self.b_walk.table or '', run)}")
             ptr = c.at("i8", self.b_base, c.add(start, c.mul(piece, str(es))))
             left = c.smin(c.op(f"sub i64 {self.b_walk.length}, {piece}"), "16")
+            if g.vectors % g.vecs:      # past the last vector: computed again, and not stored again
+                left = c.op(f"select i1 {c.op(f'icmp sle i64 {own}, {final}')}, i64 {left}, i64 0")
             describe(c, self.desc, v, left, c.add(c.mul(run, self.b_walk.length), piece), ptr)
 
     def describe_columns(self, first: str, left: str) -> None:

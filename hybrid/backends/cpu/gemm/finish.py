@@ -60,9 +60,11 @@ def epilogue_of(kernel: GemmKernel, elem: Element) -> Program | None:
 
 class Finish:
     """Writes the finishing function of one product; tiles are `vecs` vectors wide.  `swap`: lines of the tile
-    are columns of the result.  `storable`: finished sums may go to the result without this function."""
+    are columns of the result.  `whole`: a vector has 16 columns, or none.  `storable`: finished sums may go to
+    the result without this function."""
 
-    def __init__(self, kernel: GemmKernel, swap: bool, vecs: int, elem: Element, words: Words) -> None:
+    def __init__(self, kernel: GemmKernel, swap: bool, vecs: int, elem: Element, words: Words,
+                 whole: bool = False) -> None:
         self.kernel, self.swap, self.vecs, self.elem, self.words = kernel, swap, vecs, elem, words
         self.program = epilogue_of(kernel, elem)
         types = [elem.name] * len(kernel.outs)
@@ -74,6 +76,7 @@ class Finish:
         first = self.outs[0]
         unit = first.cols.uniform and first.cols.unit(first.size)
         self.transposed = not unit and first.lines.size > 1 and first.lines.uniform and first.lines.unit(first.size)
+        self.whole = whole and not self.transposed
         self.storable = self.program is None and unit and first.lines.uniform and len(self.outs) == 1
         self.uniform = self._uniform()
         self.passed = self._passed()
@@ -220,6 +223,15 @@ class Finish:
 
     def _vector(self, v: str, _: list[str]) -> list[str]:
         """One vector of columns, all lines."""
+        if self.whole:
+            at = self.code.at("i8", "%desc", self.code.add(self.code.mul(v, str(DESC)), "8"))
+            some = self.code.op(f"icmp sgt i64 {self.code.op(f'load i64, ptr {at}')}, 0")
+            self.code.when(some, lambda: self._columns(v))
+        else:
+            self._columns(v)
+        return []
+
+    def _columns(self, v: str) -> None:
         code, elem = self.code, self.elem
         desc = code.at("i8", "%desc", code.mul(v, str(DESC)))
         count = code.op(f"load i64, ptr {code.at('i8', desc, '8')}")
@@ -231,7 +243,7 @@ class Finish:
             start, lanes, step = "%row", "%rows", str(16 * elem.size)
         else:
             lines, first, source, start, lanes = "%rows", "%row", tile, col, count
-        mask = mask_of(code, lanes)
+        mask = None if self.whole else mask_of(code, lanes)
         across = {s.name: self._across(s, start) for s in self.reads + self.outs}
 
         def line(i: str, _: list[str]) -> list[str]:
@@ -246,7 +258,6 @@ class Finish:
                 self._store(s, x, across[s.name], at, start, lanes, mask)
             return []
         code.loop("0", lines, "1", [], line)
-        return []
 
     def _transpose(self, tile: str, step: str) -> str:
         """The vector's column of the tile, one line of rows per lane (rows past the tile's give unused lanes)."""
@@ -314,7 +325,7 @@ class Finish:
     def _suffix(self, scalar: str) -> str:
         return {"float": "v16f32", "double": "v16f64"}.get(scalar, f"v16{scalar}")
 
-    def _load(self, s: Stream, base: str, at: str, start: str, count: str, mask: str) -> str:
+    def _load(self, s: Stream, base: str, at: str, start: str, count: str, mask: str | None) -> str:
         code, mem = self.code, memory_scalar(s.type)
         _, walk, runs = self._pair(s)
         p = self._line(s, base, at)
@@ -323,6 +334,8 @@ class Finish:
             x = code.op(f"load {mem}, ptr {p}")
             x = code.op(f"insertelement {vec} poison, {mem} {x}, i64 0")
             x = code.op(f"shufflevector {vec} {x}, {vec} poison, <16 x i32> zeroinitializer")
+        elif runs.uniform and runs.unit(s.size) and mask is None:
+            x = code.op(f"load {vec}, ptr {p}, align {s.size}")
         elif runs.uniform and runs.unit(s.size):
             x = code.call(f"llvm.masked.load.{self._suffix(mem)}.p0", vec, f"ptr {p}", f"i32 {s.size}",
                           f"<16 x i1> {mask}", f"{vec} zeroinitializer")
@@ -341,13 +354,17 @@ class Finish:
             return self.code.mul(lane, walk.stride)
         return offset_of(self.code, walk, self.code.add(start, lane))
 
-    def _store(self, s: Stream, x: str, base: str, at: str, start: str, count: str, mask: str) -> None:
+    def _store(self, s: Stream, x: str, base: str, at: str, start: str, count: str,
+               mask: str | None) -> None:
         code, mem = self.code, memory_scalar(s.type)
         _, walk, runs = self._pair(s)
         p = self._line(s, base, at)
         vec = f"<16 x {mem}>"
         if s.type == "b1":
             x = code.op(f"zext <16 x i1> {x} to {vec}")
+        if runs.uniform and runs.unit(s.size) and mask is None:
+            code.do(f"store {vec} {x}, ptr {p}, align {s.size}")
+            return
         if runs.uniform and runs.unit(s.size):
             code.call(f"llvm.masked.store.{self._suffix(mem)}.p0", "void", f"{vec} {x}", f"ptr {p}",
                       f"i32 {s.size}", f"<16 x i1> {mask}")

@@ -1,0 +1,52 @@
+"""Every elementwise and row record as PTX through the emitter that serves the CPU, assembled where ptxas is at hand."""
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_ops_generic import cases, cast, params_for
+from test_ptx import PTXAS
+
+from hybrid.backends.cpu.eager import LoopOp
+from hybrid.backends.cuda.emit import generate_ptx
+from hybrid.core import dtypes as dt
+from hybrid.core.aval import aval
+from hybrid.core.errors import DTypeError
+from hybrid.core.shapes import contiguous_strides
+from hybrid.ir.op import OPS, common_dtype
+
+NAMES = [n for n, op in OPS.items() if op.kind in ("map", "row") and not n.startswith("test_")]
+
+
+def kernels(name):
+    """The loop kernels of a record on its first samples, in float32 and bfloat16 (or int32)."""
+    op = OPS[name]
+    for d in (dt.float32, dt.bfloat16) if "f" in op.accepts else (dt.int32,):
+        for xs, p in cases(op)[:1]:
+            arrays, params = cast(xs, d, op), params_for(p, d, op)
+            ins = tuple(aval(np.shape(a), dt.canonical(np.asarray(a).dtype)) for a in arrays)
+            free = [i for i in range(len(ins)) if i not in op.fixed]
+            if op.kind == "map" and free and not op.gathers and not op.has("convert"):
+                try:
+                    common = common_dtype(op, ins)
+                except DTypeError:   # a record for other dtypes
+                    continue
+                ins = tuple(a if i in op.fixed else a.with_(dtype=common) for i, a in enumerate(ins))
+            if name == "nextafter" and dt.is_half(ins[0].dtype):
+                continue
+            loop = LoopOp(op, params, ins, tuple(op.infer(*ins, **params)))
+            yield from loop.kernels([contiguous_strides(a.shape) for a in ins])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_record_is_valid_ptx(name, tmp_path):
+    for i, kernel in enumerate(kernels(name)):
+        text, launch = generate_ptx(kernel)
+        assert launch.symbol in text and ".ftz" not in text and ".approx" not in text
+        if PTXAS is None:
+            continue
+        source = Path(tmp_path) / f"k{i}.ptx"
+        source.write_text(text)
+        done = subprocess.run([PTXAS, "-arch=sm_90", str(source), "-o", str(tmp_path / "k.cubin")], capture_output=True,
+                              text=True)
+        assert done.returncode == 0, f"{name}: {done.stderr[:800]}"
