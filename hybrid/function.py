@@ -277,7 +277,7 @@ class Function(Wrapped):
             key = p.broken()
             if key is not None:
                 watch.why(f"changes {p.place(key)} during the call")
-        r = Recording(rec, seen, out, before, _dropper(entry))
+        r = Recording(rec, seen, out, before, _dropper(entry, self))
         bare = grad and not kwargs and len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
         self._decide(entry, r, old, held, bare)
         devices = rec.devices()
@@ -330,7 +330,7 @@ class Function(Wrapped):
             self._give_up(entry)
 
     def _give_up(self, entry: _Entry) -> None:
-        entry.state, entry.pending, entry.plans = "EAGER", [], []
+        entry.state, entry.pending, entry.plans, self._fast = "EAGER", [], [], None
         self._say(entry.why, f"runs eagerly because it {entry.why}")
 
     def _say(self, reason: str, text: str) -> None:
@@ -410,19 +410,21 @@ def _distinct(tensors: list[Any], caps: tuple[Any, ...]) -> bool:
     return len({*map(id, tensors), *map(id, caps)}) == len(tensors) + len(caps)
 
 
-def _dropper(entry: _Entry) -> Callable[[Recording], Callable[[Any], None]]:
+def _dropper(entry: _Entry, owned: Function) -> Callable[[Recording], Callable[[Any], None]]:
     """For a recording: the callback that drops it when an object that its facts name dies."""
-    table = weakref.ref(entry)
+    table, owner = weakref.ref(entry), weakref.ref(owned)
 
     def of(r: Recording) -> Callable[[Any], None]:
         mine = weakref.ref(r)
 
         def dead(_: Any) -> None:
-            rec, e = mine(), table()
+            rec, e, f = mine(), table(), owner()
             if rec is not None:
                 rec.dead = True
             if e is not None:
                 e.forget([])
+            if f is not None:
+                f._fast = None  # it may be this recording's
         return dead
     return of
 

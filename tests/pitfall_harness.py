@@ -1,8 +1,9 @@
-"""Harness of the pitfall tests: run a program with plain Python and with @function and compare everything.
+"""Harness of the pitfall tests: run a program with plain Python and with @function and compare.
 
-Invariant: `check` fails on any difference in results, bits, prints or exceptions, and on a refusal that gives more
-than one message per function or that does not name a line of the program.
+Invariant: `check` fails on any difference in results, bits, prints or exceptions, and on a refusal
+that gives more than one message per function or that names no line of the program.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -23,7 +24,7 @@ from hybrid.function import Function, RunsEagerly, function
 
 __all__ = ["A", "B", "Net", "Outcome", "check", "flat", "mlp", "norm", "t", "train_step"]
 
-A = np.float32([0.5, -1.25, 3.0, -0.0, 1e-40, 7.5, -2.0])   # odd size, signed zero, a subnormal
+A = np.float32([0.5, -1.25, 3.0, -0.0, 1e-40, 7.5, -2.0])  # odd size, signed zero, a subnormal
 B = np.float32([2.0, np.inf, -np.inf, np.nan, 0.0, 1.5, -3.25])
 
 
@@ -51,12 +52,14 @@ def mlp(seed: int = 0, **kw: Any) -> Net:
 
 def train_step(net: Any, opt: Any) -> Callable[[Any], Any]:
     """The usual step, undecorated."""
+
     def step(x: Any) -> Any:
         opt.zero_grad()
         loss = (net(x) ** 2).mean()
         loss.backward()
         opt.step()
         return loss.detach()
+
     return step
 
 
@@ -113,7 +116,9 @@ def _difference(a: Any, b: Any, path: str = "") -> str:
     if same(a, b):
         return ""
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return next(d for i, (x, y) in enumerate(zip(a, b)) if (d := _difference(x, y, f"{path}[{i}]")))
+        return next(
+            d for i, (x, y) in enumerate(zip(a, b)) if (d := _difference(x, y, f"{path}[{i}]"))
+        )
     return f"{path or 'the result'}: {a!r} became {b!r}"
 
 
@@ -123,12 +128,13 @@ def _said(got: Outcome, says: str, file: str) -> None:
     for m in got.messages:
         assert re.search(r"\w+\.py:\d+", str(m.message)), m.message
         assert m.filename == file, (m.filename, str(m.message))
-    assert any(re.search(says, str(m.message)) for m in got.messages) or not says, \
-        [str(m.message) for m in got.messages] + [got.text()]
+    assert any(re.search(says, str(m.message)) for m in got.messages) or not says, [
+        str(m.message) for m in got.messages
+    ] + [got.text()]
 
 
 def check(program: Callable[[Any], Any], replays: int | None = None, says: str = "") -> Outcome:
-    """Run program(jit) eagerly and decorated: results, bits, prints, errors and the random stream must agree.
+    """Run program(jit) eagerly and decorated: results, bits, prints, errors, random numbers agree.
 
     `replays`: at least so many calls must be replayed; `says`: a RunsEagerly message must match."""
     want = _run(program, lambda f: f)

@@ -1,4 +1,5 @@
 """Pitfalls of tracing: values the function reads and does not get as arguments (P10 to P23)."""
+
 from __future__ import annotations
 
 import types
@@ -30,6 +31,7 @@ def test_p10_global_scalar(new: Any) -> None:
         out += [f(t()) for _ in range(4)]
         set_global(SCALE=1.0)
         return out + [f(t()) for _ in range(2)]
+
     check(program, replays=4)
 
 
@@ -37,13 +39,19 @@ def test_p10_global_in_a_dict_list_and_attribute_changes() -> None:
     def program(jit: Any) -> Any:
         cfg, items, obj = {"k": 1.0}, [1.0, 2.0], types.SimpleNamespace(k=1.0, deep={"z": [1.0]})
         f, out = jit(lambda x: x * cfg["k"] + items[1] * obj.k + obj.deep["z"][0]), []
-        for change in (lambda: cfg.update(k=2.0), lambda: items.__setitem__(1, 5.0),
-                       lambda: setattr(obj, "k", 7.0), lambda: obj.deep["z"].__setitem__(0, 9.0),
-                       lambda: items.insert(0, 0.5), lambda: cfg.clear() or cfg.update(k=1.5),
-                       lambda: obj.deep.update(z=[4.0])):
+        for change in (
+            lambda: cfg.update(k=2.0),
+            lambda: items.__setitem__(1, 5.0),
+            lambda: setattr(obj, "k", 7.0),
+            lambda: obj.deep["z"].__setitem__(0, 9.0),
+            lambda: items.insert(0, 0.5),
+            lambda: cfg.clear() or cfg.update(k=1.5),
+            lambda: obj.deep.update(z=[4.0]),
+        ):
             out += [f(t()) for _ in range(4)]
             change()
         return out + [f(t())]
+
     check(program, replays=8)
 
 
@@ -55,6 +63,7 @@ def test_p11_late_binding_closure_cell() -> None:
         out = [f(t()) for f in fs for _ in range(4)]
         k = 7
         return out + [f(t()) for f in fs for _ in range(3)]
+
     check(program, replays=6)
 
 
@@ -71,6 +80,7 @@ def test_p11_cell_that_is_deleted_and_set_again() -> None:
                 out.append(type(e).__name__)
         k = 3.0
         return out + [f(t()) for _ in range(4)]
+
     check(program, replays=2)
 
 
@@ -83,6 +93,7 @@ def test_p12_attribute_flag_on_a_passed_object() -> None:
             cfg.use_bias = k // 3 % 2 == 0
             out.append(f(cfg, t()))
         return out
+
     check(program, replays=5)
 
 
@@ -99,6 +110,7 @@ def test_p13_captured_tensor_rebound_and_updated_in_place() -> None:
             else:
                 WEIGHT[1:3] = 9.0
         return out
+
     check(program, replays=8)
 
 
@@ -106,12 +118,19 @@ def test_p13_captured_tensor_changes_shape_dtype_and_gradient() -> None:
     def program(jit: Any) -> Any:
         w = t()
         f, out = jit(lambda x: x * w), []
-        for new in (t(2.0), hb.tensor(A.astype(np.float64)), hb.tensor(np.arange(7)),
-                    t(requires_grad=True), t(A[None].repeat(2, 0)), t()):
+        for new in (
+            t(2.0),
+            hb.tensor(A.astype(np.float64)),
+            hb.tensor(np.arange(7)),
+            t(requires_grad=True),
+            t(A[None].repeat(2, 0)),
+            t(),
+        ):
             out += [f(t()) for _ in range(3)]
             w = new
         out += [f(t()) for _ in range(3)]
         return [*out, *[[str(y.dtype), y.requires_grad] for y in out]]
+
     check(program, replays=7)
 
 
@@ -126,6 +145,7 @@ def test_p14_numpy_array_captured_then_mutated() -> None:
             else:
                 deep[0][k] = 5.0
         return out
+
     check(program)
 
 
@@ -139,6 +159,7 @@ def test_p14_numpy_array_argument_mutated_in_place() -> None:
                 small[k % 7] += 1
                 big[k] = k
         return out
+
     check(program)
 
 
@@ -150,8 +171,9 @@ def test_p15_train_eval_switch() -> None:
             if k % 4 == 0:
                 net.train(k % 8 == 0)
             out.append(f(t()))
-        net.drop.training = True            # one layer only
+        net.drop.training = True  # one layer only
         return out + [f(t()) for _ in range(4)] + [net.last.training]
+
     assert check(program, replays=20).records <= 6
 
 
@@ -163,6 +185,7 @@ def test_p15_dropout_rate_changes() -> None:
             net.drop.p = p
             out += [f(t()) for _ in range(4)]
         return out
+
     check(program, replays=4)
 
 
@@ -174,7 +197,7 @@ def test_p16_learning_rate_schedule(how: str) -> None:
         step, out = jit(train_step(net, opt)), []
         for k in range(10):
             out.append(step(t(A[:, None].repeat(7, 1) * 0.1 + k)))
-            lr = 0.1 * 0.99 ** k
+            lr = 0.1 * 0.99**k
             if how == "lr":
                 opt.lr = lr
             elif how == "group":
@@ -186,6 +209,7 @@ def test_p16_learning_rate_schedule(how: str) -> None:
             else:
                 opt.lr.fill_(lr)
         return out + flat(net) + [opt.lr]
+
     assert check(program, replays=7).records <= 3
 
 
@@ -201,6 +225,7 @@ def test_p16_weight_decay_momentum_and_betas_change() -> None:
                 for n in names:
                     opt.param_groups[0][n] = float(opt.param_groups[0][n]) * 0.9
         return out + flat(net) + names
+
     assert check(program, replays=8).records <= 3
 
 
@@ -212,6 +237,7 @@ def test_p17_adam_step_count() -> None:
         out = [step(t(A[:, None].repeat(7, 1) * 0.1 + k % 5)) for k in range(60)]
         state = opt.state_dict()
         return out + flat(net) + [state[n] for n in sorted(state)]
+
     check(program, replays=56)
 
 
@@ -219,6 +245,7 @@ def test_p17_own_optimizer_with_a_python_step_count() -> None:
     def program(jit: Any) -> Any:
         class Own:
             t = 0
+
         own, w, m = Own(), t(), t(np.zeros(7))
 
         @jit
@@ -226,9 +253,11 @@ def test_p17_own_optimizer_with_a_python_step_count() -> None:
             nonlocal w, m
             own.t += 1
             m = m * 0.9 + g * 0.1
-            w = w - 0.1 * m / (1 - 0.9 ** own.t)
+            w = w - 0.1 * m / (1 - 0.9**own.t)
             return w
+
         return [step(t(A * 0 + k)) for k in range(14)] + [own.t, w, m]
+
     check(program, says="t")
 
 
@@ -242,9 +271,11 @@ def test_p18_lazily_created_state() -> None:
                 state[name] = hb.zeros_like(g)
             state[name] = 0.9 * state[name] + g
             return state[name]
+
         out = [step(n, t(A + k)) for k in range(8) for n in ("a", "b")]
         del state["a"]
         return out + [step(n, t(A + k)) for k in range(6) for n in ("a", "b")] + [state]
+
     check(program, replays=10)
 
 
@@ -255,6 +286,7 @@ def test_p18_two_optimizers_through_one_function() -> None:
         step = jit(lambda net, opt, x: train_step(net, opt)(x))
         out = [step(nets[k % 2], opts[k % 2], t(A[:, None].repeat(7, 1) + k)) for k in range(12)]
         return out + flat(nets[0]) + flat(nets[1])
+
     check(program)
 
 
@@ -266,13 +298,15 @@ def test_p19_mutable_default_argument() -> None:
             if len(log) < 3:
                 log.append(len(log))
             return x * cache["w"] + len(log)
+
         g = jit(f)
         out = [g(t()) for _ in range(10)]
-        f.__defaults__[0]["w"] = t()        # type: ignore[index]
+        f.__defaults__[0]["w"] = t()  # type: ignore[index]
         out += [g(t()) for _ in range(4)]
         f.__defaults__ = ({"w": t(A * 2)},)
         f.__kwdefaults__ = {"log": []}
         return out + [g(t()) for _ in range(8)] + [f.__kwdefaults__["log"]]
+
     check(program)
 
 
@@ -287,6 +321,7 @@ def test_p20_object_argument_mutated() -> None:
 
             def __hash__(self) -> int:
                 return 1
+
         f, c, out = jit(lambda cfg, x: x * cfg.k + cfg.nested["z"][0]), Cfg(2.0), []
         for k in range(9):
             out.append(f(c, t()))
@@ -295,6 +330,7 @@ def test_p20_object_argument_mutated() -> None:
             if k == 6:
                 c.nested["z"][0] = 3.0
         return out + [f(Cfg(5.0), t()) for _ in range(4)]
+
     check(program, replays=3)
 
 
@@ -307,6 +343,7 @@ def test_p21_model_structure_edited() -> None:
             for _ in range(3):
                 y = f(t())
                 out.extend([y.detach(), y.requires_grad])
+
         rounds()
         net.last = nn.Linear(5, 2)
         rounds()
@@ -314,7 +351,7 @@ def test_p21_model_structure_edited() -> None:
         rounds()
         net.first.bias = None
         rounds()
-        net.__dict__["last"] = nn.Linear(5, 4)      # past __setattr__
+        net.__dict__["last"] = nn.Linear(5, 4)  # past __setattr__
         rounds()
         object.__setattr__(net.last, "weight", t(np.ones((4, 5))))
         rounds()
@@ -326,6 +363,7 @@ def test_p21_model_structure_edited() -> None:
         net.requires_grad_(False)
         rounds()
         return out
+
     check(program, replays=6)
 
 
@@ -341,19 +379,21 @@ def test_p21_method_patched_after_recording() -> None:
 
             def forward(self, x: Any) -> Any:
                 return self.act(self.lin(x))
+
         hb.manual_seed(0)
         net = Own()
         f = jit(lambda x: net(x).detach())
         out = [f(t()) for _ in range(4)]
-        net.act = lambda x: x.tanh()                # on the instance
+        net.act = lambda x: x.tanh()  # on the instance
         out += [f(t()) for _ in range(4)]
         del net.act
-        Own.act = lambda self, x: x.sigmoid()       # type: ignore[method-assign]
+        Own.act = lambda self, x: x.sigmoid()  # type: ignore[method-assign]
         out += [f(t()) for _ in range(4)]
-        Own.forward = lambda self, x: x * 2         # type: ignore[method-assign]
+        Own.forward = lambda self, x: x * 2  # type: ignore[method-assign]
         out += [f(t()) for _ in range(4)]
         net.__class__ = type("Other", (Own,), {"forward": lambda self, x: x * 3})
         return out + [f(t()) for _ in range(4)]
+
     check(program, replays=8)
 
 
@@ -368,13 +408,20 @@ def test_p21_list_and_dict_of_modules_change() -> None:
             for layer in [*layers, *plain]:
                 x = named["act"](layer(x))
             return x.detach()
+
         out = []
-        for change in (lambda: layers.append(nn.Linear(7, 7)), lambda: plain.append(layers[0]),
-                       lambda: named.update(act=nn.ReLU()), lambda: plain.pop(0),
-                       lambda: layers.__setitem__(0, nn.Linear(7, 7)), lambda: None):
+        for change in (
+            lambda: layers.append(nn.Linear(7, 7)),
+            lambda: plain.append(layers[0]),
+            lambda: named.update(act=nn.ReLU()),
+            lambda: plain.pop(0),
+            lambda: layers.__setitem__(0, nn.Linear(7, 7)),
+            lambda: None,
+        ):
             out += [f(t()) for _ in range(3)]
             change()
         return out
+
     check(program, replays=5)
 
 
@@ -387,6 +434,7 @@ def test_p22_ambient_modes() -> None:
                 y = f(t())
             out += [y.detach(), y.requires_grad]
         return out
+
     check(program, replays=8)
 
 
@@ -404,6 +452,7 @@ def test_p22_no_grad_inside_and_mode_left_changed() -> None:
         def leaves(x: Any) -> Any:
             hb.set_grad_enabled(False)
             return x * w
+
         out: list[Any] = []
         for _ in range(6):
             y = f(t())
@@ -414,6 +463,7 @@ def test_p22_no_grad_inside_and_mode_left_changed() -> None:
             out += [y.detach(), y.requires_grad, (t() * w).requires_grad]
             hb.set_grad_enabled(True)
         return out
+
     try:
         check(program)
     finally:
@@ -428,12 +478,13 @@ def test_p23_helper_redefined() -> None:
         exec("def act(x): return hb.relu(x)", space)
         f = jit(space["f"])
         out = [f(t()) for _ in range(4)]
-        exec("def act(x): return hb.tanh(x)", space)      # the notebook cell again
+        exec("def act(x): return hb.tanh(x)", space)  # the notebook cell again
         out += [f(t()) for _ in range(4)]
         space["act"].__code__ = (lambda x: x * 3).__code__
         out += [f(t()) for _ in range(4)]
         space["act"] = hb.exp
         return out + [f(t()) for _ in range(4)]
+
     check(program, replays=5)
 
 
@@ -444,4 +495,5 @@ def test_p23_decorated_helper_redefined() -> None:
         out += [outer(t()) for _ in range(4)]
         inner = jit(lambda x: x * 5)
         return out + [outer(t()) for _ in range(4)] + [inner(t()) for _ in range(4)]
+
     check(program, replays=4)

@@ -1,4 +1,5 @@
-"""Pitfalls of tracing: Python side effects in the body (P01 to P09) and what the call leaves behind."""
+"""Pitfalls of tracing: Python side effects in the body (P01 to P09)."""
+
 from __future__ import annotations
 
 import contextlib
@@ -21,7 +22,9 @@ def test_p01_print_in_the_body() -> None:
         def f(x: Any) -> Any:
             print("loss", x.sum())
             return x * 2
+
         return [f(t()) for _ in range(6)]
+
     check(program, says="print|repr|Python")
 
 
@@ -31,7 +34,9 @@ def test_p01_print_of_a_constant_f_string() -> None:
         def f(x: Any, k: int) -> Any:
             print(f"shape {x.shape} k={k:03d}")
             return x * k
+
         return [f(t(), k % 2) for k in range(8)]
+
     check(program, says="print")
 
 
@@ -41,7 +46,9 @@ def test_p01_f_string_that_nobody_prints() -> None:
         def f(x: Any) -> Any:
             name = f"{x.shape}-{x.dtype}-{'a' * 3}"
             return x * len(name), name
+
         return [f(t()) for _ in range(6)]
+
     check(program, replays=4)
 
 
@@ -53,9 +60,11 @@ def test_p02_counter_on_self_and_global() -> None:
         def step(self: Any, x: Any) -> Any:
             self.n += 1
             return x * self.n
+
         step = jit(step)
         m = M()
         return [step(m, t()) for _ in range(12)] + [m.n]
+
     check(program, says=r"n")
 
 
@@ -69,7 +78,9 @@ def test_p02_counter_in_a_module_attribute_and_a_dict() -> None:
             net.calls = net.calls + 1
             seen["calls"] += 2
             return net(x).detach()
+
         return [f(t()) for _ in range(12)] + [net.calls, seen]
+
     check(program, says="calls|structure")
 
 
@@ -82,8 +93,10 @@ def test_p03_list_append_of_a_tensor() -> None:
             h = hb.relu(x)
             acts.append(h)
             return h.sum()
+
         out = [f(t(A + k)) for k in range(8)]
         return [*out, len(acts), acts, acts[-1]]
+
     check(program, says="append|changes|len")
 
 
@@ -98,7 +111,9 @@ def test_p03_bounded_list_of_tensors() -> None:
             if len(acts) > 2:
                 acts.pop(0)
             return h.sum()
+
         return [[f(t(A + k)), *acts, len(acts)] for k in range(12)]
+
     check(program)
 
 
@@ -111,10 +126,12 @@ def test_p04_attribute_as_an_output_channel() -> None:
         def f(x: Any) -> Any:
             net.hidden = net.first(x).detach()
             return net.hidden.mean()
+
         kept = []
         for k in range(8):
             kept.append([f(t(A + k)), net.hidden])
         return kept
+
     check(program, replays=4)
 
 
@@ -132,7 +149,9 @@ def test_p04_tensors_stored_in_dict_list_global_and_cell() -> None:
             slots[1] = last
             last = x + last
             return last - box["y"]
+
         return [[f(t(A + k)), last, box["y"], *slots] for k in range(10)]
+
     check(program)
 
 
@@ -149,8 +168,10 @@ def test_p05_python_guard_around_a_device_op() -> None:
                 self.started = True
                 self.v.add_(1)
             return self.v * 1
+
         m, tick = M(), jit(tick)
         return [tick(m) for _ in range(8)] + [m.v, m.started]
+
     check(program, replays=4)
 
 
@@ -159,6 +180,7 @@ def test_p06_iterator_consumed_in_the_body() -> None:
         it, gen = iter([t(A + k) for k in range(20)]), (t(A * k) for k in range(20))
         f, g = jit(lambda: next(it) * 2), jit(lambda: next(gen) * 2)
         return [f() for _ in range(9)] + [g() for _ in range(9)]
+
     check(program, says="next|generator|iterator")
 
 
@@ -173,7 +195,9 @@ def test_p06_iterator_as_an_argument_and_inside() -> None:
             for x in inner:
                 total = total + x * next(inner)
             return total
+
         return [f(it) for _ in range(9)] + [g([t(A + i) for i in range(4)]) for _ in range(6)]
+
     check(program)
 
 
@@ -198,7 +222,9 @@ def test_p07_generator_and_contextmanager_inside() -> None:
             with scaled(4.0) as k:
                 y = x * cfg["k"] + k
             return y + sum(pieces(x)) * cfg["k"]
+
         return [f(t()) for _ in range(8)] + [cfg]
+
     check(program)
 
 
@@ -208,6 +234,7 @@ def test_p07_generator_function_is_refused() -> None:
 
     async def coroutine(x: Any) -> Any:
         return x
+
     for bad in (gen, coroutine):
         with pytest.raises(NotImplementedError, match="ordinary functions"):
             hb.function(bad)
@@ -229,6 +256,7 @@ def test_p08_clock_environment_file_reads(read: str, tmp_path: Any) -> None:
             return len(os.urandom(4))
         if read == "uuid":
             import uuid
+
             return len(str(uuid.uuid4()))
         return float(path.read_text())
 
@@ -241,6 +269,7 @@ def test_p08_clock_environment_file_reads(read: str, tmp_path: Any) -> None:
             path.write_text(str(k // 3))
             out.append(f(t()))
         return out
+
     try:
         got = check(program)
     finally:
@@ -260,10 +289,12 @@ def test_p09_mutating_an_argument_container() -> None:
         def fill(d: Any, x: Any) -> Any:
             d["y"] = x * 2
             return x + 1
+
         for k in range(8):
             d: dict[str, Any] = {}
             out += [fill(d, t(A + k)), d]
         return out
+
     check(program)
 
 
@@ -273,8 +304,10 @@ def test_p09_replacing_items_of_an_argument_list() -> None:
         def f(xs: Any) -> Any:
             xs[0] = xs[0] + xs[1]
             return xs[0] * 2
+
         xs = [t(), t(A * 2)]
         return [[f(xs), *xs] for _ in range(8)]
+
     check(program)
 
 
@@ -285,6 +318,7 @@ def test_np_random_and_random_inside() -> None:
         rng = np.random.default_rng(0)
         h = jit(lambda x: x * rng.standard_normal())
         return [[f(t()), g(t()), h(t())] for _ in range(6)]
+
     assert len(check(program, says="random").messages) == 3
 
 
@@ -306,6 +340,7 @@ def test_dataclass_dict_and_namedtuple_arguments() -> None:
         g = jit(lambda b: Batch(b.x * 2, b.k))
         made = [g(Batch(t(A + i), 3.0)) for i in range(6)]
         return [*out, *[[m.x, m.k] for m in made]]
+
     check(program)
 
 
@@ -317,7 +352,9 @@ def test_writing_a_numpy_array_inside() -> None:
         def f(x: Any, i: int) -> Any:
             log[i] += 1
             return x * 2
+
         return [f(t(), k % 2) for k in range(12)] + [log]
+
     check(program)
 
 
@@ -330,6 +367,7 @@ def test_hook_that_collects_activations() -> None:
         out += [f(t(A + k)) for k in range(4)]
         remove()
         return out + [f(t(A + k)) for k in range(4)] + [len(seen), *seen]
+
     check(program, replays=2)
 
 
@@ -345,5 +383,7 @@ def test_exception_swallowed_by_the_body_still_counts() -> None:
                 log.append(str(e))
                 b = 0
             return x + b
+
         return [f(t(), {} if k % 3 else {"bias": 2.0}) for k in range(10)] + [log]
+
     check(program)

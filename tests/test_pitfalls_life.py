@@ -1,4 +1,5 @@
-"""Pitfalls of tracing: threads, exceptions, interrupts, forks, copies and captured data over time (P58)."""
+"""Pitfalls of tracing: threads, exceptions, interrupts, forks and copies (P58)."""
+
 from __future__ import annotations
 
 import copy
@@ -36,6 +37,7 @@ def at_once(*works: Callable[[], Any]) -> list[Any]:
             work()
         except Exception as e:
             errors.append(e)
+
     old = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
@@ -61,6 +63,7 @@ def test_p58_two_threads_call_first_at_once(n: int) -> None:
             for _ in range(12):
                 if float(f(x)) != float((x * w + x).sum()):
                     bad.append(k)
+
         assert at_once(*[lambda k=k: work(float(k)) for k in range(4)]) == [] and bad == []
         assert f.cache_info().replays > 0
 
@@ -88,6 +91,7 @@ def test_p58_recording_while_another_thread_runs_eagerly() -> None:
                 assert f.cache_info().replays == 2 and step.cache_info().replays >= 1, f.explain()
         finally:
             done.set()
+
     assert at_once(eager, recording) == [] and bad == []
 
 
@@ -99,6 +103,7 @@ def test_p58_one_training_step_from_two_threads() -> None:
     def add(x: Any) -> Any:
         total.add_(x)
         return x.sum()
+
     for _ in range(4):
         add(ones)
     assert add.cache_info().replays == 2
@@ -106,6 +111,7 @@ def test_p58_one_training_step_from_two_threads() -> None:
     def work() -> None:
         for _ in range(10):
             add(ones)
+
     assert at_once(work, work, work) == []
     assert set(total.numpy().tolist()) == {34.0}
     del net
@@ -126,6 +132,7 @@ def test_p58_exception_while_recording_then_again() -> None:
             opt.step()
             opt.zero_grad()
             return loss.detach()
+
         out: list[Any] = []
         for k in range(16):
             boom["at"] = 1 if k in (1, 2, 8) else -1
@@ -136,6 +143,7 @@ def test_p58_exception_while_recording_then_again() -> None:
             assert current_mode() is None and gc.isenabled() and sys.getprofile() is None
             out += [norm(flat(net)), norm(count), hb.rand((2,))]
         return out
+
     check(program, replays=3)
 
 
@@ -153,6 +161,7 @@ def test_p58_function_in_a_backward_twice_and_unused_outputs() -> None:
             (d.sum() * b + e).backward()
             out += [norm(x.grad), norm(w.grad), c.requires_grad]
         return out
+
     check(program, replays=8)
 
 
@@ -165,12 +174,14 @@ def test_p58_keyboard_interrupt_in_a_replay_loop() -> None:
         count.add_(1)
         big.add_(x)
         return big.sum()
+
     for _ in range(4):
         f(1.0)
     assert f.cache_info().replays == 2, f.explain()
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
+
     old = signal.signal(signal.SIGALRM, interrupt)
     try:
         for _ in range(6):
@@ -192,6 +203,7 @@ def test_p58_keyboard_interrupt_in_a_replay_loop() -> None:
 def test_p58_keyboard_interrupt_while_recording() -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
+
     old = signal.signal(signal.SIGALRM, interrupt)
     try:
         f = hb.function(lambda x, n: sum(x * i for i in range(n)))
@@ -201,7 +213,12 @@ def test_p58_keyboard_interrupt_while_recording() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
-    assert current_mode() is None and gc.isenabled() and sys.getprofile() is None and sys.gettrace() is None
+    assert (
+        current_mode() is None
+        and gc.isenabled()
+        and sys.getprofile() is None
+        and sys.gettrace() is None
+    )
     for _ in range(4):
         assert np.array_equal(f(t(), 3).numpy(), (t() * 0 + t() * 1 + t() * 2).numpy())
     assert f.cache_info().replays == 2
@@ -225,7 +242,11 @@ def test_p58_fork_after_use() -> None:
         try:
             good = float(f(big)) == want and f.cache_info().replays >= 3
             g = hb.function(lambda x: x + 3)
-            good = good and all(float(g(big)[5]) == 4.0 for _ in range(4)) and g.cache_info().replays == 2
+            good = (
+                good
+                and all(float(g(big)[5]) == 4.0 for _ in range(4))
+                and g.cache_info().replays == 2
+            )
             hb.manual_seed(5)
             os.write(write, np.float32(float(step(t(A[None])))).tobytes())
             status = 0 if good else 2
@@ -257,6 +278,7 @@ def test_p58_large_captured_arrays_are_inputs() -> None:
                 w[7] = 100.0
                 host[3] = 1e6
         return out
+
     got = check(program, replays=8)
     nodes = got.functions[0].graph(hb.tensor(0.0))
     assert max((len(str(nodes)), 0)) < 4000
@@ -271,6 +293,7 @@ def test_p58_deepcopy_and_pickle_of_a_model_that_holds_its_step() -> None:
         @hb.function
         def step(self, x: Any) -> Any:
             return self.lin(x).detach()
+
     hb.manual_seed(0)
     net = Own()
     for _ in range(4):
@@ -294,8 +317,12 @@ decorated = hb.function(module_level)
 def test_p58_copies_of_a_decorated_function() -> None:
     for _ in range(4):
         decorated(t())
-    for f in (copy.copy(decorated), copy.deepcopy(decorated), copy.deepcopy({"f": decorated})["f"],
-              pickle.loads(pickle.dumps(decorated))):
+    for f in (
+        copy.copy(decorated),
+        copy.deepcopy(decorated),
+        copy.deepcopy({"f": decorated})["f"],
+        pickle.loads(pickle.dumps(decorated)),
+    ):
         for _ in range(4):
             assert np.array_equal(f(t()).numpy(), A * np.float32(3))
     local = hb.function(lambda x: x + 1)
@@ -310,6 +337,7 @@ def test_p58_a_model_whose_attribute_is_a_decorated_function() -> None:
             super().__init__()
             self.lin = nn.Linear(7, 3)
             self.go = hb.function(lambda x: self.lin(x).detach())
+
     net = Own()
     for _ in range(4):
         assert np.array_equal(net.go(t()).numpy(), net.lin(t()).numpy())
@@ -324,7 +352,9 @@ def test_p58_function_called_while_it_is_recorded() -> None:
         @jit
         def f(x: Any, depth: int) -> Any:
             return x if depth == 0 else f(x, depth - 1) * 2 + f(x, 0)
+
         return [f(t(), k % 4) for k in range(16)]
+
     check(program, replays=6)
 
 
@@ -344,11 +374,13 @@ def test_p58_tensors_deleted_and_made_again() -> None:
         except KeyError:
             out.append("gone")
         return out
+
     check(program, replays=5)
 
 
 def test_memory_of_many_replays_is_bounded() -> None:
     import tracemalloc
+
     net = mlp(p=0.5)
     step = hb.function(train_step(net, optim.Adam(net.parameters(), lr=0.01)))
     for _ in range(20):
@@ -369,11 +401,15 @@ def test_memory_of_many_replays_is_bounded() -> None:
 
 
 def test_functions_that_live_until_exit_end_quietly() -> None:
-    program = ("import sys, threading, hybrid as hb\n"
-               "f = sys.keep = hb.function(lambda x: (x * 2 + 1).sum())\n"
-               "for n in (3, 1 << 18):\n"
-               "    for _ in range(4): y = f(hb.ones((n,)))\n"
-               "sys.modules['kept'] = f\n"
-               "threading.Thread(target=lambda: f(hb.ones((3,)))).start()\n")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    program = (
+        "import sys, threading, hybrid as hb\n"
+        "f = sys.keep = hb.function(lambda x: (x * 2 + 1).sum())\n"
+        "for n in (3, 1 << 18):\n"
+        "    for _ in range(4): y = f(hb.ones((n,)))\n"
+        "sys.modules['kept'] = f\n"
+        "threading.Thread(target=lambda: f(hb.ones((3,)))).start()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,4 +1,5 @@
 """Pitfalls of tracing: random numbers (P52 to P55) and numerics, errors, NaN origin (P56, P57)."""
+
 from __future__ import annotations
 
 import sys
@@ -20,6 +21,7 @@ def test_p52_random_numbers_are_new_in_every_call() -> None:
         for k in range(6):
             out += [f(hb.ones((64,))), g(t()), hb.rand((2,))]
         return out
+
     got = check(program, replays=8)
     a, b = (got.functions[0](hb.ones((64,))).numpy() for _ in range(2))
     assert not np.array_equal(a, b)
@@ -34,6 +36,7 @@ def test_p52_a_generator_of_ones_own() -> None:
             if k == 5:
                 gen.manual_seed(7)
         return out
+
     check(program, replays=6)
 
 
@@ -43,11 +46,15 @@ def test_p53_numpy_and_python_random(distribution: str) -> None:
 
     def program(jit: Any) -> Any:
         random.seed(3)
-        draw = {"randn": lambda: np.random.randn(), "rand": lambda: random.random(),
-                "permutation": lambda: float(np.random.permutation(5)[0]),
-                "integers": lambda: random.randint(0, 9)}[distribution]
+        draw = {
+            "randn": lambda: np.random.randn(),
+            "rand": lambda: random.random(),
+            "permutation": lambda: float(np.random.permutation(5)[0]),
+            "integers": lambda: random.randint(0, 9),
+        }[distribution]
         f = jit(lambda x: x + draw())
         return [f(t()) for _ in range(6)] + [np.random.randn(), random.random()]
+
     check(program, says="random")
 
 
@@ -56,6 +63,7 @@ def test_p54_eager_and_traced_streams_are_one() -> None:
 
     def body(x: Any) -> Any:
         return net(x).detach() + hb.randn((3,))
+
     f = hb.function(body)
     for _ in range(4):
         f(t())
@@ -77,6 +85,7 @@ def test_p54_stream_state_saved_and_restored() -> None:
             hb.random.set_state(state)
             out += [first, f(t())]
         return out
+
     check(program, replays=5)
 
 
@@ -86,10 +95,12 @@ def test_p55_seed_inside() -> None:
         def f(x: Any) -> Any:
             hb.manual_seed(7)
             return x + hb.rand((7,))
+
         out = []
         for _ in range(6):
             out += [f(t()), hb.rand((2,))]
         return out
+
     check(program)
 
 
@@ -105,8 +116,10 @@ def test_p55_drawing_from_threads_gives_each_number_once(jit: Any, size: int) ->
     want = [hb.rand((size,))[:8].numpy().tobytes() for _ in range(4 * each)]
     hb.manual_seed(0)
     got: list[bytes] = []
-    ts = [threading.Thread(target=lambda: [got.append(f(n).numpy().tobytes()) for _ in range(each)])
-          for _ in range(4)]
+    ts = [
+        threading.Thread(target=lambda: [got.append(f(n).numpy().tobytes()) for _ in range(each)])
+        for _ in range(4)
+    ]
     old = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
@@ -121,15 +134,35 @@ def test_p55_drawing_from_threads_gives_each_number_once(jit: Any, size: int) ->
 
 def test_p56_the_optimiser_changes_no_value() -> None:
     def program(jit: Any) -> Any:
-        f = jit(lambda x: (hb.log(hb.exp(x)), hb.exp(hb.log(x)), hb.sqrt(x * x), x / x, x - x, x * 0.0, x + 0.0,
-                           -(-x), (x + 1e8) - 1e8, x * 2 / 2, x * 0.1 * 10, x ** 2, x ** 0.5, hb.maximum(x, x),
-                           (x * 3.0 + x * x).sum(), x.mean(), hb.softmax(x), (x == x).sum()))
+        f = jit(
+            lambda x: (
+                hb.log(hb.exp(x)),
+                hb.exp(hb.log(x)),
+                hb.sqrt(x * x),
+                x / x,
+                x - x,
+                x * 0.0,
+                x + 0.0,
+                -(-x),
+                (x + 1e8) - 1e8,
+                x * 2 / 2,
+                x * 0.1 * 10,
+                x**2,
+                x**0.5,
+                hb.maximum(x, x),
+                (x * 3.0 + x * x).sum(),
+                x.mean(),
+                hb.softmax(x),
+                (x == x).sum(),
+            )
+        )
         half = jit(lambda x: ((x * 3 + 1) / 7).to("float32"))
         out = []
         for v in (A, B, A * 100, A * 1e20, A, B, -B):
             out.append(f(t(v)))
             out.append(half(hb.tensor(np.clip(v, -1e4, 1e4).astype(np.float16))))
         return out
+
     check(program, replays=8)
 
 
@@ -143,6 +176,7 @@ def test_p56_out_of_range_index_raises_in_a_replay_and_changes_nothing() -> None
         table[0] = table[1] * 2
         noise = hb.rand((3,))
         return hb.take(table, i, axis=0) + noise
+
     good, bad = hb.tensor(np.array([1, 4])), hb.tensor(np.array([1, 5]))
     for _ in range(4):
         f(good)

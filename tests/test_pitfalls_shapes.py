@@ -1,4 +1,5 @@
 """Pitfalls of tracing: shapes, dtypes, cache keys, call forms and lifetimes (P33 to P43)."""
+
 from __future__ import annotations
 
 import gc
@@ -27,8 +28,9 @@ def test_p33_last_partial_batch() -> None:
         out = []
         for _ in range(4):
             for i in range(0, 37, 8):
-                out.append(step(t(data[i:i + 8])))
+                out.append(step(t(data[i : i + 8])))
         return out
+
     assert check(program, replays=14).records <= 6
 
 
@@ -36,6 +38,7 @@ def test_p34_many_lengths() -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x: (x * 2).sum())
         return [f(t(np.resize(A, n % 40))) for n in range(80)]
+
     got = check(program)
     assert got.functions[0].cache_info().signatures <= 64
 
@@ -44,17 +47,23 @@ def test_p34_too_many_signatures_say_so() -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x: (x * 2).sum())
         return [f(t(np.resize(A, n))) for n in range(70)]
+
     check(program, says="signatures")
 
 
-@pytest.mark.parametrize("shapes", [
-    [((1, 4), (3, 4)), ((3, 4), (3, 4)), ((3, 1), (3, 4)), ((3, 4), (1, 1))],
-    [((4,), (4,)), ((4,), (1,)), ((0,), (1,)), ((), ()), ((), (4,)), ((0, 4), (4,))],
-    [((2, 3), (2, 3)), ((3, 2), (3, 2)), ((6,), (6,)), ((1, 6), (6, 1))]])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [((1, 4), (3, 4)), ((3, 4), (3, 4)), ((3, 1), (3, 4)), ((3, 4), (1, 1))],
+        [((4,), (4,)), ((4,), (1,)), ((0,), (1,)), ((), ()), ((), (4,)), ((0, 4), (4,))],
+        [((2, 3), (2, 3)), ((3, 2), (3, 2)), ((6,), (6,)), ((1, 6), (6, 1))],
+    ],
+)
 def test_p35_sizes_zero_and_one_and_equal_sizes(shapes: Any) -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda a, b: (a * b + a, (a - b).sum(), (a + b).mean(axis=-1) if a.ndim else b))
         return [f(t(np.resize(A, p)), t(np.resize(A + 1, q))) for _ in range(5) for p, q in shapes]
+
     check(program, replays=3 * len(shapes))
 
 
@@ -64,15 +73,23 @@ def test_p36_python_scalars_as_arguments() -> None:
         g = jit(lambda x, n: sum(x * i for i in range(n)))
         out = [f(t(), k * 0.1) for k in range(20)] + [f(t(), k) for k in range(5)]
         return out + [g(t(), 1 + k % 3) for k in range(12)]
+
     check(program)
 
 
-@pytest.mark.parametrize("values", [(1, True, 1.0, 0, False, 0.0, -0.0), (float("nan"), float("inf"), -1.5),
-                                    (np.float32(2), np.float64(2), np.int64(2), np.bool_(True), 2)])
+@pytest.mark.parametrize(
+    "values",
+    [
+        (1, True, 1.0, 0, False, 0.0, -0.0),
+        (float("nan"), float("inf"), -1.5),
+        (np.float32(2), np.float64(2), np.int64(2), np.bool_(True), 2),
+    ],
+)
 def test_p36_numbers_that_are_equal_and_not_the_same(values: Any) -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x, k: (x * k, hb.tensor(k).dtype.name, type(k).__name__, x.sum() / (k + 1)))
         return [f(t(B), v) for _ in range(4) for v in values]
+
     check(program, replays=2 * len(values))
 
 
@@ -85,6 +102,7 @@ def test_p37_weak_types_and_first_iteration() -> None:
                 s = f(s, i)
                 out += [s, str(getattr(s, "dtype", type(s)))]
         return out
+
     check(program)
 
 
@@ -98,6 +116,7 @@ def test_p38_dtype_drift() -> None:
                 out += [acc, acc.dtype.name]
         half = hb.tensor(A.astype(ml_dtypes.bfloat16))
         return out + [f(half, half).to("float32") for _ in range(4)]
+
     check(program, replays=14)
 
 
@@ -106,11 +125,12 @@ def test_p39_strides_views_offsets() -> None:
         big = t(np.resize(A, (6, 10)))
         f, out = jit(lambda x: (x * 2 + x.sum(axis=0), x.T)), []
         for i in range(9):
-            out += [f(big[:, i:i + 2]), f(big[::-2, 1:3]), f(big.T[i % 4:i % 4 + 2].T)]
+            out += [f(big[:, i : i + 2]), f(big[::-2, 1:3]), f(big.T[i % 4 : i % 4 + 2].T)]
         strided = hb.asarray(np.resize(A, (12, 4))[::2, ::-2])
         read_only = np.asfortranarray(np.resize(A, (6, 2)))
         read_only.flags.writeable = False
         return out + [f(strided) for _ in range(4)] + [f(hb.asarray(read_only)) for _ in range(4)]
+
     check(program, replays=20)
 
 
@@ -118,8 +138,10 @@ def test_p40_functions_created_in_a_loop_are_freed() -> None:
     net = mlp()
     gone = []
     for k in range(12):
+
         def local(x: Any, k: int = k) -> Any:
             return net.first(x).detach() * k
+
         f = hb.function(local)
         for _ in range(3):
             f(t())
@@ -138,6 +160,7 @@ def test_p41_methods_of_instances_share_nothing_and_die() -> None:
         @hb.function
         def go(self, x: Any) -> Any:
             return x * self.w
+
     one, two = Own(1), Own(2)
     for _ in range(5):
         assert np.array_equal(one.go(t()).numpy(), A * A)
@@ -155,8 +178,9 @@ def test_p41_same_address_other_instance() -> None:
     class Own:
         def __init__(self, k: float) -> None:
             self.k = k
+
     f = hb.function(lambda o, x: x * o.k)
-    for k in range(30):                 # each one lands where the last one was
+    for k in range(30):  # each one lands where the last one was
         o = Own(float(k))
         for _ in range(3):
             assert np.array_equal(f(o, t()).numpy(), A * np.float32(k))
@@ -195,18 +219,29 @@ def test_p43_call_forms() -> None:
     def program(jit: Any) -> Any:
         def f(a: Any, b: Any, flag: Any = True, /, *, scale: float = 1.0) -> Any:
             return (a - b) * (2 if flag is True else 3) * scale
+
         f = jit(f)
         g = jit(lambda d: d["x"] - d["y"] * len(list(d)[0]))
-        h = jit(lambda xs: [x * 2 for x in xs] if isinstance(xs, list) else tuple(x + 1 for x in xs))
+        h = jit(
+            lambda xs: [x * 2 for x in xs] if isinstance(xs, list) else tuple(x + 1 for x in xs)
+        )
         p, out = jit(lambda q: Pair(q.b, q.a * 2)), []
         for _ in range(4):
             a, b = t(), t(A * 3)
-            out += [f(a, b), f(a, b, True), f(a, b, 1), f(a, b, False), f(a, b, scale=2.0), f(b, a, scale=1.0)]
+            out += [
+                f(a, b),
+                f(a, b, True),
+                f(a, b, 1),
+                f(a, b, False),
+                f(a, b, scale=2.0),
+                f(b, a, scale=1.0),
+            ]
             out += [g({"x": a, "y": b}), g({"y": b, "x": a}), g({"xx": a, "x": b, "y": a})]
             out += [h([a, b]), h((a, b)), h([a]), h([]), h(())]
             r = p(Pair(a, b))
             out += [type(r) is Pair, r, r.a is b]
         return out
+
     check(program, replays=20)
 
 
@@ -214,14 +249,22 @@ def test_p43_wrong_calls_raise_pythons_errors() -> None:
     def program(jit: Any) -> Any:
         def f(a: Any, *, k: int) -> Any:
             return a * k
+
         f, out = jit(f), []
-        for args, kw in (((t(),), {"k": 2}), ((), {"k": 2}), ((t(),), {}), ((t(), 2), {}), ((t(),), {"z": 1})):
+        for args, kw in (
+            ((t(),), {"k": 2}),
+            ((), {"k": 2}),
+            ((t(),), {}),
+            ((t(), 2), {}),
+            ((t(),), {"z": 1}),
+        ):
             for _ in range(3):
                 try:
                     out.append(f(*args, **kw))
                 except TypeError as e:
                     out.append(str(e).split(".")[-1])
         return out
+
     check(program, replays=1)
 
 
@@ -245,6 +288,7 @@ def test_p43_user_mappings_sets_and_bytes() -> None:
             out.append(h(b, t()))
             b[0] += k % 2
         return out
+
     check(program)
 
 
@@ -261,4 +305,5 @@ def test_pickle_and_deepcopy_of_a_model_in_use() -> None:
         for m in (twin, again, net) * 3:
             out.append(f(m, t()))
         return [*out, isinstance(twin.first, nn.Linear), twin.first.weight.requires_grad]
+
     check(program, replays=5)

@@ -18,7 +18,7 @@ from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops import add, ones_like, reshape, zeros_like
 from ..ops import sum as sum_
 from .sums import Sums
-from .tape import PseudoEntry, alias, order, owner, saved_inputs, saved_outputs
+from .tape import PseudoEntry, alias, order, owner, saved_inputs, saved_outputs, unfold
 
 __all__ = ["backward", "gradients", "grad", "value_and_grad", "vjp", "custom_gradient", "no_grad",
            "enable_grad", "set_grad_enabled", "stop_gradient"]
@@ -180,8 +180,8 @@ def backward(t: Any, gradient: Any = None, *, create_graph: bool = False,
                           "no_grad()")
     old = door.set_grad(create_graph)
     try:
-        nodes = order([t._node], set())
-        store = _run([t._node], [_seed(t, gradient)], nodes)
+        nodes, roots, _ = unfold([t._node], set())
+        store = _run(roots, [_seed(t, gradient)], nodes)
         only = None if inputs is None else {id(x._node)
                                             for x in ([inputs] if isinstance(inputs, Handle)
                                                       else inputs)}
@@ -222,15 +222,16 @@ def gradients(outputs: Any, inputs: Any, grad_outputs: Any = None, *, create_gra
     old = door.set_grad(create_graph)
     try:
         live = [(o, s) for o, s in zip(outs, seeds) if o._node is not None]
-        roots, targets = [o._node for o, _ in live], {id(owner(x._node)) for x in ins}
-        store = _run(roots, [_seed(o, s) for o, s in live], _above(order(roots, set()), targets),
-                     targets)
+        nodes, roots, now = unfold([o._node for o, _ in live], set())
+        wanted = [now(x._node) for x in ins]
+        targets = {id(owner(n)) for n in wanted}
+        store = _run(roots, [_seed(o, s) for o, s in live], _above(nodes, targets), targets)
     finally:
         door.set_grad(old)
     out = []
-    for x in ins:
-        got = store.get(id(owner(x._node)))
-        g = None if got is None else got[x._node[0] if owner(x._node) is not x._node else 0]
+    for node in wanted:
+        got = store.get(id(owner(node)))
+        g = None if got is None else got[node[0] if owner(node) is not node else 0]
         if g is None and not allow_unused:
             raise HybridError("an input was not used in computing the outputs; pass "
                               "allow_unused=True for None")
@@ -271,7 +272,8 @@ def _pullback(out: Any, seeds: Any, watched: list[Any]) -> list[Any]:
     foreign = any(type(n) is Leaf and id(n) not in stop for n in order(roots, set()))
     old = door.set_grad(foreign and door.grad_enabled())
     try:
-        nodes = [n for n in order(roots, stop) if id(n) not in stop]
+        nodes, roots, _ = unfold(roots, stop)
+        nodes = [n for n in nodes if id(n) not in stop]
         store = _run(roots, [_seed(o, g) for o, g in pairs], nodes)
         return [_fresh(store[id(w._node)][0]) if id(w._node) in store else _zeros(w._a)
                 for w in watched]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..ops import add
 from ..ops.common import Part
+from ..ops.elementwise import add
 from ..ops.parts import total
 from .tape import owner
 

@@ -13,18 +13,20 @@ from typing import Any
 from ..ir import bind as door
 from ..ir.tensor import Handle, Leaf, new_handle
 
-__all__ = ["owner", "order", "saved_inputs", "saved_outputs", "alias", "PseudoEntry"]
+__all__ = ["owner", "order", "unfold", "saved_inputs", "saved_outputs", "alias", "PseudoEntry"]
 
 
 class PseudoEntry:
-    """A tape entry that no op stands behind: an alias, or a user's gradient function.
+    """A tape entry that no op stands behind: an alias, a user's gradient function, a recorded call.
 
-    `pull` maps a list of output gradients (or None) to a list of input gradients (or None)."""
+    `pull` maps a list of output gradients (or None) to a list of input gradients (or None).  A
+    recorded call has `inner` instead: from the nodes of its inputs it makes those of its outputs,
+    entry by entry as eager code would have made them."""
 
-    __slots__ = ("pull", "outs", "name")
+    __slots__ = ("pull", "outs", "name", "inner")
 
-    def __init__(self, name: str, pull: Any, outs: tuple[Any, ...]) -> None:
-        self.name, self.pull, self.outs = name, pull, outs
+    def __init__(self, name: str, pull: Any, outs: tuple[Any, ...], inner: Any = None) -> None:
+        self.name, self.pull, self.outs, self.inner = name, pull, outs, inner
 
 
 _ALIAS_PULL = list
@@ -70,6 +72,36 @@ def order(roots: list[Any], stop: set[int]) -> list[Any]:
                     stack.append((owner(p), False))
     out.reverse()
     return out
+
+
+def unfold(roots: list[Any], stop: set[int]) -> tuple[list[Any], list[Any], Any]:
+    """(`order(roots, stop)`, the roots, what any other node became) once recorded calls have given
+    way to the entries they stand for: gradients then add up in the order of eager code."""
+    nodes = order(roots, stop)
+    if not any(type(n) is tuple and type(n[0]) is PseudoEntry and n[0].inner is not None
+               for n in nodes):
+        return nodes, roots, lambda node: node
+    new: dict[int, Any] = {}
+
+    def now(node: Any) -> Any:
+        who = owner(node)
+        got = new.get(id(who))
+        if got is None:
+            return node
+        if type(got) is list:
+            return got[0 if who is node else node[0]]
+        return got if who is node else (node[0], got)
+    for n in reversed(nodes):
+        if type(n) is not tuple or id(n) in stop:
+            continue
+        e, parents, saved, outs = n
+        mine = tuple([now(p) for p in parents])
+        if type(e) is PseudoEntry and e.inner is not None:
+            new[id(n)] = e.inner(mine)
+        elif any(p is not q for p, q in zip(mine, parents)):
+            new[id(n)] = (e, mine, saved, outs)
+    roots = [now(r) for r in roots]
+    return order(roots, stop), roots, now
 
 
 def _restore(saved: Any, a: Any, node: Any) -> Any:

@@ -5,15 +5,13 @@ rebuilt around values computed again by the same graph (the same bits) and diffe
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..autograd.backward import gradients
-from ..autograd.tape import PseudoEntry, alias, order, owner
+from ..autograd.tape import PseudoEntry, order, owner
 from ..core.errors import HybridError
-from ..ir.bind import grad_enabled
 from ..ir.graph import Graph
-from ..ir.tensor import Handle, Leaf, new_handle
+from ..ir.tensor import Handle, Leaf
 from .guards import Ref
 from .outputs import Unfit
 from .recorder import Recorder
@@ -61,7 +59,6 @@ class History:
             self._number(n)
         self.graph: Graph = rec.graph(list(self.need))
         self.out_avals = [rec.avals[n] for n in self.need]
-        self.in_avals = [v.aval for v in self.graph.inputs]
         self.nargs = len(rec.args)
         del self._rec, self._roles, self._starts
 
@@ -103,31 +100,25 @@ class History:
         values = [t._v for t in handles]
         nodes = [handles[r.number + (self.nargs if r.kind == "cap" else 0)]._node for r in self.inputs]
 
-        def pull(gs: list[Any]) -> list[Any]:
-            return self._pull(gs, values, nodes, run)
-        node = (PseudoEntry("recorded call", pull, self.avals), tuple(nodes), (), None)
+        def inner(parents: Sequence[Any]) -> list[Any]:
+            return self._inner(parents, values, run)
+        node = (PseudoEntry("recorded call", None, self.avals, inner), tuple(nodes), (), None)
         index = {n: i for i, n in enumerate(self.results)}
         return lambda number: node if len(index) == 1 else (index[number], node)
 
-    def _pull(self, gs: list[Any], values: list[Any], nodes: list[Any], run: Any) -> list[Any]:
+    def _inner(self, parents: Sequence[Any], values: list[Any], run: Any) -> list[Any]:
+        """Nodes of the results, from the nodes that the inputs have now."""
         got = run(self.graph, values)
-        tops = []
-        for r, node in zip(self.inputs, nodes):
-            i = r.number + (self.nargs if r.kind == "cap" else 0)
-            tops.append(alias(new_handle(values[i], self.in_avals[i], node)))
         made: list[Any] = []
 
         def resolve(p: Any) -> Any:
             if p is None:
                 return None
             if p[0] == "in":
-                return tops[p[1]]._node
+                return parents[p[1]]
             return made[p[0]] if p[1] is None else (p[1], made[p[0]])
         for e in self.entries:
             saved = tuple([None if k is None else got[k] for k in e.saved])
             results = None if e.outs is None else tuple([got[k] for k in e.outs])
             made.append((e.entry, tuple(map(resolve, e.parents)), saved, results))
-        outs = [new_handle(got[self.need[n]], a, resolve(r)) for n, a, r in zip(self.results, self.avals, self.roots)]
-        asked = [(o, g) for o, g in zip(outs, gs) if g is not None]
-        return list(gradients([o for o, _ in asked], tops, [g for _, g in asked], create_graph=grad_enabled(),
-                              allow_unused=True))
+        return [resolve(r) for r in self.roots]

@@ -12,7 +12,7 @@ from ..core.errors import HybridError
 from ..ir.tensor import Handle, Leaf, link_view, new_handle
 from .policy import SCALARS
 
-__all__ = ["New", "Known", "Plain", "Box", "Host", "Spec", "Unfit", "spec_of", "canonical", "Maker"]
+__all__ = ["New", "Known", "Plain", "Box", "Host", "Spec", "Unfit", "spec_of", "canonical", "Maker", "on_their_own"]
 
 
 class Unfit(HybridError):
@@ -21,7 +21,7 @@ class Unfit(HybridError):
 
 class New(NamedTuple):
     """A tensor made by the call: value number, identity among the results, 'plain' | 'leaf' | 'tape', and the
-    tensor it is a view of (a Known or the identity of a New, and how) if any."""
+    tensor it is a view of (a Known or the identity of a New, how, and the step where it is the only one) if any."""
 
     number: int
     ident: int
@@ -89,7 +89,7 @@ def canonical(s: Any, idents: dict[int, int]) -> Any:
     if isinstance(s, New):
         view = s.view
         if view is not None and isinstance(view[0], int):
-            view = idents.setdefault(view[0], len(idents)), view[1]
+            view = idents.setdefault(view[0], len(idents)), *view[1:]
         return "new", s.number, idents.setdefault(s.ident, len(idents)), s.node, view
     if isinstance(s, Known):
         return tuple(s)
@@ -113,7 +113,7 @@ class Maker:
     def __init__(self, values: dict[int, Any], args: list[Any], caps: tuple[Any, ...], tape: Any) -> None:
         self.values, self.args, self.caps, self.tape = values, args, caps, tape
         self.made: dict[int, Any] = {}
-        self.views: list[tuple[Any, Any, str]] = []
+        self.views: list[tuple[Any, Any, str, Any]] = []
 
     def build(self, s: Any) -> Any:
         """The object a recipe describes."""
@@ -147,7 +147,27 @@ class Maker:
 
     def link(self) -> None:
         """Make views of what eager code would return as views (a base nobody holds is stood in for)."""
-        for t, base, how in self.views:
+        for t, base, how, step in self.views:
             b = self.build(base) if isinstance(base, Known) else self.made.get(base)
-            link_view(t, b if b is not None else new_handle(t._v, t._a), how)
+            link_view(t, b if b is not None else new_handle(t._v, t._a), how, None if b is None else step)
 
+
+def on_their_own(specs: list[Any]) -> list[Any]:
+    """The recipes with no link from a view to a base that nobody can see: there is nothing to share."""
+    made: dict[int, New] = {}
+
+    def visit(s: Any) -> None:
+        if type(s) is New:
+            made[s.ident] = s
+        elif type(s) is Box:
+            for v in s.items:
+                visit(v)
+    for s in specs:
+        visit(s)
+    bases = [s.view[0] for s in made.values() if s.view is not None]
+
+    def cut(s: Any) -> Any:
+        if type(s) is New and s.view is not None and s.view[0] not in made and bases.count(s.view[0]) == 1:
+            return s if isinstance(s.view[0], Known) else s._replace(view=None)
+        return s._replace(items=tuple(map(cut, s.items))) if type(s) is Box else s
+    return [cut(s) for s in specs]

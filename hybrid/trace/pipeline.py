@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 from ..backends.plan import Plan
 from ..ir.graph import Graph
 from ..ir.verify import verify
-from .kernels import draft
+from .kernels import Draft, draft
 from .passes import Context, Pass, cse, dce, fold, simplify
 from .passes.fuse import fuse
 from .passes.memory import pack
 from .passes.schedule import schedule
-from .storage import assign
+from .regions import Regions
+from .share import share
+from .storage import Storage, assign
 
 __all__ = ["PASSES", "STAGES", "Step", "Result", "optimize", "build"]
 
@@ -84,6 +86,10 @@ def optimize(graph: Graph, context: Context | None = None, hook: Hook | None = N
     return graph, tuple(run.steps)
 
 
+def _kernels(regions: Regions, homes: Storage) -> Draft:
+    return share(draft(regions, homes))
+
+
 def build(graph: Graph, states: Sequence[tuple[int, int]] = (), kernel: Any = None, donate: bool = True,
           hook: Hook | None = None, check: bool = False) -> Result:
     """Optimise and lower.
@@ -96,7 +102,7 @@ def build(graph: Graph, states: Sequence[tuple[int, int]] = (), kernel: Any = No
     run = _Run(hook)
     regions = run("fuse", fuse, graph)
     homes = run("assign", assign, regions, states)
-    made = run("kernels", draft, regions, homes)
+    made = run("kernels", _kernels, regions, homes)
     ordered = run("schedule", schedule, made, donate)
     plan = run("memory", pack, ordered)
     return Result(graph, plan, done + tuple(run.steps))

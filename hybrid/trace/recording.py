@@ -15,7 +15,7 @@ from .bytecode import handles_errors
 from .facts import Holder, Key, describe, fetch
 from .guards import Guard, Obj, Place, Ref, agrees, expectation
 from .history import History
-from .outputs import Host, Known, Maker, New, Spec, Unfit, canonical, spec_of
+from .outputs import Host, Known, Maker, New, Spec, Unfit, canonical, on_their_own, spec_of
 from .policy import MISSING
 from .recorder import Recorder
 from .tail import HOW, tail_values
@@ -169,6 +169,7 @@ class Recording:
             self.out = spec_of(out, self._tensor_spec, lambda o: id(o) in seen.rooted, self._host)
             self.stores = [Store(k, self._tensor_spec(t)) for k, t in self._stored]
             self.grad_writes = [(host, None if t is None else self._tensor_spec(t)) for host, t in self._grad_final]
+            self._cut_views()
         except Unfit as e:
             self.reasons.append(str(e))
             return
@@ -188,6 +189,12 @@ class Recording:
             return None
         self._output(read.number)
         return Host((New(read.number, -read.number - 1, "plain"),), HOW[read.kind])
+
+    def _cut_views(self) -> None:
+        stores, grads = [s.spec for s in self.stores], [s for _, s in self.grad_writes]
+        self.out, *rest = on_their_own([self.out, *stores, *grads])
+        self.stores = [s._replace(spec=spec) for s, spec in zip(self.stores, rest)]
+        self.grad_writes = [(host, spec) for (host, _), spec in zip(self.grad_writes, rest[len(stores):])]
 
     def _output(self, number: int) -> int:
         return self._numbers.setdefault(number, len(self._numbers))
@@ -211,7 +218,8 @@ class Recording:
         x = getattr(t, "_x", None)
         if not isinstance(x, Alias) or x.base is None:
             return None
-        return (Known(*self._roles[id(x.base)]) if self._is_start(x.base) else id(x.base)), x.how
+        base = Known(*self._roles[id(x.base)]) if self._is_start(x.base) else id(x.base)
+        return base, x.how, x.step if x.parent is x.base else None
 
     def _freeze(self, rec: Recorder) -> None:
         """Everything replays need, without the tensors of the recording."""

@@ -41,12 +41,12 @@ def _loop(k: LoopKernel, slots: Any) -> tuple[str, str, int, int]:
 
 
 def _gemm(k: GemmKernel, slots: Any) -> tuple[str, str, int, int]:
-    batch = f"{k.batch}x " if k.batch > 1 else ""
+    batch, out = f"{k.batch}x " if k.batch > 1 else "", k.outs[0]
     after = sum(i.prim not in _FREE for i in k.epilogue.instrs) if k.epilogue else 0
     text = f"{batch}{k.m}x{k.k} @ {k.k}x{k.n}" + (f" +{after}" if after else "") + (
         f" -> {len(k.outs)}" if len(k.outs) > 1 else "")
     factors = (k.m * k.k * k.a.dtype.itemsize + k.k * k.n * k.b.dtype.itemsize) * k.batch
-    sizes = [n for d in (k.outs[0].batch, k.outs[0].rows, k.outs[0].cols) for n in d.sizes]
+    sizes = [n for d in (out.batch, out.rows, out.cols) for n in d.sizes]
     nbytes = factors + sum(_factor(o) for o in k.outs) + sum(_span(sizes, a, slots) for a in k.reads)
     return "product", text, nbytes, k.batch * k.m * k.n * (2 * k.k + after)
 

@@ -283,6 +283,15 @@ class Body:
         aligned = code.op(f"icmp eq i64 {code.op(f'and i64 {spots}, 63')}, 0")
         return code.op(f"select i1 {aligned}, i64 {stop}, i64 {start}")
 
+    def fetch_next_row(self, reads: Iterable[int], at: Position) -> None:
+        """Ask for elements `at` of the next row of adjacent operands, while this row keeps the core busy."""
+        code, axis = self.code, self.form.outer - 1
+        for k in reads if self.form.outer else ():
+            if self.walk(k) == "1":
+                here = code.at(memory_scalar(self.form.reads[k].type), self.base[k], at.j)
+                there = code.at("i8", here, self.word(self.words.stride(k, axis)))
+                code.call("llvm.prefetch.p0", "void", f"ptr {there}", "i32 0", "i32 3", "i32 1")
+
     def write(self, k: int, value: str, at: Position, stream: bool = False) -> None:
         """Store lanes of the k-th result."""
         stream = stream and self.form.writes[k].stream

@@ -5,6 +5,7 @@ Invariant: what an op computes does not depend on what it is fused with; half va
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,9 @@ class Gathered:
 
 
 @lru_cache(1024)
-def _recorded(body: Any, types: tuple[str, ...], params: tuple[tuple[str, Any], ...]) -> Any:
-    """(instructions, numbers of the results) of a body, operands first; TypeError if a result is no value."""
+def _recorded(body: Any, types: tuple[str, ...], params: tuple[tuple[str, Any], ...], exact: str) -> Any:
+    """(instructions, numbers of the results) of a body, operands first; TypeError if a result is no value.
+    `exact` tells 0.0 from -0.0 and 1 from True."""
     s = Builder()
     xs = [s.arg(t) for t in types]
     got = body(s, *xs, **dict(params))
@@ -96,10 +98,11 @@ class Composer:
         if not all(isinstance(v, Val) for v in values):
             return None
         try:
-            instrs, outs = _recorded(op.body, tuple(v.type for v in values), tuple(params.items()))
+            given = tuple(params.items())
+            instrs, outs = _recorded(op.body, tuple([v.type for v in values]), given, repr(given))
         except TypeError:   # a parameter that cannot be a key, or a result that is a number: let the body run
             return None
-        emit, here = self.s.emit, [v for v in values]
+        emit, here = self.s.emit, list(values)
         for prim, ty, args, attr in instrs[len(values):]:
             here.append(emit(prim, ty, tuple([here[a].id for a in args]), attr))
         return tuple([here[k] for k in outs])

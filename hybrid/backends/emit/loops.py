@@ -28,7 +28,7 @@ __all__ = ["Generated", "Layout", "generate", "generate_all", "lay_out", "SIGNAT
 
 SIGNATURE = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch)"
 _BLOCK = 1024        # elements of a row per item of a map kernel
-_STREAM = 1 << 23    # bytes of a result from which on it is stored past the caches
+_STREAM = 1 << 24    # bytes of a result from which on it is stored past the caches
 _TILE = 8            # axes at least this long are worth tiles
 _LONG, _FEW = 32768, 32   # rows at least this long, and at most so many, are cut into blocks
 _DEEP, _NARROW = 2048, 4   # columns at least this deep, in at most so many strips, are cut into blocks

@@ -127,6 +127,11 @@ class Rows:
                 self.body.write(k, self.body.value(self.program.outs[k], env), at, stream)
         return envs
 
+    def first_reads(self) -> list[int]:
+        """Operands that the first pass over a row reads."""
+        numbers = self.body.elements(pass_targets(self.form, self.plan.passes[0]))
+        return [self.program.instrs[i].attr for i in numbers if self.program.instrs[i].prim == "arg"]
+
     def next_positions(self, j: str, count: int) -> list[Position]:
         return [Position(self.code.add(j, str(WIDTH * u))) for u in range(count)]
 
@@ -141,7 +146,10 @@ class Rows:
         unroll = unroll_of(cost(self.program, numbers), self._strided(p, numbers))
         if unroll:
             def main(j: str, stream: bool) -> list[str]:
-                self.visit_all(p, numbers, self.next_positions(j, unroll), stream)
+                ats = self.next_positions(j, unroll)
+                self.visit_all(p, numbers, ats, stream)
+                for at in ats if stream else ():
+                    self.body.fetch_next_row(self.first_reads(), at)
                 return []
             far, step = self.body.streams(p.writes, start, stop), WIDTH * unroll
             if far is not None:

@@ -1,0 +1,96 @@
+"""A recording lets go of the values nobody else holds, keeps nothing afterwards, and prepares products once."""
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+
+import hybrid as hb
+from hybrid.backends.cpu import alloc, loops
+from hybrid.backends.plan import Dims, GemmKernel, Operand
+from hybrid.ir import bind as door
+from hybrid.ir.tensor import Handle
+from hybrid.trace import recorder
+
+
+def _live_bytes() -> int:
+    values = {id(v): v.nbytes for o in gc.get_objects() if isinstance(o, Handle)
+              and isinstance(v := getattr(o, "_v", None), np.ndarray)}
+    return sum(values.values())
+
+
+def test_values_that_only_the_recorder_holds_are_let_go(monkeypatch):
+    monkeypatch.setattr(recorder, "SWEEP_BYTES", 1 << 16)
+    x = hb.ones(64, 64)
+    rec = recorder.Recorder([x])
+    mode = door.push_mode(rec)
+    try:
+        y = x
+        for _ in range(64):
+            y = hb.sin(y) + 1.0
+    finally:
+        door.pop_mode(mode)
+    kept = [h for h in rec.keep if isinstance(getattr(h, "_v", None), np.ndarray)]
+    assert sum(h._v.nbytes for h in kept) < 12 * x._v.nbytes     # of 128 results
+    assert len({*map(id, rec.keep), *map(id, rec._shells)}) == len(rec.keep) + len(rec._shells) >= 129
+    graph = rec.graph([rec.handles[id(y)]])
+    assert len(graph.nodes) == 128 and x._v is not None and y._v is not None
+
+
+def test_a_recorded_step_keeps_no_activations():
+    w = hb.ones(32, 32, requires_grad=True)
+
+    def step(x):
+        y = x
+        for _ in range(8):
+            y = hb.tanh(y @ w)
+        loss = y.sum()
+        loss.backward()
+        w.assign(w - 0.01 * w.grad)
+        w.grad = None
+        return loss
+    traced, x = hb.function(step), hb.ones(512, 32)
+    gc.collect()
+    before = _live_bytes()
+    for k in range(4):
+        traced(x)
+        gc.collect()
+        assert _live_bytes() - before < 2 * x.numpy().nbytes, k
+    assert traced.cache_info().replays == 2
+
+
+def test_handles_with_a_weak_reference_keep_their_value(monkeypatch):
+    monkeypatch.setattr(recorder, "SWEEP_BYTES", 1)
+    rec = recorder.Recorder([])
+    t = hb.ones(3)
+    kept, gone = hb.sin(t), hb.cos(t)
+    ref = weakref.ref(kept)
+    rec.ref(kept), rec.ref(gone)
+    rec.captures.clear()
+    rec.start.clear()
+    del kept
+    held = gone
+    rec._sweep()
+    assert ref() is not None and ref()._v is not None and held._v is not None
+
+
+def test_products_that_differ_in_slots_only_are_generated_once():
+    def kernel(a: int, b: int, out: int) -> GemmKernel:
+        def operand(slot: int) -> Operand:
+            return Operand(slot, np.dtype("float32"), 0, Dims((), ()), Dims((24,), (24,)), Dims((24,), (1,)))
+        return GemmKernel(1, 24, 24, 24, operand(a), operand(b), (operand(out),), np.dtype("float32"))
+    one, two = loops._gemm(kernel(0, 1, 2), 3), loops._gemm(kernel(5, 4, 9), 11)
+    want = loops.generate_gemm(kernel(5, 4, 9), 11)
+    assert two == want and one[0].symbol == two[0].symbol
+    same = loops._gemm(kernel(4, 4, 9), 11)
+    assert same == loops.generate_gemm(kernel(4, 4, 9), 11)
+
+
+def test_memory_goes_back_to_the_system():
+    x = hb.ones(1 << 20)
+    y = x + 1.0
+    del y
+    assert alloc.cached_bytes() > 0
+    door.backend_of(x._a.device).trim()
+    assert alloc.cached_bytes() == 0
