@@ -127,15 +127,17 @@ class Function(Wrapped):
     def __reduce__(self) -> Any:
         """By name where the name leads here, as for plain functions; else a new one of the same function."""
         found: Any = sys.modules.get(getattr(self, "__module__", ""))
-        for name in getattr(self, "__qualname__", "").split("."):
+        path: str = getattr(self, "__qualname__", "")
+        for name in path.split("."):
             found = getattr(found, name, None)
-        return self.__qualname__ if found is self else (function, (self.fn,))
+        return path if found is self else (function, (self.fn,))
 
     # ---- calls ---------------------------------------------------------------------------------------
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._fast is not None and not kwargs and not door.STATE.special:
+        fast = self._fast
+        if fast is not None and not kwargs and not door.STATE.special:
             try:
-                out = self._fast(*args)
+                out = fast(*args)
             except Exception:  # nothing has changed
                 if not self._handles_errors:
                     raise

@@ -37,21 +37,27 @@ class Sums:
     def give(self, node: Any, g: Any, aval: Any) -> None:
         """A gradient as a vjp rule returned it: a tensor, a function that makes it, or a part.  `aval` is the
         input's; None: it fits."""
-        if isinstance(g, Part) and aval is not None:
-            key = _key(node)
-            if self._count(key) > 1:
-                parts = self.parts.setdefault(key[0], {}).setdefault(key[1], (node, aval, []))[2]
-                parts.append(g)
-                if len(parts) == self._count(key):
-                    self.settle(key[0])
-                return
         if callable(g):
+            if isinstance(g, Part) and aval is not None and self._waits(node, g, aval):
+                return
             g = g()
         self.add(node, g if aval is None else self.fit(g, aval))
 
+    def _waits(self, node: Any, part: Part, aval: Any) -> bool:
+        """Keep a part until the others have come; false where there are none."""
+        key = _key(node)
+        count = self._count(key)
+        if count > 1:
+            parts = self.parts.setdefault(key[0], {}).setdefault(key[1], (node, aval, []))[2]
+            parts.append(part)
+            if len(parts) == count:
+                self.settle(key[0])
+        return count > 1
+
     def take(self, who: Any, keep: bool) -> list[Any] | None:
         """All gradients of an owner."""
-        self.settle(id(who))
+        if self.parts:
+            self.settle(id(who))
         return self.store.get(id(who)) if keep else self.store.pop(id(who), None)
 
     def settle(self, key: int) -> None:
@@ -67,12 +73,14 @@ class Sums:
 
     def _count(self, key: tuple[int, int]) -> int:
         if self.uses is None:
-            self.uses = {}
+            uses: dict[tuple[int, int], int] = {}
             for n in self.nodes:
-                for p in n[1] if type(n) is tuple else ():
-                    if p is not None:
-                        k = _key(p)
-                        self.uses[k] = self.uses.get(k, 0) + 1
+                if type(n) is tuple:
+                    for p in n[1]:
+                        if p is not None:
+                            k = (id(p[1]), p[0]) if type(p) is tuple and type(p[0]) is int else (id(p), 0)
+                            uses[k] = uses.get(k, 0) + 1
+            self.uses = uses
         return self.uses[key]
 
 

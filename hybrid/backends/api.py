@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.aval import Aval, Device
-from ..core.errors import BackendError, DeviceError, Site
+from ..core.errors import BackendError, DeviceError, Site, UnsupportedError
 from ..ir.op import Op
 from .plan import Plan
 

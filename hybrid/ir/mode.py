@@ -14,6 +14,7 @@ them is guarded by one counter instead of one fact per attribute.  Their contrac
   An object with such attributes has a dict `_names` of the tensors it does hold.
 * The tensors their code uses are reachable from their instance dict (or slots) through dicts, lists, tuples and other
   Versioned objects, and are replaced only with a bump; so a recording may hold them by identity.
+  (It also compares the places where it found them, so a store past these methods is no silent error.)
 """
 from __future__ import annotations
 
