@@ -70,5 +70,6 @@ newaxis = None
 from . import nn, optim  # noqa: E402
 from .function import CacheInfo, Function, RunsEagerly, function  # noqa: E402
 from .inspect import Comparison, Inspection, compare, describe_system, inspect  # noqa: E402
+from .profile import Profile, profile  # noqa: E402
 from .random import manual_seed  # noqa: E402  (this import makes hybrid.random the module)
 from .threads import get_num_threads, num_threads, set_num_threads  # noqa: E402

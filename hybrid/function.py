@@ -374,6 +374,19 @@ class Function(Wrapped):
             return None, f"{self._name()} is not replayed for these arguments: {why}"
         return entry.plans[0].run, ""
 
+    def inputs(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """(what was compiled for a call, the values it would read) or (None, why there is nothing)."""
+        prepared, why = self.prepared(*args, **kwargs)
+        if prepared is None:
+            return None, why
+        if type(self.fn) is types.FunctionType:
+            args, kwargs = _with_defaults(self.fn, args, kwargs)
+        sig, tensors, _ = signature_of(args, kwargs)
+        caps = self._entries[sig].plans[0].guard(tensors)
+        if caps is None:
+            return None, f"{self._name()} would be recorded again: Python state that it reads has changed"
+        return prepared, [t._v for t in (*tensors, *caps)]
+
     def cache_info(self) -> CacheInfo:
         """How calls were served so far."""
         plans = sum(len(e.plans) for e in self._entries.values())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "hybrid"
-RANK = ["core", "ir", "ops", "backends", "autograd", "trace", "eager", "random", "threads", "function", "inspect", "linalg",
+RANK = ["core", "ir", "ops", "backends", "autograd", "trace", "eager", "random", "threads", "function", "inspect", "profile", "linalg",
         "nn", "optim", "data", "io", "interop", "demo", "__init__", "__main__"]
 # modules that may import an optional heavy package inside a function
 DOORS = ("backends/cuda/", "demo/", "__main__.py", "inspect")
