@@ -1,8 +1,10 @@
-"""Run the benchmarks: `python -m benchmarks [--only gpt,cnn] [--peer-python PATH] [--rounds 3] [--out results]`.
+"""Run the benchmarks: `python -m benchmarks [--only gpt,cnn] [--peer-python PATH] [--rounds 3]
+[--out results]`.
 
-Every measurement is a process of its own; frameworks take turns within a round, so that a drift of the machine meets
-all of them.  Prints a table of medians and ratios, writes JSON and a plot.
+Every measurement is a process of its own; frameworks take turns within a round, so that a drift of
+the machine meets all of them.  Prints a table of medians and ratios, writes JSON and a plot.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -26,20 +28,31 @@ LIMIT = 900  # seconds for one process, compilation included
 
 def available(python: str, peers: list[str]) -> list[str]:
     """Peers that the interpreter can import; the others are named on stderr."""
-    found = {m: subprocess.run([python, "-c", f"import {m}"], capture_output=True).returncode == 0
-             for m in {p.split("_")[0] for p in peers}}
+    found = {
+        m: subprocess.run([python, "-c", f"import {m}"], capture_output=True).returncode == 0
+        for m in {p.split("_")[0] for p in peers}
+    }
     for m, there in found.items():
         if not there:
             print(f"{python} has no {m}: left out", file=sys.stderr)
     return [p for p in peers if found[p.split("_")[0]]]
 
 
-def measure(python: str, framework: str, workload: str, budget: float) -> tuple[dict[str, Any] | None, str]:
-    """One process: (result, ''), (None, what went wrong), or (None, '') when there is no such workload."""
+def measure(
+    python: str, framework: str, workload: str, budget: float
+) -> tuple[dict[str, Any] | None, str]:
+    """One process: (result, ''), (None, what went wrong), or (None, '') when there is no such
+    workload."""
     env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
-        got = subprocess.run([python, "-m", "benchmarks.worker", framework, workload, str(budget)], text=True,
-                             capture_output=True, cwd=ROOT, env=env, timeout=LIMIT)
+        got = subprocess.run(
+            [python, "-m", "benchmarks.worker", framework, workload, str(budget)],
+            text=True,
+            capture_output=True,
+            cwd=ROOT,
+            env=env,
+            timeout=LIMIT,
+        )
     except subprocess.TimeoutExpired:
         return None, f"took more than {LIMIT} s"
     if got.returncode == 3:
@@ -65,12 +78,20 @@ def frameworks_for(workload: str, peers: list[str]) -> list[str]:
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--only", default="", help="workloads, comma separated; 'training', 'kernels' (default all)")
-    parser.add_argument("--peers", default=",".join(PEERS), help="peers to run where installed ('' for none)")
-    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peers")
+    parser.add_argument(
+        "--only", default="", help="workloads, comma separated; 'training', 'kernels' (default all)"
+    )
+    parser.add_argument(
+        "--peers", default=",".join(PEERS), help="peers to run where installed ('' for none)"
+    )
+    parser.add_argument(
+        "--peer-python", default=sys.executable, help="interpreter that has the peers"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds of timing per process")
-    parser.add_argument("--out", default="", help="folder for results.json, table.txt and ratios.png")
+    parser.add_argument(
+        "--out", default="", help="folder for results.json, table.txt and ratios.png"
+    )
     args = parser.parse_args(argv)
     groups = {"training": TRAINING, "kernels": KERNELS, "": ALL}
     args.works = groups.get(args.only) or tuple(args.only.split(","))
@@ -84,11 +105,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def collect(args: argparse.Namespace, peers: list[str]) -> tuple[dict[str, Any], list[str], float | None]:
+def collect(
+    args: argparse.Namespace, peers: list[str]
+) -> tuple[dict[str, Any], list[str], float | None]:
     """Run every measurement: medians over rounds, failures, microseconds of a copy."""
     from tqdm import tqdm
+
     samples: dict[str, dict[str, list[dict[str, float]]]] = {w: {} for w in args.works}
-    jobs = [(w, f) for _ in range(args.rounds) for w in args.works for f in frameworks_for(w, peers)]
+    jobs = [
+        (w, f) for _ in range(args.rounds) for w in args.works for f in frameworks_for(w, peers)
+    ]
     failures: dict[tuple[str, str], str] = {}
     copies: list[float] = []
     with tqdm(jobs, unit="run", mininterval=0.3) as bar:
@@ -97,7 +123,9 @@ def collect(args: argparse.Namespace, peers: list[str]) -> tuple[dict[str, Any],
             if (work, framework) in failures:
                 continue
             mine = framework.startswith(("hybrid", "numpy"))
-            got, problem = measure(sys.executable if mine else args.peer_python, framework, work, args.budget)
+            got, problem = measure(
+                sys.executable if mine else args.peer_python, framework, work, args.budget
+            )
             if got:
                 samples[work].setdefault(framework, []).append(got)
             elif problem:
@@ -105,10 +133,15 @@ def collect(args: argparse.Namespace, peers: list[str]) -> tuple[dict[str, Any],
             if work == "gelu" and framework == "hybrid_traced":
                 copied, _ = measure(sys.executable, "numpy", "copy", min(args.budget, 1.0))
                 copies += [copied["us"]] if copied else []
-    results = {w: {f: {k: statistics.median(s[k] for s in ss) for k in ss[0]} for f, ss in row.items()}
-               for w, row in samples.items()}
-    return results, [f"{f} {w} failed: {p}" for (w, f), p in failures.items()], (
-        statistics.median(copies) if copies else None)
+    results = {
+        w: {f: {k: statistics.median(s[k] for s in ss) for k in ss[0]} for f, ss in row.items()}
+        for w, row in samples.items()
+    }
+    return (
+        results,
+        [f"{f} {w} failed: {p}" for (w, f), p in failures.items()],
+        (statistics.median(copies) if copies else None),
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -123,9 +156,16 @@ def main(argv: list[str] | None = None) -> int:
     if args.out:
         folder = Path(args.out)
         folder.mkdir(parents=True, exist_ok=True)
-        record = {"python": platform.python_version(), "machine": platform.platform(),
-                  "cpus": len(os.sched_getaffinity(0)), "rounds": args.rounds, "budget_s": args.budget,
-                  "copy_us": copy_us, "failures": failures, "results": results}
+        record = {
+            "python": platform.python_version(),
+            "machine": platform.platform(),
+            "cpus": len(os.sched_getaffinity(0)),
+            "rounds": args.rounds,
+            "budget_s": args.budget,
+            "copy_us": copy_us,
+            "failures": failures,
+            "results": results,
+        }
         (folder / "results.json").write_text(json.dumps(record, indent=1))
         (folder / "table.txt").write_text(text + "\n")
         plot(results, folder / "ratios.png")

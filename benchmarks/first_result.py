@@ -1,9 +1,12 @@
-"""Seconds until the first traced result: `python -m benchmarks.first_result [WORKLOAD] [--peer-python PATH]`.
+"""Seconds until the first traced result: `python -m benchmarks.first_result [WORKLOAD]
+[--peer-python PATH]`.
 
-From the first call to the return of the first replayed call (the third), imports done, less two plain eager calls,
-which are what the program would have cost anyway.  Every figure comes from a process of its own; cold means an empty
-disk cache.  Peers: the first call of torch.compile and of jax.jit, less one warm call.
+From the first call to the return of the first replayed call (the third), imports done, less two
+plain eager calls, which are what the program would have cost anyway.  Every figure comes from a
+process of its own; cold means an empty disk cache.  Peers: the first call of torch.compile and of
+jax.jit, less one warm call.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -35,11 +38,17 @@ def _calls(framework: str, workload: str, count: int) -> list[float]:
     return out
 
 
-def measure(python: str, framework: str, workload: str, count: int, cache: str) -> list[float] | None:
+def measure(
+    python: str, framework: str, workload: str, count: int, cache: str
+) -> list[float] | None:
     """`_calls` in a process of its own; None where that framework does not run."""
-    got = subprocess.run([python, "-m", "benchmarks.first_result", workload, "--calls", framework, str(count)],
-                         capture_output=True, text=True, cwd=Path(__file__).parent.parent,
-                         env=os.environ | {"HYBRID_CACHE_DIR": cache, "TORCHINDUCTOR_CACHE_DIR": cache})
+    got = subprocess.run(
+        [python, "-m", "benchmarks.first_result", workload, "--calls", framework, str(count)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+        env=os.environ | {"HYBRID_CACHE_DIR": cache, "TORCHINDUCTOR_CACHE_DIR": cache},
+    )
     return json.loads(got.stdout.splitlines()[-1]) if got.returncode == 0 else None
 
 
@@ -54,7 +63,9 @@ def _report(workload: str, peer: str, rounds: int) -> None:
         plain = 2 * min(eager)
         for name, calls in (("cold cache", cold), ("disk cache", cached)):
             each = " + ".join(f"{c:.3f}" for c in calls)
-            print(f"hybrid, {name:11}: {sum(calls) - plain:6.3f} s  ({each}, less two eager calls of {plain:.3f})")
+            print(
+                f"hybrid, {name:11}: {sum(calls) - plain:6.3f} s  ({each}, less two eager calls of {plain:.3f})"
+            )
     for name in ("jax", "torch_compile"):
         with tempfile.TemporaryDirectory() as folder:
             calls = measure(peer, name, workload, 4, folder)
@@ -66,10 +77,16 @@ def main() -> int:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="benchmarks.first_result", description=__doc__)
     parser.add_argument("workload", nargs="?", default="gpt")
-    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peers")
+    parser.add_argument(
+        "--peer-python", default=sys.executable, help="interpreter that has the peers"
+    )
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--calls", nargs=2, metavar=("FRAMEWORK", "COUNT"),
-                        help="print the first calls of one framework")
+    parser.add_argument(
+        "--calls",
+        nargs=2,
+        metavar=("FRAMEWORK", "COUNT"),
+        help="print the first calls of one framework",
+    )
     args = parser.parse_args()
     if args.calls:
         print(json.dumps(_calls(args.calls[0], args.workload, int(args.calls[1]))))

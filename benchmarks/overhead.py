@@ -1,9 +1,11 @@
 """What a replay costs beside its kernels: `python -m benchmarks.overhead`.
 
-A training step with 20 state tensors and one argument: the whole call, the same kernels alone (many rounds in one
-native call), and the difference.  Then the Python that runs in a call, counted by hooks of the interpreter: bytecode
-instructions while native code runs (none), Python calls and C calls for models of several depths (a constant).
+A training step with 20 state tensors and one argument: the whole call, the same kernels alone (many
+rounds in one native call), and the difference.  Then the Python that runs in a call, counted by
+hooks of the interpreter: bytecode instructions while native code runs (none), Python calls and C
+calls for models of several depths (a constant).
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -35,6 +37,7 @@ def step_of(depth: int) -> tuple[Any, Any]:
         optimizer.step()
         optimizer.zero_grad()
         return loss
+
     traced, x = hb.function(step), hb.ones(1, 1)
     for _ in range(4):
         traced(x)
@@ -60,17 +63,29 @@ def kernels_alone(traced: Any, *args: Any) -> float:
     memory = np.zeros(plan.arena_bytes + runner.temp + 256, np.uint8)
     base = -(-memory.ctypes.data // 64) * 64
     own = [np.ones(s.aval.shape, s.aval.dtype) for s in plan.slots]
-    bufs = [base + s.index if s.kind == "arena" else plan.consts[s.index].ctypes.data if s.kind == "const"
-            else a.ctypes.data for s, a in zip(plan.slots, own)]
+    bufs = [
+        base + s.index
+        if s.kind == "arena"
+        else plan.consts[s.index].ctypes.data
+        if s.kind == "const"
+        else a.ctypes.data
+        for s, a in zip(plan.slots, own)
+    ]
     count = len(segment.steps) * ROUNDS
-    table = (ctypes.c_uint64 * (6 * count))(*(list(segment.table)[:6 * len(segment.steps)] * ROUNDS))
+    table = (ctypes.c_uint64 * (6 * count))(
+        *(list(segment.table)[: 6 * len(segment.steps)] * ROUNDS)
+    )
     words = (ctypes.c_uint64 * (len(bufs) + 1))(*bufs, base + -(-plan.arena_bytes // 64) * 64)
     failed, p = ctypes.c_int64(0), pool()
-    return best(lambda: p.plan(p.ctl, table, count, words, segment.scratch, ctypes.byref(failed))) / ROUNDS
+    return (
+        best(lambda: p.plan(p.ctl, table, count, words, segment.scratch, ctypes.byref(failed)))
+        / ROUNDS
+    )
 
 
 class Counts(NamedTuple):
-    """Of one call: Python frames entered, C functions called, bytecode instructions while one of those ran."""
+    """Of one call: Python frames entered, C functions called, bytecode instructions while one of
+    those ran."""
 
     python_calls: int
     c_calls: int
@@ -92,6 +107,7 @@ def count(f: Callable[..., Any], *args: Any) -> Counts:
             within[0] += event == "c_call"
         elif event in ("c_return", "c_exception"):
             within[0] = max(0, within[0] - 1)
+
     sys.settrace(trace)
     sys.setprofile(profile)
     try:
@@ -110,12 +126,16 @@ def main() -> int:
     traced(x)
     if traced.cache_info().replays != replays + 1:
         raise SystemExit("the step is not replayed: " + traced.explain())
-    print(f"20 states, 1 argument: call {traced_us:.2f} us, kernels alone {kernels_us:.2f} us, "
-          f"entry and exit {traced_us - kernels_us:.2f} us")
+    print(
+        f"20 states, 1 argument: call {traced_us:.2f} us, kernels alone {kernels_us:.2f} us, "
+        f"entry and exit {traced_us - kernels_us:.2f} us"
+    )
     for depth in (2, 8, 32):
         c = count(*step_of(depth))
-        print(f"depth {depth:2}: {c.python_calls} Python calls, {c.c_calls} C calls, "
-              f"{c.bytecode_inside} bytecode instructions inside")
+        print(
+            f"depth {depth:2}: {c.python_calls} Python calls, {c.c_calls} C calls, "
+            f"{c.bytecode_inside} bytecode instructions inside"
+        )
     return 0
 
 

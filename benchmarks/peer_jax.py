@@ -1,4 +1,5 @@
 """The workloads in JAX, jitted whole with donated state."""
+
 from __future__ import annotations
 
 import functools
@@ -24,6 +25,7 @@ def _integers(high: int, *shape: int) -> Any:
 
 def adam_trainer(loss: Callable[..., Any], params: Any) -> Callable[..., float]:
     """Adam with PyTorch's formula; state is donated."""
+
     @functools.partial(jax.jit, donate_argnums=(0,))
     def step(state: Any, *batch: Any) -> Any:
         p, m, v, t = state
@@ -31,13 +33,22 @@ def adam_trainer(loss: Callable[..., Any], params: Any) -> Callable[..., float]:
         t = t + 1
         m = tree_map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
         v = tree_map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
-        p = tree_map(lambda p, m, v: p - 1e-3 * (m / (1 - 0.9 ** t)) / (jnp.sqrt(v / (1 - 0.999 ** t)) + 1e-8), p, m, v)
+        p = tree_map(
+            lambda p, m, v: p - 1e-3 * (m / (1 - 0.9**t)) / (jnp.sqrt(v / (1 - 0.999**t)) + 1e-8),
+            p,
+            m,
+            v,
+        )
         return (p, m, v, t), value
-    box = [(params, tree_map(jnp.zeros_like, params), tree_map(jnp.zeros_like, params), jnp.float32(0))]
+
+    box = [
+        (params, tree_map(jnp.zeros_like, params), tree_map(jnp.zeros_like, params), jnp.float32(0))
+    ]
 
     def run(*batch: Any) -> float:
         box[0], value = step(box[0], *batch)
         return float(value)
+
     return run
 
 
@@ -57,21 +68,34 @@ def _toy() -> Callable[[], float]:
         x = rng.random((1, 1), dtype="float32")
         box[0], value = step(box[0], x, x * 3)
         return float(value)
+
     return run
 
 
 def _mlp(size: str) -> Callable[[], float]:
     b, i, h, o = MLP[size]
-    p = {"w1": J(i, h, scale=0.05), "b1": jnp.zeros(h), "w2": J(h, o, scale=0.05), "b2": jnp.zeros(o)}
-    step = adam_trainer(lambda p, x, y: cross_entropy(
-        jax.nn.relu(x @ p["w1"] + p["b1"]) @ p["w2"] + p["b2"], y), p)
+    p = {
+        "w1": J(i, h, scale=0.05),
+        "b1": jnp.zeros(h),
+        "w2": J(h, o, scale=0.05),
+        "b2": jnp.zeros(o),
+    }
+    step = adam_trainer(
+        lambda p, x, y: cross_entropy(jax.nn.relu(x @ p["w1"] + p["b1"]) @ p["w2"] + p["b2"], y), p
+    )
     x, y = J(b, i), _integers(o, b)
     return lambda: step(x, y)
 
 
 def _cnn() -> Callable[[], float]:
-    p = {"c1": J(16, 1, 3, 3, scale=0.1), "d1": jnp.zeros(16), "c2": J(32, 16, 3, 3, scale=0.1), "d2": jnp.zeros(32),
-         "w": J(1568, 10, scale=0.05), "b": jnp.zeros(10)}
+    p = {
+        "c1": J(16, 1, 3, 3, scale=0.1),
+        "d1": jnp.zeros(16),
+        "c2": J(32, 16, 3, 3, scale=0.1),
+        "d2": jnp.zeros(32),
+        "w": J(1568, 10, scale=0.05),
+        "b": jnp.zeros(10),
+    }
 
     def conv(x: Any, w: Any, b: Any) -> Any:
         return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME") + b[None, :, None, None]
@@ -83,6 +107,7 @@ def _cnn() -> Callable[[], float]:
         h = pool(jax.nn.relu(conv(x, p["c1"], p["d1"])))
         h = pool(jax.nn.relu(conv(h, p["c2"], p["d2"])))
         return cross_entropy(h.reshape(h.shape[0], -1) @ p["w"] + p["b"], y)
+
     step = adam_trainer(loss, p)
     x, y = J(CNN["B"], 1, 28, 28), _integers(10, CNN["B"])
     return lambda: step(x, y)
@@ -90,8 +115,14 @@ def _cnn() -> Callable[[], float]:
 
 def _lstm() -> Callable[[], float]:
     d = LSTM
-    p = {"e": J(d["V"], d["E"]), "wx": J(d["E"], 4 * d["H"], scale=0.1), "bx": jnp.zeros(4 * d["H"]),
-         "wh": J(d["H"], 4 * d["H"], scale=0.1), "o": J(d["H"], d["V"], scale=0.1), "ob": jnp.zeros(d["V"])}
+    p = {
+        "e": J(d["V"], d["E"]),
+        "wx": J(d["E"], 4 * d["H"], scale=0.1),
+        "bx": jnp.zeros(4 * d["H"]),
+        "wh": J(d["H"], 4 * d["H"], scale=0.1),
+        "o": J(d["H"], d["V"], scale=0.1),
+        "ob": jnp.zeros(d["V"]),
+    }
 
     def loss(p: Any, x: Any, y: Any) -> Any:
         h = jnp.zeros((x.shape[0], d["H"]))
@@ -103,8 +134,10 @@ def _lstm() -> Callable[[], float]:
             c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(u)
             h = jax.nn.sigmoid(o) * jnp.tanh(c)
             return (h, c), h
+
         _, states = jax.lax.scan(cell, (h, h), projected.swapaxes(0, 1))
         return cross_entropy(states.swapaxes(0, 1) @ p["o"] + p["ob"], y)
+
     step = adam_trainer(loss, p)
     x, y = _integers(d["V"], d["B"], d["T"]), _integers(d["V"], d["B"], d["T"])
     return lambda: step(x, y)
@@ -114,17 +147,35 @@ def _gpt() -> Callable[[], float]:
     g, c = GPT, GPT["C"]
 
     def block() -> dict[str, Any]:
-        return {"g1": jnp.ones(c), "b1": jnp.zeros(c), "qkv": J(c, 3 * c, scale=0.05), "qb": jnp.zeros(3 * c),
-                "pr": J(c, c, scale=0.05), "pb": jnp.zeros(c), "g2": jnp.ones(c), "b2": jnp.zeros(c),
-                "f1": J(c, 4 * c, scale=0.05), "fb": jnp.zeros(4 * c), "f2": J(4 * c, c, scale=0.05),
-                "fc": jnp.zeros(c)}
-    p = {"te": J(g["V"], c), "pe": jnp.zeros((g["T"], c)), "bl": [block() for _ in range(g["L"])],
-         "gf": jnp.ones(c), "bf": jnp.zeros(c), "hd": J(c, g["V"], scale=0.05)}
+        return {
+            "g1": jnp.ones(c),
+            "b1": jnp.zeros(c),
+            "qkv": J(c, 3 * c, scale=0.05),
+            "qb": jnp.zeros(3 * c),
+            "pr": J(c, c, scale=0.05),
+            "pb": jnp.zeros(c),
+            "g2": jnp.ones(c),
+            "b2": jnp.zeros(c),
+            "f1": J(c, 4 * c, scale=0.05),
+            "fb": jnp.zeros(4 * c),
+            "f2": J(4 * c, c, scale=0.05),
+            "fc": jnp.zeros(c),
+        }
+
+    p = {
+        "te": J(g["V"], c),
+        "pe": jnp.zeros((g["T"], c)),
+        "bl": [block() for _ in range(g["L"])],
+        "gf": jnp.ones(c),
+        "bf": jnp.zeros(c),
+        "hd": J(c, g["V"], scale=0.05),
+    }
 
     def norm(x: Any, w: Any, b: Any) -> Any:
         m = x.mean(-1, keepdims=True)
         v = ((x - m) ** 2).mean(-1, keepdims=True)
         return (x - m) * jax.lax.rsqrt(v + 1e-5) * w + b
+
     mask = jnp.tril(jnp.ones((g["T"], g["T"]), bool))
 
     def loss(p: Any, x: Any, y: Any) -> Any:
@@ -133,10 +184,17 @@ def _gpt() -> Callable[[], float]:
         for b in p["bl"]:
             parts = jnp.split(norm(x, b["g1"], b["b1"]) @ b["qkv"] + b["qb"], 3, -1)
             q, k, v = [a.reshape(n, t, g["H"], c // g["H"]).transpose(0, 2, 1, 3) for a in parts]
-            a = jax.nn.softmax(jnp.where(mask, (q @ k.swapaxes(-1, -2)) / math.sqrt(c // g["H"]), -jnp.inf))
+            a = jax.nn.softmax(
+                jnp.where(mask, (q @ k.swapaxes(-1, -2)) / math.sqrt(c // g["H"]), -jnp.inf)
+            )
             x = x + ((a @ v).transpose(0, 2, 1, 3).reshape(n, t, c) @ b["pr"] + b["pb"])
-            x = x + (jax.nn.gelu(norm(x, b["g2"], b["b2"]) @ b["f1"] + b["fb"], approximate=True) @ b["f2"] + b["fc"])
+            x = x + (
+                jax.nn.gelu(norm(x, b["g2"], b["b2"]) @ b["f1"] + b["fb"], approximate=True)
+                @ b["f2"]
+                + b["fc"]
+            )
         return cross_entropy(norm(x, p["gf"], p["bf"]) @ p["hd"], y)
+
     step = adam_trainer(loss, p)
     x, y = _integers(g["V"], g["B"], g["T"]), _integers(g["V"], g["B"], g["T"])
     return lambda: step(x, y)
@@ -159,6 +217,7 @@ def _kernel(name: str) -> Callable[[], Any]:
             m = x.mean(-1, keepdims=True)
             v = ((x - m) ** 2).mean(-1, keepdims=True)
             return (x - m) * jax.lax.rsqrt(v + 1e-5) * w + b
+
         return lambda: norm(x, w, b).block_until_ready()
     if name.startswith("gemm_"):
         a = J(int(name[5:]), int(name[5:]))

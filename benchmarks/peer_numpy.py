@@ -1,4 +1,5 @@
 """What the machine allows: a copy of the same bytes and NumPy's own matmul, as bounds."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

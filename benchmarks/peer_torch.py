@@ -1,4 +1,5 @@
 """The workloads in PyTorch, eager and under torch.compile."""
+
 from __future__ import annotations
 
 import os
@@ -47,7 +48,10 @@ class Block(nn.Module):
     def forward(self, x: Any) -> Any:
         b, t, c = x.shape
         heads = GPT["H"]
-        q, k, v = [a.reshape(b, t, heads, c // heads).transpose(1, 2) for a in self.qkv(self.norm1(x)).chunk(3, -1)]
+        q, k, v = [
+            a.reshape(b, t, heads, c // heads).transpose(1, 2)
+            for a in self.qkv(self.norm1(x)).chunk(3, -1)
+        ]
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, c)
         x = x + self.project(y)
         return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
@@ -69,10 +73,16 @@ class GPTModel(nn.Module):
         return self.head(self.norm(x))
 
 
-def trainer(model: Any, loss_function: Callable[..., Any], compiled: bool, sgd: bool = False) -> Callable[..., Any]:
-    """A training step; torch.compile gets the forward pass with the loss (it makes the backward from it)."""
-    optimizer = (torch.optim.SGD(model.parameters(), lr=0.01) if sgd
-                 else torch.optim.Adam(model.parameters(), lr=1e-3))
+def trainer(
+    model: Any, loss_function: Callable[..., Any], compiled: bool, sgd: bool = False
+) -> Callable[..., Any]:
+    """A training step; torch.compile gets the forward pass with the loss (it makes the backward
+    from it)."""
+    optimizer = (
+        torch.optim.SGD(model.parameters(), lr=0.01)
+        if sgd
+        else torch.optim.Adam(model.parameters(), lr=1e-3)
+    )
     forward: Callable[..., Any] = lambda *batch: loss_function(model, *batch)  # noqa: E731
     if compiled:
         forward = torch.compile(forward)
@@ -83,6 +93,7 @@ def trainer(model: Any, loss_function: Callable[..., Any], compiled: bool, sgd: 
         optimizer.step()
         optimizer.zero_grad()
         return loss
+
     return step
 
 
@@ -97,6 +108,7 @@ def _training(name: str, compiled: bool) -> Callable[[], Any]:
         def run() -> float:
             x = torch.from_numpy(rng.random((1, 1), dtype="float32"))
             return step(x, x * 3).item()
+
         return run
     if name.startswith("mlp_"):
         b, i, h, o = MLP[name[4:]]
@@ -104,30 +116,43 @@ def _training(name: str, compiled: bool) -> Callable[[], Any]:
         x, y = torch.from_numpy(randn(b, i)), _integers(o, b)
         step = trainer(model, lambda m, x, y: F.cross_entropy(m(x), y), compiled)
     elif name == "cnn":
-        model = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-                              nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-                              nn.Flatten(), nn.Linear(32 * 7 * 7, 10))
+        model = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(32 * 7 * 7, 10),
+        )
         x, y = torch.from_numpy(randn(CNN["B"], 1, 28, 28)), _integers(10, CNN["B"])
         step = trainer(model, lambda m, x, y: F.cross_entropy(m(x), y), compiled)
     else:
         d = LSTM if name == "lstm" else GPT
         x, y = _integers(d["V"], d["B"], d["T"]), _integers(d["V"], d["B"], d["T"])
-        step = trainer(LSTMModel() if name == "lstm" else GPTModel(),
-                       lambda m, x, y: F.cross_entropy(m(x).reshape(-1, d["V"]), y.reshape(-1)), compiled)
+        step = trainer(
+            LSTMModel() if name == "lstm" else GPTModel(),
+            lambda m, x, y: F.cross_entropy(m(x).reshape(-1, d["V"]), y.reshape(-1)),
+            compiled,
+        )
     return lambda: step(x, y).item()
 
 
 def _kernel(name: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     if name == "gelu":
         return (lambda x: 0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))), (
-            torch.from_numpy(randn(1 << 22)),)
+            torch.from_numpy(randn(1 << 22)),
+        )
     if name == "softmax":
         return (lambda x: torch.softmax(x * 2.0 + 1.0, -1)), (torch.from_numpy(randn(4096, 1024)),)
     if name == "layernorm":
+
         def norm(x: Any, weight: Any, bias: Any) -> Any:
             m = x.mean(-1, keepdim=True)
             v = ((x - m) ** 2).mean(-1, keepdim=True)
             return (x - m) * torch.rsqrt(v + 1e-5) * weight + bias
+
         return norm, (torch.from_numpy(randn(4096, 1024)), torch.ones(1024), torch.zeros(1024))
     if name.startswith("gemm_"):
         return (lambda a: a @ a), (torch.from_numpy(randn(int(name[5:]), int(name[5:]))),)

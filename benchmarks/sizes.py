@@ -2,6 +2,7 @@
 
 Invariant: float32, the same arithmetic, the loss read back as a Python float in every step.
 """
+
 from __future__ import annotations
 
 import time
@@ -9,12 +10,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-MLP = {"small": (32, 64, 64, 10), "mid": (32, 784, 256, 10), "big": (512, 1024, 1024, 10)}   # batch, in, hidden, out
+MLP = {
+    "small": (32, 64, 64, 10),
+    "mid": (32, 784, 256, 10),
+    "big": (512, 1024, 1024, 10),
+}  # batch, in, hidden, out
 GPT = {"B": 8, "T": 64, "C": 128, "H": 4, "L": 4, "V": 65}
 LSTM = {"B": 16, "T": 32, "E": 64, "H": 128, "V": 65}
 CNN = {"B": 32}
 TRAINING = ("toy", "mlp_small", "mlp_mid", "mlp_big", "cnn", "lstm", "gpt")
-KERNELS = ("gelu", "softmax", "layernorm", "gemm_64", "gemm_256", "gemm_1024", "add_eager", "add_eager_grad")
+KERNELS = (
+    "gelu",
+    "softmax",
+    "layernorm",
+    "gemm_64",
+    "gemm_256",
+    "gemm_1024",
+    "add_eager",
+    "add_eager_grad",
+)
 ALL = TRAINING + KERNELS
 
 rng = np.random.default_rng(0)
@@ -30,7 +44,8 @@ def randn(*shape: int, scale: float = 1.0) -> np.ndarray:
 
 
 def median_us(run: Callable[[], object], budget: float = 2.0) -> float:
-    """Median over 7 batches of the mean time of a call, microseconds; the batches fill `budget` seconds."""
+    """Median over 7 batches of the mean time of a call, microseconds; the batches fill `budget`
+    seconds."""
     for _ in range(5):
         run()
     start = time.perf_counter()

@@ -1,7 +1,9 @@
-"""One measurement in its own process: `python -m benchmarks.worker FRAMEWORK WORKLOAD` prints one JSON line.
+"""One measurement in its own process: `python -m benchmarks.worker FRAMEWORK WORKLOAD` prints one
+JSON line.
 
 Invariant: nothing but the measured framework is imported besides NumPy.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -12,8 +14,13 @@ import time
 
 from .sizes import NoSuchWorkload, median_us
 
-MODULES = {"hybrid": "workloads", "torch": "peer_torch", "torch_compile": "peer_torch", "jax": "peer_jax",
-           "numpy": "peer_numpy"}
+MODULES = {
+    "hybrid": "workloads",
+    "torch": "peer_torch",
+    "torch_compile": "peer_torch",
+    "jax": "peer_jax",
+    "numpy": "peer_numpy",
+}
 
 
 def main(framework: str, workload: str, budget: float) -> None:
@@ -21,7 +28,9 @@ def main(framework: str, workload: str, budget: float) -> None:
     family = framework.split("_")[0] if framework.startswith("hybrid") else framework
     module = importlib.import_module(f"benchmarks.{MODULES[family]}")
     if family == "hybrid":
-        importlib.import_module("hybrid.backends.cpu.backend")   # loaded with the first tensor: an import, too
+        importlib.import_module(
+            "hybrid.backends.cpu.backend"
+        )  # loaded with the first tensor: an import, too
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         run = module.build(workload, framework in ("hybrid_traced", "torch_compile"))

@@ -2,6 +2,7 @@
 
 Invariant: the eager and the traced variant run the same Python function.
 """
+
 from __future__ import annotations
 
 import math
@@ -48,7 +49,10 @@ class Block(nn.Module):
     def forward(self, x: Any) -> Any:
         b, t, c = x.shape
         heads = GPT["H"]
-        q, k, v = [a.reshape(b, t, heads, c // heads).transpose(1, 2) for a in self.qkv(self.norm1(x)).chunk(3, -1)]
+        q, k, v = [
+            a.reshape(b, t, heads, c // heads).transpose(1, 2)
+            for a in self.qkv(self.norm1(x)).chunk(3, -1)
+        ]
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, c)
         x = x + self.project(y)
         return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
@@ -70,9 +74,13 @@ class GPTModel(nn.Module):
         return self.head(self.norm(x))
 
 
-def trainer(model: Any, loss_function: Callable[..., Any], traced: bool, sgd: bool = False) -> Callable[..., Any]:
+def trainer(
+    model: Any, loss_function: Callable[..., Any], traced: bool, sgd: bool = False
+) -> Callable[..., Any]:
     """A training step over a model: forward, backward, optimizer."""
-    optimizer = optim.SGD(model.parameters(), lr=0.01) if sgd else optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = (
+        optim.SGD(model.parameters(), lr=0.01) if sgd else optim.Adam(model.parameters(), lr=1e-3)
+    )
 
     def step(*batch: Any) -> Any:
         loss = loss_function(model, *batch)
@@ -80,6 +88,7 @@ def trainer(model: Any, loss_function: Callable[..., Any], traced: bool, sgd: bo
         optimizer.step()
         optimizer.zero_grad()
         return loss
+
     return hb.function(step) if traced else step
 
 
@@ -98,6 +107,7 @@ def _training(name: str, traced: bool) -> tuple[Callable[..., Any], Callable[[],
         def batch() -> tuple[Any, ...]:
             x = hb.tensor(rng.random((1, 1), dtype="float32"))
             return x, x * 3
+
         return step, batch
     if name.startswith("mlp_"):
         b, i, h, o = MLP[name[4:]]
@@ -105,27 +115,39 @@ def _training(name: str, traced: bool) -> tuple[Callable[..., Any], Callable[[],
         data = hb.tensor(randn(b, i)), _integers(o, b)
         return trainer(model, lambda m, x, y: F.cross_entropy(m(x), y), traced), lambda: data
     if name == "cnn":
-        model = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-                              nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-                              nn.Flatten(), nn.Linear(32 * 7 * 7, 10))
+        model = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(32 * 7 * 7, 10),
+        )
         data = hb.tensor(randn(CNN["B"], 1, 28, 28)), _integers(10, CNN["B"])
         return trainer(model, lambda m, x, y: F.cross_entropy(m(x), y), traced), lambda: data
     d = LSTM if name == "lstm" else GPT
     data = _integers(d["V"], d["B"], d["T"]), _integers(d["V"], d["B"], d["T"])
-    return trainer(LSTMModel() if name == "lstm" else GPTModel(), _cross_entropy(d["V"]), traced), lambda: data
+    return trainer(
+        LSTMModel() if name == "lstm" else GPTModel(), _cross_entropy(d["V"]), traced
+    ), lambda: data
 
 
 def _kernel(name: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     if name == "gelu":
         return (lambda x: 0.5 * x * (1 + hb.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))), (
-            hb.tensor(randn(1 << 22)),)
+            hb.tensor(randn(1 << 22)),
+        )
     if name == "softmax":
         return (lambda x: F.softmax(x * 2.0 + 1.0, -1)), (hb.tensor(randn(4096, 1024)),)
     if name == "layernorm":
+
         def norm(x: Any, weight: Any, bias: Any) -> Any:
             m = x.mean(-1, keepdims=True)
             v = ((x - m) ** 2).mean(-1, keepdims=True)
             return (x - m) * hb.rsqrt(v + 1e-5) * weight + bias
+
         return norm, (hb.tensor(randn(4096, 1024)), hb.ones(1024), hb.zeros(1024))
     if name.startswith("gemm_"):
         n = int(name[5:])

@@ -1,8 +1,9 @@
 """Learn to multiply by three: one weight, one bias, a random input per step.
 
-The loop reads like PyTorch's; the decorator is the only difference between debugging it and running it fast.
-Run: python examples/times_three.py
+The loop reads like PyTorch's; the decorator is the only difference between debugging it and running
+it fast. Run: python examples/times_three.py
 """
+
 import time
 
 import hybrid

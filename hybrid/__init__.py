@@ -2,6 +2,7 @@
 
 Invariant: importing this package compiles nothing and imports no optional dependency.
 """
+
 from __future__ import annotations
 
 from math import e, inf, nan, pi

@@ -1,9 +1,11 @@
 """@hybrid.function: record a call until two recordings agree, then replay it behind a guard.
 
-A call with a new signature runs eagerly and is recorded.  The acceptance rule: a recording is replayed only if the
-facts of an earlier one held before it, still hold after it, and both are equal; then the Python in between changes
-nothing that is not represented.  Invariant: in every other case the user's function itself runs.
+A call with a new signature runs eagerly and is recorded.  The acceptance rule: a recording is
+replayed only if the facts of an earlier one held before it, still hold after it, and both are
+equal; then the Python in between changes nothing that is not represented.  Invariant: in every
+other case the user's function itself runs.
 """
+
 from __future__ import annotations
 
 import functools
@@ -57,7 +59,8 @@ class CacheInfo(NamedTuple):
 
 
 def set_executor(executor: Executor) -> Executor:
-    """Choose what runs accepted recordings (for recordings accepted from now on); returns the previous one."""
+    """Choose what runs accepted recordings (for recordings accepted from now on); returns the
+    previous one."""
     old, _EXECUTOR[0] = _EXECUTOR[0], executor
     return old
 
@@ -69,7 +72,12 @@ class _Plan:
 
     def __init__(self, recording: Recording, run: Run, bare: bool) -> None:
         assert recording.guard is not None
-        self.recording, self.guard, self.run, self.bare = recording, recording.guard.function, run, bare
+        self.recording, self.guard, self.run, self.bare = (
+            recording,
+            recording.guard.function,
+            run,
+            bare,
+        )
         self.served: Served | None = None
 
     def connect(self, caps: tuple[Any, ...], replays: int) -> Served | None:
@@ -86,8 +94,19 @@ class _Plan:
 class _Entry:
     """State of one signature: RECORD -> REPLAY or EAGER."""
 
-    __slots__ = ("state", "plans", "pending", "fails", "effects", "why", "objects", "text", "misses", "mark",
-                 "__weakref__")
+    __slots__ = (
+        "state",
+        "plans",
+        "pending",
+        "fails",
+        "effects",
+        "why",
+        "objects",
+        "text",
+        "misses",
+        "mark",
+        "__weakref__",
+    )
 
     def __init__(self) -> None:
         self.state, self.why, self.text = "RECORD", "", ""
@@ -109,8 +128,10 @@ class Function(Wrapped):
     def __init__(self, fn: Callable[..., Any]) -> None:
         code = getattr(fn, "__code__", None)
         if code is not None and code.co_flags & 0x2A0:
-            raise UnsupportedError(f"{fn.__name__} is a generator or coroutine; @function takes ordinary functions "
-                                   "(return a list or tuple instead of yielding)")
+            raise UnsupportedError(
+                f"{fn.__name__} is a generator or coroutine; @function takes ordinary functions "
+                "(return a list or tuple instead of yielding)"
+            )
         if not callable(fn):
             raise TypeError(f"@function needs a callable, not a {type(fn).__name__}")
         self.fn = fn
@@ -125,14 +146,16 @@ class Function(Wrapped):
         return self if obj is None else types.MethodType(self, obj)
 
     def __reduce__(self) -> Any:
-        """By name where the name leads here, as for plain functions; else a new one of the same function."""
+        """By name where the name leads here, as for plain functions; else a new one of the same
+        function."""
         found: Any = sys.modules.get(getattr(self, "__module__", ""))
         path: str = getattr(self, "__qualname__", "")
         for name in path.split("."):
             found = getattr(found, name, None)
         return path if found is self else (function, (self.fn,))
 
-    # ---- calls ---------------------------------------------------------------------------------------
+    # ---- calls
+    # ---------------------------------------------------------------------------------------
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         fast = self._fast
         if fast is not None and not kwargs and not door.STATE.special:
@@ -220,8 +243,11 @@ class Function(Wrapped):
         entry = _Entry()
         if len(self._entries) >= MAX_SIGNATURES:
             entry.state = "EAGER"
-            self._say("", f"is called with more than {MAX_SIGNATURES} different signatures (shapes, dtypes, Python "
-                      "numbers or objects as arguments); pass numbers that change as tensors")
+            self._say(
+                "",
+                f"is called with more than {MAX_SIGNATURES} different signatures (shapes, dtypes, Python "
+                "numbers or objects as arguments); pass numbers that change as tensors",
+            )
             return entry
         table, key = weakref.ref(self), sig
 
@@ -229,12 +255,16 @@ class Function(Wrapped):
             me = table()
             if me is not None:
                 me._entries.pop(key, None)
+
         entry.objects = [Holder(o, dead) for o in objects]
         self._entries[sig] = entry
         return entry
 
-    # ---- recording -------------------------------------------------------------------------------------
-    def _record(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]) -> Any:
+    # ---- recording
+    # -------------------------------------------------------------------------------------
+    def _record(
+        self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
+    ) -> Any:
         stop = foreign_hooks() if SUPPORTED else "this Python version has no bytecode table"
         if stop is not None or not _RECORDING.acquire(blocking=False):
             if stop is not None:
@@ -247,9 +277,13 @@ class Function(Wrapped):
         finally:
             _RECORDING.release()
 
-    def _recorded(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]) -> Any:
+    def _recorded(
+        self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
+    ) -> Any:
         old = entry.pending
-        door.backend_of(tensors[0]._a.device if tensors else CPU)  # loaded now, not while the call is watched
+        door.backend_of(
+            tensors[0]._a.device if tensors else CPU
+        )  # loaded now, not while the call is watched
         if entry.plans:
             entry.text = entry.plans[0].recording.why_not()
             entry.misses = entry.misses + 1 if entry.mark == self._replays else 0
@@ -280,10 +314,20 @@ class Function(Wrapped):
             if key is not None:
                 watch.why(f"changes {p.place(key)} during the call")
         r = Recording(rec, seen, out, before, _dropper(entry, self))
-        bare = grad and not kwargs and len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
+        bare = (
+            grad
+            and not kwargs
+            and len(args) == len(tensors)
+            and all(a is t for a, t in zip(args, tensors))
+        )
         self._decide(entry, r, old, held, bare)
         devices = rec.devices()
-        del rec, watch, seen, before    # what they kept is not needed again, and replays have memory of their own
+        del (
+            rec,
+            watch,
+            seen,
+            before,
+        )  # what they kept is not needed again, and replays have memory of their own
         for d in devices:
             door.backend_of(d).trim()
         return out
@@ -295,7 +339,9 @@ class Function(Wrapped):
         elif before[0] != after[0] or [id(t) for t in before[1]] != [id(t) for t in after[1]]:
             watch.why("changes an argument's container or its shape")
 
-    def _decide(self, entry: _Entry, r: Recording, old: list[Recording], held: list[Recording], bare: bool) -> None:
+    def _decide(
+        self, entry: _Entry, r: Recording, old: list[Recording], held: list[Recording], bare: bool
+    ) -> None:
         """Accept, keep for comparison, or give up."""
         if r.reasons:
             entry.effects += 1
@@ -349,14 +395,20 @@ class Function(Wrapped):
         where = f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""
         return f"@function {getattr(self.fn, '__qualname__', type(self.fn).__name__)}{where}"
 
-    # ---- looking inside ----------------------------------------------------------------------------------
+    # ---- looking inside
+    # ----------------------------------------------------------------------------------
     def graph(self, *args: Any, **kwargs: Any) -> Shown:
-        """The graph that a call with these arguments replays; raises HybridError when it is not replayed."""
+        """The graph that a call with these arguments replays; raises HybridError when it is not
+        replayed."""
         if type(self.fn) is types.FunctionType:
             args, kwargs = _with_defaults(self.fn, args, kwargs)
         entry = self._entries.get(signature_of(args, kwargs)[0])
         if entry is None or not entry.plans:
-            why = f": it {entry.why}" if entry is not None and entry.why else "; call it at least twice first"
+            why = (
+                f": it {entry.why}"
+                if entry is not None and entry.why
+                else "; call it at least twice first"
+            )
             raise HybridError(f"{self._name()} has no graph for these arguments{why}")
         return Shown.of(entry.plans[0].recording.graph)
 
@@ -370,12 +422,17 @@ class Function(Wrapped):
         if entry is None and not args and not kwargs:
             entry = next((e for e in reversed(self._entries.values()) if e.plans), None)
         if entry is None or not entry.plans:
-            why = f"it {entry.why}" if entry is not None and entry.why else "call it at least twice first"
+            why = (
+                f"it {entry.why}"
+                if entry is not None and entry.why
+                else "call it at least twice first"
+            )
             return None, f"{self._name()} is not replayed for these arguments: {why}"
         return entry.plans[0].run, ""
 
     def inputs(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """(what was compiled for a call, the values it would read) or (None, why there is nothing)."""
+        """(what was compiled for a call, the values it would read) or (None, why there is
+        nothing)."""
         prepared, why = self.prepared(*args, **kwargs)
         if prepared is None:
             return None, why
@@ -384,7 +441,10 @@ class Function(Wrapped):
         sig, tensors, _ = signature_of(args, kwargs)
         caps = self._entries[sig].plans[0].guard(tensors)
         if caps is None:
-            return None, f"{self._name()} would be recorded again: Python state that it reads has changed"
+            return (
+                None,
+                f"{self._name()} would be recorded again: Python state that it reads has changed",
+            )
         return prepared, [t._v for t in (*tensors, *caps)]
 
     def cache_info(self) -> CacheInfo:
@@ -393,17 +453,25 @@ class Function(Wrapped):
         return CacheInfo(self._replays, self._records, self._eager, len(self._entries), plans)
 
     def explain(self) -> str:
-        """State per signature: what is replayed, behind which facts, and why not where it is not."""
+        """State per signature: what is replayed, behind which facts, and why not where it is
+        not."""
         info = self.cache_info()
-        lines = [f"{self._name()}: {info.replays} replays, {info.records} recorded calls, {info.eager} eager calls"]
+        lines = [
+            f"{self._name()}: {info.replays} replays, {info.records} recorded calls, {info.eager} eager calls"
+        ]
         for i, e in enumerate(self._entries.values()):
-            lines.append(f"signature {i}: {e.state}" + (f"; it {e.why}" if e.why and e.state != "REPLAY" else ""))
+            lines.append(
+                f"signature {i}: {e.state}"
+                + (f"; it {e.why}" if e.why and e.state != "REPLAY" else "")
+            )
             if e.text:
                 lines.append(f"  recorded again because: {e.text}")
             for p in e.plans:
                 r = p.recording
-                lines.append(f"  plan: {len(r.graph.nodes)} operations, {r.captures} captured tensors, "
-                             f"{len(r.writes)} state writes, {r.guard.count if r.guard else 0} guards")
+                lines.append(
+                    f"  plan: {len(r.graph.nodes)} operations, {r.captures} captured tensors, "
+                    f"{len(r.writes)} state writes, {r.guard.count if r.guard else 0} guards"
+                )
                 lines += [f"    {r.place(k)}" for k in list(r.expect)[:40]]
         return "\n".join(lines + [f"note: {t}" for t in self._said if t])
 
@@ -412,7 +480,8 @@ class Function(Wrapped):
 
 
 def _busy(tensors: list[Any], caps: tuple[Any, ...]) -> bool:
-    """Whether a tensor holds no value, because a replay in another thread is making its next one in place."""
+    """Whether a tensor holds no value, because a replay in another thread is making its next one in
+    place."""
     return not all([hasattr(t, "_v") for t in (*tensors, *caps)])
 
 
@@ -440,12 +509,17 @@ def _dropper(entry: _Entry, owned: Function) -> Callable[[Recording], Callable[[
                 e.forget([])
             if f is not None:
                 f._fast = None  # it may be this recording's
+
         return dead
+
     return of
 
 
-def _with_defaults(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The call with every parameter spelled out: defaults filled in, keywords of positional parameters in place.
+def _with_defaults(
+    fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The call with every parameter spelled out: defaults filled in, keywords of positional
+    parameters in place.
 
     A call that does not fit is returned as it is (Python raises its own error)."""
     if not isinstance(fn, types.FunctionType):
@@ -464,7 +538,7 @@ def _with_defaults(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
         else:
             return args, kwargs
     ordered = {}
-    for name in names[n:n + code.co_kwonlyargcount]:
+    for name in names[n : n + code.co_kwonlyargcount]:
         if name in left:
             ordered[name] = left.pop(name)
         elif fn.__kwdefaults__ and name in fn.__kwdefaults__:
@@ -475,15 +549,19 @@ def _with_defaults(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
 @overload
 def function(fn: Callable[..., Any]) -> Function: ...
 @overload
-def function(fn: None = None, *, warmup: int = 2, fast_math: bool = False) -> Callable[..., Function]: ...
+def function(
+    fn: None = None, *, warmup: int = 2, fast_math: bool = False
+) -> Callable[..., Function]: ...
 
 
 def function(fn: Any = None, *, warmup: int = 2, fast_math: bool = False) -> Any:
-    """Make a function run as one recorded graph: same results, to the bit, without the Python in between.
+    """Make a function run as one recorded graph: same results, to the bit, without the Python in
+    between.
 
-    The first calls with a signature (shapes, dtypes, Python values) run eagerly and are recorded; from the third on
-    the graph is replayed while the Python state it depends on stands still.  A function that cannot be replayed
-    safely runs as it is and says so once (warning RunsEagerly); `.explain()` tells more.
+    The first calls with a signature (shapes, dtypes, Python values) run eagerly and are recorded;
+    from the third on the graph is replayed while the Python state it depends on stands still.  A
+    function that cannot be replayed safely runs as it is and says so once (warning RunsEagerly);
+    `.explain()` tells more.
 
     >>> import hybrid
     >>> @hybrid.function
@@ -493,10 +571,13 @@ def function(fn: Any = None, *, warmup: int = 2, fast_math: bool = False) -> Any
     [2.0, 2.0]
     """
     if warmup != 2:
-        raise UnsupportedError("warmup other than 2 is not offered: one recording cannot prove that nothing drifts")
+        raise UnsupportedError(
+            "warmup other than 2 is not offered: one recording cannot prove that nothing drifts"
+        )
     if fast_math:
-        raise UnsupportedError("fast_math=True is not offered yet; recorded functions give the eager bits")
+        raise UnsupportedError(
+            "fast_math=True is not offered yet; recorded functions give the eager bits"
+        )
     if fn is None:
         return lambda f: function(f)
     return fn if isinstance(fn, Function) else Function(fn)
-

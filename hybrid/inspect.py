@@ -1,8 +1,10 @@
-"""Looking at recorded functions: `compare` eager with traced, `inspect` every pass; and `describe_system`.
+"""Looking at recorded functions: `compare` eager with traced, `inspect` every pass; and
+`describe_system`.
 
-Invariant: nothing here changes the tensors that a function writes for longer than the look takes, and `compare`
-runs both modes from the same state.
+Invariant: nothing here changes the tensors that a function writes for longer than the look takes,
+and `compare` runs both modes from the same state.
 """
+
 from __future__ import annotations
 
 import html
@@ -32,7 +34,8 @@ __all__ = ["compare", "inspect", "Comparison", "Inspection", "same_bits", "descr
 Arrays = list[tuple[str, np.ndarray]]
 
 
-# ---- state ------------------------------------------------------------------------------------------------
+# ---- state
+# ------------------------------------------------------------------------------------------------
 class _Writes(Mode):
     """Collects the tensors that a call writes, with what they held before."""
 
@@ -58,8 +61,11 @@ class _Writes(Mode):
     def arrays(self) -> Arrays:
         """What the written tensors hold now, with a name each."""
         out = [(f"state {i}", t._v) for i, (t, _, _) in enumerate(self.values.values())]
-        return out + [(f"gradient {i}", t._node.grad._v) for i, (t, _) in enumerate(self.grads.values())
-                      if t._node.grad is not None]
+        return out + [
+            (f"gradient {i}", t._node.grad._v)
+            for i, (t, _) in enumerate(self.grads.values())
+            if t._node.grad is not None
+        ]
 
 
 def _bits(x: Any) -> Arrays:
@@ -86,7 +92,8 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and not _unequal(a, b).any()
 
 
-# ---- compare ------------------------------------------------------------------------------------------------
+# ---- compare
+# ------------------------------------------------------------------------------------------------
 class Comparison(NamedTuple):
     """What `compare` found; times are medians in microseconds."""
 
@@ -114,14 +121,22 @@ class Comparison(NamedTuple):
 
     def _rows(self) -> list[tuple[str, str]]:
         bits = "the same" if self.same_bits else "DIFFERENT: " + "; ".join(self.differences[:4])
-        rows = [("eager", f"{self.eager_us:.1f} us"), ("traced", f"{self.traced_us:.1f} us"),
-                ("speed-up", f"{self.speedup:.1f} x"), ("bits", bits)]
+        rows = [
+            ("eager", f"{self.eager_us:.1f} us"),
+            ("traced", f"{self.traced_us:.1f} us"),
+            ("speed-up", f"{self.speedup:.1f} x"),
+            ("bits", bits),
+        ]
         if not self.replays:
             return [*rows, ("replayed", f"no: {self.reason}")]
         kernels = ", ".join(f"{n} {k}" for k, n in self.kernels.items())
-        return [*rows, ("nodes", f"{self.nodes_before} recorded, {self.nodes_after} after the passes"),
-                ("kernels", f"{sum(self.kernels.values())} ({kernels})"), ("arena", f"{self.arena_bytes:,} bytes"),
-                ("compile", f"{self.compile_seconds * 1e3:.0f} ms")]
+        return [
+            *rows,
+            ("nodes", f"{self.nodes_before} recorded, {self.nodes_after} after the passes"),
+            ("kernels", f"{sum(self.kernels.values())} ({kernels})"),
+            ("arena", f"{self.arena_bytes:,} bytes"),
+            ("compile", f"{self.compile_seconds * 1e3:.0f} ms"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name}\n" + "\n".join(f"  {k:9s} {v}" for k, v in self._rows())
@@ -134,14 +149,21 @@ class Comparison(NamedTuple):
         bars = "".join(
             f"<tr><td>{k}</td><td style='text-align:right'>{v:.1f} us</td><td style='width:22em'>"
             f"<div style='background:{c};height:1em;width:{max(v / top * 100, 0.5):.1f}%'></div></td></tr>"
-            for k, v, c in (("eager", self.eager_us, "#9db8ee"), ("traced", self.traced_us, "#1a56db")))
-        rows = "".join(f"<tr><td>{k}</td><td colspan=2 style='text-align:left'>{html.escape(v)}</td></tr>"
-                       for k, v in self._rows()[2:])
+            for k, v, c in (
+                ("eager", self.eager_us, "#9db8ee"),
+                ("traced", self.traced_us, "#1a56db"),
+            )
+        )
+        rows = "".join(
+            f"<tr><td>{k}</td><td colspan=2 style='text-align:left'>{html.escape(v)}</td></tr>"
+            for k, v in self._rows()[2:]
+        )
         return f"<b>{html.escape(self.name)}</b><table>{bars}{rows}</table>"
 
 
 def _times(calls: tuple[Callable[[], Any], ...], repeat: int) -> list[float]:
-    """Median microseconds of each call over `repeat` samples; calls take turns, so that a slow moment meets all."""
+    """Median microseconds of each call over `repeat` samples; calls take turns, so that a slow
+    moment meets all."""
     counts: list[int] = []
     samples: list[list[float]] = [[] for _ in calls]
     for call in calls:
@@ -182,8 +204,10 @@ def _differences(eager: Arrays, traced: Arrays) -> list[str]:
         where = np.argwhere(_unequal(a, b))
         if len(where):
             at = tuple(map(int, where[0]))
-            out.append(f"{name} {a.dtype}{a.shape}: {len(where)} element(s) differ, first at {at}: "
-                       f"{a[at]} eagerly, {b[at]} traced")
+            out.append(
+                f"{name} {a.dtype}{a.shape}: {len(where)} element(s) differ, first at {at}: "
+                f"{a[at]} eagerly, {b[at]} traced"
+            )
     return out
 
 
@@ -210,11 +234,14 @@ def _writes_of(call: Callable[[], Any]) -> _Writes:
     return writes
 
 
-def compare(fn: Callable[..., Any], *args: Any, repeat: int = 25, steps: int = 3, **kwargs: Any) -> Comparison:
-    """Run fn eagerly and traced from the same state: times, bits of `steps` calls in a row, what was compiled.
+def compare(
+    fn: Callable[..., Any], *args: Any, repeat: int = 25, steps: int = 3, **kwargs: Any
+) -> Comparison:
+    """Run fn eagerly and traced from the same state: times, bits of `steps` calls in a row, what
+    was compiled.
 
-    fn may be decorated or plain.  Tensors that fn writes (parameters, optimizer state, generators, `.grad`) hold
-    their old values afterwards; other Python state is fn's own affair.
+    fn may be decorated or plain.  Tensors that fn writes (parameters, optimizer state, generators,
+    `.grad`) hold their old values afterwards; other Python state is fn's own affair.
 
     >>> import hybrid
     >>> hybrid.compare(lambda x: (x * 2).exp().sum(), hybrid.ones(100)).same_bits
@@ -227,6 +254,7 @@ def compare(fn: Callable[..., Any], *args: Any, repeat: int = 25, steps: int = 3
 
     def traced() -> Any:
         return decorated(*args, **kwargs)
+
     writes = _writes_of(plain)
     with warnings.catch_warnings():
         if decorated is not fn:  # the result tells it
@@ -243,17 +271,26 @@ def compare(fn: Callable[..., Any], *args: Any, repeat: int = 25, steps: int = 3
     facts: tuple[Any, ...] = (0, 0, {}, 0, 0.0)
     if prepared is not None:
         plan = prepared.result.plan
-        facts = (len(prepared.forms[0][1].nodes), len(prepared.result.graph.nodes), _kernel_counts(plan),
-                 plan.arena_bytes, prepared.lower_seconds + prepared.compile_seconds)
+        facts = (
+            len(prepared.forms[0][1].nodes),
+            len(prepared.result.graph.nodes),
+            _kernel_counts(plan),
+            plan.arena_bytes,
+            prepared.lower_seconds + prepared.compile_seconds,
+        )
     name = getattr(decorated.fn, "__qualname__", type(decorated.fn).__name__)
-    return Comparison(name, eager_us, traced_us, not found, tuple(found), prepared is not None, reason, *facts)
+    return Comparison(
+        name, eager_us, traced_us, not found, tuple(found), prepared is not None, reason, *facts
+    )
 
 
-# ---- inspect --------------------------------------------------------------------------------------------------
+# ---- inspect
+# --------------------------------------------------------------------------------------------------
 class Inspection:
     """The forms of one recorded call: the graph as recorded, after each pass, and the plan.
 
-    `forms` is a list of (step, object); `graph(step)` gives one graph; str() and the notebook show all."""
+    `forms` is a list of (step, object); `graph(step)` gives one graph; str() and the notebook show
+    all."""
 
     def __init__(self, name: str, forms: list[tuple[str, Any]]) -> None:
         self.name, self.forms = name, forms
@@ -263,8 +300,10 @@ class Inspection:
         for n, form in self.forms:
             if n == step and isinstance(form, Graph):
                 return Shown.of(form)
-        raise HybridError(f"no graph after step {step!r}; steps with graphs are "
-                          + ", ".join(n for n, f in self.forms if isinstance(f, Graph)))
+        raise HybridError(
+            f"no graph after step {step!r}; steps with graphs are "
+            + ", ".join(n for n, f in self.forms if isinstance(f, Graph))
+        )
 
     def _shown(self) -> list[tuple[str, str, list[Box]]]:
         """Title, text and boxes of every form that differs from the one before."""
@@ -274,12 +313,25 @@ class Inspection:
             if isinstance(form, Graph):
                 text = text_of(form)
                 boxes = graph_boxes(form) if text != before else []
-                out.append((f"{name}: {len(form.nodes)} nodes", text if text != before else "(unchanged)", boxes))
+                out.append(
+                    (
+                        f"{name}: {len(form.nodes)} nodes",
+                        text if text != before else "(unchanged)",
+                        boxes,
+                    )
+                )
                 before = text
             elif isinstance(form, Plan):
                 boxes = _plan_boxes(form)
-                out.append((f"plan: {len(form.steps)} kernels, arena {form.arena_bytes:,} bytes",
-                            "\n".join(f"{i:3d}  {b.hover}".replace("\n", "   # ") for i, b in enumerate(boxes)), boxes))
+                out.append(
+                    (
+                        f"plan: {len(form.steps)} kernels, arena {form.arena_bytes:,} bytes",
+                        "\n".join(
+                            f"{i:3d}  {b.hover}".replace("\n", "   # ") for i, b in enumerate(boxes)
+                        ),
+                        boxes,
+                    )
+                )
         return out
 
     def __str__(self) -> str:
@@ -291,13 +343,16 @@ class Inspection:
         parts, last = [], len(self._shown()) - 1
         for i, (title, text, boxes) in enumerate(self._shown()):
             if not boxes:
-                parts.append(f"<div style='margin:.3em 1em;color:#777'>{html.escape(title)}, unchanged</div>")
+                parts.append(
+                    f"<div style='margin:.3em 1em;color:#777'>{html.escape(title)}, unchanged</div>"
+                )
                 continue
             parts.append(
                 f"<details{' open' if i in (0, last) else ''}><summary><b>{html.escape(title)}</b></summary>"
                 f"{svg(boxes)}"
                 "<details style='margin-left:1em'><summary>as text</summary><pre style='font-size:85%;text-align:left'>"
-                f"{html.escape(text)}</pre></details></details>")
+                f"{html.escape(text)}</pre></details></details>"
+            )
         return f"<b>{html.escape(self.name)}</b>{''.join(parts)}"
 
 
@@ -317,7 +372,8 @@ def _kernel_text(k: Any) -> tuple[str, str]:
     if isinstance(k, LoopKernel):
         shape = "x".join(map(str, k.shape)) or "1"
         return shape, f"{_kind(k)} over [{shape}], {len(k.program.instrs)} instructions" + (
-            f", rows along axes {k.group[0]}..{k.group[1] - 1}" if k.group else "") + (", a check" if k.check else "")
+            f", rows along axes {k.group[0]}..{k.group[1] - 1}" if k.group else ""
+        ) + (", a check" if k.check else "")
     if isinstance(k, GemmKernel):
         short = (f"{k.batch}x " if k.batch > 1 else "") + f"{k.m}x{k.k} @ {k.k}x{k.n}"
         after = f", epilogue of {len(k.epilogue.instrs)} instructions" if k.epilogue else ""
@@ -356,7 +412,8 @@ def inspect(fn: Function, *args: Any, **kwargs: Any) -> Inspection:
     return Inspection(getattr(fn.fn, "__qualname__", "function"), prepared.forms)
 
 
-# ---- the system -----------------------------------------------------------------------------------------------
+# ---- the system
+# -----------------------------------------------------------------------------------------------
 def describe_system() -> str:
     """Versions, devices and threads, a line each: what a bug report needs.
 
@@ -368,9 +425,13 @@ def describe_system() -> str:
         try:
             rows.append((name, metadata.version(name)))
         except metadata.PackageNotFoundError:
-            rows.append((name, "runs from its source tree" if name == "hybrid" else "not installed"))
-    rows += [("python", f"{platform.python_version()} ({platform.python_implementation()})"),
-             ("system", platform.platform())]
+            rows.append(
+                (name, "runs from its source tree" if name == "hybrid" else "not installed")
+            )
+    rows += [
+        ("python", f"{platform.python_version()} ({platform.python_implementation()})"),
+        ("system", platform.platform()),
+    ]
     for kind in api.kinds():
         try:
             rows += [(f"{kind} {k}", v) for k, v in api.backend(kind).describe().items()]

@@ -2,6 +2,7 @@
 
 Invariant: the tensors of the program are not changed; kernels run on private copies of the state.
 """
+
 from __future__ import annotations
 
 import html
@@ -42,18 +43,32 @@ class Profile(list[KernelTime]):
         for r in self.slowest()[:30]:
             site = html.escape(str(r.site or ""))
             bar = f"<div style='background:#1a56db;height:.9em;width:{max(r.share * 100, 0.5):.1f}%'></div>"
-            cells = (r.kind, html.escape(r.shape), f"{r.seconds * 1e6:.1f} us", f"{r.gbytes:.0f} GB/s",
-                     f"{r.gops:.0f} G/s", str(r.threads))
-            rows.append("<tr>" + "".join(f"<td>{c}</td>" for c in cells) +
-                        f"<td style='width:12em'>{bar}</td><td><code>{site}</code></td></tr>")
-        head = "".join(f"<th>{h}</th>" for h in ("kind", "shape", "time", "bytes", "operations", "threads", "share",
-                                                 "line"))
-        return (f"<b>{html.escape(self.name)}</b>: {len(self)} kernels, {self.seconds * 1e6:.1f} us"
-                f"<table><tr>{head}</tr>{''.join(rows)}</table>")
+            cells = (
+                r.kind,
+                html.escape(r.shape),
+                f"{r.seconds * 1e6:.1f} us",
+                f"{r.gbytes:.0f} GB/s",
+                f"{r.gops:.0f} G/s",
+                str(r.threads),
+            )
+            rows.append(
+                "<tr>"
+                + "".join(f"<td>{c}</td>" for c in cells)
+                + f"<td style='width:12em'>{bar}</td><td><code>{site}</code></td></tr>"
+            )
+        head = "".join(
+            f"<th>{h}</th>"
+            for h in ("kind", "shape", "time", "bytes", "operations", "threads", "share", "line")
+        )
+        return (
+            f"<b>{html.escape(self.name)}</b>: {len(self)} kernels, {self.seconds * 1e6:.1f} us"
+            f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+        )
 
 
 def profile(fn: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Profile:
-    """Time every kernel that a decorated function replays for these arguments: least of `runs`, microseconds.
+    """Time every kernel that a decorated function replays for these arguments: least of `runs`,
+    microseconds.
 
     Raises HybridError, saying why, when the call is not replayed (call it at least twice first).
 

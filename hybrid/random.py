@@ -3,5 +3,6 @@
 Invariant: the stream depends on the seed and the order of calls only; it is the same eagerly and
 traced.
 """
+
 from .ops.random import *  # noqa: F403
 from .ops.random import __all__ as __all__

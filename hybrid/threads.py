@@ -2,6 +2,7 @@
 
 Invariant: no result depends on it; HYBRID_NUM_THREADS sets it before the first use.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator

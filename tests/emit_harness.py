@@ -1,4 +1,6 @@
-"""Running generated loop kernels on NumPy arrays, and random programs, values and layouts for their tests."""
+"""Running generated loop kernels on NumPy arrays, and random programs, values and layouts for their
+tests."""
+
 from __future__ import annotations
 
 import ctypes
@@ -13,7 +15,14 @@ from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
 from hybrid.ir.scalar import BITS, FLOAT_TYPES, INT_TYPES, Builder, Program, Val
 
-KERNEL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+KERNEL = ctypes.CFUNCTYPE(
+    ctypes.c_int64,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_int64,
+    ctypes.c_int64,
+    ctypes.c_void_p,
+)
 ALL_TYPES = (*INT_TYPES, *FLOAT_TYPES, "b1")
 
 
@@ -35,7 +44,9 @@ def run_generated(g: Generated, bufs: Sequence[np.ndarray], pieces: int = 1) -> 
     scratch = np.full(g.scratch // 8 + 16, 0x7FF8DEADBEEF0BAD, np.uint64)
     aligned = scratch.ctypes.data + 63 & ~63
     cuts = [g.items * k // pieces for k in range(pieces + 1)]
-    results = [f(addresses.ctypes.data, words.ctypes.data, a, b, aligned) for a, b in zip(cuts, cuts[1:])][::-1]
+    results = [
+        f(addresses.ctypes.data, words.ctypes.data, a, b, aligned) for a, b in zip(cuts, cuts[1:])
+    ][::-1]
     return next((r for r in results if r), 0)
 
 
@@ -59,12 +70,41 @@ def sample(rng: np.random.Generator, ty: str, shape: tuple[int, ...]) -> np.ndar
     random = rng.integers(0, 256, (n, d.itemsize), dtype=np.uint8).copy().view(d).reshape(shape)
     if d.kind == "f":
         f = np.finfo(d)
-        special = [0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, 1.5, 2.5, -0.5, f.smallest_subnormal, -f.tiny / 4, f.tiny,
-                   f.max, f.min, 127.5, 128, 255.5, 32768, 65535.5, 2147483648.0, -2147483648.0, 3e9, 9.3e18, -1e19, 2e19]
+        special = [
+            0,
+            -0.0,
+            np.inf,
+            -np.inf,
+            np.nan,
+            1,
+            -1,
+            0.5,
+            1.5,
+            2.5,
+            -0.5,
+            f.smallest_subnormal,
+            -f.tiny / 4,
+            f.tiny,
+            f.max,
+            f.min,
+            127.5,
+            128,
+            255.5,
+            32768,
+            65535.5,
+            2147483648.0,
+            -2147483648.0,
+            3e9,
+            9.3e18,
+            -1e19,
+            2e19,
+        ]
         plain = np.asarray(rng.standard_normal(shape) * 10).astype(d)
     else:
         i = np.iinfo(d)
-        special = [0, 1, 2, 3, i.min, i.max, i.max // 2, BITS[ty], BITS[ty] - 1, BITS[ty] + 1] + ([-1, -2] if i.min else [])
+        special = [0, 1, 2, 3, i.min, i.max, i.max // 2, BITS[ty], BITS[ty] - 1, BITS[ty] + 1] + (
+            [-1, -2] if i.min else []
+        )
         plain = np.asarray(rng.integers(0, 100, shape)).astype(d)
     which = rng.integers(0, 3, shape)
     with np.errstate(over="ignore"):
@@ -72,10 +112,11 @@ def sample(rng: np.random.Generator, ty: str, shape: tuple[int, ...]) -> np.ndar
     return np.asarray(np.where(which == 0, random, np.where(which == 1, plain, chosen))).astype(d)
 
 
-def random_layout(rng: np.random.Generator, value: np.ndarray, contiguous: bool = False,
-                  write: bool = False) -> tuple[np.ndarray, int, tuple[int, ...]]:
-    """(buffer, offset, strides) that hold `value` somewhere: permuted, reversed, sliced axes; reads may
-    also have broadcast axes (the value is changed to agree: read it back with `view_of`)."""
+def random_layout(
+    rng: np.random.Generator, value: np.ndarray, contiguous: bool = False, write: bool = False
+) -> tuple[np.ndarray, int, tuple[int, ...]]:
+    """(buffer, offset, strides) that hold `value` somewhere: permuted, reversed, sliced axes; reads
+    may also have broadcast axes (the value is changed to agree: read it back with `view_of`)."""
     nd = value.ndim
     order = list(range(nd)) if contiguous else list(rng.permutation(nd))
     steps = [1 if contiguous else int(rng.choice([1, 1, 1, 2, -1, -3])) for _ in range(nd)]
@@ -85,20 +126,30 @@ def random_layout(rng: np.random.Generator, value: np.ndarray, contiguous: bool 
     base = np.zeros(int(np.prod(sizes)) + pad, value.dtype)
     full = base[pad:].reshape(sizes)
     view = full.transpose([order.index(a) for a in range(nd)])
-    cut = tuple(slice(None) if spread[a] else slice(0, value.shape[a]) if steps[a] == 1 else
-                slice(None, None, steps[a]) for a in range(nd))
+    cut = tuple(
+        slice(None)
+        if spread[a]
+        else slice(0, value.shape[a])
+        if steps[a] == 1
+        else slice(None, None, steps[a])
+        for a in range(nd)
+    )
     view = view[(*cut, ...)]
     if value.size:
         view[...] = value[tuple(slice(0, 1) if s else slice(None) for s in spread)]
         view = np.broadcast_to(view, value.shape)
         strides = tuple(0 if spread[a] else s // value.itemsize for a, s in enumerate(view.strides))
-        offset = (view.__array_interface__["data"][0] - base.__array_interface__["data"][0]) // value.itemsize
+        offset = (
+            view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+        ) // value.itemsize
     else:
         strides, offset = (1,) * nd, 0
     return base, offset, strides
 
 
-def view_of(base: np.ndarray, offset: int, strides: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+def view_of(
+    base: np.ndarray, offset: int, strides: tuple[int, ...], shape: tuple[int, ...]
+) -> np.ndarray:
     if 0 in shape:
         return np.zeros(shape, base.dtype)
     bytes_ = tuple(s * base.itemsize for s in strides)
@@ -117,7 +168,8 @@ def contiguous_access(slot: int, ty: str, shape: tuple[int, ...]) -> Access:
     return Access(slot, dtype_of(ty), 0, tuple(reversed(strides)))
 
 
-# ---- random programs ----------------------------------------------------------------------------------
+# ---- random programs
+# ----------------------------------------------------------------------------------
 _FLOAT_2 = ("add", "sub", "mul", "div", "min", "max", "copysign")
 _FLOAT_1 = ("neg", "abs", "sqrt", "floor", "ceil", "trunc", "rint")
 _INT_2 = ("add", "sub", "mul", "div", "rem", "min", "max", "and", "or", "xor", "shl", "shr")
@@ -134,7 +186,9 @@ def grow(rng: np.random.Generator, b: Builder, values: list[Val], steps: int) ->
         pick = rng.integers(0, 6)
         flags = [v for v in values if v.type == "b1"]
         if x.type == "b1":
-            values.append(b.op(rng.choice(["and", "or", "xor"]), x, y) if pick < 3 else b.convert(x, "f32"))
+            values.append(
+                b.op(rng.choice(["and", "or", "xor"]), x, y) if pick < 3 else b.convert(x, "f32")
+            )
         elif pick == 0:
             values.append(b.op(rng.choice(["eq", "ne", "lt", "le", "gt", "ge"]), x, y))
         elif pick == 1:
@@ -142,10 +196,17 @@ def grow(rng: np.random.Generator, b: Builder, values: list[Val], steps: int) ->
         elif pick == 2 and flags:
             values.append(b.select(flags[rng.integers(0, len(flags))], x, y))
         elif x.type in FLOAT_TYPES:
-            values.append(b.op("fma", x, y, z) if pick == 3 and x.type == "f32" else
-                          b.op(rng.choice(_FLOAT_1), x) if pick == 4 else b.op(rng.choice(_FLOAT_2), x, y))
+            values.append(
+                b.op("fma", x, y, z)
+                if pick == 3 and x.type == "f32"
+                else b.op(rng.choice(_FLOAT_1), x)
+                if pick == 4
+                else b.op(rng.choice(_FLOAT_2), x, y)
+            )
         else:
-            values.append(b.op(rng.choice(_INT_1), x) if pick == 4 else b.op(rng.choice(_INT_2), x, y))
+            values.append(
+                b.op(rng.choice(_INT_1), x) if pick == 4 else b.op(rng.choice(_INT_2), x, y)
+            )
     return values
 
 

@@ -1,7 +1,9 @@
-"""Random graphs over op records: every record is tried through its kind, its parameter names and its samples.
+"""Random graphs over op records: every record is tried through its kind, its parameter names and
+its samples.
 
 Invariant: a generated graph is valid; the same choices give the same graph.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -19,15 +21,30 @@ from hybrid.trace.regions import traits
 
 __all__ = ["Random", "graphs", "SHAPES"]
 
-Choose = Callable[[int], int]      # n -> a number in 0..n-1
-SHAPES = ((), (1,), (3,), (4,), (3, 4), (4, 3), (1, 4), (2, 3, 4), (5, 1), (0, 4), (3, 17), (2, 1, 3))
+Choose = Callable[[int], int]  # n -> a number in 0..n-1
+SHAPES = (
+    (),
+    (1,),
+    (3,),
+    (4,),
+    (3, 4),
+    (4, 3),
+    (1, 4),
+    (2, 3, 4),
+    (5, 1),
+    (0, 4),
+    (3, 17),
+    (2, 1, 3),
+)
 NUMBERS = (0.0, -0.0, 1.0, -1.5, 2.0, 0.5)
 
 
 class Random:
     """A graph under construction."""
 
-    def __init__(self, choose: Choose, ops: Sequence[Op], dtypes: Sequence[np.dtype] = (dt.float32,)) -> None:
+    def __init__(
+        self, choose: Choose, ops: Sequence[Op], dtypes: Sequence[np.dtype] = (dt.float32,)
+    ) -> None:
         self.choose, self.ops, self.dtypes = choose, list(ops), list(dtypes)
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
@@ -52,7 +69,12 @@ class Random:
         """Append a node when the record takes these operands."""
         try:
             free = [v for i, v in enumerate(ins) if i not in op.fixed]
-            if op.kind in ("map", "contract", "place") and free and not op.gathers and not op.has("convert"):
+            if (
+                op.kind in ("map", "contract", "place")
+                and free
+                and not op.gathers
+                and not op.has("convert")
+            ):
                 d = common_dtype(op, tuple(v.aval for v in ins))
                 if any(v.aval.dtype is not d for i, v in enumerate(ins) if i not in op.fixed):
                     return False
@@ -60,7 +82,7 @@ class Random:
                 return False
             n = make_node(op, params, ins)
             if op.kind in ("map", "row"):
-                traits(n)       # some bodies take fewer dtypes than the record says
+                traits(n)  # some bodies take fewer dtypes than the record says
         except (HybridError, ValueError, TypeError, IndexError):
             return False
         if sum(v.aval.size for v in n.outputs) > 4096:
@@ -82,8 +104,14 @@ class Random:
             self.add(op, {}, [self.pick(self.pool) for _ in range(op.nin or 2)])
         elif op.kind == "place" and names == {"axis"}:
             x = self.pick(self.pool)
-            same = [v for v in self.pool if v.aval.dtype is x.aval.dtype and v.aval.ndim == x.aval.ndim]
-            self.add(op, {"axis": self.choose(max(x.aval.ndim, 1))}, [x, *(self.pick(same) for _ in range(2))])
+            same = [
+                v for v in self.pool if v.aval.dtype is x.aval.dtype and v.aval.ndim == x.aval.ndim
+            ]
+            self.add(
+                op,
+                {"axis": self.choose(max(x.aval.ndim, 1))},
+                [x, *(self.pick(same) for _ in range(2))],
+            )
         elif op.samples is not None:
             self.sample(op)
 
@@ -127,7 +155,16 @@ class Random:
             self.add(op, {"axes": tuple(order)}, [x])
             return
         n = x.aval.size
-        flat = [(n,), (1, n), (n, 1), shape[:1] + (1,) + shape[1:], (*shape, 1), (2, *shape), (3, 4), shape[::-1]]
+        flat = [
+            (n,),
+            (1, n),
+            (n, 1),
+            shape[:1] + (1,) + shape[1:],
+            (*shape, 1),
+            (2, *shape),
+            (3, 4),
+            shape[::-1],
+        ]
         new = self.pick(flat)
         if np.prod(new, dtype=np.int64) == n or self.choose(2):
             self.add(op, {"shape": tuple(new)}, [x])
@@ -147,7 +184,7 @@ class Random:
                 else:
                     ins.append(self.input(x.shape, d) if self.choose(3) else self.literal(d, x))
             else:
-                ins.append(self.literal(dt.canonical(x.dtype), x))   # indices must stay in range
+                ins.append(self.literal(dt.canonical(x.dtype), x))  # indices must stay in range
         self.add(op, dict(params), ins)
 
     def graph(self) -> Graph:
@@ -169,7 +206,9 @@ class Random:
 
 
 @st.composite
-def graphs(draw: Any, ops: Sequence[Op], dtypes: Sequence[np.dtype] = (dt.float32,), steps: int = 14) -> Any:
+def graphs(
+    draw: Any, ops: Sequence[Op], dtypes: Sequence[np.dtype] = (dt.float32,), steps: int = 14
+) -> Any:
     """(graph, states) over the given records."""
     r = Random(lambda n: draw(st.integers(0, n - 1)), ops, dtypes)
     for _ in range(2 + r.choose(3)):

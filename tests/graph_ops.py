@@ -1,8 +1,9 @@
 """Records of every kind for the tests of graphs, passes and plans, and a builder of graphs.
 
-Invariant: the records are in the registry only inside `registered()`, so that tests which walk all ops of the
-package never meet them.
+Invariant: the records are in the registry only inside `registered()`, so that tests which walk all
+ops of the package never meet them.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -43,7 +44,9 @@ def _op(name: str, kind: str, nin: int | None, infer: Any, facts: str = "", **mo
     T[name] = Op(f"test_{name}", kind, nin, infer, facts=frozenset(facts.split()), **more)
 
 
-def _map(name: str, nin: int, body: Any, facts: str = "", result: str = "same", **more: Any) -> None:
+def _map(
+    name: str, nin: int, body: Any, facts: str = "", result: str = "same", **more: Any
+) -> None:
     more.setdefault("accepts", "iuf")
     _op(name, "map", nin, map_infer(name, result), facts, body=body, result=result, **more)
 
@@ -59,26 +62,81 @@ _map("relu", 1, lambda s, x: s.max(x, 0), reference=lambda x: np.maximum(x, 0))
 _map("root", 1, lambda s, x: s.sqrt(s.fma(x, x, x * 0.5 + 1.0)), accepts="f")
 _map("less", 2, lambda s, x, y: x < y, result="bool")
 _map("where", 3, lambda s, c, x, y: s.select(c, x, y), fixed=(0,), accepts="biuf")
-_op("adam", "map", 3, lambda p, g, m: _require(p.shape == g.shape == m.shape) or (p, m), nout=2, accepts="f",
-    body=lambda s, p, g, m: (p - (m * 0.9 + g) * 0.1, m * 0.9 + g))
-_op("convert", "map", 1, lambda a, dtype: (a.with_(None, dtype),), "convert", params=("dtype",),
-    body=lambda s, x, dtype: s.convert(x, TYPE[dtype]))
-_op("full", "map", 0, lambda shape, dtype, bits: (aval(shape, dtype),), "constant", params=("shape", "dtype", "bits"),
-    body=lambda s, shape, dtype, bits: s.bits(TYPE[dtype], bits))
-_op("value", "map", 0, lambda shape, value: (aval(shape, dt.float32),), params=("shape", "value"),
-    body=lambda s, shape, value: s.const("f32", value))
-_op("arange", "map", 0, lambda shape: (aval(shape, dt.int64),), params=("shape",), body=lambda s, shape: s.index() * 2)
-_op("checked", "map", 1, lambda a, n: (a,), params=("n",), body=lambda s, x, n: s.select(x < 0, x + n, x),
-    check=lambda s, x, n: (x < -n) | (x >= n), check_message=lambda avals, params: f"outside of {params['n']} rows")
-_op("take", "map", 2, lambda x, i: (x.with_((i.shape[0], x.shape[1])),), gathers=(0,),
-    body=lambda s, x, i: x.at(i * x.shape[1] + s.coord(1)))
-_op("scatter", "scatter", 2, lambda i, u, rows: (u.with_((rows, u.shape[1])),), "zeros", params=("rows",))
+_op(
+    "adam",
+    "map",
+    3,
+    lambda p, g, m: _require(p.shape == g.shape == m.shape) or (p, m),
+    nout=2,
+    accepts="f",
+    body=lambda s, p, g, m: (p - (m * 0.9 + g) * 0.1, m * 0.9 + g),
+)
+_op(
+    "convert",
+    "map",
+    1,
+    lambda a, dtype: (a.with_(None, dtype),),
+    "convert",
+    params=("dtype",),
+    body=lambda s, x, dtype: s.convert(x, TYPE[dtype]),
+)
+_op(
+    "full",
+    "map",
+    0,
+    lambda shape, dtype, bits: (aval(shape, dtype),),
+    "constant",
+    params=("shape", "dtype", "bits"),
+    body=lambda s, shape, dtype, bits: s.bits(TYPE[dtype], bits),
+)
+_op(
+    "value",
+    "map",
+    0,
+    lambda shape, value: (aval(shape, dt.float32),),
+    params=("shape", "value"),
+    body=lambda s, shape, value: s.const("f32", value),
+)
+_op(
+    "arange",
+    "map",
+    0,
+    lambda shape: (aval(shape, dt.int64),),
+    params=("shape",),
+    body=lambda s, shape: s.index() * 2,
+)
+_op(
+    "checked",
+    "map",
+    1,
+    lambda a, n: (a,),
+    params=("n",),
+    body=lambda s, x, n: s.select(x < 0, x + n, x),
+    check=lambda s, x, n: (x < -n) | (x >= n),
+    check_message=lambda avals, params: f"outside of {params['n']} rows",
+)
+_op(
+    "take",
+    "map",
+    2,
+    lambda x, i: (x.with_((i.shape[0], x.shape[1])),),
+    gathers=(0,),
+    body=lambda s, x, i: x.at(i * x.shape[1] + s.coord(1)),
+)
+_op(
+    "scatter",
+    "scatter",
+    2,
+    lambda i, u, rows: (u.with_((rows, u.shape[1])),),
+    "zeros",
+    params=("rows",),
+)
 _op("sort", "host", 1, lambda a: (a,), body=lambda x: np.sort(x, axis=-1))
 
 
 # ---- rows ----------------------------------------------------------------------------------------
 def _dropped(a: Any, axes: Any) -> tuple[Any]:
-    return (a.with_(a.shape[:axes[0]] + a.shape[axes[1]:]),)
+    return (a.with_(a.shape[: axes[0]] + a.shape[axes[1] :]),)
 
 
 def _softmax(s: Any, x: Any, axes: Any) -> Any:
@@ -89,12 +147,19 @@ def _softmax(s: Any, x: Any, axes: Any) -> Any:
 _op("sum", "row", 1, _dropped, accepts="iuf", params=("axes",), body=lambda s, x, axes: s.rsum(x))
 _op("max", "row", 1, _dropped, accepts="iuf", params=("axes",), body=lambda s, x, axes: s.rmax(x))
 _op("softmax", "row", 1, lambda a, axes: (a,), accepts="f", params=("axes",), body=_softmax)
-_op("center", "row", 2, lambda x, w, axes: _require(w.ndim == 1) or (x, *_keep(x, axes)), params=("axes",), nout=2,
-    body=lambda s, x, w, axes: (lambda m: ((x - m) * w, m))(s.rsum(x) / s.rlen(x.type)))
+_op(
+    "center",
+    "row",
+    2,
+    lambda x, w, axes: _require(w.ndim == 1) or (x, *_keep(x, axes)),
+    params=("axes",),
+    nout=2,
+    body=lambda s, x, w, axes: (lambda m: ((x - m) * w, m))(s.rsum(x) / s.rlen(x.type)),
+)
 
 
 def _keep(a: Any, axes: Any) -> tuple[Any]:
-    return (a.with_(a.shape[:axes[0]] + (1,) * (axes[1] - axes[0]) + a.shape[axes[1]:]),)
+    return (a.with_(a.shape[: axes[0]] + (1,) * (axes[1] - axes[0]) + a.shape[axes[1] :]),)
 
 
 # ---- views ---------------------------------------------------------------------------------------
@@ -114,18 +179,43 @@ def _spread(a: Any, shape: Any) -> tuple[Any]:
 
 
 _op("reshape", "view", 1, _reshaped, params=("shape",), layout=_reshape)
-_op("permute", "view", 1, lambda a, axes: (a.with_(tuple(a.shape[i] for i in axes)),), params=("axes",),
-    layout=lambda a, st, o=0, *, axes: (o, tuple(st[i] for i in axes)))
-_op("spread", "view", 1, _spread, params=("shape",),
-    layout=lambda a, st, o=0, *, shape: (o, broadcast_strides(a.shape, st, shape)))
-_op("rows", "view", 1, lambda a, begin, size, step: (a.with_((size,) + a.shape[1:]),), params=("begin", "size", "step"),
-    layout=lambda a, st, o=0, *, begin, size, step: (o + begin * st[0], (step * st[0],) + tuple(st[1:])))
+_op(
+    "permute",
+    "view",
+    1,
+    lambda a, axes: (a.with_(tuple(a.shape[i] for i in axes)),),
+    params=("axes",),
+    layout=lambda a, st, o=0, *, axes: (o, tuple(st[i] for i in axes)),
+)
+_op(
+    "spread",
+    "view",
+    1,
+    _spread,
+    params=("shape",),
+    layout=lambda a, st, o=0, *, shape: (o, broadcast_strides(a.shape, st, shape)),
+)
+_op(
+    "rows",
+    "view",
+    1,
+    lambda a, begin, size, step: (a.with_((size,) + a.shape[1:]),),
+    params=("begin", "size", "step"),
+    layout=lambda a, st, o=0, *, begin, size, step: (
+        o + begin * st[0],
+        (step * st[0],) + tuple(st[1:]),
+    ),
+)
 
 
 # ---- placements and contractions -----------------------------------------------------------------
 def _concat_infer(*a: Any, axis: int) -> tuple[Any]:
-    _require(len({(x.ndim, x.shape[:axis] + x.shape[axis + 1:]) for x in a}) == 1 and axis < a[0].ndim)
-    return (a[0].with_(a[0].shape[:axis] + (sum(x.shape[axis] for x in a),) + a[0].shape[axis + 1:]),)
+    _require(
+        len({(x.ndim, x.shape[:axis] + x.shape[axis + 1 :]) for x in a}) == 1 and axis < a[0].ndim
+    )
+    return (
+        a[0].with_(a[0].shape[:axis] + (sum(x.shape[axis] for x in a),) + a[0].shape[axis + 1 :]),
+    )
 
 
 def _concat(*a: Any, axis: int) -> list[Any]:
@@ -135,44 +225,121 @@ def _concat(*a: Any, axis: int) -> list[Any]:
 
 
 _op("concat", "place", None, _concat_infer, params=("axis",), layout=_concat)
-_op("embed", "place", 1, lambda a, begin, size: (a.with_((size,) + a.shape[1:]),), "zeros", params=("begin", "size"),
-    layout=lambda a, begin, size: [(begin * contiguous_strides(a.shape)[0], a.shape, contiguous_strides(a.shape))])
-_op("put", "place", 2, lambda a, v, begin: (a,), "base", params=("begin",),
-    layout=lambda a, v, begin: [(begin * contiguous_strides(a.shape)[0], v.shape, contiguous_strides(a.shape))])
+_op(
+    "embed",
+    "place",
+    1,
+    lambda a, begin, size: (a.with_((size,) + a.shape[1:]),),
+    "zeros",
+    params=("begin", "size"),
+    layout=lambda a, begin, size: [
+        (begin * contiguous_strides(a.shape)[0], a.shape, contiguous_strides(a.shape))
+    ],
+)
+_op(
+    "put",
+    "place",
+    2,
+    lambda a, v, begin: (a,),
+    "base",
+    params=("begin",),
+    layout=lambda a, v, begin: [
+        (begin * contiguous_strides(a.shape)[0], v.shape, contiguous_strides(a.shape))
+    ],
+)
 
 
 def _contract(shape_of: Any) -> Any:
     return lambda *a, **p: (a[0].with_(shape_of(*[x.shape for x in a], **p)),)
 
 
-_op("linear", "contract", None, accepts="iuf", infer=_contract(layouts.linear_shape), layout=layouts.linear_layout)
-_op("matmul", "contract", 2, accepts="iuf", infer=_contract(layouts.matmul_shape), layout=layouts.matmul_layout)
-_op("conv", "contract", None, accepts="iuf", infer=_contract(layouts.conv2d_shape), layout=layouts.conv2d_layout, params=("groups",))
+_op(
+    "linear",
+    "contract",
+    None,
+    accepts="iuf",
+    infer=_contract(layouts.linear_shape),
+    layout=layouts.linear_layout,
+)
+_op(
+    "matmul",
+    "contract",
+    2,
+    accepts="iuf",
+    infer=_contract(layouts.matmul_shape),
+    layout=layouts.matmul_layout,
+)
+_op(
+    "conv",
+    "contract",
+    None,
+    accepts="iuf",
+    infer=_contract(layouts.conv2d_shape),
+    layout=layouts.conv2d_layout,
+    params=("groups",),
+)
 
 
 def _samples(*rows: Any) -> Any:
     """Operands by shape (floats) or as given (integers), and parameters."""
-    return lambda rng: iter([([rng.standard_normal(x) if isinstance(x, tuple) else np.array(x) for x in xs], p)
-                             for *xs, p in rows])
+    return lambda rng: iter(
+        [
+            ([rng.standard_normal(x) if isinstance(x, tuple) else np.array(x) for x in xs], p)
+            for *xs, p in rows
+        ]
+    )
 
 
 for _name, _rows in {
-        "rows": [((4, 3), {"begin": 3, "size": 2, "step": -1}), ((3, 4), {"begin": 1, "size": 2, "step": 1}),
-                 ((2, 3, 4), {"begin": 0, "size": 1, "step": 2}), ((4, 3), {"begin": 1, "size": 0, "step": 1})],
-        "embed": [((3, 4), {"begin": 2, "size": 6}), ((3,), {"begin": 0, "size": 3}), ((4,), {"begin": 1, "size": 9})],
-        "put": [((4, 3), (2, 3), {"begin": 1}), ((4,), (3,), {"begin": 0}), ((3, 4), (3, 4), {"begin": 0})],
-        "center": [((3, 4), (4,), {"axes": (1, 2)}), ((2, 3, 4), (4,), {"axes": (1, 3)}), ((3, 4), (1,), {"axes": (1, 2)})],
-        "softmax": [((3, 4), {"axes": (1, 2)}), ((2, 3, 4), {"axes": (2, 3)}), ((3, 17), {"axes": (1, 2)})],
-        "take": [((4, 3), [[1], [3], [0]], {}), ((3, 4), [[2], [2]], {})],
-        "checked": [([0, -1, 2], {"n": 3}), ([[1], [0], [-2]], {"n": 4})],
-        "scatter": [([0, 2, 0], (3, 4), {"rows": 3}), ([1, 1, 0, 3], (4, 3), {"rows": 4})],
-        "arange": [({"shape": (3,)}), ({"shape": (3, 4)})],
-        "full": [({"shape": (3, 4), "dtype": dt.float32, "bits": 0x80000000}), ({"shape": (), "dtype": dt.bfloat16, "bits": 0})],
-        "convert": [((3, 4), {"dtype": dt.float32}), ((4, 3), {"dtype": dt.bfloat16}), ((3,), {"dtype": dt.int32})],
-        "sort": [((3, 4), {}), ((4,), {})],
-        "conv": [((1, 4, 5, 4), (6, 2, 2, 3), (6,), {"groups": 2}), ((2, 3, 4, 4), (4, 3, 2, 2), {"groups": 1})],
-        "adam": [((3, 4), (3, 4), (3, 4), {}), ((4,), (4,), (4,), {})]}.items():
-    object.__setattr__(T[_name], "samples", _samples(*[r if isinstance(r, tuple) else (r,) for r in _rows]))
+    "rows": [
+        ((4, 3), {"begin": 3, "size": 2, "step": -1}),
+        ((3, 4), {"begin": 1, "size": 2, "step": 1}),
+        ((2, 3, 4), {"begin": 0, "size": 1, "step": 2}),
+        ((4, 3), {"begin": 1, "size": 0, "step": 1}),
+    ],
+    "embed": [
+        ((3, 4), {"begin": 2, "size": 6}),
+        ((3,), {"begin": 0, "size": 3}),
+        ((4,), {"begin": 1, "size": 9}),
+    ],
+    "put": [
+        ((4, 3), (2, 3), {"begin": 1}),
+        ((4,), (3,), {"begin": 0}),
+        ((3, 4), (3, 4), {"begin": 0}),
+    ],
+    "center": [
+        ((3, 4), (4,), {"axes": (1, 2)}),
+        ((2, 3, 4), (4,), {"axes": (1, 3)}),
+        ((3, 4), (1,), {"axes": (1, 2)}),
+    ],
+    "softmax": [
+        ((3, 4), {"axes": (1, 2)}),
+        ((2, 3, 4), {"axes": (2, 3)}),
+        ((3, 17), {"axes": (1, 2)}),
+    ],
+    "take": [((4, 3), [[1], [3], [0]], {}), ((3, 4), [[2], [2]], {})],
+    "checked": [([0, -1, 2], {"n": 3}), ([[1], [0], [-2]], {"n": 4})],
+    "scatter": [([0, 2, 0], (3, 4), {"rows": 3}), ([1, 1, 0, 3], (4, 3), {"rows": 4})],
+    "arange": [({"shape": (3,)}), ({"shape": (3, 4)})],
+    "full": [
+        ({"shape": (3, 4), "dtype": dt.float32, "bits": 0x80000000}),
+        ({"shape": (), "dtype": dt.bfloat16, "bits": 0}),
+    ],
+    "convert": [
+        ((3, 4), {"dtype": dt.float32}),
+        ((4, 3), {"dtype": dt.bfloat16}),
+        ((3,), {"dtype": dt.int32}),
+    ],
+    "sort": [((3, 4), {}), ((4,), {})],
+    "conv": [
+        ((1, 4, 5, 4), (6, 2, 2, 3), (6,), {"groups": 2}),
+        ((2, 3, 4, 4), (4, 3, 2, 2), {"groups": 1}),
+    ],
+    "adam": [((3, 4), (3, 4), (3, 4), {}), ((4,), (4,), (4,), {})],
+}.items():
+    object.__setattr__(
+        T[_name], "samples", _samples(*[r if isinstance(r, tuple) else (r,) for r in _rows])
+    )
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """Small hand-written kernels of the kernel ABI for the tests of the pool and the entry.
 
-Invariant: operands are (slot, byte offset) pairs in the argument words, as generated kernels have them.
+Invariant: operands are (slot, byte offset) pairs in the argument words, as generated kernels have
+them.
 """
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -24,7 +26,9 @@ define internal ptr @base(ptr %bufs, ptr %args, i64 %k) {
 
 
 def _loop(name: str, count: int, body: str, result: str = "ret i64 0") -> str:
-    bases = "\n".join(f"  %p{k} = call ptr @base(ptr %bufs, ptr %args, i64 {k})" for k in range(count))
+    bases = "\n".join(
+        f"  %p{k} = call ptr @base(ptr %bufs, ptr %args, i64 {k})" for k in range(count)
+    )
     return f"""
 define i64 @{name}(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch) {{
 entry:
@@ -58,7 +62,8 @@ _ARITH = """  %a = getelementptr float, ptr %p0, i64 %i
 _COUNT = """  %a = getelementptr i64, ptr %p0, i64 %i
   %x = atomicrmw add ptr %a, i64 1 monotonic"""
 # the same, slowly
-_SLOW = """  br label %spin
+_SLOW = (
+    """  br label %spin
 spin:
   %k = phi i64 [0, %body], [%k1, %spin]
   call void @llvm.x86.sse2.pause()
@@ -66,7 +71,9 @@ spin:
   %go = icmp ult i64 %k1, 200
   br i1 %go, label %spin, label %do
 do:
-""" + _COUNT
+"""
+    + _COUNT
+)
 # fails where a[i] is not 0 (float32), at that position
 _CHECK = """  %a = getelementptr float, ptr %p0, i64 %i
   %x = load float, ptr %a
@@ -97,9 +104,20 @@ do:
   %x = ptrtoint ptr %scratch to i64
   store i64 %x, ptr %o"""
 
-TEXT = _BASE + "".join([_loop("add", 3, _ARITH.format(op="fadd")), _loop("mul", 3, _ARITH.format(op="fmul")),
-                        _loop("count", 1, _COUNT), _loop("slow", 1, _SLOW), _loop("check", 1, _CHECK),
-                        _loop("scratch", 1, _SCRATCH), _loop("who", 1, _WHO)]) + """
+TEXT = (
+    _BASE
+    + "".join(
+        [
+            _loop("add", 3, _ARITH.format(op="fadd")),
+            _loop("mul", 3, _ARITH.format(op="fmul")),
+            _loop("count", 1, _COUNT),
+            _loop("slow", 1, _SLOW),
+            _loop("check", 1, _CHECK),
+            _loop("scratch", 1, _SCRATCH),
+            _loop("who", 1, _WHO),
+        ]
+    )
+    + """
 declare void @llvm.x86.sse.stmxcsr(ptr)
 declare void @llvm.x86.sse.ldmxcsr(ptr)
 declare void @llvm.x86.sse2.pause()
@@ -115,6 +133,7 @@ define i64 @csr(i64 %new) {
   ret i64 %r
 }
 """
+)
 NAMES = ("add", "mul", "count", "slow", "check", "scratch", "who", "csr")
 
 

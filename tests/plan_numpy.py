@@ -1,8 +1,10 @@
 """A slow interpreter of plans over NumPy arrays, and one-node evaluation with the same kernels.
 
-Invariant: a fused plan and node-by-node evaluation use the same readers of scalar programs, so their bits may
-be compared; buffers are filled with garbage first, so that a read before a write shows.
+Invariant: a fused plan and node-by-node evaluation use the same readers of scalar programs, so
+their bits may be compared; buffers are filled with garbage first, so that a read before a write
+shows.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -13,7 +15,15 @@ import numpy as np
 from program_numpy import run_program
 
 from hybrid.backends.emit.compose import Composer, op_program
-from hybrid.backends.plan import Access, GemmKernel, HostStep, LoopKernel, Operand, Plan, ScatterKernel
+from hybrid.backends.plan import (
+    Access,
+    GemmKernel,
+    HostStep,
+    LoopKernel,
+    Operand,
+    Plan,
+    ScatterKernel,
+)
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import IndexOutOfRange
 from hybrid.core.shapes import broadcast_shapes, contiguous_strides
@@ -23,7 +33,7 @@ from hybrid.trace.contraction import accumulator
 
 __all__ = ["run_plan", "run_kernel", "node_kernel"]
 
-Buffers = Callable[[int], np.ndarray]      # slot -> flat array of its dtype
+Buffers = Callable[[int], np.ndarray]  # slot -> flat array of its dtype
 
 
 def _raw(x: np.ndarray) -> np.ndarray:
@@ -38,13 +48,15 @@ def _at(buf: np.ndarray, offset: int, shape: Sequence[int], strides: Sequence[in
     lo = offset + sum(min(0, (d - 1) * s) for d, s in zip(shape, strides))
     hi = offset + sum(max(0, (d - 1) * s) for d, s in zip(shape, strides))
     assert 0 <= lo and hi < buf.size, f"elements {lo}..{hi} of a buffer of {buf.size}"
-    return np.lib.stride_tricks.as_strided(buf[offset:], tuple(shape), tuple(s * size for s in strides))
+    return np.lib.stride_tricks.as_strided(
+        buf[offset:], tuple(shape), tuple(s * size for s in strides)
+    )
 
 
 def _operand(a: Access, shape: Sequence[int], bufs: Buffers) -> np.ndarray:
     buf = bufs(a.slot)
     assert buf.dtype == a.dtype, f"slot {a.slot} holds {buf.dtype}, the kernel reads {a.dtype}"
-    x = buf[a.offset:] if a.gather else _at(buf, a.offset, shape, a.strides)
+    x = buf[a.offset :] if a.gather else _at(buf, a.offset, shape, a.strides)
     return np.array(_raw(x), order="C")
 
 
@@ -68,7 +80,11 @@ def _positions(program: Program, shape: tuple[int, ...]) -> tuple[Program, list[
     instrs, more = list(program.instrs), []
     for i, ins in enumerate(instrs):
         if ins.prim in ("index", "coord"):
-            whole = np.arange(prod(shape)).reshape(shape) if ins.prim == "index" else np.indices(shape)[ins.attr]
+            whole = (
+                np.arange(prod(shape)).reshape(shape)
+                if ins.prim == "index"
+                else np.indices(shape)[ins.attr]
+            )
             instrs[i] = Instr("arg", "i64", (), len(program.args) + len(more))
             more.append(whole)
     return program._replace(instrs=tuple(instrs), args=program.args + ("i64",) * len(more)), more
@@ -104,7 +120,10 @@ def _loop(k: LoopKernel, bufs: Buffers) -> None:
 def _walk(o: Any, bufs: Buffers) -> np.ndarray:
     """An operand of a contraction as [batch, rows, cols]."""
     dims = (o.batch, o.rows, o.cols)
-    sizes, strides = sum((tuple(d.sizes) for d in dims), ()), sum((tuple(d.strides) for d in dims), ())
+    sizes, strides = (
+        sum((tuple(d.sizes) for d in dims), ()),
+        sum((tuple(d.strides) for d in dims), ()),
+    )
     return _at(bufs(o.slot), o.offset, sizes, strides)
 
 
@@ -114,7 +133,7 @@ def _chain(k: GemmKernel, bufs: Buffers) -> np.ndarray:
         b = _walk(k.b, bufs).astype(k.acc).reshape(k.batch, k.k, k.n)
         total = np.zeros((k.batch, k.m, k.n), k.acc)
         for i in range(k.k):
-            total = total + a[:, :, i:i + 1] * b[:, i:i + 1, :]
+            total = total + a[:, :, i : i + 1] * b[:, i : i + 1, :]
     return total
 
 
@@ -138,8 +157,9 @@ def _scatter(k: ScatterKernel, bufs: Buffers) -> None:
         row = int(index[k.index.offset + i * k.index.strides[0]])
         at = k.out.offset + row * k.out.strides[0]
         for j in range(k.inner):
-            out[at + j * k.out.strides[1]] += update[k.update.offset + i * k.update.strides[0]
-                                                     + j * k.update.strides[1]]
+            out[at + j * k.out.strides[1]] += update[
+                k.update.offset + i * k.update.strides[0] + j * k.update.strides[1]
+            ]
 
 
 def run_kernel(kernel: Any, bufs: Buffers) -> None:
@@ -159,15 +179,21 @@ def _memory(plan: Plan, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
             out.append(np.ascontiguousarray(plan.consts[s.index]).reshape(-1))
         elif s.kind == "arena":
             assert s.index % 64 == 0
-            out.append(arena[s.index:s.index + s.aval.nbytes].view(s.aval.dtype))
+            out.append(arena[s.index : s.index + s.aval.nbytes].view(s.aval.dtype))
         else:
-            out.append(np.frombuffer(bytearray(b"\x5a" * max(s.aval.nbytes, 1)), np.uint8)[:s.aval.nbytes]
-                       .view(s.aval.dtype))
+            out.append(
+                np.frombuffer(bytearray(b"\x5a" * max(s.aval.nbytes, 1)), np.uint8)[
+                    : s.aval.nbytes
+                ].view(s.aval.dtype)
+            )
     return out
 
 
-def run_plan(plan: Plan, inputs: Sequence[np.ndarray],
-             kernel_runner: Callable[[Any, Buffers], None] = run_kernel) -> list[np.ndarray]:
+def run_plan(
+    plan: Plan,
+    inputs: Sequence[np.ndarray],
+    kernel_runner: Callable[[Any, Buffers], None] = run_kernel,
+) -> list[np.ndarray]:
     """Outputs of a plan; kernels run one after the other."""
     bufs = _memory(plan, inputs)
     for step, message in zip(plan.steps, plan.messages):
@@ -183,7 +209,8 @@ def run_plan(plan: Plan, inputs: Sequence[np.ndarray],
     return [bufs[s].reshape(plan.slots[s].aval.shape) for s in plan.outputs]
 
 
-# ---- one node alone ---------------------------------------------------------------------------------
+# ---- one node alone
+# ---------------------------------------------------------------------------------
 def _loop_node(n: Node, xs: list[np.ndarray], outs: list[np.ndarray]) -> None:
     avals, made = [v.aval for v in n.inputs], [v.aval for v in n.outputs]
     group = tuple(n.params["axes"]) if n.op.kind == "row" else None
@@ -195,20 +222,24 @@ def _loop_node(n: Node, xs: list[np.ndarray], outs: list[np.ndarray]) -> None:
             reads.append(Access(i, a.dtype, 0, (), True))
         else:
             pad = (0,) * (len(shape) - a.ndim)
-            st = pad + tuple(0 if d == 1 else s for d, s in zip(a.shape, contiguous_strides(a.shape)))
+            st = pad + tuple(
+                0 if d == 1 else s for d, s in zip(a.shape, contiguous_strides(a.shape))
+            )
             reads.append(Access(i, a.dtype, 0, st))
     writes = []
     for i, a in enumerate(made):
         st = contiguous_strides(a.shape)
         if group and a.shape != shape:
-            tail = st[group[1]:] if a.ndim == len(shape) else st[group[0]:]
-            st = st[:group[0]] + (0,) * (group[1] - group[0]) + tail
+            tail = st[group[1] :] if a.ndim == len(shape) else st[group[0] :]
+            st = st[: group[0]] + (0,) * (group[1] - group[0]) + tail
         writes.append(Access(len(xs) + i, a.dtype, 0, st))
     flat = [x.reshape(-1) for x in xs + outs]
     if n.op.check is not None:
         c = Composer()
         bad = c.check(n.op, n.params, [c.arg(a.dtype) for a in avals])
-        run_kernel(LoopKernel(shape, None, c.s.program(bad), tuple(reads), (), (), True), flat.__getitem__)
+        run_kernel(
+            LoopKernel(shape, None, c.s.program(bad), tuple(reads), (), (), True), flat.__getitem__
+        )
     program = op_program(n.op, avals, n.params, made)
     run_kernel(LoopKernel(shape, group, program, tuple(reads), tuple(writes)), flat.__getitem__)
 
@@ -223,22 +254,29 @@ def _place_node(n: Node, xs: list[np.ndarray], out: np.ndarray) -> None:
 
 def _contract_node(n: Node, xs: list[np.ndarray], out: np.ndarray) -> None:
     avals = [v.aval for v in n.inputs]
-    c = n.op.layout(avals, [contiguous_strides(a.shape) for a in avals], [0] * len(avals), **n.params)
+    c = n.op.layout(
+        avals, [contiguous_strides(a.shape) for a in avals], [0] * len(avals), **n.params
+    )
     flat = [x.reshape(-1) for x in xs] + [out.reshape(-1)]
     acc = accumulator(avals[c.a.operand].dtype)
 
     def operand(v: Any, slot: int, d: np.dtype) -> Operand:
         return Operand(slot, d, v.offset, v.batch, v.rows, v.cols)
+
     a, b = (operand(v, v.operand, avals[v.operand].dtype) for v in (c.a, c.b))
-    k = GemmKernel(c.batch, c.m, c.n, c.k, a, b, (operand(c.out, len(xs), out.dtype),), acc, c.order)
+    k = GemmKernel(
+        c.batch, c.m, c.n, c.k, a, b, (operand(c.out, len(xs), out.dtype),), acc, c.order
+    )
     if c.bias is not None:
         e, bias = Composer(), avals[c.bias.operand].dtype
         total = e.arg(acc)
         total = total + e.s.convert(e.arg(bias), total.type)
         strides = c.bias.batch.strides + c.bias.rows.strides + c.bias.cols.strides
         value = total if dt.is_half(out.dtype) else e.s.convert(total, TYPE[out.dtype])
-        k = k._replace(epilogue=e.finish([value], [out.dtype]),
-                       reads=(Access(c.bias.operand, bias, c.bias.offset, strides),))
+        k = k._replace(
+            epilogue=e.finish([value], [out.dtype]),
+            reads=(Access(c.bias.operand, bias, c.bias.offset, strides),),
+        )
     run_kernel(k, flat.__getitem__)
 
 
@@ -257,12 +295,20 @@ def node_kernel(n: Node, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
         _contract_node(n, xs, outs[0])
     elif kind == "scatter":
         inner = outs[0].shape[1]
-        k = ScatterKernel(xs[0].size, inner, Access(2, outs[0].dtype, 0, (inner, 1)),
-                          Access(0, xs[0].dtype, 0, (1,)), Access(1, xs[1].dtype, 0, (inner, 1)))
+        k = ScatterKernel(
+            xs[0].size,
+            inner,
+            Access(2, outs[0].dtype, 0, (inner, 1)),
+            Access(0, xs[0].dtype, 0, (1,)),
+            Access(1, xs[1].dtype, 0, (inner, 1)),
+        )
         run_kernel(k, [xs[0].reshape(-1), xs[1].reshape(-1), outs[0].reshape(-1)].__getitem__)
     elif kind == "host":
         got = n.op.body(*xs, **n.params)
-        outs = [np.asarray(g, v.aval.dtype) for g, v in zip(got if isinstance(got, tuple) else (got,), n.outputs)]
+        outs = [
+            np.asarray(g, v.aval.dtype)
+            for g, v in zip(got if isinstance(got, tuple) else (got,), n.outputs)
+        ]
     else:
         _loop_node(n, xs, outs)
     return outs

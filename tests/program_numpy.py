@@ -1,8 +1,11 @@
-"""A slow NumPy reader of scalar programs that shares no code with the emitters: the oracle of their tests.
+"""A slow NumPy reader of scalar programs that shares no code with the emitters: the oracle of their
+tests.
 
-Invariant: every primitive is evaluated exactly as ir/scalar.py defines it (fma with one rounding, integer corner
-cases, the fixed order of row reductions), so results are compared with native code bit for bit.
+Invariant: every primitive is evaluated exactly as ir/scalar.py defines it (fma with one rounding,
+integer corner cases, the fixed order of row reductions), so results are compared with native code
+bit for bit.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -15,13 +18,24 @@ from hybrid.ir.scalar import BITS, Instr, Program
 
 __all__ = ["run_program", "fma32", "fma64", "DTYPE"]
 
-DTYPE = {"b1": np.dtype(bool), "i8": np.dtype("i1"), "i16": np.dtype("i2"), "i32": np.dtype("i4"), "i64": np.dtype("i8"),
-         "u8": np.dtype("u1"), "u16": np.dtype("u2"), "u32": np.dtype("u4"), "u64": np.dtype("u8"),
-         "f32": np.dtype("f4"), "f64": np.dtype("f8")}
+DTYPE = {
+    "b1": np.dtype(bool),
+    "i8": np.dtype("i1"),
+    "i16": np.dtype("i2"),
+    "i32": np.dtype("i4"),
+    "i64": np.dtype("i8"),
+    "u8": np.dtype("u1"),
+    "u16": np.dtype("u2"),
+    "u32": np.dtype("u4"),
+    "u64": np.dtype("u8"),
+    "f32": np.dtype("f4"),
+    "f64": np.dtype("f8"),
+}
 LANES, BLOCK = 64, 4096
 
 
-# ---- fma ------------------------------------------------------------------------------------------
+# ---- fma
+# ------------------------------------------------------------------------------------------
 def _two_sum(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     s = a + b
     t = s - a
@@ -38,7 +52,8 @@ def _odd_sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def fma32(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """x*y + z with one rounding in float32: the product is exact in double, the sum is rounded to odd."""
+    """x*y + z with one rounding in float32: the product is exact in double, the sum is rounded to
+    odd."""
     p = x.astype(np.float64) * y.astype(np.float64)
     return np.asarray(_odd_sum(p, z.astype(np.float64))).astype(np.float32)
 
@@ -79,13 +94,14 @@ def fma64(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     out = np.where(apart > 250, z, out)
     out = np.where(z == 0, x * y, out)
     out = np.where(easy, plain, out)
-    tiny = ~easy & (np.abs(out) < 2.0 ** -1021) & (z != 0)
+    tiny = ~easy & (np.abs(out) < 2.0**-1021) & (z != 0)
     for i in zip(*np.nonzero(tiny)) if tiny.ndim else ([()] if tiny else []):
         out[i] = _fma_exact(float(x[i]), float(y[i]), float(z[i]))
     return out
 
 
-# ---- integers -------------------------------------------------------------------------------------
+# ---- integers
+# -------------------------------------------------------------------------------------
 def _int_div(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     safe = np.where(y == 0, np.ones_like(y), y)
     if x.dtype.kind == "u":
@@ -104,7 +120,11 @@ def _shift(x: np.ndarray, n: np.ndarray, left: bool) -> np.ndarray:
     count = np.where(big, np.zeros_like(count), count).astype(x.dtype)
     if left:
         return np.where(big, np.zeros_like(x), x << count)
-    return np.where(big, np.where(x < 0, -np.ones_like(x), 0) if x.dtype.kind == "i" else np.zeros_like(x), x >> count).astype(x.dtype)
+    return np.where(
+        big,
+        np.where(x < 0, -np.ones_like(x), 0) if x.dtype.kind == "i" else np.zeros_like(x),
+        x >> count,
+    ).astype(x.dtype)
 
 
 def _mulhi(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -135,7 +155,8 @@ def _convert(x: np.ndarray, ty: str) -> np.ndarray:
     return x.astype(d)
 
 
-# ---- floats ---------------------------------------------------------------------------------------
+# ---- floats
+# ---------------------------------------------------------------------------------------
 def _extreme(x: np.ndarray, y: np.ndarray, least: bool) -> np.ndarray:
     if x.dtype.kind != "f":
         return np.minimum(x, y) if least else np.maximum(x, y)
@@ -153,29 +174,54 @@ def _neg(x: np.ndarray) -> np.ndarray:
 
 
 PLAIN: dict[str, Callable[..., Any]] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "rem": lambda x, y: x - y * _int_div(x, y),
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "rem": lambda x, y: x - y * _int_div(x, y),
     "div": lambda x, y: np.divide(x, y) if x.dtype.kind == "f" else _int_div(x, y),
-    "neg": _neg, "abs": np.abs, "fma": lambda x, y, z: (fma32 if x.dtype == np.float32 else fma64)(x, y, z),
-    "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
-    "min": lambda x, y: _extreme(x, y, True), "max": lambda x, y: _extreme(x, y, False), "copysign": np.copysign,
-    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
-    "select": np.where, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
-    "shl": lambda x, n: _shift(x, n, True), "shr": lambda x, n: _shift(x, n, False), "mulhi": _mulhi,
-    "popcount": lambda x: np.bitwise_count(x.view(f"u{x.dtype.itemsize}")).astype(x.dtype), "clz": _clz,
+    "neg": _neg,
+    "abs": np.abs,
+    "fma": lambda x, y, z: (fma32 if x.dtype == np.float32 else fma64)(x, y, z),
+    "sqrt": np.sqrt,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "rint": np.rint,
+    "min": lambda x, y: _extreme(x, y, True),
+    "max": lambda x, y: _extreme(x, y, False),
+    "copysign": np.copysign,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "select": np.where,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "not": np.invert,
+    "shl": lambda x, n: _shift(x, n, True),
+    "shr": lambda x, n: _shift(x, n, False),
+    "mulhi": _mulhi,
+    "popcount": lambda x: np.bitwise_count(x.view(f"u{x.dtype.itemsize}")).astype(x.dtype),
+    "clz": _clz,
 }
 
 
-# ---- rows -----------------------------------------------------------------------------------------
+# ---- rows
+# -----------------------------------------------------------------------------------------
 def _fold_lanes(x: np.ndarray, f: Callable[..., np.ndarray], neutral: np.ndarray) -> np.ndarray:
-    """The contract's order over the last axis: 64 lanes per block of 4096, a fixed tree, blocks in order."""
+    """The contract's order over the last axis: 64 lanes per block of 4096, a fixed tree, blocks in
+    order."""
     total = None
     for start in range(0, x.shape[-1], BLOCK):
-        block = x[..., start: start + BLOCK]
+        block = x[..., start : start + BLOCK]
         lanes = np.broadcast_to(neutral, (*x.shape[:-1], LANES)).copy()
         for j in range(0, block.shape[-1], LANES):
-            part = block[..., j: j + LANES]
+            part = block[..., j : j + LANES]
             lanes[..., : part.shape[-1]] = f(lanes[..., : part.shape[-1]], part)
-        v = [lanes[..., k: k + 16] for k in range(0, LANES, 16)]
+        v = [lanes[..., k : k + 16] for k in range(0, LANES, 16)]
         t = f(f(v[0], v[1]), f(v[2], v[3]))
         while t.shape[-1] > 1:
             h = t.shape[-1] // 2
@@ -192,11 +238,15 @@ def _reduce(prim: str, x: np.ndarray) -> np.ndarray:
             return np.zeros((*x.shape[:-1], 1), d)
         return _fold_lanes(x, np.add, np.array(-0.0 if d.kind == "f" else 0, d))
     if prim == "rprod":
-        return np.ones((*x.shape[:-1], 1), d) if empty else _fold_lanes(x, np.multiply, np.array(1, d))
+        return (
+            np.ones((*x.shape[:-1], 1), d) if empty else _fold_lanes(x, np.multiply, np.array(1, d))
+        )
     if prim in ("rall", "rany"):
         return (np.all if prim == "rall" else np.any)(x, axis=-1, keepdims=True)
     if prim.startswith("rarg"):
-        return (np.argmax if prim == "rargmax" else np.argmin)(x, axis=-1, keepdims=True).astype(np.int64)
+        return (np.argmax if prim == "rargmax" else np.argmin)(x, axis=-1, keepdims=True).astype(
+            np.int64
+        )
     least = prim == "rmin"
     if empty:
         end: Any = np.inf if d.kind == "f" else np.iinfo(d).max if least else np.iinfo(d).min
@@ -204,8 +254,11 @@ def _reduce(prim: str, x: np.ndarray) -> np.ndarray:
     return _fold_lanes(x, lambda a, b: _extreme(a, b, least), x[..., :1])
 
 
-# ---- the reader -------------------------------------------------------------------------------------
-def _leaf(ins: Instr, args: Sequence[np.ndarray], params: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
+# ---- the reader
+# -------------------------------------------------------------------------------------
+def _leaf(
+    ins: Instr, args: Sequence[np.ndarray], params: Sequence[int], shape: tuple[int, ...]
+) -> np.ndarray:
     d = DTYPE[ins.type]
     if ins.prim in ("const", "param"):
         bits = ins.attr if ins.prim == "const" else params[ins.attr]
@@ -219,16 +272,26 @@ def _leaf(ins: Instr, args: Sequence[np.ndarray], params: Sequence[int], shape: 
     if ins.prim == "index":
         return np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.int64).reshape(shape)
     if ins.prim == "coord":
-        return np.broadcast_to(np.arange(shape[ins.attr]).reshape([-1 if k == ins.attr else 1 for k in range(len(shape))]), shape)
+        return np.broadcast_to(
+            np.arange(shape[ins.attr]).reshape(
+                [-1 if k == ins.attr else 1 for k in range(len(shape))]
+            ),
+            shape,
+        )
     assert ins.prim == "rlen", ins.prim
     return _convert(np.array(shape[-1], np.int64), ins.type)
 
 
-def run_program(program: Program, args: Sequence[np.ndarray], params: Sequence[int] = (),
-                shape: tuple[int, ...] | None = None) -> list[np.ndarray]:
-    """The results of a program.  Operands broadcast to `shape` (default: their own broadcast); operands read by
-    `load` are flattened and take no part in it.  Reductions run over the last axis and keep it with size 1;
-    row-domain results come back with that axis of size 1.  `params` are bit patterns."""
+def run_program(
+    program: Program,
+    args: Sequence[np.ndarray],
+    params: Sequence[int] = (),
+    shape: tuple[int, ...] | None = None,
+) -> list[np.ndarray]:
+    """The results of a program.  Operands broadcast to `shape` (default: their own broadcast);
+    operands read by `load` are flattened and take no part in it.  Reductions run over the last axis
+    and keep it with size 1; row-domain results come back with that axis of size 1.  `params` are
+    bit patterns."""
     gathered = {i.attr for i in program.instrs if i.prim == "load"}
     if shape is None:
         shape = np.broadcast_shapes(*[np.shape(a) for k, a in enumerate(args) if k not in gathered])
@@ -245,7 +308,9 @@ def run_program(program: Program, args: Sequence[np.ndarray], params: Sequence[i
             elif ins.prim in PLAIN:
                 out = np.asarray(PLAIN[ins.prim](*xs))
             elif xs:
-                out = _reduce(ins.prim, np.broadcast_to(xs[0], np.broadcast_shapes(xs[0].shape, shape)))
+                out = _reduce(
+                    ins.prim, np.broadcast_to(xs[0], np.broadcast_shapes(xs[0].shape, shape))
+                )
             else:
                 out = _leaf(ins, args, params, shape)
             env.append(np.asarray(out))

@@ -1,7 +1,10 @@
-"""Random Python programs over all op records, as source text that a decorated function can be made from.
+"""Random Python programs over all op records, as source text that a decorated function can be made
+from.
 
-Invariant: the same draws give the same text; a program only uses public entry points (`bind` on a record, operators).
+Invariant: the same draws give the same text; a program only uses public entry points (`bind` on a
+record, operators).
 """
+
 from __future__ import annotations
 
 import linecache
@@ -19,18 +22,43 @@ from hybrid.ir.op import OPS
 __all__ = ["Program", "make_program"]
 
 SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-42, -1e-42, 3e38, 1.0, -1.0)
-UNARY = ("exp", "tanh", "sigmoid", "square", "negative", "abs", "sin", "relu", "gelu", "softplus", "floor", "rsqrt", "log1p")
+UNARY = (
+    "exp",
+    "tanh",
+    "sigmoid",
+    "square",
+    "negative",
+    "abs",
+    "sin",
+    "relu",
+    "gelu",
+    "softplus",
+    "floor",
+    "rsqrt",
+    "log1p",
+)
 BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "atan2", "hypot")
 ROWS = ("sum", "mean", "max", "min", "softmax", "log_softmax", "logsumexp", "var", "prod")
 
 
 class Program:
-    """`source` of `def program(x0, ...)`, its `inputs` (arrays), and `function()` to make it anew."""
+    """`source` of `def program(x0, ...)`, its `inputs` (arrays), and `function()` to make it
+    anew."""
 
-    def __init__(self, lines: list[str], inputs: list[np.ndarray], outs: list[str], consts: dict[str, Any]) -> None:
+    def __init__(
+        self, lines: list[str], inputs: list[np.ndarray], outs: list[str], consts: dict[str, Any]
+    ) -> None:
         names = ", ".join(f"x{i}" for i in range(len(inputs)))
-        self.source = "\n".join([f"def program({names}):", *("    " + x for x in lines),
-                                 f"    return {', '.join(outs)},"]) + "\n"
+        self.source = (
+            "\n".join(
+                [
+                    f"def program({names}):",
+                    *("    " + x for x in lines),
+                    f"    return {', '.join(outs)},",
+                ]
+            )
+            + "\n"
+        )
         self.inputs, self.consts = inputs, consts
 
     def function(self) -> Callable[..., Any]:
@@ -48,7 +76,7 @@ class _Maker:
         self.lines: list[str] = []
         self.inputs: list[np.ndarray] = []
         self.consts: dict[str, Any] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}     # float values by name
+        self.shapes: dict[str, tuple[int, ...]] = {}  # float values by name
         self.float = (dt.float32, dt.float32, dt.float64, dt.float16, dt.bfloat16)[pick(5)]
 
     def choose(self, items: Any) -> Any:
@@ -67,7 +95,11 @@ class _Maker:
         return f"x{len(self.inputs) - 1}"
 
     def const(self, value: Any) -> str:
-        if isinstance(value, (bool, int, float, type(None))) and value == value and abs(value or 0) != float("inf"):
+        if (
+            isinstance(value, (bool, int, float, type(None)))
+            and value == value
+            and abs(value or 0) != float("inf")
+        ):
             return repr(value)
         name = f"K{len(self.consts)}"
         self.consts[name] = value
@@ -88,7 +120,9 @@ class _Maker:
             low, high = op.domain
             arrays: list[Any] = [self.rng.uniform(low, high, shape) for _ in range(op.nin or 2)]
             if "f" not in op.accepts:
-                arrays = [np.abs(a * 3).astype(np.int32) if "i" in op.accepts else a > 0 for a in arrays]
+                arrays = [
+                    np.abs(a * 3).astype(np.int32) if "i" in op.accepts else a > 0 for a in arrays
+                ]
             if 0 in op.fixed:
                 arrays[0] = arrays[0] > 0
             params: dict[str, Any] = {}
@@ -109,11 +143,21 @@ class _Maker:
 
     def wrap(self, x: str) -> str:
         """A cheap producer in front of an operand, so that fusion has something to do."""
-        return self.emit(self.choose((f"{x} * 1.5", f"{x} + {x}", f"hybrid.negative(-{x})", f"hybrid.abs({x})",
-                                      f"hybrid.where({x} > 0.25, {x}, {x} * 0.5)")))
+        return self.emit(
+            self.choose(
+                (
+                    f"{x} * 1.5",
+                    f"{x} + {x}",
+                    f"hybrid.negative(-{x})",
+                    f"hybrid.abs({x})",
+                    f"hybrid.where({x} > 0.25, {x}, {x} * 0.5)",
+                )
+            )
+        )
 
     def chain(self) -> None:
-        """A few ops on float tensors of equal shape, with reductions, views and products in between."""
+        """A few ops on float tensors of equal shape, with reductions, views and products in
+        between."""
         shape = self.choose(((4, 18), (3, 5), (2, 3, 4), (33,), (1, 7)))
         live = [self.input(self.rng.uniform(-2, 2, shape)) for _ in range(2)]
         for _ in range(2 + self.pick(5)):

@@ -1,4 +1,5 @@
 """The block pool behind large eager results."""
+
 from __future__ import annotations
 
 import gc
@@ -90,6 +91,7 @@ def test_threads_share_the_pool():
             a[::4096] = k
             if (a[::4096] != k).any():
                 wrong.append(k)
+
     threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
     for t in threads:
         t.start()

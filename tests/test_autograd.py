@@ -1,4 +1,6 @@
-"""The tape and its functional forms: values of gradients, accumulation, nesting, scopes, memory, errors."""
+"""The tape and its functional forms: values of gradients, accumulation, nesting, scopes, memory,
+errors."""
+
 from __future__ import annotations
 
 import gc
@@ -17,7 +19,8 @@ def leaf(data, dtype=None):
     return hb.tensor(data, dtype=dtype, requires_grad=True)
 
 
-# ---- backward -------------------------------------------------------------------------------------------
+# ---- backward
+# -------------------------------------------------------------------------------------------
 def test_backward_accumulates_and_may_run_twice():
     x = leaf([1.0, 2.0])
     y = (x * x).sum()
@@ -86,9 +89,11 @@ SHAPES = st.lists(st.integers(1, 3), max_size=3).map(tuple)
 @st.composite
 def broadcast_pair(draw):
     shape = draw(SHAPES)
+
     def part():
-        kept = shape[draw(st.integers(0, len(shape))):]
+        kept = shape[draw(st.integers(0, len(shape))) :]
         return tuple(1 if draw(st.booleans()) else n for n in kept)
+
     return part(), part()
 
 
@@ -166,7 +171,8 @@ def test_in_place_on_intermediate_is_differentiated():
     assert x.grad.tolist() == [0.0, 6.0]
 
 
-# ---- gradients ---------------------------------------------------------------------------------------------
+# ---- gradients
+# ---------------------------------------------------------------------------------------------
 def test_gradients_of_intermediates_and_their_inputs():
     x = leaf([2.0])
     y = x * x
@@ -200,24 +206,34 @@ def test_only_what_is_asked_for_is_computed():
     @hb.custom_gradient
     def costly(t):
         return t * 1, lambda g: ran.append(1) or g
+
     hb.gradients((x * costly(w)).sum(), x)
     assert not ran
 
 
-# ---- functional forms ---------------------------------------------------------------------------------------
+# ---- functional forms
+# ---------------------------------------------------------------------------------------
 def test_grad_of_trees_and_argnums():
     def loss(params, x, *, scale):
         return ((params["w"] * x + params["b"][0]) * scale).sum()
+
     params = {"w": hb.tensor([1.0, 2.0]), "b": (hb.tensor(0.5), None)}
     g = hb.grad(loss)(params, hb.tensor([3.0, 4.0]), scale=2.0)
-    assert list(g) == ["w", "b"] and g["w"].tolist() == [6.0, 8.0] and g["b"][0].item() == 4.0 and g["b"][1] is None
+    assert (
+        list(g) == ["w", "b"]
+        and g["w"].tolist() == [6.0, 8.0]
+        and g["b"][0].item() == 4.0
+        and g["b"][1] is None
+    )
     gp, gx = hb.grad(loss, (0, 1))(params, hb.tensor([3.0, 4.0]), scale=2.0)
     assert gx.tolist() == [2.0, 4.0] and gp["w"].tolist() == [6.0, 8.0]
     assert not g["w"].requires_grad
 
 
 def test_value_and_grad_with_aux():
-    (v, aux), g = hb.value_and_grad(lambda x: ((x * x).sum(), "more"), has_aux=True)(hb.tensor([3.0]))
+    (v, aux), g = hb.value_and_grad(lambda x: ((x * x).sum(), "more"), has_aux=True)(
+        hb.tensor([3.0])
+    )
     assert v.item() == 9.0 and aux == "more" and g.tolist() == [6.0] and not v.requires_grad
     g, aux = hb.grad(lambda x: (x.sum(), x.shape), has_aux=True)(hb.ones(2))
     assert g.tolist() == [1.0, 1.0] and aux == (2,)
@@ -227,7 +243,8 @@ def test_value_and_grad_with_aux():
 
 def test_nested_grad_and_perturbation_confusion():
     def f(x):
-        return x ** 4
+        return x**4
+
     d = f
     for want in (32.0, 48.0, 48.0, 24.0):
         d = hb.grad(d)
@@ -261,10 +278,10 @@ def test_vjp():
 
 def test_higher_order_by_create_graph():
     x = leaf([3.0])
-    (g,) = hb.gradients((x ** 3).sum(), x, create_graph=True)
+    (g,) = hb.gradients((x**3).sum(), x, create_graph=True)
     (h,) = hb.gradients(g.sum(), x)
     assert h.tolist() == [18.0]
-    (x ** 2).sum().backward(create_graph=True)
+    (x**2).sum().backward(create_graph=True)
     assert x.grad.requires_grad
     g = x.grad
     x.grad = None
@@ -277,6 +294,7 @@ def test_custom_gradient():
     def double_backward(x, y):
         """Sum whose gradient is doubled."""
         return x + y, lambda g: (g * 2, None)
+
     x, y = leaf([1.0]), leaf([1.0])
     double_backward(x, y).sum().backward()
     assert x.grad.tolist() == [2.0] and y.grad is None
@@ -285,6 +303,7 @@ def test_custom_gradient():
     @hb.custom_gradient
     def pair(x):
         return (x * 2, x * 3), lambda g, h: g + 10 * h
+
     a, b = pair(x)
     (g,) = hb.gradients(b.sum(), x)
     assert g.tolist() == [10.0]
@@ -293,11 +312,13 @@ def test_custom_gradient():
     @hb.custom_gradient
     def wrong(x):
         return x * 1, lambda g: (g, g)
+
     with pytest.raises(hb.HybridError, match="2 gradients for 1"):
         wrong(x).sum().backward()
 
 
-# ---- scopes -----------------------------------------------------------------------------------------------
+# ---- scopes
+# -----------------------------------------------------------------------------------------------
 def test_scopes_nest_and_restore_on_errors():
     x = leaf([1.0])
     with hb.no_grad():
@@ -319,6 +340,7 @@ def test_scopes_nest_and_restore_on_errors():
     def g():
         """Doc."""
         return x * 2
+
     assert not f().requires_grad and not g().requires_grad and g.__doc__ == "Doc."
     assert not x.detach().requires_grad and not hb.stop_gradient(x).requires_grad
 
@@ -331,6 +353,7 @@ def test_no_grad_is_thread_local():
             inside.set()
             go.wait(10)
             seen.append((x * 2).requires_grad)
+
     t = threading.Thread(target=other)
     t.start()
     inside.wait(10)
@@ -346,13 +369,15 @@ def test_backward_in_threads():
     def work(x):
         for _ in range(50):
             (x * x).sum().backward()
+
     ts = [threading.Thread(target=work, args=(x,)) for x in xs]
     [t.start() for t in ts]
     [t.join() for t in ts]
     assert [x.grad.item() for x in xs] == [0.0, 100.0, 200.0, 300.0]
 
 
-# ---- size and memory ------------------------------------------------------------------------------------------
+# ---- size and memory
+# ------------------------------------------------------------------------------------------
 def test_deep_chains_do_not_recurse():
     x = leaf(1.0)
     y = x

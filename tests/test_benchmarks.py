@@ -1,4 +1,5 @@
 """The benchmark runner: it measures, goes on without peers, reports failures and draws."""
+
 from __future__ import annotations
 
 import json
@@ -19,22 +20,49 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.parametrize("mode", ["hybrid_eager", "hybrid_traced"])
 def test_worker_measures(mode):
     got, problem = bench.measure(sys.executable, mode, "toy", 0.02)
-    assert not problem and got["us"] > 0 and got["first_s"] > 0 and set(got) == {"us", "first_s", "peak_mb"}
+    assert (
+        not problem
+        and got["us"] > 0
+        and got["first_s"] > 0
+        and set(got) == {"us", "first_s", "peak_mb"}
+    )
 
 
 def test_run_without_peers(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "benchmarks", "--only", "toy", "--peers", "", "--rounds", "1",
-                           "--budget", "0.05", "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks",
+            "--only",
+            "toy",
+            "--peers",
+            "",
+            "--rounds",
+            "1",
+            "--budget",
+            "0.05",
+            "--out",
+            str(tmp_path),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert "toy" in done.stdout and "failed" not in done.stderr and "100%" in done.stderr
     record = json.loads((tmp_path / "results.json").read_text())
-    assert set(record["results"]["toy"]) == {"hybrid_eager", "hybrid_traced"} and record["failures"] == []
+    assert (
+        set(record["results"]["toy"]) == {"hybrid_eager", "hybrid_traced"}
+        and record["failures"] == []
+    )
     assert (tmp_path / "table.txt").read_text().strip() == done.stdout.strip()
 
 
 def test_failures_are_told_and_the_rest_goes_on(monkeypatch, capsys):
     def fake(python, framework, workload, budget):
         return (None, "exit status 1\nBoom") if framework == "hybrid_eager" else ({"us": 2.0}, "")
+
     monkeypatch.setattr(bench, "measure", fake)
     assert bench.main(["--only", "toy", "--peers", "", "--rounds", "2"]) == 1
     said = capsys.readouterr()
@@ -50,8 +78,15 @@ def test_missing_peers_and_workloads(capsys):
     assert got is None and "mxnet" in problem
 
 
-@pytest.mark.parametrize("argv, said", [(["--only", "nope"], "choose from toy"), (["--peers", "mxnet"], "choose from"),
-                                        (["--rounds", "0"], "positive"), (["--budget", "-1"], "positive")])
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        (["--only", "nope"], "choose from toy"),
+        (["--peers", "mxnet"], "choose from"),
+        (["--rounds", "0"], "positive"),
+        (["--budget", "-1"], "positive"),
+    ],
+)
 def test_wrong_options(argv, said, capsys):
     with pytest.raises(SystemExit):
         bench.arguments(argv)
@@ -60,15 +95,23 @@ def test_wrong_options(argv, said, capsys):
 
 def test_who_takes_part():
     assert bench.frameworks_for("add_eager", ["torch", "jax"]) == ["hybrid_eager", "torch", "numpy"]
-    assert "numpy" not in bench.frameworks_for("gelu", []) and "torch_compile" in bench.frameworks_for(
-        "gpt", ["torch_compile"])
+    assert "numpy" not in bench.frameworks_for(
+        "gelu", []
+    ) and "torch_compile" in bench.frameworks_for("gpt", ["torch_compile"])
 
 
 def test_table_and_plot(tmp_path):
     pytest.importorskip("matplotlib")
-    results = {"toy": {"hybrid_eager": {"us": 50.0}, "hybrid_traced": {"us": 5.0}, "torch": {"us": 60.0},
-                       "jax": {"us": 20.0}},
-               "gelu": {"hybrid_traced": {"us": 900.0}}, "gpt": {}}
+    results = {
+        "toy": {
+            "hybrid_eager": {"us": 50.0},
+            "hybrid_traced": {"us": 5.0},
+            "torch": {"us": 60.0},
+            "jax": {"us": 20.0},
+        },
+        "gelu": {"hybrid_traced": {"us": 900.0}},
+        "gpt": {},
+    }
     text = table(results, 450.0)
     assert "jax 20.0" in text and "0.25" in text and "10.0" in text and "gelu 2.00 x" in text
     plot(results, tmp_path / "a.png")

@@ -1,4 +1,6 @@
-"""Contraction layouts say what NumPy says: gathered through their views, factors and results are the op's."""
+"""Contraction layouts say what NumPy says: gathered through their views, factors and results are
+the op's."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -18,10 +20,17 @@ def indices(d: C.Dims) -> np.ndarray:
 
 
 def positions(v: C.View) -> np.ndarray:
-    return v.offset + indices(v.batch)[:, None, None] + indices(v.rows)[None, :, None] + indices(v.cols)[None, None, :]
+    return (
+        v.offset
+        + indices(v.batch)[:, None, None]
+        + indices(v.rows)[None, :, None]
+        + indices(v.cols)[None, None, :]
+    )
 
 
-def evaluate(layout, arrays: list[np.ndarray], shape: tuple[int, ...], **params) -> tuple[np.ndarray, C.Contraction]:  # type: ignore[no-untyped-def]
+def evaluate(
+    layout, arrays: list[np.ndarray], shape: tuple[int, ...], **params
+) -> tuple[np.ndarray, C.Contraction]:  # type: ignore[no-untyped-def]
     """The result of a layout on views into larger arrays (each operand starts at element 3)."""
     flats = [np.concatenate([np.full(3, 1e9), x.ravel()]) for x in arrays]
     strides = [tuple(s // 8 for s in np.empty(x.shape).strides) for x in arrays]
@@ -38,10 +47,27 @@ def evaluate(layout, arrays: list[np.ndarray], shape: tuple[int, ...], **params)
     return out.reshape(shape), c
 
 
-@pytest.mark.parametrize("a, b", [
-    ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)),
-    ((6, 1, 2, 3), (4, 3, 7)), ((6, 5, 2, 3), (1, 1, 3, 7)), ((5, 2, 3), (3,)), ((3,), (5, 3, 2)), ((0, 3), (3, 2)),
-    ((2, 0), (0, 4)), ((6, 1, 2, 3), (6, 5, 3, 1)), ((0, 2, 3), (0, 3, 4)), ((1, 1), (1, 1))], ids=str)
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ((3,), (3,)),
+        ((2, 3), (3,)),
+        ((3,), (3, 4)),
+        ((2, 3), (3, 4)),
+        ((5, 2, 3), (3, 4)),
+        ((5, 2, 3), (5, 3, 4)),
+        ((6, 1, 2, 3), (4, 3, 7)),
+        ((6, 5, 2, 3), (1, 1, 3, 7)),
+        ((5, 2, 3), (3,)),
+        ((3,), (5, 3, 2)),
+        ((0, 3), (3, 2)),
+        ((2, 0), (0, 4)),
+        ((6, 1, 2, 3), (6, 5, 3, 1)),
+        ((0, 2, 3), (0, 3, 4)),
+        ((1, 1), (1, 1)),
+    ],
+    ids=str,
+)
 def test_matmul(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal(a), rng.standard_normal(b)
@@ -60,7 +86,9 @@ def test_the_order_depends_on_shapes_only() -> None:
 
 
 def test_a_batch_only_a_has_becomes_rows() -> None:
-    c = C.matmul_layout([aval((4, 5, 2, 3), dt.float32), aval((3, 7), dt.float32)], [(30, 6, 3, 1), (7, 1)])
+    c = C.matmul_layout(
+        [aval((4, 5, 2, 3), dt.float32), aval((3, 7), dt.float32)], [(30, 6, 3, 1), (7, 1)]
+    )
     assert (c.batch, c.m) == (1, 40) and c.a.rows == C.Dims((40,), (3,))
 
 
@@ -73,8 +101,12 @@ def test_linear(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(evaluate(C.linear_layout, [x, w], want.shape)[0], x @ w.T)
 
 
-CONVS = [((2, 4, 7, 8), (6, 4, 3, 2), (1, 1), (1, 1), 1), ((2, 4, 7, 8), (6, 2, 3, 2), (2, 1), (1, 2), 2),
-         ((1, 4, 5, 5), (4, 1, 3, 3), (1, 2), (2, 1), 4), ((3, 2, 4, 4), (5, 2, 1, 1), (3, 3), (1, 1), 1)]
+CONVS = [
+    ((2, 4, 7, 8), (6, 4, 3, 2), (1, 1), (1, 1), 1),
+    ((2, 4, 7, 8), (6, 2, 3, 2), (2, 1), (1, 2), 2),
+    ((1, 4, 5, 5), (4, 1, 3, 3), (1, 2), (2, 1), 4),
+    ((3, 2, 4, 4), (5, 2, 1, 1), (3, 3), (1, 1), 1),
+]
 
 
 @pytest.mark.parametrize("xs, ws, stride, dilation, groups", CONVS, ids=str)
@@ -85,22 +117,30 @@ def test_convolution_and_its_weight_gradient(xs, ws, stride, dilation, groups) -
     shape = C.conv2d_shape(xs, ws, (ws[0],), **how)
     full = [d * (k - 1) + 1 for k, d in zip(ws[2:], dilation)]
     p = np.lib.stride_tricks.sliding_window_view(x, full, (2, 3))
-    p = p[:, :, ::stride[0], ::stride[1], ::dilation[0], ::dilation[1]]
+    p = p[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
     p = p.reshape(xs[0], groups, xs[1] // groups, *p.shape[2:])
     v = w.reshape(groups, ws[0] // groups, *ws[1:])
     want = np.einsum("ngchwij,gocij->ngohw", p, v).reshape(shape) + b[:, None, None]
     np.testing.assert_allclose(evaluate(C.conv2d_layout, [x, w, b], shape, **how)[0], want)
     g = rng.standard_normal(shape)
-    want = np.einsum("ngchwij,ngohw->gocij", p, g.reshape(xs[0], groups, -1, *shape[2:])).reshape(ws)
+    want = np.einsum("ngchwij,ngohw->gocij", p, g.reshape(xs[0], groups, -1, *shape[2:])).reshape(
+        ws
+    )
     got, _ = evaluate(C.conv2d_weight_layout, [g, x], ws, kernel=ws[2:], **how)
     np.testing.assert_allclose(got, want)
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
-    for call in [lambda: C.matmul_shape((2, 3), (4, 5)), lambda: C.matmul_shape((), (3,)),
-                 lambda: C.matmul_shape((2, 2, 3), (5, 3, 1)), lambda: C.linear_shape((2, 3), (3, 4)),
-                 lambda: C.linear_shape((2, 3), (4, 3), (3,)), lambda: C.conv2d_shape((1, 3, 8, 8), (4, 2, 3, 3)),
-                 lambda: C.conv2d_shape((1, 3, 2, 8), (4, 3, 3, 3)), lambda: C.conv2d_shape((3, 8, 8), (4, 3, 3, 3)),
-                 lambda: C.conv2d_weight_shape((2, 4, 5, 5), (2, 3, 8, 8), kernel=(3, 3))]:
+    for call in [
+        lambda: C.matmul_shape((2, 3), (4, 5)),
+        lambda: C.matmul_shape((), (3,)),
+        lambda: C.matmul_shape((2, 2, 3), (5, 3, 1)),
+        lambda: C.linear_shape((2, 3), (3, 4)),
+        lambda: C.linear_shape((2, 3), (4, 3), (3,)),
+        lambda: C.conv2d_shape((1, 3, 8, 8), (4, 2, 3, 3)),
+        lambda: C.conv2d_shape((1, 3, 2, 8), (4, 3, 3, 3)),
+        lambda: C.conv2d_shape((3, 8, 8), (4, 3, 3, 3)),
+        lambda: C.conv2d_weight_shape((2, 4, 5, 5), (2, 3, 8, 8), kernel=(3, 3)),
+    ]:
         with pytest.raises(ShapeError):
             call()

@@ -1,4 +1,5 @@
 """Every example in a docstring of the public modules runs and prints what it says."""
+
 from __future__ import annotations
 
 import doctest
@@ -11,8 +12,11 @@ import hybrid
 
 # a module that runs when it is imported, and one that needs what is not always installed
 SKIPPED = ("hybrid.__main__", "hybrid.backends.cuda", "hybrid.demo")
-MODULES = ["hybrid"] + sorted(m.name for m in pkgutil.walk_packages(hybrid.__path__, "hybrid.")
-                              if not m.name.startswith(SKIPPED))
+MODULES = ["hybrid"] + sorted(
+    m.name
+    for m in pkgutil.walk_packages(hybrid.__path__, "hybrid.")
+    if not m.name.startswith(SKIPPED)
+)
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 
 
@@ -22,8 +26,12 @@ def test_examples(name):
     assert not result.failed, f"{result.failed} of {result.attempted} examples of {name} fail"
 
 
-PUBLIC = [(n, f) for space in (hybrid, hybrid.nn, hybrid.optim, hybrid.nn.functional, hybrid.random)
-          for n, f in vars(space).items() if not n.startswith("_") and callable(f)]
+PUBLIC = [
+    (n, f)
+    for space in (hybrid, hybrid.nn, hybrid.optim, hybrid.nn.functional, hybrid.random)
+    for n, f in vars(space).items()
+    if not n.startswith("_") and callable(f)
+]
 
 
 def test_public_functions_and_classes_have_docstrings():
@@ -33,5 +41,9 @@ def test_public_functions_and_classes_have_docstrings():
 
 def test_public_methods_have_docstrings():
     for cls in (hybrid.Tensor, hybrid.nn.Module, hybrid.optim.Optimizer):
-        bare = [n for n, f in vars(cls).items() if not n.startswith("_") and callable(f) and not f.__doc__]
+        bare = [
+            n
+            for n, f in vars(cls).items()
+            if not n.startswith("_") and callable(f) and not f.__doc__
+        ]
         assert not bare, f"{cls.__name__}: {bare}"

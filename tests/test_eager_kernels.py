@@ -1,4 +1,6 @@
-"""The eager CPU backend with small records of its own: every kind, dtype, size and stride gives the same bits."""
+"""The eager CPU backend with small records of its own: every kind, dtype, size and stride gives the
+same bits."""
+
 from __future__ import annotations
 
 import ctypes
@@ -70,23 +72,53 @@ ADD = record("t_add", 2, lambda s, x, y: x + y, reference=lambda x, y: x + y)
 MIX = record("t_mix", 2, lambda s, x, y: s.fma(x, y, s.sqrt(s.abs(x))) / (y + 1.5))
 LESS = record("t_less", 2, lambda s, x, y: x < y, result="bool")
 NOT = record("t_not", 1, lambda s, x: ~x)
-BOTH = record("t_both", 2, lambda s, x, y: (x + y, x < y), nout=2,
-              infer=lambda x, y: (map_infer("t", "same")(x, y)[0], map_infer("t", "bool")(x, y)[0]))
-TO = record("t_to", 1, lambda s, x, dtype: s.convert(x, {dt.int32: "i32", dt.float64: "f64"}.get(dtype, "f32")),
-            infer=lambda a, dtype: (a.with_(dtype=dtype),), params=("dtype",))
-IOTA = record("t_iota", 0, lambda s, n: s.convert(s.index(), "f32"), params=("n",),
-              infer=lambda n: (aval((n, 3), dt.float32),))
-TAKE = record("t_take", 2, lambda s, x, i: x.at_coords(i, s.coord(1)), gathers=(0,),
-              infer=lambda x, i: (x.with_((i.shape[0], x.shape[1])),))
-CHECKED = record("t_checked", 1, lambda s, i, n: i, params=("n",), infer=lambda i, n: (i,),
-                 check=lambda s, i, n: (i < 0) | (i >= n), check_message=lambda avals, p: f"index must be below {p['n']}")
+BOTH = record(
+    "t_both",
+    2,
+    lambda s, x, y: (x + y, x < y),
+    nout=2,
+    infer=lambda x, y: (map_infer("t", "same")(x, y)[0], map_infer("t", "bool")(x, y)[0]),
+)
+TO = record(
+    "t_to",
+    1,
+    lambda s, x, dtype: s.convert(x, {dt.int32: "i32", dt.float64: "f64"}.get(dtype, "f32")),
+    infer=lambda a, dtype: (a.with_(dtype=dtype),),
+    params=("dtype",),
+)
+IOTA = record(
+    "t_iota",
+    0,
+    lambda s, n: s.convert(s.index(), "f32"),
+    params=("n",),
+    infer=lambda n: (aval((n, 3), dt.float32),),
+)
+TAKE = record(
+    "t_take",
+    2,
+    lambda s, x, i: x.at_coords(i, s.coord(1)),
+    gathers=(0,),
+    infer=lambda x, i: (x.with_((i.shape[0], x.shape[1])),),
+)
+CHECKED = record(
+    "t_checked",
+    1,
+    lambda s, i, n: i,
+    params=("n",),
+    infer=lambda i, n: (i,),
+    check=lambda s, i, n: (i < 0) | (i >= n),
+    check_message=lambda avals, p: f"index must be below {p['n']}",
+)
 
 SHAPES = [(), (1,), (7,), (16,), (3, 5), (2, 3, 17), (0,), (3, 0), (1000,)]
 FLOATS = [dt.float16, dt.bfloat16, dt.float32, dt.float64]
 
 
-# ---- map ------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("d", [*FLOATS, dt.int8, dt.int32, dt.int64, dt.uint16, dt.uint64], ids=lambda d: d.name)
+# ---- map
+# ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "d", [*FLOATS, dt.int8, dt.int32, dt.int64, dt.uint16, dt.uint64], ids=lambda d: d.name
+)
 def test_add_every_dtype_and_shape(d: np.dtype):
     for shape in SHAPES:
         x, y = data(shape, d), data(shape, d, 1)
@@ -135,14 +167,17 @@ def test_broadcasting_strides_of_inputs():
     same(kernel(MIX, x, full)(x, np.broadcast_to(y, x.shape)), want)
     s = np.array(2.0, np.float32)
     same(run(MIX, x, s), run(MIX, x, np.full_like(x, 2)))
-    same(run(MIX, x[:, :1], x[:1]), run(MIX, *map(np.ascontiguousarray, np.broadcast_arrays(x[:, :1], x[:1]))))
+    same(
+        run(MIX, x[:, :1], x[:1]),
+        run(MIX, *map(np.ascontiguousarray, np.broadcast_arrays(x[:, :1], x[:1]))),
+    )
 
 
 def test_small_and_large_are_the_same_code():
     n = 3 * cpu_eager.SMALL
     x, y = data((n,), dt.float32), data((n,), dt.float32, 1)
     whole = run(MIX, x, y)
-    parts = [run(MIX, x[i:i + 999], y[i:i + 999]) for i in range(0, n, 999)]
+    parts = [run(MIX, x[i : i + 999], y[i : i + 999]) for i in range(0, n, 999)]
     same(whole, np.concatenate(parts))
     for threads in (1, 2, 5):
         with num_threads(threads):
@@ -158,12 +193,17 @@ def test_bool_and_conversion_results():
     same(run(NOT, x < y), ~(x < y))
     same(run(NOT, (x < y)[::3]), ~(x < y)[::3])
     z = np.array([0.5, -0.5, 3e9, -3e9, np.nan, np.inf, 7.9], np.float32)
-    same(run(TO, z, dtype=dt.int32), np.array([0, 0, 2**31 - 1, -2**31, 0, 2**31 - 1, 7], np.int32))
+    same(
+        run(TO, z, dtype=dt.int32), np.array([0, 0, 2**31 - 1, -(2**31), 0, 2**31 - 1, 7], np.int32)
+    )
     same(run(TO, z[::2], dtype=dt.int32), run(TO, z, dtype=dt.int32)[::2].copy())
     for d in (dt.float16, dt.bfloat16):
         want = round_to(data((50,), dt.float32), d)
         same(run(TO, data((50,), dt.float32), dtype=d), want)
-        same(run(TO, data((100,), dt.float32)[::2], dtype=d), round_to(data((100,), dt.float32)[::2], d))
+        same(
+            run(TO, data((100,), dt.float32)[::2], dtype=d),
+            round_to(data((100,), dt.float32)[::2], d),
+        )
         same(run(TO, want, dtype=dt.float64), want.astype(np.float64))
 
 
@@ -220,9 +260,10 @@ def test_wrong_arguments_are_errors():
         f(np.ones(3, np.float32))
 
 
-# ---- row ----------------------------------------------------------------------------------------------------
+# ---- row
+# ----------------------------------------------------------------------------------------------------
 def _drop(a: Any, axes: tuple[int, int]) -> Any:
-    return (a.with_(a.shape[:axes[0]] + a.shape[axes[1]:]),)
+    return (a.with_(a.shape[: axes[0]] + a.shape[axes[1] :]),)
 
 
 def _norm_infer(x: Any, w: Any, axes: tuple[int, int]) -> Any:
@@ -230,24 +271,37 @@ def _norm_infer(x: Any, w: Any, axes: tuple[int, int]) -> Any:
 
 
 SUM = record("t_sum", 1, lambda s, x, axes: s.rsum(x), "row", infer=_drop, params=("axes",))
-TOP = record("t_top", 1, lambda s, x, axes: s.rargmax(x), "row", params=("axes",),
-             infer=lambda a, axes: (_drop(a, axes)[0].with_(dtype=dt.int64),))
-NORM = record("t_norm", 2, lambda s, x, w, axes: ((x / s.rmax(s.abs(x))) * w, s.rmax(s.abs(x))), "row", nout=2,
-              infer=_norm_infer, params=("axes",))
+TOP = record(
+    "t_top",
+    1,
+    lambda s, x, axes: s.rargmax(x),
+    "row",
+    params=("axes",),
+    infer=lambda a, axes: (_drop(a, axes)[0].with_(dtype=dt.int64),),
+)
+NORM = record(
+    "t_norm",
+    2,
+    lambda s, x, w, axes: ((x / s.rmax(s.abs(x))) * w, s.rmax(s.abs(x))),
+    "row",
+    nout=2,
+    infer=_norm_infer,
+    params=("axes",),
+)
 
 
 def lane_sum(row: np.ndarray) -> np.float32:
     """The sum of a row in the order of the numerics contract."""
     total = None
     for at in range(0, row.size, 4096):
-        block = row[at:at + 4096]
+        block = row[at : at + 4096]
         lanes = np.full(64, -0.0, np.float32)
         for j in range(0, block.size, 64):
-            part = block[j:j + 64]
-            lanes[:part.size] += part
+            part = block[j : j + 64]
+            lanes[: part.size] += part
         v = (lanes[:16] + lanes[16:32]) + (lanes[32:48] + lanes[48:])
         for half in (8, 4, 2, 1):
-            v = v[:half] + v[half:2 * half]
+            v = v[:half] + v[half : 2 * half]
         total = v[0] if total is None else total + v[0]
     return np.float32(0) if total is None else total
 
@@ -269,14 +323,21 @@ def test_sums_over_leading_and_middle_axes():
     for axes in ((0, 1), (0, 2), (1, 2), (1, 3), (0, 3)):
         f = kernel(SUM, x, axes=axes)
         want = f(x)
-        np.testing.assert_allclose(want, x.astype(np.float64).sum(tuple(range(*axes))), rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(
+            want, x.astype(np.float64).sum(tuple(range(*axes))), rtol=1e-4, atol=1e-3
+        )
         for v in variants(x):
             same(f(v), want)
 
 
 def test_rows_with_several_outputs():
-    for shape, axes in (((4, 9), (1, 2)), ((2, 3, 40), (1, 3)), ((300, 200), (1, 2)), ((1, 1), (1, 2))):
-        x, w = data(shape, dt.float32), data(shape[axes[0]:], dt.float32, 1)
+    for shape, axes in (
+        ((4, 9), (1, 2)),
+        ((2, 3, 40), (1, 3)),
+        ((300, 200), (1, 2)),
+        ((1, 1), (1, 2)),
+    ):
+        x, w = data(shape, dt.float32), data(shape[axes[0] :], dt.float32, 1)
         x[~np.isfinite(x)] = 1
         f = kernel(NORM, x, w, axes=axes)
         top = np.abs(x).max(tuple(range(*axes)), keepdims=True)
@@ -289,10 +350,17 @@ def test_rows_with_several_outputs():
     same(run(TOP, x, axes=(1, 2)), np.argmax(x, 1))
 
 
-# ---- host, view, place, scatter, contract -----------------------------------------------------------------
+# ---- host, view, place, scatter, contract
+# -----------------------------------------------------------------
 def test_host():
-    op = record("t_sort", 1, lambda x: (np.sort(x), np.argsort(x)), "host", nout=2,
-                infer=lambda a: (a, a.with_(dtype=dt.int64)))
+    op = record(
+        "t_sort",
+        1,
+        lambda x: (np.sort(x), np.argsort(x)),
+        "host",
+        nout=2,
+        infer=lambda a: (a, a.with_(dtype=dt.int64)),
+    )
     x = data((9,), dt.int32)
     for a, b in zip(run(op, x), (np.sort(x), np.argsort(x))):
         same(a, b)
@@ -304,11 +372,24 @@ def view(name: str, layout: Any, infer: Any) -> Op:
     return Op(name, "view", 1, infer, layout=layout, params=("p",))
 
 
-PERMUTE = view("t_permute", lambda a, st, off=0, *, p: (off, tuple(st[i] for i in p)),
-               lambda a, p: (a.with_(tuple(a.shape[i] for i in p)),))
-FLIP = view("t_flip", lambda a, st, off=0, *, p: (off + (a.shape[0] - 1) * st[0] if a.size else off, (-st[0], *st[1:])),
-            lambda a, p: (a,))
-DIAG = view("t_diag", lambda a, st, off=0, *, p: (off, (st[0] + st[1],)), lambda a, p: (a.with_((min(a.shape),)),))
+PERMUTE = view(
+    "t_permute",
+    lambda a, st, off=0, *, p: (off, tuple(st[i] for i in p)),
+    lambda a, p: (a.with_(tuple(a.shape[i] for i in p)),),
+)
+FLIP = view(
+    "t_flip",
+    lambda a, st, off=0, *, p: (
+        off + (a.shape[0] - 1) * st[0] if a.size else off,
+        (-st[0], *st[1:]),
+    ),
+    lambda a, p: (a,),
+)
+DIAG = view(
+    "t_diag",
+    lambda a, st, off=0, *, p: (off, (st[0] + st[1],)),
+    lambda a, p: (a.with_((min(a.shape),)),),
+)
 
 
 def _flat(a: Any, st: Any, off: int = 0, *, p: Any) -> Any:
@@ -316,7 +397,9 @@ def _flat(a: Any, st: Any, off: int = 0, *, p: Any) -> Any:
 
 
 RESHAPE = view("t_reshape", _flat, lambda a, p: (a.with_(p),))
-SPREAD = view("t_spread", lambda a, st, off=0, *, p: (off, (0, *st)), lambda a, p: (a.with_((p, *a.shape)),))
+SPREAD = view(
+    "t_spread", lambda a, st, off=0, *, p: (off, (0, *st)), lambda a, p: (a.with_((p, *a.shape)),)
+)
 
 
 @pytest.mark.parametrize("d", [dt.float32, dt.bfloat16, dt.bool_], ids=lambda d: d.name)
@@ -350,11 +433,32 @@ def _boxes(*avals: Any, p: Any) -> Any:
 
 
 CONCAT = Op("t_concat", "place", None, lambda *a, p: (a[0].with_(p),), layout=_boxes, params=("p",))
-EMBED = Op("t_embed", "place", 1, lambda *a, p: (a[0].with_(p),), layout=_boxes, params=("p",),
-           facts=frozenset(["zeros"]))
-WRITE = Op("t_write", "place", 2, lambda b, v, p: (b.with_(p),), layout=lambda b, v, p: _boxes(v, p=p), params=("p",),
-           facts=frozenset(["base"]))
-LOST = Op("t_lost", "place", 2, lambda b, v, p: (b.with_(p),), layout=lambda b, v, p: _boxes(v, p=p), params=("p",))
+EMBED = Op(
+    "t_embed",
+    "place",
+    1,
+    lambda *a, p: (a[0].with_(p),),
+    layout=_boxes,
+    params=("p",),
+    facts=frozenset(["zeros"]),
+)
+WRITE = Op(
+    "t_write",
+    "place",
+    2,
+    lambda b, v, p: (b.with_(p),),
+    layout=lambda b, v, p: _boxes(v, p=p),
+    params=("p",),
+    facts=frozenset(["base"]),
+)
+LOST = Op(
+    "t_lost",
+    "place",
+    2,
+    lambda b, v, p: (b.with_(p),),
+    layout=lambda b, v, p: _boxes(v, p=p),
+    params=("p",),
+)
 
 
 def test_place():
@@ -370,7 +474,9 @@ def test_place():
         run(LOST, base, a, p=(5, 3))
 
 
-SCATTER = Op("t_scatter", "scatter", 2, lambda i, u, rows: (u.with_((rows, u.shape[1])),), params=("rows",))
+SCATTER = Op(
+    "t_scatter", "scatter", 2, lambda i, u, rows: (u.with_((rows, u.shape[1])),), params=("rows",)
+)
 
 
 @pytest.mark.parametrize("d", [dt.float32, dt.float64, dt.int16, dt.uint64], ids=lambda d: d.name)
@@ -389,17 +495,34 @@ def _inferred(shape_of: Any) -> Any:
     return lambda *a: (a[0].with_(shape_of(*[x.shape for x in a])),)
 
 
-MATMUL = Op("t_matmul", "contract", 2, _inferred(contract.matmul_shape), layout=contract.matmul_layout)
-LINEAR = Op("t_linear", "contract", None, _inferred(contract.linear_shape), layout=contract.linear_layout)
+MATMUL = Op(
+    "t_matmul", "contract", 2, _inferred(contract.matmul_shape), layout=contract.matmul_layout
+)
+LINEAR = Op(
+    "t_linear", "contract", None, _inferred(contract.linear_shape), layout=contract.linear_layout
+)
 
 
-@pytest.mark.parametrize("shapes", [((3, 4), (4, 5)), ((70,), (70,)), ((2, 3, 4), (4,)), ((2, 1, 3, 4), (5, 4, 2)),
-                                    ((3, 0), (0, 2)), ((0, 3), (3, 2)), ((90, 80), (80, 70))], ids=str)
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((3, 4), (4, 5)),
+        ((70,), (70,)),
+        ((2, 3, 4), (4,)),
+        ((2, 1, 3, 4), (5, 4, 2)),
+        ((3, 0), (0, 2)),
+        ((0, 3), (3, 2)),
+        ((90, 80), (80, 70)),
+    ],
+    ids=str,
+)
 def test_matmul_any_strides(shapes: tuple[tuple[int, ...], tuple[int, ...]]):
     rng = np.random.default_rng(5)
     a, b = (rng.standard_normal(s).astype(np.float32) for s in shapes)
     want = run(MATMUL, a, b)
-    np.testing.assert_allclose(want, a.astype(np.float64) @ b.astype(np.float64), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        want, a.astype(np.float64) @ b.astype(np.float64), rtol=1e-5, atol=1e-5
+    )
     f = kernel(MATMUL, a, b)
     for v in variants(a):
         same(f(v, b), want)
@@ -410,7 +533,10 @@ def test_matmul_any_strides(shapes: tuple[tuple[int, ...], tuple[int, ...]]):
 def test_long_sums_use_a_workspace():
     rng = np.random.default_rng(7)
     for m, k in ((8, 4000), (16, 20000), (1, 9000)):
-        a, b = rng.standard_normal((m, k)).astype(np.float32), rng.standard_normal((k, 9)).astype(np.float32)
+        a, b = (
+            rng.standard_normal((m, k)).astype(np.float32),
+            rng.standard_normal((k, 9)).astype(np.float32),
+        )
         f = kernel(MATMUL, a, b)
         want = f(a, b)
         np.testing.assert_allclose(want, a.astype(np.float64) @ b, rtol=1e-3, atol=1e-3)
@@ -431,7 +557,8 @@ def test_linear_with_bias():
         np.testing.assert_allclose(got.astype(np.float64), want, rtol=tol, atol=tol * 3)
 
 
-# ---- the native door -------------------------------------------------------------------------------------
+# ---- the native door
+# -------------------------------------------------------------------------------------
 def test_references_and_memory_balance():
     x, y = data((20,), dt.float32), data((20,), dt.float32, 1)
     i = np.array([9, 9], np.int64)
@@ -445,6 +572,7 @@ def test_references_and_memory_balance():
                 c(i)
             except IndexOutOfRange:
                 pass
+
     rounds(50)
     gc.collect()
     tracemalloc.start()
@@ -468,8 +596,10 @@ def test_kernels_serve_many_threads():
     def work() -> None:
         for _ in range(20):
             if not np.array_equal(bits(large(x, y)), bits(want)) or not np.array_equal(
-                    bits(small(x[:50], y[:50])), bits(want[:50])):
+                bits(small(x[:50], y[:50])), bits(want[:50])
+            ):
                 wrong.append(1)
+
     threads = [threading.Thread(target=work) for _ in range(4)]
     for t in threads:
         t.start()
@@ -493,14 +623,22 @@ define void @t_set(ptr %p) {
 
 
 def test_foreign_control_words_change_nothing():
-    """A library that flushes to zero or rounds down leaves that mode on: results are the same all the same."""
+    """A library that flushes to zero or rounds down leaves that mode on: results are the same all
+    the same."""
     module = compile_ir(CONTROL, ["t_get", "t_set"])
-    get, put = (ctypes.CFUNCTYPE(None, ctypes.c_void_p)(module.address(n)) for n in ("t_get", "t_set"))
+    get, put = (
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(module.address(n)) for n in ("t_get", "t_set")
+    )
     word, odd, now = ctypes.c_uint32(), ctypes.c_uint32(0x9FC0 | 0x2000), ctypes.c_uint32()
     for n in (20, 3 * cpu_eager.SMALL):
         x, y = np.full(n, 1e-40, np.float32), np.full(n, 1 / 3, np.float32)
-        every = [(kernel(ADD, x, x), (x, x)), (kernel(MIX, x, y), (x, y)), (kernel(MIX, y, y), (y[::-1], y)),
-                 (kernel(SUM, y[None], axes=(1, 2)), (y[None],)), (kernel(MATMUL, y, y), (y, y))]
+        every = [
+            (kernel(ADD, x, x), (x, x)),
+            (kernel(MIX, x, y), (x, y)),
+            (kernel(MIX, y, y), (y[::-1], y)),
+            (kernel(SUM, y[None], axes=(1, 2)), (y[None],)),
+            (kernel(MATMUL, y, y), (y, y)),
+        ]
         want = [f(*xs) for f, xs in every]
         get(ctypes.addressof(word))
         try:

@@ -1,4 +1,5 @@
 """Ops to programs: half types round after every op, fused or not; gathered operands; checks."""
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -74,7 +75,12 @@ def test_every_half_value_survives(d):
     (z,) = c.apply(same, {}, [a], [v], [wide])
     out, f = np.zeros_like(x), np.zeros(x.shape, "f4")
     writes = (Access(1, d, 0, (1,)), Access(2, dt.float32, 0, (1,)))
-    run_kernel(LoopKernel(x.shape, None, c.finish([y, z], [d, dt.float32]), (Access(0, d, 0, (1,)),), writes), [x, out, f])
+    run_kernel(
+        LoopKernel(
+            x.shape, None, c.finish([y, z], [d, dt.float32]), (Access(0, d, 0, (1,)),), writes
+        ),
+        [x, out, f],
+    )
     assert same_half(out, x) and same_bits(f, x.astype("f4"))
 
 
@@ -94,23 +100,38 @@ def test_static_params_bools_and_scalars():
     rng = np.random.default_rng(2)
     x, y = rng.standard_normal(N).astype("f4"), rng.standard_normal(N).astype("f4")
     v, b = aval((N,), dt.float32), aval((N,), dt.bool_)
-    assert (run(op_program(SCALE, (v,), {"by": 2.5}, (v,)), [x], np.float32) == x * np.float32(2.5)).all()
+    assert (
+        run(op_program(SCALE, (v,), {"by": 2.5}, (v,)), [x], np.float32) == x * np.float32(2.5)
+    ).all()
     assert (run(op_program(LESS, (v, v), {}, (b,)), [x, y], np.bool_) == (x < y)).all()
     c = Composer()
     a, s = c.arg(dt.float32), c.param(dt.bfloat16)
     program = c.finish(c.apply(MUL, {}, [a, s], [v, v], [v]), [dt.float32])
     out = np.zeros(N, "f4")
     bits = int(np.array(1.5, ml_dtypes.bfloat16).view(np.uint16))
-    kernel = LoopKernel((N,), None, program, (contiguous_access(0, "f32", (N,)),), (contiguous_access(1, "f32", (N,)),), (bits,))
+    kernel = LoopKernel(
+        (N,),
+        None,
+        program,
+        (contiguous_access(0, "f32", (N,)),),
+        (contiguous_access(1, "f32", (N,)),),
+        (bits,),
+    )
     run_kernel(kernel, [x, out])
     assert (out == x * np.float32(1.5)).all()
 
 
 @pytest.mark.parametrize("d", [dt.float32, dt.bfloat16, dt.bool_], ids=str)
 def test_gathered_operands(d):
-    take = Op("take", "map", 2, lambda *a: a, gathers=(0,),
-              body=lambda s, x, i: x.at_coords(i, s.const("i64", 2)),
-              check=lambda s, x, i: s.or_(i < 0, i >= x.shape[0]))
+    take = Op(
+        "take",
+        "map",
+        2,
+        lambda *a: a,
+        gathers=(0,),
+        body=lambda s, x, i: x.at_coords(i, s.const("i64", 2)),
+        check=lambda s, x, i: s.or_(i < 0, i >= x.shape[0]),
+    )
     rng = np.random.default_rng(3)
     table = (rng.standard_normal((7, 4)) * 2).astype(d)
     index = rng.integers(0, 7, N)
@@ -118,7 +139,9 @@ def test_gathered_operands(d):
     program = op_program(take, avals, {}, (aval((N,), d),))
     reads = (Access(0, d, 0, (), True), contiguous_access(1, "i64", (N,)))
     out = np.zeros(N, d)
-    run_kernel(LoopKernel((N,), None, program, reads, (Access(2, d, 0, (1,)),)), [table, index, out])
+    run_kernel(
+        LoopKernel((N,), None, program, reads, (Access(2, d, 0, (1,)),)), [table, index, out]
+    )
     assert (out == table[index, 2]).all()
     check = LoopKernel((N,), None, check_program(take, avals, {}), reads, (), check=True)
     assert run_kernel(check, [table, index]) == 0
@@ -132,7 +155,12 @@ def test_row_op_with_half_values():
     x = np.random.default_rng(4).standard_normal((5, 100)).astype(d)
     program = op_program(mean, (aval(x.shape, d),), {}, (aval((5, 1), d),))
     out = np.zeros(5, d)
-    run_kernel(LoopKernel(x.shape, (1, 2), program, (Access(0, d, 0, (100, 1)),), (Access(1, d, 0, (1, 0)),)), [x, out])
+    run_kernel(
+        LoopKernel(
+            x.shape, (1, 2), program, (Access(0, d, 0, (100, 1)),), (Access(1, d, 0, (1, 0)),)
+        ),
+        [x, out],
+    )
     want = run_program(program, [x.view(np.uint16)])[0].reshape(-1)
     assert (out.view(np.uint16) == want).all() and operand_type(d) == "u16"
 

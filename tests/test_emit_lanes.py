@@ -1,4 +1,5 @@
 """Every primitive, vectorised, against the NumPy reader of programs, bit for bit."""
+
 import numpy as np
 import pytest
 from emit_harness import ALL_TYPES, contiguous_access, dtype_of, run_kernel, same_bits, sample
@@ -29,9 +30,30 @@ def prims_of(ty: str) -> tuple[list[str], list[str]]:
     if ty == "b1":
         return ["and", "or", "xor", "eq", "ne"], ["not"]
     if ty[0] == "f":
-        return ["add", "sub", "mul", "div", "min", "max", "copysign", *COMPARE], \
-            ["neg", "abs", "sqrt", "floor", "ceil", "trunc", "rint"]
-    two = ["add", "sub", "mul", "div", "rem", "min", "max", "and", "or", "xor", "shl", "shr", *COMPARE]
+        return ["add", "sub", "mul", "div", "min", "max", "copysign", *COMPARE], [
+            "neg",
+            "abs",
+            "sqrt",
+            "floor",
+            "ceil",
+            "trunc",
+            "rint",
+        ]
+    two = [
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "rem",
+        "min",
+        "max",
+        "and",
+        "or",
+        "xor",
+        "shl",
+        "shr",
+        *COMPARE,
+    ]
     return two + (["mulhi"] if BITS[ty] >= 32 else []), ["neg", "abs", "not", "popcount", "clz"]
 
 
@@ -44,11 +66,14 @@ def test_arithmetic(ty):
     def build(b, chosen):
         x, y, z, c = (b.arg(t) for t in (ty, ty, ty, "b1"))
         made = {"select": lambda: b.select(c, x, y), "fma": lambda: b.op("fma", x, y, z)}
-        made |= {p: (lambda p=p: b.op(p, x, y)) for p in two} | {p: (lambda p=p: b.op(p, x)) for p in one}
+        made |= {p: (lambda p=p: b.op(p, x, y)) for p in two} | {
+            p: (lambda p=p: b.op(p, x)) for p in one
+        }
         return b.program(*[made[p]() for p in chosen])
+
     names = [*two, *one, "select"] + (["fma"] if ty[0] == "f" else [])
     for k in range(0, len(names), 7):
-        check(build(Builder(), names[k:k + 7]), args)
+        check(build(Builder(), names[k : k + 7]), args)
 
 
 @pytest.mark.parametrize("ty", ALL_TYPES)
@@ -64,14 +89,28 @@ def test_bitcasts(pair):
     b = Builder()
     x, y = b.arg(pair[0]), b.arg(pair[1])
     rng = np.random.default_rng(7)
-    check(b.program(b.bitcast(x, pair[1]), b.bitcast(y, pair[0])), [sample(rng, t, (N,)) for t in pair])
+    check(
+        b.program(b.bitcast(x, pair[1]), b.bitcast(y, pair[0])),
+        [sample(rng, t, (N,)) for t in pair],
+    )
 
 
 @pytest.mark.parametrize("ty", ["i8", "u16", "i32", "u64", "i64"])
 def test_shifts_and_divisions_by_constants(ty):
     b, rng, w = Builder(), np.random.default_rng(3), BITS[ty]
     x = b.arg(ty)
-    outs = [x << 0, x << (w - 1), x << w, x >> 1, x >> (w - 1), x >> w, x // 0, x % 0, x // 3, x % 3]
+    outs = [
+        x << 0,
+        x << (w - 1),
+        x << w,
+        x >> 1,
+        x >> (w - 1),
+        x >> w,
+        x // 0,
+        x % 0,
+        x // 3,
+        x % 3,
+    ]
     if ty[0] == "i":
         outs += [x // -1, x % -1, b.shr(x, b.const(ty, -1)), b.shl(x, b.const(ty, -1))]
     check(b.program(*outs), [sample(rng, ty, (N,))])
@@ -95,7 +134,10 @@ def test_params_and_positions():
     outs = [np.zeros(shape, "f4"), np.zeros(shape, "i8"), np.zeros(shape, "i8")]
     bits = (int(np.float32(1.25).view(np.uint32)), (-3) & (1 << 64) - 1, 1)
     writes = tuple(contiguous_access(1 + k, t, shape) for k, t in enumerate(("f32", "i64", "i64")))
-    run_kernel(LoopKernel(shape, None, program, (contiguous_access(0, "f32", shape),), writes, bits), [a, *outs])
+    run_kernel(
+        LoopKernel(shape, None, program, (contiguous_access(0, "f32", shape),), writes, bits),
+        [a, *outs],
+    )
     for w, got in zip(run_program(program, [a], bits, shape), outs):
         assert same_bits(np.broadcast_to(w, shape).copy(), got)
 
@@ -110,7 +152,10 @@ def test_gathers(ty):
     program = b.program(b.load(t, i))
     out = np.zeros(N, dtype_of(ty))
     reads = (Access(0, dtype_of(ty), 0, (), True), contiguous_access(1, "i64", (N,)))
-    run_kernel(LoopKernel((N,), None, program, reads, (contiguous_access(2, ty, (N,)),)), [table, index, out])
+    run_kernel(
+        LoopKernel((N,), None, program, reads, (contiguous_access(2, ty, (N,)),)),
+        [table, index, out],
+    )
     assert same_bits(table[index], out)
 
 

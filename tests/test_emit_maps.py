@@ -1,4 +1,5 @@
 """Map kernels on random programs, shapes and layouts, in place and split into pieces."""
+
 import numpy as np
 import pytest
 from emit_harness import (
@@ -23,8 +24,24 @@ from hybrid.core.errors import BackendError
 from hybrid.ir.scalar import Builder
 
 F32 = dt.float32
-SHAPES = [(), (1,), (0,), (5,), (16,), (67,), (300,), (3, 0), (4, 5), (2, 3, 4), (33, 17), (3, 1, 70), (40, 3), (2, 2, 2, 9),
-          (5, 64), (2, 1100)]
+SHAPES = [
+    (),
+    (1,),
+    (0,),
+    (5,),
+    (16,),
+    (67,),
+    (300,),
+    (3, 0),
+    (4, 5),
+    (2, 3, 4),
+    (33, 17),
+    (3, 1, 70),
+    (40, 3),
+    (2, 2, 2, 9),
+    (5, 64),
+    (2, 1100),
+]
 
 
 def place(rng, types, shape, contiguous=False, write=False):
@@ -43,7 +60,9 @@ def compare(program, kernel, bufs, pieces=1):
     assert run_kernel(kernel, bufs, pieces) == 0
     for w, a in zip(wanted, kernel.writes):
         got = view_of(bufs[a.slot], a.offset, a.strides, kernel.shape)
-        assert same_bits(np.broadcast_to(w, kernel.shape).copy(), got.copy()), f"{program}\n{kernel.shape} {kernel.reads} {a}"
+        assert same_bits(np.broadcast_to(w, kernel.shape).copy(), got.copy()), (
+            f"{program}\n{kernel.shape} {kernel.reads} {a}"
+        )
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -54,7 +73,13 @@ def test_random_programs_and_layouts(seed):
     types = [str(t) for t in rng.choice(ALL_TYPES, rng.integers(1, 4))]
     program = random_map(rng, types, int(rng.integers(1, 12)))
     bufs, reads = place(rng, types, shape, contiguous=bool(rng.integers(0, 2)))
-    outs, writes = place(rng, [program.instrs[o].type for o in program.outs], shape, bool(rng.integers(0, 2)), write=True)
+    outs, writes = place(
+        rng,
+        [program.instrs[o].type for o in program.outs],
+        shape,
+        bool(rng.integers(0, 2)),
+        write=True,
+    )
     writes = [w._replace(slot=w.slot + len(bufs)) for w in writes]
     kernel = LoopKernel(shape, None, program, tuple(reads), tuple(writes))
     compare(program, kernel, [*bufs, *outs], pieces=int(rng.integers(1, 4)))
@@ -72,9 +97,11 @@ def test_tails_touch_nothing_outside(n, ty):
     d, rng = dtype_of(ty), np.random.default_rng(n)
     buf = sample(rng, ty, (n + 64,))
     out = np.zeros(n + 64, d)
-    kernel = LoopKernel((n,), None, affine(ty), (Access(0, d, 32, (1,)),), (Access(1, d, 32, (1,)),))
+    kernel = LoopKernel(
+        (n,), None, affine(ty), (Access(0, d, 32, (1,)),), (Access(1, d, 32, (1,)),)
+    )
     compare(kernel.program, kernel, [buf, out], pieces=3)
-    assert not out[:32].any() and not out[n + 32:].any()
+    assert not out[:32].any() and not out[n + 32 :].any()
 
 
 @pytest.mark.parametrize("shape", [(7,), (40, 3), (100, 20), (6, 5, 4), (33, 40)])
@@ -91,7 +118,20 @@ def test_in_place(shape):
 
 
 @pytest.mark.parametrize("ty", ["b1", "u16", "f32", "f64"])
-@pytest.mark.parametrize("shape", [(8, 8), (16, 16), (17, 33), (70, 300), (9, 1000), (3, 40, 50), (2, 65, 3, 9), (4, 3, 70), (3, 100)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (8, 8),
+        (16, 16),
+        (17, 33),
+        (70, 300),
+        (9, 1000),
+        (3, 40, 50),
+        (2, 65, 3, 9),
+        (4, 3, 70),
+        (3, 100),
+    ],
+)
 def test_transposed_operands(ty, shape):
     rng = np.random.default_rng(2)
     x, y = sample(rng, ty, shape), sample(rng, ty, (*shape[:-2], shape[-1], shape[-2]))
@@ -101,8 +141,13 @@ def test_transposed_operands(ty, shape):
     strides = contiguous_access(0, ty, shape).strides
     turned = Access(0, dtype_of(ty), 0, (*strides[:-2], strides[-1], strides[-2]))
     outs = [np.zeros(y.shape, y.dtype), np.zeros(y.shape, "i8")]
-    kernel = LoopKernel(y.shape, None, program, (turned, contiguous_access(1, ty, y.shape)),
-                        (contiguous_access(2, ty, y.shape), contiguous_access(3, "i64", y.shape)))
+    kernel = LoopKernel(
+        y.shape,
+        None,
+        program,
+        (turned, contiguous_access(1, ty, y.shape)),
+        (contiguous_access(2, ty, y.shape), contiguous_access(3, "i64", y.shape)),
+    )
     compare(program, kernel, [x, y, *outs], pieces=2)
 
 
@@ -110,17 +155,30 @@ def test_equal_forms_share_code():
     def make(shape, slot, offset):
         a = contiguous_access(slot, "f32", shape)._replace(offset=offset)
         return generate(LoopKernel(shape, None, affine("f32"), (a,), (a,)))
+
     one, two = make((100,), 0, 0), make((7, 5, 300), 3, 12)
-    assert one.key == two.key and one.text == two.text and one.symbol == two.symbol and one.words != two.words
+    assert (
+        one.key == two.key
+        and one.text == two.text
+        and one.symbol == two.symbol
+        and one.words != two.words
+    )
     assert make((), 0, 0).symbol == one.symbol
 
 
 def test_items_split_long_rows():
-    g = generate(LoopKernel((1 << 20,), None, affine("f32"), (Access(0, F32, 0, (1,)),), (Access(0, F32, 0, (1,)),)))
+    g = generate(
+        LoopKernel(
+            (1 << 20,), None, affine("f32"), (Access(0, F32, 0, (1,)),), (Access(0, F32, 0, (1,)),)
+        )
+    )
     assert g.items >= 64 and 1 <= g.grain < g.items
 
 
-@pytest.mark.parametrize("shape,bad", [((100,), [37]), ((5, 33), [160, 80]), ((5, 33), []), ((3, 3), [8]), ((5000,), [4999])])
+@pytest.mark.parametrize(
+    "shape,bad",
+    [((100,), [37]), ((5, 33), [160, 80]), ((5, 33), []), ((3, 3), [8]), ((5000,), [4999])],
+)
 def test_checks_report_a_position(shape, bad):
     b = Builder()
     x = b.arg("i32")
@@ -144,13 +202,19 @@ def test_rows_of_a_table(ty, width):
     table, index = sample(rng, ty, (9, width)), rng.integers(0, 9, 40)
     b = Builder()
     t, i, c = b.operand(ty), b.arg("i64"), b.coord(1)
-    program = b.program(b.load(t, i * width + c), b.load(t, c + (i * width)), b.load(t, i * width + (width - 1) - c))
+    program = b.program(
+        b.load(t, i * width + c), b.load(t, c + (i * width)), b.load(t, i * width + (width - 1) - c)
+    )
     outs = [np.zeros((40, width), table.dtype) for _ in range(3)]
     reads = (Access(0, dtype_of(ty), 0, (), True), Access(1, dt.int64, 0, (1, 0)))
     writes = tuple(contiguous_access(2 + k, ty, (40, width)) for k in range(3))
-    run_kernel(LoopKernel((40, width), None, program, reads, writes), [table, index, *outs], pieces=2)
+    run_kernel(
+        LoopKernel((40, width), None, program, reads, writes), [table, index, *outs], pieces=2
+    )
     want = table[index]
-    assert same_bits(outs[0], want) and same_bits(outs[1], want) and same_bits(outs[2], want[:, ::-1])
+    assert (
+        same_bits(outs[0], want) and same_bits(outs[1], want) and same_bits(outs[2], want[:, ::-1])
+    )
 
 
 def test_wrong_operands_are_errors():

@@ -1,4 +1,6 @@
-"""NumPy inner loops: every step pattern, in place, several outputs, and the floating-point state."""
+"""NumPy inner loops: every step pattern, in place, several outputs, and the floating-point
+state."""
+
 import warnings
 
 import numpy as np
@@ -30,7 +32,15 @@ def test_steps_of_two_operands(n):
     u, rng = multiply_add(), np.random.default_rng(n)
     x, y, wide = (rng.standard_normal(s).astype("f4") for s in ((n,), (n,), (n, 3)))
     two = np.float32(2)
-    for a, c in ((x, y), (x, two), (two, y), (wide[:, 1], y), (x[::-1], wide[:, 0]), (x, x), (wide[:, 2], two)):
+    for a, c in (
+        (x, y),
+        (x, two),
+        (two, y),
+        (wide[:, 1], y),
+        (x[::-1], wide[:, 0]),
+        (x, x),
+        (wide[:, 2], two),
+    ):
         want = a * c + np.float32(1)
         assert same_bits(u(a, c), want)
         out = np.zeros((n, 2), "f4")
@@ -46,21 +56,39 @@ def test_steps_of_two_operands(n):
 
 def test_scalars_and_broadcasting():
     u = multiply_add()
-    assert u(np.float32(3), np.float32(4)) == 13 and type(u(np.float32(3), np.float32(4))) is np.float32
+    assert (
+        u(np.float32(3), np.float32(4)) == 13
+        and type(u(np.float32(3), np.float32(4))) is np.float32
+    )
     a, c = np.arange(12, dtype="f4").reshape(3, 4), np.arange(4, dtype="f4")
-    assert same_bits(u(a, c), a * c + np.float32(1)) and same_bits(u(a.T, c[:3]), a.T * c[:3] + np.float32(1))
+    assert same_bits(u(a, c), a * c + np.float32(1)) and same_bits(
+        u(a.T, c[:3]), a.T * c[:3] + np.float32(1)
+    )
 
 
 def test_several_outputs_and_small_types():
     b = Builder()
     c, x, y, k = b.arg("b1"), b.arg("f64"), b.arg("f64"), b.arg("i8")
-    u = make("t_several", b.program(b.select(c, x, y), b.not_(c), k + k), (BOOL, F64, F64, I8), (F64, BOOL, I8))
+    u = make(
+        "t_several",
+        b.program(b.select(c, x, y), b.not_(c), k + k),
+        (BOOL, F64, F64, I8),
+        (F64, BOOL, I8),
+    )
     rng = np.random.default_rng(0)
-    m, p, q = rng.integers(0, 2, 301).astype(bool), rng.standard_normal(301), rng.standard_normal(301)
+    m, p, q = (
+        rng.integers(0, 2, 301).astype(bool),
+        rng.standard_normal(301),
+        rng.standard_normal(301),
+    )
     i = rng.integers(-128, 128, 301).astype(np.int8)
     for cut in (slice(None), slice(None, None, 2), slice(None, None, -3)):
         r, s, t = u(m[cut], p[cut], q[cut], i[cut])
-        assert (r == np.where(m[cut], p[cut], q[cut])).all() and (s == ~m[cut]).all() and (t == i[cut] + i[cut]).all()
+        assert (
+            (r == np.where(m[cut], p[cut], q[cut])).all()
+            and (s == ~m[cut]).all()
+            and (t == i[cut] + i[cut]).all()
+        )
 
 
 def test_no_floating_point_warnings():

@@ -1,4 +1,6 @@
-"""The replay entry against its Python twin: checks, state in place or swapped, failures, references, threads."""
+"""The replay entry against its Python twin: checks, state in place or swapped, failures,
+references, threads."""
+
 from __future__ import annotations
 
 import gc
@@ -15,7 +17,13 @@ from native_kernels import code
 
 from hybrid.backends.cpu import alloc, probe
 from hybrid.backends.cpu import pool as P
-from hybrid.backends.cpu.entry import OUT_OF_MEMORY_STATUS, PythonEntry, ReplaySpec, build_entry, decode_failure
+from hybrid.backends.cpu.entry import (
+    OUT_OF_MEMORY_STATUS,
+    PythonEntry,
+    ReplaySpec,
+    build_entry,
+    decode_failure,
+)
 from hybrid.backends.plan import Slot
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
@@ -43,7 +51,9 @@ def ones(*shape, value=1.0, cls=T):
 
 
 A = aval((4, 5), dt.float32)
-BIG = aval((alloc.LARGE // 1024 + 1, 256), dt.float32)      # large arrays own their memory through a block
+BIG = aval(
+    (alloc.LARGE // 1024 + 1, 256), dt.float32
+)  # large arrays own their memory through a block
 
 
 def words(*slots):
@@ -55,24 +65,40 @@ class Steps:
 
     def __init__(self, *steps):
         self.keep = [words(*slots) for _, slots, *_ in steps]
-        self.rows = tuple((code(name), w.ctypes.data, *(rest or (20, 20)), 4096 if name == "scratch" else 0, 0)
-                          for (name, _, *rest), w in zip(steps, self.keep))
+        self.rows = tuple(
+            (code(name), w.ctypes.data, *(rest or (20, 20)), 4096 if name == "scratch" else 0, 0)
+            for (name, _, *rest), w in zip(steps, self.keep)
+        )
 
 
 def spec_of(steps=(), a=A, **more):
     s = Steps(*[(n, sl, *(rest or (a.size, 64))) for n, sl, *rest in steps])
     keep = (s.keep, more.pop("keep", None))
-    return ReplaySpec(more.pop("types", (T, Param)), more.pop("args", (a,)), steps=s.rows, keep=keep, **more)
+    return ReplaySpec(
+        more.pop("types", (T, Param)), more.pop("args", (a,)), steps=s.rows, keep=keep, **more
+    )
 
 
 def step_spec(states, release=False, a=A, in_place=True, **more):
     """y = x + p0; p_k += x for every state."""
     n = len(states)
-    slots = (Slot("input", a, 0), *(Slot("input", a, 1 + k) for k in range(n)),
-             *(Slot("state", a, 1 + k, in_place) for k in range(n)), Slot("output", a))
+    slots = (
+        Slot("input", a, 0),
+        *(Slot("input", a, 1 + k) for k in range(n)),
+        *(Slot("state", a, 1 + k, in_place) for k in range(n)),
+        Slot("output", a),
+    )
     steps = [("add", (0, 1, 2 * n + 1)), *(("add", (1 + k, 0, 1 + n + k)) for k in range(n))]
-    return spec_of(steps, a, slots=slots, outputs=(2 * n + 1,), captures=tuple((s, a) for s in states),
-                   states=tuple((1 + k, 1 + n + k) for k in range(n)), release_gil=release, **more)
+    return spec_of(
+        steps,
+        a,
+        slots=slots,
+        outputs=(2 * n + 1,),
+        captures=tuple((s, a) for s in states),
+        states=tuple((1 + k, 1 + n + k) for k in range(n)),
+        release_gil=release,
+        **more,
+    )
 
 
 both = pytest.mark.parametrize("build", [build_entry, PythonEntry])
@@ -80,7 +106,9 @@ both = pytest.mark.parametrize("build", [build_entry, PythonEntry])
 
 @both
 @pytest.mark.parametrize("release", [False, True])
-@pytest.mark.parametrize("a", [A, BIG, aval((), dt.float32), aval((0, 3), dt.float32), aval((1,), dt.float32)])
+@pytest.mark.parametrize(
+    "a", [A, BIG, aval((), dt.float32), aval((0, 3), dt.float32), aval((1,), dt.float32)]
+)
 def test_training_step(build, release, a):
     states = [ones(*a.shape, value=k, cls=Param) for k in range(5)]
     x = ones(*a.shape, value=10)
@@ -107,8 +135,16 @@ def test_in_place_only_when_nobody_else_holds_the_value(a):
     where = p._v.ctypes.data
     f(x)
     assert p._v.ctypes.data == where
-    holders = [lambda v: v, lambda v: [v], lambda v: v[1:], lambda v: memoryview(v), lambda v: np.asarray(v).view(),
-               lambda v: v.base if v.base is not None else v, lambda v: tensor(v), lambda v: v.reshape(-1)]
+    holders = [
+        lambda v: v,
+        lambda v: [v],
+        lambda v: v[1:],
+        lambda v: memoryview(v),
+        lambda v: np.asarray(v).view(),
+        lambda v: v.base if v.base is not None else v,
+        lambda v: tensor(v),
+        lambda v: v.reshape(-1),
+    ]
     for hold in holders:
         before = p._v.copy()
         held = hold(p._v)
@@ -131,8 +167,13 @@ def test_memory_of_others_is_never_written():
     read_only = np.zeros((4, 5), np.float32)
     read_only.flags.writeable = False
     raw = bytearray(80)
-    for value in (backing[0], read_only, np.frombuffer(raw, np.float32).reshape(4, 5), np.zeros((5, 4), np.float32).T,
-                  np.zeros((8, 5), np.float32)[::2]):
+    for value in (
+        backing[0],
+        read_only,
+        np.frombuffer(raw, np.float32).reshape(4, 5),
+        np.zeros((5, 4), np.float32).T,
+        np.zeros((8, 5), np.float32)[::2],
+    ):
         p = tensor(value)
         del value
         f = build_entry(step_spec([p], a=a))
@@ -148,7 +189,7 @@ def test_inputs_need_not_be_contiguous(build):
     f = build(s)
     for v in (big[:4, :5], big[::2, ::2], np.asfortranarray(big[:4, :5]), big[3::-1, 4::-1]):
         np.testing.assert_array_equal(f(tensor(v))._v, v + v)
-    odd = np.zeros(81, np.uint8)[1:].view(np.float32).reshape(4, 5)     # not aligned
+    odd = np.zeros(81, np.uint8)[1:].view(np.float32).reshape(4, 5)  # not aligned
     np.testing.assert_array_equal(f(tensor(odd))._v, odd)
 
 
@@ -163,11 +204,24 @@ def test_every_mismatch_is_a_miss_without_side_effects(build):
     place = [q]
     address = probe.list_item_address(place, 0)
     watch = np.array([7, 8], np.uint64)
-    slots = (Slot("input", A, 0), Slot("input", A, 1), Slot("input", A, 2), Slot("state", A, 1, True),
-             Slot("state", A, 2, False), Slot("output", A))
-    s = spec_of([("add", (1, 0, 3)), ("add", (2, 0, 4)), ("add", (0, 0, 5))], slots=slots, outputs=(5,),
-                captures=((p, A),), places=((address, A),), states=((1, 3), (2, 4)),
-                guards=((watch.ctypes.data, 7), (watch.ctypes.data + 8, 8)), keep=(place, watch))
+    slots = (
+        Slot("input", A, 0),
+        Slot("input", A, 1),
+        Slot("input", A, 2),
+        Slot("state", A, 1, True),
+        Slot("state", A, 2, False),
+        Slot("output", A),
+    )
+    s = spec_of(
+        [("add", (1, 0, 3)), ("add", (2, 0, 4)), ("add", (0, 0, 5))],
+        slots=slots,
+        outputs=(5,),
+        captures=((p, A),),
+        places=((address, A),),
+        states=((1, 3), (2, 4)),
+        guards=((watch.ctypes.data, 7), (watch.ctypes.data + 8, 8)),
+        keep=(place, watch),
+    )
     f = build(s)
     assert type(f(x)) is T
 
@@ -184,8 +238,18 @@ def test_every_mismatch_is_a_miss_without_side_effects(build):
         setattr(h, name, old)
         assert type(f(x)) is T
 
-    for wrong in ((), (x, x), (p,), (q,), (1,), (None,), (ones(5, 4),), (tensor(np.ones((4, 5))),), (ones(4, 5, cls=Other),),
-                  (np.ones((4, 5), np.float32),)):
+    for wrong in (
+        (),
+        (x, x),
+        (p,),
+        (q,),
+        (1,),
+        (None,),
+        (ones(5, 4),),
+        (tensor(np.ones((4, 5))),),
+        (ones(4, 5, cls=Other),),
+        (np.ones((4, 5), np.float32),),
+    ):
         before = snapshot([p, q, x])
         assert f(*wrong) is NotImplemented
         assert snapshot([p, q, x]) == before
@@ -203,7 +267,7 @@ def test_every_mismatch_is_a_miss_without_side_effects(build):
         h._x = object()
         assert f(x) is NotImplemented
         del h._x
-    x._x = object()                           # matters only where a value is replaced
+    x._x = object()  # matters only where a value is replaced
     assert type(f(x)) is T
     for k in (0, 1):
         watch[k] += 1
@@ -221,7 +285,9 @@ def test_every_mismatch_is_a_miss_without_side_effects(build):
 def test_arguments_must_be_distinct(build):
     c, x, y = ones(4, 5), ones(4, 5), ones(4, 5)
     slots = (Slot("input", A, 0), Slot("input", A, 1), Slot("input", A, 2), Slot("output", A))
-    f = build(spec_of([("add", (0, 1, 3))], slots=slots, outputs=(3,), args=(A, A), captures=((c, A),)))
+    f = build(
+        spec_of([("add", (0, 1, 3))], slots=slots, outputs=(3,), args=(A, A), captures=((c, A),))
+    )
     assert type(f(x, y)) is T and type(f(y, x)) is T
     for wrong in ((x, x), (c, x), (x, c)):
         assert f(*wrong) is NotImplemented
@@ -246,9 +312,20 @@ def test_nodes_and_links_can_be_accepted(build):
 @pytest.mark.parametrize("release", [True, False])
 def test_failure_rolls_back(build, in_place, release):
     p, q, x = ones(4, 5), ones(4, 5), ones(4, 5, value=0.0)
-    slots = (*(Slot("input", A, k) for k in range(3)), Slot("state", A, 1, False), Slot("state", A, 2, in_place), Slot("output", A))
-    s = spec_of([("add", (1, 1, 3)), ("add", (0, 1, 5)), ("check", (0,)), ("add", (2, 2, 4))], slots=slots, outputs=(5,),
-                captures=((p, A), (q, A)), states=((1, 3), (2, 4)), release_gil=release)
+    slots = (
+        *(Slot("input", A, k) for k in range(3)),
+        Slot("state", A, 1, False),
+        Slot("state", A, 2, in_place),
+        Slot("output", A),
+    )
+    s = spec_of(
+        [("add", (1, 1, 3)), ("add", (0, 1, 5)), ("check", (0,)), ("add", (2, 2, 4))],
+        slots=slots,
+        outputs=(5,),
+        captures=((p, A), (q, A)),
+        states=((1, 3), (2, 4)),
+        release_gil=release,
+    )
     f = build(s)
     assert type(f(x)) is T and (p._v == 2).all() and (q._v == 2).all()
     x._v[2, 3] = 1
@@ -268,9 +345,18 @@ def test_out_of_memory_in_a_kernel_and_in_the_arena(build):
     x = ones(4, 5)
     keep = words(1)
     row = (code("scratch"), keep.ctypes.data, 20, 4, 1 << 60, 0)
-    s = ReplaySpec((T,), (A,), (Slot("input", A, 0), Slot("output", aval((20,), dt.int64))), (row,), outputs=(1,), keep=keep)
+    s = ReplaySpec(
+        (T,),
+        (A,),
+        (Slot("input", A, 0), Slot("output", aval((20,), dt.int64))),
+        (row,),
+        outputs=(1,),
+        keep=keep,
+    )
     assert decode_failure(build(s)(x)) == (0, OUT_OF_MEMORY_STATUS)
-    s = ReplaySpec((T,), (A,), (Slot("input", A, 0), Slot("output", A)), (), outputs=(1,), arena_bytes=1 << 60)
+    s = ReplaySpec(
+        (T,), (A,), (Slot("input", A, 0), Slot("output", A)), (), outputs=(1,), arena_bytes=1 << 60
+    )
     with pytest.raises(MemoryError):
         build(s)(x)
 
@@ -279,11 +365,27 @@ def test_out_of_memory_in_a_kernel_and_in_the_arena(build):
 def test_forms_and_kinds_of_outputs(build):
     x, p, q, w = (ones(4, 5, value=v) for v in (1, 2, 3, 4))
     const = np.full((4, 5), 100, np.float32)
-    slots = (Slot("input", A, 0), Slot("const", A, 0), Slot("arena", A, 128), Slot("output", A), Slot("state", A, 1, True),
-             Slot("input", A, 1), Slot("state", A, 2, False), Slot("input", A, 2), Slot("input", A, 3))
-    s = spec_of([("add", (0, 1, 2)), ("add", (2, 2, 3)), ("add", (5, 0, 4)), ("add", (7, 0, 6))], slots=slots,
-                outputs=(3, 0, 1, 4, 6, ~0, ~1, ~3, 3), captures=((p, A), (q, A), (w, A)), consts=(const,),
-                arena_bytes=512, states=((1, 4), (2, 6), (3, 0)), form="tuple")
+    slots = (
+        Slot("input", A, 0),
+        Slot("const", A, 0),
+        Slot("arena", A, 128),
+        Slot("output", A),
+        Slot("state", A, 1, True),
+        Slot("input", A, 1),
+        Slot("state", A, 2, False),
+        Slot("input", A, 2),
+        Slot("input", A, 3),
+    )
+    s = spec_of(
+        [("add", (0, 1, 2)), ("add", (2, 2, 3)), ("add", (5, 0, 4)), ("add", (7, 0, 6))],
+        slots=slots,
+        outputs=(3, 0, 1, 4, 6, ~0, ~1, ~3, 3),
+        captures=((p, A), (q, A), (w, A)),
+        consts=(const,),
+        arena_bytes=512,
+        states=((1, 4), (2, 6), (3, 0)),
+        form="tuple",
+    )
     f = build(s)
     for r in range(1, 4):
         out = f(x)
@@ -300,15 +402,33 @@ def test_forms_and_kinds_of_outputs(build):
 def test_states_that_swap_or_take_constants_or_outputs(build):
     p, q, r, x = (ones(4, 5, value=v) for v in (1, 2, 3, 10))
     const = np.full((4, 5), 100, np.float32)
-    slots = (Slot("input", A, 0), Slot("input", A, 1), Slot("input", A, 2), Slot("const", A, 0), Slot("output", A))
-    s = spec_of([("add", (0, 1, 4))], slots=slots, outputs=(4,), captures=((p, A), (q, A), (r, A)), consts=(const,),
-                states=((1, 2), (2, 1), (3, 3)))
+    slots = (
+        Slot("input", A, 0),
+        Slot("input", A, 1),
+        Slot("input", A, 2),
+        Slot("const", A, 0),
+        Slot("output", A),
+    )
+    s = spec_of(
+        [("add", (0, 1, 4))],
+        slots=slots,
+        outputs=(4,),
+        captures=((p, A), (q, A), (r, A)),
+        consts=(const,),
+        states=((1, 2), (2, 1), (3, 3)),
+    )
     f = build(s)
     pv, qv = p._v, q._v
     y = f(x)
     assert p._v is qv and q._v is pv and r._v is const and (y._v == 11).all()
-    s = spec_of([("add", (0, 1, 4))], slots=slots, outputs=(4,), captures=((p, A), (q, A), (r, A)), consts=(const,),
-                states=((1, 4),))
+    s = spec_of(
+        [("add", (0, 1, 4))],
+        slots=slots,
+        outputs=(4,),
+        captures=((p, A), (q, A), (r, A)),
+        consts=(const,),
+        states=((1, 4),),
+    )
     y = build(s)(x)
     assert p._v is y._v and (y._v == 12).all()
 
@@ -318,7 +438,9 @@ def test_state_of_another_shape(build):
     b = aval((20,), dt.float32)
     p, x = ones(4, 5), ones(4, 5)
     slots = (Slot("input", A, 0), Slot("input", A, 1), Slot("state", b, 1, False))
-    s = spec_of([("add", (0, 1, 2))], slots=slots, outputs=(2,), captures=((p, A),), states=((1, 2),))
+    s = spec_of(
+        [("add", (0, 1, 2))], slots=slots, outputs=(2,), captures=((p, A),), states=((1, 2),)
+    )
     f = build(s)
     y = f(x)
     assert p._a is b and p._v.shape == (20,) and y._v is p._v and y._a is b
@@ -329,8 +451,15 @@ def test_state_of_another_shape(build):
 def test_partial_writes_start_from_the_old_contents(a):
     p, x = ones(*a.shape), ones(*a.shape, value=5)
     slots = (Slot("input", a, 0), Slot("input", a, 1), Slot("state", a, 1, True))
-    s = spec_of([("add", (0, 1, 2), 7, 64)], a, slots=slots, outputs=(~1,), captures=((p, a),), states=((1, 2),),
-                partial=frozenset([2]))
+    s = spec_of(
+        [("add", (0, 1, 2), 7, 64)],
+        a,
+        slots=slots,
+        outputs=(~1,),
+        captures=((p, a),),
+        states=((1, 2),),
+        partial=frozenset([2]),
+    )
     f, g = build_entry(s), PythonEntry(s)
     want = np.ones(a.shape, np.float32)
     for k in range(8):
@@ -350,28 +479,54 @@ def test_two_places_with_one_handle():
     p, x = ones(4, 5), ones(4, 5)
     place = [p, ones(4, 5)]
     address = probe.list_item_address(place, 0)
-    slots = (Slot("input", A, 0), Slot("input", A, 1), Slot("input", A, 2), Slot("state", A, 1, True), Slot("state", A, 2, True))
+    slots = (
+        Slot("input", A, 0),
+        Slot("input", A, 1),
+        Slot("input", A, 2),
+        Slot("state", A, 1, True),
+        Slot("state", A, 2, True),
+    )
     for states in (((1, 3), (2, 4)), ((1, 3),), ((2, 4),)):
         used = tuple(s for i, s in enumerate(slots) if s.kind == "input" or (s.index, i) in states)
         moved = tuple((k, used.index(slots[i])) for k, i in states)
-        s = spec_of([], slots=used, form="none", places=((address, A), (address + 8, A)), states=moved, keep=place)
+        s = spec_of(
+            [],
+            slots=used,
+            form="none",
+            places=((address, A), (address + 8, A)),
+            states=moved,
+            keep=place,
+        )
         for f in (build_entry(s), PythonEntry(s)):
             place[1] = p
             value = p._v
             assert f(x) is NotImplemented and p._v is value
             place[1] = ones(4, 5)
             assert f(x) is None
-    s = spec_of([], slots=slots[:3], form="none", places=((address, A), (address + 8, A)), keep=place)
+    s = spec_of(
+        [], slots=slots[:3], form="none", places=((address, A), (address + 8, A)), keep=place
+    )
     place[1] = p
-    assert build_entry(s)(x) is None and PythonEntry(s)(x) is None       # nothing is written: harmless
+    assert build_entry(s)(x) is None and PythonEntry(s)(x) is None  # nothing is written: harmless
 
 
 def test_a_state_replaced_in_its_place_while_running_stays_alive():
     place = [ones(4, 5)]
-    s = spec_of([("slow", (3,), 400, 10_000)], slots=(Slot("input", A, 0), Slot("input", A, 1), Slot("state", A, 1, True),
-                                                     Slot("arena", aval((400,), dt.int64), 0)),
-                arena_bytes=3200, form="none", places=((probe.list_item_address(place, 0), A),), states=((1, 2),),
-                release_gil=True, keep=place)
+    s = spec_of(
+        [("slow", (3,), 400, 10_000)],
+        slots=(
+            Slot("input", A, 0),
+            Slot("input", A, 1),
+            Slot("state", A, 1, True),
+            Slot("arena", aval((400,), dt.int64), 0),
+        ),
+        arena_bytes=3200,
+        form="none",
+        places=((probe.list_item_address(place, 0), A),),
+        states=((1, 2),),
+        release_gil=True,
+        keep=place,
+    )
     f, x = build_entry(s), ones(4, 5)
     stop = threading.Event()
 
@@ -392,15 +547,45 @@ def test_references_are_exact():
     x, bad = ones(4, 5, value=0.0), ones(4, 5)
     const = np.zeros((4, 5), np.float32)
     n = len(states)
-    slots = (Slot("input", A, 0), *(Slot("input", A, 1 + k) for k in range(n)), *(Slot("state", A, 1 + k, k % 2 == 0) for k in range(n)),
-             Slot("output", A), Slot("const", A, 0))
+    slots = (
+        Slot("input", A, 0),
+        *(Slot("input", A, 1 + k) for k in range(n)),
+        *(Slot("state", A, 1 + k, k % 2 == 0) for k in range(n)),
+        Slot("output", A),
+        Slot("const", A, 0),
+    )
     out = 2 * n + 1
-    s = spec_of([("check", (0,)), ("add", (0, 1, out)), *(("add", (1 + k, 0, 1 + n + k)) for k in range(n))], slots=slots,
-                outputs=(out, 0, out + 1, 1 + n, 2 + n, ~0, ~2), captures=tuple((s, A) for s in states), consts=(const,),
-                states=tuple((1 + k, 1 + n + k) for k in range(n)), form="tuple")
+    s = spec_of(
+        [
+            ("check", (0,)),
+            ("add", (0, 1, out)),
+            *(("add", (1 + k, 0, 1 + n + k)) for k in range(n)),
+        ],
+        slots=slots,
+        outputs=(out, 0, out + 1, 1 + n, 2 + n, ~0, ~2),
+        captures=tuple((s, A) for s in states),
+        consts=(const,),
+        states=tuple((1 + k, 1 + n + k) for k in range(n)),
+        form="tuple",
+    )
     f = build_entry(s)
     strided = tensor(np.zeros((5, 4), np.float32).T)
-    watched = [x, bad, const, A, T, None, NotImplemented, strided, strided._v, bad._v, x._v, f, np.dtype(np.float32), *states]
+    watched = [
+        x,
+        bad,
+        const,
+        A,
+        T,
+        None,
+        NotImplemented,
+        strided,
+        strided._v,
+        bad._v,
+        x._v,
+        f,
+        np.dtype(np.float32),
+        *states,
+    ]
     f(x), f(bad), f(), f(strided)
     gc.collect()
     before = [sys.getrefcount(w) for w in watched]
@@ -425,7 +610,7 @@ def test_dropping_the_callable_frees_everything():
     f(ones(4, 5))
     dead = weakref.ref(p)
     kept = weakref.ref(s.keep[0][0])
-    p._x = f                                    # a cycle through the entry
+    p._x = f  # a cycle through the entry
     del p, s, f
     gc.collect()
     assert dead() is None and kept() is None
@@ -449,8 +634,14 @@ def test_dropping_the_callable_frees_its_arenas():
 def test_two_threads_in_one_entry():
     a = aval((64, 64), dt.float32)
     arena = (Slot("input", a, 0), Slot("arena", a, 0), Slot("output", a))
-    s = spec_of([("add", (0, 0, 1)), ("add", (1, 0, 2))] + [("add", (1, 0, 2))] * 5, a, slots=arena, outputs=(2,),
-                arena_bytes=a.nbytes, release_gil=True)
+    s = spec_of(
+        [("add", (0, 0, 1)), ("add", (1, 0, 2))] + [("add", (1, 0, 2))] * 5,
+        a,
+        slots=arena,
+        outputs=(2,),
+        arena_bytes=a.nbytes,
+        release_gil=True,
+    )
     f, errors = build_entry(s), []
 
     def work(value):
@@ -470,8 +661,16 @@ def test_a_busy_state_is_an_error_for_others_never_half_written():
     a = aval((n,), dt.int64)
     p = tensor(np.zeros(n, np.int64))
     slots = (Slot("input", a, 0), Slot("state", a, 0, True))
-    s = spec_of([("count", (0,), n, n)], a, args=(), slots=slots, form="none", captures=((p, a),), states=((0, 1),),
-                release_gil=True)
+    s = spec_of(
+        [("count", (0,), n, n)],
+        a,
+        args=(),
+        slots=slots,
+        form="none",
+        captures=((p, a),),
+        states=((0, 1),),
+        release_gil=True,
+    )
     f, stop, mixed, done = build_entry(s), threading.Event(), [], []
 
     def look():
@@ -479,7 +678,7 @@ def test_a_busy_state_is_an_error_for_others_never_half_written():
             try:
                 v = p._v
             except AttributeError:
-                continue                    # busy: an error, nothing half-written
+                continue  # busy: an error, nothing half-written
             if v[0] != v[-1] or v[0] != v[n // 2]:
                 mixed.append((v[0], v[-1]))
             del v
@@ -514,15 +713,36 @@ def test_finalizers_may_call_back():
     assert set(calls) <= {T} and len(calls) >= 20
 
 
-@pytest.mark.parametrize("change, text", [
-    (dict(form="what"), "form"), (dict(outputs=()), "exactly one output"), (dict(outputs=(2,)), "arena slot"),
-    (dict(states=((1, 1), (1, 3))), "two new values"), (dict(tensor_types=(int,)), "classes of tensors"),
-    (dict(arena_bytes=10), "outside the arena"), (dict(states=()), "not the new value"), (dict(outputs=(1,)), "old value"),
-    (dict(consts=(np.zeros((3, 4)).T,)), "contiguous")])
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        (dict(form="what"), "form"),
+        (dict(outputs=()), "exactly one output"),
+        (dict(outputs=(2,)), "arena slot"),
+        (dict(states=((1, 1), (1, 3))), "two new values"),
+        (dict(tensor_types=(int,)), "classes of tensors"),
+        (dict(arena_bytes=10), "outside the arena"),
+        (dict(states=()), "not the new value"),
+        (dict(outputs=(1,)), "old value"),
+        (dict(consts=(np.zeros((3, 4)).T,)), "contiguous"),
+    ],
+)
 def test_invalid_specs_are_refused(change, text):
-    good = dict(tensor_types=(T,), arg_avals=(A,), steps=(), outputs=(0,), captures=((ones(4, 5), A),),
-                slots=(Slot("input", A, 0), Slot("input", A, 1), Slot("arena", A, 0), Slot("state", A, 1, True)),
-                states=((1, 3),), arena_bytes=128)
+    good = dict(
+        tensor_types=(T,),
+        arg_avals=(A,),
+        steps=(),
+        outputs=(0,),
+        captures=((ones(4, 5), A),),
+        slots=(
+            Slot("input", A, 0),
+            Slot("input", A, 1),
+            Slot("arena", A, 0),
+            Slot("state", A, 1, True),
+        ),
+        states=((1, 3),),
+        arena_bytes=128,
+    )
     assert callable(build_entry(ReplaySpec(**good)))
     with pytest.raises(ValueError, match=text):
         build_entry(ReplaySpec(**{**good, **change}))
@@ -556,5 +776,7 @@ def test_exit_while_a_daemon_thread_is_inside():
         threading.Thread(target=forever, daemon=True).start()
         inside.wait()
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(text)], capture_output=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)], capture_output=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr.decode()

@@ -1,4 +1,6 @@
-"""Examples, the README's code and the notebooks: they run, or are at least whole and stored without outputs."""
+"""Examples, the README's code and the notebooks: they run, or are at least whole and stored without
+outputs."""
+
 from __future__ import annotations
 
 import ast
@@ -18,19 +20,32 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 def test_times_three():
     script = ROOT / "examples" / "times_three.py"
-    done = subprocess.run([sys.executable, "-W", "error", str(script)], cwd=ROOT, capture_output=True, text=True,
-                          timeout=120, env={"PYTHONPATH": str(ROOT), "PATH": ""})
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
     assert done.returncode == 0, done.stderr
     weight, bias = map(float, re.search(r"weight ([-\d.]+), bias ([-\d.]+)", done.stdout).groups())
     assert abs(weight - 3) < 1e-3 and abs(bias) < 1e-3 and "7 x 3 = 21.00" in done.stdout
 
 
 def test_times_three_reads_like_pytorch():
-    lines = [line.strip() for line in (ROOT / "examples" / "times_three.py").read_text().splitlines()]
+    lines = [
+        line.strip() for line in (ROOT / "examples" / "times_three.py").read_text().splitlines()
+    ]
     start = lines.index("def step(x, y):")
     assert lines[start - 1] == "@hybrid.function"
-    assert lines[start + 1:start + 6] == ["optimizer.zero_grad()", "output = model(x)", "loss = criterion(output, y)",
-                                          "loss.backward()", "optimizer.step()"]
+    assert lines[start + 1 : start + 6] == [
+        "optimizer.zero_grad()",
+        "output = model(x)",
+        "loss = criterion(output, y)",
+        "loss.backward()",
+        "optimizer.step()",
+    ]
 
 
 def test_readme_code_runs():

@@ -1,8 +1,10 @@
-"""Our elementary functions against extended precision and mpmath, natively and through the NumPy reader.
+"""Our elementary functions against extended precision and mpmath, natively and through the NumPy
+reader.
 
-Invariant: at most 2 ulp (power 4) from the true value over the whole range, special values as in C99, and the
-native code gives the bits of the scalar program.
+Invariant: at most 2 ulp (power 4) from the true value over the whole range, special values as in
+C99, and the native code gives the bits of the scalar program.
 """
+
 from __future__ import annotations
 
 import math
@@ -28,22 +30,41 @@ def _sigmoid(x: Any) -> Any:
     return np.where(x < 0, e, 1) / (1 + e)
 
 
-# name: (NumPy function in extended precision, mpmath function, interval that matters in float32, in float64)
-UNARY: dict[str, tuple[Callable[..., Any] | None, Callable[..., Any], tuple[float, float], tuple[float, float]]] = {
-    "exp": (np.exp, mp.exp, (-105, 90), (-746, 711)), "exp2": (np.exp2, lambda x: mp.mpf(2) ** x, (-151, 129), (-1076, 1025)),
-    "expm1": (np.expm1, mp.expm1, (-20, 89), (-40, 710)), "log": (np.log, mp.log, (0, 4), (0, 4)),
-    "log2": (np.log2, lambda x: mp.log(x, 2), (0, 4), (0, 4)), "log10": (np.log10, mp.log10, (0, 4), (0, 4)),
-    "log1p": (np.log1p, mp.log1p, (-1, 3), (-1, 3)), "sin": (np.sin, mp.sin, (-40, 40), (-40, 40)),
-    "cos": (np.cos, mp.cos, (-40, 40), (-40, 40)), "tan": (np.tan, mp.tan, (-40, 40), (-40, 40)),
-    "asin": (np.arcsin, mp.asin, (-1, 1), (-1, 1)), "acos": (np.arccos, mp.acos, (-1, 1), (-1, 1)),
-    "atan": (np.arctan, mp.atan, (-8, 8), (-8, 8)), "sinh": (np.sinh, mp.sinh, (-90, 90), (-711, 711)),
-    "cosh": (np.cosh, mp.cosh, (-90, 90), (-711, 711)), "tanh": (np.tanh, mp.tanh, (-11, 11), (-21, 21)),
-    "asinh": (np.arcsinh, mp.asinh, (-5, 5), (-5, 5)), "acosh": (np.arccosh, mp.acosh, (1, 4), (1, 4)),
-    "atanh": (np.arctanh, mp.atanh, (-1, 1), (-1, 1)), "erf": (None, mp.erf, (-5, 5), (-7, 7)),
-    "erfc": (None, mp.erfc, (-5, 11), (-7, 28)), "cbrt": (np.cbrt, lambda x: mp.cbrt(abs(x)) * mp.sign(x), (-9, 9), (-9, 9)),
+# name: (NumPy function in extended precision, mpmath function, interval that matters in float32, in
+# float64)
+UNARY: dict[
+    str,
+    tuple[Callable[..., Any] | None, Callable[..., Any], tuple[float, float], tuple[float, float]],
+] = {
+    "exp": (np.exp, mp.exp, (-105, 90), (-746, 711)),
+    "exp2": (np.exp2, lambda x: mp.mpf(2) ** x, (-151, 129), (-1076, 1025)),
+    "expm1": (np.expm1, mp.expm1, (-20, 89), (-40, 710)),
+    "log": (np.log, mp.log, (0, 4), (0, 4)),
+    "log2": (np.log2, lambda x: mp.log(x, 2), (0, 4), (0, 4)),
+    "log10": (np.log10, mp.log10, (0, 4), (0, 4)),
+    "log1p": (np.log1p, mp.log1p, (-1, 3), (-1, 3)),
+    "sin": (np.sin, mp.sin, (-40, 40), (-40, 40)),
+    "cos": (np.cos, mp.cos, (-40, 40), (-40, 40)),
+    "tan": (np.tan, mp.tan, (-40, 40), (-40, 40)),
+    "asin": (np.arcsin, mp.asin, (-1, 1), (-1, 1)),
+    "acos": (np.arccos, mp.acos, (-1, 1), (-1, 1)),
+    "atan": (np.arctan, mp.atan, (-8, 8), (-8, 8)),
+    "sinh": (np.sinh, mp.sinh, (-90, 90), (-711, 711)),
+    "cosh": (np.cosh, mp.cosh, (-90, 90), (-711, 711)),
+    "tanh": (np.tanh, mp.tanh, (-11, 11), (-21, 21)),
+    "asinh": (np.arcsinh, mp.asinh, (-5, 5), (-5, 5)),
+    "acosh": (np.arccosh, mp.acosh, (1, 4), (1, 4)),
+    "atanh": (np.arctanh, mp.atanh, (-1, 1), (-1, 1)),
+    "erf": (None, mp.erf, (-5, 5), (-7, 7)),
+    "erfc": (None, mp.erfc, (-5, 11), (-7, 28)),
+    "cbrt": (np.cbrt, lambda x: mp.cbrt(abs(x)) * mp.sign(x), (-9, 9), (-9, 9)),
     "rsqrt": (lambda x: 1 / np.sqrt(x), lambda x: 1 / mp.sqrt(x), (0, 4), (0, 4)),
-    "sigmoid": (_sigmoid, lambda x: mp.exp(-abs(x)) / (1 + mp.exp(-abs(x))) if x < 0 else 1 / (1 + mp.exp(-x)),
-                (-105, 30), (-746, 50)),
+    "sigmoid": (
+        _sigmoid,
+        lambda x: mp.exp(-abs(x)) / (1 + mp.exp(-abs(x))) if x < 0 else 1 / (1 + mp.exp(-x)),
+        (-105, 30),
+        (-746, 50),
+    ),
 }
 BINARY = {"power": (np.power, 4.0), "atan2": (np.arctan2, 2.0), "hypot": (np.hypot, 2.0)}
 FORMULA = {"power": "pow"}
@@ -51,19 +72,37 @@ FORMULA = {"power": "pow"}
 
 def specials(d: type) -> np.ndarray:
     i = np.finfo(d)
-    v = [0.0, 1.0, 0.5, 2.0, np.inf, np.nan, float(i.max), float(i.tiny), float(i.smallest_subnormal),
-         float(i.tiny) * (1 - float(i.eps)), 1 + float(i.eps), 1 - float(i.eps) / 2, 3.0, 10.0]
+    v = [
+        0.0,
+        1.0,
+        0.5,
+        2.0,
+        np.inf,
+        np.nan,
+        float(i.max),
+        float(i.tiny),
+        float(i.smallest_subnormal),
+        float(i.tiny) * (1 - float(i.eps)),
+        1 + float(i.eps),
+        1 - float(i.eps) / 2,
+        3.0,
+        10.0,
+    ]
     return np.array(v + [-x for x in v], d)
 
 
 def points(name: str, d: type, n: int, seed: int = 0) -> np.ndarray:
     """Random bit patterns, the interval that matters, and neighbourhoods of 0 and 1."""
     rng = np.random.default_rng(seed)
-    raw = rng.integers(0, 2 ** (8 * np.dtype(d).itemsize), n, dtype=f"u{np.dtype(d).itemsize}").view(d)
+    raw = rng.integers(
+        0, 2 ** (8 * np.dtype(d).itemsize), n, dtype=f"u{np.dtype(d).itemsize}"
+    ).view(d)
     low, high = UNARY[name][2 if d is F4 else 3] if name in UNARY else (-4.0, 4.0)
     near = rng.choice([-1, 1], n) * 2.0 ** rng.uniform(-20, 5, n)
     ones = rng.choice([-1, 1], n) * (1 + rng.choice([-1, 1], n) * 2.0 ** rng.uniform(-30, -1, n))
-    return np.concatenate([specials(d), raw, *(v.astype(d) for v in (rng.uniform(low, high, n), near, ones))])
+    return np.concatenate(
+        [specials(d), raw, *(v.astype(d) for v in (rng.uniform(low, high, n), near, ones))]
+    )
 
 
 def native(name: str, *xs: np.ndarray) -> np.ndarray:
@@ -71,7 +110,8 @@ def native(name: str, *xs: np.ndarray) -> np.ndarray:
 
 
 def ulps(got: np.ndarray, want: np.ndarray) -> np.ndarray:
-    """Distance in units of the last place of `want` (long double); 0 where both are NaN or overflow alike."""
+    """Distance in units of the last place of `want` (long double); 0 where both are NaN or overflow
+    alike."""
     d = got.dtype.type
     info = np.finfo(d)
     with np.errstate(all="ignore"):
@@ -136,10 +176,17 @@ def pairs(d: type, n: int) -> tuple[np.ndarray, np.ndarray]:
     base = 2.0 ** rng.uniform(-30, 30, n)
     reach = 126 if d is F4 else 1020
     steep = rng.uniform(-reach, reach, n) / np.maximum(np.abs(np.log2(base)), 1e-2)
-    near, big = 1 + rng.uniform(-1, 1, n) * 2.0 ** rng.uniform(-20, -3, n), rng.uniform(-1, 1, n) * 2.0 ** rng.uniform(4, 22, n)
+    near, big = (
+        1 + rng.uniform(-1, 1, n) * 2.0 ** rng.uniform(-20, -3, n),
+        rng.uniform(-1, 1, n) * 2.0 ** rng.uniform(4, 22, n),
+    )
     ints = rng.integers(-9, 10, n)
-    x = np.concatenate([gx, raw[0], base.astype(d), near.astype(d), -base.astype(d), rng.normal(size=n).astype(d)])
-    y = np.concatenate([gy, raw[1], steep.astype(d), big.astype(d), ints.astype(d), rng.normal(size=n).astype(d)])
+    x = np.concatenate(
+        [gx, raw[0], base.astype(d), near.astype(d), -base.astype(d), rng.normal(size=n).astype(d)]
+    )
+    y = np.concatenate(
+        [gy, raw[1], steep.astype(d), big.astype(d), ints.astype(d), rng.normal(size=n).astype(d)]
+    )
     return x, y
 
 
@@ -160,14 +207,16 @@ def test_native_code_gives_the_bits_of_the_program(name: str, d: type) -> None:
     out = getattr(formulas, FORMULA.get(name, name))(s, *[s.arg(TYPE[d]) for _ in xs])
     want = run_program(s.program(out), xs)[0]
     got = native(name, *xs)
-    same = (got.view(f"u{got.itemsize}") == want.view(f"u{got.itemsize}")) | (np.isnan(got) & np.isnan(want))
+    same = (got.view(f"u{got.itemsize}") == want.view(f"u{got.itemsize}")) | (
+        np.isnan(got) & np.isnan(want)
+    )
     assert same.all(), [x[~same][:3] for x in xs]
 
 
 @pytest.mark.parametrize("d", [F4, F8])
 def test_huge_arguments_of_the_trigonometric_functions(d: type) -> None:
     # the double closest to a multiple of pi/2, and the corresponding single
-    hard = [6381956970095103.0 * 2.0 ** 797] if d is F8 else [16367173.0 * 2.0 ** 72]
+    hard = [6381956970095103.0 * 2.0**797] if d is F8 else [16367173.0 * 2.0**72]
     x = np.array(hard + [float(np.finfo(d).max), 1e22 if d is F8 else 1e10, 355.0, 710.0], d)
     with mp.workprec(1400):
         for name, f in (("sin", mp.sin), ("cos", mp.cos), ("tan", mp.tan)):
@@ -186,7 +235,10 @@ def test_parts_of_larger_formulas(d: type) -> None:
 
     with mp.workprec(120):
         exact = [mp.mpf(float(v)) for v in x]
-        for name, f in (("sin_turns", lambda v: mp.sinpi(2 * v)), ("cos_turns", lambda v: mp.cospi(2 * v))):
+        for name, f in (
+            ("sin_turns", lambda v: mp.sinpi(2 * v)),
+            ("cos_turns", lambda v: mp.cospi(2 * v)),
+        ):
             err = np.abs(run(name).astype(LD) - np.array([LD(mp.nstr(f(v), 25)) for v in exact]))
             assert err.max() < np.finfo(d).eps
         want = np.array([LD(mp.nstr(mp.log1p(v), 25)) for v in exact])
@@ -197,11 +249,37 @@ def test_parts_of_larger_formulas(d: type) -> None:
 
 def test_special_values_of_power() -> None:
     inf, nan = math.inf, math.nan
-    rows = [(0.0, 3.0, 0.0), (-0.0, 3.0, -0.0), (-0.0, 2.0, 0.0), (0.0, -3.0, inf), (-0.0, -3.0, -inf), (-0.0, -2.0, inf),
-            (-1.0, inf, 1.0), (-1.0, -inf, 1.0), (1.0, nan, 1.0), (nan, 0.0, 1.0), (-2.0, 0.5, nan), (0.5, -inf, inf),
-            (2.0, -inf, 0.0), (0.5, inf, 0.0), (2.0, inf, inf), (-inf, -3.0, -0.0), (-inf, -2.0, 0.0), (-inf, 3.0, -inf),
-            (-inf, 2.0, inf), (inf, -1.0, 0.0), (inf, 2.0, inf), (-inf, 0.5, inf), (-inf, -0.5, 0.0), (nan, 1.0, nan),
-            (1.0, -inf, 1.0), (-8.0, 1.0 / 3.0, nan), (2.0, nan, nan), (-3.0, 3.0, -27.0), (-3.0, 4.0, 81.0)]
+    rows = [
+        (0.0, 3.0, 0.0),
+        (-0.0, 3.0, -0.0),
+        (-0.0, 2.0, 0.0),
+        (0.0, -3.0, inf),
+        (-0.0, -3.0, -inf),
+        (-0.0, -2.0, inf),
+        (-1.0, inf, 1.0),
+        (-1.0, -inf, 1.0),
+        (1.0, nan, 1.0),
+        (nan, 0.0, 1.0),
+        (-2.0, 0.5, nan),
+        (0.5, -inf, inf),
+        (2.0, -inf, 0.0),
+        (0.5, inf, 0.0),
+        (2.0, inf, inf),
+        (-inf, -3.0, -0.0),
+        (-inf, -2.0, 0.0),
+        (-inf, 3.0, -inf),
+        (-inf, 2.0, inf),
+        (inf, -1.0, 0.0),
+        (inf, 2.0, inf),
+        (-inf, 0.5, inf),
+        (-inf, -0.5, 0.0),
+        (nan, 1.0, nan),
+        (1.0, -inf, 1.0),
+        (-8.0, 1.0 / 3.0, nan),
+        (2.0, nan, nan),
+        (-3.0, 3.0, -27.0),
+        (-3.0, 4.0, 81.0),
+    ]
     for d in (F4, F8):
         x, y, want = (np.array(c, d) for c in zip(*rows))
         got = native("power", x, y)
@@ -214,11 +292,16 @@ def test_exact_results() -> None:
     k = np.arange(-1074, 1024)
     np.testing.assert_array_equal(native("exp2", k.astype(F8)), np.ldexp(1.0, k))
     np.testing.assert_array_equal(native("log2", np.ldexp(1.0, k)), k.astype(F8))
-    np.testing.assert_array_equal(native("exp2", np.arange(-149, 128).astype(F4)), np.ldexp(F4(1), np.arange(-149, 128)))
-    np.testing.assert_array_equal(native("power", np.full(20, 3.0), np.arange(20.0)), 3.0 ** np.arange(20))
+    np.testing.assert_array_equal(
+        native("exp2", np.arange(-149, 128).astype(F4)), np.ldexp(F4(1), np.arange(-149, 128))
+    )
+    np.testing.assert_array_equal(
+        native("power", np.full(20, 3.0), np.arange(20.0)), 3.0 ** np.arange(20)
+    )
     np.testing.assert_array_equal(native("log10", 10.0 ** np.arange(15)), np.arange(15.0))
-    assert native("hypot", np.array([3.0, 1e308, 3e-320]), np.array([4.0, 1e308, 4e-320])).tolist() == [
-        5.0, math.hypot(1e308, 1e308), math.hypot(3e-320, 4e-320)]
+    assert native(
+        "hypot", np.array([3.0, 1e308, 3e-320]), np.array([4.0, 1e308, 4e-320])
+    ).tolist() == [5.0, math.hypot(1e308, 1e308), math.hypot(3e-320, 4e-320)]
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (17,), (3, 0, 2)])

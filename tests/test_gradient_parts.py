@@ -1,7 +1,9 @@
 """Gradients of values used in pieces: slices joined, products of a shared weight merged, fallbacks.
 
-Invariant: the totals agree with NumPy, eager and traced give the same bits, and no chain of zero boxes is made.
+Invariant: the totals agree with NumPy, eager and traced give the same bits, and no chain of zero
+boxes is made.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -23,23 +25,51 @@ def _slices(x: Any) -> Any:
 
 CASES: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], np.ndarray]]] = {
     "every column": (_slices, lambda x: np.broadcast_to(np.arange(1.0, x.shape[1] + 1), x.shape)),
-    "backwards": (lambda x: sum((x[:, i] * (i + 1)).sum() for i in reversed(range(x.shape[1]))),
-                  lambda x: np.broadcast_to(np.arange(1.0, x.shape[1] + 1), x.shape)),
-    "gaps": (lambda x: (x[:, 1:2] * 3).sum() + (x[:, 4:6] * 5).sum(),
-             lambda x: np.where(np.arange(6) == 1, 3.0, np.where(np.arange(6) >= 4, 5.0, 0.0)) * np.ones_like(x)),
-    "overlap": (lambda x: (x[:, 1:] * 2).sum() + (x[:, :-1] * 3).sum(),
-                lambda x: np.where(np.arange(6) == 0, 3.0, np.where(np.arange(6) == 5, 2.0, 5.0)) * np.ones_like(x)),
-    "steps": (lambda x: (x[:, ::2] * 2).sum() + (x[:, 1::2] * 3).sum(),
-              lambda x: np.where(np.arange(6) % 2 == 0, 2.0, 3.0) * np.ones_like(x)),
-    "two axes": (lambda x: (x[:2, :3] * 2).sum() + (x[2:, 3:] * 3).sum(),
-                 lambda x: np.pad(np.full((2, 3), 2.0), ((0, 2), (0, 3))) + np.pad(np.full((2, 3), 3.0),
-                                                                                  ((2, 0), (3, 0)))),
-    "inner box": (lambda x: (x[1:3, 1:2] * 2).sum() + (x[1:3, 2:4] * 3).sum(),
-                  lambda x: np.pad(np.tile([2.0, 3.0, 3.0], (2, 1)), ((1, 1), (1, 2)))),
-    "and whole": (lambda x: (x * 7).sum() + _slices(x), lambda x: 7 + np.arange(1.0, 7) * np.ones_like(x)),
-    "empty": (lambda x: x[:, 3:3].sum() + x[:, 0].sum(), lambda x: (np.arange(6) == 0) * np.ones_like(x)),
-    "chunks": (lambda x: sum((c * k).sum() for k, c in enumerate(x.chunk(3, 1))),
-               lambda x: np.repeat([0.0, 1.0, 2.0], 2) * np.ones_like(x)),
+    "backwards": (
+        lambda x: sum((x[:, i] * (i + 1)).sum() for i in reversed(range(x.shape[1]))),
+        lambda x: np.broadcast_to(np.arange(1.0, x.shape[1] + 1), x.shape),
+    ),
+    "gaps": (
+        lambda x: (x[:, 1:2] * 3).sum() + (x[:, 4:6] * 5).sum(),
+        lambda x: (
+            np.where(np.arange(6) == 1, 3.0, np.where(np.arange(6) >= 4, 5.0, 0.0))
+            * np.ones_like(x)
+        ),
+    ),
+    "overlap": (
+        lambda x: (x[:, 1:] * 2).sum() + (x[:, :-1] * 3).sum(),
+        lambda x: (
+            np.where(np.arange(6) == 0, 3.0, np.where(np.arange(6) == 5, 2.0, 5.0))
+            * np.ones_like(x)
+        ),
+    ),
+    "steps": (
+        lambda x: (x[:, ::2] * 2).sum() + (x[:, 1::2] * 3).sum(),
+        lambda x: np.where(np.arange(6) % 2 == 0, 2.0, 3.0) * np.ones_like(x),
+    ),
+    "two axes": (
+        lambda x: (x[:2, :3] * 2).sum() + (x[2:, 3:] * 3).sum(),
+        lambda x: (
+            np.pad(np.full((2, 3), 2.0), ((0, 2), (0, 3)))
+            + np.pad(np.full((2, 3), 3.0), ((2, 0), (3, 0)))
+        ),
+    ),
+    "inner box": (
+        lambda x: (x[1:3, 1:2] * 2).sum() + (x[1:3, 2:4] * 3).sum(),
+        lambda x: np.pad(np.tile([2.0, 3.0, 3.0], (2, 1)), ((1, 1), (1, 2))),
+    ),
+    "and whole": (
+        lambda x: (x * 7).sum() + _slices(x),
+        lambda x: 7 + np.arange(1.0, 7) * np.ones_like(x),
+    ),
+    "empty": (
+        lambda x: x[:, 3:3].sum() + x[:, 0].sum(),
+        lambda x: (np.arange(6) == 0) * np.ones_like(x),
+    ),
+    "chunks": (
+        lambda x: sum((c * k).sum() for k, c in enumerate(x.chunk(3, 1))),
+        lambda x: np.repeat([0.0, 1.0, 2.0], 2) * np.ones_like(x),
+    ),
 }
 
 
@@ -99,7 +129,9 @@ def test_slice_of_a_half_tensor_and_of_a_leaf_grad() -> None:
     x = hb.tensor(_values(3, 4)).astype(hb.bfloat16)
     got = hb.grad(lambda t: sum((t[:, i] * (i + 1)).sum() for i in range(4)).astype(hb.float32))(x)
     assert got.dtype == hb.bfloat16
-    np.testing.assert_array_equal(got.numpy().astype(np.float32), np.tile([1.0, 2.0, 3.0, 4.0], (3, 1)))
+    np.testing.assert_array_equal(
+        got.numpy().astype(np.float32), np.tile([1.0, 2.0, 3.0, 4.0], (3, 1))
+    )
     p = hb.tensor(_values(3, 4), requires_grad=True)
     for _ in range(2):
         (p[:, 0].sum() + p[:, 2].sum()).backward()

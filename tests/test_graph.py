@@ -1,4 +1,5 @@
 """The graph's text form, verifier and reference replay."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -17,7 +18,13 @@ from hybrid.ir.rewrite import keep_nodes, rewrite, walk
 from hybrid.ir.text import parse_graph, print_graph
 from hybrid.ir.verify import verify
 
-ANY = Op("test_any", "map", None, lambda *a, **p: (a[0] if a else aval((), dt.float32),), params=("p", "q"))
+ANY = Op(
+    "test_any",
+    "map",
+    None,
+    lambda *a, **p: (a[0] if a else aval((), dt.float32),),
+    params=("p", "q"),
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -34,13 +41,16 @@ def same_graph(a: Graph, b: Graph) -> None:
 
     def key(v: Value, of: dict[Value, int]) -> object:
         return (v.aval, v.data.tobytes()) if isinstance(v, Const) else (v.aval, of[v])
+
     assert a.names == b.names
     assert [v.aval for v in a.inputs] == [v.aval for v in b.inputs]
     assert [key(v, number) for v in a.outputs] == [key(v, other) for v in b.outputs]
     assert len(a.nodes) == len(b.nodes)
     for n, m in zip(a.nodes, b.nodes):
         assert n.op is m.op and n.site == m.site and list(n.params) == list(m.params)
-        assert [param_key(v) for v in n.params.values()] == [param_key(v) for v in m.params.values()]
+        assert [param_key(v) for v in n.params.values()] == [
+            param_key(v) for v in m.params.values()
+        ]
         assert [key(v, number) for v in n.inputs] == [key(v, other) for v in m.inputs]
         assert [v.aval for v in n.outputs] == [v.aval for v in m.outputs]
 
@@ -53,17 +63,28 @@ def round_trip(g: Graph) -> str:
     return text
 
 
-# ---- round trip ------------------------------------------------------------------------------------
+# ---- round trip
+# ------------------------------------------------------------------------------------
 params = st.recursive(
-    st.none() | st.booleans() | st.integers(-2**64, 2**64) | st.floats() | st.text()
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**64), 2**64)
+    | st.floats()
+    | st.text()
     | st.sampled_from([*dt.ALL, device("cpu"), device("cuda:1")]),
-    lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=6)
+    lambda inner: st.lists(inner, max_size=3).map(tuple),
+    max_leaves=6,
+)
 literals = st.one_of(
-    st.floats(width=32).map(lambda x: lit(x, dt.float32)), st.floats().map(lambda x: lit(x, dt.float64)),
+    st.floats(width=32).map(lambda x: lit(x, dt.float32)),
+    st.floats().map(lambda x: lit(x, dt.float64)),
     st.integers(0, 65535).map(lambda b: lit(np.uint16(b).view(dt.bfloat16), dt.bfloat16)),
     st.integers(0, 65535).map(lambda b: lit(np.uint16(b).view(dt.float16), dt.float16)),
-    st.integers(-128, 127).map(lambda x: lit(x, dt.int8)), st.integers(0, 2**64 - 1).map(lambda x: lit(x, dt.uint64)),
-    st.booleans().map(lambda x: lit(x, dt.bool_)), st.lists(st.floats(width=32), max_size=4).map(lit))
+    st.integers(-128, 127).map(lambda x: lit(x, dt.int8)),
+    st.integers(0, 2**64 - 1).map(lambda x: lit(x, dt.uint64)),
+    st.booleans().map(lambda x: lit(x, dt.bool_)),
+    st.lists(st.floats(width=32), max_size=4).map(lit),
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,12 +92,23 @@ literals = st.one_of(
 def test_params_and_literals_round_trip(p, q, consts):
     v = Value(aval((3, 0), dt.int16))
     n = Node(ANY, {"p": p, "q": q}, [v, *consts], [v.aval])
-    g = Graph([v], [n], [n.outputs[0], *consts], ["a b\n#\"\\"])
+    g = Graph([v], [n], [n.outputs[0], *consts], ['a b\n#"\\'])
     assert round_trip(g).count("\n") == 5
 
 
 def test_every_bit_pattern_of_special_floats():
-    bits = [0, 1 << 31, 1, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00001, 0x7F800001, 0x00800000, 0x3F800000]
+    bits = [
+        0,
+        1 << 31,
+        1,
+        0x7F800000,
+        0xFF800000,
+        0x7FC00000,
+        0xFFC00001,
+        0x7F800001,
+        0x00800000,
+        0x3F800000,
+    ]
     consts = [lit(np.array(b, np.uint32).view(np.float32)) for b in bits]
     got = parse_graph(print_graph(Graph([], [], consts)))
     assert [c.data.tobytes() for c in got.outputs] == [c.data.tobytes() for c in consts]
@@ -89,7 +121,9 @@ def test_golden_text():
     p, m = b(T.center, h, lit([1.0, 2, 3, -0.0, np.nan]), axes=(1, 2))
     g = Graph(b.inputs, b.nodes, [b(T.mul, p, 0.5), m, x], ["x", "net.weight"])
     g = Graph(g.inputs, b.nodes, g.outputs, g.names)
-    assert round_trip(g) == """graph {
+    assert (
+        round_trip(g)
+        == """graph {
   input %x0 : float32[3x4] "x"
   input %x1 : float32[5x4] "net.weight"
   %0 : float32[3x5] = test_linear(%x0, %x1)  # model.py:12 in Net.forward
@@ -98,6 +132,7 @@ def test_golden_text():
   return %3, %2, %x0
 }
 """
+    )
 
 
 def test_large_literals_may_be_elided():
@@ -107,7 +142,8 @@ def test_large_literals_may_be_elided():
         parse_graph(print_graph(g, elide=64))
 
 
-# ---- hostile text ----------------------------------------------------------------------------------
+# ---- hostile text
+# ----------------------------------------------------------------------------------
 GOOD = "graph {\n  input %a : float32[2]\n  %b : float32[2] = test_add(%a, float32[] 0x1.8p+0)\n  return %b\n}\n"
 
 
@@ -115,24 +151,50 @@ def test_good_text_parses():
     assert len(parse_graph(GOOD).nodes) == 1
 
 
-@pytest.mark.parametrize("old, new, line", [
-    ("graph {", "graph", 1), ("}\n", "", 4), ("return %b", "return %c", 4), ("  return %b\n", "", 4),
-    ("test_add", "os.system", 3), ("test_add", "nothing", 3), ("%a,", "%b,", 3), ("float32[2] =", "float33[2] =", 3),
-    ("0x1.8p+0", "0x1.8p+99999", 3), ("0x1.8p+0", "#00", 3), ("0x1.8p+0", "1e5", 3), ("0x1.8p+0", "True", 3),
-    ("float32[2]\n", "float32[99999999999999999999]\n", 2), ("float32[2]\n", "float32[2x]\n", 2),
-    ("float32[2]\n", "float32[999999999x999999999x999]\n", 2), ("%b :", "%a :", 3), ("return %b", "return %b %b", 4),
-    ("p+0)", "p+0) {p=" + "(" * 500 + ")", 3), ("p+0)", "p+0) {p=1, p=2}", 3), ("p+0)", "p+0) {p=\"\\x\"}", 3),
-    ("p+0)", "p+0) {p=lambda}", 3), ("p+0)", "p+0) {p=" + "9" * 5000 + "}", 3), ("return %b", "return %b\n  return %b", 5),
-    ("  input", "  return\n  input", 3), ("%a :", "%a\x00:", 2), ("[2]\n", "[2]@tpu:0\n", 2),
-])
+@pytest.mark.parametrize(
+    "old, new, line",
+    [
+        ("graph {", "graph", 1),
+        ("}\n", "", 4),
+        ("return %b", "return %c", 4),
+        ("  return %b\n", "", 4),
+        ("test_add", "os.system", 3),
+        ("test_add", "nothing", 3),
+        ("%a,", "%b,", 3),
+        ("float32[2] =", "float33[2] =", 3),
+        ("0x1.8p+0", "0x1.8p+99999", 3),
+        ("0x1.8p+0", "#00", 3),
+        ("0x1.8p+0", "1e5", 3),
+        ("0x1.8p+0", "True", 3),
+        ("float32[2]\n", "float32[99999999999999999999]\n", 2),
+        ("float32[2]\n", "float32[2x]\n", 2),
+        ("float32[2]\n", "float32[999999999x999999999x999]\n", 2),
+        ("%b :", "%a :", 3),
+        ("return %b", "return %b %b", 4),
+        ("p+0)", "p+0) {p=" + "(" * 500 + ")", 3),
+        ("p+0)", "p+0) {p=1, p=2}", 3),
+        ("p+0)", 'p+0) {p="\\x"}', 3),
+        ("p+0)", "p+0) {p=lambda}", 3),
+        ("p+0)", "p+0) {p=" + "9" * 5000 + "}", 3),
+        ("return %b", "return %b\n  return %b", 5),
+        ("  input", "  return\n  input", 3),
+        ("%a :", "%a\x00:", 2),
+        ("[2]\n", "[2]@tpu:0\n", 2),
+    ],
+)
 def test_bad_text_names_the_line(old, new, line):
     with pytest.raises(GraphError, match=f"line {line}:"):
         parse_graph(GOOD.replace(old, new, 1))
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(alphabet=st.sampled_from(list("graph{}return input%x0:=(), \n#\"\\[]float32@p+-1")), max_size=80),
-       st.integers(0, len(GOOD)))
+@given(
+    st.text(
+        alphabet=st.sampled_from(list('graph{}return input%x0:=(), \n#"\\[]float32@p+-1')),
+        max_size=80,
+    ),
+    st.integers(0, len(GOOD)),
+)
 def test_any_damage_is_a_graph_error(noise, at):
     for text in (noise, GOOD[:at] + noise + GOOD[at:], GOOD[:at]):
         try:
@@ -141,7 +203,8 @@ def test_any_damage_is_a_graph_error(noise, at):
             pass
 
 
-# ---- verifier --------------------------------------------------------------------------------------
+# ---- verifier
+# --------------------------------------------------------------------------------------
 def graph_of(*nodes: Node, inputs=(), outputs=()) -> Graph:
     return Graph(inputs, nodes, outputs)
 
@@ -161,10 +224,14 @@ def test_verifier_finds_what_is_wrong():
     Value.__init__(loose, aval((2,), dt.float32))
     loose.data = np.zeros(2, np.float32)
     cases = [
-        (graph_of(m, n, inputs=[x]), "not defined before"), (graph_of(m, inputs=[x]), "not defined before"),
-        (graph_of(n, n, inputs=[x]), "does not belong"), (graph_of(wrong, inputs=[x]), "the op's rule gives"),
-        (graph_of(n, inputs=[x, x]), "listed twice"), (graph_of(n, inputs=[x], outputs=[y]), "output 0"),
-        (graph_of(inputs=[n.outputs[0]]), "result of a node"), (graph_of(inputs=[lit(1.0)]), "a literal"),
+        (graph_of(m, n, inputs=[x]), "not defined before"),
+        (graph_of(m, inputs=[x]), "not defined before"),
+        (graph_of(n, n, inputs=[x]), "does not belong"),
+        (graph_of(wrong, inputs=[x]), "the op's rule gives"),
+        (graph_of(n, inputs=[x, x]), "listed twice"),
+        (graph_of(n, inputs=[x], outputs=[y]), "output 0"),
+        (graph_of(inputs=[n.outputs[0]]), "result of a node"),
+        (graph_of(inputs=[lit(1.0)]), "a literal"),
         (graph_of(Node(T.add, {}, [x], [x.aval]), inputs=[x]), "takes 2"),
         (graph_of(Node(T.add, {"k": 1}, [x, x], [x.aval]), inputs=[x]), "parameters"),
         (graph_of(Node(ANY, {"p": [1], "q": 1}, [x], [x.aval]), inputs=[x]), "not plain"),
@@ -181,10 +248,14 @@ def test_parameters_are_told_apart_by_type_and_bits():
     values = [0, 0.0, -0.0, False, 1, 1.0, True, (0.0,), (-0.0,), float("nan"), None, "0", dt.int8]
     assert len({param_key(v) for v in values}) == len(values)
     a, b = (make_node(T.value, {"shape": (2,), "value": v}, []) for v in (0.0, -0.0))
-    assert a.key() != b.key() and a.key() == make_node(T.value, {"shape": (2,), "value": 0.0}, []).key()
+    assert (
+        a.key() != b.key()
+        and a.key() == make_node(T.value, {"shape": (2,), "value": 0.0}, []).key()
+    )
 
 
-# ---- rewriting and evaluation ------------------------------------------------------------------------
+# ---- rewriting and evaluation
+# ------------------------------------------------------------------------
 def test_rewrite_keeps_what_did_not_change():
     b = Build()
     x = b.input(2)

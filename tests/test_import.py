@@ -1,4 +1,5 @@
 """Importing hybrid is quick and pulls in no optional package."""
+
 from __future__ import annotations
 
 import os
@@ -7,20 +8,41 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-HEAVY = {"cupy", "torch", "jax", "scipy", "pandas", "matplotlib", "sklearn", "IPython", "tqdm", "unittest", "asyncio"}
+HEAVY = {
+    "cupy",
+    "torch",
+    "jax",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "sklearn",
+    "IPython",
+    "tqdm",
+    "unittest",
+    "asyncio",
+}
 
 
 def run(code: str, cache: Path) -> str:
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     env |= {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(cache)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     return done.stdout
 
 
 def test_import_is_light(tmp_path):
-    times = ("import time, sys; a = time.process_time(); import numpy; b = time.process_time(); import hybrid; "
-             "c = time.process_time(); print(b - a, c - b, *sorted(m for m in sys.modules if '.' not in m))")
-    run(times, tmp_path)                      # fills the cache of compiled modules
+    times = (
+        "import time, sys; a = time.process_time(); import numpy; b = time.process_time(); import hybrid; "
+        "c = time.process_time(); print(b - a, c - b, *sorted(m for m in sys.modules if '.' not in m))"
+    )
+    run(times, tmp_path)  # fills the cache of compiled modules
     best = None
     for _ in range(3):
         first, more, *modules = run(times, tmp_path).split()
@@ -31,6 +53,8 @@ def test_import_is_light(tmp_path):
 
 
 def test_import_compiles_nothing_native(tmp_path):
-    code = ("import hybrid; from hybrid.backends import api; assert not api._BACKENDS, api._BACKENDS; "
-            "import sys; print('hybrid.backends.cpu.backend' in sys.modules)")
+    code = (
+        "import hybrid; from hybrid.backends import api; assert not api._BACKENDS, api._BACKENDS; "
+        "import sys; print('hybrid.backends.cpu.backend' in sys.modules)"
+    )
     assert run(code, tmp_path).strip() in ("True", "False")

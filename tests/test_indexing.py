@@ -1,4 +1,5 @@
 """Indexing as NumPy does it: reads, writes, their gradients, and what is refused."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -11,15 +12,61 @@ import hybrid as hb
 
 A = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
 MASK = A % 3 == 0
-KEYS = [0, -1, 1, slice(None), slice(None, None, -1), slice(1, None), slice(-1, None, -2), slice(5, 9), slice(2, 0), ..., None,
-        (), (0, 1), (0, 1, 2), (..., 0), (0, ...), (slice(None), 1), (slice(None), slice(None, None, -1), slice(None, None, 2)),
-        (None, 0, None), (..., None), (slice(None), None, 0), (0, ..., None, -1), [0, 1], [1, 0, 1], [-1], [],
-        ([0, 1], [2, 0]), ([0, 1], slice(None), [3, 0]), (slice(None), [0, 2]), (slice(None), [0, 2], [1, 3]),
-        ([[0], [1]], [0, 2]), (0, [0, 2]), ([0, 1], 0), (0, slice(None), [0, 1]), (slice(None), 0, [0, 1]),
-        ([0, 1], None, 0), (None, [0, 1]), (..., [0, 1]), np.array([1, 0]), np.array(1), (np.int64(1), np.int8(0)),
-        (slice(None, None, -1), [0, 2]), MASK, MASK[0, 0], (slice(None), MASK[0]), (0, MASK[0]), (MASK[:, 0, 0], [0, 1]) ,
-        (MASK[:, 0, 0],), (slice(None), [True, False, True]), np.zeros((2, 3), bool), np.zeros((0,), np.int64),
-        (1, slice(0, 2), slice(3, None, -2)), (slice(None), slice(1, 1))]
+KEYS = [
+    0,
+    -1,
+    1,
+    slice(None),
+    slice(None, None, -1),
+    slice(1, None),
+    slice(-1, None, -2),
+    slice(5, 9),
+    slice(2, 0),
+    ...,
+    None,
+    (),
+    (0, 1),
+    (0, 1, 2),
+    (..., 0),
+    (0, ...),
+    (slice(None), 1),
+    (slice(None), slice(None, None, -1), slice(None, None, 2)),
+    (None, 0, None),
+    (..., None),
+    (slice(None), None, 0),
+    (0, ..., None, -1),
+    [0, 1],
+    [1, 0, 1],
+    [-1],
+    [],
+    ([0, 1], [2, 0]),
+    ([0, 1], slice(None), [3, 0]),
+    (slice(None), [0, 2]),
+    (slice(None), [0, 2], [1, 3]),
+    ([[0], [1]], [0, 2]),
+    (0, [0, 2]),
+    ([0, 1], 0),
+    (0, slice(None), [0, 1]),
+    (slice(None), 0, [0, 1]),
+    ([0, 1], None, 0),
+    (None, [0, 1]),
+    (..., [0, 1]),
+    np.array([1, 0]),
+    np.array(1),
+    (np.int64(1), np.int8(0)),
+    (slice(None, None, -1), [0, 2]),
+    MASK,
+    MASK[0, 0],
+    (slice(None), MASK[0]),
+    (0, MASK[0]),
+    (MASK[:, 0, 0], [0, 1]),
+    (MASK[:, 0, 0],),
+    (slice(None), [True, False, True]),
+    np.zeros((2, 3), bool),
+    np.zeros((0,), np.int64),
+    (1, slice(0, 2), slice(3, None, -2)),
+    (slice(None), slice(1, 1)),
+]
 
 
 def valid(key):
@@ -40,8 +87,17 @@ KEYS = [k for k in KEYS if valid(k)]
 def as_tensors(key):
     """The key with index arrays as tensors."""
     parts = key if isinstance(key, tuple) else (key,)
-    out = tuple(hb.tensor(p, dtype="int64" if np.size(p) == 0 and not (isinstance(p, np.ndarray) and p.dtype == bool)
-                          else None) if isinstance(p, (list, np.ndarray)) else p for p in parts)
+    out = tuple(
+        hb.tensor(
+            p,
+            dtype="int64"
+            if np.size(p) == 0 and not (isinstance(p, np.ndarray) and p.dtype == bool)
+            else None,
+        )
+        if isinstance(p, (list, np.ndarray))
+        else p
+        for p in parts
+    )
     return out if isinstance(key, tuple) else out[0]
 
 
@@ -93,7 +149,9 @@ def test_basic_keys_as_numpy(data):
 @given(st.data())
 def test_index_arrays_as_numpy(data):
     shape = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
-    key = data.draw(hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3)))
+    key = data.draw(
+        hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3))
+    )
     a = np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)
     np.testing.assert_array_equal(hb.tensor(a)[tuple(hb.tensor(k) for k in key)].numpy(), a[key])
     np.testing.assert_array_equal(hb.tensor(a)[key].numpy(), a[key])
@@ -132,11 +190,22 @@ def test_augmented_writes():
     assert x.tolist() == [22.0, 1.0, 2.0]
 
 
-@pytest.mark.parametrize("key, error, text", [
-    (2, IndexError, "out of range"), (-3, IndexError, "out of range"), ((0, 0, 0, 0), IndexError, "indices"),
-    ([0, 5], IndexError, "out of range"), ((..., ...), IndexError, "ellipsis"), (1.0, TypeError, "integers"),
-    ("a", TypeError, "supported|integers"), (hb.tensor([1.0]), TypeError, "integers"), (True, IndexError, "bool"),
-    (np.ones(3, bool), IndexError, "mask"), (slice(0.5, 1), TypeError, "integer")])
+@pytest.mark.parametrize(
+    "key, error, text",
+    [
+        (2, IndexError, "out of range"),
+        (-3, IndexError, "out of range"),
+        ((0, 0, 0, 0), IndexError, "indices"),
+        ([0, 5], IndexError, "out of range"),
+        ((..., ...), IndexError, "ellipsis"),
+        (1.0, TypeError, "integers"),
+        ("a", TypeError, "supported|integers"),
+        (hb.tensor([1.0]), TypeError, "integers"),
+        (True, IndexError, "bool"),
+        (np.ones(3, bool), IndexError, "mask"),
+        (slice(0.5, 1), TypeError, "integer"),
+    ],
+)
 def test_refused_keys(key, error, text):
     x = hb.tensor(A)
     with pytest.raises(error, match=text):

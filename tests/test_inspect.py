@@ -1,4 +1,6 @@
-"""compare, inspect, drawings and describe_system: they tell the truth and leave things as they found them."""
+"""compare, inspect, drawings and describe_system: they tell the truth and leave things as they
+found them."""
+
 from __future__ import annotations
 
 import json
@@ -28,18 +30,22 @@ def training_step():
         loss.backward()
         optimizer.step()
         return loss
+
     return model, step
 
 
 def batch():
-    return hybrid.tensor(np.linspace(-1, 1, 24, dtype="f4").reshape(4, 6)), hybrid.tensor([0, 2, 1, 1])
+    return hybrid.tensor(np.linspace(-1, 1, 24, dtype="f4").reshape(4, 6)), hybrid.tensor(
+        [0, 2, 1, 1]
+    )
 
 
 def values(model):
     return {k: v.numpy().copy() for k, v in model.state_dict().items()}
 
 
-# ---- compare --------------------------------------------------------------------------------------------
+# ---- compare
+# --------------------------------------------------------------------------------------------
 def test_compare_a_training_step_leaves_its_state():
     model, step = training_step()
     x, y = batch()
@@ -48,10 +54,14 @@ def test_compare_a_training_step_leaves_its_state():
     report = hybrid.compare(step, x, y, repeat=2)
     assert report.same_bits and report.replays and report.differences == () and report.reason == ""
     assert report.nodes_before >= report.nodes_after > 0 and report.kernels["product"] >= 2
-    assert report.arena_bytes > 0 and report.compile_seconds > 0 and report.eager_us > 0 < report.traced_us
+    assert (
+        report.arena_bytes > 0
+        and report.compile_seconds > 0
+        and report.eager_us > 0 < report.traced_us
+    )
     assert all(same_bits(before[k], v) for k, v in values(model).items())
     assert all(same_bits(g, p.grad.numpy()) for g, p in zip(grads, model.parameters()))
-    again = step(x, y).item()                      # the generator is where it was as well
+    again = step(x, y).item()  # the generator is where it was as well
     other, other_step = training_step()
     other_step(x, y)
     assert other_step(x, y).item() == again
@@ -68,15 +78,18 @@ def test_compare_restores_gradients_that_were_none():
     assert report.same_bits and w.grad is None
 
 
-@pytest.mark.parametrize("make", [
-    lambda: (lambda x: x * 2, hybrid.ones(3)),
-    lambda: (lambda x: (x.softmax(-1), {"s": x.sum()}), hybrid.tensor([[1.0, np.nan, np.inf]])),
-    lambda: (lambda x: x + 1, hybrid.zeros(0, 4)),
-    lambda: (lambda x: -x, hybrid.tensor(0.0)),
-    lambda: (lambda x: x.T @ x, hybrid.ones(5, 7)),
-    lambda: (lambda x: x // 2, hybrid.arange(5)),
-    lambda: (lambda x: hybrid.tensor(x.tolist()) * 2, hybrid.ones(2)),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: (lambda x: x * 2, hybrid.ones(3)),
+        lambda: (lambda x: (x.softmax(-1), {"s": x.sum()}), hybrid.tensor([[1.0, np.nan, np.inf]])),
+        lambda: (lambda x: x + 1, hybrid.zeros(0, 4)),
+        lambda: (lambda x: -x, hybrid.tensor(0.0)),
+        lambda: (lambda x: x.T @ x, hybrid.ones(5, 7)),
+        lambda: (lambda x: x // 2, hybrid.arange(5)),
+        lambda: (lambda x: hybrid.tensor(x.tolist()) * 2, hybrid.ones(2)),
+    ],
+)
 def test_compare_finds_no_difference(make):
     fn, x = make()
     report = hybrid.compare(fn, x, repeat=1, steps=2)
@@ -88,7 +101,10 @@ def test_compare_of_what_does_not_replay():
         if x.max() > 1:
             return x / x.max()
         return x
-    report = hybrid.compare(f, hybrid.tensor([1.0, 4.0]), repeat=1)      # no warning: the report tells it
+
+    report = hybrid.compare(
+        f, hybrid.tensor([1.0, 4.0]), repeat=1
+    )  # no warning: the report tells it
     assert report.same_bits and not report.replays and "branches on the value" in report.reason
     assert "if x.max() > 1" in str(report) and report.kernels == {}
     with pytest.warns(hybrid.RunsEagerly):
@@ -113,19 +129,25 @@ def test_report_forms():
 def test_keyword_arguments():
     def f(x, *, scale=1.0):
         return x * scale
+
     assert hybrid.compare(f, hybrid.ones(2), scale=3.0, repeat=1).same_bits
 
 
-# ---- what counts as equal -------------------------------------------------------------------------------
+# ---- what counts as equal
+# -------------------------------------------------------------------------------
 def test_same_bits():
     nan = np.array([np.nan, 1], "f4")
     other = np.array([0xFFC00001, 0x3F800000], "u4").view("f4")
     assert same_bits(nan, other)
     assert not same_bits(np.array([0.0]), np.array([-0.0]))
-    assert not same_bits(np.zeros(2), np.zeros(2, "f4")) and not same_bits(np.zeros(2), np.zeros((2, 1)))
+    assert not same_bits(np.zeros(2), np.zeros(2, "f4")) and not same_bits(
+        np.zeros(2), np.zeros((2, 1))
+    )
     assert same_bits(np.arange(6.0).reshape(2, 3)[:, ::2], np.array([[0.0, 2], [3, 5]]))
-    assert same_bits(np.zeros((0, 3)), np.zeros((0, 3))) and same_bits(np.float64(2).reshape(()), np.array(2.0))
-    assert not same_bits(np.array([2 ** 62]), np.array([2 ** 62 + 1]))
+    assert same_bits(np.zeros((0, 3)), np.zeros((0, 3))) and same_bits(
+        np.float64(2).reshape(()), np.array(2.0)
+    )
+    assert not same_bits(np.array([2**62]), np.array([2**62 + 1]))
     for dtype in (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, np.float16):
         a = np.array([1, -0.0, np.nan], dtype)
         assert same_bits(a, a.copy()) and not same_bits(a, -a)
@@ -137,11 +159,18 @@ def test_differences_say_where():
     b = a.copy()
     b[1, 2] = -1
     assert _differences([("output 0", a)], [("output 0", b)]) == [
-        "output 0 float32(2, 3): 1 element(s) differ, first at (1, 2): 5.0 eagerly, -1.0 traced"]
+        "output 0 float32(2, 3): 1 element(s) differ, first at (1, 2): 5.0 eagerly, -1.0 traced"
+    ]
     assert _differences([("s", np.array(0.0))], [("s", np.array(-0.0))]) == [
-        "s float64(): 1 element(s) differ, first at (): 0.0 eagerly, -0.0 traced"]
-    assert _differences([("o", a)], [("o", a.T)])[0] == "o is float32(2, 3) eagerly, float32(3, 2) traced"
-    assert _differences([("o", a)], []) == ["eager and traced call return or write different tensors"]
+        "s float64(): 1 element(s) differ, first at (): 0.0 eagerly, -0.0 traced"
+    ]
+    assert (
+        _differences([("o", a)], [("o", a.T)])[0]
+        == "o is float32(2, 3) eagerly, float32(3, 2) traced"
+    )
+    assert _differences([("o", a)], []) == [
+        "eager and traced call return or write different tensors"
+    ]
 
 
 def test_times_take_turns():
@@ -151,7 +180,8 @@ def test_times_take_turns():
     assert turns == [0, 1] * 4 and all(t > 0 for t in times)
 
 
-# ---- inspect ----------------------------------------------------------------------------------------------
+# ---- inspect
+# ----------------------------------------------------------------------------------------------
 def inspected():
     _, step = training_step()
     fn, x, y = hybrid.function(step), *batch()
@@ -185,7 +215,11 @@ def test_inspect_shows_every_pass_and_the_plan():
 def test_graph_of_a_function_prints_and_draws():
     fn, x, y = inspected()
     graph = fn.graph(x, y)
-    assert str(graph).startswith("graph {") and "optimizer.step()" in str(graph) and "nodes" in repr(graph)
+    assert (
+        str(graph).startswith("graph {")
+        and "optimizer.step()" in str(graph)
+        and "nodes" in repr(graph)
+    )
     (picture,) = pictures(graph._repr_html_())
     boxes = [g for g in picture.iter(f"{SVG}g") if g.find(f"{SVG}rect") is not None]
     assert len(boxes) == len(graph.nodes)
@@ -201,13 +235,19 @@ def test_inspect_says_why_there_is_nothing():
         fn.graph(hybrid.ones(2))
 
 
-# ---- drawings -------------------------------------------------------------------------------------------
+# ---- drawings
+# -------------------------------------------------------------------------------------------
 def test_drawings_are_bounded_and_well_formed():
-    chain = [Box(f"op{i}<&>", "x" * 90, "hover \"<&>'", "map", (i - 1,) if i else ()) for i in range(1000)]
+    chain = [
+        Box(f"op{i}<&>", "x" * 90, "hover \"<&>'", "map", (i - 1,) if i else ())
+        for i in range(1000)
+    ]
     (picture,) = pictures(svg(chain))
     assert len(list(picture.iter(f"{SVG}g"))) == MAX_BOXES
     assert any(t.text == f"and {1000 - MAX_BOXES} more" for t in picture.iter(f"{SVG}text"))
-    wide = [Box("root", "", "", "row", ())] + [Box("leaf", "", "", "newkind", (0,)) for _ in range(60)]
+    wide = [Box("root", "", "", "row", ())] + [
+        Box("leaf", "", "", "newkind", (0,)) for _ in range(60)
+    ]
     (picture,) = pictures(svg(wide))
     assert float(picture.get("viewBox").split()[2]) < 1000
     assert pictures(svg([]))
@@ -216,7 +256,10 @@ def test_drawings_are_bounded_and_well_formed():
 def test_boxes_do_not_overlap():
     fn, x, y = inspected()
     (picture,) = pictures(fn.graph(x, y)._repr_html_())
-    at = [tuple(float(g.find(f"{SVG}rect").get(k)) for k in ("x", "y", "width", "height")) for g in picture.iter(f"{SVG}g")]
+    at = [
+        tuple(float(g.find(f"{SVG}rect").get(k)) for k in ("x", "y", "width", "height"))
+        for g in picture.iter(f"{SVG}g")
+    ]
     for i, (x0, y0, w0, h0) in enumerate(at):
         for x1, y1, w1, h1 in at[:i]:
             assert x0 >= x1 + w1 or x1 >= x0 + w0 or y0 >= y1 + h1 or y1 >= y0 + h0
@@ -224,5 +267,7 @@ def test_boxes_do_not_overlap():
 
 def test_describe_system():
     lines = hybrid.describe_system().splitlines()
-    assert lines[0].startswith("hybrid ") and any(line.startswith("cpu threads") and "usable" in line for line in lines)
+    assert lines[0].startswith("hybrid ") and any(
+        line.startswith("cpu threads") and "usable" in line for line in lines
+    )
     assert f"numpy        {np.__version__}" in lines

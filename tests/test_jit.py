@@ -1,4 +1,5 @@
 """Compilation to native code, its disk cache, and the life of code in memory."""
+
 from __future__ import annotations
 
 import ctypes
@@ -41,6 +42,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def spy(self: jit._Target, source: str, level: int) -> bytes:
         seen.append(source)
         return emit(self, source, level)
+
     monkeypatch.setattr(jit._Target, "emit", spy)
     return seen
 
@@ -58,12 +60,15 @@ def test_levels(level: int):
 
 def test_vector_constants_are_addressed_correctly():
     n = 40
-    src = "\n".join(f"""define void @vc{i}(ptr %p) "prefer-vector-width"="512" {{
+    src = "\n".join(
+        f"""define void @vc{i}(ptr %p) "prefer-vector-width"="512" {{
   %x = load <16 x float>, ptr %p, align 4
-  %y = fadd <16 x float> %x, <{', '.join(f'float {float(i + k):.1f}' for k in range(16))}>
+  %y = fadd <16 x float> %x, <{", ".join(f"float {float(i + k):.1f}" for k in range(16))}>
   store <16 x float> %y, ptr %p, align 4
   ret void
-}}""" for i in range(n))
+}}"""
+        for i in range(n)
+    )
     m = jit.compile_ir(src, [f"vc{i}" for i in range(n)])
     for i in range(n):
         a = (ctypes.c_float * 16)()
@@ -71,12 +76,24 @@ def test_vector_constants_are_addressed_correctly():
         assert list(a) == [float(i + k) for k in range(16)]
 
 
-@pytest.mark.parametrize("src, what", [
-    ("declare float @expf(float)\ndefine float @t_x(float %x) {\n %y = call float @expf(float %x)\n ret float %y\n}", "expf"),
-    ("declare float @llvm.sin.f32(float)\ndefine float @t_x(float %x) {\n %y = call float @llvm.sin.f32(float %x)\n"
-     " ret float %y\n}", "sinf"),
-    ("@g = external global i64\ndefine i64 @t_x() {\n %y = load i64, ptr @g\n ret i64 %y\n}", "g"),
-])
+@pytest.mark.parametrize(
+    "src, what",
+    [
+        (
+            "declare float @expf(float)\ndefine float @t_x(float %x) {\n %y = call float @expf(float %x)\n ret float %y\n}",
+            "expf",
+        ),
+        (
+            "declare float @llvm.sin.f32(float)\ndefine float @t_x(float %x) {\n %y = call float @llvm.sin.f32(float %x)\n"
+            " ret float %y\n}",
+            "sinf",
+        ),
+        (
+            "@g = external global i64\ndefine i64 @t_x() {\n %y = load i64, ptr @g\n ret i64 %y\n}",
+            "g",
+        ),
+    ],
+)
 def test_outside_symbols_are_refused(src: str, what: str):
     with pytest.raises(BackendError, match=rf"symbols from outside: {what}"):
         jit.compile_ir(src, ["t_x"])
@@ -91,7 +108,9 @@ def test_bad_text_and_absent_names():
 
 def test_compile_many_shares_and_keeps_order(cache: DiskCache, monkeypatch: pytest.MonkeyPatch):
     seen = compiled(monkeypatch)
-    a = jit.compile_many([("t_m1", text("t_m1", 1)), ("t_m2", text("t_m2", 2)), ("t_m1", text("t_m1", 1))])
+    a = jit.compile_many(
+        [("t_m1", text("t_m1", 1)), ("t_m2", text("t_m2", 2)), ("t_m1", text("t_m1", 1))]
+    )
     assert [call(c.address) for c in a] == [1, 2, 1] and a[0] is a[2] and len(seen) == 2
     b = jit.compile_many([("t_m2", text("t_m2", 2)), ("t_m3", text("t_m3", 3))])
     assert b[0] is a[1] and len(seen) == 3 and jit.lookup("t_m3") is b[1]
@@ -101,7 +120,9 @@ def test_compile_many_shares_and_keeps_order(cache: DiskCache, monkeypatch: pyte
         jit.compile_many([("t_m9", text("t_m9", 7)), ("t_m9", text("t_m9", 8))])
 
 
-def test_dropped_code_is_freed_and_comes_back_from_disk(cache: DiskCache, monkeypatch: pytest.MonkeyPatch):
+def test_dropped_code_is_freed_and_comes_back_from_disk(
+    cache: DiskCache, monkeypatch: pytest.MonkeyPatch
+):
     (code,) = jit.compile_many([("t_drop", text("t_drop", 4))])
     engine = weakref.ref(code._engine)
     seen = compiled(monkeypatch)
@@ -117,12 +138,23 @@ def _only_file(cache: DiskCache) -> Path:
     return path
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda b: b"", lambda b: b[:10], lambda b: b[:-1], lambda b: b + b"x", lambda b: b"\0" * len(b),
-    lambda b: b[:HEAD.size + 100] + bytes([b[HEAD.size + 100] ^ 1]) + b[HEAD.size + 101:],
-    lambda b: b[:20] + bytes([b[20] ^ 1]) + b[21:], lambda b: HEAD.pack(b"other", b"", 1 << 60, b"") + b[HEAD.size:],
-], ids=["empty", "short", "torn", "longer", "zeros", "body", "key", "foreign"])
-def test_spoiled_files_are_misses(cache: DiskCache, monkeypatch: pytest.MonkeyPatch, request, spoil):
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda b: b"",
+        lambda b: b[:10],
+        lambda b: b[:-1],
+        lambda b: b + b"x",
+        lambda b: b"\0" * len(b),
+        lambda b: b[: HEAD.size + 100] + bytes([b[HEAD.size + 100] ^ 1]) + b[HEAD.size + 101 :],
+        lambda b: b[:20] + bytes([b[20] ^ 1]) + b[21:],
+        lambda b: HEAD.pack(b"other", b"", 1 << 60, b"") + b[HEAD.size :],
+    ],
+    ids=["empty", "short", "torn", "longer", "zeros", "body", "key", "foreign"],
+)
+def test_spoiled_files_are_misses(
+    cache: DiskCache, monkeypatch: pytest.MonkeyPatch, request, spoil
+):
     symbol = f"t_sp_{request.node.callspec.id}"
     jit.compile_many([(symbol, text(symbol, 6))])
     gc.collect()
@@ -183,14 +215,20 @@ def test_default_cache_obeys_the_environment(tmp_path: Path, monkeypatch: pytest
 
 
 def test_processes_share_the_cache(tmp_path: Path):
-    program = ("from hybrid.backends.cpu import jit\n"
-               "m = jit._Target.emit\n"
-               "jit._Target.emit = lambda *a: print('compiled') or m(*a)\n"
-               "jit.compile_many([(f'p{i}', f'define i64 @p{i}() {{ ret i64 {i} }}') for i in range(3)])\n")
+    program = (
+        "from hybrid.backends.cpu import jit\n"
+        "m = jit._Target.emit\n"
+        "jit._Target.emit = lambda *a: print('compiled') or m(*a)\n"
+        "jit.compile_many([(f'p{i}', f'define i64 @p{i}() {{ ret i64 {i} }}') for i in range(3)])\n"
+    )
     env = dict(os.environ, HYBRID_CACHE_DIR=str(tmp_path), PYTHONPATH=os.pathsep.join(sys.path))
     env.pop("HYBRID_CACHE", None)
-    outs = [subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
-            for _ in range(2)]
+    outs = [
+        subprocess.run(
+            [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
     assert [o.count("compiled") for o in outs] == [3, 0]
 
 
@@ -201,6 +239,7 @@ def test_threads_compile_at_once():
         for i in range(5):
             (c,) = jit.compile_many([(f"t_th{i}", text(f"t_th{i}", i))])
             got.append(call(c.address) - i)
+
     threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
     for t in threads:
         t.start()
@@ -236,7 +275,9 @@ print("fine")
 
 def test_forked_children_compile_too():
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-    done = subprocess.run([sys.executable, "-c", FORK], env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", FORK], env=env, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout == "fine\n", done.stderr
 
 

@@ -1,4 +1,6 @@
-"""Fusion, order, memory: a plan gives the bits of node-by-node evaluation, with the kernels that were meant."""
+"""Fusion, order, memory: a plan gives the bits of node-by-node evaluation, with the kernels that
+were meant."""
+
 from __future__ import annotations
 
 import random
@@ -26,7 +28,13 @@ from hybrid.trace.passes.fuse import fuse
 from hybrid.trace.passes.memory import Arena
 from hybrid.trace.pipeline import build
 
-DTYPES = [(dt.float32,), (dt.bfloat16, dt.float32), (dt.float16,), (dt.float64,), (dt.int32, dt.float32)]
+DTYPES = [
+    (dt.float32,),
+    (dt.bfloat16, dt.float32),
+    (dt.float16,),
+    (dt.float64,),
+    (dt.int32, dt.float32),
+]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,8 +44,12 @@ def _records():
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
-    nan = np.isnan(a) & np.isnan(b) if dt.is_float(dt.canonical(a.dtype)) else np.zeros(a.shape, bool)
-    return (a.shape, a.dtype) == (b.shape, b.dtype) and np.where(nan, 0, a).tobytes() == np.where(nan, 0, b).tobytes()
+    nan = (
+        np.isnan(a) & np.isnan(b) if dt.is_float(dt.canonical(a.dtype)) else np.zeros(a.shape, bool)
+    )
+    return (a.shape, a.dtype) == (b.shape, b.dtype) and np.where(nan, 0, a).tobytes() == np.where(
+        nan, 0, b
+    ).tobytes()
 
 
 def check(g: Graph, states=(), seed: int = 0) -> Plan:
@@ -56,13 +68,20 @@ def well_formed(plan: Plan) -> None:
     """What a backend relies on and no output shows."""
     for k in plan.steps:
         if isinstance(k, LoopKernel):
-            made = [any(i.prim in REDUCTIONS for i in _cone(k.program, n.args)) for n in k.program.instrs]
+            made = [
+                any(i.prim in REDUCTIONS for i in _cone(k.program, n.args))
+                for n in k.program.instrs
+            ]
             reduced = [n.prim in REDUCTIONS for n in k.program.instrs]
             assert k.group is not None or not any(reduced)
             if k.group is not None and k.group[1] != len(k.shape):
-                assert not any(m and r for m, r in zip(made, reduced)), "reductions of a column kernel in a chain"
+                assert not any(m and r for m, r in zip(made, reduced)), (
+                    "reductions of a column kernel in a chain"
+                )
                 assert all(not any(w.strides[slice(*k.group)]) for w in k.writes)
-            assert len(k.reads) == len(k.program.args) and len(k.writes) == len(k.program.outs) * (not k.check)
+            assert len(k.reads) == len(k.program.args) and len(k.writes) == len(k.program.outs) * (
+                not k.check
+            )
     assert len(plan.sites) == len(plan.messages) == len(plan.steps)
 
 
@@ -82,23 +101,40 @@ def kinds(plan: Plan) -> str:
     out = ""
     for k in plan.steps:
         if isinstance(k, LoopKernel):
-            out += "k" if k.check else "m" if k.group is None else "r" if k.group[1] == len(k.shape) else "c"
+            out += (
+                "k"
+                if k.check
+                else "m"
+                if k.group is None
+                else "r"
+                if k.group[1] == len(k.shape)
+                else "c"
+            )
         else:
             out += "g" if isinstance(k, GemmKernel) else "h" if isinstance(k, HostStep) else "s"
     return out
 
 
-# ---- index maps --------------------------------------------------------------------------------------
+# ---- index maps
+# --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("seed", range(40))
 def test_reshape_strides_agrees_with_numpy(seed):
     rng = random.Random(seed)
     shape = tuple(rng.choice([1, 2, 3, 4]) for _ in range(rng.randrange(4)))
-    x = np.arange(1000)[:int(np.prod(shape, dtype=int))].reshape(shape)
+    x = np.arange(1000)[: int(np.prod(shape, dtype=int))].reshape(shape)
     x = np.transpose(x, rng.sample(range(x.ndim), x.ndim))
     if rng.random() < 0.5 and x.ndim:
         x = x[(slice(None, None, -1),)]
     n = x.size
-    new = rng.choice([(n,), (1, n), (n, 1, 1), x.shape[::-1], *[(k, n // k) for k in range(1, n + 1) if n % k == 0]])
+    new = rng.choice(
+        [
+            (n,),
+            (1, n),
+            (n, 1, 1),
+            x.shape[::-1],
+            *[(k, n // k) for k in range(1, n + 1) if n % k == 0],
+        ]
+    )
     got = reshape_strides(x.shape, [s // 8 for s in x.strides], new)
     want = x.reshape(new)
     if got is not None:
@@ -115,14 +151,28 @@ def test_embeddings():
     assert same_order((4, 3), (3, 2), (12,), (1,)) is None
 
 
-# ---- what fuses --------------------------------------------------------------------------------------
+# ---- what fuses
+# --------------------------------------------------------------------------------------
 def test_layer_norm_is_one_kernel_and_writes_permuted():
     b = Build()
     x = b.input(6, 8)
-    d = b(T.sub, x, b(T.spread, b(T.reshape, b(T.mul, b(T.sum, x, axes=(1, 2)), 0.125), shape=(6, 1)), shape=(6, 8)))
+    d = b(
+        T.sub,
+        x,
+        b(
+            T.spread,
+            b(T.reshape, b(T.mul, b(T.sum, x, axes=(1, 2)), 0.125), shape=(6, 1)),
+            shape=(6, 8),
+        ),
+    )
     v = b(T.root, b(T.sum, b(T.mul, d, d), axes=(1, 2)))
     o = b(T.div, d, b(T.reshape, v, shape=(6, 1)))
-    out = [o, v, b(T.relu, b(T.reshape, o, shape=(2, 3, 8))), b(T.root, b(T.permute, o, axes=(1, 0)))]
+    out = [
+        o,
+        v,
+        b(T.relu, b(T.reshape, o, shape=(2, 3, 8))),
+        b(T.root, b(T.permute, o, axes=(1, 0))),
+    ]
     assert kinds(check(b.graph(*out))) == "r"
 
 
@@ -151,6 +201,7 @@ def test_attention_shapes(d):
 
     def heads(t):
         return b(T.permute, b(T.reshape, t, shape=(2, 5, 3, 4)), axes=(0, 2, 1, 3))
+
     a = b(T.mul, b(T.matmul, heads(q), b(T.permute, heads(k), axes=(0, 1, 3, 2))), 2)
     a = b(T.softmax, a, axes=(3, 4)) if dt.is_float(d) else b(T.relu, a)
     z = b(T.permute, b(T.matmul, a, heads(v)), axes=(0, 2, 1, 3))
@@ -199,7 +250,7 @@ def test_sums_of_placements_are_cut_into_boxes():
     e, f = b(T.embed, b(T.root, x), begin=0, size=5), b(T.embed, b(T.relu, y), begin=2, size=5)
     total = b(T.add, b(T.add, e, f), b(T.embed, x, begin=2, size=5))
     plan = check(b.graph(total))
-    assert kinds(plan) == "mmmmm"       # two producers, three boxes, no fills
+    assert kinds(plan) == "mmmmm"  # two producers, three boxes, no fills
     assert kinds(check(b.graph(total, e))).count("m") > 5
     assert kinds(check(b.graph(b(T.softmax, e, axes=(1, 2))))).endswith("r")
 
@@ -228,12 +279,21 @@ def test_literals_are_run_time_scalars():
     plan = lower(b.graph(b(T.mul, b(T.add, x, 2.0), 3.0), b(T.root, b(T.reshape, x, shape=(3, 1)))))
     other = Build()
     x = other.input(3)
-    again = lower(other.graph(other(T.mul, other(T.add, x, 5.0), -0.0), other(T.root, other(T.reshape, x, shape=(3, 1)))))
-    assert plan.steps[0].program == again.steps[0].program and plan.steps[0].params != again.steps[0].params
+    again = lower(
+        other.graph(
+            other(T.mul, other(T.add, x, 5.0), -0.0),
+            other(T.root, other(T.reshape, x, shape=(3, 1))),
+        )
+    )
+    assert (
+        plan.steps[0].program == again.steps[0].program
+        and plan.steps[0].params != again.steps[0].params
+    )
     assert not plan.consts
 
 
-# ---- checks, order, state ------------------------------------------------------------------------------
+# ---- checks, order, state
+# ------------------------------------------------------------------------------
 def embedding_step() -> tuple[Graph, list[tuple[int, int]]]:
     b = Build()
     w, i = b.input(5, 4), b.input(3, d=dt.int64)
@@ -279,7 +339,9 @@ def test_state_that_cannot_be_overwritten_gets_memory(case):
     if case == "swap":
         g = b.graph(q, p)
     elif case == "both":
-        g = b.graph(b(T.add, p, b(T.permute, q, axes=(1, 0))), b(T.add, q, b(T.permute, p, axes=(1, 0))))
+        g = b.graph(
+            b(T.add, p, b(T.permute, q, axes=(1, 0))), b(T.add, q, b(T.permute, p, axes=(1, 0)))
+        )
         in_place = [False, False]
     elif case == "kept":
         g, in_place = b.graph(b(T.neg, p), b(T.neg, q), p), [False, True]
@@ -316,7 +378,8 @@ def test_a_cache_is_written_in_place():
     assert not check(b.graph(new, cache), [(0, 0)]).partial
 
 
-# ---- memory ------------------------------------------------------------------------------------------
+# ---- memory
+# ------------------------------------------------------------------------------------------
 def test_arena_reuses_and_merges_free_ranges():
     a = Arena()
     x, y, z = (a.take(n) for n in (64, 128, 64))
@@ -347,7 +410,8 @@ def test_elementwise_kernels_write_over_their_operand():
     assert slots[0].kind == slots[1].kind == "arena" and slots[0].index == slots[1].index
 
 
-# ---- everything at once --------------------------------------------------------------------------------
+# ---- everything at once
+# --------------------------------------------------------------------------------
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape(shape):
     b = Build()
@@ -355,7 +419,12 @@ def test_every_shape(shape):
     h = b(T.relu, b(T.add, x, -0.0))
     flat = b(T.reshape, h, shape=(x.aval.size,))
     s = b(T.sum, flat, axes=(0, 1))
-    out = [h, s, b(T.mul, b(T.spread, s, shape=(2, 3)), 2.0), b(T.concat, flat, b(T.neg, flat), axis=0)]
+    out = [
+        h,
+        s,
+        b(T.mul, b(T.spread, s, shape=(2, 3)), 2.0),
+        b(T.concat, flat, b(T.neg, flat), axis=0),
+    ]
     if shape:
         out.append(b(T.sum, b(T.root, h), axes=(0, 1)))
     check(b.graph(*out))
@@ -386,7 +455,9 @@ def test_lstm_cell_is_two_kernels():
     b = Build()
     x, h, c, w, u = b.input(6, 5), b.input(6, 4), b.input(6, 4), b.input(16, 5), b.input(16, 4)
     z = b(T.permute, b(T.add, b(T.linear, x, w), b(T.linear, h, u)), axes=(1, 0))
-    i, f, g, o = (b(T.permute, b(T.rows, z, begin=4 * k, size=4, step=1), axes=(1, 0)) for k in range(4))
+    i, f, g, o = (
+        b(T.permute, b(T.rows, z, begin=4 * k, size=4, step=1), axes=(1, 0)) for k in range(4)
+    )
     new = b(T.add, b(T.mul, b(T.root, f), c), b(T.mul, b(T.root, i), b(T.relu, g)))
     plan = check(b.graph(b(T.mul, b(T.root, o), b(T.relu, new)), new))
     assert kinds(plan) == "ggm"
@@ -422,12 +493,14 @@ def test_compile_time_is_linear():
             nonlocal calls
             calls += 1
             return real(*args, **params)
+
         object.__setattr__(T.linear, "layout", counted)
         try:
             lower(b.graph(x))
         finally:
             object.__setattr__(T.linear, "layout", real)
         return calls
+
     assert nodes(120) <= 2 * nodes(60)
 
 
@@ -443,7 +516,11 @@ def test_long_chains_do_not_recurse(last):
     x = y = b.input(1, 2)
     for _ in range(1200):
         y = b(T.embed, b(T.concat, y, x, axis=1), begin=0, size=1)
-        y = b(T.rows, y, begin=0, size=1, step=1) if y.aval.size < 40 else b(T.reshape, x, shape=(1, 2))
+        y = (
+            b(T.rows, y, begin=0, size=1, step=1)
+            if y.aval.size < 40
+            else b(T.reshape, x, shape=(1, 2))
+        )
     lower(b.graph(y))
 
 
@@ -457,7 +534,8 @@ def test_regions_are_in_a_valid_order():
         done |= set(r.env) | set(r.head.outputs if r.head else ())
 
 
-# ---- the records of the package ------------------------------------------------------------------------
+# ---- the records of the package
+# ------------------------------------------------------------------------
 def package_graph(seed: int) -> tuple[Graph, list[tuple[int, int]]]:
     records = [op for name, op in OPS.items() if not name.startswith("test_")]
     r = Random(random.Random(seed).randrange, records, DTYPES[seed % len(DTYPES)])
@@ -482,8 +560,11 @@ def test_native_plans_have_the_bits_of_eager_kernels(seed):
     cpu = backend("cpu")
 
     def kernel(n: Node, xs):
-        got = cpu.eager(n.op, n.params, [v.aval for v in n.inputs], [v.aval for v in n.outputs])(*xs)
+        got = cpu.eager(n.op, n.params, [v.aval for v in n.inputs], [v.aval for v in n.outputs])(
+            *xs
+        )
         return got if isinstance(got, tuple) else (got,)
+
     xs = random_inputs(g, seed, 0.05)
     try:
         want = evaluate(g, xs, kernel)

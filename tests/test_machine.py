@@ -1,4 +1,5 @@
 """Facts about the machine, and offsets inside Python objects."""
+
 from __future__ import annotations
 
 import ctypes
@@ -21,7 +22,9 @@ def test_facts():
     assert got.name and "+avx2" in got.features and m.machine() is got
 
 
-@pytest.mark.parametrize("features, text", [({"avx2": False, "fma": True}, "avx2"), ({"avx2": True}, "fma")])
+@pytest.mark.parametrize(
+    "features, text", [({"avx2": False, "fma": True}, "avx2"), ({"avx2": True}, "fma")]
+)
 def test_old_cpus_are_refused(monkeypatch, features, text):
     class Features(dict):
         def flatten(self):
@@ -69,7 +72,7 @@ def test_cgroup_quota_version_2(tmp_path):
     assert m._cgroup_quota(str(root), str(membership)) == math.inf
     write(root / "a/b/cpu.max", "max 100000\n")
     assert m._cgroup_quota(str(root), str(membership)) == math.inf
-    write(root / "a/cpu.max", "150000 100000\n")          # a parent's limit holds
+    write(root / "a/cpu.max", "150000 100000\n")  # a parent's limit holds
     assert m._cgroup_quota(str(root), str(membership)) == 1.5
     write(root / "a/b/cpu.max", "50000 100000\n")
     assert m._cgroup_quota(str(root), str(membership)) == 0.5
@@ -97,13 +100,16 @@ def test_addresses():
     assert at % 4096 == 0 and not any((ctypes.c_char * 10_000).from_address(at).raw)
 
 
-# ---- layouts ----------------------------------------------------------------------------------------
+# ---- layouts
+# ----------------------------------------------------------------------------------------
 needs_probe = pytest.mark.skipif(not probe.available(), reason=probe.why_not())
 
 
 def test_the_probe_says_why_it_fails(monkeypatch):
     assert probe.available() == (probe.why_not() == "")
-    monkeypatch.setattr(probe.sysconfig, "get_config_var", lambda name: 1 if name == "Py_GIL_DISABLED" else None)
+    monkeypatch.setattr(
+        probe.sysconfig, "get_config_var", lambda name: 1 if name == "Py_GIL_DISABLED" else None
+    )
     assert probe._result.__wrapped__() == (None, "this Python runs without the GIL")
     monkeypatch.undo()
     monkeypatch.setattr(probe.sys, "gettotalrefcount", lambda: 0, raising=False)

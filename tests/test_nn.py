@@ -1,4 +1,5 @@
 """Layers against NumPy formulas, and Module: names, state, hooks, modes, dtypes, sharing."""
+
 from __future__ import annotations
 
 import copy
@@ -31,11 +32,14 @@ def seed():
     hb.manual_seed(0)
 
 
-# ---- layers ---------------------------------------------------------------------------------------------
+# ---- layers
+# ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear(bias):
     m, x = nn.Linear(5, 3, bias=bias), f32(4, 5)
-    want = x.astype(np.float64) @ m.weight.numpy().T.astype(np.float64) + (m.bias.numpy() if bias else 0)
+    want = x.astype(np.float64) @ m.weight.numpy().T.astype(np.float64) + (
+        m.bias.numpy() if bias else 0
+    )
     close(m(hb.tensor(x)), want)
     close(m(hb.tensor(x[0])), want[0])
     close(m(hb.tensor(x.reshape(2, 2, 5))), want.reshape(2, 2, 3))
@@ -56,19 +60,40 @@ def conv_reference(x, w, b, stride, pad, dil, groups):
         g = k // (o // groups)
         for i in range(oh):
             for j in range(ow):
-                win = x[:, g * cg:(g + 1) * cg, i * stride[0]:i * stride[0] + dil[0] * (kh - 1) + 1:dil[0],
-                        j * stride[1]:j * stride[1] + dil[1] * (kw - 1) + 1:dil[1]]
+                win = x[
+                    :,
+                    g * cg : (g + 1) * cg,
+                    i * stride[0] : i * stride[0] + dil[0] * (kh - 1) + 1 : dil[0],
+                    j * stride[1] : j * stride[1] + dil[1] * (kw - 1) + 1 : dil[1],
+                ]
                 out[:, k, i, j] = (win * w[k]).sum((1, 2, 3)) + (b[k] if b is not None else 0)
     return out
 
 
-@pytest.mark.parametrize("kw", [{}, {"stride": 2, "padding": 1}, {"groups": 2, "bias": False}, {"dilation": (1, 2), "padding": (0, 1)}])
+@pytest.mark.parametrize(
+    "kw",
+    [
+        {},
+        {"stride": 2, "padding": 1},
+        {"groups": 2, "bias": False},
+        {"dilation": (1, 2), "padding": (0, 1)},
+    ],
+)
 def test_conv2d(kw):
     m, x = nn.Conv2d(4, 6, (3, 2), **kw), f32(2, 4, 7, 8)
+
     def pair(v):
         return (v, v) if isinstance(v, int) else v
-    want = conv_reference(x, m.weight.numpy(), None if m.bias is None else m.bias.numpy(), pair(kw.get("stride", 1)),
-                          pair(kw.get("padding", 0)), pair(kw.get("dilation", 1)), kw.get("groups", 1))
+
+    want = conv_reference(
+        x,
+        m.weight.numpy(),
+        None if m.bias is None else m.bias.numpy(),
+        pair(kw.get("stride", 1)),
+        pair(kw.get("padding", 0)),
+        pair(kw.get("dilation", 1)),
+        kw.get("groups", 1),
+    )
     close(m(hb.tensor(x)), want, 1e-5, 1e-5)
     assert np.abs(m.weight.numpy()).max() <= 1 / math.sqrt(4 // kw.get("groups", 1) * 6)
     with pytest.raises(hb.ShapeError, match="groups"):
@@ -97,7 +122,10 @@ def test_layer_norm(shape):
     x64 = x.astype(np.float64)
     want = (x64 - x64.mean(axes, keepdims=True)) / np.sqrt(x64.var(axes, keepdims=True) + 1e-3)
     close(m(hb.tensor(x)), want * m.weight.numpy() + m.bias.numpy(), 1e-5, 1e-5)
-    assert nn.LayerNorm(5, bias=False).bias is None and nn.LayerNorm(5, elementwise_affine=False).weight is None
+    assert (
+        nn.LayerNorm(5, bias=False).bias is None
+        and nn.LayerNorm(5, elementwise_affine=False).weight is None
+    )
 
 
 def test_dropout_module():
@@ -119,16 +147,28 @@ def test_pools():
     close(nn.MaxPool2d(3, 2, 1)(hb.tensor(x)), view[:, :, ::2, ::2].max((-1, -2)), 0, 0)
 
 
-POINTWISE = [(nn.ReLU(), lambda x: np.maximum(x, 0)), (nn.SiLU(), lambda x: x * sigmoid(x)), (nn.Sigmoid(), sigmoid),
-             (nn.Tanh(), np.tanh), (nn.Softplus(), lambda x: np.log1p(np.exp(x.astype(np.float64)))), (nn.Identity(), lambda x: x),
-             (nn.GELU(), lambda x: x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))),
-             (nn.GELU("tanh"), lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))),
-             (nn.Softmax(), lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True)),
-             (nn.LogSoftmax(0), lambda x: x - np.log(np.exp(x).sum(0, keepdims=True))),
-             (nn.Flatten(), lambda x: x.reshape(len(x), -1)), (nn.Flatten(0), lambda x: x.reshape(-1))]
+POINTWISE = [
+    (nn.ReLU(), lambda x: np.maximum(x, 0)),
+    (nn.SiLU(), lambda x: x * sigmoid(x)),
+    (nn.Sigmoid(), sigmoid),
+    (nn.Tanh(), np.tanh),
+    (nn.Softplus(), lambda x: np.log1p(np.exp(x.astype(np.float64)))),
+    (nn.Identity(), lambda x: x),
+    (nn.GELU(), lambda x: x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))),
+    (
+        nn.GELU("tanh"),
+        lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    ),
+    (nn.Softmax(), lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True)),
+    (nn.LogSoftmax(0), lambda x: x - np.log(np.exp(x).sum(0, keepdims=True))),
+    (nn.Flatten(), lambda x: x.reshape(len(x), -1)),
+    (nn.Flatten(0), lambda x: x.reshape(-1)),
+]
 
 
-@pytest.mark.parametrize("m, f", POINTWISE, ids=lambda v: repr(v) if isinstance(v, nn.Module) else "")
+@pytest.mark.parametrize(
+    "m, f", POINTWISE, ids=lambda v: repr(v) if isinstance(v, nn.Module) else ""
+)
 def test_activations(m, f):
     x = f32(3, 17)
     close(m(hb.tensor(x)), f(x.astype(np.float64)), 4e-6, 1e-6)
@@ -137,7 +177,12 @@ def test_activations(m, f):
 
 def test_lstm_cell():
     m, x, h, c = nn.LSTMCell(3, 4), f32(2, 3), f32(2, 4), f32(2, 4)
-    g = x @ m.weight_ih.numpy().T + m.bias_ih.numpy() + h @ m.weight_hh.numpy().T + m.bias_hh.numpy()
+    g = (
+        x @ m.weight_ih.numpy().T
+        + m.bias_ih.numpy()
+        + h @ m.weight_hh.numpy().T
+        + m.bias_hh.numpy()
+    )
     i, f, o = sigmoid(g[:, :4]), sigmoid(g[:, 4:8]), sigmoid(g[:, 12:])
     c2 = f * c + i * np.tanh(g[:, 8:12])
     got_h, got_c = m(hb.tensor(x), (hb.tensor(h), hb.tensor(c)))
@@ -153,7 +198,10 @@ def test_losses():
     close(nn.CrossEntropyLoss()(hb.tensor(x), hb.tensor(t)), per.mean())
     close(nn.CrossEntropyLoss(reduction="sum")(hb.tensor(x), hb.tensor(t)), per.sum())
     w = np.array([1, 2, 3, 4, 5], np.float32)
-    close(nn.CrossEntropyLoss(hb.tensor(w))(hb.tensor(x), hb.tensor(t)), (per * w[t[:3]]).sum() / w[t[:3]].sum())
+    close(
+        nn.CrossEntropyLoss(hb.tensor(w))(hb.tensor(x), hb.tensor(t)),
+        (per * w[t[:3]]).sum() / w[t[:3]].sum(),
+    )
     smooth = 0.9 * per + 0.1 * -logp[:3].mean(1)
     close(nn.CrossEntropyLoss(label_smoothing=0.1)(hb.tensor(x), hb.tensor(t)), smooth.mean())
     y = f32(4, 5)
@@ -161,7 +209,8 @@ def test_losses():
     close(nn.MSELoss("none")(hb.tensor(x), hb.tensor(y)), (x - y) ** 2, 1e-5)
 
 
-# ---- Module -----------------------------------------------------------------------------------------------
+# ---- Module
+# -----------------------------------------------------------------------------------------------
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -182,17 +231,26 @@ NAMES = ["first.weight", "first.bias", "rest.1.weight", "rest.1.bias"]
 
 def test_names():
     m = Net()
-    assert [n for n, _ in m.named_parameters()] == ["scale", *NAMES] and len(list(m.parameters())) == 5
+    assert [n for n, _ in m.named_parameters()] == ["scale", *NAMES] and len(
+        list(m.parameters())
+    ) == 5
     assert [n for n, _ in m.named_buffers()] == ["seen", "cache"] and len(list(m.buffers())) == 2
     assert [n for n, _ in m.named_children()] == ["first", "rest"] and len(list(m.children())) == 2
-    assert [n for n, _ in m.named_modules()] == ["", "first", "rest", "rest.0", "rest.1"] and len(list(m.modules())) == 5
+    assert [n for n, _ in m.named_modules()] == ["", "first", "rest", "rest.0", "rest.1"] and len(
+        list(m.modules())
+    ) == 5
     assert sorted(m.state_dict()) == sorted(["scale", "seen", *NAMES])
     assert isinstance(m.scale, nn.Parameter) and not isinstance(m.plain, nn.Parameter)
-    assert repr(m).splitlines()[:2] == ["Net(", "  (first): Linear(in_features=2, out_features=3, bias=True)"]
+    assert repr(m).splitlines()[:2] == [
+        "Net(",
+        "  (first): Linear(in_features=2, out_features=3, bias=True)",
+    ]
     with pytest.raises(hb.HybridError, match="super"):
+
         class Bad(nn.Module):
             def __init__(self):
                 self.x = 1
+
         Bad()
     with pytest.raises(NotImplementedError, match="forward"):
         nn.Module()(1)
@@ -230,8 +288,12 @@ def test_state_dict_is_a_snapshot_and_loads_atomically():
         np.testing.assert_array_equal(v.numpy(), before[k])
     assert all(p.requires_grad and p.is_leaf for p in n.parameters())
     other = Net().state_dict()
-    for bad, error in (({**other, "extra": hb.ones(1)}, "unexpected"), ({k: v for k, v in other.items() if k != "scale"}, "missing"),
-                       ({**other, "scale": hb.ones(2)}, "scale"), ({**other, "seen": "text"}, "seen")):
+    for bad, error in (
+        ({**other, "extra": hb.ones(1)}, "unexpected"),
+        ({k: v for k, v in other.items() if k != "scale"}, "missing"),
+        ({**other, "scale": hb.ones(2)}, "scale"),
+        ({**other, "seen": "text"}, "seen"),
+    ):
         with pytest.raises(hb.HybridError, match=error):
             n.load_state_dict(bad)
         for k, v in n.state_dict().items():
@@ -275,7 +337,9 @@ def test_to_dtype():
     m = Net()
     m.first.count = hb.tensor([1])
     m.first.register_buffer("ids", hb.tensor([3]))
-    assert m.to("float64") is m and all(p.dtype is hb.float64 and p.requires_grad for p in m.parameters())
+    assert m.to("float64") is m and all(
+        p.dtype is hb.float64 and p.requires_grad for p in m.parameters()
+    )
     assert m.seen.dtype is hb.float64 and m.first.ids.dtype is hb.int64
     assert m(hb.ones((1, 2), dtype="float64")).dtype is hb.float64
     shared = nn.Module()
@@ -287,12 +351,16 @@ def test_to_dtype():
 
 def test_attributes_move_the_version_but_values_do_not():
     m = Net()
+
     def moved(action):
         before = m._version
         action()
         return m._version != before
+
     assert moved(lambda: setattr(m, "size", 4)) and moved(lambda: setattr(m, "extra", nn.ReLU()))
-    assert moved(lambda: delattr(m, "extra")) and moved(lambda: setattr(m, "scale", nn.Parameter([1.0])))
+    assert moved(lambda: delattr(m, "extra")) and moved(
+        lambda: setattr(m, "scale", nn.Parameter([1.0]))
+    )
     assert not moved(lambda: m.scale.assign([3.0])) and not moved(lambda: m.eval())
     assert not moved(lambda: setattr(m, "plain", hb.ones(3)))
     m.scale = None
@@ -313,7 +381,12 @@ def test_containers():
         items[7]
     d = nn.ModuleDict({"a": nn.Linear(1, 2)})
     d["b"] = nn.ReLU()
-    assert list(d) == ["a", "b"] == list(d.keys()) and "a" in d and len(d) == 2 and isinstance(d["b"], nn.ReLU)
+    assert (
+        list(d) == ["a", "b"] == list(d.keys())
+        and "a" in d
+        and len(d) == 2
+        and isinstance(d["b"], nn.ReLU)
+    )
     assert [k for k, _ in d.items()] == ["a", "b"] and len(list(d.values())) == 2
     with pytest.raises(KeyError):
         d["c"]
@@ -321,7 +394,11 @@ def test_containers():
 
 def test_apply_and_buffers_that_change():
     m, seen = Net(), []
-    assert m.apply(lambda x: seen.append(type(x).__name__)) is m and seen[-1] == "Net" and len(seen) == 5
+    assert (
+        m.apply(lambda x: seen.append(type(x).__name__)) is m
+        and seen[-1] == "Net"
+        and len(seen) == 5
+    )
     m.seen += 1
     assert m.seen.tolist() == [1.0] and "seen" in m.state_dict()
     m.seen = hb.tensor([7.0])

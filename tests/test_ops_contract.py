@@ -1,4 +1,5 @@
 """Contractions against NumPy, for every rank, dtype and convolution setting; einsum."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -17,17 +18,34 @@ def draw(*shape: int, d: str = "float32") -> np.ndarray:
 def close(got, want, tol: float = 1e-5) -> None:
     got = np.asarray(got)
     assert got.shape == np.shape(want)
-    np.testing.assert_allclose(got.astype(np.float64), want, rtol=tol, atol=tol * (1 + np.abs(want).max(initial=0)))
+    np.testing.assert_allclose(
+        got.astype(np.float64), want, rtol=tol, atol=tol * (1 + np.abs(want).max(initial=0))
+    )
 
 
-@pytest.mark.parametrize("shapes", [((3, 4), (4, 5)), ((4,), (4,)), ((2, 3, 4), (4,)), ((4,), (2, 4, 3)), ((2, 1, 3, 4), (5, 4, 2)),
-                                    ((3, 0), (0, 2)), ((0, 3), (3, 2)), ((2, 3, 300), (300, 33)), ((1, 513), (513, 1))], ids=str)
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((3, 4), (4, 5)),
+        ((4,), (4,)),
+        ((2, 3, 4), (4,)),
+        ((4,), (2, 4, 3)),
+        ((2, 1, 3, 4), (5, 4, 2)),
+        ((3, 0), (0, 2)),
+        ((0, 3), (3, 2)),
+        ((2, 3, 300), (300, 33)),
+        ((1, 513), (513, 1)),
+    ],
+    ids=str,
+)
 def test_matmul(shapes) -> None:
     a, b = draw(*shapes[0]), draw(*shapes[1])
     close(hybrid.matmul(hybrid.tensor(a), hybrid.tensor(b)), a.astype(float) @ b.astype(float))
     ta = hybrid.tensor(np.ascontiguousarray(np.moveaxis(a, -1, 0)))
-    np.testing.assert_array_equal(np.asarray(hybrid.moveaxis(ta, 0, -1) @ hybrid.tensor(b)),
-                                  np.asarray(hybrid.tensor(a) @ hybrid.tensor(b)))
+    np.testing.assert_array_equal(
+        np.asarray(hybrid.moveaxis(ta, 0, -1) @ hybrid.tensor(b)),
+        np.asarray(hybrid.tensor(a) @ hybrid.tensor(b)),
+    )
 
 
 def test_matmul_dtypes() -> None:
@@ -52,9 +70,14 @@ def test_matmul_dtypes() -> None:
 def test_linear() -> None:
     for rows in ((), (1,), (5,), (2, 3), (0,)):
         x, w, b = draw(*rows, 7), draw(4, 7), draw(4)
-        close(hybrid.linear(hybrid.tensor(x), hybrid.tensor(w), hybrid.tensor(b)), x.astype(float) @ w.T + b)
+        close(
+            hybrid.linear(hybrid.tensor(x), hybrid.tensor(w), hybrid.tensor(b)),
+            x.astype(float) @ w.T + b,
+        )
         close(hybrid.linear(hybrid.tensor(x), hybrid.tensor(w)), x.astype(float) @ w.T)
-    half = hybrid.linear(hybrid.ones(1, 4096, dtype="float16"), hybrid.ones(1, 4096, dtype="float16"))
+    half = hybrid.linear(
+        hybrid.ones(1, 4096, dtype="float16"), hybrid.ones(1, 4096, dtype="float16")
+    )
     assert half.item() == 4096
     with pytest.raises(ValueError, match="linear"):
         hybrid.linear(hybrid.ones(2, 3), hybrid.ones(4, 5))
@@ -69,15 +92,25 @@ def conv_oracle(x, w, b, stride, padding, dilation, groups):
     out = np.zeros((n, o, oh, ow))
     for i in range(kh):
         for j in range(kw):
-            patch = x[:, :, i * dilation[0]:, j * dilation[1]:][:, :, ::stride[0], ::stride[1]][:, :, :oh, :ow]
+            patch = x[:, :, i * dilation[0] :, j * dilation[1] :][:, :, :: stride[0], :: stride[1]][
+                :, :, :oh, :ow
+            ]
             for g in range(groups):
                 os, cs = slice(g * o // groups, (g + 1) * o // groups), slice(g * cg, (g + 1) * cg)
                 out[:, os] += np.einsum("nchw,oc->nohw", patch[:, cs], w[os, :, i, j].astype(float))
     return out + (0 if b is None else b[:, None, None])
 
 
-@pytest.mark.parametrize("setting", [((1, 1), (0, 0), (1, 1), 1), ((2, 1), (1, 2), (1, 2), 1), ((3, 2), (1, 0), (1, 1), 2),
-                                     ((1, 1), (1, 1), (1, 1), 4)], ids=str)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ((1, 1), (0, 0), (1, 1), 1),
+        ((2, 1), (1, 2), (1, 2), 1),
+        ((3, 2), (1, 0), (1, 1), 2),
+        ((1, 1), (1, 1), (1, 1), 4),
+    ],
+    ids=str,
+)
 def test_conv2d_and_its_gradients(setting) -> None:
     stride, padding, dilation, groups = setting
     x, w, b = draw(2, 4, 7, 8), draw(8, 4 // groups, 3, 2), draw(8)
@@ -92,7 +125,9 @@ def test_conv2d_and_its_gradients(setting) -> None:
         for _ in range(2):
             d = RNG.normal(size=v.shape)
             moved = conv_oracle(d if k == 0 else x, d if k == 1 else w, None, *setting)
-            np.testing.assert_allclose((moved * g).sum(), (np.asarray(ts[k].grad) * d).sum(), rtol=1e-9)
+            np.testing.assert_allclose(
+                (moved * g).sum(), (np.asarray(ts[k].grad) * d).sum(), rtol=1e-9
+            )
     np.testing.assert_allclose(np.asarray(ts[2].grad), g.sum((0, 2, 3)))
 
 
@@ -101,44 +136,93 @@ def test_conv_forms() -> None:
     tx, tw = hybrid.tensor(x), hybrid.tensor(w)
     close(hybrid.conv2d(tx, tw, padding="same"), conv_oracle(x, w, None, (1, 1), (1, 1), (1, 1), 1))
     close(hybrid.conv2d(tx[0], tw), conv_oracle(x, w, None, (1, 1), (0, 0), (1, 1), 1)[0])
-    close(hybrid.conv1d(tx[:, :, 0], tw[:, :, 0], stride=2, padding=1),
-          conv_oracle(x[:, :, :1], w[:, :, :1], None, (1, 2), (0, 1), (1, 1), 1)[:, :, 0])
+    close(
+        hybrid.conv1d(tx[:, :, 0], tw[:, :, 0], stride=2, padding=1),
+        conv_oracle(x[:, :, :1], w[:, :, :1], None, (1, 2), (0, 1), (1, 1), 1)[:, :, 0],
+    )
     # conv_transpose2d is the adjoint of conv2d
     y = draw(1, 3, 3, 3)
     back = hybrid.conv_transpose2d(hybrid.tensor(y), tw, stride=2, padding=1, output_padding=1)
     assert back.shape == x.shape
-    np.testing.assert_allclose((np.asarray(back) * x).sum(),
-                               (conv_oracle(x, w, None, (2, 2), (1, 1), (1, 1), 1) * y).sum(), rtol=1e-4)
-    for bad in (lambda: hybrid.conv2d(tx, tw, groups=2), lambda: hybrid.conv2d(tx, hybrid.ones(3, 2, 9, 9)),
-                lambda: hybrid.conv2d(tx, tw, hybrid.ones(2)), lambda: hybrid.conv2d(tx, tw, stride=0)):
+    np.testing.assert_allclose(
+        (np.asarray(back) * x).sum(),
+        (conv_oracle(x, w, None, (2, 2), (1, 1), (1, 1), 1) * y).sum(),
+        rtol=1e-4,
+    )
+    for bad in (
+        lambda: hybrid.conv2d(tx, tw, groups=2),
+        lambda: hybrid.conv2d(tx, hybrid.ones(3, 2, 9, 9)),
+        lambda: hybrid.conv2d(tx, tw, hybrid.ones(2)),
+        lambda: hybrid.conv2d(tx, tw, stride=0),
+    ):
         with pytest.raises(ValueError):
             bad()
 
 
-@pytest.mark.parametrize("spec, shapes", [
-    ("ij,jk->ik", ((2, 3), (3, 4))), ("bij,bjk->bik", ((2, 3, 4), (2, 4, 5))), ("ij->ji", ((2, 3),)), ("ii->i", ((3, 3),)),
-    ("ii", ((3, 3),)), ("ij->", ((2, 3),)), ("ij,ij->i", ((2, 3), (2, 3))), ("i,j", ((2,), (3,))),
-    ("...ij,...jk->...ik", ((2, 3, 4), (2, 4, 5))), ("...i,i->...", ((2, 3, 4), (4,))), ("ij,kj->ikj", ((2, 3), (4, 3))),
-    ("bhqd,bhkd->bhqk", ((2, 2, 3, 4), (2, 2, 5, 4))), ("ij,jk,kl->il", ((2, 3), (3, 4), (4, 5))), ("i,i", ((4,), (4,))),
-    ("abc,cd,b->ad", ((2, 3, 4), (4, 5), (3,))), ("iij->j", ((3, 3, 2),)), ("ba", ((2, 3),))])
+@pytest.mark.parametrize(
+    "spec, shapes",
+    [
+        ("ij,jk->ik", ((2, 3), (3, 4))),
+        ("bij,bjk->bik", ((2, 3, 4), (2, 4, 5))),
+        ("ij->ji", ((2, 3),)),
+        ("ii->i", ((3, 3),)),
+        ("ii", ((3, 3),)),
+        ("ij->", ((2, 3),)),
+        ("ij,ij->i", ((2, 3), (2, 3))),
+        ("i,j", ((2,), (3,))),
+        ("...ij,...jk->...ik", ((2, 3, 4), (2, 4, 5))),
+        ("...i,i->...", ((2, 3, 4), (4,))),
+        ("ij,kj->ikj", ((2, 3), (4, 3))),
+        ("bhqd,bhkd->bhqk", ((2, 2, 3, 4), (2, 2, 5, 4))),
+        ("ij,jk,kl->il", ((2, 3), (3, 4), (4, 5))),
+        ("i,i", ((4,), (4,))),
+        ("abc,cd,b->ad", ((2, 3, 4), (4, 5), (3,))),
+        ("iij->j", ((3, 3, 2),)),
+        ("ba", ((2, 3),)),
+    ],
+)
 def test_einsum(spec, shapes) -> None:
     xs = [draw(*s) for s in shapes]
-    close(hybrid.einsum(spec, *map(hybrid.tensor, xs)), np.einsum(spec, *[x.astype(float) for x in xs]))
+    close(
+        hybrid.einsum(spec, *map(hybrid.tensor, xs)),
+        np.einsum(spec, *[x.astype(float) for x in xs]),
+    )
 
 
 def test_einsum_errors() -> None:
     a = hybrid.ones(2, 3)
-    for spec, xs in (("ij,jk", (a,)), ("ij,jk->ik", (a, a)), ("ij->ik", (a,)), ("ijk", (a,)), ("ij->iij", (a,))):
+    for spec, xs in (
+        ("ij,jk", (a,)),
+        ("ij,jk->ik", (a, a)),
+        ("ij->ik", (a,)),
+        ("ijk", (a,)),
+        ("ij->iij", (a,)),
+    ):
         with pytest.raises(ValueError, match="einsum"):
             hybrid.einsum(spec, *xs)
 
 
 def test_other_products() -> None:
     a, b = draw(3, 4, 5), draw(5, 3, 6)
-    close(hybrid.tensordot(hybrid.tensor(a), hybrid.tensor(b), axes=([2, 0], [0, 1])), np.tensordot(a, b, ([2, 0], [0, 1])))
-    close(hybrid.tensordot(hybrid.tensor(a), hybrid.tensor(b[:, 0]), axes=1), np.tensordot(a, b[:, 0], 1))
-    close(hybrid.tensordot(hybrid.tensor(a[0, 0]), hybrid.tensor(a[1, 1]), axes=0), np.multiply.outer(a[0, 0], a[1, 1]))
-    close(hybrid.vecdot(hybrid.tensor(a), hybrid.tensor(a[1]), axis=-2), (a.astype(float) * a[1]).sum(1))
-    close(hybrid.outer(hybrid.tensor(a[0, 0]), hybrid.tensor(a[0, :, 0])), np.outer(a[0, 0], a[0, :, 0]))
+    close(
+        hybrid.tensordot(hybrid.tensor(a), hybrid.tensor(b), axes=([2, 0], [0, 1])),
+        np.tensordot(a, b, ([2, 0], [0, 1])),
+    )
+    close(
+        hybrid.tensordot(hybrid.tensor(a), hybrid.tensor(b[:, 0]), axes=1),
+        np.tensordot(a, b[:, 0], 1),
+    )
+    close(
+        hybrid.tensordot(hybrid.tensor(a[0, 0]), hybrid.tensor(a[1, 1]), axes=0),
+        np.multiply.outer(a[0, 0], a[1, 1]),
+    )
+    close(
+        hybrid.vecdot(hybrid.tensor(a), hybrid.tensor(a[1]), axis=-2),
+        (a.astype(float) * a[1]).sum(1),
+    )
+    close(
+        hybrid.outer(hybrid.tensor(a[0, 0]), hybrid.tensor(a[0, :, 0])),
+        np.outer(a[0, 0], a[0, :, 0]),
+    )
     close(hybrid.kron(hybrid.tensor(a[0]), hybrid.tensor(a[1])), np.kron(a[0], a[1]))
     close(hybrid.dot(hybrid.tensor(a[0]), hybrid.tensor(b[:, 0])), a[0] @ b[:, 0])

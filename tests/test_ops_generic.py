@@ -1,8 +1,9 @@
 """What every op record promises, checked from the record alone: no test here names an op.
 
-Eager results are within the record's ulp of its NumPy reference for every dtype it takes, special values
-included; first and second derivatives agree with finite differences in float64.
+Eager results are within the record's ulp of its NumPy reference for every dtype it takes, special
+values included; first and second derivatives agree with finite differences in float64.
 """
+
 from __future__ import annotations
 
 import zlib
@@ -19,8 +20,28 @@ from hybrid.ir.tensor import Handle
 
 Case = tuple[list[np.ndarray], dict[str, Any]]
 NAMES = sorted(n for n in OPS if not n.startswith("_test"))
-SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-40, -1e-40, 3e38, -3e38, 1e-45, 88.5,
-           -104.0, 2.0**24, 1e10, -7.25]
+SPECIAL = [
+    np.nan,
+    np.inf,
+    -np.inf,
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -2.5,
+    3.0,
+    1e-40,
+    -1e-40,
+    3e38,
+    -3e38,
+    1e-45,
+    88.5,
+    -104.0,
+    2.0**24,
+    1e10,
+    -7.25,
+]
 MODEST = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 1e-40, -1e-45]
 
 
@@ -33,8 +54,14 @@ def default_cases(op: Op, rng: np.random.Generator) -> list[Case]:
     if op.params or not op.nin:
         return []
     lo, hi = op.domain
-    shapes = [[(7,)] * op.nin, [(3, 5)] * op.nin, [()] * op.nin, [(0, 2)] * op.nin, [(4, 33)] + [(33,)] * (op.nin - 1),
-              [(2, 1)] + [(1, 3)] * (op.nin - 1)]
+    shapes = [
+        [(7,)] * op.nin,
+        [(3, 5)] * op.nin,
+        [()] * op.nin,
+        [(0, 2)] * op.nin,
+        [(4, 33)] + [(33,)] * (op.nin - 1),
+        [(2, 1)] + [(1, 3)] * (op.nin - 1),
+    ]
     return [([rng.uniform(lo, hi, s) for s in row], {}) for row in shapes]
 
 
@@ -52,7 +79,9 @@ def cast(xs: list[np.ndarray], d: np.dtype, op: Op) -> list[np.ndarray]:
         if x.dtype != np.float64 or i in op.fixed and dt.is_int(d):
             out.append(x.astype(d) if x.dtype == np.float64 and not dt.is_int(d) else x)
         elif dt.is_int(d):
-            out.append(np.asarray(np.clip(np.rint(x * 4), 0 if dt.kind(d) == "u" else -100, 100)).astype(d))
+            out.append(
+                np.asarray(np.clip(np.rint(x * 4), 0 if dt.kind(d) == "u" else -100, 100)).astype(d)
+            )
         else:
             out.append(x.astype(d))
     return out
@@ -90,10 +119,12 @@ def oracle(op: Op, xs: list[np.ndarray], params: dict[str, Any]) -> list[np.ndar
 
 
 def spacing(ref: np.ndarray, d: np.dtype, op: Op) -> np.ndarray:
-    """One ulp of dtype d at each reference value; sums may cancel, so theirs is at least that of a 64th of the
-    largest result."""
-    info: Any = {2: {dt.float16: (10, -14), dt.bfloat16: (7, -126)}}.get(d.itemsize, {}).get(d) or \
-        {dt.float32: (23, -126), dt.float64: (52, -1022)}[d]
+    """One ulp of dtype d at each reference value; sums may cancel, so theirs is at least that of a
+    64th of the largest result."""
+    info: Any = {2: {dt.float16: (10, -14), dt.bfloat16: (7, -126)}}.get(d.itemsize, {}).get(d) or {
+        dt.float32: (23, -126),
+        dt.float64: (52, -1022),
+    }[d]
     a = np.abs(ref.astype(np.longdouble))
     a = np.where(np.isfinite(a), a, 1)
     if op.kind != "map" and a.size:
@@ -114,27 +145,39 @@ def compare(op: Op, got: np.ndarray, ref: np.ndarray, what: str, signs: bool = F
         rounded = ref.astype(d)
     wide = got.astype(np.longdouble)
     nan = np.isnan(rounded)
-    assert (np.isnan(wide) == nan).all(), f"{what}: NaN where {np.argwhere(np.isnan(wide) != nan)[:3].tolist()}"
+    assert (np.isnan(wide) == nan).all(), (
+        f"{what}: NaN where {np.argwhere(np.isnan(wide) != nan)[:3].tolist()}"
+    )
     limit = max(op.ulp, 0.0) if not dt.is_half(d) else max(1.01, op.ulp / 4096 + 0.51)
     with np.errstate(all="ignore"):
         exact = wide == rounded.astype(np.longdouble)
         error = np.abs(wide - ref.astype(np.longdouble)) / spacing(ref, d, op)
     edge = np.isinf(wide) != np.isinf(rounded.astype(np.longdouble))
-    error = np.where(exact | nan, 0, np.where(edge, np.where(overflows(wide, ref, d, op), 0, np.inf), error))
+    error = np.where(
+        exact | nan, 0, np.where(edge, np.where(overflows(wide, ref, d, op), 0, np.inf), error)
+    )
     if error.size:
         at = np.unravel_index(np.argmax(error), error.shape)
-        assert error[at] <= max(limit, 0.51), f"{what}: {error[at]:.3g} ulp at {at}: got {got[at]}, reference {ref[at]}"
+        assert error[at] <= max(limit, 0.51), (
+            f"{what}: {error[at]:.3g} ulp at {at}: got {got[at]}, reference {ref[at]}"
+        )
     if signs:
         zero = (rounded == 0) & (wide == 0)
-        assert (np.signbit(wide) == np.signbit(rounded.astype(np.longdouble)))[zero].all(), f"{what}: sign of a zero"
+        assert (np.signbit(wide) == np.signbit(rounded.astype(np.longdouble)))[zero].all(), (
+            f"{what}: sign of a zero"
+        )
 
 
 def overflows(wide: np.ndarray, ref: np.ndarray, d: np.dtype, op: Op) -> np.ndarray:
-    """Where one of result and reference is infinite and the other within the bound of the largest number."""
+    """Where one of result and reference is infinite and the other within the bound of the largest
+    number."""
     with np.errstate(all="ignore"):
         a = np.minimum(np.abs(wide), np.abs(ref.astype(np.longdouble)))
-        top = np.longdouble(float(np.asarray(np.inf, d).dtype.type(0) + np.finfo(np.float32).max)
-                            if d is not dt.float64 else np.finfo(np.float64).max)
+        top = np.longdouble(
+            float(np.asarray(np.inf, d).dtype.type(0) + np.finfo(np.float32).max)
+            if d is not dt.float64
+            else np.finfo(np.float64).max
+        )
     return a >= top * (1 - 2.0**-20)
 
 
@@ -166,7 +209,10 @@ def test_strided_inputs_give_the_same_bits(name: str) -> None:
     """Transposed, reversed and stretched memory changes no bit."""
     op = OPS[name]
     for xs, p in cases(op)[:4]:
-        ys, q = cast(xs, dt.float32 if "f" in op.accepts else dt.int32, op), params_for(p, dt.float32, op)
+        ys, q = (
+            cast(xs, dt.float32 if "f" in op.accepts else dt.int32, op),
+            params_for(p, dt.float32, op),
+        )
         base = run(op, ys, q)
         odd = []
         for x in ys:
@@ -174,8 +220,16 @@ def test_strided_inputs_give_the_same_bits(name: str) -> None:
                 odd.append(x)
                 continue
             wide = np.zeros(tuple(2 * n for n in x.shape), x.dtype)
-            view = wide[tuple(slice(None, None, 2) if i % 2 else slice(2 * n - 1, None, -2) if n else slice(0, 0)
-                              for i, n in enumerate(x.shape))]
+            view = wide[
+                tuple(
+                    slice(None, None, 2)
+                    if i % 2
+                    else slice(2 * n - 1, None, -2)
+                    if n
+                    else slice(0, 0)
+                    for i, n in enumerate(x.shape)
+                )
+            ]
             view[...] = x
             odd.append(view)
         got = bind(op, *[strided(v) for v in odd], **q)
@@ -203,7 +257,10 @@ def test_replay_gives_the_same_bits(name: str) -> None:
     """A traced call of the record alone: recorded twice, then replayed."""
     op = OPS[name]
     for xs, p in cases(op)[:2]:
-        ys, q = cast(xs, dt.float32 if "f" in op.accepts else dt.int32, op), params_for(p, dt.float32, op)
+        ys, q = (
+            cast(xs, dt.float32 if "f" in op.accepts else dt.int32, op),
+            params_for(p, dt.float32, op),
+        )
         if not takes(op, ys, q):
             continue
         base, ts = run(op, ys, q), [hybrid.tensor(y) for y in ys]
@@ -217,8 +274,16 @@ def test_replay_gives_the_same_bits(name: str) -> None:
         assert "REPLAY" in traced.explain()
 
 
-ELEMENTWISE = [n for n in NAMES if OPS[n].kind == "map" and OPS[n].samples is None and not OPS[n].params
-               and "f" in OPS[n].accepts and OPS[n].nin and not OPS[n].gathers]
+ELEMENTWISE = [
+    n
+    for n in NAMES
+    if OPS[n].kind == "map"
+    and OPS[n].samples is None
+    and not OPS[n].params
+    and "f" in OPS[n].accepts
+    and OPS[n].nin
+    and not OPS[n].gathers
+]
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
@@ -236,7 +301,8 @@ def test_special_values(name: str, d: np.dtype) -> None:
         compare(op, got, ref, f"{name} of special values", signs=True)
 
 
-# ---- derivatives -----------------------------------------------------------------------------------------
+# ---- derivatives
+# -----------------------------------------------------------------------------------------
 def differentiable(op: Op, xs: list[np.ndarray], params: dict[str, Any]) -> list[int]:
     """Inputs with a gradient: floating samples of a record with a vjp."""
     if op.vjp is NO_GRAD or "f" not in op.accepts:
@@ -255,12 +321,20 @@ def scalar(op: Op, ts: list[Any], params: dict[str, Any], seeds: list[np.ndarray
     return total
 
 
-def gradient(op: Op, xs: list[np.ndarray], params: dict[str, Any], at: list[int], seeds: list[np.ndarray],
-             second: list[np.ndarray] | None = None) -> list[np.ndarray]:
+def gradient(
+    op: Op,
+    xs: list[np.ndarray],
+    params: dict[str, Any],
+    at: list[int],
+    seeds: list[np.ndarray],
+    second: list[np.ndarray] | None = None,
+) -> list[np.ndarray]:
     """First derivatives, or derivatives of (first derivatives times `second`)."""
     ts = [hybrid.tensor(x, requires_grad=i in at) for i, x in enumerate(xs)]
     leaves = [ts[i] for i in at]
-    first = hybrid.gradients(scalar(op, ts, params, seeds), leaves, create_graph=second is not None, allow_unused=True)
+    first = hybrid.gradients(
+        scalar(op, ts, params, seeds), leaves, create_graph=second is not None, allow_unused=True
+    )
     if second is None:
         return [np.zeros(x.shape) if g is None else np.array(g) for g, x in zip(first, leaves)]
     total = None
@@ -274,13 +348,17 @@ def gradient(op: Op, xs: list[np.ndarray], params: dict[str, Any], at: list[int]
     return [np.zeros(x.shape) if g is None else np.array(g) for g, x in zip(got, leaves)]
 
 
-def slope(f: Any, xs: list[np.ndarray], at: list[int], direction: list[np.ndarray], h: float = 1e-5) -> float:
+def slope(
+    f: Any, xs: list[np.ndarray], at: list[int], direction: list[np.ndarray], h: float = 1e-5
+) -> float:
     """Central difference of f along a direction (fourth order)."""
+
     def move(t: float) -> float:
         ys = list(xs)
         for i, v in zip(at, direction):
             ys[i] = xs[i] + t * v
         return f(ys)
+
     return (8 * (move(h) - move(-h)) - (move(2 * h) - move(-2 * h))) / (12 * h)
 
 
@@ -304,24 +382,37 @@ def test_derivatives(name: str) -> None:
         def value(ys: list[np.ndarray], p: Any = p, seeds: Any = seeds) -> float:
             return float(scalar(op, [hybrid.tensor(y) for y in ys], p, seeds).item())
 
-        def first(ys: list[np.ndarray], p: Any = p, at: Any = at, seeds: Any = seeds, v: Any = direction) -> float:
+        def first(
+            ys: list[np.ndarray], p: Any = p, at: Any = at, seeds: Any = seeds, v: Any = direction
+        ) -> float:
             return sum(float((g * d).sum()) for g, d in zip(gradient(op, ys, p, at, seeds), v))
 
         got = first(xs)
         want = slope(value, xs, at, direction)
-        scale = 1 + abs(want) + sum(float(np.abs(g).sum()) for g in gradient(op, xs, p, at, seeds)) * 0.01
-        assert abs(got - want) <= 2e-6 * scale, f"{name} {p}: derivative {got}, finite difference {want}"
+        scale = (
+            1
+            + abs(want)
+            + sum(float(np.abs(g).sum()) for g in gradient(op, xs, p, at, seeds)) * 0.01
+        )
+        assert abs(got - want) <= 2e-6 * scale, (
+            f"{name} {p}: derivative {got}, finite difference {want}"
+        )
         other = [rng.uniform(-1, 1, xs[i].shape) for i in at]
-        got2 = sum(float((g * d).sum()) for g, d in zip(gradient(op, xs, p, at, seeds, direction), other))
+        got2 = sum(
+            float((g * d).sum()) for g, d in zip(gradient(op, xs, p, at, seeds, direction), other)
+        )
         want2 = slope(first, xs, at, other)
-        assert abs(got2 - want2) <= 2e-5 * (1 + abs(want2) + abs(got)), \
+        assert abs(got2 - want2) <= 2e-5 * (1 + abs(want2) + abs(got)), (
             f"{name} {p}: second derivative {got2}, finite difference {want2}"
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_record_is_complete(name: str) -> None:
     op = OPS[name]
     assert op.doc, "a record says what it computes"
-    assert op.reference is not None and (op.body is not None or op.layout is not None or op.kind == "scatter")
+    assert op.reference is not None and (
+        op.body is not None or op.layout is not None or op.kind == "scatter"
+    )
     assert op.samples is not None or op.kind == "map"
     assert all(isinstance(p, str) for p in op.params)

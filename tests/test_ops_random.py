@@ -1,4 +1,5 @@
 """Philox against published vectors; streams, state and distributions of the generators."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -15,8 +16,11 @@ from hybrid.ops.random import philox
 VECTORS = [
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
     ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-    ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0),
-     (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
 ]
 
 
@@ -36,7 +40,9 @@ def test_native_words_are_philox_of_index_offset_and_seed() -> None:
     assert words[0] == VECTORS[0][2][0] and int(g.offset.item()) == 1
     ref = OPS["random_bits"].reference
     again = np.asarray(random.random_bits(7, 11, generator=g))
-    np.testing.assert_array_equal(again, ref(np.uint64(0), np.uint64(1), shape=(7, 11), dtype=np.dtype("uint32")))
+    np.testing.assert_array_equal(
+        again, ref(np.uint64(0), np.uint64(1), shape=(7, 11), dtype=np.dtype("uint32"))
+    )
 
 
 def test_streams() -> None:
@@ -86,7 +92,7 @@ def test_integers_and_choices() -> None:
     counts = np.bincount(k + 3, minlength=7)
     assert k.dtype == np.int64 and len(counts) == 7 and counts.min() > 850
     assert np.asarray(random.randint(5, size=(10,), dtype="uint8", generator=g)).max() < 5
-    wide = np.asarray(random.randint(-2**63, 2**63 - 1, (4,), generator=g))
+    wide = np.asarray(random.randint(-(2**63), 2**63 - 1, (4,), generator=g))
     assert len(set(wide.tolist())) == 4
     for bad in ((3, 3), (0, 300, (1,))):
         with pytest.raises(hybrid.HybridError):
@@ -103,9 +109,16 @@ def test_integers_and_choices() -> None:
     assert not edge[:, 0].any() and edge[:, 1].all()
     c = np.asarray(random.categorical(hybrid.log(hybrid.tensor([[0.1, 0.9]] * 2000)), generator=g))
     assert abs(c.mean() - 0.9) < 0.03
-    assert set(np.asarray(random.choice(hybrid.tensor([5, 7]), (50,), generator=g)).tolist()) == {5, 7}
+    assert set(np.asarray(random.choice(hybrid.tensor([5, 7]), (50,), generator=g)).tolist()) == {
+        5,
+        7,
+    }
     u = np.asarray(random.uniform(-2.0, 6.0, (1000,), generator=g))
-    assert u.min() >= -2 and u.max() < 6 and random.normal(3.0, 0.0, (2,), generator=g).tolist() == [3, 3]
+    assert (
+        u.min() >= -2
+        and u.max() < 6
+        and random.normal(3.0, 0.0, (2,), generator=g).tolist() == [3, 3]
+    )
 
 
 def test_dropout() -> None:
@@ -123,7 +136,11 @@ def test_dropout() -> None:
 
 
 def test_empty_and_zero_dimensional() -> None:
-    assert random.rand(0, 3).shape == (0, 3) and random.rand().shape == () and random.randn((2, 3)).shape == (2, 3)
+    assert (
+        random.rand(0, 3).shape == (0, 3)
+        and random.rand().shape == ()
+        and random.randn((2, 3)).shape == (2, 3)
+    )
     assert random.rand_like(hybrid.zeros(2, dtype="float16")).dtype.name == "float16"
     with pytest.raises(TypeError):
         random.rand(3, dtype="int32")

@@ -1,4 +1,6 @@
-"""Reductions and row functions against NumPy: axes, dtypes, empty and 0-d inputs, special values."""
+"""Reductions and row functions against NumPy: axes, dtypes, empty and 0-d inputs, special
+values."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -61,9 +63,18 @@ def test_half_sums_round_once() -> None:
 @pytest.mark.parametrize("d", [d for d in dt.ALL if not dt.is_float(d)], ids=str)
 @pytest.mark.parametrize("axis", [None, 0, 1, 2])
 def test_integer_and_bool_reductions_are_exact(d, axis) -> None:
-    x = np.abs(X * 20).astype(d) if dt.kind(d) == "u" else (X * 20).astype(d) if d is not dt.bool_ else X > 0
+    x = (
+        np.abs(X * 20).astype(d)
+        if dt.kind(d) == "u"
+        else (X * 20).astype(d)
+        if d is not dt.bool_
+        else X > 0
+    )
     for name in ("sum", "prod", "max", "min", "argmax", "argmin", "all", "any", "count_nonzero"):
-        got, want = np.asarray(getattr(hybrid, name)(hybrid.tensor(x), axis=axis)), getattr(np, name)(x, axis=axis)
+        got, want = (
+            np.asarray(getattr(hybrid, name)(hybrid.tensor(x), axis=axis)),
+            getattr(np, name)(x, axis=axis),
+        )
         np.testing.assert_array_equal(got, want, err_msg=name)
         assert got.dtype == np.asarray(want).dtype, name
     if axis is None:
@@ -74,8 +85,12 @@ def test_integer_and_bool_reductions_are_exact(d, axis) -> None:
 def test_dtype_argument() -> None:
     x = hybrid.tensor(X)
     assert x.sum(dtype="float64").dtype is dt.float64
-    np.testing.assert_allclose(x.sum(dtype="float64").item(), X.astype(np.float64).sum(), rtol=1e-14)
-    assert x.sum(dtype="float16").dtype is dt.float16 and x.mean(dtype="float64").dtype is dt.float64
+    np.testing.assert_allclose(
+        x.sum(dtype="float64").item(), X.astype(np.float64).sum(), rtol=1e-14
+    )
+    assert (
+        x.sum(dtype="float16").dtype is dt.float16 and x.mean(dtype="float64").dtype is dt.float64
+    )
 
 
 def test_empty_and_zero_dimensional() -> None:
@@ -91,7 +106,11 @@ def test_empty_and_zero_dimensional() -> None:
         got = getattr(hybrid, name)(s)
         assert got.shape == () and got.item() == 2.5, name
     assert hybrid.argmax(s).item() == 0 and hybrid.all(s).item() is True
-    assert hybrid.logsumexp(s).item() == 2.5 and hybrid.var(s).item() == 0 and hybrid.softmax(s).item() == 1
+    assert (
+        hybrid.logsumexp(s).item() == 2.5
+        and hybrid.var(s).item() == 0
+        and hybrid.softmax(s).item() == 1
+    )
 
 
 def test_special_values() -> None:
@@ -103,7 +122,9 @@ def test_special_values() -> None:
     np.testing.assert_array_equal(np.asarray(t.sum(axis=1)), [nan, nan, 0, -inf])
     assert not np.signbit(np.asarray(t.max(axis=1))[2]) and np.signbit(np.asarray(t.min(axis=1))[2])
     assert np.signbit(np.asarray(hybrid.tensor(np.array([-0.0, -0.0], np.float32)).sum()))
-    np.testing.assert_array_equal(np.asarray(hybrid.logsumexp(t, 1)), [nan, inf, np.float32(np.log(3)), -inf])
+    np.testing.assert_array_equal(
+        np.asarray(hybrid.logsumexp(t, 1)), [nan, inf, np.float32(np.log(3)), -inf]
+    )
     np.testing.assert_array_equal(np.asarray(hybrid.softmax(t, 1))[3], [nan] * 3)
     low = hybrid.tensor(np.array([-inf, 0, 0], np.float32))
     np.testing.assert_array_equal(np.asarray(hybrid.softmax(low)), [0, 0.5, 0.5])
@@ -117,23 +138,29 @@ def test_softmax_of_other_axes(d) -> None:
     for axis in (0, 1):
         for name in ("softmax", "log_softmax"):
             got = np.asarray(getattr(hybrid, name)(hybrid.tensor(x), axis))
-            want = np.asarray(getattr(hybrid, name)(hybrid.tensor(np.moveaxis(x, axis, -1).copy()), -1))
+            want = np.asarray(
+                getattr(hybrid, name)(hybrid.tensor(np.moveaxis(x, axis, -1).copy()), -1)
+            )
             assert got.dtype == np.dtype(d)
-            np.testing.assert_allclose(np.moveaxis(got, axis, -1).astype(float), want.astype(float),
-                                       rtol=4 * float(np.finfo(d).eps), atol=5e-7)
+            np.testing.assert_allclose(
+                np.moveaxis(got, axis, -1).astype(float),
+                want.astype(float),
+                rtol=4 * float(np.finfo(d).eps),
+                atol=5e-7,
+            )
     low = hybrid.tensor(np.array([[-np.inf, -np.inf], [0, -np.inf]], np.float32))
     np.testing.assert_array_equal(np.asarray(hybrid.softmax(low, 0)), [[0, np.nan], [1, np.nan]])
     assert hybrid.softmax(hybrid.zeros(0, 3), 0).shape == (0, 3)
 
 
 def test_max_gradient_is_shared_by_ties() -> None:
-    x = hybrid.tensor([[1., 3., 3.], [2., 2., 2.]], requires_grad=True)
+    x = hybrid.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]], requires_grad=True)
     x.max(axis=1).sum().backward()
     np.testing.assert_allclose(np.asarray(x.grad), [[0, 0.5, 0.5], [1 / 3] * 3])
 
 
 def test_product_gradient_at_zeros() -> None:
-    x = hybrid.tensor([[2., 0., 3.], [0., 0., 1.]], requires_grad=True)
+    x = hybrid.tensor([[2.0, 0.0, 3.0], [0.0, 0.0, 1.0]], requires_grad=True)
     x.prod(axis=1).sum().backward()
     np.testing.assert_array_equal(np.asarray(x.grad), [[0, 6, 0], [0, 0, 0]])
 
@@ -141,7 +168,9 @@ def test_product_gradient_at_zeros() -> None:
 @pytest.mark.parametrize("ord", [2, 1, 0, 3.0, np.inf, -np.inf])
 def test_norm(ord) -> None:
     got = hybrid.norm(hybrid.tensor(X), axis=1, ord=ord)
-    np.testing.assert_allclose(np.asarray(got), np.linalg.norm(X.astype(np.float64), ord=ord, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.asarray(got), np.linalg.norm(X.astype(np.float64), ord=ord, axis=1), rtol=1e-5
+    )
 
 
 def test_cumulative() -> None:
@@ -149,7 +178,9 @@ def test_cumulative() -> None:
     got = hybrid.cumulative_sum(x, 1)
     assert got.dtype is dt.int64
     np.testing.assert_array_equal(np.asarray(got), [[1, 3, 6], [4, 9, 15]])
-    np.testing.assert_array_equal(np.asarray(hybrid.cumulative_prod(x, 0)), [[1, 2, 3], [4, 10, 18]])
+    np.testing.assert_array_equal(
+        np.asarray(hybrid.cumulative_prod(x, 0)), [[1, 2, 3], [4, 10, 18]]
+    )
     with pytest.raises(ValueError):
         hybrid.cumulative_sum(x)
 
@@ -162,8 +193,11 @@ def test_sorting_and_searching() -> None:
     np.testing.assert_array_equal(np.asarray(hybrid.argsort(t, descending=True))[0], [1, 0, 3, 2])
     top = hybrid.topk(hybrid.tensor(x[1]), 2)
     np.testing.assert_array_equal(np.asarray(top.values), [2, 0])
-    edges = hybrid.tensor([1., 2., 3.])
-    np.testing.assert_array_equal(np.asarray(hybrid.searchsorted(edges, hybrid.tensor([2., 0., 9.]), side="right")), [2, 0, 3])
+    edges = hybrid.tensor([1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(
+        np.asarray(hybrid.searchsorted(edges, hybrid.tensor([2.0, 0.0, 9.0]), side="right")),
+        [2, 0, 3],
+    )
     u = hybrid.unique_all(hybrid.tensor([3, 1, 3]))
     assert [np.asarray(v).tolist() for v in u] == [[1, 3], [1, 0], [1, 0, 1], [1, 2]]
 
@@ -171,9 +205,17 @@ def test_sorting_and_searching() -> None:
 def test_diff_and_isin() -> None:
     x = np.array([[1, 4, 9, 16], [0, 0, 5, 5]])
     for n in (0, 1, 2, 5):
-        np.testing.assert_array_equal(np.asarray(hybrid.diff(hybrid.tensor(x), n=n)), np.diff(x, n=n))
-    np.testing.assert_array_equal(np.asarray(hybrid.diff(hybrid.tensor(x), 0, prepend=hybrid.tensor(x[:1]))),
-                                  np.diff(x, axis=0, prepend=x[:1]))
+        np.testing.assert_array_equal(
+            np.asarray(hybrid.diff(hybrid.tensor(x), n=n)), np.diff(x, n=n)
+        )
+    np.testing.assert_array_equal(
+        np.asarray(hybrid.diff(hybrid.tensor(x), 0, prepend=hybrid.tensor(x[:1]))),
+        np.diff(x, axis=0, prepend=x[:1]),
+    )
     np.testing.assert_array_equal(np.asarray(hybrid.diff(hybrid.tensor(x > 4))), np.diff(x > 4))
-    np.testing.assert_array_equal(np.asarray(hybrid.isin(hybrid.tensor(x), hybrid.tensor([[0, 9]]))), np.isin(x, [0, 9]))
-    np.testing.assert_array_equal(np.asarray(hybrid.isin(hybrid.tensor(x), [], invert=True)), np.ones_like(x, bool))
+    np.testing.assert_array_equal(
+        np.asarray(hybrid.isin(hybrid.tensor(x), hybrid.tensor([[0, 9]]))), np.isin(x, [0, 9])
+    )
+    np.testing.assert_array_equal(
+        np.asarray(hybrid.isin(hybrid.tensor(x), [], invert=True)), np.ones_like(x, bool)
+    )

@@ -1,4 +1,6 @@
-"""Composed functions under @hybrid.function: the bits of eager calls, values and gradients, draw after draw."""
+"""Composed functions under @hybrid.function: the bits of eager calls, values and gradients, draw
+after draw."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -13,28 +15,56 @@ def draw(*shape: int) -> hybrid.Tensor:
     return hybrid.tensor(RNG.normal(size=shape).astype(np.float32))
 
 
-IMAGE, WEIGHT, INDEX, MASK = draw(2, 3, 8, 8), draw(5, 3, 3, 3), hybrid.tensor([0, 1, 2, 5]), hybrid.tensor(RNG.random((4, 4)) > 0.4)
+IMAGE, WEIGHT, INDEX, MASK = (
+    draw(2, 3, 8, 8),
+    draw(5, 3, 3, 3),
+    hybrid.tensor([0, 1, 2, 5]),
+    hybrid.tensor(RNG.random((4, 4)) > 0.4),
+)
 FUNCTIONS = {
-    "zeros": lambda x: x + hybrid.zeros(4, 6), "arange": lambda x: x * hybrid.arange(6), "rand": lambda x: x * hybrid.rand(4, 6),
-    "dropout": lambda x: hybrid.dropout(x, 0.5), "cross_entropy": lambda x: hybrid.cross_entropy(x, INDEX),
-    "smoothing": lambda x: hybrid.cross_entropy(x, INDEX, label_smoothing=0.1), "nll": lambda x: hybrid.nll_loss(x, INDEX),
-    "softmax0": lambda x: hybrid.softmax(x, 0), "log_softmax": lambda x: hybrid.log_softmax(x),
-    "getitem": lambda x: x[:, INDEX] + x[1:2, :4], "slices": lambda x: x[::-1, 1] * x[:, -1],
-    "setitem": lambda x: hybrid.setitem(x, (slice(0, 2), INDEX), 1.0), "masked": lambda x: hybrid.setitem(x, x > 0, 0.5),
-    "take": lambda x: hybrid.take(x, INDEX, 1), "embedding": lambda x: hybrid.embedding(x, hybrid.tensor([0, 3])),
+    "zeros": lambda x: x + hybrid.zeros(4, 6),
+    "arange": lambda x: x * hybrid.arange(6),
+    "rand": lambda x: x * hybrid.rand(4, 6),
+    "dropout": lambda x: hybrid.dropout(x, 0.5),
+    "cross_entropy": lambda x: hybrid.cross_entropy(x, INDEX),
+    "smoothing": lambda x: hybrid.cross_entropy(x, INDEX, label_smoothing=0.1),
+    "nll": lambda x: hybrid.nll_loss(x, INDEX),
+    "softmax0": lambda x: hybrid.softmax(x, 0),
+    "log_softmax": lambda x: hybrid.log_softmax(x),
+    "getitem": lambda x: x[:, INDEX] + x[1:2, :4],
+    "slices": lambda x: x[::-1, 1] * x[:, -1],
+    "setitem": lambda x: hybrid.setitem(x, (slice(0, 2), INDEX), 1.0),
+    "masked": lambda x: hybrid.setitem(x, x > 0, 0.5),
+    "take": lambda x: hybrid.take(x, INDEX, 1),
+    "embedding": lambda x: hybrid.embedding(x, hybrid.tensor([0, 3])),
     "pool": lambda x: hybrid.max_pool2d(hybrid.conv2d(IMAGE * x[0, 0], WEIGHT, padding=1), 2),
-    "avg_pool": lambda x: hybrid.avg_pool2d(IMAGE * x[0, 0], 3, 2, 1), "permutation": lambda x: hybrid.random.permutation(x),
-    "sort": lambda x: hybrid.sort(x), "cumulative": lambda x: hybrid.cumulative_sum(x, 1), "norm": lambda x: hybrid.norm(x, 0),
-    "layer_norm": lambda x: hybrid.layer_norm(x, 6, x[0], x[1]), "batch_norm": lambda x: hybrid.batch_norm(x, training=True),
+    "avg_pool": lambda x: hybrid.avg_pool2d(IMAGE * x[0, 0], 3, 2, 1),
+    "permutation": lambda x: hybrid.random.permutation(x),
+    "sort": lambda x: hybrid.sort(x),
+    "cumulative": lambda x: hybrid.cumulative_sum(x, 1),
+    "norm": lambda x: hybrid.norm(x, 0),
+    "layer_norm": lambda x: hybrid.layer_norm(x, 6, x[0], x[1]),
+    "batch_norm": lambda x: hybrid.batch_norm(x, training=True),
     "attention": lambda x: hybrid.scaled_dot_product_attention(x, x * 2, x, is_causal=True),
     "masked_attention": lambda x: hybrid.scaled_dot_product_attention(x, x, x, MASK),
-    "einsum": lambda x: hybrid.einsum("ij,kj->ik", x, x), "one_hot": lambda x: hybrid.one_hot(INDEX, 6) * x,
-    "pad": lambda x: hybrid.pad(x, 1, constant_values=2.0), "tile": lambda x: hybrid.tile(x, 2), "roll": lambda x: hybrid.roll(x, 1, 0),
-    "split": lambda x: hybrid.split(x, 2)[1] * 2, "stack": lambda x: hybrid.stack([x, x]), "topk": lambda x: hybrid.topk(x, 2).values,
-    "unfold": lambda x: hybrid.unfold(x, 2), "std": lambda x: hybrid.std(x, 0), "var": lambda x: hybrid.var(x),
-    "logsumexp": lambda x: hybrid.logsumexp(x, 0), "prod": lambda x: hybrid.prod(x, axis=1), "max": lambda x: hybrid.max(x, axis=0),
-    "linear": lambda x: hybrid.linear(x, x, x[:, 0]), "diagonal": lambda x: hybrid.diagonal(x, 1),
-    "bce": lambda x: hybrid.binary_cross_entropy_with_logits(x, hybrid.one_hot(INDEX, 6)), "tril": lambda x: hybrid.tril(x),
+    "einsum": lambda x: hybrid.einsum("ij,kj->ik", x, x),
+    "one_hot": lambda x: hybrid.one_hot(INDEX, 6) * x,
+    "pad": lambda x: hybrid.pad(x, 1, constant_values=2.0),
+    "tile": lambda x: hybrid.tile(x, 2),
+    "roll": lambda x: hybrid.roll(x, 1, 0),
+    "split": lambda x: hybrid.split(x, 2)[1] * 2,
+    "stack": lambda x: hybrid.stack([x, x]),
+    "topk": lambda x: hybrid.topk(x, 2).values,
+    "unfold": lambda x: hybrid.unfold(x, 2),
+    "std": lambda x: hybrid.std(x, 0),
+    "var": lambda x: hybrid.var(x),
+    "logsumexp": lambda x: hybrid.logsumexp(x, 0),
+    "prod": lambda x: hybrid.prod(x, axis=1),
+    "max": lambda x: hybrid.max(x, axis=0),
+    "linear": lambda x: hybrid.linear(x, x, x[:, 0]),
+    "diagonal": lambda x: hybrid.diagonal(x, 1),
+    "bce": lambda x: hybrid.binary_cross_entropy_with_logits(x, hybrid.one_hot(INDEX, 6)),
+    "tril": lambda x: hybrid.tril(x),
 }
 
 
@@ -64,6 +94,7 @@ def test_gradients(name) -> None:
 
     def loss(x):
         return (fn(x) ** 2).sum()
+
     x, grad = draw(4, 6), hybrid.grad(loss)
     traced = hybrid.function(grad)
     same(results(grad, x), results(traced, x))

@@ -1,4 +1,6 @@
-"""Optimizers against PyTorch's formulas written in NumPy float64 (and PyTorch itself where it is installed)."""
+"""Optimizers against PyTorch's formulas written in NumPy float64 (and PyTorch itself where it is
+installed)."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -10,7 +12,18 @@ from hybrid import optim
 STEPS = 6
 
 
-def sgd(p, g, s, k, lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False):
+def sgd(
+    p,
+    g,
+    s,
+    k,
+    lr=0.1,
+    momentum=0.0,
+    dampening=0.0,
+    weight_decay=0.0,
+    nesterov=False,
+    maximize=False,
+):
     g = (-g if maximize else g) + weight_decay * p
     if momentum:
         s["b"] = g if "b" not in s else momentum * s["b"] + (1 - dampening) * g
@@ -18,7 +31,18 @@ def sgd(p, g, s, k, lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, neste
     return p - lr * g
 
 
-def adam(p, g, s, k, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False, maximize=False):
+def adam(
+    p,
+    g,
+    s,
+    k,
+    lr=1e-3,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    decoupled=False,
+    maximize=False,
+):
     g = -g if maximize else g
     if decoupled:
         p = p * (1 - lr * weight_decay)
@@ -33,11 +57,27 @@ def adamw(p, g, s, k, weight_decay=1e-2, **kw):
     return adam(p, g, s, k, weight_decay=weight_decay, decoupled=True, **kw)
 
 
-CASES = [("SGD", sgd, kw) for kw in (
-    {"lr": 0.1}, {"lr": 0.05, "momentum": 0.9}, {"lr": 0.05, "momentum": 0.9, "nesterov": True}, {"lr": 0.1, "weight_decay": 0.1},
-    {"lr": 0.05, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.02}, {"lr": 0.1, "momentum": 0.5, "maximize": True})]
-CASES += [(n, f, kw) for n, f in (("Adam", adam), ("AdamW", adamw)) for kw in (
-    {}, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6}, {"lr": 0.02, "weight_decay": 0.1}, {"lr": 0.01, "maximize": True})]
+CASES = [
+    ("SGD", sgd, kw)
+    for kw in (
+        {"lr": 0.1},
+        {"lr": 0.05, "momentum": 0.9},
+        {"lr": 0.05, "momentum": 0.9, "nesterov": True},
+        {"lr": 0.1, "weight_decay": 0.1},
+        {"lr": 0.05, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.02},
+        {"lr": 0.1, "momentum": 0.5, "maximize": True},
+    )
+]
+CASES += [
+    (n, f, kw)
+    for n, f in (("Adam", adam), ("AdamW", adamw))
+    for kw in (
+        {},
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6},
+        {"lr": 0.02, "weight_decay": 0.1},
+        {"lr": 0.01, "maximize": True},
+    )
+]
 
 
 def start(shape=(3, 4)):
@@ -55,7 +95,9 @@ def run(name, kw, dtype):
     return p
 
 
-@pytest.mark.parametrize("name, formula, kw", CASES, ids=lambda v: str(v) if isinstance(v, (str, dict)) else "")
+@pytest.mark.parametrize(
+    "name, formula, kw", CASES, ids=lambda v: str(v) if isinstance(v, (str, dict)) else ""
+)
 def test_trajectories(name, formula, kw):
     p, gs = start()
     state: dict = {}
@@ -64,10 +106,14 @@ def test_trajectories(name, formula, kw):
     # hyper-parameters are float32 tensors, so float64 parameters see them with 24 bits
     np.testing.assert_allclose(run(name, kw, "float64").numpy(), p, rtol=2e-6, atol=2e-6)
     np.testing.assert_allclose(run(name, kw, "float32").numpy(), p, rtol=5e-6, atol=5e-6)
-    np.testing.assert_allclose(np.asarray(run(name, kw, "bfloat16")).astype(np.float64), p, rtol=0.05, atol=0.05)
+    np.testing.assert_allclose(
+        np.asarray(run(name, kw, "bfloat16")).astype(np.float64), p, rtol=0.05, atol=0.05
+    )
 
 
-@pytest.mark.parametrize("name, formula, kw", CASES, ids=lambda v: str(v) if isinstance(v, (str, dict)) else "")
+@pytest.mark.parametrize(
+    "name, formula, kw", CASES, ids=lambda v: str(v) if isinstance(v, (str, dict)) else ""
+)
 def test_against_pytorch(name, formula, kw):
     torch = pytest.importorskip("torch")
     p0, gs = start()
@@ -76,7 +122,9 @@ def test_against_pytorch(name, formula, kw):
     for g in gs:
         p.grad = torch.tensor(g, dtype=torch.float32)
         opt.step()
-    np.testing.assert_allclose(run(name, kw, "float32").numpy(), p.detach().numpy(), rtol=3e-6, atol=3e-6)
+    np.testing.assert_allclose(
+        run(name, kw, "float32").numpy(), p.detach().numpy(), rtol=3e-6, atol=3e-6
+    )
 
 
 def test_groups_and_learning_rate_changes():
@@ -118,7 +166,9 @@ def test_zero_grad():
     assert p.grad is None
 
 
-@pytest.mark.parametrize("name, formula, kw", CASES, ids=lambda v: str(v) if isinstance(v, (str, dict)) else "")
+@pytest.mark.parametrize(
+    "name, formula, kw", CASES, ids=lambda v: str(v) if isinstance(v, (str, dict)) else ""
+)
 def test_state_dict_round_trip(name, formula, kw):
     p0, gs = start((5,))
 
@@ -130,6 +180,7 @@ def test_state_dict_round_trip(name, formula, kw):
         for g in grads:
             p.grad = hb.tensor(g, dtype="float32")
             opt.step()
+
     p, opt = make()
     advance(p, opt, gs[:3])
     state, value = opt.state_dict(), p.numpy().copy()
@@ -155,13 +206,23 @@ def test_load_state_dict_refuses_and_changes_nothing():
 
 def test_bad_arguments():
     p = hb.tensor([1.0], requires_grad=True)
-    for make in (lambda: optim.SGD([p], lr=-1), lambda: optim.Adam([p], betas=(1.0, 0.9)), lambda: optim.Adam([p], eps=-1),
-                 lambda: optim.SGD([p], nesterov=True), lambda: optim.AdamW([p], weight_decay=-0.1)):
+    for make in (
+        lambda: optim.SGD([p], lr=-1),
+        lambda: optim.Adam([p], betas=(1.0, 0.9)),
+        lambda: optim.Adam([p], eps=-1),
+        lambda: optim.SGD([p], nesterov=True),
+        lambda: optim.AdamW([p], weight_decay=-0.1),
+    ):
         with pytest.raises(ValueError):
             make()
-    for make, text in ((lambda: optim.SGD([]), "no parameters"), (lambda: optim.SGD([p * 2]), "leaf"),
-                       (lambda: optim.SGD([p, p]), "more than one"), (lambda: optim.SGD([3]), "parameters"),
-                       (lambda: optim.Adam([p], amsgrad=True), "amsgrad"), (lambda: optim.SGD(p), "list")):
+    for make, text in (
+        (lambda: optim.SGD([]), "no parameters"),
+        (lambda: optim.SGD([p * 2]), "leaf"),
+        (lambda: optim.SGD([p, p]), "more than one"),
+        (lambda: optim.SGD([3]), "parameters"),
+        (lambda: optim.Adam([p], amsgrad=True), "amsgrad"),
+        (lambda: optim.SGD(p), "list"),
+    ):
         with pytest.raises(hb.HybridError, match=text):
             make()
     assert "SGD(1 tensors" in repr(optim.SGD([p]))

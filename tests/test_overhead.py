@@ -1,4 +1,6 @@
-"""What surrounds the native entry of a replay does not grow with the model, and no bytecode runs inside it."""
+"""What surrounds the native entry of a replay does not grow with the model, and no bytecode runs
+inside it."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,6 @@
-"""What is shipped: one small pure wheel, with the dependencies that the code imports and no others."""
+"""What is shipped: one small pure wheel, with the dependencies that the code imports and no
+others."""
+
 from __future__ import annotations
 
 import ast
@@ -14,7 +16,11 @@ import hybrid
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-MODULE_OF = {"scikit-learn": "sklearn", "typing-extensions": "typing_extensions", "cupy-cuda12x": "cupy"}
+MODULE_OF = {
+    "scikit-learn": "sklearn",
+    "typing-extensions": "typing_extensions",
+    "cupy-cuda12x": "cupy",
+}
 
 
 def names(requirements):
@@ -24,12 +30,16 @@ def names(requirements):
 
 def test_wheel_is_pure_and_small(tmp_path):
     wheel = pytest.importorskip("hatchling.builders.wheel")
-    path = Path(next(wheel.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])))
+    path = Path(
+        next(wheel.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
+    )
     assert path.name == f"hybrid-{hybrid.__version__}-py3-none-any.whl"
     assert path.stat().st_size < 1 << 20
     inside = zipfile.ZipFile(path).namelist()
     assert all(n.startswith(("hybrid/", "hybrid-")) for n in inside)
-    assert not [n for n in inside if n.startswith("hybrid/") and not n.endswith((".py", "py.typed"))]
+    assert not [
+        n for n in inside if n.startswith("hybrid/") and not n.endswith((".py", "py.typed"))
+    ]
     wanted = {str(p.relative_to(ROOT)) for p in (ROOT / "hybrid").rglob("*.py")}
     assert wanted <= set(inside)
 
@@ -40,14 +50,25 @@ def test_version_is_told_once_and_the_same():
 
 def test_dependencies_are_what_is_imported():
     declared = names(PROJECT["dependencies"])
-    optional = set().union(*(names(r) for k, r in PROJECT["optional-dependencies"].items() if k in ("cuda", "demo")))
+    optional = set().union(
+        *(names(r) for k, r in PROJECT["optional-dependencies"].items() if k in ("cuda", "demo"))
+    )
     found: dict[str, str] = {}
     for path in (ROOT / "hybrid").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            mods = [a.name for a in node.names] if isinstance(node, ast.Import) else \
-                [node.module] if isinstance(node, ast.ImportFrom) and not node.level and node.module else []
+            mods = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module]
+                if isinstance(node, ast.ImportFrom) and not node.level and node.module
+                else []
+            )
             found |= {m.split(".")[0]: str(path) for m in mods}
-    foreign = {m: p for m, p in found.items() if m not in sys.stdlib_module_names and m not in ("hybrid", "__future__")}
+    foreign = {
+        m: p
+        for m, p in found.items()
+        if m not in sys.stdlib_module_names and m not in ("hybrid", "__future__")
+    }
     unknown = {m: p for m, p in foreign.items() if m not in declared | optional | {"IPython"}}
     assert not unknown, f"imported but not declared: {unknown}"
     assert declared <= set(foreign), f"declared but not imported: {declared - set(foreign)}"

@@ -1,4 +1,5 @@
 """Graph passes: valid in, valid out, the same bits, the same object when nothing changes."""
+
 from __future__ import annotations
 
 import re
@@ -36,7 +37,11 @@ def apply(p, g: Graph, seed: int = 0) -> Graph:
         xs = random_inputs(g, seed + s, 0.3)
         for a, b in zip(evaluate(g, xs, node_kernel), evaluate(h, xs, node_kernel), strict=True):
             assert a.dtype == b.dtype and a.shape == b.shape
-            nan = np.isnan(a) & np.isnan(b) if dt.is_float(dt.canonical(a.dtype)) else np.zeros(a.shape, bool)
+            nan = (
+                np.isnan(a) & np.isnan(b)
+                if dt.is_float(dt.canonical(a.dtype))
+                else np.zeros(a.shape, bool)
+            )
             assert np.where(nan, 0, a).tobytes() == np.where(nan, 0, b).tobytes()
     return h
 
@@ -45,7 +50,8 @@ def ops(g: Graph) -> list[str]:
     return [n.op.name.removeprefix("test_") for n in g.nodes]
 
 
-# ---- fold ------------------------------------------------------------------------------------------
+# ---- fold
+# ------------------------------------------------------------------------------------------
 def test_fold_uses_the_eager_bits_and_cascades():
     b = Build()
     x = b.input(3)
@@ -70,7 +76,8 @@ def test_fold_leaves_what_is_large_may_fail_or_has_no_kernel():
     assert fold.PASS.run(g, Context()) is g
 
 
-# ---- cse, dce --------------------------------------------------------------------------------------
+# ---- cse, dce
+# --------------------------------------------------------------------------------------
 def test_cse_merges_equal_nodes_only():
     b = Build()
     x = b.input(2)
@@ -94,17 +101,31 @@ def test_dce_keeps_checks_and_host_calls():
     assert ops(h) == ["checked", "relu", "sort", "center"] and dce.PASS.run(h, CONTEXT) is h
 
 
-# ---- simplify --------------------------------------------------------------------------------------
+# ---- simplify
+# --------------------------------------------------------------------------------------
 def test_simplify_unit_only_with_the_right_bits():
     b = Build()
     x, n = b.input(5), b.input(5, d=dt.int32)
-    keep = [b(T.add, x, 0.0), b(T.sub, x, -0.0), b(T.mul, x, lit([1.0, 2, 1, 1, 1])), b(T.mul, lit(1.0), b.input())]
-    gone = [b(T.add, x, -0.0), b(T.sub, x, 0.0), b(T.mul, x, 1.0), b(T.mul, x, lit(np.ones(5))), b(T.mul, n, 1),
-            b(T.mul, x, b(T.full, shape=(5,), dtype=dt.float32, bits=0x3F800000)), b(T.add, -0.0, x)]
+    keep = [
+        b(T.add, x, 0.0),
+        b(T.sub, x, -0.0),
+        b(T.mul, x, lit([1.0, 2, 1, 1, 1])),
+        b(T.mul, lit(1.0), b.input()),
+    ]
+    gone = [
+        b(T.add, x, -0.0),
+        b(T.sub, x, 0.0),
+        b(T.mul, x, 1.0),
+        b(T.mul, x, lit(np.ones(5))),
+        b(T.mul, n, 1),
+        b(T.mul, x, b(T.full, shape=(5,), dtype=dt.float32, bits=0x3F800000)),
+        b(T.add, -0.0, x),
+    ]
     grown = b(T.mul, b.input(), lit([1.0, 1.0]))
     h = apply(simplify, b.graph(*keep, *gone, grown))
-    assert [v is b.inputs[0] or v is n for v in h.outputs] == [False] * 3 + [True] + [True] * 7 + [False] or \
-        [v in b.inputs for v in h.outputs] == [False] * 3 + [True] + [True] * 7 + [False]
+    assert [v is b.inputs[0] or v is n for v in h.outputs] == [False] * 3 + [True] + [True] * 7 + [
+        False
+    ] or [v in b.inputs for v in h.outputs] == [False] * 3 + [True] + [True] * 7 + [False]
 
 
 def test_simplify_unary_facts_and_views():
@@ -120,17 +141,35 @@ def test_simplify_unary_facts_and_views():
     assert h.outputs[2].node is not None and h.outputs[2].node.inputs[0] is x
 
 
-@pytest.mark.parametrize("src, mid, out, want", [
-    ("float32", "float64", "float32", 0), ("bfloat16", "float32", "bfloat16", 0), ("bfloat16", "float32", "float64", 1),
-    ("float32", "float16", "float32", 2), ("int8", "float32", "int8", 0), ("int8", "float32", "uint8", 2),
-    ("int8", "int32", "uint8", 1), ("int32", "float32", "int32", 2), ("int32", "float64", "int32", 0),
-    ("bool", "int8", "float32", 1), ("bool", "float32", "bool", 0), ("uint8", "int16", "int8", 1),
-    ("float16", "bfloat16", "float16", 2), ("int16", "bfloat16", "int16", 2), ("float16", "float32", "int8", 1),
-    ("uint64", "int64", "uint64", 2), ("float32", "float32", "int32", 1)])
+@pytest.mark.parametrize(
+    "src, mid, out, want",
+    [
+        ("float32", "float64", "float32", 0),
+        ("bfloat16", "float32", "bfloat16", 0),
+        ("bfloat16", "float32", "float64", 1),
+        ("float32", "float16", "float32", 2),
+        ("int8", "float32", "int8", 0),
+        ("int8", "float32", "uint8", 2),
+        ("int8", "int32", "uint8", 1),
+        ("int32", "float32", "int32", 2),
+        ("int32", "float64", "int32", 0),
+        ("bool", "int8", "float32", 1),
+        ("bool", "float32", "bool", 0),
+        ("uint8", "int16", "int8", 1),
+        ("float16", "bfloat16", "float16", 2),
+        ("int16", "bfloat16", "int16", 2),
+        ("float16", "float32", "int8", 1),
+        ("uint64", "int64", "uint64", 2),
+        ("float32", "float32", "int32", 1),
+    ],
+)
 def test_simplify_convert_chains(src, mid, out, want):
     b = Build()
     x = b.input(40, d=dt.canonical(src))
-    h = apply(simplify, b.graph(b(T.convert, b(T.convert, x, dtype=dt.canonical(mid)), dtype=dt.canonical(out))))
+    h = apply(
+        simplify,
+        b.graph(b(T.convert, b(T.convert, x, dtype=dt.canonical(mid)), dtype=dt.canonical(out))),
+    )
     live = dce.PASS.run(h, CONTEXT)
     assert len(live.nodes) == want
 
@@ -155,7 +194,8 @@ def test_simplify_on_special_values():
         assert np.array_equal(np.signbit(a)[~np.isnan(a)], np.signbit(c)[~np.isnan(c)])
 
 
-# ---- pipeline --------------------------------------------------------------------------------------
+# ---- pipeline
+# --------------------------------------------------------------------------------------
 def training_step() -> tuple[Graph, list[tuple[int, int]]]:
     """Two layers, a loss, gradients and updates, as a recorder would leave them."""
     b = Build()
@@ -169,7 +209,11 @@ def training_step() -> tuple[Graph, list[tuple[int, int]]]:
     gw2 = b(T.matmul, b(T.permute, g, axes=(1, 0)), h)
     gh = b(T.where, b(T.less, lit(0.0), h), b(T.matmul, g, w2), lit(0.0))
     gw1 = b(T.matmul, b(T.permute, gh, axes=(1, 0)), x)
-    news = [*b(T.adam, w1, gw1, m1), *b(T.adam, b1, b(T.sum, gh, axes=(0, 1)), mb), *b(T.adam, w2, gw2, m2)]
+    news = [
+        *b(T.adam, w1, gw1, m1),
+        *b(T.adam, b1, b(T.sum, gh, axes=(0, 1)), mb),
+        *b(T.adam, w2, gw2, m2),
+    ]
     g = Graph(b.inputs, b.nodes, [loss, *news], ["w1", "m1", "b1", "mb", "w2", "m2", "x", "y"])
     return verify(g), [(1, 0), (2, 1), (3, 2), (4, 3), (5, 4), (6, 5)]
 
@@ -187,22 +231,45 @@ def test_pipeline_steps_are_named_and_seen():
 def test_pipeline_golden():
     g, states = training_step()
     texts = []
-    result = build(g, states, node_kernel, hook=lambda name, x: texts.append(
-        f"---- {name}\n{print_graph(x)}" if isinstance(x, Graph) else ""))
-    lines = [f"{type(k).__name__} {getattr(k, 'shape', '')} {getattr(k, 'group', '')}".rstrip()
-             for k in result.plan.steps]
-    got = f"---- recorded\n{print_graph(g)}" + "".join(texts) + "---- plan\n" + "\n".join(lines) + "\n"
+    result = build(
+        g,
+        states,
+        node_kernel,
+        hook=lambda name, x: texts.append(
+            f"---- {name}\n{print_graph(x)}" if isinstance(x, Graph) else ""
+        ),
+    )
+    lines = [
+        f"{type(k).__name__} {getattr(k, 'shape', '')} {getattr(k, 'group', '')}".rstrip()
+        for k in result.plan.steps
+    ]
+    got = (
+        f"---- recorded\n{print_graph(g)}"
+        + "".join(texts)
+        + "---- plan\n"
+        + "\n".join(lines)
+        + "\n"
+    )
     path = HERE / "golden" / "training_step.txt"
-    assert got == path.read_text(), f"the pipeline gives another result; if it is right, update {path.name}"
+    assert got == path.read_text(), (
+        f"the pipeline gives another result; if it is right, update {path.name}"
+    )
 
 
-# ---- layering --------------------------------------------------------------------------------------
+# ---- layering
+# --------------------------------------------------------------------------------------
 def test_no_pass_asks_for_an_op_by_name():
     root = Path(affine.__file__).parent
     modules = ("affine", "regions", "storage", "kernels", "contraction", "lower", "pipeline")
     for path in [*root.glob("passes/*.py"), *(root / f"{m}.py" for m in modules)]:
         text = path.read_text()
-        for bad in (r"import.*\bOPS\b", r"from \.+ops", r"op\.name\s*(==|!=|in\b|not\b)", r"\bcpu\b", r"\bcuda\b"):
+        for bad in (
+            r"import.*\bOPS\b",
+            r"from \.+ops",
+            r"op\.name\s*(==|!=|in\b|not\b)",
+            r"\bcpu\b",
+            r"\bcuda\b",
+        ):
             assert not re.search(bad, text), f"{path.name} matches {bad}"
 
 

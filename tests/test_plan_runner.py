@@ -1,4 +1,6 @@
-"""Plans run on the CPU backend: slots, segments between host steps, errors; and the reference evaluator."""
+"""Plans run on the CPU backend: slots, segments between host steps, errors; and the reference
+evaluator."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -8,7 +10,16 @@ import numpy as np
 import pytest
 
 from hybrid.backends.api import backend
-from hybrid.backends.plan import Access, GemmKernel, HostStep, LoopKernel, Operand, Plan, ScatterKernel, Slot
+from hybrid.backends.plan import (
+    Access,
+    GemmKernel,
+    HostStep,
+    LoopKernel,
+    Operand,
+    Plan,
+    ScatterKernel,
+    Slot,
+)
 from hybrid.backends.reference.evaluate import evaluate, round_to
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import Aval, aval
@@ -34,23 +45,47 @@ def loop(n: int, p: Program, reads: Any, writes: Any, **more: Any) -> LoopKernel
     return LoopKernel((n,), None, p, tuple(reads), tuple(writes), **more)
 
 
-def make(slots: Any, steps: Any, outputs: Any, consts: Any = (), arena: int = 0, messages: Any = None,
-         sites: Any = None) -> Any:
-    return CPU.compile(Plan(tuple(slots), tuple(steps), tuple(outputs), tuple(consts), arena,
-                            sites or (None,) * len(steps), messages or ("",) * len(steps)))
+def make(
+    slots: Any,
+    steps: Any,
+    outputs: Any,
+    consts: Any = (),
+    arena: int = 0,
+    messages: Any = None,
+    sites: Any = None,
+) -> Any:
+    return CPU.compile(
+        Plan(
+            tuple(slots),
+            tuple(steps),
+            tuple(outputs),
+            tuple(consts),
+            arena,
+            sites or (None,) * len(steps),
+            messages or ("",) * len(steps),
+        )
+    )
 
 
 def test_kernels_arena_consts_host_and_state():
     n = 1000
     a = aval((n,), F)
-    slots = [Slot("input", a, 0), Slot("const", a, 0), Slot("arena", a, 64), Slot("arena", a, 8192), Slot("output", a),
-             Slot("state", a, 0)]
+    slots = [
+        Slot("input", a, 0),
+        Slot("const", a, 0),
+        Slot("arena", a, 64),
+        Slot("arena", a, 8192),
+        Slot("output", a),
+        Slot("state", a, 0),
+    ]
     add, double = program(lambda s, x, y: x + y, "f32", "f32"), program(lambda s, x: x * 2, "f32")
-    steps = [loop(n, add, [flat(0, a), flat(1, a)], [flat(2, a)]),
-             loop(n, double, [flat(2, a)], [flat(2, a)]),
-             HostStep(lambda x: x[::-1], (2,), (3,)),
-             loop(n, add, [flat(3, a), flat(0, a)], [flat(4, a)]),
-             loop(n, double, [flat(4, a)], [flat(5, a)])]
+    steps = [
+        loop(n, add, [flat(0, a), flat(1, a)], [flat(2, a)]),
+        loop(n, double, [flat(2, a)], [flat(2, a)]),
+        HostStep(lambda x: x[::-1], (2,), (3,)),
+        loop(n, add, [flat(3, a), flat(0, a)], [flat(4, a)]),
+        loop(n, double, [flat(4, a)], [flat(5, a)]),
+    ]
     c = np.linspace(0, 1, n, dtype=F)
     run = make(slots, steps, (4, 5), [c], 8192 + 4 * n)
     x = np.arange(n, dtype=F)
@@ -72,15 +107,38 @@ def test_products_and_scatters():
     sa, sb, so = aval((m, k), F), aval((k, n), F), aval((m, n), F)
     si, st = aval((m,), dt.int64), aval((4, n), F)
     one = Dims((), ())
-    gemm = GemmKernel(1, m, n, k, Operand(0, F, 0, one, Dims((m,), (k,)), Dims((k,), (1,))),
-                      Operand(1, F, 0, one, Dims((k,), (n,)), Dims((n,), (1,))),
-                      (Operand(3, F, 0, one, Dims((m,), (n,)), Dims((n,), (1,))),), F)
+    gemm = GemmKernel(
+        1,
+        m,
+        n,
+        k,
+        Operand(0, F, 0, one, Dims((m,), (k,)), Dims((k,), (1,))),
+        Operand(1, F, 0, one, Dims((k,), (n,)), Dims((n,), (1,))),
+        (Operand(3, F, 0, one, Dims((m,), (n,)), Dims((n,), (1,))),),
+        F,
+    )
     zero = LoopKernel((4 * n,), None, _zeros(), (), (Access(4, F, 0, (1,)),))
-    scatter = ScatterKernel(m, n, Access(4, F, 0, (n, 1)), Access(2, dt.int64, 0, (1,)), Access(3, F, 0, (n, 1)))
-    run = make([Slot("input", sa, 0), Slot("input", sb, 1), Slot("input", si, 2), Slot("arena", so, 0),
-                Slot("output", st)], [gemm, zero, scatter], (4,), arena=so.nbytes)
+    scatter = ScatterKernel(
+        m, n, Access(4, F, 0, (n, 1)), Access(2, dt.int64, 0, (1,)), Access(3, F, 0, (n, 1))
+    )
+    run = make(
+        [
+            Slot("input", sa, 0),
+            Slot("input", sb, 1),
+            Slot("input", si, 2),
+            Slot("arena", so, 0),
+            Slot("output", st),
+        ],
+        [gemm, zero, scatter],
+        (4,),
+        arena=so.nbytes,
+    )
     rng = np.random.default_rng(0)
-    x, y, i = rng.standard_normal((m, k)).astype(F), rng.standard_normal((k, n)).astype(F), np.array([3, 0, 3, 1, 0])
+    x, y, i = (
+        rng.standard_normal((m, k)).astype(F),
+        rng.standard_normal((k, n)).astype(F),
+        np.array([3, 0, 3, 1, 0]),
+    )
     want = np.zeros((4, n), np.float64)
     np.add.at(want, i, x.astype(np.float64) @ y)
     np.testing.assert_allclose(run([x, y, i])[0], want, rtol=1e-5, atol=1e-6)
@@ -97,8 +155,13 @@ def test_a_failed_check_names_message_and_line():
     copy = program(lambda s, i: i, "i64")
     site = Site("model.py", 12, "forward")
     steps = [loop(6, copy, [flat(0, a)], [flat(1, a)]), loop(6, bad, [flat(0, a)], [], check=True)]
-    run = make([Slot("input", a, 0), Slot("output", a)], steps, (1,), messages=("", "index above 4"),
-               sites=(None, site))
+    run = make(
+        [Slot("input", a, 0), Slot("output", a)],
+        steps,
+        (1,),
+        messages=("", "index above 4"),
+        sites=(None, site),
+    )
     np.testing.assert_array_equal(run([np.arange(6) % 5])[0], np.arange(6) % 5)
     with pytest.raises(IndexOutOfRange, match=r"index above 4 \(at model.py:12 in forward"):
         run([np.arange(6)])
@@ -110,16 +173,54 @@ def test_unknown_slots_are_refused():
         make([Slot("heap", a)], [], (0,))([])
 
 
-# ---- reference -------------------------------------------------------------------------------------------
+# ---- reference
+# -------------------------------------------------------------------------------------------
 def test_rounding_to_bfloat16_is_done_once():
-    half_way = 1 + 2.0 ** -8          # between two bfloat16 values
-    x = np.array([half_way, half_way + 2.0 ** -40, half_way - 2.0 ** -40, 1 + 3 * 2.0 ** -8, -half_way - 2.0 ** -40,
-                  np.inf, -np.inf, np.nan, 0.0, -0.0, 1e300, -1e300, 3.39e38, 3.4e38, 1e-45, 2.0 ** -134,
-                  2.0 ** -134 + 2.0 ** -170, 1e-320])
+    half_way = 1 + 2.0**-8  # between two bfloat16 values
+    x = np.array(
+        [
+            half_way,
+            half_way + 2.0**-40,
+            half_way - 2.0**-40,
+            1 + 3 * 2.0**-8,
+            -half_way - 2.0**-40,
+            np.inf,
+            -np.inf,
+            np.nan,
+            0.0,
+            -0.0,
+            1e300,
+            -1e300,
+            3.39e38,
+            3.4e38,
+            1e-45,
+            2.0**-134,
+            2.0**-134 + 2.0**-170,
+            1e-320,
+        ]
+    )
     got = round_to(x, dt.bfloat16).astype(np.float64)
-    eps = 2.0 ** -7
-    want = [1, 1 + eps, 1, 1 + 2 * eps, -1 - eps, np.inf, -np.inf, np.nan, 0.0, -0.0, np.inf, -np.inf,
-            float(ml_dtypes.finfo(dt.bfloat16).max), np.inf, 0.0, 0.0, 2.0 ** -133, 0.0]
+    eps = 2.0**-7
+    want = [
+        1,
+        1 + eps,
+        1,
+        1 + 2 * eps,
+        -1 - eps,
+        np.inf,
+        -np.inf,
+        np.nan,
+        0.0,
+        -0.0,
+        np.inf,
+        -np.inf,
+        float(ml_dtypes.finfo(dt.bfloat16).max),
+        np.inf,
+        0.0,
+        0.0,
+        2.0**-133,
+        0.0,
+    ]
     np.testing.assert_array_equal(got, want)
     np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
 
@@ -127,6 +228,7 @@ def test_rounding_to_bfloat16_is_done_once():
 def test_evaluate_computes_in_double_and_rounds_once():
     def infer(a: Aval) -> tuple[Aval, ...]:
         return (a, a.with_(a.shape[:1]))
+
     op = Op("r_two", "row", 1, infer, nout=2, reference=lambda x: (np.exp(x), x.sum(1)))
     x = np.array([[1e8, 1.0], [-1e8, 3.0]], F)
     e, s = evaluate(op, {}, [x])

@@ -1,4 +1,6 @@
-"""The thread pool: every item once, any number of threads, failures, forks, foreign floating-point modes."""
+"""The thread pool: every item once, any number of threads, failures, forks, foreign floating-point
+modes."""
+
 from __future__ import annotations
 
 import ctypes
@@ -15,7 +17,7 @@ from native_kernels import code
 from hybrid.backends.cpu import pool as P
 from hybrid.core.errors import BackendError
 
-ONE = np.zeros(2, np.uint64)                     # operand 0 = slot 0, offset 0
+ONE = np.zeros(2, np.uint64)  # operand 0 = slot 0, offset 0
 THREE = np.array([0, 0, 1, 0, 2, 0], np.uint64)
 
 
@@ -65,7 +67,10 @@ def test_plan_stops_at_the_failing_step():
     for threads in (1, 2, 5):
         n[:] = 0
         with P.num_threads(threads):
-            assert P.run_steps([count, count, check, count], [a.ctypes.data, n.ctypes.data]) == (2, 322)
+            assert P.run_steps([count, count, check, count], [a.ctypes.data, n.ctypes.data]) == (
+                2,
+                322,
+            )
         assert (n == 2).all()
         assert P.run_steps([], []) == (0, 0)
 
@@ -74,7 +79,10 @@ def test_steps_see_the_results_of_earlier_steps():
     n = 4096
     a, b = np.zeros(n, np.float32), np.ones(n, np.float32)
     words = np.array([0, 0, 1, 0, 0, 0], np.uint64)
-    steps = [(code("add"), words.ctypes.data, n, 64, 0, flags) for flags in (0, P.SERIAL, 0, 0, P.SERIAL, 0)] * 20
+    steps = [
+        (code("add"), words.ctypes.data, n, 64, 0, flags)
+        for flags in (0, P.SERIAL, 0, 0, P.SERIAL, 0)
+    ] * 20
     for threads in (1, 2, 5):
         a[:] = 0
         with P.num_threads(threads):
@@ -155,6 +163,7 @@ def test_resizing_while_others_launch():
 
 def test_sleeping_workers_wake_up_and_a_busy_neighbour_does_no_harm():
     import time
+
     stop = threading.Event()
     busy = threading.Thread(target=lambda: [None for _ in iter(lambda: stop.is_set(), True)])
     busy.start()
@@ -163,7 +172,7 @@ def test_sleeping_workers_wake_up_and_a_busy_neighbour_does_no_harm():
             x = np.zeros(64, np.int64)
             for r in range(1, 30):
                 if r % 10 == 0:
-                    time.sleep(0.002)           # longer than workers spin
+                    time.sleep(0.002)  # longer than workers spin
                 assert P.launch(code("slow"), ONE, x.size, 4, 0, (x,)) == 0
                 assert (x == r).all()
     finally:
@@ -177,7 +186,7 @@ def test_floating_point_mode_is_ours_inside_and_the_callers_after():
     out = np.zeros_like(tiny)
     tiny2 = np.full_like(tiny, 1e-20)
     expected = (tiny.astype(np.float64) * tiny2).astype(np.float32)
-    odd = 0x1F80 | 0x8040 | 0x2000              # flush to zero, denormals are zero, round down
+    odd = 0x1F80 | 0x8040 | 0x2000  # flush to zero, denormals are zero, round down
     for threads in (1, 3):
         with P.num_threads(threads):
             before = control(odd)
@@ -240,7 +249,9 @@ def test_a_system_without_more_threads():
     child = os.fork()
     if child == 0:
         pool, calls = P.pool(), []
-        refuse = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)(lambda *a: calls.append(a) or 11)
+        refuse = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)(
+            lambda *a: calls.append(a) or 11
+        )
         pool._put("pthread_create", ctypes.cast(refuse, ctypes.c_void_p).value)
         P.set_num_threads(4)
         ok = all(P.launch(code("count"), ONE, x.size, 10, 0, (x,)) == 0 for _ in range(3))
@@ -267,7 +278,11 @@ def test_fork_in_the_middle_of_work():
                 if child == 0:
                     ok = True
                     for r in range(2, 12):
-                        ok = ok and P.launch(code("count"), ONE, x.size, 10, 0, (x,)) == 0 and bool((x == r).all())
+                        ok = (
+                            ok
+                            and P.launch(code("count"), ONE, x.size, 10, 0, (x,)) == 0
+                            and bool((x == r).all())
+                        )
                     os._exit(0 if ok and P.pool().word("started") == 2 else 1)
                 assert os.waitpid(child, 0)[1] == 0
         finally:
@@ -276,7 +291,9 @@ def test_fork_in_the_middle_of_work():
     assert (x == 1).all()
 
 
-@pytest.mark.parametrize("tail", ["", "sys.exit(3)", "raise RuntimeError('x')", "os.fork() or os._exit(0)"])
+@pytest.mark.parametrize(
+    "tail", ["", "sys.exit(3)", "raise RuntimeError('x')", "os.fork() or os._exit(0)"]
+)
 def test_interpreter_exit_is_clean(tail):
     text = f"""
         import os, sys, threading
@@ -294,6 +311,8 @@ def test_interpreter_exit_is_clean(tail):
         P.launch(code("count"), one, x.size, 10, 0, (x,))
         {tail}
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(text)], capture_output=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)], capture_output=True, timeout=60
+    )
     want = {"sys.exit(3)": 3, "raise RuntimeError('x')": 1}.get(tail, 0)
     assert done.returncode == want, done.stderr.decode()

@@ -1,4 +1,5 @@
 """Timing single kernels of a plan, and epilogues whose scalars are computed once per kernel."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -29,6 +30,7 @@ def _step() -> tuple[Any, Any]:
         optimizer.step()
         optimizer.zero_grad()
         return loss
+
     return step, layer
 
 
@@ -61,10 +63,15 @@ def _scaled(x: Any, w: Any, s: Any, on: Any) -> Any:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
-@pytest.mark.parametrize("m,n,k", [(1, 1, 3), (5, 1, 40), (1, 7, 9), (33, 65, 31), (16, 48, 600), (3, 2, 9000)])
+@pytest.mark.parametrize(
+    "m,n,k", [(1, 1, 3), (5, 1, 40), (1, 7, 9), (33, 65, 31), (16, 48, 600), (3, 2, 9000)]
+)
 def test_scalars_of_an_epilogue(m: int, n: int, k: int, dtype: str) -> None:
     rng = np.random.default_rng(m * n)
-    x, w = (hb.tensor(rng.standard_normal(s).astype(np.float32)).astype(getattr(hb, dtype)) for s in ((m, k), (n, k)))
+    x, w = (
+        hb.tensor(rng.standard_normal(s).astype(np.float32)).astype(getattr(hb, dtype))
+        for s in ((m, k), (n, k))
+    )
     fn = hb.function(_scaled)
     for value in (0.5, np.inf, np.nan, -0.0, 1e-40):
         s = hb.tensor(np.float32(value)).astype(getattr(hb, dtype))
@@ -85,4 +92,7 @@ def test_training_with_adam_keeps_its_bits(rows: int) -> None:
     traced = [step(x).numpy().tobytes() for _ in range(6)], layer.weight.numpy().tobytes()
     hb.manual_seed(1)
     step, layer = _step()
-    assert ([step.fn(x).numpy().tobytes() for _ in range(6)], layer.weight.numpy().tobytes()) == traced
+    assert (
+        [step.fn(x).numpy().tobytes() for _ in range(6)],
+        layer.weight.numpy().tobytes(),
+    ) == traced

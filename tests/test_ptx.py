@@ -1,4 +1,5 @@
 """Loop kernels as PTX: they assemble, and nothing is contracted, approximated or flushed."""
+
 import glob
 import re
 import shutil
@@ -26,7 +27,11 @@ def assemble(ptx, tmp_path):
         pytest.skip("ptxas is not installed; it comes with the CUDA toolkit")
     source = tmp_path / "k.ptx"
     source.write_text(ptx)
-    done = subprocess.run([PTXAS, "-arch=sm_90", str(source), "-o", str(tmp_path / "k.cubin")], capture_output=True, text=True)
+    done = subprocess.run(
+        [PTXAS, "-arch=sm_90", str(source), "-o", str(tmp_path / "k.cubin")],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr + ptx
 
 
@@ -46,7 +51,9 @@ def test_arithmetic_is_exact(ty, suffix, tmp_path):
     for op in ("mul.rn", "add.rn", "sub.rn", "div.rn", "sqrt.rn", "fma.rn"):
         assert f"{op}.{suffix}" in ptx
     assert len(re.findall(rf"fma\.rn\.{suffix}", ptx)) == 1
-    assert not re.search(r"\.ftz|\.approx|\.full|mad\.", ptx.replace("mad.lo", "").replace("mad.wide", ""))
+    assert not re.search(
+        r"\.ftz|\.approx|\.full|mad\.", ptx.replace("mad.lo", "").replace("mad.wide", "")
+    )
     assert ".extern" not in ptx and launch.symbol in ptx and launch.threads * launch.blocks >= 700
     assemble(ptx, tmp_path)
 
@@ -56,11 +63,17 @@ def test_every_primitive_assembles(ty, tmp_path):
     b = Builder()
     x, y, z, c = (b.arg(t) for t in (ty, ty, ty, "b1"))
     two = {"b1": ["and", "or", "xor"], "f": ["min", "max", "copysign", "lt"]}.get(
-        ty if ty == "b1" else ty[0], ["div", "rem", "min", "max", "and", "shl", "shr", "lt"])
+        ty if ty == "b1" else ty[0], ["div", "rem", "min", "max", "and", "shl", "shr", "lt"]
+    )
     one = {"b1": ["not"], "f": ["neg", "abs", "floor", "ceil", "trunc", "rint", "sqrt"]}.get(
-        ty if ty == "b1" else ty[0], ["neg", "abs", "not", "popcount", "clz"])
+        ty if ty == "b1" else ty[0], ["neg", "abs", "not", "popcount", "clz"]
+    )
     outs = [b.op(p, x, y) for p in two] + [b.op(p, x) for p in one] + [b.select(c, y, z)]
-    outs += [b.convert(x, t) for t in ("b1", "i8", "u8", "i16", "i32", "u32", "i64", "u64", "f32", "f64") if t != ty]
+    outs += [
+        b.convert(x, t)
+        for t in ("b1", "i8", "u8", "i16", "i32", "u32", "i64", "u64", "f32", "f64")
+        if t != ty
+    ]
     if ty in ("i32", "u64"):
         outs.append(b.mulhi(x, y))
     ptx, _ = generate_ptx(elementwise(b.program(*outs)))
@@ -83,30 +96,43 @@ def test_rows_columns_gathers_and_checks_assemble(tmp_path):
     soft = b.program(e / s, s, b.rargmax(x))
     once = [Access(k, d, 0, (1, 0)) for k, d in ((2, F32), (3, dt.int64))]
     full = contiguous_access(0, "f32", (50, 300))
-    ptx, launch = generate_ptx(LoopKernel((50, 300), (1, 2), soft, (full,), (full._replace(slot=1), *once)))
+    ptx, launch = generate_ptx(
+        LoopKernel((50, 300), (1, 2), soft, (full,), (full._replace(slot=1), *once))
+    )
     assert (launch.blocks, launch.threads) == (50, 64) and "bar.sync" in ptx
     assemble(ptx, tmp_path)
     b = Builder()
     column = b.program(b.rsum(b.arg("f32")))
-    ptx, launch = generate_ptx(LoopKernel((50, 300), (0, 1), column, (full,), (Access(1, F32, 0, (0, 1)),)))
+    ptx, launch = generate_ptx(
+        LoopKernel((50, 300), (0, 1), column, (full,), (Access(1, F32, 0, (0, 1)),))
+    )
     assemble(ptx, tmp_path)
     b = Builder()
     table, i = b.operand("u16"), b.arg("i64")
     take = b.program(b.load(table, i), b.coord(1), b.index())
     reads = (Access(0, dt.uint16, 0, (), True), Access(1, dt.int64, 3, (1, 40)))
-    writes = tuple(contiguous_access(2 + k, t, (40, 30)) for k, t in enumerate(("u16", "i64", "i64")))
+    writes = tuple(
+        contiguous_access(2 + k, t, (40, 30)) for k, t in enumerate(("u16", "i64", "i64"))
+    )
     ptx, _ = generate_ptx(LoopKernel((40, 30), None, take, reads, writes))
     assemble(ptx, tmp_path)
     b = Builder()
     bad = b.program(b.arg("i32") < 0)
-    ptx, _ = generate_ptx(LoopKernel((40,), None, bad, (contiguous_access(0, "i32", (40,)),), (), check=True))
+    ptx, _ = generate_ptx(
+        LoopKernel((40,), None, bad, (contiguous_access(0, "i32", (40,)),), (), check=True)
+    )
     assemble(ptx, tmp_path)
 
 
 def test_rows_over_several_axes_assemble(tmp_path):
     b = Builder()
     x = b.arg("f32")
-    kernel = LoopKernel((5, 6, 7), (1, 3), b.program(x - b.rsum(x)), (Access(0, dtype_of("f32"), 0, (6, 1, 30)),),
-                        (contiguous_access(1, "f32", (5, 6, 7)),))
+    kernel = LoopKernel(
+        (5, 6, 7),
+        (1, 3),
+        b.program(x - b.rsum(x)),
+        (Access(0, dtype_of("f32"), 0, (6, 1, 30)),),
+        (contiguous_access(1, "f32", (5, 6, 7)),),
+    )
     ptx, _ = generate_ptx(kernel)
     assemble(ptx, tmp_path)

@@ -1,4 +1,6 @@
-"""Every elementwise and row record as PTX through the emitter that serves the CPU, assembled where ptxas is at hand."""
+"""Every elementwise and row record as PTX through the emitter that serves the CPU, assembled where
+ptxas is at hand."""
+
 import subprocess
 from pathlib import Path
 
@@ -29,9 +31,11 @@ def kernels(name):
             if op.kind == "map" and free and not op.gathers and not op.has("convert"):
                 try:
                     common = common_dtype(op, ins)
-                except DTypeError:   # a record for other dtypes
+                except DTypeError:  # a record for other dtypes
                     continue
-                ins = tuple(a if i in op.fixed else a.with_(dtype=common) for i, a in enumerate(ins))
+                ins = tuple(
+                    a if i in op.fixed else a.with_(dtype=common) for i, a in enumerate(ins)
+                )
             if name == "nextafter" and dt.is_half(ins[0].dtype):
                 continue
             loop = LoopOp(op, params, ins, tuple(op.infer(*ins, **params)))
@@ -47,6 +51,9 @@ def test_record_is_valid_ptx(name, tmp_path):
             continue
         source = Path(tmp_path) / f"k{i}.ptx"
         source.write_text(text)
-        done = subprocess.run([PTXAS, "-arch=sm_90", str(source), "-o", str(tmp_path / "k.cubin")], capture_output=True,
-                              text=True)
+        done = subprocess.run(
+            [PTXAS, "-arch=sm_90", str(source), "-o", str(tmp_path / "k.cubin")],
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, f"{name}: {done.stderr[:800]}"

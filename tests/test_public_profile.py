@@ -1,4 +1,5 @@
 """hybrid.profile: one row per kernel, lines of the user, nothing changed."""
+
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ def test_profile_of_a_training_step():
         loss.backward()
         optimizer.step()
         return loss
+
     x = hybrid.randn(16, 8)
     with pytest.raises(hybrid.HybridError, match="at least twice"):
         hybrid.profile(step, x)

@@ -1,4 +1,5 @@
 """hybrid.random: seeds, state, ranges, moments, dtypes, generators, errors."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -13,13 +14,25 @@ def bits(t):
 
 
 def test_the_public_module_is_hybrid_random():
-    assert random.__name__ == "hybrid.random" and hb.random is random and hb.manual_seed is random.manual_seed
+    assert (
+        random.__name__ == "hybrid.random"
+        and hb.random is random
+        and hb.manual_seed is random.manual_seed
+    )
     assert all(hasattr(random, n) for n in random.__all__)
 
 
-DRAWS = [lambda: random.rand(5), lambda: random.randn(2, 3), lambda: random.uniform(-1, 1, (4,)), lambda: random.normal(0, 2, (4,)),
-         lambda: random.randint(0, 100, (8,)), lambda: random.permutation(9), lambda: random.bernoulli(0.5, (20,)),
-         lambda: random.choice(10, (5,)), lambda: random.categorical(hb.zeros((5, 4)))]
+DRAWS = [
+    lambda: random.rand(5),
+    lambda: random.randn(2, 3),
+    lambda: random.uniform(-1, 1, (4,)),
+    lambda: random.normal(0, 2, (4,)),
+    lambda: random.randint(0, 100, (8,)),
+    lambda: random.permutation(9),
+    lambda: random.bernoulli(0.5, (20,)),
+    lambda: random.choice(10, (5,)),
+    lambda: random.categorical(hb.zeros((5, 4))),
+]
 
 
 @pytest.mark.parametrize("draw", DRAWS)
@@ -42,7 +55,12 @@ def test_ranges_and_moments():
         u = np.asarray(random.rand(20000, dtype=dtype)).astype(np.float64)
         assert 0 <= u.min() and u.max() < 1 and abs(u.mean() - 0.5) < 0.02
     n = random.randn(50000).numpy().astype(np.float64)
-    assert abs(n.mean()) < 0.03 and abs(n.std() - 1) < 0.02 and np.isfinite(n).all() and abs((n ** 3).mean()) < 0.1
+    assert (
+        abs(n.mean()) < 0.03
+        and abs(n.std() - 1) < 0.02
+        and np.isfinite(n).all()
+        and abs((n**3).mean()) < 0.1
+    )
     i = random.randint(-3, 4, (7000,), dtype="int8").numpy()
     assert i.dtype == np.int8 and set(i.tolist()) == set(range(-3, 4))
     assert np.bincount(i + 3).min() > 800
@@ -61,7 +79,11 @@ def test_streams_do_not_repeat_within():
 
 def test_permutation_and_shuffle():
     hb.manual_seed(3)
-    assert sorted(random.permutation(50).tolist()) == list(range(50)) == sorted(hb.randperm(50).tolist())
+    assert (
+        sorted(random.permutation(50).tolist())
+        == list(range(50))
+        == sorted(hb.randperm(50).tolist())
+    )
     x = hb.arange(12).reshape(6, 2).clone()
     rows = {tuple(r) for r in x.tolist()}
     random.shuffle(x)
@@ -85,13 +107,17 @@ def test_generators_are_independent():
     state = g.get_state()
     b = random.rand(3, generator=g)
     assert bits(random.rand(3, generator=g.set_state(state))) == bits(b)
-    assert bits(random.rand(3, generator=random.Generator())) != bits(random.rand(3, generator=random.Generator()))
+    assert bits(random.rand(3, generator=random.Generator())) != bits(
+        random.rand(3, generator=random.Generator())
+    )
     with pytest.raises(hb.HybridError, match="uint64"):
         g.set_state(hb.ones(2))
 
 
 def test_shapes_dtypes_and_gradients():
-    assert random.rand(2, 3).shape == (2, 3) == random.rand((2, 3)).shape and random.rand().shape == ()
+    assert (
+        random.rand(2, 3).shape == (2, 3) == random.rand((2, 3)).shape and random.rand().shape == ()
+    )
     assert random.rand(0, 4).shape == (0, 4) and random.randn(3, requires_grad=True).requires_grad
     x = hb.ones((2, 2), dtype="float64")
     assert random.rand_like(x).dtype is hb.float64 and random.randn_like(x).shape == (2, 2)

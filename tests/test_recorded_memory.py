@@ -1,4 +1,6 @@
-"""A recording lets go of the values nobody else holds, keeps nothing afterwards, and prepares products once."""
+"""A recording lets go of the values nobody else holds, keeps nothing afterwards, and prepares
+products once."""
+
 from __future__ import annotations
 
 import gc
@@ -15,8 +17,11 @@ from hybrid.trace import recorder
 
 
 def _live_bytes() -> int:
-    values = {id(v): v.nbytes for o in gc.get_objects() if isinstance(o, Handle)
-              and isinstance(v := getattr(o, "_v", None), np.ndarray)}
+    values = {
+        id(v): v.nbytes
+        for o in gc.get_objects()
+        if isinstance(o, Handle) and isinstance(v := getattr(o, "_v", None), np.ndarray)
+    }
     return sum(values.values())
 
 
@@ -32,8 +37,10 @@ def test_values_that_only_the_recorder_holds_are_let_go(monkeypatch):
     finally:
         door.pop_mode(mode)
     kept = [h for h in rec.keep if isinstance(getattr(h, "_v", None), np.ndarray)]
-    assert sum(h._v.nbytes for h in kept) < 12 * x._v.nbytes     # of 128 results
-    assert len({*map(id, rec.keep), *map(id, rec._shells)}) == len(rec.keep) + len(rec._shells) >= 129
+    assert sum(h._v.nbytes for h in kept) < 12 * x._v.nbytes  # of 128 results
+    assert (
+        len({*map(id, rec.keep), *map(id, rec._shells)}) == len(rec.keep) + len(rec._shells) >= 129
+    )
     graph = rec.graph([rec.handles[id(y)]])
     assert len(graph.nodes) == 128 and x._v is not None and y._v is not None
 
@@ -50,6 +57,7 @@ def test_a_recorded_step_keeps_no_activations():
         w.assign(w - 0.01 * w.grad)
         w.grad = None
         return loss
+
     traced, x = hb.function(step), hb.ones(512, 32)
     gc.collect()
     before = _live_bytes()
@@ -78,8 +86,14 @@ def test_handles_with_a_weak_reference_keep_their_value(monkeypatch):
 def test_products_that_differ_in_slots_only_are_generated_once():
     def kernel(a: int, b: int, out: int) -> GemmKernel:
         def operand(slot: int) -> Operand:
-            return Operand(slot, np.dtype("float32"), 0, Dims((), ()), Dims((24,), (24,)), Dims((24,), (1,)))
-        return GemmKernel(1, 24, 24, 24, operand(a), operand(b), (operand(out),), np.dtype("float32"))
+            return Operand(
+                slot, np.dtype("float32"), 0, Dims((), ()), Dims((24,), (24,)), Dims((24,), (1,))
+            )
+
+        return GemmKernel(
+            1, 24, 24, 24, operand(a), operand(b), (operand(out),), np.dtype("float32")
+        )
+
     one, two = loops._gemm(kernel(0, 1, 2), 3), loops._gemm(kernel(5, 4, 9), 11)
     want = loops.generate_gemm(kernel(5, 4, 9), 11)
     assert two == want and one[0].symbol == two[0].symbol

@@ -1,7 +1,9 @@
-"""The first promise: eager and traced give the same bits, forward and gradient, with one thread and with two.
+"""The first promise: eager and traced give the same bits, forward and gradient, with one thread and
+with two.
 
 HYBRID_PROGRAMS sets how many programs are tried (2,000 for a full run: about ten minutes).
 """
+
 import os
 import warnings
 
@@ -29,13 +31,20 @@ def with_gradient(fn, diff):
         floats = [o for o in outs if dt.is_float(o.dtype) and o.requires_grad]
         if not floats:
             return outs
-        grads = hybrid.gradients(floats, [xs[i] for i in diff], [hybrid.ones_like(o) for o in floats], allow_unused=True)
+        grads = hybrid.gradients(
+            floats, [xs[i] for i in diff], [hybrid.ones_like(o) for o in floats], allow_unused=True
+        )
         return *outs, *[g for g in grads if g is not None]
+
     return both
 
 
 def check(p, gradient):
-    diff = [i for i, a in enumerate(p.inputs) if dt.is_float(dt.canonical(a.dtype))] if gradient else []
+    diff = (
+        [i for i, a in enumerate(p.inputs) if dt.is_float(dt.canonical(a.dtype))]
+        if gradient
+        else []
+    )
     xs = [hybrid.tensor(a, requires_grad=i in diff) for i, a in enumerate(p.inputs)]
     fn = with_gradient(p.function(), diff) if diff else p.function()
     want = arrays(fn(*xs))
@@ -51,12 +60,19 @@ def check(p, gradient):
     for n, got in runs.items():
         assert len(got) == len(want)
         for k, (a, b) in enumerate(zip(want, got)):
-            assert same_bits(a, b), f"output {k} differs with {n} threads\n{p.source}\n{p.inputs}\n{a}\n{b}"
+            assert same_bits(a, b), (
+                f"output {k} differs with {n} threads\n{p.source}\n{p.inputs}\n{a}\n{b}"
+            )
     return fast.cache_info().replays
 
 
-@settings(max_examples=COUNT, deadline=None, derandomize=COUNT < 1000, database=None,
-          suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=COUNT,
+    deadline=None,
+    derandomize=COUNT < 1000,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(st.data())
 def test_generated_programs(data):
     p = make_program(lambda n: data.draw(st.integers(0, n - 1)))
@@ -72,6 +88,7 @@ def test_large_operands_do_not_depend_on_threads(threads):
 
     def fn(x):
         return hybrid.softmax(x * 2, -1).sum(axis=0), (x @ x.T).mean(), hybrid.gelu(x), x.sum()
+
     with num_threads(1):
         want = arrays(fn(x))
     fast = hybrid.function(fn)

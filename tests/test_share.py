@@ -1,4 +1,6 @@
-"""Factors that many small products share: turned round once, with the same bits, states written in place too."""
+"""Factors that many small products share: turned round once, with the same bits, states written in
+place too."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +13,9 @@ from hybrid.backends.plan import GemmKernel, LoopKernel
 
 
 def _values(*shape: int) -> Any:
-    return hb.tensor(np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32) / 4)
+    return hb.tensor(
+        np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32) / 4
+    )
 
 
 def _repeat(x: Any, w: Any, times: int) -> Any:
@@ -25,7 +29,9 @@ def _turned(fn: Any) -> int:
     prepared, reason = fn.prepared()
     assert prepared is not None, reason
     steps = prepared.result.plan.steps
-    assert any(isinstance(k, LoopKernel) for k in steps) or all(isinstance(k, GemmKernel) for k in steps)
+    assert any(isinstance(k, LoopKernel) for k in steps) or all(
+        isinstance(k, GemmKernel) for k in steps
+    )
     return sum(isinstance(k, GemmKernel) and k.b.cols.strides == (1,) for k in steps)
 
 
@@ -56,6 +62,7 @@ def test_a_slice_of_a_weight_and_a_vector() -> None:
 
 def test_training_a_recurrent_weight() -> None:
     """The weight is overwritten in the same plan in which its copy is read."""
+
     def run(traced: bool) -> tuple[bytes, list[bytes]]:
         hb.manual_seed(3)
         cell = hb.nn.Linear(32, 32, bias=False)

@@ -1,4 +1,6 @@
-"""Results too large for caches are stored past them: the same bits, aligned or not, and only where that is asked for."""
+"""Results too large for caches are stored past them: the same bits, aligned or not, and only where
+that is asked for."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -27,14 +29,16 @@ def _row(d: np.dtype, shape: tuple[int, ...]) -> LoopKernel:
 
 def _kernel(program, d, shape, group) -> LoopKernel:
     strides = (shape[1], 1)
-    return LoopKernel(shape, group, program, (Access(0, d, 0, strides),), (Access(1, d, 0, strides),))
+    return LoopKernel(
+        shape, group, program, (Access(0, d, 0, strides),), (Access(1, d, 0, strides),)
+    )
 
 
 def _at(nbytes: int, offset: int) -> np.ndarray:
     """Bytes that start `offset` after a multiple of 64."""
     raw = np.zeros(nbytes + 192, np.uint8)
     start = -raw.ctypes.data % 64 + offset
-    return raw[start:start + nbytes]
+    return raw[start : start + nbytes]
 
 
 @pytest.mark.parametrize("d", [F32, F64])
@@ -65,9 +69,17 @@ def test_small_results_and_overwritten_operands_stay_in_cache(monkeypatch):
 def test_extremes_order_zeros_and_propagate_nan_of_either_sign(d, n, least):
     rng = np.random.default_rng(n)
     nan = np.array([np.nan, -np.nan], d)
-    rows = [rng.standard_normal(n), np.full(n, -0.0), np.where(np.arange(n) == n // 2, 0.0, -0.0), np.full(n, -np.inf),
-            np.full(n, np.inf), np.where(np.arange(n) == n - 1, nan[0], 1.0), np.where(np.arange(n) == 0, nan[1], 1.0),
-            np.where(np.arange(n) == n // 3, -np.inf, rng.standard_normal(n)), np.full(n, 5e-324 if d is F64 else 1e-45)]
+    rows = [
+        rng.standard_normal(n),
+        np.full(n, -0.0),
+        np.where(np.arange(n) == n // 2, 0.0, -0.0),
+        np.full(n, -np.inf),
+        np.full(n, np.inf),
+        np.where(np.arange(n) == n - 1, nan[0], 1.0),
+        np.where(np.arange(n) == 0, nan[1], 1.0),
+        np.where(np.arange(n) == n // 3, -np.inf, rng.standard_normal(n)),
+        np.full(n, 5e-324 if d is F64 else 1e-45),
+    ]
     x = np.array(rows).astype(d)
     s = Builder()
     v = s.arg(TYPES[d])
@@ -75,7 +87,9 @@ def test_extremes_order_zeros_and_propagate_nan_of_either_sign(d, n, least):
     for shape, group, out in ((x.shape, (1, 2), (1, 0)), (x.T.shape, (0, 1), (0, 1))):
         data = np.ascontiguousarray(x if group == (1, 2) else x.T)
         got = np.zeros(len(rows), d)
-        kernel = LoopKernel(shape, group, program, (Access(0, d, 0, (shape[1], 1)),), (Access(1, d, 0, out),))
+        kernel = LoopKernel(
+            shape, group, program, (Access(0, d, 0, (shape[1], 1)),), (Access(1, d, 0, out),)
+        )
         assert run_kernel(kernel, [data, got]) == 0
         for r, g in zip(x, got):
             if np.isnan(r).any():
@@ -84,5 +98,7 @@ def test_extremes_order_zeros_and_propagate_nan_of_either_sign(d, n, least):
             want = r.min() if least else r.max()
             zero = r[r == 0]
             if want == 0:
-                want = d.type(-0.0 if (np.signbit(zero).any() if least else np.signbit(zero).all()) else 0.0)
+                want = d.type(
+                    -0.0 if (np.signbit(zero).any() if least else np.signbit(zero).all()) else 0.0
+                )
             assert g == want and np.signbit(g) == np.signbit(want)

@@ -1,4 +1,5 @@
 """The Tensor class: creation, dtypes, operators, conversions, text, errors and value semantics."""
+
 from __future__ import annotations
 
 import copy
@@ -25,11 +26,25 @@ def same(t, want):
     np.testing.assert_array_equal(got, want)
 
 
-# ---- creation ---------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("data, name", [(2.5, "float32"), (3, "int64"), (True, "bool"), ([1, 2.5], "float32"), ([], "float32"),
-                                        ([[], []], "float32"), ([True, False], "bool"), (range(3), "int64"),
-                                        (np.float64(1), "float64"), (np.arange(3, dtype=">f4"), "float32"),
-                                        (np.arange(2, dtype=np.uint16), "uint16"), ((1, (2)), "int64")])
+# ---- creation
+# ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "data, name",
+    [
+        (2.5, "float32"),
+        (3, "int64"),
+        (True, "bool"),
+        ([1, 2.5], "float32"),
+        ([], "float32"),
+        ([[], []], "float32"),
+        ([True, False], "bool"),
+        (range(3), "int64"),
+        (np.float64(1), "float64"),
+        (np.arange(3, dtype=">f4"), "float32"),
+        (np.arange(2, dtype=np.uint16), "uint16"),
+        ((1, (2)), "int64"),
+    ],
+)
 def test_tensor_picks_a_dtype(data, name):
     t = hb.tensor(data)
     assert t.dtype.name == name and t.dtype is dt.canonical(name) and t.shape == np.shape(data)
@@ -59,19 +74,32 @@ def test_tensor_of_tensors():
     assert hb.tensor(x, dtype="int32").dtype is hb.int32
 
 
-@pytest.mark.parametrize("data, error, text", [
-    ("abc", hb.DTypeError, "no array of real numbers"), ([1, [2]], hb.ShapeError, "nested"), (None, hb.DTypeError, "numbers"),
-    ([1 + 2j], hb.DTypeError, "real"), ({"a": 1}, hb.DTypeError, "dict"), ([2**70], OverflowError, "float"),
-    ((x for x in [1]), hb.DTypeError, "generator")])
+@pytest.mark.parametrize(
+    "data, error, text",
+    [
+        ("abc", hb.DTypeError, "no array of real numbers"),
+        ([1, [2]], hb.ShapeError, "nested"),
+        (None, hb.DTypeError, "numbers"),
+        ([1 + 2j], hb.DTypeError, "real"),
+        ({"a": 1}, hb.DTypeError, "dict"),
+        ([2**70], OverflowError, "float"),
+        ((x for x in [1]), hb.DTypeError, "generator"),
+    ],
+)
 def test_tensor_refuses(data, error, text):
     with pytest.raises(error, match=text):
         hb.tensor(data)
 
 
 def test_python_integers_that_do_not_fit_overflow():
-    for make in (lambda: hb.tensor(300, dtype="int8"), lambda: hb.tensor([1, -1], dtype="uint8"),
-                 lambda: hb.full((2,), 256, dtype="uint8"), lambda: hb.tensor([1], dtype="int8") + 128,
-                 lambda: hb.tensor([1], dtype="uint8") - (-1), lambda: 2**40 * hb.tensor([1], dtype="int32")):
+    for make in (
+        lambda: hb.tensor(300, dtype="int8"),
+        lambda: hb.tensor([1, -1], dtype="uint8"),
+        lambda: hb.full((2,), 256, dtype="uint8"),
+        lambda: hb.tensor([1], dtype="int8") + 128,
+        lambda: hb.tensor([1], dtype="uint8") - (-1),
+        lambda: 2**40 * hb.tensor([1], dtype="int32"),
+    ):
         with pytest.raises(OverflowError, match="does not fit"):
             make()
     same(hb.tensor(np.array([300, -1])).astype("uint8"), np.array([44, 255], np.uint8))
@@ -102,22 +130,42 @@ def test_round_trip_of_every_dtype(name):
     assert t.nbytes == 5 * d.itemsize == t.numel() * t.element_size() == t.nelement() * t.itemsize
 
 
-# ---- properties ---------------------------------------------------------------------------------------------
+# ---- properties
+# ---------------------------------------------------------------------------------------------
 def test_properties():
     t = hb.tensor(X)
     assert (t.shape, t.ndim, t.size, len(t), t.dim(), t.nbytes) == ((2, 3), 2, 6, 2, 2, 24)
     assert t.dtype is hb.float32 and str(t.device) == "cpu" and t.is_floating_point() and t.is_leaf
-    assert not t.requires_grad and t.grad is None and t.contiguous() is t and t.cpu() is t and t.to("cpu") is t
+    assert (
+        not t.requires_grad
+        and t.grad is None
+        and t.contiguous() is t
+        and t.cpu() is t
+        and t.to("cpu") is t
+    )
     same(t.T, X.T)
-    same(hb.tensor(np.arange(24).reshape(2, 3, 4)).mT, np.arange(24).reshape(2, 3, 4).swapaxes(1, 2))
+    same(
+        hb.tensor(np.arange(24).reshape(2, 3, 4)).mT, np.arange(24).reshape(2, 3, 4).swapaxes(1, 2)
+    )
     assert t.__array_namespace__() is hb and t.__dlpack_device__() == (1, 0)
     with pytest.raises(AttributeError):
         t.nothing = 3
 
 
-# ---- operators ------------------------------------------------------------------------------------------------
-BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.lt, operator.le, operator.gt, operator.ge,
-          operator.eq, operator.ne]
+# ---- operators
+# ------------------------------------------------------------------------------------------------
+BINARY = [
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.truediv,
+    operator.lt,
+    operator.le,
+    operator.gt,
+    operator.ge,
+    operator.eq,
+    operator.ne,
+]
 
 
 @pytest.mark.parametrize("f", BINARY, ids=lambda f: f.__name__)
@@ -148,8 +196,12 @@ def test_signs_of_zero_survive_scalars():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(INTS), st.sampled_from(["add", "sub", "mul", "floordiv", "mod", "and_", "or_", "xor"]),
-       st.lists(st.integers(0, 100), min_size=1, max_size=5), st.integers(1, 7))
+@given(
+    st.sampled_from(INTS),
+    st.sampled_from(["add", "sub", "mul", "floordiv", "mod", "and_", "or_", "xor"]),
+    st.lists(st.integers(0, 100), min_size=1, max_size=5),
+    st.integers(1, 7),
+)
 def test_integer_operators_as_numpy(name, f, values, n):
     a, g = np.array(values, name), getattr(operator, f)
     same(g(hb.tensor(a), n), g(a, n))
@@ -214,6 +266,7 @@ def test_unknown_operands():
     class Other:
         def __radd__(self, other):
             return "mine"
+
     t = hb.tensor([1.0])
     assert (t == None) is False and (t != "a") is True  # noqa: E711
     with pytest.raises(TypeError):
@@ -227,9 +280,18 @@ def test_unknown_operands():
         hb.ones((2, 3)) + hb.ones((2, 4))
 
 
-@pytest.mark.parametrize("a, b, want", [
-    ("float32", "float64", "float64"), ("float16", "bfloat16", "float32"), ("int64", "float16", "float16"),
-    ("int8", "uint8", "int16"), ("bool", "int8", "int8"), ("bool", "bfloat16", "bfloat16"), ("uint32", "int32", "int64")])
+@pytest.mark.parametrize(
+    "a, b, want",
+    [
+        ("float32", "float64", "float64"),
+        ("float16", "bfloat16", "float32"),
+        ("int64", "float16", "float16"),
+        ("int8", "uint8", "int16"),
+        ("bool", "int8", "int8"),
+        ("bool", "bfloat16", "bfloat16"),
+        ("uint32", "int32", "int64"),
+    ],
+)
 def test_promotion(a, b, want):
     x, y = hb.ones(2, dtype=a), hb.ones(2, dtype=b)
     assert (x * y).dtype.name == want == (y * x).dtype.name
@@ -240,14 +302,28 @@ def test_weak_scalars():
         x = hb.ones(2, dtype=name)
         assert (x + 1).dtype.name == name == (True + x).dtype.name
         assert (x + 1.5).dtype.name == (name if name in FLOATS else "float32")
-    assert (hb.tensor([True]) + 1).dtype is hb.int64 and (hb.tensor([True]) * 2.5).dtype is hb.float32
+    assert (hb.tensor([True]) + 1).dtype is hb.int64 and (
+        hb.tensor([True]) * 2.5
+    ).dtype is hb.float32
     with pytest.raises(hb.DTypeError, match="astype"):
         hb.ones(1, dtype="uint64") + hb.ones(1, dtype="int64")
 
 
-# ---- in place ---------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("f", [operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv,
-                               operator.imod, operator.ipow], ids=lambda f: f.__name__)
+# ---- in place
+# ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "f",
+    [
+        operator.iadd,
+        operator.isub,
+        operator.imul,
+        operator.itruediv,
+        operator.ifloordiv,
+        operator.imod,
+        operator.ipow,
+    ],
+    ids=lambda f: f.__name__,
+)
 def test_in_place_operators(f):
     t, a = hb.tensor([1.0, 2.0, 5.0]), np.array([1.0, 2.0, 5.0], np.float32)
     same_handle = t
@@ -290,7 +366,8 @@ def test_named_in_place_methods():
     same(t.pow_(2).exp_().zero_().copy_(7), np.float32([7, 7]))
 
 
-# ---- value semantics -----------------------------------------------------------------------------------------------
+# ---- value semantics
+# -----------------------------------------------------------------------------------------------
 def test_aliases_are_snapshots():
     x = hb.tensor([1.0, 2.0])
     y, z = x.clone(), hb.stop_gradient(x)
@@ -304,8 +381,15 @@ def test_aliases_are_snapshots():
 def test_writes_through_views_reach_the_base_and_its_other_views():
     a = X.copy()
     x = hb.tensor(a)
-    makers = [lambda t: t[0], lambda t: t.T, lambda t: t.reshape(-1), lambda t: t[None], lambda t: t[:, ::-1][1:],
-              lambda t: t.swapaxes(0, 1)[1], lambda t: t[..., 1]]
+    makers = [
+        lambda t: t[0],
+        lambda t: t.T,
+        lambda t: t.reshape(-1),
+        lambda t: t[None],
+        lambda t: t[:, ::-1][1:],
+        lambda t: t.swapaxes(0, 1)[1],
+        lambda t: t[..., 1],
+    ]
     views, wants = [f(x) for f in makers], [f(a) for f in makers]
     snapshot, copied = x.numpy(), x.clone()
     for k, (v, w) in enumerate(zip(views, wants)):
@@ -364,19 +448,38 @@ def test_gradients_follow_writes_through_views():
     assert y.tolist() == [9.0, 10.0, 15.0]
 
 
-VIEWS = [lambda t: t[1:], lambda t: t[::-1], lambda t: t[..., 0], lambda t: t.T, lambda t: t.reshape(-1), lambda t: t[None],
-         lambda t: t[:, ::2] if t.ndim > 1 else t[::2]]
+VIEWS = [
+    lambda t: t[1:],
+    lambda t: t[::-1],
+    lambda t: t[..., 0],
+    lambda t: t.T,
+    lambda t: t.reshape(-1),
+    lambda t: t[None],
+    lambda t: t[:, ::2] if t.ndim > 1 else t[::2],
+]
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["view", "iadd", "set", "drop"]), st.integers(0, 6)), max_size=14))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 9), st.sampled_from(["view", "iadd", "set", "drop"]), st.integers(0, 6)
+        ),
+        max_size=14,
+    )
+)
 def test_programs_of_views_and_writes_as_numpy(program):
     a = np.arange(12, dtype=np.float32).reshape(3, 4)
     pairs = [(hb.tensor(a), a)]
     for which, what, k in program:
         t, n = pairs[which % len(pairs)]
         if what == "view":
-            if n.ndim and n.size and (VIEWS[k](n).base is not None or VIEWS[k](n) is n) and np.shares_memory(VIEWS[k](n), n):
+            if (
+                n.ndim
+                and n.size
+                and (VIEWS[k](n).base is not None or VIEWS[k](n) is n)
+                and np.shares_memory(VIEWS[k](n), n)
+            ):
                 pairs.append((VIEWS[k](t), VIEWS[k](n)))
         elif what == "iadd":
             t += k
@@ -412,15 +515,19 @@ def test_assign():
 def test_shared_literals_are_protected():
     from hybrid.core.aval import CPU
     from hybrid.ir.bind import literal
+
     one = literal(1.0, hb.float32, CPU)
-    assert one is literal(1.0, hb.float32, CPU) and literal(-0.0, hb.float32) is not literal(0.0, hb.float32)
+    assert one is literal(1.0, hb.float32, CPU) and literal(-0.0, hb.float32) is not literal(
+        0.0, hb.float32
+    )
     with pytest.raises(hb.HybridError, match="literal"):
         one += 1
     with pytest.raises(hb.HybridError, match="literal"):
         one.requires_grad_()
 
 
-# ---- to NumPy and Python ---------------------------------------------------------------------------------------------
+# ---- to NumPy and Python
+# ---------------------------------------------------------------------------------------------
 def test_numpy_is_read_only():
     t = hb.tensor(X)
     for a in (t.numpy(), np.asarray(t), np.array(t, copy=None)):
@@ -450,7 +557,9 @@ def test_numpy_functions_and_in_place():
 def test_python_numbers():
     t = hb.tensor([[2.5]])
     assert float(t) == 2.5 and int(t) == 2 and complex(t) == 2.5 and bool(t) and t.item() == 2.5
-    assert type(hb.tensor(1.5, dtype="bfloat16").item()) is float and type(hb.tensor(2).item()) is int
+    assert (
+        type(hb.tensor(1.5, dtype="bfloat16").item()) is float and type(hb.tensor(2).item()) is int
+    )
     assert type(hb.tensor(True).item()) is bool and [10, 20, 30][hb.tensor(1)] == 20
     assert f"{hb.tensor(1.25):.1f}" == "1.2" and f"{hb.tensor(3)}" == "3"
     assert hb.tensor(SPECIAL).tolist()[1:3] == [np.inf, -np.inf]
@@ -482,20 +591,39 @@ def test_sequence_protocol():
     assert max(hb.tensor([1.0, 3.0])).item() == 3.0
 
 
-# ---- conversions -----------------------------------------------------------------------------------------------------
+# ---- conversions
+# -----------------------------------------------------------------------------------------------------
 def test_astype_and_to():
     t = hb.tensor([1.9, -1.9, np.nan, 1e20])
     same(t.astype("int32"), np.array([1, -1, 0, 2**31 - 1], np.int32))
-    for name, f in {"float32": t.float, "float64": t.double, "float16": t.half, "bfloat16": t.bfloat16, "int64": t.long,
-                    "int32": t.int, "bool": t.bool}.items():
-        assert f().dtype.name == name == t.to(name).dtype.name == t.astype(dt.canonical(name)).dtype.name
+    for name, f in {
+        "float32": t.float,
+        "float64": t.double,
+        "float16": t.half,
+        "bfloat16": t.bfloat16,
+        "int64": t.long,
+        "int32": t.int,
+        "bool": t.bool,
+    }.items():
+        assert (
+            f().dtype.name
+            == name
+            == t.to(name).dtype.name
+            == t.astype(dt.canonical(name)).dtype.name
+        )
     assert t.to(dtype="float16", device="cpu").dtype is hb.float16
-    assert t.type_as(hb.ones(1, dtype="int8")).dtype is hb.int8 and t.to(hb.ones(1, dtype="int8")).dtype is hb.int8
+    assert (
+        t.type_as(hb.ones(1, dtype="int8")).dtype is hb.int8
+        and t.to(hb.ones(1, dtype="int8")).dtype is hb.int8
+    )
     assert t.to("float32") is t
     assert t.astype(float).dtype is hb.float32 and t.astype(int).dtype is hb.int64
     with pytest.raises(hb.DTypeError, match="not supported"):
         t.astype("complex64")
-    same(hb.tensor([1.0, 1.00390625, 1.01171875]).bfloat16().float(), np.float32([1.0, 1.0, 1.015625]))
+    same(
+        hb.tensor([1.0, 1.00390625, 1.01171875]).bfloat16().float(),
+        np.float32([1.0, 1.0, 1.015625]),
+    )
 
 
 def test_devices():
@@ -507,7 +635,8 @@ def test_devices():
         hb.zeros(2, device="nowhere")
 
 
-# ---- methods ------------------------------------------------------------------------------------------------------------
+# ---- methods
+# ------------------------------------------------------------------------------------------------------------
 def test_shape_methods():
     a = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     t = hb.tensor(a)
@@ -571,28 +700,45 @@ def test_method_and_function_are_one():
     assert hb.Tensor.exp is hb.exp and hb.Tensor.sum is hb.sum and hb.Tensor.__add__ is hb.add
 
 
-# ---- text -----------------------------------------------------------------------------------------------------------------
+# ---- text
+# -----------------------------------------------------------------------------------------------------------------
 def test_repr():
     assert repr(hb.tensor([[1.0, 2.0]])) == "tensor([[1., 2.]])"
     assert repr(hb.tensor([1, 2], dtype="int8")) == "tensor([1, 2], dtype=int8)"
     x = hb.tensor([1.0], requires_grad=True)
     assert repr(x) == "tensor([1.], requires_grad=True)" and "grad_fn=<multiply>" in repr(x * 2)
-    assert "grad_fn=<concat>" in repr(hb.concat([x, x])) and "grad_fn=<" in repr(hb.concat([x, x]).split(1)[0])
+    assert "grad_fn=<concat>" in repr(hb.concat([x, x])) and "grad_fn=<" in repr(
+        hb.concat([x, x]).split(1)[0]
+    )
     assert repr(hb.zeros((0, 3))) == "tensor([], dtype=float32, shape=(0, 3))"
     assert len(repr(hb.zeros((60, 60, 60)))) < 4000
     assert str(hb.tensor(True)) == "tensor(True)"
 
 
-@pytest.mark.parametrize("t", [np.zeros((50, 60)), np.zeros(0), np.array(np.nan), SPECIAL, np.array([True, False]),
-                               np.zeros((3, 0, 2)), np.zeros((2, 2, 2, 2), np.int8), np.full((2, 3), np.inf),
-                               np.array([1.5, np.nan], dt.bfloat16), np.array([3e38, -3e38], np.float32),
-                               np.array([1e308, -1e308])], ids=lambda a: f"{a.dtype}{a.shape}")
+@pytest.mark.parametrize(
+    "t",
+    [
+        np.zeros((50, 60)),
+        np.zeros(0),
+        np.array(np.nan),
+        SPECIAL,
+        np.array([True, False]),
+        np.zeros((3, 0, 2)),
+        np.zeros((2, 2, 2, 2), np.int8),
+        np.full((2, 3), np.inf),
+        np.array([1.5, np.nan], dt.bfloat16),
+        np.array([3e38, -3e38], np.float32),
+        np.array([1e308, -1e308]),
+    ],
+    ids=lambda a: f"{a.dtype}{a.shape}",
+)
 def test_html_is_bounded(t):
     text = hb.tensor(t)._repr_html_()
     assert len(text) < 20000 and str(t.dtype) in text and text.count("<tr>") <= 8
 
 
-# ---- copies -----------------------------------------------------------------------------------------------------------------
+# ---- copies
+# -----------------------------------------------------------------------------------------------------------------
 def test_pickle_and_copy():
     x = hb.tensor([1.0, 2.0], requires_grad=True)
     (x * x).sum().backward()
@@ -657,10 +803,18 @@ def test_astype_copies_and_to_does_not():
 
 
 def test_dtype_questions_and_constants():
-    assert float(hb.finfo(hb.ones(1, dtype="float16")).max) == 65504.0 and hb.iinfo(hb.uint8).max == 255
+    assert (
+        float(hb.finfo(hb.ones(1, dtype="float16")).max) == 65504.0
+        and hb.iinfo(hb.uint8).max == 255
+    )
     assert hb.result_type(hb.ones(1, dtype="int8"), hb.uint8, 3) is hb.int16
     assert hb.result_type(1, 2.5) is hb.float32 and hb.result_type(True, 1) is hb.int64
     for f, x in ((hb.finfo, hb.int8), (hb.iinfo, hb.float32)):
         with pytest.raises(hb.DTypeError, match="info"):
             f(x)
-    assert hb.pi == np.pi and hb.inf == np.inf and hb.nan != hb.nan and hb.ones(2)[hb.newaxis].shape == (1, 2)
+    assert (
+        hb.pi == np.pi
+        and hb.inf == np.inf
+        and hb.nan != hb.nan
+        and hb.ones(2)[hb.newaxis].shape == (1, 2)
+    )

@@ -1,4 +1,6 @@
-"""Adversarial programs: recorded or not, a function returns what plain Python returns, to the bit."""
+"""Adversarial programs: recorded or not, a function returns what plain Python returns, to the
+bit."""
+
 from __future__ import annotations
 
 import warnings
@@ -9,7 +11,15 @@ from adversary import common, part1, part2, part3, part4, part5, part6, part7
 
 from hybrid.function import Function, RunsEagerly, function
 
-CASES = {**part1.CASES, **part2.CASES, **part3.CASES, **part4.CASES, **part5.CASES, **part6.CASES, **part7.CASES}
+CASES = {
+    **part1.CASES,
+    **part2.CASES,
+    **part3.CASES,
+    **part4.CASES,
+    **part5.CASES,
+    **part6.CASES,
+    **part7.CASES,
+}
 
 
 @pytest.mark.parametrize("name", list(CASES))

@@ -1,4 +1,6 @@
-"""@function on the code people write: training steps, state, gradients, random numbers, schedules, errors."""
+"""@function on the code people write: training steps, state, gradients, random numbers, schedules,
+errors."""
+
 from __future__ import annotations
 
 import gc
@@ -23,7 +25,8 @@ DATA = [RNG.standard_normal((4, 8)).astype("f4") for _ in range(8)]
 
 
 def both(program: Any, replays: int | None = None) -> Function:
-    """Run a program with plain Python and with @function; everything it returns must agree to the bit."""
+    """Run a program with plain Python and with @function; everything it returns must agree to the
+    bit."""
     rnd.manual_seed(0)
     want = norm(program(lambda f: f))
     rnd.manual_seed(0)
@@ -80,6 +83,7 @@ def test_training_step(opt: Any) -> None:
         net, o, step = trainer(jit, opt, lr=0.01)
         out = [step(hb.tensor(DATA[k]), hb.tensor(DATA[-k])) for k in range(8)]
         return out + state(net)
+
     both(program, replays=4)
 
 
@@ -88,6 +92,7 @@ def test_dropout_draws_the_same_numbers() -> None:
         net, o, step = trainer(jit, lr=0.01, dropout=0.5)
         out = [step(hb.tensor(DATA[k]), hb.tensor(DATA[-k])) for k in range(8)]
         return out + state(net) + [rnd.rand(3)]
+
     both(program, replays=4)
 
 
@@ -97,8 +102,9 @@ def test_learning_rate_schedule_never_records_again() -> None:
         out = []
         for k in range(12):
             out.append(step(hb.tensor(DATA[k % 8]), hb.tensor(DATA[-k % 8])))
-            o.lr = 0.1 * 0.9 ** k
+            o.lr = 0.1 * 0.9**k
         return out + state(net)
+
     assert both(program, replays=8).cache_info().records <= 4
 
 
@@ -111,6 +117,7 @@ def test_train_and_eval_keep_their_plans() -> None:
             net.train(k // 5 % 2 == 0)
             out.append(f(hb.tensor(DATA[0])))
         return out
+
     f = both(program, replays=16)
     assert f.cache_info().records == 4
 
@@ -133,8 +140,10 @@ def test_zero_grad_at_the_end_and_accumulation() -> None:
             loss = (net(x) ** 2).mean()
             loss.backward()
             return loss
+
         out = [end(hb.tensor(d)) for d in DATA] + [p.grad is None for p in net.parameters()]
         return out + [accumulate(hb.tensor(d)) for d in DATA] + state(net)
+
     both(program, replays=4)
 
 
@@ -151,6 +160,7 @@ def test_structure_change_is_noticed() -> None:
         out += [f(hb.tensor(DATA[0])) for _ in range(4)]
         net.layers.append(nn.Linear(8, 8))
         return out + [f(hb.tensor(DATA[0])) for _ in range(4)]
+
     both(program, replays=10)
 
 
@@ -162,6 +172,7 @@ def test_forward_hook_of_the_user() -> None:
         out = [f(hb.tensor(DATA[0])) for _ in range(4)]
         k[0] = 3.0
         return out + [f(hb.tensor(DATA[0])) for _ in range(4)]
+
     both(program, replays=4)
 
 
@@ -191,10 +202,12 @@ def test_stored_hidden_state_and_time_loop() -> None:
             loss.backward()
             opt.step()
             return loss.detach()
+
         out: list[Any] = []
         for k in range(6):
-            out += [step(hb.tensor(np.stack(DATA[k:k + 3], 1))), cell.hidden]
+            out += [step(hb.tensor(np.stack(DATA[k : k + 3], 1))), cell.hidden]
         return out + state(cell)
+
     both(program, replays=3)
 
 
@@ -211,7 +224,9 @@ def test_value_and_grad_and_plain_sgd() -> None:
             params["w"] -= 0.1 * g["w"]
             params["b"][0] = params["b"][0] - 0.1 * g["b"][0]
             return value
+
         return [step(hb.tensor(d)) for d in DATA] + [params["w"], params["b"]]
+
     both(program, replays=4)
 
 
@@ -231,6 +246,7 @@ def test_result_of_a_replay_can_be_differentiated() -> None:
         x = hb.tensor(DATA[0], requires_grad=True)
         (g,) = hb.gradients((f(x)[0] ** 2).sum(), x, create_graph=True)
         return out + [g, hb.gradients((g * g).sum(), x)[0]] + state(net)
+
     both(program, replays=3)
 
 
@@ -260,6 +276,7 @@ def test_exception_in_recording_and_in_replay() -> None:
         nonlocal table
         table += 1
         return hb.take(table, i, axis=0)
+
     good, bad = hb.tensor(np.array([0, 1])), hb.tensor(np.array([0, 9]))
     with pytest.raises(IndexError):
         f(bad)
@@ -284,6 +301,7 @@ def test_defaults_keywords_methods_nesting() -> None:
         @function
         def inner(self, x: Any) -> Any:
             return x * x
+
     m, x = M(), hb.tensor(DATA[0])
     want = (x * x * 3.0 + 2.0).numpy()
     for _ in range(3):
@@ -307,9 +325,15 @@ def test_mode_and_requires_grad_are_in_the_signature() -> None:
     assert f.cache_info().replays == 4
 
 
-@pytest.mark.parametrize("body, word", [
-    (lambda x: x * float(x.sum()), "float"), (lambda x: x if x.sum() > 0 else -x, "branches"),
-    (lambda x: (print("hello"), x + 1)[1], "print"), (lambda x: x * x.sum().item(), "item")])
+@pytest.mark.parametrize(
+    "body, word",
+    [
+        (lambda x: x * float(x.sum()), "float"),
+        (lambda x: x if x.sum() > 0 else -x, "branches"),
+        (lambda x: (print("hello"), x + 1)[1], "print"),
+        (lambda x: x * x.sum().item(), "item"),
+    ],
+)
 def test_what_cannot_be_replayed_runs_and_says_why_once(body: Any, word: str, capsys: Any) -> None:
     f, x = function(body), hb.tensor(DATA[0])
     with pytest.warns(RunsEagerly, match=word) as caught:
@@ -322,10 +346,12 @@ def test_what_cannot_be_replayed_runs_and_says_why_once(body: Any, word: str, ca
 
 def test_foreign_hooks_are_respected() -> None:
     import sys
+
     f, x, calls = function(lambda x: x + 1), hb.tensor(DATA[0]), []
 
     def profiler(frame: Any, event: str, arg: Any) -> None:
         calls.append(event)
+
     sys.setprofile(profiler)
     try:
         with pytest.warns(RunsEagerly, match="profiler"):
@@ -347,10 +373,16 @@ def test_hooks_and_modes_are_given_back_after_an_error() -> None:
     @function
     def f(x: Any) -> Any:
         raise ValueError("mine")
+
     for _ in range(3):
         with pytest.raises(ValueError, match="mine"):
             f(hb.tensor(DATA[0]))
-        assert sys.getprofile() is None and sys.gettrace() is None and current_mode() is None and gc.isenabled()
+        assert (
+            sys.getprofile() is None
+            and sys.gettrace() is None
+            and current_mode() is None
+            and gc.isenabled()
+        )
 
 
 @pytest.mark.parametrize("warm", [False, True])
@@ -366,6 +398,7 @@ def test_threads(warm: bool) -> None:
             j = (i + k) % 8
             if not np.array_equal(f(xs[j]).numpy(), want[j]):
                 bad.append(j)
+
     if warm:
         for _ in range(3):
             f(xs[0])
@@ -382,6 +415,7 @@ def test_threads(warm: bool) -> None:
 def test_dropped_objects_free_their_plans() -> None:
     class Box:
         pass
+
     box = Box()
     box.w = hb.tensor(DATA[0])  # type: ignore[attr-defined]
     boxes = {"b": box}
@@ -431,6 +465,7 @@ def test_graph_explain_and_refusals() -> None:
     with pytest.raises(UnsupportedError):
         function(lambda x: x, fast_math=True)
     with pytest.raises(UnsupportedError):
+
         @function
         def gen(x: Any) -> Any:
             yield x
@@ -442,22 +477,27 @@ def test_same_tensor_twice_and_aliases() -> None:
         def f(a: Any, b: Any) -> Any:
             a += 1
             return a * b, a
+
         out: list[Any] = []
         for k in range(12):
             x, y = hb.tensor(DATA[0]), hb.tensor(DATA[1])
             r = f(x, x if k % 3 == 0 else y)
             out += [r, r[1] is x, x]
         return out
+
     both(program, replays=6)
 
 
-@pytest.mark.parametrize("value", [np.float32(np.nan), np.float32(-0.0), np.float32(np.inf), np.float32(1e-45)])
+@pytest.mark.parametrize(
+    "value", [np.float32(np.nan), np.float32(-0.0), np.float32(np.inf), np.float32(1e-45)]
+)
 def test_special_values_empty_and_scalars(value: Any) -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x, k: (x * k + x[..., :1].sum()) / x)
         xs = [np.full(s, value, "f4") for s in ((), (1,), (0,), (17,))]
         xs = [x for x in xs if x.ndim] + [np.full((3, 5), value, "f4")[:, ::2]]
         return [f(hb.tensor(x), -0.0) for _ in range(4) for x in xs]
+
     both(program, replays=6)
 
 
@@ -471,11 +511,18 @@ def test_errors_that_the_function_handles() -> None:
                 return hb.take(table, i, axis=0) * 2
             except IndexError:
                 return table
+
         order = [0, 1, 0, 9, 1, 9, 0, 0, 1]
         return [f(hb.tensor(np.array([k, 0]))) for k in order]
+
     both(program, replays=2)
-    both(lambda jit: [(lambda f: [f(hb.tensor(np.array([9]))) for _ in range(4)])(
-        jit(lambda i: catching(table, i)))])
+    both(
+        lambda jit: [
+            (lambda f: [f(hb.tensor(np.array([9]))) for _ in range(4)])(
+                jit(lambda i: catching(table, i))
+            )
+        ]
+    )
 
 
 def catching(table: Any, i: Any) -> Any:
@@ -495,11 +542,13 @@ def test_argument_stored_in_python_state() -> None:
             box["prev"] = box["last"]
             box["last"] = x
             return out
+
         out: list[Any] = []
         for k in range(12):
             x = hb.tensor(DATA[k % 8])
             out += [f(x), box["last"] is x, box["last"], box["prev"]]
         return out
+
     both(program, replays=6)
 
 
@@ -509,7 +558,9 @@ def test_plans_that_never_serve_are_given_up() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RunsEagerly)
         for i in range(40):
-            box["k"] = [i] * (i // 2)  # every second call is new, and the first repeat is only recorded
+            box["k"] = [i] * (
+                i // 2
+            )  # every second call is new, and the first repeat is only recorded
             assert np.array_equal(f(x).numpy(), DATA[0] * np.float32(i // 2))
     assert f.cache_info().records < 20
 
@@ -535,6 +586,7 @@ def test_parameter_list_of_an_optimizer_grows() -> None:
         o.add_param_group({"params": [extra], "lr": 0.5})
         out += [step(hb.tensor(DATA[k]), hb.tensor(DATA[-k])) for k in range(4)]
         return out + state(net) + [extra]
+
     both(program, replays=2)
 
 
@@ -555,23 +607,38 @@ def test_numbers_read_on_the_way_out() -> None:
             y = net(x).detach()
             top = float(y.max())
             return {"top": top, "low": y.min().item(), "n": 3}, (y.numpy(), y[0].tolist(), y)
+
         xs = [hb.tensor(d) for d in DATA]
         return [item(x) for x in xs] + [list(a.values()) + list(b) for a, b in map(several, xs)]
+
     made: list[Any] = []
 
     def jit(f: Any) -> Any:
         made.append(function(f))
         return made[-1]
+
     want, got = program(lambda f: f), program(jit)
     assert same(norm(want[8:]), norm(want[8:])) and len(got) == len(want)
     both(lambda jit: program(jit))
-    assert [f.cache_info().replays > 0 for f in made[1:]] == [True, True], [f.explain() for f in made[1:]]
+    assert [f.cache_info().replays > 0 for f in made[1:]] == [True, True], [
+        f.explain() for f in made[1:]
+    ]
 
 
-@pytest.mark.parametrize("body", [
-    lambda x: x.sum().item() + 1.0, lambda x: (x.sum().item(), x * x.mean().item()), lambda x: x.sum().item().imag,
-    lambda x: 1.0 if x.sum().item() > 0 else 2.0, lambda x: f"{x.sum().item()}", lambda x: {x.sum().item(): 1},
-    lambda x: [float(x[i]) for i in range(3)], lambda x: x.sum().item() or 7.0, lambda x: float(np.float64(x.sum().item()))])
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda x: x.sum().item() + 1.0,
+        lambda x: (x.sum().item(), x * x.mean().item()),
+        lambda x: x.sum().item().imag,
+        lambda x: 1.0 if x.sum().item() > 0 else 2.0,
+        lambda x: f"{x.sum().item()}",
+        lambda x: {x.sum().item(): 1},
+        lambda x: [float(x[i]) for i in range(3)],
+        lambda x: x.sum().item() or 7.0,
+        lambda x: float(np.float64(x.sum().item())),
+    ],
+)
 def test_numbers_that_python_may_look_at_are_not_replayed(body: Any) -> None:
     f = function(body)
     with warnings.catch_warnings():
@@ -579,5 +646,8 @@ def test_numbers_that_python_may_look_at_are_not_replayed(body: Any) -> None:
         for k in range(6):
             x = hb.tensor(DATA[k][0] * (-1) ** k)
             a, b = f(x), body(x)
-            assert same(norm(a if not isinstance(a, dict) else list(a)), norm(b if not isinstance(b, dict) else list(b)))
+            assert same(
+                norm(a if not isinstance(a, dict) else list(a)),
+                norm(b if not isinstance(b, dict) else list(b)),
+            )
     assert f.cache_info().replays == 0

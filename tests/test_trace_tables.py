@@ -1,4 +1,5 @@
 """Opcode tables, code summaries, comparison of facts, and native pairs against the Python guard."""
+
 from __future__ import annotations
 
 import contextlib
@@ -47,9 +48,20 @@ def codes(code: types.CodeType) -> Any:
 def test_real_code_is_followed(module: Any) -> None:
     with open(module.__file__) as f:
         source = f.read()
-    unknown = {summarize(c).unknown for c in codes(compile(source, module.__file__, "exec"))} - {None}
-    allowed = ("GET_AWAITABLE", "BEFORE_ASYNC_WITH", "MATCH_", "CALL_INTRINSIC_1 INTRINSIC_IMPORT_STAR",
-               "IMPORT_STAR", "LOAD_FROM_DICT", "GET_AITER", "GET_ANEXT", "END_ASYNC_FOR")
+    unknown = {summarize(c).unknown for c in codes(compile(source, module.__file__, "exec"))} - {
+        None
+    }
+    allowed = (
+        "GET_AWAITABLE",
+        "BEFORE_ASYNC_WITH",
+        "MATCH_",
+        "CALL_INTRINSIC_1 INTRINSIC_IMPORT_STAR",
+        "IMPORT_STAR",
+        "LOAD_FROM_DICT",
+        "GET_AITER",
+        "GET_ANEXT",
+        "END_ASYNC_FOR",
+    )
     assert not [u for u in unknown if u is not None and not u.startswith(allowed)]
 
 
@@ -58,6 +70,7 @@ def test_summaries() -> None:
         for x in a.items:
             b.k = x["n"] + G
         return [v for v in a.items if v]
+
     s = summarize(f.__code__)
     kinds = {e[0] for e in s.reads}
     assert {"attr", "elem", "item", "glob"} <= kinds and s.unknown is None
@@ -67,11 +80,26 @@ def test_summaries() -> None:
 G = 1
 
 
-@pytest.mark.parametrize("a, b, equal", [
-    (1, 1, True), (1, True, False), (1, 1.0, False), (0.0, -0.0, False), (float("nan"), float("nan"), True),
-    ((1, 2.0), (1, 2.0), True), ((1, 2.0), (1, 2), False), (np.float32(-0.0), np.float32(0), False), ("a", "a", True),
-    (frozenset([1]), frozenset([True]), False), (complex(0, -0.0), complex(0, 0.0), False), ([1], [1], False),
-    (np.int32(1), np.int64(1), False), (slice(1, 2), slice(1, 2), True), (b"x", "x", False)])
+@pytest.mark.parametrize(
+    "a, b, equal",
+    [
+        (1, 1, True),
+        (1, True, False),
+        (1, 1.0, False),
+        (0.0, -0.0, False),
+        (float("nan"), float("nan"), True),
+        ((1, 2.0), (1, 2.0), True),
+        ((1, 2.0), (1, 2), False),
+        (np.float32(-0.0), np.float32(0), False),
+        ("a", "a", True),
+        (frozenset([1]), frozenset([True]), False),
+        (complex(0, -0.0), complex(0, 0.0), False),
+        ([1], [1], False),
+        (np.int32(1), np.int64(1), False),
+        (slice(1, 2), slice(1, 2), True),
+        (b"x", "x", False),
+    ],
+)
 def test_same(a: Any, b: Any, equal: bool) -> None:
     assert same(a, b) is equal
 
@@ -80,9 +108,16 @@ def test_same_never_calls_user_code() -> None:
     class Bad:
         def __eq__(self, other: Any) -> bool:
             raise AssertionError
+
         __hash__ = object.__hash__
+
     x, y = Bad(), Bad()
-    assert same(x, x) and not same(x, y) and not same((x,), (y,)) and not same(frozenset([x]), frozenset([y]))
+    assert (
+        same(x, x)
+        and not same(x, y)
+        and not same((x,), (y,))
+        and not same(frozenset([x]), frozenset([y]))
+    )
 
 
 def test_key_and_fetch_are_total() -> None:
@@ -95,7 +130,9 @@ def holds(guards: Any) -> bool:
     return all(ctypes.c_uint64.from_address(a).value == w for a, w in guards)
 
 
-needs_layout = pytest.mark.skipif(not pairs.available(), reason="CPython's layout is not known here")
+needs_layout = pytest.mark.skipif(
+    not pairs.available(), reason="CPython's layout is not known here"
+)
 
 
 @needs_layout
@@ -123,14 +160,18 @@ def test_native_pairs_notice_what_the_guard_notices(change: int) -> None:
     native = pairs.native_facts(plan.recording, caps)
     assert native is not None and holds(native.guards)
     kinds = {k.kind for k in native.rest}
-    assert kinds <= {"attr", "nd", "set"} and len(native.guards) > 30, [plan.recording.place(k) for k in native.rest]
+    assert kinds <= {"attr", "nd", "set"} and len(native.guards) > 30, [
+        plan.recording.place(k) for k in native.rest
+    ]
     before = [caps[i] for i in range(len(caps))]
     with contextlib.suppress(TypeError):
         MUTATIONS[change](W, g, 3.0)
     now = plan.guard([x])
     if now is None:
         assert plan.recording.broken() in native.rest or not holds(native.guards)
-    elif any(a is not b for a, b in zip(now, before)):  # a capture was rebound: its pointer is read, not guarded
+    elif any(
+        a is not b for a, b in zip(now, before)
+    ):  # a capture was rebound: its pointer is read, not guarded
         moved = [i for i, (a, b) in enumerate(zip(now, before)) if a is not b]
         assert all(native.places[i] is not None for i in moved) or not holds(native.guards)
 
@@ -148,7 +189,9 @@ def test_native_places_follow_rebinding() -> None:
     assert native is not None and None not in native.places
     box.w, box.table["v"], box.items[0] = t(4.0), t(5.0), t(6.0)
     now = plan.guard([x])
-    assert [ctypes.c_uint64.from_address(p).value for p in native.places if p] == [id(c) for c in now]
+    assert [ctypes.c_uint64.from_address(p).value for p in native.places if p] == [
+        id(c) for c in now
+    ]
     assert holds(native.guards)
 
 
@@ -162,9 +205,21 @@ def test_unsupported_interpreter_runs_eagerly(monkeypatch: Any) -> None:
 
 
 def test_deep_recursion_of_summaries_ends() -> None:
-    source = "def f(a):\n" + "".join(f"    a = a.x{i % 3}[{i}](a.y, a)\n" for i in range(300)) + "    return a\n"
+    source = (
+        "def f(a):\n"
+        + "".join(f"    a = a.x{i % 3}[{i}](a.y, a)\n" for i in range(300))
+        + "    return a\n"
+    )
     space: dict[str, Any] = {}
-    exec("def outer():\n    while True:\n" + "".join(f"        a{i} = (a{(i * 7) % 40}, a{(i * 3) % 40}.b)\n"
-                                                    for i in range(40)) + "\n" + source, space)
-    assert summarize(space["f"].__code__).unknown is None and summarize(space["outer"].__code__).unknown is None
+    exec(
+        "def outer():\n    while True:\n"
+        + "".join(f"        a{i} = (a{(i * 7) % 40}, a{(i * 3) % 40}.b)\n" for i in range(40))
+        + "\n"
+        + source,
+        space,
+    )
+    assert (
+        summarize(space["f"].__code__).unknown is None
+        and summarize(space["outer"].__code__).unknown is None
+    )
     assert bytecode.depth(("attr", ("attr", ("arg", "a"), "b", 1), "c", 2)) == 3

@@ -4,6 +4,7 @@ Invariant: gradients are computed by the public functions that vjp rules call, s
 can be
 recorded, differentiated again, and gives the same bits however it is run.
 """
+
 from __future__ import annotations
 
 import functools
@@ -20,8 +21,18 @@ from ..ops import sum as sum_
 from .sums import Sums
 from .tape import PseudoEntry, alias, order, owner, saved_inputs, saved_outputs, unfold
 
-__all__ = ["backward", "gradients", "grad", "value_and_grad", "vjp", "custom_gradient", "no_grad",
-           "enable_grad", "set_grad_enabled", "stop_gradient"]
+__all__ = [
+    "backward",
+    "gradients",
+    "grad",
+    "value_and_grad",
+    "vjp",
+    "custom_gradient",
+    "no_grad",
+    "enable_grad",
+    "set_grad_enabled",
+    "stop_gradient",
+]
 
 
 class _GradScope:
@@ -43,6 +54,7 @@ class _GradScope:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with _GradScope(self.on):
                 return fn(*args, **kwargs)
+
         return wrapped
 
 
@@ -81,8 +93,9 @@ def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     if have == shape:
         return g
     lead = len(have) - len(shape)
-    axes = tuple(range(lead)) + tuple(lead + i for i, d in enumerate(shape) if d == 1
-                                      and have[lead + i] != 1)
+    axes = tuple(range(lead)) + tuple(
+        lead + i for i, d in enumerate(shape) if d == 1 and have[lead + i] != 1
+    )
     out = sum_(g, axis=axes, keepdims=False) if axes else g
     return out if out._a.shape == shape else reshape(out, shape)
 
@@ -105,8 +118,12 @@ def _zeros(a: Any) -> Any:
     return zeros_like(new_handle(None, a))
 
 
-def _run(roots: list[Any], seeds: list[Any], nodes: list[Any],
-         targets: frozenset[int] | set[int] = frozenset()) -> dict[int, list[Any]]:
+def _run(
+    roots: list[Any],
+    seeds: list[Any],
+    nodes: list[Any],
+    targets: frozenset[int] | set[int] = frozenset(),
+) -> dict[int, list[Any]]:
     """Gradients of leaves and targets by id of owner; `nodes` are the owners to visit, users
     first."""
     sums = Sums(nodes, _fit)
@@ -154,19 +171,23 @@ def _fit(g: Any, a: Any) -> Any:
 def _seed(t: Any, g: Any) -> Any:
     if g is None:
         if t._a.size != 1:
-            raise ShapeError(f"backward of a tensor of shape {t._a.shape} needs an explicit "
-                             "gradient; reduce it to "
-                             "one element (.sum(), .mean()) or pass gradient=")
+            raise ShapeError(
+                f"backward of a tensor of shape {t._a.shape} needs an explicit "
+                "gradient; reduce it to "
+                "one element (.sum(), .mean()) or pass gradient="
+            )
         return ones_like(t)
     g = g if isinstance(g, Handle) else door.as_tensor(g)
     if g._a.shape != t._a.shape:
-        raise ShapeError(f"gradient of shape {g._a.shape} does not fit a result of shape "
-                         f"{t._a.shape}")
+        raise ShapeError(
+            f"gradient of shape {g._a.shape} does not fit a result of shape {t._a.shape}"
+        )
     return g if g._a.dtype is t._a.dtype else door.convert(g, t._a.dtype)
 
 
-def backward(t: Any, gradient: Any = None, *, create_graph: bool = False,
-             inputs: Any = None) -> None:
+def backward(
+    t: Any, gradient: Any = None, *, create_graph: bool = False, inputs: Any = None
+) -> None:
     """Add d t / d leaf to `.grad` of every leaf that t depends on (or of `inputs` only).
 
     `gradient` has t's shape; it may be left out for one element.  `create_graph` puts the pass
@@ -174,17 +195,21 @@ def backward(t: Any, gradient: Any = None, *, create_graph: bool = False,
     on the tape.  Raises HybridError when t does not require a gradient.
     """
     if t._node is None:
-        raise HybridError("backward on a tensor that does not require a gradient: make a parameter "
-                          "with "
-                          "requires_grad=True before computing it, and do not compute it under "
-                          "no_grad()")
+        raise HybridError(
+            "backward on a tensor that does not require a gradient: make a parameter "
+            "with "
+            "requires_grad=True before computing it, and do not compute it under "
+            "no_grad()"
+        )
     old = door.set_grad(create_graph)
     try:
         nodes, roots, _ = unfold([t._node], set())
         store = _run(roots, [_seed(t, gradient)], nodes)
-        only = None if inputs is None else {id(x._node)
-                                            for x in ([inputs] if isinstance(inputs, Handle)
-                                                      else inputs)}
+        only = (
+            None
+            if inputs is None
+            else {id(x._node) for x in ([inputs] if isinstance(inputs, Handle) else inputs)}
+        )
         for n in nodes:
             if type(n) is Leaf and id(n) in store and (only is None or id(n) in only):
                 _add_grad(n, store[id(n)][0])
@@ -198,7 +223,7 @@ def _add_grad(leaf: Leaf, g: Any) -> None:
         mode.on_grad_get(handle, leaf.grad)
     new = g if leaf.grad is None else add(leaf.grad, g)
     if new is g and g._node is None:
-        new = new_handle(g._v, g._a)       # the caller's seed must not become .grad itself
+        new = new_handle(g._v, g._a)  # the caller's seed must not become .grad itself
         if mode is not None:
             mode.on_alias(new, g)
     if mode is not None and handle is not None:
@@ -206,16 +231,25 @@ def _add_grad(leaf: Leaf, g: Any) -> None:
     leaf.grad = new
 
 
-def gradients(outputs: Any, inputs: Any, grad_outputs: Any = None, *, create_graph: bool = False,
-              allow_unused: bool = False) -> tuple[Any, ...]:
+def gradients(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    *,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Any, ...]:
     """d outputs / d inputs as a tuple, without touching `.grad` (PyTorch's autograd.grad).
 
     An input that the outputs do not depend on gives None with allow_unused, else HybridError.
     """
     outs = [outputs] if isinstance(outputs, Handle) else list(outputs)
     ins = [inputs] if isinstance(inputs, Handle) else list(inputs)
-    seeds = [None] * len(outs) if grad_outputs is None else (
-        [grad_outputs] if isinstance(grad_outputs, Handle) else list(grad_outputs))
+    seeds = (
+        [None] * len(outs)
+        if grad_outputs is None
+        else ([grad_outputs] if isinstance(grad_outputs, Handle) else list(grad_outputs))
+    )
     for x in ins:
         if x._node is None:
             raise HybridError("gradients with respect to a tensor that does not require a gradient")
@@ -233,8 +267,9 @@ def gradients(outputs: Any, inputs: Any, grad_outputs: Any = None, *, create_gra
         got = store.get(id(owner(node)))
         g = None if got is None else got[node[0] if owner(node) is not node else 0]
         if g is None and not allow_unused:
-            raise HybridError("an input was not used in computing the outputs; pass "
-                              "allow_unused=True for None")
+            raise HybridError(
+                "an input was not used in computing the outputs; pass allow_unused=True for None"
+            )
         out.append(None if g is None else _fresh(g))
     return tuple(out)
 
@@ -253,8 +288,10 @@ def stop_gradient(x: Any) -> Any:
 def _watched(tree: Any) -> tuple[list[Any], Any]:
     """The tree with its floating tensors aliased, and those aliases."""
     found, spec = trees.flatten(tree)
-    new = [alias(door.as_tensor(x)) if isinstance(x, (Handle, float)) or hasattr(x, "__array__")
-           else x for x in found]
+    new = [
+        alias(door.as_tensor(x)) if isinstance(x, (Handle, float)) or hasattr(x, "__array__") else x
+        for x in found
+    ]
     for x in new:
         if isinstance(x, Handle) and not dt.is_float(x._a.dtype):
             raise HybridError(f"cannot differentiate with respect to a {x._a.dtype.name} tensor")
@@ -275,14 +312,16 @@ def _pullback(out: Any, seeds: Any, watched: list[Any]) -> list[Any]:
         nodes, roots, _ = unfold(roots, stop)
         nodes = [n for n in nodes if id(n) not in stop]
         store = _run(roots, [_seed(o, g) for o, g in pairs], nodes)
-        return [_fresh(store[id(w._node)][0]) if id(w._node) in store else _zeros(w._a)
-                for w in watched]
+        return [
+            _fresh(store[id(w._node)][0]) if id(w._node) in store else _zeros(w._a) for w in watched
+        ]
     finally:
         door.set_grad(old)
 
 
-def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *,
-                   has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(
+    fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
     """A function returning (fn(*args), gradients with respect to args[argnums]); arguments may be
     trees.
 
@@ -307,16 +346,19 @@ def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *,
             out = fn(*new, **kwargs)
             value, aux = out if has_aux else (out, None)
             if not isinstance(value, Handle):
-                raise HybridError("grad needs a function that returns a tensor, not "
-                                  f"{type(value).__name__}")
+                raise HybridError(
+                    f"grad needs a function that returns a tensor, not {type(value).__name__}"
+                )
             everything = [w for ws, _ in parts for w in ws if isinstance(w, Handle)]
             gs = iter(_pullback(value, None, everything))
-        result = tuple(trees.unflatten(spec,
-                                       [next(gs) if isinstance(w, Handle) else None for w in ws])
-                       for ws, spec in parts)
+        result = tuple(
+            trees.unflatten(spec, [next(gs) if isinstance(w, Handle) else None for w in ws])
+            for ws, spec in parts
+        )
         own = all(type(w._node) is Leaf for w in everything)
         top = stop_gradient(value) if own and not _reaches_foreign(value, everything) else value
         return (top, aux) if has_aux else top, result[0] if isinstance(argnums, int) else result
+
     return wrapped
 
 
@@ -325,8 +367,9 @@ def _reaches_foreign(value: Any, watched: list[Any]) -> bool:
     return any(type(n) is Leaf and id(n) not in mine for n in order([value._node], set()))
 
 
-def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *,
-         has_aux: bool = False) -> Callable[..., Any]:
+def grad(
+    fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
     """A function returning the gradient of fn with respect to args[argnums] (and aux with has_aux).
 
     >>> import hybrid
@@ -339,6 +382,7 @@ def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *,
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         value, g = both(*args, **kwargs)
         return (g, value[1]) if has_aux else g
+
     return wrapped
 
 
@@ -353,6 +397,7 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]
         tensors = [w for w in watched if isinstance(w, Handle)]
         gs = iter(_pullback(out, cotangent, tensors))
         return trees.unflatten(spec, [next(gs) if isinstance(w, Handle) else None for w in watched])
+
     return trees.map_tree(lambda t: stop_gradient(t) if isinstance(t, Handle) else t, out), pullback
 
 
@@ -366,6 +411,7 @@ def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
     ... def clip_gradient(x):
     ...     return x, lambda g: hybrid.clip(g, -1.0, 1.0)
     """
+
     @functools.wraps(fn, updated=())
     def wrapped(*args: Any) -> Any:
         ts = [door.as_tensor(x) if not isinstance(x, Handle) else x for x in args]
@@ -381,12 +427,19 @@ def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
                 got = pull(*full)
                 got = [got] if isinstance(got, Handle) or got is None else list(got)
                 if len(got) != len(ts):
-                    raise HybridError(f"custom_gradient: pull gave {len(got)} gradients for "
-                                      f"{len(ts)} inputs")
+                    raise HybridError(
+                        f"custom_gradient: pull gave {len(got)} gradients for {len(ts)} inputs"
+                    )
                 return [None if g is None else _fit(g, t._a) for g, t in zip(got, ts)]
-            node = (PseudoEntry("custom_gradient", pull_list, avals), tuple(t._node for t in ts),
-                    (), None)
+
+            node = (
+                PseudoEntry("custom_gradient", pull_list, avals),
+                tuple(t._node for t in ts),
+                (),
+                None,
+            )
             for i, o in enumerate(outs):
                 o._node = node if single else (i, node)
         return outs[0] if single else tuple(outs)
+
     return wrapped

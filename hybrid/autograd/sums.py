@@ -1,8 +1,9 @@
 """The gradients gathered so far in a backward pass, and those that wait to be added up together.
 
-Invariant: a value's gradient is complete when the value is visited; parts (ops/parts.py) wait only where a value
-has several uses, so that what they hold is not kept for longer than needed.
+Invariant: a value's gradient is complete when the value is visited; parts (ops/parts.py) wait only
+where a value has several uses, so that what they hold is not kept for longer than needed.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -35,8 +36,8 @@ class Sums:
         held[slot] = g if held[slot] is None else add(held[slot], g)
 
     def give(self, node: Any, g: Any, aval: Any) -> None:
-        """A gradient as a vjp rule returned it: a tensor, a function that makes it, or a part.  `aval` is the
-        input's; None: it fits."""
+        """A gradient as a vjp rule returned it: a tensor, a function that makes it, or a part.
+        `aval` is the input's; None: it fits."""
         if callable(g):
             if isinstance(g, Part) and aval is not None and self._waits(node, g, aval):
                 return
@@ -78,7 +79,11 @@ class Sums:
                 if type(n) is tuple:
                     for p in n[1]:
                         if p is not None:
-                            k = (id(p[1]), p[0]) if type(p) is tuple and type(p[0]) is int else (id(p), 0)
+                            k = (
+                                (id(p[1]), p[0])
+                                if type(p) is tuple and type(p[0]) is int
+                                else (id(p), 0)
+                            )
                             uses[k] = uses.get(k, 0) + 1
             self.uses = uses
         return self.uses[key]

@@ -6,6 +6,7 @@ an op with several.  Invariant: entries are never changed; what they saved are v
 may be
 assigned after the fact without touching a gradient.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -78,8 +79,9 @@ def unfold(roots: list[Any], stop: set[int]) -> tuple[list[Any], list[Any], Any]
     """(`order(roots, stop)`, the roots, what any other node became) once recorded calls have given
     way to the entries they stand for: gradients then add up in the order of eager code."""
     nodes = order(roots, stop)
-    if not any(type(n) is tuple and type(n[0]) is PseudoEntry and n[0].inner is not None
-               for n in nodes):
+    if not any(
+        type(n) is tuple and type(n[0]) is PseudoEntry and n[0].inner is not None for n in nodes
+    ):
         return nodes, roots, lambda node: node
     new: dict[int, Any] = {}
 
@@ -91,6 +93,7 @@ def unfold(roots: list[Any], stop: set[int]) -> tuple[list[Any], list[Any], Any]
         if type(got) is list:
             return got[0 if who is node else node[0]]
         return got if who is node else (node[0], got)
+
     for n in reversed(nodes):
         if type(n) is not tuple or id(n) in stop:
             continue
@@ -120,8 +123,10 @@ def _restore(saved: Any, a: Any, node: Any) -> Any:
 def saved_inputs(entry: Any) -> list[Any]:
     """Inputs of an entry as tensors; one that was not kept has shape and dtype only."""
     e, parents, values, _ = entry
-    return [new_handle(None, a) if v is None else _restore(v, a, p) for v, a,
-            p in zip(values, e.ins, parents)]
+    return [
+        new_handle(None, a) if v is None else _restore(v, a, p)
+        for v, a, p in zip(values, e.ins, parents)
+    ]
 
 
 def saved_outputs(entry: Any) -> Any:

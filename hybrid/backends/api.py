@@ -1,8 +1,9 @@
 """The boundary between hybrid and a kind of device, and the registry of backends.
 
-Invariant: nothing above this file names a backend; a backend is a folder `backends/<kind>/` with a module
-`backend.py` that holds a Backend subclass named `BACKEND`.
+Invariant: nothing above this file names a backend; a backend is a folder `backends/<kind>/` with a
+module `backend.py` that holds a Backend subclass named `BACKEND`.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -26,14 +27,15 @@ EagerKernel = Callable[..., Any]
 class Replay(NamedTuple):
     """What a backend needs beside a plan to serve calls without Python in between.
 
-    The plan's inputs are `args` arguments, then captures.  `avals`: record of each input.  `held[k]`: the tensor
-    that plan input k is, known by identity; `grads[k]`: the input whose `.grad` plan input k is;
-    `places[k]`: the address of the pointer to the tensor that plan input k is; the other inputs are passed in each
-    call, in order.  `nodes[k]`: the tape node that input k must have (absent: none);
-    `loose`: inputs whose tape node the caller has checked.  `no_grad`: held inputs whose `.grad` must be None.
-    `states`: (output number, input) of new values.  `results`: numbers of outputs to make tensors of, and
-    `single` when there is exactly one, returned bare.  `tensor`: the class of tensors.  `guards`: (address, 8-byte
-    word) pairs that must hold, compared in order before anything else; `keep`: objects that own those addresses.
+    The plan's inputs are `args` arguments, then captures.  `avals`: record of each input.
+    `held[k]`: the tensor that plan input k is, known by identity; `grads[k]`: the input whose
+    `.grad` plan input k is; `places[k]`: the address of the pointer to the tensor that plan input k
+    is; the other inputs are passed in each call, in order.  `nodes[k]`: the tape node that input k
+    must have (absent: none); `loose`: inputs whose tape node the caller has checked.  `no_grad`:
+    held inputs whose `.grad` must be None. `states`: (output number, input) of new values.
+    `results`: numbers of outputs to make tensors of, and `single` when there is exactly one,
+    returned bare.  `tensor`: the class of tensors.  `guards`: (address, 8-byte word) pairs that
+    must hold, compared in order before anything else; `keep`: objects that own those addresses.
     """
 
     avals: tuple[Aval, ...]
@@ -52,8 +54,9 @@ class Replay(NamedTuple):
 
 
 class KernelTime(NamedTuple):
-    """One kernel of a plan, timed: least `seconds` of its own over several runs and its `share` of all of them;
-    bytes touched and operations done as counted from the plan; how its work splits, and the user's line."""
+    """One kernel of a plan, timed: least `seconds` of its own over several runs and its `share` of
+    all of them; bytes touched and operations done as counted from the plan; how its work splits,
+    and the user's line."""
 
     kernel: int
     kind: str
@@ -78,9 +81,11 @@ class KernelTime(NamedTuple):
         return self.ops / self.seconds * 1e-9 if self.seconds else 0.0
 
     def __str__(self) -> str:
-        return (f"{self.kernel:4} {self.kind:8} {self.shape:28} {self.seconds * 1e6:9.1f} us {self.share:6.1%}"
-                f" {self.gbytes:7.1f} GB/s {self.gops:7.1f} GFLOP/s {self.threads:3} threads"
-                f" {self.chunks:5} chunks  {self.site or ''}")
+        return (
+            f"{self.kernel:4} {self.kind:8} {self.shape:28} {self.seconds * 1e6:9.1f} us {self.share:6.1%}"
+            f" {self.gbytes:7.1f} GB/s {self.gops:7.1f} GFLOP/s {self.threads:3} threads"
+            f" {self.chunks:5} chunks  {self.site or ''}"
+        )
 
 
 class Executable(ABC):
@@ -91,20 +96,21 @@ class Executable(ABC):
         """Run once: device values of the plan's inputs -> device values of its outputs."""
 
     def entry(self, replay: Replay) -> Callable[..., Any] | None:
-        """A function of the tensors that are passed in each call: the results, with new state committed;
-        NotImplemented, with nothing changed, when an input is not what the plan was made for.  Errors leave all
-        tensors as before.  None: this backend offers no such entry for this plan."""
+        """A function of the tensors that are passed in each call: the results, with new state
+        committed; NotImplemented, with nothing changed, when an input is not what the plan was made
+        for.  Errors leave all tensors as before.  None: this backend offers no such entry for this
+        plan."""
         return None
 
     def profile(self, inputs: Sequence[Any], runs: int = 20) -> list[KernelTime]:
-        """Run the plan `runs` times, kernel by kernel, with every kernel timed; a row per kernel, in plan order.
-        Inputs stay as they are.  BackendError where a backend cannot tell."""
+        """Run the plan `runs` times, kernel by kernel, with every kernel timed; a row per kernel,
+        in plan order. Inputs stay as they are.  BackendError where a backend cannot tell."""
         raise BackendError("this backend does not time single kernels; time whole calls instead")
 
 
 class Backend(ABC):
-    """What a device must offer.  Values (`_v` of a tensor) are whatever the backend makes; on the CPU
-    they are numpy.ndarray objects, never NumPy scalars."""
+    """What a device must offer.  Values (`_v` of a tensor) are whatever the backend makes; on the
+    CPU they are numpy.ndarray objects, never NumPy scalars."""
 
     kind: str
 
@@ -117,15 +123,17 @@ class Backend(ABC):
 
     @abstractmethod
     def from_numpy(self, array: np.ndarray, device: Device | None = None) -> Any:
-        """A value on that device (default: the first of the kind) with a copy of the array's elements."""
+        """A value on that device (default: the first of the kind) with a copy of the array's
+        elements."""
 
     @abstractmethod
     def to_numpy(self, value: Any) -> np.ndarray:
         """The value as a NumPy array; it may share memory with the value."""
 
     @abstractmethod
-    def eager(self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval],
-              out_avals: Sequence[Aval]) -> EagerKernel:
+    def eager(
+        self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval], out_avals: Sequence[Aval]
+    ) -> EagerKernel:
         """A function (*values) -> value, or tuple of values when the op has several outputs.
 
         Called once per op, parameters and input avals; the function is called for every eager call.

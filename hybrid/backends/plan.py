@@ -1,9 +1,10 @@
 """The plan: kernels over buffer slots, plain data between tracing and a backend.
 
-Invariant: a plan names no op and holds no array of the user; every kernel is described completely by the
-values here, so that equal kernels are compiled once and any backend can run them.
-Strides and offsets count elements.  Slots are numbered; Plan.slots says what each one is.
+Invariant: a plan names no op and holds no array of the user; every kernel is described completely
+by the values here, so that equal kernels are compiled once and any backend can run them. Strides
+and offsets count elements.  Slots are numbered; Plan.slots says what each one is.
 """
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -15,14 +16,24 @@ from ..core.errors import Site
 from ..ir.contract import Dims
 from ..ir.scalar import Program
 
-__all__ = ["Access", "LoopKernel", "Dims", "Operand", "GemmKernel", "ScatterKernel", "HostStep", "Slot", "Plan",
-           "Kernel"]
+__all__ = [
+    "Access",
+    "LoopKernel",
+    "Dims",
+    "Operand",
+    "GemmKernel",
+    "ScatterKernel",
+    "HostStep",
+    "Slot",
+    "Plan",
+    "Kernel",
+]
 
 
 class Access(NamedTuple):
     """How a loop kernel walks one operand: element (i0, i1, ...) of the iteration space is at
-    offset + sum(i * stride).  Stride 0 broadcasts.  `gather` operands are contiguous, `strides` is ()
-    and the program addresses them with `load` by linear index."""
+    offset + sum(i * stride).  Stride 0 broadcasts.  `gather` operands are contiguous, `strides` is
+    () and the program addresses them with `load` by linear index."""
 
     slot: int
     dtype: np.dtype
@@ -34,13 +45,13 @@ class Access(NamedTuple):
 class LoopKernel(NamedTuple):
     """out[i] = program(reads at i) for every i of `shape`.
 
-    `group` is None (every element on its own) or (start, stop): the adjacent axes that the reductions of
-    the program run over; they form the row.  stop == len(shape): the row is the fastest part of the
-    iteration space ("lanes" order).  Otherwise "column" order, and the program has reductions of
-    per-element values only, whose results feed row-domain outputs.
-    A write of a row-domain value has stride 0 along the group and is written once per row.
-    `params` are the bit patterns of the program's run-time scalars.
-    `check`: the single b1 output is not stored; true anywhere makes the kernel fail.
+    `group` is None (every element on its own) or (start, stop): the adjacent axes that the
+    reductions of the program run over; they form the row.  stop == len(shape): the row is the
+    fastest part of the iteration space ("lanes" order).  Otherwise "column" order, and the program
+    has reductions of per-element values only, whose results feed row-domain outputs. A write of a
+    row-domain value has stride 0 along the group and is written once per row. `params` are the bit
+    patterns of the program's run-time scalars. `check`: the single b1 output is not stored; true
+    anywhere makes the kernel fail.
     """
 
     shape: tuple[int, ...]
@@ -64,12 +75,13 @@ class Operand(NamedTuple):
 
 
 class GemmKernel(NamedTuple):
-    """out[b, m, n] = epilogue(sum over k of a[b, m, k] * b[b, k, n]); the accumulator has `acc` dtype
-    (float32 for half types, int32/int64 for integers).  `order` 'chain': one fma chain per output from
-    +0.0 in increasing k, blocks of 256, block sums added in order; 'lanes': per block the 64-lane tree.
-    `epilogue` (None: round to the output's dtype) takes the accumulator as argument 0, then one
-    argument per entry of `reads`, whose strides run over (batch, m, n) as given by `outs`' Dims
-    flattened: len(strides) == len(batch dims) + len(rows dims) + len(cols dims).
+    """out[b, m, n] = epilogue(sum over k of a[b, m, k] * b[b, k, n]); the accumulator has `acc`
+    dtype (float32 for half types, int32/int64 for integers).  `order` 'chain': one fma chain per
+    output from +0.0 in increasing k, blocks of 256, block sums added in order; 'lanes': per block
+    the 64-lane tree. `epilogue` (None: round to the output's dtype) takes the accumulator as
+    argument 0, then one argument per entry of `reads`, whose strides run over (batch, m, n) as
+    given by `outs`' Dims flattened: len(strides) == len(batch dims) + len(rows dims) + len(cols
+    dims).
     """
 
     batch: int
@@ -87,8 +99,9 @@ class GemmKernel(NamedTuple):
 
 
 class ScatterKernel(NamedTuple):
-    """out (already initialised) [index[i], :] += update[i, :] for i in order; rows of `inner` elements.
-    Index values are checked before; each output element receives its updates in increasing i."""
+    """out (already initialised) [index[i], :] += update[i, :] for i in order; rows of `inner`
+    elements. Index values are checked before; each output element receives its updates in
+    increasing i."""
 
     count: int  # type: ignore[assignment]
     inner: int
@@ -110,8 +123,8 @@ Kernel = LoopKernel | GemmKernel | ScatterKernel | HostStep
 
 class Slot(NamedTuple):
     """What a buffer is: 'input' (index = number of the graph input), 'output' (fresh array),
-    'arena' (index = byte offset), 'const' (index into Plan.consts), 'state' (index = graph input whose
-    new value this is; may share the old value's memory when `in_place`)."""
+    'arena' (index = byte offset), 'const' (index into Plan.consts), 'state' (index = graph input
+    whose new value this is; may share the old value's memory when `in_place`)."""
 
     kind: str
     aval: Aval
@@ -122,9 +135,9 @@ class Slot(NamedTuple):
 class Plan(NamedTuple):
     """Kernels in execution order over slots, with one arena whose lifetimes are packed.
 
-    `outputs` are slot numbers; `sites` and `messages` go with `steps` (messages: text of a failed check).
-    `partial`: in-place state slots of which the kernels write only a part: memory that is not the old
-    value's must hold a copy of it first."""
+    `outputs` are slot numbers; `sites` and `messages` go with `steps` (messages: text of a failed
+    check). `partial`: in-place state slots of which the kernels write only a part: memory that is
+    not the old value's must hold a copy of it first."""
 
     slots: tuple[Slot, ...]
     steps: tuple[Kernel, ...]

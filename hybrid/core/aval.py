@@ -2,6 +2,7 @@
 
 Invariant: equal records are one object, so that `a is b` decides equality everywhere.
 """
+
 from __future__ import annotations
 
 from math import prod
@@ -46,7 +47,11 @@ class Aval:
 
     def with_(self, shape: tuple[int, ...] | None = None, dtype: np.dtype | None = None) -> Aval:
         """The same record with another shape or dtype."""
-        return aval(self.shape if shape is None else shape, self.dtype if dtype is None else dtype, self.device)
+        return aval(
+            self.shape if shape is None else shape,
+            self.dtype if dtype is None else dtype,
+            self.device,
+        )
 
 
 _DEVICES: dict[str, Device] = {}

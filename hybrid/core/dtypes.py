@@ -3,6 +3,7 @@
 Invariant: a dtype is always the canonical NumPy dtype object of this module (compare with `is`),
 native byte order; promotion depends on dtypes and on the Python type of weak scalars only.
 """
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -13,11 +14,38 @@ import numpy as np
 
 from .errors import DTypeError
 
-__all__ = ["bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
-           "bfloat16", "float32", "float64", "ALL", "FLOATS", "HALVES", "INTS", "SIGNED", "UNSIGNED", "canonical",
-           "promote",
-           "weak", "kind", "is_float", "is_int", "is_half", "compute_type", "default_float", "default_int",
-           "can_hold"]
+__all__ = [
+    "bool_",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+    "ALL",
+    "FLOATS",
+    "HALVES",
+    "INTS",
+    "SIGNED",
+    "UNSIGNED",
+    "canonical",
+    "promote",
+    "weak",
+    "kind",
+    "is_float",
+    "is_int",
+    "is_half",
+    "compute_type",
+    "default_float",
+    "default_int",
+    "can_hold",
+]
 
 bool_ = np.dtype(np.bool_)
 int8, int16, int32, int64 = (np.dtype(f"int{n}") for n in (8, 16, 32, 64))
@@ -36,11 +64,14 @@ default_int = int64
 
 _BY_NAME = {d.name: d for d in ALL} | {"bool": bool_}
 _CANON: dict[Any, np.dtype] = {d: d for d in ALL}
-_KIND = {d: "b" if d is bool_ else "i" if d in SIGNED else "u" if d in UNSIGNED else "f" for d in ALL}
+_KIND = {
+    d: "b" if d is bool_ else "i" if d in SIGNED else "u" if d in UNSIGNED else "f" for d in ALL
+}
 
 
 def canonical(dtype: Any) -> np.dtype:
-    """The canonical dtype object for a dtype, dtype name, NumPy scalar type or Python bool/int/float.
+    """The canonical dtype object for a dtype, dtype name, NumPy scalar type or Python
+    bool/int/float.
 
     Python `float` means float32 and `int` means int64, hybrid's defaults; "float64" or
     `numpy.float64` asks for double precision.  Raises DTypeError for anything else.
@@ -62,7 +93,9 @@ def canonical(dtype: Any) -> np.dtype:
     if found is None and d is not None:
         found = _CANON.get(d.newbyteorder("="))
     if found is None:
-        raise DTypeError(f"dtype {dtype!r} is not supported; use one of {', '.join(x.name for x in ALL)}")
+        raise DTypeError(
+            f"dtype {dtype!r} is not supported; use one of {', '.join(x.name for x in ALL)}"
+        )
     return found
 
 
@@ -88,7 +121,8 @@ def promote(a: np.dtype, b: np.dtype) -> np.dtype:
     """The dtype two arrays of dtypes a and b are computed in (NumPy 2; half types meet in float32).
 
     An integer array with a float16/bfloat16/float32 array keeps the floating dtype, as in the
-    array-API extension that PyTorch and JAX use; NumPy itself would widen int32 + float32 to float64.
+    array-API extension that PyTorch and JAX use; NumPy itself would widen int32 + float32 to
+    float64.
 
     >>> promote(int32, float32).name, promote(float16, bfloat16).name, promote(uint8, int8).name
     ('float32', 'float32', 'int16')
@@ -105,7 +139,9 @@ def promote(a: np.dtype, b: np.dtype) -> np.dtype:
     if kb == "f":
         return b
     if {a, b} & {uint64} and "i" in (ka, kb):
-        raise DTypeError(f"{a.name} and {b.name} have no common integer dtype; convert one with .astype")
+        raise DTypeError(
+            f"{a.name} and {b.name} have no common integer dtype; convert one with .astype"
+        )
     return _CANON[np.promote_types(a, b)]
 
 
@@ -125,7 +161,8 @@ def weak(d: np.dtype, value: Any) -> np.dtype:
 
 
 def can_hold(d: np.dtype, value: Any) -> bool:
-    """Whether Python integer `value` lies in the range of integer dtype d (always true otherwise)."""
+    """Whether Python integer `value` lies in the range of integer dtype d (always true
+    otherwise)."""
     if _KIND[d] in "iu" and isinstance(value, int) and not isinstance(value, bool):
         i = np.iinfo(d)
         return i.min <= value <= i.max

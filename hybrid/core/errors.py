@@ -3,13 +3,23 @@
 Invariant: every error raised on purpose derives from HybridError and from the built-in type a NumPy
 or PyTorch user would catch (TypeError, ValueError, IndexError, RuntimeError).
 """
+
 from __future__ import annotations
 
 import linecache
 from typing import NamedTuple
 
-__all__ = ["HybridError", "ShapeError", "DTypeError", "DeviceError", "IndexOutOfRange", "GraphError",
-           "UnsupportedError", "BackendError", "Site"]
+__all__ = [
+    "HybridError",
+    "ShapeError",
+    "DTypeError",
+    "DeviceError",
+    "IndexOutOfRange",
+    "GraphError",
+    "UnsupportedError",
+    "BackendError",
+    "Site",
+]
 
 
 class HybridError(Exception):

@@ -2,6 +2,7 @@
 
 Invariant: shapes and strides are tuples of Python ints; strides count elements unless named bytes.
 """
+
 from __future__ import annotations
 
 import operator
@@ -10,8 +11,16 @@ from typing import Any
 
 from .errors import ShapeError
 
-__all__ = ["broadcast_shapes", "normalize_axis", "normalize_axes", "contiguous_strides", "as_shape", "is_contiguous",
-           "broadcast_strides", "collapse"]
+__all__ = [
+    "broadcast_shapes",
+    "normalize_axis",
+    "normalize_axes",
+    "contiguous_strides",
+    "as_shape",
+    "is_contiguous",
+    "broadcast_strides",
+    "collapse",
+]
 
 
 def as_shape(shape: Any) -> tuple[int, ...]:
@@ -54,11 +63,15 @@ def normalize_axis(axis: int, ndim: int, what: str = "axis") -> int:
     return a % ndim
 
 
-def normalize_axes(axis: int | Iterable[int] | None, ndim: int, what: str = "axis") -> tuple[int, ...]:
+def normalize_axes(
+    axis: int | Iterable[int] | None, ndim: int, what: str = "axis"
+) -> tuple[int, ...]:
     """Sorted distinct axes; None means all."""
     if axis is None:
         return tuple(range(ndim))
-    axes = [normalize_axis(a, ndim, what) for a in ((axis,) if hasattr(axis, "__index__") else axis)]  # type: ignore
+    axes = [
+        normalize_axis(a, ndim, what) for a in ((axis,) if hasattr(axis, "__index__") else axis)
+    ]  # type: ignore
     if len(set(axes)) != len(axes):
         raise ShapeError(f"{what}: axis {axis} repeats")
     return tuple(sorted(axes))
@@ -77,13 +90,19 @@ def is_contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
     return all(d <= 1 or s == c for d, s, c in zip(shape, strides, contiguous_strides(shape)))
 
 
-def broadcast_strides(shape: Sequence[int], strides: Sequence[int], to: Sequence[int]) -> tuple[int, ...]:
+def broadcast_strides(
+    shape: Sequence[int], strides: Sequence[int], to: Sequence[int]
+) -> tuple[int, ...]:
     """Strides that read an array of `shape` as if it had shape `to` (0 along broadcast axes)."""
     pad = len(to) - len(shape)
-    return (0,) * pad + tuple(0 if d == 1 and t != 1 else s for d, s, t in zip(shape, strides, to[pad:]))
+    return (0,) * pad + tuple(
+        0 if d == 1 and t != 1 else s for d, s, t in zip(shape, strides, to[pad:])
+    )
 
 
-def collapse(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+def collapse(
+    shape: Sequence[int], strides: Sequence[Sequence[int]]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
     """Merge adjacent axes that every operand walks linearly; drops axes of size 1.
 
     `strides` holds one tuple per operand.  Iteration order (row-major) is unchanged.

@@ -2,6 +2,7 @@
 
 Invariant: frames of hybrid, of NumPy and of the import system are never reported.
 """
+
 from __future__ import annotations
 
 import os
@@ -21,7 +22,9 @@ def user_site(start: int = 1) -> Site | None:
     frame = sys._getframe(start)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith("<hybrid") and (not name.startswith(INSIDE) or name.startswith(INSIDE + "demo")):
+        if not name.startswith("<hybrid") and (
+            not name.startswith(INSIDE) or name.startswith(INSIDE + "demo")
+        ):
             return Site(name, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back  # type: ignore[assignment]
     return None

@@ -1,8 +1,9 @@
 """Trees of containers with tensors at the leaves (optree): flatten, rebuild, map.
 
-Invariant: dict order is insertion order, None is a leaf-free node, and any object that is no container
-(tuple, namedtuple, list, dict, OrderedDict, defaultdict, deque) is a leaf.
+Invariant: dict order is insertion order, None is a leaf-free node, and any object that is no
+container (tuple, namedtuple, list, dict, OrderedDict, defaultdict, deque) is a leaf.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable

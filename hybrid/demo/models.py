@@ -2,6 +2,7 @@
 
 Invariant: the same seed gives the same weights, batches and therefore the same bits in both modes.
 """
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -23,12 +24,15 @@ class Digits(NamedTuple):
 
 
 def load_digits(seed: int = 0) -> Digits:
-    """scikit-learn's 1797 handwritten digits (UCI Optical Recognition of Handwritten Digits), a fifth held out."""
+    """scikit-learn's 1797 handwritten digits (UCI Optical Recognition of Handwritten Digits), a
+    fifth held out."""
     try:
         from sklearn.datasets import load_digits as load
         from sklearn.model_selection import train_test_split
     except ImportError as e:
-        raise SystemExit("the demo needs scikit-learn, matplotlib and tqdm: pip install 'hybrid[demo]'") from e
+        raise SystemExit(
+            "the demo needs scikit-learn, matplotlib and tqdm: pip install 'hybrid[demo]'"
+        ) from e
     data: Any = load()
     x = (data.images / 16.0).astype(np.float32)[:, None]
     y = data.target.astype(np.int64)
@@ -40,13 +44,27 @@ def load_digits(seed: int = 0) -> Digits:
 def cnn() -> nn.Module:
     """Two convolutions with pooling and a linear classifier, for 8 x 8 images."""
     return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Dropout(0.2), nn.Linear(32 * 2 * 2, 10))
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(32 * 2 * 2, 10),
+    )
 
 
 def mlp() -> nn.Module:
     """Two hidden layers, of 256 and 128, with dropout on the image and between them."""
     return nn.Sequential(
-        nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 256), nn.GELU(approximate="tanh"),
-        nn.Dropout(0.3), nn.Linear(256, 128), nn.GELU(approximate="tanh"), nn.Linear(128, 10))
+        nn.Flatten(),
+        nn.Dropout(0.1),
+        nn.Linear(64, 256),
+        nn.GELU(approximate="tanh"),
+        nn.Dropout(0.3),
+        nn.Linear(256, 128),
+        nn.GELU(approximate="tanh"),
+        nn.Linear(128, 10),
+    )

@@ -2,6 +2,7 @@
 
 Invariant: both runs execute the same Python function on the same data; only the decorator differs.
 """
+
 from __future__ import annotations
 
 import inspect as source
@@ -21,11 +22,19 @@ __all__ = ["run_demo", "Run", "train", "make_step"]
 
 LEARNING_RATE = 5e-3
 WARM = 5  # steps left out of the medians: the traced run records and compiles in them
-HEAD = ("model", "eager step", "traced step", "speed-up", "held-out accuracy", "losses, bit for bit")
+HEAD = (
+    "model",
+    "eager step",
+    "traced step",
+    "speed-up",
+    "held-out accuracy",
+    "losses, bit for bit",
+)
 
 
 class Run(NamedTuple):
-    """One training run: losses and seconds per step, held-out accuracy per epoch, predictions, what was compiled."""
+    """One training run: losses and seconds per step, held-out accuracy per epoch, predictions, what
+    was compiled."""
 
     model: str
     mode: str
@@ -39,7 +48,10 @@ class Run(NamedTuple):
     @property
     def median_us(self) -> float:
         """Median time of a step in microseconds, the recording calls left out."""
-        return float(np.median(self.seconds[WARM:] if len(self.seconds) > WARM else self.seconds)) * 1e6
+        return (
+            float(np.median(self.seconds[WARM:] if len(self.seconds) > WARM else self.seconds))
+            * 1e6
+        )
 
     @property
     def accuracy(self) -> float:
@@ -49,12 +61,14 @@ class Run(NamedTuple):
 
 def make_step(net: nn.Module, optimizer: optim.Optimizer) -> Callable[[Any, Any], Any]:
     """The training step that both runs execute."""
+
     def step(x: Any, y: Any) -> Any:
         loss = nn.functional.cross_entropy(net(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         return loss
+
     return step
 
 
@@ -66,8 +80,16 @@ def _guess(net: nn.Module, data: Digits) -> np.ndarray:
     return guess
 
 
-def train(name: str, make: Callable[[], nn.Module], data: Digits, traced: bool, epochs: int, batch: int, seed: int,
-          bar: Any) -> Run:
+def train(
+    name: str,
+    make: Callable[[], nn.Module],
+    data: Digits,
+    traced: bool,
+    epochs: int,
+    batch: int,
+    seed: int,
+    bar: Any,
+) -> Run:
     """Train a fresh model; every step's loss is read back as a float."""
     manual_seed(seed)
     net = make()
@@ -80,7 +102,7 @@ def train(name: str, make: Callable[[], nn.Module], data: Digits, traced: bool, 
         optimizer.lr = LEARNING_RATE * (1 - epoch / epochs) + 1e-5
         shuffled = order.permutation(len(data.train_x))
         for i in range(len(data.train_x) // batch):
-            pick = shuffled[i * batch:(i + 1) * batch]
+            pick = shuffled[i * batch : (i + 1) * batch]
             x, y = tensor(data.train_x[pick]), tensor(data.train_y[pick])
             start = time.perf_counter()
             losses.append(step(x, y).item())
@@ -88,22 +110,36 @@ def train(name: str, make: Callable[[], nn.Module], data: Digits, traced: bool, 
             bar.update(1)
         guess = _guess(net, data)
         accuracies.append((guess == data.test_y).mean())
-    return Run(name, "traced" if traced else "eager", np.array(losses, np.float32), np.array(seconds),
-               np.array(accuracies), guess, compare(step, x, y, repeat=5) if traced else None,
-               inspect(step, x, y)._repr_html_() if traced and step.cache_info().replays else "")
+    return Run(
+        name,
+        "traced" if traced else "eager",
+        np.array(losses, np.float32),
+        np.array(seconds),
+        np.array(accuracies),
+        guess,
+        compare(step, x, y, repeat=5) if traced else None,
+        inspect(step, x, y)._repr_html_() if traced and step.cache_info().replays else "",
+    )
 
 
 def _row(eager: Run, traced: Run) -> tuple[str, ...]:
     same = _equal(eager, traced)
     first = "" if same else f", first at step {int(np.argmax(eager.losses != traced.losses))}"
-    return (eager.model, f"{eager.median_us:.0f} us", f"{traced.median_us:.0f} us",
-            f"{eager.median_us / traced.median_us:.1f} x", f"{traced.accuracy:.2%}",
-            f"equal in all {len(eager.losses)} steps" if same else "DIFFERENT" + first)
+    return (
+        eager.model,
+        f"{eager.median_us:.0f} us",
+        f"{traced.median_us:.0f} us",
+        f"{eager.median_us / traced.median_us:.1f} x",
+        f"{traced.accuracy:.2%}",
+        f"equal in all {len(eager.losses)} steps" if same else "DIFFERENT" + first,
+    )
 
 
 def _equal(eager: Run, traced: Run) -> bool:
     """Losses and predictions are the same bits."""
-    return eager.losses.tobytes() == traced.losses.tobytes() and bool((eager.predictions == traced.predictions).all())
+    return eager.losses.tobytes() == traced.losses.tobytes() and bool(
+        (eager.predictions == traced.predictions).all()
+    )
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
@@ -113,7 +149,8 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def run_demo(epochs: int = 30, batch: int = 64, seed: int = 0, out: str = "report.html") -> int:
-    """The whole demonstration; returns 0 when losses and predictions are equal bit for bit, 1 when not."""
+    """The whole demonstration; returns 0 when losses and predictions are equal bit for bit, 1 when
+    not."""
     if epochs < 1 or batch < 1:
         raise SystemExit("--epochs and --batch must be at least 1")
     if not Path(out).absolute().parent.is_dir():
@@ -122,6 +159,7 @@ def run_demo(epochs: int = 30, batch: int = 64, seed: int = 0, out: str = "repor
     if batch > len(data.train_x):
         raise SystemExit(f"--batch {batch}: there are only {len(data.train_x)} training images")
     from tqdm import tqdm
+
     runs: list[Run] = []
     with tqdm(total=4 * epochs * (len(data.train_x) // batch), unit="step", mininterval=0.3) as bar:
         for name, make in (("CNN", cnn), ("MLP", mlp)):

@@ -1,8 +1,20 @@
 """Eager mode: Tensor with its operators and methods, and tools to look inside."""
+
 from . import methods
 from .debug import Intermediate, NanError, detect_nan, intermediates
 from .info import finfo, iinfo, result_type
 from .tensor import Tensor, asarray, tensor
 
-__all__ = ["Tensor", "tensor", "asarray", "methods", "detect_nan", "intermediates",
-           "Intermediate", "NanError", "finfo", "iinfo", "result_type"]
+__all__ = [
+    "Tensor",
+    "tensor",
+    "asarray",
+    "methods",
+    "detect_nan",
+    "intermediates",
+    "Intermediate",
+    "NanError",
+    "finfo",
+    "iinfo",
+    "result_type",
+]

@@ -3,6 +3,7 @@
 Invariant: `tensor` copies what it is given; `asarray` shares memory that can change only when told
 to.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,11 @@ def _to_array(data: Any, dtype: np.dtype | None, copy: bool) -> np.ndarray:
         if a.size and dt.is_int(want) and a.dtype.kind in "iu":
             _check_range(a, want)
     with np.errstate(all="ignore"):
-        return np.array(a, dtype=want, order="C",
-                        copy=True) if copy else np.ascontiguousarray(a, want).reshape(a.shape)
+        return (
+            np.array(a, dtype=want, order="C", copy=True)
+            if copy
+            else np.ascontiguousarray(a, want).reshape(a.shape)
+        )
 
 
 def _from_python(data: Any) -> np.ndarray:
@@ -54,15 +58,19 @@ def _from_python(data: Any) -> np.ndarray:
     try:
         a = np.array(data)
     except ValueError as e:
-        raise ShapeError("tensor(data): the nested sequences do not have one shape "
-                         f"({e})") from None
+        raise ShapeError(
+            f"tensor(data): the nested sequences do not have one shape ({e})"
+        ) from None
     if a.dtype.kind == "O" and a.size and all(isinstance(v, int) for v in a.flat):
-        raise OverflowError("tensor(data): an integer does not fit int64 or uint64; write it as a "
-                            "float")
+        raise OverflowError(
+            "tensor(data): an integer does not fit int64 or uint64; write it as a float"
+        )
     if a.dtype.kind not in "biuf" and a.dtype != dt.bfloat16:
-        raise DTypeError(f"tensor(data): {type(data).__name__} is no array of real numbers (NumPy "
-                         "makes "
-                         f"{a.dtype} of it); a generator has to be made a list first")
+        raise DTypeError(
+            f"tensor(data): {type(data).__name__} is no array of real numbers (NumPy "
+            "makes "
+            f"{a.dtype} of it); a generator has to be made a list first"
+        )
     return a
 
 
@@ -73,8 +81,9 @@ def _check_range(a: np.ndarray, d: np.dtype) -> None:
             raise OverflowError(f"Python integer {v} does not fit {d.name}")
 
 
-def tensor(data: Any, dtype: Any = None, *, device: Any = None,
-           requires_grad: bool = False) -> Tensor:
+def tensor(
+    data: Any, dtype: Any = None, *, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor with a copy of `data` (nested sequences, NumPy array, tensor, number).
 
     dtype: default float32 for Python floats, int64 for ints, bool for bools, and the array's own
@@ -115,14 +124,16 @@ def _finish(out: Any, device: Any, requires_grad: bool) -> Any:
         out = move(out, to_device(device))
     if requires_grad:
         if not dt.is_float(out._a.dtype):
-            raise DTypeError("only floating tensors can require a gradient, not "
-                             f"{out._a.dtype.name}")
+            raise DTypeError(
+                f"only floating tensors can require a gradient, not {out._a.dtype.name}"
+            )
         out._node = Leaf(out)
     return out
 
 
-def asarray(data: Any, dtype: Any = None, *, device: Any = None,
-            copy: bool | None = None) -> Tensor:
+def asarray(
+    data: Any, dtype: Any = None, *, device: Any = None, copy: bool | None = None
+) -> Tensor:
     """`data` as a tensor: a tensor is returned as it is, a NumPy array that is writeable is copied
     unless
     copy=False says that it may be shared (then it must not be written while the tensor lives).
@@ -136,8 +147,9 @@ def asarray(data: Any, dtype: Any = None, *, device: Any = None,
         return out.clone() if copy else out
     if isinstance(data, np.ndarray) and not copy:
         d = dt.canonical(dtype) if dtype is not None else dt.canonical(data.dtype)
-        shareable = data.dtype == d and data.dtype.isnative and (copy is False
-                                                                 or not data.flags.writeable)
+        shareable = (
+            data.dtype == d and data.dtype.isnative and (copy is False or not data.flags.writeable)
+        )
         if shareable and data.flags.aligned:
             v = data.view(np.ndarray)
             v.flags.writeable = False

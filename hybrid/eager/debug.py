@@ -3,6 +3,7 @@
 Invariant: watching changes no result; both work inside decorated functions, which run eagerly while
 watched.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -64,8 +65,10 @@ class detect_nan(Mode):  # noqa: N801  (used like a function)
         x = np.asarray(o._v, np.float64)
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(x) if self.inf else np.isnan(x))[0])
         what = "NaN" if np.isnan(x[where]) else "infinity"
-        lines = [f"{op.name} made {_bad(o, self.inf)} bad element(s) of {o._a}; the first, {what}, "
-                 f"is at {where}"]
+        lines = [
+            f"{op.name} made {_bad(o, self.inf)} bad element(s) of {o._a}; the first, {what}, "
+            f"is at {where}"
+        ]
         for k, t in enumerate(xs):
             v = np.asarray(t._v, np.float64)
             if v.size:

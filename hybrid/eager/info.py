@@ -2,6 +2,7 @@
 
 Invariant: answers are those the operators use, weak Python scalars included.
 """
+
 from __future__ import annotations
 
 from typing import Any

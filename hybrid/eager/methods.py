@@ -4,6 +4,7 @@ Invariant: a method and the function of the same name are one object wherever th
 agree, so
 `x.exp()` and `hybrid.exp(x)` cannot differ.
 """
+
 from __future__ import annotations
 
 import operator
@@ -23,35 +24,130 @@ from .tensor import Tensor
 __all__ = ["SAME_NAME"]
 
 OPERATORS = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
-    "floordiv": "floor_divide", "mod": "remainder", "pow": "power", "matmul": "matmul",
-    "and": "_and", "or": "_or", "xor": "_xor", "lshift": "bitwise_left_shift",
-    "rshift": "bitwise_right_shift"}
-COMPARISONS = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
-               "eq": "equal", "ne": "not_equal"}
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "pow": "power",
+    "matmul": "matmul",
+    "and": "_and",
+    "or": "_or",
+    "xor": "_xor",
+    "lshift": "bitwise_left_shift",
+    "rshift": "bitwise_right_shift",
+}
+COMPARISONS = {
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+}
 # functions whose first argument is the tensor
 SAME_NAME = (
-    "abs", "acos", "acosh", "all", "amax", "amin", "any", "argmax", "argmin", "argsort", "asin",
-    "asinh", "atan", "atanh", "broadcast_to", "ceil", "chunk", "clip", "cos", "cosh",
-    "count_nonzero", "cumulative_sum", "diagonal", "exp", "exp2", "expand_dims", "expm1",
-    "flatten", "flip", "floor", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2",
-    "log_softmax", "logical_not", "logsumexp", "max", "mean", "min", "moveaxis", "nonzero",
-    "norm", "prod", "reciprocal", "relu", "repeat", "roll", "rsqrt", "sigmoid", "sign", "silu",
-    "sin", "sinh", "softmax", "sort", "split", "sqrt", "square", "squeeze", "std", "sum",
-    "swapaxes", "take", "take_along_axis", "tan", "tanh", "tile", "topk", "tril", "triu",
-    "trunc", "unstack", "var", "where", "erf", "gelu", "softplus", "outer")
+    "abs",
+    "acos",
+    "acosh",
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "argsort",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "broadcast_to",
+    "ceil",
+    "chunk",
+    "clip",
+    "cos",
+    "cosh",
+    "count_nonzero",
+    "cumulative_sum",
+    "diagonal",
+    "exp",
+    "exp2",
+    "expand_dims",
+    "expm1",
+    "flatten",
+    "flip",
+    "floor",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "log_softmax",
+    "logical_not",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "moveaxis",
+    "nonzero",
+    "norm",
+    "prod",
+    "reciprocal",
+    "relu",
+    "repeat",
+    "roll",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "sinh",
+    "softmax",
+    "sort",
+    "split",
+    "sqrt",
+    "square",
+    "squeeze",
+    "std",
+    "sum",
+    "swapaxes",
+    "take",
+    "take_along_axis",
+    "tan",
+    "tanh",
+    "tile",
+    "topk",
+    "tril",
+    "triu",
+    "trunc",
+    "unstack",
+    "var",
+    "where",
+    "erf",
+    "gelu",
+    "softplus",
+    "outer",
+)
 
 
 def _logical_or_bitwise(name: str) -> Callable[[Any, Any], Any]:
     """`&`, `|`, `^`: logical on bool tensors, bitwise on integers."""
+
     def method(x: Any, y: Any) -> Any:
         t = x if isinstance(x, Handle) else y
         return getattr(ops, ("logical_" if t._a.dtype is dt.bool_ else "bitwise_") + name)(x, y)
+
     return method
 
 
-_SPECIAL = {"_and": _logical_or_bitwise("and"), "_or": _logical_or_bitwise("or"),
-            "_xor": _logical_or_bitwise("xor")}
+_SPECIAL = {
+    "_and": _logical_or_bitwise("and"),
+    "_or": _logical_or_bitwise("or"),
+    "_xor": _logical_or_bitwise("xor"),
+}
 
 
 def _operand(x: Any) -> bool:
@@ -64,27 +160,32 @@ def _reflected(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 
     def method(self: Tensor, other: Any) -> Any:
         if commutes and type(other) is float:
-            return f(self, other)       # the quick side
+            return f(self, other)  # the quick side
         return f(other, self) if _operand(other) else NotImplemented
+
     return method
 
 
 def _inplace(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     def method(self: Tensor, other: Any) -> Any:
         return self._inplace(f(self, other))
+
     return method
 
 
-def _comparison(f: Callable[..., Any], plain: Callable[[Any, Any], bool]) -> Callable[[Any, Any],
-                                                                                      Any]:
+def _comparison(
+    f: Callable[..., Any], plain: Callable[[Any, Any], bool]
+) -> Callable[[Any, Any], Any]:
     """A comparison operator; a Python integer outside the dtype's range compares as the number it
     is."""
+
     def method(self: Tensor, other: Any) -> Any:
         if not _operand(other):
             return NotImplemented
         if type(other) is int and not dt.can_hold(self._a.dtype, other):
             return ops.full(self._a.shape, plain(0, other), device=self._a.device)
         return f(self, other)
+
     return method
 
 
@@ -97,12 +198,16 @@ def _install_operators() -> None:
     for name, op in COMPARISONS.items():
         setattr(Tensor, f"__{name}__", _comparison(getattr(ops, op), getattr(operator, name)))
     for name, method in {
-            "neg": ops.negative, "pos": ops.positive, "abs": ops.abs,
-            "invert": lambda self: (ops.logical_not if self._a.dtype is dt.bool_
-                                    else ops.bitwise_invert)(self),
-            "round": lambda self, n=None: round_to(self, n or 0),
-            "divmod": lambda self, other: (self // other, self % other),
-            "rdivmod": lambda self, other: (other // self, other % self)}.items():
+        "neg": ops.negative,
+        "pos": ops.positive,
+        "abs": ops.abs,
+        "invert": lambda self: (
+            ops.logical_not if self._a.dtype is dt.bool_ else ops.bitwise_invert
+        )(self),
+        "round": lambda self, n=None: round_to(self, n or 0),
+        "divmod": lambda self, other: (self // other, self % other),
+        "rdivmod": lambda self, other: (other // self, other % self),
+    }.items():
         setattr(Tensor, f"__{name}__", method)
 
 
@@ -178,9 +283,9 @@ def expand(self: Tensor, *sizes: Any) -> Tensor:
     pad = len(want) - self._a.ndim
     if pad < 0:
         raise ShapeError(f"expand: {want} has fewer axes than {self._a.shape}")
-    return ops.broadcast_to(self,
-                            tuple(self._a.shape[i - pad] if d == -1 else d for i,
-                                  d in enumerate(want)))
+    return ops.broadcast_to(
+        self, tuple(self._a.shape[i - pad] if d == -1 else d for i, d in enumerate(want))
+    )
 
 
 def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
@@ -225,47 +330,93 @@ def _fill(self: Tensor, value: Any) -> Tensor:
 def _copy(self: Tensor, other: Any) -> Tensor:
     """Take another tensor's elements (broadcast, cast); gradients follow."""
     v = door.convert(other if isinstance(other, Handle) else door.as_tensor(other), self._a.dtype)
-    return self._inplace(ops.broadcast_to(v, self._a.shape) if v._a.shape != self._a.shape
-                         else ops.clone(v))
+    return self._inplace(
+        ops.broadcast_to(v, self._a.shape) if v._a.shape != self._a.shape else ops.clone(v)
+    )
 
 
 def _install_methods() -> None:
     for name in SAME_NAME:
         setattr(Tensor, name, getattr(ops, name))
-    for name, f in {"reshape": reshape, "view": reshape, "permute": permute,
-                    "permute_dims": permute,
-                    "transpose": transpose, "astype": astype, "type": astype, "clone": clone,
-                    "copy": clone,
-                    "unsqueeze": unsqueeze, "expand": expand, "masked_fill": masked_fill,
-                    "__getitem__": getitem,
-                    "__setitem__": setitem, "__delitem__": _delitem,
-                    "round": round_to, "type_as": type_as, "index_select": index_select,
-                    "gather": gather, "fill_": _fill, "zero_": _zero,
-                    "ravel": _ravel, "contiguous": _contiguous, "copy_": _copy}.items():
+    for name, f in {
+        "reshape": reshape,
+        "view": reshape,
+        "permute": permute,
+        "permute_dims": permute,
+        "transpose": transpose,
+        "astype": astype,
+        "type": astype,
+        "clone": clone,
+        "copy": clone,
+        "unsqueeze": unsqueeze,
+        "expand": expand,
+        "masked_fill": masked_fill,
+        "__getitem__": getitem,
+        "__setitem__": setitem,
+        "__delitem__": _delitem,
+        "round": round_to,
+        "type_as": type_as,
+        "index_select": index_select,
+        "gather": gather,
+        "fill_": _fill,
+        "zero_": _zero,
+        "ravel": _ravel,
+        "contiguous": _contiguous,
+        "copy_": _copy,
+    }.items():
         setattr(Tensor, name, f)
-    for name, op in {"add": "add", "sub": "subtract", "subtract": "subtract", "mul": "multiply",
-                     "multiply": "multiply",
-                     "div": "divide", "divide": "divide", "pow": "power", "matmul": "matmul", "mm":
-                     "matmul",
-                     "bmm": "matmul", "dot": "matmul", "maximum": "maximum", "minimum": "minimum",
-                     "eq": "equal",
-                     "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge":
-                     "greater_equal",
-                     "neg": "negative"}.items():
+    for name, op in {
+        "add": "add",
+        "sub": "subtract",
+        "subtract": "subtract",
+        "mul": "multiply",
+        "multiply": "multiply",
+        "div": "divide",
+        "divide": "divide",
+        "pow": "power",
+        "matmul": "matmul",
+        "mm": "matmul",
+        "bmm": "matmul",
+        "dot": "matmul",
+        "maximum": "maximum",
+        "minimum": "minimum",
+        "eq": "equal",
+        "ne": "not_equal",
+        "lt": "less",
+        "le": "less_equal",
+        "gt": "greater",
+        "ge": "greater_equal",
+        "neg": "negative",
+    }.items():
         setattr(Tensor, name, getattr(ops, op))
-    for name, op in {"add_": "add", "sub_": "subtract", "mul_": "multiply", "div_": "divide",
-                     "pow_": "power", "clamp_": "clip", "exp_": "exp", "neg_": "negative",
-                     "relu_": "relu"}.items():
+    for name, op in {
+        "add_": "add",
+        "sub_": "subtract",
+        "mul_": "multiply",
+        "div_": "divide",
+        "pow_": "power",
+        "clamp_": "clip",
+        "exp_": "exp",
+        "neg_": "negative",
+        "relu_": "relu",
+    }.items():
         setattr(Tensor, name, _inplace_method(name, getattr(ops, op)))
-    for name, d in {"float": dt.float32, "double": dt.float64, "half": dt.float16,
-                    "bfloat16": dt.bfloat16, "long": dt.int64, "int": dt.int32,
-                    "bool": dt.bool_}.items():
+    for name, d in {
+        "float": dt.float32,
+        "double": dt.float64,
+        "half": dt.float16,
+        "bfloat16": dt.bfloat16,
+        "long": dt.int64,
+        "int": dt.int32,
+        "bool": dt.bool_,
+    }.items():
         setattr(Tensor, name, _conversion(name, d))
     Tensor.clamp = ops.clip
     Tensor.cumsum = ops.cumulative_sum
     Tensor.unbind = ops.unstack
-    Tensor.T = property(lambda self: ops.permute_dims(self, tuple(range(self._a.ndim))[::-1]),
-                        doc="Axes reversed.")
+    Tensor.T = property(
+        lambda self: ops.permute_dims(self, tuple(range(self._a.ndim))[::-1]), doc="Axes reversed."
+    )
     Tensor.mT = property(ops.matrix_transpose, doc="The last two axes swapped.")
 
 
@@ -277,6 +428,7 @@ def _named(method: Callable[..., Any], name: str, doc: str) -> Callable[..., Any
 def _inplace_method(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return self._inplace(f(self, *args, **kwargs))
+
     return _named(method, name, f"`{f.__name__}` whose result this tensor takes; returns self.")
 
 

@@ -2,6 +2,7 @@
 
 Invariant: nothing here changes a tensor; output is bounded in size whatever the tensor's size.
 """
+
 from __future__ import annotations
 
 import html
@@ -39,8 +40,9 @@ def _tail(a: Aval, node: Any) -> str:
 
 def text_of(v: np.ndarray, a: Aval, node: Any) -> str:
     """`tensor([[1., 2.]], requires_grad=True)`; long arrays are summarised as NumPy does."""
-    body = np.array2string(_plain(v), separator=", ", prefix="tensor(", precision=4, threshold=200,
-                           edgeitems=3)
+    body = np.array2string(
+        _plain(v), separator=", ", prefix="tensor(", precision=4, threshold=200, edgeitems=3
+    )
     return f"tensor({body}{_tail(a, node)})"
 
 
@@ -62,8 +64,10 @@ def html_of(v: np.ndarray, a: Aval, node: Any) -> str:
     """A heading with shape, dtype and statistics, and a table of at most 8 x 12 elements, shaded by
     value."""
     dims = " × ".join(map(str, a.shape)) or "scalar"
-    head = (f"<div><b>Tensor</b> {dims} · {a.dtype.name} · {a.device}"
-            f"{html.escape(_tail(a, node))}<br><small>{_stats(v, a)}</small></div>")
+    head = (
+        f"<div><b>Tensor</b> {dims} · {a.dtype.name} · {a.device}"
+        f"{html.escape(_tail(a, node))}<br><small>{_stats(v, a)}</small></div>"
+    )
     if not a.size:
         return head
     x = _plain(v)
@@ -78,8 +82,14 @@ def html_of(v: np.ndarray, a: Aval, node: Any) -> str:
 
 def _cells(part: np.ndarray, x: np.ndarray) -> str:
     with np.errstate(all="ignore"):
-        top = float(np.nanmax(np.abs(np.where(np.isfinite(x.astype(np.float64)),
-                                              x.astype(np.float64), 0)))) or 1.0
+        top = (
+            float(
+                np.nanmax(
+                    np.abs(np.where(np.isfinite(x.astype(np.float64)), x.astype(np.float64), 0))
+                )
+            )
+            or 1.0
+        )
     rows = []
     for row in part:
         tds = []
@@ -89,7 +99,8 @@ def _cells(part: np.ndarray, x: np.ndarray) -> str:
             rgb = "66,133,244" if f >= 0 else "219,68,55"
             text = str(e) if x.dtype.kind in "biu" else f"{f:.4g}"
             back = f"rgba({rgb},{share * 0.45:.2f})" if np.isfinite(f) else "#fbb"
-            tds.append("<td style='padding:2px "
-                       f"6px;text-align:right;background:{back}'>{text}</td>")
+            tds.append(
+                f"<td style='padding:2px 6px;text-align:right;background:{back}'>{text}</td>"
+            )
         rows.append(f"<tr>{''.join(tds)}</tr>")
     return "".join(rows)

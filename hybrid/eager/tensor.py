@@ -5,6 +5,7 @@ it to the
 handle; whoever saved the old value keeps it.  Operators and methods that are ops come from
 methods.py.
 """
+
 from __future__ import annotations
 
 import sys
@@ -29,9 +30,11 @@ from .repr import html_of, text_of
 __all__ = ["Tensor", "tensor", "asarray"]
 
 
-_LEAF_WRITTEN = ("a leaf that requires a gradient was changed in place; do it under "
-                 "hybrid.no_grad(), or give it a "
-                 "value with .assign(...)")
+_LEAF_WRITTEN = (
+    "a leaf that requires a gradient was changed in place; do it under "
+    "hybrid.no_grad(), or give it a "
+    "value with .assign(...)"
+)
 
 
 def _read(t: Tensor, kind: str) -> np.ndarray:
@@ -56,7 +59,7 @@ class Tensor(Handle):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None        # NumPy arrays leave operators to us
+    __array_ufunc__ = None  # NumPy arrays leave operators to us
     __array_priority__ = 1000
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -133,16 +136,19 @@ class Tensor(Handle):
             mode.on_effect("changes requires_grad of a tensor")
         if not on:
             if self._node is not None and type(self._node) is not Leaf:
-                raise HybridError("requires_grad can only be switched off on leaf tensors; use "
-                                  ".detach()")
+                raise HybridError(
+                    "requires_grad can only be switched off on leaf tensors; use .detach()"
+                )
             self._node = None
         elif self._node is None:
             if not dt.is_float(self._a.dtype):
-                raise DTypeError("only floating tensors can require a gradient, not "
-                                 f"{self._a.dtype.name}")
+                raise DTypeError(
+                    f"only floating tensors can require a gradient, not {self._a.dtype.name}"
+                )
             if getattr(self, "_x", None) is LITERAL:
-                raise HybridError("this tensor is a shared literal; make a tensor of its own with "
-                                  "hybrid.tensor")
+                raise HybridError(
+                    "this tensor is a shared literal; make a tensor of its own with hybrid.tensor"
+                )
             self._node = Leaf(self)
         return self
 
@@ -166,8 +172,9 @@ class Tensor(Handle):
         if type(self._node) is not Leaf:
             if value is None:
                 return
-            raise HybridError(".grad belongs to leaf tensors that require a gradient; use "
-                              "hybrid.grad for others")
+            raise HybridError(
+                ".grad belongs to leaf tensors that require a gradient; use hybrid.grad for others"
+            )
         if value is not None and value._a is not self._a:
             raise ShapeError(f".grad of {self._a} cannot be {value._a}")
         mode = door.current_mode()
@@ -175,9 +182,14 @@ class Tensor(Handle):
             mode.on_grad_set(self, value)
         self._node.grad = value
 
-    def backward(self, gradient: Any = None, *, create_graph: bool = False,
-                 retain_graph: bool | None = None,
-                 inputs: Any = None) -> None:
+    def backward(
+        self,
+        gradient: Any = None,
+        *,
+        create_graph: bool = False,
+        retain_graph: bool | None = None,
+        inputs: Any = None,
+    ) -> None:
         """Accumulate d self / d leaf into `.grad` of the leaves; see `hybrid.autograd.backward`.
 
         `retain_graph` is accepted for PyTorch's sake: the tape lives as long as its results do."""
@@ -237,18 +249,21 @@ class Tensor(Handle):
         if x is None:
             self._set(v, node)
         elif x is LITERAL:
-            raise HybridError("a literal cannot be written; make a tensor of its own with "
-                              "hybrid.tensor")
+            raise HybridError(
+                "a literal cannot be written; make a tensor of its own with hybrid.tensor"
+            )
         elif x.base is not None:
             self._write_through(x, v, follow)
         else:
             views = _followers(x)
             for view in views:
                 if view._x.step is None:
-                    raise HybridError(f"this tensor has a live view ({view._x.how}) that comes "
-                                      "from a recorded "
-                                      "function and cannot follow a write; make it a copy first "
-                                      "(.clone())")
+                    raise HybridError(
+                        f"this tensor has a live view ({view._x.how}) that comes "
+                        "from a recorded "
+                        "function and cannot follow a write; make it a copy first "
+                        "(.clone())"
+                    )
             self._set(v, node)
             for view in views:
                 view._show_again()
@@ -274,9 +289,11 @@ class Tensor(Handle):
         finally:
             door.set_grad(old)
         if new is None:
-            raise HybridError(f"this tensor is a view (made by {x.how}) whose elements cannot be "
-                              "written in their "
-                              "base; write the base itself, or copy the view first (.clone())")
+            raise HybridError(
+                f"this tensor is a view (made by {x.how}) whose elements cannot be "
+                "written in their "
+                "base; write the base itself, or copy the view first (.clone())"
+            )
         keep = parent._node if type(parent._node) is Leaf or not follow else new._node
         parent._write(new, keep, follow)
 
@@ -291,13 +308,17 @@ class Tensor(Handle):
         if type(self._node) is Leaf and door.grad_enabled():
             raise HybridError(_LEAF_WRITTEN)
         if result._a.shape != self._a.shape:
-            raise ShapeError(f"an in-place operation cannot change the shape {self._a.shape} to "
-                             f"{result._a.shape}")
+            raise ShapeError(
+                f"an in-place operation cannot change the shape {self._a.shape} to "
+                f"{result._a.shape}"
+            )
         if result._a.dtype is not self._a.dtype:
             if dt.promote(result._a.dtype, self._a.dtype) is not self._a.dtype:
-                raise DTypeError(f"cannot store a {result._a.dtype.name} result in a "
-                                 f"{self._a.dtype.name} tensor; "
-                                 "write x = x op y, or convert with .astype")
+                raise DTypeError(
+                    f"cannot store a {result._a.dtype.name} result in a "
+                    f"{self._a.dtype.name} tensor; "
+                    "write x = x op y, or convert with .astype"
+                )
             result = door.convert(result, self._a.dtype)
         keep = self._node if type(self._node) is Leaf else result._node
         self._write(result, keep)
@@ -356,8 +377,10 @@ class Tensor(Handle):
 
     def __bool__(self) -> bool:
         if self._a.size != 1:
-            raise ShapeError(f"the truth value of a tensor of shape {self._a.shape} is ambiguous; "
-                             "use .any() or .all()")
+            raise ShapeError(
+                f"the truth value of a tensor of shape {self._a.shape} is ambiguous; "
+                "use .any() or .all()"
+            )
         v = self._v if self._a.device is CPU else door.backend_of(self._a.device).to_numpy(self._v)
         out = bool(v.reshape(()))
         mode = door.current_mode()
@@ -412,8 +435,11 @@ class Tensor(Handle):
         """This tensor with another dtype and/or on another device (`t.to("cuda")`,
         `t.to("float16")`)."""
         for arg in args:
-            if isinstance(arg, Device) or arg in ("cpu", "cuda") or (isinstance(arg, str) and
-                                                                     ":" in arg):
+            if (
+                isinstance(arg, Device)
+                or arg in ("cpu", "cuda")
+                or (isinstance(arg, str) and ":" in arg)
+            ):
                 device = arg
             elif isinstance(arg, Handle):
                 dtype, device = arg._a.dtype, arg._a.device
@@ -446,8 +472,10 @@ class Tensor(Handle):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """NumPy's functions (np.concatenate, np.sum, ...) see NumPy arrays and give NumPy
         arrays."""
+
         def plain(x: Any) -> Any:
             return x.numpy() if isinstance(x, Tensor) else x
+
         return func(*trees.map_tree(plain, tuple(args)), **trees.map_tree(plain, dict(kwargs)))
 
     def __dlpack__(self, **kwargs: Any) -> Any:
@@ -458,8 +486,9 @@ class Tensor(Handle):
 
 
 def _broadcast(v: Any, shape: tuple[int, ...]) -> Any:
-    if len(v._a.shape) > len(shape) or any(a not in (1, b) for a,
-                                           b in zip(v._a.shape[::-1], shape[::-1])):
+    if len(v._a.shape) > len(shape) or any(
+        a not in (1, b) for a, b in zip(v._a.shape[::-1], shape[::-1])
+    ):
         raise ShapeError(f"a value of shape {v._a.shape} does not fit a tensor of shape {shape}")
     return v.broadcast_to(shape).clone()
 
@@ -469,7 +498,7 @@ def _references(xs: list[Any]) -> list[int]:
     return [sys.getrefcount(x) for x in xs]
 
 
-_LISTED = _references([object()])[0]     # the count of what only a list holds
+_LISTED = _references([object()])[0]  # the count of what only a list holds
 
 
 def _followers(x: Alias) -> list[Any]:

@@ -5,6 +5,7 @@ Invariant: an op is computed by the kernel that the device's backend gave for ex
 and
 parameters; the tape entry and the mode hook see the same inputs and outputs as the kernel.
 """
+
 from __future__ import annotations
 
 import threading
@@ -21,9 +22,27 @@ from ..core.errors import DeviceError, DTypeError
 from .op import NO_GRAD, OPS, Op, common_dtype
 from .tensor import LITERAL, TENSOR, Handle, link_view, new_handle
 
-__all__ = ["bind", "public", "STATE", "Entry", "backend_of", "use_backends", "literal", "as_tensor",
-           "flat", "grad_enabled", "set_grad", "current_mode", "push_mode", "pop_mode", "entry_for",
-           "constant_of", "convert", "set_tensor_class", "view_again"]
+__all__ = [
+    "bind",
+    "public",
+    "STATE",
+    "Entry",
+    "backend_of",
+    "use_backends",
+    "literal",
+    "as_tensor",
+    "flat",
+    "grad_enabled",
+    "set_grad",
+    "current_mode",
+    "push_mode",
+    "pop_mode",
+    "entry_for",
+    "constant_of",
+    "convert",
+    "set_tensor_class",
+    "view_again",
+]
 
 
 class State:
@@ -102,9 +121,20 @@ def backend_of(device: Device) -> Any:
 class Entry:
     """What one op does for one signature: kernel, output records, what the tape keeps."""
 
-    __slots__ = ("kernel", "out", "outs", "op", "params", "key", "ins", "keep_in", "keep_out",
-                 "differentiable",
-                 "single", "view")
+    __slots__ = (
+        "kernel",
+        "out",
+        "outs",
+        "op",
+        "params",
+        "key",
+        "ins",
+        "keep_in",
+        "keep_out",
+        "differentiable",
+        "single",
+        "view",
+    )
 
     def __init__(self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...]) -> None:
         self.op, self.params, self.ins = op, params, ins
@@ -133,8 +163,9 @@ def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
         dev = ins[0].device if ins else None
         for a in ins:
             if a.device is not dev:
-                raise DeviceError(f"{op.name}: tensors on {dev} and {a.device}; move one with "
-                                  ".to(device)")
+                raise DeviceError(
+                    f"{op.name}: tensors on {dev} and {a.device}; move one with .to(device)"
+                )
         e = Entry(op, dict(pkey), ins)
         if len(table) >= _TABLE_LIMIT:
             table.clear()
@@ -145,14 +176,14 @@ def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
 # ---- literals and conversion
 # -------------------------------------------------------------------------------
 _LITERALS: dict[Any, Any] = {}
-_NUMBER_LITERALS: dict[Any, Any] = {}   # the same by (type, number, dtype, device)
-_SPACES: list[dict[str, Any]] = []   # namespaces of the flat functions
+_NUMBER_LITERALS: dict[Any, Any] = {}  # the same by (type, number, dtype, device)
+_SPACES: list[dict[str, Any]] = []  # namespaces of the flat functions
 
 
 def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
     """The 0-d tensor of a Python number in dtype d; one object per bit pattern while it is
     cached."""
-    quick = (type(value), value, d, device) if value else None   # zeros differ by sign
+    quick = (type(value), value, d, device) if value else None  # zeros differ by sign
     if quick is not None and quick in _NUMBER_LITERALS:
         return _NUMBER_LITERALS[quick]
     if not dt.can_hold(d, value):
@@ -163,8 +194,9 @@ def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
     t = _LITERALS.get(key)
     if t is None:
         v.flags.writeable = False
-        t = new_handle(v if device is CPU else backend_of(device).from_numpy(v),
-                       aval((), d, device))
+        t = new_handle(
+            v if device is CPU else backend_of(device).from_numpy(v), aval((), d, device)
+        )
         t._x = LITERAL
         if len(_LITERALS) > 8192:
             _LITERALS.clear()
@@ -186,15 +218,23 @@ def as_tensor(x: Any, device: Device = CPU) -> Any:
     if isinstance(x, Handle):
         return x
     if isinstance(x, (bool, int, float)):
-        return literal(x, dt.bool_ if isinstance(x, bool) else dt.default_int if isinstance(x, int)
-                       else dt.default_float, device)
+        return literal(
+            x,
+            dt.bool_
+            if isinstance(x, bool)
+            else dt.default_int
+            if isinstance(x, int)
+            else dt.default_float,
+            device,
+        )
     a = np.asarray(x)
     if a.dtype == np.float64 and not isinstance(x, (np.ndarray, np.generic)):
         a = a.astype(np.float32)
     d = dt.canonical(a.dtype)
     a = np.array(a, dtype=d, order="C", copy=True)
-    t = new_handle(a if device is CPU else backend_of(device).from_numpy(a),
-                   aval(a.shape, d, device))
+    t = new_handle(
+        a if device is CPU else backend_of(device).from_numpy(a), aval(a.shape, d, device)
+    )
     if LOCAL.mode is not None:
         LOCAL.mode.on_constant(t)
     return t
@@ -259,8 +299,13 @@ def view_again(step: tuple[Op, tuple[tuple[str, Any], ...]], parent: Any) -> Any
 def _run(e: Entry, ts: tuple[Any, ...], link: bool = True) -> Any:
     """Kernel, mode, tape."""
     n = len(ts)
-    got = (e.kernel(ts[0]._v) if n == 1 else e.kernel(ts[0]._v, ts[1]._v) if n == 2
-           else e.kernel(*[t._v for t in ts]))
+    got = (
+        e.kernel(ts[0]._v)
+        if n == 1
+        else e.kernel(ts[0]._v, ts[1]._v)
+        if n == 2
+        else e.kernel(*[t._v for t in ts])
+    )
     if e.single:
         out = _new(TENSOR[0])
         out._v, out._a, out._node = got, e.out, None
@@ -296,10 +341,13 @@ def _snapshot(t: Any, mode: Any) -> Any:
 def _record_tape(e: Entry, ts: tuple[Any, ...], outs: tuple[Any, ...], mode: Any) -> None:
     """Tape entry: (Entry, parent nodes, saved inputs, saved outputs); several outputs share it
     through
-    (index, entry) pairs. """
-    node = (e, tuple([t._node for t in ts]),
-            tuple([_snapshot(t, mode) if k else None for t, k in zip(ts, e.keep_in)]),
-            tuple([_snapshot(t, mode) for t in outs]) if e.keep_out else None)
+    (index, entry) pairs."""
+    node = (
+        e,
+        tuple([t._node for t in ts]),
+        tuple([_snapshot(t, mode) if k else None for t, k in zip(ts, e.keep_in)]),
+        tuple([_snapshot(t, mode) for t in outs]) if e.keep_out else None,
+    )
     if len(outs) == 1:
         outs[0]._node = node
         return
@@ -342,9 +390,12 @@ def _general(op: Op, xs: tuple[Any, ...], params: dict[str, Any], key: Any) -> A
             break
     ts = tuple(_promote(op, list(xs)))
     e = entry_for(op, tuple([t._a for t in ts]), pkey)
-    if key is not None and len(ts) == len(given) and tuple(params) == op.params and all(map(_same,
-                                                                                            ts,
-                                                                                            given)):
+    if (
+        key is not None
+        and len(ts) == len(given)
+        and tuple(params) == op.params
+        and all(map(_same, ts, given))
+    ):
         if len(_READY) > _READY_LIMIT:
             _READY.clear()
         _READY[key] = e
@@ -407,6 +458,7 @@ def public(op: Op) -> Callable[..., Any]:
     The fast tables hold only signatures that need no promotion; everything else takes `bind`.
     """
     if op.kind != "map" or op.nin not in (1, 2) or op.nout != 1 or op.params or op.check:
+
         def function(*xs: Any, **params: Any) -> Any:
             return bind(op, *xs, **params)
     else:
@@ -462,23 +514,39 @@ def _flat(op: Op, general: Callable[..., Any] | None = None) -> Callable[..., An
             scalars[type(y), y, x._a] = (entry_for(op, (a._a, b._a), ()), b._v)
 
     keep = op.keeps
-    code = _template(op.nin == 2, "0" in keep or "*" in keep, "1" in keep or "*" in keep,
-                     "out" in keep)
+    code = _template(
+        op.nin == 2, "0" in keep or "*" in keep, "1" in keep or "*" in keep, "out" in keep
+    )
     space: dict[str, Any] = {
-        "STATE": STATE, "slow": _slow if general is None else lambda op, xs: general(*xs),
-        "OP": op, "same": same, "table": table, "first": first,
-        "new": object.__new__, "T": TENSOR[0], "scalars": scalars, "H": Handle, "NUMBERS": _NUMBERS}
+        "STATE": STATE,
+        "slow": _slow if general is None else lambda op, xs: general(*xs),
+        "OP": op,
+        "same": same,
+        "table": table,
+        "first": first,
+        "new": object.__new__,
+        "T": TENSOR[0],
+        "scalars": scalars,
+        "H": Handle,
+        "NUMBERS": _NUMBERS,
+    }
     _SPACES.append(space)
-    return FunctionType(code.replace(co_name=op.name, co_qualname=op.name,
-                                     co_filename=f"<hybrid {op.name}>"), space, op.name)
+    return FunctionType(
+        code.replace(co_name=op.name, co_qualname=op.name, co_filename=f"<hybrid {op.name}>"),
+        space,
+        op.name,
+    )
 
 
 @lru_cache(None)
 def _template(binary: bool, keep0: bool, keep1: bool, keep_out: bool) -> CodeType:
     """The code of a flat function, compiled once per form of its tape entry."""
     text = (_BINARY if binary else _UNARY).format(
-        name="flat", k0="xv" if keep0 else "None", k1="yv" if keep1 else "None",
-        ko="(v,)" if keep_out else "None")
+        name="flat",
+        k0="xv" if keep0 else "None",
+        k1="yv" if keep1 else "None",
+        ko="(v,)" if keep_out else "None",
+    )
     made = compile(text, "<hybrid>", "exec")
     return next(c for c in made.co_consts if isinstance(c, CodeType))
 

@@ -1,7 +1,9 @@
-"""Reference replay: a graph run node by node, through op.reference or through a caller's kernel function.
+"""Reference replay: a graph run node by node, through op.reference or through a caller's kernel
+function.
 
 Invariant: no optimisation happens here; values are released after their last use and nothing else.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

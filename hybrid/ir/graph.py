@@ -1,8 +1,10 @@
 """The graph: SSA nodes over values with shape, dtype and device.
 
-Invariant: Value, Node and Graph never change after construction; a pass builds new ones and returns the
-same object when it changed nothing.  Node order is a valid execution order and the program order.
+Invariant: Value, Node and Graph never change after construction; a pass builds new ones and returns
+the same object when it changed nothing.  Node order is a valid execution order and the program
+order.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,8 +16,7 @@ from ..core.aval import Aval
 from ..core.errors import GraphError, Site
 from .op import Op
 
-__all__ = ["Value", "Const", "Node", "Graph", "make_node", "literal_key",
-           "param_key"]
+__all__ = ["Value", "Const", "Node", "Graph", "make_node", "literal_key", "param_key"]
 
 
 class Value:
@@ -31,7 +32,8 @@ class Value:
 
 
 class Const(Value):
-    """A literal known at record time: `data` is a read-only NumPy array of the aval's shape and dtype."""
+    """A literal known at record time: `data` is a read-only NumPy array of the aval's shape and
+    dtype."""
 
     __slots__ = ("data",)
 
@@ -61,21 +63,32 @@ class Node:
 
     __slots__ = ("op", "params", "inputs", "outputs", "site")
 
-    def __init__(self, op: Op, params: dict[str, Any], inputs: Sequence[Value], out_avals: Sequence[Aval],
-                 site: Site | None = None) -> None:
+    def __init__(
+        self,
+        op: Op,
+        params: dict[str, Any],
+        inputs: Sequence[Value],
+        out_avals: Sequence[Aval],
+        site: Site | None = None,
+    ) -> None:
         self.op, self.params, self.inputs, self.site = op, params, tuple(inputs), site
         self.outputs = tuple(Value(a, self, i) for i, a in enumerate(out_avals))
 
     def key(self) -> tuple[Any, ...]:
         """What decides the results: op, params, inputs (literals by content)."""
-        return (self.op, tuple((k, param_key(self.params[k])) for k in sorted(self.params)),
-                tuple(literal_key(v) if isinstance(v, Const) else v for v in self.inputs))
+        return (
+            self.op,
+            tuple((k, param_key(self.params[k])) for k in sorted(self.params)),
+            tuple(literal_key(v) if isinstance(v, Const) else v for v in self.inputs),
+        )
 
     def __repr__(self) -> str:
         return f"Node({self.op.name})"
 
 
-def make_node(op: Op, params: dict[str, Any], inputs: Sequence[Value], site: Site | None = None) -> Node:
+def make_node(
+    op: Op, params: dict[str, Any], inputs: Sequence[Value], site: Site | None = None
+) -> Node:
     """A node whose output avals come from the op's own rule."""
     return Node(op, params, inputs, op.infer(*[v.aval for v in inputs], **params), site)
 
@@ -85,8 +98,13 @@ class Graph:
 
     __slots__ = ("inputs", "nodes", "outputs", "names")
 
-    def __init__(self, inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[Value],
-                 names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[Value],
+        nodes: Sequence[Node],
+        outputs: Sequence[Value],
+        names: Sequence[str] = (),
+    ) -> None:
         self.inputs, self.nodes, self.outputs = tuple(inputs), tuple(nodes), tuple(outputs)
         self.names = tuple(names) or tuple(f"x{i}" for i in range(len(self.inputs)))
 

@@ -1,8 +1,10 @@
-"""Rounding of float32 values to half precision, written in the algebra (integer code, the same on every CPU).
+"""Rounding of float32 values to half precision, written in the algebra (integer code, the same on
+every CPU).
 
-Invariant: `round_to` returns an f32 value exactly representable in the half type (or NaN), ties to even;
-`pack` and `unpack` convert between such f32 values and their 16-bit patterns.
+Invariant: `round_to` returns an f32 value exactly representable in the half type (or NaN), ties to
+even; `pack` and `unpack` convert between such f32 values and their 16-bit patterns.
 """
+
 from __future__ import annotations
 
 import numpy as np

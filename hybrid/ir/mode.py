@@ -1,21 +1,29 @@
-"""What an active mode is told about a thread's work, and the version counters of hybrid's own objects.
+"""What an active mode is told about a thread's work, and the version counters of hybrid's own
+objects.
 
-A `Mode` watches: eager work is done first, exactly as without it, then the hook is called (the two hooks
-marked "before" come first).  Invariant: hooks never change a result; with no mode active none is called.
+A `Mode` watches: eager work is done first, exactly as without it, then the hook is called (the two
+hooks marked "before" come first).  Invariant: hooks never change a result; with no mode active none
+is called.
 
-Objects of hybrid that hold tensors (modules, optimizers, generators) are `Versioned`: user code that reads
-them is guarded by one counter instead of one fact per attribute.  Their contract:
+Objects of hybrid that hold tensors (modules, optimizers, generators) are `Versioned`: user code
+that reads them is guarded by one counter instead of one fact per attribute.  Their contract:
 
-* `_version` moves (through `bump`) whenever anything changes that their own code reads: an attribute stored or
-  deleted, a parameter, buffer, child or hook added or replaced, a hyper-parameter that is a Python value.
-* It does not move when a tensor they hold is assigned a new value, when `training` flips (that flag is
-  guarded by value, so that train and eval each keep their plan), or when a plain tensor is stored to an
-  attribute that is no parameter or buffer (such a store is replayed).
-  An object with such attributes has a dict `_names` of the tensors it does hold.
-* The tensors their code uses are reachable from their instance dict (or slots) through dicts, lists, tuples and other
+* `_version` moves (through `bump`) whenever anything changes that their own code reads: an
+attribute stored or
+  deleted, a parameter, buffer, child or hook added or replaced, a hyper-parameter that is a Python
+  value.
+* It does not move when a tensor they hold is assigned a new value, when `training` flips (that flag
+is
+  guarded by value, so that train and eval each keep their plan), or when a plain tensor is stored
+  to an attribute that is no parameter or buffer (such a store is replayed). An object with such
+  attributes has a dict `_names` of the tensors it does hold.
+* The tensors their code uses are reachable from their instance dict (or slots) through dicts,
+lists, tuples and other
   Versioned objects, and are replaced only with a bump; so a recording may hold them by identity.
-  (It also compares the places where it found them, so a store past these methods is no silent error.)
+  (It also compares the places where it found them, so a store past these methods is no silent
+  error.)
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -29,7 +37,8 @@ __all__ = ["Mode", "Versioned", "EPOCH", "ROOTS", "bump"]
 EPOCH = np.zeros(1, np.int64)
 
 
-# Versioned objects that hybrid's own code uses without the user naming them (the default generator).
+# Versioned objects that hybrid's own code uses without the user naming them (the default
+# generator).
 ROOTS: list[Any] = []
 
 
@@ -50,39 +59,51 @@ def _nothing() -> None:
 
 
 class Mode:
-    """Hooks that `bind`, Tensor and the tape call on the mode active on this thread; all default to nothing."""
+    """Hooks that `bind`, Tensor and the tape call on the mode active on this thread; all default to
+    nothing."""
 
     __slots__ = ()
 
-    def on_op(self, op: Any, params: tuple[tuple[str, Any], ...], xs: tuple[Any, ...],
-              outs: tuple[Any, ...]) -> None:
-        """`op` was run on the handles `xs` (after promotion and scalar casts) and gave the new handles `outs`."""
+    def on_op(
+        self,
+        op: Any,
+        params: tuple[tuple[str, Any], ...],
+        xs: tuple[Any, ...],
+        outs: tuple[Any, ...],
+    ) -> None:
+        """`op` was run on the handles `xs` (after promotion and scalar casts) and gave the new
+        handles `outs`."""
 
     def on_assign(self, handle: Any, value: Any) -> None:
-        """Before: `handle` is about to hold what the handle `value` holds (assign, in-place syntax)."""
+        """Before: `handle` is about to hold what the handle `value` holds (assign, in-place
+        syntax)."""
 
     def on_alias(self, new: Any, old: Any) -> None:
-        """`new` is a fresh handle on what `old` holds, made without an op (detach, .data, a saved value)."""
+        """`new` is a fresh handle on what `old` holds, made without an op (detach, .data, a saved
+        value)."""
 
     def on_bool(self, handle: Any, value: bool) -> None:
         """`bool(handle)` gave `value`: Python may branch on it."""
 
     def on_host_read(self, handle: Any, kind: str) -> None:
-        """Before: data of `handle` goes to Python (`kind`: 'float()', '.numpy()', 'repr()', ...)."""
+        """Before: data of `handle` goes to Python (`kind`: 'float()', '.numpy()', 'repr()',
+        ...)."""
 
     def on_grad_get(self, handle: Any, grad: Any) -> None:
-        """`handle.grad` was read, by the user, the tape or an optimizer; `grad` is a Tensor or None."""
+        """`handle.grad` was read, by the user, the tape or an optimizer; `grad` is a Tensor or
+        None."""
 
     def on_grad_set(self, handle: Any, grad: Any) -> None:
         """Before: `handle.grad` is about to become `grad` (a Tensor or None)."""
 
     def on_effect(self, what: str) -> None:
-        """Something happened that a graph cannot represent (`requires_grad_` on an old tensor, a user-made
-        gradient function, ...): the recording must not be replayed.  `what` finishes 'the call ...'."""
+        """Something happened that a graph cannot represent (`requires_grad_` on an old tensor, a
+        user-made gradient function, ...): the recording must not be replayed.  `what` finishes 'the
+        call ...'."""
 
     def pause(self) -> Callable[[], None]:
-        """The thread is about to make a kernel, which is none of its program: stop looking at the Python that
-        runs until the returned function is called."""
+        """The thread is about to make a kernel, which is none of its program: stop looking at the
+        Python that runs until the returned function is called."""
         return _nothing
 
     def holds(self, handle: Any) -> int:
@@ -91,4 +112,5 @@ class Mode:
         return 0
 
     def on_constant(self, handle: Any) -> None:
-        """`handle` is a fresh tensor made from host data (`tensor(...)`, a NumPy operand of an op)."""
+        """`handle` is a fresh tensor made from host data (`tensor(...)`, a NumPy operand of an
+        op)."""

@@ -3,13 +3,15 @@
 Invariant: an op is fully described by its record; no other module keeps a list of op names.
 The kinds (what each gives is in docs/architecture.md):
   map       out[i] = body(inputs broadcast to i); also creation, random numbers and gathers
-  row       reductions over one group of adjacent axes, and bodies that use them (softmax, layer_norm)
+  row       reductions over one group of adjacent axes, and bodies that use them (softmax,
+            layer_norm)
   view      the same elements at an affine position (reshape, permute_dims, slices)
   place     operands written into regions of a fresh output (concat, pad, writes through a slice)
   contract  sums of products (matmul, linear, conv2d)
   scatter   indexed accumulation
   host      a NumPy function called from Python; never part of native code
 """
+
 from __future__ import annotations
 
 import dis
@@ -45,21 +47,25 @@ class Op:
     name, kind   identity, and how it runs
     nin          number of inputs; None when variable (concat)
     infer        (*avals, **params) -> tuple of output Avals; raises ShapeError/DTypeError
-    body         (s, *values, **params) -> Val or tuple of Val, over the algebra of ir/scalar.py.  An input
-                 listed in `gathers` arrives as an Access (`.at(index)`, `.shape`) instead of a Val
-    layout       view: (aval, strides, offset=0, **params) -> (offset, strides) in elements or None when a copy
-                 is needed; place: (*avals, **params) -> one (offset, shape, strides) per written operand.  Fact
-                 'base': operand 0 fills the result first (it has no entry); fact 'zeros': zeros do; otherwise
-                 the regions cover the result.  scatter: inputs (index[count] in range, update[count, inner]),
-                 zeros of the output's shape [rows, inner] take out[index[i]] += update[i] in order
-    vjp          (g, out, *xs, **params) -> tuple of gradients (None: no path); g/out tuples when nout > 1
-    reference    NumPy oracle (*arrays, **params) -> array or tuple, at least double precision inside
-    check        (s, *values, **params) -> b1 Val, true where an input element is invalid (index range);
-                 `check_message` (avals, params) -> text
+    body         (s, *values, **params) -> Val or tuple of Val, over the algebra of ir/scalar.py.
+                 An input listed in `gathers` arrives as an Access (`.at(index)`, `.shape`) instead
+                 of a Val
+    layout       view: (aval, strides, offset=0, **params) -> (offset, strides) in elements or None
+                 when a copy is needed; place: (*avals, **params) -> one (offset, shape, strides)
+                 per written operand.  Fact 'base': operand 0 fills the result first (it has no
+                 entry); fact 'zeros': zeros do; otherwise the regions cover the result.  scatter:
+                 inputs (index[count] in range, update[count, inner]), zeros of the output's shape
+                 [rows, inner] take out[index[i]] += update[i] in order
+    vjp          (g, out, *xs, **params) -> tuple of gradients (None: no path); g/out tuples when
+                 nout > 1
+    reference    NumPy oracle (*arrays, **params) -> array or tuple, at least double precision
+                 inside
+    check        (s, *values, **params) -> b1 Val, true where an input element is invalid (index
+                 range); `check_message` (avals, params) -> text
     params       names of the static parameters; values are hashable
 
-    Before a record sees its inputs, `bind` promotes those of kinds map, contract and place to one dtype
-    (inputs in `fixed` and all inputs of a record with `gathers` are left alone).
+    Before a record sees its inputs, `bind` promotes those of kinds map, contract and place to one
+    dtype (inputs in `fixed` and all inputs of a record with `gathers` are left alone).
     """
 
     name: str
@@ -75,16 +81,20 @@ class Op:
     params: tuple[str, ...] = ()
     nout: int = 1
     gathers: tuple[int, ...] = ()
-    fixed: tuple[int, ...] = ()    # inputs whose dtype takes no part in promotion
-    accepts: str = "biuf"          # kinds of dtype of the (promoted) inputs
-    result: str = "same"           # map: same | bool | float | int
-    facts: frozenset[str] = frozenset()   # commutative, idempotent, involution, identity, pure_copy, ...
-    unit: dict[int, Any] = field(default_factory=dict)  # input -> value that makes the op the identity, bit for bit
+    fixed: tuple[int, ...] = ()  # inputs whose dtype takes no part in promotion
+    accepts: str = "biuf"  # kinds of dtype of the (promoted) inputs
+    result: str = "same"  # map: same | bool | float | int
+    facts: frozenset[str] = (
+        frozenset()
+    )  # commutative, idempotent, involution, identity, pure_copy, ...
+    unit: dict[int, Any] = field(
+        default_factory=dict
+    )  # input -> value that makes the op the identity, bit for bit
     domain: tuple[float, float] = (-3.0, 3.0)  # where samples are drawn
     samples: Callable[..., Any] | None = None  # (rng) -> iterable of (arrays, params), for tests
-    ulp: float = 2.0               # bound on the error of float32/float64 results against `reference`
+    ulp: float = 2.0  # bound on the error of float32/float64 results against `reference`
     doc: str = ""
-    keeps: frozenset[str] = frozenset()   # 'out' and input numbers as text that vjp reads
+    keeps: frozenset[str] = frozenset()  # 'out' and input numbers as text that vjp reads
 
     def __repr__(self) -> str:
         return f"Op({self.name})"
@@ -116,7 +126,9 @@ def register(op: Op) -> Op:
     if op.name in OPS:
         raise HybridError(f"op {op.name!r} is already registered")
     if op.kind not in KINDS:
-        raise HybridError(f"op {op.name!r} has unknown kind {op.kind!r}; kinds are {', '.join(KINDS)}")
+        raise HybridError(
+            f"op {op.name!r} has unknown kind {op.kind!r}; kinds are {', '.join(KINDS)}"
+        )
     object.__setattr__(op, "keeps", op.keeps or _kept(op.vjp, op.nin))
     OPS[op.name] = op
     return op
@@ -140,19 +152,31 @@ def common_dtype(op: Op, avals: tuple[Aval, ...]) -> np.dtype:
 
 def map_infer(op_name: str, result: str) -> Callable[..., tuple[Aval, ...]]:
     """The default rule of map ops: shapes broadcast; inputs have one dtype already."""
+
     def infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
         shape = broadcast_shapes(op_name, *[a.shape for a in avals])
         d = avals[-1].dtype
         out = {"bool": dt.bool_, "int": dt.default_int}.get(result, d)
         return (avals[0].with_(shape, out),)
+
     return infer
 
 
-def map_op(name: str, nin: int, body: Callable[..., Any], *, vjp: Any, reference: Any, result: str = "same",
-           **more: Any) -> Op:
+def map_op(
+    name: str,
+    nin: int,
+    body: Callable[..., Any],
+    *,
+    vjp: Any,
+    reference: Any,
+    result: str = "same",
+    **more: Any,
+) -> Op:
     """An elementwise record with the default type rule: a newcomer's whole job for a new op.
 
     >>> # softplus = map_op("softplus", 1, lambda s, x: ..., vjp=lambda g, out, x: (g * sigmoid(x),), ...)
     """
     infer = more.pop("infer", None) or map_infer(name, result)
-    return register(Op(name, "map", nin, infer, body=body, vjp=vjp, reference=reference, result=result, **more))
+    return register(
+        Op(name, "map", nin, infer, body=body, vjp=vjp, reference=reference, result=result, **more)
+    )

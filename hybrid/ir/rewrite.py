@@ -1,8 +1,9 @@
 """Rebuilding graphs: the one loop that passes are written on.
 
-Invariant: the result shares every node that did not change with its source, and is the source itself when
-nothing changed.
+Invariant: the result shares every node that did not change with its source, and is the source
+itself when nothing changed.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,8 +18,8 @@ Visit = Callable[[Node, tuple[Value, ...]], "Sequence[Value] | Node | None"]
 def rewrite(graph: Graph, visit: Visit) -> Graph:
     """Rebuild a graph node by node, in order.
 
-    `visit(node, new_inputs)` returns values that replace the node's outputs, a Node to put in its place
-    (its outputs replace the old ones), or None to keep the node with the new inputs.
+    `visit(node, new_inputs)` returns values that replace the node's outputs, a Node to put in its
+    place (its outputs replace the old ones), or None to keep the node with the new inputs.
     """
     env: dict[Value, Value] = {}
     nodes: list[Node] = []

@@ -1,12 +1,15 @@
 """The algebra `s` that op bodies are written in, and the scalar program it records.
 
-A body is a function of a Builder and values; running it appends instructions to a Program: plain data
-(primitive, type, operands) that code generators read.  Invariant: every primitive has one defined result
-for every input on every target, so a program gives the same bits at any width and on any device.
+A body is a function of a Builder and values; running it appends instructions to a Program: plain
+data (primitive, type, operands) that code generators read.  Invariant: every primitive has one
+defined result for every input on every target, so a program gives the same bits at any width and on
+any device.
 
-Types: b1 (truth value), i8..i64, u8..u64, f32, f64.  Half types are carried as f32 that holds an exactly
-representable value; `half.py` rounds.  Operands of one instruction have one type unless said otherwise.
+Types: b1 (truth value), i8..i64, u8..u64, f32, f64.  Half types are carried as f32 that holds an
+exactly representable value; `half.py` rounds.  Operands of one instruction have one type unless
+said otherwise.
 """
+
 from __future__ import annotations
 
 import struct
@@ -20,12 +23,29 @@ __all__ = ["Instr", "Program", "Builder", "Val", "TYPE", "PRIMS", "REDUCTIONS"]
 
 INT_TYPES = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 FLOAT_TYPES = ("f32", "f64")
-BITS = {"b1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "u8": 8, "u16": 16, "u32": 32, "u64": 64,
-        "f32": 32, "f64": 64}
+BITS = {
+    "b1": 1,
+    "i8": 8,
+    "i16": 16,
+    "i32": 32,
+    "i64": 64,
+    "u8": 8,
+    "u16": 16,
+    "u32": 32,
+    "u64": 64,
+    "f32": 32,
+    "f64": 64,
+}
 
 # dtype -> type a value of that dtype has in a program
-TYPE = {dt.bool_: "b1", dt.float16: "f32", dt.bfloat16: "f32", dt.float32: "f32", dt.float64: "f64",
-        **{d: f"{'u' if d in dt.UNSIGNED else 'i'}{8 * d.itemsize}" for d in dt.INTS}}
+TYPE = {
+    dt.bool_: "b1",
+    dt.float16: "f32",
+    dt.bfloat16: "f32",
+    dt.float32: "f32",
+    dt.float64: "f64",
+    **{d: f"{'u' if d in dt.UNSIGNED else 'i'}{8 * d.itemsize}" for d in dt.INTS},
+}
 
 # primitive -> one line of meaning.  Result type is the operand type unless given.
 PRIMS = {
@@ -35,28 +55,54 @@ PRIMS = {
     "index": "i64: row-major linear index of the output element",
     "coord": "i64: attr = axis; coordinate of the output element along that axis",
     "load": "attr = operand number; (i64 linear row-major index) -> element; the index is in range",
-    "add": "wraps for integers", "sub": "wraps for integers", "mul": "wraps for integers",
+    "add": "wraps for integers",
+    "sub": "wraps for integers",
+    "mul": "wraps for integers",
     "div": "floats IEEE; integers truncate, x/0 = 0, MIN/-1 = MIN",
     "rem": "integers only: x - y*div(x, y), so x rem 0 = x, MIN rem -1 = 0",
-    "neg": "floats flip the sign bit; integers wrap", "abs": "floats clear the sign bit; abs(MIN) = MIN",
-    "fma": "(x, y, z) floats, one rounding", "sqrt": "floats, correctly rounded",
-    "floor": "floats", "ceil": "floats", "trunc": "floats", "rint": "floats, ties to even",
-    "min": "NaN if either is; -0 < +0", "max": "NaN if either is; -0 < +0",
+    "neg": "floats flip the sign bit; integers wrap",
+    "abs": "floats clear the sign bit; abs(MIN) = MIN",
+    "fma": "(x, y, z) floats, one rounding",
+    "sqrt": "floats, correctly rounded",
+    "floor": "floats",
+    "ceil": "floats",
+    "trunc": "floats",
+    "rint": "floats, ties to even",
+    "min": "NaN if either is; -0 < +0",
+    "max": "NaN if either is; -0 < +0",
     "copysign": "(magnitude, sign)",
-    "eq": "-> b1; false on NaN", "ne": "-> b1; true on NaN", "lt": "-> b1", "le": "-> b1", "gt": "-> b1",
-    "ge": "-> b1", "select": "(b1, x, y)",
-    "and": "integers and b1", "or": "integers and b1", "xor": "integers and b1", "not": "integers and b1",
-    "shl": "count taken unsigned; >= width gives 0", "shr": "logical for u, arithmetic for i; >= width fills",
+    "eq": "-> b1; false on NaN",
+    "ne": "-> b1; true on NaN",
+    "lt": "-> b1",
+    "le": "-> b1",
+    "gt": "-> b1",
+    "ge": "-> b1",
+    "select": "(b1, x, y)",
+    "and": "integers and b1",
+    "or": "integers and b1",
+    "xor": "integers and b1",
+    "not": "integers and b1",
+    "shl": "count taken unsigned; >= width gives 0",
+    "shr": "logical for u, arithmetic for i; >= width fills",
     "mulhi": "u32/u64/i32/i64: high half of the full product",
-    "popcount": "integers", "clz": "integers; clz(0) = width",
-    "bitcast": "attr = type of equal width", "convert": "attr = type; float->int saturates, NaN -> 0; int->int wraps; "
+    "popcount": "integers",
+    "clz": "integers; clz(0) = width",
+    "bitcast": "attr = type of equal width",
+    "convert": "attr = type; float->int saturates, NaN -> 0; int->int wraps; "
     "int->float and f64->f32 round to nearest even; to b1 is != 0",
-    "rsum": "sum over the row, the fixed order of the numerics contract", "rprod": "product, same order",
-    "rmax": "NaN if any", "rmin": "NaN if any", "rall": "b1", "rany": "b1",
-    "rargmax": "-> i64: first index of the maximum; a NaN counts as the maximum", "rargmin": "-> i64",
+    "rsum": "sum over the row, the fixed order of the numerics contract",
+    "rprod": "product, same order",
+    "rmax": "NaN if any",
+    "rmin": "NaN if any",
+    "rall": "b1",
+    "rany": "b1",
+    "rargmax": "-> i64: first index of the maximum; a NaN counts as the maximum",
+    "rargmin": "-> i64",
     "rlen": "attr = type: length of the row, converted",
 }
-REDUCTIONS = frozenset(p for p in PRIMS if p in ("rsum", "rprod", "rmax", "rmin", "rall", "rany", "rargmax", "rargmin"))
+REDUCTIONS = frozenset(
+    p for p in PRIMS if p in ("rsum", "rprod", "rmax", "rmin", "rall", "rany", "rargmax", "rargmin")
+)
 COMPARE = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 
 
@@ -79,11 +125,18 @@ class Program(NamedTuple):
     outs: tuple[int, ...]
 
     def __str__(self) -> str:
-        lines = [f"  %{i} = {n.prim}.{n.type} "
-                 + ", ".join([f"%{a}" for a in n.args] + ([str(n.attr)] if n.attr is not None else []))
-                 for i, n in enumerate(self.instrs)]
-        return "\n".join([f"program({', '.join(self.args)}; {', '.join(self.params)})", *lines,
-                          "  return " + ", ".join(f"%{o}" for o in self.outs)])
+        lines = [
+            f"  %{i} = {n.prim}.{n.type} "
+            + ", ".join([f"%{a}" for a in n.args] + ([str(n.attr)] if n.attr is not None else []))
+            for i, n in enumerate(self.instrs)
+        ]
+        return "\n".join(
+            [
+                f"program({', '.join(self.args)}; {', '.join(self.params)})",
+                *lines,
+                "  return " + ", ".join(f"%{o}" for o in self.outs),
+            ]
+        )
 
 
 def bits_of(ty: str, value: Any) -> int:
@@ -99,7 +152,8 @@ def bits_of(ty: str, value: Any) -> int:
 
 
 class Val:
-    """A value inside a body: operators append instructions; Python numbers take the other side's type."""
+    """A value inside a body: operators append instructions; Python numbers take the other side's
+    type."""
 
     __slots__ = ("s", "id", "type")
 
@@ -110,15 +164,23 @@ class Val:
         raise TypeError("a body value has no truth value; use s.select")
 
     __hash__ = object.__hash__
-    if TYPE_CHECKING:   # the operators are set below, from the table of primitives
+    if TYPE_CHECKING:  # the operators are set below, from the table of primitives
+
         def _binary(self, other: Any) -> Val: ...
         def _unary(self) -> Val: ...
-        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _binary
-        __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __and__ = __rand__ = __or__ = __ror__ = _binary
+
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = (
+            __rtruediv__
+        ) = _binary
+        __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __and__ = __rand__ = __or__ = (
+            __ror__
+        ) = _binary
         __xor__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _binary
         __lt__ = __le__ = __gt__ = __ge__ = _binary
+
         def __eq__(self, other: Any) -> Val: ...  # type: ignore[override]
         def __ne__(self, other: Any) -> Val: ...  # type: ignore[override]
+
         __neg__ = __invert__ = _unary
 
 
@@ -126,11 +188,23 @@ def _binary(prim: str, swap: bool = False) -> Any:
     def method(self: Val, other: Any) -> Val:
         o = self.s.lift(other, self.type)
         return self.s.op(prim, o, self) if swap else self.s.op(prim, self, o)
+
     return method
 
 
-for _m, _p in {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "div", "mod": "rem",
-               "and": "and", "or": "or", "xor": "xor", "lshift": "shl", "rshift": "shr"}.items():
+for _m, _p in {
+    "add": "add",
+    "sub": "sub",
+    "mul": "mul",
+    "truediv": "div",
+    "floordiv": "div",
+    "mod": "rem",
+    "and": "and",
+    "or": "or",
+    "xor": "xor",
+    "lshift": "shl",
+    "rshift": "shr",
+}.items():
     setattr(Val, f"__{_m}__", _binary(_p))
     setattr(Val, f"__r{_m}__", _binary(_p, swap=True))
 for _m in COMPARE:
@@ -192,7 +266,8 @@ class Builder:
         ids = tuple(self.lift(x, ty).id for x in xs)
         return self.emit(prim, "b1" if prim in COMPARE else ty, ids)
 
-    # ---- primitives with a signature of their own -------------------------------------------------
+    # ---- primitives with a signature of their own
+    # -------------------------------------------------
     def select(self, c: Val, x: Any, y: Any) -> Val:
         ty = x.type if isinstance(x, Val) else y.type
         return self.emit("select", ty, (c.id, self.lift(x, ty).id, self.lift(y, ty).id))
@@ -227,4 +302,6 @@ class Builder:
         raise AttributeError(f"the algebra has no primitive {name!r}")
 
     def program(self, *outs: Val) -> Program:
-        return Program(tuple(self.instrs), tuple(self.args), tuple(self.params), tuple(o.id for o in outs))
+        return Program(
+            tuple(self.instrs), tuple(self.args), tuple(self.params), tuple(o.id for o in outs)
+        )

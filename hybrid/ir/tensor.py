@@ -4,6 +4,7 @@ Invariant: `_v` is never written in place while anyone but this handle may hold 
 describes
 `_v`; `_node` is None (no gradient), a Leaf, or a tape entry (see autograd/tape.py).
 """
+
 from __future__ import annotations
 
 import weakref

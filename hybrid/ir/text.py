@@ -7,9 +7,10 @@
       return %1
     }
 
-Invariant: parse_graph(print_graph(g)) has the same nodes, avals, parameters, literal bits and sites; parsing
-never evaluates text, and every malformed input raises GraphError with a line number.
+Invariant: parse_graph(print_graph(g)) has the same nodes, avals, parameters, literal bits and
+sites; parsing never evaluates text, and every malformed input raises GraphError with a line number.
 """
+
 from __future__ import annotations
 
 import json
@@ -88,7 +89,9 @@ class _Names:
 def _node_text(n: Node, name: _Names) -> str:
     outs = ", ".join(f"{name(v)} : {v.aval}" for v in n.outputs)
     params = ", ".join(f"{k}={_param_text(v)}" for k, v in n.params.items())
-    text = f"{outs} = {n.op.name}({', '.join(map(name, n.inputs))})" + (f" {{{params}}}" if params else "")
+    text = f"{outs} = {n.op.name}({', '.join(map(name, n.inputs))})" + (
+        f" {{{params}}}" if params else ""
+    )
     if n.site is not None:
         code = n.site.text()
         site = f"{n.site.file}:{n.site.line} in {n.site.function}" + (f": {code}" if code else "")
@@ -103,19 +106,27 @@ def print_node(node: Node) -> str:
 
 
 def print_graph(graph: Graph, elide: int | None = None) -> str:
-    """The text form.  `elide`: literals above that many bytes print as '...', which does not parse back."""
+    """The text form.  `elide`: literals above that many bytes print as '...', which does not parse
+    back."""
     name = _Names(graph, elide)
     lines = ["graph {"]
     for k, v in enumerate(graph.inputs):
         own = graph.names[k]
-        lines.append(f"  input %x{k} : {v.aval}" + (f" {json.dumps(own)}" if own != f"x{k}" else ""))
+        lines.append(
+            f"  input %x{k} : {v.aval}" + (f" {json.dumps(own)}" if own != f"x{k}" else "")
+        )
     lines += ["  " + _node_text(n, name) for n in graph.nodes]
-    lines += ["  return " + ", ".join(map(name, graph.outputs)) if graph.outputs else "  return", "}"]
+    lines += [
+        "  return " + ", ".join(map(name, graph.outputs)) if graph.outputs else "  return",
+        "}",
+    ]
     return "\n".join(lines) + "\n"
 
 
-# ---- scanning --------------------------------------------------------------------------------------
-_TOKEN = re.compile(r"""\s*(?:
+# ---- scanning
+# --------------------------------------------------------------------------------------
+_TOKEN = re.compile(
+    r"""\s*(?:
     (?P<value>%[A-Za-z0-9_]{1,64}) |
     (?P<bits>\#[0-9a-f]*) |
     (?P<aval>[a-z][a-z0-9]{1,15}\[[0-9x]{0,400}\](?:@cuda:[0-9]{1,3})?) |
@@ -124,7 +135,9 @@ _TOKEN = re.compile(r"""\s*(?:
     (?P<number>-?(?:0x[0-9a-f](?:\.[0-9a-f]{1,16})?p[+-][0-9]{1,5}|inf\b|nan\b|[0-9]{1,64}(?![0-9.])) ) |
     (?P<word>[A-Za-z_][A-Za-z0-9_]{0,64}) |
     (?P<punct>[(){},=:])
-    )""", re.VERBOSE)
+    )""",
+    re.VERBOSE,
+)
 _SITE = re.compile(r"(?P<file>.+?):(?P<line>[0-9]{1,9}) in (?P<function>\S+?)(?:: .*)?$")
 
 
@@ -137,7 +150,7 @@ class _Line:
         self.site: Site | None = None
         pos = 0
         while pos < len(text):
-            rest = text[pos:].lstrip() if text[pos:pos + 1].isspace() else text[pos:]
+            rest = text[pos:].lstrip() if text[pos : pos + 1].isspace() else text[pos:]
             if not rest:
                 break
             if rest.startswith("# "):
@@ -174,7 +187,8 @@ class _Line:
             self.fail(f"unexpected {self.peek()[1]!r}")
 
 
-# ---- parsing ---------------------------------------------------------------------------------------
+# ---- parsing
+# ---------------------------------------------------------------------------------------
 def _parse_aval(line: _Line) -> Aval:
     text = line.take("aval")
     name, _, rest = text.partition("[")
@@ -233,12 +247,18 @@ def _scalar(line: _Line, a: Aval, kind: str, text: str) -> np.ndarray:
     if kind == "word" and text not in ("True", "False"):
         line.fail(f"expected a number, found {text!r}")
     value: Any = text == "True" if kind == "word" else _parse_number(line, text)
-    if (type(value) is bool) != (a.dtype is dt.bool_) or (dt.is_int(a.dtype) and type(value) is not int):
+    if (type(value) is bool) != (a.dtype is dt.bool_) or (
+        dt.is_int(a.dtype) and type(value) is not int
+    ):
         line.fail(f"{text} is not a literal of {a}")
     if not dt.can_hold(a.dtype, value):
         line.fail(f"{text} does not fit {a.dtype.name}")
     with np.errstate(all="ignore"):
-        return np.array(value, np.float64).astype(a.dtype) if dt.is_float(a.dtype) else np.array(value, a.dtype)
+        return (
+            np.array(value, np.float64).astype(a.dtype)
+            if dt.is_float(a.dtype)
+            else np.array(value, a.dtype)
+        )
 
 
 def _parse_param(line: _Line, depth: int = 0) -> Any:
@@ -339,7 +359,8 @@ def _lines(text: str) -> list[_Line]:
 
 
 def parse_graph(text: str, check: bool = True) -> Graph:
-    """The graph of a text form; verified unless `check` is False.  Raises GraphError with a line number."""
+    """The graph of a text form; verified unless `check` is False.  Raises GraphError with a line
+    number."""
     lines = _lines(text)
     if len(lines) < 3 or [t for _, t in lines[0].tokens] != ["graph", "{"]:
         raise GraphError("line 1: a graph starts with 'graph {' and ends with 'return ...' and '}'")

@@ -1,8 +1,10 @@
 """The verifier: raises GraphError on the first thing wrong with a graph.
 
-Invariant: a graph that passes can be printed, parsed, evaluated and lowered: shapes and dtypes are those
-the op's own rule gives, every value is defined before it is used, and parameters are plain hashable data.
+Invariant: a graph that passes can be printed, parsed, evaluated and lowered: shapes and dtypes are
+those the op's own rule gives, every value is defined before it is used, and parameters are plain
+hashable data.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -55,12 +57,16 @@ def _check_params(n: Node, what: str) -> None:
         raise GraphError(f"{what}: parameters {sorted(n.params)}, the op has {sorted(n.op.params)}")
     for name, value in n.params.items():
         if not plain(value) and n.op.kind != "host":
-            raise GraphError(f"{what}: parameter {name}={value!r} is not plain data (None, bool, int, float, "
-                             "str, dtype, device or tuples of these)")
+            raise GraphError(
+                f"{what}: parameter {name}={value!r} is not plain data (None, bool, int, float, "
+                "str, dtype, device or tuples of these)"
+            )
         try:
             hash(value)
         except TypeError:
-            raise GraphError(f"{what}: parameter {name}={value!r} is not hashable; use a tuple") from None
+            raise GraphError(
+                f"{what}: parameter {name}={value!r} is not hashable; use a tuple"
+            ) from None
 
 
 def _check_node(n: Node, what: str) -> None:
@@ -72,7 +78,9 @@ def _check_node(n: Node, what: str) -> None:
     _check_params(n, what)
     devices = {v.aval.device for v in n.inputs}
     if len(devices) > 1:
-        raise GraphError(f"{what}: inputs on different devices: {', '.join(sorted(map(str, devices)))}")
+        raise GraphError(
+            f"{what}: inputs on different devices: {', '.join(sorted(map(str, devices)))}"
+        )
     try:
         want = tuple(op.infer(*[v.aval for v in n.inputs], **n.params))
     except HybridError as e:
@@ -94,7 +102,9 @@ def verify(graph: Graph) -> Graph:
     for k, v in enumerate(graph.inputs):
         _check_aval(v, f"input {k}")
         if v.node is not None or isinstance(v, Const):
-            raise GraphError(f"input {k} is {'a literal' if isinstance(v, Const) else 'the result of a node'}")
+            raise GraphError(
+                f"input {k} is {'a literal' if isinstance(v, Const) else 'the result of a node'}"
+            )
         defined.add(v)
     for k, n in enumerate(graph.nodes):
         what = f"node {k} ({n.op.name}" + (f", {n.site.file}:{n.site.line})" if n.site else ")")

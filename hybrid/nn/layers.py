@@ -3,6 +3,7 @@
 Invariant: a layer holds parameters and static settings only; what it computes is a function of
 nn/functional.py, so modules and functions give the same bits.
 """
+
 from __future__ import annotations
 
 import math
@@ -15,9 +16,28 @@ from ..random import normal, uniform
 from . import functional as F
 from .module import Module
 
-__all__ = ["Linear", "Conv2d", "Embedding", "LayerNorm", "Dropout", "MaxPool2d", "AvgPool2d",
-           "Flatten", "ReLU", "GELU", "SiLU", "Sigmoid", "Tanh", "Softmax", "LogSoftmax",
-           "Softplus", "Identity", "LSTMCell", "CrossEntropyLoss", "MSELoss"]
+__all__ = [
+    "Linear",
+    "Conv2d",
+    "Embedding",
+    "LayerNorm",
+    "Dropout",
+    "MaxPool2d",
+    "AvgPool2d",
+    "Flatten",
+    "ReLU",
+    "GELU",
+    "SiLU",
+    "Sigmoid",
+    "Tanh",
+    "Softmax",
+    "LogSoftmax",
+    "Softplus",
+    "Identity",
+    "LSTMCell",
+    "CrossEntropyLoss",
+    "MSELoss",
+]
 
 
 def _pair(v: Any) -> tuple[int, int]:
@@ -25,8 +45,7 @@ def _pair(v: Any) -> tuple[int, int]:
 
 
 def _uniform(bound: float, shape: tuple[int, ...], dtype: Any) -> Tensor:
-    return tensor(uniform(-bound, bound, shape, dtype=dtype or "float32"),
-                  requires_grad=True)
+    return tensor(uniform(-bound, bound, shape, dtype=dtype or "float32"), requires_grad=True)
 
 
 class Linear(Module):
@@ -34,8 +53,9 @@ class Linear(Module):
 
     Both start uniform in +-1/sqrt(in_features) (PyTorch's kaiming_uniform with a = sqrt(5))."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True,
-                 dtype: Any = None) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
@@ -47,20 +67,33 @@ class Linear(Module):
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return (f"in_features={self.in_features}, out_features={self.out_features}, "
-                f"bias={self.bias is not None}")
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class Conv2d(Module):
     """2-D cross-correlation over (N, C, H, W); weight (out, in/groups, KH, KW)."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
-                 padding: Any = 0,
-                 dilation: Any = 1, groups: int = 1, bias: bool = True, dtype: Any = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         if in_channels % groups or out_channels % groups:
-            raise ShapeError(f"Conv2d: {in_channels} and {out_channels} channels do not split into "
-                             f"{groups} groups")
+            raise ShapeError(
+                f"Conv2d: {in_channels} and {out_channels} channels do not split into "
+                f"{groups} groups"
+            )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
         self.dilation = _pair(dilation)
@@ -72,13 +105,16 @@ class Conv2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H', W')."""
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation,
-                        self.groups)
+        return F.conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
     def extra_repr(self) -> str:
-        return (f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-                f"stride={self.stride}, "
-                f"padding={self.padding}")
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, "
+            f"padding={self.padding}"
+        )
 
 
 class Embedding(Module):
@@ -87,9 +123,10 @@ class Embedding(Module):
     def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = None) -> None:
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.weight = tensor(normal(0.0, 1.0, (num_embeddings, embedding_dim), dtype=dtype
-                                           or "float32"),
-                             requires_grad=True)
+        self.weight = tensor(
+            normal(0.0, 1.0, (num_embeddings, embedding_dim), dtype=dtype or "float32"),
+            requires_grad=True,
+        )
 
     def forward(self, index: Tensor) -> Tensor:
         """(...) integers -> (..., embedding_dim); IndexError outside 0..num_embeddings-1."""
@@ -102,18 +139,26 @@ class Embedding(Module):
 class LayerNorm(Module):
     """Normalise over the trailing axes `normalized_shape`, then scale and shift."""
 
-    def __init__(self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True,
-                 bias: bool = True,
-                 dtype: Any = None) -> None:
+    def __init__(
+        self,
+        normalized_shape: Any,
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape,
-                                                  int) else tuple(normalized_shape)
+        shape = (
+            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        )
         self.normalized_shape, self.eps = shape, eps
         affine = elementwise_affine
-        self.register_parameter("weight", ones(shape, dtype=dtype, requires_grad=True) if affine
-                                else None)
-        self.register_parameter("bias", zeros(shape, dtype=dtype, requires_grad=True) if affine
-                                and bias else None)
+        self.register_parameter(
+            "weight", ones(shape, dtype=dtype, requires_grad=True) if affine else None
+        )
+        self.register_parameter(
+            "bias", zeros(shape, dtype=dtype, requires_grad=True) if affine and bias else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x."""
@@ -260,27 +305,32 @@ class LSTMCell(Module):
     weight_ih (4*hidden, input), weight_hh (4*hidden, hidden); all start uniform in
     +-1/sqrt(hidden)."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True,
-                 dtype: Any = None) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
         bound = 1 / math.sqrt(hidden_size)
         self.weight_ih = _uniform(bound, (4 * hidden_size, input_size), dtype)
         self.weight_hh = _uniform(bound, (4 * hidden_size, hidden_size), dtype)
-        self.register_parameter("bias_ih", _uniform(bound, (4 * hidden_size,), dtype) if bias
-                                else None)
-        self.register_parameter("bias_hh", _uniform(bound, (4 * hidden_size,), dtype) if bias
-                                else None)
+        self.register_parameter(
+            "bias_ih", _uniform(bound, (4 * hidden_size,), dtype) if bias else None
+        )
+        self.register_parameter(
+            "bias_hh", _uniform(bound, (4 * hidden_size,), dtype) if bias else None
+        )
 
-    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor,
-                                                                                      Tensor]:
+    def forward(
+        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """x (N, input), state (h, c) of shape (N, hidden) each (zeros by default) -> (h, c)."""
         if state is None:
             h = c = zeros((x.shape[0], self.hidden_size), dtype=x.dtype)
         else:
             h, c = state
-        gates = F.linear(x, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh,
-                                                                     self.bias_hh)
+        gates = F.linear(x, self.weight_ih, self.bias_ih) + F.linear(
+            h, self.weight_hh, self.bias_hh
+        )
         i, f, g, o = gates.chunk(4, 1)
         c = F.sigmoid(f) * c + F.sigmoid(i) * F.tanh(g)
         return F.sigmoid(o) * F.tanh(c), c
@@ -292,9 +342,13 @@ class LSTMCell(Module):
 class CrossEntropyLoss(Module):
     """`functional.cross_entropy` as a module."""
 
-    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str =
-                 "mean",
-                 label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.ignore_index, self.reduction = ignore_index, reduction
@@ -302,8 +356,14 @@ class CrossEntropyLoss(Module):
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         """Logits (N, C, ...) and targets -> loss."""
-        return F.cross_entropy(x, target, weight=self.weight, ignore_index=self.ignore_index,
-                               reduction=self.reduction, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(
+            x,
+            target,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
 
 
 class MSELoss(Module):

@@ -4,6 +4,7 @@ Invariant: every structural change (attribute stored or deleted, hook added) mov
 version, so a
 recorded function that used the module notices; assigning a new value to a parameter does not.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ class Module(Versioned):
     def __init__(self) -> None:
         super().__init__()
         set_ = object.__setattr__
-        set_(self, "_names", {})           # name -> 'parameter' | 'buffer' | 'temporary' | 'module'
+        set_(self, "_names", {})  # name -> 'parameter' | 'buffer' | 'temporary' | 'module'
         set_(self, "_forward_hooks", [])
         set_(self, "training", True)
 
@@ -65,8 +66,9 @@ class Module(Versioned):
     def __setattr__(self, name: str, value: Any) -> None:
         names = self.__dict__.get("_names")
         if names is None:
-            raise HybridError(f"call super().__init__() before assigning {name} to a "
-                              f"{type(self).__name__}")
+            raise HybridError(
+                f"call super().__init__() before assigning {name} to a {type(self).__name__}"
+            )
         if name == "training":
             object.__setattr__(self, name, bool(value))
             EPOCH[0] += 1
@@ -95,9 +97,11 @@ class Module(Versioned):
         """Store an attribute that is listed under `kind`."""
         taken = hasattr(self, name) and name not in self._names and name not in self.__dict__
         if not name or "." in name or taken or name == "training" or name.startswith("_"):
-            raise HybridError(f"{name!r} is no name for a {kind} of {type(self).__name__}: it is "
-                              "empty, holds a dot, "
-                              "starts with an underscore, or is an attribute of every module")
+            raise HybridError(
+                f"{name!r} is no name for a {kind} of {type(self).__name__}: it is "
+                "empty, holds a dot, "
+                "starts with an underscore, or is an attribute of every module"
+            )
         self._names[name] = kind
         object.__setattr__(self, name, value)
         bump(self)
@@ -138,6 +142,7 @@ class Module(Versioned):
             if hook in self._forward_hooks:
                 self._forward_hooks.remove(hook)
                 bump(self)
+
         return remove
 
     # ---- listing
@@ -157,8 +162,9 @@ class Module(Versioned):
         for _, m in self._own("module"):
             yield m
 
-    def named_modules(self, prefix: str = "",
-                      _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
+    def named_modules(
+        self, prefix: str = "", _seen: set[int] | None = None
+    ) -> Iterator[tuple[str, Module]]:
         """(dotted name, module) pairs, this one first; a shared module once."""
         seen = set() if _seen is None else _seen
         if id(self) in seen:
@@ -240,13 +246,16 @@ class Module(Versioned):
         Raises HybridError for missing or unexpected names (strict), ShapeError for other shapes."""
         mine: dict[str, Tensor] = {}
         for prefix, m in self.named_modules():
-            mine.update({f"{prefix}.{n}" if prefix else n: t for n,
-                         t in m._own("parameter", "buffer")})
+            mine.update(
+                {f"{prefix}.{n}" if prefix else n: t for n, t in m._own("parameter", "buffer")}
+            )
         missing, extra = [n for n in mine if n not in state], [n for n in state if n not in mine]
         if strict and (missing or extra):
-            raise HybridError(f"load_state_dict: missing {missing or 'nothing'}, unexpected "
-                              f"{extra or 'nothing'}; "
-                              "pass strict=False to load what fits")
+            raise HybridError(
+                f"load_state_dict: missing {missing or 'nothing'}, unexpected "
+                f"{extra or 'nothing'}; "
+                "pass strict=False to load what fits"
+            )
         values = {n: _loaded(n, t, state[n]) for n, t in mine.items() if n in state}
         for name, value in values.items():
             mine[name].assign(value)
@@ -261,7 +270,7 @@ class Module(Versioned):
     def to(self, dtype: Any) -> Module:
         """Convert floating parameters and buffers to another dtype, in place of the old tensors."""
         d = dt.canonical(dtype)
-        made: dict[int, tuple[Tensor, Tensor]] = {}      # a shared parameter stays one
+        made: dict[int, tuple[Tensor, Tensor]] = {}  # a shared parameter stays one
         for m in self.modules():
             for name, t in list(m._own("parameter", "buffer", "temporary")):
                 if dt.is_float(t.dtype) and t.dtype is not d:
@@ -345,8 +354,9 @@ class Module(Versioned):
         return ""
 
     def __repr__(self) -> str:
-        lines = [f"  ({name}): "
-                 "" + repr(m).replace("\n", "\n  ") for name, m in self.named_children()]
+        lines = [
+            f"  ({name}): " + repr(m).replace("\n", "\n  ") for name, m in self.named_children()
+        ]
         head = f"{type(self).__name__}({self.extra_repr()}"
         return head + ("\n" + "\n".join(lines) + "\n)" if lines else ")")
 

@@ -1,8 +1,9 @@
 """The ops: importing this package registers every record and exposes the public functions.
 
-Invariant: a function is public here because its family lists it in `__all__`; the rest of hybrid takes ops from
-this package and asks records for facts, never for names.
+Invariant: a function is public here because its family lists it in `__all__`; the rest of hybrid
+takes ops from this package and asks records for facts, never for names.
 """
+
 from __future__ import annotations
 
 from types import ModuleType
@@ -26,12 +27,50 @@ from . import (
 )
 
 # helpers that families share but that are no part of the public surface
-_INTERNAL = frozenset((
-    "embed", "gather_axes", "gather_rows", "index_check", "keep_shape", "last_axis", "philox",
-    "row_numbers", "scatter_add", "scatter_set", "slice_", "slice_set", "sum_like", "seed", "get_state", "set_state",
-    "uniform", "normal", "permutation", "shuffle", "choice", "Unique", "TopK"))
-_FAMILIES: tuple[ModuleType, ...] = (elementwise, movement, reduce, create, place, index, getitem, contract, softmax,
-                                     normalize, loss, pool, sort, random, attention)
+_INTERNAL = frozenset(
+    (
+        "embed",
+        "gather_axes",
+        "gather_rows",
+        "index_check",
+        "keep_shape",
+        "last_axis",
+        "philox",
+        "row_numbers",
+        "scatter_add",
+        "scatter_set",
+        "slice_",
+        "slice_set",
+        "sum_like",
+        "seed",
+        "get_state",
+        "set_state",
+        "uniform",
+        "normal",
+        "permutation",
+        "shuffle",
+        "choice",
+        "Unique",
+        "TopK",
+    )
+)
+_FAMILIES: tuple[ModuleType, ...] = (
+    elementwise,
+    movement,
+    reduce,
+    create,
+    place,
+    index,
+    getitem,
+    contract,
+    softmax,
+    normalize,
+    loss,
+    pool,
+    sort,
+    random,
+    attention,
+)
 
 
 def _export(families: tuple[ModuleType, ...]) -> list[str]:

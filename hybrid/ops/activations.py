@@ -1,8 +1,9 @@
 """Elementwise records of neural-network activations, with backward records where one kernel pays.
 
-Invariant: values and gradients are PyTorch's, special points included (relu'(0) = 0); tails keep relative accuracy
-where PyTorch's formulas cancel.
+Invariant: values and gradients are PyTorch's, special points included (relu'(0) = 0); tails keep
+relative accuracy where PyTorch's formulas cancel.
 """
+
 from __future__ import annotations
 
 import math
@@ -32,9 +33,30 @@ from .elementwise_basic import (
 from .elementwise_math import by_element, exp, sigmoid, tanh
 from .formulas.tools import clamp
 
-__all__ = ["relu", "relu_grad", "relu6", "leaky_relu", "elu", "celu", "selu", "hardtanh", "hardsigmoid", "hardswish",
-           "softsign", "silu", "silu_grad", "softplus", "softplus_grad", "log_sigmoid", "mish", "gelu", "gelu_grad",
-           "gelu_tanh", "gelu_tanh_grad", "normal_pdf"]
+__all__ = [
+    "relu",
+    "relu_grad",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "celu",
+    "selu",
+    "hardtanh",
+    "hardsigmoid",
+    "hardswish",
+    "softsign",
+    "silu",
+    "silu_grad",
+    "softplus",
+    "softplus_grad",
+    "log_sigmoid",
+    "mish",
+    "gelu",
+    "gelu_grad",
+    "gelu_tanh",
+    "gelu_tanh_grad",
+    "normal_pdf",
+]
 
 Tensor = Any
 Function = Callable[..., Any]
@@ -45,35 +67,70 @@ def _float_map(name: str, nin: int, body: Any, **more: Any) -> Any:
     return map_op(name, nin, body, result="float", accepts="f", **more)
 
 
-# ---- relu and its kin ---------------------------------------------------------------------------------------
-relu: Function = public(map_op(
-    "relu", 1, lambda s, x: s.select(x < 0, s.const(x.type, 0), x) if x.type[0] != "u" else x, accepts="iuf",
-    vjp=lambda g, out, x: (relu_grad(g, out),), facts=frozenset(["idempotent"]),
-    reference=lambda x: np.where(x < 0, np.zeros_like(x), x), doc="max(x, 0)."))
+# ---- relu and its kin
+# ---------------------------------------------------------------------------------------
+relu: Function = public(
+    map_op(
+        "relu",
+        1,
+        lambda s, x: s.select(x < 0, s.const(x.type, 0), x) if x.type[0] != "u" else x,
+        accepts="iuf",
+        vjp=lambda g, out, x: (relu_grad(g, out),),
+        facts=frozenset(["idempotent"]),
+        reference=lambda x: np.where(x < 0, np.zeros_like(x), x),
+        doc="max(x, 0).",
+    )
+)
 
-relu_grad: Function = public(_float_map(
-    "relu_grad", 2, lambda s, g, y: s.select(y <= 0, 0.0, g),
-    vjp=lambda h, out, g, y: (lambda: relu_grad(h, y), None),
-    reference=lambda g, y: np.where(y <= 0, np.zeros_like(g), g), doc="g where y > 0, else 0."))
+relu_grad: Function = public(
+    _float_map(
+        "relu_grad",
+        2,
+        lambda s, g, y: s.select(y <= 0, 0.0, g),
+        vjp=lambda h, out, g, y: (lambda: relu_grad(h, y), None),
+        reference=lambda g, y: np.where(y <= 0, np.zeros_like(g), g),
+        doc="g where y > 0, else 0.",
+    )
+)
 
 _LEAKY = _float_map(
-    "leaky_relu", 1, lambda s, x, *, slope: s.select(x > 0, x, x * slope), params=("slope",),
+    "leaky_relu",
+    1,
+    lambda s, x, *, slope: s.select(x > 0, x, x * slope),
+    params=("slope",),
     vjp=lambda g, out, x, *, slope: (where(greater(x, 0.0), g, multiply(g, slope)),),
     reference=lambda x, *, slope: np.where(x > 0, wide(x), wide(x) * slope),
-    samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"slope": 0.01})], doc="x, or slope*x below 0.")
+    samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"slope": 0.01})],
+    doc="x, or slope*x below 0.",
+)
 
 _ELU = _float_map(
-    "elu", 1, lambda s, x, *, alpha: s.select(x > 0, x, F.expm1(s, s.select(x > 0, 0.0, x)) * alpha),
-    params=("alpha",), vjp=lambda g, out, x, *, alpha: (where(greater(x, 0.0), g, multiply(g, add(out, alpha))),),
-    reference=lambda x, *, alpha: np.where(x > 0, wide(x), alpha * np.expm1(np.minimum(wide(x), 0))), ulp=3.0,
-    samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"alpha": 1.5})], doc="x, or alpha*(e^x - 1) below 0.")
+    "elu",
+    1,
+    lambda s, x, *, alpha: s.select(x > 0, x, F.expm1(s, s.select(x > 0, 0.0, x)) * alpha),
+    params=("alpha",),
+    vjp=lambda g, out, x, *, alpha: (where(greater(x, 0.0), g, multiply(g, add(out, alpha))),),
+    reference=lambda x, *, alpha: np.where(
+        x > 0, wide(x), alpha * np.expm1(np.minimum(wide(x), 0))
+    ),
+    ulp=3.0,
+    samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"alpha": 1.5})],
+    doc="x, or alpha*(e^x - 1) below 0.",
+)
 
 
 _HARDTANH = _float_map(
-    "hardtanh", 1, lambda s, x, *, low, high: clamp(s, x, low, high), params=("low", "high"),
-    vjp=lambda g, out, x, *, low, high: (where(logical_and(greater(x, low), less(x, high)), g, 0.0),),
+    "hardtanh",
+    1,
+    lambda s, x, *, low, high: clamp(s, x, low, high),
+    params=("low", "high"),
+    vjp=lambda g, out, x, *, low, high: (
+        where(logical_and(greater(x, low), less(x, high)), g, 0.0),
+    ),
     reference=lambda x, *, low, high: np.clip(wide(x), low, high),
-    samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"low": -1.0, "high": 1.5})], doc="x limited to [low, high].")
+    samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"low": -1.0, "high": 1.5})],
+    doc="x limited to [low, high].",
+)
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -121,27 +178,36 @@ def softsign(x: Tensor) -> Tensor:
     return divide(x, add(abs(x), 1.0))
 
 
-# ---- silu, softplus -----------------------------------------------------------------------------------------
+# ---- silu, softplus
+# -----------------------------------------------------------------------------------------
 def _sigmoid_wide(x: np.ndarray) -> Any:
     e = np.exp(-np.abs(x))
     return np.where(x < 0, e, 1) / (1 + e)
 
 
 def _limited(x: Any) -> Any:
-    """x without its infinities: in a product with a tail that is 0 there, they count as large numbers."""
+    """x without its infinities: in a product with a tail that is 0 there, they count as large
+    numbers."""
     return np.clip(x, -1e4, 1e4)
 
 
 def _silu_body(s: Builder, x: Val) -> Val:
     q, scale = F.sigmoid_parts(s, x)
-    limit = -112.0 if x.type == "f32" else -760.0   # the product is 0 there
+    limit = -112.0 if x.type == "f32" else -760.0  # the product is 0 there
     return clamp(s, x, limit, None) * q * scale * scale
 
 
-silu: Function = public(_float_map(
-    "silu", 1, _silu_body, vjp=lambda g, out, x: (silu_grad(g, x),), ulp=4.0,
-    reference=reference_of(lambda x: np.where(x > 0, x, _limited(x)) * _sigmoid_wide(x)),
-    doc="x * sigmoid(x); -0 at minus infinity."))
+silu: Function = public(
+    _float_map(
+        "silu",
+        1,
+        _silu_body,
+        vjp=lambda g, out, x: (silu_grad(g, x),),
+        ulp=4.0,
+        reference=reference_of(lambda x: np.where(x > 0, x, _limited(x)) * _sigmoid_wide(x)),
+        doc="x * sigmoid(x); -0 at minus infinity.",
+    )
+)
 
 
 def _silu_grad_body(s: Builder, g: Val, x: Val) -> Val:
@@ -155,11 +221,19 @@ def _silu_second(h: Tensor, g: Tensor, x: Tensor) -> Tensor:
     return multiply(multiply(h, g), multiply(multiply(y, subtract(1.0, y)), bent))
 
 
-silu_grad: Function = public(_float_map(
-    "silu_grad", 2, _silu_grad_body, ulp=64.0,
-    vjp=lambda h, out, g, x: (lambda: silu_grad(h, x), lambda: _silu_second(h, g, x)),
-    reference=reference_of(lambda g, x: g * (_sigmoid_wide(x) * (1 + _limited(x) * (1 - _sigmoid_wide(x))))),
-    doc="The gradient of silu(x)."))
+silu_grad: Function = public(
+    _float_map(
+        "silu_grad",
+        2,
+        _silu_grad_body,
+        ulp=64.0,
+        vjp=lambda h, out, g, x: (lambda: silu_grad(h, x), lambda: _silu_second(h, g, x)),
+        reference=reference_of(
+            lambda g, x: g * (_sigmoid_wide(x) * (1 + _limited(x) * (1 - _sigmoid_wide(x))))
+        ),
+        doc="The gradient of silu(x).",
+    )
+)
 
 
 def _log_of_sum(s: Builder, x: Val) -> Val:
@@ -179,20 +253,36 @@ def _softplus_reference(x: np.ndarray, *, beta: float, threshold: float) -> Any:
 
 
 _SOFTPLUS = _float_map(
-    "softplus", 1, _softplus_body, params=("beta", "threshold"), ulp=4.0,
-    vjp=lambda g, out, x, *, beta, threshold: (softplus_grad(g, x, beta, threshold),), reference=_softplus_reference,
+    "softplus",
+    1,
+    _softplus_body,
+    params=("beta", "threshold"),
+    ulp=4.0,
+    vjp=lambda g, out, x, *, beta, threshold: (softplus_grad(g, x, beta, threshold),),
+    reference=_softplus_reference,
     samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"beta": 1.5, "threshold": 20.0})],
-    doc="log(1 + e^(beta x)) / beta, x beyond the threshold.")
+    doc="log(1 + e^(beta x)) / beta, x beyond the threshold.",
+)
 _SOFTPLUS_GRAD = _float_map(
-    "softplus_grad", 2,
-    lambda s, g, x, *, beta, threshold: s.select(x * beta > threshold, g, g * F.sigmoid(s, x * beta)),
-    params=("beta", "threshold"), ulp=4.0,
+    "softplus_grad",
+    2,
+    lambda s, g, x, *, beta, threshold: s.select(
+        x * beta > threshold, g, g * F.sigmoid(s, x * beta)
+    ),
+    params=("beta", "threshold"),
+    ulp=4.0,
     vjp=lambda h, out, g, x, *, beta, threshold: (
-        lambda: softplus_grad(h, x, beta, threshold), lambda: _softplus_second(h, g, x, beta, threshold)),
+        lambda: softplus_grad(h, x, beta, threshold),
+        lambda: _softplus_second(h, g, x, beta, threshold),
+    ),
     reference=lambda g, x, *, beta, threshold: np.where(
-        wide(x) * beta > threshold, wide(g), wide(g) * _sigmoid_wide(wide(x) * beta)),
-    samples=lambda rng: [([rng.uniform(-3, 3, (3, 5)), rng.uniform(-3, 3, (3, 5))], {"beta": 1.5, "threshold": 20.0})],
-    doc="The gradient of softplus(x).")
+        wide(x) * beta > threshold, wide(g), wide(g) * _sigmoid_wide(wide(x) * beta)
+    ),
+    samples=lambda rng: [
+        ([rng.uniform(-3, 3, (3, 5)), rng.uniform(-3, 3, (3, 5))], {"beta": 1.5, "threshold": 20.0})
+    ],
+    doc="The gradient of softplus(x).",
+)
 
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -211,10 +301,17 @@ def _softplus_second(h: Tensor, g: Tensor, x: Tensor, beta: float, threshold: fl
     return where(greater(multiply(x, beta), threshold), 0.0, multiply(multiply(h, g), bend))
 
 
-log_sigmoid: Function = public(_float_map(
-    "log_sigmoid", 1, lambda s, x: -_log_of_sum(s, -x), ulp=4.0,
-    vjp=lambda g, out, x: (multiply(g, sigmoid(multiply(x, -1.0))),),
-    reference=reference_of(lambda x: -np.logaddexp(-x, 0)), doc="log(sigmoid(x)) without overflow."))
+log_sigmoid: Function = public(
+    _float_map(
+        "log_sigmoid",
+        1,
+        lambda s, x: -_log_of_sum(s, -x),
+        ulp=4.0,
+        vjp=lambda g, out, x: (multiply(g, sigmoid(multiply(x, -1.0))),),
+        reference=reference_of(lambda x: -np.logaddexp(-x, 0)),
+        doc="log(sigmoid(x)) without overflow.",
+    )
+)
 
 
 def mish(x: Tensor) -> Tensor:
@@ -222,7 +319,8 @@ def mish(x: Tensor) -> Tensor:
     return multiply(x, tanh(softplus(x)))
 
 
-# ---- gelu -----------------------------------------------------------------------------------------------------
+# ---- gelu
+# -----------------------------------------------------------------------------------------------------
 def _gelu_body(s: Builder, x: Val) -> Val:
     """x*P(Z < x): the tail is computed for -|x|, so that nothing cancels."""
     tail, _ = F.normal_tail(s, x)
@@ -249,29 +347,45 @@ def _gelu_slope(g: float, x: float) -> float:
     return g * (_phi(x) + (x * DENSITY * math.exp(-0.5 * x * x) if -1e4 < x < 1e4 else 0.0))
 
 
-gelu: Function = public(_float_map(
-    "gelu", 1, _gelu_body, vjp=lambda g, out, x: (gelu_grad(g, x),), ulp=16.0,
-    reference=by_element(lambda x: x * _phi(x) if x > -1e4 else -0.0 if x == x else x),
-    doc="x * Phi(x), Phi the normal distribution function; -0 at minus infinity."))
-gelu_grad: Function = public(_float_map(
-    "gelu_grad", 2, _gelu_grad_body, ulp=256.0,
-    vjp=lambda h, out, g, x: (
-        lambda: gelu_grad(h, x),
-        lambda: multiply(multiply(h, g), multiply(normal_pdf(x), subtract(2.0, square(x))))),
-    reference=by_element(_gelu_slope), doc="The gradient of gelu(x)."))
+gelu: Function = public(
+    _float_map(
+        "gelu",
+        1,
+        _gelu_body,
+        vjp=lambda g, out, x: (gelu_grad(g, x),),
+        ulp=16.0,
+        reference=by_element(lambda x: x * _phi(x) if x > -1e4 else -0.0 if x == x else x),
+        doc="x * Phi(x), Phi the normal distribution function; -0 at minus infinity.",
+    )
+)
+gelu_grad: Function = public(
+    _float_map(
+        "gelu_grad",
+        2,
+        _gelu_grad_body,
+        ulp=256.0,
+        vjp=lambda h, out, g, x: (
+            lambda: gelu_grad(h, x),
+            lambda: multiply(multiply(h, g), multiply(normal_pdf(x), subtract(2.0, square(x)))),
+        ),
+        reference=by_element(_gelu_slope),
+        doc="The gradient of gelu(x).",
+    )
+)
 
 _K, _C = 2.0 * math.sqrt(2.0 / math.pi), 0.044715
 
 
 def _tanh_form(s: Builder, x: Val) -> Val:
-    """1 / (1 + e^-2u) with u = sqrt(2/pi) (x + 0.044715 x^3): (1 + tanh u) / 2 without cancellation."""
+    """1 / (1 + e^-2u) with u = sqrt(2/pi) (x + 0.044715 x^3): (1 + tanh u) / 2 without
+    cancellation."""
     z = x * x
     minus = x * s.fma(z, -_K * _C, -_K)
     return 1.0 + F.exp(s, minus)
 
 
 def _gelu_tanh_body(s: Builder, x: Val) -> Val:
-    return clamp(s, x, -32.0, None) / _tanh_form(s, x)   # the result is -0 long before -32
+    return clamp(s, x, -32.0, None) / _tanh_form(s, x)  # the result is -0 long before -32
 
 
 def _gelu_tanh_grad_body(s: Builder, g: Val, x: Val) -> Val:
@@ -288,7 +402,7 @@ def _gelu_tanh_wide(x: Any) -> Any:
 
 def _gelu_tanh_slope(g: Any, x: Any) -> Any:
     x = np.clip(x, -32, 32)
-    y = _sigmoid_wide((x * (_K + _K * _C * x * x)).astype(np.float64))   # 0 where the record's is
+    y = _sigmoid_wide((x * (_K + _K * _C * x * x)).astype(np.float64))  # 0 where the record's is
     return g * (y + x * y * (1 - y) * (_K + 3 * _K * _C * x * x))
 
 
@@ -297,15 +411,32 @@ def _gelu_tanh_second(h: Tensor, g: Tensor, x: Tensor) -> Tensor:
     y = sigmoid(multiply(x, add(multiply(z, _K * _C), _K)))
     slope = add(multiply(z, 3.0 * _K * _C), _K)
     bend = multiply(y, subtract(1.0, y))
-    inner = add(multiply(multiply(slope, slope), multiply(x, subtract(1.0, multiply(y, 2.0)))),
-                add(multiply(slope, 2.0), multiply(z, 6.0 * _K * _C)))
+    inner = add(
+        multiply(multiply(slope, slope), multiply(x, subtract(1.0, multiply(y, 2.0)))),
+        add(multiply(slope, 2.0), multiply(z, 6.0 * _K * _C)),
+    )
     return multiply(multiply(h, g), multiply(bend, inner))
 
 
-gelu_tanh: Function = public(_float_map(
-    "gelu_tanh", 1, _gelu_tanh_body, vjp=lambda g, out, x: (gelu_tanh_grad(g, x),), ulp=64.0,
-    reference=reference_of(_gelu_tanh_wide), doc="gelu in Hendrycks and Gimpel's tanh form."))
-gelu_tanh_grad: Function = public(_float_map(
-    "gelu_tanh_grad", 2, _gelu_tanh_grad_body, ulp=256.0,
-    vjp=lambda h, out, g, x: (lambda: gelu_tanh_grad(h, x), lambda: _gelu_tanh_second(h, g, x)),
-    reference=reference_of(_gelu_tanh_slope), doc="The gradient of gelu_tanh(x)."))
+gelu_tanh: Function = public(
+    _float_map(
+        "gelu_tanh",
+        1,
+        _gelu_tanh_body,
+        vjp=lambda g, out, x: (gelu_tanh_grad(g, x),),
+        ulp=64.0,
+        reference=reference_of(_gelu_tanh_wide),
+        doc="gelu in Hendrycks and Gimpel's tanh form.",
+    )
+)
+gelu_tanh_grad: Function = public(
+    _float_map(
+        "gelu_tanh_grad",
+        2,
+        _gelu_tanh_grad_body,
+        ulp=256.0,
+        vjp=lambda h, out, g, x: (lambda: gelu_tanh_grad(h, x), lambda: _gelu_tanh_second(h, g, x)),
+        reference=reference_of(_gelu_tanh_slope),
+        doc="The gradient of gelu_tanh(x).",
+    )
+)

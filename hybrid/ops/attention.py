@@ -2,6 +2,7 @@
 
 Invariant: nothing here makes a record; the sums are matmul's.
 """
+
 from __future__ import annotations
 
 import math
@@ -23,15 +24,27 @@ __all__ = ["scaled_dot_product_attention", "einsum"]
 Tensor = Any
 
 
-def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, dropout_p: float = 0.0,
-                                 is_causal: bool = False, scale: float | None = None, *,
-                                 generator: Generator | None = None) -> Tensor:
-    """PyTorch's attention: softmax(q @ k.T * scale + mask) @ v over the last two axes [..., length, features].
+def scaled_dot_product_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """PyTorch's attention: softmax(q @ k.T * scale + mask) @ v over the last two axes [..., length,
+    features].
 
-    A bool mask keeps where it is true, a floating one is added; scale defaults to 1 / sqrt(features).
+    A bool mask keeps where it is true, a floating one is added; scale defaults to 1 /
+    sqrt(features).
     """
     if q.ndim < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
-        raise ShapeError(f"attention: query {q.shape}, key {k.shape} and value {v.shape} do not fit")
+        raise ShapeError(
+            f"attention: query {q.shape}, key {k.shape} and value {v.shape} do not fit"
+        )
     factor = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = multiply(matmul(q, matrix_transpose(k)), factor)
     if is_causal:
@@ -44,9 +57,11 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Any
     return matmul(dropout(softmax(scores, -1), dropout_p, dropout_p > 0, generator=generator), v)
 
 
-# ---- einsum --------------------------------------------------------------------------------------------
+# ---- einsum
+# --------------------------------------------------------------------------------------------
 def _parse(spec: str, xs: list[Tensor]) -> tuple[list[str], str]:
-    """Letters of every operand and of the result; '...' becomes capital Greek letters, aligned from the right."""
+    """Letters of every operand and of the result; '...' becomes capital Greek letters, aligned from
+    the right."""
     left, arrow, right = spec.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(xs):
@@ -58,8 +73,8 @@ def _parse(spec: str, xs: list[Tensor]) -> tuple[list[str], str]:
         if extra < 0 or (extra and "..." not in term):
             raise ShapeError(f"einsum: term {term!r} does not fit a tensor of shape {x.shape}")
         most = max(most, extra)
-        out.append(term.replace("...", hidden[16 - extra:]))
-    dots = hidden[16 - most:]
+        out.append(term.replace("...", hidden[16 - extra :]))
+    dots = hidden[16 - most :]
     if arrow:
         return out, right.replace("...", dots)
     letters = "".join(out)
@@ -74,7 +89,7 @@ def _no_repeats(x: Tensor, term: str) -> tuple[Tensor, str]:
             i = term.index(c)
             j = term.index(c, i + 1)
             x = diagonal(x, 0, i, j)
-            term = term[:i] + term[i + 1:j] + term[j + 1:] + c
+            term = term[:i] + term[i + 1 : j] + term[j + 1 :] + c
     return x, term
 
 
@@ -111,6 +126,7 @@ def _pair(a: Tensor, ta: str, b: Tensor, tb: str, keep: set[str]) -> tuple[Tenso
 
     def total(letters: str) -> int:
         return math.prod(size[c] for c in letters)
+
     nb = len(batch)
     x = reshape(x, x.shape[:nb] + (total(rows), total(summed)))
     y = reshape(y, y.shape[:nb] + (total(summed), total(cols)))

@@ -2,6 +2,7 @@
 
 Invariant: nothing here makes a record or calls an op.
 """
+
 from __future__ import annotations
 
 import operator
@@ -15,15 +16,29 @@ from ..core.aval import Aval
 from ..core.errors import DTypeError
 from ..ir.scalar import TYPE, Builder, Val
 
-__all__ = ["Part", "wide", "groups", "as_type", "pair", "need_float", "draw", "shapes_of", "ints", "SHAPE_ONLY",
-           "same_infer", "pairs_of"]
+__all__ = [
+    "Part",
+    "wide",
+    "groups",
+    "as_type",
+    "pair",
+    "need_float",
+    "draw",
+    "shapes_of",
+    "ints",
+    "SHAPE_ONLY",
+    "same_infer",
+    "pairs_of",
+]
 
-# `keeps` of a record whose vjp reads only shapes and dtypes of its inputs: no value has to be saved.
+# `keeps` of a record whose vjp reads only shapes and dtypes of its inputs: no value has to be
+# saved.
 SHAPE_ONLY = frozenset(["shape"])
 
 
 class Part:
-    """A gradient that may be added to others of its kind in one go (ops/parts.py); a call gives it alone."""
+    """A gradient that may be added to others of its kind in one go (ops/parts.py); a call gives it
+    alone."""
 
     __slots__ = ()
 
@@ -32,7 +47,8 @@ class Part:
 
 
 def wide(x: np.ndarray) -> np.ndarray:
-    """x in the widest type of its kind: long double for float32/64, float64 for half types, int64 or uint64."""
+    """x in the widest type of its kind: long double for float32/64, float64 for half types, int64
+    or uint64."""
     d = dt.canonical(x.dtype)
     if dt.is_half(d):
         return x.astype(np.float64)
@@ -92,7 +108,9 @@ def need_float(what: str, *avals: Aval) -> None:
     """Raise DTypeError unless all dtypes are floating."""
     for a in avals:
         if not dt.is_float(a.dtype):
-            raise DTypeError(f"{what} takes floating tensors, not {a.dtype.name}; convert with .astype")
+            raise DTypeError(
+                f"{what} takes floating tensors, not {a.dtype.name}; convert with .astype"
+            )
 
 
 def same_infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
@@ -100,7 +118,8 @@ def same_infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
     return (avals[0],)
 
 
-# ---- samples --------------------------------------------------------------------------------------
+# ---- samples
+# --------------------------------------------------------------------------------------
 def draw(rng: np.random.Generator, *shape: int, lo: float = -3.0, hi: float = 3.0) -> np.ndarray:
     """Uniform float64 samples; the tests convert them to the dtype under test."""
     return rng.uniform(lo, hi, shape)
@@ -111,12 +130,14 @@ def ints(rng: np.random.Generator, *shape: int, lo: int = 0, hi: int = 10) -> np
     return rng.integers(lo, hi, shape, dtype=np.int64)
 
 
-def shapes_of(cases: Iterable[tuple[Any, ...]], *, lo: float = -3.0,
-              hi: float = 3.0) -> Callable[[np.random.Generator], Iterator[tuple[list[np.ndarray], dict[str, Any]]]]:
+def shapes_of(
+    cases: Iterable[tuple[Any, ...]], *, lo: float = -3.0, hi: float = 3.0
+) -> Callable[[np.random.Generator], Iterator[tuple[list[np.ndarray], dict[str, Any]]]]:
     """A `samples` function from rows (shape, ..., params): one float operand per shape."""
     rows = list(cases)
 
     def samples(rng: np.random.Generator) -> Iterator[tuple[list[np.ndarray], dict[str, Any]]]:
         for *shapes, params in rows:
             yield [draw(rng, *s, lo=lo, hi=hi) for s in shapes], dict(params)
+
     return samples

@@ -1,8 +1,10 @@
 """Creation: constants, ranges, identity matrices, triangles, meshgrid.
 
-Invariant: numbers among the static parameters are kept as bit patterns or ints, so that equal parameters
-mean equal bits (-0.0 and 0.0, NaN).  Ranges of floats are computed in float64 and rounded once.
+Invariant: numbers among the static parameters are kept as bit patterns or ints, so that equal
+parameters mean equal bits (-0.0 and 0.0, NaN).  Ranges of floats are computed in float64 and
+rounded once.
 """
+
 from __future__ import annotations
 
 import math
@@ -27,8 +29,23 @@ from .elementwise import equal
 from .movement import expand_dims, reshape
 from .reduce import broadcast_to
 
-__all__ = ["full", "zeros", "ones", "empty", "full_like", "zeros_like", "ones_like", "empty_like", "arange", "linspace",
-           "eye", "tril", "triu", "one_hot", "meshgrid"]
+__all__ = [
+    "full",
+    "zeros",
+    "ones",
+    "empty",
+    "full_like",
+    "zeros_like",
+    "ones_like",
+    "empty_like",
+    "arange",
+    "linspace",
+    "eye",
+    "tril",
+    "triu",
+    "one_hot",
+    "meshgrid",
+]
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -76,37 +93,85 @@ def _finish(out: Tensor, requires_grad: bool) -> Tensor:
     return out
 
 
-# ---- constants -----------------------------------------------------------------------------------------
-FULL = register(Op(
-    "full", "map", 0, _fresh, body=lambda s, *, shape, dtype, bits, device: s.bits(TYPE[dtype], bits),
-    params=("shape", "dtype", "bits", "device"), ulp=0.0, facts=frozenset(["constant"]),
-    reference=lambda shape, dtype, bits, device: np.full(shape, _bits_number(bits, dtype), dtype),
-    samples=_no_inputs({"shape": (3, 5), "dtype": dt.float32, "bits": 0x80000000},
-                       {"shape": (), "dtype": dt.bfloat16, "bits": 0x3F800000},
-                       {"shape": (2, 0), "dtype": dt.int8, "bits": 255}),
-    doc="One number everywhere."))
+# ---- constants
+# -----------------------------------------------------------------------------------------
+FULL = register(
+    Op(
+        "full",
+        "map",
+        0,
+        _fresh,
+        body=lambda s, *, shape, dtype, bits, device: s.bits(TYPE[dtype], bits),
+        params=("shape", "dtype", "bits", "device"),
+        ulp=0.0,
+        facts=frozenset(["constant"]),
+        reference=lambda shape, dtype, bits, device: np.full(
+            shape, _bits_number(bits, dtype), dtype
+        ),
+        samples=_no_inputs(
+            {"shape": (3, 5), "dtype": dt.float32, "bits": 0x80000000},
+            {"shape": (), "dtype": dt.bfloat16, "bits": 0x3F800000},
+            {"shape": (2, 0), "dtype": dt.int8, "bits": 255},
+        ),
+        doc="One number everywhere.",
+    )
+)
 
 
-def full(shape: Any, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full(
+    shape: Any, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of that shape holding `value` (a number, or a tensor that broadcasts)."""
     shape = as_shape(shape)
     if not isinstance(value, (bool, int, float, np.generic)):
         t = as_tensor(value)
-        return _finish(broadcast_to(t if dtype is None else astype(t, dt.canonical(dtype)), shape), requires_grad)
-    d = dt.canonical(dtype if dtype is not None else bool if isinstance(value, bool) else
-                     value.dtype if isinstance(value, np.generic) else type(value))
-    return _finish(bind(FULL, shape=shape, dtype=d, bits=_number_bits(value, d),
-                        device=to_device(device or "cpu")), requires_grad)
+        return _finish(
+            broadcast_to(t if dtype is None else astype(t, dt.canonical(dtype)), shape),
+            requires_grad,
+        )
+    d = dt.canonical(
+        dtype
+        if dtype is not None
+        else bool
+        if isinstance(value, bool)
+        else value.dtype
+        if isinstance(value, np.generic)
+        else type(value)
+    )
+    return _finish(
+        bind(
+            FULL,
+            shape=shape,
+            dtype=d,
+            bits=_number_bits(value, d),
+            device=to_device(device or "cpu"),
+        ),
+        requires_grad,
+    )
 
 
-def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Zeros of a shape given as a tuple or as several ints; float32 by default."""
-    return full(_shape(shape), 0, dtype=dtype or dt.default_float, device=device, requires_grad=requires_grad)
+    return full(
+        _shape(shape),
+        0,
+        dtype=dtype or dt.default_float,
+        device=device,
+        requires_grad=requires_grad,
+    )
 
 
 def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of a shape given as a tuple or as several ints; float32 by default."""
-    return full(_shape(shape), 1, dtype=dtype or dt.default_float, device=device, requires_grad=requires_grad)
+    return full(
+        _shape(shape),
+        1,
+        dtype=dtype or dt.default_float,
+        device=device,
+        requires_grad=requires_grad,
+    )
 
 
 def _shape(shape: tuple[Any, ...]) -> Any:
@@ -116,17 +181,29 @@ def _shape(shape: tuple[Any, ...]) -> Any:
 empty = zeros
 
 
-def full_like(x: Tensor, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full_like(
+    x: Tensor, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """`full` with the shape, dtype and device of x."""
-    return full(x.shape, value, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad)
+    return full(
+        x.shape,
+        value,
+        dtype=dtype or x.dtype,
+        device=device or x.device,
+        requires_grad=requires_grad,
+    )
 
 
-def zeros_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(
+    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Zeros with the shape, dtype and device of x."""
     return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones_like(
+    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Ones with the shape, dtype and device of x."""
     return full_like(x, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
@@ -134,8 +211,11 @@ def ones_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad
 empty_like = zeros_like
 
 
-# ---- ranges --------------------------------------------------------------------------------------------
-def _range_body(s: Builder, *, shape: Ints, dtype: np.dtype, start: int, step: int, device: Device) -> Val:
+# ---- ranges
+# --------------------------------------------------------------------------------------------
+def _range_body(
+    s: Builder, *, shape: Ints, dtype: np.dtype, start: int, step: int, device: Device
+) -> Val:
     i = s.index()
     if dt.is_int(dtype):
         return s.convert(i * step + start, TYPE[dtype])
@@ -143,25 +223,46 @@ def _range_body(s: Builder, *, shape: Ints, dtype: np.dtype, start: int, step: i
     return s.convert(x, TYPE[dtype])
 
 
-def _range_reference(*, shape: Ints, dtype: np.dtype, start: int, step: int, device: Device) -> np.ndarray:
+def _range_reference(
+    *, shape: Ints, dtype: np.dtype, start: int, step: int, device: Device
+) -> np.ndarray:
     i = np.arange(shape[0], dtype=np.int64)
     if dt.is_int(dtype):
         return (i * step + start).astype(dtype)
     return i.astype(np.float64) * _f64(step) + _f64(start)
 
 
-RANGE = register(Op(
-    "arange", "map", 0, _fresh, body=_range_body, params=("shape", "dtype", "start", "step", "device"),
-    reference=_range_reference, ulp=1.0,
-    samples=_no_inputs({"shape": (7,), "dtype": dt.int32, "start": -3, "step": 2},
-                       {"shape": (0,), "dtype": dt.int64, "start": 0, "step": 1},
-                       {"shape": (70,), "dtype": dt.float32, "start": _f64_bits(0.5), "step": _f64_bits(-0.1)}),
-    doc="start + i * step."))
+RANGE = register(
+    Op(
+        "arange",
+        "map",
+        0,
+        _fresh,
+        body=_range_body,
+        params=("shape", "dtype", "start", "step", "device"),
+        reference=_range_reference,
+        ulp=1.0,
+        samples=_no_inputs(
+            {"shape": (7,), "dtype": dt.int32, "start": -3, "step": 2},
+            {"shape": (0,), "dtype": dt.int64, "start": 0, "step": 1},
+            {"shape": (70,), "dtype": dt.float32, "start": _f64_bits(0.5), "step": _f64_bits(-0.1)},
+        ),
+        doc="start + i * step.",
+    )
+)
 
 
-def arange(start: Any, stop: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:
-    """start, start + step, ... below stop (NumPy's arange); int64 for ints, float32 when one is a float."""
+def arange(
+    start: Any,
+    stop: Any = None,
+    step: Any = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """start, start + step, ... below stop (NumPy's arange); int64 for ints, float32 when one is a
+    float."""
     if stop is None:
         start, stop = 0, start
     if not step:
@@ -181,78 +282,174 @@ def arange(start: Any, stop: Any = None, step: Any = 1, *, dtype: Any = None, de
         first, by = _f64_bits(start), _f64_bits(step)
     if d is dt.bool_:
         raise DTypeError("arange does not make bools; compare a range instead")
-    return _finish(bind(RANGE, shape=(n,), dtype=d, start=first, step=by, device=to_device(device or "cpu")),
-                   requires_grad)
+    return _finish(
+        bind(RANGE, shape=(n,), dtype=d, start=first, step=by, device=to_device(device or "cpu")),
+        requires_grad,
+    )
 
 
-def _linspace_body(s: Builder, *, shape: Ints, dtype: np.dtype, start: int, step: int, last: int,
-                   device: Device) -> Val:
+def _linspace_body(
+    s: Builder, *, shape: Ints, dtype: np.dtype, start: int, step: int, last: int, device: Device
+) -> Val:
     i = s.index()
     x = s.convert(i, "f64") * s.bits("f64", step) + s.bits("f64", start)
     return s.convert(s.select(i == shape[0] - 1, s.bits("f64", last), x), TYPE[dtype])
 
 
-def _linspace_reference(*, shape: Ints, dtype: np.dtype, start: int, step: int, last: int,
-                        device: Device) -> np.ndarray:
+def _linspace_reference(
+    *, shape: Ints, dtype: np.dtype, start: int, step: int, last: int, device: Device
+) -> np.ndarray:
     x = np.arange(shape[0], dtype=np.float64) * _f64(step) + _f64(start)
-    x[shape[0] - 1:] = _f64(last)
+    x[shape[0] - 1 :] = _f64(last)
     return x
 
 
-LINSPACE = register(Op(
-    "linspace", "map", 0, _fresh, body=_linspace_body, params=("shape", "dtype", "start", "step", "last", "device"),
-    reference=_linspace_reference, ulp=1.0,
-    samples=_no_inputs({"shape": (9,), "dtype": dt.float32, "start": _f64_bits(-1), "step": _f64_bits(0.3),
-                        "last": _f64_bits(1.4)},
-                       {"shape": (1,), "dtype": dt.float64, "start": _f64_bits(2), "step": _f64_bits(1),
-                        "last": _f64_bits(2)}),
-    doc="start + i * step with a given last element."))
+LINSPACE = register(
+    Op(
+        "linspace",
+        "map",
+        0,
+        _fresh,
+        body=_linspace_body,
+        params=("shape", "dtype", "start", "step", "last", "device"),
+        reference=_linspace_reference,
+        ulp=1.0,
+        samples=_no_inputs(
+            {
+                "shape": (9,),
+                "dtype": dt.float32,
+                "start": _f64_bits(-1),
+                "step": _f64_bits(0.3),
+                "last": _f64_bits(1.4),
+            },
+            {
+                "shape": (1,),
+                "dtype": dt.float64,
+                "start": _f64_bits(2),
+                "step": _f64_bits(1),
+                "last": _f64_bits(2),
+            },
+        ),
+        doc="start + i * step with a given last element.",
+    )
+)
 
 
-def linspace(start: float, stop: float, num: int = 50, *, endpoint: bool = True, dtype: Any = None,
-             device: Any = None, requires_grad: bool = False) -> Tensor:
+def linspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    *,
+    endpoint: bool = True,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """`num` evenly spaced numbers from start to stop; the end is exact."""
     n = operator.index(num)
     if n < 0:
         raise ShapeError(f"linspace: {n} samples")
     d = dt.canonical(dtype) if dtype is not None else dt.default_float
     parts = n - 1 if endpoint else n
-    step = (float(stop) - float(start)) / parts if parts > 0 else float("nan") if not endpoint else 0.0
-    last = float(stop) if endpoint and n > 1 else float(start) + step * (n - 1) if n > 1 else float(start)
-    return _finish(bind(LINSPACE, shape=(n,), dtype=d, start=_f64_bits(start), step=_f64_bits(step if n > 1 else 0.0),
-                        last=_f64_bits(last), device=to_device(device or "cpu")), requires_grad)
+    step = (
+        (float(stop) - float(start)) / parts if parts > 0 else float("nan") if not endpoint else 0.0
+    )
+    last = (
+        float(stop)
+        if endpoint and n > 1
+        else float(start) + step * (n - 1)
+        if n > 1
+        else float(start)
+    )
+    return _finish(
+        bind(
+            LINSPACE,
+            shape=(n,),
+            dtype=d,
+            start=_f64_bits(start),
+            step=_f64_bits(step if n > 1 else 0.0),
+            last=_f64_bits(last),
+            device=to_device(device or "cpu"),
+        ),
+        requires_grad,
+    )
 
 
-# ---- matrices ------------------------------------------------------------------------------------------
+# ---- matrices
+# ------------------------------------------------------------------------------------------
 def _eye_body(s: Builder, *, shape: Ints, dtype: np.dtype, k: int, device: Device) -> Val:
     return s.convert(s.coord(0) + k == s.coord(1), TYPE[dtype])
 
 
-EYE = register(Op(
-    "eye", "map", 0, _fresh, body=_eye_body, params=("shape", "dtype", "k", "device"), ulp=0.0,
-    reference=lambda shape, dtype, k, device: np.eye(shape[0], shape[1], k=k),
-    samples=_no_inputs({"shape": (3, 5), "dtype": dt.float32, "k": 1}, {"shape": (4, 4), "dtype": dt.bool_, "k": -1},
-                       {"shape": (0, 2), "dtype": dt.int64, "k": 0}),
-    doc="Ones on diagonal k."))
+EYE = register(
+    Op(
+        "eye",
+        "map",
+        0,
+        _fresh,
+        body=_eye_body,
+        params=("shape", "dtype", "k", "device"),
+        ulp=0.0,
+        reference=lambda shape, dtype, k, device: np.eye(shape[0], shape[1], k=k),
+        samples=_no_inputs(
+            {"shape": (3, 5), "dtype": dt.float32, "k": 1},
+            {"shape": (4, 4), "dtype": dt.bool_, "k": -1},
+            {"shape": (0, 2), "dtype": dt.int64, "k": 0},
+        ),
+        doc="Ones on diagonal k.",
+    )
+)
 
 
-def eye(n: int, m: int | None = None, *, k: int = 0, dtype: Any = None, device: Any = None,
-        requires_grad: bool = False) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    k: int = 0,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """An n x m matrix (square by default) with ones on diagonal k."""
     shape = as_shape((n, n if m is None else m))
-    return _finish(bind(EYE, shape=shape, dtype=dt.canonical(dtype or dt.default_float), k=operator.index(k),
-                        device=to_device(device or "cpu")), requires_grad)
+    return _finish(
+        bind(
+            EYE,
+            shape=shape,
+            dtype=dt.canonical(dtype or dt.default_float),
+            k=operator.index(k),
+            device=to_device(device or "cpu"),
+        ),
+        requires_grad,
+    )
 
 
 def _triangle(name: str, keep: Any, oracle: Any) -> Op:
     def body(s: Builder, x: Val, *, k: int, axes: tuple[int, int]) -> Val:
         return s.select(keep(s.coord(axes[1]), s.coord(axes[0]) + k), x, 0)
-    op: Op = Op(name, "map", 1, lambda a, k, axes: (a,), body=body, params=("k", "axes"), ulp=0.0,
-            vjp=lambda g, out, x, k, axes: (bind(op, g, k=k, axes=axes),), keeps=frozenset(["shape"]),
-            reference=lambda x, k, axes: oracle(x, k),
-            samples=shapes_of([((4, 5), {"k": 0, "axes": (0, 1)}), ((2, 3, 3), {"k": -1, "axes": (1, 2)}),
-                               ((0, 3), {"k": 1, "axes": (0, 1)})]),
-            doc="x with zeros " + ("above" if name == "tril" else "below") + " diagonal k of the last two axes.")
+
+    op: Op = Op(
+        name,
+        "map",
+        1,
+        lambda a, k, axes: (a,),
+        body=body,
+        params=("k", "axes"),
+        ulp=0.0,
+        vjp=lambda g, out, x, k, axes: (bind(op, g, k=k, axes=axes),),
+        keeps=frozenset(["shape"]),
+        reference=lambda x, k, axes: oracle(x, k),
+        samples=shapes_of(
+            [
+                ((4, 5), {"k": 0, "axes": (0, 1)}),
+                ((2, 3, 3), {"k": -1, "axes": (1, 2)}),
+                ((0, 3), {"k": 1, "axes": (0, 1)}),
+            ]
+        ),
+        doc="x with zeros "
+        + ("above" if name == "tril" else "below")
+        + " diagonal k of the last two axes.",
+    )
     return register(op)
 
 
@@ -278,16 +475,21 @@ def triu(x: Tensor, k: int = 0) -> Tensor:
 
 
 def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
-    """[..., num_classes] with 1 where the class is the index (all 0 where it is out of range); float32 by default."""
+    """[..., num_classes] with 1 where the class is the index (all 0 where it is out of range);
+    float32 by default."""
     index = as_tensor(index)
     if not dt.is_int(index.dtype):
         raise DTypeError(f"one_hot takes integer indices, not {index.dtype.name}")
     classes = arange(num_classes, device=index.device)
-    return astype(equal(expand_dims(astype(index, dt.int64), -1), classes), dt.canonical(dtype or dt.default_float))
+    return astype(
+        equal(expand_dims(astype(index, dt.int64), -1), classes),
+        dt.canonical(dtype or dt.default_float),
+    )
 
 
 def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
-    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix order)."""
+    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix
+    order)."""
     if indexing not in ("xy", "ij"):
         raise HybridError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
     xs = tuple(as_tensor(x) for x in xs)
@@ -298,5 +500,7 @@ def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
     shape = [0] * n
     for x, a in zip(xs, at):
         shape[a] = x.size
-    return [broadcast_to(reshape(x, tuple(x.size if i == a else 1 for i in range(n))), tuple(shape))
-            for x, a in zip(xs, at)]
+    return [
+        broadcast_to(reshape(x, tuple(x.size if i == a else 1 for i in range(n))), tuple(shape))
+        for x, a in zip(xs, at)
+    ]

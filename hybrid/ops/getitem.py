@@ -1,8 +1,10 @@
-"""x[key] and its functional write: NumPy's rules for ints, slices, None, ..., index arrays and masks.
+"""x[key] and its functional write: NumPy's rules for ints, slices, None, ..., index arrays and
+masks.
 
-Invariant: a key of ints, slices, None and ... is one view; index arrays never read data on the host, masks do
-(the shape of their result depends on it) unless a masked write can be a `where`.
+Invariant: a key of ints, slices, None and ... is one view; index arrays never read data on the
+host, masks do (the shape of their result depends on it) unless a masked write can be a `where`.
 """
+
 from __future__ import annotations
 
 import operator
@@ -30,8 +32,9 @@ Tensor = Any
 
 
 class Key(NamedTuple):
-    """A parsed key: a strided box of x, axes of size 1 to insert into it (positions in the result of the box),
-    and index tensors for axes of what that gives; `front` puts their shape first, else it stands at the first one."""
+    """A parsed key: a strided box of x, axes of size 1 to insert into it (positions in the result
+    of the box), and index tensors for axes of what that gives; `front` puts their shape first, else
+    it stands at the first one."""
 
     begin: Ints
     sizes: Ints
@@ -66,8 +69,14 @@ def _items(x: Tensor, key: Any) -> list[Any]:
         if not isinstance(k, Handle) and hasattr(k, "__index__") and not isinstance(k, np.ndarray):
             items.append(operator.index(k))
             continue
-        t = k if isinstance(k, Handle) else as_tensor(np.asarray(k, np.int64) if np.size(k) == 0 else k)
-        items.extend(_Mask(t, i, n) for i, n in enumerate(nonzero(t))) if t._a.dtype is dt.bool_ else items.append(t)
+        t = (
+            k
+            if isinstance(k, Handle)
+            else as_tensor(np.asarray(k, np.int64) if np.size(k) == 0 else k)
+        )
+        items.extend(
+            _Mask(t, i, n) for i, n in enumerate(nonzero(t))
+        ) if t._a.dtype is dt.bool_ else items.append(t)
     used = sum(k is not None and k is not Ellipsis for k in items)
     if used > x.ndim:
         raise IndexOutOfRange(f"{used} indices for a tensor of {x.ndim} dimensions")
@@ -75,7 +84,7 @@ def _items(x: Tensor, key: Any) -> list[Any]:
     if len(dots) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
     at = dots[0] if dots else len(items)
-    items[at:at + 1] = [slice(None)] * (x.ndim - used)
+    items[at : at + 1] = [slice(None)] * (x.ndim - used)
     return items
 
 
@@ -90,7 +99,9 @@ class _Mask(NamedTuple):
 def _index_tensor(k: Any, axis: int, n: int) -> Tensor:
     if isinstance(k, _Mask):
         if k.mask.shape[k.axis] != n:
-            raise IndexOutOfRange(f"a mask of shape {k.mask.shape} does not fit axis {axis} of size {n}")
+            raise IndexOutOfRange(
+                f"a mask of shape {k.mask.shape} does not fit axis {axis} of size {n}"
+            )
         return k.positions
     return index_check(k, n, axis)
 
@@ -98,7 +109,9 @@ def _index_tensor(k: Any, axis: int, n: int) -> Tensor:
 def _bounds(k: Any, n: int, axis: int) -> tuple[int, int, int]:
     """begin, size and step of an int or slice on an axis of size n."""
     if isinstance(k, slice):
-        r = range(n)[slice(*[None if v is None else operator.index(v) for v in (k.start, k.stop, k.step)])]
+        r = range(n)[
+            slice(*[None if v is None else operator.index(v) for v in (k.start, k.stop, k.step)])
+        ]
         return (r.start if len(r) else 0), len(r), (r.step if len(r) > 1 else 1)
     if not -n <= k < n:
         raise IndexOutOfRange(f"index {k} is out of range for axis {axis} of size {n}")
@@ -110,8 +123,8 @@ def parse(x: Tensor, key: Any) -> Key:
     begin, sizes, step, drop = [], [], [], []
     insert: list[int] = []
     index: list[tuple[int, Tensor]] = []
-    advanced: list[int] = []        # places in the key of index tensors and ints
-    axis = place = 0                # axis of x, axis of what box and insertion give
+    advanced: list[int] = []  # places in the key of index tensors and ints
+    axis = place = 0  # axis of x, axis of what box and insertion give
     items = _items(x, key)
     tensors = any(isinstance(k, (Handle, _Mask)) for k in items)
     for where_, k in enumerate(items):
@@ -135,7 +148,9 @@ def parse(x: Tensor, key: Any) -> Key:
             place += 1
         axis += 1
     front = bool(advanced) and advanced[-1] - advanced[0] + 1 != len(advanced)
-    return Key(tuple(begin), tuple(sizes), tuple(step), tuple(drop), tuple(insert), tuple(index), front)
+    return Key(
+        tuple(begin), tuple(sizes), tuple(step), tuple(drop), tuple(insert), tuple(index), front
+    )
 
 
 def _basic(x: Tensor, k: Key) -> Tensor:
@@ -155,7 +170,8 @@ _PLANS: dict[Any, tuple[dict[str, Any], Ints | None]] = {}
 
 
 def _part(k: Any) -> Any:
-    """One item of a basic key in hashable form; Ellipsis (as a mark: not basic) for anything else."""
+    """One item of a basic key in hashable form; Ellipsis (as a mark: not basic) for anything
+    else."""
     t = type(k)
     if t is int or k is None:
         return k
@@ -165,7 +181,8 @@ def _part(k: Any) -> Any:
 
 
 def _plan(x: Tensor, key: Any) -> tuple[dict[str, Any], Ints | None] | None:
-    """Parameters of the slice that x[key] is, and the shape it then gets; None for a key that is not basic."""
+    """Parameters of the slice that x[key] is, and the shape it then gets; None for a key that is
+    not basic."""
     parts = tuple([_part(k) for k in key]) if type(key) is tuple else (_part(key),)
     if Ellipsis in parts:
         return None
@@ -205,12 +222,13 @@ def reshape_view(out: Tensor, x: Tensor) -> Tensor:
     return out if out is not x else slice_(x, (0,) * x.ndim, x.shape)
 
 
-# ---- functional writes -----------------------------------------------------------------------------------
+# ---- functional writes
+# -----------------------------------------------------------------------------------
 def _lone_mask(x: Tensor, key: Any) -> Tensor | None:
     m = key[0] if isinstance(key, tuple) and len(key) == 1 else key
     if isinstance(m, np.ndarray) and m.dtype == np.bool_:
         m = as_tensor(m, x.device)
-    if isinstance(m, Handle) and m._a.dtype is dt.bool_ and m._a.shape == x.shape[:m._a.ndim]:
+    if isinstance(m, Handle) and m._a.dtype is dt.bool_ and m._a.shape == x.shape[: m._a.ndim]:
         return reshape(m, m._a.shape + (1,) * (x.ndim - m._a.ndim))
     return None
 
@@ -259,12 +277,15 @@ def _fit(v: Tensor, shape: Ints) -> Tensor:
     except ShapeError:
         fits = False
     if not fits:
-        raise ShapeError(f"a value of shape {v.shape} cannot be written where x[key] has shape {shape}")
+        raise ShapeError(
+            f"a value of shape {v.shape} cannot be written where x[key] has shape {shape}"
+        )
     return broadcast_to(v, shape)
 
 
 def _set_indexed(x: Tensor, k: Key, v: Tensor) -> Tensor:
-    """Writes at index tensors: rows of the box (indexed axes first) are replaced, then the box is written."""
+    """Writes at index tensors: rows of the box (indexed axes first) are replaced, then the box is
+    written."""
     box = _basic(x, k)
     axes, idx = [a for a, _ in k.at], [t for _, t in k.at]
     batch = broadcast_shapes("index", *[i.shape for i in idx])
@@ -281,6 +302,12 @@ def _set_indexed(x: Tensor, k: Key, v: Tensor) -> Tensor:
     new = scatter_set(table, rows, reshape(v, (rows.size, inner)))
     back = sorted(range(len(order)), key=order.__getitem__)
     new = permute_dims(reshape(new, sizes + kept), back)
-    if new.shape == x.shape and not k.drop and not k.insert and k.sizes == x.shape and all(s == 1 for s in k.step):
+    if (
+        new.shape == x.shape
+        and not k.drop
+        and not k.insert
+        and k.sizes == x.shape
+        and all(s == 1 for s in k.step)
+    ):
         return new
     return slice_set(x, reshape(new, _without(new.shape, k.insert)), k.begin, k.step, k.drop)

@@ -1,8 +1,9 @@
 """Indexing with tensors: checked indices, gathers, and the scatters that are their adjoints.
 
-Invariant: `index_check` is the only record that can fail; every other record here takes int64 indices in
-range, which that one returns.
+Invariant: `index_check` is the only record that can fail; every other record here takes int64
+indices in range, which that one returns.
 """
+
 from __future__ import annotations
 
 from math import prod
@@ -24,14 +25,26 @@ from .elementwise import add, equal, multiply, where
 from .movement import RESHAPE, reshape
 from .reduce import broadcast_to
 
-__all__ = ["index_check", "gather_rows", "scatter_add", "scatter_set", "take", "take_along_axis",
-           "put_along_axis", "embedding", "index_add", "gather_axes", "row_numbers"]
+__all__ = [
+    "index_check",
+    "gather_rows",
+    "scatter_add",
+    "scatter_set",
+    "take",
+    "take_along_axis",
+    "put_along_axis",
+    "embedding",
+    "index_add",
+    "gather_axes",
+    "row_numbers",
+]
 
 Ints = tuple[int, ...]
 Tensor = Any
 
 
-# ---- checked indices -------------------------------------------------------------------------------------
+# ---- checked indices
+# -------------------------------------------------------------------------------------
 def _check_body(s: Builder, i: Val, *, size: int, axis: int, wrap: bool, ignore: int | None) -> Val:
     j = s.convert(i, "i64")
     out = s.select(j < 0, j + size, j) if wrap and i.type[0] == "i" else j
@@ -53,7 +66,9 @@ def _check_message(avals: tuple[Aval, ...], params: dict[str, Any]) -> str:
     return f"an index is out of range: axis {params['axis']} has size {n}, so indices are {low}..{n - 1}"
 
 
-def _check_reference(i: np.ndarray, size: int, axis: int, wrap: bool, ignore: int | None) -> np.ndarray:
+def _check_reference(
+    i: np.ndarray, size: int, axis: int, wrap: bool, ignore: int | None
+) -> np.ndarray:
     j = i.astype(np.int64)
     out = np.where(j < 0, j + size, j) if wrap else j
     return out if ignore is None else np.where(j == ignore, -1, out)
@@ -66,29 +81,48 @@ def _check_samples(rng: np.random.Generator) -> Any:
     yield [ints(rng)], {"size": 10, "axis": 0, "wrap": True, "ignore": None}
 
 
-INDEX = register(Op(
-    "index_check", "map", 1, lambda i, size, axis, wrap, ignore: (i.with_(dtype=dt.int64),), body=_check_body,
-    check=_check, check_message=_check_message, params=("size", "axis", "wrap", "ignore"), accepts="iu",
-    reference=_check_reference, samples=_check_samples, ulp=0.0, vjp=NO_GRAD,
-    doc="Indices as int64 in range (negative ones counted from the end when wrap; `ignore` is -1); others fail."))
+INDEX = register(
+    Op(
+        "index_check",
+        "map",
+        1,
+        lambda i, size, axis, wrap, ignore: (i.with_(dtype=dt.int64),),
+        body=_check_body,
+        check=_check,
+        check_message=_check_message,
+        params=("size", "axis", "wrap", "ignore"),
+        accepts="iu",
+        reference=_check_reference,
+        samples=_check_samples,
+        ulp=0.0,
+        vjp=NO_GRAD,
+        doc="Indices as int64 in range (negative ones counted from the end when wrap; `ignore` is -1); others fail.",
+    )
+)
 
 
-def index_check(index: Any, size: int, axis: int = 0, *, wrap: bool = True, ignore: int | None = None) -> Tensor:
-    """Integer indices into an axis of that size, as int64 in range; raises IndexOutOfRange otherwise.
-    Negative indices count from the end when `wrap`, else they are out of range; the number `ignore` gives -1."""
+def index_check(
+    index: Any, size: int, axis: int = 0, *, wrap: bool = True, ignore: int | None = None
+) -> Tensor:
+    """Integer indices into an axis of that size, as int64 in range; raises IndexOutOfRange
+    otherwise. Negative indices count from the end when `wrap`, else they are out of range; the
+    number `ignore` gives -1."""
     t = as_tensor(index)
     if t.size == 0 and not dt.is_int(t.dtype):
         t = astype(t, dt.int64)
     if not dt.is_int(t.dtype):
-        raise DTypeError(f"indices must be integers, not {t.dtype.name}; convert with .astype('int64')")
+        raise DTypeError(
+            f"indices must be integers, not {t.dtype.name}; convert with .astype('int64')"
+        )
     return bind(INDEX, t, size=size, axis=axis, wrap=wrap, ignore=ignore)
 
 
-# ---- gather ----------------------------------------------------------------------------------------------
+# ---- gather
+# ----------------------------------------------------------------------------------------------
 def _gather_infer(x: Aval, *idx: Aval, axis: int, batch: int) -> tuple[Aval, ...]:
     tail = x.ndim - axis - len(idx)
-    shape = broadcast_shapes("gather", *[i.shape[:i.ndim - tail] for i in idx])
-    return (x.with_(x.shape[:axis] + shape + x.shape[x.ndim - tail:]),)
+    shape = broadcast_shapes("gather", *[i.shape[: i.ndim - tail] for i in idx])
+    return (x.with_(x.shape[:axis] + shape + x.shape[x.ndim - tail :]),)
 
 
 def _gather_body(s: Builder, x: Any, *idx: Val, axis: int, batch: int) -> Val:
@@ -98,7 +132,8 @@ def _gather_body(s: Builder, x: Any, *idx: Val, axis: int, batch: int) -> Val:
 
 
 def row_numbers(idx: tuple[Tensor, ...], sizes: Ints, lead: int = 1) -> Tensor:
-    """Row-major numbers of the rows that index tensors of one shape pick, for `lead` stacked tables; 1-D."""
+    """Row-major numbers of the rows that index tensors of one shape pick, for `lead` stacked
+    tables; 1-D."""
     rows = idx[0]
     for i, n in zip(idx[1:], sizes[1:]):
         rows = add(multiply(rows, n), i)
@@ -109,24 +144,27 @@ def row_numbers(idx: tuple[Tensor, ...], sizes: Ints, lead: int = 1) -> Tensor:
     return rows
 
 
-def _gather_vjp(g: Tensor, out: Tensor, x: Tensor, *idx: Tensor, axis: int, batch: int) -> tuple[Any, ...]:
+def _gather_vjp(
+    g: Tensor, out: Tensor, x: Tensor, *idx: Tensor, axis: int, batch: int
+) -> tuple[Any, ...]:
     k = len(idx)
-    shape, sizes = g.shape[axis:axis + batch], x.shape[axis:axis + k]
-    lead, inner = prod(x.shape[:axis]), prod(x.shape[axis + k:])
-    flat = tuple(broadcast_to(reshape(i, i.shape[:batch_dims(i, x, axis, k)]), shape) for i in idx)
+    shape, sizes = g.shape[axis : axis + batch], x.shape[axis : axis + k]
+    lead, inner = prod(x.shape[:axis]), prod(x.shape[axis + k :])
+    flat = tuple(broadcast_to(reshape(i, i.shape[: batch_dims(i, x, axis, k)]), shape) for i in idx)
     rows = row_numbers(flat, sizes, lead)
     got = scatter_add(rows, reshape(g, (rows.size, inner)), lead * prod(sizes))
     return (reshape(got, x.shape), *[None] * k)
 
 
 def batch_dims(i: Any, x: Any, axis: int, k: int) -> int:
-    """Axes of an index operand of gather, without the ones of size 1 that stand for x's trailing axes."""
+    """Axes of an index operand of gather, without the ones of size 1 that stand for x's trailing
+    axes."""
     return i.ndim - (x.ndim - axis - k)
 
 
 def _gather_reference(x: np.ndarray, *idx: np.ndarray, axis: int, batch: int) -> np.ndarray:
     tail = x.ndim - axis - len(idx)
-    return x[(slice(None),) * axis + tuple(i.reshape(i.shape[:i.ndim - tail]) for i in idx)]
+    return x[(slice(None),) * axis + tuple(i.reshape(i.shape[: i.ndim - tail]) for i in idx)]
 
 
 def _gather_samples(rng: np.random.Generator) -> Any:
@@ -137,11 +175,23 @@ def _gather_samples(rng: np.random.Generator) -> Any:
     yield [draw(rng, 5), ints(rng, 0, hi=5)], {"axis": 0, "batch": 1}
 
 
-GATHER = register(Op(
-    "gather", "map", None, _gather_infer, body=_gather_body, gathers=(0,), params=("axis", "batch"), vjp=_gather_vjp,
-    reference=_gather_reference, samples=_gather_samples, ulp=0.0,
-    keeps=frozenset(str(i) for i in range(1, 64)),
-    doc="Elements of x at index tensors for the axes from `axis` on, whose common shape (rank batch) replaces them."))
+GATHER = register(
+    Op(
+        "gather",
+        "map",
+        None,
+        _gather_infer,
+        body=_gather_body,
+        gathers=(0,),
+        params=("axis", "batch"),
+        vjp=_gather_vjp,
+        reference=_gather_reference,
+        samples=_gather_samples,
+        ulp=0.0,
+        keeps=frozenset(str(i) for i in range(1, 64)),
+        doc="Elements of x at index tensors for the axes from `axis` on, whose common shape (rank batch) replaces them.",
+    )
+)
 
 
 def gather_axes(x: Tensor, idx: list[Tensor], axis: int) -> Tensor:
@@ -159,7 +209,8 @@ def gather_rows(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
-    """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones wrap."""
+    """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones
+    wrap."""
     x = as_tensor(x)
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
@@ -168,15 +219,21 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
 
 
 def embedding(weight: Tensor, index: Any) -> Tensor:
-    """Rows of weight[n, d] at integer indices of any shape; negative indices are errors, as in PyTorch."""
+    """Rows of weight[n, d] at integer indices of any shape; negative indices are errors, as in
+    PyTorch."""
     if weight.ndim != 2:
-        raise ShapeError(f"embedding: the weight has shape {weight.shape}; it takes weight[entries, features]")
+        raise ShapeError(
+            f"embedding: the weight has shape {weight.shape}; it takes weight[entries, features]"
+        )
     return gather_axes(weight, [index_check(index, weight.shape[0], 0, wrap=False)], 0)
 
 
-# ---- along an axis ---------------------------------------------------------------------------------------
+# ---- along an axis
+# ---------------------------------------------------------------------------------------
 def _along_infer(x: Aval, i: Aval, *, axis: int) -> tuple[Aval, ...]:
-    if x.ndim != i.ndim or any(n > m for a, (n, m) in enumerate(zip(i.shape, x.shape)) if a != axis):
+    if x.ndim != i.ndim or any(
+        n > m for a, (n, m) in enumerate(zip(i.shape, x.shape)) if a != axis
+    ):
         raise ShapeError(f"take_along_axis: indices of shape {i.shape} do not fit shape {x.shape}")
     return (x.with_(i.shape),)
 
@@ -190,8 +247,13 @@ def _along_numbers(index: Tensor, shape: Ints, axis: int) -> Tensor:
     total = None
     for a, step in enumerate(contiguous_strides(shape)):
         n = index.shape[a]
-        one = index if a == axis else reshape(arange(n, device=index.device),
-                                              tuple(n if b == a else 1 for b in range(len(shape))))
+        one = (
+            index
+            if a == axis
+            else reshape(
+                arange(n, device=index.device), tuple(n if b == a else 1 for b in range(len(shape)))
+            )
+        )
         part = multiply(one, step)
         total = part if total is None else add(total, part)
     return reshape(broadcast_to(total, index.shape), (index.size,))
@@ -213,10 +275,23 @@ def _along_samples(rng: np.random.Generator) -> Any:
     yield [draw(rng, 4), ints(rng, 0, hi=4)], {"axis": 0}
 
 
-ALONG = register(Op(
-    "take_along_axis", "map", 2, _along_infer, body=_along_body, gathers=(0,), params=("axis",), vjp=_along_vjp,
-    reference=_along_reference, samples=_along_samples, ulp=0.0, keeps=frozenset("1"),
-    doc="x[..., i[j], ...] along an axis, the other coordinates being those of i."))
+ALONG = register(
+    Op(
+        "take_along_axis",
+        "map",
+        2,
+        _along_infer,
+        body=_along_body,
+        gathers=(0,),
+        params=("axis",),
+        vjp=_along_vjp,
+        reference=_along_reference,
+        samples=_along_samples,
+        ulp=0.0,
+        keeps=frozenset("1"),
+        doc="x[..., i[j], ...] along an axis, the other coordinates being those of i.",
+    )
+)
 
 
 def _along_index(x: Tensor, indices: Any, axis: int) -> tuple[Tensor, int]:
@@ -224,9 +299,12 @@ def _along_index(x: Tensor, indices: Any, axis: int) -> tuple[Tensor, int]:
     i = as_tensor(indices)
     if i.ndim != x.ndim:
         raise ShapeError(f"take_along_axis: indices of shape {i.shape} do not fit shape {x.shape}")
-    shape = broadcast_shapes("take_along_axis", i.shape[:a] + (1,) + i.shape[a + 1:],
-                             x.shape[:a] + (1,) + x.shape[a + 1:])
-    i = broadcast_to(i, shape[:a] + i.shape[a:a + 1] + shape[a + 1:])
+    shape = broadcast_shapes(
+        "take_along_axis",
+        i.shape[:a] + (1,) + i.shape[a + 1 :],
+        x.shape[:a] + (1,) + x.shape[a + 1 :],
+    )
+    i = broadcast_to(i, shape[:a] + i.shape[a : a + 1] + shape[a + 1 :])
     return index_check(i, x.shape[a], a), a
 
 
@@ -234,28 +312,34 @@ def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
     """NumPy's take_along_axis: one index per result element along an axis; other axes broadcast."""
     x = as_tensor(x)
     i, a = _along_index(x, indices, axis)
-    shape = i.shape[:a] + x.shape[a:a + 1] + i.shape[a + 1:]
+    shape = i.shape[:a] + x.shape[a : a + 1] + i.shape[a + 1 :]
     return bind(ALONG, broadcast_to(x, shape), i, axis=a)
 
 
 def put_along_axis(x: Tensor, indices: Any, values: Any, axis: int = -1) -> Tensor:
-    """A copy of x with `values` written where take_along_axis reads; the last write to an element stays."""
+    """A copy of x with `values` written where take_along_axis reads; the last write to an element
+    stays."""
     i, a = _along_index(x, indices, axis)
     v = broadcast_to(astype(as_tensor(values), x.dtype), i.shape)
     numbers = _along_numbers(i, x.shape, a)
     return reshape(scatter_set(reshape(x, (x.size, 1)), numbers, reshape(v, (v.size, 1))), x.shape)
 
 
-# ---- scatter ---------------------------------------------------------------------------------------------
+# ---- scatter
+# ---------------------------------------------------------------------------------------------
 def _scatter_reference(index: np.ndarray, update: np.ndarray, rows: int) -> np.ndarray:
-    out = np.zeros((rows, update.shape[1]), np.float64 if update.dtype.kind not in "iub" else update.dtype)
+    out = np.zeros(
+        (rows, update.shape[1]), np.float64 if update.dtype.kind not in "iub" else update.dtype
+    )
     np.add.at(out, index, update.astype(out.dtype))
     return out
 
 
 def _scatter_infer(i: Aval, u: Aval, *, rows: int) -> tuple[Aval, ...]:
     if dt.is_half(u.dtype):
-        raise DTypeError(f"scatter_add accumulates in float32; convert {u.dtype.name} updates before and after")
+        raise DTypeError(
+            f"scatter_add accumulates in float32; convert {u.dtype.name} updates before and after"
+        )
     return (u.with_((rows, u.shape[1])),)
 
 
@@ -265,16 +349,27 @@ def _scatter_samples(rng: np.random.Generator) -> Any:
     yield [ints(rng, 0), draw(rng, 0, 2)], {"rows": 3}
 
 
-SCATTER_ADD = register(Op(
-    "scatter_add", "scatter", 2, _scatter_infer, params=("rows",),
-    vjp=lambda g, out, i, u, rows: (None, gather_rows(g, i)), keeps=frozenset("0"), facts=frozenset(["zeros"]),
-    reference=_scatter_reference, samples=_scatter_samples, ulp=40.0,
-    doc="Zeros[rows, inner] with out[index[i]] += update[i] for i in order."))
+SCATTER_ADD = register(
+    Op(
+        "scatter_add",
+        "scatter",
+        2,
+        _scatter_infer,
+        params=("rows",),
+        vjp=lambda g, out, i, u, rows: (None, gather_rows(g, i)),
+        keeps=frozenset("0"),
+        facts=frozenset(["zeros"]),
+        reference=_scatter_reference,
+        samples=_scatter_samples,
+        ulp=40.0,
+        doc="Zeros[rows, inner] with out[index[i]] += update[i] for i in order.",
+    )
+)
 
 
 def scatter_add(rows: Tensor, update: Tensor, count: int) -> Tensor:
-    """Zeros of `count` rows, to which update[i] is added at rows[i] (checked), in order of i.  Half types
-    accumulate in float32."""
+    """Zeros of `count` rows, to which update[i] is added at rows[i] (checked), in order of i.  Half
+    types accumulate in float32."""
     d = update.dtype
     out = bind(SCATTER_ADD, rows, astype(update, dt.compute_type(d)), rows=count)
     return astype(out, d)
@@ -290,13 +385,18 @@ def _set_rows(base: np.ndarray, index: np.ndarray, update: np.ndarray) -> np.nda
     return out
 
 
-def _set_vjp(g: Tensor, out: Tensor, base: Tensor, index: Tensor, update: Tensor) -> tuple[Any, ...]:
+def _set_vjp(
+    g: Tensor, out: Tensor, base: Tensor, index: Tensor, update: Tensor
+) -> tuple[Any, ...]:
     order = arange(index.size, device=index.device)
     column = reshape(order, (index.size, 1))
     last = scatter_set(zeros(base.shape[0], 1, dtype=dt.int64, device=base.device), index, column)
     mine = equal(gather_rows(last, index), column)
-    return (scatter_set(g, index, zeros_like(update, dtype=g.dtype)), None,
-            where(mine, gather_rows(g, index), zeros_like(update, dtype=g.dtype)))
+    return (
+        scatter_set(g, index, zeros_like(update, dtype=g.dtype)),
+        None,
+        where(mine, gather_rows(g, index), zeros_like(update, dtype=g.dtype)),
+    )
 
 
 def _set_samples(rng: np.random.Generator) -> Any:
@@ -304,14 +404,27 @@ def _set_samples(rng: np.random.Generator) -> Any:
     yield [draw(rng, 4, 1), ints(rng, 0, hi=4), draw(rng, 0, 1)], {}
 
 
-SCATTER_SET = register(Op(
-    "scatter_set", "host", 3, lambda b, i, u: (b,), body=_set_rows, vjp=_set_vjp, keeps=frozenset("1"),
-    facts=frozenset(["total"]), reference=_set_rows, samples=_set_samples, ulp=0.0,
-    doc="base[rows, inner] with row index[i] replaced by update[i]; the last write stays."))
+SCATTER_SET = register(
+    Op(
+        "scatter_set",
+        "host",
+        3,
+        lambda b, i, u: (b,),
+        body=_set_rows,
+        vjp=_set_vjp,
+        keeps=frozenset("1"),
+        facts=frozenset(["total"]),
+        reference=_set_rows,
+        samples=_set_samples,
+        ulp=0.0,
+        doc="base[rows, inner] with row index[i] replaced by update[i]; the last write stays.",
+    )
+)
 
 
 def scatter_set(base: Tensor, rows: Tensor, update: Tensor) -> Tensor:
-    """A copy of base[n, inner] with base[rows[i]] = update[i] for checked rows; the last write stays."""
+    """A copy of base[n, inner] with base[rows[i]] = update[i] for checked rows; the last write
+    stays."""
     return bind(SCATTER_SET, base, rows, astype(update, base.dtype))
 
 
@@ -319,8 +432,12 @@ def index_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
     """x plus slices of `source` added at integer indices along an axis (torch.index_add)."""
     a = normalize_axis(axis, x.ndim, "index_add")
     i, v = index_check(index, x.shape[a], a), astype(as_tensor(source), x.dtype)
-    if i.ndim != 1 or v.shape != x.shape[:a] + i.shape + x.shape[a + 1:]:
-        raise ShapeError(f"index_add: index {i.shape} and source {v.shape} do not fit shape {x.shape} at axis {a}")
-    lead, inner = prod(x.shape[:a]), prod(x.shape[a + 1:])
-    rows = row_numbers((i,), x.shape[a:a + 1], lead)
-    return add(x, reshape(scatter_add(rows, reshape(v, (rows.size, inner)), lead * x.shape[a]), x.shape))
+    if i.ndim != 1 or v.shape != x.shape[:a] + i.shape + x.shape[a + 1 :]:
+        raise ShapeError(
+            f"index_add: index {i.shape} and source {v.shape} do not fit shape {x.shape} at axis {a}"
+        )
+    lead, inner = prod(x.shape[:a]), prod(x.shape[a + 1 :])
+    rows = row_numbers((i,), x.shape[a : a + 1], lead)
+    return add(
+        x, reshape(scatter_add(rows, reshape(v, (rows.size, inner)), lead * x.shape[a]), x.shape)
+    )

@@ -1,8 +1,10 @@
-"""Losses in PyTorch's form: cross_entropy and nll_loss on class indices or probabilities, regression losses.
+"""Losses in PyTorch's form: cross_entropy and nll_loss on class indices or probabilities,
+regression losses.
 
-Invariant: cross_entropy on class indices is one pass over a row of logits, and so is its gradient; everything
-else is composed of public functions.
+Invariant: cross_entropy on class indices is one pass over a row of logits, and so is its gradient;
+everything else is composed of public functions.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -43,8 +45,17 @@ from .reduce import broadcast_to, mean
 from .reduce import sum as sum_
 from .softmax import log_softmax
 
-__all__ = ["cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
-           "binary_cross_entropy_with_logits", "kl_div"]
+__all__ = [
+    "cross_entropy",
+    "nll_loss",
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "kl_div",
+]
 
 Ints = tuple[int, ...]
 Group = tuple[int, int]
@@ -55,10 +66,13 @@ def _row(a: Aval) -> Ints:
     return a.shape[:-1] + (1,)
 
 
-# ---- the fused record: logits [..., C], class indices [..., 1] --------------------------------------------
+# ---- the fused record: logits [..., C], class indices [..., 1]
+# --------------------------------------------
 def _ce_infer(x: Aval, t: Aval, *, axes: Group) -> tuple[Aval, ...]:
     if t.shape != _row(x):
-        raise ShapeError(f"cross_entropy: targets of shape {t.shape[:-1]} do not fit logits of shape {x.shape}")
+        raise ShapeError(
+            f"cross_entropy: targets of shape {t.shape[:-1]} do not fit logits of shape {x.shape}"
+        )
     return x.with_(_row(x)), x.with_(_row(x), dt.compute_type(x.dtype))
 
 
@@ -79,7 +93,9 @@ def _ce_reference(x: np.ndarray, t: np.ndarray, *, axes: Group) -> tuple[np.ndar
     return np.where(t < 0, 0, lse - own), lse + m
 
 
-def _ce_vjp(gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, t: Tensor, axes: Group) -> tuple[Any, None]:
+def _ce_vjp(
+    gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, t: Tensor, axes: Group
+) -> tuple[Any, None]:
     g, gl = gs
     gx = None if g is None else bind(CE_GRAD, g, x, t, outs[1], axes=axes)
     if gl is not None:
@@ -91,14 +107,31 @@ def _ce_vjp(gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, t: Tensor, ax
 def _ce_samples(rng: np.random.Generator) -> Any:
     for shape in ((10,), (5, 10), (2, 3, 70), (4, 1), (0, 3)):
         n = len(shape)
-        yield [draw(rng, *shape), ints(rng, *shape[:-1], 1, lo=-1, hi=shape[-1])], {"axes": (n - 1, n)}
+        yield (
+            [draw(rng, *shape), ints(rng, *shape[:-1], 1, lo=-1, hi=shape[-1])],
+            {"axes": (n - 1, n)},
+        )
 
 
-CE = register(Op(
-    "cross_entropy", "row", 2, _ce_infer, body=_ce_body, params=("axes",), nout=2, vjp=_ce_vjp, accepts="f",
-    reference=_ce_reference, samples=_ce_samples, ulp=64.0, facts=frozenset(["optional_grads"]),
-    keeps=frozenset(["0", "1", "out"]),
-    doc="-log(softmax(x)[class]) of every row of logits, and the row's logsumexp; class -1 gives 0."))
+CE = register(
+    Op(
+        "cross_entropy",
+        "row",
+        2,
+        _ce_infer,
+        body=_ce_body,
+        params=("axes",),
+        nout=2,
+        vjp=_ce_vjp,
+        accepts="f",
+        reference=_ce_reference,
+        samples=_ce_samples,
+        ulp=64.0,
+        facts=frozenset(["optional_grads"]),
+        keeps=frozenset(["0", "1", "out"]),
+        doc="-log(softmax(x)[class]) of every row of logits, and the row's logsumexp; class -1 gives 0.",
+    )
+)
 
 
 def _ce_grad_body(s: Builder, g: Val, x: Val, t: Val, lse: Val, *, axes: Group) -> Val:
@@ -106,33 +139,60 @@ def _ce_grad_body(s: Builder, g: Val, x: Val, t: Val, lse: Val, *, axes: Group) 
     return s.select(t < 0, 0.0, g * s.select(s.coord(axes[0]) == t, p - 1.0, p))
 
 
-def _ce_grad_reference(g: np.ndarray, x: np.ndarray, t: np.ndarray, lse: np.ndarray, *, axes: Group) -> np.ndarray:
+def _ce_grad_reference(
+    g: np.ndarray, x: np.ndarray, t: np.ndarray, lse: np.ndarray, *, axes: Group
+) -> np.ndarray:
     p, c = np.exp(wide(x) - wide(lse)), np.maximum(t, 0)
     np.put_along_axis(p, c, np.take_along_axis(p, c, -1) - 1, -1)
     return np.where(t < 0, 0, p * wide(g))
 
 
-def _ce_grad_vjp(u: Tensor, out: Tensor, g: Tensor, x: Tensor, t: Tensor, lse: Tensor, axes: Group) -> tuple[Any, ...]:
+def _ce_grad_vjp(
+    u: Tensor, out: Tensor, g: Tensor, x: Tensor, t: Tensor, lse: Tensor, axes: Group
+) -> tuple[Any, ...]:
     u = where(less(t, 0), 0, u)
     p = exp(subtract(x, lse))
     own = take_along_axis(u, maximum(t, 0), -1)
     up = multiply(u, p)
     slope = multiply(up, g)
-    return (subtract(sum_(up, axis=-1, keepdims=True), own), slope, None,
-            negative(sum_(slope, axis=-1, keepdims=True)))
+    return (
+        subtract(sum_(up, axis=-1, keepdims=True), own),
+        slope,
+        None,
+        negative(sum_(slope, axis=-1, keepdims=True)),
+    )
 
 
 def _ce_grad_samples(rng: np.random.Generator) -> Any:
     for shape in ((10,), (5, 10), (2, 70)):
         row = shape[:-1] + (1,)
-        yield ([draw(rng, *row), draw(rng, *shape), ints(rng, *row, hi=shape[-1]), draw(rng, *row, lo=3.0, hi=5.0)],
-               {"axes": (len(shape) - 1, len(shape))})
+        yield (
+            [
+                draw(rng, *row),
+                draw(rng, *shape),
+                ints(rng, *row, hi=shape[-1]),
+                draw(rng, *row, lo=3.0, hi=5.0),
+            ],
+            {"axes": (len(shape) - 1, len(shape))},
+        )
 
 
-CE_GRAD = register(Op(
-    "cross_entropy_grad", "row", 4, lambda g, x, t, lse, axes: (x,), body=_ce_grad_body, params=("axes",),
-    vjp=_ce_grad_vjp, accepts="f", reference=_ce_grad_reference, samples=_ce_grad_samples, ulp=64.0,
-    doc="g * (softmax(x) - one_hot(class)) from the saved logsumexp."))
+CE_GRAD = register(
+    Op(
+        "cross_entropy_grad",
+        "row",
+        4,
+        lambda g, x, t, lse, axes: (x,),
+        body=_ce_grad_body,
+        params=("axes",),
+        vjp=_ce_grad_vjp,
+        accepts="f",
+        reference=_ce_grad_reference,
+        samples=_ce_grad_samples,
+        ulp=64.0,
+        doc="g * (softmax(x) - one_hot(class)) from the saved logsumexp.",
+    )
+)
 
 
 def _counted_body(s: Builder, x: Val, t: Val, *, axes: Group) -> tuple[Val, Val]:
@@ -140,13 +200,17 @@ def _counted_body(s: Builder, x: Val, t: Val, *, axes: Group) -> tuple[Val, Val]
     return s.rsum(x) / n, n
 
 
-def _counted_reference(x: np.ndarray, t: np.ndarray, *, axes: Group) -> tuple[np.ndarray, np.ndarray]:
+def _counted_reference(
+    x: np.ndarray, t: np.ndarray, *, axes: Group
+) -> tuple[np.ndarray, np.ndarray]:
     n = (t >= 0).sum().astype(np.float64)
     with np.errstate(all="ignore"):
         return wide(x).sum() / n, n
 
 
-def _counted_vjp(gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, t: Tensor, axes: Group) -> tuple[Any, None]:
+def _counted_vjp(
+    gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, t: Tensor, axes: Group
+) -> tuple[Any, None]:
     return broadcast_to(divide(gs[0], astype(outs[1], x.dtype)), x.shape), None
 
 
@@ -155,14 +219,28 @@ def _counted_samples(rng: np.random.Generator) -> Any:
         yield [draw(rng, *shape, lo=0.5), ints(rng, *shape, hi=3)], {"axes": (0, len(shape))}
 
 
-COUNTED_MEAN = register(Op(
-    "counted_mean", "row", 2, lambda x, t, axes: (x.with_(()), x.with_((), dt.compute_type(x.dtype))),
-    body=_counted_body, params=("axes",), nout=2, vjp=_counted_vjp, accepts="f", reference=_counted_reference,
-    samples=_counted_samples, ulp=4.0, keeps=frozenset(["out"]),
-    doc="Sum of the losses divided by the number of classes that are not negative, and that number."))
+COUNTED_MEAN = register(
+    Op(
+        "counted_mean",
+        "row",
+        2,
+        lambda x, t, axes: (x.with_(()), x.with_((), dt.compute_type(x.dtype))),
+        body=_counted_body,
+        params=("axes",),
+        nout=2,
+        vjp=_counted_vjp,
+        accepts="f",
+        reference=_counted_reference,
+        samples=_counted_samples,
+        ulp=4.0,
+        keeps=frozenset(["out"]),
+        doc="Sum of the losses divided by the number of classes that are not negative, and that number.",
+    )
+)
 
 
-# ---- reductions of a loss ----------------------------------------------------------------------------------
+# ---- reductions of a loss
+# ----------------------------------------------------------------------------------
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
         return mean(loss)
@@ -173,11 +251,15 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
     raise HybridError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
 
 
-# ---- cross entropy -----------------------------------------------------------------------------------------
+# ---- cross entropy
+# -----------------------------------------------------------------------------------------
 def _scale(classes: Tensor, weight: Tensor | None, d: np.dtype) -> Tensor:
-    """What each loss counts in a mean: 0 where the class is -1 (ignored), else 1 or its class's weight."""
+    """What each loss counts in a mean: 0 where the class is -1 (ignored), else 1 or its class's
+    weight."""
     keep = greater_equal(classes, 0)
-    return astype(keep, d) if weight is None else where(keep, take(weight, maximum(classes, 0), 0), 0)
+    return (
+        astype(keep, d) if weight is None else where(keep, take(weight, maximum(classes, 0), 0), 0)
+    )
 
 
 def _finish(loss: Tensor, classes: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
@@ -185,7 +267,11 @@ def _finish(loss: Tensor, classes: Tensor, weight: Tensor | None, reduction: str
     if reduction != "mean":
         return _reduced(loss, reduction)
     d = dt.compute_type(loss.dtype)
-    count = sum_(greater_equal(classes, 0), dtype=d) if weight is None else sum_(_scale(classes, weight, d))
+    count = (
+        sum_(greater_equal(classes, 0), dtype=d)
+        if weight is None
+        else sum_(_scale(classes, weight, d))
+    )
     return divide(sum_(loss), astype(count, loss.dtype))
 
 
@@ -194,15 +280,24 @@ def _rows_first(name: str, x: Tensor, target: Tensor) -> tuple[Tensor, int]:
     axis = 0 if x.ndim == 1 else 1
     rows = x if x.ndim == axis + 1 else moveaxis(x, axis, -1)
     if not dt.is_float(target.dtype) and target.shape != rows.shape[:-1]:
-        raise ShapeError(f"{name}: targets of shape {target.shape} do not fit input of shape {x.shape}")
+        raise ShapeError(
+            f"{name}: targets of shape {target.shape} do not fit input of shape {x.shape}"
+        )
     return rows, axis
 
 
-def cross_entropy(logits: Tensor, target: Any, weight: Tensor | None = None, *, ignore_index: int = -100,
-                  reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
-    """PyTorch's cross_entropy: logits [N, C, ...] (or [C]); targets are class indices [N, ...] or probabilities
-    of the logits' shape.  Targets equal to `ignore_index` do not count; others outside 0..C-1 raise
-    IndexOutOfRange.
+def cross_entropy(
+    logits: Tensor,
+    target: Any,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """PyTorch's cross_entropy: logits [N, C, ...] (or [C]); targets are class indices [N, ...] or
+    probabilities of the logits' shape.  Targets equal to `ignore_index` do not count; others
+    outside 0..C-1 raise IndexOutOfRange.
     """
     logits, target = as_tensor(logits), as_tensor(target, logits.device)
     need_float("cross_entropy", logits._a)
@@ -237,11 +332,20 @@ def _smoothed(lp: Tensor, classes: Tensor, weight: Tensor | None, smoothing: flo
     return add(multiply(_own(lp, classes, weight), 1 - smoothing), every)
 
 
-def _soft_cross_entropy(x: Tensor, target: Tensor, axis: int, logits: Tensor, weight: Tensor | None, reduction: str,
-                        smoothing: float) -> Tensor:
+def _soft_cross_entropy(
+    x: Tensor,
+    target: Tensor,
+    axis: int,
+    logits: Tensor,
+    weight: Tensor | None,
+    reduction: str,
+    smoothing: float,
+) -> Tensor:
     if target.shape != logits.shape:
-        raise ShapeError(f"cross_entropy: probabilities of shape {target.shape} do not fit logits of shape "
-                         f"{logits.shape}")
+        raise ShapeError(
+            f"cross_entropy: probabilities of shape {target.shape} do not fit logits of shape "
+            f"{logits.shape}"
+        )
     t = target if x is logits else moveaxis(target, axis, -1)
     if smoothing:
         t = add(multiply(t, 1 - smoothing), smoothing / x.shape[-1])
@@ -253,8 +357,14 @@ def _soft_cross_entropy(x: Tensor, target: Tensor, axis: int, logits: Tensor, we
     return _reduced(loss, reduction)
 
 
-def nll_loss(log_probs: Tensor, target: Any, weight: Tensor | None = None, *, ignore_index: int = -100,
-             reduction: str = "mean") -> Tensor:
+def nll_loss(
+    log_probs: Tensor,
+    target: Any,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
     """PyTorch's nll_loss: log probabilities [N, C, ...] (or [C]) and class indices [N, ...]."""
     log_probs, target = as_tensor(log_probs), as_tensor(target, log_probs.device)
     x, axis = _rows_first("nll_loss", log_probs, target)
@@ -262,12 +372,15 @@ def nll_loss(log_probs: Tensor, target: Any, weight: Tensor | None = None, *, ig
     return _finish(_own(x, classes, weight), classes, weight, reduction)
 
 
-# ---- regression --------------------------------------------------------------------------------------------
+# ---- regression
+# --------------------------------------------------------------------------------------------
 def _difference(name: str, x: Tensor, target: Any) -> Tensor:
     x, target = as_tensor(x), as_tensor(target)
     if x.shape != target.shape:
-        raise ShapeError(f"{name}: prediction {x.shape} and target {target.shape} must have one shape; reshape or "
-                         "broadcast_to one of them")
+        raise ShapeError(
+            f"{name}: prediction {x.shape} and target {target.shape} must have one shape; reshape or "
+            "broadcast_to one of them"
+        )
     return subtract(x, target)
 
 
@@ -293,36 +406,56 @@ def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: flo
 def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """Quadratic up to `delta`, linear above (PyTorch's huber_loss)."""
     d = abs(_difference("huber_loss", x, target))
-    return _reduced(where(greater_equal(d, delta), multiply(subtract(d, 0.5 * delta), delta),
-                          multiply(multiply(d, 0.5), d)), reduction)
+    return _reduced(
+        where(
+            greater_equal(d, delta),
+            multiply(subtract(d, 0.5 * delta), delta),
+            multiply(multiply(d, 0.5), d),
+        ),
+        reduction,
+    )
 
 
-# ---- probabilities -----------------------------------------------------------------------------------------
-def binary_cross_entropy(x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean") -> Tensor:
-    """-(t log x + (1 - t) log(1 - x)) for probabilities x; logarithms are at least -100, as in PyTorch."""
+# ---- probabilities
+# -----------------------------------------------------------------------------------------
+def binary_cross_entropy(
+    x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean"
+) -> Tensor:
+    """-(t log x + (1 - t) log(1 - x)) for probabilities x; logarithms are at least -100, as in
+    PyTorch."""
     x, t = as_tensor(x), as_tensor(target)
     if x.shape != t.shape:
-        raise ShapeError(f"binary_cross_entropy: prediction {x.shape} and target {t.shape} must have one shape")
+        raise ShapeError(
+            f"binary_cross_entropy: prediction {x.shape} and target {t.shape} must have one shape"
+        )
     yes = clip(log(x), -100.0, None)
     no = clip(log1p(negative(x)), -100.0, None)
     loss = negative(add(multiply(t, yes), multiply(subtract(1.0, t), no)))
     return _reduced(loss if weight is None else multiply(loss, weight), reduction)
 
 
-def binary_cross_entropy_with_logits(x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean",
-                                     pos_weight: Any = None) -> Tensor:
+def binary_cross_entropy_with_logits(
+    x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
+) -> Tensor:
     """binary_cross_entropy of sigmoid(x), without overflow."""
     x, t = as_tensor(x), as_tensor(target)
     if x.shape != t.shape:
-        raise ShapeError(f"binary_cross_entropy_with_logits: logits {x.shape} and target {t.shape} must have one shape")
-    soft = add(log1p(exp(negative(abs(x)))), maximum(negative(x), 0.0))      # log(1 + exp(-x))
-    scale = soft if pos_weight is None else multiply(soft, add(multiply(subtract(pos_weight, 1.0), t), 1.0))
+        raise ShapeError(
+            f"binary_cross_entropy_with_logits: logits {x.shape} and target {t.shape} must have one shape"
+        )
+    soft = add(log1p(exp(negative(abs(x)))), maximum(negative(x), 0.0))  # log(1 + exp(-x))
+    scale = (
+        soft
+        if pos_weight is None
+        else multiply(soft, add(multiply(subtract(pos_weight, 1.0), t), 1.0))
+    )
     loss = add(multiply(subtract(1.0, t), x), scale)
     return _reduced(loss if weight is None else multiply(loss, weight), reduction)
 
 
 def kl_div(x: Tensor, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    """PyTorch's kl_div: t * (log t - x) for log probabilities x; 'batchmean' divides by the first size."""
+    """PyTorch's kl_div: t * (log t - x) for log probabilities x; 'batchmean' divides by the first
+    size."""
     x, t = as_tensor(x), as_tensor(target)
     if log_target:
         loss = multiply(exp(t), subtract(t, x))

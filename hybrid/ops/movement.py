@@ -1,8 +1,10 @@
-"""Views: reshape, permute_dims, strided slices, windows and diagonals, each with its adjoint placement.
+"""Views: reshape, permute_dims, strided slices, windows and diagonals, each with its adjoint
+placement.
 
-Invariant: a view record's layout is exact affine arithmetic, `layout(aval, strides, offset) -> (offset,
-strides)` in elements, or None where the elements have no such form and a copy is made.
+Invariant: a view record's layout is exact affine arithmetic, `layout(aval, strides, offset) ->
+(offset, strides)` in elements, or None where the elements have no such form and a copy is made.
 """
+
 from __future__ import annotations
 
 import operator
@@ -20,14 +22,30 @@ from ..ir.op import Op, register
 from .common import SHAPE_ONLY, Part, pair, shapes_of
 from .elementwise import add
 
-__all__ = ["reshape", "permute_dims", "slice_", "embed", "expand_dims", "squeeze", "flatten", "moveaxis",
-           "swapaxes", "flip", "matrix_transpose", "unfold", "diagonal", "embed_diagonal", "atleast_1d"]
+__all__ = [
+    "reshape",
+    "permute_dims",
+    "slice_",
+    "embed",
+    "expand_dims",
+    "squeeze",
+    "flatten",
+    "moveaxis",
+    "swapaxes",
+    "flip",
+    "matrix_transpose",
+    "unfold",
+    "diagonal",
+    "embed_diagonal",
+    "atleast_1d",
+]
 
 Ints = tuple[int, ...]
 Tensor = Any
 
 
-# ---- reshape -----------------------------------------------------------------------------------------
+# ---- reshape
+# -----------------------------------------------------------------------------------------
 def reshape_strides(shape: Ints, strides: Sequence[int], new: Ints) -> Ints | None:
     """Strides of the same elements in the same order under shape `new`, or None.
 
@@ -60,24 +78,43 @@ def _reshape_layout(a: Aval, strides: Ints, offset: int = 0, *, shape: Ints) -> 
     return None if got is None else (offset, got)
 
 
-RESHAPE: Op = register(Op(
-    "reshape", "view", 1, _reshape_infer, layout=_reshape_layout, params=("shape",), keeps=SHAPE_ONLY,
-    vjp=lambda g, out, x, shape: (bind(RESHAPE, g, shape=x.shape),),
-    reference=lambda x, shape: np.reshape(x, shape),
-    samples=shapes_of([((2, 6), {"shape": (3, 4)}), ((3, 0), {"shape": (0, 5)}), ((), {"shape": (1, 1)}),
-                       ((1,), {"shape": ()}), ((7,), {"shape": (1, 7, 1)})]),
-    doc="The same elements in row-major order under another shape."))
+RESHAPE: Op = register(
+    Op(
+        "reshape",
+        "view",
+        1,
+        _reshape_infer,
+        layout=_reshape_layout,
+        params=("shape",),
+        keeps=SHAPE_ONLY,
+        vjp=lambda g, out, x, shape: (bind(RESHAPE, g, shape=x.shape),),
+        reference=lambda x, shape: np.reshape(x, shape),
+        samples=shapes_of(
+            [
+                ((2, 6), {"shape": (3, 4)}),
+                ((3, 0), {"shape": (0, 5)}),
+                ((), {"shape": (1, 1)}),
+                ((1,), {"shape": ()}),
+                ((7,), {"shape": (1, 7, 1)}),
+            ]
+        ),
+        doc="The same elements in row-major order under another shape.",
+    )
+)
 
 
 def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
-    """x under another shape; one size may be -1.  `copy` is accepted for the array API: values never alias."""
+    """x under another shape; one size may be -1.  `copy` is accepted for the array API: values
+    never alias."""
     shape = (shape,) if hasattr(shape, "__index__") else tuple(shape)
     shape = tuple(operator.index(n) for n in shape)
     if -1 in shape:
         known = prod(n for n in shape if n != -1)
         if shape.count(-1) > 1 or known == 0 or x._a.size % known:
-            raise ShapeError(f"reshape: shape {x.shape} does not fit {shape}; one size may be -1 where the "
-                             "others divide the number of elements")
+            raise ShapeError(
+                f"reshape: shape {x.shape} does not fit {shape}; one size may be -1 where the "
+                "others divide the number of elements"
+            )
         shape = tuple(x._a.size // known if n == -1 else n for n in shape)
     if shape == x._a.shape:
         return x
@@ -91,7 +128,7 @@ def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
     if x.ndim == 0:
         return reshape(x, (1,))
     a, b = normalize_axis(start, x.ndim, "flatten"), normalize_axis(stop, x.ndim, "flatten")
-    return reshape(x, x.shape[:a] + (prod(x.shape[a:b + 1]),) + x.shape[b + 1:])
+    return reshape(x, x.shape[:a] + (prod(x.shape[a : b + 1]),) + x.shape[b + 1 :])
 
 
 def expand_dims(x: Tensor, axis: Any = 0) -> Tensor:
@@ -118,7 +155,8 @@ def atleast_1d(x: Tensor) -> Tensor:
     return reshape(x, (1,)) if x.ndim == 0 else x
 
 
-# ---- permute_dims ------------------------------------------------------------------------------------
+# ---- permute_dims
+# ------------------------------------------------------------------------------------
 def _permute_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Ints) -> tuple[Tensor]:
     back = [0] * len(axes)
     for i, a in enumerate(axes):
@@ -126,19 +164,32 @@ def _permute_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Ints) -> tuple[Tensor]
     return (bind(PERMUTE, g, axes=tuple(back)),)
 
 
-PERMUTE = register(Op(
-    "permute_dims", "view", 1, lambda a, axes: (a.with_(tuple(a.shape[i] for i in axes)),),
-    layout=lambda a, strides, offset=0, *, axes: (offset, tuple(strides[i] for i in axes)),
-    params=("axes",), keeps=SHAPE_ONLY, vjp=_permute_vjp, reference=lambda x, axes: np.transpose(x, axes),
-    samples=shapes_of([((2, 3, 4), {"axes": (2, 0, 1)}), ((0, 3), {"axes": (1, 0)}), ((), {"axes": ()})]),
-    doc="Axes in another order."))
+PERMUTE = register(
+    Op(
+        "permute_dims",
+        "view",
+        1,
+        lambda a, axes: (a.with_(tuple(a.shape[i] for i in axes)),),
+        layout=lambda a, strides, offset=0, *, axes: (offset, tuple(strides[i] for i in axes)),
+        params=("axes",),
+        keeps=SHAPE_ONLY,
+        vjp=_permute_vjp,
+        reference=lambda x, axes: np.transpose(x, axes),
+        samples=shapes_of(
+            [((2, 3, 4), {"axes": (2, 0, 1)}), ((0, 3), {"axes": (1, 0)}), ((), {"axes": ()})]
+        ),
+        doc="Axes in another order.",
+    )
+)
 
 
 def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
     """Axis i of the result is axis axes[i] of x."""
     order = tuple(normalize_axis(a, x.ndim, "permute_dims") for a in axes)
     if len(order) != x.ndim or len(set(order)) != x.ndim:
-        raise ShapeError(f"permute_dims: axes {tuple(axes)} are no permutation of {x.ndim} dimensions")
+        raise ShapeError(
+            f"permute_dims: axes {tuple(axes)} are no permutation of {x.ndim} dimensions"
+        )
     return x if order == tuple(range(x.ndim)) else bind(PERMUTE, x, axes=order)
 
 
@@ -170,13 +221,17 @@ def matrix_transpose(x: Tensor) -> Tensor:
     return swapaxes(x, -1, -2)
 
 
-# ---- strided slices and their adjoint ------------------------------------------------------------------
+# ---- strided slices and their adjoint
+# ------------------------------------------------------------------
 def _kept(sizes: Ints, drop: Ints) -> Ints:
     return tuple(n for i, n in enumerate(sizes) if i not in drop)
 
 
-def region(shape: Ints, strides: Sequence[int], begin: Ints, step: Ints, drop: Ints) -> tuple[int, Ints]:
-    """Offset and strides of the strided box that starts at `begin`; axes of `drop` have one position."""
+def region(
+    shape: Ints, strides: Sequence[int], begin: Ints, step: Ints, drop: Ints
+) -> tuple[int, Ints]:
+    """Offset and strides of the strided box that starts at `begin`; axes of `drop` have one
+    position."""
     offset = sum(b * s for b, s, n in zip(begin, strides, shape) if n)
     return offset, tuple(s * k for i, (s, k) in enumerate(zip(strides, step)) if i not in drop)
 
@@ -193,8 +248,9 @@ class SlicePart(Part):
         return embed(self.g, self.shape, self.begin, self.step, self.drop)
 
 
-def _slice_layout(a: Aval, strides: Ints, offset: int = 0, *, begin: Ints, sizes: Ints, step: Ints,
-                  drop: Ints) -> tuple[int, Ints]:
+def _slice_layout(
+    a: Aval, strides: Ints, offset: int = 0, *, begin: Ints, sizes: Ints, step: Ints, drop: Ints
+) -> tuple[int, Ints]:
     off, out = region(a.shape, strides, begin, step, drop)
     return (offset if 0 in sizes else offset + off), out
 
@@ -204,30 +260,50 @@ def _slice_reference(x: np.ndarray, begin: Ints, sizes: Ints, step: Ints, drop: 
     return x[np.ix_(*picks)].reshape(_kept(sizes, drop)) if picks else x.copy()
 
 
-SLICE = register(Op(
-    "slice", "view", 1, lambda a, begin, sizes, step, drop: (a.with_(_kept(sizes, drop)),),
-    layout=_slice_layout, params=("begin", "sizes", "step", "drop"), keeps=SHAPE_ONLY,
-    vjp=lambda g, out, x, begin, sizes, step, drop: (SlicePart(g, x.shape, begin, step, drop),),
-    reference=_slice_reference,
-    samples=shapes_of([
-        ((5, 6), {"begin": (1, 5), "sizes": (3, 3), "step": (1, -2), "drop": ()}),
-        ((5, 6), {"begin": (4, 0), "sizes": (1, 6), "step": (1, 1), "drop": (0,)}),
-        ((3, 4), {"begin": (0, 2), "sizes": (3, 0), "step": (1, 1), "drop": ()}),
-        ((), {"begin": (), "sizes": (), "step": (), "drop": ()})]),
-    doc="sizes[a] elements along every axis a, from begin[a] in steps of step[a]; axes of `drop` have one and go."))
+SLICE = register(
+    Op(
+        "slice",
+        "view",
+        1,
+        lambda a, begin, sizes, step, drop: (a.with_(_kept(sizes, drop)),),
+        layout=_slice_layout,
+        params=("begin", "sizes", "step", "drop"),
+        keeps=SHAPE_ONLY,
+        vjp=lambda g, out, x, begin, sizes, step, drop: (SlicePart(g, x.shape, begin, step, drop),),
+        reference=_slice_reference,
+        samples=shapes_of(
+            [
+                ((5, 6), {"begin": (1, 5), "sizes": (3, 3), "step": (1, -2), "drop": ()}),
+                ((5, 6), {"begin": (4, 0), "sizes": (1, 6), "step": (1, 1), "drop": (0,)}),
+                ((3, 4), {"begin": (0, 2), "sizes": (3, 0), "step": (1, 1), "drop": ()}),
+                ((), {"begin": (), "sizes": (), "step": (), "drop": ()}),
+            ]
+        ),
+        doc="sizes[a] elements along every axis a, from begin[a] in steps of step[a]; axes of `drop` have one and go.",
+    )
+)
 
 
-def slice_(x: Tensor, begin: Ints, sizes: Ints, step: Ints | None = None, drop: Ints = ()) -> Tensor:
-    """The strided box of x that starts at `begin`; nothing is normalised (see ops/index.py for x[...])."""
+def slice_(
+    x: Tensor, begin: Ints, sizes: Ints, step: Ints | None = None, drop: Ints = ()
+) -> Tensor:
+    """The strided box of x that starts at `begin`; nothing is normalised (see ops/index.py for
+    x[...])."""
     return bind(SLICE, x, begin=begin, sizes=sizes, step=step or (1,) * len(begin), drop=drop)
 
 
-def narrow(x: Tensor, axis: int, begin: int, size: int, step: int = 1, drop: bool = False) -> Tensor:
+def narrow(
+    x: Tensor, axis: int, begin: int, size: int, step: int = 1, drop: bool = False
+) -> Tensor:
     """`slice_` along one axis."""
     n = x.ndim
-    return slice_(x, tuple(begin if i == axis else 0 for i in range(n)),
-                  tuple(size if i == axis else d for i, d in enumerate(x.shape)),
-                  tuple(step if i == axis else 1 for i in range(n)), (axis,) if drop else ())
+    return slice_(
+        x,
+        tuple(begin if i == axis else 0 for i in range(n)),
+        tuple(size if i == axis else d for i, d in enumerate(x.shape)),
+        tuple(step if i == axis else 1 for i in range(n)),
+        (axis,) if drop else (),
+    )
 
 
 def _embed_infer(a: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> tuple[Aval, ...]:
@@ -236,11 +312,15 @@ def _embed_infer(a: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints) -
         d = 1 if i in drop else next(inner)
         ends = (begin[i], begin[i] + (d - 1) * step[i])
         if d and not (min(ends) >= 0 and max(ends) < n):
-            raise ShapeError(f"embed: {d} elements from {begin[i]} in steps of {step[i]} leave an axis of size {n}")
+            raise ShapeError(
+                f"embed: {d} elements from {begin[i]} in steps of {step[i]} leave an axis of size {n}"
+            )
     return (a.with_(shape),)
 
 
-def _embed_layout(a: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> list[tuple[int, Ints, Ints]]:
+def _embed_layout(
+    a: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints
+) -> list[tuple[int, Ints, Ints]]:
     off, strides = region(shape, contiguous_strides(shape), begin, step, drop)
     return [(0 if a.size == 0 else off, a.shape, strides)]
 
@@ -258,17 +338,31 @@ def _embed_reference(x: np.ndarray, shape: Ints, begin: Ints, step: Ints, drop: 
     return out
 
 
-EMBED = register(Op(
-    "embed", "place", 1, _embed_infer, layout=_embed_layout, params=("shape", "begin", "step", "drop"),
-    keeps=SHAPE_ONLY, facts=frozenset(["zeros"]), reference=_embed_reference,
-    vjp=lambda g, out, x, shape, begin, step, drop: (
-        slice_(g, begin, _full_sizes(x.shape, len(shape), drop), step, drop),),
-    samples=shapes_of([
-        ((2, 3), {"shape": (5, 7), "begin": (3, 6), "step": (1, -2), "drop": ()}),
-        ((3,), {"shape": (3, 2), "begin": (0, 1), "step": (1, 1), "drop": (1,)}),
-        ((0,), {"shape": (3,), "begin": (0,), "step": (1,), "drop": ()}),
-        ((), {"shape": (), "begin": (), "step": (), "drop": ()})]),
-    doc="The adjoint of slice: x in a strided box of zeros."))
+EMBED = register(
+    Op(
+        "embed",
+        "place",
+        1,
+        _embed_infer,
+        layout=_embed_layout,
+        params=("shape", "begin", "step", "drop"),
+        keeps=SHAPE_ONLY,
+        facts=frozenset(["zeros"]),
+        reference=_embed_reference,
+        vjp=lambda g, out, x, shape, begin, step, drop: (
+            slice_(g, begin, _full_sizes(x.shape, len(shape), drop), step, drop),
+        ),
+        samples=shapes_of(
+            [
+                ((2, 3), {"shape": (5, 7), "begin": (3, 6), "step": (1, -2), "drop": ()}),
+                ((3,), {"shape": (3, 2), "begin": (0, 1), "step": (1, 1), "drop": (1,)}),
+                ((0,), {"shape": (3,), "begin": (0,), "step": (1,), "drop": ()}),
+                ((), {"shape": (), "begin": (), "step": (), "drop": ()}),
+            ]
+        ),
+        doc="The adjoint of slice: x in a strided box of zeros.",
+    )
+)
 
 
 def embed(x: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints = ()) -> Tensor:
@@ -281,19 +375,30 @@ def flip(x: Tensor, axis: Any = None) -> Tensor:
     axes = normalize_axes(axis, x.ndim, "flip")
     if not axes:
         return x
-    return slice_(x, tuple(max(d - 1, 0) if i in axes else 0 for i, d in enumerate(x.shape)), x.shape,
-                  tuple(-1 if i in axes else 1 for i in range(x.ndim)))
+    return slice_(
+        x,
+        tuple(max(d - 1, 0) if i in axes else 0 for i, d in enumerate(x.shape)),
+        x.shape,
+        tuple(-1 if i in axes else 1 for i in range(x.ndim)),
+    )
 
 
-# ---- windows -----------------------------------------------------------------------------------------
+# ---- windows
+# -----------------------------------------------------------------------------------------
 def _windows(shape: Ints, kernel: Ints, stride: Ints, dilation: Ints) -> Ints:
-    out = tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(shape[-2:], kernel, stride, dilation))
+    out = tuple(
+        (n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(shape[-2:], kernel, stride, dilation)
+    )
     if len(shape) < 2 or min(out) < 1:
-        raise ShapeError(f"a window of {kernel} with dilation {dilation} does not fit shape {shape}")
+        raise ShapeError(
+            f"a window of {kernel} with dilation {dilation} does not fit shape {shape}"
+        )
     return out
 
 
-def _unfold_vjp(g: Tensor, out: Tensor, x: Tensor, kernel: Ints, stride: Ints, dilation: Ints) -> tuple[Tensor]:
+def _unfold_vjp(
+    g: Tensor, out: Tensor, x: Tensor, kernel: Ints, stride: Ints, dilation: Ints
+) -> tuple[Tensor]:
     shape, nd = x.shape, x.ndim
     total = None
     for i in range(kernel[0]):
@@ -308,27 +413,50 @@ def _unfold_vjp(g: Tensor, out: Tensor, x: Tensor, kernel: Ints, stride: Ints, d
 def _unfold_reference(x: np.ndarray, kernel: Ints, stride: Ints, dilation: Ints) -> np.ndarray:
     full = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
     w = np.lib.stride_tricks.sliding_window_view(x, full, (-2, -1))
-    return w[..., ::stride[0], ::stride[1], ::dilation[0], ::dilation[1]]
+    return w[..., :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
-UNFOLD = register(Op(
-    "unfold", "view", 1, lambda a, kernel, stride, dilation: (
-        a.with_(a.shape[:-2] + _windows(a.shape, kernel, stride, dilation) + kernel),),
-    layout=lambda a, st, offset=0, *, kernel, stride, dilation: (
-        offset, tuple(st[:-2]) + (st[-2] * stride[0], st[-1] * stride[1], st[-2] * dilation[0], st[-1] * dilation[1])),
-    params=("kernel", "stride", "dilation"), keeps=SHAPE_ONLY, vjp=_unfold_vjp, reference=_unfold_reference,
-    samples=shapes_of([((2, 5, 6), {"kernel": (2, 3), "stride": (1, 2), "dilation": (2, 1)}),
-                       ((3, 3), {"kernel": (3, 3), "stride": (1, 1), "dilation": (1, 1)})]),
-    doc="Sliding windows over the last two axes: [..., H, W] -> [..., OH, OW, KH, KW]."))
+UNFOLD = register(
+    Op(
+        "unfold",
+        "view",
+        1,
+        lambda a, kernel, stride, dilation: (
+            a.with_(a.shape[:-2] + _windows(a.shape, kernel, stride, dilation) + kernel),
+        ),
+        layout=lambda a, st, offset=0, *, kernel, stride, dilation: (
+            offset,
+            tuple(st[:-2])
+            + (st[-2] * stride[0], st[-1] * stride[1], st[-2] * dilation[0], st[-1] * dilation[1]),
+        ),
+        params=("kernel", "stride", "dilation"),
+        keeps=SHAPE_ONLY,
+        vjp=_unfold_vjp,
+        reference=_unfold_reference,
+        samples=shapes_of(
+            [
+                ((2, 5, 6), {"kernel": (2, 3), "stride": (1, 2), "dilation": (2, 1)}),
+                ((3, 3), {"kernel": (3, 3), "stride": (1, 1), "dilation": (1, 1)}),
+            ]
+        ),
+        doc="Sliding windows over the last two axes: [..., H, W] -> [..., OH, OW, KH, KW].",
+    )
+)
 
 
 def unfold(x: Tensor, kernel: Any, stride: Any = 1, dilation: Any = 1) -> Tensor:
     """Sliding windows over the last two axes, as two new last axes."""
-    return bind(UNFOLD, x, kernel=pair(kernel, "kernel"), stride=pair(stride, "stride"),
-                dilation=pair(dilation, "dilation"))
+    return bind(
+        UNFOLD,
+        x,
+        kernel=pair(kernel, "kernel"),
+        stride=pair(stride, "stride"),
+        dilation=pair(dilation, "dilation"),
+    )
 
 
-# ---- diagonals ---------------------------------------------------------------------------------------
+# ---- diagonals
+# ---------------------------------------------------------------------------------------
 def _diagonal_size(rows: int, cols: int, offset: int) -> int:
     return max(0, min(rows + min(offset, 0), cols - max(offset, 0)))
 
@@ -339,7 +467,9 @@ def _diagonal_at(offset: int, strides: Sequence[int]) -> int:
 
 def _diagonal_layout(a: Aval, strides: Ints, offset: int = 0, *, k: int) -> tuple[int, Ints]:
     n = _diagonal_size(a.shape[-2], a.shape[-1], k)
-    return offset + (_diagonal_at(k, strides) if n else 0), tuple(strides[:-2]) + (strides[-2] + strides[-1],)
+    return offset + (_diagonal_at(k, strides) if n else 0), tuple(strides[:-2]) + (
+        strides[-2] + strides[-1],
+    )
 
 
 def _put_diagonal_layout(a: Aval, *, shape: Ints, k: int) -> list[tuple[int, Ints, Ints]]:
@@ -354,19 +484,41 @@ def _put_diagonal_reference(x: np.ndarray, shape: Ints, k: int) -> np.ndarray:
     return out
 
 
-DIAGONAL = register(Op(
-    "diagonal", "view", 1, lambda a, k: (a.with_(a.shape[:-2] + (_diagonal_size(a.shape[-2], a.shape[-1], k),)),),
-    layout=_diagonal_layout, params=("k",), keeps=SHAPE_ONLY,
-    vjp=lambda g, out, x, k: (bind(EMBED_DIAGONAL, g, shape=x.shape[-2:], k=k),),
-    reference=lambda x, k: np.diagonal(x, k, -2, -1),
-    samples=shapes_of([((3, 4), {"k": 1}), ((2, 4, 3), {"k": -2}), ((2, 2), {"k": 5}), ((0, 3), {"k": 0})]),
-    doc="Diagonal k of the last two axes."))
-EMBED_DIAGONAL: Op = register(Op(
-    "embed_diagonal", "place", 1, lambda a, shape, k: (a.with_(a.shape[:-1] + shape),),
-    layout=_put_diagonal_layout, params=("shape", "k"), keeps=SHAPE_ONLY, facts=frozenset(["zeros"]),
-    vjp=lambda g, out, x, shape, k: (bind(DIAGONAL, g, k=k),), reference=_put_diagonal_reference,
-    samples=shapes_of([((3,), {"shape": (3, 4), "k": 1}), ((2, 1), {"shape": (3, 1), "k": -2})]),
-    doc="Zeros with x on diagonal k."))
+DIAGONAL = register(
+    Op(
+        "diagonal",
+        "view",
+        1,
+        lambda a, k: (a.with_(a.shape[:-2] + (_diagonal_size(a.shape[-2], a.shape[-1], k),)),),
+        layout=_diagonal_layout,
+        params=("k",),
+        keeps=SHAPE_ONLY,
+        vjp=lambda g, out, x, k: (bind(EMBED_DIAGONAL, g, shape=x.shape[-2:], k=k),),
+        reference=lambda x, k: np.diagonal(x, k, -2, -1),
+        samples=shapes_of(
+            [((3, 4), {"k": 1}), ((2, 4, 3), {"k": -2}), ((2, 2), {"k": 5}), ((0, 3), {"k": 0})]
+        ),
+        doc="Diagonal k of the last two axes.",
+    )
+)
+EMBED_DIAGONAL: Op = register(
+    Op(
+        "embed_diagonal",
+        "place",
+        1,
+        lambda a, shape, k: (a.with_(a.shape[:-1] + shape),),
+        layout=_put_diagonal_layout,
+        params=("shape", "k"),
+        keeps=SHAPE_ONLY,
+        facts=frozenset(["zeros"]),
+        vjp=lambda g, out, x, shape, k: (bind(DIAGONAL, g, k=k),),
+        reference=_put_diagonal_reference,
+        samples=shapes_of(
+            [((3,), {"shape": (3, 4), "k": 1}), ((2, 1), {"shape": (3, 1), "k": -2})]
+        ),
+        doc="Zeros with x on diagonal k.",
+    )
+)
 
 
 def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:

@@ -1,8 +1,10 @@
-"""Normalisation: layer_norm and rms_norm records with their backward records; batch, group and vector norms.
+"""Normalisation: layer_norm and rms_norm records with their backward records; batch, group and
+vector norms.
 
-Invariant: statistics of half types are float32 and each result is rounded once; the backward records read the
-statistics that the forward saved.
+Invariant: statistics of half types are float32 and each result is rounded once; the backward
+records read the statistics that the forward saved.
 """
+
 from __future__ import annotations
 
 from math import prod
@@ -32,14 +34,19 @@ Tensor = Any
 
 
 def _stats_infer(count: int) -> Any:
-    """The result like x, then `count` statistics with size 1 along the group, in the compute type."""
+    """The result like x, then `count` statistics with size 1 along the group, in the compute
+    type."""
+
     def infer(x: Aval, *affine: Aval, axes: Group, eps: float) -> tuple[Aval, ...]:
         for a in affine:
-            want = x.shape[axes[0]:]
+            want = x.shape[axes[0] :]
             if a.shape != want:
-                raise ShapeError(f"a normalisation over {want} takes parameters of that shape, not {a.shape}")
+                raise ShapeError(
+                    f"a normalisation over {want} takes parameters of that shape, not {a.shape}"
+                )
         row = x.with_(keep_shape(x.shape, tuple(range(*axes))), dt.compute_type(x.dtype))
         return (x, *[row] * count)
+
     return infer
 
 
@@ -51,9 +58,11 @@ def _rows_of(v: Tensor, over: Ints) -> Tensor:
     return sum_(v, axis=over, keepdims=True)
 
 
-# ---- layer_norm ------------------------------------------------------------------------------------------
-def _layer_body(s: Builder, x: Val, w: Val | None = None, b: Val | None = None, *, axes: Group,
-                eps: float) -> tuple[Val, Val, Val]:
+# ---- layer_norm
+# ------------------------------------------------------------------------------------------
+def _layer_body(
+    s: Builder, x: Val, w: Val | None = None, b: Val | None = None, *, axes: Group, eps: float
+) -> tuple[Val, Val, Val]:
     n = s.rlen(x.type)
     m = s.rsum(x) / n
     d = x - m
@@ -63,8 +72,14 @@ def _layer_body(s: Builder, x: Val, w: Val | None = None, b: Val | None = None, 
     return (out if b is None else out + b), m, r
 
 
-def _layer_reference(x: np.ndarray, w: np.ndarray | None = None, b: np.ndarray | None = None, *, axes: Group,
-                     eps: float) -> tuple[np.ndarray, ...]:
+def _layer_reference(
+    x: np.ndarray,
+    w: np.ndarray | None = None,
+    b: np.ndarray | None = None,
+    *,
+    axes: Group,
+    eps: float,
+) -> tuple[np.ndarray, ...]:
     v, over = wide(x), _over(axes)
     n = np.array(prod(x.shape[a] for a in over), v.dtype)
     with np.errstate(all="ignore"):
@@ -75,22 +90,36 @@ def _layer_reference(x: np.ndarray, w: np.ndarray | None = None, b: np.ndarray |
     return (out if b is None else out + wide(b)), m, r
 
 
-def _layer_vjp(gs: tuple[Any, ...], outs: tuple[Any, ...], x: Tensor, w: Tensor | None = None,
-               b: Tensor | None = None, *, axes: Group, eps: float) -> tuple[Any, ...]:
+def _layer_vjp(
+    gs: tuple[Any, ...],
+    outs: tuple[Any, ...],
+    x: Tensor,
+    w: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    axes: Group,
+    eps: float,
+) -> tuple[Any, ...]:
     g, (_, center, r) = gs[0], outs
     lead = tuple(range(axes[0]))
     grads: list[Any] = [lambda: _layer_dx(gs, x, w, center, r, axes)]
     if w is not None:
-        grads.append(None if g is None else lambda: sum_(multiply(g, multiply(subtract(x, center), r)), axis=lead))
+        grads.append(
+            None
+            if g is None
+            else lambda: sum_(multiply(g, multiply(subtract(x, center), r)), axis=lead)
+        )
     if b is not None:
         grads.append(None if g is None else lambda: sum_(g, axis=lead))
     return tuple(grads)
 
 
-def _layer_dx(gs: tuple[Any, ...], x: Tensor, w: Tensor | None, center: Tensor, r: Tensor, axes: Group) -> Tensor:
+def _layer_dx(
+    gs: tuple[Any, ...], x: Tensor, w: Tensor | None, center: Tensor, r: Tensor, axes: Group
+) -> Tensor:
     """Gradient of x by way of the result, the mean and 1 / sqrt(variance + eps)."""
     g, gm, gr = gs
-    n = prod(x.shape[axes[0]:axes[1]])
+    n = prod(x.shape[axes[0] : axes[1]])
     parts = []
     if g is not None:
         parts.append(bind(LAYER_GRAD, g, x, center, r, *([] if w is None else [w]), axes=axes))
@@ -111,17 +140,34 @@ def _affine_samples(bias: bool) -> Any:
             p = {"axes": (k, len(shape)), "eps": 0.01}
             yield [draw(rng, *shape), *[draw(rng, *shape[k:]) for _ in range(1 + bias)]], p
             yield [draw(rng, *shape)], p
+
     return samples
 
 
-LAYER_NORM = register(Op(
-    "layer_norm", "row", None, _stats_infer(2), body=_layer_body, params=("axes", "eps"), nout=3, vjp=_layer_vjp,
-    reference=_layer_reference, samples=_affine_samples(True), accepts="f", ulp=400.0,
-    facts=frozenset(["optional_grads"]), keeps=frozenset(["0", "1", "out"]),
-    doc="(x - mean) / sqrt(variance + eps) * weight + bias over the last axes; also mean and 1 / sqrt(...)."))
+LAYER_NORM = register(
+    Op(
+        "layer_norm",
+        "row",
+        None,
+        _stats_infer(2),
+        body=_layer_body,
+        params=("axes", "eps"),
+        nout=3,
+        vjp=_layer_vjp,
+        reference=_layer_reference,
+        samples=_affine_samples(True),
+        accepts="f",
+        ulp=400.0,
+        facts=frozenset(["optional_grads"]),
+        keeps=frozenset(["0", "1", "out"]),
+        doc="(x - mean) / sqrt(variance + eps) * weight + bias over the last axes; also mean and 1 / sqrt(...).",
+    )
+)
 
 
-def _layer_grad_body(s: Builder, g: Val, x: Val, m: Val, r: Val, w: Val | None = None, *, axes: Group) -> Val:
+def _layer_grad_body(
+    s: Builder, g: Val, x: Val, m: Val, r: Val, w: Val | None = None, *, axes: Group
+) -> Val:
     # x and the statistics have one type except for half types, which arrive as f32 anyway
     n = s.rlen(x.type)
     h = (x - m) * r
@@ -129,21 +175,40 @@ def _layer_grad_body(s: Builder, g: Val, x: Val, m: Val, r: Val, w: Val | None =
     return r * ((c - s.rsum(c) / n) - h * (s.rsum(c * h) / n))
 
 
-def _layer_grad_reference(g: np.ndarray, x: np.ndarray, m: np.ndarray, r: np.ndarray, w: np.ndarray | None = None, *,
-                          axes: Group) -> np.ndarray:
+def _layer_grad_reference(
+    g: np.ndarray,
+    x: np.ndarray,
+    m: np.ndarray,
+    r: np.ndarray,
+    w: np.ndarray | None = None,
+    *,
+    axes: Group,
+) -> np.ndarray:
     over = _over(axes)
     h = (wide(x) - wide(m)) * wide(r)
     c = wide(g) if w is None else wide(g) * wide(w)
     return wide(r) * (c - c.mean(over, keepdims=True) - h * (c * h).mean(over, keepdims=True))
 
 
-def _layer_grad_vjp(u: Tensor, out: Tensor, g: Tensor, x: Tensor, m: Tensor, r: Tensor, w: Tensor | None = None, *,
-                    axes: Group) -> tuple[Any, ...]:
+def _layer_grad_vjp(
+    u: Tensor,
+    out: Tensor,
+    g: Tensor,
+    x: Tensor,
+    m: Tensor,
+    r: Tensor,
+    w: Tensor | None = None,
+    *,
+    axes: Group,
+) -> tuple[Any, ...]:
     over = _over(axes)
     away = subtract(x, m)
     h = multiply(away, r)
     c = g if w is None else multiply(g, w)
-    mean_c, mean_ch = mean(c, axis=over, keepdims=True), mean(multiply(c, h), axis=over, keepdims=True)
+    mean_c, mean_ch = (
+        mean(c, axis=over, keepdims=True),
+        mean(multiply(c, h), axis=over, keepdims=True),
+    )
     v = multiply(u, r)
     mean_vh = mean(multiply(v, h), axis=over, keepdims=True)
     dc = subtract(subtract(v, mean(v, axis=over, keepdims=True)), multiply(h, mean_vh))
@@ -158,14 +223,34 @@ def _layer_grad_vjp(u: Tensor, out: Tensor, g: Tensor, x: Tensor, m: Tensor, r: 
 def _layer_grad_samples(rng: np.random.Generator) -> Any:
     for shape, k in (((3, 10), 1), ((2, 3, 7), 2), ((70,), 0)):
         row = shape[:k] + (1,) * (len(shape) - k)
-        yield [draw(rng, *shape), draw(rng, *shape), draw(rng, *row), draw(rng, *row, lo=0.5, hi=2.0),
-               draw(rng, *shape[k:])], {"axes": (k, len(shape))}
+        yield (
+            [
+                draw(rng, *shape),
+                draw(rng, *shape),
+                draw(rng, *row),
+                draw(rng, *row, lo=0.5, hi=2.0),
+                draw(rng, *shape[k:]),
+            ],
+            {"axes": (k, len(shape))},
+        )
 
 
-LAYER_GRAD = register(Op(
-    "layer_norm_grad", "row", None, lambda g, x, *rest, axes: (x,), body=_layer_grad_body, params=("axes",),
-    vjp=_layer_grad_vjp, reference=_layer_grad_reference, samples=_layer_grad_samples, accepts="f", ulp=2000.0,
-    doc="Gradient of layer_norm's x from the saved mean and 1 / sqrt(variance + eps)."))
+LAYER_GRAD = register(
+    Op(
+        "layer_norm_grad",
+        "row",
+        None,
+        lambda g, x, *rest, axes: (x,),
+        body=_layer_grad_body,
+        params=("axes",),
+        vjp=_layer_grad_vjp,
+        reference=_layer_grad_reference,
+        samples=_layer_grad_samples,
+        accepts="f",
+        ulp=2000.0,
+        doc="Gradient of layer_norm's x from the saved mean and 1 / sqrt(variance + eps).",
+    )
+)
 
 
 def _group(x: Tensor, shape: Any) -> Group:
@@ -181,8 +266,13 @@ def _fitting(t: Tensor, x: Tensor) -> Tensor:
     return t if t.dtype is dt.compute_type(x.dtype) else astype(t, x.dtype)
 
 
-def layer_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None,
-               eps: float = 1e-5) -> Tensor:
+def layer_norm(
+    x: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
     """PyTorch's layer_norm over the last axes: (x - mean) / sqrt(var + eps) * weight + bias."""
     need_float("layer_norm", x._a)
     axes = _group(x, normalized_shape)
@@ -192,25 +282,37 @@ def layer_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, b
     return bind(LAYER_NORM, x, *affine, axes=axes, eps=float(eps))[0]
 
 
-# ---- rms_norm ------------------------------------------------------------------------------------------
-def _rms_body(s: Builder, x: Val, w: Val | None = None, *, axes: Group, eps: float) -> tuple[Val, Val]:
+# ---- rms_norm
+# ------------------------------------------------------------------------------------------
+def _rms_body(
+    s: Builder, x: Val, w: Val | None = None, *, axes: Group, eps: float
+) -> tuple[Val, Val]:
     r = 1.0 / s.sqrt(s.rsum(x * x) / s.rlen(x.type) + eps)
     out = x * r
     return (out if w is None else out * w), r
 
 
-def _rms_reference(x: np.ndarray, w: np.ndarray | None = None, *, axes: Group, eps: float) -> tuple[np.ndarray, ...]:
+def _rms_reference(
+    x: np.ndarray, w: np.ndarray | None = None, *, axes: Group, eps: float
+) -> tuple[np.ndarray, ...]:
     v = wide(x)
     r = 1 / np.sqrt((v * v).mean(_over(axes), keepdims=True) + eps)
     return (v * r if w is None else v * r * wide(w)), r
 
 
-def _rms_vjp(gs: tuple[Any, ...], outs: tuple[Any, ...], x: Tensor, w: Tensor | None = None, *, axes: Group,
-             eps: float) -> tuple[Any, ...]:
+def _rms_vjp(
+    gs: tuple[Any, ...],
+    outs: tuple[Any, ...],
+    x: Tensor,
+    w: Tensor | None = None,
+    *,
+    axes: Group,
+    eps: float,
+) -> tuple[Any, ...]:
     g, gr = gs
-    r, over, n = outs[1], _over(axes), prod(x.shape[axes[0]:axes[1]])
+    r, over, n = outs[1], _over(axes), prod(x.shape[axes[0] : axes[1]])
     gx, gw = None, None
-    total = gr          # gradient of r, by way of the result too
+    total = gr  # gradient of r, by way of the result too
     if g is not None:
         c = g if w is None else multiply(g, w)
         gx = multiply(c, r)
@@ -224,22 +326,44 @@ def _rms_vjp(gs: tuple[Any, ...], outs: tuple[Any, ...], x: Tensor, w: Tensor | 
     return (gx,) if w is None else (gx, gw)
 
 
-RMS_NORM = register(Op(
-    "rms_norm", "row", None, _stats_infer(1), body=_rms_body, params=("axes", "eps"), nout=2, vjp=_rms_vjp,
-    reference=_rms_reference, samples=_affine_samples(False), accepts="f", ulp=12.0,
-    facts=frozenset(["optional_grads"]), keeps=frozenset(["0", "1", "out"]),
-    doc="x / sqrt(mean(x * x) + eps) * weight over the last axes; also 1 / sqrt(...)."))
+RMS_NORM = register(
+    Op(
+        "rms_norm",
+        "row",
+        None,
+        _stats_infer(1),
+        body=_rms_body,
+        params=("axes", "eps"),
+        nout=2,
+        vjp=_rms_vjp,
+        reference=_rms_reference,
+        samples=_affine_samples(False),
+        accepts="f",
+        ulp=12.0,
+        facts=frozenset(["optional_grads"]),
+        keeps=frozenset(["0", "1", "out"]),
+        doc="x / sqrt(mean(x * x) + eps) * weight over the last axes; also 1 / sqrt(...).",
+    )
+)
 
 
-def rms_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+def rms_norm(
+    x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
     """PyTorch's rms_norm over the last axes; eps defaults to the machine epsilon of x's dtype."""
     need_float("rms_norm", x._a)
     e = float(eps) if eps is not None else float(np.finfo(dt.compute_type(x.dtype)).eps)
-    return bind(RMS_NORM, x, *([] if weight is None else [_fitting(weight, x)]), axes=_group(x, normalized_shape),
-                eps=e)[0]
+    return bind(
+        RMS_NORM,
+        x,
+        *([] if weight is None else [_fitting(weight, x)]),
+        axes=_group(x, normalized_shape),
+        eps=e,
+    )[0]
 
 
-# ---- composed ------------------------------------------------------------------------------------------
+# ---- composed
+# ------------------------------------------------------------------------------------------
 def _scale_shift(out: Tensor, weight: Tensor | None, bias: Tensor | None, ndim: int) -> Tensor:
     """out * weight + bias per channel (axis 1)."""
     if weight is not None:
@@ -247,10 +371,18 @@ def _scale_shift(out: Tensor, weight: Tensor | None, bias: Tensor | None, ndim: 
     return out if bias is None else add(out, reshape(bias, (bias.size,) + (1,) * (ndim - 2)))
 
 
-def batch_norm(x: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None,
-               weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
-               momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
-    """PyTorch's batch_norm over all axes but 1; in training the running statistics are assigned new values."""
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """PyTorch's batch_norm over all axes but 1; in training the running statistics are assigned new
+    values."""
     need_float("batch_norm", x._a)
     if x.ndim < 2:
         raise ShapeError(f"batch_norm takes x[N, C, ...], not shape {x.shape}")
@@ -261,7 +393,9 @@ def batch_norm(x: Tensor, running_mean: Tensor | None = None, running_var: Tenso
         away = subtract(v, m)
         spread = mean(square(away), axis=over, keepdims=True)
         if training:
-            _update_running(running_mean, running_var, m, spread, prod(x.shape) // max(x.shape[1], 1), momentum)
+            _update_running(
+                running_mean, running_var, m, spread, prod(x.shape) // max(x.shape[1], 1), momentum
+            )
     else:
         shape = (x.shape[1],) + (1,) * (x.ndim - 2)
         away, spread = subtract(v, reshape(running_mean, shape)), reshape(running_var, shape)
@@ -269,8 +403,9 @@ def batch_norm(x: Tensor, running_mean: Tensor | None = None, running_var: Tenso
     return astype(_scale_shift(out, weight, bias, x.ndim), half)
 
 
-def _update_running(mean_: Tensor | None, var_: Tensor | None, m: Tensor, spread: Tensor, n: int,
-                    momentum: float) -> None:
+def _update_running(
+    mean_: Tensor | None, var_: Tensor | None, m: Tensor, spread: Tensor, n: int, momentum: float
+) -> None:
     """Move the running statistics towards those of the batch (the variance unbiased)."""
     if mean_ is None or var_ is None:
         return
@@ -278,14 +413,23 @@ def _update_running(mean_: Tensor | None, var_: Tensor | None, m: Tensor, spread
         raise ShapeError("batch_norm in training needs more than one value per channel")
     shape = mean_.shape
     mean_.assign(add(multiply(mean_, 1 - momentum), multiply(reshape(m, shape), momentum)))
-    var_.assign(add(multiply(var_, 1 - momentum), multiply(reshape(spread, shape), momentum * n / (n - 1))))
+    var_.assign(
+        add(multiply(var_, 1 - momentum), multiply(reshape(spread, shape), momentum * n / (n - 1)))
+    )
 
 
-def group_norm(x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
-               eps: float = 1e-5) -> Tensor:
+def group_norm(
+    x: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
     """PyTorch's group_norm: x[N, C, ...] normalised over groups of channels."""
     if x.ndim < 2 or x.shape[1] % num_groups:
-        raise ShapeError(f"group_norm: {num_groups} groups do not divide a tensor of shape {x.shape}")
+        raise ShapeError(
+            f"group_norm: {num_groups} groups do not divide a tensor of shape {x.shape}"
+        )
     flat = reshape(x, (x.shape[0], num_groups, prod(x.shape[1:]) // num_groups))
     out = reshape(layer_norm(flat, flat.shape[-1], eps=eps), x.shape)
     return _scale_shift(out, weight, bias, x.ndim)

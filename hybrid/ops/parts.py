@@ -1,9 +1,11 @@
 """Gradients of a value that was used in pieces, added up in one go.
 
-Invariant: the total depends on the parts and their order only, so a backward pass gives the same bits however
-it is run.  Slices that do not overlap are joined instead of being added as boxes of zeros, and small products
-of one shape (a weight used at every time step) become one product over their rows.
+Invariant: the total depends on the parts and their order only, so a backward pass gives the same
+bits however it is run.  Slices that do not overlap are joined instead of being added as boxes of
+zeros, and small products of one shape (a weight used at every time step) become one product over
+their rows.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -34,7 +36,8 @@ def total(parts: Sequence[Part]) -> Tensor:
     return out
 
 
-# ---- slices --------------------------------------------------------------------------------------------
+# ---- slices
+# --------------------------------------------------------------------------------------------
 def _sizes(p: SlicePart) -> Ints:
     """The box of a part with all its axes."""
     inner = iter(p.g.shape)
@@ -42,12 +45,17 @@ def _sizes(p: SlicePart) -> Ints:
 
 
 def _axis_of(parts: Sequence[SlicePart], sizes: Sequence[Ints]) -> int | None:
-    """The one axis along which the boxes differ; None when there are several, or a box has steps."""
+    """The one axis along which the boxes differ; None when there are several, or a box has
+    steps."""
     first = parts[0]
     if any(k != 1 for p in parts for k in p.step) or any(0 in s for s in sizes):
         return None
-    axes = {a for p, s in zip(parts, sizes) for a in range(len(first.shape))
-            if p.begin[a] != first.begin[a] or s[a] != sizes[0][a]}
+    axes = {
+        a
+        for p, s in zip(parts, sizes)
+        for a in range(len(first.shape))
+        if p.begin[a] != first.begin[a] or s[a] != sizes[0][a]
+    }
     return axes.pop() if len(axes) == 1 else None
 
 
@@ -76,7 +84,8 @@ def _joined_slices(parts: Sequence[SlicePart]) -> Tensor | None:
     return embed(out, first.shape, corner, first.step, ())
 
 
-# ---- products ------------------------------------------------------------------------------------------
+# ---- products
+# ------------------------------------------------------------------------------------------
 def _joined_products(parts: Sequence[WeightPart]) -> Tensor | None:
     """One product over all rows, where copying the rows costs less than adding up the products."""
     outs, ins = parts[0].shape

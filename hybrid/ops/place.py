@@ -1,8 +1,10 @@
 """Joining and writing: concat, stack, pad, functional writes into a box, split, tile, repeat, roll.
 
-Invariant: a record of kind 'place' writes each operand into one strided region of a fresh result; with the fact
-'base' operand 0 fills the result first, with 'zeros' zeros do, otherwise the regions cover it.
+Invariant: a record of kind 'place' writes each operand into one strided region of a fresh result;
+with the fact 'base' operand 0 fills the result first, with 'zeros' zeros do, otherwise the regions
+cover it.
 """
+
 from __future__ import annotations
 
 import operator
@@ -24,21 +26,39 @@ from .elementwise import clone
 from .movement import embed, expand_dims, flip, narrow, region, reshape, slice_
 from .reduce import broadcast_to
 
-__all__ = ["concat", "stack", "split", "chunk", "unstack", "pad", "slice_set", "tile", "repeat", "roll",
-           "vstack", "hstack"]
+__all__ = [
+    "concat",
+    "stack",
+    "split",
+    "chunk",
+    "unstack",
+    "pad",
+    "slice_set",
+    "tile",
+    "repeat",
+    "roll",
+    "vstack",
+    "hstack",
+]
 
 Ints = tuple[int, ...]
 Tensor = Any
 
 
-# ---- concat --------------------------------------------------------------------------------------------
+# ---- concat
+# --------------------------------------------------------------------------------------------
 def _concat_infer(*avals: Aval, axis: int) -> tuple[Aval, ...]:
     first = avals[0]
     for a in avals[1:]:
-        if a.ndim != first.ndim or a.shape[:axis] + a.shape[axis + 1:] != first.shape[:axis] + first.shape[axis + 1:]:
-            raise ShapeError(f"concat: shapes {first.shape} and {a.shape} differ outside axis {axis}")
+        if (
+            a.ndim != first.ndim
+            or a.shape[:axis] + a.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]
+        ):
+            raise ShapeError(
+                f"concat: shapes {first.shape} and {a.shape} differ outside axis {axis}"
+            )
     total = sum(a.shape[axis] for a in avals)
-    return (first.with_(first.shape[:axis] + (total,) + first.shape[axis + 1:]),)
+    return (first.with_(first.shape[:axis] + (total,) + first.shape[axis + 1 :]),)
 
 
 def _concat_layout(*avals: Aval, axis: int) -> list[tuple[int, Ints, Ints]]:
@@ -58,10 +78,21 @@ def _concat_samples(rng: np.random.Generator) -> Any:
     yield [draw(rng, 2, 0)], {"axis": 0}
 
 
-CONCAT = register(Op(
-    "concat", "place", None, _concat_infer, layout=_concat_layout, params=("axis",), keeps=SHAPE_ONLY,
-    vjp=_concat_vjp, reference=lambda *xs, axis: np.concatenate(xs, axis), samples=_concat_samples,
-    doc="Tensors one after the other along an axis."))
+CONCAT = register(
+    Op(
+        "concat",
+        "place",
+        None,
+        _concat_infer,
+        layout=_concat_layout,
+        params=("axis",),
+        keeps=SHAPE_ONLY,
+        vjp=_concat_vjp,
+        reference=lambda *xs, axis: np.concatenate(xs, axis),
+        samples=_concat_samples,
+        doc="Tensors one after the other along an axis.",
+    )
+)
 
 
 def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
@@ -81,14 +112,22 @@ def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
     ts = [as_tensor(x) for x in xs]
     if len({t.shape for t in ts}) != 1:
-        raise ShapeError(f"stack needs one or more tensors of one shape, not {[t.shape for t in ts]}")
+        raise ShapeError(
+            f"stack needs one or more tensors of one shape, not {[t.shape for t in ts]}"
+        )
     a = normalize_axis(axis, ts[0].ndim + 1, "stack")
     return concat([expand_dims(t, a) for t in ts], a)
 
 
 def vstack(xs: Sequence[Tensor]) -> Tensor:
     """Tensors on top of each other (1-D tensors are rows)."""
-    return concat([reshape(t, (1,) * (2 - t.ndim) + t.shape) if t.ndim < 2 else t for t in map(as_tensor, xs)], 0)
+    return concat(
+        [
+            reshape(t, (1,) * (2 - t.ndim) + t.shape) if t.ndim < 2 else t
+            for t in map(as_tensor, xs)
+        ],
+        0,
+    )
 
 
 def hstack(xs: Sequence[Tensor]) -> Tensor:
@@ -97,9 +136,11 @@ def hstack(xs: Sequence[Tensor]) -> Tensor:
     return concat(ts, 0 if ts and ts[0].ndim == 1 else 1)
 
 
-# ---- taking apart ----------------------------------------------------------------------------------------
+# ---- taking apart
+# ----------------------------------------------------------------------------------------
 def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
-    """PyTorch's split: pieces of `sizes` elements (the last may be smaller), or of the given sizes."""
+    """PyTorch's split: pieces of `sizes` elements (the last may be smaller), or of the given
+    sizes."""
     a = normalize_axis(axis, x.ndim, "split")
     n = x.shape[a]
     if hasattr(sizes, "__index__"):
@@ -129,12 +170,15 @@ def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     return tuple(narrow(x, a, i, 1, drop=True) for i in range(x.shape[a]))
 
 
-# ---- writing a box ---------------------------------------------------------------------------------------
+# ---- writing a box
+# ---------------------------------------------------------------------------------------
 def _set_infer(base: Aval, value: Aval, *, begin: Ints, step: Ints, drop: Ints) -> tuple[Aval, ...]:
     return (base,)
 
 
-def _set_layout(base: Aval, value: Aval, *, begin: Ints, step: Ints, drop: Ints) -> list[tuple[int, Ints, Ints]]:
+def _set_layout(
+    base: Aval, value: Aval, *, begin: Ints, step: Ints, drop: Ints
+) -> list[tuple[int, Ints, Ints]]:
     off, strides = region(base.shape, contiguous_strides(base.shape), begin, step, drop)
     return [(0 if value.size == 0 else off, value.shape, strides)]
 
@@ -144,13 +188,19 @@ def _box(value: Any, ndim: int, drop: Ints) -> Ints:
     return tuple(1 if i in drop else next(inner) for i in range(ndim))
 
 
-def _set_vjp(g: Tensor, out: Tensor, base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints) -> Any:
+def _set_vjp(
+    g: Tensor, out: Tensor, base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints
+) -> Any:
     sizes = _box(value, base.ndim, drop)
-    return (lambda: slice_set(g, zeros_like(value, dtype=g.dtype), begin, step, drop),
-            lambda: slice_(g, begin, sizes, step, drop))
+    return (
+        lambda: slice_set(g, zeros_like(value, dtype=g.dtype), begin, step, drop),
+        lambda: slice_(g, begin, sizes, step, drop),
+    )
 
 
-def _set_reference(base: np.ndarray, value: np.ndarray, begin: Ints, step: Ints, drop: Ints) -> np.ndarray:
+def _set_reference(
+    base: np.ndarray, value: np.ndarray, begin: Ints, step: Ints, drop: Ints
+) -> np.ndarray:
     out = base.copy()
     sizes = _box(value, base.ndim, drop)
     picks = [b + np.arange(n) * k for b, n, k in zip(begin, sizes, step)]
@@ -165,24 +215,46 @@ def _set_samples(rng: np.random.Generator) -> Any:
     yield [draw(rng), draw(rng)], {"begin": (), "step": (), "drop": ()}
 
 
-SLICE_SET = register(Op(
-    "slice_set", "place", 2, _set_infer, layout=_set_layout, params=("begin", "step", "drop"), vjp=_set_vjp,
-    keeps=SHAPE_ONLY, facts=frozenset(["base"]), reference=_set_reference, samples=_set_samples,
-    doc="base with value written into a strided box."))
+SLICE_SET = register(
+    Op(
+        "slice_set",
+        "place",
+        2,
+        _set_infer,
+        layout=_set_layout,
+        params=("begin", "step", "drop"),
+        vjp=_set_vjp,
+        keeps=SHAPE_ONLY,
+        facts=frozenset(["base"]),
+        reference=_set_reference,
+        samples=_set_samples,
+        doc="base with value written into a strided box.",
+    )
+)
 
 
 def slice_set(base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints = ()) -> Tensor:
-    """A copy of base with `value` in the strided box that starts at `begin`; value's shape is the box's."""
+    """A copy of base with `value` in the strided box that starts at `begin`; value's shape is the
+    box's."""
     value = astype(as_tensor(value), base.dtype)
     return bind(SLICE_SET, base, value, begin=begin, step=step, drop=drop)
 
 
-# ---- pad -------------------------------------------------------------------------------------------------
+# ---- pad
+# -------------------------------------------------------------------------------------------------
 def _pad_edges(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
     """x extended along one axis by pieces of itself."""
     n = x.shape[axis]
-    if mode == "reflect" and max(before, after) >= max(n, 1) or mode == "wrap" and max(before, after) > n or n == 0:
-        raise ShapeError(f"pad: {before} and {after} elements are too many for mode {mode!r} on an axis of size {n}")
+    if (
+        mode == "reflect"
+        and max(before, after) >= max(n, 1)
+        or mode == "wrap"
+        and max(before, after) > n
+        or n == 0
+    ):
+        raise ShapeError(
+            f"pad: {before} and {after} elements are too many for mode {mode!r} on an axis of size {n}"
+        )
     if mode == "reflect":
         head, tail = narrow(x, axis, 1, before), narrow(x, axis, n - 1 - after, after)
         head, tail = flip(head, axis), flip(tail, axis)
@@ -214,7 +286,9 @@ def pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: A
         begin, step = tuple(b for b, _ in widths), (1,) * x.ndim
         if isinstance(constant_values, (int, float)) and _is_plus_zero(constant_values):
             return embed(x, shape, begin, step)
-        return slice_set(full(shape, constant_values, dtype=x.dtype, device=x.device), x, begin, step)
+        return slice_set(
+            full(shape, constant_values, dtype=x.dtype, device=x.device), x, begin, step
+        )
     if mode not in ("edge", "reflect", "wrap"):
         raise HybridError(f"pad: mode {mode!r} is not one of 'constant', 'edge', 'reflect', 'wrap'")
     for axis, (before, after) in enumerate(widths):
@@ -227,10 +301,15 @@ def _is_plus_zero(value: float) -> bool:
     return value == 0 and not np.signbit(value)
 
 
-# ---- repetition --------------------------------------------------------------------------------------------
+# ---- repetition
+# --------------------------------------------------------------------------------------------
 def tile(x: Tensor, reps: Any) -> Tensor:
     """x repeated as a whole along each axis."""
-    counts = (operator.index(reps),) if hasattr(reps, "__index__") else tuple(operator.index(r) for r in reps)
+    counts = (
+        (operator.index(reps),)
+        if hasattr(reps, "__index__")
+        else tuple(operator.index(r) for r in reps)
+    )
     n = max(len(counts), x.ndim)
     counts = (1,) * (n - len(counts)) + counts
     shape = (1,) * (n - x.ndim) + x.shape
@@ -242,20 +321,24 @@ def tile(x: Tensor, reps: Any) -> Tensor:
 def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
     """Each element `repeats` times along an axis (None: of the flattened tensor)."""
     if not hasattr(repeats, "__index__"):
-        raise HybridError("repeat takes one count; for a count per element use take(x, indices, axis)")
+        raise HybridError(
+            "repeat takes one count; for a count per element use take(x, indices, axis)"
+        )
     k = operator.index(repeats)
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
     a = normalize_axis(axis, x.ndim, "repeat")
-    wide = broadcast_to(expand_dims(x, a + 1), x.shape[:a + 1] + (k,) + x.shape[a + 1:])
-    return reshape(wide, x.shape[:a] + (x.shape[a] * k,) + x.shape[a + 1:])
+    wide = broadcast_to(expand_dims(x, a + 1), x.shape[: a + 1] + (k,) + x.shape[a + 1 :])
+    return reshape(wide, x.shape[:a] + (x.shape[a] * k,) + x.shape[a + 1 :])
 
 
 def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
     """Elements moved along axes, those pushed out at one end re-entering at the other."""
     if axis is None:
         return reshape(roll(reshape(x, (x.size,)), shift, 0), x.shape)
-    axes = [normalize_axis(a, x.ndim, "roll") for a in ((axis,) if hasattr(axis, "__index__") else axis)]
+    axes = [
+        normalize_axis(a, x.ndim, "roll") for a in ((axis,) if hasattr(axis, "__index__") else axis)
+    ]
     shifts = [shift] * len(axes) if hasattr(shift, "__index__") else list(shift)
     if len(shifts) != len(axes):
         raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")

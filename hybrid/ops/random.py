@@ -1,8 +1,10 @@
-"""Random numbers: counter-based Philox4x32-10, in the algebra; generators whose state is two tensors.
+"""Random numbers: counter-based Philox4x32-10, in the algebra; generators whose state is two
+tensors.
 
-Invariant: element i of draw number n of a generator is a function of (seed, n, i) only; every draw advances the
-offset by one, in program order, so eager and traced code see one stream.
+Invariant: element i of draw number n of a generator is a function of (seed, n, i) only; every draw
+advances the offset by one, in program order, so eager and traced code see one stream.
 """
+
 from __future__ import annotations
 
 import math
@@ -32,9 +34,30 @@ from .place import stack
 from .reduce import argmax, broadcast_to
 from .sort import argsort
 
-__all__ = ["Generator", "default_generator", "manual_seed", "get_state", "set_state", "random_bits", "rand", "randn",
-           "uniform", "normal", "randint", "bernoulli", "permutation", "randperm", "shuffle", "rand_like", "randn_like",
-           "categorical", "choice", "philox", "dropout", "seed"]
+__all__ = [
+    "Generator",
+    "default_generator",
+    "manual_seed",
+    "get_state",
+    "set_state",
+    "random_bits",
+    "rand",
+    "randn",
+    "uniform",
+    "normal",
+    "randint",
+    "bernoulli",
+    "permutation",
+    "randperm",
+    "shuffle",
+    "rand_like",
+    "randn_like",
+    "categorical",
+    "choice",
+    "philox",
+    "dropout",
+    "seed",
+]
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -42,7 +65,8 @@ _TWO_PI = np.longdouble("6.28318530717958647692528676655900577")
 _M0, _M1, _W0, _W1 = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
 
 
-# ---- Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) ------------------------
+# ---- Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
+# ------------------------
 def philox(s: Builder, counter: tuple[Val, ...], key: tuple[Val, Val]) -> tuple[Val, Val, Val, Val]:
     """Ten rounds of Philox4x32: four u32 words from a counter of four and a key of two."""
     c0, c1, c2, c3 = counter
@@ -60,6 +84,7 @@ def _words(s: Builder, seed: Val, offset: Val) -> tuple[Val, Val, Val, Val]:
 
     def halves(v: Val) -> tuple[Val, Val]:
         return s.convert(v, "u32"), s.convert(v >> 32, "u32")
+
     return philox(s, (*halves(i), *halves(offset)), halves(seed))
 
 
@@ -71,21 +96,37 @@ def _oracle(seed: np.ndarray, offset: np.ndarray, shape: Ints) -> list[np.ndarra
     """The same words by NumPy in uint64."""
     i = np.arange(math.prod(shape), dtype=np.uint64)
     low = np.uint64(0xFFFFFFFF)
-    c = [i & low, i >> np.uint64(32), np.full_like(i, int(offset) & 0xFFFFFFFF), np.full_like(i, int(offset) >> 32)]
+    c = [
+        i & low,
+        i >> np.uint64(32),
+        np.full_like(i, int(offset) & 0xFFFFFFFF),
+        np.full_like(i, int(offset) >> 32),
+    ]
     k = [int(seed) & 0xFFFFFFFF, int(seed) >> 32]
     for _ in range(10):
         p0, p1 = c[0] * np.uint64(_M0), c[2] * np.uint64(_M1)
-        c = [(p1 >> np.uint64(32)) ^ c[1] ^ np.uint64(k[0]), p1 & low, (p0 >> np.uint64(32)) ^ c[3] ^ np.uint64(k[1]),
-             p0 & low]
+        c = [
+            (p1 >> np.uint64(32)) ^ c[1] ^ np.uint64(k[0]),
+            p1 & low,
+            (p0 >> np.uint64(32)) ^ c[3] ^ np.uint64(k[1]),
+            p0 & low,
+        ]
         k = [(k[0] + _W0) & 0xFFFFFFFF, (k[1] + _W1) & 0xFFFFFFFF]
     return [w.reshape(shape) for w in c]
 
 
-# ---- records ---------------------------------------------------------------------------------------------
-_FRACTION = {dt.float16: 11, dt.bfloat16: 8, dt.float32: 24}   # bits of a uniform number, so that 1.0 never comes
+# ---- records
+# ---------------------------------------------------------------------------------------------
+_FRACTION = {
+    dt.float16: 11,
+    dt.bfloat16: 8,
+    dt.float32: 24,
+}  # bits of a uniform number, so that 1.0 never comes
 
 
-def _drawn(seed: Aval, offset: Aval, *rest: Aval, shape: Ints, dtype: np.dtype | None = None) -> tuple[Aval, ...]:
+def _drawn(
+    seed: Aval, offset: Aval, *rest: Aval, shape: Ints, dtype: np.dtype | None = None
+) -> tuple[Aval, ...]:
     return (seed.with_(shape, dtype or dt.bool_),)
 
 
@@ -97,7 +138,10 @@ def _bits_body(s: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.dty
 def _unit(s: Builder, w: tuple[Val, ...], d: np.dtype) -> Val:
     """A number in [0, 1) with as many bits as d holds."""
     if d is dt.float64:
-        return s.convert((s.convert(w[0], "u64") << 21) | s.convert(w[1] >> 11, "u64"), "f64") * 2.0**-53
+        return (
+            s.convert((s.convert(w[0], "u64") << 21) | s.convert(w[1] >> 11, "u64"), "f64")
+            * 2.0**-53
+        )
     n = _FRACTION[d]
     return s.convert(w[0] >> (32 - n), "f32") * 2.0**-n
 
@@ -125,7 +169,9 @@ def _normal_body(s: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.d
     return s.sqrt(log_(s, u) * -2.0) * cos_turns(s, v)
 
 
-def _normal_oracle(seed: np.ndarray, offset: np.ndarray, shape: Ints, dtype: np.dtype) -> np.ndarray:
+def _normal_oracle(
+    seed: np.ndarray, offset: np.ndarray, shape: Ints, dtype: np.dtype
+) -> np.ndarray:
     w = _oracle(seed, offset, shape)
     if dtype is dt.float64:
         u = ((((w[0] << np.uint64(32)) | w[1]) >> np.uint64(11)).astype(np.float64) + 1) * 2.0**-53
@@ -136,13 +182,21 @@ def _normal_oracle(seed: np.ndarray, offset: np.ndarray, shape: Ints, dtype: np.
     return np.sqrt(-2 * np.log(u.astype(np.float64))) * np.cos(_TWO_PI * v)
 
 
-def _integer_body(s: Builder, seed: Val, offset: Val, low: Val, count: Val, *, shape: Ints, dtype: np.dtype) -> Val:
+def _integer_body(
+    s: Builder, seed: Val, offset: Val, low: Val, count: Val, *, shape: Ints, dtype: np.dtype
+) -> Val:
     w = _words(s, seed, offset)
     return s.convert(s.mulhi(_long(s, w[0], w[1]), count) + low, TYPE[dtype])
 
 
-def _integer_oracle(seed: np.ndarray, offset: np.ndarray, low: np.ndarray, count: np.ndarray, shape: Ints,
-                    dtype: np.dtype) -> np.ndarray:
+def _integer_oracle(
+    seed: np.ndarray,
+    offset: np.ndarray,
+    low: np.ndarray,
+    count: np.ndarray,
+    shape: Ints,
+    dtype: np.dtype,
+) -> np.ndarray:
     w = _oracle(seed, offset, shape)
     both = zip((w[0] | (w[1] << np.uint64(32))).ravel().tolist(), range(math.prod(shape)))
     got = [(((v * int(count)) >> 64) + int(low)) & (2**64 - 1) for v, _ in both]
@@ -156,45 +210,99 @@ def _bernoulli_body(s: Builder, seed: Val, offset: Val, p: Val, *, shape: Ints) 
 def _state(*rows: tuple[Any, ...]) -> Any:
     def samples(rng: np.random.Generator) -> Any:
         for shape, *extra, params in rows:
-            yield ([np.array(0x123456789ABCDEF0, np.uint64), np.array(7, np.uint64), *extra],
-                   {"shape": shape, **params})
+            yield (
+                [np.array(0x123456789ABCDEF0, np.uint64), np.array(7, np.uint64), *extra],
+                {"shape": shape, **params},
+            )
+
     return samples
 
 
-def _random_op(name: str, body: Any, reference: Any, samples: Any, *, params: tuple[str, ...] = ("shape", "dtype"),
-               nin: int = 2, ulp: float = 0.0, doc: str) -> Op:
-    return register(Op(name, "map", nin, _drawn, body=body, params=params, reference=reference, samples=samples,
-                       ulp=ulp, vjp=NO_GRAD, fixed=tuple(range(nin)), accepts="uf", doc=doc))
+def _random_op(
+    name: str,
+    body: Any,
+    reference: Any,
+    samples: Any,
+    *,
+    params: tuple[str, ...] = ("shape", "dtype"),
+    nin: int = 2,
+    ulp: float = 0.0,
+    doc: str,
+) -> Op:
+    return register(
+        Op(
+            name,
+            "map",
+            nin,
+            _drawn,
+            body=body,
+            params=params,
+            reference=reference,
+            samples=samples,
+            ulp=ulp,
+            vjp=NO_GRAD,
+            fixed=tuple(range(nin)),
+            accepts="uf",
+            doc=doc,
+        )
+    )
 
 
 BITS = _random_op(
-    "random_bits", _bits_body,
-    lambda seed, offset, shape, dtype: (lambda w: (w[0] | (w[1] << np.uint64(32))) if dtype.itemsize == 8
-                                        else w[0])(_oracle(seed, offset, shape)),
-    _state(((3, 5), {"dtype": dt.uint32}), ((70,), {"dtype": dt.uint64}), ((), {"dtype": dt.uint32})),
-    doc="Random words.")
+    "random_bits",
+    _bits_body,
+    lambda seed, offset, shape, dtype: (
+        lambda w: (w[0] | (w[1] << np.uint64(32))) if dtype.itemsize == 8 else w[0]
+    )(_oracle(seed, offset, shape)),
+    _state(
+        ((3, 5), {"dtype": dt.uint32}), ((70,), {"dtype": dt.uint64}), ((), {"dtype": dt.uint32})
+    ),
+    doc="Random words.",
+)
 UNIFORM = _random_op(
-    "random_uniform", _uniform_body,
+    "random_uniform",
+    _uniform_body,
     lambda seed, offset, shape, dtype: _unit_oracle(_oracle(seed, offset, shape), dtype),
-    _state(((70,), {"dtype": dt.float32}), ((3, 5), {"dtype": dt.float64}), ((9,), {"dtype": dt.bfloat16}),
-           ((0,), {"dtype": dt.float32})),
-    doc="Uniform numbers in [0, 1).")
+    _state(
+        ((70,), {"dtype": dt.float32}),
+        ((3, 5), {"dtype": dt.float64}),
+        ((9,), {"dtype": dt.bfloat16}),
+        ((0,), {"dtype": dt.float32}),
+    ),
+    doc="Uniform numbers in [0, 1).",
+)
 NORMAL = _random_op(
-    "random_normal", _normal_body, _normal_oracle,
-    _state(((70,), {"dtype": dt.float32}), ((3, 5), {"dtype": dt.float64})), ulp=64.0, doc="Standard normal numbers.")
+    "random_normal",
+    _normal_body,
+    _normal_oracle,
+    _state(((70,), {"dtype": dt.float32}), ((3, 5), {"dtype": dt.float64})),
+    ulp=64.0,
+    doc="Standard normal numbers.",
+)
 INTEGER = _random_op(
-    "random_integer", _integer_body, _integer_oracle,
-    _state(((70,), np.array(2**64 - 5, np.uint64), np.array(10, np.uint64), {"dtype": dt.int64})), nin=4,
-    doc="low + a uniform integer below count, modulo 2**64.")
+    "random_integer",
+    _integer_body,
+    _integer_oracle,
+    _state(((70,), np.array(2**64 - 5, np.uint64), np.array(10, np.uint64), {"dtype": dt.int64})),
+    nin=4,
+    doc="low + a uniform integer below count, modulo 2**64.",
+)
 BERNOULLI = _random_op(
-    "random_bernoulli", _bernoulli_body,
+    "random_bernoulli",
+    _bernoulli_body,
     lambda seed, offset, p, shape: _unit_oracle(_oracle(seed, offset, shape), dt.float32) < p,
-    _state(((70,), np.array(0.3, np.float32), {}), ((2, 3), np.array([0.0, 0.5, 1.0], np.float32), {})),
-    params=("shape",), nin=3, doc="True with probability p.")
+    _state(
+        ((70,), np.array(0.3, np.float32), {}), ((2, 3), np.array([0.0, 0.5, 1.0], np.float32), {})
+    ),
+    params=("shape",),
+    nin=3,
+    doc="True with probability p.",
+)
 
 
-# ---- generators --------------------------------------------------------------------------------------------
-_DRAWING = threading.RLock()   # two threads that draw at once must not get the same numbers
+# ---- generators
+# --------------------------------------------------------------------------------------------
+_DRAWING = threading.RLock()  # two threads that draw at once must not get the same numbers
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: globals().update(_DRAWING=threading.RLock()))
 
@@ -229,7 +337,9 @@ class Generator(Versioned):
         """Go on from a state of `get_state`."""
         t = as_tensor(state, self.device)
         if t.shape != (2,) or t.dtype is not dt.uint64:
-            raise HybridError("a generator's state is a uint64 tensor of two elements (see get_state)")
+            raise HybridError(
+                "a generator's state is a uint64 tensor of two elements (see get_state)"
+            )
         self.seed.assign(take(t, 0))
         self.offset.assign(take(t, 1))
         return self
@@ -237,7 +347,9 @@ class Generator(Versioned):
     def draw(self, op: Op, *inputs: Tensor, **params: Any) -> Tensor:
         """The next draw; the offset moves on."""
         with _DRAWING:
-            while not hasattr(self.offset, "_v"):   # a recorded function in another thread is drawing
+            while not hasattr(
+                self.offset, "_v"
+            ):  # a recorded function in another thread is drawing
                 time.sleep(50e-6)
             out = bind(op, self.seed, self.offset, *inputs, **params)
             self.offset.assign(add(self.offset, 1))
@@ -277,7 +389,8 @@ def set_state(state: Any) -> None:
     default_generator().set_state(state)
 
 
-# ---- functions ---------------------------------------------------------------------------------------------
+# ---- functions
+# ---------------------------------------------------------------------------------------------
 def _source(generator: Generator | None, device: Any) -> Generator:
     return generator if generator is not None else default_generator(device or "cpu")
 
@@ -285,7 +398,9 @@ def _source(generator: Generator | None, device: Any) -> Generator:
 def _float_dtype(dtype: Any) -> np.dtype:
     d = dt.canonical(dtype) if dtype is not None else dt.default_float
     if not dt.is_float(d):
-        raise DTypeError(f"random numbers of {d.name} need randint; this function makes floating ones")
+        raise DTypeError(
+            f"random numbers of {d.name} need randint; this function makes floating ones"
+        )
     return d
 
 
@@ -297,7 +412,9 @@ def _leaf(out: Tensor, requires_grad: bool) -> Tensor:
     return out.requires_grad_() if requires_grad else out
 
 
-def random_bits(*shape: Any, dtype: Any = dt.uint32, generator: Generator | None = None, device: Any = None) -> Tensor:
+def random_bits(
+    *shape: Any, dtype: Any = dt.uint32, generator: Generator | None = None, device: Any = None
+) -> Tensor:
     """Random words of an unsigned dtype."""
     d = dt.canonical(dtype)
     if dt.kind(d) != "u":
@@ -305,15 +422,25 @@ def random_bits(*shape: Any, dtype: Any = dt.uint32, generator: Generator | None
     return _source(generator, device).draw(BITS, shape=_shape(shape), dtype=d)
 
 
-def rand(*shape: Any, dtype: Any = None, generator: Generator | None = None, device: Any = None,
-         requires_grad: bool = False) -> Tensor:
+def rand(
+    *shape: Any,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Uniform numbers in [0, 1)."""
     out = _source(generator, device).draw(UNIFORM, shape=_shape(shape), dtype=_float_dtype(dtype))
     return _leaf(out, requires_grad)
 
 
-def randn(*shape: Any, dtype: Any = None, generator: Generator | None = None, device: Any = None,
-          requires_grad: bool = False) -> Tensor:
+def randn(
+    *shape: Any,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Standard normal numbers."""
     out = _source(generator, device).draw(NORMAL, shape=_shape(shape), dtype=_float_dtype(dtype))
     return _leaf(out, requires_grad)
@@ -329,40 +456,84 @@ def randn_like(x: Tensor, *, dtype: Any = None, generator: Generator | None = No
     return randn(x.shape, dtype=dtype or x.dtype, generator=generator, device=x.device)
 
 
-def uniform(low: Any = 0.0, high: Any = 1.0, size: Any = (), *, dtype: Any = None, generator: Generator | None = None,
-            device: Any = None) -> Tensor:
+def uniform(
+    low: Any = 0.0,
+    high: Any = 1.0,
+    size: Any = (),
+    *,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
     """Uniform numbers between low and high."""
-    return add(multiply(rand(as_shape(size), dtype=dtype, generator=generator, device=device), subtract(high, low)
-                        if isinstance(low, Handle) or isinstance(high, Handle) else high - low), low)
+    return add(
+        multiply(
+            rand(as_shape(size), dtype=dtype, generator=generator, device=device),
+            subtract(high, low)
+            if isinstance(low, Handle) or isinstance(high, Handle)
+            else high - low,
+        ),
+        low,
+    )
 
 
-def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = (), *, dtype: Any = None, generator: Generator | None = None,
-           device: Any = None) -> Tensor:
+def normal(
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = (),
+    *,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
     """Normal numbers of that mean and standard deviation."""
-    return add(multiply(randn(as_shape(size), dtype=dtype, generator=generator, device=device), std), mean)
+    return add(
+        multiply(randn(as_shape(size), dtype=dtype, generator=generator, device=device), std), mean
+    )
 
 
-def randint(low: int, high: int | None = None, size: Any = (), *, dtype: Any = None, generator: Generator | None = None,
-            device: Any = None) -> Tensor:
+def randint(
+    low: int,
+    high: int | None = None,
+    size: Any = (),
+    *,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
     """Integers low..high-1 (or 0..low-1), int64 by default."""
     if high is None:
         low, high = 0, low
     d = dt.canonical(dtype) if dtype is not None else dt.default_int
-    if not dt.is_int(d) or high <= low or not (dt.can_hold(d, int(low)) and dt.can_hold(d, int(high) - 1)):
+    if (
+        not dt.is_int(d)
+        or high <= low
+        or not (dt.can_hold(d, int(low)) and dt.can_hold(d, int(high) - 1))
+    ):
         raise HybridError(f"randint: {low}..{high - 1} is empty or does not fit {d.name}")
     g = _source(generator, device)
-    first, count = (literal(v % 2**64, dt.uint64, g.device) for v in (int(low), int(high) - int(low)))
+    first, count = (
+        literal(v % 2**64, dt.uint64, g.device) for v in (int(low), int(high) - int(low))
+    )
     return g.draw(INTEGER, first, count, shape=as_shape(size), dtype=d)
 
 
-def bernoulli(p: Any, size: Any = None, *, generator: Generator | None = None, device: Any = None) -> Tensor:
+def bernoulli(
+    p: Any, size: Any = None, *, generator: Generator | None = None, device: Any = None
+) -> Tensor:
     """True with probability p (a number, or a tensor that broadcasts to the size)."""
     if isinstance(p, (int, float)):
         g = _source(generator, device)
-        return g.draw(BERNOULLI, literal(float(p), dt.float32, g.device), shape=as_shape(() if size is None else size))
+        return g.draw(
+            BERNOULLI,
+            literal(float(p), dt.float32, g.device),
+            shape=as_shape(() if size is None else size),
+        )
     t = as_tensor(p)
     shape = t.shape if size is None else as_shape(size)
-    return _source(generator, t.device).draw(BERNOULLI, broadcast_to(astype(t, dt.float32), shape), shape=shape)
+    return _source(generator, t.device).draw(
+        BERNOULLI, broadcast_to(astype(t, dt.float32), shape), shape=shape
+    )
 
 
 def permutation(x: Any, *, generator: Generator | None = None, device: Any = None) -> Tensor:
@@ -385,20 +556,29 @@ def shuffle(x: Tensor, *, generator: Generator | None = None) -> None:
 
 def categorical(logits: Tensor, axis: int = -1, *, generator: Generator | None = None) -> Tensor:
     """One class per row, drawn with the probabilities softmax(logits) (Gumbel maximum)."""
-    u = rand(logits.shape, dtype=dt.compute_type(logits.dtype), generator=generator, device=logits.device)
+    u = rand(
+        logits.shape, dtype=dt.compute_type(logits.dtype), generator=generator, device=logits.device
+    )
     tiny = 2.0**-25
     return argmax(subtract(logits, log(negative(log(add(u, tiny))))), axis)
 
 
-def choice(x: Any, size: Any = (), *, generator: Generator | None = None, device: Any = None) -> Tensor:
+def choice(
+    x: Any, size: Any = (), *, generator: Generator | None = None, device: Any = None
+) -> Tensor:
     """Elements of x (or of 0..x-1) drawn with replacement."""
     n = int(x) if hasattr(x, "__index__") and not isinstance(x, Handle) else as_tensor(x).shape[0]
     at = randint(0, n, size, generator=generator, device=device)
-    return at if hasattr(x, "__index__") and not isinstance(x, Handle) else take(as_tensor(x), at, 0)
+    return (
+        at if hasattr(x, "__index__") and not isinstance(x, Handle) else take(as_tensor(x), at, 0)
+    )
 
 
-def dropout(x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
-    """x with elements zeroed with probability p, the others scaled by 1 / (1 - p); x itself when not training."""
+def dropout(
+    x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None
+) -> Tensor:
+    """x with elements zeroed with probability p, the others scaled by 1 / (1 - p); x itself when
+    not training."""
     if not 0.0 <= p <= 1.0:
         raise HybridError(f"dropout: p = {p} is no probability")
     if not training or p == 0.0:

@@ -1,9 +1,10 @@
 """Reductions over axes, and broadcast_to, the adjoint of sum.
 
-Invariant: a record reduces one group of adjacent axes; several groups are reduced from the last to the
-first, so the order of additions depends on shape and axes only.  Sums of half types accumulate in float32
-and are rounded once.
+Invariant: a record reduces one group of adjacent axes; several groups are reduced from the last to
+the first, so the order of additions depends on shape and axes only.  Sums of half types accumulate
+in float32 and are rounded once.
 """
+
 from __future__ import annotations
 
 import builtins
@@ -24,28 +25,58 @@ from .common import SHAPE_ONLY, as_type, groups, shapes_of, wide
 from .elementwise import clone, divide, equal, multiply, not_equal, where
 from .movement import reshape
 
-__all__ = ["broadcast_to", "sum", "prod", "mean", "max", "min", "amax", "amin", "all", "any", "argmax", "argmin",
-           "count_nonzero", "sum_like", "keep_shape", "broadcast_arrays"]
+__all__ = [
+    "broadcast_to",
+    "sum",
+    "prod",
+    "mean",
+    "max",
+    "min",
+    "amax",
+    "amin",
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "count_nonzero",
+    "sum_like",
+    "keep_shape",
+    "broadcast_arrays",
+]
 
 Ints = tuple[int, ...]
 Axis = Any
 Tensor = Any
 
 
-# ---- broadcast_to --------------------------------------------------------------------------------------
+# ---- broadcast_to
+# --------------------------------------------------------------------------------------
 def _broadcast_infer(a: Aval, *, shape: Ints) -> tuple[Aval, ...]:
     if len(shape) < a.ndim or broadcast_shapes("broadcast_to", a.shape, shape) != shape:
         raise ShapeError(f"broadcast_to: shape {a.shape} does not broadcast to {shape}")
     return (a.with_(shape),)
 
 
-BROADCAST = register(Op(
-    "broadcast_to", "view", 1, _broadcast_infer,
-    layout=lambda a, strides, offset=0, *, shape: (offset, broadcast_strides(a.shape, strides, shape)),
-    params=("shape",), keeps=SHAPE_ONLY, vjp=lambda g, out, x, shape: (sum_like(g, x.shape),),
-    reference=lambda x, shape: np.broadcast_to(x, shape),
-    samples=shapes_of([((3, 1), {"shape": (2, 3, 4)}), ((), {"shape": (3,)}), ((1, 2), {"shape": (0, 2)})]),
-    doc="Axes of size 1, and new leading axes, repeated."))
+BROADCAST = register(
+    Op(
+        "broadcast_to",
+        "view",
+        1,
+        _broadcast_infer,
+        layout=lambda a, strides, offset=0, *, shape: (
+            offset,
+            broadcast_strides(a.shape, strides, shape),
+        ),
+        params=("shape",),
+        keeps=SHAPE_ONLY,
+        vjp=lambda g, out, x, shape: (sum_like(g, x.shape),),
+        reference=lambda x, shape: np.broadcast_to(x, shape),
+        samples=shapes_of(
+            [((3, 1), {"shape": (2, 3, 4)}), ((), {"shape": (3,)}), ((1, 2), {"shape": (0, 2)})]
+        ),
+        doc="Axes of size 1, and new leading axes, repeated.",
+    )
+)
 
 
 def broadcast_to(x: Tensor, shape: Any) -> Tensor:
@@ -65,7 +96,9 @@ def sum_like(g: Tensor, shape: Ints) -> Tensor:
     if g.shape == shape:
         return g
     lead = g.ndim - len(shape)
-    axes = tuple(range(lead)) + tuple(lead + i for i, d in enumerate(shape) if d == 1 and g.shape[lead + i] != 1)
+    axes = tuple(range(lead)) + tuple(
+        lead + i for i, d in enumerate(shape) if d == 1 and g.shape[lead + i] != 1
+    )
     return reshape(sum(g, axis=axes) if axes else g, shape)
 
 
@@ -74,9 +107,10 @@ def keep_shape(shape: Ints, axes: Ints) -> Ints:
     return tuple(1 if i in axes else d for i, d in enumerate(shape))
 
 
-# ---- records -------------------------------------------------------------------------------------------
+# ---- records
+# -------------------------------------------------------------------------------------------
 def _dropped(shape: Ints, axes: tuple[int, int]) -> Ints:
-    return shape[:axes[0]] + shape[axes[1]:]
+    return shape[: axes[0]] + shape[axes[1] :]
 
 
 def _infer(a: Aval, *, axes: tuple[int, int], dtype: np.dtype | None = None) -> tuple[Aval, ...]:
@@ -89,9 +123,12 @@ def _infer_bool(a: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
 
 def _infer_nonempty(name: str, d: np.dtype | None) -> Any:
     def infer(a: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
-        if 0 in a.shape[axes[0]:axes[1]]:
-            raise ShapeError(f"{name} of no elements has no value: shape {a.shape} has size 0 along a reduced axis")
+        if 0 in a.shape[axes[0] : axes[1]]:
+            raise ShapeError(
+                f"{name} of no elements has no value: shape {a.shape} has size 0 along a reduced axis"
+            )
         return (a.with_(_dropped(a.shape, axes), d),)
+
     return infer
 
 
@@ -100,12 +137,18 @@ def _spread(g: Tensor, shape: Ints, axes: tuple[int, int]) -> Tensor:
     return broadcast_to(reshape(g, keep_shape(shape, tuple(range(*axes)))), shape)
 
 
-def _sum_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype) -> tuple[Tensor]:
+def _sum_vjp(
+    g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype
+) -> tuple[Tensor]:
     return (_spread(g, x.shape, axes),)
 
 
-def _mean_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype) -> tuple[Tensor]:
-    return (_spread(divide(g, builtins.max(product(x.shape[axes[0]:axes[1]]), 1)), x.shape, axes),)
+def _mean_vjp(
+    g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype
+) -> tuple[Tensor]:
+    return (
+        _spread(divide(g, builtins.max(product(x.shape[axes[0] : axes[1]]), 1)), x.shape, axes),
+    )
 
 
 def _extreme_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int]) -> tuple[Tensor]:
@@ -115,25 +158,31 @@ def _extreme_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int]) -> tu
     return (where(hit, broadcast_to(divide(reshape(g, kept), count), shape), 0),)
 
 
-def _prod_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype) -> tuple[Tensor]:
+def _prod_vjp(
+    g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype
+) -> tuple[Tensor]:
     """g times the product of the other elements, also where elements are zero."""
     over, kept = tuple(range(*axes)), keep_shape(x.shape, tuple(range(*axes)))
     zero = equal(x, 0)
     nonzero = prod(where(zero, 1, x), axis=over, keepdims=True)
     zeros = sum(astype(zero, dt.int64), axis=over, keepdims=True)
-    others = where(zero, where(equal(zeros, 1), nonzero, 0), where(equal(zeros, 0), divide(nonzero, x), 0))
+    others = where(
+        zero, where(equal(zeros, 1), nonzero, 0), where(equal(zeros, 0), divide(nonzero, x), 0)
+    )
     return (multiply(reshape(g, kept), others),)
 
 
 def _walk(prim: str) -> Any:
     def body(s: Builder, x: Val, *, axes: tuple[int, int], dtype: np.dtype | None = None) -> Val:
         return s.reduce(prim, x if dtype is None else as_type(s, x, dtype))
+
     return body
 
 
 def _truth(prim: str) -> Any:
     def body(s: Builder, x: Val, *, axes: tuple[int, int]) -> Val:
         return s.reduce(prim, s.convert(x, "b1"))
+
     return body
 
 
@@ -143,62 +192,185 @@ def _mean_body(s: Builder, x: Val, *, axes: tuple[int, int], dtype: np.dtype) ->
 
 
 def _oracle(fn: Any) -> Any:
-    def reference(x: np.ndarray, axes: tuple[int, int], dtype: np.dtype | None = None) -> np.ndarray:
+    def reference(
+        x: np.ndarray, axes: tuple[int, int], dtype: np.dtype | None = None
+    ) -> np.ndarray:
         with np.errstate(all="ignore"):
             return fn(wide(x), axis=tuple(range(*axes)))
+
     return reference
 
 
 def _arg_oracle(fn: Any) -> Any:
     def reference(x: np.ndarray, axes: tuple[int, int]) -> np.ndarray:
-        flat = wide(x).reshape(x.shape[:axes[0]] + (product(x.shape[axes[0]:axes[1]]),) + x.shape[axes[1]:])
+        flat = wide(x).reshape(
+            x.shape[: axes[0]] + (product(x.shape[axes[0] : axes[1]]),) + x.shape[axes[1] :]
+        )
         return fn(flat, axis=axes[0])
+
     return reference
 
 
 def _cases(nonempty: bool = False, **more: Any) -> Any:
-    rows: list[Any] = [((7,), (0, 1)), ((3, 5), (1, 2)), ((5, 3), (0, 1)), ((2, 3, 4), (1, 2)), ((2, 3, 4), (1, 3)),
-                       ((130,), (0, 1)), ((3, 1), (1, 2)), ((0, 3), (1, 2))]
+    rows: list[Any] = [
+        ((7,), (0, 1)),
+        ((3, 5), (1, 2)),
+        ((5, 3), (0, 1)),
+        ((2, 3, 4), (1, 2)),
+        ((2, 3, 4), (1, 3)),
+        ((130,), (0, 1)),
+        ((3, 1), (1, 2)),
+        ((0, 3), (1, 2)),
+    ]
     rows += [] if nonempty else [((0,), (0, 1)), ((2, 0), (1, 2)), ((0, 3), (0, 1))]
     return shapes_of([(s, {"axes": a, **more}) for s, a in rows], lo=0.5, hi=1.5)
 
 
-SUM = register(Op(
-    "sum", "row", 1, _infer, body=_walk("rsum"), vjp=_sum_vjp, params=("axes", "dtype"), keeps=SHAPE_ONLY,
-    reference=_oracle(np.sum), samples=_cases(dtype=dt.float64), doc="Sum over a group of axes."))
-PROD = register(Op(
-    "prod", "row", 1, _infer, body=_walk("rprod"), vjp=_prod_vjp, params=("axes", "dtype"),
-    reference=_oracle(np.prod), samples=_cases(dtype=dt.float64), ulp=70.0, doc="Product over a group of axes."))
-MEAN = register(Op(
-    "mean", "row", 1, _infer, body=_mean_body, vjp=_mean_vjp, params=("axes", "dtype"), keeps=SHAPE_ONLY,
-    reference=_oracle(lambda x, axis: np.sum(x, axis=axis) / np.array(product(x.shape[a] for a in axis), x.dtype)),
-    samples=_cases(dtype=dt.float64), ulp=3.0, doc="Mean over a group of axes; NaN of nothing."))
-MAX = register(Op(
-    "max", "row", 1, _infer_nonempty("max", None), body=_walk("rmax"), vjp=_extreme_vjp, params=("axes",),
-    reference=_oracle(np.max), samples=_cases(True), ulp=0.0, doc="Largest element; NaN if any is."))
-MIN = register(Op(
-    "min", "row", 1, _infer_nonempty("min", None), body=_walk("rmin"), vjp=_extreme_vjp, params=("axes",),
-    reference=_oracle(np.min), samples=_cases(True), ulp=0.0, doc="Smallest element; NaN if any is."))
-ALL = register(Op(
-    "all", "row", 1, _infer_bool, body=_truth("rall"), params=("axes",), reference=_oracle(np.all),
-    samples=_cases(), ulp=0.0, doc="Whether every element is nonzero."))
-ANY = register(Op(
-    "any", "row", 1, _infer_bool, body=_truth("rany"), params=("axes",), reference=_oracle(np.any),
-    samples=_cases(), ulp=0.0, doc="Whether some element is nonzero."))
-ARGMAX = register(Op(
-    "argmax", "row", 1, _infer_nonempty("argmax", dt.int64), body=_walk("rargmax"), params=("axes",),
-    reference=_arg_oracle(np.argmax), samples=_cases(True), ulp=0.0, vjp=NO_GRAD,
-    doc="First position of the maximum along a group of axes; a NaN counts as the maximum."))
-ARGMIN = register(Op(
-    "argmin", "row", 1, _infer_nonempty("argmin", dt.int64), body=_walk("rargmin"), params=("axes",),
-    reference=_arg_oracle(np.argmin), samples=_cases(True), ulp=0.0, vjp=NO_GRAD,
-    doc="First position of the minimum along a group of axes; a NaN counts as the minimum."))
+SUM = register(
+    Op(
+        "sum",
+        "row",
+        1,
+        _infer,
+        body=_walk("rsum"),
+        vjp=_sum_vjp,
+        params=("axes", "dtype"),
+        keeps=SHAPE_ONLY,
+        reference=_oracle(np.sum),
+        samples=_cases(dtype=dt.float64),
+        doc="Sum over a group of axes.",
+    )
+)
+PROD = register(
+    Op(
+        "prod",
+        "row",
+        1,
+        _infer,
+        body=_walk("rprod"),
+        vjp=_prod_vjp,
+        params=("axes", "dtype"),
+        reference=_oracle(np.prod),
+        samples=_cases(dtype=dt.float64),
+        ulp=70.0,
+        doc="Product over a group of axes.",
+    )
+)
+MEAN = register(
+    Op(
+        "mean",
+        "row",
+        1,
+        _infer,
+        body=_mean_body,
+        vjp=_mean_vjp,
+        params=("axes", "dtype"),
+        keeps=SHAPE_ONLY,
+        reference=_oracle(
+            lambda x, axis: (
+                np.sum(x, axis=axis) / np.array(product(x.shape[a] for a in axis), x.dtype)
+            )
+        ),
+        samples=_cases(dtype=dt.float64),
+        ulp=3.0,
+        doc="Mean over a group of axes; NaN of nothing.",
+    )
+)
+MAX = register(
+    Op(
+        "max",
+        "row",
+        1,
+        _infer_nonempty("max", None),
+        body=_walk("rmax"),
+        vjp=_extreme_vjp,
+        params=("axes",),
+        reference=_oracle(np.max),
+        samples=_cases(True),
+        ulp=0.0,
+        doc="Largest element; NaN if any is.",
+    )
+)
+MIN = register(
+    Op(
+        "min",
+        "row",
+        1,
+        _infer_nonempty("min", None),
+        body=_walk("rmin"),
+        vjp=_extreme_vjp,
+        params=("axes",),
+        reference=_oracle(np.min),
+        samples=_cases(True),
+        ulp=0.0,
+        doc="Smallest element; NaN if any is.",
+    )
+)
+ALL = register(
+    Op(
+        "all",
+        "row",
+        1,
+        _infer_bool,
+        body=_truth("rall"),
+        params=("axes",),
+        reference=_oracle(np.all),
+        samples=_cases(),
+        ulp=0.0,
+        doc="Whether every element is nonzero.",
+    )
+)
+ANY = register(
+    Op(
+        "any",
+        "row",
+        1,
+        _infer_bool,
+        body=_truth("rany"),
+        params=("axes",),
+        reference=_oracle(np.any),
+        samples=_cases(),
+        ulp=0.0,
+        doc="Whether some element is nonzero.",
+    )
+)
+ARGMAX = register(
+    Op(
+        "argmax",
+        "row",
+        1,
+        _infer_nonempty("argmax", dt.int64),
+        body=_walk("rargmax"),
+        params=("axes",),
+        reference=_arg_oracle(np.argmax),
+        samples=_cases(True),
+        ulp=0.0,
+        vjp=NO_GRAD,
+        doc="First position of the maximum along a group of axes; a NaN counts as the maximum.",
+    )
+)
+ARGMIN = register(
+    Op(
+        "argmin",
+        "row",
+        1,
+        _infer_nonempty("argmin", dt.int64),
+        body=_walk("rargmin"),
+        params=("axes",),
+        reference=_arg_oracle(np.argmin),
+        samples=_cases(True),
+        ulp=0.0,
+        vjp=NO_GRAD,
+        doc="First position of the minimum along a group of axes; a NaN counts as the minimum.",
+    )
+)
 
 
-_TRUTH = {MAX: ANY, MIN: ALL}    # what the extremes of truth values are
+_TRUTH = {MAX: ANY, MIN: ALL}  # what the extremes of truth values are
 
 
-# ---- public functions ------------------------------------------------------------------------------------
+# ---- public functions
+# ------------------------------------------------------------------------------------
 def _finish(out: Tensor, shape: Ints, axes: Ints, keepdims: bool) -> Tensor:
     return reshape(out, keep_shape(shape, axes)) if keepdims else out
 
@@ -229,8 +401,8 @@ def _sum_dtype(x: Tensor, dtype: Any) -> np.dtype:
     return dt.uint64 if dt.kind(x.dtype) == "u" else dt.int64
 
 
-# (op, aval, axis, dtype) -> parameters of a call that is one record without conversion, and the shape with
-# the reduced axes kept
+# (op, aval, axis, dtype) -> parameters of a call that is one record without conversion, and the
+# shape with the reduced axes kept
 _ONE: dict[Any, tuple[dict[str, Any], Ints]] = {}
 
 
@@ -246,7 +418,9 @@ def _one(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor | 
     return reshape(out, plan[1]) if keepdims else out
 
 
-def _remember(op: Op, x: Tensor, axis: Axis, dtype: Any, axes: Ints, params: dict[str, Any]) -> None:
+def _remember(
+    op: Op, x: Tensor, axis: Axis, dtype: Any, axes: Ints, params: dict[str, Any]
+) -> None:
     if axis is None or type(axis) is int or type(axis) is tuple:
         if len(_ONE) > 4096:
             _ONE.clear()
@@ -254,7 +428,8 @@ def _remember(op: Op, x: Tensor, axis: Axis, dtype: Any, axes: Ints, params: dic
 
 
 def _additive(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor:
-    """sum and prod: conversion first where dtype narrows, one rounding at the end for half types."""
+    """sum and prod: conversion first where dtype narrows, one rounding at the end for half
+    types."""
     known = _one(op, x, axis, dtype, keepdims)
     if known is not None:
         return known
@@ -292,7 +467,13 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
         return known
     given = x = as_tensor(x)
     axes = normalize_axes(axis, x.ndim, "mean")
-    d = dt.canonical(dtype) if dtype is not None else x.dtype if dt.is_float(x.dtype) else dt.default_float
+    d = (
+        dt.canonical(dtype)
+        if dtype is not None
+        else x.dtype
+        if dt.is_float(x.dtype)
+        else dt.default_float
+    )
     runs = groups(axes)
     if len(runs) == 1:
         x = x if dt.is_half(x.dtype) or not dt.is_float(x.dtype) else astype(x, d)
@@ -301,17 +482,24 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
         return _finish(bind(MEAN, x, axes=runs[0], dtype=d), x.shape, axes, keepdims)
     if not runs:
         return _converted(x, d)
-    total = sum(astype(x, d) if not dt.is_half(d) else x, axis=axes, dtype=dt.compute_type(d), keepdims=keepdims)
+    total = sum(
+        astype(x, d) if not dt.is_half(d) else x,
+        axis=axes,
+        dtype=dt.compute_type(d),
+        keepdims=keepdims,
+    )
     return astype(divide(total, product(x.shape[a] for a in axes)), d)
 
 
 def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Largest element over axes; ties share the gradient.  Raises ShapeError (a ValueError) for no elements."""
+    """Largest element over axes; ties share the gradient.  Raises ShapeError (a ValueError) for no
+    elements."""
     return _order_free(MAX, x, axis, keepdims)
 
 
 def min(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Smallest element over axes; ties share the gradient.  Raises ShapeError (a ValueError) for no elements."""
+    """Smallest element over axes; ties share the gradient.  Raises ShapeError (a ValueError) for no
+    elements."""
     return _order_free(MIN, x, axis, keepdims)
 
 

@@ -1,8 +1,9 @@
 """Row functions: softmax, log_softmax, logsumexp, variance, vector norm, cumulative sums.
 
-Invariant: a row record takes its group as the last axes; the public functions permute another axis to the end
-and back, which are views.
+Invariant: a row record takes its group as the last axes; the public functions permute another axis
+to the end and back, which are views.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -20,7 +21,20 @@ from ..ir.bind import convert as astype
 from ..ir.op import NO_GRAD, Op, register
 from ..ir.scalar import Builder, Val
 from .common import need_float, same_infer, shapes_of, wide
-from .elementwise import abs, divide, equal, exp, log, multiply, not_equal, power, sqrt, square, subtract, where
+from .elementwise import (
+    abs,
+    divide,
+    equal,
+    exp,
+    log,
+    multiply,
+    not_equal,
+    power,
+    sqrt,
+    square,
+    subtract,
+    where,
+)
 from .formulas import exp as exp_
 from .formulas import log as log_
 from .movement import flip, moveaxis, reshape
@@ -29,8 +43,17 @@ from .reduce import max as max_
 from .reduce import min as min_
 from .reduce import sum as sum_
 
-__all__ = ["softmax", "log_softmax", "logsumexp", "var", "std", "norm", "cumulative_sum", "cumulative_prod",
-           "last_axis"]
+__all__ = [
+    "softmax",
+    "log_softmax",
+    "logsumexp",
+    "var",
+    "std",
+    "norm",
+    "cumulative_sum",
+    "cumulative_prod",
+    "last_axis",
+]
 
 Ints = tuple[int, ...]
 Group = tuple[int, int]
@@ -47,7 +70,8 @@ def _rows(*shapes: Ints) -> Any:
     return shapes_of([(s, {"axes": (len(s) - 1, len(s))}) for s in shapes])
 
 
-# ---- softmax -------------------------------------------------------------------------------------------
+# ---- softmax
+# -------------------------------------------------------------------------------------------
 def _softmax_body(s: Builder, x: Val, *, axes: Group) -> Val:
     e = exp_(s, x - s.rmax(x))
     return e / s.rsum(e)
@@ -76,11 +100,22 @@ def _log_softmax_reference(x: np.ndarray, axes: Group) -> np.ndarray:
         return d - np.log(np.exp(d).sum(_axes(axes), keepdims=True))
 
 
-SOFTMAX = register(Op(
-    "softmax", "row", 1, same_infer, body=_softmax_body, params=("axes",), accepts="f", ulp=6.0,
-    vjp=lambda g, out, x, axes: (bind(SOFTMAX_GRAD, g, out, axes=axes),), reference=_softmax_reference,
-    samples=_rows((7,), (3, 10), (2, 3, 70), (2, 1), (0, 4), (2, 0)),
-    doc="exp(x) over its sum along a row, without overflow."))
+SOFTMAX = register(
+    Op(
+        "softmax",
+        "row",
+        1,
+        same_infer,
+        body=_softmax_body,
+        params=("axes",),
+        accepts="f",
+        ulp=6.0,
+        vjp=lambda g, out, x, axes: (bind(SOFTMAX_GRAD, g, out, axes=axes),),
+        reference=_softmax_reference,
+        samples=_rows((7,), (3, 10), (2, 3, 70), (2, 1), (0, 4), (2, 0)),
+        doc="exp(x) over its sum along a row, without overflow.",
+    )
+)
 
 
 def _softmax_grad_body(s: Builder, g: Val, y: Val, *, axes: Group) -> Val:
@@ -94,49 +129,110 @@ def _softmax_grad_vjp(u: Tensor, out: Tensor, g: Tensor, y: Tensor, axes: Group)
         inner = sum_(multiply(g, y), axis=over, keepdims=True)
         outer = sum_(multiply(u, y), axis=over, keepdims=True)
         return subtract(multiply(u, subtract(g, inner)), multiply(g, outer))
+
     return lambda: bind(SOFTMAX_GRAD, u, y, axes=axes), by_result
 
 
 def _two_rows(rng: np.random.Generator) -> Any:
     for shape in ((7,), (3, 10), (2, 70), (2, 1), (2, 0)):
-        yield [rng.uniform(-1, 1, shape), rng.uniform(0.05, 1, shape)], {"axes": (len(shape) - 1, len(shape))}
+        yield (
+            [rng.uniform(-1, 1, shape), rng.uniform(0.05, 1, shape)],
+            {"axes": (len(shape) - 1, len(shape))},
+        )
 
 
-SOFTMAX_GRAD: Op = register(Op(
-    "softmax_grad", "row", 2, same_infer, body=_softmax_grad_body, params=("axes",), vjp=_softmax_grad_vjp,
-    reference=lambda g, y, axes: wide(y) * (wide(g) - (wide(g) * wide(y)).sum(_axes(axes), keepdims=True)),
-    accepts="f", samples=_two_rows, ulp=400.0, doc="Gradient of softmax from its result."))
+SOFTMAX_GRAD: Op = register(
+    Op(
+        "softmax_grad",
+        "row",
+        2,
+        same_infer,
+        body=_softmax_grad_body,
+        params=("axes",),
+        vjp=_softmax_grad_vjp,
+        reference=lambda g, y, axes: (
+            wide(y) * (wide(g) - (wide(g) * wide(y)).sum(_axes(axes), keepdims=True))
+        ),
+        accepts="f",
+        samples=_two_rows,
+        ulp=400.0,
+        doc="Gradient of softmax from its result.",
+    )
+)
 
 
 def _log_softmax_grad_body(s: Builder, g: Val, y: Val, *, axes: Group) -> Val:
     return g - exp_(s, y) * s.rsum(g)
 
 
-def _log_softmax_grad_vjp(u: Tensor, out: Tensor, g: Tensor, y: Tensor, axes: Group) -> tuple[Any, Any]:
+def _log_softmax_grad_vjp(
+    u: Tensor, out: Tensor, g: Tensor, y: Tensor, axes: Group
+) -> tuple[Any, Any]:
     over, p = _axes(axes), exp(y)
     up = multiply(u, p)
-    return (subtract(u, sum_(up, axis=over, keepdims=True)),
-            multiply(multiply(up, sum_(g, axis=over, keepdims=True)), -1))
+    return (
+        subtract(u, sum_(up, axis=over, keepdims=True)),
+        multiply(multiply(up, sum_(g, axis=over, keepdims=True)), -1),
+    )
 
 
-LOG_SOFTMAX_GRAD = register(Op(
-    "log_softmax_grad", "row", 2, same_infer, body=_log_softmax_grad_body, params=("axes",),
-    vjp=_log_softmax_grad_vjp, accepts="f", samples=_two_rows, ulp=400.0,
-    reference=lambda g, y, axes: wide(g) - np.exp(wide(y)) * wide(g).sum(_axes(axes), keepdims=True),
-    doc="Gradient of log_softmax from its result."))
-LOG_SOFTMAX = register(Op(
-    "log_softmax", "row", 1, same_infer, body=_log_softmax_body, params=("axes",), accepts="f", ulp=8.0,
-    vjp=lambda g, out, x, axes: (bind(LOG_SOFTMAX_GRAD, g, out, axes=axes),), reference=_log_softmax_reference,
-    samples=_rows((7,), (3, 10), (2, 3, 70), (0, 4), (2, 0)), doc="log(softmax(x)) without cancellation."))
+LOG_SOFTMAX_GRAD = register(
+    Op(
+        "log_softmax_grad",
+        "row",
+        2,
+        same_infer,
+        body=_log_softmax_grad_body,
+        params=("axes",),
+        vjp=_log_softmax_grad_vjp,
+        accepts="f",
+        samples=_two_rows,
+        ulp=400.0,
+        reference=lambda g, y, axes: (
+            wide(g) - np.exp(wide(y)) * wide(g).sum(_axes(axes), keepdims=True)
+        ),
+        doc="Gradient of log_softmax from its result.",
+    )
+)
+LOG_SOFTMAX = register(
+    Op(
+        "log_softmax",
+        "row",
+        1,
+        same_infer,
+        body=_log_softmax_body,
+        params=("axes",),
+        accepts="f",
+        ulp=8.0,
+        vjp=lambda g, out, x, axes: (bind(LOG_SOFTMAX_GRAD, g, out, axes=axes),),
+        reference=_log_softmax_reference,
+        samples=_rows((7,), (3, 10), (2, 3, 70), (0, 4), (2, 0)),
+        doc="log(softmax(x)) without cancellation.",
+    )
+)
 
 
-PEAK = register(Op(
-    "peak", "row", 1, MAX.infer, body=MAX.body, params=("axes",), vjp=NO_GRAD, accepts="f", ulp=0.0,
-    reference=MAX.reference, samples=MAX.samples, doc="Largest element of a group, as a constant without gradient."))
+PEAK = register(
+    Op(
+        "peak",
+        "row",
+        1,
+        MAX.infer,
+        body=MAX.body,
+        params=("axes",),
+        vjp=NO_GRAD,
+        accepts="f",
+        ulp=0.0,
+        reference=MAX.reference,
+        samples=MAX.samples,
+        doc="Largest element of a group, as a constant without gradient.",
+    )
+)
 
 
 def _row_function(op: Op, columns: Callable[[Tensor, int], Tensor], x: Tensor, axis: int) -> Tensor:
-    """A record along the last axis; along another axis the composition `columns`, whose sums run down columns."""
+    """A record along the last axis; along another axis the composition `columns`, whose sums run
+    down columns."""
     x = as_tensor(x)
     need_float(op.name, x._a)
     if x.ndim == 0:
@@ -172,13 +268,18 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     return _row_function(LOG_SOFTMAX, _log_softmax_columns, x, axis)
 
 
-# ---- row -> one value: logsumexp, var, norm -------------------------------------------------------------
-ROWS = [((7,), {"axes": (0, 1)}), ((3, 10), {"axes": (1, 2)}), ((2, 3, 4), {"axes": (1, 3)}),
-        ((3, 0), {"axes": (1, 2)})]
+# ---- row -> one value: logsumexp, var, norm
+# -------------------------------------------------------------
+ROWS = [
+    ((7,), {"axes": (0, 1)}),
+    ((3, 10), {"axes": (1, 2)}),
+    ((2, 3, 4), {"axes": (1, 3)}),
+    ((3, 0), {"axes": (1, 2)}),
+]
 
 
 def _drop(a: Aval, *, axes: Group, **_: Any) -> tuple[Aval, ...]:
-    return (a.with_(a.shape[:axes[0]]),)
+    return (a.with_(a.shape[: axes[0]]),)
 
 
 def _kept(g: Tensor, x: Tensor, axes: Group) -> Tensor:
@@ -196,14 +297,27 @@ def _logsumexp_reference(x: np.ndarray, axes: Group) -> np.ndarray:
         v = wide(x)
         m = v.max(_axes(axes), keepdims=True, initial=-np.inf)
         m = np.where(np.isinf(m), 0, m)
-        return np.log(np.exp(v - m).sum(_axes(axes))) + m.reshape(x.shape[:axes[0]])
+        return np.log(np.exp(v - m).sum(_axes(axes))) + m.reshape(x.shape[: axes[0]])
 
 
-LOGSUMEXP = register(Op(
-    "logsumexp", "row", 1, _drop, body=_logsumexp_body, params=("axes",), accepts="f", ulp=4.0,
-    vjp=lambda g, out, x, axes: (multiply(_kept(g, x, axes), exp(subtract(x, _kept(out, x, axes)))),),
-    reference=_logsumexp_reference, samples=shapes_of(ROWS, lo=1.0, hi=4.0),
-    doc="log of the sum of exponentials along a row."))
+LOGSUMEXP = register(
+    Op(
+        "logsumexp",
+        "row",
+        1,
+        _drop,
+        body=_logsumexp_body,
+        params=("axes",),
+        accepts="f",
+        ulp=4.0,
+        vjp=lambda g, out, x, axes: (
+            multiply(_kept(g, x, axes), exp(subtract(x, _kept(out, x, axes)))),
+        ),
+        reference=_logsumexp_reference,
+        samples=shapes_of(ROWS, lo=1.0, hi=4.0),
+        doc="log of the sum of exponentials along a row.",
+    )
+)
 
 
 def _var_body(s: Builder, x: Val, *, axes: Group, correction: float) -> Val:
@@ -227,24 +341,54 @@ def _var_reference(x: np.ndarray, axes: Group, correction: float) -> np.ndarray:
         return (d * d).sum(over) / np.maximum(n - correction, 0)
 
 
-VAR = register(Op(
-    "var", "row", 1, _drop, body=_var_body, params=("axes", "correction"), vjp=_var_vjp, accepts="f", ulp=16.0,
-    reference=_var_reference, samples=shapes_of([
-        ((7,), {"axes": (0, 1), "correction": 0.0}), ((3, 10), {"axes": (1, 2), "correction": 1.0}),
-        ((2, 3, 30), {"axes": (1, 3), "correction": 0.0}), ((3, 1), {"axes": (1, 2), "correction": 1.0}),
-        ((0, 4), {"axes": (1, 2), "correction": 0.0})]),
-    doc="Mean of the squared distance from the mean, the count reduced by `correction`."))
+VAR = register(
+    Op(
+        "var",
+        "row",
+        1,
+        _drop,
+        body=_var_body,
+        params=("axes", "correction"),
+        vjp=_var_vjp,
+        accepts="f",
+        ulp=16.0,
+        reference=_var_reference,
+        samples=shapes_of(
+            [
+                ((7,), {"axes": (0, 1), "correction": 0.0}),
+                ((3, 10), {"axes": (1, 2), "correction": 1.0}),
+                ((2, 3, 30), {"axes": (1, 3), "correction": 0.0}),
+                ((3, 1), {"axes": (1, 2), "correction": 1.0}),
+                ((0, 4), {"axes": (1, 2), "correction": 0.0}),
+            ]
+        ),
+        doc="Mean of the squared distance from the mean, the count reduced by `correction`.",
+    )
+)
 
 
 def _norm_reference(x: np.ndarray, axes: Group) -> np.ndarray:
     return np.sqrt((wide(x) ** 2).sum(_axes(axes)))
 
 
-NORM = register(Op(
-    "norm", "row", 1, _drop, body=lambda s, x, *, axes: s.sqrt(s.rsum(x * x)), params=("axes",), accepts="f", ulp=4.0,
-    vjp=lambda g, out, x, axes: (multiply(_kept(where(equal(out, 0), 0, divide(g, out)), x, axes), x),),
-    reference=_norm_reference, samples=shapes_of(ROWS),
-    doc="Euclidean length of a row; its gradient at zero is zero."))
+NORM = register(
+    Op(
+        "norm",
+        "row",
+        1,
+        _drop,
+        body=lambda s, x, *, axes: s.sqrt(s.rsum(x * x)),
+        params=("axes",),
+        accepts="f",
+        ulp=4.0,
+        vjp=lambda g, out, x, axes: (
+            multiply(_kept(where(equal(out, 0), 0, divide(g, out)), x, axes), x),
+        ),
+        reference=_norm_reference,
+        samples=shapes_of(ROWS),
+        doc="Euclidean length of a row; its gradient at zero is zero.",
+    )
+)
 
 
 def _to_rows(x: Tensor, axes: Ints) -> Tensor:
@@ -271,7 +415,8 @@ def logsumexp(x: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 
 
 def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is 1)."""
+    """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is
+    1)."""
     x = as_tensor(x)
     x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
     axes = normalize_axes(axis, x.ndim, "var")
@@ -279,7 +424,9 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
         return _row_value(VAR, x, axis, keepdims, correction=float(correction))
     v = astype(x, dt.compute_type(x.dtype))
     n = max(prod(x.shape[a] for a in axes) - correction, 0)
-    total = sum_(square(subtract(v, mean(v, axis=axes, keepdims=True))), axis=axes, keepdims=keepdims)
+    total = sum_(
+        square(subtract(v, mean(v, axis=axes, keepdims=True))), axis=axes, keepdims=keepdims
+    )
     return astype(multiply(total, float("nan")) if n == 0 else divide(total, n), x.dtype)
 
 
@@ -303,11 +450,13 @@ def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False)
     return power(sum_(power(abs(x), float(ord)), axis=axis, keepdims=keepdims), 1.0 / ord)
 
 
-# ---- cumulative ------------------------------------------------------------------------------------------
+# ---- cumulative
+# ------------------------------------------------------------------------------------------
 def _cumulative(fn: Any) -> Callable[..., np.ndarray]:
     def run(x: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
         acc = dt.compute_type(dtype)
         return fn(x.astype(acc), axis=axis, dtype=acc).astype(dtype)
+
     return run
 
 
@@ -316,19 +465,44 @@ def _reversed_sum(g: Tensor, axis: int) -> Tensor:
 
 
 def _cumulative_op(name: str, fn: Any, vjp: Any, doc: str) -> Op:
-    return register(Op(
-        name, "host", 1, lambda a, axis, dtype: (a.with_(dtype=dtype),), body=_cumulative(fn), params=("axis", "dtype"),
-        vjp=vjp, facts=frozenset(["total"]), reference=lambda x, axis, dtype: fn(wide(x), axis=axis), ulp=40.0, doc=doc,
-        samples=shapes_of([((7,), {"axis": 0, "dtype": dt.float64}), ((3, 4), {"axis": 1, "dtype": dt.float64}),
-                           ((2, 0), {"axis": 1, "dtype": dt.float64})], lo=0.5, hi=1.5)))
+    return register(
+        Op(
+            name,
+            "host",
+            1,
+            lambda a, axis, dtype: (a.with_(dtype=dtype),),
+            body=_cumulative(fn),
+            params=("axis", "dtype"),
+            vjp=vjp,
+            facts=frozenset(["total"]),
+            reference=lambda x, axis, dtype: fn(wide(x), axis=axis),
+            ulp=40.0,
+            doc=doc,
+            samples=shapes_of(
+                [
+                    ((7,), {"axis": 0, "dtype": dt.float64}),
+                    ((3, 4), {"axis": 1, "dtype": dt.float64}),
+                    ((2, 0), {"axis": 1, "dtype": dt.float64}),
+                ],
+                lo=0.5,
+                hi=1.5,
+            ),
+        )
+    )
 
 
-CUMSUM = _cumulative_op("cumulative_sum", np.cumsum, lambda g, out, x, axis, dtype: (_reversed_sum(g, axis),),
-                        "Sums of the elements up to each one along an axis.")
+CUMSUM = _cumulative_op(
+    "cumulative_sum",
+    np.cumsum,
+    lambda g, out, x, axis, dtype: (_reversed_sum(g, axis),),
+    "Sums of the elements up to each one along an axis.",
+)
 CUMPROD = _cumulative_op(
-    "cumulative_prod", np.cumprod,
+    "cumulative_prod",
+    np.cumprod,
     lambda g, out, x, axis, dtype: (divide(_reversed_sum(multiply(g, out), axis), x),),
-    "Products of the elements up to each one along an axis (the gradient needs nonzero elements).")
+    "Products of the elements up to each one along an axis (the gradient needs nonzero elements).",
+)
 
 
 def _scan(op: Op, x: Tensor, axis: int | None, dtype: Any) -> Tensor:

@@ -1,8 +1,9 @@
 """Sorting, searching and sets, computed by NumPy on the host.
 
-Invariant: NaN sorts last and counts as larger than every number; sorts are stable.  Results whose shape depends on
-the data (unique) are no ops: they read the data and return fresh tensors.
+Invariant: NaN sorts last and counts as larger than every number; sorts are stable.  Results whose
+shape depends on the data (unique) are no ops: they read the data and return fresh tensors.
 """
+
 from __future__ import annotations
 
 import operator
@@ -23,8 +24,20 @@ from .movement import expand_dims, narrow, reshape
 from .place import concat
 from .reduce import any as any_
 
-__all__ = ["sort", "argsort", "topk", "searchsorted", "unique", "unique_values", "unique_counts", "unique_inverse",
-           "unique_all", "TopK", "diff", "isin"]
+__all__ = [
+    "sort",
+    "argsort",
+    "topk",
+    "searchsorted",
+    "unique",
+    "unique_values",
+    "unique_counts",
+    "unique_inverse",
+    "unique_all",
+    "TopK",
+    "diff",
+    "isin",
+]
 
 Tensor = Any
 
@@ -60,20 +73,39 @@ def _order(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
     return np.flip(n - 1 - back, axis)
 
 
-ARGSORT = register(Op(
-    "argsort", "host", 1, lambda a, axis, descending: (a.with_(dtype=dt.int64),), body=_order,
-    params=("axis", "descending"), vjp=NO_GRAD, facts=frozenset(["total"]), reference=_order, ulp=0.0,
-    samples=shapes_of([((7,), {"axis": 0, "descending": False}), ((3, 5), {"axis": 0, "descending": True}),
-                       ((2, 0), {"axis": 1, "descending": False})]),
-    doc="Stable order of the elements along an axis."))
+ARGSORT = register(
+    Op(
+        "argsort",
+        "host",
+        1,
+        lambda a, axis, descending: (a.with_(dtype=dt.int64),),
+        body=_order,
+        params=("axis", "descending"),
+        vjp=NO_GRAD,
+        facts=frozenset(["total"]),
+        reference=_order,
+        ulp=0.0,
+        samples=shapes_of(
+            [
+                ((7,), {"axis": 0, "descending": False}),
+                ((3, 5), {"axis": 0, "descending": True}),
+                ((2, 0), {"axis": 1, "descending": False}),
+            ]
+        ),
+        doc="Stable order of the elements along an axis.",
+    )
+)
 
 
 def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
-    """Positions (int64) that sort x along an axis; equal elements keep their order, NaN is largest."""
+    """Positions (int64) that sort x along an axis; equal elements keep their order, NaN is
+    largest."""
     x = as_tensor(x)
     if x.ndim == 0:
         raise ShapeError("argsort takes at least one dimension")
-    return bind(ARGSORT, x, axis=normalize_axis(axis, x.ndim, "argsort"), descending=bool(descending))
+    return bind(
+        ARGSORT, x, axis=normalize_axis(axis, x.ndim, "argsort"), descending=bool(descending)
+    )
 
 
 def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
@@ -93,7 +125,9 @@ def topk(x: Tensor, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
 
 def _search(edges: np.ndarray, x: np.ndarray, right: bool) -> np.ndarray:
     d = np.result_type(_plain(edges), _plain(x))
-    return np.searchsorted(edges.astype(d), x.astype(d), side="right" if right else "left").astype(np.int64)
+    return np.searchsorted(edges.astype(d), x.astype(d), side="right" if right else "left").astype(
+        np.int64
+    )
 
 
 def _search_samples(rng: np.random.Generator) -> Any:
@@ -101,24 +135,43 @@ def _search_samples(rng: np.random.Generator) -> Any:
     yield [np.arange(4.0), np.array([1.0, 4.0, -1.0])], {"right": True}
 
 
-SEARCH = register(Op(
-    "searchsorted", "host", 2, lambda e, x, right: (x.with_(dtype=dt.int64),), body=_search, params=("right",),
-    vjp=NO_GRAD, facts=frozenset(["total"]), reference=_search, samples=_search_samples, ulp=0.0,
-    doc="Where each element would be inserted in a sorted row."))
+SEARCH = register(
+    Op(
+        "searchsorted",
+        "host",
+        2,
+        lambda e, x, right: (x.with_(dtype=dt.int64),),
+        body=_search,
+        params=("right",),
+        vjp=NO_GRAD,
+        facts=frozenset(["total"]),
+        reference=_search,
+        samples=_search_samples,
+        ulp=0.0,
+        doc="Where each element would be inserted in a sorted row.",
+    )
+)
 
 
-def searchsorted(edges: Tensor, x: Any, *, side: str = "left", sorter: Tensor | None = None) -> Tensor:
+def searchsorted(
+    edges: Tensor, x: Any, *, side: str = "left", sorter: Tensor | None = None
+) -> Tensor:
     """Positions (int64) at which elements of x keep the one-dimensional `edges` sorted."""
     edges, x = as_tensor(edges), as_tensor(x)
     if edges.ndim != 1 or side not in ("left", "right"):
-        raise ShapeError("searchsorted takes a one-dimensional sorted tensor and side 'left' or 'right'")
+        raise ShapeError(
+            "searchsorted takes a one-dimensional sorted tensor and side 'left' or 'right'"
+        )
     if sorter is not None:
         edges = take_along_axis(edges, sorter, 0)
     return bind(SEARCH, edges, x, right=side == "right")
 
 
-def diff(x: Tensor, axis: int = -1, n: int = 1, *, prepend: Any = None, append: Any = None) -> Tensor:
-    """Differences of neighbours along an axis, n times; prepend and append are joined to x first."""
+def diff(
+    x: Tensor, axis: int = -1, n: int = 1, *, prepend: Any = None, append: Any = None
+) -> Tensor:
+    """Differences of neighbours along an axis, n times; prepend and append are joined to x
+    first."""
     x = as_tensor(x)
     a = normalize_axis(axis, x.ndim, "diff")
     if n < 0:
@@ -132,15 +185,25 @@ def diff(x: Tensor, axis: int = -1, n: int = 1, *, prepend: Any = None, append: 
     return x
 
 
-# ---- sets ------------------------------------------------------------------------------------------------
+# ---- sets
+# ------------------------------------------------------------------------------------------------
 def unique_all(x: Tensor) -> Unique:
     """Distinct values in increasing order with positions and counts; reads the data on the host."""
     x = as_tensor(x)
-    v, first, inverse, counts = np.unique(_plain(x.numpy()), return_index=True, return_inverse=True,
-                                          return_counts=True, equal_nan=False)
+    v, first, inverse, counts = np.unique(
+        _plain(x.numpy()),
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
+        equal_nan=False,
+    )
     inverse = np.asarray(inverse).reshape(x.shape)
-    return Unique(astype(as_tensor(v, x.device), x.dtype), as_tensor(first, x.device), as_tensor(inverse, x.device),
-                  as_tensor(counts, x.device))
+    return Unique(
+        astype(as_tensor(v, x.device), x.dtype),
+        as_tensor(first, x.device),
+        as_tensor(inverse, x.device),
+        as_tensor(counts, x.device),
+    )
 
 
 def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:

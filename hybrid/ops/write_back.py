@@ -2,6 +2,7 @@
 
 Invariant: what a view record shows again of the result is the value that was written.
 """
+
 from __future__ import annotations
 
 from typing import Any

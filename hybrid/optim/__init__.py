@@ -3,6 +3,7 @@
 Invariant: hyper-parameters and state are tensors, so a schedule never makes a recorded step record
 again.
 """
+
 from .algorithms import SGD, Adam, AdamW
 from .optimizer import Optimizer, ParamGroup
 

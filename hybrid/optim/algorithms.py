@@ -3,6 +3,7 @@
 Invariant: one fused op per parameter writes the parameter and its state; formulas and defaults are
 PyTorch's.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -43,17 +44,30 @@ class SGD(Optimizer):
     numbers = ("lr", "momentum", "dampening", "weight_decay")
     flags = ("_first",)
 
-    def __init__(self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0,
-                 dampening: float = 0.0,
-                 weight_decay: float = 0.0, nesterov: bool = False, *,
-                 maximize: bool = False) -> None:
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             _check(name, value)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum needs momentum > 0 and dampening = 0")
-        super().__init__(params, lr=lr, momentum=momentum, dampening=dampening,
-                         weight_decay=weight_decay,
-                         nesterov=nesterov, maximize=maximize)
+        super().__init__(
+            params,
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            maximize=maximize,
+        )
 
     def _init_state(self, p: Any, group: ParamGroup) -> None:
         # without dampening a buffer of zeros gives PyTorch's first step; with it the first step is
@@ -71,8 +85,17 @@ class SGD(Optimizer):
             return
         buffer = state["momentum_buffer"]
         new, moved = ops.momentum_update(
-            p, g, buffer, lr, _like(group["momentum"], p), _like(group["dampening"], p), decay,
-            nesterov=group["nesterov"], first=group["_first"], maximize=group["maximize"])
+            p,
+            g,
+            buffer,
+            lr,
+            _like(group["momentum"], p),
+            _like(group["dampening"], p),
+            decay,
+            nesterov=group["nesterov"],
+            first=group["_first"],
+            maximize=group["maximize"],
+        )
         p.assign(new)
         buffer.assign(moved)
 
@@ -97,19 +120,33 @@ class Adam(Optimizer):
     slots = ("exp_avg", "exp_avg_sq")
     decoupled = False
 
-    def __init__(self, params: Iterable[Any], lr: float = 1e-3,
-                 betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-8, weight_decay: float = 0.0, *, amsgrad: bool = False,
-                 maximize: bool = False) -> None:
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        amsgrad: bool = False,
+        maximize: bool = False,
+    ) -> None:
         if amsgrad:
             raise HybridError("amsgrad=True is not offered; use Adam without it")
         for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
             _check(name, value)
         _check("betas[0]", betas[0], 0.0, 1.0)
         _check("betas[1]", betas[1], 0.0, 1.0)
-        super().__init__(params, lr=lr, beta1=betas[0], beta2=betas[1], eps=eps,
-                         weight_decay=weight_decay, step=0,
-                         maximize=maximize)
+        super().__init__(
+            params,
+            lr=lr,
+            beta1=betas[0],
+            beta2=betas[1],
+            eps=eps,
+            weight_decay=weight_decay,
+            step=0,
+            maximize=maximize,
+        )
 
     def begin(self, group: ParamGroup) -> None:
         """Count the step."""
@@ -118,10 +155,12 @@ class Adam(Optimizer):
     def update(self, p: Any, g: Any, state: dict[str, Tensor], group: ParamGroup) -> None:
         """New parameter and moments."""
         m, v = state["exp_avg"], state["exp_avg_sq"]
-        numbers = [_like(group[n], p)
-                   for n in ("lr", "beta1", "beta2", "eps", "weight_decay", "step")]
-        new, mean, square = ops.adam_update(p, g, m, v, *numbers, decoupled=self.decoupled,
-                                            maximize=group["maximize"])
+        numbers = [
+            _like(group[n], p) for n in ("lr", "beta1", "beta2", "eps", "weight_decay", "step")
+        ]
+        new, mean, square = ops.adam_update(
+            p, g, m, v, *numbers, decoupled=self.decoupled, maximize=group["maximize"]
+        )
         p.assign(new)
         m.assign(mean)
         v.assign(square)
@@ -132,10 +171,15 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, params: Iterable[Any], lr: float = 1e-3,
-                 betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-8, weight_decay: float = 1e-2, *, amsgrad: bool = False,
-                 maximize: bool = False) -> None:
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        *,
+        amsgrad: bool = False,
+        maximize: bool = False,
+    ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad=amsgrad, maximize=maximize)
-
-

@@ -4,6 +4,7 @@ Invariant: hyper-parameters and state are tensors; changing one assigns a new va
 handle, so a
 schedule is neither frozen by a recorded step nor a reason to record again.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -26,16 +27,17 @@ class ParamGroup(dict):  # type: ignore[type-arg]
 
     def __setitem__(self, name: str, value: Any) -> None:
         held = dict.get(self, name)
-        if isinstance(held, Handle) and isinstance(value,
-                                                   (int, float, Handle)) and not isinstance(value,
-                                                                                            bool):
+        if (
+            isinstance(held, Handle)
+            and isinstance(value, (int, float, Handle))
+            and not isinstance(value, bool)
+        ):
             held.assign(value)  # type: ignore[attr-defined]
         else:
             dict.__setitem__(self, name, value)
             owner = dict.get(self, "_owner")
             if owner is not None:
                 bump(owner)
-
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Set several entries, each like ``group[name] = value``."""
@@ -54,12 +56,13 @@ class Optimizer(Versioned):
 
     numbers: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()      # Python bools of a group that belong to the state
+    flags: tuple[str, ...] = ()  # Python bools of a group that belong to the state
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
         if isinstance(params, Handle):
-            raise HybridError(f"{type(self).__name__} takes a list of tensors or groups, not one "
-                              "tensor")
+            raise HybridError(
+                f"{type(self).__name__} takes a list of tensors or groups, not one tensor"
+            )
         self.defaults = defaults
         self.param_groups: list[ParamGroup] = []
         self.state: dict[int, dict[str, Tensor]] = {}
@@ -74,8 +77,10 @@ class Optimizer(Versioned):
         params = [group["params"]] if isinstance(group["params"], Handle) else list(group["params"])
         for p in params:
             if not isinstance(p, Handle) or not p.is_leaf:  # type: ignore[attr-defined]
-                raise HybridError(f"an optimizer takes leaf tensors, not {type(p).__name__}; pass "
-                                  "model.parameters()")
+                raise HybridError(
+                    f"an optimizer takes leaf tensors, not {type(p).__name__}; pass "
+                    "model.parameters()"
+                )
             if id(p) in self.state:
                 raise HybridError("a parameter appears in more than one group")
             self.state[id(p)] = {}
@@ -143,8 +148,7 @@ class Optimizer(Versioned):
         out: dict[str, Any] = {}
         k = 0
         for i, group in enumerate(self.param_groups):
-            out.update({f"group{i}.{n}": v for n, v in group.items()
-                        if isinstance(v, Handle)})
+            out.update({f"group{i}.{n}": v for n, v in group.items() if isinstance(v, Handle)})
             for p in group["params"]:
                 out.update({f"param{k}.{n}": v for n, v in self.state[id(p)].items()})
                 k += 1
@@ -152,26 +156,33 @@ class Optimizer(Versioned):
 
     def state_dict(self) -> dict[str, Tensor]:
         """All state and hyper-parameters by name: a snapshot that later steps do not change."""
-        return {n: stop_gradient(v) for n, v in self._flat().items()} | {n: tensor(g[f]) for n, g,
-                                                                         f in self._flags()}
+        return {n: stop_gradient(v) for n, v in self._flat().items()} | {
+            n: tensor(g[f]) for n, g, f in self._flags()
+        }
 
     def _flags(self) -> list[tuple[str, ParamGroup, str]]:
         """(name in the state dict, group, name in the group) of the flags."""
-        return [(f"group{i}.{f.strip('_')}", g, f) for i, g in enumerate(self.param_groups)
-                for f in self.flags]
+        return [
+            (f"group{i}.{f.strip('_')}", g, f)
+            for i, g in enumerate(self.param_groups)
+            for f in self.flags
+        ]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Assign a snapshot; nothing changes when names or shapes do not fit."""
         flags = self._flags()
         mine = self._flat() | {n: tensor(g[f]) for n, g, f in flags}
         if set(mine) != set(state):
-            raise HybridError("optimizer state does not fit: missing "
-                              f"{sorted(set(mine) - set(state))}, unexpected "
-                              f"{sorted(set(state) - set(mine))}")
+            raise HybridError(
+                "optimizer state does not fit: missing "
+                f"{sorted(set(mine) - set(state))}, unexpected "
+                f"{sorted(set(state) - set(mine))}"
+            )
         for n, v in mine.items():
             if tuple(state[n].shape) != v.shape:
-                raise ShapeError(f"optimizer state {n} has shape {v.shape}, the snapshot "
-                                 f"{tuple(state[n].shape)}")
+                raise ShapeError(
+                    f"optimizer state {n} has shape {v.shape}, the snapshot {tuple(state[n].shape)}"
+                )
         for n, v in self._flat().items():
             v.assign(state[n])
         for n, g, f in flags:

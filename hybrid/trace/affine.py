@@ -1,8 +1,10 @@
 """Affine index maps: how elements of a value are found from positions of another iteration space.
 
-Invariant: a map is exact or absent: strides and offsets count elements, None means that no affine form
-exists and the caller makes a copy.  Strides along axes of size 1 are always 0 in a canonical map.
+Invariant: a map is exact or absent: strides and offsets count elements, None means that no affine
+form exists and the caller makes a copy.  Strides along axes of size 1 are always 0 in a canonical
+map.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,12 +14,27 @@ from typing import NamedTuple
 from ..core.shapes import broadcast_strides, collapse, contiguous_strides
 from ..ir.graph import Node
 
-__all__ = ["Ints", "Access", "View", "Broadcast", "Embed", "Step", "Path", "walk_path", "reshape_strides",
-           "canonical", "dense_order", "same_order", "whole", "row_embed",
-           "refine", "inverse_strides"]
+__all__ = [
+    "Ints",
+    "Access",
+    "View",
+    "Broadcast",
+    "Embed",
+    "Step",
+    "Path",
+    "walk_path",
+    "reshape_strides",
+    "canonical",
+    "dense_order",
+    "same_order",
+    "whole",
+    "row_embed",
+    "refine",
+    "inverse_strides",
+]
 
 Ints = tuple[int, ...]
-Access = tuple[int, Ints]          # offset, strides
+Access = tuple[int, Ints]  # offset, strides
 
 
 def canonical(shape: Ints, strides: Sequence[int]) -> Ints:
@@ -77,8 +94,9 @@ class Broadcast(NamedTuple):
 
 
 class Embed(NamedTuple):
-    """A space of `shape` placed in a region's space of rank `rank`: its axes in the order `perm` are split
-    or merged into `sizes`, which are the region's axes `axes`; the region's other axes repeat."""
+    """A space of `shape` placed in a region's space of rank `rank`: its axes in the order `perm`
+    are split or merged into `sizes`, which are the region's axes `axes`; the region's other axes
+    repeat."""
 
     shape: Ints
     perm: Ints
@@ -143,8 +161,8 @@ def row_embed(shape: Ints, space: Ints, group: tuple[int, int]) -> Embed | None:
 
 
 def dense_order(shape: Ints, strides: Sequence[int]) -> Ints | None:
-    """Axes (of size above 1) from the slowest to the fastest, when the strides visit 0..size-1 exactly once
-    each; None otherwise."""
+    """Axes (of size above 1) from the slowest to the fastest, when the strides visit 0..size-1
+    exactly once each; None otherwise."""
     axes = sorted((a for a, d in enumerate(shape) if d != 1), key=lambda a: -strides[a])
     want = 1
     for a in reversed(axes):
@@ -154,9 +172,12 @@ def dense_order(shape: Ints, strides: Sequence[int]) -> Ints | None:
     return tuple(axes)
 
 
-def same_order(shape: Ints, strides: Sequence[int], space: Ints, over: Sequence[int]) -> Embed | None:
-    """The embedding that makes position p of `shape` and position q of `space` meet when they are maps onto
-    the same dense elements: `strides` over `shape`, `over` over `space` (0 where it repeats)."""
+def same_order(
+    shape: Ints, strides: Sequence[int], space: Ints, over: Sequence[int]
+) -> Embed | None:
+    """The embedding that makes position p of `shape` and position q of `space` meet when they are
+    maps onto the same dense elements: `strides` over `shape`, `over` over `space` (0 where it
+    repeats)."""
     perm = dense_order(shape, strides)
     axes = tuple(a for a, s in enumerate(over) if s != 0 and space[a] != 1)
     order = dense_order(tuple(space[a] for a in axes), [over[a] for a in axes])
@@ -171,8 +192,8 @@ def same_order(shape: Ints, strides: Sequence[int], space: Ints, over: Sequence[
 
 
 def inverse_strides(shape: Ints, path: Path, offset: int, strides: Ints, to: Ints) -> Access | None:
-    """Where element i of a value of `shape` goes when `path` reads it as a value of shape `to` that lies at
-    (offset, strides); None unless the path visits every element exactly once."""
+    """Where element i of a value of `shape` goes when `path` reads it as a value of shape `to` that
+    lies at (offset, strides); None unless the path visits every element exactly once."""
     at = walk_path(path, (0, contiguous_strides(shape)))
     if at is None or at[0] != 0 or prod(shape) != prod(to) or 0 in shape:
         return None

@@ -1,8 +1,9 @@
 """From one watched call to its facts and to the reasons against replaying it.
 
-Invariant: every instruction of user code that ran is accounted for: what it may read is a fact, what it may
-store is a fact, whom it calls is known, or there is a reason.
+Invariant: every instruction of user code that ran is accounted for: what it may read is a fact,
+what it may store is a fact, whom it calls is known, or there is a reason.
 """
+
 from __future__ import annotations
 
 import abc
@@ -41,9 +42,19 @@ __all__ = ["Analysis"]
 MAX_FACTS = 20_000
 ROUNDS = 20
 BY_HAND = ("__getattribute__", "__setattr__", "__delattr__", "__getattr__")
-CALLABLE_KINDS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodDescriptorType, np.ufunc,
-                  type, types.WrapperDescriptorType, types.MethodWrapperType, classmethod, staticmethod,
-                  types.ClassMethodDescriptorType)
+CALLABLE_KINDS = (
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    np.ufunc,
+    type,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    classmethod,
+    staticmethod,
+    types.ClassMethodDescriptorType,
+)
 
 
 class Analysis(Chains):
@@ -57,6 +68,7 @@ class Analysis(Chains):
                 signed.add(id(a))
                 for v in a.values() if type(a) is dict else a if type(a) is not np.ndarray else ():
                     cover(v)
+
         for a in args:
             cover(a)
         super().__init__(watch, signed)
@@ -70,7 +82,9 @@ class Analysis(Chains):
         for code in self.watch.frames:
             s = summarize(code)
             if s.unknown:
-                self.why(f"uses Python that recording does not follow ({s.unknown.lower()})", code, 0)
+                self.why(
+                    f"uses Python that recording does not follow ({s.unknown.lower()})", code, 0
+                )
         if self.watch.reasons:
             return self.found
         self._normalise_returns()
@@ -93,8 +107,13 @@ class Analysis(Chains):
             self.returns.setdefault(key, []).extend(vs)
 
     def _size(self) -> tuple[int, ...]:
-        return (len(self.found), len(self.rooted), len(self.unseen_names), self.unseen_items,
-                sum(map(len, self.functions.values())))
+        return (
+            len(self.found),
+            len(self.rooted),
+            len(self.unseen_names),
+            self.unseen_items,
+            sum(map(len, self.functions.values())),
+        )
 
     def _fixpoint(self) -> None:
         for _ in range(ROUNDS):
@@ -136,12 +155,15 @@ class Analysis(Chains):
         """Whether the line of this instruction ran (an instruction without a line may have)."""
         table = self._lines.get(code)
         if table is None:
-            table = self._lines[code] = {o: n for a, b, n in code.co_lines() for o in range(a, b, 2)}
+            table = self._lines[code] = {
+                o: n for a, b, n in code.co_lines() for o in range(a, b, 2)
+            }
         n = table.get(at)
         return n is None or n in self.watch.lines[code]
 
     def _spread_unseen(self) -> None:
-        """Names and items taken from something unseen are guarded on every object they could belong to."""
+        """Names and items taken from something unseen are guarded on every object they could belong
+        to."""
         if not self.unseen_names and not self.unseen_items:
             return
         spaces = {id(g) for gs in self.watch.globals.values() for g in gs} | {id(builtins.__dict__)}
@@ -159,10 +181,15 @@ class Analysis(Chains):
                         self._class_attr(o, n)
                     continue
                 t = type(o)
-                if n in getattr(o, "__dict__", ()) or lookup(t, n) is not MISSING and not immutable_type(t):
+                if (
+                    n in getattr(o, "__dict__", ())
+                    or lookup(t, n) is not MISSING
+                    and not immutable_type(t)
+                ):
                     self.attr(o, n)
 
-    # ---- calls ---------------------------------------------------------------------------------------
+    # ---- calls
+    # ---------------------------------------------------------------------------------------
     def objects(self, code: Code, es: Any) -> list[Any]:
         return [o for e in es for o in self.ev(code, e)[0].values()]
 
@@ -197,7 +224,8 @@ class Analysis(Chains):
                 if not isinstance(o, SCALARS + BOXES + (Handle,)):
                     self.note("type", o)
         if f is MISSING or isinstance(f, Handle) or not callable(f):
-            return  # not what was called (`__len__` may return at the same instruction as `__iter__`)
+            # not what was called (`__len__` may return at the same instruction as `__iter__`)
+            return
         if isinstance(f, functools.partial):
             self.all(f.args)
             self.all(f.keywords)
@@ -205,11 +233,16 @@ class Analysis(Chains):
             self._handed(f, code, at)
         if type(f).__module__ == "numpy":
             return
-        if isinstance(f, (types.WrapperDescriptorType, types.MethodWrapperType)) and f.__name__ in BY_HAND:
+        if (
+            isinstance(f, (types.WrapperDescriptorType, types.MethodWrapperType))
+            and f.__name__ in BY_HAND
+        ):
             self.why(f"calls {f.__name__} by hand", code, at)
         opaque = not isinstance(f, CALLABLE_KINDS) and not isinstance(f, Wrapped)
         if opaque and not isinstance(lookup(type(f), "__call__"), types.FunctionType):
-            self.why(f"calls a {type(f).__name__}, a C object whose work cannot be watched", code, at)
+            self.why(
+                f"calls a {type(f).__name__}, a C object whose work cannot be watched", code, at
+            )
         if isinstance(f, type) and not pure_type_call(f):
             self.why(f"makes a {f.__name__}, a C object whose work cannot be watched", code, at)
 
@@ -225,9 +258,14 @@ class Analysis(Chains):
 
     def _handed(self, o: Any, code: Code, at: int) -> None:
         if handed_is_impure(o) and not isinstance(o, Wrapped):
-            self.why(f"hands {getattr(o, '__name__', type(o).__name__)} to C code, which may call it", code, at)
+            self.why(
+                f"hands {getattr(o, '__name__', type(o).__name__)} to C code, which may call it",
+                code,
+                at,
+            )
 
-    # ---- stores -----------------------------------------------------------------------------------------
+    # ---- stores
+    # -----------------------------------------------------------------------------------------
     def _store(self, code: Code, kind: str, e: Any, rest: list[Any]) -> None:
         at = rest[-1]
         if kind == "glob":
@@ -257,17 +295,22 @@ class Analysis(Chains):
             self.why("stores into an object that could not be followed", code, at)
 
     def _only_tensors(self, code: Code, e: Any) -> bool:
-        """Whether what an expression gave were tensors only (their stores are reported by themselves)."""
+        """Whether what an expression gave were tensors only (their stores are reported by
+        themselves)."""
         got = self.returns.get((code, e[-1])) if isinstance(e[-1], int) else None
         return got is not None and bool(got) and all(isinstance(o, Handle) for o in got)
 
-    # ---- where entered code came from ------------------------------------------------------------------
+    # ---- where entered code came from
+    # ------------------------------------------------------------------
     def _origins(self) -> None:
-        """Code entered implicitly (dunders, properties, hooks) must belong to a class that was seen."""
+        """Code entered implicitly (dunders, properties, hooks) must belong to a class that was
+        seen."""
         inner = {c for code in self.watch.frames for c in nested(code)}
         inner |= {c for code in self._trusted_codes() for c in nested(code)}
         kinds: set[type] = set()
-        for o in list(self.rooted.values()) + [v for fs in self.watch.frames.values() for f in fs for v in f.values()]:
+        for o in list(self.rooted.values()) + [
+            v for fs in self.watch.frames.values() for f in fs for v in f.values()
+        ]:
             kinds.update(type(o).__mro__)
             if isinstance(o, type):
                 kinds.update(o.__mro__)
@@ -276,20 +319,35 @@ class Analysis(Chains):
                 self.why(f"enters {code.co_name}, whose origin was not seen", code, 0)
 
     def _trusted_codes(self) -> list[Code]:
-        return [f.__code__ for fs in list(self.functions.values()) for f in fs if trusted(f.__code__.co_filename)]
+        return [
+            f.__code__
+            for fs in list(self.functions.values())
+            for f in fs
+            if trusted(f.__code__.co_filename)
+        ]
 
     def _origin(self, code: Code, kinds: set[type]) -> bool:
         def owned(t: type, name: str) -> bool:
             f = t.__dict__.get(name)
-            f = f.fget if isinstance(f, property) else f.__func__ if isinstance(f, (classmethod, staticmethod)) else f
+            f = (
+                f.fget
+                if isinstance(f, property)
+                else f.__func__
+                if isinstance(f, (classmethod, staticmethod))
+                else f
+            )
             if not isinstance(f, types.FunctionType) or f.__code__ is not code:
                 return False
             self.root(t)
             self.note("tattr", t, name)
             return True
-        return any(owned(t, code.co_name) for t in kinds) or any(owned(t, n) for t in kinds for n in list(t.__dict__))
 
-    # ---- C calls that were seen ------------------------------------------------------------------------------
+        return any(owned(t, code.co_name) for t in kinds) or any(
+            owned(t, n) for t in kinds for n in list(t.__dict__)
+        )
+
+    # ---- C calls that were seen
+    # ------------------------------------------------------------------------------
     def _c_call(self, code: Code, at: int, fn: Any, line: int) -> None:
         owner, name = fn.__self__, fn.__name__
         if getattr(fn, "__module__", None) == "_abc":
@@ -306,9 +364,10 @@ class Analysis(Chains):
         elif isinstance(owner, type):
             if owner not in PURE_CLASS_METHODS:
                 self.why(f"calls {owner.__name__}.{name}", code, at)
-        elif isinstance(owner, PURE_TYPES + (Handle,)) or name in ("__reduce__", "__init_subclass__"):
+        elif isinstance(owner, PURE_TYPES + (Handle,)) or name in (
+            "__reduce__",
+            "__init_subclass__",
+        ):
             return
         elif not (hasattr(type(owner), "__next__") and not self.existing(owner)):
             self.why(f"calls {type(owner).__name__}.{name}", code, at)
-
-

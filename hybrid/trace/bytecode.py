@@ -1,12 +1,17 @@
 """What a code object may read, store and call, found from its bytecode alone.
 
-An abstract run over the value stack: a slot is a set of expressions, locals are flow-insensitive (one set per
-name), so the result covers every path.  Expressions are tuples:
-  ('arg'|'glob'|'cell'|'const', name)  ('import', name, top)  ('attr', e, name, at)  ('item', e, key, at)
-  ('elem', e, at) any item  ('deep', e, at) all that a C function can see  ('call', at) a result of this instruction
-  ('iter', at) what an `__iter__` in Python gave   ('box', e) a fresh container that holds e     FRESH, TOP
-Invariant: what is not understood is TOP, and an opcode without an effect here sets `Summary.unknown`.
+An abstract run over the value stack: a slot is a set of expressions, locals are flow-insensitive
+(one set per name), so the result covers every path.  Expressions are tuples:
+  ('arg'|'glob'|'cell'|'const', name)  ('import', name, top)  ('attr', e, name, at)  ('item', e,
+  key, at)
+  ('elem', e, at) any item  ('deep', e, at) all that a C function can see  ('call', at) a result of
+                            this instruction
+  ('iter', at) what an `__iter__` in Python gave   ('box', e) a fresh container that holds e
+  FRESH, TOP
+Invariant: what is not understood is TOP, and an opcode without an effect here sets
+`Summary.unknown`.
 """
+
 from __future__ import annotations
 
 import dis
@@ -19,7 +24,17 @@ from typing import Any
 
 from . import opcodes_311, opcodes_312, opcodes_313
 
-__all__ = ["Summary", "summarize", "nested", "offsets", "handles_errors", "FRESH", "TOP", "TABLES", "SUPPORTED"]
+__all__ = [
+    "Summary",
+    "summarize",
+    "nested",
+    "offsets",
+    "handles_errors",
+    "FRESH",
+    "TOP",
+    "TABLES",
+    "SUPPORTED",
+]
 
 Expr = tuple[Any, ...]
 Slot = frozenset[Expr]
@@ -43,7 +58,8 @@ _BEFORE_312 = sys.version_info < (3, 12)
 
 
 class Summary:
-    """reads: expressions whose value is looked at; stores: (kind, ..., at); calls: at -> (callees, arguments)."""
+    """reads: expressions whose value is looked at; stores: (kind, ..., at); calls: at -> (callees,
+    arguments)."""
 
     __slots__ = ("reads", "stores", "calls", "unknown")
 
@@ -79,7 +95,8 @@ def nested(code: CodeType) -> Iterator[CodeType]:
 
 @lru_cache(4096)
 def offsets(code: CodeType) -> list[int]:
-    """Start offsets of the instructions, in order (a frame's f_lasti may point into inline caches)."""
+    """Start offsets of the instructions, in order (a frame's f_lasti may point into inline
+    caches)."""
     return [i.offset for i in dis.get_instructions(code)]
 
 
@@ -96,19 +113,29 @@ def summarize(code: CodeType) -> Summary:
 
 
 class Machine:
-    """One abstract run.  Each effect method takes the instruction and edits the stack `st`; `goes` lists the
-    instructions that may follow."""
+    """One abstract run.  Each effect method takes the instruction and edits the stack `st`; `goes`
+    lists the instructions that may follow."""
 
     def __init__(self, code: CodeType) -> None:
         self.code, self.S = code, Summary()
         self.ins = list(dis.get_instructions(code))
         self.index = {i.offset: n for n, i in enumerate(self.ins)}
         self.table = dis._parse_exception_table(code)  # type: ignore[attr-defined]
-        n = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
-        self.inner_writes = {i.argval for c in nested(code) for i in dis.get_instructions(c)
-                             if i.opname in ("STORE_DEREF", "DELETE_DEREF")}
-        self.env: defaultdict[str, Slot] = defaultdict(frozenset, {
-            v: frozenset([("arg", v)]) for v in code.co_varnames[:n]})
+        n = (
+            code.co_argcount
+            + code.co_kwonlyargcount
+            + bool(code.co_flags & 4)
+            + bool(code.co_flags & 8)
+        )
+        self.inner_writes = {
+            i.argval
+            for c in nested(code)
+            for i in dis.get_instructions(c)
+            if i.opname in ("STORE_DEREF", "DELETE_DEREF")
+        }
+        self.env: defaultdict[str, Slot] = defaultdict(
+            frozenset, {v: frozenset([("arg", v)]) for v in code.co_varnames[:n]}
+        )
         self.st: list[Slot] = []
         self.goes: list[int] = []
         self.states: dict[int, tuple[Slot, ...]] = {}
@@ -128,7 +155,7 @@ class Machine:
         i = self.ins[n]
         for h in self.table:
             if h.start <= i.offset < h.end:
-                st = list(self.states[n][:h.depth])
+                st = list(self.states[n][: h.depth])
                 self.flow(self.index[h.target], st + [TOPS] * (h.depth - len(st) + 1 + h.lasti))
         self.st, self.goes = list(self.states[n]), [n + 1]
         effect = _TABLE.get(i.opname, "defer")
@@ -153,7 +180,8 @@ class Machine:
             self.states[m] = new
             self.work.append(m)
 
-    # ---- helpers -------------------------------------------------------------------------------------
+    # ---- helpers
+    # -------------------------------------------------------------------------------------
     def mk(self, kind: str, es: Iterable[Expr], *rest: Any) -> Slot:
         """Expressions derived from es, all of them read."""
         out: set[Expr] = set()
@@ -168,13 +196,15 @@ class Machine:
         return frozenset(out) if len(out) <= MAX_SET else FULL
 
     def boxed(self, es: Iterable[Expr]) -> Slot:
-        return frozenset(("box", e) if depth(e) < MAX_DEPTH else FRESH for e in es if e[0] != "const")
+        return frozenset(
+            ("box", e) if depth(e) < MAX_DEPTH else FRESH for e in es if e[0] != "const"
+        )
 
     def drop(self, n: int) -> None:
         if n:
             if n > len(self.st):
                 raise IndexError
-            del self.st[len(self.st) - n:]
+            del self.st[len(self.st) - n :]
 
     def result(self, i: Any) -> None:
         self.st.append(frozenset([("call", i.offset)]))
@@ -197,7 +227,8 @@ class Machine:
         """The keys, when all of them are constants."""
         return [e[1] for e in es] if all(e[0] == "const" for e in es) else None
 
-    # ---- stack and control -----------------------------------------------------------------------------
+    # ---- stack and control
+    # -----------------------------------------------------------------------------
     def x_nothing(self, i: Any) -> None: ...
 
     def x_defer(self, i: Any) -> None:
@@ -267,7 +298,8 @@ class Machine:
             self.S.unknown = f"{i.opname} {i.argrepr}"
         self.st[-1] = frozenset([("call", i.offset)])
 
-    # ---- names -------------------------------------------------------------------------------------------
+    # ---- names
+    # -------------------------------------------------------------------------------------------
     def x_load_const(self, i: Any) -> None:
         self.st.append(NEW if isinstance(i.argval, CodeType) else frozenset([("const", i.argval)]))
 
@@ -292,7 +324,13 @@ class Machine:
         null = i.opname == "LOAD_GLOBAL" and i.arg & 1
         value: Slot = frozenset([("glob", i.argval)])
         self.S.reads |= value
-        self.st += [value] if not null else [NULLS, value] if sys.version_info < (3, 13) else [value, NULLS]
+        self.st += (
+            [value]
+            if not null
+            else [NULLS, value]
+            if sys.version_info < (3, 13)
+            else [value, NULLS]
+        )
 
     def x_store_name(self, i: Any) -> None:
         self.drop(1)
@@ -323,7 +361,8 @@ class Machine:
     def x_import_from(self, i: Any) -> None:
         self.st.append(self.mk("attr", self.st[-1], i.argval, i.offset))
 
-    # ---- attributes and items ----------------------------------------------------------------------------
+    # ---- attributes and items
+    # ----------------------------------------------------------------------------
     def x_load_attr(self, i: Any) -> None:
         o = self.st.pop()
         self.st.append(self.mk("attr", o, i.argval, i.offset))
@@ -411,9 +450,12 @@ class Machine:
         self.st += [self.mk("elem", self.st.pop(), i.offset)] * i.arg
 
     def x_unpack_ex(self, i: Any) -> None:
-        self.st += [self.mk("elem", self.st.pop(), i.offset) | NEW] * ((i.arg & 255) + 1 + (i.arg >> 8))
+        self.st += [self.mk("elem", self.st.pop(), i.offset) | NEW] * (
+            (i.arg & 255) + 1 + (i.arg >> 8)
+        )
 
-    # ---- operators, containers, formatting -----------------------------------------------------------------
+    # ---- operators, containers, formatting
+    # -----------------------------------------------------------------
     def x_unary(self, i: Any) -> None:
         self.st[-1] = frozenset([("call", i.offset)])
 
@@ -435,7 +477,7 @@ class Machine:
 
     def x_build(self, i: Any) -> None:
         k = {"BUILD_MAP": 2 * i.arg, "BUILD_CONST_KEY_MAP": i.arg + 1}.get(i.opname, i.arg)
-        items = self.st[len(self.st) - k:] if k else []
+        items = self.st[len(self.st) - k :] if k else []
         self.drop(k)
         self.st.append(self.boxed([e for s in items for e in s]) | NEW)
 
@@ -467,7 +509,8 @@ class Machine:
     def x_convert_value(self, i: Any) -> None:
         self.x_format_simple(i)
 
-    # ---- functions and calls ---------------------------------------------------------------------------------
+    # ---- functions and calls
+    # ---------------------------------------------------------------------------------
     def x_make_function(self, i: Any) -> None:
         self.drop(bin(i.arg).count("1") + 1)
         self.st.append(NEW)
@@ -479,10 +522,12 @@ class Machine:
         del self.st[-2]
 
     def x_call(self, i: Any) -> None:
-        args = self.st[len(self.st) - i.arg:] if i.arg else []
+        args = self.st[len(self.st) - i.arg :] if i.arg else []
         self.drop(i.arg)
         b, a = self.st.pop(), self.st.pop()
-        self.S.calls[i.offset] = ((b, args) if a == NULLS else (a, args) if b == NULLS else (a, [b, *args]))
+        self.S.calls[i.offset] = (
+            (b, args) if a == NULLS else (a, args) if b == NULLS else (a, [b, *args])
+        )
         self.result(i)
 
     def x_call_kw(self, i: Any) -> None:

@@ -1,8 +1,11 @@
-"""Evaluating the expressions of a code summary on the real objects, and noting a fact for each place read.
+"""Evaluating the expressions of a code summary on the real objects, and noting a fact for each
+place read.
 
-Invariant: only places that existed before the call become facts; an expression that cannot be evaluated is
-reported as unseen (the second result of `ev`), and what it may read is guarded wherever it could be.
+Invariant: only places that existed before the call become facts; an expression that cannot be
+evaluated is reported as unseen (the second result of `ev`), and what it may read is guarded
+wherever it could be.
 """
+
 from __future__ import annotations
 
 import builtins
@@ -38,8 +41,8 @@ from .seeing import Watch
 
 __all__ = ["Chains", "MAX_ITEMS", "MAX_ARRAY"]
 
-MAX_ITEMS = 20_000     # items of one container that are worth guarding
-MAX_ARRAY = 1 << 16    # bytes of a NumPy array whose content is a fact
+MAX_ITEMS = 20_000  # items of one container that are worth guarding
+MAX_ARRAY = 1 << 16  # bytes of a NumPy array whose content is a fact
 ENTRY_POINTS = ("forward", "__call__", "step", "begin", "update")
 Code = types.CodeType
 Found = tuple[dict[int, Any], bool]
@@ -51,10 +54,12 @@ class Chains:
     def __init__(self, watch: Watch, in_signature: set[int]) -> None:
         self.watch, self.in_signature = watch, in_signature
         self.found: dict[Key, Any] = {}
-        self.rooted: dict[int, Any] = {}                       # objects known to have existed before
+        self.rooted: dict[int, Any] = {}  # objects known to have existed before
         self.reached: set[int] = set()
-        self.held: dict[int, Handle] = {}                      # tensors that Versioned objects hold
-        self.places_of: dict[int, dict[Key, Any]] = {}         # where they hold them: the place, its holder
+        self.held: dict[int, Handle] = {}  # tensors that Versioned objects hold
+        self.places_of: dict[
+            int, dict[Key, Any]
+        ] = {}  # where they hold them: the place, its holder
         self.functions: dict[Code, list[Any]] = collections.defaultdict(list)
         self.returns: dict[tuple[Code, int], list[Any]] = {}
         self.memo: dict[tuple[Code, Any], Found] = {}
@@ -63,7 +68,8 @@ class Chains:
         self.where: dict[Key, str] = {}
         self._at = ""
 
-    # ---- facts -------------------------------------------------------------------------------------
+    # ---- facts
+    # -------------------------------------------------------------------------------------
     def why(self, text: str, code: Code | None = None, at: int = 0) -> None:
         self.watch.why(text, site_of(code, at) if code is not None else self._at)
 
@@ -82,10 +88,16 @@ class Chains:
                 self.found[k] = h
                 self.where[k] = self._at
 
-    # ---- objects --------------------------------------------------------------------------------------
+    # ---- objects
+    # --------------------------------------------------------------------------------------
     def reach(self, v: Any, frm: Any = None) -> Any:
         """v was read out of frm (None: a root that existed); returns v."""
-        if v is MISSING or isinstance(v, Handle) or isinstance(v, SCALARS) and type(v) is not np.void:
+        if (
+            v is MISSING
+            or isinstance(v, Handle)
+            or isinstance(v, SCALARS)
+            and type(v) is not np.void
+        ):
             return v
         if frm is None or self.existing(frm):
             if id(v) in self.reached:
@@ -107,7 +119,11 @@ class Chains:
             self.reach(v.fn, frm)
         self._refuse(v)
         t = v if isinstance(v, type) else type(v)
-        if not immutable_type(t) and not t.__module__.startswith("hybrid.") and t.__module__ != "enum":
+        if (
+            not immutable_type(t)
+            and not t.__module__.startswith("hybrid.")
+            and t.__module__ != "enum"
+        ):
             for k in t.__mro__:
                 if not immutable_type(k) and not k.__module__.startswith("hybrid."):
                     self.root(k)
@@ -119,7 +135,9 @@ class Chains:
         if any(f is g for g in fs):
             return
         fs.append(f)
-        if trusted(f.__code__.co_filename):  # a wrapper of ours: what it wraps is reached through it
+        if trusted(
+            f.__code__.co_filename
+        ):  # a wrapper of ours: what it wraps is reached through it
             for c in f.__closure__ or ():
                 v = fetch("cell", c, None)
                 if callable(v) or isinstance(v, (Versioned, Handle)):
@@ -134,7 +152,12 @@ class Chains:
             self.why(f"uses an iterator made before the call: {t.__name__}")
         if isinstance(v, STATEFUL):
             self.why(f"uses a {t.__name__}, which has hidden state")
-        if immutable_type(t) and not isinstance(v, KNOWN) and not hasattr(v, "__dict__") and not callable(v):
+        if (
+            immutable_type(t)
+            and not isinstance(v, KNOWN)
+            and not hasattr(v, "__dict__")
+            and not callable(v)
+        ):
             self.why(f"holds a {t.__name__}, whose content cannot be followed")
         if isinstance(v, np.ndarray):
             if t is not np.ndarray:
@@ -162,7 +185,8 @@ class Chains:
                 self._inside("slot", root, name, v)
 
     def _inside(self, kind: str, o: Any, key: Any, v: Any, level: int = 0) -> None:
-        """v is what this place in hybrid's own object holds: a store past its methods moves no version."""
+        """v is what this place in hybrid's own object holds: a store past its methods moves no
+        version."""
         if isinstance(v, Handle):
             self.places_of.setdefault(id(v), {})[Key(kind, id(o), key)] = o
         else:
@@ -187,7 +211,8 @@ class Chains:
             for x in list(v):
                 self.hold(x, level + 1)
 
-    # ---- attributes -------------------------------------------------------------------------------------
+    # ---- attributes
+    # -------------------------------------------------------------------------------------
     def attr(self, o: Any, name: str) -> list[Any]:
         """Objects that `o.name` may be (a property's own code was watched and tells itself)."""
         if isinstance(o, SCALARS + (Handle,)) or o is MISSING:
@@ -264,15 +289,24 @@ class Chains:
         hook = lookup(type(o), "__getattr__")
         if name in d:
             return d[name]
-        return MISSING if c is MISSING and isinstance(hook, types.FunctionType) else fetch("attr", o, name)
+        return (
+            MISSING
+            if c is MISSING and isinstance(hook, types.FunctionType)
+            else fetch("attr", o, name)
+        )
 
-    # ---- items --------------------------------------------------------------------------------------------
+    # ---- items
+    # --------------------------------------------------------------------------------------------
     def item(self, o: Any, key: Any) -> list[Any]:
         """Objects that `o[key]` may be."""
         if isinstance(o, dict):
             self.note("item", o, key)
             return [self.reach(dict.get(o, key, MISSING), o)]
-        if isinstance(o, (list, tuple)) and isinstance(key, int) and -len(type_items(o)) <= key < len(type_items(o)):
+        if (
+            isinstance(o, (list, tuple))
+            and isinstance(key, int)
+            and -len(type_items(o)) <= key < len(type_items(o))
+        ):
             v = type_items(o)[key]
             if isinstance(o, list):
                 self.note("len", o)
@@ -293,15 +327,27 @@ class Chains:
         if isinstance(o, Versioned):
             return []
         has_dict = hasattr(o, "__dict__")
-        if immutable_type(type(o)) and has_dict and not callable(o) and not isinstance(o, types.ModuleType):
+        if (
+            immutable_type(type(o))
+            and has_dict
+            and not callable(o)
+            and not isinstance(o, types.ModuleType)
+        ):
             return [v for n in list(o.__dict__) for v in self.attr(o, n)]
         if not (has_dict or not self.existing(o) or callable(o) or isinstance(o, type)):
             self._unknown_inside(o)
         return []
 
     def _unknown_inside(self, o: Any) -> None:
-        from_known: tuple[type, ...] = (tuple, frozenset, type({}.items()), type({}.keys()), type({}.values()),
-                                        types.MappingProxyType, property)
+        from_known: tuple[type, ...] = (
+            tuple,
+            frozenset,
+            type({}.items()),
+            type({}.keys()),
+            type({}.values()),
+            types.MappingProxyType,
+            property,
+        )
         if not isinstance(o, from_known):
             self.why(f"reads inside a {type(o).__name__}")
 
@@ -318,7 +364,11 @@ class Chains:
         elif isinstance(o, (set, frozenset)):
             self.note("set", o)
         for i, v in enumerate(items):
-            if isinstance(o, (list, collections.deque)) or isinstance(o, tuple) and isinstance(v, Handle):
+            if (
+                isinstance(o, (list, collections.deque))
+                or isinstance(o, tuple)
+                and isinstance(v, Handle)
+            ):
                 self.note("item", o, i)
         return [self.reach(v, o) for v in items]
 
@@ -331,14 +381,19 @@ class Chains:
             if isinstance(v, BOXES):
                 self.deep(v, level + 1)
 
-    # ---- expressions -----------------------------------------------------------------------------------------
+    # ---- expressions
+    # -----------------------------------------------------------------------------------------
     def ev(self, code: Code, e: Any) -> Found:
         """Objects an expression may be (by id), and whether it may also be something unseen."""
         got = self.memo.get((code, e))
         if got is not None:
             return got
         self.memo[code, e] = ({}, False)  # cuts cycles
-        if isinstance(e[-1], int) and not isinstance(e[-1], bool) and e[0] in ("attr", "item", "elem", "call", "super"):
+        if (
+            isinstance(e[-1], int)
+            and not isinstance(e[-1], bool)
+            and e[0] in ("attr", "item", "elem", "call", "super")
+        ):
             self._at = site_of(code, e[-1])
         objs, unseen = self._eval(code, e)
         out = {id(o): o for o in objs if o is not MISSING and not isinstance(o, Handle)}, unseen
@@ -376,21 +431,30 @@ class Chains:
     def _types_asked(self, code: Code, at: int) -> list[Any]:
         """Results of `type(o)`."""
         callee, args = summarize(code).calls.get(at, ((), []))
-        if len(args) != 1 or not any(f is type for e in callee for f in self.ev(code, e)[0].values()):
+        if len(args) != 1 or not any(
+            f is type for e in callee for f in self.ev(code, e)[0].values()
+        ):
             return []
         return [self.reach(type(o), o) for e in args[0] for o in list(self.ev(code, e)[0].values())]
 
     def _makes_generator(self, code: Code, at: int) -> bool:
-        """Whether the call gives a new generator (no event reports it; what it yields is reported)."""
+        """Whether the call gives a new generator (no event reports it; what it yields is
+        reported)."""
         call = summarize(code).calls.get(at)
         fs = [f for e in call[0] for f in self.ev(code, e)[0].values()] if call is not None else []
         codes = [getattr(getattr(f, "__func__", f), "__code__", None) for f in fs]
-        return bool(codes) and all(c is not None and c.co_flags & inspect.CO_GENERATOR for c in codes)
+        return bool(codes) and all(
+            c is not None and c.co_flags & inspect.CO_GENERATOR for c in codes
+        )
 
     def _derived(self, code: Code, kind: str, e: Any) -> tuple[list[Any], bool]:
         base, unseen = self.ev(code, e[1])
-        objs = list(self.returns.get((code, e[-1]), ()))  # property, __getattr__, __getitem__, __next__
-        if kind == "elem":  # what `__iter__` returned is no item; a generator's work is seen by itself
+        objs = list(
+            self.returns.get((code, e[-1]), ())
+        )  # property, __getattr__, __getitem__, __next__
+        if (
+            kind == "elem"
+        ):  # what `__iter__` returned is no item; a generator's work is seen by itself
             objs = [o for o in objs if not isinstance(o, types.GeneratorType)]
         for o in list(base.values()):
             if kind == "attr":
@@ -401,7 +465,9 @@ class Chains:
                 objs += self.item(o, e[2])
             else:
                 objs += self.all(o)
-                known = BOXES + SCALARS + (Handle, types.GeneratorType)  # what a generator gave is in `returns`
+                known = (
+                    BOXES + SCALARS + (Handle, types.GeneratorType)
+                )  # what a generator gave is in `returns`
                 unseen = unseen or not isinstance(o, known)
         if unseen or e[1] == FRESH or e[1] == TOP:
             if kind in ("attr", "super"):

@@ -1,8 +1,9 @@
 """A contract region -> GemmKernel with its epilogue.
 
-Invariant: the accumulator (plus the bias) is rounded to the contraction's dtype before anything fused
-behind it reads it, exactly as when the result is stored and read again.
+Invariant: the accumulator (plus the bias) is rounded to the contraction's dtype before anything
+fused behind it reads it, exactly as when the result is stored and read again.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -37,7 +38,8 @@ def accumulator(d: np.dtype) -> np.dtype:
 
 
 class _Walk:
-    """How the result is walked: sizes of batch, rows and columns, split as far as the operands need."""
+    """How the result is walked: sizes of batch, rows and columns, split as far as the operands
+    need."""
 
     def __init__(self, c: Any, shape: Ints, maps: Sequence[Map]) -> None:
         self.shape = shape
@@ -65,7 +67,7 @@ class _Walk:
     def deal(self, flat: Ints) -> list[Dims]:
         out, at = [], 0
         for part in self.parts:
-            out.append(Dims(part, flat[at:at + len(part)]))
+            out.append(Dims(part, flat[at : at + len(part)]))
             at += len(part)
         return out
 
@@ -78,7 +80,9 @@ def _resplit(d: Any, sizes: Ints) -> Dims:
     return Dims(sizes, got)
 
 
-def contraction(r: Region, e: Emitter, stores: Sequence[tuple[Value, int, int, Home]]) -> GemmKernel:
+def contraction(
+    r: Region, e: Emitter, stores: Sequence[tuple[Value, int, int, Home]]
+) -> GemmKernel:
     """The kernel of a contract region that stores `stores`; `e` collects its epilogue."""
     n = r.head
     assert n is not None and n.op.layout is not None
@@ -101,28 +105,51 @@ def contraction(r: Region, e: Emitter, stores: Sequence[tuple[Value, int, int, H
     bias = _bias(c, n, e, places)
     plain = bias is None and len(stores) == 1 and stores[0][1] < 0
     outs = [] if plain else _values(r, e, stores, _round(e, total, bias, out_d))
-    walk = _Walk(c, r.shape, [*maps, *((a.offset, a.strides) for a in e.reads[bias is not None:])])
+    walk = _Walk(c, r.shape, [*maps, *((a.offset, a.strides) for a in e.reads[bias is not None :])])
     return GemmKernel(
-        c.batch, c.m, c.n, c.k, _operand(c.a, places, avals, walk.parts[0], walk.parts[1], None),
+        c.batch,
+        c.m,
+        c.n,
+        c.k,
+        _operand(c.a, places, avals, walk.parts[0], walk.parts[1], None),
         _operand(c.b, places, avals, walk.parts[0], None, walk.parts[2]),
-        tuple(Operand(h.slot, v.aval.dtype, m[0], *walk.deal(_need(walk, m)))
-              for (v, _, _, h), m in zip(stores, maps)),
-        acc, c.order, None if plain else e.c.finish(outs, [v.aval.dtype for v, *_ in stores]),
-        _reads(c, e, walk, bias is not None), tuple(e.params))
+        tuple(
+            Operand(h.slot, v.aval.dtype, m[0], *walk.deal(_need(walk, m)))
+            for (v, _, _, h), m in zip(stores, maps)
+        ),
+        acc,
+        c.order,
+        None if plain else e.c.finish(outs, [v.aval.dtype for v, *_ in stores]),
+        _reads(c, e, walk, bias is not None),
+        tuple(e.params),
+    )
 
 
 def _need(walk: _Walk, m: Map) -> Ints:
     flat = walk.flat(m)
     if flat is None:
-        raise GraphError(f"a contraction's result of shape {walk.shape} cannot be walked with strides {m[1]}")
+        raise GraphError(
+            f"a contraction's result of shape {walk.shape} cannot be walked with strides {m[1]}"
+        )
     return flat
 
 
-def _operand(v: Any, places: Sequence[Any], avals: Sequence[Any], batch: Ints, rows: Ints | None,
-             cols: Ints | None) -> Operand:
-    return Operand(places[v.operand][0], avals[v.operand].dtype, v.offset, _resplit(v.batch, batch),
-                   v.rows if rows is None else _resplit(v.rows, rows),
-                   v.cols if cols is None else _resplit(v.cols, cols))
+def _operand(
+    v: Any,
+    places: Sequence[Any],
+    avals: Sequence[Any],
+    batch: Ints,
+    rows: Ints | None,
+    cols: Ints | None,
+) -> Operand:
+    return Operand(
+        places[v.operand][0],
+        avals[v.operand].dtype,
+        v.offset,
+        _resplit(v.batch, batch),
+        v.rows if rows is None else _resplit(v.rows, rows),
+        v.cols if cols is None else _resplit(v.cols, cols),
+    )
 
 
 def _bias(c: Any, n: Node, e: Emitter, places: Sequence[Any]) -> Val | None:
@@ -151,7 +178,9 @@ def _reads(c: Any, e: Emitter, walk: _Walk, biased: bool) -> tuple[Access, ...]:
     out = []
     for k, a in enumerate(e.reads):
         if biased and k == 0:
-            parts = [_resplit(d, p) for d, p in zip((c.bias.batch, c.bias.rows, c.bias.cols), walk.parts)]
+            parts = [
+                _resplit(d, p) for d, p in zip((c.bias.batch, c.bias.rows, c.bias.cols), walk.parts)
+            ]
             flat: Ints = sum((p.strides for p in parts), ())
         else:
             flat = _need(walk, (a.offset, a.strides))

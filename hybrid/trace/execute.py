@@ -2,6 +2,7 @@
 
 Invariant: what is prepared here gives the bits of the recorded graph run node by node.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -42,8 +43,12 @@ class Prepared:
         self.recording = recording
         self.states = [(i, input_of(recording, role)) for role, i in recording.writes]
         self.forms: list[tuple[str, Any]] = [("recorded", recording.graph)]
-        self.result: Result = build(recording.graph, self.states, kernel=eager_kernel,
-                                    hook=lambda name, form: self.forms.append((name, form)))
+        self.result: Result = build(
+            recording.graph,
+            self.states,
+            kernel=eager_kernel,
+            hook=lambda name, form: self.forms.append((name, form)),
+        )
         lowered = perf_counter()
         self.executable = backend_of(device_of(recording.graph)).compile(self.result.plan)
         self.lower_seconds, self.compile_seconds = lowered - start, perf_counter() - lowered

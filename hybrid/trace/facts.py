@@ -1,9 +1,11 @@
 """Facts: (kind, holder, key) names one place in the heap, `fetch` reads it, `same` compares.
 
-Invariant: neither fetch (on holders that recording accepted) nor same runs a user's comparison; objects are
-compared by identity, scalars by type and bits.  A fact keeps its holder alive only where Python offers no
-weak reference (dict, list, cell); when a weakly held object dies, the owner of the fact is told.
+Invariant: neither fetch (on holders that recording accepted) nor same runs a user's comparison;
+objects are compared by identity, scalars by type and bits.  A fact keeps its holder alive only
+where Python offers no weak reference (dict, list, cell); when a weakly held object dies, the owner
+of the fact is told.
 """
+
 from __future__ import annotations
 
 import abc
@@ -36,7 +38,8 @@ def _grad(h: Any, key: Any) -> Any:
 
 
 def type_items(o: Any) -> Any:
-    """Items (keys of a dict) of a built-in container or a subclass of one, without running a user's methods."""
+    """Items (keys of a dict) of a built-in container or a subclass of one, without running a user's
+    methods."""
     if type(o) in (list, tuple):
         return o
     for base in (collections.OrderedDict, dict, list, tuple, set, frozenset, collections.deque):
@@ -49,7 +52,7 @@ _FETCH: dict[str, Callable[[Any, Any], Any]] = {
     "cell": lambda h, k: h.cell_contents,
     "item": lambda h, k: dict.get(h, k, MISSING) if isinstance(h, dict) else type_items(h)[k],
     "attr": getattr,
-    "slot": lambda h, k: h.__dict__[k],                      # an instance's own entry, no descriptor runs
+    "slot": lambda h, k: h.__dict__[k],  # an instance's own entry, no descriptor runs
     "meth": lambda h, k: getattr(h, k).__func__,
     "tattr": lookup,
     "len": lambda h, k: len(type_items(h)),
@@ -74,7 +77,8 @@ def fetch(kind: str, holder: Any, key: Any) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal in type and bits; objects by identity.  NaN equals NaN, 0.0 differs from -0.0 and from 0."""
+    """Equal in type and bits; objects by identity.  NaN equals NaN, 0.0 differs from -0.0 and from
+    0."""
     if a is b:
         return True
     if type(a) is not type(b):
@@ -86,7 +90,11 @@ def same(a: Any, b: Any) -> bool:
     if type(a) is tuple:
         return len(a) == len(b) and all(map(same, a, b))
     if type(a) is frozenset:
-        return all(isinstance(x, SCALARS) for x in a) and a == b and {type(x) for x in a} == {type(x) for x in b}
+        return (
+            all(isinstance(x, SCALARS) for x in a)
+            and a == b
+            and {type(x) for x in a} == {type(x) for x in b}
+        )
     if isinstance(a, np.generic):
         return a.dtype == b.dtype and a.tobytes() == b.tobytes()
     return isinstance(a, SCALARS) and a == b
@@ -96,7 +104,8 @@ _STRONG = (types.FunctionType, type, types.ModuleType, types.CodeType, types.Bui
 
 
 class Holder:
-    """A reference that is weak where the object allows it and lives for its own sake (instances, tensors)."""
+    """A reference that is weak where the object allows it and lives for its own sake (instances,
+    tensors)."""
 
     __slots__ = ("ref", "strong", "id")
 
@@ -116,16 +125,30 @@ class Holder:
 def describe(key: Key, holder: Any) -> str:
     """A place in words, for retrace messages."""
     kind, name = key.kind, key.key
-    who = type(holder).__name__ if not isinstance(holder, (type, types.ModuleType, types.FunctionType)) else \
-        getattr(holder, "__name__", "?")
+    who = (
+        type(holder).__name__
+        if not isinstance(holder, (type, types.ModuleType, types.FunctionType))
+        else getattr(holder, "__name__", "?")
+    )
     if isinstance(holder, dict) and "__name__" in holder and "__spec__" in holder:
         who = str(holder["__name__"])
-    return {"cell": f"the variable {name}", "item": f"{who}[{name!r}]", "attr": f"{who}.{name}",
-            "slot": f"{who}.{name}", "meth": f"method {who}.{name}", "tattr": f"{who}.{name}", "len": f"len of a {who}",
-            "abc": "an abstract base class registration", "tlen": f"the attributes of class {who}",
-            "type": f"the class of a {who}", "keys": f"the keys of a {who}", "set": f"the items of a {who}",
-            "nd": "the content of a NumPy array", "version": f"the structure of a {who}",
-            "grad": "the gradient of a tensor"}[kind]
+    return {
+        "cell": f"the variable {name}",
+        "item": f"{who}[{name!r}]",
+        "attr": f"{who}.{name}",
+        "slot": f"{who}.{name}",
+        "meth": f"method {who}.{name}",
+        "tattr": f"{who}.{name}",
+        "len": f"len of a {who}",
+        "abc": "an abstract base class registration",
+        "tlen": f"the attributes of class {who}",
+        "type": f"the class of a {who}",
+        "keys": f"the keys of a {who}",
+        "set": f"the items of a {who}",
+        "nd": "the content of a NumPy array",
+        "version": f"the structure of a {who}",
+        "grad": "the gradient of a tensor",
+    }[kind]
 
 
 def is_versioned(o: Any) -> bool:

@@ -1,8 +1,11 @@
-"""The guard of a recording: one generated Python function, and the same facts as (address, word) pairs.
+"""The guard of a recording: one generated Python function, and the same facts as (address, word)
+pairs.
 
-Invariant: the guard accepts only if every fact holds and returns the captured tensors in order; any exception
-while checking is a miss.  Native pairs cover a subset; what they leave out is named and stays with Python.
+Invariant: the guard accepts only if every fact holds and returns the captured tensors in order; any
+exception while checking is a miss.  Native pairs cover a subset; what they leave out is named and
+stays with Python.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -29,8 +32,8 @@ class Obj(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a captured tensor is found: a fact ('fact', Key), held by a Versioned object ('held', Holder), or the
-    gradient of an argument or capture ('grad', Ref)."""
+    """Where a captured tensor is found: a fact ('fact', Key), held by a Versioned object ('held',
+    Holder), or the gradient of an argument or capture ('grad', Ref)."""
 
     kind: str
     what: Any
@@ -38,7 +41,9 @@ class Place(NamedTuple):
 
 def expectation(v: Any, dead: Callable[[Any], None]) -> Any:
     """How a fact's value is kept: scalars and tuples as they are, objects by identity."""
-    return v if v is MISSING or isinstance(v, SCALARS + (tuple, frozenset)) else Obj(Holder(v, dead))
+    return (
+        v if v is MISSING or isinstance(v, SCALARS + (tuple, frozenset)) else Obj(Holder(v, dead))
+    )
 
 
 def agrees(want: Any, got: Any) -> bool:
@@ -56,14 +61,32 @@ def agrees(want: Any, got: Any) -> bool:
 class Guard:
     """Generates the function for one recording; `source` and `count` are for people."""
 
-    def __init__(self, holders: dict[Key, Holder], expect: dict[Key, Any], places: list[Place], avals: list[Any],
-                 nodes: list[Any], grads: list[tuple[Ref, Any]]) -> None:
+    def __init__(
+        self,
+        holders: dict[Key, Holder],
+        expect: dict[Key, Any],
+        places: list[Place],
+        avals: list[Any],
+        nodes: list[Any],
+        grads: list[tuple[Ref, Any]],
+    ) -> None:
         self.holders, self.expect, self.places = holders, expect, places
-        self.space: dict[str, Any] = {"same": same, "H": Handle, "MISSING": MISSING, "fetch": fetch, "get": dict.get}
+        self.space: dict[str, Any] = {
+            "same": same,
+            "H": Handle,
+            "MISSING": MISSING,
+            "fetch": fetch,
+            "get": dict.get,
+        }
         self.names: dict[int, str] = {}
         self.prologue: list[str] = []
         self.bound: dict[int, str] = {}
-        terms = self._facts_first() + self._captures(avals, nodes) + self._tensor_facts() + self._grads(grads)
+        terms = (
+            self._facts_first()
+            + self._captures(avals, nodes)
+            + self._tensor_facts()
+            + self._grads(grads)
+        )
         self.count = len(terms)
         lines = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
         lines += [f"  if not ({t}): return None" for t in terms]
@@ -72,7 +95,8 @@ class Guard:
         exec(compile(self.source, "<hybrid guard>", "exec"), self.space)  # noqa: S102  (our own text)
         self.function: Callable[[list[Any]], tuple[Any, ...] | None] = self.space["guard"]
 
-    # ---- names ---------------------------------------------------------------------------------------
+    # ---- names
+    # ---------------------------------------------------------------------------------------
     def const(self, v: Any) -> str:
         n = self.names.get(id(v))
         if n is None:
@@ -96,7 +120,12 @@ class Guard:
         h, k, o = self.holder(held), key.key, held.get()
         if key.kind == "cell":
             return f"{h}.cell_contents"
-        if key.kind == "attr" and isinstance(k, str) and k.isidentifier() and not k.startswith("__"):
+        if (
+            key.kind == "attr"
+            and isinstance(k, str)
+            and k.isidentifier()
+            and not k.startswith("__")
+        ):
             return f"{h}.{k}"
         if key.kind == "meth" and k.isidentifier() and not k.startswith("__"):
             return f"{h}.{k}.__func__"
@@ -111,11 +140,16 @@ class Guard:
             return f"{h}.__dict__[{k!r}]"
         return simple.get(key.kind) or f"fetch({key.kind!r}, {h}, {self.const(k)})"
 
-    # ---- terms ---------------------------------------------------------------------------------------
+    # ---- terms
+    # ---------------------------------------------------------------------------------------
     def _facts_first(self) -> list[str]:
-        """Facts that are no tensors; those about classes first, so that reading attributes stays harmless."""
+        """Facts that are no tensors; those about classes first, so that reading attributes stays
+        harmless."""
         order = {"type": 0, "tlen": 0, "tattr": 1, "version": 1}
-        keys = sorted((k for k, v in self.expect.items() if not isinstance(v, Ref)), key=lambda k: order.get(k.kind, 2))
+        keys = sorted(
+            (k for k, v in self.expect.items() if not isinstance(v, Ref)),
+            key=lambda k: order.get(k.kind, 2),
+        )
         return [self._fact(k, self.expect[k]) for k in keys]
 
     def _fact(self, key: Key, want: Any) -> str:
@@ -147,8 +181,10 @@ class Guard:
                 load = f"{self._ref(p.what)}._node.grad"
             else:
                 load = self.read(p.what)
-            terms.append(f"isinstance(t{i} := {load}, H) and t{i}._a is {self.const(avals[i])}"
-                         f" and type(t{i}._node) is {self.const(nodes[i])}")
+            terms.append(
+                f"isinstance(t{i} := {load}, H) and t{i}._a is {self.const(avals[i])}"
+                f" and type(t{i}._node) is {self.const(nodes[i])}"
+            )
         return terms
 
     @staticmethod
@@ -174,15 +210,17 @@ class Guard:
 
     def _grads(self, grads: list[tuple[Ref, Any]]) -> list[str]:
         """Gradients that were read before they were written: None, or the captured tensor."""
-        wanted = [(self._ref(host), "None" if want is None else self._ref(want)) for host, want in grads]
+        wanted = [
+            (self._ref(host), "None" if want is None else self._ref(want)) for host, want in grads
+        ]
         return [f"{host}._node.grad is {want}" for host, want in wanted]
 
 
 class FactGuard(Guard):
     """The part of a guard that native code does not check.
 
-    `held` maps inputs known by identity to their tensors, `only` the facts to check (None: all), `load` the captures
-    to return, by number, found in Python places."""
+    `held` maps inputs known by identity to their tensors, `only` the facts to check (None: all),
+    `load` the captures to return, by number, found in Python places."""
 
     def __init__(self, recording: Any, held: dict[int, Any], only: Any, load: list[int]) -> None:
         r = recording
@@ -197,8 +235,10 @@ class FactGuard(Guard):
 
     def _captures(self, avals: list[Any], nodes: list[Any]) -> list[str]:
         read = {i: self.read(self.places[i].what) for i in self.load}
-        return [f"isinstance(t{i} := {place}, H) and type(t{i}._node) is {self.const(nodes[i])}"
-                for i, place in read.items()]
+        return [
+            f"isinstance(t{i} := {place}, H) and type(t{i}._node) is {self.const(nodes[i])}"
+            for i, place in read.items()
+        ]
 
     def _results(self) -> str:
         return "".join(f"t{k}, " for k in self.load)

@@ -1,8 +1,10 @@
 """The tape of results that a replay returns: their gradient, should anyone ask for it later.
 
-Invariant: nothing is kept on the replay path but the input values.  When a gradient is asked for, the recorded tape is
-rebuilt around values computed again by the same graph (the same bits) and differentiated like any other.
+Invariant: nothing is kept on the replay path but the input values.  When a gradient is asked for,
+the recorded tape is rebuilt around values computed again by the same graph (the same bits) and
+differentiated like any other.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -20,15 +22,18 @@ __all__ = ["History", "SPENT"]
 
 
 def _spent(gs: list[Any]) -> Any:
-    raise HybridError("this result comes from a recorded function that has already updated state with its gradients; "
-                      "call backward inside that function, or compute the result outside of it")
+    raise HybridError(
+        "this result comes from a recorded function that has already updated state with its gradients; "
+        "call backward inside that function, or compute the result outside of it"
+    )
 
 
 SPENT = (PseudoEntry("recorded call", _spent, (None,)), (), (), None)
 
 
 class _Entry(NamedTuple):
-    """A tape entry with value numbers: parents are ('in', input position), (entry position, slot or None) or None."""
+    """A tape entry with value numbers: parents are ('in', input position), (entry position, slot or
+    None) or None."""
 
     entry: Any
     parents: tuple[Any, ...]
@@ -45,7 +50,11 @@ class History:
         self.entries: list[_Entry] = []
         self.need: dict[int, int] = {}
         self._rec, self._roles = rec, roles
-        self._starts = {id(owner(t._node)): roles[id(t)] for t in [*rec.args, *rec.captures] if t._node is not None}
+        self._starts = {
+            id(owner(t._node)): roles[id(t)]
+            for t in [*rec.args, *rec.captures]
+            if t._node is not None
+        }
         roots = [t._node for t in results.values()]
         position: dict[int, int] = {}
         for n in reversed(order(roots, set(self._starts))):
@@ -82,8 +91,12 @@ class History:
         e, parents, saved, outs = n
         if isinstance(e, PseudoEntry) and e.name != "alias":
             raise Unfit("returns a differentiable result of a function with a gradient of its own")
-        return _Entry(e, tuple([self._parent(p, position) for p in parents]), tuple(map(self._saved, saved)),
-                      None if outs is None else tuple([self._saved(o) for o in outs]))  # type: ignore[misc]
+        return _Entry(
+            e,
+            tuple([self._parent(p, position) for p in parents]),
+            tuple(map(self._saved, saved)),
+            None if outs is None else tuple([self._saved(o) for o in outs]),
+        )  # type: ignore[misc]
 
     def _saved(self, s: Any) -> int | None:
         if s is None:
@@ -93,15 +106,19 @@ class History:
             raise Unfit("returns a differentiable result of values from before the call")
         return self._number(number)
 
-    def start(self, args: list[Any], caps: tuple[Any, ...], run: Callable[[Graph, list[Any]], list[Any]]
-              ) -> Callable[[int], Any]:
+    def start(
+        self, args: list[Any], caps: tuple[Any, ...], run: Callable[[Graph, list[Any]], list[Any]]
+    ) -> Callable[[int], Any]:
         """Tape nodes for the results of one replay, by value number."""
         handles = [*args, *caps]
         values = [t._v for t in handles]
-        nodes = [handles[r.number + (self.nargs if r.kind == "cap" else 0)]._node for r in self.inputs]
+        nodes = [
+            handles[r.number + (self.nargs if r.kind == "cap" else 0)]._node for r in self.inputs
+        ]
 
         def inner(parents: Sequence[Any]) -> list[Any]:
             return self._inner(parents, values, run)
+
         node = (PseudoEntry("recorded call", None, self.avals, inner), tuple(nodes), (), None)
         index = {n: i for i, n in enumerate(self.results)}
         return lambda number: node if len(index) == 1 else (index[number], node)
@@ -117,6 +134,7 @@ class History:
             if p[0] == "in":
                 return parents[p[1]]
             return made[p[0]] if p[1] is None else (p[1], made[p[0]])
+
         for e in self.entries:
             saved = tuple([None if k is None else got[k] for k in e.saved])
             results = None if e.outs is None else tuple([got[k] for k in e.outs])

@@ -1,8 +1,9 @@
 """Regions with homes -> kernels over slots: programs, operand maps, fills, copies and checks.
 
-Invariant: a step depends on every step that completes a value it reads, and a box is written after the
-fill beneath it; steps are listed in an order that respects this.
+Invariant: a step depends on every step that completes a value it reads, and a box is written after
+the fill beneath it; steps are listed in an order that respects this.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -46,7 +47,7 @@ class Draft:
 
     storage: Storage
     steps: list[Step]
-    partial: tuple[int, ...] = ()      # as in Plan
+    partial: tuple[int, ...] = ()  # as in Plan
 
 
 def bits(c: Const) -> int:
@@ -94,7 +95,9 @@ class Emitter:
             assert self.cell is not None
             if not all(b <= lo and hi <= e for (b, e), (lo, hi) in zip(op.box, self.cell)):
                 return self.c.s.const(TYPE[a.dtype], 0)
-            offset = at[0] + sum(s * (lo - b) for s, (b, _), (lo, _) in zip(at[1], op.box, self.cell))
+            offset = at[0] + sum(
+                s * (lo - b) for s, (b, _), (lo, _) in zip(at[1], op.box, self.cell)
+            )
             seen = Access(home.slot, a.dtype, offset, at[1])
         else:
             seen = Access(home.slot, a.dtype, self.origin(at), at[1])
@@ -124,8 +127,9 @@ class Emitter:
         for k in sorted(live):
             n = region.insts[k].node
             values = self.operands(region.insts[k].operands, made)
-            made[k] = self.c.apply(n.op, n.params, values, [v.aval for v in n.inputs],
-                                   [v.aval for v in n.outputs])
+            made[k] = self.c.apply(
+                n.op, n.params, values, [v.aval for v in n.inputs], [v.aval for v in n.outputs]
+            )
 
 
 def _live(insts: Sequence[Inst], wanted: Iterable[int]) -> set[int]:
@@ -150,8 +154,8 @@ class _Drafter:
     def __init__(self, regions: Regions, storage: Storage) -> None:
         self.regions, self.s = regions, storage
         self.steps: list[Step] = []
-        self.ready: dict[Value, set[int]] = {}     # steps that complete a value
-        self.fills: dict[Region, int] = {}         # the steps that put zeros below placements
+        self.ready: dict[Value, set[int]] = {}  # steps that complete a value
+        self.fills: dict[Region, int] = {}  # the steps that put zeros below placements
         self.inside: dict[Value, list[Region]] = {}
         for r, values in storage.direct.items():
             for v in values:
@@ -165,9 +169,18 @@ class _Drafter:
             self.copy_step(c, None)
         return Draft(self.s, self.steps)
 
-    # ---- steps ---------------------------------------------------------------------------------------
-    def add(self, kernel: Kernel, site: Site | None, uses: Iterable[Value], makes: Iterable[Value],
-            slots: Iterable[int], after: Iterable[int] = (), message: str = "") -> int:
+    # ---- steps
+    # ---------------------------------------------------------------------------------------
+    def add(
+        self,
+        kernel: Kernel,
+        site: Site | None,
+        uses: Iterable[Value],
+        makes: Iterable[Value],
+        slots: Iterable[int],
+        after: Iterable[int] = (),
+        message: str = "",
+    ) -> int:
         made, used = list(makes), set(uses)
         before = set(after).union(*(self.beneath(v) for v in made))
         for v in used:
@@ -210,8 +223,13 @@ class _Drafter:
         if at is None:
             raise GraphError(f"a copy cannot walk {c.root.aval}")
         d = c.root.aval.dtype
-        kernel = LoopKernel(c.shape, None, copy_program(d), (Access(home.slot, d, *at),),
-                            (Access(c.to.slot, d, c.to.offset, c.to.strides),))
+        kernel = LoopKernel(
+            c.shape,
+            None,
+            copy_program(d),
+            (Access(home.slot, d, *at),),
+            (Access(c.to.slot, d, c.to.offset, c.to.strides),),
+        )
         return self.add(kernel, site, (c.root,), (), (c.to.slot,), after)
 
     def stores(self, r: Region) -> list[tuple[Value, int, int, Home]]:
@@ -222,7 +240,8 @@ class _Drafter:
                 out += [(v, k, i, h) for h in (self.s.home[v], *self.s.extra.get(v, ()))]
         return out
 
-    # ---- one method per kind of region -----------------------------------------------------------------
+    # ---- one method per kind of region
+    # -----------------------------------------------------------------
     def loop(self, r: Region) -> None:
         stores = self.stores(r)
         if not stores:
@@ -231,7 +250,9 @@ class _Drafter:
             shape = r.shape if cell is None else tuple(hi - lo for lo, hi in cell)
             self.part(r, stores, Emitter(self.s, Composer(), cell), shape)
 
-    def part(self, r: Region, stores: Sequence[tuple[Value, int, int, Home]], e: Emitter, shape: Ints) -> None:
+    def part(
+        self, r: Region, stores: Sequence[tuple[Value, int, int, Home]], e: Emitter, shape: Ints
+    ) -> None:
         """The kernel of a loop region, or of one box of its space."""
         made: dict[int, list[Any]] = {}
         e.run(r, {k for _, k, _, _ in stores}, made)
@@ -240,19 +261,38 @@ class _Drafter:
             at = r.at_home(v, h.offset, h.strides)
             assert at is not None
             writes.append(Access(h.slot, v.aval.dtype, e.origin(at), at[1]))
-        program = e.c.finish([made[k][i] for _, k, i, _ in stores], [v.aval.dtype for v, *_ in stores])
+        program = e.c.finish(
+            [made[k][i] for _, k, i, _ in stores], [v.aval.dtype for v, *_ in stores]
+        )
         kernel = LoopKernel(shape, r.group, program, tuple(e.reads), tuple(writes), tuple(e.params))
         self.finish(r, kernel, stores)
 
-    def finish(self, r: Region, kernel: Kernel, stores: Sequence[tuple[Value, int, int, Home]],
-               more: Iterable[Value] = ()) -> None:
+    def finish(
+        self,
+        r: Region,
+        kernel: Kernel,
+        stores: Sequence[tuple[Value, int, int, Home]],
+        more: Iterable[Value] = (),
+    ) -> None:
         live = {k for _, k, _, _ in stores}
         insts = _live(r.insts, live)
-        uses = {o.value for k in insts for o in r.insts[k].operands if o.kind in ("read", "gather", "boxed")}
+        uses = {
+            o.value
+            for k in insts
+            for o in r.insts[k].operands
+            if o.kind in ("read", "gather", "boxed")
+        }
         checks = [self.checks[r.insts[k].node] for k in insts if r.insts[k].node in self.checks]
         nodes = [r.insts[k].node for k in sorted(insts) if r.insts[k].visible]
         site = (r.head or nodes[0]).site
-        self.add(kernel, site, {*uses, *more}, {v for v, *_ in stores}, {h.slot for *_, h in stores}, checks)
+        self.add(
+            kernel,
+            site,
+            {*uses, *more},
+            {v for v, *_ in stores},
+            {h.slot for *_, h in stores},
+            checks,
+        )
 
     def contract(self, r: Region) -> None:
         stores = self.stores(r)
@@ -270,7 +310,9 @@ class _Drafter:
         made: dict[int, list[Any]] = {}
         e.run(r, {o.inst for o in r.operands if o.kind == "value"}, made)
         bad = e.c.check(n.op, n.params, e.operands(r.operands, made))
-        kernel = LoopKernel(r.shape, None, e.c.s.program(bad), tuple(e.reads), (), tuple(e.params), True)
+        kernel = LoopKernel(
+            r.shape, None, e.c.s.program(bad), tuple(e.reads), (), tuple(e.params), True
+        )
         text = n.op.check_message
         avals = tuple(v.aval for v in n.inputs)
         message = text(avals, n.params) if text else f"{n.op.name}: an index is out of range"
@@ -312,8 +354,13 @@ class _Drafter:
         index, update = (self.head_access(o) for o in r.operands)
         if len(update.strides) < 2 or out.aval.ndim != 2:
             raise GraphError(f"{n.op.name}: a scatter takes index[count] and update[count, inner]")
-        kernel = ScatterKernel(n.inputs[0].aval.size, out.aval.shape[1], Access(h.slot, out.aval.dtype,
-                               h.offset, h.strides), index, update)
+        kernel = ScatterKernel(
+            n.inputs[0].aval.size,
+            out.aval.shape[1],
+            Access(h.slot, out.aval.dtype, h.offset, h.strides),
+            index,
+            update,
+        )
         self.add(kernel, n.site, {o.value for o in r.operands}, (out,), (h.slot,), (before,))
 
     def head_access(self, op: Operand) -> Access:
@@ -329,8 +376,14 @@ class _Drafter:
         ins = [self.whole(v, o, n.site) for v, o in zip(n.inputs, r.operands)]
         outs = [self.s.home[v].slot for v in n.outputs]
         function = partial(n.op.body, **n.params) if n.params and n.op.body else n.op.body
-        k = self.add(HostStep(function, tuple(s for s, _ in ins), tuple(outs)), n.site,
-                     {o.value for o in r.operands}, n.outputs, outs, [a for _, a in ins if a is not None])
+        k = self.add(
+            HostStep(function, tuple(s for s, _ in ins), tuple(outs)),
+            n.site,
+            {o.value for o in r.operands},
+            n.outputs,
+            outs,
+            [a for _, a in ins if a is not None],
+        )
         self.steps[k].reads |= frozenset(s for s, _ in ins)
 
     def whole(self, v: Value, op: Operand, site: Site | None) -> tuple[int, int | None]:
@@ -346,5 +399,3 @@ class _Drafter:
 def draft(regions: Regions, storage: Storage) -> Draft:
     """Steps of all regions."""
     return _Drafter(regions, storage).run()
-
-

@@ -1,8 +1,9 @@
 """Lowering: a graph becomes a plan: regions -> homes -> kernels over slots -> order -> memory.
 
-Invariant: the plan computes every output with the bits of node-by-node evaluation.  Nothing here names an
-op or a backend; kernels are the plain data of backends/plan.py.
+Invariant: the plan computes every output with the bits of node-by-node evaluation.  Nothing here
+names an op or a backend; kernels are the plain data of backends/plan.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ def drafted(graph: Graph, states: States = ()) -> Draft:
 def lower(graph: Graph, states: States = (), donate: bool = True) -> Plan:
     """The plan of a graph.
 
-    `states`: pairs (output number, input number): that output is the new value of that input, and may be
-    written over it when no reader of the old value is left (`donate` False: never).
+    `states`: pairs (output number, input number): that output is the new value of that input, and
+    may be written over it when no reader of the old value is left (`donate` False: never).
     """
     return pack(schedule(drafted(graph, states), donate))

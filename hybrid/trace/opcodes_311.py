@@ -1,4 +1,5 @@
 """Opcode effects of CPython 3.11.  Invariant: see opcodes_common."""
+
 from __future__ import annotations
 
 from .opcodes_common import COMMON
@@ -6,12 +7,24 @@ from .opcodes_common import COMMON
 __all__ = ["TABLE"]
 
 TABLE: dict[str, str] = COMMON | {
-    "PRECALL": "nothing", "KW_NAMES": "nothing", "LIST_TO_TUPLE": "nothing", "UNARY_POSITIVE": "unary",
-    "ASYNC_GEN_WRAP": "defer", "PREP_RERAISE_STAR": "defer", "PRINT_EXPR": "defer", "IMPORT_STAR": "defer",
-    "LOAD_METHOD": "load_method", "LOAD_CLASSDEREF": "unseen", "FORMAT_VALUE": "format_value",
-    "JUMP_IF_FALSE_OR_POP": "jump_or_pop", "JUMP_IF_TRUE_OR_POP": "jump_or_pop",
+    "PRECALL": "nothing",
+    "KW_NAMES": "nothing",
+    "LIST_TO_TUPLE": "nothing",
+    "UNARY_POSITIVE": "unary",
+    "ASYNC_GEN_WRAP": "defer",
+    "PREP_RERAISE_STAR": "defer",
+    "PRINT_EXPR": "defer",
+    "IMPORT_STAR": "defer",
+    "LOAD_METHOD": "load_method",
+    "LOAD_CLASSDEREF": "unseen",
+    "FORMAT_VALUE": "format_value",
+    "JUMP_IF_FALSE_OR_POP": "jump_or_pop",
+    "JUMP_IF_TRUE_OR_POP": "jump_or_pop",
     **dict.fromkeys(("FOR_ITER",), "for_iter_popping"),
-    **{f"POP_JUMP_{way}_IF_{what}": "pop_jump" for way in ("FORWARD", "BACKWARD")
-       for what in ("FALSE", "TRUE", "NONE", "NOT_NONE")},
+    **{
+        f"POP_JUMP_{way}_IF_{what}": "pop_jump"
+        for way in ("FORWARD", "BACKWARD")
+        for what in ("FALSE", "TRUE", "NONE", "NOT_NONE")
+    },
     "SEND": "send_popping",
 }

@@ -1,8 +1,9 @@
 """What a call returned, as a recipe that builds the same structure with fresh tensors.
 
-Invariant: identity survives: one tensor returned twice, stored and returned, or being an argument or capture,
-is one object in a replay too; containers that the call made are made anew each time.
+Invariant: identity survives: one tensor returned twice, stored and returned, or being an argument
+or capture, is one object in a replay too; containers that the call made are made anew each time.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -12,7 +13,19 @@ from ..core.errors import HybridError
 from ..ir.tensor import Handle, Leaf, link_view, new_handle
 from .policy import SCALARS
 
-__all__ = ["New", "Known", "Plain", "Box", "Host", "Spec", "Unfit", "spec_of", "canonical", "Maker", "on_their_own"]
+__all__ = [
+    "New",
+    "Known",
+    "Plain",
+    "Box",
+    "Host",
+    "Spec",
+    "Unfit",
+    "spec_of",
+    "canonical",
+    "Maker",
+    "on_their_own",
+]
 
 
 class Unfit(HybridError):
@@ -20,8 +33,9 @@ class Unfit(HybridError):
 
 
 class New(NamedTuple):
-    """A tensor made by the call: value number, identity among the results, 'plain' | 'leaf' | 'tape', and the
-    tensor it is a view of (a Known or the identity of a New, how, and the step where it is the only one) if any."""
+    """A tensor made by the call: value number, identity among the results, 'plain' | 'leaf' |
+    'tape', and the tensor it is a view of (a Known or the identity of a New, how, and the step
+    where it is the only one) if any."""
 
     number: int
     ident: int
@@ -52,7 +66,8 @@ class Box(NamedTuple):
 
 
 class Host(NamedTuple):
-    """A Python value read from the data of a tensor when the call returns; `how` is the method that reads it."""
+    """A Python value read from the data of a tensor when the call returns; `how` is the method that
+    reads it."""
 
     items: tuple[Any]
     how: str
@@ -61,10 +76,14 @@ class Host(NamedTuple):
 Spec = New | Known | Plain | Box | Host
 
 
-def spec_of(x: Any, tensor: Callable[[Handle], New | Known], old: Callable[[Any], bool],
-            host: Callable[[Any], Host | None]) -> Spec:
-    """The recipe for x; `tensor` says what a tensor is, `old` whether an object existed before the call, `host`
-    whether it is a value read from a tensor.
+def spec_of(
+    x: Any,
+    tensor: Callable[[Handle], New | Known],
+    old: Callable[[Any], bool],
+    host: Callable[[Any], Host | None],
+) -> Spec:
+    """The recipe for x; `tensor` says what a tensor is, `old` whether an object existed before the
+    call, `host` whether it is a value read from a tensor.
 
     Raises Unfit for fresh objects of other types."""
     if isinstance(x, Handle):
@@ -81,7 +100,9 @@ def spec_of(x: Any, tensor: Callable[[Handle], New | Known], old: Callable[[Any]
         if not all(isinstance(k, SCALARS) and host(k) is None for k in x):
             raise Unfit("returns a dict whose keys are not plain values")
         return Box(t, id(x), tuple([spec_of(x[k], tensor, old, host) for k in x]), tuple(x))
-    raise Unfit(f"returns a fresh {t.__name__} (only tensors, numbers, lists, tuples and dicts can be rebuilt)")
+    raise Unfit(
+        f"returns a fresh {t.__name__} (only tensors, numbers, lists, tuples and dicts can be rebuilt)"
+    )
 
 
 def canonical(s: Any, idents: dict[int, int]) -> Any:
@@ -100,17 +121,24 @@ def canonical(s: Any, idents: dict[int, int]) -> Any:
         return "host", canonical(s.items[0], idents), s.how
     if isinstance(s, Box):
         keys = tuple([(type(k).__qualname__, repr(k)) for k in s.keys])
-        return (s.type.__qualname__, idents.setdefault(s.ident, len(idents)),
-                tuple([canonical(v, idents) for v in s.items]), keys)
+        return (
+            s.type.__qualname__,
+            idents.setdefault(s.ident, len(idents)),
+            tuple([canonical(v, idents) for v in s.items]),
+            keys,
+        )
     return s
 
 
 class Maker:
-    """Builds results of one replay: values by number, argument and capture handles, the tape of results."""
+    """Builds results of one replay: values by number, argument and capture handles, the tape of
+    results."""
 
     __slots__ = ("values", "args", "caps", "made", "tape", "views")
 
-    def __init__(self, values: dict[int, Any], args: list[Any], caps: tuple[Any, ...], tape: Any) -> None:
+    def __init__(
+        self, values: dict[int, Any], args: list[Any], caps: tuple[Any, ...], tape: Any
+    ) -> None:
         self.values, self.args, self.caps, self.tape = values, args, caps, tape
         self.made: dict[int, Any] = {}
         self.views: list[tuple[Any, Any, str, Any]] = []
@@ -129,8 +157,15 @@ class Maker:
         got = self.made.get(s.ident)
         if got is None:
             vs = [self.build(v) for v in s.items]
-            got = dict(zip(s.keys, vs)) if s.type is dict else vs if s.type is list else \
-                tuple(vs) if s.type is tuple else s.type(*vs)
+            got = (
+                dict(zip(s.keys, vs))
+                if s.type is dict
+                else vs
+                if s.type is list
+                else tuple(vs)
+                if s.type is tuple
+                else s.type(*vs)
+            )
             self.made[s.ident] = got
         return got
 
@@ -146,14 +181,18 @@ class Maker:
         return t
 
     def link(self) -> None:
-        """Make views of what eager code would return as views (a base nobody holds is stood in for)."""
+        """Make views of what eager code would return as views (a base nobody holds is stood in
+        for)."""
         for t, base, how, step in self.views:
             b = self.build(base) if isinstance(base, Known) else self.made.get(base)
-            link_view(t, b if b is not None else new_handle(t._v, t._a), how, None if b is None else step)
+            link_view(
+                t, b if b is not None else new_handle(t._v, t._a), how, None if b is None else step
+            )
 
 
 def on_their_own(specs: list[Any]) -> list[Any]:
-    """The recipes with no link from a view to a base that nobody can see: there is nothing to share."""
+    """The recipes with no link from a view to a base that nobody can see: there is nothing to
+    share."""
     made: dict[int, New] = {}
 
     def visit(s: Any) -> None:
@@ -162,12 +201,19 @@ def on_their_own(specs: list[Any]) -> list[Any]:
         elif type(s) is Box:
             for v in s.items:
                 visit(v)
+
     for s in specs:
         visit(s)
     bases = [s.view[0] for s in made.values() if s.view is not None]
 
     def cut(s: Any) -> Any:
-        if type(s) is New and s.view is not None and s.view[0] not in made and bases.count(s.view[0]) == 1:
+        if (
+            type(s) is New
+            and s.view is not None
+            and s.view[0] not in made
+            and bases.count(s.view[0]) == 1
+        ):
             return s if isinstance(s.view[0], Known) else s._replace(view=None)
         return s._replace(items=tuple(map(cut, s.items))) if type(s) is Box else s
+
     return [cut(s) for s in specs]

@@ -1,9 +1,11 @@
 """Facts as (address, 8-byte word) pairs that native code compares without the interpreter.
 
-Invariant: while every pair holds, in order, the facts it stands for hold; a pair that follows from a pointer comes
-after the pair that guards the pointer, so a checker that stops at the first difference never follows a stale one.
-The offsets are CPython's; `available()` is False where a self-test does not find them, and nothing is native then.
+Invariant: while every pair holds, in order, the facts it stands for hold; a pair that follows from
+a pointer comes after the pair that guards the pointer, so a checker that stops at the first
+difference never follows a stale one. The offsets are CPython's; `available()` is False where a
+self-test does not find them, and nothing is native then.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -33,9 +35,9 @@ Pairs = list[tuple[int, int]]
 
 
 class NativeFacts(NamedTuple):
-    """`guards`: the pairs; `places`: for each capture the address of the pointer that holds it, or None when
-    it is known by identity; `rest`: facts that only the Python guard can check; `keep`: objects whose addresses
-    must stay theirs."""
+    """`guards`: the pairs; `places`: for each capture the address of the pointer that holds it, or
+    None when it is known by identity; `rest`: facts that only the Python guard can check; `keep`:
+    objects whose addresses must stay theirs."""
 
     guards: tuple[tuple[int, int], ...]
     places: tuple[int | None, ...]
@@ -55,7 +57,8 @@ def _byte(address: int) -> int:
     return ctypes.c_uint8.from_address(address).value
 
 
-# ---- dicts --------------------------------------------------------------------------------------------
+# ---- dicts
+# --------------------------------------------------------------------------------------------
 def _entry(d: dict[Any, Any], key: Any) -> tuple[int, int, int] | None:
     """(index, address of the key word, address of the value word) of a key in the dict's table."""
     if not isinstance(key, SCALARS):
@@ -66,7 +69,10 @@ def _entry(d: dict[Any, Any], key: Any) -> tuple[int, int, int] | None:
     size = 24 if general else 16
     count = _word(keys + KEYS_COUNT)
     guess = next((i for i, k in enumerate(d) if k is key or type(k) is type(key) and k == key), 0)
-    for i in (*range(guess, count), *range(min(guess, count))):    # no entry moves before its place in the order
+    for i in (
+        *range(guess, count),
+        *range(min(guess, count)),
+    ):  # no entry moves before its place in the order
         at = table + i * size + (8 if general else 0)
         pointer = _word(at)
         if pointer:
@@ -100,7 +106,10 @@ def _absent(d: dict[Any, Any], key: Any) -> Pairs:
     keys, values = _word(id(d) + DICT_KEYS), _word(id(d) + DICT_VALUES)
     if found is not None:
         i, key_at, value_at = found
-        return pairs + [(key_at, _word(key_at)), (values + VALUES + 8 * i if values else value_at, 0)]
+        return pairs + [
+            (key_at, _word(key_at)),
+            (values + VALUES + 8 * i if values else value_at, 0),
+        ]
     return pairs + [(keys + KEYS_COUNT, _word(keys + KEYS_COUNT))]  # grows with every new key
 
 
@@ -118,8 +127,11 @@ def _class_dict(t: type) -> dict[Any, Any]:
 @lru_cache(1)
 def _mro_offset() -> int:
     """Where a class keeps its method resolution order."""
-    found = [o for o in range(0, type.__basicsize__, 8)  # type: ignore[arg-type, call-overload]
-             if all(_word(id(t) + o) == id(t.__mro__) for t in (_Probe, Versioned, int))]
+    found = [
+        o
+        for o in range(0, type.__basicsize__, 8)  # type: ignore[arg-type, call-overload]
+        if all(_word(id(t) + o) == id(t.__mro__) for t in (_Probe, Versioned, int))
+    ]
     if len(found) != 1:
         raise _Unknown
     return found[0]
@@ -137,7 +149,8 @@ def _instance_dict(o: Any) -> tuple[Pairs, dict[Any, Any]]:
     return [(id(o) + TYPE, id(t)), (id(t) + _mro_offset(), id(t.__mro__)), (at, id(d))], d
 
 
-# ---- kinds of facts -----------------------------------------------------------------------------------------
+# ---- kinds of facts
+# -----------------------------------------------------------------------------------------
 def _on_class(o: Any, name: str) -> tuple[Pairs, int]:
     """A class attribute read through an instance that does not shadow it."""
     for c in type(o).__mro__:
@@ -171,7 +184,9 @@ def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
         return [], id(h) + CELL
     if kind == "item" and type(h) is list:
         items = _word(id(h) + LIST_ITEMS)
-        return [(id(h) + SIZE, len(h)), (id(h) + LIST_ITEMS, items)], items + 8 * (key if key >= 0 else key + len(h))
+        return [(id(h) + SIZE, len(h)), (id(h) + LIST_ITEMS, items)], items + 8 * (
+            key if key >= 0 else key + len(h)
+        )
     if kind == "item" and isinstance(h, tuple):
         return [], id(h) + TUPLE_ITEMS + 8 * (key if key >= 0 else key + len(h))
     if kind == "item" and isinstance(h, dict):
@@ -218,9 +233,10 @@ def _fact(key: Key, h: Any, want: Any, keep: list[Any]) -> Pairs:
 
 
 def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | None:
-    """The native form of an accepted recording's facts, which its Python guard has just found to hold with these
-    captures; None where CPython's layout is not known.  Pairs may stop holding although the facts do (an equal number
-    was stored, a dict grew): then check with the Python guard and make new pairs."""
+    """The native form of an accepted recording's facts, which its Python guard has just found to
+    hold with these captures; None where CPython's layout is not known.  Pairs may stop holding
+    although the facts do (an equal number was stored, a dict grew): then check with the Python
+    guard and make new pairs."""
     if not available():
         return None
     guards: dict[tuple[int, int], None] = {(EPOCH.ctypes.data, int(EPOCH[0])): None}
@@ -238,16 +254,27 @@ def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | N
             rest.append(key)
             continue
         guards.update(dict.fromkeys(pairs))
-        if isinstance(want, Ref) and places[want.number] is not None:  # two places of one tensor: both must stay
+        if (
+            isinstance(want, Ref) and places[want.number] is not None
+        ):  # two places of one tensor: both must stay
             guards[places[want.number] or 0, id(caps[want.number])] = None
     keep += [h.strong for h in recording.holders.values() if h.ref is None]
-    keep += [vars(o) for h in recording.holders.values() if h.ref is not None and hasattr(o := h.get(), "__dict__")]
+    keep += [
+        vars(o)
+        for h in recording.holders.values()
+        if h.ref is not None and hasattr(o := h.get(), "__dict__")
+    ]
     return NativeFacts(tuple(guards), tuple(places), tuple(dict.fromkeys(rest)), tuple(keep))
 
 
-def _places(recording: Recording, caps: tuple[Any, ...], guards: dict[tuple[int, int], None], rest: list[Key]
-            ) -> tuple[list[int | None], set[Key]]:
-    """The pointers to captures, and the facts they are found by; adds what keeps the pointers where they are."""
+def _places(
+    recording: Recording,
+    caps: tuple[Any, ...],
+    guards: dict[tuple[int, int], None],
+    rest: list[Key],
+) -> tuple[list[int | None], set[Key]]:
+    """The pointers to captures, and the facts they are found by; adds what keeps the pointers where
+    they are."""
     places: list[int | None] = [None] * len(caps)
     loaded: set[Key] = set()
     for i, (p, t) in enumerate(zip(recording.places, caps)):
@@ -266,7 +293,8 @@ def _places(recording: Recording, caps: tuple[Any, ...], guards: dict[tuple[int,
     return places, loaded
 
 
-# ---- self-test ------------------------------------------------------------------------------------------------
+# ---- self-test
+# ------------------------------------------------------------------------------------------------
 class _Probe(Versioned):
     shared = object()
 
@@ -298,6 +326,7 @@ def _containers_are_found() -> bool:
 
     def cell() -> Any:
         return x
+
     assert cell.__closure__ is not None
     c = cell.__closure__[0]
     d: dict[Any, Any] = {"a": object(), 3: object(), "c": object()}
@@ -306,7 +335,9 @@ def _containers_are_found() -> bool:
     absent, keys = _absent(names, "new"), _same_keys(d)
     pair = (object(), object())
     tests = [
-        _holds(absent), _holds(keys), _word(_slot("item", pair, 1)[1]) == id(pair[1]),
+        _holds(absent),
+        _holds(keys),
+        _word(_slot("item", pair, 1)[1]) == id(pair[1]),
         _check("cell", c, None, lambda: setattr(c, "cell_contents", object())),
         _check("item", items, 1, lambda: items.__setitem__(1, object())),
         _check("item", items, 0, lambda: items.append(object())),
@@ -314,7 +345,12 @@ def _containers_are_found() -> bool:
         _check("item", d, "c", lambda: d.pop("c")),
         _check("item", names, "n7", lambda: names.__setitem__("n7", object())),
         _check("item", names, "n39", lambda: names.update({f"m{i}": i for i in range(99)})),
-        _check("attr", cell, "__code__", lambda: setattr(cell, "__code__", cell.__code__.replace(co_name="other"))),
+        _check(
+            "attr",
+            cell,
+            "__code__",
+            lambda: setattr(cell, "__code__", cell.__code__.replace(co_name="other")),
+        ),
         _check("attr", cell, "__defaults__", lambda: setattr(cell, "__defaults__", (1,))),
     ]
     return all(tests) and not _holds(absent) and not _holds(keys)
@@ -323,6 +359,7 @@ def _containers_are_found() -> bool:
 def _objects_are_found() -> bool:
     class Below(_Probe):
         pass
+
     p, q, r, s, u, v = _Probe(), _Probe(), _Probe(), _Probe(), Below(), _Probe()
     other = type("Other", (_Probe,), {})
     tests = [

@@ -1,8 +1,9 @@
 """The pipeline: from a recorded graph to a plan, as a table of contents.
 
-Invariant: the stages below run in this order, each step named and timed; the verifier accepts the graph after
-every step.  A hook sees the graph after each step.
+Invariant: the stages below run in this order, each step named and timed; the verifier accepts the
+graph after every step.  A hook sees the graph after each step.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -75,8 +76,13 @@ def _size(x: Any) -> int:
     return 0
 
 
-def optimize(graph: Graph, context: Context | None = None, hook: Hook | None = None, check: bool = False,
-             passes: Sequence[Pass] = PASSES) -> tuple[Graph, tuple[Step, ...]]:
+def optimize(
+    graph: Graph,
+    context: Context | None = None,
+    hook: Hook | None = None,
+    check: bool = False,
+    passes: Sequence[Pass] = PASSES,
+) -> tuple[Graph, tuple[Step, ...]]:
     """The graph after the passes.  `check`: run the verifier after each."""
     run = _Run(hook)
     for p in passes:
@@ -90,13 +96,19 @@ def _kernels(regions: Regions, homes: Storage) -> Draft:
     return share(draft(regions, homes))
 
 
-def build(graph: Graph, states: Sequence[tuple[int, int]] = (), kernel: Any = None, donate: bool = True,
-          hook: Hook | None = None, check: bool = False) -> Result:
+def build(
+    graph: Graph,
+    states: Sequence[tuple[int, int]] = (),
+    kernel: Any = None,
+    donate: bool = True,
+    hook: Hook | None = None,
+    check: bool = False,
+) -> Result:
     """Optimise and lower.
 
-    `states`: (output number, input number) pairs, that output being the input's new value; `kernel(node,
-    arrays) -> arrays` evaluates one node with the eager kernels, for constant folding; `hook(step name,
-    result)` sees each intermediate form.
+    `states`: (output number, input number) pairs, that output being the input's new value;
+    `kernel(node, arrays) -> arrays` evaluates one node with the eager kernels, for constant
+    folding; `hook(step name, result)` sees each intermediate form.
     """
     graph, done = optimize(graph, Context(kernel), hook, check)
     run = _Run(hook)

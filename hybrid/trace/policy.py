@@ -1,7 +1,9 @@
 """Which Python types and C callables recording understands: lists of what is allowed.
 
-Invariant: everything that is on no list here gives a reason not to replay; nothing is allowed by default.
+Invariant: everything that is on no list here gives a reason not to replay; nothing is allowed by
+default.
 """
+
 from __future__ import annotations
 
 import collections
@@ -19,12 +21,30 @@ import typing_extensions
 
 from ..ir.tensor import Handle
 
-__all__ = ["MISSING", "SCALARS", "BOXES", "CMETHODS", "KNOWN", "STATEFUL", "PURE_TYPES", "immutable_type", "trusted",
-           "stdlib", "lookup", "pure_function", "pure_type_call", "handed_is_impure", "PACKAGE", "site_of", "Wrapped"]
+__all__ = [
+    "MISSING",
+    "SCALARS",
+    "BOXES",
+    "CMETHODS",
+    "KNOWN",
+    "STATEFUL",
+    "PURE_TYPES",
+    "immutable_type",
+    "trusted",
+    "stdlib",
+    "lookup",
+    "pure_function",
+    "pure_type_call",
+    "handed_is_impure",
+    "PACKAGE",
+    "site_of",
+    "Wrapped",
+]
 
 
 class Wrapped:
-    """Base of @function objects: `fn` is the user's function, which runs as part of an outer recording."""
+    """Base of @function objects: `fn` is the user's function, which runs as part of an outer
+    recording."""
 
     fn: Any
 
@@ -36,32 +56,118 @@ class _Missing:
 
 MISSING = _Missing()
 # Immutable values compared by type and bits.
-SCALARS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), np.generic, np.dtype, slice, range)
+SCALARS = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(Ellipsis),
+    np.generic,
+    np.dtype,
+    slice,
+    range,
+)
 BOXES = (dict, list, tuple, set, frozenset, collections.deque)
-CMETHODS = (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
-            types.BuiltinFunctionType)
+CMETHODS = (
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.BuiltinFunctionType,
+)
 # C types whose content is a fact of its own or cannot change.
-KNOWN = BOXES + (type, types.ModuleType, types.CodeType, np.ndarray, property, classmethod, staticmethod,
-                 types.CellType, super, BaseException, types.GetSetDescriptorType, types.MemberDescriptorType,
-                 types.GenericAlias, types.UnionType, Handle)
+KNOWN = BOXES + (
+    type,
+    types.ModuleType,
+    types.CodeType,
+    np.ndarray,
+    property,
+    classmethod,
+    staticmethod,
+    types.CellType,
+    super,
+    BaseException,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.GenericAlias,
+    types.UnionType,
+    Handle,
+)
 PURE_TYPES: tuple[type, ...] = SCALARS + (
-    tuple, frozenset, type({}.items()), type({}.keys()), type({}.values()), types.MappingProxyType, property)
+    tuple,
+    frozenset,
+    type({}.items()),
+    type({}.keys()),
+    type({}.values()),
+    types.MappingProxyType,
+    property,
+)
 STATEFUL = (random.Random, np.random.Generator, np.random.RandomState, types.GeneratorType)
 
-IMPURE_BUILTINS = frozenset(("print", "open", "input", "id", "exec", "eval", "globals", "locals", "vars", "setattr",
-                             "delattr", "__import__", "breakpoint", "compile", "dir"))
-IMPURE_NUMPY = frozenset(("fromfile", "seterrobj", "_seterrobj", "set_typeDict", "set_datetimeparse_function",
-                          "frombuffer", "_set_madvise_hugepage", "_reload_guard", "set_handler", "_extobj_contextvar",
-                          "memmap"))
-PURE_MODULES = frozenset(("builtins", "math", "cmath", "_operator", "numpy", "numpy._core._multiarray_umath",
-                          "_collections", "_functools", "_abc", None))
-MAKERS = frozenset(("builtins", "itertools", "collections", "numpy", "types", "functools"))  # modules of pure C types
+IMPURE_BUILTINS = frozenset(
+    (
+        "print",
+        "open",
+        "input",
+        "id",
+        "exec",
+        "eval",
+        "globals",
+        "locals",
+        "vars",
+        "setattr",
+        "delattr",
+        "__import__",
+        "breakpoint",
+        "compile",
+        "dir",
+    )
+)
+IMPURE_NUMPY = frozenset(
+    (
+        "fromfile",
+        "seterrobj",
+        "_seterrobj",
+        "set_typeDict",
+        "set_datetimeparse_function",
+        "frombuffer",
+        "_set_madvise_hugepage",
+        "_reload_guard",
+        "set_handler",
+        "_extobj_contextvar",
+        "memmap",
+    )
+)
+PURE_MODULES = frozenset(
+    (
+        "builtins",
+        "math",
+        "cmath",
+        "_operator",
+        "numpy",
+        "numpy._core._multiarray_umath",
+        "_collections",
+        "_functools",
+        "_abc",
+        None,
+    )
+)
+MAKERS = frozenset(
+    ("builtins", "itertools", "collections", "numpy", "types", "functools")
+)  # modules of pure C types
 PURE_CLASS_METHODS = (object, dict, int, float, bytes, str, type, tuple, list)
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
-TOOLS = (*[os.path.dirname(os.path.abspath(str(m.__file__))) + os.sep for m in (optree, llvmlite, ml_dtypes)],
-         os.path.abspath(str(typing_extensions.__file__)))
+TOOLS = (
+    *[
+        os.path.dirname(os.path.abspath(str(m.__file__))) + os.sep
+        for m in (optree, llvmlite, ml_dtypes)
+    ],
+    os.path.abspath(str(typing_extensions.__file__)),
+)
 STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 
@@ -69,12 +175,17 @@ IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 @lru_cache(4096)
 def stdlib(filename: str) -> bool:
     """Code that hybrid and NumPy use as a tool; it is watched when user code calls it."""
-    return filename.startswith((*TOOLS, "<frozen ")) or filename.startswith(STDLIB) and "site-packages" not in filename
+    return (
+        filename.startswith((*TOOLS, "<frozen "))
+        or filename.startswith(STDLIB)
+        and "site-packages" not in filename
+    )
 
 
 @lru_cache(4096)
 def trusted(filename: str) -> bool:
-    """Code whose reads are covered otherwise: hybrid itself (versions), NumPy, the import system."""
+    """Code whose reads are covered otherwise: hybrid itself (versions), NumPy, the import
+    system."""
     return filename.startswith((PACKAGE, NUMPY, "<frozen importlib", "<hybrid "))
 
 
@@ -92,7 +203,8 @@ def lookup(t: type, name: str) -> Any:
 
 
 def pure_function(f: Any) -> bool:
-    """A C function (not a method of an object) that reads only its arguments and changes nothing."""
+    """A C function (not a method of an object) that reads only its arguments and changes
+    nothing."""
     module = getattr(f, "__module__", None)
     if module not in PURE_MODULES:
         return False
@@ -110,7 +222,12 @@ def handed_is_impure(o: Any) -> bool:
     if isinstance(o, types.BuiltinFunctionType):
         return isinstance(o.__self__, (list, dict, set, collections.deque)) or not pure_function(o)
     seen = (types.FunctionType, types.MethodType, type, types.MethodDescriptorType, Handle)
-    return callable(o) and immutable_type(type(o)) and not isinstance(o, seen) and type(o).__module__ != "numpy"
+    return (
+        callable(o)
+        and immutable_type(type(o))
+        and not isinstance(o, seen)
+        and type(o).__module__ != "numpy"
+    )
 
 
 def site_of(code: types.CodeType, at: int) -> str:

@@ -1,8 +1,10 @@
 """The recorder: a Mode that writes down the ops of one call as a graph over handles.
 
-Invariant: a value number stands for one value; `handles` says which value a handle holds now, so in-place syntax is
-only a change of that map.  Tensors that were there before and are no argument become captures.
+Invariant: a value number stands for one value; `handles` says which value a handle holds now, so
+in-place syntax is only a change of that map.  Tensors that were there before and are no argument
+become captures.
 """
+
 from __future__ import annotations
 
 import sys
@@ -25,8 +27,8 @@ from .tail import HOW, Read
 
 __all__ = ["Recorder", "Step", "user_site"]
 
-LARGE = 1 << 24         # bytes of results that are worth returning to the system
-SWEEP_BYTES = 8 << 20   # of new results, after which values that nobody else holds are let go
+LARGE = 1 << 24  # bytes of results that are worth returning to the system
+SWEEP_BYTES = 8 << 20  # of new results, after which values that nobody else holds are let go
 
 
 class Step(NamedTuple):
@@ -41,7 +43,8 @@ class Step(NamedTuple):
 
 
 def user_site() -> Site | None:
-    """The innermost line of the calling thread that is not in hybrid, NumPy or the import system."""
+    """The innermost line of the calling thread that is not in hybrid, NumPy or the import
+    system."""
     f = sys._getframe(1)
     while f is not None and trusted(f.f_code.co_filename):
         f = f.f_back  # type: ignore[assignment]
@@ -67,32 +70,35 @@ class _Grad:
 
 
 class Recorder(Mode):
-    """Attributes after the call: steps, args and captures (handles, in order of value numbers' roles),
-    written (handle id -> handle assigned), grads, reasons."""
+    """Attributes after the call: steps, args and captures (handles, in order of value numbers'
+    roles), written (handle id -> handle assigned), grads, reasons."""
 
     def __init__(self, leaves: Sequence[Handle], root: types.CodeType | None = None) -> None:
-        self.root = root                           # code of the recorded function
-        self.reads: list[Read] = []                # host reads by that function itself
+        self.root = root  # code of the recorded function
+        self.reads: list[Read] = []  # host reads by that function itself
         self.steps: list[Step] = []
-        self.handles: dict[int, int] = {}          # id(handle) -> number of the value it holds now
-        self.consts: dict[int, np.ndarray] = {}    # numbers of values that are literals
-        self.avals: list[Any] = []                 # by value number
-        self.keep: list[Any] = []                  # ids stay unique while recording
-        self._shells: list[Any] = []               # of those, handles whose values were let go
-        self._fresh = self._bytes = 0              # bytes of results since the last sweep, and in all
+        self.handles: dict[int, int] = {}  # id(handle) -> number of the value it holds now
+        self.consts: dict[int, np.ndarray] = {}  # numbers of values that are literals
+        self.avals: list[Any] = []  # by value number
+        self.keep: list[Any] = []  # ids stay unique while recording
+        self._shells: list[Any] = []  # of those, handles whose values were let go
+        self._fresh = self._bytes = 0  # bytes of results since the last sweep, and in all
         self.args: list[Handle] = []
         self.captures: list[Handle] = []
-        self.start: dict[int, tuple[int, Any, Any]] = {}  # arg/capture: first value number, aval, tape node
+        self.start: dict[
+            int, tuple[int, Any, Any]
+        ] = {}  # arg/capture: first value number, aval, tape node
         self.written: dict[int, Handle] = {}
         self.grads: dict[int, _Grad] = {}
         self.reasons: dict[str, None] = {}
-        self.watch: Watch | None = None            # what looks at the Python of the call
+        self.watch: Watch | None = None  # what looks at the Python of the call
         for t in leaves:
             if id(t) not in self.handles:
                 self.args.append(t)
                 self._begin(t)
 
-    # ---- numbering --------------------------------------------------------------------------------------
+    # ---- numbering
+    # --------------------------------------------------------------------------------------
     def _new(self, t: Handle) -> int:
         self.keep.append(t)
         n = len(self.avals)
@@ -108,8 +114,12 @@ class Recorder(Mode):
         """Let go of the values of handles that only this recording holds; their ids stay taken."""
         resume = self.pause()
         self._fresh, keep, left = 0, self.keep, []
-        for i in range(len(keep) - 1, -1, -1):      # the newest first: its tape entry holds older ones
-            if _lonely(keep, i) == _ALONE and isinstance(keep[i], Handle) and not weakref.getweakrefcount(keep[i]):
+        for i in range(len(keep) - 1, -1, -1):  # the newest first: its tape entry holds older ones
+            if (
+                _lonely(keep, i) == _ALONE
+                and isinstance(keep[i], Handle)
+                and not weakref.getweakrefcount(keep[i])
+            ):
                 keep[i]._v = keep[i]._node = None
                 self._shells.append(keep[i])
             else:
@@ -121,7 +131,8 @@ class Recorder(Mode):
         self.start[id(t)] = (self._new(t), t._a, t._node)
 
     def ref(self, t: Any) -> int:
-        """The number of the value that t holds now; a tensor not seen before is a literal or a capture."""
+        """The number of the value that t holds now; a tensor not seen before is a literal or a
+        capture."""
         n = self.handles.get(id(t))
         if n is None:
             c = constant_of(t)
@@ -141,11 +152,20 @@ class Recorder(Mode):
     def pause(self) -> Callable[[], None]:
         return self.watch.pause() if self.watch is not None else super().pause()
 
-    # ---- hooks --------------------------------------------------------------------------------------------
-    def on_op(self, op: Op, params: tuple[tuple[str, Any], ...], xs: tuple[Any, ...], outs: tuple[Any, ...]) -> None:
+    # ---- hooks
+    # --------------------------------------------------------------------------------------------
+    def on_op(
+        self,
+        op: Op,
+        params: tuple[tuple[str, Any], ...],
+        xs: tuple[Any, ...],
+        outs: tuple[Any, ...],
+    ) -> None:
         ins = tuple([self.ref(x) for x in xs])
         nums = tuple([self._new(o) for o in outs])
-        self.steps.append(Step(op, tuple(params), ins, nums, tuple([o._a for o in outs]), user_site()))
+        self.steps.append(
+            Step(op, tuple(params), ins, nums, tuple([o._a for o in outs]), user_site())
+        )
 
     def on_assign(self, handle: Any, value: Any) -> None:
         self.ref(handle)
@@ -185,7 +205,8 @@ class Recorder(Mode):
     def on_effect(self, what: str) -> None:
         self.why(what)
 
-    # ---- gradients ----------------------------------------------------------------------------------------
+    # ---- gradients
+    # ----------------------------------------------------------------------------------------
     def _grad(self, handle: Any) -> _Grad:
         g = self.grads.get(id(handle))
         if g is None:
@@ -209,7 +230,8 @@ class Recorder(Mode):
         """The devices of a recording that used much memory."""
         return {a.device for a in self.avals} if self._bytes > LARGE else set()
 
-    # ---- result ---------------------------------------------------------------------------------------------
+    # ---- result
+    # ---------------------------------------------------------------------------------------------
     def graph(self, outputs: Sequence[int], extra: Sequence[Handle] = ()) -> Graph:
         """The recorded ops as a Graph: inputs are the arguments, then the captures."""
         values: dict[int, Value] = {}
@@ -229,7 +251,9 @@ class Recorder(Mode):
 
     def key(self) -> list[tuple[Any, ...]]:
         """What decides the results, comparable between two recordings of one function."""
+
         def ref(n: int) -> Any:
             c = self.consts.get(n)
             return n if c is None else (self.avals[n], c.tobytes())
+
         return [(s.op, s.params, tuple(map(ref, s.inputs)), s.avals) for s in self.steps]

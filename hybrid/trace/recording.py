@@ -1,8 +1,11 @@
-"""One recorded call: its graph, the facts it depends on, where captured tensors are, and what it leaves behind.
+"""One recorded call: its graph, the facts it depends on, where captured tensors are, and what it
+leaves behind.
 
-Invariant: a recording is compared, never trusted alone: `difference` of two recordings is None only if nodes, literals,
-captures, facts, outputs and writes agree, and only then may one be replayed (see function.py for the rule).
+Invariant: a recording is compared, never trusted alone: `difference` of two recordings is None only
+if nodes, literals, captures, facts, outputs and writes agree, and only then may one be replayed
+(see function.py for the rule).
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -31,11 +34,18 @@ class Store(NamedTuple):
 
 
 class Recording:
-    """Public for executors: `graph` (inputs: arguments, captures), `numbers` (value number of each graph output),
-    `writes` ((Ref, output number): new values of arguments and captures), `args`, `captures` counts."""
+    """Public for executors: `graph` (inputs: arguments, captures), `numbers` (value number of each
+    graph output), `writes` ((Ref, output number): new values of arguments and captures), `args`,
+    `captures` counts."""
 
-    def __init__(self, rec: Recorder, seen: Analysis, out: Any, before: dict[Key, Any],
-                 dropper: Callable[[Recording], Callable[[Any], None]]) -> None:
+    def __init__(
+        self,
+        rec: Recorder,
+        seen: Analysis,
+        out: Any,
+        before: dict[Key, Any],
+        dropper: Callable[[Recording], Callable[[Any], None]],
+    ) -> None:
         self.reasons: list[str] = list({**seen.watch.reasons, **rec.reasons})
         once = rec.root is None or len(seen.watch.frames.get(rec.root, ())) == 1
         self._hosts = tail_values(rec.reads, rec.root if once else None, seen.watch.returns)
@@ -58,10 +68,19 @@ class Recording:
         self._results(rec, seen, out)
         if not self.reasons:
             self._freeze(rec)
-        del self._hosts, self._rec, self._roles, self._stored, self._grad_final, self._grad_hosts, self._young
-        del self._on_tape   # the tape of a result holds everything the call computed
+        del (
+            self._hosts,
+            self._rec,
+            self._roles,
+            self._stored,
+            self._grad_final,
+            self._grad_hosts,
+            self._young,
+        )
+        del self._on_tape  # the tape of a result holds everything the call computed
 
-    # ---- captures and facts ----------------------------------------------------------------------------
+    # ---- captures and facts
+    # ----------------------------------------------------------------------------
     def _capture(self, t: Handle) -> Ref:
         """The role of a tensor that existed before the call."""
         role = self._roles.get(id(t))
@@ -92,7 +111,9 @@ class Recording:
                 self.expect[key] = expectation(v, self._dead)
             elif self._is_start(v) or id(v) not in rec.handles:
                 role, was = self._capture(v), before.get(key)
-                if isinstance(was, Handle) and was is not v:  # an argument or another capture was put here
+                if (
+                    isinstance(was, Handle) and was is not v
+                ):  # an argument or another capture was put here
                     self._stored.append((key, v))
                     self.expect[key] = Ref("out", -1)
                     continue
@@ -104,7 +125,8 @@ class Recording:
                 self.expect[key] = Ref("out", rec.handles[id(v)])
 
     def _grads(self, rec: Recorder, seen: Analysis) -> None:
-        """Gradients read before written, and final gradients, of tensors that existed before the call."""
+        """Gradients read before written, and final gradients, of tensors that existed before the
+        call."""
         self.grad_reads: list[tuple[Ref, Ref | None]] = []
         self._grad_final: list[tuple[Ref, Any]] = []
         self._grad_hosts: dict[int, Ref] = {}
@@ -113,7 +135,9 @@ class Recording:
             if not known and id(g.handle) in rec.handles:
                 continue  # a tensor made by the call
             if not known:
-                self.reasons.append("sets the gradient of a tensor that the call does not use otherwise")
+                self.reasons.append(
+                    "sets the gradient of a tensor that the call does not use otherwise"
+                )
                 continue
             host = self._capture(g.handle)
             if g.read:
@@ -140,15 +164,20 @@ class Recording:
             elif k in self._grad_hosts:
                 self.places.append(Place("grad", self._grad_hosts[k]))
             else:
-                was = next((key for key, v in before.items() if v is t and key in self.holders), None)
+                was = next(
+                    (key for key, v in before.items() if v is t and key in self.holders), None
+                )
                 self.lost = self.lost or was is None
                 self.places.append(Place("fact", was))
         self._starts(before)
         if any(n is tuple for n in [*self.cap_nodes, *self.arg_nodes]) and self._grad_final:
-            self.reasons.append("runs backward while an input is itself a result of differentiable operations")
+            self.reasons.append(
+                "runs backward while an input is itself a result of differentiable operations"
+            )
 
     def _inside(self, number: int, key: Key, holder: Any) -> None:
-        """A tensor of hybrid's own object must still be where it was found, however it was stored."""
+        """A tensor of hybrid's own object must still be where it was found, however it was
+        stored."""
         self.holders.setdefault(key, Holder(holder, self._dead))
         self.expect.setdefault(key, Ref("cap", number))
 
@@ -161,14 +190,17 @@ class Recording:
             self.settled = self.settled and isinstance(v, Handle)
             self.starts[key] = self._roles.get(id(v))
 
-    # ---- results ------------------------------------------------------------------------------------------
+    # ---- results
+    # ------------------------------------------------------------------------------------------
     def _results(self, rec: Recorder, seen: Analysis, out: Any) -> None:
         self._numbers: dict[int, int] = {}
         self._on_tape: dict[int, Handle] = {}
         try:
             self.out = spec_of(out, self._tensor_spec, lambda o: id(o) in seen.rooted, self._host)
             self.stores = [Store(k, self._tensor_spec(t)) for k, t in self._stored]
-            self.grad_writes = [(host, None if t is None else self._tensor_spec(t)) for host, t in self._grad_final]
+            self.grad_writes = [
+                (host, None if t is None else self._tensor_spec(t)) for host, t in self._grad_final
+            ]
             self._cut_views()
         except Unfit as e:
             self.reasons.append(str(e))
@@ -179,7 +211,9 @@ class Recording:
             if role is None:
                 continue
             if t._node is not rec.start[i][2]:
-                self.reasons.append("leaves an argument or captured tensor with another gradient history")
+                self.reasons.append(
+                    "leaves an argument or captured tensor with another gradient history"
+                )
             if rec.handles[i] != rec.start[i][0]:
                 self.writes.append((role, self._output(rec.handles[i])))
 
@@ -194,7 +228,9 @@ class Recording:
         stores, grads = [s.spec for s in self.stores], [s for _, s in self.grad_writes]
         self.out, *rest = on_their_own([self.out, *stores, *grads])
         self.stores = [s._replace(spec=spec) for s, spec in zip(self.stores, rest)]
-        self.grad_writes = [(host, spec) for (host, _), spec in zip(self.grad_writes, rest[len(stores):])]
+        self.grad_writes = [
+            (host, spec) for (host, _), spec in zip(self.grad_writes, rest[len(stores) :])
+        ]
 
     def _output(self, number: int) -> int:
         return self._numbers.setdefault(number, len(self._numbers))
@@ -230,15 +266,18 @@ class Recording:
         self.key = rec.key()
         idents: dict[int, int] = {}
         self.out_key = [
-            canonical(self.out, idents), [(s.key, canonical(s.spec, idents)) for s in self.stores],
-            [(h, None if s is None else canonical(s, idents)) for h, s in self.grad_writes]]
+            canonical(self.out, idents),
+            [(s.key, canonical(s.spec, idents)) for s in self.stores],
+            [(h, None if s is None else canonical(s, idents)) for h, s in self.grad_writes],
+        ]
         if self._on_tape and not self.writes and not self.grad_writes:
             try:
                 self.history = History(rec, self._roles, self._on_tape)
             except Unfit as e:
                 self.reasons.append(str(e))
 
-    # ---- comparing -------------------------------------------------------------------------------------------
+    # ---- comparing
+    # -------------------------------------------------------------------------------------------
     def difference(self, other: Recording) -> str | None:
         """None, or the first thing in which two recordings of one function differ, in words."""
         for key in {**self.expect, **other.expect}:
@@ -255,8 +294,12 @@ class Recording:
                 return f"a literal or operand of {self.graph.nodes[i].op.name} changes at {self.graph.nodes[i].site}"
         if len(self.key) != len(other.key):
             return f"the number of operations changes from {len(other.key)} to {len(self.key)}"
-        if (self.out_key, self.writes, self.numbers, self.grad_reads) != \
-                (other.out_key, other.writes, other.numbers, other.grad_reads):
+        if (self.out_key, self.writes, self.numbers, self.grad_reads) != (
+            other.out_key,
+            other.writes,
+            other.numbers,
+            other.grad_reads,
+        ):
             return "what it returns or writes changes"
         return self._moved(other)
 
@@ -264,7 +307,9 @@ class Recording:
         if len(self.places) != len(other.places):
             return "the tensors it uses change"
         for a, b in zip(self.places, other.places):
-            same_place = a.kind == b.kind and (a.what.get() is b.what.get() if a.kind == "held" else a.what == b.what)
+            same_place = a.kind == b.kind and (
+                a.what.get() is b.what.get() if a.kind == "held" else a.what == b.what
+            )
             if not same_place:
                 return "a tensor it uses is found in another place"
         return None
@@ -277,7 +322,8 @@ class Recording:
         return f"{text} ({at})" if at else text
 
     def broken(self) -> Key | None:
-        """The first fact that does not hold now (versions last: the attribute that moved says more)."""
+        """The first fact that does not hold now (versions last: the attribute that moved says
+        more)."""
         for key, want in sorted(self.expect.items(), key=lambda kv: kv[0].kind == "version"):
             h = self.holders[key].get()
             if h is MISSING or not agrees(want, fetch(key.kind, h, key.key)):
@@ -292,20 +338,31 @@ class Recording:
         h = self.holders[key].get()
         return f"{self.place(key)}: {show(self.expect[key])} -> {show(fetch(key.kind, h, key.key))}"
 
-    # ---- replaying ---------------------------------------------------------------------------------------------
+    # ---- replaying
+    # ---------------------------------------------------------------------------------------------
     def prepare(self) -> None:
         """Make the guard; called once, when the recording is accepted."""
-        self.guard = Guard(self.holders, self.guarded(), self.places, self.cap_avals, self.cap_nodes, self.grad_reads)
+        self.guard = Guard(
+            self.holders,
+            self.guarded(),
+            self.places,
+            self.cap_avals,
+            self.cap_nodes,
+            self.grad_reads,
+        )
 
     def fetch(self, key: Key) -> Any:
         """What a place that this recording read holds now."""
         return fetch(key.kind, self.holders[key].get(), key.key)
 
     def guarded(self) -> dict[Key, Any]:
-        """What must hold when a replay starts: the facts, and for places the call stores to what they held before."""
+        """What must hold when a replay starts: the facts, and for places the call stores to what
+        they held before."""
         return self.expect | {k: ref for k, ref in self.starts.items() if ref is not None}
 
-    def commit(self, values: list[Any], args: list[Any], caps: tuple[Any, ...], tape: Callable[[int], Any]) -> Any:
+    def commit(
+        self, values: list[Any], args: list[Any], caps: tuple[Any, ...], tape: Callable[[int], Any]
+    ) -> Any:
         """Write the new state, store what the call stores, and build what it returns."""
         maker = Maker(dict(zip(self.numbers, zip(values, self.out_avals))), args, caps, tape)
         out = maker.build(self.out)
@@ -343,4 +400,3 @@ def show(want: Any) -> str:
     if want is MISSING:
         return "nothing"
     return getattr(want, "__qualname__", None) or f"a {type(want).__name__}"
-

@@ -1,9 +1,11 @@
-"""Regions: groups of nodes that become one kernel, and how each node sits in its region's iteration space.
+"""Regions: groups of nodes that become one kernel, and how each node sits in its region's iteration
+space.
 
-Invariant: running regions in increasing `time` respects every dependency; inside a region, instructions are
-in program order and every operand is a literal, a value of the region at the same position, or a read from
-memory at an affine position.
+Invariant: running regions in increasing `time` respects every dependency; inside a region,
+instructions are in program order and every operand is a literal, a value of the region at the same
+position, or a read from memory at an affine position.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -19,21 +21,52 @@ from ..backends.emit.compose import op_program
 from ..core.errors import GraphError
 from ..core.shapes import broadcast_shapes, contiguous_strides, is_contiguous
 from ..ir.graph import Const, Graph, Node, Value, param_key
-from .affine import Access, Broadcast, Embed, Ints, Path, View, canonical, reshape_strides, row_embed, walk_path, whole
+from .affine import (
+    Access,
+    Broadcast,
+    Embed,
+    Ints,
+    Path,
+    View,
+    canonical,
+    reshape_strides,
+    row_embed,
+    walk_path,
+    whole,
+)
 
-__all__ = ["Operand", "Inst", "Region", "Regions", "Roots", "Traits", "traits", "group_of", "uniform",
-           "input_path", "space_of", "out_embed", "strides_in", "small", "plain_box", "cuts", "Box",
-           "MAX_READS", "MAX_COST"]
+__all__ = [
+    "Operand",
+    "Inst",
+    "Region",
+    "Regions",
+    "Roots",
+    "Traits",
+    "traits",
+    "group_of",
+    "uniform",
+    "input_path",
+    "space_of",
+    "out_embed",
+    "strides_in",
+    "small",
+    "plain_box",
+    "cuts",
+    "Box",
+    "MAX_READS",
+    "MAX_COST",
+]
 
-Box = tuple[tuple[int, int], ...]    # (begin, end) along each axis
+Box = tuple[tuple[int, int], ...]  # (begin, end) along each axis
 
-MAX_READS = 24       # operands of one kernel that are read from memory
-MAX_COST = 600       # instructions of one kernel
+MAX_READS = 24  # operands of one kernel that are read from memory
+MAX_COST = 600  # instructions of one kernel
 
 
 # ---- what the passes ask of a node ---------------------------------------------------------------
 class Traits(NamedTuple):
-    """`cost`: instructions; `cheap`: none is slow; `placed`: the body asks where it is; `loads`: it gathers."""
+    """`cost`: instructions; `cheap`: none is slow; `placed`: the body asks where it is; `loads`: it
+    gathers."""
 
     cost: int
     cheap: bool
@@ -47,16 +80,24 @@ _TRAITS: dict[Any, Traits] = {}
 
 
 def traits(n: Node) -> Traits:
-    """Facts about the scalar program of a map or row node; computed once per op, parameters and dtypes."""
+    """Facts about the scalar program of a map or row node; computed once per op, parameters and
+    dtypes."""
     ins = tuple(v.aval for v in n.inputs)
-    key = (n.op, tuple((k, param_key(v)) for k, v in n.params.items()),
-           ins if n.op.gathers else tuple(a.dtype for a in ins))
+    key = (
+        n.op,
+        tuple((k, param_key(v)) for k, v in n.params.items()),
+        ins if n.op.gathers else tuple(a.dtype for a in ins),
+    )
     got = _TRAITS.get(key)
     if got is None:
         program = op_program(n.op, ins, n.params, [v.aval for v in n.outputs])
         prims = [i.prim for i in program.instrs]
-        got = Traits(sum(p not in _FREE_PRIMS for p in prims), not _SLOW_PRIMS.intersection(prims),
-                     "index" in prims or "coord" in prims, "load" in prims)
+        got = Traits(
+            sum(p not in _FREE_PRIMS for p in prims),
+            not _SLOW_PRIMS.intersection(prims),
+            "index" in prims or "coord" in prims,
+            "load" in prims,
+        )
         if len(_TRAITS) > 4096:
             _TRAITS.clear()
         _TRAITS[key] = got
@@ -64,7 +105,8 @@ def traits(n: Node) -> Traits:
 
 
 def group_of(n: Node) -> tuple[int, int]:
-    """The adjacent axes of input 0 that a row node works over: parameter `axes`, by default the last."""
+    """The adjacent axes of input 0 that a row node works over: parameter `axes`, by default the
+    last."""
     nd = n.inputs[0].aval.ndim
     axes = n.params.get("axes")
     return (int(axes[0]), int(axes[1])) if axes is not None else (max(nd - 1, 0), nd)
@@ -112,8 +154,8 @@ def strides_in(region_shape: Ints, v: Value, path: Path) -> Ints | None:
 
 
 def plain_box(n: Node) -> tuple[Box, Embed] | None:
-    """The box of zeros that a placement writes its one operand to, and how the operand lies in the result's
-    space; None when it is stepped or turned."""
+    """The box of zeros that a placement writes its one operand to, and how the operand lies in the
+    result's space; None when it is stepped or turned."""
     if n.op.kind != "place" or not n.op.has("zeros") or len(n.inputs) != 1 or n.op.layout is None:
         return None
     x, out = n.inputs[0].aval, n.outputs[0].aval
@@ -121,8 +163,14 @@ def plain_box(n: Node) -> tuple[Box, Embed] | None:
     own = contiguous_strides(out.shape)
     axes: list[int] = []
     for d, s in zip(shape, strides):
-        axis = next((a for a in range(axes[-1] + 1 if axes else 0, out.ndim)
-                     if own[a] == s and d <= out.shape[a]), None)
+        axis = next(
+            (
+                a
+                for a in range(axes[-1] + 1 if axes else 0, out.ndim)
+                if own[a] == s and d <= out.shape[a]
+            ),
+            None,
+        )
         if axis is None or x.size == 0:
             return None
         axes.append(axis)
@@ -147,8 +195,9 @@ def small(shape: Ints) -> bool:
 
 # ---- roots ---------------------------------------------------------------------------------------
 class Roots:
-    """Every value as a path of views from a value that has memory of its own.  A view that has no affine
-    form over its root makes its input a root: `copied` says what each of those is a copy of."""
+    """Every value as a path of views from a value that has memory of its own.  A view that has no
+    affine form over its root makes its input a root: `copied` says what each of those is a copy
+    of."""
 
     def __init__(self, graph: Graph) -> None:
         self.at: dict[Value, tuple[Value, Path]] = {}
@@ -185,10 +234,10 @@ class Roots:
 
 # ---- regions -------------------------------------------------------------------------------------
 class Operand(NamedTuple):
-    """An operand of an instruction: 'boxed' (memory of `value` through `path` in the box `box` of the region's
-    space, zero elsewhere), 'value' (instruction `inst`, its result number `result`; -1 is
-    the head of a contraction), 'param' (the literal `value`), 'read' or 'gather' (memory of `value` through
-    `path`; `at` is the map when that memory is contiguous)."""
+    """An operand of an instruction: 'boxed' (memory of `value` through `path` in the box `box` of
+    the region's space, zero elsewhere), 'value' (instruction `inst`, its result number `result`; -1
+    is the head of a contraction), 'param' (the literal `value`), 'read' or 'gather' (memory of
+    `value` through `path`; `at` is the map when that memory is contiguous)."""
 
     kind: str
     value: Value
@@ -196,13 +245,13 @@ class Operand(NamedTuple):
     at: Access = (0, ())
     inst: int = 0
     result: int = 0
-    box: Box = ()      # (begin, end) along each axis
+    box: Box = ()  # (begin, end) along each axis
 
 
 class Inst(NamedTuple):
-    """A node at one position of the region's space.  `visible`: the node itself, whose results other
-    regions may read; otherwise a private copy of a cheap node.  `spread` leads from the node's own space to
-    the region's."""
+    """A node at one position of the region's space.  `visible`: the node itself, whose results
+    other regions may read; otherwise a private copy of a cheap node.  `spread` leads from the
+    node's own space to the region's."""
 
     node: Node
     operands: tuple[Operand, ...]
@@ -214,8 +263,8 @@ class Inst(NamedTuple):
 class Region:
     """kind: 'loop' | 'contract' | 'scatter' | 'host' | 'place' | 'copy' | 'check'.
 
-    `shape`, `group`: iteration space (of 'contract': the result's shape, and `dims` how the backend walks
-    it).  `head`: the node that a contract, scatter, host, place or check region is about.
+    `shape`, `group`: iteration space (of 'contract': the result's shape, and `dims` how the backend
+    walks it).  `head`: the node that a contract, scatter, host, place or check region is about.
     `env`: visible value -> (instruction, result, strides over the space)."""
 
     kind: str
@@ -229,7 +278,7 @@ class Region:
     env: dict[Value, tuple[int, int, Ints]] = field(default_factory=dict)
     memo: dict[Any, int] = field(default_factory=dict)
     reads: dict[Any, Operand] = field(default_factory=dict)
-    operands: tuple[Operand, ...] = ()     # of the head
+    operands: tuple[Operand, ...] = ()  # of the head
     cost: int = 0
 
     @property
@@ -258,7 +307,8 @@ class Region:
         return at is not None and self.fits(at)
 
     def split(self) -> list[Box | None]:
-        """The space as boxes, each either inside or outside of every box that is read; None: all of it."""
+        """The space as boxes, each either inside or outside of every box that is read; None: all of
+        it."""
         boxes = {o.box for o in self.reads.values() if o.kind == "boxed"}
         if not boxes:
             return [None]
@@ -266,7 +316,11 @@ class Region:
 
     def all_reads(self) -> list[Operand]:
         """Operands that come from memory."""
-        return [o for o in (*self.operands, *self.reads.values()) if o.kind in ("read", "gather", "boxed")]
+        return [
+            o
+            for o in (*self.operands, *self.reads.values())
+            if o.kind in ("read", "gather", "boxed")
+        ]
 
 
 class Regions(NamedTuple):

@@ -1,8 +1,10 @@
-"""Running an accepted recording: the executor protocol, and the reference executor that uses the eager kernels.
+"""Running an accepted recording: the executor protocol, and the reference executor that uses the
+eager kernels.
 
-Invariant: `run` changes nothing: it returns the values of the graph's outputs, or MISS; committing them is the
-caller's last step, so an error leaves all state as it was.
+Invariant: `run` changes nothing: it returns the values of the graph's outputs, or MISS; committing
+them is the caller's last step, so an error leaves all state as it was.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -31,11 +33,13 @@ class Executor(Protocol):
 
 
 def run_graph(graph: Graph, values: list[Any]) -> list[Any]:
-    """Values of the outputs of a graph for values of its inputs, node by node with the eager kernels."""
+    """Values of the outputs of a graph for values of its inputs, node by node with the eager
+    kernels."""
     env: dict[Value, Any] = dict(zip(graph.inputs, values))
 
     def get(v: Value) -> Any:
         return v.data if isinstance(v, Const) else env[v]
+
     for n in graph.nodes:
         key = tuple([(k, n.params[k]) for k in n.op.params if k in n.params])
         e = entry_for(n.op, tuple([v.aval for v in n.inputs]), key)
@@ -53,4 +57,5 @@ class ReferenceExecutor:
 
         def run(args: list[Any], caps: tuple[Any, ...]) -> list[Any]:
             return run_graph(graph, [t._v for t in args] + [t._v for t in caps])
+
         return run

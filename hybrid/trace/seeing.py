@@ -1,9 +1,11 @@
-"""Watching one call: which user code ran, with which arguments, what returned, which C functions were called.
+"""Watching one call: which user code ran, with which arguments, what returned, which C functions
+were called.
 
-Built on sys.setprofile and sys.settrace of this thread, which every supported CPython has.  Invariant: the hooks
-are taken only when nobody else holds them, and are always given back; what happens in hybrid's or NumPy's own
-frames is not reported, but user code called from them is.
+Built on sys.setprofile and sys.settrace of this thread, which every supported CPython has.
+Invariant: the hooks are taken only when nobody else holds them, and are always given back; what
+happens in hybrid's or NumPy's own frames is not reported, but user code called from them is.
 """
+
 from __future__ import annotations
 
 import collections
@@ -64,7 +66,8 @@ class Watch:
         self._events = 0
         self._stopped = False
 
-    # ---- hooks on and off --------------------------------------------------------------------------
+    # ---- hooks on and off
+    # --------------------------------------------------------------------------
     def __enter__(self) -> Watch:
         self._states = random.getstate(), _numpy_state()
         self._gc = gc.isenabled()
@@ -96,6 +99,7 @@ class Watch:
         def resume() -> None:
             sys.settrace(self._trace)
             sys.setprofile(self._profile)
+
         sys.setprofile(None)
         sys.settrace(None)
         return resume
@@ -111,14 +115,17 @@ class Watch:
         sys.setprofile(None)
         sys.settrace(None)
 
-    # ---- events ----------------------------------------------------------------------------------------
+    # ---- events
+    # ----------------------------------------------------------------------------------------
     def _trace(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         if trusted(frame.f_code.co_filename):
             return None
         self.lines[frame.f_code].add(frame.f_lineno)
         if event == "exception" and issubclass(arg[0], IndexOutOfRange):
-            self.why("goes on after an index error that depends on data",
-                     f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}")
+            self.why(
+                "goes on after an index error that depends on data",
+                f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}",
+            )
         return self._trace
 
     def _profile(self, frame: types.FrameType, event: str, arg: Any) -> None:
@@ -126,7 +133,11 @@ class Watch:
             return
         if event == "return":
             back = frame.f_back
-            if back is not None and not trusted(back.f_code.co_filename) and back not in self._shadow:
+            if (
+                back is not None
+                and not trusted(back.f_code.co_filename)
+                and back not in self._shadow
+            ):
                 held = self.returns[back.f_code, back.f_lasti]
                 if not held or held[-1] is not arg:
                     held.append(arg)
@@ -146,16 +157,28 @@ class Watch:
         code, back = frame.f_code, frame.f_back
         if frame.f_globals.get("__name__", "").startswith("namedtuple_"):
             return
-        if back is not None and stdlib(code.co_filename) and (back in self._shadow or trusted(back.f_code.co_filename)):
+        if (
+            back is not None
+            and stdlib(code.co_filename)
+            and (back in self._shadow or trusted(back.f_code.co_filename))
+        ):
             self._shadow.add(frame)  # the standard library working for hybrid or NumPy
             return
-        if back is not None and code.co_name != "<module>" and back.f_code.co_filename.startswith("<frozen importlib"):
+        if (
+            back is not None
+            and code.co_name != "<module>"
+            and back.f_code.co_filename.startswith("<frozen importlib")
+        ):
             self._shadow.add(frame)  # an import hook of some other package
             return
-        if code.co_flags & 0x20 and frame not in self._resumed:  # a generator: is this its first start?
+        if (
+            code.co_flags & 0x20 and frame not in self._resumed
+        ):  # a generator: is this its first start?
             self._resumed.add(frame)
             if code.co_code[frame.f_lasti + 1] & 3:
-                self._stop(f"resumes the generator {code.co_name}, which was made before the call", frame)
+                self._stop(
+                    f"resumes the generator {code.co_name}, which was made before the call", frame
+                )
                 return
         space = self.globals[code]
         if not any(g is frame.f_globals for g in space):

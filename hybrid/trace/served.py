@@ -1,8 +1,10 @@
-"""Serving calls of an accepted recording through the backend's entry, with no more Python than the facts need.
+"""Serving calls of an accepted recording through the backend's entry, with no more Python than the
+facts need.
 
-Invariant: a call is served only if every fact holds: facts with a native form are compared by the entry itself, the
-rest by a generated function before it; MISS means that nothing was changed.
+Invariant: a call is served only if every fact holds: facts with a native form are compared by the
+entry itself, the rest by a generated function before it; MISS means that nothing was changed.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -20,8 +22,8 @@ from .replay import MISS, run_graph
 
 __all__ = ["Served", "MAX_REFRESH"]
 
-MAX_REFRESH = 16    # native forms of facts that soon fail, after which Python checks them instead
-LASTING = 64        # calls that a native form has to serve to be worth its making
+MAX_REFRESH = 16  # native forms of facts that soon fail, after which Python checks them instead
+LASTING = 64  # calls that a native form has to serve to be worth its making
 
 
 def spent(number: int) -> Any:
@@ -35,12 +37,14 @@ def _marked(entry: Callable[..., Any]) -> Callable[..., Any]:
         if out is not NotImplemented:
             out._node = SPENT
         return out
+
     return fast
 
 
 def _constant(entry: Callable[..., Any], value: Any) -> Callable[..., Any]:
     def fast(*tensors: Any) -> Any:
         return NotImplemented if entry(*tensors) is NotImplemented else value
+
     return fast
 
 
@@ -56,20 +60,24 @@ def _mentions(s: Any) -> bool:
 class Served:
     """One recording behind a native entry.
 
-    `serve(tensors)` takes the distinct tensors among the arguments and returns the result or MISS.  `fast`, where it
-    is not None, takes the arguments themselves and returns the result or NotImplemented; only for calls whose
-    arguments are distinct tensors and nothing else."""
+    `serve(tensors)` takes the distinct tensors among the arguments and returns the result or MISS.
+    `fast`, where it is not None, takes the arguments themselves and returns the result or
+    NotImplemented; only for calls whose arguments are distinct tensors and nothing else."""
 
     def __init__(self, prepared: Prepared, caps: tuple[Any, ...]) -> None:
         r = prepared.recording
         self.prepared, self.recording = prepared, r
         self.held = {r.args + k: p.what.get() for k, p in enumerate(r.places) if p.kind == "held"}
-        self.grads_of = {r.args + k: input_of(r, p.what) for k, p in enumerate(r.places) if p.kind == "grad"}
+        self.grads_of = {
+            r.args + k: input_of(r, p.what) for k, p in enumerate(r.places) if p.kind == "grad"
+        }
         self.entry: Callable[..., Any] | None = None
         self.fast: Callable[..., Any] | None = None
         self.refreshes = self.since = 0
-        self.pinned: dict[int, Any] = {}    # leaves found in a place: their tape ends, compared by identity
-        self.moved: set[int] = set()        # those that were seen to change, which Python checks
+        self.pinned: dict[
+            int, Any
+        ] = {}  # leaves found in a place: their tape ends, compared by identity
+        self.moved: set[int] = set()  # those that were seen to change, which Python checks
         if all(host in self.held for host in self.grads_of.values()) and self._simple():
             self.numbers = self._wanted()
             out: Any = r.out
@@ -78,16 +86,20 @@ class Served:
             self.single = type(out) is New and not r.stores and not self.grads and out.view is None
             self._connect(native_facts(r, caps), caps)
 
-    # ---- what the recording needs ---------------------------------------------------------------------
+    # ---- what the recording needs
+    # ---------------------------------------------------------------------
     def _simple(self) -> bool:
-        """Whether every gradient that the call uses is plain and every one it leaves belongs to a held tensor; notes
-        those that change."""
+        """Whether every gradient that the call uses is plain and every one it leaves belongs to a
+        held tensor; notes those that change."""
         r = self.recording
         if any(r.cap_nodes[k - r.args] is not type(None) for k in self.grads_of):
             return False
         first = dict(r.grad_reads)
-        self.grads = [(host, spec) for host, spec in r.grad_writes
-                      if not (spec is None and host in first and first[host] is None)]
+        self.grads = [
+            (host, spec)
+            for host, spec in r.grad_writes
+            if not (spec is None and host in first and first[host] is None)
+        ]
         return all(input_of(r, host) in self.held for host, _ in self.grads)
 
     def _wanted(self) -> list[int]:
@@ -101,6 +113,7 @@ class Served:
             elif s is not None and not isinstance(s, (Known, Plain)):
                 for v in s.items:
                     visit(v)
+
         for s in (r.out, *[s.spec for s in r.stores], *[spec for _, spec in self.grads]):
             visit(s)
         return list(found)
@@ -119,20 +132,46 @@ class Served:
         plain = {r.args + k for k, kind in enumerate(r.cap_nodes) if kind is type(None)}
         found = () if facts is None else enumerate(facts.places, r.args)
         places = {k: at for k, at in found if at is not None and (k in plain or k in self.pinned)}
-        loaded = [k for k, p in enumerate(r.places) if p.kind == "fact" and r.args + k not in places]
+        loaded = [
+            k for k, p in enumerate(r.places) if p.kind == "fact" and r.args + k not in places
+        ]
         self.loaded, self.places = loaded, places
         rest = None if facts is None else facts.rest
-        self.guard = None if rest is not None and not rest and not loaded else FactGuard(r, held, rest, loaded)
+        self.guard = (
+            None
+            if rest is not None and not rest and not loaded
+            else FactGuard(r, held, rest, loaded)
+        )
         kinds = [*r.arg_nodes, *r.cap_nodes]
         nodes = {k: t._node for k, t in held.items() if t._node is not None}
         nodes |= {k: n for k, n in self.pinned.items() if k in places}
-        loose = frozenset(k for k, kind in enumerate(kinds)
-                          if kind is not type(None) and k not in held and k not in nodes)
-        none = tuple(k for k in (input_of(r, host) for host, first in r.grad_reads if first is None) if k in held)
-        self.entry = self.prepared.executable.entry(Replay(
-            tuple(v.aval for v in r.graph.inputs), held, self.grads_of, places, nodes, loose, none,
-            tuple(self.prepared.states), tuple(self.numbers), self.single, TENSOR[0],
-            () if facts is None else facts.guards, (r, facts, list(nodes.values()))))
+        loose = frozenset(
+            k
+            for k, kind in enumerate(kinds)
+            if kind is not type(None) and k not in held and k not in nodes
+        )
+        none = tuple(
+            k
+            for k in (input_of(r, host) for host, first in r.grad_reads if first is None)
+            if k in held
+        )
+        self.entry = self.prepared.executable.entry(
+            Replay(
+                tuple(v.aval for v in r.graph.inputs),
+                held,
+                self.grads_of,
+                places,
+                nodes,
+                loose,
+                none,
+                tuple(self.prepared.states),
+                tuple(self.numbers),
+                self.single,
+                TENSOR[0],
+                () if facts is None else facts.guards,
+                (r, facts, list(nodes.values())),
+            )
+        )
         self.fast = None
         if self.entry is not None and self.guard is None and not any(k < r.args for k in loose):
             self.fast = self._fast(self.entry)
@@ -147,21 +186,27 @@ class Served:
             return entry if out.node == "plain" else _marked(entry) if out.node == "tape" else None
         if type(out) is Plain:
             return _constant(entry, out.value)
-        if type(out) is Box and out.type is tuple and all(type(v) is New and v.view is None for v in out.items):
+        if (
+            type(out) is Box
+            and out.type is tuple
+            and all(type(v) is New and v.view is None for v in out.items)
+        ):
             same_order = [r.numbers.index(v.number) for v in out.items] == self.numbers
             if same_order and all(v.node == "plain" for v in out.items):
                 return entry
         return None
 
     def refresh(self, caps: tuple[Any, ...], replays: int) -> None:
-        """Facts hold but the native forms do not (a dict grew, a module changed): make them anew."""
+        """Facts hold but the native forms do not (a dict grew, a module changed): make them
+        anew."""
         if self.entry is not None:
             self.refreshes = 0 if replays - self.since >= LASTING else self.refreshes + 1
             self.since = replays
             facts = native_facts(self.recording, caps) if self.refreshes < MAX_REFRESH else None
             self._connect(facts, caps)
 
-    # ---- calls ------------------------------------------------------------------------------------------
+    # ---- calls
+    # ------------------------------------------------------------------------------------------
     def serve(self, tensors: Sequence[Any]) -> Any:
         """One call, or MISS with nothing changed."""
         entry = self.entry
@@ -188,10 +233,15 @@ class Served:
     def _tape(self, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Callable[[int], Any]:
         """Tape nodes of results, by value number."""
         history = self.recording.history
-        return spent if history is None else history.start(list(tensors), self._captures(loaded), run_graph)
+        return (
+            spent
+            if history is None
+            else history.start(list(tensors), self._captures(loaded), run_graph)
+        )
 
     def _finish(self, made: Any, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Any:
-        """Build the result around the tensors that the entry made, and store what the call stores."""
+        """Build the result around the tensors that the entry made, and store what the call
+        stores."""
         r = self.recording
         values = {r.numbers[i]: (t._v, t._a) for i, t in zip(self.numbers, made or ())}
         maker = Maker(values, list(tensors), self._captures(loaded), self._tape(tensors, loaded))

@@ -1,11 +1,14 @@
-"""Share: a factor that many small products read across its rows is turned round once, before the first of them.
+"""Share: a factor that many small products read across its rows is turned round once, before the
+first of them.
 
-Invariant: only where numbers lie changes, never what is computed; the copy is taken of an input or a literal, so it
-depends on no step, and a state that is overwritten waits for it as for any other reader.
+Invariant: only where numbers lie changes, never what is computed; the copy is taken of an input or
+a literal, so it depends on no step, and a state that is overwritten waits for it as for any other
+reader.
 
 before:  x0 @ w.T   x1 @ w.T   x2 @ w.T   x3 @ w.T        (each transposes w while it packs it)
 after:   t = copy of w.T   x0 @ t   x1 @ t   x2 @ t   x3 @ t
 """
+
 from __future__ import annotations
 
 from ..backends.plan import Access, Dims, GemmKernel, LoopKernel, Operand
@@ -13,14 +16,19 @@ from .kernels import Draft, Step, copy_program
 
 __all__ = ["share"]
 
-MANY = 4        # products that must share the factor
-FEW_ROWS = 64   # products with more rows pay for the packing themselves
+MANY = 4  # products that must share the factor
+FEW_ROWS = 64  # products with more rows pay for the packing themselves
 
 
 def _turned(k: GemmKernel) -> bool:
     """Whether the second factor is adjacent along the summed index and not along the columns."""
     rows, cols = k.b.rows, k.b.cols
-    plain = k.batch == 1 and k.order == "chain" and k.m <= FEW_ROWS and len(rows.sizes) == len(cols.sizes) == 1
+    plain = (
+        k.batch == 1
+        and k.order == "chain"
+        and k.m <= FEW_ROWS
+        and len(rows.sizes) == len(cols.sizes) == 1
+    )
     return plain and rows.strides == (1,) and cols.strides[0] > 1 and min(k.k, k.n) >= 16
 
 
@@ -29,7 +37,11 @@ def share(draft: Draft) -> Draft:
     groups: dict[Operand, list[int]] = {}
     for i, step in enumerate(draft.steps):
         k = step.kernel
-        if isinstance(k, GemmKernel) and _turned(k) and draft.storage.slots[k.b.slot].kind in ("input", "const"):
+        if (
+            isinstance(k, GemmKernel)
+            and _turned(k)
+            and draft.storage.slots[k.b.slot].kind in ("input", "const")
+        ):
             groups.setdefault(k.b, []).append(i)
     groups = {b: users for b, users in groups.items() if len(users) >= MANY}
     if not groups:
@@ -45,10 +57,16 @@ def _turn(draft: Draft, steps: list[Step], b: Operand, users: list[int]) -> None
     (depth,), (width,) = b.rows.sizes, b.cols.sizes
     slots = draft.storage.slots
     new = draft.storage.new("temp", slots[b.slot].aval.with_((depth, width), b.dtype))
-    kernel = LoopKernel((depth, width), None, copy_program(b.dtype),
-                        (Access(b.slot, b.dtype, b.offset, (b.rows.strides[0], b.cols.strides[0])),),
-                        (Access(new, b.dtype, 0, (width, 1)),))
-    steps.append(Step(kernel, steps[users[0]].site, reads=frozenset((b.slot,)), writes=frozenset((new,))))
+    kernel = LoopKernel(
+        (depth, width),
+        None,
+        copy_program(b.dtype),
+        (Access(b.slot, b.dtype, b.offset, (b.rows.strides[0], b.cols.strides[0])),),
+        (Access(new, b.dtype, 0, (width, 1)),),
+    )
+    steps.append(
+        Step(kernel, steps[users[0]].site, reads=frozenset((b.slot,)), writes=frozenset((new,)))
+    )
     turned = Operand(new, b.dtype, 0, b.batch, Dims((depth,), (width,)), Dims((width,), (1,)))
     for i in users:
         step, k = steps[i], steps[i].kernel

@@ -1,8 +1,11 @@
-"""The signature of a call: what decides which recordings may serve it, and the tensors among the arguments.
+"""The signature of a call: what decides which recordings may serve it, and the tensors among the
+arguments.
 
-Invariant: two calls with equal signatures differ only in the values of their tensors and in Python state that facts
-describe; containers among the arguments are part of the signature with their content, other objects by identity.
+Invariant: two calls with equal signatures differ only in the values of their tensors and in Python
+state that facts describe; containers among the arguments are part of the signature with their
+content, other objects by identity.
 """
+
 from __future__ import annotations
 
 import struct
@@ -22,7 +25,12 @@ _pack = struct.Struct("d").pack
 
 def is_tuple(x: Any) -> bool:
     """A tuple or namedtuple, whose content decides everything about it."""
-    return type(x) is tuple or isinstance(x, tuple) and type(x).__base__ is tuple and hasattr(x, "_fields")
+    return (
+        type(x) is tuple
+        or isinstance(x, tuple)
+        and type(x).__base__ is tuple
+        and hasattr(x, "_fields")
+    )
 
 
 class Leaves:
@@ -55,7 +63,9 @@ class Leaves:
         elif t is dict:
             self._dict(x)
         elif t is np.ndarray:
-            sig.append((t, x.shape, x.dtype.str, x.tobytes() if x.nbytes <= MAX_INLINE else object()))
+            sig.append(
+                (t, x.shape, x.dtype.str, x.tobytes() if x.nbytes <= MAX_INLINE else object())
+            )
         elif isinstance(x, np.generic):
             sig.append((t, x.tobytes()))
         elif is_tuple(x):
@@ -77,7 +87,9 @@ class Leaves:
             self.add(v)
 
 
-def signature_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], list[Any], list[Any]]:
+def signature_of(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], list[Any], list[Any]]:
     """(hashable signature, distinct tensors, objects known by identity) of a call."""
     leaves = Leaves()
     for a in args:

@@ -1,9 +1,10 @@
-"""Where values live: each root gets a home (slot, offset, strides), chosen so that producers write directly
-into outputs, into new state and into the boxes of larger results.
+"""Where values live: each root gets a home (slot, offset, strides), chosen so that producers write
+directly into outputs, into new state and into the boxes of larger results.
 
-Invariant: every reader of a root can walk its home; what cannot be written in place is copied by a step
-of its own (`copies`) or stored a second time by its producer (`extra`).
+Invariant: every reader of a root can walk its home; what cannot be written in place is copied by a
+step of its own (`copies`) or stored a second time by its producer (`extra`).
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from .regions import Operand, Region, Regions
 __all__ = ["Home", "Copy", "Storage", "assign", "box_of"]
 
 
-MAX_NEST = 8         # boxes inside boxes
+MAX_NEST = 8  # boxes inside boxes
 
 
 class Home(NamedTuple):
@@ -47,7 +48,7 @@ class _Use(NamedTuple):
 
     region: Region
     operand: Operand
-    exact: str          # '': any map; 'rows', 'flat': contiguous; 'whole': a slot of its own
+    exact: str  # '': any map; 'rows', 'flat': contiguous; 'whole': a slot of its own
 
 
 @dataclass
@@ -57,10 +58,14 @@ class Storage:
     slots: list[Slot] = field(default_factory=list)
     consts: list[np.ndarray] = field(default_factory=list)
     home: dict[Value, Home] = field(default_factory=dict)
-    extra: dict[Value, list[Home]] = field(default_factory=dict)     # second stores of a producer
-    copies: dict[Region | None, list[Copy]] = field(default_factory=dict)   # by place/copy region; None: at the end
+    extra: dict[Value, list[Home]] = field(default_factory=dict)  # second stores of a producer
+    copies: dict[Region | None, list[Copy]] = field(
+        default_factory=dict
+    )  # by place/copy region; None: at the end
     outputs: list[int] = field(default_factory=list)
-    direct: dict[Region, list[Value]] = field(default_factory=dict)  # operands written straight into a result
+    direct: dict[Region, list[Value]] = field(
+        default_factory=dict
+    )  # operands written straight into a result
     needed: set[Value] = field(default_factory=set)
 
     def new(self, kind: str, a: Aval, index: int = 0) -> int:
@@ -69,13 +74,17 @@ class Storage:
 
 
 def box_of(r: Region) -> list[tuple[int, int, Ints, Ints]]:
-    """(operand number, offset, shape, strides) of every box that a place region writes, in elements of its
-    contiguous result."""
+    """(operand number, offset, shape, strides) of every box that a place region writes, in elements
+    of its contiguous result."""
     n = r.head
     assert n is not None and n.op.layout is not None
     based = n.op.has("base")
     boxes = n.op.layout(*[v.aval for v in n.inputs], **n.params)
-    whole = [(0, 0, n.outputs[0].aval.shape, contiguous_strides(n.outputs[0].aval.shape))] if based else []
+    whole = (
+        [(0, 0, n.outputs[0].aval.shape, contiguous_strides(n.outputs[0].aval.shape))]
+        if based
+        else []
+    )
     return whole + [(k, *box) for k, box in enumerate(boxes, start=int(based))]
 
 
@@ -88,7 +97,7 @@ class _Assign:
         self.wants: dict[Value, list[tuple[Copy, Region | None]]] = {}
         self.consts: dict[object, int] = {}
         self.made: dict[Value, Region] = {}
-        self.nested: dict[Value, int] = {}      # how many boxes a value lies in
+        self.nested: dict[Value, int] = {}  # how many boxes a value lies in
 
     def run(self) -> Storage:
         s = self.s
@@ -136,7 +145,8 @@ class _Assign:
         self.s.home[c] = Home(slot, 0, contiguous_strides(c.aval.shape))
         return slot
 
-    # ---- outputs -------------------------------------------------------------------------------------
+    # ---- outputs
+    # -------------------------------------------------------------------------------------
     def outputs(self) -> None:
         fresh: dict[Value, int] = {}
         for k, v in enumerate(self.graph.outputs):
@@ -165,13 +175,20 @@ class _Assign:
         if root in self.made:
             return None
         at = walk_path(path, (0, contiguous_strides(root.aval.shape)))
-        if at is None or at[0] != 0 or root.aval.shape != v.aval.shape or not is_contiguous(v.aval.shape, at[1]):
+        if (
+            at is None
+            or at[0] != 0
+            or root.aval.shape != v.aval.shape
+            or not is_contiguous(v.aval.shape, at[1])
+        ):
             return None
         return self.constant(root) if isinstance(root, Const) else self.s.home[root].slot
 
-    # ---- homes ---------------------------------------------------------------------------------------
+    # ---- homes
+    # ---------------------------------------------------------------------------------------
     def settle(self, v: Value, r: Region) -> None:
-        """Choose v's home among the boxes that want it; serve the others by second stores or copies."""
+        """Choose v's home among the boxes that want it; serve the others by second stores or
+        copies."""
         s, chosen = self.s, None
         for copy, by in self.wants.get(v, ()):
             depth = 0 if by is None else 1 + max(self.nested.get(o, 0) for o in self.values(by))
@@ -181,7 +198,12 @@ class _Assign:
                 self.nested[v] = depth
                 if by is not None:
                     s.direct.setdefault(by, []).append(v)
-            elif to is not None and r.kind in ("loop", "contract") and self.may_store(by) and r.writable(v, to):
+            elif (
+                to is not None
+                and r.kind in ("loop", "contract")
+                and self.may_store(by)
+                and r.writable(v, to)
+            ):
                 s.extra.setdefault(v, []).append(to)
                 self.nested[v] = max(self.nested.get(v, 0), depth)
                 if by is not None:
@@ -192,8 +214,8 @@ class _Assign:
             s.home[v] = Home(s.new("temp", v.aval), 0, contiguous_strides(v.aval.shape))
 
     def target(self, v: Value, c: Copy) -> Home | None:
-        """Where v's own elements would go so that `path` finds them in the box; None when it does not read
-        every element once."""
+        """Where v's own elements would go so that `path` finds them in the box; None when it does
+        not read every element once."""
         if v.aval.size == 0:
             return None
         got = inverse_strides(v.aval.shape, c.path, c.to.offset, c.to.strides, c.shape)
@@ -219,7 +241,11 @@ class _Assign:
         if at is None:
             return False
         if u.exact == "":
-            return u.region.fits(at) if u.region.kind != "contract" or u.operand not in u.region.operands else True
+            return (
+                u.region.fits(at)
+                if u.region.kind != "contract" or u.operand not in u.region.operands
+                else True
+            )
         shape = self.shape_of(u)
         if u.exact == "rows":
             return len(shape) < 1 or shape[-1] == 1 or at[1][-1] == 1
@@ -230,7 +256,11 @@ class _Assign:
 
     def shape_of(self, u: _Use) -> Ints:
         last = u.operand.path[-1] if u.operand.path else None
-        return last.node.outputs[0].aval.shape if isinstance(last, View) else u.operand.value.aval.shape
+        return (
+            last.node.outputs[0].aval.shape
+            if isinstance(last, View)
+            else u.operand.value.aval.shape
+        )
 
     def boxes(self, r: Region) -> None:
         """Ask for the operands of a placement (or of a copy) in the boxes of its home."""

@@ -1,8 +1,10 @@
-"""Host reads at the very end of a call: `return loss.item()`, `return {"loss": float(loss), "out": y.numpy()}`.
+"""Host reads at the very end of a call: `return loss.item()`, `return {"loss": float(loss), "out":
+y.numpy()}`.
 
-Invariant: a read counts as such only if the bytecode from it to the return can do nothing with its value but put it
-into the result, so a replay may make the value from its own data.
+Invariant: a read counts as such only if the bytecode from it to the return can do nothing with its
+value but put it into the result, so a replay may make the value from its own data.
 """
+
 from __future__ import annotations
 
 import bisect
@@ -19,9 +21,11 @@ __all__ = ["Read", "HOW", "tail_values"]
 
 # kind of a host read -> method that makes its value
 HOW = {".item()": "item", "float()": "__float__", ".numpy()": "numpy", ".tolist()": "tolist"}
+
+
 class Read(NamedTuple):
-    """One host read by the recorded function itself: instruction, value number, kind, and the reason it would be
-    against replaying."""
+    """One host read by the recorded function itself: instruction, value number, kind, and the
+    reason it would be against replaying."""
 
     at: int
     number: int
@@ -34,7 +38,8 @@ class _Seen(Exception):
 
 
 class _Flow:
-    """Which stack slots and locals hold values read here, along straight code; below the known stack nothing does."""
+    """Which stack slots and locals hold values read here, along straight code; below the known
+    stack nothing does."""
 
     def __init__(self, reads: set[int]) -> None:
         self.reads, self.called = reads, set[int]()
@@ -75,7 +80,9 @@ class _Flow:
             stack.append(i.offset in self.reads)
             self.called |= {i.offset} & self.reads
         elif op in ("BUILD_TUPLE", "BUILD_LIST", "BUILD_MAP", "BUILD_CONST_KEY_MAP"):
-            stack.append(self.pop({"BUILD_MAP": 2 * arg, "BUILD_CONST_KEY_MAP": arg + 1}.get(op, arg)))
+            stack.append(
+                self.pop({"BUILD_MAP": 2 * arg, "BUILD_CONST_KEY_MAP": arg + 1}.get(op, arg))
+            )
         elif op in ("BINARY_SUBSCR", "BINARY_OP", "COMPARE_OP", "BINARY_SLICE"):
             self.use(3 if op == "BINARY_SLICE" else 2)
         elif op in ("BUILD_SLICE", "UNARY_NEGATIVE", "POP_TOP"):
@@ -103,8 +110,9 @@ def _straight(code: types.CodeType, reads: set[int]) -> bool:
     return False
 
 
-def tail_values(reads: list[Read], code: types.CodeType | None, returns: dict[Any, list[Any]]
-                ) -> dict[int, Read] | None:
+def tail_values(
+    reads: list[Read], code: types.CodeType | None, returns: dict[Any, list[Any]]
+) -> dict[int, Read] | None:
     """id of each value read -> its Read; None when some read may matter to Python."""
     if not reads:
         return {}
@@ -113,7 +121,9 @@ def tail_values(reads: list[Read], code: types.CodeType | None, returns: dict[An
     starts, out, places = offsets(code), {}, set()
     for r in reads:
         values = returns.get((code, r.at), [])
-        fresh = len(values) == 1 and isinstance(values[0], (float, list, np.ndarray))  # objects of this read only
+        fresh = len(values) == 1 and isinstance(
+            values[0], (float, list, np.ndarray)
+        )  # objects of this read only
         if not fresh or id(values[0]) in out:
             return None
         out[id(values[0])] = r

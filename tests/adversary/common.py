@@ -1,4 +1,5 @@
 """What the adversarial programs share: inputs, comparison to the bit, and the harness."""
+
 from __future__ import annotations
 
 import contextlib

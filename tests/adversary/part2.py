@@ -1,6 +1,7 @@
 """Programs made to break the mechanism that sees Python (part 2: containers, numbers, classes).
 
-Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must agree exactly.
+Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must
+agree exactly.
 """
 
 from __future__ import annotations

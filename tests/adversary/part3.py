@@ -1,6 +1,7 @@
 """Programs made to break the mechanism that sees Python (part 3: effects, imports, factories).
 
-Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must agree exactly.
+Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must
+agree exactly.
 """
 
 from __future__ import annotations
@@ -431,6 +432,7 @@ def enum_member(jit):
 def lambda_replaced_same_code(jit):
     def mk(k):
         return lambda v: v * k
+
     c = NS(g=mk(2.0))
     f = jit(lambda x: c.g(x))
     return two(f, lambda: setattr(c, "g", mk(5.0)))

@@ -1,7 +1,10 @@
-"""Programs made to break the mechanism that sees Python (part 5: models, gradients, tensors kept in Python state).
+"""Programs made to break the mechanism that sees Python (part 5: models, gradients, tensors kept in
+Python state).
 
-Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must agree exactly.
+Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must
+agree exactly.
 """
+
 from __future__ import annotations
 
 import collections

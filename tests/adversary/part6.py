@@ -1,7 +1,10 @@
-"""Programs made to break the mechanism that sees Python (part 6: models, gradients, tensors kept in Python state).
+"""Programs made to break the mechanism that sees Python (part 6: models, gradients, tensors kept in
+Python state).
 
-Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must agree exactly.
+Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must
+agree exactly.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -238,7 +241,9 @@ def held_gradient_is_not_overwritten(jit):
 def python_scalar_of_numpy(jit):
     c = NS(k=np.float32(2.0), n=np.int64(3))
     f = jit(lambda x: x * c.k + c.n)
-    return two(f, lambda: setattr(c, "k", np.float64(2.0))) + two(f, lambda: setattr(c, "n", np.int32(4)))
+    return two(f, lambda: setattr(c, "k", np.float64(2.0))) + two(
+        f, lambda: setattr(c, "n", np.int32(4))
+    )
 
 
 @case

@@ -1,8 +1,10 @@
-"""Programs made to break the mechanism that sees Python (part 7: places of tensors, containers that lie, the standard
-library).
+"""Programs made to break the mechanism that sees Python (part 7: places of tensors, containers that
+lie, the standard library).
 
-Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must agree exactly.
+Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must
+agree exactly.
 """
+
 from __future__ import annotations
 
 import collections
@@ -324,7 +326,11 @@ def dict_replaced(jit):
     p = P()
     p.k = 3.0
     g = jit(lambda x: x * p.k)
-    return two(f, lambda: c.__dict__.update(k=4.0)) + two(g, lambda: setattr(p, "__dict__", {"k": 7.0})) + [change is None]
+    return (
+        two(f, lambda: c.__dict__.update(k=4.0))
+        + two(g, lambda: setattr(p, "__dict__", {"k": 7.0}))
+        + [change is None]
+    )
 
 
 @case

@@ -1,8 +1,10 @@
-"""Memory of eager results: blocks of large arrays are used again instead of being returned to the system.
+"""Memory of eager results: blocks of large arrays are used again instead of being returned to the
+system.
 
-Invariant: a block is handed to at most one array at a time; the array (and every view of it) keeps the Block
-object alive, and the memory comes back only when that object dies.
+Invariant: a block is handed to at most one array at a time; the array (and every view of it) keeps
+the Block object alive, and the memory comes back only when that object dies.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -18,9 +20,9 @@ from ...core.aval import Aval
 
 __all__ = ["empty", "maker", "trim", "cached_bytes", "is_block", "LARGE", "LIMIT"]
 
-LARGE = 1 << 20     # arrays from this size on come from blocks; malloc is good below, once it is warm
-LIMIT = 1 << 30     # bytes kept for later use
-_CHECK = 1 << 24    # blocks from this size on are counted at once, smaller ones every 16 releases
+LARGE = 1 << 20  # arrays from this size on come from blocks; malloc is good below, once it is warm
+LIMIT = 1 << 30  # bytes kept for later use
+_CHECK = 1 << 24  # blocks from this size on are counted at once, smaller ones every 16 releases
 _HUGE = 1 << 21
 
 
@@ -30,14 +32,15 @@ class Block:
     __slots__ = ()
 
 
-# glibc returns the top of its heap to the system as soon as 128 KB are free, so that a program with a
-# megabyte of small arrays faults its pages in again and again.  Freeing one large chunk makes it raise that
-# threshold by itself (mallopt(3), M_MMAP_THRESHOLD); the chunk is never touched and costs nothing.
+# glibc returns the top of its heap to the system as soon as 128 KB are free, so that a program with
+# a megabyte of small arrays faults its pages in again and again.  Freeing one large chunk makes it
+# raise that threshold by itself (mallopt(3), M_MMAP_THRESHOLD); the chunk is never touched and
+# costs nothing.
 np.empty((1 << 25) - (1 << 16), np.uint8)
 
-_FREE: dict[int, list[int]] = {}            # size class -> addresses of unused blocks
-_MAPS: dict[int, mmap.mmap] = {}            # address -> mapping, of every block
-_CLASSES: dict[int, type] = {}              # size class -> ctypes type
+_FREE: dict[int, list[int]] = {}  # size class -> addresses of unused blocks
+_MAPS: dict[int, mmap.mmap] = {}  # address -> mapping, of every block
+_CLASSES: dict[int, type] = {}  # size class -> ctypes type
 _RELEASES = count(1)
 
 
@@ -54,8 +57,13 @@ def size_class(nbytes: int) -> int:
 def _block_type(size: int) -> type:
     free = _FREE.setdefault(size, [])
 
-    def release(self: Any, append: Any = free.append, address: Any = ctypes.addressof,
-                counter: Any = _RELEASES.__next__, trim: Any = None) -> None:
+    def release(
+        self: Any,
+        append: Any = free.append,
+        address: Any = ctypes.addressof,
+        counter: Any = _RELEASES.__next__,
+        trim: Any = None,
+    ) -> None:
         append(address(self))
         if size >= _CHECK or not counter() & 15:
             _bound()
@@ -116,7 +124,8 @@ def _bound() -> None:
 
 
 def maker(aval: Aval) -> Callable[[], np.ndarray]:
-    """A function that gives a fresh contiguous array of that shape and dtype, contents undefined."""
+    """A function that gives a fresh contiguous array of that shape and dtype, contents
+    undefined."""
     shape, d = aval.shape, aval.dtype
     if aval.nbytes < LARGE:
         return partial(np.empty, shape, d)
@@ -126,6 +135,7 @@ def maker(aval: Aval) -> Callable[[], np.ndarray]:
 
     def fresh() -> np.ndarray:
         return array(shape, d, at(free.pop() if free else take(size, free)))
+
     return fresh
 
 

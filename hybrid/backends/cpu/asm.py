@@ -1,8 +1,11 @@
-"""A small writer of LLVM IR text for control code: loads, stores, calls, counted loops, conditionals.
+"""A small writer of LLVM IR text for control code: loads, stores, calls, counted loops,
+conditionals.
 
-Invariant: what is written is plain text with no absolute address, valid as it stands (SSA, every block
-ends once), so that it needs no IR pass before code generation.  Arithmetic kernels do not use it.
+Invariant: what is written is plain text with no absolute address, valid as it stands (SSA, every
+block ends once), so that it needs no IR pass before code generation.  Arithmetic kernels do not use
+it.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -17,7 +20,8 @@ Num = str | int
 
 
 class Fn:
-    """One function under construction: `Fn("f", "i64", p="ptr", n="i64")`; parameters are %p, %n."""
+    """One function under construction: `Fn("f", "i64", p="ptr", n="i64")`; parameters are %p,
+    %n."""
 
     def __init__(self, name: str, ret: str, attrs: str = "", **params: str) -> None:
         self.name, self.ret_type, self.attrs, self.params = name, ret, attrs, params
@@ -27,7 +31,8 @@ class Fn:
         self.block = "entry"
         self.ended = False
 
-    # ---- instructions -------------------------------------------------------------------------------
+    # ---- instructions
+    # -------------------------------------------------------------------------------
     def op(self, text: str) -> str:
         """Append `%t = text` and return %t."""
         self.count += 1
@@ -90,10 +95,13 @@ class Fn:
 
     def swap_if(self, ty: str, base: str, offset: int, expected: Num, new: Num) -> str:
         """Compare and swap; i1 success."""
-        pair = self.op(f"cmpxchg ptr {self.at(base, offset)}, {ty} {expected}, {ty} {new} seq_cst seq_cst")
+        pair = self.op(
+            f"cmpxchg ptr {self.at(base, offset)}, {ty} {expected}, {ty} {new} seq_cst seq_cst"
+        )
         return self.op(f"extractvalue {{ {ty}, i1 }} {pair}, 1")
 
-    # ---- control ------------------------------------------------------------------------------------
+    # ---- control
+    # ------------------------------------------------------------------------------------
     def fresh(self) -> str:
         self.count += 1
         return f"b{self.count}"
@@ -153,5 +161,13 @@ class Fn:
 
     def text(self) -> str:
         params = ", ".join(f"{t} %{n}" for n, t in self.params.items())
-        return "\n".join([f"define {self.ret_type} @{self.name}({params}) {self.attrs} {{", "entry:", *self.head,
-                          *self.lines, "}", ""])
+        return "\n".join(
+            [
+                f"define {self.ret_type} @{self.name}({params}) {self.attrs} {{",
+                "entry:",
+                *self.head,
+                *self.lines,
+                "}",
+                "",
+            ]
+        )

@@ -1,7 +1,9 @@
 """The CPU backend: values are numpy.ndarray objects.
 
-Invariant: no value handed out is a NumPy scalar, and none shares memory that somebody else may write.
+Invariant: no value handed out is a NumPy scalar, and none shares memory that somebody else may
+write.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -41,8 +43,9 @@ class CpuBackend(Backend):
     def to_numpy(self, value: np.ndarray) -> np.ndarray:
         return value
 
-    def eager(self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval],
-              out_avals: Sequence[Aval]) -> EagerKernel:
+    def eager(
+        self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval], out_avals: Sequence[Aval]
+    ) -> EagerKernel:
         mode = current_mode()
         resume = mode.pause() if mode is not None else None
         try:
@@ -65,9 +68,15 @@ class CpuBackend(Backend):
 
     def describe(self) -> dict[str, str]:
         m = machine()
-        caches = ", ".join(f"{n} {size >> 10} KiB" for n, size in (("L1", m.l1d), ("L2", m.l2), ("L3", m.l3)))
-        return {"model": m.name, "vectors": f"{m.vector_bytes * 8} bit, {m.vector_registers} registers",
-                "caches": caches, "threads": f"{pool().threads()} of {m.cores} usable cores"}
+        caches = ", ".join(
+            f"{n} {size >> 10} KiB" for n, size in (("L1", m.l1d), ("L2", m.l2), ("L3", m.l3))
+        )
+        return {
+            "model": m.name,
+            "vectors": f"{m.vector_bytes * 8} bit, {m.vector_registers} registers",
+            "caches": caches,
+            "threads": f"{pool().threads()} of {m.cores} usable cores",
+        }
 
 
 BACKEND = CpuBackend

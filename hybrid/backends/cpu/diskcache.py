@@ -1,8 +1,9 @@
 """Object code on disk, one file per key, shared by processes.
 
-Invariant: `get` returns exactly the bytes that were `put` under that key, or None; whatever else it finds
-(a torn, truncated, foreign or changed file, a directory of somebody else) counts as a miss.
+Invariant: `get` returns exactly the bytes that were `put` under that key, or None; whatever else it
+finds (a torn, truncated, foreign or changed file, a directory of somebody else) counts as a miss.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -58,9 +59,13 @@ class DiskCache:
             if len(data) < HEAD.size:
                 return None
             magic, stored, length, digest = HEAD.unpack_from(data)
-            body = data[HEAD.size:]
-            if (magic != MAGIC or stored != key or length != len(body)
-                    or digest != hashlib.sha256(key + body).digest()):
+            body = data[HEAD.size :]
+            if (
+                magic != MAGIC
+                or stored != key
+                or length != len(body)
+                or digest != hashlib.sha256(key + body).digest()
+            ):
                 return None
             if time.time() - info.st_mtime > DAY:
                 os.utime(path)

@@ -1,38 +1,78 @@
 """IR text of the native engine: worker threads, claimed chunks, plans, reusable memory blocks.
 
-Invariant: one 64-bit word W = epoch << 20 | chunks not yet claimed says what may run.  A chunk is claimed by
-decrementing W with compare-and-swap, so a chunk of an old step can never be claimed (its epoch is gone),
-and a step's descriptor is stable as long as a claimed chunk of it is unfinished.
+Invariant: one 64-bit word W = epoch << 20 | chunks not yet claimed says what may run.  A chunk is
+claimed by decrementing W with compare-and-swap, so a chunk of an old step can never be claimed (its
+epoch is gone), and a step's descriptor is stable as long as a claimed chunk of it is unfinished.
 Every address the engine needs (C library, Python) is read from the control block `ctl`.
 """
+
 from __future__ import annotations
 
 from . import machine as m
 from .asm import UNLIKELY, Fn
 
-__all__ = ["engine_text", "NAMES", "CTL", "CTL_BYTES", "MAX_WORKERS", "WORKER_BYTES", "OOM", "STEP_BYTES",
-           "SERIAL", "C_FUNCTIONS", "BLOCK_HEADER", "POOL_SLOTS"]
+__all__ = [
+    "engine_text",
+    "NAMES",
+    "CTL",
+    "CTL_BYTES",
+    "MAX_WORKERS",
+    "WORKER_BYTES",
+    "OOM",
+    "STEP_BYTES",
+    "SERIAL",
+    "C_FUNCTIONS",
+    "BLOCK_HEADER",
+    "POOL_SLOTS",
+]
 
 MAX_WORKERS = 255
 WORKER_BYTES = 64
 CHUNK_BITS = 20
 MASK = (1 << CHUNK_BITS) - 1
-OOM = 1 << 62            # status of a step for which there was no scratch memory
+OOM = 1 << 62  # status of a step for which there was no scratch memory
 STEP_BYTES = 48
-SERIAL = 1               # step flag: run on the calling thread
-BLOCK_HEADER = 64        # a memory block starts with its usable size
-POOL_SLOTS = 8           # blocks kept in one free list
+SERIAL = 1  # step flag: run on the calling thread
+BLOCK_HEADER = 64  # a memory block starts with its usable size
+POOL_SLOTS = 8  # blocks kept in one free list
 
-C_FUNCTIONS = ("syscall", "clock_gettime", "aligned_alloc", "free", "pthread_create", "pthread_sigmask",
-               "madvise")
+C_FUNCTIONS = (
+    "syscall",
+    "clock_gettime",
+    "aligned_alloc",
+    "free",
+    "pthread_create",
+    "pthread_sigmask",
+    "madvise",
+)
 
 # byte offsets in the control block; cache lines keep what is written by different threads apart
-CTL = {"word": 0, "fn": 8, "args": 16, "items": 24, "grain": 32, "chunks": 40, "bufs": 48, "scratch": 56,
-       "done": 64, "status": 72,
-       "seq": 128, "asleep": 132, "limit": 192, "waiting": 256,
-       "owner": 320, "epoch": 328, "started": 336, "spin_ns": 344, "attr": 352, "worker": 360,
-       "sigmask": 384, **{f: 512 + 8 * i for i, f in enumerate(C_FUNCTIONS)},
-       "blocks": 640, "workers": 1024}
+CTL = {
+    "word": 0,
+    "fn": 8,
+    "args": 16,
+    "items": 24,
+    "grain": 32,
+    "chunks": 40,
+    "bufs": 48,
+    "scratch": 56,
+    "done": 64,
+    "status": 72,
+    "seq": 128,
+    "asleep": 132,
+    "limit": 192,
+    "waiting": 256,
+    "owner": 320,
+    "epoch": 328,
+    "started": 336,
+    "spin_ns": 344,
+    "attr": 352,
+    "worker": 360,
+    "sigmask": 384,
+    **{f: 512 + 8 * i for i, f in enumerate(C_FUNCTIONS)},
+    "blocks": 640,
+    "workers": 1024,
+}
 CTL_BYTES = CTL["workers"] + WORKER_BYTES * MAX_WORKERS
 # byte offsets in a worker's record
 W_CTL, W_ID, W_SCRATCH, W_SIZE, W_THREAD = 0, 8, 16, 24, 32
@@ -47,8 +87,18 @@ def _libc(f: Fn, ctl: str, name: str) -> str:
 def _futex(f: Fn, ctl: str, word: str, how: int, value: str) -> None:
     """futex(ctl + word, how, value) without timeout."""
     address = f.at(ctl, CTL[word])
-    f.call("i64", _libc(f, ctl, "syscall"), f"i64 {m.SYS_FUTEX}", f"ptr {address}", f"i64 {how}", f"i64 {value}",
-           "ptr null", "ptr null", "i64 0", variadic="i64 (i64, ...)")
+    f.call(
+        "i64",
+        _libc(f, ctl, "syscall"),
+        f"i64 {m.SYS_FUTEX}",
+        f"ptr {address}",
+        f"i64 {how}",
+        f"i64 {value}",
+        "ptr null",
+        "ptr null",
+        "i64 0",
+        variadic="i64 (i64, ...)",
+    )
 
 
 def _now() -> Fn:
@@ -88,7 +138,13 @@ def _alloc() -> Fn:
     block = f.call("ptr", _libc(f, "%ctl", "aligned_alloc"), f"i64 {align}", f"i64 {want}")
     f.go_if(f.cmp("eq", block, "null", "ptr"), "out")
     with f.when(huge):
-        f.call("i32", _libc(f, "%ctl", "madvise"), f"ptr {block}", f"i64 {want}", f"i32 {m.MADV_HUGEPAGE}")
+        f.call(
+            "i32",
+            _libc(f, "%ctl", "madvise"),
+            f"ptr {block}",
+            f"i64 {want}",
+            f"i32 {m.MADV_HUGEPAGE}",
+        )
     f.st("i64", f.add(want, -BLOCK_HEADER), block)
     f.st("i64", 0, block, 8)
     f.label("out")
@@ -97,7 +153,8 @@ def _alloc() -> Fn:
 
 
 def _block_take() -> Fn:
-    """Take a block from a free list of POOL_SLOTS pointers, or make one.  Fresh blocks have word 1 == 0."""
+    """Take a block from a free list of POOL_SLOTS pointers, or make one.  Fresh blocks have word 1
+    == 0."""
     f = Fn("hy_block_take", "ptr", "noinline", ctl="ptr", pool="ptr", bytes="i64")
     with f.each(POOL_SLOTS) as i:
         slot = f.nth("%pool", i)
@@ -137,7 +194,9 @@ def _drain() -> Fn:
     f.branch(f.swap_if("i64", "%ctl", 0, w, f.add(w, -1)), "mine", "look")
     f.label("mine")
     fn, args, bufs = (f.ld("%ctl", CTL[k]) for k in ("fn", "args", "bufs"))
-    items, grain, chunks, need = (f.ld("%ctl", CTL[k], "i64") for k in ("items", "grain", "chunks", "scratch"))
+    items, grain, chunks, need = (
+        f.ld("%ctl", CTL[k], "i64") for k in ("items", "grain", "chunks", "scratch")
+    )
     begin = f.op(f"mul i64 {f.op(f'sub i64 {chunks}, {left}')}, {grain}")
     stop = f.add(begin, grain)
     stop = f.pick(f.cmp("ult", stop, items), stop, items)
@@ -148,14 +207,18 @@ def _drain() -> Fn:
     result = f.var("i64")
     f.st("i64", OOM, result)
     with f.when(f.op(f"xor i1 {short}, true")):
-        got = f.call("i64", fn, f"ptr {bufs}", f"ptr {args}", f"i64 {begin}", f"i64 {stop}", f"ptr {mem}")
+        got = f.call(
+            "i64", fn, f"ptr {bufs}", f"ptr {args}", f"i64 {begin}", f"i64 {stop}", f"ptr {mem}"
+        )
         f.st("i64", got, result)
     status = f.ld(result, 0, "i64")
     with f.when(f.cmp("ne", status, 0), unlikely=True):
         f.atomic("umin", "i64", "%ctl", CTL["status"], status)
     done = f.add(f.atomic("add", "i64", "%ctl", CTL["done"], 1), 1)
     with f.when(f.cmp("eq", done, chunks)):
-        with f.when(f.cmp("ne", f.load_atomic("i32", "%ctl", CTL["waiting"]), 0, "i32"), unlikely=True):
+        with f.when(
+            f.cmp("ne", f.load_atomic("i32", "%ctl", CTL["waiting"]), 0, "i32"), unlikely=True
+        ):
             f.atomic("xchg", "i32", "%ctl", CTL["waiting"], 0)
             _futex(f, "%ctl", "waiting", m.FUTEX_WAKE, "1")
     f.go("look")
@@ -165,7 +228,8 @@ def _drain() -> Fn:
 
 
 def _grow() -> Fn:
-    """Replace a thread's scratch memory (pointer, size, block) by a larger one; pointer null when memory is out."""
+    """Replace a thread's scratch memory (pointer, size, block) by a larger one; pointer null when
+    memory is out."""
     f = Fn("hy_grow", "void", "noinline", ctl="ptr", scratch="ptr", bytes="i64")
     old = f.ld("%scratch")
     with f.when(f.cmp("ne", old, "null", "ptr")):
@@ -182,7 +246,8 @@ def _grow() -> Fn:
 
 
 def _worker() -> Fn:
-    """Body of a worker thread: drain, spin for a while, sleep on `seq`; park on `limit` when not wanted."""
+    """Body of a worker thread: drain, spin for a while, sleep on `seq`; park on `limit` when not
+    wanted."""
     f = Fn("hy_worker", "ptr", w="ptr")
     ctl = f.ld("%w", W_CTL)
     number = f.op(f"trunc i64 {f.ld('%w', W_ID, 'i64')} to i32")
@@ -208,7 +273,8 @@ def _worker() -> Fn:
 
 
 def _start() -> Fn:
-    """Make the worker threads that are missing, all signals blocked; called by the owner of the pool."""
+    """Make the worker threads that are missing, all signals blocked; called by the owner of the
+    pool."""
     f = Fn("hy_start", "void", "noinline", ctl="ptr")
     old = f.var("i64", 16)
     mask = f.at("%ctl", CTL["sigmask"])
@@ -220,11 +286,19 @@ def _start() -> Fn:
         w = f.nth(workers, i, WORKER_BYTES)
         f.st("ptr", "%ctl", w, W_CTL)
         f.st("i64", i, w, W_ID)
-        code = f.call("i32", _libc(f, "%ctl", "pthread_create"), f"ptr {f.at(w, W_THREAD)}",
-                      f"ptr {f.ld('%ctl', CTL['attr'])}", f"ptr {f.ld('%ctl', CTL['worker'])}", f"ptr {w}")
+        code = f.call(
+            "i32",
+            _libc(f, "%ctl", "pthread_create"),
+            f"ptr {f.at(w, W_THREAD)}",
+            f"ptr {f.ld('%ctl', CTL['attr'])}",
+            f"ptr {f.ld('%ctl', CTL['worker'])}",
+            f"ptr {w}",
+        )
         with f.when(f.cmp("ne", code, 0, "i32"), unlikely=True):
             # no more threads to be had: go on with those that run
-            f.do(f"store atomic i32 {f.op(f'trunc i64 {i} to i32')}, ptr {f.at('%ctl', CTL['limit'])} seq_cst, align 4")
+            f.do(
+                f"store atomic i32 {f.op(f'trunc i64 {i} to i32')}, ptr {f.at('%ctl', CTL['limit'])} seq_cst, align 4"
+            )
             f.go("out")
             f.label(f.fresh())
         f.st("i64", f.add(i, 1), "%ctl", CTL["started"])
@@ -235,26 +309,41 @@ def _start() -> Fn:
 
 
 def _parallel() -> Fn:
-    """One step on all threads; the caller owns the pool.  Returns the smallest nonzero status, or 0."""
+    """One step on all threads; the caller owns the pool.  Returns the smallest nonzero status, or
+    0."""
     f = Fn("hy_parallel", "i64", "noinline", ctl="ptr", step="ptr", bufs="ptr", scratch="ptr")
     items, grain0 = f.ld("%step", 16, "i64"), f.ld("%step", 24, "i64")
-    least = f.add(f.op(f"udiv i64 {items}, {MASK}"), 1)      # keeps the number of chunks within its field
+    least = f.add(
+        f.op(f"udiv i64 {items}, {MASK}"), 1
+    )  # keeps the number of chunks within its field
     grain = f.pick(f.cmp("ugt", least, grain0), least, grain0)
     chunks = f.op(f"udiv i64 {f.add(items, f.add(grain, -1))}, {grain}")
-    for key, ty, value in (("fn", "ptr", f.ld("%step")), ("args", "ptr", f.ld("%step", 8)), ("items", "i64", items),
-                           ("grain", "i64", grain), ("chunks", "i64", chunks), ("bufs", "ptr", "%bufs"),
-                           ("scratch", "i64", f.ld("%step", 32, "i64")), ("done", "i64", "0"), ("status", "i64", "-1")):
+    for key, ty, value in (
+        ("fn", "ptr", f.ld("%step")),
+        ("args", "ptr", f.ld("%step", 8)),
+        ("items", "i64", items),
+        ("grain", "i64", grain),
+        ("chunks", "i64", chunks),
+        ("bufs", "ptr", "%bufs"),
+        ("scratch", "i64", f.ld("%step", 32, "i64")),
+        ("done", "i64", "0"),
+        ("status", "i64", "-1"),
+    ):
         f.st(ty, value, "%ctl", CTL[key])
     epoch = f.add(f.ld("%ctl", CTL["epoch"], "i64"), 1)
     f.st("i64", epoch, "%ctl", CTL["epoch"])
-    f.atomic("xchg", "i64", "%ctl", 0, f.op(f"or i64 {f.op(f'shl i64 {epoch}, {CHUNK_BITS}')}, {chunks}"))
+    f.atomic(
+        "xchg", "i64", "%ctl", 0, f.op(f"or i64 {f.op(f'shl i64 {epoch}, {CHUNK_BITS}')}, {chunks}")
+    )
     with f.when(f.cmp("ne", f.load_atomic("i32", "%ctl", CTL["asleep"]), 0, "i32")):
         f.call("void", "@hy_wake", "ptr %ctl", f"i64 {f.add(chunks, -1)}")
     f.call("void", "@hy_drain", "ptr %ctl", "ptr %scratch")
     f.label("wait")
     done = f.load_atomic("i64", "%ctl", CTL["done"])
     f.go_if(f.cmp("eq", done, chunks), "out", unlikely=False)
-    moved = f.call("i1", "@hy_spin", "ptr %ctl", f"ptr {f.at('%ctl', CTL['done'])}", "i64 -1", f"i64 {done}")
+    moved = f.call(
+        "i1", "@hy_spin", "ptr %ctl", f"ptr {f.at('%ctl', CTL['done'])}", "i64 -1", f"i64 {done}"
+    )
     f.go_if(moved, "wait", unlikely=False)
     f.atomic("xchg", "i32", "%ctl", CTL["waiting"], 1)
     f.go_if(f.cmp("eq", f.load_atomic("i64", "%ctl", CTL["done"]), chunks), "out", unlikely=False)
@@ -284,7 +373,9 @@ def _own() -> Fn:
     f = Fn("hy_own", "i1", "noinline", ctl="ptr")
     limit = f.load_atomic("i32", "%ctl", CTL["limit"])
     f.go_if(f.cmp("sle", limit, 0, "i32"), "no", unlikely=False)
-    f.go_if(f.op(f"xor i1 {f.swap_if('i32', '%ctl', CTL['owner'], 0, 1)}, true"), "no", unlikely=False)
+    f.go_if(
+        f.op(f"xor i1 {f.swap_if('i32', '%ctl', CTL['owner'], 0, 1)}, true"), "no", unlikely=False
+    )
     started = f.op(f"trunc i64 {f.ld('%ctl', CTL['started'], 'i64')} to i32")
     with f.when(f.cmp("slt", started, limit, "i32"), unlikely=True):
         f.call("void", "@hy_start", "ptr %ctl")
@@ -296,7 +387,9 @@ def _own() -> Fn:
 
 def _step() -> Fn:
     """One step of a plan, spread over the pool if it is large and the pool is free; its status."""
-    f = Fn("hy_step", "i64", "noinline", ctl="ptr", step="ptr", bufs="ptr", scratch="ptr", owned="ptr")
+    f = Fn(
+        "hy_step", "i64", "noinline", ctl="ptr", step="ptr", bufs="ptr", scratch="ptr", owned="ptr"
+    )
     items = f.ld("%step", 16, "i64")
     serial = f.op(f"and i64 {f.ld('%step', 40, 'i64')}, {SERIAL}")
     many = f.both(f.cmp("ugt", items, f.ld("%step", 24, "i64")), f.cmp("eq", serial, 0))
@@ -304,10 +397,21 @@ def _step() -> Fn:
         with f.when(f.cmp("eq", f.ld("%owned", 0, "i32"), 0, "i32")):
             f.st("i32", f.pick(f.call("i1", "@hy_own", "ptr %ctl"), 1, 2, "i32"), "%owned")
         with f.when(f.cmp("eq", f.ld("%owned", 0, "i32"), 1, "i32")):
-            f.ret(f.call("i64", "@hy_parallel", "ptr %ctl", "ptr %step", "ptr %bufs", "ptr %scratch"))
+            f.ret(
+                f.call("i64", "@hy_parallel", "ptr %ctl", "ptr %step", "ptr %bufs", "ptr %scratch")
+            )
         f.label(f.fresh())
-    f.ret(f.call("i64", f.ld("%step"), "ptr %bufs", f"ptr {f.ld('%step', 8)}", "i64 0", f"i64 {items}",
-                 f"ptr {f.ld('%scratch')}"))
+    f.ret(
+        f.call(
+            "i64",
+            f.ld("%step"),
+            "ptr %bufs",
+            f"ptr {f.ld('%step', 8)}",
+            "i64 0",
+            f"i64 {items}",
+            f"ptr {f.ld('%scratch')}",
+        )
+    )
     return f
 
 
@@ -315,8 +419,10 @@ def _plan() -> Fn:
     """Run steps in order; the status of the first that fails (its number goes to *failed), or 0.
 
     `need` is the largest scratch size of the steps."""
-    f = Fn("hy_plan", "i64", ctl="ptr", steps="ptr", count="i64", bufs="ptr", need="i64", failed="ptr")
-    scratch, owned = f.var("ptr", 2), f.var("i32")      # owned: 0 not tried, 1 ours, 2 somebody else's
+    f = Fn(
+        "hy_plan", "i64", ctl="ptr", steps="ptr", count="i64", bufs="ptr", need="i64", failed="ptr"
+    )
+    scratch, owned = f.var("ptr", 2), f.var("i32")  # owned: 0 not tried, 1 ours, 2 somebody else's
     f.st("i32", 0, owned)
     f.st("ptr", "null", scratch)
     f.st("i64", 0, scratch, 8)
@@ -334,7 +440,15 @@ def _plan() -> Fn:
         f.st("i64", f.ld(block, 0, "i64"), scratch, 8)
     with f.each("%count") as i:
         step = f.nth("%steps", i, STEP_BYTES)
-        status = f.call("i64", "@hy_step", "ptr %ctl", f"ptr {step}", "ptr %bufs", f"ptr {scratch}", f"ptr {owned}")
+        status = f.call(
+            "i64",
+            "@hy_step",
+            "ptr %ctl",
+            f"ptr {step}",
+            "ptr %bufs",
+            f"ptr {scratch}",
+            f"ptr {owned}",
+        )
         with f.when(f.cmp("ne", status, 0), unlikely=True):
             f.st("i64", status, result)
             f.st("i64", i, "%failed")
@@ -345,7 +459,9 @@ def _plan() -> Fn:
         f.atomic("xchg", "i32", "%ctl", CTL["owner"], 0)
     mem = f.ld(scratch)
     with f.when(f.cmp("ne", mem, "null", "ptr")):
-        f.call("void", "@hy_block_put", "ptr %ctl", f"ptr {blocks}", f"ptr {f.at(mem, -BLOCK_HEADER)}")
+        f.call(
+            "void", "@hy_block_put", "ptr %ctl", f"ptr {blocks}", f"ptr {f.at(mem, -BLOCK_HEADER)}"
+        )
     f.call("void", "@hy_fp_leave", f"i32 {csr}")
     f.ret(f.ld(result, 0, "i64"))
     return f
@@ -373,6 +489,22 @@ def _reset() -> Fn:
 
 def engine_text() -> str:
     """The whole module."""
-    parts = (_now, _spin, _alloc, _grow, _block_take, _block_put, _drain, _worker, _start, _wake, _own, _parallel,
-             _step, _plan, _limit, _reset)
+    parts = (
+        _now,
+        _spin,
+        _alloc,
+        _grow,
+        _block_take,
+        _block_put,
+        _drain,
+        _worker,
+        _start,
+        _wake,
+        _own,
+        _parallel,
+        _step,
+        _plan,
+        _limit,
+        _reset,
+    )
     return m.INTRINSICS + "".join(p().text() for p in parts) + UNLIKELY

@@ -1,9 +1,12 @@
-"""The replay entry: one call checks a specialisation, runs its kernels and commits its state, or does nothing.
+"""The replay entry: one call checks a specialisation, runs its kernels and commits its state, or
+does nothing.
 
-Invariant: `entry(*tensors)` returns NotImplemented without side effects when anything it was specialised on
-does not hold; an int (step << 32 | status) when a kernel failed, with every handle as before the call; else
-the result, with all new state committed.  PythonEntry is the same in Python: the fallback, and the tests' oracle.
+Invariant: `entry(*tensors)` returns NotImplemented without side effects when anything it was
+specialised on does not hold; an int (step << 32 | status) when a kernel failed, with every handle
+as before the call; else the result, with all new state committed.  PythonEntry is the same in
+Python: the fallback, and the tests' oracle.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -18,7 +21,17 @@ from ...ir.tensor import Handle
 from ..plan import Slot
 from . import engine as e
 from .alloc import LARGE, empty, maker
-from .entry_table import CLAMP, FORM_NONE, FORM_SINGLE, FORM_TUPLE, OUT, RELEASE_GIL, STATE, TABLE, TABLE_WORDS
+from .entry_table import (
+    CLAMP,
+    FORM_NONE,
+    FORM_SINGLE,
+    FORM_TUPLE,
+    OUT,
+    RELEASE_GIL,
+    STATE,
+    TABLE,
+    TABLE_WORDS,
+)
 from .machine import free_memory
 from .native import Owner
 from .pool import OUT_OF_MEMORY, pool, run_steps
@@ -39,7 +52,8 @@ class ReplaySpec:
     tensor_types  exact types accepted for a tensor; the first one is the type of results
     arg_avals     the interned record each argument must have
     captures      (tensor, its record): a handle known by identity
-    places        (address of a PyObject* that holds a tensor, its record); addresses must stay valid
+    places        (address of a PyObject* that holds a tensor, its record); addresses must stay
+                  valid
     guards        (address, 8-byte word that must be there)
     tracked       inputs whose `_node` is not looked at (else it must be None)
     nodes         input -> object that `_node` must be (instead of None)
@@ -47,7 +61,8 @@ class ReplaySpec:
     slots         one per base pointer: input k, output, arena (byte offset), const, state (input k)
     steps         descriptors (function, args, items, grain, scratch bytes, flags)
     states        (input k, slot that holds its new value)
-    partial       state slots whose kernels write only a part, so that the old contents must be there first
+    partial       state slots whose kernels write only a part, so that the old contents must be
+                  there first
     outputs       a slot number, or ~k for the handle of input k itself
     form          'single', 'tuple' or 'none'
     release_gil   for plans longer than about 20 microseconds
@@ -86,21 +101,48 @@ class ReplaySpec:
         used = [o for o in self.outputs if o >= 0] + [s for _, s in self.states]
         problems = [
             (self.form not in _FORMS, f"form {self.form!r} is none of {', '.join(_FORMS)}"),
-            (self.form == "single" and len(self.outputs) != 1, "form 'single' needs exactly one output"),
+            (
+                self.form == "single" and len(self.outputs) != 1,
+                "form 'single' needs exactly one output",
+            ),
             (self.form == "none" and bool(self.outputs), "form 'none' has no outputs"),
             (len(set(given)) < len(given), "an input has two new values"),
             (len(set(inputs)) < len(inputs), "an input has two slots"),
-            (any(not issubclass(t, Handle) for t in self.tensor_types) or not self.tensor_types,
-             "tensor types must be classes of tensors"),
-            (any(self.slots[s].kind == "arena" for s in used), "an arena slot cannot leave the plan"),
-            (any(s.kind == "state" and (s.index, i) not in self.states for i, s in enumerate(self.slots)),
-             "a state slot is not the new value of its input"),
-            (any(self.slots[s].kind == "input" and self.slots[s].index in aliased for s in used),
-             "the old value of an input that is written in place cannot leave the plan"),
-            (any(s.in_place and s.aval is not avals[s.index] for s in self.slots if s.kind == "state"),
-             "a state with another shape or dtype cannot be written in place"),
-            (any(s.index % 64 or s.index + s.aval.nbytes > self.arena_bytes for s in self.slots if s.kind == "arena"),
-             "an arena slot lies outside the arena or is not 64-byte aligned"),
+            (
+                any(not issubclass(t, Handle) for t in self.tensor_types) or not self.tensor_types,
+                "tensor types must be classes of tensors",
+            ),
+            (
+                any(self.slots[s].kind == "arena" for s in used),
+                "an arena slot cannot leave the plan",
+            ),
+            (
+                any(
+                    s.kind == "state" and (s.index, i) not in self.states
+                    for i, s in enumerate(self.slots)
+                ),
+                "a state slot is not the new value of its input",
+            ),
+            (
+                any(self.slots[s].kind == "input" and self.slots[s].index in aliased for s in used),
+                "the old value of an input that is written in place cannot leave the plan",
+            ),
+            (
+                any(
+                    s.in_place and s.aval is not avals[s.index]
+                    for s in self.slots
+                    if s.kind == "state"
+                ),
+                "a state with another shape or dtype cannot be written in place",
+            ),
+            (
+                any(
+                    s.index % 64 or s.index + s.aval.nbytes > self.arena_bytes
+                    for s in self.slots
+                    if s.kind == "arena"
+                ),
+                "an arena slot lies outside the arena or is not 64-byte aligned",
+            ),
             (any(not _plain(c) for c in self.consts), "constants must be contiguous arrays"),
         ]
         for wrong, text in problems:
@@ -113,7 +155,8 @@ def _plain(a: np.ndarray) -> bool:
 
 
 def decode_failure(result: int) -> tuple[int, int]:
-    """(step, status) of an entry's int result; status is 1 + position, at most CLAMP, or OUT_OF_MEMORY_STATUS."""
+    """(step, status) of an entry's int result; status is 1 + position, at most CLAMP, or
+    OUT_OF_MEMORY_STATUS."""
     return result >> 32, result & 0xFFFFFFFF
 
 
@@ -127,12 +170,15 @@ def build_entry(spec: ReplaySpec) -> Callable[..., Any]:
 
 
 class _ReplayOwner(Owner):
-    """Owns a replay's table; the blocks in its free list go with it (no call is running: it would hold us)."""
+    """Owns a replay's table; the blocks in its free list go with it (no call is running: it would
+    hold us)."""
 
     __slots__ = ()
 
-    def __del__(self, free: Any = free_memory, first: int = TABLE["pool0"] // 8, count: int = e.POOL_SLOTS) -> None:
-        for word in self.table[first:first + count].tolist():
+    def __del__(
+        self, free: Any = free_memory, first: int = TABLE["pool0"] // 8, count: int = e.POOL_SLOTS
+    ) -> None:
+        for word in self.table[first : first + count].tolist():
             if word:
                 free(word)
 
@@ -143,18 +189,30 @@ class _Builder:
     def __init__(self, spec: ReplaySpec, api: int) -> None:
         self.spec, self.api = spec, api
         self.sections: dict[str, list[list[int]]] = {}
-        self.keep: list[Any] = [spec.keep, spec.captures, spec.consts, spec.tensor_types, spec.avals, spec.nodes,
-                                [s.aval for s in spec.slots]]
-        self.dims: list[tuple[list[int], int, tuple[int, ...]]] = []     # record, word, shape: set at the end
+        self.keep: list[Any] = [
+            spec.keep,
+            spec.captures,
+            spec.consts,
+            spec.tensor_types,
+            spec.avals,
+            spec.nodes,
+            [s.aval for s in spec.slots],
+        ]
+        self.dims: list[
+            tuple[list[int], int, tuple[int, ...]]
+        ] = []  # record, word, shape: set at the end
         n, self.outs = len(spec.avals), [i for i, s in enumerate(spec.slots) if s.kind == "output"]
-        at = e.BLOCK_HEADER + 8                          # the result tuple is the first owned word
+        at = e.BLOCK_HEADER + 8  # the result tuple is the first owned word
         self.vals, at = at, at + 16 * n
         self.news, at = at, at + 16 * len(spec.states)
         self.out_at, at = at, at + 8 * len(self.outs)
         self.results, at = at, at + 8 * len(spec.outputs)
         self.owned = (at - e.BLOCK_HEADER) // 8
         self.handles, at = at, at + 8 * n
-        self.bufs, at = at, at + 8 * (len(spec.slots) + 1)    # the last one takes pointers nobody reads
+        self.bufs, at = (
+            at,
+            at + 8 * (len(spec.slots) + 1),
+        )  # the last one takes pointers nobody reads
         self.arena = -(-at // 64) * 64
         self.state_of = {k: j for j, (k, _) in enumerate(spec.states)}
 
@@ -165,7 +223,13 @@ class _Builder:
         make = maker(aval) if aval.nbytes >= LARGE else None
         self.keep.append((make, aval))
         record = [0] * (OUT["size"] // 8)
-        words = {"descr": id(aval.dtype), "ndim": aval.ndim, "maker": id(make) if make else 0, "at": at, "buf": buf}
+        words = {
+            "descr": id(aval.dtype),
+            "ndim": aval.ndim,
+            "maker": id(make) if make else 0,
+            "at": at,
+            "buf": buf,
+        }
         for name, word in words.items():
             record[OUT[name] // 8] = word
         self.dims.append((record, OUT["dims"] // 8, aval.shape))
@@ -183,8 +247,17 @@ class _Builder:
                 place = spec.places[k - nargs - len(spec.captures)][0]
             node = 0 if k in spec.tracked else id(spec.nodes.get(k))
             state = k in self.state_of
-            rows.append([place, id(a), node, self.buf(slot_of.get(k, len(spec.slots))), int(state),
-                         int(state and k not in spec.linked), self.vals + 16 * k])
+            rows.append(
+                [
+                    place,
+                    id(a),
+                    node,
+                    self.buf(slot_of.get(k, len(spec.slots))),
+                    int(state),
+                    int(state and k not in spec.linked),
+                    self.vals + 16 * k,
+                ]
+            )
         return rows
 
     def source(self, slot: int) -> tuple[int, int]:
@@ -204,13 +277,29 @@ class _Builder:
             s = spec.slots[slot]
             own = s.kind == "state"
             source, const = self.source(slot)
-            owner = type(empty(s.aval).base) if own and s.in_place and s.aval.nbytes >= LARGE else None
+            owner = (
+                type(empty(s.aval).base) if own and s.in_place and s.aval.nbytes >= LARGE else None
+            )
             self.keep.append(owner)
             record = self.alloc_record(s.aval, 0, 0)
             self.sections.setdefault("state_outs", []).append(record)
-            rows.append([self.vals + 16 * k, self.handles + 8 * k, self.news + 16 * j, self.buf(slot), source, const, 0,
-                         int(own and s.in_place), int(slot in spec.partial), s.aval.nbytes, id(owner) if owner else 0,
-                         id(s.aval), int(k >= len(spec.arg_avals) + len(spec.captures))])
+            rows.append(
+                [
+                    self.vals + 16 * k,
+                    self.handles + 8 * k,
+                    self.news + 16 * j,
+                    self.buf(slot),
+                    source,
+                    const,
+                    0,
+                    int(own and s.in_place),
+                    int(slot in spec.partial),
+                    s.aval.nbytes,
+                    id(owner) if owner else 0,
+                    id(s.aval),
+                    int(k >= len(spec.arg_avals) + len(spec.captures)),
+                ]
+            )
         return rows
 
     def results_rows(self) -> list[list[int]]:
@@ -240,12 +329,20 @@ class _Builder:
     def owner(self) -> Owner:
         """The finished table, with everything it points to."""
         spec = self.spec
-        self.sections = {"inputs": self.inputs(), "guards": [list(g) for g in spec.guards],
-                         "types": [[id(t)] for t in spec.tensor_types], "states": self.states(),
-                         "outs": [self.alloc_record(spec.slots[s].aval, self.out_at + 8 * i, self.buf(s))
-                                  for i, s in enumerate(self.outs)],
-                         "results": self.results_rows(), "steps": [list(s) for s in spec.steps], "fills": self.fills(),
-                         "state_outs": self.sections.get("state_outs", [])}
+        self.sections = {
+            "inputs": self.inputs(),
+            "guards": [list(g) for g in spec.guards],
+            "types": [[id(t)] for t in spec.tensor_types],
+            "states": self.states(),
+            "outs": [
+                self.alloc_record(spec.slots[s].aval, self.out_at + 8 * i, self.buf(s))
+                for i, s in enumerate(self.outs)
+            ],
+            "results": self.results_rows(),
+            "steps": [list(s) for s in spec.steps],
+            "fills": self.fills(),
+            "state_outs": self.sections.get("state_outs", []),
+        }
         starts, total = {}, TABLE_WORDS
         for name, rows in self.sections.items():
             starts[name] = total
@@ -256,7 +353,7 @@ class _Builder:
         base = table.ctypes.data
         for record, word, shape in self.dims:
             record[word] = base + 8 * shapes
-            table[shapes:shapes + len(shape)] = shape
+            table[shapes : shapes + len(shape)] = shape
             shapes += len(shape)
         for j, row in enumerate(self.sections["states"]):
             row[STATE["out"] // 8] = base + 8 * starts["state_outs"] + j * OUT["size"]
@@ -267,16 +364,23 @@ class _Builder:
         spec = self.spec
         for name, rows in self.sections.items():
             flat = [w for row in rows for w in row]
-            table[starts[name]:starts[name] + len(flat)] = flat
+            table[starts[name] : starts[name] + len(flat)] = flat
             if name in TABLE:
                 table[TABLE[name] // 8] = base + 8 * starts[name]
                 if name + "_n" in TABLE:
                     table[TABLE[name + "_n"] // 8] = len(rows)
-        for name, word in (("api", self.api), ("nargs", len(spec.arg_avals)), ("form", _FORMS[spec.form]),
-                           ("need", max((s[4] for s in spec.steps), default=0)), ("owned_n", self.owned),
-                           ("flags", RELEASE_GIL if spec.release_gil else 0), ("handles_at", self.handles),
-                           ("bufs_at", self.bufs), ("distinct_n", len(spec.arg_avals)),
-                           ("block_bytes", self.arena + spec.arena_bytes - e.BLOCK_HEADER)):
+        for name, word in (
+            ("api", self.api),
+            ("nargs", len(spec.arg_avals)),
+            ("form", _FORMS[spec.form]),
+            ("need", max((s[4] for s in spec.steps), default=0)),
+            ("owned_n", self.owned),
+            ("flags", RELEASE_GIL if spec.release_gil else 0),
+            ("handles_at", self.handles),
+            ("bufs_at", self.bufs),
+            ("distinct_n", len(spec.arg_avals)),
+            ("block_bytes", self.arena + spec.arena_bytes - e.BLOCK_HEADER),
+        ):
             table[TABLE[name] // 8] = word
 
 
@@ -307,7 +411,7 @@ class PythonEntry:
             if type(getattr(h, "_v", None)) is not np.ndarray:
                 return None
         ids, states = [id(h) for h in found], [k for k, _ in spec.states]
-        aliased = any(i in ids[k + 1:] for k, i in enumerate(ids[:len(args)]))
+        aliased = any(i in ids[k + 1 :] for k, i in enumerate(ids[: len(args)]))
         aliased = aliased or any(ids.count(ids[k]) > 1 for k in states)
         linked = any(hasattr(found[k], "_x") for k in states if k not in spec.linked)
         return None if aliased or linked else found
@@ -328,13 +432,23 @@ class PythonEntry:
                     fresh[...] = values[s.index]
                 arrays.append(fresh)
             else:
-                arrays.append(values[s.index] if s.kind == "input" else spec.consts[s.index] if s.kind == "const" else
-                              arena[skip + s.index:])
+                arrays.append(
+                    values[s.index]
+                    if s.kind == "input"
+                    else spec.consts[s.index]
+                    if s.kind == "const"
+                    else arena[skip + s.index :]
+                )
         step, status = run_steps(spec.steps, [a.ctypes.data for a in arrays])
         if status:
-            return step << 32 | (OUT_OF_MEMORY_STATUS if status == OUT_OF_MEMORY else min(status, CLAMP))
+            return step << 32 | (
+                OUT_OF_MEMORY_STATUS if status == OUT_OF_MEMORY else min(status, CLAMP)
+            )
         old = {i: found[s.index]._v for i, s in enumerate(spec.slots) if s.kind == "input"}
-        outs = [found[~o] if o < 0 else self._tensor(old.get(o, arrays[o]), spec.slots[o].aval) for o in spec.outputs]
+        outs = [
+            found[~o] if o < 0 else self._tensor(old.get(o, arrays[o]), spec.slots[o].aval)
+            for o in spec.outputs
+        ]
         for k, slot in spec.states:
             found[k]._v, found[k]._a = old.get(slot, arrays[slot]), spec.slots[slot].aval
         return outs[0] if spec.form == "single" else tuple(outs) if spec.form == "tuple" else None

@@ -1,8 +1,9 @@
 """IR text of the replay entry: one generic native function, driven by a table per specialisation.
 
-Invariant: until the kernels run nothing visible is changed except that handles with a new value are marked
-busy (`_v` null), and every path out gives back each reference, handle and block it took.
+Invariant: until the kernels run nothing visible is changed except that handles with a new value are
+marked busy (`_v` null), and every path out gives back each reference, handle and block it took.
 """
+
 from __future__ import annotations
 
 from . import engine as e
@@ -24,13 +25,14 @@ from .probe import WRITABLE_FLAGS, Layout
 __all__ = ["entry_text", "NAMES"]
 
 NAMES = ("hy_entry", *LAUNCH_NAMES)
-CONTIGUOUS_ALIGNED = 0x101   # ndarray flags
+CONTIGUOUS_ALIGNED = 0x101  # ndarray flags
 
 
 class _Replay(Writer):
     """The functions of a replay."""
 
-    # ---- replay: checks -------------------------------------------------------------------------------
+    # ---- replay: checks
+    # -------------------------------------------------------------------------------
     def type_ok(self, f: Fn, table: str, obj: str, miss: str) -> None:
         """Go to `miss` unless the exact type of obj is accepted."""
         types = f.ld(table, TABLE["types"])
@@ -70,21 +72,30 @@ class _Replay(Writer):
         ndarray = self.api(f, f.ld("%table"), "ndarray")
         handles = f.at("%block", f.ld("%table", TABLE["handles_at"], "i64"))
         guards, inputs = f.ld("%table", TABLE["guards"]), f.ld("%table", TABLE["inputs"])
-        nargs, count = f.ld("%table", TABLE["nargs"], "i64"), f.ld("%table", TABLE["inputs_n"], "i64")
+        nargs, count = (
+            f.ld("%table", TABLE["nargs"], "i64"),
+            f.ld("%table", TABLE["inputs_n"], "i64"),
+        )
         with f.each(f.ld("%table", TABLE["guards_n"], "i64")) as i:
             g = f.nth(guards, i, 16)
             f.go_if(f.cmp("ne", f.ld(f.ld(g), 0, "i64"), f.ld(g, 8, "i64")), "miss")
         with f.each(nargs) as i:
             f.st("ptr", f.ld(f.nth("%args", i)), f.nth(handles, i))
         with f.each(count, nargs) as i:
-            f.st("ptr", f.ld(f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["place"])), f.nth(handles, i))
+            f.st(
+                "ptr",
+                f.ld(f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["place"])),
+                f.nth(handles, i),
+            )
         with f.each(count) as i:
             r, h = f.nth(inputs, i, INPUT["size"]), f.ld(f.nth(handles, i))
             f.go_if(f.cmp("eq", h, "null", "ptr"), "miss")
             self.type_ok(f, "%table", h, "miss")
             f.go_if(f.cmp("ne", f.ld(h, self.s.a), f.ld(r, INPUT["aval"]), "ptr"), "miss")
             node = f.ld(r, INPUT["node"])
-            off = f.both(f.cmp("ne", node, "null", "ptr"), f.cmp("ne", f.ld(h, self.s.node), node, "ptr"))
+            off = f.both(
+                f.cmp("ne", node, "null", "ptr"), f.cmp("ne", f.ld(h, self.s.node), node, "ptr")
+            )
             f.go_if(off, "miss")
             plain = f.cmp("ne", f.ld(r, INPUT["plain"], "i64"), 0)
             f.go_if(f.both(plain, f.cmp("ne", f.ld(h, self.s.x), "null", "ptr")), "miss")
@@ -100,9 +111,11 @@ class _Replay(Writer):
         f.ret("false")
         return f
 
-    # ---- replay: taking values ------------------------------------------------------------------------
+    # ---- replay: taking values
+    # ------------------------------------------------------------------------
     def take(self) -> Fn:
-        """Take the values of this call (owned by the block), states first: a handle met twice is then empty.
+        """Take the values of this call (owned by the block), states first: a handle met twice is
+        then empty.
 
         1 taken, 0 two places hold one handle (states are put back by the caller's rollback)."""
         f = Fn("hy_take", "i1", "noinline", table="ptr", block="ptr")
@@ -114,7 +127,7 @@ class _Replay(Writer):
             v = f.ld(h, self.s.v)
             f.go_if(f.cmp("eq", v, "null", "ptr"), "alias")
             with f.when(f.cmp("ne", f.ld(r, STATE["hold"], "i64"), 0), unlikely=True):
-                self.incref(f, h)           # a place may drop it while we run
+                self.incref(f, h)  # a place may drop it while we run
                 f.st("ptr", h, f.at("%block", f.add(f.ld(r, STATE["news"], "i64"), 8)))
             f.st("ptr", "null", h, self.s.v)
             f.st("ptr", v, f.at("%block", f.ld(r, STATE["input"], "i64")))
@@ -146,7 +159,8 @@ class _Replay(Writer):
         return f
 
     def point(self) -> Fn:
-        """Base pointers of the inputs; a value that is not contiguous is copied.  0: an exception is set."""
+        """Base pointers of the inputs; a value that is not contiguous is copied.  0: an exception
+        is set."""
         f = Fn("hy_point", "i1", "noinline", table="ptr", block="ptr")
         inputs = f.ld("%table", TABLE["inputs"])
         with f.each(f.ld("%table", TABLE["inputs_n"], "i64")) as i:
@@ -157,11 +171,17 @@ class _Replay(Writer):
             where = f.var("ptr")
             f.st("ptr", v, where)
             with f.when(f.cmp("ne", plain, CONTIGUOUS_ALIGNED, "i32"), unlikely=True):
-                fresh = f.call("ptr", self.api(f, f.ld("%table"), "copy_array"), f"ptr {v}", "i32 0")
+                fresh = f.call(
+                    "ptr", self.api(f, f.ld("%table"), "copy_array"), f"ptr {v}", "i32 0"
+                )
                 f.go_if(f.cmp("eq", fresh, "null", "ptr"), "error")
-                f.st("ptr", fresh, f.at(word, 8))       # owned, next to the value
+                f.st("ptr", fresh, f.at(word, 8))  # owned, next to the value
                 f.st("ptr", fresh, where)
-            f.st("ptr", f.ld(f.ld(where), self.lay.array_data), f.at("%block", f.ld(r, INPUT["buf"], "i64")))
+            f.st(
+                "ptr",
+                f.ld(f.ld(where), self.lay.array_data),
+                f.at("%block", f.ld(r, INPUT["buf"], "i64")),
+            )
         f.ret("true")
         f.label("error")
         f.ret("false")
@@ -175,14 +195,27 @@ class _Replay(Writer):
             f.ret(f.call("ptr", self.api(f, "%api", "PyObject_CallNoArgs"), f"ptr {maker}"))
         f.label(f.fresh())
         descr = f.ld("%out", OUT["descr"])
-        self.incref(f, descr)               # the call steals it
+        self.incref(f, descr)  # the call steals it
         ndim = f.op(f"trunc i64 {f.ld('%out', OUT['ndim'], 'i64')} to i32")
-        f.ret(f.call("ptr", self.api(f, "%api", "new_array"), f"ptr {self.api(f, '%api', 'ndarray')}", f"ptr {descr}",
-                     f"i32 {ndim}", f"ptr {f.ld('%out', OUT['dims'])}", "ptr null", "ptr null", "i32 0", "ptr null"))
+        f.ret(
+            f.call(
+                "ptr",
+                self.api(f, "%api", "new_array"),
+                f"ptr {self.api(f, '%api', 'ndarray')}",
+                f"ptr {descr}",
+                f"i32 {ndim}",
+                f"ptr {f.ld('%out', OUT['dims'])}",
+                "ptr null",
+                "ptr null",
+                "i32 0",
+                "ptr null",
+            )
+        )
         return f
 
     def make_results(self) -> Fn:
-        """Allocate what the call returns (the only allocations that can run the garbage collector)."""
+        """Allocate what the call returns (the only allocations that can run the garbage
+        collector)."""
         f = Fn("hy_make_results", "i1", "noinline", table="ptr", block="ptr")
         api = f.ld("%table")
         results, outs = f.ld("%table", TABLE["results"]), f.ld("%table", TABLE["outs"])
@@ -190,7 +223,12 @@ class _Replay(Writer):
         with f.each(count) as i:
             r = f.nth(results, i, RESULT["size"])
             with f.when(f.cmp("eq", f.ld(r, RESULT["handle"], "i64"), 0)):
-                t = f.call("ptr", self.api(f, api, "PyType_GenericAlloc"), f"ptr {f.ld(r, RESULT['type'])}", "i64 0")
+                t = f.call(
+                    "ptr",
+                    self.api(f, api, "PyType_GenericAlloc"),
+                    f"ptr {f.ld(r, RESULT['type'])}",
+                    "i64 0",
+                )
                 f.go_if(f.cmp("eq", t, "null", "ptr"), "error")
                 f.st("ptr", t, f.at("%block", f.ld(r, RESULT["at"], "i64")))
         with f.when(f.cmp("eq", f.ld("%table", TABLE["form"], "i64"), FORM_TUPLE)):
@@ -243,7 +281,8 @@ class _Replay(Writer):
                     f.st("ptr", f.ld(v, self.lay.array_data), buf)
                     f.go(next_)
                     f.label(f.fresh())
-            # readable again, unless other threads run meanwhile: two replays must not start from one value
+            # readable again, unless other threads run meanwhile: two replays must not start from
+            # one value
             h = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64")))
             with f.when(f.both(keeps_gil, f.cmp("eq", f.ld(h, self.s.v), "null", "ptr"))):
                 self.incref(f, v)
@@ -278,16 +317,22 @@ class _Replay(Writer):
         f.st("ptr", data, f.at("%block", f.ld("%r", STATE["buf"], "i64")))
         with f.when(f.cmp("ne", f.ld("%r", STATE["partial"], "i64"), 0)):
             word = f.at("%block", f.ld("%r", STATE["input"], "i64"))
-            copy = f.ld(word, 8)            # made where the value is not contiguous
+            copy = f.ld(word, 8)  # made where the value is not contiguous
             old = f.pick(f.cmp("ne", copy, "null", "ptr"), copy, f.ld(word), "ptr")
-            f.call("ptr", self.api(f, "%api", "memcpy"), f"ptr {data}", f"ptr {f.ld(old, self.lay.array_data)}",
-                   f"i64 {f.ld('%r', STATE['nbytes'], 'i64')}")
+            f.call(
+                "ptr",
+                self.api(f, "%api", "memcpy"),
+                f"ptr {data}",
+                f"ptr {f.ld(old, self.lay.array_data)}",
+                f"i64 {f.ld('%r', STATE['nbytes'], 'i64')}",
+            )
         f.ret("true")
         f.label("error")
         f.ret("false")
         return f
 
-    # ---- replay: the end ------------------------------------------------------------------------------
+    # ---- replay: the end
+    # ------------------------------------------------------------------------------
     def rollback(self) -> Fn:
         """Give the taken values back to their handles."""
         f = Fn("hy_rollback", "void", "noinline", table="ptr", block="ptr")
@@ -296,7 +341,7 @@ class _Replay(Writer):
             r = f.nth(states, i, STATE["size"])
             word = f.at("%block", f.ld(r, STATE["input"], "i64"))
             v = f.ld(word)
-            with f.when(f.cmp("ne", v, "null", "ptr")):         # taken
+            with f.when(f.cmp("ne", v, "null", "ptr")):  # taken
                 h = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64")))
                 with f.when(f.cmp("eq", f.ld(h, self.s.v), "null", "ptr")):
                     f.st("ptr", v, h, self.s.v)
@@ -318,7 +363,11 @@ class _Replay(Writer):
                 v = f.pick(f.cmp("ne", first, "null", "ptr"), first, second, "ptr")
                 const = f.ld(r, RESULT["const"])
                 v = f.pick(f.cmp("ne", const, "null", "ptr"), const, v, "ptr")
-                for value, offset in ((v, self.s.v), (f.ld(r, RESULT["aval"]), self.s.a), (none, self.s.node)):
+                for value, offset in (
+                    (v, self.s.v),
+                    (f.ld(r, RESULT["aval"]), self.s.a),
+                    (none, self.s.node),
+                ):
                     self.incref(f, value)
                     f.st("ptr", value, t, offset)
         f.ret()
@@ -341,7 +390,7 @@ class _Replay(Writer):
                 self.incref(f, a)
                 f.st("ptr", a, h, self.s.a)
                 with f.when(f.cmp("ne", old, "null", "ptr")):
-                    self.decref(f, api, old)    # avals are interned: this never frees one
+                    self.decref(f, api, old)  # avals are interned: this never frees one
         f.ret()
         return f
 
@@ -378,10 +427,15 @@ class _Replay(Writer):
             word = f.nth(words, i)
             obj = f.ld(word)
             with f.when(f.cmp("ne", obj, "null", "ptr")):
-                f.st("ptr", "null", word)   # first: dropping may run Python
+                f.st("ptr", "null", word)  # first: dropping may run Python
                 self.decref(f, api, obj)
-        f.call("void", self.api(f, api, "put"), f"ptr {self.api(f, api, 'ctl')}",
-               f"ptr {f.at('%table', TABLE['pool0'])}", "ptr %block")
+        f.call(
+            "void",
+            self.api(f, api, "put"),
+            f"ptr {self.api(f, api, 'ctl')}",
+            f"ptr {f.at('%table', TABLE['pool0'])}",
+            "ptr %block",
+        )
         f.ret()
         return f
 
@@ -392,7 +446,7 @@ class _Replay(Writer):
         with f.each(f.ld("%table", TABLE["owned_n"], "i64")) as i:
             f.st("ptr", "null", f.nth(words, i))
         with f.each(f.ld("%table", TABLE["fills_n"], "i64")) as i:
-            r = f.nth(fills, i, 24)         # buf, address or 0, offset in the block
+            r = f.nth(fills, i, 24)  # buf, address or 0, offset in the block
             there = f.ld(r, 8)
             base = f.pick(f.cmp("ne", there, "null", "ptr"), there, "%block", "ptr")
             f.st("ptr", f.at(base, f.ld(r, 16, "i64")), f.at("%block", f.ld(r, 0, "i64")))
@@ -410,9 +464,16 @@ class _Replay(Writer):
         with f.when(release):
             f.st("ptr", f.call("ptr", self.api(f, api, "PyEval_SaveThread")), saved)
         bufs = f.at("%block", f.ld("%table", TABLE["bufs_at"], "i64"))
-        status = f.call("i64", self.api(f, api, "plan"), f"ptr {self.api(f, api, 'ctl')}",
-                        f"ptr {f.ld('%table', TABLE['steps'])}", f"i64 {f.ld('%table', TABLE['steps_n'], 'i64')}",
-                        f"ptr {bufs}", f"i64 {f.ld('%table', TABLE['need'], 'i64')}", f"ptr {failed}")
+        status = f.call(
+            "i64",
+            self.api(f, api, "plan"),
+            f"ptr {self.api(f, api, 'ctl')}",
+            f"ptr {f.ld('%table', TABLE['steps'])}",
+            f"i64 {f.ld('%table', TABLE['steps_n'], 'i64')}",
+            f"ptr {bufs}",
+            f"i64 {f.ld('%table', TABLE['need'], 'i64')}",
+            f"ptr {failed}",
+        )
         with f.when(release):
             f.call("void", self.api(f, api, "PyEval_RestoreThread"), f"ptr {f.ld(saved)}")
         with f.when(f.cmp("eq", status, 0)):
@@ -432,8 +493,13 @@ class _Replay(Writer):
             f.call("void", "@hy_init_block", *both)
         checked = "ptr %table", "ptr %args", "ptr %block"
         # nothing from `check` to `take` runs Python; what the rest may run finds everything held
-        for stage, args, bad in (("make_results", both, "error"), ("check", checked, "miss"), ("take", both, "miss"),
-                                 ("point", both, "error"), ("prepare", both, "error")):
+        for stage, args, bad in (
+            ("make_results", both, "error"),
+            ("check", checked, "miss"),
+            ("take", both, "miss"),
+            ("point", both, "error"),
+            ("prepare", both, "error"),
+        ):
             f.go_if(f.op(f"xor i1 {f.call('i1', '@hy_' + stage, *args)}, true"), bad)
         f.ret(0)
         f.label("miss")
@@ -443,14 +509,20 @@ class _Replay(Writer):
         return f
 
     def entry(self) -> Fn:
-        """entry(*tensors): the result, NotImplemented when a check fails, or an int when a kernel fails."""
+        """entry(*tensors): the result, NotImplemented when a check fails, or an int when a kernel
+        fails."""
         f = Fn("hy_entry", "ptr", self_="ptr", args="ptr", nargs="i64")
         table = self.table(f, "%self_")
         api = f.ld(table)
         fits = f.call("i1", "@hy_precheck", f"ptr {table}", "ptr %args", "i64 %nargs")
         f.go_if(f.op(f"xor i1 {fits}, true"), "miss")
-        block = f.call("ptr", self.api(f, api, "take"), f"ptr {self.api(f, api, 'ctl')}",
-                       f"ptr {f.at(table, TABLE['pool0'])}", f"i64 {f.ld(table, TABLE['block_bytes'], 'i64')}")
+        block = f.call(
+            "ptr",
+            self.api(f, api, "take"),
+            f"ptr {self.api(f, api, 'ctl')}",
+            f"ptr {f.at(table, TABLE['pool0'])}",
+            f"i64 {f.ld(table, TABLE['block_bytes'], 'i64')}",
+        )
         f.go_if(f.cmp("eq", block, "null", "ptr"), "nomem")
         both = (f"ptr {table}", f"ptr {block}")
         ready = f.call("i32", "@hy_begin", f"ptr {table}", "ptr %args", f"ptr {block}")
@@ -485,8 +557,27 @@ class _Replay(Writer):
 def entry_text(layout: Layout, slots: Slots) -> str:
     """The whole module for one object layout."""
     w = _Replay(layout, slots)
-    names = ("known_type", "precheck", "check", "take", "point", "new_array", "make_results", "sole", "fresh_state",
-             "prepare", "hold", "init_block", "begin", "run", "rollback", "fill", "commit", "deliver", "cleanup",
-             "entry")
+    names = (
+        "known_type",
+        "precheck",
+        "check",
+        "take",
+        "point",
+        "new_array",
+        "make_results",
+        "sole",
+        "fresh_state",
+        "prepare",
+        "hold",
+        "init_block",
+        "begin",
+        "run",
+        "rollback",
+        "fill",
+        "commit",
+        "deliver",
+        "cleanup",
+        "entry",
+    )
     parts = [*w.launchers(), *(getattr(w, n)() for n in names)]
     return "".join(p.text() for p in parts) + UNLIKELY

@@ -1,22 +1,61 @@
-"""The table that drives a replay entry: where its words are, for the code that writes it and the code that reads it.
+"""The table that drives a replay entry: where its words are, for the code that writes it and the
+code that reads it.
 
-Invariant: plain numbers only, byte offsets, agreed on by entry.py and entry_ir.py through this file alone.
+Invariant: plain numbers only, byte offsets, agreed on by entry.py and entry_ir.py through this file
+alone.
 """
+
 from __future__ import annotations
 
 from . import engine as e
 
-__all__ = ["TABLE", "TABLE_WORDS", "INPUT", "STATE", "OUT", "RESULT", "CLAMP", "RELEASE_GIL", "FORM_SINGLE",
-           "FORM_TUPLE", "FORM_NONE"]
+__all__ = [
+    "TABLE",
+    "TABLE_WORDS",
+    "INPUT",
+    "STATE",
+    "OUT",
+    "RESULT",
+    "CLAMP",
+    "RELEASE_GIL",
+    "FORM_SINGLE",
+    "FORM_TUPLE",
+    "FORM_NONE",
+]
 
-CLAMP = 0xFFFFFFFE           # largest status in an entry's result; one more means out of memory
-RELEASE_GIL = 1              # table flag
+CLAMP = 0xFFFFFFFE  # largest status in an entry's result; one more means out of memory
+RELEASE_GIL = 1  # table flag
 FORM_SINGLE, FORM_TUPLE, FORM_NONE = 0, 1, 2
 
-_TABLE = ("api", "nargs", "inputs_n", "inputs", "guards_n", "guards", "types_n", "types", "states_n", "states",
-          "outs_n", "outs", "results_n", "results", "steps_n", "steps", "need", "flags", "form", "block_bytes",
-          "owned_n", "handles_at", "bufs_at", "fills_n", "fills", "distinct_n",
-           *(f"pool{i}" for i in range(e.POOL_SLOTS)))
+_TABLE = (
+    "api",
+    "nargs",
+    "inputs_n",
+    "inputs",
+    "guards_n",
+    "guards",
+    "types_n",
+    "types",
+    "states_n",
+    "states",
+    "outs_n",
+    "outs",
+    "results_n",
+    "results",
+    "steps_n",
+    "steps",
+    "need",
+    "flags",
+    "form",
+    "block_bytes",
+    "owned_n",
+    "handles_at",
+    "bufs_at",
+    "fills_n",
+    "fills",
+    "distinct_n",
+    *(f"pool{i}" for i in range(e.POOL_SLOTS)),
+)
 TABLE = {name: 8 * i for i, name in enumerate(_TABLE)}
 TABLE_WORDS = len(_TABLE)
 
@@ -25,14 +64,29 @@ def _record(*names: str) -> dict[str, int]:
     return {**{n: 8 * i for i, n in enumerate(names)}, "size": 8 * len(names)}
 
 
-# Offsets named input, handle, news, source, other, at, word, buf are byte offsets in the block of a call.
-# place: address of the PyObject* of the handle (0 for an argument); word: value, then its contiguous copy
+# Offsets named input, handle, news, source, other, at, word, buf are byte offsets in the block of a
+# call. place: address of the PyObject* of the handle (0 for an argument); word: value, then its
+# contiguous copy
 INPUT = _record("place", "aval", "node", "buf", "state", "plain", "word")
 # news: new array (null: in place), then the handle if `hold` (its place may drop it while we run);
-# source/const: where the new value comes from if it is not an array of its own; out: how that is allocated;
-# block_type: type that may own the memory; aval: record of the new value
-STATE = _record("input", "handle", "news", "buf", "source", "const", "out", "in_place", "partial", "nbytes",
-                "block_type", "aval", "hold")
+# source/const: where the new value comes from if it is not an array of its own; out: how that is
+# allocated; block_type: type that may own the memory; aval: record of the new value
+STATE = _record(
+    "input",
+    "handle",
+    "news",
+    "buf",
+    "source",
+    "const",
+    "out",
+    "in_place",
+    "partial",
+    "nbytes",
+    "block_type",
+    "aval",
+    "hold",
+)
 OUT = _record("descr", "ndim", "dims", "maker", "at", "buf")
-# handle != 0: the result is that input's handle; else a tensor around const, or the array at source, or at other
+# handle != 0: the result is that input's handle; else a tensor around const, or the array at
+# source, or at other
 RESULT = _record("handle", "source", "other", "const", "aval", "type", "at")

@@ -2,6 +2,7 @@
 
 Invariant: inputs are read only; every output and every new state value is a fresh array.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -24,20 +25,26 @@ __all__ = ["PlanRunner", "Segment"]
 
 
 class Segment:
-    """Consecutive native steps as one table; `owners` says which kernel of the plan a step belongs to."""
+    """Consecutive native steps as one table; `owners` says which kernel of the plan a step belongs
+    to."""
 
     def __init__(self, steps: Sequence[Step], owners: Sequence[int]) -> None:
         self.steps, self.owners = list(steps), list(owners)
         self.words = [words_array(s.words) for s in steps]
         self.scratch = max((s.scratch for s in steps), default=0)
-        flat = [w for s, a in zip(steps, self.words)
-                for w in (s.code.address, ctypes.addressof(a), s.items, max(s.grain, 1), s.scratch, 0)]
+        flat = [
+            w
+            for s, a in zip(steps, self.words)
+            for w in (s.code.address, ctypes.addressof(a), s.items, max(s.grain, 1), s.scratch, 0)
+        ]
         self.table = words_array(flat)
 
     def run(self, bufs: Any) -> tuple[int, int]:
         """(0, 0), or the kernel that failed and its status."""
         p, failed = pool(), ctypes.c_int64(0)
-        status = p.plan(p.ctl, self.table, len(self.steps), bufs, self.scratch, ctypes.byref(failed))
+        status = p.plan(
+            p.ctl, self.table, len(self.steps), bufs, self.scratch, ctypes.byref(failed)
+        )
         return (self.owners[failed.value], status) if status else (0, 0)
 
 
@@ -71,13 +78,15 @@ class PlanRunner(Executable):
         """The native entry of this plan, when all its steps are native."""
         if any(isinstance(p, HostStep) for p in self.parts) or len(self.parts) > 1:
             return None
-        return native_entry(self.plan, replay, self.parts[0] if self.parts else None, self.temp, self._error)
+        return native_entry(
+            self.plan, replay, self.parts[0] if self.parts else None, self.temp, self._error
+        )
 
     def profile(self, inputs: Sequence[np.ndarray], runs: int = 20) -> list[KernelTime]:
         """Every kernel timed by itself; see Executable.profile."""
         timer = Timer()
         timer.calibrate()
-        own = list(inputs)          # states are updated in place, as in a replay: on copies
+        own = list(inputs)  # states are updated in place, as in a replay: on copies
         for s in self.plan.slots:
             if s.kind == "state" and s.in_place:
                 own[s.index] = np.array(inputs[s.index], order="C")
@@ -97,8 +106,12 @@ class PlanRunner(Executable):
         arena = np.empty(self.plan.arena_bytes + self.temp + 128, np.uint8)
         base = -(-pointer(arena) // 64) * 64
         skip = base - pointer(arena)
-        arrays = [inputs[s.index] if timer is not None and s.in_place else self._array(s, inputs, arena[skip:])
-                  for s in self.plan.slots]
+        arrays = [
+            inputs[s.index]
+            if timer is not None and s.in_place
+            else self._array(s, inputs, arena[skip:])
+            for s in self.plan.slots
+        ]
         for k in self.plan.partial:
             np.copyto(arrays[k], inputs[self.plan.slots[k].index])
         work = base + -(-self.plan.arena_bytes // 64) * 64

@@ -1,8 +1,9 @@
 """LLVM IR text -> object code -> addresses in this process.
 
-Invariant: an address is valid as long as the Code or Module that gave it is referenced, and object code is
-linked only if it needs no symbol from outside (LLVM would abort the process otherwise).
+Invariant: an address is valid as long as the Code or Module that gave it is referenced, and object
+code is linked only if it needs no symbol from outside (LLVM would abort the process otherwise).
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -39,8 +40,14 @@ class _Target:
     def machine(self, level: int) -> Any:
         # small + pic: constants are read relative to the instruction pointer, without a register;
         # the memory manager of the engine keeps code and constants of an object together
-        return self.target.create_target_machine(cpu=self.cpu, features=self.features, opt=level,
-                                                 reloc="pic", codemodel="small", jit=True)
+        return self.target.create_target_machine(
+            cpu=self.cpu,
+            features=self.features,
+            opt=level,
+            reloc="pic",
+            codemodel="small",
+            jit=True,
+        )
 
     def emit(self, text: str, level: int) -> bytes:
         if level not in self.emitters:
@@ -65,9 +72,9 @@ _CODES: WeakValueDictionary[str, Code] = WeakValueDictionary()
 _MODULES: WeakValueDictionary[bytes, Module] = WeakValueDictionary()
 
 
-
 def _before_fork() -> None:
-    """Wait until no thread is inside LLVM: a lock held by a thread that the child lacks would stay locked."""
+    """Wait until no thread is inside LLVM: a lock held by a thread that the child lacks would stay
+    locked."""
     _LOCK.acquire()
     _LLVM_LOCK.__enter__()
 
@@ -115,7 +122,7 @@ def elf_symbols(code: bytes) -> tuple[set[str], set[str]]:
         for at in range(sec[4] + 24, sec[4] + sec[5], 24):
             name_at, info, _, where = struct.unpack_from("<IBBH", code, at)
             start = names + name_at
-            name = code[start:code.index(0, start)].decode()
+            name = code[start : code.index(0, start)].decode()
             if where == 0 and name:
                 missing.add(name)
             elif info >> 4:  # not local
@@ -132,7 +139,9 @@ class _Engine:
         target = _target()
         self._objects = [llvm.ObjectFileRef.from_data(o) for o in objects]
         # llvmlite's memory manager reserves the memory of an object in one piece
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target.machine(2), use_lmm=True)
+        self._engine = llvm.create_mcjit_compiler(
+            llvm.parse_assembly(""), target.machine(2), use_lmm=True
+        )
         for o in self._objects:
             self._engine.add_object_file(o)
         self._engine.finalize_object()
@@ -168,7 +177,8 @@ class Module:
 
 
 def _object(text: str, key: bytes, names: Iterable[str], level: int) -> bytes:
-    """Object code of a text, from the disk cache or compiled, checked to define `names` and need nothing."""
+    """Object code of a text, from the disk cache or compiled, checked to define `names` and need
+    nothing."""
     disk = _disk()
     code = disk.get(key) if disk is not None else None
     fresh = code is None
@@ -177,8 +187,10 @@ def _object(text: str, key: bytes, names: Iterable[str], level: int) -> bytes:
     defined, missing = elf_symbols(code)
     missing.discard("_GLOBAL_OFFSET_TABLE_")
     if missing:
-        raise BackendError(f"generated code needs symbols from outside: {', '.join(sorted(missing))}; "
-                           "express them in the algebra instead")
+        raise BackendError(
+            f"generated code needs symbols from outside: {', '.join(sorted(missing))}; "
+            "express them in the algebra instead"
+        )
     absent = set(names) - defined
     if absent:
         raise BackendError(f"generated code does not define {', '.join(sorted(absent))}")
@@ -206,7 +218,8 @@ def compile_ir(text: str, names: Sequence[str], level: int = 2) -> Module:
 
 
 def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Code]:
-    """Code of each (symbol, text) pair, in order; what is not in memory is read from the disk cache or compiled.
+    """Code of each (symbol, text) pair, in order; what is not in memory is read from the disk cache
+    or compiled.
 
     A symbol stands for one text in the whole process (generators derive it from the text).
     """

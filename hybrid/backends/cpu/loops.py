@@ -2,6 +2,7 @@
 
 Invariant: kernels of equal structure share one function; what differs is in the argument words.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -19,13 +20,17 @@ from .jit import compile_many
 
 __all__ = ["steps", "step_lists"]
 
-_MARK, _SPAN = 0x5107 << 48, 1 << 20     # words that stand for slots; no size, offset or stride is that large
+_MARK, _SPAN = (
+    0x5107 << 48,
+    1 << 20,
+)  # words that stand for slots; no size, offset or stride is that large
 
 
 def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Any]:
-    """Generated functions of a product: those of one that differs in its slots only, with the slots exchanged."""
+    """Generated functions of a product: those of one that differs in its slots only, with the slots
+    exchanged."""
     if any(abs(p - _MARK) <= _SPAN for p in kernel.params):
-        return generate_gemm(kernel, temp_slot)     # would be taken for slots
+        return generate_gemm(kernel, temp_slot)  # would be taken for slots
     slots = {temp_slot: _MARK}
 
     def mark(slot: int) -> int:
@@ -33,9 +38,12 @@ def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Any]:
 
     def operand(o: Operand) -> Operand:
         return o._replace(slot=mark(o.slot))
+
     a, b, outs = operand(kernel.a), operand(kernel.b), tuple(map(operand, kernel.outs))
     reads = tuple(r._replace(slot=mark(r.slot)) for r in kernel.reads)
-    made = _generate_marked(kernel._replace(a=a, b=b, outs=outs, reads=reads), _MARK if temp_slot >= 0 else temp_slot)
+    made = _generate_marked(
+        kernel._replace(a=a, b=b, outs=outs, reads=reads), _MARK if temp_slot >= 0 else temp_slot
+    )
     back = {m: s for s, m in slots.items()}
     return [g._replace(words=tuple(back.get(w, w) for w in g.words)) for g in made]
 
@@ -57,7 +65,8 @@ def _generated(kernel: Kernel, temp_slot: int) -> list[Any]:
 
 
 def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Step]], int]:
-    """(steps of each kernel, bytes of workspace in slot `temp_slot` that the neediest of them uses)."""
+    """(steps of each kernel, bytes of workspace in slot `temp_slot` that the neediest of them
+    uses)."""
     mode = current_mode()
     resume = mode.pause() if mode is not None else None
     try:
@@ -68,7 +77,9 @@ def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Ste
         if resume is not None:
             resume()
     temp = max((getattr(g, "temp", 0) for g in flat), default=0)
-    return [[Step(next(codes), g.words, g.items, g.grain, g.scratch) for g in gs] for gs in made], temp
+    return [
+        [Step(next(codes), g.words, g.items, g.grain, g.scratch) for g in gs] for gs in made
+    ], temp
 
 
 def steps(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[Step], int]:

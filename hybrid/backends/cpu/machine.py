@@ -1,8 +1,10 @@
-"""The machine: CPU facts, usable cores, and every OS call and target-specific intrinsic of the CPU backend.
+"""The machine: CPU facts, usable cores, and every OS call and target-specific intrinsic of the CPU
+backend.
 
-Invariant: no other file of the backend names a system call, an intrinsic of one instruction set or a
-file of the operating system; addresses of C functions leave here as integers for a native table.
+Invariant: no other file of the backend names a system call, an intrinsic of one instruction set or
+a file of the operating system; addresses of C functions leave here as integers for a native table.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -19,14 +21,29 @@ import llvmlite.binding as llvm
 
 from ...core.errors import BackendError
 
-__all__ = ["Machine", "machine", "usable_cores", "libc_address", "python_address",
-           "trim_heap", "immortal_memory", "free_memory",
-           "thread_attributes", "INTRINSICS", "MXCSR_DEFAULT", "SIG_SETMASK", "SYS_FUTEX", "FUTEX_WAIT", "FUTEX_WAKE",
-           "CLOCK_MONOTONIC", "MADV_HUGEPAGE"]
+__all__ = [
+    "Machine",
+    "machine",
+    "usable_cores",
+    "libc_address",
+    "python_address",
+    "trim_heap",
+    "immortal_memory",
+    "free_memory",
+    "thread_attributes",
+    "INTRINSICS",
+    "MXCSR_DEFAULT",
+    "SIG_SETMASK",
+    "SYS_FUTEX",
+    "FUTEX_WAIT",
+    "FUTEX_WAKE",
+    "CLOCK_MONOTONIC",
+    "MADV_HUGEPAGE",
+]
 
-MXCSR_DEFAULT = 0x1F80     # round to nearest, no flush to zero, all exceptions masked
+MXCSR_DEFAULT = 0x1F80  # round to nearest, no flush to zero, all exceptions masked
 SYS_FUTEX = 202
-FUTEX_WAIT, FUTEX_WAKE = 128, 129   # with FUTEX_PRIVATE_FLAG
+FUTEX_WAIT, FUTEX_WAKE = 128, 129  # with FUTEX_PRIVATE_FLAG
 CLOCK_MONOTONIC = 1
 SIG_SETMASK = 2
 MADV_HUGEPAGE = 14
@@ -58,20 +75,26 @@ define internal void @hy_fp_leave(i32 %csr) alwaysinline {{
 class Machine(NamedTuple):
     """What code generators and the pool need to know about this computer."""
 
-    name: str                 # LLVM's name of the CPU
-    features: str             # LLVM's feature string
-    vector_bytes: int         # 64 with AVX-512, else 32
-    vector_registers: int     # 32 with AVX-512, else 16
-    cores: int                # CPUs this process may use
+    name: str  # LLVM's name of the CPU
+    features: str  # LLVM's feature string
+    vector_bytes: int  # 64 with AVX-512, else 32
+    vector_registers: int  # 32 with AVX-512, else 16
+    cores: int  # CPUs this process may use
     l1d: int
     l2: int
     l3: int
 
 
 def _require_platform() -> None:
-    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64") or sys.maxsize < 2**32:
-        raise BackendError(f"the native CPU backend runs on 64-bit Linux on x86-64; this is {sys.platform} on "
-                           f"{platform.machine()}. Select the reference backend instead")
+    if (
+        sys.platform != "linux"
+        or platform.machine() not in ("x86_64", "AMD64")
+        or sys.maxsize < 2**32
+    ):
+        raise BackendError(
+            f"the native CPU backend runs on 64-bit Linux on x86-64; this is {sys.platform} on "
+            f"{platform.machine()}. Select the reference backend instead"
+        )
 
 
 @lru_cache(None)
@@ -81,12 +104,22 @@ def machine() -> Machine:
     have = {k for k, on in llvm.get_host_cpu_features().items() if on}
     missing = [f for f in ("avx2", "fma", "f16c", "bmi2") if f not in have]
     if missing:
-        raise BackendError(f"this CPU lacks {', '.join(missing)}; the native CPU backend needs AVX2 and FMA "
-                           "(any x86-64 CPU since 2013). Select the reference backend instead")
+        raise BackendError(
+            f"this CPU lacks {', '.join(missing)}; the native CPU backend needs AVX2 and FMA "
+            "(any x86-64 CPU since 2013). Select the reference backend instead"
+        )
     wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= have
     l1, l2, l3 = _cache_sizes()
-    return Machine(llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), 64 if wide else 32,
-                   32 if wide else 16, usable_cores(), l1, l2, l3)
+    return Machine(
+        llvm.get_host_cpu_name(),
+        llvm.get_host_cpu_features().flatten(),
+        64 if wide else 32,
+        32 if wide else 16,
+        usable_cores(),
+        l1,
+        l2,
+        l3,
+    )
 
 
 def _read(path: str | Path) -> str:
@@ -97,7 +130,8 @@ def _read(path: str | Path) -> str:
 
 
 def _cache_sizes() -> tuple[int, int, int]:
-    """Bytes of L1 data, L2 and L3 as one core sees them; ordinary values where the system does not say."""
+    """Bytes of L1 data, L2 and L3 as one core sees them; ordinary values where the system does not
+    say."""
     found = {1: 32 << 10, 2: 512 << 10, 3: 8 << 20}
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         level, size = _read(index / "level"), _read(index / "size")
@@ -111,7 +145,8 @@ def _cache_sizes() -> tuple[int, int, int]:
 
 
 def _cgroup_quota(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> float:
-    """The CPU quota (in cores) of this process's control groups, versions 1 and 2; inf when unlimited."""
+    """The CPU quota (in cores) of this process's control groups, versions 1 and 2; inf when
+    unlimited."""
     quota = math.inf
     for line in _read(membership).splitlines():
         _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
@@ -138,11 +173,14 @@ def _group_quota(root: Path, controllers: str, path: str) -> float:
 
 
 def usable_cores() -> int:
-    """Threads worth running: HYBRID_NUM_THREADS, else the CPUs of the affinity mask within the cgroup quota."""
+    """Threads worth running: HYBRID_NUM_THREADS, else the CPUs of the affinity mask within the
+    cgroup quota."""
     asked = os.environ.get("HYBRID_NUM_THREADS", "").strip()
     if asked:
         if not asked.isdigit() or int(asked) < 1:
-            raise BackendError(f"HYBRID_NUM_THREADS={asked!r} is not a positive whole number; unset it or give e.g. 4")
+            raise BackendError(
+                f"HYBRID_NUM_THREADS={asked!r} is not a positive whole number; unset it or give e.g. 4"
+            )
         return int(asked)
     try:
         cores = len(os.sched_getaffinity(0))
@@ -152,7 +190,8 @@ def usable_cores() -> int:
     return max(1, cores if math.isinf(quota) else min(cores, math.ceil(quota)))
 
 
-# ---- addresses and memory for native tables ---------------------------------------------------------
+# ---- addresses and memory for native tables
+# ---------------------------------------------------------
 @lru_cache(None)
 def _libc() -> ctypes.CDLL:
     _require_platform()
@@ -184,7 +223,9 @@ def _address(library: ctypes.CDLL, name: str) -> int:
     except AttributeError:
         got = None
     if not got:
-        raise BackendError(f"the C function {name} is not available in this process; native code cannot run")
+        raise BackendError(
+            f"the C function {name} is not available in this process; native code cannot run"
+        )
     return got
 
 
@@ -192,18 +233,20 @@ _IMMORTAL: list[object] = []
 
 
 def immortal_memory(nbytes: int) -> int:
-    """Address of zeroed, page-aligned memory that lives until the process ends (native threads use it)."""
+    """Address of zeroed, page-aligned memory that lives until the process ends (native threads use
+    it)."""
     page = mmap.PAGESIZE
     block = mmap.mmap(-1, -(-nbytes // page) * page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     view = (ctypes.c_char * nbytes).from_buffer(block)
-    for keep in (block, view):      # module teardown must not unmap it under a parked thread
+    for keep in (block, view):  # module teardown must not unmap it under a parked thread
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(keep))
     _IMMORTAL.append(block)
     return ctypes.addressof(view)
 
 
 def free_memory(address: int, library: Any = _libc, pointer: Any = ctypes.c_void_p) -> None:
-    """free() of the C library, for memory that native code allocated (also while the interpreter shuts down)."""
+    """free() of the C library, for memory that native code allocated (also while the interpreter
+    shuts down)."""
     library().free(pointer(address))
 
 

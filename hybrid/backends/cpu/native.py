@@ -1,8 +1,9 @@
 """Native functions as Python callables: PyCFunction objects over compiled code, bound to tables.
 
-Invariant: the code, the method definitions and the API block are immortal; a table and all it points to are
-kept alive by the Owner object a callable is bound to, and by nothing else.
+Invariant: the code, the method definitions and the API block are immortal; a table and all it
+points to are kept alive by the Owner object a callable is bound to, and by nothing else.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -20,17 +21,26 @@ from .launch_ir import API, API_BYTES, MAX_POINTERS, PY_FUNCTIONS, Slots
 __all__ = ["Native", "Owner"]
 
 METH_FASTCALL = 0x80
-NEW_FROM_DESCR, NEW_COPY = 94, 85      # places in NumPy's C API table
-_TEXTS = {"text_arity": b"wrong number of arguments or more than %d pointers in a kernel call" % MAX_POINTERS,
-          "text_pointer": b"a kernel takes numpy.ndarray objects and integer addresses, pointers in a tuple or list"}
+NEW_FROM_DESCR, NEW_COPY = 94, 85  # places in NumPy's C API table
+_TEXTS = {
+    "text_arity": b"wrong number of arguments or more than %d pointers in a kernel call"
+    % MAX_POINTERS,
+    "text_pointer": b"a kernel takes numpy.ndarray objects and integer addresses, pointers in a tuple or list",
+}
 
 
 class _MethodDef(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("code", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("code", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    ]
 
 
 class Owner:
-    """What a native callable is bound to: `table` (words the code reads) and whatever they point to."""
+    """What a native callable is bound to: `table` (words the code reads) and whatever they point
+    to."""
 
     __slots__ = ("table", "keep")
 
@@ -48,21 +58,36 @@ class Native:
         slots = Slots(v, a, node, x, probe.slot_offset(Owner, "table"))
         self.module = compile_ir(entry_text(layout, slots), NAMES)
         self.api = m.immortal_memory(API_BYTES)
-        words = {"ctl": ctl, "plan": plan, "take": take, "put": put, "memcpy": m.libc_address("memcpy"),
-                 "ndarray": id(np.ndarray), "new_array": probe.numpy_api(NEW_FROM_DESCR),
-                 "copy_array": probe.numpy_api(NEW_COPY), "none": id(None), "notimpl": id(NotImplemented),
-                 "list": id(list), "tuple": id(tuple), "int": id(int), "type_error": id(TypeError),
-                 **{f: m.python_address(f) for f in PY_FUNCTIONS}}
+        words = {
+            "ctl": ctl,
+            "plan": plan,
+            "take": take,
+            "put": put,
+            "memcpy": m.libc_address("memcpy"),
+            "ndarray": id(np.ndarray),
+            "new_array": probe.numpy_api(NEW_FROM_DESCR),
+            "copy_array": probe.numpy_api(NEW_COPY),
+            "none": id(None),
+            "notimpl": id(NotImplemented),
+            "list": id(list),
+            "tuple": id(tuple),
+            "int": id(int),
+            "type_error": id(TypeError),
+            **{f: m.python_address(f) for f in PY_FUNCTIONS},
+        }
         for name, text in _TEXTS.items():
             words[name] = m.immortal_memory(len(text) + 1)
             ctypes.memmove(words[name], text, len(text))
         for name, word in words.items():
             ctypes.c_uint64.from_address(self.api + API[name]).value = word
-        self._definitions = {n: _MethodDef(n.encode(), self.module.address(n), METH_FASTCALL, None) for n in NAMES}
-        for keep in (self.module, self._definitions):     # callables may outlive this module's globals
+        self._definitions = {
+            n: _MethodDef(n.encode(), self.module.address(n), METH_FASTCALL, None) for n in NAMES
+        }
+        for keep in (self.module, self._definitions):  # callables may outlive this module's globals
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(keep))
-        self._new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
-            ("PyCFunction_NewEx", ctypes.pythonapi))
+        self._new = ctypes.PYFUNCTYPE(
+            ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p
+        )(("PyCFunction_NewEx", ctypes.pythonapi))
         self.launch = self.function("hy_launch", Owner(np.array([self.api], np.uint64), None))
 
     def function(self, name: str, owner: Owner) -> Any:

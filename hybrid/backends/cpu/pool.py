@@ -1,8 +1,10 @@
-"""The thread pool as Python sees it: its control block, number of threads, and plans run through ctypes.
+"""The thread pool as Python sees it: its control block, number of threads, and plans run through
+ctypes.
 
-Invariant: the engine and its control block are immortal (parked native threads execute in them), and results
-never depend on how many threads take part.
+Invariant: the engine and its control block are immortal (parked native threads execute in them),
+and results never depend on how many threads take part.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -21,11 +23,22 @@ from .jit import compile_ir
 from .launch_ir import KEEP_GIL, MAX_POINTERS
 from .native import Native
 
-__all__ = ["Pool", "pool", "launch", "kernel_caller", "run_steps", "set_num_threads", "get_num_threads", "num_threads",
-           "OUT_OF_MEMORY", "SERIAL", "KEEP_GIL"]
+__all__ = [
+    "Pool",
+    "pool",
+    "launch",
+    "kernel_caller",
+    "run_steps",
+    "set_num_threads",
+    "get_num_threads",
+    "num_threads",
+    "OUT_OF_MEMORY",
+    "SERIAL",
+    "KEEP_GIL",
+]
 
 OUT_OF_MEMORY = e.OOM
-SERIAL = e.SERIAL     # step flag: always on the calling thread
+SERIAL = e.SERIAL  # step flag: always on the calling thread
 SPIN_NS = 60_000
 
 
@@ -35,7 +48,9 @@ class Pool:
     def __init__(self) -> None:
         m.machine()
         self.module = compile_ir(e.engine_text(), e.NAMES)
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.module))   # threads outlive every Python object
+        ctypes.pythonapi.Py_IncRef(
+            ctypes.py_object(self.module)
+        )  # threads outlive every Python object
         self.ctl = m.immortal_memory(e.CTL_BYTES)
         for name in e.C_FUNCTIONS:
             self._put(name, m.libc_address(name))
@@ -49,7 +64,9 @@ class Pool:
         self.plan = self._function("hy_plan", i64, ptr, ptr, i64, ptr, i64, ptr)
         self.native = None
         if probe.available():
-            self.native = Native(self.ctl, *(self.address(n) for n in ("hy_plan", "hy_block_take", "hy_block_put")))
+            self.native = Native(
+                self.ctl, *(self.address(n) for n in ("hy_plan", "hy_block_take", "hy_block_put"))
+            )
         self.resize(m.usable_cores())
 
     def address(self, name: str) -> int:
@@ -65,10 +82,13 @@ class Pool:
     def word(self, name: str) -> int:
         """A word of the control block, for tests and diagnosis."""
         wide = name not in ("seq", "asleep", "limit", "waiting", "owner")
-        return (ctypes.c_int64 if wide else ctypes.c_int32).from_address(self.ctl + e.CTL[name]).value
+        return (
+            (ctypes.c_int64 if wide else ctypes.c_int32).from_address(self.ctl + e.CTL[name]).value
+        )
 
     def resize(self, n: int) -> None:
-        """Let n threads (the caller and n - 1 workers) run each step; workers start when first needed."""
+        """Let n threads (the caller and n - 1 workers) run each step; workers start when first
+        needed."""
         self._set_limit(self.ctl, min(n - 1, e.MAX_WORKERS))
 
     def threads(self) -> int:
@@ -107,7 +127,9 @@ def set_num_threads(n: int) -> None:
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"the number of threads must be a positive int, not {n!r}")
     if n > e.MAX_WORKERS + 1:
-        raise BackendError(f"at most {e.MAX_WORKERS + 1} threads can work together; {n} were asked for")
+        raise BackendError(
+            f"at most {e.MAX_WORKERS + 1} threads can work together; {n} were asked for"
+        )
     pool().resize(n)
 
 
@@ -149,33 +171,56 @@ def _base(pointer: Any) -> int:
 
 
 def run_steps(steps: Sequence[Sequence[int]], bufs: Sequence[int]) -> tuple[int, int]:
-    """Run step descriptors (function, args, items, grain, scratch, flags) over base pointers, through ctypes.
+    """Run step descriptors (function, args, items, grain, scratch, flags) over base pointers,
+    through ctypes.
 
     Returns (0, 0), or the number of the step that failed and its smallest nonzero status."""
     p, failed = pool(), ctypes.c_int64(0)
     flat = [w for s in steps for w in s]
     table = _array(max(len(flat), 1))(*flat)
-    status = p.plan(p.ctl, table, len(steps), _array(max(len(bufs), 1))(*bufs), max((s[4] for s in steps), default=0),
-                    ctypes.byref(failed))
+    status = p.plan(
+        p.ctl,
+        table,
+        len(steps),
+        _array(max(len(bufs), 1))(*bufs),
+        max((s[4] for s in steps), default=0),
+        ctypes.byref(failed),
+    )
     return (failed.value, status) if status else (0, 0)
 
 
-def launch(code: int, words: Any, items: int, grain: int, scratch: int, pointers: Sequence[Any]) -> int:
+def launch(
+    code: int, words: Any, items: int, grain: int, scratch: int, pointers: Sequence[Any]
+) -> int:
     """Run one kernel over [0, items) on the pool; 0 or the smallest nonzero status of its chunks.
 
-    `words` (kernel args) is an address, a ctypes array or an ndarray; `pointers` holds addresses or ndarrays.
+    `words` (kernel args) is an address, a ctypes array or an ndarray; `pointers` holds addresses or
+    ndarrays.
     """
     p = pool()
-    if p.native is not None and type(pointers) in (tuple, list) and not isinstance(words, ctypes.Array):
+    if (
+        p.native is not None
+        and type(pointers) in (tuple, list)
+        and not isinstance(words, ctypes.Array)
+    ):
         return p.native.launch(code, words, items, grain, scratch, pointers)
     step = (code, _address(words), items, max(grain, 1), scratch, 0)
     return run_steps([step], [_base(b) for b in pointers])[1]
 
 
-def kernel_caller(code: int, words: Any, items: int, grain: int, scratch: int, pointers: int,
-                  flags: int = 0, keep: Any = None) -> Callable[..., int]:
-    """A callable (*arrays or addresses) -> status that runs one kernel: `launch` with everything fixed but the
-    `pointers` base pointers.  It keeps `words` and `keep` (the owner of the code) alive."""
+def kernel_caller(
+    code: int,
+    words: Any,
+    items: int,
+    grain: int,
+    scratch: int,
+    pointers: int,
+    flags: int = 0,
+    keep: Any = None,
+) -> Callable[..., int]:
+    """A callable (*arrays or addresses) -> status that runs one kernel: `launch` with everything
+    fixed but the `pointers` base pointers.  It keeps `words` and `keep` (the owner of the code)
+    alive."""
     p = pool()
     step = (code, _address(words), items, max(grain, 1), scratch, flags)
     if p.native is not None and pointers <= MAX_POINTERS:
@@ -185,4 +230,5 @@ def kernel_caller(code: int, words: Any, items: int, grain: int, scratch: int, p
         if len(bases) != pointers:
             raise TypeError(f"this kernel takes {pointers} pointers; {len(bases)} were given")
         return run_steps([step], [_base(b) for b in bases])[1]
+
     return call

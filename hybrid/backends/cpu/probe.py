@@ -1,8 +1,10 @@
 """Where CPython and NumPy keep what native code reads: offsets found by experiment, never assumed.
 
-Invariant: an offset is published only after a self-test saw the right word there on several objects; where
-any test fails, or threads run without the GIL, `layout()` is None and `why_not()` says why.
+Invariant: an offset is published only after a self-test saw the right word there on several
+objects; where any test fails, or threads run without the GIL, `layout()` is None and `why_not()`
+says why.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -14,10 +16,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Layout", "available", "layout", "why_not", "slot_offset", "slot_address", "cell_address",
-           "list_item_address", "word_at", "numpy_api", "dict_version"]
+__all__ = [
+    "Layout",
+    "available",
+    "layout",
+    "why_not",
+    "slot_offset",
+    "slot_address",
+    "cell_address",
+    "list_item_address",
+    "word_at",
+    "numpy_api",
+    "dict_version",
+]
 
-WRITABLE_FLAGS = 0x0001 | 0x0004 | 0x0100 | 0x0400   # C-contiguous, owns data, aligned, writeable
+WRITABLE_FLAGS = 0x0001 | 0x0004 | 0x0100 | 0x0400  # C-contiguous, owns data, aligned, writeable
 
 
 class Layout(NamedTuple):
@@ -63,15 +76,27 @@ def _size(obj: Any) -> int:
 def _array_offsets() -> tuple[int, int, int]:
     arrays: list[Any] = [np.arange(n, dtype=d) for n, d in ((3, "f4"), (70, "i8"), (5, "u1"))]
     arrays += [a[1:] for a in arrays]
-    data = _find("array data", [(id(a), _size(a), a.__array_interface__["data"][0]) for a in arrays])
+    data = _find(
+        "array data", [(id(a), _size(a), a.__array_interface__["data"][0]) for a in arrays]
+    )
     base = _find("array base", [(id(a), _size(a), id(a.base)) for a in arrays[3:]])
     if any(word_at(id(a) + base) for a in arrays[:3]):
         raise _Mismatch("array base is not null on an array that owns its data")
     frozen = np.ones(4)
     frozen.flags.writeable = False
-    samples = [*arrays, frozen, np.ones((3, 4)).T, np.ones((3, 4), order="F"), np.ones((4, 4))[::2, ::2], np.zeros(())]
-    good = [o for o in range(16, _size(frozen) - 3, 4)
-            if all(_half_at(id(a) + o) == a.flags.num for a in samples)]
+    samples = [
+        *arrays,
+        frozen,
+        np.ones((3, 4)).T,
+        np.ones((3, 4), order="F"),
+        np.ones((4, 4))[::2, ::2],
+        np.zeros(()),
+    ]
+    good = [
+        o
+        for o in range(16, _size(frozen) - 3, 4)
+        if all(_half_at(id(a) + o) == a.flags.num for a in samples)
+    ]
     if len(good) != 1:
         raise _Mismatch(f"array flags found at {good}")
     return data, base, good[0]
@@ -84,11 +109,19 @@ def _refcount_offset() -> int:
     h = Holder()
     h.v = np.ones(3)
     p = word_at(id(h) + slot_offset(Holder, "v"))
-    if p != id(h.v) or _half_at(p) != 1:      # only the slot holds it
+    if p != id(h.v) or _half_at(p) != 1:  # only the slot holds it
         raise _Mismatch("an object with one holder does not count one reference")
     makers: list[Callable[[Any], Any]] = [
-        lambda a: a, lambda a: [a], lambda a: a[1:], lambda a: memoryview(a), lambda a: (lambda: a),
-        lambda a: np.asarray(a), lambda a: iter(a), lambda a: a.reshape(3, 1), lambda a: a.flat]
+        lambda a: a,
+        lambda a: [a],
+        lambda a: a[1:],
+        lambda a: memoryview(a),
+        lambda a: lambda: a,
+        lambda a: np.asarray(a),
+        lambda a: iter(a),
+        lambda a: a.reshape(3, 1),
+        lambda a: a.flat,
+    ]
     for make in makers:
         holder = make(h.v)
         if _half_at(p) < 2:
@@ -102,8 +135,14 @@ def _refcount_offset() -> int:
 def _items_offsets() -> tuple[int, int, int]:
     a, b = object(), object()
     lists = [[a], [a, b]]
-    items = [o for o in range(16, list.__basicsize__, 8)
-             if all(word_at(id(x) + o) not in (0, 1, 2) and word_at(word_at(id(x) + o)) == id(a) for x in lists)]
+    items = [
+        o
+        for o in range(16, list.__basicsize__, 8)
+        if all(
+            word_at(id(x) + o) not in (0, 1, 2) and word_at(word_at(id(x) + o)) == id(a)
+            for x in lists
+        )
+    ]
     if len(items) != 1:
         raise _Mismatch(f"list items found at {items}")
     tuples = [(a, b), (a, b, a)]
@@ -127,8 +166,14 @@ def _dict_version_offset() -> int | None:
             change()
             return word_at(address) != before
 
-        changes = [lambda: d.__setitem__("a", 5.5), lambda: d.__setitem__("a", "x"), lambda: d.pop("b"),
-                   lambda: d.__setitem__("c", 3), lambda: d.update(q=4), lambda: d.clear()]
+        changes = [
+            lambda: d.__setitem__("a", 5.5),
+            lambda: d.__setitem__("a", "x"),
+            lambda: d.pop("b"),
+            lambda: d.__setitem__("c", 3),
+            lambda: d.update(q=4),
+            lambda: d.clear(),
+        ]
         reads = [lambda: d.get("a"), lambda: len(d), lambda: list(d), lambda: "z" in d]
         if all(step(c) for c in changes) and not any(step(r) for r in reads):
             good.append(o)
@@ -136,7 +181,11 @@ def _dict_version_offset() -> int | None:
 
 
 def _probe() -> Layout:
-    if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
+    if (
+        sys.implementation.name != "cpython"
+        or ctypes.sizeof(ctypes.c_void_p) != 8
+        or sys.byteorder != "little"
+    ):
         raise _Mismatch("this is not 64-bit little-endian CPython")
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise _Mismatch("this Python runs without the GIL")
@@ -146,7 +195,9 @@ def _probe() -> Layout:
     kind = _find("object type", [(id(o), 16, id(type(o))) for o in things])
     data, base, flags = _array_offsets()
     items, first, cell = _items_offsets()
-    return Layout(_refcount_offset(), kind, data, base, flags, items, first, cell, _dict_version_offset())
+    return Layout(
+        _refcount_offset(), kind, data, base, flags, items, first, cell, _dict_version_offset()
+    )
 
 
 @lru_cache(None)
@@ -174,7 +225,8 @@ def why_not() -> str:
 
 @lru_cache(None)
 def slot_offset(cls: type, name: str) -> int:
-    """Offset of a `__slots__` member in instances of cls (and of its subclasses); AttributeError if there is none."""
+    """Offset of a `__slots__` member in instances of cls (and of its subclasses); AttributeError if
+    there is none."""
     if type(getattr(cls, name, None)).__name__ != "member_descriptor":
         raise AttributeError(f"{cls.__name__} has no slot {name!r}")
     found = []
@@ -196,7 +248,8 @@ def cell_address(cell: Any) -> int:
 
 
 def list_item_address(items: list[Any], index: int) -> int:
-    """Address of the PyObject* of a list item; valid until the list is resized (guard `id(list) + list_items`)."""
+    """Address of the PyObject* of a list item; valid until the list is resized (guard `id(list) +
+    list_items`)."""
     return word_at(id(items) + _need().list_items) + 8 * range(len(items))[index]
 
 
@@ -217,8 +270,14 @@ def _need() -> Layout:
 def numpy_api(index: int) -> int:
     """Address of a function of NumPy's C API table (_ARRAY_API)."""
     from_capsule = ctypes.pythonapi.PyCapsule_GetPointer
-    from_capsule.restype, from_capsule.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    core = sys.modules.get("numpy._core._multiarray_umath") or sys.modules["numpy.core._multiarray_umath"]
+    from_capsule.restype, from_capsule.argtypes = (
+        ctypes.c_void_p,
+        [ctypes.py_object, ctypes.c_char_p],
+    )
+    core = (
+        sys.modules.get("numpy._core._multiarray_umath")
+        or sys.modules["numpy.core._multiarray_umath"]
+    )
     table = from_capsule(core._ARRAY_API, None)
     if not table:
         raise _Mismatch("NumPy's C API table is missing")

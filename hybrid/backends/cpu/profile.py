@@ -1,8 +1,10 @@
-"""What each kernel of a plan costs: every kernel timed by itself while the whole plan runs, on real data.
+"""What each kernel of a plan costs: every kernel timed by itself while the whole plan runs, on real
+data.
 
-Invariant: kernels run in plan order over the buffers of a normal run, so caches are as warm as in a replay;
-bytes and operations are counted from the plan, not measured.
+Invariant: kernels run in plan order over the buffers of a normal run, so caches are as warm as in a
+replay; bytes and operations are counted from the plan, not measured.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -30,12 +32,22 @@ def _span(sizes: Sequence[int], a: Access, slots: Any) -> int:
 
 
 def _factor(o: Operand) -> int:
-    return o.dtype.itemsize * prod(n for d in (o.batch, o.rows, o.cols) for n, s in zip(d.sizes, d.strides) if s)
+    return o.dtype.itemsize * prod(
+        n for d in (o.batch, o.rows, o.cols) for n, s in zip(d.sizes, d.strides) if s
+    )
 
 
 def _loop(k: LoopKernel, slots: Any) -> tuple[str, str, int, int]:
     work = sum(i.prim not in _FREE for i in k.program.instrs)
-    kind = "check" if k.check else "map" if k.group is None else "row" if k.group[1] == len(k.shape) else "column"
+    kind = (
+        "check"
+        if k.check
+        else "map"
+        if k.group is None
+        else "row"
+        if k.group[1] == len(k.shape)
+        else "column"
+    )
     nbytes = sum(_span(k.shape, a, slots) for a in (*k.reads, *k.writes))
     return kind, "x".join(map(str, k.shape)) or "1", nbytes, work * prod(k.shape)
 
@@ -43,11 +55,16 @@ def _loop(k: LoopKernel, slots: Any) -> tuple[str, str, int, int]:
 def _gemm(k: GemmKernel, slots: Any) -> tuple[str, str, int, int]:
     batch, out = f"{k.batch}x " if k.batch > 1 else "", k.outs[0]
     after = sum(i.prim not in _FREE for i in k.epilogue.instrs) if k.epilogue else 0
-    text = f"{batch}{k.m}x{k.k} @ {k.k}x{k.n}" + (f" +{after}" if after else "") + (
-        f" -> {len(k.outs)}" if len(k.outs) > 1 else "")
+    text = (
+        f"{batch}{k.m}x{k.k} @ {k.k}x{k.n}"
+        + (f" +{after}" if after else "")
+        + (f" -> {len(k.outs)}" if len(k.outs) > 1 else "")
+    )
     factors = (k.m * k.k * k.a.dtype.itemsize + k.k * k.n * k.b.dtype.itemsize) * k.batch
     sizes = [n for d in (out.batch, out.rows, out.cols) for n in d.sizes]
-    nbytes = factors + sum(_factor(o) for o in k.outs) + sum(_span(sizes, a, slots) for a in k.reads)
+    nbytes = (
+        factors + sum(_factor(o) for o in k.outs) + sum(_span(sizes, a, slots) for a in k.reads)
+    )
     return "product", text, nbytes, k.batch * k.m * k.n * (2 * k.k + after)
 
 
@@ -59,13 +76,19 @@ def summary(k: Kernel, slots: Any) -> tuple[str, str, int, int]:
         return _gemm(k, slots)
     if isinstance(k, ScatterKernel):
         n = k.count * k.inner
-        return "scatter", f"{k.count}x{k.inner}", 3 * n * k.out.dtype.itemsize + k.count * k.index.dtype.itemsize, n
+        return (
+            "scatter",
+            f"{k.count}x{k.inner}",
+            3 * n * k.out.dtype.itemsize + k.count * k.index.dtype.itemsize,
+            n,
+        )
     sizes = sum(slots[s].aval.size * slots[s].aval.dtype.itemsize for s in (*k.inputs, *k.outputs))
     return "host", getattr(k.function, "__name__", "call"), sizes, 0
 
 
 class Timer:
-    """Least time of every kernel over several runs of a plan; `time(key, call)` runs and times one piece."""
+    """Least time of every kernel over several runs of a plan; `time(key, call)` runs and times one
+    piece."""
 
     def __init__(self) -> None:
         self.least: dict[tuple[int, int], int] = {}
@@ -74,8 +97,10 @@ class Timer:
     def calibrate(self) -> None:
         """What timing nothing costs."""
         p, failed, none = pool(), ctypes.c_int64(0), (ctypes.c_uint64 * 1)()
-        self.empty = min(self._ns(lambda: p.plan(p.ctl, none, 0, none, 0, ctypes.byref(failed)))[0]
-                         for _ in range(200))
+        self.empty = min(
+            self._ns(lambda: p.plan(p.ctl, none, 0, none, 0, ctypes.byref(failed)))[0]
+            for _ in range(200)
+        )
 
     def _ns(self, call: Callable[[], Any]) -> tuple[int, Any]:
         start = perf_counter_ns()
@@ -94,7 +119,10 @@ class Timer:
         for (kernel, _), ns in self.least.items():
             total[kernel] = total.get(kernel, 0) + max(ns - self.empty, 1)
         whole = sum(total.values()) or 1
-        return [self._row(plan, i, total.get(i, 0), whole, steps.get(i, [])) for i in range(len(plan.steps))]
+        return [
+            self._row(plan, i, total.get(i, 0), whole, steps.get(i, []))
+            for i in range(len(plan.steps))
+        ]
 
     def _row(self, plan: Plan, i: int, ns: int, whole: int, steps: list[Any]) -> KernelTime:
         k = plan.steps[i]
@@ -102,7 +130,19 @@ class Timer:
         items = max((s.items for s in steps), default=1)
         chunks = max((-(-s.items // max(s.grain, 1)) for s in steps), default=1)
         threads = 1 if isinstance(k, HostStep) else max(1, min(get_num_threads(), chunks))
-        return KernelTime(i, kind, shape, ns * 1e-9, ns / whole, nbytes, ops, items, chunks, threads, plan.sites[i])
+        return KernelTime(
+            i,
+            kind,
+            shape,
+            ns * 1e-9,
+            ns / whole,
+            nbytes,
+            ops,
+            items,
+            chunks,
+            threads,
+            plan.sites[i],
+        )
 
 
 def run_timed(timer: Timer, segment: Any, bufs: Any) -> tuple[int, int]:
@@ -116,6 +156,7 @@ def run_timed(timer: Timer, segment: Any, bufs: Any) -> tuple[int, int]:
 
         def call(step: Any = step, need: int = segment.steps[j].scratch) -> int:
             return p.plan(p.ctl, step, 1, bufs, need, ctypes.byref(failed))
+
         status = timer.time((owner, piece), call)
         if status:
             return owner, status

@@ -1,8 +1,9 @@
 """From a plan and what is known about its inputs to the native entry that serves calls.
 
-Invariant: the entry checks every input it did not get from a checked source; a plan whose kernels failed raises the
-error of the user's line with all tensors as before.
+Invariant: the entry checks every input it did not get from a checked source; a plan whose kernels
+failed raises the error of the user's line with all tensors as before.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -19,15 +20,19 @@ from .pool import OUT_OF_MEMORY
 
 __all__ = ["native_entry"]
 
-SHORT = 1 << 21     # rough count of multiplications and moved bytes of 20 microseconds
+SHORT = 1 << 21  # rough count of multiplications and moved bytes of 20 microseconds
 
 
-def native_entry(plan: Plan, r: Replay, segment: Any, temp: int,
-                 error: Callable[[int, int], Exception]) -> Callable[..., Any] | None:
-    """A function of the tensors passed in each call; None where native code cannot read Python objects."""
+def native_entry(
+    plan: Plan, r: Replay, segment: Any, temp: int, error: Callable[[int, int], Exception]
+) -> Callable[..., Any] | None:
+    """A function of the tensors passed in each call; None where native code cannot read Python
+    objects."""
     if not probe.available():
         return None
-    passed = [k for k in range(len(r.avals)) if k not in r.held and k not in r.grads and k not in r.places]
+    passed = [
+        k for k in range(len(r.avals)) if k not in r.held and k not in r.grads and k not in r.places
+    ]
     order = {k: i for i, k in enumerate([*passed, *r.held, *r.grads, *r.places])}
     entry = build_entry(_spec(plan, r, passed, order, segment, temp))
     owners = segment.owners if segment is not None else []
@@ -38,29 +43,53 @@ def native_entry(plan: Plan, r: Replay, segment: Any, temp: int,
             step, status = decode_failure(got)
             raise error(owners[step], OUT_OF_MEMORY if status == OUT_OF_MEMORY_STATUS else status)
         return got
+
     return checked
 
 
-def _spec(plan: Plan, r: Replay, passed: list[int], order: dict[int, int], segment: Any, temp: int) -> ReplaySpec:
-    slots = [s._replace(index=order[s.index]) if s.kind in ("input", "state") else s for s in plan.slots]
+def _spec(
+    plan: Plan, r: Replay, passed: list[int], order: dict[int, int], segment: Any, temp: int
+) -> ReplaySpec:
+    slots = [
+        s._replace(index=order[s.index]) if s.kind in ("input", "state") else s for s in plan.slots
+    ]
     arena = -(-plan.arena_bytes // 64) * 64
     slots.append(Slot("arena", aval((temp,), dt.uint8), arena))
     number_of = {o: k for o, k in r.states}
     states = tuple((order[k], plan.outputs[o]) for o, k in number_of.items())
-    guards = [*r.guards, *((probe.slot_address(r.held[k]._node, "grad"), id(None)) for k in r.no_grad)]
-    places = [(probe.slot_address(r.held[host]._node, "grad"), r.avals[k]) for k, host in r.grads.items()]
+    guards = [
+        *r.guards,
+        *((probe.slot_address(r.held[k]._node, "grad"), id(None)) for k in r.no_grad),
+    ]
+    places = [
+        (probe.slot_address(r.held[host]._node, "grad"), r.avals[k]) for k, host in r.grads.items()
+    ]
     places += [(at, r.avals[k]) for k, at in r.places.items()]
-    steps = [] if segment is None else [tuple(segment.table[6 * i:6 * i + 6]) for i in range(len(segment.steps))]
+    steps = (
+        []
+        if segment is None
+        else [tuple(segment.table[6 * i : 6 * i + 6]) for i in range(len(segment.steps))]
+    )
     form = "single" if r.single else "tuple" if r.results else "none"
     return ReplaySpec(
-        tensor_types=(r.tensor,), arg_avals=tuple(r.avals[k] for k in passed),
+        tensor_types=(r.tensor,),
+        arg_avals=tuple(r.avals[k] for k in passed),
         captures=tuple((t, r.avals[k]) for k, t in r.held.items()),
         places=tuple(places),
-        guards=tuple(guards), tracked=frozenset(order[k] for k in r.loose),
-        nodes={order[k]: n for k, n in r.nodes.items()}, slots=tuple(slots), steps=tuple(steps),
-        outputs=tuple(plan.outputs[o] for o in r.results), consts=plan.consts, arena_bytes=arena + temp + 64,
-        states=states, partial=frozenset(plan.partial), form=form, release_gil=_work(plan) > SHORT,
-        keep=(segment, plan, r.keep))
+        guards=tuple(guards),
+        tracked=frozenset(order[k] for k in r.loose),
+        nodes={order[k]: n for k, n in r.nodes.items()},
+        slots=tuple(slots),
+        steps=tuple(steps),
+        outputs=tuple(plan.outputs[o] for o in r.results),
+        consts=plan.consts,
+        arena_bytes=arena + temp + 64,
+        states=states,
+        partial=frozenset(plan.partial),
+        form=form,
+        release_gil=_work(plan) > SHORT,
+        keep=(segment, plan, r.keep),
+    )
 
 
 def _work(plan: Plan) -> int:

@@ -1,8 +1,9 @@
 """Scatter kernels: rows of updates added to indexed rows of an output.
 
-Invariant: every output element receives its updates in increasing order of i; work is split over columns
-only, so the number of threads changes nothing.
+Invariant: every output element receives its updates in increasing order of i; work is split over
+columns only, so the number of threads changes nothing.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -18,7 +19,7 @@ from .asm import UNLIKELY, Fn
 
 __all__ = ["Generated", "generate"]
 
-_STRIP = 256    # columns of one work item
+_STRIP = 256  # columns of one work item
 _W = 16
 # argument words: three operands (slot, byte offset), then the rest
 OUT, INDEX, UPDATE = 0, 16, 32
@@ -46,20 +47,31 @@ def _add(f: Fn, el: str, out: str, update: str, mask: str = "") -> None:
     size = {"float": 4, "double": 8}.get(el) or int(el[1:]) // 8
     name = {"float": "f32", "double": "f64"}.get(el, el)
     if not mask:
-        total = f.op(f"{how} {vec} {f.op(f'load {vec}, ptr {out}, align {size}')}, "
-                     f"{f.op(f'load {vec}, ptr {update}, align {size}')}")
+        total = f.op(
+            f"{how} {vec} {f.op(f'load {vec}, ptr {out}, align {size}')}, "
+            f"{f.op(f'load {vec}, ptr {update}, align {size}')}"
+        )
         f.do(f"store {vec} {total}, ptr {out}, align {size}")
         return
-    x, y = (f.op(f"call {vec} @llvm.masked.load.v{_W}{name}.p0(ptr {p}, i32 {size}, <{_W} x i1> {mask}, "
-                 f"{vec} zeroinitializer)") for p in (out, update))
-    f.do(f"call void @llvm.masked.store.v{_W}{name}.p0({vec} {f.op(f'{how} {vec} {x}, {y}')}, "
-         f"ptr {out}, i32 {size}, <{_W} x i1> {mask})")
+    x, y = (
+        f.op(
+            f"call {vec} @llvm.masked.load.v{_W}{name}.p0(ptr {p}, i32 {size}, <{_W} x i1> {mask}, "
+            f"{vec} zeroinitializer)"
+        )
+        for p in (out, update)
+    )
+    f.do(
+        f"call void @llvm.masked.store.v{_W}{name}.p0({vec} {f.op(f'{how} {vec} {x}, {y}')}, "
+        f"ptr {out}, i32 {size}, <{_W} x i1> {mask})"
+    )
 
 
 def _mask(f: Fn, left: str) -> str:
     few = f.op(f"trunc i64 {f.pick(f.cmp('ult', left, _W), left, _W)} to i32")
     one = f.op(f"insertelement <{_W} x i32> poison, i32 {few}, i32 0")
-    many = f.op(f"shufflevector <{_W} x i32> {one}, <{_W} x i32> poison, <{_W} x i32> zeroinitializer")
+    many = f.op(
+        f"shufflevector <{_W} x i32> {one}, <{_W} x i32> poison, <{_W} x i32> zeroinitializer"
+    )
     lanes = "<" + ", ".join(f"i32 {k}" for k in range(_W)) + ">"
     return f.op(f"icmp ugt <{_W} x i32> {many}, {lanes}")
 
@@ -68,8 +80,16 @@ def _mask(f: Fn, left: str) -> str:
 def _text(d: np.dtype) -> tuple[str, str]:
     el, size = _element(d), d.itemsize
     name = {"float": "f32", "double": "f64"}.get(el, el)
-    f = Fn("SYMBOL", "i64", "nounwind \"prefer-vector-width\"=\"512\"", bufs="ptr", args="ptr", begin="i64", end="i64",
-           scratch="ptr")
+    f = Fn(
+        "SYMBOL",
+        "i64",
+        'nounwind "prefer-vector-width"="512"',
+        bufs="ptr",
+        args="ptr",
+        begin="i64",
+        end="i64",
+        scratch="ptr",
+    )
     out, index, update = _base(f, OUT), _base(f, INDEX), _base(f, UPDATE)
     count, inner = f.ld("%args", COUNT, "i64"), f.ld("%args", INNER, "i64")
     so, si, su = (f.ld("%args", at, "i64") for at in (OUT_STEP, INDEX_STEP, UPDATE_STEP))
@@ -93,8 +113,12 @@ def _text(d: np.dtype) -> tuple[str, str]:
             _add(f, el, f.at(to, at), f.at(source, at), mask)
     f.ret(0)
     vec = f"<{_W} x {el}>"
-    text = (f"declare {vec} @llvm.masked.load.v{_W}{name}.p0(ptr, i32, <{_W} x i1>, {vec})\n"
-            f"declare void @llvm.masked.store.v{_W}{name}.p0({vec}, ptr, i32, <{_W} x i1>)\n" + f.text() + UNLIKELY)
+    text = (
+        f"declare {vec} @llvm.masked.load.v{_W}{name}.p0(ptr, i32, <{_W} x i1>, {vec})\n"
+        f"declare void @llvm.masked.store.v{_W}{name}.p0({vec}, ptr, i32, <{_W} x i1>)\n"
+        + f.text()
+        + UNLIKELY
+    )
     symbol = "s_" + hashlib.sha256(text.encode()).hexdigest()[:24]
     return symbol, text.replace("@SYMBOL", "@" + symbol)
 
@@ -112,16 +136,26 @@ class Generated(NamedTuple):
 
 
 def generate(kernel: ScatterKernel) -> list[Generated]:
-    """Code and argument words of a scatter kernel whose rows are contiguous and whose indices are int64."""
+    """Code and argument words of a scatter kernel whose rows are contiguous and whose indices are
+    int64."""
     for a in (kernel.out, kernel.update):
         if kernel.inner > 1 and a.strides[-1] != 1:
             raise BackendError("scatter kernels walk contiguous rows; copy the operand first")
     if kernel.index.dtype is not dt.int64:
         raise BackendError(f"scatter kernels take int64 indices, not {kernel.index.dtype.name}")
     symbol, text = _text(kernel.out.dtype)
-    words = [w for a in (kernel.out, kernel.index, kernel.update) for w in (a.slot, a.offset * a.dtype.itemsize)]
-    words += [kernel.count, kernel.inner, kernel.out.strides[0] * kernel.out.dtype.itemsize,
-              kernel.index.strides[0] * 8, kernel.update.strides[0] * kernel.update.dtype.itemsize]
+    words = [
+        w
+        for a in (kernel.out, kernel.index, kernel.update)
+        for w in (a.slot, a.offset * a.dtype.itemsize)
+    ]
+    words += [
+        kernel.count,
+        kernel.inner,
+        kernel.out.strides[0] * kernel.out.dtype.itemsize,
+        kernel.index.strides[0] * 8,
+        kernel.update.strides[0] * kernel.update.dtype.itemsize,
+    ]
     grain = max(1, (1 << 16) // max(kernel.count * _STRIP, 1))
     items = -(-kernel.inner // _STRIP) if kernel.count else 0
     return [Generated(text, symbol, symbol, tuple(words), items, grain, 0)]

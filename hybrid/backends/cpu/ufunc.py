@@ -1,8 +1,9 @@
 """Native loops as real NumPy ufuncs: the cheapest way from Python to a small elementwise kernel.
 
-Invariant: a ufunc made here has exactly one loop, for exactly the dtypes it was made for, and keeps the code
-of that loop in memory; NumPy only walks broadcasting and strides.
+Invariant: a ufunc made here has exactly one loop, for exactly the dtypes it was made for, and keeps
+the code of that loop in memory; NumPy only walks broadcasting and strides.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -41,15 +42,26 @@ def _keep_alive(ufunc: Any, what: Any) -> None:
 
 
 def make_ufunc(name: str, code: Code, ins: Sequence[np.dtype], outs: Sequence[np.dtype]) -> Any:
-    """A ufunc whose only loop is `code`, a NumPy inner loop over operands of exactly these dtypes."""
+    """A ufunc whose only loop is `code`, a NumPy inner loop over operands of exactly these
+    dtypes."""
     nums = [d.num for d in (*ins, *outs)]
     label = name.encode()
     if max(nums) < 128:
         loops, data = (_P * 1)(code.address), (_P * 1)()
         types: Any = (ctypes.c_char * len(nums))(*nums)  # type: ignore[misc]
         kept: tuple[Any, ...] = (code, loops, data, types, label)
-        made = _from_func(ctypes.addressof(loops), ctypes.addressof(data), ctypes.addressof(types), 1,
-                          len(ins), len(outs), -1, label, b"", 0)
+        made = _from_func(
+            ctypes.addressof(loops),
+            ctypes.addressof(data),
+            ctypes.addressof(types),
+            1,
+            len(ins),
+            len(outs),
+            -1,
+            label,
+            b"",
+            0,
+        )
     else:  # a dtype from outside NumPy (bfloat16): registered by type number instead
         made = _from_func(None, None, None, 0, len(ins), len(outs), -1, label, b"", 0)
         types = (_I * len(nums))(*nums)
@@ -63,14 +75,21 @@ _UFUNCS: OrderedDict[Any, Any] = OrderedDict()
 _LIMIT = 2048
 
 
-def program_ufunc(name: str, program: Program, ins: Sequence[np.dtype], outs: Sequence[np.dtype]) -> Any:
-    """The ufunc of an elementwise program (no index, coordinates or loads); equal requests share one."""
+def program_ufunc(
+    name: str, program: Program, ins: Sequence[np.dtype], outs: Sequence[np.dtype]
+) -> Any:
+    """The ufunc of an elementwise program (no index, coordinates or loads); equal requests share
+    one."""
     key = (program, tuple(ins), tuple(outs))
     made = _UFUNCS.get(key)
     if made is None:
-        digest = hashlib.sha256(repr((program, [d.name for d in (*ins, *outs)])).encode()).hexdigest()
+        digest = hashlib.sha256(
+            repr((program, [d.name for d in (*ins, *outs)])).encode()
+        ).hexdigest()
         symbol = f"u_{digest[:32]}"
-        (code,) = compile_many([(symbol, ufunc_loop_text(program, tuple(ins), tuple(outs), symbol))])
+        (code,) = compile_many(
+            [(symbol, ufunc_loop_text(program, tuple(ins), tuple(outs), symbol))]
+        )
         made = _UFUNCS[key] = make_ufunc(name, code, ins, outs)
         if len(_UFUNCS) > _LIMIT:
             _UFUNCS.popitem(last=False)
@@ -78,6 +97,11 @@ def program_ufunc(name: str, program: Program, ins: Sequence[np.dtype], outs: Se
 
 
 def usable(program: Program, ins: Sequence[np.dtype], outs: Sequence[np.dtype]) -> bool:
-    """Whether NumPy can drive the program: it has operands, needs no positions, and fits the C API."""
-    return (len(ins) > 0 and len(ins) + len(outs) <= MAX_OPERANDS and not program.params
-            and not any(i.prim in ("index", "coord", "load") for i in program.instrs))
+    """Whether NumPy can drive the program: it has operands, needs no positions, and fits the C
+    API."""
+    return (
+        len(ins) > 0
+        and len(ins) + len(outs) <= MAX_OPERANDS
+        and not program.params
+        and not any(i.prim in ("index", "coord", "load") for i in program.instrs)
+    )

@@ -1,8 +1,9 @@
 """Views made by a C function: a new ndarray header on the same memory.
 
-Invariant: a viewer's result addresses only elements of its argument, provided that the argument has the
-strides (or the contiguity) that the viewer was made for.
+Invariant: a viewer's result addresses only elements of its argument, provided that the argument has
+the strides (or the contiguity) that the viewer was made for.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -47,10 +48,18 @@ def _text() -> str:
     rank = f.op(f"trunc i64 {f.ld(table, RANK, 'i64')} to i32")
     writeable = f.op(f"and i32 {has}, {_WRITEABLE}")
     memory = f.at(f.ld(x, data), f.ld(table, OFFSET, "i64"))
-    out = f.call("ptr", f.ld(functions, NEW_ARRAY), f"ptr {f.ld(functions, ARRAY_TYPE)}", f"ptr {descr}",
-                 f"i32 {rank}",
-                 f"ptr {f.ld(table, SIZES)}", f"ptr {f.ld(table, STEPS)}", f"ptr {memory}",
-                 f"i32 {writeable}", "ptr null")
+    out = f.call(
+        "ptr",
+        f.ld(functions, NEW_ARRAY),
+        f"ptr {f.ld(functions, ARRAY_TYPE)}",
+        f"ptr {descr}",
+        f"i32 {rank}",
+        f"ptr {f.ld(table, SIZES)}",
+        f"ptr {f.ld(table, STEPS)}",
+        f"ptr {memory}",
+        f"i32 {writeable}",
+        "ptr null",
+    )
     f.go_if(f.op(f"icmp eq ptr {out}, null"), "done")
     f.call("void", f.ld(functions, INCREF), f"ptr {x}")
     bad = f.call("i32", f.ld(functions, SET_BASE), f"ptr {out}", f"ptr {x}")
@@ -70,15 +79,25 @@ def _view() -> Method:
     return Method("hy_view", _text())
 
 
-def make_viewer(out: Aval, offset: int, strides: tuple[int, ...],
-                fallback: Callable[..., Any] | None = None) -> Callable[..., Any]:
+def make_viewer(
+    out: Aval, offset: int, strides: tuple[int, ...], fallback: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
     """A C function x -> array of out's shape and dtype at byte `offset` from x's first element.
 
-    With a fallback, x must be C-contiguous or fallback(x) is the result; without one nothing is checked.
+    With a fallback, x must be C-contiguous or fallback(x) is the result; without one nothing is
+    checked.
     """
     n = max(out.ndim, 1)
     sizes, steps = (ctypes.c_int64 * n)(*out.shape), (ctypes.c_int64 * n)(*strides)
     functions = function_table()
-    words = (_C_CONTIGUOUS if fallback is not None else 0, offset, id(out.dtype), out.ndim, ctypes.addressof(sizes),
-             ctypes.addressof(steps), id(fallback) if fallback is not None else 0, ctypes.addressof(functions))
+    words = (
+        _C_CONTIGUOUS if fallback is not None else 0,
+        offset,
+        id(out.dtype),
+        out.ndim,
+        ctypes.addressof(sizes),
+        ctypes.addressof(steps),
+        id(fallback) if fallback is not None else 0,
+        ctypes.addressof(functions),
+    )
     return _view().make(words, (out.dtype, sizes, steps, fallback, functions))

@@ -2,6 +2,7 @@
 
 Invariant: a view result shares memory with its input or is a fresh copy; inputs are never written.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -24,7 +25,8 @@ _STRIDES_LIMIT = 64
 
 
 def view(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]) -> Kernel:
-    """Kind view: the same memory where the record's layout allows, else a view of a contiguous copy."""
+    """Kind view: the same memory where the record's layout allows, else a view of a contiguous
+    copy."""
     layout = op.layout
     if layout is None:
         raise BackendError(f"view op {op.name} has no layout")
@@ -35,7 +37,11 @@ def view(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval
 
     def viewer(strides: Ints, fallback: Kernel | None = None) -> Kernel | None:
         got = layout(a, strides, 0, **params)
-        return None if got is None else make_viewer(out, got[0] * item, tuple(s * item for s in got[1]), fallback)
+        return (
+            None
+            if got is None
+            else make_viewer(out, got[0] * item, tuple(s * item for s in got[1]), fallback)
+        )
 
     known: dict[Ints, Kernel] = {}
 
@@ -43,7 +49,11 @@ def view(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval
         """Arrays that are not C-contiguous: one viewer for each tuple of strides."""
         f = known.get(x.strides)
         if f is None:
-            made = None if any(s % item for s in x.strides) else viewer(tuple(s // item for s in x.strides))
+            made = (
+                None
+                if any(s % item for s in x.strides)
+                else viewer(tuple(s // item for s in x.strides))
+            )
             if len(known) >= _STRIDES_LIMIT:
                 known.clear()
             f = known[x.strides] = made or copy_first
@@ -62,14 +72,16 @@ def view(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval
 def place(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]) -> Kernel:
     """Kind place: operands copied into regions of a fresh output.
 
-    The layout gives one region (offset, shape, strides) per operand.  Fact 'base': the first operand has none
-    and fills the output before; fact 'zeros': zeros do.
+    The layout gives one region (offset, shape, strides) per operand.  Fact 'base': the first
+    operand has none and fills the output before; fact 'zeros': zeros do.
     """
     layout = op.layout
     if layout is None:
         raise BackendError(f"place op {op.name} has no layout")
     out, item = outs[0], outs[0].dtype.itemsize
-    regions = [(o * item, tuple(sh), tuple(s * item for s in st)) for o, sh, st in layout(*ins, **params)]
+    regions = [
+        (o * item, tuple(sh), tuple(s * item for s in st)) for o, sh, st in layout(*ins, **params)
+    ]
     first = int(op.has("base"))
     if len(regions) + first != len(ins):
         raise BackendError(f"place op {op.name} has {len(regions)} regions for {len(ins)} operands")
@@ -86,4 +98,5 @@ def place(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Ava
         for k, (offset, shape, strides) in live:
             copyto(new(shape, d, y, offset, strides), xs[k])
         return y
+
     return call

@@ -1,11 +1,14 @@
-"""Loop kernels as PTX: the same programs, forms and argument words as on the CPU, one element per thread.
+"""Loop kernels as PTX: the same programs, forms and argument words as on the CPU, one element per
+thread.
 
-Invariant: a row is summed by 64 threads in the lanes order of the numerics contract and a column by one thread
-in its order, so results do not depend on the launch; nothing is contracted, approximated or flushed to zero.
+Invariant: a row is summed by 64 threads in the lanes order of the numerics contract and a column by
+one thread in its order, so results do not depend on the launch; nothing is contracted, approximated
+or flushed to zero.
 
-A kernel is `void kernel(ptr bufs, ptr args, ptr status)`: arrays of device addresses and of argument words
-(architecture.md), and one i64 that a failed check sets to 1 + a position.
+A kernel is `void kernel(ptr bufs, ptr args, ptr status)`: arrays of device addresses and of
+argument words (architecture.md), and one i64 that a failed check sets to 1 + a position.
 """
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -34,7 +37,8 @@ _CELLS = "@cells = internal addrspace(3) global [128 x i64] poison, align 8"
 
 
 class Launch(NamedTuple):
-    """How to start a kernel: its symbol, argument words, number of thread blocks and threads per block."""
+    """How to start a kernel: its symbol, argument words, number of thread blocks and threads per
+    block."""
 
     symbol: str
     words: tuple[int, ...]
@@ -71,6 +75,7 @@ class _Threads:
         def one(t: str, _: list[str]) -> list[str]:
             visit(t)
             return []
+
         code.loop(first, total, step, [], one)
 
     def rows(self) -> str:
@@ -84,7 +89,8 @@ class _Threads:
         return q, self.code.op(f"sub i64 {t}, {self.code.op(f'mul i64 {q}, {size}')}")
 
 
-# ---- maps ---------------------------------------------------------------------------------------------
+# ---- maps
+# ---------------------------------------------------------------------------------------------
 def _emit_map(form: Form) -> Code:
     k = _Threads(form)
     code, body, n = k.code, k.body, k.body.word(k.body.words.n)
@@ -101,11 +107,13 @@ def _emit_map(form: Form) -> Code:
             return
         for i, o in enumerate(k.program.outs):
             body.write(i, body.value(o, env), at)
+
     k.grid_loop(code.once(f"mul i64 {k.rows()}, {n}"), element)
     return code
 
 
-# ---- rows ---------------------------------------------------------------------------------------------
+# ---- rows
+# ---------------------------------------------------------------------------------------------
 class _RowThreads(_Threads):
     """One block of 64 threads per row; thread i is lane i."""
 
@@ -128,12 +136,15 @@ class _RowThreads(_Threads):
         def four() -> None:
             a = [get(code.add(self.tid, str(16 * u))) for u in range(4)]
             put(r.combine(lanes, r.combine(lanes, a[0], a[1]), r.combine(lanes, a[2], a[3])))
+
         put(acc)
         _barrier(code)
         code.when(code.op(f"icmp ult i64 {self.tid}, 16"), four)
         for half in (8, 4, 2, 1):
+
             def pair(half: int = half) -> None:
                 put(r.combine(lanes, get(self.tid), get(code.add(self.tid, str(half)))))
+
             _barrier(code)
             code.when(code.op(f"icmp ult i64 {self.tid}, {half}"), pair)
         _barrier(code)
@@ -155,7 +166,7 @@ class _RowThreads(_Threads):
         def cut(names: list[str]) -> list[list[str]]:
             out, at = [], 0
             for r in reds:
-                out.append(names[at:at + len(r.parts)])
+                out.append(names[at : at + len(r.parts)])
                 at += len(r.parts)
             return out
 
@@ -166,24 +177,39 @@ class _RowThreads(_Threads):
                 env = self.visit(p, numbers, j)
                 fed = [r.feed(lanes, self.body.value(r.operand, env), j) for r in reds]
                 return [x for r, a, v in zip(reds, cut(accs), fed) for x in r.follow(lanes, a, v)]
+
             _, accs = code.loop(code.add(lo, self.tid), hi, str(_LANES), start, one)
-            return [x for r, t, a in zip(reds, cut(totals), cut(accs)) for x in r.combine(lanes, t, self.tree(r, a))]
+            return [
+                x
+                for r, t, a in zip(reds, cut(totals), cut(accs))
+                for x in r.combine(lanes, t, self.tree(r, a))
+            ]
+
         _, totals = code.loop("0", n, str(_BLOCK), start, block)
         empty = code.once(f"icmp eq i64 {n}, 0")
         for r, total in zip(reds, cut(totals)):
             self.body.known[r.number] = r.result(lanes, total, empty)
 
     def row(self, t: str, _: list[str]) -> list[str]:
-        code, body, plan, n = self.code, self.body, row_plan(self.form), self.body.word(self.body.words.n)
+        code, body, plan, n = (
+            self.code,
+            self.body,
+            row_plan(self.form),
+            self.body.word(self.body.words.n),
+        )
         body.begin_row(t)
         for p in plan.passes:
             numbers = body.prepare(pass_targets(self.form, p))
             if p.reductions:
                 self.reduce_pass(p, numbers, n)
             else:
-                def one(j: str, _: list[str], p: Pass = p, numbers: list[int] = numbers) -> list[str]:
+
+                def one(
+                    j: str, _: list[str], p: Pass = p, numbers: list[int] = numbers
+                ) -> list[str]:
                     self.visit(p, numbers, j)
                     return []
+
                 code.loop(self.tid, n, str(_LANES), [], one)
         values = [body.scalar_value(self.program.outs[k]) for k in plan.once]
         _barrier(code)  # no thread may still read what is overwritten now
@@ -191,6 +217,7 @@ class _RowThreads(_Threads):
         def store() -> None:
             for k, v in zip(plan.once, values):
                 body.write_once(k, v)
+
         code.when(code.op(f"icmp eq i64 {self.tid}, 0"), store)
         _barrier(code)
         return []
@@ -202,7 +229,8 @@ def _emit_rows(form: Form) -> Code:
     return k.code
 
 
-# ---- columns ------------------------------------------------------------------------------------------
+# ---- columns
+# ------------------------------------------------------------------------------------------
 def _emit_columns(form: Form) -> Code:
     k = _Threads(form)
     n = k.body.word(k.body.words.n)
@@ -212,6 +240,7 @@ def _emit_columns(form: Form) -> Code:
         row, c = k.divide(t, n)
         k.body.begin_row(row)
         column(Position(c))
+
     k.grid_loop(k.code.once(f"mul i64 {k.rows()}, {n}"), visit)
     return k.code
 
@@ -226,7 +255,9 @@ def _target() -> llvm.Target:
     try:
         return llvm.Target.from_triple(TRIPLE)
     except RuntimeError as e:
-        raise BackendError(f"this llvmlite cannot generate PTX ({e}); install a build with the NVPTX target") from None
+        raise BackendError(
+            f"this llvmlite cannot generate PTX ({e}); install a build with the NVPTX target"
+        ) from None
 
 
 @lru_cache(1024)
@@ -256,7 +287,12 @@ def generate_ptx(kernel: LoopKernel, arch: str = "sm_90") -> tuple[str, Launch]:
     ptx, symbol = _ptx(made.form, arch)
     if made.form.kind == "row":
         assert kernel.group is not None
-        return ptx, Launch(symbol, made.words, max(1, min(prod(kernel.shape[:kernel.group[0]]), 1 << 20)), _LANES)
-    threads = prod(d for a, d in enumerate(kernel.shape)
-                   if kernel.group is None or not kernel.group[0] <= a < kernel.group[1])
+        return ptx, Launch(
+            symbol, made.words, max(1, min(prod(kernel.shape[: kernel.group[0]]), 1 << 20)), _LANES
+        )
+    threads = prod(
+        d
+        for a, d in enumerate(kernel.shape)
+        if kernel.group is None or not kernel.group[0] <= a < kernel.group[1]
+    )
     return ptx, Launch(symbol, made.words, max(1, min(-(-threads // _THREADS), 1 << 20)), _THREADS)

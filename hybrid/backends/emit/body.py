@@ -1,7 +1,10 @@
-"""Evaluating a program inside a loop: what is the same for a whole row as scalars, once; the rest in vectors.
+"""Evaluating a program inside a loop: what is the same for a whole row as scalars, once; the rest
+in vectors.
 
-Invariant: `prepare` emits everything a later `vector` needs from outside the loop, so names dominate their uses.
+Invariant: `prepare` emits everything a later `vector` needs from outside the loop, so names
+dominate their uses.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -10,7 +13,16 @@ from ...ir.scalar import REDUCTIONS, Program, bits_of
 from .code import Code
 from .form import COLUMN_KINDS, Form, Words
 from .lanes import Lanes, llvm_scalar, memory_scalar
-from .memory import Position, from_memory, gather, load_row, load_scalar, scatter, store_row, store_scalar
+from .memory import (
+    Position,
+    from_memory,
+    gather,
+    load_row,
+    load_scalar,
+    scatter,
+    store_row,
+    store_scalar,
+)
 
 __all__ = ["Body", "cost", "uniform_values", "WIDTH"]
 
@@ -46,7 +58,8 @@ def uniform_values(form: Form) -> list[bool]:
 
 
 def running_values(form: Form, uniform: list[bool]) -> list[bool]:
-    """Which instructions are i64 values that grow by one from lane to lane: loads there are adjacent."""
+    """Which instructions are i64 values that grow by one from lane to lane: loads there are
+    adjacent."""
     out: list[bool] = []
     affine = iter(form.affine)
     for ins in form.program.instrs:
@@ -68,12 +81,14 @@ class Body:
         self.words = Words(form)
         self.lanes, self.scalar = Lanes(width, code), Lanes(1, code)
         self.nreads = len(form.reads)
-        self.base: list[str] = []          # address of element 0 of the current row, per operand
-        self.start: list[str] = []         # value at element 0 of the current row, per affine value
-        self.known: dict[int, str] = {}    # scalars of the current row
+        self.base: list[str] = []  # address of element 0 of the current row, per operand
+        self.start: list[str] = []  # value at element 0 of the current row, per affine value
+        self.known: dict[int, str] = {}  # scalars of the current row
         self.splats: dict[int, str] = {}
         self.buffers: dict[int, str] = {}  # instruction -> row buffer
-        self.tiles: dict[int, str] = {}    # operand -> tile on the stack, of which row `tile_row` is current
+        self.tiles: dict[
+            int, str
+        ] = {}  # operand -> tile on the stack, of which row `tile_row` is current
         self.tile_row = "0"
         self.place: tuple[str, list[str], str] = ("", [], "")  # of the last `split`
         self.uniform = uniform_values(form)
@@ -86,7 +101,8 @@ class Body:
         return {i: k for k, i in enumerate(found)}
 
     def elements(self, targets: Iterable[int], stop: Iterable[int] = ()) -> list[int]:
-        """Instructions with a value per element that the targets need, in order; operands of `stop` excluded."""
+        """Instructions with a value per element that the targets need, in order; operands of `stop`
+        excluded."""
         found: set[int] = set()
         stop = set(stop)
         todo = [t for t in targets if not self.uniform[t]]
@@ -99,7 +115,8 @@ class Body:
                 todo += [a for a in self.program.instrs[i].args if not self.uniform[a]]
         return sorted(found)
 
-    # ---- argument words ----------------------------------------------------------------------------
+    # ---- argument words
+    # ----------------------------------------------------------------------------
     def word(self, k: int, ty: str = "i64") -> str:
         p = self.code.once(f"getelementptr i64, ptr %args, i64 {k}")
         return self.code.once(f"load {ty}, ptr {p}, align 8")
@@ -135,7 +152,8 @@ class Body:
 
     # ---- rows ------------------------------------------------------------------------------------
     def begin_row(self, row: str, outer: int | None = None) -> None:
-        """Compute addresses of the row with that number (over the first `outer` axes, row-major)."""
+        """Compute addresses of the row with that number (over the first `outer` axes,
+        row-major)."""
         code, w = self.code, self.words
         outer = self.form.outer if outer is None else outer
         coords: list[str] = [""] * outer
@@ -146,8 +164,12 @@ class Body:
             row = quotient
         if outer:
             coords[0] = row
-        self.base = [code.at("i8", self.operand(k), self._offset(k, coords)) if self.walk(k) != "g" else
-                     self.operand(k) for k in range(w.ops)]
+        self.base = [
+            code.at("i8", self.operand(k), self._offset(k, coords))
+            if self.walk(k) != "g"
+            else self.operand(k)
+            for k in range(w.ops)
+        ]
         self.start = [self._offset(w.ops + k, coords) for k in range(len(self.form.affine))]
         self.known, self.splats, self.place = {}, {}, ("", [], "")
 
@@ -179,7 +201,9 @@ class Body:
             return self.scalar._convert("i64", ins.type, self.row_length())
         a = [self.scalar_value(x) for x in ins.args]
         if ins.prim == "load":
-            return load_scalar(code, ins.type, code.at(memory_scalar(ins.type), self.base[ins.attr], a[0]))
+            return load_scalar(
+                code, ins.type, code.at(memory_scalar(ins.type), self.base[ins.attr], a[0])
+            )
         return self.scalar.emit(ins, a, [self.program.instrs[x].type for x in ins.args])
 
     def row_length(self) -> str:
@@ -199,10 +223,13 @@ class Body:
         return self.splats[i]
 
     def prepare(self, targets: Iterable[int], stop: Iterable[int] = ()) -> list[int]:
-        """Emit the uniform values that elements of `targets` use; returns those elements in order."""
+        """Emit the uniform values that elements of `targets` use; returns those elements in
+        order."""
         targets, stop = list(targets), set(stop)
         numbers = self.elements(targets, stop)
-        used = {a for i in numbers if i not in stop for a in self.program.instrs[i].args} | set(targets)
+        used = {a for i in numbers if i not in stop for a in self.program.instrs[i].args} | set(
+            targets
+        )
         for i in sorted(used):
             if self.uniform[i] and self.program.instrs[i].prim != "const" and i not in self.splats:
                 ty = self.program.instrs[i].type
@@ -210,10 +237,15 @@ class Body:
         return numbers
 
     # ---- vectors ---------------------------------------------------------------------------------
-    def vector(self, numbers: list[int], at: Position, ready: Iterable[int] = (),
-               env: dict[int, str] | None = None) -> dict[int, str]:
-        """Evaluate elements (as `prepare` gave them) at a position; those in `ready` come from buffers and
-        those in `env` are there already."""
+    def vector(
+        self,
+        numbers: list[int],
+        at: Position,
+        ready: Iterable[int] = (),
+        env: dict[int, str] | None = None,
+    ) -> dict[int, str]:
+        """Evaluate elements (as `prepare` gave them) at a position; those in `ready` come from
+        buffers and those in `env` are there already."""
         env = {} if env is None else dict(env)
         ready = set(ready)
         for i in numbers:
@@ -221,9 +253,11 @@ class Body:
                 env[i] = self._element(i, env, at, ready)
         return env
 
-    def vectors(self, numbers: list[int], ats: list[Position], ready: Iterable[int] = ()) -> list[dict[int, str]]:
-        """`vector` at several positions, instruction by instruction: long chains of dependent instructions then
-        overlap within the window in which a core looks for work."""
+    def vectors(
+        self, numbers: list[int], ats: list[Position], ready: Iterable[int] = ()
+    ) -> list[dict[int, str]]:
+        """`vector` at several positions, instruction by instruction: long chains of dependent
+        instructions then overlap within the window in which a core looks for work."""
         ready = set(ready)
         envs: list[dict[int, str]] = [{} for _ in ats]
         for i in numbers:
@@ -248,11 +282,17 @@ class Body:
         return self.lanes.emit(ins, a, [self.program.instrs[x].type for x in ins.args])
 
     def _first_lane(self, x: str) -> str:
-        return x if self.lanes.width == 1 else self.code.op(f"extractelement {self.lanes.ty('i64')} {x}, i64 0")
+        return (
+            x
+            if self.lanes.width == 1
+            else self.code.op(f"extractelement {self.lanes.ty('i64')} {x}, i64 0")
+        )
 
     def keep(self, i: int, value: str, at: Position) -> None:
         """Put lanes into the row buffer of an instruction."""
-        store_row(self.lanes, self.program.instrs[i].type, value, self.buffers[i], None, Position(at.j))
+        store_row(
+            self.lanes, self.program.instrs[i].type, value, self.buffers[i], None, Position(at.j)
+        )
 
     def value(self, i: int, env: dict[int, str]) -> str:
         return self.splat(i) if self.uniform[i] else env[i]
@@ -263,7 +303,9 @@ class Body:
             return self.lanes.splat(ty, load_scalar(self.code, ty, self.base[k]))
         if walk == "t":
             v = self.lanes.raw(memory_scalar(ty))
-            x = self.code.op(f"load {v}, ptr {self.code.at(v, self.tiles[k], self.tile_row)}, align 64")
+            x = self.code.op(
+                f"load {v}, ptr {self.code.at(v, self.tiles[k], self.tile_row)}, align 64"
+            )
             return from_memory(self.lanes, ty, x)
         if walk == "n":
             return self._read_runs(k, ty, at)
@@ -272,8 +314,8 @@ class Body:
         return load_row(self.lanes, ty, self.base[k], self.step(k), at)
 
     def streams(self, writes: Iterable[int], start: str, stop: str) -> str | None:
-        """Up to where elements start..stop of the current row may be stored past the caches (nowhere: start),
-        which takes aligned addresses; None where no result is that large."""
+        """Up to where elements start..stop of the current row may be stored past the caches
+        (nowhere: start), which takes aligned addresses; None where no result is that large."""
         code, spots, rows = self.code, "0", [k for k in writes if self.form.writes[k].stream]
         for k in rows:
             p = code.at(memory_scalar(self.form.writes[k].type), self.base[self.nreads + k], start)
@@ -284,7 +326,8 @@ class Body:
         return code.op(f"select i1 {aligned}, i64 {stop}, i64 {start}")
 
     def fetch_next_row(self, reads: Iterable[int], at: Position) -> None:
-        """Ask for elements `at` of the next row of adjacent operands, while this row keeps the core busy."""
+        """Ask for elements `at` of the next row of adjacent operands, while this row keeps the core
+        busy."""
         code, axis = self.code, self.form.outer - 1
         for k in reads if self.form.outer else ():
             if self.walk(k) == "1":
@@ -308,9 +351,11 @@ class Body:
         """Store the scalar result of a row."""
         store_scalar(self.code, self.form.writes[k].type, value, self.base[self.nreads + k])
 
-    # ---- walks over several axes --------------------------------------------------------------------
+    # ---- walks over several axes
+    # --------------------------------------------------------------------
     def split(self, j: str) -> tuple[list[str], str]:
-        """Coordinates of element j of the row, and whether a whole vector from there stays in one run."""
+        """Coordinates of element j of the row, and whether a whole vector from there stays in one
+        run."""
         if self.place[0] != j:
             rest, coords, w = j, [""] * self.form.multi, self.words
             for d in range(self.form.multi - 1, 0, -1):
@@ -350,13 +395,19 @@ class Body:
         if self.lanes.width == 1:
             store_row(self.lanes, ty, value, self._run(k, coords), None, here)
             return
-        code.when(inside, lambda: store_row(self.lanes, ty, value, self._run(k, coords), None, here))
-        code.when(code.op(f"xor i1 {inside}, true"),
-                  lambda: scatter(self.lanes, ty, value, self.base[k], self.spread(k, at), at))
+        code.when(
+            inside, lambda: store_row(self.lanes, ty, value, self._run(k, coords), None, here)
+        )
+        code.when(
+            code.op(f"xor i1 {inside}, true"),
+            lambda: scatter(self.lanes, ty, value, self.base[k], self.spread(k, at), at),
+        )
 
     def lane_index(self, j: str) -> str:
         """j, j + 1, ... as i64 lanes."""
-        return self.lanes.binary("add", "i64", self.lanes.splat("i64", j), self.lanes.lane_numbers())
+        return self.lanes.binary(
+            "add", "i64", self.lanes.splat("i64", j), self.lanes.lane_numbers()
+        )
 
     def affine(self, k: int, at: Position) -> str:
         number = self.words.ops + k
@@ -380,12 +431,15 @@ class Body:
             coord = rest
             if d:
                 rest, coord = self._divide(lanes, rest, self.word(w.multi(d)))
-            far = lanes.binary("mul", "i64", coord, lanes.splat("i64", self.word(w.multi_stride(k, d))))
+            far = lanes.binary(
+                "mul", "i64", coord, lanes.splat("i64", self.word(w.multi_stride(k, d)))
+            )
             total = lanes.binary("add", "i64", total, far) if total else far
         return total
 
     def _divide(self, lanes: Lanes, x: str, size: str) -> tuple[str, str]:
-        """(x // size, x % size) for 0 <= x < 2**50: half a unit keeps the quotient away from integers."""
+        """(x // size, x % size) for 0 <= x < 2**50: half a unit keeps the quotient away from
+        integers."""
         code = self.code
         inverse = code.once(f"fdiv double 1.0, {code.once(f'sitofp i64 {size} to double')}")
         real = lanes.cast("sitofp", x, "i64", "double")

@@ -1,8 +1,9 @@
 """The text of one LLVM function while it is being written: names, blocks, loops, declarations.
 
-Invariant: lines are only ever appended (or filled in where a place was reserved), `entry` lines come before
-all others, and every external name used is an `llvm.*` intrinsic that is declared.
+Invariant: lines are only ever appended (or filled in where a place was reserved), `entry` lines
+come before all others, and every external name used is an `llvm.*` intrinsic that is declared.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -90,14 +91,26 @@ class Code:
         self.jump(after)
         self.start(after)
 
-    def loop(self, start: str, stop: str, step: str | None, carried: Sequence[tuple[str, str]],
-             body: Callable[[str, list[str]], Sequence[str]], full: int = 1) -> tuple[str, list[str]]:
+    def loop(
+        self,
+        start: str,
+        stop: str,
+        step: str | None,
+        carried: Sequence[tuple[str, str]],
+        body: Callable[[str, list[str]], Sequence[str]],
+        full: int = 1,
+    ) -> tuple[str, list[str]]:
         """i = start; while i + full <= stop: carried = body(i, carried); i += step.
 
-        `carried` holds (type, initial value); returns the last i and the last carried values.  Without
-        a step, body returns the next i as one more value.
+        `carried` holds (type, initial value); returns the last i and the last carried values.
+        Without a step, body returns the next i as one more value.
         """
-        head, inside, after, before = self.label("head"), self.label("body"), self.label("done"), self.block
+        head, inside, after, before = (
+            self.label("head"),
+            self.label("body"),
+            self.label("done"),
+            self.block,
+        )
         self.jump(head)
         self.start(head)
         place = len(self.lines)
@@ -116,7 +129,9 @@ class Code:
         self.jump(head)
         self.lines[place] = f"  {i} = phi i64 [{start}, %{before}], [{nxt}, %{last}]"
         for k, (ty, init) in enumerate(carried):
-            self.lines[place + 1 + k] = f"  {names[k]} = phi {ty} [{init}, %{before}], [{new[k]}, %{last}]"
+            self.lines[place + 1 + k] = (
+                f"  {names[k]} = phi {ty} [{init}, %{before}], [{new[k]}, %{last}]"
+            )
         self.start(after)
         return i, names
 
@@ -125,7 +140,15 @@ class Code:
         return a if b == "0" else b if a == "0" else self.op(f"add i64 {a}, {b}")
 
     def mul(self, a: str, b: str) -> str:
-        return "0" if "0" in (a, b) else a if b == "1" else b if a == "1" else self.op(f"mul i64 {a}, {b}")
+        return (
+            "0"
+            if "0" in (a, b)
+            else a
+            if b == "1"
+            else b
+            if a == "1"
+            else self.op(f"mul i64 {a}, {b}")
+        )
 
     def smin(self, a: str, b: str) -> str:
         return self.call("llvm.smin.i64", "i64", f"i64 {a}", f"i64 {b}")
@@ -145,7 +168,9 @@ def _type_of(arg: str) -> str:
     return m.group(1) + immediate
 
 
-def finish_module(code: Code, signature: str, prefix: str, attributes: str = "nounwind") -> tuple[str, str]:
+def finish_module(
+    code: Code, signature: str, prefix: str, attributes: str = "nounwind"
+) -> tuple[str, str]:
     """(module text, symbol): the symbol is derived from the text, so equal code has one name.
 
     `signature` is like ``define i64 @NAME(ptr %bufs)``; the last block must already be terminated.
@@ -160,9 +185,12 @@ def finish_module(code: Code, signature: str, prefix: str, attributes: str = "no
 
 
 def check_externals(text: str) -> None:
-    """Raise unless every declared or called global name is defined in the text or is an llvm intrinsic."""
+    """Raise unless every declared or called global name is defined in the text or is an llvm
+    intrinsic."""
     defined = set(re.findall(r"^define [^@\n]*@([\w.]+)", text, re.M))
     foreign = {n for n in re.findall(r"@([\w.]+)", text) if not n.startswith("llvm.")} - defined
     foreign -= set(re.findall(r"^@([\w.]+) =", text, re.M))
     if foreign:
-        raise BackendError(f"generated code refers to unknown symbols: {', '.join(sorted(foreign))}")
+        raise BackendError(
+            f"generated code refers to unknown symbols: {', '.join(sorted(foreign))}"
+        )

@@ -1,8 +1,10 @@
-"""Code of column kernels: reductions along axes that others follow; columns go through the rows side by side.
+"""Code of column kernels: reductions along axes that others follow; columns go through the rows
+side by side.
 
-Invariant: blocks of 256 rows, rows in order inside a block, block results in order; an item is a strip of
-columns, so neither strips nor vector width change a result.
+Invariant: blocks of 256 rows, rows in order inside a block, block results in order; an item is a
+strip of columns, so neither strips nor vector width change a result.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -16,8 +18,8 @@ from .reduce import reductions_of
 
 __all__ = ["emit_columns", "emit_column_threads", "cells_per_strip", "STRIP", "BLOCK"]
 
-STRIP = 64           # columns per item
-BLOCK = 256          # rows per block
+STRIP = 64  # columns per item
+BLOCK = 256  # rows per block
 _LIGHT = 12
 
 
@@ -51,8 +53,11 @@ class _Columns:
             for d, c in enumerate(coords):
                 total = code.add(total, code.mul(c, body.word(w.stride(k, self.form.outer + d))))
             return total
-        body.base = [b if body.walk(k) == "g" or k >= body.nreads else code.at("i8", b, far(k))
-                     for k, b in enumerate(base)]
+
+        body.base = [
+            b if body.walk(k) == "g" or k >= body.nreads else code.at("i8", b, far(k))
+            for k, b in enumerate(base)
+        ]
         body.start = [code.add(s, far(w.ops + k)) for k, s in enumerate(start)]
 
     # ---- a strip ---------------------------------------------------------------------------------
@@ -61,12 +66,18 @@ class _Columns:
         body, code, lanes = self.body, self.code, self.body.lanes
         numbers = body.prepare(self.operands)
         base, start = body.base, body.start
-        first = [(lanes.ty(ty), e) for _ in positions for r in self.reds for ty, e in zip(r.parts, r.neutral(lanes))]
+        first = [
+            (lanes.ty(ty), e)
+            for _ in positions
+            for r in self.reds
+            for ty, e in zip(r.parts, r.neutral(lanes))
+        ]
 
         def rows(r0: str) -> list[str]:
             def row(r: str, accs: list[str]) -> list[str]:
                 self.enter(r, base, start)
                 return self.add_row(numbers, positions, r, accs)
+
             return code.loop(r0, code.smin(code.add(r0, str(BLOCK)), self.rows), "1", first, row)[1]
 
         def block(r0: str, totals: list[str]) -> list[str]:
@@ -74,6 +85,7 @@ class _Columns:
 
         def joined(b: str, totals: list[str]) -> list[str]:
             return self.combine(totals, self.saved(b, len(positions)), len(positions))
+
         if self.form.kind == "strip_part":
             self.save(rows(code.mul(self.block, str(BLOCK))), len(positions))
             return
@@ -84,7 +96,8 @@ class _Columns:
         body.base, body.start = base, start
         self.finish(positions, totals)
 
-    # ---- block results in workspace: per strip, block and part, one cell of 8 bytes a column ------
+    # ---- block results in workspace: per strip, block and part, one cell of 8 bytes a column
+    # ------
     def spots(self, block: str, count: int) -> list[tuple[str, str]]:
         """(type, address) of every part of the current vectors in a block's results."""
         code, types = self.code, [ty for r in self.reds for ty in r.parts]
@@ -94,7 +107,9 @@ class _Columns:
             for q, ty in enumerate(types):
                 column = code.add(code.op(f"sub i64 {self.column}, {self.first}"), str(WIDTH * u))
                 line = code.add(code.mul(row, str(len(types))), str(q))
-                out.append((ty, code.at("i64", self.temp, code.add(code.mul(line, str(STRIP)), column))))
+                out.append(
+                    (ty, code.at("i64", self.temp, code.add(code.mul(line, str(STRIP)), column)))
+                )
         return out
 
     def save(self, accs: list[str], count: int) -> None:
@@ -102,9 +117,14 @@ class _Columns:
             store_row(self.body.lanes, ty, x, spot, None, Position("0"))
 
     def saved(self, block: str, count: int) -> list[str]:
-        return [load_row(self.body.lanes, ty, spot, None, Position("0")) for ty, spot in self.spots(block, count)]
+        return [
+            load_row(self.body.lanes, ty, spot, None, Position("0"))
+            for ty, spot in self.spots(block, count)
+        ]
 
-    def add_row(self, numbers: list[int], positions: list[Position], r: str, accs: list[str]) -> list[str]:
+    def add_row(
+        self, numbers: list[int], positions: list[Position], r: str, accs: list[str]
+    ) -> list[str]:
         values: list[str] = []
         for at in positions:
             env = self.body.vector(numbers, at)
@@ -118,7 +138,7 @@ class _Columns:
         for _ in range(count):
             for r in self.reds:
                 k = len(out)
-                out += r.follow(self.body.lanes, a[k:k + len(r.parts)], b[k:k + len(r.parts)])
+                out += r.follow(self.body.lanes, a[k : k + len(r.parts)], b[k : k + len(r.parts)])
         return out
 
     def finish(self, positions: list[Position], totals: list[str]) -> None:
@@ -127,7 +147,9 @@ class _Columns:
         for at in positions:
             env: dict[int, str] = {}
             for r in self.reds:
-                env[r.number] = r.result(body.lanes, totals[at_part:at_part + len(r.parts)], self.empty)
+                env[r.number] = r.result(
+                    body.lanes, totals[at_part : at_part + len(r.parts)], self.empty
+                )
                 at_part += len(r.parts)
             numbers = body.prepare(self.program.outs, env)
             results.append((at, body.vector(numbers, at, env=env)))
@@ -168,9 +190,11 @@ class _Columns:
                 self.column = c
                 self.strip([Position(code.add(c, str(WIDTH * u))) for u in range(STRIP // WIDTH)])
                 return []
+
             rest = code.loop(first, last, str(STRIP), [], four, full=STRIP)[0] if wide else first
             code.loop(rest, last, str(WIDTH), [], one)
             return []
+
         code.loop("%begin", "%end", "1", [], item)
 
 
@@ -183,7 +207,8 @@ def emit_columns(form: Form) -> Code:
 
 
 def emit_column_threads(body: Body) -> Callable[[Position], None]:
-    """For bodies of width 1: a function that emits one whole column at a position of the current row."""
+    """For bodies of width 1: a function that emits one whole column at a position of the current
+    row."""
     columns = _Columns(body)
     return lambda at: columns.strip([at])
 

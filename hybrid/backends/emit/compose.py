@@ -1,7 +1,9 @@
 """Op records -> scalar programs: one op at a time, or several fused into one.
 
-Invariant: what an op computes does not depend on what it is fused with; half values are rounded after every op.
+Invariant: what an op computes does not depend on what it is fused with; half values are rounded
+after every op.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +29,8 @@ def operand_type(d: np.dtype) -> str:
 
 
 class Gathered:
-    """An operand that a body reads anywhere: `shape`, `dtype`, `at(linear index)`, `at_coords(i, j, ...)`."""
+    """An operand that a body reads anywhere: `shape`, `dtype`, `at(linear index)`, `at_coords(i, j,
+    ...)`."""
 
     __slots__ = ("s", "operand", "shape", "dtype")
 
@@ -42,7 +45,9 @@ class Gathered:
     def at_coords(self, *coords: Any) -> Val:
         """The element with those coordinates (i64 values or Python ints)."""
         if len(coords) != len(self.shape):
-            raise BackendError(f"{len(coords)} coordinates given for an operand of shape {self.shape}")
+            raise BackendError(
+                f"{len(coords)} coordinates given for an operand of shape {self.shape}"
+            )
         total: Any = 0
         for c, stride in zip(coords, contiguous_strides(self.shape)):
             term = c if stride == 1 else c * stride
@@ -51,9 +56,11 @@ class Gathered:
 
 
 @lru_cache(1024)
-def _recorded(body: Any, types: tuple[str, ...], params: tuple[tuple[str, Any], ...], exact: str) -> Any:
-    """(instructions, numbers of the results) of a body, operands first; TypeError if a result is no value.
-    `exact` tells 0.0 from -0.0 and 1 from True."""
+def _recorded(
+    body: Any, types: tuple[str, ...], params: tuple[tuple[str, Any], ...], exact: str
+) -> Any:
+    """(instructions, numbers of the results) of a body, operands first; TypeError if a result is no
+    value. `exact` tells 0.0 from -0.0 and 1 from True."""
     s = Builder()
     xs = [s.arg(t) for t in types]
     got = body(s, *xs, **dict(params))
@@ -64,7 +71,8 @@ def _recorded(body: Any, types: tuple[str, ...], params: tuple[tuple[str, Any], 
 
 
 class Composer:
-    """Builds the program of a fused region; values are Vals (Gathered for operands read anywhere)."""
+    """Builds the program of a fused region; values are Vals (Gathered for operands read
+    anywhere)."""
 
     def __init__(self) -> None:
         self.s = Builder()
@@ -79,7 +87,8 @@ class Composer:
         return Gathered(self.s, self.s.operand(operand_type(aval.dtype)), aval.shape, aval.dtype)
 
     def param(self, d: np.dtype) -> Val:
-        """A new run-time scalar of dtype d (half types: the kernel's parameter is the 16-bit pattern)."""
+        """A new run-time scalar of dtype d (half types: the kernel's parameter is the 16-bit
+        pattern)."""
         return self._unpack(self.s.param(operand_type(d)), d)
 
     def _unpack(self, x: Val, d: np.dtype) -> Val:
@@ -93,22 +102,33 @@ class Composer:
         out = f(self.s, *values, **params)
         return tuple(out) if isinstance(out, (tuple, list)) else (out,)
 
-    def _repeat(self, op: Op, params: Mapping[str, Any], values: Sequence[Any]) -> tuple[Val, ...] | None:
-        """The results of a body from its recorded instructions; None where it may depend on more than types."""
+    def _repeat(
+        self, op: Op, params: Mapping[str, Any], values: Sequence[Any]
+    ) -> tuple[Val, ...] | None:
+        """The results of a body from its recorded instructions; None where it may depend on more
+        than types."""
         if not all(isinstance(v, Val) for v in values):
             return None
         try:
             given = tuple(params.items())
             instrs, outs = _recorded(op.body, tuple([v.type for v in values]), given, repr(given))
-        except TypeError:   # a parameter that cannot be a key, or a result that is a number: let the body run
+        except (
+            TypeError
+        ):  # a parameter that cannot be a key, or a result that is a number: let the body run
             return None
         emit, here = self.s.emit, list(values)
-        for prim, ty, args, attr in instrs[len(values):]:
+        for prim, ty, args, attr in instrs[len(values) :]:
             here.append(emit(prim, ty, tuple([here[a].id for a in args]), attr))
         return tuple([here[k] for k in outs])
 
-    def apply(self, op: Op, params: Mapping[str, Any], values: Sequence[Any], in_avals: Sequence[Aval],
-              out_avals: Sequence[Aval]) -> list[Val]:
+    def apply(
+        self,
+        op: Op,
+        params: Mapping[str, Any],
+        values: Sequence[Any],
+        in_avals: Sequence[Aval],
+        out_avals: Sequence[Aval],
+    ) -> list[Val]:
         """The results of an op, each rounded to its dtype."""
         if op.body is None:
             raise BackendError(f"op {op.name} has no body; it cannot be part of a loop")
@@ -116,14 +136,18 @@ class Composer:
         if outs is None:
             outs = self._run(op.body, values, params)
         if len(outs) != len(out_avals):
-            raise BackendError(f"the body of {op.name} gives {len(outs)} results instead of {len(out_avals)}")
+            raise BackendError(
+                f"the body of {op.name} gives {len(outs)} results instead of {len(out_avals)}"
+            )
         return [self._round(op, v, a.dtype) for v, a in zip(outs, out_avals)]
 
     def _round(self, op: Op, v: Any, d: np.dtype) -> Val:
         if not isinstance(v, Val):
             v = self.s.const(TYPE[d], v)
         if v.type != TYPE[d]:
-            raise BackendError(f"the body of {op.name} gives {v.type} for a result of dtype {d.name} ({TYPE[d]})")
+            raise BackendError(
+                f"the body of {op.name} gives {v.type} for a result of dtype {d.name} ({TYPE[d]})"
+            )
         if not dt.is_half(d) or (v.id, d) in self._packed:
             return v
         return self._unpack(half.pack(self.s, v, d), d)
@@ -149,7 +173,9 @@ def _operands(c: Composer, op: Op, in_avals: Sequence[Aval]) -> list[Any]:
     return [c.gather(a) if i in op.gathers else c.arg(a.dtype) for i, a in enumerate(in_avals)]
 
 
-def op_program(op: Op, in_avals: Sequence[Aval], params: Mapping[str, Any], out_avals: Sequence[Aval]) -> Program:
+def op_program(
+    op: Op, in_avals: Sequence[Aval], params: Mapping[str, Any], out_avals: Sequence[Aval]
+) -> Program:
     """The program of a single map or row op: operand k is input k."""
     c = Composer()
     outs = c.apply(op, params, _operands(c, op, in_avals), in_avals, out_avals)

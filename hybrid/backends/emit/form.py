@@ -1,8 +1,10 @@
-"""What a loop kernel looks like apart from its numbers, and the argument words that hold the numbers.
+"""What a loop kernel looks like apart from its numbers, and the argument words that hold the
+numbers.
 
-Invariant: a `Form` has no size, offset, slot or stride in it, so kernels with equal forms share one code;
-`Words` fixes where each number lies in the argument words.
+Invariant: a `Form` has no size, offset, slot or stride in it, so kernels with equal forms share one
+code; `Words` fixes where each number lies in the argument words.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,16 +13,25 @@ from typing import NamedTuple
 from ...core.shapes import collapse, contiguous_strides
 from ...ir.scalar import Program
 
-__all__ = ["COLUMN_KINDS", "OperandForm", "Form", "Words", "Axes", "affine_values", "kind_of_stride"]
+__all__ = [
+    "COLUMN_KINDS",
+    "OperandForm",
+    "Form",
+    "Words",
+    "Axes",
+    "affine_values",
+    "kind_of_stride",
+]
 
 Strides = tuple[int, ...]
 COLUMN_KINDS = ("column", "strip_part", "strip_join")
 
 
 class OperandForm(NamedTuple):
-    """`walk` along the inner axis: '0' the same element, '1' adjacent, 's' any stride, 'm' several axes,
-    'n' several axes of which the last is adjacent, 'g' read by `load` only, 't' through turned tiles, 'r' written
-    once per row.  `late`: no store before all reads of a row.  `stream`: too large for caches to be of use."""
+    """`walk` along the inner axis: '0' the same element, '1' adjacent, 's' any stride, 'm' several
+    axes, 'n' several axes of which the last is adjacent, 'g' read by `load` only, 't' through
+    turned tiles, 'r' written once per row.  `late`: no store before all reads of a row.  `stream`:
+    too large for caches to be of use."""
 
     type: str
     walk: str
@@ -29,12 +40,13 @@ class OperandForm(NamedTuple):
 
 
 class Form(NamedTuple):
-    """`kind`: map, tiled (a map that reads some operand across its rows), row (reductions along the inner axis)
-    or column (reductions along other axes); part and join: one pass over long rows, by blocks, and joining its
-    block results (`stage` numbers the passes); strip_part and strip_join: the same for columns.
-    `affine` are the values of `index` and `coord`: (attr of coord or None, walk).  `outer` counts outer
-    axes, `multi` the axes that 'm' walks decompose the inner index into, `group` the reduced axes of a column
-    kernel.  `short`: at most 16 inner elements.  `buffered`: rows fit a buffer in scratch."""
+    """`kind`: map, tiled (a map that reads some operand across its rows), row (reductions along the
+    inner axis) or column (reductions along other axes); part and join: one pass over long rows, by
+    blocks, and joining its block results (`stage` numbers the passes); strip_part and strip_join:
+    the same for columns. `affine` are the values of `index` and `coord`: (attr of coord or None,
+    walk).  `outer` counts outer axes, `multi` the axes that 'm' walks decompose the inner index
+    into, `group` the reduced axes of a column kernel.  `short`: at most 16 inner elements.
+    `buffered`: rows fit a buffer in scratch."""
 
     kind: str
     program: Program
@@ -53,7 +65,17 @@ class Form(NamedTuple):
 class Words:
     """Positions in the argument words of a form."""
 
-    __slots__ = ("form", "ops", "_params", "_dims", "_strides", "_multi", "_group", "_buffers", "rank")
+    __slots__ = (
+        "form",
+        "ops",
+        "_params",
+        "_dims",
+        "_strides",
+        "_multi",
+        "_group",
+        "_buffers",
+        "rank",
+    )
 
     def __init__(self, form: Form) -> None:
         self.form = form
@@ -83,7 +105,8 @@ class Words:
         return self._dims + self.form.outer
 
     def stride(self, k: int, axis: int) -> int:
-        """Stride of walk k (operands, then affine values) along outer axes, group axes, inner axis."""
+        """Stride of walk k (operands, then affine values) along outer axes, group axes, inner
+        axis."""
         return self._strides + k * self.rank + axis
 
     def group(self, d: int) -> int:
@@ -108,16 +131,20 @@ class Words:
 
 
 class Axes(NamedTuple):
-    """An iteration space with one stride tuple per walk, after dropping, ordering and merging of axes."""
+    """An iteration space with one stride tuple per walk, after dropping, ordering and merging of
+    axes."""
 
     shape: tuple[int, ...]
     strides: list[Strides]
 
     @staticmethod
     def of(shape: Sequence[int], strides: Sequence[Strides], lead: int | None = None) -> Axes:
-        """Merge axes; with `lead`, first order them by falling stride of that walk (order is free)."""
+        """Merge axes; with `lead`, first order them by falling stride of that walk (order is
+        free)."""
         if lead is not None and len(shape) > 1:
-            order = sorted(range(len(shape)), key=lambda a: -abs(strides[lead][a]) if shape[a] > 1 else 0)
+            order = sorted(
+                range(len(shape)), key=lambda a: -abs(strides[lead][a]) if shape[a] > 1 else 0
+            )
             shape = [shape[a] for a in order]
             strides = [tuple(s[a] for a in order) for s in strides]
         dims, out = collapse(shape, strides)
@@ -126,17 +153,24 @@ class Axes(NamedTuple):
     def last(self, axis: int) -> Axes:
         """The same with an outer axis moved next to the inner one."""
         order = [*(d for d in range(len(self.shape) - 1) if d != axis), axis, len(self.shape) - 1]
-        return Axes(tuple(self.shape[d] for d in order), [tuple(s[d] for d in order) for s in self.strides])
+        return Axes(
+            tuple(self.shape[d] for d in order), [tuple(s[d] for d in order) for s in self.strides]
+        )
 
     def swapped(self) -> Axes:
         """The same with the last two axes exchanged."""
+
         def swap(x: tuple[int, ...]) -> tuple[int, ...]:
             return (*x[:-2], x[-1], x[-2])
+
         return Axes(swap(self.shape), [swap(s) for s in self.strides])
 
 
-def affine_values(program: Program, shape: tuple[int, ...]) -> tuple[list[int | None], list[Strides]]:
-    """The position-dependent values of a program as (attr of coord or None for index) and strides."""
+def affine_values(
+    program: Program, shape: tuple[int, ...]
+) -> tuple[list[int | None], list[Strides]]:
+    """The position-dependent values of a program as (attr of coord or None for index) and
+    strides."""
     attrs: list[int | None] = []
     strides: list[Strides] = []
     for ins in program.instrs:

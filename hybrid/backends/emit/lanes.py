@@ -1,8 +1,9 @@
 """Scalar programs -> LLVM instructions over vectors of `width` lanes (width 1: plain scalars).
 
-Invariant: every primitive has the result ir/scalar.PRIMS defines, for every input, without fast-math flags,
-contraction or library calls; so the bits do not depend on the width or the target.
+Invariant: every primitive has the result ir/scalar.PRIMS defines, for every input, without
+fast-math flags, contraction or library calls; so the bits do not depend on the width or the target.
 """
+
 from __future__ import annotations
 
 import struct
@@ -17,7 +18,13 @@ __all__ = ["Lanes", "emit_program", "llvm_scalar", "memory_scalar"]
 
 _SCALAR = {"b1": "i1", "f32": "float", "f64": "double"}
 _FCMP = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
-_UNARY_FLOAT = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "roundeven"}
+_UNARY_FLOAT = {
+    "sqrt": "sqrt",
+    "floor": "floor",
+    "ceil": "ceil",
+    "trunc": "trunc",
+    "rint": "roundeven",
+}
 
 
 def llvm_scalar(ty: str) -> str:
@@ -46,7 +53,7 @@ def _float_text(ty: str, bits: int) -> str | None:
 
 def _constant(name: str) -> int | None:
     """The value of an integer constant as `const` writes it."""
-    text = name[name.rindex(" ") + 1:-1] if name.startswith("splat") else name
+    text = name[name.rindex(" ") + 1 : -1] if name.startswith("splat") else name
     return int(text) if text.isdigit() else None
 
 
@@ -76,7 +83,9 @@ class Lanes:
         elif is_float(ty):
             text = _float_text(ty, bits)
             if text is None:
-                inner = f"i32 {bits}" if self.width == 1 else f"<{self.width} x i32> splat (i32 {bits})"
+                inner = (
+                    f"i32 {bits}" if self.width == 1 else f"<{self.width} x i32> splat (i32 {bits})"
+                )
                 return f"bitcast ({inner} to {self.ty(ty)})"
             one = text
         else:
@@ -94,7 +103,9 @@ class Lanes:
 
     def lane_numbers(self) -> str:
         """0, 1, 2, ... as i64 lanes."""
-        return "0" if self.width == 1 else "<" + ", ".join(f"i64 {k}" for k in range(self.width)) + ">"
+        return (
+            "0" if self.width == 1 else "<" + ", ".join(f"i64 {k}" for k in range(self.width)) + ">"
+        )
 
     # ---- primitives -----------------------------------------------------------------------------
     def emit(self, ins: Instr, a: Sequence[str], types: Sequence[str]) -> str:
@@ -190,10 +201,14 @@ class Lanes:
         return self.intrinsic("fma", ty, a)
 
     def _min(self, ty: str, a: Sequence[str]) -> str:
-        return self.intrinsic("minimum" if is_float(ty) else "smin" if ty[0] == "i" else "umin", ty, a)
+        return self.intrinsic(
+            "minimum" if is_float(ty) else "smin" if ty[0] == "i" else "umin", ty, a
+        )
 
     def _max(self, ty: str, a: Sequence[str]) -> str:
-        return self.intrinsic("maximum" if is_float(ty) else "smax" if ty[0] == "i" else "umax", ty, a)
+        return self.intrinsic(
+            "maximum" if is_float(ty) else "smax" if ty[0] == "i" else "umax", ty, a
+        )
 
     def _copysign(self, ty: str, a: Sequence[str]) -> str:
         return self.intrinsic("copysign", ty, a)
@@ -245,10 +260,18 @@ class Lanes:
 
         def u64(op: str, p: str, q: str) -> str:
             return self.binary(op, "u64", p, q)
-        xl, yl, xh, yh = u64("and", x, mask), u64("and", y, mask), u64("lshr", x, half), u64("lshr", y, half)
+
+        xl, yl, xh, yh = (
+            u64("and", x, mask),
+            u64("and", y, mask),
+            u64("lshr", x, half),
+            u64("lshr", y, half),
+        )
         mid = u64("add", u64("mul", xh, yl), u64("lshr", u64("mul", xl, yl), half))
         low = u64("add", u64("mul", xl, yh), u64("and", mid, mask))
-        high = u64("add", u64("mul", xh, yh), u64("add", u64("lshr", mid, half), u64("lshr", low, half)))
+        high = u64(
+            "add", u64("mul", xh, yh), u64("add", u64("lshr", mid, half), u64("lshr", low, half))
+        )
         if ty[0] == "i":
             for p, q in ((x, y), (y, x)):
                 negative = self.binary("ashr", ty, p, self.const(ty, 63))
@@ -289,7 +312,9 @@ class Lanes:
         bits, signed = BITS[dst], dst[0] == "i"
         wide = max(bits, 32)
         low = -(1 << (bits - 1)) if signed else 0
-        least, limit = (self.const(src, bits_of(src, float(b))) for b in (low, 1 << (bits - signed)))
+        least, limit = (
+            self.const(src, bits_of(src, float(b))) for b in (low, 1 << (bits - signed))
+        )
         x = self.pick(src, self._compare("lt", src, (x, least)), least, x)
         fits = self._compare("lt", src, (x, limit))
         safe = self.pick(src, fits, x, self.const(src, 0))
@@ -300,15 +325,22 @@ class Lanes:
         return self.pick(dst, over, self.const(dst, (1 << (bits - signed)) - 1), n)
 
 
-def emit_program(lanes: Lanes, program: Program, args: Sequence[str], params: Sequence[str], *,
-                 index: str | None = None, coords: Sequence[str] | None = None,
-                 load: Callable[[int, str], str] | None = None,
-                 known: Mapping[int, str] | None = None) -> list[str]:
+def emit_program(
+    lanes: Lanes,
+    program: Program,
+    args: Sequence[str],
+    params: Sequence[str],
+    *,
+    index: str | None = None,
+    coords: Sequence[str] | None = None,
+    load: Callable[[int, str], str] | None = None,
+    known: Mapping[int, str] | None = None,
+) -> list[str]:
     """Emit a program without reductions at the current place; returns the names of its results.
 
-    `args` and `params` are names of values of the lanes' width (b1 as i1); `index` and `coords` are i64
-    lanes; `load(operand, index lanes)` emits the read of a gathered operand; `known` names values of
-    instructions that are there already ("" where only other known ones need it).
+    `args` and `params` are names of values of the lanes' width (b1 as i1); `index` and `coords` are
+    i64 lanes; `load(operand, index lanes)` emits the read of a gathered operand; `known` names
+    values of instructions that are there already ("" where only other known ones need it).
     """
     names: list[str] = []
     known = known or {}

@@ -1,8 +1,9 @@
 """Loop kernels -> LLVM IR text with the kernel ABI, and the argument words of one kernel.
 
-Invariant: the text depends on the Form only (cached by it); sizes, strides, offsets, slots and run-time
-scalars are words.
+Invariant: the text depends on the Form only (cached by it); sizes, strides, offsets, slots and
+run-time scalars are words.
 """
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -27,19 +28,22 @@ from .tiled import BLOCK_ALONG, BLOCK_DOWN, emit_tiled
 __all__ = ["Generated", "Layout", "generate", "generate_all", "lay_out", "SIGNATURE"]
 
 SIGNATURE = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch)"
-_BLOCK = 1024        # elements of a row per item of a map kernel
-_STREAM = 1 << 24    # bytes of a result from which on it is stored past the caches
-_TILE = 8            # axes at least this long are worth tiles
-_LONG, _FEW = 32768, 32   # rows at least this long, and at most so many, are cut into blocks
-_DEEP, _NARROW = 2048, 4   # columns at least this deep, in at most so many strips, are cut into blocks
-_BUFFERED = 65536    # rows up to this length may keep intermediate values in scratch
+_BLOCK = 1024  # elements of a row per item of a map kernel
+_STREAM = 1 << 24  # bytes of a result from which on it is stored past the caches
+_TILE = 8  # axes at least this long are worth tiles
+_LONG, _FEW = 32768, 32  # rows at least this long, and at most so many, are cut into blocks
+_DEEP, _NARROW = (
+    2048,
+    4,
+)  # columns at least this deep, in at most so many strips, are cut into blocks
+_BUFFERED = 65536  # rows up to this length may keep intermediate values in scratch
 
 
 class Generated(NamedTuple):
     """A kernel ready to compile and run: `text` defines `symbol`; equal `key` means equal text.
-    `words` are the argument words (unsigned 64-bit), `items` the work items, `grain` how many make a
-    sensible chunk, `scratch` the bytes of scratch the code needs, `temp` the bytes of workspace shared by
-    the functions of one kernel."""
+    `words` are the argument words (unsigned 64-bit), `items` the work items, `grain` how many make
+    a sensible chunk, `scratch` the bytes of scratch the code needs, `temp` the bytes of workspace
+    shared by the functions of one kernel."""
 
     text: str
     symbol: str
@@ -51,8 +55,16 @@ class Generated(NamedTuple):
     temp: int = 0
 
 
-_EMIT = {"map": emit_map, "tiled": emit_tiled, "row": emit_rows, "column": emit_columns, "part": emit_part,
-         "join": emit_join, "strip_part": emit_columns, "strip_join": emit_columns}
+_EMIT = {
+    "map": emit_map,
+    "tiled": emit_tiled,
+    "row": emit_rows,
+    "column": emit_columns,
+    "part": emit_part,
+    "join": emit_join,
+    "strip_part": emit_columns,
+    "strip_join": emit_columns,
+}
 
 
 class Layout(NamedTuple):
@@ -125,15 +137,26 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
     if crossing is not None and dims[-1] >= _TILE:
         return _tiled_kernel(kernel, Axes(dims, strides).last(crossing), attrs)
     if crossing is not None and dims[crossing] > 4 * dims[-1]:
-        # a short inner axis that some operand strides over: walk the other axis, and stride over the results
+        # a short inner axis that some operand strides over: walk the other axis, and stride over
+        # the results
         dims, strides = Axes(dims, strides).last(crossing).swapped()
     n, outer = dims[-1], dims[:-1]
     rows = prod(outer)
-    inner = ["g" if k < len(ops) and ops[k].gather else kind_of_stride(s[-1]) for k, s in enumerate(strides)]
+    inner = [
+        "g" if k < len(ops) and ops[k].gather else kind_of_stride(s[-1])
+        for k, s in enumerate(strides)
+    ]
     forms = [OperandForm(t, i) for t, i in zip(types, inner)]
-    form = Form("map", program, tuple(forms[:len(kernel.reads)]), tuple(forms[len(kernel.reads):]),
-                tuple(zip(attrs, inner[len(ops):])), len(outer), short=n <= 16 and rows > 1 and not plain,
-                check=kernel.check)
+    form = Form(
+        "map",
+        program,
+        tuple(forms[: len(kernel.reads)]),
+        tuple(forms[len(kernel.reads) :]),
+        tuple(zip(attrs, inner[len(ops) :])),
+        len(outer),
+        short=n <= 16 and rows > 1 and not plain,
+        check=kernel.check,
+    )
     form = form if plain else _streamed(kernel, form)
     block = _BLOCK if n > 2 * _BLOCK else max(n, 1)
     blocks = -(-n // block)
@@ -145,15 +168,19 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
 
 
 def _streamed(kernel: LoopKernel, form: Form) -> Form:
-    """With the results marked that would only drive other data out of the caches; not what overwrites an operand."""
+    """With the results marked that would only drive other data out of the caches; not what
+    overwrites an operand."""
     size, reads = prod(kernel.shape), {a.slot for a in kernel.reads}
-    large = [w.walk == "1" and size * a.dtype.itemsize >= _STREAM and a.slot not in reads
-             for w, a in zip(form.writes, kernel.writes)]
+    large = [
+        w.walk == "1" and size * a.dtype.itemsize >= _STREAM and a.slot not in reads
+        for w, a in zip(form.writes, kernel.writes)
+    ]
     return form._replace(writes=tuple(w._replace(stream=x) for w, x in zip(form.writes, large)))
 
 
 def _crossing_axis(kernel: LoopKernel, dims: tuple[int, ...], strides: list[Strides]) -> int | None:
-    """The outer axis along which an operand is adjacent that is not adjacent along the inner axis."""
+    """The outer axis along which an operand is adjacent that is not adjacent along the inner
+    axis."""
     if len(dims) < 2 or kernel.check:
         return None
     for k, a in enumerate(kernel.reads):
@@ -171,9 +198,15 @@ def _tiled_kernel(kernel: LoopKernel, axes: Axes, attrs: list[int | None]) -> La
     walks = []
     for k, s in enumerate(strides):
         turned = k < len(kernel.reads) and s[-2] == 1 and abs(s[-1]) > 1
-        walks.append("g" if k < len(ops) and ops[k].gather else "t" if turned else kind_of_stride(s[-1]))
-    reads, writes = _split_forms([OperandForm(t, x) for t, x in zip(types, walks)], len(kernel.reads))
-    form = Form("tiled", kernel.program, reads, writes, tuple(zip(attrs, walks[len(ops):])), len(dims) - 1)
+        walks.append(
+            "g" if k < len(ops) and ops[k].gather else "t" if turned else kind_of_stride(s[-1])
+        )
+    reads, writes = _split_forms(
+        [OperandForm(t, x) for t, x in zip(types, walks)], len(kernel.reads)
+    )
+    form = Form(
+        "tiled", kernel.program, reads, writes, tuple(zip(attrs, walks[len(ops) :])), len(dims) - 1
+    )
     blocks = -(-dims[-1] // BLOCK_ALONG)
     words = _base_words(ops, sizes, kernel.params) + [*dims, BLOCK_ALONG, blocks]
     for k, s in enumerate(strides):
@@ -183,7 +216,9 @@ def _tiled_kernel(kernel: LoopKernel, axes: Axes, attrs: list[int | None]) -> La
     return Layout(form, _unsigned(words), items, _grain(work, BLOCK_ALONG * BLOCK_DOWN))
 
 
-def _split_forms(forms: list[OperandForm], reads: int) -> tuple[tuple[OperandForm, ...], tuple[OperandForm, ...]]:
+def _split_forms(
+    forms: list[OperandForm], reads: int
+) -> tuple[tuple[OperandForm, ...], tuple[OperandForm, ...]]:
     return tuple(forms[:reads]), tuple(forms[reads:])
 
 
@@ -193,20 +228,40 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     sizes, types = _memory(kernel)
     attrs, affine = affine_values(program, kernel.shape)
     walks = [*_walk_strides(ops, len(kernel.shape)), *affine]
-    outer, outer_strides = Axes.of(kernel.shape[:start], [w[:start] for w in walks], len(kernel.reads))
+    outer, outer_strides = Axes.of(
+        kernel.shape[:start], [w[:start] for w in walks], len(kernel.reads)
+    )
     row_shape, inside = kernel.shape[start:], [w[start:] for w in walks]
     n = prod(row_shape)
     own = [Axes.of(row_shape, [w]) for w in inside]
     lines = [a.strides[0] for a in own]
-    kinds = ["g" if k < len(ops) and ops[k].gather else "m" if len(s) > 1 else kind_of_stride(s[0]) if s else "1"
-             for k, s in enumerate(lines)]
+    kinds = [
+        "g"
+        if k < len(ops) and ops[k].gather
+        else "m"
+        if len(s) > 1
+        else kind_of_stride(s[0])
+        if s
+        else "1"
+        for k, s in enumerate(lines)
+    ]
     mixed = Axes.of(row_shape, [w for w, k in zip(inside, kinds) if k == "m"])
     runs = iter(mixed.strides)
     kinds = ["n" if k == "m" and next(runs)[-1] == 1 else k for k in kinds]
-    reads, writes = _split_forms([OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads))
-    form = Form("row", program, reads, writes, tuple(zip(attrs, kinds[len(ops):])), len(outer),
-                multi=len(mixed.shape) if mixed.strides else 0, short=n <= 16 and not plain,
-                buffered=n <= _BUFFERED and not plain)
+    reads, writes = _split_forms(
+        [OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads)
+    )
+    form = Form(
+        "row",
+        program,
+        reads,
+        writes,
+        tuple(zip(attrs, kinds[len(ops) :])),
+        len(outer),
+        multi=len(mixed.shape) if mixed.strides else 0,
+        short=n <= 16 and not plain,
+        buffered=n <= _BUFFERED and not plain,
+    )
     form = form._replace(writes=_row_writes(kernel, form, start))
     form = form if plain else _streamed(kernel, form)
     words = _base_words(ops, sizes, kernel.params) + [*outer, n, n, 1]
@@ -227,7 +282,8 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
 
 
 def _row_writes(kernel: LoopKernel, form: Form, start: int) -> tuple[OperandForm, ...]:
-    """How each result is stored: once per row, or per element (late when it shares memory with an operand)."""
+    """How each result is stored: once per row, or per element (late when it shares memory with an
+    operand)."""
     uniform, slots = uniform_values(form), {a.slot for a in kernel.reads}
     single = prod(kernel.shape[start:]) == 1
     out = []
@@ -250,16 +306,31 @@ def _column_kernel(kernel: LoopKernel, start: int, stop: int) -> Layout:
     attrs, affine = affine_values(program, shape)
     walks = [*_walk_strides(ops, len(shape)), *affine]
     lead = next((k for k, a in enumerate(kernel.reads) if any(a.strides)), len(kernel.reads))
-    dims, strides = Axes.of(shape[:start] + shape[stop:], [w[:start] + w[stop:] for w in walks], lead)
+    dims, strides = Axes.of(
+        shape[:start] + shape[stop:], [w[:start] + w[stop:] for w in walks], lead
+    )
     if not dims:
         dims, strides = (1,), [(1,)] * len(walks)
     group, along = Axes.of(shape[start:stop], [w[start:stop] for w in walks])
     if not group:
         group, along = (1,), [(0,)] * len(walks)
     n, outer = dims[-1], dims[:-1]
-    kinds = ["g" if k < len(ops) and ops[k].gather else kind_of_stride(s[-1]) for k, s in enumerate(strides)]
-    reads, writes = _split_forms([OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads))
-    form = Form("column", program, reads, writes, tuple(zip(attrs, kinds[len(ops):])), len(outer), group=len(group))
+    kinds = [
+        "g" if k < len(ops) and ops[k].gather else kind_of_stride(s[-1])
+        for k, s in enumerate(strides)
+    ]
+    reads, writes = _split_forms(
+        [OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads)
+    )
+    form = Form(
+        "column",
+        program,
+        reads,
+        writes,
+        tuple(zip(attrs, kinds[len(ops) :])),
+        len(outer),
+        group=len(group),
+    )
     strips = -(-n // STRIP)
     words = _base_words(ops, sizes, kernel.params) + [*outer, n, STRIP, strips]
     for k, (s, g) in enumerate(zip(strides, along)):
@@ -267,11 +338,14 @@ def _column_kernel(kernel: LoopKernel, start: int, stop: int) -> Layout:
         words += [x * size for x in (*s[:-1], *g, s[-1])]
     words += group
     work = cost(program, range(len(program.instrs)))
-    return Layout(form, _unsigned(words), prod(outer) * strips, _grain(work, prod(group) * min(n, STRIP)))
+    return Layout(
+        form, _unsigned(words), prod(outer) * strips, _grain(work, prod(group) * min(n, STRIP))
+    )
 
 
 def lay_out(kernel: LoopKernel, plain: bool = False) -> Layout:
-    """Form and numbers of a kernel; `plain` leaves out what only a CPU wants (tiles, row buffers, short rows)."""
+    """Form and numbers of a kernel; `plain` leaves out what only a CPU wants (tiles, row buffers,
+    short rows)."""
     if kernel.group is None:
         return _map_kernel(kernel, plain)
     start, stop = kernel.group
@@ -292,14 +366,19 @@ def generate(kernel: LoopKernel) -> Generated:
 def generate_all(kernel: LoopKernel, temp_slot: int) -> list[Generated]:
     """Functions that together are the kernel, to run in order; workspace is slot `temp_slot`.
 
-    Few long rows, and long narrow columns, are cut into the blocks of their sums, so that all threads take part."""
+    Few long rows, and long narrow columns, are cut into the blocks of their sums, so that all
+    threads take part."""
     if kernel.group is None:
         return [generate(kernel)]
     start, stop = kernel.group
     n = prod(kernel.shape[start:stop])
     if stop == len(kernel.shape):
         rows = prod(kernel.shape[:start])
-        return _long_rows(kernel, n, rows, temp_slot) if n >= _LONG and 0 < rows <= _FEW else [generate(kernel)]
+        return (
+            _long_rows(kernel, n, rows, temp_slot)
+            if n >= _LONG and 0 < rows <= _FEW
+            else [generate(kernel)]
+        )
     return _long_columns(kernel, n, temp_slot) if n >= _DEEP else [generate(kernel)]
 
 
@@ -316,7 +395,11 @@ def _long_rows(kernel: LoopKernel, n: int, rows: int, temp_slot: int) -> list[Ge
     for form in stages:
         text, symbol = text_of(form)
         items, grain = (rows * blocks, 4) if form.kind == "part" else (rows, 1)
-        out.append(Generated(text, symbol, form, (*words, temp_slot, cells), items, grain, 0, rows * cells * 8))
+        out.append(
+            Generated(
+                text, symbol, form, (*words, temp_slot, cells), items, grain, 0, rows * cells * 8
+            )
+        )
     return out
 
 

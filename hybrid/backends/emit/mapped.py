@@ -2,6 +2,7 @@
 
 Invariant: an item is a block of one row along the inner axis; items write disjoint elements.
 """
+
 from __future__ import annotations
 
 from .body import WIDTH, Body, cost
@@ -57,18 +58,27 @@ class _Map:
         walks = [o.walk for o in (*self.form.reads, *self.form.writes)]
         unroll = unroll_of(cost(self.form.program, numbers), "s" in walks)
         if unroll:
+
             def main(j: str, stream: bool) -> list[str]:
-                self.store(numbers, *(Position(code.add(j, str(WIDTH * u))) for u in range(unroll)), stream=stream)
+                self.store(
+                    numbers,
+                    *(Position(code.add(j, str(WIDTH * u))) for u in range(unroll)),
+                    stream=stream,
+                )
                 return []
+
             far, step = body.streams(range(len(self.form.writes)), start, stop), WIDTH * unroll
             if far is not None:
-                start, _ = code.loop(start, far, str(step), [], lambda j, _: main(j, True), full=step)
+                start, _ = code.loop(
+                    start, far, str(step), [], lambda j, _: main(j, True), full=step
+                )
             start, _ = code.loop(start, stop, str(step), [], lambda j, _: main(j, False), full=step)
 
         def tail(j: str, _: list[str]) -> list[str]:
             count = code.op(f"sub i64 {stop}, {j}")
             self.store(numbers, Position(j, tail_mask(body.lanes, count), count))
             return []
+
         code.loop(start, stop, str(WIDTH), [], tail)
 
     def items(self) -> None:
@@ -85,6 +95,7 @@ class _Map:
             stop = code.op(f"add i64 {start}, {code.op(f'mul i64 {many}, {block}')}")
             self.part(start, code.smin(stop, n))
             return [code.op(f"add i64 {t}, {many}")]
+
         code.loop("%begin", "%end", None, [], item)
 
     def short_items(self) -> None:
@@ -97,6 +108,7 @@ class _Map:
             body.begin_row(t)
             self.store(body.prepare(self.outs), Position("0", mask, n))
             return []
+
         code.loop("%begin", "%end", "1", [], item)
 
 

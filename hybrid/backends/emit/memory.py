@@ -1,7 +1,9 @@
-"""Vector loads and stores along a row: unit stride, any stride, computed positions; whole or with a tail mask.
+"""Vector loads and stores along a row: unit stride, any stride, computed positions; whole or with a
+tail mask.
 
 Invariant: no lane that the mask switches off touches memory.
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -9,7 +11,17 @@ from typing import NamedTuple
 from .code import Code
 from .lanes import Lanes, memory_scalar
 
-__all__ = ["Position", "load_row", "store_row", "load_scalar", "store_scalar", "gather", "scatter", "SIZE", "tail_mask"]
+__all__ = [
+    "Position",
+    "load_row",
+    "store_row",
+    "load_scalar",
+    "store_scalar",
+    "gather",
+    "scatter",
+    "SIZE",
+    "tail_mask",
+]
 
 SIZE = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
 
@@ -40,7 +52,9 @@ def _suffix(lanes: Lanes, mem: str) -> str:
 
 def from_memory(lanes: Lanes, ty: str, v: str) -> str:
     """A value as programs see it: truth values are stored as bytes."""
-    return v if ty != "b1" else lanes.code.op(f"icmp ne {lanes.raw('i8')} {v}, {lanes.const('u8', 0)}")
+    return (
+        v if ty != "b1" else lanes.code.op(f"icmp ne {lanes.raw('i8')} {v}, {lanes.const('u8', 0)}")
+    )
 
 
 def to_memory(lanes: Lanes, ty: str, v: str) -> str:
@@ -58,7 +72,8 @@ def store_scalar(code: Code, ty: str, value: str, p: str) -> None:
     code.do(f"store {mem} {to_memory(Lanes(1, code), ty, value)}, ptr {p}, align {SIZE[mem]}")
 
 
-# ---- lane by lane -----------------------------------------------------------------------------------
+# ---- lane by lane
+# -----------------------------------------------------------------------------------
 def _lane_pointers(lanes: Lanes, base: str, stride: str) -> list[str]:
     """base + k * stride (bytes) for each lane, in a form that folds into addressing modes."""
     code, out = lanes.code, []
@@ -100,8 +115,11 @@ def _strided_tail(lanes: Lanes, mem: str, base: str, stride: str, count: str, v:
         inside = code.at(mem, box, k)
         outside = code.at("i8", base, code.mul(k, stride))
         source, target = (inside, outside) if src_box else (outside, inside)
-        code.do(f"store {mem} {code.op(f'load {mem}, ptr {source}, align 1')}, ptr {target}, align 1")
+        code.do(
+            f"store {mem} {code.op(f'load {mem}, ptr {source}, align 1')}, ptr {target}, align 1"
+        )
         return []
+
     code.loop("0", stop, "1", [], move)
     return "" if src_box else code.op(f"load {lanes.raw(mem)}, ptr {box}, align 64")
 
@@ -110,7 +128,8 @@ def _spot(code: Code, mem: str, base: str, stride: str | None, j: str) -> str:
     return code.at(mem, base, j) if stride is None else code.at("i8", base, code.mul(j, stride))
 
 
-# ---- rows -------------------------------------------------------------------------------------------
+# ---- rows
+# -------------------------------------------------------------------------------------------
 def load_row(lanes: Lanes, ty: str, base: str, stride: str | None, at: Position) -> str:
     """Elements `at` of the row at base; stride in bytes, None for unit stride."""
     code, mem = lanes.code, memory_scalar(ty)
@@ -122,8 +141,14 @@ def load_row(lanes: Lanes, ty: str, base: str, stride: str | None, at: Position)
         if at.mask is None:
             x = code.op(f"load {v}, ptr {p}, align 1")
         else:
-            x = code.call(f"llvm.masked.load.{_suffix(lanes, mem)}.p0", v, f"ptr {p}", "i32 1",
-                          f"{lanes.ty('b1')} {at.mask}", f"{v} zeroinitializer")
+            x = code.call(
+                f"llvm.masked.load.{_suffix(lanes, mem)}.p0",
+                v,
+                f"ptr {p}",
+                "i32 1",
+                f"{lanes.ty('b1')} {at.mask}",
+                f"{v} zeroinitializer",
+            )
     else:
         p = code.at("i8", base, code.mul(at.j, stride))
         if at.mask is None:
@@ -134,8 +159,15 @@ def load_row(lanes: Lanes, ty: str, base: str, stride: str | None, at: Position)
     return from_memory(lanes, ty, x)
 
 
-def store_row(lanes: Lanes, ty: str, value: str, base: str, stride: str | None, at: Position,
-              stream: bool = False) -> None:
+def store_row(
+    lanes: Lanes,
+    ty: str,
+    value: str,
+    base: str,
+    stride: str | None,
+    at: Position,
+    stream: bool = False,
+) -> None:
     """Write elements `at` of the row at base; `stream`: past the caches, to an aligned address."""
     code, mem = lanes.code, memory_scalar(ty)
     if lanes.width == 1:
@@ -144,12 +176,20 @@ def store_row(lanes: Lanes, ty: str, value: str, base: str, stride: str | None, 
     if stride is None:
         p = code.at(mem, base, at.j)
         if stream:
-            code.do(f"store {v} {x}, ptr {p}, align {min(64, SIZE[mem] * lanes.width)}, !nontemporal !0")
+            code.do(
+                f"store {v} {x}, ptr {p}, align {min(64, SIZE[mem] * lanes.width)}, !nontemporal !0"
+            )
         elif at.mask is None:
             code.do(f"store {v} {x}, ptr {p}, align 1")
         else:
-            code.call(f"llvm.masked.store.{_suffix(lanes, mem)}.p0", "void", f"{v} {x}", f"ptr {p}", "i32 1",
-                      f"{lanes.ty('b1')} {at.mask}")
+            code.call(
+                f"llvm.masked.store.{_suffix(lanes, mem)}.p0",
+                "void",
+                f"{v} {x}",
+                f"ptr {p}",
+                "i32 1",
+                f"{lanes.ty('b1')} {at.mask}",
+            )
         return None
     p = code.at("i8", base, code.mul(at.j, stride))
     if at.mask is None:
@@ -160,16 +200,23 @@ def store_row(lanes: Lanes, ty: str, value: str, base: str, stride: str | None, 
     return None
 
 
-# ---- computed positions -------------------------------------------------------------------------------
+# ---- computed positions
+# -------------------------------------------------------------------------------
 def _element_pointers(lanes: Lanes, mem: str, base: str, index: str, mask: str | None) -> list[str]:
     code = lanes.code
-    if mask is not None:  # switched-off lanes read element 0: some lane is on, so the operand is not empty
+    if (
+        mask is not None
+    ):  # switched-off lanes read element 0: some lane is on, so the operand is not empty
         index = lanes.pick("i64", mask, index, lanes.const("i64", 0))
-    picks = [code.op(f"extractelement {lanes.ty('i64')} {index}, i64 {k}") for k in range(lanes.width)]
+    picks = [
+        code.op(f"extractelement {lanes.ty('i64')} {index}, i64 {k}") for k in range(lanes.width)
+    ]
     return [code.at(mem, base, k) for k in picks]
 
 
-def gather(lanes: Lanes, ty: str, base: str, index: str, mask: str | None, unit: str | None = None) -> str:
+def gather(
+    lanes: Lanes, ty: str, base: str, index: str, mask: str | None, unit: str | None = None
+) -> str:
     """Elements at base + index (i64 lanes, counted in elements, or in bytes with unit 'i8')."""
     code, mem = lanes.code, memory_scalar(ty)
     unit = unit or mem
@@ -180,9 +227,14 @@ def gather(lanes: Lanes, ty: str, base: str, index: str, mask: str | None, unit:
         return from_memory(lanes, ty, v)
     ptrs = code.op(f"getelementptr {unit}, ptr {base}, {lanes.ty('i64')} {index}")
     mask = mask or lanes.const("b1", 1)
-    return code.call(f"llvm.masked.gather.{_suffix(lanes, mem)}.v{lanes.width}p0", lanes.raw(mem),
-                     f"{lanes.raw('ptr')} {ptrs}", "i32 1", f"{lanes.ty('b1')} {mask}",
-                     f"{lanes.raw(mem)} zeroinitializer")
+    return code.call(
+        f"llvm.masked.gather.{_suffix(lanes, mem)}.v{lanes.width}p0",
+        lanes.raw(mem),
+        f"{lanes.raw('ptr')} {ptrs}",
+        "i32 1",
+        f"{lanes.ty('b1')} {mask}",
+        f"{lanes.raw(mem)} zeroinitializer",
+    )
 
 
 def scatter(lanes: Lanes, ty: str, value: str, base: str, offset: str, at: Position) -> None:
@@ -201,5 +253,6 @@ def scatter(lanes: Lanes, ty: str, value: str, base: str, offset: str, at: Posit
         off = code.op(f"load i64, ptr {code.at('i64', spots, k)}, align 8")
         code.do(f"store {mem} {x}, ptr {code.at('i8', base, off)}, align 1")
         return []
+
     code.loop("0", stop, "1", [], move)
     return None

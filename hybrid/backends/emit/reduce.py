@@ -1,7 +1,9 @@
 """Accumulators of reductions: neutral elements, combining, and the fixed tree over 64 lanes.
 
-Invariant: combining with a neutral element changes no bits, so masked lanes and missing vectors do not matter.
+Invariant: combining with a neutral element changes no bits, so masked lanes and missing vectors do
+not matter.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,15 +15,24 @@ from .lanes import Lanes, is_float, memory_scalar
 
 __all__ = ["Reduction", "reductions_of"]
 
-_NAN_FREE = {"rsum": "_add", "rprod": "_mul", "rmax": "_max", "rmin": "_min", "rall": "_and", "rany": "_or"}
+_NAN_FREE = {
+    "rsum": "_add",
+    "rprod": "_mul",
+    "rmax": "_max",
+    "rmin": "_min",
+    "rall": "_and",
+    "rany": "_or",
+}
 
 
 class Reduction:
-    """One reduction instruction; an accumulator is a list of values: [value], [value, index] or [high, low].
+    """One reduction instruction; an accumulator is a list of values: [value], [value, index] or
+    [high, low].
 
-    The last are the largest and the smallest key of floats, integers in the order of the numbers: -0.0 before +0.0,
-    NaN of either sign at the two ends.  Comparing those takes one short instruction per vector where a maximum
-    that propagates NaN takes six, each waiting for the one before."""
+    The last are the largest and the smallest key of floats, integers in the order of the numbers:
+    -0.0 before +0.0, NaN of either sign at the two ends.  Comparing those takes one short
+    instruction per vector where a maximum that propagates NaN takes six, each waiting for the one
+    before."""
 
     __slots__ = ("number", "prim", "operand", "type", "parts", "keyed")
 
@@ -31,7 +42,9 @@ class Reduction:
         self.type = program.instrs[self.operand].type
         self.keyed = self.prim in ("rmax", "rmin") and self.type in ("f32", "f64")
         key = "i" + self.type[1:]
-        self.parts = [self.type, "i64"] if self.indexed else [key, key] if self.keyed else [self.type]
+        self.parts = (
+            [self.type, "i64"] if self.indexed else [key, key] if self.keyed else [self.type]
+        )
         if self.prim in ("rsum", "rprod") and self.type == "b1":
             raise BackendError(f"{self.prim} of truth values; convert them to a number first")
 
@@ -43,11 +56,15 @@ class Reduction:
         """The accumulator that has seen one element (per lane)."""
         if not self.keyed:
             return [value, index] if self.indexed else [value]
-        key = self._key(lanes, lanes.cast("bitcast", value, memory_scalar(self.type), memory_scalar(self.parts[0])))
+        key = self._key(
+            lanes,
+            lanes.cast("bitcast", value, memory_scalar(self.type), memory_scalar(self.parts[0])),
+        )
         return [key, key]
 
     def _key(self, lanes: Lanes, bits: str) -> str:
-        """Bits of a float <-> its key: those of a negative number are turned around, but for the sign."""
+        """Bits of a float <-> its key: those of a negative number are turned around, but for the
+        sign."""
         ty = self.parts[0]
         negative = lanes.binary("ashr", ty, bits, lanes.const(ty, BITS[ty] - 1))
         rest = lanes.const(ty, (1 << BITS[ty] - 1) - 1)
@@ -59,9 +76,15 @@ class Reduction:
         bits = self._key(lanes, high if self.prim == "rmax" else low)
         value = lanes.cast("bitcast", bits, memory_scalar(ty), memory_scalar(self.type))
         top, bottom = self._neutral_bits()[::-1]
-        beyond = lanes.binary("or", "b1", lanes.icmp("sgt", ty, high, lanes.const(ty, top)),
-                              lanes.icmp("slt", ty, low, lanes.const(ty, bottom)))
-        return lanes.pick(self.type, beyond, lanes.const(self.type, bits_of(self.type, float("nan"))), value)
+        beyond = lanes.binary(
+            "or",
+            "b1",
+            lanes.icmp("sgt", ty, high, lanes.const(ty, top)),
+            lanes.icmp("slt", ty, low, lanes.const(ty, bottom)),
+        )
+        return lanes.pick(
+            self.type, beyond, lanes.const(self.type, bits_of(self.type, float("nan"))), value
+        )
 
     def neutral(self, lanes: Lanes) -> list[str]:
         """An accumulator that has seen nothing."""
@@ -90,7 +113,10 @@ class Reduction:
     def combine(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> list[str]:
         """a, then b."""
         if self.keyed:
-            return [lanes.intrinsic(f, ty, (x, y)) for f, ty, x, y in zip(("smax", "smin"), self.parts, a, b)]
+            return [
+                lanes.intrinsic(f, ty, (x, y))
+                for f, ty, x, y in zip(("smax", "smin"), self.parts, a, b)
+            ]
         if not self.indexed:
             return [getattr(lanes, _NAN_FREE[self.prim])(self.type, (a[0], b[0]))]
         better = self._better(lanes, a, b)
@@ -110,7 +136,8 @@ class Reduction:
         return [lanes.pick(ty, beyond, y, x) for ty, x, y in zip(self.parts, a, b)]
 
     def _better(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> str:
-        """Whether b wins over a: larger (smaller), or equal and earlier; a NaN wins over every number."""
+        """Whether b wins over a: larger (smaller), or equal and earlier; a NaN wins over every
+        number."""
         ty, code = self.type, lanes.code
         wins = lanes._compare("gt" if self.prim.endswith("max") else "lt", ty, (b[0], a[0]))
         same = lanes._compare("eq", ty, (b[0], a[0]))
@@ -127,18 +154,27 @@ class Reduction:
         """The value where the mask is on, the neutral element elsewhere."""
         if mask is None:
             return list(value)
-        return [lanes.pick(ty, mask, x, e) for ty, x, e in zip(self.parts, value, self.neutral(lanes))]
+        return [
+            lanes.pick(ty, mask, x, e) for ty, x, e in zip(self.parts, value, self.neutral(lanes))
+        ]
 
     def fold(self, code: Code, accs: Sequence[Sequence[str]]) -> list[str]:
         """The tree over four vectors (or one, when the others are neutral) of 16 lanes."""
         lanes = Lanes(16, code)
         top = accs[0]
         if len(accs) == 4:
-            left, right = self.combine(lanes, accs[0], accs[1]), self.combine(lanes, accs[2], accs[3])
+            left, right = (
+                self.combine(lanes, accs[0], accs[1]),
+                self.combine(lanes, accs[2], accs[3]),
+            )
             top = self.combine(lanes, left, right)
         if self.type == "b1":
             bits = code.op(f"bitcast <16 x i1> {top[0]} to i16")
-            return [code.op(f"icmp eq i16 {bits}, -1" if self.prim == "rall" else f"icmp ne i16 {bits}, 0")]
+            return [
+                code.op(
+                    f"icmp eq i16 {bits}, -1" if self.prim == "rall" else f"icmp ne i16 {bits}, 0"
+                )
+            ]
         width = 16
         while width > 1:
             wide, half = Lanes(width, code), width // 2
@@ -156,7 +192,9 @@ class Reduction:
             return lanes.code.op(f"select i1 {empty}, {v} {zero}, {v} {total[0]}")
         if self.indexed:  # nothing beat the neutral element: all elements are equal to it
             ty, none = "i64", lanes.const("i64", (1 << 63) - 1)
-            return lanes.pick(ty, lanes.icmp("eq", ty, total[1], none), lanes.const(ty, 0), total[1])
+            return lanes.pick(
+                ty, lanes.icmp("eq", ty, total[1], none), lanes.const(ty, 0), total[1]
+            )
         return self._unkey(lanes, total[0], total[1]) if self.keyed else total[0]
 
 

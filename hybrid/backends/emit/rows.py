@@ -1,8 +1,10 @@
-"""Code of row kernels: stages of one row, split by its reductions; a row stays in cache between stages.
+"""Code of row kernels: stages of one row, split by its reductions; a row stays in cache between
+stages.
 
-Invariant: sums follow the lanes order of the numerics contract, and no result that shares memory with an
-operand is stored before the last read of the row.
+Invariant: sums follow the lanes order of the numerics contract, and no result that shares memory
+with an operand is stored before the last read of the row.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -17,11 +19,20 @@ from .mapped import unroll_of
 from .memory import Position, tail_mask
 from .reduce import Reduction, reductions_of
 
-__all__ = ["emit_rows", "row_plan", "pass_targets", "split_parts", "Pass", "RowPlan", "Rows", "BLOCK"]
+__all__ = [
+    "emit_rows",
+    "row_plan",
+    "pass_targets",
+    "split_parts",
+    "Pass",
+    "RowPlan",
+    "Rows",
+    "BLOCK",
+]
 
-_KEEP = 6        # recomputing fewer instructions than this is cheaper than a row buffer
-_LIGHT = 56      # bodies of at most this cost are written out four times in a reduction loop
-BLOCK = 4096     # elements per block of the lanes order
+_KEEP = 6  # recomputing fewer instructions than this is cheaper than a row buffer
+_LIGHT = 56  # bodies of at most this cost are written out four times in a reduction loop
+BLOCK = 4096  # elements per block of the lanes order
 _LANES = 4
 
 
@@ -33,7 +44,8 @@ class Pass(NamedTuple):
 
 
 class RowPlan(NamedTuple):
-    """`once`: results stored once per row, after everything else; `buffers`: instruction numbers."""
+    """`once`: results stored once per row, after everything else; `buffers`: instruction
+    numbers."""
 
     passes: tuple[Pass, ...]
     once: tuple[int, ...]
@@ -52,12 +64,21 @@ def _stages(form: Form) -> list[int]:
 def row_plan(form: Form) -> RowPlan:
     """What each pass over a row does, and which values are kept between passes."""
     program, stage = form.program, _stages(form)
-    last = max((stage[i] for i, ins in enumerate(program.instrs) if ins.prim in REDUCTIONS), default=0)
+    last = max(
+        (stage[i] for i, ins in enumerate(program.instrs) if ins.prim in REDUCTIONS), default=0
+    )
     passes: list[Pass] = []
     for s in range(last + 1):
-        reds = tuple(i for i, ins in enumerate(program.instrs) if ins.prim in REDUCTIONS and stage[i] == s + 1)
-        writes = tuple(k for k, o in enumerate(program.outs) if form.writes[k].walk != "r"
-                       and (last if form.writes[k].late else stage[o]) == s)
+        reds = tuple(
+            i
+            for i, ins in enumerate(program.instrs)
+            if ins.prim in REDUCTIONS and stage[i] == s + 1
+        )
+        writes = tuple(
+            k
+            for k, o in enumerate(program.outs)
+            if form.writes[k].walk != "r" and (last if form.writes[k].late else stage[o]) == s
+        )
         if reds or writes:
             passes.append(Pass(reds, writes))
     once = tuple(k for k, w in enumerate(form.writes) if w.walk == "r")
@@ -66,11 +87,14 @@ def row_plan(form: Form) -> RowPlan:
 
 def pass_targets(form: Form, p: Pass) -> list[int]:
     """What a pass evaluates per element."""
-    return [form.program.instrs[i].args[0] for i in p.reductions] + [form.program.outs[k] for k in p.writes]
+    return [form.program.instrs[i].args[0] for i in p.reductions] + [
+        form.program.outs[k] for k in p.writes
+    ]
 
 
 def _buffers(form: Form, passes: Sequence[Pass]) -> tuple[int, ...]:
-    """Values of earlier passes that later ones use and that cost more to compute again than to load."""
+    """Values of earlier passes that later ones use and that cost more to compute again than to
+    load."""
     body = Body(Code(), form)
     done: set[int] = set()
     kept: set[int] = set()
@@ -80,7 +104,9 @@ def _buffers(form: Form, passes: Sequence[Pass]) -> tuple[int, ...]:
         for i in numbers:
             if i not in done or i in kept:
                 continue
-            fresh_user = i in targets or any(i in form.program.instrs[u].args for u in numbers if u not in done)
+            fresh_user = i in targets or any(
+                i in form.program.instrs[u].args for u in numbers if u not in done
+            )
             if fresh_user and _price(form, body.elements([i], kept)) >= _KEEP:
                 kept.add(i)
         done |= set(body.elements(targets, kept))
@@ -116,8 +142,9 @@ class Rows:
         """Evaluate a pass at a position and store what it stores."""
         return self.visit_all(p, numbers, [at])[0]
 
-    def visit_all(self, p: Pass, numbers: list[int], ats: list[Position],
-                  stream: bool = False) -> list[dict[int, str]]:
+    def visit_all(
+        self, p: Pass, numbers: list[int], ats: list[Position], stream: bool = False
+    ) -> list[dict[int, str]]:
         envs = self.body.vectors(numbers, ats, self.ready)
         for env, at in zip(envs, ats):
             for i in numbers:
@@ -130,7 +157,9 @@ class Rows:
     def first_reads(self) -> list[int]:
         """Operands that the first pass over a row reads."""
         numbers = self.body.elements(pass_targets(self.form, self.plan.passes[0]))
-        return [self.program.instrs[i].attr for i in numbers if self.program.instrs[i].prim == "arg"]
+        return [
+            self.program.instrs[i].attr for i in numbers if self.program.instrs[i].prim == "arg"
+        ]
 
     def next_positions(self, j: str, count: int) -> list[Position]:
         return [Position(self.code.add(j, str(WIDTH * u))) for u in range(count)]
@@ -145,25 +174,33 @@ class Rows:
         code = self.code
         unroll = unroll_of(cost(self.program, numbers), self._strided(p, numbers))
         if unroll:
+
             def main(j: str, stream: bool) -> list[str]:
                 ats = self.next_positions(j, unroll)
                 self.visit_all(p, numbers, ats, stream)
                 for at in ats if stream else ():
                     self.body.fetch_next_row(self.first_reads(), at)
                 return []
+
             far, step = self.body.streams(p.writes, start, stop), WIDTH * unroll
             if far is not None:
-                start, _ = code.loop(start, far, str(step), [], lambda j, _: main(j, True), full=step)
+                start, _ = code.loop(
+                    start, far, str(step), [], lambda j, _: main(j, True), full=step
+                )
             start, _ = code.loop(start, stop, str(step), [], lambda j, _: main(j, False), full=step)
 
         def tail(j: str, _: list[str]) -> list[str]:
             self.visit(p, numbers, self.tail_position(j, stop))
             return []
+
         code.loop(start, stop, str(WIDTH), [], tail)
 
     def _strided(self, p: Pass, numbers: list[int]) -> bool:
-        reads = (self.form.reads[self.program.instrs[i].attr].walk for i in numbers
-                 if self.program.instrs[i].prim == "arg" and i not in self.ready)
+        reads = (
+            self.form.reads[self.program.instrs[i].attr].walk
+            for i in numbers
+            if self.program.instrs[i].prim == "arg" and i not in self.ready
+        )
         return any(w in "smn" for w in (*reads, *(self.form.writes[k].walk for k in p.writes)))
 
     def tail_position(self, j: str, stop: str) -> Position:
@@ -180,6 +217,7 @@ class Rows:
             j = self.main_loop(p, numbers, reds, boxes, lo, hi)
             self.tail_loop(p, numbers, reds, boxes, j, hi)
             return self.fold_boxes(reds, boxes, totals)
+
         _, totals = code.loop("0", self.n, str(BLOCK), carried, block)
         for r, total in zip(reds, split_parts(reds, totals, 1)):
             self.body.known[r.number] = r.result(scalar, total[0], self.empty)
@@ -189,13 +227,26 @@ class Rows:
         lanes = self.body.lanes
         return [[self.code.alloca(f"[{_LANES} x {lanes.ty(ty)}]") for ty in r.parts] for r in reds]
 
-    def main_loop(self, p: Pass, numbers: list[int], reds: list[Reduction], boxes: list[list[str]], lo: str,
-                  hi: str) -> str:
+    def main_loop(
+        self,
+        p: Pass,
+        numbers: list[int],
+        reds: list[Reduction],
+        boxes: list[list[str]],
+        lo: str,
+        hi: str,
+    ) -> str:
         """Whole groups of 64 elements in registers; leaves the accumulators in the boxes."""
         code, lanes = self.code, self.body.lanes
-        accs = [(lanes.ty(ty), e) for r in reds for _ in range(_LANES) for ty, e in zip(r.parts, r.neutral(lanes))]
+        accs = [
+            (lanes.ty(ty), e)
+            for r in reds
+            for _ in range(_LANES)
+            for ty, e in zip(r.parts, r.neutral(lanes))
+        ]
         j = lo
         if self._light(p, numbers):
+
             def main(j: str, names: list[str]) -> list[str]:
                 state = split_parts(reds, names, _LANES)
                 ats = self.next_positions(j, _LANES)
@@ -203,18 +254,29 @@ class Rows:
                     for r, acc in zip(reds, state):
                         acc[u] = r.follow(lanes, acc[u], self.feed(r, env, at))
                 return [x for acc in state for v in acc for x in v]
+
             j, names = code.loop(lo, hi, str(WIDTH * _LANES), accs, main, full=WIDTH * _LANES)
         else:
             names = [e for _, e in accs]
         for r, acc, box in zip(reds, split_parts(reds, names, _LANES), boxes):
             for u in range(_LANES):
                 for ty, spot, x in zip(r.parts, box, acc[u]):
-                    code.do(f"store {lanes.ty(ty)} {x}, ptr {code.at(lanes.ty(ty), spot, str(u))}, align 2")
+                    code.do(
+                        f"store {lanes.ty(ty)} {x}, ptr {code.at(lanes.ty(ty), spot, str(u))}, align 2"
+                    )
         return j
 
-    def tail_loop(self, p: Pass, numbers: list[int], reds: list[Reduction], boxes: list[list[str]], start: str,
-                  hi: str) -> None:
-        """The rest of a block (costly bodies: all of it), one vector at a time; the last one is masked."""
+    def tail_loop(
+        self,
+        p: Pass,
+        numbers: list[int],
+        reds: list[Reduction],
+        boxes: list[list[str]],
+        start: str,
+        hi: str,
+    ) -> None:
+        """The rest of a block (costly bodies: all of it), one vector at a time; the last one is
+        masked."""
         code, lanes = self.code, self.body.lanes
 
         def add(at: Position) -> list[str]:
@@ -222,24 +284,37 @@ class Rows:
             group = code.op(f"and i64 {code.op(f'lshr i64 {at.j}, 4')}, {_LANES - 1}")
             for r, box in zip(reds, boxes):
                 spots = [code.at(lanes.ty(ty), b, group) for ty, b in zip(r.parts, box)]
-                old = [code.op(f"load {lanes.ty(ty)}, ptr {s}, align 2") for ty, s in zip(r.parts, spots)]
+                old = [
+                    code.op(f"load {lanes.ty(ty)}, ptr {s}, align 2")
+                    for ty, s in zip(r.parts, spots)
+                ]
                 new = r.follow(lanes, old, r.masked(lanes, self.feed(r, env, at), at.mask))
                 for ty, s, x in zip(r.parts, spots, new):
                     code.do(f"store {lanes.ty(ty)} {x}, ptr {s}, align 2")
             return []
+
         if not self._light(p, numbers) and not self.form.short:
-            start, _ = code.loop(start, hi, str(WIDTH), [], lambda j, _: add(Position(j)), full=WIDTH)
+            start, _ = code.loop(
+                start, hi, str(WIDTH), [], lambda j, _: add(Position(j)), full=WIDTH
+            )
         code.loop(start, hi, str(WIDTH), [], lambda j, _: add(self.tail_position(j, hi)))
 
     def _light(self, p: Pass, numbers: list[int]) -> bool:
         """Whether a body is short enough to be written out four times."""
         return cost(self.program, numbers) <= _LIGHT and not self.form.multi
 
-    def fold_boxes(self, reds: list[Reduction], boxes: list[list[str]], totals: list[str]) -> list[str]:
+    def fold_boxes(
+        self, reds: list[Reduction], boxes: list[list[str]], totals: list[str]
+    ) -> list[str]:
         code, lanes, out = self.code, self.body.lanes, []
         for r, box, total in zip(reds, boxes, split_parts(reds, totals, 1)):
-            accs = [[code.op(f"load {lanes.ty(ty)}, ptr {code.at(lanes.ty(ty), b, str(u))}, align 2")
-                     for ty, b in zip(r.parts, box)] for u in range(_LANES)]
+            accs = [
+                [
+                    code.op(f"load {lanes.ty(ty)}, ptr {code.at(lanes.ty(ty), b, str(u))}, align 2")
+                    for ty, b in zip(r.parts, box)
+                ]
+                for u in range(_LANES)
+            ]
             out += r.combine(self.body.scalar, total[0], r.fold(code, accs))
         return out
 
@@ -268,7 +343,9 @@ class Rows:
             env.update(self.body.vector([i for i in numbers if i not in env], at, env=env))
             for r in reductions_of(self.program, p.reductions):
                 value = r.masked(self.body.lanes, self.feed(r, env, at), self.mask)
-                self.body.known[r.number] = r.result(self.body.scalar, r.fold(self.code, [value]), self.empty)
+                self.body.known[r.number] = r.result(
+                    self.body.scalar, r.fold(self.code, [value]), self.empty
+                )
         for p in self.plan.passes:
             for k in p.writes:
                 self.body.write(k, self.body.value(self.program.outs[k], env), at)
@@ -286,12 +363,14 @@ class Rows:
         self.code.loop("%begin", "%end", "1", [], self.short_row if self.form.short else self.row)
 
 
-def split_parts(reds: Sequence[Reduction], names: Sequence[str], vectors: int) -> list[list[list[str]]]:
+def split_parts(
+    reds: Sequence[Reduction], names: Sequence[str], vectors: int
+) -> list[list[list[str]]]:
     """Flat names -> per reduction, per vector, the accumulator's parts."""
     out, at = [], 0
     for r in reds:
         step = len(r.parts)
-        out.append([list(names[at + u * step: at + (u + 1) * step]) for u in range(vectors)])
+        out.append([list(names[at + u * step : at + (u + 1) * step]) for u in range(vectors)])
         at += step * vectors
     return out
 

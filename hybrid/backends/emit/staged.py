@@ -1,8 +1,11 @@
-"""Code for few, long rows: each pass is a function over blocks of rows, and another joins the block results.
+"""Code for few, long rows: each pass is a function over blocks of rows, and another joins the block
+results.
 
-Invariant: blocks are those of the lanes order and are joined in order, so results are those of a whole row.
-Workspace, in cells of 8 bytes per row: the value of each reduction, then its block results, part by part.
+Invariant: blocks are those of the lanes order and are joined in order, so results are those of a
+whole row. Workspace, in cells of 8 bytes per row: the value of each reduction, then its block
+results, part by part.
 """
+
 from __future__ import annotations
 
 from .code import Code
@@ -55,7 +58,7 @@ class _Staged(Rows):
         code, body = self.code, self.body
         body.begin_row(row)
         self.cells = code.at("i64", self.temp, code.mul(row, body.word(body.words.temp + 1)))
-        done = {i for p in self.plan.passes[:self.form.stage] for i in p.reductions}
+        done = {i for p in self.plan.passes[: self.form.stage] for i in p.reductions}
         for q, r in enumerate(self.reds):
             if r.number in done:
                 ty = self.program.instrs[r.number].type
@@ -64,12 +67,14 @@ class _Staged(Rows):
     def spots(self, r: Reduction, block: str) -> list[str]:
         """Addresses of the parts of one block's result."""
         code, before = self.code, 0
-        for other in self.reds[:[x.number for x in self.reds].index(r.number)]:
+        for other in self.reds[: [x.number for x in self.reds].index(r.number)]:
             before += len(other.parts)
         out = []
         for k in range(len(r.parts)):
             first = code.op(f"mul i64 {self.blocks}, {before + k}")
-            out.append(code.at("i64", self.cells, code.add(code.add(first, block), str(len(self.reds)))))
+            out.append(
+                code.at("i64", self.cells, code.add(code.add(first, block), str(len(self.reds))))
+            )
         return out
 
     def part(self, t: str, _: list[str]) -> list[str]:
@@ -98,16 +103,22 @@ class _Staged(Rows):
         code, scalar, stage = self.code, self.body.scalar, self.form.stage
         self.enter(row)
         for r in reductions_of(self.program, self.plan.passes[stage].reductions):
-            start = [(memory_scalar(ty) if ty != "b1" else "i1", e) for ty, e in zip(r.parts, r.neutral(scalar))]
+            start = [
+                (memory_scalar(ty) if ty != "b1" else "i1", e)
+                for ty, e in zip(r.parts, r.neutral(scalar))
+            ]
 
             def one(b: str, total: list[str], r: Reduction = r) -> list[str]:
                 part = [load_scalar(code, ty, s) for ty, s in zip(r.parts, self.spots(r, b))]
                 return r.combine(scalar, total, part)
+
             joined = code.loop("0", self.blocks, "1", start, one)[1]
             value = self.body.known[r.number] = r.result(scalar, joined, self.empty)
             q = [x.number for x in self.reds].index(r.number)
-            store_scalar(code, self.program.instrs[r.number].type, value, code.at("i64", self.cells, str(q)))
-        if not any(p.reductions for p in self.plan.passes[stage + 1:]):
+            store_scalar(
+                code, self.program.instrs[r.number].type, value, code.at("i64", self.cells, str(q))
+            )
+        if not any(p.reductions for p in self.plan.passes[stage + 1 :]):
             self.write_once()
         return []
 

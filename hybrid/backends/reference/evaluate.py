@@ -1,8 +1,9 @@
 """The slow oracle: one op on NumPy arrays, through the record's own reference function.
 
-Invariant: shares no code with the generators; inexact results are computed in double precision or better and
-rounded once to the output dtype.
+Invariant: shares no code with the generators; inexact results are computed in double precision or
+better and rounded once to the output dtype.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -43,8 +44,8 @@ def round_to(x: Any, d: np.dtype) -> np.ndarray:
 def evaluate(op: Op, params: dict[str, Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Outputs of an op by its reference function.
 
-    Floating inputs are passed as float64 (a record may widen further); outputs have the dtypes and shapes of
-    `op.infer`.  Raises UnsupportedError when the record has no reference.
+    Floating inputs are passed as float64 (a record may widen further); outputs have the dtypes and
+    shapes of `op.infer`.  Raises UnsupportedError when the record has no reference.
     """
     function = op.reference or (op.body if op.kind == "host" else None)
     if function is None:
@@ -57,5 +58,7 @@ def evaluate(op: Op, params: dict[str, Any], arrays: Sequence[np.ndarray]) -> li
     results = got if isinstance(got, (tuple, list)) else (got,)
     outs = op.infer(*avals, **params)
     if len(results) != len(outs):
-        raise UnsupportedError(f"the reference of {op.name} gives {len(results)} results, not {len(outs)}")
+        raise UnsupportedError(
+            f"the reference of {op.name} gives {len(results)} results, not {len(outs)}"
+        )
     return [np.broadcast_to(round_to(r, o.dtype), o.shape).copy() for r, o in zip(results, outs)]

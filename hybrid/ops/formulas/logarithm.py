@@ -1,26 +1,67 @@
 """log, log2, log10, log1p, asinh, acosh, atanh.
 
 Invariant: at most 2 ulp from the true value for every argument.
-Method: x = 2^k (1 + f) with 1 + f in [2/3, 4/3); log(1 + f) = f + tail(f).  The float32 tail is a minimax
-polynomial (Remez exchange), the float64 tail the atanh series in f/(2+f) as in fdlibm's e_log.c with our own
-coefficients.  log1p and the inverse hyperbolic functions pass 1 + f as an unevaluated sum.
+Method: x = 2^k (1 + f) with 1 + f in [2/3, 4/3); log(1 + f) = f + tail(f).  The float32 tail is a
+minimax polynomial (Remez exchange), the float64 tail the atanh series in f/(2+f) as in fdlibm's
+e_log.c with our own coefficients.  log1p and the inverse hyperbolic functions pass 1 + f as an
+unevaluated sum.
 """
+
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
 from ...ir.scalar import Builder, Val
-from .tools import FORMAT, INF, NAN, Pair, divide_pair, float_of_int, horner, sqrt_pair, two_prod, two_sum
+from .tools import (
+    FORMAT,
+    INF,
+    NAN,
+    Pair,
+    divide_pair,
+    float_of_int,
+    horner,
+    sqrt_pair,
+    two_prod,
+    two_sum,
+)
 
-__all__ = ["split_exponent", "log", "log2", "log10", "log1p", "asinh", "acosh", "atanh", "log1p_pair", "log1p_unit"]
+__all__ = [
+    "split_exponent",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "asinh",
+    "acosh",
+    "atanh",
+    "log1p_pair",
+    "log1p_unit",
+]
 
 # (log(1+f) - f) / f^2 in f, |f| <= 1/3
-_TAIL32 = (-0.5, 0.333332151, -0.249995396, 0.200103834, -0.166886851, 0.140063956, -0.120863743, 0.139814645,
-           -0.132832512)
+_TAIL32 = (
+    -0.5,
+    0.333332151,
+    -0.249995396,
+    0.200103834,
+    -0.166886851,
+    0.140063956,
+    -0.120863743,
+    0.139814645,
+    -0.132832512,
+)
 # (2 atanh(t) - 2t) / t^3 in t^2, |t| <= 1/5
-_TAIL64 = (0.666666666666666, 0.4000000000005694, 0.2857142855577056, 0.222222243025565, 0.18181665529339436,
-           0.15391122827446946, 0.13173421793188115, 0.13844213298622324)
+_TAIL64 = (
+    0.666666666666666,
+    0.4000000000005694,
+    0.2857142855577056,
+    0.222222243025565,
+    0.18181665529339436,
+    0.15391122827446946,
+    0.13173421793188115,
+    0.13844213298622324,
+)
 
 
 class _Base(NamedTuple):
@@ -32,11 +73,20 @@ class _Base(NamedTuple):
     e_low: float
 
 
-_LN2 = {"f32": (0.6931471824645996, -1.904654212125934e-09), "f64": (0.6931471805599453, 2.3190468138462996e-17)}
-_LOG2 = {"f32": _Base(1.0, 0.0, 1.4426950216293335, 1.9259629911266175e-08),
-         "f64": _Base(1.0, 0.0, 1.4426950408889634, 2.0355273740931033e-17)}
-_LOG10 = {"f32": _Base(0.30103000998497009, -1.4320989e-08, 0.4342944920063019, -1.0103050118726969e-08),
-          "f64": _Base(0.30102999566398120, -2.8037281277851704e-18, 0.4342944819032518, 1.098319650216765e-17)}
+_LN2 = {
+    "f32": (0.6931471824645996, -1.904654212125934e-09),
+    "f64": (0.6931471805599453, 2.3190468138462996e-17),
+}
+_LOG2 = {
+    "f32": _Base(1.0, 0.0, 1.4426950216293335, 1.9259629911266175e-08),
+    "f64": _Base(1.0, 0.0, 1.4426950408889634, 2.0355273740931033e-17),
+}
+_LOG10 = {
+    "f32": _Base(0.30103000998497009, -1.4320989e-08, 0.4342944920063019, -1.0103050118726969e-08),
+    "f64": _Base(
+        0.30102999566398120, -2.8037281277851704e-18, 0.4342944819032518, 1.098319650216765e-17
+    ),
+}
 
 
 def _split(s: Builder, x: Val, root: bool = False) -> tuple[Val, Val, Val]:
@@ -44,7 +94,9 @@ def _split(s: Builder, x: Val, root: bool = False) -> tuple[Val, Val, Val]:
 
     1 + f lies in [2/3, 4/3), or with `root` in [sqrt(1/2), sqrt(2))."""
     fmt = FORMAT[x.type]
-    low = int((math.sqrt(2.0) - 1.0 if root else 1.0 / 3.0) * 2 ** fmt.mant) + fmt.one - (1 << fmt.mant)
+    low = (
+        int((math.sqrt(2.0) - 1.0 if root else 1.0 / 3.0) * 2**fmt.mant) + fmt.one - (1 << fmt.mant)
+    )
     bits = s.bitcast(x, fmt.signed)
     e = (bits - low) >> fmt.mant
     m = s.bitcast(bits - (e << fmt.mant), x.type)
@@ -126,7 +178,7 @@ def log1p(s: Builder, x: Val) -> Val:
 def log1p_unit(s: Builder, x: Val) -> Val:
     """log(1 + x) for 0 <= x <= 1 (or NaN): half the cost of log1p."""
     big = x > 1.0 / 3.0
-    f = s.select(big, s.fma(x, 0.5, -0.5), x)          # 1 + x = 2 (1 + f)
+    f = s.select(big, s.fma(x, 0.5, -0.5), x)  # 1 + x = 2 (1 + f)
     high, low = _LN2[x.type]
     zero = s.const(x.type, 0.0)
     return s.select(big, high, zero) + (f + (_tail(s, f) + s.select(big, low, zero)))
@@ -136,10 +188,15 @@ def _log_of_large(s: Builder, big: Val, a: Val, x: Val, low: Val) -> Val:
     """log(2a) where `big`, else log(1 + x + low)."""
     u, c = two_sum(s.const(x.type, 1.0), x)
     zero = s.const(x.type, 0.0)
-    return _of_sum(s, s.select(big, a, u), s.select(big, zero, c + low), s.select(big, s.const(x.type, 1.0), zero))
+    return _of_sum(
+        s,
+        s.select(big, a, u),
+        s.select(big, zero, c + low),
+        s.select(big, s.const(x.type, 1.0), zero),
+    )
 
 
-_BIG = {"f32": 2.0 ** 14, "f64": 2.0 ** 30}   # sqrt(x^2 +- 1) is x from here on
+_BIG = {"f32": 2.0**14, "f64": 2.0**30}  # sqrt(x^2 +- 1) is x from here on
 
 
 def asinh(s: Builder, x: Val) -> Val:

@@ -1,9 +1,11 @@
-"""Building blocks of the formulas: number formats, polynomials, error-free sums and products, powers of two.
+"""Building blocks of the formulas: number formats, polynomials, error-free sums and products,
+powers of two.
 
-Invariant: everything works in the type of its arguments (f32 or f64) and uses algebra primitives only.
-The error-free transformations are those of Dekker and Knuth (Muller et al., Handbook of Floating-Point
-Arithmetic, chapter 4); a pair (hi, lo) stands for the unevaluated sum hi + lo.
+Invariant: everything works in the type of its arguments (f32 or f64) and uses algebra primitives
+only. The error-free transformations are those of Dekker and Knuth (Muller et al., Handbook of
+Floating-Point Arithmetic, chapter 4); a pair (hi, lo) stands for the unevaluated sum hi + lo.
 """
+
 from __future__ import annotations
 
 import math
@@ -12,8 +14,24 @@ from typing import NamedTuple
 
 from ...ir.scalar import Builder, Val
 
-__all__ = ["Format", "FORMAT", "horner", "clamp", "two_sum", "fast_two_sum", "two_prod", "exponent_of_shifted",
-           "sign_bits", "flip_sign", "NAN", "INF", "divide_pair", "sqrt_pair", "float_of_int", "Pair"]
+__all__ = [
+    "Format",
+    "FORMAT",
+    "horner",
+    "clamp",
+    "two_sum",
+    "fast_two_sum",
+    "two_prod",
+    "exponent_of_shifted",
+    "sign_bits",
+    "flip_sign",
+    "NAN",
+    "INF",
+    "divide_pair",
+    "sqrt_pair",
+    "float_of_int",
+    "Pair",
+]
 
 NAN, INF = math.nan, math.inf
 Pair = tuple[Val, Val]
@@ -22,14 +40,14 @@ Pair = tuple[Val, Val]
 class Format(NamedTuple):
     """The layout of a float type."""
 
-    signed: str      # integer types of its width
+    signed: str  # integer types of its width
     unsigned: str
     width: int
-    mant: int        # bits of the fraction
+    mant: int  # bits of the fraction
     bias: int
-    magic: float     # 1.5 * 2**mant: adding it rounds to an integer that sits in the low bits
-    tiny: float      # smallest normal number
-    eps: float       # distance from 1 to the next number
+    magic: float  # 1.5 * 2**mant: adding it rounds to an integer that sits in the low bits
+    tiny: float  # smallest normal number
+    eps: float  # distance from 1 to the next number
 
     @property
     def one(self) -> int:
@@ -41,8 +59,10 @@ class Format(NamedTuple):
         return 1 << (self.width - 1)
 
 
-FORMAT = {"f32": Format("i32", "u32", 32, 23, 127, 1.5 * 2.0 ** 23, 2.0 ** -126, 2.0 ** -23),
-          "f64": Format("i64", "u64", 64, 52, 1023, 1.5 * 2.0 ** 52, 2.0 ** -1022, 2.0 ** -52)}
+FORMAT = {
+    "f32": Format("i32", "u32", 32, 23, 127, 1.5 * 2.0**23, 2.0**-126, 2.0**-23),
+    "f64": Format("i64", "u64", 64, 52, 1023, 1.5 * 2.0**52, 2.0**-1022, 2.0**-52),
+}
 
 
 def horner(s: Builder, x: Val, coefficients: Sequence[float]) -> Val:
@@ -77,7 +97,9 @@ def two_prod(s: Builder, a: Val, b: Val) -> Pair:
     return t, s.fma(a, b, -t)
 
 
-def divide_pair(s: Builder, a: Val, b: Val, a_low: Val | None = None, b_low: Val | None = None) -> Pair:
+def divide_pair(
+    s: Builder, a: Val, b: Val, a_low: Val | None = None, b_low: Val | None = None
+) -> Pair:
     """(a + a_low) / (b + b_low) as a pair."""
     q = a / b
     rem = s.fma(-q, b, a)
@@ -105,7 +127,7 @@ def float_of_int(s: Builder, n: Val, ty: str) -> Val:
     """A small integer of the format's integer type as a float (exact)."""
     if ty == "f32":
         return s.convert(n, ty)
-    f = FORMAT[ty]   # 64-bit conversions are slow on many CPUs
+    f = FORMAT[ty]  # 64-bit conversions are slow on many CPUs
     base = (f.bias + f.mant << f.mant) | (1 << f.mant - 1)
     return s.bitcast(n + base, ty) - f.magic
 

@@ -1,12 +1,14 @@
-"""Common subexpressions: of two nodes with the same op, parameters and inputs the first serves both.
+"""Common subexpressions: of two nodes with the same op, parameters and inputs the first serves
+both.
 
-Legal always: ops are functions of their inputs and parameters (random numbers take their counter as an
-input).  Parameters and literals are compared by type and bits: 0.0 is not -0.0.  Nodes with the fact
-`effect` stay.
+Legal always: ops are functions of their inputs and parameters (random numbers take their counter as
+an input).  Parameters and literals are compared by type and bits: 0.0 is not -0.0.  Nodes with the
+fact `effect` stay.
 
 before:  %0 = exp(%x0)   %1 = exp(%x0)   %2 = add(%0, %1)
 after:   %0 = exp(%x0)   %2 = add(%0, %0)
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -25,8 +27,11 @@ def run(graph: Graph, context: Context) -> Graph:
     def visit(n: Node, ins: tuple[Value, ...]) -> Sequence[Value] | Node | None:
         if n.op.has("effect"):
             return None
-        key = (n.op, tuple((k, param_key(n.params[k])) for k in sorted(n.params)),
-               tuple(literal_key(v) if isinstance(v, Const) else v for v in ins))
+        key = (
+            n.op,
+            tuple((k, param_key(n.params[k])) for k in sorted(n.params)),
+            tuple(literal_key(v) if isinstance(v, Const) else v for v in ins),
+        )
         first = seen.get(key)
         if first is not None:
             return first.outputs

@@ -1,11 +1,12 @@
 """Dead code: nodes that no output needs go.
 
-Legal for every node that cannot fail; an index check or a host call stays, because the eager program
-would have raised there.
+Legal for every node that cannot fail; an index check or a host call stays, because the eager
+program would have raised there.
 
 before:  %0 = exp(%x0)   %1 = add(%x0, %x0)   return %1
 after:   %1 = add(%x0, %x0)   return %1
 """
+
 from __future__ import annotations
 
 from ...ir.graph import Graph, Node

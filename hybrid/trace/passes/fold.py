@@ -1,11 +1,13 @@
 """Fold constants: a node whose inputs are all literals becomes literals.
 
-Legal when the eager kernel itself computes the value, so the bits are those of the eager call, and the
-result is small.  Nodes that may fail, host calls and fills (no inputs, more than one element) stay.
+Legal when the eager kernel itself computes the value, so the bits are those of the eager call, and
+the result is small.  Nodes that may fail, host calls and fills (no inputs, more than one element)
+stay.
 
 before:  %0 = add(float32[] 1.0, float32[] 2.0)     %1 = multiply(%x0, %0)
 after:   %1 = multiply(%x0, float32[] 3.0)
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -44,7 +46,9 @@ def run(graph: Graph, context: Context) -> Graph:
     def visit(n: Node, ins: tuple[Value, ...]) -> Sequence[Value] | None:
         if not _foldable(n, ins):
             return None
-        node = n if ins == n.inputs else Node(n.op, n.params, ins, [v.aval for v in n.outputs], n.site)
+        node = (
+            n if ins == n.inputs else Node(n.op, n.params, ins, [v.aval for v in n.outputs], n.site)
+        )
         try:
             got = kernel(node, [v.data for v in ins if isinstance(v, Const)])
         except HybridError:

@@ -1,15 +1,17 @@
 """Fuse: partition the nodes of a graph into regions, each of which becomes one kernel.
 
-A map or row node joins the latest region that it depends on when its positions line up with that region's
-space, so that every other operand is made earlier and no cycle can arise: regions carry a `time`, operands
-always come from smaller times.  Contractions take elementwise nodes as epilogue, reductions over the last
-axes take elementwise nodes before and after them, reductions over other axes take what only they read.  Nodes
-that cost next to nothing and read one stored value are repeated in every region that wants them.
-Fusion decides where loads and stores happen and never what is computed.
+A map or row node joins the latest region that it depends on when its positions line up with that
+region's space, so that every other operand is made earlier and no cycle can arise: regions carry a
+`time`, operands always come from smaller times.  Contractions take elementwise nodes as epilogue,
+reductions over the last axes take elementwise nodes before and after them, reductions over other
+axes take what only they read.  Nodes that cost next to nothing and read one stored value are
+repeated in every region that wants them. Fusion decides where loads and stores happen and never
+what is computed.
 
 before:  %0 = linear(%x, %w)   %1 = relu(%0)   %2 = softmax(%1)   %3 = sum(%2, axes=(0, 1))
 after:   [linear + relu]   [softmax]   [sum over columns]
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -42,19 +44,23 @@ from ..regions import (
 
 __all__ = ["fuse", "FREE_COST"]
 
-FREE_COST = 14        # instructions that may be repeated instead of stored
-MAX_CELLS = 8         # boxes that a space is cut into
-MAX_SINK = 16         # nodes in a row that move into the reduction that reads them
-FEW_ROWS, LONG = 8, 1 << 15   # a reduction to fewer rows of at least so many elements stays alone
+FREE_COST = 14  # instructions that may be repeated instead of stored
+MAX_CELLS = 8  # boxes that a space is cut into
+MAX_SINK = 16  # nodes in a row that move into the reduction that reads them
+FEW_ROWS, LONG = 8, 1 << 15  # a reduction to fewer rows of at least so many elements stays alone
 
 
 def contract_dims(n: Node) -> Ints:
-    """The finest sizes in which a contraction's result is walked: its own axes, and where batch, rows and
-    columns meet, which may be inside one."""
+    """The finest sizes in which a contraction's result is walked: its own axes, and where batch,
+    rows and columns meet, which may be inside one."""
     assert n.op.layout is not None
     avals = [v.aval for v in n.inputs]
-    c = n.op.layout(avals, [contiguous_strides(a.shape) for a in avals], [0] * len(avals), **n.params)
-    return refine((*c.out.batch.sizes, *c.out.rows.sizes, *c.out.cols.sizes), n.outputs[0].aval.shape)
+    c = n.op.layout(
+        avals, [contiguous_strides(a.shape) for a in avals], [0] * len(avals), **n.params
+    )
+    return refine(
+        (*c.out.batch.sizes, *c.out.rows.sizes, *c.out.cols.sizes), n.outputs[0].aval.shape
+    )
 
 
 class _Stage:
@@ -94,10 +100,17 @@ class _Stage:
         return self.r.reads.get((root, at)) or self.reads[root, at]
 
     def _boxed(self, root: Value, at: Any) -> Operand | None:
-        """A placement over zeros, read without being made: the kernel is cut where its box begins and ends."""
+        """A placement over zeros, read without being made: the kernel is cut where its box begins
+        and ends."""
         r, n = self.r, root.node
         whole_of = (0, canonical(r.shape, contiguous_strides(root.aval.shape)))
-        if n is None or r.kind != "loop" or r.group is not None or root.aval.shape != r.shape or at != whole_of:
+        if (
+            n is None
+            or r.kind != "loop"
+            or r.group is not None
+            or root.aval.shape != r.shape
+            or at != whole_of
+        ):
             return None
         x, path = self.f.roots(n.inputs[0])
         if self.f.time_of(x) >= r.time or x in self.f.free or x in self.f.boxed or x in r.env:
@@ -160,7 +173,8 @@ class _Stage:
         return False
 
     def join(self, n: Node, spread: Embed) -> bool:
-        """Put n into the region at the positions `spread`; false (and nothing done) when it does not fit."""
+        """Put n into the region at the positions `spread`; false (and nothing done) when it does
+        not fit."""
         ops = self._operands(n, (spread,))
         if ops is None:
             return False
@@ -204,16 +218,23 @@ class _Fusion:
         self.checked: dict[Node, Region] = {}
         self.stored = self._stored()
         self.free: set[Value] = set()
-        self.boxed: dict[Value, tuple[Box, Embed]] = {}      # placements over zeros that nobody has needed whole
+        self.boxed: dict[
+            Value, tuple[Box, Embed]
+        ] = {}  # placements over zeros that nobody has needed whole
         self._find_free()
         self._find_sinks()
 
-    # ---- facts found before the partition ------------------------------------------------------------
+    # ---- facts found before the partition
+    # ------------------------------------------------------------
     def _stored(self) -> set[Value]:
         """Roots that are in memory whatever is fused."""
         out: set[Value] = set(self.graph.inputs)
-        uses = [v for n in self.graph.nodes for i, v in enumerate(n.inputs)
-                if n.op.kind not in ("map", "row", "view") or i in n.op.gathers]
+        uses = [
+            v
+            for n in self.graph.nodes
+            for i, v in enumerate(n.inputs)
+            if n.op.kind not in ("map", "row", "view") or i in n.op.gathers
+        ]
         for v in (*self.graph.outputs, *uses, *(r for r, _ in self.roots.copied.values())):
             out.add(self.roots(v)[0])
         return out
@@ -221,7 +242,12 @@ class _Fusion:
     def _find_free(self) -> None:
         """Cheap nodes of at most one stored operand: repeated where they are read."""
         for n in self.graph.nodes:
-            if n.op.kind != "map" or len(n.outputs) != 1 or n.outputs[0] in self.stored or n.op.gathers:
+            if (
+                n.op.kind != "map"
+                or len(n.outputs) != 1
+                or n.outputs[0] in self.stored
+                or n.op.gathers
+            ):
                 continue
             t = traits(n)
             if t.placed or not t.cheap:
@@ -234,13 +260,18 @@ class _Fusion:
                 elif root.aval.size > 1 and not (isinstance(root, Const) and uniform(root)):
                     ok &= root in self.stored
                 big.add(root)
-            if ok and cost <= FREE_COST and sum(r.aval.size > 1 for r in big) <= 1 and _not_large(n):
+            if (
+                ok
+                and cost <= FREE_COST
+                and sum(r.aval.size > 1 for r in big) <= 1
+                and _not_large(n)
+            ):
                 self.free.add(n.outputs[0])
 
     def _find_sinks(self) -> None:
         """Elementwise nodes that only reductions of one kind read, which do not fuse otherwise."""
         targets: dict[Value, set[Any]] = {}
-        depth: dict[Value, int] = {}       # nodes between a value and the reduction that takes it in
+        depth: dict[Value, int] = {}  # nodes between a value and the reduction that takes it in
         for n in reversed(self.graph.nodes):
             mine: Any = None
             far = 0
@@ -258,10 +289,18 @@ class _Fusion:
     def _sinks(self, n: Node, targets: dict[Value, set[Any]], depth: dict[Value, int]) -> bool:
         v = n.outputs[0]
         found = targets.get(v, set())
-        return (len(found) == 1 and None not in found and depth[v] < MAX_SINK and v not in self.stored
-                and n.op.check is None and not n.op.gathers and not traits(n).placed)
+        return (
+            len(found) == 1
+            and None not in found
+            and depth[v] < MAX_SINK
+            and v not in self.stored
+            and n.op.check is None
+            and not n.op.gathers
+            and not traits(n).placed
+        )
 
-    # ---- times ---------------------------------------------------------------------------------------
+    # ---- times
+    # ---------------------------------------------------------------------------------------
     def time_of(self, root: Value) -> float:
         r = self.region.get(root)
         return 0.0 if r is None else r.time
@@ -271,7 +310,8 @@ class _Fusion:
         return root in self.free or root in self.boxed
 
     def tick(self, after: float | None = None) -> float:
-        """A new time: after all others, or right after a given one and before the next whole number."""
+        """A new time: after all others, or right after a given one and before the next whole
+        number."""
         self.clock += 1
         if after is None:
             self.whole += 1
@@ -298,7 +338,8 @@ class _Fusion:
                 out.add(self.region[v])
         return out
 
-    # ---- the partition ---------------------------------------------------------------------------------
+    # ---- the partition
+    # ---------------------------------------------------------------------------------
     def run(self) -> Regions:
         for n in self.graph.nodes:
             if n.op.kind in ("map", "row"):
@@ -351,7 +392,8 @@ class _Fusion:
         self.region[v] = r
 
     def head(self, n: Node) -> None:
-        """A node that is a kernel by itself; a placement over zeros waits for somebody who needs it whole."""
+        """A node that is a kernel by itself; a placement over zeros waits for somebody who needs it
+        whole."""
         self.need(n.inputs)
         box = plain_box(n) if n.outputs[0] not in self.stored else None
         if box is not None:
@@ -379,8 +421,8 @@ class _Fusion:
             # everything that is not in r must be older than r
             if after <= r.time and self.join(n, r):
                 return self.settle(n, r)
-        # small elementwise work (step counts, learning rates) runs as soon as it can, so that it does not keep
-        # its readers out of older regions
+        # small elementwise work (step counts, learning rates) runs as soon as it can, so that it
+        # does not keep its readers out of older regions
         soon = after if n.op.kind == "map" and small(space_of(n)) else None
         r = self.open("loop", space_of(n), soon, group=group_of(n) if n.op.kind == "row" else None)
         r.column = r.group is not None and r.group[1] != len(r.shape)
@@ -427,11 +469,14 @@ class _Fusion:
         if r.kind == "contract" and (n.op.kind == "row" or traits(n).placed or n.op.gathers):
             return False
         if r.column and r.group is not None and prod(r.shape[slice(*r.group)]) == 1:
-            return False  # an element and its row are one thing there: operands could not be told apart
+            # an element and its row are one thing there: operands could not be told apart
+            return False
         if n.op.kind == "row":
             return self.join_row(n, r)
         sealed = r.group is not None and apart(r.shape, r.group)
-        return any(_Stage(self, r).join(n, e) for e in self.spreads(n, r) if not sealed or _rows(e, r))
+        return any(
+            _Stage(self, r).join(n, e) for e in self.spreads(n, r) if not sealed or _rows(e, r)
+        )
 
     def join_row(self, n: Node, r: Region) -> bool:
         shape, group = space_of(n), group_of(n)
@@ -466,7 +511,8 @@ class _Fusion:
 
 
 def _not_large(n: Node) -> bool:
-    """A free node must not be read at more positions than the value it stands for has, except constants."""
+    """A free node must not be read at more positions than the value it stands for has, except
+    constants."""
     return n.outputs[0].aval.size >= max((v.aval.size for v in n.inputs), default=0)
 
 
@@ -476,9 +522,10 @@ def _rows(e: Embed, r: Region) -> bool:
 
 
 def apart(shape: Ints, group: tuple[int, int]) -> bool:
-    """Whether a reduction keeps away from values of every element that are stored: it runs over other axes
-    than the last, or over so few and long rows that elementwise work would lose its parallelism."""
-    return group[1] != len(shape) or (prod(shape[:group[0]]) < FEW_ROWS and prod(shape) >= LONG)
+    """Whether a reduction keeps away from values of every element that are stored: it runs over
+    other axes than the last, or over so few and long rows that elementwise work would lose its
+    parallelism."""
+    return group[1] != len(shape) or (prod(shape[: group[0]]) < FEW_ROWS and prod(shape) >= LONG)
 
 
 def alone(n: Node) -> bool:
@@ -489,5 +536,3 @@ def alone(n: Node) -> bool:
 def fuse(graph: Graph) -> Regions:
     """The regions of a graph, in execution order."""
     return _Fusion(graph).run()
-
-

@@ -1,9 +1,10 @@
 """Memory: offsets in one arena for every temporary of a plan.
 
-A temporary lives from its first writer to its last reader; freed ranges are merged and reused best-fit,
-aligned to 64 bytes.  An elementwise kernel writes over an operand that it is the last to read when it
-walks both the same way.
+A temporary lives from its first writer to its last reader; freed ranges are merged and reused
+best-fit, aligned to 64 bytes.  An elementwise kernel writes over an operand that it is the last to
+read when it walks both the same way.
 """
+
 from __future__ import annotations
 
 from bisect import bisect_left, insort
@@ -21,7 +22,7 @@ class Arena:
     """Free ranges by offset; grows at the end."""
 
     def __init__(self) -> None:
-        self.free: list[tuple[int, int]] = []      # (offset, bytes), sorted, never adjacent
+        self.free: list[tuple[int, int]] = []  # (offset, bytes), sorted, never adjacent
         self.end = 0
         self.peak = 0
 
@@ -78,8 +79,16 @@ def offsets(draft: Draft) -> tuple[dict[int, int], int]:
         given: set[int] = set()
         for new in sorted(s for s in step.writes & temps if first[s] == k):
             size = _bytes(slots[new].aval.nbytes)
-            over = next((s for s in dying if s not in given and _bytes(slots[s].aval.nbytes) == size
-                         and _over(step, s, new)), None)
+            over = next(
+                (
+                    s
+                    for s in dying
+                    if s not in given
+                    and _bytes(slots[s].aval.nbytes) == size
+                    and _over(step, s, new)
+                ),
+                None,
+            )
             if over is not None:
                 given.add(over)
                 at[new] = at[over]
@@ -106,7 +115,17 @@ def pack(draft: Draft) -> Plan:
     """The plan: temporaries become places in the arena."""
     s = draft.storage
     at, size = offsets(draft)
-    slots = tuple(t._replace(kind="arena", index=at.get(k, 0)) if t.kind == "temp" else t
-                  for k, t in enumerate(s.slots))
-    return Plan(slots, tuple(t.kernel for t in draft.steps), tuple(s.outputs), tuple(s.consts), size,
-                tuple(t.site for t in draft.steps), tuple(t.message for t in draft.steps), draft.partial)
+    slots = tuple(
+        t._replace(kind="arena", index=at.get(k, 0)) if t.kind == "temp" else t
+        for k, t in enumerate(s.slots)
+    )
+    return Plan(
+        slots,
+        tuple(t.kernel for t in draft.steps),
+        tuple(s.outputs),
+        tuple(s.consts),
+        size,
+        tuple(t.site for t in draft.steps),
+        tuple(t.message for t in draft.steps),
+        draft.partial,
+    )

@@ -1,10 +1,12 @@
 """Schedule: the order of a plan's kernels, and which new states may overwrite the old ones.
 
-Program order, except that kernels that can fail (index checks, host calls) go first of those that are ready,
-and a kernel that overwrites state waits for every reader of the old value and for everything that can
-fail.  Where that is impossible (two states that need each other's old values, a host call that reads new
-state, an old value that is returned) the state gets memory of its own and is swapped at commit.
+Program order, except that kernels that can fail (index checks, host calls) go first of those that
+are ready, and a kernel that overwrites state waits for every reader of the old value and for
+everything that can fail.  Where that is impossible (two states that need each other's old values, a
+host call that reads new state, an old value that is returned) the state gets memory of its own and
+is swapped at commit.
 """
+
 from __future__ import annotations
 
 import heapq
@@ -29,16 +31,16 @@ def _flat(o: Operand) -> tuple[Ints, tuple[int, Ints]]:
 
 
 def _once(kernel: LoopKernel, at: tuple[int, Ints] | None) -> bool:
-    """Whether a map of a kernel with reductions has one position per row: such results are stored when the
-    row is done, those of elements may be stored before their operand is read again."""
+    """Whether a map of a kernel with reductions has one position per row: such results are stored
+    when the row is done, those of elements may be stored before their operand is read again."""
     assert kernel.group is not None and at is not None
     start, stop = kernel.group
     return prod(kernel.shape[start:stop]) > 1 and not any(at[1][start:stop])
 
 
 def same_place(kernel: Kernel, old: int, new: int) -> bool:
-    """Whether the kernel may run when slots `old` and `new` are the same memory: every element of `old` is
-    read only where the same element of `new` is written next."""
+    """Whether the kernel may run when slots `old` and `new` are the same memory: every element of
+    `old` is read only where the same element of `new` is written next."""
     if isinstance(kernel, LoopKernel):
         size = kernel.shape
         maps = {_map(size, a) for a in kernel.reads if a.slot == old}
@@ -73,8 +75,8 @@ class _Scheduler:
                 self.writers.setdefault(slot, []).append(k)
         self.failing = sum(s.may_fail for s in self.steps)
         self.done = [False] * n
-        self.held: dict[int, set[int]] = {}       # state slot -> unfinished readers of the old value
-        self.claims = [0] * n                     # in-place states that a step writes
+        self.held: dict[int, set[int]] = {}  # state slot -> unfinished readers of the old value
+        self.claims = [0] * n  # in-place states that a step writes
         self.by_reader: dict[int, list[int]] = {}
         if donate:
             self.claim()
@@ -84,15 +86,25 @@ class _Scheduler:
         slots, outputs = self.draft.storage.slots, set(self.draft.storage.outputs)
         for new, slot in enumerate(slots):
             old, writers = slot.index, self.writers.get(new, [])
-            if slot.kind != "state" or old in outputs or slots[old].aval is not slot.aval or not writers:
+            if (
+                slot.kind != "state"
+                or old in outputs
+                or slots[old].aval is not slot.aval
+                or not writers
+            ):
                 continue
             readers = self.readers.get(old, [])
             own = [k for k in readers if k in writers]
-            # of several writers only the first may read the old value, and only to copy it onto itself
+            # of several writers only the first may read the old value, and only to copy it onto
+            # itself
             if any(self.steps[k].may_fail for k in writers) or not all(
-                    same_place(self.steps[k].kernel, old, new)
-                    and (len(writers) == 1 or (k == writers[0] and _moves_nothing(self.steps[k], {new: old})))
-                    for k in own):
+                same_place(self.steps[k].kernel, old, new)
+                and (
+                    len(writers) == 1
+                    or (k == writers[0] and _moves_nothing(self.steps[k], {new: old}))
+                )
+                for k in own
+            ):
                 continue
             self.held[new] = set(readers) - set(own)
             for k in self.held[new]:
@@ -163,11 +175,17 @@ def _moves_nothing(step: Step, placed: dict[int, int]) -> bool:
         return False
     old = placed.get(k.writes[0].slot)
     plain = [i.prim for i in k.program.instrs] == ["arg"]
-    return plain and old is not None and old == k.reads[0].slot and same_place(k, old, k.writes[0].slot)
+    return (
+        plain
+        and old is not None
+        and old == k.reads[0].slot
+        and same_place(k, old, k.writes[0].slot)
+    )
 
 
 def schedule(draft: Draft, donate: bool = True) -> Draft:
-    """The draft with its steps in execution order and the states that are written in place marked."""
+    """The draft with its steps in execution order and the states that are written in place
+    marked."""
     s = _Scheduler(draft, donate)
     order = s.order()
     slots = draft.storage.slots

@@ -6,10 +6,12 @@
   involution   undoes itself                                    negative(negative(x))   -> x
   views        a chain of views that ends where it began        transpose(transpose(x)) -> x
   convert      to the same dtype, or through an exact one       f32(f64(x: f32))        -> x
-  commutative  operands in program order, literals last         add(1.0, x)             -> add(x, 1.0)
+  commutative  operands in program order, literals last         add(1.0, x)             -> add(x,
+               1.0)
 
 A rule applies only where the result has the aval of what replaces it.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -151,7 +153,9 @@ def run(graph: Graph, context: Context) -> Graph:
             if n.op.has("commutative") and len(ins) == 2 and order(ins[0]) > order(ins[1]):
                 ins = ins[::-1]
             changed = any(a is not b for a, b in zip(ins, n.inputs))
-            got = Node(n.op, n.params, ins, [v.aval for v in n.outputs], n.site) if changed else None
+            got = (
+                Node(n.op, n.params, ins, [v.aval for v in n.outputs], n.site) if changed else None
+            )
         for v in n.outputs if got is None else got.outputs:
             number[v] = len(number)
         return got

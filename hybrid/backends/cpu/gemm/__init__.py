@@ -1,8 +1,9 @@
 """Matrix products and convolutions for the CPU: GemmKernel -> kernel-ABI functions.
 
-Invariant: `generate` depends on the kernel and the target only, and the bits of a result depend on the
-kernel's logical shape and `order` only (docs/architecture.md, Numerics contract).
+Invariant: `generate` depends on the kernel and the target only, and the bits of a result depend on
+the kernel's logical shape and `order` only (docs/architecture.md, Numerics contract).
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -29,10 +30,18 @@ ATTRIBUTES = 'nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512
 
 def element_of(acc: np.dtype) -> Element:
     """Accumulator type of a dtype; unsigned integers wrap like signed ones."""
-    name = {"uint32": "i32", "uint64": "i64", "int32": "i32", "int64": "i64", "float32": "f32",
-            "float64": "f64"}.get(acc.name)
+    name = {
+        "uint32": "i32",
+        "uint64": "i64",
+        "int32": "i32",
+        "int64": "i64",
+        "float32": "f32",
+        "float64": "f64",
+    }.get(acc.name)
     if name is None:
-        raise UnsupportedError(f"products cannot accumulate in {acc.name}; use float32, float64, int32 or int64")
+        raise UnsupportedError(
+            f"products cannot accumulate in {acc.name}; use float32, float64, int32 or int64"
+        )
     return ELEMENTS[name]
 
 
@@ -53,8 +62,9 @@ def _grain(cost: float, items: int) -> int:
     return max(1, int(16000 * items / max(cost, 1.0)))
 
 
-def _combined(kernel: GemmKernel, first: Generated, swap: bool, blocks: int, elem: Element,
-              temp_slot: int) -> list[Generated]:
+def _combined(
+    kernel: GemmKernel, first: Generated, swap: bool, blocks: int, elem: Element, temp_slot: int
+) -> list[Generated]:
     """A kernel that leaves block sums in the workspace, and the one that adds them."""
     words = Words(temp_slot)
     m, n = (kernel.n, kernel.m) if swap else (kernel.m, kernel.n)
@@ -67,15 +77,23 @@ def _combined(kernel: GemmKernel, first: Generated, swap: bool, blocks: int, ele
     items = combine_items(kernel.batch, m, n)
     temp = (blocks * kernel.batch * m * n + 16) * elem.size
     grain = _grain(items * (60.0 + 20 * blocks), items)
-    second = Generated(text, symbol, symbol, words.finish(), items, grain, 256 * COMBINE_VECS * elem.size, temp)
+    second = Generated(
+        text, symbol, symbol, words.finish(), items, grain, 256 * COMBINE_VECS * elem.size, temp
+    )
     return [first._replace(temp=temp), second]
 
 
 def product(kernel: GemmKernel, g: Geometry, elem: Element, temp_slot: int = -1) -> list[Generated]:
     """A 'chain' product with the decisions of `g`; any decisions give the same bits."""
     words = Words(temp_slot)
-    finish = Finish(kernel, g.swap, g.vecs, elem, words,
-                    (g.b.lines.length if g.b_mode == "segmented" else g.n) % 16 == 0)
+    finish = Finish(
+        kernel,
+        g.swap,
+        g.vecs,
+        elem,
+        words,
+        (g.b.lines.length if g.b_mode == "segmented" else g.n) % 16 == 0,
+    )
     driver = Driver(kernel, g, elem, finish, words)
     functions = [(ABI, driver.build())]
     functions += driver.functions()
@@ -84,8 +102,15 @@ def product(kernel: GemmKernel, g: Geometry, elem: Element, temp_slot: int = -1)
     if not driver.direct:
         functions += finish.functions()
     text, symbol = module(functions, "gemm")
-    first = Generated(text, symbol, symbol, words.finish(), g.items, _grain(g.cost, g.items),
-                      max(driver.scratch, 64))
+    first = Generated(
+        text,
+        symbol,
+        symbol,
+        words.finish(),
+        g.items,
+        _grain(g.cost, g.items),
+        max(driver.scratch, 64),
+    )
     return _combined(kernel, first, g.swap, g.blocks, elem, temp_slot) if g.split else [first]
 
 
@@ -103,14 +128,21 @@ def _dots(kernel: GemmKernel, elem: Element, target: Target, temp_slot: int) -> 
     items = 0 if kernel.m == 0 or kernel.n == 0 else shape.items
     grain = _grain(0.15 * kernel.k * shape.lines * shape.others * shape.batch + 60 * items, items)
     first = Generated(text, symbol, symbol, words.finish(), items, grain, dots.scratch)
-    return _combined(kernel, first, shape.swap, shape.blocks, elem, temp_slot) if shape.split else [first]
+    return (
+        _combined(kernel, first, shape.swap, shape.blocks, elem, temp_slot)
+        if shape.split
+        else [first]
+    )
 
 
-def generate(kernel: GemmKernel, temp_slot: int = -1, target: Target | None = None) -> list[Generated]:
+def generate(
+    kernel: GemmKernel, temp_slot: int = -1, target: Target | None = None
+) -> list[Generated]:
     """The functions that compute a product, to run in order.
 
-    `temp_slot`: buffer slot of a workspace as large as the greatest `temp`; without one long sums are not split.
-    Results must not overlap the factors; a read of the epilogue may be the very elements of a result."""
+    `temp_slot`: buffer slot of a workspace as large as the greatest `temp`; without one long sums
+    are not split. Results must not overlap the factors; a read of the epilogue may be the very
+    elements of a result."""
     elem = element_of(kernel.acc)
     target = target or host_target()
     if temp_slot < 0:

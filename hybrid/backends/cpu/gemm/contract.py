@@ -1,7 +1,10 @@
-"""From an op's Contraction (ir/contract.py) to a GemmKernel: the one door for the eager backend and lowering.
+"""From an op's Contraction (ir/contract.py) to a GemmKernel: the one door for the eager backend and
+lowering.
 
-Invariant: eager and planned calls of an op get the same order, accumulator and epilogue here, hence the same bits.
+Invariant: eager and planned calls of an op get the same order, accumulator and epilogue here, hence
+the same bits.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -48,10 +51,15 @@ def _operand(view: View, slot: int, d: np.dtype) -> Operand:
     return Operand(slot, d, view.offset, view.batch, view.rows, view.cols)
 
 
-def kernel_of(c: Contraction, dtypes: Sequence[np.dtype], out_dtype: np.dtype,
-              slots: Sequence[int] | None = None, out_slot: int | None = None) -> GemmKernel:
-    """The kernel of a contraction of operands with these dtypes; operand i lies in slots[i] (default i) and
-    the result in out_slot (default: after the operands)."""
+def kernel_of(
+    c: Contraction,
+    dtypes: Sequence[np.dtype],
+    out_dtype: np.dtype,
+    slots: Sequence[int] | None = None,
+    out_slot: int | None = None,
+) -> GemmKernel:
+    """The kernel of a contraction of operands with these dtypes; operand i lies in slots[i]
+    (default i) and the result in out_slot (default: after the operands)."""
     slots = range(len(dtypes)) if slots is None else slots
     out_slot = len(dtypes) if out_slot is None else out_slot
     acc = accumulator(dtypes[c.a.operand])

@@ -1,8 +1,11 @@
-"""The kernel-ABI function of a product: items, blocks of k, packing, and calls of the micro-kernels.
+"""The kernel-ABI function of a product: items, blocks of k, packing, and calls of the
+micro-kernels.
 
-Invariant: an item reads the factors and writes its own tile of the result, nothing else; sums of several
-blocks of k are kept per output and added in order, so any split of items gives the same bits.
+Invariant: an item reads the factors and writes its own tile of the result, nothing else; sums of
+several blocks of k are kept per output and added in order, so any split of items gives the same
+bits.
 """
+
 from __future__ import annotations
 
 from ....core.errors import BackendError
@@ -21,23 +24,27 @@ __all__ = ["Driver"]
 class Driver(Panels):
     """Writes the functions of one product."""
 
-    def __init__(self, kernel: GemmKernel, g: Geometry, elem: Element, finish: Finish, words: Words) -> None:
+    def __init__(
+        self, kernel: GemmKernel, g: Geometry, elem: Element, finish: Finish, words: Words
+    ) -> None:
         self.kernel, self.g, self.elem, self.finish, self.words = kernel, g, elem, finish, words
         self.code = Code()
         self.multi = kernel.k > BLOCK
         self.partial = g.split > 0
         self.direct = self.partial or (finish.storable and g.b_mode != "segmented")
-        self.adds = self.multi and not self.partial   # blocks of k are added where they are stored
-        self.width = g.vecs * 16                      # columns of a full panel
+        self.adds = self.multi and not self.partial  # blocks of k are added where they are stored
+        self.width = g.vecs * 16  # columns of a full panel
         self.segmented = g.b_mode == "segmented"
         self.packed_b = g.b_mode in ("unit", "trans", "any")
         es = elem.size
         self.a_row = {"rows": (BLOCK + ROW_PAD) * es, "cols": es}.get(g.a_mode)
-        self.a_panel = BLOCK * 16 * es                # of mode cols
+        self.a_panel = BLOCK * 16 * es  # of mode cols
         self.b_panel = BLOCK * self.width * es
         self.tile = g.rows * self.width * es
-        self.a_bytes = {"rows": g.panels_m * g.rows * (self.a_row or 0),
-                        "cols": g.panels_m * self.a_panel}.get(g.a_mode, 0)
+        self.a_bytes = {
+            "rows": g.panels_m * g.rows * (self.a_row or 0),
+            "cols": g.panels_m * self.a_panel,
+        }.get(g.a_mode, 0)
         self.b_bytes = g.panels_n * self.b_panel + 16 * self.width * es if self.packed_b else 0
         tiles = g.panels_m * g.panels_n if self.multi else 1
         self.c_bytes = 0 if self.direct else tiles * self.tile
@@ -46,7 +53,8 @@ class Driver(Panels):
         self.variants: dict[Micro, str] = {}
         self.transposes = finish.transposed and not self.direct
 
-    # ---- the function ------------------------------------------------------------------------------
+    # ---- the function
+    # ------------------------------------------------------------------------------
     def build(self) -> Code:
         c = self.code
         self.desc = c.alloca(f"[{DESC * self.g.vecs} x i8]")
@@ -61,7 +69,7 @@ class Driver(Panels):
         tiles_m = self.w("items_m", g.items_m)
         per = self.w("items_mn", g.items_m * g.items_n)
         group = "0"
-        if self.partial:        # items of one group of k blocks are adjacent
+        if self.partial:  # items of one group of k blocks are adjacent
             whole = self.w("items_bmn", g.items_m * g.items_n * self.kernel.batch)
             group = c.op(f"udiv i64 {it}, {whole}")
             it = c.op(f"sub i64 {it}, {c.mul(group, whole)}")
@@ -77,7 +85,9 @@ class Driver(Panels):
         self.a_base = self.words.factor(c, "a", g.a, self.b_index)
         self.b_base = self.words.factor(c, "b", g.b, self.b_index)
         self.a_pack = "%scratch"
-        self.b_pack = c.at("i8", "%scratch", self.w("a_bytes", self.a_bytes)) if self.b_bytes else "%scratch"
+        self.b_pack = (
+            c.at("i8", "%scratch", self.w("a_bytes", self.a_bytes)) if self.b_bytes else "%scratch"
+        )
         self.c_tile = c.at("i8", "%scratch", self.w("ab_bytes", self.a_bytes + self.b_bytes))
         if self.direct and not self.partial:
             self.out_base = self.finish.line_base(c, self.b_index)
@@ -109,7 +119,9 @@ class Driver(Panels):
         self.a_walk = self.words.walk(c, "a.lines", self.g.a.lines, size)
         self.ak_walk = self.words.walk(c, "a.k", self.g.a.k, size)
         size = self.g.b.storage.size
-        self.bk_walk = Walk(None, "0", "0") if self.segmented else self.words.walk(c, "b.k", self.g.b.k, size)
+        self.bk_walk = (
+            Walk(None, "0", "0") if self.segmented else self.words.walk(c, "b.k", self.g.b.k, size)
+        )
         self.b_walk = self.words.walk(c, "b.lines", self.g.b.lines, size)
         self.pack()
         c.loop(self.j0, self.j1, "1", [], self.column)
@@ -122,7 +134,8 @@ class Driver(Panels):
         number = c.add(c.mul(kb, self.w("batch", self.kernel.batch)), self.b_index)
         return c.at("i8", temp, c.mul(number, self.w("mn_bytes", g.m * g.n * self.elem.size)))
 
-    # ---- micro tiles -----------------------------------------------------------------------------------
+    # ---- micro tiles
+    # -----------------------------------------------------------------------------------
     def column(self, j: str, _: list[str]) -> list[str]:
         """All micro tiles of one column panel."""
         c, g = self.code, self.g
@@ -146,9 +159,13 @@ class Driver(Panels):
         elif g.col_panels == 1:
             self.row_panels(j, b, count, tail, g.tail_vecs)
         else:
-            is_tail = c.op(f"icmp eq i64 {c.op(f'add i64 {j}, 1')}, {self.w('col_panels', g.col_panels)}")
+            is_tail = c.op(
+                f"icmp eq i64 {c.op(f'add i64 {j}, 1')}, {self.w('col_panels', g.col_panels)}"
+            )
             c.when(is_tail, lambda: self.row_panels(j, b, count, tail, g.tail_vecs))
-            c.when(c.op(f"xor i1 {is_tail}, true"), lambda: self.row_panels(j, b, "16", full, g.vecs))
+            c.when(
+                c.op(f"xor i1 {is_tail}, true"), lambda: self.row_panels(j, b, "16", full, g.vecs)
+            )
         return []
 
     def spec(self, rows: int, vecs: int, tail: bool) -> Micro:
@@ -157,9 +174,17 @@ class Driver(Panels):
             partial = g.b.lines.length % 16 != 0
             return Micro(self.elem, rows, vecs, self.a_row_step, True, partial, False, self.adds)
         ragged = tail and g.n % 16 != 0
-        return Micro(self.elem, rows, vecs, self.a_row_step, False, ragged and not self.packed_b,
-                     ragged and self.direct, self.adds,
-                     self.direct and self.multi)
+        return Micro(
+            self.elem,
+            rows,
+            vecs,
+            self.a_row_step,
+            False,
+            ragged and not self.packed_b,
+            ragged and self.direct,
+            self.adds,
+            self.direct and self.multi,
+        )
 
     @property
     def a_row_step(self) -> int | None:
@@ -179,7 +204,7 @@ class Driver(Panels):
             start = c.op(f"load i64, ptr {c.at('i64', self.b_walk.table or '', run)}")
             ptr = c.at("i8", self.b_base, c.add(start, c.mul(piece, str(es))))
             left = c.smin(c.op(f"sub i64 {self.b_walk.length}, {piece}"), "16")
-            if g.vectors % g.vecs:      # past the last vector: computed again, and not stored again
+            if g.vectors % g.vecs:  # past the last vector: computed again, and not stored again
                 left = c.op(f"select i1 {c.op(f'icmp sle i64 {own}, {final}')}, i64 {left}, i64 0")
             describe(c, self.desc, v, left, c.add(c.mul(run, self.b_walk.length), piece), ptr)
 
@@ -193,7 +218,9 @@ class Driver(Panels):
         """The micro tiles of one column panel, from the first row panel of the item to the last."""
         c, g = self.code, self.g
         if g.full_rows == g.row_panels:
-            c.loop(self.p0, self.p1, "1", [], lambda p, _: self.micro_tile(p, j, b, count, spec, vecs))
+            c.loop(
+                self.p0, self.p1, "1", [], lambda p, _: self.micro_tile(p, j, b, count, spec, vecs)
+            )
             return
         middle = c.smin(self.w("full_rows", g.full_rows), self.p1)
         c.loop(self.p0, middle, "1", [], lambda p, _: self.micro_tile(p, j, b, count, spec, vecs))
@@ -220,7 +247,9 @@ class Driver(Panels):
         else:
             ldc, out = str(self.width * es), self.c_tile
             if self.multi:
-                number = c.add(c.mul(c.op(f"sub i64 {j}, {self.j0}"), self.w("panels_m", g.panels_m)), local)
+                number = c.add(
+                    c.mul(c.op(f"sub i64 {j}, {self.j0}"), self.w("panels_m", g.panels_m)), local
+                )
                 out = c.at("i8", out, c.mul(number, str(self.tile)))
         if self.segmented:
             table = self.words.table(c, "b.kt", self.k_offsets())
@@ -228,14 +257,20 @@ class Driver(Panels):
         else:
             b_step = f"i64 {str(self.width * es) if self.packed_b else self.bk_walk.stride}"
         if not self.direct:
+
             def fetch() -> None:
                 self.finish.fetch(c, self.b_index, row, str(spec.rows), self.desc, str(vecs))
+
             c.when(self.last, fetch) if self.multi else fetch()
-        c.do(f"call void {self.variant(spec)}(ptr {a}, i64 {steps}, i64 {a_stride}, ptr {b}, {b_step}, "
-             f"i64 {self.kc}, i64 {count}, ptr {out}, i64 {ldc}, i1 {self.more}, ptr {out}, i64 {ldc})")
+        c.do(
+            f"call void {self.variant(spec)}(ptr {a}, i64 {steps}, i64 {a_stride}, ptr {b}, {b_step}, "
+            f"i64 {self.kc}, i64 {count}, ptr {out}, i64 {ldc}, i1 {self.more}, ptr {out}, i64 {ldc})"
+        )
         if not self.direct:
-            call = (f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {out}, i64 {self.b_index}, i64 {row}, "
-                    f"i64 {spec.rows}, ptr {self.desc}, i64 {vecs}, ptr {self.uniform})")
+            call = (
+                f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {out}, i64 {self.b_index}, i64 {row}, "
+                f"i64 {spec.rows}, ptr {self.desc}, i64 {vecs}, ptr {self.uniform})"
+            )
             if self.multi:
                 c.when(self.last, lambda: c.do(call))
             else:

@@ -1,8 +1,11 @@
-"""From accumulators to results: the epilogue program over a finished tile, and stores of any layout.
+"""From accumulators to results: the epilogue program over a finished tile, and stores of any
+layout.
 
-Invariant: the epilogue sees each finished sum once, reads its other arguments at the same (batch, m, n), and
-every result is stored exactly once, after all its arguments were read (a read may share memory with it).
+Invariant: the epilogue sees each finished sum once, reads its other arguments at the same (batch,
+m, n), and every result is stored exactly once, after all its arguments were read (a read may share
+memory with it).
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -21,20 +24,25 @@ from .words import Words
 
 __all__ = ["Finish", "epilogue_of"]
 
-SIGNATURE = ("define internal void @NAME.finish(ptr %bufs, ptr %args, ptr %tile, i64 %b, i64 %row, "
-             "i64 %rows, ptr %desc, i64 %vecs, ptr %uniform)")
-FETCH = ("define internal void @NAME.fetch(ptr %bufs, ptr %args, i64 %b, i64 %row, i64 %rows, ptr %desc, "
-         "i64 %vecs)")
+SIGNATURE = (
+    "define internal void @NAME.finish(ptr %bufs, ptr %args, ptr %tile, i64 %b, i64 %row, "
+    "i64 %rows, ptr %desc, i64 %vecs, ptr %uniform)"
+)
+FETCH = (
+    "define internal void @NAME.fetch(ptr %bufs, ptr %args, i64 %b, i64 %row, i64 %rows, ptr %desc, "
+    "i64 %vecs)"
+)
 UNIFORM = "define internal void @NAME.uniform(ptr %bufs, ptr %args, ptr %out)"
 
 
 class Stream(NamedTuple):
-    """A read or result of the epilogue: byte walks over batch, lines (rows of the tile) and columns."""
+    """A read or result of the epilogue: byte walks over batch, lines (rows of the tile) and
+    columns."""
 
     name: str
-    type: str           # program type
+    type: str  # program type
     slot: int
-    offset: int         # bytes
+    offset: int  # bytes
     size: int
     batch: Runs
     lines: Runs
@@ -43,7 +51,9 @@ class Stream(NamedTuple):
     @property
     def uniform(self) -> bool:
         """One element for the whole product."""
-        return all(r.size == 1 or r.uniform and r.stride == 0 for r in (self.batch, self.lines, self.cols))
+        return all(
+            r.size == 1 or r.uniform and r.stride == 0 for r in (self.batch, self.lines, self.cols)
+        )
 
 
 def epilogue_of(kernel: GemmKernel, elem: Element) -> Program | None:
@@ -59,31 +69,58 @@ def epilogue_of(kernel: GemmKernel, elem: Element) -> Program | None:
 
 
 class Finish:
-    """Writes the finishing function of one product; tiles are `vecs` vectors wide.  `swap`: lines of the tile
-    are columns of the result.  `whole`: a vector has 16 columns, or none.  `storable`: finished sums may go to
-    the result without this function."""
+    """Writes the finishing function of one product; tiles are `vecs` vectors wide.  `swap`: lines
+    of the tile are columns of the result.  `whole`: a vector has 16 columns, or none.  `storable`:
+    finished sums may go to the result without this function."""
 
-    def __init__(self, kernel: GemmKernel, swap: bool, vecs: int, elem: Element, words: Words,
-                 whole: bool = False) -> None:
+    def __init__(
+        self,
+        kernel: GemmKernel,
+        swap: bool,
+        vecs: int,
+        elem: Element,
+        words: Words,
+        whole: bool = False,
+    ) -> None:
         self.kernel, self.swap, self.vecs, self.elem, self.words = kernel, swap, vecs, elem, words
         self.program = epilogue_of(kernel, elem)
         types = [elem.name] * len(kernel.outs)
         if self.program is not None:
             types = [self.program.instrs[o].type for o in self.program.outs]
-        self.outs = [self._stream(f"out{i}", types[i], o.slot, o.offset, o.dtype.itemsize, o.batch, o.rows, o.cols)
-                     for i, o in enumerate(kernel.outs)]
+        self.outs = [
+            self._stream(
+                f"out{i}", types[i], o.slot, o.offset, o.dtype.itemsize, o.batch, o.rows, o.cols
+            )
+            for i, o in enumerate(kernel.outs)
+        ]
         self.reads = [self._read(i) for i in range(len(kernel.reads))]
         first = self.outs[0]
         unit = first.cols.uniform and first.cols.unit(first.size)
-        self.transposed = not unit and first.lines.size > 1 and first.lines.uniform and first.lines.unit(first.size)
+        self.transposed = (
+            not unit
+            and first.lines.size > 1
+            and first.lines.uniform
+            and first.lines.unit(first.size)
+        )
         self.whole = whole and not self.transposed
-        self.storable = self.program is None and unit and first.lines.uniform and len(self.outs) == 1
+        self.storable = (
+            self.program is None and unit and first.lines.uniform and len(self.outs) == 1
+        )
         self.uniform = self._uniform()
         self.passed = self._passed()
         self.fetched = self._fetched()
 
-    def _stream(self, name: str, type: str, slot: int, offset: int, size: int, batch: Dims, rows: Dims,
-                cols: Dims) -> Stream:
+    def _stream(
+        self,
+        name: str,
+        type: str,
+        slot: int,
+        offset: int,
+        size: int,
+        batch: Dims,
+        rows: Dims,
+        cols: Dims,
+    ) -> Stream:
         lines, across = runs_of(rows, size), runs_of(cols, size)
         if self.swap:
             lines, across = across, lines
@@ -95,12 +132,19 @@ class Finish:
         sizes = (out.batch.sizes, out.rows.sizes, out.cols.sizes)
         at, parts = 0, []
         for part in sizes:
-            parts.append(Dims(part, tuple(access.strides[at:at + len(part)])))
+            parts.append(Dims(part, tuple(access.strides[at : at + len(part)])))
             at += len(part)
-        return self._stream(f"read{i}", self.program.args[i + 1], access.slot, access.offset,
-                            access.dtype.itemsize, *parts)
+        return self._stream(
+            f"read{i}",
+            self.program.args[i + 1],
+            access.slot,
+            access.offset,
+            access.dtype.itemsize,
+            *parts,
+        )
 
-    # ---- what is the same for all elements --------------------------------------------------------------
+    # ---- what is the same for all elements
+    # --------------------------------------------------------------
     def _uniform(self) -> list[bool]:
         """Which instructions of the epilogue have one value for the whole product."""
         out: list[bool] = []
@@ -116,11 +160,16 @@ class Finish:
         if self.program is None:
             return []
         instrs = self.program.instrs
-        used = {a for i, ins in enumerate(instrs) if not self.uniform[i] for a in ins.args} | set(self.program.outs)
-        return [i for i in sorted(used) if self.uniform[i] and instrs[i].prim not in ("const", "param")]
+        used = {a for i, ins in enumerate(instrs) if not self.uniform[i] for a in ins.args} | set(
+            self.program.outs
+        )
+        return [
+            i for i in sorted(used) if self.uniform[i] and instrs[i].prim not in ("const", "param")
+        ]
 
     def prepare(self, code: Code) -> str:
-        """In the kernel itself, before its items: the pointer that calls of the finishing function pass on."""
+        """In the kernel itself, before its items: the pointer that calls of the finishing function
+        pass on."""
         if not self.passed:
             return "null"
         out = code.alloca(f"[{len(self.passed)} x i64]")
@@ -144,7 +193,9 @@ class Finish:
         for i in sorted(needed):
             if instrs[i].prim == "arg":
                 s = self.reads[instrs[i].attr - 1]
-                args[instrs[i].attr] = load_scalar(code, s.type, self.words.base(code, s.name, s.slot, s.offset))
+                args[instrs[i].attr] = load_scalar(
+                    code, s.type, self.words.base(code, s.name, s.slot, s.offset)
+                )
         skip = {i: "" for i in range(len(instrs)) if i not in needed}
         program = self.program._replace(outs=tuple(self.passed))
         values = emit_program(lanes, program, args, self._scalars(), known=skip)
@@ -162,8 +213,12 @@ class Finish:
             mem, at = memory_scalar(ty), code.once(f"getelementptr i64, ptr %uniform, i64 {k}")
             x = code.once(f"load {mem}, ptr {at}")
             first = code.once(f"insertelement <16 x {mem}> poison, {mem} {x}, i64 0")
-            whole = code.once(f"shufflevector <16 x {mem}> {first}, <16 x {mem}> poison, <16 x i32> zeroinitializer")
-            known[i] = code.once(f"icmp ne <16 x {mem}> {whole}, zeroinitializer") if ty == "b1" else whole
+            whole = code.once(
+                f"shufflevector <16 x {mem}> {first}, <16 x {mem}> poison, <16 x i32> zeroinitializer"
+            )
+            known[i] = (
+                code.once(f"icmp ne <16 x {mem}> {whole}, zeroinitializer") if ty == "b1" else whole
+            )
         for i, ins in enumerate(self.program.instrs):
             if ins.prim == "const":
                 known[i] = self.lanes.const(ins.type, ins.attr)
@@ -171,17 +226,23 @@ class Finish:
                 known[i] = self.params[ins.attr]
         return known
 
-    # ---- for direct stores ---------------------------------------------------------------------------
+    # ---- for direct stores
+    # ---------------------------------------------------------------------------
     def line_base(self, code: Code, batch: str) -> str:
         s = self.outs[0]
         base = self.words.base(code, s.name, s.slot, s.offset)
-        return code.at("i8", base, offset_of(code, self.words.walk(code, s.name + ".batch", s.batch, s.size), batch))
+        return code.at(
+            "i8",
+            base,
+            offset_of(code, self.words.walk(code, s.name + ".batch", s.batch, s.size), batch),
+        )
 
     def line_stride(self, code: Code) -> str:
         s = self.outs[0]
         return self.words.walk(code, s.name + ".lines", s.lines, s.size).stride
 
-    # ---- the function ------------------------------------------------------------------------------
+    # ---- the function
+    # ------------------------------------------------------------------------------
     def build(self) -> tuple[str, Code]:
         code = self.code = Code()
         self.lanes = Lanes(16, code)
@@ -189,20 +250,28 @@ class Finish:
         streams = self.reads + self.outs
         self.starts = {s.name: self._start(s) for s in streams}
         self.walks = {s.name: self._walks(s) for s in streams}
-        self.params = [self.lanes.splat(ty, x) for ty, x in zip(self.kernel_params(), self._scalars())]
+        self.params = [
+            self.lanes.splat(ty, x) for ty, x in zip(self.kernel_params(), self._scalars())
+        ]
         self.known = self._known() if self.program is not None else {}
         code.loop("0", "%vecs", "1", [], self._vector)
         code.do("ret void")
         return SIGNATURE, code
 
     def _walks(self, s: Stream) -> tuple[Walk, Walk]:
-        return (self.words.walk(self.code, s.name + ".lines", s.lines, s.size),
-                self.words.walk(self.code, s.name + ".cols", s.cols, s.size))
+        return (
+            self.words.walk(self.code, s.name + ".lines", s.lines, s.size),
+            self.words.walk(self.code, s.name + ".cols", s.cols, s.size),
+        )
 
     def _start(self, s: Stream) -> str:
         code = self.code
         base = self.words.base(code, s.name, s.slot, s.offset)
-        return code.at("i8", base, offset_of(code, self.words.walk(code, s.name + ".batch", s.batch, s.size), "%b"))
+        return code.at(
+            "i8",
+            base,
+            offset_of(code, self.words.walk(code, s.name + ".batch", s.batch, s.size), "%b"),
+        )
 
     def kernel_params(self) -> tuple[str, ...]:
         """Types of the run-time scalars."""
@@ -247,38 +316,52 @@ class Finish:
         across = {s.name: self._across(s, start) for s in self.reads + self.outs}
 
         def line(i: str, _: list[str]) -> list[str]:
-            value = code.op(f"load {elem.vec}, ptr {code.at('i8', source, code.mul(i, step))}, align {elem.size}")
+            value = code.op(
+                f"load {elem.vec}, ptr {code.at('i8', source, code.mul(i, step))}, align {elem.size}"
+            )
             at = code.add(first, i)
-            args = [value] + ["" if s.uniform else self._load(s, across[s.name], at, start, lanes, mask)
-                              for s in self.reads]
+            args = [value] + [
+                "" if s.uniform else self._load(s, across[s.name], at, start, lanes, mask)
+                for s in self.reads
+            ]
             values = args[:1] * len(self.outs)
             if self.program is not None:
                 values = emit_program(self.lanes, self.program, args, self.params, known=self.known)
             for s, x in zip(self.outs, values):
                 self._store(s, x, across[s.name], at, start, lanes, mask)
             return []
+
         code.loop("0", lines, "1", [], line)
 
     def _transpose(self, tile: str, step: str) -> str:
-        """The vector's column of the tile, one line of rows per lane (rows past the tile's give unused lanes)."""
+        """The vector's column of the tile, one line of rows per lane (rows past the tile's give
+        unused lanes)."""
         code, elem = self.code, self.elem
         buffer = code.alloca(f"[16 x {elem.vec}]")
-        code.do(f"call void @NAME.transpose(ptr {tile}, i64 {step}, ptr {buffer}, i64 {16 * elem.size})")
+        code.do(
+            f"call void @NAME.transpose(ptr {tile}, i64 {step}, ptr {buffer}, i64 {16 * elem.size})"
+        )
         return buffer
 
-    # ---- bringing memory near ---------------------------------------------------------------------------
+    # ---- bringing memory near
+    # ---------------------------------------------------------------------------
     def fetch(self, code: Code, b: str, row: str, rows: str, desc: str, vecs: str) -> None:
-        """Ask for the memory of a tile's operands before its sums are computed: the epilogue strides
-        over lines, which the machine does not foresee, and waits for each of them otherwise."""
+        """Ask for the memory of a tile's operands before its sums are computed: the epilogue
+        strides over lines, which the machine does not foresee, and waits for each of them
+        otherwise."""
         if self.fetched:
-            code.do(f"call void @NAME.fetch(ptr %bufs, ptr %args, i64 {b}, i64 {row}, i64 {rows}, ptr {desc}, "
-                    f"i64 {vecs})")
+            code.do(
+                f"call void @NAME.fetch(ptr %bufs, ptr %args, i64 {b}, i64 {row}, i64 {rows}, ptr {desc}, "
+                f"i64 {vecs})"
+            )
 
     def _fetched(self) -> list[Stream]:
         """Streams worth fetching."""
+
         def near(s: Stream) -> bool:
             along = s.lines if self.transposed else s.cols
             return along.uniform and along.unit(s.size)
+
         return [s for s in self.reads if near(s)]
 
     def build_fetch(self) -> tuple[str, Code]:
@@ -291,7 +374,9 @@ class Finish:
             desc = code.at("i8", "%desc", code.mul(v, str(DESC)))
             count = code.op(f"load i64, ptr {code.at('i8', desc, '8')}")
             col = code.op(f"load i64, ptr {code.at('i8', desc, '16')}")
-            lines, first, start = (count, col, "%row") if self.transposed else ("%rows", "%row", col)
+            lines, first, start = (
+                (count, col, "%row") if self.transposed else ("%rows", "%row", col)
+            )
             across = {s.name: self._across(s, start) for s in self.fetched}
 
             def line(i: str, _: list[str]) -> list[str]:
@@ -299,13 +384,16 @@ class Finish:
                     p = self._line(s, across[s.name], code.add(first, i))
                     code.call("llvm.prefetch.p0", "void", f"ptr {p}", "i32 0", "i32 3", "i32 1")
                 return []
+
             code.loop("0", lines, "1", [], line)
             return []
+
         code.loop("0", "%vecs", "1", [], vector)
         code.do("ret void")
         return FETCH, code
 
-    # ---- vectors of streams ---------------------------------------------------------------------------
+    # ---- vectors of streams
+    # ---------------------------------------------------------------------------
     def _pair(self, s: Stream) -> tuple[Walk, Walk, Runs]:
         """(walk over lines, walk over lanes, runs of the lanes) as this function walks the tile."""
         lines, cols = self.walks[s.name]
@@ -337,13 +425,23 @@ class Finish:
         elif runs.uniform and runs.unit(s.size) and mask is None:
             x = code.op(f"load {vec}, ptr {p}, align {s.size}")
         elif runs.uniform and runs.unit(s.size):
-            x = code.call(f"llvm.masked.load.{self._suffix(mem)}.p0", vec, f"ptr {p}", f"i32 {s.size}",
-                          f"<16 x i1> {mask}", f"{vec} zeroinitializer")
+            x = code.call(
+                f"llvm.masked.load.{self._suffix(mem)}.p0",
+                vec,
+                f"ptr {p}",
+                f"i32 {s.size}",
+                f"<16 x i1> {mask}",
+                f"{vec} zeroinitializer",
+            )
         else:
+
             def one(lane: str, _: list[str]) -> list[str]:
-                x = code.op(f"load {mem}, ptr {code.at('i8', p, self._lane(runs, walk, start, lane))}")
+                x = code.op(
+                    f"load {mem}, ptr {code.at('i8', p, self._lane(runs, walk, start, lane))}"
+                )
                 code.do(f"store {mem} {x}, ptr {code.at(mem, self.buffer, lane)}")
                 return []
+
             code.loop("0", count, "1", [], one)
             x = code.op(f"load {vec}, ptr {self.buffer}, align {s.size}")
         return code.op(f"icmp ne {vec} {x}, zeroinitializer") if s.type == "b1" else x
@@ -354,8 +452,9 @@ class Finish:
             return self.code.mul(lane, walk.stride)
         return offset_of(self.code, walk, self.code.add(start, lane))
 
-    def _store(self, s: Stream, x: str, base: str, at: str, start: str, count: str,
-               mask: str | None) -> None:
+    def _store(
+        self, s: Stream, x: str, base: str, at: str, start: str, count: str, mask: str | None
+    ) -> None:
         code, mem = self.code, memory_scalar(s.type)
         _, walk, runs = self._pair(s)
         p = self._line(s, base, at)
@@ -366,13 +465,22 @@ class Finish:
             code.do(f"store {vec} {x}, ptr {p}, align {s.size}")
             return
         if runs.uniform and runs.unit(s.size):
-            code.call(f"llvm.masked.store.{self._suffix(mem)}.p0", "void", f"{vec} {x}", f"ptr {p}",
-                      f"i32 {s.size}", f"<16 x i1> {mask}")
+            code.call(
+                f"llvm.masked.store.{self._suffix(mem)}.p0",
+                "void",
+                f"{vec} {x}",
+                f"ptr {p}",
+                f"i32 {s.size}",
+                f"<16 x i1> {mask}",
+            )
             return
         code.do(f"store {vec} {x}, ptr {self.buffer}, align {s.size}")
 
         def one(lane: str, _: list[str]) -> list[str]:
             value = code.op(f"load {mem}, ptr {code.at(mem, self.buffer, lane)}")
-            code.do(f"store {mem} {value}, ptr {code.at('i8', p, self._lane(runs, walk, start, lane))}")
+            code.do(
+                f"store {mem} {value}, ptr {code.at('i8', p, self._lane(runs, walk, start, lane))}"
+            )
             return []
+
         code.loop("0", count, "1", [], one)

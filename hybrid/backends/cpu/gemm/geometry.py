@@ -1,8 +1,11 @@
-"""Shape decisions of a matrix product: which factor is broadcast, tile sizes, what is packed, work items.
+"""Shape decisions of a matrix product: which factor is broadcast, tile sizes, what is packed, work
+items.
 
-Invariant: nothing decided here can change a bit of the result, because every output is its own chain of k in
-blocks of 256; decisions depend on the kernel and the target only.  Costs are cycles of one core.
+Invariant: nothing decided here can change a bit of the result, because every output is its own
+chain of k in blocks of 256; decisions depend on the kernel and the target only.  Costs are cycles
+of one core.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -17,12 +20,24 @@ from ..machine import machine
 from .micro import Element
 from .pack import Storage, storage
 
-__all__ = ["BLOCK", "DISPATCH", "ROW_PAD", "Target", "host_target", "Runs", "runs_of", "Factor", "factor",
-           "Geometry", "option", "choose"]
+__all__ = [
+    "BLOCK",
+    "DISPATCH",
+    "ROW_PAD",
+    "Target",
+    "host_target",
+    "Runs",
+    "runs_of",
+    "Factor",
+    "factor",
+    "Geometry",
+    "option",
+    "choose",
+]
 
-BLOCK = 256                  # k per block: part of the numerics contract
-DISPATCH = 6000              # cycles to hand work to another thread and wait for it
-ROW_PAD = 16                 # elements after each packed row, so that rows fall into different cache sets
+BLOCK = 256  # k per block: part of the numerics contract
+DISPATCH = 6000  # cycles to hand work to another thread and wait for it
+ROW_PAD = 16  # elements after each packed row, so that rows fall into different cache sets
 
 
 class Target(NamedTuple):
@@ -31,7 +46,7 @@ class Target(NamedTuple):
     vector_bytes: int = 64
     registers: int = 32
     threads: int = 2
-    workspace: bool = True      # the caller gives one, so long sums may be split
+    workspace: bool = True  # the caller gives one, so long sums may be split
 
 
 def host_target() -> Target:
@@ -40,7 +55,8 @@ def host_target() -> Target:
 
 
 class Runs(NamedTuple):
-    """An index space as bytes: i -> i * stride, or with a table (starts[i // length] + i % length * stride)."""
+    """An index space as bytes: i -> i * stride, or with a table (starts[i // length] + i % length *
+    stride)."""
 
     starts: tuple[int, ...] | None
     length: int
@@ -86,8 +102,9 @@ class Factor(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """Everything the generator needs besides the kernel.  `a_mode`: direct, rows (panel row by row), cols
-    (panel k by k); `b_mode`: direct, segmented, unit (rows of k copied), trans (rows of n transposed), any."""
+    """Everything the generator needs besides the kernel.  `a_mode`: direct, rows (panel row by
+    row), cols (panel k by k); `b_mode`: direct, segmented, unit (rows of k copied), trans (rows of
+    n transposed), any."""
 
     swap: bool
     m: int
@@ -96,17 +113,17 @@ class Geometry(NamedTuple):
     b: Factor
     a_mode: str
     b_mode: str
-    rows: int                # rows of a full micro tile
-    full_rows: int           # how many row panels have `rows` rows; the others one less
+    rows: int  # rows of a full micro tile
+    full_rows: int  # how many row panels have `rows` rows; the others one less
     row_panels: int
-    vecs: int                # vectors of a full micro tile
-    vectors: int             # vectors of 16 columns in all
-    panels_m: int            # row panels per item
-    panels_n: int            # column panels per item
-    cost: float              # of the whole product, over the threads
+    vecs: int  # vectors of a full micro tile
+    vectors: int  # vectors of 16 columns in all
+    panels_m: int  # row panels per item
+    panels_n: int  # column panels per item
+    cost: float  # of the whole product, over the threads
     batch: int
-    blocks: int              # blocks of k
-    split: int = 0           # > 0: items also split k, by that many blocks; sums go to a workspace
+    blocks: int  # blocks of k
+    split: int = 0  # > 0: items also split k, by that many blocks; sums go to a workspace
 
     @property
     def items(self) -> int:
@@ -139,15 +156,18 @@ def factor(op: Operand, elem: Element, lines: Dims, k: Dims) -> Factor:
 
 
 def _micro_cost(rows: int, vecs: int, wide: int, far: bool) -> float:
-    """Cycles per k of a micro tile: multiply-adds, one broadcast a cycle, loads (vectors of b may straddle
-    cache lines), the latency of one chain, and b's way from the second cache where it does not stay in the
-    first."""
+    """Cycles per k of a micro tile: multiply-adds, one broadcast a cycle, loads (vectors of b may
+    straddle cache lines), the latency of one chain, and b's way from the second cache where it does
+    not stay in the first."""
     lines = vecs * wide
     return max(rows * lines / 2, rows * 0.9, (rows + 1.5 * lines) / 2, 4.0, 2.0 * lines * far)
 
 
-def _tiles(m: int, vectors: int, k: int, elem: Element, target: Target) -> Iterator[tuple[float, int, int]]:
-    """(cycles per k over the whole result, row panels, vecs) of every micro tile that fits the registers."""
+def _tiles(
+    m: int, vectors: int, k: int, elem: Element, target: Target
+) -> Iterator[tuple[float, int, int]]:
+    """(cycles per k over the whole result, row panels, vecs) of every micro tile that fits the
+    registers."""
     wide = 16 * elem.size // target.vector_bytes
     room = target.registers - 1
     for vecs in (1, 2, 3, 4, 6, 8):
@@ -166,8 +186,11 @@ def _tiles(m: int, vectors: int, k: int, elem: Element, target: Target) -> Itera
             fulls = m - q * (rows - 1)
             per = [(fulls, rows), (q - fulls, rows - 1)]
             far = q > 1 and vecs * 16 * elem.size * min(k, BLOCK) > 40 << 10
-            cost = sum(c * ((cols - 1) * _micro_cost(r, vecs, wide, far) + _micro_cost(r, tail, wide, far))
-                       for c, r in per if r)
+            cost = sum(
+                c * ((cols - 1) * _micro_cost(r, vecs, wide, far) + _micro_cost(r, tail, wide, far))
+                for c, r in per
+                if r
+            )
             yield cost, q, vecs
 
 
@@ -175,7 +198,7 @@ def _a_mode(a: Factor) -> tuple[str, float]:
     """How rows of a are read, and the cycles of packing all of it once."""
     size = a.storage.size
     elements = a.lines.size * a.k.size
-    if a.direct:        # broadcasts from strided rows cost no more than from packed ones
+    if a.direct:  # broadcasts from strided rows cost no more than from packed ones
         return "direct", 0.0
     if a.k.unit(size):
         run = max(min(a.k.length, BLOCK), 1)
@@ -191,7 +214,7 @@ def _b_modes(b: Factor, m: int) -> list[tuple[str, float]]:
     elements = b.lines.size * b.k.size
     unit = b.lines.unit(size) or b.lines.size == 1
     if unit and b.lines.uniform:
-        collide = b.k.stride % 4096 == 0 and b.nbytes > 1 << 18     # all rows in the same cache sets
+        collide = b.k.stride % 4096 == 0 and b.nbytes > 1 << 18  # all rows in the same cache sets
         if b.direct and not (collide and m >= 256):
             return [("direct", 0.0)]
         return [("unit", elements * 0.15)]
@@ -200,8 +223,10 @@ def _b_modes(b: Factor, m: int) -> list[tuple[str, float]]:
         found.append(("segmented", 0.0))
     if b.k.unit(size) and b.k.length >= 8:
         run = min(b.k.length, BLOCK)
-        waste = -(-run // 16) * 16 / run            # partial blocks, which are copied first
-        copied = 1.0 if not b.lines.uniform or b.storage.widen != "same" else min(4.0 * (waste - 1), 1.0)
+        waste = -(-run // 16) * 16 / run  # partial blocks, which are copied first
+        copied = (
+            1.0 if not b.lines.uniform or b.storage.widen != "same" else min(4.0 * (waste - 1), 1.0)
+        )
         found.append(("trans", elements * waste * (0.3 + 0.25 * copied)))
     found.append(("any", elements * (0.2 + 12 / min(b.lines.length, 32) if unit else 1.8)))
     return found
@@ -231,13 +256,32 @@ def option(kernel: GemmKernel, elem: Element, target: Target, swap: bool) -> Geo
         work, q, vecs = min(_tiles(max(m, 1), vectors, kernel.k, elem, target))
         rows, panels = -(-max(m, 1) // q), -(-vectors // vecs)
         compute = work * max(kernel.k, 1) + q * panels * blocks * 40 + finish
-        shape = Geometry(swap, m, n, a, b, a_mode, b_mode, rows, max(m, 1) - q * (rows - 1), q, vecs, vectors, q,
-                         panels, 0.0, kernel.batch, blocks)
+        shape = Geometry(
+            swap,
+            m,
+            n,
+            a,
+            b,
+            a_mode,
+            b_mode,
+            rows,
+            max(m, 1) - q * (rows - 1),
+            q,
+            vecs,
+            vectors,
+            q,
+            panels,
+            0.0,
+            kernel.batch,
+            blocks,
+        )
         found.append(_split(shape, compute, a_cost, b_cost, target, elem))
     return min(found, key=lambda g: g.cost)
 
 
-def _split(g: Geometry, compute: float, a_cost: float, b_cost: float, target: Target, elem: Element) -> Geometry:
+def _split(
+    g: Geometry, compute: float, a_cost: float, b_cost: float, target: Target, elem: Element
+) -> Geometry:
     """Cut the result into items: bounded packing space, and enough items for the threads."""
     most_m = max(1, (240 << 10) // (g.rows * (BLOCK + ROW_PAD) * elem.size))
     most_n = max(1, (256 << 10) // (g.vecs * 16 * BLOCK * elem.size))
@@ -255,7 +299,7 @@ def _split(g: Geometry, compute: float, a_cost: float, b_cost: float, target: Ta
                 total = (compute + again) * g.batch + 150 * items
                 busy = min(target.threads, items)
                 span = total * -(-items // busy) / items
-                if busy > 1:        # a busy neighbour delays its last item, so smaller items are better
+                if busy > 1:  # a busy neighbour delays its last item, so smaller items are better
                     span += DISPATCH + min(0.06 * total / items, 5.0 * DISPATCH)
                 if split:
                     span += DISPATCH + g.blocks * g.batch * g.m * g.n * 0.3

@@ -1,8 +1,11 @@
-"""Micro-kernels: a tile of `rows` x (16 * `vecs`) sums of products over one block of k, held in registers.
+"""Micro-kernels: a tile of `rows` x (16 * `vecs`) sums of products over one block of k, held in
+registers.
 
-Invariant: every output is one fma chain from +0.0 in increasing k (wrapping multiply-add for integers);
-lanes past the column count are computed from whatever is there and never stored to the result.
+Invariant: every output is one fma chain from +0.0 in increasing k (wrapping multiply-add for
+integers); lanes past the column count are computed from whatever is there and never stored to the
+result.
 """
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -10,10 +13,21 @@ from typing import NamedTuple
 
 from ...emit.code import Code
 
-__all__ = ["DESC", "Element", "ELEMENTS", "Micro", "micro_kernel", "describe", "mask_of", "multiply_add", "splat",
-           "load", "store"]
+__all__ = [
+    "DESC",
+    "Element",
+    "ELEMENTS",
+    "Micro",
+    "micro_kernel",
+    "describe",
+    "mask_of",
+    "multiply_add",
+    "splat",
+    "load",
+    "store",
+]
 
-DESC = 24       # bytes of a vector descriptor: pointer into b, lanes, first column
+DESC = 24  # bytes of a vector descriptor: pointer into b, lanes, first column
 
 LANE_NUMBERS = "<" + ", ".join(f"i32 {i}" for i in range(16)) + ">"
 
@@ -21,10 +35,10 @@ LANE_NUMBERS = "<" + ", ".join(f"i32 {i}" for i in range(16)) + ">"
 class Element(NamedTuple):
     """Type of the accumulators and of packed factors."""
 
-    name: str          # program type
-    scalar: str        # LLVM type
+    name: str  # program type
+    scalar: str  # LLVM type
     size: int
-    suffix: str        # of vector intrinsics
+    suffix: str  # of vector intrinsics
 
     @property
     def vec(self) -> str:
@@ -35,15 +49,19 @@ class Element(NamedTuple):
         return self.name[0] == "f"
 
 
-ELEMENTS = {"f32": Element("f32", "float", 4, "v16f32"), "f64": Element("f64", "double", 8, "v16f64"),
-            "i32": Element("i32", "i32", 4, "v16i32"), "i64": Element("i64", "i64", 8, "v16i64")}
+ELEMENTS = {
+    "f32": Element("f32", "float", 4, "v16f32"),
+    "f64": Element("f64", "double", 8, "v16f64"),
+    "i32": Element("i32", "i32", 4, "v16i32"),
+    "i64": Element("i64", "i64", 8, "v16i64"),
+}
 
 
 class Micro(NamedTuple):
-    """A micro-kernel variant.  Row i of a starts `row_step` * i bytes after row 0 (None: a run-time stride).
-    `segmented`: every vector has its own pointer and lane count, and rows of b come from an offset table;
-    otherwise vectors are adjacent.  `read_mask`/`write_mask`: the last vector (segmented: any) is partial
-    when reading b / storing."""
+    """A micro-kernel variant.  Row i of a starts `row_step` * i bytes after row 0 (None: a run-time
+    stride). `segmented`: every vector has its own pointer and lane count, and rows of b come from
+    an offset table; otherwise vectors are adjacent.  `read_mask`/`write_mask`: the last vector
+    (segmented: any) is partial when reading b / storing."""
 
     elem: Element
     rows: int
@@ -52,12 +70,14 @@ class Micro(NamedTuple):
     segmented: bool = False
     read_mask: bool = False
     write_mask: bool = False
-    adds: bool = False          # may add to previous sums
-    prefetch: bool = False      # bring the result's lines near while summing
+    adds: bool = False  # may add to previous sums
+    prefetch: bool = False  # bring the result's lines near while summing
 
     @property
     def name(self) -> str:
-        flags = "s" * self.segmented + "r" * self.read_mask + "w" * self.write_mask + "a" * self.adds
+        flags = (
+            "s" * self.segmented + "r" * self.read_mask + "w" * self.write_mask + "a" * self.adds
+        )
         return f"mk{self.rows}x{self.vecs}{flags}"
 
 
@@ -68,8 +88,12 @@ def splat(code: Code, elem: Element, scalar: str) -> str:
 
 def mask_of(code: Code, count: str) -> str:
     """Lanes below an i64 count (which fits 32 bits)."""
-    one = code.op(f"insertelement <16 x i32> poison, i32 {code.op(f'trunc i64 {count} to i32')}, i64 0")
-    every = code.op(f"shufflevector <16 x i32> {one}, <16 x i32> poison, <16 x i32> zeroinitializer")
+    one = code.op(
+        f"insertelement <16 x i32> poison, i32 {code.op(f'trunc i64 {count} to i32')}, i64 0"
+    )
+    every = code.op(
+        f"shufflevector <16 x i32> {one}, <16 x i32> poison, <16 x i32> zeroinitializer"
+    )
     return code.op(f"icmp slt <16 x i32> {LANE_NUMBERS}, {every}")
 
 
@@ -82,27 +106,45 @@ def describe(code: Code, descriptors: str, v: int, count: str, col: str, ptr: st
 def load(code: Code, elem: Element, ptr: str, mask: str | None) -> str:
     if mask is None:
         return code.op(f"load {elem.vec}, ptr {ptr}, align {elem.size}")
-    return code.call(f"llvm.masked.load.{elem.suffix}.p0", elem.vec, f"ptr {ptr}", f"i32 {elem.size}",
-                     f"<16 x i1> {mask}", f"{elem.vec} zeroinitializer")
+    return code.call(
+        f"llvm.masked.load.{elem.suffix}.p0",
+        elem.vec,
+        f"ptr {ptr}",
+        f"i32 {elem.size}",
+        f"<16 x i1> {mask}",
+        f"{elem.vec} zeroinitializer",
+    )
 
 
 def store(code: Code, elem: Element, value: str, ptr: str, mask: str | None) -> None:
     if mask is None:
         code.do(f"store {elem.vec} {value}, ptr {ptr}, align {elem.size}")
     else:
-        code.call(f"llvm.masked.store.{elem.suffix}.p0", "void", f"{elem.vec} {value}", f"ptr {ptr}",
-                  f"i32 {elem.size}", f"<16 x i1> {mask}")
+        code.call(
+            f"llvm.masked.store.{elem.suffix}.p0",
+            "void",
+            f"{elem.vec} {value}",
+            f"ptr {ptr}",
+            f"i32 {elem.size}",
+            f"<16 x i1> {mask}",
+        )
 
 
 def multiply_add(code: Code, elem: Element, a: str, b: str, c: str) -> str:
     if elem.is_float:
-        return code.call(f"llvm.fma.{elem.suffix}", elem.vec, f"{elem.vec} {a}", f"{elem.vec} {b}", f"{elem.vec} {c}")
+        return code.call(
+            f"llvm.fma.{elem.suffix}",
+            elem.vec,
+            f"{elem.vec} {a}",
+            f"{elem.vec} {b}",
+            f"{elem.vec} {c}",
+        )
     return code.op(f"add {elem.vec} {code.op(f'mul {elem.vec} {a}, {b}')}, {c}")
 
 
 class _Rows:
-    """Addresses of rows 0, 1, 2, ... from a moving pointer.  With a run-time stride row i = odd << s is
-    addressed as pointer + (odd * stride) << s, so that few registers serve many rows."""
+    """Addresses of rows 0, 1, 2, ... from a moving pointer.  With a run-time stride row i = odd <<
+    s is addressed as pointer + (odd * stride) << s, so that few registers serve many rows."""
 
     def __init__(self, code: Code, spec: Micro) -> None:
         self.code, self.step = code, spec.row_step
@@ -119,23 +161,25 @@ class _Rows:
         shift = (row & -row).bit_length() - 1
         shift = min(shift, 3)
         unit = row >> shift
-        if unit not in self.odd:      # 16 and above never occur with these tiles
+        if unit not in self.odd:  # 16 and above never occur with these tiles
             self.odd[unit] = self.code.op(f"mul i64 %as, {unit}")
         return self.code.op(f"getelementptr i{8 << shift}, ptr {base}, i64 {self.odd[unit]}")
 
 
 def _signature(spec: Micro) -> str:
     table = "ptr %kt, " if spec.segmented else "i64 %bk, "
-    return (f"define internal void @NAME.{spec.name}(ptr %a, i64 %as, i64 %ak, ptr %b, {table}i64 %kc, i64 %cnt, "
-            f"ptr %prev, i64 %ldp, i1 %more, ptr %c, i64 %ldc)")
+    return (
+        f"define internal void @NAME.{spec.name}(ptr %a, i64 %as, i64 %ak, ptr %b, {table}i64 %kc, i64 %cnt, "
+        f"ptr %prev, i64 %ldp, i1 %more, ptr %c, i64 %ldc)"
+    )
 
 
 @lru_cache(256)
 def micro_kernel(spec: Micro) -> tuple[str, Code]:
     """(signature, body) of
-    `void @NAME.<variant>(a, row stride, k stride, b, k stride or offset table, k count, lanes of the last vector,
-    previous sums, their row stride, add them?, result, its row stride)`; strides in bytes.
-    Segmented: b points at descriptors, one per vector."""
+    `void @NAME.<variant>(a, row stride, k stride, b, k stride or offset table, k count, lanes of
+    the last vector, previous sums, their row stride, add them?, result, its row stride)`; strides
+    in bytes. Segmented: b points at descriptors, one per vector."""
     code = Code()
     elem, rows, vecs = spec.elem, spec.rows, spec.vecs
     pointers, masks = _vectors(code, spec)
@@ -176,7 +220,10 @@ def _load_row(code: Code, spec: Micro, pointers: list[str], masks: list[str | No
     if spec.segmented:
         offset = code.op(f"load i64, ptr {code.at('i64', '%kt', '%k')}")
         return [load(code, elem, code.at("i8", p, offset), m) for p, m in zip(pointers, masks)]
-    return [load(code, elem, code.at("i8", "%pb", str(16 * elem.size * j)), m) for j, m in enumerate(masks)]
+    return [
+        load(code, elem, code.at("i8", "%pb", str(16 * elem.size * j)), m)
+        for j, m in enumerate(masks)
+    ]
 
 
 def _prefetch(code: Code, spec: Micro) -> None:
@@ -184,7 +231,14 @@ def _prefetch(code: Code, spec: Micro) -> None:
     for i in range(spec.rows):
         row = code.at("i8", row, "%ldc") if i else row
         for at in range(0, 16 * spec.elem.size * spec.vecs, 64):
-            code.call("llvm.prefetch.p0", "void", f"ptr {code.at('i8', row, str(at))}", "i32 1", "i32 3", "i32 1")
+            code.call(
+                "llvm.prefetch.p0",
+                "void",
+                f"ptr {code.at('i8', row, str(at))}",
+                "i32 1",
+                "i32 3",
+                "i32 1",
+            )
 
 
 def _vectors(code: Code, spec: Micro) -> tuple[list[str], list[str | None]]:

@@ -1,8 +1,10 @@
-"""Packing code of a product: the parts of the factors an item needs, as dense panels in scratch memory.
+"""Packing code of a product: the parts of the factors an item needs, as dense panels in scratch
+memory.
 
-Invariant: a panel of b holds the same 16 * vecs columns for every k of a block; what is written past a row's
-columns or the last k is written again or never used.
+Invariant: a panel of b holds the same 16 * vecs columns for every k of a block; what is written
+past a row's columns or the last k is written again or never used.
 """
+
 from __future__ import annotations
 
 from ...emit.code import Code
@@ -21,16 +23,16 @@ class Panels:
     g: Geometry
     elem: Element
     words: Words
-    width: int              # columns of a panel of b
-    a_row: int | None       # bytes from a row of a to the next where that is constant
-    a_panel: int            # bytes of a panel of a (mode cols)
-    b_panel: int            # bytes of a panel of b
-    p0: str                 # first and last row panel of the item
+    width: int  # columns of a panel of b
+    a_row: int | None  # bytes from a row of a to the next where that is constant
+    a_panel: int  # bytes of a panel of a (mode cols)
+    b_panel: int  # bytes of a panel of b
+    p0: str  # first and last row panel of the item
     p1: str
-    j0: str                 # first and last column panel of the item
+    j0: str  # first and last column panel of the item
     j1: str
-    m0: str                 # first row of the item
-    k0: str                 # first k and number of k of the block
+    m0: str  # first row of the item
+    k0: str  # first k and number of k of the block
     kc: str
     a_base: str
     b_base: str
@@ -47,7 +49,8 @@ class Panels:
         return self.words.word(self.code, name, value)
 
     def row_of(self, panel: str) -> str:
-        """First row of a row panel: panels of `rows` rows come first, then panels of one row less."""
+        """First row of a row panel: panels of `rows` rows come first, then panels of one row
+        less."""
         c, g = self.code, self.g
         over = c.op(f"sub i64 {panel}, {self.w('full_rows', g.full_rows)}")
         over = c.call("llvm.smax.i64", "i64", f"i64 {over}", "i64 0")
@@ -63,7 +66,9 @@ class Panels:
         if mode == "unit":
             self.pack_b_unit()
         elif mode in ("trans", "any"):
-            c.loop(self.j0, self.j1, "1", [], self.pack_b_trans if mode == "trans" else self.pack_b_any)
+            c.loop(
+                self.j0, self.j1, "1", [], self.pack_b_trans if mode == "trans" else self.pack_b_any
+            )
 
     def pack_a_rows(self) -> None:
         c = self.code
@@ -71,10 +76,13 @@ class Panels:
         def row(i: str, _: list[str]) -> list[str]:
             src = c.at("i8", self.a_base, offset_of(c, self.a_walk, i))
             dst = c.at("i8", self.a_pack, c.mul(c.op(f"sub i64 {i}, {self.m0}"), str(self.a_row)))
-            runs = self.g.a.k       # a row is followed by ROW_PAD unused elements
+            runs = self.g.a.k  # a row is followed by ROW_PAD unused elements
             short = not runs.uniform and runs.length <= 16
-            copy_walk(c, self.g.a.storage, self.elem, src, self.ak_walk, self.k0, self.kc, dst, short)
+            copy_walk(
+                c, self.g.a.storage, self.elem, src, self.ak_walk, self.k0, self.kc, dst, short
+            )
             return []
+
         c.loop(self.m0, self.row_of(self.p1), "1", [], row)
 
     def pack_a_cols(self, p: str, _: list[str]) -> list[str]:
@@ -91,7 +99,9 @@ class Panels:
                 value = load_widened(c, st, self.elem, at, mask)
                 store(c, self.elem, value, c.at(self.elem.vec, dst, c.add(done, k)), None)
                 return []
+
             c.loop("0", n, "1", [], one)
+
         for_runs(c, self.ak_walk, self.k0, self.kc, run)
         return []
 
@@ -106,32 +116,47 @@ class Panels:
     def pack_b_unit(self) -> None:
         """Rows of k, each through all panels of the item, so that memory is read in order."""
         c, st, elem = self.code, self.g.b.storage, self.elem
-        whole = c.op(f"udiv i64 {self.w('n', self.g.n)}, {self.width}")      # panels without a ragged edge
+        whole = c.op(
+            f"udiv i64 {self.w('n', self.g.n)}, {self.width}"
+        )  # panels without a ragged edge
         full = c.call("llvm.smax.i64", "i64", f"i64 {c.smin(self.j1, whole)}", f"i64 {self.j0}")
 
         def rows(first: str, last: str, masks: list[str | None]) -> None:
             def run(offset: str, done: str, n: str) -> None:
                 def one(k: str, _: list[str]) -> list[str]:
                     src = c.at("i8", self.b_base, c.add(offset, c.mul(k, self.bk_walk.stride)))
-                    dst = c.at("i8", self.b_pack, c.mul(c.add(done, k), str(self.width * elem.size)))
+                    dst = c.at(
+                        "i8", self.b_pack, c.mul(c.add(done, k), str(self.width * elem.size))
+                    )
 
                     def panel(j: str, _: list[str]) -> list[str]:
                         at = c.at("i8", src, c.mul(j, str(self.width * st.size)))
-                        to = c.at("i8", dst, c.mul(c.op(f"sub i64 {j}, {self.j0}"), str(self.b_panel)))
+                        to = c.at(
+                            "i8", dst, c.mul(c.op(f"sub i64 {j}, {self.j0}"), str(self.b_panel))
+                        )
                         for v, mask in enumerate(masks):
                             value = load_widened(c, st, elem, c.at(st.vec, at, str(v)), mask)
                             store(c, elem, value, c.at(elem.vec, to, str(v)), None)
                         return []
+
                     c.loop(first, last, "1", [], panel)
                     return []
+
                 c.loop("0", n, "1", [], one)
+
             for_runs(c, self.bk_walk, self.k0, self.kc, run)
+
         rows(self.j0, full, [None] * self.g.vecs)
         if self.g.n % self.width:
             left = c.op(f"sub i64 {self.w('n', self.g.n)}, {c.mul(full, str(self.width))}")
-            c.when(c.op(f"icmp slt i64 {full}, {self.j1}"),
-                   lambda: rows(full, self.j1, [mask_of(c, c.op(f"sub i64 {left}, {16 * v}"))
-                                                for v in range(self.g.vecs)]))
+            c.when(
+                c.op(f"icmp slt i64 {full}, {self.j1}"),
+                lambda: rows(
+                    full,
+                    self.j1,
+                    [mask_of(c, c.op(f"sub i64 {left}, {16 * v}")) for v in range(self.g.vecs)],
+                ),
+            )
 
     def pack_b_trans(self, j: str, _: list[str]) -> list[str]:
         """Columns lie along k: 16 x 16 blocks are transposed, whole ones where they lie."""
@@ -151,14 +176,18 @@ class Panels:
                     to = c.at("i8", dst, c.mul(c.add(done, k), str(self.width * self.elem.size)))
                     self.pack_block(src, col, rest, all_lines, to)
                     return []
+
                 c.loop("0", n, "16", [], block)
+
             for_runs(c, self.bk_walk, self.k0, self.kc, run)
             return []
+
         c.loop("0", c.smin(left, str(self.width)), "16", [], group)
         return []
 
     def pack_block(self, src: str, col: str, rest: str, all_lines: str, to: str) -> None:
-        """One 16 x 16 block: `rest` elements of 16 columns from `col` on, at src + column offset."""
+        """One 16 x 16 block: `rest` elements of 16 columns from `col` on, at src + column
+        offset."""
         c, st, elem = self.code, self.g.b.storage, self.elem
 
         def transpose(at: str, step: str) -> None:
@@ -171,10 +200,18 @@ class Panels:
 
             def one(i: str, _: list[str]) -> list[str]:
                 p = c.at("i8", src, offset_of(c, self.b_walk, c.smin(c.add(col, i), end)))
-                store(c, elem, load_widened(c, st, elem, p, mask), c.at(elem.vec, self.block_buffer, i), None)
+                store(
+                    c,
+                    elem,
+                    load_widened(c, st, elem, p, mask),
+                    c.at(elem.vec, self.block_buffer, i),
+                    None,
+                )
                 return []
+
             c.loop("0", "16", "1", [], one)
             transpose(self.block_buffer, str(16 * elem.size))
+
         if not self.g.b.lines.uniform or st.widen != "same":
             gather()
             return
@@ -195,5 +232,6 @@ class Panels:
             dst = c.at("i8", panel, c.mul(k, str(self.width * self.elem.size)))
             copy_walk(c, self.g.b.storage, self.elem, src, self.b_walk, first, count, dst, short)
             return []
+
         c.loop("0", self.kc, "1", [], one)
         return []

@@ -1,8 +1,9 @@
 """The args words of a generated product: what differs between kernels of one text.
 
-Invariant: the position of a word depends on the structure of the kernel only (the order in which the
-generator asks), so equal structures give equal texts.
+Invariant: the position of a word depends on the structure of the kernel only (the order in which
+the generator asks), so equal structures give equal texts.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ __all__ = ["Generated", "Words"]
 
 
 class Generated(NamedTuple):
-    """One kernel-ABI function and how to launch it.  `text` defines `symbol` (equal texts, equal symbols);
-    `words` are the args (unsigned); items are split freely in chunks of `grain`; `scratch` bytes per thread;
-    `temp` bytes of the workspace slot that the kernels of one `generate` call share."""
+    """One kernel-ABI function and how to launch it.  `text` defines `symbol` (equal texts, equal
+    symbols); `words` are the args (unsigned); items are split freely in chunks of `grain`;
+    `scratch` bytes per thread; `temp` bytes of the workspace slot that the kernels of one
+    `generate` call share."""
 
     text: str
     symbol: str
@@ -74,7 +76,9 @@ class Words:
         """Pointer to a buffer plus its constant byte offset."""
         at = code.once(f"getelementptr ptr, ptr %bufs, i64 {self.word(code, name + '.slot', slot)}")
         buf = code.once(f"load ptr, ptr {at}")
-        return code.once(f"getelementptr i8, ptr {buf}, i64 {self.word(code, name + '.offset', offset)}")
+        return code.once(
+            f"getelementptr i8, ptr {buf}, i64 {self.word(code, name + '.offset', offset)}"
+        )
 
     def temp(self, code: Code) -> str:
         """Pointer to the workspace."""
