@@ -1,5 +1,6 @@
-"""Run the benchmarks: `python -m benchmarks [--only gpt,cnn] [--peer-python PATH] [--rounds 3]
-[--out results]`.
+"""The benchmarks.
+
+Run `python -m benchmarks [--only gpt,cnn] [--peer-python PATH] [--rounds 3] [--out results]`.
 
 Every measurement is a process of its own; frameworks take turns within a round, so that a drift of
 the machine meets all of them.  Prints a table of medians and ratios, writes JSON and a plot.
@@ -41,8 +42,8 @@ def available(python: str, peers: list[str]) -> list[str]:
 def measure(
     python: str, framework: str, workload: str, budget: float
 ) -> tuple[dict[str, Any] | None, str]:
-    """One process: (result, ''), (None, what went wrong), or (None, '') when there is no such
-    workload."""
+    """One process: (result, ''), (None, what went wrong), or (None, '')
+    when there is no such workload."""
     env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         got = subprocess.run(
@@ -158,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         record = {
             "python": platform.python_version(),
-            "machine": platform.platform(),
+            "machine": f"{platform.system()} {platform.machine()}",
             "cpus": len(os.sched_getaffinity(0)),
             "rounds": args.rounds,
             "budget_s": args.budget,

@@ -1,5 +1,6 @@
-"""Seconds until the first traced result: `python -m benchmarks.first_result [WORKLOAD]
-[--peer-python PATH]`.
+"""Seconds until the first traced result.
+
+Run with `python -m benchmarks.first_result [WORKLOAD] [--peer-python PATH]`.
 
 From the first call to the return of the first replayed call (the third), imports done, less two
 plain eager calls, which are what the program would have cost anyway.  Every figure comes from a
@@ -64,7 +65,8 @@ def _report(workload: str, peer: str, rounds: int) -> None:
         for name, calls in (("cold cache", cold), ("disk cache", cached)):
             each = " + ".join(f"{c:.3f}" for c in calls)
             print(
-                f"hybrid, {name:11}: {sum(calls) - plain:6.3f} s  ({each}, less two eager calls of {plain:.3f})"
+                f"hybrid, {name:11}: {sum(calls) - plain:6.3f} s  ({each}, less two eager calls "
+                f"of {plain:.3f})"
             )
     for name in ("jax", "torch_compile"):
         with tempfile.TemporaryDirectory() as folder:

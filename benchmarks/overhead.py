@@ -84,8 +84,8 @@ def kernels_alone(traced: Any, *args: Any) -> float:
 
 
 class Counts(NamedTuple):
-    """Of one call: Python frames entered, C functions called, bytecode instructions while one of
-    those ran."""
+    """Of one call: Python frames entered, C functions called,
+    bytecode instructions while one of those ran."""
 
     python_calls: int
     c_calls: int

@@ -76,8 +76,8 @@ class GPTModel(nn.Module):
 def trainer(
     model: Any, loss_function: Callable[..., Any], compiled: bool, sgd: bool = False
 ) -> Callable[..., Any]:
-    """A training step; torch.compile gets the forward pass with the loss (it makes the backward
-    from it)."""
+    """A training step; torch.compile gets the forward pass with the loss (it
+    makes the backward from it)."""
     optimizer = (
         torch.optim.SGD(model.parameters(), lr=0.01)
         if sgd

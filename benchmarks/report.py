@@ -1,5 +1,4 @@
-"""Table and plot of measured results: {workload: {framework: {'us': ..., 'first_s': ..., 'peak_mb':
-...}}}.
+"""Table and plot of results {workload: {framework: {'us', 'first_s', 'peak_mb'}}}.
 
 Invariant: whatever is missing (peers, workloads that failed) is left out of both.
 """
@@ -43,14 +42,15 @@ def _line(work: str, row: dict[str, dict[str, float]]) -> str:
     ratio = mine / peers[best] if best and mine else None
     gain = eager / traced if eager and traced else None
     return (
-        f"{work:16s}{_number(eager, 12, 1)}{_number(traced, 12, 1)}{peer:>26s}{_number(ratio, 13, 2)}"
+        f"{work:16s}{_number(eager, 12, 1)}{_number(traced, 12, 1)}{peer:>26s}"
+        f"{_number(ratio, 13, 2)}"
         f"{_number(gain, 14, 1)}"
     )
 
 
 def table(results: Results, copy_us: float | None) -> str:
-    """Rows: workload, eager, traced, best peer, ratios (hybrid is the traced time where there is
-    one)."""
+    """Rows: workload, eager, traced, best peer,
+    ratios (hybrid is the traced time where there is one)."""
     lines = [HEAD, *[_line(w, row).rstrip() for w, row in results.items()]]
     if copy_us:
         ratios = [
@@ -63,8 +63,8 @@ def table(results: Results, copy_us: float | None) -> str:
 
 
 def plot(results: Results, path: Path) -> None:
-    """Bars per workload: time relative to the best peer, or to eager hybrid where no peer was
-    measured."""
+    """Bars per workload: time relative to the best peer,
+    or to eager hybrid where no peer was measured."""
     import matplotlib
 
     matplotlib.use("Agg")

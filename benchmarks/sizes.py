@@ -44,8 +44,8 @@ def randn(*shape: int, scale: float = 1.0) -> np.ndarray:
 
 
 def median_us(run: Callable[[], object], budget: float = 2.0) -> float:
-    """Median over 7 batches of the mean time of a call, microseconds; the batches fill `budget`
-    seconds."""
+    """Median over 7 batches of the mean time of a call, microseconds;
+    the batches fill `budget` seconds."""
     for _ in range(5):
         run()
     start = time.perf_counter()

@@ -1,5 +1,6 @@
-"""One measurement in its own process: `python -m benchmarks.worker FRAMEWORK WORKLOAD` prints one
-JSON line.
+"""One measurement in a process of its own: `python -m benchmarks.worker FRAMEWORK WORKLOAD`.
+
+Prints one line of JSON.
 
 Invariant: nothing but the measured framework is imported besides NumPy.
 """

@@ -25,16 +25,16 @@ from .ir.draw import Shown
 from .ir.tensor import Alias
 from .trace.analysis import Analysis
 from .trace.bytecode import SUPPORTED
-from .trace.execute import NativeExecutor, Prepared
+from .trace.execute import NativeExecutor
 from .trace.facts import Holder, fetch
 from .trace.history import SPENT
+from .trace.plans import Entry, Plan, busy, distinct, dropper
 from .trace.policy import Wrapped, trusted
 from .trace.recorder import Recorder
 from .trace.recording import Recording
-from .trace.replay import MISS, Executor, Run, run_graph
+from .trace.replay import MISS, Executor, run_graph
 from .trace.seeing import Watch, foreign_hooks
-from .trace.served import Served
-from .trace.signature import signature_of
+from .trace.signature import signature_of, with_defaults
 
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
 
@@ -59,67 +59,9 @@ class CacheInfo(NamedTuple):
 
 
 def set_executor(executor: Executor) -> Executor:
-    """Choose what runs accepted recordings (for recordings accepted from now on); returns the
-    previous one."""
+    """Choose what runs recordings accepted from now on; returns the previous choice."""
     old, _EXECUTOR[0] = _EXECUTOR[0], executor
     return old
-
-
-class _Plan:
-    """An accepted recording ready to run; `served` is its fast way, made at the first replay."""
-
-    __slots__ = ("recording", "guard", "run", "served", "bare")
-
-    def __init__(self, recording: Recording, run: Run, bare: bool) -> None:
-        assert recording.guard is not None
-        self.recording, self.guard, self.run, self.bare = (
-            recording,
-            recording.guard.function,
-            run,
-            bare,
-        )
-        self.served: Served | None = None
-
-    def connect(self, caps: tuple[Any, ...], replays: int) -> Served | None:
-        """The fast way, now that the guard has found the captures; None where there is none.
-
-        `replays`: how many calls the function has served so far."""
-        if self.served is None and isinstance(self.run, Prepared):
-            self.served = Served(self.run, caps)
-        elif self.served is not None:
-            self.served.refresh(caps, replays)
-        return self.served if self.served is not None and self.served.entry is not None else None
-
-
-class _Entry:
-    """State of one signature: RECORD -> REPLAY or EAGER."""
-
-    __slots__ = (
-        "state",
-        "plans",
-        "pending",
-        "fails",
-        "effects",
-        "why",
-        "objects",
-        "text",
-        "misses",
-        "mark",
-        "__weakref__",
-    )
-
-    def __init__(self) -> None:
-        self.state, self.why, self.text = "RECORD", "", ""
-        self.plans: list[_Plan] = []
-        self.pending: list[Recording] = []
-        self.fails = self.effects = self.misses = 0
-        self.mark = -1  # replays of the function when this signature was last recorded
-        self.objects: list[Holder] = []
-
-    def forget(self, dead: list[Any]) -> None:
-        """Drop recordings that refer to an object which died."""
-        self.plans = [p for p in self.plans if not p.recording.dead]
-        self.pending = [r for r in self.pending if not r.dead]
 
 
 class Function(Wrapped):
@@ -135,7 +77,7 @@ class Function(Wrapped):
         if not callable(fn):
             raise TypeError(f"@function needs a callable, not a {type(fn).__name__}")
         self.fn = fn
-        self._entries: dict[Any, _Entry] = {}
+        self._entries: dict[Any, Entry] = {}
         self._said: set[str] = set()
         self._replays = self._records = self._eager = 0
         self._handles_errors = False
@@ -146,8 +88,7 @@ class Function(Wrapped):
         return self if obj is None else types.MethodType(self, obj)
 
     def __reduce__(self) -> Any:
-        """By name where the name leads here, as for plain functions; else a new one of the same
-        function."""
+        """By name where the name leads here, as for plain functions; else made anew."""
         found: Any = sys.modules.get(getattr(self, "__module__", ""))
         path: str = getattr(self, "__qualname__", "")
         for name in path.split("."):
@@ -155,7 +96,6 @@ class Function(Wrapped):
         return path if found is self else (function, (self.fn,))
 
     # ---- calls
-    # ---------------------------------------------------------------------------------------
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         fast = self._fast
         if fast is not None and not kwargs and not door.STATE.special:
@@ -172,7 +112,7 @@ class Function(Wrapped):
         if door.current_mode() is not None:
             return self.fn(*args, **kwargs)  # part of an outer recording
         if kwargs or type(self.fn) is types.FunctionType:
-            args, kwargs = _with_defaults(self.fn, args, kwargs)
+            args, kwargs = with_defaults(self.fn, args, kwargs)
         sig, tensors, objects = signature_of(args, kwargs)
         entry = self._entries.get(sig)
         if entry is None:
@@ -197,7 +137,7 @@ class Function(Wrapped):
             return out
         return self._record(entry, args, kwargs, tensors)
 
-    def _serve(self, plan: _Plan, tensors: list[Any]) -> Any:
+    def _serve(self, plan: Plan, tensors: list[Any]) -> Any:
         """One replay, the fast way where possible, or MISS."""
         while True:
             if plan.served is not None:
@@ -205,9 +145,9 @@ class Function(Wrapped):
                 if out is not MISS:
                     return out
             caps = plan.guard(tensors)
-            if caps is None or caps and not _distinct(tensors, caps):
+            if caps is None or caps and not distinct(tensors, caps):
                 return MISS
-            if not _busy(tensors, caps):
+            if not busy(tensors, caps):
                 break
             time.sleep(50e-6)  # another thread's replay is updating a tensor that this call uses
         served = plan.connect(caps, self._replays)
@@ -220,11 +160,11 @@ class Function(Wrapped):
         try:
             return self._replay(plan, tensors, caps)
         except AttributeError:
-            if not _busy(tensors, caps):
+            if not busy(tensors, caps):
                 raise
         return self._serve(plan, tensors)
 
-    def _replay(self, plan: _Plan, tensors: list[Any], caps: tuple[Any, ...]) -> Any:
+    def _replay(self, plan: Plan, tensors: list[Any], caps: tuple[Any, ...]) -> Any:
         r = plan.recording
         for role, _ in r.writes:
             t = (tensors if role.kind == "arg" else caps)[role.number]
@@ -239,14 +179,14 @@ class Function(Wrapped):
             return MISS
         return r.commit(values, tensors, caps, tape)
 
-    def _entry(self, sig: Any, objects: list[Any]) -> _Entry:
-        entry = _Entry()
+    def _entry(self, sig: Any, objects: list[Any]) -> Entry:
+        entry = Entry()
         if len(self._entries) >= MAX_SIGNATURES:
             entry.state = "EAGER"
             self._say(
                 "",
-                f"is called with more than {MAX_SIGNATURES} different signatures (shapes, dtypes, Python "
-                "numbers or objects as arguments); pass numbers that change as tensors",
+                f"is called with more than {MAX_SIGNATURES} different signatures (shapes, dtypes, "
+                "Python numbers or objects as arguments); pass numbers that change as tensors",
             )
             return entry
         table, key = weakref.ref(self), sig
@@ -261,9 +201,8 @@ class Function(Wrapped):
         return entry
 
     # ---- recording
-    # -------------------------------------------------------------------------------------
     def _record(
-        self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
+        self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
     ) -> Any:
         stop = foreign_hooks() if SUPPORTED else "this Python version has no bytecode table"
         if stop is not None or not _RECORDING.acquire(blocking=False):
@@ -278,20 +217,13 @@ class Function(Wrapped):
             _RECORDING.release()
 
     def _recorded(
-        self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
+        self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
     ) -> Any:
         old = entry.pending
-        door.backend_of(
-            tensors[0]._a.device if tensors else CPU
-        )  # loaded now, not while the call is watched
-        if entry.plans:
-            entry.text = entry.plans[0].recording.why_not()
-            entry.misses = entry.misses + 1 if entry.mark == self._replays else 0
-            entry.mark = self._replays
-            if entry.misses >= GIVE_UP:
-                entry.why = f"never does the same twice: {entry.text}"
-                self._give_up(entry)
-                return self.fn(*args, **kwargs)
+        # loaded now, not while the call is watched
+        door.backend_of(tensors[0]._a.device if tensors else CPU)
+        if entry.plans and self._missed_again(entry):
+            return self.fn(*args, **kwargs)
         held = [p for p in old if p.broken() is None]  # facts of earlier recordings that hold now
         before = {k: fetch(k.kind, h.get(), k.key) for p in old for k, h in p.holders.items()}
         sig, grad = signature_of(args, kwargs), door.grad_enabled()
@@ -313,24 +245,26 @@ class Function(Wrapped):
             key = p.broken()
             if key is not None:
                 watch.why(f"changes {p.place(key)} during the call")
-        r = Recording(rec, seen, out, before, _dropper(entry, self))
-        bare = (
-            grad
-            and not kwargs
-            and len(args) == len(tensors)
-            and all(a is t for a, t in zip(args, tensors))
-        )
+        r = Recording(rec, seen, out, before, dropper(entry, self))
+        plain = len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
+        bare = grad and not kwargs and plain
         self._decide(entry, r, old, held, bare)
         devices = rec.devices()
-        del (
-            rec,
-            watch,
-            seen,
-            before,
-        )  # what they kept is not needed again, and replays have memory of their own
+        # what they kept is not needed again, and replays have memory of their own
+        del rec, watch, seen, before
         for d in devices:
             door.backend_of(d).trim()
         return out
+
+    def _missed_again(self, entry: Entry) -> bool:
+        """Note that no plan served a call; true when that is given up."""
+        entry.text = entry.plans[0].recording.why_not()
+        entry.misses = entry.misses + 1 if entry.mark == self._replays else 0
+        entry.mark = self._replays
+        if entry.misses >= GIVE_UP:
+            entry.why = f"never does the same twice: {entry.text}"
+            self._give_up(entry)
+        return entry.misses >= GIVE_UP
 
     @staticmethod
     def _checks(watch: Watch, before: Any, after: Any, grad: bool, tensors: list[Any]) -> None:
@@ -340,7 +274,7 @@ class Function(Wrapped):
             watch.why("changes an argument's container or its shape")
 
     def _decide(
-        self, entry: _Entry, r: Recording, old: list[Recording], held: list[Recording], bare: bool
+        self, entry: Entry, r: Recording, old: list[Recording], held: list[Recording], bare: bool
     ) -> None:
         """Accept, keep for comparison, or give up."""
         if r.reasons:
@@ -363,21 +297,21 @@ class Function(Wrapped):
         entry.pending = [*old, r][-MAX_PENDING:]
         self._blame(entry)
 
-    def _accept(self, entry: _Entry, r: Recording, bare: bool) -> None:
+    def _accept(self, entry: Entry, r: Recording, bare: bool) -> None:
         """Compile a recording; `bare`: its arguments are distinct tensors and nothing else."""
         r.prepare()
         assert r.guard is not None
-        entry.plans = [_Plan(r, _EXECUTOR[0].prepare(r), bare), *entry.plans][:MAX_PLANS]
+        entry.plans = [Plan(r, _EXECUTOR[0].prepare(r), bare), *entry.plans][:MAX_PLANS]
         entry.state, entry.fails, entry.effects = "REPLAY", 0, 0
 
-    def _blame(self, entry: _Entry, why: str = "") -> None:
+    def _blame(self, entry: Entry, why: str = "") -> None:
         entry.fails += 1
         entry.why = why or entry.why
         if entry.fails >= GIVE_UP:
             entry.why = f"never does the same twice: {entry.why}"
             self._give_up(entry)
 
-    def _give_up(self, entry: _Entry) -> None:
+    def _give_up(self, entry: Entry) -> None:
         entry.state, entry.pending, entry.plans, self._fast = "EAGER", [], [], None
         self._say(entry.why, f"runs eagerly because it {entry.why}")
 
@@ -396,12 +330,10 @@ class Function(Wrapped):
         return f"@function {getattr(self.fn, '__qualname__', type(self.fn).__name__)}{where}"
 
     # ---- looking inside
-    # ----------------------------------------------------------------------------------
     def graph(self, *args: Any, **kwargs: Any) -> Shown:
-        """The graph that a call with these arguments replays; raises HybridError when it is not
-        replayed."""
+        """The graph that a call with these arguments replays; HybridError when there is none."""
         if type(self.fn) is types.FunctionType:
-            args, kwargs = _with_defaults(self.fn, args, kwargs)
+            args, kwargs = with_defaults(self.fn, args, kwargs)
         entry = self._entries.get(signature_of(args, kwargs)[0])
         if entry is None or not entry.plans:
             why = (
@@ -417,7 +349,7 @@ class Function(Wrapped):
 
         Without arguments: for the signature that is replayed and was seen last."""
         if type(self.fn) is types.FunctionType:
-            args, kwargs = _with_defaults(self.fn, args, kwargs)
+            args, kwargs = with_defaults(self.fn, args, kwargs)
         entry = self._entries.get(signature_of(args, kwargs)[0])
         if entry is None and not args and not kwargs:
             entry = next((e for e in reversed(self._entries.values()) if e.plans), None)
@@ -431,20 +363,17 @@ class Function(Wrapped):
         return entry.plans[0].run, ""
 
     def inputs(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """(what was compiled for a call, the values it would read) or (None, why there is
-        nothing)."""
+        """(what was compiled for a call, the values it would read), or (None, why not)."""
         prepared, why = self.prepared(*args, **kwargs)
         if prepared is None:
             return None, why
         if type(self.fn) is types.FunctionType:
-            args, kwargs = _with_defaults(self.fn, args, kwargs)
+            args, kwargs = with_defaults(self.fn, args, kwargs)
         sig, tensors, _ = signature_of(args, kwargs)
         caps = self._entries[sig].plans[0].guard(tensors)
         if caps is None:
-            return (
-                None,
-                f"{self._name()} would be recorded again: Python state that it reads has changed",
-            )
+            why = "would be recorded again: Python state that it reads has changed"
+            return None, f"{self._name()} {why}"
         return prepared, [t._v for t in (*tensors, *caps)]
 
     def cache_info(self) -> CacheInfo:
@@ -453,97 +382,22 @@ class Function(Wrapped):
         return CacheInfo(self._replays, self._records, self._eager, len(self._entries), plans)
 
     def explain(self) -> str:
-        """State per signature: what is replayed, behind which facts, and why not where it is
-        not."""
+        """State per signature: what is replayed behind which facts, or why nothing is."""
         info = self.cache_info()
         lines = [
-            f"{self._name()}: {info.replays} replays, {info.records} recorded calls, {info.eager} eager calls"
+            f"{self._name()}: {info.replays} replays, {info.records} recorded calls, "
+            f"{info.eager} eager calls"
         ]
         for i, e in enumerate(self._entries.values()):
-            lines.append(
-                f"signature {i}: {e.state}"
-                + (f"; it {e.why}" if e.why and e.state != "REPLAY" else "")
-            )
-            if e.text:
-                lines.append(f"  recorded again because: {e.text}")
-            for p in e.plans:
-                r = p.recording
-                lines.append(
-                    f"  plan: {len(r.graph.nodes)} operations, {r.captures} captured tensors, "
-                    f"{len(r.writes)} state writes, {r.guard.count if r.guard else 0} guards"
-                )
-                lines += [f"    {r.place(k)}" for k in list(r.expect)[:40]]
+            lines += e.lines(i)
         return "\n".join(lines + [f"note: {t}" for t in self._said if t])
 
     def __repr__(self) -> str:
         return f"<{self._name()}>"
 
 
-def _busy(tensors: list[Any], caps: tuple[Any, ...]) -> bool:
-    """Whether a tensor holds no value, because a replay in another thread is making its next one in
-    place."""
-    return not all([hasattr(t, "_v") for t in (*tensors, *caps)])
-
-
 def _spent_node(number: int) -> Any:
     return SPENT
-
-
-def _distinct(tensors: list[Any], caps: tuple[Any, ...]) -> bool:
-    """Whether arguments and captures are as many objects as when recorded (no new aliases)."""
-    return len({*map(id, tensors), *map(id, caps)}) == len(tensors) + len(caps)
-
-
-def _dropper(entry: _Entry, owned: Function) -> Callable[[Recording], Callable[[Any], None]]:
-    """For a recording: the callback that drops it when an object that its facts name dies."""
-    table, owner = weakref.ref(entry), weakref.ref(owned)
-
-    def of(r: Recording) -> Callable[[Any], None]:
-        mine = weakref.ref(r)
-
-        def dead(_: Any) -> None:
-            rec, e, f = mine(), table(), owner()
-            if rec is not None:
-                rec.dead = True
-            if e is not None:
-                e.forget([])
-            if f is not None:
-                f._fast = None  # it may be this recording's
-
-        return dead
-
-    return of
-
-
-def _with_defaults(
-    fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The call with every parameter spelled out: defaults filled in, keywords of positional
-    parameters in place.
-
-    A call that does not fit is returned as it is (Python raises its own error)."""
-    if not isinstance(fn, types.FunctionType):
-        return args, kwargs
-    code = fn.__code__
-    n, given = code.co_argcount, len(args)
-    if not kwargs and given >= n and not code.co_kwonlyargcount:
-        return args, kwargs
-    names, defaults = code.co_varnames, fn.__defaults__ or ()
-    full, left = list(args), dict(kwargs)
-    for i in range(given, n):
-        if i >= code.co_posonlyargcount and names[i] in left:
-            full.append(left.pop(names[i]))
-        elif i - n + len(defaults) >= 0:
-            full.append(defaults[i - n + len(defaults)])
-        else:
-            return args, kwargs
-    ordered = {}
-    for name in names[n : n + code.co_kwonlyargcount]:
-        if name in left:
-            ordered[name] = left.pop(name)
-        elif fn.__kwdefaults__ and name in fn.__kwdefaults__:
-            ordered[name] = fn.__kwdefaults__[name]
-    return tuple(full), {**ordered, **left}
 
 
 @overload
@@ -555,8 +409,7 @@ def function(
 
 
 def function(fn: Any = None, *, warmup: int = 2, fast_math: bool = False) -> Any:
-    """Make a function run as one recorded graph: same results, to the bit, without the Python in
-    between.
+    """Make a function run as one recorded graph: the same bits without the Python in between.
 
     The first calls with a signature (shapes, dtypes, Python values) run eagerly and are recorded;
     from the third on the graph is replayed while the Python state it depends on stands still.  A

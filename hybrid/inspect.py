@@ -1,5 +1,4 @@
-"""Looking at recorded functions: `compare` eager with traced, `inspect` every pass; and
-`describe_system`.
+"""Looking at recorded functions: `compare`, `inspect` of every pass, and `describe_system`.
 
 Invariant: nothing here changes the tensors that a function writes for longer than the look takes,
 and `compare` runs both modes from the same state.
@@ -35,7 +34,6 @@ Arrays = list[tuple[str, np.ndarray]]
 
 
 # ---- state
-# ------------------------------------------------------------------------------------------------
 class _Writes(Mode):
     """Collects the tensors that a call writes, with what they held before."""
 
@@ -93,7 +91,6 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 # ---- compare
-# ------------------------------------------------------------------------------------------------
 class Comparison(NamedTuple):
     """What `compare` found; times are medians in microseconds."""
 
@@ -148,7 +145,8 @@ class Comparison(NamedTuple):
         top = max(self.eager_us, self.traced_us)
         bars = "".join(
             f"<tr><td>{k}</td><td style='text-align:right'>{v:.1f} us</td><td style='width:22em'>"
-            f"<div style='background:{c};height:1em;width:{max(v / top * 100, 0.5):.1f}%'></div></td></tr>"
+            f"<div style='background:{c};height:1em;width:{max(v / top * 100, 0.5):.1f}%'></div>"
+            "</td></tr>"
             for k, v, c in (
                 ("eager", self.eager_us, "#9db8ee"),
                 ("traced", self.traced_us, "#1a56db"),
@@ -234,6 +232,20 @@ def _writes_of(call: Callable[[], Any]) -> _Writes:
     return writes
 
 
+def _facts(prepared: Any) -> tuple[Any, ...]:
+    """What a Comparison tells of a compiled form: nodes, kernels, memory, seconds."""
+    if prepared is None:
+        return 0, 0, {}, 0, 0.0
+    plan = prepared.result.plan
+    return (
+        len(prepared.forms[0][1].nodes),
+        len(prepared.result.graph.nodes),
+        _kernel_counts(plan),
+        plan.arena_bytes,
+        prepared.lower_seconds + prepared.compile_seconds,
+    )
+
+
 def compare(
     fn: Callable[..., Any], *args: Any, repeat: int = 25, steps: int = 3, **kwargs: Any
 ) -> Comparison:
@@ -268,24 +280,20 @@ def compare(
         eager_us, traced_us = _times((plain, traced), repeat)
     writes.restore()
     prepared, reason = decorated.prepared(*args, **kwargs)
-    facts: tuple[Any, ...] = (0, 0, {}, 0, 0.0)
-    if prepared is not None:
-        plan = prepared.result.plan
-        facts = (
-            len(prepared.forms[0][1].nodes),
-            len(prepared.result.graph.nodes),
-            _kernel_counts(plan),
-            plan.arena_bytes,
-            prepared.lower_seconds + prepared.compile_seconds,
-        )
     name = getattr(decorated.fn, "__qualname__", type(decorated.fn).__name__)
     return Comparison(
-        name, eager_us, traced_us, not found, tuple(found), prepared is not None, reason, *facts
+        name,
+        eager_us,
+        traced_us,
+        not found,
+        tuple(found),
+        prepared is not None,
+        reason,
+        *_facts(prepared),
     )
 
 
 # ---- inspect
-# --------------------------------------------------------------------------------------------------
 class Inspection:
     """The forms of one recorded call: the graph as recorded, after each pass, and the plan.
 
@@ -348,9 +356,11 @@ class Inspection:
                 )
                 continue
             parts.append(
-                f"<details{' open' if i in (0, last) else ''}><summary><b>{html.escape(title)}</b></summary>"
+                f"<details{' open' if i in (0, last) else ''}><summary><b>{html.escape(title)}</b>"
+                "</summary>"
                 f"{svg(boxes)}"
-                "<details style='margin-left:1em'><summary>as text</summary><pre style='font-size:85%;text-align:left'>"
+                "<details style='margin-left:1em'><summary>as text</summary><pre "
+                "style='font-size:85%;text-align:left'>"
                 f"{html.escape(text)}</pre></details></details>"
             )
         return f"<b>{html.escape(self.name)}</b>{''.join(parts)}"
@@ -413,7 +423,6 @@ def inspect(fn: Function, *args: Any, **kwargs: Any) -> Inspection:
 
 
 # ---- the system
-# -----------------------------------------------------------------------------------------------
 def describe_system() -> str:
     """Versions, devices and threads, a line each: what a bug report needs.
 

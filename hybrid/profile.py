@@ -42,7 +42,8 @@ class Profile(list[KernelTime]):
         rows = []
         for r in self.slowest()[:30]:
             site = html.escape(str(r.site or ""))
-            bar = f"<div style='background:#1a56db;height:.9em;width:{max(r.share * 100, 0.5):.1f}%'></div>"
+            width = f"{max(r.share * 100, 0.5):.1f}%"
+            bar = f"<div style='background:#1a56db;height:.9em;width:{width}'></div>"
             cells = (
                 r.kind,
                 html.escape(r.shape),

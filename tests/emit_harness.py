@@ -1,5 +1,4 @@
-"""Running generated loop kernels on NumPy arrays, and random programs, values and layouts for their
-tests."""
+"""Running generated loop kernels on NumPy arrays; random programs, values and layouts."""
 
 from __future__ import annotations
 
@@ -169,7 +168,6 @@ def contiguous_access(slot: int, ty: str, shape: tuple[int, ...]) -> Access:
 
 
 # ---- random programs
-# ----------------------------------------------------------------------------------
 _FLOAT_2 = ("add", "sub", "mul", "div", "min", "max", "copysign")
 _FLOAT_1 = ("neg", "abs", "sqrt", "floor", "ceil", "trunc", "rint")
 _INT_2 = ("add", "sub", "mul", "div", "rem", "min", "max", "and", "or", "xor", "shl", "shr")

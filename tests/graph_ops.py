@@ -134,7 +134,7 @@ _op(
 _op("sort", "host", 1, lambda a: (a,), body=lambda x: np.sort(x, axis=-1))
 
 
-# ---- rows ----------------------------------------------------------------------------------------
+# ---- rows
 def _dropped(a: Any, axes: Any) -> tuple[Any]:
     return (a.with_(a.shape[: axes[0]] + a.shape[axes[1] :]),)
 
@@ -162,7 +162,7 @@ def _keep(a: Any, axes: Any) -> tuple[Any]:
     return (a.with_(a.shape[: axes[0]] + (1,) * (axes[1] - axes[0]) + a.shape[axes[1] :]),)
 
 
-# ---- views ---------------------------------------------------------------------------------------
+# ---- views
 def _reshape(a: Any, st: Any, o: int = 0, *, shape: Any) -> Any:
     got = reshape_strides(a.shape, st, shape)
     return None if got is None else (o, got)
@@ -208,7 +208,7 @@ _op(
 )
 
 
-# ---- placements and contractions -----------------------------------------------------------------
+# ---- placements and contractions
 def _concat_infer(*a: Any, axis: int) -> tuple[Any]:
     _require(
         len({(x.ndim, x.shape[:axis] + x.shape[axis + 1 :]) for x in a}) == 1 and axis < a[0].ndim
@@ -353,7 +353,7 @@ def registered() -> Iterator[None]:
             del OPS[op.name]
 
 
-# ---- building graphs -----------------------------------------------------------------------------
+# ---- building graphs
 def lit(x: Any, d: np.dtype = dt.float32) -> Const:
     """A literal."""
     a = np.array(x, d)

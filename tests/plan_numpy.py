@@ -210,7 +210,6 @@ def run_plan(
 
 
 # ---- one node alone
-# ---------------------------------------------------------------------------------
 def _loop_node(n: Node, xs: list[np.ndarray], outs: list[np.ndarray]) -> None:
     avals, made = [v.aval for v in n.inputs], [v.aval for v in n.outputs]
     group = tuple(n.params["axes"]) if n.op.kind == "row" else None

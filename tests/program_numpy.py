@@ -35,7 +35,6 @@ LANES, BLOCK = 64, 4096
 
 
 # ---- fma
-# ------------------------------------------------------------------------------------------
 def _two_sum(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     s = a + b
     t = s - a
@@ -52,8 +51,7 @@ def _odd_sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def fma32(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """x*y + z with one rounding in float32: the product is exact in double, the sum is rounded to
-    odd."""
+    """x*y + z with one rounding in float32: an exact product, a sum in double rounded to odd."""
     p = x.astype(np.float64) * y.astype(np.float64)
     return np.asarray(_odd_sum(p, z.astype(np.float64))).astype(np.float32)
 
@@ -101,7 +99,6 @@ def fma64(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 # ---- integers
-# -------------------------------------------------------------------------------------
 def _int_div(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     safe = np.where(y == 0, np.ones_like(y), y)
     if x.dtype.kind == "u":
@@ -156,7 +153,6 @@ def _convert(x: np.ndarray, ty: str) -> np.ndarray:
 
 
 # ---- floats
-# ---------------------------------------------------------------------------------------
 def _extreme(x: np.ndarray, y: np.ndarray, least: bool) -> np.ndarray:
     if x.dtype.kind != "f":
         return np.minimum(x, y) if least else np.maximum(x, y)
@@ -210,10 +206,8 @@ PLAIN: dict[str, Callable[..., Any]] = {
 
 
 # ---- rows
-# -----------------------------------------------------------------------------------------
 def _fold_lanes(x: np.ndarray, f: Callable[..., np.ndarray], neutral: np.ndarray) -> np.ndarray:
-    """The contract's order over the last axis: 64 lanes per block of 4096, a fixed tree, blocks in
-    order."""
+    """The contract's order over the last axis: 64 lanes per block of 4096, a fixed tree, blocks."""
     total = None
     for start in range(0, x.shape[-1], BLOCK):
         block = x[..., start : start + BLOCK]
@@ -255,7 +249,6 @@ def _reduce(prim: str, x: np.ndarray) -> np.ndarray:
 
 
 # ---- the reader
-# -------------------------------------------------------------------------------------
 def _leaf(
     ins: Instr, args: Sequence[np.ndarray], params: Sequence[int], shape: tuple[int, ...]
 ) -> np.ndarray:

@@ -42,8 +42,7 @@ ROWS = ("sum", "mean", "max", "min", "softmax", "log_softmax", "logsumexp", "var
 
 
 class Program:
-    """`source` of `def program(x0, ...)`, its `inputs` (arrays), and `function()` to make it
-    anew."""
+    """`source` of `def program(x0, ...)`, its `inputs`, and `function()` to make it anew."""
 
     def __init__(
         self, lines: list[str], inputs: list[np.ndarray], outs: list[str], consts: dict[str, Any]
@@ -156,8 +155,7 @@ class _Maker:
         )
 
     def chain(self) -> None:
-        """A few ops on float tensors of equal shape, with reductions, views and products in
-        between."""
+        """A few ops on float tensors of one shape, with reductions, views and products."""
         shape = self.choose(((4, 18), (3, 5), (2, 3, 4), (33,), (1, 7)))
         live = [self.input(self.rng.uniform(-2, 2, shape)) for _ in range(2)]
         for _ in range(2 + self.pick(5)):

@@ -1,5 +1,4 @@
-"""The tape and its functional forms: values of gradients, accumulation, nesting, scopes, memory,
-errors."""
+"""The tape and its functional forms: gradients, accumulation, nesting, scopes, memory, errors."""
 
 from __future__ import annotations
 
@@ -20,7 +19,6 @@ def leaf(data, dtype=None):
 
 
 # ---- backward
-# -------------------------------------------------------------------------------------------
 def test_backward_accumulates_and_may_run_twice():
     x = leaf([1.0, 2.0])
     y = (x * x).sum()
@@ -172,7 +170,6 @@ def test_in_place_on_intermediate_is_differentiated():
 
 
 # ---- gradients
-# ---------------------------------------------------------------------------------------------
 def test_gradients_of_intermediates_and_their_inputs():
     x = leaf([2.0])
     y = x * x
@@ -212,7 +209,6 @@ def test_only_what_is_asked_for_is_computed():
 
 
 # ---- functional forms
-# ---------------------------------------------------------------------------------------
 def test_grad_of_trees_and_argnums():
     def loss(params, x, *, scale):
         return ((params["w"] * x + params["b"][0]) * scale).sum()
@@ -318,7 +314,6 @@ def test_custom_gradient():
 
 
 # ---- scopes
-# -----------------------------------------------------------------------------------------------
 def test_scopes_nest_and_restore_on_errors():
     x = leaf([1.0])
     with hb.no_grad():
@@ -377,7 +372,6 @@ def test_backward_in_threads():
 
 
 # ---- size and memory
-# ------------------------------------------------------------------------------------------
 def test_deep_chains_do_not_recurse():
     x = leaf(1.0)
     y = x

@@ -1,5 +1,4 @@
-"""Contraction layouts say what NumPy says: gathered through their views, factors and results are
-the op's."""
+"""Contraction layouts say what NumPy says: gathered by their views, results are the op's."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The eager CPU backend with small records of its own: every kind, dtype, size and stride gives the
-same bits."""
+"""The eager CPU backend with small records: every dtype, size and stride, the same bits."""
 
 from __future__ import annotations
 
@@ -13,6 +12,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+from eager_harness import (
+    ADD,
+    BOTH,
+    CHECKED,
+    CPU,
+    FLOATS,
+    IOTA,
+    LESS,
+    MATMUL,
+    MIX,
+    NOT,
+    SHAPES,
+    TAKE,
+    TO,
+    bits,
+    data,
+    kernel,
+    record,
+    run,
+    same,
+    variants,
+)
 
 from hybrid.backends.api import backend
 from hybrid.backends.cpu import eager as cpu_eager
@@ -21,101 +42,10 @@ from hybrid.backends.cpu.pool import num_threads
 from hybrid.backends.reference.evaluate import evaluate, round_to
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
-from hybrid.core.errors import BackendError, DeviceError, IndexOutOfRange
-from hybrid.core.shapes import contiguous_strides
-from hybrid.ir import contract
-from hybrid.ir.op import Op, map_infer
-
-CPU = backend("cpu")
-SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 3.4e38, 1.5, -2.25]
-
-
-def record(name: str, nin: int, body: Any, kind: str = "map", **more: Any) -> Op:
-    infer = more.pop("infer", None) or map_infer(name, more.pop("result", "same"))
-    return Op(name, kind, nin, infer, body=body, **more)
-
-
-def kernel(op: Op, *xs: np.ndarray, **params: Any) -> Any:
-    ins = [aval(x.shape, dt.canonical(x.dtype)) for x in xs]
-    return CPU.eager(op, params, ins, op.infer(*ins, **params))
-
-
-def run(op: Op, *xs: np.ndarray, **params: Any) -> Any:
-    return kernel(op, *xs, **params)(*xs)
-
-
-def bits(a: np.ndarray) -> np.ndarray:
-    """The elements' bit patterns, NaN made one pattern."""
-    a = np.ascontiguousarray(a)
-    if a.dtype.kind in "fV" or a.dtype == dt.bfloat16:
-        wide = a.astype(np.float64)
-        a = np.where(np.isnan(wide), wide.dtype.type(np.nan).view(np.uint64), wide.view(np.uint64))
-    return a
-
-
-def same(a: np.ndarray, b: np.ndarray) -> None:
-    assert type(a) is np.ndarray and a.dtype == b.dtype and a.shape == b.shape
-    np.testing.assert_array_equal(bits(a), bits(b))
-
-
-def data(shape: tuple[int, ...], d: np.dtype, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    a = rng.standard_normal(shape) * 3
-    if dt.is_float(d) and a.size:
-        flat = a.reshape(-1)
-        flat[rng.integers(0, a.size, min(a.size, 20))] = rng.choice(SPECIAL, min(a.size, 20))
-    with np.errstate(all="ignore"):
-        return round_to(a if dt.is_float(d) else np.nan_to_num(a), d).reshape(shape)
-
-
-ADD = record("t_add", 2, lambda s, x, y: x + y, reference=lambda x, y: x + y)
-MIX = record("t_mix", 2, lambda s, x, y: s.fma(x, y, s.sqrt(s.abs(x))) / (y + 1.5))
-LESS = record("t_less", 2, lambda s, x, y: x < y, result="bool")
-NOT = record("t_not", 1, lambda s, x: ~x)
-BOTH = record(
-    "t_both",
-    2,
-    lambda s, x, y: (x + y, x < y),
-    nout=2,
-    infer=lambda x, y: (map_infer("t", "same")(x, y)[0], map_infer("t", "bool")(x, y)[0]),
-)
-TO = record(
-    "t_to",
-    1,
-    lambda s, x, dtype: s.convert(x, {dt.int32: "i32", dt.float64: "f64"}.get(dtype, "f32")),
-    infer=lambda a, dtype: (a.with_(dtype=dtype),),
-    params=("dtype",),
-)
-IOTA = record(
-    "t_iota",
-    0,
-    lambda s, n: s.convert(s.index(), "f32"),
-    params=("n",),
-    infer=lambda n: (aval((n, 3), dt.float32),),
-)
-TAKE = record(
-    "t_take",
-    2,
-    lambda s, x, i: x.at_coords(i, s.coord(1)),
-    gathers=(0,),
-    infer=lambda x, i: (x.with_((i.shape[0], x.shape[1])),),
-)
-CHECKED = record(
-    "t_checked",
-    1,
-    lambda s, i, n: i,
-    params=("n",),
-    infer=lambda i, n: (i,),
-    check=lambda s, i, n: (i < 0) | (i >= n),
-    check_message=lambda avals, p: f"index must be below {p['n']}",
-)
-
-SHAPES = [(), (1,), (7,), (16,), (3, 5), (2, 3, 17), (0,), (3, 0), (1000,)]
-FLOATS = [dt.float16, dt.bfloat16, dt.float32, dt.float64]
+from hybrid.core.errors import DeviceError, IndexOutOfRange
 
 
 # ---- map
-# ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "d", [*FLOATS, dt.int8, dt.int32, dt.int64, dt.uint16, dt.uint64], ids=lambda d: d.name
 )
@@ -128,20 +58,6 @@ def test_add_every_dtype_and_shape(d: np.dtype):
         with np.errstate(all="ignore"):
             want = evaluate(ADD, {}, [x, y])[0]
         same(run(ADD, x, y), want)
-
-
-def variants(x: np.ndarray) -> list[np.ndarray]:
-    """The same values with other strides."""
-    wide = np.zeros(tuple(2 * d for d in x.shape), x.dtype)
-    every = tuple(slice(None, None, 2) for _ in x.shape)
-    wide[every] = x
-    back = tuple(slice(None, None, -1) for _ in x.shape)
-    raw = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype) if x.ndim == 1 and x.size else None
-    out = [np.asfortranarray(x), wide[every], np.ascontiguousarray(x[back])[back]]
-    if raw is not None:
-        raw[:] = x
-        out.append(raw)
-    return out
 
 
 @pytest.mark.parametrize("d", FLOATS, ids=lambda d: d.name)
@@ -261,7 +177,6 @@ def test_wrong_arguments_are_errors():
 
 
 # ---- row
-# ----------------------------------------------------------------------------------------------------
 def _drop(a: Any, axes: tuple[int, int]) -> Any:
     return (a.with_(a.shape[: axes[0]] + a.shape[axes[1] :]),)
 
@@ -350,215 +265,7 @@ def test_rows_with_several_outputs():
     same(run(TOP, x, axes=(1, 2)), np.argmax(x, 1))
 
 
-# ---- host, view, place, scatter, contract
-# -----------------------------------------------------------------
-def test_host():
-    op = record(
-        "t_sort",
-        1,
-        lambda x: (np.sort(x), np.argsort(x)),
-        "host",
-        nout=2,
-        infer=lambda a: (a, a.with_(dtype=dt.int64)),
-    )
-    x = data((9,), dt.int32)
-    for a, b in zip(run(op, x), (np.sort(x), np.argsort(x))):
-        same(a, b)
-    total = record("t_total", 1, lambda x: x.sum(), "host", infer=lambda a: (a.with_(()),))
-    same(run(total, x), np.asarray(x.sum(), np.int32))
-
-
-def view(name: str, layout: Any, infer: Any) -> Op:
-    return Op(name, "view", 1, infer, layout=layout, params=("p",))
-
-
-PERMUTE = view(
-    "t_permute",
-    lambda a, st, off=0, *, p: (off, tuple(st[i] for i in p)),
-    lambda a, p: (a.with_(tuple(a.shape[i] for i in p)),),
-)
-FLIP = view(
-    "t_flip",
-    lambda a, st, off=0, *, p: (
-        off + (a.shape[0] - 1) * st[0] if a.size else off,
-        (-st[0], *st[1:]),
-    ),
-    lambda a, p: (a,),
-)
-DIAG = view(
-    "t_diag",
-    lambda a, st, off=0, *, p: (off, (st[0] + st[1],)),
-    lambda a, p: (a.with_((min(a.shape),)),),
-)
-
-
-def _flat(a: Any, st: Any, off: int = 0, *, p: Any) -> Any:
-    return (off, contiguous_strides(p)) if tuple(st) == contiguous_strides(a.shape) else None
-
-
-RESHAPE = view("t_reshape", _flat, lambda a, p: (a.with_(p),))
-SPREAD = view(
-    "t_spread", lambda a, st, off=0, *, p: (off, (0, *st)), lambda a, p: (a.with_((p, *a.shape)),)
-)
-
-
-@pytest.mark.parametrize("d", [dt.float32, dt.bfloat16, dt.bool_], ids=lambda d: d.name)
-def test_views(d: np.dtype):
-    x = data((4, 6), dt.int8).astype(d)
-    for v in [x, *variants(x), x[:, ::-1], np.broadcast_to(x[0], (4, 6))]:
-        same(run(PERMUTE, v, p=(1, 0)), v.T)
-        same(run(FLIP, v, p=0), v[::-1])
-        same(run(DIAG, v, p=0), np.diagonal(v))
-        same(run(RESHAPE, v, p=(3, 8)), v.reshape(3, 8))
-        same(run(SPREAD, v, p=2), np.broadcast_to(v, (2, *v.shape)))
-        same(run(FLIP, run(PERMUTE, run(FLIP, v, p=0), p=(1, 0)), p=0), v[::-1].T[::-1])
-    assert np.shares_memory(run(PERMUTE, x, p=(1, 0)), x)
-    assert run(RESHAPE, np.zeros((0, 3), d), p=(3, 0)).shape == (3, 0)
-    same(run(RESHAPE, x[0, :1], p=()), x[0, 0].reshape(()))
-
-
-def test_view_of_readonly_memory_of_somebody_else():
-    x = np.frombuffer(bytes(range(24)), np.int8).reshape(4, 6)
-    same(run(FLIP, x[:, 1:4], p=0), x[::-1, 1:4])
-    assert not run(PERMUTE, x, p=(1, 0)).flags.writeable
-
-
-def _boxes(*avals: Any, p: Any) -> Any:
-    st = contiguous_strides(p)
-    out, row = [], 0
-    for a in avals:
-        out.append((row * st[0] if a.size else 0, a.shape, st))
-        row += a.shape[0]
-    return out
-
-
-CONCAT = Op("t_concat", "place", None, lambda *a, p: (a[0].with_(p),), layout=_boxes, params=("p",))
-EMBED = Op(
-    "t_embed",
-    "place",
-    1,
-    lambda *a, p: (a[0].with_(p),),
-    layout=_boxes,
-    params=("p",),
-    facts=frozenset(["zeros"]),
-)
-WRITE = Op(
-    "t_write",
-    "place",
-    2,
-    lambda b, v, p: (b.with_(p),),
-    layout=lambda b, v, p: _boxes(v, p=p),
-    params=("p",),
-    facts=frozenset(["base"]),
-)
-LOST = Op(
-    "t_lost",
-    "place",
-    2,
-    lambda b, v, p: (b.with_(p),),
-    layout=lambda b, v, p: _boxes(v, p=p),
-    params=("p",),
-)
-
-
-def test_place():
-    a, b, c = data((2, 3), dt.bfloat16), data((0, 3), dt.bfloat16), data((3, 3), dt.bfloat16, 1)
-    same(run(CONCAT, a, b, c, p=(5, 3)), np.concatenate([a, b, c]))
-    same(kernel(CONCAT, a, b, c, p=(5, 3))(a, b, np.asfortranarray(c)), np.concatenate([a, b, c]))
-    same(run(EMBED, a, p=(4, 3)), np.concatenate([a, np.zeros((2, 3), dt.bfloat16)]))
-    base = data((5, 3), dt.bfloat16, 2)
-    kept = base.copy()
-    same(run(WRITE, base, a, p=(5, 3)), np.concatenate([a, base[2:]]))
-    same(base, kept)
-    with pytest.raises(BackendError, match="regions"):
-        run(LOST, base, a, p=(5, 3))
-
-
-SCATTER = Op(
-    "t_scatter", "scatter", 2, lambda i, u, rows: (u.with_((rows, u.shape[1])),), params=("rows",)
-)
-
-
-@pytest.mark.parametrize("d", [dt.float32, dt.float64, dt.int16, dt.uint64], ids=lambda d: d.name)
-def test_scatter_adds_in_order(d: np.dtype):
-    rng = np.random.default_rng(3)
-    for inner in (1, 15, 16, 300, 700):
-        i, u = rng.integers(0, 7, 60), (rng.standard_normal((60, inner)) * 9).astype(d)
-        want = np.zeros((7, inner), d)
-        np.add.at(want, i, u)
-        same(run(SCATTER, i, u, rows=7), want)
-        same(kernel(SCATTER, i, u, rows=7)(np.repeat(i, 2)[::2], np.asfortranarray(u)), want)
-    same(run(SCATTER, i[:0], u[:0], rows=2), np.zeros((2, 700), d))
-
-
-def _inferred(shape_of: Any) -> Any:
-    return lambda *a: (a[0].with_(shape_of(*[x.shape for x in a])),)
-
-
-MATMUL = Op(
-    "t_matmul", "contract", 2, _inferred(contract.matmul_shape), layout=contract.matmul_layout
-)
-LINEAR = Op(
-    "t_linear", "contract", None, _inferred(contract.linear_shape), layout=contract.linear_layout
-)
-
-
-@pytest.mark.parametrize(
-    "shapes",
-    [
-        ((3, 4), (4, 5)),
-        ((70,), (70,)),
-        ((2, 3, 4), (4,)),
-        ((2, 1, 3, 4), (5, 4, 2)),
-        ((3, 0), (0, 2)),
-        ((0, 3), (3, 2)),
-        ((90, 80), (80, 70)),
-    ],
-    ids=str,
-)
-def test_matmul_any_strides(shapes: tuple[tuple[int, ...], tuple[int, ...]]):
-    rng = np.random.default_rng(5)
-    a, b = (rng.standard_normal(s).astype(np.float32) for s in shapes)
-    want = run(MATMUL, a, b)
-    np.testing.assert_allclose(
-        want, a.astype(np.float64) @ b.astype(np.float64), rtol=1e-5, atol=1e-5
-    )
-    f = kernel(MATMUL, a, b)
-    for v in variants(a):
-        same(f(v, b), want)
-    for v in variants(b):
-        same(f(a, v), want)
-
-
-def test_long_sums_use_a_workspace():
-    rng = np.random.default_rng(7)
-    for m, k in ((8, 4000), (16, 20000), (1, 9000)):
-        a, b = (
-            rng.standard_normal((m, k)).astype(np.float32),
-            rng.standard_normal((k, 9)).astype(np.float32),
-        )
-        f = kernel(MATMUL, a, b)
-        want = f(a, b)
-        np.testing.assert_allclose(want, a.astype(np.float64) @ b, rtol=1e-3, atol=1e-3)
-        for v in variants(a):
-            same(f(v, b), want)
-        for threads in (1, 4):
-            with num_threads(threads):
-                same(f(a, b), want)
-
-
-def test_linear_with_bias():
-    rng = np.random.default_rng(6)
-    for d, tol in ((dt.float32, 1e-5), (dt.float16, 2e-3), (dt.bfloat16, 1e-2)):
-        x, w, b = (rng.standard_normal(s).astype(d) for s in ((5, 20), (33, 20), (33,)))
-        want = x.astype(np.float64) @ w.astype(np.float64).T + b.astype(np.float64)
-        got = run(LINEAR, x, w, b)
-        assert got.dtype == d
-        np.testing.assert_allclose(got.astype(np.float64), want, rtol=tol, atol=tol * 3)
-
-
 # ---- the native door
-# -------------------------------------------------------------------------------------
 def test_references_and_memory_balance():
     x, y = data((20,), dt.float32), data((20,), dt.float32, 1)
     i = np.array([9, 9], np.int64)
@@ -623,8 +330,7 @@ define void @t_set(ptr %p) {
 
 
 def test_foreign_control_words_change_nothing():
-    """A library that flushes to zero or rounds down leaves that mode on: results are the same all
-    the same."""
+    """A library that flushes to zero or rounds down leaves that mode on: no result changes."""
     module = compile_ir(CONTROL, ["t_get", "t_set"])
     get, put = (
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(module.address(n)) for n in ("t_get", "t_set")

@@ -1,5 +1,4 @@
-"""Row and column kernels: the order of sums, every stage, in place, strided rows, empty and short
-rows."""
+"""Row and column kernels: order of sums, stages, in place, strided, empty and short rows."""
 
 import numpy as np
 import pytest
@@ -29,8 +28,7 @@ LENGTHS = [0, 1, 3, 10, 16, 17, 63, 64, 65, 128, 1000, 4096, 4097, 8300]
 
 
 def soft(heavy=True):
-    """max, then a costly function of the difference, then its sum: two stages before the last
-    pass."""
+    """max, a costly function of the difference, its sum: two stages before the last pass."""
     b = Builder()
     x = b.arg("f32")
     y = x - b.rmax(x)
@@ -384,8 +382,7 @@ def test_element_value_needs_element_strides():
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6))
 def test_random_column_programs(seed):
-    """Reductions whose result does not depend on the order, over any group of axes in any
-    layout."""
+    """Reductions that do not depend on the order, over any group of axes in any layout."""
     rng = np.random.default_rng(seed)
     shape = [
         (3, 70),

@@ -1,5 +1,4 @@
-"""NumPy inner loops: every step pattern, in place, several outputs, and the floating-point
-state."""
+"""NumPy inner loops: every step pattern, in place, several outputs, floating-point state."""
 
 import warnings
 

@@ -1,5 +1,4 @@
-"""Examples, the README's code and the notebooks: they run, or are at least whole and stored without
-outputs."""
+"""Examples, the README's code and the notebooks run, or are whole and without outputs."""
 
 from __future__ import annotations
 

@@ -110,8 +110,7 @@ def native(name: str, *xs: np.ndarray) -> np.ndarray:
 
 
 def ulps(got: np.ndarray, want: np.ndarray) -> np.ndarray:
-    """Distance in units of the last place of `want` (long double); 0 where both are NaN or overflow
-    alike."""
+    """Distance in last places of `want` (long double); 0 where both are NaN or overflow alike."""
     d = got.dtype.type
     info = np.finfo(d)
     with np.errstate(all="ignore"):

@@ -64,7 +64,6 @@ def round_trip(g: Graph) -> str:
 
 
 # ---- round trip
-# ------------------------------------------------------------------------------------
 params = st.recursive(
     st.none()
     | st.booleans()
@@ -143,7 +142,6 @@ def test_large_literals_may_be_elided():
 
 
 # ---- hostile text
-# ----------------------------------------------------------------------------------
 GOOD = "graph {\n  input %a : float32[2]\n  %b : float32[2] = test_add(%a, float32[] 0x1.8p+0)\n  return %b\n}\n"
 
 
@@ -204,7 +202,6 @@ def test_any_damage_is_a_graph_error(noise, at):
 
 
 # ---- verifier
-# --------------------------------------------------------------------------------------
 def graph_of(*nodes: Node, inputs=(), outputs=()) -> Graph:
     return Graph(inputs, nodes, outputs)
 
@@ -255,7 +252,6 @@ def test_parameters_are_told_apart_by_type_and_bits():
 
 
 # ---- rewriting and evaluation
-# ------------------------------------------------------------------------
 def test_rewrite_keeps_what_did_not_change():
     b = Build()
     x = b.input(2)

@@ -1,5 +1,4 @@
-"""compare, inspect, drawings and describe_system: they tell the truth and leave things as they
-found them."""
+"""compare, inspect, drawings and describe_system tell the truth and change nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +44,6 @@ def values(model):
 
 
 # ---- compare
-# --------------------------------------------------------------------------------------------
 def test_compare_a_training_step_leaves_its_state():
     model, step = training_step()
     x, y = batch()
@@ -102,9 +100,8 @@ def test_compare_of_what_does_not_replay():
             return x / x.max()
         return x
 
-    report = hybrid.compare(
-        f, hybrid.tensor([1.0, 4.0]), repeat=1
-    )  # no warning: the report tells it
+    # no warning: the report tells it
+    report = hybrid.compare(f, hybrid.tensor([1.0, 4.0]), repeat=1)
     assert report.same_bits and not report.replays and "branches on the value" in report.reason
     assert "if x.max() > 1" in str(report) and report.kernels == {}
     with pytest.warns(hybrid.RunsEagerly):
@@ -134,7 +131,6 @@ def test_keyword_arguments():
 
 
 # ---- what counts as equal
-# -------------------------------------------------------------------------------
 def test_same_bits():
     nan = np.array([np.nan, 1], "f4")
     other = np.array([0xFFC00001, 0x3F800000], "u4").view("f4")
@@ -181,7 +177,6 @@ def test_times_take_turns():
 
 
 # ---- inspect
-# ----------------------------------------------------------------------------------------------
 def inspected():
     _, step = training_step()
     fn, x, y = hybrid.function(step), *batch()
@@ -236,7 +231,6 @@ def test_inspect_says_why_there_is_nothing():
 
 
 # ---- drawings
-# -------------------------------------------------------------------------------------------
 def test_drawings_are_bounded_and_well_formed():
     chain = [
         Box(f"op{i}<&>", "x" * 90, "hover \"<&>'", "map", (i - 1,) if i else ())

@@ -101,7 +101,6 @@ def test_addresses():
 
 
 # ---- layouts
-# ----------------------------------------------------------------------------------------
 needs_probe = pytest.mark.skipif(not probe.available(), reason=probe.why_not())
 
 

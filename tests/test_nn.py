@@ -33,7 +33,6 @@ def seed():
 
 
 # ---- layers
-# ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear(bias):
     m, x = nn.Linear(5, 3, bias=bias), f32(4, 5)
@@ -210,7 +209,6 @@ def test_losses():
 
 
 # ---- Module
-# -----------------------------------------------------------------------------------------------
 class Net(nn.Module):
     def __init__(self):
         super().__init__()

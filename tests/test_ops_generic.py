@@ -169,8 +169,7 @@ def compare(op: Op, got: np.ndarray, ref: np.ndarray, what: str, signs: bool = F
 
 
 def overflows(wide: np.ndarray, ref: np.ndarray, d: np.dtype, op: Op) -> np.ndarray:
-    """Where one of result and reference is infinite and the other within the bound of the largest
-    number."""
+    """Where one of result and reference is infinite, the other within the bound of the maximum."""
     with np.errstate(all="ignore"):
         a = np.minimum(np.abs(wide), np.abs(ref.astype(np.longdouble)))
         top = np.longdouble(
@@ -302,7 +301,6 @@ def test_special_values(name: str, d: np.dtype) -> None:
 
 
 # ---- derivatives
-# -----------------------------------------------------------------------------------------
 def differentiable(op: Op, xs: list[np.ndarray], params: dict[str, Any]) -> list[int]:
     """Inputs with a gradient: floating samples of a record with a vjp."""
     if op.vjp is NO_GRAD or "f" not in op.accepts:

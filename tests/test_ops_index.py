@@ -1,5 +1,4 @@
-"""Indexing against NumPy: reads, functional writes, checked ranges, gradients of repeated
-indices."""
+"""Indexing against NumPy: reads, functional writes, ranges, gradients of repeated indices."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Neural-network functions against NumPy in double precision, and their gradients against finite
-differences."""
+"""Neural-network functions against NumPy in double, gradients against finite differences."""
 
 from __future__ import annotations
 
@@ -41,7 +40,6 @@ def check_gradient(fn, *xs: np.ndarray) -> None:
 
 
 # ---- normalisation
-# -----------------------------------------------------------------------------------------
 def test_layer_norm() -> None:
     x, w, b = draw(2, 3, 4, 5), draw(4, 5), draw(4, 5)
     m, v = x.mean((2, 3), keepdims=True), x.var((2, 3), keepdims=True)
@@ -120,7 +118,6 @@ def test_other_norms() -> None:
 
 
 # ---- losses
-# --------------------------------------------------------------------------------------------------
 def log_softmax(x: np.ndarray) -> np.ndarray:
     d = x - x.max(-1, keepdims=True)
     return d - np.log(np.exp(d).sum(-1, keepdims=True))
@@ -237,7 +234,6 @@ def test_regression_losses() -> None:
 
 
 # ---- pooling
-# -------------------------------------------------------------------------------------------------
 POOLS = [(2, None, 0), (3, 2, 1), ((2, 3), (1, 2), 0), (2, 3, 1), ((1, 2), None, 0)]
 
 
@@ -298,7 +294,6 @@ def test_pooling_forms() -> None:
 
 
 # ---- attention
-# -------------------------------------------------------------------------------------------------
 def test_attention() -> None:
     q, k, v = draw(2, 3, 4, 5), draw(2, 3, 6, 5), draw(2, 3, 6, 7)
 

@@ -1,5 +1,4 @@
-"""Reductions and row functions against NumPy: axes, dtypes, empty and 0-d inputs, special
-values."""
+"""Reductions and row functions against NumPy: axes, dtypes, empty, 0-d, special values."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Composed functions under @hybrid.function: the bits of eager calls, values and gradients, draw
-after draw."""
+"""Composed functions under @hybrid.function: the bits of eager calls, draw after draw."""
 
 from __future__ import annotations
 

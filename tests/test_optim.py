@@ -1,5 +1,4 @@
-"""Optimizers against PyTorch's formulas written in NumPy float64 (and PyTorch itself where it is
-installed)."""
+"""Optimizers against PyTorch's formulas in NumPy float64, and PyTorch where installed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What surrounds the native entry of a replay does not grow with the model, and no bytecode runs
-inside it."""
+"""What surrounds a replay's native entry does not grow with the model; no bytecode runs inside."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What is shipped: one small pure wheel, with the dependencies that the code imports and no
-others."""
+"""What is shipped: one small pure wheel, with exactly the dependencies the code imports."""
 
 from __future__ import annotations
 

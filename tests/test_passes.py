@@ -51,7 +51,6 @@ def ops(g: Graph) -> list[str]:
 
 
 # ---- fold
-# ------------------------------------------------------------------------------------------
 def test_fold_uses_the_eager_bits_and_cascades():
     b = Build()
     x = b.input(3)
@@ -77,7 +76,6 @@ def test_fold_leaves_what_is_large_may_fail_or_has_no_kernel():
 
 
 # ---- cse, dce
-# --------------------------------------------------------------------------------------
 def test_cse_merges_equal_nodes_only():
     b = Build()
     x = b.input(2)
@@ -102,7 +100,6 @@ def test_dce_keeps_checks_and_host_calls():
 
 
 # ---- simplify
-# --------------------------------------------------------------------------------------
 def test_simplify_unit_only_with_the_right_bits():
     b = Build()
     x, n = b.input(5), b.input(5, d=dt.int32)
@@ -195,7 +192,6 @@ def test_simplify_on_special_values():
 
 
 # ---- pipeline
-# --------------------------------------------------------------------------------------
 def training_step() -> tuple[Graph, list[tuple[int, int]]]:
     """Two layers, a loss, gradients and updates, as a recorder would leave them."""
     b = Build()
@@ -257,7 +253,6 @@ def test_pipeline_golden():
 
 
 # ---- layering
-# --------------------------------------------------------------------------------------
 def test_no_pass_asks_for_an_op_by_name():
     root = Path(affine.__file__).parent
     modules = ("affine", "regions", "storage", "kernels", "contraction", "lower", "pipeline")

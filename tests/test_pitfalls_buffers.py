@@ -107,9 +107,8 @@ def test_p46_large_outputs_stay_while_held_as_numpy() -> None:
     f = hb.function(lambda x: x + 1)
     kept = []
     for k in range(8):
-        kept.append(
-            f(hb.full((1 << 17,), float(k))).numpy()
-        )  # the tensor is gone, its memory is not
+        # the tensor is gone, its memory is not
+        kept.append(f(hb.full((1 << 17,), float(k))).numpy())
     assert (
         [float(v[0]) for v in kept] == [float(v[-1]) for v in kept] == [k + 1.0 for k in range(8)]
     )

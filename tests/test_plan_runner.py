@@ -1,5 +1,4 @@
-"""Plans run on the CPU backend: slots, segments between host steps, errors; and the reference
-evaluator."""
+"""Plans on the CPU backend: slots, segments between host steps, errors; the reference."""
 
 from __future__ import annotations
 
@@ -174,7 +173,6 @@ def test_unknown_slots_are_refused():
 
 
 # ---- reference
-# -------------------------------------------------------------------------------------------
 def test_rounding_to_bfloat16_is_done_once():
     half_way = 1 + 2.0**-8  # between two bfloat16 values
     x = np.array(

@@ -1,5 +1,4 @@
-"""The thread pool: every item once, any number of threads, failures, forks, foreign floating-point
-modes."""
+"""The thread pool: every item once, any thread count, failures, forks, foreign modes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Every elementwise and row record as PTX through the emitter that serves the CPU, assembled where
-ptxas is at hand."""
+"""Every elementwise and row record as PTX, assembled where ptxas is at hand."""
 
 import subprocess
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""A recording lets go of the values nobody else holds, keeps nothing afterwards, and prepares
-products once."""
+"""A recording lets go of values nobody else holds, and prepares products once."""
 
 from __future__ import annotations
 

@@ -30,7 +30,6 @@ def value(t: Any) -> np.ndarray:
 
 
 # ---- the reader
-# -------------------------------------------------------------------------------------------
 def rounded(v: Fraction, mant: int, low: int) -> Fraction:
     """v rounded to nearest even with `mant` fraction bits, exponent at least `low`."""
     if v == 0:
@@ -162,7 +161,6 @@ def test_row_sum_order(n: int) -> None:
 
 
 # ---- division, remainder, powers
-# --------------------------------------------------------------------------
 FLOATS = [
     0.0,
     -0.0,
@@ -244,7 +242,6 @@ def test_small_exponents_are_products() -> None:
 
 
 # ---- the rest
-# ---------------------------------------------------------------------------------------------
 def test_rounding_sign_and_extremes() -> None:
     x = h([-0.0, 0.5, 1.5, 2.5, -0.5, -1.5, INF, NAN, 8388609.0])
     np.testing.assert_array_equal(
@@ -365,7 +362,6 @@ def test_double_to_half_rounds_once(half: Any) -> None:
 
 
 # ---- gradients at special points
-# ----------------------------------------------------------------------------
 def slope(f: Any, *xs: Any) -> list[list[float]]:
     ts = [hybrid.tensor(np.asarray(x, np.float64), requires_grad=True) for x in xs]
     out = f(*ts)
@@ -419,7 +415,6 @@ def test_activations_keep_their_tails() -> None:
 
 
 # ---- optimizer updates
-# --------------------------------------------------------------------------------------
 def test_adam_follows_the_textbook() -> None:
     rng = np.random.default_rng(0)
     p, m, v = rng.normal(size=33), np.zeros(33), np.zeros(33)

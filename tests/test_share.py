@@ -1,5 +1,4 @@
-"""Factors that many small products share: turned round once, with the same bits, states written in
-place too."""
+"""Factors that many small products share: turned round once, the same bits, also in place."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Results too large for caches are stored past them: the same bits, aligned or not, and only where
-that is asked for."""
+"""Results too large for caches are stored past them, where asked for: the same bits."""
 
 from __future__ import annotations
 

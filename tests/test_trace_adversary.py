@@ -1,5 +1,4 @@
-"""Adversarial programs: recorded or not, a function returns what plain Python returns, to the
-bit."""
+"""Adversarial programs: recorded or not, @function gives the bits of plain Python."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from test_trace_fuzz import MUTATIONS, t, world
 
 import hybrid as hb
 from hybrid.function import function, set_executor
-from hybrid.trace import bytecode, pairs
+from hybrid.trace import pairs, stack
 from hybrid.trace.bytecode import TABLES, Machine, summarize
 from hybrid.trace.facts import Key, fetch, same
 from hybrid.trace.replay import ReferenceExecutor
@@ -169,9 +169,8 @@ def test_native_pairs_notice_what_the_guard_notices(change: int) -> None:
     now = plan.guard([x])
     if now is None:
         assert plan.recording.broken() in native.rest or not holds(native.guards)
-    elif any(
-        a is not b for a, b in zip(now, before)
-    ):  # a capture was rebound: its pointer is read, not guarded
+    elif any(a is not b for a, b in zip(now, before)):
+        # a capture was rebound: its pointer is read, not guarded
         moved = [i for i, (a, b) in enumerate(zip(now, before)) if a is not b]
         assert all(native.places[i] is not None for i in moved) or not holds(native.guards)
 
@@ -222,4 +221,4 @@ def test_deep_recursion_of_summaries_ends() -> None:
         summarize(space["f"].__code__).unknown is None
         and summarize(space["outer"].__code__).unknown is None
     )
-    assert bytecode.depth(("attr", ("attr", ("arg", "a"), "b", 1), "c", 2)) == 3
+    assert stack.depth(("attr", ("attr", ("arg", "a"), "b", 1), "c", 2)) == 3

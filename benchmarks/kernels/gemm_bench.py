@@ -1,5 +1,4 @@
-"""Speed of generated matrix products and convolutions: `python benchmarks/kernels/gemm_bench.py
-[name ...]`.
+"""Speed of matrix products and convolutions: `python benchmarks/kernels/gemm_bench.py [name ...]`.
 
 Prints microseconds on one thread and on the pool (minimum over short runs, call overhead
 subtracted), the rate in GFLOP/s, the decisions taken, and the milliseconds of generation and
@@ -164,8 +163,8 @@ def measure(case: Case) -> None:
     many = fastest(lambda: pool.run_steps(steps, bufs), lambda: pool.run_steps(empty, bufs))
     flops = 2.0 * c.batch * c.m * c.n * c.k
     print(
-        f"{name:22s} {one * 1e6:9.2f} us {flops / one / 1e9:5.0f} GF | {pool.get_num_threads()} threads "
-        f"{many * 1e6:9.2f} us {flops / many / 1e9:5.0f} GF | {decisions(kernel)} | "
+        f"{name:22s} {one * 1e6:9.2f} us {flops / one / 1e9:5.0f} GF | {pool.get_num_threads()} "
+        f"threads {many * 1e6:9.2f} us {flops / many / 1e9:5.0f} GF | {decisions(kernel)} | "
         f"{(made - start) * 1e3:.1f} + {(done - made) * 1e3:.1f} ms"
     )
 

@@ -1,8 +1,7 @@
 """The backward pass and its functional forms: backward, grad, value_and_grad, vjp, custom_gradient.
 
 Invariant: gradients are computed by the public functions that vjp rules call, so a backward pass
-can be
-recorded, differentiated again, and gives the same bits however it is run.
+can be recorded, differentiated again, and gives the same bits however it is run.
 """
 
 from __future__ import annotations
@@ -86,7 +85,6 @@ def set_grad_enabled(on: bool) -> _GradScope:
 
 
 # ---- the pass
-# -----------------------------------------------------------------------------------------
 def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     """The gradient of broadcasting: sums over the axes that were stretched."""
     have = g._a.shape
@@ -124,8 +122,8 @@ def _run(
     nodes: list[Any],
     targets: frozenset[int] | set[int] = frozenset(),
 ) -> dict[int, list[Any]]:
-    """Gradients of leaves and targets by id of owner; `nodes` are the owners to visit, users
-    first."""
+    """Gradients of leaves and targets by id of owner;
+    `nodes` are the owners to visit, users first."""
     sums = Sums(nodes, _fit)
     for r, g in zip(roots, seeds):
         sums.add(r, g)
@@ -173,8 +171,7 @@ def _seed(t: Any, g: Any) -> Any:
         if t._a.size != 1:
             raise ShapeError(
                 f"backward of a tensor of shape {t._a.shape} needs an explicit "
-                "gradient; reduce it to "
-                "one element (.sum(), .mean()) or pass gradient="
+                "gradient; reduce it to one element (.sum(), .mean()) or pass gradient="
             )
         return ones_like(t)
     g = g if isinstance(g, Handle) else door.as_tensor(g)
@@ -191,14 +188,12 @@ def backward(
     """Add d t / d leaf to `.grad` of every leaf that t depends on (or of `inputs` only).
 
     `gradient` has t's shape; it may be left out for one element.  `create_graph` puts the pass
-    itself
-    on the tape.  Raises HybridError when t does not require a gradient.
+    itself on the tape.  Raises HybridError when t does not require a gradient.
     """
     if t._node is None:
         raise HybridError(
             "backward on a tensor that does not require a gradient: make a parameter "
-            "with "
-            "requires_grad=True before computing it, and do not compute it under "
+            "with requires_grad=True before computing it, and do not compute it under "
             "no_grad()"
         )
     old = door.set_grad(create_graph)
@@ -275,7 +270,6 @@ def gradients(
 
 
 # ---- functional forms
-# -------------------------------------------------------------------------------------
 def stop_gradient(x: Any) -> Any:
     """The same value, cut from the tape (also `x.detach()`)."""
     new = new_handle(x._v, x._a)
@@ -299,8 +293,8 @@ def _watched(tree: Any) -> tuple[list[Any], Any]:
 
 
 def _pullback(out: Any, seeds: Any, watched: list[Any]) -> list[Any]:
-    """Gradients of watched tensors; on the tape only if something outside them is differentiable
-    too."""
+    """Gradients of watched tensors; on the tape only if something outside them
+    is differentiable too."""
     outs, _ = trees.flatten(out)
     gs = [None] * len(outs) if seeds is None else trees.flatten(seeds)[0]
     pairs = [(o, g) for o, g in zip(outs, gs) if isinstance(o, Handle) and o._node is not None]
@@ -387,8 +381,8 @@ def grad(
 
 
 def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """(fn(*primals), pullback): pullback(cotangents shaped like the output) gives a tuple of
-    gradients."""
+    """(fn(*primals), pullback): pullback(cotangents shaped like the output)
+    gives a tuple of gradients."""
     with enable_grad():
         watched, spec = _watched(primals)
         out = fn(*trees.unflatten(spec, watched))
@@ -403,8 +397,7 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]
 
 def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Give a function a gradient of its own: fn(*tensors) returns (output, pull), and pull(g)
-    returns the
-    gradients of the inputs (a tensor, or a tuple with None where there is none).
+    returns the gradients of the inputs (a tensor, or a tuple with None where there is none).
 
     >>> import hybrid
     >>> @hybrid.custom_gradient

@@ -1,10 +1,8 @@
 """Reading the tape: saved values back as tensors, and nodes in the order a backward pass needs.
 
 A node is None, a Leaf, an entry (Entry, parents, saved inputs, saved outputs), or (i, entry) for
-output i of
-an op with several.  Invariant: entries are never changed; what they saved are values, so handles
-may be
-assigned after the fact without touching a gradient.
+output i of an op with several.  Invariant: entries are never changed; what they saved are values,
+so handles may be assigned after the fact without touching a gradient.
 """
 
 from __future__ import annotations
@@ -53,8 +51,7 @@ def owner(node: Any) -> Any:
 
 def order(roots: list[Any], stop: set[int]) -> list[Any]:
     """Entries and leaves reachable from the roots, users before producers; `stop` holds ids of
-    owners
-    whose parents are not visited."""
+    owners whose parents are not visited."""
     seen: set[int] = set()
     out: list[Any] = []
     stack: list[tuple[Any, bool]] = [(owner(r), False) for r in roots if r is not None]

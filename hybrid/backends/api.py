@@ -82,8 +82,9 @@ class KernelTime(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.kernel:4} {self.kind:8} {self.shape:28} {self.seconds * 1e6:9.1f} us {self.share:6.1%}"
-            f" {self.gbytes:7.1f} GB/s {self.gops:7.1f} GFLOP/s {self.threads:3} threads"
+            f"{self.kernel:4} {self.kind:8} {self.shape:28} {self.seconds * 1e6:9.1f} us"
+            f" {self.share:6.1%} {self.gbytes:7.1f} GB/s {self.gops:7.1f} GFLOP/s"
+            f" {self.threads:3} threads"
             f" {self.chunks:5} chunks  {self.site or ''}"
         )
 
@@ -123,8 +124,7 @@ class Backend(ABC):
 
     @abstractmethod
     def from_numpy(self, array: np.ndarray, device: Device | None = None) -> Any:
-        """A value on that device (default: the first of the kind) with a copy of the array's
-        elements."""
+        """A copy of the array's elements on that device (default: the first of the kind)."""
 
     @abstractmethod
     def to_numpy(self, value: Any) -> np.ndarray:

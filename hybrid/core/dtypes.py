@@ -161,8 +161,8 @@ def weak(d: np.dtype, value: Any) -> np.dtype:
 
 
 def can_hold(d: np.dtype, value: Any) -> bool:
-    """Whether Python integer `value` lies in the range of integer dtype d (always true
-    otherwise)."""
+    """Whether Python integer `value` lies in the range of integer dtype d
+    (always true otherwise)."""
     if _KIND[d] in "iu" and isinstance(value, int) and not isinstance(value, bool):
         i = np.iinfo(d)
         return i.min <= value <= i.max

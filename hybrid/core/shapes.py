@@ -69,9 +69,8 @@ def normalize_axes(
     """Sorted distinct axes; None means all."""
     if axis is None:
         return tuple(range(ndim))
-    axes = [
-        normalize_axis(a, ndim, what) for a in ((axis,) if hasattr(axis, "__index__") else axis)
-    ]  # type: ignore
+    given: Any = (axis,) if hasattr(axis, "__index__") else axis
+    axes = [normalize_axis(a, ndim, what) for a in given]
     if len(set(axes)) != len(axes):
         raise ShapeError(f"{what}: axis {axis} repeats")
     return tuple(sorted(axes))

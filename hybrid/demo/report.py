@@ -19,18 +19,26 @@ from .. import describe_system
 __all__ = ["write_report"]
 
 GREY, BLUE, RED = "#b9c0cc", "#1a56db", "#c62828"
-STYLE = """body{font:15px/1.55 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1.2rem;color:#1f2430}
-h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin:2.2rem 0 .4rem;border-top:1px solid #e6e8ee;
-padding-top:1.2rem}table{border-collapse:collapse}td,th{padding:.35rem .9rem;border-bottom:1px solid #e6e8ee;
-text-align:left}th{color:#667;font-weight:600}td.n{text-align:right}img{max-width:100%}.note{color:#667}
-.cards{display:flex;gap:.7rem;flex-wrap:wrap;margin:1.2rem 0}.card{border:1px solid #e0e4ee;border-radius:10px;
-padding:.6rem .9rem;flex:1 0 9rem}.card b{display:block;font-size:1.6rem;color:#1a56db}.card.bad b{color:#c62828}
-pre{background:#f6f8fb;border-radius:8px;padding:.8rem 1rem;overflow:auto;font-size:13px}
-summary{cursor:pointer;margin:.3rem 0}"""
+STYLE = (
+    "body{font:15px/1.55 system-ui,sans-serif;max-width:62rem;margin:2rem auto;"
+    "padding:0 1.2rem;color:#1f2430}\n"
+    "h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin:2.2rem 0 .4rem;"
+    "border-top:1px solid #e6e8ee;\n"
+    "padding-top:1.2rem}table{border-collapse:collapse}td,th{padding:.35rem .9rem;"
+    "border-bottom:1px solid #e6e8ee;\n"
+    "text-align:left}th{color:#667;font-weight:600}td.n{text-align:right}img{max-width:100%}"
+    ".note{color:#667}\n"
+    ".cards{display:flex;gap:.7rem;flex-wrap:wrap;margin:1.2rem 0}"
+    ".card{border:1px solid #e0e4ee;border-radius:10px;\n"
+    "padding:.6rem .9rem;flex:1 0 9rem}.card b{display:block;font-size:1.6rem;color:#1a56db}"
+    ".card.bad b{color:#c62828}\n"
+    "pre{background:#f6f8fb;border-radius:8px;padding:.8rem 1rem;overflow:auto;"
+    "font-size:13px}\n"
+    "summary{cursor:pointer;margin:.3rem 0}"
+)
 
 
 # ---- plots
-# ------------------------------------------------------------------------------------------------------
 def _png(plt: Any, figure: Any, what: str) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
@@ -124,7 +132,6 @@ def _images(plt: Any, data: Any, run: Any) -> Any:
 
 
 # ---- parts
-# ------------------------------------------------------------------------------------------------------
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def cell(text: str) -> str:
         number = text[:1].isdigit() and len(text) < 12
@@ -152,7 +159,8 @@ def _cards(runs: Sequence[Any]) -> str:
         int((e.losses.view(np.uint32) != t.losses.view(np.uint32)).sum()) for e, t in _pairs(runs)
     )
     out.append(
-        f"<div class='card{' bad' if off else ''}'><b>{off}</b>of {steps} losses differ in any bit</div>"
+        f"<div class='card{' bad' if off else ''}'><b>{off}</b>of {steps} losses differ in any "
+        "bit</div>"
     )
     return f"<div class=cards>{''.join(out)}</div>"
 
@@ -176,8 +184,8 @@ def _compiled(runs: Sequence[Any]) -> str:
             )
         )
         drawings.append(
-            f"<details><summary>The {traced.model} step as a graph, after every pass (point at a box for "
-            f"its line)</summary>{traced.drawing}</details>"
+            f"<details><summary>The {traced.model} step as a graph, after every pass (point at a "
+            f"box for its line)</summary>{traced.drawing}</details>"
         )
     head = ("model", "operations", "after passes", "native kernels", "memory", "compile time")
     return _table(head, rows) + "".join(drawings)
@@ -198,10 +206,12 @@ def write_report(
     import matplotlib.pyplot as plt
 
     parts = [
-        "<!doctype html><html lang=en><meta charset='utf-8'><title>hybrid: eager against traced</title>"
+        "<!doctype html><html lang=en><meta charset='utf-8'><title>hybrid: eager against "
+        "traced</title>"
         f"<style>{STYLE}</style><h1>The same training, eager and traced</h1>",
-        f"<p>scikit-learn's handwritten digits: {len(data.train_x)} images to learn from, {len(data.test_x)} held out. "
-        "One Python step trains each model twice: operation by operation, and as one native function under "
+        f"<p>scikit-learn's handwritten digits: {len(data.train_x)} images to learn from, "
+        f"{len(data.test_x)} held out. One Python step trains each model twice: operation by "
+        "operation, and as one native function under "
         "<code>@hybrid.function</code>.</p>",
         _cards(runs),
         _table(head, rows),
@@ -210,7 +220,8 @@ def write_report(
         "<code>hybrid.function(step)</code>; nothing else differs.</p>",
         "<h2>Losses of every step</h2>",
         _png(plt, _losses(plt, runs), "losses"),
-        "<p class='note'>The blue line lies on the grey one: the runs agree to the last bit, dropout included.</p>",
+        "<p class='note'>The blue line lies on the grey one: the runs agree to the last bit, "
+        "dropout included.</p>",
         "<h2>Held-out accuracy</h2>",
         _png(plt, _accuracies(plt, runs), "accuracies"),
         "<h2>Time of a step</h2>",
@@ -221,8 +232,8 @@ def write_report(
     for traced in runs[1::2]:
         wrong = int((traced.predictions != data.test_y).sum())
         parts += [
-            f"<h2>What the {html.escape(traced.model)} reads: {wrong} of {len(data.test_y)} held-out images "
-            "wrong</h2>",
+            f"<h2>What the {html.escape(traced.model)} reads: {wrong} of {len(data.test_y)} "
+            "held-out images wrong</h2>",
             _png(plt, _images(plt, data, traced), "digits"),
         ]
     parts.append(f"<h2>System</h2><pre>{html.escape(describe_system())}</pre></html>")

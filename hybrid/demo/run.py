@@ -33,8 +33,8 @@ HEAD = (
 
 
 class Run(NamedTuple):
-    """One training run: losses and seconds per step, held-out accuracy per epoch, predictions, what
-    was compiled."""
+    """One training run: losses and seconds per step, held-out accuracy per epoch, predictions,
+    what was compiled."""
 
     model: str
     mode: str
@@ -149,8 +149,8 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def run_demo(epochs: int = 30, batch: int = 64, seed: int = 0, out: str = "report.html") -> int:
-    """The whole demonstration; returns 0 when losses and predictions are equal bit for bit, 1 when
-    not."""
+    """The whole demonstration; returns 0 when losses and predictions are equal bit for bit,
+    1 when not."""
     if epochs < 1 or batch < 1:
         raise SystemExit("--epochs and --batch must be at least 1")
     if not Path(out).absolute().parent.is_dir():

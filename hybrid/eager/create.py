@@ -68,8 +68,7 @@ def _from_python(data: Any) -> np.ndarray:
     if a.dtype.kind not in "biuf" and a.dtype != dt.bfloat16:
         raise DTypeError(
             f"tensor(data): {type(data).__name__} is no array of real numbers (NumPy "
-            "makes "
-            f"{a.dtype} of it); a generator has to be made a list first"
+            f"makes {a.dtype} of it); a generator has to be made a list first"
         )
     return a
 
@@ -87,8 +86,7 @@ def tensor(
     """A tensor with a copy of `data` (nested sequences, NumPy array, tensor, number).
 
     dtype: default float32 for Python floats, int64 for ints, bool for bools, and the array's own
-    dtype
-    for arrays.  Raises DTypeError for data that is no array of numbers.
+    dtype for arrays.  Raises DTypeError for data that is no array of numbers.
 
     >>> import hybrid
     >>> hybrid.tensor([1, 2, 3]).dtype.name, hybrid.tensor(2.5).dtype.name
@@ -135,8 +133,8 @@ def asarray(
     data: Any, dtype: Any = None, *, device: Any = None, copy: bool | None = None
 ) -> Tensor:
     """`data` as a tensor: a tensor is returned as it is, a NumPy array that is writeable is copied
-    unless
-    copy=False says that it may be shared (then it must not be written while the tensor lives).
+    unless copy=False says that it may be shared (then it must not be written while the tensor
+    lives).
 
     Raises ValueError when copy=False cannot be kept.
     """

@@ -1,8 +1,7 @@
 """Operators and methods of Tensor that are ops: the public function itself becomes the method.
 
 Invariant: a method and the function of the same name are one object wherever their signatures
-agree, so
-`x.exp()` and `hybrid.exp(x)` cannot differ.
+agree, so `x.exp()` and `hybrid.exp(x)` cannot differ.
 """
 
 from __future__ import annotations
@@ -176,8 +175,8 @@ def _inplace(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 def _comparison(
     f: Callable[..., Any], plain: Callable[[Any, Any], bool]
 ) -> Callable[[Any, Any], Any]:
-    """A comparison operator; a Python integer outside the dtype's range compares as the number it
-    is."""
+    """A comparison operator; a Python integer outside the dtype's range
+    compares as the number it is."""
 
     def method(self: Tensor, other: Any) -> Any:
         if not _operand(other):
@@ -247,8 +246,8 @@ def clone(self: Tensor) -> Tensor:
 
 
 def round_to(self: Any, decimals: int = 0) -> Tensor:
-    """Rounded to a number of decimals, halves to even (NumPy's formula: scaled, rounded, scaled
-    back)."""
+    """Rounded to a number of decimals,
+    halves to even (NumPy's formula: scaled, rounded, scaled back)."""
     n = operator.index(decimals)
     if not n or (n > 0 and not dt.is_float(self._a.dtype)):
         return ops.round(self)
@@ -335,81 +334,91 @@ def _copy(self: Tensor, other: Any) -> Tensor:
     )
 
 
+# methods that differ from the function of their name, or have none
+FUNCTIONS = {
+    "reshape": reshape,
+    "view": reshape,
+    "permute": permute,
+    "permute_dims": permute,
+    "transpose": transpose,
+    "astype": astype,
+    "type": astype,
+    "clone": clone,
+    "copy": clone,
+    "unsqueeze": unsqueeze,
+    "expand": expand,
+    "masked_fill": masked_fill,
+    "__getitem__": getitem,
+    "__setitem__": setitem,
+    "__delitem__": _delitem,
+    "round": round_to,
+    "type_as": type_as,
+    "index_select": index_select,
+    "gather": gather,
+    "fill_": _fill,
+    "zero_": _zero,
+    "ravel": _ravel,
+    "contiguous": _contiguous,
+    "copy_": _copy,
+}
+# other names of ops (PyTorch's, NumPy's)
+OP_NAMES = {
+    "add": "add",
+    "sub": "subtract",
+    "subtract": "subtract",
+    "mul": "multiply",
+    "multiply": "multiply",
+    "div": "divide",
+    "divide": "divide",
+    "pow": "power",
+    "matmul": "matmul",
+    "mm": "matmul",
+    "bmm": "matmul",
+    "dot": "matmul",
+    "maximum": "maximum",
+    "minimum": "minimum",
+    "eq": "equal",
+    "ne": "not_equal",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "neg": "negative",
+}
+# PyTorch's methods that write their tensor
+INPLACE = {
+    "add_": "add",
+    "sub_": "subtract",
+    "mul_": "multiply",
+    "div_": "divide",
+    "pow_": "power",
+    "clamp_": "clip",
+    "exp_": "exp",
+    "neg_": "negative",
+    "relu_": "relu",
+}
+# methods named after a dtype
+CONVERSIONS = {
+    "float": dt.float32,
+    "double": dt.float64,
+    "half": dt.float16,
+    "bfloat16": dt.bfloat16,
+    "long": dt.int64,
+    "int": dt.int32,
+    "bool": dt.bool_,
+}
+
+
 def _install_methods() -> None:
     for name in SAME_NAME:
         setattr(Tensor, name, getattr(ops, name))
-    for name, f in {
-        "reshape": reshape,
-        "view": reshape,
-        "permute": permute,
-        "permute_dims": permute,
-        "transpose": transpose,
-        "astype": astype,
-        "type": astype,
-        "clone": clone,
-        "copy": clone,
-        "unsqueeze": unsqueeze,
-        "expand": expand,
-        "masked_fill": masked_fill,
-        "__getitem__": getitem,
-        "__setitem__": setitem,
-        "__delitem__": _delitem,
-        "round": round_to,
-        "type_as": type_as,
-        "index_select": index_select,
-        "gather": gather,
-        "fill_": _fill,
-        "zero_": _zero,
-        "ravel": _ravel,
-        "contiguous": _contiguous,
-        "copy_": _copy,
-    }.items():
+    for name, f in FUNCTIONS.items():
         setattr(Tensor, name, f)
-    for name, op in {
-        "add": "add",
-        "sub": "subtract",
-        "subtract": "subtract",
-        "mul": "multiply",
-        "multiply": "multiply",
-        "div": "divide",
-        "divide": "divide",
-        "pow": "power",
-        "matmul": "matmul",
-        "mm": "matmul",
-        "bmm": "matmul",
-        "dot": "matmul",
-        "maximum": "maximum",
-        "minimum": "minimum",
-        "eq": "equal",
-        "ne": "not_equal",
-        "lt": "less",
-        "le": "less_equal",
-        "gt": "greater",
-        "ge": "greater_equal",
-        "neg": "negative",
-    }.items():
+    for name, op in OP_NAMES.items():
         setattr(Tensor, name, getattr(ops, op))
-    for name, op in {
-        "add_": "add",
-        "sub_": "subtract",
-        "mul_": "multiply",
-        "div_": "divide",
-        "pow_": "power",
-        "clamp_": "clip",
-        "exp_": "exp",
-        "neg_": "negative",
-        "relu_": "relu",
-    }.items():
+    for name, op in INPLACE.items():
         setattr(Tensor, name, _inplace_method(name, getattr(ops, op)))
-    for name, d in {
-        "float": dt.float32,
-        "double": dt.float64,
-        "half": dt.float16,
-        "bfloat16": dt.bfloat16,
-        "long": dt.int64,
-        "int": dt.int32,
-        "bool": dt.bool_,
-    }.items():
+    for name, d in CONVERSIONS.items():
         setattr(Tensor, name, _conversion(name, d))
     Tensor.clamp = ops.clip
     Tensor.cumsum = ops.cumulative_sum

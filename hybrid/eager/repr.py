@@ -61,8 +61,8 @@ def _stats(v: np.ndarray, a: Aval) -> str:
 
 
 def html_of(v: np.ndarray, a: Aval, node: Any) -> str:
-    """A heading with shape, dtype and statistics, and a table of at most 8 x 12 elements, shaded by
-    value."""
+    """A heading with shape, dtype and statistics, and a table of at most 8 x 12 elements,
+    shaded by value."""
     dims = " × ".join(map(str, a.shape)) or "scalar"
     head = (
         f"<div><b>Tensor</b> {dims} · {a.dtype.name} · {a.device}"

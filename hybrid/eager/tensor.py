@@ -1,15 +1,13 @@
 """The public Tensor class: properties, conversion, in-place syntax with value semantics.
 
 Invariant: a Tensor is a handle on an immutable value.  In-place syntax makes a new value and gives
-it to the
-handle; whoever saved the old value keeps it.  Operators and methods that are ops come from
-methods.py.
+it to the handle; whoever saved the old value keeps it.  Operators and methods that are ops come
+from methods.py.
 """
 
 from __future__ import annotations
 
 import sys
-import weakref
 from typing import Any
 
 import numpy as np
@@ -22,9 +20,11 @@ from ..core.aval import CPU, Device
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError, HybridError, ShapeError
 from ..ir import bind as door
-from ..ir.tensor import LITERAL, SAME, Alias, Handle, Leaf, link_view, new_handle
+from ..ir.flat import set_tensor_class
+from ..ir.tensor import LITERAL, SAME, Alias, Handle, Leaf, link_view
 from ..ops.write_back import write_back
 from .create import asarray, move, tensor
+from .handles import broadcast, followers, own, read
 from .repr import html_of, text_of
 
 __all__ = ["Tensor", "tensor", "asarray"]
@@ -32,18 +32,8 @@ __all__ = ["Tensor", "tensor", "asarray"]
 
 _LEAF_WRITTEN = (
     "a leaf that requires a gradient was changed in place; do it under "
-    "hybrid.no_grad(), or give it a "
-    "value with .assign(...)"
+    "hybrid.no_grad(), or give it a value with .assign(...)"
 )
-
-
-def _read(t: Tensor, kind: str) -> np.ndarray:
-    """The value as NumPy, after telling the active mode that Python sees it."""
-    mode = door.current_mode()
-    if mode is not None:
-        mode.on_host_read(t, kind)
-    a = t._a
-    return t._v if a.device is CPU else door.backend_of(a.device).to_numpy(t._v)
 
 
 class Tensor(Handle):
@@ -66,7 +56,6 @@ class Tensor(Handle):
         raise TypeError("make tensors with hybrid.tensor(data) or hybrid.asarray(data)")
 
     # ---- what it is
-    # -------------------------------------------------------------------------------
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes."""
@@ -119,7 +108,6 @@ class Tensor(Handle):
         return dt.is_float(self._a.dtype)
 
     # ---- gradient
-    # -----------------------------------------------------------------------------------
     @property
     def requires_grad(self) -> bool:
         """Whether results computed from this tensor are put on the tape."""
@@ -196,16 +184,16 @@ class Tensor(Handle):
         _backward(self, gradient, create_graph=create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
-        """The same value cut from the tape, as a view: a write through it writes this tensor
-        too."""
+        """The same value cut from the tape, as a view:
+        a write through it writes this tensor too."""
         new = stop_gradient(self)
         link_view(new, self, "detach", SAME)
         return new
 
     @property
     def data(self) -> Tensor:
-        """`detach()`; assigning to it gives this tensor a new value: ``p.data = p.data - lr *
-        g``."""
+        """`detach()`; assigning to it gives this tensor a new value:
+        ``p.data = p.data - lr * g``."""
         return self.detach()
 
     @data.setter
@@ -213,7 +201,6 @@ class Tensor(Handle):
         self.assign(value)
 
     # ---- new values
-    # -----------------------------------------------------------------------------------
     def assign(self, value: Any) -> Tensor:
         """Give this handle a new value of the same shape (cast to this dtype); gradients do not
         follow it.
@@ -238,13 +225,12 @@ class Tensor(Handle):
         if v._a.dtype is not a.dtype:
             v = door.convert(v, a.dtype)
         if v._a.shape != a.shape:
-            v = _broadcast(v, a.shape)
+            v = broadcast(v, a.shape)
         return v
 
     def _write(self, v: Any, node: Any, follow: bool = True) -> None:
         """The new value v and tape node of a handle, of its base when it is a view, and of its live
-        views;
-        gradients follow the value into a base if asked."""
+        views; gradients follow the value into a base if asked."""
         x = getattr(self, "_x", None)
         if x is None:
             self._set(v, node)
@@ -255,13 +241,12 @@ class Tensor(Handle):
         elif x.base is not None:
             self._write_through(x, v, follow)
         else:
-            views = _followers(x)
+            views = followers(x)
             for view in views:
                 if view._x.step is None:
                     raise HybridError(
                         f"this tensor has a live view ({view._x.how}) that comes "
-                        "from a recorded "
-                        "function and cannot follow a write; make it a copy first "
+                        "from a recorded function and cannot follow a write; make it a copy first "
                         "(.clone())"
                     )
             self._set(v, node)
@@ -291,8 +276,7 @@ class Tensor(Handle):
         if new is None:
             raise HybridError(
                 f"this tensor is a view (made by {x.how}) whose elements cannot be "
-                "written in their "
-                "base; write the base itself, or copy the view first (.clone())"
+                "written in their base; write the base itself, or copy the view first (.clone())"
             )
         keep = parent._node if type(parent._node) is Leaf or not follow else new._node
         parent._write(new, keep, follow)
@@ -316,8 +300,7 @@ class Tensor(Handle):
             if dt.promote(result._a.dtype, self._a.dtype) is not self._a.dtype:
                 raise DTypeError(
                     f"cannot store a {result._a.dtype.name} result in a "
-                    f"{self._a.dtype.name} tensor; "
-                    "write x = x op y, or convert with .astype"
+                    f"{self._a.dtype.name} tensor; write x = x op y, or convert with .astype"
                 )
             result = door.convert(result, self._a.dtype)
         keep = self._node if type(self._node) is Leaf else result._node
@@ -325,15 +308,14 @@ class Tensor(Handle):
         return self
 
     # ---- to Python and NumPy
-    # ----------------------------------------------------------------------------
     def numpy(self) -> np.ndarray:
         """A read-only NumPy view of the value (on a GPU: a copy)."""
-        v = _read(self, ".numpy()").view()
+        v = read(self, ".numpy()").view()
         v.flags.writeable = False
         return v
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        v = _read(self, "np.asarray")
+        v = read(self, "np.asarray")
         if dtype is not None and np.dtype(dtype) != v.dtype:
             if copy is False:
                 raise ValueError("a copy is needed to change the dtype")
@@ -346,14 +328,14 @@ class Tensor(Handle):
 
     def item(self) -> Any:
         """The only element as a Python number; ShapeError when there is not exactly one."""
-        v = _read(self, ".item()")
+        v = read(self, ".item()")
         if v.size != 1:
             raise ShapeError(f".item() needs one element, the shape is {self._a.shape}")
         return float(v.reshape(())) if dt.is_float(self._a.dtype) else v.item()
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        v = _read(self, ".tolist()")
+        v = read(self, ".tolist()")
         return v.astype(np.float32).tolist() if self._a.dtype is dt.bfloat16 else v.tolist()
 
     def __float__(self) -> float:
@@ -373,7 +355,7 @@ class Tensor(Handle):
     def _one(self, kind: str) -> np.ndarray:
         if self._a.size != 1:
             raise TypeError(f"{kind} needs a tensor with one element, the shape is {self._a.shape}")
-        return _read(self, kind).reshape(())
+        return read(self, kind).reshape(())
 
     def __bool__(self) -> bool:
         if self._a.size != 1:
@@ -405,7 +387,7 @@ class Tensor(Handle):
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:
-        return text_of(_read(self, "repr()"), self._a, self._node)
+        return text_of(read(self, "repr()"), self._a, self._node)
 
     def __format__(self, spec: str) -> str:
         if not spec:
@@ -413,7 +395,7 @@ class Tensor(Handle):
         return format(self.item(), spec)
 
     def _repr_html_(self) -> str:
-        return html_of(_read(self, "repr()"), self._a, self._node)
+        return html_of(read(self, "repr()"), self._a, self._node)
 
     def __reduce__(self) -> Any:
         return _rebuild, (np.asarray(self), self._a.dtype.name, type(self._node) is Leaf)
@@ -421,19 +403,18 @@ class Tensor(Handle):
     def __deepcopy__(self, memo: Any) -> Tensor:
         if not self.is_leaf:
             raise HybridError("only leaf tensors can be deep-copied; use .detach().clone()")
-        new = _own(self)
+        new = own(self)
         if self._node is not None:
             new._node = Leaf(new)
             if self._node.grad is not None:
-                new._node.grad = _own(self._node.grad)
+                new._node.grad = own(self._node.grad)
         memo[id(self)] = new
         return new
 
     # ---- devices
-    # ---------------------------------------------------------------------------------------
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Tensor:
-        """This tensor with another dtype and/or on another device (`t.to("cuda")`,
-        `t.to("float16")`)."""
+        """This tensor with another dtype and/or on another device
+        (`t.to("cuda")`, `t.to("float16")`)."""
         for arg in args:
             if (
                 isinstance(arg, Device)
@@ -470,8 +451,8 @@ class Tensor(Handle):
         return sys.modules[__name__.partition(".")[0]]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """NumPy's functions (np.concatenate, np.sum, ...) see NumPy arrays and give NumPy
-        arrays."""
+        """NumPy's functions (np.concatenate, np.sum, ...)
+        see NumPy arrays and give NumPy arrays."""
 
         def plain(x: Any) -> Any:
             return x.numpy() if isinstance(x, Tensor) else x
@@ -479,47 +460,14 @@ class Tensor(Handle):
         return func(*trees.map_tree(plain, tuple(args)), **trees.map_tree(plain, dict(kwargs)))
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        return _read(self, "DLPack").copy().__dlpack__(**kwargs)
+        return read(self, "DLPack").copy().__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
-
-
-def _broadcast(v: Any, shape: tuple[int, ...]) -> Any:
-    if len(v._a.shape) > len(shape) or any(
-        a not in (1, b) for a, b in zip(v._a.shape[::-1], shape[::-1])
-    ):
-        raise ShapeError(f"a value of shape {v._a.shape} does not fit a tensor of shape {shape}")
-    return v.broadcast_to(shape).clone()
-
-
-def _references(xs: list[Any]) -> list[int]:
-    """Reference counts of the elements of a list."""
-    return [sys.getrefcount(x) for x in xs]
-
-
-_LISTED = _references([object()])[0]  # the count of what only a list holds
-
-
-def _followers(x: Alias) -> list[Any]:
-    """The views of a base that somebody can still read: not those that only a mode keeps."""
-    views = x.live_views()
-    mode = door.current_mode()
-    if mode is None or not views:
-        return views
-    counts = _references(views)
-    views = [v for v, n in zip(views, counts) if n - _LISTED > mode.holds(v)]
-    x.views = [weakref.ref(v) for v in views]
-    return views
-
-
-def _own(t: Any) -> Any:
-    """A tensor with a copy of t's value and no history."""
-    return new_handle(t._v.copy(), t._a)
 
 
 def _rebuild(array: np.ndarray, name: str, leaf: bool) -> Tensor:
     return tensor(array, dtype=name, requires_grad=leaf)
 
 
-door.set_tensor_class(Tensor)
+set_tensor_class(Tensor)

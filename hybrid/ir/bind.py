@@ -1,17 +1,13 @@
-"""The one door: every op call, eager or recorded, goes through `bind` (or its flat form made by
-`public`).
+"""The one door: every op call, eager or recorded, goes through `bind` (or its flat form, flat.py).
 
 Invariant: an op is computed by the kernel that the device's backend gave for exactly these avals
-and
-parameters; the tape entry and the mode hook see the same inputs and outputs as the kernel.
+and parameters; the tape entry and the mode hook see the same inputs and outputs as the kernel.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import lru_cache
-from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -24,14 +20,12 @@ from .tensor import LITERAL, TENSOR, Handle, link_view, new_handle
 
 __all__ = [
     "bind",
-    "public",
     "STATE",
     "Entry",
     "backend_of",
     "use_backends",
     "literal",
     "as_tensor",
-    "flat",
     "grad_enabled",
     "set_grad",
     "current_mode",
@@ -40,7 +34,6 @@ __all__ = [
     "entry_for",
     "constant_of",
     "convert",
-    "set_tensor_class",
     "view_again",
 ]
 
@@ -67,7 +60,6 @@ _LOADER: list[Callable[[str], Any]] = []
 
 
 # ---- modes
-# ------------------------------------------------------------------------------------------
 def current_mode() -> Any:
     """The mode (recorder, checker) of this thread, or None."""
     return LOCAL.mode
@@ -103,7 +95,6 @@ def set_grad(on: bool) -> bool:
 
 
 # ---- backends
-# -----------------------------------------------------------------------------------------
 def use_backends(loader: Callable[[str], Any]) -> None:
     """Tell bind where backends come from: a function from device kind to Backend."""
     _LOADER[:] = [loader]
@@ -117,7 +108,6 @@ def backend_of(device: Device) -> Any:
 
 
 # ---- entries
-# --------------------------------------------------------------------------------------------
 class Entry:
     """What one op does for one signature: kernel, output records, what the tape keeps."""
 
@@ -150,13 +140,13 @@ class Entry:
         self.differentiable = op.vjp is not NO_GRAD and any(dt.is_float(a.dtype) for a in self.outs)
 
 
-_TABLES: dict[Op, dict[Any, Entry]] = {}
-_TABLE_LIMIT = 4096
+TABLES: dict[Op, dict[Any, Entry]] = {}
+TABLE_LIMIT = 4096
 
 
 def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
     """The entry of a signature; made on first use."""
-    table = _TABLES.setdefault(op, {})
+    table = TABLES.setdefault(op, {})
     key = (pkey, ins)
     e = table.get(key)
     if e is None:
@@ -167,22 +157,20 @@ def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
                     f"{op.name}: tensors on {dev} and {a.device}; move one with .to(device)"
                 )
         e = Entry(op, dict(pkey), ins)
-        if len(table) >= _TABLE_LIMIT:
+        if len(table) >= TABLE_LIMIT:
             table.clear()
         table[key] = e
     return e
 
 
 # ---- literals and conversion
-# -------------------------------------------------------------------------------
 _LITERALS: dict[Any, Any] = {}
 _NUMBER_LITERALS: dict[Any, Any] = {}  # the same by (type, number, dtype, device)
-_SPACES: list[dict[str, Any]] = []  # namespaces of the flat functions
 
 
 def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
-    """The 0-d tensor of a Python number in dtype d; one object per bit pattern while it is
-    cached."""
+    """The 0-d tensor of a Python number in dtype d;
+    one object per bit pattern while it is cached."""
     quick = (type(value), value, d, device) if value else None  # zeros differ by sign
     if quick is not None and quick in _NUMBER_LITERALS:
         return _NUMBER_LITERALS[quick]
@@ -213,8 +201,8 @@ def constant_of(t: Handle) -> np.ndarray | None:
 
 
 def as_tensor(x: Any, device: Device = CPU) -> Any:
-    """A tensor from a tensor, NumPy array or scalar, or nested sequence (weak scalars: see
-    `_lift`)."""
+    """A tensor from a tensor, NumPy array or scalar,
+    or nested sequence (weak scalars: see `lifted`)."""
     if isinstance(x, Handle):
         return x
     if isinstance(x, (bool, int, float)):
@@ -240,7 +228,7 @@ def as_tensor(x: Any, device: Device = CPU) -> Any:
     return t
 
 
-def _lift(op: Op, xs: tuple[Any, ...]) -> list[Any]:
+def lifted(op: Op, xs: tuple[Any, ...]) -> list[Any]:
     """Tensors for all inputs; Python scalars take the dtype that the tensors ask for."""
     ts: list[Any] = [x if isinstance(x, (Handle, bool, int, float)) else as_tensor(x) for x in xs]
     free = [t for i, t in enumerate(ts) if isinstance(t, Handle) and i not in op.fixed]
@@ -275,7 +263,7 @@ def convert(t: Any, d: np.dtype) -> Any:
     return _call(_converter(), (t,), (("dtype", d),))
 
 
-def _promote(op: Op, ts: list[Any]) -> list[Any]:
+def promoted(op: Op, ts: list[Any]) -> list[Any]:
     if op.gathers or len(op.fixed) >= len(ts) or op.kind not in ("map", "contract", "place"):
         return ts
     if op.has("convert"):
@@ -285,7 +273,6 @@ def _promote(op: Op, ts: list[Any]) -> list[Any]:
 
 
 # ---- the door
-# ------------------------------------------------------------------------------------------------
 def _call(op: Op, ts: tuple[Any, ...], pkey: tuple[Any, ...]) -> Any:
     """Run an op on tensors of the right dtypes."""
     return _run(entry_for(op, tuple([t._a for t in ts]), pkey), ts)
@@ -329,8 +316,8 @@ def _run(e: Entry, ts: tuple[Any, ...], link: bool = True) -> Any:
 
 
 def _snapshot(t: Any, mode: Any) -> Any:
-    """What the tape saves of a tensor: its value, or while a mode watches a handle that the mode
-    knows."""
+    """What the tape saves of a tensor:
+    its value, or while a mode watches a handle that the mode knows."""
     if mode is None:
         return t._v
     s = new_handle(t._v, t._a)
@@ -340,8 +327,7 @@ def _snapshot(t: Any, mode: Any) -> Any:
 
 def _record_tape(e: Entry, ts: tuple[Any, ...], outs: tuple[Any, ...], mode: Any) -> None:
     """Tape entry: (Entry, parent nodes, saved inputs, saved outputs); several outputs share it
-    through
-    (index, entry) pairs."""
+    through (index, entry) pairs."""
     node = (
         e,
         tuple([t._node for t in ts]),
@@ -386,9 +372,9 @@ def _general(op: Op, xs: tuple[Any, ...], params: dict[str, Any], key: Any) -> A
     given = xs
     for x in xs:
         if not isinstance(x, Handle):
-            xs = tuple(_lift(op, xs))
+            xs = tuple(lifted(op, xs))
             break
-    ts = tuple(_promote(op, list(xs)))
+    ts = tuple(promoted(op, list(xs)))
     e = entry_for(op, tuple([t._a for t in ts]), pkey)
     if (
         key is not None
@@ -404,155 +390,3 @@ def _general(op: Op, xs: tuple[Any, ...], params: dict[str, Any], key: Any) -> A
 
 def _same(x: Any, y: Any) -> bool:
     return x is y
-
-
-def _slow(op: Op, xs: tuple[Any, ...]) -> Any:
-    return bind(op, *xs)
-
-
-_NUMBERS = frozenset([float, int])
-_BINARY = """
-def {name}(x, y, /):
-    try:
-        a = x._a; b = y._a
-        if STATE.special: return slow(OP, (x, y))
-        e = same[a] if a is b else table[a, b]
-        xn = x._node; yn = y._node
-        xv = x._v; yv = y._v
-    except (AttributeError, KeyError, TypeError): e = None
-    if e is None:
-        found = scalars.get((type(y), y, x._a)) if type(y) in NUMBERS and isinstance(x, H) else None
-        if found is None or STATE.special: return first(x, y)
-        e, yv = found
-        xn = x._node; xv = x._v; yn = None
-    out = new(T)
-    out._v = v = e.kernel(xv, yv)
-    out._a = e.out
-    if xn is None and yn is None or not e.differentiable: out._node = None
-    else: out._node = (e, (xn, yn), ({k0}, {k1}), {ko})
-    return out
-"""
-_UNARY = """
-def {name}(x, /):
-    try:
-        a = x._a
-        if STATE.special: return slow(OP, (x,))
-        e = same[a]
-    except (AttributeError, KeyError, TypeError): e = None
-    if e is None: return first(x)
-    out = new(T)
-    xn = x._node
-    xv = x._v
-    out._v = v = e.kernel(xv)
-    out._a = e.out
-    if xn is None or not e.differentiable: out._node = None
-    else: out._node = (e, (xn,), ({k0},), {ko})
-    return out
-"""
-
-
-def public(op: Op) -> Callable[..., Any]:
-    """The public function of a map record without parameters: one flat function for one and two
-    inputs.
-
-    The fast tables hold only signatures that need no promotion; everything else takes `bind`.
-    """
-    if op.kind != "map" or op.nin not in (1, 2) or op.nout != 1 or op.params or op.check:
-
-        def function(*xs: Any, **params: Any) -> Any:
-            return bind(op, *xs, **params)
-    else:
-        function = _flat(op)
-    function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = op.doc
-    function.op = op  # type: ignore[attr-defined]
-    return function
-
-
-def flat(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of two tensors for a record without parameters: signatures that were seen go
-    straight to their kernel, everything else goes through `general`."""
-    return _flat(op, general)
-
-
-def _flat(op: Op, general: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    same: dict[Any, Entry] = {}
-    table: dict[Any, Entry] = {}
-
-    # (type, number, aval): entry and value of the number's literal
-    scalars: dict[Any, tuple[Entry, Any]] = {}
-
-    def first(*xs: Any) -> Any:
-        """Any call that the tables do not know: run it the general way, then remember its
-        signature."""
-        out = bind(op, *xs) if general is None else general(*xs)
-        number = general is None and len(xs) == 2 and type(xs[1]) in _NUMBERS
-        if number and not STATE.special and isinstance(xs[0], Handle):
-            remember(*xs)
-        if all(isinstance(x, Handle) for x in xs) and not STATE.special:
-            ins = tuple([x._a for x in xs])
-            e = _TABLES.get(op, {}).get(((), ins))
-            if e is not None:
-                if len(table) > _TABLE_LIMIT:
-                    table.clear()
-                if len(same) > _TABLE_LIMIT:
-                    same.clear()
-                if len(set(ins)) == 1:
-                    same[ins[0]] = e
-                elif len(ins) == 2:
-                    table[ins] = e
-        return out
-
-    def remember(x: Any, y: Any) -> None:
-        """Keep the entry of a tensor with a Python number, unless it converts the tensor.  The
-        number is part
-        of the key, so 0.0 (equal to -0.0) is not kept."""
-        a, b = _promote(op, _lift(op, (x, y)))
-        if a is x and constant_of(b) is not None and not (y == 0 and type(y) is float):
-            if len(scalars) > _TABLE_LIMIT:
-                scalars.clear()
-            scalars[type(y), y, x._a] = (entry_for(op, (a._a, b._a), ()), b._v)
-
-    keep = op.keeps
-    code = _template(
-        op.nin == 2, "0" in keep or "*" in keep, "1" in keep or "*" in keep, "out" in keep
-    )
-    space: dict[str, Any] = {
-        "STATE": STATE,
-        "slow": _slow if general is None else lambda op, xs: general(*xs),
-        "OP": op,
-        "same": same,
-        "table": table,
-        "first": first,
-        "new": object.__new__,
-        "T": TENSOR[0],
-        "scalars": scalars,
-        "H": Handle,
-        "NUMBERS": _NUMBERS,
-    }
-    _SPACES.append(space)
-    return FunctionType(
-        code.replace(co_name=op.name, co_qualname=op.name, co_filename=f"<hybrid {op.name}>"),
-        space,
-        op.name,
-    )
-
-
-@lru_cache(None)
-def _template(binary: bool, keep0: bool, keep1: bool, keep_out: bool) -> CodeType:
-    """The code of a flat function, compiled once per form of its tape entry."""
-    text = (_BINARY if binary else _UNARY).format(
-        name="flat",
-        k0="xv" if keep0 else "None",
-        k1="yv" if keep1 else "None",
-        ko="(v,)" if keep_out else "None",
-    )
-    made = compile(text, "<hybrid>", "exec")
-    return next(c for c in made.co_consts if isinstance(c, CodeType))
-
-
-def set_tensor_class(cls: type) -> None:
-    """The class of every result; eager/tensor.py calls this once."""
-    TENSOR[0] = cls
-    for space in _SPACES:
-        space["T"] = cls

@@ -1,5 +1,4 @@
-"""Contractions as data: what a record of kind 'contract' computes, in terms of strided index
-spaces.
+"""Contractions as data: what a record of kind 'contract' computes, as strided index spaces.
 
 A contract record's `layout(avals, strides, offsets, **params)` is one of the functions below and
 returns a Contraction; backends read nothing else.  Invariant: `order` depends on logical shapes
@@ -123,7 +122,7 @@ def _zeros(n: int) -> Ints:
     return (0,) * n
 
 
-# ---- matmul --------------------------------------------------------------------------------------
+# ---- matmul
 def matmul_shape(a: Ints, b: Ints) -> Ints:
     """The shape of a @ b (NumPy's rules; 0-d operands are refused).
 
@@ -169,7 +168,7 @@ def matmul_layout(
     )
 
 
-# ---- linear --------------------------------------------------------------------------------------
+# ---- linear
 def linear_shape(x: Ints, w: Ints, bias: Ints | None = None) -> Ints:
     """The shape of x @ w.T + bias with w[out, in].
 
@@ -210,7 +209,6 @@ def linear_layout(
 
 
 # ---- two-dimensional convolution
-# -------------------------------------------------------------------
 def conv2d_shape(
     x: Ints,
     w: Ints,

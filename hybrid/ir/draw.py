@@ -1,5 +1,4 @@
-"""Drawings of graphs for people: boxes in layers as one SVG, with hover text, and a graph that
-shows itself.
+"""Drawings of graphs for people: boxes in layers as one SVG, and a graph that shows itself.
 
 Invariant: the size of a drawing is bounded whatever the size of the graph; it refers to nothing
 outside itself.
@@ -35,8 +34,8 @@ COLORS = {
 
 
 class Box(NamedTuple):
-    """One box: two lines of text, hover text, a kind that decides the colour, numbers of the boxes
-    it reads."""
+    """One box: two lines of text, hover text, a kind that decides the colour,
+    numbers of the boxes it reads."""
 
     title: str
     detail: str
@@ -60,7 +59,10 @@ class Shown(Graph):
         return text_of(self)
 
     def __repr__(self) -> str:
-        return f"<graph: {len(self.inputs)} inputs, {len(self.nodes)} nodes, {len(self.outputs)} outputs; print() it>"
+        return (
+            f"<graph: {len(self.inputs)} inputs, {len(self.nodes)} nodes, "
+            f"{len(self.outputs)} outputs; print() it>"
+        )
 
     def _repr_html_(self) -> str:
         text = html.escape(text_of(self))
@@ -105,10 +107,9 @@ def _hover(n: Node, names: dict[Value, str]) -> str:
 
 
 # ---- layout
-# ---------------------------------------------------------------------------------------------------
 def _depths(boxes: Sequence[Box]) -> list[int]:
-    """One more than the deepest source; a box without sources stands just above the first box that
-    reads it."""
+    """One more than the deepest source;
+    a box without sources stands just above the first box that reads it."""
     depth: list[int] = []
     first: dict[int, int] = {}
     for b in boxes:
@@ -180,18 +181,22 @@ def _legend(boxes: Sequence[Box]) -> str:
 def _edge(a: tuple[float, float, float], b: tuple[float, float, float]) -> str:
     x0, y0, x1, y1 = a[0] + a[2] / 2, a[1] + BOX_H, b[0] + b[2] / 2, b[1]
     bend = max((y1 - y0) / 2, 10.0)
-    return f"M{x0:.0f} {y0:.0f}C{x0:.0f} {y0 + bend:.0f} {x1:.0f} {y1 - bend:.0f} {x1:.0f} {y1 - 1:.0f}"
+    return (
+        f"M{x0:.0f} {y0:.0f}C{x0:.0f} {y0 + bend:.0f} "
+        f"{x1:.0f} {y1 - bend:.0f} {x1:.0f} {y1 - 1:.0f}"
+    )
 
 
 def _box(b: Box, at: tuple[float, float, float]) -> str:
     x, y, w = at
     fill, line = COLORS.get(b.kind, ("#fff", "#888"))
     return (
-        f"<g><title>{html.escape(b.hover)}</title><rect x='{x:.0f}' y='{y:.0f}' width='{w:.0f}' height='{BOX_H}' "
-        f"rx='6' fill='{fill}' stroke='{line}' stroke-width='{2.4 if b.strong else 1}'/>"
+        f"<g><title>{html.escape(b.hover)}</title><rect x='{x:.0f}' y='{y:.0f}' width='{w:.0f}' "
+        f"height='{BOX_H}' rx='6' fill='{fill}' stroke='{line}' "
+        f"stroke-width='{2.4 if b.strong else 1}'/>"
         f"<text x='{x + w / 2:.0f}' y='{y + 14:.0f}' text-anchor='middle' font-weight='bold'>"
-        f"{html.escape(_short(b.title))}</text><text x='{x + w / 2:.0f}' y='{y + 27:.0f}' text-anchor='middle' "
-        f"fill='#555'>{html.escape(_short(b.detail))}</text></g>"
+        f"{html.escape(_short(b.title))}</text><text x='{x + w / 2:.0f}' y='{y + 27:.0f}' "
+        f"text-anchor='middle' fill='#555'>{html.escape(_short(b.detail))}</text></g>"
     )
 
 
@@ -222,7 +227,8 @@ def svg(boxes: Sequence[Box]) -> str:
     return (
         "<div style='max-height:52em;overflow:auto'><svg xmlns='http://www.w3.org/2000/svg' "
         f"viewBox='0 0 {width:.0f} {height:.0f}' "
-        f"style='max-width:{width:.0f}px;width:100%;background:#fff' font-family='ui-monospace,Menlo,monospace' "
+        f"style='max-width:{width:.0f}px;width:100%;background:#fff' "
+        "font-family='ui-monospace,Menlo,monospace' "
         f"font-size='11'>{_legend(boxes)}{edges}"
         + "".join(_box(b, p) for b, p in zip(boxes, at))
         + note

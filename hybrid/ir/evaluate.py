@@ -1,5 +1,4 @@
-"""Reference replay: a graph run node by node, through op.reference or through a caller's kernel
-function.
+"""Reference replay: a graph run node by node, through op.reference or a caller's kernels.
 
 Invariant: no optimisation happens here; values are released after their last use and nothing else.
 """

@@ -32,8 +32,8 @@ class Value:
 
 
 class Const(Value):
-    """A literal known at record time: `data` is a read-only NumPy array of the aval's shape and
-    dtype."""
+    """A literal known at record time: `data` is a read-only NumPy array of the
+    aval's shape and dtype."""
 
     __slots__ = ("data",)
 

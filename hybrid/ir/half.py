@@ -1,5 +1,4 @@
-"""Rounding of float32 values to half precision, written in the algebra (integer code, the same on
-every CPU).
+"""Rounding of float32 to half precision in the algebra: integer code, the same on every CPU.
 
 Invariant: `round_to` returns an f32 value exactly representable in the half type (or NaN), ties to
 even; `pack` and `unpack` convert between such f32 values and their 16-bit patterns.

@@ -1,5 +1,4 @@
-"""What an active mode is told about a thread's work, and the version counters of hybrid's own
-objects.
+"""What an active mode is told of a thread's work, and version counters of hybrid's own objects.
 
 A `Mode` watches: eager work is done first, exactly as without it, then the hook is called (the two
 hooks marked "before" come first).  Invariant: hooks never change a result; with no mode active none
@@ -59,8 +58,8 @@ def _nothing() -> None:
 
 
 class Mode:
-    """Hooks that `bind`, Tensor and the tape call on the mode active on this thread; all default to
-    nothing."""
+    """Hooks that `bind`, Tensor and the tape call on the mode active on this thread;
+    all default to nothing."""
 
     __slots__ = ()
 
@@ -71,27 +70,27 @@ class Mode:
         xs: tuple[Any, ...],
         outs: tuple[Any, ...],
     ) -> None:
-        """`op` was run on the handles `xs` (after promotion and scalar casts) and gave the new
-        handles `outs`."""
+        """`op` was run on the handles `xs` (after promotion and scalar casts)
+        and gave the new handles `outs`."""
 
     def on_assign(self, handle: Any, value: Any) -> None:
-        """Before: `handle` is about to hold what the handle `value` holds (assign, in-place
-        syntax)."""
+        """Before: `handle` is about to hold what the handle `value` holds
+        (assign, in-place syntax)."""
 
     def on_alias(self, new: Any, old: Any) -> None:
-        """`new` is a fresh handle on what `old` holds, made without an op (detach, .data, a saved
-        value)."""
+        """`new` is a fresh handle on what `old` holds,
+        made without an op (detach, .data, a saved value)."""
 
     def on_bool(self, handle: Any, value: bool) -> None:
         """`bool(handle)` gave `value`: Python may branch on it."""
 
     def on_host_read(self, handle: Any, kind: str) -> None:
-        """Before: data of `handle` goes to Python (`kind`: 'float()', '.numpy()', 'repr()',
-        ...)."""
+        """Before: data of `handle` goes to Python (`kind`: 'float()',
+        '.numpy()', 'repr()', ...)."""
 
     def on_grad_get(self, handle: Any, grad: Any) -> None:
-        """`handle.grad` was read, by the user, the tape or an optimizer; `grad` is a Tensor or
-        None."""
+        """`handle.grad` was read, by the user, the tape or an optimizer;
+        `grad` is a Tensor or None."""
 
     def on_grad_set(self, handle: Any, grad: Any) -> None:
         """Before: `handle.grad` is about to become `grad` (a Tensor or None)."""
@@ -112,5 +111,5 @@ class Mode:
         return 0
 
     def on_constant(self, handle: Any) -> None:
-        """`handle` is a fresh tensor made from host data (`tensor(...)`, a NumPy operand of an
-        op)."""
+        """`handle` is a fresh tensor made from host data (`tensor(...)`, a
+        NumPy operand of an op)."""

@@ -174,7 +174,9 @@ def map_op(
 ) -> Op:
     """An elementwise record with the default type rule: a newcomer's whole job for a new op.
 
-    >>> # softplus = map_op("softplus", 1, lambda s, x: ..., vjp=lambda g, out, x: (g * sigmoid(x),), ...)
+    >>> # softplus = map_op(
+    >>> #     "softplus", 1, lambda s, x: ..., vjp=lambda g, out, x: (g * sigmoid(x),), ...
+    >>> # )
     """
     infer = more.pop("infer", None) or map_infer(name, result)
     return register(

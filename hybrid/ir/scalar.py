@@ -152,8 +152,8 @@ def bits_of(ty: str, value: Any) -> int:
 
 
 class Val:
-    """A value inside a body: operators append instructions; Python numbers take the other side's
-    type."""
+    """A value inside a body: operators append instructions;
+    Python numbers take the other side's type."""
 
     __slots__ = ("s", "id", "type")
 
@@ -222,7 +222,7 @@ class Builder:
         self.args: list[str] = []
         self.params: list[str] = []
 
-    # ---- making values -------------------------------------------------------------------------
+    # ---- making values
     def emit(self, prim: str, ty: str, args: tuple[int, ...] = (), attr: Any = None) -> Val:
         ins = Instr(prim, ty, args, attr)
         n = self._seen.get(ins)
@@ -267,7 +267,6 @@ class Builder:
         return self.emit(prim, "b1" if prim in COMPARE else ty, ids)
 
     # ---- primitives with a signature of their own
-    # -------------------------------------------------
     def select(self, c: Val, x: Any, y: Any) -> Val:
         ty = x.type if isinstance(x, Val) else y.type
         return self.emit("select", ty, (c.id, self.lift(x, ty).id, self.lift(y, ty).id))

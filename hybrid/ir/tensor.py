@@ -1,8 +1,7 @@
 """The tensor handle: four slots, no behaviour (operators and methods are in eager/tensor.py).
 
 Invariant: `_v` is never written in place while anyone but this handle may hold it; `_a` always
-describes
-`_v`; `_node` is None (no gradient), a Leaf, or a tape entry (see autograd/tape.py).
+describes `_v`; `_node` is None (no gradient), a Leaf, or a tape entry (see autograd/tape.py).
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ __all__ = ["Handle", "Leaf", "Alias", "new_handle", "link_view", "TENSOR", "LITE
 
 
 class Handle:
-    """Slots of a tensor.  `_x` is rare data: an Alias, or the LITERAL mark; unset on most
-    tensors."""
+    """Slots of a tensor.  `_x` is rare data: an Alias, or the LITERAL mark;
+    unset on most tensors."""
 
     __slots__ = ("_v", "_a", "_node", "_x", "__weakref__")
     if TYPE_CHECKING:
@@ -39,10 +38,9 @@ class Leaf:
 
 class Alias:
     """Links a view to the tensor it was made of (`parent`) and to the one that owns the value
-    (`base`), and a
-    base to its live views, oldest first.  `step` is how the parent gives the view: an (op, params),
-    SAME for the
-    whole value cut from the tape, or None where that is not known; then writes are refused."""
+    (`base`), and a base to its live views, oldest first.  `step` is how the parent gives the view:
+    an (op, params), SAME for the whole value cut from the tape, or None where that is not known;
+    then writes are refused."""
 
     __slots__ = ("base", "parent", "step", "how", "views", "limit")
 

@@ -35,7 +35,7 @@ _NAMES = {d.name: d for d in dt.ALL}
 _UINT = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}
 
 
-# ---- printing ------------------------------------------------------------------------------------
+# ---- printing
 def _float_text(x: float) -> str:
     return x.hex() if math.isfinite(x) else "nan" if x != x else "inf" if x > 0 else "-inf"
 
@@ -106,8 +106,8 @@ def print_node(node: Node) -> str:
 
 
 def print_graph(graph: Graph, elide: int | None = None) -> str:
-    """The text form.  `elide`: literals above that many bytes print as '...', which does not parse
-    back."""
+    """The text form.  `elide`: literals above that many bytes print as '...',
+    which does not parse back."""
     name = _Names(graph, elide)
     lines = ["graph {"]
     for k, v in enumerate(graph.inputs):
@@ -124,7 +124,6 @@ def print_graph(graph: Graph, elide: int | None = None) -> str:
 
 
 # ---- scanning
-# --------------------------------------------------------------------------------------
 _TOKEN = re.compile(
     r"""\s*(?:
     (?P<value>%[A-Za-z0-9_]{1,64}) |
@@ -132,7 +131,8 @@ _TOKEN = re.compile(
     (?P<aval>[a-z][a-z0-9]{1,15}\[[0-9x]{0,400}\](?:@cuda:[0-9]{1,3})?) |
     (?P<device>@(?:cpu|cuda:[0-9]{1,3})) |
     (?P<string>"(?:[^"\\\x00-\x1f]|\\.)*") |
-    (?P<number>-?(?:0x[0-9a-f](?:\.[0-9a-f]{1,16})?p[+-][0-9]{1,5}|inf\b|nan\b|[0-9]{1,64}(?![0-9.])) ) |
+    (?P<number>-?(?:0x[0-9a-f](?:\.[0-9a-f]{1,16})?p[+-][0-9]{1,5}|
+        inf\b|nan\b|[0-9]{1,64}(?![0-9.])) ) |
     (?P<word>[A-Za-z_][A-Za-z0-9_]{0,64}) |
     (?P<punct>[(){},=:])
     )""",
@@ -188,7 +188,6 @@ class _Line:
 
 
 # ---- parsing
-# ---------------------------------------------------------------------------------------
 def _parse_aval(line: _Line) -> Aval:
     text = line.take("aval")
     name, _, rest = text.partition("[")
@@ -359,8 +358,8 @@ def _lines(text: str) -> list[_Line]:
 
 
 def parse_graph(text: str, check: bool = True) -> Graph:
-    """The graph of a text form; verified unless `check` is False.  Raises GraphError with a line
-    number."""
+    """The graph of a text form; verified unless `check` is False.
+    Raises GraphError with a line number."""
     lines = _lines(text)
     if len(lines) < 3 or [t for _, t in lines[0].tokens] != ["graph", "{"]:
         raise GraphError("line 1: a graph starts with 'graph {' and ends with 'return ...' and '}'")

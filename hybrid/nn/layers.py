@@ -112,8 +112,7 @@ class Conv2d(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, "
-            f"padding={self.padding}"
+            f"stride={self.stride}, padding={self.padding}"
         )
 
 

@@ -1,8 +1,8 @@
 """Module: a callable with parameters, buffers and submodules, PyTorch's names.
 
 Invariant: every structural change (attribute stored or deleted, hook added) moves the module's
-version, so a
-recorded function that used the module notices; assigning a new value to a parameter does not.
+version, so a recorded function that used the module notices; assigning a new value to a parameter
+does not.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ class Parameter(metaclass=_ParameterType):
 
 class Module(Versioned):
     """Base of all layers: assign tensors that require a gradient and other Modules as attributes,
-    and write
-    `forward`.
+    and write `forward`.
 
     >>> import hybrid
     >>> class Net(hybrid.nn.Module):
@@ -62,7 +61,6 @@ class Module(Versioned):
         set_(self, "training", True)
 
     # ---- attributes
-    # ----------------------------------------------------------------------------------
     def __setattr__(self, name: str, value: Any) -> None:
         names = self.__dict__.get("_names")
         if names is None:
@@ -99,8 +97,7 @@ class Module(Versioned):
         if not name or "." in name or taken or name == "training" or name.startswith("_"):
             raise HybridError(
                 f"{name!r} is no name for a {kind} of {type(self).__name__}: it is "
-                "empty, holds a dot, "
-                "starts with an underscore, or is an attribute of every module"
+                "empty, holds a dot, starts with an underscore, or is an attribute of every module"
             )
         self._names[name] = kind
         object.__setattr__(self, name, value)
@@ -119,7 +116,6 @@ class Module(Versioned):
         self._enter(name, module, "module")
 
     # ---- calling
-    # ---------------------------------------------------------------------------------------
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; subclasses write this."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -133,8 +129,7 @@ class Module(Versioned):
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> Callable[[], None]:
         """Call hook(module, inputs, output) after forward; a result replaces the output.  Returns a
-        function
-        that removes the hook."""
+        function that removes the hook."""
         self._forward_hooks.append(hook)
         bump(self)
 
@@ -146,7 +141,6 @@ class Module(Versioned):
         return remove
 
     # ---- listing
-    # -----------------------------------------------------------------------------------------
     def _own(self, *kinds: str) -> Iterator[tuple[str, Any]]:
         for name, kind in self._names.items():
             value = self.__dict__.get(name)
@@ -206,7 +200,6 @@ class Module(Versioned):
             yield b
 
     # ---- state
-    # ------------------------------------------------------------------------------------------
     def train(self, mode: bool = True) -> Module:
         """Training mode for this module and all below it (dropout, running statistics)."""
         for m in self.modules():
@@ -253,8 +246,7 @@ class Module(Versioned):
         if strict and (missing or extra):
             raise HybridError(
                 f"load_state_dict: missing {missing or 'nothing'}, unexpected "
-                f"{extra or 'nothing'}; "
-                "pass strict=False to load what fits"
+                f"{extra or 'nothing'}; pass strict=False to load what fits"
             )
         values = {n: _loaded(n, t, state[n]) for n, t in mine.items() if n in state}
         for name, value in values.items():

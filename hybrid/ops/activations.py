@@ -12,26 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.bind import bind, public
+from ..ir.bind import bind
+from ..ir.flat import public
 from ..ir.op import map_op
 from ..ir.scalar import Builder, Val
 from . import formulas as F
+from .arithmetic import abs, add, divide, multiply, reference_of, square, subtract
 from .common import wide
-from .elementwise_basic import (
-    abs,
-    add,
-    divide,
-    greater,
-    less,
-    logical_and,
-    multiply,
-    reference_of,
-    square,
-    subtract,
-    where,
-)
 from .elementwise_math import by_element, exp, sigmoid, tanh
 from .formulas.tools import clamp
+from .logic import greater, less, logical_and
+from .selection import where
 
 __all__ = [
     "relu",
@@ -68,7 +59,6 @@ def _float_map(name: str, nin: int, body: Any, **more: Any) -> Any:
 
 
 # ---- relu and its kin
-# ---------------------------------------------------------------------------------------
 relu: Function = public(
     map_op(
         "relu",
@@ -179,15 +169,14 @@ def softsign(x: Tensor) -> Tensor:
 
 
 # ---- silu, softplus
-# -----------------------------------------------------------------------------------------
 def _sigmoid_wide(x: np.ndarray) -> Any:
     e = np.exp(-np.abs(x))
     return np.where(x < 0, e, 1) / (1 + e)
 
 
 def _limited(x: Any) -> Any:
-    """x without its infinities: in a product with a tail that is 0 there, they count as large
-    numbers."""
+    """x without its infinities: in a product with a tail that is 0 there,
+    they count as large numbers."""
     return np.clip(x, -1e4, 1e4)
 
 
@@ -320,7 +309,6 @@ def mish(x: Tensor) -> Tensor:
 
 
 # ---- gelu
-# -----------------------------------------------------------------------------------------------------
 def _gelu_body(s: Builder, x: Val) -> Val:
     """x*P(Z < x): the tail is computed for -|x|, so that nothing cancels."""
     tail, _ = F.normal_tail(s, x)
@@ -377,8 +365,8 @@ _K, _C = 2.0 * math.sqrt(2.0 / math.pi), 0.044715
 
 
 def _tanh_form(s: Builder, x: Val) -> Val:
-    """1 / (1 + e^-2u) with u = sqrt(2/pi) (x + 0.044715 x^3): (1 + tanh u) / 2 without
-    cancellation."""
+    """1 / (1 + e^-2u) with u = sqrt(2/pi) (x + 0.044715 x^3):
+    (1 + tanh u) / 2 without cancellation."""
     z = x * x
     minus = x * s.fma(z, -_K * _C, -_K)
     return 1.0 + F.exp(s, minus)

@@ -12,12 +12,14 @@ from ..core import dtypes as dt
 from ..core.errors import ShapeError
 from ..ir.bind import as_tensor
 from .contract import matmul
-from .create import ones, tril
+from .create import ones
 from .elementwise import add, multiply, where
-from .movement import diagonal, matrix_transpose, permute_dims, reshape
+from .matrices import tril
+from .movement import matrix_transpose, permute_dims, reshape
 from .random import Generator, dropout
 from .reduce import sum as sum_
 from .softmax import softmax
+from .windows import diagonal
 
 __all__ = ["scaled_dot_product_attention", "einsum"]
 
@@ -58,10 +60,9 @@ def scaled_dot_product_attention(
 
 
 # ---- einsum
-# --------------------------------------------------------------------------------------------
 def _parse(spec: str, xs: list[Tensor]) -> tuple[list[str], str]:
-    """Letters of every operand and of the result; '...' becomes capital Greek letters, aligned from
-    the right."""
+    """Letters of every operand and of the result;
+    '...' becomes capital Greek letters, aligned from the right."""
     left, arrow, right = spec.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(xs):

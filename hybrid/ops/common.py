@@ -29,6 +29,7 @@ __all__ = [
     "SHAPE_ONLY",
     "same_infer",
     "pairs_of",
+    "inferred",
 ]
 
 # `keeps` of a record whose vjp reads only shapes and dtypes of its inputs: no value has to be
@@ -37,8 +38,8 @@ SHAPE_ONLY = frozenset(["shape"])
 
 
 class Part:
-    """A gradient that may be added to others of its kind in one go (ops/parts.py); a call gives it
-    alone."""
+    """A gradient that may be added to others of its kind in one go (ops/parts.py);
+    a call gives it alone."""
 
     __slots__ = ()
 
@@ -47,8 +48,8 @@ class Part:
 
 
 def wide(x: np.ndarray) -> np.ndarray:
-    """x in the widest type of its kind: long double for float32/64, float64 for half types, int64
-    or uint64."""
+    """x in the widest type of its kind:
+    long double for float32/64, float64 for half types, int64 or uint64."""
     d = dt.canonical(x.dtype)
     if dt.is_half(d):
         return x.astype(np.float64)
@@ -119,7 +120,6 @@ def same_infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
 
 
 # ---- samples
-# --------------------------------------------------------------------------------------
 def draw(rng: np.random.Generator, *shape: int, lo: float = -3.0, hi: float = 3.0) -> np.ndarray:
     """Uniform float64 samples; the tests convert them to the dtype under test."""
     return rng.uniform(lo, hi, shape)
@@ -141,3 +141,12 @@ def shapes_of(
             yield [draw(rng, *s, lo=lo, hi=hi) for s in shapes], dict(params)
 
     return samples
+
+
+def inferred(shape_of: Any) -> Any:
+    """The infer rule of a record with one output, from a function of the input shapes."""
+
+    def infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
+        return (avals[0].with_(shape_of(*[a.shape for a in avals], **params)),)
+
+    return infer

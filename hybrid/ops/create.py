@@ -1,4 +1,4 @@
-"""Creation: constants, ranges, identity matrices, triangles, meshgrid.
+"""Creation: constants and ranges.
 
 Invariant: numbers among the static parameters are kept as bit patterns or ints, so that equal
 parameters mean equal bits (-0.0 and 0.0, NaN).  Ranges of floats are computed in float64 and
@@ -24,9 +24,6 @@ from ..ir.bind import convert as astype
 from ..ir.op import Op, register
 from ..ir.scalar import TYPE, Builder, Val
 from ..ir.tensor import Leaf
-from .common import shapes_of
-from .elementwise import equal
-from .movement import expand_dims, reshape
 from .reduce import broadcast_to
 
 __all__ = [
@@ -40,11 +37,6 @@ __all__ = [
     "empty_like",
     "arange",
     "linspace",
-    "eye",
-    "tril",
-    "triu",
-    "one_hot",
-    "meshgrid",
 ]
 
 Ints = tuple[int, ...]
@@ -76,16 +68,19 @@ def _f64_bits(value: Any) -> int:
     return struct.unpack("<Q", struct.pack("<d", float(value)))[0]
 
 
-def _fresh(*, shape: Ints, dtype: np.dtype, device: Device, **_: Any) -> tuple[Aval, ...]:
+def fresh(*, shape: Ints, dtype: np.dtype, device: Device, **_: Any) -> tuple[Aval, ...]:
+    """The infer rule of a record without inputs."""
     return (aval(shape, dtype, device),)
 
 
-def _no_inputs(*rows: dict[str, Any]) -> Any:
+def no_inputs(*rows: dict[str, Any]) -> Any:
+    """Samples of a record without inputs: one per row of parameters."""
     cpu = to_device("cpu")
     return lambda rng: iter([([], {"device": cpu, **r}) for r in rows])
 
 
-def _finish(out: Tensor, requires_grad: bool) -> Tensor:
+def finish(out: Tensor, requires_grad: bool) -> Tensor:
+    """`out`, as a leaf when it shall have a gradient; DTypeError when it cannot."""
     if requires_grad:
         if not dt.is_float(out.dtype):
             raise DTypeError(f"only floating tensors can require a gradient, not {out.dtype.name}")
@@ -94,13 +89,12 @@ def _finish(out: Tensor, requires_grad: bool) -> Tensor:
 
 
 # ---- constants
-# -----------------------------------------------------------------------------------------
 FULL = register(
     Op(
         "full",
         "map",
         0,
-        _fresh,
+        fresh,
         body=lambda s, *, shape, dtype, bits, device: s.bits(TYPE[dtype], bits),
         params=("shape", "dtype", "bits", "device"),
         ulp=0.0,
@@ -108,7 +102,7 @@ FULL = register(
         reference=lambda shape, dtype, bits, device: np.full(
             shape, _bits_number(bits, dtype), dtype
         ),
-        samples=_no_inputs(
+        samples=no_inputs(
             {"shape": (3, 5), "dtype": dt.float32, "bits": 0x80000000},
             {"shape": (), "dtype": dt.bfloat16, "bits": 0x3F800000},
             {"shape": (2, 0), "dtype": dt.int8, "bits": 255},
@@ -125,7 +119,7 @@ def full(
     shape = as_shape(shape)
     if not isinstance(value, (bool, int, float, np.generic)):
         t = as_tensor(value)
-        return _finish(
+        return finish(
             broadcast_to(t if dtype is None else astype(t, dt.canonical(dtype)), shape),
             requires_grad,
         )
@@ -138,7 +132,7 @@ def full(
         if isinstance(value, np.generic)
         else type(value)
     )
-    return _finish(
+    return finish(
         bind(
             FULL,
             shape=shape,
@@ -212,7 +206,6 @@ empty_like = zeros_like
 
 
 # ---- ranges
-# --------------------------------------------------------------------------------------------
 def _range_body(
     s: Builder, *, shape: Ints, dtype: np.dtype, start: int, step: int, device: Device
 ) -> Val:
@@ -237,12 +230,12 @@ RANGE = register(
         "arange",
         "map",
         0,
-        _fresh,
+        fresh,
         body=_range_body,
         params=("shape", "dtype", "start", "step", "device"),
         reference=_range_reference,
         ulp=1.0,
-        samples=_no_inputs(
+        samples=no_inputs(
             {"shape": (7,), "dtype": dt.int32, "start": -3, "step": 2},
             {"shape": (0,), "dtype": dt.int64, "start": 0, "step": 1},
             {"shape": (70,), "dtype": dt.float32, "start": _f64_bits(0.5), "step": _f64_bits(-0.1)},
@@ -261,8 +254,8 @@ def arange(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """start, start + step, ... below stop (NumPy's arange); int64 for ints, float32 when one is a
-    float."""
+    """start, start + step, ... below stop (NumPy's arange);
+    int64 for ints, float32 when one is a float."""
     if stop is None:
         start, stop = 0, start
     if not step:
@@ -282,7 +275,7 @@ def arange(
         first, by = _f64_bits(start), _f64_bits(step)
     if d is dt.bool_:
         raise DTypeError("arange does not make bools; compare a range instead")
-    return _finish(
+    return finish(
         bind(RANGE, shape=(n,), dtype=d, start=first, step=by, device=to_device(device or "cpu")),
         requires_grad,
     )
@@ -309,12 +302,12 @@ LINSPACE = register(
         "linspace",
         "map",
         0,
-        _fresh,
+        fresh,
         body=_linspace_body,
         params=("shape", "dtype", "start", "step", "last", "device"),
         reference=_linspace_reference,
         ulp=1.0,
-        samples=_no_inputs(
+        samples=no_inputs(
             {
                 "shape": (9,),
                 "dtype": dt.float32,
@@ -361,7 +354,7 @@ def linspace(
         if n > 1
         else float(start)
     )
-    return _finish(
+    return finish(
         bind(
             LINSPACE,
             shape=(n,),
@@ -373,134 +366,3 @@ def linspace(
         ),
         requires_grad,
     )
-
-
-# ---- matrices
-# ------------------------------------------------------------------------------------------
-def _eye_body(s: Builder, *, shape: Ints, dtype: np.dtype, k: int, device: Device) -> Val:
-    return s.convert(s.coord(0) + k == s.coord(1), TYPE[dtype])
-
-
-EYE = register(
-    Op(
-        "eye",
-        "map",
-        0,
-        _fresh,
-        body=_eye_body,
-        params=("shape", "dtype", "k", "device"),
-        ulp=0.0,
-        reference=lambda shape, dtype, k, device: np.eye(shape[0], shape[1], k=k),
-        samples=_no_inputs(
-            {"shape": (3, 5), "dtype": dt.float32, "k": 1},
-            {"shape": (4, 4), "dtype": dt.bool_, "k": -1},
-            {"shape": (0, 2), "dtype": dt.int64, "k": 0},
-        ),
-        doc="Ones on diagonal k.",
-    )
-)
-
-
-def eye(
-    n: int,
-    m: int | None = None,
-    *,
-    k: int = 0,
-    dtype: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """An n x m matrix (square by default) with ones on diagonal k."""
-    shape = as_shape((n, n if m is None else m))
-    return _finish(
-        bind(
-            EYE,
-            shape=shape,
-            dtype=dt.canonical(dtype or dt.default_float),
-            k=operator.index(k),
-            device=to_device(device or "cpu"),
-        ),
-        requires_grad,
-    )
-
-
-def _triangle(name: str, keep: Any, oracle: Any) -> Op:
-    def body(s: Builder, x: Val, *, k: int, axes: tuple[int, int]) -> Val:
-        return s.select(keep(s.coord(axes[1]), s.coord(axes[0]) + k), x, 0)
-
-    op: Op = Op(
-        name,
-        "map",
-        1,
-        lambda a, k, axes: (a,),
-        body=body,
-        params=("k", "axes"),
-        ulp=0.0,
-        vjp=lambda g, out, x, k, axes: (bind(op, g, k=k, axes=axes),),
-        keeps=frozenset(["shape"]),
-        reference=lambda x, k, axes: oracle(x, k),
-        samples=shapes_of(
-            [
-                ((4, 5), {"k": 0, "axes": (0, 1)}),
-                ((2, 3, 3), {"k": -1, "axes": (1, 2)}),
-                ((0, 3), {"k": 1, "axes": (0, 1)}),
-            ]
-        ),
-        doc="x with zeros "
-        + ("above" if name == "tril" else "below")
-        + " diagonal k of the last two axes.",
-    )
-    return register(op)
-
-
-TRIL = _triangle("tril", lambda col, row: col <= row, np.tril)
-TRIU = _triangle("triu", lambda col, row: col >= row, np.triu)
-
-
-def _apply_triangle(op: Op, x: Tensor, k: int) -> Tensor:
-    x = as_tensor(x)
-    if x.ndim < 2:
-        raise ShapeError(f"{op.name} takes at least two dimensions, not shape {x.shape}")
-    return bind(op, x, k=operator.index(k), axes=(x.ndim - 2, x.ndim - 1))
-
-
-def tril(x: Tensor, k: int = 0) -> Tensor:
-    """x with zeros above diagonal k of the last two axes."""
-    return _apply_triangle(TRIL, x, k)
-
-
-def triu(x: Tensor, k: int = 0) -> Tensor:
-    """x with zeros below diagonal k of the last two axes."""
-    return _apply_triangle(TRIU, x, k)
-
-
-def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
-    """[..., num_classes] with 1 where the class is the index (all 0 where it is out of range);
-    float32 by default."""
-    index = as_tensor(index)
-    if not dt.is_int(index.dtype):
-        raise DTypeError(f"one_hot takes integer indices, not {index.dtype.name}")
-    classes = arange(num_classes, device=index.device)
-    return astype(
-        equal(expand_dims(astype(index, dt.int64), -1), classes),
-        dt.canonical(dtype or dt.default_float),
-    )
-
-
-def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
-    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix
-    order)."""
-    if indexing not in ("xy", "ij"):
-        raise HybridError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
-    xs = tuple(as_tensor(x) for x in xs)
-    n = len(xs)
-    at = list(range(n))
-    if indexing == "xy" and n > 1:
-        at[:2] = [1, 0]
-    shape = [0] * n
-    for x, a in zip(xs, at):
-        shape[a] = x.size
-    return [
-        broadcast_to(reshape(x, tuple(x.size if i == a else 1 for i in range(n))), tuple(shape))
-        for x, a in zip(xs, at)
-    ]

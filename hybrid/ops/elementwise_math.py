@@ -14,26 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..core import dtypes as dt
-from ..ir.bind import public
+from ..ir.flat import public
 from ..ir.op import map_op
 from ..ir.scalar import Builder, Val
 from ..ir.tensor import Handle
 from . import formulas as F
+from .arithmetic import add, divide, multiply, negative, reciprocal, reference_of, square, subtract
 from .common import wide
-from .elementwise_basic import (
-    add,
-    divide,
-    equal,
-    greater_equal,
-    logical_and,
-    multiply,
-    negative,
-    reciprocal,
-    reference_of,
-    square,
-    subtract,
-    where,
-)
+from .logic import equal, greater_equal, logical_and
+from .selection import where
 
 __all__ = [
     "exp",
@@ -105,7 +94,6 @@ def by_element(f: Callable[..., float]) -> Callable[..., Any]:
 
 
 # ---- exponentials and logarithms
-# ----------------------------------------------------------------------------
 exp: Function = _unary("exp", F.exp, lambda g, out, x: (multiply(g, out),), np.exp, "e^x.")
 exp2: Function = _unary(
     "exp2", F.exp2, lambda g, out, x: (multiply(g, multiply(out, LN2)),), np.exp2, "2^x."
@@ -173,7 +161,6 @@ logaddexp: Function = public(
 
 
 # ---- trigonometric and hyperbolic
-# ---------------------------------------------------------------------------
 sin: Function = _unary(
     "sin",
     F.sin,
@@ -314,7 +301,6 @@ sigmoid: Function = _unary(
 
 
 # ---- roots and powers
-# ---------------------------------------------------------------------------------------
 sqrt: Function = _unary(
     "sqrt",
     lambda s, x: s.sqrt(x),
@@ -431,7 +417,6 @@ pow = power
 
 
 # ---- error functions
-# ----------------------------------------------------------------------------------------
 _TWO_OVER_ROOT_PI = 2.0 / math.sqrt(math.pi)
 
 

@@ -1,5 +1,4 @@
-"""x[key] and its functional write: NumPy's rules for ints, slices, None, ..., index arrays and
-masks.
+"""x[key] and its functional write, by NumPy's rules for ints, slices, None, ..., arrays, masks.
 
 Invariant: a key of ints, slices, None and ... is one view; index arrays never read data on the
 host, masks do (the shape of their result depends on it) unless a masked write can be a `where`.
@@ -170,8 +169,8 @@ _PLANS: dict[Any, tuple[dict[str, Any], Ints | None]] = {}
 
 
 def _part(k: Any) -> Any:
-    """One item of a basic key in hashable form; Ellipsis (as a mark: not basic) for anything
-    else."""
+    """One item of a basic key in hashable form;
+    Ellipsis (as a mark: not basic) for anything else."""
     t = type(k)
     if t is int or k is None:
         return k
@@ -181,8 +180,8 @@ def _part(k: Any) -> Any:
 
 
 def _plan(x: Tensor, key: Any) -> tuple[dict[str, Any], Ints | None] | None:
-    """Parameters of the slice that x[key] is, and the shape it then gets; None for a key that is
-    not basic."""
+    """Parameters of the slice that x[key] is, and the shape it then gets;
+    None for a key that is not basic."""
     parts = tuple([_part(k) for k in key]) if type(key) is tuple else (_part(key),)
     if Ellipsis in parts:
         return None
@@ -223,7 +222,6 @@ def reshape_view(out: Tensor, x: Tensor) -> Tensor:
 
 
 # ---- functional writes
-# -----------------------------------------------------------------------------------
 def _lone_mask(x: Tensor, key: Any) -> Tensor | None:
     m = key[0] if isinstance(key, tuple) and len(key) == 1 else key
     if isinstance(m, np.ndarray) and m.dtype == np.bool_:
@@ -284,8 +282,8 @@ def _fit(v: Tensor, shape: Ints) -> Tensor:
 
 
 def _set_indexed(x: Tensor, k: Key, v: Tensor) -> Tensor:
-    """Writes at index tensors: rows of the box (indexed axes first) are replaced, then the box is
-    written."""
+    """Writes at index tensors: rows of the box (indexed axes first)
+    are replaced, then the box is written."""
     box = _basic(x, k)
     axes, idx = [a for a, _ in k.at], [t for _, t in k.at]
     batch = broadcast_shapes("index", *[i.shape for i in idx])

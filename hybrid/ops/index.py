@@ -44,7 +44,6 @@ Tensor = Any
 
 
 # ---- checked indices
-# -------------------------------------------------------------------------------------
 def _check_body(s: Builder, i: Val, *, size: int, axis: int, wrap: bool, ignore: int | None) -> Val:
     j = s.convert(i, "i64")
     out = s.select(j < 0, j + size, j) if wrap and i.type[0] == "i" else j
@@ -63,7 +62,10 @@ def _check_message(avals: tuple[Aval, ...], params: dict[str, Any]) -> str:
     n, low = params["size"], -params["size"] if params["wrap"] else 0
     if n == 0:
         return f"an index is out of range: axis {params['axis']} has size 0"
-    return f"an index is out of range: axis {params['axis']} has size {n}, so indices are {low}..{n - 1}"
+    return (
+        f"an index is out of range: axis {params['axis']} has size {n}, "
+        f"so indices are {low}..{n - 1}"
+    )
 
 
 def _check_reference(
@@ -96,7 +98,8 @@ INDEX = register(
         samples=_check_samples,
         ulp=0.0,
         vjp=NO_GRAD,
-        doc="Indices as int64 in range (negative ones counted from the end when wrap; `ignore` is -1); others fail.",
+        doc="Indices as int64 in range (negative ones counted from the end when wrap; `ignore` "
+        "is -1); others fail.",
     )
 )
 
@@ -118,7 +121,6 @@ def index_check(
 
 
 # ---- gather
-# ----------------------------------------------------------------------------------------------
 def _gather_infer(x: Aval, *idx: Aval, axis: int, batch: int) -> tuple[Aval, ...]:
     tail = x.ndim - axis - len(idx)
     shape = broadcast_shapes("gather", *[i.shape[: i.ndim - tail] for i in idx])
@@ -132,8 +134,8 @@ def _gather_body(s: Builder, x: Any, *idx: Val, axis: int, batch: int) -> Val:
 
 
 def row_numbers(idx: tuple[Tensor, ...], sizes: Ints, lead: int = 1) -> Tensor:
-    """Row-major numbers of the rows that index tensors of one shape pick, for `lead` stacked
-    tables; 1-D."""
+    """Row-major numbers of the rows that index tensors of one shape pick,
+    for `lead` stacked tables; 1-D."""
     rows = idx[0]
     for i, n in zip(idx[1:], sizes[1:]):
         rows = add(multiply(rows, n), i)
@@ -157,8 +159,8 @@ def _gather_vjp(
 
 
 def batch_dims(i: Any, x: Any, axis: int, k: int) -> int:
-    """Axes of an index operand of gather, without the ones of size 1 that stand for x's trailing
-    axes."""
+    """Axes of an index operand of gather,
+    without the ones of size 1 that stand for x's trailing axes."""
     return i.ndim - (x.ndim - axis - k)
 
 
@@ -189,7 +191,8 @@ GATHER = register(
         samples=_gather_samples,
         ulp=0.0,
         keeps=frozenset(str(i) for i in range(1, 64)),
-        doc="Elements of x at index tensors for the axes from `axis` on, whose common shape (rank batch) replaces them.",
+        doc="Elements of x at index tensors for the axes from `axis` on, whose common shape "
+        "(rank batch) replaces them.",
     )
 )
 
@@ -209,8 +212,8 @@ def gather_rows(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
-    """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones
-    wrap."""
+    """Slices of x at integer indices along an axis (None: of the flattened tensor);
+    negative ones wrap."""
     x = as_tensor(x)
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
@@ -219,8 +222,8 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
 
 
 def embedding(weight: Tensor, index: Any) -> Tensor:
-    """Rows of weight[n, d] at integer indices of any shape; negative indices are errors, as in
-    PyTorch."""
+    """Rows of weight[n, d] at integer indices of any shape;
+    negative indices are errors, as in PyTorch."""
     if weight.ndim != 2:
         raise ShapeError(
             f"embedding: the weight has shape {weight.shape}; it takes weight[entries, features]"
@@ -229,7 +232,6 @@ def embedding(weight: Tensor, index: Any) -> Tensor:
 
 
 # ---- along an axis
-# ---------------------------------------------------------------------------------------
 def _along_infer(x: Aval, i: Aval, *, axis: int) -> tuple[Aval, ...]:
     if x.ndim != i.ndim or any(
         n > m for a, (n, m) in enumerate(zip(i.shape, x.shape)) if a != axis
@@ -317,8 +319,8 @@ def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
 
 
 def put_along_axis(x: Tensor, indices: Any, values: Any, axis: int = -1) -> Tensor:
-    """A copy of x with `values` written where take_along_axis reads; the last write to an element
-    stays."""
+    """A copy of x with `values` written where take_along_axis reads;
+    the last write to an element stays."""
     i, a = _along_index(x, indices, axis)
     v = broadcast_to(astype(as_tensor(values), x.dtype), i.shape)
     numbers = _along_numbers(i, x.shape, a)
@@ -326,7 +328,6 @@ def put_along_axis(x: Tensor, indices: Any, values: Any, axis: int = -1) -> Tens
 
 
 # ---- scatter
-# ---------------------------------------------------------------------------------------------
 def _scatter_reference(index: np.ndarray, update: np.ndarray, rows: int) -> np.ndarray:
     out = np.zeros(
         (rows, update.shape[1]), np.float64 if update.dtype.kind not in "iub" else update.dtype
@@ -423,8 +424,8 @@ SCATTER_SET = register(
 
 
 def scatter_set(base: Tensor, rows: Tensor, update: Tensor) -> Tensor:
-    """A copy of base[n, inner] with base[rows[i]] = update[i] for checked rows; the last write
-    stays."""
+    """A copy of base[n, inner] with base[rows[i]] = update[i] for checked rows;
+    the last write stays."""
     return bind(SCATTER_SET, base, rows, astype(update, base.dtype))
 
 
@@ -434,7 +435,8 @@ def index_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
     i, v = index_check(index, x.shape[a], a), astype(as_tensor(source), x.dtype)
     if i.ndim != 1 or v.shape != x.shape[:a] + i.shape + x.shape[a + 1 :]:
         raise ShapeError(
-            f"index_add: index {i.shape} and source {v.shape} do not fit shape {x.shape} at axis {a}"
+            f"index_add: index {i.shape} and source {v.shape} do not fit shape {x.shape} at axis "
+            f"{a}"
         )
     lead, inner = prod(x.shape[:a]), prod(x.shape[a + 1 :])
     rows = row_numbers((i,), x.shape[a : a + 1], lead)

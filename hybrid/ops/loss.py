@@ -1,5 +1,4 @@
-"""Losses in PyTorch's form: cross_entropy and nll_loss on class indices or probabilities,
-regression losses.
+"""Losses in PyTorch's form: cross_entropy and nll_loss, regression losses, divergences.
 
 Invariant: cross_entropy on class indices is one pass over a row of logits, and so is its gradient;
 everything else is composed of public functions.
@@ -67,7 +66,6 @@ def _row(a: Aval) -> Ints:
 
 
 # ---- the fused record: logits [..., C], class indices [..., 1]
-# --------------------------------------------
 def _ce_infer(x: Aval, t: Aval, *, axes: Group) -> tuple[Aval, ...]:
     if t.shape != _row(x):
         raise ShapeError(
@@ -129,7 +127,8 @@ CE = register(
         ulp=64.0,
         facts=frozenset(["optional_grads"]),
         keeps=frozenset(["0", "1", "out"]),
-        doc="-log(softmax(x)[class]) of every row of logits, and the row's logsumexp; class -1 gives 0.",
+        doc="-log(softmax(x)[class]) of every row of logits, and the row's logsumexp; class -1 "
+        "gives 0.",
     )
 )
 
@@ -234,13 +233,13 @@ COUNTED_MEAN = register(
         samples=_counted_samples,
         ulp=4.0,
         keeps=frozenset(["out"]),
-        doc="Sum of the losses divided by the number of classes that are not negative, and that number.",
+        doc="Sum of the losses divided by the number of classes that are not negative, and that "
+        "number.",
     )
 )
 
 
 # ---- reductions of a loss
-# ----------------------------------------------------------------------------------
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
         return mean(loss)
@@ -252,10 +251,9 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
 
 
 # ---- cross entropy
-# -----------------------------------------------------------------------------------------
 def _scale(classes: Tensor, weight: Tensor | None, d: np.dtype) -> Tensor:
-    """What each loss counts in a mean: 0 where the class is -1 (ignored), else 1 or its class's
-    weight."""
+    """What each loss counts in a mean:
+    0 where the class is -1 (ignored), else 1 or its class's weight."""
     keep = greater_equal(classes, 0)
     return (
         astype(keep, d) if weight is None else where(keep, take(weight, maximum(classes, 0), 0), 0)
@@ -295,9 +293,12 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """PyTorch's cross_entropy: logits [N, C, ...] (or [C]); targets are class indices [N, ...] or
-    probabilities of the logits' shape.  Targets equal to `ignore_index` do not count; others
-    outside 0..C-1 raise IndexOutOfRange.
+    """PyTorch's cross_entropy of logits [N, C, ...] (or [C]).
+
+    Targets are class indices [N, ...], or probabilities of the logits' shape; `weight` is [C].
+    Indices equal to `ignore_index` do not count; others outside 0..C-1 raise IndexOutOfRange.
+    reduction 'none' gives [N, ...], 'mean' and 'sum' a scalar, in the logits' dtype.  Raises
+    ShapeError when shapes do not fit, DTypeError for logits that are not floating.
     """
     logits, target = as_tensor(logits), as_tensor(target, logits.device)
     need_float("cross_entropy", logits._a)
@@ -365,7 +366,10 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
-    """PyTorch's nll_loss: log probabilities [N, C, ...] (or [C]) and class indices [N, ...]."""
+    """PyTorch's nll_loss: log probabilities [N, C, ...] (or [C]) and class indices [N, ...].
+
+    Weights, ignored targets, reductions and errors are those of `cross_entropy`.
+    """
     log_probs, target = as_tensor(log_probs), as_tensor(target, log_probs.device)
     x, axis = _rows_first("nll_loss", log_probs, target)
     classes = index_check(target, x.shape[-1], axis, wrap=False, ignore=int(ignore_index))
@@ -373,24 +377,23 @@ def nll_loss(
 
 
 # ---- regression
-# --------------------------------------------------------------------------------------------
 def _difference(name: str, x: Tensor, target: Any) -> Tensor:
     x, target = as_tensor(x), as_tensor(target)
     if x.shape != target.shape:
         raise ShapeError(
-            f"{name}: prediction {x.shape} and target {target.shape} must have one shape; reshape or "
-            "broadcast_to one of them"
+            f"{name}: prediction {x.shape} and target {target.shape} must have one shape; reshape "
+            "or broadcast_to one of them"
         )
     return subtract(x, target)
 
 
 def mse_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
-    """Squared differences."""
+    """Squared differences; ShapeError unless x and target have one shape (nothing broadcasts)."""
     return _reduced(square(_difference("mse_loss", x, target)), reduction)
 
 
 def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
-    """Absolute differences."""
+    """Absolute differences; ShapeError unless x and target have one shape."""
     return _reduced(abs(_difference("l1_loss", x, target)), reduction)
 
 
@@ -417,12 +420,11 @@ def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float 
 
 
 # ---- probabilities
-# -----------------------------------------------------------------------------------------
 def binary_cross_entropy(
     x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean"
 ) -> Tensor:
-    """-(t log x + (1 - t) log(1 - x)) for probabilities x; logarithms are at least -100, as in
-    PyTorch."""
+    """-(t log x + (1 - t) log(1 - x)) for probabilities x;
+    logarithms are at least -100, as in PyTorch."""
     x, t = as_tensor(x), as_tensor(target)
     if x.shape != t.shape:
         raise ShapeError(
@@ -441,7 +443,8 @@ def binary_cross_entropy_with_logits(
     x, t = as_tensor(x), as_tensor(target)
     if x.shape != t.shape:
         raise ShapeError(
-            f"binary_cross_entropy_with_logits: logits {x.shape} and target {t.shape} must have one shape"
+            f"binary_cross_entropy_with_logits: logits {x.shape} and target {t.shape} must have "
+            "one shape"
         )
     soft = add(log1p(exp(negative(abs(x)))), maximum(negative(x), 0.0))  # log(1 + exp(-x))
     scale = (
@@ -454,8 +457,8 @@ def binary_cross_entropy_with_logits(
 
 
 def kl_div(x: Tensor, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    """PyTorch's kl_div: t * (log t - x) for log probabilities x; 'batchmean' divides by the first
-    size."""
+    """PyTorch's kl_div: t * (log t - x) for log probabilities x;
+    'batchmean' divides by the first size."""
     x, t = as_tensor(x), as_tensor(target)
     if log_target:
         loss = multiply(exp(t), subtract(t, x))

@@ -1,5 +1,4 @@
-"""Views: reshape, permute_dims, strided slices, windows and diagonals, each with its adjoint
-placement.
+"""Views: reshape, permute_dims and strided slices, and embed, the adjoint of a slice.
 
 Invariant: a view record's layout is exact affine arithmetic, `layout(aval, strides, offset) ->
 (offset, strides)` in elements, or None where the elements have no such form and a copy is made.
@@ -19,8 +18,7 @@ from ..core.errors import ShapeError
 from ..core.shapes import collapse, contiguous_strides, normalize_axes, normalize_axis
 from ..ir.bind import bind
 from ..ir.op import Op, register
-from .common import SHAPE_ONLY, Part, pair, shapes_of
-from .elementwise import add
+from .common import SHAPE_ONLY, Part, shapes_of
 
 __all__ = [
     "reshape",
@@ -34,9 +32,6 @@ __all__ = [
     "swapaxes",
     "flip",
     "matrix_transpose",
-    "unfold",
-    "diagonal",
-    "embed_diagonal",
     "atleast_1d",
 ]
 
@@ -45,7 +40,6 @@ Tensor = Any
 
 
 # ---- reshape
-# -----------------------------------------------------------------------------------------
 def reshape_strides(shape: Ints, strides: Sequence[int], new: Ints) -> Ints | None:
     """Strides of the same elements in the same order under shape `new`, or None.
 
@@ -104,8 +98,8 @@ RESHAPE: Op = register(
 
 
 def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
-    """x under another shape; one size may be -1.  `copy` is accepted for the array API: values
-    never alias."""
+    """x under another shape; one size may be -1.
+    `copy` is accepted for the array API: values never alias."""
     shape = (shape,) if hasattr(shape, "__index__") else tuple(shape)
     shape = tuple(operator.index(n) for n in shape)
     if -1 in shape:
@@ -156,7 +150,6 @@ def atleast_1d(x: Tensor) -> Tensor:
 
 
 # ---- permute_dims
-# ------------------------------------------------------------------------------------
 def _permute_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Ints) -> tuple[Tensor]:
     back = [0] * len(axes)
     for i, a in enumerate(axes):
@@ -222,7 +215,6 @@ def matrix_transpose(x: Tensor) -> Tensor:
 
 
 # ---- strided slices and their adjoint
-# ------------------------------------------------------------------
 def _kept(sizes: Ints, drop: Ints) -> Ints:
     return tuple(n for i, n in enumerate(sizes) if i not in drop)
 
@@ -230,8 +222,8 @@ def _kept(sizes: Ints, drop: Ints) -> Ints:
 def region(
     shape: Ints, strides: Sequence[int], begin: Ints, step: Ints, drop: Ints
 ) -> tuple[int, Ints]:
-    """Offset and strides of the strided box that starts at `begin`; axes of `drop` have one
-    position."""
+    """Offset and strides of the strided box that starts at `begin`;
+    axes of `drop` have one position."""
     offset = sum(b * s for b, s, n in zip(begin, strides, shape) if n)
     return offset, tuple(s * k for i, (s, k) in enumerate(zip(strides, step)) if i not in drop)
 
@@ -279,7 +271,8 @@ SLICE = register(
                 ((), {"begin": (), "sizes": (), "step": (), "drop": ()}),
             ]
         ),
-        doc="sizes[a] elements along every axis a, from begin[a] in steps of step[a]; axes of `drop` have one and go.",
+        doc="sizes[a] elements along every axis a, from begin[a] in steps of step[a]; axes of "
+        "`drop` have one and go.",
     )
 )
 
@@ -287,8 +280,8 @@ SLICE = register(
 def slice_(
     x: Tensor, begin: Ints, sizes: Ints, step: Ints | None = None, drop: Ints = ()
 ) -> Tensor:
-    """The strided box of x that starts at `begin`; nothing is normalised (see ops/index.py for
-    x[...])."""
+    """The strided box of x that starts at `begin`;
+    nothing is normalised (see ops/index.py for x[...])."""
     return bind(SLICE, x, begin=begin, sizes=sizes, step=step or (1,) * len(begin), drop=drop)
 
 
@@ -313,7 +306,8 @@ def _embed_infer(a: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints) -
         ends = (begin[i], begin[i] + (d - 1) * step[i])
         if d and not (min(ends) >= 0 and max(ends) < n):
             raise ShapeError(
-                f"embed: {d} elements from {begin[i]} in steps of {step[i]} leave an axis of size {n}"
+                f"embed: {d} elements from {begin[i]} in steps of {step[i]} leave an axis of size "
+                f"{n}"
             )
     return (a.with_(shape),)
 
@@ -381,157 +375,3 @@ def flip(x: Tensor, axis: Any = None) -> Tensor:
         x.shape,
         tuple(-1 if i in axes else 1 for i in range(x.ndim)),
     )
-
-
-# ---- windows
-# -----------------------------------------------------------------------------------------
-def _windows(shape: Ints, kernel: Ints, stride: Ints, dilation: Ints) -> Ints:
-    out = tuple(
-        (n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(shape[-2:], kernel, stride, dilation)
-    )
-    if len(shape) < 2 or min(out) < 1:
-        raise ShapeError(
-            f"a window of {kernel} with dilation {dilation} does not fit shape {shape}"
-        )
-    return out
-
-
-def _unfold_vjp(
-    g: Tensor, out: Tensor, x: Tensor, kernel: Ints, stride: Ints, dilation: Ints
-) -> tuple[Tensor]:
-    shape, nd = x.shape, x.ndim
-    total = None
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            part = slice_(g, (0,) * nd + (i, j), g.shape[:-2] + (1, 1), drop=(nd, nd + 1))
-            begin = (0,) * (nd - 2) + (i * dilation[0], j * dilation[1])
-            part = embed(part, shape, begin, (1,) * (nd - 2) + stride)
-            total = part if total is None else add(total, part)
-    return (total,)
-
-
-def _unfold_reference(x: np.ndarray, kernel: Ints, stride: Ints, dilation: Ints) -> np.ndarray:
-    full = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
-    w = np.lib.stride_tricks.sliding_window_view(x, full, (-2, -1))
-    return w[..., :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
-
-
-UNFOLD = register(
-    Op(
-        "unfold",
-        "view",
-        1,
-        lambda a, kernel, stride, dilation: (
-            a.with_(a.shape[:-2] + _windows(a.shape, kernel, stride, dilation) + kernel),
-        ),
-        layout=lambda a, st, offset=0, *, kernel, stride, dilation: (
-            offset,
-            tuple(st[:-2])
-            + (st[-2] * stride[0], st[-1] * stride[1], st[-2] * dilation[0], st[-1] * dilation[1]),
-        ),
-        params=("kernel", "stride", "dilation"),
-        keeps=SHAPE_ONLY,
-        vjp=_unfold_vjp,
-        reference=_unfold_reference,
-        samples=shapes_of(
-            [
-                ((2, 5, 6), {"kernel": (2, 3), "stride": (1, 2), "dilation": (2, 1)}),
-                ((3, 3), {"kernel": (3, 3), "stride": (1, 1), "dilation": (1, 1)}),
-            ]
-        ),
-        doc="Sliding windows over the last two axes: [..., H, W] -> [..., OH, OW, KH, KW].",
-    )
-)
-
-
-def unfold(x: Tensor, kernel: Any, stride: Any = 1, dilation: Any = 1) -> Tensor:
-    """Sliding windows over the last two axes, as two new last axes."""
-    return bind(
-        UNFOLD,
-        x,
-        kernel=pair(kernel, "kernel"),
-        stride=pair(stride, "stride"),
-        dilation=pair(dilation, "dilation"),
-    )
-
-
-# ---- diagonals
-# ---------------------------------------------------------------------------------------
-def _diagonal_size(rows: int, cols: int, offset: int) -> int:
-    return max(0, min(rows + min(offset, 0), cols - max(offset, 0)))
-
-
-def _diagonal_at(offset: int, strides: Sequence[int]) -> int:
-    return max(-offset, 0) * strides[-2] + max(offset, 0) * strides[-1]
-
-
-def _diagonal_layout(a: Aval, strides: Ints, offset: int = 0, *, k: int) -> tuple[int, Ints]:
-    n = _diagonal_size(a.shape[-2], a.shape[-1], k)
-    return offset + (_diagonal_at(k, strides) if n else 0), tuple(strides[:-2]) + (
-        strides[-2] + strides[-1],
-    )
-
-
-def _put_diagonal_layout(a: Aval, *, shape: Ints, k: int) -> list[tuple[int, Ints, Ints]]:
-    st = contiguous_strides(a.shape[:-1] + shape)
-    return [(_diagonal_at(k, st) if a.size else 0, a.shape, st[:-2] + (st[-2] + st[-1],))]
-
-
-def _put_diagonal_reference(x: np.ndarray, shape: Ints, k: int) -> np.ndarray:
-    out = np.zeros(x.shape[:-1] + shape, x.dtype)
-    i = np.arange(x.shape[-1])
-    out[..., i + max(-k, 0), i + max(k, 0)] = x
-    return out
-
-
-DIAGONAL = register(
-    Op(
-        "diagonal",
-        "view",
-        1,
-        lambda a, k: (a.with_(a.shape[:-2] + (_diagonal_size(a.shape[-2], a.shape[-1], k),)),),
-        layout=_diagonal_layout,
-        params=("k",),
-        keeps=SHAPE_ONLY,
-        vjp=lambda g, out, x, k: (bind(EMBED_DIAGONAL, g, shape=x.shape[-2:], k=k),),
-        reference=lambda x, k: np.diagonal(x, k, -2, -1),
-        samples=shapes_of(
-            [((3, 4), {"k": 1}), ((2, 4, 3), {"k": -2}), ((2, 2), {"k": 5}), ((0, 3), {"k": 0})]
-        ),
-        doc="Diagonal k of the last two axes.",
-    )
-)
-EMBED_DIAGONAL: Op = register(
-    Op(
-        "embed_diagonal",
-        "place",
-        1,
-        lambda a, shape, k: (a.with_(a.shape[:-1] + shape),),
-        layout=_put_diagonal_layout,
-        params=("shape", "k"),
-        keeps=SHAPE_ONLY,
-        facts=frozenset(["zeros"]),
-        vjp=lambda g, out, x, shape, k: (bind(DIAGONAL, g, k=k),),
-        reference=_put_diagonal_reference,
-        samples=shapes_of(
-            [((3,), {"shape": (3, 4), "k": 1}), ((2, 1), {"shape": (3, 1), "k": -2})]
-        ),
-        doc="Zeros with x on diagonal k.",
-    )
-)
-
-
-def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
-    """The diagonal of two axes (the last two by default), as a new last axis."""
-    if x.ndim < 2:
-        raise ShapeError(f"diagonal takes at least two dimensions, not shape {x.shape}")
-    a, b = normalize_axis(axis1, x.ndim, "diagonal"), normalize_axis(axis2, x.ndim, "diagonal")
-    if a == b:
-        raise ShapeError("diagonal: the two axes must differ")
-    return bind(DIAGONAL, moveaxis(x, (a, b), (-2, -1)), k=operator.index(offset))
-
-
-def embed_diagonal(x: Tensor, offset: int = 0) -> Tensor:
-    """Square matrices with the last axis of x on diagonal `offset` (torch.diag_embed)."""
-    n = x.shape[-1] + abs(operator.index(offset))
-    return bind(EMBED_DIAGONAL, x, shape=(n, n), k=operator.index(offset))

@@ -1,5 +1,4 @@
-"""Normalisation: layer_norm and rms_norm records with their backward records; batch, group and
-vector norms.
+"""Normalisation: layer_norm and rms_norm with backward records; batch, group and vector norms.
 
 Invariant: statistics of half types are float32 and each result is rounded once; the backward
 records read the statistics that the forward saved.
@@ -34,8 +33,8 @@ Tensor = Any
 
 
 def _stats_infer(count: int) -> Any:
-    """The result like x, then `count` statistics with size 1 along the group, in the compute
-    type."""
+    """The result like x, then `count` statistics with size 1 along the group,
+    in the compute type."""
 
     def infer(x: Aval, *affine: Aval, axes: Group, eps: float) -> tuple[Aval, ...]:
         for a in affine:
@@ -59,7 +58,6 @@ def _rows_of(v: Tensor, over: Ints) -> Tensor:
 
 
 # ---- layer_norm
-# ------------------------------------------------------------------------------------------
 def _layer_body(
     s: Builder, x: Val, w: Val | None = None, b: Val | None = None, *, axes: Group, eps: float
 ) -> tuple[Val, Val, Val]:
@@ -160,7 +158,8 @@ LAYER_NORM = register(
         ulp=400.0,
         facts=frozenset(["optional_grads"]),
         keeps=frozenset(["0", "1", "out"]),
-        doc="(x - mean) / sqrt(variance + eps) * weight + bias over the last axes; also mean and 1 / sqrt(...).",
+        doc="(x - mean) / sqrt(variance + eps) * weight + bias over the last axes; also mean and "
+        "1 / sqrt(...).",
     )
 )
 
@@ -273,7 +272,12 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """PyTorch's layer_norm over the last axes: (x - mean) / sqrt(var + eps) * weight + bias."""
+    """PyTorch's layer_norm over the last axes: (x - mean) / sqrt(var + eps) * weight + bias.
+
+    `normalized_shape` (an int or a tuple) is the shape of those axes, of weight and of bias; the
+    result has x's shape and dtype, statistics of half types are float32.  Raises ShapeError when
+    they do not fit, DTypeError for tensors that are not floating.
+    """
     need_float("layer_norm", x._a)
     axes = _group(x, normalized_shape)
     if weight is None and bias is not None:
@@ -283,7 +287,6 @@ def layer_norm(
 
 
 # ---- rms_norm
-# ------------------------------------------------------------------------------------------
 def _rms_body(
     s: Builder, x: Val, w: Val | None = None, *, axes: Group, eps: float
 ) -> tuple[Val, Val]:
@@ -363,7 +366,6 @@ def rms_norm(
 
 
 # ---- composed
-# ------------------------------------------------------------------------------------------
 def _scale_shift(out: Tensor, weight: Tensor | None, bias: Tensor | None, ndim: int) -> Tensor:
     """out * weight + bias per channel (axis 1)."""
     if weight is not None:
@@ -381,8 +383,10 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """PyTorch's batch_norm over all axes but 1; in training the running statistics are assigned new
-    values."""
+    """PyTorch's batch_norm of x[N, C, ...] over all axes but 1; the other tensors are [C].
+
+    In training the running statistics are assigned new values.
+    """
     need_float("batch_norm", x._a)
     if x.ndim < 2:
         raise ShapeError(f"batch_norm takes x[N, C, ...], not shape {x.shape}")

@@ -37,7 +37,6 @@ def total(parts: Sequence[Part]) -> Tensor:
 
 
 # ---- slices
-# --------------------------------------------------------------------------------------------
 def _sizes(p: SlicePart) -> Ints:
     """The box of a part with all its axes."""
     inner = iter(p.g.shape)
@@ -45,8 +44,8 @@ def _sizes(p: SlicePart) -> Ints:
 
 
 def _axis_of(parts: Sequence[SlicePart], sizes: Sequence[Ints]) -> int | None:
-    """The one axis along which the boxes differ; None when there are several, or a box has
-    steps."""
+    """The one axis along which the boxes differ;
+    None when there are several, or a box has steps."""
     first = parts[0]
     if any(k != 1 for p in parts for k in p.step) or any(0 in s for s in sizes):
         return None
@@ -85,7 +84,6 @@ def _joined_slices(parts: Sequence[SlicePart]) -> Tensor | None:
 
 
 # ---- products
-# ------------------------------------------------------------------------------------------
 def _joined_products(parts: Sequence[WeightPart]) -> Tensor | None:
     """One product over all rows, where copying the rows costs less than adding up the products."""
     outs, ins = parts[0].shape

@@ -46,7 +46,6 @@ Tensor = Any
 
 
 # ---- concat
-# --------------------------------------------------------------------------------------------
 def _concat_infer(*avals: Aval, axis: int) -> tuple[Aval, ...]:
     first = avals[0]
     for a in avals[1:]:
@@ -137,10 +136,9 @@ def hstack(xs: Sequence[Tensor]) -> Tensor:
 
 
 # ---- taking apart
-# ----------------------------------------------------------------------------------------
 def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
-    """PyTorch's split: pieces of `sizes` elements (the last may be smaller), or of the given
-    sizes."""
+    """PyTorch's split: pieces of `sizes` elements (the last may be smaller),
+    or of the given sizes."""
     a = normalize_axis(axis, x.ndim, "split")
     n = x.shape[a]
     if hasattr(sizes, "__index__"):
@@ -171,7 +169,6 @@ def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
 
 
 # ---- writing a box
-# ---------------------------------------------------------------------------------------
 def _set_infer(base: Aval, value: Aval, *, begin: Ints, step: Ints, drop: Ints) -> tuple[Aval, ...]:
     return (base,)
 
@@ -234,14 +231,13 @@ SLICE_SET = register(
 
 
 def slice_set(base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints = ()) -> Tensor:
-    """A copy of base with `value` in the strided box that starts at `begin`; value's shape is the
-    box's."""
+    """A copy of base with `value` in the strided box that starts at `begin`;
+    value's shape is the box's."""
     value = astype(as_tensor(value), base.dtype)
     return bind(SLICE_SET, base, value, begin=begin, step=step, drop=drop)
 
 
 # ---- pad
-# -------------------------------------------------------------------------------------------------
 def _pad_edges(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
     """x extended along one axis by pieces of itself."""
     n = x.shape[axis]
@@ -253,7 +249,8 @@ def _pad_edges(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tens
         or n == 0
     ):
         raise ShapeError(
-            f"pad: {before} and {after} elements are too many for mode {mode!r} on an axis of size {n}"
+            f"pad: {before} and {after} elements are too many for mode {mode!r} on an axis of "
+            f"size {n}"
         )
     if mode == "reflect":
         head, tail = narrow(x, axis, 1, before), narrow(x, axis, n - 1 - after, after)
@@ -302,7 +299,6 @@ def _is_plus_zero(value: float) -> bool:
 
 
 # ---- repetition
-# --------------------------------------------------------------------------------------------
 def tile(x: Tensor, reps: Any) -> Tensor:
     """x repeated as a whole along each axis."""
     counts = (

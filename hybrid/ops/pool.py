@@ -1,5 +1,4 @@
-"""Pooling over windows of images [N, C, H, W], as gathers: one kernel forward, one backward,
-padding included.
+"""Pooling over windows of images [N, C, H, W]: one gather forward and one backward, padding too.
 
 Invariant: windows are walked in row-major order; the maximum is the first one (a NaN wins), sums
 are added in that order.
@@ -44,8 +43,8 @@ def _pooled(
         not 0 <= 2 * p <= k for p, k in zip(padding, kernel)
     ):
         raise ShapeError(
-            f"{name}: kernel {kernel}, stride {stride} and dilation {dilation} must be positive, padding "
-            f"{padding} at most half the kernel"
+            f"{name}: kernel {kernel}, stride {stride} and dilation {dilation} must be positive, "
+            f"padding {padding} at most half the kernel"
         )
     out = tuple(
         (shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
@@ -92,7 +91,6 @@ def _window(
 
 
 # ---- maximum
-# -------------------------------------------------------------------------------------------
 def _max_infer(x: Aval, **p: Pair) -> tuple[Aval, ...]:
     shape = _pooled("max_pool2d", x.shape, **p)
     return x.with_(shape), x.with_(shape, dt.int32 if prod(x.shape[2:]) < 2**31 else dt.int64)
@@ -178,8 +176,8 @@ def _covering(
     padding: Pair,
     dilation: Pair,
 ) -> Iterator[tuple[Val, Val, Val | None]]:
-    """(row, column, validity) of the windows that may cover an element of the image, the last one
-    first."""
+    """(row, column, validity) of the windows that may cover an element of the image,
+    the last one first."""
     found: list[list[tuple[Val, Any]]] = []
     for a in (0, 1):
         at = s.convert(s.coord(2 + a), ty) + padding[a]
@@ -273,7 +271,6 @@ MAX_GRAD = register(
 
 
 # ---- sums
-# ------------------------------------------------------------------------------------------------
 def _sum_body(s: Builder, x: Any, **p: Pair) -> Val:
     total: Any = None
     for v, inside, _ in _window(s, x, **p):
@@ -349,7 +346,6 @@ SUM_POOL_GRAD: Op = register(
 
 
 # ---- public
-# ----------------------------------------------------------------------------------------------
 def _settings(kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> dict[str, Pair]:
     k = pair(kernel, "kernel_size")
     return {
@@ -376,8 +372,8 @@ def max_pool2d(
     *,
     return_indices: bool = False,
 ) -> Any:
-    """PyTorch's max_pool2d: maxima over windows (padding counts as -inf); the gradient goes to the
-    first maximum."""
+    """PyTorch's max_pool2d: maxima over windows (padding counts as -inf);
+    the gradient goes to the first maximum."""
     images = _images("max_pool2d", x)
     out, at = bind(MAX_POOL, images, **_settings(kernel_size, stride, padding, dilation))
     if x.ndim == 3:
@@ -405,8 +401,8 @@ def avg_pool2d(
 
 
 def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
-    """Means over equal windows so that the result has `output_size`, which must divide the
-    image."""
+    """Means over equal windows so that the result has `output_size`,
+    which must divide the image."""
     size = pair(output_size, "output_size")
     if size == (1, 1):
         return mean(x, axis=(-2, -1), keepdims=True)

@@ -19,7 +19,7 @@ from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import as_shape, broadcast_shapes, broadcast_strides, normalize_axes
 from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
-from ..ir.op import NO_GRAD, Op, register
+from ..ir.op import Op, register
 from ..ir.scalar import Builder, Val
 from .common import SHAPE_ONLY, as_type, groups, shapes_of, wide
 from .elementwise import clone, divide, equal, multiply, not_equal, where
@@ -36,8 +36,6 @@ __all__ = [
     "amin",
     "all",
     "any",
-    "argmax",
-    "argmin",
     "count_nonzero",
     "sum_like",
     "keep_shape",
@@ -50,7 +48,6 @@ Tensor = Any
 
 
 # ---- broadcast_to
-# --------------------------------------------------------------------------------------
 def _broadcast_infer(a: Aval, *, shape: Ints) -> tuple[Aval, ...]:
     if len(shape) < a.ndim or broadcast_shapes("broadcast_to", a.shape, shape) != shape:
         raise ShapeError(f"broadcast_to: shape {a.shape} does not broadcast to {shape}")
@@ -108,7 +105,6 @@ def keep_shape(shape: Ints, axes: Ints) -> Ints:
 
 
 # ---- records
-# -------------------------------------------------------------------------------------------
 def _dropped(shape: Ints, axes: tuple[int, int]) -> Ints:
     return shape[: axes[0]] + shape[axes[1] :]
 
@@ -121,11 +117,14 @@ def _infer_bool(a: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
     return (a.with_(_dropped(a.shape, axes), dt.bool_),)
 
 
-def _infer_nonempty(name: str, d: np.dtype | None) -> Any:
+def infer_nonempty(name: str, d: np.dtype | None) -> Any:
+    """The infer rule of a reduction that has no value for no elements; d None keeps the dtype."""
+
     def infer(a: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
         if 0 in a.shape[axes[0] : axes[1]]:
             raise ShapeError(
-                f"{name} of no elements has no value: shape {a.shape} has size 0 along a reduced axis"
+                f"{name} of no elements has no value: shape {a.shape} has size 0 along a reduced "
+                "axis"
             )
         return (a.with_(_dropped(a.shape, axes), d),)
 
@@ -172,7 +171,9 @@ def _prod_vjp(
     return (multiply(reshape(g, kept), others),)
 
 
-def _walk(prim: str) -> Any:
+def walk(prim: str) -> Any:
+    """The body of a record that is one reduction of the algebra."""
+
     def body(s: Builder, x: Val, *, axes: tuple[int, int], dtype: np.dtype | None = None) -> Val:
         return s.reduce(prim, x if dtype is None else as_type(s, x, dtype))
 
@@ -201,17 +202,8 @@ def _oracle(fn: Any) -> Any:
     return reference
 
 
-def _arg_oracle(fn: Any) -> Any:
-    def reference(x: np.ndarray, axes: tuple[int, int]) -> np.ndarray:
-        flat = wide(x).reshape(
-            x.shape[: axes[0]] + (product(x.shape[axes[0] : axes[1]]),) + x.shape[axes[1] :]
-        )
-        return fn(flat, axis=axes[0])
-
-    return reference
-
-
-def _cases(nonempty: bool = False, **more: Any) -> Any:
+def cases(nonempty: bool = False, **more: Any) -> Any:
+    """Samples of a reduction: one group of axes at every place, with and without elements."""
     rows: list[Any] = [
         ((7,), (0, 1)),
         ((3, 5), (1, 2)),
@@ -232,12 +224,12 @@ SUM = register(
         "row",
         1,
         _infer,
-        body=_walk("rsum"),
+        body=walk("rsum"),
         vjp=_sum_vjp,
         params=("axes", "dtype"),
         keeps=SHAPE_ONLY,
         reference=_oracle(np.sum),
-        samples=_cases(dtype=dt.float64),
+        samples=cases(dtype=dt.float64),
         doc="Sum over a group of axes.",
     )
 )
@@ -247,11 +239,11 @@ PROD = register(
         "row",
         1,
         _infer,
-        body=_walk("rprod"),
+        body=walk("rprod"),
         vjp=_prod_vjp,
         params=("axes", "dtype"),
         reference=_oracle(np.prod),
-        samples=_cases(dtype=dt.float64),
+        samples=cases(dtype=dt.float64),
         ulp=70.0,
         doc="Product over a group of axes.",
     )
@@ -271,7 +263,7 @@ MEAN = register(
                 np.sum(x, axis=axis) / np.array(product(x.shape[a] for a in axis), x.dtype)
             )
         ),
-        samples=_cases(dtype=dt.float64),
+        samples=cases(dtype=dt.float64),
         ulp=3.0,
         doc="Mean over a group of axes; NaN of nothing.",
     )
@@ -281,12 +273,12 @@ MAX = register(
         "max",
         "row",
         1,
-        _infer_nonempty("max", None),
-        body=_walk("rmax"),
+        infer_nonempty("max", None),
+        body=walk("rmax"),
         vjp=_extreme_vjp,
         params=("axes",),
         reference=_oracle(np.max),
-        samples=_cases(True),
+        samples=cases(True),
         ulp=0.0,
         doc="Largest element; NaN if any is.",
     )
@@ -296,12 +288,12 @@ MIN = register(
         "min",
         "row",
         1,
-        _infer_nonempty("min", None),
-        body=_walk("rmin"),
+        infer_nonempty("min", None),
+        body=walk("rmin"),
         vjp=_extreme_vjp,
         params=("axes",),
         reference=_oracle(np.min),
-        samples=_cases(True),
+        samples=cases(True),
         ulp=0.0,
         doc="Smallest element; NaN if any is.",
     )
@@ -315,7 +307,7 @@ ALL = register(
         body=_truth("rall"),
         params=("axes",),
         reference=_oracle(np.all),
-        samples=_cases(),
+        samples=cases(),
         ulp=0.0,
         doc="Whether every element is nonzero.",
     )
@@ -329,39 +321,9 @@ ANY = register(
         body=_truth("rany"),
         params=("axes",),
         reference=_oracle(np.any),
-        samples=_cases(),
+        samples=cases(),
         ulp=0.0,
         doc="Whether some element is nonzero.",
-    )
-)
-ARGMAX = register(
-    Op(
-        "argmax",
-        "row",
-        1,
-        _infer_nonempty("argmax", dt.int64),
-        body=_walk("rargmax"),
-        params=("axes",),
-        reference=_arg_oracle(np.argmax),
-        samples=_cases(True),
-        ulp=0.0,
-        vjp=NO_GRAD,
-        doc="First position of the maximum along a group of axes; a NaN counts as the maximum.",
-    )
-)
-ARGMIN = register(
-    Op(
-        "argmin",
-        "row",
-        1,
-        _infer_nonempty("argmin", dt.int64),
-        body=_walk("rargmin"),
-        params=("axes",),
-        reference=_arg_oracle(np.argmin),
-        samples=_cases(True),
-        ulp=0.0,
-        vjp=NO_GRAD,
-        doc="First position of the minimum along a group of axes; a NaN counts as the minimum.",
     )
 )
 
@@ -370,8 +332,8 @@ _TRUTH = {MAX: ANY, MIN: ALL}  # what the extremes of truth values are
 
 
 # ---- public functions
-# ------------------------------------------------------------------------------------
-def _finish(out: Tensor, shape: Ints, axes: Ints, keepdims: bool) -> Tensor:
+def finish(out: Tensor, shape: Ints, axes: Ints, keepdims: bool) -> Tensor:
+    """The result, with the reduced axes of `shape` as size 1 if asked."""
     return reshape(out, keep_shape(shape, axes)) if keepdims else out
 
 
@@ -385,7 +347,7 @@ def _order_free(op: Op, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     out = x
     for g in reversed(groups(axes)):
         out = bind(op, out, axes=g)
-    return _finish(out, x.shape, axes, keepdims)
+    return finish(out, x.shape, axes, keepdims)
 
 
 def _converted(x: Tensor, d: np.dtype) -> Tensor:
@@ -428,8 +390,8 @@ def _remember(
 
 
 def _additive(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor:
-    """sum and prod: conversion first where dtype narrows, one rounding at the end for half
-    types."""
+    """sum and prod: conversion first where dtype narrows,
+    one rounding at the end for half types."""
     known = _one(op, x, axis, dtype, keepdims)
     if known is not None:
         return known
@@ -447,11 +409,20 @@ def _additive(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tens
     out = x
     for i, g in enumerate(reversed(runs)):
         out = bind(op, out, axes=g, dtype=d if i == len(runs) - 1 else dt.compute_type(d))
-    return _finish(out, x.shape, axes, keepdims)
+    return finish(out, x.shape, axes, keepdims)
 
 
 def sum(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """Sum over axes (all by default).  Integers and bools sum in int64, unsigned ones in uint64."""
+    """Sum over axes: an int, a tuple, or None for all; the reduced axes go unless `keepdims`.
+
+    Integers and bools sum in int64, unsigned ones in uint64; floats keep their dtype, half types
+    accumulate in float32.  `dtype` says otherwise.  Raises ShapeError for an axis out of range,
+    DTypeError for dtype bool.
+
+    >>> import hybrid
+    >>> hybrid.sum(hybrid.ones((2, 3)), axis=1).tolist()
+    [3.0, 3.0]
+    """
     return _additive(SUM, x, axis, dtype, keepdims)
 
 
@@ -461,7 +432,10 @@ def prod(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
 
 
 def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """Mean over axes (all by default); integers are averaged in float32."""
+    """Mean over axes, as `sum` takes them; NaN of no elements.
+
+    Floats keep their dtype (half types accumulate in float32), integers and bools give float32.
+    """
     known = _one(MEAN, x, axis, dtype, keepdims)
     if known is not None:
         return known
@@ -479,7 +453,7 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
         x = x if dt.is_half(x.dtype) or not dt.is_float(x.dtype) else astype(x, d)
         if x is given:
             _remember(MEAN, x, axis, dtype, axes, {"axes": runs[0], "dtype": d})
-        return _finish(bind(MEAN, x, axes=runs[0], dtype=d), x.shape, axes, keepdims)
+        return finish(bind(MEAN, x, axes=runs[0], dtype=d), x.shape, axes, keepdims)
     if not runs:
         return _converted(x, d)
     total = sum(
@@ -492,14 +466,14 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
 
 
 def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Largest element over axes; ties share the gradient.  Raises ShapeError (a ValueError) for no
-    elements."""
+    """Largest element over axes; ties share the gradient.
+    Raises ShapeError (a ValueError) for no elements."""
     return _order_free(MAX, x, axis, keepdims)
 
 
 def min(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Smallest element over axes; ties share the gradient.  Raises ShapeError (a ValueError) for no
-    elements."""
+    """Smallest element over axes; ties share the gradient.
+    Raises ShapeError (a ValueError) for no elements."""
     return _order_free(MIN, x, axis, keepdims)
 
 
@@ -514,26 +488,6 @@ def all(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Whether some element over the axes is nonzero (NaN is)."""
     return _order_free(ANY, x, axis, keepdims)
-
-
-def _position(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
-    x = as_tensor(x)
-    x = astype(x, dt.uint8) if x.dtype is dt.bool_ else x
-    if axis is None:
-        out = bind(op, x if x.ndim else reshape(x, (1,)), axes=(0, builtins.max(x.ndim, 1)))
-        return reshape(out, (1,) * x.ndim) if keepdims else out
-    axes = normalize_axes(int(axis), x.ndim, op.name)
-    return _finish(bind(op, x, axes=(axes[0], axes[0] + 1)), x.shape, axes, keepdims)
-
-
-def argmax(x: Tensor, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
-    """Position (int64) of the first maximum along an axis, or in the flattened tensor."""
-    return _position(ARGMAX, x, axis, keepdims)
-
-
-def argmin(x: Tensor, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
-    """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
-    return _position(ARGMIN, x, axis, keepdims)
 
 
 def count_nonzero(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:

@@ -1,4 +1,4 @@
-"""Row functions: softmax, log_softmax, logsumexp, variance, vector norm, cumulative sums.
+"""Row functions: softmax, log_softmax, logsumexp, variance, standard deviation, vector norm.
 
 Invariant: a row record takes its group as the last axes; the public functions permute another axis
 to the end and back, which are views.
@@ -14,7 +14,6 @@ import numpy as np
 
 from ..core import dtypes as dt
 from ..core.aval import Aval
-from ..core.errors import ShapeError
 from ..core.shapes import normalize_axes, normalize_axis
 from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
@@ -37,7 +36,7 @@ from .elementwise import (
 )
 from .formulas import exp as exp_
 from .formulas import log as log_
-from .movement import flip, moveaxis, reshape
+from .movement import moveaxis, reshape
 from .reduce import MAX, keep_shape, mean
 from .reduce import max as max_
 from .reduce import min as min_
@@ -50,8 +49,6 @@ __all__ = [
     "var",
     "std",
     "norm",
-    "cumulative_sum",
-    "cumulative_prod",
     "last_axis",
 ]
 
@@ -71,7 +68,6 @@ def _rows(*shapes: Ints) -> Any:
 
 
 # ---- softmax
-# -------------------------------------------------------------------------------------------
 def _softmax_body(s: Builder, x: Val, *, axes: Group) -> Val:
     e = exp_(s, x - s.rmax(x))
     return e / s.rsum(e)
@@ -231,8 +227,8 @@ PEAK = register(
 
 
 def _row_function(op: Op, columns: Callable[[Tensor, int], Tensor], x: Tensor, axis: int) -> Tensor:
-    """A record along the last axis; along another axis the composition `columns`, whose sums run
-    down columns."""
+    """A record along the last axis; along another axis the composition `columns`,
+    whose sums run down columns."""
     x = as_tensor(x)
     need_float(op.name, x._a)
     if x.ndim == 0:
@@ -259,17 +255,19 @@ def _log_softmax_columns(x: Tensor, axis: int) -> Tensor:
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """exp(x) divided by its sum along an axis."""
+    """exp(x) divided by its sum along an axis, without overflow; same shape and dtype.
+
+    Raises DTypeError for tensors that are not floating, ShapeError for an axis out of range.
+    """
     return _row_function(SOFTMAX, _softmax_columns, x, axis)
 
 
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """Logarithm of softmax along an axis."""
+    """Logarithm of `softmax` along an axis, exact where the softmax itself would be 0."""
     return _row_function(LOG_SOFTMAX, _log_softmax_columns, x, axis)
 
 
 # ---- row -> one value: logsumexp, var, norm
-# -------------------------------------------------------------
 ROWS = [
     ((7,), {"axes": (0, 1)}),
     ((3, 10), {"axes": (1, 2)}),
@@ -415,8 +413,8 @@ def logsumexp(x: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 
 
 def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is
-    1)."""
+    """Variance over axes; divides by the count minus `correction` (array API;
+    PyTorch's default is 1)."""
     x = as_tensor(x)
     x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
     axes = normalize_axes(axis, x.ndim, "var")
@@ -448,83 +446,3 @@ def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False)
     if ord == 1:
         return sum_(abs(x), axis=axis, keepdims=keepdims)
     return power(sum_(power(abs(x), float(ord)), axis=axis, keepdims=keepdims), 1.0 / ord)
-
-
-# ---- cumulative
-# ------------------------------------------------------------------------------------------
-def _cumulative(fn: Any) -> Callable[..., np.ndarray]:
-    def run(x: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
-        acc = dt.compute_type(dtype)
-        return fn(x.astype(acc), axis=axis, dtype=acc).astype(dtype)
-
-    return run
-
-
-def _reversed_sum(g: Tensor, axis: int) -> Tensor:
-    return flip(cumulative_sum(flip(g, axis), axis=axis), axis)
-
-
-def _cumulative_op(name: str, fn: Any, vjp: Any, doc: str) -> Op:
-    return register(
-        Op(
-            name,
-            "host",
-            1,
-            lambda a, axis, dtype: (a.with_(dtype=dtype),),
-            body=_cumulative(fn),
-            params=("axis", "dtype"),
-            vjp=vjp,
-            facts=frozenset(["total"]),
-            reference=lambda x, axis, dtype: fn(wide(x), axis=axis),
-            ulp=40.0,
-            doc=doc,
-            samples=shapes_of(
-                [
-                    ((7,), {"axis": 0, "dtype": dt.float64}),
-                    ((3, 4), {"axis": 1, "dtype": dt.float64}),
-                    ((2, 0), {"axis": 1, "dtype": dt.float64}),
-                ],
-                lo=0.5,
-                hi=1.5,
-            ),
-        )
-    )
-
-
-CUMSUM = _cumulative_op(
-    "cumulative_sum",
-    np.cumsum,
-    lambda g, out, x, axis, dtype: (_reversed_sum(g, axis),),
-    "Sums of the elements up to each one along an axis.",
-)
-CUMPROD = _cumulative_op(
-    "cumulative_prod",
-    np.cumprod,
-    lambda g, out, x, axis, dtype: (divide(_reversed_sum(multiply(g, out), axis), x),),
-    "Products of the elements up to each one along an axis (the gradient needs nonzero elements).",
-)
-
-
-def _scan(op: Op, x: Tensor, axis: int | None, dtype: Any) -> Tensor:
-    x = as_tensor(x)
-    if axis is None:
-        if x.ndim > 1:
-            raise ShapeError(f"{op.name} of {x.ndim} dimensions needs an axis")
-        x, axis = reshape(x, (x.size,)), 0
-    if dtype is not None:
-        d = dt.canonical(dtype)
-    elif dt.is_float(x.dtype):
-        d = x.dtype
-    else:
-        d = dt.uint64 if dt.kind(x.dtype) == "u" else dt.int64
-    return bind(op, x, axis=normalize_axis(axis, x.ndim, op.name), dtype=d)
-
-
-def cumulative_sum(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
-    """Running sums along an axis (optional for one dimension)."""
-    return _scan(CUMSUM, x, axis, dtype)
-
-
-def cumulative_prod(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
-    """Running products along an axis (optional for one dimension)."""
-    return _scan(CUMPROD, x, axis, dtype)

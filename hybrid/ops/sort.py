@@ -98,8 +98,8 @@ ARGSORT = register(
 
 
 def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
-    """Positions (int64) that sort x along an axis; equal elements keep their order, NaN is
-    largest."""
+    """Positions (int64) that sort x along an axis;
+    equal elements keep their order, NaN is largest."""
     x = as_tensor(x)
     if x.ndim == 0:
         raise ShapeError("argsort takes at least one dimension")
@@ -170,8 +170,8 @@ def searchsorted(
 def diff(
     x: Tensor, axis: int = -1, n: int = 1, *, prepend: Any = None, append: Any = None
 ) -> Tensor:
-    """Differences of neighbours along an axis, n times; prepend and append are joined to x
-    first."""
+    """Differences of neighbours along an axis, n times;
+    prepend and append are joined to x first."""
     x = as_tensor(x)
     a = normalize_axis(axis, x.ndim, "diff")
     if n < 0:
@@ -186,7 +186,6 @@ def diff(
 
 
 # ---- sets
-# ------------------------------------------------------------------------------------------------
 def unique_all(x: Tensor) -> Unique:
     """Distinct values in increasing order with positions and counts; reads the data on the host."""
     x = as_tensor(x)

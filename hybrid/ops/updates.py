@@ -46,7 +46,6 @@ def _samples(states: int, numbers: tuple[float, ...], params: dict[str, Any]) ->
 
 
 # ---- sgd
-# ----------------------------------------------------------------------------------------------------
 def _decayed(s: Builder, p: Val, g: Val, weight_decay: Val, maximize: bool) -> Val:
     return s.fma(p, weight_decay, -g if maximize else g)
 
@@ -142,8 +141,8 @@ def momentum_update(
     first: bool = False,
     maximize: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """(parameter, momentum buffer) after an SGD step with momentum; `first` starts the buffer with
-    the gradient."""
+    """(parameter, momentum buffer) after an SGD step with momentum;
+    `first` starts the buffer with the gradient."""
     return bind(
         _MOMENTUM,
         p,
@@ -160,7 +159,6 @@ def momentum_update(
 
 
 # ---- adam
-# ---------------------------------------------------------------------------------------------------
 def _one_minus_power(s: Builder, beta: Val, step: Val) -> Val:
     """1 - beta^step without cancellation."""
     return -F.expm1(s, step * F.log(s, beta))

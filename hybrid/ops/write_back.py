@@ -19,8 +19,7 @@ Tensor = Any
 
 def write_back(op: Op, params: dict[str, Any], base: Tensor, value: Tensor) -> Tensor | None:
     """base with `value` in the place that op(base, **params) shows, or None when that place cannot
-    be
-    written (a repeated element, a diagonal, overlapping windows).
+    be written (a repeated element, a diagonal, overlapping windows).
 
     >>> import hybrid
     >>> write_back(RESHAPE, {"shape": (4,)}, hybrid.zeros((2, 2)), hybrid.arange(4)).tolist()

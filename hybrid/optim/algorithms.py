@@ -25,14 +25,17 @@ def _check(name: str, value: Any, low: float = 0.0, high: float = float("inf")) 
 
 
 def _like(x: Tensor, p: Any) -> Tensor:
-    """A hyper-parameter in the dtype that p is updated in (float32 for half types: 0.999 is 1 in
-    bfloat16)."""
+    """A hyper-parameter in the dtype that p is updated in (float32 for half
+    types: 0.999 is 1 in bfloat16)."""
     d = dt.compute_type(p.dtype)
     return x if x.dtype is d else x.astype(d)
 
 
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum, dampening, weight decay and Nesterov's variant.
+
+    Half-precision parameters are updated in float32 and rounded once.  Raises ValueError for a
+    hyper-parameter out of range, HybridError for no parameters.
 
     >>> import hybrid
     >>> p = hybrid.tensor([1.0], requires_grad=True)
@@ -109,6 +112,9 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015) as PyTorch writes it; `weight_decay` is added to the gradient.
 
+    The moments are tensors of the parameter's shape, zeros at first; the step count is a tensor.
+    Raises ValueError for a hyper-parameter out of range, HybridError for no parameters or amsgrad.
+
     >>> import hybrid
     >>> p = hybrid.tensor([1.0], requires_grad=True)
     >>> opt = Adam([p], lr=0.1)
@@ -167,7 +173,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019); otherwise as `Adam`."""
 
     decoupled = True
 

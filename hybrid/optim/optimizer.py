@@ -1,8 +1,7 @@
 """The base of optimizers: parameter groups, gradients, state.
 
 Invariant: hyper-parameters and state are tensors; changing one assigns a new value to the same
-handle, so a
-schedule is neither frozen by a recorded step nor a reason to record again.
+handle, so a schedule is neither frozen by a recorded step nor a reason to record again.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ __all__ = ["Optimizer", "ParamGroup"]
 
 class ParamGroup(dict):  # type: ignore[type-arg]
     """Parameters and the hyper-parameters they share.  Numbers live in tensors: ``group["lr"] =
-    0.1``
-    assigns to the tensor that recorded steps read, and reading gives that tensor."""
+    0.1`` assigns to the tensor that recorded steps read, and reading gives that tensor."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         held = dict.get(self, name)
@@ -51,8 +49,7 @@ class ParamGroup(dict):  # type: ignore[type-arg]
 
 class Optimizer(Versioned):
     """Base: parameter groups, zero_grad, state_dict.  Subclasses give `numbers` (names of
-    hyper-parameters held
-    as tensors), `slots` (state per parameter) and `update`."""
+    hyper-parameters held as tensors), `slots` (state per parameter) and `update`."""
 
     numbers: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
@@ -131,7 +128,6 @@ class Optimizer(Versioned):
         raise NotImplementedError
 
     # ---- hyper-parameters as attributes
-    # -------------------------------------------------------------------
     @property
     def lr(self) -> Tensor:
         """Learning rate of the first group (a tensor); assigning sets it in every group."""
@@ -143,7 +139,6 @@ class Optimizer(Versioned):
             group["lr"] = value
 
     # ---- state
-    # ----------------------------------------------------------------------------------------------
     def _flat(self) -> dict[str, Any]:
         out: dict[str, Any] = {}
         k = 0
@@ -174,9 +169,8 @@ class Optimizer(Versioned):
         mine = self._flat() | {n: tensor(g[f]) for n, g, f in flags}
         if set(mine) != set(state):
             raise HybridError(
-                "optimizer state does not fit: missing "
-                f"{sorted(set(mine) - set(state))}, unexpected "
-                f"{sorted(set(state) - set(mine))}"
+                f"optimizer state does not fit: missing {sorted(set(mine) - set(state))}, "
+                f"unexpected {sorted(set(state) - set(mine))}"
             )
         for n, v in mine.items():
             if tuple(state[n].shape) != v.shape:

@@ -70,7 +70,7 @@ def reshape_strides(shape: Ints, strides: Sequence[int], new: Ints) -> Ints | No
     return tuple(out)
 
 
-# ---- steps of a path -----------------------------------------------------------------------------
+# ---- steps of a path
 class View(NamedTuple):
     """Through a view node: a map over its input becomes a map over its output."""
 
@@ -143,7 +143,7 @@ def refine(a: Ints, b: Ints) -> Ints:
     return tuple(x // y for x, y in zip(marks, marks[1:]))
 
 
-# ---- building embeddings -------------------------------------------------------------------------
+# ---- building embeddings
 def whole(shape: Ints, space: Ints) -> Embed | None:
     """`shape` as all of `space`, in row-major order; None when the sizes differ."""
     if prod(shape) != prod(space):

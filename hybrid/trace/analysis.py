@@ -17,7 +17,7 @@ import numpy as np
 
 from ..ir.mode import ROOTS
 from ..ir.tensor import Handle
-from .bytecode import nested, offsets, summarize
+from .bytecode import offsets, summarize
 from .chains import Chains, Code
 from .facts import Key
 from .policy import (
@@ -36,6 +36,7 @@ from .policy import (
 )
 from .seeing import Watch
 from .signature import is_tuple
+from .stack import nested
 
 __all__ = ["Analysis"]
 
@@ -162,8 +163,7 @@ class Analysis(Chains):
         return n is None or n in self.watch.lines[code]
 
     def _spread_unseen(self) -> None:
-        """Names and items taken from something unseen are guarded on every object they could belong
-        to."""
+        """Guard names and items of something unseen on every object they could belong to."""
         if not self.unseen_names and not self.unseen_items:
             return
         spaces = {id(g) for gs in self.watch.globals.values() for g in gs} | {id(builtins.__dict__)}
@@ -189,7 +189,6 @@ class Analysis(Chains):
                     self.attr(o, n)
 
     # ---- calls
-    # ---------------------------------------------------------------------------------------
     def objects(self, code: Code, es: Any) -> list[Any]:
         return [o for e in es for o in self.ev(code, e)[0].values()]
 
@@ -265,7 +264,6 @@ class Analysis(Chains):
             )
 
     # ---- stores
-    # -----------------------------------------------------------------------------------------
     def _store(self, code: Code, kind: str, e: Any, rest: list[Any]) -> None:
         at = rest[-1]
         if kind == "glob":
@@ -295,16 +293,13 @@ class Analysis(Chains):
             self.why("stores into an object that could not be followed", code, at)
 
     def _only_tensors(self, code: Code, e: Any) -> bool:
-        """Whether what an expression gave were tensors only (their stores are reported by
-        themselves)."""
+        """Whether an expression gave tensors only (their stores are reported by themselves)."""
         got = self.returns.get((code, e[-1])) if isinstance(e[-1], int) else None
         return got is not None and bool(got) and all(isinstance(o, Handle) for o in got)
 
     # ---- where entered code came from
-    # ------------------------------------------------------------------
     def _origins(self) -> None:
-        """Code entered implicitly (dunders, properties, hooks) must belong to a class that was
-        seen."""
+        """Code entered implicitly (dunders, properties, hooks) must belong to a class seen."""
         inner = {c for code in self.watch.frames for c in nested(code)}
         inner |= {c for code in self._trusted_codes() for c in nested(code)}
         kinds: set[type] = set()
@@ -347,7 +342,6 @@ class Analysis(Chains):
         )
 
     # ---- C calls that were seen
-    # ------------------------------------------------------------------------------
     def _c_call(self, code: Code, at: int, fn: Any, line: int) -> None:
         owner, name = fn.__self__, fn.__name__
         if getattr(fn, "__module__", None) == "_abc":

@@ -1,13 +1,7 @@
 """What a code object may read, store and call, found from its bytecode alone.
 
-An abstract run over the value stack: a slot is a set of expressions, locals are flow-insensitive
-(one set per name), so the result covers every path.  Expressions are tuples:
-  ('arg'|'glob'|'cell'|'const', name)  ('import', name, top)  ('attr', e, name, at)  ('item', e,
-  key, at)
-  ('elem', e, at) any item  ('deep', e, at) all that a C function can see  ('call', at) a result of
-                            this instruction
-  ('iter', at) what an `__iter__` in Python gave   ('box', e) a fresh container that holds e
-  FRESH, TOP
+An abstract run over the value stack (`stack.py`): a slot is a set of expressions, locals are
+flow-insensitive (one set per name), so the result covers every path.
 Invariant: what is not understood is TOP, and an opcode without an effect here sets
 `Summary.unknown`.
 """
@@ -16,87 +10,26 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from types import CodeType
 from typing import Any
 
 from . import opcodes_311, opcodes_312, opcodes_313
+from .stack import EMPTY, NEW, NULLS, TOPS, Slot, Stack, Summary
 
-__all__ = [
-    "Summary",
-    "summarize",
-    "nested",
-    "offsets",
-    "handles_errors",
-    "FRESH",
-    "TOP",
-    "TABLES",
-    "SUPPORTED",
-]
+__all__ = ["Machine", "summarize", "offsets", "handles_errors", "TABLES", "SUPPORTED"]
 
-Expr = tuple[Any, ...]
-Slot = frozenset[Expr]
-
-TOP: Expr = ("top",)
-FRESH: Expr = ("fresh",)
-TOPS: Slot = frozenset([TOP])
-NEW: Slot = frozenset([FRESH])
-NULLS: Slot = frozenset([("null",)])
-EMPTY: Slot = frozenset()
-MANY: Expr = ("many",)
-FULL: Slot = frozenset([TOP, MANY])  # a set that grew too large: stays this for ever
-MAX_DEPTH, MAX_SET = 8, 24
 FIRST_INPLACE = 13  # BINARY_OP operands from here on are the augmented assignments
 
 TABLES = {(3, 11): opcodes_311.TABLE, (3, 12): opcodes_312.TABLE, (3, 13): opcodes_313.TABLE}
 SUPPORTED = sys.implementation.name == "cpython" and sys.version_info[:2] in TABLES
 _TABLE = TABLES.get(sys.version_info[:2], {})
-_JUMPS = frozenset(dis.hasjrel) | frozenset(dis.hasjabs)
 _BEFORE_312 = sys.version_info < (3, 12)
-
-
-class Summary:
-    """reads: expressions whose value is looked at; stores: (kind, ..., at); calls: at -> (callees,
-    arguments)."""
-
-    __slots__ = ("reads", "stores", "calls", "unknown")
-
-    def __init__(self) -> None:
-        self.reads: set[Expr] = set()
-        self.stores: set[tuple[Any, ...]] = set()
-        self.calls: dict[int, tuple[Slot, list[Slot]]] = {}
-        self.unknown: str | None = None
-
-
-def join(a: Slot, b: Slot) -> Slot:
-    """The union, widened to FULL when it gets large (so that fixpoints end soon)."""
-    if MANY in a or MANY in b:
-        return FULL
-    out = a | b
-    return out if len(out) <= MAX_SET else FULL
-
-
-def depth(e: Expr) -> int:
-    n = 1
-    while len(e) > 1 and isinstance(e[1], tuple) and e[0] != "const":
-        e, n = e[1], n + 1
-    return n
-
-
-def nested(code: CodeType) -> Iterator[CodeType]:
-    """Code objects defined inside `code`."""
-    for c in code.co_consts:
-        if isinstance(c, CodeType):
-            yield c
-            yield from nested(c)
 
 
 @lru_cache(4096)
 def offsets(code: CodeType) -> list[int]:
-    """Start offsets of the instructions, in order (a frame's f_lasti may point into inline
-    caches)."""
+    """Start offsets of the instructions (a frame's f_lasti may point into inline caches)."""
     return [i.offset for i in dis.get_instructions(code)]
 
 
@@ -112,34 +45,8 @@ def summarize(code: CodeType) -> Summary:
     return Machine(code).run()
 
 
-class Machine:
-    """One abstract run.  Each effect method takes the instruction and edits the stack `st`; `goes`
-    lists the instructions that may follow."""
-
-    def __init__(self, code: CodeType) -> None:
-        self.code, self.S = code, Summary()
-        self.ins = list(dis.get_instructions(code))
-        self.index = {i.offset: n for n, i in enumerate(self.ins)}
-        self.table = dis._parse_exception_table(code)  # type: ignore[attr-defined]
-        n = (
-            code.co_argcount
-            + code.co_kwonlyargcount
-            + bool(code.co_flags & 4)
-            + bool(code.co_flags & 8)
-        )
-        self.inner_writes = {
-            i.argval
-            for c in nested(code)
-            for i in dis.get_instructions(c)
-            if i.opname in ("STORE_DEREF", "DELETE_DEREF")
-        }
-        self.env: defaultdict[str, Slot] = defaultdict(
-            frozenset, {v: frozenset([("arg", v)]) for v in code.co_varnames[:n]}
-        )
-        self.st: list[Slot] = []
-        self.goes: list[int] = []
-        self.states: dict[int, tuple[Slot, ...]] = {}
-        self.work: list[int] = []
+class Machine(Stack):
+    """One abstract run.  Each effect method takes the instruction and edits the stack."""
 
     def run(self) -> Summary:
         """To a fixpoint over stacks and locals."""
@@ -167,68 +74,7 @@ class Machine:
         for m in self.goes:
             self.flow(m, self.st)
 
-    def flow(self, m: int, st: list[Slot]) -> None:
-        old = self.states.get(m)
-        if old is None:
-            new = tuple(st)
-        elif len(old) != len(st):
-            self.S.unknown = f"{self.ins[m].opname} (stack depth)"
-            return
-        else:
-            new = tuple(map(join, old, st))
-        if new != old:
-            self.states[m] = new
-            self.work.append(m)
-
-    # ---- helpers
-    # -------------------------------------------------------------------------------------
-    def mk(self, kind: str, es: Iterable[Expr], *rest: Any) -> Slot:
-        """Expressions derived from es, all of them read."""
-        out: set[Expr] = set()
-        for e in es:
-            while e[0] == "box" and kind == "deep":
-                e = e[1]
-            if e[0] == "box" and kind in ("elem", "item"):
-                out.add(e[1])
-            elif kind != "deep" or e[0] not in ("const", "fresh", "null"):
-                out.add((kind, e if depth(e) < MAX_DEPTH else TOP, *rest))
-        self.S.reads |= {e for e in out if e[0] == kind}
-        return frozenset(out) if len(out) <= MAX_SET else FULL
-
-    def boxed(self, es: Iterable[Expr]) -> Slot:
-        return frozenset(
-            ("box", e) if depth(e) < MAX_DEPTH else FRESH for e in es if e[0] != "const"
-        )
-
-    def drop(self, n: int) -> None:
-        if n:
-            if n > len(self.st):
-                raise IndexError
-            del self.st[len(self.st) - n :]
-
-    def result(self, i: Any) -> None:
-        self.st.append(frozenset([("call", i.offset)]))
-
-    def local(self, name: str) -> Slot:
-        """A local that lives in a cell."""
-        if name in self.code.co_freevars:
-            self.S.reads.add(("cell", name))
-            return frozenset([("cell", name)])
-        return self.env[name] | (TOPS if name in self.inner_writes else EMPTY)
-
-    def store(self, name: str, value: Slot) -> None:
-        self.env[name] = join(self.env[name], value)
-
-    def target(self, i: Any) -> int:
-        return self.index[i.argval]
-
-    @staticmethod
-    def constants(es: Slot) -> list[Any] | None:
-        """The keys, when all of them are constants."""
-        return [e[1] for e in es] if all(e[0] == "const" for e in es) else None
-
     # ---- stack and control
-    # -----------------------------------------------------------------------------
     def x_nothing(self, i: Any) -> None: ...
 
     def x_defer(self, i: Any) -> None:
@@ -299,7 +145,6 @@ class Machine:
         self.st[-1] = frozenset([("call", i.offset)])
 
     # ---- names
-    # -------------------------------------------------------------------------------------------
     def x_load_const(self, i: Any) -> None:
         self.st.append(NEW if isinstance(i.argval, CodeType) else frozenset([("const", i.argval)]))
 
@@ -362,7 +207,6 @@ class Machine:
         self.st.append(self.mk("attr", self.st[-1], i.argval, i.offset))
 
     # ---- attributes and items
-    # ----------------------------------------------------------------------------
     def x_load_attr(self, i: Any) -> None:
         o = self.st.pop()
         self.st.append(self.mk("attr", o, i.argval, i.offset))
@@ -455,7 +299,6 @@ class Machine:
         )
 
     # ---- operators, containers, formatting
-    # -----------------------------------------------------------------
     def x_unary(self, i: Any) -> None:
         self.st[-1] = frozenset([("call", i.offset)])
 
@@ -510,7 +353,6 @@ class Machine:
         self.x_format_simple(i)
 
     # ---- functions and calls
-    # ---------------------------------------------------------------------------------
     def x_make_function(self, i: Any) -> None:
         self.drop(bin(i.arg).count("1") + 1)
         self.st.append(NEW)

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..ir.mode import Versioned
 from ..ir.tensor import Handle
-from .bytecode import FRESH, MANY, TOP, summarize
+from .bytecode import summarize
 from .facts import Key, fetch, type_items
 from .policy import (
     BOXES,
@@ -38,6 +38,7 @@ from .policy import (
     trusted,
 )
 from .seeing import Watch
+from .stack import FRESH, MANY, TOP
 
 __all__ = ["Chains", "MAX_ITEMS", "MAX_ARRAY"]
 
@@ -57,9 +58,8 @@ class Chains:
         self.rooted: dict[int, Any] = {}  # objects known to have existed before
         self.reached: set[int] = set()
         self.held: dict[int, Handle] = {}  # tensors that Versioned objects hold
-        self.places_of: dict[
-            int, dict[Key, Any]
-        ] = {}  # where they hold them: the place, its holder
+        # where they hold them: the place, its holder
+        self.places_of: dict[int, dict[Key, Any]] = {}
         self.functions: dict[Code, list[Any]] = collections.defaultdict(list)
         self.returns: dict[tuple[Code, int], list[Any]] = {}
         self.memo: dict[tuple[Code, Any], Found] = {}
@@ -69,7 +69,6 @@ class Chains:
         self._at = ""
 
     # ---- facts
-    # -------------------------------------------------------------------------------------
     def why(self, text: str, code: Code | None = None, at: int = 0) -> None:
         self.watch.why(text, site_of(code, at) if code is not None else self._at)
 
@@ -89,7 +88,6 @@ class Chains:
                 self.where[k] = self._at
 
     # ---- objects
-    # --------------------------------------------------------------------------------------
     def reach(self, v: Any, frm: Any = None) -> Any:
         """v was read out of frm (None: a root that existed); returns v."""
         if (
@@ -135,9 +133,8 @@ class Chains:
         if any(f is g for g in fs):
             return
         fs.append(f)
-        if trusted(
-            f.__code__.co_filename
-        ):  # a wrapper of ours: what it wraps is reached through it
+        # a wrapper of ours: what it wraps is reached through it
+        if trusted(f.__code__.co_filename):
             for c in f.__closure__ or ():
                 v = fetch("cell", c, None)
                 if callable(v) or isinstance(v, (Versioned, Handle)):
@@ -185,8 +182,7 @@ class Chains:
                 self._inside("slot", root, name, v)
 
     def _inside(self, kind: str, o: Any, key: Any, v: Any, level: int = 0) -> None:
-        """v is what this place in hybrid's own object holds: a store past its methods moves no
-        version."""
+        """v is what this place in hybrid's own object holds: a plain store moves no version."""
         if isinstance(v, Handle):
             self.places_of.setdefault(id(v), {})[Key(kind, id(o), key)] = o
         else:
@@ -212,7 +208,6 @@ class Chains:
                 self.hold(x, level + 1)
 
     # ---- attributes
-    # -------------------------------------------------------------------------------------
     def attr(self, o: Any, name: str) -> list[Any]:
         """Objects that `o.name` may be (a property's own code was watched and tells itself)."""
         if isinstance(o, SCALARS + (Handle,)) or o is MISSING:
@@ -296,7 +291,6 @@ class Chains:
         )
 
     # ---- items
-    # --------------------------------------------------------------------------------------------
     def item(self, o: Any, key: Any) -> list[Any]:
         """Objects that `o[key]` may be."""
         if isinstance(o, dict):
@@ -382,7 +376,6 @@ class Chains:
                 self.deep(v, level + 1)
 
     # ---- expressions
-    # -----------------------------------------------------------------------------------------
     def ev(self, code: Code, e: Any) -> Found:
         """Objects an expression may be (by id), and whether it may also be something unseen."""
         got = self.memo.get((code, e))
@@ -438,8 +431,7 @@ class Chains:
         return [self.reach(type(o), o) for e in args[0] for o in list(self.ev(code, e)[0].values())]
 
     def _makes_generator(self, code: Code, at: int) -> bool:
-        """Whether the call gives a new generator (no event reports it; what it yields is
-        reported)."""
+        """Whether the call gives a new generator (only what it yields is reported)."""
         call = summarize(code).calls.get(at)
         fs = [f for e in call[0] for f in self.ev(code, e)[0].values()] if call is not None else []
         codes = [getattr(getattr(f, "__func__", f), "__code__", None) for f in fs]
@@ -449,12 +441,10 @@ class Chains:
 
     def _derived(self, code: Code, kind: str, e: Any) -> tuple[list[Any], bool]:
         base, unseen = self.ev(code, e[1])
-        objs = list(
-            self.returns.get((code, e[-1]), ())
-        )  # property, __getattr__, __getitem__, __next__
-        if (
-            kind == "elem"
-        ):  # what `__iter__` returned is no item; a generator's work is seen by itself
+        # property, __getattr__, __getitem__, __next__
+        objs = list(self.returns.get((code, e[-1]), ()))
+        # what `__iter__` returned is no item; a generator's work is seen by itself
+        if kind == "elem":
             objs = [o for o in objs if not isinstance(o, types.GeneratorType)]
         for o in list(base.values()):
             if kind == "attr":
@@ -465,9 +455,8 @@ class Chains:
                 objs += self.item(o, e[2])
             else:
                 objs += self.all(o)
-                known = (
-                    BOXES + SCALARS + (Handle, types.GeneratorType)
-                )  # what a generator gave is in `returns`
+                # what a generator gave is in `returns`
+                known = BOXES + SCALARS + (Handle, types.GeneratorType)
                 unseen = unseen or not isinstance(o, known)
         if unseen or e[1] == FRESH or e[1] == TOP:
             if kind in ("attr", "super"):

@@ -38,8 +38,7 @@ def accumulator(d: np.dtype) -> np.dtype:
 
 
 class _Walk:
-    """How the result is walked: sizes of batch, rows and columns, split as far as the operands
-    need."""
+    """How the result is walked: batch, rows and columns, split as far as the operands need."""
 
     def __init__(self, c: Any, shape: Ints, maps: Sequence[Map]) -> None:
         self.shape = shape

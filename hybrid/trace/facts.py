@@ -38,8 +38,7 @@ def _grad(h: Any, key: Any) -> Any:
 
 
 def type_items(o: Any) -> Any:
-    """Items (keys of a dict) of a built-in container or a subclass of one, without running a user's
-    methods."""
+    """Items (keys of a dict) of a built-in container, without running a subclass's methods."""
     if type(o) in (list, tuple):
         return o
     for base in (collections.OrderedDict, dict, list, tuple, set, frozenset, collections.deque):
@@ -77,8 +76,7 @@ def fetch(kind: str, holder: Any, key: Any) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal in type and bits; objects by identity.  NaN equals NaN, 0.0 differs from -0.0 and from
-    0."""
+    """Equal in type and bits, objects by identity.  NaN equals NaN; 0.0 is neither -0.0 nor 0."""
     if a is b:
         return True
     if type(a) is not type(b):
@@ -104,8 +102,7 @@ _STRONG = (types.FunctionType, type, types.ModuleType, types.CodeType, types.Bui
 
 
 class Holder:
-    """A reference that is weak where the object allows it and lives for its own sake (instances,
-    tensors)."""
+    """A reference, weak where the object allows it and has a life of its own."""
 
     __slots__ = ("ref", "strong", "id")
 

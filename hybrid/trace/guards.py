@@ -96,7 +96,6 @@ class Guard:
         self.function: Callable[[list[Any]], tuple[Any, ...] | None] = self.space["guard"]
 
     # ---- names
-    # ---------------------------------------------------------------------------------------
     def const(self, v: Any) -> str:
         n = self.names.get(id(v))
         if n is None:
@@ -141,10 +140,8 @@ class Guard:
         return simple.get(key.kind) or f"fetch({key.kind!r}, {h}, {self.const(k)})"
 
     # ---- terms
-    # ---------------------------------------------------------------------------------------
     def _facts_first(self) -> list[str]:
-        """Facts that are no tensors; those about classes first, so that reading attributes stays
-        harmless."""
+        """Facts that are no tensors; classes first, so that reading attributes is harmless."""
         order = {"type": 0, "tlen": 0, "tattr": 1, "version": 1}
         keys = sorted(
             (k for k, v in self.expect.items() if not isinstance(v, Ref)),

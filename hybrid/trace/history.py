@@ -23,7 +23,8 @@ __all__ = ["History", "SPENT"]
 
 def _spent(gs: list[Any]) -> Any:
     raise HybridError(
-        "this result comes from a recorded function that has already updated state with its gradients; "
+        "this result comes from a recorded function that has already updated state "
+        "with its gradients; "
         "call backward inside that function, or compute the result outside of it"
     )
 
@@ -32,8 +33,7 @@ SPENT = (PseudoEntry("recorded call", _spent, (None,)), (), (), None)
 
 
 class _Entry(NamedTuple):
-    """A tape entry with value numbers: parents are ('in', input position), (entry position, slot or
-    None) or None."""
+    """A tape entry; a parent is ('in', input position), (entry position, slot or None) or None."""
 
     entry: Any
     parents: tuple[Any, ...]
@@ -95,8 +95,8 @@ class History:
             e,
             tuple([self._parent(p, position) for p in parents]),
             tuple(map(self._saved, saved)),
-            None if outs is None else tuple([self._saved(o) for o in outs]),
-        )  # type: ignore[misc]
+            None if outs is None else tuple([self._saved(o) for o in outs]),  # type: ignore[misc]
+        )
 
     def _saved(self, s: Any) -> int | None:
         if s is None:

@@ -170,7 +170,6 @@ class _Drafter:
         return Draft(self.s, self.steps)
 
     # ---- steps
-    # ---------------------------------------------------------------------------------------
     def add(
         self,
         kernel: Kernel,
@@ -241,7 +240,6 @@ class _Drafter:
         return out
 
     # ---- one method per kind of region
-    # -----------------------------------------------------------------
     def loop(self, r: Region) -> None:
         stores = self.stores(r)
         if not stores:

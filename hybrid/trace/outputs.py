@@ -66,8 +66,7 @@ class Box(NamedTuple):
 
 
 class Host(NamedTuple):
-    """A Python value read from the data of a tensor when the call returns; `how` is the method that
-    reads it."""
+    """A Python value read from a tensor's data when the call returns, with the method `how`."""
 
     items: tuple[Any]
     how: str
@@ -101,7 +100,8 @@ def spec_of(
             raise Unfit("returns a dict whose keys are not plain values")
         return Box(t, id(x), tuple([spec_of(x[k], tensor, old, host) for k in x]), tuple(x))
     raise Unfit(
-        f"returns a fresh {t.__name__} (only tensors, numbers, lists, tuples and dicts can be rebuilt)"
+        f"returns a fresh {t.__name__} "
+        "(only tensors, numbers, lists, tuples and dicts can be rebuilt)"
     )
 
 
@@ -131,8 +131,7 @@ def canonical(s: Any, idents: dict[int, int]) -> Any:
 
 
 class Maker:
-    """Builds results of one replay: values by number, argument and capture handles, the tape of
-    results."""
+    """Builds results of one replay from values by number, handles, and the tape of results."""
 
     __slots__ = ("values", "args", "caps", "made", "tape", "views")
 
@@ -181,8 +180,7 @@ class Maker:
         return t
 
     def link(self) -> None:
-        """Make views of what eager code would return as views (a base nobody holds is stood in
-        for)."""
+        """Make views of what eager code returns as views (a base nobody holds is stood in for)."""
         for t, base, how, step in self.views:
             b = self.build(base) if isinstance(base, Known) else self.made.get(base)
             link_view(
@@ -191,8 +189,7 @@ class Maker:
 
 
 def on_their_own(specs: list[Any]) -> list[Any]:
-    """The recipes with no link from a view to a base that nobody can see: there is nothing to
-    share."""
+    """The recipes with no link from a view to a base nobody can see: there is nothing to share."""
     made: dict[int, New] = {}
 
     def visit(s: Any) -> None:

@@ -58,7 +58,6 @@ def _byte(address: int) -> int:
 
 
 # ---- dicts
-# --------------------------------------------------------------------------------------------
 def _entry(d: dict[Any, Any], key: Any) -> tuple[int, int, int] | None:
     """(index, address of the key word, address of the value word) of a key in the dict's table."""
     if not isinstance(key, SCALARS):
@@ -69,10 +68,8 @@ def _entry(d: dict[Any, Any], key: Any) -> tuple[int, int, int] | None:
     size = 24 if general else 16
     count = _word(keys + KEYS_COUNT)
     guess = next((i for i, k in enumerate(d) if k is key or type(k) is type(key) and k == key), 0)
-    for i in (
-        *range(guess, count),
-        *range(min(guess, count)),
-    ):  # no entry moves before its place in the order
+    # no entry moves before its place in the order
+    for i in (*range(guess, count), *range(min(guess, count))):
         at = table + i * size + (8 if general else 0)
         pointer = _word(at)
         if pointer:
@@ -150,7 +147,6 @@ def _instance_dict(o: Any) -> tuple[Pairs, dict[Any, Any]]:
 
 
 # ---- kinds of facts
-# -----------------------------------------------------------------------------------------
 def _on_class(o: Any, name: str) -> tuple[Pairs, int]:
     """A class attribute read through an instance that does not shadow it."""
     for c in type(o).__mro__:
@@ -254,9 +250,8 @@ def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | N
             rest.append(key)
             continue
         guards.update(dict.fromkeys(pairs))
-        if (
-            isinstance(want, Ref) and places[want.number] is not None
-        ):  # two places of one tensor: both must stay
+        # two places of one tensor: both must stay
+        if isinstance(want, Ref) and places[want.number] is not None:
             guards[places[want.number] or 0, id(caps[want.number])] = None
     keep += [h.strong for h in recording.holders.values() if h.ref is None]
     keep += [
@@ -273,8 +268,7 @@ def _places(
     guards: dict[tuple[int, int], None],
     rest: list[Key],
 ) -> tuple[list[int | None], set[Key]]:
-    """The pointers to captures, and the facts they are found by; adds what keeps the pointers where
-    they are."""
+    """The pointers to captures and the facts that find them; adds what keeps them in place."""
     places: list[int | None] = [None] * len(caps)
     loaded: set[Key] = set()
     for i, (p, t) in enumerate(zip(recording.places, caps)):
@@ -294,7 +288,6 @@ def _places(
 
 
 # ---- self-test
-# ------------------------------------------------------------------------------------------------
 class _Probe(Versioned):
     shared = object()
 

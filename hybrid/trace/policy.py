@@ -43,8 +43,7 @@ __all__ = [
 
 
 class Wrapped:
-    """Base of @function objects: `fn` is the user's function, which runs as part of an outer
-    recording."""
+    """Base of @function objects: `fn`, the user's function, runs as part of an outer recording."""
 
     fn: Any
 
@@ -154,9 +153,8 @@ PURE_MODULES = frozenset(
         None,
     )
 )
-MAKERS = frozenset(
-    ("builtins", "itertools", "collections", "numpy", "types", "functools")
-)  # modules of pure C types
+# modules of pure C types
+MAKERS = frozenset(("builtins", "itertools", "collections", "numpy", "types", "functools"))
 PURE_CLASS_METHODS = (object, dict, int, float, bytes, str, type, tuple, list)
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -184,8 +182,7 @@ def stdlib(filename: str) -> bool:
 
 @lru_cache(4096)
 def trusted(filename: str) -> bool:
-    """Code whose reads are covered otherwise: hybrid itself (versions), NumPy, the import
-    system."""
+    """Code whose reads are covered otherwise: hybrid (versions), NumPy, the import system."""
     return filename.startswith((PACKAGE, NUMPY, "<frozen importlib", "<hybrid "))
 
 
@@ -203,8 +200,7 @@ def lookup(t: type, name: str) -> Any:
 
 
 def pure_function(f: Any) -> bool:
-    """A C function (not a method of an object) that reads only its arguments and changes
-    nothing."""
+    """A C function (no object's method) that reads only its arguments and changes nothing."""
     module = getattr(f, "__module__", None)
     if module not in PURE_MODULES:
         return False

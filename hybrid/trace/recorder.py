@@ -43,8 +43,7 @@ class Step(NamedTuple):
 
 
 def user_site() -> Site | None:
-    """The innermost line of the calling thread that is not in hybrid, NumPy or the import
-    system."""
+    """The calling thread's innermost line outside of hybrid, NumPy and the import system."""
     f = sys._getframe(1)
     while f is not None and trusted(f.f_code.co_filename):
         f = f.f_back  # type: ignore[assignment]
@@ -85,9 +84,8 @@ class Recorder(Mode):
         self._fresh = self._bytes = 0  # bytes of results since the last sweep, and in all
         self.args: list[Handle] = []
         self.captures: list[Handle] = []
-        self.start: dict[
-            int, tuple[int, Any, Any]
-        ] = {}  # arg/capture: first value number, aval, tape node
+        # arg/capture: first value number, aval, tape node
+        self.start: dict[int, tuple[int, Any, Any]] = {}
         self.written: dict[int, Handle] = {}
         self.grads: dict[int, _Grad] = {}
         self.reasons: dict[str, None] = {}
@@ -98,7 +96,6 @@ class Recorder(Mode):
                 self._begin(t)
 
     # ---- numbering
-    # --------------------------------------------------------------------------------------
     def _new(self, t: Handle) -> int:
         self.keep.append(t)
         n = len(self.avals)
@@ -131,8 +128,7 @@ class Recorder(Mode):
         self.start[id(t)] = (self._new(t), t._a, t._node)
 
     def ref(self, t: Any) -> int:
-        """The number of the value that t holds now; a tensor not seen before is a literal or a
-        capture."""
+        """The number of the value t holds now; an unseen tensor is a literal or a capture."""
         n = self.handles.get(id(t))
         if n is None:
             c = constant_of(t)
@@ -153,7 +149,6 @@ class Recorder(Mode):
         return self.watch.pause() if self.watch is not None else super().pause()
 
     # ---- hooks
-    # --------------------------------------------------------------------------------------------
     def on_op(
         self,
         op: Op,
@@ -206,7 +201,6 @@ class Recorder(Mode):
         self.why(what)
 
     # ---- gradients
-    # ----------------------------------------------------------------------------------------
     def _grad(self, handle: Any) -> _Grad:
         g = self.grads.get(id(handle))
         if g is None:
@@ -231,7 +225,6 @@ class Recorder(Mode):
         return {a.device for a in self.avals} if self._bytes > LARGE else set()
 
     # ---- result
-    # ---------------------------------------------------------------------------------------------
     def graph(self, outputs: Sequence[int], extra: Sequence[Handle] = ()) -> Graph:
         """The recorded ops as a Graph: inputs are the arguments, then the captures."""
         values: dict[int, Value] = {}

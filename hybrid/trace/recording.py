@@ -80,7 +80,6 @@ class Recording:
         del self._on_tape  # the tape of a result holds everything the call computed
 
     # ---- captures and facts
-    # ----------------------------------------------------------------------------
     def _capture(self, t: Handle) -> Ref:
         """The role of a tensor that existed before the call."""
         role = self._roles.get(id(t))
@@ -111,9 +110,8 @@ class Recording:
                 self.expect[key] = expectation(v, self._dead)
             elif self._is_start(v) or id(v) not in rec.handles:
                 role, was = self._capture(v), before.get(key)
-                if (
-                    isinstance(was, Handle) and was is not v
-                ):  # an argument or another capture was put here
+                # an argument or another capture was put here
+                if isinstance(was, Handle) and was is not v:
                     self._stored.append((key, v))
                     self.expect[key] = Ref("out", -1)
                     continue
@@ -125,8 +123,7 @@ class Recording:
                 self.expect[key] = Ref("out", rec.handles[id(v)])
 
     def _grads(self, rec: Recorder, seen: Analysis) -> None:
-        """Gradients read before written, and final gradients, of tensors that existed before the
-        call."""
+        """Gradients read before written, and final ones, of tensors older than the call."""
         self.grad_reads: list[tuple[Ref, Ref | None]] = []
         self._grad_final: list[tuple[Ref, Any]] = []
         self._grad_hosts: dict[int, Ref] = {}
@@ -176,8 +173,7 @@ class Recording:
             )
 
     def _inside(self, number: int, key: Key, holder: Any) -> None:
-        """A tensor of hybrid's own object must still be where it was found, however it was
-        stored."""
+        """A tensor of hybrid's own object must still be where it was found, however stored."""
         self.holders.setdefault(key, Holder(holder, self._dead))
         self.expect.setdefault(key, Ref("cap", number))
 
@@ -191,7 +187,6 @@ class Recording:
             self.starts[key] = self._roles.get(id(v))
 
     # ---- results
-    # ------------------------------------------------------------------------------------------
     def _results(self, rec: Recorder, seen: Analysis, out: Any) -> None:
         self._numbers: dict[int, int] = {}
         self._on_tape: dict[int, Handle] = {}
@@ -277,7 +272,6 @@ class Recording:
                 self.reasons.append(str(e))
 
     # ---- comparing
-    # -------------------------------------------------------------------------------------------
     def difference(self, other: Recording) -> str | None:
         """None, or the first thing in which two recordings of one function differ, in words."""
         for key in {**self.expect, **other.expect}:
@@ -291,7 +285,8 @@ class Recording:
                 return f"operation {b.op.name} becomes {a.op.name} at {a.site}"
         for i, (a, b) in enumerate(zip(self.key, other.key)):
             if a != b:
-                return f"a literal or operand of {self.graph.nodes[i].op.name} changes at {self.graph.nodes[i].site}"
+                node = self.graph.nodes[i]
+                return f"a literal or operand of {node.op.name} changes at {node.site}"
         if len(self.key) != len(other.key):
             return f"the number of operations changes from {len(other.key)} to {len(self.key)}"
         if (self.out_key, self.writes, self.numbers, self.grad_reads) != (
@@ -322,8 +317,7 @@ class Recording:
         return f"{text} ({at})" if at else text
 
     def broken(self) -> Key | None:
-        """The first fact that does not hold now (versions last: the attribute that moved says
-        more)."""
+        """The first fact that does not hold now (versions last: a moved attribute says more)."""
         for key, want in sorted(self.expect.items(), key=lambda kv: kv[0].kind == "version"):
             h = self.holders[key].get()
             if h is MISSING or not agrees(want, fetch(key.kind, h, key.key)):
@@ -339,7 +333,6 @@ class Recording:
         return f"{self.place(key)}: {show(self.expect[key])} -> {show(fetch(key.kind, h, key.key))}"
 
     # ---- replaying
-    # ---------------------------------------------------------------------------------------------
     def prepare(self) -> None:
         """Make the guard; called once, when the recording is accepted."""
         self.guard = Guard(
@@ -356,8 +349,7 @@ class Recording:
         return fetch(key.kind, self.holders[key].get(), key.key)
 
     def guarded(self) -> dict[Key, Any]:
-        """What must hold when a replay starts: the facts, and for places the call stores to what
-        they held before."""
+        """What must hold at the start: the facts, and what places it stores to held before."""
         return self.expect | {k: ref for k, ref in self.starts.items() if ref is not None}
 
     def commit(

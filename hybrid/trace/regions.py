@@ -63,10 +63,9 @@ MAX_READS = 24  # operands of one kernel that are read from memory
 MAX_COST = 600  # instructions of one kernel
 
 
-# ---- what the passes ask of a node ---------------------------------------------------------------
+# ---- what the passes ask of a node
 class Traits(NamedTuple):
-    """`cost`: instructions; `cheap`: none is slow; `placed`: the body asks where it is; `loads`: it
-    gathers."""
+    """`cost`: instructions; `cheap`: none is slow; `placed`: asks where; `loads`: gathers."""
 
     cost: int
     cheap: bool
@@ -80,8 +79,7 @@ _TRAITS: dict[Any, Traits] = {}
 
 
 def traits(n: Node) -> Traits:
-    """Facts about the scalar program of a map or row node; computed once per op, parameters and
-    dtypes."""
+    """Facts about the program of a map or row node; once per op, parameters and dtypes."""
     ins = tuple(v.aval for v in n.inputs)
     key = (
         n.op,
@@ -105,8 +103,7 @@ def traits(n: Node) -> Traits:
 
 
 def group_of(n: Node) -> tuple[int, int]:
-    """The adjacent axes of input 0 that a row node works over: parameter `axes`, by default the
-    last."""
+    """The adjacent axes of input 0 a row node works over: parameter `axes`, else the last."""
     nd = n.inputs[0].aval.ndim
     axes = n.params.get("axes")
     return (int(axes[0]), int(axes[1])) if axes is not None else (max(nd - 1, 0), nd)
@@ -126,8 +123,7 @@ def _broadcast(shapes: tuple[Ints, ...]) -> Ints:
 
 
 def space_of(n: Node) -> Ints:
-    """The node's own iteration space: the result's shape of a map, what the operands of a row node
-    broadcast to."""
+    """The node's space: a map's result shape, or what the operands of a row node broadcast to."""
     if n.op.kind != "row":
         return n.outputs[0].aval.shape
     return _broadcast(tuple(v.aval.shape for i, v in enumerate(n.inputs) if i not in n.op.gathers))
@@ -193,11 +189,11 @@ def small(shape: Ints) -> bool:
     return prod(shape) <= 64
 
 
-# ---- roots ---------------------------------------------------------------------------------------
+# ---- roots
 class Roots:
-    """Every value as a path of views from a value that has memory of its own.  A view that has no
-    affine form over its root makes its input a root: `copied` says what each of those is a copy
-    of."""
+    """Every value as a path of views from a value that has memory of its own.
+
+    A view with no affine form over its root makes its input a root: `copied` says of what."""
 
     def __init__(self, graph: Graph) -> None:
         self.at: dict[Value, tuple[Value, Path]] = {}
@@ -232,7 +228,7 @@ class Roots:
         self.at[n.outputs[0]] = (root, path + step)
 
 
-# ---- regions -------------------------------------------------------------------------------------
+# ---- regions
 class Operand(NamedTuple):
     """An operand of an instruction: 'boxed' (memory of `value` through `path` in the box `box` of
     the region's space, zero elsewhere), 'value' (instruction `inst`, its result number `result`; -1
@@ -307,8 +303,7 @@ class Region:
         return at is not None and self.fits(at)
 
     def split(self) -> list[Box | None]:
-        """The space as boxes, each either inside or outside of every box that is read; None: all of
-        it."""
+        """The space as boxes, each inside or outside of every box that is read; None: all of it."""
         boxes = {o.box for o in self.reads.values() if o.kind == "boxed"}
         if not boxes:
             return [None]

@@ -33,8 +33,7 @@ class Executor(Protocol):
 
 
 def run_graph(graph: Graph, values: list[Any]) -> list[Any]:
-    """Values of the outputs of a graph for values of its inputs, node by node with the eager
-    kernels."""
+    """Output values of a graph for input values, node by node with the eager kernels."""
     env: dict[Value, Any] = dict(zip(graph.inputs, values))
 
     def get(v: Value) -> Any:

@@ -67,7 +67,6 @@ class Watch:
         self._stopped = False
 
     # ---- hooks on and off
-    # --------------------------------------------------------------------------
     def __enter__(self) -> Watch:
         self._states = random.getstate(), _numpy_state()
         self._gc = gc.isenabled()
@@ -116,7 +115,6 @@ class Watch:
         sys.settrace(None)
 
     # ---- events
-    # ----------------------------------------------------------------------------------------
     def _trace(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         if trusted(frame.f_code.co_filename):
             return None
@@ -171,9 +169,8 @@ class Watch:
         ):
             self._shadow.add(frame)  # an import hook of some other package
             return
-        if (
-            code.co_flags & 0x20 and frame not in self._resumed
-        ):  # a generator: is this its first start?
+        # a generator: is this its first start?
+        if code.co_flags & 0x20 and frame not in self._resumed:
             self._resumed.add(frame)
             if code.co_code[frame.f_lasti + 1] & 3:
                 self._stop(

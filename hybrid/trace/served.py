@@ -74,9 +74,8 @@ class Served:
         self.entry: Callable[..., Any] | None = None
         self.fast: Callable[..., Any] | None = None
         self.refreshes = self.since = 0
-        self.pinned: dict[
-            int, Any
-        ] = {}  # leaves found in a place: their tape ends, compared by identity
+        # leaves found in a place: their tape ends, compared by identity
+        self.pinned: dict[int, Any] = {}
         self.moved: set[int] = set()  # those that were seen to change, which Python checks
         if all(host in self.held for host in self.grads_of.values()) and self._simple():
             self.numbers = self._wanted()
@@ -87,7 +86,6 @@ class Served:
             self._connect(native_facts(r, caps), caps)
 
     # ---- what the recording needs
-    # ---------------------------------------------------------------------
     def _simple(self) -> bool:
         """Whether every gradient that the call uses is plain and every one it leaves belongs to a
         held tensor; notes those that change."""
@@ -197,8 +195,7 @@ class Served:
         return None
 
     def refresh(self, caps: tuple[Any, ...], replays: int) -> None:
-        """Facts hold but the native forms do not (a dict grew, a module changed): make them
-        anew."""
+        """Facts hold, their native forms do not (a dict grew, a module changed): make them anew."""
         if self.entry is not None:
             self.refreshes = 0 if replays - self.since >= LASTING else self.refreshes + 1
             self.since = replays
@@ -206,7 +203,6 @@ class Served:
             self._connect(facts, caps)
 
     # ---- calls
-    # ------------------------------------------------------------------------------------------
     def serve(self, tensors: Sequence[Any]) -> Any:
         """One call, or MISS with nothing changed."""
         entry = self.entry
@@ -240,8 +236,7 @@ class Served:
         )
 
     def _finish(self, made: Any, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Any:
-        """Build the result around the tensors that the entry made, and store what the call
-        stores."""
+        """Build the result around the tensors the entry made, and store what the call stores."""
         r = self.recording
         values = {r.numbers[i]: (t._v, t._a) for i, t in zip(self.numbers, made or ())}
         maker = Maker(values, list(tensors), self._captures(loaded), self._tape(tensors, loaded))

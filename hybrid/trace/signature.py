@@ -9,6 +9,7 @@ content, other objects by identity.
 from __future__ import annotations
 
 import struct
+import types
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from ..ir.bind import grad_enabled
 from ..ir.tensor import Handle
 
-__all__ = ["signature_of", "Leaves", "is_tuple", "MAX_INLINE"]
+__all__ = ["signature_of", "with_defaults", "Leaves", "is_tuple", "MAX_INLINE"]
 
 MAX_INLINE = 4096  # bytes of a NumPy argument that are compared by content
 _PLAIN = frozenset((int, bool, str, bytes, type(None), complex, type(Ellipsis)))
@@ -105,3 +106,33 @@ def signature_of(
         sig.append(tuple([first.setdefault(id(t), i) for i, t in enumerate(ts)]))
         ts = list(distinct.values())
     return tuple(sig), ts, leaves.objects
+
+
+def with_defaults(
+    fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The call with every parameter spelled out: defaults filled in, keywords in their places.
+
+    A call that does not fit is returned as it is (Python raises its own error)."""
+    if not isinstance(fn, types.FunctionType):
+        return args, kwargs
+    code = fn.__code__
+    n, given = code.co_argcount, len(args)
+    if not kwargs and given >= n and not code.co_kwonlyargcount:
+        return args, kwargs
+    names, defaults = code.co_varnames, fn.__defaults__ or ()
+    full, left = list(args), dict(kwargs)
+    for i in range(given, n):
+        if i >= code.co_posonlyargcount and names[i] in left:
+            full.append(left.pop(names[i]))
+        elif i - n + len(defaults) >= 0:
+            full.append(defaults[i - n + len(defaults)])
+        else:
+            return args, kwargs
+    ordered = {}
+    for name in names[n : n + code.co_kwonlyargcount]:
+        if name in left:
+            ordered[name] = left.pop(name)
+        elif fn.__kwdefaults__ and name in fn.__kwdefaults__:
+            ordered[name] = fn.__kwdefaults__[name]
+    return tuple(full), {**ordered, **left}

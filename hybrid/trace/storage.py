@@ -59,13 +59,11 @@ class Storage:
     consts: list[np.ndarray] = field(default_factory=list)
     home: dict[Value, Home] = field(default_factory=dict)
     extra: dict[Value, list[Home]] = field(default_factory=dict)  # second stores of a producer
-    copies: dict[Region | None, list[Copy]] = field(
-        default_factory=dict
-    )  # by place/copy region; None: at the end
+    # by place/copy region; None: at the end
+    copies: dict[Region | None, list[Copy]] = field(default_factory=dict)
     outputs: list[int] = field(default_factory=list)
-    direct: dict[Region, list[Value]] = field(
-        default_factory=dict
-    )  # operands written straight into a result
+    # operands written straight into a result
+    direct: dict[Region, list[Value]] = field(default_factory=dict)
     needed: set[Value] = field(default_factory=set)
 
     def new(self, kind: str, a: Aval, index: int = 0) -> int:
@@ -74,8 +72,7 @@ class Storage:
 
 
 def box_of(r: Region) -> list[tuple[int, int, Ints, Ints]]:
-    """(operand number, offset, shape, strides) of every box that a place region writes, in elements
-    of its contiguous result."""
+    """(operand number, offset, shape, strides) of every box a place region writes, in elements."""
     n = r.head
     assert n is not None and n.op.layout is not None
     based = n.op.has("base")
@@ -146,7 +143,6 @@ class _Assign:
         return slot
 
     # ---- outputs
-    # -------------------------------------------------------------------------------------
     def outputs(self) -> None:
         fresh: dict[Value, int] = {}
         for k, v in enumerate(self.graph.outputs):
@@ -185,10 +181,8 @@ class _Assign:
         return self.constant(root) if isinstance(root, Const) else self.s.home[root].slot
 
     # ---- homes
-    # ---------------------------------------------------------------------------------------
     def settle(self, v: Value, r: Region) -> None:
-        """Choose v's home among the boxes that want it; serve the others by second stores or
-        copies."""
+        """Choose v's home among the boxes that want it; stores or copies serve the others."""
         s, chosen = self.s, None
         for copy, by in self.wants.get(v, ()):
             depth = 0 if by is None else 1 + max(self.nested.get(o, 0) for o in self.values(by))

@@ -38,8 +38,8 @@ class _Seen(Exception):
 
 
 class _Flow:
-    """Which stack slots and locals hold values read here, along straight code; below the known
-    stack nothing does."""
+    """Which stack slots (below the known ones: none) and locals hold values read here, along
+    straight code."""
 
     def __init__(self, reads: set[int]) -> None:
         self.reads, self.called = reads, set[int]()
@@ -121,9 +121,8 @@ def tail_values(
     starts, out, places = offsets(code), {}, set()
     for r in reads:
         values = returns.get((code, r.at), [])
-        fresh = len(values) == 1 and isinstance(
-            values[0], (float, list, np.ndarray)
-        )  # objects of this read only
+        # objects of this read only
+        fresh = len(values) == 1 and isinstance(values[0], (float, list, np.ndarray))
         if not fresh or id(values[0]) in out:
             return None
         out[id(values[0])] = r

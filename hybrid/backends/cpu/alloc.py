@@ -124,8 +124,7 @@ def _bound() -> None:
 
 
 def maker(aval: Aval) -> Callable[[], np.ndarray]:
-    """A function that gives a fresh contiguous array of that shape and dtype, contents
-    undefined."""
+    """A function that gives a fresh contiguous array of that shape and dtype, undefined inside."""
     shape, d = aval.shape, aval.dtype
     if aval.nbytes < LARGE:
         return partial(np.empty, shape, d)

@@ -20,8 +20,7 @@ Num = str | int
 
 
 class Fn:
-    """One function under construction: `Fn("f", "i64", p="ptr", n="i64")`; parameters are %p,
-    %n."""
+    """One function under construction: `Fn("f", "i64", p="ptr")`; the parameter is %p."""
 
     def __init__(self, name: str, ret: str, attrs: str = "", **params: str) -> None:
         self.name, self.ret_type, self.attrs, self.params = name, ret, attrs, params
@@ -32,7 +31,6 @@ class Fn:
         self.ended = False
 
     # ---- instructions
-    # -------------------------------------------------------------------------------
     def op(self, text: str) -> str:
         """Append `%t = text` and return %t."""
         self.count += 1
@@ -101,7 +99,6 @@ class Fn:
         return self.op(f"extractvalue {{ {ty}, i1 }} {pair}, 1")
 
     # ---- control
-    # ------------------------------------------------------------------------------------
     def fresh(self) -> str:
         self.count += 1
         return f"b{self.count}"

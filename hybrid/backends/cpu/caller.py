@@ -99,11 +99,9 @@ class Step(NamedTuple):
 
 
 # ---- what is known about ndarray objects
-# ---------------------------------------------------------------
 @lru_cache(None)
 def offsets() -> tuple[int, int]:
-    """Where an ndarray object keeps its data pointer and its flags; found by looking, on several
-    arrays."""
+    """Where ndarray objects keep data pointer and flags; found by looking at several arrays."""
     arrays = [
         np.ones(3, np.float32),
         np.zeros((2, 4))[:, 1:3],
@@ -137,10 +135,8 @@ def pointer(array: np.ndarray, _word: Any = ctypes.c_size_t.from_address, _at: i
 
 
 # ---- the native function
-# ------------------------------------------------------------------------------
 def _gather(f: Fn, table: str, nargs: str, bufs: str) -> None:
-    """Data pointers of the arguments into bufs; leaves for the fallback at an argument that does
-    not fit."""
+    """Data pointers of the arguments into bufs; to the fallback when an argument does not fit."""
     data, flags = offsets()
     f.go_if(f.cmp("ne", "%count", nargs), "fallback")
     checked = f.op(f"trunc i64 {f.ld(table, CHECKED, 'i64')} to i32")
@@ -276,15 +272,13 @@ def _text() -> str:
 
 
 # ---- making callers
-# ------------------------------------------------------------------------------------
 class _MethodDef(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("meth", _P), ("flags", _I), ("doc", ctypes.c_char_p)]
 
 
 @lru_cache(None)
 def function_table() -> Any:
-    """Addresses of the functions of Python and NumPy that native code calls (word numbers: INCREF,
-    ...)."""
+    """Addresses of the Python and NumPy functions native code calls (by word: INCREF, ...)."""
     capsule = ctypes.pythonapi.PyCapsule_GetPointer
     capsule.restype, capsule.argtypes = _P, [ctypes.py_object, ctypes.c_char_p]
     api = ctypes.cast(capsule(_umath._ARRAY_API, None), ctypes.POINTER(_P))
@@ -338,8 +332,7 @@ _SCRATCH: list[tuple[int, Any]] = []
 
 
 def _scratch(nbytes: int) -> tuple[int, Any]:
-    """64-byte aligned memory that serial callers share: they never run at the same time (the GIL is
-    held)."""
+    """Aligned memory that serial callers share: they hold the GIL, so one runs at a time."""
     if not _SCRATCH or len(_SCRATCH[-1][1]) < nbytes + 64:
         block = ctypes.create_string_buffer(max(1 << 16, nbytes + 64))
         _SCRATCH[:] = [(-(-ctypes.addressof(block) // 64) * 64, block)]
@@ -375,8 +368,7 @@ def make_caller(
 ) -> Callable[..., Any]:
     """A C function f(*arrays) that runs steps over the slots (arguments, outputs, workspace).
 
-    outs        outputs that f allocates (NumPy's allocator) and returns: one array, or a tuple of
-                several
+    outs        outputs that f allocates (NumPy's allocator) and returns: an array or a tuple
     result      with no `outs`: number of the argument to return
     temp        bytes of workspace (serial callers only)
     contiguous  arguments must be C-contiguous, else `fallback(*arrays)` is the result

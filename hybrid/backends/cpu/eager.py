@@ -43,10 +43,8 @@ def eager(op: Op, params: dict[str, Any], ins: Sequence[Aval], outs: Sequence[Av
 
 
 # ---- kinds that are native kernels
-# ----------------------------------------------------------------------
 class NativeOp:
-    """An op that is native kernels over (inputs, outputs): makes callers for given strides of the
-    inputs."""
+    """An op as native kernels over (inputs, outputs): callers for given strides of the inputs."""
 
     small = True  # stays on its thread and keeps the GIL
     gathers: tuple[int, ...] = ()  # inputs that must be contiguous
@@ -275,7 +273,6 @@ def _contract(
 
 
 # ---- kind host
-# ---------------------------------------------------------------------------------------
 def _host(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]) -> Kernel:
     function = op.body
     if function is None:
@@ -291,7 +288,6 @@ def _host(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Ava
 
 
 # ---- kind scatter
-# -------------------------------------------------------------------------------------
 def _scatter(
     op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]
 ) -> Kernel:

@@ -10,102 +10,34 @@ from __future__ import annotations
 
 from . import machine as m
 from .asm import UNLIKELY, Fn
-
-__all__ = [
-    "engine_text",
-    "NAMES",
-    "CTL",
-    "CTL_BYTES",
-    "MAX_WORKERS",
-    "WORKER_BYTES",
-    "OOM",
-    "STEP_BYTES",
-    "SERIAL",
-    "C_FUNCTIONS",
-    "BLOCK_HEADER",
-    "POOL_SLOTS",
-]
-
-MAX_WORKERS = 255
-WORKER_BYTES = 64
-CHUNK_BITS = 20
-MASK = (1 << CHUNK_BITS) - 1
-OOM = 1 << 62  # status of a step for which there was no scratch memory
-STEP_BYTES = 48
-SERIAL = 1  # step flag: run on the calling thread
-BLOCK_HEADER = 64  # a memory block starts with its usable size
-POOL_SLOTS = 8  # blocks kept in one free list
-
-C_FUNCTIONS = (
-    "syscall",
-    "clock_gettime",
-    "aligned_alloc",
-    "free",
-    "pthread_create",
-    "pthread_sigmask",
-    "madvise",
+from .control import (
+    BLOCK_HEADER,
+    CHUNK_BITS,
+    CTL,
+    MASK,
+    OOM,
+    POOL_SLOTS,
+    SERIAL,
+    STEP_BYTES,
+    W_CTL,
+    W_ID,
+    W_SCRATCH,
+    W_THREAD,
+    WORKER_BYTES,
+    futex,
+    libc,
 )
 
-# byte offsets in the control block; cache lines keep what is written by different threads apart
-CTL = {
-    "word": 0,
-    "fn": 8,
-    "args": 16,
-    "items": 24,
-    "grain": 32,
-    "chunks": 40,
-    "bufs": 48,
-    "scratch": 56,
-    "done": 64,
-    "status": 72,
-    "seq": 128,
-    "asleep": 132,
-    "limit": 192,
-    "waiting": 256,
-    "owner": 320,
-    "epoch": 328,
-    "started": 336,
-    "spin_ns": 344,
-    "attr": 352,
-    "worker": 360,
-    "sigmask": 384,
-    **{f: 512 + 8 * i for i, f in enumerate(C_FUNCTIONS)},
-    "blocks": 640,
-    "workers": 1024,
-}
-CTL_BYTES = CTL["workers"] + WORKER_BYTES * MAX_WORKERS
-# byte offsets in a worker's record
-W_CTL, W_ID, W_SCRATCH, W_SIZE, W_THREAD = 0, 8, 16, 24, 32
+__all__ = ["engine_text", "NAMES"]
 
 NAMES = ("hy_worker", "hy_plan", "hy_limit", "hy_reset", "hy_block_take", "hy_block_put")
-
-
-def _libc(f: Fn, ctl: str, name: str) -> str:
-    return f.ld(ctl, CTL[name])
-
-
-def _futex(f: Fn, ctl: str, word: str, how: int, value: str) -> None:
-    """futex(ctl + word, how, value) without timeout."""
-    address = f.at(ctl, CTL[word])
-    f.call(
-        "i64",
-        _libc(f, ctl, "syscall"),
-        f"i64 {m.SYS_FUTEX}",
-        f"ptr {address}",
-        f"i64 {how}",
-        f"i64 {value}",
-        "ptr null",
-        "ptr null",
-        "i64 0",
-        variadic="i64 (i64, ...)",
-    )
 
 
 def _now() -> Fn:
     """Monotonic nanoseconds."""
     f = Fn("hy_now", "i64", "noinline", ctl="ptr")
     ts = f.var("i64", 2)
-    f.call("i32", _libc(f, "%ctl", "clock_gettime"), f"i32 {m.CLOCK_MONOTONIC}", f"ptr {ts}")
+    f.call("i32", libc(f, "%ctl", "clock_gettime"), f"i32 {m.CLOCK_MONOTONIC}", f"ptr {ts}")
     f.ret(f.add(f.op(f"mul i64 {f.ld(ts, 0, 'i64')}, 1000000000"), f.ld(ts, 8, "i64")))
     return f
 
@@ -135,12 +67,12 @@ def _alloc() -> Fn:
     want = f.op(f"and i64 {f.add('%bytes', BLOCK_HEADER + 63)}, -64")
     huge = f.cmp("uge", want, 4 << 20)
     align = f.pick(huge, 2 << 20, 64)
-    block = f.call("ptr", _libc(f, "%ctl", "aligned_alloc"), f"i64 {align}", f"i64 {want}")
+    block = f.call("ptr", libc(f, "%ctl", "aligned_alloc"), f"i64 {align}", f"i64 {want}")
     f.go_if(f.cmp("eq", block, "null", "ptr"), "out")
     with f.when(huge):
         f.call(
             "i32",
-            _libc(f, "%ctl", "madvise"),
+            libc(f, "%ctl", "madvise"),
             f"ptr {block}",
             f"i64 {want}",
             f"i32 {m.MADV_HUGEPAGE}",
@@ -153,8 +85,7 @@ def _alloc() -> Fn:
 
 
 def _block_take() -> Fn:
-    """Take a block from a free list of POOL_SLOTS pointers, or make one.  Fresh blocks have word 1
-    == 0."""
+    """Take a block from a free list of POOL_SLOTS, or make one (its word 1 is 0 then)."""
     f = Fn("hy_block_take", "ptr", "noinline", ctl="ptr", pool="ptr", bytes="i64")
     with f.each(POOL_SLOTS) as i:
         slot = f.nth("%pool", i)
@@ -164,7 +95,7 @@ def _block_take() -> Fn:
                 with f.when(f.cmp("uge", f.ld(got, 0, "i64"), "%bytes")):
                     f.ret(got)
                 f.label(f.fresh())
-                f.call("void", _libc(f, "%ctl", "free"), f"ptr {got}")
+                f.call("void", libc(f, "%ctl", "free"), f"ptr {got}")
     f.ret(f.call("ptr", "@hy_alloc", "ptr %ctl", "i64 %bytes"))
     return f
 
@@ -176,7 +107,7 @@ def _block_put() -> Fn:
         slot = f.nth("%pool", i)
         with f.when(f.cmp("eq", f.load_atomic("ptr", slot), "null", "ptr")):
             f.go_if(f.swap_if("ptr", slot, 0, "null", "%block"), "kept")
-    f.call("void", _libc(f, "%ctl", "free"), "ptr %block")
+    f.call("void", libc(f, "%ctl", "free"), "ptr %block")
     f.label("kept")
     f.ret()
     return f
@@ -220,7 +151,7 @@ def _drain() -> Fn:
             f.cmp("ne", f.load_atomic("i32", "%ctl", CTL["waiting"]), 0, "i32"), unlikely=True
         ):
             f.atomic("xchg", "i32", "%ctl", CTL["waiting"], 0)
-            _futex(f, "%ctl", "waiting", m.FUTEX_WAKE, "1")
+            futex(f, "%ctl", "waiting", m.FUTEX_WAKE, "1")
     f.go("look")
     f.label("none")
     f.ret()
@@ -228,12 +159,11 @@ def _drain() -> Fn:
 
 
 def _grow() -> Fn:
-    """Replace a thread's scratch memory (pointer, size, block) by a larger one; pointer null when
-    memory is out."""
+    """Replace a thread's scratch (pointer, size) by a larger one; null when memory is out."""
     f = Fn("hy_grow", "void", "noinline", ctl="ptr", scratch="ptr", bytes="i64")
     old = f.ld("%scratch")
     with f.when(f.cmp("ne", old, "null", "ptr")):
-        f.call("void", _libc(f, "%ctl", "free"), f"ptr {f.at(old, -BLOCK_HEADER)}")
+        f.call("void", libc(f, "%ctl", "free"), f"ptr {f.at(old, -BLOCK_HEADER)}")
     f.st("ptr", "null", "%scratch")
     f.st("i64", 0, "%scratch", 8)
     block = f.call("ptr", "@hy_alloc", "ptr %ctl", "i64 %bytes")
@@ -246,8 +176,7 @@ def _grow() -> Fn:
 
 
 def _worker() -> Fn:
-    """Body of a worker thread: drain, spin for a while, sleep on `seq`; park on `limit` when not
-    wanted."""
+    """A worker thread: drain, spin for a while, sleep on `seq`; park on `limit` when not wanted."""
     f = Fn("hy_worker", "ptr", w="ptr")
     ctl = f.ld("%w", W_CTL)
     number = f.op(f"trunc i64 {f.ld('%w', W_ID, 'i64')} to i32")
@@ -257,7 +186,7 @@ def _worker() -> Fn:
     limit = f.load_atomic("i32", ctl, CTL["limit"])
     with f.when(f.cmp("sge", number, limit, "i32"), unlikely=True):
         wide = f.op(f"zext i32 {limit} to i64")
-        _futex(f, ctl, "limit", m.FUTEX_WAIT, wide)
+        futex(f, ctl, "limit", m.FUTEX_WAIT, wide)
         f.go("loop")
         f.label(f.fresh())
     f.call("void", "@hy_drain", f"ptr {ctl}", f"ptr {scratch}")
@@ -267,18 +196,17 @@ def _worker() -> Fn:
     f.atomic("xchg", "i32", ctl, CTL["asleep"], 1)
     left = f.op(f"and i64 {f.load_atomic('i64', ctl)}, {MASK}")
     f.go_if(f.cmp("ne", left, 0), "loop", unlikely=False)
-    _futex(f, ctl, "seq", m.FUTEX_WAIT, seen)
+    futex(f, ctl, "seq", m.FUTEX_WAIT, seen)
     f.go("loop")
     return f
 
 
 def _start() -> Fn:
-    """Make the worker threads that are missing, all signals blocked; called by the owner of the
-    pool."""
+    """Make the missing worker threads, all signals blocked; called by the pool's owner."""
     f = Fn("hy_start", "void", "noinline", ctl="ptr")
     old = f.var("i64", 16)
     mask = f.at("%ctl", CTL["sigmask"])
-    sigmask = _libc(f, "%ctl", "pthread_sigmask")
+    sigmask = libc(f, "%ctl", "pthread_sigmask")
     f.call("i32", sigmask, f"i32 {m.SIG_SETMASK}", f"ptr {mask}", f"ptr {old}")
     limit = f.op(f"zext i32 {f.load_atomic('i32', '%ctl', CTL['limit'])} to i64")
     workers = f.at("%ctl", CTL["workers"])
@@ -288,7 +216,7 @@ def _start() -> Fn:
         f.st("i64", i, w, W_ID)
         code = f.call(
             "i32",
-            _libc(f, "%ctl", "pthread_create"),
+            libc(f, "%ctl", "pthread_create"),
             f"ptr {f.at(w, W_THREAD)}",
             f"ptr {f.ld('%ctl', CTL['attr'])}",
             f"ptr {f.ld('%ctl', CTL['worker'])}",
@@ -296,9 +224,8 @@ def _start() -> Fn:
         )
         with f.when(f.cmp("ne", code, 0, "i32"), unlikely=True):
             # no more threads to be had: go on with those that run
-            f.do(
-                f"store atomic i32 {f.op(f'trunc i64 {i} to i32')}, ptr {f.at('%ctl', CTL['limit'])} seq_cst, align 4"
-            )
+            running = f.op(f"trunc i64 {i} to i32")
+            f.do(f"store atomic i32 {running}, ptr {f.at('%ctl', CTL['limit'])} seq_cst, align 4")
             f.go("out")
             f.label(f.fresh())
         f.st("i64", f.add(i, 1), "%ctl", CTL["started"])
@@ -309,13 +236,11 @@ def _start() -> Fn:
 
 
 def _parallel() -> Fn:
-    """One step on all threads; the caller owns the pool.  Returns the smallest nonzero status, or
-    0."""
+    """One step on all threads, by the pool's owner: the smallest nonzero status, or 0."""
     f = Fn("hy_parallel", "i64", "noinline", ctl="ptr", step="ptr", bufs="ptr", scratch="ptr")
     items, grain0 = f.ld("%step", 16, "i64"), f.ld("%step", 24, "i64")
-    least = f.add(
-        f.op(f"udiv i64 {items}, {MASK}"), 1
-    )  # keeps the number of chunks within its field
+    # keeps the number of chunks within its field
+    least = f.add(f.op(f"udiv i64 {items}, {MASK}"), 1)
     grain = f.pick(f.cmp("ugt", least, grain0), least, grain0)
     chunks = f.op(f"udiv i64 {f.add(items, f.add(grain, -1))}, {grain}")
     for key, ty, value in (
@@ -347,7 +272,7 @@ def _parallel() -> Fn:
     f.go_if(moved, "wait", unlikely=False)
     f.atomic("xchg", "i32", "%ctl", CTL["waiting"], 1)
     f.go_if(f.cmp("eq", f.load_atomic("i64", "%ctl", CTL["done"]), chunks), "out", unlikely=False)
-    _futex(f, "%ctl", "waiting", m.FUTEX_WAIT, "1")
+    futex(f, "%ctl", "waiting", m.FUTEX_WAIT, "1")
     f.go("wait")
     f.label("out")
     f.do(f"store atomic i32 0, ptr {f.at('%ctl', CTL['waiting'])} monotonic, align 4")
@@ -363,7 +288,7 @@ def _wake() -> Fn:
     with f.when(enough):
         f.atomic("xchg", "i32", "%ctl", CTL["asleep"], 0)
     f.atomic("add", "i32", "%ctl", CTL["seq"], 1)
-    _futex(f, "%ctl", "seq", m.FUTEX_WAKE, f.pick(enough, 2**31 - 1, "%count"))
+    futex(f, "%ctl", "seq", m.FUTEX_WAKE, f.pick(enough, 2**31 - 1, "%count"))
     f.ret()
     return f
 
@@ -471,7 +396,7 @@ def _limit() -> Fn:
     """Set how many workers may take part, and wake those parked on the old number."""
     f = Fn("hy_limit", "void", ctl="ptr", count="i64")
     f.atomic("xchg", "i32", "%ctl", CTL["limit"], f.op("trunc i64 %count to i32"))
-    _futex(f, "%ctl", "limit", m.FUTEX_WAKE, str(2**31 - 1))
+    futex(f, "%ctl", "limit", m.FUTEX_WAKE, str(2**31 - 1))
     f.ret()
     return f
 

@@ -19,8 +19,8 @@ import numpy as np
 from ...core.aval import Aval
 from ...ir.tensor import Handle
 from ..plan import Slot
-from . import engine as e
 from .alloc import LARGE, empty, maker
+from .control import BLOCK_HEADER, POOL_SLOTS
 from .entry_table import (
     CLAMP,
     FORM_NONE,
@@ -155,8 +155,7 @@ def _plain(a: np.ndarray) -> bool:
 
 
 def decode_failure(result: int) -> tuple[int, int]:
-    """(step, status) of an entry's int result; status is 1 + position, at most CLAMP, or
-    OUT_OF_MEMORY_STATUS."""
+    """(step, status) of an int result; 1 + position, at most CLAMP, or OUT_OF_MEMORY_STATUS."""
     return result >> 32, result & 0xFFFFFFFF
 
 
@@ -170,13 +169,12 @@ def build_entry(spec: ReplaySpec) -> Callable[..., Any]:
 
 
 class _ReplayOwner(Owner):
-    """Owns a replay's table; the blocks in its free list go with it (no call is running: it would
-    hold us)."""
+    """Owns a replay's table and the blocks of its free list (a running call would hold us)."""
 
     __slots__ = ()
 
     def __del__(
-        self, free: Any = free_memory, first: int = TABLE["pool0"] // 8, count: int = e.POOL_SLOTS
+        self, free: Any = free_memory, first: int = TABLE["pool0"] // 8, count: int = POOL_SLOTS
     ) -> None:
         for word in self.table[first : first + count].tolist():
             if word:
@@ -198,21 +196,18 @@ class _Builder:
             spec.nodes,
             [s.aval for s in spec.slots],
         ]
-        self.dims: list[
-            tuple[list[int], int, tuple[int, ...]]
-        ] = []  # record, word, shape: set at the end
+        # record, word, shape: set at the end
+        self.dims: list[tuple[list[int], int, tuple[int, ...]]] = []
         n, self.outs = len(spec.avals), [i for i, s in enumerate(spec.slots) if s.kind == "output"]
-        at = e.BLOCK_HEADER + 8  # the result tuple is the first owned word
+        at = BLOCK_HEADER + 8  # the result tuple is the first owned word
         self.vals, at = at, at + 16 * n
         self.news, at = at, at + 16 * len(spec.states)
         self.out_at, at = at, at + 8 * len(self.outs)
         self.results, at = at, at + 8 * len(spec.outputs)
-        self.owned = (at - e.BLOCK_HEADER) // 8
+        self.owned = (at - BLOCK_HEADER) // 8
         self.handles, at = at, at + 8 * n
-        self.bufs, at = (
-            at,
-            at + 8 * (len(spec.slots) + 1),
-        )  # the last one takes pointers nobody reads
+        # the last one takes pointers nobody reads
+        self.bufs, at = (at, at + 8 * (len(spec.slots) + 1))
         self.arena = -(-at // 64) * 64
         self.state_of = {k: j for j, (k, _) in enumerate(spec.states)}
 
@@ -379,7 +374,7 @@ class _Builder:
             ("handles_at", self.handles),
             ("bufs_at", self.bufs),
             ("distinct_n", len(spec.arg_avals)),
-            ("block_bytes", self.arena + spec.arena_bytes - e.BLOCK_HEADER),
+            ("block_bytes", self.arena + spec.arena_bytes - BLOCK_HEADER),
         ):
             table[TABLE[name] // 8] = word
 

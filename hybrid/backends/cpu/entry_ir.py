@@ -6,187 +6,31 @@ marked busy (`_v` null), and every path out gives back each reference, handle an
 
 from __future__ import annotations
 
-from . import engine as e
 from .asm import UNLIKELY, Fn
+from .control import BLOCK_HEADER, OOM
 from .entry_table import (
     CLAMP,
     FORM_NONE,
     FORM_TUPLE,
-    INPUT,
     OUT,
     RELEASE_GIL,
     RESULT,
     STATE,
     TABLE,
 )
-from .launch_ir import LAUNCH_NAMES, Slots, Writer
+from .launch_ir import LAUNCH_NAMES, Slots
 from .probe import WRITABLE_FLAGS, Layout
+from .take_ir import Taking
 
 __all__ = ["entry_text", "NAMES"]
 
 NAMES = ("hy_entry", *LAUNCH_NAMES)
-CONTIGUOUS_ALIGNED = 0x101  # ndarray flags
 
 
-class _Replay(Writer):
+class _Replay(Taking):
     """The functions of a replay."""
 
-    # ---- replay: checks
-    # -------------------------------------------------------------------------------
-    def type_ok(self, f: Fn, table: str, obj: str, miss: str) -> None:
-        """Go to `miss` unless the exact type of obj is accepted."""
-        types = f.ld(table, TABLE["types"])
-        kind = self.type_of(f, obj)
-        with f.when(f.cmp("ne", kind, f.ld(types), "ptr")):
-            known = f.call("i1", "@hy_known_type", f"ptr {table}", f"ptr {kind}")
-            f.go_if(f.op(f"xor i1 {known}, true"), miss)
-
-    def known_type(self) -> Fn:
-        f = Fn("hy_known_type", "i1", "noinline", table="ptr", kind="ptr")
-        types = f.ld("%table", TABLE["types"])
-        with f.each(f.ld("%table", TABLE["types_n"], "i64")) as i:
-            f.go_if(f.cmp("eq", f.ld(f.nth(types, i)), "%kind", "ptr"), "yes")
-        f.ret("false")
-        f.label("yes")
-        f.ret("true")
-        return f
-
-    def precheck(self) -> Fn:
-        """Arguments only, before anything is allocated: number, types, avals."""
-        f = Fn("hy_precheck", "i1", "noinline", table="ptr", args="ptr", nargs="i64")
-        f.go_if(f.cmp("ne", "%nargs", f.ld("%table", TABLE["nargs"], "i64")), "miss")
-        inputs = f.ld("%table", TABLE["inputs"])
-        with f.each("%nargs") as i:
-            h = f.ld(f.nth("%args", i))
-            self.type_ok(f, "%table", h, "miss")
-            want = f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["aval"])
-            f.go_if(f.cmp("ne", f.ld(h, self.s.a), want, "ptr"), "miss")
-        f.ret("true")
-        f.label("miss")
-        f.ret("false")
-        return f
-
-    def check(self) -> Fn:
-        """Everything, without side effects; fills in the handles of this call."""
-        f = Fn("hy_check", "i1", "noinline", table="ptr", args="ptr", block="ptr")
-        ndarray = self.api(f, f.ld("%table"), "ndarray")
-        handles = f.at("%block", f.ld("%table", TABLE["handles_at"], "i64"))
-        guards, inputs = f.ld("%table", TABLE["guards"]), f.ld("%table", TABLE["inputs"])
-        nargs, count = (
-            f.ld("%table", TABLE["nargs"], "i64"),
-            f.ld("%table", TABLE["inputs_n"], "i64"),
-        )
-        with f.each(f.ld("%table", TABLE["guards_n"], "i64")) as i:
-            g = f.nth(guards, i, 16)
-            f.go_if(f.cmp("ne", f.ld(f.ld(g), 0, "i64"), f.ld(g, 8, "i64")), "miss")
-        with f.each(nargs) as i:
-            f.st("ptr", f.ld(f.nth("%args", i)), f.nth(handles, i))
-        with f.each(count, nargs) as i:
-            f.st(
-                "ptr",
-                f.ld(f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["place"])),
-                f.nth(handles, i),
-            )
-        with f.each(count) as i:
-            r, h = f.nth(inputs, i, INPUT["size"]), f.ld(f.nth(handles, i))
-            f.go_if(f.cmp("eq", h, "null", "ptr"), "miss")
-            self.type_ok(f, "%table", h, "miss")
-            f.go_if(f.cmp("ne", f.ld(h, self.s.a), f.ld(r, INPUT["aval"]), "ptr"), "miss")
-            node = f.ld(r, INPUT["node"])
-            off = f.both(
-                f.cmp("ne", node, "null", "ptr"), f.cmp("ne", f.ld(h, self.s.node), node, "ptr")
-            )
-            f.go_if(off, "miss")
-            plain = f.cmp("ne", f.ld(r, INPUT["plain"], "i64"), 0)
-            f.go_if(f.both(plain, f.cmp("ne", f.ld(h, self.s.x), "null", "ptr")), "miss")
-            v = f.ld(h, self.s.v)
-            f.go_if(f.cmp("eq", v, "null", "ptr"), "miss")
-            f.go_if(f.cmp("ne", self.type_of(f, v), ndarray, "ptr"), "miss")
-        with f.each(f.ld("%table", TABLE["distinct_n"], "i64")) as i:
-            h = f.ld(f.nth(handles, i))
-            with f.each(count, f.add(i, 1)) as j:
-                f.go_if(f.cmp("eq", h, f.ld(f.nth(handles, j)), "ptr"), "miss")
-        f.ret("true")
-        f.label("miss")
-        f.ret("false")
-        return f
-
-    # ---- replay: taking values
-    # ------------------------------------------------------------------------
-    def take(self) -> Fn:
-        """Take the values of this call (owned by the block), states first: a handle met twice is
-        then empty.
-
-        1 taken, 0 two places hold one handle (states are put back by the caller's rollback)."""
-        f = Fn("hy_take", "i1", "noinline", table="ptr", block="ptr")
-        handles = f.at("%block", f.ld("%table", TABLE["handles_at"], "i64"))
-        inputs, states = f.ld("%table", TABLE["inputs"]), f.ld("%table", TABLE["states"])
-        with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
-            r = f.nth(states, i, STATE["size"])
-            h = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64")))
-            v = f.ld(h, self.s.v)
-            f.go_if(f.cmp("eq", v, "null", "ptr"), "alias")
-            with f.when(f.cmp("ne", f.ld(r, STATE["hold"], "i64"), 0), unlikely=True):
-                self.incref(f, h)  # a place may drop it while we run
-                f.st("ptr", h, f.at("%block", f.add(f.ld(r, STATE["news"], "i64"), 8)))
-            f.st("ptr", "null", h, self.s.v)
-            f.st("ptr", v, f.at("%block", f.ld(r, STATE["input"], "i64")))
-        with f.each(f.ld("%table", TABLE["inputs_n"], "i64")) as i:
-            r = f.nth(inputs, i, INPUT["size"])
-            with f.when(f.cmp("eq", f.ld(r, INPUT["state"], "i64"), 0)):
-                v = f.ld(f.ld(f.nth(handles, i)), self.s.v)
-                f.go_if(f.cmp("eq", v, "null", "ptr"), "alias")
-                self.incref(f, v)
-                f.st("ptr", v, f.at("%block", f.ld(r, INPUT["word"], "i64")))
-        f.call("void", "@hy_hold", "ptr %table", "ptr %block")
-        f.ret("true")
-        f.label("alias")
-        f.ret("false")
-        return f
-
-    def hold(self) -> Fn:
-        """Own the handles that will be returned as they are."""
-        f = Fn("hy_hold", "void", "noinline", table="ptr", block="ptr")
-        results = f.ld("%table", TABLE["results"])
-        with f.each(f.ld("%table", TABLE["results_n"], "i64")) as i:
-            r = f.nth(results, i, RESULT["size"])
-            at = f.ld(r, RESULT["handle"], "i64")
-            with f.when(f.cmp("ne", at, 0)):
-                h = f.ld(f.at("%block", at))
-                self.incref(f, h)
-                f.st("ptr", h, f.at("%block", f.ld(r, RESULT["at"], "i64")))
-        f.ret()
-        return f
-
-    def point(self) -> Fn:
-        """Base pointers of the inputs; a value that is not contiguous is copied.  0: an exception
-        is set."""
-        f = Fn("hy_point", "i1", "noinline", table="ptr", block="ptr")
-        inputs = f.ld("%table", TABLE["inputs"])
-        with f.each(f.ld("%table", TABLE["inputs_n"], "i64")) as i:
-            r = f.nth(inputs, i, INPUT["size"])
-            word = f.at("%block", f.ld(r, INPUT["word"], "i64"))
-            v = f.ld(word)
-            plain = f.op(f"and i32 {f.ld(v, self.lay.array_flags, 'i32')}, {CONTIGUOUS_ALIGNED}")
-            where = f.var("ptr")
-            f.st("ptr", v, where)
-            with f.when(f.cmp("ne", plain, CONTIGUOUS_ALIGNED, "i32"), unlikely=True):
-                fresh = f.call(
-                    "ptr", self.api(f, f.ld("%table"), "copy_array"), f"ptr {v}", "i32 0"
-                )
-                f.go_if(f.cmp("eq", fresh, "null", "ptr"), "error")
-                f.st("ptr", fresh, f.at(word, 8))  # owned, next to the value
-                f.st("ptr", fresh, where)
-            f.st(
-                "ptr",
-                f.ld(f.ld(where), self.lay.array_data),
-                f.at("%block", f.ld(r, INPUT["buf"], "i64")),
-            )
-        f.ret("true")
-        f.label("error")
-        f.ret("false")
-        return f
-
+    # ---- new memory
     def new_array(self) -> Fn:
         """A fresh array by an OUT record; null with an exception set."""
         f = Fn("hy_new_array", "ptr", "noinline", api="ptr", out="ptr")
@@ -214,8 +58,7 @@ class _Replay(Writer):
         return f
 
     def make_results(self) -> Fn:
-        """Allocate what the call returns (the only allocations that can run the garbage
-        collector)."""
+        """Allocate what the call returns; no other allocation can run the garbage collector."""
         f = Fn("hy_make_results", "i1", "noinline", table="ptr", block="ptr")
         api = f.ld("%table")
         results, outs = f.ld("%table", TABLE["results"]), f.ld("%table", TABLE["outs"])
@@ -234,7 +77,7 @@ class _Replay(Writer):
         with f.when(f.cmp("eq", f.ld("%table", TABLE["form"], "i64"), FORM_TUPLE)):
             t = f.call("ptr", self.api(f, api, "PyTuple_New"), f"i64 {count}")
             f.go_if(f.cmp("eq", t, "null", "ptr"), "error")
-            f.st("ptr", t, "%block", e.BLOCK_HEADER)
+            f.st("ptr", t, "%block", BLOCK_HEADER)
         with f.each(f.ld("%table", TABLE["outs_n"], "i64")) as i:
             o = f.nth(outs, i, OUT["size"])
             a = f.call("ptr", "@hy_new_array", f"ptr {api}", f"ptr {o}")
@@ -331,8 +174,7 @@ class _Replay(Writer):
         f.ret("false")
         return f
 
-    # ---- replay: the end
-    # ------------------------------------------------------------------------------
+    # ---- the end
     def rollback(self) -> Fn:
         """Give the taken values back to their handles."""
         f = Fn("hy_rollback", "void", "noinline", table="ptr", block="ptr")
@@ -405,8 +247,8 @@ class _Replay(Writer):
         f.st("ptr", "null", word)
         f.ret(t)
         f.label("many")
-        t = f.ld("%block", e.BLOCK_HEADER)
-        f.st("ptr", "null", "%block", e.BLOCK_HEADER)
+        t = f.ld("%block", BLOCK_HEADER)
+        f.st("ptr", "null", "%block", BLOCK_HEADER)
         items = f.at(t, self.lay.tuple_items)
         with f.each(f.ld("%table", TABLE["results_n"], "i64")) as i:
             word = f.at("%block", f.ld(f.nth(results, i, RESULT["size"]), RESULT["at"], "i64"))
@@ -422,7 +264,7 @@ class _Replay(Writer):
     def cleanup(self) -> Fn:
         """Drop every reference the block still owns and give it back."""
         f = Fn("hy_cleanup", "void", "noinline", table="ptr", block="ptr")
-        api, words = f.ld("%table"), f.at("%block", e.BLOCK_HEADER)
+        api, words = f.ld("%table"), f.at("%block", BLOCK_HEADER)
         with f.each(f.ld("%table", TABLE["owned_n"], "i64")) as i:
             word = f.nth(words, i)
             obj = f.ld(word)
@@ -442,7 +284,7 @@ class _Replay(Writer):
     def init_block(self) -> Fn:
         """A fresh block: empty object words, base pointers of the arena and the constants."""
         f = Fn("hy_init_block", "void", "noinline", table="ptr", block="ptr")
-        words, fills = f.at("%block", e.BLOCK_HEADER), f.ld("%table", TABLE["fills"])
+        words, fills = f.at("%block", BLOCK_HEADER), f.ld("%table", TABLE["fills"])
         with f.each(f.ld("%table", TABLE["owned_n"], "i64")) as i:
             f.st("ptr", "null", f.nth(words, i))
         with f.each(f.ld("%table", TABLE["fills_n"], "i64")) as i:
@@ -480,7 +322,7 @@ class _Replay(Writer):
             f.ret(0)
         f.label(f.fresh())
         small = f.pick(f.cmp("ult", status, CLAMP), status, CLAMP)
-        small = f.pick(f.cmp("eq", status, e.OOM), CLAMP + 1, small)
+        small = f.pick(f.cmp("eq", status, OOM), CLAMP + 1, small)
         step = f.ld(failed, 0, "i64")
         f.ret(f.op(f"or i64 {f.op(f'shl i64 {step}, 32')}, {small}"))
         return f
@@ -509,8 +351,7 @@ class _Replay(Writer):
         return f
 
     def entry(self) -> Fn:
-        """entry(*tensors): the result, NotImplemented when a check fails, or an int when a kernel
-        fails."""
+        """entry(*tensors): the result, NotImplemented (a check failed) or an int (a kernel did)."""
         f = Fn("hy_entry", "ptr", self_="ptr", args="ptr", nargs="i64")
         table = self.table(f, "%self_")
         api = f.ld(table)

@@ -7,7 +7,7 @@ alone.
 
 from __future__ import annotations
 
-from . import engine as e
+from .control import POOL_SLOTS
 
 __all__ = [
     "TABLE",
@@ -54,7 +54,7 @@ _TABLE = (
     "fills_n",
     "fills",
     "distinct_n",
-    *(f"pool{i}" for i in range(e.POOL_SLOTS)),
+    *(f"pool{i}" for i in range(POOL_SLOTS)),
 )
 TABLE = {name: 8 * i for i, name in enumerate(_TABLE)}
 TABLE_WORDS = len(_TABLE)

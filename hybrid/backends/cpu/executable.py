@@ -25,8 +25,7 @@ __all__ = ["PlanRunner", "Segment"]
 
 
 class Segment:
-    """Consecutive native steps as one table; `owners` says which kernel of the plan a step belongs
-    to."""
+    """Consecutive native steps as one table; `owners`: the kernel each step belongs to."""
 
     def __init__(self, steps: Sequence[Step], owners: Sequence[int]) -> None:
         self.steps, self.owners = list(steps), list(owners)

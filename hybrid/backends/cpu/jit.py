@@ -73,8 +73,7 @@ _MODULES: WeakValueDictionary[bytes, Module] = WeakValueDictionary()
 
 
 def _before_fork() -> None:
-    """Wait until no thread is inside LLVM: a lock held by a thread that the child lacks would stay
-    locked."""
+    """Wait until no thread is inside LLVM: in the child its locks would stay locked."""
     _LOCK.acquire()
     _LLVM_LOCK.__enter__()
 
@@ -177,8 +176,7 @@ class Module:
 
 
 def _object(text: str, key: bytes, names: Iterable[str], level: int) -> bytes:
-    """Object code of a text, from the disk cache or compiled, checked to define `names` and need
-    nothing."""
+    """Object code of a text, cached or compiled; it must define `names` and need nothing."""
     disk = _disk()
     code = disk.get(key) if disk is not None else None
     fresh = code is None

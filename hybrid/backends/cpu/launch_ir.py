@@ -81,7 +81,6 @@ class Writer:
         self.lay, self.s = lay, slots
 
     # ---- small pieces
-    # ---------------------------------------------------------------------------------
     def api(self, f: Fn, api: str, name: str) -> str:
         return f.ld(api, API[name])
 
@@ -106,10 +105,8 @@ class Writer:
         return f.ld(f.ld(owner, self.s.table), self.lay.array_data)
 
     # ---- eager launches
-    # -------------------------------------------------------------------------------
     def pointer(self) -> Fn:
-        """Address meant by an ndarray (its data) or an int; null with *bad set for anything
-        else."""
+        """Address of an ndarray's data, or an int as one; null and *bad set for anything else."""
         f = Fn("hy_pointer", "ptr", "noinline", api="ptr", obj="ptr", bad="ptr")
         kind = self.type_of(f, "%obj")
         with f.when(f.cmp("eq", kind, self.api(f, "%api", "ndarray"), "ptr")):
@@ -165,8 +162,7 @@ class Writer:
         return f
 
     def call(self) -> Fn:
-        """Bound kernel: call(*arrays or addresses) -> status.  Table: api, number of pointers,
-        step."""
+        """Bound kernel: call(*arrays or addresses) -> status.  Table: api, pointer count, step."""
         f = Fn("hy_call", "ptr", self_="ptr", args="ptr", nargs="i64")
         bufs, bad = f.var("ptr", MAX_POINTERS), f.var("i64")
         f.st("i64", 0, bad)

@@ -20,15 +20,12 @@ from .jit import compile_many
 
 __all__ = ["steps", "step_lists"]
 
-_MARK, _SPAN = (
-    0x5107 << 48,
-    1 << 20,
-)  # words that stand for slots; no size, offset or stride is that large
+# words that stand for slots; no size, offset or stride is that large
+_MARK, _SPAN = (0x5107 << 48, 1 << 20)
 
 
 def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Any]:
-    """Generated functions of a product: those of one that differs in its slots only, with the slots
-    exchanged."""
+    """Generated functions of a product from those of one that differs in its slots only."""
     if any(abs(p - _MARK) <= _SPAN for p in kernel.params):
         return generate_gemm(kernel, temp_slot)  # would be taken for slots
     slots = {temp_slot: _MARK}
@@ -65,8 +62,7 @@ def _generated(kernel: Kernel, temp_slot: int) -> list[Any]:
 
 
 def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Step]], int]:
-    """(steps of each kernel, bytes of workspace in slot `temp_slot` that the neediest of them
-    uses)."""
+    """(steps of each kernel, most bytes of workspace in slot `temp_slot` that one uses)."""
     mode = current_mode()
     resume = mode.pause() if mode is not None else None
     try:

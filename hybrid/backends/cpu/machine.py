@@ -130,8 +130,7 @@ def _read(path: str | Path) -> str:
 
 
 def _cache_sizes() -> tuple[int, int, int]:
-    """Bytes of L1 data, L2 and L3 as one core sees them; ordinary values where the system does not
-    say."""
+    """Bytes of L1 data, L2 and L3 as one core sees them; ordinary values where unknown."""
     found = {1: 32 << 10, 2: 512 << 10, 3: 8 << 20}
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         level, size = _read(index / "level"), _read(index / "size")
@@ -145,8 +144,7 @@ def _cache_sizes() -> tuple[int, int, int]:
 
 
 def _cgroup_quota(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> float:
-    """The CPU quota (in cores) of this process's control groups, versions 1 and 2; inf when
-    unlimited."""
+    """The CPU quota, in cores, of this process's control groups (1 and 2); inf if unlimited."""
     quota = math.inf
     for line in _read(membership).splitlines():
         _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
@@ -173,13 +171,13 @@ def _group_quota(root: Path, controllers: str, path: str) -> float:
 
 
 def usable_cores() -> int:
-    """Threads worth running: HYBRID_NUM_THREADS, else the CPUs of the affinity mask within the
-    cgroup quota."""
+    """Threads worth running: HYBRID_NUM_THREADS, else the CPUs of affinity mask and quota."""
     asked = os.environ.get("HYBRID_NUM_THREADS", "").strip()
     if asked:
         if not asked.isdigit() or int(asked) < 1:
             raise BackendError(
-                f"HYBRID_NUM_THREADS={asked!r} is not a positive whole number; unset it or give e.g. 4"
+                f"HYBRID_NUM_THREADS={asked!r} is not a positive whole number; "
+                "unset it or give e.g. 4"
             )
         return int(asked)
     try:
@@ -191,7 +189,6 @@ def usable_cores() -> int:
 
 
 # ---- addresses and memory for native tables
-# ---------------------------------------------------------
 @lru_cache(None)
 def _libc() -> ctypes.CDLL:
     _require_platform()
@@ -233,8 +230,7 @@ _IMMORTAL: list[object] = []
 
 
 def immortal_memory(nbytes: int) -> int:
-    """Address of zeroed, page-aligned memory that lives until the process ends (native threads use
-    it)."""
+    """Address of zeroed, page-aligned memory that lives as long as the process."""
     page = mmap.PAGESIZE
     block = mmap.mmap(-1, -(-nbytes // page) * page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     view = (ctypes.c_char * nbytes).from_buffer(block)
@@ -245,8 +241,7 @@ def immortal_memory(nbytes: int) -> int:
 
 
 def free_memory(address: int, library: Any = _libc, pointer: Any = ctypes.c_void_p) -> None:
-    """free() of the C library, for memory that native code allocated (also while the interpreter
-    shuts down)."""
+    """free() of the C library, for memory of native code (also while Python shuts down)."""
     library().free(pointer(address))
 
 

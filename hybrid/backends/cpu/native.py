@@ -25,7 +25,8 @@ NEW_FROM_DESCR, NEW_COPY = 94, 85  # places in NumPy's C API table
 _TEXTS = {
     "text_arity": b"wrong number of arguments or more than %d pointers in a kernel call"
     % MAX_POINTERS,
-    "text_pointer": b"a kernel takes numpy.ndarray objects and integer addresses, pointers in a tuple or list",
+    "text_pointer": b"a kernel takes numpy.ndarray objects and integer addresses, "
+    b"pointers in a tuple or list",
 }
 
 
@@ -39,8 +40,7 @@ class _MethodDef(ctypes.Structure):
 
 
 class Owner:
-    """What a native callable is bound to: `table` (words the code reads) and whatever they point
-    to."""
+    """What a native callable is bound to: `table` (words it reads), and what they refer to."""
 
     __slots__ = ("table", "keep")
 

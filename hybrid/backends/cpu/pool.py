@@ -16,9 +16,9 @@ from functools import lru_cache
 from typing import Any
 
 from ...core.errors import BackendError
-from . import engine as e
+from . import engine, probe
 from . import machine as m
-from . import probe
+from .control import C_FUNCTIONS, CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
 from .jit import compile_ir
 from .launch_ir import KEEP_GIL, MAX_POINTERS
 from .native import Native
@@ -37,8 +37,8 @@ __all__ = [
     "KEEP_GIL",
 ]
 
-OUT_OF_MEMORY = e.OOM
-SERIAL = e.SERIAL  # step flag: always on the calling thread
+OUT_OF_MEMORY = OOM
+SERIAL = SERIAL  # step flag: always on the calling thread
 SPIN_NS = 60_000
 
 
@@ -47,17 +47,16 @@ class Pool:
 
     def __init__(self) -> None:
         m.machine()
-        self.module = compile_ir(e.engine_text(), e.NAMES)
-        ctypes.pythonapi.Py_IncRef(
-            ctypes.py_object(self.module)
-        )  # threads outlive every Python object
-        self.ctl = m.immortal_memory(e.CTL_BYTES)
-        for name in e.C_FUNCTIONS:
+        self.module = compile_ir(engine.engine_text(), engine.NAMES)
+        # threads outlive every Python object
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.module))
+        self.ctl = m.immortal_memory(CTL_BYTES)
+        for name in C_FUNCTIONS:
             self._put(name, m.libc_address(name))
         self._put("attr", m.thread_attributes())
         self._put("worker", self.address("hy_worker"))
         self._put("spin_ns", SPIN_NS)
-        ctypes.memset(self.ctl + e.CTL["sigmask"], 0xFF, 128)
+        ctypes.memset(self.ctl + CTL["sigmask"], 0xFF, 128)
         ptr, i64 = ctypes.c_void_p, ctypes.c_int64
         self._set_limit = self._function("hy_limit", None, ptr, i64)
         self._reset = self._function("hy_reset", None, ptr)
@@ -77,19 +76,16 @@ class Pool:
         return ctypes.CFUNCTYPE(result, *args)(self.address(name))
 
     def _put(self, name: str, value: int) -> None:
-        ctypes.c_uint64.from_address(self.ctl + e.CTL[name]).value = value
+        ctypes.c_uint64.from_address(self.ctl + CTL[name]).value = value
 
     def word(self, name: str) -> int:
         """A word of the control block, for tests and diagnosis."""
         wide = name not in ("seq", "asleep", "limit", "waiting", "owner")
-        return (
-            (ctypes.c_int64 if wide else ctypes.c_int32).from_address(self.ctl + e.CTL[name]).value
-        )
+        return (ctypes.c_int64 if wide else ctypes.c_int32).from_address(self.ctl + CTL[name]).value
 
     def resize(self, n: int) -> None:
-        """Let n threads (the caller and n - 1 workers) run each step; workers start when first
-        needed."""
-        self._set_limit(self.ctl, min(n - 1, e.MAX_WORKERS))
+        """Let n threads (the caller and n - 1 workers) run each step; workers start when needed."""
+        self._set_limit(self.ctl, min(n - 1, MAX_WORKERS))
 
     def threads(self) -> int:
         """The number in force: less than asked for where the system refused more threads."""
@@ -126,9 +122,9 @@ def set_num_threads(n: int) -> None:
     """Use n threads from now on, the calling one included."""
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"the number of threads must be a positive int, not {n!r}")
-    if n > e.MAX_WORKERS + 1:
+    if n > MAX_WORKERS + 1:
         raise BackendError(
-            f"at most {e.MAX_WORKERS + 1} threads can work together; {n} were asked for"
+            f"at most {MAX_WORKERS + 1} threads can work together; {n} were asked for"
         )
     pool().resize(n)
 

@@ -225,8 +225,7 @@ def why_not() -> str:
 
 @lru_cache(None)
 def slot_offset(cls: type, name: str) -> int:
-    """Offset of a `__slots__` member in instances of cls (and of its subclasses); AttributeError if
-    there is none."""
+    """Offset of a `__slots__` member in instances of cls; AttributeError if there is none."""
     if type(getattr(cls, name, None)).__name__ != "member_descriptor":
         raise AttributeError(f"{cls.__name__} has no slot {name!r}")
     found = []
@@ -248,8 +247,7 @@ def cell_address(cell: Any) -> int:
 
 
 def list_item_address(items: list[Any], index: int) -> int:
-    """Address of the PyObject* of a list item; valid until the list is resized (guard `id(list) +
-    list_items`)."""
+    """Address of a list item's PyObject*, valid until a resize (guard `id(list) + list_items`)."""
     return word_at(id(items) + _need().list_items) + 8 * range(len(items))[index]
 
 

@@ -87,8 +87,7 @@ def summary(k: Kernel, slots: Any) -> tuple[str, str, int, int]:
 
 
 class Timer:
-    """Least time of every kernel over several runs of a plan; `time(key, call)` runs and times one
-    piece."""
+    """Least time of every kernel over runs of a plan; `time(key, call)` runs and times one."""
 
     def __init__(self) -> None:
         self.least: dict[tuple[int, int], int] = {}

@@ -26,8 +26,7 @@ SHORT = 1 << 21  # rough count of multiplications and moved bytes of 20 microsec
 def native_entry(
     plan: Plan, r: Replay, segment: Any, temp: int, error: Callable[[int, int], Exception]
 ) -> Callable[..., Any] | None:
-    """A function of the tensors passed in each call; None where native code cannot read Python
-    objects."""
+    """A function of each call's tensors; None where native code cannot read Python objects."""
     if not probe.available():
         return None
     passed = [

@@ -136,8 +136,7 @@ class Generated(NamedTuple):
 
 
 def generate(kernel: ScatterKernel) -> list[Generated]:
-    """Code and argument words of a scatter kernel whose rows are contiguous and whose indices are
-    int64."""
+    """Code and argument words of a scatter kernel: contiguous rows, int64 indices."""
     for a in (kernel.out, kernel.update):
         if kernel.inner > 1 and a.strides[-1] != 1:
             raise BackendError("scatter kernels walk contiguous rows; copy the operand first")

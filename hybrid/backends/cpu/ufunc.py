@@ -42,8 +42,7 @@ def _keep_alive(ufunc: Any, what: Any) -> None:
 
 
 def make_ufunc(name: str, code: Code, ins: Sequence[np.dtype], outs: Sequence[np.dtype]) -> Any:
-    """A ufunc whose only loop is `code`, a NumPy inner loop over operands of exactly these
-    dtypes."""
+    """A ufunc whose only loop is `code`, an inner loop over operands of exactly these dtypes."""
     nums = [d.num for d in (*ins, *outs)]
     label = name.encode()
     if max(nums) < 128:
@@ -78,8 +77,7 @@ _LIMIT = 2048
 def program_ufunc(
     name: str, program: Program, ins: Sequence[np.dtype], outs: Sequence[np.dtype]
 ) -> Any:
-    """The ufunc of an elementwise program (no index, coordinates or loads); equal requests share
-    one."""
+    """The ufunc of an elementwise program (no positions, no loads); equal requests share one."""
     key = (program, tuple(ins), tuple(outs))
     made = _UFUNCS.get(key)
     if made is None:
@@ -97,8 +95,7 @@ def program_ufunc(
 
 
 def usable(program: Program, ins: Sequence[np.dtype], outs: Sequence[np.dtype]) -> bool:
-    """Whether NumPy can drive the program: it has operands, needs no positions, and fits the C
-    API."""
+    """Whether NumPy can drive the program: operands, no positions, and the C API's limits."""
     return (
         len(ins) > 0
         and len(ins) + len(outs) <= MAX_OPERANDS

@@ -25,8 +25,7 @@ _STRIDES_LIMIT = 64
 
 
 def view(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]) -> Kernel:
-    """Kind view: the same memory where the record's layout allows, else a view of a contiguous
-    copy."""
+    """Kind view: the same memory where the layout allows, else a view of a contiguous copy."""
     layout = op.layout
     if layout is None:
         raise BackendError(f"view op {op.name} has no layout")

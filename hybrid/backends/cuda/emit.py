@@ -37,8 +37,7 @@ _CELLS = "@cells = internal addrspace(3) global [128 x i64] poison, align 8"
 
 
 class Launch(NamedTuple):
-    """How to start a kernel: its symbol, argument words, number of thread blocks and threads per
-    block."""
+    """How to start a kernel: symbol, argument words, thread blocks and threads per block."""
 
     symbol: str
     words: tuple[int, ...]
@@ -90,7 +89,6 @@ class _Threads:
 
 
 # ---- maps
-# ---------------------------------------------------------------------------------------------
 def _emit_map(form: Form) -> Code:
     k = _Threads(form)
     code, body, n = k.code, k.body, k.body.word(k.body.words.n)
@@ -113,7 +111,6 @@ def _emit_map(form: Form) -> Code:
 
 
 # ---- rows
-# ---------------------------------------------------------------------------------------------
 class _RowThreads(_Threads):
     """One block of 64 threads per row; thread i is lane i."""
 
@@ -230,7 +227,6 @@ def _emit_rows(form: Form) -> Code:
 
 
 # ---- columns
-# ------------------------------------------------------------------------------------------
 def _emit_columns(form: Form) -> Code:
     k = _Threads(form)
     n = k.body.word(k.body.words.n)

@@ -58,8 +58,7 @@ def uniform_values(form: Form) -> list[bool]:
 
 
 def running_values(form: Form, uniform: list[bool]) -> list[bool]:
-    """Which instructions are i64 values that grow by one from lane to lane: loads there are
-    adjacent."""
+    """Which instructions are i64 values that grow by one per lane: loads there are adjacent."""
     out: list[bool] = []
     affine = iter(form.affine)
     for ins in form.program.instrs:
@@ -86,23 +85,21 @@ class Body:
         self.known: dict[int, str] = {}  # scalars of the current row
         self.splats: dict[int, str] = {}
         self.buffers: dict[int, str] = {}  # instruction -> row buffer
-        self.tiles: dict[
-            int, str
-        ] = {}  # operand -> tile on the stack, of which row `tile_row` is current
+        # operand -> tile on the stack, of which row `tile_row` is current
+        self.tiles: dict[int, str] = {}
         self.tile_row = "0"
         self.place: tuple[str, list[str], str] = ("", [], "")  # of the last `split`
         self.uniform = uniform_values(form)
         self.running = running_values(form, self.uniform)
         self._affine_of = self._number_affine()
 
-    # ---- static facts ----------------------------------------------------------------------------
+    # ---- static facts
     def _number_affine(self) -> dict[int, int]:
         found = [i for i, ins in enumerate(self.program.instrs) if ins.prim in ("index", "coord")]
         return {i: k for k, i in enumerate(found)}
 
     def elements(self, targets: Iterable[int], stop: Iterable[int] = ()) -> list[int]:
-        """Instructions with a value per element that the targets need, in order; operands of `stop`
-        excluded."""
+        """Instructions with a value per element the targets need, in order; none past `stop`."""
         found: set[int] = set()
         stop = set(stop)
         todo = [t for t in targets if not self.uniform[t]]
@@ -116,7 +113,6 @@ class Body:
         return sorted(found)
 
     # ---- argument words
-    # ----------------------------------------------------------------------------
     def word(self, k: int, ty: str = "i64") -> str:
         p = self.code.once(f"getelementptr i64, ptr %args, i64 {k}")
         return self.code.once(f"load {ty}, ptr {p}, align 8")
@@ -150,10 +146,9 @@ class Body:
         k -= self.nreads
         return f.writes[k].walk if k < len(f.writes) else f.affine[k - len(f.writes)][1]
 
-    # ---- rows ------------------------------------------------------------------------------------
+    # ---- rows
     def begin_row(self, row: str, outer: int | None = None) -> None:
-        """Compute addresses of the row with that number (over the first `outer` axes,
-        row-major)."""
+        """Compute addresses of the row with that number, over the first `outer` axes, row-major."""
         code, w = self.code, self.words
         outer = self.form.outer if outer is None else outer
         coords: list[str] = [""] * outer
@@ -179,7 +174,7 @@ class Body:
             total = self.code.add(total, self.code.mul(c, self.word(self.words.stride(k, d))))
         return total
 
-    # ---- scalars ---------------------------------------------------------------------------------
+    # ---- scalars
     def scalar_value(self, i: int) -> str:
         """The value of a uniform instruction; emitted here when first asked for in this row."""
         ins = self.program.instrs[i]
@@ -223,8 +218,7 @@ class Body:
         return self.splats[i]
 
     def prepare(self, targets: Iterable[int], stop: Iterable[int] = ()) -> list[int]:
-        """Emit the uniform values that elements of `targets` use; returns those elements in
-        order."""
+        """Emit the uniform values that elements of `targets` use; gives those elements in order."""
         targets, stop = list(targets), set(stop)
         numbers = self.elements(targets, stop)
         used = {a for i in numbers if i not in stop for a in self.program.instrs[i].args} | set(
@@ -236,7 +230,7 @@ class Body:
                 self.splats[i] = self.lanes.splat(ty, self.scalar_value(i))
         return numbers
 
-    # ---- vectors ---------------------------------------------------------------------------------
+    # ---- vectors
     def vector(
         self,
         numbers: list[int],
@@ -326,8 +320,7 @@ class Body:
         return code.op(f"select i1 {aligned}, i64 {stop}, i64 {start}")
 
     def fetch_next_row(self, reads: Iterable[int], at: Position) -> None:
-        """Ask for elements `at` of the next row of adjacent operands, while this row keeps the core
-        busy."""
+        """Ask for elements `at` of the next row of adjacent operands while this row is computed."""
         code, axis = self.code, self.form.outer - 1
         for k in reads if self.form.outer else ():
             if self.walk(k) == "1":
@@ -352,10 +345,8 @@ class Body:
         store_scalar(self.code, self.form.writes[k].type, value, self.base[self.nreads + k])
 
     # ---- walks over several axes
-    # --------------------------------------------------------------------
     def split(self, j: str) -> tuple[list[str], str]:
-        """Coordinates of element j of the row, and whether a whole vector from there stays in one
-        run."""
+        """Coordinates of element j of the row, and whether a whole vector from there is one run."""
         if self.place[0] != j:
             rest, coords, w = j, [""] * self.form.multi, self.words
             for d in range(self.form.multi - 1, 0, -1):
@@ -438,8 +429,7 @@ class Body:
         return total
 
     def _divide(self, lanes: Lanes, x: str, size: str) -> tuple[str, str]:
-        """(x // size, x % size) for 0 <= x < 2**50: half a unit keeps the quotient away from
-        integers."""
+        """(x // size, x % size) for 0 <= x < 2**50: half a unit keeps quotients off integers."""
         code = self.code
         inverse = code.once(f"fdiv double 1.0, {code.once(f'sitofp i64 {size} to double')}")
         real = lanes.cast("sitofp", x, "i64", "double")

@@ -28,7 +28,7 @@ class Code:
         self.count = 0
         self.known: dict[str, str] = {}
 
-    # ---- instructions --------------------------------------------------------------------------
+    # ---- instructions
     def op(self, text: str) -> str:
         self.count += 1
         name = f"%v{self.count}"
@@ -67,7 +67,7 @@ class Code:
             types = ", ".join(_type_of(a) for a in args)
             self.declared[name] = f"declare {ret} @{name}({types})"
 
-    # ---- blocks ----------------------------------------------------------------------------------
+    # ---- blocks
     def label(self, hint: str = "b") -> str:
         self.count += 1
         return f"{hint}{self.count}"
@@ -135,7 +135,7 @@ class Code:
         self.start(after)
         return i, names
 
-    # ---- integer helpers (i64) ------------------------------------------------------------------
+    # ---- integer helpers (i64)
     def add(self, a: str, b: str) -> str:
         return a if b == "0" else b if a == "0" else self.op(f"add i64 {a}, {b}")
 
@@ -185,8 +185,7 @@ def finish_module(
 
 
 def check_externals(text: str) -> None:
-    """Raise unless every declared or called global name is defined in the text or is an llvm
-    intrinsic."""
+    """Raise unless every global name used is defined in the text or an llvm intrinsic."""
     defined = set(re.findall(r"^define [^@\n]*@([\w.]+)", text, re.M))
     foreign = {n for n in re.findall(r"@([\w.]+)", text) if not n.startswith("llvm.")} - defined
     foreign -= set(re.findall(r"^@([\w.]+) =", text, re.M))

@@ -39,7 +39,7 @@ class _Columns:
             self.blocks = body.word(body.words.temp + 1)
         self.empty = self.code.once(f"icmp eq i64 {self.rows}, 0")
 
-    # ---- one row ---------------------------------------------------------------------------------
+    # ---- one row
     def enter(self, r: str, base: list[str], start: list[str]) -> None:
         """Point the body at row r of the group; base and start are those of row 0."""
         body, code, w, group = self.body, self.code, self.body.words, self.form.group
@@ -60,7 +60,7 @@ class _Columns:
         ]
         body.start = [code.add(s, far(w.ops + k)) for k, s in enumerate(start)]
 
-    # ---- a strip ---------------------------------------------------------------------------------
+    # ---- a strip
     def strip(self, positions: list[Position]) -> None:
         """All rows, then what follows the reductions, for the columns at these positions."""
         body, code, lanes = self.body, self.code, self.body.lanes
@@ -161,7 +161,7 @@ class _Columns:
         q = self.code.op(f"udiv i64 {x}, {size}")
         return q, self.code.op(f"sub i64 {x}, {self.code.op(f'mul i64 {q}, {size}')}")
 
-    # ---- items -----------------------------------------------------------------------------------
+    # ---- items
     def items(self) -> None:
         code, body, w = self.code, self.body, self.body.words
         n, strips = body.word(w.n), body.word(w.n + 2)
@@ -207,8 +207,7 @@ def emit_columns(form: Form) -> Code:
 
 
 def emit_column_threads(body: Body) -> Callable[[Position], None]:
-    """For bodies of width 1: a function that emits one whole column at a position of the current
-    row."""
+    """For width 1: a function that emits one whole column at a position of the current row."""
     columns = _Columns(body)
     return lambda at: columns.strip([at])
 

@@ -29,8 +29,7 @@ def operand_type(d: np.dtype) -> str:
 
 
 class Gathered:
-    """An operand that a body reads anywhere: `shape`, `dtype`, `at(linear index)`, `at_coords(i, j,
-    ...)`."""
+    """An operand read anywhere: `shape`, `dtype`, `at(linear index)`, `at_coords(i, j, ...)`."""
 
     __slots__ = ("s", "operand", "shape", "dtype")
 
@@ -71,8 +70,7 @@ def _recorded(
 
 
 class Composer:
-    """Builds the program of a fused region; values are Vals (Gathered for operands read
-    anywhere)."""
+    """Builds the program of a fused region; values are Vals (Gathered: operands read anywhere)."""
 
     def __init__(self) -> None:
         self.s = Builder()
@@ -87,8 +85,7 @@ class Composer:
         return Gathered(self.s, self.s.operand(operand_type(aval.dtype)), aval.shape, aval.dtype)
 
     def param(self, d: np.dtype) -> Val:
-        """A new run-time scalar of dtype d (half types: the kernel's parameter is the 16-bit
-        pattern)."""
+        """A new run-time scalar of dtype d (of half types the parameter is the 16-bit pattern)."""
         return self._unpack(self.s.param(operand_type(d)), d)
 
     def _unpack(self, x: Val, d: np.dtype) -> Val:
@@ -105,16 +102,14 @@ class Composer:
     def _repeat(
         self, op: Op, params: Mapping[str, Any], values: Sequence[Any]
     ) -> tuple[Val, ...] | None:
-        """The results of a body from its recorded instructions; None where it may depend on more
-        than types."""
+        """Results of a body from its recorded instructions; None if more than types may matter."""
         if not all(isinstance(v, Val) for v in values):
             return None
         try:
             given = tuple(params.items())
             instrs, outs = _recorded(op.body, tuple([v.type for v in values]), given, repr(given))
-        except (
-            TypeError
-        ):  # a parameter that cannot be a key, or a result that is a number: let the body run
+        except TypeError:
+            # a parameter that cannot be a key, or a result that is a number: let the body run
             return None
         emit, here = self.s.emit, list(values)
         for prim, ty, args, attr in instrs[len(values) :]:

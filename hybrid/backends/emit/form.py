@@ -105,8 +105,7 @@ class Words:
         return self._dims + self.form.outer
 
     def stride(self, k: int, axis: int) -> int:
-        """Stride of walk k (operands, then affine values) along outer axes, group axes, inner
-        axis."""
+        """Stride of walk k (operands, then affine values) along outer, group and inner axes."""
         return self._strides + k * self.rank + axis
 
     def group(self, d: int) -> int:
@@ -131,16 +130,14 @@ class Words:
 
 
 class Axes(NamedTuple):
-    """An iteration space with one stride tuple per walk, after dropping, ordering and merging of
-    axes."""
+    """A space with one stride tuple per walk, its axes dropped, ordered and merged."""
 
     shape: tuple[int, ...]
     strides: list[Strides]
 
     @staticmethod
     def of(shape: Sequence[int], strides: Sequence[Strides], lead: int | None = None) -> Axes:
-        """Merge axes; with `lead`, first order them by falling stride of that walk (order is
-        free)."""
+        """Merge axes; with `lead`, order them first (freely) by that walk's falling stride."""
         if lead is not None and len(shape) > 1:
             order = sorted(
                 range(len(shape)), key=lambda a: -abs(strides[lead][a]) if shape[a] > 1 else 0
@@ -169,8 +166,7 @@ class Axes(NamedTuple):
 def affine_values(
     program: Program, shape: tuple[int, ...]
 ) -> tuple[list[int | None], list[Strides]]:
-    """The position-dependent values of a program as (attr of coord or None for index) and
-    strides."""
+    """A program's position-dependent values: (attr of coord, or None for index) and strides."""
     attrs: list[int | None] = []
     strides: list[Strides] = []
     for ins in program.instrs:

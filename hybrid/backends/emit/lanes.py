@@ -66,7 +66,7 @@ class Lanes:
         self.width = width
         self.code = code if code is not None else Code()
 
-    # ---- types and constants -------------------------------------------------------------------
+    # ---- types and constants
     def ty(self, ty: str) -> str:
         return self.raw(llvm_scalar(ty))
 
@@ -107,7 +107,7 @@ class Lanes:
             "0" if self.width == 1 else "<" + ", ".join(f"i64 {k}" for k in range(self.width)) + ">"
         )
 
-    # ---- primitives -----------------------------------------------------------------------------
+    # ---- primitives
     def emit(self, ins: Instr, a: Sequence[str], types: Sequence[str]) -> str:
         """One instruction; `a` are its operands' names and `types` their program types."""
         if ins.prim == "const":
@@ -301,7 +301,8 @@ class Lanes:
         if is_float(src) and self.width > 1:
             return self._saturate(src, dst, x)
         if is_float(src):
-            name = f"llvm.{'fptosi' if dst[0] == 'i' else 'fptoui'}.sat.{self.suffix(dst)}.{self.suffix(src)}"
+            op = "fptosi" if dst[0] == "i" else "fptoui"
+            name = f"llvm.{op}.sat.{self.suffix(dst)}.{self.suffix(src)}"
             return self.code.call(name, self.ty(dst), f"{self.ty(src)} {x}")
         if BITS[src] > BITS[dst]:
             return self.cast("trunc", x, a, b)

@@ -32,10 +32,8 @@ _BLOCK = 1024  # elements of a row per item of a map kernel
 _STREAM = 1 << 24  # bytes of a result from which on it is stored past the caches
 _TILE = 8  # axes at least this long are worth tiles
 _LONG, _FEW = 32768, 32  # rows at least this long, and at most so many, are cut into blocks
-_DEEP, _NARROW = (
-    2048,
-    4,
-)  # columns at least this deep, in at most so many strips, are cut into blocks
+# columns at least this deep, in at most so many strips, are cut into blocks
+_DEEP, _NARROW = (2048, 4)
 _BUFFERED = 65536  # rows up to this length may keep intermediate values in scratch
 
 
@@ -168,8 +166,7 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
 
 
 def _streamed(kernel: LoopKernel, form: Form) -> Form:
-    """With the results marked that would only drive other data out of the caches; not what
-    overwrites an operand."""
+    """With results marked that would only flush the caches; not what overwrites an operand."""
     size, reads = prod(kernel.shape), {a.slot for a in kernel.reads}
     large = [
         w.walk == "1" and size * a.dtype.itemsize >= _STREAM and a.slot not in reads
@@ -179,8 +176,7 @@ def _streamed(kernel: LoopKernel, form: Form) -> Form:
 
 
 def _crossing_axis(kernel: LoopKernel, dims: tuple[int, ...], strides: list[Strides]) -> int | None:
-    """The outer axis along which an operand is adjacent that is not adjacent along the inner
-    axis."""
+    """The outer axis along which an operand is adjacent that is not so along the inner axis."""
     if len(dims) < 2 or kernel.check:
         return None
     for k, a in enumerate(kernel.reads):
@@ -282,8 +278,7 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
 
 
 def _row_writes(kernel: LoopKernel, form: Form, start: int) -> tuple[OperandForm, ...]:
-    """How each result is stored: once per row, or per element (late when it shares memory with an
-    operand)."""
+    """How results are stored: once per row or per element (late if memory is an operand's)."""
     uniform, slots = uniform_values(form), {a.slot for a in kernel.reads}
     single = prod(kernel.shape[start:]) == 1
     out = []
@@ -344,8 +339,7 @@ def _column_kernel(kernel: LoopKernel, start: int, stop: int) -> Layout:
 
 
 def lay_out(kernel: LoopKernel, plain: bool = False) -> Layout:
-    """Form and numbers of a kernel; `plain` leaves out what only a CPU wants (tiles, row buffers,
-    short rows)."""
+    """Form and numbers of a kernel; `plain` leaves out what only a CPU wants, such as tiles."""
     if kernel.group is None:
         return _map_kernel(kernel, plain)
     start, stop = kernel.group

@@ -73,7 +73,6 @@ def store_scalar(code: Code, ty: str, value: str, p: str) -> None:
 
 
 # ---- lane by lane
-# -----------------------------------------------------------------------------------
 def _lane_pointers(lanes: Lanes, base: str, stride: str) -> list[str]:
     """base + k * stride (bytes) for each lane, in a form that folds into addressing modes."""
     code, out = lanes.code, []
@@ -129,7 +128,6 @@ def _spot(code: Code, mem: str, base: str, stride: str | None, j: str) -> str:
 
 
 # ---- rows
-# -------------------------------------------------------------------------------------------
 def load_row(lanes: Lanes, ty: str, base: str, stride: str | None, at: Position) -> str:
     """Elements `at` of the row at base; stride in bytes, None for unit stride."""
     code, mem = lanes.code, memory_scalar(ty)
@@ -201,12 +199,10 @@ def store_row(
 
 
 # ---- computed positions
-# -------------------------------------------------------------------------------
 def _element_pointers(lanes: Lanes, mem: str, base: str, index: str, mask: str | None) -> list[str]:
     code = lanes.code
-    if (
-        mask is not None
-    ):  # switched-off lanes read element 0: some lane is on, so the operand is not empty
+    # switched-off lanes read element 0: some lane is on, so the operand is not empty
+    if mask is not None:
         index = lanes.pick("i64", mask, index, lanes.const("i64", 0))
     picks = [
         code.op(f"extractelement {lanes.ty('i64')} {index}, i64 {k}") for k in range(lanes.width)

@@ -63,8 +63,7 @@ class Reduction:
         return [key, key]
 
     def _key(self, lanes: Lanes, bits: str) -> str:
-        """Bits of a float <-> its key: those of a negative number are turned around, but for the
-        sign."""
+        """Bits of a float <-> its key: of a negative number all but the sign are inverted."""
         ty = self.parts[0]
         negative = lanes.binary("ashr", ty, bits, lanes.const(ty, BITS[ty] - 1))
         rest = lanes.const(ty, (1 << BITS[ty] - 1) - 1)
@@ -136,8 +135,7 @@ class Reduction:
         return [lanes.pick(ty, beyond, y, x) for ty, x, y in zip(self.parts, a, b)]
 
     def _better(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> str:
-        """Whether b wins over a: larger (smaller), or equal and earlier; a NaN wins over every
-        number."""
+        """Whether b wins over a: larger (smaller), or equal and earlier; NaN wins over numbers."""
         ty, code = self.type, lanes.code
         wins = lanes._compare("gt" if self.prim.endswith("max") else "lt", ty, (b[0], a[0]))
         same = lanes._compare("eq", ty, (b[0], a[0]))

@@ -44,8 +44,7 @@ class Pass(NamedTuple):
 
 
 class RowPlan(NamedTuple):
-    """`once`: results stored once per row, after everything else; `buffers`: instruction
-    numbers."""
+    """`once`: results stored once per row, after all else; `buffers`: instruction numbers."""
 
     passes: tuple[Pass, ...]
     once: tuple[int, ...]
@@ -93,8 +92,7 @@ def pass_targets(form: Form, p: Pass) -> list[int]:
 
 
 def _buffers(form: Form, passes: Sequence[Pass]) -> tuple[int, ...]:
-    """Values of earlier passes that later ones use and that cost more to compute again than to
-    load."""
+    """Values of earlier passes that later ones use and that are dearer to compute than to load."""
     body = Body(Code(), form)
     done: set[int] = set()
     kept: set[int] = set()
@@ -137,7 +135,7 @@ class Rows:
             offset = self.body.word(self.body.words.buffer(b))
             self.body.buffers[i] = self.code.once(f"getelementptr i8, ptr %scratch, i64 {offset}")
 
-    # ---- one position ----------------------------------------------------------------------------
+    # ---- one position
     def visit(self, p: Pass, numbers: list[int], at: Position) -> dict[int, str]:
         """Evaluate a pass at a position and store what it stores."""
         return self.visit_all(p, numbers, [at])[0]
@@ -168,7 +166,7 @@ class Rows:
         index = self.body.lane_index(at.j) if r.indexed else ""
         return r.feed(self.body.lanes, self.body.value(r.operand, env), index)
 
-    # ---- passes ----------------------------------------------------------------------------------
+    # ---- passes
     def store_pass(self, p: Pass, numbers: list[int], start: str, stop: str) -> None:
         """A pass without reductions over elements start..stop."""
         code = self.code
@@ -261,9 +259,8 @@ class Rows:
         for r, acc, box in zip(reds, split_parts(reds, names, _LANES), boxes):
             for u in range(_LANES):
                 for ty, spot, x in zip(r.parts, box, acc[u]):
-                    code.do(
-                        f"store {lanes.ty(ty)} {x}, ptr {code.at(lanes.ty(ty), spot, str(u))}, align 2"
-                    )
+                    where = code.at(lanes.ty(ty), spot, str(u))
+                    code.do(f"store {lanes.ty(ty)} {x}, ptr {where}, align 2")
         return j
 
     def tail_loop(
@@ -275,8 +272,7 @@ class Rows:
         start: str,
         hi: str,
     ) -> None:
-        """The rest of a block (costly bodies: all of it), one vector at a time; the last one is
-        masked."""
+        """The rest of a block (costly bodies: all of it) by vectors, the last of them masked."""
         code, lanes = self.code, self.body.lanes
 
         def add(at: Position) -> list[str]:
@@ -318,7 +314,7 @@ class Rows:
             out += r.combine(self.body.scalar, total[0], r.fold(code, accs))
         return out
 
-    # ---- rows ------------------------------------------------------------------------------------
+    # ---- rows
     def row(self, t: str, _: list[str]) -> list[str]:
         self.body.begin_row(t)
         self.ready = set()

@@ -79,8 +79,7 @@ class _Loop:
         self.code.when(self.code.op(f"xor i1 {cond}, true"), then)
 
     def read(self, k: int, start: str, m: str) -> tuple[str, str]:
-        """(address, index mask) of an input: in place, or in its buffer; a fixed element is
-        spread."""
+        """(address, index mask) of an input, in place or buffered; a fixed element is spread."""
         code = self.code
 
         def fill() -> None:
@@ -111,9 +110,8 @@ class _Loop:
             inside = code.at(mem, self.boxes[k], j)
             outside = code.at("i8", start, code.mul(j, self.steps[k]))
             source, target = (inside, outside) if out else (outside, inside)
-            code.do(
-                f"store {mem} {code.op(f'load {mem}, ptr {source}, align 1')}, ptr {target}, align 1"
-            )
+            value = code.op(f"load {mem}, ptr {source}, align 1")
+            code.do(f"store {mem} {value}, ptr {target}, align 1")
             return []
 
         code.loop("0", m, "1", [], one)

@@ -168,8 +168,8 @@ def expm1(s: Builder, x: Val) -> Val:
 
 
 def tanh(s: Builder, x: Val) -> Val:
-    """With m = e^(2|x|) - 1: m / (m + 2), corrected for the rounding of the sum and of the
-    quotient."""
+    """With m = e^(2|x|) - 1: m / (m + 2),
+    corrected for the rounding of the sum and of the quotient."""
     t, magic = _TABLES[x.type], FORMAT[x.type].magic
     a = clamp(s, s.abs(x), None, t.even / 2 + 0.5)
     shifted = s.fma(a, 2 * LOG2E, magic)

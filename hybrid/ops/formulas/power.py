@@ -120,8 +120,8 @@ def rsqrt(s: Builder, x: Val) -> Val:
 
 
 def hypot(s: Builder, x: Val, y: Val) -> Val:
-    """sqrt(x^2 + y^2) with operands scaled by a power of two, the sum of squares to twice the
-    precision."""
+    """sqrt(x^2 + y^2) with operands scaled by a power of two,
+    the sum of squares to twice the precision."""
     f = FORMAT[x.type]
     ax, ay = s.abs(x), s.abs(y)
     swap = ax < ay
@@ -143,8 +143,8 @@ def hypot(s: Builder, x: Val, y: Val) -> Val:
 
 
 def cbrt(s: Builder, x: Val) -> Val:
-    """A seed from the exponent divided by three, then Halley steps; the last one carries the
-    residual exactly."""
+    """A seed from the exponent divided by three, then Halley steps;
+    the last one carries the residual exactly."""
     f = FORMAT[x.type]
     a = s.abs(x)
     lift = 3 * (f.mant // 3 + 1)

@@ -1,5 +1,4 @@
-"""Building blocks of the formulas: number formats, polynomials, error-free sums and products,
-powers of two.
+"""Building blocks of the formulas: formats, polynomials, error-free sums, powers of two.
 
 Invariant: everything works in the type of its arguments (f32 or f64) and uses algebra primitives
 only. The error-free transformations are those of Dekker and Knuth (Muller et al., Handbook of

@@ -30,7 +30,6 @@ class Pass(NamedTuple):
 
 
 def keeps_effect(node: Node) -> bool:
-    """Whether a node must run even if nobody reads it: it can fail, and eager code would have said
-    so."""
+    """Whether a node must run even if nobody reads it: it can fail, as eager code would have."""
     op = node.op
     return op.check is not None or op.has("effect") or (op.kind == "host" and not op.has("total"))

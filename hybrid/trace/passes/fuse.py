@@ -20,32 +20,26 @@ from typing import Any
 
 from ...core.shapes import contiguous_strides
 from ...ir.graph import Const, Graph, Node, Value
-from ..affine import Embed, Ints, Path, canonical, refine, row_embed, same_order, walk_path, whole
+from ..affine import Embed, Ints, canonical, refine, row_embed, same_order, walk_path, whole
 from ..regions import (
-    MAX_COST,
-    MAX_READS,
     Box,
-    Inst,
     Operand,
     Region,
     Regions,
     Roots,
-    cuts,
     group_of,
     input_path,
-    out_embed,
     plain_box,
     small,
     space_of,
-    strides_in,
     traits,
     uniform,
 )
+from .stage import Stage
 
 __all__ = ["fuse", "FREE_COST"]
 
 FREE_COST = 14  # instructions that may be repeated instead of stored
-MAX_CELLS = 8  # boxes that a space is cut into
 MAX_SINK = 16  # nodes in a row that move into the reduction that reads them
 FEW_ROWS, LONG = 8, 1 << 15  # a reduction to fewer rows of at least so many elements stays alone
 
@@ -63,147 +57,6 @@ def contract_dims(n: Node) -> Ints:
     )
 
 
-class _Stage:
-    """Instructions and reads that join a region together, or not at all."""
-
-    def __init__(self, fusion: _Fusion, region: Region) -> None:
-        self.f, self.r = fusion, region
-        self.insts: list[Inst] = []
-        self.memo: dict[Any, int] = {}
-        self.reads: dict[Any, Operand] = {}
-        self.cost = 0
-
-    def resolve(self, v: Value, path: Path) -> Operand | None:
-        """The operand that reads v at the region's positions; None when it cannot be had there."""
-        if isinstance(v, Const) and uniform(v):
-            return Operand("param", v)
-        root, lead = self.f.roots(v)
-        full = lead + path
-        if isinstance(root, Const) and uniform(root):
-            return Operand("param", root)
-        at = walk_path(full, (0, contiguous_strides(root.aval.shape)))
-        if at is None:
-            return None
-        at = (at[0], canonical(self.r.shape, at[1]))
-        here = self.r.env.get(root)
-        if here is not None:
-            same = at == (0, here[2])
-            return Operand("value", root, inst=here[0], result=here[1]) if same else None
-        if root in self.f.free:
-            return self._copy(root, full, at)
-        if root in self.f.boxed:
-            return self._boxed(root, at)
-        if self.f.time_of(root) >= self.r.time or not self.r.fits(at):
-            return None
-        op = Operand("read", root, full, at)
-        self.reads.setdefault((root, at), op)
-        return self.r.reads.get((root, at)) or self.reads[root, at]
-
-    def _boxed(self, root: Value, at: Any) -> Operand | None:
-        """A placement over zeros, read without being made: the kernel is cut where its box begins
-        and ends."""
-        r, n = self.r, root.node
-        whole_of = (0, canonical(r.shape, contiguous_strides(root.aval.shape)))
-        if (
-            n is None
-            or r.kind != "loop"
-            or r.group is not None
-            or root.aval.shape != r.shape
-            or at != whole_of
-        ):
-            return None
-        x, path = self.f.roots(n.inputs[0])
-        if self.f.time_of(x) >= r.time or x in self.f.free or x in self.f.boxed or x in r.env:
-            return None
-        box, spread = self.f.boxed[root]
-        op = Operand("boxed", x, (*path, spread), box=box)
-        self.reads.setdefault((root, "boxed"), op)
-        return op
-
-    def _copy(self, root: Value, path: Path, at: Any) -> Operand | None:
-        """A private copy of a free node at the positions that are asked for."""
-        key = (root, at)
-        k = self.r.memo.get(key, self.memo.get(key))
-        if k is None:
-            n = root.node
-            assert n is not None
-            ops = self._operands(n, path)
-            if ops is None:
-                return None
-            k = self._add(Inst(n, ops, False, path))
-            self.memo[key] = k
-        return Operand("value", root, inst=k)
-
-    def _operands(self, n: Node, spread: Path) -> tuple[Operand, ...] | None:
-        space = space_of(n)
-        out: list[Operand] = []
-        for i, v in enumerate(n.inputs):
-            if i in n.op.gathers:
-                root, path = self.f.roots(v)
-                if root in self.r.env or self.f.unmade(root) or self.f.time_of(root) >= self.r.time:
-                    return None
-                op = Operand("gather", root, path)
-                self.reads.setdefault((root, ("gather", i, n)), op)
-                out.append(op)
-                continue
-            got = self.resolve(v, input_path(n, i, space) + spread)
-            if got is None:
-                return None
-            out.append(got)
-        return tuple(out)
-
-    def _add(self, inst: Inst) -> int:
-        self.insts.append(inst)
-        self.cost += traits(inst.node).cost
-        return len(self.r.insts) + len(self.insts) - 1
-
-    def _asks_where(self) -> bool:
-        return any(traits(i.node).placed for i in (*self.r.insts, *self.insts))
-
-    def _after_reduction(self, k: int) -> bool:
-        """Whether instruction k needs a visible value of the region."""
-        insts, todo, seen = [*self.r.insts, *self.insts], [k], {k}
-        while todo:
-            for o in insts[todo.pop()].operands:
-                if o.kind == "value" and o.inst not in seen:
-                    if insts[o.inst].visible:
-                        return True
-                    seen.add(o.inst)
-                    todo.append(o.inst)
-        return False
-
-    def join(self, n: Node, spread: Embed) -> bool:
-        """Put n into the region at the positions `spread`; false (and nothing done) when it does
-        not fit."""
-        ops = self._operands(n, (spread,))
-        if ops is None:
-            return False
-        r = self.r
-        k = self._add(Inst(n, ops, True, (spread,)))
-        reads = {k: v for k, v in self.reads.items() if k not in r.reads}
-        if r.insts and (r.cost + self.cost > MAX_COST or len(r.reads) + len(reads) > MAX_READS):
-            return False
-        boxes = {o.box for o in (*r.reads.values(), *reads.values()) if o.kind == "boxed"}
-        cells = prod(len(c) - 1 for c in cuts(r.shape, boxes)) if boxes else 1
-        if cells > MAX_CELLS or (boxes and (n.op.kind == "row" or self._asks_where())):
-            return False
-        if r.column and n.op.kind == "row" and self._after_reduction(k):
-            return False
-        placed: dict[Value, tuple[int, int, Ints]] = {}
-        for i, v in enumerate(n.outputs):
-            e = out_embed(n, v, space_of(n))
-            at = None if e is None else strides_in(r.shape, v, (e, spread))
-            if at is None or not r.fits((0, at)):
-                return False
-            placed[v] = (k, i, at)
-        r.insts += self.insts
-        r.env.update(placed)
-        r.memo.update(self.memo)
-        r.reads.update(reads)
-        r.cost += self.cost
-        return True
-
-
 class _Fusion:
     """The state of one run of the pass."""
 
@@ -218,14 +71,12 @@ class _Fusion:
         self.checked: dict[Node, Region] = {}
         self.stored = self._stored()
         self.free: set[Value] = set()
-        self.boxed: dict[
-            Value, tuple[Box, Embed]
-        ] = {}  # placements over zeros that nobody has needed whole
+        # placements over zeros that nobody has needed whole
+        self.boxed: dict[Value, tuple[Box, Embed]] = {}
         self._find_free()
         self._find_sinks()
 
     # ---- facts found before the partition
-    # ------------------------------------------------------------
     def _stored(self) -> set[Value]:
         """Roots that are in memory whatever is fused."""
         out: set[Value] = set(self.graph.inputs)
@@ -300,7 +151,6 @@ class _Fusion:
         )
 
     # ---- times
-    # ---------------------------------------------------------------------------------------
     def time_of(self, root: Value) -> float:
         r = self.region.get(root)
         return 0.0 if r is None else r.time
@@ -310,8 +160,7 @@ class _Fusion:
         return root in self.free or root in self.boxed
 
     def tick(self, after: float | None = None) -> float:
-        """A new time: after all others, or right after a given one and before the next whole
-        number."""
+        """A new time: after all others, or between `after` and the next whole number."""
         self.clock += 1
         if after is None:
             self.whole += 1
@@ -339,7 +188,6 @@ class _Fusion:
         return out
 
     # ---- the partition
-    # ---------------------------------------------------------------------------------
     def run(self) -> Regions:
         for n in self.graph.nodes:
             if n.op.kind in ("map", "row"):
@@ -373,9 +221,9 @@ class _Fusion:
     def check(self, n: Node) -> None:
         """The check of a node is a region of its own; the node itself comes after it."""
         r = self.open("check", space_of(n), head=n)
-        stage = _Stage(self, r)
+        stage = Stage(self, r)
         spread = whole(r.shape, r.shape)
-        ops = None if spread is None else stage._operands(n, (spread,))
+        ops = None if spread is None else stage.operands(n, (spread,))
         if ops is None:
             self.regions.remove(r)
             self.need(n.inputs)
@@ -392,8 +240,7 @@ class _Fusion:
         self.region[v] = r
 
     def head(self, n: Node) -> None:
-        """A node that is a kernel by itself; a placement over zeros waits for somebody who needs it
-        whole."""
+        """A node that is a kernel by itself; a placement over zeros waits until needed whole."""
         self.need(n.inputs)
         box = plain_box(n) if n.outputs[0] not in self.stored else None
         if box is not None:
@@ -427,7 +274,7 @@ class _Fusion:
         r = self.open("loop", space_of(n), soon, group=group_of(n) if n.op.kind == "row" else None)
         r.column = r.group is not None and r.group[1] != len(r.shape)
         spread = whole(r.shape, r.shape)
-        if spread is None or not _Stage(self, r).join(n, spread):
+        if spread is None or not Stage(self, r).join(n, spread):
             self.regions.remove(r)
             self.need(n.inputs)
             return self.place(n)
@@ -475,7 +322,7 @@ class _Fusion:
             return self.join_row(n, r)
         sealed = r.group is not None and apart(r.shape, r.group)
         return any(
-            _Stage(self, r).join(n, e) for e in self.spreads(n, r) if not sealed or _rows(e, r)
+            Stage(self, r).join(n, e) for e in self.spreads(n, r) if not sealed or _rows(e, r)
         )
 
     def join_row(self, n: Node, r: Region) -> bool:
@@ -486,7 +333,7 @@ class _Fusion:
         if r.group is None and alone(n):
             return False
         old, r.group = r.group, group
-        if _Stage(self, r).join(n, spread):
+        if Stage(self, r).join(n, spread):
             return True
         r.group = old
         return False
@@ -511,8 +358,7 @@ class _Fusion:
 
 
 def _not_large(n: Node) -> bool:
-    """A free node must not be read at more positions than the value it stands for has, except
-    constants."""
+    """A free node is read at no more positions than its value has, except constants."""
     return n.outputs[0].aval.size >= max((v.aval.size for v in n.inputs), default=0)
 
 

@@ -184,8 +184,7 @@ def _moves_nothing(step: Step, placed: dict[int, int]) -> bool:
 
 
 def schedule(draft: Draft, donate: bool = True) -> Draft:
-    """The draft with its steps in execution order and the states that are written in place
-    marked."""
+    """The draft with its steps in execution order and its in-place states marked."""
     s = _Scheduler(draft, donate)
     order = s.order()
     slots = draft.storage.slots

@@ -62,7 +62,8 @@ def combine(
         for v in range(vecs):
             store(c, elem, total[v], c.at(elem.vec, "%scratch", str(v)), None)
         c.do(
-            f"call void @NAME.finish(ptr %bufs, ptr %args, ptr %scratch, i64 {b}, i64 {line}, i64 1, "
+            f"call void @NAME.finish(ptr %bufs, ptr %args, ptr %scratch, "
+            f"i64 {b}, i64 {line}, i64 1, "
             f"ptr {desc}, i64 {vecs}, ptr {uniform})"
         )
         return []

@@ -172,7 +172,8 @@ class Dots:
         for q in range(self.vecs):
             describe(c, self.desc, q, self.lanes(count, q), c.add(line, str(16 * q)))
         c.do(
-            f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {self.tile}, i64 {self.b}, i64 {self.other}, "
+            f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {self.tile}, "
+            f"i64 {self.b}, i64 {self.other}, "
             f"i64 1, ptr {self.desc}, i64 {self.vecs}, ptr {self.uniform})"
         )
 
@@ -183,8 +184,7 @@ class Dots:
         return own if q == 0 else c.call("llvm.smax.i64", "i64", f"i64 {own}", "i64 0")
 
     def block(self, x: str, v: str, kb: str, first: str, line: str, count: str) -> None:
-        """Sums of one block for a group of lines, put into or added to the tile (split: into the
-        workspace)."""
+        """Sums of one block for a group of lines, into the tile (split: into the workspace)."""
         c, s, elem = self.code, self.s, self.elem
         k0 = c.mul(kb, str(BLOCK))
         kc = c.smin(c.op(f"sub i64 {self.w('k', self.kernel.k)}, {k0}"), str(BLOCK))
@@ -221,7 +221,6 @@ class Dots:
             )
 
     # ---- vectors along k
-    # -------------------------------------------------------------------------------
     def along(self, x: str, v: str, k0: str, kc: str, line: str, count: str, fresh: str) -> None:
         """A few lines at a time, 64 k per step."""
         c, s, elem = self.code, self.s, self.elem
@@ -293,10 +292,8 @@ class Dots:
         return c.op(f"extractelement {elem.vec} {x}, i64 0")
 
     # ---- vectors across lines
-    # ----------------------------------------------------------------------------
     def across(self, x: str, v: str, k0: str, kc: str, line: str, count: str, fresh: str) -> None:
-        """Lane l of all lines of a group at once: vectors of lines, then the same tree over
-        vectors."""
+        """Lane l of all lines of a group at once: vectors of lines, then one tree over vectors."""
         c, s, elem = self.code, self.s, self.elem
         every = range(self.vecs)
         masks = [mask_of(c, self.lanes(count, q)) for q in every]

@@ -54,7 +54,6 @@ class Driver(Panels):
         self.transposes = finish.transposed and not self.direct
 
     # ---- the function
-    # ------------------------------------------------------------------------------
     def build(self) -> Code:
         c = self.code
         self.desc = c.alloca(f"[{DESC * self.g.vecs} x i8]")
@@ -135,7 +134,6 @@ class Driver(Panels):
         return c.at("i8", temp, c.mul(number, self.w("mn_bytes", g.m * g.n * self.elem.size)))
 
     # ---- micro tiles
-    # -----------------------------------------------------------------------------------
     def column(self, j: str, _: list[str]) -> list[str]:
         """All micro tiles of one column panel."""
         c, g = self.code, self.g
@@ -263,12 +261,15 @@ class Driver(Panels):
 
             c.when(self.last, fetch) if self.multi else fetch()
         c.do(
-            f"call void {self.variant(spec)}(ptr {a}, i64 {steps}, i64 {a_stride}, ptr {b}, {b_step}, "
-            f"i64 {self.kc}, i64 {count}, ptr {out}, i64 {ldc}, i1 {self.more}, ptr {out}, i64 {ldc})"
+            f"call void {self.variant(spec)}(ptr {a}, i64 {steps}, i64 {a_stride}, "
+            f"ptr {b}, {b_step}, "
+            f"i64 {self.kc}, i64 {count}, ptr {out}, i64 {ldc}, "
+            f"i1 {self.more}, ptr {out}, i64 {ldc})"
         )
         if not self.direct:
             call = (
-                f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {out}, i64 {self.b_index}, i64 {row}, "
+                f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {out}, "
+                f"i64 {self.b_index}, i64 {row}, "
                 f"i64 {spec.rows}, ptr {self.desc}, i64 {vecs}, ptr {self.uniform})"
             )
             if self.multi:

@@ -29,15 +29,15 @@ SIGNATURE = (
     "i64 %rows, ptr %desc, i64 %vecs, ptr %uniform)"
 )
 FETCH = (
-    "define internal void @NAME.fetch(ptr %bufs, ptr %args, i64 %b, i64 %row, i64 %rows, ptr %desc, "
+    "define internal void @NAME.fetch(ptr %bufs, ptr %args, i64 %b, i64 %row, "
+    "i64 %rows, ptr %desc, "
     "i64 %vecs)"
 )
 UNIFORM = "define internal void @NAME.uniform(ptr %bufs, ptr %args, ptr %out)"
 
 
 class Stream(NamedTuple):
-    """A read or result of the epilogue: byte walks over batch, lines (rows of the tile) and
-    columns."""
+    """A read or result of the epilogue: byte walks over batch, lines (tile rows) and columns."""
 
     name: str
     type: str  # program type
@@ -144,7 +144,6 @@ class Finish:
         )
 
     # ---- what is the same for all elements
-    # --------------------------------------------------------------
     def _uniform(self) -> list[bool]:
         """Which instructions of the epilogue have one value for the whole product."""
         out: list[bool] = []
@@ -168,8 +167,7 @@ class Finish:
         ]
 
     def prepare(self, code: Code) -> str:
-        """In the kernel itself, before its items: the pointer that calls of the finishing function
-        pass on."""
+        """In the kernel, before its items: the pointer that calls of the finishing function get."""
         if not self.passed:
             return "null"
         out = code.alloca(f"[{len(self.passed)} x i64]")
@@ -214,7 +212,8 @@ class Finish:
             x = code.once(f"load {mem}, ptr {at}")
             first = code.once(f"insertelement <16 x {mem}> poison, {mem} {x}, i64 0")
             whole = code.once(
-                f"shufflevector <16 x {mem}> {first}, <16 x {mem}> poison, <16 x i32> zeroinitializer"
+                f"shufflevector <16 x {mem}> {first}, "
+                f"<16 x {mem}> poison, <16 x i32> zeroinitializer"
             )
             known[i] = (
                 code.once(f"icmp ne <16 x {mem}> {whole}, zeroinitializer") if ty == "b1" else whole
@@ -227,7 +226,6 @@ class Finish:
         return known
 
     # ---- for direct stores
-    # ---------------------------------------------------------------------------
     def line_base(self, code: Code, batch: str) -> str:
         s = self.outs[0]
         base = self.words.base(code, s.name, s.slot, s.offset)
@@ -242,7 +240,6 @@ class Finish:
         return self.words.walk(code, s.name + ".lines", s.lines, s.size).stride
 
     # ---- the function
-    # ------------------------------------------------------------------------------
     def build(self) -> tuple[str, Code]:
         code = self.code = Code()
         self.lanes = Lanes(16, code)
@@ -316,9 +313,8 @@ class Finish:
         across = {s.name: self._across(s, start) for s in self.reads + self.outs}
 
         def line(i: str, _: list[str]) -> list[str]:
-            value = code.op(
-                f"load {elem.vec}, ptr {code.at('i8', source, code.mul(i, step))}, align {elem.size}"
-            )
+            where = code.at("i8", source, code.mul(i, step))
+            value = code.op(f"load {elem.vec}, ptr {where}, align {elem.size}")
             at = code.add(first, i)
             args = [value] + [
                 "" if s.uniform else self._load(s, across[s.name], at, start, lanes, mask)
@@ -334,8 +330,7 @@ class Finish:
         code.loop("0", lines, "1", [], line)
 
     def _transpose(self, tile: str, step: str) -> str:
-        """The vector's column of the tile, one line of rows per lane (rows past the tile's give
-        unused lanes)."""
+        """The vector's column of the tile, one line per lane (rows past the tile's are unused)."""
         code, elem = self.code, self.elem
         buffer = code.alloca(f"[16 x {elem.vec}]")
         code.do(
@@ -344,14 +339,14 @@ class Finish:
         return buffer
 
     # ---- bringing memory near
-    # ---------------------------------------------------------------------------
     def fetch(self, code: Code, b: str, row: str, rows: str, desc: str, vecs: str) -> None:
         """Ask for the memory of a tile's operands before its sums are computed: the epilogue
         strides over lines, which the machine does not foresee, and waits for each of them
         otherwise."""
         if self.fetched:
             code.do(
-                f"call void @NAME.fetch(ptr %bufs, ptr %args, i64 {b}, i64 {row}, i64 {rows}, ptr {desc}, "
+                f"call void @NAME.fetch(ptr %bufs, ptr %args, i64 {b}, i64 {row}, "
+                f"i64 {rows}, ptr {desc}, "
                 f"i64 {vecs})"
             )
 
@@ -393,7 +388,6 @@ class Finish:
         return FETCH, code
 
     # ---- vectors of streams
-    # ---------------------------------------------------------------------------
     def _pair(self, s: Stream) -> tuple[Walk, Walk, Runs]:
         """(walk over lines, walk over lanes, runs of the lanes) as this function walks the tile."""
         lines, cols = self.walks[s.name]

@@ -55,8 +55,7 @@ def host_target() -> Target:
 
 
 class Runs(NamedTuple):
-    """An index space as bytes: i -> i * stride, or with a table (starts[i // length] + i % length *
-    stride)."""
+    """An index as bytes: i * stride, or starts[i // length] + i % length * stride."""
 
     starts: tuple[int, ...] | None
     length: int
@@ -166,8 +165,7 @@ def _micro_cost(rows: int, vecs: int, wide: int, far: bool) -> float:
 def _tiles(
     m: int, vectors: int, k: int, elem: Element, target: Target
 ) -> Iterator[tuple[float, int, int]]:
-    """(cycles per k over the whole result, row panels, vecs) of every micro tile that fits the
-    registers."""
+    """(cycles per k of the whole result, row panels, vecs) of every micro tile that fits."""
     wide = 16 * elem.size // target.vector_bytes
     room = target.registers - 1
     for vecs in (1, 2, 3, 4, 6, 8):

@@ -169,17 +169,17 @@ class _Rows:
 def _signature(spec: Micro) -> str:
     table = "ptr %kt, " if spec.segmented else "i64 %bk, "
     return (
-        f"define internal void @NAME.{spec.name}(ptr %a, i64 %as, i64 %ak, ptr %b, {table}i64 %kc, i64 %cnt, "
+        f"define internal void @NAME.{spec.name}(ptr %a, i64 %as, i64 %ak, ptr %b, {table}"
+        f"i64 %kc, i64 %cnt, "
         f"ptr %prev, i64 %ldp, i1 %more, ptr %c, i64 %ldc)"
     )
 
 
 @lru_cache(256)
 def micro_kernel(spec: Micro) -> tuple[str, Code]:
-    """(signature, body) of
-    `void @NAME.<variant>(a, row stride, k stride, b, k stride or offset table, k count, lanes of
-    the last vector, previous sums, their row stride, add them?, result, its row stride)`; strides
-    in bytes. Segmented: b points at descriptors, one per vector."""
+    """(signature, body) of `void @NAME.<variant>(a, row stride, k stride, b, k stride or offset
+    table, k count, lanes of the last vector, previous sums, their row stride, add them?, result,
+    its row stride)`; strides in bytes.  Segmented: b points at descriptors, one per vector."""
     code = Code()
     elem, rows, vecs = spec.elem, spec.rows, spec.vecs
     pointers, masks = _vectors(code, spec)

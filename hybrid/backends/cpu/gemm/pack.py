@@ -235,7 +235,8 @@ def transpose_function(elem: Element) -> Code:
         for r in range(4):
             q = [
                 code.op(
-                    f"load {quarter}, ptr {code.at(quarter, rows[r + 4 * i], str(group))}, align {elem.size}"
+                    f"load {quarter}, ptr {code.at(quarter, rows[r + 4 * i], str(group))}, "
+                    f"align {elem.size}"
                 )
                 for i in range(4)
             ]

@@ -49,8 +49,7 @@ class Panels:
         return self.words.word(self.code, name, value)
 
     def row_of(self, panel: str) -> str:
-        """First row of a row panel: panels of `rows` rows come first, then panels of one row
-        less."""
+        """First row of a row panel: first panels of `rows` rows, then panels of one row less."""
         c, g = self.code, self.g
         over = c.op(f"sub i64 {panel}, {self.w('full_rows', g.full_rows)}")
         over = c.call("llvm.smax.i64", "i64", f"i64 {over}", "i64 0")
@@ -116,9 +115,8 @@ class Panels:
     def pack_b_unit(self) -> None:
         """Rows of k, each through all panels of the item, so that memory is read in order."""
         c, st, elem = self.code, self.g.b.storage, self.elem
-        whole = c.op(
-            f"udiv i64 {self.w('n', self.g.n)}, {self.width}"
-        )  # panels without a ragged edge
+        # panels without a ragged edge
+        whole = c.op(f"udiv i64 {self.w('n', self.g.n)}, {self.width}")
         full = c.call("llvm.smax.i64", "i64", f"i64 {c.smin(self.j1, whole)}", f"i64 {self.j0}")
 
         def rows(first: str, last: str, masks: list[str | None]) -> None:
@@ -186,8 +184,7 @@ class Panels:
         return []
 
     def pack_block(self, src: str, col: str, rest: str, all_lines: str, to: str) -> None:
-        """One 16 x 16 block: `rest` elements of 16 columns from `col` on, at src + column
-        offset."""
+        """One 16 x 16 block: `rest` elements of 16 columns from `col` on, at src + offset."""
         c, st, elem = self.code, self.g.b.storage, self.elem
 
         def transpose(at: str, step: str) -> None:

@@ -1,0 +1,104 @@
+"""The control block of the engine: what native code reads and writes at which offset.
+
+Invariant: words that different threads write lie in different cache lines; every address that the
+engine needs (C library, Python) is read from here.
+"""
+
+from __future__ import annotations
+
+from . import machine as m
+from .asm import Fn
+
+__all__ = [
+    "CTL",
+    "CTL_BYTES",
+    "C_FUNCTIONS",
+    "CHUNK_BITS",
+    "MASK",
+    "MAX_WORKERS",
+    "WORKER_BYTES",
+    "W_CTL",
+    "W_ID",
+    "W_SCRATCH",
+    "W_THREAD",
+    "OOM",
+    "STEP_BYTES",
+    "SERIAL",
+    "BLOCK_HEADER",
+    "POOL_SLOTS",
+    "libc",
+    "futex",
+]
+
+MAX_WORKERS = 255
+WORKER_BYTES = 64
+CHUNK_BITS = 20
+MASK = (1 << CHUNK_BITS) - 1
+OOM = 1 << 62  # status of a step for which there was no scratch memory
+STEP_BYTES = 48
+SERIAL = 1  # step flag: run on the calling thread
+BLOCK_HEADER = 64  # a memory block starts with its usable size
+POOL_SLOTS = 8  # blocks kept in one free list
+
+C_FUNCTIONS = (
+    "syscall",
+    "clock_gettime",
+    "aligned_alloc",
+    "free",
+    "pthread_create",
+    "pthread_sigmask",
+    "madvise",
+)
+
+# byte offsets in the control block; cache lines keep what is written by different threads apart
+CTL = {
+    "word": 0,
+    "fn": 8,
+    "args": 16,
+    "items": 24,
+    "grain": 32,
+    "chunks": 40,
+    "bufs": 48,
+    "scratch": 56,
+    "done": 64,
+    "status": 72,
+    "seq": 128,
+    "asleep": 132,
+    "limit": 192,
+    "waiting": 256,
+    "owner": 320,
+    "epoch": 328,
+    "started": 336,
+    "spin_ns": 344,
+    "attr": 352,
+    "worker": 360,
+    "sigmask": 384,
+    **{f: 512 + 8 * i for i, f in enumerate(C_FUNCTIONS)},
+    "blocks": 640,
+    "workers": 1024,
+}
+CTL_BYTES = CTL["workers"] + WORKER_BYTES * MAX_WORKERS
+# byte offsets in a worker's record
+W_CTL, W_ID, W_SCRATCH, W_SIZE, W_THREAD = 0, 8, 16, 24, 32
+
+
+def libc(f: Fn, ctl: str, name: str) -> str:
+    """The address of a C function."""
+    return f.ld(ctl, CTL[name])
+
+
+def futex(f: Fn, ctl: str, word: str, how: int, value: str) -> None:
+    """futex(ctl + word, how, value) without timeout."""
+    address = f.at(ctl, CTL[word])
+    f.call(
+        "i64",
+        libc(f, ctl, "syscall"),
+        f"i64 {m.SYS_FUTEX}",
+        f"ptr {address}",
+        f"i64 {how}",
+        f"i64 {value}",
+        "ptr null",
+        "ptr null",
+        "i64 0",
+        variadic="i64 (i64, ...)",
+    )

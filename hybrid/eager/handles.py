@@ -1,0 +1,67 @@
+"""Helpers of Tensor that work on any handle: reading, broadcasting, copying, finding live views.
+
+Invariant: nothing here changes a handle's value; a mode hears of every read by Python.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from typing import Any
+
+import numpy as np
+
+from ..core.aval import CPU
+from ..core.errors import ShapeError
+from ..ir import bind as door
+from ..ir.tensor import Alias, new_handle
+
+__all__ = [
+    "read",
+    "broadcast",
+    "followers",
+    "own",
+]
+
+
+def read(t: Any, kind: str) -> np.ndarray:
+    """The value as NumPy, after telling the active mode that Python sees it."""
+    mode = door.current_mode()
+    if mode is not None:
+        mode.on_host_read(t, kind)
+    a = t._a
+    return t._v if a.device is CPU else door.backend_of(a.device).to_numpy(t._v)
+
+
+def broadcast(v: Any, shape: tuple[int, ...]) -> Any:
+    """v under another shape, or a ShapeError."""
+    if len(v._a.shape) > len(shape) or any(
+        a not in (1, b) for a, b in zip(v._a.shape[::-1], shape[::-1])
+    ):
+        raise ShapeError(f"a value of shape {v._a.shape} does not fit a tensor of shape {shape}")
+    return v.broadcast_to(shape).clone()
+
+
+def _references(xs: list[Any]) -> list[int]:
+    """Reference counts of the elements of a list."""
+    return [sys.getrefcount(x) for x in xs]
+
+
+_LISTED = _references([object()])[0]  # the count of what only a list holds
+
+
+def followers(x: Alias) -> list[Any]:
+    """The views of a base that somebody can still read: not those that only a mode keeps."""
+    views = x.live_views()
+    mode = door.current_mode()
+    if mode is None or not views:
+        return views
+    counts = _references(views)
+    views = [v for v, n in zip(views, counts) if n - _LISTED > mode.holds(v)]
+    x.views = [weakref.ref(v) for v in views]
+    return views
+
+
+def own(t: Any) -> Any:
+    """A tensor with a copy of t's value and no history."""
+    return new_handle(t._v.copy(), t._a)

@@ -1,0 +1,109 @@
+"""Running sums and products along an axis.
+
+Invariant: a half type accumulates in its compute type and is rounded once per element; integers
+take the dtype rule of `sum`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core import dtypes as dt
+from ..core.errors import ShapeError
+from ..core.shapes import normalize_axis
+from ..ir.bind import as_tensor, bind
+from ..ir.op import Op, register
+from .common import shapes_of, wide
+from .elementwise import (
+    divide,
+    multiply,
+)
+from .movement import flip, reshape
+
+__all__ = [
+    "cumulative_sum",
+    "cumulative_prod",
+]
+
+Tensor = Any
+
+
+def _cumulative(fn: Any) -> Callable[..., np.ndarray]:
+    def run(x: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
+        acc = dt.compute_type(dtype)
+        return fn(x.astype(acc), axis=axis, dtype=acc).astype(dtype)
+
+    return run
+
+
+def _reversed_sum(g: Tensor, axis: int) -> Tensor:
+    return flip(cumulative_sum(flip(g, axis), axis=axis), axis)
+
+
+def _cumulative_op(name: str, fn: Any, vjp: Any, doc: str) -> Op:
+    return register(
+        Op(
+            name,
+            "host",
+            1,
+            lambda a, axis, dtype: (a.with_(dtype=dtype),),
+            body=_cumulative(fn),
+            params=("axis", "dtype"),
+            vjp=vjp,
+            facts=frozenset(["total"]),
+            reference=lambda x, axis, dtype: fn(wide(x), axis=axis),
+            ulp=40.0,
+            doc=doc,
+            samples=shapes_of(
+                [
+                    ((7,), {"axis": 0, "dtype": dt.float64}),
+                    ((3, 4), {"axis": 1, "dtype": dt.float64}),
+                    ((2, 0), {"axis": 1, "dtype": dt.float64}),
+                ],
+                lo=0.5,
+                hi=1.5,
+            ),
+        )
+    )
+
+
+CUMSUM = _cumulative_op(
+    "cumulative_sum",
+    np.cumsum,
+    lambda g, out, x, axis, dtype: (_reversed_sum(g, axis),),
+    "Sums of the elements up to each one along an axis.",
+)
+CUMPROD = _cumulative_op(
+    "cumulative_prod",
+    np.cumprod,
+    lambda g, out, x, axis, dtype: (divide(_reversed_sum(multiply(g, out), axis), x),),
+    "Products of the elements up to each one along an axis (the gradient needs nonzero elements).",
+)
+
+
+def _scan(op: Op, x: Tensor, axis: int | None, dtype: Any) -> Tensor:
+    x = as_tensor(x)
+    if axis is None:
+        if x.ndim > 1:
+            raise ShapeError(f"{op.name} of {x.ndim} dimensions needs an axis")
+        x, axis = reshape(x, (x.size,)), 0
+    if dtype is not None:
+        d = dt.canonical(dtype)
+    elif dt.is_float(x.dtype):
+        d = x.dtype
+    else:
+        d = dt.uint64 if dt.kind(x.dtype) == "u" else dt.int64
+    return bind(op, x, axis=normalize_axis(axis, x.ndim, op.name), dtype=d)
+
+
+def cumulative_sum(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
+    """Running sums along an axis (optional for one dimension)."""
+    return _scan(CUMSUM, x, axis, dtype)
+
+
+def cumulative_prod(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
+    """Running products along an axis (optional for one dimension)."""
+    return _scan(CUMPROD, x, axis, dtype)
