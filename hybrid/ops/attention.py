@@ -43,6 +43,7 @@ def scaled_dot_product_attention(
     A bool mask keeps where it is true, a floating one is added; scale defaults to 1 /
     sqrt(features).
     """
+    q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
     if q.ndim < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(
             f"attention: query {q.shape}, key {k.shape} and value {v.shape} do not fit"

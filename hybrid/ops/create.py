@@ -179,6 +179,7 @@ def full_like(
     x: Tensor, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """`full` with the shape, dtype and device of x."""
+    x = as_tensor(x)
     return full(
         x.shape,
         value,

@@ -46,6 +46,7 @@ class Key(NamedTuple):
 
 def nonzero(x: Tensor) -> tuple[Tensor, ...]:
     """Index tensors (int64, one per axis) of the nonzero elements; reads the data on the host."""
+    x = as_tensor(x)
     if x.ndim == 0:
         raise ShapeError("nonzero takes at least one dimension")
     return tuple(as_tensor(i, x.device) for i in np.nonzero(x.numpy()))

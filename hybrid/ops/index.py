@@ -224,6 +224,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
 def embedding(weight: Tensor, index: Any) -> Tensor:
     """Rows of weight[n, d] at integer indices of any shape;
     negative indices are errors, as in PyTorch."""
+    weight = as_tensor(weight)
     if weight.ndim != 2:
         raise ShapeError(
             f"embedding: the weight has shape {weight.shape}; it takes weight[entries, features]"

@@ -300,7 +300,8 @@ def cross_entropy(
     reduction 'none' gives [N, ...], 'mean' and 'sum' a scalar, in the logits' dtype.  Raises
     ShapeError when shapes do not fit, DTypeError for logits that are not floating.
     """
-    logits, target = as_tensor(logits), as_tensor(target, logits.device)
+    logits = as_tensor(logits)
+    target = as_tensor(target, logits.device)
     need_float("cross_entropy", logits._a)
     x, axis = _rows_first("cross_entropy", logits, target)
     if dt.is_float(target.dtype):
@@ -370,7 +371,8 @@ def nll_loss(
 
     Weights, ignored targets, reductions and errors are those of `cross_entropy`.
     """
-    log_probs, target = as_tensor(log_probs), as_tensor(target, log_probs.device)
+    log_probs = as_tensor(log_probs)
+    target = as_tensor(target, log_probs.device)
     x, axis = _rows_first("nll_loss", log_probs, target)
     classes = index_check(target, x.shape[-1], axis, wrap=False, ignore=int(ignore_index))
     return _finish(_own(x, classes, weight), classes, weight, reduction)

@@ -16,7 +16,7 @@ import numpy as np
 from ..core.aval import Aval
 from ..core.errors import ShapeError
 from ..core.shapes import collapse, contiguous_strides, normalize_axes, normalize_axis
-from ..ir.bind import bind
+from ..ir.bind import as_tensor, bind
 from ..ir.op import Op, register
 from .common import SHAPE_ONLY, Part, shapes_of
 
@@ -100,6 +100,7 @@ RESHAPE: Op = register(
 def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
     """x under another shape; one size may be -1.
     `copy` is accepted for the array API: values never alias."""
+    x = as_tensor(x)
     shape = (shape,) if hasattr(shape, "__index__") else tuple(shape)
     shape = tuple(operator.index(n) for n in shape)
     if -1 in shape:
@@ -119,6 +120,7 @@ def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
 
 def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
     """Axes start..stop (inclusive) as one axis."""
+    x = as_tensor(x)
     if x.ndim == 0:
         return reshape(x, (1,))
     a, b = normalize_axis(start, x.ndim, "flatten"), normalize_axis(stop, x.ndim, "flatten")
@@ -127,6 +129,7 @@ def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
 
 def expand_dims(x: Tensor, axis: Any = 0) -> Tensor:
     """x with axes of size 1 inserted at the positions `axis` of the result."""
+    x = as_tensor(x)
     n = x.ndim + (1 if hasattr(axis, "__index__") else len(axis))
     where = set(normalize_axes(axis, n, "expand_dims"))
     old = iter(x.shape)
@@ -135,6 +138,7 @@ def expand_dims(x: Tensor, axis: Any = 0) -> Tensor:
 
 def squeeze(x: Tensor, axis: Any = None) -> Tensor:
     """x without axes of size 1: all of them, or those of `axis`, which must have size 1."""
+    x = as_tensor(x)
     if axis is None:
         return reshape(x, tuple(d for d in x.shape if d != 1))
     axes = normalize_axes(axis, x.ndim, "squeeze")
@@ -178,6 +182,7 @@ PERMUTE = register(
 
 def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
     """Axis i of the result is axis axes[i] of x."""
+    x = as_tensor(x)
     order = tuple(normalize_axis(a, x.ndim, "permute_dims") for a in axes)
     if len(order) != x.ndim or len(set(order)) != x.ndim:
         raise ShapeError(
@@ -188,6 +193,7 @@ def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
 
 def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
     """Axes of x moved to new positions; the others keep their order."""
+    x = as_tensor(x)
     one = hasattr(source, "__index__")
     src = [normalize_axis(a, x.ndim, "moveaxis") for a in ((source,) if one else source)]
     dst = [normalize_axis(a, x.ndim, "moveaxis") for a in ((destination,) if one else destination)]
@@ -366,6 +372,7 @@ def embed(x: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints = ()) -> T
 
 def flip(x: Tensor, axis: Any = None) -> Tensor:
     """x in reverse order along the axes (all by default)."""
+    x = as_tensor(x)
     axes = normalize_axes(axis, x.ndim, "flip")
     if not axes:
         return x

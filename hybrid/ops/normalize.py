@@ -278,6 +278,7 @@ def layer_norm(
     result has x's shape and dtype, statistics of half types are float32.  Raises ShapeError when
     they do not fit, DTypeError for tensors that are not floating.
     """
+    x = as_tensor(x)
     need_float("layer_norm", x._a)
     axes = _group(x, normalized_shape)
     if weight is None and bias is not None:
@@ -354,6 +355,7 @@ def rms_norm(
     x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
     """PyTorch's rms_norm over the last axes; eps defaults to the machine epsilon of x's dtype."""
+    x = as_tensor(x)
     need_float("rms_norm", x._a)
     e = float(eps) if eps is not None else float(np.finfo(dt.compute_type(x.dtype)).eps)
     return bind(
@@ -387,6 +389,7 @@ def batch_norm(
 
     In training the running statistics are assigned new values.
     """
+    x = as_tensor(x)
     need_float("batch_norm", x._a)
     if x.ndim < 2:
         raise ShapeError(f"batch_norm takes x[N, C, ...], not shape {x.shape}")
@@ -430,6 +433,7 @@ def group_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """PyTorch's group_norm: x[N, C, ...] normalised over groups of channels."""
+    x = as_tensor(x)
     if x.ndim < 2 or x.shape[1] % num_groups:
         raise ShapeError(
             f"group_norm: {num_groups} groups do not divide a tensor of shape {x.shape}"

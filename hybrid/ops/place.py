@@ -139,6 +139,7 @@ def hstack(xs: Sequence[Tensor]) -> Tensor:
 def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
     """PyTorch's split: pieces of `sizes` elements (the last may be smaller),
     or of the given sizes."""
+    x = as_tensor(x)
     a = normalize_axis(axis, x.ndim, "split")
     n = x.shape[a]
     if hasattr(sizes, "__index__"):
@@ -156,6 +157,7 @@ def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
 
 def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size (the last may be smaller), as PyTorch's chunk."""
+    x = as_tensor(x)
     a = normalize_axis(axis, x.ndim, "chunk")
     if chunks < 1:
         raise ShapeError(f"chunk: {chunks} pieces")
@@ -164,6 +166,7 @@ def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
 
 def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis, without it."""
+    x = as_tensor(x)
     a = normalize_axis(axis, x.ndim, "unstack")
     return tuple(narrow(x, a, i, 1, drop=True) for i in range(x.shape[a]))
 
@@ -301,6 +304,7 @@ def _is_plus_zero(value: float) -> bool:
 # ---- repetition
 def tile(x: Tensor, reps: Any) -> Tensor:
     """x repeated as a whole along each axis."""
+    x = as_tensor(x)
     counts = (
         (operator.index(reps),)
         if hasattr(reps, "__index__")
@@ -316,6 +320,7 @@ def tile(x: Tensor, reps: Any) -> Tensor:
 
 def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
     """Each element `repeats` times along an axis (None: of the flattened tensor)."""
+    x = as_tensor(x)
     if not hasattr(repeats, "__index__"):
         raise HybridError(
             "repeat takes one count; for a count per element use take(x, indices, axis)"
@@ -330,6 +335,7 @@ def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
 
 def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
     """Elements moved along axes, those pushed out at one end re-entering at the other."""
+    x = as_tensor(x)
     if axis is None:
         return reshape(roll(reshape(x, (x.size,)), shift, 0), x.shape)
     axes = [

@@ -15,7 +15,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import ShapeError
-from ..ir.bind import bind
+from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
 from ..ir.op import Op, register
 from ..ir.scalar import TYPE, Builder, Val
@@ -100,12 +100,17 @@ def _max_body(s: Builder, x: Any, **p: Pair) -> tuple[Val, Val]:
     place = TYPE[dt.int32 if prod(x.shape[2:]) < 2**31 else dt.int64]
     best: Any = None
     where: Any = None
+    seen: Any = None
     for v, inside, at in _window(s, x, **p):
         v = v if inside is None else s.select(inside, v, float("-inf"))
         if best is None:
-            best, where = v, at
+            best, where, seen = v, at, inside
             continue
         better = (v > best) | ((v != v) & (best == best))
+        if inside is not None and max(p["dilation"]) > 1:
+            # a gap may lie between padding and image: where all is -inf, the place is the first inside
+            better = better | s.select(seen, False, inside)
+            seen = seen | inside
         best, where = s.select(better, v, best), s.select(better, at, where)
     return best, s.convert(where, place)
 
@@ -374,6 +379,7 @@ def max_pool2d(
 ) -> Any:
     """PyTorch's max_pool2d: maxima over windows (padding counts as -inf);
     the gradient goes to the first maximum."""
+    x = as_tensor(x)
     images = _images("max_pool2d", x)
     out, at = bind(MAX_POOL, images, **_settings(kernel_size, stride, padding, dilation))
     if x.ndim == 3:
@@ -390,6 +396,7 @@ def avg_pool2d(
     count_include_pad: bool = True,
 ) -> Tensor:
     """PyTorch's avg_pool2d: means over windows; padding counts as zeros, or not at all."""
+    x = as_tensor(x)
     images, p = _images("avg_pool2d", x), _settings(kernel_size, stride, padding)
     out = bind(SUM_POOL, images, **p)
     if count_include_pad or p["padding"] == (0, 0):

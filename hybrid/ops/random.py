@@ -337,6 +337,7 @@ def dropout(
 ) -> Tensor:
     """x with elements zeroed with probability p, the others scaled by 1 / (1 - p);
     x itself when not training."""
+    x = as_tensor(x)
     if not 0.0 <= p <= 1.0:
         raise HybridError(f"dropout: p = {p} is no probability")
     if not training or p == 0.0:

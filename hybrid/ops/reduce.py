@@ -78,6 +78,7 @@ BROADCAST = register(
 
 def broadcast_to(x: Tensor, shape: Any) -> Tensor:
     """x repeated along axes of size 1 and new leading axes, as a view."""
+    x = as_tensor(x)
     shape = as_shape(shape)
     return x if shape == x.shape else bind(BROADCAST, x, shape=shape)
 

@@ -116,6 +116,7 @@ def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = 
 
 def topk(x: Tensor, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
     """The k largest (or smallest) elements along an axis, sorted, and their positions."""
+    x = as_tensor(x)
     a, n = normalize_axis(axis, x.ndim, "topk"), operator.index(k)
     if not 0 <= n <= x.shape[a]:
         raise ShapeError(f"topk: k = {n} of an axis of size {x.shape[a]}")

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.aval import Aval
 from ..core.errors import ShapeError
 from ..core.shapes import contiguous_strides, normalize_axis
-from ..ir.bind import bind
+from ..ir.bind import as_tensor, bind
 from ..ir.op import Op, register
 from .common import SHAPE_ONLY, pair, shapes_of
 from .elementwise import add
@@ -168,6 +168,7 @@ EMBED_DIAGONAL: Op = register(
 
 def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
     """The diagonal of two axes (the last two by default), as a new last axis."""
+    x = as_tensor(x)
     if x.ndim < 2:
         raise ShapeError(f"diagonal takes at least two dimensions, not shape {x.shape}")
     a, b = normalize_axis(axis1, x.ndim, "diagonal"), normalize_axis(axis2, x.ndim, "diagonal")
