@@ -6,6 +6,7 @@ Invariant: importing this package compiles nothing and imports no optional depen
 from __future__ import annotations
 
 from math import e, inf, nan, pi
+from typing import TYPE_CHECKING
 
 from .backends import api as _api
 from .core.aval import Aval, Device, device
@@ -67,6 +68,34 @@ from .ops import *  # noqa: E402, F403
 
 __version__ = "0.1.0"
 newaxis = None
+
+if not TYPE_CHECKING:
+    _ELSEWHERE = {
+        "array": "tensor",
+        "from_numpy": "asarray",
+        "as_tensor": "asarray",
+        "cat": "concat",
+        "concatenate": "concat",
+        "cumsum": "cumulative_sum",
+        "cumprod": "cumulative_prod",
+        "transpose": "permute_dims",
+        "permute": "permute_dims",
+        "unsqueeze": "expand_dims",
+        "normal": "random.normal",
+        "save": "Module.state_dict with numpy.savez",
+        "load": "numpy.load with Module.load_state_dict",
+        "vmap": "broadcasting, or a loop over hybrid.unstack",
+        "compile": "function",
+        "jit": "function",
+    }
+
+    def __getattr__(name: str) -> None:
+        """Say what an operation of NumPy, PyTorch or JAX is called here."""
+        other = _ELSEWHERE.get(name)
+        hint = f"; it is called hybrid.{other} here" if other in globals() else ""
+        hint = f"; use {other}" if other is not None and not hint else hint
+        raise AttributeError(f"module 'hybrid' has no attribute {name!r}{hint}")
+
 
 from . import nn, optim  # noqa: E402
 from .function import CacheInfo, Function, RunsEagerly, function  # noqa: E402

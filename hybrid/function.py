@@ -34,7 +34,7 @@ from .trace.recorder import Recorder
 from .trace.recording import Recording
 from .trace.replay import MISS, Executor, run_graph
 from .trace.seeing import Watch, foreign_hooks
-from .trace.signature import signature_of, with_defaults
+from .trace.signature import UNCHECKED, signature_of, unchecked, with_defaults
 
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
 
@@ -181,12 +181,17 @@ class Function(Wrapped):
 
     def _entry(self, sig: Any, objects: list[Any]) -> Entry:
         entry = Entry()
+        if unchecked(sig):
+            entry.state, entry.why = "EAGER", UNCHECKED
+            self._say("", f"runs eagerly because it {UNCHECKED}")
+            return entry
         if len(self._entries) >= MAX_SIGNATURES:
             entry.state = "EAGER"
             self._say(
                 "",
                 f"is called with more than {MAX_SIGNATURES} different signatures (shapes, dtypes, "
-                "Python numbers or objects as arguments); pass numbers that change as tensors",
+                "Python numbers, NumPy arrays or objects as arguments); pass what changes as "
+                "tensors (hybrid.asarray makes one)",
             )
             return entry
         table, key = weakref.ref(self), sig
@@ -350,13 +355,16 @@ class Function(Wrapped):
         Without arguments: for the signature that is replayed and was seen last."""
         if type(self.fn) is types.FunctionType:
             args, kwargs = with_defaults(self.fn, args, kwargs)
-        entry = self._entries.get(signature_of(args, kwargs)[0])
+        sig = signature_of(args, kwargs)[0]
+        entry = self._entries.get(sig)
         if entry is None and not args and not kwargs:
             entry = next((e for e in reversed(self._entries.values()) if e.plans), None)
         if entry is None or not entry.plans:
             why = (
                 f"it {entry.why}"
                 if entry is not None and entry.why
+                else f"it {UNCHECKED}"
+                if unchecked(sig)
                 else "call it at least twice first"
             )
             return None, f"{self._name()} is not replayed for these arguments: {why}"

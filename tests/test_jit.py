@@ -167,6 +167,15 @@ def test_spoiled_files_are_misses(
     assert path.read_bytes() == whole
 
 
+def test_a_pipe_is_a_miss(tmp_path: Path):
+    cache = DiskCache(tmp_path / "c")
+    key = b"k" * 32
+    os.mkfifo(cache._path(key))
+    assert cache.get(key) is None
+    cache.put(key, b"body")
+    assert cache.get(key) == b"body"
+
+
 def test_file_of_another_key_is_a_miss(cache: DiskCache):
     a, b = b"a" * 32, b"b" * 32
     cache.put(a, b"code of a")

@@ -415,3 +415,16 @@ def test_training_reduces_a_loss():
         opt.step()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_a_parameter_is_not_replaced_by_a_plain_tensor():
+    layer = nn.Linear(2, 3)
+    old = layer.weight
+    with pytest.raises(TypeError, match="assign an nn.Parameter"):
+        layer.weight = hb.ones((3, 2))
+    assert layer.weight is old
+    layer.weight = nn.Parameter(hb.ones((3, 2)))
+    assert [n for n, _ in layer.named_parameters()] == ["weight", "bias"]
+    layer.weight.requires_grad_(False)
+    layer.weight = hb.zeros((3, 2))
+    assert layer.weight.tolist() == [[0.0, 0.0]] * 3

@@ -270,6 +270,17 @@ def test_max_pool_ties_go_to_the_first_maximum() -> None:
     np.testing.assert_array_equal(np.asarray(special).ravel(), [np.nan, -np.inf])
 
 
+def test_max_pool_of_minus_infinity_between_padding_and_image() -> None:
+    """The place lies in the window, so that the gradient arrives."""
+    x = hybrid.tensor(np.full((1, 1, 4, 3), -np.inf, np.float32), requires_grad=True)
+    out, at = hybrid.max_pool2d(x, (2, 1), 1, (1, 0), (2, 1), return_indices=True)
+    np.testing.assert_array_equal(
+        np.asarray(at)[0, 0], [[3, 4, 5], [0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    )
+    out.sum().backward()
+    assert x.grad.sum().item() == 12
+
+
 def test_pooling_forms() -> None:
     x = draw(2, 3, 6, 8)
     t = hybrid.tensor(x)

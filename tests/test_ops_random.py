@@ -94,6 +94,13 @@ def test_integers_and_choices() -> None:
     assert np.asarray(random.randint(5, size=(10,), dtype="uint8", generator=g)).max() < 5
     wide = np.asarray(random.randint(-(2**63), 2**63 - 1, (4,), generator=g))
     assert len(set(wide.tolist())) == 4
+    for low, d in ((-(2**63), "int64"), (0, "uint64")):  # the whole range of 64 bits
+        k = np.asarray(random.randint(low, low + 2**64, (2000,), dtype=d, generator=g))
+        part = (k.astype(np.float64) - low) / 2.0**64
+        assert len(set(k.tolist())) == 2000 and abs(part.mean() - 0.5) < 0.03
+    for p in (-0.5, 1.5, float("nan")):
+        with pytest.raises(hybrid.HybridError):
+            random.bernoulli(p, (3,))
     for bad in ((3, 3), (0, 300, (1,))):
         with pytest.raises(hybrid.HybridError):
             random.randint(*bad, dtype="uint8")

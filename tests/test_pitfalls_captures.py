@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import Any
 
@@ -395,6 +396,138 @@ def test_p21_method_patched_after_recording() -> None:
         return out + [f(t()) for _ in range(4)]
 
     check(program, replays=8)
+
+
+class Bound:
+    """Attributes that Python finds on the class unless the instance has its own."""
+
+    scale = 2.0
+
+    def __call__(self, x: Any) -> Any:
+        return x * 2
+
+    @staticmethod
+    def act(x: Any) -> Any:
+        return x * 3
+
+    @classmethod
+    def shift(cls, x: Any) -> Any:
+        return x + 1
+
+    @property
+    def factor(self) -> float:
+        return 4.0
+
+
+class Rebound(Bound):
+    def __call__(self, x: Any) -> Any:
+        return x * 5
+
+    @property
+    def factor(self) -> float:
+        return 7.0
+
+
+class Lookup:
+    def __get__(self, o: Any, kind: Any = None) -> float:
+        return 2.0
+
+
+@pytest.mark.parametrize("name", ["act", "shift", "wrapped"])
+def test_p21_instance_attribute_hides_the_one_of_its_class(name: str) -> None:
+    def program(jit: Any) -> Any:
+        kind = type("Kind", (Bound,), {"wrapped": jit(lambda self, x: x * self.scale)})
+        o = kind()
+        f = jit(lambda x: getattr(o, name)(x) + 1)
+        g = jit(lambda x: o.act(o.shift(o.wrapped(x))))
+        out = [(f(t()), g(t())) for _ in range(4)]
+        setattr(o, name, lambda x: x - 6)
+        out += [(f(t()), g(t())) for _ in range(4)]
+        delattr(o, name)
+        return out + [(f(t()), g(t())) for _ in range(4)]
+
+    check(program)
+
+
+def test_p21_instance_attribute_hides_a_descriptor_in_python() -> None:
+    def program(jit: Any) -> Any:
+        o = type("Kind", (), {"k": Lookup()})()
+        f = jit(lambda x: x * o.k)
+        out = [f(t()) for _ in range(4)]
+        o.__dict__["k"] = 5.0
+        return out + [f(t()) for _ in range(4)]
+
+    check(program, replays=2)
+
+
+@pytest.mark.parametrize("use", [lambda o, x: o(x), lambda o, x: x * o.factor])
+def test_p21_object_gets_another_class(use: Any) -> None:
+    def program(jit: Any) -> Any:
+        o = Bound()
+        f = jit(lambda x: use(o, x))
+        out = [f(t()) for _ in range(4)]
+        o.__class__ = Rebound
+        return out + [f(t()) for _ in range(4)]
+
+    check(program, replays=2)
+
+
+def test_p19_keyword_default_changes_in_place() -> None:
+    def program(jit: Any) -> Any:
+        def inner(x: Any, *, k: float = 2.0) -> Any:
+            return x * k
+
+        f = jit(lambda x: inner(x))
+        out = [f(t()) for _ in range(4)]
+        inner.__kwdefaults__["k"] = 6.0
+        return out + [f(t()) for _ in range(4)]
+
+    check(program, replays=2)
+
+
+def test_p10_dict_behind_a_partial_or_a_bound_method_changes() -> None:
+    def program(jit: Any) -> Any:
+        scaled = functools.partial(lambda x, k: x * k, k=2.0)
+        cfg = {"k": 3.0}
+        get, size = cfg.get, cfg.__len__
+        f = jit(lambda x: scaled(x) + get("k") * size())
+        out = [f(t()) for _ in range(4)]
+        scaled.keywords["k"] = 5.0
+        out += [f(t()) for _ in range(4)]
+        cfg["k"] = 7.0
+        out += [f(t()) for _ in range(4)]
+        cfg["z"] = 1.0
+        return out + [f(t()) for _ in range(4)]
+
+    check(program, replays=4)
+
+
+@pytest.mark.parametrize("place", ["instance", "class", "base"])
+@pytest.mark.parametrize("name", ["zero_grad", "update"])
+def test_p21_method_of_an_optimizer_is_replaced(
+    name: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def program(jit: Any) -> Any:
+        hb.manual_seed(0)
+        net = nn.Linear(7, 3)
+        opt = optim.SGD(net.parameters(), lr=0.1, momentum=0.5)
+
+        @jit
+        def step(x: Any) -> Any:
+            opt.zero_grad()
+            loss = (net(x) ** 2).mean()
+            loss.backward()
+            opt.step()
+            return loss
+
+        out = [step(t()) for _ in range(4)]
+        where = {"instance": opt, "class": optim.SGD, "base": optim.Optimizer}[place]
+        with monkeypatch.context() as m:
+            m.setattr(where, name, lambda *a: None, raising=False)
+            out += [step(t()) for _ in range(4)]
+        return out + [step(t()) for _ in range(4)] + list(net.parameters())
+
+    check(program)
 
 
 def test_p21_list_and_dict_of_modules_change() -> None:

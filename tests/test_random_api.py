@@ -98,6 +98,14 @@ def test_categorical_follows_the_logits():
     np.testing.assert_allclose(np.bincount(c, minlength=3) / 20000, p, atol=0.02)
 
 
+@pytest.mark.parametrize("masked", [-1000.0, -np.inf])
+def test_categorical_never_takes_an_impossible_class(masked):
+    u = random.rand(15700, 2, generator=random.Generator(247))
+    assert u[-1, 1].item() == 1 - 2**-24  # the largest uniform number is drawn for the masked class
+    logits = hb.tensor(np.tile(np.array([0.0, masked], np.float32), (15700, 1)))
+    assert not random.categorical(logits, generator=random.Generator(247)).numpy().any()
+
+
 def test_generators_are_independent():
     g, h = random.Generator(1), random.Generator(1)
     hb.manual_seed(0)

@@ -79,9 +79,37 @@ def enable_grad(fn: Callable[..., Any] | None = None) -> Any:
     return _GradScope(True) if fn is None else _GradScope(True)(fn)
 
 
+class _GradSwitch(_GradScope):
+    """A scope that is in force from the moment it is made, as PyTorch's set_grad_enabled."""
+
+    __slots__ = ("_fresh",)
+
+    def __init__(self, on: bool) -> None:
+        super().__init__(on)
+        self._fresh = True
+        super().__enter__()
+
+    def __enter__(self) -> None:
+        if not self._fresh:
+            super().__enter__()
+        self._fresh = False
+
+    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        if self._fresh:
+            self._fresh = False
+            self.__exit__()
+        return super().__call__(fn)
+
+
 def set_grad_enabled(on: bool) -> _GradScope:
-    """Scope that switches the tape on or off."""
-    return _GradScope(bool(on))
+    """Switch the tape of this thread on or off, at once; as a `with` scope, until its end.
+
+    >>> import hybrid
+    >>> with hybrid.set_grad_enabled(False): y = hybrid.ones(3, requires_grad=True) * 2
+    >>> y.requires_grad
+    False
+    """
+    return _GradSwitch(bool(on))
 
 
 # ---- the pass

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import DeviceError
+
 __all__ = ["Aval", "Device", "aval", "device", "find_aval"]
 
 
@@ -61,14 +63,16 @@ find_aval = _AVALS.get
 
 
 def device(name: str | Device = "cpu") -> Device:
-    """The interned Device of that name; ``cuda`` means ``cuda:0``.
+    """The interned Device of that name; ``cuda`` means ``cuda:0``, ``cpu:0`` means ``cpu``.
 
-    >>> device("cpu") is device("cpu")
+    >>> device("cpu") is device("cpu:0")
     True
     """
     if isinstance(name, Device):
         return name
-    name = "cuda:0" if name == "cuda" else name
+    if not isinstance(name, str):
+        raise DeviceError(f"a device is a name like 'cpu', not a {type(name).__name__}")
+    name = "cuda:0" if name == "cuda" else "cpu" if name == "cpu:0" else name
     got = _DEVICES.get(name)
     return got if got is not None else _DEVICES.setdefault(name, Device(name))
 

@@ -8,11 +8,20 @@ from __future__ import annotations
 import os
 import sys
 
+import numpy as np
+
 from .errors import Site
 
 __all__ = ["user_site", "INSIDE"]
 
 INSIDE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_DEMO = os.path.join(INSIDE, "demo") + os.sep
+_SKIPPED = (
+    INSIDE,
+    os.path.dirname(os.path.abspath(np.__file__)) + os.sep,
+    "<hybrid",
+    "<frozen importlib",
+)
 
 
 def user_site(start: int = 1) -> Site | None:
@@ -22,9 +31,7 @@ def user_site(start: int = 1) -> Site | None:
     frame = sys._getframe(start)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith("<hybrid") and (
-            not name.startswith(INSIDE) or name.startswith(INSIDE + "demo")
-        ):
+        if not name.startswith(_SKIPPED) or name.startswith(_DEMO):
             return Site(name, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back  # type: ignore[assignment]
     return None

@@ -163,6 +163,8 @@ class Tensor(Handle):
             raise HybridError(
                 ".grad belongs to leaf tensors that require a gradient; use hybrid.grad for others"
             )
+        if value is not None and not isinstance(value, Handle):
+            raise DTypeError(f".grad is a tensor or None, not a {type(value).__name__}")
         if value is not None and value._a is not self._a:
             raise ShapeError(f".grad of {self._a} cannot be {value._a}")
         mode = door.current_mode()

@@ -218,6 +218,11 @@ def as_tensor(x: Any, device: Device = CPU) -> Any:
     a = np.asarray(x)
     if a.dtype == np.float64 and not isinstance(x, (np.ndarray, np.generic)):
         a = a.astype(np.float32)
+    if a.dtype.kind in "OUScmM":
+        raise DTypeError(
+            f"{type(x).__name__} is not supported here: it is no tensor and no array of real "
+            f"numbers (NumPy makes {a.dtype} of it)"
+        )
     d = dt.canonical(a.dtype)
     a = np.array(a, dtype=d, order="C", copy=True)
     t = new_handle(

@@ -76,6 +76,8 @@ def public(op: Op) -> Callable[..., Any]:
     if op.kind != "map" or op.nin not in (1, 2) or op.nout != 1 or op.params or op.check:
 
         def function(*xs: Any, **params: Any) -> Any:
+            if op.nin is not None and len(xs) != op.nin:
+                raise TypeError(f"{op.name} takes {op.nin} tensors, not {len(xs)}")
             return bind(op, *xs, **params)
     else:
         function = _flat(op)

@@ -101,14 +101,14 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     return ops.gelu(x) if approximate == "none" else ops.gelu_tanh(x)
 
 
-def softmax(x: Any, dim: int = -1) -> Any:
-    """exp(x) / sum(exp(x)) along `dim`."""
-    return _softmax(x, dim)
+def softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Any:
+    """exp(x) / sum(exp(x)) along `dim` (or `axis`, its other name)."""
+    return _softmax(x, dim if axis is None else axis)
 
 
-def log_softmax(x: Any, dim: int = -1) -> Any:
-    """Logarithm of softmax along `dim`."""
-    return ops.log_softmax(x, dim)
+def log_softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Any:
+    """Logarithm of softmax along `dim` (or `axis`, its other name)."""
+    return ops.log_softmax(x, dim if axis is None else axis)
 
 
 def embedding(index: Any, weight: Any) -> Any:

@@ -10,8 +10,8 @@ import math
 from typing import Any
 
 from ..core.errors import ShapeError
-from ..eager.tensor import Tensor, tensor
-from ..ops import ones, zeros
+from ..eager.tensor import Tensor, asarray, tensor
+from ..ops import flatten, ones, zeros
 from ..random import normal, uniform
 from . import functional as F
 from .module import Module
@@ -219,7 +219,7 @@ class Flatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) -> (N, product) by default."""
-        return x.flatten(self.start_dim, self.end_dim)  # type: ignore[attr-defined]
+        return flatten(x, self.start_dim, self.end_dim)
 
 
 class _Pointwise(Module):
@@ -323,6 +323,7 @@ class LSTMCell(Module):
         self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """x (N, input), state (h, c) of shape (N, hidden) each (zeros by default) -> (h, c)."""
+        x = asarray(x)
         if state is None:
             h = c = zeros((x.shape[0], self.hidden_size), dtype=x.dtype)
         else:

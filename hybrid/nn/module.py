@@ -12,6 +12,8 @@ from typing import Any
 
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
+from ..core.aval import Device
+from ..core.aval import device as to_device
 from ..core.errors import HybridError, ShapeError
 from ..eager.tensor import Tensor, asarray, tensor
 from ..ir.mode import EPOCH, Versioned, bump
@@ -19,6 +21,8 @@ from ..ir.tensor import Handle
 from ..ops import zeros_like
 
 __all__ = ["Module", "Parameter", "Sequential", "ModuleList", "ModuleDict"]
+
+KINDS = ("cpu", "cuda")  # of devices
 
 
 class _ParameterType(type):
@@ -75,6 +79,12 @@ class Module(Versioned):
         if isinstance(value, Module):
             names[name] = "module"
         elif isinstance(value, Handle):
+            if held == "parameter" and isinstance(self.__dict__.get(name), Parameter):
+                if not isinstance(value, Parameter):
+                    raise TypeError(
+                        f"{type(self).__name__}.{name} is a parameter: assign an nn.Parameter to "
+                        f"replace it, or give it a value with .{name}.assign(...)"
+                    )
             if held in (None, "module") and isinstance(value, Parameter):
                 names[name] = "parameter"
             elif held is None or held == "module":
@@ -259,88 +269,29 @@ class Module(Versioned):
         fn(self)
         return self
 
-    def to(self, dtype: Any) -> Module:
-        """Convert floating parameters and buffers to another dtype, in place of the old tensors."""
-        d = dt.canonical(dtype)
+    def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Module:
+        """Move parameters and buffers to a device and convert the floating ones to another dtype
+        (`model.to("cpu")`, `model.to("float16")`); new tensors take the place of the old ones."""
+        for arg in args:
+            if isinstance(arg, Device) or isinstance(arg, str) and arg.partition(":")[0] in KINDS:
+                device = arg
+            else:
+                dtype = arg
+        want = None if dtype is None else dt.canonical(dtype)
         made: dict[int, tuple[Tensor, Tensor]] = {}  # a shared parameter stays one
         for m in self.modules():
             for name, t in list(m._own("parameter", "buffer", "temporary")):
-                if dt.is_float(t.dtype) and t.dtype is not d:
+                d = want if want is not None and dt.is_float(t.dtype) else t.dtype
+                dev = t.device if device is None else to_device(device)
+                if t.dtype is not d or t.device is not dev:
                     if id(t) not in made:
-                        made[id(t)] = t, tensor(t, dtype=d, requires_grad=t.requires_grad)
+                        new = tensor(t, dtype=d, device=dev, requires_grad=t.requires_grad)
+                        made[id(t)] = t, new
                     object.__setattr__(m, name, made[id(t)][1])
                     bump(m)
         return self
 
     # ---- text
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    #
-    # ------------------------------------------------------------------------------------------
     def extra_repr(self) -> str:
         """Arguments shown in the repr."""
         return ""
@@ -370,6 +321,11 @@ class Sequential(Module):
     def __init__(self, *modules: Module) -> None:
         super().__init__()
         for i, m in enumerate(modules):
+            if not callable(m):
+                raise HybridError(
+                    f"Sequential takes modules, not a {type(m).__name__}; write "
+                    "Sequential(a, b), or Sequential(*modules) for a list"
+                )
             self.add_module(str(i), m)
 
     def forward(self, x: Any) -> Any:

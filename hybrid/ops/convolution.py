@@ -219,6 +219,8 @@ def conv2d_weight_grad(
 def _padded(x: Tensor, padding: Any, kernel: Ints, dilation: Pair, stride: Pair) -> Tensor:
     if padding == "valid":
         return x
+    if isinstance(padding, str) and padding != "same":
+        raise ShapeError(f"conv2d: padding is an int, a pair, 'valid' or 'same', not {padding!r}")
     if padding == "same":
         if stride != (1, 1):
             raise ShapeError("conv2d: padding='same' needs stride 1")

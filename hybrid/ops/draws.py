@@ -151,7 +151,8 @@ def _integer_body(
     s: Builder, seed: Val, offset: Val, low: Val, count: Val, *, shape: Ints, dtype: np.dtype
 ) -> Val:
     w = _words(s, seed, offset)
-    return s.convert(s.mulhi(_long(s, w[0], w[1]), count) + low, TYPE[dtype])
+    word = _long(s, w[0], w[1])
+    return s.convert(s.select(count == 0, word, s.mulhi(word, count)) + low, TYPE[dtype])
 
 
 def _integer_oracle(
@@ -164,7 +165,8 @@ def _integer_oracle(
 ) -> np.ndarray:
     w = _oracle(seed, offset, shape)
     both = zip((w[0] | (w[1] << np.uint64(32))).ravel().tolist(), range(math.prod(shape)))
-    got = [(((v * int(count)) >> 64) + int(low)) & (2**64 - 1) for v, _ in both]
+    n = int(count) or 2**64
+    got = [(((v * n) >> 64) + int(low)) & (2**64 - 1) for v, _ in both]
     return np.array(got, np.uint64).reshape(shape).astype(dtype)
 
 
@@ -248,9 +250,12 @@ INTEGER = _random_op(
     "random_integer",
     _integer_body,
     _integer_oracle,
-    _state(((70,), np.array(2**64 - 5, np.uint64), np.array(10, np.uint64), {"dtype": dt.int64})),
+    _state(
+        ((70,), np.array(2**64 - 5, np.uint64), np.array(10, np.uint64), {"dtype": dt.int64}),
+        ((9,), np.array(2**63, np.uint64), np.array(0, np.uint64), {"dtype": dt.int64}),
+    ),
     nin=4,
-    doc="low + a uniform integer below count, modulo 2**64.",
+    doc="low + a uniform integer below count (0: below 2**64), modulo 2**64.",
 )
 BERNOULLI = _random_op(
     "random_bernoulli",

@@ -108,7 +108,7 @@ def _max_body(s: Builder, x: Any, **p: Pair) -> tuple[Val, Val]:
             continue
         better = (v > best) | ((v != v) & (best == best))
         if inside is not None and max(p["dilation"]) > 1:
-            # a gap may lie between padding and image: where all is -inf, the place is the first inside
+            # places of padding may lie between those of the window: take the first one inside
             better = better | s.select(seen, False, inside)
             seen = seen | inside
         best, where = s.select(better, v, best), s.select(better, at, where)

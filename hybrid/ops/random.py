@@ -24,7 +24,7 @@ from ..ir.mode import ROOTS, Versioned
 from ..ir.op import Op
 from ..ir.tensor import Handle
 from .draws import BERNOULLI, BITS, INTEGER, NORMAL, UNIFORM, philox
-from .elementwise import add, log, multiply, negative, subtract, where
+from .elementwise import add, log, maximum, multiply, negative, subtract, where
 from .index import take
 from .place import stack
 from .positions import argmax
@@ -281,6 +281,8 @@ def bernoulli(
 ) -> Tensor:
     """True with probability p (a number, or a tensor that broadcasts to the size)."""
     if isinstance(p, (int, float)):
+        if not 0.0 <= p <= 1.0:
+            raise HybridError(f"bernoulli: p = {p} is no probability")
         g = _source(generator, device)
         return g.draw(
             BERNOULLI,
@@ -317,8 +319,8 @@ def categorical(logits: Tensor, axis: int = -1, *, generator: Generator | None =
     u = rand(
         logits.shape, dtype=dt.compute_type(logits.dtype), generator=generator, device=logits.device
     )
-    tiny = 2.0**-25
-    return argmax(subtract(logits, log(negative(log(add(u, tiny))))), axis)
+    u = maximum(u, 2.0**-25)  # inside (0, 1), so that the noise is finite
+    return argmax(subtract(logits, log(negative(log(u)))), axis)
 
 
 def choice(

@@ -63,6 +63,11 @@ class Optimizer(Versioned):
         self.defaults = defaults
         self.param_groups: list[ParamGroup] = []
         self.state: dict[int, dict[str, Tensor]] = {}
+        if not hasattr(params, "__iter__"):
+            raise HybridError(
+                f"{type(self).__name__} takes a list of tensors or groups, not a "
+                f"{type(params).__name__}; pass model.parameters()"
+            )
         items = list(params)
         if not items:
             raise HybridError(f"{type(self).__name__} got no parameters")

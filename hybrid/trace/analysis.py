@@ -133,7 +133,9 @@ class Analysis(Chains):
                         self.note("attr", f, "__defaults__")
                         self.note("attr", f, "__kwdefaults__")
                         self.all(f.__defaults__)
-                        self.all(f.__kwdefaults__)
+                        if f.__kwdefaults__ is not None:
+                            self.root(f.__kwdefaults__)
+                            self.all(f.__kwdefaults__)
             self._spread_unseen()
             if before == self._size():
                 return
@@ -226,8 +228,8 @@ class Analysis(Chains):
             # not what was called (`__len__` may return at the same instruction as `__iter__`)
             return
         if isinstance(f, functools.partial):
-            self.all(f.args)
-            self.all(f.keywords)
+            self.all(self.reach(f.args, f))
+            self.all(self.reach(f.keywords, f))
             f = f.func
             self._handed(f, code, at)
         if type(f).__module__ == "numpy":

@@ -109,6 +109,9 @@ class Chains:
             self.reach(v.__self__, frm)
         elif isinstance(v, types.FunctionType):
             self._function(v)
+        elif isinstance(v, (types.BuiltinMethodType, types.MethodWrapperType)):
+            if isinstance(v.__self__, BOXES):
+                self.reach(v.__self__, frm)
         elif isinstance(v, (staticmethod, classmethod)):
             self.reach(v.__func__, frm)
         elif isinstance(v, functools.partial):
@@ -126,6 +129,8 @@ class Chains:
                 if not immutable_type(k) and not k.__module__.startswith("hybrid."):
                     self.root(k)
                     self.note("tlen", k)
+            if v is not t:
+                self.note("type", v)
         return v
 
     def _function(self, f: types.FunctionType) -> None:
@@ -172,6 +177,8 @@ class Chains:
             if isinstance(lookup(type(root), name), types.FunctionType):
                 self.root(type(root))
                 self.note("tattr", type(root), name)
+                if type(root).__setattr__ is object.__setattr__:  # no store moves its version
+                    self._not_shadowed(root, name)
         names = getattr(root, "_names", None)
         for name, v in list(vars(root).items()):
             if isinstance(v, Handle) and type(names) is dict and name not in names:
@@ -250,17 +257,18 @@ class Chains:
                     self.reach(f)
             return []
         if name not in d and isinstance(c, types.FunctionType):
-            if not isinstance(o, Versioned) or not trusted(c.__code__.co_filename):
-                self.note("meth", o, name)
+            self.note("meth", o, name)
             return [self.reach(c)]
         if isinstance(o, BOXES) and isinstance(c, CMETHODS) and name not in d:
             return [getattr(o, name)]
         if isinstance(c, (classmethod, staticmethod, Wrapped)) and name not in d:
             self.root(t)
             self.note("tattr", t, name)
+            self._not_shadowed(o, name)
             return [self.reach(c), self.reach(t)][:1]
         if name not in d and c is not MISSING and hasattr(type(c), "__get__"):
             if isinstance(lookup(type(c), "__get__"), types.FunctionType):
+                self._not_shadowed(o, name)
                 return []  # a descriptor in Python: its code was watched
             if isinstance(c, CMETHODS):
                 return [getattr(o, name)]
@@ -269,6 +277,11 @@ class Chains:
         if immutable_type(t) and not hasattr(o, "__dict__"):
             return []
         return [self.reach(self._plain_attr(o, name, c, d), o)]
+
+    def _not_shadowed(self, o: Any, name: str) -> None:
+        """The instance has no entry of its own, which would come before its class's."""
+        if hasattr(o, "__dict__"):
+            self.note("slot", o, name)
 
     def _plain_attr(self, o: Any, name: str, c: Any, d: dict[str, Any]) -> Any:
         """An entry of the instance dict, a class attribute, or what __getattr__ gives."""

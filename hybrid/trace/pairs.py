@@ -149,11 +149,13 @@ def _instance_dict(o: Any) -> tuple[Pairs, dict[Any, Any]]:
 # ---- kinds of facts
 def _on_class(o: Any, name: str) -> tuple[Pairs, int]:
     """A class attribute read through an instance that does not shadow it."""
+    before: Pairs = []  # classes that would come first if they got the name
     for c in type(o).__mro__:
         if name in c.__dict__:
             own, d = _instance_dict(o)
             pairs, at = _value(_class_dict(c), name)
-            return own + _absent(d, name) + pairs, at
+            return own + _absent(d, name) + before + pairs, at
+        before.append((id(_class_dict(c)) + DICT_USED, len(c.__dict__)))
     raise _Unknown
 
 
@@ -218,6 +220,9 @@ def _fact(key: Key, h: Any, want: Any, keep: list[Any]) -> Pairs:
     if key.kind == "keys" and type(h) is dict:
         return _same_keys(h)
     if want is MISSING:
+        if key.kind == "slot":
+            own, d = _instance_dict(h)
+            return own + _absent(d, key.key)
         if key.kind != "item" or not isinstance(h, dict):
             raise _Unknown
         return _absent(h, key.key)

@@ -18,6 +18,8 @@ from .served import Served
 
 __all__ = ["Plan", "Entry", "busy", "distinct", "dropper"]
 
+SHOWN = 40  # facts that `explain` lists of a plan
+
 
 class Plan:
     """An accepted recording ready to run; `served` is its fast way, made at the first replay."""
@@ -83,7 +85,9 @@ class Entry:
                 f"  plan: {len(r.graph.nodes)} operations, {r.captures} captured tensors, "
                 f"{len(r.writes)} state writes, {r.guard.count if r.guard else 0} guards"
             )
-            out += [f"    {r.place(k)}" for k in list(r.expect)[:40]]
+            out += [f"    {r.place(k)}" for k in list(r.expect)[:SHOWN]]
+            if len(r.expect) > SHOWN:
+                out.append(f"    and {len(r.expect) - SHOWN} more")
         return out
 
 

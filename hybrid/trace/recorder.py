@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import Site
+from ..core.sites import user_site
 from ..ir.bind import constant_of
 from ..ir.graph import Const, Graph, Node, Value
 from ..ir.mode import Mode
@@ -25,7 +26,7 @@ from .policy import trusted
 from .seeing import Watch
 from .tail import HOW, Read
 
-__all__ = ["Recorder", "Step", "user_site"]
+__all__ = ["Recorder", "Step"]
 
 LARGE = 1 << 24  # bytes of results that are worth returning to the system
 SWEEP_BYTES = 8 << 20  # of new results, after which values that nobody else holds are let go
@@ -40,14 +41,6 @@ class Step(NamedTuple):
     outputs: tuple[int, ...]
     avals: tuple[Any, ...]
     site: Site | None
-
-
-def user_site() -> Site | None:
-    """The calling thread's innermost line outside of hybrid, NumPy and the import system."""
-    f = sys._getframe(1)
-    while f is not None and trusted(f.f_code.co_filename):
-        f = f.f_back  # type: ignore[assignment]
-    return Site(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) if f is not None else None
 
 
 def _lonely(handles: list[Any], i: int, counts: Any = sys.getrefcount) -> int:

@@ -17,9 +17,21 @@ import numpy as np
 from ..ir.bind import grad_enabled
 from ..ir.tensor import Handle
 
-__all__ = ["signature_of", "with_defaults", "Leaves", "is_tuple", "MAX_INLINE"]
+__all__ = [
+    "signature_of",
+    "with_defaults",
+    "Leaves",
+    "is_tuple",
+    "unchecked",
+    "MAX_INLINE",
+    "UNCHECKED",
+]
 
 MAX_INLINE = 4096  # bytes of a NumPy argument that are compared by content
+UNCHECKED = (
+    f"gets a NumPy array of more than {MAX_INLINE} bytes, whose content no replay can check; "
+    "pass a tensor (hybrid.asarray makes one)"
+)
 _PLAIN = frozenset((int, bool, str, bytes, type(None), complex, type(Ellipsis)))
 _pack = struct.Struct("d").pack
 
@@ -86,6 +98,11 @@ class Leaves:
         for k, v in x.items():
             self.add(k)
             self.add(v)
+
+
+def unchecked(sig: tuple[Any, ...]) -> bool:
+    """Whether a signature holds a NumPy array too large to compare: no call has it again."""
+    return any(type(s) is tuple and len(s) == 4 and type(s[3]) is object for s in sig)
 
 
 def signature_of(

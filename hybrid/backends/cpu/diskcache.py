@@ -51,8 +51,10 @@ class DiskCache:
             return None
         path = self._path(key)
         try:
-            with open(path, "rb", buffering=0) as f:
+            with open(path, "rb", buffering=0, opener=_open) as f:
                 info = os.fstat(f.fileno())
+                if not stat.S_ISREG(info.st_mode):
+                    return None
                 if not HEAD.size <= info.st_size <= HEAD.size + self.limit:
                     return None
                 data = f.readall()
@@ -113,6 +115,10 @@ class DiskCache:
             total -= size
             if total <= self.limit * 3 // 4:
                 break
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe must not wait for its writer
 
 
 def _remove(path: str) -> None:
