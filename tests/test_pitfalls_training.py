@@ -235,3 +235,44 @@ def test_backward_inside_of_results_from_outside() -> None:
         return out
 
     check(program, replays=3)
+
+
+@pytest.mark.parametrize("how", ["capture", "argument", "both"])
+def test_a_missing_gradient_that_appears_between_calls(how: str) -> None:
+    def program(jit: Any) -> Any:
+        w = hb.tensor(np.array([1.0, 2.0], "f4"), requires_grad=True)
+        held = w if how != "argument" else hb.ones(2)
+
+        @jit
+        def f(x: Any) -> Any:
+            y = x.detach() * held.detach()
+            for p in (x, held):
+                if p.grad is not None:
+                    y = y + p.grad
+            return y
+
+        out: list[Any] = []
+        for k in range(16):
+            out.append(f(w if how != "capture" else hb.ones(2)))
+            if k % 8 == 3:
+                (w * w).sum().backward()
+            elif k % 8 == 7:
+                w.grad = None
+        return out
+
+    check(program, replays=4)
+
+
+def test_a_gradient_that_two_places_hold_is_replaced_in_one() -> None:
+    def program(jit: Any) -> Any:
+        a, b = [hb.tensor(np.ones(2, "f4"), requires_grad=True) for _ in range(2)]
+        kept = hb.ones(2)
+        a.grad = b.grad = kept
+        f = jit(lambda x: x * a.grad + b.grad * kept)
+        out = [f(hb.ones(2)) for _ in range(4)]
+        b.grad = hb.ones(2) * 3
+        out += [f(hb.ones(2)) for _ in range(4)]
+        a.grad = hb.ones(2) * 5
+        return out + [f(hb.ones(2)) for _ in range(4)]
+
+    check(program)

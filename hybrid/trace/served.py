@@ -92,6 +92,11 @@ class Served:
         r = self.recording
         if any(r.cap_nodes[k - r.args] is not type(None) for k in self.grads_of):
             return False
+        if any(
+            g is not None and (g.kind != "cap" or r.places[g.number] != ("grad", host))
+            for host, g in r.grad_reads
+        ):
+            return False  # a gradient that is found elsewhere, too
         first = dict(r.grad_reads)
         self.grads = [
             (host, spec)
@@ -129,7 +134,9 @@ class Served:
         self._pin(caps)
         plain = {r.args + k for k, kind in enumerate(r.cap_nodes) if kind is type(None)}
         found = () if facts is None else enumerate(facts.places, r.args)
-        places = {k: at for k, at in found if at is not None and (k in plain or k in self.pinned)}
+        bare = {input_of(r, host) for host, first in r.grad_reads if first is None}
+        seen = (plain | set(self.pinned)) - bare  # Python looks at a gradient that must be None
+        places = {k: at for k, at in found if at is not None and k in seen}
         loaded = [
             k for k, p in enumerate(r.places) if p.kind == "fact" and r.args + k not in places
         ]
@@ -137,7 +144,7 @@ class Served:
         rest = None if facts is None else facts.rest
         self.guard = (
             None
-            if rest is not None and not rest and not loaded
+            if rest is not None and not rest and not loaded and bare <= set(held)
             else FactGuard(r, held, rest, loaded)
         )
         kinds = [*r.arg_nodes, *r.cap_nodes]
@@ -148,11 +155,7 @@ class Served:
             for k, kind in enumerate(kinds)
             if kind is not type(None) and k not in held and k not in nodes
         )
-        none = tuple(
-            k
-            for k in (input_of(r, host) for host, first in r.grad_reads if first is None)
-            if k in held
-        )
+        none = tuple(k for k in bare if k in held)
         self.entry = self.prepared.executable.entry(
             Replay(
                 tuple(v.aval for v in r.graph.inputs),
