@@ -23,9 +23,8 @@ __all__ = ["History", "SPENT"]
 
 def _spent(gs: list[Any]) -> Any:
     raise HybridError(
-        "this result comes from a recorded function that has already updated state "
-        "with its gradients; "
-        "call backward inside that function, or compute the result outside of it"
+        "this result comes from a recorded function that also writes state, so what its gradient "
+        "needs was not kept; call backward inside that function, or compute the result outside of it"
     )
 
 
