@@ -24,7 +24,7 @@ __all__ = ["History", "SPENT"]
 def _spent(gs: list[Any]) -> Any:
     raise HybridError(
         "this result comes from a recorded function that also writes state, so what its gradient "
-        "needs was not kept; call backward inside that function, or compute the result outside of it"
+        "needs was not kept; call backward inside that function, or compute the result outside"
     )
 
 
