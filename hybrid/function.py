@@ -27,12 +27,12 @@ from .trace.analysis import Analysis
 from .trace.bytecode import SUPPORTED
 from .trace.execute import NativeExecutor
 from .trace.facts import Holder, fetch
-from .trace.history import SPENT
+from .trace.history import spent
 from .trace.plans import Entry, Plan, busy, distinct, dropper
 from .trace.policy import Wrapped, trusted
 from .trace.recorder import Recorder
 from .trace.recording import Recording
-from .trace.replay import MISS, Executor, run_graph
+from .trace.replay import MISS, Executor
 from .trace.seeing import Watch, foreign_hooks
 from .trace.signature import UNCHECKED, signature_of, unchecked, with_defaults
 
@@ -173,7 +173,7 @@ class Function(Wrapped):
                 if x.base is not None or x.live_views():
                     return MISS  # eager code refuses this write; let it say so
                 del t._x
-        tape = r.history.start(tensors, caps, run_graph) if r.history is not None else _spent_node
+        tape = r.history.start(tensors, caps) if r.history is not None else spent
         values = plan.run(tensors, caps)
         if values is MISS:
             return MISS
@@ -402,10 +402,6 @@ class Function(Wrapped):
 
     def __repr__(self) -> str:
         return f"<{self._name()}>"
-
-
-def _spent_node(number: int) -> Any:
-    return SPENT
 
 
 @overload

@@ -12,9 +12,16 @@ import numpy as np
 
 from ..core.aval import Aval
 from ..core.errors import GraphError
+from .bind import entry_for
 from .graph import Const, Graph, Node, Value
 
-__all__ = ["evaluate", "evaluate_reference", "reference_kernel"]
+__all__ = [
+    "evaluate",
+    "evaluate_eager",
+    "eager_kernel",
+    "evaluate_reference",
+    "reference_kernel",
+]
 
 Kernel = Callable[[Node, Sequence[Any]], Sequence[Any]]
 
@@ -46,6 +53,18 @@ def evaluate(graph: Graph, inputs: Sequence[Any], kernel: Kernel) -> list[Any]:
         for v in dead.get(k, ()):
             env.pop(v, None)
     return [v.data if isinstance(v, Const) else env[v] for v in graph.outputs]
+
+
+def eager_kernel(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
+    """The results of one node from the kernels of eager mode."""
+    key = tuple([(k, node.params[k]) for k in node.op.params if k in node.params])
+    got = entry_for(node.op, tuple([v.aval for v in node.inputs]), key).kernel(*values)
+    return (got,) if len(node.outputs) == 1 else tuple(got)
+
+
+def evaluate_eager(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
+    """Outputs of the graph, node by node with the kernels of eager mode."""
+    return evaluate(graph, inputs, eager_kernel)
 
 
 def _cast(x: Any, a: Aval) -> np.ndarray:

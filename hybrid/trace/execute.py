@@ -5,27 +5,20 @@ Invariant: what is prepared here gives the bits of the recorded graph run node b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from ..core.aval import CPU
-from ..ir.bind import backend_of, entry_for
-from ..ir.graph import Graph, Node
+from ..ir.bind import backend_of
+from ..ir.evaluate import eager_kernel
+from ..ir.graph import Graph
 from .guards import Ref
 from .pipeline import Result, build
 from .recording import Recording
 
-__all__ = ["NativeExecutor", "Prepared", "eager_kernel", "input_of"]
-
-
-def eager_kernel(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
-    """The outputs of one node from the kernels of eager mode."""
-    key = tuple([(k, node.params[k]) for k in node.op.params if k in node.params])
-    got = entry_for(node.op, tuple([v.aval for v in node.inputs]), key).kernel(*values)
-    return (got,) if len(node.outputs) == 1 else tuple(got)
+__all__ = ["NativeExecutor", "Prepared", "input_of"]
 
 
 def device_of(graph: Graph) -> Any:

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from ..autograd.tape import PseudoEntry, order, owner
 from ..core.errors import HybridError
+from ..ir.evaluate import evaluate_eager
 from ..ir.graph import Graph
 from ..ir.tensor import Handle, Leaf
 from .guards import Ref
 from .outputs import Unfit
 from .recorder import Recorder
 
-__all__ = ["History", "SPENT"]
+__all__ = ["History", "SPENT", "spent"]
 
 
 def _spent(gs: list[Any]) -> Any:
@@ -29,6 +30,11 @@ def _spent(gs: list[Any]) -> Any:
 
 
 SPENT = (PseudoEntry("recorded call", _spent, (None,)), (), (), None)
+
+
+def spent(number: int) -> Any:
+    """The tape of results whose gradients have been used, by value number."""
+    return SPENT
 
 
 class _Entry(NamedTuple):
@@ -105,9 +111,7 @@ class History:
             raise Unfit("returns a differentiable result of values from before the call")
         return self._number(number)
 
-    def start(
-        self, args: list[Any], caps: tuple[Any, ...], run: Callable[[Graph, list[Any]], list[Any]]
-    ) -> Callable[[int], Any]:
+    def start(self, args: list[Any], caps: tuple[Any, ...]) -> Callable[[int], Any]:
         """Tape nodes for the results of one replay, by value number."""
         handles = [*args, *caps]
         values = [t._v for t in handles]
@@ -116,15 +120,15 @@ class History:
         ]
 
         def inner(parents: Sequence[Any]) -> list[Any]:
-            return self._inner(parents, values, run)
+            return self._inner(parents, values)
 
         node = (PseudoEntry("recorded call", None, self.avals, inner), tuple(nodes), (), None)
         index = {n: i for i, n in enumerate(self.results)}
         return lambda number: node if len(index) == 1 else (index[number], node)
 
-    def _inner(self, parents: Sequence[Any], values: list[Any], run: Any) -> list[Any]:
+    def _inner(self, parents: Sequence[Any], values: list[Any]) -> list[Any]:
         """Nodes of the results, from the nodes that the inputs have now."""
-        got = run(self.graph, values)
+        got = evaluate_eager(self.graph, values)
         made: list[Any] = []
 
         def resolve(p: Any) -> Any:

@@ -68,7 +68,7 @@ class Entry:
         self.mark = -1  # replays of the function when this signature was last recorded
         self.objects: list[Holder] = []
 
-    def forget(self, dead: list[Any]) -> None:
+    def forget(self) -> None:
         """Drop recordings that refer to an object which died."""
         self.plans = [p for p in self.plans if not p.recording.dead]
         self.pending = [r for r in self.pending if not r.dead]
@@ -113,7 +113,7 @@ def dropper(entry: Entry, owned: Any) -> Callable[[Recording], Callable[[Any], N
             if rec is not None:
                 rec.dead = True
             if e is not None:
-                e.forget([])
+                e.forget()
             if f is not None:
                 f._fast = None  # it may be this recording's
 

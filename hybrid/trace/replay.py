@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..ir.bind import entry_for
-from ..ir.graph import Const, Graph, Value
+from ..ir.evaluate import evaluate_eager
 from .recording import Recording
 
-__all__ = ["MISS", "Executor", "ReferenceExecutor", "run_graph", "Run"]
+__all__ = ["MISS", "Executor", "ReferenceExecutor", "Run"]
 
 
 class _Miss:
@@ -32,22 +31,6 @@ class Executor(Protocol):
     def prepare(self, recording: Recording) -> Run: ...
 
 
-def run_graph(graph: Graph, values: list[Any]) -> list[Any]:
-    """Output values of a graph for input values, node by node with the eager kernels."""
-    env: dict[Value, Any] = dict(zip(graph.inputs, values))
-
-    def get(v: Value) -> Any:
-        return v.data if isinstance(v, Const) else env[v]
-
-    for n in graph.nodes:
-        key = tuple([(k, n.params[k]) for k in n.op.params if k in n.params])
-        e = entry_for(n.op, tuple([v.aval for v in n.inputs]), key)
-        got = e.kernel(*[get(v) for v in n.inputs])
-        for v, x in zip(n.outputs, (got,) if len(n.outputs) == 1 else got):
-            env[v] = x
-    return [get(v) for v in graph.outputs]
-
-
 class ReferenceExecutor:
     """Interprets the recorded graph; every device that has eager kernels can run it."""
 
@@ -55,6 +38,6 @@ class ReferenceExecutor:
         graph = recording.graph
 
         def run(args: list[Any], caps: tuple[Any, ...]) -> list[Any]:
-            return run_graph(graph, [t._v for t in args] + [t._v for t in caps])
+            return evaluate_eager(graph, [t._v for t in args] + [t._v for t in caps])
 
         return run

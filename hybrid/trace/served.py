@@ -14,21 +14,16 @@ from ..backends.api import Replay
 from ..ir.tensor import TENSOR, Leaf
 from .execute import Prepared, input_of
 from .guards import FactGuard
-from .history import SPENT
+from .history import SPENT, spent
 from .outputs import Box, Host, Known, Maker, New, Plain
 from .pairs import NativeFacts, native_facts
 from .recording import Recording, store
-from .replay import MISS, run_graph
+from .replay import MISS
 
 __all__ = ["Served", "MAX_REFRESH"]
 
 MAX_REFRESH = 16  # native forms of facts that soon fail, after which Python checks them instead
 LASTING = 64  # calls that a native form has to serve to be worth its making
-
-
-def spent(number: int) -> Any:
-    """The tape of results whose gradients have been used."""
-    return SPENT
 
 
 def _marked(entry: Callable[..., Any]) -> Callable[..., Any]:
@@ -232,11 +227,9 @@ class Served:
     def _tape(self, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Callable[[int], Any]:
         """Tape nodes of results, by value number."""
         history = self.recording.history
-        return (
-            spent
-            if history is None
-            else history.start(list(tensors), self._captures(loaded), run_graph)
-        )
+        if history is None:
+            return spent
+        return history.start(list(tensors), self._captures(loaded))
 
     def _finish(self, made: Any, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Any:
         """Build the result around the tensors the entry made, and store what the call stores."""
