@@ -20,6 +20,7 @@ __all__ = [
     "is_contiguous",
     "broadcast_strides",
     "collapse",
+    "reshape_strides",
 ]
 
 
@@ -122,3 +123,28 @@ def collapse(
             for o, st in zip(outs, strides):
                 o.append(st[i])
     return tuple(dims), [tuple(o) for o in outs]
+
+
+def reshape_strides(
+    shape: Sequence[int], strides: Sequence[int], new: Sequence[int]
+) -> tuple[int, ...] | None:
+    """Strides of the same elements in the same order under shape `new`, or None.
+
+    >>> reshape_strides((4, 6), (6, 1), (2, 2, 6)), reshape_strides((4, 6), (1, 4), (24,))
+    ((12, 6, 1), None)
+
+    Both shapes have the same number of elements; strides of axes of size 1 mean nothing.
+    """
+    if 0 in shape:
+        return contiguous_strides(new)
+    runs, (steps,) = collapse(shape, [tuple(strides)])
+    out: list[int] = []
+    rest, step, k = 1, 1, 0
+    for d in new:
+        if d != 1 and rest == 1:
+            rest, step, k = runs[k], steps[k], k + 1
+        if rest % d:
+            return None
+        rest //= d
+        out.append(rest * step)
+    return tuple(out)

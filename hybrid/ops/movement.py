@@ -15,7 +15,12 @@ import numpy as np
 
 from ..core.aval import Aval
 from ..core.errors import ShapeError
-from ..core.shapes import collapse, contiguous_strides, normalize_axes, normalize_axis
+from ..core.shapes import (
+    contiguous_strides,
+    normalize_axes,
+    normalize_axis,
+    reshape_strides,
+)
 from ..ir.bind import as_tensor, bind
 from ..ir.op import Op, register
 from .common import SHAPE_ONLY, Part, shapes_of
@@ -40,27 +45,6 @@ Tensor = Any
 
 
 # ---- reshape
-def reshape_strides(shape: Ints, strides: Sequence[int], new: Ints) -> Ints | None:
-    """Strides of the same elements in the same order under shape `new`, or None.
-
-    >>> reshape_strides((4, 6), (6, 1), (2, 2, 6)), reshape_strides((4, 6), (1, 4), (24,))
-    ((12, 6, 1), None)
-    """
-    if 0 in shape:
-        return contiguous_strides(new)
-    runs, (steps,) = collapse(shape, [tuple(strides)])
-    out: list[int] = []
-    rest, step, k = 1, 1, 0
-    for d in new:
-        if d != 1 and rest == 1:
-            rest, step, k = runs[k], steps[k], k + 1
-        if rest % d:
-            return None
-        rest //= d
-        out.append(rest * step)
-    return tuple(out)
-
-
 def _reshape_infer(a: Aval, *, shape: Ints) -> tuple[Aval, ...]:
     if prod(shape) != a.size:
         raise ShapeError(f"reshape: {a.size} elements of shape {a.shape} do not fill shape {shape}")

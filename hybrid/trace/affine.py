@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
-from ..core.shapes import broadcast_strides, collapse, contiguous_strides
+from ..core import shapes
+from ..core.shapes import broadcast_strides, contiguous_strides
 from ..ir.graph import Node
 
 __all__ = [
@@ -54,20 +55,8 @@ def reshape_strides(shape: Ints, strides: Sequence[int], new: Ints) -> Ints | No
         return (0,) * len(new)
     if prod(shape) != prod(new):
         return None
-    runs, (steps,) = collapse(shape, [tuple(strides)])
-    out: list[int] = []
-    rest, step, k = 1, 0, 0
-    for d in new:
-        if d == 1:
-            out.append(0)
-            continue
-        if rest == 1:
-            rest, step, k = runs[k], steps[k], k + 1
-        if rest % d:
-            return None
-        rest //= d
-        out.append(rest * step)
-    return tuple(out)
+    got = shapes.reshape_strides(shape, strides, new)
+    return None if got is None else canonical(new, got)
 
 
 # ---- steps of a path

@@ -29,6 +29,7 @@ from .policy import (
     CMETHODS,
     KNOWN,
     MISSING,
+    READABLE,
     SCALARS,
     STATEFUL,
     Wrapped,
@@ -346,16 +347,7 @@ class Chains:
         return []
 
     def _unknown_inside(self, o: Any) -> None:
-        from_known: tuple[type, ...] = (
-            tuple,
-            frozenset,
-            type({}.items()),
-            type({}.keys()),
-            type({}.values()),
-            types.MappingProxyType,
-            property,
-        )
-        if not isinstance(o, from_known):
+        if not isinstance(o, READABLE):
             self.why(f"reads inside a {type(o).__name__}")
 
     def _items(self, o: Any) -> list[Any]:

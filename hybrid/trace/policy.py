@@ -29,6 +29,7 @@ __all__ = [
     "KNOWN",
     "STATEFUL",
     "PURE_TYPES",
+    "READABLE",
     "immutable_type",
     "trusted",
     "stdlib",
@@ -94,7 +95,7 @@ KNOWN = BOXES + (
     types.UnionType,
     Handle,
 )
-PURE_TYPES: tuple[type, ...] = SCALARS + (
+READABLE: tuple[type, ...] = (  # all they hold can be walked
     tuple,
     frozenset,
     type({}.items()),
@@ -103,6 +104,7 @@ PURE_TYPES: tuple[type, ...] = SCALARS + (
     types.MappingProxyType,
     property,
 )
+PURE_TYPES: tuple[type, ...] = SCALARS + READABLE
 STATEFUL = (random.Random, np.random.Generator, np.random.RandomState, types.GeneratorType)
 
 IMPURE_BUILTINS = frozenset(
