@@ -14,7 +14,7 @@ from hybrid.ir.evaluate import evaluate
 from hybrid.ir.graph import Graph
 from hybrid.ir.scalar import REDUCTIONS, Program
 from hybrid.ir.verify import verify
-from hybrid.trace.lower import lower
+from hybrid.trace.pipeline import lower
 
 DTYPES = [
     (dt.float32,),

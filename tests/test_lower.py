@@ -14,9 +14,8 @@ from hybrid import ops  # noqa: F401  (registers the records)
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import IndexOutOfRange, Site
 from hybrid.trace.affine import Embed, refine, reshape_strides, same_order
-from hybrid.trace.lower import lower
 from hybrid.trace.passes.memory import Arena
-from hybrid.trace.pipeline import build
+from hybrid.trace.pipeline import build, lower
 
 
 @pytest.fixture(autouse=True, scope="module")

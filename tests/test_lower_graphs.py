@@ -19,9 +19,8 @@ from hybrid.ir.evaluate import evaluate
 from hybrid.ir.graph import Graph, Node
 from hybrid.ir.op import OPS
 from hybrid.ir.verify import verify
-from hybrid.trace.lower import lower
 from hybrid.trace.passes.fuse import fuse
-from hybrid.trace.pipeline import build
+from hybrid.trace.pipeline import build, lower
 
 
 @pytest.fixture(autouse=True, scope="module")

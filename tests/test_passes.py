@@ -255,7 +255,7 @@ def test_pipeline_golden():
 # ---- layering
 def test_no_pass_asks_for_an_op_by_name():
     root = Path(affine.__file__).parent
-    modules = ("affine", "regions", "storage", "kernels", "contraction", "lower", "pipeline")
+    modules = ("affine", "regions", "storage", "kernels", "contraction", "share", "pipeline")
     for path in [*root.glob("passes/*.py"), *(root / f"{m}.py" for m in modules)]:
         text = path.read_text()
         for bad in (

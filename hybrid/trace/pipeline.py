@@ -22,7 +22,7 @@ from .regions import Regions
 from .share import share
 from .storage import Storage, assign
 
-__all__ = ["PASSES", "STAGES", "Step", "Result", "optimize", "build"]
+__all__ = ["PASSES", "STAGES", "Step", "Result", "optimize", "lower", "build"]
 
 # Graph passes, in order.
 PASSES: tuple[Pass, ...] = (fold.PASS, simplify.PASS, cse.PASS, dce.PASS)
@@ -96,6 +96,23 @@ def _kernels(regions: Regions, homes: Storage) -> Draft:
     return share(draft(regions, homes))
 
 
+def _lower(run: _Run, graph: Graph, states: Sequence[tuple[int, int]], donate: bool) -> Plan:
+    regions = run("fuse", fuse, graph)
+    homes = run("assign", assign, regions, states)
+    made = run("kernels", _kernels, regions, homes)
+    ordered = run("schedule", schedule, made, donate)
+    return run("memory", pack, ordered)
+
+
+def lower(graph: Graph, states: Sequence[tuple[int, int]] = (), donate: bool = True) -> Plan:
+    """The plan of a graph as it is, without the passes.
+
+    `states`: pairs (output number, input number): that output is the new value of that input, and
+    may be written over it when no reader of the old value is left (`donate` False: never).
+    """
+    return _lower(_Run(None), graph, states, donate)
+
+
 def build(
     graph: Graph,
     states: Sequence[tuple[int, int]] = (),
@@ -112,9 +129,5 @@ def build(
     """
     graph, done = optimize(graph, Context(kernel), hook, check)
     run = _Run(hook)
-    regions = run("fuse", fuse, graph)
-    homes = run("assign", assign, regions, states)
-    made = run("kernels", _kernels, regions, homes)
-    ordered = run("schedule", schedule, made, donate)
-    plan = run("memory", pack, ordered)
+    plan = _lower(run, graph, states, donate)
     return Result(graph, plan, done + tuple(run.steps))
