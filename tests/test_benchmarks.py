@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("tqdm")
 
 from benchmarks import __main__ as bench
+from benchmarks import against
 from benchmarks.report import plot, table
 
 ROOT = Path(__file__).parent.parent
@@ -117,3 +118,15 @@ def test_table_and_plot(tmp_path):
     plot(results, tmp_path / "a.png")
     plot({"gpt": {}}, tmp_path / "b.png")
     assert (tmp_path / "a.png").stat().st_size > 5000 and not (tmp_path / "b.png").exists()
+
+
+def test_two_checkouts_in_turns(capsys):
+    assert against.main([str(ROOT), "--pairs", "1", "--only", "toy"]) == 0
+    (line,) = [n for n in capsys.readouterr().out.splitlines() if n.startswith("toy step")]
+    assert "us" in line and " to " in line
+
+
+def test_against_needs_a_checkout(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        against.main([str(tmp_path)])
+    assert "no checkout" in capsys.readouterr().err
