@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..ir.busy import put_values
 from ..ir.graph import Graph
 from ..ir.tensor import Alias, Handle, Leaf
 from .analysis import Analysis
@@ -211,6 +212,18 @@ class Recording:
                 )
             if rec.handles[i] != rec.start[i][0]:
                 self.writes.append((role, self._output(rec.handles[i])))
+        self._separate()
+
+    def _separate(self) -> None:
+        """An output of its own for each tensor that gets a new value: plans tell them apart by it."""
+        seen: set[int] = set()
+        self._again: list[int] = []
+        numbers = list(self._numbers)
+        for k, (role, i) in enumerate(self.writes):
+            if i in seen:
+                self.writes[k] = role, len(numbers) + len(self._again)
+                self._again.append(numbers[i])
+            seen.add(i)
 
     def _host(self, x: Any) -> Host | None:
         read = (self._hosts or {}).get(id(x))
@@ -254,7 +267,7 @@ class Recording:
 
     def _freeze(self, rec: Recorder) -> None:
         """Everything replays need, without the tensors of the recording."""
-        self.numbers = list(self._numbers)
+        self.numbers = [*self._numbers, *self._again]
         self.graph: Graph = rec.graph(self.numbers)
         self.out_avals = [rec.avals[n] for n in self.numbers]
         self.args, self.captures = len(rec.args), len(rec.captures)
@@ -361,9 +374,12 @@ class Recording:
         made = [(s.key, maker.build(s.spec)) for s in self.stores]
         grads = [(role, None if s is None else maker.build(s)) for role, s in self.grad_writes]
         maker.link()
-        for role, i in self.writes:
-            t = (args if role.kind == "arg" else caps)[role.number]
-            t._v, t._a = values[i], self.out_avals[i]
+        if self.writes:
+            put_values(
+                [(args if role.kind == "arg" else caps)[role.number] for role, _ in self.writes],
+                [values[i] for _, i in self.writes],
+                [self.out_avals[i] for _, i in self.writes],
+            )
         for role, grad in grads:
             (args if role.kind == "arg" else caps)[role.number]._node.grad = grad
         for key, t in made:
