@@ -202,7 +202,7 @@ def _seed(t: Any, g: Any) -> Any:
                 "gradient; reduce it to one element (.sum(), .mean()) or pass gradient="
             )
         return ones_like(t)
-    g = g if isinstance(g, Handle) else door.as_tensor(g)
+    g = g if isinstance(g, Handle) else door.store(g, t._a.dtype, t._a.device)
     if g._a.shape != t._a.shape:
         raise ShapeError(
             f"gradient of shape {g._a.shape} does not fit a result of shape {t._a.shape}"

@@ -1,11 +1,12 @@
 """Making tensors of Python and NumPy data.
 
 Invariant: `tensor` copies what it is given; `asarray` shares memory that can change only when told
-to.
+to.  What data becomes, and its one rounding, is in ir/foreign.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
 from ..core.aval import CPU, Device, aval, find_aval
 from ..core.aval import device as to_device
-from ..core.errors import DTypeError, ShapeError
+from ..core.errors import DTypeError
 from ..ir import bind as door
+from ..ir.foreign import Data, data_of, dtype_of, holds_tensors, is_number, listed
 from ..ir.tensor import Handle, Leaf, new_handle
 
 if TYPE_CHECKING:
@@ -34,59 +36,15 @@ def move(t: Any, dev: Device) -> Any:
     return new_handle(value, aval(t._a.shape, t._a.dtype, dev))
 
 
-def _to_array(data: Any, dtype: np.dtype | None, copy: bool) -> np.ndarray:
-    """NumPy array of a supported dtype; Python floats are float32 unless dtype says otherwise."""
-    if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array__"):
-        a = np.asarray(data)
-        want = dtype if dtype is not None else dt.canonical(a.dtype)
-    else:
-        a = _from_python(data)
-        own = dt.float32 if a.dtype.kind == "f" else dt.canonical(a.dtype)
-        want = own if dtype is None else dtype
-        if a.size and dt.is_int(want) and a.dtype.kind in "iu":
-            _check_range(a, want)
-    with np.errstate(all="ignore"):
-        return (
-            np.array(a, dtype=want, order="C", copy=True)
-            if copy
-            else np.ascontiguousarray(a, want).reshape(a.shape)
-        )
-
-
-def _from_python(data: Any) -> np.ndarray:
-    """NumPy array of nested sequences of numbers."""
-    try:
-        a = np.array(data)
-    except ValueError as e:
-        raise ShapeError(
-            f"tensor(data): the nested sequences do not have one shape ({e})"
-        ) from None
-    if a.dtype.kind == "O" and a.size and all(isinstance(v, int) for v in a.flat):
-        raise OverflowError(
-            "tensor(data): an integer does not fit int64 or uint64; write it as a float"
-        )
-    if a.dtype.kind not in "biuf" and a.dtype != dt.bfloat16:
-        raise DTypeError(
-            f"tensor(data): {type(data).__name__} is no array of real numbers (NumPy "
-            f"makes {a.dtype} of it); a generator has to be made a list first"
-        )
-    return a
-
-
-def _check_range(a: np.ndarray, d: np.dtype) -> None:
-    """OverflowError when Python integers do not fit an integer dtype."""
-    for v in (int(a.min()), int(a.max())):
-        if not dt.can_hold(d, v):
-            raise OverflowError(f"Python integer {v} does not fit {d.name}")
-
-
 def tensor(
     data: Any, dtype: Any = None, *, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor with a copy of `data` (nested sequences, NumPy array, tensor, number).
 
-    dtype: default float32 for Python floats, int64 for ints, bool for bools, and the array's own
-    dtype for arrays.  Raises DTypeError for data that is no array of numbers.
+    dtype: default float32 for Python floats, int64 for ints, bool for bools, and the own dtype of
+    arrays, NumPy scalars, buffers and tensors, also inside sequences, which promote.  Tensors in a
+    sequence are joined and cut from the tape (`asarray` keeps their gradient).  Raises DTypeError
+    for data that is no array of numbers, OverflowError for a number that the dtype cannot hold.
 
     >>> import hybrid
     >>> hybrid.tensor([1, 2, 3]).dtype.name, hybrid.tensor(2.5).dtype.name
@@ -102,19 +60,16 @@ def tensor(
         out = t.clone() if t._v is data._v else t
         out = stop_gradient(out)
         return _finish(out, device, requires_grad)
-    mode = door.current_mode()
-    a = _to_array(_listed(data), d, True)
-    out = new_handle(a, aval(a.shape, dt.canonical(a.dtype)))
-    if mode is not None:
-        mode.on_constant(out)
-    return _finish(out, device, requires_grad)
+    return _finish(_made(data, d, stop_gradient), device, requires_grad)
 
 
-def _listed(data: Any) -> Any:
-    """Nested lists with tensors of one element replaced by numbers."""
-    if isinstance(data, (list, tuple)):
-        return [_listed(x) for x in data]
-    return data.tolist() if isinstance(data, Handle) else data  # type: ignore[attr-defined]
+def _made(data: Any, d: np.dtype | None, cut: Callable[[Any], Any]) -> Any:
+    """Data that is no tensor as a tensor of dtype d; `cut` is applied to joined tensors."""
+    read = data if is_number(data) else door.foreign(data, d)
+    if isinstance(read, Handle):
+        return cut(read if d is None else door.convert(read, d))
+    read = read if isinstance(read, Data) else data_of(read)
+    return door.tensor_of(read, dtype_of(read) if d is None else d)
 
 
 def _finish(out: Any, device: Any, requires_grad: bool) -> Any:
@@ -132,30 +87,72 @@ def _finish(out: Any, device: Any, requires_grad: bool) -> Any:
 def asarray(
     data: Any, dtype: Any = None, *, device: Any = None, copy: bool | None = None
 ) -> Tensor:
-    """`data` as a tensor: a tensor is returned as it is, a NumPy array that is writeable is copied
-    unless copy=False says that it may be shared (then it must not be written while the tensor
-    lives).
+    """`data` as a tensor: a tensor is returned as it is, and a sequence of tensors is joined along
+    new axes, as `stack` does, with its gradient.
 
-    Raises ValueError when copy=False cannot be kept.
+    A NumPy array is shared only when nothing can write its memory: it and all arrays that it is a
+    view of are read-only, and the memory is NumPy's own or that of a bytes object.  Everything else
+    is copied unless copy=False says that it may be shared (then it must not be written while the
+    tensor lives).  Raises ValueError when copy=False cannot be kept.
+
+    >>> import hybrid, numpy
+    >>> asarray([numpy.float64(0.5), 1]).dtype.name
+    'float64'
     """
+    d = None if dtype is None else dt.canonical(dtype)
     if isinstance(data, Handle):
         out: Any = data
-        out = out if dtype is None else out.to(dtype)
+        out = out if d is None else out.to(d)
         out = out if device is None else out.to(device=device)
+        if copy is False and out is not data:
+            raise ValueError("asarray(copy=False): another dtype or device needs a copy")
         return out.clone() if copy else out
+    if copy is False and not isinstance(data, np.ndarray):
+        data = _unboxed(data)
     if isinstance(data, np.ndarray) and not copy:
-        d = dt.canonical(dtype) if dtype is not None else dt.canonical(data.dtype)
-        shareable = (
-            data.dtype == d and data.dtype.isnative and (copy is False or not data.flags.writeable)
-        )
-        if shareable and data.flags.aligned:
-            v = data.view(np.ndarray)
-            v.flags.writeable = False
-            out = new_handle(v, aval(v.shape, d))
-            mode = door.current_mode()
-            if mode is not None:
-                mode.on_effect("shares memory with a NumPy array")
-            return _finish(out, device, False)
+        d = d if d is not None else dt.canonical(data.dtype)
+        shareable = data.dtype == d and data.dtype.isnative and (copy is False or _frozen(data))
+        if shareable and data.flags.aligned and not np.ma.is_masked(data):
+            return _finish(_shared(data, d), device, False)
         if copy is False:
             raise ValueError("asarray(copy=False): this array cannot be shared without a copy")
-    return tensor(data, dtype, device=device)
+    if not holds_tensors(listed(data)):
+        return tensor(data, d, device=device)
+    return _finish(_made(data, d, lambda joined: joined), device, False)
+
+
+def _unboxed(data: Any) -> np.ndarray:
+    """The array that shows the memory of a foreign object; ValueError where there is none."""
+    if not isinstance(data, (list, tuple, bool, int, float, np.generic)):
+        if not hasattr(data, "__array__") and hasattr(data, "__dlpack__"):
+            return np.from_dlpack(data)
+        try:
+            return np.asarray(memoryview(data))
+        except TypeError:
+            pass
+    raise ValueError(f"asarray(copy=False): a {type(data).__name__} cannot be shared")
+
+
+def _shared(data: np.ndarray, d: np.dtype) -> Any:
+    v = data.view(np.ndarray)
+    v.flags.writeable = False
+    out = new_handle(v, aval(v.shape, d))
+    mode = door.current_mode()
+    if mode is not None:
+        mode.on_effect("shares memory with a NumPy array")
+    return out
+
+
+def _frozen(array: np.ndarray) -> bool:
+    """Whether nobody is known to write an array's memory: no array it is a view of is writable,
+    and the memory belongs to NumPy or to a bytes object."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            return False
+        if owner.base is None:
+            return bool(owner.flags.owndata)
+        owner = owner.base
+    if isinstance(owner, memoryview):
+        owner = owner.obj if owner.readonly else None
+    return type(owner) is bytes

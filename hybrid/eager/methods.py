@@ -167,9 +167,15 @@ def _reflected(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 
 def _inplace(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     def method(self: Tensor, other: Any) -> Any:
-        return self._inplace(f(self, other))
+        return self._inplace(f(self, _of_kind(other)))
 
     return method
+
+
+def _of_kind(other: Any) -> Any:
+    """An operand of an in-place operation, which keeps the tensor's dtype: a NumPy scalar counts
+    as the Python number it holds."""
+    return float(other) if isinstance(other, np.floating) else other
 
 
 def _comparison(
@@ -288,8 +294,17 @@ def expand(self: Tensor, *sizes: Any) -> Tensor:
 
 
 def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
-    """`value` where mask is true, else this tensor."""
-    return ops.where(mask, value, self)
+    """`value` (a number, or a tensor that broadcasts) where mask is true, else this tensor.
+
+    The result has this tensor's dtype, as in PyTorch.  Raises OverflowError for a number that the
+    dtype cannot hold, ShapeError when shapes do not fit.
+
+    >>> import hybrid
+    >>> x = hybrid.tensor([1.0, 2.0], dtype="float16")
+    >>> x.masked_fill(x > 1, float("-inf")).dtype.name
+    'float16'
+    """
+    return ops.where(mask, door.store(value, self._a.dtype, self._a.device), self)
 
 
 def getitem(self: Tensor, key: Any) -> Tensor:
@@ -328,7 +343,7 @@ def _fill(self: Tensor, value: Any) -> Tensor:
 
 def _copy(self: Tensor, other: Any) -> Tensor:
     """Take another tensor's elements (broadcast, cast); gradients follow."""
-    v = door.convert(other if isinstance(other, Handle) else door.as_tensor(other), self._a.dtype)
+    v = door.store(other, self._a.dtype, self._a.device)
     return self._inplace(
         ops.broadcast_to(v, self._a.shape) if v._a.shape != self._a.shape else ops.clone(v)
     )
@@ -436,7 +451,9 @@ def _named(method: Callable[..., Any], name: str, doc: str) -> Callable[..., Any
 
 def _inplace_method(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self._inplace(f(self, *args, **kwargs))
+        return self._inplace(
+            f(self, *map(_of_kind, args), **{k: _of_kind(v) for k, v in kwargs.items()})
+        )
 
     return _named(method, name, f"`{f.__name__}` whose result this tensor takes; returns self.")
 

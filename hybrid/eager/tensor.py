@@ -215,7 +215,8 @@ class Tensor(Handle):
         tensor([1., 2.])
         [0.0, 1.0, 2.0]
         """
-        v = value if isinstance(value, Handle) else door.as_tensor(value, self._a.device)
+        a = self._a
+        v = value if isinstance(value, Handle) else door.store(value, a.dtype, a.device)
         if v._a is not self._a:
             v = self._fit(v)
         self._write(stop_gradient(v) if v._node is not None else v, self._node, follow=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.aval import CPU, Aval, Device, aval
 from ..core.errors import DeviceError, DTypeError
+from .foreign import Data, data_of, dtype_of, holds_tensors, is_number, listed, rounded, stored
 from .op import NO_GRAD, OPS, Op, common_dtype
 from .tensor import LITERAL, TENSOR, Handle, link_view, new_handle
 
@@ -26,6 +28,11 @@ __all__ = [
     "use_backends",
     "literal",
     "as_tensor",
+    "foreign",
+    "operands",
+    "store",
+    "tensor_of",
+    "use_joiner",
     "grad_enabled",
     "set_grad",
     "current_mode",
@@ -166,18 +173,37 @@ def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
 # ---- literals and conversion
 _LITERALS: dict[Any, Any] = {}
 _NUMBER_LITERALS: dict[Any, Any] = {}  # the same by (type, number, dtype, device)
+_JOINER: list[Callable[[Any, np.dtype | None], Any]] = []
+
+
+def use_joiner(join: Callable[[Any, np.dtype | None], Any]) -> None:
+    """Tell bind how a nested sequence with tensors in it becomes one tensor beside a dtype."""
+    _JOINER[:] = [join]
 
 
 def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
-    """The 0-d tensor of a Python number in dtype d;
-    one object per bit pattern while it is cached."""
+    """The 0-d tensor of a Python number in dtype d, rounded once;
+    one object per bit pattern while it is cached.  Raises OverflowError for an integer that d
+    cannot hold."""
     quick = (type(value), value, d, device) if value else None  # zeros differ by sign
     if quick is not None and quick in _NUMBER_LITERALS:
         return _NUMBER_LITERALS[quick]
     if not dt.can_hold(d, value):
         raise OverflowError(f"Python integer {value} does not fit {d.name}")
-    with np.errstate(all="ignore"):
-        v = np.array(value).astype(d)
+    t = _literal_of(_number(value, d), d, device)
+    if quick is not None and len(_NUMBER_LITERALS) < 8192:
+        _NUMBER_LITERALS[quick] = t
+    return t
+
+
+def _number(value: Any, d: np.dtype) -> np.ndarray:
+    try:
+        return stored(np.array(float(value) if dt.is_float(d) else value), d)
+    except OverflowError:
+        raise OverflowError(f"Python integer {value} does not fit {d.name}") from None
+
+
+def _literal_of(v: np.ndarray, d: np.dtype, device: Device) -> Any:
     key = (d, v.tobytes(), device)
     t = _LITERALS.get(key)
     if t is None:
@@ -190,8 +216,6 @@ def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
             _LITERALS.clear()
             _NUMBER_LITERALS.clear()
         _LITERALS[key] = t
-    if quick is not None and len(_NUMBER_LITERALS) < 8192:
-        _NUMBER_LITERALS[quick] = t
     return t
 
 
@@ -200,31 +224,40 @@ def constant_of(t: Handle) -> np.ndarray | None:
     return t._v if getattr(t, "_x", None) is LITERAL else None
 
 
-def as_tensor(x: Any, device: Device = CPU) -> Any:
-    """A tensor from a tensor, NumPy array or scalar,
-    or nested sequence (weak scalars: see `lifted`)."""
+def as_tensor(x: Any, device: Device = CPU, like: np.dtype | None = None) -> Any:
+    """A tensor from a tensor, number, NumPy array or scalar, buffer, or nested sequence.
+
+    Python numbers, and sequences of them, take the dtype that they have beside tensors of dtype
+    `like` (None: float32, int64 or bool) and are rounded to it once; everything else keeps its own.
+    """
     if isinstance(x, Handle):
         return x
-    if isinstance(x, (bool, int, float)):
-        return literal(
-            x,
-            dt.bool_
-            if isinstance(x, bool)
-            else dt.default_int
-            if isinstance(x, int)
-            else dt.default_float,
-            device,
-        )
-    a = np.asarray(x)
-    if a.dtype == np.float64 and not isinstance(x, (np.ndarray, np.generic)):
-        a = a.astype(np.float32)
-    if a.dtype.kind in "OUScmM":
-        raise DTypeError(
-            f"{type(x).__name__} is not supported here: it is no tensor and no array of real "
-            f"numbers (NumPy makes {a.dtype} of it)"
-        )
-    d = dt.canonical(a.dtype)
-    a = np.array(a, dtype=d, order="C", copy=True)
+    if is_number(x):
+        return literal(x, _alone(x) if like is None else dt.weak(like, x), device)
+    data = foreign(x, like)
+    return data if isinstance(data, Handle) else tensor_of(data, dtype_of(data, like), device)
+
+
+def _alone(x: Any) -> np.dtype:
+    """The dtype of a Python number without a partner."""
+    if isinstance(x, bool):
+        return dt.bool_
+    if isinstance(x, float):
+        return dt.default_float
+    return dt.uint64 if dt.can_hold(dt.uint64, x) and x > 0x7FFF_FFFF_FFFF_FFFF else dt.default_int
+
+
+def foreign(x: Any, like: np.dtype | None = None) -> Any:
+    """What `data_of` makes of x, or a tensor when x is a sequence that holds tensors."""
+    x = listed(x)
+    if holds_tensors(x):
+        return _JOINER[0](x, like)
+    return data_of(x)
+
+
+def tensor_of(data: Data, d: np.dtype, device: Device = CPU) -> Any:
+    """A constant with a copy of the data in dtype d."""
+    a = stored(data.array, d) if data.weak else rounded(data.array, d)
     t = new_handle(
         a if device is CPU else backend_of(device).from_numpy(a), aval(a.shape, d, device)
     )
@@ -233,21 +266,70 @@ def as_tensor(x: Any, device: Device = CPU) -> Any:
     return t
 
 
-def lifted(op: Op, xs: tuple[Any, ...]) -> list[Any]:
-    """Tensors for all inputs; Python scalars take the dtype that the tensors ask for."""
-    ts: list[Any] = [x if isinstance(x, (Handle, bool, int, float)) else as_tensor(x) for x in xs]
-    free = [t for i, t in enumerate(ts) if isinstance(t, Handle) and i not in op.fixed]
+def store(x: Any, d: np.dtype, device: Device = CPU) -> Any:
+    """x in dtype d, as a write into a tensor of that dtype takes it: Python numbers and sequences
+    are rounded to d once, floats truncate and saturate to integers; OverflowError for a Python
+    integer that d cannot hold."""
+    if isinstance(x, Handle):
+        return convert(x, d)
+    if is_number(x):
+        return literal(x, d, device)
+    data = foreign(x, d)
+    return convert(data, d) if isinstance(data, Handle) else tensor_of(data, d, device)
+
+
+def operands(
+    *xs: Any, fixed: tuple[int, ...] = (), compares: bool = False, device: Device = CPU
+) -> list[Any]:
+    """Tensors for all values; Python numbers and sequences of them take the dtype that the others
+    (but those in `fixed`) ask for.  An integer that does not fit it raises OverflowError, unless
+    the values are compared."""
+    ts: list[Any] = [_read(x) for x in xs]
+    ts = [tensor_of(t, dtype_of(t), device) if _is_strong(t) else t for t in ts]
+    d = _common(ts, fixed)
+    if any(isinstance(t, list) for t in ts):
+        ts = [_JOINER[0](t, d) if isinstance(t, list) else t for t in ts]
+        d = _common(ts, fixed)
     any_t = next((t for t in ts if isinstance(t, Handle)), None)
-    dev = any_t._a.device if any_t is not None else CPU
-    if free:
-        d = free[0]._a.dtype
-        for t in free[1:]:
-            d = dt.promote(d, t._a.dtype)
+    dev = any_t._a.device if any_t is not None else device
     for i, t in enumerate(ts):
-        if isinstance(t, Handle):
-            continue
-        ts[i] = literal(t, dt.weak(d, t), dev) if free and i not in op.fixed else as_tensor(t, dev)
+        if not isinstance(t, Handle):
+            ts[i] = _beside(t, None if i in fixed else d, dev, compares)
     return ts
+
+
+def _read(x: Any) -> Any:
+    """A tensor or Python number as it is, a sequence with tensors as a list, other data as Data."""
+    if isinstance(x, Handle) or is_number(x):
+        return x
+    x = listed(x)
+    return list(x) if holds_tensors(x) else data_of(x)
+
+
+def _common(ts: list[Any], fixed: tuple[int, ...]) -> np.dtype | None:
+    free = [t._a.dtype for i, t in enumerate(ts) if isinstance(t, Handle) and i not in fixed]
+    return reduce(dt.promote, free) if free else None
+
+
+def _is_strong(t: Any) -> bool:
+    return isinstance(t, Data) and not t.weak
+
+
+def _beside(x: Any, d: np.dtype | None, device: Device, compares: bool) -> Any:
+    """A Python number, or data of them, as a tensor beside dtype d."""
+    try:
+        if isinstance(x, Data):
+            return tensor_of(x, dtype_of(x, d), device)
+        return as_tensor(x, device, d)
+    except OverflowError:
+        if d is None or not compares:
+            raise
+        return _beside(x, None, device, False)
+
+
+def lifted(op: Op, xs: tuple[Any, ...]) -> list[Any]:
+    """Tensors for all inputs of an op."""
+    return operands(*xs, fixed=op.fixed, compares=op.result == "bool")
 
 
 def _converter() -> Op:
@@ -262,9 +344,8 @@ def convert(t: Any, d: np.dtype) -> Any:
     if t._a.dtype is d:
         return t
     c = constant_of(t)
-    if c is not None and LOCAL.mode is None:
-        with np.errstate(all="ignore"):
-            return literal(c.item() if dt.kind(d) != "b" else bool(c), d, t._a.device)
+    if c is not None and LOCAL.mode is None and isinstance(c, np.ndarray):
+        return _literal_of(rounded(c, d), d, t._a.device)
     return _call(_converter(), (t,), (("dtype", d),))
 
 

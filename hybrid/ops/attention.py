@@ -11,6 +11,7 @@ from typing import Any
 from ..core import dtypes as dt
 from ..core.errors import ShapeError
 from ..ir.bind import as_tensor
+from ..ir.bind import operands as together
 from .contract import matmul
 from .create import ones
 from .elementwise import add, multiply, where
@@ -163,7 +164,7 @@ def einsum(spec: str, *operands: Tensor) -> Tensor:
 
     Pairs of operands are contracted as matrix products, the pair with the smallest result first.
     """
-    xs = [as_tensor(x) for x in operands]
+    xs = together(*operands)
     terms, out = _parse(spec, xs)
     for c in out:
         if out.count(c) > 1 or not any(c in t for t in terms):

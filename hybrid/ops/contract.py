@@ -16,7 +16,7 @@ from ..core import dtypes as dt
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import normalize_axis
 from ..ir import contract as layouts
-from ..ir.bind import as_tensor, bind
+from ..ir.bind import bind, operands
 from ..ir.flat import flat
 from ..ir.op import Op, register
 from .common import Part, draw, inferred, wide
@@ -116,7 +116,7 @@ def _no_bools(name: str, *xs: Tensor) -> None:
 
 
 def _matmul(a: Tensor, b: Tensor, /) -> Tensor:
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = operands(a, b)
     _no_bools("matmul", a, b)
     return bind(MATMUL, a, b)
 
@@ -219,7 +219,7 @@ def _axes_pair(axes: Any, a: Tensor, b: Tensor) -> tuple[list[int], list[int]]:
 
 def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
     """Sum of products over pairs of axes: an int (last of a with first of b) or two sequences."""
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = operands(a, b)
     left, right = _axes_pair(axes, a, b)
     if len(left) != len(right) or any(a.shape[i] != b.shape[j] for i, j in zip(left, right)):
         raise ShapeError(f"tensordot: axes {axes} of shapes {a.shape} and {b.shape} do not pair up")
@@ -234,7 +234,7 @@ def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
 
 def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
     """Dot products along an axis; the other axes broadcast."""
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = operands(a, b)
     x, y = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
     if x.shape[-1] != y.shape[-1]:
         raise ShapeError(f"vecdot: axis {axis} has size {x.shape[-1]} and {y.shape[-1]}")
@@ -244,13 +244,13 @@ def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
 
 def outer(a: Tensor, b: Tensor, /) -> Tensor:
     """All products of the elements of two tensors (flattened), as a matrix."""
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = operands(a, b)
     return multiply(reshape(a, (a.size, 1)), reshape(b, (1, b.size)))
 
 
 def dot(a: Tensor, b: Tensor, /) -> Tensor:
     """NumPy's dot for up to two dimensions: products with scalars, inner products, matmul."""
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = operands(a, b)
     if a.ndim == 0 or b.ndim == 0:
         return multiply(a, b)
     return matmul(a, b) if b.ndim <= 2 else tensordot(a, b, axes=((a.ndim - 1,), (b.ndim - 2,)))
@@ -258,7 +258,7 @@ def dot(a: Tensor, b: Tensor, /) -> Tensor:
 
 def kron(a: Tensor, b: Tensor, /) -> Tensor:
     """Kronecker product of tensors of one rank."""
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = operands(a, b)
     if a.ndim != b.ndim:
         raise ShapeError(f"kron takes tensors of one rank, not {a.shape} and {b.shape}")
     x = reshape(a, tuple(v for n in a.shape for v in (n, 1)))

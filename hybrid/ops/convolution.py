@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from ..ir import contract as layouts
-from ..ir.bind import as_tensor, bind
+from ..ir.bind import bind, operands
 from ..ir.op import Op, register
 from .common import draw, inferred, pair, wide
 from .elementwise import add
@@ -253,7 +253,7 @@ def conv2d(
     Dtypes promote, to a floating one (else DTypeError).  Raises ShapeError when channels, groups or
     the kernel do not fit.
     """
-    x, weight = as_tensor(x), as_tensor(weight)
+    x, weight = operands(x, weight)
     if x.ndim == 3:
         return reshape_first(
             conv2d(expand_dims(x, 0), weight, bias, stride, padding, dilation, groups)
@@ -286,7 +286,7 @@ def conv1d(
     groups: int = 1,
 ) -> Tensor:
     """PyTorch's conv1d: x[N, C, L] (or [C, L]), weight[O, C / groups, K]; see `conv2d`."""
-    x, weight = as_tensor(x), as_tensor(weight)
+    x, weight = operands(x, weight)
     pad = padding if isinstance(padding, str) else (0, operator.index(padding))
     out = conv2d(
         expand_dims(x, -2), expand_dims(weight, -2), bias, (1, stride), pad, (1, dilation), groups
@@ -305,7 +305,7 @@ def conv_transpose2d(
     dilation: Any = 1,
 ) -> Tensor:
     """PyTorch's conv_transpose2d: the input gradient of conv2d, weight[C, O / groups, KH, KW]."""
-    x, weight = as_tensor(x), as_tensor(weight)
+    x, weight = operands(x, weight)
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
     padding, extra = pair(padding, "padding"), pair(output_padding, "output_padding")
     full = [

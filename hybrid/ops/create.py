@@ -19,8 +19,8 @@ from ..core.aval import Aval, Device, aval
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError, HybridError, ShapeError
 from ..core.shapes import as_shape
-from ..ir.bind import as_tensor, bind
-from ..ir.bind import convert as astype
+from ..ir.bind import as_tensor, bind, literal, store
+from ..ir.foreign import is_number, rounded
 from ..ir.op import Op, register
 from ..ir.scalar import TYPE, Builder, Val
 from ..ir.tensor import Leaf
@@ -47,10 +47,7 @@ def _number_bits(value: Any, d: np.dtype) -> int:
     """The bit pattern of a number rounded to dtype d, in the type a program carries d in."""
     if type(value) is int and value == 0:
         return 0
-    if dt.is_int(d) and not dt.can_hold(d, value):
-        raise OverflowError(f"Python integer {value} does not fit {d.name}")
-    with np.errstate(all="ignore"):
-        v = np.array(value).astype(d)
+    v = literal(value, d)._v if is_number(value) else rounded(np.asarray(value), d)
     v = v.astype(np.float32) if dt.is_half(d) else v
     return int(v.reshape(1).view(f"u{v.dtype.itemsize}")[0])
 
@@ -115,14 +112,15 @@ FULL = register(
 def full(
     shape: Any, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor of that shape holding `value` (a number, or a tensor that broadcasts)."""
+    """A tensor of that shape holding `value` (a number, or a tensor or sequence that broadcasts).
+
+    dtype: default that of the value (float32, int64 or bool for Python numbers); a Python number is
+    rounded to it once.  Raises OverflowError for an integer that the dtype cannot hold.
+    """
     shape = as_shape(shape)
     if not isinstance(value, (bool, int, float, np.generic)):
-        t = as_tensor(value)
-        return finish(
-            broadcast_to(t if dtype is None else astype(t, dt.canonical(dtype)), shape),
-            requires_grad,
-        )
+        t = as_tensor(value) if dtype is None else store(value, dt.canonical(dtype))
+        return finish(broadcast_to(t, shape), requires_grad)
     d = dt.canonical(
         dtype
         if dtype is not None

@@ -15,8 +15,8 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.errors import IndexOutOfRange, ShapeError
 from ..core.shapes import broadcast_shapes
-from ..ir.bind import as_tensor, bind
-from ..ir.bind import convert as astype
+from ..ir.bind import as_tensor, bind, store
+from ..ir.foreign import data_of, holds_tensors
 from ..ir.tensor import Handle
 from .elementwise import where
 from .index import gather_axes, index_check, row_numbers, scatter_set
@@ -69,14 +69,11 @@ def _items(x: Tensor, key: Any) -> list[Any]:
         if not isinstance(k, Handle) and hasattr(k, "__index__") and not isinstance(k, np.ndarray):
             items.append(operator.index(k))
             continue
-        t = (
-            k
-            if isinstance(k, Handle)
-            else as_tensor(np.asarray(k, np.int64) if np.size(k) == 0 else k)
-        )
-        items.extend(
-            _Mask(t, i, n) for i, n in enumerate(nonzero(t))
-        ) if t._a.dtype is dt.bool_ else items.append(t)
+        t = k if isinstance(k, Handle) else _key_array(k)
+        if (t._a.dtype if isinstance(t, Handle) else t.dtype) == dt.bool_:
+            items.extend(_Mask(t, i, n) for i, n in enumerate(_positions(t)))
+        else:
+            items.append(t if isinstance(t, Handle) else as_tensor(t))
     used = sum(k is not None and k is not Ellipsis for k in items)
     if used > x.ndim:
         raise IndexOutOfRange(f"{used} indices for a tensor of {x.ndim} dimensions")
@@ -88,10 +85,25 @@ def _items(x: Tensor, key: Any) -> list[Any]:
     return items
 
 
+def _key_array(k: Any) -> Any:
+    """The array of an index that is no tensor; a tensor for a sequence that holds some."""
+    if holds_tensors(k):
+        return as_tensor(k)
+    a = data_of(k).array
+    return a if a.size else a.astype(np.bool_ if a.dtype == np.bool_ else np.int64)
+
+
+def _positions(mask: Any) -> tuple[Tensor, ...]:
+    """Index tensors of a mask; those of an array are constants."""
+    if isinstance(mask, Handle) or mask.ndim == 0:
+        return nonzero(mask)
+    return tuple(as_tensor(i) for i in np.nonzero(mask))
+
+
 class _Mask(NamedTuple):
     """Axis `axis` of a mask in a key: its shape must be that of the axes it stands for."""
 
-    mask: Tensor
+    mask: Any
     axis: int
     positions: Tensor
 
@@ -225,6 +237,8 @@ def reshape_view(out: Tensor, x: Tensor) -> Tensor:
 # ---- functional writes
 def _lone_mask(x: Tensor, key: Any) -> Tensor | None:
     m = key[0] if isinstance(key, tuple) and len(key) == 1 else key
+    if isinstance(m, list) and m and not holds_tensors(m):
+        m = data_of(m).array
     if isinstance(m, np.ndarray) and m.dtype == np.bool_:
         m = as_tensor(m, x.device)
     if isinstance(m, Handle) and m._a.dtype is dt.bool_ and m._a.shape == x.shape[: m._a.ndim]:
@@ -237,8 +251,7 @@ def setitem(x: Tensor, key: Any, value: Any) -> Tensor:
 
     Raises ShapeError when value does not broadcast to x[key].
     """
-    v = as_tensor(value, x.device)
-    v = astype(v, x.dtype)
+    v = store(value, x.dtype, x.device)
     plan = _plan(x, key)
     if plan is not None:
         params, shape = plan

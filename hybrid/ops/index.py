@@ -15,7 +15,7 @@ from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import broadcast_shapes, contiguous_strides, normalize_axis
-from ..ir.bind import as_tensor, bind
+from ..ir.bind import as_tensor, bind, store
 from ..ir.bind import convert as astype
 from ..ir.op import NO_GRAD, Op, register
 from ..ir.scalar import Builder, Val
@@ -322,8 +322,9 @@ def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
 def put_along_axis(x: Tensor, indices: Any, values: Any, axis: int = -1) -> Tensor:
     """A copy of x with `values` written where take_along_axis reads;
     the last write to an element stays."""
+    x = as_tensor(x)
     i, a = _along_index(x, indices, axis)
-    v = broadcast_to(astype(as_tensor(values), x.dtype), i.shape)
+    v = broadcast_to(store(values, x.dtype, x.device), i.shape)
     numbers = _along_numbers(i, x.shape, a)
     return reshape(scatter_set(reshape(x, (x.size, 1)), numbers, reshape(v, (v.size, 1))), x.shape)
 
@@ -432,8 +433,9 @@ def scatter_set(base: Tensor, rows: Tensor, update: Tensor) -> Tensor:
 
 def index_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
     """x plus slices of `source` added at integer indices along an axis (torch.index_add)."""
+    x = as_tensor(x)
     a = normalize_axis(axis, x.ndim, "index_add")
-    i, v = index_check(index, x.shape[a], a), astype(as_tensor(source), x.dtype)
+    i, v = index_check(index, x.shape[a], a), store(source, x.dtype, x.device)
     if i.ndim != 1 or v.shape != x.shape[:a] + i.shape + x.shape[a + 1 :]:
         raise ShapeError(
             f"index_add: index {i.shape} and source {v.shape} do not fit shape {x.shape} at axis "

@@ -13,7 +13,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import HybridError, ShapeError
-from ..ir.bind import as_tensor, bind
+from ..ir.bind import as_tensor, bind, operands
 from ..ir.bind import convert as astype
 from ..ir.op import Op, register
 from ..ir.scalar import Builder, Val
@@ -251,6 +251,16 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
 
 
 # ---- cross entropy
+def _target(target: Any, x: Tensor) -> Tensor:
+    """Class indices as they are; Python floats are probabilities in the dtype of x."""
+    t = as_tensor(target, x.device)
+    return as_tensor(target, x.device, x.dtype) if dt.is_float(t.dtype) else t
+
+
+def _weight(weight: Any, x: Tensor) -> Tensor | None:
+    return None if weight is None else as_tensor(weight, x.device, x.dtype)
+
+
 def _scale(classes: Tensor, weight: Tensor | None, d: np.dtype) -> Tensor:
     """What each loss counts in a mean:
     0 where the class is -1 (ignored), else 1 or its class's weight."""
@@ -301,7 +311,7 @@ def cross_entropy(
     ShapeError when shapes do not fit, DTypeError for logits that are not floating.
     """
     logits = as_tensor(logits)
-    target = as_tensor(target, logits.device)
+    target, weight = _target(target, logits), _weight(weight, logits)
     need_float("cross_entropy", logits._a)
     x, axis = _rows_first("cross_entropy", logits, target)
     if dt.is_float(target.dtype):
@@ -372,7 +382,7 @@ def nll_loss(
     Weights, ignored targets, reductions and errors are those of `cross_entropy`.
     """
     log_probs = as_tensor(log_probs)
-    target = as_tensor(target, log_probs.device)
+    target, weight = _target(target, log_probs), _weight(weight, log_probs)
     x, axis = _rows_first("nll_loss", log_probs, target)
     classes = index_check(target, x.shape[-1], axis, wrap=False, ignore=int(ignore_index))
     return _finish(_own(x, classes, weight), classes, weight, reduction)
@@ -380,7 +390,7 @@ def nll_loss(
 
 # ---- regression
 def _difference(name: str, x: Tensor, target: Any) -> Tensor:
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = operands(x, target)
     if x.shape != target.shape:
         raise ShapeError(
             f"{name}: prediction {x.shape} and target {target.shape} must have one shape; reshape "
@@ -427,7 +437,7 @@ def binary_cross_entropy(
 ) -> Tensor:
     """-(t log x + (1 - t) log(1 - x)) for probabilities x;
     logarithms are at least -100, as in PyTorch."""
-    x, t = as_tensor(x), as_tensor(target)
+    x, t = operands(x, target)
     if x.shape != t.shape:
         raise ShapeError(
             f"binary_cross_entropy: prediction {x.shape} and target {t.shape} must have one shape"
@@ -442,7 +452,7 @@ def binary_cross_entropy_with_logits(
     x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
     """binary_cross_entropy of sigmoid(x), without overflow."""
-    x, t = as_tensor(x), as_tensor(target)
+    x, t = operands(x, target)
     if x.shape != t.shape:
         raise ShapeError(
             f"binary_cross_entropy_with_logits: logits {x.shape} and target {t.shape} must have "
@@ -461,7 +471,7 @@ def binary_cross_entropy_with_logits(
 def kl_div(x: Tensor, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """PyTorch's kl_div: t * (log t - x) for log probabilities x;
     'batchmean' divides by the first size."""
-    x, t = as_tensor(x), as_tensor(target)
+    x, t = operands(x, target)
     if log_target:
         loss = multiply(exp(t), subtract(t, x))
     else:

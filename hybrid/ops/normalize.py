@@ -14,7 +14,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import ShapeError
-from ..ir.bind import as_tensor, bind
+from ..ir.bind import as_tensor, bind, operands
 from ..ir.bind import convert as astype
 from ..ir.op import Op, register
 from ..ir.scalar import Builder, Val
@@ -450,7 +450,7 @@ def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> T
 
 def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) -> Tensor:
     """Cosine of the angle between tensors along an axis; each norm is at least eps."""
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = operands(a, b)
     x = divide(a, maximum(norm(a, axis, keepdims=True), eps))
     y = divide(b, maximum(norm(b, axis, keepdims=True), eps))
     return sum_(multiply(x, y), axis=axis)

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import HybridError, ShapeError
 from ..core.shapes import contiguous_strides, normalize_axis
-from ..ir.bind import as_tensor, bind
-from ..ir.bind import convert as astype
+from ..ir.bind import as_tensor, bind, operands, store, use_joiner
+from ..ir.foreign import Data, data_of, dtype_of, holds_tensors, is_number, leaves
 from ..ir.op import Op, register
+from ..ir.tensor import Handle
 from .common import SHAPE_ONLY, draw, pairs_of
 from .create import full, zeros_like
 from .elementwise import clone
@@ -95,8 +97,9 @@ CONCAT = register(
 
 
 def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
-    """Tensors joined along an existing axis (None: flattened first); dtypes are promoted."""
-    ts = [as_tensor(x) for x in xs]
+    """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and
+    sequences of Python numbers take the dtype of the tensors."""
+    ts = operands(*xs)
     if not ts:
         raise ShapeError("concat needs at least one tensor")
     if axis is None:
@@ -108,8 +111,8 @@ def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
 
 
 def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new axis."""
-    ts = [as_tensor(x) for x in xs]
+    """Tensors of one shape joined along a new axis, dtypes as in `concat`."""
+    ts = operands(*xs)
     if len({t.shape for t in ts}) != 1:
         raise ShapeError(
             f"stack needs one or more tensors of one shape, not {[t.shape for t in ts]}"
@@ -121,18 +124,47 @@ def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
 def vstack(xs: Sequence[Tensor]) -> Tensor:
     """Tensors on top of each other (1-D tensors are rows)."""
     return concat(
-        [
-            reshape(t, (1,) * (2 - t.ndim) + t.shape) if t.ndim < 2 else t
-            for t in map(as_tensor, xs)
-        ],
+        [reshape(t, (1,) * (2 - t.ndim) + t.shape) if t.ndim < 2 else t for t in operands(*xs)],
         0,
     )
 
 
 def hstack(xs: Sequence[Tensor]) -> Tensor:
     """Tensors side by side (along axis 1; 1-D tensors along axis 0)."""
-    ts = [reshape(t, (1,)) if t.ndim == 0 else t for t in map(as_tensor, xs)]
+    ts = [reshape(t, (1,)) if t.ndim == 0 else t for t in operands(*xs)]
     return concat(ts, 0 if ts and ts[0].ndim == 1 else 1)
+
+
+def _joined(x: Any, d: np.dtype) -> Tensor:
+    """A nested sequence with tensors in it as one tensor of dtype d."""
+    if isinstance(x, (list, tuple)) and holds_tensors(x):
+        return stack([_joined(v, d) for v in x])
+    return store(x, d)
+
+
+def _join(x: Any, like: np.dtype | None) -> Tensor:
+    """A nested sequence with tensors in it, in the dtype that they and NumPy data promote to;
+    Python numbers take it, and `like` only counts where it is wider than they are."""
+    d: np.dtype | None = None
+    weak: list[Any] = []
+    for v in leaves(x):
+        own = v._a.dtype if isinstance(v, Handle) else None
+        if own is None and not is_number(v):
+            own = dtype_of(data_of(v))
+        if own is None:
+            weak.append(v)
+        else:
+            d = own if d is None else dt.promote(d, own)
+    for v in weak:
+        d = dtype_of(Data(np.asarray(v), True), d)
+    assert d is not None
+    assert d is not None  # x holds a tensor
+    if like is not None and dt.is_float(d) and dt.promote(like, d) is like:
+        d = like
+    return _joined(x, d)
+
+
+use_joiner(_join)
 
 
 # ---- taking apart
@@ -236,7 +268,7 @@ SLICE_SET = register(
 def slice_set(base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints = ()) -> Tensor:
     """A copy of base with `value` in the strided box that starts at `begin`;
     value's shape is the box's."""
-    value = astype(as_tensor(value), base.dtype)
+    value = store(value, base.dtype, base.device)
     return bind(SLICE_SET, base, value, begin=begin, step=step, drop=drop)
 
 

@@ -18,8 +18,9 @@ from ..core.aval import Device
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError, HybridError, ShapeError
 from ..core.shapes import as_shape
-from ..ir.bind import as_tensor, bind, literal
+from ..ir.bind import as_tensor, bind, foreign, literal, tensor_of
 from ..ir.bind import convert as astype
+from ..ir.foreign import Data, dtype_of, is_number
 from ..ir.mode import ROOTS, Versioned
 from ..ir.op import Op
 from ..ir.tensor import Handle
@@ -223,16 +224,29 @@ def uniform(
     generator: Generator | None = None,
     device: Any = None,
 ) -> Tensor:
-    """Uniform numbers between low and high."""
-    return add(
-        multiply(
-            rand(as_shape(size), dtype=dtype, generator=generator, device=device),
-            subtract(high, low)
-            if isinstance(low, Handle) or isinstance(high, Handle)
-            else high - low,
-        ),
-        low,
-    )
+    """Uniform numbers between low and high (numbers, sequences or tensors that broadcast).
+
+    dtype: float32 by default, float64 where a bound is a float64 tensor or array.
+    """
+    (low, high), d = _parameters((low, high), dtype)
+    width = high - low if is_number(low) and is_number(high) else subtract(high, low)
+    u = rand(as_shape(size), dtype=d, generator=generator, device=device)
+    return add(multiply(u, width), low)
+
+
+def _parameters(values: tuple[Any, ...], dtype: Any) -> tuple[list[Any], np.dtype]:
+    """Parameters of a distribution as numbers and tensors, and the dtype to draw in; a NumPy scalar
+    counts as the number it holds."""
+    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
+    read = [v if is_number(v) or isinstance(v, Handle) else foreign(v) for v in plain]
+    d = dt.default_float if dtype is None else dt.canonical(dtype)
+    if dtype is None:
+        for v in read:
+            if isinstance(v, Handle):
+                d = dt.promote(d, v._a.dtype)
+            elif isinstance(v, Data):
+                d = dt.promote(d, dtype_of(v, d))
+    return [tensor_of(v, dtype_of(v, d)) if isinstance(v, Data) else v for v in read], d
 
 
 def normal(
@@ -244,10 +258,10 @@ def normal(
     generator: Generator | None = None,
     device: Any = None,
 ) -> Tensor:
-    """Normal numbers of that mean and standard deviation."""
-    return add(
-        multiply(randn(as_shape(size), dtype=dtype, generator=generator, device=device), std), mean
-    )
+    """Normal numbers of that mean and standard deviation; dtype as for `uniform`."""
+    (mean, std), d = _parameters((mean, std), dtype)
+    z = randn(as_shape(size), dtype=d, generator=generator, device=device)
+    return add(multiply(z, std), mean)
 
 
 def randint(
@@ -344,6 +358,7 @@ def dropout(
         raise HybridError(f"dropout: p = {p} is no probability")
     if not training or p == 0.0:
         return x
+    p = float(p)
     if p == 1.0:
         return where(bernoulli(0.0, x.shape, generator=generator, device=x.device), x, 0)
     keep = bernoulli(1.0 - p, x.shape, generator=generator, device=x.device)

@@ -14,7 +14,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.errors import ShapeError
 from ..core.shapes import normalize_axis
-from ..ir.bind import as_tensor, bind
+from ..ir.bind import as_tensor, bind, operands
 from ..ir.bind import convert as astype
 from ..ir.op import NO_GRAD, Op, register
 from .common import shapes_of
@@ -158,7 +158,7 @@ def searchsorted(
     edges: Tensor, x: Any, *, side: str = "left", sorter: Tensor | None = None
 ) -> Tensor:
     """Positions (int64) at which elements of x keep the one-dimensional `edges` sorted."""
-    edges, x = as_tensor(edges), as_tensor(x)
+    edges, x = operands(edges, x, compares=True)
     if edges.ndim != 1 or side not in ("left", "right"):
         raise ShapeError(
             "searchsorted takes a one-dimensional sorted tensor and side 'left' or 'right'"
@@ -208,7 +208,7 @@ def unique_all(x: Tensor) -> Unique:
 
 def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
     """Whether each element of x equals some element of `test`."""
-    x, test = as_tensor(x), as_tensor(test)
+    x, test = operands(x, test, compares=True)
     found = any_(equal(expand_dims(x, -1), reshape(test, (test.size,))), axis=-1)
     return logical_not(found) if invert else found
 
