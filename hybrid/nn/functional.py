@@ -5,9 +5,13 @@ Invariant: everything here is an op of hybrid.ops or a few of them; layers call 
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from .. import ops
+from ..core import dtypes as dt
+from ..core.errors import HybridError, ShapeError
+from ..ir.bind import as_tensor, store
 from ..ops import (
     avg_pool2d,
     batch_norm,
@@ -32,8 +36,6 @@ from ..ops import (
     mse_loss,
     nll_loss,
     normalize,
-    one_hot,
-    pad,
     relu,
     rms_norm,
     scaled_dot_product_attention,
@@ -43,6 +45,7 @@ from ..ops import (
     softplus,
     tanh,
 )
+from ..ops.index import index_check
 from ..ops.softmax import softmax as _softmax
 
 __all__ = [
@@ -109,6 +112,87 @@ def softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Any:
 def log_softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Any:
     """Logarithm of softmax along `dim` (or `axis`, its other name)."""
     return ops.log_softmax(x, dim if axis is None else axis)
+
+
+def one_hot(index: Any, num_classes: int = -1) -> Any:
+    """PyTorch's one_hot: int64 [..., num_classes] with 1 where the class is the index, else 0.
+
+    num_classes -1 is one more than the largest index, which is read on the host.  Raises
+    IndexOutOfRange for an index outside 0..num_classes-1, DTypeError for indices that are no
+    integers, ShapeError where the number of classes cannot be known.
+
+    >>> import hybrid
+    >>> one_hot(hybrid.tensor([0, 2])).tolist()
+    [[1, 0, 0], [0, 0, 1]]
+    """
+    index = as_tensor(index)
+    classes = operator.index(num_classes)
+    if classes == -1:
+        if not index.size:
+            raise ShapeError("one_hot: no index to infer the number of classes from; pass it")
+        classes = int(index.max().item()) + 1
+    if classes < 1:
+        if not index.size or classes < 0:
+            raise ShapeError(f"one_hot: {classes} classes; there must be one at least")
+    checked = index_check(index, classes, index.ndim, wrap=False)
+    return ops.one_hot(checked, classes, dtype=dt.int64)
+
+
+_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def pad(x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
+    """PyTorch's pad: `pad` is (before, after) of the last axis, then of the one before it, and so
+    on; a negative width removes elements.
+
+    Modes: 'constant' (filled with `value`, 0 by default), 'reflect', 'replicate', 'circular'.
+    `hybrid.pad` is NumPy's.  Raises ShapeError for widths that do not fit, HybridError for another
+    mode or a value that the mode does not take.
+
+    >>> import hybrid
+    >>> pad(hybrid.tensor([[1, 2], [3, 4]]), (1, 0)).tolist()
+    [[0, 1, 2], [0, 3, 4]]
+    """
+    x = as_tensor(x)
+    if mode not in _MODES:
+        raise HybridError(f"pad: mode {mode!r} is not one of {', '.join(map(repr, _MODES))}")
+    if mode != "constant" and value:
+        raise HybridError(f"pad: mode {mode!r} takes no value")
+    widths = tuple(map(operator.index, pad))
+    if len(widths) % 2 or len(widths) > 2 * x.ndim:
+        raise ShapeError(
+            f"pad: {len(widths)} widths for {x.ndim} axes; there are two an axis, the last axis "
+            "first (hybrid.pad takes NumPy's pairs)"
+        )
+    fill = 0 if value is None else store(value, x.dtype, x.device)
+    for k in range(len(widths) // 2):
+        x = _pad_axis(x, x.ndim - 1 - k, widths[2 * k], widths[2 * k + 1], mode, fill)
+    return x
+
+
+def _pad_axis(x: Any, axis: int, before: int, after: int, mode: str, fill: Any) -> Any:
+    """One axis of `pad`; where widths are negative, 'reflect' and 'replicate' extend the whole
+    axis, the others what is left of it."""
+    least = 0 if mode == "constant" else 1
+    n = x.shape[axis]
+    if n + before + after < least:
+        raise ShapeError(f"pad: {before} and {after} elements leave none of {n} on axis {axis}")
+    whole = mode in ("reflect", "replicate")
+    if not whole:
+        x = _cut(x, axis, before, after)
+    around = [(0, 0)] * x.ndim
+    around[axis] = (max(before, 0), max(after, 0))
+    if any(around[axis]):
+        x = ops.pad(x, around, _MODES[mode], constant_values=fill)
+    return _cut(x, axis, before, after) if whole else x
+
+
+def _cut(x: Any, axis: int, before: int, after: int) -> Any:
+    """x without the elements that negative widths remove."""
+    first, last = max(-before, 0), x.shape[axis] - max(-after, 0)
+    if first == 0 and last == x.shape[axis]:
+        return x
+    return x[(slice(None),) * axis + (slice(first, max(last, first)),)]
 
 
 def embedding(index: Any, weight: Any) -> Any:

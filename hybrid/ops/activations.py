@@ -135,6 +135,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where positive, alpha * (e^(x/alpha) - 1) elsewhere."""
+    alpha = float(alpha)
     return where(greater(x, 0.0), x, multiply(elu(divide(x, alpha)), alpha))
 
 

@@ -314,6 +314,7 @@ def cross_entropy(
     target, weight = _target(target, logits), _weight(weight, logits)
     need_float("cross_entropy", logits._a)
     x, axis = _rows_first("cross_entropy", logits, target)
+    label_smoothing = float(label_smoothing)
     if dt.is_float(target.dtype):
         return _soft_cross_entropy(x, target, axis, logits, weight, reduction, label_smoothing)
     classes = index_check(target, x.shape[-1], axis, wrap=False, ignore=int(ignore_index))
@@ -411,7 +412,7 @@ def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
 
 def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Quadratic below `beta`, linear above (PyTorch's smooth_l1_loss)."""
-    d = abs(_difference("smooth_l1_loss", x, target))
+    d, beta = abs(_difference("smooth_l1_loss", x, target)), float(beta)
     if beta == 0:
         return _reduced(d, reduction)
     inner = divide(multiply(multiply(d, 0.5), d), beta)
@@ -420,7 +421,7 @@ def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: flo
 
 def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """Quadratic up to `delta`, linear above (PyTorch's huber_loss)."""
-    d = abs(_difference("huber_loss", x, target))
+    d, delta = abs(_difference("huber_loss", x, target)), float(delta)
     return _reduced(
         where(
             greater_equal(d, delta),

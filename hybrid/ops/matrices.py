@@ -148,11 +148,23 @@ def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
 
 
 def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
-    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default,
-    'ij' for matrix order)."""
+    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix
+    order), given one by one or as one list of tensors; each keeps its dtype.
+
+    Raises ShapeError for a tensor of more than one dimension.
+
+    >>> import hybrid
+    >>> [m.shape for m in meshgrid(hybrid.arange(2), hybrid.arange(3), indexing="ij")]
+    [(2, 3), (2, 3)]
+    """
     if indexing not in ("xy", "ij"):
         raise HybridError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
+    if len(xs) == 1 and isinstance(xs[0], (list, tuple)) and not any(map(np.isscalar, xs[0])):
+        xs = tuple(xs[0])
     xs = tuple(as_tensor(x) for x in xs)
+    for x in xs:
+        if x.ndim > 1:
+            raise ShapeError(f"meshgrid takes one-dimensional tensors, not shape {x.shape}")
     n = len(xs)
     at = list(range(n))
     if indexing == "xy" and n > 1:

@@ -14,6 +14,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import ShapeError
+from ..core.shapes import broadcast_shapes, normalize_axis
 from ..ir.bind import as_tensor, bind, operands
 from ..ir.bind import convert as astype
 from ..ir.op import Op, register
@@ -21,7 +22,7 @@ from ..ir.scalar import Builder, Val
 from .common import draw, need_float, wide
 from .elementwise import add, divide, maximum, multiply, rsqrt, square, subtract
 from .movement import reshape
-from .reduce import keep_shape, mean
+from .reduce import broadcast_to, keep_shape, mean
 from .reduce import sum as sum_
 from .softmax import norm
 
@@ -393,6 +394,7 @@ def batch_norm(
     need_float("batch_norm", x._a)
     if x.ndim < 2:
         raise ShapeError(f"batch_norm takes x[N, C, ...], not shape {x.shape}")
+    momentum, eps = float(momentum), float(eps)
     half, v = x.dtype, astype(x, dt.compute_type(x.dtype))
     if training or running_mean is None or running_var is None:
         over = (0, *range(2, x.ndim))
@@ -445,12 +447,28 @@ def group_norm(
 
 def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
     """x divided by its norm along an axis (at least eps)."""
-    return divide(x, maximum(norm(x, axis, ord=p, keepdims=True), eps))
+    return divide(x, maximum(norm(x, axis, ord=p, keepdims=True), float(eps)))
 
 
 def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) -> Tensor:
-    """Cosine of the angle between tensors along an axis; each norm is at least eps."""
+    """Cosine of the angle between tensors along an axis of their common shape, as PyTorch has it:
+    each norm is taken along the whole axis and is at least eps.
+
+    A zero vector gives 0, with the other tensor's direction divided by eps as its gradient.  Raises
+    ShapeError when the shapes do not broadcast.
+    """
     a, b = operands(a, b)
-    x = divide(a, maximum(norm(a, axis, keepdims=True), eps))
-    y = divide(b, maximum(norm(b, axis, keepdims=True), eps))
-    return sum_(multiply(x, y), axis=axis)
+    shape = broadcast_shapes("cosine_similarity", a.shape, b.shape)
+    k = normalize_axis(axis, len(shape), "cosine_similarity")
+    x, y = (_unit(_along(t, shape, k), k, float(eps)) for t in (a, b))
+    return sum_(multiply(x, y), axis=k)
+
+
+def _along(x: Tensor, shape: Ints, axis: int) -> Tensor:
+    """x with the rank of a shape, and its size along one axis."""
+    own = (1,) * (len(shape) - x.ndim) + x.shape
+    return broadcast_to(reshape(x, own), own[:axis] + shape[axis : axis + 1] + own[axis + 1 :])
+
+
+def _unit(x: Tensor, axis: int, eps: float) -> Tensor:
+    return divide(x, maximum(norm(x, axis, keepdims=True), eps))

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import ops
 from ..autograd.backward import no_grad, stop_gradient
+from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError
 from ..eager.tensor import Tensor, tensor
 from ..ir.mode import Versioned, bump
@@ -20,8 +21,9 @@ __all__ = ["Optimizer", "ParamGroup"]
 
 
 class ParamGroup(dict):  # type: ignore[type-arg]
-    """Parameters and the hyper-parameters they share.  Numbers live in tensors: ``group["lr"] =
-    0.1`` assigns to the tensor that recorded steps read, and reading gives that tensor."""
+    """Parameters and the hyper-parameters they share.  Numbers live in tensors, float64 where a
+    parameter is and else float32: ``group["lr"] = 0.1`` assigns to the tensor that recorded steps
+    read, and reading gives that tensor."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         held = dict.get(self, name)
@@ -87,9 +89,11 @@ class Optimizer(Versioned):
                 raise HybridError("a parameter appears in more than one group")
             self.state[id(p)] = {}
         made = ParamGroup(self.defaults | group | {"params": params})
+        double = any(p._a.dtype is dt.float64 for p in params)
         for name in self.numbers:
             value = made[name]
-            dict.__setitem__(made, name, tensor(float(value), dtype="float32"))
+            d = dt.float64 if double else dt.float32
+            dict.__setitem__(made, name, tensor(float(value), dtype=d))
         dict.__setitem__(made, "_owner", self)
         self.param_groups.append(made)
         for p in params:
