@@ -71,11 +71,11 @@ class Runs(NamedTuple):
 
 
 def runs_of(dims: Dims, itemsize: int) -> Runs:
-    """A multi-dimensional index as runs along its last dimension."""
+    """A multi-dimensional index as runs along its last dimension; an empty one is one empty run."""
     sizes, (strides,) = collapse(dims.sizes, [dims.strides])
     size = prod(sizes)
-    if len(sizes) <= 1:
-        return Runs(None, size, strides[0] * itemsize if sizes else itemsize, size)
+    if len(sizes) <= 1 or not size:
+        return Runs(None, size, strides[-1] * itemsize if sizes else itemsize, size)
     starts = np.zeros(1, np.int64)
     for n, s in zip(sizes[:-1], strides[:-1]):
         starts = (starts[:, None] + np.arange(n, dtype=np.int64) * (s * itemsize)).reshape(-1)
