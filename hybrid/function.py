@@ -27,6 +27,7 @@ from .trace.analysis import Analysis
 from .trace.bytecode import SUPPORTED
 from .trace.execute import NativeExecutor
 from .trace.facts import Holder, fetch
+from .trace.failure import reason
 from .trace.history import spent
 from .trace.plans import Entry, Plan, busy, distinct, dropper
 from .trace.policy import Wrapped, trusted
@@ -150,7 +151,7 @@ class Function(Wrapped):
             if not busy(tensors, caps):
                 break
             time.sleep(50e-6)  # another thread's replay is updating a tensor that this call uses
-        served = plan.connect(caps, self._replays)
+        served = self._connect(plan, caps)
         if served is not None:
             if plan.bare and not door.STATE.special:
                 self._fast, self._handles_errors = served.fast, plan.recording.handles_errors
@@ -163,6 +164,17 @@ class Function(Wrapped):
             if not busy(tensors, caps):
                 raise
         return self._serve(plan, tensors)
+
+    def _connect(self, plan: Plan, caps: tuple[Any, ...]) -> Any:
+        """The fast way of a plan; where making it fails the plan runs without, and says so."""
+        if plan.why:
+            return None
+        try:
+            return plan.connect(caps, self._replays)
+        except Exception as e:
+            plan.served, plan.why = None, reason(e, "cannot be served by a native entry")
+            self._say(plan.why, f"is replayed more slowly because it {plan.why}")
+            return None
 
     def _replay(self, plan: Plan, tensors: list[Any], caps: tuple[Any, ...]) -> Any:
         r = plan.recording
@@ -224,25 +236,57 @@ class Function(Wrapped):
     def _recorded(
         self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
     ) -> Any:
-        old = entry.pending
-        # loaded now, not while the call is watched
-        door.backend_of(tensors[0]._a.device if tensors else CPU)
-        if entry.plans and self._missed_again(entry):
+        try:  # nothing has run yet
+            # loaded now, not while the call is watched
+            door.backend_of(tensors[0]._a.device if tensors else CPU)
+            missed = bool(entry.plans) and self._missed_again(entry)
+            before = None if missed else self._before(entry, args, kwargs)
+            rec, watch = Recorder(tensors, getattr(self.fn, "__code__", None)), Watch()
+            rec.watch = watch
+        except Exception as e:
+            missed = self._broken(entry, e, "cannot be recorded")
+        if missed:
             return self.fn(*args, **kwargs)
-        held = [p for p in old if p.broken() is None]  # facts of earlier recordings that hold now
-        before = {k: fetch(k.kind, h.get(), k.key) for p in old for k, h in p.holders.items()}
-        sig, grad = signature_of(args, kwargs), door.grad_enabled()
-        rec, watch = Recorder(tensors, getattr(self.fn, "__code__", None)), Watch()
-        rec.watch = watch
-        mode = door.push_mode(rec)
+        mode, ran, late = door.push_mode(rec), False, None
         try:
             with watch:
                 out = self.fn(*args, **kwargs)
-        except BaseException:
-            self._blame(entry, "raised an exception")
-            raise
+                ran = True
+        except BaseException as e:
+            if not ran or not isinstance(e, Exception):
+                self._blame(entry, "raised an exception")
+                raise
+            late = e  # of the watch itself: the call has run
         finally:
             door.pop_mode(mode)
+        try:
+            if late is not None:
+                raise late
+            self._after(entry, rec, watch, before, args, kwargs, out)
+        except Exception as e:
+            self._broken(entry, e, "cannot be recorded")
+        return out
+
+    def _before(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a recording is compared with: the Python state before the call."""
+        old = entry.pending
+        held = [p for p in old if p.broken() is None]  # facts of earlier recordings that hold now
+        before = {k: fetch(k.kind, h.get(), k.key) for p in old for k, h in p.holders.items()}
+        return held, before, signature_of(args, kwargs), door.grad_enabled()
+
+    def _after(
+        self,
+        entry: Entry,
+        rec: Recorder,
+        watch: Watch,
+        start: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Any,
+    ) -> None:
+        """Look at a call that has run: what it did, and whether that can be replayed."""
+        held, before, sig, grad = start
+        tensors = sig[1]
         seen = Analysis(watch, [*args, *kwargs.values()])
         seen.run(self.fn)
         self._checks(watch, sig, signature_of(args, kwargs), grad, tensors)
@@ -253,13 +297,12 @@ class Function(Wrapped):
         r = Recording(rec, seen, out, before, dropper(entry, self))
         plain = len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
         bare = grad and not kwargs and plain
-        self._decide(entry, r, old, held, bare)
         devices = rec.devices()
         # what they kept is not needed again, and replays have memory of their own
-        del rec, watch, seen, before
+        del rec, watch, seen, before, start
+        self._decide(entry, r, entry.pending, held, bare)
         for d in devices:
             door.backend_of(d).trim()
-        return out
 
     def _missed_again(self, entry: Entry) -> bool:
         """Note that no plan served a call; true when that is given up."""
@@ -304,10 +347,20 @@ class Function(Wrapped):
 
     def _accept(self, entry: Entry, r: Recording, bare: bool) -> None:
         """Compile a recording; `bare`: its arguments are distinct tensors and nothing else."""
-        r.prepare()
-        assert r.guard is not None
-        entry.plans = [Plan(r, _EXECUTOR[0].prepare(r), bare), *entry.plans][:MAX_PLANS]
+        try:
+            r.prepare()
+            plan = Plan(r, _EXECUTOR[0].prepare(r), bare)
+        except Exception as e:  # the call has run: its result must reach the user
+            self._broken(entry, e, "cannot be compiled")
+            return
+        entry.plans = [plan, *entry.plans][:MAX_PLANS]
         entry.state, entry.fails, entry.effects = "REPLAY", 0, 0
+
+    def _broken(self, entry: Entry, error: Exception, doing: str) -> bool:
+        """Go on eagerly after an error of hybrid's own work, which is no error of the user's."""
+        entry.why = reason(error, doing)
+        self._give_up(entry)
+        return True
 
     def _blame(self, entry: Entry, why: str = "") -> None:
         entry.fails += 1

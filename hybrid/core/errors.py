@@ -7,7 +7,7 @@ or PyTorch user would catch (TypeError, ValueError, IndexError, RuntimeError).
 from __future__ import annotations
 
 import linecache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = [
     "HybridError",
@@ -19,6 +19,8 @@ __all__ = [
     "UnsupportedError",
     "BackendError",
     "Site",
+    "blame",
+    "blamed",
 ]
 
 
@@ -68,3 +70,20 @@ class Site(NamedTuple):
     def __str__(self) -> str:
         code = self.text()
         return f"{self.file}:{self.line} in {self.function}" + (f": {code}" if code else "")
+
+
+def blame(error: Exception, **what: Any) -> None:
+    """Note on an error what was being worked on; the first note of a name stays.
+
+    >>> e = ValueError(); blame(e, step="fuse"); blame(e, step="build"); blamed(e)
+    {'step': 'fuse'}
+    """
+    notes = error.__dict__.setdefault("_blamed", {})
+    for name, value in what.items():
+        notes.setdefault(name, value)
+
+
+def blamed(error: Exception) -> dict[str, Any]:
+    """What `blame` noted on an error."""
+    found: dict[str, Any] = error.__dict__.get("_blamed", {})
+    return found

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.aval import CPU
+from ..core.errors import blame
 from ..ir.bind import backend_of
 from ..ir.evaluate import eager_kernel
 from ..ir.graph import Graph
@@ -43,7 +44,11 @@ class Prepared:
             hook=lambda name, form: self.forms.append((name, form)),
         )
         lowered = perf_counter()
-        self.executable = backend_of(device_of(recording.graph)).compile(self.result.plan)
+        try:
+            self.executable = backend_of(device_of(recording.graph)).compile(self.result.plan)
+        except Exception as e:
+            blame(e, step="compile", plan=self.result.plan)
+            raise
         self.lower_seconds, self.compile_seconds = lowered - start, perf_counter() - lowered
 
     def __call__(self, args: list[Any], caps: tuple[Any, ...]) -> list[np.ndarray]:

@@ -1,16 +1,18 @@
 """The pipeline: from a recorded graph to a plan, as a table of contents.
 
-Invariant: the stages below run in this order, each step named and timed; the verifier accepts the
-graph after every step.  A hook sees the graph after each step.
+Invariant: the steps of STEPS run in this order, each named and timed; the verifier accepts the
+graph after every step that makes one.  A hook sees each result; an error carries its step's name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
 
 from ..backends.plan import Plan
+from ..core.errors import blame
 from ..ir.graph import Graph
 from ..ir.verify import verify
 from .kernels import Draft, draft
@@ -22,15 +24,52 @@ from .regions import Regions
 from .share import share
 from .storage import Storage, assign
 
-__all__ = ["PASSES", "STAGES", "Step", "Result", "optimize", "lower", "build"]
+__all__ = ["PASSES", "STAGES", "STEPS", "Stage", "Step", "Result", "optimize", "lower", "build"]
+
+Hook = Callable[[str, Any], None]
+
+
+@dataclass
+class Work:
+    """What the steps make, one after the other, and what they are given."""
+
+    graph: Graph
+    context: Context
+    states: Sequence[tuple[int, int]] = ()
+    donate: bool = True
+    regions: Regions | None = None
+    storage: Storage | None = None
+    draft: Draft | None = None
+    plan: Plan | None = None
+
+
+class Stage(NamedTuple):
+    """A step of the pipeline: `run(work)` gives the new value of the field `makes` of the work."""
+
+    name: str
+    makes: str
+    run: Callable[[Any], Any]
+
+
+def _pass(p: Pass) -> Stage:
+    return Stage(p.name, "graph", lambda w: p.run(w.graph, w.context))
+
 
 # Graph passes, in order.
 PASSES: tuple[Pass, ...] = (fold.PASS, simplify.PASS, cse.PASS, dce.PASS)
 
-# Steps after the graph: regions, homes, kernels, order, memory.
-STAGES = ("fuse", "assign", "kernels", "schedule", "memory")
+STEPS: tuple[Stage, ...] = (
+    *map(_pass, PASSES),
+    Stage("fuse", "regions", lambda w: fuse(w.graph)),
+    Stage("assign", "storage", lambda w: assign(w.regions, w.states)),
+    Stage("kernels", "draft", lambda w: draft(w.regions, w.storage)),
+    Stage("share", "draft", lambda w: share(w.draft)),
+    Stage("schedule", "draft", lambda w: schedule(w.draft, w.donate)),
+    Stage("memory", "plan", lambda w: pack(w.draft)),
+)
 
-Hook = Callable[[str, Any], None]
+# Names of the steps after the graph: regions, homes, kernels, order, memory.
+STAGES = tuple(s.name for s in STEPS if s.makes != "graph")
 
 
 class Step(NamedTuple):
@@ -52,28 +91,31 @@ class Result(NamedTuple):
         return "\n".join(f"{s.name:10} {s.seconds * 1e3:8.2f} ms {s.size:6}" for s in self.steps)
 
 
-class _Run:
-    """Times steps and shows their results to the hook."""
-
-    def __init__(self, hook: Hook | None) -> None:
-        self.hook = hook
-        self.steps: list[Step] = []
-
-    def __call__(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
-        start = perf_counter()
-        out = function(*args)
-        self.steps.append(Step(name, perf_counter() - start, _size(out)))
-        if self.hook is not None:
-            self.hook(name, out)
-        return out
-
-
 def _size(x: Any) -> int:
     for name in ("nodes", "order", "home", "steps"):
         got = getattr(x, name, None)
         if got is not None:
             return len(got)
     return 0
+
+
+def _run(work: Work, stages: Sequence[Stage], hook: Hook | None, check: bool) -> list[Step]:
+    """The one loop over steps: timed, shown to the hook, verified where asked."""
+    done = []
+    for stage in stages:
+        start = perf_counter()
+        try:
+            out = stage.run(work)
+        except Exception as e:
+            blame(e, step=stage.name)
+            raise
+        setattr(work, stage.makes, out)
+        done.append(Step(stage.name, perf_counter() - start, _size(out)))
+        if hook is not None:
+            hook(stage.name, out)
+        if check and stage.makes == "graph":
+            verify(out)
+    return done
 
 
 def optimize(
@@ -84,24 +126,9 @@ def optimize(
     passes: Sequence[Pass] = PASSES,
 ) -> tuple[Graph, tuple[Step, ...]]:
     """The graph after the passes.  `check`: run the verifier after each."""
-    run = _Run(hook)
-    for p in passes:
-        graph = run(p.name, p.run, graph, context or Context())
-        if check:
-            verify(graph)
-    return graph, tuple(run.steps)
-
-
-def _kernels(regions: Regions, homes: Storage) -> Draft:
-    return share(draft(regions, homes))
-
-
-def _lower(run: _Run, graph: Graph, states: Sequence[tuple[int, int]], donate: bool) -> Plan:
-    regions = run("fuse", fuse, graph)
-    homes = run("assign", assign, regions, states)
-    made = run("kernels", _kernels, regions, homes)
-    ordered = run("schedule", schedule, made, donate)
-    return run("memory", pack, ordered)
+    work = Work(graph, context or Context())
+    done = _run(work, tuple(map(_pass, passes)), hook, check)
+    return work.graph, tuple(done)
 
 
 def lower(graph: Graph, states: Sequence[tuple[int, int]] = (), donate: bool = True) -> Plan:
@@ -110,7 +137,10 @@ def lower(graph: Graph, states: Sequence[tuple[int, int]] = (), donate: bool = T
     `states`: pairs (output number, input number): that output is the new value of that input, and
     may be written over it when no reader of the old value is left (`donate` False: never).
     """
-    return _lower(_Run(None), graph, states, donate)
+    work = Work(graph, Context(), states, donate)
+    _run(work, [s for s in STEPS if s.makes != "graph"], None, False)
+    assert work.plan is not None
+    return work.plan
 
 
 def build(
@@ -127,7 +157,7 @@ def build(
     `kernel(node, arrays) -> arrays` evaluates one node with the eager kernels, for constant
     folding; `hook(step name, result)` sees each intermediate form.
     """
-    graph, done = optimize(graph, Context(kernel), hook, check)
-    run = _Run(hook)
-    plan = _lower(run, graph, states, donate)
-    return Result(graph, plan, done + tuple(run.steps))
+    work = Work(graph, Context(kernel), states, donate)
+    done = _run(work, STEPS, hook, check)
+    assert work.plan is not None
+    return Result(work.graph, work.plan, tuple(done))

@@ -24,13 +24,14 @@ SHOWN = 40  # facts that `explain` lists of a plan
 class Plan:
     """An accepted recording ready to run; `served` is its fast way, made at the first replay."""
 
-    __slots__ = ("recording", "guard", "run", "served", "bare")
+    __slots__ = ("recording", "guard", "run", "served", "bare", "why")
 
     def __init__(self, recording: Recording, run: Run, bare: bool) -> None:
         assert recording.guard is not None
         self.recording, self.guard = recording, recording.guard.function
         self.run, self.bare = run, bare
         self.served: Served | None = None
+        self.why = ""  # what went wrong when the fast way was made
 
     def connect(self, caps: tuple[Any, ...], replays: int) -> Served | None:
         """The fast way, now that the guard has found the captures; None where there is none.
@@ -85,6 +86,7 @@ class Entry:
                 f"  plan: {len(r.graph.nodes)} operations, {r.captures} captured tensors, "
                 f"{len(r.writes)} state writes, {r.guard.count if r.guard else 0} guards"
             )
+            out += [f"    it {p.why}"] if p.why else []
             out += [f"    {r.place(k)}" for k in list(r.expect)[:SHOWN]]
             if len(r.expect) > SHOWN:
                 out.append(f"    and {len(r.expect) - SHOWN} more")

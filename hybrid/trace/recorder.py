@@ -7,6 +7,7 @@ become captures.
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
 import weakref
@@ -61,6 +62,27 @@ class _Grad:
         self.read = self.written = False
 
 
+def _safely(hook: Callable[..., None]) -> Callable[..., None]:
+    """A hook whose own errors (no memory, say) end the recording and not the user's call."""
+
+    @functools.wraps(hook)
+    def safe(self: Recorder, *args: Any) -> None:
+        try:
+            hook(self, *args)
+        except Exception as e:
+            self.reasons[f"cannot be recorded: {type(e).__name__}: {e}"] = None
+
+    return safe
+
+
+def _hooks_never_raise(cls: type[Recorder]) -> type[Recorder]:
+    for name, hook in list(vars(cls).items()):
+        if name.startswith("on_"):
+            setattr(cls, name, _safely(hook))
+    return cls
+
+
+@_hooks_never_raise
 class Recorder(Mode):
     """Attributes after the call: steps, args and captures (handles, in order of value numbers'
     roles), written (handle id -> handle assigned), grads, reasons."""

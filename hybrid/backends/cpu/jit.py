@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import llvmlite.binding as llvm
 
-from ...core.errors import BackendError
+from ...core.errors import BackendError, blame
 from .diskcache import DiskCache, default_cache
 
 __all__ = ["Code", "Module", "compile_ir", "compile_many", "lookup", "set_cache", "ABI_VERSION"]
@@ -177,8 +177,7 @@ class Module:
 
 def _object(text: str, key: bytes, names: Iterable[str], level: int) -> bytes:
     """Object code of a text, cached or compiled; it must define `names` and need nothing."""
-    disk = _disk()
-    code = disk.get(key) if disk is not None else None
+    code = _stored(key)
     fresh = code is None
     if code is None:
         code = _target().emit(text, level)
@@ -192,9 +191,28 @@ def _object(text: str, key: bytes, names: Iterable[str], level: int) -> bytes:
     absent = set(names) - defined
     if absent:
         raise BackendError(f"generated code does not define {', '.join(sorted(absent))}")
-    if fresh and disk is not None:
-        disk.put(key, code)
+    if fresh:
+        _store(key, code)
     return code
+
+
+def _stored(key: bytes) -> bytes | None:
+    """Object code from the disk cache; any trouble with it is a miss."""
+    try:
+        disk = _disk()
+        return None if disk is None else disk.get(key)
+    except Exception:
+        return None
+
+
+def _store(key: bytes, code: bytes) -> None:
+    """Keep object code on disk, where that works: it can always be made again."""
+    try:
+        disk = _disk()
+        if disk is not None:
+            disk.put(key, code)
+    except Exception:
+        return
 
 
 def _key(text: str, level: int) -> bytes:
@@ -234,7 +252,11 @@ def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Cod
             if code is not None:
                 found[symbol] = code
             elif symbol not in fresh:
-                fresh[symbol] = key, _object(text, key, (symbol,), level)
+                try:
+                    fresh[symbol] = key, _object(text, key, (symbol,), level)
+                except Exception as e:
+                    blame(e, symbol=symbol)
+                    raise
         if fresh:
             engine = _Engine(o for _, o in fresh.values())
             for symbol, (key, _) in fresh.items():

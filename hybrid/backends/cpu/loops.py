@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from ...core.errors import BackendError
+from ...core.errors import BackendError, blame, blamed
 from ...ir.bind import current_mode
 from ..emit.loops import generate_all as generate_loop
 from ..plan import GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
@@ -61,14 +61,28 @@ def _generated(kernel: Kernel, temp_slot: int) -> list[Any]:
     raise BackendError(f"{type(kernel).__name__} is no native kernel")
 
 
+def _culprit(error: Exception, kernels: Sequence[Kernel], made: list[list[Any]]) -> Kernel | None:
+    """The kernel whose generation or compilation failed."""
+    if len(made) < len(kernels):
+        return kernels[len(made)]
+    symbol = blamed(error).get("symbol")
+    owners = (k for k, gs in zip(kernels, made) for g in gs if g.symbol == symbol)
+    return next(owners, None)
+
+
 def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Step]], int]:
     """(steps of each kernel, most bytes of workspace in slot `temp_slot` that one uses)."""
     mode = current_mode()
     resume = mode.pause() if mode is not None else None
+    made: list[list[Any]] = []
     try:
-        made = [_generated(k, temp_slot) for k in kernels]
+        for k in kernels:
+            made.append(_generated(k, temp_slot))
         flat = [g for gs in made for g in gs]
         codes = iter(compile_many([(g.symbol, g.text) for g in flat]))
+    except Exception as e:
+        blame(e, kernel=_culprit(e, kernels, made))
+        raise
     finally:
         if resume is not None:
             resume()

@@ -1,0 +1,84 @@
+"""Errors of hybrid's own work on a call that has run: which step failed, at which line of the user.
+
+Invariant: looking at an error never raises, and costs nothing until there is one: the node, region
+or kernel in hand is read from the frames that the error left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from ..core.errors import Site, blamed
+from ..ir.graph import Graph, Node
+from .kernels import Step
+from .regions import Region, Regions
+
+__all__ = ["reason"]
+
+MAX_FRAMES = 5000
+
+
+def reason(error: Exception, doing: str) -> str:
+    """In words that follow 'it': what could not be done, in which step, at what and why.
+
+    >>> reason(ValueError("no"), "cannot be compiled")
+    'cannot be compiled: ValueError: no'
+    """
+    try:
+        return _reason(error, doing)
+    except Exception:  # no memory, or a message that cannot be made
+        return f"{doing}: {type(error).__name__}"
+
+
+def _reason(error: Exception, doing: str) -> str:
+    notes = blamed(error)
+    what, site = _culprit(error, notes)
+    step = f"{notes['step']} failed" if "step" in notes else "failed" if what else ""
+    at = f" at {what}" if what else ""
+    line = f" ({site})" if site is not None else ""
+    text = str(error).strip().partition("\n")[0][:200]
+    cause = type(error).__name__ + (f": {text}" if text else "")
+    return ": ".join(part for part in (doing, f"{step}{at}{line}".strip(), cause) if part)
+
+
+def _culprit(error: Exception, notes: dict[str, Any]) -> tuple[str, Site | None]:
+    """What was in hand, in words, and the user's line that asked for it."""
+    kernel, plan = notes.get("kernel"), notes.get("plan")
+    if plan is not None:
+        for k, site in zip(plan.steps, plan.sites):
+            if k is kernel:
+                return f"a {type(k).__name__}", site
+    whole = None
+    for x in _locals(error):
+        if type(x) is Node:
+            return x.op.name, x.site
+        if type(x) is Region and x.nodes:
+            return _names(x), x.nodes[0].site
+        if type(x) is Step:
+            return f"a {type(x.kernel).__name__}", x.site
+        whole = whole or (x if type(x) in (Graph, Regions) else None)
+    sites = _sites(whole) if plan is None else iter(plan.sites)
+    return "", next((s for s in sites if s is not None), None)
+
+
+def _names(r: Region) -> str:
+    names = [n.op.name for n in r.nodes]
+    return " + ".join(names[:6]) + (" + ..." if len(names) > 6 else "")
+
+
+def _sites(whole: Any) -> Iterator[Site | None]:
+    graph = whole.graph if type(whole) is Regions else whole
+    return (n.site for n in graph.nodes) if graph is not None else iter(())
+
+
+def _locals(error: Exception) -> Iterator[Any]:
+    """Local values of the frames an error went through, the innermost frame first."""
+    frames: list[Any] = []
+    tb: TracebackType | None = error.__traceback__
+    while tb is not None and len(frames) < MAX_FRAMES:
+        frames.append(tb.tb_frame)
+        tb = tb.tb_next
+    for f in reversed(frames):
+        yield from f.f_locals.values()
