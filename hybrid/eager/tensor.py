@@ -234,27 +234,25 @@ class Tensor(Handle):
     def _write(self, v: Any, node: Any, follow: bool = True) -> None:
         """The new value v and tape node of a handle, of its base when it is a view, and of its live
         views; gradients follow the value into a base if asked."""
-        x = getattr(self, "_x", None)
-        if x is None:
-            self._set(v, node)
-        elif x is LITERAL:
+        t, x = self, getattr(self, "_x", None)
+        while type(x) is Alias and x.base is not None:  # a view of a view of ...
+            t, v, node, follow = t._write_through(x, v, follow)
+            x = getattr(t, "_x", None)
+        if x is LITERAL:
             raise HybridError(
                 "a literal cannot be written; make a tensor of its own with hybrid.tensor"
             )
-        elif x.base is not None:
-            self._write_through(x, v, follow)
-        else:
-            views = followers(x)
-            for view in views:
-                if view._x.step is None:
-                    raise HybridError(
-                        f"this tensor has a live view ({view._x.how}) that comes "
-                        "from a recorded function and cannot follow a write; make it a copy first "
-                        "(.clone())"
-                    )
-            self._set(v, node)
-            for view in views:
-                view._show_again()
+        views = [] if x is None else followers(x)
+        for view in views:
+            if view._x.step is None:
+                raise HybridError(
+                    f"this tensor has a live view ({view._x.how}) that comes "
+                    "from a recorded function and cannot follow a write; make it a copy first "
+                    "(.clone())"
+                )
+        t._set(v, node)
+        for view in views:
+            view._show_again()
 
     def _set(self, v: Any, node: Any) -> None:
         """The one place where a handle changes its value."""
@@ -263,12 +261,12 @@ class Tensor(Handle):
             mode.on_assign(self, v)
         self._v, self._a, self._node = v._v, v._a, node
 
-    def _write_through(self, x: Alias, v: Any, follow: bool) -> None:
-        """Write a view by writing what it was made of."""
+    def _write_through(self, x: Alias, v: Any, follow: bool) -> tuple[Any, Any, Any, bool]:
+        """How to write a view by writing what it was made of: (that tensor, its new value, tape
+        node, whether gradients follow)."""
         parent: Any = x.parent
         if x.step is SAME:
-            parent._write(stop_gradient(v), parent._node, False)
-            return
+            return parent, stop_gradient(v), parent._node, False
         if follow and type(parent._node) is Leaf and door.grad_enabled():
             raise HybridError(_LEAF_WRITTEN)
         old = door.set_grad(follow and door.grad_enabled())
@@ -282,7 +280,7 @@ class Tensor(Handle):
                 "written in their base; write the base itself, or copy the view first (.clone())"
             )
         keep = parent._node if type(parent._node) is Leaf or not follow else new._node
-        parent._write(new, keep, follow)
+        return parent, new, keep, follow
 
     def _show_again(self) -> None:
         """Take from the parent what this view shows of it now."""

@@ -188,7 +188,8 @@ class Recorder(Mode):
         self.handles[id(new)] = n
 
     def holds(self, handle: Any) -> int:
-        return (id(handle) in self.handles) + (id(handle) in self.written)
+        seen = self.watch.kept.get(id(handle), 0) if self.watch is not None else 0
+        return seen + (id(handle) in self.handles) + (id(handle) in self.written)
 
     def on_constant(self, handle: Any) -> None:
         n = self._new(handle)

@@ -53,14 +53,21 @@ __all__ = [
     "plain_box",
     "cuts",
     "Box",
+    "Time",
+    "BEGINNING",
     "MAX_READS",
     "MAX_COST",
+    "MAX_WRITES",
 ]
 
 Box = tuple[tuple[int, int], ...]  # (begin, end) along each axis
+Time = tuple[int, int]  # when a region runs: (a whole number, an order between two of them)
+BEGINNING: Time = (0, 0)
 
 MAX_READS = 24  # operands of one kernel that are read from memory
+MAX_WRITES = 32  # values of one kernel that other kernels or the caller read for sure
 MAX_COST = 600  # instructions of one kernel
+MAX_PATH = 24  # views in a row that are read through; a longer chain is cut by a copy
 
 
 # ---- what the passes ask of a node
@@ -218,7 +225,8 @@ class Roots:
     def _view(self, n: Node) -> None:
         root, path = self(n.inputs[0])
         step = (View(n),)
-        if walk_path(path + step, (0, contiguous_strides(root.aval.shape))) is None:
+        at = walk_path(path + step, (0, contiguous_strides(root.aval.shape)))
+        if at is None or len(path) >= MAX_PATH:
             x = n.inputs[0]
             if x is root or walk_path(step, (0, contiguous_strides(x.aval.shape))) is None:
                 raise GraphError(f"view {n.op.name} has no layout over contiguous elements")
@@ -229,6 +237,9 @@ class Roots:
 
 
 # ---- regions
+IN_MEMORY = frozenset(("read", "gather", "boxed"))  # kinds of operands
+
+
 class Operand(NamedTuple):
     """An operand of an instruction: 'boxed' (memory of `value` through `path` in the box `box` of
     the region's space, zero elsewhere), 'value' (instruction `inst`, its result number `result`; -1
@@ -264,7 +275,7 @@ class Region:
     `env`: visible value -> (instruction, result, strides over the space)."""
 
     kind: str
-    time: float
+    time: Time
     shape: Ints
     group: tuple[int, int] | None = None
     head: Node | None = None
@@ -276,6 +287,7 @@ class Region:
     reads: dict[Any, Operand] = field(default_factory=dict)
     operands: tuple[Operand, ...] = ()  # of the head
     cost: int = 0
+    stored: int = 0  # values of `env` that are in memory whatever is fused
 
     @property
     def nodes(self) -> list[Node]:
@@ -309,13 +321,17 @@ class Region:
             return [None]
         return list(product(*(pairwise(c) for c in cuts(self.shape, boxes))))
 
+    def head_reads(self) -> list[Operand]:
+        """Operands of the head that come from memory."""
+        return [o for o in self.operands if o.kind in IN_MEMORY]
+
+    def inner_reads(self) -> list[Operand]:
+        """Operands of instructions that come from memory."""
+        return [o for o in self.reads.values() if o.kind in IN_MEMORY]
+
     def all_reads(self) -> list[Operand]:
         """Operands that come from memory."""
-        return [
-            o
-            for o in (*self.operands, *self.reads.values())
-            if o.kind in ("read", "gather", "boxed")
-        ]
+        return self.head_reads() + self.inner_reads()
 
 
 class Regions(NamedTuple):

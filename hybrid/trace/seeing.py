@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import IndexOutOfRange
+from ..ir.tensor import Handle
 from .policy import pure_function, stdlib, trusted
 
 __all__ = ["Watch", "foreign_hooks"]
@@ -61,6 +62,7 @@ class Watch:
         self.lines: dict[Code, set[int]] = collections.defaultdict(set)
         self.reasons: dict[str, None] = {}
         self.young: set[int] = set()
+        self.kept: dict[int, int] = collections.Counter()  # references in `returns` to tensors
         self._resumed: set[types.FrameType] = set()
         self._shadow: set[types.FrameType] = set()
         self._events = 0
@@ -139,6 +141,8 @@ class Watch:
                 held = self.returns[back.f_code, back.f_lasti]
                 if not held or held[-1] is not arg:
                     held.append(arg)
+                    if isinstance(arg, Handle):
+                        self.kept[id(arg)] += 1
             return
         code = frame.f_code
         if trusted(code.co_filename):

@@ -24,6 +24,7 @@ __all__ = ["Home", "Copy", "Storage", "assign", "box_of"]
 
 
 MAX_NEST = 8  # boxes inside boxes
+MAX_EXTRA = 8  # places in which a producer stores a value a second time; the rest are copies
 
 
 class Home(NamedTuple):
@@ -104,8 +105,10 @@ class _Assign:
         for r in self.regions.order:
             for v in self.values(r):
                 self.made[v] = r
-            for op in r.all_reads():
-                self.uses.setdefault(op.value, []).append(_Use(r, op, _exact(r, op)))
+            for op in r.head_reads():
+                self.uses.setdefault(op.value, []).append(_Use(r, op, _exact(op, r.kind)))
+            for op in r.inner_reads():
+                self.uses.setdefault(op.value, []).append(_Use(r, op, _exact(op)))
         self.need()
         self.outputs()
         for r in reversed(self.regions.order):
@@ -195,6 +198,7 @@ class _Assign:
             elif (
                 to is not None
                 and r.kind in ("loop", "contract")
+                and len(s.extra.get(v, ())) < MAX_EXTRA
                 and self.may_store(by)
                 and r.writable(v, to)
             ):
@@ -279,12 +283,11 @@ class _Assign:
             self.s.copies.setdefault(r, []).append(c)
 
 
-def _exact(r: Region, op: Operand) -> str:
+def _exact(op: Operand, head: str = "") -> str:
+    """What an operand asks of its memory; `head`: the kind of region whose head reads it."""
     if op.kind == "gather":
         return "flat"
-    if op in r.operands:
-        return {"host": "whole", "scatter": "rows"}.get(r.kind, "")
-    return ""
+    return {"host": "whole", "scatter": "rows"}.get(head, "")
 
 
 def assign(regions: Regions, states: Sequence[tuple[int, int]] = ()) -> Storage:

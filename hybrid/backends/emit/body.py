@@ -182,9 +182,20 @@ class Body:
             return self.scalar.const(ins.type, ins.attr)
         if ins.prim == "param":
             return self.param(ins.attr)
-        if i not in self.known:
-            self.known[i] = self._scalar(i)
+        todo = [i] if i not in self.known else []
+        while todo:  # operands first, however long the chain of them is
+            k = todo[-1]
+            first = [a for a in self.program.instrs[k].args if self._unknown(a)]
+            if first and k not in self.known:
+                todo += reversed(first)
+                continue
+            todo.pop()
+            if k not in self.known:
+                self.known[k] = self._scalar(k)
         return self.known[i]
+
+    def _unknown(self, i: int) -> bool:
+        return i not in self.known and self.program.instrs[i].prim not in ("const", "param")
 
     def _scalar(self, i: int) -> str:
         ins, code = self.program.instrs[i], self.code

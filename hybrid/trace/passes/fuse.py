@@ -22,11 +22,13 @@ from ...core.shapes import contiguous_strides
 from ...ir.graph import Const, Graph, Node, Value
 from ..affine import Embed, Ints, canonical, refine, row_embed, same_order, walk_path, whole
 from ..regions import (
+    BEGINNING,
     Box,
     Operand,
     Region,
     Regions,
     Roots,
+    Time,
     group_of,
     input_path,
     plain_box,
@@ -91,7 +93,11 @@ class _Fusion:
         return out
 
     def _find_free(self) -> None:
-        """Cheap nodes of at most one stored operand: repeated where they are read."""
+        """Cheap nodes of at most one stored operand: repeated where they are read.
+
+        A free node costs what it takes to make it from stored values, so chains of them are
+        short."""
+        costs: dict[Value, int] = {}
         for n in self.graph.nodes:
             if (
                 n.op.kind != "map"
@@ -103,11 +109,11 @@ class _Fusion:
             t = traits(n)
             if t.placed or not t.cheap:
                 continue
-            cost, big, ok = t.cost, set(), True
+            cost, big, ok = max(t.cost, 1), set(), True
             for v in n.inputs:
                 root = self.roots(v)[0]
-                if root in self.free and root.node is not None:
-                    cost += traits(root.node).cost
+                if root in self.free:
+                    cost += costs[root]
                 elif root.aval.size > 1 and not (isinstance(root, Const) and uniform(root)):
                     ok &= root in self.stored
                 big.add(root)
@@ -118,6 +124,7 @@ class _Fusion:
                 and _not_large(n)
             ):
                 self.free.add(n.outputs[0])
+                costs[n.outputs[0]] = cost
 
     def _find_sinks(self) -> None:
         """Elementwise nodes that only reductions of one kind read, which do not fuse otherwise."""
@@ -151,21 +158,21 @@ class _Fusion:
         )
 
     # ---- times
-    def time_of(self, root: Value) -> float:
+    def time_of(self, root: Value) -> Time:
         r = self.region.get(root)
-        return 0.0 if r is None else r.time
+        return BEGINNING if r is None else r.time
 
     def unmade(self, root: Value) -> bool:
         """Whether a root exists only inside the kernels that read it."""
         return root in self.free or root in self.boxed
 
-    def tick(self, after: float | None = None) -> float:
+    def tick(self, after: Time | None = None) -> Time:
         """A new time: after all others, or between `after` and the next whole number."""
         self.clock += 1
         if after is None:
             self.whole += 1
-            return float(self.whole)
-        return int(after) + self.clock * 1e-7
+            return self.whole, 0
+        return after[0], self.clock
 
     def deps(self, values: Iterable[Value]) -> set[Region]:
         """The regions that make what the values need, through free nodes."""
@@ -203,7 +210,7 @@ class _Fusion:
         self.regions.sort(key=lambda r: r.time)
         return Regions(self.graph, tuple(self.regions), self.roots)
 
-    def open(self, kind: str, shape: Ints, after: float | None = None, **more: Any) -> Region:
+    def open(self, kind: str, shape: Ints, after: Time | None = None, **more: Any) -> Region:
         r = Region(kind, self.tick(after), shape, **more)
         self.regions.append(r)
         return r
@@ -225,7 +232,7 @@ class _Fusion:
         spread = whole(r.shape, r.shape)
         ops = None if spread is None else stage.operands(n, (spread,))
         if ops is None:
-            self.regions.remove(r)
+            self.regions.pop()
             self.need(n.inputs)
             return self.check(n)
         r.operands, r.insts, r.reads = ops, stage.insts, stage.reads
@@ -263,7 +270,7 @@ class _Fusion:
         """Join a region that n depends on, or open one."""
         found = self.deps(n.inputs) | ({self.checked[n]} if n in self.checked else set())
         deps = sorted(found, key=lambda r: r.time)
-        after = deps[-1].time if deps else 0.0
+        after = deps[-1].time if deps else BEGINNING
         for r in self.candidates(n, deps):
             # everything that is not in r must be older than r
             if after <= r.time and self.join(n, r):
@@ -275,7 +282,7 @@ class _Fusion:
         r.column = r.group is not None and r.group[1] != len(r.shape)
         spread = whole(r.shape, r.shape)
         if spread is None or not Stage(self, r).join(n, spread):
-            self.regions.remove(r)
+            self.regions.pop()
             self.need(n.inputs)
             return self.place(n)
         self.settle(n, r)

@@ -19,23 +19,34 @@ ALIGN = 64
 
 
 class Arena:
-    """Free ranges by offset; grows at the end."""
+    """Free ranges by offset and by size; grows at the end."""
 
     def __init__(self) -> None:
         self.free: list[tuple[int, int]] = []  # (offset, bytes), sorted, never adjacent
+        self.sizes: list[tuple[int, int]] = []  # the same as (bytes, offset), sorted
         self.end = 0
         self.peak = 0
 
+    def add(self, offset: int, size: int) -> None:
+        insort(self.free, (offset, size))
+        insort(self.sizes, (size, offset))
+
+    def remove(self, k: int) -> tuple[int, int]:
+        """Take out the k-th free range."""
+        offset, size = self.free.pop(k)
+        del self.sizes[bisect_left(self.sizes, (size, offset))]
+        return offset, size
+
     def take(self, size: int) -> int:
-        best = min(((s, o) for o, s in self.free if s >= size), default=None)
-        if best is not None:
-            room, offset = best
-            self.free.remove((offset, room))
+        best = bisect_left(self.sizes, (size, -1))
+        if best < len(self.sizes):
+            room, offset = self.sizes[best]
+            self.remove(bisect_left(self.free, (offset, room)))
             if room > size:
-                insort(self.free, (offset + size, room - size))
+                self.add(offset + size, room - size)
             return offset
         if self.free and sum(self.free[-1]) == self.end:
-            offset, _ = self.free.pop()
+            offset, _ = self.remove(-1)
         else:
             offset = self.end
         self.end = offset + size
@@ -45,12 +56,11 @@ class Arena:
     def give(self, offset: int, size: int) -> None:
         k = bisect_left(self.free, (offset, 0))
         if k < len(self.free) and offset + size == self.free[k][0]:
-            size += self.free.pop(k)[1]
+            size += self.remove(k)[1]
         if k > 0 and sum(self.free[k - 1]) == offset:
-            k -= 1
-            before, room = self.free.pop(k)
+            before, room = self.remove(k - 1)
             offset, size = before, room + size
-        self.free.insert(k, (offset, size))
+        self.add(offset, size)
 
 
 def _lives(steps: list[Step], temps: set[int]) -> tuple[dict[int, int], dict[int, int]]:

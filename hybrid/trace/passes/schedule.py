@@ -74,7 +74,9 @@ class _Scheduler:
             for slot in s.writes:
                 self.writers.setdefault(slot, []).append(k)
         self.failing = sum(s.may_fail for s in self.steps)
-        self.done = [False] * n
+        self.ready: list[tuple[bool, int]] = []
+        self.parked: set[int] = set()
+        self.woken: list[int] = []  # parked steps, among others, that may have become free
         self.held: dict[int, set[int]] = {}  # state slot -> unfinished readers of the old value
         self.claims = [0] * n  # in-place states that a step writes
         self.by_reader: dict[int, list[int]] = {}
@@ -93,8 +95,8 @@ class _Scheduler:
                 or not writers
             ):
                 continue
-            readers = self.readers.get(old, [])
-            own = [k for k in readers if k in writers]
+            readers, writing = self.readers.get(old, []), set(writers)
+            own = [k for k in readers if k in writing]
             # of several writers only the first may read the old value, and only to copy it onto
             # itself
             if any(self.steps[k].may_fail for k in writers) or not all(
@@ -106,7 +108,7 @@ class _Scheduler:
                 for k in own
             ):
                 continue
-            self.held[new] = set(readers) - set(own)
+            self.held[new] = set(readers) - writing
             for k in self.held[new]:
                 self.by_reader.setdefault(k, []).append(new)
             for k in writers:
@@ -123,48 +125,58 @@ class _Scheduler:
             if self.held.pop(slot, None) is not None:
                 for w in self.writers[slot]:
                     self.claims[w] -= 1
+                self.woken += self.writers[slot]
 
     def order(self) -> list[int]:
-        ready = [(not s.may_fail, k) for k, s in enumerate(self.steps) if self.waits[k] == 0]
-        heapq.heapify(ready)
-        parked: list[int] = []
+        self.ready = [(not s.may_fail, k) for k, s in enumerate(self.steps) if self.waits[k] == 0]
+        heapq.heapify(self.ready)
+        oldest: list[int] = []  # a heap of parked steps, and some that no longer are
         out: list[int] = []
-        while ready or parked:
-            if not ready:
+        while self.ready or self.parked:
+            if not self.ready:
                 # nothing else can run: the oldest parked step keeps its states out of place
-                k = min(parked)
-                self.drop(k)
-                parked.remove(k)
-                heapq.heappush(ready, (True, k))
+                k = heapq.heappop(oldest)
+                if k in self.parked:
+                    self.drop(k)
+                    self.free(k)
                 continue
-            _, k = heapq.heappop(ready)
+            _, k = heapq.heappop(self.ready)
             if self.blocked(k):
-                parked.append(k)
+                self.parked.add(k)
+                heapq.heappush(oldest, k)
                 continue
             out.append(k)
-            if self.finish(k, ready):
-                for p in parked:
-                    heapq.heappush(ready, (True, p))
-                parked = []
+            if self.finish(k):
+                woken, self.woken = self.woken, []
+                for w in woken:
+                    if w in self.parked and not self.blocked(w):
+                        self.free(w)
         return out
 
-    def finish(self, k: int, ready: list[tuple[bool, int]]) -> bool:
-        """Mark step k done; true when parked steps may have become free."""
+    def free(self, k: int) -> None:
+        """A parked step may run."""
+        self.parked.discard(k)
+        heapq.heappush(self.ready, (True, k))
+
+    def finish(self, k: int) -> bool:
+        """Mark step k done; true when parked steps (among `woken`) may have become free."""
         step = self.steps[k]
-        self.done[k] = True
         for j in self.then[k]:
             self.waits[j] -= 1
             if self.waits[j] == 0:
-                heapq.heappush(ready, (not self.steps[j].may_fail, j))
+                heapq.heappush(self.ready, (not self.steps[j].may_fail, j))
         freed = False
         if step.may_fail:
             self.failing -= 1
             freed = self.failing == 0
+            self.woken += self.parked if freed else ()
         for slot in self.by_reader.get(k, ()):
             held = self.held.get(slot)
             if held is not None:
                 held.discard(k)
-                freed |= not held
+                if not held:
+                    freed = True
+                    self.woken += self.writers[slot]
         return freed
 
 

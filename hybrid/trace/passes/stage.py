@@ -14,11 +14,13 @@ from ..affine import Embed, Ints, Path, canonical, walk_path
 from ..regions import (
     MAX_COST,
     MAX_READS,
+    MAX_WRITES,
     Box,
     Inst,
     Operand,
     Region,
     Roots,
+    Time,
     cuts,
     input_path,
     out_embed,
@@ -38,9 +40,10 @@ class Partition(Protocol):
 
     roots: Roots
     free: set[Value]
+    stored: set[Value]
     boxed: dict[Value, tuple[Box, Embed]]
 
-    def time_of(self, root: Value) -> float: ...
+    def time_of(self, root: Value) -> Time: ...
 
     def unmade(self, root: Value) -> bool: ...
 
@@ -164,6 +167,9 @@ class Stage:
         reads = {k: v for k, v in self.reads.items() if k not in r.reads}
         if r.insts and (r.cost + self.cost > MAX_COST or len(r.reads) + len(reads) > MAX_READS):
             return False
+        stored = sum(v in self.f.stored for v in n.outputs)
+        if r.insts and r.stored + stored > MAX_WRITES:
+            return False
         boxes = {o.box for o in (*r.reads.values(), *reads.values()) if o.kind == "boxed"}
         cells = prod(len(c) - 1 for c in cuts(r.shape, boxes)) if boxes else 1
         if cells > MAX_CELLS or (boxes and (n.op.kind == "row" or self._asks_where())):
@@ -182,4 +188,5 @@ class Stage:
         r.memo.update(self.memo)
         r.reads.update(reads)
         r.cost += self.cost
+        r.stored += stored
         return True
