@@ -27,9 +27,9 @@ from hybrid.backends.plan import (
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import IndexOutOfRange
 from hybrid.core.shapes import broadcast_shapes, contiguous_strides
+from hybrid.ir.contract import accumulator
 from hybrid.ir.graph import Node
 from hybrid.ir.scalar import TYPE, Instr, Program
-from hybrid.trace.contraction import accumulator
 
 __all__ = ["run_plan", "run_kernel", "node_kernel"]
 

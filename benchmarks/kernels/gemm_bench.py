@@ -17,13 +17,14 @@ import numpy as np
 
 from hybrid.backends.cpu import pool
 from hybrid.backends.cpu.gemm import element_of, generate, host_target
-from hybrid.backends.cpu.gemm.contract import accumulator, kernel_of
+from hybrid.backends.cpu.gemm.contract import kernel_of
 from hybrid.backends.cpu.gemm.geometry import choose
 from hybrid.backends.cpu.jit import compile_many
 from hybrid.backends.plan import GemmKernel
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.ir import contract as layouts
+from hybrid.ir.contract import accumulator
 
 RNG = np.random.default_rng(0)
 SLICE = 0.002  # seconds of one timed run

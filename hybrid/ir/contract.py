@@ -2,8 +2,9 @@
 
 A contract record's `layout(avals, strides, offsets, **params)` is one of the functions below and
 returns a Contraction; backends read nothing else.  Invariant: `order` depends on logical shapes
-only, never on strides, so layout, tiling and threads cannot change a bit of the result. Strides and
-offsets count elements.
+only, never on strides, so layout, tiling and threads cannot change a bit of the result; what a
+product is summed in and how it is rounded is said here and nowhere else. Strides and offsets count
+elements.
 """
 
 from __future__ import annotations
@@ -12,14 +13,21 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
+import numpy as np
+
+from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import ShapeError
 from ..core.shapes import broadcast_shapes, broadcast_strides, collapse, contiguous_strides
+from . import half
+from .scalar import TYPE, Builder, Val
 
 __all__ = [
     "Dims",
     "View",
     "Contraction",
+    "accumulator",
+    "rounded",
     "matmul_layout",
     "linear_layout",
     "conv2d_layout",
@@ -75,6 +83,28 @@ class Contraction(NamedTuple):
     bias: View | None
     out: View
     order: str
+
+
+# ---- numerics
+def accumulator(d: np.dtype) -> np.dtype:
+    """The dtype in which products of d are summed.
+
+    >>> accumulator(dt.bfloat16).name, accumulator(dt.int8).name, accumulator(dt.float64).name
+    ('float32', 'int32', 'float64')
+    """
+    if dt.is_half(d):
+        return dt.float32
+    if dt.is_float(d):
+        return d
+    return dt.int64 if d.itemsize == 8 else dt.int32
+
+
+def rounded(s: Builder, total: Val, bias: Val | None, d: np.dtype) -> Val:
+    """What a contraction of dtype d stores: its sum plus the bias, rounded once; of half types the
+    16-bit pattern.  `bias` is a value as ops see it (half types as f32)."""
+    if bias is not None:
+        total = s.add(total, s.convert(bias, total.type))
+    return half.pack(s, total, d) if dt.is_half(d) else s.convert(total, TYPE[d])
 
 
 class _Axes(NamedTuple):

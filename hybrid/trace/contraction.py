@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backends.plan import Access, Dims, GemmKernel, Operand
-from ..core import dtypes as dt
 from ..core.errors import GraphError
-from ..ir import half
+from ..ir.contract import accumulator, rounded
 from ..ir.graph import Node, Value
-from ..ir.scalar import TYPE, Val
+from ..ir.scalar import Val
 from .affine import Access as Map
 from .affine import Ints, refine, reshape_strides, walk_path
 from .regions import Region
@@ -25,16 +24,7 @@ from .storage import Home
 if TYPE_CHECKING:
     from .kernels import Emitter
 
-__all__ = ["contraction", "accumulator"]
-
-
-def accumulator(d: np.dtype) -> np.dtype:
-    """The dtype in which products of d are summed."""
-    if dt.is_half(d):
-        return dt.float32
-    if dt.is_float(d):
-        return d
-    return dt.int64 if d.itemsize == 8 else dt.int32
+__all__ = ["contraction"]
 
 
 class _Walk:
@@ -103,7 +93,8 @@ def contraction(
     total = e.c.arg(acc)
     bias = _bias(c, n, e, places)
     plain = bias is None and len(stores) == 1 and stores[0][1] < 0
-    outs = [] if plain else _values(r, e, stores, _round(e, total, bias, out_d))
+    value = None if plain else e.c.carried(rounded(e.c.s, total, bias, out_d), out_d)
+    outs = [] if value is None else _values(r, e, stores, value)
     walk = _Walk(c, r.shape, [*maps, *((a.offset, a.strides) for a in e.reads[bias is not None :])])
     return GemmKernel(
         c.batch,
@@ -157,14 +148,6 @@ def _bias(c: Any, n: Node, e: Emitter, places: Sequence[Any]) -> Val | None:
     d = n.inputs[c.bias.operand].aval.dtype
     e.reads.append(Access(places[c.bias.operand][0], d, c.bias.offset, ()))
     return e.c.arg(d)
-
-
-def _round(e: Emitter, total: Val, bias: Val | None, d: np.dtype) -> Val:
-    """round(sum + bias), the value of the contraction."""
-    s = e.c.s
-    if bias is not None:
-        total = total + s.convert(bias, total.type)
-    return half.round_to(s, total, d) if dt.is_half(d) else s.convert(total, TYPE[d])
 
 
 def _values(r: Region, e: Emitter, stores: Sequence[Any], value: Val) -> list[Val]:

@@ -51,7 +51,7 @@ class History:
 
     def __init__(self, rec: Recorder, roles: dict[int, Ref], results: dict[int, Handle]) -> None:
         self.results = list(results)
-        self.inputs: list[Ref] = []
+        self._number_of: dict[Ref, int] = {}  # of the inputs with a tape, in order of use
         self.entries: list[_Entry] = []
         self.need: dict[int, int] = {}
         self._rec, self._roles = rec, roles
@@ -68,13 +68,14 @@ class History:
                 position[id(n)] = len(self.entries)
                 self.entries.append(entry)
         self.roots = [self._parent(r, position) for r in roots]
+        self.inputs: list[Ref] = list(self._number_of)
         self.avals = tuple(t._a for t in results.values())
         for n in self.results:
             self._number(n)
         self.graph: Graph = rec.graph(list(self.need))
         self.out_avals = [rec.avals[n] for n in self.need]
         self.nargs = len(rec.args)
-        del self._rec, self._roles, self._starts
+        del self._rec, self._roles, self._starts, self._number_of
 
     def _number(self, n: int) -> int:
         return self.need.setdefault(n, len(self.need))
@@ -85,9 +86,7 @@ class History:
         who = owner(node)
         role = self._starts.get(id(who))
         if role is not None:
-            if role not in self.inputs:
-                self.inputs.append(role)
-            return "in", self.inputs.index(role)
+            return "in", self._number_of.setdefault(role, len(self._number_of))
         return position[id(who)], node[0] if who is not node else None
 
     def _entry(self, n: Any, position: dict[int, int]) -> _Entry:

@@ -6,6 +6,7 @@ or capture, is one object in a replay too; containers that the call made are mad
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ __all__ = [
     "Maker",
     "on_their_own",
 ]
+
+
+MAX_DEPTH = 64  # of containers in a result
 
 
 class Unfit(HybridError):
@@ -80,6 +84,7 @@ def spec_of(
     tensor: Callable[[Handle], New | Known],
     old: Callable[[Any], bool],
     host: Callable[[Any], Host | None],
+    depth: int = 0,
 ) -> Spec:
     """The recipe for x; `tensor` says what a tensor is, `old` whether an object existed before the
     call, `host` whether it is a value read from a tensor.
@@ -92,13 +97,15 @@ def spec_of(
         return read
     if isinstance(x, SCALARS) or old(x):
         return Plain(x)
-    t = type(x)
+    if depth > MAX_DEPTH:
+        raise Unfit(f"returns containers nested more than {MAX_DEPTH} deep")
+    t, below = type(x), depth + 1
     if t in (list, tuple) or isinstance(x, tuple) and hasattr(t, "_fields"):
-        return Box(t, id(x), tuple([spec_of(v, tensor, old, host) for v in x]))
+        return Box(t, id(x), tuple([spec_of(v, tensor, old, host, below) for v in x]))
     if t is dict:
         if not all(isinstance(k, SCALARS) and host(k) is None for k in x):
             raise Unfit("returns a dict whose keys are not plain values")
-        return Box(t, id(x), tuple([spec_of(x[k], tensor, old, host) for k in x]), tuple(x))
+        return Box(t, id(x), tuple([spec_of(x[k], tensor, old, host, below) for k in x]), tuple(x))
     raise Unfit(
         f"returns a fresh {t.__name__} "
         "(only tensors, numbers, lists, tuples and dicts can be rebuilt)"
@@ -201,14 +208,14 @@ def on_their_own(specs: list[Any]) -> list[Any]:
 
     for s in specs:
         visit(s)
-    bases = [s.view[0] for s in made.values() if s.view is not None]
+    bases = Counter(s.view[0] for s in made.values() if s.view is not None)
 
     def cut(s: Any) -> Any:
         if (
             type(s) is New
             and s.view is not None
             and s.view[0] not in made
-            and bases.count(s.view[0]) == 1
+            and bases[s.view[0]] == 1
         ):
             return s if isinstance(s.view[0], Known) else s._replace(view=None)
         return s._replace(items=tuple(map(cut, s.items))) if type(s) is Box else s

@@ -88,7 +88,7 @@ class Recording:
             rec = self._rec
             if id(t) not in rec.handles:
                 rec.ref(t)
-            k = next(i for i, c in enumerate(rec.captures) if c is t)
+            k = next(i for i in reversed(range(len(rec.captures))) if rec.captures[i] is t)
             role = self._roles[id(t)] = Ref("cap", k)
         return role
 
@@ -152,6 +152,10 @@ class Recording:
         self.cap_avals = [rec.start[id(t)][1] for t in rec.captures]
         self.cap_nodes = [type(rec.start[id(t)][2]) for t in rec.captures]
         self.arg_nodes = [type(rec.start[id(t)][2]) for t in rec.args]
+        first: dict[int, Key] = {}  # where a tensor was before the call
+        for key, v in before.items():
+            if key in self.holders:
+                first.setdefault(id(v), key)
         for k, t in enumerate(rec.captures):
             if id(t) in seen.held:
                 self.places.append(Place("held", Holder(t, self._dead)))
@@ -162,9 +166,7 @@ class Recording:
             elif k in self._grad_hosts:
                 self.places.append(Place("grad", self._grad_hosts[k]))
             else:
-                was = next(
-                    (key for key, v in before.items() if v is t and key in self.holders), None
-                )
+                was = first.get(id(t))
                 self.lost = self.lost or was is None
                 self.places.append(Place("fact", was))
         self._starts(before)

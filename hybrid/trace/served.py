@@ -102,12 +102,12 @@ class Served:
 
     def _wanted(self) -> list[int]:
         """Output numbers of the tensors that a call makes."""
-        r = self.recording
-        found: dict[int, None] = {}
+        number = {n: k for k, n in enumerate(self.recording.numbers)}
+        r, found = self.recording, dict[int, None]()
 
         def visit(s: Any) -> None:
             if type(s) is New:
-                found[r.numbers.index(s.number)] = None
+                found[number[s.number]] = None
             elif s is not None and not isinstance(s, (Known, Plain)):
                 for v in s.items:
                     visit(v)
@@ -187,7 +187,7 @@ class Served:
             and out.type is tuple
             and all(type(v) is New and v.view is None for v in out.items)
         ):
-            same_order = [r.numbers.index(v.number) for v in out.items] == self.numbers
+            same_order = [v.number for v in out.items] == [r.numbers[k] for k in self.numbers]
             if same_order and all(v.node == "plain" for v in out.items):
                 return entry
         return None

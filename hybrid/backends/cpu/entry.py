@@ -95,7 +95,7 @@ class ReplaySpec:
 
     def validate(self) -> None:
         """ValueError for a spec that no entry can run safely."""
-        avals, given = self.avals, [k for k, _ in self.states]
+        avals, given, states = self.avals, [k for k, _ in self.states], set(self.states)
         aliased = {s.index for i, s in enumerate(self.slots) if s.kind == "state" and s.in_place}
         inputs = [s.index for s in self.slots if s.kind == "input"]
         used = [o for o in self.outputs if o >= 0] + [s for _, s in self.states]
@@ -118,7 +118,7 @@ class ReplaySpec:
             ),
             (
                 any(
-                    s.kind == "state" and (s.index, i) not in self.states
+                    s.kind == "state" and (s.index, i) not in states
                     for i, s in enumerate(self.slots)
                 ),
                 "a state slot is not the new value of its input",
@@ -206,6 +206,7 @@ class _Builder:
         self.results, at = at, at + 8 * len(spec.outputs)
         self.owned = (at - BLOCK_HEADER) // 8
         self.handles, at = at, at + 8 * n
+        self.number_of = {slot: k for k, slot in enumerate(self.outs)}
         # the last one takes pointers nobody reads
         self.bufs, at = (at, at + 8 * (len(spec.slots) + 1))
         self.arena = -(-at // 64) * 64
@@ -263,7 +264,7 @@ class _Builder:
         if s.kind == "input":
             return self.vals + 16 * s.index, 0
         if s.kind == "output":
-            return self.out_at + 8 * self.outs.index(slot), 0
+            return self.out_at + 8 * self.number_of[slot], 0
         return 0, 0
 
     def states(self) -> list[list[int]]:

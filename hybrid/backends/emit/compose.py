@@ -78,7 +78,7 @@ class Composer:
 
     def arg(self, d: np.dtype) -> Val:
         """A new operand, read at the current position."""
-        return self._unpack(self.s.arg(operand_type(d)), d)
+        return self.carried(self.s.arg(operand_type(d)), d)
 
     def gather(self, aval: Aval) -> Gathered:
         """A new contiguous operand, read anywhere."""
@@ -86,9 +86,10 @@ class Composer:
 
     def param(self, d: np.dtype) -> Val:
         """A new run-time scalar of dtype d (of half types the parameter is the 16-bit pattern)."""
-        return self._unpack(self.s.param(operand_type(d)), d)
+        return self.carried(self.s.param(operand_type(d)), d)
 
-    def _unpack(self, x: Val, d: np.dtype) -> Val:
+    def carried(self, x: Val, d: np.dtype) -> Val:
+        """A stored value as ops see it: half types as f32."""
         if not dt.is_half(d):
             return x
         value = half.unpack(self.s, x, d)
@@ -145,7 +146,7 @@ class Composer:
             )
         if not dt.is_half(d) or (v.id, d) in self._packed:
             return v
-        return self._unpack(half.pack(self.s, v, d), d)
+        return self.carried(half.pack(self.s, v, d), d)
 
     def check(self, op: Op, params: Mapping[str, Any], values: Sequence[Any]) -> Val:
         """True where the op's inputs are invalid."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ....core import dtypes as dt
-from ....ir import half
-from ....ir.scalar import TYPE, Builder, Program
+from ....ir.contract import rounded
+from ....ir.scalar import Builder, Program
 from ...emit.code import Code
 from ...emit.lanes import Lanes, emit_program, llvm_scalar, memory_scalar
 from ...emit.memory import load_scalar, store_scalar
@@ -65,7 +65,7 @@ def epilogue_of(kernel: GemmKernel, elem: Element) -> Program | None:
         return None
     s = Builder()
     x = s.arg(elem.name)
-    return s.program(half.pack(s, x, out) if dt.is_half(out) else s.convert(x, TYPE[out]))
+    return s.program(rounded(s, x, None, out))
 
 
 class Finish:
