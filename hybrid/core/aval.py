@@ -15,21 +15,54 @@ from .errors import DeviceError
 __all__ = ["Aval", "Device", "aval", "device", "find_aval"]
 
 
-class Device:
-    """A place where arrays live, e.g. ``cpu`` or ``cuda:0``; interned by name."""
+class Device(str):
+    """A place where arrays live, e.g. ``cpu`` or ``cuda:0``: a text, interned by name.
+
+    It equals its name and other spellings of it (``cuda`` is ``cuda:0``); as a key of a dict it is
+    found by its name only.
+
+    >>> device("cpu") == "cpu", device("cuda") == "cuda:0", device("cuda").type
+    (True, True, 'cuda')
+    """
 
     __slots__ = ("name", "kind", "index")
+    name: str
+    kind: str
+    index: int  # type: ignore[assignment]
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.kind, _, index = name.partition(":")
-        self.index = int(index or 0)
+    def __new__(cls, name: str) -> Device:
+        """The one object of that name; `device` is the public spelling."""
+        return device(name)
+
+    @property
+    def type(self) -> str:
+        """The kind of device, e.g. ``cuda``."""
+        return self.kind
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, str) and str.__eq__(self, _NAMES.get(other, other))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
 
     def __repr__(self) -> str:
         return self.name
 
+    def __copy__(self) -> Device:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Device:
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         return device, (self.name,)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return self.__reduce__()
 
 
 class Aval:
@@ -56,6 +89,7 @@ class Aval:
         )
 
 
+_NAMES = {"cuda": "cuda:0", "cpu:0": "cpu"}  # other spellings
 _DEVICES: dict[str, Device] = {}
 _AVALS: dict[tuple[Any, ...], Aval] = {}
 # (shape, dtype, device) -> the interned record if there is one; any equal dtype object will do
@@ -72,9 +106,17 @@ def device(name: str | Device = "cpu") -> Device:
         return name
     if not isinstance(name, str):
         raise DeviceError(f"a device is a name like 'cpu', not a {type(name).__name__}")
-    name = "cuda:0" if name == "cuda" else "cpu" if name == "cpu:0" else name
+    name = _NAMES.get(name, str(name))
     got = _DEVICES.get(name)
-    return got if got is not None else _DEVICES.setdefault(name, Device(name))
+    return got if got is not None else _DEVICES.setdefault(name, _make(name))
+
+
+def _make(name: str) -> Device:
+    new = str.__new__(Device, name)
+    new.name = name
+    new.kind, _, index = name.partition(":")
+    new.index = int(index or 0)
+    return new
 
 
 CPU = device("cpu")
