@@ -21,17 +21,19 @@ from .guards import Guard, Obj, Place, Ref, agrees, expectation
 from .history import History
 from .outputs import Host, Known, Maker, New, Spec, Unfit, canonical, on_their_own, spec_of
 from .policy import MISSING
+from .raw import Put, putter
 from .recorder import Recorder
 from .tail import HOW, tail_values
 
-__all__ = ["Recording", "Store", "store"]
+__all__ = ["Recording", "Store"]
 
 
 class Store(NamedTuple):
-    """A tensor that the call stores in a Python place."""
+    """A tensor that the call stores in a Python place, and the primitive that puts it there."""
 
     key: Key
     spec: Spec
+    put: Put
 
 
 class Recording:
@@ -195,7 +197,7 @@ class Recording:
         self._on_tape: dict[int, Handle] = {}
         try:
             self.out = spec_of(out, self._tensor_spec, lambda o: id(o) in seen.rooted, self._host)
-            self.stores = [Store(k, self._tensor_spec(t)) for k, t in self._stored]
+            self.stores = [self._store(k, t) for k, t in self._stored]
             self.grad_writes = [
                 (host, None if t is None else self._tensor_spec(t)) for host, t in self._grad_final
             ]
@@ -226,6 +228,12 @@ class Recording:
                 self.writes[k] = role, len(numbers) + len(self._again)
                 self._again.append(numbers[i])
             seen.add(i)
+
+    def _store(self, key: Key, t: Handle) -> Store:
+        put = putter(key.kind, self.holders[key].get(), key.key, t)
+        if put is None:
+            raise Unfit(f"stores a tensor in {self.place(key)}, where no replay can put one")
+        return Store(key, self._tensor_spec(t), put)
 
     def _host(self, x: Any) -> Host | None:
         read = (self._hosts or {}).get(id(x))
@@ -277,7 +285,7 @@ class Recording:
         idents: dict[int, int] = {}
         self.out_key = [
             canonical(self.out, idents),
-            [(s.key, canonical(s.spec, idents)) for s in self.stores],
+            [(s.key, s.put.where, canonical(s.spec, idents)) for s in self.stores],
             [(h, None if s is None else canonical(s, idents)) for h, s in self.grad_writes],
         ]
         if self._on_tape and not self.writes and not self.grad_writes:
@@ -373,7 +381,7 @@ class Recording:
         """Write the new state, store what the call stores, and build what it returns."""
         maker = Maker(dict(zip(self.numbers, zip(values, self.out_avals))), args, caps, tape)
         out = maker.build(self.out)
-        made = [(s.key, maker.build(s.spec)) for s in self.stores]
+        made = [(s, maker.build(s.spec)) for s in self.stores]
         grads = [(role, None if s is None else maker.build(s)) for role, s in self.grad_writes]
         maker.link()
         if self.writes:
@@ -384,19 +392,9 @@ class Recording:
             )
         for role, grad in grads:
             (args if role.kind == "arg" else caps)[role.number]._node.grad = grad
-        for key, t in made:
-            store(key, self.holders[key].get(), t)
+        for s, t in made:
+            s.put(self.holders[s.key].get(), s.key.key, t)
         return out
-
-
-def store(key: Key, holder: Any, t: Any) -> None:
-    """Put a tensor in a Python place."""
-    if key.kind in ("attr", "slot"):
-        setattr(holder, key.key, t)
-    elif key.kind == "item":
-        holder[key.key] = t
-    elif key.kind == "cell":
-        holder.cell_contents = t
 
 
 def show(want: Any) -> str:

@@ -17,7 +17,7 @@ from .guards import FactGuard
 from .history import SPENT, spent
 from .outputs import Box, Host, Known, Maker, New, Plain
 from .pairs import NativeFacts, native_facts
-from .recording import Recording, store
+from .recording import Recording
 from .replay import MISS
 
 __all__ = ["Served", "MAX_REFRESH"]
@@ -237,13 +237,13 @@ class Served:
         values = {r.numbers[i]: (t._v, t._a) for i, t in zip(self.numbers, made or ())}
         maker = Maker(values, list(tensors), self._captures(loaded), self._tape(tensors, loaded))
         out = maker.build(r.out)
-        stores = [(s.key, maker.build(s.spec)) for s in r.stores]
+        stores = [(s, maker.build(s.spec)) for s in r.stores]
         grads = [(host, None if spec is None else maker.build(spec)) for host, spec in self.grads]
         maker.link()
         for host, g in grads:
             self.held[input_of(r, host)]._node.grad = g
-        for key, t in stores:
-            store(key, r.holders[key].get(), t)
+        for s, t in stores:
+            s.put(r.holders[s.key].get(), s.key.key, t)
         return out
 
     def _captures(self, loaded: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -1,0 +1,150 @@
+"""Reading and writing Python places with C primitives only.
+
+Invariant: nothing here runs code of a user's class: a `__setattr__`, `__setitem__`, `__hash__`,
+property or descriptor has already had its say when a recording is made, and what a replay puts in a
+place is the content that it left.  A place that has no primitive is None.
+"""
+
+from __future__ import annotations
+
+import collections
+import enum
+import functools
+import threading
+import types
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..ir.tensor import Handle
+from .policy import MISSING, immutable_type, lookup, trusted
+
+__all__ = ["Put", "own_dict", "written_in_python", "putter", "plain_key"]
+
+_DICT_GETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
+_SET_ITEM: dict[type, Callable[..., None]] = {
+    collections.OrderedDict: collections.OrderedDict.__setitem__,
+    dict: dict.__setitem__,
+    list: list.__setitem__,
+    collections.deque: collections.deque.__setitem__,
+}
+# C classes whose attributes are stored by the generic code, or by code that is as plain
+_SET_ATTRIBUTE = frozenset(
+    (
+        object,
+        types.ModuleType,
+        types.FunctionType,
+        types.SimpleNamespace,
+        functools.partial,
+        BaseException,
+    )
+)
+
+
+class Put(NamedTuple):
+    """How a tensor is put in a place: `write(target or the holder of the place, key, tensor)`.
+
+    `where` is equal for two recordings that write the same place."""
+
+    where: tuple[Any, ...]
+    write: Callable[[Any, Any, Any], None]
+    target: Any = None
+
+    def __call__(self, holder: Any, key: Any, t: Any) -> None:
+        self.write(holder if self.target is None else self.target, key, t)
+
+
+def own_dict(o: Any) -> Any:
+    """The dictionary behind an object, or None; a user's `__getattribute__` does not run."""
+    found = lookup(type(o), "__dict__")
+    return found.__get__(o) if isinstance(found, _DICT_GETTERS) else None
+
+
+def written_in_python(t: type, name: str) -> bool:
+    """Whether this special method of a class is a Python function."""
+    return isinstance(lookup(t, name), types.FunctionType)
+
+
+def plain_key(k: Any) -> bool:
+    """Whether finding k in a dict runs no user code: its hash and equality are C, or hybrid's."""
+    if type(k) is tuple:
+        return all(map(plain_key, k))
+    if isinstance(k, (Handle, type)) or immutable_type(type(k)):
+        return True
+    if isinstance(k, enum.Enum) and type(k).__hash__ is enum.Enum.__hash__:
+        return type(k).__eq__ is object.__eq__
+    for name in ("__hash__", "__eq__"):
+        f = lookup(type(k), name)
+        if isinstance(f, types.FunctionType) and not trusted(f.__code__.co_filename):
+            return False
+        if not isinstance(f, (types.FunctionType, types.WrapperDescriptorType)):
+            return False
+    return True
+
+
+def putter(kind: str, holder: Any, key: Any, value: Any) -> Put | None:
+    """The primitive for a place that holds `value` now; None where there is none."""
+    if kind == "cell":
+        return Put(("cell",), _set_cell)
+    if kind == "item":
+        base = next((c for c in type(holder).__mro__ if c in _SET_ITEM), None)
+        return Put(("item",), _SET_ITEM[base]) if base is not None and plain_key(key) else None
+    if kind in ("attr", "slot"):
+        return _attribute(kind, holder, key, value)
+    return _class_attribute(holder, key, value) if kind == "tattr" else None
+
+
+def _set_cell(cell: Any, _: Any, t: Any) -> None:
+    cell.cell_contents = t
+
+
+def _into_dict(o: Any, name: str, t: Any) -> None:
+    dict.__setitem__(own_dict(o), name, t)
+
+
+def _attribute(kind: str, o: Any, name: str, value: Any) -> Put | None:
+    t = type(o)
+    found = lookup(t, name)
+    if isinstance(found, types.MemberDescriptorType) and kind == "attr":
+        mine = not immutable_type(found.__objclass__) and _slot(found, o) is value
+        return Put(("slot",), _set_slot(found)) if mine else None
+    d = own_dict(o)
+    if isinstance(d, dict) and dict.get(d, name, MISSING) is value:
+        if found is not MISSING and hasattr(type(found), "__set__"):
+            return Put(("dict",), _into_dict)
+        write = _set_attribute(t)
+        return None if write is None else Put(("dict",), write)
+    return _class_attribute(t, name, value) if found is value else None
+
+
+def _slot(member: Any, o: Any) -> Any:
+    try:
+        return member.__get__(o)
+    except AttributeError:
+        return MISSING
+
+
+def _set_slot(member: Any) -> Callable[[Any, Any, Any], None]:
+    def write(o: Any, _: Any, t: Any) -> None:
+        member.__set__(o, t)
+
+    return write
+
+
+def _set_attribute(t: type) -> Any:
+    """The C function that stores attributes of instances of t, past methods of its classes."""
+    if t is threading.local:
+        return threading.local.__setattr__
+    for c in t.__mro__:
+        if immutable_type(c) and "__setattr__" in c.__dict__:
+            return c.__dict__["__setattr__"] if c in _SET_ATTRIBUTE else None
+    return None
+
+
+def _class_attribute(cls: type, name: str, value: Any) -> Put | None:
+    """The class that holds the value is the one that was stored to."""
+    for c in cls.__mro__:
+        if name in c.__dict__:
+            if c.__dict__[name] is not value or immutable_type(c):
+                return None
+            return Put(("class", id(c)), type.__setattr__, c)
+    return None
