@@ -34,6 +34,7 @@ from .policy import (
     pure_type_call,
     trusted,
 )
+from .raw import own_dict
 from .seeing import Watch
 from .signature import is_tuple
 from .stack import nested
@@ -96,7 +97,7 @@ class Analysis(Chains):
             self.reach(a)
         self._fixpoint()
         if not self.watch.reasons:
-            self._origins()
+            self._check_origins()
             for c in list(self.watch.ccalls.values()):
                 self._c_call(*c)
         return self.found
@@ -136,6 +137,7 @@ class Analysis(Chains):
                         if f.__kwdefaults__ is not None:
                             self.root(f.__kwdefaults__)
                             self.all(f.__kwdefaults__)
+            self._origins()
             self._spread_unseen()
             if before == self._size():
                 return
@@ -184,7 +186,7 @@ class Analysis(Chains):
                     continue
                 t = type(o)
                 if (
-                    n in getattr(o, "__dict__", ())
+                    n in (own_dict(o) or ())
                     or lookup(t, n) is not MISSING
                     and not immutable_type(t)
                 ):
@@ -254,7 +256,7 @@ class Analysis(Chains):
         known = [o for o in self.objects(code, cargs[1]) if isinstance(o, str)]
         for o in self.objects(code, cargs[0]):
             for n in names:
-                for m in [n] if n is not None else [*known, *getattr(o, "__dict__", ())]:
+                for m in [n] if n is not None else [*known, *(own_dict(o) or ())]:
                     self.attr(o, m)
 
     def _handed(self, o: Any, code: Code, at: int) -> None:
@@ -277,7 +279,11 @@ class Analysis(Chains):
             self.ev(code, ("cell", e))
             return
         objs, unseen = self.ev(code, e)
+        if kind == "attr" and rest[0] == "__dict__":
+            self.why("replaces the dictionary of an object", code, at)
         for o in list(objs.values()):
+            if at in summarize(code).deletes:
+                self._deleted(o, kind)
             if kind == "attr":
                 self.attr(o, rest[0])
             elif kind == "item":
@@ -294,25 +300,43 @@ class Analysis(Chains):
         if unseen and e[0] != "fresh" and not self._only_tensors(code, e):
             self.why("stores into an object that could not be followed", code, at)
 
+    def _deleted(self, o: Any, kind: str) -> None:
+        """What is taken out and put in again changes its place in the order."""
+        if kind != "attr":
+            if isinstance(o, BOXES):
+                self.all(o)
+        elif not isinstance(o, (type, types.ModuleType)) and own_dict(o) is not None:
+            d = self.dictionary(o)
+            self.note("keys", d)
+
     def _only_tensors(self, code: Code, e: Any) -> bool:
         """Whether an expression gave tensors only (their stores are reported by themselves)."""
         got = self.returns.get((code, e[-1])) if isinstance(e[-1], int) else None
         return got is not None and bool(got) and all(isinstance(o, Handle) for o in got)
 
     # ---- where entered code came from
-    def _origins(self) -> None:
-        """Code entered implicitly (dunders, properties, hooks) must belong to a class seen."""
-        inner = {c for code in self.watch.frames for c in nested(code)}
-        inner |= {c for code in self._trusted_codes() for c in nested(code)}
-        kinds: set[type] = set()
+    def _origins(self) -> dict[Code, bool]:
+        """Find the functions of code entered implicitly (dunders, properties, hooks) on the classes
+        seen; for each such code whether one was found."""
+        kinds: dict[type, None] = {}
         for o in list(self.rooted.values()) + [
             v for fs in self.watch.frames.values() for f in fs for v in f.values()
         ]:
-            kinds.update(type(o).__mro__)
-            if isinstance(o, type):
-                kinds.update(o.__mro__)
-        for code in list(self.watch.frames):
-            if not self.functions[code] and code not in inner and not self._origin(code, kinds):
+            for t in type(o), o:
+                if isinstance(t, type):
+                    kinds.update(dict.fromkeys(t.__mro__))
+        return {
+            code: self._origin(code, kinds)
+            for code in list(self.watch.frames)
+            if not self.functions[code] or code.co_freevars
+        }
+
+    def _check_origins(self) -> None:
+        """Code entered implicitly must belong to a class seen, or be made by code that ran."""
+        inner = {c for code in self.watch.frames for c in nested(code)}
+        inner |= {c for code in self._trusted_codes() for c in nested(code)}
+        for code, found in self._origins().items():
+            if not found and not self.functions[code] and code not in inner:
                 self.why(f"enters {code.co_name}, whose origin was not seen", code, 0)
 
     def _trusted_codes(self) -> list[Code]:
@@ -323,24 +347,28 @@ class Analysis(Chains):
             if trusted(f.__code__.co_filename)
         ]
 
-    def _origin(self, code: Code, kinds: set[type]) -> bool:
+    def _origin(self, code: Code, kinds: dict[type, None]) -> bool:
         def owned(t: type, name: str) -> bool:
             f = t.__dict__.get(name)
-            f = (
-                f.fget
+            parts = (
+                (f.fget, f.fset, f.fdel)
                 if isinstance(f, property)
-                else f.__func__
+                else (f.__func__,)
                 if isinstance(f, (classmethod, staticmethod))
-                else f
+                else (f,)
             )
-            if not isinstance(f, types.FunctionType) or f.__code__ is not code:
-                return False
-            self.root(t)
-            self.note("tattr", t, name)
-            return True
+            mine = [
+                g for g in parts if isinstance(g, types.FunctionType) and g.__code__ is code
+            ]
+            if mine:
+                self.root(t)
+                self.note("tattr", t, name)
+            for g in mine:
+                self.reach(g)
+            return bool(mine)
 
-        return any(owned(t, code.co_name) for t in kinds) or any(
-            owned(t, n) for t in kinds for n in list(t.__dict__)
+        return any([owned(t, code.co_name) for t in kinds]) or any(
+            [owned(t, n) for t in kinds for n in list(t.__dict__)]
         )
 
     # ---- C calls that were seen

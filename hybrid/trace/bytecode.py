@@ -233,6 +233,7 @@ class Machine(Stack):
         self.S.stores |= {("attr", e, i.argval, i.offset) for e in o}
 
     def x_delete_attr(self, i: Any) -> None:
+        self.S.deletes.add(i.offset)
         self.S.stores |= {("attr", e, i.argval, i.offset) for e in self.st.pop()}
 
     def item(self, o: Slot, k: Slot, i: Any) -> Slot:
@@ -270,6 +271,7 @@ class Machine(Stack):
         self.S.stores |= {("all", e, i.offset) for e in o}
 
     def x_delete_subscr(self, i: Any) -> None:
+        self.S.deletes.add(i.offset)
         k, o = self.st.pop(), self.st.pop()
         self.store_item(o, k, i)
 

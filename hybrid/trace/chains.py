@@ -38,6 +38,7 @@ from .policy import (
     site_of,
     trusted,
 )
+from .raw import own_dict, written_in_python
 from .seeing import Watch
 from .stack import FRESH, MANY, TOP
 
@@ -45,6 +46,7 @@ __all__ = ["Chains", "MAX_ITEMS", "MAX_ARRAY"]
 
 MAX_ITEMS = 20_000  # items of one container that are worth guarding
 MAX_ARRAY = 1 << 16  # bytes of a NumPy array whose content is a fact
+GET = "__getattribute__"
 ENTRY_POINTS = ("forward", "__call__", "step", "begin", "update")
 Code = types.CodeType
 Found = tuple[dict[int, Any], bool]
@@ -220,7 +222,9 @@ class Chains:
         """Objects that `o.name` may be (a property's own code was watched and tells itself)."""
         if isinstance(o, SCALARS + (Handle,)) or o is MISSING:
             return []
-        if isinstance(o, types.ModuleType):
+        if name == "__dict__" and own_dict(o) is not None:
+            return [self.dictionary(o)]
+        if isinstance(o, types.ModuleType) and not self._module_class(o, name):
             if name not in o.__dict__ and "__getattr__" not in o.__dict__:
                 self.note("attr", o, name)
                 return []
@@ -231,9 +235,20 @@ class Chains:
             return self._class_attr(o, name)
         if isinstance(o, super):
             return self.super_attr(getattr(o, "__self_class__", None) or object, name)
-        if name == "__dict__" and hasattr(o, "__dict__"):
-            return [self.reach(o.__dict__, o)]
         return self._instance_attr(o, name)
+
+    def dictionary(self, o: Any) -> Any:
+        """The dictionary behind an object is a place: another one may be put there."""
+        if not isinstance(o, type):
+            self.note("dict", o)
+        return self.reach(own_dict(o), o)
+
+    def _module_class(self, o: Any, name: str) -> bool:
+        """Whether the class of a Python module has its own say about a name."""
+        self.note("type", o)
+        t = type(o)
+        own = lookup(t, name) is not lookup(types.ModuleType, name)
+        return own or written_in_python(t, "__getattr__") or written_in_python(t, GET)
 
     def super_attr(self, t: type, name: str) -> list[Any]:
         return [x for c in t.__mro__[1:] if name in c.__dict__ for x in self._class_attr(c, name)]
@@ -242,14 +257,35 @@ class Chains:
         if not immutable_type(o) or not immutable_type(type(o)):
             self.note("tattr", o, name)
         v = lookup(o, name)
+        if type(o) is not type and self._by_metaclass(o, name, v is MISSING):
+            return []  # its code was watched
         if v is MISSING and type(o) is not type:
             self.note("attr", o, name)
             v = fetch("attr", o, name)
         return [self.reach(v)]
 
+    def _by_metaclass(self, o: type, name: str, missing: bool) -> bool:
+        """Whether Python code of the metaclass says what an attribute of a class is."""
+        meta = type(o)
+        found = lookup(meta, name)
+        if isinstance(found, property):
+            self.root(meta)
+            self.note("tattr", meta, name)
+            for f in (found.fget, found.fset, found.fdel):
+                if f is not None:
+                    self.reach(f)
+            return True
+        return missing and found is MISSING and written_in_python(meta, "__getattr__")
+
     def _instance_attr(self, o: Any, name: str) -> list[Any]:
         t = type(o)
-        c, d = lookup(t, name), getattr(o, "__dict__", None) or {}
+        if written_in_python(t, GET) and not isinstance(o, types.ModuleType):
+            self.root(t)
+            self.note("tattr", t, GET)
+            return []  # its code was watched
+        c, d = lookup(t, name), own_dict(o) or {}
+        if d and not self.existing(o) and self.existing(d):
+            self.note("item", d, name)  # a new object on an old dictionary
         if isinstance(c, property):
             self.root(t)
             self.note("tattr", t, name)
@@ -281,7 +317,7 @@ class Chains:
 
     def _not_shadowed(self, o: Any, name: str) -> None:
         """The instance has no entry of its own, which would come before its class's."""
-        if hasattr(o, "__dict__"):
+        if own_dict(o) is not None:
             self.note("slot", o, name)
 
     def _plain_attr(self, o: Any, name: str, c: Any, d: dict[str, Any]) -> Any:
@@ -294,15 +330,13 @@ class Chains:
                 self.note("attr", o, name)  # a class attribute
                 v = fetch("attr", o, name)
             return v
+        if name not in d and c is MISSING and written_in_python(type(o), "__getattr__"):
+            self._not_shadowed(o, name)  # its code was watched
+            self.root(type(o))
+            self.note("tattr", type(o), name)
+            return MISSING
         self.note("attr", o, name)
-        hook = lookup(type(o), "__getattr__")
-        if name in d:
-            return d[name]
-        return (
-            MISSING
-            if c is MISSING and isinstance(hook, types.FunctionType)
-            else fetch("attr", o, name)
-        )
+        return d[name] if name in d else fetch("attr", o, name)
 
     # ---- items
     def item(self, o: Any, key: Any) -> list[Any]:
@@ -334,7 +368,7 @@ class Chains:
             return []
         if isinstance(o, Versioned):
             return []
-        has_dict = hasattr(o, "__dict__")
+        has_dict = own_dict(o) is not None
         if (
             immutable_type(type(o))
             and has_dict

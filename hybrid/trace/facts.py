@@ -20,6 +20,7 @@ import numpy as np
 
 from ..ir.mode import Versioned
 from .policy import MISSING, SCALARS, lookup
+from .raw import own_dict
 
 __all__ = ["Key", "Holder", "fetch", "same", "describe", "is_versioned", "type_items", "KINDS"]
 
@@ -51,7 +52,8 @@ _FETCH: dict[str, Callable[[Any, Any], Any]] = {
     "cell": lambda h, k: h.cell_contents,
     "item": lambda h, k: dict.get(h, k, MISSING) if isinstance(h, dict) else type_items(h)[k],
     "attr": getattr,
-    "slot": lambda h, k: h.__dict__[k],  # an instance's own entry, no descriptor runs
+    "slot": lambda h, k: own_dict(h)[k],  # an instance's own entry, no descriptor runs
+    "dict": lambda h, k: own_dict(h),
     "meth": lambda h, k: getattr(h, k).__func__,
     "tattr": lookup,
     "len": lambda h, k: len(type_items(h)),
@@ -139,6 +141,7 @@ def describe(key: Key, holder: Any) -> str:
         "len": f"len of a {who}",
         "abc": "an abstract base class registration",
         "tlen": f"the attributes of class {who}",
+        "dict": f"{who}.__dict__",
         "type": f"the class of a {who}",
         "keys": f"the keys of a {who}",
         "set": f"the items of a {who}",

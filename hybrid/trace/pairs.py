@@ -20,6 +20,7 @@ from ..ir.mode import EPOCH, Versioned, bump
 from .facts import Key, fetch
 from .guards import Obj, Ref
 from .policy import MISSING, SCALARS, lookup
+from .raw import own_dict
 from .recording import Recording
 
 __all__ = ["NativeFacts", "native_facts", "available"]
@@ -196,13 +197,19 @@ def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
         pairs, at = _value(d, key)
         return own + pairs, at
     if kind == "tattr":
-        c = next((c for c in h.__mro__ if key in c.__dict__), None)
-        if c is not None:
-            return _value(_class_dict(c), key)
+        order = [(id(h) + _mro_offset(), id(h.__mro__))]
+        for c in h.__mro__:
+            if key in c.__dict__:
+                pairs, at = _value(_class_dict(c), key)
+                return order + pairs, at
+            order.append((id(_class_dict(c)) + DICT_USED, len(c.__dict__)))
     if kind == "meth":
         return _on_class(h, key)
     if kind == "type":
         return [], id(h) + TYPE
+    if kind == "dict":
+        own, _ = _instance_dict(h)
+        return own[:2], own[2][0]
     raise _Unknown
 
 
@@ -258,12 +265,10 @@ def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | N
         # two places of one tensor: both must stay
         if isinstance(want, Ref) and places[want.number] is not None:
             guards[places[want.number] or 0, id(caps[want.number])] = None
-    keep += [h.strong for h in recording.holders.values() if h.ref is None]
-    keep += [
-        vars(o)
-        for h in recording.holders.values()
-        if h.ref is not None and hasattr(o := h.get(), "__dict__")
-    ]
+    for h in recording.holders.values():
+        o = h.get()
+        t = o if isinstance(o, type) else type(o)
+        keep += [t, t.__mro__, h.strong if h.ref is None else own_dict(o)]
     return NativeFacts(tuple(guards), tuple(places), tuple(dict.fromkeys(rest)), tuple(keep))
 
 

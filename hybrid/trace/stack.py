@@ -53,13 +53,15 @@ MAX_DEPTH, MAX_SET = 8, 24
 
 
 class Summary:
-    """reads: expressions looked at; stores: (kind, ..., at); calls: at -> (callees, arguments)."""
+    """reads: expressions looked at; stores: (kind, ..., at), also of what is deleted; deletes: where
+    that is; calls: at -> (callees, arguments)."""
 
-    __slots__ = ("reads", "stores", "calls", "unknown")
+    __slots__ = ("reads", "stores", "deletes", "calls", "unknown")
 
     def __init__(self) -> None:
         self.reads: set[Expr] = set()
         self.stores: set[tuple[Any, ...]] = set()
+        self.deletes: set[int] = set()
         self.calls: dict[int, tuple[Slot, list[Slot]]] = {}
         self.unknown: str | None = None
 

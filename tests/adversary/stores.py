@@ -1558,3 +1558,153 @@ def true_and_one(jit):
     for k in range(6):
         out += [f(X(k)), d[1], [type(q).__name__ for q in d]]
     return out
+
+
+@case
+def order_after_deletion(jit):
+    d = {"a": T(1, 1, 1), "b": T(2, 2, 2)}
+
+    @jit
+    def f(x):
+        t = d["a"]
+        del d["a"]
+        d["a"] = t + x
+        return d["b"] * x
+
+    out = []
+    for k in range(10):
+        out += [f(X(k)), list(d)]
+        if k in (4, 6):
+            d["b"] = d.pop("b")
+    return out
+
+
+@case
+def order_of_attributes_after_deletion(jit):
+    o = NS(a=T(1, 1, 1), b=T(2, 2, 2))
+
+    @jit
+    def f(x):
+        t = o.a
+        del o.a
+        o.a = t + x
+        return o.b * x
+
+    out = []
+    for k in range(10):
+        out += [f(X(k)), list(vars(o))]
+        if k in (4, 6):
+            b = o.b
+            del o.b
+            o.b = b
+    return out
+
+
+@case
+def getattr_with_an_effect(jit):
+    log = []
+
+    class P:
+        def __init__(self):
+            self.raw = T(1, 1, 1)
+
+        def __getattr__(self, name):
+            log.append(name)
+            if name == "h":
+                return 3.0
+            raise AttributeError(name)
+
+    p = P()
+    f = jit(lambda x: x * p.h)
+    return [*calls(f), log]
+
+
+@case
+def getattr_fills_a_cache(jit):
+    class P:
+        def __init__(self):
+            self.n = 0
+
+        def __getattr__(self, name):
+            if name == "h":
+                self.h = T(2, 2, 2)
+                return self.h
+            raise AttributeError(name)
+
+    p = P()
+    f = jit(lambda x: x * p.h)
+    out = calls(f, 2)
+    del p.h
+    out += calls(f, 4)
+    p.h = T(3, 3, 3)
+    return [*out, *calls(f), list(vars(p))]
+
+
+@case
+def getattribute_plain(jit):
+    class P:
+        def __getattribute__(self, name):
+            return 3.0 if name == "h" else 4.0
+
+    p = P()
+    f = jit(lambda x: x * p.h + p.g)
+    out = calls(f)
+    P.__getattribute__ = lambda self, name: 5.0
+    return out + calls(f)
+
+
+@case
+def metaclass_getattr(jit):
+    o = NS(k=2.0)
+
+    class Meta(type):
+        def __getattr__(cls, name):
+            return o.k
+
+    class C(metaclass=Meta):
+        pass
+
+    f = jit(lambda x: x * C.h)
+    out = calls(f)
+    o.k = 3.0
+    out += calls(f)
+    C.h = 7.0
+    out += calls(f)
+    del C.h
+    return out + calls(f)
+
+
+@case
+def dunder_reads_a_closure(jit):
+    o = NS(k=2.0)
+
+    class V:
+        def __add__(self, x):
+            return x * o.k
+
+        def __len__(self):
+            return int(o.k)
+
+        def __getitem__(self, k):
+            return o.k + k
+
+    v = V()
+    f = jit(lambda x: (v + x) * len(v) + v[1])
+    out = calls(f)
+    o.k = 3.0
+    return out + calls(f)
+
+
+@case
+def dunder_reads_a_cell(jit):
+    k = 2.0
+
+    class V:
+        def __add__(self, x):
+            return x * k
+
+    v = V()
+    f = jit(lambda x: v + x)
+    out = calls(f)
+    k = 3.0
+    return out + calls(f)
