@@ -151,14 +151,20 @@ class Tensor(Handle):
         leaf = self._node
         g = leaf.grad if type(leaf) is Leaf else None
         mode = door.current_mode()
-        if mode is not None and type(leaf) is Leaf:
-            mode.on_grad_get(self, g)
+        if mode is not None:
+            if type(leaf) is Leaf:
+                mode.on_grad_get(self, g)
+            else:
+                mode.on_look(self)
         return g
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if type(self._node) is not Leaf:
             if value is None:
+                mode = door.current_mode()
+                if mode is not None:
+                    mode.on_look(self)
                 return
             raise HybridError(
                 ".grad belongs to leaf tensors that require a gradient; use hybrid.grad for others"

@@ -61,6 +61,7 @@ class Chains:
         self.rooted: dict[int, Any] = {}  # objects known to have existed before
         self.reached: set[int] = set()
         self.held: dict[int, Handle] = {}  # tensors that Versioned objects hold
+        self.loaded: dict[int, Handle] = {}  # tensors that user code had in hand
         # where they hold them: the place, its holder
         self.places_of: dict[int, dict[Key, Any]] = {}
         self.functions: dict[Code, list[Any]] = collections.defaultdict(list)
@@ -93,12 +94,10 @@ class Chains:
     # ---- objects
     def reach(self, v: Any, frm: Any = None) -> Any:
         """v was read out of frm (None: a root that existed); returns v."""
-        if (
-            v is MISSING
-            or isinstance(v, Handle)
-            or isinstance(v, SCALARS)
-            and type(v) is not np.void
-        ):
+        if isinstance(v, Handle):
+            self.loaded.setdefault(id(v), v)
+            return v
+        if v is MISSING or isinstance(v, SCALARS) and type(v) is not np.void:
             return v
         if frm is None or self.existing(frm):
             if id(v) in self.reached:
@@ -390,7 +389,8 @@ class Chains:
             self.why(f"reads a container of more than {MAX_ITEMS} items")
             return []
         if isinstance(o, dict):
-            self.note("keys", o)
+            self.note("keys", o)  # which holds tensors among the keys by identity
+            self.held.update({id(k): k for k in items if isinstance(k, Handle)})
             return [v for k in items for v in self.item(o, k)] + [self.reach(k, o) for k in items]
         if isinstance(o, (list, collections.deque)):
             self.note("len", o)
@@ -428,7 +428,13 @@ class Chains:
         ):
             self._at = site_of(code, e[-1])
         objs, unseen = self._eval(code, e)
-        out = {id(o): o for o in objs if o is not MISSING and not isinstance(o, Handle)}, unseen
+        seen: dict[int, Any] = {}
+        for o in objs:
+            if isinstance(o, Handle):
+                self.loaded.setdefault(id(o), o)
+            elif o is not MISSING:
+                seen[id(o)] = o
+        out = seen, unseen
         self.memo[code, e] = out
         return out
 

@@ -69,6 +69,7 @@ class Guard:
         avals: list[Any],
         nodes: list[Any],
         grads: list[tuple[Ref, Any]],
+        own: list[tuple[int, Holder]],
     ) -> None:
         self.holders, self.expect, self.places = holders, expect, places
         self.space: dict[str, Any] = {
@@ -86,6 +87,7 @@ class Guard:
             + self._captures(avals, nodes)
             + self._tensor_facts()
             + self._grads(grads)
+            + [f"id(args[{i}]) == {h.id}" for i, h in own]
         )
         self.count = len(terms)
         lines = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
@@ -228,7 +230,7 @@ class FactGuard(Guard):
         facts = r.guarded()
         if only is not None:
             facts = {k: v for k, v in facts.items() if k in only and k not in places}
-        super().__init__(r.holders, facts, r.places, r.cap_avals, r.cap_nodes, grads)
+        super().__init__(r.holders, facts, r.places, r.cap_avals, r.cap_nodes, grads, r.own_args)
 
     def _captures(self, avals: list[Any], nodes: list[Any]) -> list[str]:
         read = {i: self.read(self.places[i].what) for i in self.load}

@@ -103,6 +103,7 @@ class Recorder(Mode):
         self.start: dict[int, tuple[int, Any, Any]] = {}
         self.written: dict[int, Handle] = {}
         self.grads: dict[int, _Grad] = {}
+        self.looked: dict[int, Handle] = {}  # whose flags hybrid's own code asked for
         self.reasons: dict[str, None] = {}
         self.watch: Watch | None = None  # what looks at the Python of the call
         for t in leaves:
@@ -212,6 +213,9 @@ class Recorder(Mode):
             self.reads.append(Read(f.f_lasti, self.ref(handle), kind, f"{text} ({user_site()})"))
         else:
             self.why(text)
+
+    def on_look(self, handle: Any) -> None:
+        self.looked[id(handle)] = handle
 
     def on_effect(self, what: str) -> None:
         self.why(what)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..ir.bind import constant_of
 from ..ir.busy import put_values
 from ..ir.graph import Graph
 from ..ir.tensor import Alias, Handle, Leaf
@@ -95,8 +96,14 @@ class Recording:
         return role
 
     def _find_captures(self, rec: Recorder, seen: Analysis) -> None:
+        """Captures are tensors that ops use, and those that were only looked at: their flags, shape
+        and identity may have decided what Python did."""
         for k, t in enumerate(rec.captures):
             self._roles[id(t)] = Ref("cap", k)
+        for t in {**seen.loaded, **rec.looked, **seen.watch.looked}.values():
+            old = id(t) not in rec.handles and id(t) not in self._young
+            if old and constant_of(t) is None:
+                self._capture(t)
 
     def _is_start(self, t: Handle) -> bool:
         return id(t) in self._rec.start
@@ -162,7 +169,7 @@ class Recording:
             if id(t) in seen.held:
                 self.places.append(Place("held", Holder(t, self._dead)))
                 for key, o in seen.places_of.get(id(t), {}).items():
-                    self._inside(k, key, o)
+                    self._inside(Ref("cap", k), key, o)
             elif k in self.places_of:
                 self.places.append(Place("fact", self.places_of[k]))
             elif k in self._grad_hosts:
@@ -171,16 +178,22 @@ class Recording:
                 was = first.get(id(t))
                 self.lost = self.lost or was is None
                 self.places.append(Place("fact", was))
+        self.own_args: list[tuple[int, Holder]] = []  # arguments that are this very tensor
+        for i, t in enumerate(rec.args):
+            if id(t) in seen.held:
+                self.own_args.append((i, Holder(t, self._dead)))
+                for key, o in seen.places_of.get(id(t), {}).items():
+                    self._inside(Ref("arg", i), key, o)
         self._starts(before)
         if any(n is tuple for n in [*self.cap_nodes, *self.arg_nodes]) and self._grad_final:
             self.reasons.append(
                 "runs backward while an input is itself a result of differentiable operations"
             )
 
-    def _inside(self, number: int, key: Key, holder: Any) -> None:
+    def _inside(self, role: Ref, key: Key, holder: Any) -> None:
         """A tensor of hybrid's own object must still be where it was found, however stored."""
         self.holders.setdefault(key, Holder(holder, self._dead))
-        self.expect.setdefault(key, Ref("cap", number))
+        self.expect.setdefault(key, role)
 
     def _starts(self, before: dict[Key, Any]) -> None:
         """What the places that the call stores to held before it: their new content cannot tell."""
@@ -330,6 +343,8 @@ class Recording:
             )
             if not same_place:
                 return "a tensor it uses is found in another place"
+        if [(i, h.id) for i, h in self.own_args] != [(i, h.id) for i, h in other.own_args]:
+            return "an argument is a tensor that is also found elsewhere"
         return None
 
     def place(self, key: Key, other: Recording | None = None) -> str:
@@ -365,6 +380,7 @@ class Recording:
             self.cap_avals,
             self.cap_nodes,
             self.grad_reads,
+            self.own_args,
         )
 
     def fetch(self, key: Key) -> Any:

@@ -15,12 +15,13 @@ import random
 import sys
 import types
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import IndexOutOfRange
-from ..ir.tensor import Handle
+from ..ir.tensor import TENSOR, Handle
 from .policy import pure_function, stdlib, trusted
 
 __all__ = ["Watch", "foreign_hooks"]
@@ -43,6 +44,18 @@ def _numpy_state() -> tuple[Any, ...]:
     return name, np.asarray(keys).tobytes(), *rest
 
 
+@lru_cache(4)
+def _methods(cls: type) -> frozenset[types.CodeType]:
+    """Code of properties and methods of tensors that may read their flags, shape or dtype."""
+    found = [f.fget if isinstance(f, property) else f for f in vars(cls).values()]
+    codes = [f.__code__ for f in found if isinstance(f, types.FunctionType)]
+    return frozenset(
+        c
+        for c in codes
+        if trusted(c.co_filename) and c.co_argcount and {"_a", "_node"} & set(c.co_names)
+    )
+
+
 class Watch:
     """Context manager around the recorded call; the collected events are its attributes.
 
@@ -52,6 +65,7 @@ class Watch:
     ccalls         (code, at, function, line) of each C call made by user code
     lines[code]    line numbers that ran
     young          ids of objects born during the call that are alive at its end
+    looked         tensors whose properties and methods were used, by id
     """
 
     def __init__(self) -> None:
@@ -63,6 +77,8 @@ class Watch:
         self.reasons: dict[str, None] = {}
         self.young: set[int] = set()
         self.kept: dict[int, int] = collections.Counter()  # references in `returns` to tensors
+        self.looked: dict[int, Any] = {}
+        self._methods = _methods(TENSOR[0])
         self._resumed: set[types.FrameType] = set()
         self._shadow: set[types.FrameType] = set()
         self._events = 0
@@ -146,6 +162,10 @@ class Watch:
             return
         code = frame.f_code
         if trusted(code.co_filename):
+            if event == "call" and code in self._methods:
+                me = frame.f_locals[code.co_varnames[0]]
+                if isinstance(me, Handle):
+                    self.looked[id(me)] = me
             return
         self._events += 1
         if self._events > MAX_EVENTS:

@@ -374,7 +374,8 @@ class _Builder:
             ("flags", RELEASE_GIL if spec.release_gil else 0),
             ("handles_at", self.handles),
             ("bufs_at", self.bufs),
-            ("distinct_n", len(spec.arg_avals)),
+            ("distinct_n", 0 if spec.places else len(spec.arg_avals)),
+            ("places_n", len(spec.places)),
             ("block_bytes", self.arena + spec.arena_bytes - BLOCK_HEADER),
         ):
             table[TABLE[name] // 8] = word
@@ -407,7 +408,8 @@ class PythonEntry:
             if type(getattr(h, "_v", None)) is not np.ndarray:
                 return None
         ids, states = [id(h) for h in found], [k for k, _ in spec.states]
-        aliased = any(i in ids[k + 1 :] for k, i in enumerate(ids[: len(args)]))
+        rows = ids if spec.places else ids[: len(args)]
+        aliased = any(i in ids[k + 1 :] for k, i in enumerate(rows))
         aliased = aliased or any(ids.count(ids[k]) > 1 for k in states)
         linked = any(hasattr(found[k], "_x") for k in states if k not in spec.linked)
         return None if aliased or linked else found

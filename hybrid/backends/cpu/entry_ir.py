@@ -402,6 +402,7 @@ def entry_text(layout: Layout, slots: Slots) -> str:
         "known_type",
         "precheck",
         "check",
+        "met_once",
         "take",
         "point",
         "new_array",

@@ -54,6 +54,7 @@ _TABLE = (
     "fills_n",
     "fills",
     "distinct_n",
+    "places_n",
     *(f"pool{i}" for i in range(POOL_SLOTS)),
 )
 TABLE = {name: 8 * i for i, name in enumerate(_TABLE)}

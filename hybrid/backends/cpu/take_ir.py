@@ -92,9 +92,31 @@ class Taking(Writer):
             h = f.ld(f.nth(handles, i))
             with f.each(count, f.add(i, 1)) as j:
                 f.go_if(f.cmp("eq", h, f.ld(f.nth(handles, j)), "ptr"), "miss")
+        with f.when(f.cmp("ne", f.ld("%table", TABLE["places_n"], "i64"), 0)):
+            once = f.call("i1", "@hy_met_once", "ptr %table", f"ptr {handles}")
+            f.go_if(f.op(f"xor i1 {once}, true"), "miss")
         f.ret("true")
         f.label("miss")
         f.ret("false")
+        return f
+
+    def met_once(self) -> Fn:
+        """Whether all checked handles are different objects.  A handle that was met has no record
+        until all get theirs back; no Python runs in between."""
+        f = Fn("hy_met_once", "i1", "noinline", table="ptr", handles="ptr")
+        inputs, count = f.ld("%table", TABLE["inputs"]), f.ld("%table", TABLE["inputs_n"], "i64")
+        for result in ("true", "false"):
+            if result == "true":
+                with f.each(count) as i:
+                    h = f.ld(f.nth("%handles", i))
+                    f.go_if(f.cmp("eq", f.ld(h, self.s.a), "null", "ptr"), "again")
+                    f.st("ptr", "null", h, self.s.a)
+            else:
+                f.label("again")
+            with f.each(count) as i:
+                record = f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["aval"])
+                f.st("ptr", record, f.ld(f.nth("%handles", i)), self.s.a)
+            f.ret(result)
         return f
 
     # ---- taking values
