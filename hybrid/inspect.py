@@ -12,13 +12,14 @@ import statistics
 import warnings
 from collections.abc import Callable
 from importlib import metadata
+from math import prod
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .backends import api
-from .backends.plan import GemmKernel, HostStep, LoopKernel, Plan, ScatterKernel
+from .backends.plan import AttendKernel, GemmKernel, HostStep, LoopKernel, Plan, ScatterKernel
 from .core import trees
 from .core.errors import HybridError
 from .function import Function, RunsEagerly, function
@@ -181,7 +182,13 @@ def _kind(kernel: Any) -> str:
     """The kind of a kernel in words, as drawings colour it."""
     if isinstance(kernel, LoopKernel):
         return "rows" if kernel.group is not None else "loop"
-    return {GemmKernel: "product", ScatterKernel: "scatter", HostStep: "host"}[type(kernel)]
+    names = {
+        GemmKernel: "product",
+        AttendKernel: "attend",
+        ScatterKernel: "scatter",
+        HostStep: "host",
+    }
+    return names[type(kernel)]
 
 
 def _kernel_counts(plan: Plan) -> dict[str, int]:
@@ -374,6 +381,8 @@ def _touched(k: Any) -> tuple[list[int], list[int]]:
         return [k.a.slot, k.b.slot, *[a.slot for a in k.reads]], [o.slot for o in k.outs]
     if isinstance(k, ScatterKernel):
         return [k.index.slot, k.update.slot, k.out.slot], [k.out.slot]
+    if isinstance(k, AttendKernel):
+        return [a.slot for a in k.reads if a is not None], [a.slot for a in k.writes]
     return list(k.inputs), list(k.outputs)
 
 
@@ -390,6 +399,10 @@ def _kernel_text(k: Any) -> tuple[str, str]:
         return short, f"product {short}{after}"
     if isinstance(k, ScatterKernel):
         return f"{k.count}x{k.inner}", f"scatter of {k.count} rows of {k.inner}"
+    if isinstance(k, AttendKernel):
+        short = (f"{prod(k.batch)}x " if k.batch else "") + f"{k.m}x{k.n}"
+        what = "gradients of attention" if k.backward else "attention"
+        return short, f"{what} {short}, {k.e} features, {k.f} values"
     return getattr(k.function, "__name__", "call"), "host call"
 
 

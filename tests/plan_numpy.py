@@ -12,11 +12,14 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from attend_numpy import attention, attention_grad
 from program_numpy import run_program
 
+from hybrid.backends.attend import attend_kernel
 from hybrid.backends.emit.compose import Composer, op_program
 from hybrid.backends.plan import (
     Access,
+    AttendKernel,
     GemmKernel,
     HostStep,
     LoopKernel,
@@ -162,10 +165,32 @@ def _scatter(k: ScatterKernel, bufs: Buffers) -> None:
             ]
 
 
+def _attend(k: AttendKernel, bufs: Buffers) -> None:
+    pair, row = (k.m, k.n), (k.m,)
+    reads = [(k.m, k.e), (k.n, k.e), (k.n, k.f), pair, pair, (k.m, k.f), row, row, row]
+    writes = reads[:3] if k.backward else [(k.m, k.f), row, row]
+    ins = [
+        None if a is None else _at(bufs(a.slot), a.offset, k.batch + s, a.strides)
+        for a, s in zip(k.reads, reads)
+    ]
+    outs = [_at(bufs(a.slot), a.offset, k.batch + s, a.strides) for a, s in zip(k.writes, writes)]
+    run = attention_grad if k.backward else attention
+    for b in np.ndindex(*k.batch):
+        got = run(k, *[None if x is None else np.ascontiguousarray(x[b]) for x in ins])
+        for to, y in zip(outs, got, strict=True):
+            to[b] = y
+
+
 def run_kernel(kernel: Any, bufs: Buffers) -> None:
     """One kernel over flat buffers."""
+    runners: dict[type, Callable[[Any, Buffers], None]] = {
+        LoopKernel: _loop,
+        GemmKernel: _gemm,
+        ScatterKernel: _scatter,
+        AttendKernel: _attend,
+    }
     with np.errstate(all="ignore"):
-        {LoopKernel: _loop, GemmKernel: _gemm, ScatterKernel: _scatter}[type(kernel)](kernel, bufs)
+        runners[type(kernel)](kernel, bufs)
 
 
 def _memory(plan: Plan, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -292,6 +317,11 @@ def node_kernel(n: Node, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
         _place_node(n, xs, outs[0])
     elif kind == "contract":
         _contract_node(n, xs, outs[0])
+    elif kind == "attend":
+        avals = [v.aval for v in (*n.inputs, *n.outputs)]
+        places = [(i, (0, contiguous_strides(a.shape))) for i, a in enumerate(avals)]
+        flat = [x.reshape(-1) for x in (*xs, *outs)]
+        run_kernel(attend_kernel(n.op, n.params, avals, places), flat.__getitem__)
     elif kind == "scatter":
         inner = outs[0].shape[1]
         k = ScatterKernel(

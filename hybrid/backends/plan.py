@@ -23,6 +23,7 @@ __all__ = [
     "Operand",
     "GemmKernel",
     "ScatterKernel",
+    "AttendKernel",
     "HostStep",
     "Slot",
     "Plan",
@@ -110,6 +111,27 @@ class ScatterKernel(NamedTuple):
     update: Access
 
 
+class AttendKernel(NamedTuple):
+    """softmax(q @ k.T * scale + mask) @ v for every position of `batch`, or its gradients
+    (`backward`), in the order of ops/attend.py.  `reads`: q[m, e], k[n, e], v[n, f], mask[m, n]
+    (bool: where true, else added) or None, factor[m, n] or None; for gradients then g[m, f] and the
+    vectors peak, total, delta [m].  `writes`: out[m, f], peak and total [m], or dq, dk, dv.
+    Strides run over (*batch, rows, columns); columns of everything but mask and factor lie side by
+    side.  `weight` is the program (score, peak) -> weight."""
+
+    backward: bool
+    batch: tuple[int, ...]
+    m: int
+    n: int
+    e: int
+    f: int
+    scale: float
+    causal: bool
+    reads: tuple[Access | None, ...]
+    writes: tuple[Access, ...]
+    weight: Program
+
+
 class HostStep(NamedTuple):
     """A Python callable over NumPy arrays: inputs and outputs are contiguous slots."""
 
@@ -118,7 +140,7 @@ class HostStep(NamedTuple):
     outputs: tuple[int, ...]
 
 
-Kernel = LoopKernel | GemmKernel | ScatterKernel | HostStep
+Kernel = LoopKernel | GemmKernel | ScatterKernel | AttendKernel | HostStep
 
 
 class Slot(NamedTuple):

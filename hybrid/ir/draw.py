@@ -23,6 +23,7 @@ COLORS = {
     "map": ("#e3edff", "#3b76e1"),
     "row": ("#ddf5e6", "#2b9a5b"),
     "contract": ("#ffe9d1", "#d9730d"),
+    "attend": ("#ffe9d1", "#d9730d"),
     "view": ("#f3f3f3", "#9a9a9a"),
     "place": ("#e6e6ea", "#6d6d7a"),
     "scatter": ("#f0e3fb", "#8e44ad"),

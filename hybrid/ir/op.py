@@ -8,6 +8,7 @@ The kinds (what each gives is in docs/architecture.md):
   view      the same elements at an affine position (reshape, permute_dims, slices)
   place     operands written into regions of a fresh output (concat, pad, writes through a slice)
   contract  sums of products (matmul, linear, conv2d)
+  attend    attention in blocks, and its gradients
   scatter   indexed accumulation
   host      a NumPy function called from Python; never part of native code
 """
@@ -28,7 +29,7 @@ from ..core.shapes import broadcast_shapes
 
 __all__ = ["Op", "OPS", "register", "map_op", "KINDS", "NO_GRAD"]
 
-KINDS = ("map", "row", "view", "place", "contract", "scatter", "host")
+KINDS = ("map", "row", "view", "place", "contract", "attend", "scatter", "host")
 OPS: dict[str, Op] = {}
 
 
@@ -55,7 +56,8 @@ class Op:
                  per written operand.  Fact 'base': operand 0 fills the result first (it has no
                  entry); fact 'zeros': zeros do; otherwise the regions cover the result.  scatter:
                  inputs (index[count] in range, update[count, inner]), zeros of the output's shape
-                 [rows, inner] take out[index[i]] += update[i] in order
+                 [rows, inner] take out[index[i]] += update[i] in order; contract, attend: see
+                 ir/contract.py and ir/attend.py
     vjp          (g, out, *xs, **params) -> tuple of gradients (None: no path); g/out tuples when
                  nout > 1
     reference    NumPy oracle (*arrays, **params) -> array or tuple, at least double precision

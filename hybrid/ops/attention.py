@@ -1,6 +1,6 @@
-"""Attention and einsum, composed of public functions.
+"""The public functions attention (records: attend.py) and einsum (of matmul).
 
-Invariant: nothing here makes a record; the sums are matmul's.
+Invariant: nothing here makes a record.
 """
 
 from __future__ import annotations
@@ -9,22 +9,63 @@ import math
 from typing import Any
 
 from ..core import dtypes as dt
-from ..core.errors import ShapeError
-from ..ir.bind import as_tensor
+from ..core.errors import DTypeError, HybridError, ShapeError
+from ..ir.attend import attention_shapes
+from ..ir.bind import as_tensor, bind
+from ..ir.bind import convert as astype
 from ..ir.bind import operands as together
+from .attend import ATTENTION
 from .contract import matmul
 from .create import ones
-from .elementwise import add, multiply, where
-from .matrices import tril
-from .movement import matrix_transpose, permute_dims, reshape
+from .elementwise import multiply
+from .movement import expand_dims, permute_dims, reshape
 from .random import Generator, dropout
 from .reduce import sum as sum_
-from .softmax import softmax
 from .windows import diagonal
 
 __all__ = ["scaled_dot_product_attention", "einsum"]
 
 Tensor = Any
+
+
+def _need_heads(q: Tensor, k: Tensor, v: Tensor) -> int:
+    """Queries per key head of grouped attention."""
+    if min(q.ndim, k.ndim, v.ndim) < 3 or k.shape[-3] != v.shape[-3] or not k.shape[-3]:
+        raise ShapeError(
+            "attention: enable_gqa takes [..., heads, length, features] with as many value heads "
+            f"as key heads, not {q.shape}, {k.shape} and {v.shape}"
+        )
+    if q.shape[-3] % k.shape[-3]:
+        raise ShapeError(
+            f"attention: {q.shape[-3]} query heads are no multiple of {k.shape[-3]} key heads"
+        )
+    return q.shape[-3] // k.shape[-3]
+
+
+def _grouped(q: Tensor, k: Tensor, v: Tensor, mask: Any, **more: Any) -> Tensor:
+    """Attention in which several query heads share a key head: head h reads key head h // group."""
+    group, shape = _need_heads(q, k, v), q.shape
+    heads = (k.shape[-3], group)
+    if mask is not None:
+        mask = as_tensor(mask, q.device)
+        if mask.ndim > 2:
+            split = (1, 1) if mask.shape[-3] == 1 else heads
+            mask = reshape(mask, mask.shape[:-3] + split + mask.shape[-2:])
+    q = reshape(q, shape[:-3] + heads + shape[-2:])
+    out = scaled_dot_product_attention(q, expand_dims(k, -3), expand_dims(v, -3), mask, **more)
+    return reshape(out, out.shape[:-4] + (shape[-3],) + out.shape[-2:])
+
+
+def _mask_of(mask: Any, like: Tensor) -> Tensor:
+    mask = as_tensor(mask, like.device)
+    if mask.dtype is dt.bool_:
+        return mask
+    if not dt.is_float(mask.dtype):
+        raise DTypeError(
+            f"attention takes a bool mask (true: take part) or a floating one (added to the "
+            f"scores), not {mask.dtype.name}; convert with .astype"
+        )
+    return astype(mask, like.dtype)
 
 
 def scaled_dot_product_attention(
@@ -35,30 +76,57 @@ def scaled_dot_product_attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
+    enable_gqa: bool = False,
     *,
     generator: Generator | None = None,
 ) -> Tensor:
-    """PyTorch's attention: softmax(q @ k.T * scale + mask) @ v over the last two axes [..., length,
-    features].
+    """PyTorch's attention: softmax(q @ k.T * scale + mask) @ v.
 
-    A bool mask keeps where it is true, a floating one is added; scale defaults to 1 /
-    sqrt(features).
+    q[..., queries, features], k[..., keys, features], v[..., keys, values]; leading axes broadcast;
+    the result is [..., queries, values] in the promoted dtype, which must be floating.  A bool mask
+    keeps where it is true, a floating one is added; both broadcast to [..., queries, keys].
+    `is_causal`: query i sees keys 0..i.  `scale` defaults to 1 / sqrt(features).  `dropout_p`:
+    weights are dropped with that probability and the others scaled by 1 / (1 - p), always, as in
+    PyTorch.  `enable_gqa`: groups of query heads (third last axis) share a key head.
+
+    A query without a key (no keys, or all masked) gives 0.  Half types are computed in float32 and
+    rounded once.  Nothing as large as queries x keys is stored, unless a mask or dropout asks for
+    it.  Raises ShapeError when shapes do not fit and DTypeError for other dtypes.
+
+    >>> import hybrid
+    >>> q = hybrid.ones(2, 5, 8)
+    >>> hybrid.scaled_dot_product_attention(q, q, q, is_causal=True).shape
+    (2, 5, 8)
     """
     q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
-    if q.ndim < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
-        raise ShapeError(
-            f"attention: query {q.shape}, key {k.shape} and value {v.shape} do not fit"
+    if is_causal and attn_mask is not None:
+        raise ShapeError("attention takes a mask or is_causal, not both")
+    more = {"dropout_p": dropout_p, "is_causal": is_causal, "scale": scale, "generator": generator}
+    if enable_gqa:
+        return _grouped(q, k, v, attn_mask, **more)
+    result = dt.promote(dt.promote(q.dtype, k.dtype), v.dtype)
+    if not dt.is_float(result):
+        raise DTypeError(
+            f"attention takes floating tensors, not {result.name}; convert with .astype"
         )
-    factor = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
-    scores = multiply(matmul(q, matrix_transpose(k)), factor)
-    if is_causal:
-        if attn_mask is not None:
-            raise ShapeError("attention takes a mask or is_causal, not both")
-        attn_mask = tril(ones(q.shape[-2], k.shape[-2], dtype=dt.bool_, device=q.device))
-    if attn_mask is not None:
-        mask = as_tensor(attn_mask, q.device)
-        scores = where(mask, scores, float("-inf")) if mask.dtype is dt.bool_ else add(scores, mask)
-    return matmul(dropout(softmax(scores, -1), dropout_p, dropout_p > 0, generator=generator), v)
+    if not 0.0 <= dropout_p <= 1.0:
+        raise HybridError(f"attention: dropout_p = {dropout_p} is no probability")
+    q, k, v = (astype(x, dt.compute_type(result)) for x in (q, k, v))
+    rest = [] if attn_mask is None else [_mask_of(attn_mask, q)]
+    batch, m, n, e, _ = attention_shapes(*[x.shape for x in (q, k, v, *rest)])
+    if dropout_p > 0:
+        kept = ones(*batch, m, n, dtype=q.dtype, device=q.device)
+        rest.append(dropout(kept, dropout_p, generator=generator))
+    if scale is None:
+        scale = 1.0 / math.sqrt(e) if e else 1.0
+    out = bind(
+        ATTENTION,
+        *(q, k, v, *rest),
+        scale=float(scale),
+        causal=bool(is_causal),
+        masked=attn_mask is not None,
+    )[0]
+    return astype(out, result)
 
 
 # ---- einsum

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.attend import attend_kernel
 from ..backends.emit.compose import Composer, operand_type
 from ..backends.plan import Access, HostStep, Kernel, LoopKernel, ScatterKernel
 from ..core.aval import Aval
@@ -342,6 +343,16 @@ class _Drafter:
             done.add(k)
             if r.head is not None and r.head.op.has("base"):
                 last = {k}
+
+    def attend(self, r: Region) -> None:
+        n = r.head
+        assert n is not None
+        places = [(at.slot, (at.offset, at.strides)) for at in map(self.head_access, r.operands)]
+        homes = [self.s.home[v] for v in n.outputs]
+        places += [(h.slot, (h.offset, h.strides)) for h in homes]
+        kernel = attend_kernel(n.op, n.params, [v.aval for v in (*n.inputs, *n.outputs)], places)
+        uses = {o.value for o in r.operands}
+        self.add(kernel, n.site, uses, n.outputs, {h.slot for h in homes})
 
     def scatter(self, r: Region) -> None:
         n = r.head

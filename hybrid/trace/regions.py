@@ -210,6 +210,9 @@ class Roots:
                 self._view(n)
             for i in range(len(n.inputs)) if n.op.kind == "scatter" else n.op.gathers:
                 self._dense(n.inputs[i])
+            if n.op.kind == "attend":
+                for v in n.inputs:
+                    self._rows(v)
 
     def __call__(self, v: Value) -> tuple[Value, Path]:
         return self.at.get(v, (v, ()))
@@ -219,6 +222,14 @@ class Roots:
         root, path = self(v)
         at = walk_path(path, (0, contiguous_strides(root.aval.shape)))
         if at is None or not is_contiguous(v.aval.shape, at[1]):
+            self.copied[v] = (root, path)
+            self.at[v] = (v, ())
+
+    def _rows(self, v: Value) -> None:
+        """Make v's rows lie side by side: a kernel reads vectors of them."""
+        root, path = self(v)
+        at = walk_path(path, (0, contiguous_strides(root.aval.shape)))
+        if at is None or (v.aval.ndim and v.aval.shape[-1] != 1 and at[1][-1] != 1):
             self.copied[v] = (root, path)
             self.at[v] = (v, ())
 
@@ -268,10 +279,10 @@ class Inst(NamedTuple):
 
 @dataclass(eq=False)
 class Region:
-    """kind: 'loop' | 'contract' | 'scatter' | 'host' | 'place' | 'copy' | 'check'.
+    """kind: 'loop' | 'contract' | 'attend' | 'scatter' | 'host' | 'place' | 'copy' | 'check'.
 
     `shape`, `group`: iteration space (of 'contract': the result's shape, and `dims` how the backend
-    walks it).  `head`: the node that a contract, scatter, host, place or check region is about.
+    walks it).  `head`: the node that a region of a kind other than loop and copy is about.
     `env`: visible value -> (instruction, result, strides over the space)."""
 
     kind: str

@@ -133,7 +133,7 @@ class _Assign:
         for v in self.graph.outputs:
             self.s.needed.add(self.roots(v)[0])
         for r in self.regions.order:
-            if r.kind in ("scatter", "host"):
+            if r.kind in ("scatter", "host", "attend"):
                 self.s.needed.update(self.values(r))
 
     def constant(self, c: Const) -> int:
@@ -230,6 +230,8 @@ class _Assign:
         dense = to.strides == contiguous_strides(v.aval.shape)
         if r.kind in ("place", "scatter", "host") and not dense:
             return False
+        if r.kind == "attend" and to.strides and v.aval.shape[-1] != 1 and to.strides[-1] != 1:
+            return False
         if r.kind in ("scatter", "host") and (to.offset or self.s.slots[to.slot].aval != v.aval):
             return False
         return r.writable(v, to) and all(self.walks(u, to) for u in uses)
@@ -287,7 +289,7 @@ def _exact(op: Operand, head: str = "") -> str:
     """What an operand asks of its memory; `head`: the kind of region whose head reads it."""
     if op.kind == "gather":
         return "flat"
-    return {"host": "whole", "scatter": "rows"}.get(head, "")
+    return {"host": "whole", "scatter": "rows", "attend": "rows"}.get(head, "")
 
 
 def assign(regions: Regions, states: Sequence[tuple[int, int]] = ()) -> Storage:

@@ -7,6 +7,7 @@ the same order of operations, so the bits of a result depend on the values of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from ...core.shapes import broadcast_shapes, broadcast_strides, contiguous_strid
 from ...ir.contract import Contraction
 from ...ir.op import Op
 from ...ir.scalar import Program
+from ..attend import attend_kernel
 from ..emit.compose import check_program, op_program
-from ..plan import Access, LoopKernel, ScatterKernel
+from ..plan import Access, AttendKernel, LoopKernel, ScatterKernel
 from ..plan import Kernel as AnyKernel
 from . import alloc, loops, ufunc
 from .caller import make_caller
@@ -89,7 +91,7 @@ class NativeOp:
         n = len(self.ins)
         if len(args) < n or n < len(args) < n + len(self.outs):
             raise TypeError(f"{self.op.name} takes {n} arrays, not {len(args)}")
-        xs = [_fit(x, i in self.gathers) for i, x in enumerate(args[:n])]
+        xs = [self.fit(i, x) for i, x in enumerate(args[:n])]
         key = tuple([x.strides for x in xs])
         caller, temp = self.table.get(key) or self._prepare(key, xs)
         outs: tuple[np.ndarray, ...] = args[n : n + len(self.outs)] or tuple(
@@ -99,6 +101,10 @@ class NativeOp:
         if caller(*xs, *outs, *work) is None:
             raise self._failure()
         return outs[0] if len(outs) == 1 else outs
+
+    def fit(self, i: int, x: np.ndarray) -> np.ndarray:
+        """Input i as the kernels can walk it."""
+        return _fit(x, i in self.gathers)
 
     def _prepare(self, key: Any, xs: Sequence[np.ndarray]) -> tuple[Kernel, int]:
         n = len(xs) + len(self.outs)
@@ -223,6 +229,29 @@ class ContractOp(NativeOp):
         ]
 
 
+class AttendOp(NativeOp):
+    """Kind attend: rows must lie side by side, other layouts are copied."""
+
+    def __init__(
+        self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]
+    ) -> None:
+        super().__init__(op, params, ins, outs)
+        k = self._kernel([contiguous_strides(a.shape) for a in ins])
+        self.small = prod(k.batch) * k.m * k.n * (k.e + k.f) <= SMALL_PRODUCT
+
+    def _kernel(self, strides: Sequence[Ints]) -> AttendKernel:
+        every = [*strides, *(contiguous_strides(a.shape) for a in self.outs)]
+        places = [(i, (0, s)) for i, s in enumerate(every)]
+        return attend_kernel(self.op, self.params, (*self.ins, *self.outs), places)
+
+    def kernels(self, strides: Sequence[Ints]) -> list[AnyKernel]:
+        return [self._kernel(strides)]
+
+    def fit(self, i: int, x: np.ndarray) -> np.ndarray:
+        apart = x.ndim and x.shape[-1] != 1 and x.strides[-1] != x.itemsize
+        return _fit(x, bool(apart))
+
+
 def used_operands(program: Program | None) -> set[int]:
     """Numbers of the operands that a program reads."""
     return {i.attr for i in program.instrs if i.prim in ("arg", "load")} if program else set()
@@ -272,6 +301,12 @@ def _contract(
     return ContractOp(op, params, ins, outs).caller()
 
 
+def _attend(
+    op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]
+) -> Kernel:
+    return AttendOp(op, params, ins, outs).caller()
+
+
 # ---- kind host
 def _host(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]) -> Kernel:
     function = op.body
@@ -319,6 +354,7 @@ _KINDS: dict[str, Callable[..., Kernel]] = {
     "view": view,
     "place": place,
     "contract": _contract,
+    "attend": _attend,
     "scatter": _scatter,
     "host": _host,
 }

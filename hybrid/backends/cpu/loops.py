@@ -12,8 +12,9 @@ from typing import Any
 from ...core.errors import BackendError, blame, blamed
 from ...ir.bind import current_mode
 from ..emit.loops import generate_all as generate_loop
-from ..plan import GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
+from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
 from . import scatter
+from .attend import generate as generate_attend
 from .caller import Step
 from .gemm import generate as generate_gemm
 from .jit import compile_many
@@ -58,6 +59,8 @@ def _generated(kernel: Kernel, temp_slot: int) -> list[Any]:
         return _gemm(kernel, temp_slot)
     if isinstance(kernel, ScatterKernel):
         return scatter.generate(kernel)
+    if isinstance(kernel, AttendKernel):
+        return generate_attend(kernel)
     raise BackendError(f"{type(kernel).__name__} is no native kernel")
 
 

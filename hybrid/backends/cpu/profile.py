@@ -14,7 +14,17 @@ from time import perf_counter_ns
 from typing import Any
 
 from ..api import KernelTime
-from ..plan import Access, GemmKernel, HostStep, Kernel, LoopKernel, Operand, Plan, ScatterKernel
+from ..plan import (
+    Access,
+    AttendKernel,
+    GemmKernel,
+    HostStep,
+    Kernel,
+    LoopKernel,
+    Operand,
+    Plan,
+    ScatterKernel,
+)
 from .pool import get_num_threads, pool
 
 __all__ = ["Timer", "run_timed", "summary"]
@@ -68,6 +78,22 @@ def _gemm(k: GemmKernel, slots: Any) -> tuple[str, str, int, int]:
     return "product", text, nbytes, k.batch * k.m * k.n * (2 * k.k + after)
 
 
+def _attend(k: AttendKernel, slots: Any) -> tuple[str, str, int, int]:
+    batch = prod(k.batch)
+    pairs = batch * (sum(min(i + 1, k.n) for i in range(k.m)) if k.causal else k.m * k.n)
+    inner: list[tuple[int, ...]] = [(k.m, k.e), (k.n, k.e), (k.n, k.f), (k.m, k.n), (k.m, k.n)]
+    inner += [(k.m, k.f), (k.m,), (k.m,), (k.m,)]
+    sizes: list[tuple[int, ...]] = [(k.m, k.f), (k.m,), (k.m,)]
+    if k.backward:
+        sizes = [(k.m, k.e), (k.n, k.e), (k.n, k.f)]
+    seen = [(a, s) for a, s in zip(k.reads, inner) if a is not None]
+    nbytes = sum(_span((*k.batch, *s), a, slots) for a, s in [*seen, *zip(k.writes, sizes)])
+    products = 3 * k.e + 2 * k.f if k.backward else k.e + k.f
+    work = sum(i.prim not in _FREE for i in k.weight.instrs)
+    text = (f"{batch}x " if batch > 1 else "") + f"{k.m}x{k.n} of {k.e}"
+    return "attend", text, nbytes, pairs * (2 * products + work)
+
+
 def summary(k: Kernel, slots: Any) -> tuple[str, str, int, int]:
     """(kind, shape, bytes, operations) of a kernel."""
     if isinstance(k, LoopKernel):
@@ -82,6 +108,8 @@ def summary(k: Kernel, slots: Any) -> tuple[str, str, int, int]:
             3 * n * k.out.dtype.itemsize + k.count * k.index.dtype.itemsize,
             n,
         )
+    if isinstance(k, AttendKernel):
+        return _attend(k, slots)
     sizes = sum(slots[s].aval.size * slots[s].aval.dtype.itemsize for s in (*k.inputs, *k.outputs))
     return "host", getattr(k.function, "__name__", "call"), sizes, 0
 

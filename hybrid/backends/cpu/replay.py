@@ -13,7 +13,7 @@ from typing import Any
 from ...core import dtypes as dt
 from ...core.aval import aval
 from ..api import Replay
-from ..plan import GemmKernel, LoopKernel, Plan, Slot
+from ..plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot
 from . import probe
 from .entry import OUT_OF_MEMORY_STATUS, ReplaySpec, build_entry, decode_failure
 from .pool import OUT_OF_MEMORY
@@ -96,6 +96,8 @@ def _work(plan: Plan) -> int:
     for k in plan.steps:
         if isinstance(k, GemmKernel):
             total += k.batch * k.m * k.n * k.k // 4
+        elif isinstance(k, AttendKernel):
+            total += prod(k.batch) * k.m * k.n * (k.e + k.f) // 4
         elif isinstance(k, LoopKernel):
             total += 4 * prod(k.shape) * (len(k.reads) + len(k.writes))
     return total

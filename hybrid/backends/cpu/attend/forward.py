@@ -1,0 +1,205 @@
+"""Attention: one item is a tile of 32 queries of one batch position, over all its keys.
+
+Invariant: the order of ops/attend.py; nothing as large as queries x keys is stored.
+"""
+
+from __future__ import annotations
+
+from ....ir.attend import BLOCK, TILE
+from ...plan import AttendKernel
+from ..gemm.geometry import Target
+from ..gemm.micro import Element
+from .work import VECTORS, Work
+
+__all__ = ["Forward"]
+
+LANES = 64  # of a block's sum
+
+
+class Forward(Work):
+    """The function that writes out, peak and total."""
+
+    def __init__(self, kernel: AttendKernel, elem: Element, target: Target) -> None:
+        super().__init__(kernel, elem, target)
+        self.tiles = -(-kernel.m // TILE)
+        self.wide = self.padded("f")
+        self.tile_memory()
+        self.sums = self.area("sums", LANES, TILE)
+        self.out = self.area("out", TILE, self.wide)
+        self.product_area = self.area("product", TILE, self.wide)
+        self.out_line = self.w("out_line", self.wide * elem.size)
+        kind = f"[{TILE} x {elem.scalar}]"
+        self.top, self.total, self.part, self.decay = (self.code.alloca(kind) for _ in range(4))
+
+    def build(self) -> None:
+        self.each("%begin", "%end", 1, self.item)
+        self.code.do("ret i64 0")
+
+    def item(self, item: str) -> None:
+        c, k = self.code, self.kernel
+        tiles = self.w("tiles", self.tiles)
+        batch = c.op(f"udiv i64 {item}, {tiles}")
+        i0 = c.mul(c.op(f"sub i64 {item}, {c.mul(batch, tiles)}"), str(TILE))
+        rows = c.smin(str(TILE), c.op(f"sub i64 {self.size['m']}, {i0}"))
+        coords = self.split(batch)
+        at = {n: self.pointer(n, a, coords) for n, a in self.reads.items()}
+        q = self.reads["q"]
+        self.turn(
+            self.row("q", q, at["q"], i0), self.step("q", q), rows, self.size["e"], self.turned_q
+        )
+        for v in VECTORS:
+            self.store(self.number(float("-inf")), self.at(self.top, "0", TILE, v))
+            self.store(self.number(0.0), self.at(self.total, "0", TILE, v))
+        stop = self.size["n"]
+        if k.causal:
+            stop = c.smin(stop, c.op(f"add i64 {i0}, {TILE}"))
+        self.each("0", stop, BLOCK, lambda j0: self.block(at, j0, stop, i0, rows))
+        self.finish(coords, i0, rows)
+
+    # ---- one block of keys
+    def block(self, at: dict[str, str], j0: str, stop: str, i0: str, rows: str) -> None:
+        c = self.code
+        keys = c.smin(str(BLOCK), c.op(f"sub i64 {stop}, {j0}"))
+        self.prepare(at, j0, keys, i0, rows)
+        before, bases = self.maxima(c.op(f"sub i64 {j0}, {i0}"), keys)
+        self.weights(keys, bases)
+        first = c.op(f"icmp eq i64 {j0}, 0")
+        to = c.op(f"select i1 {first}, ptr {self.out}, ptr {self.product_area}")
+        v = self.reads["v"]
+        self.product(
+            (self.scores, str(self.elem.size), str(self.line)),
+            rows,
+            (self.row("v", v, at["v"], j0), self.step("v", v)),
+            self.size["f"],
+            keys,
+            (to, self.out_line),
+        )
+        c.when(first, self.take)
+        c.when(c.op(f"xor i1 {first}, true"), lambda: self.join(before, bases, rows))
+
+    def maxima(self, ahead: str, keys: str) -> tuple[list[str], list[str]]:
+        """Scores in place of raw ones; the tops before, and the bases of the new ones."""
+        c, vec = self.code, self.elem.vec
+        before = [self.load(self.at(self.top, "0", TILE, v)) for v in VECTORS]
+
+        def key(j: str, tops: list[str]) -> list[str]:
+            out = []
+            for v in VECTORS:
+                x = self.score(j, ahead, v)
+                self.store(x, self.at(self.scores, j, TILE, v))
+                out.append(self.maximum(tops[v], x))
+            return out
+
+        _, tops = c.loop("0", keys, "1", [(vec, b) for b in before], key)
+        for v in VECTORS:
+            self.store(tops[v], self.at(self.top, "0", TILE, v))
+        return before, [self.base_of(t) for t in tops]
+
+    def weights(self, keys: str, bases: list[str]) -> None:
+        """Weights in place of scores, and their sum in the 64-lane order."""
+        c, vec = self.code, self.elem.vec
+        used = c.smin(keys, str(LANES))
+
+        def lane(s: str) -> None:
+            def key(j: str, sums: list[str]) -> list[str]:
+                out = []
+                for v in VECTORS:
+                    p = self.at(self.scores, j, TILE, v)
+                    w = self.weight(self.load(p), bases[v])
+                    self.store(self.times_factor(w, j, v), p)
+                    out.append(self.fop("fadd", sums[v], w))
+                return out
+
+            zero = self.number(-0.0)
+            _, sums = c.loop(s, keys, str(LANES), [(vec, zero) for _ in VECTORS], key)
+            for v in VECTORS:
+                self.store(sums[v], self.at(self.sums, s, TILE, v))
+
+        self.each("0", used, 1, lane)
+        left = c.op(f"sub i64 {LANES}, {used}")
+        self.zero(self.at(self.sums, used, TILE), left, str(self.line))
+        self.tree()
+
+    def tree(self) -> None:
+        """The 64 lanes as one: (v0 + v1) + (v2 + v3), then halves of 8, 4, 2, 1."""
+        c = self.code
+
+        def quarter(x: str) -> None:
+            for v in VECTORS:
+                a, b, d, e = (
+                    self.load(self.at(self.sums, c.add(x, str(16 * i)), TILE, v)) for i in range(4)
+                )
+                total = self.fop("fadd", self.fop("fadd", a, b), self.fop("fadd", d, e))
+                self.store(total, self.at(self.sums, x, TILE, v))
+
+        self.each("0", "16", 1, quarter)
+        for half in (8, 4, 2, 1):
+
+            def pair(x: str, half: int = half) -> None:
+                for v in VECTORS:
+                    a, b = (
+                        self.load(self.at(self.sums, c.add(x, str(i)), TILE, v)) for i in (0, half)
+                    )
+                    self.store(self.fop("fadd", a, b), self.at(self.sums, x, TILE, v))
+
+            self.each("0", str(half), 1, pair)
+
+    def take(self) -> None:
+        """The first block: its sum is the total; its product is in `out` already."""
+        for v in VECTORS:
+            self.store(
+                self.load(self.at(self.sums, "0", TILE, v)), self.at(self.total, "0", TILE, v)
+            )
+
+    def join(self, before: list[str], bases: list[str], rows: str) -> None:
+        """total = total * decay + part, out = out * decay + product."""
+        c = self.code
+        for v in VECTORS:
+            decay = self.weight(before[v], bases[v])
+            self.store(decay, self.at(self.decay, "0", TILE, v))
+            p = self.at(self.total, "0", TILE, v)
+            part = self.load(self.at(self.sums, "0", TILE, v))
+            self.store(self.fop("fadd", self.fop("fmul", self.load(p), decay), part), p)
+
+        def row(i: str) -> None:
+            decay = self.lanes.splat(
+                self.elem.name,
+                c.op(f"load {self.elem.scalar}, ptr {c.at(self.elem.scalar, self.decay, i)}"),
+            )
+            line = c.mul(i, self.out_line)
+
+            def part(j: str) -> None:
+                at = c.add(line, c.mul(j, str(self.elem.size)))
+                p, y = c.at("i8", self.out, at), c.at("i8", self.product_area, at)
+                x = self.fop("fmul", self.load(p), decay)
+                self.store(self.fop("fadd", x, self.load(y)), p)
+
+            self.each("0", self.size["f"], 16, part)
+
+        self.each("0", rows, 1, row)
+
+    # ---- results
+    def finish(self, coords: list[str], i0: str, rows: str) -> None:
+        c, scalar = self.code, self.elem.scalar
+        names = ("out", "peak", "sum")
+        to = {n: self.pointer(n, a, coords) for n, a in zip(names, self.kernel.writes)}
+        places = dict(zip(names, self.kernel.writes))
+
+        def row(i: str) -> None:
+            here = c.op(f"add i64 {i0}, {i}")
+            one = c.op(f"load {scalar}, ptr {c.at(scalar, self.total, i)}")
+            top = c.op(f"load {scalar}, ptr {c.at(scalar, self.top, i)}")
+            for name, x in (("peak", top), ("sum", one)):
+                c.do(f"store {scalar} {x}, ptr {self.row(name, places[name], to[name], here)}")
+            total = self.lanes.splat(self.elem.name, one)
+            none = c.op(f"fcmp oeq {self.elem.vec} {total}, zeroinitializer")
+            line = c.at("i8", self.out, c.mul(i, self.out_line))
+            dest = self.row("out", places["out"], to["out"], here)
+
+            def part(j: str, mask: str) -> None:
+                x = self.fop("fdiv", self.load(c.at(scalar, line, j)), total)
+                self.store(self.pick(none, self.number(0.0), x), c.at(scalar, dest, j), mask)
+
+            self.columns(self.size["f"], part)
+
+        self.each("0", rows, 1, row)
