@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-import time
 import types
 import warnings
 import weakref
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple, overload
 from .core.aval import CPU
 from .core.errors import HybridError, UnsupportedError
 from .ir import bind as door
+from .ir.busy import GATE, give_way, is_busy, wait
 from .ir.draw import Shown
 from .ir.tensor import Alias
 from .trace.analysis import Analysis
@@ -29,7 +29,7 @@ from .trace.execute import NativeExecutor
 from .trace.facts import Holder, fetch
 from .trace.failure import reason
 from .trace.history import spent
-from .trace.plans import Entry, Plan, busy, distinct, dropper
+from .trace.plans import Entry, Plan, distinct, dropper
 from .trace.policy import Wrapped, trusted
 from .trace.recorder import Recorder
 from .trace.recording import Recording
@@ -145,25 +145,23 @@ class Function(Wrapped):
                 out = plan.served.serve(tensors)
                 if out is not MISS:
                     return out
+            closed = bool(GATE[0]) and give_way()
             caps = plan.guard(tensors)
             if caps is None or caps and not distinct(tensors, caps):
                 return MISS
-            if not busy(tensors, caps):
+            taken = [t for t in (*tensors, *caps) if is_busy(t)]
+            if not taken and (closed or not GATE[0]):
                 break
-            time.sleep(50e-6)  # another thread's replay is updating a tensor that this call uses
-        served = self._connect(plan, caps)
+            for t in taken:
+                wait(t)  # for another thread's replay, which is updating it
+        served = None if closed else self._connect(plan, caps)
         if served is not None:
             if plan.bare and not door.STATE.special:
                 self._fast, self._handles_errors = served.fast, plan.recording.handles_errors
             out = served.serve(tensors)
             if out is not MISS:
                 return out
-        try:
-            return self._replay(plan, tensors, caps)
-        except AttributeError:
-            if not busy(tensors, caps):
-                raise
-        return self._serve(plan, tensors)
+        return self._replay(plan, tensors, caps)
 
     def _connect(self, plan: Plan, caps: tuple[Any, ...]) -> Any:
         """The fast way of a plan; where making it fails the plan runs without, and says so."""

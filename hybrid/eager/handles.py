@@ -14,13 +14,12 @@ import numpy as np
 from ..core.aval import CPU
 from ..core.errors import ShapeError
 from ..ir import bind as door
-from ..ir.tensor import Alias, new_handle
+from ..ir.tensor import Alias
 
 __all__ = [
     "read",
     "broadcast",
     "followers",
-    "own",
 ]
 
 
@@ -60,8 +59,3 @@ def followers(x: Alias) -> list[Any]:
     views = [v for v, n in zip(views, counts) if n - _LISTED > mode.holds(v)]
     x.views = [weakref.ref(v) for v in views]
     return views
-
-
-def own(t: Any) -> Any:
-    """A tensor with a copy of t's value and no history."""
-    return new_handle(t._v.copy(), t._a)

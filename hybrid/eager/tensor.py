@@ -24,8 +24,9 @@ from ..ir.flat import set_tensor_class
 from ..ir.tensor import LITERAL, SAME, Alias, Handle, Leaf, link_view
 from ..ops.write_back import write_back
 from .create import asarray, move, tensor
-from .handles import broadcast, followers, own, read
+from .handles import broadcast, followers, read
 from .repr import html_of, text_of
+from .snapshot import copied, grad_of, saved_array
 
 __all__ = ["Tensor", "tensor", "asarray"]
 
@@ -405,16 +406,17 @@ class Tensor(Handle):
         return html_of(read(self, "repr()"), self._a, self._node)
 
     def __reduce__(self) -> Any:
-        return _rebuild, (np.asarray(self), self._a.dtype.name, type(self._node) is Leaf)
+        return _rebuild, (saved_array(self), self._a.dtype.name, type(self._node) is Leaf)
 
     def __deepcopy__(self, memo: Any) -> Tensor:
         if not self.is_leaf:
             raise HybridError("only leaf tensors can be deep-copied; use .detach().clone()")
-        new = own(self)
+        new = copied(self)
         if self._node is not None:
             new._node = Leaf(new)
-            if self._node.grad is not None:
-                new._node.grad = own(self._node.grad)
+            grad = grad_of(self._node)
+            if grad is not None:
+                new._node.grad = copied(grad)
         memo[id(self)] = new
         return new
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
 from ..core.aval import Device
 from ..core.aval import device as to_device
 from ..core.errors import HybridError, ShapeError
+from ..eager.snapshot import Saved, frozen
 from ..eager.tensor import Tensor, asarray, tensor
-from ..ir.mode import EPOCH, Versioned, bump
+from ..ir.mode import EPOCH, bump
 from ..ir.tensor import Handle
 from ..ops import zeros_like
 
@@ -40,7 +40,7 @@ class Parameter(metaclass=_ParameterType):
         return tensor(data, requires_grad=requires_grad)
 
 
-class Module(Versioned):
+class Module(Saved):
     """Base of all layers: assign tensors that require a gradient and other Modules as attributes,
     and write `forward`.
 
@@ -239,8 +239,8 @@ class Module(Versioned):
         found: dict[str, Tensor] = {}
         for prefix, m in self.named_modules():
             for name, t in m._own("parameter", "buffer"):
-                found[f"{prefix}.{name}" if prefix else name] = stop_gradient(t)
-        return found
+                found[f"{prefix}.{name}" if prefix else name] = t
+        return frozen(found)
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
         """Assign parameters and buffers from a state dict; nothing is changed when an entry does

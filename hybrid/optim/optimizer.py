@@ -13,8 +13,9 @@ from .. import ops
 from ..autograd.backward import no_grad, stop_gradient
 from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError
+from ..eager.snapshot import Saved, frozen
 from ..eager.tensor import Tensor, tensor
-from ..ir.mode import Versioned, bump
+from ..ir.mode import bump
 from ..ir.tensor import Handle
 
 __all__ = ["Optimizer", "ParamGroup"]
@@ -49,7 +50,7 @@ class ParamGroup(dict):  # type: ignore[type-arg]
         return self
 
 
-class Optimizer(Versioned):
+class Optimizer(Saved):
     """Base: parameter groups, zero_grad, state_dict.  Subclasses give `numbers` (names of
     hyper-parameters held as tensors), `slots` (state per parameter) and `update`."""
 
@@ -148,6 +149,15 @@ class Optimizer(Versioned):
             group["lr"] = value
 
     # ---- state
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: `state` goes with its parameters, not with their ids."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        return self.__dict__ | {"state": [(p, self.state[id(p)]) for p in params]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.state = {id(p): held for p, held in state["state"]}
+
     def _flat(self) -> dict[str, Any]:
         out: dict[str, Any] = {}
         k = 0
@@ -160,9 +170,7 @@ class Optimizer(Versioned):
 
     def state_dict(self) -> dict[str, Tensor]:
         """All state and hyper-parameters by name: a snapshot that later steps do not change."""
-        return {n: stop_gradient(v) for n, v in self._flat().items()} | {
-            n: tensor(g[f]) for n, g, f in self._flags()
-        }
+        return frozen(self._flat()) | {n: tensor(g[f]) for n, g, f in self._flags()}
 
     def _flags(self) -> list[tuple[str, ParamGroup, str]]:
         """(name in the state dict, group, name in the group) of the flags."""

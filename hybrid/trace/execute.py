@@ -13,6 +13,7 @@ import numpy as np
 from ..core.aval import CPU
 from ..core.errors import blame
 from ..ir.bind import backend_of
+from ..ir.busy import values_of
 from ..ir.evaluate import eager_kernel
 from ..ir.graph import Graph
 from .guards import Ref
@@ -53,7 +54,7 @@ class Prepared:
 
     def __call__(self, args: list[Any], caps: tuple[Any, ...]) -> list[np.ndarray]:
         """Values of the graph's outputs; nothing else changes."""
-        return self.executable([t._v for t in args] + [t._v for t in caps])
+        return self.executable(values_of([*args, *caps]))
 
 
 def input_of(r: Recording, role: Ref) -> int:

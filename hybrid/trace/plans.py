@@ -16,7 +16,7 @@ from .recording import Recording
 from .replay import Run
 from .served import Served
 
-__all__ = ["Plan", "Entry", "busy", "distinct", "dropper"]
+__all__ = ["Plan", "Entry", "distinct", "dropper"]
 
 SHOWN = 40  # facts that `explain` lists of a plan
 
@@ -91,11 +91,6 @@ class Entry:
             if len(r.expect) > SHOWN:
                 out.append(f"    and {len(r.expect) - SHOWN} more")
         return out
-
-
-def busy(tensors: list[Any], caps: tuple[Any, ...]) -> bool:
-    """Whether a tensor holds no value: a replay in another thread makes its next one in place."""
-    return not all([hasattr(t, "_v") for t in (*tensors, *caps)])
 
 
 def distinct(tensors: list[Any], caps: tuple[Any, ...]) -> bool:

@@ -232,7 +232,7 @@ class Recording:
         self._separate()
 
     def _separate(self) -> None:
-        """An output of its own for each tensor that gets a new value: plans tell them apart by it."""
+        """An output of its own for each tensor that gets a new value: plans tell them apart."""
         seen: set[int] = set()
         self._again: list[int] = []
         numbers = list(self._numbers)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..ir.busy import values_of
 from ..ir.evaluate import evaluate_eager
 from .recording import Recording
 
@@ -38,6 +39,6 @@ class ReferenceExecutor:
         graph = recording.graph
 
         def run(args: list[Any], caps: tuple[Any, ...]) -> list[Any]:
-            return evaluate_eager(graph, [t._v for t in args] + [t._v for t in caps])
+            return evaluate_eager(graph, values_of([*args, *caps]))
 
         return run

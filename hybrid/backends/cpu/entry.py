@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...core.aval import Aval
+from ...ir.busy import busy_class, put_values, values_of
 from ...ir.tensor import Handle
 from ..plan import Slot
 from .alloc import LARGE, empty, maker
@@ -26,6 +27,7 @@ from .entry_table import (
     FORM_NONE,
     FORM_SINGLE,
     FORM_TUPLE,
+    LARGE_STATES,
     OUT,
     RELEASE_GIL,
     STATE,
@@ -356,6 +358,11 @@ class _Builder:
         self._fill(table, base, starts)
         return _ReplayOwner(table, (self.keep, self.captured))
 
+    def flags(self) -> int:
+        """RELEASE_GIL and LARGE_STATES, as they apply."""
+        large = any(record[OUT["maker"] // 8] for record in self.sections["state_outs"])
+        return (RELEASE_GIL if self.spec.release_gil else 0) | (LARGE_STATES if large else 0)
+
     def _fill(self, table: np.ndarray, base: int, starts: dict[str, int]) -> None:
         spec = self.spec
         for name, rows in self.sections.items():
@@ -371,7 +378,9 @@ class _Builder:
             ("form", _FORMS[spec.form]),
             ("need", max((s[4] for s in spec.steps), default=0)),
             ("owned_n", self.owned),
-            ("flags", RELEASE_GIL if spec.release_gil else 0),
+            ("flags", self.flags()),
+            ("kind", id(spec.tensor_types[0])),
+            ("busy", id(busy_class(spec.tensor_types[0])) if spec.release_gil else 0),
             ("handles_at", self.handles),
             ("bufs_at", self.bufs),
             ("distinct_n", 0 if spec.places else len(spec.arg_avals)),
@@ -419,7 +428,8 @@ class PythonEntry:
         found = self.handles(args)
         if found is None:
             return NotImplemented
-        values = [h._v if _plain(h._v) else h._v.copy("C") for h in found]
+        taken = values_of(found)
+        values = [v if _plain(v) else v.copy("C") for v in taken]
         arena = np.empty(spec.arena_bytes + 64, np.uint8)
         skip = -arena.ctypes.data % 64
         arrays: list[Any] = []
@@ -442,13 +452,16 @@ class PythonEntry:
             return step << 32 | (
                 OUT_OF_MEMORY_STATUS if status == OUT_OF_MEMORY else min(status, CLAMP)
             )
-        old = {i: found[s.index]._v for i, s in enumerate(spec.slots) if s.kind == "input"}
+        old = {i: taken[s.index] for i, s in enumerate(spec.slots) if s.kind == "input"}
         outs = [
             found[~o] if o < 0 else self._tensor(old.get(o, arrays[o]), spec.slots[o].aval)
             for o in spec.outputs
         ]
-        for k, slot in spec.states:
-            found[k]._v, found[k]._a = old.get(slot, arrays[slot]), spec.slots[slot].aval
+        put_values(
+            [found[k] for k, _ in spec.states],
+            [old.get(slot, arrays[slot]) for _, slot in spec.states],
+            [spec.slots[slot].aval for _, slot in spec.states],
+        )
         return outs[0] if spec.form == "single" else tuple(outs) if spec.form == "tuple" else None
 
     def _tensor(self, value: np.ndarray, a: Aval) -> Any:

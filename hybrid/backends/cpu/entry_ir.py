@@ -12,6 +12,7 @@ from .entry_table import (
     CLAMP,
     FORM_NONE,
     FORM_TUPLE,
+    LARGE_STATES,
     OUT,
     RELEASE_GIL,
     RESULT,
@@ -106,6 +107,34 @@ class _Replay(Taking):
         f.ret("false")
         return f
 
+    def spare(self) -> Fn:
+        """Memory that Python code allocates for a new state value: 0 none is missing, 1 one was
+        made (all checks have to be made again: Python ran), 2 an exception is set."""
+        f = Fn("hy_spare", "i32", "noinline", table="ptr", block="ptr")
+        api, states = f.ld("%table"), f.ld("%table", TABLE["states"])
+        with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
+            next_ = f.fresh()
+            r = f.nth(states, i, STATE["size"])
+            out = f.ld(r, STATE["out"])
+            news = f.at("%block", f.ld(r, STATE["news"], "i64"))
+            f.go_if(f.cmp("eq", f.ld(out, OUT["maker"]), "null", "ptr"), next_, unlikely=False)
+            f.go_if(f.cmp("ne", f.ld(r, STATE["const"]), "null", "ptr"), next_)
+            f.go_if(f.cmp("ne", f.ld(r, STATE["source"], "i64"), 0), next_)
+            f.go_if(f.cmp("ne", f.ld(news), "null", "ptr"), next_)
+            with f.when(f.cmp("ne", f.ld(r, STATE["in_place"], "i64"), 0)):
+                v = f.ld(f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64"))), self.s.v)
+                sole = f.call("i1", "@hy_sole", f"ptr {v}", f"ptr {f.ld(r, STATE['block_type'])}")
+                f.go_if(sole, next_, unlikely=False)
+            a = f.call("ptr", "@hy_new_array", f"ptr {api}", f"ptr {out}")
+            f.go_if(f.cmp("eq", a, "null", "ptr"), "error")
+            f.st("ptr", a, news)
+            f.ret(1)
+            f.label(next_)
+        f.ret(0)
+        f.label("error")
+        f.ret(2)
+        return f
+
     def prepare(self) -> Fn:
         """Decide for each state where its new value is written.  0: an exception is set."""
         f = Fn("hy_prepare", "i1", "noinline", table="ptr", block="ptr")
@@ -118,7 +147,8 @@ class _Replay(Taking):
             v = f.ld(f.at("%block", f.ld(r, STATE["input"], "i64")))
             news = f.at("%block", f.ld(r, STATE["news"], "i64"))
             buf = f.at("%block", f.ld(r, STATE["buf"], "i64"))
-            with f.when(f.cmp("ne", f.ld(r, STATE["in_place"], "i64"), 0)):
+            owned = f.cmp("eq", f.ld(news), "null", "ptr")
+            with f.when(f.both(f.cmp("ne", f.ld(r, STATE["in_place"], "i64"), 0), owned)):
                 sole = f.call("i1", "@hy_sole", f"ptr {v}", f"ptr {f.ld(r, STATE['block_type'])}")
                 with f.when(sole):
                     f.st("ptr", f.ld(v, self.lay.array_data), buf)
@@ -153,9 +183,12 @@ class _Replay(Taking):
     def fresh_state(self) -> Fn:
         """A new array for a state, with the old contents where kernels write only a part of it."""
         f = Fn("hy_fresh_state", "i1", "noinline", api="ptr", r="ptr", block="ptr")
-        a = f.call("ptr", "@hy_new_array", "ptr %api", f"ptr {f.ld('%r', STATE['out'])}")
-        f.go_if(f.cmp("eq", a, "null", "ptr"), "error")
-        f.st("ptr", a, f.at("%block", f.ld("%r", STATE["news"], "i64")))
+        news = f.at("%block", f.ld("%r", STATE["news"], "i64"))
+        with f.when(f.cmp("eq", f.ld(news), "null", "ptr")):
+            made = f.call("ptr", "@hy_new_array", "ptr %api", f"ptr {f.ld('%r', STATE['out'])}")
+            f.go_if(f.cmp("eq", made, "null", "ptr"), "error")
+            f.st("ptr", made, news)
+        a = f.ld(news)
         data = f.ld(a, self.lay.array_data)
         f.st("ptr", data, f.at("%block", f.ld("%r", STATE["buf"], "i64")))
         with f.when(f.cmp("ne", f.ld("%r", STATE["partial"], "i64"), 0)):
@@ -179,6 +212,7 @@ class _Replay(Taking):
         """Give the taken values back to their handles."""
         f = Fn("hy_rollback", "void", "noinline", table="ptr", block="ptr")
         states = f.ld("%table", TABLE["states"])
+        kind, busy = f.ld("%table", TABLE["kind"]), f.ld("%table", TABLE["busy"])
         with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
             r = f.nth(states, i, STATE["size"])
             word = f.at("%block", f.ld(r, STATE["input"], "i64"))
@@ -188,6 +222,7 @@ class _Replay(Taking):
                 with f.when(f.cmp("eq", f.ld(h, self.s.v), "null", "ptr")):
                     f.st("ptr", v, h, self.s.v)
                     f.st("ptr", "null", word)
+                    self.mark(f, h, busy, kind, busy)
         f.ret()
         return f
 
@@ -219,6 +254,8 @@ class _Replay(Taking):
         """Swap new values into the handles; what they held is left in the block to be dropped."""
         f = Fn("hy_commit", "void", "noinline", table="ptr", block="ptr")
         api, states = f.ld("%table"), f.ld("%table", TABLE["states"])
+        kind, busy = f.ld("%table", TABLE["kind"]), f.ld("%table", TABLE["busy"])
+        self.count(f, api, "commits", 1)
         with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
             r = f.nth(states, i, STATE["size"])
             news = f.at("%block", f.ld(r, STATE["news"], "i64"))
@@ -227,6 +264,7 @@ class _Replay(Taking):
             h, v = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64"))), f.ld(word)
             f.st("ptr", f.ld(h, self.s.v), word)
             f.st("ptr", v, h, self.s.v)
+            self.mark(f, h, busy, kind, busy)
             a, old = f.ld(r, STATE["aval"]), f.ld(h, self.s.a)
             with f.when(f.cmp("ne", a, old, "ptr"), unlikely=True):
                 self.incref(f, a)
@@ -304,6 +342,7 @@ class _Replay(Taking):
         flags = f.ld("%table", TABLE["flags"], "i64")
         release = f.cmp("ne", f.op(f"and i64 {flags}, {RELEASE_GIL}"), 0)
         with f.when(release):
+            self.count(f, api, "inflight", 1)
             f.st("ptr", f.call("ptr", self.api(f, api, "PyEval_SaveThread")), saved)
         bufs = f.at("%block", f.ld("%table", TABLE["bufs_at"], "i64"))
         status = f.call(
@@ -318,6 +357,7 @@ class _Replay(Taking):
         )
         with f.when(release):
             f.call("void", self.api(f, api, "PyEval_RestoreThread"), f"ptr {f.ld(saved)}")
+            self.count(f, api, "inflight", -1)
         with f.when(f.cmp("eq", status, 0)):
             f.ret(0)
         f.label(f.fresh())
@@ -334,15 +374,23 @@ class _Replay(Taking):
         with f.when(f.cmp("eq", f.ld("%block", 8, "i64"), 0), unlikely=True):
             f.call("void", "@hy_init_block", *both)
         checked = "ptr %table", "ptr %args", "ptr %block"
-        # nothing from `check` to `take` runs Python; what the rest may run finds everything held
-        for stage, args, bad in (
-            ("make_results", both, "error"),
-            ("check", checked, "miss"),
-            ("take", both, "miss"),
-            ("point", both, "error"),
-            ("prepare", both, "error"),
-        ):
-            f.go_if(f.op(f"xor i1 {f.call('i1', '@hy_' + stage, *args)}, true"), bad)
+        flags = f.ld("%table", TABLE["flags"], "i64")
+        large = f.cmp("ne", f.op(f"and i64 {flags}, {LARGE_STATES}"), 0)
+
+        def stage(name: str, args: tuple[str, ...], bad: str) -> None:
+            f.go_if(f.op(f"xor i1 {f.call('i1', '@hy_' + name, *args)}, true"), bad)
+
+        # nothing from the last `check` to the commit runs Python in this thread
+        stage("make_results", both, "error")
+        f.label("look")
+        stage("check", checked, "miss")
+        with f.when(large, unlikely=True):
+            made = f.call("i32", "@hy_spare", *both)
+            f.go_if(f.cmp("eq", made, 1, "i32"), "look")
+            f.go_if(f.cmp("eq", made, 2, "i32"), "error")
+        stage("take", both, "miss")
+        stage("point", both, "error")
+        stage("prepare", both, "error")
         f.ret(0)
         f.label("miss")
         f.ret(1)
@@ -409,6 +457,7 @@ def entry_text(layout: Layout, slots: Slots) -> str:
         "make_results",
         "sole",
         "fresh_state",
+        "spare",
         "prepare",
         "hold",
         "init_block",

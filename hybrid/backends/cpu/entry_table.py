@@ -18,13 +18,15 @@ __all__ = [
     "RESULT",
     "CLAMP",
     "RELEASE_GIL",
+    "LARGE_STATES",
     "FORM_SINGLE",
     "FORM_TUPLE",
     "FORM_NONE",
 ]
 
 CLAMP = 0xFFFFFFFE  # largest status in an entry's result; one more means out of memory
-RELEASE_GIL = 1  # table flag
+RELEASE_GIL = 1  # table flags
+LARGE_STATES = 2  # some new state values are allocated by Python code
 FORM_SINGLE, FORM_TUPLE, FORM_NONE = 0, 1, 2
 
 _TABLE = (
@@ -55,6 +57,8 @@ _TABLE = (
     "fills",
     "distinct_n",
     "places_n",
+    "kind",  # type of handles, and of busy ones while the GIL is given up (else 0)
+    "busy",
     *(f"pool{i}" for i in range(POOL_SLOTS)),
 )
 TABLE = {name: 8 * i for i, name in enumerate(_TABLE)}

@@ -58,6 +58,8 @@ _API = (
     "type_error",
     "text_arity",
     "text_pointer",
+    "inflight",  # count of replays that gave up the GIL
+    "commits",  # count of replays so far
     *PY_FUNCTIONS,
 )
 API = {name: 8 * i for i, name in enumerate(_API)}
@@ -97,6 +99,10 @@ class Writer:
             f.st("i32", less, obj, self.lay.refcount)
             with f.when(f.cmp("eq", less, 0, "i32"), unlikely=True):
                 f.call("void", self.api(f, api, "_Py_Dealloc"), f"ptr {obj}")
+
+    def count(self, f: Fn, api: str, name: str, by: int) -> None:
+        """Add to a counter of the API block (the GIL is held)."""
+        f.st("i64", f.add(f.ld(api, API[name], "i64"), by), api, API[name])
 
     def type_of(self, f: Fn, obj: str) -> str:
         return f.ld(obj, self.lay.type)

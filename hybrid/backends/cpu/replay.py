@@ -12,6 +12,7 @@ from typing import Any
 
 from ...core import dtypes as dt
 from ...core.aval import aval
+from ...ir.busy import GATE
 from ..api import Replay
 from ..plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot
 from . import probe
@@ -36,13 +37,18 @@ def native_entry(
     entry = build_entry(_spec(plan, r, passed, order, segment, temp))
     owners = segment.owners if segment is not None else []
 
+    def failed(got: int) -> Exception:
+        step, status = decode_failure(got)
+        return error(owners[step], OUT_OF_MEMORY if status == OUT_OF_MEMORY_STATUS else status)
+
     def checked(*tensors: Any) -> Any:
         got = entry(*tensors)
         if type(got) is int:
-            step, status = decode_failure(got)
-            raise error(owners[step], OUT_OF_MEMORY if status == OUT_OF_MEMORY_STATUS else status)
+            raise failed(got)
         return got
 
+    # for callers that must not lose a result to a signal handler that raises
+    checked.entry, checked.failed = entry, failed  # type: ignore[attr-defined]
     return checked
 
 
@@ -64,6 +70,9 @@ def _spec(
         (probe.slot_address(r.held[host]._node, "grad"), r.avals[k]) for k, host in r.grads.items()
     ]
     places += [(at, r.avals[k]) for k, at in r.places.items()]
+    release = _work(plan) > SHORT
+    if release:
+        guards.append((GATE.ctypes.data, 0))
     steps = (
         []
         if segment is None
@@ -86,7 +95,7 @@ def _spec(
         states=states,
         partial=frozenset(plan.partial),
         form=form,
-        release_gil=_work(plan) > SHORT,
+        release_gil=release,
         keep=(segment, plan, r.keep),
     )
 

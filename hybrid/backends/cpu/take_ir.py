@@ -128,6 +128,7 @@ class Taking(Writer):
         f = Fn("hy_take", "i1", "noinline", table="ptr", block="ptr")
         handles = f.at("%block", f.ld("%table", TABLE["handles_at"], "i64"))
         inputs, states = f.ld("%table", TABLE["inputs"]), f.ld("%table", TABLE["states"])
+        kind, busy = f.ld("%table", TABLE["kind"]), f.ld("%table", TABLE["busy"])
         with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
             r = f.nth(states, i, STATE["size"])
             h = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64")))
@@ -137,6 +138,7 @@ class Taking(Writer):
                 self.incref(f, h)  # a place may drop it while we run
                 f.st("ptr", h, f.at("%block", f.add(f.ld(r, STATE["news"], "i64"), 8)))
             f.st("ptr", "null", h, self.s.v)
+            self.mark(f, h, kind, busy, busy)
             f.st("ptr", v, f.at("%block", f.ld(r, STATE["input"], "i64")))
         with f.each(f.ld("%table", TABLE["inputs_n"], "i64")) as i:
             r = f.nth(inputs, i, INPUT["size"])
@@ -150,6 +152,14 @@ class Taking(Writer):
         f.label("alias")
         f.ret("false")
         return f
+
+    def mark(self, f: Fn, h: str, old: str, new: str, busy: str) -> None:
+        """Change the type of a handle, where readers in other threads have to see it.
+
+        Counts of the types are left alone: the handle is held until its type is put back."""
+        same = f.cmp("eq", self.type_of(f, h), old, "ptr")
+        with f.when(f.both(f.cmp("ne", busy, "null", "ptr"), same)):
+            f.st("ptr", new, h, self.lay.type)
 
     def hold(self) -> Fn:
         """Own the handles that will be returned as they are."""

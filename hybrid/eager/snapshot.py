@@ -1,0 +1,158 @@
+"""What a state dict, a copy or a pickle sees of many tensors: the values of one moment.
+
+Invariant: while a module or optimizer is being copied or pickled, every tensor below it is read
+from one reading, taken when the outermost object began; a replay that commits meanwhile is seen
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from itertools import repeat
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from ..core.aval import CPU
+from ..ir import bind as door
+from ..ir.busy import values_of
+from ..ir.mode import Versioned
+from ..ir.tensor import Handle, Leaf, new_handle
+
+__all__ = ["Saved", "frozen", "copied", "saved_array", "grad_of"]
+
+_ROUNDS = 100  # readings that are tried until no gradient is replaced meanwhile
+
+
+class _Moment:
+    """Values and gradients of all tensors below an object.  It is also the empty list of items in
+    what `__reduce_ex__` returns, and so lives until that object is saved."""
+
+    __slots__ = ("values", "grads", "frame", "code", "__weakref__")
+
+    def __init__(self, root: Any, caller: Any) -> None:
+        self.frame, self.code = id(caller), caller.f_code
+        handles, leaves = _below(root)
+        for _ in range(_ROUNDS):
+            grads = list(map(getattr, leaves, repeat("grad")))
+            every = handles + [g for g in grads if g is not None]
+            values = values_of(every)
+            if all(map(is_, grads, map(getattr, leaves, repeat("grad")))):
+                break
+        self.values = {id(t): (t, v) for t, v in zip(every, values)}
+        self.grads = {id(leaf): (leaf, g) for leaf, g in zip(leaves, grads)}
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        raise StopIteration
+
+    def lasts(self) -> bool:
+        """Whether the call that began it still runs (a kept traceback may hold it for longer)."""
+        frame: Any = sys._getframe(1)
+        while frame is not None:
+            if id(frame) == self.frame and frame.f_code is self.code:
+                return True
+            frame = frame.f_back
+        return False
+
+
+class _Local(threading.local):
+    moment: Callable[[], _Moment | None] | None = None
+
+
+_LOCAL = _Local()
+
+
+def _current() -> _Moment | None:
+    """The moment that this thread is saving."""
+    moment = _LOCAL.moment() if _LOCAL.moment is not None else None
+    return moment if moment is not None and moment.lasts() else None
+
+
+def _below(root: Any) -> tuple[list[Any], list[Any]]:
+    """Tensors and tape ends reached from an object through hybrid's objects and containers."""
+    handles: dict[int, Any] = {}
+    leaves: dict[int, Any] = {}
+    seen, stack = set(), [root]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, Handle):
+            handles[id(x)] = x
+            if type(x._node) is Leaf:
+                leaves[id(x._node)] = x._node
+        elif isinstance(x, (Versioned, list, tuple, dict, set)) and id(x) not in seen:
+            seen.add(id(x))
+            stack += (
+                dict.values(x) if isinstance(x, dict) else () if isinstance(x, Versioned) else x
+            )
+            stack += list(getattr(x, "__dict__", {}).values())
+    return list(handles.values()), list(leaves.values())
+
+
+class Saved(Versioned):
+    """Base of hybrid's stateful objects that are copied and pickled as of one moment."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # `copyreg` keeps this list in the class when it first copies an object, which would look
+        # like a change of the class to the recorded functions that use it
+        if "__slotnames__" not in cls.__dict__:
+            getattr(copyreg, "_slotnames", id)(cls)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        mode = door.current_mode()
+        if mode is not None:
+            mode.on_effect(f"copies or pickles a {type(self).__name__}")
+        out = super().__reduce_ex__(protocol)
+        if not isinstance(out, tuple) or _current() is not None:
+            return out
+        parts = [*out, None, None, None][:5]
+        if parts[3] is None:
+            parts[3] = moment = _Moment(self, sys._getframe(1))
+            _LOCAL.moment = weakref.ref(moment)
+        return (*parts, *out[5:])
+
+
+def _value(t: Any) -> Any:
+    moment = _current()
+    held = moment.values.get(id(t)) if moment is not None else None
+    return held[1] if held is not None else t._v
+
+
+def grad_of(leaf: Leaf) -> Any:
+    """The gradient of a tape end, as of the moment that is being saved."""
+    moment = _current()
+    held = moment.grads.get(id(leaf)) if moment is not None else None
+    return held[1] if held is not None else leaf.grad
+
+
+def copied(t: Any) -> Any:
+    """A tensor with a copy of t's value and no history."""
+    return new_handle(_value(t).copy(), t._a)
+
+
+def saved_array(t: Any) -> np.ndarray:
+    """The value to save, as NumPy."""
+    mode = door.current_mode()
+    if mode is not None:
+        mode.on_host_read(t, "np.asarray")
+    v = _value(t)
+    return v.view() if t._a.device is CPU else door.backend_of(t._a.device).to_numpy(v)
+
+
+def frozen(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors with the values that all of them had at one moment, cut from the tape."""
+    mode = door.current_mode()
+    values = values_of(list(named.values()))
+    made = {n: new_handle(v, t._a) for (n, t), v in zip(named.items(), values)}
+    if mode is not None:
+        for n, t in named.items():
+            mode.on_alias(made[n], t)
+    return made

@@ -1,0 +1,144 @@
+"""Handles whose next value a replay is making, and reads and writes of many handles at one moment.
+
+Invariant: a busy handle has the type of `busy_class`, no value, and belongs to a replay that has
+given up the GIL; whoever reads or writes its value waits, holding nothing, until that replay has
+committed.  No Python runs in the replaying thread meanwhile, so no thread waits for itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import chain, repeat
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import HybridError
+from .tensor import Handle
+
+__all__ = [
+    "busy_class",
+    "is_busy",
+    "wait",
+    "values_of",
+    "put_values",
+    "GATE",
+    "WANTED",
+    "FORKING",
+    "give_way",
+    "close_gate",
+    "open_gate",
+]
+
+# Replays that give up the GIL start only while this word is 0.  WANTED: a reader waits for a value
+# and has to get a turn between two replays; FORKING: the process is about to fork.
+GATE = np.zeros(1, np.int64)
+WANTED, FORKING = 1, 2
+PAUSE = 50e-6  # seconds between two looks at a busy handle
+TURN = 200e-6  # seconds that a replay leaves to readers
+PATIENCE = 500  # milliseconds that a replay waits for a fork
+
+_KINDS: dict[type, type] = {}  # class of handles -> class of busy ones
+_BUSY: set[type] = set()
+_FORKER: list[int] = []  # the thread that forks
+_slot: Any = vars(Handle)["_v"]
+_get, _set = _slot.__get__, _slot.__set__
+
+
+def busy_class(cls: type) -> type:
+    """The class that marks busy handles of `cls`: the same layout, but `_v` waits for the value."""
+    kind = _KINDS.get(cls)
+    if kind is None:
+        body = {
+            "__slots__": (),
+            "_v": property(_read, _write),
+            "__class__": property(lambda t: cls),
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+            "__doc__": cls.__doc__,
+        }
+        kind = type(cls.__name__, (cls,), body)
+        _BUSY.add(kind)
+        kind = _KINDS.setdefault(cls, kind)
+    return kind
+
+
+def is_busy(t: Any) -> bool:
+    """Whether a replay in another thread is making the next value of a handle."""
+    return type(t) in _BUSY
+
+
+def wait(t: Any) -> None:
+    """Return when the handle has a value; HybridError when the thread that owes it is gone."""
+    while type(t) in _BUSY:
+        if sys.is_finalizing():
+            raise HybridError("a tensor is read after the thread that was writing it has ended")
+        GATE[0] |= WANTED
+        time.sleep(PAUSE)
+
+
+def _read(t: Any) -> Any:
+    while True:
+        wait(t)
+        try:
+            return _get(t)
+        except AttributeError:
+            if type(t) not in _BUSY:
+                raise
+
+
+def _write(t: Any, value: Any) -> None:
+    wait(t)
+    _set(t, value)
+
+
+def values_of(handles: Sequence[Any]) -> list[Any]:
+    """The values that all handles had at one moment: of one step, when replays write them.
+
+    What is held here is not written in place, so two equal readings prove it."""
+    while True:
+        first = list(map(getattr, handles, repeat("_v")))
+        if all(map(is_, first, map(getattr, handles, repeat("_v")))):
+            return first
+
+
+def put_values(
+    handles: Sequence[Any], values: Sequence[Any], avals: Sequence[Any] | None = None
+) -> None:
+    """Give all handles their values at once: one C call, in which no Python runs."""
+    old = values_of(handles)  # dropped after all is written: finalisers see the new values
+    more = iter(()) if avals is None else map(setattr, handles, repeat("_a"), avals)
+    deque(chain(map(setattr, handles, repeat("_v"), values), more), 0)
+    del old
+
+
+# ---- the gate
+def give_way() -> bool:
+    """Let readers that wait have their turn; true when no replay may take values for now."""
+    for _ in range(PATIENCE):
+        if not GATE[0] & FORKING:
+            if GATE[0]:
+                GATE[0] &= ~WANTED
+                time.sleep(TURN)
+            return False
+        if threading.get_ident() in _FORKER:
+            return True
+        time.sleep(1e-3)
+    return True
+
+
+def close_gate() -> None:
+    """Keep replays that give up the GIL from starting, in the whole process."""
+    _FORKER.append(threading.get_ident())
+    GATE[0] |= FORKING
+
+
+def open_gate() -> None:
+    """Let them start again."""
+    del _FORKER[:]
+    GATE[0] &= ~FORKING
