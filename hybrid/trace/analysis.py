@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from ..ir.mode import ROOTS
-from ..ir.tensor import Handle
+from ..ir.tensor import TENSOR, Handle
 from .bytecode import offsets, summarize
 from .chains import Chains, Code
 from .facts import Key
+from .patches import Namespaces
 from .policy import (
     BOXES,
     MISSING,
@@ -93,14 +94,26 @@ class Analysis(Chains):
         for r in ROOTS:
             self.reach(r)
         self.reach(fn)
+        self.namespaces = Namespaces(self.watch.ran)
+        for f in self.namespaces.foreign():
+            self.reach(f)
         for a in self.args:
             self.reach(a)
         self._fixpoint()
+        self._own_names()
         if not self.watch.reasons:
             self._check_origins()
             for c in list(self.watch.ccalls.values()):
                 self._c_call(*c)
         return self.found
+
+    def _own_names(self) -> None:
+        """Hybrid's own names are one fact: nobody has replaced what they stand for."""
+        for t in TENSOR[0], *[type(h) for k, h in self.found.items() if k.kind == "version"]:
+            self.namespaces.add_class(t)
+        self.namespaces.add_functions([f for fs in self.functions.values() for f in fs])
+        key = Key("patched", id(self.namespaces), None)
+        self.found[key] = self.namespaces
 
     def _normalise_returns(self) -> None:
         for (code, at), vs in self.watch.returns.items():
@@ -127,7 +140,7 @@ class Analysis(Chains):
                 self.why(f"reads more than {MAX_FACTS} Python places")
             if self.watch.reasons:
                 return
-            for code in self.watch.frames:
+            for code in [*self.watch.frames, *self._trusted_codes()]:
                 for f in self.functions[code]:
                     if self.existing(f):
                         self.note("attr", f, "__code__")

@@ -176,7 +176,9 @@ class Chains:
         """Guard hybrid's own object, and all it holds, by version; note the tensors in it."""
         self.note("version", root)
         for name in ENTRY_POINTS:  # what hybrid's own code calls by name
-            if isinstance(lookup(type(root), name), types.FunctionType):
+            f = lookup(type(root), name)
+            if isinstance(f, types.FunctionType):
+                self._function(f)
                 self.root(type(root))
                 self.note("tattr", type(root), name)
                 if type(root).__setattr__ is object.__setattr__:  # no store moves its version

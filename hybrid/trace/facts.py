@@ -65,6 +65,7 @@ _FETCH: dict[str, Callable[[Any, Any], Any]] = {
     "nd": lambda h, k: (h.shape, h.dtype.str, h.strides, h.tobytes()),
     "version": lambda h, k: (h._version, getattr(h, "training", None)),
     "grad": _grad,
+    "patched": lambda h, k: h.changed(),
 }
 KINDS = tuple(_FETCH)
 
@@ -148,6 +149,7 @@ def describe(key: Key, holder: Any) -> str:
         "nd": "the content of a NumPy array",
         "version": f"the structure of a {who}",
         "grad": "the gradient of a tensor",
+        "patched": "hybrid's own functions",
     }[kind]
 
 

@@ -144,7 +144,7 @@ class Guard:
     # ---- terms
     def _facts_first(self) -> list[str]:
         """Facts that are no tensors; classes first, so that reading attributes is harmless."""
-        order = {"type": 0, "tlen": 0, "tattr": 1, "version": 1}
+        order = {"type": 0, "tlen": 0, "tattr": 1, "version": 1, "patched": 3}
         keys = sorted(
             (k for k, v in self.expect.items() if not isinstance(v, Ref)),
             key=lambda k: order.get(k.kind, 2),

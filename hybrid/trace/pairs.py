@@ -19,9 +19,11 @@ from typing import Any, NamedTuple
 from ..ir.mode import EPOCH, Versioned, bump
 from .facts import Key, fetch
 from .guards import Obj, Ref
+from .patches import Namespaces
 from .policy import MISSING, SCALARS, lookup
 from .raw import own_dict
 from .recording import Recording
+from .tags import class_tag, dict_tag
 
 __all__ = ["NativeFacts", "native_facts", "available"]
 
@@ -213,8 +215,33 @@ def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
     raise _Unknown
 
 
+def _own_names(n: Namespaces) -> Pairs:
+    """Pairs that hold only while nobody replaces one of hybrid's own functions."""
+    pairs: Pairs = []
+    for d in n.tables():
+        tag = dict_tag(d)
+        if tag is not None:
+            pairs.append((tag, _word(tag)))
+        else:
+            names = [k for i, k in n.names if i == id(d)] if id(d) in n.dicts else list(d)
+            for name in names:
+                if name in d:
+                    found, at = _value(d, name)
+                    pairs += [*found, (at, _word(at))]
+                else:
+                    pairs += _absent(d, name)
+    for t in n.lowest():
+        tag = class_tag(t)
+        if tag is None:
+            raise _Unknown
+        pairs.append((tag, _word(tag)))
+    return pairs
+
+
 def _fact(key: Key, h: Any, want: Any, keep: list[Any]) -> Pairs:
     """The pairs of one fact that holds now."""
+    if key.kind == "patched":
+        return _own_names(h)
     if key.kind == "version":
         if want[1] is None:
             return []

@@ -114,6 +114,8 @@ class Recording:
         self.places_of: dict[int, Key] = {}
         self._stored: list[tuple[Key, Handle]] = []
         for key, h in seen.found.items():
+            if key.kind == "patched":
+                h.skip = {(k.holder, k.key) for k in seen.found if k.kind == "tattr"}
             v = fetch(key.kind, h, key.key)
             self.holders[key] = Holder(h, self._dead)
             if not isinstance(v, Handle):
@@ -311,6 +313,8 @@ class Recording:
     def difference(self, other: Recording) -> str | None:
         """None, or the first thing in which two recordings of one function differ, in words."""
         for key in {**self.expect, **other.expect}:
+            if key.kind == "patched":
+                continue  # held during both calls
             a, b = self.expect.get(key), other.expect.get(key)
             if a is None and key not in self.expect or b is None and key not in other.expect:
                 return f"{self.place(key, other)} is read by one call and not by the next"

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..core.errors import IndexOutOfRange
 from ..ir.tensor import TENSOR, Handle
+from .patches import own_code
 from .policy import pure_function, stdlib, trusted
 
 __all__ = ["Watch", "foreign_hooks"]
@@ -65,6 +66,7 @@ class Watch:
     ccalls         (code, at, function, line) of each C call made by user code
     lines[code]    line numbers that ran
     young          ids of objects born during the call that are alive at its end
+    ran            hybrid's own code that ran, and its global namespace
     looked         tensors whose properties and methods were used, by id
     """
 
@@ -78,6 +80,7 @@ class Watch:
         self.young: set[int] = set()
         self.kept: dict[int, int] = collections.Counter()  # references in `returns` to tensors
         self.looked: dict[int, Any] = {}
+        self.ran: dict[Code, dict[str, Any]] = {}
         self._methods = _methods(TENSOR[0])
         self._resumed: set[types.FrameType] = set()
         self._shadow: set[types.FrameType] = set()
@@ -162,6 +165,8 @@ class Watch:
             return
         code = frame.f_code
         if trusted(code.co_filename):
+            if event == "call" and code not in self.ran and own_code(code.co_filename):
+                self.ran[code] = frame.f_globals
             if event == "call" and code in self._methods:
                 me = frame.f_locals[code.co_varnames[0]]
                 if isinstance(me, Handle):

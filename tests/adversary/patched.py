@@ -194,7 +194,9 @@ def ops_exp(jit):
 
 @case
 def ops_inner(jit):
-    import hybrid.ops.softmax as sm
+    import sys
+
+    sm = sys.modules["hybrid.ops.softmax"]
 
     return patching(jit, lambda x: hb.logsumexp(x, axis=0) + x, sm, "exp", lambda x: x * 5)
 
