@@ -370,9 +370,7 @@ class Analysis(Chains):
                 if isinstance(f, (classmethod, staticmethod))
                 else (f,)
             )
-            mine = [
-                g for g in parts if isinstance(g, types.FunctionType) and g.__code__ is code
-            ]
+            mine = [g for g in parts if isinstance(g, types.FunctionType) and g.__code__ is code]
             if mine:
                 self.root(t)
                 self.note("tattr", t, name)

@@ -24,6 +24,7 @@ from ..ir.mode import Versioned
 from ..ir.tensor import Handle
 from .bytecode import summarize
 from .facts import Key, fetch, type_items
+from .holding import Holding
 from .policy import (
     BOXES,
     CMETHODS,
@@ -47,12 +48,11 @@ __all__ = ["Chains", "MAX_ITEMS", "MAX_ARRAY"]
 MAX_ITEMS = 20_000  # items of one container that are worth guarding
 MAX_ARRAY = 1 << 16  # bytes of a NumPy array whose content is a fact
 GET = "__getattribute__"
-ENTRY_POINTS = ("forward", "__call__", "step", "begin", "update")
 Code = types.CodeType
 Found = tuple[dict[int, Any], bool]
 
 
-class Chains:
+class Chains(Holding):
     """Facts of one watched call: `found` maps Key -> holder."""
 
     def __init__(self, watch: Watch, in_signature: set[int]) -> None:
@@ -171,52 +171,6 @@ class Chains:
             elif v.dtype.hasobject:
                 self.why("reads a NumPy array of objects")
             self.note("nd", v)
-
-    def versioned(self, root: Any) -> None:
-        """Guard hybrid's own object, and all it holds, by version; note the tensors in it."""
-        self.note("version", root)
-        for name in ENTRY_POINTS:  # what hybrid's own code calls by name
-            f = lookup(type(root), name)
-            if isinstance(f, types.FunctionType):
-                self._function(f)
-                self.root(type(root))
-                self.note("tattr", type(root), name)
-                if type(root).__setattr__ is object.__setattr__:  # no store moves its version
-                    self._not_shadowed(root, name)
-        names = getattr(root, "_names", None)
-        for name, v in list(vars(root).items()):
-            if isinstance(v, Handle) and type(names) is dict and name not in names:
-                continue  # plain tensor attributes are places of their own
-            if name == "training" or name[0] == "_":
-                self.hold(v)
-            else:
-                self._inside("slot", root, name, v)
-
-    def _inside(self, kind: str, o: Any, key: Any, v: Any, level: int = 0) -> None:
-        """v is what this place in hybrid's own object holds: a plain store moves no version."""
-        if isinstance(v, Handle):
-            self.places_of.setdefault(id(v), {})[Key(kind, id(o), key)] = o
-        else:
-            self.note(kind, o, key)
-        self.hold(v, level)
-
-    def hold(self, v: Any, level: int = 0) -> None:
-        """v sits inside a Versioned object."""
-        if isinstance(v, Handle):
-            self.held[id(v)] = v
-        elif isinstance(v, Versioned) or callable(v):
-            self.reach(v)
-        elif isinstance(v, list) and level < 8:
-            self.note("len", v)  # such a list may grow without a new version
-            for i, x in enumerate(list(v)):
-                self._inside("item", v, i, x, level + 1)
-        elif isinstance(v, dict) and level < 8:
-            for k, x in list(v.items()):
-                if isinstance(k, SCALARS):
-                    self._inside("item", v, k, x, level + 1)
-        elif isinstance(v, (tuple, set)) and level < 8:
-            for x in list(v):
-                self.hold(x, level + 1)
 
     # ---- attributes
     def attr(self, o: Any, name: str) -> list[Any]:

@@ -22,7 +22,19 @@ from ..ir.mode import Versioned
 from .policy import MISSING, SCALARS, lookup
 from .raw import own_dict
 
-__all__ = ["Key", "Holder", "fetch", "same", "describe", "is_versioned", "type_items", "KINDS"]
+__all__ = [
+    "Key",
+    "Holder",
+    "fetch",
+    "same",
+    "describe",
+    "expression",
+    "called",
+    "is_namespace",
+    "is_versioned",
+    "type_items",
+    "KINDS",
+]
 
 
 class Key(NamedTuple):
@@ -122,35 +134,52 @@ class Holder:
         return MISSING if o is None else o
 
 
-def describe(key: Key, holder: Any) -> str:
-    """A place in words, for retrace messages."""
-    kind, name = key.kind, key.key
-    who = (
-        type(holder).__name__
-        if not isinstance(holder, (type, types.ModuleType, types.FunctionType))
-        else getattr(holder, "__name__", "?")
-    )
-    if isinstance(holder, dict) and "__name__" in holder and "__spec__" in holder:
-        who = str(holder["__name__"])
+def describe(key: Key, holder: Any, who: str = "") -> str:
+    """A place in words, for retrace messages; `who`: what to call the holder, if more is known
+    than its type."""
+    who = who or called(holder)
+    if key.kind in ("item", "attr", "slot", "tattr", "dict"):
+        return expression(key, holder, who)
+    name = key.key if isinstance(key.key, str) else ""
     return {
         "cell": f"the variable {name}",
-        "item": f"{who}[{name!r}]",
-        "attr": f"{who}.{name}",
-        "slot": f"{who}.{name}",
         "meth": f"method {who}.{name}",
-        "tattr": f"{who}.{name}",
-        "len": f"len of a {who}",
+        "len": f"len of {who}",
         "abc": "an abstract base class registration",
         "tlen": f"the attributes of class {who}",
-        "dict": f"{who}.__dict__",
         "type": f"the class of a {who}",
-        "keys": f"the keys of a {who}",
-        "set": f"the items of a {who}",
+        "keys": f"the keys of {who}",
+        "set": f"the items of {who}",
         "nd": "the content of a NumPy array",
         "version": f"the structure of a {who}",
         "grad": "the gradient of a tensor",
         "patched": "hybrid's own functions",
-    }[kind]
+    }[key.kind]
+
+
+def expression(key: Key, holder: Any, who: str) -> str:
+    """A place as Python text; objects are named by their type, no user code runs."""
+    name = key.key
+    if key.kind == "cell":
+        return str(name)
+    if key.kind != "item":
+        return f"{who}.{'__dict__' if key.kind == 'dict' else name}"
+    if is_namespace(holder) and isinstance(name, str):
+        return f"{who}.{name}"
+    known = isinstance(name, SCALARS) and not isinstance(name, np.generic)
+    return f"{who}[{repr(name) if known else called(name)}]"
+
+
+def called(o: Any) -> str:
+    """What an object is called: its own name where it has one, else its type's."""
+    if isinstance(o, (type, types.ModuleType, types.FunctionType)):
+        return str(o.__name__)
+    return str(o["__name__"]) if is_namespace(o) else type(o).__name__
+
+
+def is_namespace(o: Any) -> bool:
+    """Whether a dict holds the names of a module."""
+    return type(o) is dict and "__name__" in o and "__spec__" in o
 
 
 def is_versioned(o: Any) -> bool:

@@ -17,16 +17,19 @@ from ..ir.graph import Graph
 from ..ir.tensor import Alias, Handle, Leaf
 from .analysis import Analysis
 from .bytecode import handles_errors
-from .facts import Holder, Key, describe, fetch
+from .facts import Holder, Key, called, describe, expression, fetch, is_namespace
 from .guards import Guard, Obj, Place, Ref, agrees, expectation
 from .history import History
 from .outputs import Host, Known, Maker, New, Spec, Unfit, canonical, on_their_own, spec_of
-from .policy import MISSING
+from .policy import BOXES, MISSING
 from .raw import Put, putter
 from .recorder import Recorder
 from .tail import HOW, tail_values
 
 __all__ = ["Recording", "Store"]
+
+NAMING = frozenset(("cell", "item", "attr", "slot", "tattr", "dict"))  # kinds that hold objects
+MAX_NAME = 6  # containers in containers that a message spells out
 
 
 class Store(NamedTuple):
@@ -58,6 +61,7 @@ class Recording:
         self.guard: Guard | None = None
         self.history: History | None = None
         self.lost = self.dead = False
+        self._parents: dict[int, Key] = {}  # the place that holds an object, for messages
         if self.reasons:
             return
         self.where = seen.where
@@ -353,10 +357,25 @@ class Recording:
 
     def place(self, key: Key, other: Recording | None = None) -> str:
         """A place in words, with the line that reads it."""
-        holder = self.holders.get(key) or (other.holders.get(key) if other is not None else None)
-        text = describe(key, holder.get() if holder is not None else None)
+        source: Any = self if key in self.holders or other is None else other
+        holder = source.holders.get(key)
+        text = describe(key, None if holder is None else holder.get(), source.named(key.holder))
         at = self.where.get(key) or (other.where.get(key) if other is not None else "")
         return f"{text} ({at})" if at else text
+
+    def named(self, holder: int, level: int = 0) -> str:
+        """The place that holds a container, as Python text; '' for what a type's name tells."""
+        if not self._parents:
+            for key, want in self.expect.items():
+                if isinstance(want, Obj) and key.kind in NAMING:
+                    self._parents.setdefault(want.holder.id, key)
+        at = self._parents.get(holder)
+        if at is None or level > MAX_NAME:
+            return ""
+        inside, above = self.expect[at].holder.get(), self.holders[at].get()
+        if type(inside) not in BOXES or is_namespace(inside):
+            return ""
+        return expression(at, above, self.named(at.holder, level + 1) or called(above))
 
     def broken(self) -> Key | None:
         """The first fact that does not hold now (versions last: a moved attribute says more)."""
@@ -372,6 +391,8 @@ class Recording:
         if key is None:
             return "a tensor it uses has another shape, dtype, device or place"
         h = self.holders[key].get()
+        if key.kind == "patched":
+            return f"{h.changed()} was replaced"
         return f"{self.place(key)}: {show(self.expect[key])} -> {show(fetch(key.kind, h, key.key))}"
 
     # ---- replaying

@@ -139,11 +139,7 @@ class Served:
         rest = None if facts is None else facts.rest
         self.guard = (
             None
-            if rest is not None
-            and not rest
-            and not loaded
-            and bare <= set(held)
-            and not r.own_args
+            if rest is not None and not rest and not loaded and bare <= set(held) and not r.own_args
             else FactGuard(r, held, rest, loaded)
         )
         kinds = [*r.arg_nodes, *r.cap_nodes]

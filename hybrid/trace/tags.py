@@ -80,11 +80,11 @@ def _class_offset() -> int | None:
         return None
     rounds = []
     for change in (lambda: setattr(_Base, "one", len), lambda: setattr(_Below, "two", 2)):
-        _Below.one
+        getattr(_Below, "one", None)
         before = _candidates(id(_Below))
         change()
         cleared = _candidates(id(_Below))
-        _Below.one
+        getattr(_Below, "one", None)
         rounds.append((before, cleared, _candidates(id(_Below))))
     found = [
         o

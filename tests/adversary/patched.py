@@ -7,7 +7,6 @@ import contextlib
 import copy
 import dataclasses
 import types
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -412,8 +411,9 @@ def from_import_is_not_patched(jit):
 def unrelated_patch(jit):
     f = jit(lambda x: x.relu())
     out = calls(f)
-    with mock.patch.object(nn.BatchNorm2d if hasattr(nn, "BatchNorm2d") else nn.Linear,
-                           "extra_repr", lambda self: "n"):
+    with mock.patch.object(
+        nn.BatchNorm2d if hasattr(nn, "BatchNorm2d") else nn.Linear, "extra_repr", lambda self: "n"
+    ):
         out += calls(f)
     return out + calls(f)
 

@@ -728,12 +728,12 @@ def attribute(make, jit, n=6, reads=False):
 
 @case
 def object_doubles(jit):
-    class O:
+    class Doubling:
         def __setattr__(s, k, v):
             object.__setattr__(s, k, v * 2)
 
     def make():
-        o = O()
+        o = Doubling()
         object.__setattr__(o, "h", T(0, 0, 0))
         return o
 
@@ -742,12 +742,12 @@ def object_doubles(jit):
 
 @case
 def object_doubles_through_dict(jit):
-    class O:
+    class Doubling:
         def __setattr__(s, k, v):
             s.__dict__[k] = v * 2
 
     def make():
-        o = O()
+        o = Doubling()
         o.__dict__["h"] = T(0, 0, 0)
         return o
 
