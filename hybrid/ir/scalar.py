@@ -19,7 +19,18 @@ import numpy as np
 
 from ..core import dtypes as dt
 
-__all__ = ["Instr", "Program", "Builder", "Val", "TYPE", "PRIMS", "REDUCTIONS"]
+__all__ = [
+    "Instr",
+    "Program",
+    "Builder",
+    "Val",
+    "Prim",
+    "TYPE",
+    "PRIMS",
+    "REDUCTIONS",
+    "FREE",
+    "SLOW",
+]
 
 INT_TYPES = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 FLOAT_TYPES = ("f32", "f64")
@@ -47,62 +58,92 @@ TYPE = {
     **{d: f"{'u' if d in dt.UNSIGNED else 'i'}{8 * d.itemsize}" for d in dt.INTS},
 }
 
-# primitive -> one line of meaning.  Result type is the operand type unless given.
-PRIMS = {
-    "const": "attr = bits (int) of the value",
-    "arg": "attr = operand number; the operand's element at the current position",
-    "param": "attr = run-time scalar number; the same for all elements",
-    "index": "i64: row-major linear index of the output element",
-    "coord": "i64: attr = axis; coordinate of the output element along that axis",
-    "load": "attr = operand number; (i64 linear row-major index) -> element; the index is in range",
-    "add": "wraps for integers",
-    "sub": "wraps for integers",
-    "mul": "wraps for integers",
-    "div": "floats IEEE; integers truncate, x/0 = 0, MIN/-1 = MIN",
-    "rem": "integers only: x - y*div(x, y), so x rem 0 = x, MIN rem -1 = 0",
-    "neg": "floats flip the sign bit; integers wrap",
-    "abs": "floats clear the sign bit; abs(MIN) = MIN",
-    "fma": "(x, y, z) floats, one rounding",
-    "sqrt": "floats, correctly rounded",
-    "floor": "floats",
-    "ceil": "floats",
-    "trunc": "floats",
-    "rint": "floats, ties to even",
-    "min": "NaN if either is; -0 < +0",
-    "max": "NaN if either is; -0 < +0",
-    "copysign": "(magnitude, sign)",
-    "eq": "-> b1; false on NaN",
-    "ne": "-> b1; true on NaN",
-    "lt": "-> b1",
-    "le": "-> b1",
-    "gt": "-> b1",
-    "ge": "-> b1",
-    "select": "(b1, x, y)",
-    "and": "integers and b1",
-    "or": "integers and b1",
-    "xor": "integers and b1",
-    "not": "integers and b1",
-    "shl": "count taken unsigned; >= width gives 0",
-    "shr": "logical for u, arithmetic for i; >= width fills",
-    "mulhi": "u32/u64/i32/i64: high half of the full product",
-    "popcount": "integers",
-    "clz": "integers; clz(0) = width",
-    "bitcast": "attr = type of equal width",
-    "convert": "attr = type; float->int saturates, NaN -> 0; int->int wraps; "
-    "int->float and f64->f32 round to nearest even; to b1 is != 0",
-    "rsum": "sum over the row, the fixed order of the numerics contract",
-    "rprod": "product, same order",
-    "rmax": "NaN if any",
-    "rmin": "NaN if any",
-    "rall": "b1",
-    "rany": "b1",
-    "rargmax": "-> i64: first index of the maximum; a NaN counts as the maximum",
-    "rargmin": "-> i64",
-    "rlen": "attr = type: length of the row, converted",
+
+class Prim(NamedTuple):
+    """A primitive: one line of meaning (the result type is the operand type unless given), a rough
+    cost in vector instructions (FREE, SLOW or 1), arithmetic operations, and whether it reduces."""
+
+    meaning: str
+    cost: int = 1
+    ops: int = 1
+    reduces: bool = False
+
+
+FREE, SLOW = 0, 4
+
+
+def _free(meaning: str) -> Prim:
+    """Read, known or renamed: no work of its own."""
+    return Prim(meaning, FREE, 0)
+
+
+def _slow(meaning: str, ops: int = 1) -> Prim:
+    return Prim(meaning, SLOW, ops)
+
+
+def _reduction(meaning: str) -> Prim:
+    return Prim(meaning, reduces=True)
+
+
+# The one table of primitives: fusion, chunk sizes, generated loops and the profile read it.
+PRIMS: dict[str, Prim] = {
+    "const": _free("attr = bits (int) of the value"),
+    "arg": _free("attr = operand number; the operand's element at the current position"),
+    "param": _free("attr = run-time scalar number; the same for all elements"),
+    "index": _free("i64: row-major linear index of the output element"),
+    "coord": _free("i64: attr = axis; coordinate of the output element along that axis"),
+    "load": _slow(
+        "attr = operand number; (i64 linear row-major index) -> element; the index is in range",
+        ops=0,
+    ),
+    "add": Prim("wraps for integers"),
+    "sub": Prim("wraps for integers"),
+    "mul": Prim("wraps for integers"),
+    "div": _slow("floats IEEE; integers truncate, x/0 = 0, MIN/-1 = MIN"),
+    "rem": _slow("integers only: x - y*div(x, y), so x rem 0 = x, MIN rem -1 = 0"),
+    "neg": Prim("floats flip the sign bit; integers wrap"),
+    "abs": Prim("floats clear the sign bit; abs(MIN) = MIN"),
+    "fma": Prim("(x, y, z) floats, one rounding", ops=2),
+    "sqrt": _slow("floats, correctly rounded"),
+    "floor": Prim("floats"),
+    "ceil": Prim("floats"),
+    "trunc": Prim("floats"),
+    "rint": Prim("floats, ties to even"),
+    "min": Prim("NaN if either is; -0 < +0"),
+    "max": Prim("NaN if either is; -0 < +0"),
+    "copysign": Prim("(magnitude, sign)"),
+    "eq": Prim("-> b1; false on NaN"),
+    "ne": Prim("-> b1; true on NaN"),
+    "lt": Prim("-> b1"),
+    "le": Prim("-> b1"),
+    "gt": Prim("-> b1"),
+    "ge": Prim("-> b1"),
+    "select": Prim("(b1, x, y)"),
+    "and": Prim("integers and b1"),
+    "or": Prim("integers and b1"),
+    "xor": Prim("integers and b1"),
+    "not": Prim("integers and b1"),
+    "shl": Prim("count taken unsigned; >= width gives 0"),
+    "shr": Prim("logical for u, arithmetic for i; >= width fills"),
+    "mulhi": _slow("u32/u64/i32/i64: high half of the full product"),
+    "popcount": _slow("integers"),
+    "clz": _slow("integers; clz(0) = width"),
+    "bitcast": _free("attr = type of equal width"),
+    "convert": Prim(
+        "attr = type; float->int saturates, NaN -> 0; int->int wraps; "
+        "int->float and f64->f32 round to nearest even; to b1 is != 0"
+    ),
+    "rsum": _reduction("sum over the row, the fixed order of the numerics contract"),
+    "rprod": _reduction("product, same order"),
+    "rmax": _reduction("NaN if any"),
+    "rmin": _reduction("NaN if any"),
+    "rall": _reduction("b1"),
+    "rany": _reduction("b1"),
+    "rargmax": _reduction("-> i64: first index of the maximum; a NaN counts as the maximum"),
+    "rargmin": _reduction("-> i64"),
+    "rlen": _free("attr = type: length of the row, converted"),
 }
-REDUCTIONS = frozenset(
-    p for p in PRIMS if p in ("rsum", "rprod", "rmax", "rmin", "rall", "rany", "rargmax", "rargmin")
-)
+REDUCTIONS = frozenset(name for name, p in PRIMS.items() if p.reduces)
 COMPARE = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 
 

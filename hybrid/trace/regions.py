@@ -21,6 +21,7 @@ from ..backends.emit.compose import op_program
 from ..core.errors import GraphError
 from ..core.shapes import broadcast_shapes, contiguous_strides, is_contiguous
 from ..ir.graph import Const, Graph, Node, Value, param_key
+from ..ir.scalar import FREE, PRIMS, SLOW
 from .affine import (
     Access,
     Broadcast,
@@ -80,8 +81,6 @@ class Traits(NamedTuple):
     loads: bool
 
 
-_FREE_PRIMS = frozenset(("arg", "param", "const", "rlen"))
-_SLOW_PRIMS = frozenset(("div", "rem", "sqrt", "load", "mulhi", "clz", "popcount"))
 _TRAITS: dict[Any, Traits] = {}
 
 
@@ -97,9 +96,10 @@ def traits(n: Node) -> Traits:
     if got is None:
         program = op_program(n.op, ins, n.params, [v.aval for v in n.outputs])
         prims = [i.prim for i in program.instrs]
+        costs = [PRIMS[p].cost for p in prims]
         got = Traits(
-            sum(p not in _FREE_PRIMS for p in prims),
-            not _SLOW_PRIMS.intersection(prims),
+            sum(c > FREE for c in costs),
+            max(costs, default=FREE) < SLOW,
             "index" in prims or "coord" in prims,
             "load" in prims,
         )

@@ -13,6 +13,7 @@ from math import prod
 from time import perf_counter_ns
 from typing import Any
 
+from ...ir.scalar import PRIMS, Program
 from ..api import KernelTime
 from ..plan import (
     Access,
@@ -28,8 +29,6 @@ from ..plan import (
 from .pool import get_num_threads, pool
 
 __all__ = ["Timer", "run_timed", "summary"]
-
-_FREE = frozenset(("arg", "param", "const", "index", "coord", "rlen", "bitcast"))
 
 
 def _span(sizes: Sequence[int], a: Access, slots: Any) -> int:
@@ -47,8 +46,56 @@ def _factor(o: Operand) -> int:
     )
 
 
+def _axes(sizes: Sequence[int], a: Access) -> frozenset[int]:
+    """The axes along which an access moves."""
+    if a.gather:
+        return frozenset()
+    return frozenset(i for i, (n, s) in enumerate(zip(sizes, a.strides)) if s and n > 1)
+
+
+def operations(
+    program: Program,
+    reads: Sequence[frozenset[int]],
+    sizes: Sequence[int],
+    group: tuple[int, int] | None,
+) -> int:
+    """Arithmetic operations of a program over a space: each counts once per turn of the innermost
+    loop along which it changes, what follows a reduction outside of the axes reduced.
+
+    `reads`: the axes along which each operand changes.
+
+    >>> from hybrid.ir.scalar import Builder
+    >>> s = Builder()
+    >>> x, y = s.arg("f32"), s.arg("f32")
+    >>> mean = s.rsum(x * y) / s.rlen("f32")
+    >>> operations(s.program(mean), [frozenset((0, 1)), frozenset((1,))], (10, 300), (1, 2))
+    6010
+    """
+    inner = frozenset(range(*group)) if group is not None else frozenset[int]()
+    every = frozenset(i for i, n in enumerate(sizes) if n > 1)
+    axes: list[frozenset[int]] = []  # by instruction: those along which it changes
+    late: list[bool] = []  # and whether it follows a reduction
+    total = 0
+    for ins in program.instrs:
+        moves = frozenset[int]().union(*(axes[a] for a in ins.args))
+        after = any(late[a] for a in ins.args)
+        if ins.prim == "arg":
+            moves = reads[ins.attr]
+        elif ins.prim in ("index", "coord"):
+            moves = every if ins.prim == "index" else every & {ins.attr}
+        if PRIMS[ins.prim].reduces:
+            runs, moves, after = moves | inner, moves - inner, True
+        else:
+            runs = moves
+        skipped = inner if after and not runs & inner else frozenset[int]()
+        last = max(runs, default=-1)
+        total += PRIMS[ins.prim].ops * prod(sizes[i] for i in range(last + 1) if i not in skipped)
+        axes.append(moves)
+        late.append(after)
+    return total
+
+
 def _loop(k: LoopKernel, slots: Any) -> tuple[str, str, int, int]:
-    work = sum(i.prim not in _FREE for i in k.program.instrs)
     kind = (
         "check"
         if k.check
@@ -59,23 +106,28 @@ def _loop(k: LoopKernel, slots: Any) -> tuple[str, str, int, int]:
         else "column"
     )
     nbytes = sum(_span(k.shape, a, slots) for a in (*k.reads, *k.writes))
-    return kind, "x".join(map(str, k.shape)) or "1", nbytes, work * prod(k.shape)
+    work = operations(k.program, [_axes(k.shape, a) for a in k.reads], k.shape, k.group)
+    return kind, "x".join(map(str, k.shape)) or "1", nbytes, work
 
 
 def _gemm(k: GemmKernel, slots: Any) -> tuple[str, str, int, int]:
     batch, out = f"{k.batch}x " if k.batch > 1 else "", k.outs[0]
-    after = sum(i.prim not in _FREE for i in k.epilogue.instrs) if k.epilogue else 0
+    sizes = [n for d in (out.batch, out.rows, out.cols) for n in d.sizes]
+    after = sum(PRIMS[i.prim].ops > 0 for i in k.epilogue.instrs) if k.epilogue else 0
     text = (
         f"{batch}{k.m}x{k.k} @ {k.k}x{k.n}"
         + (f" +{after}" if after else "")
         + (f" -> {len(k.outs)}" if len(k.outs) > 1 else "")
     )
     factors = (k.m * k.k * k.a.dtype.itemsize + k.k * k.n * k.b.dtype.itemsize) * k.batch
-    sizes = [n for d in (out.batch, out.rows, out.cols) for n in d.sizes]
     nbytes = (
         factors + sum(_factor(o) for o in k.outs) + sum(_span(sizes, a, slots) for a in k.reads)
     )
-    return "product", text, nbytes, k.batch * k.m * k.n * (2 * k.k + after)
+    work = 2 * k.batch * k.m * k.n * k.k
+    if k.epilogue is not None:  # argument 0 is the sum, one per element of the result
+        reads = [frozenset(range(len(sizes))), *(_axes(sizes, a) for a in k.reads)]
+        work += operations(k.epilogue, reads, sizes, None)
+    return "product", text, nbytes, work
 
 
 def _attend(k: AttendKernel, slots: Any) -> tuple[str, str, int, int]:

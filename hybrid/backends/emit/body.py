@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...ir.scalar import REDUCTIONS, Program, bits_of
+from ...ir.scalar import PRIMS, REDUCTIONS, Program, bits_of
 from .code import Code
 from .form import COLUMN_KINDS, Form, Words
 from .lanes import Lanes, llvm_scalar, memory_scalar
@@ -27,17 +27,11 @@ from .memory import (
 __all__ = ["Body", "cost", "uniform_values", "WIDTH"]
 
 WIDTH = 16
-_FREE = frozenset(("const", "param", "arg", "rlen", "index", "bitcast"))
-_DEAR = frozenset(("div", "rem", "sqrt", "mulhi", "load"))
 
 
 def cost(program: Program, numbers: Iterable[int]) -> int:
     """A rough count of vector instructions."""
-    total = 0
-    for i in numbers:
-        p = program.instrs[i].prim
-        total += 0 if p in _FREE else 4 if p in _DEAR else 1
-    return total
+    return sum(PRIMS[program.instrs[i].prim].cost for i in numbers)
 
 
 def uniform_values(form: Form) -> list[bool]:
