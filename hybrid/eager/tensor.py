@@ -22,7 +22,6 @@ from ..core.errors import DTypeError, HybridError, ShapeError
 from ..ir import bind as door
 from ..ir.flat import set_tensor_class
 from ..ir.tensor import LITERAL, SAME, Alias, Handle, Leaf, link_view
-from ..ops.write_back import write_back
 from .create import asarray, move, tensor
 from .handles import broadcast, followers, read
 from .repr import html_of, text_of
@@ -278,7 +277,9 @@ class Tensor(Handle):
             raise HybridError(_LEAF_WRITTEN)
         old = door.set_grad(follow and door.grad_enabled())
         try:
-            new = None if x.step is None else write_back(x.step[0], dict(x.step[1]), parent, v)
+            new = None
+            if x.step is not None and x.step[0].write_back is not None:
+                new = x.step[0].write_back(parent, v, **dict(x.step[1]))
         finally:
             door.set_grad(old)
         if new is None:

@@ -27,7 +27,7 @@ from ..core.aval import Aval
 from ..core.errors import DTypeError, HybridError
 from ..core.shapes import broadcast_shapes
 
-__all__ = ["Op", "OPS", "register", "map_op", "KINDS", "NO_GRAD"]
+__all__ = ["Op", "OPS", "register", "extend", "map_op", "KINDS", "NO_GRAD"]
 
 KINDS = ("map", "row", "view", "place", "contract", "attend", "scatter", "host")
 OPS: dict[str, Op] = {}
@@ -64,6 +64,11 @@ class Op:
                  inside
     check        (s, *values, **params) -> b1 Val, true where an input element is invalid (index
                  range); `check_message` (avals, params) -> text
+    write_back   view: (base, value, **params) -> base with `value` in the place that the view
+                 shows; None where that place cannot be written (repeated or overlapping elements)
+    join         (parts) -> one tensor that adds up several parts of a gradient that this record's
+                 vjp gave (`ops.common.Part`), or None where they do not join
+    truth        the record that stands for this one on truth values
     params       names of the static parameters; values are hashable
 
     Before a record sees its inputs, `bind` promotes those of kinds map, contract and place to one
@@ -80,6 +85,9 @@ class Op:
     reference: Callable[..., Any] | None = None
     check: Callable[..., Any] | None = None
     check_message: Callable[..., str] | None = None
+    write_back: Callable[..., Any] | None = None
+    join: Callable[..., Any] | None = None
+    truth: Op | None = None
     params: tuple[str, ...] = ()
     nout: int = 1
     gathers: tuple[int, ...] = ()
@@ -134,6 +142,14 @@ def register(op: Op) -> Op:
     object.__setattr__(op, "keeps", op.keeps or _kept(op.vjp, op.nin))
     OPS[op.name] = op
     return op
+
+
+def extend(op: Op, **fields: Any) -> None:
+    """Enter fields of a record that need records made after it; each once."""
+    for name, value in fields.items():
+        if getattr(op, name) is not None:
+            raise HybridError(f"op {op.name!r} already says {name}")
+        object.__setattr__(op, name, value)
 
 
 def common_dtype(op: Op, avals: tuple[Aval, ...]) -> np.dtype:

@@ -14,6 +14,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import DTypeError
+from ..ir.op import Op
 from ..ir.scalar import TYPE, Builder, Val
 
 __all__ = [
@@ -38,10 +39,16 @@ SHAPE_ONLY = frozenset(["shape"])
 
 
 class Part:
-    """A gradient that may be added to others of its kind in one go (ops/parts.py);
-    a call gives it alone."""
+    """A gradient that may be added to others of its record in one go (ops/parts.py);
+    a call gives it alone.  Parts of several records are added up by `rank`."""
 
     __slots__ = ()
+    rank = 0
+
+    @property
+    def op(self) -> Op:
+        """The record whose `join` adds up several."""
+        raise NotImplementedError
 
     def __call__(self) -> Any:
         raise NotImplementedError

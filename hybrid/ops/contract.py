@@ -7,6 +7,7 @@ contractions again.  Half types accumulate in float32 and are rounded once, bias
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -28,6 +29,7 @@ from .movement import (
     permute_dims,
     reshape,
 )
+from .place import concat
 from .reduce import sum as sum_
 from .reduce import sum_like
 
@@ -148,6 +150,11 @@ class WeightPart(Part):
     """The gradient of a weight[out, in] from one use: g[rows, out] transposed times x[rows, in]."""
 
     __slots__ = ("_g", "_x", "rows", "shape")
+    rank = 1
+
+    @property
+    def op(self) -> Op:
+        return LINEAR
 
     def __init__(self, g: Tensor, x: Tensor, shape: Ints) -> None:
         self._g, self._x, self.rows, self.shape = g, x, prod(x.shape[:-1]), shape
@@ -161,6 +168,16 @@ class WeightPart(Part):
     def __call__(self) -> Tensor:
         g, x = self.factors()
         return matmul(matrix_transpose(g), x)
+
+
+def _joined_products(parts: Sequence[WeightPart]) -> Tensor | None:
+    """One product over all rows, where copying the rows costs less than adding up the products."""
+    outs, ins = parts[0].shape
+    rows = sum(p.rows for p in parts)
+    if rows * (outs + ins) > 2 * len(parts) * outs * ins:
+        return None
+    g, x = (concat(factors, 0) for factors in zip(*(p.factors() for p in parts)))
+    return matmul(matrix_transpose(g), x)
 
 
 def _linear_samples(rng: np.random.Generator) -> Any:
@@ -187,6 +204,7 @@ LINEAR = register(
         inferred(layouts.linear_shape),
         layout=layouts.linear_layout,
         vjp=_linear_vjp,
+        join=_joined_products,
         reference=_linear_reference,
         samples=_linear_samples,
         ulp=8.0,

@@ -66,6 +66,7 @@ RESHAPE: Op = register(
         params=("shape",),
         keeps=SHAPE_ONLY,
         vjp=lambda g, out, x, shape: (bind(RESHAPE, g, shape=x.shape),),
+        write_back=lambda base, value, shape: reshape(value, base.shape),
         reference=lambda x, shape: np.reshape(x, shape),
         samples=shapes_of(
             [
@@ -155,6 +156,7 @@ PERMUTE = register(
         params=("axes",),
         keeps=SHAPE_ONLY,
         vjp=_permute_vjp,
+        write_back=lambda base, value, axes: _permute_vjp(value, None, base, axes)[0],
         reference=lambda x, axes: np.transpose(x, axes),
         samples=shapes_of(
             [((2, 3, 4), {"axes": (2, 0, 1)}), ((0, 3), {"axes": (1, 0)}), ((), {"axes": ()})]
@@ -222,6 +224,10 @@ class SlicePart(Part):
     """The gradient of one slice: zeros of `shape` with g in a box."""
 
     __slots__ = ("g", "shape", "begin", "step", "drop")
+
+    @property
+    def op(self) -> Op:
+        return SLICE
 
     def __init__(self, g: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> None:
         self.g, self.shape, self.begin, self.step, self.drop = g, shape, begin, step, drop

@@ -19,13 +19,24 @@ from ..core.aval import Aval
 from ..core.errors import HybridError, ShapeError
 from ..core.shapes import contiguous_strides, normalize_axis
 from ..ir.bind import as_tensor, bind, operands, store, use_joiner
+from ..ir.bind import convert as astype
 from ..ir.foreign import Data, data_of, dtype_of, holds_tensors, is_number, leaves
-from ..ir.op import Op, register
+from ..ir.op import Op, extend, register
 from ..ir.tensor import Handle
 from .common import SHAPE_ONLY, draw, pairs_of
-from .create import full, zeros_like
+from .create import full, zeros, zeros_like
 from .elementwise import clone
-from .movement import embed, expand_dims, flip, narrow, region, reshape, slice_
+from .movement import (
+    SLICE,
+    SlicePart,
+    embed,
+    expand_dims,
+    flip,
+    narrow,
+    region,
+    reshape,
+    slice_,
+)
 from .reduce import broadcast_to
 
 __all__ = [
@@ -270,6 +281,62 @@ def slice_set(base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints =
     value's shape is the box's."""
     value = store(value, base.dtype, base.device)
     return bind(SLICE_SET, base, value, begin=begin, step=step, drop=drop)
+
+
+# ---- what slices do with their base
+def _sizes(p: SlicePart) -> Ints:
+    """The box of a part with all its axes."""
+    inner = iter(p.g.shape)
+    return tuple(1 if i in p.drop else next(inner) for i in range(len(p.shape)))
+
+
+def _axis_of(parts: Sequence[SlicePart], sizes: Sequence[Ints]) -> int | None:
+    """The one axis along which the boxes differ;
+    None when there are several, or a box has steps."""
+    first = parts[0]
+    if any(k != 1 for p in parts for k in p.step) or any(0 in s for s in sizes):
+        return None
+    axes = {
+        a
+        for p, s in zip(parts, sizes)
+        for a in range(len(first.shape))
+        if p.begin[a] != first.begin[a] or s[a] != sizes[0][a]
+    }
+    return axes.pop() if len(axes) == 1 else None
+
+
+def _joined_slices(parts: Sequence[SlicePart]) -> Tensor | None:
+    """The boxes side by side, zeros between them; None when they overlap or do not line up."""
+    sizes = [_sizes(p) for p in parts]
+    axis = _axis_of(parts, sizes)
+    if axis is None:
+        return None
+    order = sorted(range(len(parts)), key=lambda i: parts[i].begin[axis])
+    first, pieces = parts[order[0]], []
+    start = at = first.begin[axis]
+    for i in order:
+        begin = parts[i].begin[axis]
+        if begin < at:
+            return None
+        if begin > at:
+            gap = tuple(begin - at if a == axis else n for a, n in enumerate(sizes[i]))
+            pieces.append(zeros(gap, dtype=first.g.dtype, device=first.g.device))
+        pieces.append(reshape(parts[i].g, sizes[i]))
+        at = begin + sizes[i][axis]
+    out = concat(pieces, axis)
+    if out.shape == first.shape:
+        return out
+    corner = tuple(start if a == axis else b for a, b in enumerate(first.begin))
+    return embed(out, first.shape, corner, first.step, ())
+
+
+extend(
+    SLICE,
+    write_back=lambda base, value, begin, sizes, step, drop: slice_set(
+        base, value, begin, step, drop
+    ),
+    join=_joined_slices,
+)
 
 
 # ---- pad

@@ -19,7 +19,7 @@ from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import as_shape, broadcast_shapes, broadcast_strides, normalize_axes
 from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
-from ..ir.op import Op, register
+from ..ir.op import Op, extend, register
 from ..ir.scalar import Builder, Val
 from .common import SHAPE_ONLY, as_type, groups, shapes_of, wide
 from .elementwise import clone, divide, equal, multiply, not_equal, where
@@ -306,6 +306,7 @@ ALL = register(
         1,
         _infer_bool,
         body=_truth("rall"),
+        facts=frozenset(["truth"]),
         params=("axes",),
         reference=_oracle(np.all),
         samples=cases(),
@@ -320,6 +321,7 @@ ANY = register(
         1,
         _infer_bool,
         body=_truth("rany"),
+        facts=frozenset(["truth"]),
         params=("axes",),
         reference=_oracle(np.any),
         samples=cases(),
@@ -329,7 +331,8 @@ ANY = register(
 )
 
 
-_TRUTH = {MAX: ANY, MIN: ALL}  # what the extremes of truth values are
+extend(MAX, truth=ANY)
+extend(MIN, truth=ALL)
 
 
 # ---- public functions
@@ -340,11 +343,11 @@ def finish(out: Tensor, shape: Ints, axes: Ints, keepdims: bool) -> Tensor:
 
 def _order_free(op: Op, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     x = as_tensor(x)
-    if x.dtype is dt.bool_ and (op is MAX or op is MIN):
-        op = _TRUTH[op]
+    if x.dtype is dt.bool_ and op.truth is not None:
+        op = op.truth
     axes = normalize_axes(axis, x.ndim, op.name)
     if not axes:
-        return not_equal(x, 0) if op is ALL or op is ANY else clone(x)
+        return not_equal(x, 0) if op.has("truth") else clone(x)
     out = x
     for g in reversed(groups(axes)):
         out = bind(op, out, axes=g)
