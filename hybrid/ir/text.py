@@ -138,6 +138,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+_SPACE = re.compile(r"\s*")
 _SITE = re.compile(r"(?P<file>.+?):(?P<line>[0-9]{1,9}) in (?P<function>\S+?)(?:: .*)?$")
 
 
@@ -150,16 +151,18 @@ class _Line:
         self.site: Site | None = None
         pos = 0
         while pos < len(text):
-            rest = text[pos:].lstrip() if text[pos : pos + 1].isspace() else text[pos:]
-            if not rest:
+            gap = _SPACE.match(text, pos)
+            assert gap is not None
+            at = gap.end()
+            if at == len(text):
                 break
-            if rest.startswith("# "):
-                m = _SITE.match(rest[2:])
+            if text.startswith("# ", at):
+                m = _SITE.match(text, at + 2)
                 self.site = Site(m["file"], int(m["line"]), m["function"]) if m else None
                 break
             m = _TOKEN.match(text, pos)
             if m is None or m.lastgroup is None:
-                self.fail(f"cannot read {rest[:20]!r}")
+                self.fail(f"cannot read {text[at : at + 20]!r}")
             self.tokens.append((m.lastgroup, m[m.lastgroup]))
             pos = m.end()
 
