@@ -15,11 +15,15 @@ from ..core import dtypes as dt
 from ..core.errors import ShapeError
 from ..core.shapes import normalize_axis
 from ..ir.bind import as_tensor, bind
+from ..ir.bind import convert as astype
 from ..ir.op import Op, register
 from .common import shapes_of, wide
 from .elementwise import (
     divide,
+    equal,
+    logical_and,
     multiply,
+    where,
 )
 from .movement import flip, reshape
 
@@ -41,6 +45,20 @@ def _cumulative(fn: Any) -> Callable[..., np.ndarray]:
 
 def _reversed_sum(g: Tensor, axis: int) -> Tensor:
     return flip(cumulative_sum(flip(g, axis), axis=axis), axis)
+
+
+def _product_vjp(g: Tensor, out: Tensor, x: Tensor, axis: int, dtype: np.dtype) -> tuple[Tensor]:
+    """Before the first zero of a line, products divided by the element; at it, products without it;
+    behind it, 0."""
+    zero = equal(x, 0)
+    seen = cumulative_sum(astype(zero, dt.int64), axis=axis)
+    first = logical_and(zero, equal(seen, 1))
+    inner = dt.compute_type(dtype)
+    g, v = astype(g, inner), astype(x, inner)
+    ahead = divide(_reversed_sum(multiply(g, astype(out, inner)), axis), where(zero, 1, v))
+    without = cumulative_prod(where(first, 1, v), axis=axis)
+    at = _reversed_sum(multiply(g, without), axis)
+    return (astype(where(equal(seen, 0), ahead, where(first, at, 0)), x.dtype),)
 
 
 def _cumulative_op(name: str, fn: Any, vjp: Any, doc: str) -> Op:
@@ -79,8 +97,8 @@ CUMSUM = _cumulative_op(
 CUMPROD = _cumulative_op(
     "cumulative_prod",
     np.cumprod,
-    lambda g, out, x, axis, dtype: (divide(_reversed_sum(multiply(g, out), axis), x),),
-    "Products of the elements up to each one along an axis (the gradient needs nonzero elements).",
+    _product_vjp,
+    "Products of the elements up to each one along an axis.",
 )
 
 

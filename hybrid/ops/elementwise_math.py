@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..core import dtypes as dt
+from ..ir.bind import as_tensor
 from ..ir.flat import public
+from ..ir.foreign import data_of, holds_tensors, listed
 from ..ir.op import map_op
 from ..ir.scalar import Builder, Val
 from ..ir.tensor import Handle
@@ -140,6 +142,11 @@ def _logaddexp_body(s: Builder, x: Val, y: Val) -> Val:
     return top + F.log1p_unit(s, F.exp(s, diff))
 
 
+def _share(x: Tensor, y: Tensor) -> Tensor:
+    """e^x / (e^x + e^y): one half for equal operands, infinities too."""
+    return where(equal(x, y), 0.5, sigmoid(subtract(x, y)))
+
+
 logaddexp: Function = public(
     map_op(
         "logaddexp",
@@ -150,11 +157,11 @@ logaddexp: Function = public(
         facts=frozenset(["commutative"]),
         ulp=4.0,
         vjp=lambda g, out, x, y: (
-            lambda: multiply(g, sigmoid(subtract(x, y))),
-            lambda: multiply(g, sigmoid(subtract(y, x))),
+            lambda: multiply(g, _share(x, y)),
+            lambda: multiply(g, _share(y, x)),
         ),
         reference=reference_of(np.logaddexp),
-        doc="log(e^x + e^y) without overflow.",
+        doc="log(e^x + e^y) without overflow. Equal operands share the gradient, infinities too.",
         domain=(0.5, 4.0),
     )
 )
@@ -327,6 +334,12 @@ cbrt: Function = _unary(
     domain=(0.1, 5.0),
 )
 
+
+def _direction(x: Tensor, length: Tensor) -> Tensor:
+    """x / length, 0 where there is no length."""
+    return where(equal(length, 0.0), 0.0, divide(x, length))
+
+
 hypot: Function = public(
     map_op(
         "hypot",
@@ -336,11 +349,11 @@ hypot: Function = public(
         accepts="f",
         facts=frozenset(["commutative"]),
         vjp=lambda g, out, x, y: (
-            lambda: multiply(g, divide(x, out)),
-            lambda: multiply(g, divide(y, out)),
+            lambda: multiply(g, _direction(x, out)),
+            lambda: multiply(g, _direction(y, out)),
         ),
         reference=reference_of(np.hypot),
-        doc="sqrt(x^2 + y^2) without overflow.",
+        doc="sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's.",
     )
 )
 
@@ -400,8 +413,16 @@ def power(x: Tensor, y: Any) -> Tensor:
     """x to the power y.  The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a
     reciprocal and a square root.
 
-    Integer tensors wrap; a negative integer power of an integer is 0 unless the base is 1 or -1.
+    Integer tensors wrap.  An integer to a negative integer power raises ValueError where the power
+    is a number, a sequence or an array, as in NumPy and PyTorch; where it is a tensor the result is
+    PyTorch's, the integer part: 0 unless the base is 1 or -1.
+
+    >>> import hybrid
+    >>> power(hybrid.tensor([2.0, 4.0]), -1).tolist()
+    [0.5, 0.25]
     """
+    if not isinstance(y, Handle):
+        _refuse_negative(x, y)
     if type(y) in (int, float) and isinstance(x, Handle):
         floating = dt.is_float(x._a.dtype)
         if y == 2 and (floating or type(y) is int):
@@ -411,6 +432,19 @@ def power(x: Tensor, y: Any) -> Tensor:
         if floating and y in (-1, 0.5):
             return sqrt(x) if y > 0 else reciprocal(x)
     return _power(x, y)
+
+
+def _refuse_negative(x: Any, y: Any) -> None:
+    """ValueError for an integer x with a negative integer among the powers y."""
+    if type(y) is float or (type(y) is int and y >= 0) or holds_tensors(listed(y)):
+        return
+    powers = data_of(y).array
+    whole = powers.dtype.kind == "i" and (powers < 0).any()
+    if whole and not dt.is_float(x._a.dtype if isinstance(x, Handle) else as_tensor(x).dtype):
+        raise ValueError(
+            "power: an integer to a negative integer power is no integer; convert the base with "
+            ".astype('float32')"
+        )
 
 
 pow = power

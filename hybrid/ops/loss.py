@@ -1,4 +1,4 @@
-"""Losses in PyTorch's form: cross_entropy and nll_loss, regression losses, divergences.
+"""Losses in PyTorch's form: cross_entropy and nll_loss, regression losses.
 
 Invariant: cross_entropy on class indices is one pass over a row of logits, and so is its gradient;
 everything else is composed of public functions.
@@ -21,14 +21,10 @@ from .common import draw, ints, need_float, wide
 from .elementwise import (
     abs,
     add,
-    clip,
     divide,
-    equal,
     exp,
     greater_equal,
     less,
-    log,
-    log1p,
     maximum,
     multiply,
     negative,
@@ -51,9 +47,6 @@ __all__ = [
     "l1_loss",
     "smooth_l1_loss",
     "huber_loss",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "kl_div",
 ]
 
 Ints = tuple[int, ...]
@@ -240,7 +233,7 @@ COUNTED_MEAN = register(
 
 
 # ---- reductions of a loss
-def _reduced(loss: Tensor, reduction: str) -> Tensor:
+def reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
         return mean(loss)
     if reduction == "sum":
@@ -273,7 +266,7 @@ def _scale(classes: Tensor, weight: Tensor | None, d: np.dtype) -> Tensor:
 def _finish(loss: Tensor, classes: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     """Reduce losses that are weighted already."""
     if reduction != "mean":
-        return _reduced(loss, reduction)
+        return reduced(loss, reduction)
     d = dt.compute_type(loss.dtype)
     count = (
         sum_(greater_equal(classes, 0), dtype=d)
@@ -367,7 +360,7 @@ def _soft_cross_entropy(
     loss = negative(sum_(multiply(lp, t), axis=-1))
     if reduction == "mean":
         return divide(sum_(loss), max(loss.size, 1))
-    return _reduced(loss, reduction)
+    return reduced(loss, reduction)
 
 
 def nll_loss(
@@ -402,27 +395,27 @@ def _difference(name: str, x: Tensor, target: Any) -> Tensor:
 
 def mse_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
     """Squared differences; ShapeError unless x and target have one shape (nothing broadcasts)."""
-    return _reduced(square(_difference("mse_loss", x, target)), reduction)
+    return reduced(square(_difference("mse_loss", x, target)), reduction)
 
 
 def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
     """Absolute differences; ShapeError unless x and target have one shape."""
-    return _reduced(abs(_difference("l1_loss", x, target)), reduction)
+    return reduced(abs(_difference("l1_loss", x, target)), reduction)
 
 
 def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Quadratic below `beta`, linear above (PyTorch's smooth_l1_loss)."""
     d, beta = abs(_difference("smooth_l1_loss", x, target)), float(beta)
     if beta == 0:
-        return _reduced(d, reduction)
+        return reduced(d, reduction)
     inner = divide(multiply(multiply(d, 0.5), d), beta)
-    return _reduced(where(less(d, beta), inner, subtract(d, 0.5 * beta)), reduction)
+    return reduced(where(less(d, beta), inner, subtract(d, 0.5 * beta)), reduction)
 
 
 def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """Quadratic up to `delta`, linear above (PyTorch's huber_loss)."""
     d, delta = abs(_difference("huber_loss", x, target)), float(delta)
-    return _reduced(
+    return reduced(
         where(
             greater_equal(d, delta),
             multiply(subtract(d, 0.5 * delta), delta),
@@ -430,51 +423,3 @@ def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float 
         ),
         reduction,
     )
-
-
-# ---- probabilities
-def binary_cross_entropy(
-    x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean"
-) -> Tensor:
-    """-(t log x + (1 - t) log(1 - x)) for probabilities x;
-    logarithms are at least -100, as in PyTorch."""
-    x, t = operands(x, target)
-    if x.shape != t.shape:
-        raise ShapeError(
-            f"binary_cross_entropy: prediction {x.shape} and target {t.shape} must have one shape"
-        )
-    yes = clip(log(x), -100.0, None)
-    no = clip(log1p(negative(x)), -100.0, None)
-    loss = negative(add(multiply(t, yes), multiply(subtract(1.0, t), no)))
-    return _reduced(loss if weight is None else multiply(loss, weight), reduction)
-
-
-def binary_cross_entropy_with_logits(
-    x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
-) -> Tensor:
-    """binary_cross_entropy of sigmoid(x), without overflow."""
-    x, t = operands(x, target)
-    if x.shape != t.shape:
-        raise ShapeError(
-            f"binary_cross_entropy_with_logits: logits {x.shape} and target {t.shape} must have "
-            "one shape"
-        )
-    soft = add(log1p(exp(negative(abs(x)))), maximum(negative(x), 0.0))  # log(1 + exp(-x))
-    scale = (
-        soft
-        if pos_weight is None
-        else multiply(soft, add(multiply(subtract(pos_weight, 1.0), t), 1.0))
-    )
-    loss = add(multiply(subtract(1.0, t), x), scale)
-    return _reduced(loss if weight is None else multiply(loss, weight), reduction)
-
-
-def kl_div(x: Tensor, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    """PyTorch's kl_div: t * (log t - x) for log probabilities x;
-    'batchmean' divides by the first size."""
-    x, t = operands(x, target)
-    if log_target:
-        loss = multiply(exp(t), subtract(t, x))
-    else:
-        loss = where(equal(t, 0), 0.0, multiply(t, subtract(log(where(equal(t, 0), 1.0, t)), x)))
-    return divide(sum_(loss), x.shape[0]) if reduction == "batchmean" else _reduced(loss, reduction)

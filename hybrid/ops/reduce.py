@@ -22,7 +22,7 @@ from ..ir.bind import convert as astype
 from ..ir.op import Op, extend, register
 from ..ir.scalar import Builder, Val
 from .common import SHAPE_ONLY, as_type, groups, shapes_of, wide
-from .elementwise import clone, divide, equal, multiply, not_equal, where
+from .elementwise import clone, divide, equal, logical_or, multiply, not_equal, where
 from .movement import reshape
 
 __all__ = [
@@ -152,10 +152,13 @@ def _mean_vjp(
 
 
 def _extreme_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int]) -> tuple[Tensor]:
-    shape, kept = x.shape, keep_shape(x.shape, tuple(range(*axes)))
-    hit = equal(x, reshape(out, kept))
-    count = sum(astype(hit, x.dtype), axis=tuple(range(*axes)), keepdims=True)
-    return (where(hit, broadcast_to(divide(reshape(g, kept), count), shape), 0),)
+    """g shared by the elements that are the extreme; NaN for all where the extreme is NaN."""
+    over, kept = tuple(range(*axes)), keep_shape(x.shape, tuple(range(*axes)))
+    best = reshape(out, kept)
+    hit = equal(x, best)
+    count = sum(astype(hit, dt.compute_type(x.dtype)), axis=over, keepdims=True)
+    share = where(equal(best, best), astype(divide(reshape(g, kept), count), x.dtype), best)
+    return (where(logical_or(hit, not_equal(best, best)), broadcast_to(share, x.shape), 0),)
 
 
 def _prod_vjp(
@@ -470,14 +473,15 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
 
 
 def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Largest element over axes; ties share the gradient.
-    Raises ShapeError (a ValueError) for no elements."""
+    """Largest element over axes, NaN if any is; raises ShapeError (a ValueError) for no elements.
+
+    Equal largest elements (zeros of both signs too) share the gradient; it is NaN for all elements
+    where the result is, as in torch.amax."""
     return _order_free(MAX, x, axis, keepdims)
 
 
 def min(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Smallest element over axes; ties share the gradient.
-    Raises ShapeError (a ValueError) for no elements."""
+    """Smallest element over axes, NaN if any is; gradient and errors as for `max`."""
     return _order_free(MIN, x, axis, keepdims)
 
 

@@ -19,10 +19,10 @@ from ..ir.bind import convert as convert_to
 from ..ir.flat import public
 from ..ir.op import NO_GRAD, map_op
 from ..ir.scalar import TYPE, Builder, Val
-from .arithmetic import COMMUTATIVE, divide, is_bool, multiply, positive, reference_of
+from .arithmetic import COMMUTATIVE, is_bool, multiply, positive, reference_of, sign
 from .common import SHAPE_ONLY
 from .formulas import tools
-from .logic import equal, greater, less, logical_and, logical_or
+from .logic import equal, greater, less, less_equal, logical_and, logical_or
 
 __all__ = [
     "where",
@@ -155,7 +155,7 @@ maximum: Function = public(
 
 
 def _inside(g: Tensor, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return where(logical_or(less(x, low), greater(x, high)), 0.0, g)
+    return where(logical_and(less_equal(low, x), less_equal(x, high)), g, 0.0)
 
 
 _CLIP = map_op(
@@ -177,7 +177,7 @@ _CLIP_LOW = map_op(
     lambda s, x, low: s.max(x, low),
     accepts="iuf",
     vjp=lambda g, out, x, low: (
-        lambda: where(less(x, low), 0.0, g),
+        lambda: where(less_equal(low, x), g, 0.0),
         lambda: where(less(x, low), g, 0.0),
     ),
     reference=reference_of(_most),
@@ -189,7 +189,7 @@ _CLIP_HIGH = map_op(
     lambda s, x, high: s.min(x, high),
     accepts="iuf",
     vjp=lambda g, out, x, high: (
-        lambda: where(greater(x, high), 0.0, g),
+        lambda: where(less_equal(x, high), g, 0.0),
         lambda: where(greater(x, high), g, 0.0),
     ),
     reference=reference_of(_least),
@@ -200,7 +200,9 @@ _clip, _clip_low, _clip_high = public(_CLIP), public(_CLIP_LOW), public(_CLIP_HI
 
 def clip(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """x limited to [min, max]; either may be None, a number or a tensor that broadcasts.
-    NaN stays NaN."""
+
+    NaN stays NaN, without a gradient.  At a border the gradient goes to x, as in PyTorch.
+    """
     if min is None:
         return positive(x) if max is None else _clip_high(x, max)
     return _clip_low(x, min) if max is None else _clip(x, min, max)
@@ -219,9 +221,11 @@ copysign: Function = public(
         lambda s, x, y: s.copysign(x, _no_nan(s, y)),
         result="float",
         accepts="f",
-        vjp=lambda g, out, x, y: (multiply(g, where(equal(x, 0.0), 0.0, divide(out, x))), None),
+        vjp=lambda g, out, x, y: (multiply(g, multiply(sign(x), sign(out))), None),
         reference=lambda x, y: np.copysign(x, np.where(np.isnan(y), np.zeros_like(y), y)),
-        doc="|x| with the sign of y; a NaN y counts as positive.",
+        doc="|x| with the sign of y, that of zeros and infinities too; a NaN y counts as positive, "
+        "whatever its sign bit: the sign of a NaN is unspecified here, and numpy.copysign of "
+        ".numpy() reads it. The gradient at x = 0 is zero.",
     )
 )
 
@@ -234,7 +238,8 @@ signbit: Function = public(
         result="bool",
         accepts="f",
         reference=lambda x: np.signbit(np.where(np.isnan(x), np.zeros_like(x), x)),
-        doc="Whether the sign bit is set; false for NaN.",
+        doc="Whether x is negative, -0 and minus infinity included; false for every NaN: the sign "
+        "bit of a NaN is unspecified here, and numpy.signbit of .numpy() reads it.",
     )
 )
 
@@ -261,11 +266,12 @@ nextafter: Function = public(
         "nextafter",
         2,
         _nextafter_body,
-        vjp=NO_GRAD,
+        vjp=lambda g, out, x, y: (where(equal(x, y), 0.0, g), None),
         result="float",
         accepts="f",
         infer=_nextafter_infer,
         reference=np.nextafter,
-        doc="The next representable number after x towards y (float32 and float64).",
+        doc="The next representable number after x towards y (float32 and float64). The gradient "
+        "goes to x unless x is y already, as in PyTorch.",
     )
 )

@@ -17,7 +17,7 @@ from ..core.aval import Aval
 from ..core.shapes import normalize_axes, normalize_axis
 from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
-from ..ir.op import NO_GRAD, Op, register
+from ..ir.op import NO_GRAD, Op, map_op, register
 from ..ir.scalar import Builder, Val
 from .common import need_float, same_infer, shapes_of, wide
 from .elementwise import (
@@ -29,7 +29,6 @@ from .elementwise import (
     multiply,
     not_equal,
     power,
-    sqrt,
     square,
     subtract,
     where,
@@ -365,6 +364,20 @@ VAR = register(
 )
 
 
+ROOT = map_op(
+    "std_root",
+    1,
+    lambda s, x: s.sqrt(x),
+    vjp=lambda g, out, x: (where(equal(out, 0.0), 0.0, divide(g, multiply(out, 2.0))),),
+    reference=lambda x: np.sqrt(wide(x)),
+    result="float",
+    accepts="f",
+    domain=(0.1, 5.0),
+    ulp=1.0,
+    doc="Square root whose gradient at zero is zero.",
+)
+
+
 def _norm_reference(x: np.ndarray, axes: Group) -> np.ndarray:
     return np.sqrt((wide(x) ** 2).sum(_axes(axes)))
 
@@ -429,12 +442,21 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
 
 
 def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Standard deviation over axes; see `var`."""
-    return sqrt(var(x, axis, correction=correction, keepdims=keepdims))
+    """Standard deviation over axes; see `var`.  Its gradient where all elements are equal is zero,
+    as in PyTorch."""
+    return bind(ROOT, var(x, axis, correction=correction, keepdims=keepdims))
 
 
 def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False) -> Tensor:
-    """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power."""
+    """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power.
+
+    Elements that are zero, and vectors of zeros, have the gradient zero; equal extremes share it
+    for ord inf and -inf.  ord 0 has no gradient.
+
+    >>> import hybrid
+    >>> norm(hybrid.tensor([3.0, 4.0])).item()
+    5.0
+    """
     x = as_tensor(x)
     x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
     if ord == 2:
@@ -445,4 +467,14 @@ def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False)
         return sum_(astype(not_equal(x, 0), x.dtype), axis=axis, keepdims=keepdims)
     if ord == 1:
         return sum_(abs(x), axis=axis, keepdims=keepdims)
-    return power(sum_(power(abs(x), float(ord)), axis=axis, keepdims=keepdims), 1.0 / ord)
+    return _power_norm(x, axis, float(ord), keepdims)
+
+
+def _power_norm(x: Tensor, axis: Any, ord: float, keepdims: bool) -> Tensor:
+    """sum(|x|^ord)^(1/ord); zeros are put in beside the powers, whose slope there may be NaN."""
+    size = abs(x)
+    zero = equal(size, 0)
+    powers = where(zero, 0.0 if ord > 0 else float("inf"), power(where(zero, 1.0, size), ord))
+    total = sum_(powers, axis=axis, keepdims=keepdims)
+    none = equal(total, 0)
+    return where(none, 0.0 if ord > 0 else float("inf"), power(where(none, 1.0, total), 1.0 / ord))
