@@ -19,6 +19,8 @@ __all__ = ["Backward"]
 class Backward(Work):
     """The function that writes dq ('all', 'queries'), dk and dv ('all', 'keys')."""
 
+    results = ("dq", "dk", "dv")
+
     def __init__(self, kernel: AttendKernel, elem: Element, target: Target, how: str) -> None:
         super().__init__(kernel, elem, target)
         self.how = how

@@ -19,6 +19,8 @@ LANES = 64  # of a block's sum
 class Forward(Work):
     """The function that writes out, peak and total."""
 
+    results = ("to out", "to peak", "to total")
+
     def __init__(self, kernel: AttendKernel, elem: Element, target: Target) -> None:
         super().__init__(kernel, elem, target)
         self.tiles = -(-kernel.m // TILE)
@@ -30,6 +32,11 @@ class Forward(Work):
         self.out_line = self.w("out_line", self.wide * elem.size)
         kind = f"[{TILE} x {elem.scalar}]"
         self.top, self.total, self.part, self.decay = (self.code.alloca(kind) for _ in range(4))
+
+    @property
+    def items(self) -> int:
+        """Items of one batch position."""
+        return self.tiles
 
     def build(self) -> None:
         self.each("%begin", "%end", 1, self.item)
@@ -181,20 +188,19 @@ class Forward(Work):
     # ---- results
     def finish(self, coords: list[str], i0: str, rows: str) -> None:
         c, scalar = self.code, self.elem.scalar
-        names = ("out", "peak", "sum")
-        to = {n: self.pointer(n, a, coords) for n, a in zip(names, self.kernel.writes)}
-        places = dict(zip(names, self.kernel.writes))
+        places = dict(zip(self.results, self.kernel.writes))
+        to = {n: self.pointer(n, a, coords) for n, a in places.items()}
 
         def row(i: str) -> None:
             here = c.op(f"add i64 {i0}, {i}")
             one = c.op(f"load {scalar}, ptr {c.at(scalar, self.total, i)}")
             top = c.op(f"load {scalar}, ptr {c.at(scalar, self.top, i)}")
-            for name, x in (("peak", top), ("sum", one)):
+            for name, x in (("to peak", top), ("to total", one)):
                 c.do(f"store {scalar} {x}, ptr {self.row(name, places[name], to[name], here)}")
             total = self.lanes.splat(self.elem.name, one)
             none = c.op(f"fcmp oeq {self.elem.vec} {total}, zeroinitializer")
             line = c.at("i8", self.out, c.mul(i, self.out_line))
-            dest = self.row("out", places["out"], to["out"], here)
+            dest = self.row("to out", places["to out"], to["to out"], here)
 
             def part(j: str, mask: str) -> None:
                 x = self.fop("fdiv", self.load(c.at(scalar, line, j)), total)
