@@ -11,7 +11,7 @@ from ....ir.attend import BLOCK, TILE
 from ...plan import Access, AttendKernel
 from ..gemm.geometry import Target
 from ..gemm.micro import Element
-from .work import VECTORS, Work
+from .work import Work
 
 __all__ = ["Backward"]
 
@@ -152,7 +152,7 @@ class Backward(Work):
             (self.row("v", r["v"], at["v"], j0), self.step("v", r["v"]), side),
             keys,
             (self.turned_g, str(self.line)),
-            str(TILE),
+            self.lanes_used,
             size["f"],
             (self.by_value, str(self.line)),
         )
@@ -210,7 +210,7 @@ class Backward(Work):
     def weights_and_scores(self, ahead: str, keys: str) -> None:
         """The weights of the values in place of the scores, the scores' gradients in `by_value`."""
         bases, shares, deltas = [], [], []
-        for v in VECTORS:
+        for v in self.vectors:
             bases.append(self.base_of(self.load(self.at(self.peak, "0", TILE, v))))
             total = self.load(self.at(self.total, "0", TILE, v))
             none = self.code.op(f"fcmp oeq {self.elem.vec} {total}, zeroinitializer")
@@ -219,7 +219,7 @@ class Backward(Work):
             deltas.append(self.load(self.at(self.delta, "0", TILE, v)))
 
         def key(j: str) -> None:
-            for v in VECTORS:
+            for v in self.vectors:
                 x = self.weight(self.score(j, ahead, v), bases[v])
                 p = self.fop("fmul", x, shares[v])
                 at = self.at(self.by_value, j, TILE, v)

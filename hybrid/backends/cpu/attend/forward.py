@@ -9,7 +9,7 @@ from ....ir.attend import BLOCK, TILE
 from ...plan import AttendKernel
 from ..gemm.geometry import Target
 from ..gemm.micro import Element
-from .work import VECTORS, Work
+from .work import Work
 
 __all__ = ["Forward"]
 
@@ -29,6 +29,9 @@ class Forward(Work):
         self.sums = self.area("sums", LANES, TILE)
         self.out = self.area("out", TILE, self.wide)
         self.product_area = self.area("product", TILE, self.wide)
+        if self.few:
+            self.turned_k = self.area("turned_k", kernel.e, TILE)
+            self.by_key = self.area("by_key", self.shape.rows, BLOCK)
         self.out_line = self.w("out_line", self.wide * elem.size)
         kind = f"[{TILE} x {elem.scalar}]"
         self.top, self.total, self.part, self.decay = (self.code.alloca(kind) for _ in range(4))
@@ -50,11 +53,11 @@ class Forward(Work):
         rows = c.smin(str(TILE), c.op(f"sub i64 {self.size['m']}, {i0}"))
         coords = self.split(batch)
         at = {n: self.pointer(n, a, coords) for n, a in self.reads.items()}
-        q = self.reads["q"]
-        self.turn(
-            self.row("q", q, at["q"], i0), self.step("q", q), rows, self.size["e"], self.turned_q
-        )
-        for v in VECTORS:
+        if not self.few:
+            q = self.reads["q"]
+            start = self.row("q", q, at["q"], i0)
+            self.turn(start, self.step("q", q), rows, self.size["e"], self.turned_q)
+        for v in self.vectors:
             self.store(self.number(float("-inf")), self.at(self.top, "0", TILE, v))
             self.store(self.number(0.0), self.at(self.total, "0", TILE, v))
         stop = self.size["n"]
@@ -84,21 +87,55 @@ class Forward(Work):
         c.when(first, self.take)
         c.when(c.op(f"xor i1 {first}, true"), lambda: self.join(before, bases, rows))
 
+    def raw_scores(self, at: dict[str, str], j0: str, keys: str, i0: str, rows: str) -> None:
+        """Of one or two queries: keys are turned and are the lanes."""
+        if not self.few:
+            return super().raw_scores(at, j0, keys, i0, rows)
+        c, q, k, side = self.code, self.reads["q"], self.reads["k"], str(self.elem.size)
+
+        def tile(j: str) -> None:
+            keys_at = self.row("k", k, at["k"], c.op(f"add i64 {j0}, {j}"))
+            left = c.smin(str(TILE), c.op(f"sub i64 {keys}, {j}"))
+            self.turn(keys_at, self.step("k", k), left, self.size["e"], self.turned_k)
+            self.product(
+                (self.row("q", q, at["q"], i0), self.step("q", q), side),
+                rows,
+                (self.turned_k, str(self.line)),
+                str(TILE),
+                self.size["e"],
+                (c.at(self.elem.scalar, self.by_key, j), str(BLOCK * self.elem.size)),
+            )
+
+        self.each("0", keys, TILE, tile)
+        scalar = self.elem.scalar
+
+        def move(i: str) -> None:
+            line = c.at(scalar, self.by_key, c.mul(i, str(BLOCK)))
+
+            def one(j: str) -> None:
+                x = c.op(f"load {scalar}, ptr {c.at(scalar, line, j)}")
+                p = c.at(scalar, self.scores, c.add(c.mul(j, str(TILE)), i))
+                c.do(f"store {scalar} {x}, ptr {p}")
+
+            self.each("0", keys, 1, one)
+
+        self.each("0", rows, 1, move)
+
     def maxima(self, ahead: str, keys: str) -> tuple[list[str], list[str]]:
         """Scores in place of raw ones; the tops before, and the bases of the new ones."""
         c, vec = self.code, self.elem.vec
-        before = [self.load(self.at(self.top, "0", TILE, v)) for v in VECTORS]
+        before = [self.load(self.at(self.top, "0", TILE, v)) for v in self.vectors]
 
         def key(j: str, tops: list[str]) -> list[str]:
             out = []
-            for v in VECTORS:
+            for v in self.vectors:
                 x = self.score(j, ahead, v)
                 self.store(x, self.at(self.scores, j, TILE, v))
                 out.append(self.maximum(tops[v], x))
             return out
 
         _, tops = c.loop("0", keys, "1", [(vec, b) for b in before], key)
-        for v in VECTORS:
+        for v in self.vectors:
             self.store(tops[v], self.at(self.top, "0", TILE, v))
         return before, [self.base_of(t) for t in tops]
 
@@ -110,7 +147,7 @@ class Forward(Work):
         def lane(s: str) -> None:
             def key(j: str, sums: list[str]) -> list[str]:
                 out = []
-                for v in VECTORS:
+                for v in self.vectors:
                     p = self.at(self.scores, j, TILE, v)
                     w = self.weight(self.load(p), bases[v])
                     self.store(self.times_factor(w, j, v), p)
@@ -118,8 +155,8 @@ class Forward(Work):
                 return out
 
             zero = self.number(-0.0)
-            _, sums = c.loop(s, keys, str(LANES), [(vec, zero) for _ in VECTORS], key)
-            for v in VECTORS:
+            _, sums = c.loop(s, keys, str(LANES), [(vec, zero) for _ in self.vectors], key)
+            for v in self.vectors:
                 self.store(sums[v], self.at(self.sums, s, TILE, v))
 
         self.each("0", used, 1, lane)
@@ -132,7 +169,7 @@ class Forward(Work):
         c = self.code
 
         def quarter(x: str) -> None:
-            for v in VECTORS:
+            for v in self.vectors:
                 a, b, d, e = (
                     self.load(self.at(self.sums, c.add(x, str(16 * i)), TILE, v)) for i in range(4)
                 )
@@ -143,7 +180,7 @@ class Forward(Work):
         for half in (8, 4, 2, 1):
 
             def pair(x: str, half: int = half) -> None:
-                for v in VECTORS:
+                for v in self.vectors:
                     a, b = (
                         self.load(self.at(self.sums, c.add(x, str(i)), TILE, v)) for i in (0, half)
                     )
@@ -153,7 +190,7 @@ class Forward(Work):
 
     def take(self) -> None:
         """The first block: its sum is the total; its product is in `out` already."""
-        for v in VECTORS:
+        for v in self.vectors:
             self.store(
                 self.load(self.at(self.sums, "0", TILE, v)), self.at(self.total, "0", TILE, v)
             )
@@ -161,7 +198,7 @@ class Forward(Work):
     def join(self, before: list[str], bases: list[str], rows: str) -> None:
         """total = total * decay + part, out = out * decay + product."""
         c = self.code
-        for v in VECTORS:
+        for v in self.vectors:
             decay = self.weight(before[v], bases[v])
             self.store(decay, self.at(self.decay, "0", TILE, v))
             p = self.at(self.total, "0", TILE, v)

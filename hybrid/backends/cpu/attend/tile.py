@@ -40,11 +40,14 @@ class Shape(NamedTuple):
         return 16 * self.vecs
 
 
-def tile_shape(elem: Element, target: Target) -> Shape:
-    """What the registers hold; any shape gives the same bits."""
+def tile_shape(elem: Element, target: Target, most: int, few: bool) -> Shape:
+    """What the registers hold, of at most so many vectors (`few`: for two rows); any shape gives
+    the same bits."""
+    if few:
+        return Shape(2, 2)
     each = max(16 * elem.size // target.vector_bytes, 1)  # registers of a vector of 16
     if target.registers >= 32:
-        return Shape(8, max(2 // each, 1))
+        return Shape(8, min(max(2 // each, 1), max(most, 1)))
     return Shape(4, 1)
 
 

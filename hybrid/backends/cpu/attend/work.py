@@ -1,8 +1,9 @@
 """What the generators of attention share: operands, products, scores of a tile of queries.
 
-A tile is 32 queries, the lanes of two vectors; scores and weights lie in memory of the thread as
-[keys of the block, 32].  Invariant: sizes, strides and offsets are argument words, so that the text
-depends on dtypes, on which operands there are and on the number of batch axes only.
+A tile is 32 queries, the lanes of two vectors (of one where there are at most 16 queries); scores
+and weights lie in memory of the thread as [keys of the block, 32].  Invariant: sizes, strides and
+offsets are argument words, so that the text depends on dtypes, on which operands there are and on
+the number of batch axes only.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .tile import copy_function, tile_function, tile_shape, turn_function
 __all__ = ["Work", "NAMES"]
 
 NAMES = ("q", "k", "v", "mask", "factor", "g", "peak", "total", "delta")
-VECTORS = range(TILE // 16)
-LEFT = 64  # bytes between two areas of scratch
+ALIGN = 64  # bytes
+FEW = 2  # queries for which keys are turned instead
 
 
 class Work:
@@ -35,11 +36,14 @@ class Work:
         self.kernel, self.elem = kernel, elem
         self.code, self.words = Code(), Words(-1)
         self.lanes = Lanes(16, self.code)
-        self.shape = tile_shape(elem, target)
+        self.vectors = range(-(-min(kernel.m, TILE) // 16))  # of a tile that hold queries
+        self.few = kernel.m <= FEW and not kernel.backward
+        self.shape = tile_shape(elem, target, len(self.vectors), self.few)
         self.reads = {n: a for n, a in zip(NAMES, kernel.reads) if a is not None}
         self.mask, self.factor = self.reads.get("mask"), self.reads.get("factor")
         self.scratch = 0
         self.line = TILE * elem.size
+        self.lanes_used = str(16 * len(self.vectors))
         self.size = {n: self.w(n, getattr(kernel, n)) for n in "mnef"}
         self.scale = self._scale()
         self.place: dict[str, str] = {}  # where the block's mask and factor are
@@ -63,7 +67,7 @@ class Work:
     def area(self, name: str, rows: int, cols: int) -> str:
         """Memory of the thread for rows x cols elements."""
         at = self.w(f"area.{name}", self.scratch)
-        self.scratch += -(-rows * cols * self.elem.size // LEFT) * LEFT
+        self.scratch += -(-rows * cols * self.elem.size // ALIGN) * ALIGN
         return self.code.once(f"getelementptr i8, ptr %scratch, i64 {at}")
 
     def padded(self, name: str) -> int:
@@ -219,18 +223,22 @@ class Work:
             if a is not None and not (name == "mask" and self.by_row(a)):
                 self.areas[name] = self.area(name, BLOCK, TILE)
 
-    def prepare(self, at: dict[str, str], j0: str, keys: str, i0: str, rows: str) -> None:
-        """Raw scores of a tile and a block of keys; mask and factor turned."""
+    def raw_scores(self, at: dict[str, str], j0: str, keys: str, i0: str, rows: str) -> None:
+        """Products of a tile of queries and a block of keys."""
         k = self.reads["k"]
         keys_at = self.row("k", k, at["k"], j0)
         self.product(
             (keys_at, self.step("k", k), str(self.elem.size)),
             keys,
             (self.turned_q, str(self.line)),
-            str(TILE),
+            self.lanes_used,
             self.size["e"],
             (self.scores, str(self.line)),
         )
+
+    def prepare(self, at: dict[str, str], j0: str, keys: str, i0: str, rows: str) -> None:
+        """Raw scores of a tile and a block of keys; mask and factor turned."""
+        self.raw_scores(at, j0, keys, i0, rows)
         for name, a in (("mask", self.mask), ("factor", self.factor)):
             if a is None:
                 continue
