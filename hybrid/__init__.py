@@ -26,6 +26,7 @@ from .core.dtypes import (
     uint64,
 )
 from .core.errors import (
+    ArgumentError,
     BackendError,
     DeviceError,
     DTypeError,
@@ -69,37 +70,17 @@ from .ops import *  # noqa: E402, F403
 __version__ = "0.1.0"
 newaxis = None
 
-if not TYPE_CHECKING:
-    _ELSEWHERE = {
-        "array": "tensor",
-        "from_numpy": "asarray",
-        "as_tensor": "asarray",
-        "cat": "concat",
-        "concatenate": "concat",
-        "cumsum": "cumulative_sum",
-        "cumprod": "cumulative_prod",
-        "transpose": "permute_dims",
-        "permute": "permute_dims",
-        "unsqueeze": "expand_dims",
-        "normal": "random.normal",
-        "save": "Module.state_dict with numpy.savez",
-        "load": "numpy.load with Module.load_state_dict",
-        "vmap": "broadcasting, or a loop over hybrid.unstack",
-        "compile": "function",
-        "jit": "function",
-    }
-
-    def __getattr__(name: str) -> None:
-        """Say what an operation of NumPy, PyTorch or JAX is called here."""
-        other = _ELSEWHERE.get(name)
-        hint = f"; it is called hybrid.{other} here" if other in globals() else ""
-        hint = f"; use {other}" if other is not None and not hint else hint
-        raise AttributeError(f"module 'hybrid' has no attribute {name!r}{hint}")
-
-
 from . import nn, optim  # noqa: E402
+from .core.spelling import FUNCTIONS as _FUNCTIONS  # noqa: E402
+from .core.spelling import elsewhere as _elsewhere  # noqa: E402
 from .function import CacheInfo, Function, RunsEagerly, function  # noqa: E402
 from .inspect import Comparison, Inspection, compare, describe_system, inspect  # noqa: E402
+from .ir.guard import guard_all as _guard_all  # noqa: E402
 from .profile import Profile, profile  # noqa: E402
 from .random import manual_seed  # noqa: E402  (this import makes hybrid.random the module)
 from .threads import get_num_threads, num_threads, set_num_threads  # noqa: E402
+
+_guard_all(globals(), [name for name in globals() if not name.startswith("_")], __name__)
+
+if not TYPE_CHECKING:
+    __getattr__ = _elsewhere(__name__, _FUNCTIONS, globals())

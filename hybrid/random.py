@@ -4,5 +4,8 @@ Invariant: the stream depends on the seed and the order of calls only; it is the
 traced.
 """
 
+from . import ops as _ops
 from .ops.random import *  # noqa: F403
 from .ops.random import __all__ as __all__
+
+globals().update({name: vars(_ops)[name] for name in __all__})  # the public ones, guarded

@@ -15,8 +15,10 @@ from ..core import trees
 from ..core.errors import HybridError, ShapeError
 from ..ir import bind as door
 from ..ir.tensor import Handle, Leaf, new_handle
-from ..ops import add, ones_like, reshape, zeros_like
-from ..ops import sum as sum_
+from ..ops.create import ones_like, zeros_like
+from ..ops.elementwise import add
+from ..ops.movement import reshape
+from ..ops.reduce import sum as sum_
 from .sums import Sums
 from .tape import PseudoEntry, alias, order, owner, saved_inputs, saved_outputs, unfold
 
@@ -300,6 +302,8 @@ def gradients(
 # ---- functional forms
 def stop_gradient(x: Any) -> Any:
     """The same value, cut from the tape (also `x.detach()`)."""
+    if not isinstance(x, Handle):
+        x = door.as_tensor(x)
     new = new_handle(x._v, x._a)
     mode = door.current_mode()
     if mode is not None:

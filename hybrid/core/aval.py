@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DeviceError
+from .errors import DeviceError, ShapeError
 
 __all__ = ["Aval", "Device", "aval", "device", "find_aval"]
+
+
+MAX_AXES = 64  # as many as NumPy's arrays have
 
 
 class Device(str):
@@ -71,6 +74,12 @@ class Aval:
     __slots__ = ("shape", "dtype", "device", "ndim", "size", "nbytes", "__weakref__")
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, dev: Device) -> None:
+        if len(shape) > MAX_AXES:
+            raise ShapeError(f"a tensor has at most {MAX_AXES} axes, not {len(shape)}")
+        if dtype.itemsize * prod([d or 1 for d in shape]) >= 1 << 63:
+            raise ShapeError(
+                f"shape {shape} of {dtype.name} is larger than any memory: 2**63 bytes"
+            )
         self.shape, self.dtype, self.device = shape, dtype, dev
         self.ndim, self.size = len(shape), prod(shape)
         self.nbytes = self.size * dtype.itemsize
@@ -114,7 +123,9 @@ def device(name: str | Device = "cpu") -> Device:
 def _make(name: str) -> Device:
     new = str.__new__(Device, name)
     new.name = name
-    new.kind, _, index = name.partition(":")
+    new.kind, colon, index = name.partition(":")
+    if not new.kind.isidentifier() or (colon and not (index.isascii() and index.isdigit())):
+        raise DeviceError(f"a device is a name like 'cpu' or 'cuda:0', not {name!r}")
     new.index = int(index or 0)
     return new
 

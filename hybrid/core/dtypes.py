@@ -86,17 +86,34 @@ def canonical(dtype: Any) -> np.dtype:
     if isinstance(dtype, str) and dtype in _BY_NAME:
         return _BY_NAME[dtype]
     try:
-        d = np.dtype(dtype)
-    except TypeError:
+        d = np.dtype(dtype) if _nameable(dtype) else None
+    except (TypeError, ValueError, SyntaxError):
         d = None
     found = _CANON.get(d) if d is not None else None
     if found is None and d is not None:
         found = _CANON.get(d.newbyteorder("="))
     if found is None:
         raise DTypeError(
-            f"dtype {dtype!r} is not supported; use one of {', '.join(x.name for x in ALL)}"
+            f"{_text(dtype, d)} is not supported; use one of {', '.join(x.name for x in ALL)}"
         )
     return found
+
+
+def _nameable(x: Any) -> bool:
+    """Whether x names a dtype; NumPy would make one of None, dicts and lists as well."""
+    if isinstance(x, str):
+        return not x.lstrip("<>=|").startswith("a")  # text, under a name that NumPy gave up
+    return isinstance(x, (np.dtype, type)) or hasattr(x, "dtype")
+
+
+def _text(given: Any, d: np.dtype | None) -> str:
+    """How a message names a dtype that hybrid does not have."""
+    if isinstance(given, str):
+        device = given.partition(":")[0] in ("cpu", "cuda")
+        return f"dtype {given!r}" + (" (a device: pass device= instead)" if device else "")
+    if d is not None and (isinstance(given, (np.dtype, type)) and given is not object):
+        return f"dtype {d.name if d.names is None else 'with named fields'}"
+    return f"an object of type {type(given).__name__} as a dtype"
 
 
 def kind(d: np.dtype) -> str:

@@ -14,6 +14,7 @@ __all__ = [
     "ShapeError",
     "DTypeError",
     "DeviceError",
+    "ArgumentError",
     "IndexOutOfRange",
     "GraphError",
     "UnsupportedError",
@@ -38,6 +39,10 @@ class DTypeError(HybridError, TypeError):
 
 class DeviceError(HybridError, RuntimeError):
     """Operands live on different devices, or the device is not available."""
+
+
+class ArgumentError(HybridError, TypeError, ValueError):
+    """An argument is of a kind, or has a value, that the function does not take."""
 
 
 class IndexOutOfRange(HybridError, IndexError):

@@ -6,12 +6,14 @@ Invariant: shapes and strides are tuples of Python ints; strides count elements 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import Any
 
-from .errors import ShapeError
+from .errors import ArgumentError, ShapeError
 
 __all__ = [
+    "whole",
     "broadcast_shapes",
     "normalize_axis",
     "normalize_axes",
@@ -24,12 +26,38 @@ __all__ = [
 ]
 
 
+def whole(value: Any, what: str) -> int:
+    """An argument that is an int, as one; ArgumentError naming `what` for anything else."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ArgumentError(f"{what} is {_text(value)}: it has to be an integer") from None
+
+
+def _text(value: Any) -> str:
+    plain = value is None or isinstance(value, (str, bytes, int, float, complex))
+    return repr(value)[:60] if plain else f"of type {type(value).__name__}"
+
+
+def _listed(value: Any, what: str) -> tuple[Any, ...]:
+    """The items of an int or a sequence of ints."""
+    if hasattr(value, "__index__") and not getattr(value, "ndim", 0):
+        return (value,)
+    if isinstance(value, (str, bytes, Mapping, type)) or not hasattr(value, "__iter__"):
+        raise ArgumentError(f"{what} is {_text(value)}: it has to be an integer or a tuple of them")
+    if isinstance(value, range) and len(value) > 64:
+        raise ShapeError(f"{what} has {len(value)} entries; a tensor has at most 64 axes")
+    return tuple(value)
+
+
 def as_shape(shape: Any) -> tuple[int, ...]:
-    """A shape from an int or a sequence of ints; negative sizes raise."""
-    items = (shape,) if hasattr(shape, "__index__") else tuple(shape)
-    out = tuple(operator.index(n) for n in items)
+    """A shape from an int or a sequence of ints; ShapeError for negative sizes and for more
+    elements than an int64 counts."""
+    out = tuple([whole(n, "a size") for n in _listed(shape, "a shape")])
     if any(n < 0 for n in out):
         raise ShapeError(f"a shape cannot hold negative sizes: {out}")
+    if prod([n or 1 for n in out]) >= 1 << 63:
+        raise ShapeError(f"shape {out} holds more elements than an int64 counts")
     return out
 
 
@@ -58,7 +86,7 @@ def broadcast_shapes(what: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 def normalize_axis(axis: int, ndim: int, what: str = "axis") -> int:
     """Axis in 0..ndim-1; raises ShapeError outside."""
-    a = operator.index(axis)
+    a = whole(axis, f"{what}: axis" if what != "axis" else what)
     if not -ndim <= a < ndim:
         raise ShapeError(f"{what}: axis {a} is out of range for {ndim} dimensions")
     return a % ndim
@@ -70,8 +98,7 @@ def normalize_axes(
     """Sorted distinct axes; None means all."""
     if axis is None:
         return tuple(range(ndim))
-    given: Any = (axis,) if hasattr(axis, "__index__") else axis
-    axes = [normalize_axis(a, ndim, what) for a in given]
+    axes = [normalize_axis(a, ndim, what) for a in _listed(axis, f"{what}: axis")]
     if len(set(axes)) != len(axes):
         raise ShapeError(f"{what}: axis {axis} repeats")
     return tuple(sorted(axes))

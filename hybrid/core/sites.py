@@ -12,7 +12,7 @@ import numpy as np
 
 from .errors import Site
 
-__all__ = ["user_site", "INSIDE"]
+__all__ = ["user_site", "users_code", "INSIDE"]
 
 INSIDE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DEMO = os.path.join(INSIDE, "demo") + os.sep
@@ -22,6 +22,22 @@ _SKIPPED = (
     "<hybrid",
     "<frozen importlib",
 )
+
+_STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_TOOLS = ("numpy", "llvmlite", "ml_dtypes", "optree")
+_PACKAGES = os.sep + "site-packages" + os.sep
+
+
+def users_code(filename: str) -> bool:
+    """Whether code of that file is neither hybrid's nor of what hybrid is built on."""
+    if filename.startswith(_DEMO):
+        return True
+    if filename.startswith(_SKIPPED) or filename.startswith("<__array_function__"):
+        return False
+    _, found, package = filename.rpartition(_PACKAGES)
+    if found:
+        return not package.startswith(_TOOLS)
+    return not filename.startswith(_STDLIB)
 
 
 def user_site(start: int = 1) -> Site | None:

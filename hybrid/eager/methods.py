@@ -16,6 +16,7 @@ from .. import ops
 from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError
 from ..ir import bind as door
+from ..ir.guard import guard_methods
 from ..ir.tensor import Handle
 from ..ops.getitem import getitem as _getitem
 from .tensor import Tensor
@@ -210,8 +211,8 @@ def _install_operators() -> None:
             ops.logical_not if self._a.dtype is dt.bool_ else ops.bitwise_invert
         )(self),
         "round": lambda self, n=None: round_to(self, n or 0),
-        "divmod": lambda self, other: (self // other, self % other),
-        "rdivmod": lambda self, other: (other // self, other % self),
+        "divmod": lambda self, other: (ops.floor_divide(self, other), ops.remainder(self, other)),
+        "rdivmod": lambda self, other: (ops.floor_divide(other, self), ops.remainder(other, self)),
     }.items():
         setattr(Tensor, f"__{name}__", method)
 
@@ -464,3 +465,4 @@ def _conversion(name: str, d: np.dtype) -> Callable[..., Any]:
 
 _install_operators()
 _install_methods()
+guard_methods(Tensor, "x")

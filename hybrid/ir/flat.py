@@ -12,6 +12,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from .bind import STATE, TABLE_LIMIT, TABLES, Entry, bind, constant_of, entry_for, lifted, promoted
+from .guard import shielded
 from .op import Op
 from .tensor import TENSOR, Handle
 
@@ -61,10 +62,6 @@ def {name}(x, /):
     else: out._node = (e, (xn,), ({k0},), {ko})
     return out
 """
-
-
-def _slow(op: Op, xs: tuple[Any, ...]) -> Any:
-    return bind(op, *xs)
 
 
 def public(op: Op) -> Callable[..., Any]:
@@ -144,13 +141,14 @@ def _flat(op: Op, general: Callable[..., Any] | None = None) -> Callable[..., An
     code = _template(
         op.nin == 2, "0" in keep or "*" in keep, "1" in keep or "*" in keep, "out" in keep
     )
+    door = shielded(op.name, general or (lambda *xs: bind(op, *xs)))
     space: dict[str, Any] = {
         "STATE": STATE,
-        "slow": _slow if general is None else lambda op, xs: general(*xs),
+        "slow": lambda op, xs: door(*xs),
         "OP": op,
         "same": same,
         "table": table,
-        "first": _learner(op, general, same, table, scalars),
+        "first": shielded(op.name, _learner(op, general, same, table, scalars)),
         "new": object.__new__,
         "T": TENSOR[0],
         "scalars": scalars,

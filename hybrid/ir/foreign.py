@@ -110,7 +110,7 @@ def _sequence(x: Any) -> Data:
     try:
         array = np.array(x)
     except ValueError as e:
-        raise ShapeError(f"the nested sequences do not have one shape ({e})") from None
+        raise ShapeError(f"the nested sequences do not have one shape, or nest too deeply") from None
     if strong and array.dtype.kind == "O":  # halves beside Python numbers
         strong = [data_of(v) for v in strong]
         array = np.array(x, np.float64)

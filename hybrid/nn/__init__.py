@@ -3,7 +3,8 @@
 Invariant: names, argument order and default initialisation are PyTorch's.
 """
 
-from . import functional
+from ..ir.guard import guard_all, guard_methods
+from . import functional, layers, module
 from .layers import (
     GELU,
     AvgPool2d,
@@ -56,3 +57,8 @@ __all__ = [
     "Tanh",
     "functional",
 ]
+
+for _class in [*vars(layers).values(), *vars(module).values()]:
+    if isinstance(_class, type) and issubclass(_class, Module):
+        guard_methods(_class)
+guard_all(vars(functional), functional.__all__, functional.__name__)

@@ -7,13 +7,14 @@ does not.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core import dtypes as dt
 from ..core.aval import Device
 from ..core.aval import device as to_device
-from ..core.errors import HybridError, ShapeError
+from ..core.errors import HybridError, IndexOutOfRange, ShapeError
 from ..eager.snapshot import Saved, frozen
 from ..eager.tensor import Tensor, asarray, tensor
 from ..ir.mode import EPOCH, bump
@@ -166,17 +167,17 @@ class Module(Saved):
         for _, m in self._own("module"):
             yield m
 
-    def named_modules(
-        self, prefix: str = "", _seen: set[int] | None = None
-    ) -> Iterator[tuple[str, Module]]:
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """(dotted name, module) pairs, this one first; a shared module once."""
-        seen = set() if _seen is None else _seen
+        return self._walk(prefix, set())
+
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
         if id(self) in seen:
             return
         seen.add(id(self))
         yield prefix, self
         for name, m in self.named_children():
-            yield from m.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+            yield from m._walk(f"{prefix}.{name}" if prefix else name, seen)
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it."""
@@ -315,6 +316,19 @@ def _loaded(name: str, t: Tensor, value: Any) -> Tensor:
     return new
 
 
+def _item(modules: Any, i: Any) -> Any:
+    """One module of a container, or the list that a slice names."""
+    items = list(modules.children())
+    if isinstance(i, slice):
+        return items[i]
+    k = operator.index(i)
+    if not -len(items) <= k < len(items):
+        raise IndexOutOfRange(
+            f"index {k} is out of range for a {type(modules).__name__} of {len(items)} modules"
+        )
+    return items[k]
+
+
 class Sequential(Module):
     """Modules applied one after the other."""
 
@@ -341,8 +355,8 @@ class Sequential(Module):
         return self.children()
 
     def __getitem__(self, i: Any) -> Any:
-        items = list(self.children())
-        return Sequential(*items[i]) if isinstance(i, slice) else items[i]
+        got = _item(self, i)
+        return Sequential(*got) if isinstance(i, slice) else got
 
     def append(self, module: Module) -> Sequential:
         """Add a module at the end."""
@@ -375,11 +389,12 @@ class ModuleList(Module):
         return self.children()
 
     def __getitem__(self, i: Any) -> Any:
-        items = list(self.children())
-        return ModuleList(items[i]) if isinstance(i, slice) else items[i]
+        got = _item(self, i)
+        return ModuleList(got) if isinstance(i, slice) else got
 
     def __setitem__(self, i: int, module: Module) -> None:
-        self.add_module(str(range(len(self))[i]), module)
+        _item(self, i)
+        self.add_module(str(operator.index(i) % len(self)), module)
 
 
 class ModuleDict(Module):

@@ -1,13 +1,15 @@
 """The ops: importing this package registers every record and exposes the public functions.
 
 Invariant: a function is public here because its family lists it in `__all__`; the rest of hybrid
-takes ops from this package and asks records for facts, never for names.
+takes ops from this package and asks records for facts, never for names.  What is public is under
+the skin of ir/guard.py; families call each other without it.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
 
+from ..ir.guard import guard_all, guard_methods
 from . import (
     attention,
     contract,
@@ -92,6 +94,8 @@ def _export(families: tuple[ModuleType, ...]) -> list[str]:
             globals()[name] = getattr(family, name)
             if name not in _INTERNAL:
                 names.append(name)
+    guard_methods(random.Generator, skip=frozenset(("draw",)))
+    guard_all(globals(), {n for family in families for n in family.__all__}, __name__)
     return sorted(set(names))
 
 

@@ -266,6 +266,7 @@ def arange(
         n = max(0, -((start - stop) // step))
     else:
         n = max(0, math.ceil((stop - start) / step))
+    as_shape(n)
     if dt.is_int(d):
         first, by = int(start), int(step) if whole else int(start + step) - int(start)
         if n and not (dt.can_hold(d, first) and dt.can_hold(d, first + (n - 1) * by)):

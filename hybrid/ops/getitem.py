@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import dtypes as dt
-from ..core.errors import IndexOutOfRange, ShapeError
-from ..core.shapes import broadcast_shapes
+from ..core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange, ShapeError
+from ..core.shapes import broadcast_shapes, whole
 from ..ir.bind import as_tensor, bind, store
 from ..ir.foreign import data_of, holds_tensors
 from ..ir.tensor import Handle
@@ -86,10 +86,20 @@ def _items(x: Tensor, key: Any) -> list[Any]:
 
 
 def _key_array(k: Any) -> Any:
-    """The array of an index that is no tensor; a tensor for a sequence that holds some."""
+    """The array of an index that is no tensor; a tensor for a sequence that holds some.
+
+    Raises DTypeError unless it holds integers or truth values."""
     if holds_tensors(k):
         return as_tensor(k)
-    a = data_of(k).array
+    try:
+        a = data_of(k).array
+    except (TypeError, ValueError, MemoryError, HybridError):  # endless ranges, ragged rows
+        a = None
+    if a is None or a.dtype.kind not in ("iub" if a.size else "iubf"):
+        raise DTypeError(
+            "an index is made of integers, slices, None, ..., integer or bool arrays, not of a "
+            f"{type(k).__name__}"
+        )
     return a if a.size else a.astype(np.bool_ if a.dtype == np.bool_ else np.int64)
 
 
@@ -118,12 +128,16 @@ def _index_tensor(k: Any, axis: int, n: int) -> Tensor:
     return index_check(k, n, axis)
 
 
+def _bound(v: Any) -> int | None:
+    return None if v is None else whole(v, "a bound of a slice")
+
+
 def _bounds(k: Any, n: int, axis: int) -> tuple[int, int, int]:
     """begin, size and step of an int or slice on an axis of size n."""
     if isinstance(k, slice):
-        r = range(n)[
-            slice(*[None if v is None else operator.index(v) for v in (k.start, k.stop, k.step)])
-        ]
+        if k.step is not None and whole(k.step, "the step of a slice") == 0:
+            raise ArgumentError("the step of a slice is 0")
+        r = range(n)[slice(*[_bound(v) for v in (k.start, k.stop, k.step)])]
         return (r.start if len(r) else 0), len(r), (r.step if len(r) > 1 else 1)
     if not -n <= k < n:
         raise IndexOutOfRange(f"index {k} is out of range for axis {axis} of size {n}")

@@ -19,7 +19,6 @@ from ..core.aval import Aval
 from ..core.errors import HybridError, ShapeError
 from ..core.shapes import contiguous_strides, normalize_axis
 from ..ir.bind import as_tensor, bind, operands, store, use_joiner
-from ..ir.bind import convert as astype
 from ..ir.foreign import Data, data_of, dtype_of, holds_tensors, is_number, leaves
 from ..ir.op import Op, extend, register
 from ..ir.tensor import Handle

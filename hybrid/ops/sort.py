@@ -179,7 +179,7 @@ def diff(
         raise ShapeError(f"diff: n = {n} is negative")
     if n and (prepend is not None or append is not None):
         x = concat([t for t in (prepend, x, append) if t is not None], a)
-    for _ in range(n):
+    for _ in range(min(n, x.shape[a])):  # nothing is left after that many
         size = x.shape[a]
         high, low = narrow(x, a, min(1, size), max(size - 1, 0)), narrow(x, a, 0, max(size - 1, 0))
         x = not_equal(high, low) if x.dtype is dt.bool_ else subtract(high, low)

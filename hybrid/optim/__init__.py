@@ -4,7 +4,11 @@ Invariant: hyper-parameters and state are tensors, so a schedule never makes a r
 again.
 """
 
+from ..ir.guard import guard_methods
 from .algorithms import SGD, Adam, AdamW
 from .optimizer import Optimizer, ParamGroup
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "ParamGroup"]
+
+for _class in (Optimizer, ParamGroup, SGD, Adam, AdamW):
+    guard_methods(_class)

@@ -1,0 +1,186 @@
+"""The outer skin of public functions: an error from the inside leaves as one about the arguments.
+
+Invariant: a call that succeeds pays one Python call and no check; errors that hybrid raises on
+purpose, and errors out of the user's own code, pass unchanged.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dis import opmap
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import Any
+
+from ..core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange
+from ..core.sites import users_code
+from ..core.spelling import hint
+from .arguments import blame, described
+
+__all__ = ["guarded", "guard_all", "guard_methods", "shielded"]
+
+_RAISE = opmap["RAISE_VARARGS"]
+_PLANNED = (TypeError, ValueError, IndexError, KeyError, OverflowError, AttributeError)
+_KINDS = inspect.Parameter
+_METHODS = "__init__ __getitem__ __setitem__ __array__ __format__ __contains__ __round__ __ior__"
+_PROTOCOL = frozenset(_METHODS.split())
+
+
+def _traceback(error: BaseException) -> list[tuple[CodeType, int]]:
+    """(code, instruction) of every frame below the guard, outermost first."""
+    found, tb = [], error.__traceback__
+    while tb is not None:
+        found.append((tb.tb_frame.f_code, tb.tb_lasti))
+        tb = tb.tb_next
+    return found[1:]
+
+
+def _planned(error: BaseException, frames: list[tuple[CodeType, int]]) -> bool:
+    """Whether a `raise` statement of hybrid's own, not C code and not NumPy, made the error."""
+    if not frames or not isinstance(error, (*_PLANNED, NotImplementedError, MemoryError)):
+        return False
+    code, at = frames[-1]
+    if users_code(code.co_filename) or "numpy" in code.co_filename:
+        return False
+    return code.co_code[at] == _RAISE
+
+
+def clear_error(
+    name: str,
+    error: Exception,
+    given: Mapping[str, Any],
+    annotations: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+) -> Exception | None:
+    """What to raise in place of an error that left a public function; None to let it pass."""
+    if isinstance(error, (HybridError, StopIteration)):
+        return None
+    frames = _traceback(error)
+    if any(users_code(code.co_filename) for code, _ in frames):
+        return None
+    if _planned(error, frames):
+        return None
+    found = blame(given, annotations, defaults)
+    if found is not None:
+        kind = DTypeError if "makes one" in found else ArgumentError
+        return kind(f"{name}: {found}")
+    if isinstance(error, (Warning, RecursionError, RuntimeError)):
+        return None
+    if isinstance(error, MemoryError):
+        text = str(error) or "there is not enough memory for the result or for a step of it"
+        return None if str(error) else MemoryError(f"{name}: {text}")
+    shown = {n: v for n, v in given.items() if n != "self" and not n.startswith("**")}
+    call = ", ".join(f"{n.lstrip('*')}={described(v)}" for n, v in shown.items())
+    other = IndexOutOfRange if isinstance(error, IndexError) else ArgumentError
+    return other(f"{name}({call}): these arguments do not fit what {name} takes")
+
+
+# ---- functions
+@lru_cache(None)
+def _template(spec: tuple[tuple[str, int, bool], ...]) -> CodeType:
+    """The code of a guarded function with these parameters (name, kind, whether it has a default),
+    compiled once per list."""
+    head, call, held = [], [], []
+    last, kinds = None, [kind for _, kind, _ in spec]
+    for name, kind, default in spec:
+        if last == _KINDS.POSITIONAL_ONLY != kind:
+            head.append("/")
+        if kind == _KINDS.KEYWORD_ONLY and _KINDS.VAR_POSITIONAL not in kinds and last != kind:
+            head.append("*")
+        star = {_KINDS.VAR_POSITIONAL: "*", _KINDS.VAR_KEYWORD: "**"}.get(kind, "")  # type: ignore[call-overload]
+        head.append(f"{star}{name}" + ("=None" if default else ""))
+        call.append(f"{name}={name}" if kind == _KINDS.KEYWORD_ONLY else f"{star}{name}")
+        held.append(f"{star + name!r}: {name}")
+        last = kind
+    if last == _KINDS.POSITIONAL_ONLY:
+        head.append("/")
+    refuse = ""
+    if _KINDS.VAR_KEYWORD not in kinds:
+        head.append("**_unknown")
+        refuse = "    if _unknown: raise _refused(_unknown)\n"
+    text = (
+        f"def guarded({', '.join(head)}):\n{refuse}    try: return _inner({', '.join(call)})\n"
+        f"    except Exception as error:\n        problem = _clear(error, {{{', '.join(held)}}})\n"
+        "        if problem is None: raise\n        raise problem from error\n"
+    )
+    made = compile(text, "<hybrid>", "exec")
+    return next(c for c in made.co_consts if isinstance(c, CodeType))
+
+
+def guarded(f: Any, name: str, module: str) -> Any:
+    """f under a skin: the same signature, results and errors of its own, and a clear error where
+    one would come from the inside or a keyword is spelt as elsewhere."""
+    parameters = list(inspect.signature(f).parameters.values())
+    spec = tuple((p.name, int(p.kind), p.default is not p.empty) for p in parameters)
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    annotations = getattr(f, "__annotations__", {})
+    names = tuple(p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.POSITIONAL_ONLY))
+
+    def clear(error: Exception, given: Mapping[str, Any]) -> Exception | None:
+        return clear_error(name, error, given, annotations, defaults)
+
+    def refused(unknown: Mapping[str, Any]) -> Exception:
+        first = next(iter(unknown))
+        shown = tuple(n for n in names if n != "self")
+        return ArgumentError(
+            f"{name}() got an unexpected keyword argument {first!r}{hint(first, shown)}"
+        )
+
+    code = _template(spec).replace(
+        co_name=name, co_qualname=getattr(f, "__qualname__", name), co_filename=f"<hybrid {name}>"
+    )
+    made = FunctionType(
+        code, {"_inner": f, "_clear": clear, "_refused": refused, "__name__": module}, name
+    )
+    made.__dict__.update(f.__dict__)
+    made.__dict__["__wrapped__"] = f
+    made.__doc__, made.__module__ = f.__doc__, module
+    made.__annotations__ = dict(annotations)
+    ordered = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    made.__defaults__ = tuple(p.default for p in ordered if p.default is not p.empty)
+    made.__kwdefaults__ = {
+        p.name: p.default
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
+    }
+    return made
+
+
+def guard_methods(cls: type, prefix: str = "", skip: frozenset[str] = frozenset()) -> None:
+    """Put the methods that a class defines under the skin: public ones and `__init__`."""
+    for name, f in list(vars(cls).items()):
+        public = not name.startswith("_") or name in _PROTOCOL
+        if not public or name in skip or not isinstance(f, FunctionType):
+            continue
+        ours = f.__code__.co_filename.startswith("<hybrid")
+        if ours or f.__code__.co_flags & inspect.CO_GENERATOR:
+            continue
+        shown = cls.__name__ if name == "__init__" else f"{prefix or cls.__name__}.{name}"
+        made = guarded(f, shown, f.__module__)
+        made.__name__, made.__qualname__ = name, f.__qualname__
+        setattr(cls, name, made)
+
+
+def guard_all(space: dict[str, Any], names: Iterable[str], module: str) -> None:
+    """Put the public functions of a namespace under the skin (flat functions have their own)."""
+    for name in names:
+        f = space.get(name)
+        if isinstance(f, FunctionType) and not f.__code__.co_filename.startswith("<hybrid"):
+            space[name] = guarded(f, name, module)
+
+
+def shielded(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
+    """f(*tensors) under the skin, for the general door of a flat function."""
+
+    def shield(*xs: Any) -> Any:
+        try:
+            return f(*xs)
+        except Exception as error:
+            given = dict(zip(("x", "y", "z"), xs))
+            problem = clear_error(name, error, given, {}, {})
+            if problem is None:
+                raise
+            raise problem from error
+
+    return shield
