@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dis import opmap
 
 import numpy as np
 
 from .errors import Site
 
-__all__ = ["user_site", "users_code", "INSIDE"]
+__all__ = ["user_site", "users_code", "read_to_be_called", "INSIDE"]
 
 INSIDE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DEMO = os.path.join(INSIDE, "demo") + os.sep
@@ -26,6 +27,22 @@ _SKIPPED = (
 _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _TOOLS = ("numpy", "llvmlite", "ml_dtypes", "optree")
 _PACKAGES = os.sep + "site-packages" + os.sep
+
+
+_LOAD_METHOD = opmap.get("LOAD_METHOD")  # Python 3.11; later a bit of LOAD_ATTR
+_LOAD_ATTR = opmap["LOAD_ATTR"]
+
+
+def read_to_be_called() -> bool:
+    """Whether the property getter that asks runs for `x.name(...)`, not for `x.name`."""
+    frame = sys._getframe(2)
+    code, at = frame.f_code.co_code, frame.f_lasti
+    if at < 0:
+        return False
+    op = code[at]
+    return op == _LOAD_METHOD or (
+        _LOAD_METHOD is None and op == _LOAD_ATTR and code[at + 1] & 1 == 1
+    )
 
 
 def users_code(filename: str) -> bool:

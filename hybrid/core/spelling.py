@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["KEYWORDS", "METHODS", "FUNCTIONS", "LAYERS", "OPTIMIZERS", "hint", "elsewhere"]
+__all__ = [
+    "KEYWORDS",
+    "METHODS",
+    "FUNCTIONS",
+    "LAYERS",
+    "OPTIMIZERS",
+    "hint",
+    "elsewhere",
+    "Missing",
+]
 
 # keyword elsewhere -> parameters here, the first that the function has
 KEYWORDS = {
@@ -16,12 +25,25 @@ KEYWORDS = {
     "axis": ("dim", "axes"),
     "dims": ("axes", "axis", "shape"),
     "axes": ("axis",),
-    "dim0": ("axis1",),
-    "dim1": ("axis2",),
     "start_dim": ("start",),
     "end_dim": ("stop",),
+    "start": ("start_dim",),
+    "stop": ("end_dim",),
+    "end": ("stop",),
+    "steps": ("num",),
+    "diagonal": ("k", "offset"),
+    "offset": ("k",),
+    "shifts": ("shift",),
+    "pad": ("pad_width",),
+    "padding": ("pad_width",),
+    "loc": ("mean",),
+    "scale": ("std",),
+    "shape": ("size",),
+    "requires_grad": ("on",),
+    "elementwise_affine": ("weight",),
+    "decimals": ("n",),
     "keepdim": ("keepdims",),
-    "size": ("shape",),
+    "size": ("shape", "sizes"),
     "newshape": ("shape",),
     "input": ("x", "logits", "a"),
     "a": ("x",),
@@ -33,6 +55,7 @@ KEYWORDS = {
     "tensors": ("xs",),
     "arrays": ("xs",),
     "fill_value": ("value",),
+    "ord": ("p",),
     "exponent": ("y",),
     "equation": ("spec",),
     "subscripts": ("spec",),
@@ -48,6 +71,7 @@ KEYWORDS = {
     "betas": ("beta1",),
     "learning_rate": ("lr",),
     "prob": ("p",),
+    "p": ("ord",),
     "n_features": ("in_features",),
     "units": ("out_features",),
     "filters": ("out_channels",),
@@ -204,7 +228,6 @@ FUNCTIONS = {
     "asanyarray": "asarray",
     "cat": "concat",
     "concatenate": "concat",
-    "vstack": "concat",
     "dstack": "concat",
     "cumsum": "cumulative_sum",
     "cumprod": "cumulative_prod",
@@ -271,7 +294,6 @@ FUNCTIONS = {
     "compile": "function",
     "jit": "function",
     "script": "function",
-    "trace": "function",
     "autograd": "hybrid.grad, hybrid.value_and_grad and hybrid.vjp",
     "jacobian": "hybrid.grad of each output",
     "hessian": "hybrid.grad(hybrid.grad(f))",
@@ -296,28 +318,37 @@ FUNCTIONS = {
     "cuda": "the argument device='cuda'",
 }
 LAYERS = {
-    "Dropout1d": "Dropout",
-    "Dropout2d": "Dropout",
-    "BCELoss": "functional.binary_cross_entropy",
-    "BCEWithLogitsLoss": "functional.binary_cross_entropy_with_logits",
-    "L1Loss": "functional.l1_loss",
-    "HuberLoss": "functional.huber_loss",
-    "SmoothL1Loss": "functional.smooth_l1_loss",
-    "KLDivLoss": "functional.kl_div",
-    "NLLLoss": "functional.nll_loss",
-    "LeakyReLU": "functional.leaky_relu",
-    "ELU": "functional.elu",
-    "Swish": "SiLU",
-    "GroupNorm": "functional.group_norm",
-    "RMSNorm": "functional.rms_norm",
-    "BatchNorm1d": "functional.batch_norm",
-    "BatchNorm2d": "functional.batch_norm",
-    "Conv1d": "functional.conv1d",
-    "ConvTranspose2d": "functional.conv_transpose2d",
-    "MultiheadAttention": "functional.scaled_dot_product_attention",
-    "Dense": "Linear",
+    "Dropout1d": "nn.Dropout",
+    "Dropout2d": "nn.Dropout",
+    "BCELoss": "nn.functional.binary_cross_entropy",
+    "BCEWithLogitsLoss": "nn.functional.binary_cross_entropy_with_logits",
+    "L1Loss": "nn.functional.l1_loss",
+    "HuberLoss": "nn.functional.huber_loss",
+    "SmoothL1Loss": "nn.functional.smooth_l1_loss",
+    "KLDivLoss": "nn.functional.kl_div",
+    "NLLLoss": "nn.functional.nll_loss",
+    "LeakyReLU": "nn.functional.leaky_relu",
+    "ELU": "nn.functional.elu",
+    "ReLU6": "hybrid.relu6",
+    "Hardtanh": "hybrid.hardtanh",
+    "Hardswish": "hybrid.hardswish",
+    "Mish": "hybrid.mish",
+    "Swish": "nn.SiLU",
+    "GroupNorm": "nn.functional.group_norm",
+    "RMSNorm": "nn.functional.rms_norm",
+    "BatchNorm1d": "nn.functional.batch_norm with register_buffer",
+    "BatchNorm2d": "nn.functional.batch_norm with register_buffer",
+    "Conv1d": "nn.functional.conv1d",
+    "ConvTranspose2d": "nn.functional.conv_transpose2d",
+    "AdaptiveAvgPool2d": "hybrid.adaptive_avg_pool2d",
+    "MultiheadAttention": "nn.functional.scaled_dot_product_attention",
+    "LSTM": "nn.LSTMCell in a loop",
+    "Dense": "nn.Linear",
+    "Buffer": "Module.register_buffer",
+    "ParameterList": "attributes, or register_parameter in a loop",
+    "Upsample": "x.repeat(n, axis)",
     "clamp": "hybrid.clip",
-    "swish": "silu",
+    "swish": "nn.functional.silu",
     "hardtanh": "hybrid.hardtanh",
     "relu6": "hybrid.relu6",
     "hardswish": "hybrid.hardswish",
@@ -327,15 +358,15 @@ LAYERS = {
     "max_pool1d": "hybrid.max_pool1d",
     "avg_pool1d": "hybrid.avg_pool1d",
     "adaptive_avg_pool2d": "hybrid.adaptive_avg_pool2d",
-    "scaled_dot_product": "scaled_dot_product_attention",
-    "bce_loss": "binary_cross_entropy",
+    "interpolate": "x.repeat(n, axis)",
+    "bce_loss": "nn.functional.binary_cross_entropy",
 }
 OPTIMIZERS = {
     "lr_scheduler": "a plain assignment, opt.lr = value, which no recorded step misses",
-    "RMSprop": "Adam",
-    "Adagrad": "Adam",
-    "NAdam": "Adam",
-    "Adamax": "Adam",
+    "RMSprop": "SGD, Adam or AdamW, or a subclass of Optimizer",
+    "Adagrad": "SGD, Adam or AdamW, or a subclass of Optimizer",
+    "NAdam": "SGD, Adam or AdamW, or a subclass of Optimizer",
+    "Adamax": "SGD, Adam or AdamW, or a subclass of Optimizer",
     "sgd": "SGD",
     "adam": "Adam",
     "adamw": "AdamW",
@@ -344,6 +375,9 @@ OPTIMIZERS = {
 
 def hint(keyword: str, parameters: tuple[str, ...]) -> str:
     """What to write instead of a keyword that a function with these parameters does not have."""
+    if keyword in ("dim0", "dim1", "dim2"):
+        named = "axis1" in parameters
+        return "; the axes are called axis1 and axis2 here" if named else "; give axes by position"
     for name in KEYWORDS.get(keyword, ()):
         if name in parameters:
             return f"; it is called {name} here"
@@ -368,3 +402,18 @@ def elsewhere(
         raise AttributeError(f"module {module!r} has no attribute {name!r}{found}")
 
     return missing
+
+
+class Missing:
+    """A name that a class does not have: reading it raises an AttributeError that says what to
+    write, so `hasattr` is False and ordinary attributes cost what they cost without it."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, owner: str, name: str, instead: str) -> None:
+        way = instead.removeprefix("nothing: ")
+        way = way if way != instead else f"use {instead}"
+        self.text = f"{owner!r} object has no attribute {name!r}; {way}"
+
+    def __get__(self, obj: Any, cls: type | None = None) -> Any:
+        raise AttributeError(self.text)

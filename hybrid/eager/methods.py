@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import ops
 from ..core import dtypes as dt
-from ..core.errors import HybridError, ShapeError
+from ..core.errors import HybridError, ShapeError, UnsupportedError
+from ..core.spelling import METHODS, Missing
 from ..ir import bind as door
 from ..ir.guard import guard_methods
 from ..ir.tensor import Handle
@@ -226,6 +227,16 @@ def reshape(self: Tensor, *shape: Any) -> Tensor:
     return ops.reshape(self, _shape_of(shape))
 
 
+def view(self: Tensor, *shape: Any) -> Tensor:
+    """The same elements in another shape (`reshape`); one size may be -1."""
+    if shape and isinstance(shape[0], (np.dtype, type)):
+        raise UnsupportedError(
+            "x.view(dtype) would read bits as another dtype: convert values with x.astype(dtype), "
+            "or take the bits with hybrid.asarray(x.numpy().view(dtype))"
+        )
+    return ops.reshape(self, _shape_of(shape))
+
+
 def permute(self: Tensor, *axes: Any) -> Tensor:
     """Axes in another order."""
     return ops.permute_dims(self, _shape_of(axes))
@@ -353,7 +364,7 @@ def _copy(self: Tensor, other: Any) -> Tensor:
 # methods that differ from the function of their name, or have none
 FUNCTIONS = {
     "reshape": reshape,
-    "view": reshape,
+    "view": view,
     "permute": permute,
     "permute_dims": permute,
     "transpose": transpose,
@@ -445,6 +456,13 @@ def _install_methods() -> None:
     Tensor.mT = property(ops.matrix_transpose, doc="The last two axes swapped.")
 
 
+def _install_hints() -> None:
+    """Names that other libraries' arrays have and a Tensor has not."""
+    for name, instead in METHODS.items():
+        if not hasattr(Tensor, name):
+            setattr(Tensor, name, Missing("Tensor", name, instead))
+
+
 def _named(method: Callable[..., Any], name: str, doc: str) -> Callable[..., Any]:
     method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", doc
     return method
@@ -465,4 +483,5 @@ def _conversion(name: str, d: np.dtype) -> Callable[..., Any]:
 
 _install_operators()
 _install_methods()
+_install_hints()
 guard_methods(Tensor, "x")

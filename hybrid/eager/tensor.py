@@ -18,7 +18,8 @@ from ..core import dtypes as dt
 from ..core import trees
 from ..core.aval import CPU, Device
 from ..core.aval import device as to_device
-from ..core.errors import DTypeError, HybridError, ShapeError
+from ..core.errors import ArgumentError, DTypeError, HybridError, ShapeError
+from ..core.sites import read_to_be_called
 from ..ir import bind as door
 from ..ir.flat import set_tensor_class
 from ..ir.tensor import LITERAL, SAME, Alias, Handle, Leaf, link_view
@@ -79,6 +80,11 @@ class Tensor(Handle):
     @property
     def size(self) -> int:
         """Number of elements."""
+        if read_to_be_called():
+            raise ArgumentError(
+                "x.size is the number of elements, not a method: write x.shape[i] for the size of "
+                "an axis, x.shape for all of them"
+            )
         return self._a.size
 
     @property

@@ -77,72 +77,129 @@ def clear_error(
 
 
 # ---- functions
+class _Missing:
+    """Stands for an argument that was not given."""
+
+    def __repr__(self) -> str:
+        return "<no value>"
+
+
+_MISSING = _Missing()
+_STAR = {int(_KINDS.VAR_POSITIONAL): "*", int(_KINDS.VAR_KEYWORD): "**"}
+_SPREAD = ("shape", "sizes", "axes")  # f(*shape) may be called as f(shape=...), too
+_TEXT = """
+def guarded({head}):
+    if {refuse}: return _other({names})
+    try: return _inner({call})
+    except Exception as error:
+        problem = _clear(error, {names})
+        if problem is None: raise
+        raise problem from error
+"""
+
+
 @lru_cache(None)
 def _template(spec: tuple[tuple[str, int, bool], ...]) -> CodeType:
     """The code of a guarded function with these parameters (name, kind, whether it has a default),
     compiled once per list."""
-    head, call, held = [], [], []
-    last, kinds = None, [kind for _, kind, _ in spec]
-    for name, kind, default in spec:
-        if last == _KINDS.POSITIONAL_ONLY != kind:
+    head, call, held, refuse = [], [], [], []
+    kinds = [kind for _, kind, _ in spec]
+    for k, (name, kind, default) in enumerate(spec):
+        if k and kinds[k - 1] == _KINDS.POSITIONAL_ONLY != kind:
             head.append("/")
-        if kind == _KINDS.KEYWORD_ONLY and _KINDS.VAR_POSITIONAL not in kinds and last != kind:
-            head.append("*")
-        star = {_KINDS.VAR_POSITIONAL: "*", _KINDS.VAR_KEYWORD: "**"}.get(kind, "")  # type: ignore[call-overload]
-        head.append(f"{star}{name}" + ("=None" if default else ""))
+        if kind == _KINDS.KEYWORD_ONLY and kinds.index(kind) == k:
+            head += ["*"] if _KINDS.VAR_POSITIONAL not in kinds else []
+        star = _STAR.get(kind, "")
+        needed = kind == _KINDS.POSITIONAL_OR_KEYWORD and not default and name != "self"
+        refuse += [f"{name} is _missing"] if needed else []
+        head.append(f"{star}{name}" + ("=None" if default or needed else ""))
         call.append(f"{name}={name}" if kind == _KINDS.KEYWORD_ONLY else f"{star}{name}")
         held.append(f"{star + name!r}: {name}")
-        last = kind
-    if last == _KINDS.POSITIONAL_ONLY:
+    if kinds and kinds[-1] == _KINDS.POSITIONAL_ONLY:
         head.append("/")
-    refuse = ""
     if _KINDS.VAR_KEYWORD not in kinds:
         head.append("**_unknown")
-        refuse = "    if _unknown: raise _refused(_unknown)\n"
-    text = (
-        f"def guarded({', '.join(head)}):\n{refuse}    try: return _inner({', '.join(call)})\n"
-        f"    except Exception as error:\n        problem = _clear(error, {{{', '.join(held)}}})\n"
-        "        if problem is None: raise\n        raise problem from error\n"
+        held.append("'**_unknown': _unknown")
+        refuse.insert(0, "_unknown")
+    text = _TEXT.format(
+        head=", ".join(head),
+        refuse=" or ".join(refuse) or "False",
+        call=", ".join(call),
+        names=f"{{{', '.join(held)}}}",
     )
     made = compile(text, "<hybrid>", "exec")
     return next(c for c in made.co_consts if isinstance(c, CodeType))
 
 
+class _Skin:
+    """What a guarded function does when a call is not as it should be."""
+
+    def __init__(self, f: Any, name: str) -> None:
+        self.f, self.name = f, name
+        self.parameters = list(inspect.signature(f).parameters.values())
+        self.annotations = getattr(f, "__annotations__", {})
+        self.defaults = {p.name: p.default for p in self.parameters if p.default is not p.empty}
+
+    def clear(self, error: Exception, given: Mapping[str, Any]) -> Exception | None:
+        """What to raise in place of an error, or None."""
+        return clear_error(self.shown(given), error, given, self.annotations, self.defaults)
+
+    def shown(self, given: Mapping[str, Any]) -> str:
+        """The function's name for a message; a constructor's is that of the class that is made."""
+        made = self.f.__name__ == "__init__" and "self" in given
+        return type(given["self"]).__name__ if made else self.name
+
+    def other(self, given: Mapping[str, Any]) -> Any:
+        """A call with a keyword that is no parameter, or without an argument that is needed."""
+        unknown, name = given.get("**_unknown", {}), self.shown(given)
+        starred = next((p for p in self.parameters if p.kind is p.VAR_POSITIONAL), None)
+        if starred is not None and starred.name in _SPREAD and tuple(unknown) == (starred.name,):
+            if not given[f"*{starred.name}"]:
+                return self._spread(starred.name, unknown[starred.name], given)
+        if unknown:
+            first = next(iter(unknown))
+            names = [p.name for p in self.parameters if p.kind is not p.POSITIONAL_ONLY]
+            told = hint(first, tuple(n for n in names if n != "self"))
+            raise ArgumentError(f"{name}() got an unexpected keyword argument {first!r}{told}")
+        lost = next(n for n, v in given.items() if v is _MISSING)
+        raise ArgumentError(f"{name}() missing a required argument: {lost!r}")
+
+    def _spread(self, name: str, value: Any, given: Mapping[str, Any]) -> Any:
+        rest = {p.name for p in self.parameters if p.kind is p.KEYWORD_ONLY}
+        before = [v for n, v in given.items() if n not in rest and not n.startswith("*")]
+        guard = self.guard
+        return guard(*before, value, **{n: v for n, v in given.items() if n in rest})
+
+    guard: Any = None
+
+
 def guarded(f: Any, name: str, module: str) -> Any:
     """f under a skin: the same signature, results and errors of its own, and a clear error where
     one would come from the inside or a keyword is spelt as elsewhere."""
-    parameters = list(inspect.signature(f).parameters.values())
-    spec = tuple((p.name, int(p.kind), p.default is not p.empty) for p in parameters)
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    annotations = getattr(f, "__annotations__", {})
-    names = tuple(p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.POSITIONAL_ONLY))
-
-    def clear(error: Exception, given: Mapping[str, Any]) -> Exception | None:
-        return clear_error(name, error, given, annotations, defaults)
-
-    def refused(unknown: Mapping[str, Any]) -> Exception:
-        first = next(iter(unknown))
-        shown = tuple(n for n in names if n != "self")
-        return ArgumentError(
-            f"{name}() got an unexpected keyword argument {first!r}{hint(first, shown)}"
-        )
-
+    skin = _Skin(f, name)
+    spec = tuple((p.name, int(p.kind), p.default is not p.empty) for p in skin.parameters)
     code = _template(spec).replace(
         co_name=name, co_qualname=getattr(f, "__qualname__", name), co_filename=f"<hybrid {name}>"
     )
-    made = FunctionType(
-        code, {"_inner": f, "_clear": clear, "_refused": refused, "__name__": module}, name
-    )
+    space = {"_inner": f, "_clear": skin.clear, "_other": skin.other, "_missing": _MISSING}
+    made = skin.guard = FunctionType(code, space | {"__name__": module}, name)
     made.__dict__.update(f.__dict__)
     made.__dict__["__wrapped__"] = f
     made.__doc__, made.__module__ = f.__doc__, module
-    made.__annotations__ = dict(annotations)
-    ordered = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    made.__defaults__ = tuple(p.default for p in ordered if p.default is not p.empty)
+    made.__annotations__ = dict(skin.annotations)
+    given = [_MISSING if p.default is p.empty else p.default for p in skin.parameters]
+    ordered = [
+        v
+        for p, v in zip(skin.parameters, given)
+        if p.kind is p.POSITIONAL_OR_KEYWORD
+        and p.name != "self"
+        or (p.kind is p.POSITIONAL_ONLY and v is not _MISSING)
+    ]
+    made.__defaults__ = tuple(ordered)
     made.__kwdefaults__ = {
-        p.name: p.default
-        for p in parameters
-        if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
+        p.name: v
+        for p, v in zip(skin.parameters, given)
+        if p.kind is p.KEYWORD_ONLY and v is not _MISSING
     }
     return made
 

@@ -3,6 +3,9 @@
 Invariant: names, argument order and default initialisation are PyTorch's.
 """
 
+from typing import TYPE_CHECKING
+
+from ..core.spelling import LAYERS, elsewhere
 from ..ir.guard import guard_all, guard_methods
 from . import functional, layers, module
 from .layers import (
@@ -62,3 +65,7 @@ for _class in [*vars(layers).values(), *vars(module).values()]:
     if isinstance(_class, type) and issubclass(_class, Module):
         guard_methods(_class)
 guard_all(vars(functional), functional.__all__, functional.__name__)
+
+if not TYPE_CHECKING:
+    __getattr__ = elsewhere(__name__, LAYERS, globals())
+    functional.__getattr__ = elsewhere(functional.__name__, LAYERS, vars(functional))

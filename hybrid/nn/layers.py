@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..core.errors import ShapeError
+from ..core.errors import ShapeError, UnsupportedError
 from ..eager.tensor import Tensor, asarray, tensor
 from ..ops import flatten, ones, zeros
 from ..random import normal, uniform
@@ -44,8 +44,9 @@ def _pair(v: Any) -> tuple[int, int]:
     return (v, v) if isinstance(v, int) else tuple(v)  # type: ignore[return-value]
 
 
-def _uniform(bound: float, shape: tuple[int, ...], dtype: Any) -> Tensor:
-    return tensor(uniform(-bound, bound, shape, dtype=dtype or "float32"), requires_grad=True)
+def _uniform(bound: float, shape: tuple[int, ...], dtype: Any, device: Any) -> Tensor:
+    drawn = uniform(-bound, bound, shape, dtype=dtype or "float32", device=device)
+    return tensor(drawn, requires_grad=True)
 
 
 class Linear(Module):
@@ -54,13 +55,20 @@ class Linear(Module):
     Both start uniform in +-1/sqrt(in_features) (PyTorch's kaiming_uniform with a = sqrt(5))."""
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
-        self.weight = _uniform(bound, (out_features, in_features), dtype)
-        self.register_parameter("bias", _uniform(bound, (out_features,), dtype) if bias else None)
+        self.weight = _uniform(bound, (out_features, in_features), dtype, device)
+        self.register_parameter(
+            "bias", _uniform(bound, (out_features,), dtype, device) if bias else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
@@ -86,9 +94,16 @@ class Conv2d(Module):
         dilation: Any = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        if padding_mode != "zeros":
+            raise UnsupportedError(
+                f"Conv2d: padding_mode={padding_mode!r} is not offered; pad with hybrid.pad(x, "
+                "widths, mode) and use padding=0"
+            )
         if in_channels % groups or out_channels % groups:
             raise ShapeError(
                 f"Conv2d: {in_channels} and {out_channels} channels do not split into "
@@ -100,8 +115,10 @@ class Conv2d(Module):
         self.padding = padding if isinstance(padding, str) else _pair(padding)
         kh, kw = self.kernel_size
         bound = 1 / math.sqrt(in_channels // groups * kh * kw)
-        self.weight = _uniform(bound, (out_channels, in_channels // groups, kh, kw), dtype)
-        self.register_parameter("bias", _uniform(bound, (out_channels,), dtype) if bias else None)
+        self.weight = _uniform(bound, (out_channels, in_channels // groups, kh, kw), dtype, device)
+        self.register_parameter(
+            "bias", _uniform(bound, (out_channels,), dtype, device) if bias else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H', W')."""
@@ -119,11 +136,15 @@ class Conv2d(Module):
 class Embedding(Module):
     """Rows of a (num_embeddings, embedding_dim) table by integer index; starts from N(0, 1)."""
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = None) -> None:
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, *, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.weight = tensor(
-            normal(0.0, 1.0, (num_embeddings, embedding_dim), dtype=dtype or "float32"),
+            normal(
+                0.0, 1.0, (num_embeddings, embedding_dim), dtype=dtype or "float32", device=device
+            ),
             requires_grad=True,
         )
 
@@ -144,6 +165,7 @@ class LayerNorm(Module):
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
+        device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
@@ -153,10 +175,14 @@ class LayerNorm(Module):
         self.normalized_shape, self.eps = shape, eps
         affine = elementwise_affine
         self.register_parameter(
-            "weight", ones(shape, dtype=dtype, requires_grad=True) if affine else None
+            "weight",
+            ones(shape, dtype=dtype, device=device, requires_grad=True) if affine else None,
         )
         self.register_parameter(
-            "bias", zeros(shape, dtype=dtype, requires_grad=True) if affine and bias else None
+            "bias",
+            zeros(shape, dtype=dtype, device=device, requires_grad=True)
+            if affine and bias
+            else None,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -170,15 +196,16 @@ class LayerNorm(Module):
 class Dropout(Module):
     """In training, zero each element with probability p and scale the rest by 1/(1-p)."""
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"Dropout: p is a probability, not {p}")
-        self.p = p
+        self.p, self.inplace = p, inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape as x."""
-        return F.dropout(x, self.p, self.training)
+        """Same shape as x; with `inplace`, x itself with its new value."""
+        out = F.dropout(x, self.p, self.training)
+        return x._inplace(out) if self.inplace else out
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -230,13 +257,29 @@ class _Pointwise(Module):
         return type(self).function(x)
 
 
-class ReLU(_Pointwise):
+class _Inplace(_Pointwise):
+    """A pointwise layer that can give its input the result as its new value (PyTorch's flag)."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as x; with `inplace`, x itself with its new value."""
+        out = type(self).function(x)
+        return x._inplace(out) if self.inplace else out
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class ReLU(_Inplace):
     """max(x, 0)."""
 
     function = staticmethod(F.relu)
 
 
-class SiLU(_Pointwise):
+class SiLU(_Inplace):
     """x * sigmoid(x)."""
 
     function = staticmethod(F.silu)
@@ -305,18 +348,23 @@ class LSTMCell(Module):
     +-1/sqrt(hidden)."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, dtype: Any = None
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
-        bound = 1 / math.sqrt(hidden_size)
-        self.weight_ih = _uniform(bound, (4 * hidden_size, input_size), dtype)
-        self.weight_hh = _uniform(bound, (4 * hidden_size, hidden_size), dtype)
+        bound = 1 / math.sqrt(hidden_size) if hidden_size else 0.0
+        self.weight_ih = _uniform(bound, (4 * hidden_size, input_size), dtype, device)
+        self.weight_hh = _uniform(bound, (4 * hidden_size, hidden_size), dtype, device)
         self.register_parameter(
-            "bias_ih", _uniform(bound, (4 * hidden_size,), dtype) if bias else None
+            "bias_ih", _uniform(bound, (4 * hidden_size,), dtype, device) if bias else None
         )
         self.register_parameter(
-            "bias_hh", _uniform(bound, (4 * hidden_size,), dtype) if bias else None
+            "bias_hh", _uniform(bound, (4 * hidden_size,), dtype, device) if bias else None
         )
 
     def forward(

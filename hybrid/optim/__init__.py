@@ -4,6 +4,9 @@ Invariant: hyper-parameters and state are tensors, so a schedule never makes a r
 again.
 """
 
+from typing import TYPE_CHECKING
+
+from ..core.spelling import OPTIMIZERS, elsewhere
 from ..ir.guard import guard_methods
 from .algorithms import SGD, Adam, AdamW
 from .optimizer import Optimizer, ParamGroup
@@ -12,3 +15,6 @@ __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "ParamGroup"]
 
 for _class in (Optimizer, ParamGroup, SGD, Adam, AdamW):
     guard_methods(_class)
+
+if not TYPE_CHECKING:
+    __getattr__ = elsewhere(__name__, OPTIMIZERS, globals())
