@@ -29,20 +29,18 @@ _TOOLS = ("numpy", "llvmlite", "ml_dtypes", "optree")
 _PACKAGES = os.sep + "site-packages" + os.sep
 
 
-_LOAD_METHOD = opmap.get("LOAD_METHOD")  # Python 3.11; later a bit of LOAD_ATTR
-_LOAD_ATTR = opmap["LOAD_ATTR"]
+# an opcode of its own in Python 3.11, a bit of LOAD_ATTR's argument from 3.12 on
+_OWN_OPCODE = sys.version_info < (3, 12)
+_METHOD = opmap["LOAD_METHOD" if _OWN_OPCODE else "LOAD_ATTR"]
 
 
 def read_to_be_called() -> bool:
     """Whether the property getter that asks runs for `x.name(...)`, not for `x.name`."""
     frame = sys._getframe(2)
     code, at = frame.f_code.co_code, frame.f_lasti
-    if at < 0:
-        return False
-    op = code[at]
-    return op == _LOAD_METHOD or (
-        _LOAD_METHOD is None and op == _LOAD_ATTR and code[at + 1] & 1 == 1
-    )
+    while at > 0 and not code[at]:  # a getter that runs inline leaves its caller in the cache
+        at -= 2
+    return at >= 0 and code[at] == _METHOD and (_OWN_OPCODE or code[at + 1] & 1 == 1)
 
 
 def users_code(filename: str) -> bool:
