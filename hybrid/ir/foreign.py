@@ -109,8 +109,8 @@ def _sequence(x: Any) -> Data:
     whole = not strong and not any(isinstance(v, float) for v in parts)
     try:
         array = np.array(x)
-    except ValueError as e:
-        raise ShapeError(f"the nested sequences do not have one shape, or nest too deeply") from None
+    except ValueError:
+        raise ShapeError("the nested sequences do not have one shape, or nest too deeply") from None
     if strong and array.dtype.kind == "O":  # halves beside Python numbers
         strong = [data_of(v) for v in strong]
         array = np.array(x, np.float64)

@@ -96,7 +96,7 @@ class Mode:
         """Before: `handle.grad` is about to become `grad` (a Tensor or None)."""
 
     def on_look(self, handle: Any) -> None:
-        """What hybrid does next depends on `handle` (on its flags, say), though no op may use it."""
+        """What hybrid does next depends on `handle` (its flags, say), though no op may use it."""
 
     def on_effect(self, what: str) -> None:
         """Something happened that a graph cannot represent (`requires_grad_` on an old tensor, a

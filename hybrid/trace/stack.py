@@ -53,8 +53,8 @@ MAX_DEPTH, MAX_SET = 8, 24
 
 
 class Summary:
-    """reads: expressions looked at; stores: (kind, ..., at), also of what is deleted; deletes: where
-    that is; calls: at -> (callees, arguments)."""
+    """reads: expressions looked at; stores: (kind, ..., at), also of what is deleted; deletes:
+    where that is; calls: at -> (callees, arguments)."""
 
     __slots__ = ("reads", "stores", "deletes", "calls", "unknown")
 

@@ -141,7 +141,7 @@ def _attend(k: AttendKernel, slots: Any) -> tuple[str, str, int, int]:
     seen = [(a, s) for a, s in zip(k.reads, inner) if a is not None]
     nbytes = sum(_span((*k.batch, *s), a, slots) for a, s in [*seen, *zip(k.writes, sizes)])
     products = 3 * k.e + 2 * k.f if k.backward else k.e + k.f
-    work = sum(i.prim not in _FREE for i in k.weight.instrs)
+    work = sum(PRIMS[i.prim].ops for i in k.weight.instrs)
     text = (f"{batch}x " if batch > 1 else "") + f"{k.m}x{k.n} of {k.e}"
     return "attend", text, nbytes, pairs * (2 * products + work)
 
