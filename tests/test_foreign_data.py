@@ -248,7 +248,9 @@ FOREIGN: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize("data, name", FOREIGN, ids=[repr(d)[:40] for d, _ in FOREIGN])
+@pytest.mark.parametrize(
+    "data, name", FOREIGN, ids=[f"{i}-{type(d).__name__}" for i, (d, _) in enumerate(FOREIGN)]
+)
 def test_what_data_becomes(data: Any, name: str) -> None:
     for make in (hb.asarray, hb.tensor):
         got = make(data)
