@@ -9,6 +9,7 @@ other case the user's function itself runs.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import threading
 import types
@@ -35,12 +36,14 @@ from .trace.recorder import Recorder
 from .trace.recording import Recording
 from .trace.replay import MISS, Executor
 from .trace.seeing import Watch, foreign_hooks
-from .trace.signature import UNCHECKED, signature_of, unchecked, with_defaults
+from .trace.signature import signature_of, unchecked, with_defaults
 
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
 
 MAX_SIGNATURES, MAX_PLANS, MAX_PENDING = 64, 16, 8
 GIVE_UP, EFFECTS = 6, 2  # recordings that never settle; recordings with an effect
+RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+RESUMES = "is a generator or asynchronous function, whose body runs after the call has returned"
 _RECORDING = threading.Lock()  # the watch needs the collector's young generation for itself
 _EXECUTOR: list[Executor] = [NativeExecutor()]
 
@@ -69,12 +72,6 @@ class Function(Wrapped):
     """A function that is recorded and replayed; made by `hybrid.function`."""
 
     def __init__(self, fn: Callable[..., Any]) -> None:
-        code = getattr(fn, "__code__", None)
-        if code is not None and code.co_flags & 0x2A0:
-            raise UnsupportedError(
-                f"{fn.__name__} is a generator or coroutine; @function takes ordinary functions "
-                "(return a list or tuple instead of yielding)"
-            )
         if not callable(fn):
             raise TypeError(f"@function needs a callable, not a {type(fn).__name__}")
         self.fn = fn
@@ -191,9 +188,10 @@ class Function(Wrapped):
 
     def _entry(self, sig: Any, objects: list[Any]) -> Entry:
         entry = Entry()
-        if unchecked(sig):
-            entry.state, entry.why = "EAGER", UNCHECKED
-            self._say("", f"runs eagerly because it {UNCHECKED}")
+        unfit = unchecked(sig)
+        if unfit:
+            entry.state, entry.why = "EAGER", unfit
+            self._say("", f"runs eagerly because it {unfit}")
             return entry
         if len(self._entries) >= MAX_SIGNATURES:
             entry.state = "EAGER"
@@ -414,7 +412,7 @@ class Function(Wrapped):
             why = (
                 f"it {entry.why}"
                 if entry is not None and entry.why
-                else f"it {UNCHECKED}"
+                else f"it {unchecked(sig)}"
                 if unchecked(sig)
                 else "call it at least twice first"
             )
@@ -455,6 +453,41 @@ class Function(Wrapped):
         return f"<{self._name()}>"
 
 
+def _resumed(fn: Any) -> types.FunctionType | None:
+    """The generator, coroutine or asynchronous generator function that a call of fn starts."""
+    while isinstance(fn, (functools.partial, types.MethodType, Wrapped)):
+        if isinstance(fn, functools.partial):
+            fn = fn.func
+        else:
+            fn = fn.fn if isinstance(fn, Wrapped) else fn.__func__
+    if not isinstance(fn, types.FunctionType):
+        fn = getattr(type(fn), "__call__", None)  # noqa: B004  (the function, not whether)
+    code = getattr(fn, "__code__", None)
+    return fn if code is not None and code.co_flags & RESUMED else None
+
+
+class Resumed(Function):
+    """A @function whose body runs after the call has returned: it runs as it is, said once."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        super().__init__(fn)
+        inner = _resumed(fn)
+        kinds = (types.FunctionType, types.MethodType, functools.partial)
+        if inner is not None and isinstance(fn, kinds):
+            # what `inspect` looks at to see which kind of function this is
+            self.__name__ = inner.__name__
+            self.__code__, self.__defaults__ = inner.__code__, inner.__defaults__
+            self.__kwdefaults__ = inner.__kwdefaults__
+            if inspect.iscoroutinefunction(inner) and hasattr(inspect, "markcoroutinefunction"):
+                inspect.markcoroutinefunction(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if door.current_mode() is None:
+            self._say(RESUMES, f"runs eagerly because it {RESUMES}")
+            self._eager += 1
+        return self.fn(*args, **kwargs)
+
+
 @overload
 def function(fn: Callable[..., Any]) -> Function: ...
 @overload
@@ -488,4 +521,6 @@ def function(fn: Any = None, *, warmup: int = 2, fast_math: bool = False) -> Any
         )
     if fn is None:
         return lambda f: function(f)
-    return fn if isinstance(fn, Function) else Function(fn)
+    if isinstance(fn, Function):
+        return fn
+    return Function(fn) if _resumed(fn) is None else Resumed(fn)

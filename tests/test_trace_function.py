@@ -225,11 +225,6 @@ def test_graph_explain_and_refusals() -> None:
     assert "2 operations" in f.explain()
     with pytest.raises(UnsupportedError):
         function(lambda x: x, fast_math=True)
-    with pytest.raises(UnsupportedError):
-
-        @function
-        def gen(x: Any) -> Any:
-            yield x
 
 
 def test_same_tensor_twice_and_aliases() -> None:

@@ -17,33 +17,38 @@ import numpy as np
 
 from ..ir.mode import ROOTS
 from ..ir.tensor import TENSOR, Handle
-from .bytecode import offsets, summarize
-from .chains import Chains, Code
+from .bytecode import BUILD_CLASS, offsets, summarize, uncertain
+from .chains import Code
+from .expressions import Expressions
 from .facts import Key
+from .handed import MAKERS_OF_READERS, QUIET, TEXTS
+from .members import in_python
 from .patches import Namespaces
 from .policy import (
     BOXES,
     MISSING,
     PURE_CLASS_METHODS,
-    PURE_TYPES,
-    SCALARS,
+    VIEWS,
     Wrapped,
-    handed_is_impure,
     immutable_type,
+    instance_dict,
+    is_a,
+    is_tuple,
     lookup,
+    plain,
     pure_function,
     pure_type_call,
+    stdlib,
     trusted,
 )
-from .raw import own_dict
 from .seeing import Watch
-from .signature import is_tuple
-from .stack import nested
+from .stack import FRESH, Args, nested
 
 __all__ = ["Analysis"]
 
 MAX_FACTS = 20_000
 ROUNDS = 20
+TIMED = ("attr", "item", "elem", "deep", "text", "super")  # reads that say where they are
 BY_HAND = ("__getattribute__", "__setattr__", "__delattr__", "__getattr__")
 CALLABLE_KINDS = (
     types.FunctionType,
@@ -60,26 +65,36 @@ CALLABLE_KINDS = (
 )
 
 
-class Analysis(Chains):
+class Analysis(Expressions):
     """`run(fn, args)` fills `found`, `held` and `watch.reasons`."""
 
     def __init__(self, watch: Watch, args: list[Any]) -> None:
         signed: set[int] = set()
 
         def cover(a: Any) -> None:  # the signature holds the content of argument containers
-            if type(a) in (list, dict, np.ndarray) or is_tuple(a):
+            if type(a) is np.ndarray or type(a) is np.void:
                 signed.add(id(a))
-                for v in a.values() if type(a) is dict else a if type(a) is not np.ndarray else ():
+            elif type(a) is list or type(a) is dict or is_tuple(a):
+                signed.add(id(a))
+                for v in a.values() if type(a) is dict else a:
                     cover(v)
 
         for a in args:
             cover(a)
         super().__init__(watch, signed)
         self.args = args
+        self.answered: set[tuple[Code, int]] = set()  # calls that an event tells of
         self._lines: dict[Code, dict[int, int | None]] = {}
 
     def run(self, fn: Any) -> dict[Key, Any]:
         """Facts of the call of fn; stops early when there is a reason already."""
+        try:
+            return self._run(fn)
+        except Exception as e:  # the call has run: what cannot be looked at is not replayed
+            self.why(f"could not be followed ({type(e).__name__}: {e})")
+            return self.found
+
+    def _run(self, fn: Any) -> dict[Key, Any]:
         if self.watch.reasons:
             return self.found
         for code in self.watch.frames:
@@ -120,6 +135,10 @@ class Analysis(Chains):
             starts = offsets(code)
             key = code, starts[bisect.bisect_right(starts, at) - 1]
             self.returns.setdefault(key, []).extend(vs)
+        self.answered = set(self.returns)
+        for code, at, *_ in self.watch.ccalls.values():
+            starts = offsets(code)
+            self.answered.add((code, starts[bisect.bisect_right(starts, at) - 1]))
 
     def _size(self) -> tuple[int, ...]:
         return (
@@ -159,7 +178,7 @@ class Analysis(Chains):
     def _code(self, code: Code) -> None:
         s = summarize(code)
         for e in s.reads:
-            at = e[-1] if e[0] in ("attr", "item", "elem", "deep", "super") else None
+            at = e[-1] if e[0] in TIMED else None
             if at is None or self.ran(code, at):
                 self.ev(code, e)
         for at, (callee, cargs) in s.calls.items():
@@ -185,100 +204,111 @@ class Analysis(Chains):
             return
         spaces = {id(g) for gs in self.watch.globals.values() for g in gs} | {id(builtins.__dict__)}
         for o in list(self.rooted.values()):
-            if isinstance(o, BOXES):
-                module = isinstance(o, dict) and "__name__" in o and "__spec__" in o
+            if is_a(o, (*BOXES, *VIEWS)):
+                module = type(o) is dict and "__name__" in o and "__spec__" in o
                 if self.unseen_items and id(o) not in spaces and not module:
                     self.all(o)
-                continue
-            if isinstance(o, (types.FunctionType, types.ModuleType)):
-                continue
-            for n in self.unseen_names:
-                if isinstance(o, type):
-                    if not immutable_type(o) and lookup(o, n) is not MISSING:
-                        self._class_attr(o, n)
+                if immutable_type(type(o)):
                     continue
-                t = type(o)
-                if (
-                    n in (own_dict(o) or ())
-                    or lookup(t, n) is not MISSING
-                    and not immutable_type(t)
-                ):
+            if type(o) is types.ModuleType and self._known_module(o):
+                continue
+            t, d = type(o), instance_dict(o) or {}
+            for n in self.unseen_names:
+                if is_a(o, type):
+                    if not immutable_type(o) and (lookup(o, n), lookup(t, n)) != (MISSING, MISSING):
+                        self.class_attr(o, n)
+                elif n in d or lookup(t, n) is not MISSING and self._own(o, t, n):
                     self.attr(o, n)
+
+    @staticmethod
+    def _known_module(m: types.ModuleType) -> bool:
+        """A module whose content is no state of a user's program."""
+        name = getattr(m, "__file__", None)
+        return type(name) is not str or trusted(name) or stdlib(name) or "site-packages" in name
+
+    @staticmethod
+    def _own(o: Any, t: type, name: str) -> bool:
+        """Whether what the classes of o say about a name may change."""
+        return not immutable_type(t) or t is types.FunctionType or is_a(o, BaseException)
 
     # ---- calls
     def objects(self, code: Code, es: Any) -> list[Any]:
         return [o for e in es for o in self.ev(code, e)[0].values()]
 
-    def _call(self, code: Code, at: int, callee: Any, cargs: list[Any]) -> None:
+    def _call(self, code: Code, at: int, callee: Any, cargs: Args) -> None:
         fs = [f for f in self.objects(code, callee) if callable(f)]
+        self.unnamed = any(self.ev(code, e)[1] for s in cargs for e in s)
         for f in fs:
             self._callee(code, at, f, cargs)
         if fs and all(self._watched(f) for f in fs):
             return
-        for s in cargs:  # code that is not watched may read its arguments, and call them
-            for o in self.objects(code, s):
-                if not isinstance(o, Handle):
-                    self.deep(o)
-                    self._handed(o, code, at)
+        silent = not fs and (code, at) not in self.answered and not self._fresh(code, callee)
+        if silent and (at not in uncertain(code) or at in self.watch.executed[code]):
+            self.why("calls an object that could not be followed", code, at)
+        text = any(f is t for f in fs for t in TEXTS)
+        objs = [o for s in cargs for o in self.objects(code, s)]
+        for o in objs:  # code that is not watched may read its arguments, and call them
+            self.deep(o, text)
+        if not fs or not all(any(f is q for q in QUIET) for f in fs):
+            for o in objs:
+                self._handed(o, objs, code, at)
+
+    @staticmethod
+    def _fresh(code: Code, callee: Any) -> bool:
+        """Whether the callee is a function or class that this code makes."""
+        calls = summarize(code).calls
+        return all(
+            e == FRESH or e[0] == "call" and e[1] in calls and calls[e[1]][0] == BUILD_CLASS
+            for e in callee
+        )
 
     @staticmethod
     def _watched(f: Any) -> bool:
         """Whether the code of f is user code in Python, whose reads are seen by themselves."""
-        if isinstance(f, types.MethodType):
+        if type(f) is types.MethodType:
             f = f.__func__
-        if not isinstance(f, (types.FunctionType, type)) and not isinstance(f, Wrapped):
+        if not is_a(f, (types.FunctionType, type, Wrapped)):
             f = lookup(type(f), "__call__")
-        if isinstance(f, types.FunctionType):
+        if is_a(f, types.FunctionType):
             return not trusted(f.__code__.co_filename)
-        return isinstance(f, Wrapped)
+        return is_a(f, Wrapped)
 
-    def _callee(self, code: Code, at: int, f: Any, cargs: list[Any]) -> None:
-        if f is getattr or f is hasattr:
-            self._getattr(code, cargs)
-        elif f is isinstance or f is type or f is issubclass:
+    def _callee(self, code: Code, at: int, f: Any, cargs: Args) -> None:
+        if f is isinstance or f is type or f is issubclass:
             for o in self.objects(code, cargs[0]) if cargs else ():
-                if not isinstance(o, SCALARS + BOXES + (Handle,)):
+                if not plain(o) and not is_a(o, (*BOXES, Handle)):
                     self.note("type", o)
-        if f is MISSING or isinstance(f, Handle) or not callable(f):
+        if f is MISSING or is_a(f, Handle) or not callable(f):
             # not what was called (`__len__` may return at the same instruction as `__iter__`)
             return
-        if isinstance(f, functools.partial):
-            self.all(self.reach(f.args, f))
-            self.all(self.reach(f.keywords, f))
-            f = f.func
-            self._handed(f, code, at)
+        modelled = (functools.partial, *MAKERS_OF_READERS, types.MethodType)
+        if f is getattr or f is hasattr or is_a(f, modelled):
+            if self.applied(f, self.slots(code, f, cargs), cargs.spread) is None:
+                self.why(f"calls {self._name(f)}, whose work in C cannot be watched", code, at)
+            return
         if type(f).__module__ == "numpy":
             return
         if (
-            isinstance(f, (types.WrapperDescriptorType, types.MethodWrapperType))
+            is_a(f, (types.WrapperDescriptorType, types.MethodWrapperType))
             and f.__name__ in BY_HAND
         ):
             self.why(f"calls {f.__name__} by hand", code, at)
-        opaque = not isinstance(f, CALLABLE_KINDS) and not isinstance(f, Wrapped)
-        if opaque and not isinstance(lookup(type(f), "__call__"), types.FunctionType):
+        opaque = not is_a(f, CALLABLE_KINDS) and not is_a(f, Wrapped)
+        if opaque and type(lookup(type(f), "__call__")) is not types.FunctionType:
             self.why(
                 f"calls a {type(f).__name__}, a C object whose work cannot be watched", code, at
             )
-        if isinstance(f, type) and not pure_type_call(f):
+        if is_a(f, type) and not pure_type_call(f):
             self.why(f"makes a {f.__name__}, a C object whose work cannot be watched", code, at)
 
-    def _getattr(self, code: Code, cargs: list[Any]) -> None:
-        if len(cargs) < 2:
-            return
-        names = {e[1] if e[0] == "const" else None for e in cargs[1]}
-        known = [o for o in self.objects(code, cargs[1]) if isinstance(o, str)]
-        for o in self.objects(code, cargs[0]):
-            for n in names:
-                for m in [n] if n is not None else [*known, *(own_dict(o) or ())]:
-                    self.attr(o, m)
+    @staticmethod
+    def _name(f: Any) -> str:
+        inner = f.func if is_a(f, functools.partial) else f
+        return str(getattr(inner, "__name__", type(inner).__name__))
 
-    def _handed(self, o: Any, code: Code, at: int) -> None:
-        if handed_is_impure(o) and not isinstance(o, Wrapped):
-            self.why(
-                f"hands {getattr(o, '__name__', type(o).__name__)} to C code, which may call it",
-                code,
-                at,
-            )
+    def _handed(self, o: Any, objs: list[Any], code: Code, at: int) -> None:
+        if callable(o) and self.applied(o, [objs], True) is None:
+            self.why(f"hands {self._name(o)} to C code, which may call it", code, at)
 
     # ---- stores
     def _store(self, code: Code, kind: str, e: Any, rest: list[Any]) -> None:
@@ -299,9 +329,10 @@ class Analysis(Chains):
                 self._deleted(o, kind)
             if kind == "attr":
                 self.attr(o, rest[0])
+                self._setter(o, rest[0])
             elif kind == "item":
                 self.item(o, rest[0])
-            elif not isinstance(o, SCALARS):
+            elif not plain(o):
                 self.all(o)
         if kind == "inplace":
             if unseen and e[0] not in ("call", "fresh", "top", "many"):
@@ -318,9 +349,16 @@ class Analysis(Chains):
         if kind != "attr":
             if isinstance(o, BOXES):
                 self.all(o)
-        elif not isinstance(o, (type, types.ModuleType)) and own_dict(o) is not None:
+        elif not isinstance(o, (type, types.ModuleType)) and instance_dict(o) is not None:
             d = self.dictionary(o)
             self.note("keys", d)
+
+    def _setter(self, o: Any, name: str) -> None:
+        """A store through a property runs its setter, which must be Python code to be watched."""
+        p = lookup(type(o), name)
+        for f in (p.fset, p.fdel) if is_a(p, property) else ():
+            if f is not None and not in_python(f):
+                self.why(f"stores through a property whose setter is a C object ({self._name(f)})")
 
     def _only_tensors(self, code: Code, e: Any) -> bool:
         """Whether an expression gave tensors only (their stores are reported by themselves)."""
@@ -331,15 +369,15 @@ class Analysis(Chains):
     def _origins(self) -> dict[Code, bool]:
         """Find the functions of code entered implicitly (dunders, properties, hooks) on the classes
         seen; for each such code whether one was found."""
-        kinds: dict[type, None] = {}
+        kinds: dict[int, type] = {}
         for o in list(self.rooted.values()) + [
             v for fs in self.watch.frames.values() for f in fs for v in f.values()
         ]:
             for t in type(o), o:
-                if isinstance(t, type):
-                    kinds.update(dict.fromkeys(t.__mro__))
+                if is_a(t, type):
+                    kinds |= {id(c): c for c in t.__mro__}
         return {
-            code: self._origin(code, kinds)
+            code: self._origin(code, list(kinds.values()))
             for code in list(self.watch.frames)
             if not self.functions[code] or code.co_freevars
         }
@@ -360,7 +398,7 @@ class Analysis(Chains):
             if trusted(f.__code__.co_filename)
         ]
 
-    def _origin(self, code: Code, kinds: dict[type, None]) -> bool:
+    def _origin(self, code: Code, kinds: list[type]) -> bool:
         def owned(t: type, name: str) -> bool:
             f = t.__dict__.get(name)
             parts = (
@@ -383,26 +421,30 @@ class Analysis(Chains):
         )
 
     # ---- C calls that were seen
+    @staticmethod
+    def _plain_base(o: Any) -> bool:
+        """Whether C methods of o read no more than an immutable value."""
+        return plain(o) or is_a(
+            o, (int, float, complex, bytes, np.generic, slice, property, Handle)
+        )
+
     def _c_call(self, code: Code, at: int, fn: Any, line: int) -> None:
         owner, name = fn.__self__, fn.__name__
         if getattr(fn, "__module__", None) == "_abc":
             self.root(abc)
             self.note("abc", abc)
-        if owner is None or isinstance(owner, types.ModuleType):
+        if owner is None or is_a(owner, types.ModuleType):
             if not pure_function(fn):
                 self.why(f"calls {getattr(fn, '__module__', '?')}.{name}", code, at)
-        elif isinstance(owner, BOXES + (np.ndarray,)):
+        elif is_a(owner, (*BOXES, *VIEWS, np.ndarray)):
             self.all(owner)
-        elif isinstance(owner, str):
+        elif is_a(owner, str):
             if name in ("format", "format_map") and any(c in owner for c in ".["):
                 self.why("calls str.format with a field that reads attributes", code, at)
-        elif isinstance(owner, type):
+        elif is_a(owner, type):
             if owner not in PURE_CLASS_METHODS:
                 self.why(f"calls {owner.__name__}.{name}", code, at)
-        elif isinstance(owner, PURE_TYPES + (Handle,)) or name in (
-            "__reduce__",
-            "__init_subclass__",
-        ):
+        elif self._plain_base(owner) or name in ("__reduce__", "__init_subclass__"):
             return
         elif not (hasattr(type(owner), "__next__") and not self.existing(owner)):
             self.why(f"calls {type(owner).__name__}.{name}", code, at)

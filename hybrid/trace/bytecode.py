@@ -15,10 +15,22 @@ from types import CodeType
 from typing import Any
 
 from . import opcodes_311, opcodes_312, opcodes_313
-from .stack import EMPTY, NEW, NULLS, TOPS, Slot, Stack, Summary
+from .stack import EMPTY, NEW, NULLS, TOPS, Args, Slot, Stack, Summary
 
-__all__ = ["Machine", "summarize", "offsets", "handles_errors", "TABLES", "SUPPORTED"]
+__all__ = [
+    "Machine",
+    "summarize",
+    "offsets",
+    "handles_errors",
+    "uncertain",
+    "BUILD_CLASS",
+    "TABLES",
+    "SUPPORTED",
+]
 
+BUILD_CLASS: Slot = frozenset([("glob", "__build_class__")])
+SUPER: Slot = frozenset([("glob", "super")])
+REMAINDER = 6  # BINARY_OP operand of %
 FIRST_INPLACE = 13  # BINARY_OP operands from here on are the augmented assignments
 
 TABLES = {(3, 11): opcodes_311.TABLE, (3, 12): opcodes_312.TABLE, (3, 13): opcodes_313.TABLE}
@@ -37,6 +49,25 @@ def offsets(code: CodeType) -> list[int]:
 def handles_errors(code: CodeType) -> bool:
     """Whether the code has an except, finally or with block."""
     return any(i.opname == "PUSH_EXC_INFO" for i in dis.get_instructions(code))
+
+
+@lru_cache(4096)
+def uncertain(code: CodeType) -> frozenset[int]:
+    """Offsets of the calls that may not have run although their line did: those after a branch
+    within the line, and those of a second copy of the line (`finally`)."""
+    starts = {a: n for a, _, n in code.co_lines()}
+    out, lines, line, apart = set(), set[int | None](), None, False
+    for i in dis.get_instructions(code):
+        if i.offset in starts and starts[i.offset] != line:
+            line = starts[i.offset]
+            apart = line in lines
+            lines.add(line)
+        apart = (
+            apart or i.opname in ("FOR_ITER", "SEND") or "JUMP" in i.opname and "_IF_" in i.opname
+        )
+        if apart and i.opname in ("CALL", "CALL_KW", "CALL_FUNCTION_EX"):
+            out.add(i.offset)
+    return frozenset(out)
 
 
 @lru_cache(4096)
@@ -90,7 +121,7 @@ class Machine(Stack):
         self.goes = []
 
     def x_unseen(self, i: Any) -> None:
-        self.st.append(TOPS)
+        self.st.append(BUILD_CLASS if i.opname == "LOAD_BUILD_CLASS" else TOPS)
 
     def x_test(self, i: Any) -> None:
         self.st[-1] = TOPS
@@ -134,7 +165,9 @@ class Machine(Stack):
         self.st[-3:] = [TOPS, TOPS]
 
     def x_before_with(self, i: Any) -> None:
-        self.st[-1] = TOPS
+        o = self.st[-1]
+        self.mk("attr", o, "__enter__", i.offset)
+        self.st[-1] = self.mk("attr", o, "__exit__", i.offset)
         self.result(i)
 
     def x_intrinsic(self, i: Any) -> None:
@@ -208,20 +241,28 @@ class Machine(Stack):
 
     # ---- attributes and items
     def x_load_attr(self, i: Any) -> None:
-        o = self.st.pop()
-        self.st.append(self.mk("attr", o, i.argval, i.offset))
+        kind, o = self.super_of(self.st.pop())
+        self.st.append(self.mk(kind, o, i.argval, i.offset))
         if not _BEFORE_312 and i.arg & 1:
             self.st.append(o)
 
     def x_load_method(self, i: Any) -> None:
-        o = self.st.pop()
-        self.st += [self.mk("attr", o, i.argval, i.offset), o]
+        kind, o = self.super_of(self.st.pop())
+        self.st += [self.mk(kind, o, i.argval, i.offset), o]
+
+    def super_of(self, o: Slot) -> tuple[str, Slot]:
+        """The object behind `super()`, whose attributes are looked up in its other classes."""
+        e = next(iter(o)) if len(o) == 1 else ("top",)
+        callee, args = self.S.calls.get(e[1], (EMPTY, [])) if e[0] == "call" else (EMPTY, [])
+        if callee != SUPER or len(args) not in (0, 2) or not self.code.co_varnames:
+            return "attr", o
+        return "super", args[1] if args else self.env[self.code.co_varnames[0]]
 
     def x_load_super_attr(self, i: Any) -> None:
         o = self.st.pop()
         cls = self.st.pop()
         self.drop(1)
-        self.S.calls[i.offset] = (frozenset([("glob", "super")]), [cls, o])
+        self.S.calls[i.offset] = (SUPER, Args([cls, o]))
         self.S.reads.add(("glob", "super"))
         self.st.append(self.mk("super", o, i.argval, i.offset))
         if i.arg & 1:
@@ -315,6 +356,8 @@ class Machine(Stack):
 
     def x_binary(self, i: Any) -> None:
         a = self.st[-2]
+        if i.arg % FIRST_INPLACE == REMAINDER:  # text % values
+            self.mk("text", self.st[-1], i.offset)
         self.x_compare(i)
         if i.arg >= FIRST_INPLACE:
             self.S.stores |= {("inplace", e, i.offset) for e in a}
@@ -344,7 +387,7 @@ class Machine(Stack):
         self.x_format_simple(i)
 
     def x_format_simple(self, i: Any) -> None:
-        self.mk("deep", self.st.pop(), i.offset)
+        self.mk("text", self.st.pop(), i.offset)
         self.st.append(NEW)
 
     def x_format_spec(self, i: Any) -> None:
@@ -369,8 +412,10 @@ class Machine(Stack):
         args = self.st[len(self.st) - i.arg :] if i.arg else []
         self.drop(i.arg)
         b, a = self.st.pop(), self.st.pop()
+        method = NULLS not in (a, b)
         self.S.calls[i.offset] = (
-            (b, args) if a == NULLS else (a, args) if b == NULLS else (a, [b, *args])
+            b if a == NULLS else a,
+            Args([b, *args] if method else args, method),
         )
         self.result(i)
 
@@ -385,5 +430,6 @@ class Machine(Stack):
             f = self.st.pop()
         elif self.st and self.st[-1] == NULLS:
             self.st.pop()
-        self.S.calls[i.offset] = (f, args + [self.mk("elem", a, i.offset) for a in args])
+        every = args + [self.mk("elem", a, i.offset) for a in args]
+        self.S.calls[i.offset] = (f, Args(every, spread=True))
         self.result(i)

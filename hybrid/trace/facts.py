@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ir.mode import Versioned
-from .policy import MISSING, SCALARS, lookup
-from .raw import own_dict
+from .arrays import array_key, dtype_key, scalar_key
+from .policy import MEMBERS, MISSING, class_names, instance_dict, is_a, lookup, plain
 
 __all__ = [
     "Key",
@@ -52,29 +52,59 @@ def _grad(h: Any, key: Any) -> Any:
 
 def type_items(o: Any) -> Any:
     """Items (keys of a dict) of a built-in container, without running a subclass's methods."""
-    if type(o) in (list, tuple):
+    if type(o) is list or type(o) is tuple:
         return o
     for base in (collections.OrderedDict, dict, list, tuple, set, frozenset, collections.deque):
-        if isinstance(o, base):
+        if is_a(o, base):
             return list(base.__iter__(o))  # type: ignore[arg-type]
     return list(o)
 
 
+def _attr(h: Any, k: str) -> Any:
+    """An attribute without running a user's code: what only such code could say is MISSING."""
+    c, d = lookup(type(h), k), instance_dict(h)
+    if is_a(c, MEMBERS):
+        return c.__get__(h)
+    if d is not None and k in d:
+        return d[k]
+    getter = MISSING if c is MISSING else lookup(type(c), "__get__")
+    if getter is MISSING:
+        return c
+    kept = type(getter) is types.WrapperDescriptorType and not is_a(c, property)
+    return c.__get__(h, type(h)) if kept else MISSING
+
+
+def _method(h: Any, k: str) -> Any:
+    """The function behind a bound method."""
+    d = instance_dict(h)
+    v = d[k] if d is not None and k in d else lookup(type(h), k)
+    return v.__func__ if type(v) is types.MethodType else v
+
+
+def _nd(h: Any, key: Any) -> Any:
+    if is_a(h, np.dtype):
+        return dtype_key(h)
+    return array_key(h) if is_a(h, np.ndarray) else scalar_key(h)
+
+
 _FETCH: dict[str, Callable[[Any, Any], Any]] = {
     "cell": lambda h, k: h.cell_contents,
-    "item": lambda h, k: dict.get(h, k, MISSING) if isinstance(h, dict) else type_items(h)[k],
-    "attr": getattr,
-    "slot": lambda h, k: own_dict(h)[k],  # an instance's own entry, no descriptor runs
-    "dict": lambda h, k: own_dict(h),
-    "meth": lambda h, k: getattr(h, k).__func__,
+    "item": lambda h, k: dict.get(h, k, MISSING) if is_a(h, dict) else type_items(h)[k],
+    "entry": lambda h, k: list(dict.values(h))[k],  # by position: no key is hashed or compared
+    "attr": _attr,
+    "member": lambda h, k: k.__get__(h),  # a field of a C object
+    "slot": lambda h, k: instance_dict(h)[k],  # type: ignore[index]  # an entry, no descriptor runs
+    "dict": lambda h, k: instance_dict(h),
+    "meth": _method,
     "tattr": lookup,
     "len": lambda h, k: len(type_items(h)),
     "abc": lambda h, k: abc.get_cache_token(),
-    "tlen": lambda h, k: len(h.__dict__),
+    "tlen": lambda h, k: len(class_names(h)),
+    "mro": lambda h, k: type.__dict__["__mro__"].__get__(h),
     "type": lambda h, k: type(h),
     "keys": lambda h, k: tuple(type_items(h)),
-    "set": lambda h, k: frozenset(type_items(h)),
-    "nd": lambda h, k: (h.shape, h.dtype.str, h.strides, h.tobytes()),
+    "set": lambda h, k: tuple(type_items(h)),
+    "nd": _nd,
     "version": lambda h, k: (h._version, getattr(h, "training", None)),
     "grad": _grad,
     "patched": lambda h, k: h.changed(),
@@ -94,23 +124,24 @@ def same(a: Any, b: Any) -> bool:
     """Equal in type and bits, objects by identity.  NaN equals NaN; 0.0 is neither -0.0 nor 0."""
     if a is b:
         return True
-    if type(a) is not type(b):
+    t = type(a)
+    if t is not type(b):
         return False
-    if isinstance(a, (float, np.floating)):
-        return bool(a == b and math.copysign(1, a) == math.copysign(1, b) or (a != a and b != b))
-    if isinstance(a, complex):
+    if t is float:
+        return a == b and math.copysign(1, a) == math.copysign(1, b) or (a != a and b != b)
+    if t is complex:
         return same(a.real, b.real) and same(a.imag, b.imag)
-    if type(a) is tuple:
+    if t is tuple:
         return len(a) == len(b) and all(map(same, a, b))
-    if type(a) is frozenset:
-        return (
-            all(isinstance(x, SCALARS) for x in a)
-            and a == b
-            and {type(x) for x in a} == {type(x) for x in b}
-        )
-    if isinstance(a, np.generic):
-        return a.dtype == b.dtype and a.tobytes() == b.tobytes()
-    return isinstance(a, SCALARS) and a == b
+    if t is slice or t is range:
+        return all(same(getattr(a, n), getattr(b, n)) for n in ("start", "stop", "step"))
+    if not plain(a) or not plain(b):
+        return False
+    if issubclass(t, np.generic):
+        return scalar_key(a) == scalar_key(b)
+    if issubclass(t, np.dtype):
+        return dtype_key(a) == dtype_key(b)
+    return bool(a == b)
 
 
 _STRONG = (types.FunctionType, type, types.ModuleType, types.CodeType, types.BuiltinFunctionType)
@@ -123,7 +154,7 @@ class Holder:
 
     def __init__(self, o: Any, dead: Callable[[Any], None] | None = None) -> None:
         self.id, self.strong, self.ref = id(o), o, None
-        if not isinstance(o, _STRONG + SCALARS) and type(o).__weakrefoffset__:
+        if not is_a(o, _STRONG) and not plain(o) and type(o).__weakrefoffset__:
             self.ref, self.strong = weakref.ref(o, dead), None
 
     def get(self) -> Any:
@@ -138,19 +169,21 @@ def describe(key: Key, holder: Any, who: str = "") -> str:
     """A place in words, for retrace messages; `who`: what to call the holder, if more is known
     than its type."""
     who = who or called(holder)
-    if key.kind in ("item", "attr", "slot", "tattr", "dict"):
+    if key.kind in ("item", "attr", "slot", "tattr", "dict", "member"):
         return expression(key, holder, who)
     name = key.key if isinstance(key.key, str) else ""
     return {
         "cell": f"the variable {name}",
+        "entry": f"an item of {who}",
         "meth": f"method {who}.{name}",
         "len": f"len of {who}",
         "abc": "an abstract base class registration",
         "tlen": f"the attributes of class {who}",
+        "mro": f"the bases of class {who}",
         "type": f"the class of a {who}",
         "keys": f"the keys of {who}",
         "set": f"the items of {who}",
-        "nd": "the content of a NumPy array",
+        "nd": f"the content of a NumPy {type(holder).__name__}",
         "version": f"the structure of a {who}",
         "grad": "the gradient of a tensor",
         "patched": "hybrid's own functions",
@@ -162,18 +195,22 @@ def expression(key: Key, holder: Any, who: str) -> str:
     name = key.key
     if key.kind == "cell":
         return str(name)
+    if key.kind == "member":
+        return f"{who}.{getattr(name, '__name__', name)}"
     if key.kind != "item":
         return f"{who}.{'__dict__' if key.kind == 'dict' else name}"
     if is_namespace(holder) and isinstance(name, str):
         return f"{who}.{name}"
-    known = isinstance(name, SCALARS) and not isinstance(name, np.generic)
+    known = plain(name) and not is_a(name, np.generic)
     return f"{who}[{repr(name) if known else called(name)}]"
 
 
 def called(o: Any) -> str:
     """What an object is called: its own name where it has one, else its type's."""
-    if isinstance(o, (type, types.ModuleType, types.FunctionType)):
+    if is_a(o, (type, types.FunctionType)):
         return str(o.__name__)
+    if is_a(o, types.ModuleType):
+        return str((instance_dict(o) or {}).get("__name__", "?"))
     return str(o["__name__"]) if is_namespace(o) else type(o).__name__
 
 

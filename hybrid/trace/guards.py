@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..ir.tensor import Handle
 from .facts import Holder, Key, fetch, same
-from .policy import MISSING, SCALARS
+from .policy import MISSING, plain
 
 __all__ = ["Ref", "Obj", "Place", "Guard", "FactGuard", "expectation", "agrees"]
 
@@ -41,9 +41,7 @@ class Place(NamedTuple):
 
 def expectation(v: Any, dead: Callable[[Any], None]) -> Any:
     """How a fact's value is kept: scalars and tuples as they are, objects by identity."""
-    return (
-        v if v is MISSING or isinstance(v, SCALARS + (tuple, frozenset)) else Obj(Holder(v, dead))
-    )
+    return v if v is MISSING or type(v) is tuple or plain(v) else Obj(Holder(v, dead))
 
 
 def agrees(want: Any, got: Any) -> bool:
@@ -130,12 +128,12 @@ class Guard:
             return f"{h}.{k}"
         if key.kind == "meth" and k.isidentifier() and not k.startswith("__"):
             return f"{h}.{k}.__func__"
-        if key.kind == "item" and type(o) in (list, dict, tuple):
+        if key.kind == "item" and any(type(o) is t for t in (list, dict, tuple)):
             return f"{h}[{self.const(k)}]"
         if key.kind == "slot":
             return f"{h}.__dict__[{k!r}]"
         simple = {"tlen": f"len({h}.__dict__)", "type": f"type({h})"}
-        if type(o) in (list, dict):
+        if type(o) is list or type(o) is dict:
             simple |= {"len": f"len({h})", "keys": f"(*{h},)"}
         if key.kind == "tattr" and k in getattr(o, "__dict__", ()):
             return f"{h}.__dict__[{k!r}]"
@@ -144,10 +142,10 @@ class Guard:
     # ---- terms
     def _facts_first(self) -> list[str]:
         """Facts that are no tensors; classes first, so that reading attributes is harmless."""
-        order = {"type": 0, "tlen": 0, "tattr": 1, "version": 1, "patched": 3}
+        order = {"type": 0, "tlen": 0, "mro": 0, "tattr": 1, "version": 1, "keys": 2, "patched": 4}
         keys = sorted(
             (k for k, v in self.expect.items() if not isinstance(v, Ref)),
-            key=lambda k: order.get(k.kind, 2),
+            key=lambda k: order.get(k.kind, 3),
         )
         return [self._fact(k, self.expect[k]) for k in keys]
 

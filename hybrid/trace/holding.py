@@ -12,7 +12,7 @@ from typing import Any
 from ..ir.mode import Versioned
 from ..ir.tensor import Handle
 from .facts import Key
-from .policy import SCALARS, lookup
+from .policy import lookup, plain
 
 __all__ = ["Holding"]
 
@@ -80,7 +80,7 @@ class Holding:
                 self._inside("item", v, i, x, level + 1)
         elif isinstance(v, dict) and level < 8:
             for k, x in list(v.items()):
-                if isinstance(k, SCALARS):
+                if plain(k):
                     self._inside("item", v, k, x, level + 1)
         elif isinstance(v, (tuple, set)) and level < 8:
             for x in list(v):

@@ -10,9 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..core.errors import HybridError
 from ..ir.tensor import Handle, Leaf, link_view, new_handle
-from .policy import SCALARS
+from .arrays import dtype_key, scalar_key
+from .policy import is_tuple, plain
 
 __all__ = [
     "New",
@@ -95,15 +98,15 @@ def spec_of(
     read = host(x)
     if read is not None:
         return read
-    if isinstance(x, SCALARS) or old(x):
+    if plain(x) or old(x):
         return Plain(x)
     if depth > MAX_DEPTH:
         raise Unfit(f"returns containers nested more than {MAX_DEPTH} deep")
     t, below = type(x), depth + 1
-    if t in (list, tuple) or isinstance(x, tuple) and hasattr(t, "_fields"):
+    if t is list or is_tuple(x):
         return Box(t, id(x), tuple([spec_of(v, tensor, old, host, below) for v in x]))
     if t is dict:
-        if not all(isinstance(k, SCALARS) and host(k) is None for k in x):
+        if not all(plain(k) and host(k) is None for k in x):
             raise Unfit("returns a dict whose keys are not plain values")
         return Box(t, id(x), tuple([spec_of(x[k], tensor, old, host, below) for k in x]), tuple(x))
     raise Unfit(
@@ -122,12 +125,11 @@ def canonical(s: Any, idents: dict[int, int]) -> Any:
     if isinstance(s, Known):
         return tuple(s)
     if isinstance(s, Plain):
-        v = s.value
-        return type(v).__qualname__, repr(v) if isinstance(v, SCALARS) else id(v)
+        return _identity(s.value)
     if isinstance(s, Host):
         return "host", canonical(s.items[0], idents), s.how
     if isinstance(s, Box):
-        keys = tuple([(type(k).__qualname__, repr(k)) for k in s.keys])
+        keys = tuple(map(_identity, s.keys))
         return (
             s.type.__qualname__,
             idents.setdefault(s.ident, len(idents)),
@@ -135,6 +137,15 @@ def canonical(s: Any, idents: dict[int, int]) -> Any:
             keys,
         )
     return s
+
+
+def _identity(v: Any) -> tuple[Any, ...]:
+    """A Python value by type and bits, an object by itself."""
+    if not plain(v):
+        return "object", id(v)
+    if isinstance(v, (np.generic, np.dtype)):
+        return type(v).__qualname__, dtype_key(v) if isinstance(v, np.dtype) else scalar_key(v)
+    return type(v).__qualname__, repr(v)
 
 
 class Maker:

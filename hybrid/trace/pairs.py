@@ -9,6 +9,7 @@ self-test does not find them, and nothing is native then.
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import sys
 import sysconfig
@@ -20,8 +21,7 @@ from ..ir.mode import EPOCH, Versioned, bump
 from .facts import Key, fetch
 from .guards import Obj, Ref
 from .patches import Namespaces
-from .policy import MISSING, SCALARS, lookup
-from .raw import own_dict
+from .policy import MISSING, instance_dict, lookup, plain
 from .recording import Recording
 from .tags import class_tag, dict_tag
 
@@ -34,6 +34,16 @@ GENERAL_KIND = 0
 VALUES = 8 if sys.version_info >= (3, 13) else 0
 MANAGED_DICT = -24
 FUNCTION = {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64}
+MEMBER: dict[Any, int] = {  # fields of C objects, by their descriptors
+    functools.partial.__dict__["func"]: 16,
+    functools.partial.__dict__["args"]: 24,
+    functools.partial.__dict__["keywords"]: 32,
+    property.__dict__["fget"]: 16,
+    property.__dict__["fset"]: 24,
+    property.__dict__["fdel"]: 32,
+    staticmethod.__dict__["__func__"]: 16,
+    classmethod.__dict__["__func__"]: 16,
+}
 Pairs = list[tuple[int, int]]
 
 
@@ -61,23 +71,26 @@ def _byte(address: int) -> int:
 
 
 # ---- dicts
+def _one(a: Any, b: Any) -> bool:
+    """Whether two keys are one, without running a user's comparison."""
+    return a is b or type(a) is type(b) and plain(a) and a == b
+
+
 def _entry(d: dict[Any, Any], key: Any) -> tuple[int, int, int] | None:
     """(index, address of the key word, address of the value word) of a key in the dict's table."""
-    if not isinstance(key, SCALARS):
-        raise _Unknown
     keys = _word(id(d) + DICT_KEYS)
     table = keys + KEYS_TABLE + (1 << _byte(keys + KEYS_INDEX_BITS))
     general = _byte(keys + KEYS_KIND) == GENERAL_KIND
     size = 24 if general else 16
     count = _word(keys + KEYS_COUNT)
-    guess = next((i for i, k in enumerate(d) if k is key or type(k) is type(key) and k == key), 0)
+    guess = next((i for i, k in enumerate(d) if _one(k, key)), 0)
     # no entry moves before its place in the order
     for i in (*range(guess, count), *range(min(guess, count))):
         at = table + i * size + (8 if general else 0)
         pointer = _word(at)
         if pointer:
             k = ctypes.cast(pointer, ctypes.py_object).value
-            if k is key or type(k) is type(key) and k == key:
+            if _one(k, key):
                 return i, at, at + 8
     return None
 
@@ -162,6 +175,22 @@ def _on_class(o: Any, name: str) -> tuple[Pairs, int]:
     raise _Unknown
 
 
+def _order(t: type) -> Pairs:
+    """Pairs that keep the bases of a class."""
+    return [(id(t) + _mro_offset(), id(t.__mro__))]
+
+
+def _of_class(t: type, name: str) -> tuple[Pairs, int]:
+    """A name that the class or one of its bases defines, the first of them that does."""
+    before = _order(t)
+    for c in t.__mro__:
+        if name in c.__dict__:
+            pairs, at = _value(_class_dict(c), name)
+            return before + pairs, at
+        before.append((id(_class_dict(c)) + DICT_USED, len(c.__dict__)))
+    raise _Unknown
+
+
 def _attr(o: Any, name: str) -> tuple[Pairs, int]:
     if isinstance(o, types.FunctionType) and name in FUNCTION:
         return [], id(o) + FUNCTION[name]
@@ -192,6 +221,10 @@ def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
         return [], id(h) + TUPLE_ITEMS + 8 * (key if key >= 0 else key + len(h))
     if kind == "item" and isinstance(h, dict):
         return _value(h, key)
+    if kind == "entry":
+        return _value(h, list(h)[key])
+    if kind == "member" and key in MEMBER:
+        return [], id(h) + MEMBER[key]
     if kind == "attr":
         return _attr(h, key)
     if kind == "slot":
@@ -199,12 +232,7 @@ def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
         pairs, at = _value(d, key)
         return own + pairs, at
     if kind == "tattr":
-        order = [(id(h) + _mro_offset(), id(h.__mro__))]
-        for c in h.__mro__:
-            if key in c.__dict__:
-                pairs, at = _value(_class_dict(c), key)
-                return order + pairs, at
-            order.append((id(_class_dict(c)) + DICT_USED, len(c.__dict__)))
+        return _of_class(h, key)
     if kind == "meth":
         return _on_class(h, key)
     if kind == "type":
@@ -251,6 +279,9 @@ def _fact(key: Key, h: Any, want: Any, keep: list[Any]) -> Pairs:
         return [(id(h) + SIZE, len(h))]
     if key.kind == "tlen":
         return [(id(_class_dict(h)) + DICT_USED, want)]
+    if key.kind == "mro":
+        keep.append(h.__mro__)
+        return _order(h)
     if key.kind == "keys" and type(h) is dict:
         return _same_keys(h)
     if want is MISSING:
@@ -295,7 +326,7 @@ def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | N
     for h in recording.holders.values():
         o = h.get()
         t = o if isinstance(o, type) else type(o)
-        keep += [t, t.__mro__, h.strong if h.ref is None else own_dict(o)]
+        keep += [t, t.__mro__, h.strong if h.ref is None else instance_dict(o)]
     return NativeFacts(tuple(guards), tuple(places), tuple(dict.fromkeys(rest)), tuple(keep))
 
 
@@ -383,7 +414,28 @@ def _containers_are_found() -> bool:
         ),
         _check("attr", cell, "__defaults__", lambda: setattr(cell, "__defaults__", (1,))),
     ]
+    tests.append(_members_are_found())
     return all(tests) and not _holds(absent) and not _holds(keys)
+
+
+def _members_are_found() -> bool:
+    """The fields of C objects, which a new `__init__` or `__setstate__` replaces."""
+    call, other = functools.partial(print, 1.5), functools.partial(str, 2.5)
+    read: Any = property(repr, print, print)
+    bare: Any = property()
+    made: list[Any] = [staticmethod(repr), classmethod(repr)]
+    fields: list[Any] = [(call, m) for m in MEMBER if m.__objclass__ is functools.partial]
+    fields += [(read, m) for m in MEMBER if m.__objclass__ is property]
+    fields += [(o, m) for o in made for m in MEMBER if m.__objclass__ is type(o)]
+    pairs = [(id(o) + MEMBER[m], id(m.__get__(o))) for o, m in fields]
+    found = _holds(pairs) and _word(id(bare) + MEMBER[property.__dict__["fget"]]) == 0
+    call.__setstate__((other.func, other.args, other.keywords, None))  # type: ignore[attr-defined]
+    bare.__init__(str)
+    read.__init__(str, repr, repr)
+    for o in made:
+        o.__init__(str)
+    moved = all(_word(a) != w for a, w in pairs)
+    return found and moved and len(pairs) == len(MEMBER)
 
 
 def _objects_are_found() -> bool:

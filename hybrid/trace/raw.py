@@ -8,19 +8,16 @@ place is the content that it left.  A place that has no primitive is None.
 from __future__ import annotations
 
 import collections
-import enum
 import functools
 import threading
 import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..ir.tensor import Handle
-from .policy import MISSING, immutable_type, lookup, trusted
+from .policy import MISSING, immutable_type, instance_dict, lookup, tame_key
 
-__all__ = ["Put", "own_dict", "written_in_python", "putter", "plain_key"]
+__all__ = ["Put", "written_in_python", "putter"]
 
-_DICT_GETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _SET_ITEM: dict[type, Callable[..., None]] = {
     collections.OrderedDict: collections.OrderedDict.__setitem__,
     dict: dict.__setitem__,
@@ -53,32 +50,9 @@ class Put(NamedTuple):
         self.write(holder if self.target is None else self.target, key, t)
 
 
-def own_dict(o: Any) -> Any:
-    """The dictionary behind an object, or None; a user's `__getattribute__` does not run."""
-    found = lookup(type(o), "__dict__")
-    return found.__get__(o) if isinstance(found, _DICT_GETTERS) else None
-
-
 def written_in_python(t: type, name: str) -> bool:
     """Whether this special method of a class is a Python function."""
     return isinstance(lookup(t, name), types.FunctionType)
-
-
-def plain_key(k: Any) -> bool:
-    """Whether finding k in a dict runs no user code: its hash and equality are C, or hybrid's."""
-    if type(k) is tuple:
-        return all(map(plain_key, k))
-    if isinstance(k, (Handle, type)) or immutable_type(type(k)):
-        return True
-    if isinstance(k, enum.Enum) and type(k).__hash__ is enum.Enum.__hash__:
-        return type(k).__eq__ is object.__eq__
-    for name in ("__hash__", "__eq__"):
-        f = lookup(type(k), name)
-        if isinstance(f, types.FunctionType) and not trusted(f.__code__.co_filename):
-            return False
-        if not isinstance(f, (types.FunctionType, types.WrapperDescriptorType)):
-            return False
-    return True
 
 
 def putter(kind: str, holder: Any, key: Any, value: Any) -> Put | None:
@@ -87,7 +61,7 @@ def putter(kind: str, holder: Any, key: Any, value: Any) -> Put | None:
         return Put(("cell",), _set_cell)
     if kind == "item":
         base = next((c for c in type(holder).__mro__ if c in _SET_ITEM), None)
-        return Put(("item",), _SET_ITEM[base]) if base is not None and plain_key(key) else None
+        return Put(("item",), _SET_ITEM[base]) if base is not None and tame_key(key) else None
     if kind in ("attr", "slot"):
         return _attribute(kind, holder, key, value)
     return _class_attribute(holder, key, value) if kind == "tattr" else None
@@ -98,7 +72,7 @@ def _set_cell(cell: Any, _: Any, t: Any) -> None:
 
 
 def _into_dict(o: Any, name: str, t: Any) -> None:
-    dict.__setitem__(own_dict(o), name, t)
+    dict.__setitem__(instance_dict(o), name, t)  # type: ignore[index]
 
 
 def _attribute(kind: str, o: Any, name: str, value: Any) -> Put | None:
@@ -107,7 +81,7 @@ def _attribute(kind: str, o: Any, name: str, value: Any) -> Put | None:
     if isinstance(found, types.MemberDescriptorType) and kind == "attr":
         mine = not immutable_type(found.__objclass__) and _slot(found, o) is value
         return Put(("slot",), _set_slot(found)) if mine else None
-    d = own_dict(o)
+    d = instance_dict(o)
     if isinstance(d, dict) and dict.get(d, name, MISSING) is value:
         if found is not MISSING and hasattr(type(found), "__set__"):
             return Put(("dict",), _into_dict)

@@ -8,6 +8,7 @@ if nodes, literals, captures, facts, outputs and writes agree, and only then may
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from .facts import Holder, Key, called, describe, expression, fetch, is_namespac
 from .guards import Guard, Obj, Place, Ref, agrees, expectation
 from .history import History
 from .outputs import Host, Known, Maker, New, Spec, Unfit, canonical, on_their_own, spec_of
-from .policy import BOXES, MISSING
+from .policy import BOXES, MISSING, is_a, plain
 from .raw import Put, putter
 from .recorder import Recorder
 from .tail import HOW, tail_values
@@ -223,6 +224,9 @@ class Recording:
             self._cut_views()
         except Unfit as e:
             self.reasons.append(str(e))
+            return
+        except RecursionError:
+            self.reasons.append("returns a container that holds itself or is nested too deeply")
             return
         self.writes: list[tuple[Ref, int]] = []
         for i, t in rec.written.items():
@@ -444,8 +448,10 @@ def show(want: Any) -> str:
         return "a tensor"
     if isinstance(want, Obj):
         want = want.holder.get()
-    if isinstance(want, (int, float, str, bool, bytes, type(None))):
+    if plain(want):
         return repr(want)[:40]
     if want is MISSING:
         return "nothing"
-    return getattr(want, "__qualname__", None) or f"a {type(want).__name__}"
+    if is_a(want, (type, types.FunctionType, types.BuiltinFunctionType)):
+        return str(want.__qualname__)
+    return f"a {type(want).__name__}"

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..core.errors import IndexOutOfRange
 from ..ir.tensor import TENSOR, Handle
+from .bytecode import uncertain
 from .patches import own_code
 from .policy import pure_function, stdlib, trusted
 
@@ -65,6 +66,7 @@ class Watch:
     returns[code, at]   values returned to the instruction at `at` of user code
     ccalls         (code, at, function, line) of each C call made by user code
     lines[code]    line numbers that ran
+    executed[code] instructions that ran, where lines alone do not tell which calls did
     young          ids of objects born during the call that are alive at its end
     ran            hybrid's own code that ran, and its global namespace
     looked         tensors whose properties and methods were used, by id
@@ -76,6 +78,7 @@ class Watch:
         self.returns: dict[tuple[Code, int], list[Any]] = collections.defaultdict(list)
         self.ccalls: dict[tuple[Any, ...], tuple[Code, int, Any, int]] = {}
         self.lines: dict[Code, set[int]] = collections.defaultdict(set)
+        self.executed: dict[Code, set[int]] = collections.defaultdict(set)
         self.reasons: dict[str, None] = {}
         self.young: set[int] = set()
         self.kept: dict[int, int] = collections.Counter()  # references in `returns` to tensors
@@ -137,8 +140,13 @@ class Watch:
 
     # ---- events
     def _trace(self, frame: types.FrameType, event: str, arg: Any) -> Any:
+        if event == "opcode":
+            self.executed[frame.f_code].add(frame.f_lasti)
+            return self._trace
         if trusted(frame.f_code.co_filename):
             return None
+        if event == "call" and uncertain(frame.f_code):
+            frame.f_trace_opcodes = True
         self.lines[frame.f_code].add(frame.f_lineno)
         if event == "exception" and issubclass(arg[0], IndexOutOfRange):
             self.why(

@@ -16,38 +16,40 @@ import numpy as np
 
 from ..ir.bind import grad_enabled
 from ..ir.tensor import Handle
+from .arrays import array_key, dtype_key, scalar_key, unseen
+from .policy import is_tuple, plain
 
 __all__ = [
     "signature_of",
     "with_defaults",
     "Leaves",
-    "is_tuple",
     "unchecked",
     "MAX_INLINE",
-    "UNCHECKED",
 ]
 
 MAX_INLINE = 4096  # bytes of a NumPy argument that are compared by content
+MAX_LEVEL = 64  # containers inside each other
 UNCHECKED = (
     f"gets a NumPy array of more than {MAX_INLINE} bytes, whose content no replay can check; "
     "pass a tensor (hybrid.asarray makes one)"
 )
-_PLAIN = frozenset((int, bool, str, bytes, type(None), complex, type(Ellipsis)))
+NESTED = f"gets a container that holds itself or is nested more than {MAX_LEVEL} deep"
+_PLAIN = frozenset(
+    map(id, (int, bool, str, bytes, type(None), type(Ellipsis), type(NotImplemented)))
+)
+_UNFIT = object()  # the start of a signature that no call has again
+_OBJECT = object()  # the start of an entry by identity: no class of a user is hashed or compared
 _pack = struct.Struct("d").pack
 
 
-def is_tuple(x: Any) -> bool:
-    """A tuple or namedtuple, whose content decides everything about it."""
-    return (
-        type(x) is tuple
-        or isinstance(x, tuple)
-        and type(x).__base__ is tuple
-        and hasattr(x, "_fields")
-    )
+class _Unfit(Exception):
+    """No signature describes the arguments; the text finishes 'the call ...'."""
 
 
 class Leaves:
-    """Tensors in order of appearance, and objects that the signature knows by identity only."""
+    """Tensors in order of appearance, and objects that the signature knows by identity only.
+
+    Every entry is made of exact built-in values, so that comparing signatures runs no user code."""
 
     __slots__ = ("tensors", "objects", "sig")
 
@@ -56,10 +58,10 @@ class Leaves:
         self.objects: list[Any] = []
         self.sig: list[Any] = []
 
-    def add(self, x: Any) -> None:
+    def add(self, x: Any, level: int = 0) -> None:
         """Append the description of x."""
         t, sig = type(x), self.sig
-        if isinstance(x, Handle):
+        if issubclass(t, Handle):
             self.tensors.append(x)
             sig.append(x._a)
             sig.append(type(x._node))
@@ -67,42 +69,59 @@ class Leaves:
             sig.append((t, _pack(x)))
         elif t is complex:
             sig.append((t, _pack(x.real), _pack(x.imag)))
-        elif t in _PLAIN:
+        elif id(t) in _PLAIN:
             sig.append((t, x))
         elif t is list or t is tuple:
             sig.append((t, len(x)))
-            for v in x:
-                self.add(v)
+            self._items(x, level)
         elif t is dict:
-            self._dict(x)
-        elif t is np.ndarray:
-            sig.append(
-                (t, x.shape, x.dtype.str, x.tobytes() if x.nbytes <= MAX_INLINE else object())
-            )
-        elif isinstance(x, np.generic):
-            sig.append((t, x.tobytes()))
-        elif is_tuple(x):
-            sig.append((t, len(x)))
-            for v in x:
-                self.add(v)
-        elif t is slice:
+            self._dict(x, level)
+        elif t is slice or t is range:
             sig.append(t)
-            for v in (x.start, x.stop, x.step):
-                self.add(v)
+            self._items((x.start, x.stop, x.step), level)
+        elif t is np.ndarray:
+            self._array(x)
+        elif is_tuple(x):
+            sig.append((_OBJECT, id(t), tuple.__len__(x)))
+            self.objects.append(t)
+            self._items(tuple.__iter__(x), level)
         else:
-            sig.append((t, id(x)))
+            self._object(x)
+
+    def _items(self, items: Any, level: int) -> None:
+        if level > MAX_LEVEL:
+            raise _Unfit(NESTED)
+        for v in items:
+            self.add(v, level + 1)
+
+    def _dict(self, x: dict[Any, Any], level: int = 0) -> None:
+        self.sig.append((dict, len(x)))
+        if level > MAX_LEVEL:
+            raise _Unfit(NESTED)
+        for k, v in x.items():
+            self.add(k, level + 1)
+            self.add(v, level + 1)
+
+    def _array(self, x: Any) -> None:
+        why = UNCHECKED if x.nbytes > MAX_INLINE else unseen(x)
+        if why:
+            raise _Unfit(why if x.nbytes > MAX_INLINE else f"gets {why}")
+        self.sig.append((np.ndarray, array_key(x)))
+
+    def _object(self, x: Any) -> None:
+        t = type(x)
+        if issubclass(t, np.dtype) and plain(x):
+            self.sig.append((np.dtype, dtype_key(x)))
+        elif issubclass(t, np.generic) and (plain(x) or t is np.void and not unseen(x)):
+            self.sig.append((np.generic, scalar_key(x)))
+        else:
+            self.sig.append((_OBJECT, id(x)))
             self.objects.append(x)
 
-    def _dict(self, x: dict[Any, Any]) -> None:
-        self.sig.append((dict, len(x)))
-        for k, v in x.items():
-            self.add(k)
-            self.add(v)
 
-
-def unchecked(sig: tuple[Any, ...]) -> bool:
-    """Whether a signature holds a NumPy array too large to compare: no call has it again."""
-    return any(type(s) is tuple and len(s) == 4 and type(s[3]) is object for s in sig)
+def unchecked(sig: tuple[Any, ...]) -> str:
+    """Why no signature describes a call's arguments, or nothing."""
+    return sig[1] if len(sig) == 2 and sig[0] is _UNFIT else ""
 
 
 def signature_of(
@@ -110,10 +129,13 @@ def signature_of(
 ) -> tuple[tuple[Any, ...], list[Any], list[Any]]:
     """(hashable signature, distinct tensors, objects known by identity) of a call."""
     leaves = Leaves()
-    for a in args:
-        leaves.add(a)
-    if kwargs:
-        leaves._dict(kwargs)
+    try:
+        for a in args:
+            leaves.add(a)
+        if kwargs:
+            leaves._dict(kwargs)
+    except _Unfit as e:
+        return (_UNFIT, str(e)), [], []
     ts = leaves.tensors
     distinct = {id(t): t for t in ts}
     sig = leaves.sig

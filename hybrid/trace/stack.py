@@ -4,7 +4,8 @@ Expressions are tuples:
   ('arg'|'glob'|'cell'|'const', name)   ('import', name, top)
   ('attr', e, name, at)   ('item', e, key, at)
   ('elem', e, at)   any item
-  ('deep', e, at)   all that a C function can see
+  ('deep', e, at)   all that a C function can see   ('text', e, at)   and its names, for a text
+  ('super', e, name, at)   `super().name` in a method of e
   ('call', at)      a result of this instruction
   ('iter', at)      what an `__iter__` in Python gave
   ('box', e)        a fresh container that holds e
@@ -22,6 +23,7 @@ from typing import Any
 
 __all__ = [
     "Summary",
+    "Args",
     "Stack",
     "Expr",
     "Slot",
@@ -52,6 +54,15 @@ FULL: Slot = frozenset([TOP, MANY])  # a set that grew too large: stays this for
 MAX_DEPTH, MAX_SET = 8, 24
 
 
+class Args(list[Slot]):
+    """Arguments of a call.  `method`: the first is what the callee was looked up in; `spread`:
+    which argument is which is not known (`f(*args)`)."""
+
+    def __init__(self, slots: Iterable[Slot], method: bool = False, spread: bool = False) -> None:
+        super().__init__(slots)
+        self.method, self.spread = method, spread
+
+
 class Summary:
     """reads: expressions looked at; stores: (kind, ..., at), also of what is deleted; deletes:
     where that is; calls: at -> (callees, arguments)."""
@@ -62,7 +73,7 @@ class Summary:
         self.reads: set[Expr] = set()
         self.stores: set[tuple[Any, ...]] = set()
         self.deletes: set[int] = set()
-        self.calls: dict[int, tuple[Slot, list[Slot]]] = {}
+        self.calls: dict[int, tuple[Slot, Args]] = {}
         self.unknown: str | None = None
 
 
@@ -135,11 +146,11 @@ class Stack:
         """Expressions derived from es, all of them read."""
         out: set[Expr] = set()
         for e in es:
-            while e[0] == "box" and kind == "deep":
+            while e[0] == "box" and kind in ("deep", "text"):
                 e = e[1]
             if e[0] == "box" and kind in ("elem", "item"):
                 out.add(e[1])
-            elif kind != "deep" or e[0] not in ("const", "fresh", "null"):
+            elif kind not in ("deep", "text") or e[0] not in ("const", "fresh", "null"):
                 out.add((kind, e if depth(e) < MAX_DEPTH else TOP, *rest))
         self.S.reads |= {e for e in out if e[0] == kind}
         return frozenset(out) if len(out) <= MAX_SET else FULL
