@@ -14,6 +14,7 @@ import pytest
 from pitfall_harness import A, check, mlp, t
 
 import hybrid as hb
+from hybrid import RunsEagerly
 
 
 def test_p01_print_in_the_body() -> None:
@@ -228,16 +229,15 @@ def test_p07_generator_and_contextmanager_inside() -> None:
     check(program)
 
 
-def test_p07_generator_function_is_refused() -> None:
-    def gen(x: Any) -> Any:
+def test_p07_generator_function_runs_eagerly() -> None:
+    @hb.function
+    def pieces(x: Any) -> Any:
         yield x
+        yield x * 2
 
-    async def coroutine(x: Any) -> Any:
-        return x
-
-    for bad in (gen, coroutine):
-        with pytest.raises(NotImplementedError, match="ordinary functions"):
-            hb.function(bad)
+    with pytest.warns(RunsEagerly, match="generator"):
+        assert [float(y) for y in pieces(hb.tensor(3.0))] == [3.0, 6.0]
+    assert pieces.cache_info().replays == 0
 
 
 @pytest.mark.parametrize("read", ["time", "perf_counter", "environ", "file", "urandom", "uuid"])

@@ -186,8 +186,8 @@ def test_p58_keyboard_interrupt_in_a_replay_loop() -> None:
     try:
         for _ in range(6):
             calls = before = int(count)
-            signal.setitimer(signal.ITIMER_REAL, 0.004)
             with pytest.raises(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, 0.004)
                 while calls < before + 1_000_000:
                     f(1.0)
                     calls += 1

@@ -221,7 +221,7 @@ class Chains(Handed, Holding):
             self.note("tattr", t, GET)
             return []  # its code was watched
         c, d = lookup(t, name), instance_dict(o) or {}
-        if d and not self.existing(o) and self.existing(d):
+        if d and not self.existing(o) and id(d) in self.rooted:
             self.note("item", d, name)  # a new object on an old dictionary
         if is_a(c, property):
             self.root_class(t)
@@ -355,8 +355,8 @@ class Chains(Handed, Holding):
             self.why(f"reads a container of more than {MAX_ITEMS} items")
             return []
         if is_a(o, dict):
-            self.note("keys", o)  # which holds tensors among the keys by identity
-            self.held.update({id(k): k for k in items if is_a(k, Handle)})
+            self.note("keys", o)
+            self._by_identity(items)
             if self._tame(o):
                 values = [v for k in items for v in self.item(o, k)]
             else:
@@ -368,10 +368,15 @@ class Chains(Handed, Holding):
             self.note("len", o)
         elif is_a(o, (set, frozenset)):
             self.note("set", o)
+            self._by_identity(items)
         for i, v in enumerate(items):
             if is_a(o, (list, collections.deque)) or is_a(o, tuple) and is_a(v, Handle):
                 self.note("item", o, i)
         return [self.reach(v, o) for v in items]
+
+    def _by_identity(self, items: Any) -> None:
+        """A fact holds these very tensors, as keys or members: an argument may be one of them."""
+        self.held.update({id(k): k for k in items if is_a(k, Handle)})
 
     def deep(self, o: Any, text: bool = False) -> None:
         """C code (==, format, sum, zip, ...) may walk nested containers; a `text` says names."""
