@@ -144,3 +144,12 @@ def test_norms_without_elements() -> None:
     ):
         x = hb.tensor(ones(shape))
         assert both(f, x).shape == shape and both(gradients(f), x).size == 0
+
+
+@pytest.mark.parametrize("d", ["bool", "int8", "float32"])
+@pytest.mark.parametrize("name", ["max", "min", "amax", "amin", "argmax"])
+def test_no_elements_have_no_extreme(name: str, d: str) -> None:
+    for shape, axis in (((0,), None), ((2, 0), 1), ((0, 3), 0)):
+        with pytest.raises(hb.ShapeError, match="no elements"):
+            getattr(hb, name)(hb.ones(shape, dtype=d), axis)
+    assert getattr(hb, name)(hb.ones((0, 3), dtype=d), 1).shape == (0,)

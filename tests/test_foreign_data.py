@@ -412,3 +412,83 @@ def test_array_protocols(thing: Any) -> None:
     x = hb.zeros(2)
     x[:] = thing
     assert x.tolist() == np.float32([0.1, 0.2]).tolist()
+
+
+# ---- weights, parameters and bounds
+def _double(v: Any) -> Any:
+    return hb.tensor(np.asarray(v, np.float64))
+
+
+X = _double([[0.3, -0.7, 0.2], [0.5, 0.1, 0.9]])
+
+
+def _backward(seeds: Any) -> Any:
+    x = X[0].detach().clone().requires_grad_()
+    (x * 1.0).backward(seeds)
+    return x.grad
+
+
+LITERALS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "bce target": (lambda v: hb.binary_cross_entropy(hb.abs(X), v), [TENTH[:1] * 3] * 2),
+    "bce weight": (lambda v: hb.binary_cross_entropy(hb.abs(X), X * 0, weight=v), [0.1] * 3),
+    "logits weight": (
+        lambda v: hb.binary_cross_entropy_with_logits(X, X * 0, weight=v, pos_weight=v),
+        [0.1, 0.2, 0.3],
+    ),
+    "classes weight": (lambda v: hb.cross_entropy(X, hb.tensor([1, 2]), v), [0.1, 0.2, 0.3]),
+    "soft targets": (lambda v: hb.cross_entropy(X, v), [[0.1, 0.2, 0.7]] * 2),
+    "nll weight": (lambda v: hb.nll_loss(X, hb.tensor([1, 2]), v), [0.1, 0.2, 0.3]),
+    "huber": (lambda v: hb.huber_loss(X, v), [[0.1, 0.2, 0.3]] * 2),
+    "kl": (lambda v: hb.kl_div(X, v), [[0.1, 0.2, 0.7]] * 2),
+    "linear": (lambda v: hb.linear(X, v, [0.1]), [[0.1, 0.2, 0.3]]),
+    "conv1d": (lambda v: hb.conv1d(X[None], v), [[[0.1, 0.2], [0.3, 0.4]]]),
+    "layer_norm": (lambda v: hb.layer_norm(X, 3, v, v), [0.1, 0.2, 0.3]),
+    "rms_norm": (lambda v: hb.rms_norm(X, 3, v), [0.1, 0.2, 0.3]),
+    "batch_norm": (lambda v: hb.batch_norm(X, v, v, v, v), [0.1, 0.2, 0.3]),
+    "group_norm": (lambda v: hb.group_norm(X, 3, v, v), [0.1, 0.2, 0.3]),
+    "cosine": (lambda v: hb.cosine_similarity(X, v), [0.1, 0.2, 0.3]),
+    "searchsorted": (lambda v: hb.searchsorted(_double([0.1, 0.2]), v), [0.1, 0.2]),
+    "edges": (lambda v: hb.searchsorted(v, _double([0.1, 0.2])), [0.1, 0.2]),
+    "seeds": (lambda v: _backward(v), [0.1, 0.2, 0.3]),
+}
+
+
+@pytest.mark.parametrize("name", LITERALS)
+def test_a_sequence_is_the_float64_tensor_that_it_looks_like(name: str) -> None:
+    f, values = LITERALS[name]
+    want, traced = f(_double(values)), hb.function(f)
+    for g in (f, traced, traced, traced):
+        got = g(values)
+        assert got.dtype is want.dtype and got.numpy().tobytes() == want.numpy().tobytes()
+
+
+@pytest.mark.parametrize("draw", [hb.random.uniform, hb.random.normal])
+def test_bounds_of_random_numbers(draw: Any) -> None:
+    def one(a: Any, b: Any, **more: Any) -> Any:
+        return draw(a, b, (4,), generator=hb.random.Generator(1), **more)
+
+    want = one(_double(0.1), _double(0.3))
+    assert want.dtype is hb.float64
+    for a, b in ((0.1, 0.3), ([0.1] * 4, [0.3] * 4), (np.float64(0.1), np.float64(0.3))):
+        assert one(a, b, dtype="float64").tolist() == want.tolist()
+    assert one(0.1, np.float64(0.3)).dtype is hb.float32
+    assert one(np.array([0.1] * 4), 0.3).dtype is hb.float64
+
+
+def test_numpy_numbers_as_parameters_change_no_dtype() -> None:
+    x, half = hb.ones(2, 4), np.float64(0.5)
+    for out in (
+        hb.dropout(x, half),
+        hb.smooth_l1_loss(x, x * 0, beta=half),
+        hb.huber_loss(x, x * 0, delta=half),
+        hb.celu(x, half),
+        hb.normalize(x, eps=half),
+        hb.cosine_similarity(x, x, eps=half),
+        hb.batch_norm(x, training=True, momentum=half, eps=half),
+        hb.cross_entropy(x, hb.tensor([0, 1]), label_smoothing=half),
+        hb.leaky_relu(x, half),
+        hb.norm(x, ord=np.float64(3.0)),
+        hb.var(x, correction=np.float64(1.0)),
+        hb.round(x, 2),
+    ):
+        assert out.dtype is hb.float32

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ShapeError
-from ..ir.bind import bind, operands
+from ..ir.bind import as_tensor, bind, operands
 from ..ir.op import map_op
 from ..ir.scalar import Builder, Val
 from .common import draw, wide
@@ -149,6 +149,7 @@ def binary_cross_entropy_with_logits(
             "one shape"
         )
     soft = add(log1p(exp(negative(abs(x)))), maximum(negative(x), 0.0))  # log(1 + exp(-x))
+    pos_weight = None if pos_weight is None else as_tensor(pos_weight, x.device, x.dtype)
     scale = (
         soft
         if pos_weight is None

@@ -263,6 +263,7 @@ def _group(x: Tensor, shape: Any) -> Group:
 
 def _fitting(t: Tensor, x: Tensor) -> Tensor:
     """A parameter in x's dtype; half types also take float32 parameters as they are."""
+    t = as_tensor(t, x.device, x.dtype)
     return t if t.dtype is dt.compute_type(x.dtype) else astype(t, x.dtype)
 
 
@@ -369,11 +370,16 @@ def rms_norm(
 
 
 # ---- composed
-def _scale_shift(out: Tensor, weight: Tensor | None, bias: Tensor | None, ndim: int) -> Tensor:
+def _scale_shift(out: Tensor, weight: Any, bias: Any, ndim: int) -> Tensor:
     """out * weight + bias per channel (axis 1)."""
     if weight is not None:
-        out = multiply(out, reshape(weight, (weight.size,) + (1,) * (ndim - 2)))
-    return out if bias is None else add(out, reshape(bias, (bias.size,) + (1,) * (ndim - 2)))
+        out = multiply(out, _per_channel(weight, out, ndim))
+    return out if bias is None else add(out, _per_channel(bias, out, ndim))
+
+
+def _per_channel(t: Any, x: Tensor, ndim: int) -> Tensor:
+    t = as_tensor(t, x.device, x.dtype)
+    return reshape(t, (t.size,) + (1,) * (ndim - 2))
 
 
 def batch_norm(
@@ -406,8 +412,8 @@ def batch_norm(
                 running_mean, running_var, m, spread, prod(x.shape) // max(x.shape[1], 1), momentum
             )
     else:
-        shape = (x.shape[1],) + (1,) * (x.ndim - 2)
-        away, spread = subtract(v, reshape(running_mean, shape)), reshape(running_var, shape)
+        away = subtract(v, _per_channel(running_mean, v, x.ndim))
+        spread = _per_channel(running_var, v, x.ndim)
     out = multiply(away, rsqrt(add(spread, eps)))
     return astype(_scale_shift(out, weight, bias, x.ndim), half)
 

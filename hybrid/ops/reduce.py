@@ -346,9 +346,11 @@ def finish(out: Tensor, shape: Ints, axes: Ints, keepdims: bool) -> Tensor:
 
 def _order_free(op: Op, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     x = as_tensor(x)
-    if x.dtype is dt.bool_ and op.truth is not None:
-        op = op.truth
     axes = normalize_axes(axis, x.ndim, op.name)
+    if x.dtype is dt.bool_ and op.truth is not None:
+        for g in groups(axes):
+            op.infer(x._a, axes=g)  # no elements have no extreme
+        op = op.truth
     if not axes:
         return not_equal(x, 0) if op.has("truth") else clone(x)
     out = x
@@ -448,13 +450,8 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
         return known
     given = x = as_tensor(x)
     axes = normalize_axes(axis, x.ndim, "mean")
-    d = (
-        dt.canonical(dtype)
-        if dtype is not None
-        else x.dtype
-        if dt.is_float(x.dtype)
-        else dt.default_float
-    )
+    own = x.dtype if dt.is_float(x.dtype) else dt.default_float
+    d = own if dtype is None else dt.canonical(dtype)
     runs = groups(axes)
     if len(runs) == 1:
         x = x if dt.is_half(x.dtype) or not dt.is_float(x.dtype) else astype(x, d)
