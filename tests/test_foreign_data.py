@@ -195,6 +195,33 @@ def test_sequences_beside_integers() -> None:
     assert (hb.tensor([0], dtype="uint64") + (2**64 - 1)).tolist() == [2**64 - 1]
 
 
+def test_integers_beyond_64_bits_need_a_floating_partner() -> None:
+    x, big = hb.zeros(2, dtype="float64"), 2**100
+    for got in (
+        x + big,
+        x + [big, big],
+        x + [big, float(big)],
+        hb.full(2, big, dtype="float64"),
+        hb.tensor([big, big], dtype="float64"),
+        x.clone().assign([big, big]),
+        hb.where(x == 0, [big, big], x),
+    ):
+        assert got.dtype is hb.float64 and got.tolist() == [2.0**100] * 2
+    assert hb.tensor(big, dtype="float32").item() == 2.0**100
+    assert hb.full((), 2**64 - 1).dtype is hb.uint64
+    for refused in (
+        lambda: hb.tensor(big),
+        lambda: hb.tensor([big, 1]),
+        lambda: hb.tensor([big], dtype="int64"),
+        lambda: hb.tensor([1, 2]) + [big, 1],
+        lambda: x + 2**2000,
+        lambda: x + [2**2000, 1],
+        lambda: hb.tensor([1]) + 2**20000,
+    ):
+        with pytest.raises(OverflowError, match="does not fit|int64 or uint64"):
+            refused()
+
+
 def test_numpy_data_keeps_its_dtype() -> None:
     x = hb.ones(2)
     for other in (np.float64(0.1), np.array(0.1), np.array([0.1, 0.1]), [np.float64(0.1), 0.1]):

@@ -16,7 +16,18 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.aval import CPU, Aval, Device, aval
 from ..core.errors import DeviceError, DTypeError
-from .foreign import Data, data_of, dtype_of, holds_tensors, is_number, listed, rounded, stored
+from .foreign import (
+    Data,
+    data_of,
+    dtype_of,
+    holds_tensors,
+    is_number,
+    listed,
+    number_dtype,
+    rounded,
+    shown,
+    stored,
+)
 from .op import NO_GRAD, OPS, Op, common_dtype
 from .tensor import LITERAL, TENSOR, Handle, link_view, new_handle
 
@@ -189,7 +200,7 @@ def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
     if quick is not None and quick in _NUMBER_LITERALS:
         return _NUMBER_LITERALS[quick]
     if not dt.can_hold(d, value):
-        raise OverflowError(f"Python integer {value} does not fit {d.name}")
+        raise OverflowError(f"{shown(value)} does not fit {d.name}")
     t = _literal_of(_number(value, d), d, device)
     if quick is not None and len(_NUMBER_LITERALS) < 8192:
         _NUMBER_LITERALS[quick] = t
@@ -200,7 +211,7 @@ def _number(value: Any, d: np.dtype) -> np.ndarray:
     try:
         return stored(np.array(float(value) if dt.is_float(d) else value), d)
     except OverflowError:
-        raise OverflowError(f"Python integer {value} does not fit {d.name}") from None
+        raise OverflowError(f"{shown(value)} does not fit {d.name}") from None
 
 
 def _literal_of(v: np.ndarray, d: np.dtype, device: Device) -> Any:
@@ -233,18 +244,9 @@ def as_tensor(x: Any, device: Device = CPU, like: np.dtype | None = None) -> Any
     if isinstance(x, Handle):
         return x
     if is_number(x):
-        return literal(x, _alone(x) if like is None else dt.weak(like, x), device)
+        return literal(x, number_dtype(x) if like is None else dt.weak(like, x), device)
     data = foreign(x, like)
     return data if isinstance(data, Handle) else tensor_of(data, dtype_of(data, like), device)
-
-
-def _alone(x: Any) -> np.dtype:
-    """The dtype of a Python number without a partner."""
-    if isinstance(x, bool):
-        return dt.bool_
-    if isinstance(x, float):
-        return dt.default_float
-    return dt.uint64 if dt.can_hold(dt.uint64, x) and x > 0x7FFF_FFFF_FFFF_FFFF else dt.default_int
 
 
 def foreign(x: Any, like: np.dtype | None = None) -> Any:
@@ -257,6 +259,8 @@ def foreign(x: Any, like: np.dtype | None = None) -> Any:
 
 def tensor_of(data: Data, d: np.dtype, device: Device = CPU) -> Any:
     """A constant with a copy of the data in dtype d."""
+    if data.huge:
+        dtype_of(data, d)
     a = stored(data.array, d) if data.weak else rounded(data.array, d)
     t = new_handle(
         a if device is CPU else backend_of(device).from_numpy(a), aval(a.shape, d, device)
@@ -284,6 +288,8 @@ def operands(
     """Tensors for all values; Python numbers and sequences of them take the dtype that the others
     (but those in `fixed`) ask for.  An integer that does not fit it raises OverflowError, unless
     the values are compared."""
+    if all([isinstance(x, Handle) for x in xs]):
+        return list(xs)
     ts: list[Any] = [_read(x) for x in xs]
     ts = [tensor_of(t, dtype_of(t), device) if _is_strong(t) else t for t in ts]
     d = _common(ts, fixed)

@@ -25,7 +25,9 @@ __all__ = [
     "holds_tensors",
     "listed",
     "leaves",
+    "number_dtype",
     "rounded",
+    "shown",
     "stored",
 ]
 
@@ -35,10 +37,12 @@ _DEEPEST = 64
 
 
 class Data(NamedTuple):
-    """Data as NumPy reads it (floats in double precision), and whether it is weak."""
+    """Data as NumPy reads it (floats in double precision), and whether it is weak; `huge`: integers
+    beyond 64 bits, which only a floating dtype takes, are among it."""
 
     array: np.ndarray
     weak: bool
+    huge: bool = False
 
 
 def is_number(x: Any) -> bool:
@@ -96,35 +100,43 @@ def data_of(x: Any) -> Data:
         return _sequence(x)
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise DTypeError("a masked array has no value at its masked elements; use .filled(value)")
-    weak = is_number(x)
+    if is_number(x):
+        return _numbers(x, not isinstance(x, float))
     if not hasattr(x, "__array__") and hasattr(x, "__dlpack__"):
         return Data(np.from_dlpack(x), False)
-    return Data(_checked(np.asarray(x), x, weak and not isinstance(x, float)), weak)
+    return Data(_checked(np.asarray(x), x), False)
 
 
 def _sequence(x: Any) -> Data:
     holds_tensors(x)
     parts = list(leaves(x))
     strong = [v for v in parts if not is_number(v)]
-    whole = not strong and not any(isinstance(v, float) for v in parts)
     try:
+        if not strong:
+            return _numbers(x, not any(isinstance(v, float) for v in parts))
         array = np.array(x)
+        if array.dtype.kind == "O":  # halves beside Python numbers
+            strong = [data_of(v) for v in strong]
+            array = np.array(x, np.float64)
     except ValueError:
         raise ShapeError("the nested sequences do not have one shape, or nest too deeply") from None
-    if strong and array.dtype.kind == "O":  # halves beside Python numbers
-        strong = [data_of(v) for v in strong]
-        array = np.array(x, np.float64)
-    if whole and array.dtype.kind == "f" and array.size:  # NumPy's answer to 2**63 beside 1
-        array = _unsigned(x, array)
-    array = _checked(array, x, whole)
-    return Data(_mixed(array, strong) if strong else array, not strong)
+    return Data(_mixed(_checked(array, x), strong), False)
 
 
-def _unsigned(x: Any, array: np.ndarray) -> np.ndarray:
+def _numbers(x: Any, whole: bool) -> Data:
+    """Python numbers; `whole`: of integers only, which NumPy reads as floats beyond 63 bits."""
+    array = np.array(x)
+    if not array.size or array.dtype.kind == ("i" if whole else "f") or array.dtype.kind == "b":
+        return Data(array, True)
+    if whole:
+        try:
+            return Data(np.array(x, np.uint64), True)
+        except OverflowError:
+            pass
     try:
-        return np.array(x, np.uint64)
+        return Data(np.array(x, np.float64), True, whole)
     except OverflowError:
-        return array
+        raise OverflowError("a Python integer does not fit float64") from None
 
 
 def _mixed(array: np.ndarray, strong: list[Any]) -> np.ndarray:
@@ -145,20 +157,36 @@ def _fits(a: np.ndarray, d: np.dtype) -> bool:
     return all(dt.can_hold(d, int(v)) for v in (a.min(), a.max())) if a.size else True
 
 
-def _checked(array: np.ndarray, x: Any, whole: bool) -> np.ndarray:
-    """The array, or the error for what is no array of real numbers; `whole`: of Python integers."""
-    objects = array.dtype.kind == "O" and array.size
-    if (whole and array.size and array.dtype.kind not in "biu") or (
-        objects and all(isinstance(v, int) for v in array.flat)
-    ):
-        raise OverflowError("an integer does not fit int64 or uint64; write it as a float")
+def _checked(array: np.ndarray, x: Any) -> np.ndarray:
+    """The array, or the error for what is no array of real numbers."""
     if array.dtype.kind in "biuf" or array.dtype == dt.bfloat16:
         return array
+    hint = ""
+    if array.dtype.kind == "c":
+        hint = "; keep the real and the imaginary part in two tensors"
+    elif hasattr(x, "__iter__") and not hasattr(x, "__getitem__"):
+        hint = f"; make a list of the {type(x).__name__} first"
     raise DTypeError(
         f"{type(x).__name__} is not supported here: it is no tensor and no array of real numbers "
-        f"(NumPy makes {array.dtype} of it); a generator has to be made a list first, complex "
-        "numbers have to be split into two tensors"
+        f"(NumPy makes {array.dtype} of it){hint}"
     )
+
+
+def number_dtype(x: Any) -> np.dtype:
+    """The dtype of a Python number without a partner."""
+    if isinstance(x, bool):
+        return dt.bool_
+    if isinstance(x, float):
+        return dt.default_float
+    unsigned = x > np.iinfo(dt.default_int).max and dt.can_hold(dt.uint64, x)
+    return dt.uint64 if unsigned else dt.default_int
+
+
+def shown(x: Any) -> str:
+    """A Python number in an error message."""
+    if isinstance(x, int) and x.bit_length() > 128:
+        return f"Python integer of {x.bit_length()} bits"
+    return f"Python {'float' if isinstance(x, float) else 'integer'} {x}"
 
 
 def dtype_of(data: Data, partner: np.dtype | None = None) -> np.dtype:
@@ -170,6 +198,8 @@ def dtype_of(data: Data, partner: np.dtype | None = None) -> np.dtype:
     own = dt.canonical(data.array.dtype)
     if not data.weak:
         return own
+    if data.huge and (partner is None or not dt.is_float(partner)):
+        raise OverflowError("an integer does not fit int64 or uint64; write it as a float")
     if partner is None:
         return dt.default_float if dt.is_float(own) else own
     if not data.array.size or own is dt.bool_:
@@ -215,12 +245,12 @@ def stored(a: np.ndarray, d: np.dtype) -> np.ndarray:
     if a.dtype.kind in "iu":
         if dt.is_int(d) and not _fits(a, d):
             worst = next(v for v in (int(a.min()), int(a.max())) if not dt.can_hold(d, v))
-            raise OverflowError(f"Python integer {worst} does not fit {d.name}")
+            raise OverflowError(f"{shown(worst)} does not fit {d.name}")
         a = a.astype(np.float64) if dt.is_half(d) else a
     elif a.dtype.kind == "f" and dt.is_int(d):
         info = np.iinfo(d)
         inside = (a > info.min - 1.0) & (a < float(info.max) + 1.0)
         inside |= (a == info.min) & (a >= float(info.min))
         if not inside.all():
-            raise OverflowError(f"Python float {float(a[~inside][0])} does not fit {d.name}")
+            raise OverflowError(f"{shown(float(a[~inside][0]))} does not fit {d.name}")
     return rounded(a, d)

@@ -20,7 +20,7 @@ from ..core.aval import device as to_device
 from ..core.errors import DTypeError, HybridError, ShapeError
 from ..core.shapes import as_shape
 from ..ir.bind import as_tensor, bind, literal, store
-from ..ir.foreign import is_number, rounded
+from ..ir.foreign import is_number, number_dtype, rounded
 from ..ir.op import Op, register
 from ..ir.scalar import TYPE, Builder, Val
 from ..ir.tensor import Leaf
@@ -124,11 +124,9 @@ def full(
     d = dt.canonical(
         dtype
         if dtype is not None
-        else bool
-        if isinstance(value, bool)
         else value.dtype
         if isinstance(value, np.generic)
-        else type(value)
+        else number_dtype(value)
     )
     return finish(
         bind(

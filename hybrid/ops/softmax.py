@@ -17,6 +17,7 @@ from ..core.aval import Aval
 from ..core.shapes import normalize_axes, normalize_axis
 from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
+from ..ir.flat import public
 from ..ir.op import NO_GRAD, Op, map_op, register
 from ..ir.scalar import Builder, Val
 from .common import need_float, same_infer, shapes_of, wide
@@ -364,17 +365,19 @@ VAR = register(
 )
 
 
-ROOT = map_op(
-    "std_root",
-    1,
-    lambda s, x: s.sqrt(x),
-    vjp=lambda g, out, x: (where(equal(out, 0.0), 0.0, divide(g, multiply(out, 2.0))),),
-    reference=lambda x: np.sqrt(wide(x)),
-    result="float",
-    accepts="f",
-    domain=(0.1, 5.0),
-    ulp=1.0,
-    doc="Square root whose gradient at zero is zero.",
+_root = public(
+    map_op(
+        "std_root",
+        1,
+        lambda s, x: s.sqrt(x),
+        vjp=lambda g, out, x: (where(equal(out, 0.0), 0.0, divide(g, multiply(out, 2.0))),),
+        reference=lambda x: np.sqrt(wide(x)),
+        result="float",
+        accepts="f",
+        domain=(0.1, 5.0),
+        ulp=1.0,
+        doc="Square root whose gradient at zero is zero.",
+    )
 )
 
 
@@ -444,7 +447,7 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
 def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Standard deviation over axes; see `var`.  Its gradient where all elements are equal is zero,
     as in PyTorch."""
-    return bind(ROOT, var(x, axis, correction=correction, keepdims=keepdims))
+    return _root(var(x, axis, correction=correction, keepdims=keepdims))
 
 
 def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False) -> Tensor:
