@@ -68,7 +68,8 @@ relu: Function = public(
         vjp=lambda g, out, x: (relu_grad(g, out),),
         facts=frozenset(["idempotent"]),
         reference=lambda x: np.where(x < 0, np.zeros_like(x), x),
-        doc="max(x, 0).",
+        doc="x, or 0 where x is negative: -0 and NaN stay. The gradient is 0 at both zeros, as in "
+        "PyTorch.",
     )
 )
 

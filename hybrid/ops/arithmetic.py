@@ -153,7 +153,7 @@ abs: Function = public(
         accepts="iuf",
         reference=reference_of(np.abs),
         facts=IDEMPOTENT,
-        doc="|x|; the most negative integer stays as it is.",
+        doc="|x|; the most negative integer stays as it is. The gradient at 0 is 0.",
     )
 )
 

@@ -136,7 +136,7 @@ def triu(x: Tensor, k: int = 0) -> Tensor:
 
 def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
     """[..., num_classes] with 1 where the class is the index (all 0 where it is out of range);
-    float32 by default."""
+    float32 by default.  `nn.functional.one_hot` is PyTorch's: int64, checked."""
     index = as_tensor(index)
     if not dt.is_int(index.dtype):
         raise DTypeError(f"one_hot takes integer indices, not {index.dtype.name}")

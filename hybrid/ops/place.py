@@ -371,7 +371,7 @@ def _pad_edges(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tens
 def pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
     """NumPy's pad: widths as an int, (before, after), or one pair per axis.
 
-    Modes: 'constant', 'edge', 'reflect', 'wrap'.
+    Modes: 'constant', 'edge', 'reflect', 'wrap'.  `nn.functional.pad` is PyTorch's.
     """
     x = as_tensor(x)
     widths = pairs_of(pad_width, x.ndim)

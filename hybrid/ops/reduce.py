@@ -470,7 +470,8 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
 
 
 def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Largest element over axes, NaN if any is; raises ShapeError (a ValueError) for no elements.
+    """Largest element over axes, NaN if any is, +0 before -0; ShapeError (a ValueError) for no
+    elements.
 
     Equal largest elements (zeros of both signs too) share the gradient; it is NaN for all elements
     where the result is, as in torch.amax."""
@@ -478,7 +479,7 @@ def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 
 
 def min(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Smallest element over axes, NaN if any is; gradient and errors as for `max`."""
+    """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
     return _order_free(MIN, x, axis, keepdims)
 
 

@@ -134,7 +134,8 @@ minimum: Function = public(
         ),
         reference=reference_of(_least),
         facts=COMMUTATIVE,
-        doc="The smaller of x and y; NaN if either is; -0 is below +0. Ties share the gradient.",
+        doc="The smaller of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs "
+        "too, share the gradient; with a NaN both have all of it.",
     )
 )
 
@@ -149,7 +150,8 @@ maximum: Function = public(
         ),
         reference=reference_of(_most),
         facts=COMMUTATIVE,
-        doc="The larger of x and y; NaN if either is; -0 is below +0. Ties share the gradient.",
+        doc="The larger of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs "
+        "too, share the gradient; with a NaN both have all of it.",
     )
 )
 
