@@ -315,3 +315,42 @@ def test_other_integer_powers() -> None:
     assert (x**-1.0).tolist() == [1.0, 0.5, -1.0] and (x**0.5).dtype is hb.float32
     assert (x ** hb.tensor(-1)).tolist() == [1, 0, -1]  # as torch.pow of two tensors
     assert (2 ** hb.tensor([0, 3])).tolist() == [1, 8]
+
+
+# ---- second derivatives where the first one takes another branch
+def hessian(f: Callable[[Any], Any], x: Any) -> np.ndarray:
+    """Rows of gradients of the gradient."""
+    slope = hb.grad(f)
+    rows = [gradients(lambda v, i=i: slope(v)[i : i + 1], [x])[0] for i in range(len(x))]
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("x", [[0, 2, 3], [0, 0, 3], [1, 2, 3], [0, 0, 0], [2, 0, 3]])
+def test_second_derivatives_of_products(x: Any) -> None:
+    n = len(x)
+    want = np.array(
+        [
+            [
+                0 if i == j else np.prod([x[k] for k in range(n) if k not in (i, j)])
+                for j in range(n)
+            ]
+            for i in range(n)
+        ]
+    )
+    np.testing.assert_allclose(hessian(lambda v: hb.prod(v), x), want)
+    weights = np.arange(1.0, n + 1)
+    total = np.zeros((n, n))
+    for m in range(2, n + 1):  # the m-th running product reads the first m elements
+        for i in range(m):
+            for j in range(m):
+                if i != j:
+                    total[i, j] += weights[m - 1] * np.prod(
+                        [x[k] for k in range(m) if k not in (i, j)]
+                    )
+    got = hessian(lambda v: (hb.cumulative_prod(v) * hb.tensor(weights)).sum(), x)
+    np.testing.assert_allclose(got, total)
+
+
+def test_second_derivative_of_logaddexp_at_a_tie() -> None:
+    got = hessian(lambda v: hb.logaddexp(v[0], v[1]), [1.0, 1.0])
+    np.testing.assert_allclose(got, [[0.25, -0.25], [-0.25, 0.25]])

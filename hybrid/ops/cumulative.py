@@ -22,10 +22,12 @@ from .elementwise import (
     divide,
     equal,
     logical_and,
+    logical_or,
     multiply,
     where,
 )
 from .movement import flip, reshape
+from .reduce import sum as sum_
 
 __all__ = [
     "cumulative_sum",
@@ -49,16 +51,21 @@ def _reversed_sum(g: Tensor, axis: int) -> Tensor:
 
 def _product_vjp(g: Tensor, out: Tensor, x: Tensor, axis: int, dtype: np.dtype) -> tuple[Tensor]:
     """Before the first zero of a line, products divided by the element; at it, products without it;
-    behind it, 0."""
-    zero = equal(x, 0)
+    behind it, the first zero times what that would be without it, so that second derivatives are
+    right too."""
+    zero, inner = equal(x, 0), dt.compute_type(dtype)
     seen = cumulative_sum(astype(zero, dt.int64), axis=axis)
-    first = logical_and(zero, equal(seen, 1))
-    inner = dt.compute_type(dtype)
+    first, second = (logical_and(zero, equal(seen, k)) for k in (1, 2))
     g, v = astype(g, inner), astype(x, inner)
-    ahead = divide(_reversed_sum(multiply(g, astype(out, inner)), axis), where(zero, 1, v))
-    without = cumulative_prod(where(first, 1, v), axis=axis)
-    at = _reversed_sum(multiply(g, without), axis)
-    return (astype(where(equal(seen, 0), ahead, where(first, at, 0)), x.dtype),)
+    divisor = where(zero, 1, v)
+    one, two = (
+        _reversed_sum(multiply(g, cumulative_prod(where(cut, 1, v), axis=axis)), axis)
+        for cut in (first, logical_or(first, second))
+    )
+    ahead = divide(_reversed_sum(multiply(g, astype(out, inner)), axis), divisor)
+    rest = where(equal(seen, 1), divide(one, divisor), where(second, two, 0))
+    behind = multiply(sum_(where(first, v, 0), axis=axis, keepdims=True), rest)
+    return (astype(where(equal(seen, 0), ahead, where(first, one, behind)), x.dtype),)
 
 
 def _cumulative_op(name: str, fn: Any, vjp: Any, doc: str) -> Op:

@@ -23,7 +23,7 @@ from ..ir.tensor import Handle
 from . import formulas as F
 from .arithmetic import add, divide, multiply, negative, reciprocal, reference_of, square, subtract
 from .common import wide
-from .logic import equal, greater_equal, logical_and
+from .logic import equal, greater_equal, isinf, logical_and
 from .selection import where
 
 __all__ = [
@@ -144,7 +144,8 @@ def _logaddexp_body(s: Builder, x: Val, y: Val) -> Val:
 
 def _share(x: Tensor, y: Tensor) -> Tensor:
     """e^x / (e^x + e^y): one half for equal operands, infinities too."""
-    return where(equal(x, y), 0.5, sigmoid(subtract(x, y)))
+    same = logical_and(equal(x, y), isinf(x))
+    return sigmoid(where(same, 0.0, subtract(x, y)))
 
 
 logaddexp: Function = public(

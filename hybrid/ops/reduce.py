@@ -22,7 +22,7 @@ from ..ir.bind import convert as astype
 from ..ir.op import Op, extend, register
 from ..ir.scalar import Builder, Val
 from .common import SHAPE_ONLY, as_type, groups, shapes_of, wide
-from .elementwise import clone, divide, equal, logical_or, multiply, not_equal, where
+from .elementwise import clone, divide, equal, logical_or, multiply, not_equal, subtract, where
 from .movement import reshape
 
 __all__ = [
@@ -164,14 +164,17 @@ def _extreme_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int]) -> tu
 def _prod_vjp(
     g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype
 ) -> tuple[Tensor]:
-    """g times the product of the other elements, also where elements are zero."""
+    """g times the product of the other elements, also where elements are zero; zeros stay factors
+    where there are up to two, so that second derivatives are right too."""
     over, kept = tuple(range(*axes)), keep_shape(x.shape, tuple(range(*axes)))
     zero = equal(x, 0)
-    nonzero = prod(where(zero, 1, x), axis=over, keepdims=True)
-    zeros = sum(astype(zero, dt.int64), axis=over, keepdims=True)
-    others = where(
-        zero, where(equal(zeros, 1), nonzero, 0), where(equal(zeros, 0), divide(nonzero, x), 0)
-    )
+    v = where(zero, 1, x)
+    nonzero = prod(v, axis=over, keepdims=True)
+    count = sum(astype(zero, dt.int64), axis=over, keepdims=True)
+    total = sum(where(zero, x, 0), axis=over, keepdims=True)  # the one zero, or two
+    at_zero = where(equal(count, 1), 1, where(equal(count, 2), subtract(total, x), 0))
+    elsewhere = where(equal(count, 0), 1, where(equal(count, 1), total, 0))
+    others = where(zero, multiply(nonzero, at_zero), multiply(divide(nonzero, v), elsewhere))
     return (multiply(reshape(g, kept), others),)
 
 
@@ -450,8 +453,7 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
         return known
     given = x = as_tensor(x)
     axes = normalize_axes(axis, x.ndim, "mean")
-    own = x.dtype if dt.is_float(x.dtype) else dt.default_float
-    d = own if dtype is None else dt.canonical(dtype)
+    d = dt.canonical(dtype or (x.dtype if dt.is_float(x.dtype) else dt.default_float))
     runs = groups(axes)
     if len(runs) == 1:
         x = x if dt.is_half(x.dtype) or not dt.is_float(x.dtype) else astype(x, d)
@@ -470,8 +472,7 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
 
 
 def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Largest element over axes, NaN if any is, +0 before -0; ShapeError (a ValueError) for no
-    elements.
+    """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element.
 
     Equal largest elements (zeros of both signs too) share the gradient; it is NaN for all elements
     where the result is, as in torch.amax."""
