@@ -343,6 +343,7 @@ def test_data_that_is_refused(make: Any) -> None:
         object(),
         (i for i in range(2)),
         masked,
+        [masked],
         np.array(["a"]),
         np.datetime64("2020", "Y"),
     ):

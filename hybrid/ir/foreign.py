@@ -98,13 +98,17 @@ def data_of(x: Any) -> Data:
     x = listed(x)
     if isinstance(x, (list, tuple)):
         return _sequence(x)
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
-        raise DTypeError("a masked array has no value at its masked elements; use .filled(value)")
+    _whole(x)
     if is_number(x):
         return _numbers(x, not isinstance(x, float))
     if not hasattr(x, "__array__") and hasattr(x, "__dlpack__"):
         return Data(np.from_dlpack(x), False)
     return Data(_checked(np.asarray(x), x), False)
+
+
+def _whole(x: Any) -> None:
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise DTypeError("a masked array has no value at its masked elements; use .filled(value)")
 
 
 def _sequence(x: Any) -> Data:
@@ -120,6 +124,8 @@ def _sequence(x: Any) -> Data:
             array = np.array(x, np.float64)
     except ValueError:
         raise ShapeError("the nested sequences do not have one shape, or nest too deeply") from None
+    for v in strong:
+        _whole(v)
     return Data(_mixed(_checked(array, x), strong), False)
 
 

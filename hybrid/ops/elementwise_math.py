@@ -422,7 +422,7 @@ def power(x: Tensor, y: Any) -> Tensor:
     >>> power(hybrid.tensor([2.0, 4.0]), -1).tolist()
     [0.5, 0.25]
     """
-    if not isinstance(y, Handle):
+    if type(y) is not float and not (type(y) is int and y >= 0) and not isinstance(y, Handle):
         _refuse_negative(x, y)
     if type(y) in (int, float) and isinstance(x, Handle):
         floating = dt.is_float(x._a.dtype)
@@ -437,7 +437,7 @@ def power(x: Tensor, y: Any) -> Tensor:
 
 def _refuse_negative(x: Any, y: Any) -> None:
     """ValueError for an integer x with a negative integer among the powers y."""
-    if type(y) is float or (type(y) is int and y >= 0) or holds_tensors(listed(y)):
+    if holds_tensors(listed(y)):
         return
     powers = data_of(y).array
     whole = powers.dtype.kind == "i" and (powers < 0).any()
