@@ -520,3 +520,17 @@ def test_numpy_numbers_as_parameters_change_no_dtype() -> None:
         hb.round(x, 2),
     ):
         assert out.dtype is hb.float32
+
+
+@pytest.mark.parametrize("d", ["float16", "bfloat16", "float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("e", ["float16", "bfloat16", "float32", "float64", "int8"])
+def test_joined_sequences_have_the_bits_of_stack(d: str, e: str) -> None:
+    x = hb.tensor([1.5, 2049.0, 1.00390625 + 2.0**-30], dtype=d)
+    y = hb.tensor([0.1, -7.0, 3.0], dtype=e)
+    f = lambda x, y: hb.asarray([x, y, [0.1, 3, 2]])  # noqa: E731
+    plain, traced = f(x, y), hb.function(f)
+    kept = hb.stack([x.astype(plain.dtype), y.astype(plain.dtype), [0.1, 3, 2]])
+    for got in (kept, *[traced(x, y) for _ in range(3)]):
+        assert got.dtype is plain.dtype and got.numpy().tobytes() == plain.numpy().tobytes()
+    with pytest.raises(hb.ShapeError, match="shape"):
+        f(x, y[:2])

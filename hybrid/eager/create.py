@@ -6,7 +6,6 @@ to.  What data becomes, and its one rounding, is in ir/foreign.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,14 +59,16 @@ def tensor(
         out = t.clone() if t._v is data._v else t
         out = stop_gradient(out)
         return _finish(out, device, requires_grad)
-    return _finish(_made(data, d, stop_gradient), device, requires_grad)
+    return _finish(_made(data, d, True), device, requires_grad)
 
 
-def _made(data: Any, d: np.dtype | None, cut: Callable[[Any], Any]) -> Any:
-    """Data that is no tensor as a tensor of dtype d; `cut` is applied to joined tensors."""
-    read = data if is_number(data) else door.foreign(data, d)
+def _made(data: Any, d: np.dtype | None, cut: bool) -> Any:
+    """Data that is no tensor as a tensor of dtype d; tensors in it are joined, and cut from the
+    tape if asked."""
+    read = data if is_number(data) else door.foreign(data, d, cut)
     if isinstance(read, Handle):
-        return cut(read if d is None else door.convert(read, d))
+        read = read if d is None else door.convert(read, d)
+        return stop_gradient(read) if cut else read
     read = read if isinstance(read, Data) else data_of(read)
     return door.tensor_of(read, dtype_of(read) if d is None else d)
 
@@ -118,7 +119,7 @@ def asarray(
             raise ValueError("asarray(copy=False): this array cannot be shared without a copy")
     if not holds_tensors(listed(data)):
         return tensor(data, d, device=device)
-    return _finish(_made(data, d, lambda joined: joined), device, False)
+    return _finish(_made(data, d, False), device, False)
 
 
 def _unboxed(data: Any) -> np.ndarray:

@@ -184,11 +184,12 @@ def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
 # ---- literals and conversion
 _LITERALS: dict[Any, Any] = {}
 _NUMBER_LITERALS: dict[Any, Any] = {}  # the same by (type, number, dtype, device)
-_JOINER: list[Callable[[Any, np.dtype | None], Any]] = []
+_JOINER: list[Callable[[Any, np.dtype | None, bool], Any]] = []
 
 
-def use_joiner(join: Callable[[Any, np.dtype | None], Any]) -> None:
-    """Tell bind how a nested sequence with tensors in it becomes one tensor beside a dtype."""
+def use_joiner(join: Callable[[Any, np.dtype | None, bool], Any]) -> None:
+    """Tell bind how a nested sequence with tensors in it becomes one tensor beside a dtype, with
+    the gradient of its tensors or cut from the tape."""
     _JOINER[:] = [join]
 
 
@@ -249,11 +250,11 @@ def as_tensor(x: Any, device: Device = CPU, like: np.dtype | None = None) -> Any
     return data if isinstance(data, Handle) else tensor_of(data, dtype_of(data, like), device)
 
 
-def foreign(x: Any, like: np.dtype | None = None) -> Any:
+def foreign(x: Any, like: np.dtype | None = None, cut: bool = False) -> Any:
     """What `data_of` makes of x, or a tensor when x is a sequence that holds tensors."""
     x = listed(x)
     if holds_tensors(x):
-        return _JOINER[0](x, like)
+        return _JOINER[0](x, like, cut)
     return data_of(x)
 
 
@@ -294,7 +295,7 @@ def operands(
     ts = [tensor_of(t, dtype_of(t), device) if _is_strong(t) else t for t in ts]
     d = _common(ts, fixed)
     if any(isinstance(t, list) for t in ts):
-        ts = [_JOINER[0](t, d) if isinstance(t, list) else t for t in ts]
+        ts = [_JOINER[0](t, d, False) if isinstance(t, list) else t for t in ts]
         d = _common(ts, fixed)
     any_t = next((t for t in ts if isinstance(t, Handle)), None)
     dev = any_t._a.device if any_t is not None else device

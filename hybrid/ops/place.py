@@ -14,14 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import HybridError, ShapeError
 from ..core.shapes import contiguous_strides, normalize_axis
-from ..ir.bind import as_tensor, bind, operands, store, use_joiner
-from ..ir.foreign import Data, data_of, dtype_of, holds_tensors, is_number, leaves
+from ..ir.bind import as_tensor, bind, operands, store
 from ..ir.op import Op, extend, register
-from ..ir.tensor import Handle
 from .common import SHAPE_ONLY, draw, pairs_of
 from .create import full, zeros, zeros_like
 from .elementwise import clone
@@ -143,38 +140,6 @@ def hstack(xs: Sequence[Tensor]) -> Tensor:
     """Tensors side by side (along axis 1; 1-D tensors along axis 0)."""
     ts = [reshape(t, (1,)) if t.ndim == 0 else t for t in operands(*xs)]
     return concat(ts, 0 if ts and ts[0].ndim == 1 else 1)
-
-
-def _joined(x: Any, d: np.dtype) -> Tensor:
-    """A nested sequence with tensors in it as one tensor of dtype d."""
-    if isinstance(x, (list, tuple)) and holds_tensors(x):
-        return stack([_joined(v, d) for v in x])
-    return store(x, d)
-
-
-def _join(x: Any, like: np.dtype | None) -> Tensor:
-    """A nested sequence with tensors in it, in the dtype that they and NumPy data promote to;
-    Python numbers take it, and `like` only counts where it is wider than they are."""
-    d: np.dtype | None = None
-    weak: list[Any] = []
-    for v in leaves(x):
-        own = v._a.dtype if isinstance(v, Handle) else None
-        if own is None and not is_number(v):
-            own = dtype_of(data_of(v))
-        if own is None:
-            weak.append(v)
-        else:
-            d = own if d is None else dt.promote(d, own)
-    for v in weak:
-        d = dtype_of(Data(np.asarray(v), True), d)
-    assert d is not None
-    assert d is not None  # x holds a tensor
-    if like is not None and dt.is_float(d) and dt.promote(like, d) is like:
-        d = like
-    return _joined(x, d)
-
-
-use_joiner(_join)
 
 
 # ---- taking apart
