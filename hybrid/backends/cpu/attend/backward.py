@@ -15,6 +15,9 @@ from .work import Work
 
 __all__ = ["Backward"]
 
+WIDTHS = {"q": "e", "k": "e", "v": "f", "g": "f"}
+FAR = 4  # rows this many times their length apart are brought together: they share cache sets
+
 
 class Backward(Work):
     """The function that writes dq ('all', 'queries'), dk and dv ('all', 'keys')."""
@@ -30,6 +33,11 @@ class Backward(Work):
         self.tile_memory()
         self.turned_g = self.area("turned_g", kernel.f, TILE)
         self.by_value = self.area("by_value", BLOCK, TILE)
+        self.near: dict[str, tuple[str, str]] = {}
+        self.near_areas = {
+            n: self.area(f"near.{n}", BLOCK if n in "kv" else TILE, self.padded(width))
+            for n, width in WIDTHS.items()
+        }
         self.lines = {n: self.w(f"line.{n}", self.padded(n) * elem.size) for n in ("e", "f")}
         if self.of_queries:
             rows = TILE * (self.tiles if how == "all" else 1)
@@ -70,7 +78,13 @@ class Backward(Work):
         if self.how == "queries" and self.kernel.causal:
             stop = c.smin(stop, c.mul(c.op(f"add i64 {part}, 1"), str(TILE)))
         if self.how == "queries":
-            self.each("0", stop, BLOCK, lambda j0: self.pair(at, j0, c.mul(part, str(TILE)), part))
+            i0 = c.mul(part, str(TILE))
+
+            def block(j0: str) -> None:
+                self.block(at, j0)
+                self.pair(at, j0, i0, part)
+
+            self.each("0", stop, BLOCK, block)
         else:
             self.each("0", stop, BLOCK, lambda j0: self.keys(at, to, j0, first))
         i0 = c.mul(first, str(TILE))
@@ -87,17 +101,59 @@ class Backward(Work):
             lambda: self.zero(self.sum_q, rows, self.lines["e"]),
         )
 
+    def bring(self, name: str, at: dict[str, str], first: str, rows: str) -> None:
+        """Rows that several products read, side by side when they lie far apart."""
+        c, n, area = self.code, WIDTHS[name], self.near_areas[name]
+        base, step = self.rows_from(name, at, first)
+        far = c.op(f"icmp sgt i64 {step}, {c.mul(self.lines[n], str(FAR))}")
+
+        def row(i: str) -> None:
+            source = c.at("i8", base, c.mul(i, step))
+            to = c.at("i8", area, c.mul(i, self.lines[n]))
+
+            def part(j: str, mask: str) -> None:
+                x = self.load(c.at(self.elem.scalar, source, j), mask)
+                self.store(x, c.at(self.elem.scalar, to, j))
+
+            self.columns(self.size[n], part)
+
+        c.when(far, lambda: self.each("0", rows, 1, row))
+        self.near[name] = (
+            c.op(f"select i1 {far}, ptr {area}, ptr {base}"),
+            c.op(f"select i1 {far}, i64 {self.lines[n]}, i64 {step}"),
+        )
+
+    def raw_scores(self, at: dict[str, str], j0: str, keys: str, i0: str, rows: str) -> None:
+        """Products of queries and keys, and of the result's gradients and values."""
+        side, line = str(self.elem.size), str(self.line)
+        for name, turned, to in (
+            ("k", self.turned_q, self.scores),
+            ("v", self.turned_g, self.by_value),
+        ):
+            base, step = self.near[name]
+            depth = self.size[WIDTHS[name]]
+            self.product(
+                (base, step, side), keys, (turned, line), self.lanes_used, depth, (to, line)
+            )
+
+    def block(self, at: dict[str, str], j0: str) -> None:
+        """Keys and values of a block."""
+        count = self.code.smin(str(BLOCK), self.code.op(f"sub i64 {self.size['n']}, {j0}"))
+        for name in "kv":
+            self.bring(name, at, j0, count)
+
     # ---- one block of keys
     def keys(self, at: dict[str, str], to: dict[str, str], j0: str, first: str) -> None:
         """All queries against a block of keys; its dk and dv."""
         c = self.code
         count = c.smin(str(BLOCK), c.op(f"sub i64 {self.size['n']}, {j0}"))
-        self.clear(self.sums)
+        self.block(at, j0)
+        self.clear(self.sums, count)
         start = j0 if self.kernel.causal else "0"
 
         def queries(i0: str) -> None:
             more = c.op(f"icmp ne i64 {i0}, {start}")
-            c.when(more, lambda: self.clear(self.chains))
+            c.when(more, lambda: self.clear(self.chains, count))
             stop = c.smin(c.op(f"add i64 {i0}, {BLOCK}"), self.size["m"])
             chains = [
                 c.op(f"select i1 {more}, ptr {x}, ptr {y}") for x, y in zip(self.chains, self.sums)
@@ -107,15 +163,15 @@ class Backward(Work):
                 self.pair(at, j0, i, first, chains)
 
             self.each(i0, stop, TILE, tile)
-            c.when(more, self.add_chains)
+            c.when(more, lambda: self.add_chains(count))
 
         self.each(start, self.size["m"], BLOCK, queries)
         self.write("dk", self.dk, to["dk"], self.sums[0], "e", j0, count, True)
         self.write("dv", self.dv, to["dv"], self.sums[1], "f", j0, count, False)
 
-    def clear(self, areas: list[str]) -> None:
+    def clear(self, areas: list[str], rows: str) -> None:
         for area, n in zip(areas, "ef"):
-            self.zero(area, str(BLOCK), self.lines[n])
+            self.zero(area, rows, self.lines[n])
 
     def add(self, to: str, x: str, rows: str, line: str) -> None:
         """to += x, whole rows of areas."""
@@ -128,56 +184,39 @@ class Backward(Work):
 
         self.each("0", count, 1, part)
 
-    def add_chains(self) -> None:
+    def add_chains(self, rows: str) -> None:
         for to, x, n in zip(self.sums, self.chains, "ef"):
-            self.add(to, x, str(BLOCK), self.lines[n])
+            self.add(to, x, rows, self.lines[n])
 
     # ---- a tile of queries and a block of keys
     def pair(
         self, at: dict[str, str], j0: str, i0: str, first: str, chains: list[str] | None = None
     ) -> None:
-        c, r, size = self.code, self.reads, self.size
+        c, size = self.code, self.size
         rows = c.smin(str(TILE), c.op(f"sub i64 {size['m']}, {i0}"))
         stop = size["n"]
         if self.kernel.causal:
             stop = c.smin(stop, c.op(f"add i64 {i0}, {TILE}"))
         keys = c.smin(str(BLOCK), c.op(f"sub i64 {stop}, {j0}"))
-        q, g = self.row("q", r["q"], at["q"], i0), self.row("g", r["g"], at["g"], i0)
-        self.turn(q, self.step("q", r["q"]), rows, size["e"], self.turned_q)
-        self.turn(g, self.step("g", r["g"]), rows, size["f"], self.turned_g)
+        for name, turned in (("q", self.turned_q), ("g", self.turned_g)):
+            self.bring(name, at, i0, rows)
+            base, step = self.near[name]
+            self.turn(base, step, rows, size[WIDTHS[name]], turned)
         self.statistics(at, i0, rows)
         self.prepare(at, j0, keys, i0, rows)
-        side = str(self.elem.size)
-        self.product(
-            (self.row("v", r["v"], at["v"], j0), self.step("v", r["v"]), side),
-            keys,
-            (self.turned_g, str(self.line)),
-            self.lanes_used,
-            size["f"],
-            (self.by_value, str(self.line)),
-        )
         self.weights_and_scores(c.op(f"sub i64 {j0}, {i0}"), keys)
         if chains is not None:
-            for area, to, b, name, n in zip(
-                (self.by_value, self.scores), chains, (q, g), ("q", "g"), "ef"
-            ):
-                self.product(
-                    (area, str(self.line), side),
-                    keys,
-                    (b, self.step(name, r[name])),
-                    size[n],
-                    rows,
-                    (to, self.lines[n]),
-                    "true",
-                )
+            side, line = str(self.elem.size), str(self.line)
+            for area, to, name in zip((self.by_value, self.scores), chains, "qg"):
+                n = WIDTHS[name]
+                a = (area, line, side)
+                self.product(a, keys, self.near[name], size[n], rows, (to, self.lines[n]), "true")
         if self.of_queries:
-            self.queries(at, j0, i0, first, rows, keys)
+            self.queries(j0, i0, first, rows, keys)
 
-    def queries(
-        self, at: dict[str, str], j0: str, i0: str, first: str, rows: str, keys: str
-    ) -> None:
+    def queries(self, j0: str, i0: str, first: str, rows: str, keys: str) -> None:
         """dq of a tile: this block's chain, stored or added."""
-        c, k = self.code, self.reads["k"]
+        c = self.code
         here = c.op(f"sub i64 {i0}, {c.mul(first, str(TILE))}")
         total = c.at("i8", self.sum_q, c.mul(here, self.lines["e"]))
         begin = c.op(f"icmp eq i64 {j0}, 0")
@@ -185,7 +224,7 @@ class Backward(Work):
         self.product(
             (self.by_value, str(self.elem.size), str(self.line)),
             rows,
-            (self.row("k", k, at["k"], j0), self.step("k", k)),
+            self.near["k"],
             self.size["e"],
             keys,
             (to, self.lines["e"]),

@@ -223,12 +223,16 @@ class Work:
             if a is not None and not (name == "mask" and self.by_row(a)):
                 self.areas[name] = self.area(name, BLOCK, TILE)
 
+    def rows_from(self, name: str, at: dict[str, str], first: str) -> tuple[str, str]:
+        """(pointer to a row of an operand, bytes from row to row)."""
+        a = self.reads[name]
+        return self.row(name, a, at[name], first), self.step(name, a)
+
     def raw_scores(self, at: dict[str, str], j0: str, keys: str, i0: str, rows: str) -> None:
         """Products of a tile of queries and a block of keys."""
-        k = self.reads["k"]
-        keys_at = self.row("k", k, at["k"], j0)
+        keys_at, step = self.rows_from("k", at, j0)
         self.product(
-            (keys_at, self.step("k", k), str(self.elem.size)),
+            (keys_at, step, str(self.elem.size)),
             keys,
             (self.turned_q, str(self.line)),
             self.lanes_used,
