@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from program_numpy import _extreme, _reduce, fma32, fma64, run_program
+from program_numpy import _reduce, fma32, fma64, run_program
 
 from hybrid.ir.attend import BLOCK, TILE
 
@@ -65,7 +65,9 @@ def attention(
             if not len(js):
                 continue
             before, scores = peak[i], x.scores[i, js]
-            top = _extreme(before, _reduce("rmax", scores)[0], False)
+            top = before
+            for score in scores:
+                top = score if score > top else top
             base = _base(top)
             p = x.weight(scores, base)
             part = _reduce("rsum", p)[0]

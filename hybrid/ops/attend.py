@@ -6,8 +6,8 @@ operation rounded, `fma` where a chain is named.  With b = 0, 1, ... the blocks 
 * score[i, j]: one fma chain over the features, increasing, from +0.0; times scale; plus a floating
   mask, or -inf where a bool mask is false.  `causal`: the pairs with j // 32 > i // 32 take part in
   nothing below; of the others those with j > i have the score -inf.
-* Of block b: top = maximum(before, scores of the block), before = -inf at b = 0; NaN wins.
-  base = 0 where top is -inf, else top.  p[i, j] = exp(score - base).
+* Of block b: top = before (-inf at b = 0), then for every key in order the score if it is greater;
+  a NaN never is.  base = 0 where top is -inf, else top.  p[i, j] = exp(score - base).
   part = sum of p in "lanes" order.  w = p, times the factor (dropout) where there is one.
   product[i] = one fma chain over the keys of the block, increasing, from +0.0, of w[i, j] * v[j].
 * b = 0: total = part, out = product.  Then, with decay = exp(before - base): total = total * decay
@@ -50,7 +50,8 @@ from .common import draw, wide
 from .contract import matmul
 from .create import ones
 from .elementwise import add, divide, equal, exp, multiply, subtract, where
-from .formulas import exp as exp_
+from .formulas.exponential import exp_limits, exp_parts
+from .formulas.tools import clamp
 from .matrices import tril
 from .movement import expand_dims, matrix_transpose
 from .reduce import sum as sum_
@@ -63,7 +64,9 @@ NAMES = ("scale", "causal", "masked")
 
 
 def _weight(s: Builder, score: Val, base: Val) -> Val:
-    return exp_(s, score - base)
+    """exp(score - base), whose argument is not positive."""
+    v, power, _ = exp_parts(s, clamp(s, score - base, exp_limits(score.type)[0], None))
+    return (v + 1.0) * power * power
 
 
 def _same_float(*avals: Aval, loose: int | None = None) -> None:

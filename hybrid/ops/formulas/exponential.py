@@ -14,7 +14,18 @@ from typing import NamedTuple
 from ...ir.scalar import Builder, Val
 from .tools import FORMAT, Pair, clamp, exponent_of_shifted, fast_two_sum, horner
 
-__all__ = ["exp", "exp2", "expm1", "sinh", "cosh", "tanh", "sigmoid", "sigmoid_parts", "exp_parts"]
+__all__ = [
+    "exp",
+    "exp2",
+    "expm1",
+    "sinh",
+    "cosh",
+    "tanh",
+    "sigmoid",
+    "sigmoid_parts",
+    "exp_limits",
+    "exp_parts",
+]
 
 LOG2E = 1.4426950408889634
 
@@ -121,6 +132,11 @@ def exp_parts(s: Builder, x: Val, low: Val | None = None) -> tuple[Val, Val, Val
         return v, exponent_of_shifted(s, shifted), None
     rest = s.fma(n, -2 * t.ln2_low, part - r) + low
     return v, exponent_of_shifted(s, shifted), s.fma(rest, v, rest)
+
+
+def exp_limits(ty: str) -> tuple[float, float]:
+    """Where exp rounds to 0, and where it overflows."""
+    return _TABLES[ty].low, _TABLES[ty].high
 
 
 def exp(s: Builder, x: Val) -> Val:

@@ -7,6 +7,8 @@ which these ways of cutting the work share.
 
 from __future__ import annotations
 
+from functools import partial
+
 from ....ir.attend import BLOCK, TILE
 from ...plan import Access, AttendKernel
 from ..gemm.geometry import Target
@@ -14,9 +16,6 @@ from ..gemm.micro import Element
 from .work import Work
 
 __all__ = ["Backward"]
-
-WIDTHS = {"q": "e", "k": "e", "v": "f", "g": "f"}
-FAR = 4  # rows this many times their length apart are brought together: they share cache sets
 
 
 class Backward(Work):
@@ -32,12 +31,7 @@ class Backward(Work):
         self.dq, self.dk, self.dv = kernel.writes
         self.tile_memory()
         self.turned_g = self.area("turned_g", kernel.f, TILE)
-        self.by_value = self.area("by_value", BLOCK, TILE)
-        self.near: dict[str, tuple[str, str]] = {}
-        self.near_areas = {
-            n: self.area(f"near.{n}", BLOCK if n in "kv" else TILE, self.padded(width))
-            for n, width in WIDTHS.items()
-        }
+        self.by_value = self.area("by_value", BLOCK + 1, TILE)
         self.lines = {n: self.w(f"line.{n}", self.padded(n) * elem.size) for n in ("e", "f")}
         if self.of_queries:
             rows = TILE * (self.tiles if how == "all" else 1)
@@ -78,13 +72,7 @@ class Backward(Work):
         if self.how == "queries" and self.kernel.causal:
             stop = c.smin(stop, c.mul(c.op(f"add i64 {part}, 1"), str(TILE)))
         if self.how == "queries":
-            i0 = c.mul(part, str(TILE))
-
-            def block(j0: str) -> None:
-                self.block(at, j0)
-                self.pair(at, j0, i0, part)
-
-            self.each("0", stop, BLOCK, block)
+            self.each("0", stop, BLOCK, lambda j0: self.pair(at, j0, c.mul(part, str(TILE)), part))
         else:
             self.each("0", stop, BLOCK, lambda j0: self.keys(at, to, j0, first))
         i0 = c.mul(first, str(TILE))
@@ -101,53 +89,11 @@ class Backward(Work):
             lambda: self.zero(self.sum_q, rows, self.lines["e"]),
         )
 
-    def bring(self, name: str, at: dict[str, str], first: str, rows: str) -> None:
-        """Rows that several products read, side by side when they lie far apart."""
-        c, n, area = self.code, WIDTHS[name], self.near_areas[name]
-        base, step = self.rows_from(name, at, first)
-        far = c.op(f"icmp sgt i64 {step}, {c.mul(self.lines[n], str(FAR))}")
-
-        def row(i: str) -> None:
-            source = c.at("i8", base, c.mul(i, step))
-            to = c.at("i8", area, c.mul(i, self.lines[n]))
-
-            def part(j: str, mask: str) -> None:
-                x = self.load(c.at(self.elem.scalar, source, j), mask)
-                self.store(x, c.at(self.elem.scalar, to, j))
-
-            self.columns(self.size[n], part)
-
-        c.when(far, lambda: self.each("0", rows, 1, row))
-        self.near[name] = (
-            c.op(f"select i1 {far}, ptr {area}, ptr {base}"),
-            c.op(f"select i1 {far}, i64 {self.lines[n]}, i64 {step}"),
-        )
-
-    def raw_scores(self, at: dict[str, str], j0: str, keys: str, i0: str, rows: str) -> None:
-        """Products of queries and keys, and of the result's gradients and values."""
-        side, line = str(self.elem.size), str(self.line)
-        for name, turned, to in (
-            ("k", self.turned_q, self.scores),
-            ("v", self.turned_g, self.by_value),
-        ):
-            base, step = self.near[name]
-            depth = self.size[WIDTHS[name]]
-            self.product(
-                (base, step, side), keys, (turned, line), self.lanes_used, depth, (to, line)
-            )
-
-    def block(self, at: dict[str, str], j0: str) -> None:
-        """Keys and values of a block."""
-        count = self.code.smin(str(BLOCK), self.code.op(f"sub i64 {self.size['n']}, {j0}"))
-        for name in "kv":
-            self.bring(name, at, j0, count)
-
     # ---- one block of keys
     def keys(self, at: dict[str, str], to: dict[str, str], j0: str, first: str) -> None:
         """All queries against a block of keys; its dk and dv."""
         c = self.code
         count = c.smin(str(BLOCK), c.op(f"sub i64 {self.size['n']}, {j0}"))
-        self.block(at, j0)
         self.clear(self.sums, count)
         start = j0 if self.kernel.causal else "0"
 
@@ -192,31 +138,48 @@ class Backward(Work):
     def pair(
         self, at: dict[str, str], j0: str, i0: str, first: str, chains: list[str] | None = None
     ) -> None:
-        c, size = self.code, self.size
+        c, r, size = self.code, self.reads, self.size
         rows = c.smin(str(TILE), c.op(f"sub i64 {size['m']}, {i0}"))
         stop = size["n"]
         if self.kernel.causal:
             stop = c.smin(stop, c.op(f"add i64 {i0}, {TILE}"))
         keys = c.smin(str(BLOCK), c.op(f"sub i64 {stop}, {j0}"))
-        for name, turned in (("q", self.turned_q), ("g", self.turned_g)):
-            self.bring(name, at, i0, rows)
-            base, step = self.near[name]
-            self.turn(base, step, rows, size[WIDTHS[name]], turned)
+        q, g = self.row("q", r["q"], at["q"], i0), self.row("g", r["g"], at["g"], i0)
+        self.turn(q, self.step("q", r["q"]), rows, size["e"], self.turned_q)
+        self.turn(g, self.step("g", r["g"]), rows, size["f"], self.turned_g)
         self.statistics(at, i0, rows)
         self.prepare(at, j0, keys, i0, rows)
+        side = str(self.elem.size)
+        self.product(
+            (self.row("v", r["v"], at["v"], j0), self.step("v", r["v"]), side),
+            keys,
+            (self.turned_g, str(self.line)),
+            self.lanes_used,
+            size["f"],
+            (self.by_value, str(self.line)),
+        )
         self.weights_and_scores(c.op(f"sub i64 {j0}, {i0}"), keys)
         if chains is not None:
-            side, line = str(self.elem.size), str(self.line)
-            for area, to, name in zip((self.by_value, self.scores), chains, "qg"):
-                n = WIDTHS[name]
-                a = (area, line, side)
-                self.product(a, keys, self.near[name], size[n], rows, (to, self.lines[n]), "true")
+            for area, to, b, name, n in zip(
+                (self.by_value, self.scores), chains, (q, g), ("q", "g"), "ef"
+            ):
+                self.product(
+                    (area, str(self.line), side),
+                    keys,
+                    (b, self.step(name, r[name])),
+                    size[n],
+                    rows,
+                    (to, self.lines[n]),
+                    "true",
+                )
         if self.of_queries:
-            self.queries(j0, i0, first, rows, keys)
+            self.queries(at, j0, i0, first, rows, keys)
 
-    def queries(self, j0: str, i0: str, first: str, rows: str, keys: str) -> None:
+    def queries(
+        self, at: dict[str, str], j0: str, i0: str, first: str, rows: str, keys: str
+    ) -> None:
         """dq of a tile: this block's chain, stored or added."""
-        c = self.code
+        c, k = self.code, self.reads["k"]
         here = c.op(f"sub i64 {i0}, {c.mul(first, str(TILE))}")
         total = c.at("i8", self.sum_q, c.mul(here, self.lines["e"]))
         begin = c.op(f"icmp eq i64 {j0}, 0")
@@ -224,7 +187,7 @@ class Backward(Work):
         self.product(
             (self.by_value, str(self.elem.size), str(self.line)),
             rows,
-            self.near["k"],
+            (self.row("k", k, at["k"], j0), self.step("k", k)),
             self.size["e"],
             keys,
             (to, self.lines["e"]),
@@ -247,7 +210,8 @@ class Backward(Work):
         self.each("0", str(TILE), 1, one)
 
     def weights_and_scores(self, ahead: str, keys: str) -> None:
-        """The weights of the values in place of the scores, the scores' gradients in `by_value`."""
+        """The weights of the values in place of the scores, the scores' gradients in `by_value`;
+        with a row more where the number of keys is odd."""
         bases, shares, deltas = [], [], []
         for v in self.vectors:
             bases.append(self.base_of(self.load(self.at(self.peak, "0", TILE, v))))
@@ -257,16 +221,19 @@ class Backward(Work):
             shares.append(self.pick(none, self.number(0.0), share))
             deltas.append(self.load(self.at(self.delta, "0", TILE, v)))
 
-        def key(j: str) -> None:
-            for v in self.vectors:
-                x = self.weight(self.score(j, ahead, v), bases[v])
-                p = self.fop("fmul", x, shares[v])
-                at = self.at(self.by_value, j, TILE, v)
-                inner = self.fop("fsub", self.times_factor(self.load(at), j, v), deltas[v])
-                self.store(self.fop("fmul", p, inner), at)
-                self.store(self.times_factor(p, j, v), self.at(self.scores, j, TILE, v))
+        def one(j: str, v: int) -> None:
+            x = self.weight(self.score(j, ahead, v, keys), bases[v])
+            p = self.fop("fmul", x, shares[v])
+            at = self.at(self.by_value, j, TILE, v)
+            inner = self.fop("fsub", self.times_factor(self.load(at), j, v), deltas[v])
+            self.store(self.fop("fmul", p, inner), at)
+            self.store(self.times_factor(p, j, v), self.at(self.scores, j, TILE, v))
 
-        self.each("0", keys, 1, key)
+        def pair(j: str) -> None:
+            both = (j, self.code.op(f"add i64 {j}, 1"))
+            self.together([partial(one, i, v) for i in both for v in self.vectors])
+
+        self.each("0", keys, 2, pair)
 
     def write(
         self,
@@ -286,7 +253,7 @@ class Backward(Work):
             dest = self.row(name, a, to, c.op(f"add i64 {start}, {i}"))
             line = c.at("i8", area, c.mul(i, self.lines[n]))
 
-            def part(j: str, mask: str) -> None:
+            def part(j: str, mask: str | None) -> None:
                 x = self.load(c.at(scalar, line, j))
                 x = self.fop("fmul", x, self.scale) if scaled else x
                 self.store(x, c.at(scalar, dest, j), mask)

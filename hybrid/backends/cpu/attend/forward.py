@@ -5,6 +5,8 @@ Invariant: the order of ops/attend.py; nothing as large as queries x keys is sto
 
 from __future__ import annotations
 
+from functools import partial
+
 from ....ir.attend import BLOCK, TILE
 from ...plan import AttendKernel
 from ..gemm.geometry import Target
@@ -129,9 +131,9 @@ class Forward(Work):
         def key(j: str, tops: list[str]) -> list[str]:
             out = []
             for v in self.vectors:
-                x = self.score(j, ahead, v)
+                x = self.score(j, ahead, v, keys)
                 self.store(x, self.at(self.scores, j, TILE, v))
-                out.append(self.maximum(tops[v], x))
+                out.append(self.greater(x, tops[v]))
             return out
 
         _, tops = c.loop("0", keys, "1", [(vec, b) for b in before], key)
@@ -140,26 +142,33 @@ class Forward(Work):
         return before, [self.base_of(t) for t in tops]
 
     def weights(self, keys: str, bases: list[str]) -> None:
-        """Weights in place of scores, and their sum in the 64-lane order."""
+        """Weights in place of scores, and their sum in the 64-lane order; two lanes at a time."""
         c, vec = self.code, self.elem.vec
-        used = c.smin(keys, str(LANES))
+        for v in self.vectors:  # a key that has no weight, for the last pair
+            self.store(self.number(float("-inf")), self.at(self.scores, keys, TILE, v))
 
-        def lane(s: str) -> None:
-            def key(j: str, sums: list[str]) -> list[str]:
-                out = []
-                for v in self.vectors:
-                    p = self.at(self.scores, j, TILE, v)
+        def lanes(s: str) -> None:
+            def pair(j: str, sums: list[str]) -> list[str]:
+                out = [""] * len(sums)
+
+                def one(k: int, i: str, v: int) -> None:
+                    p = self.at(self.scores, i, TILE, v)
                     w = self.weight(self.load(p), bases[v])
-                    self.store(self.times_factor(w, j, v), p)
-                    out.append(self.fop("fadd", sums[v], w))
+                    self.store(self.times_factor(w, i, v), p)
+                    out[k] = self.fop("fadd", sums[k], w)
+
+                both = [(i, v) for i in (j, c.op(f"add i64 {j}, 1")) for v in self.vectors]
+                self.together([partial(one, k, *at) for k, at in enumerate(both)])
                 return out
 
-            zero = self.number(-0.0)
-            _, sums = c.loop(s, keys, str(LANES), [(vec, zero) for _ in self.vectors], key)
-            for v in self.vectors:
-                self.store(sums[v], self.at(self.sums, s, TILE, v))
+            zeros = [(vec, self.number(-0.0))] * (2 * len(self.vectors))
+            _, sums = c.loop(s, keys, str(LANES), zeros, pair)
+            for k, total in enumerate(sums):
+                i, v = divmod(k, len(self.vectors))
+                self.store(total, self.at(self.sums, c.add(s, str(i)), TILE, v))
 
-        self.each("0", used, 1, lane)
+        used = c.op(f"and i64 {c.op(f'add i64 {c.smin(keys, str(LANES))}, 1')}, -2")
+        self.each("0", used, 2, lanes)
         left = c.op(f"sub i64 {LANES}, {used}")
         self.zero(self.at(self.sums, used, TILE), left, str(self.line))
         self.tree()
@@ -239,7 +248,7 @@ class Forward(Work):
             line = c.at("i8", self.out, c.mul(i, self.out_line))
             dest = self.row("to out", places["to out"], to["to out"], here)
 
-            def part(j: str, mask: str) -> None:
+            def part(j: str, mask: str | None) -> None:
                 x = self.fop("fdiv", self.load(c.at(scalar, line, j)), total)
                 self.store(self.pick(none, self.number(0.0), x), c.at(scalar, dest, j), mask)
 

@@ -123,8 +123,9 @@ class Work:
     def fop(self, op: str, x: str, y: str) -> str:
         return self.code.op(f"{op} {self.elem.vec} {x}, {y}")
 
-    def maximum(self, x: str, y: str) -> str:
-        return self.lanes.intrinsic("maximum", self.elem.name, (x, y))
+    def greater(self, x: str, y: str) -> str:
+        """x where it is greater than y, else y: a NaN of x does not count."""
+        return self.pick(self.code.op(f"fcmp ogt {self.elem.vec} {x}, {y}"), x, y)
 
     def pick(self, cond: str, x: str, y: str) -> str:
         return self.lanes.pick(self.elem.name, cond, x, y)
@@ -135,15 +136,30 @@ class Work:
     def weight(self, score: str, base: str) -> str:
         return emit_program(self.lanes, self.kernel.weight, (score, base), ())[0]
 
+    def together(self, parts: Sequence[Callable[[], None]]) -> None:
+        """Equal straight pieces of code, written line by line in turns: the machine's window then
+        holds the starts of all of them."""
+        lines = self.code.lines
+        first, made = len(lines), []
+        for part in parts:
+            start = len(lines)
+            part()
+            made.append(lines[start:])
+        if len({len(m) for m in made}) == 1:
+            lines[first:] = [line for row in zip(*made) for line in row]
+
     def zero(self, base: str, rows: str, line: str) -> None:
         """Zeros in `rows` rows of `line` bytes."""
         count = self.code.op(f"sdiv i64 {self.code.mul(rows, line)}, {16 * self.elem.size}")
         self.each("0", count, 1, lambda k: self.store(self.number(0.0), self.at(base, k, 16)))
 
-    def columns(self, count: str, body: Callable[[str, str], None]) -> None:
-        """body(first column, mask) for every vector of columns."""
+    def columns(self, count: str, body: Callable[[str, str | None], None]) -> None:
+        """body(first column, mask) for every vector of columns; whole ones have no mask."""
         c = self.code
-        self.each("0", count, 16, lambda j: body(j, mask_of(c, c.op(f"sub i64 {count}, {j}"))))
+        whole = c.op(f"and i64 {count}, -16")
+        self.each("0", whole, 16, lambda j: body(j, None))
+        left = c.op(f"sub i64 {count}, {whole}")
+        c.when(c.op(f"icmp ne i64 {left}, 0"), lambda: body(whole, mask_of(c, left)))
 
     # ---- products and turned operands
     def product(
@@ -218,10 +234,10 @@ class Work:
         """Areas that every generator needs."""
         k = self.kernel
         self.turned_q = self.area("turned_q", k.e, TILE)
-        self.scores = self.area("scores", BLOCK, TILE)
+        self.scores = self.area("scores", BLOCK + 1, TILE)
         for name, a in (("mask", self.mask), ("factor", self.factor)):
             if a is not None and not (name == "mask" and self.by_row(a)):
-                self.areas[name] = self.area(name, BLOCK, TILE)
+                self.areas[name] = self.area(name, BLOCK + 1, TILE)
 
     def rows_from(self, name: str, at: dict[str, str], first: str) -> tuple[str, str]:
         """(pointer to a row of an operand, bytes from row to row)."""
@@ -254,13 +270,13 @@ class Work:
                 self.place[name] = self.areas[name]
                 self.pairs(name, a, base, rows, keys, self.place[name])
 
-    def score(self, j: str, before: str, v: int) -> str:
-        """Vector v of the scores of key j of the block; `before`: the block's first key minus the
-        tile's first query."""
+    def score(self, j: str, before: str, v: int, keys: str) -> str:
+        """Vector v of the scores of key j of the block's `keys`, or one past them; `before`: the
+        block's first key minus the tile's first query."""
         c = self.code
         x = self.fop("fmul", self.load(self.at(self.scores, j, TILE, v)), self.scale)
         if self.mask is not None:
-            x = self._masked(x, j, v)
+            x = self._masked(x, j, v, keys)
         if self.kernel.causal:
             ahead = c.call("llvm.smax.i64", "i64", f"i64 {c.add(before, j)}", "i64 -1")
             key = self.lanes.splat("i32", c.op(f"trunc i64 {ahead} to i32"))
@@ -269,12 +285,13 @@ class Work:
             x = self.pick(keep, x, self.number(float("-inf")))
         return x
 
-    def _masked(self, x: str, j: str, v: int) -> str:
+    def _masked(self, x: str, j: str, v: int, keys: str) -> str:
         c, a = self.code, self.mask
         assert a is not None
         truth = a.dtype is dt.bool_
         if self.by_row(a):
-            p = c.at("i8", self.place["mask"], c.mul(j, self.step("mask", a, 1)))
+            there = c.smin(j, c.op(f"sub i64 {keys}, 1"))
+            p = c.at("i8", self.place["mask"], c.mul(there, self.step("mask", a, 1)))
             if truth:
                 one = c.op(f"icmp ne i8 {c.op(f'load i8, ptr {p}')}, 0")
                 keep = self.lanes.splat("b1", one)
