@@ -245,7 +245,7 @@ def _facts(prepared: Any) -> tuple[Any, ...]:
         return 0, 0, {}, 0, 0.0
     plan = prepared.result.plan
     return (
-        len(prepared.forms[0][1].nodes),
+        len(prepared.recording.graph.nodes),
         len(prepared.result.graph.nodes),
         _kernel_counts(plan),
         plan.arena_bytes,

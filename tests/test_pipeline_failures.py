@@ -84,7 +84,7 @@ def cold(monkeypatch):
     """No object code from disk or memory: every kernel of a plan is generated and compiled."""
     old = jit.set_cache(None)
     monkeypatch.setattr(jit, "_CODES", jit._CODES.__class__())
-    loops._generate_marked.cache_clear()
+    loops._GENERATED.clear()
     yield
     jit.set_cache(old)
 

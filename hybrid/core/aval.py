@@ -1,10 +1,14 @@
 """Abstract values: the interned (shape, dtype, device) record of a tensor.
 
-Invariant: equal records are one object, so that `a is b` decides equality everywhere.
+Invariant: equal records are one object, so that `a is b` decides equality everywhere; a record that
+nobody holds goes.
 """
 
 from __future__ import annotations
 
+import os
+import threading
+import weakref
 from math import prod
 from typing import Any
 
@@ -100,9 +104,36 @@ class Aval:
 
 _NAMES = {"cuda": "cuda:0", "cpu:0": "cpu"}  # other spellings
 _DEVICES: dict[str, Device] = {}
-_AVALS: dict[tuple[Any, ...], Aval] = {}
-# (shape, dtype, device) -> the interned record if there is one; any equal dtype object will do
-find_aval = _AVALS.get
+_AVALS: dict[tuple[Any, ...], _Interned] = {}
+_LOCK = threading.RLock()  # re-entrant: a record may die while another is made
+
+
+class _Interned(weakref.ref):  # type: ignore[type-arg]
+    """A weak reference to a record that knows its place in the table."""
+
+    __slots__ = ("key",)
+    key: tuple[Any, ...]
+
+
+def _dead(ref: _Interned) -> None:
+    with _LOCK:
+        if _AVALS.get(ref.key) is ref:
+            del _AVALS[ref.key]
+
+
+def _new_lock() -> None:
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_new_lock)  # another thread may have held it
+
+
+def find_aval(key: tuple[Any, ...]) -> Aval | None:
+    """The interned record of (shape, dtype, device) if there is one; any equal dtype object will
+    do."""
+    ref = _AVALS.get(key)
+    return None if ref is None else ref()
 
 
 def device(name: str | Device = "cpu") -> Device:
@@ -136,5 +167,18 @@ CPU = device("cpu")
 def aval(shape: tuple[int, ...], dtype: np.dtype, dev: Device = CPU) -> Aval:
     """The interned record; `shape` must be a tuple of Python ints and `dtype` canonical."""
     key = (shape, dtype, dev)
-    got = _AVALS.get(key)
-    return got if got is not None else _AVALS.setdefault(key, Aval(shape, dtype, dev))
+    ref = _AVALS.get(key)
+    got = None if ref is None else ref()
+    return got if got is not None else _intern(key)
+
+
+def _intern(key: tuple[Any, ...]) -> Aval:
+    with _LOCK:
+        ref = _AVALS.get(key)
+        got: Aval | None = None if ref is None else ref()
+        if got is None:
+            got = Aval(*key)
+            ref = _Interned(got, _dead)
+            ref.key = key
+            _AVALS[key] = ref
+        return got

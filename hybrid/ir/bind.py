@@ -15,6 +15,7 @@ import numpy as np
 
 from ..core import dtypes as dt
 from ..core.aval import CPU, Aval, Device, aval
+from ..core.cache import NATIVE
 from ..core.errors import DeviceError, DTypeError
 from .foreign import (
     Data,
@@ -142,12 +143,14 @@ class Entry:
         "differentiable",
         "single",
         "view",
+        "used",
     )
 
     def __init__(self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...]) -> None:
         self.op, self.params, self.ins = op, params, ins
         self.key = tuple(params.items())
         self.single, self.view = op.nout == 1, op.kind == "view"
+        self.used = SIGNATURES.generation
         self.outs = tuple(op.infer(*ins, **params))
         self.out = self.outs[0]
         dev = ins[0].device if ins else params.get("device", CPU)
@@ -159,7 +162,41 @@ class Entry:
 
 
 TABLES: dict[Op, dict[Any, Entry]] = {}
-TABLE_LIMIT = 4096
+FAST: list[dict[Any, Any]] = []  # tables that find entries without `entry_for`
+TABLE_LIMIT = 4096  # of each of those
+
+
+class Signatures:
+    """When entries are dropped: those that one whole generation of new ones did not use.
+
+    A generation ends after so many new entries or so much native code.  Then the fast tables are
+    emptied, so what is in use passes through `entry_for` once more, which marks it."""
+
+    __slots__ = ("generation", "fresh", "code")
+    entries, nbytes = 4096, 64 << 20  # of a generation; two of them are alive
+
+    def __init__(self) -> None:
+        self.generation = self.fresh = self.code = 0
+
+    def made(self) -> None:
+        """One more entry."""
+        self.fresh += 1
+        if self.fresh > self.entries or NATIVE.made - self.code > self.nbytes:
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Drop what was not used since the last sweep."""
+        self.fresh, self.code = 0, NATIVE.made
+        for fast in FAST:
+            fast.clear()
+        for table in list(TABLES.values()):
+            for key, e in list(table.items()):
+                if e.used < self.generation:
+                    table.pop(key, None)
+        self.generation += 1
+
+
+SIGNATURES = Signatures()
 
 
 def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
@@ -175,9 +212,9 @@ def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
                     f"{op.name}: tensors on {dev} and {a.device}; move one with .to(device)"
                 )
         e = Entry(op, dict(pkey), ins)
-        if len(table) >= TABLE_LIMIT:
-            table.clear()
         table[key] = e
+        SIGNATURES.made()
+    e.used = SIGNATURES.generation
     return e
 
 
@@ -456,6 +493,7 @@ def bind(op: Op, *xs: Any, **params: Any) -> Any:
 
 # calls that need no conversion: op, parameters in their order, input records
 _READY: dict[Any, Entry] = {}
+FAST.append(_READY)
 _READY_LIMIT = 1 << 14
 
 

@@ -11,7 +11,18 @@ from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
-from .bind import STATE, TABLE_LIMIT, TABLES, Entry, bind, constant_of, entry_for, lifted, promoted
+from .bind import (
+    FAST,
+    STATE,
+    TABLE_LIMIT,
+    TABLES,
+    Entry,
+    bind,
+    constant_of,
+    entry_for,
+    lifted,
+    promoted,
+)
 from .guard import shielded
 from .op import Op
 from .tensor import TENSOR, Handle
@@ -137,6 +148,7 @@ def _flat(op: Op, general: Callable[..., Any] | None = None) -> Callable[..., An
     table: dict[Any, Entry] = {}
     # (type, number, aval): entry and value of the number's literal
     scalars: dict[Any, tuple[Entry, Any]] = {}
+    FAST.extend((same, table, scalars))
     keep = op.keeps
     code = _template(
         op.nin == 2, "0" in keep or "*" in keep, "1" in keep or "*" in keep, "out" in keep

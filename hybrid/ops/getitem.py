@@ -15,7 +15,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange, ShapeError
 from ..core.shapes import broadcast_shapes, whole
-from ..ir.bind import as_tensor, bind, store
+from ..ir.bind import FAST, as_tensor, bind, store
 from ..ir.foreign import data_of, holds_tensors
 from ..ir.tensor import Handle
 from .elementwise import where
@@ -193,6 +193,7 @@ def _basic(x: Tensor, k: Key) -> Tensor:
 
 
 _PLANS: dict[Any, tuple[dict[str, Any], Ints | None]] = {}
+FAST.append(_PLANS)
 
 
 def _part(k: Any) -> Any:

@@ -17,7 +17,7 @@ from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import DTypeError, ShapeError
 from ..core.shapes import as_shape, broadcast_shapes, broadcast_strides, normalize_axes
-from ..ir.bind import as_tensor, bind
+from ..ir.bind import FAST, as_tensor, bind
 from ..ir.bind import convert as astype
 from ..ir.op import Op, extend, register
 from ..ir.scalar import Builder, Val
@@ -378,6 +378,7 @@ def _sum_dtype(x: Tensor, dtype: Any) -> np.dtype:
 # (op, aval, axis, dtype) -> parameters of a call that is one record without conversion, and the
 # shape with the reduced axes kept
 _ONE: dict[Any, tuple[dict[str, Any], Ints]] = {}
+FAST.append(_ONE)
 
 
 def _one(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor | None:

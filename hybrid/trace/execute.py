@@ -31,19 +31,13 @@ def device_of(graph: Graph) -> Any:
 
 
 class Prepared:
-    """Native code of one recording, with the intermediate forms for people to look at."""
+    """Native code of one recording."""
 
     def __init__(self, recording: Recording) -> None:
         start = perf_counter()
         self.recording = recording
         self.states = [(i, input_of(recording, role)) for role, i in recording.writes]
-        self.forms: list[tuple[str, Any]] = [("recorded", recording.graph)]
-        self.result: Result = build(
-            recording.graph,
-            self.states,
-            kernel=eager_kernel,
-            hook=lambda name, form: self.forms.append((name, form)),
-        )
+        self.result: Result = build(recording.graph, self.states, kernel=eager_kernel)
         lowered = perf_counter()
         try:
             self.executable = backend_of(device_of(recording.graph)).compile(self.result.plan)
@@ -51,6 +45,15 @@ class Prepared:
             blame(e, step="compile", plan=self.result.plan)
             raise
         self.lower_seconds, self.compile_seconds = lowered - start, perf_counter() - lowered
+
+    @property
+    def forms(self) -> list[tuple[str, Any]]:
+        """The intermediate forms, for people to look at: made again, as they would take more memory
+        than the code."""
+        graph = self.recording.graph
+        forms: list[tuple[str, Any]] = [("recorded", graph)]
+        build(graph, self.states, eager_kernel, hook=lambda *form: forms.append(form))
+        return forms
 
     def __call__(self, args: list[Any], caps: tuple[Any, ...]) -> list[np.ndarray]:
         """Values of the graph's outputs; nothing else changes."""

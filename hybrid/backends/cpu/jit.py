@@ -16,11 +16,13 @@ from weakref import WeakValueDictionary
 
 import llvmlite.binding as llvm
 
+from ...core.cache import NATIVE
 from ...core.errors import BackendError, blame
 from .diskcache import DiskCache, default_cache
 
 __all__ = ["Code", "Module", "compile_ir", "compile_many", "lookup", "set_cache", "ABI_VERSION"]
 
+ENGINE_BYTES = 64 << 10  # what LLVM keeps beside the code of an engine, roughly
 ABI_VERSION = 1  # raise when texts keep their wording but must not reuse old object code
 
 
@@ -135,7 +137,8 @@ class _Engine:
     __slots__ = ("_engine", "_objects", "__weakref__")
 
     def __init__(self, objects: Iterable[bytes]) -> None:
-        target = _target()
+        target, objects = _target(), list(objects)
+        NATIVE.made += sum(map(len, objects)) + ENGINE_BYTES
         self._objects = [llvm.ObjectFileRef.from_data(o) for o in objects]
         # llvmlite's memory manager reserves the memory of an object in one piece
         self._engine = llvm.create_mcjit_compiler(

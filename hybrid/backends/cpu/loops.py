@@ -6,9 +6,9 @@ Invariant: kernels of equal structure share one function; what differs is in the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
+from ...core.cache import Bounded
 from ...core.errors import BackendError, blame, blamed
 from ...ir.bind import current_mode
 from ..emit.loops import generate_all as generate_loop
@@ -21,6 +21,8 @@ from .jit import compile_many
 
 __all__ = ["steps", "step_lists"]
 
+# functions of products, for calls and plans that differ in their slots only
+_GENERATED = Bounded[list[Any]](512, 8 << 20, lambda made: sum(len(g.text) for g in made))
 # words that stand for slots; no size, offset or stride is that large
 _MARK, _SPAN = (0x5107 << 48, 1 << 20)
 
@@ -39,16 +41,11 @@ def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Any]:
 
     a, b, outs = operand(kernel.a), operand(kernel.b), tuple(map(operand, kernel.outs))
     reads = tuple(r._replace(slot=mark(r.slot)) for r in kernel.reads)
-    made = _generate_marked(
-        kernel._replace(a=a, b=b, outs=outs, reads=reads), _MARK if temp_slot >= 0 else temp_slot
-    )
+    kernel = kernel._replace(a=a, b=b, outs=outs, reads=reads)
+    temp_slot = _MARK if temp_slot >= 0 else temp_slot
+    made = _GENERATED.of((kernel, temp_slot), lambda: generate_gemm(kernel, temp_slot))
     back = {m: s for s, m in slots.items()}
     return [g._replace(words=tuple(back.get(w, w) for w in g.words)) for g in made]
-
-
-@lru_cache(512)
-def _generate_marked(kernel: GemmKernel, temp_slot: int) -> list[Any]:
-    return generate_gemm(kernel, temp_slot)
 
 
 def _generated(kernel: Kernel, temp_slot: int) -> list[Any]:

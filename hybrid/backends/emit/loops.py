@@ -6,10 +6,10 @@ run-time scalars are words.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
+from ...core.cache import Bounded
 from ...core.errors import BackendError
 from ...core.shapes import contiguous_strides
 from ..plan import Access, LoopKernel
@@ -75,9 +75,15 @@ class Layout(NamedTuple):
     scratch: int = 0
 
 
-@lru_cache(4096)
+_TEXTS = Bounded[tuple[str, str]](4096, 16 << 20, lambda made: len(made[0]))
+
+
 def text_of(form: Form) -> tuple[str, str]:
     """(module text, symbol) of a form."""
+    return _TEXTS.of(form, lambda: _text(form))
+
+
+def _text(form: Form) -> tuple[str, str]:
     code = _EMIT[form.kind](form)
     text, symbol = finish_module(code, SIGNATURE, form.kind)
     check_externals(text)
