@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import types
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from ..ir.mode import EPOCH, Versioned, bump
@@ -76,6 +77,20 @@ def _one(a: Any, b: Any) -> bool:
     return a is b or type(a) is type(b) and plain(a) and a == b
 
 
+_ORDERS: dict[int, tuple[int, dict[int, int]]] = {}  # id of a dict -> its size, place by id of key
+
+
+def _guess(d: dict[Any, Any], key: Any) -> int:
+    """The place of a key in the dict's order, or what it probably is."""
+    known = _ORDERS.get(id(d))
+    if known is None or known[0] != len(d):
+        known = _ORDERS[id(d)] = len(d), {id(k): i for i, k in enumerate(d)}
+    place = known[1].get(id(key))
+    if place is not None:
+        return place
+    return next((i for i, k in enumerate(d) if _one(k, key)), 0)
+
+
 def _entry(d: dict[Any, Any], key: Any) -> tuple[int, int, int] | None:
     """(index, address of the key word, address of the value word) of a key in the dict's table."""
     keys = _word(id(d) + DICT_KEYS)
@@ -83,9 +98,9 @@ def _entry(d: dict[Any, Any], key: Any) -> tuple[int, int, int] | None:
     general = _byte(keys + KEYS_KIND) == GENERAL_KIND
     size = 24 if general else 16
     count = _word(keys + KEYS_COUNT)
-    guess = next((i for i, k in enumerate(d) if _one(k, key)), 0)
+    guess = _guess(d, key)
     # no entry moves before its place in the order
-    for i in (*range(guess, count), *range(min(guess, count))):
+    for i in chain(range(guess, count), range(min(guess, count))):
         at = table + i * size + (8 if general else 0)
         pointer = _word(at)
         if pointer:
@@ -305,6 +320,7 @@ def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | N
     guard and make new pairs."""
     if not available():
         return None
+    _ORDERS.clear()
     guards: dict[tuple[int, int], None] = {(EPOCH.ctypes.data, int(EPOCH[0])): None}
     rest: list[Key] = []
     keep: list[Any] = [EPOCH]
@@ -323,6 +339,7 @@ def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | N
         # two places of one tensor: both must stay
         if isinstance(want, Ref) and places[want.number] is not None:
             guards[places[want.number] or 0, id(caps[want.number])] = None
+    _ORDERS.clear()
     for h in recording.holders.values():
         o = h.get()
         t = o if isinstance(o, type) else type(o)
