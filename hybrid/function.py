@@ -259,6 +259,8 @@ class Function(Wrapped):
             if late is not None:
                 raise late
             self._after(entry, rec, watch, before, args, kwargs, out)
+        except RunsEagerly:  # the user made errors of warnings
+            raise
         except Exception as e:
             self._broken(entry, e, "cannot be recorded")
         return out

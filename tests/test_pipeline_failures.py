@@ -285,3 +285,52 @@ def test_a_reason_is_found_whatever_the_error_is():
 
     assert failure.reason(Odd(), "cannot be compiled") == "cannot be compiled: Odd"
     assert failure.reason(KeyError("x\ny"), "d") == "d: KeyError: 'x\\ny'"
+
+
+def test_messages_made_errors_say_the_reason_once(monkeypatch):
+    steps = [s._replace(run=broken(MemoryError)) if s.name == "fuse" else s for s in pipeline.STEPS]
+    monkeypatch.setattr(pipeline, "STEPS", tuple(steps))
+    x, w, i = data()
+    fn = decorate(step(1.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fn(x, w, i)
+        with pytest.raises(RunsEagerly, match="fuse failed.*MemoryError"):
+            fn(x, w, i)
+        fn(x, w, i)
+
+    @decorate
+    def prints(x):
+        print(end="")
+        return x * 2
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prints(x)
+        with pytest.raises(RunsEagerly, match="runs eagerly because it calls"):
+            prints(x)
+        assert prints(x).tolist() == (x * 2).tolist()
+
+
+def test_a_backend_without_a_compiler_runs_eagerly(monkeypatch):
+    cpu = hybrid.backends.api.backend("cpu")
+    monkeypatch.setattr(type(cpu), "compile", broken(NotImplementedError))
+    check(1.5, words="compile failed")
+
+
+def test_other_signatures_of_the_function_go_on(monkeypatch):
+    """A failure belongs to its signature."""
+    fn = decorate(lambda x: x * 2 + 1)
+    small, large = hybrid.ones(3), hybrid.ones(5)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            fn(small)
+        with monkeypatch.context() as m:
+            m.setattr("hybrid.trace.pipeline.fuse", broken(RuntimeError))
+            for _ in range(3):
+                assert fn(large).tolist() == [3.0] * 5
+        before = fn.cache_info().replays
+        assert fn(small).tolist() == [3.0] * 3
+    assert fn.cache_info().replays == before + 1 and len(said) == 1
+    assert "signature 1: EAGER; it cannot be compiled" in fn.explain()
