@@ -153,6 +153,19 @@ def pieces(n):
     return fn
 
 
+def pieces_read_apart(n):
+    """Many kernels write one value that many kernels read."""
+
+    def fn(x):
+        sums = hybrid.stack([(x * float(k)).sum() for k in range(n // 6)])
+        total = x.sum()
+        for k in range(n // 6):
+            total = total + (x * sums[k]).max()
+        return total
+
+    return fn
+
+
 def padded(n):
     def fn(x):
         y = x
@@ -218,6 +231,7 @@ SHAPES = [
     writes,
     joins,
     pieces,
+    pieces_read_apart,
     padded,
     results,
     softmaxes,

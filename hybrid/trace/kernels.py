@@ -28,10 +28,13 @@ from .storage import Copy, Home, Storage
 
 __all__ = ["Step", "Draft", "draft"]
 
+MAX_WAITS = 32  # steps that each reader of a value waits for by itself
+
 
 @dataclass(eq=False)
 class Step:
-    """A kernel, the slots it reads and writes, and the steps before it."""
+    """A kernel, the slots it reads and writes, and the steps before it (until they are ordered; a
+    negative number is a gate of the draft)."""
 
     kernel: Kernel
     site: Site | None
@@ -44,11 +47,14 @@ class Step:
 
 @dataclass
 class Draft:
-    """Steps in a valid order over slots that have no memory yet."""
+    """Steps in a valid order over slots that have no memory yet.
+
+    `gates`: groups of steps (and gates) that many others wait for; the first is number -1."""
 
     storage: Storage
     steps: list[Step]
     partial: tuple[int, ...] = ()  # as in Plan
+    gates: list[set[int]] = field(default_factory=list)
 
 
 def bits(c: Const) -> int:
@@ -156,6 +162,8 @@ class _Drafter:
         self.regions, self.s = regions, storage
         self.steps: list[Step] = []
         self.ready: dict[Value, set[int]] = {}  # steps that complete a value
+        self.gates: list[set[int]] = []
+        self.gate_of: dict[Value, tuple[int, int]] = {}  # gate of so many steps of a value
         self.fills: dict[Region, int] = {}  # the steps that put zeros below placements
         self.inside: dict[Value, list[Region]] = {}
         for r, values in storage.direct.items():
@@ -168,7 +176,7 @@ class _Drafter:
             getattr(self, r.kind)(r)
         for c in self.s.copies.get(None, ()):
             self.copy_step(c, None)
-        return Draft(self.s, self.steps)
+        return Draft(self.s, self.steps, gates=self.gates)
 
     # ---- steps
     def add(
@@ -184,7 +192,7 @@ class _Drafter:
         made, used = list(makes), set(uses)
         before = set(after).union(*(self.beneath(v) for v in made))
         for v in used:
-            before |= self.ready.get(v, set())
+            before |= self.made(v)
         reads = frozenset(self.s.home[v].slot for v in used)
         fails = isinstance(kernel, HostStep) or (isinstance(kernel, LoopKernel) and kernel.check)
         k = len(self.steps)
@@ -192,6 +200,18 @@ class _Drafter:
         for v in made:
             self.ready.setdefault(v, set()).add(k)
         return k
+
+    def made(self, v: Value) -> set[int]:
+        """What to wait for before v is read: its steps, or one gate for many of them."""
+        steps = self.ready.get(v, set())
+        if len(steps) <= MAX_WAITS:
+            return steps
+        size, gate = self.gate_of.get(v, (0, 0))
+        if size != len(steps):
+            self.gates.append(set(steps))
+            gate = -len(self.gates)
+            self.gate_of[v] = len(steps), gate
+        return {gate}
 
     def beneath(self, v: Value) -> set[int]:
         """The fills below v where it is written straight into placements."""
@@ -336,7 +356,7 @@ class _Drafter:
         """The copies of a placement, in order, and what its producers already wrote."""
         done = self.ready.setdefault(v, set())
         for root in self.s.direct.get(r, ()):
-            done |= self.ready.get(root, set())
+            done |= self.made(root)
         last = self.fill(r) | self.beneath(v)
         for c in self.s.copies.get(r, ()):
             k = self.copy_step(c, site, last)

@@ -11,6 +11,8 @@ after:   t = copy of w.T   x0 @ t   x1 @ t   x2 @ t   x3 @ t
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..backends.plan import Access, Dims, GemmKernel, LoopKernel, Operand
 from .kernels import Draft, Step, copy_program
 
@@ -49,7 +51,7 @@ def share(draft: Draft) -> Draft:
     steps = list(draft.steps)
     for b, users in groups.items():
         _turn(draft, steps, b, users)
-    return Draft(draft.storage, steps, draft.partial)
+    return replace(draft, steps=steps)
 
 
 def _turn(draft: Draft, steps: list[Step], b: Operand, users: list[int]) -> None:

@@ -61,11 +61,13 @@ class _Scheduler:
     def __init__(self, draft: Draft, donate: bool) -> None:
         self.draft, self.steps = draft, draft.steps
         n = len(self.steps)
-        self.then: list[list[int]] = [[] for _ in range(n)]
-        self.waits = [len(s.after) for s in self.steps]
-        for k, s in enumerate(self.steps):
-            for j in s.after:
-                self.then[j].append(k)
+        # gates come behind the steps: gate -1 is number n
+        after = [s.after for s in self.steps] + draft.gates
+        self.then: list[list[int]] = [[] for _ in after]
+        self.waits = [len(a) for a in after]
+        for k, waited in enumerate(after):
+            for j in waited:
+                self.then[j if j >= 0 else n - 1 - j].append(k)
         self.readers: dict[int, list[int]] = {}
         self.writers: dict[int, list[int]] = {}
         for k, s in enumerate(self.steps):
@@ -161,10 +163,14 @@ class _Scheduler:
     def finish(self, k: int) -> bool:
         """Mark step k done; true when parked steps (among `woken`) may have become free."""
         step = self.steps[k]
-        for j in self.then[k]:
-            self.waits[j] -= 1
-            if self.waits[j] == 0:
-                heapq.heappush(self.ready, (not self.steps[j].may_fail, j))
+        passed = [k]
+        while passed:
+            for j in self.then[passed.pop()]:
+                self.waits[j] -= 1
+                if self.waits[j] == 0 and j >= len(self.steps):
+                    passed.append(j)  # a gate opens with the last of its steps
+                elif self.waits[j] == 0:
+                    heapq.heappush(self.ready, (not self.steps[j].may_fail, j))
         freed = False
         if step.may_fail:
             self.failing -= 1
@@ -203,10 +209,9 @@ def schedule(draft: Draft, donate: bool = True) -> Draft:
     placed = {new: slots[new].index for new in s.held}
     for new in placed:
         slots[new] = slots[new]._replace(in_place=True)
-    number = {k: i for i, k in enumerate(order)}
     steps: Sequence[Step] = [draft.steps[k] for k in order]
     for step in steps:
-        step.after = {number[j] for j in step.after}
+        step.after = set()
     idle = [t for t in steps if _moves_nothing(t, placed)]
     partial = tuple(sorted({slot for t in idle for slot in t.writes}))
     gone = set(idle)
