@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DeviceError, ShapeError
+from .errors import DeviceError, ShapeError, shape_text
 
 __all__ = ["Aval", "Device", "aval", "device", "find_aval"]
 
@@ -82,7 +82,7 @@ class Aval:
             raise ShapeError(f"a tensor has at most {MAX_AXES} axes, not {len(shape)}")
         if dtype.itemsize * prod([d or 1 for d in shape]) >= 1 << 63:
             raise ShapeError(
-                f"shape {shape} of {dtype.name} is larger than any memory: 2**63 bytes"
+                f"shape {shape_text(shape)} of {dtype.name} takes more bytes than an int64 counts"
             )
         self.shape, self.dtype, self.device = shape, dtype, dev
         self.ndim, self.size = len(shape), prod(shape)

@@ -22,6 +22,8 @@ __all__ = [
     "Site",
     "blame",
     "blamed",
+    "shape_text",
+    "value_text",
 ]
 
 
@@ -59,6 +61,21 @@ class UnsupportedError(HybridError, NotImplementedError):
 
 class BackendError(HybridError, RuntimeError):
     """The machine, or native code made for it, cannot do what was asked."""
+
+
+def value_text(value: Any) -> str:
+    """A plain value in a message, cut where it is long (Python refuses to print huge ints)."""
+    if type(value) is int and value.bit_length() > 200:
+        return f"an int of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50]}..."
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape in a message, whatever it holds."""
+    if len(shape) > 16:
+        return f"of {len(shape)} axes"
+    return f"({', '.join(map(value_text, shape))}{',' if len(shape) == 1 else ''})"
 
 
 class Site(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-from .errors import ArgumentError, ShapeError
+from .errors import ArgumentError, ShapeError, shape_text, value_text
 
 __all__ = [
     "whole",
@@ -36,7 +36,7 @@ def whole(value: Any, what: str) -> int:
 
 def _text(value: Any) -> str:
     plain = value is None or isinstance(value, (str, bytes, int, float, complex))
-    return repr(value)[:60] if plain else f"of type {type(value).__name__}"
+    return value_text(value) if plain else f"of type {type(value).__name__}"
 
 
 def _listed(value: Any, what: str) -> tuple[Any, ...]:
@@ -55,9 +55,9 @@ def as_shape(shape: Any) -> tuple[int, ...]:
     elements than an int64 counts."""
     out = tuple([whole(n, "a size") for n in _listed(shape, "a shape")])
     if any(n < 0 for n in out):
-        raise ShapeError(f"a shape cannot hold negative sizes: {out}")
+        raise ShapeError(f"a shape cannot hold negative sizes: {shape_text(out)}")
     if prod([n or 1 for n in out]) >= 1 << 63:
-        raise ShapeError(f"shape {out} holds more elements than an int64 counts")
+        raise ShapeError(f"shape {shape_text(out)} holds more elements than an int64 counts")
     return out
 
 
@@ -88,7 +88,7 @@ def normalize_axis(axis: int, ndim: int, what: str = "axis") -> int:
     """Axis in 0..ndim-1; raises ShapeError outside."""
     a = whole(axis, f"{what}: axis" if what != "axis" else what)
     if not -ndim <= a < ndim:
-        raise ShapeError(f"{what}: axis {a} is out of range for {ndim} dimensions")
+        raise ShapeError(f"{what}: axis {value_text(a)} is out of range for {ndim} dimensions")
     return a % ndim
 
 

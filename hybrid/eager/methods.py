@@ -15,6 +15,7 @@ import numpy as np
 from .. import ops
 from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError, UnsupportedError
+from ..core.floating import in_plain_floats
 from ..core.spelling import METHODS, Missing
 from ..ir import bind as door
 from ..ir.guard import guard_methods
@@ -263,6 +264,7 @@ def clone(self: Tensor) -> Tensor:
     return ops.clone(self)
 
 
+@in_plain_floats
 def round_to(self: Any, decimals: int = 0) -> Tensor:
     """Rounded to a number of decimals,
     halves to even (NumPy's formula: scaled, rounded, scaled back)."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core import dtypes as dt
 from ..core.aval import Aval
+from ..core.floating import in_plain_floats, plain_floats
 from ..ir.tensor import Leaf
 
 __all__ = ["text_of", "html_of"]
@@ -38,6 +39,7 @@ def _tail(a: Aval, node: Any) -> str:
     return "".join(", " + p for p in parts)
 
 
+@in_plain_floats
 def text_of(v: np.ndarray, a: Aval, node: Any) -> str:
     """`tensor([[1., 2.]], requires_grad=True)`; long arrays are summarised as NumPy does."""
     body = np.array2string(
@@ -53,13 +55,14 @@ def _stats(v: np.ndarray, a: Aval) -> str:
     if not dt.is_float(a.dtype):
         return f"min {x.min()} · max {x.max()}"
     bad = int(a.size - np.isfinite(x).sum())
-    with np.errstate(all="ignore"):
+    with plain_floats():
         x = x[np.isfinite(x)].astype(np.float64)
         parts = {"min": x.min(), "mean": x.mean(), "max": x.max(), "std": x.std()} if x.size else {}
     text = " · ".join(f"{name} {value:.4g}" for name, value in parts.items())
     return text + (f" · <b style='color:#c00'>{bad} not finite</b>" if bad else "")
 
 
+@in_plain_floats
 def html_of(v: np.ndarray, a: Aval, node: Any) -> str:
     """A heading with shape, dtype and statistics, and a table of at most 8 x 12 elements,
     shaded by value."""
@@ -81,7 +84,7 @@ def html_of(v: np.ndarray, a: Aval, node: Any) -> str:
 
 
 def _cells(part: np.ndarray, x: np.ndarray) -> str:
-    with np.errstate(all="ignore"):
+    with plain_floats():
         top = (
             float(
                 np.nanmax(

@@ -19,6 +19,7 @@ from ..core import trees
 from ..core.aval import CPU, Device
 from ..core.aval import device as to_device
 from ..core.errors import ArgumentError, DTypeError, HybridError, ShapeError
+from ..core.floating import in_plain_floats, sees_subnormals
 from ..core.sites import read_to_be_called
 from ..ir import bind as door
 from ..ir.flat import set_tensor_class
@@ -346,15 +347,16 @@ class Tensor(Handle):
         v = read(self, ".item()")
         if v.size != 1:
             raise ShapeError(f".item() needs one element, the shape is {self._a.shape}")
-        return float(v.reshape(())) if dt.is_float(self._a.dtype) else v.item()
+        return _number(v) if sees_subnormals() else in_plain_floats(_number)(v)
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
         v = read(self, ".tolist()")
-        return v.astype(np.float32).tolist() if self._a.dtype is dt.bfloat16 else v.tolist()
+        return _numbers(v) if sees_subnormals() else in_plain_floats(_numbers)(v)
 
     def __float__(self) -> float:
-        return float(self._one("float()"))
+        v = self._one("float()")
+        return float(v) if sees_subnormals() else in_plain_floats(float)(v)
 
     def __int__(self) -> int:
         return int(self._one("int()"))
@@ -379,7 +381,7 @@ class Tensor(Handle):
                 "use .any() or .all()"
             )
         v = self._v if self._a.device is CPU else door.backend_of(self._a.device).to_numpy(self._v)
-        out = bool(v.reshape(()))
+        out = bool(v.reshape(())) if sees_subnormals() else in_plain_floats(bool)(v.reshape(()))
         mode = door.current_mode()
         if mode is not None:
             mode.on_bool(self, out)
@@ -480,6 +482,15 @@ class Tensor(Handle):
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
+
+
+def _number(v: np.ndarray) -> Any:
+    """The element of an array of one."""
+    return float(v.reshape(())) if v.dtype == dt.bfloat16 else v.item()
+
+
+def _numbers(v: np.ndarray) -> Any:
+    return v.astype(np.float32).tolist() if v.dtype == dt.bfloat16 else v.tolist()
 
 
 def _rebuild(array: np.ndarray, name: str, leaf: bool) -> Tensor:

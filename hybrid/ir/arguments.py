@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core import dtypes as dt
 from ..core.aval import device as to_device
+from ..core.errors import value_text
 from .bind import as_tensor
 from .tensor import Handle
 
@@ -140,8 +141,7 @@ def described(value: Any) -> str:
         a = value._a
         return f"a tensor {a}" if a.ndim <= 8 else f"a {a.dtype.name} tensor of {a.ndim} axes"
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
-        text = repr(value)
-        return text if len(text) <= 60 else f"{text[:50]}... ({type(value).__name__})"
+        return value_text(value)
     if isinstance(value, np.ndarray):
         return f"an array of {_dtype_text(value.dtype)} with shape {value.shape}"
     if isinstance(value, type):

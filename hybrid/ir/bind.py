@@ -17,6 +17,7 @@ from ..core import dtypes as dt
 from ..core.aval import CPU, Aval, Device, aval
 from ..core.cache import NATIVE
 from ..core.errors import DeviceError, DTypeError
+from ..core.floating import plain_floats
 from .foreign import (
     Data,
     data_of,
@@ -211,7 +212,8 @@ def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
                 raise DeviceError(
                     f"{op.name}: tensors on {dev} and {a.device}; move one with .to(device)"
                 )
-        e = Entry(op, dict(pkey), ins)
+        with plain_floats():  # kernels hold constants that are computed here
+            e = Entry(op, dict(pkey), ins)
         table[key] = e
         SIGNATURES.made()
     e.used = SIGNATURES.generation

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.aval import Aval
 from ..core.errors import GraphError
+from ..core.floating import plain_floats
 from .bind import entry_for
 from .graph import Const, Graph, Node, Value
 
@@ -68,7 +69,7 @@ def evaluate_eager(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
 
 
 def _cast(x: Any, a: Aval) -> np.ndarray:
-    with np.errstate(all="ignore"):
+    with plain_floats():
         return np.ascontiguousarray(np.asarray(x).astype(a.dtype, copy=False)).reshape(a.shape)
 
 
@@ -77,7 +78,7 @@ def reference_kernel(node: Node, values: Sequence[np.ndarray]) -> list[np.ndarra
     op = node.op
     if op.reference is None:
         raise GraphError(f"{op.name} has no reference; evaluate with a kernel function instead")
-    with np.errstate(all="ignore"):
+    with plain_floats():
         got = op.reference(*values, **node.params)
     outs = got if op.nout > 1 else (got,)
     return [_cast(x, v.aval) for x, v in zip(outs, node.outputs, strict=True)]

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..core import dtypes as dt
 from ..core.errors import DTypeError, ShapeError
+from ..core.floating import plain_floats
 from .tensor import Handle
 
 __all__ = [
@@ -218,7 +219,7 @@ def dtype_of(data: Data, partner: np.dtype | None = None) -> np.dtype:
 def rounded(a: np.ndarray, d: np.dtype) -> np.ndarray:
     """A fresh array of dtype d by the rules of the conversion op: floats round to nearest once,
     floats to integers truncate and saturate (NaN is 0), integers wrap."""
-    with np.errstate(all="ignore"):
+    with plain_floats():
         if a.dtype.kind not in "biu" and dt.is_int(d):
             return _saturated(a.astype(np.float64), d)
         if d is dt.bfloat16 and a.dtype == np.float64:

@@ -25,6 +25,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.aval import Aval, Device, aval, device
 from ..core.errors import GraphError, Site
+from ..core.floating import plain_floats
 from .graph import Const, Graph, Node, Value
 from .op import OPS
 from .verify import MAX_DEPTH, verify
@@ -58,7 +59,7 @@ def _scalar_text(x: np.ndarray) -> str:
     if not dt.is_float(d):
         return str(x.item())
     value = float(x)
-    with np.errstate(all="ignore"):
+    with plain_floats():
         same = np.array(value).astype(d).tobytes() == x.tobytes()
     bits = int(x.reshape(1).view(_UINT[d.itemsize])[0])  # type: ignore[call-overload]
     return _float_text(value) if same and math.isfinite(value) else f"#{bits:0{2 * d.itemsize}x}"
@@ -255,7 +256,7 @@ def _scalar(line: _Line, a: Aval, kind: str, text: str) -> np.ndarray:
         line.fail(f"{text} is not a literal of {a}")
     if not dt.can_hold(a.dtype, value):
         line.fail(f"{text} does not fit {a.dtype.name}")
-    with np.errstate(all="ignore"):
+    with plain_floats():
         return (
             np.array(value, np.float64).astype(a.dtype)
             if dt.is_float(a.dtype)

@@ -18,6 +18,7 @@ from ..core import dtypes as dt
 from ..core.aval import Aval, Device, aval
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError, HybridError, ShapeError
+from ..core.floating import in_plain_floats
 from ..core.shapes import as_shape
 from ..ir.bind import as_tensor, bind, literal, store
 from ..ir.foreign import is_number, number_dtype, rounded
@@ -242,6 +243,7 @@ RANGE = register(
 )
 
 
+@in_plain_floats
 def arange(
     start: Any,
     stop: Any = None,
@@ -257,6 +259,8 @@ def arange(
         start, stop = 0, start
     if not step:
         raise HybridError("arange: step is zero")
+    if any(isinstance(v, float) and not math.isfinite(v) for v in (start, stop, step)):
+        raise HybridError(f"arange({start}, {stop}, {step}): start, stop and step must be finite")
     whole = all(hasattr(v, "__index__") for v in (start, stop, step))
     d = dt.canonical(dtype) if dtype is not None else dt.default_int if whole else dt.default_float
     if whole:
@@ -326,6 +330,7 @@ LINSPACE = register(
 )
 
 
+@in_plain_floats
 def linspace(
     start: float,
     stop: float,

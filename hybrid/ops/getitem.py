@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core import dtypes as dt
 from ..core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange, ShapeError
+from ..core.floating import plain_floats
 from ..core.shapes import broadcast_shapes, whole
 from ..ir.bind import FAST, as_tensor, bind, store
 from ..ir.foreign import data_of, holds_tensors
@@ -49,7 +50,10 @@ def nonzero(x: Tensor) -> tuple[Tensor, ...]:
     x = as_tensor(x)
     if x.ndim == 0:
         raise ShapeError("nonzero takes at least one dimension")
-    return tuple(as_tensor(i, x.device) for i in np.nonzero(x.numpy()))
+    host = x.numpy()
+    with plain_floats():
+        found = np.nonzero(host)
+    return tuple(as_tensor(i, x.device) for i in found)
 
 
 def masked_select(x: Tensor, mask: Tensor) -> Tensor:

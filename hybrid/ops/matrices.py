@@ -5,7 +5,6 @@ Invariant: which elements are kept depends on coordinates only, never on values.
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from ..core import dtypes as dt
 from ..core.aval import Device
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError, HybridError, ShapeError
-from ..core.shapes import as_shape
+from ..core.shapes import as_shape, whole
 from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
 from ..ir.op import Op, register
@@ -77,11 +76,17 @@ def eye(
             EYE,
             shape=shape,
             dtype=dt.canonical(dtype or dt.default_float),
-            k=operator.index(k),
+            k=_within(k, shape),
             device=to_device(device or "cpu"),
         ),
         requires_grad,
     )
+
+
+def _within(k: int, shape: tuple[int, ...]) -> int:
+    """A diagonal's number, no farther out than the first one that lies beside the matrix."""
+    rows, columns = shape[-2:]
+    return max(-rows, min(whole(k, "k"), columns))
 
 
 def _triangle(name: str, keep: Any, oracle: Any) -> Op:
@@ -121,7 +126,7 @@ def _apply_triangle(op: Op, x: Tensor, k: int) -> Tensor:
     x = as_tensor(x)
     if x.ndim < 2:
         raise ShapeError(f"{op.name} takes at least two dimensions, not shape {x.shape}")
-    return bind(op, x, k=operator.index(k), axes=(x.ndim - 2, x.ndim - 1))
+    return bind(op, x, k=_within(k, x.shape), axes=(x.ndim - 2, x.ndim - 1))
 
 
 def tril(x: Tensor, k: int = 0) -> Tensor:

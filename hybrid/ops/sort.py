@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core import dtypes as dt
 from ..core.errors import ShapeError
+from ..core.floating import plain_floats
 from ..core.shapes import normalize_axis
 from ..ir.bind import as_tensor, bind, operands
 from ..ir.bind import convert as astype
@@ -190,13 +191,15 @@ def diff(
 def unique_all(x: Tensor) -> Unique:
     """Distinct values in increasing order with positions and counts; reads the data on the host."""
     x = as_tensor(x)
-    v, first, inverse, counts = np.unique(
-        _plain(x.numpy()),
-        return_index=True,
-        return_inverse=True,
-        return_counts=True,
-        equal_nan=False,
-    )
+    host = x.numpy()
+    with plain_floats():
+        v, first, inverse, counts = np.unique(
+            _plain(host),
+            return_index=True,
+            return_inverse=True,
+            return_counts=True,
+            equal_nan=False,
+        )
     inverse = np.asarray(inverse).reshape(x.shape)
     return Unique(
         astype(as_tensor(v, x.device), x.dtype),

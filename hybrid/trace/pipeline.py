@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..backends.plan import Plan
 from ..core.errors import blame
+from ..core.floating import in_plain_floats
 from ..ir.graph import Graph
 from ..ir.verify import verify
 from .kernels import Draft, draft
@@ -143,6 +144,7 @@ def lower(graph: Graph, states: Sequence[tuple[int, int]] = (), donate: bool = T
     return work.plan
 
 
+@in_plain_floats
 def build(
     graph: Graph,
     states: Sequence[tuple[int, int]] = (),

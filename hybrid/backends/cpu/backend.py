@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core.aval import Aval
+from ...core.floating import in_plain_floats
 from ...ir.bind import current_mode
 from ...ir.op import Op
 from ..api import Backend, EagerKernel, Executable
@@ -54,6 +55,7 @@ class CpuBackend(Backend):
             if resume is not None:
                 resume()
 
+    @in_plain_floats
     def compile(self, plan: Plan) -> Executable:
         return PlanRunner(plan)
 

@@ -15,6 +15,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval, aval
 from ...core.errors import BackendError, IndexOutOfRange
+from ...core.floating import plain_floats
 from ...core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
 from ...ir.contract import Contraction
 from ...ir.op import Op
@@ -314,7 +315,8 @@ def _host(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Ava
         raise BackendError(f"host op {op.name} has no function")
 
     def call(*xs: np.ndarray) -> Any:
-        got = function(*xs, **params)
+        with plain_floats():
+            got = function(*xs, **params)
         results = got if isinstance(got, (tuple, list)) else (got,)
         arrays = tuple([np.asarray(r, a.dtype) for r, a in zip(results, outs)])
         return arrays[0] if len(outs) == 1 else arrays

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import BackendError, IndexOutOfRange
+from ...core.floating import plain_floats
 from ..api import Executable, KernelTime, Replay
 from ..plan import HostStep, Plan
 from . import alloc
@@ -137,11 +138,12 @@ class PlanRunner(Executable):
 
     def _host(self, step: HostStep, arrays: list[np.ndarray], timer: Timer | None) -> None:
         values = [arrays[s] for s in step.inputs]
-        if timer is None:
-            got = step.function(*values)
-        else:
-            key = (next(i for i, k in enumerate(self.plan.steps) if k is step), 0)
-            got = timer.time(key, lambda: step.function(*values))
+        with plain_floats():
+            if timer is None:
+                got = step.function(*values)
+            else:
+                key = (next(i for i, k in enumerate(self.plan.steps) if k is step), 0)
+                got = timer.time(key, lambda: step.function(*values))
         results = got if isinstance(got, (tuple, list)) else (got,)
         for s, r in zip(step.outputs, results):
             np.copyto(arrays[s], r)

@@ -14,6 +14,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import aval
 from ...core.errors import UnsupportedError
+from ...core.floating import plain_floats
 from ...ir.op import Op
 
 __all__ = ["evaluate", "round_to"]
@@ -35,7 +36,7 @@ def round_to(x: Any, d: np.dtype) -> np.ndarray:
     a = np.asarray(x)
     if a.dtype == d:
         return a
-    with np.errstate(all="ignore"):
+    with plain_floats():
         if d is dt.bfloat16 and a.dtype.kind == "f":
             return _bfloat16(np.asarray(a, np.float64))
         return a.astype(d)
@@ -53,7 +54,7 @@ def evaluate(op: Op, params: dict[str, Any], arrays: Sequence[np.ndarray]) -> li
     ins = [np.asarray(a) for a in arrays]
     avals = [aval(a.shape, dt.canonical(a.dtype)) for a in ins]
     wide = [a.astype(np.float64) if dt.is_float(v.dtype) else a for a, v in zip(ins, avals)]
-    with np.errstate(all="ignore"):
+    with plain_floats():
         got = function(*wide, **params)
     results = got if isinstance(got, (tuple, list)) else (got,)
     outs = op.infer(*avals, **params)

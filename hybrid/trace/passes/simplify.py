@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.floating import plain_floats
 from ...core.shapes import contiguous_strides, is_contiguous
 from ...ir.graph import Const, Graph, Node, Value, param_key
 from ...ir.rewrite import rewrite
@@ -50,7 +51,7 @@ def exact(a: np.dtype, b: np.dtype) -> bool:
 def _same_bits(v: Value, value: Any) -> bool:
     """Whether v is known to hold `value` everywhere, to the bit: a literal, or a fill."""
     d = v.aval.dtype
-    with np.errstate(all="ignore"):
+    with plain_floats():
         one = np.array(value).astype(d)
     if v.aval.size == 0 or (dt.kind(d) in "iub" and float(one) != float(value)):
         return False

@@ -1,0 +1,81 @@
+"""The floating-point environment that hybrid computes in, wherever NumPy or Python compute for it.
+
+Invariant: inside `plain_floats` arithmetic rounds to nearest, keeps subnormals, traps nothing and
+NumPy is silent, whatever the caller's control word and `np.seterr` say; both are restored after.
+Native kernels set the control word themselves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+__all__ = ["plain_floats", "in_plain_floats", "sees_subnormals"]
+
+Call = TypeVar("Call", bound=Callable[..., Any])
+_DEFAULT = ctypes.c_void_p(-1)  # FE_DFL_ENV of glibc and musl
+_Saved = ctypes.c_char * 256  # fenv_t takes 32 bytes on x86-64, 8 on AArch64
+
+
+def _library() -> Any:
+    """The C library with fegetenv and fesetenv, called with the GIL held; None elsewhere."""
+    if not sys.platform.startswith("linux"):
+        return None
+    for name in (None, "libm.so.6"):
+        try:
+            found = ctypes.PyDLL(name)
+            found.fegetenv.argtypes = found.fesetenv.argtypes = [ctypes.c_void_p]
+        except (OSError, AttributeError):
+            continue
+        return found
+    return None
+
+
+_LIBRARY = _library()
+
+
+_LEAST = 5e-324
+
+
+def sees_subnormals() -> bool:
+    """Whether this thread takes subnormal operands for what they are: then reading is exact."""
+    return _LEAST > 0.0
+
+
+class plain_floats:  # noqa: N801  (used like a function)
+    """Scope in which NumPy and Python compute as hybrid promises (about a microsecond).
+
+    >>> with plain_floats(): int(np.float32(1e300) == np.inf)
+    1
+    """
+
+    __slots__ = ("_quiet", "_saved")
+
+    def __enter__(self) -> None:
+        self._quiet = np.errstate(all="ignore")
+        self._quiet.__enter__()
+        if _LIBRARY is not None:
+            self._saved = _Saved()
+            _LIBRARY.fegetenv(self._saved)
+            _LIBRARY.fesetenv(_DEFAULT)
+
+    def __exit__(self, *exc: Any) -> None:
+        if _LIBRARY is not None:
+            _LIBRARY.fesetenv(self._saved)
+        self._quiet.__exit__(*exc)
+
+
+def in_plain_floats(f: Call) -> Call:
+    """f, run inside `plain_floats`."""
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with plain_floats():
+            return f(*args, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
