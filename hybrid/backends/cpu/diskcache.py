@@ -1,7 +1,7 @@
 """Object code on disk, one file per key, shared by processes.
 
-Invariant: `get` returns exactly the bytes that were `put` under that key, or None; whatever else it
-finds (a torn, truncated, foreign or changed file, a directory of somebody else) counts as a miss.
+Invariant: `get` returns exactly the bytes that this user `put` under that key, or None; whatever
+else it finds (a torn or changed file, a file, folder or link of somebody else) counts as a miss.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import stat
 import struct
 import tempfile
 import time
-from pathlib import Path
 
 __all__ = ["DiskCache", "default_cache"]
 
@@ -23,7 +22,7 @@ DAY = 86400.0
 
 
 class DiskCache:
-    """Maps 32-byte keys to bytes in one directory; never raises on input/output errors.
+    """Maps 32-byte keys to bytes in one directory, found once; never raises on input/output errors.
 
     At most about `limit` bytes stay: one put in 64 removes the files longest unused.
     """
@@ -35,12 +34,13 @@ class DiskCache:
 
     def _prepare(self) -> bool:
         try:
+            # neither a later change of directory nor of a link may lead elsewhere
+            self.folder = os.path.realpath(self.folder)
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            info = os.stat(self.folder)
-        except OSError:
+            info = os.stat(self.folder, follow_symlinks=False)
+        except (OSError, ValueError):  # no such place, or no name for one
             return False
-        # code from this folder is executed: it must be ours and writable by nobody else
-        return info.st_uid == os.geteuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        return stat.S_ISDIR(info.st_mode) and _ours(info)
 
     def _path(self, key: bytes) -> str:
         return f"{self.folder}/{key.hex()}.o"
@@ -53,7 +53,7 @@ class DiskCache:
         try:
             with open(path, "rb", buffering=0, opener=_open) as f:
                 info = os.fstat(f.fileno())
-                if not stat.S_ISREG(info.st_mode):
+                if not stat.S_ISREG(info.st_mode) or not _ours(info):
                     return None
                 if not HEAD.size <= info.st_size <= HEAD.size + self.limit:
                     return None
@@ -69,11 +69,11 @@ class DiskCache:
                 or digest != hashlib.sha256(key + body).digest()
             ):
                 return None
-            if time.time() - info.st_mtime > DAY:
-                os.utime(path)
-            return body
-        except OSError:
+        except (OSError, MemoryError):
             return None
+        if time.time() - info.st_mtime > DAY:
+            _touch(path)
+        return body
 
     def put(self, key: bytes, body: bytes) -> None:
         """Store; readers see the whole file or none."""
@@ -91,7 +91,7 @@ class DiskCache:
             if self._puts % 64 == 0:
                 self._trim()
             self._puts += 1
-        except OSError:
+        except (OSError, MemoryError):
             pass
         finally:
             if name is not None:
@@ -117,8 +117,22 @@ class DiskCache:
                 break
 
 
+def _ours(info: os.stat_result) -> bool:
+    """Whether what was found belongs to this user and nobody else can write it: it is executed."""
+    return info.st_uid == os.geteuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe must not wait for its writer
+    # a pipe must not wait for its writer, and a link is nothing that `put` has made
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
+
+
+def _touch(path: str) -> None:
+    """Note that a file was used; on a file system that cannot be written it is simply not noted."""
+    try:
+        os.utime(path, follow_symlinks=False)
+    except OSError:
+        pass
 
 
 def _remove(path: str) -> None:
@@ -129,11 +143,14 @@ def _remove(path: str) -> None:
 
 
 def default_cache() -> DiskCache | None:
-    """The cache named by HYBRID_CACHE_DIR (default ~/.cache/hybrid); None when HYBRID_CACHE=0."""
+    """The cache named by HYBRID_CACHE_DIR, else `hybrid` in XDG_CACHE_HOME or ~/.cache; None when
+    HYBRID_CACHE=0 or there is no home.  A relative XDG_CACHE_HOME is ignored, as it has to be."""
     if os.environ.get("HYBRID_CACHE", "1") == "0":
         return None
-    named = os.environ.get("HYBRID_CACHE_DIR")
-    try:
-        return DiskCache(named or Path.home() / ".cache" / "hybrid")
-    except RuntimeError:  # no home directory
-        return None
+    named, shared = os.environ.get("HYBRID_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME", "")
+    if named:
+        return DiskCache(os.path.expanduser(named))
+    if os.path.isabs(shared):
+        return DiskCache(os.path.join(shared, "hybrid"))
+    home = os.path.expanduser("~") if os.environ.get("HOME") != "" else ""
+    return DiskCache(os.path.join(home, ".cache", "hybrid")) if os.path.isabs(home) else None
