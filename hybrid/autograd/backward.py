@@ -12,7 +12,8 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core import trees
-from ..core.errors import HybridError, ShapeError
+from ..core.errors import ArgumentError, HybridError, ShapeError, value_text
+from ..core.shapes import whole
 from ..ir import bind as door
 from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.create import ones_like, zeros_like
@@ -51,12 +52,19 @@ class _GradScope:
         door.set_grad(self._old.pop())
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        _need_callable("no_grad", fn)
+
         @functools.wraps(fn)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with _GradScope(self.on):
                 return fn(*args, **kwargs)
 
         return wrapped
+
+
+def _need_callable(what: str, fn: Any) -> None:
+    if not callable(fn):
+        raise ArgumentError(f"{what}: fn is {value_text(fn)}: it takes a function")
 
 
 def no_grad(fn: Callable[..., Any] | None = None) -> Any:
@@ -359,17 +367,24 @@ def value_and_grad(
     >>> g.tolist()
     [2.0, 4.0]
     """
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    _need_callable("grad", fn)
+    several = isinstance(argnums, Sequence) and not isinstance(argnums, str)
+    given: Any = argnums if several else (argnums,)
+    numbers = [whole(k, "argnums") for k in given]
 
     @functools.wraps(fn, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with enable_grad():
             new, parts = list(args), []
             for k in numbers:
+                if not -len(args) <= k < len(args):
+                    raise ArgumentError(f"grad: argnums is {argnums}, the call has {len(args)}")
                 watched, spec = _watched(args[k])
                 new[k] = trees.unflatten(spec, watched)
                 parts.append((watched, spec))
             out = fn(*new, **kwargs)
+            if has_aux and not (isinstance(out, (tuple, list)) and len(out) == 2):
+                raise ArgumentError("grad with has_aux=True: fn has to return (value, aux)")
             value, aux = out if has_aux else (out, None)
             if not isinstance(value, Handle):
                 raise HybridError(
@@ -383,7 +398,7 @@ def value_and_grad(
         )
         own = all(type(w._node) is Leaf for w in everything)
         top = stop_gradient(value) if own and not _reaches_foreign(value, everything) else value
-        return (top, aux) if has_aux else top, result[0] if isinstance(argnums, int) else result
+        return (top, aux) if has_aux else top, result if several else result[0]
 
     return wrapped
 
@@ -415,6 +430,7 @@ def grad(
 def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
     """(fn(*primals), pullback): pullback(cotangents shaped like the output)
     gives a tuple of gradients."""
+    _need_callable("vjp", fn)
     with enable_grad():
         watched, spec = _watched(primals)
         out = fn(*trees.unflatten(spec, watched))
@@ -437,11 +453,18 @@ def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
     ...     return x, lambda g: hybrid.clip(g, -1.0, 1.0)
     """
 
+    _need_callable("custom_gradient", fn)
+
     @functools.wraps(fn, updated=())
     def wrapped(*args: Any) -> Any:
         ts = [door.as_tensor(x) if not isinstance(x, Handle) else x for x in args]
         with no_grad():
-            out, pull = fn(*[stop_gradient(t) for t in ts])
+            got = fn(*[stop_gradient(t) for t in ts])
+        pair = got if isinstance(got, (tuple, list)) and len(got) == 2 else (got, None)
+        if not callable(pair[1]):
+            raise ArgumentError("custom_gradient: fn has to return (output, pull)")
+        out: Any = pair[0]
+        pull: Any = pair[1]
         single = isinstance(out, Handle)
         outs = [stop_gradient(o) for o in ([out] if single else out)]
         if door.grad_enabled() and any(t._node is not None for t in ts):

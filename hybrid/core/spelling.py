@@ -287,8 +287,8 @@ FUNCTIONS = {
     "Adam": "optim.Adam",
     "SGD": "optim.SGD",
     "Generator_": "Generator",
-    "save": "Module.state_dict with numpy.savez",
-    "load": "numpy.load with Module.load_state_dict",
+    "save": "nn.Module.state_dict with numpy.savez",
+    "load": "numpy.load with nn.Module.load_state_dict",
     "vmap": "broadcasting, or a loop over hybrid.unstack",
     "pmap": "one device",
     "compile": "function",
@@ -344,7 +344,7 @@ LAYERS = {
     "MultiheadAttention": "nn.functional.scaled_dot_product_attention",
     "LSTM": "nn.LSTMCell in a loop",
     "Dense": "nn.Linear",
-    "Buffer": "Module.register_buffer",
+    "Buffer": "nn.Module.register_buffer",
     "ParameterList": "attributes, or register_parameter in a loop",
     "Upsample": "x.repeat(n, axis)",
     "clamp": "hybrid.clip",
@@ -395,7 +395,7 @@ def elsewhere(
         other = names.get(name)
         if other is None:
             found = ""
-        elif other.partition(".")[0] in space:
+        elif " " not in other and other.partition(".")[0] in space:
             found = f"; it is called {module}.{other} here"
         else:
             found = f"; use {other}"

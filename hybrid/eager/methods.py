@@ -463,6 +463,8 @@ def _install_hints() -> None:
     for name, instead in METHODS.items():
         if not hasattr(Tensor, name):
             setattr(Tensor, name, Missing("Tensor", name, instead))
+    known = [n for n in dir(Tensor) if hasattr(Tensor, n)]
+    setattr(Tensor, "__dir__", lambda self: list(known))  # noqa: B010  (a type's own slot)
 
 
 def _named(method: Callable[..., Any], name: str, doc: str) -> Callable[..., Any]:

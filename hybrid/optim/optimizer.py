@@ -6,13 +6,13 @@ handle, so a schedule is neither frozen by a recorded step nor a reason to recor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import ops
 from ..autograd.backward import no_grad, stop_gradient
 from ..core import dtypes as dt
-from ..core.errors import HybridError, ShapeError
+from ..core.errors import ArgumentError, HybridError, ShapeError
 from ..eager.snapshot import Saved, frozen
 from ..eager.tensor import Tensor, tensor
 from ..ir.mode import bump
@@ -28,11 +28,7 @@ class ParamGroup(dict):  # type: ignore[type-arg]
 
     def __setitem__(self, name: str, value: Any) -> None:
         held = dict.get(self, name)
-        if (
-            isinstance(held, Handle)
-            and isinstance(value, (int, float, Handle))
-            and not isinstance(value, bool)
-        ):
+        if isinstance(held, Handle):
             held.assign(value)  # type: ignore[attr-defined]
         else:
             dict.__setitem__(self, name, value)
@@ -79,7 +75,10 @@ class Optimizer(Saved):
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Add {"params": tensors, hyper-parameter: value, ...}; missing values are the defaults."""
-        params = [group["params"]] if isinstance(group["params"], Handle) else list(group["params"])
+        given: Any = group.get("params")
+        if isinstance(given, (str, Mapping)) or not hasattr(given, "__iter__"):
+            raise ArgumentError('a group is a dict with a list of tensors under "params"')
+        params = [given] if isinstance(given, Handle) else list(given)
         for p in params:
             if not isinstance(p, Handle) or not p.is_leaf:  # type: ignore[attr-defined]
                 raise HybridError(
