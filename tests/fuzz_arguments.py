@@ -64,7 +64,7 @@ def surface() -> list[tuple[str, Any, bool]]:
     """(name, callable, whether its first argument is an object that has to be made)."""
     found: list[tuple[str, Any, bool]] = []
     for space, prefix in ((hybrid, ""), (nn.functional, "F."), (hybrid.random, "random.")):
-        for name in sorted(dir(space)):
+        for name in sorted(getattr(space, "__all__", dir(space))):
             value = getattr(space, name)
             if name.startswith("_") or name in SKIPPED or isinstance(value, types.ModuleType):
                 continue

@@ -12,9 +12,10 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core import trees
-from ..core.errors import ArgumentError, HybridError, ShapeError, value_text
+from ..core.errors import ArgumentError, HybridError, ShapeError
 from ..core.shapes import whole
 from ..ir import bind as door
+from ..ir.arguments import described
 from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.create import ones_like, zeros_like
 from ..ops.elementwise import add
@@ -52,7 +53,7 @@ class _GradScope:
         door.set_grad(self._old.pop())
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        _need_callable("no_grad", fn)
+        _need_callable("enable_grad" if self.on else "no_grad", fn)
 
         @functools.wraps(fn)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -64,7 +65,7 @@ class _GradScope:
 
 def _need_callable(what: str, fn: Any) -> None:
     if not callable(fn):
-        raise ArgumentError(f"{what}: fn is {value_text(fn)}: it takes a function")
+        raise ArgumentError(f"{what}: fn is {described(fn)}: it takes a function")
 
 
 def no_grad(fn: Callable[..., Any] | None = None) -> Any:

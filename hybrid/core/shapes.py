@@ -14,6 +14,7 @@ from .errors import ArgumentError, ShapeError, shape_text, value_text
 
 __all__ = [
     "whole",
+    "items_of",
     "broadcast_shapes",
     "normalize_axis",
     "normalize_axes",
@@ -37,6 +38,16 @@ def whole(value: Any, what: str) -> int:
 def _text(value: Any) -> str:
     plain = value is None or isinstance(value, (str, bytes, int, float, complex))
     return value_text(value) if plain else f"of type {type(value).__name__}"
+
+
+def items_of(value: Any, what: str) -> tuple[Any, ...]:
+    """The items of an argument that is a list; ArgumentError for anything else, endless ranges
+    included."""
+    if isinstance(value, (str, bytes, Mapping, type)) or not hasattr(value, "__iter__"):
+        raise ArgumentError(f"{what} is {_text(value)}: it has to be a list or a tuple")
+    if isinstance(value, range) and value[: 1 << 20] != value:
+        raise ArgumentError(f"{what} is a range of too many items")
+    return tuple(value)
 
 
 def _listed(value: Any, what: str) -> tuple[Any, ...]:

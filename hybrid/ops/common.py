@@ -14,6 +14,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import DTypeError
+from ..core.shapes import items_of, whole
 from ..ir.op import Op
 from ..ir.scalar import TYPE, Builder, Val
 
@@ -90,7 +91,7 @@ def pair(value: Any, what: str) -> tuple[int, int]:
     if hasattr(value, "__index__"):
         n = operator.index(value)
         return n, n
-    items = tuple(operator.index(v) for v in value)
+    items = tuple(whole(v, what) for v in items_of(value, what))
     if len(items) != 2:
         raise ValueError(f"{what} takes one int or a pair, not {value!r}")
     return items[0], items[1]

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.aval import Aval
 from ..core.errors import HybridError, ShapeError
-from ..core.shapes import contiguous_strides, normalize_axis
+from ..core.shapes import contiguous_strides, items_of, normalize_axis, whole
 from ..ir.bind import as_tensor, bind, operands, store
 from ..ir.op import Op, extend, register
 from .common import SHAPE_ONLY, draw, pairs_of
@@ -106,7 +106,7 @@ CONCAT = register(
 def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
     """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and
     sequences of Python numbers take the dtype of the tensors."""
-    ts = operands(*xs)
+    ts = operands(*items_of(xs, "concat: xs"))
     if not ts:
         raise ShapeError("concat needs at least one tensor")
     if axis is None:
@@ -119,7 +119,7 @@ def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
 
 def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis, dtypes as in `concat`."""
-    ts = operands(*xs)
+    ts = operands(*items_of(xs, "stack: xs"))
     if len({t.shape for t in ts}) != 1:
         raise ShapeError(
             f"stack needs one or more tensors of one shape, not {[t.shape for t in ts]}"
@@ -155,7 +155,7 @@ def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
             raise ShapeError(f"split: pieces of {k} elements")
         parts = [min(k, n - b) for b in range(0, n, k)] or [0]
     else:
-        parts = [operator.index(k) for k in sizes]  # type: ignore[union-attr]
+        parts = [whole(k, "split: a size") for k in items_of(sizes, "split: sizes")]  # type: ignore[union-attr]
         if sum(parts) != n or min(parts, default=0) < 0:
             raise ShapeError(f"split: sizes {parts} do not add up to {n}")
     starts = [0, *accumulate(parts)]
@@ -371,7 +371,7 @@ def tile(x: Tensor, reps: Any) -> Tensor:
     counts = (
         (operator.index(reps),)
         if hasattr(reps, "__index__")
-        else tuple(operator.index(r) for r in reps)
+        else tuple(whole(r, "tile: a count") for r in items_of(reps, "tile: reps"))
     )
     n = max(len(counts), x.ndim)
     counts = (1,) * (n - len(counts)) + counts
