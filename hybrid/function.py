@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 import threading
 import types
@@ -18,6 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, overload
 
+from .core import signals
 from .core.aval import CPU
 from .core.errors import HybridError, UnsupportedError
 from .ir import bind as door
@@ -35,8 +37,9 @@ from .trace.policy import Wrapped, trusted
 from .trace.recorder import Recorder
 from .trace.recording import Recording
 from .trace.replay import MISS, Executor
-from .trace.seeing import Watch, foreign_hooks
+from .trace.seeing import WATCHING, Watch, abandon_watch, foreign_hooks
 from .trace.signature import signature_of, unchecked, with_defaults
+from .trace.turns import RUNS, TURN, Runs
 
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
 
@@ -44,8 +47,39 @@ MAX_SIGNATURES, MAX_PLANS, MAX_PENDING = 64, 16, 8
 GIVE_UP, EFFECTS = 6, 2  # recordings that never settle; recordings with an effect
 RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 RESUMES = "is a generator or asynchronous function, whose body runs after the call has returned"
-_RECORDING = threading.Lock()  # the watch needs the collector's young generation for itself
+EXCUSES = 50  # recordings that others disturbed, before they count
 _EXECUTOR: list[Executor] = [NativeExecutor()]
+
+
+def _aside() -> Callable[[], None]:
+    """A signal's handler runs in the middle of a recorded call and is no part of it."""
+    mode = door.push_mode(None)
+    resume = mode.pause() if mode is not None else None
+
+    def back() -> None:
+        if resume is not None:
+            resume()
+        door.pop_mode(mode)
+
+    return back
+
+
+signals.ASIDE.append(_aside)
+
+
+def _renew() -> None:
+    """In the child of a fork: nothing is recorded, and other threads' calls are gone."""
+    if isinstance(door.current_mode(), Recorder):
+        door.current_mode().why("forks")
+        door.pop_mode(None)
+    door.renew()
+    abandon_watch()
+    TURN.renew()
+    RUNS.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 class RunsEagerly(UserWarning):
@@ -79,6 +113,7 @@ class Function(Wrapped):
         self._said: set[str] = set()
         self._replays = self._records = self._eager = 0
         self._handles_errors = False
+        self._waits, self._runs = True, Runs()  # whether calls wait for each other's recordings
         self._fast: Callable[..., Any] | None = None  # serves the latest plan from bare arguments
         functools.update_wrapper(self, fn)
 
@@ -99,8 +134,8 @@ class Function(Wrapped):
         if fast is not None and not kwargs and not door.STATE.special:
             try:
                 out = fast(*args)
-            except Exception:  # nothing has changed
-                if not self._handles_errors:
+            except Exception as error:  # nothing has changed, unless a signal's handler raised it
+                if not self._handles_errors or signals.from_handler(error):
                     raise
                 self._eager += 1  # the user's code has handlers: let them see the error
                 return self.fn(*args)
@@ -121,8 +156,8 @@ class Function(Wrapped):
         for plan in entry.plans:
             try:
                 out = self._serve(plan, tensors)
-            except Exception:  # nothing has changed
-                if not plan.recording.handles_errors:
+            except Exception as error:
+                if not plan.recording.handles_errors or signals.from_handler(error):
                     raise
                 self._eager += 1
                 return self.fn(*args, **kwargs)
@@ -218,20 +253,39 @@ class Function(Wrapped):
         self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
     ) -> Any:
         stop = foreign_hooks() if SUPPORTED else "this Python version has no bytecode table"
-        if stop is not None or not _RECORDING.acquire(blocking=False):
-            if stop is not None:
-                self._say("", f"is not recorded: {stop}")
+        if stop is not None:
+            self._say("", f"is not recorded: {stop}")
             self._eager += 1
             return self.fn(*args, **kwargs)
+        with signals.held:
+            if TURN.take(self):
+                try:
+                    self._waits = self._waits and self._runs.settle()
+                    return self._recorded(entry, args, kwargs, tensors)
+                finally:
+                    if WATCHING:  # the end of the watch was cut short
+                        abandon_watch()
+                    self._waits = self._waits and TURN.function is self
+                    TURN.function = None
+                    TURN.owner = 0
+        if TURN.owner != threading.get_ident() and TURN.function is self and self._waits:
+            self._waits = TURN.wait(self)
+            return self(*args, **kwargs)
+        self._eager += 1
+        RUNS.begun += 1
+        self._runs.begun += 1
         try:
-            self._records += 1
-            return self._recorded(entry, args, kwargs, tensors)
+            return self.fn(*args, **kwargs)
         finally:
-            _RECORDING.release()
+            self._runs.ended += 1
+            RUNS.ended += 1
 
+    @signals.critical
     def _recorded(
         self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
     ) -> Any:
+        self._records += 1
+        mark, handled = RUNS.mark(), signals.handled()
         try:  # nothing has run yet
             # loaded now, not while the call is watched
             door.backend_of(tensors[0]._a.device if tensors else CPU)
@@ -250,15 +304,20 @@ class Function(Wrapped):
                 ran = True
         except BaseException as e:
             if not ran or not isinstance(e, Exception):
-                self._blame(entry, "raised an exception")
+                if signals.handled() == handled:
+                    self._blame(entry, "raised an exception")
                 raise
             late = e  # of the watch itself: the call has run
-        finally:
-            door.pop_mode(mode)
+        finally:  # as pop_mode does
+            door.STATE.special += (door.LOCAL.mode is None) - (mode is None)
+            door.LOCAL.mode = mode
+            signals.take_back()
+        if signals.handled() != handled and self._excused(entry):
+            return out  # Python ran that is none of the call's
         try:
             if late is not None:
                 raise late
-            self._after(entry, rec, watch, before, args, kwargs, out)
+            self._after(entry, rec, watch, before, args, kwargs, out, mark)
         except RunsEagerly:  # the user made errors of warnings
             raise
         except Exception as e:
@@ -281,6 +340,7 @@ class Function(Wrapped):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         out: Any,
+        mark: Any,
     ) -> None:
         """Look at a call that has run: what it did, and whether that can be replayed."""
         held, before, sig, grad = start
@@ -295,12 +355,24 @@ class Function(Wrapped):
         r = Recording(rec, seen, out, before, dropper(entry, self))
         plain = len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
         bare = grad and not kwargs and plain
+        counts = entry.fails, entry.effects
+        excused = RUNS.overlapped(mark) and self._excused(entry)
+        if excused:
+            entry.fails, entry.effects = counts[0] - 1, counts[1] - 1
         devices = rec.devices()
         # what they kept is not needed again, and replays have memory of their own
         del rec, watch, seen, before, start
         self._decide(entry, r, entry.pending, held, bare)
+        if excused and entry.fails + entry.effects:
+            entry.fails, entry.effects = counts  # what other threads did is not held against it
         for d in devices:
             door.backend_of(d).trim()
+
+    @staticmethod
+    def _excused(entry: Entry) -> bool:
+        """Note a recording that was disturbed; false when that was often enough."""
+        entry.excuses += 1
+        return entry.excuses <= EXCUSES
 
     def _missed_again(self, entry: Entry) -> bool:
         """Note that no plan served a call; true when that is given up."""

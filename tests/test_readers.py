@@ -171,7 +171,8 @@ def test_one_moment_for_many_handles() -> None:
         k = 0
         while not stop.is_set():
             k += 1
-            busy.put_values(handles, [np.full(3, k, np.float32) for _ in handles])
+            values = [np.full(3, k, np.float32) for _ in handles]
+            busy.put_values(handles, values, [t._a for t in handles])
 
     thread = threading.Thread(target=write)
     thread.start()

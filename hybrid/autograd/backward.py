@@ -47,10 +47,12 @@ class _GradScope:
         self.on, self._old = on, []  # type: ignore[var-annotated]
 
     def __enter__(self) -> None:
-        self._old.append(door.set_grad(self.on))
+        self._old.append(door.grad_enabled())
+        door.set_grad(self.on)  # last: an interrupt before it leaves the tape as it was
 
     def __exit__(self, *exc: Any) -> None:
-        door.set_grad(self._old.pop())
+        door.set_grad(self._old[-1])
+        del self._old[-1]
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         _need_callable("enable_grad" if self.on else "no_grad", fn)
@@ -248,7 +250,8 @@ def backward(
             if type(n) is Leaf and id(n) in store and (only is None or id(n) in only):
                 _add_grad(n, store[id(n)][0])
     finally:
-        door.set_grad(old)
+        door.STATE.special += door.LOCAL.grad - old
+        door.LOCAL.grad = old
 
 
 def _add_grad(leaf: Leaf, g: Any) -> None:
@@ -295,7 +298,8 @@ def gradients(
         targets = {id(owner(n)) for n in wanted}
         store = _run(roots, [_seed(o, s) for o, s in live], _above(nodes, targets), targets)
     finally:
-        door.set_grad(old)
+        door.STATE.special += door.LOCAL.grad - old
+        door.LOCAL.grad = old
     out = []
     for node in wanted:
         got = store.get(id(owner(node)))
@@ -351,7 +355,8 @@ def _pullback(out: Any, seeds: Any, watched: list[Any]) -> list[Any]:
             _fresh(store[id(w._node)][0]) if id(w._node) in store else _zeros(w._a) for w in watched
         ]
     finally:
-        door.set_grad(old)
+        door.STATE.special += door.LOCAL.grad - old
+        door.LOCAL.grad = old
 
 
 def value_and_grad(

@@ -22,6 +22,7 @@ from ..core.errors import ArgumentError, DTypeError, HybridError, ShapeError
 from ..core.floating import in_plain_floats, sees_subnormals
 from ..core.sites import read_to_be_called
 from ..ir import bind as door
+from ..ir.busy import put_values
 from ..ir.flat import set_tensor_class
 from ..ir.tensor import LITERAL, SAME, Alias, Handle, Leaf, link_view
 from .create import asarray, move, tensor
@@ -263,9 +264,7 @@ class Tensor(Handle):
                     "from a recorded function and cannot follow a write; make it a copy first "
                     "(.clone())"
                 )
-        t._set(v, node)
-        for view in views:
-            view._show_again()
+        t._give(v, node, views)
 
     def _set(self, v: Any, node: Any) -> None:
         """The one place where a handle changes its value."""
@@ -288,7 +287,8 @@ class Tensor(Handle):
             if x.step is not None and x.step[0].write_back is not None:
                 new = x.step[0].write_back(parent, v, **dict(x.step[1]))
         finally:
-            door.set_grad(old)
+            door.STATE.special += door.LOCAL.grad - old
+            door.LOCAL.grad = old
         if new is None:
             raise HybridError(
                 f"this tensor is a view (made by {x.how}) whose elements cannot be "
@@ -297,11 +297,28 @@ class Tensor(Handle):
         keep = parent._node if type(parent._node) is Leaf or not follow else new._node
         return parent, new, keep, follow
 
-    def _show_again(self) -> None:
-        """Take from the parent what this view shows of it now."""
-        x: Any = self._x
-        new = stop_gradient(x.parent) if x.step is SAME else door.view_again(x.step, x.parent)
-        self._set(new, self._node if type(self._node) is Leaf else new._node)
+    def _give(self, v: Any, node: Any, views: list[Any]) -> None:
+        """The new value of a base and what its views, oldest first, show of it: all at once."""
+        if not views:
+            return self._set(v, node)
+        mode = door.current_mode()
+        now: dict[int, Any] = {id(self): stop_gradient(v)}
+        now[id(self)]._node = node
+        handles, new, nodes = [self], [v], [node]
+        for view in views:
+            x: Any = view._x
+            parent = now.get(id(x.parent), x.parent)
+            shown = stop_gradient(parent) if x.step is SAME else door.view_again(x.step, parent)
+            keep = view._node if type(view._node) is Leaf else shown._node
+            handles.append(view)
+            new.append(shown)
+            nodes.append(keep)
+            now[id(view)] = stop_gradient(shown)
+            now[id(view)]._node = keep
+        if mode is not None:
+            for handle, value in zip(handles, new):
+                mode.on_assign(handle, value)
+        put_values(handles, [t._v for t in new], [t._a for t in new], nodes)
 
     def _inplace(self, result: Any) -> Tensor:
         """Finish `self op= other`: the handle takes the result of the op."""

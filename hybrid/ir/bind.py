@@ -48,6 +48,8 @@ __all__ = [
     "use_joiner",
     "grad_enabled",
     "set_grad",
+    "LOCAL",
+    "renew",
     "current_mode",
     "push_mode",
     "pop_mode",
@@ -75,7 +77,6 @@ class _Local(threading.local):
 STATE = State()
 _new: Any = object.__new__
 LOCAL = _Local()
-_LOCK = threading.Lock()
 _LOADER: list[Callable[[str], Any]] = []
 
 
@@ -85,18 +86,19 @@ def current_mode() -> Any:
     return LOCAL.mode
 
 
+# What follows changes two words together: between them is no call and no jump back, so neither
+# another thread nor a handler of a signal runs in between.
 def push_mode(mode: Any) -> Any:
     """Make `mode` the mode of this thread; returns the previous one for pop_mode."""
-    old, LOCAL.mode = LOCAL.mode, mode
-    with _LOCK:
-        STATE.special += 1
+    old = LOCAL.mode
+    STATE.special += (old is None) - (mode is None)
+    LOCAL.mode = mode
     return old
 
 
 def pop_mode(old: Any) -> None:
+    STATE.special += (LOCAL.mode is None) - (old is None)
     LOCAL.mode = old
-    with _LOCK:
-        STATE.special -= 1
 
 
 def grad_enabled() -> bool:
@@ -105,13 +107,19 @@ def grad_enabled() -> bool:
 
 
 def set_grad(on: bool) -> bool:
-    """Switch the tape of this thread; returns the old setting."""
-    old = LOCAL.grad
-    if old != on:
-        with _LOCK:
-            STATE.special += -1 if on else 1
-        LOCAL.grad = on
+    """Switch the tape of this thread; returns the old setting.
+
+    What has to be switched back in a `finally` writes the two lines out: the start of a function
+    is a place where a handler may raise."""
+    on, old = bool(on), LOCAL.grad
+    STATE.special += old - on
+    LOCAL.grad = on
     return old
+
+
+def renew() -> None:
+    """In the child of a fork: only this thread's mode and switches are left."""
+    STATE.special = (LOCAL.mode is not None) + (1 - LOCAL.grad)
 
 
 # ---- backends

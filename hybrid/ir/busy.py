@@ -108,12 +108,17 @@ def values_of(handles: Sequence[Any]) -> list[Any]:
 
 
 def put_values(
-    handles: Sequence[Any], values: Sequence[Any], avals: Sequence[Any] | None = None
+    handles: Sequence[Any],
+    values: Sequence[Any],
+    avals: Sequence[Any],
+    nodes: Sequence[Any] | None = None,
 ) -> None:
-    """Give all handles their values at once: one C call, in which no Python runs."""
-    old = values_of(handles)  # dropped after all is written: finalisers see the new values
-    more = iter(()) if avals is None else map(setattr, handles, repeat("_a"), avals)
-    deque(chain(map(setattr, handles, repeat("_v"), values), more), 0)
+    """Give all handles their values, records and tape nodes at once: one C call, in which no Python
+    runs (`setattr` of a slot takes no other way)."""
+    # dropped after all is written: finalisers see the new values
+    old = values_of(handles), [t._node for t in handles]
+    fields = [("_v", values), ("_a", avals)] + ([] if nodes is None else [("_node", nodes)])
+    deque(chain(*[map(setattr, handles, repeat(k), new) for k, new in fields]), 0)
     del old
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import ops
-from ..autograd.backward import no_grad, stop_gradient
+from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
 from ..core.errors import ArgumentError, HybridError, ShapeError
 from ..eager.snapshot import Saved, frozen
 from ..eager.tensor import Tensor, tensor
+from ..ir import bind as door
 from ..ir.mode import bump
 from ..ir.tensor import Handle
 
@@ -116,7 +117,8 @@ class Optimizer(Saved):
     def step(self, closure: Any = None) -> Any:
         """Update every parameter that has a gradient; returns closure() if one is given."""
         loss = closure() if closure is not None else None
-        with no_grad():
+        old = door.set_grad(False)
+        try:
             for group in self.param_groups:
                 self.begin(group)
                 for p in group["params"]:
@@ -124,6 +126,9 @@ class Optimizer(Saved):
                     if g is not None:
                         self.update(p, g, self.state[id(p)], group)
                 self.end(group)
+        finally:
+            door.STATE.special += door.LOCAL.grad - old
+            door.LOCAL.grad = old
         return loss
 
     def begin(self, group: ParamGroup) -> None:

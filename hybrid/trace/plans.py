@@ -58,6 +58,7 @@ class Entry:
         "text",
         "misses",
         "mark",
+        "excuses",
         "__weakref__",
     )
 
@@ -65,7 +66,7 @@ class Entry:
         self.state, self.why, self.text = "RECORD", "", ""
         self.plans: list[Plan] = []
         self.pending: list[Recording] = []
-        self.fails = self.effects = self.misses = 0
+        self.fails = self.effects = self.misses = self.excuses = 0
         self.mark = -1  # replays of the function when this signature was last recorded
         self.objects: list[Holder] = []
 

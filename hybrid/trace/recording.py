@@ -12,6 +12,7 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..core.signals import finish
 from ..ir.bind import constant_of
 from ..ir.busy import put_values
 from ..ir.graph import Graph
@@ -423,7 +424,14 @@ class Recording:
     def commit(
         self, values: list[Any], args: list[Any], caps: tuple[Any, ...], tape: Callable[[int], Any]
     ) -> Any:
-        """Write the new state, store what the call stores, and build what it returns."""
+        """Write the new state, store what the call stores, and build what it returns.
+
+        A handler of a signal that raises meanwhile does so after all is done."""
+        return finish(self._commit, values, args, caps, tape)
+
+    def _commit(
+        self, values: list[Any], args: list[Any], caps: tuple[Any, ...], tape: Callable[[int], Any]
+    ) -> Any:
         maker = Maker(dict(zip(self.numbers, zip(values, self.out_avals))), args, caps, tape)
         out = maker.build(self.out)
         made = [(s, maker.build(s.spec)) for s in self.stores]

@@ -9,10 +9,14 @@ happens in hybrid's or NumPy's own frames is not reported, but user code called 
 from __future__ import annotations
 
 import collections
+import ctypes
+import functools
 import gc
 import os
+import queue
 import random
 import sys
+import threading
 import types
 from collections.abc import Callable
 from functools import lru_cache
@@ -21,15 +25,31 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import IndexOutOfRange
+from ..core.signals import PENDING, TRIP, critical, give_back
 from ..ir.tensor import TENSOR, Handle
 from .bytecode import uncertain
 from .patches import own_code
 from .policy import pure_function, stdlib, trusted
+from .turns import TURN
 
-__all__ = ["Watch", "foreign_hooks"]
+__all__ = ["Watch", "foreign_hooks", "abandon_watch", "WATCHING"]
 
 MAX_EVENTS = 2_000_000
 Code = types.CodeType
+_WAITING = (type(threading.Lock()), type(threading.RLock()), queue.SimpleQueue)
+WATCHING: list[tuple[int, bool]] = []  # the thread that is watched, and whether to collect again
+
+
+@critical
+def abandon_watch() -> None:
+    """Nothing is watched any more (in the child of a fork: whoever's watch it was)."""
+    for thread, collects in WATCHING:
+        if thread == threading.get_ident():
+            sys.setprofile(None)
+            sys.settrace(None)
+        if collects:
+            gc.enable()
+    del WATCHING[:]
 
 
 def foreign_hooks() -> str | None:
@@ -91,24 +111,37 @@ class Watch:
         self._stopped = False
 
     # ---- hooks on and off
+    @critical
     def __enter__(self) -> Watch:
         self._states = random.getstate(), _numpy_state()
         self._gc = gc.isenabled()
-        gc.disable()
-        gc.collect(0)
-        sys.settrace(self._trace)
-        sys.setprofile(self._profile)
+        WATCHING[:] = [(threading.get_ident(), self._gc)]
+        try:
+            gc.disable()
+            gc.collect(0)
+            sys.settrace(self._trace)
+            sys.setprofile(self._profile)
+        except BaseException:
+            self._off()
+            raise
         return self
 
+    def _off(self) -> None:
+        sys.setprofile(None)
+        sys.settrace(None)
+        if self._gc:
+            gc.enable()
+        del WATCHING[:]
+
+    @critical
     def __exit__(self, *exc: Any) -> None:
         sys.setprofile(None)
         sys.settrace(None)
         if not self._stopped:
             self.young = {id(o) for o in gc.get_objects(0)}
+        self._off()
         self._resumed.clear()
         self._shadow.clear()
-        if self._gc:
-            gc.enable()
         if random.getstate() != self._states[0]:
             self.why("uses the global state of the module random")
         if _numpy_state() != self._states[1]:
@@ -139,7 +172,50 @@ class Watch:
         sys.settrace(None)
 
     # ---- events
+    # A hook must not raise: Python would drop it, and an exception at the exit of a lock would
+    # leave the lock taken.  What arrives meanwhile arrives again when the hook has returned.
+    @critical
     def _trace(self, frame: types.FrameType, event: str, arg: Any) -> Any:
+        late = next_ = None
+        try:
+            next_ = self._line(frame, event, arg)
+        except BaseException as e:
+            late = self._caught(e, frame)
+        if PENDING and not trusted(frame.f_code.co_filename):
+            numbers = PENDING[:]
+            del PENDING[:]
+            TRIP[numbers]
+        elif late is not None:
+            late[0]
+        return next_
+
+    @critical
+    def _profile(self, frame: types.FrameType, event: str, arg: Any) -> None:
+        late = None
+        try:
+            self._event(frame, event, arg)
+        except BaseException as e:
+            late = self._caught(e, frame)
+        if PENDING and not trusted(frame.f_code.co_filename):
+            numbers = PENDING[:]
+            del PENDING[:]
+            TRIP[numbers]
+        elif late is not None:
+            late[0]
+
+    def _caught(self, error: BaseException, frame: types.FrameType) -> Any:
+        """Something whose items raise, where the program is: what another thread sent here."""
+        if isinstance(error, (RecursionError, MemoryError)):  # ours: the program goes on
+            self._stop("is too deep or too large to be watched", frame)
+            return None
+        send = functools.partial(
+            ctypes.pythonapi.PyThreadState_SetAsyncExc,
+            ctypes.c_ulong(threading.get_ident()),
+            ctypes.py_object(type(error)),
+        )
+        return type("Late", (), {"__getitem__": staticmethod(send)})()
+
+    def _line(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         if event == "opcode":
             self.executed[frame.f_code].add(frame.f_lasti)
             return self._trace
@@ -155,7 +231,7 @@ class Watch:
             )
         return self._trace
 
-    def _profile(self, frame: types.FrameType, event: str, arg: Any) -> None:
+    def _event(self, frame: types.FrameType, event: str, arg: Any) -> None:
         if event == "c_return":
             return
         if event == "return":
@@ -227,6 +303,11 @@ class Watch:
         owner = fn.__self__
         if (owner is None or isinstance(owner, types.ModuleType)) and not pure_function(fn):
             self._stop(f"calls {getattr(fn, '__module__', '?')}.{fn.__name__}", frame)
+            TURN.others_go_on()
+            if getattr(fn, "__module__", None) == "_signal":
+                give_back()  # it sees the user's handlers
             return
+        if type(owner) in _WAITING:
+            TURN.others_go_on()
         key = code, frame.f_lasti, id(fn if owner is None else owner), fn.__name__
         self.ccalls[key] = (code, frame.f_lasti, fn, frame.f_lineno)

@@ -8,9 +8,11 @@ entry itself, the rest by a generated function before it; MISS means that nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import starmap
 from typing import Any
 
 from ..backends.api import Replay
+from ..core.signals import ROUNDS
 from ..ir.tensor import TENSOR, Leaf
 from .execute import Prepared, input_of
 from .guards import FactGuard
@@ -212,17 +214,48 @@ class Served:
             if found is None:
                 return MISS
             loaded = found
+        if not self.single:
+            return self._transaction(entry, (*tensors, *loaded), tensors, loaded)
         got = entry(*tensors, *loaded)
         if got is NotImplemented:
             return MISS
-        if self.single:
-            out: Any = self.recording.out
-            if out.node == "leaf":
-                got._node = Leaf(got)
-            elif out.node == "tape":
-                got._node = self._tape(tensors, loaded)(out.number)
-            return got
-        return self._finish(got, tensors, loaded)
+        out: Any = self.recording.out
+        if out.node == "leaf":
+            got._node = Leaf(got)
+        elif out.node == "tape":
+            got._node = self._tape(tensors, loaded)(out.number)
+        return got
+
+    def _transaction(
+        self, entry: Any, inputs: tuple[Any, ...], tensors: Sequence[Any], loaded: tuple[Any, ...]
+    ) -> Any:
+        """Run the entry and finish its commit in Python: a signal's handler that raises meanwhile
+        does so before the entry has run or after all is done."""
+        native, box, built = getattr(entry, "entry", entry), [], None  # type: ignore[var-annotated]
+        error: BaseException | None = None
+        left = ROUNDS
+        while True:
+            try:
+                if not box:  # one call: its result cannot get lost
+                    box.extend(starmap(native, (inputs,)))
+                if box[0] is NotImplemented or type(box[0]) is int:
+                    break
+                if built is None:
+                    built = self._build(box[0], tensors, loaded)
+                self._store(*built[1:])
+                break
+            except BaseException as e:
+                error = error or e
+                left -= isinstance(e, Exception)
+                if not box or not left:
+                    raise
+        if error is not None:
+            raise error
+        if built is None:
+            if box[0] is NotImplemented:
+                return MISS
+            raise entry.failed(box[0])
+        return built[0]
 
     def _tape(self, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Callable[[int], Any]:
         """Tape nodes of results, by value number."""
@@ -231,8 +264,10 @@ class Served:
             return spent
         return history.start(list(tensors), self._captures(loaded))
 
-    def _finish(self, made: Any, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Any:
-        """Build the result around the tensors the entry made, and store what the call stores."""
+    def _build(
+        self, made: Any, tensors: Sequence[Any], loaded: tuple[Any, ...]
+    ) -> tuple[Any, list[Any], list[Any]]:
+        """The result around the tensors the entry made, with new gradients and what is stored."""
         r = self.recording
         values = {r.numbers[i]: (t._v, t._a) for i, t in zip(self.numbers, made or ())}
         maker = Maker(values, list(tensors), self._captures(loaded), self._tape(tensors, loaded))
@@ -240,11 +275,15 @@ class Served:
         stores = [(s, maker.build(s.spec)) for s in r.stores]
         grads = [(host, None if spec is None else maker.build(spec)) for host, spec in self.grads]
         maker.link()
+        return out, grads, stores
+
+    def _store(self, grads: list[Any], stores: list[Any]) -> None:
+        """Put new gradients and tensors in their places (may be repeated)."""
+        r = self.recording
         for host, g in grads:
             self.held[input_of(r, host)]._node.grad = g
         for s, t in stores:
             s.put(r.holders[s.key].get(), s.key.key, t)
-        return out
 
     def _captures(self, loaded: tuple[Any, ...]) -> tuple[Any, ...]:
         """Handles of all captures, in order, where the result needs them."""

@@ -255,7 +255,6 @@ class _Replay(Taking):
         f = Fn("hy_commit", "void", "noinline", table="ptr", block="ptr")
         api, states = f.ld("%table"), f.ld("%table", TABLE["states"])
         kind, busy = f.ld("%table", TABLE["kind"]), f.ld("%table", TABLE["busy"])
-        self.count(f, api, "commits", 1)
         with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
             r = f.nth(states, i, STATE["size"])
             news = f.at("%block", f.ld(r, STATE["news"], "i64"))

@@ -9,15 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import sys
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from ...core.cache import NATIVE
 from ...core.errors import BackendError, blame
+from ...core.signals import critical, held, protected, tools
 from .diskcache import DiskCache, default_cache
 
 __all__ = ["Code", "Module", "compile_ir", "compile_many", "lookup", "set_cache", "ABI_VERSION"]
@@ -66,6 +69,8 @@ class _Target:
         return code
 
 
+tools(os.path.dirname(os.path.abspath(str(llvmlite.__file__))) + os.sep)
+
 _LOCK = threading.RLock()
 _LLVM_LOCK: Any = getattr(llvm.ffi.lib, "_lock", None) or threading.RLock()  # llvmlite's own
 _TARGET: list[_Target] = []
@@ -74,12 +79,14 @@ _CODES: WeakValueDictionary[str, Code] = WeakValueDictionary()
 _MODULES: WeakValueDictionary[bytes, Module] = WeakValueDictionary()
 
 
+@critical
 def _before_fork() -> None:
     """Wait until no thread is inside LLVM: in the child its locks would stay locked."""
     _LOCK.acquire()
     _LLVM_LOCK.__enter__()
 
 
+@critical
 def _after_fork() -> None:
     _LLVM_LOCK.__exit__(None, None, None)
     _LOCK.release()
@@ -150,6 +157,19 @@ class _Engine:
 
     def address(self, name: str) -> int:
         return self._engine.get_function_address(name)
+
+    def __del__(self, _held: Any = held, _leaving: Any = sys.is_finalizing) -> None:
+        # llvmlite frees an object twice when it is interrupted on the way
+        engine = getattr(self, "_engine", None)
+        if engine is not None and not _leaving():
+            with _held:
+                self._close(engine)
+
+    @critical
+    def _close(self, engine: Any) -> None:
+        engine.close()
+        for o in self._objects:
+            o.close()
 
 
 class Code:
@@ -222,6 +242,7 @@ def _key(text: str, level: int) -> bytes:
     return hashlib.sha256(b"%d" % level + _target().prefix + text.encode()).digest()
 
 
+@protected
 def compile_ir(text: str, names: Sequence[str], level: int = 2) -> Module:
     """Compile one module; equal texts give the same Module while it is alive.
 
@@ -236,6 +257,7 @@ def compile_ir(text: str, names: Sequence[str], level: int = 2) -> Module:
         return module
 
 
+@protected
 def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Code]:
     """Code of each (symbol, text) pair, in order; what is not in memory is read from the disk cache
     or compiled.

@@ -59,7 +59,6 @@ _API = (
     "text_arity",
     "text_pointer",
     "inflight",  # count of replays that gave up the GIL
-    "commits",  # count of replays so far
     *PY_FUNCTIONS,
 )
 API = {name: 8 * i for i, name in enumerate(_API)}

@@ -90,6 +90,10 @@ class Native:
         )(("PyCFunction_NewEx", ctypes.pythonapi))
         self.launch = self.function("hy_launch", Owner(np.array([self.api], np.uint64), None))
 
+    def inflight(self) -> Any:
+        """The count of replays that have given up the GIL, as a word that can be set."""
+        return ctypes.c_int64.from_address(self.api + API["inflight"])
+
     def function(self, name: str, owner: Owner) -> Any:
         """A callable that runs native function `name` on the owner's table."""
         return self._new(ctypes.addressof(self._definitions[name]), owner, None)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from ...core.errors import BackendError
+from ...core.signals import critical, held, protected
+from ...ir.busy import close_gate, open_gate
 from . import engine, probe
 from . import machine as m
 from .control import C_FUNCTIONS, CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
@@ -102,20 +105,45 @@ _LOCK = threading.Lock()
 def pool() -> Pool:
     """The process's pool."""
     if not _POOL:
-        with _LOCK:
-            if not _POOL:
-                _POOL.append(Pool())
+        _start()
     return _POOL[0]
 
 
+@protected
+def _start() -> None:
+    with _LOCK:
+        if not _POOL:
+            _POOL.append(Pool())
+
+
+@critical
+def _before_fork() -> None:
+    """No replay starts until the fork is over, and those that write tensors in place have ended:
+    the child has no thread to finish them."""
+    held.__enter__()
+    close_gate()
+    for p in _POOL:
+        while p.native is not None and p.native.inflight().value > 0:
+            time.sleep(1e-4)
+
+
 def _after_fork() -> None:
+    open_gate()
+    held.__exit__()  # last: what was held back arrives where the fork was called
+
+
+@critical
+def _in_child() -> None:
     global _LOCK
     _LOCK = threading.Lock()
     for p in _POOL:
         p.after_fork()
+        if p.native is not None:
+            p.native.inflight().value = 0
+    open_gate()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 def set_num_threads(n: int) -> None:

@@ -1,0 +1,263 @@
+"""Signals in the middle of hybrid's own work: handlers run where the state is the user's.
+
+Python runs a signal's handler between two byte codes of the main thread, and the handler may raise
+there.  Invariant: inside `held`, a handler is called at once when the signal meets user code, and
+after the outermost critical frame otherwise; outside, the handlers are the user's own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import os
+import signal
+import threading
+import types
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .sites import INSIDE
+
+__all__ = [
+    "critical",
+    "held",
+    "protected",
+    "handled",
+    "finish",
+    "from_handler",
+    "is_tool",
+    "tools",
+    "give_back",
+    "take_back",
+    "PENDING",
+    "ROUNDS",
+    "TRIP",
+    "ASIDE",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+ROUNDS = 3  # tries of a commit that meets ordinary exceptions
+
+PENDING: list[int] = []  # signals that wait for the end of a critical frame
+# called before a handler that runs inside `held`; each returns what to call after it
+ASIDE: list[Callable[[], Callable[[], None]]] = []
+_CRITICAL: set[types.CodeType] = set()
+_SAVED: dict[int, Any] = {}  # signal -> the user's handler, while ours is in its place
+_DEPTH, _HANDLED = [0], [0]
+_C: Any = importlib.import_module("_signal")  # without the enums around it
+_get, _set = _C.getsignal, _C.signal
+
+
+class _Trip:
+    """``TRIP[numbers]`` makes signals arrive (again).  A subscript, because Python does not look
+    for signals after one: as the last act of a function they arrive in the caller."""
+
+    __getitem__ = staticmethod(functools.partial(max, key=ctypes.pythonapi.PyErr_SetInterruptEx))
+
+
+TRIP: Any = _Trip()
+
+
+# ---- where a signal meets the program
+_TOOLS = [
+    INSIDE,
+    os.path.dirname(os.path.abspath(np.__file__)) + os.sep,
+    "<hybrid",
+    "<frozen ",
+]
+_DEMO = os.path.join(INSIDE, "demo") + os.sep
+_STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+
+
+def tools(folder: str) -> None:
+    """Note a folder whose code works for hybrid."""
+    _TOOLS.append(folder)
+    is_tool.cache_clear()
+
+
+@functools.lru_cache(4096)
+def is_tool(filename: str) -> bool:
+    """Whether a file is hybrid's or of what it works with: its caller says who the work is for."""
+    if filename.startswith(_DEMO):
+        return False
+    own = filename.startswith(_STDLIB) and "site-packages" not in filename
+    return own or filename.startswith(tuple(_TOOLS))
+
+
+def critical(fn: F) -> F:
+    """Mark a function in whose frames, and below until user code, no handler may run."""
+    _CRITICAL.add(fn.__code__)  # type: ignore[attr-defined]
+    return fn
+
+
+def _inside(frame: Any) -> bool:
+    """Whether a critical frame is met before user code."""
+    while frame is not None:
+        if frame.f_code in _CRITICAL:
+            return True
+        if not is_tool(frame.f_code.co_filename):
+            return False
+        frame = frame.f_back
+    return False
+
+
+def handled() -> int:
+    """How many handlers have run inside `held` so far."""
+    return _HANDLED[0]
+
+
+@critical
+def _arrived(number: int, frame: Any) -> Any:
+    """Stands in for a user's handler."""
+    if _inside(frame):
+        if number not in PENDING:
+            PENDING.append(number)
+        return None
+    handler = _SAVED.get(number)
+    if not _DEPTH[0]:  # left behind by a section that was interrupted at its start
+        _restore()
+    if handler is None:
+        return None
+    _HANDLED[0] += 1
+    undo = [aside() for aside in ASIDE]
+    try:
+        return handler(number, frame)
+    finally:
+        for back in undo:
+            back()
+        if PENDING:
+            numbers = PENDING[:]
+            del PENDING[:]
+            TRIP[numbers]
+
+
+# ---- sections
+@critical
+def _install() -> None:
+    for number in _numbers():
+        handler = _get(number)
+        if callable(handler) and handler is not _arrived:
+            _SAVED[number] = handler
+            _set(number, _arrived)
+
+
+@functools.lru_cache(None)
+def _numbers() -> tuple[int, ...]:
+    """Signals that can have a handler."""
+    fixed = {signal.SIGKILL, signal.SIGSTOP}
+    return tuple(sorted(int(s) for s in signal.valid_signals() if s not in fixed))
+
+
+@critical
+def _restore() -> None:
+    error = None
+    for number in list(_SAVED):
+        try:
+            if _get(number) is _arrived:
+                _set(number, _SAVED[number])
+            del _SAVED[number]
+        except BaseException as e:  # of a handler that is back in its place
+            error = error or e
+    if error is not None:
+        raise error
+
+
+@critical
+def take_back() -> None:
+    """Replace them again after `give_back`."""
+    if _DEPTH[0] and _is_main():
+        _install()
+
+
+@critical
+def give_back() -> None:
+    """Put the user's handlers back in the middle of a section: the user is going to look."""
+    if _is_main():
+        _restore()
+
+
+def _is_main() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
+class _Held:
+    """A section of the main thread in which critical frames are respected (nothing elsewhere)."""
+
+    @staticmethod
+    @critical
+    def __enter__() -> None:
+        if _is_main():
+            if not _DEPTH[0]:
+                _install()
+            _DEPTH[0] += 1
+
+    @staticmethod
+    @critical
+    def __exit__(*exc: Any) -> None:
+        if not _is_main():
+            return
+        _DEPTH[0] = max(_DEPTH[0] - 1, 0)
+        if not _DEPTH[0]:
+            _restore()
+        if PENDING:
+            numbers = PENDING[:]
+            del PENDING[:]
+            TRIP[numbers]
+
+
+held = _Held()
+
+
+def _renew() -> None:
+    """In the child of a fork: signals of the parent are none of ours, and neither is what it was
+    in the middle of (a section of this thread that goes on here is one without a stand-in)."""
+    del PENDING[:]
+    _DEPTH[0] = 0
+    _restore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+def protected(fn: F) -> F:
+    """A critical function that is a section of its own."""
+    critical(fn)
+
+    @functools.wraps(fn)
+    def section(*args: Any, **kwargs: Any) -> Any:
+        with held:
+            return fn(*args, **kwargs)
+
+    return section  # type: ignore[return-value]
+
+
+# ---- commits that roll forward
+def finish(commit: Callable[..., Any], *args: Any) -> Any:
+    """Call a commit that may be repeated until it is done; raise what interrupted it afterwards."""
+    error: BaseException | None = None
+    left = ROUNDS
+    while True:
+        try:
+            out = commit(*args)
+            break
+        except BaseException as e:
+            error = error or e
+            left -= isinstance(e, Exception)
+            if not left:
+                raise
+    if error is not None:
+        raise error
+    return out
+
+
+def from_handler(error: BaseException) -> bool:
+    """Whether user code raised an exception that left a call in which no user code runs: a handler
+    of a signal did."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and not is_tool(trace.tb_frame.f_code.co_filename)

@@ -1,0 +1,117 @@
+"""Ctrl-C and other signals at any moment: no hang, no crash, hybrid's own state as before, and the
+next call right."""
+
+from __future__ import annotations
+
+import pytest
+from stress_harness import run, times
+
+WORKER = """
+import random
+from hybrid.backends.cpu import jit
+from hybrid.core import signals
+from hybrid.ir import busy
+from hybrid.ir.bind import LOCAL, STATE
+from hybrid.trace.turns import RUNS, TURN
+
+COUNT, SEED = int(sys.argv[1]), int(sys.argv[2])
+rng = random.Random(SEED)
+HANDLER = signal.getsignal(signal.SIGINT)
+faulthandler.dump_traceback_later(100, exit=True)
+
+def settled():
+    'Hybrid as nobody has touched it.'
+    assert STATE.special == 0 and LOCAL.mode is None and LOCAL.grad is True, STATE.special
+    assert gc.isenabled() and sys.getprofile() is None and sys.gettrace() is None
+    assert TURN.owner == 0 and TURN.function is None
+    assert signal.getsignal(signal.SIGINT) is HANDLER, signal.getsignal(signal.SIGINT)
+    assert not signals.PENDING and not signals._SAVED and signals._DEPTH == [0]
+    assert not busy.GATE[0]
+    assert jit._LOCK.acquire(blocking=False)
+    jit._LOCK.release()
+    other = threading.Thread(target=lambda: jit.compile_ir(TINY, ['one']))  # LLVM's lock is free
+    other.start()
+    other.join(30)
+    assert not other.is_alive()
+
+hits, TINY = {}, 'define i64 @one() { ret i64 1 }'
+
+class Interrupt(threading.Thread):
+    def __init__(self, seconds, again=0):
+        super().__init__(daemon=True)
+        self.seconds, self.again = seconds, again
+    def run(self):
+        for _ in range(1 + self.again):
+            time.sleep(self.seconds)
+            os.kill(os.getpid(), signal.SIGINT)
+            self.seconds = 1e-4
+
+def trial(n, kind):
+    p, q, x = hb.zeros(n), hb.zeros(n), hb.ones(n)
+    w = hb.full((n,), 0.5, requires_grad=True)
+    view = q[:2] if kind == 'plain' else q
+    phase = ['record']
+
+    def plain(x):
+        with hb.no_grad():
+            p.add_(x)
+            y = ((p * 2 + n).sqrt() - 1) ** 2
+            q.assign(p * 2)
+        (w * x).sum().backward()
+        return y.sum()
+
+    step = hb.function(plain) if kind == 'traced' else plain
+    interrupted = False
+    thread = Interrupt(rng.uniform(0, SPAN[0]), rng.random() < 0.2)
+    started = time.perf_counter()
+    try:
+        try:
+            thread.start()
+            while thread.is_alive():
+                before = p.numpy()[0], q.numpy()[0]
+                replays = step.cache_info().replays if kind == 'traced' else 0
+                records = step.cache_info().records if kind == 'traced' else 0
+                step(x)
+                if w.grad is not None:
+                    w.grad = None
+            thread.join()
+            time.sleep(5e-3)
+        except KeyboardInterrupt:
+            interrupted = True
+            thread.join()  # the second one
+            time.sleep(5e-3)
+    except KeyboardInterrupt:
+        interrupted = True
+        thread.join()
+    assert interrupted
+    a, b = p.numpy(), q.numpy()
+    assert (a == a[0]).all() and (b == b[0]).all(), (a, b)
+    assert a[0] in (before[0], before[0] + 1), (before, a[0])
+    assert b[0] in (2 * before[0], 2 * a[0]), (before, a[0], b[0])
+    assert view.numpy()[:2].tolist() == b[:2].tolist()
+    if kind == 'traced' and step.cache_info().records == records == 2 and replays:
+        assert b[0] == 2 * a[0], ('half a replay', a[0], b[0])
+    where = 'none' if kind == 'plain' else (
+        'replay' if replays else ['record 1', 'record 2', 'compile'][min(records, 2)])
+    hits[where] = hits.get(where, 0) + 1
+    settled()
+    w.grad = None
+    for k in range(5):
+        step(x)
+        w.grad = None
+        assert (p.numpy() == a[0] + k + 1).all() and (q.numpy() == 2 * (a[0] + k + 1)).all()
+    if kind == 'traced':
+        assert step.cache_info().replays >= 1, step.explain()
+    settled()
+    SPAN[0] = 0.9 * SPAN[0] + 0.1 * 1.2 * (time.perf_counter() - started)
+
+SPAN = [0.2]
+for i in range(COUNT):
+    trial(rng.randrange(3, 40_000), 'plain' if i % 7 == 6 else 'traced')
+print(hits)
+"""
+
+
+@pytest.mark.parametrize("seed", range(times(2, 10)))
+def test_interrupts_at_random_moments(seed: int) -> None:
+    run(WORKER, times(12, 50), seed, HYBRID_CACHE="0")
