@@ -10,7 +10,7 @@ import warnings
 from typing import Any
 
 import pytest
-from adversary import callables, classes, common, contents, numpy_data, values
+from adversary import callables, classes, common, contents, library, neighbours, numpy_data, values
 
 from hybrid.function import Function, RunsEagerly, function
 
@@ -18,6 +18,8 @@ CASES = {
     **callables.CASES,
     **classes.CASES,
     **contents.CASES,
+    **library.CASES,
+    **neighbours.CASES,
     **numpy_data.CASES,
     **values.CASES,
 }
@@ -57,7 +59,12 @@ class_isinstance_bases class_method_name class_super_attr class_class_dict metac
 held_value_str held_value_args held_oserror raised_fresh held_proxy held_view_values held_view_in
 held_deque held_counter held_remade_partial held_remade_partial_kw remade_property remade_static
 numpy_unit_scalar numpy_names numpy_order numpy_byte_order numpy_zero_dim numpy_bfloat16
-keyed_by_tensor keyed_by_argument stored_under_tensor contains_itself
+keyed_by_tensor keyed_by_argument stored_under_tensor contains_itself c_partial_nested_Thing
+young_class_attribute young_method young_call young_property type_of_object base_attribute_added
+filtered reduced from_dict from_dict_get by_name by_text either composed map_bound map_types
+getter_default getter_global getter_in_object delegated own_getattribute descriptor_state
+data_descriptor module_attributes fields ordered counter default_dict total_ordering abc_check
+protocol in_list in_dict by_object enum_key enum_by_value array_base array_transposed
 """.split()
 
 

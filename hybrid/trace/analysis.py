@@ -30,6 +30,7 @@ from .policy import (
     PURE_CLASS_METHODS,
     VIEWS,
     Wrapped,
+    class_names,
     immutable_type,
     instance_dict,
     is_a,
@@ -340,7 +341,7 @@ class Analysis(Expressions):
             return
         if e[0] == "call" and e[1] in summarize(code).calls:
             fs = self.objects(code, summarize(code).calls[e[1]][0])
-            unseen = unseen and not (fs and all(isinstance(f, type) for f in fs))
+            unseen = unseen and not (fs and all(is_a(f, type) for f in fs))
         if unseen and e[0] != "fresh" and not self._only_tensors(code, e):
             self.why("stores into an object that could not be followed", code, at)
 
@@ -363,7 +364,7 @@ class Analysis(Expressions):
     def _only_tensors(self, code: Code, e: Any) -> bool:
         """Whether an expression gave tensors only (their stores are reported by themselves)."""
         got = self.returns.get((code, e[-1])) if isinstance(e[-1], int) else None
-        return got is not None and bool(got) and all(isinstance(o, Handle) for o in got)
+        return got is not None and bool(got) and all(is_a(o, Handle) for o in got)
 
     # ---- where entered code came from
     def _origins(self) -> dict[Code, bool]:
@@ -400,15 +401,13 @@ class Analysis(Expressions):
 
     def _origin(self, code: Code, kinds: list[type]) -> bool:
         def owned(t: type, name: str) -> bool:
-            f = t.__dict__.get(name)
-            parts = (
-                (f.fget, f.fset, f.fdel)
-                if isinstance(f, property)
-                else (f.__func__,)
-                if isinstance(f, (classmethod, staticmethod))
-                else (f,)
-            )
-            mine = [g for g in parts if isinstance(g, types.FunctionType) and g.__code__ is code]
+            f: Any = class_names(t).get(name)
+            parts: tuple[Any, ...] = (f,)
+            if is_a(f, property):
+                parts = (f.fget, f.fset, f.fdel)
+            elif is_a(f, (classmethod, staticmethod)):
+                parts = (f.__func__,)
+            mine = [g for g in parts if is_a(g, types.FunctionType) and g.__code__ is code]
             if mine:
                 self.root(t)
                 self.note("tattr", t, name)
@@ -417,7 +416,7 @@ class Analysis(Expressions):
             return bool(mine)
 
         return any([owned(t, code.co_name) for t in kinds]) or any(
-            [owned(t, n) for t in kinds for n in list(t.__dict__)]
+            [owned(t, n) for t in kinds for n in list(class_names(t))]
         )
 
     # ---- C calls that were seen

@@ -78,21 +78,21 @@ class Chains(Handed, Holding):
                 return v
             self.reached.add(id(v))
             self.root(v)
-        if isinstance(v, Versioned):
+        if is_a(v, Versioned):
             self.versioned(v)
-        elif isinstance(v, types.MethodType):
+        elif is_a(v, types.MethodType):
             self.reach(v.__func__, frm)
             self.reach(v.__self__, frm)
-        elif isinstance(v, types.FunctionType):
+        elif is_a(v, types.FunctionType):
             self._function(v)
-        elif isinstance(v, (types.BuiltinMethodType, types.MethodWrapperType)):
+        elif is_a(v, (types.BuiltinMethodType, types.MethodWrapperType)):
             if not is_a(v.__self__, types.ModuleType):
                 self.reach(v.__self__, frm)
-        elif isinstance(v, (staticmethod, classmethod)):
+        elif is_a(v, (staticmethod, classmethod)):
             self.reach(v.__func__, frm)
         elif is_a(v, functools.partial):
             self.reach(v.func, frm)
-        elif isinstance(v, Wrapped):
+        elif is_a(v, Wrapped):
             self.reach(v.fn, frm)
         if self.existing(v):
             self.fields(v)
@@ -128,7 +128,7 @@ class Chains(Handed, Holding):
         if trusted(f.__code__.co_filename):
             for c in f.__closure__ or ():
                 v = fetch("cell", c, None)
-                if callable(v) or isinstance(v, (Versioned, Handle)):
+                if callable(v) or is_a(v, (Versioned, Handle)):
                     self.hold(v)
 
     def _refuse(self, v: Any) -> None:
@@ -146,7 +146,7 @@ class Chains(Handed, Holding):
         if t is np.void:
             self._why_not(unseen(v))
             self.note("nd", v)
-        if isinstance(v, np.ndarray):
+        if is_a(v, np.ndarray):
             if t is not np.ndarray:
                 self.why(f"reads a {t.__name__}, whose content cannot be followed")
             elif v.nbytes > MAX_ARRAY:
@@ -217,9 +217,8 @@ class Chains(Handed, Holding):
     def _instance_attr(self, o: Any, name: str) -> list[Any]:
         t = type(o)
         if written_in_python(t, GET) and not is_a(o, types.ModuleType):
-            self.root_class(t)
-            self.note("tattr", t, GET)
-            return []  # its code was watched
+            self._on_class(o, GET)  # its code was watched
+            return []
         c, d = lookup(t, name), instance_dict(o) or {}
         if d and not self.existing(o) and id(d) in self.rooted:
             self.note("item", d, name)  # a new object on an old dictionary
@@ -233,7 +232,7 @@ class Chains(Handed, Holding):
             else:
                 self._on_class(o, name)
             return [self.reach(c)]
-        if isinstance(c, (classmethod, staticmethod, Wrapped)) and name not in d:
+        if is_a(c, (classmethod, staticmethod, Wrapped)) and name not in d:
             self._on_class(o, name)
             return self.bound(c, o, t)
         getter = MISSING if c is MISSING else lookup(type(c), "__get__")
@@ -249,6 +248,8 @@ class Chains(Handed, Holding):
             return [c.__get__(o, type(o))]
         if is_a(c, MEMBERS):
             if is_a(o, (np.ndarray, np.generic, np.dtype)):  # its key says all but these
+                if is_a(o, np.ndarray) and name == "base" and self.counts(o):
+                    return [self.field(o, c)]
                 if is_a(o, np.ndarray) and name not in ARRAY_FIELDS:
                     self.why(f"reads {name} of a NumPy array")
                 return []
@@ -269,9 +270,9 @@ class Chains(Handed, Holding):
 
     def _plain_attr(self, o: Any, name: str, c: Any, d: dict[str, Any]) -> Any:
         """An entry of the instance dict, a class attribute, or what __getattr__ gives."""
-        if isinstance(o, Versioned):
+        if is_a(o, Versioned):
             v = d.get(name, MISSING)
-            if v is not MISSING and id(v) not in self.held and not isinstance(v, Versioned):
+            if v is not MISSING and id(v) not in self.held and not is_a(v, Versioned):
                 self.note("slot", o, name)
             elif v is MISSING and c is not MISSING:
                 self.note("attr", o, name)  # a class attribute
@@ -334,7 +335,7 @@ class Chains(Handed, Holding):
         if is_a(o, Versioned):
             return []
         content = self.content(o)
-        if content is not None:
+        if content is not None and self.existing(o):
             self.root(content)
         got = [] if content is None else self._items(content)
         if is_a(o, BaseException):
@@ -345,7 +346,9 @@ class Chains(Handed, Holding):
             return [o.start, o.stop, o.step]
         if content is not None or instance_dict(o) is not None or not self.existing(o):
             return got
-        if not (callable(o) or is_a(o, (type, property))):
+        if is_a(o, (np.generic, np.dtype)):
+            self.reach(o)
+        elif immutable_type(type(o)) and not (callable(o) or is_a(o, (type, property))):
             self.why(f"reads inside a {type(o).__name__}")
         return got
 

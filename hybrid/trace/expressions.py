@@ -7,7 +7,6 @@ and what it may read is guarded wherever it could be.
 from __future__ import annotations
 
 import builtins
-import functools
 import inspect
 import sys
 import types
@@ -94,11 +93,12 @@ class Expressions(Chains):
         fs = [f for e in callee for f in self.ev(code, e)[0].values() if callable(f)]
         seen = bool(objs)
         for f in fs:
+            seen = seen and not is_a(f, type)  # what `__init__` returned is not the new object
             if not in_python(f) and f is not type:
                 slots = self.slots(code, f, args)
                 objs += self.made(f, slots, (code, at))
                 objs += self.read_by(f, slots, args.spread)
-                seen = seen and is_a(f, type) and not is_a(f, functools.partial)
+                seen = False
         return objs, not seen and not self._makes_generator(code, at)
 
     def slots(self, code: Code, f: Any, args: Any) -> list[list[Any]]:
@@ -136,7 +136,7 @@ class Expressions(Chains):
         objs = list(self.returns.get((code, e[-1]), ()))
         # what `__iter__` returned is no item; a generator's work is seen by itself
         if kind == "elem":
-            objs = [o for o in objs if not isinstance(o, types.GeneratorType)]
+            objs = [o for o in objs if not is_a(o, types.GeneratorType)]
         if kind == "attr" and e[2] == "__self__" and e[1][0] == "attr":
             objs += self.ev(code, e[1][1])[0].values()
         for o in list(base.values()):

@@ -8,12 +8,13 @@ stays with Python.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..ir.tensor import Handle
 from .facts import Holder, Key, fetch, same
-from .policy import MISSING, plain
+from .policy import MISSING, is_a, lookup, plain
 
 __all__ = ["Ref", "Obj", "Place", "Guard", "FactGuard", "expectation", "agrees"]
 
@@ -47,13 +48,13 @@ def expectation(v: Any, dead: Callable[[Any], None]) -> Any:
 def agrees(want: Any, got: Any) -> bool:
     """Whether a fetched value (or another expectation) is what was expected."""
     if isinstance(want, Ref):
-        return isinstance(got, Handle) or got == want and isinstance(got, Ref)
+        return is_a(got, Handle) or type(got) is Ref and got == want
     if isinstance(want, Obj):
         o = want.holder.get()
-        if isinstance(got, Obj):
+        if type(got) is Obj:
             return o is not MISSING and o is got.holder.get()
         return o is not MISSING and o is got
-    return not isinstance(got, (Obj, Ref)) and same(want, got)
+    return type(got) is not Obj and type(got) is not Ref and same(want, got)
 
 
 class Guard:
@@ -117,6 +118,8 @@ class Guard:
         """An expression that reads a place."""
         held = self.holders[key]
         h, k, o = self.holder(held), key.key, held.get()
+        if type(lookup(type(o), "__getattribute__")) is types.FunctionType:
+            return f"fetch({key.kind!r}, {h}, {self.const(k)})"  # runs no code of a user
         if key.kind == "cell":
             return f"{h}.cell_contents"
         if (
@@ -156,7 +159,7 @@ class Guard:
             return f"id({self.read(key)}) == {want.holder.id}"
         if want is MISSING:
             held = self.holders[key]
-            if key.kind == "item" and isinstance(held.get(), dict):
+            if key.kind == "item" and is_a(held.get(), dict):
                 return f"{self.const(key.key)} not in {self.holder(held)}"
             return f"fetch({key.kind!r}, {self.holder(held)}, {self.const(key.key)}) is MISSING"
         if key.kind == "version":
@@ -179,7 +182,7 @@ class Guard:
             else:
                 load = self.read(p.what)
             terms.append(
-                f"isinstance(t{i} := {load}, H) and t{i}._a is {self.const(avals[i])}"
+                f"issubclass(type(t{i} := {load}), H) and t{i}._a is {self.const(avals[i])}"
                 f" and type(t{i}._node) is {self.const(nodes[i])}"
             )
         return terms
@@ -194,7 +197,7 @@ class Guard:
             if not isinstance(want, Ref):
                 continue
             if want.kind == "out":
-                terms.append(f"isinstance({self.read(key)}, H)")
+                terms.append(f"issubclass(type({self.read(key)}), H)")
             elif key not in loads:
                 terms.append(self._same(key, want))
         return terms
@@ -233,7 +236,7 @@ class FactGuard(Guard):
     def _captures(self, avals: list[Any], nodes: list[Any]) -> list[str]:
         read = {i: self.read(self.places[i].what) for i in self.load}
         return [
-            f"isinstance(t{i} := {place}, H) and type(t{i}._node) is {self.const(nodes[i])}"
+            f"issubclass(type(t{i} := {place}), H) and type(t{i}._node) is {self.const(nodes[i])}"
             for i, place in read.items()
         ]
 
@@ -244,5 +247,5 @@ class FactGuard(Guard):
         if want.kind == "cap" and want.number in self.ids:
             return f"id({self.read(key)}) == {self.ids[want.number]}"
         if want.kind == "cap" and want.number not in self.load:
-            return f"isinstance({self.read(key)}, H)"
+            return f"issubclass(type({self.read(key)}), H)"
         return super()._same(key, want)

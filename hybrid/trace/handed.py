@@ -109,9 +109,9 @@ class Handed(Members):
     def _applied(self, f: Any, args: list[list[Any]], spread: bool) -> list[Any] | None:
         if is_a(f, functools.partial):
             given = [[a] for a in (*f.args, *f.keywords.values())]
-            self.fields(f)
-            self.all(f.args)
-            self.all(f.keywords)
+            if self.existing(f):
+                self.fields(f)
+                self.all(f.keywords)
             return self.applied(f.func, given + args, spread)
         if type(f) is types.MethodType:
             return self.applied(f.__func__, [[f.__self__], *args], spread)
@@ -227,7 +227,7 @@ class Handed(Members):
         d = instance_dict(o)
         if is_a(o, threading.local):
             self.why("reads every attribute of a thread's own object")
-        elif d is not None and not is_a(o, Versioned):
+        elif d is not None and not is_a(o, Versioned) and self.existing(o):
             self.root(d)
             self.note("keys", d)
         if d is not None:
@@ -239,12 +239,22 @@ class Handed(Members):
         return list(names)
 
     # ---- results that C code makes
+    def _young(self, o: Any) -> None:
+        """o stands for an object that the call made."""
+        parts = (o.args, o.keywords, o.__dict__) if is_a(o, functools.partial) else ()
+        self.watch.young.update(map(id, (o, *parts)))
+
     def read_by(self, f: Any, args: list[list[Any]], spread: bool) -> list[Any]:
         """What a C callable that reads objects may give, as far as that is seen."""
         if f is getattr or is_a(f, (types.MethodType, *MAKERS_OF_READERS)):
             return self.applied(f, args, spread) or []
-        owner = f.__self__ if is_a(f, types.BuiltinFunctionType) else None
-        return self.all(owner) if is_a(owner, (*BOXES, *VIEWS)) else []
+        owner: Any = self.behind(f.__self__) if is_a(f, types.BuiltinFunctionType) else None
+        if is_a(owner, dict) and f.__name__ in ("get", "pop", "setdefault", "__getitem__"):
+            if self.unnamed or spread or not args:
+                return list(map(self.reach, dict.values(owner)))
+            default = [o for a in args[1:] for o in a]
+            return [v for k in args[0] for v in self.item(owner, k)] + default
+        return self.all(owner) if is_a(owner, BOXES) else []
 
     def made(self, f: Any, args: list[list[Any]], key: Any) -> list[Any]:
         """What a pure C callable makes of known arguments: a reader, or a text of a text."""
@@ -263,6 +273,6 @@ class Handed(Members):
                     self._made[mark] = f(*way), way
                 except Exception:  # these arguments never met
                     continue
-                self.watch.young.add(id(self._made[mark][0]))
+                self._young(self._made[mark][0])
             out.append(self._made[mark][0])
         return out

@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import HybridError
 from ..ir.tensor import Handle, Leaf, link_view, new_handle
 from .arrays import dtype_key, scalar_key
-from .policy import is_tuple, plain
+from .policy import is_a, is_tuple, plain
 
 __all__ = [
     "New",
@@ -93,7 +93,7 @@ def spec_of(
     call, `host` whether it is a value read from a tensor.
 
     Raises Unfit for fresh objects of other types."""
-    if isinstance(x, Handle):
+    if is_a(x, Handle):
         return tensor(x)
     read = host(x)
     if read is not None:

@@ -22,7 +22,7 @@ from ..ir.mode import EPOCH, Versioned, bump
 from .facts import Key, fetch
 from .guards import Obj, Ref
 from .patches import Namespaces
-from .policy import MISSING, instance_dict, lookup, plain
+from .policy import MISSING, instance_dict, is_a, lookup, plain
 from .recording import Recording
 from .tags import class_tag, dict_tag
 
@@ -166,7 +166,7 @@ def _mro_offset() -> int:
 
 
 def _instance_dict(o: Any) -> tuple[Pairs, dict[Any, Any]]:
-    d = getattr(o, "__dict__", None)
+    d: Any = instance_dict(o)
     if type(d) is not dict:
         raise _Unknown
     offset = type(o).__dictoffset__
@@ -207,9 +207,9 @@ def _of_class(t: type, name: str) -> tuple[Pairs, int]:
 
 
 def _attr(o: Any, name: str) -> tuple[Pairs, int]:
-    if isinstance(o, types.FunctionType) and name in FUNCTION:
+    if is_a(o, types.FunctionType) and name in FUNCTION:
         return [], id(o) + FUNCTION[name]
-    if isinstance(o, (type, types.ModuleType)) or not isinstance(name, str):
+    if is_a(o, (type, types.ModuleType)) or not isinstance(name, str):
         raise _Unknown
     c = lookup(type(o), name)
     if c is not MISSING and hasattr(type(c), "__set__"):
@@ -232,9 +232,9 @@ def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
         return [(id(h) + SIZE, len(h)), (id(h) + LIST_ITEMS, items)], items + 8 * (
             key if key >= 0 else key + len(h)
         )
-    if kind == "item" and isinstance(h, tuple):
+    if kind == "item" and is_a(h, tuple):
         return [], id(h) + TUPLE_ITEMS + 8 * (key if key >= 0 else key + len(h))
-    if kind == "item" and isinstance(h, dict):
+    if kind == "item" and is_a(h, dict):
         return _value(h, key)
     if kind == "entry":
         return _value(h, list(h)[key])
@@ -303,7 +303,7 @@ def _fact(key: Key, h: Any, want: Any, keep: list[Any]) -> Pairs:
         if key.kind == "slot":
             own, d = _instance_dict(h)
             return own + _absent(d, key.key)
-        if key.kind != "item" or not isinstance(h, dict):
+        if key.kind != "item" or not is_a(h, dict):
             raise _Unknown
         return _absent(h, key.key)
     pairs, at = _slot(key.kind, h, key.key)
@@ -342,7 +342,7 @@ def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | N
     _ORDERS.clear()
     for h in recording.holders.values():
         o = h.get()
-        t = o if isinstance(o, type) else type(o)
+        t = o if is_a(o, type) else type(o)
         keep += [t, t.__mro__, h.strong if h.ref is None else instance_dict(o)]
     return NativeFacts(tuple(guards), tuple(places), tuple(dict.fromkeys(rest)), tuple(keep))
 

@@ -6,6 +6,7 @@ default.
 
 from __future__ import annotations
 
+import abc
 import collections
 import enum
 import functools
@@ -133,6 +134,7 @@ _FOLLOWED = (
     BaseException,
     functools.partial,
     weakref.ReferenceType,
+    type(abc.ABC.__dict__["_abc_impl"]),  # what is registered is a fact of its own
     Handle,
 )
 STATEFUL = (random.Random, np.random.Generator, np.random.RandomState, types.GeneratorType)

@@ -124,12 +124,12 @@ class Recording:
                 h.skip = {(k.holder, k.key) for k in seen.found if k.kind == "tattr"}
             v = fetch(key.kind, h, key.key)
             self.holders[key] = Holder(h, self._dead)
-            if not isinstance(v, Handle):
+            if not is_a(v, Handle):
                 self.expect[key] = expectation(v, self._dead)
             elif self._is_start(v) or id(v) not in rec.handles:
                 role, was = self._capture(v), before.get(key)
                 # an argument or another capture was put here
-                if isinstance(was, Handle) and was is not v:
+                if is_a(was, Handle) and was is not v:
                     self._stored.append((key, v))
                     self.expect[key] = Ref("out", -1)
                     continue
@@ -209,7 +209,7 @@ class Recording:
         self.settled = True
         for key, _ in self._stored:
             v = before.get(key, MISSING)
-            self.settled = self.settled and isinstance(v, Handle)
+            self.settled = self.settled and is_a(v, Handle)
             self.starts[key] = self._roles.get(id(v))
 
     # ---- results
