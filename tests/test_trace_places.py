@@ -3,13 +3,14 @@ dictionaries and classes swapped, devices as values: recorded or not, the bits o
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from adversary import common, observed, patched, stores
+from adversary import common
 
 import hybrid as hb
 from hybrid import nn
@@ -17,9 +18,17 @@ from hybrid.function import Function, RunsEagerly, function
 from hybrid.trace import tags
 from hybrid.trace.policy import tame_key
 
-SUITES = (stores, observed, patched)
-CASES = {f"{s.__name__.rpartition('.')[2]}-{n}": f for s in SUITES for n, f in s.CASES.items()}
-ORDINARY = {f"{s.__name__.rpartition('.')[2]}-{n}" for s in SUITES for n in s.ORDINARY}
+SUITES = (
+    "class_stores container_stores_1 container_stores_2 object_stores_1 object_stores_2 "
+    "object_stores_3 observed_flags observed_identity_1 observed_identity_2 device_values "
+    "patches_1 patches_2 dictionaries_1 dictionaries_2 places_1 places_2 places_3 places_4"
+).split()
+CASES: dict[str, Any] = {}
+ORDINARY: set[str] = set()  # programs that must be replayed
+for _suite in SUITES:
+    _module = importlib.import_module(f"adversary.{_suite}")
+    CASES |= {f"{_suite}-{n}": f for n, f in _module.CASES.items()}
+    ORDINARY |= {f"{_suite}-{n}" for n in _module.ORDINARY}
 
 
 @pytest.mark.parametrize("name", list(CASES))

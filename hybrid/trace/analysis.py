@@ -86,6 +86,9 @@ class Analysis(Expressions):
         self.args = args
         self.answered: set[tuple[Code, int]] = set()  # calls that an event tells of
         self._lines: dict[Code, dict[int, int | None]] = {}
+        # functions of classes whose code was entered: class, name, function
+        self.owners: dict[Code, list[tuple[type, str, Any]]] = {}
+        self.scanned: set[int] = set()
 
     def run(self, fn: Any) -> dict[Key, Any]:
         """Facts of the call of fn; stops early when there is a reason already."""
@@ -125,9 +128,11 @@ class Analysis(Expressions):
 
     def _own_names(self) -> None:
         """Hybrid's own names are one fact: nobody has replaced what they stand for."""
-        for t in TENSOR[0], *[type(h) for k, h in self.found.items() if k.kind == "version"]:
+        used = [type(h) for k, h in self.found.items() if k.kind == "version"]
+        used += [o for o in self.rooted.values() if is_a(o, type)]
+        for t in TENSOR[0], *used:
             self.namespaces.add_class(t)
-        self.namespaces.add_functions([f for fs in self.functions.values() for f in fs])
+        self.namespaces.settle()
         key = Key("patched", id(self.namespaces), None)
         self.found[key] = self.namespaces
 
@@ -178,6 +183,12 @@ class Analysis(Expressions):
 
     def _code(self, code: Code) -> None:
         s = summarize(code)
+        for e in s.later:
+            if self.ran(code, e[-1]):
+                self.ev(code, e[1])
+                self.storing = True  # what was there before is not looked at
+                self.ev(code, e)
+                self.storing = False
         for e in s.reads:
             at = e[-1] if e[0] in TIMED else None
             if at is None or self.ran(code, at):
@@ -314,13 +325,15 @@ class Analysis(Expressions):
     # ---- stores
     def _store(self, code: Code, kind: str, e: Any, rest: list[Any]) -> None:
         at = rest[-1]
-        if kind == "glob":
-            for g in self.watch.globals[code]:
-                self.root(g)
-                self.note("item", g, e)
-            return
-        if kind == "cell":
-            self.ev(code, ("cell", e))
+        if kind in ("glob", "cell"):
+            self.storing = True
+            if kind == "cell":
+                self._cell(code, e)
+            else:
+                for g in self.watch.globals[code]:
+                    self.root(g)
+                    self.note("item", g, e)
+            self.storing = False
             return
         objs, unseen = self.ev(code, e)
         if kind == "attr" and rest[0] == "__dict__":
@@ -328,6 +341,7 @@ class Analysis(Expressions):
         for o in list(objs.values()):
             if at in summarize(code).deletes:
                 self._deleted(o, kind)
+            self.storing = kind != "inplace"
             if kind == "attr":
                 self.attr(o, rest[0])
                 self._setter(o, rest[0])
@@ -335,6 +349,7 @@ class Analysis(Expressions):
                 self.item(o, rest[0])
             elif not plain(o):
                 self.all(o)
+            self.storing = False
         if kind == "inplace":
             if unseen and e[0] not in ("call", "fresh", "top", "many"):
                 self.unseen_items = True
@@ -367,28 +382,47 @@ class Analysis(Expressions):
         return got is not None and bool(got) and all(is_a(o, Handle) for o in got)
 
     # ---- where entered code came from
-    def _origins(self) -> dict[Code, bool]:
+    def _origins(self) -> None:
         """Find the functions of code entered implicitly (dunders, properties, hooks) on the classes
-        seen; for each such code whether one was found."""
-        kinds: dict[int, type] = {}
+        seen."""
         for o in list(self.rooted.values()) + [
             v for fs in self.watch.frames.values() for f in fs for v in f.values()
         ]:
             for t in type(o), o:
-                if is_a(t, type):
-                    kinds |= {id(c): c for c in t.__mro__}
-        return {
-            code: self._origin(code, list(kinds.values()))
-            for code in list(self.watch.frames)
-            if not self.functions[code] or code.co_freevars
-        }
+                if is_a(t, type) and id(t) not in self.scanned:
+                    for c in t.__mro__:
+                        self._scan(c)
+        for code, owners in self.owners.items():
+            if not self.functions[code] or code.co_freevars:
+                for t, name, f in owners:
+                    self.root(t)
+                    self.note("tattr", t, name)
+                    self.reach(f)
+
+    def _scan(self, t: type) -> None:
+        """Note the functions of a class whose code was entered."""
+        if id(t) in self.scanned:
+            return
+        self.scanned.add(id(t))
+        for name, v in list(class_names(t).items()):
+            if is_a(v, types.FunctionType):
+                parts: tuple[Any, ...] = (v,)
+            elif is_a(v, property):
+                parts = v.fget, v.fset, v.fdel
+            elif is_a(v, (classmethod, staticmethod)):
+                parts = (v.__func__,)
+            else:
+                continue
+            for f in parts:
+                if is_a(f, types.FunctionType) and f.__code__ in self.watch.frames:
+                    self.owners.setdefault(f.__code__, []).append((t, name, f))
 
     def _check_origins(self) -> None:
         """Code entered implicitly must belong to a class seen, or be made by code that ran."""
         inner = {c for code in self.watch.frames for c in nested(code)}
         inner |= {c for code in self._trusted_codes() for c in nested(code)}
-        for code, found in self._origins().items():
-            if not found and not self.functions[code] and code not in inner:
+        for code in list(self.watch.frames):
+            if code not in self.owners and not self.functions[code] and code not in inner:
                 self.why(f"enters {code.co_name}, whose origin was not seen", code, 0)
 
     def _trusted_codes(self) -> list[Code]:
@@ -398,26 +432,6 @@ class Analysis(Expressions):
             for f in fs
             if trusted(f.__code__.co_filename)
         ]
-
-    def _origin(self, code: Code, kinds: list[type]) -> bool:
-        def owned(t: type, name: str) -> bool:
-            f: Any = class_names(t).get(name)
-            parts: tuple[Any, ...] = (f,)
-            if is_a(f, property):
-                parts = (f.fget, f.fset, f.fdel)
-            elif is_a(f, (classmethod, staticmethod)):
-                parts = (f.__func__,)
-            mine = [g for g in parts if is_a(g, types.FunctionType) and g.__code__ is code]
-            if mine:
-                self.root(t)
-                self.note("tattr", t, name)
-            for g in mine:
-                self.reach(g)
-            return bool(mine)
-
-        return any([owned(t, code.co_name) for t in kinds]) or any(
-            [owned(t, n) for t in kinds for n in list(class_names(t))]
-        )
 
     # ---- C calls that were seen
     @staticmethod

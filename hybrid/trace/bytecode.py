@@ -87,10 +87,11 @@ class Machine(Stack):
             while self.work and self.S.unknown is None:
                 self.step(self.work.pop())
             if self.S.unknown or dict(self.env) == before:
+                self.S.later = set() if self.S.unknown else self.reads_after_stores()
                 return self.S
 
     def step(self, n: int) -> None:
-        i = self.ins[n]
+        i, self.now = self.ins[n], n
         for h in self.table:
             if h.start <= i.offset < h.end:
                 st = list(self.states[n][: h.depth])

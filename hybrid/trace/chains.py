@@ -61,8 +61,7 @@ class Chains(Handed, Holding):
         self.checked: set[int] = set()  # classes that were looked through
         self.held: dict[int, Handle] = {}  # tensors that Versioned objects hold
         self.loaded: dict[int, Handle] = {}  # tensors that user code had in hand
-        # where they hold them: the place, its holder
-        self.places_of: dict[int, dict[Key, Any]] = {}
+        self.places_of: dict[int, dict[Key, Any]] = {}  # where they hold them: place, holder
         self.functions: dict[Code, list[Any]] = collections.defaultdict(list)
 
     # ---- objects
@@ -268,16 +267,30 @@ class Chains(Handed, Holding):
         if instance_dict(o) is not None:
             self.note("slot", o, name)
 
+    def _by_hook(self, o: Any, name: str) -> None:
+        """Neither the object nor its class has the name: a hook was asked, and its code watched."""
+        self._not_shadowed(o, name)
+        self.root(type(o))
+        self.note("tattr", type(o), name)
+
     def _plain_attr(self, o: Any, name: str, c: Any, d: dict[str, Any]) -> Any:
         """An entry of the instance dict, a class attribute, or what __getattr__ gives."""
         if is_a(o, Versioned):
             v = d.get(name, MISSING)
-            if v is not MISSING and id(v) not in self.held and not is_a(v, Versioned):
+            if is_a(v, Handle):
+                if name not in (d.get("_names") or ()):  # no version tells of another tensor
+                    self.note("slot", o, name)
+            elif v is not MISSING and not is_a(v, Versioned):
                 self.note("slot", o, name)
             elif v is MISSING and c is not MISSING:
                 self.note("attr", o, name)  # a class attribute
                 v = fetch("attr", o, name)
+            elif v is MISSING:
+                self._by_hook(o, name)
             return v
+        if name not in d and c is MISSING and written_in_python(type(o), "__getattr__"):
+            self._by_hook(o, name)
+            return MISSING
         self.note("attr", o, name)
         if name in d:
             return d[name]

@@ -230,7 +230,8 @@ class FactGuard(Guard):
         places = {r.places[k].what for k in load}
         facts = r.guarded()
         if only is not None:
-            facts = {k: v for k, v in facts.items() if k in only and k not in places}
+            wanted = set(only) - places
+            facts = {k: v for k, v in facts.items() if k in wanted}
         super().__init__(r.holders, facts, r.places, r.cap_avals, r.cap_nodes, grads, r.own_args)
 
     def _captures(self, avals: list[Any], nodes: list[Any]) -> list[str]:

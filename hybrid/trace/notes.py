@@ -23,6 +23,8 @@ class Notes:
     def __init__(self, watch: Watch, in_signature: set[int]) -> None:
         self.watch, self.in_signature = watch, in_signature
         self.found: dict[Key, Any] = {}
+        self.read: set[Key] = set()  # of those, what is not only written
+        self.storing = False  # what is noted now is written
         self.rooted: dict[int, Any] = {}  # objects known to have existed before
         self.where: dict[Key, str] = {}
         self._at = ""
@@ -50,6 +52,8 @@ class Notes:
         """The place (kind, h, key) was read."""
         if self.counts(h):
             k = Key(kind, id(h), key)
+            if not self.storing:
+                self.read.add(k)
             if k not in self.found:
                 self.found[k] = h
                 self.where[k] = self._at

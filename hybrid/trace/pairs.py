@@ -261,18 +261,17 @@ def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
 def _own_names(n: Namespaces) -> Pairs:
     """Pairs that hold only while nobody replaces one of hybrid's own functions."""
     pairs: Pairs = []
-    for d in n.tables():
+    for d in n.dicts.values():
         tag = dict_tag(d)
         if tag is not None:
             pairs.append((tag, _word(tag)))
-        else:
-            names = [k for i, k in n.names if i == id(d)] if id(d) in n.dicts else list(d)
-            for name in names:
-                if name in d:
-                    found, at = _value(d, name)
-                    pairs += [*found, (at, _word(at))]
-                else:
-                    pairs += _absent(d, name)
+            continue
+        for name in [k for i, k in n.names if i == id(d)]:
+            if name in d:
+                found, at = _value(d, name)
+                pairs += [*found, (at, _word(at))]
+            else:
+                pairs += _absent(d, name)
     for t in n.lowest():
         tag = class_tag(t)
         if tag is None:

@@ -2,20 +2,19 @@
 
 Anybody may replace `hybrid.Tensor.relu` or a function of a module; a recording depends on the names
 that hybrid's code looked up.  Invariant: while `changed()` is None, every name that the code which
-ran looks up in its module gives what it gave, its classes have the attributes that they had, and
-its functions their code and defaults.  The version numbers that CPython gives dictionaries and
-classes say cheaply that nothing was touched; where there are none, the names themselves are looked
-at.
+ran looks up in its module gives what it gave, and its classes have the attributes that they had.
+Version numbers that CPython gives dictionaries and classes say cheaply that nothing was touched.
 """
 
 from __future__ import annotations
 
 import builtins
+import ctypes
 import types
-from collections.abc import Iterable
 from typing import Any
 
 from .policy import MISSING, PACKAGE, stdlib, trusted
+from .tags import class_tag, dict_tag
 
 __all__ = ["Namespaces", "own_code"]
 
@@ -36,21 +35,20 @@ class Namespaces:
     """What hybrid's code that ran in one call looked up; `names`: (dict, name) -> value."""
 
     # no weak references: the fact that names it keeps it
-    __slots__ = ("ran", "dicts", "names", "classes", "skip", "functions")
+    __slots__ = ("dicts", "names", "classes", "skip", "_words", "_seen")
 
     def __init__(self, ran: dict[Code, dict[str, Any]]) -> None:
-        self.ran = set(ran)
         self.dicts: dict[int, dict[str, Any]] = {}
         self.names: dict[tuple[int, str], Any] = {}
         self.classes: dict[type, dict[str, Any]] = {}
         self.skip: set[tuple[int, str]] = set()  # class attributes that the call stores to
-        self.functions: dict[int, tuple[Any, ...]] = {}
+        self._words: list[Any] | None = None  # version numbers, and what they last were
+        self._seen: list[int] | None = None
         for code, space in ran.items():
             self._module(space, code.co_names, 0)
             owner = space.get(code.co_qualname.partition(".")[0])
             if isinstance(owner, type):
                 self.add_class(owner)
-        self.add_functions(self.names.values())
 
     def _module(self, space: dict[str, Any], names: tuple[str, ...], depth: int) -> None:
         self.dicts[id(space)] = space
@@ -66,25 +64,7 @@ class Namespaces:
         """A class of hybrid's, or with one among its bases, whose methods were looked up."""
         for c in t.__mro__:
             if c not in self.classes and _is_own(c.__module__):
-                found = {n: v for n, v in list(vars(c).items()) if n not in INTERNAL}
-                self.classes[c] = found
-                self.add_functions(found.values())
-
-    def add_functions(self, values: Iterable[Any]) -> None:
-        """Those of them whose code ran."""
-        for v in list(values):
-            parts = (v.fget, v.fset) if isinstance(v, property) else (v,)
-            for f in parts:
-                f = f.__func__ if isinstance(f, (classmethod, staticmethod)) else f
-                if isinstance(f, types.FunctionType) and f.__code__ in self.ran:
-                    keywords = f.__kwdefaults__
-                    self.functions[id(f)] = (
-                        f,
-                        f.__code__,
-                        f.__defaults__,
-                        keywords,
-                        None if keywords is None else list(keywords.items()),
-                    )
+                self.classes[c] = {n: v for n, v in list(vars(c).items()) if n not in INTERNAL}
 
     def foreign(self) -> list[types.FunctionType]:
         """Functions of the user that stand where hybrid's stood."""
@@ -98,19 +78,38 @@ class Namespaces:
         ]
 
     # ---- checking
-    def tables(self) -> list[dict[str, Any]]:
-        """The dictionaries that names are looked up in."""
-        keywords = [f[3] for f in self.functions.values() if f[3] is not None]
-        return [*self.dicts.values(), *keywords]
-
     def lowest(self) -> list[type]:
         """Classes that no other one is made of: a change of a base changes their version."""
         bases = {b for t in self.classes for b in t.__mro__[1:]}
         return [t for t in self.classes if t not in bases]
 
+    def settle(self) -> None:
+        """What was noted is what is there now."""
+        self._seen = self._marks()
+
     def changed(self) -> str | None:
         """The name of something that was replaced, or None."""
-        return self._replaced()
+        marks = self._marks()
+        if marks is not None and marks == self._seen:
+            return None
+        name = self._replaced()
+        if name is None:
+            self._seen = marks
+        return name
+
+    def _marks(self) -> list[int] | None:
+        """Numbers that move with every change of a name; None where Python gives none."""
+        if self._words is None:
+            tags = [dict_tag(d) for d in self.dicts.values()] + list(map(class_tag, self.lowest()))
+            self._words = [ctypes.c_uint64.from_address(t) for t in tags if t is not None]
+            if len(self._words) < len(tags):
+                self._words = []
+        marks = [w.value for w in self._words]
+        if 0 in marks:  # a class that was changed and not used since
+            if None in list(map(class_tag, self.lowest())):
+                return None
+            marks = [w.value for w in self._words]
+        return marks or None
 
     def _replaced(self) -> str | None:
         for (d, n), v in self.names.items():
@@ -124,19 +123,7 @@ class Namespaces:
             for n in now:
                 if n not in found and n not in INTERNAL and (id(c), n) not in self.skip:
                     return f"{c.__qualname__}.{n}"
-        for f, *was in self.functions.values():
-            if not _as_it_was(f, *was):
-                return f"{f.__module__}.{f.__qualname__}"
         return None
-
-
-def _as_it_was(f: Any, code: Code, defaults: Any, keywords: Any, items: Any) -> bool:
-    if f.__code__ is not code or f.__defaults__ is not defaults or f.__kwdefaults__ is not keywords:
-        return False
-    now = [] if keywords is None else list(keywords.items())
-    return items is None or (
-        len(now) == len(items) and all(a is c and b is d for (a, b), (c, d) in zip(now, items))
-    )
 
 
 def _is_own(module: str) -> bool:

@@ -104,6 +104,7 @@ class Recording:
     def _find_captures(self, rec: Recorder, seen: Analysis) -> None:
         """Captures are tensors that ops use, and those that were only looked at: their flags, shape
         and identity may have decided what Python did."""
+        self._used = len(rec.captures)
         for k, t in enumerate(rec.captures):
             self._roles[id(t)] = Ref("cap", k)
         for t in {**seen.loaded, **rec.looked, **seen.watch.looked}.values():
@@ -132,6 +133,7 @@ class Recording:
                 if is_a(was, Handle) and was is not v:
                     self._stored.append((key, v))
                     self.expect[key] = Ref("out", -1)
+                    self._was_read(key, was, seen)
                     continue
                 self.expect[key] = role
                 if role.kind == "cap":
@@ -139,6 +141,12 @@ class Recording:
             else:
                 self._stored.append((key, v))
                 self.expect[key] = Ref("out", rec.handles[id(v)])
+                self._was_read(key, before.get(key), seen)
+
+    def _was_read(self, key: Key, was: Any, seen: Analysis) -> None:
+        """What a place held before the call stored to it may have been looked at."""
+        if isinstance(was, Handle) and key in seen.read and constant_of(was) is None:
+            self._capture(was)
 
     def _grads(self, rec: Recorder, seen: Analysis) -> None:
         """Gradients read before written, and final ones, of tensors older than the call."""
@@ -193,7 +201,8 @@ class Recording:
                 for key, o in seen.places_of.get(id(t), {}).items():
                     self._inside(Ref("arg", i), key, o)
         self._starts(before)
-        if any(n is tuple for n in [*self.cap_nodes, *self.arg_nodes]) and self._grad_final:
+        used = [*self.cap_nodes[: self._used], *self.arg_nodes]
+        if any(n is tuple for n in used) and self._grad_final:
             self.reasons.append(
                 "runs backward while an input is itself a result of differentiable operations"
             )
@@ -255,9 +264,9 @@ class Recording:
 
     def _store(self, key: Key, t: Handle) -> Store:
         put = putter(key.kind, self.holders[key].get(), key.key, t)
-        if put is None:
+        if put is None and self.settled:  # else it is not replayed anyhow
             raise Unfit(f"stores a tensor in {self.place(key)}, where no replay can put one")
-        return Store(key, self._tensor_spec(t), put)
+        return Store(key, self._tensor_spec(t), put or Put((), _nowhere))
 
     def _host(self, x: Any) -> Host | None:
         read = (self._hosts or {}).get(id(x))
@@ -448,6 +457,10 @@ class Recording:
         for s, t in made:
             s.put(self.holders[s.key].get(), s.key.key, t)
         return out
+
+
+def _nowhere(holder: Any, key: Any, t: Any) -> None:
+    """The primitive of a place that has none."""
 
 
 def show(want: Any) -> str:

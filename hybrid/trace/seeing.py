@@ -104,6 +104,7 @@ class Watch:
         self.kept: dict[int, int] = collections.Counter()  # references in `returns` to tensors
         self.looked: dict[int, Any] = {}
         self.ran: dict[Code, dict[str, Any]] = {}
+        self._entered: set[Code] = set()
         self._methods = _methods(TENSOR[0])
         self._resumed: set[types.FrameType] = set()
         self._shadow: set[types.FrameType] = set()
@@ -249,8 +250,10 @@ class Watch:
             return
         code = frame.f_code
         if trusted(code.co_filename):
-            if event == "call" and code not in self.ran and own_code(code.co_filename):
-                self.ran[code] = frame.f_globals
+            if event == "call" and code not in self._entered:
+                self._entered.add(code)
+                if own_code(code.co_filename):
+                    self.ran[code] = frame.f_globals
             if event == "call" and code in self._methods:
                 me = frame.f_locals[code.co_varnames[0]]
                 if isinstance(me, Handle):

@@ -16,7 +16,7 @@ Invariant: a set that grows too large becomes FULL and stays so, hence every fix
 from __future__ import annotations
 
 import dis
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from types import CodeType
 from typing import Any
@@ -64,15 +64,17 @@ class Args(list[Slot]):
 
 
 class Summary:
-    """reads: expressions looked at; stores: (kind, ..., at), also of what is deleted; deletes:
-    where that is; calls: at -> (callees, arguments)."""
+    """reads: expressions looked at; stores: (kind, ..., at), also of what is deleted, which is at
+    `deletes`; later: reads that follow a store to their place; calls: at -> (callees, arguments).
+    """
 
-    __slots__ = ("reads", "stores", "deletes", "calls", "unknown")
+    __slots__ = ("reads", "stores", "deletes", "later", "calls", "unknown")
 
     def __init__(self) -> None:
         self.reads: set[Expr] = set()
         self.stores: set[tuple[Any, ...]] = set()
         self.deletes: set[int] = set()
+        self.later: set[Expr] = set()
         self.calls: dict[int, tuple[Slot, Args]] = {}
         self.unknown: str | None = None
 
@@ -128,8 +130,11 @@ class Stack:
         self.goes: list[int] = []
         self.states: dict[int, tuple[Slot, ...]] = {}
         self.work: list[int] = []
+        self.now = 0  # the instruction that is looked at, and where each may go
+        self.ways: defaultdict[int, set[int]] = defaultdict(set)
 
     def flow(self, m: int, st: list[Slot]) -> None:
+        self.ways[self.now].add(m)
         old = self.states.get(m)
         if old is None:
             new = tuple(st)
@@ -159,6 +164,31 @@ class Stack:
         return frozenset(
             ("box", e) if depth(e) < MAX_DEPTH else FRESH for e in es if e[0] != "const"
         )
+
+    def reads_after_stores(self) -> set[Expr]:
+        """Reads of a place that this code has always stored to by then."""
+        written: defaultdict[Expr, set[int]] = defaultdict(set)
+        places = [e for e in (*self.S.stores, *self.S.reads) if e[0] in ("attr", "item")]
+        objects = Counter(e[-1] for e in places)  # one where it is known which
+        for *place, at in self.S.stores:
+            if objects[at] == 1 and at not in self.S.deletes:
+                written[tuple(place)].add(self.index[at])
+        found = {e for e in self.S.reads if e[:-1] in written and objects[e[-1]] == 1}
+        return {e for e in found if not self.reached(self.index[e[-1]], written[e[:-1]])}
+
+    def reached(self, goal: int, blocked: set[int]) -> bool:
+        """Whether an instruction can be reached past others (a store that fails goes on in a
+        handler)."""
+        handlers = {self.index[h.target] for h in self.table}
+        seen, work = {0}, [0]
+        while work:
+            n = work.pop()
+            if n == goal:
+                return True
+            ways = self.ways[n] & handlers if n in blocked else self.ways[n]
+            work += ways - seen
+            seen |= ways
+        return False
 
     def drop(self, n: int) -> None:
         if n:
