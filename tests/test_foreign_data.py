@@ -114,6 +114,13 @@ def test_numbers_written_into_integers() -> None:
     for wrong in (300, -129, [0, 300], 2**70, float("inf"), float("nan"), [1.0, 1e30]):
         with pytest.raises(OverflowError, match="does not fit|int64 or uint64"):
             hb.zeros(2, dtype="int8")[:] = wrong
+    for d, edge in (("int64", 2.0**63), ("uint64", 2.0**64), ("int32", 2.0**31), ("uint8", -1.0)):
+        with pytest.raises(OverflowError, match="does not fit"):
+            hb.full((), edge, dtype=d)
+        with pytest.raises(OverflowError, match="does not fit"):
+            hb.zeros(1, dtype=d)[:] = [edge]
+    assert hb.full((), -(2.0**63), dtype="int64").item() == -(2**63)
+    assert hb.tensor([127.9, -128.9], dtype="int8").tolist() == [127, -128]
     for bad in (1j, "a", object(), [1, "a"], {1: 2}, (i for i in range(3)), None):
         with pytest.raises(hb.DTypeError):
             hb.zeros(2)[:] = bad

@@ -244,13 +244,14 @@ def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
     """The 0-d tensor of a Python number in dtype d, rounded once;
     one object per bit pattern while it is cached.  Raises OverflowError for an integer that d
     cannot hold."""
-    quick = (type(value), value, d, device) if value else None  # zeros differ by sign
-    if quick is not None and quick in _NUMBER_LITERALS:
+    kind = type(value)
+    quick = (kind, value if value or kind is not float else repr(value), d, device)  # -0.0 == 0.0
+    if quick in _NUMBER_LITERALS:
         return _NUMBER_LITERALS[quick]
     if not dt.can_hold(d, value):
         raise OverflowError(f"{shown(value)} does not fit {d.name}")
     t = _literal_of(_number(value, d), d, device)
-    if quick is not None and len(_NUMBER_LITERALS) < 8192:
+    if len(_NUMBER_LITERALS) < 8192 and kind in (bool, int, float):
         _NUMBER_LITERALS[quick] = t
     return t
 
@@ -336,7 +337,10 @@ def operands(
     """Tensors for all values; Python numbers and sequences of them take the dtype that the others
     (but those in `fixed`) ask for.  An integer that does not fit it raises OverflowError, unless
     the values are compared."""
-    if all([isinstance(x, Handle) for x in xs]):
+    for x in xs:
+        if not isinstance(x, Handle):
+            break
+    else:
         return list(xs)
     ts: list[Any] = [_read(x) for x in xs]
     ts = [tensor_of(t, dtype_of(t), device) if _is_strong(t) else t for t in ts]

@@ -256,8 +256,9 @@ def stored(a: np.ndarray, d: np.dtype) -> np.ndarray:
         a = a.astype(np.float64) if dt.is_half(d) else a
     elif a.dtype.kind == "f" and dt.is_int(d):
         info = np.iinfo(d)
-        inside = (a > info.min - 1.0) & (a < float(info.max) + 1.0)
-        inside |= (a == info.min) & (a >= float(info.min))
+        with np.errstate(all="ignore"):
+            whole = np.trunc(a)
+            inside = (whole >= float(info.min)) & (whole < 2.0 ** (info.bits - (info.min < 0)))
         if not inside.all():
             raise OverflowError(f"{shown(float(a[~inside][0]))} does not fit {d.name}")
     return rounded(a, d)

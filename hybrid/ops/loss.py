@@ -17,6 +17,7 @@ from ..ir.bind import as_tensor, bind, operands
 from ..ir.bind import convert as astype
 from ..ir.op import Op, register
 from ..ir.scalar import Builder, Val
+from ..ir.tensor import Handle
 from .common import draw, ints, need_float, wide
 from .elementwise import (
     abs,
@@ -384,7 +385,8 @@ def nll_loss(
 
 # ---- regression
 def _difference(name: str, x: Tensor, target: Any) -> Tensor:
-    x, target = operands(x, target)
+    if not (isinstance(x, Handle) and isinstance(target, Handle)):
+        x, target = operands(x, target)
     if x.shape != target.shape:
         raise ShapeError(
             f"{name}: prediction {x.shape} and target {target.shape} must have one shape; reshape "
