@@ -541,3 +541,42 @@ def test_joined_sequences_have_the_bits_of_stack(d: str, e: str) -> None:
         assert got.dtype is plain.dtype and got.numpy().tobytes() == plain.numpy().tobytes()
     with pytest.raises(hb.ShapeError, match="shape"):
         f(x, y[:2])
+
+
+# ---- captured data that changes between calls
+def _holders() -> list[tuple[str, Any, Callable[[], Any]]]:
+    b, buffer = np.array([0.1, 0.2]), array.array("d", [0.1, 0.2])
+    hidden = b.view()
+    hidden.flags.writeable = False
+    plain, nested, queue = [0.1, 0.2], [[0.1, 0.2]], collections.deque([0.1, 0.2])
+    tensors, arrays = [hb.tensor(0.1, dtype="float64"), 0.2], [np.array([0.1, 0.2])]
+    return [
+        ("array", b, lambda: b.__setitem__(0, 5.0)),
+        ("read-only view", hidden, lambda: b.__setitem__(0, 6.0)),
+        ("buffer", buffer, lambda: buffer.__setitem__(0, 5.0)),
+        ("memoryview", memoryview(buffer), lambda: buffer.__setitem__(0, 6.0)),
+        ("list", plain, lambda: plain.__setitem__(0, 5.0)),
+        ("nested", nested, lambda: nested[0].__setitem__(0, 5.0)),
+        ("deque", queue, lambda: queue.__setitem__(0, 5.0)),
+        ("number beside a tensor", tensors, lambda: tensors.__setitem__(1, 5.0)),
+        ("tensor in a list", tensors, lambda: tensors[0].assign(7.0)),
+        ("array in a list", arrays, lambda: arrays[0].__setitem__(0, 5.0)),
+    ]
+
+
+@pytest.mark.parametrize("k", range(10), ids=[name for name, _, _ in _holders()])
+@pytest.mark.parametrize(
+    "op",
+    [lambda x, v: x + v, lambda x, v: x * hb.asarray(v), lambda x, v: hb.where(x > 0, v, x)],
+    ids=["operand", "asarray", "where"],
+)
+@pytest.mark.filterwarnings("ignore::hybrid.RunsEagerly")
+def test_captured_data_is_followed(op: Any, k: int) -> None:
+    _, held, change = _holders()[k]
+    x = hb.ones(2, dtype="float64")
+    captured, passed = hb.function(lambda x: op(x, held)), hb.function(op)
+    for call in range(6):
+        if call == 4:
+            change()
+        want = op(x, held).tolist()
+        assert captured(x).tolist() == want and passed(x, held).tolist() == want
