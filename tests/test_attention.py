@@ -242,6 +242,29 @@ def test_layouts_give_the_same_bits() -> None:
         same(traced(q, turned, v), want_one)
 
 
+def test_single_columns_of_any_layout() -> None:
+    wide = [hybrid.tensor(normal(i, 2, 12, 3)) for i in range(3)]
+
+    def fn(*xs: Any) -> Any:
+        return attend(*[x[:, ::2, 1:2] for x in xs])
+
+    want = attend(*[hybrid.tensor(np.array(x)[:, ::2, 1:2]) for x in wide])
+    traced = hybrid.function(fn)
+    for _ in range(3):
+        same(fn(*wide), want)
+        same(traced(*wide), want)
+
+
+def test_what_people_are_shown() -> None:
+    fn = hybrid.function(lambda q: attend(q, q, q, is_causal=True))
+    q = hybrid.tensor(normal(1, 2, 40, 8))
+    for _ in range(3):
+        fn(q)
+    assert "REPLAY" in fn.explain()
+    (row,) = hybrid.profile(fn, q, runs=2)
+    assert row.kind == "attend" and row.shape == "2x 40x40 of 8" and row.ops > 2 * 820 * 32
+
+
 # ---- values
 @pytest.mark.parametrize("features", [1, 7, 16, 64, 80])
 @pytest.mark.parametrize("keys", [1, 63, 64, 65, 255, 256, 257, 513])
@@ -396,6 +419,16 @@ def test_second_derivatives() -> None:
     got, want = second(lambda *a: attend(*a, is_causal=True)), second(formula)
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-9, atol=1e-11)
+
+
+def test_scale_may_be_a_tensor() -> None:
+    xs = [normal(i, 6, 4, d=np.float64) for i in range(3)]
+    scale = hybrid.tensor(np.float64(0.3), requires_grad=True)
+    out = attend(*map(hybrid.tensor, xs), scale=scale)
+    np.testing.assert_allclose(np.asarray(out), exact(*xs, scale=0.3).astype(float), rtol=1e-12)
+    (slope,) = hybrid.gradients((out * out).sum(), [scale])
+    near = [float((exact(*xs, scale=0.3 + h) ** 2).sum()) for h in (1e-5, -1e-5)]
+    assert abs(slope.item() - (near[0] - near[1]) / 2e-5) < 1e-7
 
 
 def test_only_some_gradients() -> None:

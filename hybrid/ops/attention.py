@@ -14,6 +14,7 @@ from ..ir.attend import attention_shapes
 from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
 from ..ir.bind import operands as together
+from ..ir.tensor import Handle
 from .attend import ATTENTION
 from .contract import matmul
 from .create import ones
@@ -57,7 +58,7 @@ def _grouped(q: Tensor, k: Tensor, v: Tensor, mask: Any, **more: Any) -> Tensor:
 
 
 def _mask_of(mask: Any, like: Tensor) -> Tensor:
-    mask = as_tensor(mask, like.device)
+    mask = as_tensor(mask, like.device, like.dtype)
     if mask.dtype is dt.bool_:
         return mask
     if not dt.is_float(mask.dtype):
@@ -85,9 +86,10 @@ def scaled_dot_product_attention(
     q[..., queries, features], k[..., keys, features], v[..., keys, values]; leading axes broadcast;
     the result is [..., queries, values] in the promoted dtype, which must be floating.  A bool mask
     keeps where it is true, a floating one is added; both broadcast to [..., queries, keys].
-    `is_causal`: query i sees keys 0..i.  `scale` defaults to 1 / sqrt(features).  `dropout_p`:
-    weights are dropped with that probability and the others scaled by 1 / (1 - p), always, as in
-    PyTorch.  `enable_gqa`: groups of query heads (third last axis) share a key head.
+    `is_causal`: query i sees keys 0..i.  `scale` defaults to 1 / sqrt(features); a tensor
+    multiplies the queries.  `dropout_p`: weights are dropped with that probability and the others
+    scaled by 1 / (1 - p), always, as in PyTorch.  `enable_gqa`: groups of query heads (third last
+    axis) share a key head.
 
     A query without a key (no keys, or all masked) gives 0.  Half types are computed in float32 and
     rounded once.  Nothing as large as queries x keys is stored, unless a mask or dropout asks for
@@ -119,6 +121,8 @@ def scaled_dot_product_attention(
         rest.append(dropout(kept, dropout_p, generator=generator))
     if scale is None:
         scale = 1.0 / math.sqrt(e) if e else 1.0
+    elif isinstance(scale, Handle):  # its gradient is wanted, too
+        q, scale = multiply(q, astype(scale, q.dtype)), 1.0
     out = bind(
         ATTENTION,
         *(q, k, v, *rest),

@@ -35,10 +35,15 @@ class _Made(NamedTuple):
 
 def _check(kernel: AttendKernel) -> None:
     """Columns of matrices lie side by side."""
-    q, k, v, _, _, *more = kernel.reads
-    for a in (q, k, v, *more[:1], *kernel.writes[: 3 if kernel.backward else 1]):
-        if a is not None and len(a.strides) > len(kernel.batch) + 1 and a.strides[-1] != 1:
-            raise BackendError("attend kernels walk rows of adjacent elements; copy the operand")
+    e, f = kernel.e, kernel.f
+    q, k, v = kernel.reads[:3]
+    matrices = [(q, e), (k, e), (v, f)]
+    if kernel.backward:
+        matrices += [(kernel.reads[5], f), *zip(kernel.writes, (e, e, f))]
+    else:
+        matrices.append((kernel.writes[0], f))
+    if any(a is not None and cols > 1 and a.strides[-1] != 1 for a, cols in matrices):
+        raise BackendError("attend kernels walk rows of adjacent elements; copy the operand")
 
 
 def _ways(kernel: AttendKernel, target: Target) -> tuple[str, ...]:
