@@ -14,7 +14,8 @@ import pytest
 import hybrid as hb
 
 FTZ_DOWN = 0x9FC0 | 0x2000  # flush results and operands to zero, round down, everything masked
-UP, TO_ZERO, FTZ = 0x1F80 | 0x4000, 0x1F80 | 0x6000, 0x9FC0
+UP, DOWN, TO_ZERO, FTZ = 0x1F80 | 0x4000, 0x1F80 | 0x2000, 0x1F80 | 0x6000, 0x9FC0
+ONLY_FTZ, ONLY_DAZ = 0x9F80, 0x1FC0
 MXCSR = 28  # where glibc's fenv_t of x86-64 keeps the control word
 
 on_x86 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="writes MXCSR")
@@ -44,6 +45,7 @@ RNG = np.random.default_rng(0)
 TINY = np.array([1e-40, -3e-42, 1e-45, 0.0, -0.0, 2e-39, 5e-41], np.float32)
 TINY64 = np.array([1e-310, 5e-324, 0.1, -1e-320, 0.3, 1 / 3], np.float64)
 SORTED = np.sort(TINY)
+WIDE = np.append(TINY64 * 1e305, RNG.normal(size=40) / 3)
 THIRDS = (RNG.normal(size=97) / 3).astype(np.float32)
 HUGE = [1e300, -1e300, 1e-300, 1e39, 3.5e38]
 NUMBERS = iter(np.random.default_rng(5).uniform(0.1, 0.9, 1000).tolist())
@@ -83,7 +85,7 @@ CASES = {
     "full_bfloat16": lambda n: hb.full((3,), n, dtype="bfloat16"),
     "tensor": lambda n: hb.tensor([n, 1e-45, 1e300, -1e300, 1 / 3]),
     "scalar": lambda n: hb.tensor(n),
-    "to_half": lambda n: hb.asarray(TINY64 * 1e305 + n, dtype="float16"),
+    "to_half": lambda n: hb.asarray(WIDE, dtype="float16"),
     "to_bfloat16": lambda n: hb.asarray(THIRDS, dtype="bfloat16"),
     "to_float32": lambda n: hb.asarray(TINY64, dtype="float32"),
     "list_operand": lambda n: hb.tensor(THIRDS[:3]) + [n, 0.1, 1e-45],
@@ -130,7 +132,9 @@ def _trained(n):
 
 @on_x86
 @pytest.mark.parametrize(
-    "word", [FTZ_DOWN, UP, TO_ZERO, FTZ], ids=["ftz_down", "up", "zero", "ftz"]
+    "word",
+    [FTZ_DOWN, UP, DOWN, TO_ZERO, FTZ, ONLY_FTZ, ONLY_DAZ],
+    ids=["ftz_down", "up", "down", "zero", "ftz", "only_ftz", "only_daz"],
 )
 @pytest.mark.parametrize("name", CASES)
 def test_control_word_eagerly(name, word):
@@ -145,7 +149,7 @@ def test_control_word_eagerly(name, word):
 @on_x86
 def test_control_word_in_recordings_and_replays():
     """Recorded, compiled and replayed under a foreign control word: the bits of the usual one."""
-    for word in (FTZ_DOWN, UP):
+    for word in (FTZ_DOWN, UP, DOWN):
         n = fresh()
 
         def step(x, y, n=n):

@@ -85,6 +85,8 @@ def canonical(dtype: Any) -> np.dtype:
         return default_int
     if isinstance(dtype, str) and dtype in _BY_NAME:
         return _BY_NAME[dtype]
+    if isinstance(dtype, np.dtype) and dtype in _CANON:
+        return _CANON[dtype]
     try:
         d = np.dtype(dtype) if _nameable(dtype) else None
     except (TypeError, ValueError, SyntaxError):

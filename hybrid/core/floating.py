@@ -1,7 +1,7 @@
 """The floating-point environment that hybrid computes in, wherever NumPy or Python compute for it.
 
-Invariant: inside `plain_floats` arithmetic rounds to nearest, keeps subnormals, traps nothing and
-NumPy is silent, whatever the caller's control word and `np.seterr` say; both are restored after.
+Invariant: inside `plain_floats` arithmetic rounds to nearest, keeps subnormals and NumPy is silent,
+whatever the caller's control word and `np.seterr` say; both are restored after.
 Native kernels set the control word themselves.
 """
 
@@ -39,7 +39,7 @@ def _library() -> Any:
 _LIBRARY = _library()
 
 
-_LEAST = 5e-324
+_ONE, _LITTLE, _NORMAL, _LEAST = 1.0, 2.0**-54, 2.0**-1022, 5e-324
 
 
 def sees_subnormals() -> bool:
@@ -47,8 +47,14 @@ def sees_subnormals() -> bool:
     return _LEAST > 0.0
 
 
+def _foreign() -> bool:
+    """Whether this thread's arithmetic rounds otherwise than to nearest, or flushes to zero."""
+    nearest = _ONE + _LITTLE == _ONE and _ONE - _LITTLE == _ONE  # up; down or towards zero
+    return not (nearest and _NORMAL * 0.5 > 0.0 and _LEAST > 0.0)
+
+
 class plain_floats:  # noqa: N801  (used like a function)
-    """Scope in which NumPy and Python compute as hybrid promises (about a microsecond).
+    """Scope in which NumPy and Python compute as hybrid promises (under a microsecond).
 
     >>> with plain_floats(): int(np.float32(1e300) == np.inf)
     1
@@ -59,13 +65,14 @@ class plain_floats:  # noqa: N801  (used like a function)
     def __enter__(self) -> None:
         self._quiet = np.errstate(all="ignore")
         self._quiet.__enter__()
-        if _LIBRARY is not None:
+        self._saved = None
+        if _LIBRARY is not None and _foreign():
             self._saved = _Saved()
             _LIBRARY.fegetenv(self._saved)
             _LIBRARY.fesetenv(_DEFAULT)
 
     def __exit__(self, *exc: Any) -> None:
-        if _LIBRARY is not None:
+        if self._saved is not None:
             _LIBRARY.fesetenv(self._saved)
         self._quiet.__exit__(*exc)
 

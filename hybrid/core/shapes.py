@@ -64,6 +64,14 @@ def _listed(value: Any, what: str) -> tuple[Any, ...]:
 def as_shape(shape: Any) -> tuple[int, ...]:
     """A shape from an int or a sequence of ints; ShapeError for negative sizes and for more
     elements than an int64 counts."""
+    size = 1
+    for n in shape if type(shape) is tuple else ():
+        if type(n) is not int or n < 0:
+            break
+        size *= n or 1
+    else:
+        if type(shape) is tuple and size < 1 << 63:
+            return shape
     out = tuple([whole(n, "a size") for n in _listed(shape, "a shape")])
     if any(n < 0 for n in out):
         raise ShapeError(f"a shape cannot hold negative sizes: {shape_text(out)}")
