@@ -172,6 +172,7 @@ class Function(Wrapped):
 
     def _serve(self, plan: Plan, tensors: list[Any]) -> Any:
         """One replay, the fast way where possible, or MISS."""
+        undisturbed = 0
         while True:
             if plan.served is not None:
                 out = plan.served.serve(tensors)
@@ -182,10 +183,11 @@ class Function(Wrapped):
             if caps is None or caps and not distinct(tensors, caps):
                 return MISS
             taken = [t for t in (*tensors, *caps) if is_busy(t)]
-            if not taken and (closed or not GATE[0]):
-                break
             for t in taken:
                 wait(t)  # for another thread's replay, which is updating it
+            undisturbed = 0 if taken or GATE[0] else undisturbed + 1
+            if closed or undisturbed == 2 or undisturbed and plan.served is None:
+                break  # it was not for another thread that the fast way did not serve
         served = None if closed else self._connect(plan, caps)
         if served is not None:
             if plan.bare and not door.STATE.special:

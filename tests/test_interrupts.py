@@ -50,18 +50,24 @@ def trial(n, kind):
     p, q, x = hb.zeros(n), hb.zeros(n), hb.ones(n)
     w = hb.full((n,), 0.5, requires_grad=True)
     view = q[:2] if kind == 'plain' else q
-    phase = ['record']
+
+    def body(x):
+        p.add_(x)
+        y = ((p * 2 + n).sqrt() - 1) ** 2
+        q.assign(p * 2)
+        return y
 
     def plain(x):
-        with hb.no_grad():
-            p.add_(x)
-            y = ((p * 2 + n).sqrt() - 1) ** 2
-            q.assign(p * 2)
+        if kind == 'traced':
+            with hb.no_grad():
+                y = body(x)
+        else:
+            y = body(x)
         (w * x).sum().backward()
         return y.sum()
 
     step = hb.function(plain) if kind == 'traced' else plain
-    interrupted = False
+    interrupted, before, replays, records = False, (0.0, 0.0), 0, 0
     thread = Interrupt(rng.uniform(0, SPAN[0]), rng.random() < 0.2)
     started = time.perf_counter()
     try:

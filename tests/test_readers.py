@@ -77,6 +77,9 @@ def beside(read):
     [t.join() for t in crowd]
     assert not bad, bad
     assert train.cache_info().records == 2, train.explain()
+    for f in (train, infer):
+        (entry,) = f._entries.values()
+        assert entry.plans[0].served.refreshes == 0  # readers do not make the fast way anew
 """
 
 READERS = {

@@ -14,6 +14,7 @@ from ..core import dtypes as dt
 from ..core import trees
 from ..core.errors import ArgumentError, HybridError, ShapeError
 from ..core.shapes import whole
+from ..core.signals import critical
 from ..ir import bind as door
 from ..ir.arguments import described
 from ..ir.tensor import Handle, Leaf, new_handle
@@ -46,10 +47,12 @@ class _GradScope:
     def __init__(self, on: bool) -> None:
         self.on, self._old = on, []  # type: ignore[var-annotated]
 
+    @critical
     def __enter__(self) -> None:
         self._old.append(door.grad_enabled())
         door.set_grad(self.on)  # last: an interrupt before it leaves the tape as it was
 
+    @critical
     def __exit__(self, *exc: Any) -> None:
         door.set_grad(self._old[-1])
         del self._old[-1]

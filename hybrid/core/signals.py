@@ -137,11 +137,13 @@ def _arrived(number: int, frame: Any) -> Any:
 # ---- sections
 @critical
 def _install() -> None:
-    for number in _numbers():
-        handler = _get(number)
+    for number, handler in zip(_numbers(), map(_get, _numbers())):
         if callable(handler) and handler is not _arrived:
             _SAVED[number] = handler
-            _set(number, _arrived)
+            try:
+                _set(number, _arrived)
+            except ValueError:  # an embedding program runs Python in a thread of its own
+                del _SAVED[number]
 
 
 @functools.lru_cache(None)

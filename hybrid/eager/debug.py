@@ -51,11 +51,13 @@ class detect_nan(Mode):  # noqa: N801  (used like a function)
         self.inf, self._old = inf, []  # type: ignore[var-annotated]
 
     def __enter__(self) -> detect_nan:
-        self._old.append(door.push_mode(self))
+        self._old.append(door.current_mode())
+        door.push_mode(self)  # last: an interrupt before it leaves the modes as they were
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        door.pop_mode(self._old.pop())
+        door.pop_mode(self._old[-1])
+        del self._old[-1]
 
     def on_op(self, op: Any, params: Any, xs: tuple[Any, ...], outs: tuple[Any, ...]) -> None:
         """Raise when an output is bad and no input is."""
