@@ -363,9 +363,9 @@ class Analysis(Expressions):
     def _deleted(self, o: Any, kind: str) -> None:
         """What is taken out and put in again changes its place in the order."""
         if kind != "attr":
-            if isinstance(o, BOXES):
+            if is_a(o, BOXES):
                 self.all(o)
-        elif not isinstance(o, (type, types.ModuleType)) and instance_dict(o) is not None:
+        elif not is_a(o, (type, types.ModuleType)) and instance_dict(o) is not None:
             d = self.dictionary(o)
             self.note("keys", d)
 
@@ -395,7 +395,7 @@ class Analysis(Expressions):
         for code, owners in self.owners.items():
             if not self.functions[code] or code.co_freevars:
                 for t, name, f in owners:
-                    self.root(t)
+                    self.root_class(t)
                     self.note("tattr", t, name)
                     self.reach(f)
 

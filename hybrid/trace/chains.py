@@ -349,7 +349,7 @@ class Chains(Handed, Holding):
             return []
         content = self.content(o)
         if content is not None and self.existing(o):
-            self.root(content)
+            self.root(self.dictionary(o))
         got = [] if content is None else self._items(content)
         if is_a(o, BaseException):
             return [*got, o.args]

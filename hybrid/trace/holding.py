@@ -12,7 +12,7 @@ from typing import Any
 from ..ir.mode import Versioned
 from ..ir.tensor import Handle
 from .facts import Key
-from .policy import lookup, plain
+from .policy import is_a, lookup, plain
 
 __all__ = ["Holding"]
 
@@ -45,7 +45,7 @@ class Holding:
         self.note("version", root)
         for name in ENTRY_POINTS:  # what hybrid's own code calls by name
             f = lookup(type(root), name)
-            if isinstance(f, types.FunctionType):
+            if is_a(f, types.FunctionType):
                 self._function(f)
                 self.root(type(root))
                 self.note("tattr", type(root), name)
@@ -53,7 +53,7 @@ class Holding:
                     self._not_shadowed(root, name)
         names = getattr(root, "_names", None)
         for name, v in list(vars(root).items()):
-            if isinstance(v, Handle) and type(names) is dict and name not in names:
+            if is_a(v, Handle) and type(names) is dict and name not in names:
                 continue  # plain tensor attributes are places of their own
             if name == "training" or name[0] == "_":
                 self.hold(v)
@@ -62,7 +62,7 @@ class Holding:
 
     def _inside(self, kind: str, o: Any, key: Any, v: Any, level: int = 0) -> None:
         """v is what this place in hybrid's own object holds: a plain store moves no version."""
-        if isinstance(v, Handle):
+        if is_a(v, Handle):
             self.places_of.setdefault(id(v), {})[Key(kind, id(o), key)] = o
         else:
             self.note(kind, o, key)
@@ -70,18 +70,18 @@ class Holding:
 
     def hold(self, v: Any, level: int = 0) -> None:
         """v sits inside a Versioned object."""
-        if isinstance(v, Handle):
+        if is_a(v, Handle):
             self.held[id(v)] = v
-        elif isinstance(v, Versioned) or callable(v):
+        elif is_a(v, Versioned) or callable(v):
             self.reach(v)
-        elif isinstance(v, list) and level < 8:
+        elif is_a(v, list) and level < 8:
             self.note("len", v)  # such a list may grow without a new version
             for i, x in enumerate(list(v)):
                 self._inside("item", v, i, x, level + 1)
-        elif isinstance(v, dict) and level < 8:
+        elif is_a(v, dict) and level < 8:
             for k, x in list(v.items()):
                 if plain(k):
                     self._inside("item", v, k, x, level + 1)
-        elif isinstance(v, (tuple, set)) and level < 8:
+        elif is_a(v, (tuple, set)) and level < 8:
             for x in list(v):
                 self.hold(x, level + 1)
