@@ -21,6 +21,8 @@ from hybrid.ir import busy
 
 # one step keeps `twice` at 2 * `once`, and all elements of both equal
 TRAINING = """
+from hybrid.trace.served import MAX_REFRESH
+
 COUNT = int(sys.argv[1])
 WIDE = 120_000
 
@@ -79,7 +81,7 @@ def beside(read):
     assert train.cache_info().records == 2, train.explain()
     for f in (train, infer):
         (entry,) = f._entries.values()
-        assert entry.plans[0].served.refreshes == 0  # readers do not make the fast way anew
+        assert entry.plans[0].served.refreshes < MAX_REFRESH  # readers do not wear it out
 """
 
 READERS = {
