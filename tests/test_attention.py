@@ -495,6 +495,10 @@ def test_errors() -> None:
         attend(x, x, x, hybrid.ones(4, 4, dtype="int32"))
     with pytest.raises(hybrid.DTypeError, match="floating"):
         attend(hybrid.arange(4).reshape(2, 2), [[1, 2]], [[1, 2]])
+    with pytest.raises(TypeError, match="scale is a number, not a str"):
+        attend(x, x, x, scale="large")
+    with pytest.raises(TypeError, match="dropout_p is a number, not a NoneType"):
+        attend(x, x, x, dropout_p=None)
     with pytest.raises(hybrid.DTypeError, match="one dtype"):
         half = hybrid.ones(4, 3, dtype="float16")
         bind(ATTENTION, half, half, half, scale=1.0, causal=False, masked=False)

@@ -6,6 +6,7 @@ Invariant: nothing here makes a record.
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 from ..core import dtypes as dt
@@ -27,6 +28,12 @@ from .windows import diagonal
 __all__ = ["scaled_dot_product_attention", "einsum"]
 
 Tensor = Any
+
+
+def _number(x: Any, name: str) -> float:
+    if not isinstance(x, numbers.Real):
+        raise TypeError(f"attention: {name} is a number, not a {type(x).__name__}")
+    return float(x)
 
 
 def _need_heads(q: Tensor, k: Tensor, v: Tensor) -> int:
@@ -111,7 +118,7 @@ def scaled_dot_product_attention(
         raise DTypeError(
             f"attention takes floating tensors, not {result.name}; convert with .astype"
         )
-    if not 0.0 <= dropout_p <= 1.0:
+    if not 0.0 <= _number(dropout_p, "dropout_p") <= 1.0:
         raise HybridError(f"attention: dropout_p = {dropout_p} is no probability")
     q, k, v = (astype(x, dt.compute_type(result)) for x in (q, k, v))
     rest = [] if attn_mask is None else [_mask_of(attn_mask, q)]
@@ -126,7 +133,7 @@ def scaled_dot_product_attention(
     out = bind(
         ATTENTION,
         *(q, k, v, *rest),
-        scale=float(scale),
+        scale=_number(scale, "scale"),
         causal=bool(is_causal),
         masked=attn_mask is not None,
     )[0]
