@@ -56,7 +56,7 @@ def _ways(kernel: AttendKernel, target: Target) -> tuple[str, ...]:
     return ("all",) if one_pass and fits else ("keys", "queries")
 
 
-@lru_cache(128)
+@lru_cache(32)
 def _one(kernel: AttendKernel, how: str, target: Target) -> _Made:
     elem = element_of(kernel.writes[0].dtype)
     work: Forward | Backward
