@@ -50,7 +50,7 @@ LONG = {"repeat", "steps", "runs", "warmup", "n_threads"}
 INSIDE = re.compile(
     r"object has no attribute|has no len\(\)|object is not (subscriptable|iterable|callable)"
     r"|\b_[va]\b|_node\b|ufunc|llvmlite|cannot be interpreted as an integer|not supported between"
-    r"|unhashable|can't multiply|unsupported operand|must be str|object cannot be|dtype\('"
+    r"|unhashable|can't multiply|unsupported operand|must be str|object cannot be"
     r"|not enough values to unpack|too many values to unpack|maximum recursion|math domain"
     r"|setting an array element|could not convert|invalid literal|Cannot interpret"
 )

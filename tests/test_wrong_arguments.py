@@ -379,3 +379,26 @@ def test_every_hint_leads_somewhere():
                 space = getattr(space, part)
     for name in spelling.METHODS:
         assert not hasattr(X, name) and name not in dir(X)
+
+
+def test_what_equals_an_axis_is_refused_whatever_was_called_before():
+    """No table of calls takes 1.0 for 1."""
+    for f in (hb.sum, hb.mean, hb.prod, hb.max, hb.all, hb.argmax, hb.softmax, hb.cumulative_sum):
+        f(X, 1)
+        with pytest.raises(TypeError):
+            f(X, 1.0)
+    for f in (hb.sum, hb.mean, hb.amax, hb.any, hb.std):
+        f(X, (0, 1))
+        with pytest.raises(TypeError):
+            f(X, (0, 1.0))
+    X[1], X[0:1], hb.zeros((2, 3)), X.reshape((3, 2)), hb.broadcast_to(X, (2, 2, 3))
+    for call in (
+        lambda: X[1.0],
+        lambda: X[0.0:1.0],
+        lambda: hb.zeros((2.0, 3)),
+        lambda: X.reshape((3.0, 2)),
+        lambda: hb.broadcast_to(X, (2.0, 2, 3)),
+        lambda: X.permute_dims((1.0, 0.0)),
+    ):
+        with pytest.raises(TypeError):
+            call()

@@ -15,6 +15,7 @@ from ..core import dtypes as dt
 from ..core.aval import Device
 from ..core.aval import device as to_device
 from ..core.errors import HybridError, IndexOutOfRange, ShapeError
+from ..core.shapes import items_of
 from ..eager.snapshot import Saved, frozen
 from ..eager.tensor import Tensor, asarray, tensor
 from ..ir.mode import EPOCH, bump
@@ -378,7 +379,7 @@ class ModuleList(Module):
 
     def extend(self, modules: Any) -> ModuleList:
         """Add modules at the end."""
-        for m in modules:
+        for m in items_of(modules, f"{type(self).__name__}: modules"):
             self.append(m)
         return self
 

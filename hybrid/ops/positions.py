@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core import dtypes as dt
-from ..core.shapes import normalize_axes
+from ..core.shapes import normalize_axes, whole
 from ..ir.bind import as_tensor, bind
 from ..ir.bind import convert as astype
 from ..ir.op import NO_GRAD, Op, register
@@ -77,7 +77,7 @@ def _position(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
     if axis is None:
         out = bind(op, x if x.ndim else reshape(x, (1,)), axes=(0, builtins.max(x.ndim, 1)))
         return reshape(out, (1,) * x.ndim) if keepdims else out
-    axes = normalize_axes(int(axis), x.ndim, op.name)
+    axes = normalize_axes(whole(axis, f"{op.name}: axis"), x.ndim, op.name)
     return finish(bind(op, x, axes=(axes[0], axes[0] + 1)), x.shape, axes, keepdims)
 
 

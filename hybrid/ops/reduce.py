@@ -383,6 +383,9 @@ FAST.append(_ONE)
 
 def _one(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor | None:
     """The result of a call whose axes were normalised before, else None."""
+    if type(axis) is not int and axis is not None:
+        if type(axis) is not tuple or builtins.any(type(a) is not int for a in axis):
+            return None  # what is equal to an axis (1.0, True) need not be one
     try:
         plan = _ONE.get((op, x._a, axis, dtype))
     except (AttributeError, TypeError):
