@@ -47,6 +47,7 @@ MAX_SIGNATURES, MAX_PLANS, MAX_PENDING = 64, 16, 8
 GIVE_UP, EFFECTS = 6, 2  # recordings that never settle; recordings with an effect
 RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 RESUMES = "is a generator or asynchronous function, whose body runs after the call has returned"
+UNDISTURBED = 6  # misses in a row without another thread in sight, before facts are to blame
 EXCUSES = 50  # recordings that others disturbed, before they count
 _EXECUTOR: list[Executor] = [NativeExecutor()]
 
@@ -186,7 +187,7 @@ class Function(Wrapped):
             for t in taken:
                 wait(t)  # for another thread's replay, which is updating it
             undisturbed = 0 if taken or GATE[0] else undisturbed + 1
-            if closed or undisturbed == 2 or undisturbed and plan.served is None:
+            if closed or undisturbed == UNDISTURBED or undisturbed and plan.served is None:
                 break  # it was not for another thread that the fast way did not serve
         served = None if closed else self._connect(plan, caps)
         if served is not None:

@@ -21,8 +21,6 @@ from hybrid.ir import busy
 
 # one step keeps `twice` at 2 * `once`, and all elements of both equal
 TRAINING = """
-from hybrid.trace.served import MAX_REFRESH
-
 COUNT = int(sys.argv[1])
 WIDE = 120_000
 
@@ -66,6 +64,11 @@ def consistent(once, twice):
     a, b = np.asarray(once), np.asarray(twice)
     return a[0] == a[-1] and b[0] == 2 * a[0] and b[-1] == b[0]
 
+def fast(f):
+    'Whether readers have left the fast way as it was made.'
+    (entry,) = f._entries.values()
+    return entry.plans[0].served.refreshes < 3
+
 def beside(read):
     crowd = [threading.Thread(target=training) for _ in range(2)]
     [t.start() for t in crowd]
@@ -79,9 +82,6 @@ def beside(read):
     [t.join() for t in crowd]
     assert not bad, bad
     assert train.cache_info().records == 2, train.explain()
-    for f in (train, infer):
-        (entry,) = f._entries.values()
-        assert entry.plans[0].served.refreshes < MAX_REFRESH  # readers do not wear it out
 """
 
 READERS = {
@@ -106,7 +106,9 @@ READERS = {
 
 @pytest.mark.parametrize("kind", READERS)
 def test_readers_beside_training_threads(kind: str) -> None:
-    run(TRAINING + f"beside({READERS[kind]})", times(25, 1000))
+    made_anew = kind in ("deepcopy", "pickle", "both")  # new modules move the epoch
+    check = "" if made_anew else "assert all(map(fast, (train, infer)))"
+    run(f"{TRAINING}beside({READERS[kind]})\n{check}", times(25, 1000))
 
 
 def test_a_signal_handler_reads_and_replays() -> None:

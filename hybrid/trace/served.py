@@ -8,11 +8,10 @@ entry itself, the rest by a generated function before it; MISS means that nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import starmap
 from typing import Any
 
 from ..backends.api import Replay
-from ..core.signals import ROUNDS
+from ..core.signals import finish
 from ..ir.tensor import TENSOR, Leaf
 from .execute import Prepared, input_of
 from .guards import FactGuard
@@ -52,6 +51,16 @@ def _mentions(s: Any) -> bool:
     if type(s) is New:
         return s.view is not None and _mentions(s.view[0])
     return type(s) in (Box, Host) and any(map(_mentions, s.items))
+
+
+class _Items:
+    """A backend's entry as `checked.of` of the CPU's, for a tuple of tensors."""
+
+    def __init__(self, entry: Any) -> None:
+        self.entry = entry
+
+    def __getitem__(self, tensors: tuple[Any, ...]) -> Any:
+        return self.entry(*tensors)
 
 
 class Served:
@@ -171,6 +180,7 @@ class Served:
             )
         )
         self.fast = None
+        self.of = getattr(self.entry, "of", None) or _Items(self.entry)
         if self.entry is not None and self.guard is None and not any(k < r.args for k in loose):
             self.fast = self._fast(self.entry)
 
@@ -215,7 +225,7 @@ class Served:
                 return MISS
             loaded = found
         if not self.single:
-            return self._transaction(entry, (*tensors, *loaded), tensors, loaded)
+            return self._complete(entry, (*tensors, *loaded), tensors, loaded)
         got = entry(*tensors, *loaded)
         if got is NotImplemented:
             return MISS
@@ -226,36 +236,23 @@ class Served:
             got._node = self._tape(tensors, loaded)(out.number)
         return got
 
-    def _transaction(
+    def _complete(
         self, entry: Any, inputs: tuple[Any, ...], tensors: Sequence[Any], loaded: tuple[Any, ...]
     ) -> Any:
-        """Run the entry and finish its commit in Python: a signal's handler that raises meanwhile
-        does so before the entry has run or after all is done."""
-        native, box, built = getattr(entry, "entry", entry), [], None  # type: ignore[var-annotated]
-        error: BaseException | None = None
-        left = ROUNDS
-        while True:
-            try:
-                if not box:  # one call: its result cannot get lost
-                    box.extend(starmap(native, (inputs,)))
-                if box[0] is NotImplemented or type(box[0]) is int:
-                    break
-                if built is None:
-                    built = self._build(box[0], tensors, loaded)
-                self._store(*built[1:])
-                break
-            except BaseException as e:
-                error = error or e
-                left -= isinstance(e, Exception)
-                if not box or not left:
-                    raise
-        if error is not None:
-            raise error
-        if built is None:
-            if box[0] is NotImplemented:
+        """Run the entry and do the Python part of its commit.  A signal's handler that raises
+        meanwhile does so before the entry has run, or after all is done."""
+        ready: list[Any] = []
+        got = self.of[inputs]
+        try:
+            if got is NotImplemented:
                 return MISS
-            raise entry.failed(box[0])
-        return built[0]
+            if type(got) is int:
+                raise entry.failed(got)
+            return self._finish(got, tensors, loaded, ready)
+        except BaseException:
+            if got is not NotImplemented and type(got) is not int:
+                finish(self._finish, got, tensors, loaded, ready)
+            raise
 
     def _tape(self, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Callable[[int], Any]:
         """Tape nodes of results, by value number."""
@@ -264,26 +261,28 @@ class Served:
             return spent
         return history.start(list(tensors), self._captures(loaded))
 
-    def _build(
-        self, made: Any, tensors: Sequence[Any], loaded: tuple[Any, ...]
-    ) -> tuple[Any, list[Any], list[Any]]:
-        """The result around the tensors the entry made, with new gradients and what is stored."""
+    def _finish(
+        self, made: Any, tensors: Sequence[Any], loaded: tuple[Any, ...], ready: list[Any]
+    ) -> Any:
+        """Build the result around the tensors the entry made, and store what the call stores; may
+        be repeated with the same `ready`, which keeps what was built."""
         r = self.recording
-        values = {r.numbers[i]: (t._v, t._a) for i, t in zip(self.numbers, made or ())}
-        maker = Maker(values, list(tensors), self._captures(loaded), self._tape(tensors, loaded))
-        out = maker.build(r.out)
-        stores = [(s, maker.build(s.spec)) for s in r.stores]
-        grads = [(host, None if spec is None else maker.build(spec)) for host, spec in self.grads]
-        maker.link()
-        return out, grads, stores
-
-    def _store(self, grads: list[Any], stores: list[Any]) -> None:
-        """Put new gradients and tensors in their places (may be repeated)."""
-        r = self.recording
+        if not ready:
+            values = {r.numbers[i]: (t._v, t._a) for i, t in zip(self.numbers, made or ())}
+            maker = Maker(
+                values, list(tensors), self._captures(loaded), self._tape(tensors, loaded)
+            )
+            out = maker.build(r.out)
+            stores = [(s, maker.build(s.spec)) for s in r.stores]
+            grads = [(host, None if g is None else maker.build(g)) for host, g in self.grads]
+            maker.link()
+            ready += out, grads, stores
+        out, grads, stores = ready
         for host, g in grads:
             self.held[input_of(r, host)]._node.grad = g
         for s, t in stores:
             s.put(r.holders[s.key].get(), s.key.key, t)
+        return out
 
     def _captures(self, loaded: tuple[Any, ...]) -> tuple[Any, ...]:
         """Handles of all captures, in order, where the result needs them."""

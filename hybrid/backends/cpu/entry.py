@@ -38,7 +38,14 @@ from .machine import free_memory
 from .native import Owner
 from .pool import OUT_OF_MEMORY, pool, run_steps
 
-__all__ = ["ReplaySpec", "build_entry", "PythonEntry", "decode_failure", "OUT_OF_MEMORY_STATUS"]
+__all__ = [
+    "ReplaySpec",
+    "build_entry",
+    "build_entries",
+    "PythonEntry",
+    "decode_failure",
+    "OUT_OF_MEMORY_STATUS",
+]
 
 OUT_OF_MEMORY_STATUS = CLAMP + 1
 _FORMS = {"single": FORM_SINGLE, "tuple": FORM_TUPLE, "none": FORM_NONE}
@@ -168,6 +175,15 @@ def build_entry(spec: ReplaySpec) -> Callable[..., Any]:
     if native is None:
         return PythonEntry(spec)
     return native.function("hy_entry", _Builder(spec, native.api).owner())
+
+
+def build_entries(spec: ReplaySpec) -> tuple[Callable[..., Any], Callable[[tuple[Any, ...]], Any]]:
+    """The native entry of a spec, of tensors and of a tuple of tensors."""
+    spec.validate()
+    native = pool().native
+    assert native is not None
+    owner = _Builder(spec, native.api).owner()
+    return native.function("hy_entry", owner), native.function("hy_entry_of", owner)
 
 
 class _ReplayOwner(Owner):

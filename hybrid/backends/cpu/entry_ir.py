@@ -25,7 +25,7 @@ from .take_ir import Taking
 
 __all__ = ["entry_text", "NAMES"]
 
-NAMES = ("hy_entry", *LAUNCH_NAMES)
+NAMES = ("hy_entry", "hy_entry_of", *LAUNCH_NAMES)
 
 
 class _Replay(Taking):
@@ -437,6 +437,14 @@ class _Replay(Taking):
         f.ret(missed)
         return f
 
+    def entry_of(self) -> Fn:
+        """entry_of((tensor, ...)): the same for the items of a tuple."""
+        f = Fn("hy_entry_of", "ptr", self_="ptr", args="ptr", nargs="i64")
+        t = f.ld("%args")
+        items, count = f.at(t, self.lay.tuple_items), f.ld(t, 16, "i64")
+        f.ret(f.call("ptr", "@hy_entry", "ptr %self_", f"ptr {items}", f"i64 {count}"))
+        return f
+
     def _leave(self, f: Fn, both: tuple[str, ...]) -> None:
         f.call("void", "@hy_rollback", *both)
         f.call("void", "@hy_cleanup", *both)
@@ -468,6 +476,7 @@ def entry_text(layout: Layout, slots: Slots) -> str:
         "deliver",
         "cleanup",
         "entry",
+        "entry_of",
     )
     parts = [*w.launchers(), *(getattr(w, n)() for n in names)]
     return "".join(p.text() for p in parts) + UNLIKELY

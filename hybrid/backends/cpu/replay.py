@@ -16,7 +16,7 @@ from ...ir.busy import GATE
 from ..api import Replay
 from ..plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot
 from . import probe
-from .entry import OUT_OF_MEMORY_STATUS, ReplaySpec, build_entry, decode_failure
+from .entry import OUT_OF_MEMORY_STATUS, ReplaySpec, build_entries, decode_failure
 from .pool import OUT_OF_MEMORY
 
 __all__ = ["native_entry"]
@@ -34,7 +34,7 @@ def native_entry(
         k for k in range(len(r.avals)) if k not in r.held and k not in r.grads and k not in r.places
     ]
     order = {k: i for i, k in enumerate([*passed, *r.held, *r.grads, *r.places])}
-    entry = build_entry(_spec(plan, r, passed, order, segment, temp))
+    entry, entry_of = build_entries(_spec(plan, r, passed, order, segment, temp))
     owners = segment.owners if segment is not None else []
 
     def failed(got: int) -> Exception:
@@ -47,9 +47,18 @@ def native_entry(
             raise failed(got)
         return got
 
-    # for callers that must not lose a result to a signal handler that raises
-    checked.entry, checked.failed = entry, failed  # type: ignore[attr-defined]
+    checked.of, checked.failed = Items(entry_of), failed  # type: ignore[attr-defined]
     return checked
+
+
+class Items:
+    """``items[key]`` is what a function gives for one key.  Python does not look for signals after
+    a subscript, so the result of a C function cannot get lost before it is stored."""
+
+    __slots__ = ("__getitem__",)
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.__getitem__ = function
 
 
 def _spec(

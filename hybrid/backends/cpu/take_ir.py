@@ -157,9 +157,9 @@ class Taking(Writer):
         """Change the type of a handle, where readers in other threads have to see it.
 
         Counts of the types are left alone: the handle is held until its type is put back."""
-        same = f.cmp("eq", self.type_of(f, h), old, "ptr")
-        with f.when(f.both(f.cmp("ne", busy, "null", "ptr"), same)):
-            f.st("ptr", new, h, self.lay.type)
+        with f.when(f.cmp("ne", busy, "null", "ptr"), unlikely=True):
+            kind = self.type_of(f, h)
+            f.st("ptr", f.pick(f.cmp("eq", kind, old, "ptr"), new, kind, "ptr"), h, self.lay.type)
 
     def hold(self) -> Fn:
         """Own the handles that will be returned as they are."""
