@@ -267,12 +267,6 @@ class Chains(Handed, Holding):
         if instance_dict(o) is not None:
             self.note("slot", o, name)
 
-    def _by_hook(self, o: Any, name: str) -> None:
-        """Neither the object nor its class has the name: a hook was asked, and its code watched."""
-        self._not_shadowed(o, name)
-        self.root(type(o))
-        self.note("tattr", type(o), name)
-
     def _plain_attr(self, o: Any, name: str, c: Any, d: dict[str, Any]) -> Any:
         """An entry of the instance dict, a class attribute, or what __getattr__ gives."""
         if is_a(o, Versioned):
@@ -286,11 +280,8 @@ class Chains(Handed, Holding):
                 self.note("attr", o, name)  # a class attribute
                 v = fetch("attr", o, name)
             elif v is MISSING:
-                self._by_hook(o, name)
+                self._on_class(o, name)  # a hook was asked, and its code watched
             return v
-        if name not in d and c is MISSING and written_in_python(type(o), "__getattr__"):
-            self._by_hook(o, name)
-            return MISSING
         self.note("attr", o, name)
         if name in d:
             return d[name]
