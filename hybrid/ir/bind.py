@@ -30,6 +30,7 @@ from .foreign import (
     shown,
     stored,
 )
+from .graph import param_key
 from .op import NO_GRAD, OPS, Op, common_dtype
 from .tensor import LITERAL, TENSOR, Handle, link_view, new_handle
 
@@ -208,10 +209,15 @@ class Signatures:
 SIGNATURES = Signatures()
 
 
+def _has_zero(params: tuple[Any, ...]) -> bool:
+    """Whether some parameter is 0.0 or -0.0, which are equal as keys of a dict."""
+    return any(type(v) is tuple and _has_zero(v) or type(v) is float and v == 0 for v in params)
+
+
 def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
     """The entry of a signature; made on first use."""
     table = TABLES.setdefault(op, {})
-    key = (pkey, ins)
+    key = (param_key(pkey) if _has_zero(pkey) else pkey, ins)
     e = table.get(key)
     if e is None:
         dev = ins[0].device if ins else None
@@ -526,6 +532,7 @@ def _general(op: Op, xs: tuple[Any, ...], params: dict[str, Any], key: Any) -> A
         and len(ts) == len(given)
         and tuple(params) == op.params
         and all(map(_same, ts, given))
+        and not _has_zero(pkey)
     ):
         if len(_READY) > _READY_LIMIT:
             _READY.clear()
