@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import sys
 import threading
 import types
@@ -26,6 +25,7 @@ from .ir import bind as door
 from .ir.busy import GATE, give_way, is_busy, wait
 from .ir.draw import Shown
 from .ir.tensor import Alias
+from .trace import interrupted
 from .trace.analysis import Analysis
 from .trace.bytecode import SUPPORTED
 from .trace.execute import NativeExecutor
@@ -52,35 +52,7 @@ EXCUSES = 50  # recordings that others disturbed, before they count
 _EXECUTOR: list[Executor] = [NativeExecutor()]
 
 
-def _aside() -> Callable[[], None]:
-    """A signal's handler runs in the middle of a recorded call and is no part of it."""
-    mode = door.push_mode(None)
-    resume = mode.pause() if mode is not None else None
-
-    def back() -> None:
-        if resume is not None:
-            resume()
-        door.pop_mode(mode)
-
-    return back
-
-
-signals.ASIDE.append(_aside)
-
-
-def _renew() -> None:
-    """In the child of a fork: nothing is recorded, and other threads' calls are gone."""
-    if isinstance(door.current_mode(), Recorder):
-        door.current_mode().why("forks")
-        door.pop_mode(None)
-    door.renew()
-    abandon_watch()
-    TURN.renew()
-    RUNS.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+interrupted.register()
 
 
 class RunsEagerly(UserWarning):
@@ -300,23 +272,12 @@ class Function(Wrapped):
             missed = self._broken(entry, e, "cannot be recorded")
         if missed:
             return self.fn(*args, **kwargs)
-        mode, ran, late = door.push_mode(rec), False, None
-        try:
-            with watch:
-                out = self.fn(*args, **kwargs)
-                ran = True
-        except BaseException as e:
-            if not ran or not isinstance(e, Exception):
-                if signals.handled() == handled:
-                    self._blame(entry, "raised an exception")
-                raise
-            late = e  # of the watch itself: the call has run
-        finally:  # as pop_mode does
-            door.STATE.special += (door.LOCAL.mode is None) - (mode is None)
-            door.LOCAL.mode = mode
-            signals.take_back()
-        if signals.handled() != handled and self._excused(entry):
-            return out  # Python ran that is none of the call's
+        out, late = self._watched(entry, rec, args, kwargs)
+        if signals.handled() != handled:  # Python ran that is none of the call's
+            if not self._excused(entry):
+                entry.why = "is interrupted by signal handlers whenever it is recorded"
+                self._give_up(entry)
+            return out
         try:
             if late is not None:
                 raise late
@@ -370,6 +331,30 @@ class Function(Wrapped):
             entry.fails, entry.effects = counts  # what other threads did is not held against it
         for d in devices:
             door.backend_of(d).trim()
+
+    @signals.critical
+    def _watched(
+        self, entry: Entry, rec: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run the call under a recorder and its watch: its result, and an error of the watch."""
+        watch, handled = rec.watch, signals.handled()
+        assert watch is not None
+        mode, ran = door.push_mode(rec), False
+        try:
+            with watch:
+                out = self.fn(*args, **kwargs)
+                ran = True
+            return out, None
+        except BaseException as e:
+            if ran and isinstance(e, Exception):
+                return out, e
+            if signals.handled() == handled:
+                self._blame(entry, "raised an exception")
+            raise
+        finally:  # as pop_mode does
+            door.STATE.special += (door.LOCAL.mode is None) - (mode is None)
+            door.LOCAL.mode = mode
+            signals.take_back()
 
     @staticmethod
     def _excused(entry: Entry) -> bool:

@@ -319,3 +319,65 @@ for _ in range(4):
     assert float(caught(hb.ones(2))) == 6 and not calls
 """
     )
+
+
+def test_a_timer_that_interrupts_every_recording() -> None:
+    run(
+        """
+import warnings
+ticks = []
+signal.signal(signal.SIGALRM, lambda *_: ticks.append(1))
+x, p = hb.ones(30_000), hb.zeros(30_000)
+
+@hb.function
+def step(x):
+    p.add_(x)
+    seen = len(ticks)
+    for _ in range(20):
+        y = (x * 2).tanh()
+    while armed and len(ticks) == seen:
+        pass
+    return y.sum()
+
+armed = True
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter('always')
+    signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-3)
+    for k in range(60):
+        step(x)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+assert (p.numpy() == 60).all()
+assert len(said) == 1 and 'signal handlers' in str(said[0].message), (step.explain(), said)
+"""
+    )
+
+
+def test_reading_at_exit_what_a_daemon_thread_was_writing() -> None:
+    run(
+        """
+p, x = hb.zeros(2_000_000), hb.ones(2_000_000)
+
+@hb.function
+def step(x):
+    p.add_(x)
+
+for _ in range(3):
+    step(x)
+
+class Late:
+    def __del__(self, p=p):
+        try:
+            p.numpy()
+        except Exception:
+            pass
+
+def forever():
+    while True:
+        step(x)
+
+late = Late()
+threading.Thread(target=forever, daemon=True).start()
+time.sleep(0.05)
+""",
+        timeout=60,
+    )

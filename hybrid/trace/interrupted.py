@@ -1,0 +1,48 @@
+"""What a signal's handler and the child of a fork find of a recording that is under way: nothing.
+
+Invariant: a handler's work is no part of the recorded call, and a child records, collects garbage
+and runs ops as a process that was never in the middle of anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from ..core import signals
+from ..ir import bind as door
+from .recorder import Recorder
+from .seeing import abandon_watch
+from .turns import RUNS, TURN
+
+__all__ = ["register"]
+
+
+def _aside() -> Callable[[], None]:
+    """Take the recorder and the hooks away; the result puts them back."""
+    mode = door.push_mode(None)
+    resume = mode.pause() if mode is not None else None
+
+    def back() -> None:
+        if resume is not None:
+            resume()
+        door.pop_mode(mode)
+
+    return back
+
+
+def _renew() -> None:
+    if isinstance(door.current_mode(), Recorder):
+        door.current_mode().why("forks")
+        door.pop_mode(None)
+    door.renew()
+    abandon_watch()
+    TURN.renew()
+    RUNS.renew()
+
+
+def register() -> None:
+    """Called once, at import."""
+    signals.ASIDE.append(_aside)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_renew)
