@@ -17,11 +17,13 @@ from hybrid import nn
 from hybrid.function import Function, RunsEagerly, function
 from hybrid.trace import tags
 from hybrid.trace.policy import tame_key
+from hybrid.trace.seeing import Watch
 
 SUITES = (
     "class_stores container_stores_1 container_stores_2 object_stores_1 object_stores_2 "
     "object_stores_3 observed_flags observed_identity_1 observed_identity_2 device_values "
-    "patches_1 patches_2 dictionaries_1 dictionaries_2 places_1 places_2 places_3 places_4"
+    "patches_1 patches_2 dictionaries_1 dictionaries_2 places_1 places_2 places_3 places_4 "
+    "places_5"
 ).split()
 CASES: dict[str, Any] = {}
 ORDINARY: set[str] = set()  # programs that must be replayed
@@ -165,3 +167,14 @@ def test_devices_are_texts():
     assert repr(d) == str(d) == f"{d}" == "cpu" and type(str(d)) is str
     assert hb.Device("cpu") is d and hb.zeros(2, device="cpu").device is d
     assert np.array([1.0]).shape == hb.ones(1, device=d).shape
+
+
+def test_tensors_that_hybrids_own_code_looks_at_are_noted():
+    m = nn.Linear(2, 2)
+    w = Watch()
+    with w:
+        m.to("float32")  # reads the dtype of each
+    assert {id(m.weight), id(m.bias)} <= set(w.looked)
+    f = replayed(lambda x: (m.to("float32"), x * 2)[1], hb.ones(2))
+    (plan,) = next(iter(f._entries.values())).plans
+    assert plan.recording.captures == 2
