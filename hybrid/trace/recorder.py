@@ -189,7 +189,7 @@ class Recorder(Mode):
         self.handles[id(new)] = n
 
     def holds(self, handle: Any) -> int:
-        seen = self.watch.kept.get(id(handle), 0) if self.watch is not None else 0
+        seen = self.watch.holds(handle) if self.watch is not None else 0
         return seen + (id(handle) in self.handles) + (id(handle) in self.written)
 
     def on_constant(self, handle: Any) -> None:

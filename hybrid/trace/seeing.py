@@ -161,6 +161,10 @@ class Watch:
         sys.settrace(None)
         return resume
 
+    def holds(self, handle: Handle) -> int:
+        """How many references to a tensor the events keep (arguments of user code not counted)."""
+        return self.kept.get(id(handle), 0) + (id(handle) in self.looked)
+
     def why(self, text: str, where: str = "") -> None:
         """Note why this call cannot be replayed."""
         self.reasons[f"{text} ({where})" if where else text] = None
