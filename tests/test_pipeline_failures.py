@@ -236,7 +236,7 @@ SERVING = {
     "pairs": (pairs, "_places"),
     "entry": (executable, "native_entry"),
     "spec": (replay, "_spec"),
-    "build": (replay, "build_entry"),
+    "build": (replay, "build_entries"),
     "table": (entry._Builder, "owner"),
     "guard": (served, "FactGuard"),
 }
