@@ -121,3 +121,76 @@ print(hits)
 @pytest.mark.parametrize("seed", range(times(2, 10)))
 def test_interrupts_at_random_moments(seed: int) -> None:
     run(WORKER, times(12, 50), seed, HYBRID_CACHE="0")
+
+
+PLACES = [
+    ("hybrid.trace.seeing", "trusted"),
+    ("hybrid.trace.seeing", "pure_function"),
+    ("hybrid.trace.seeing", "_numpy_state"),
+    ("hybrid.function", "Recorder"),
+    ("hybrid.function", "Analysis"),
+    ("hybrid.function", "Recording"),
+    ("hybrid.trace.execute", "build"),
+    ("hybrid.backends.cpu.jit", "_object"),
+    ("hybrid.backends.cpu.jit", "_Engine"),
+    ("hybrid.trace.recording", "spec_of"),
+]
+
+INJECTED = """
+import importlib
+from hybrid.core import signals
+from hybrid.ir.bind import LOCAL, STATE
+from hybrid.trace.turns import TURN
+module, name = importlib.import_module(sys.argv[1]), sys.argv[2]
+real, space, hits = getattr(module, name), {}, []
+# the frame of hybrid's own code, as a signal would find it
+exec(compile('''
+def injected(*args, **kwargs):
+    count[0] += 1
+    if count[0] == at[0]:
+        raise_signal(2)
+        hits.append(1)
+    return real(*args, **kwargs)
+''', '<hybrid injected>', 'exec'), space)
+space.update(count=[0], at=[-1], raise_signal=signal.raise_signal, real=real, hits=hits)
+
+for at in (1, 2, 5):
+    n = 100 + at
+    p, q, x = hb.zeros(n), hb.zeros(n), hb.ones(n)
+
+    @hb.function
+    def step(x):
+        p.add_(x)
+        q.assign((p * 2 + at * 0).tanh() * 0 + p * 2)
+        return len([1, 2]) + (p * at).sum()
+
+    space['count'][0], space['at'][0] = 0, at
+    setattr(module, name, space['injected'])
+    calls, interrupted = 0, False
+    try:
+        for _ in range(5):
+            before = len(hits)
+            step(x)
+            calls += 1
+    except KeyboardInterrupt:
+        interrupted = True
+    setattr(module, name, real)
+    assert interrupted == (len(hits) > before), (interrupted, hits)
+    a = p.numpy()[0]
+    assert (p.numpy() == a).all() and a in (calls, calls + interrupted), (a, calls)
+    assert (q.numpy() == q.numpy()[0]).all() and q.numpy()[0] in (2 * calls, 2 * a)
+    assert STATE.special == 0 and LOCAL.mode is None and gc.isenabled() and not TURN.owner
+    assert sys.getprofile() is None and sys.gettrace() is None and not signals._SAVED
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    for k in range(4):
+        step(x)
+    assert (p.numpy() == a + 4).all() and (q.numpy() == 2 * a + 8).all()
+    assert step.cache_info().replays >= 1, step.explain()
+print(len(hits))
+"""
+
+
+@pytest.mark.parametrize("module, name", PLACES)
+def test_an_interrupt_in_hybrids_own_work_arrives_after_it(module: str, name: str) -> None:
+    (hits,) = run(INJECTED, module, name, HYBRID_CACHE="0")
+    assert int(hits) >= 1
