@@ -10,14 +10,27 @@ import warnings
 from typing import Any
 
 import pytest
-from adversary import callables, classes, common, contents, library, neighbours, numpy_data, values
+from adversary import (
+    attacks,
+    callables,
+    classes,
+    common,
+    contents,
+    kinds,
+    library,
+    neighbours,
+    numpy_data,
+    values,
+)
 
 from hybrid.function import Function, RunsEagerly, function
 
 CASES = {
+    **attacks.CASES,
     **callables.CASES,
     **classes.CASES,
     **contents.CASES,
+    **kinds.CASES,
     **library.CASES,
     **neighbours.CASES,
     **numpy_data.CASES,
@@ -49,7 +62,7 @@ def test_same_as_python(name: str) -> None:
 
 ORDINARY = """
 getter_attr getter_dotted getter_item getter_partial getter_cached_property getter_super attr_dict
-attr_dict_get static_attrgetter method_in_c partialmethod_getattr c_reduce_getattr_Thing
+attr_dict_get static_attrgetter method_in_c c_reduce_getattr_Thing
 c_reduce_split_Thing c_partial_getattr_Thing c_starmap_getattr_Thing c_map_attrgetter_Thing
 c_attrgetter_Thing c_itemgetter_Thing c_sorted_key_Thing c_groupby_Thing c_default_get_Thing
 c_percent_Thing c_repr_ns_Thing c_chainmap_Thing c_zip_longest_Thing c_sum_values_Thing
@@ -64,7 +77,11 @@ young_class_attribute young_method young_call young_property type_of_object base
 filtered reduced from_dict from_dict_get by_name by_text either composed map_bound map_types
 getter_default getter_global getter_in_object delegated own_getattribute descriptor_state
 data_descriptor module_attributes fields ordered counter default_dict total_ordering abc_check
-protocol in_list in_dict by_object enum_key enum_by_value array_base array_transposed
+sum_attrgetter map_dict_bound getattr_default getattr_names getattr_text starmap_mixed min_dict_get
+nested_map len_of iterated float_of truth_of contained mapped_call slot_replaced meta_len meta_item
+value_axis value_index value_flag value_name value_negative_zero value_nan value_int_float value_tuple
+value_dtype value_function value_array_in_list value_date tensors_as_keys cycles raised_state modules
+protocol metaclass_hash in_list in_dict by_object enum_key enum_by_value array_base array_transposed
 """.split()
 
 

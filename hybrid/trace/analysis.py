@@ -249,7 +249,7 @@ class Analysis(Expressions):
 
     def _call(self, code: Code, at: int, callee: Any, cargs: Args) -> None:
         fs = [f for f in self.objects(code, callee) if callable(f)]
-        self.unnamed = any(self.ev(code, e)[1] for s in cargs for e in s)
+        self.unnamed = any(e != FRESH and self.ev(code, e)[1] for s in cargs for e in s)
         for f in fs:
             self._callee(code, at, f, cargs)
         if fs and all(self._watched(f) for f in fs):
@@ -367,7 +367,8 @@ class Analysis(Expressions):
                 self.all(o)
         elif not is_a(o, (type, types.ModuleType)) and instance_dict(o) is not None:
             d = self.dictionary(o)
-            self.note("keys", d)
+            if self.existing(o):
+                self.note("keys", d)
 
     def _setter(self, o: Any, name: str) -> None:
         """A store through a property runs its setter, which must be Python code to be watched."""
@@ -397,7 +398,7 @@ class Analysis(Expressions):
                 for t, name, f in owners:
                     self.root_class(t)
                     self.note("tattr", t, name)
-                    self.reach(f)
+                    self.reach(f, t)
 
     def _scan(self, t: type) -> None:
         """Note the functions of a class whose code was entered."""

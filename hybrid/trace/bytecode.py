@@ -368,19 +368,22 @@ class Machine(Stack):
         k = {"BUILD_MAP": 2 * i.arg, "BUILD_CONST_KEY_MAP": i.arg + 1}.get(i.opname, i.arg)
         items = self.st[len(self.st) - k :] if k else []
         self.drop(k)
-        self.st.append(self.boxed([e for s in items for e in s]) | NEW)
+        if i.opname == "BUILD_STRING":
+            self.result(i)
+        else:
+            self.st.append(self.boxed([e for s in items for e in s], i.offset) | NEW)
 
     def x_gather(self, i: Any) -> None:
         o = self.st.pop()
-        self.st[-i.arg] |= self.boxed(o)
+        self.st[-i.arg] |= self.boxed(o, i.offset)
 
     def x_gather_all(self, i: Any) -> None:
         o = self.st.pop()
-        self.st[-i.arg] |= self.boxed(self.mk("elem", o, i.offset))
+        self.st[-i.arg] |= self.boxed(self.mk("elem", o, i.offset), i.offset)
 
     def x_map_add(self, i: Any) -> None:
         o, k = self.st.pop(), self.st.pop()
-        self.st[-i.arg] |= self.boxed(o | k)
+        self.st[-i.arg] |= self.boxed(o | k, i.offset)
 
     def x_format_value(self, i: Any) -> None:
         if i.arg & 4:
@@ -389,7 +392,7 @@ class Machine(Stack):
 
     def x_format_simple(self, i: Any) -> None:
         self.mk("text", self.st.pop(), i.offset)
-        self.st.append(NEW)
+        self.result(i)
 
     def x_format_spec(self, i: Any) -> None:
         self.drop(1)

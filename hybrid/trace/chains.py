@@ -161,6 +161,8 @@ class Chains(Handed, Holding):
     # ---- attributes
     def attr(self, o: Any, name: str) -> list[Any]:
         """Objects that `o.name` may be (a property's own code was watched and tells itself)."""
+        if type(o) is str and is_a(lookup(str, name), CMETHODS):
+            return [getattr(o, name)]
         if o is MISSING or is_a(o, Handle) or plain(o):
             return []
         if name == "__dict__" and instance_dict(o) is not None:

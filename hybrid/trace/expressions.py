@@ -81,7 +81,8 @@ class Expressions(Chains):
                 self.deep(o, kind == "text")
             return (), False
         if kind == "box":
-            return list(self.ev(code, e[1])[0].values()), False
+            held, unseen = self.ev(code, e[1])
+            return list(held.values()), unseen and e[1] != FRESH
         if kind in ("attr", "item", "elem", "super"):
             return self._derived(code, kind, e)
         return (), e in (TOP, FRESH, MANY)
@@ -93,12 +94,13 @@ class Expressions(Chains):
         fs = [f for e in callee for f in self.ev(code, e)[0].values() if callable(f)]
         seen = bool(objs)
         for f in fs:
-            seen = seen and not is_a(f, type)  # what `__init__` returned is not the new object
-            if not in_python(f) and f is not type:
-                slots = self.slots(code, f, args)
-                objs += self.made(f, slots, (code, at))
-                objs += self.read_by(f, slots, args.spread)
-                seen = False
+            if in_python(f) or f is type:
+                continue
+            slots = self.slots(code, f, args)
+            made = self.made(f, slots, (code, at))
+            objs += [*made, *self.read_by(f, slots, args.spread)]
+            # what `__init__` returned is not the new object
+            seen = bool(made) and (seen or len(fs) == 1)
         return objs, not seen and not self._makes_generator(code, at)
 
     def slots(self, code: Code, f: Any, args: Any) -> list[list[Any]]:

@@ -197,7 +197,7 @@ class Handed(Members):
         found = self._everything(args)
         names = [n for n in found if type(n) is str]
         if self.unnamed:
-            self.unseen_names |= set(names)
+            self.why("reads attributes by names that could not be followed")
         objs: dict[int, Any] = {id(o): o for o in found if not plain(o)}
         todo = list(objs.values())
         unknown = self.unnamed

@@ -63,7 +63,7 @@ class Namespaces:
     def add_class(self, t: type) -> None:
         """A class of hybrid's, or with one among its bases, whose methods were looked up."""
         for c in t.__mro__:
-            if c not in self.classes and _is_own(c.__module__):
+            if _is_own(c.__module__) and c not in self.classes:
                 self.classes[c] = {n: v for n, v in list(vars(c).items()) if n not in INTERNAL}
 
     def foreign(self) -> list[types.FunctionType]:

@@ -160,10 +160,13 @@ class Stack:
         self.S.reads |= {e for e in out if e[0] == kind}
         return frozenset(out) if len(out) <= MAX_SET else FULL
 
-    def boxed(self, es: Iterable[Expr]) -> Slot:
-        return frozenset(
-            ("box", e) if depth(e) < MAX_DEPTH else FRESH for e in es if e[0] != "const"
-        )
+    def boxed(self, es: Iterable[Expr], at: int) -> Slot:
+        """What a fresh container holds; of constants only texts, which may be names."""
+        every = list(es)
+        texts = {e[1] for e in every if e[0] == "const" and type(e[1]) is str}
+        held = [e for e in every if e[0] != "const"]
+        held += [("elem", ("const", tuple(sorted(texts))), at)] if texts else []
+        return frozenset(("box", e) if depth(e) < MAX_DEPTH else FRESH for e in held)
 
     def reads_after_stores(self) -> set[Expr]:
         """Reads of a place that this code has always stored to by then."""
