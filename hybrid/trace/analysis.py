@@ -49,7 +49,7 @@ __all__ = ["Analysis"]
 
 MAX_FACTS = 20_000
 ROUNDS = 20
-TIMED = ("attr", "item", "elem", "deep", "text", "super")  # reads that say where they are
+TIMED = ("attr", "item", "elem", "deep", "text", "super", "same")  # reads that say where they are
 BY_HAND = ("__getattribute__", "__setattr__", "__delattr__", "__getattr__")
 CALLABLE_KINDS = (
     types.FunctionType,

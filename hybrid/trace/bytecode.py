@@ -347,7 +347,9 @@ class Machine(Stack):
         self.st[-1] = frozenset([("call", i.offset)])
 
     def x_is_(self, i: Any) -> None:
-        self.drop(2)
+        b, a = self.st.pop(), self.st.pop()
+        if self.constants(a) is None and self.constants(b) is None:
+            self.mk("same", a | b, i.offset)
         self.st.append(NEW)
 
     def x_compare(self, i: Any) -> None:

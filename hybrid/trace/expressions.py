@@ -45,7 +45,7 @@ class Expressions(Chains):
         if (
             isinstance(e[-1], int)
             and not isinstance(e[-1], bool)
-            and e[0] in ("attr", "item", "elem", "call", "super", "deep", "text")
+            and e[0] in ("attr", "item", "elem", "call", "super", "deep", "text", "same")
         ):
             self._at = site_of(code, e[-1])
         objs, unseen = self._eval(code, e)
@@ -79,6 +79,11 @@ class Expressions(Chains):
         if kind in ("deep", "text"):
             for o in list(self.ev(code, e[1])[0].values()):
                 self.deep(o, kind == "text")
+            return (), False
+        if kind == "same":
+            for o in list(self.ev(code, e[1])[0].values()):
+                if id(o) in self.in_signature:  # which knows its content only
+                    self.why("asks whether a container among the arguments is some object")
             return (), False
         if kind == "box":
             held, unseen = self.ev(code, e[1])

@@ -5,6 +5,7 @@ Expressions are tuples:
   ('attr', e, name, at)   ('item', e, key, at)
   ('elem', e, at)   any item
   ('deep', e, at)   all that a C function can see   ('text', e, at)   and its names, for a text
+  ('same', e, at)   asked whether it is some object
   ('super', e, name, at)   `super().name` in a method of e
   ('call', at)      a result of this instruction
   ('iter', at)      what an `__iter__` in Python gave

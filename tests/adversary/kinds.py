@@ -185,6 +185,20 @@ def cycles(jit):
 
 
 @case
+def the_same_container(jit):
+    kept, other, d = [1.0], [1.0], {"k": 1.0}
+    a = np.ones(2)
+    f = jit(lambda x, v: x * 2 if v is kept else x * 3)
+    g = jit(lambda x, v: x * 2 if v is a else x * 3)
+    h = jit(lambda x, v, w: x * 2 if v is w else x * 3)
+    k = jit(lambda x, v: x * 2 if v is None else x * v[0])
+    r = [f(X(), v) for v in (kept, other, kept, [1.0]) for _ in range(4)]
+    r += [g(X(), v) for v in (a, a.copy(), a) for _ in range(4)]
+    r += [h(X(), v, w) for v, w in ((d, d), (d, dict(d)), (d, d)) for _ in range(4)]
+    return r + [k(X(), v) for v in (kept, None, other) for _ in range(4)]
+
+
+@case
 def tensors_as_keys(jit):
     w, v = X(), X(2.0)
     d = {w: 2.0, v: {w: 3.0}, 1: w}
