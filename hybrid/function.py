@@ -162,6 +162,8 @@ class Function(Reports):
         try:
             return plan.connect(caps, self._replays)
         except Exception as e:
+            if signals.foreign(e):
+                raise
             plan.served, plan.why = None, reason(e, "cannot be served by a native entry")
             self._say(plan.why, f"is replayed more slowly because it {plan.why}")
             return None
@@ -254,6 +256,8 @@ class Function(Reports):
             rec, watch = Recorder(tensors, getattr(self.fn, "__code__", None)), Watch()
             rec.watch = watch
         except Exception as e:
+            if signals.foreign(e):
+                raise
             missed = self._broken(entry, e, "cannot be recorded")
         if missed:
             return self.fn(*args, **kwargs)
@@ -270,6 +274,8 @@ class Function(Reports):
         except RunsEagerly:  # the user made errors of warnings
             raise
         except Exception as e:
+            if signals.foreign(e):
+                raise
             self._broken(entry, e, "cannot be recorded")
         return out
 
@@ -331,7 +337,8 @@ class Function(Reports):
                 ran = True
             return out, None
         except BaseException as e:
-            if ran and isinstance(e, Exception):
+            ours = signals.handled() == handled and not signals.foreign(e)
+            if ran and isinstance(e, Exception) and ours:
                 return out, e
             if signals.handled() == handled:
                 self._blame(entry, "raised an exception")
@@ -394,6 +401,8 @@ class Function(Reports):
             r.prepare()
             plan = Plan(r, _EXECUTOR[0].prepare(r), bare)
         except Exception as e:  # the call has run: its result must reach the user
+            if signals.foreign(e):
+                raise
             self._broken(entry, e, "cannot be compiled")
             return
         entry.plans = [plan, *entry.plans][:MAX_PLANS]

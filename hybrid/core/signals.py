@@ -12,6 +12,7 @@ import functools
 import importlib
 import os
 import signal
+import sys
 import threading
 import types
 from collections.abc import Callable
@@ -27,6 +28,7 @@ __all__ = [
     "protected",
     "handled",
     "finish",
+    "foreign",
     "from_handler",
     "is_tool",
     "tools",
@@ -44,6 +46,7 @@ ROUNDS = 3  # tries of a commit that meets ordinary exceptions
 PENDING: list[int] = []  # signals that wait for the end of a critical frame
 # called before a handler that runs inside `held`; each returns what to call after it
 ASIDE: list[Callable[[], Callable[[], None]]] = []
+_LIBRARIES = sys.stdlib_module_names | {"numpy", "llvmlite", "ml_dtypes", "optree", "hybrid"}
 _CRITICAL: set[types.CodeType] = set()
 _SAVED: dict[int, Any] = {}  # signal -> the user's handler, while ours is in its place
 _DEPTH, _HANDLED = [0], [0]
@@ -254,6 +257,12 @@ def finish(commit: Callable[..., Any], *args: Any) -> Any:
     if error is not None:
         raise error
     return out
+
+
+def foreign(error: BaseException) -> bool:
+    """Whether an exception that left hybrid's own work was sent there by another thread: its class
+    is of no library that hybrid uses."""
+    return type(error).__module__.partition(".")[0] not in _LIBRARIES
 
 
 def from_handler(error: BaseException) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.signals import foreign
 from ..ir.mode import ROOTS
 from ..ir.tensor import TENSOR, Handle
 from .bytecode import BUILD_CLASS, offsets, summarize, uncertain
@@ -95,6 +96,8 @@ class Analysis(Expressions):
         try:
             return self._run(fn)
         except Exception as e:  # the call has run: what cannot be looked at is not replayed
+            if foreign(e):
+                raise
             self.why(f"could not be followed ({type(e).__name__}: {e})")
             return self.found
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import Site
+from ..core.signals import foreign
 from ..core.sites import user_site
 from ..ir.bind import constant_of
 from ..ir.graph import Const, Graph, Node, Value
@@ -70,6 +71,8 @@ def _safely(hook: Callable[..., None]) -> Callable[..., None]:
         try:
             hook(self, *args)
         except Exception as e:
+            if foreign(e):
+                raise
             self.reasons[f"cannot be recorded: {type(e).__name__}: {e}"] = None
 
     return safe

@@ -20,7 +20,7 @@ import llvmlite.binding as llvm
 
 from ...core.cache import NATIVE
 from ...core.errors import BackendError, blame
-from ...core.signals import critical, held, protected, tools
+from ...core.signals import critical, foreign, held, protected, tools
 from .diskcache import DiskCache, default_cache
 
 __all__ = ["Code", "Module", "compile_ir", "compile_many", "lookup", "set_cache", "ABI_VERSION"]
@@ -224,7 +224,9 @@ def _stored(key: bytes) -> bytes | None:
     try:
         disk = _disk()
         return None if disk is None else disk.get(key)
-    except Exception:
+    except Exception as e:
+        if foreign(e):
+            raise
         return None
 
 
@@ -234,8 +236,9 @@ def _store(key: bytes, code: bytes) -> None:
         disk = _disk()
         if disk is not None:
             disk.put(key, code)
-    except Exception:
-        return
+    except Exception as e:
+        if foreign(e):
+            raise
 
 
 def _key(text: str, level: int) -> bytes:

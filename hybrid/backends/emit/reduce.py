@@ -166,7 +166,7 @@ class Reduction:
                 self.combine(lanes, accs[2], accs[3]),
             )
             top = self.combine(lanes, left, right)
-        if self.type == "b1":
+        if self.type == "b1" and not self.indexed:
             bits = code.op(f"bitcast <16 x i1> {top[0]} to i16")
             return [
                 code.op(
