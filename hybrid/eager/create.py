@@ -35,6 +35,11 @@ def move(t: Any, dev: Device) -> Any:
     return new_handle(value, aval(t._a.shape, t._a.dtype, dev))
 
 
+# records of arrays that were seen: of any equal dtype object, on the CPU
+_RECORDS: dict[tuple[Any, ...], Any] = {}
+door.FAST.append(_RECORDS)
+
+
 def tensor(
     data: Any, dtype: Any = None, *, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -50,7 +55,13 @@ def tensor(
     ('int64', 'float32')
     """
     if type(data) is np.ndarray and dtype is None and device is None and not door.STATE.special:
-        known = find_aval((data.shape, data.dtype, CPU))
+        known = _RECORDS.get((data.shape, data.dtype))
+        if known is None:
+            known = find_aval((data.shape, data.dtype, CPU))
+            if known is not None:
+                if len(_RECORDS) > door.TABLE_LIMIT:
+                    _RECORDS.clear()
+                _RECORDS[data.shape, data.dtype] = known
         if known is not None and not requires_grad:
             return new_handle(data.copy(), known)
     d = None if dtype is None else dt.canonical(dtype)

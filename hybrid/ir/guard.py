@@ -196,11 +196,12 @@ def guarded(f: Any, name: str, module: str) -> Any:
         or (p.kind is p.POSITIONAL_ONLY and v is not _MISSING)
     ]
     made.__defaults__ = tuple(ordered)
-    made.__kwdefaults__ = {
+    keywords = {
         p.name: v
         for p, v in zip(skin.parameters, given)
         if p.kind is p.KEYWORD_ONLY and v is not _MISSING
     }
+    made.__kwdefaults__ = keywords or None  # as plain functions have it
     return made
 
 

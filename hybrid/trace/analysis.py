@@ -171,18 +171,24 @@ class Analysis(Expressions):
             for code in [*self.watch.frames, *self._trusted_codes()]:
                 for f in self.functions[code]:
                     if self.existing(f):
-                        self.note("attr", f, "__code__")
-                        self.note("attr", f, "__defaults__")
-                        self.note("attr", f, "__kwdefaults__")
-                        self.all(f.__defaults__)
-                        if f.__kwdefaults__ is not None:
-                            self.root(f.__kwdefaults__)
-                            self.all(f.__kwdefaults__)
+                        self._parts(f)
             self._origins()
             self._spread_unseen()
             if before == self._size():
                 return
         self.why("reads Python state in a way that could not be followed")
+
+    def _parts(self, f: Any) -> None:
+        """What a function is made of.  One without defaults got all its arguments, and defaults
+        that it may have later change nothing of such a call."""
+        self.note("attr", f, "__code__")
+        if f.__defaults__ is not None:
+            self.note("attr", f, "__defaults__")
+            self.all(f.__defaults__)
+        if f.__kwdefaults__ is not None:
+            self.note("attr", f, "__kwdefaults__")
+            self.root(f.__kwdefaults__)
+            self.all(f.__kwdefaults__)
 
     def _code(self, code: Code) -> None:
         s = summarize(code)

@@ -28,18 +28,32 @@ LASTING = 64  # calls that a native form has to serve to be worth its making
 
 
 def _marked(entry: Callable[..., Any]) -> Callable[..., Any]:
+    """The entry without a frame of its own, for a result on a tape that is spent."""
+    raw = getattr(entry, "raw", entry)
+
     def fast(*tensors: Any) -> Any:
-        out = entry(*tensors)
-        if out is not NotImplemented:
-            out._node = SPENT
+        out = raw(*tensors)
+        if out is NotImplemented:
+            return out
+        if type(out) is int:
+            raise entry.failed(out)  # type: ignore[attr-defined]
+        out._node = SPENT
         return out
 
     return fast
 
 
 def _constant(entry: Callable[..., Any], value: Any) -> Callable[..., Any]:
+    """The same for a result that is always one value."""
+    raw = getattr(entry, "raw", entry)
+
     def fast(*tensors: Any) -> Any:
-        return NotImplemented if entry(*tensors) is NotImplemented else value
+        out = raw(*tensors)
+        if out is NotImplemented:
+            return out
+        if type(out) is int:
+            raise entry.failed(out)  # type: ignore[attr-defined]
+        return value
 
     return fast
 

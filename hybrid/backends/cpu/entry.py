@@ -27,6 +27,7 @@ from .entry_table import (
     FORM_NONE,
     FORM_SINGLE,
     FORM_TUPLE,
+    GUARDS_AT_ONCE,
     LARGE_STATES,
     OUT,
     RELEASE_GIL,
@@ -340,12 +341,20 @@ class _Builder:
                 rows.append([self.buf(i), 0, self.arena + s.index])
         return rows
 
+    def guards(self) -> list[list[int]]:
+        """Groups of pairs; the last pair is repeated where a group is not full."""
+        words = [w for g in self.spec.guards for w in g]
+        size = 2 * GUARDS_AT_ONCE
+        while len(words) % size:
+            words += words[-2:]
+        return [words[k : k + size] for k in range(0, len(words), size)]
+
     def owner(self) -> Owner:
         """The finished table, with everything it points to."""
         spec = self.spec
         self.sections = {
             "inputs": self.inputs(),
-            "guards": [list(g) for g in spec.guards],
+            "guards": self.guards(),
             "types": [[id(t)] for t in spec.tensor_types],
             "states": self.states(),
             "outs": [

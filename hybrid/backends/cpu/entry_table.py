@@ -10,6 +10,7 @@ from __future__ import annotations
 from .control import POOL_SLOTS
 
 __all__ = [
+    "GUARDS_AT_ONCE",
     "TABLE",
     "TABLE_WORDS",
     "INPUT",
@@ -29,12 +30,13 @@ RELEASE_GIL = 1  # table flags
 LARGE_STATES = 2  # some new state values are allocated by Python code
 FORM_SINGLE, FORM_TUPLE, FORM_NONE = 0, 1, 2
 
+GUARDS_AT_ONCE = 4  # guards come in groups of so many
 _TABLE = (
     "api",
     "nargs",
     "inputs_n",
     "inputs",
-    "guards_n",
+    "guards_n",  # groups
     "guards",
     "types_n",
     "types",

@@ -27,7 +27,10 @@ SHORT = 1 << 21  # rough count of multiplications and moved bytes of 20 microsec
 def native_entry(
     plan: Plan, r: Replay, segment: Any, temp: int, error: Callable[[int, int], Exception]
 ) -> Callable[..., Any] | None:
-    """A function of each call's tensors; None where native code cannot read Python objects."""
+    """A function of each call's tensors; None where native code cannot read Python objects.
+
+    Its attribute `raw` is the same without a frame of Python: it gives an int, which `failed` makes
+    an error of, where a kernel failed; `of` takes the tensors in a tuple, as a subscript."""
     if not probe.available():
         return None
     passed = [
@@ -48,6 +51,7 @@ def native_entry(
         return got
 
     checked.of, checked.failed = Items(entry_of), failed  # type: ignore[attr-defined]
+    checked.raw = entry  # type: ignore[attr-defined]
     return checked
 
 

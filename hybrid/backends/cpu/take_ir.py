@@ -7,7 +7,7 @@ handle is marked busy (`_v` null).
 from __future__ import annotations
 
 from .asm import Fn
-from .entry_table import INPUT, RESULT, STATE, TABLE
+from .entry_table import GUARDS_AT_ONCE, INPUT, RESULT, STATE, TABLE
 from .launch_ir import Writer
 
 __all__ = ["Taking"]
@@ -63,8 +63,10 @@ class Taking(Writer):
             f.ld("%table", TABLE["inputs_n"], "i64"),
         )
         with f.each(f.ld("%table", TABLE["guards_n"], "i64")) as i:
-            g = f.nth(guards, i, 16)
-            f.go_if(f.cmp("ne", f.ld(f.ld(g), 0, "i64"), f.ld(g, 8, "i64")), "miss")
+            g = f.nth(guards, i, 16 * GUARDS_AT_ONCE)
+            for at in range(0, 16 * GUARDS_AT_ONCE, 16):
+                same = f.cmp("eq", f.ld(f.ld(g, at), 0, "i64"), f.ld(g, at + 8, "i64"))
+                f.go_if(f.op(f"xor i1 {same}, true"), "miss")
         with f.each(nargs) as i:
             f.st("ptr", f.ld(f.nth("%args", i)), f.nth(handles, i))
         with f.each(count, nargs) as i:
