@@ -15,6 +15,7 @@ import inspect
 import json
 import string
 import typing
+import warnings
 
 import numpy as np
 
@@ -242,16 +243,25 @@ simple(
     lambda w: w.a.setflags(write=False),
     make=lambda: NS(a=np.zeros(3)),
 )
+
+
+def _in_place(o, name, value):
+    """Set a field of an array, which newer NumPy advises against."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        setattr(o, name, value)
+
+
 simple(
     "array_shape_set",
     lambda w, x: x * w.a.shape[0],
-    lambda w: setattr(w.a, "shape", (2, 3)),
+    lambda w: _in_place(w.a, "shape", (2, 3)),
     make=lambda: NS(a=np.zeros((3, 2))),
 )
 simple(
     "array_dtype_set",
     lambda w, x: x * float(w.a[0]),
-    lambda w: setattr(w.a, "dtype", np.int32),
+    lambda w: _in_place(w.a, "dtype", np.int32),
     make=lambda: NS(a=np.float32([1, 2])),
 )
 simple(
