@@ -150,6 +150,7 @@ with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter('always')
     for _ in range(4):
         assert float(f(x)[0]) == 3.0
+said = [w for w in said if issubclass(w.category, hb.RunsEagerly)]  # not Python's own on forks
 assert f.cache_info().replays == 0 and len(said) == 1 and 'fork' in str(said[0].message), f.explain()
 
 def continuing(x):

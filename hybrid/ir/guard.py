@@ -61,11 +61,13 @@ def clear_error(
         return None
     if _planned(error, frames):
         return None
+    if isinstance(error, RecursionError):
+        return None
     found = blame(given, annotations, defaults)
     if found is not None:
         kind = DTypeError if "makes one" in found else ArgumentError
         return kind(f"{name}: {found}")
-    if isinstance(error, (Warning, RecursionError, RuntimeError)):
+    if isinstance(error, (Warning, RuntimeError)):
         return None
     if isinstance(error, MemoryError):
         text = str(error) or "there is not enough memory for the result or for a step of it"
