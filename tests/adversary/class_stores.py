@@ -6,12 +6,11 @@ import dataclasses
 import enum
 from typing import Any
 
-import numpy as np
-
-import hybrid as hb
 import hybrid.nn as nn
 
 from .common import X, suite
+from .helpers import T
+from .helpers import five_calls as calls
 
 CASES, case = suite()
 ORDINARY: set[str] = set()  # programs that must be replayed
@@ -21,14 +20,6 @@ LAST: Any = None
 def ordinary(f):
     ORDINARY.add(f.__name__)
     return case(f)
-
-
-def T(*v):
-    return hb.tensor(np.float32(v))
-
-
-def calls(f, n=5):
-    return [f(X(k + 1.0)) for k in range(n)]
 
 
 @case

@@ -6,11 +6,9 @@ import collections
 import weakref
 from typing import Any
 
-import numpy as np
-
-import hybrid as hb
-
 from .common import X, suite
+from .helpers import T, container
+from .helpers import five_calls as calls
 
 CASES, case = suite()
 ORDINARY: set[str] = set()  # programs that must be replayed
@@ -20,28 +18,6 @@ LAST: Any = None
 def ordinary(f):
     ORDINARY.add(f.__name__)
     return case(f)
-
-
-def T(*v):
-    return hb.tensor(np.float32(v))
-
-
-def calls(f, n=5):
-    return [f(X(k + 1.0)) for k in range(n)]
-
-
-def container(make, jit, key="k", n=6):
-    d = make()
-
-    @jit
-    def f(x):
-        d[key] = x + 1
-        return x * 2
-
-    out = []
-    for k in range(n):
-        out += [f(X(k)), d[key]]
-    return out
 
 
 @case

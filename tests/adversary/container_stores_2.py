@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-import hybrid as hb
-
 from .common import X, suite
+from .helpers import T
 
 CASES, case = suite()
 ORDINARY: set[str] = set()  # programs that must be replayed
@@ -18,28 +17,6 @@ LAST: Any = None
 def ordinary(f):
     ORDINARY.add(f.__name__)
     return case(f)
-
-
-def T(*v):
-    return hb.tensor(np.float32(v))
-
-
-def calls(f, n=5):
-    return [f(X(k + 1.0)) for k in range(n)]
-
-
-def container(make, jit, key="k", n=6):
-    d = make()
-
-    @jit
-    def f(x):
-        d[key] = x + 1
-        return x * 2
-
-    out = []
-    for k in range(n):
-        out += [f(X(k)), d[key]]
-    return out
 
 
 @case

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from unittest import mock
-
-import numpy as np
-
-import hybrid as hb
-import hybrid.nn as nn
-from hybrid.ops import random as rnd
-
-from .common import X, suite
+from .common import suite
+from .helpers import calls, swap
+from .helpers import frozen_lin as lin
 
 CASES, case = suite()
 ORDINARY: set[str] = set()  # programs that must be replayed
@@ -19,40 +13,6 @@ ORDINARY: set[str] = set()  # programs that must be replayed
 def ordinary(f):
     ORDINARY.add(f.__name__)
     return case(f)
-
-
-def T(*v):
-    return hb.tensor(np.float32(v))
-
-
-def calls(f, n=4):
-    return [f(X(k + 1.0)) for k in range(n)]
-
-
-def patching(jit, fn, owner, name, new):
-    """Calls without, with and again without a replacement."""
-    f = jit(fn)
-    out = calls(f)
-    with mock.patch.object(owner, name, new):
-        out += calls(f)
-    return out + calls(f)
-
-
-def lin():
-    rnd.manual_seed(3)
-    m = nn.Linear(3, 3)
-    m.requires_grad_(False)
-    return m
-
-
-def swap(jit, o, look, other, name="__dict__"):
-    f = jit(lambda x: look(o, x))
-    out = calls(f)
-    saved = getattr(o, name)
-    setattr(o, name, other)
-    out += calls(f)
-    setattr(o, name, saved)
-    return out + calls(f)
 
 
 class Obj:

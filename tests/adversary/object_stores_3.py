@@ -6,12 +6,11 @@ import sys
 import types
 from typing import Any
 
-import numpy as np
-
-import hybrid as hb
 import hybrid.nn as nn
 
 from .common import NS, X, suite
+from .helpers import T
+from .helpers import five_calls as calls
 
 CASES, case = suite()
 ORDINARY: set[str] = set()  # programs that must be replayed
@@ -21,28 +20,6 @@ LAST: Any = None
 def ordinary(f):
     ORDINARY.add(f.__name__)
     return case(f)
-
-
-def T(*v):
-    return hb.tensor(np.float32(v))
-
-
-def calls(f, n=5):
-    return [f(X(k + 1.0)) for k in range(n)]
-
-
-def attribute(make, jit, n=6, reads=False):
-    o = make()
-
-    @jit
-    def f(x):
-        o.h = (o.h if reads else x) + x
-        return x * 2
-
-    out = []
-    for k in range(n):
-        out += [f(X(k)), o.h]
-    return out
 
 
 @case

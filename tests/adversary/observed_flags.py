@@ -10,6 +10,7 @@ import hybrid.optim as optim
 from hybrid.ops import random as rnd
 
 from .common import NS, X, suite
+from .helpers import T, calls, leaf, through
 
 CASES, case = suite()
 ORDINARY: set[str] = set()  # programs that must be replayed
@@ -18,34 +19,6 @@ ORDINARY: set[str] = set()  # programs that must be replayed
 def ordinary(f):
     ORDINARY.add(f.__name__)
     return case(f)
-
-
-def T(*v):
-    return hb.tensor(np.float32(v))
-
-
-def leaf(*v):
-    return hb.tensor(np.float32(v), requires_grad=True)
-
-
-def calls(f, n=4, *more):
-    return [f(X(k + 1.0), *more) for k in range(n)]
-
-
-def lin():
-    rnd.manual_seed(3)
-    return nn.Linear(3, 3)
-
-
-def through(jit, look, change, make=lin, n=4):
-    """Calls of a function that looks at a module's tensors, a change, calls."""
-    m = make()
-    f = jit(lambda x: look(m, x))
-    out = calls(f, n)
-    for c in change if isinstance(change, tuple) else (change,):
-        c(m)
-        out += calls(f, n)
-    return out
 
 
 @case

@@ -14,7 +14,9 @@ import hybrid.ops as ops
 import hybrid.optim as optim
 from hybrid.ops import random as rnd
 
-from .common import NS, X, suite
+from .common import NS, suite
+from .helpers import calls, patching
+from .helpers import frozen_lin as lin
 
 CASES, case = suite()
 ORDINARY: set[str] = set()  # programs that must be replayed
@@ -23,30 +25,6 @@ ORDINARY: set[str] = set()  # programs that must be replayed
 def ordinary(f):
     ORDINARY.add(f.__name__)
     return case(f)
-
-
-def T(*v):
-    return hb.tensor(np.float32(v))
-
-
-def calls(f, n=4):
-    return [f(X(k + 1.0)) for k in range(n)]
-
-
-def patching(jit, fn, owner, name, new):
-    """Calls without, with and again without a replacement."""
-    f = jit(fn)
-    out = calls(f)
-    with mock.patch.object(owner, name, new):
-        out += calls(f)
-    return out + calls(f)
-
-
-def lin():
-    rnd.manual_seed(3)
-    m = nn.Linear(3, 3)
-    m.requires_grad_(False)
-    return m
 
 
 @case

@@ -7,8 +7,6 @@ import functools
 import types
 from unittest import mock
 
-import numpy as np
-
 import hybrid as hb
 import hybrid.nn as nn
 import hybrid.nn.functional as F
@@ -16,6 +14,7 @@ import hybrid.optim as optim
 from hybrid.ops import random as rnd
 
 from .common import NS, X, suite
+from .helpers import T, calls, leaf, lin
 
 CASES, case = suite()
 ORDINARY: set[str] = set()  # programs that must be replayed
@@ -24,23 +23,6 @@ ORDINARY: set[str] = set()  # programs that must be replayed
 def ordinary(f):
     ORDINARY.add(f.__name__)
     return case(f)
-
-
-def T(*v):
-    return hb.tensor(np.float32(v))
-
-
-def leaf(*v):
-    return hb.tensor(np.float32(v), requires_grad=True)
-
-
-def calls(f, n=4):
-    return [f(X(k + 1.0)) for k in range(n)]
-
-
-def lin():
-    rnd.manual_seed(3)
-    return nn.Linear(3, 3)
 
 
 @case

@@ -13,9 +13,10 @@ import hybrid as hb
 import hybrid.nn as nn
 import hybrid.nn.functional as F
 import hybrid.optim as optim
-from hybrid.ops import random as rnd
 
 from .common import NS, X, suite
+from .helpers import T, calls, leaf
+from .helpers import frozen_lin as lin
 
 CASES, case = suite()
 ORDINARY: set[str] = set()  # programs that must be replayed
@@ -24,24 +25,6 @@ ORDINARY: set[str] = set()  # programs that must be replayed
 def ordinary(f):
     ORDINARY.add(f.__name__)
     return case(f)
-
-
-def T(*v):
-    return hb.tensor(np.float32(v))
-
-
-def leaf(*v):
-    return hb.tensor(np.float32(v), requires_grad=True)
-
-
-def calls(f, n=4):
-    return [f(X(k + 1.0)) for k in range(n)]
-
-
-def lin():
-    rnd.manual_seed(3)
-    m = nn.Linear(3, 3)
-    return m.requires_grad_(False)
 
 
 @case
