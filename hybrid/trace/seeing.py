@@ -12,6 +12,7 @@ import collections
 import ctypes
 import functools
 import gc
+import inspect
 import os
 import queue
 import random
@@ -67,15 +68,16 @@ def _numpy_state() -> tuple[Any, ...]:
 
 
 @lru_cache(4)
-def _methods(cls: type) -> frozenset[types.CodeType]:
-    """Code of properties and methods of tensors that may read their flags, shape or dtype."""
+def _methods(cls: type) -> dict[int, types.CodeType]:
+    """Code, by id, of properties and methods of tensors that may read their flags, shape or
+    dtype."""
     found = [f.fget if isinstance(f, property) else f for f in vars(cls).values()]
-    codes = [f.__code__ for f in found if isinstance(f, types.FunctionType)]
-    return frozenset(
-        c
+    codes = [inspect.unwrap(f).__code__ for f in found if isinstance(f, types.FunctionType)]
+    return {
+        id(c): c
         for c in codes
         if trusted(c.co_filename) and c.co_argcount and {"_a", "_node"} & set(c.co_names)
-    )
+    }
 
 
 class Watch:
@@ -104,7 +106,7 @@ class Watch:
         self.kept: dict[int, int] = collections.Counter()  # references in `returns` to tensors
         self.looked: dict[int, Any] = {}
         self.ran: dict[Code, dict[str, Any]] = {}
-        self._entered: set[Code] = set()
+        self._quiet: dict[int, Code] = {}  # trusted code of which no event says anything more
         self._methods = _methods(TENSOR[0])
         self._resumed: set[types.FrameType] = set()
         self._shadow: set[types.FrameType] = set()
@@ -196,8 +198,14 @@ class Watch:
 
     @critical
     def _profile(self, frame: types.FrameType, event: str, arg: Any) -> None:
-        late = None
+        late, quiet = None, self._quiet
         try:
+            if id(frame.f_code) in quiet:
+                if event != "return":
+                    return
+                back = frame.f_back
+                if back is not None and id(back.f_code) in quiet:
+                    return
             self._event(frame, event, arg)
         except BaseException as e:
             late = self._caught(e, frame)
@@ -254,14 +262,8 @@ class Watch:
             return
         code = frame.f_code
         if trusted(code.co_filename):
-            if event == "call" and code not in self._entered:
-                self._entered.add(code)
-                if own_code(code.co_filename):
-                    self.ran[code] = frame.f_globals
-            if event == "call" and code in self._methods:
-                me = frame.f_locals[code.co_varnames[0]]
-                if isinstance(me, Handle):
-                    self.looked[id(me)] = me
+            if event == "call":
+                self._trusted_call(frame, code)
             return
         self._events += 1
         if self._events > MAX_EVENTS:
@@ -270,6 +272,17 @@ class Watch:
             self._call(frame)
         elif event == "c_call" and frame not in self._shadow:
             self._c_call(frame, code, arg)
+
+    def _trusted_call(self, frame: types.FrameType, code: Code) -> None:
+        """Hybrid's or NumPy's code is entered: note that it ran, or which tensor it looks at."""
+        if own_code(code.co_filename):
+            self.ran[code] = frame.f_globals
+        if id(code) not in self._methods:
+            self._quiet[id(code)] = code
+            return
+        me = frame.f_locals[code.co_varnames[0]]
+        if isinstance(me, Handle):
+            self.looked[id(me)] = me
 
     def _call(self, frame: types.FrameType) -> None:
         code, back = frame.f_code, frame.f_back
