@@ -143,6 +143,8 @@ class Function(Reports):
             taken = [t for t in (*tensors, *caps) if is_busy(t)]
             for t in taken:
                 wait(t)  # for another thread's replay, which is updating it
+            if not taken and self._unlink(plan.recording, tensors, caps):
+                continue
             undisturbed = 0 if taken or GATE[0] else undisturbed + 1
             if closed or undisturbed == UNDISTURBED or undisturbed and plan.served is None:
                 break  # it was not for another thread that the fast way did not serve
@@ -170,18 +172,26 @@ class Function(Reports):
 
     def _replay(self, plan: Plan, tensors: list[Any], caps: tuple[Any, ...]) -> Any:
         r = plan.recording
-        for role, _ in r.writes:
-            t = (tensors if role.kind == "arg" else caps)[role.number]
-            x = getattr(t, "_x", None)
-            if type(x) is Alias:
-                if x.base is not None or x.live_views():
-                    return MISS  # eager code refuses this write; let it say so
-                del t._x
+        self._unlink(r, tensors, caps)
+        if any(type(getattr(t, "_x", None)) is Alias for t in r.written(tensors, caps)):
+            return MISS  # eager code refuses this write; let it say so
         tape = r.history.start(tensors, caps) if r.history is not None else spent
         values = plan.run(tensors, caps)
         if values is MISS:
             return MISS
         return r.commit(values, tensors, caps, tape)
+
+    @staticmethod
+    def _unlink(r: Recording, tensors: list[Any], caps: tuple[Any, ...]) -> bool:
+        """Forget views that nobody holds any more of the tensors that a replay writes; whether
+        there were any."""
+        found = False
+        for t in r.written(tensors, caps):
+            x = getattr(t, "_x", None)
+            if type(x) is Alias and x.base is None and not x.live_views():
+                del t._x
+                found = True
+        return found
 
     def _entry(self, sig: Any, objects: list[Any]) -> Entry:
         entry = Entry()

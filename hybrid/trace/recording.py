@@ -410,6 +410,10 @@ class Recording:
         return f"{self.place(key)}: {show(self.expect[key])} -> {show(fetch(key.kind, h, key.key))}"
 
     # ---- replaying
+    def written(self, args: list[Any], caps: tuple[Any, ...]) -> list[Any]:
+        """The tensors among arguments and captures that a replay gives new values."""
+        return [(args if role.kind == "arg" else caps)[role.number] for role, _ in self.writes]
+
     def prepare(self) -> None:
         """Make the guard; called once, when the recording is accepted."""
         self.guard = Guard(
