@@ -253,10 +253,11 @@ def stored(a: np.ndarray, d: np.dtype) -> np.ndarray:
         if dt.is_int(d) and not _fits(a, d):
             worst = next(v for v in (int(a.min()), int(a.max())) if not dt.can_hold(d, v))
             raise OverflowError(f"{shown(worst)} does not fit {d.name}")
-        a = a.astype(np.float64) if dt.is_half(d) else a
+        with plain_floats():
+            a = a.astype(np.float64) if dt.is_half(d) else a
     elif a.dtype.kind == "f" and dt.is_int(d):
         info = np.iinfo(d)
-        with np.errstate(all="ignore"):
+        with plain_floats():
             whole = np.trunc(a)
             inside = (whole >= float(info.min)) & (whole < 2.0 ** (info.bits - (info.min < 0)))
         if not inside.all():

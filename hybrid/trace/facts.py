@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ir.mode import Versioned
 from .arrays import array_key, dtype_key, scalar_key
 from .policy import MEMBERS, MISSING, class_names, instance_dict, is_a, lookup, plain
 
@@ -31,7 +30,6 @@ __all__ = [
     "expression",
     "called",
     "is_namespace",
-    "is_versioned",
     "type_items",
     "KINDS",
 ]
@@ -217,7 +215,3 @@ def called(o: Any) -> str:
 def is_namespace(o: Any) -> bool:
     """Whether a dict holds the names of a module."""
     return type(o) is dict and "__name__" in o and "__spec__" in o
-
-
-def is_versioned(o: Any) -> bool:
-    return isinstance(o, Versioned)

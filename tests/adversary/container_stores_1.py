@@ -6,18 +6,12 @@ import collections
 import weakref
 from typing import Any
 
-from .common import X, suite
-from .helpers import T, container
+from .common import X
+from .helpers import T, container, programs
 from .helpers import five_calls as calls
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
+CASES, case, ORDINARY, ordinary = programs()
 LAST: Any = None
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
 
 
 @case

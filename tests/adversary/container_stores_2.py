@@ -6,17 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from .common import X, suite
-from .helpers import T
+from .common import X
+from .helpers import T, programs
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
+CASES, case, ORDINARY, ordinary = programs()
 LAST: Any = None
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
 
 
 @case

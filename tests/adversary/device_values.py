@@ -9,16 +9,10 @@ from typing import Any
 import hybrid as hb
 import hybrid.nn.functional as F
 
-from .common import NS, suite
-from .helpers import T, calls, lin
+from .common import NS
+from .helpers import T, calls, lin, programs
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
+CASES, case, ORDINARY, ordinary = programs()
 
 
 @ordinary

@@ -12,17 +12,11 @@ import hybrid as hb
 import hybrid.nn as nn
 import hybrid.optim as optim
 
-from .common import NS, X, suite
-from .helpers import T, calls, swap
+from .common import NS, X
+from .helpers import T, calls, programs, swap
 from .helpers import frozen_lin as lin
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
+CASES, case, ORDINARY, ordinary = programs()
 
 
 class Obj:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from .common import suite
-from .helpers import calls, swap
+from .helpers import calls, programs, swap
 from .helpers import frozen_lin as lin
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
+CASES, case, ORDINARY, ordinary = programs()
 
 
 class Obj:

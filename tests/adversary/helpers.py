@@ -10,7 +10,19 @@ import hybrid as hb
 from hybrid import nn
 from hybrid.ops import random as rnd
 
-from .common import X
+from .common import X, suite
+
+
+def programs():
+    """(programs by name, their decorator, names of those that must be replayed, its decorator)."""
+    cases, case = suite()
+    names = set()
+
+    def ordinary(f):
+        names.add(f.__name__)
+        return case(f)
+
+    return cases, case, names, ordinary
 
 
 def T(*v):

@@ -10,18 +10,12 @@ import numpy as np
 import hybrid as hb
 import hybrid.nn as nn
 
-from .common import NS, X, suite
-from .helpers import T, attribute
+from .common import NS, X
+from .helpers import T, attribute, programs
 from .helpers import five_calls as calls
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
+CASES, case, ORDINARY, ordinary = programs()
 LAST: Any = None
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
 
 
 @case

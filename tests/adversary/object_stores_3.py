@@ -8,18 +8,12 @@ from typing import Any
 
 import hybrid.nn as nn
 
-from .common import NS, X, suite
-from .helpers import T
+from .common import NS, X
+from .helpers import T, programs
 from .helpers import five_calls as calls
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
+CASES, case, ORDINARY, ordinary = programs()
 LAST: Any = None
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
 
 
 @case

@@ -9,16 +9,10 @@ import hybrid.nn as nn
 import hybrid.optim as optim
 from hybrid.ops import random as rnd
 
-from .common import X, suite
-from .helpers import calls, lin
+from .common import X
+from .helpers import calls, lin, programs
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
+CASES, case, ORDINARY, ordinary = programs()
 
 
 @case

@@ -14,17 +14,11 @@ import hybrid.ops as ops
 import hybrid.optim as optim
 from hybrid.ops import random as rnd
 
-from .common import NS, suite
-from .helpers import calls, patching
+from .common import NS
+from .helpers import calls, patching, programs
 from .helpers import frozen_lin as lin
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
+CASES, case, ORDINARY, ordinary = programs()
 
 
 @case

@@ -7,17 +7,10 @@ from unittest import mock
 import hybrid as hb
 import hybrid.nn as nn
 
-from .common import suite
-from .helpers import calls
+from .helpers import calls, programs
 from .helpers import frozen_lin as lin
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
+CASES, case, ORDINARY, ordinary = programs()
 
 
 @case

@@ -13,16 +13,10 @@ import hybrid.nn.functional as F
 import hybrid.optim as optim
 from hybrid.ops import random as rnd
 
-from .common import NS, X, suite
-from .helpers import T, calls, leaf, lin
+from .common import NS, X
+from .helpers import T, calls, leaf, lin, programs
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
+CASES, case, ORDINARY, ordinary = programs()
 
 
 @case

@@ -14,17 +14,11 @@ import hybrid.nn as nn
 import hybrid.nn.functional as F
 import hybrid.optim as optim
 
-from .common import NS, X, suite
-from .helpers import T, calls, leaf
+from .common import NS, X
+from .helpers import T, calls, leaf, programs
 from .helpers import frozen_lin as lin
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
+CASES, case, ORDINARY, ordinary = programs()
 
 
 @case

@@ -10,15 +10,10 @@ import hybrid as hb
 import hybrid.nn as nn
 from hybrid.ops import random as rnd
 
-from .common import X, suite
+from .common import X
+from .helpers import programs
 
-CASES, case = suite()
-ORDINARY: set[str] = set()  # programs that must be replayed
-
-
-def ordinary(f):
-    ORDINARY.add(f.__name__)
-    return case(f)
+CASES, case, ORDINARY, ordinary = programs()
 
 
 def T(*v):
