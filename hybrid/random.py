@@ -5,7 +5,7 @@ traced.
 """
 
 from . import ops as _ops
-from .ops.random import *  # noqa: F403
-from .ops.random import __all__ as __all__
+from .ops.indexing.random import *  # noqa: F403
+from .ops.indexing.random import __all__
 
 globals().update({name: vars(_ops)[name] for name in __all__})  # the public ones, guarded

@@ -19,7 +19,7 @@ from hybrid.backends.cpu.pool import launch
 from hybrid.core.shapes import contiguous_strides
 from hybrid.ir.bind import bind
 from hybrid.ir.graph import Value, make_node
-from hybrid.ops.attend import ATTENTION, ATTENTION_GRAD
+from hybrid.ops.products.attend import ATTENTION, ATTENTION_GRAD
 
 attend = hybrid.scaled_dot_product_attention
 INF = float("inf")

@@ -7,7 +7,7 @@ import pytest
 
 import hybrid
 from hybrid.core import dtypes as dt
-from hybrid.ops.movement import reshape_strides
+from hybrid.ops.axes.views import reshape_strides
 
 RNG = np.random.default_rng(4)
 X = RNG.normal(size=(2, 3, 4)).astype(np.float32)

@@ -10,7 +10,7 @@ import hybrid
 from hybrid import random
 from hybrid.ir.op import OPS
 from hybrid.ir.scalar import Builder
-from hybrid.ops.random import philox
+from hybrid.ops.indexing.random import philox
 
 # Random123's known answers for philox4x32-10: counter, key, result
 VECTORS = [

@@ -13,8 +13,8 @@ import hybrid
 from hybrid.core.errors import HybridError
 from hybrid.ir.bind import bind
 from hybrid.ir.op import OPS, Op, extend, register
-from hybrid.ops import parts
-from hybrid.ops.common import Part
+from hybrid.ops.base.common import Part
+from hybrid.ops.build import parts
 
 ROOT = Path(hybrid.__file__).parent
 VIEWS = [op for op in OPS.values() if op.kind == "view"]

@@ -19,7 +19,7 @@ import hybrid as hb
 import hybrid.nn as nn
 import hybrid.optim as optim
 from hybrid.function import RunsEagerly, function, set_executor
-from hybrid.ops import random as rnd
+from hybrid.ops.indexing import random as rnd
 from hybrid.trace.replay import ReferenceExecutor
 
 NS = types.SimpleNamespace

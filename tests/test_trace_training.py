@@ -13,7 +13,7 @@ import hybrid.nn as nn
 import hybrid.optim as optim
 from hybrid.core.errors import HybridError
 from hybrid.function import function
-from hybrid.ops import random as rnd
+from hybrid.ops.indexing import random as rnd
 
 
 @pytest.mark.parametrize("opt", [optim.SGD, optim.Adam, optim.AdamW])

@@ -18,10 +18,10 @@ from ..core.signals import critical
 from ..ir import bind as door
 from ..ir.arguments import described
 from ..ir.tensor import Handle, Leaf, new_handle
-from ..ops.create import ones_like, zeros_like
+from ..ops.axes.reduce import sum as sum_
+from ..ops.axes.views import reshape
+from ..ops.build.create import ones_like, zeros_like
 from ..ops.elementwise import add
-from ..ops.movement import reshape
-from ..ops.reduce import sum as sum_
 from .sums import Sums
 from .tape import PseudoEntry, alias, order, owner, saved_inputs, saved_outputs, unfold
 

@@ -1,6 +1,6 @@
 """The gradients gathered so far in a backward pass, and those that wait to be added up together.
 
-Invariant: a value's gradient is complete when the value is visited; parts (ops/parts.py) wait only
+Invariant: a value's gradient is complete when the value is visited; parts (ops/build/parts.py) wait only
 where a value has several uses, so that what they hold is not kept for longer than needed.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..ops.common import Part
+from ..ops.base.common import Part
+from ..ops.build.parts import total
 from ..ops.elementwise import add
-from ..ops.parts import total
 from .tape import owner
 
 __all__ = ["Sums"]

@@ -20,7 +20,7 @@ from ..core.spelling import METHODS, Missing
 from ..ir import bind as door
 from ..ir.guard import guard_methods
 from ..ir.tensor import Handle
-from ..ops.getitem import getitem as _getitem
+from ..ops.indexing.getitem import getitem as _getitem
 from .tensor import Tensor
 
 __all__ = ["SAME_NAME"]

@@ -67,7 +67,7 @@ class Op:
     write_back   view: (base, value, **params) -> base with `value` in the place that the view
                  shows; None where that place cannot be written (repeated or overlapping elements)
     join         (parts) -> one tensor that adds up several parts of a gradient that this record's
-                 vjp gave (`ops.common.Part`), or None where they do not join
+                 vjp gave (`ops.base.common.Part`), or None where they do not join
     truth        the record that stands for this one on truth values
     params       names of the static parameters; values are hashable
 

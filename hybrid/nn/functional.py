@@ -45,8 +45,8 @@ from ..ops import (
     softplus,
     tanh,
 )
-from ..ops.index import index_check
-from ..ops.softmax import softmax as _softmax
+from ..ops.axes.rows import softmax as _softmax
+from ..ops.indexing.index import index_check
 
 __all__ = [
     "avg_pool2d",

@@ -10,30 +10,12 @@ from __future__ import annotations
 from types import ModuleType
 
 from ..ir.guard import guard_all, guard_methods
-from . import (
-    attention,
-    contract,
-    convolution,
-    create,
-    cumulative,
-    elementwise,
-    getitem,
-    index,
-    joining,
-    likelihood,
-    loss,
-    matrices,
-    movement,
-    normalize,
-    place,
-    pool,
-    positions,
-    random,
-    reduce,
-    softmax,
-    sort,
-    windows,
-)
+from . import elementwise
+from .axes import cumulative, positions, reduce, rows, views, windows
+from .build import create, join, matrices, stack
+from .indexing import getitem, index, random, sort
+from .layers import likelihood, loss, normalize, pool
+from .products import attention, contract, convolution
 
 # helpers that families share but that are no part of the public surface
 _INTERNAL = frozenset(
@@ -65,19 +47,19 @@ _INTERNAL = frozenset(
 )
 _FAMILIES: tuple[ModuleType, ...] = (
     elementwise,
-    movement,
+    views,
     windows,
     reduce,
     positions,
     create,
     matrices,
-    place,
+    join,
     index,
     getitem,
-    joining,
+    stack,
     contract,
     convolution,
-    softmax,
+    rows,
     cumulative,
     normalize,
     likelihood,

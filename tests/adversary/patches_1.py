@@ -12,7 +12,7 @@ import hybrid.nn as nn
 import hybrid.nn.functional as F
 import hybrid.ops as ops
 import hybrid.optim as optim
-from hybrid.ops import random as rnd
+from hybrid.ops.indexing import random as rnd
 
 from .common import NS
 from .helpers import calls, patching, programs
@@ -162,14 +162,14 @@ def ops_exp(jit):
 def ops_inner(jit):
     import sys
 
-    sm = sys.modules["hybrid.ops.softmax"]
+    sm = sys.modules["hybrid.ops.axes.rows"]
 
     return patching(jit, lambda x: hb.logsumexp(x, axis=0) + x, sm, "exp", lambda x: x * 5)
 
 
 @case
 def inner_name_of_module(jit):
-    import hybrid.ops.loss as loss
+    import hybrid.ops.layers.loss as loss
 
     name = next(n for n in ("mean", "abs", "square", "subtract") if hasattr(loss, n))
     return patching(

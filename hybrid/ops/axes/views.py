@@ -1,0 +1,369 @@
+"""Views: reshape, permute_dims and strided slices, and embed, the adjoint of a slice.
+
+Invariant: a view record's layout is exact affine arithmetic, `layout(aval, strides, offset) ->
+(offset, strides)` in elements, or None where the elements have no such form and a copy is made.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...core.aval import Aval
+from ...core.errors import ShapeError
+from ...core.shapes import contiguous_strides, normalize_axes, normalize_axis, reshape_strides
+from ...ir.bind import as_tensor, bind
+from ...ir.op import Op, register
+from ..base.common import SHAPE_ONLY, Part, shapes_of
+
+__all__ = [
+    "reshape",
+    "permute_dims",
+    "slice_",
+    "embed",
+    "expand_dims",
+    "squeeze",
+    "flatten",
+    "moveaxis",
+    "swapaxes",
+    "flip",
+    "matrix_transpose",
+    "atleast_1d",
+]
+
+Ints = tuple[int, ...]
+Tensor = Any
+
+
+# ---- reshape
+def _reshape_infer(a: Aval, *, shape: Ints) -> tuple[Aval, ...]:
+    if prod(shape) != a.size:
+        raise ShapeError(f"reshape: {a.size} elements of shape {a.shape} do not fill shape {shape}")
+    return (a.with_(shape),)
+
+
+def _reshape_layout(a: Aval, strides: Ints, offset: int = 0, *, shape: Ints) -> Any:
+    got = reshape_strides(a.shape, strides, shape)
+    return None if got is None else (offset, got)
+
+
+RESHAPE: Op = register(
+    Op(
+        "reshape",
+        "view",
+        1,
+        _reshape_infer,
+        layout=_reshape_layout,
+        params=("shape",),
+        keeps=SHAPE_ONLY,
+        vjp=lambda g, out, x, shape: (bind(RESHAPE, g, shape=x.shape),),
+        write_back=lambda base, value, shape: reshape(value, base.shape),
+        reference=lambda x, shape: np.reshape(x, shape),
+        samples=shapes_of(
+            [
+                ((2, 6), {"shape": (3, 4)}),
+                ((3, 0), {"shape": (0, 5)}),
+                ((), {"shape": (1, 1)}),
+                ((1,), {"shape": ()}),
+                ((7,), {"shape": (1, 7, 1)}),
+            ]
+        ),
+        doc="The same elements in row-major order under another shape.",
+    )
+)
+
+
+def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
+    """x under another shape; one size may be -1.
+    `copy` is accepted for the array API: values never alias."""
+    x = as_tensor(x)
+    shape = (shape,) if hasattr(shape, "__index__") else tuple(shape)
+    shape = tuple(operator.index(n) for n in shape)
+    if -1 in shape:
+        known = prod(n for n in shape if n != -1)
+        if shape.count(-1) > 1 or known == 0 or x._a.size % known:
+            raise ShapeError(
+                f"reshape: shape {x.shape} does not fit {shape}; one size may be -1 where the "
+                "others divide the number of elements"
+            )
+        shape = tuple(x._a.size // known if n == -1 else n for n in shape)
+    if shape == x._a.shape:
+        return x
+    if shape and min(shape) < 0:
+        raise ShapeError(f"a shape cannot hold negative sizes: {shape}")
+    return bind(RESHAPE, x, shape=shape)
+
+
+def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
+    """Axes start..stop (inclusive) as one axis."""
+    x = as_tensor(x)
+    if x.ndim == 0:
+        return reshape(x, (1,))
+    a, b = normalize_axis(start, x.ndim, "flatten"), normalize_axis(stop, x.ndim, "flatten")
+    return reshape(x, x.shape[:a] + (prod(x.shape[a : b + 1]),) + x.shape[b + 1 :])
+
+
+def expand_dims(x: Tensor, axis: Any = 0) -> Tensor:
+    """x with axes of size 1 inserted at the positions `axis` of the result."""
+    x = as_tensor(x)
+    n = x.ndim + (1 if hasattr(axis, "__index__") else len(axis))
+    where = set(normalize_axes(axis, n, "expand_dims"))
+    old = iter(x.shape)
+    return reshape(x, tuple(1 if i in where else next(old) for i in range(n)))
+
+
+def squeeze(x: Tensor, axis: Any = None) -> Tensor:
+    """x without axes of size 1: all of them, or those of `axis`, which must have size 1."""
+    x = as_tensor(x)
+    if axis is None:
+        return reshape(x, tuple(d for d in x.shape if d != 1))
+    axes = normalize_axes(axis, x.ndim, "squeeze")
+    bad = [a for a in axes if x.shape[a] != 1]
+    if bad:
+        raise ShapeError(f"squeeze: axis {bad[0]} has size {x.shape[bad[0]]}, not 1")
+    return reshape(x, tuple(d for i, d in enumerate(x.shape) if i not in axes))
+
+
+def atleast_1d(x: Tensor) -> Tensor:
+    """x, with one axis when it has none."""
+    return reshape(x, (1,)) if x.ndim == 0 else x
+
+
+# ---- permute_dims
+def _permute_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Ints) -> tuple[Tensor]:
+    back = [0] * len(axes)
+    for i, a in enumerate(axes):
+        back[a] = i
+    return (bind(PERMUTE, g, axes=tuple(back)),)
+
+
+PERMUTE = register(
+    Op(
+        "permute_dims",
+        "view",
+        1,
+        lambda a, axes: (a.with_(tuple(a.shape[i] for i in axes)),),
+        layout=lambda a, strides, offset=0, *, axes: (offset, tuple(strides[i] for i in axes)),
+        params=("axes",),
+        keeps=SHAPE_ONLY,
+        vjp=_permute_vjp,
+        write_back=lambda base, value, axes: _permute_vjp(value, None, base, axes)[0],
+        reference=lambda x, axes: np.transpose(x, axes),
+        samples=shapes_of(
+            [((2, 3, 4), {"axes": (2, 0, 1)}), ((0, 3), {"axes": (1, 0)}), ((), {"axes": ()})]
+        ),
+        doc="Axes in another order.",
+    )
+)
+
+
+def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
+    """Axis i of the result is axis axes[i] of x."""
+    x = as_tensor(x)
+    order = tuple(normalize_axis(a, x.ndim, "permute_dims") for a in axes)
+    if len(order) != x.ndim or len(set(order)) != x.ndim:
+        raise ShapeError(
+            f"permute_dims: axes {tuple(axes)} are no permutation of {x.ndim} dimensions"
+        )
+    return x if order == tuple(range(x.ndim)) else bind(PERMUTE, x, axes=order)
+
+
+def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
+    """Axes of x moved to new positions; the others keep their order."""
+    x = as_tensor(x)
+    one = hasattr(source, "__index__")
+    src = [normalize_axis(a, x.ndim, "moveaxis") for a in ((source,) if one else source)]
+    dst = [normalize_axis(a, x.ndim, "moveaxis") for a in ((destination,) if one else destination)]
+    if len(src) != len(dst) or len(set(src)) != len(src) or len(set(dst)) != len(dst):
+        raise ShapeError(f"moveaxis: source {source} and destination {destination} do not pair up")
+    order = [a for a in range(x.ndim) if a not in src]
+    for d, a in sorted(zip(dst, src)):
+        order.insert(d, a)
+    return permute_dims(x, order)
+
+
+def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
+    """x with two axes exchanged."""
+    order = list(range(x.ndim))
+    a, b = normalize_axis(axis1, x.ndim, "swapaxes"), normalize_axis(axis2, x.ndim, "swapaxes")
+    order[a], order[b] = b, a
+    return permute_dims(x, order)
+
+
+def matrix_transpose(x: Tensor) -> Tensor:
+    """The last two axes exchanged."""
+    if x.ndim < 2:
+        raise ShapeError(f"matrix_transpose takes at least two dimensions, not shape {x.shape}")
+    return swapaxes(x, -1, -2)
+
+
+# ---- strided slices and their adjoint
+def _kept(sizes: Ints, drop: Ints) -> Ints:
+    return tuple(n for i, n in enumerate(sizes) if i not in drop)
+
+
+def region(
+    shape: Ints, strides: Sequence[int], begin: Ints, step: Ints, drop: Ints
+) -> tuple[int, Ints]:
+    """Offset and strides of the strided box that starts at `begin`;
+    axes of `drop` have one position."""
+    offset = sum(b * s for b, s, n in zip(begin, strides, shape) if n)
+    return offset, tuple(s * k for i, (s, k) in enumerate(zip(strides, step)) if i not in drop)
+
+
+class SlicePart(Part):
+    """The gradient of one slice: zeros of `shape` with g in a box."""
+
+    __slots__ = ("g", "shape", "begin", "step", "drop")
+
+    @property
+    def op(self) -> Op:
+        return SLICE
+
+    def __init__(self, g: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> None:
+        self.g, self.shape, self.begin, self.step, self.drop = g, shape, begin, step, drop
+
+    def __call__(self) -> Tensor:
+        return embed(self.g, self.shape, self.begin, self.step, self.drop)
+
+
+def _slice_layout(
+    a: Aval, strides: Ints, offset: int = 0, *, begin: Ints, sizes: Ints, step: Ints, drop: Ints
+) -> tuple[int, Ints]:
+    off, out = region(a.shape, strides, begin, step, drop)
+    return (offset if 0 in sizes else offset + off), out
+
+
+def _slice_reference(x: np.ndarray, begin: Ints, sizes: Ints, step: Ints, drop: Ints) -> np.ndarray:
+    picks = [b + np.arange(n) * k for b, n, k in zip(begin, sizes, step)]
+    return x[np.ix_(*picks)].reshape(_kept(sizes, drop)) if picks else x.copy()
+
+
+SLICE = register(
+    Op(
+        "slice",
+        "view",
+        1,
+        lambda a, begin, sizes, step, drop: (a.with_(_kept(sizes, drop)),),
+        layout=_slice_layout,
+        params=("begin", "sizes", "step", "drop"),
+        keeps=SHAPE_ONLY,
+        vjp=lambda g, out, x, begin, sizes, step, drop: (SlicePart(g, x.shape, begin, step, drop),),
+        reference=_slice_reference,
+        samples=shapes_of(
+            [
+                ((5, 6), {"begin": (1, 5), "sizes": (3, 3), "step": (1, -2), "drop": ()}),
+                ((5, 6), {"begin": (4, 0), "sizes": (1, 6), "step": (1, 1), "drop": (0,)}),
+                ((3, 4), {"begin": (0, 2), "sizes": (3, 0), "step": (1, 1), "drop": ()}),
+                ((), {"begin": (), "sizes": (), "step": (), "drop": ()}),
+            ]
+        ),
+        doc="sizes[a] elements along every axis a, from begin[a] in steps of step[a]; axes of "
+        "`drop` have one and go.",
+    )
+)
+
+
+def slice_(
+    x: Tensor, begin: Ints, sizes: Ints, step: Ints | None = None, drop: Ints = ()
+) -> Tensor:
+    """The strided box of x that starts at `begin`;
+    nothing is normalised (see ops/index.py for x[...])."""
+    return bind(SLICE, x, begin=begin, sizes=sizes, step=step or (1,) * len(begin), drop=drop)
+
+
+def narrow(
+    x: Tensor, axis: int, begin: int, size: int, step: int = 1, drop: bool = False
+) -> Tensor:
+    """`slice_` along one axis."""
+    n = x.ndim
+    return slice_(
+        x,
+        tuple(begin if i == axis else 0 for i in range(n)),
+        tuple(size if i == axis else d for i, d in enumerate(x.shape)),
+        tuple(step if i == axis else 1 for i in range(n)),
+        (axis,) if drop else (),
+    )
+
+
+def _embed_infer(a: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> tuple[Aval, ...]:
+    inner = iter(a.shape)
+    for i, n in enumerate(shape):
+        d = 1 if i in drop else next(inner)
+        ends = (begin[i], begin[i] + (d - 1) * step[i])
+        if d and not (min(ends) >= 0 and max(ends) < n):
+            raise ShapeError(
+                f"embed: {d} elements from {begin[i]} in steps of {step[i]} leave an axis of size "
+                f"{n}"
+            )
+    return (a.with_(shape),)
+
+
+def _embed_layout(
+    a: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints
+) -> list[tuple[int, Ints, Ints]]:
+    off, strides = region(shape, contiguous_strides(shape), begin, step, drop)
+    return [(0 if a.size == 0 else off, a.shape, strides)]
+
+
+def _full_sizes(shape: Ints, ndim: int, drop: Ints) -> Ints:
+    inner = iter(shape)
+    return tuple(1 if i in drop else next(inner) for i in range(ndim))
+
+
+def _embed_reference(x: np.ndarray, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> np.ndarray:
+    out = np.zeros(shape, x.dtype)
+    sizes = _full_sizes(x.shape, len(shape), drop)
+    picks = [b + np.arange(n) * k for b, n, k in zip(begin, sizes, step)]
+    out[np.ix_(*picks) if picks else ...] = x.reshape(sizes)
+    return out
+
+
+EMBED = register(
+    Op(
+        "embed",
+        "place",
+        1,
+        _embed_infer,
+        layout=_embed_layout,
+        params=("shape", "begin", "step", "drop"),
+        keeps=SHAPE_ONLY,
+        facts=frozenset(["zeros"]),
+        reference=_embed_reference,
+        vjp=lambda g, out, x, shape, begin, step, drop: (
+            slice_(g, begin, _full_sizes(x.shape, len(shape), drop), step, drop),
+        ),
+        samples=shapes_of(
+            [
+                ((2, 3), {"shape": (5, 7), "begin": (3, 6), "step": (1, -2), "drop": ()}),
+                ((3,), {"shape": (3, 2), "begin": (0, 1), "step": (1, 1), "drop": (1,)}),
+                ((0,), {"shape": (3,), "begin": (0,), "step": (1,), "drop": ()}),
+                ((), {"shape": (), "begin": (), "step": (), "drop": ()}),
+            ]
+        ),
+        doc="The adjoint of slice: x in a strided box of zeros.",
+    )
+)
+
+
+def embed(x: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints = ()) -> Tensor:
+    """x written into the strided box of a tensor of zeros."""
+    return bind(EMBED, x, shape=shape, begin=begin, step=step, drop=drop)
+
+
+def flip(x: Tensor, axis: Any = None) -> Tensor:
+    """x in reverse order along the axes (all by default)."""
+    x = as_tensor(x)
+    axes = normalize_axes(axis, x.ndim, "flip")
+    if not axes:
+        return x
+    return slice_(
+        x,
+        tuple(max(d - 1, 0) if i in axes else 0 for i, d in enumerate(x.shape)),
+        x.shape,
+        tuple(-1 if i in axes else 1 for i in range(x.ndim)),
+    )

@@ -1,0 +1,183 @@
+"""Views that repeat or thin out positions: sliding windows and diagonals, with their adjoints.
+
+Invariant: as in movement.py, a layout is exact affine arithmetic in elements.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.aval import Aval
+from ...core.errors import ShapeError
+from ...core.shapes import contiguous_strides, normalize_axis
+from ...ir.bind import as_tensor, bind
+from ...ir.op import Op, register
+from ..base.common import SHAPE_ONLY, pair, shapes_of
+from ..elementwise import add
+from .views import embed, moveaxis, slice_
+
+__all__ = [
+    "unfold",
+    "diagonal",
+    "embed_diagonal",
+]
+
+Ints = tuple[int, ...]
+Tensor = Any
+
+
+# ---- windows
+def _windows(shape: Ints, kernel: Ints, stride: Ints, dilation: Ints) -> Ints:
+    out = tuple(
+        (n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(shape[-2:], kernel, stride, dilation)
+    )
+    if len(shape) < 2 or min(out) < 1:
+        raise ShapeError(
+            f"a window of {kernel} with dilation {dilation} does not fit shape {shape}"
+        )
+    return out
+
+
+def _unfold_vjp(
+    g: Tensor, out: Tensor, x: Tensor, kernel: Ints, stride: Ints, dilation: Ints
+) -> tuple[Tensor]:
+    shape, nd = x.shape, x.ndim
+    total = None
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            part = slice_(g, (0,) * nd + (i, j), g.shape[:-2] + (1, 1), drop=(nd, nd + 1))
+            begin = (0,) * (nd - 2) + (i * dilation[0], j * dilation[1])
+            part = embed(part, shape, begin, (1,) * (nd - 2) + stride)
+            total = part if total is None else add(total, part)
+    return (total,)
+
+
+def _unfold_reference(x: np.ndarray, kernel: Ints, stride: Ints, dilation: Ints) -> np.ndarray:
+    full = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
+    w = np.lib.stride_tricks.sliding_window_view(x, full, (-2, -1))
+    return w[..., :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+
+
+UNFOLD = register(
+    Op(
+        "unfold",
+        "view",
+        1,
+        lambda a, kernel, stride, dilation: (
+            a.with_(a.shape[:-2] + _windows(a.shape, kernel, stride, dilation) + kernel),
+        ),
+        layout=lambda a, st, offset=0, *, kernel, stride, dilation: (
+            offset,
+            tuple(st[:-2])
+            + (st[-2] * stride[0], st[-1] * stride[1], st[-2] * dilation[0], st[-1] * dilation[1]),
+        ),
+        params=("kernel", "stride", "dilation"),
+        keeps=SHAPE_ONLY,
+        vjp=_unfold_vjp,
+        reference=_unfold_reference,
+        samples=shapes_of(
+            [
+                ((2, 5, 6), {"kernel": (2, 3), "stride": (1, 2), "dilation": (2, 1)}),
+                ((3, 3), {"kernel": (3, 3), "stride": (1, 1), "dilation": (1, 1)}),
+            ]
+        ),
+        doc="Sliding windows over the last two axes: [..., H, W] -> [..., OH, OW, KH, KW].",
+    )
+)
+
+
+def unfold(x: Tensor, kernel: Any, stride: Any = 1, dilation: Any = 1) -> Tensor:
+    """Sliding windows over the last two axes, as two new last axes."""
+    return bind(
+        UNFOLD,
+        x,
+        kernel=pair(kernel, "kernel"),
+        stride=pair(stride, "stride"),
+        dilation=pair(dilation, "dilation"),
+    )
+
+
+# ---- diagonals
+def _diagonal_size(rows: int, cols: int, offset: int) -> int:
+    return max(0, min(rows + min(offset, 0), cols - max(offset, 0)))
+
+
+def _diagonal_at(offset: int, strides: Sequence[int]) -> int:
+    return max(-offset, 0) * strides[-2] + max(offset, 0) * strides[-1]
+
+
+def _diagonal_layout(a: Aval, strides: Ints, offset: int = 0, *, k: int) -> tuple[int, Ints]:
+    n = _diagonal_size(a.shape[-2], a.shape[-1], k)
+    return offset + (_diagonal_at(k, strides) if n else 0), tuple(strides[:-2]) + (
+        strides[-2] + strides[-1],
+    )
+
+
+def _put_diagonal_layout(a: Aval, *, shape: Ints, k: int) -> list[tuple[int, Ints, Ints]]:
+    st = contiguous_strides(a.shape[:-1] + shape)
+    return [(_diagonal_at(k, st) if a.size else 0, a.shape, st[:-2] + (st[-2] + st[-1],))]
+
+
+def _put_diagonal_reference(x: np.ndarray, shape: Ints, k: int) -> np.ndarray:
+    out = np.zeros(x.shape[:-1] + shape, x.dtype)
+    i = np.arange(x.shape[-1])
+    out[..., i + max(-k, 0), i + max(k, 0)] = x
+    return out
+
+
+DIAGONAL = register(
+    Op(
+        "diagonal",
+        "view",
+        1,
+        lambda a, k: (a.with_(a.shape[:-2] + (_diagonal_size(a.shape[-2], a.shape[-1], k),)),),
+        layout=_diagonal_layout,
+        params=("k",),
+        keeps=SHAPE_ONLY,
+        vjp=lambda g, out, x, k: (bind(EMBED_DIAGONAL, g, shape=x.shape[-2:], k=k),),
+        reference=lambda x, k: np.diagonal(x, k, -2, -1),
+        samples=shapes_of(
+            [((3, 4), {"k": 1}), ((2, 4, 3), {"k": -2}), ((2, 2), {"k": 5}), ((0, 3), {"k": 0})]
+        ),
+        doc="Diagonal k of the last two axes.",
+    )
+)
+EMBED_DIAGONAL: Op = register(
+    Op(
+        "embed_diagonal",
+        "place",
+        1,
+        lambda a, shape, k: (a.with_(a.shape[:-1] + shape),),
+        layout=_put_diagonal_layout,
+        params=("shape", "k"),
+        keeps=SHAPE_ONLY,
+        facts=frozenset(["zeros"]),
+        vjp=lambda g, out, x, shape, k: (bind(DIAGONAL, g, k=k),),
+        reference=_put_diagonal_reference,
+        samples=shapes_of(
+            [((3,), {"shape": (3, 4), "k": 1}), ((2, 1), {"shape": (3, 1), "k": -2})]
+        ),
+        doc="Zeros with x on diagonal k.",
+    )
+)
+
+
+def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
+    """The diagonal of two axes (the last two by default), as a new last axis."""
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise ShapeError(f"diagonal takes at least two dimensions, not shape {x.shape}")
+    a, b = normalize_axis(axis1, x.ndim, "diagonal"), normalize_axis(axis2, x.ndim, "diagonal")
+    if a == b:
+        raise ShapeError("diagonal: the two axes must differ")
+    return bind(DIAGONAL, moveaxis(x, (a, b), (-2, -1)), k=operator.index(offset))
+
+
+def embed_diagonal(x: Tensor, offset: int = 0) -> Tensor:
+    """Square matrices with the last axis of x on diagonal `offset` (torch.diag_embed)."""
+    n = x.shape[-1] + abs(operator.index(offset))
+    return bind(EMBED_DIAGONAL, x, shape=(n, n), k=operator.index(offset))

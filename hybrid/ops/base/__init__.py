@@ -1,0 +1,4 @@
+"""What every family of ops uses.
+
+Invariant: nothing here knows a family.
+"""

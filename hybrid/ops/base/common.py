@@ -1,0 +1,160 @@
+"""Small helpers shared by the op records: axes, wide reference arithmetic, sample arrays.
+
+Invariant: nothing here makes a record or calls an op.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import Aval
+from ...core.errors import DTypeError
+from ...core.shapes import items_of, whole
+from ...ir.op import Op
+from ...ir.scalar import TYPE, Builder, Val
+
+__all__ = [
+    "Part",
+    "wide",
+    "groups",
+    "as_type",
+    "pair",
+    "need_float",
+    "draw",
+    "shapes_of",
+    "ints",
+    "SHAPE_ONLY",
+    "same_infer",
+    "pairs_of",
+    "inferred",
+]
+
+# `keeps` of a record whose vjp reads only shapes and dtypes of its inputs: no value has to be
+# saved.
+SHAPE_ONLY = frozenset(["shape"])
+
+
+class Part:
+    """A gradient that may be added to others of its record in one go (ops/build/parts.py);
+    a call gives it alone.  Parts of several records are added up by `rank`."""
+
+    __slots__ = ()
+    rank = 0
+
+    @property
+    def op(self) -> Op:
+        """The record whose `join` adds up several."""
+        raise NotImplementedError
+
+    def __call__(self) -> Any:
+        raise NotImplementedError
+
+
+def wide(x: np.ndarray) -> np.ndarray:
+    """x in the widest type of its kind:
+    long double for float32/64, float64 for half types, int64 or uint64."""
+    d = dt.canonical(x.dtype)
+    if dt.is_half(d):
+        return x.astype(np.float64)
+    if dt.is_float(d):
+        return x.astype(np.longdouble)
+    return x.astype(np.uint64 if dt.kind(d) == "u" else np.int64)
+
+
+def groups(axes: Iterable[int]) -> list[tuple[int, int]]:
+    """Sorted axes as runs (start, stop) of adjacent ones.
+
+    >>> groups((0, 2, 3))
+    [(0, 1), (2, 4)]
+    """
+    out: list[tuple[int, int]] = []
+    for a in axes:
+        if out and out[-1][1] == a:
+            out[-1] = (out[-1][0], a + 1)
+        else:
+            out.append((a, a + 1))
+    return out
+
+
+def as_type(s: Builder, x: Val, d: np.dtype) -> Val:
+    """x converted to the type that dtype d has in a program."""
+    return s.convert(x, TYPE[d])
+
+
+def pair(value: Any, what: str) -> tuple[int, int]:
+    """An int, or two of them, as two ints."""
+    if hasattr(value, "__index__"):
+        n = operator.index(value)
+        return n, n
+    items = tuple(whole(v, what) for v in items_of(value, what))
+    if len(items) != 2:
+        raise ValueError(f"{what} takes one int or a pair, not {value!r}")
+    return items[0], items[1]
+
+
+def pairs_of(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
+    """NumPy's pad widths: an int, (before, after), or one such pair per axis."""
+    if hasattr(widths, "__index__"):
+        n = operator.index(widths)
+        return ((n, n),) * ndim
+    items = tuple(widths)
+    if len(items) == 2 and all(hasattr(i, "__index__") for i in items):
+        return ((operator.index(items[0]), operator.index(items[1])),) * ndim
+    out = tuple(pair(i, "pad") for i in items)
+    if len(out) == 1:
+        return out * ndim
+    if len(out) != ndim:
+        raise ValueError(f"pad: {len(out)} pairs of widths for {ndim} dimensions")
+    return out
+
+
+def need_float(what: str, *avals: Aval) -> None:
+    """Raise DTypeError unless all dtypes are floating."""
+    for a in avals:
+        if not dt.is_float(a.dtype):
+            raise DTypeError(
+                f"{what} takes floating tensors, not {a.dtype.name}; convert with .astype"
+            )
+
+
+def same_infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
+    """One output like the first input."""
+    return (avals[0],)
+
+
+# ---- samples
+def draw(rng: np.random.Generator, *shape: int, lo: float = -3.0, hi: float = 3.0) -> np.ndarray:
+    """Uniform float64 samples; the tests convert them to the dtype under test."""
+    return rng.uniform(lo, hi, shape)
+
+
+def ints(rng: np.random.Generator, *shape: int, lo: int = 0, hi: int = 10) -> np.ndarray:
+    """Uniform int64 samples in lo..hi-1."""
+    return rng.integers(lo, hi, shape, dtype=np.int64)
+
+
+def shapes_of(
+    cases: Iterable[tuple[Any, ...]], *, lo: float = -3.0, hi: float = 3.0
+) -> Callable[[np.random.Generator], Iterator[tuple[list[np.ndarray], dict[str, Any]]]]:
+    """A `samples` function from rows (shape, ..., params): one float operand per shape."""
+    rows = list(cases)
+
+    def samples(rng: np.random.Generator) -> Iterator[tuple[list[np.ndarray], dict[str, Any]]]:
+        for *shapes, params in rows:
+            yield [draw(rng, *s, lo=lo, hi=hi) for s in shapes], dict(params)
+
+    return samples
+
+
+def inferred(shape_of: Any) -> Any:
+    """The infer rule of a record with one output, from a function of the input shapes."""
+
+    def infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
+        return (avals[0].with_(shape_of(*[a.shape for a in avals], **params)),)
+
+    return infer

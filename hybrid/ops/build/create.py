@@ -1,0 +1,371 @@
+"""Creation: constants and ranges.
+
+Invariant: numbers among the static parameters are kept as bit patterns or ints, so that equal
+parameters mean equal bits (-0.0 and 0.0, NaN).  Ranges of floats are computed in float64 and
+rounded once.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import struct
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import Aval, Device, aval
+from ...core.aval import device as to_device
+from ...core.errors import DTypeError, HybridError, ShapeError
+from ...core.floating import in_plain_floats
+from ...core.shapes import as_shape
+from ...ir.bind import as_tensor, bind, literal, store
+from ...ir.foreign import is_number, number_dtype, rounded
+from ...ir.op import Op, register
+from ...ir.scalar import TYPE, Builder, Val
+from ...ir.tensor import Leaf
+from ..axes.reduce import broadcast_to
+
+__all__ = [
+    "full",
+    "zeros",
+    "ones",
+    "empty",
+    "full_like",
+    "zeros_like",
+    "ones_like",
+    "empty_like",
+    "arange",
+    "linspace",
+]
+
+Ints = tuple[int, ...]
+Tensor = Any
+
+
+def _number_bits(value: Any, d: np.dtype) -> int:
+    """The bit pattern of a number rounded to dtype d, in the type a program carries d in."""
+    if type(value) is int and value == 0:
+        return 0
+    v = literal(value, d)._v if is_number(value) else rounded(np.asarray(value), d)
+    v = v.astype(np.float32) if dt.is_half(d) else v
+    return int(v.reshape(1).view(f"u{v.dtype.itemsize}")[0])
+
+
+def _bits_number(bits: int, d: np.dtype) -> np.ndarray:
+    carried = dt.compute_type(d)
+    return np.array([bits], f"u{carried.itemsize}").view(carried).astype(d)[0]
+
+
+def _f64(bits: int) -> float:
+    return struct.unpack("<d", struct.pack("<Q", bits))[0]
+
+
+def _f64_bits(value: Any) -> int:
+    return struct.unpack("<Q", struct.pack("<d", float(value)))[0]
+
+
+def fresh(*, shape: Ints, dtype: np.dtype, device: Device, **_: Any) -> tuple[Aval, ...]:
+    """The infer rule of a record without inputs."""
+    return (aval(shape, dtype, device),)
+
+
+def no_inputs(*rows: dict[str, Any]) -> Any:
+    """Samples of a record without inputs: one per row of parameters."""
+    cpu = to_device("cpu")
+    return lambda rng: iter([([], {"device": cpu, **r}) for r in rows])
+
+
+def finish(out: Tensor, requires_grad: bool) -> Tensor:
+    """`out`, as a leaf when it shall have a gradient; DTypeError when it cannot."""
+    if requires_grad:
+        if not dt.is_float(out.dtype):
+            raise DTypeError(f"only floating tensors can require a gradient, not {out.dtype.name}")
+        out._node = Leaf(out)
+    return out
+
+
+# ---- constants
+FULL = register(
+    Op(
+        "full",
+        "map",
+        0,
+        fresh,
+        body=lambda s, *, shape, dtype, bits, device: s.bits(TYPE[dtype], bits),
+        params=("shape", "dtype", "bits", "device"),
+        ulp=0.0,
+        facts=frozenset(["constant"]),
+        reference=lambda shape, dtype, bits, device: np.full(
+            shape, _bits_number(bits, dtype), dtype
+        ),
+        samples=no_inputs(
+            {"shape": (3, 5), "dtype": dt.float32, "bits": 0x80000000},
+            {"shape": (), "dtype": dt.bfloat16, "bits": 0x3F800000},
+            {"shape": (2, 0), "dtype": dt.int8, "bits": 255},
+        ),
+        doc="One number everywhere.",
+    )
+)
+
+
+def full(
+    shape: Any, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of that shape holding `value` (a number, or a tensor or sequence that broadcasts).
+
+    dtype: default that of the value (float32, int64 or bool for Python numbers); a Python number is
+    rounded to it once.  Raises OverflowError for an integer that the dtype cannot hold.
+    """
+    shape = as_shape(shape)
+    if not isinstance(value, (bool, int, float, np.generic)):
+        t = as_tensor(value) if dtype is None else store(value, dt.canonical(dtype))
+        return finish(broadcast_to(t, shape), requires_grad)
+    d = dt.canonical(
+        dtype
+        if dtype is not None
+        else value.dtype
+        if isinstance(value, np.generic)
+        else number_dtype(value)
+    )
+    return finish(
+        bind(
+            FULL,
+            shape=shape,
+            dtype=d,
+            bits=_number_bits(value, d),
+            device=to_device(device or "cpu"),
+        ),
+        requires_grad,
+    )
+
+
+def zeros(
+    *shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Zeros of a shape given as a tuple or as several ints; float32 by default."""
+    return full(
+        _shape(shape),
+        0,
+        dtype=dtype or dt.default_float,
+        device=device,
+        requires_grad=requires_grad,
+    )
+
+
+def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones of a shape given as a tuple or as several ints; float32 by default."""
+    return full(
+        _shape(shape),
+        1,
+        dtype=dtype or dt.default_float,
+        device=device,
+        requires_grad=requires_grad,
+    )
+
+
+def _shape(shape: tuple[Any, ...]) -> Any:
+    return shape[0] if len(shape) == 1 else shape
+
+
+empty = zeros
+
+
+def full_like(
+    x: Tensor, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """`full` with the shape, dtype and device of x."""
+    x = as_tensor(x)
+    return full(
+        x.shape,
+        value,
+        dtype=dtype or x.dtype,
+        device=device or x.device,
+        requires_grad=requires_grad,
+    )
+
+
+def zeros_like(
+    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Zeros with the shape, dtype and device of x."""
+    return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def ones_like(
+    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Ones with the shape, dtype and device of x."""
+    return full_like(x, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+empty_like = zeros_like
+
+
+# ---- ranges
+def _range_body(
+    s: Builder, *, shape: Ints, dtype: np.dtype, start: int, step: int, device: Device
+) -> Val:
+    i = s.index()
+    if dt.is_int(dtype):
+        return s.convert(i * step + start, TYPE[dtype])
+    x = s.convert(i, "f64") * s.bits("f64", step) + s.bits("f64", start)
+    return s.convert(x, TYPE[dtype])
+
+
+def _range_reference(
+    *, shape: Ints, dtype: np.dtype, start: int, step: int, device: Device
+) -> np.ndarray:
+    i = np.arange(shape[0], dtype=np.int64)
+    if dt.is_int(dtype):
+        return (i * step + start).astype(dtype)
+    return i.astype(np.float64) * _f64(step) + _f64(start)
+
+
+RANGE = register(
+    Op(
+        "arange",
+        "map",
+        0,
+        fresh,
+        body=_range_body,
+        params=("shape", "dtype", "start", "step", "device"),
+        reference=_range_reference,
+        ulp=1.0,
+        samples=no_inputs(
+            {"shape": (7,), "dtype": dt.int32, "start": -3, "step": 2},
+            {"shape": (0,), "dtype": dt.int64, "start": 0, "step": 1},
+            {"shape": (70,), "dtype": dt.float32, "start": _f64_bits(0.5), "step": _f64_bits(-0.1)},
+        ),
+        doc="start + i * step.",
+    )
+)
+
+
+@in_plain_floats
+def arange(
+    start: Any,
+    stop: Any = None,
+    step: Any = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """start, start + step, ... below stop (NumPy's arange);
+    int64 for ints, float32 when one is a float."""
+    if stop is None:
+        start, stop = 0, start
+    if not step:
+        raise HybridError("arange: step is zero")
+    if any(isinstance(v, float) and not math.isfinite(v) for v in (start, stop, step)):
+        raise HybridError(f"arange({start}, {stop}, {step}): start, stop and step must be finite")
+    whole = all(hasattr(v, "__index__") for v in (start, stop, step))
+    d = dt.canonical(dtype) if dtype is not None else dt.default_int if whole else dt.default_float
+    if whole:
+        start, stop, step = map(operator.index, (start, stop, step))
+        n = max(0, -((start - stop) // step))
+    else:
+        n = max(0, math.ceil((stop - start) / step))
+    as_shape(n)
+    if dt.is_int(d):
+        first, by = int(start), int(step) if whole else int(start + step) - int(start)
+        if n and not (dt.can_hold(d, first) and dt.can_hold(d, first + (n - 1) * by)):
+            raise OverflowError(f"arange({start}, {stop}, {step}) does not fit {d.name}")
+    else:
+        first, by = _f64_bits(start), _f64_bits(step)
+    if d is dt.bool_:
+        raise DTypeError("arange does not make bools; compare a range instead")
+    return finish(
+        bind(RANGE, shape=(n,), dtype=d, start=first, step=by, device=to_device(device or "cpu")),
+        requires_grad,
+    )
+
+
+def _linspace_body(
+    s: Builder, *, shape: Ints, dtype: np.dtype, start: int, step: int, last: int, device: Device
+) -> Val:
+    i = s.index()
+    x = s.convert(i, "f64") * s.bits("f64", step) + s.bits("f64", start)
+    return s.convert(s.select(i == shape[0] - 1, s.bits("f64", last), x), TYPE[dtype])
+
+
+def _linspace_reference(
+    *, shape: Ints, dtype: np.dtype, start: int, step: int, last: int, device: Device
+) -> np.ndarray:
+    x = np.arange(shape[0], dtype=np.float64) * _f64(step) + _f64(start)
+    x[shape[0] - 1 :] = _f64(last)
+    return x
+
+
+LINSPACE = register(
+    Op(
+        "linspace",
+        "map",
+        0,
+        fresh,
+        body=_linspace_body,
+        params=("shape", "dtype", "start", "step", "last", "device"),
+        reference=_linspace_reference,
+        ulp=1.0,
+        samples=no_inputs(
+            {
+                "shape": (9,),
+                "dtype": dt.float32,
+                "start": _f64_bits(-1),
+                "step": _f64_bits(0.3),
+                "last": _f64_bits(1.4),
+            },
+            {
+                "shape": (1,),
+                "dtype": dt.float64,
+                "start": _f64_bits(2),
+                "step": _f64_bits(1),
+                "last": _f64_bits(2),
+            },
+        ),
+        doc="start + i * step with a given last element.",
+    )
+)
+
+
+@in_plain_floats
+def linspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    *,
+    endpoint: bool = True,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`num` evenly spaced numbers from start to stop; the end is exact."""
+    n = operator.index(num)
+    if n < 0:
+        raise ShapeError(f"linspace: {n} samples")
+    d = dt.canonical(dtype) if dtype is not None else dt.default_float
+    parts = n - 1 if endpoint else n
+    step = (
+        (float(stop) - float(start)) / parts if parts > 0 else float("nan") if not endpoint else 0.0
+    )
+    last = (
+        float(stop)
+        if endpoint and n > 1
+        else float(start) + step * (n - 1)
+        if n > 1
+        else float(start)
+    )
+    return finish(
+        bind(
+            LINSPACE,
+            shape=(n,),
+            dtype=d,
+            start=_f64_bits(start),
+            step=_f64_bits(step if n > 1 else 0.0),
+            last=_f64_bits(last),
+            device=to_device(device or "cpu"),
+        ),
+        requires_grad,
+    )

@@ -1,0 +1,406 @@
+"""Joining and writing: concat, stack, pad, functional writes into a box, split, tile, repeat, roll.
+
+Invariant: a record of kind 'place' writes each operand into one strided region of a fresh result;
+with the fact 'base' operand 0 fills the result first, with 'zeros' zeros do, otherwise the regions
+cover it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from ...core.aval import Aval
+from ...core.errors import HybridError, ShapeError
+from ...core.shapes import contiguous_strides, items_of, normalize_axis, whole
+from ...ir.bind import as_tensor, bind, operands, store
+from ...ir.op import Op, extend, register
+from ..base.common import SHAPE_ONLY, draw, pairs_of
+from .create import full, zeros, zeros_like
+from ..elementwise import clone
+from ..axes.views import SLICE, SlicePart, embed, expand_dims, flip, narrow, region, reshape, slice_
+from ..axes.reduce import broadcast_to
+
+__all__ = [
+    "concat",
+    "stack",
+    "split",
+    "chunk",
+    "unstack",
+    "pad",
+    "slice_set",
+    "tile",
+    "repeat",
+    "roll",
+    "vstack",
+    "hstack",
+]
+
+Ints = tuple[int, ...]
+Tensor = Any
+
+
+# ---- concat
+def _concat_infer(*avals: Aval, axis: int) -> tuple[Aval, ...]:
+    first = avals[0]
+    for a in avals[1:]:
+        if (
+            a.ndim != first.ndim
+            or a.shape[:axis] + a.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]
+        ):
+            raise ShapeError(
+                f"concat: shapes {first.shape} and {a.shape} differ outside axis {axis}"
+            )
+    total = sum(a.shape[axis] for a in avals)
+    return (first.with_(first.shape[:axis] + (total,) + first.shape[axis + 1 :]),)
+
+
+def _concat_layout(*avals: Aval, axis: int) -> list[tuple[int, Ints, Ints]]:
+    st = contiguous_strides(_concat_infer(*avals, axis=axis)[0].shape)
+    starts = [0, *accumulate(a.shape[axis] for a in avals)]
+    return [(0 if a.size == 0 else b * st[axis], a.shape, st) for a, b in zip(avals, starts)]
+
+
+def _concat_vjp(g: Tensor, out: Tensor, *xs: Tensor, axis: int) -> tuple[Any, ...]:
+    starts = [0, *accumulate(x.shape[axis] for x in xs)]
+    return tuple(lambda b=b, x=x: narrow(g, axis, b, x.shape[axis]) for b, x in zip(starts, xs))
+
+
+def _concat_samples(rng: np.random.Generator) -> Any:
+    yield [draw(rng, 2, 3), draw(rng, 2, 1), draw(rng, 2, 0)], {"axis": 1}
+    yield [draw(rng, 3), draw(rng, 5)], {"axis": 0}
+    yield [draw(rng, 2, 0)], {"axis": 0}
+
+
+CONCAT = register(
+    Op(
+        "concat",
+        "place",
+        None,
+        _concat_infer,
+        layout=_concat_layout,
+        params=("axis",),
+        keeps=SHAPE_ONLY,
+        vjp=_concat_vjp,
+        reference=lambda *xs, axis: np.concatenate(xs, axis),
+        samples=_concat_samples,
+        doc="Tensors one after the other along an axis.",
+    )
+)
+
+
+def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
+    """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and
+    sequences of Python numbers take the dtype of the tensors."""
+    ts = operands(*items_of(xs, "concat: xs"))
+    if not ts:
+        raise ShapeError("concat needs at least one tensor")
+    if axis is None:
+        ts, axis = [reshape(t, (t.size,)) for t in ts], 0
+    if len(ts) == 1:
+        normalize_axis(axis, ts[0].ndim, "concat")
+        return clone(ts[0])
+    return bind(CONCAT, *ts, axis=normalize_axis(axis, ts[0].ndim, "concat"))
+
+
+def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new axis, dtypes as in `concat`."""
+    ts = operands(*items_of(xs, "stack: xs"))
+    if len({t.shape for t in ts}) != 1:
+        raise ShapeError(
+            f"stack needs one or more tensors of one shape, not {[t.shape for t in ts]}"
+        )
+    a = normalize_axis(axis, ts[0].ndim + 1, "stack")
+    return concat([expand_dims(t, a) for t in ts], a)
+
+
+def vstack(xs: Sequence[Tensor]) -> Tensor:
+    """Tensors on top of each other (1-D tensors are rows)."""
+    return concat(
+        [reshape(t, (1,) * (2 - t.ndim) + t.shape) if t.ndim < 2 else t for t in operands(*xs)],
+        0,
+    )
+
+
+def hstack(xs: Sequence[Tensor]) -> Tensor:
+    """Tensors side by side (along axis 1; 1-D tensors along axis 0)."""
+    ts = [reshape(t, (1,)) if t.ndim == 0 else t for t in operands(*xs)]
+    return concat(ts, 0 if ts and ts[0].ndim == 1 else 1)
+
+
+# ---- taking apart
+def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
+    """PyTorch's split: pieces of `sizes` elements (the last may be smaller),
+    or of the given sizes."""
+    x = as_tensor(x)
+    a = normalize_axis(axis, x.ndim, "split")
+    n = x.shape[a]
+    if hasattr(sizes, "__index__"):
+        k = operator.index(sizes)  # type: ignore[arg-type]
+        if k < 1:
+            raise ShapeError(f"split: pieces of {k} elements")
+        parts = [min(k, n - b) for b in range(0, n, k)] or [0]
+    else:
+        parts = [whole(k, "split: a size") for k in items_of(sizes, "split: sizes")]  # type: ignore[union-attr]
+        if sum(parts) != n or min(parts, default=0) < 0:
+            raise ShapeError(f"split: sizes {parts} do not add up to {n}")
+    starts = [0, *accumulate(parts)]
+    return tuple(narrow(x, a, b, k) for b, k in zip(starts, parts))
+
+
+def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` pieces of equal size (the last may be smaller), as PyTorch's chunk."""
+    x = as_tensor(x)
+    a = normalize_axis(axis, x.ndim, "chunk")
+    if chunks < 1:
+        raise ShapeError(f"chunk: {chunks} pieces")
+    return split(x, max(1, -(-x.shape[a] // chunks)), a)
+
+
+def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
+    """The slices along an axis, without it."""
+    x = as_tensor(x)
+    a = normalize_axis(axis, x.ndim, "unstack")
+    return tuple(narrow(x, a, i, 1, drop=True) for i in range(x.shape[a]))
+
+
+# ---- writing a box
+def _set_infer(base: Aval, value: Aval, *, begin: Ints, step: Ints, drop: Ints) -> tuple[Aval, ...]:
+    return (base,)
+
+
+def _set_layout(
+    base: Aval, value: Aval, *, begin: Ints, step: Ints, drop: Ints
+) -> list[tuple[int, Ints, Ints]]:
+    off, strides = region(base.shape, contiguous_strides(base.shape), begin, step, drop)
+    return [(0 if value.size == 0 else off, value.shape, strides)]
+
+
+def _box(value: Any, ndim: int, drop: Ints) -> Ints:
+    inner = iter(value.shape)
+    return tuple(1 if i in drop else next(inner) for i in range(ndim))
+
+
+def _set_vjp(
+    g: Tensor, out: Tensor, base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints
+) -> Any:
+    sizes = _box(value, base.ndim, drop)
+    return (
+        lambda: slice_set(g, zeros_like(value, dtype=g.dtype), begin, step, drop),
+        lambda: slice_(g, begin, sizes, step, drop),
+    )
+
+
+def _set_reference(
+    base: np.ndarray, value: np.ndarray, begin: Ints, step: Ints, drop: Ints
+) -> np.ndarray:
+    out = base.copy()
+    sizes = _box(value, base.ndim, drop)
+    picks = [b + np.arange(n) * k for b, n, k in zip(begin, sizes, step)]
+    out[np.ix_(*picks) if picks else ...] = value.reshape(sizes)
+    return out
+
+
+def _set_samples(rng: np.random.Generator) -> Any:
+    yield [draw(rng, 5, 6), draw(rng, 2, 3)], {"begin": (1, 5), "step": (2, -1), "drop": ()}
+    yield [draw(rng, 5, 6), draw(rng, 6)], {"begin": (4, 0), "step": (1, 1), "drop": (0,)}
+    yield [draw(rng, 3), draw(rng, 0)], {"begin": (3,), "step": (1,), "drop": ()}
+    yield [draw(rng), draw(rng)], {"begin": (), "step": (), "drop": ()}
+
+
+SLICE_SET = register(
+    Op(
+        "slice_set",
+        "place",
+        2,
+        _set_infer,
+        layout=_set_layout,
+        params=("begin", "step", "drop"),
+        vjp=_set_vjp,
+        keeps=SHAPE_ONLY,
+        facts=frozenset(["base"]),
+        reference=_set_reference,
+        samples=_set_samples,
+        doc="base with value written into a strided box.",
+    )
+)
+
+
+def slice_set(base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints = ()) -> Tensor:
+    """A copy of base with `value` in the strided box that starts at `begin`;
+    value's shape is the box's."""
+    value = store(value, base.dtype, base.device)
+    return bind(SLICE_SET, base, value, begin=begin, step=step, drop=drop)
+
+
+# ---- what slices do with their base
+def _sizes(p: SlicePart) -> Ints:
+    """The box of a part with all its axes."""
+    inner = iter(p.g.shape)
+    return tuple(1 if i in p.drop else next(inner) for i in range(len(p.shape)))
+
+
+def _axis_of(parts: Sequence[SlicePart], sizes: Sequence[Ints]) -> int | None:
+    """The one axis along which the boxes differ;
+    None when there are several, or a box has steps."""
+    first = parts[0]
+    if any(k != 1 for p in parts for k in p.step) or any(0 in s for s in sizes):
+        return None
+    axes = {
+        a
+        for p, s in zip(parts, sizes)
+        for a in range(len(first.shape))
+        if p.begin[a] != first.begin[a] or s[a] != sizes[0][a]
+    }
+    return axes.pop() if len(axes) == 1 else None
+
+
+def _joined_slices(parts: Sequence[SlicePart]) -> Tensor | None:
+    """The boxes side by side, zeros between them; None when they overlap or do not line up."""
+    sizes = [_sizes(p) for p in parts]
+    axis = _axis_of(parts, sizes)
+    if axis is None:
+        return None
+    order = sorted(range(len(parts)), key=lambda i: parts[i].begin[axis])
+    first, pieces = parts[order[0]], []
+    start = at = first.begin[axis]
+    for i in order:
+        begin = parts[i].begin[axis]
+        if begin < at:
+            return None
+        if begin > at:
+            gap = tuple(begin - at if a == axis else n for a, n in enumerate(sizes[i]))
+            pieces.append(zeros(gap, dtype=first.g.dtype, device=first.g.device))
+        pieces.append(reshape(parts[i].g, sizes[i]))
+        at = begin + sizes[i][axis]
+    out = concat(pieces, axis)
+    if out.shape == first.shape:
+        return out
+    corner = tuple(start if a == axis else b for a, b in enumerate(first.begin))
+    return embed(out, first.shape, corner, first.step, ())
+
+
+extend(
+    SLICE,
+    write_back=lambda base, value, begin, sizes, step, drop: slice_set(
+        base, value, begin, step, drop
+    ),
+    join=_joined_slices,
+)
+
+
+# ---- pad
+def _pad_edges(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
+    """x extended along one axis by pieces of itself."""
+    n = x.shape[axis]
+    if (
+        mode == "reflect"
+        and max(before, after) >= max(n, 1)
+        or mode == "wrap"
+        and max(before, after) > n
+        or n == 0
+    ):
+        raise ShapeError(
+            f"pad: {before} and {after} elements are too many for mode {mode!r} on an axis of "
+            f"size {n}"
+        )
+    if mode == "reflect":
+        head, tail = narrow(x, axis, 1, before), narrow(x, axis, n - 1 - after, after)
+        head, tail = flip(head, axis), flip(tail, axis)
+    elif mode == "wrap":
+        head, tail = narrow(x, axis, n - before, before), narrow(x, axis, 0, after)
+    else:
+        shape = list(x.shape)
+        head, tail = narrow(x, axis, 0, 1), narrow(x, axis, n - 1, 1)
+        shape[axis] = before
+        head = broadcast_to(head, tuple(shape))
+        shape[axis] = after
+        tail = broadcast_to(tail, tuple(shape))
+    return concat([p for p in (head, x, tail) if p.shape[axis]], axis)
+
+
+def pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
+    """NumPy's pad: widths as an int, (before, after), or one pair per axis.
+
+    Modes: 'constant', 'edge', 'reflect', 'wrap'.  `nn.functional.pad` is PyTorch's.
+    """
+    x = as_tensor(x)
+    widths = pairs_of(pad_width, x.ndim)
+    if any(w < 0 for p in widths for w in p):
+        raise ShapeError(f"pad: widths must not be negative: {widths}; slice to remove elements")
+    if not any(w for p in widths for w in p):
+        return clone(x)
+    if mode == "constant":
+        shape = tuple(b + n + a for n, (b, a) in zip(x.shape, widths))
+        begin, step = tuple(b for b, _ in widths), (1,) * x.ndim
+        if isinstance(constant_values, (int, float)) and _is_plus_zero(constant_values):
+            return embed(x, shape, begin, step)
+        return slice_set(
+            full(shape, constant_values, dtype=x.dtype, device=x.device), x, begin, step
+        )
+    if mode not in ("edge", "reflect", "wrap"):
+        raise HybridError(f"pad: mode {mode!r} is not one of 'constant', 'edge', 'reflect', 'wrap'")
+    for axis, (before, after) in enumerate(widths):
+        if before or after:
+            x = _pad_edges(x, axis, before, after, mode)
+    return x
+
+
+def _is_plus_zero(value: float) -> bool:
+    return value == 0 and not np.signbit(value)
+
+
+# ---- repetition
+def tile(x: Tensor, reps: Any) -> Tensor:
+    """x repeated as a whole along each axis."""
+    x = as_tensor(x)
+    counts = (
+        (operator.index(reps),)
+        if hasattr(reps, "__index__")
+        else tuple(whole(r, "tile: a count") for r in items_of(reps, "tile: reps"))
+    )
+    n = max(len(counts), x.ndim)
+    counts = (1,) * (n - len(counts)) + counts
+    shape = (1,) * (n - x.ndim) + x.shape
+    both = tuple(v for r, d in zip(counts, shape) for v in (r, d))
+    wide = broadcast_to(reshape(x, tuple(v for d in shape for v in (1, d))), both)
+    return reshape(wide, tuple(r * d for r, d in zip(counts, shape)))
+
+
+def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
+    """Each element `repeats` times along an axis (None: of the flattened tensor)."""
+    x = as_tensor(x)
+    if not hasattr(repeats, "__index__"):
+        raise HybridError(
+            "repeat takes one count; for a count per element use take(x, indices, axis)"
+        )
+    k = operator.index(repeats)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    a = normalize_axis(axis, x.ndim, "repeat")
+    wide = broadcast_to(expand_dims(x, a + 1), x.shape[: a + 1] + (k,) + x.shape[a + 1 :])
+    return reshape(wide, x.shape[:a] + (x.shape[a] * k,) + x.shape[a + 1 :])
+
+
+def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
+    """Elements moved along axes, those pushed out at one end re-entering at the other."""
+    x = as_tensor(x)
+    if axis is None:
+        return reshape(roll(reshape(x, (x.size,)), shift, 0), x.shape)
+    axes = [
+        normalize_axis(a, x.ndim, "roll") for a in ((axis,) if hasattr(axis, "__index__") else axis)
+    ]
+    shifts = [shift] * len(axes) if hasattr(shift, "__index__") else list(shift)
+    if len(shifts) != len(axes):
+        raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+    out = x
+    for k, a in zip(shifts, axes):
+        n = x.shape[a]
+        k = operator.index(k) % n if n else 0
+        if k:
+            out = concat([narrow(out, a, n - k, k), narrow(out, a, 0, n - k)], a)
+    return clone(x) if out is x else out

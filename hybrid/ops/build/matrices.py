@@ -1,0 +1,183 @@
+"""Matrices by position: eye, triangles, one_hot, meshgrid.
+
+Invariant: which elements are kept depends on coordinates only, never on values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import Device
+from ...core.aval import device as to_device
+from ...core.errors import DTypeError, HybridError, ShapeError
+from ...core.shapes import as_shape, whole
+from ...ir.bind import as_tensor, bind
+from ...ir.bind import convert as astype
+from ...ir.op import Op, register
+from ...ir.scalar import TYPE, Builder, Val
+from ..base.common import shapes_of
+from .create import arange, finish, fresh, no_inputs
+from ..elementwise import equal
+from ..axes.views import expand_dims, reshape
+from ..axes.reduce import broadcast_to
+
+__all__ = [
+    "eye",
+    "tril",
+    "triu",
+    "one_hot",
+    "meshgrid",
+]
+
+Ints = tuple[int, ...]
+Tensor = Any
+
+
+def _eye_body(s: Builder, *, shape: Ints, dtype: np.dtype, k: int, device: Device) -> Val:
+    return s.convert(s.coord(0) + k == s.coord(1), TYPE[dtype])
+
+
+EYE = register(
+    Op(
+        "eye",
+        "map",
+        0,
+        fresh,
+        body=_eye_body,
+        params=("shape", "dtype", "k", "device"),
+        ulp=0.0,
+        reference=lambda shape, dtype, k, device: np.eye(shape[0], shape[1], k=k),
+        samples=no_inputs(
+            {"shape": (3, 5), "dtype": dt.float32, "k": 1},
+            {"shape": (4, 4), "dtype": dt.bool_, "k": -1},
+            {"shape": (0, 2), "dtype": dt.int64, "k": 0},
+        ),
+        doc="Ones on diagonal k.",
+    )
+)
+
+
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    k: int = 0,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """An n x m matrix (square by default) with ones on diagonal k."""
+    shape = as_shape((n, n if m is None else m))
+    return finish(
+        bind(
+            EYE,
+            shape=shape,
+            dtype=dt.canonical(dtype or dt.default_float),
+            k=_within(k, shape),
+            device=to_device(device or "cpu"),
+        ),
+        requires_grad,
+    )
+
+
+def _within(k: int, shape: tuple[int, ...]) -> int:
+    """A diagonal's number, no farther out than the first one that lies beside the matrix."""
+    rows, columns = shape[-2:]
+    return max(-rows, min(whole(k, "k"), columns))
+
+
+def _triangle(name: str, keep: Any, oracle: Any) -> Op:
+    def body(s: Builder, x: Val, *, k: int, axes: tuple[int, int]) -> Val:
+        return s.select(keep(s.coord(axes[1]), s.coord(axes[0]) + k), x, 0)
+
+    op: Op = Op(
+        name,
+        "map",
+        1,
+        lambda a, k, axes: (a,),
+        body=body,
+        params=("k", "axes"),
+        ulp=0.0,
+        vjp=lambda g, out, x, k, axes: (bind(op, g, k=k, axes=axes),),
+        keeps=frozenset(["shape"]),
+        reference=lambda x, k, axes: oracle(x, k),
+        samples=shapes_of(
+            [
+                ((4, 5), {"k": 0, "axes": (0, 1)}),
+                ((2, 3, 3), {"k": -1, "axes": (1, 2)}),
+                ((0, 3), {"k": 1, "axes": (0, 1)}),
+            ]
+        ),
+        doc="x with zeros "
+        + ("above" if name == "tril" else "below")
+        + " diagonal k of the last two axes.",
+    )
+    return register(op)
+
+
+TRIL = _triangle("tril", lambda col, row: col <= row, np.tril)
+TRIU = _triangle("triu", lambda col, row: col >= row, np.triu)
+
+
+def _apply_triangle(op: Op, x: Tensor, k: int) -> Tensor:
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise ShapeError(f"{op.name} takes at least two dimensions, not shape {x.shape}")
+    return bind(op, x, k=_within(k, x.shape), axes=(x.ndim - 2, x.ndim - 1))
+
+
+def tril(x: Tensor, k: int = 0) -> Tensor:
+    """x with zeros above diagonal k of the last two axes."""
+    return _apply_triangle(TRIL, x, k)
+
+
+def triu(x: Tensor, k: int = 0) -> Tensor:
+    """x with zeros below diagonal k of the last two axes."""
+    return _apply_triangle(TRIU, x, k)
+
+
+def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
+    """[..., num_classes] with 1 where the class is the index (all 0 where it is out of range);
+    float32 by default.  `nn.functional.one_hot` is PyTorch's: int64, checked."""
+    index = as_tensor(index)
+    if not dt.is_int(index.dtype):
+        raise DTypeError(f"one_hot takes integer indices, not {index.dtype.name}")
+    classes = arange(num_classes, device=index.device)
+    return astype(
+        equal(expand_dims(astype(index, dt.int64), -1), classes),
+        dt.canonical(dtype or dt.default_float),
+    )
+
+
+def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
+    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix
+    order), given one by one or as one list of tensors; each keeps its dtype.
+
+    Raises ShapeError for a tensor of more than one dimension.
+
+    >>> import hybrid
+    >>> [m.shape for m in meshgrid(hybrid.arange(2), hybrid.arange(3), indexing="ij")]
+    [(2, 3), (2, 3)]
+    """
+    if indexing not in ("xy", "ij"):
+        raise HybridError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
+    if len(xs) == 1 and isinstance(xs[0], (list, tuple)) and not any(map(np.isscalar, xs[0])):
+        xs = tuple(xs[0])
+    xs = tuple(as_tensor(x) for x in xs)
+    for x in xs:
+        if x.ndim > 1:
+            raise ShapeError(f"meshgrid takes one-dimensional tensors, not shape {x.shape}")
+    n = len(xs)
+    at = list(range(n))
+    if indexing == "xy" and n > 1:
+        at[:2] = [1, 0]
+    shape = [0] * n
+    for x, a in zip(xs, at):
+        shape[a] = x.size
+    return [
+        broadcast_to(reshape(x, tuple(x.size if i == a else 1 for i in range(n))), tuple(shape))
+        for x, a in zip(xs, at)
+    ]

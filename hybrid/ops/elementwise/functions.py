@@ -1,0 +1,480 @@
+"""Elementwise records of elementary and special functions, over our own formulas.
+
+Invariant: float32 and float64 results are at most 2 ulp (power: 4) from the true value; integers
+are computed as float32; the oracles use NumPy in extended precision or the math module.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...ir.bind import as_tensor
+from ...ir.flat import public
+from ...ir.foreign import data_of, holds_tensors, listed
+from ...ir.op import map_op
+from ...ir.scalar import Builder, Val
+from ...ir.tensor import Handle
+from .. import formulas as F
+from ..base.common import wide
+from .arithmetic import add, divide, multiply, negative, reciprocal, reference_of, square, subtract
+from .logic import equal, greater_equal, isinf, logical_and
+from .selection import where
+
+__all__ = [
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "atan2",
+    "sinh",
+    "cosh",
+    "tanh",
+    "tanh_grad",
+    "asinh",
+    "acosh",
+    "atanh",
+    "sqrt",
+    "rsqrt",
+    "cbrt",
+    "hypot",
+    "power",
+    "pow",
+    "logaddexp",
+    "erf",
+    "erfc",
+    "sigmoid",
+    "sigmoid_grad",
+]
+
+Tensor = Any
+Function = Callable[..., Any]
+LN2, LN10 = math.log(2.0), math.log(10.0)
+
+
+def _unary(
+    name: str, formula: Callable[..., Any], vjp: Any, f: Callable[..., Any], doc: str, **more: Any
+) -> Any:
+    return public(
+        map_op(
+            name,
+            1,
+            formula,
+            vjp=vjp,
+            reference=more.pop("reference", None) or reference_of(f),
+            result="float",
+            accepts="f",
+            doc=doc,
+            **more,
+        )
+    )
+
+
+def by_element(f: Callable[..., float]) -> Callable[..., Any]:
+    """A NumPy oracle from a function of Python floats."""
+
+    def reference(*xs: np.ndarray, **params: Any) -> np.ndarray:
+        ys = np.broadcast_arrays(*[x.astype(np.float64) for x in xs])
+        out = [f(*map(float, v), **params) for v in zip(*[y.ravel() for y in ys])]
+        return np.array(out, np.float64).reshape(ys[0].shape)
+
+    return reference
+
+
+# ---- exponentials and logarithms
+exp: Function = _unary("exp", F.exp, lambda g, out, x: (multiply(g, out),), np.exp, "e^x.")
+exp2: Function = _unary(
+    "exp2", F.exp2, lambda g, out, x: (multiply(g, multiply(out, LN2)),), np.exp2, "2^x."
+)
+expm1: Function = _unary(
+    "expm1",
+    F.expm1,
+    lambda g, out, x: (multiply(g, add(out, 1.0)),),
+    np.expm1,
+    "e^x - 1, exact near 0.",
+)
+log: Function = _unary(
+    "log", F.log, lambda g, out, x: (divide(g, x),), np.log, "Natural logarithm.", domain=(0.1, 5.0)
+)
+log2: Function = _unary(
+    "log2",
+    F.log2,
+    lambda g, out, x: (divide(g, multiply(x, LN2)),),
+    np.log2,
+    "Logarithm to base 2.",
+    domain=(0.1, 5.0),
+)
+log10: Function = _unary(
+    "log10",
+    F.log10,
+    lambda g, out, x: (divide(g, multiply(x, LN10)),),
+    np.log10,
+    "Logarithm to base 10.",
+    domain=(0.1, 5.0),
+)
+log1p: Function = _unary(
+    "log1p",
+    F.log1p,
+    lambda g, out, x: (divide(g, add(x, 1.0)),),
+    np.log1p,
+    "log(1 + x), exact near 0.",
+    domain=(-0.9, 3.0),
+)
+
+
+def _logaddexp_body(s: Builder, x: Val, y: Val) -> Val:
+    top, low = s.max(x, y), s.min(x, y)
+    diff = s.select(top == low, 0.0, low - top)  # equal infinities
+    return top + F.log1p_unit(s, F.exp(s, diff))
+
+
+def _share(x: Tensor, y: Tensor) -> Tensor:
+    """e^x / (e^x + e^y): one half for equal operands, infinities too."""
+    same = logical_and(equal(x, y), isinf(x))
+    return sigmoid(where(same, 0.0, subtract(x, y)))
+
+
+logaddexp: Function = public(
+    map_op(
+        "logaddexp",
+        2,
+        _logaddexp_body,
+        result="float",
+        accepts="f",
+        facts=frozenset(["commutative"]),
+        ulp=4.0,
+        vjp=lambda g, out, x, y: (
+            lambda: multiply(g, _share(x, y)),
+            lambda: multiply(g, _share(y, x)),
+        ),
+        reference=reference_of(np.logaddexp),
+        doc="log(e^x + e^y) without overflow. Equal operands share the gradient, infinities too.",
+        domain=(0.5, 4.0),
+    )
+)
+
+
+# ---- trigonometric and hyperbolic
+sin: Function = _unary(
+    "sin",
+    F.sin,
+    lambda g, out, x: (multiply(g, cos(x)),),
+    np.sin,
+    "Sine, exact for huge arguments too.",
+)
+cos: Function = _unary(
+    "cos",
+    F.cos,
+    lambda g, out, x: (negative(multiply(g, sin(x))),),
+    np.cos,
+    "Cosine, exact for huge arguments too.",
+)
+tan: Function = _unary(
+    "tan",
+    F.tan,
+    lambda g, out, x: (multiply(g, add(square(out), 1.0)),),
+    np.tan,
+    "Tangent, exact for huge arguments too.",
+    domain=(-1.2, 1.2),
+)
+asin: Function = _unary(
+    "asin",
+    F.asin,
+    lambda g, out, x: (multiply(g, rsqrt(subtract(1.0, square(x)))),),
+    np.arcsin,
+    "Arcsine.",
+    domain=(-0.9, 0.9),
+)
+acos: Function = _unary(
+    "acos",
+    F.acos,
+    lambda g, out, x: (negative(multiply(g, rsqrt(subtract(1.0, square(x))))),),
+    np.arccos,
+    "Arccosine.",
+    domain=(-0.9, 0.9),
+)
+atan: Function = _unary(
+    "atan", F.atan, lambda g, out, x: (divide(g, add(square(x), 1.0)),), np.arctan, "Arctangent."
+)
+sinh: Function = _unary(
+    "sinh", F.sinh, lambda g, out, x: (multiply(g, cosh(x)),), np.sinh, "Hyperbolic sine."
+)
+cosh: Function = _unary(
+    "cosh", F.cosh, lambda g, out, x: (multiply(g, sinh(x)),), np.cosh, "Hyperbolic cosine."
+)
+tanh: Function = _unary(
+    "tanh", F.tanh, lambda g, out, x: (tanh_grad(g, out),), np.tanh, "Hyperbolic tangent."
+)
+asinh: Function = _unary(
+    "asinh",
+    F.asinh,
+    lambda g, out, x: (multiply(g, rsqrt(add(square(x), 1.0))),),
+    np.arcsinh,
+    "Inverse hyperbolic sine.",
+)
+acosh: Function = _unary(
+    "acosh",
+    F.acosh,
+    lambda g, out, x: (multiply(g, rsqrt(subtract(square(x), 1.0))),),
+    np.arccosh,
+    "Inverse hyperbolic cosine.",
+    domain=(1.1, 5.0),
+)
+atanh: Function = _unary(
+    "atanh",
+    F.atanh,
+    lambda g, out, x: (divide(g, subtract(1.0, square(x))),),
+    np.arctanh,
+    "Inverse hyperbolic tangent.",
+    domain=(-0.9, 0.9),
+)
+
+
+def _atan2_scale(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """g / (x^2 + y^2), 0 at the origin."""
+    norm = add(square(x), square(y))
+    return where(equal(norm, 0.0), 0.0, divide(g, norm))
+
+
+atan2: Function = public(
+    map_op(
+        "atan2",
+        2,
+        F.atan2,
+        result="float",
+        accepts="f",
+        vjp=lambda g, out, y, x: (
+            lambda: multiply(_atan2_scale(g, y, x), x),
+            lambda: negative(multiply(_atan2_scale(g, y, x), y)),
+        ),
+        reference=reference_of(np.arctan2),
+        doc="The angle of the point (x, y), quadrants and signed zeros as in C.",
+    )
+)
+
+tanh_grad: Function = public(
+    map_op(
+        "tanh_grad",
+        2,
+        lambda s, g, y: g * s.fma(-y, y, 1.0),
+        result="float",
+        accepts="f",
+        vjp=lambda h, out, g, y: (
+            lambda: tanh_grad(h, y),
+            lambda: multiply(multiply(h, g), multiply(y, -2.0)),
+        ),
+        reference=reference_of(lambda g, y: g * (1 - y * y)),
+        doc="g * (1 - y^2): the gradient of y = tanh(x).",
+    )
+)
+
+sigmoid_grad: Function = public(
+    map_op(
+        "sigmoid_grad",
+        2,
+        lambda s, g, y: g * (y * (1.0 - y)),
+        result="float",
+        accepts="f",
+        vjp=lambda h, out, g, y: (
+            lambda: sigmoid_grad(h, y),
+            lambda: multiply(multiply(h, g), subtract(1.0, multiply(y, 2.0))),
+        ),
+        reference=reference_of(lambda g, y: g * (y * (1 - y))),
+        doc="g * y * (1 - y): the gradient of y = sigmoid(x).",
+        ulp=4.0,
+    )
+)
+
+sigmoid: Function = _unary(
+    "sigmoid",
+    F.sigmoid,
+    lambda g, out, x: (sigmoid_grad(g, out),),
+    lambda x: np.where(x < 0, np.exp(-np.abs(x)), 1) / (1 + np.exp(-np.abs(x))),
+    "1 / (1 + e^-x), accurate in both tails.",
+)
+
+
+# ---- roots and powers
+sqrt: Function = _unary(
+    "sqrt",
+    lambda s, x: s.sqrt(x),
+    lambda g, out, x: (divide(g, multiply(out, 2.0)),),
+    np.sqrt,
+    "Square root, correctly rounded.",
+    domain=(0.1, 5.0),
+    ulp=1.0,
+)
+rsqrt: Function = _unary(
+    "rsqrt",
+    F.rsqrt,
+    lambda g, out, x: (multiply(g, multiply(multiply(out, square(out)), -0.5)),),
+    lambda x: 1 / np.sqrt(x),
+    "1 / sqrt(x).",
+    domain=(0.1, 5.0),
+)
+cbrt: Function = _unary(
+    "cbrt",
+    F.cbrt,
+    lambda g, out, x: (divide(g, multiply(square(out), 3.0)),),
+    np.cbrt,
+    "Cube root.",
+    domain=(0.1, 5.0),
+)
+
+
+def _direction(x: Tensor, length: Tensor) -> Tensor:
+    """x / length, 0 where there is no length."""
+    return where(equal(length, 0.0), 0.0, divide(x, length))
+
+
+hypot: Function = public(
+    map_op(
+        "hypot",
+        2,
+        F.hypot,
+        result="float",
+        accepts="f",
+        facts=frozenset(["commutative"]),
+        vjp=lambda g, out, x, y: (
+            lambda: multiply(g, _direction(x, out)),
+            lambda: multiply(g, _direction(y, out)),
+        ),
+        reference=reference_of(np.hypot),
+        doc="sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's.",
+    )
+)
+
+
+def _integer_power(s: Builder, x: Val, y: Val) -> Val:
+    """x^y modulo 2^width by squaring; a negative power is 0 unless |x| is 1."""
+    width = {"8": 8, "6": 16, "2": 32, "4": 64}[x.type[-1]]
+    out, base = s.const(x.type, 1), x
+    for bit in range(width):
+        out = s.select((y & (1 << bit)) != 0, out * base, out)
+        base = base * base
+    if x.type[0] == "u":
+        return out
+    return s.select((y < 0) & (x != 1) & (x != -1), s.const(x.type, 0), out)
+
+
+def _power_of_ints(a: int, b: int) -> int:
+    """a^b modulo 2^64, 0 for a negative power unless |a| is 1."""
+    if b < 0:
+        return a ** (b % 2) % 2**64 if a in (1, -1) else 0
+    return builtins.pow(a, b, 2**64)
+
+
+def _power_reference(x: np.ndarray, y: np.ndarray) -> Any:
+    if x.dtype.kind not in "iu":
+        return np.power(wide(x), wide(y))
+    xs, ys = np.broadcast_arrays(x, y)
+    out = [_power_of_ints(int(a), int(b)) for a, b in zip(xs.ravel(), ys.ravel())]
+    return np.array(out, np.uint64).astype(x.dtype).reshape(xs.shape)
+
+
+_power: Function = public(
+    map_op(
+        "power",
+        2,
+        lambda s, x, y: F.pow(s, x, y) if x.type in ("f32", "f64") else _integer_power(s, x, y),
+        accepts="iuf",
+        ulp=4.0,
+        domain=(0.2, 3.0),
+        reference=_power_reference,
+        vjp=lambda g, out, x, y: (
+            lambda: where(
+                equal(y, 0.0), 0.0, multiply(g, multiply(y, _power(x, subtract(y, 1.0))))
+            ),
+            lambda: where(
+                logical_and(equal(x, 0.0), greater_equal(y, 0.0)),
+                0.0,
+                multiply(g, multiply(out, log(x))),
+            ),
+        ),
+        doc="x to the power y with the special values of C's pow; integers wrap.",
+    )
+)
+
+
+def power(x: Tensor, y: Any) -> Tensor:
+    """x to the power y.  The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a
+    reciprocal and a square root.
+
+    Integer tensors wrap.  An integer to a negative integer power raises ValueError where the power
+    is a number, a sequence or an array, as in NumPy and PyTorch; where it is a tensor the result is
+    PyTorch's, the integer part: 0 unless the base is 1 or -1.
+
+    >>> import hybrid
+    >>> power(hybrid.tensor([2.0, 4.0]), -1).tolist()
+    [0.5, 0.25]
+    """
+    if type(y) is not float and not (type(y) is int and y >= 0) and not isinstance(y, Handle):
+        _refuse_negative(x, y)
+    if type(y) in (int, float) and isinstance(x, Handle):
+        floating = dt.is_float(x._a.dtype)
+        if y == 2 and (floating or type(y) is int):
+            return square(x)
+        if y == 3 and (floating or type(y) is int):
+            return multiply(square(x), x)
+        if floating and y in (-1, 0.5):
+            return sqrt(x) if y > 0 else reciprocal(x)
+    return _power(x, y)
+
+
+def _refuse_negative(x: Any, y: Any) -> None:
+    """ValueError for an integer x with a negative integer among the powers y."""
+    if holds_tensors(listed(y)):
+        return
+    powers = data_of(y).array
+    whole = powers.dtype.kind == "i" and (powers < 0).any()
+    if whole and not dt.is_float(x._a.dtype if isinstance(x, Handle) else as_tensor(x).dtype):
+        raise ValueError(
+            "power: an integer to a negative integer power is no integer; convert the base with "
+            ".astype('float32')"
+        )
+
+
+pow = power
+
+
+# ---- error functions
+_TWO_OVER_ROOT_PI = 2.0 / math.sqrt(math.pi)
+
+
+def _bell(g: Tensor, x: Tensor) -> Tensor:
+    """g times the derivative of erf."""
+    return multiply(g, multiply(exp(negative(square(x))), _TWO_OVER_ROOT_PI))
+
+
+erf: Function = _unary(
+    "erf",
+    F.erf,
+    lambda g, out, x: (_bell(g, x),),
+    np.sin,
+    "The error function.",
+    reference=by_element(math.erf),
+    ulp=3.0,
+)
+erfc: Function = _unary(
+    "erfc",
+    F.erfc,
+    lambda g, out, x: (negative(_bell(g, x)),),
+    np.sin,
+    "1 - erf(x), accurate in the tail.",
+    reference=by_element(math.erfc),
+    ulp=3.0,
+)

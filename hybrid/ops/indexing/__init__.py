@@ -1,0 +1,4 @@
+"""Elements at computed positions: gather and scatter, indexing syntax, sorting, random draws.
+
+Invariant: every index is checked before it is used.
+"""

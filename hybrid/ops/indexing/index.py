@@ -1,0 +1,448 @@
+"""Indexing with tensors: checked indices, gathers, and the scatters that are their adjoints.
+
+Invariant: `index_check` is the only record that can fail; every other record here takes int64
+indices in range, which that one returns.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import Aval
+from ...core.errors import DTypeError, ShapeError
+from ...core.shapes import broadcast_shapes, contiguous_strides, normalize_axis
+from ...ir.bind import as_tensor, bind, store
+from ...ir.bind import convert as astype
+from ...ir.op import NO_GRAD, Op, register
+from ...ir.scalar import Builder, Val
+from ..axes.reduce import broadcast_to
+from ..axes.views import RESHAPE, reshape
+from ..base.common import draw, ints
+from ..build.create import arange, zeros, zeros_like
+from ..elementwise import add, equal, multiply, where
+
+__all__ = [
+    "index_check",
+    "gather_rows",
+    "scatter_add",
+    "scatter_set",
+    "take",
+    "take_along_axis",
+    "put_along_axis",
+    "embedding",
+    "index_add",
+    "gather_axes",
+    "row_numbers",
+]
+
+Ints = tuple[int, ...]
+Tensor = Any
+
+
+# ---- checked indices
+def _check_body(s: Builder, i: Val, *, size: int, axis: int, wrap: bool, ignore: int | None) -> Val:
+    j = s.convert(i, "i64")
+    out = s.select(j < 0, j + size, j) if wrap and i.type[0] == "i" else j
+    return out if ignore is None else s.select(j == ignore, -1, out)
+
+
+def _check(s: Builder, i: Val, *, size: int, axis: int, wrap: bool, ignore: int | None) -> Val:
+    if i.type == "u64":
+        return i >= size
+    j = s.convert(i, "i64")
+    bad = (j < (-size if wrap else 0)) | (j >= size)
+    return bad if ignore is None else bad & (j != ignore)
+
+
+def _check_message(avals: tuple[Aval, ...], params: dict[str, Any]) -> str:
+    n, low = params["size"], -params["size"] if params["wrap"] else 0
+    if n == 0:
+        return f"an index is out of range: axis {params['axis']} has size 0"
+    return (
+        f"an index is out of range: axis {params['axis']} has size {n}, "
+        f"so indices are {low}..{n - 1}"
+    )
+
+
+def _check_reference(
+    i: np.ndarray, size: int, axis: int, wrap: bool, ignore: int | None
+) -> np.ndarray:
+    j = i.astype(np.int64)
+    out = np.where(j < 0, j + size, j) if wrap else j
+    return out if ignore is None else np.where(j == ignore, -1, out)
+
+
+def _check_samples(rng: np.random.Generator) -> Any:
+    yield [ints(rng, 3, 5, lo=-7, hi=7)], {"size": 7, "axis": 0, "wrap": True, "ignore": None}
+    yield [ints(rng, 4, hi=7)], {"size": 7, "axis": 1, "wrap": False, "ignore": 3}
+    yield [ints(rng, 0)], {"size": 0, "axis": 0, "wrap": True, "ignore": None}
+    yield [ints(rng)], {"size": 10, "axis": 0, "wrap": True, "ignore": None}
+
+
+INDEX = register(
+    Op(
+        "index_check",
+        "map",
+        1,
+        lambda i, size, axis, wrap, ignore: (i.with_(dtype=dt.int64),),
+        body=_check_body,
+        check=_check,
+        check_message=_check_message,
+        params=("size", "axis", "wrap", "ignore"),
+        accepts="iu",
+        reference=_check_reference,
+        samples=_check_samples,
+        ulp=0.0,
+        vjp=NO_GRAD,
+        doc="Indices as int64 in range (negative ones counted from the end when wrap; `ignore` "
+        "is -1); others fail.",
+    )
+)
+
+
+def index_check(
+    index: Any, size: int, axis: int = 0, *, wrap: bool = True, ignore: int | None = None
+) -> Tensor:
+    """Integer indices into an axis of that size, as int64 in range; raises IndexOutOfRange
+    otherwise. Negative indices count from the end when `wrap`, else they are out of range; the
+    number `ignore` gives -1."""
+    t = as_tensor(index)
+    if t.size == 0 and not dt.is_int(t.dtype):
+        t = astype(t, dt.int64)
+    if not dt.is_int(t.dtype):
+        raise DTypeError(
+            f"indices must be integers, not {t.dtype.name}; convert with .astype('int64')"
+        )
+    return bind(INDEX, t, size=size, axis=axis, wrap=wrap, ignore=ignore)
+
+
+# ---- gather
+def _gather_infer(x: Aval, *idx: Aval, axis: int, batch: int) -> tuple[Aval, ...]:
+    tail = x.ndim - axis - len(idx)
+    shape = broadcast_shapes("gather", *[i.shape[: i.ndim - tail] for i in idx])
+    return (x.with_(x.shape[:axis] + shape + x.shape[x.ndim - tail :]),)
+
+
+def _gather_body(s: Builder, x: Any, *idx: Val, axis: int, batch: int) -> Val:
+    head = [s.coord(a) for a in range(axis)]
+    tail = [s.coord(axis + batch + a) for a in range(len(x.shape) - axis - len(idx))]
+    return x.at_coords(*head, *idx, *tail)
+
+
+def row_numbers(idx: tuple[Tensor, ...], sizes: Ints, lead: int = 1) -> Tensor:
+    """Row-major numbers of the rows that index tensors of one shape pick,
+    for `lead` stacked tables; 1-D."""
+    rows = idx[0]
+    for i, n in zip(idx[1:], sizes[1:]):
+        rows = add(multiply(rows, n), i)
+    rows = reshape(rows, (rows.size,))
+    if lead != 1:
+        first = reshape(multiply(arange(lead, device=rows.device), prod(sizes)), (lead, 1))
+        rows = reshape(add(first, rows), (lead * rows.size,))
+    return rows
+
+
+def _gather_vjp(
+    g: Tensor, out: Tensor, x: Tensor, *idx: Tensor, axis: int, batch: int
+) -> tuple[Any, ...]:
+    k = len(idx)
+    shape, sizes = g.shape[axis : axis + batch], x.shape[axis : axis + k]
+    lead, inner = prod(x.shape[:axis]), prod(x.shape[axis + k :])
+    flat = tuple(broadcast_to(reshape(i, i.shape[: batch_dims(i, x, axis, k)]), shape) for i in idx)
+    rows = row_numbers(flat, sizes, lead)
+    got = scatter_add(rows, reshape(g, (rows.size, inner)), lead * prod(sizes))
+    return (reshape(got, x.shape), *[None] * k)
+
+
+def batch_dims(i: Any, x: Any, axis: int, k: int) -> int:
+    """Axes of an index operand of gather,
+    without the ones of size 1 that stand for x's trailing axes."""
+    return i.ndim - (x.ndim - axis - k)
+
+
+def _gather_reference(x: np.ndarray, *idx: np.ndarray, axis: int, batch: int) -> np.ndarray:
+    tail = x.ndim - axis - len(idx)
+    return x[(slice(None),) * axis + tuple(i.reshape(i.shape[: i.ndim - tail]) for i in idx)]
+
+
+def _gather_samples(rng: np.random.Generator) -> Any:
+    yield [draw(rng, 5, 3), ints(rng, 4, 1, hi=5)], {"axis": 0, "batch": 1}
+    yield [draw(rng, 2, 5, 3), ints(rng, 4, 2, 1, hi=5)], {"axis": 1, "batch": 2}
+    yield [draw(rng, 4, 5), ints(rng, 3, 1, hi=4), ints(rng, 2, hi=5)], {"axis": 0, "batch": 2}
+    yield [draw(rng, 5), ints(rng, hi=5)], {"axis": 0, "batch": 0}
+    yield [draw(rng, 5), ints(rng, 0, hi=5)], {"axis": 0, "batch": 1}
+
+
+GATHER = register(
+    Op(
+        "gather",
+        "map",
+        None,
+        _gather_infer,
+        body=_gather_body,
+        gathers=(0,),
+        params=("axis", "batch"),
+        vjp=_gather_vjp,
+        reference=_gather_reference,
+        samples=_gather_samples,
+        ulp=0.0,
+        keeps=frozenset(str(i) for i in range(1, 64)),
+        doc="Elements of x at index tensors for the axes from `axis` on, whose common shape "
+        "(rank batch) replaces them.",
+    )
+)
+
+
+def gather_axes(x: Tensor, idx: list[Tensor], axis: int) -> Tensor:
+    """x indexed by checked index tensors on adjacent axes starting at `axis`, as NumPy does."""
+    tail = x.ndim - axis - len(idx)
+    batch = max(i.ndim for i in idx)
+    if tail:
+        idx = [bind(RESHAPE, i, shape=i.shape + (1,) * tail) for i in idx]
+    return bind(GATHER, x, *idx, axis=axis, batch=batch)
+
+
+def gather_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """x[rows] for checked row numbers."""
+    return gather_axes(x, [rows], 0)
+
+
+def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
+    """Slices of x at integer indices along an axis (None: of the flattened tensor);
+    negative ones wrap."""
+    x = as_tensor(x)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    a = normalize_axis(axis, x.ndim, "take")
+    return gather_axes(x, [index_check(indices, x.shape[a], a)], a)
+
+
+def embedding(weight: Tensor, index: Any) -> Tensor:
+    """Rows of weight[n, d] at integer indices of any shape;
+    negative indices are errors, as in PyTorch."""
+    weight = as_tensor(weight)
+    if weight.ndim != 2:
+        raise ShapeError(
+            f"embedding: the weight has shape {weight.shape}; it takes weight[entries, features]"
+        )
+    return gather_axes(weight, [index_check(index, weight.shape[0], 0, wrap=False)], 0)
+
+
+# ---- along an axis
+def _along_infer(x: Aval, i: Aval, *, axis: int) -> tuple[Aval, ...]:
+    if x.ndim != i.ndim or any(
+        n > m for a, (n, m) in enumerate(zip(i.shape, x.shape)) if a != axis
+    ):
+        raise ShapeError(f"take_along_axis: indices of shape {i.shape} do not fit shape {x.shape}")
+    return (x.with_(i.shape),)
+
+
+def _along_body(s: Builder, x: Any, i: Val, *, axis: int) -> Val:
+    return x.at_coords(*[i if a == axis else s.coord(a) for a in range(len(x.shape))])
+
+
+def _along_numbers(index: Tensor, shape: Ints, axis: int) -> Tensor:
+    """Row-major element numbers that take_along_axis reads, 1-D."""
+    total = None
+    for a, step in enumerate(contiguous_strides(shape)):
+        n = index.shape[a]
+        one = (
+            index
+            if a == axis
+            else reshape(
+                arange(n, device=index.device), tuple(n if b == a else 1 for b in range(len(shape)))
+            )
+        )
+        part = multiply(one, step)
+        total = part if total is None else add(total, part)
+    return reshape(broadcast_to(total, index.shape), (index.size,))
+
+
+def _along_vjp(g: Tensor, out: Tensor, x: Tensor, i: Tensor, axis: int) -> tuple[Any, ...]:
+    numbers = _along_numbers(i, x.shape, axis)
+    return reshape(scatter_add(numbers, reshape(g, (g.size, 1)), prod(x.shape)), x.shape), None
+
+
+def _along_reference(x: np.ndarray, i: np.ndarray, axis: int) -> np.ndarray:
+    part = x[tuple(slice(None) if a == axis else slice(0, n) for a, n in enumerate(i.shape))]
+    return np.take_along_axis(part, i, axis)
+
+
+def _along_samples(rng: np.random.Generator) -> Any:
+    yield [draw(rng, 4, 5), ints(rng, 4, 3, hi=5)], {"axis": 1}
+    yield [draw(rng, 4, 5, 2), ints(rng, 6, 5, 1, hi=4)], {"axis": 0}
+    yield [draw(rng, 4), ints(rng, 0, hi=4)], {"axis": 0}
+
+
+ALONG = register(
+    Op(
+        "take_along_axis",
+        "map",
+        2,
+        _along_infer,
+        body=_along_body,
+        gathers=(0,),
+        params=("axis",),
+        vjp=_along_vjp,
+        reference=_along_reference,
+        samples=_along_samples,
+        ulp=0.0,
+        keeps=frozenset("1"),
+        doc="x[..., i[j], ...] along an axis, the other coordinates being those of i.",
+    )
+)
+
+
+def _along_index(x: Tensor, indices: Any, axis: int) -> tuple[Tensor, int]:
+    a = normalize_axis(axis, x.ndim, "take_along_axis")
+    i = as_tensor(indices)
+    if i.ndim != x.ndim:
+        raise ShapeError(f"take_along_axis: indices of shape {i.shape} do not fit shape {x.shape}")
+    shape = broadcast_shapes(
+        "take_along_axis",
+        i.shape[:a] + (1,) + i.shape[a + 1 :],
+        x.shape[:a] + (1,) + x.shape[a + 1 :],
+    )
+    i = broadcast_to(i, shape[:a] + i.shape[a : a + 1] + shape[a + 1 :])
+    return index_check(i, x.shape[a], a), a
+
+
+def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
+    """NumPy's take_along_axis: one index per result element along an axis; other axes broadcast."""
+    x = as_tensor(x)
+    i, a = _along_index(x, indices, axis)
+    shape = i.shape[:a] + x.shape[a : a + 1] + i.shape[a + 1 :]
+    return bind(ALONG, broadcast_to(x, shape), i, axis=a)
+
+
+def put_along_axis(x: Tensor, indices: Any, values: Any, axis: int = -1) -> Tensor:
+    """A copy of x with `values` written where take_along_axis reads;
+    the last write to an element stays."""
+    x = as_tensor(x)
+    i, a = _along_index(x, indices, axis)
+    v = broadcast_to(store(values, x.dtype, x.device), i.shape)
+    numbers = _along_numbers(i, x.shape, a)
+    return reshape(scatter_set(reshape(x, (x.size, 1)), numbers, reshape(v, (v.size, 1))), x.shape)
+
+
+# ---- scatter
+def _scatter_reference(index: np.ndarray, update: np.ndarray, rows: int) -> np.ndarray:
+    out = np.zeros(
+        (rows, update.shape[1]), np.float64 if update.dtype.kind not in "iub" else update.dtype
+    )
+    np.add.at(out, index, update.astype(out.dtype))
+    return out
+
+
+def _scatter_infer(i: Aval, u: Aval, *, rows: int) -> tuple[Aval, ...]:
+    if dt.is_half(u.dtype):
+        raise DTypeError(
+            f"scatter_add accumulates in float32; convert {u.dtype.name} updates before and after"
+        )
+    return (u.with_((rows, u.shape[1])),)
+
+
+def _scatter_samples(rng: np.random.Generator) -> Any:
+    yield [ints(rng, 9, hi=4), draw(rng, 9, 3)], {"rows": 4}
+    yield [ints(rng, 5, hi=7), draw(rng, 5, 1)], {"rows": 7}
+    yield [ints(rng, 0), draw(rng, 0, 2)], {"rows": 3}
+
+
+SCATTER_ADD = register(
+    Op(
+        "scatter_add",
+        "scatter",
+        2,
+        _scatter_infer,
+        params=("rows",),
+        vjp=lambda g, out, i, u, rows: (None, gather_rows(g, i)),
+        keeps=frozenset("0"),
+        facts=frozenset(["zeros"]),
+        reference=_scatter_reference,
+        samples=_scatter_samples,
+        ulp=40.0,
+        doc="Zeros[rows, inner] with out[index[i]] += update[i] for i in order.",
+    )
+)
+
+
+def scatter_add(rows: Tensor, update: Tensor, count: int) -> Tensor:
+    """Zeros of `count` rows, to which update[i] is added at rows[i] (checked), in order of i.  Half
+    types accumulate in float32."""
+    d = update.dtype
+    out = bind(SCATTER_ADD, rows, astype(update, dt.compute_type(d)), rows=count)
+    return astype(out, d)
+
+
+def _set_rows(base: np.ndarray, index: np.ndarray, update: np.ndarray) -> np.ndarray:
+    """base with row index[i] replaced by update[i]; the last of equal indices stays."""
+    out = base.copy()
+    last = np.full(base.shape[0], -1, np.int64)
+    np.maximum.at(last, index, np.arange(index.size))
+    hit = np.flatnonzero(last >= 0)
+    out[hit] = update[last[hit]]
+    return out
+
+
+def _set_vjp(
+    g: Tensor, out: Tensor, base: Tensor, index: Tensor, update: Tensor
+) -> tuple[Any, ...]:
+    order = arange(index.size, device=index.device)
+    column = reshape(order, (index.size, 1))
+    last = scatter_set(zeros(base.shape[0], 1, dtype=dt.int64, device=base.device), index, column)
+    mine = equal(gather_rows(last, index), column)
+    return (
+        scatter_set(g, index, zeros_like(update, dtype=g.dtype)),
+        None,
+        where(mine, gather_rows(g, index), zeros_like(update, dtype=g.dtype)),
+    )
+
+
+def _set_samples(rng: np.random.Generator) -> Any:
+    yield [draw(rng, 4, 3), ints(rng, 6, hi=4), draw(rng, 6, 3)], {}
+    yield [draw(rng, 4, 1), ints(rng, 0, hi=4), draw(rng, 0, 1)], {}
+
+
+SCATTER_SET = register(
+    Op(
+        "scatter_set",
+        "host",
+        3,
+        lambda b, i, u: (b,),
+        body=_set_rows,
+        vjp=_set_vjp,
+        keeps=frozenset("1"),
+        facts=frozenset(["total"]),
+        reference=_set_rows,
+        samples=_set_samples,
+        ulp=0.0,
+        doc="base[rows, inner] with row index[i] replaced by update[i]; the last write stays.",
+    )
+)
+
+
+def scatter_set(base: Tensor, rows: Tensor, update: Tensor) -> Tensor:
+    """A copy of base[n, inner] with base[rows[i]] = update[i] for checked rows;
+    the last write stays."""
+    return bind(SCATTER_SET, base, rows, astype(update, base.dtype))
+
+
+def index_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
+    """x plus slices of `source` added at integer indices along an axis (torch.index_add)."""
+    x = as_tensor(x)
+    a = normalize_axis(axis, x.ndim, "index_add")
+    i, v = index_check(index, x.shape[a], a), store(source, x.dtype, x.device)
+    if i.ndim != 1 or v.shape != x.shape[:a] + i.shape + x.shape[a + 1 :]:
+        raise ShapeError(
+            f"index_add: index {i.shape} and source {v.shape} do not fit shape {x.shape} at axis "
+            f"{a}"
+        )
+    lead, inner = prod(x.shape[:a]), prod(x.shape[a + 1 :])
+    rows = row_numbers((i,), x.shape[a : a + 1], lead)
+    return add(
+        x, reshape(scatter_add(rows, reshape(v, (rows.size, inner)), lead * x.shape[a]), x.shape)
+    )

@@ -1,0 +1,365 @@
+"""Random numbers: generators whose state is two tensors, and the functions that draw from them.
+
+Invariant: element i of draw number n of a generator is a function of (seed, n, i) only; every draw
+advances the offset by one, in program order, so eager and traced code see one stream.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import Device
+from ...core.aval import device as to_device
+from ...core.errors import DTypeError, HybridError, ShapeError
+from ...core.shapes import as_shape
+from ...ir.bind import as_tensor, bind, foreign, literal, tensor_of
+from ...ir.bind import convert as astype
+from ...ir.foreign import Data, dtype_of, is_number
+from ...ir.mode import ROOTS, Versioned
+from ...ir.op import Op
+from ...ir.tensor import Handle
+from ..axes.positions import argmax
+from ..axes.reduce import broadcast_to
+from ..build.join import stack
+from ..elementwise import add, log, maximum, multiply, negative, subtract, where
+from .draws import BERNOULLI, BITS, INTEGER, NORMAL, UNIFORM, philox
+from .index import take
+from .sort import argsort
+
+__all__ = [
+    "Generator",
+    "default_generator",
+    "manual_seed",
+    "get_state",
+    "set_state",
+    "random_bits",
+    "rand",
+    "randn",
+    "uniform",
+    "normal",
+    "randint",
+    "bernoulli",
+    "permutation",
+    "randperm",
+    "shuffle",
+    "rand_like",
+    "randn_like",
+    "categorical",
+    "choice",
+    "philox",
+    "dropout",
+    "seed",
+]
+
+Ints = tuple[int, ...]
+Tensor = Any
+
+
+# ---- generators
+_DRAWING = threading.RLock()  # two threads that draw at once must not get the same numbers
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: globals().update(_DRAWING=threading.RLock()))
+
+
+class Generator(Versioned):
+    """A stream of random numbers: seed and offset (how many draws were made) as uint64 tensors.
+
+    >>> g = Generator(0)
+    >>> a = rand(3, generator=g).tolist()
+    >>> a == rand(3, generator=g.manual_seed(0)).tolist()
+    True
+    """
+
+    def __init__(self, seed: int | None = None, device: Any = "cpu") -> None:
+        n = int.from_bytes(os.urandom(8), "little") if seed is None else int(seed)
+        dev = to_device(device)
+        self.device = dev
+        self.seed = as_tensor(np.array(n % 2**64, np.uint64), dev)
+        self.offset = as_tensor(np.array(0, np.uint64), dev)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start the stream of that seed."""
+        self.seed.assign(literal(int(seed) % 2**64, dt.uint64, self.device))
+        self.offset.assign(literal(0, dt.uint64, self.device))
+        return self
+
+    def get_state(self) -> Tensor:
+        """Seed and offset as a tensor of two."""
+        return stack([self.seed, self.offset])
+
+    def set_state(self, state: Any) -> Generator:
+        """Go on from a state of `get_state`."""
+        t = as_tensor(state, self.device)
+        if t.shape != (2,) or t.dtype is not dt.uint64:
+            raise HybridError(
+                "a generator's state is a uint64 tensor of two elements (see get_state)"
+            )
+        self.seed.assign(take(t, 0))
+        self.offset.assign(take(t, 1))
+        return self
+
+    def draw(self, op: Op, *inputs: Tensor, **params: Any) -> Tensor:
+        """The next draw; the offset moves on."""
+        with _DRAWING:
+            while not hasattr(
+                self.offset, "_v"
+            ):  # a recorded function in another thread is drawing
+                time.sleep(50e-6)
+            out = bind(op, self.seed, self.offset, *inputs, **params)
+            self.offset.assign(add(self.offset, 1))
+        return out
+
+
+_DEFAULT: dict[Device, Generator] = {}
+
+
+def default_generator(device: Any = "cpu") -> Generator:
+    """The generator that functions use when none is given; seeded from the system's entropy."""
+    dev = to_device(device)
+    g = _DEFAULT.get(dev)
+    if g is None:
+        g = _DEFAULT.setdefault(dev, Generator(device=dev))
+        ROOTS.append(g)
+    return g
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generators."""
+    for g in _DEFAULT.values():
+        g.manual_seed(seed)
+    return default_generator().manual_seed(seed)
+
+
+seed = manual_seed
+
+
+def get_state() -> Tensor:
+    """State of the default generator."""
+    return default_generator().get_state()
+
+
+def set_state(state: Any) -> None:
+    """Make the default generator go on from a state of `get_state`."""
+    default_generator().set_state(state)
+
+
+# ---- functions
+def _source(generator: Generator | None, device: Any) -> Generator:
+    return generator if generator is not None else default_generator(device or "cpu")
+
+
+def _float_dtype(dtype: Any) -> np.dtype:
+    d = dt.canonical(dtype) if dtype is not None else dt.default_float
+    if not dt.is_float(d):
+        raise DTypeError(
+            f"random numbers of {d.name} need randint; this function makes floating ones"
+        )
+    return d
+
+
+def _shape(shape: tuple[Any, ...]) -> Ints:
+    return as_shape(shape[0] if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape)
+
+
+def _leaf(out: Tensor, requires_grad: bool) -> Tensor:
+    return out.requires_grad_() if requires_grad else out
+
+
+def random_bits(
+    *shape: Any, dtype: Any = dt.uint32, generator: Generator | None = None, device: Any = None
+) -> Tensor:
+    """Random words of an unsigned dtype."""
+    d = dt.canonical(dtype)
+    if dt.kind(d) != "u":
+        raise DTypeError(f"random_bits makes unsigned integers, not {d.name}")
+    return _source(generator, device).draw(BITS, shape=_shape(shape), dtype=d)
+
+
+def rand(
+    *shape: Any,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Uniform numbers in [0, 1)."""
+    out = _source(generator, device).draw(UNIFORM, shape=_shape(shape), dtype=_float_dtype(dtype))
+    return _leaf(out, requires_grad)
+
+
+def randn(
+    *shape: Any,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Standard normal numbers."""
+    out = _source(generator, device).draw(NORMAL, shape=_shape(shape), dtype=_float_dtype(dtype))
+    return _leaf(out, requires_grad)
+
+
+def rand_like(x: Tensor, *, dtype: Any = None, generator: Generator | None = None) -> Tensor:
+    """`rand` with the shape, dtype and device of x."""
+    return rand(x.shape, dtype=dtype or x.dtype, generator=generator, device=x.device)
+
+
+def randn_like(x: Tensor, *, dtype: Any = None, generator: Generator | None = None) -> Tensor:
+    """`randn` with the shape, dtype and device of x."""
+    return randn(x.shape, dtype=dtype or x.dtype, generator=generator, device=x.device)
+
+
+def uniform(
+    low: Any = 0.0,
+    high: Any = 1.0,
+    size: Any = (),
+    *,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
+    """Uniform numbers between low and high (numbers, sequences or tensors that broadcast).
+
+    dtype: float32 by default, float64 where a bound is a float64 tensor or array.
+    """
+    (low, high), d = _parameters((low, high), dtype)
+    width = high - low if is_number(low) and is_number(high) else subtract(high, low)
+    u = rand(as_shape(size), dtype=d, generator=generator, device=device)
+    return add(multiply(u, width), low)
+
+
+def _parameters(values: tuple[Any, ...], dtype: Any) -> tuple[list[Any], np.dtype]:
+    """Parameters of a distribution as numbers and tensors, and the dtype to draw in; a NumPy scalar
+    counts as the number it holds."""
+    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
+    read = [v if is_number(v) or isinstance(v, Handle) else foreign(v) for v in plain]
+    d = dt.default_float if dtype is None else dt.canonical(dtype)
+    if dtype is None:
+        for v in read:
+            if isinstance(v, Handle):
+                d = dt.promote(d, v._a.dtype)
+            elif isinstance(v, Data):
+                d = dt.promote(d, dtype_of(v, d))
+    return [tensor_of(v, dtype_of(v, d)) if isinstance(v, Data) else v for v in read], d
+
+
+def normal(
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = (),
+    *,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
+    """Normal numbers of that mean and standard deviation; dtype as for `uniform`."""
+    (mean, std), d = _parameters((mean, std), dtype)
+    z = randn(as_shape(size), dtype=d, generator=generator, device=device)
+    return add(multiply(z, std), mean)
+
+
+def randint(
+    low: int,
+    high: int | None = None,
+    size: Any = (),
+    *,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
+    """Integers low..high-1 (or 0..low-1), int64 by default."""
+    if high is None:
+        low, high = 0, low
+    d = dt.canonical(dtype) if dtype is not None else dt.default_int
+    if (
+        not dt.is_int(d)
+        or high <= low
+        or not (dt.can_hold(d, int(low)) and dt.can_hold(d, int(high) - 1))
+    ):
+        raise HybridError(f"randint: {low}..{high - 1} is empty or does not fit {d.name}")
+    g = _source(generator, device)
+    first, count = (
+        literal(v % 2**64, dt.uint64, g.device) for v in (int(low), int(high) - int(low))
+    )
+    return g.draw(INTEGER, first, count, shape=as_shape(size), dtype=d)
+
+
+def bernoulli(
+    p: Any, size: Any = None, *, generator: Generator | None = None, device: Any = None
+) -> Tensor:
+    """True with probability p (a number, or a tensor that broadcasts to the size)."""
+    if isinstance(p, (int, float)):
+        if not 0.0 <= p <= 1.0:
+            raise HybridError(f"bernoulli: p = {p} is no probability")
+        g = _source(generator, device)
+        return g.draw(
+            BERNOULLI,
+            literal(float(p), dt.float32, g.device),
+            shape=as_shape(() if size is None else size),
+        )
+    t = as_tensor(p)
+    shape = t.shape if size is None else as_shape(size)
+    return _source(generator, t.device).draw(
+        BERNOULLI, broadcast_to(astype(t, dt.float32), shape), shape=shape
+    )
+
+
+def permutation(x: Any, *, generator: Generator | None = None, device: Any = None) -> Tensor:
+    """0..x-1 in random order for an int, else x with its first axis in random order."""
+    if hasattr(x, "__index__") and not isinstance(x, Handle):
+        return argsort(random_bits(int(x), dtype=dt.uint64, generator=generator, device=device))
+    x = as_tensor(x)
+    if x.ndim == 0:
+        raise ShapeError("permutation of a 0-d tensor; pass an int for a random order of 0..n-1")
+    return take(x, permutation(x.shape[0], generator=generator, device=x.device), 0)
+
+
+randperm = permutation
+
+
+def shuffle(x: Tensor, *, generator: Generator | None = None) -> None:
+    """Give x its first axis in random order."""
+    x.assign(permutation(x, generator=generator))
+
+
+def categorical(logits: Tensor, axis: int = -1, *, generator: Generator | None = None) -> Tensor:
+    """One class per row, drawn with the probabilities softmax(logits) (Gumbel maximum)."""
+    u = rand(
+        logits.shape, dtype=dt.compute_type(logits.dtype), generator=generator, device=logits.device
+    )
+    u = maximum(u, 2.0**-25)  # inside (0, 1), so that the noise is finite
+    return argmax(subtract(logits, log(negative(log(u)))), axis)
+
+
+def choice(
+    x: Any, size: Any = (), *, generator: Generator | None = None, device: Any = None
+) -> Tensor:
+    """Elements of x (or of 0..x-1) drawn with replacement."""
+    n = int(x) if hasattr(x, "__index__") and not isinstance(x, Handle) else as_tensor(x).shape[0]
+    at = randint(0, n, size, generator=generator, device=device)
+    return (
+        at if hasattr(x, "__index__") and not isinstance(x, Handle) else take(as_tensor(x), at, 0)
+    )
+
+
+def dropout(
+    x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None
+) -> Tensor:
+    """x with elements zeroed with probability p, the others scaled by 1 / (1 - p);
+    x itself when not training."""
+    x = as_tensor(x)
+    if not 0.0 <= p <= 1.0:
+        raise HybridError(f"dropout: p = {p} is no probability")
+    if not training or p == 0.0:
+        return x
+    p = float(p)
+    if p == 1.0:
+        return where(bernoulli(0.0, x.shape, generator=generator, device=x.device), x, 0)
+    keep = bernoulli(1.0 - p, x.shape, generator=generator, device=x.device)
+    return where(keep, multiply(x, 1.0 / (1.0 - p)), 0)

@@ -1,0 +1,236 @@
+"""Sorting, searching and sets, computed by NumPy on the host.
+
+Invariant: NaN sorts last and counts as larger than every number; sorts are stable.  Results whose
+shape depends on the data (unique) are no ops: they read the data and return fresh tensors.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.errors import ShapeError
+from ...core.floating import plain_floats
+from ...core.shapes import normalize_axis
+from ...ir.bind import as_tensor, bind, operands
+from ...ir.bind import convert as astype
+from ...ir.op import NO_GRAD, Op, register
+from ..axes.reduce import any as any_
+from ..axes.views import expand_dims, narrow, reshape
+from ..base.common import shapes_of
+from ..build.join import concat
+from ..elementwise import equal, logical_not, not_equal, subtract
+from .index import take_along_axis
+
+__all__ = [
+    "sort",
+    "argsort",
+    "topk",
+    "searchsorted",
+    "unique",
+    "unique_values",
+    "unique_counts",
+    "unique_inverse",
+    "unique_all",
+    "TopK",
+    "diff",
+    "isin",
+]
+
+Tensor = Any
+
+
+class TopK(NamedTuple):
+    """The largest (or smallest) elements and where they were."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class Unique(NamedTuple):
+    """Distinct values, first positions, positions of every element's value, counts."""
+
+    values: Tensor
+    indices: Tensor
+    inverse_indices: Tensor
+    counts: Tensor
+
+
+def _plain(x: np.ndarray) -> np.ndarray:
+    """Half types as float32, which NumPy sorts natively with NaN last."""
+    return x.astype(np.float32) if dt.is_half(dt.canonical(x.dtype)) else x
+
+
+def _order(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
+    """Stable order; descending keeps equal elements in their order too."""
+    x = _plain(x)
+    if not descending:
+        return np.argsort(x, axis=axis, kind="stable")
+    n = x.shape[axis]
+    back = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
+    return np.flip(n - 1 - back, axis)
+
+
+ARGSORT = register(
+    Op(
+        "argsort",
+        "host",
+        1,
+        lambda a, axis, descending: (a.with_(dtype=dt.int64),),
+        body=_order,
+        params=("axis", "descending"),
+        vjp=NO_GRAD,
+        facts=frozenset(["total"]),
+        reference=_order,
+        ulp=0.0,
+        samples=shapes_of(
+            [
+                ((7,), {"axis": 0, "descending": False}),
+                ((3, 5), {"axis": 0, "descending": True}),
+                ((2, 0), {"axis": 1, "descending": False}),
+            ]
+        ),
+        doc="Stable order of the elements along an axis.",
+    )
+)
+
+
+def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
+    """Positions (int64) that sort x along an axis;
+    equal elements keep their order, NaN is largest."""
+    x = as_tensor(x)
+    if x.ndim == 0:
+        raise ShapeError("argsort takes at least one dimension")
+    return bind(
+        ARGSORT, x, axis=normalize_axis(axis, x.ndim, "argsort"), descending=bool(descending)
+    )
+
+
+def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
+    """x sorted along an axis."""
+    x = as_tensor(x)
+    return take_along_axis(x, argsort(x, axis, descending=descending), axis)
+
+
+def topk(x: Tensor, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
+    """The k largest (or smallest) elements along an axis, sorted, and their positions."""
+    x = as_tensor(x)
+    a, n = normalize_axis(axis, x.ndim, "topk"), operator.index(k)
+    if not 0 <= n <= x.shape[a]:
+        raise ShapeError(f"topk: k = {n} of an axis of size {x.shape[a]}")
+    at = narrow(argsort(x, a, descending=largest), a, 0, n)
+    return TopK(take_along_axis(x, at, a), at)
+
+
+def _search(edges: np.ndarray, x: np.ndarray, right: bool) -> np.ndarray:
+    d = np.result_type(_plain(edges), _plain(x))
+    return np.searchsorted(edges.astype(d), x.astype(d), side="right" if right else "left").astype(
+        np.int64
+    )
+
+
+def _search_samples(rng: np.random.Generator) -> Any:
+    yield [np.sort(rng.normal(size=9)), rng.normal(size=(3, 4))], {"right": False}
+    yield [np.arange(4.0), np.array([1.0, 4.0, -1.0])], {"right": True}
+
+
+SEARCH = register(
+    Op(
+        "searchsorted",
+        "host",
+        2,
+        lambda e, x, right: (x.with_(dtype=dt.int64),),
+        body=_search,
+        params=("right",),
+        vjp=NO_GRAD,
+        facts=frozenset(["total"]),
+        reference=_search,
+        samples=_search_samples,
+        ulp=0.0,
+        doc="Where each element would be inserted in a sorted row.",
+    )
+)
+
+
+def searchsorted(
+    edges: Tensor, x: Any, *, side: str = "left", sorter: Tensor | None = None
+) -> Tensor:
+    """Positions (int64) at which elements of x keep the one-dimensional `edges` sorted."""
+    edges, x = operands(edges, x, compares=True)
+    if edges.ndim != 1 or side not in ("left", "right"):
+        raise ShapeError(
+            "searchsorted takes a one-dimensional sorted tensor and side 'left' or 'right'"
+        )
+    if sorter is not None:
+        edges = take_along_axis(edges, sorter, 0)
+    return bind(SEARCH, edges, x, right=side == "right")
+
+
+def diff(
+    x: Tensor, axis: int = -1, n: int = 1, *, prepend: Any = None, append: Any = None
+) -> Tensor:
+    """Differences of neighbours along an axis, n times;
+    prepend and append are joined to x first."""
+    x = as_tensor(x)
+    a = normalize_axis(axis, x.ndim, "diff")
+    if n < 0:
+        raise ShapeError(f"diff: n = {n} is negative")
+    if n and (prepend is not None or append is not None):
+        x = concat([t for t in (prepend, x, append) if t is not None], a)
+    for _ in range(min(n, x.shape[a])):  # nothing is left after that many
+        size = x.shape[a]
+        high, low = narrow(x, a, min(1, size), max(size - 1, 0)), narrow(x, a, 0, max(size - 1, 0))
+        x = not_equal(high, low) if x.dtype is dt.bool_ else subtract(high, low)
+    return x
+
+
+# ---- sets
+def unique_all(x: Tensor) -> Unique:
+    """Distinct values in increasing order with positions and counts; reads the data on the host."""
+    x = as_tensor(x)
+    host = x.numpy()
+    with plain_floats():
+        v, first, inverse, counts = np.unique(
+            _plain(host),
+            return_index=True,
+            return_inverse=True,
+            return_counts=True,
+            equal_nan=False,
+        )
+    inverse = np.asarray(inverse).reshape(x.shape)
+    return Unique(
+        astype(as_tensor(v, x.device), x.dtype),
+        as_tensor(first, x.device),
+        as_tensor(inverse, x.device),
+        as_tensor(counts, x.device),
+    )
+
+
+def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
+    """Whether each element of x equals some element of `test`."""
+    x, test = operands(x, test, compares=True)
+    found = any_(equal(expand_dims(x, -1), reshape(test, (test.size,))), axis=-1)
+    return logical_not(found) if invert else found
+
+
+def unique(x: Tensor) -> Tensor:
+    """Distinct values in increasing order; reads the data on the host."""
+    return unique_all(x).values
+
+
+unique_values = unique
+
+
+def unique_counts(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct values and how often each occurs."""
+    u = unique_all(x)
+    return u.values, u.counts
+
+
+def unique_inverse(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct values and, for every element, the position of its value."""
+    u = unique_all(x)
+    return u.values, u.inverse_indices

@@ -1,0 +1,427 @@
+"""Losses in PyTorch's form: cross_entropy and nll_loss, regression losses.
+
+Invariant: cross_entropy on class indices is one pass over a row of logits, and so is its gradient;
+everything else is composed of public functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import Aval
+from ...core.errors import HybridError, ShapeError
+from ...ir.bind import as_tensor, bind, operands
+from ...ir.bind import convert as astype
+from ...ir.op import Op, register
+from ...ir.scalar import Builder, Val
+from ...ir.tensor import Handle
+from ..axes.reduce import broadcast_to, mean
+from ..axes.reduce import sum as sum_
+from ..axes.rows import log_softmax
+from ..axes.views import RESHAPE, expand_dims, moveaxis, reshape, squeeze
+from ..base.common import draw, ints, need_float, wide
+from ..elementwise import (
+    abs,
+    add,
+    divide,
+    exp,
+    greater_equal,
+    less,
+    maximum,
+    multiply,
+    negative,
+    square,
+    subtract,
+    where,
+)
+from ..formulas import exp as exp_
+from ..formulas import log as log_
+from ..indexing.index import index_check, take, take_along_axis
+
+__all__ = [
+    "cross_entropy",
+    "nll_loss",
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+]
+
+Ints = tuple[int, ...]
+Group = tuple[int, int]
+Tensor = Any
+
+
+def _row(a: Aval) -> Ints:
+    return a.shape[:-1] + (1,)
+
+
+# ---- the fused record: logits [..., C], class indices [..., 1]
+def _ce_infer(x: Aval, t: Aval, *, axes: Group) -> tuple[Aval, ...]:
+    if t.shape != _row(x):
+        raise ShapeError(
+            f"cross_entropy: targets of shape {t.shape[:-1]} do not fit logits of shape {x.shape}"
+        )
+    return x.with_(_row(x)), x.with_(_row(x), dt.compute_type(x.dtype))
+
+
+def _ce_body(s: Builder, x: Val, t: Val, *, axes: Group) -> tuple[Val, Val]:
+    m = s.rmax(x)
+    d = x - m
+    lse = log_(s, s.rsum(exp_(s, d)))
+    # one element of the row is kept, the others are -0.0, which adds nothing
+    own = s.rsum(s.select(s.coord(axes[0]) == t, d, -0.0))
+    return s.select(t < 0, 0.0, lse - own), lse + m
+
+
+def _ce_reference(x: np.ndarray, t: np.ndarray, *, axes: Group) -> tuple[np.ndarray, np.ndarray]:
+    v = wide(x)
+    m = v.max(-1, keepdims=True)
+    lse = np.log(np.exp(v - m).sum(-1, keepdims=True))
+    own = np.take_along_axis(v - m, np.maximum(t, 0), -1)
+    return np.where(t < 0, 0, lse - own), lse + m
+
+
+def _ce_vjp(
+    gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, t: Tensor, axes: Group
+) -> tuple[Any, None]:
+    g, gl = gs
+    gx = None if g is None else bind(CE_GRAD, g, x, t, outs[1], axes=axes)
+    if gl is not None:
+        part = multiply(gl, exp(subtract(x, outs[1])))
+        gx = part if gx is None else add(gx, part)
+    return gx, None
+
+
+def _ce_samples(rng: np.random.Generator) -> Any:
+    for shape in ((10,), (5, 10), (2, 3, 70), (4, 1), (0, 3)):
+        n = len(shape)
+        yield (
+            [draw(rng, *shape), ints(rng, *shape[:-1], 1, lo=-1, hi=shape[-1])],
+            {"axes": (n - 1, n)},
+        )
+
+
+CE = register(
+    Op(
+        "cross_entropy",
+        "row",
+        2,
+        _ce_infer,
+        body=_ce_body,
+        params=("axes",),
+        nout=2,
+        vjp=_ce_vjp,
+        accepts="f",
+        reference=_ce_reference,
+        samples=_ce_samples,
+        ulp=64.0,
+        facts=frozenset(["optional_grads"]),
+        keeps=frozenset(["0", "1", "out"]),
+        doc="-log(softmax(x)[class]) of every row of logits, and the row's logsumexp; class -1 "
+        "gives 0.",
+    )
+)
+
+
+def _ce_grad_body(s: Builder, g: Val, x: Val, t: Val, lse: Val, *, axes: Group) -> Val:
+    p = exp_(s, x - lse)
+    return s.select(t < 0, 0.0, g * s.select(s.coord(axes[0]) == t, p - 1.0, p))
+
+
+def _ce_grad_reference(
+    g: np.ndarray, x: np.ndarray, t: np.ndarray, lse: np.ndarray, *, axes: Group
+) -> np.ndarray:
+    p, c = np.exp(wide(x) - wide(lse)), np.maximum(t, 0)
+    np.put_along_axis(p, c, np.take_along_axis(p, c, -1) - 1, -1)
+    return np.where(t < 0, 0, p * wide(g))
+
+
+def _ce_grad_vjp(
+    u: Tensor, out: Tensor, g: Tensor, x: Tensor, t: Tensor, lse: Tensor, axes: Group
+) -> tuple[Any, ...]:
+    u = where(less(t, 0), 0, u)
+    p = exp(subtract(x, lse))
+    own = take_along_axis(u, maximum(t, 0), -1)
+    up = multiply(u, p)
+    slope = multiply(up, g)
+    return (
+        subtract(sum_(up, axis=-1, keepdims=True), own),
+        slope,
+        None,
+        negative(sum_(slope, axis=-1, keepdims=True)),
+    )
+
+
+def _ce_grad_samples(rng: np.random.Generator) -> Any:
+    for shape in ((10,), (5, 10), (2, 70)):
+        row = shape[:-1] + (1,)
+        yield (
+            [
+                draw(rng, *row),
+                draw(rng, *shape),
+                ints(rng, *row, hi=shape[-1]),
+                draw(rng, *row, lo=3.0, hi=5.0),
+            ],
+            {"axes": (len(shape) - 1, len(shape))},
+        )
+
+
+CE_GRAD = register(
+    Op(
+        "cross_entropy_grad",
+        "row",
+        4,
+        lambda g, x, t, lse, axes: (x,),
+        body=_ce_grad_body,
+        params=("axes",),
+        vjp=_ce_grad_vjp,
+        accepts="f",
+        reference=_ce_grad_reference,
+        samples=_ce_grad_samples,
+        ulp=64.0,
+        doc="g * (softmax(x) - one_hot(class)) from the saved logsumexp.",
+    )
+)
+
+
+def _counted_body(s: Builder, x: Val, t: Val, *, axes: Group) -> tuple[Val, Val]:
+    n = s.rsum(s.select(t < 0, s.const(x.type, 0.0), 1.0))
+    return s.rsum(x) / n, n
+
+
+def _counted_reference(
+    x: np.ndarray, t: np.ndarray, *, axes: Group
+) -> tuple[np.ndarray, np.ndarray]:
+    n = (t >= 0).sum().astype(np.float64)
+    with np.errstate(all="ignore"):
+        return wide(x).sum() / n, n
+
+
+def _counted_vjp(
+    gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, t: Tensor, axes: Group
+) -> tuple[Any, None]:
+    return broadcast_to(divide(gs[0], astype(outs[1], x.dtype)), x.shape), None
+
+
+def _counted_samples(rng: np.random.Generator) -> Any:
+    for shape in ((7, 1), (1,), (3, 50, 1)):
+        yield [draw(rng, *shape, lo=0.5), ints(rng, *shape, hi=3)], {"axes": (0, len(shape))}
+
+
+COUNTED_MEAN = register(
+    Op(
+        "counted_mean",
+        "row",
+        2,
+        lambda x, t, axes: (x.with_(()), x.with_((), dt.compute_type(x.dtype))),
+        body=_counted_body,
+        params=("axes",),
+        nout=2,
+        vjp=_counted_vjp,
+        accepts="f",
+        reference=_counted_reference,
+        samples=_counted_samples,
+        ulp=4.0,
+        keeps=frozenset(["out"]),
+        doc="Sum of the losses divided by the number of classes that are not negative, and that "
+        "number.",
+    )
+)
+
+
+# ---- reductions of a loss
+def reduced(loss: Tensor, reduction: str) -> Tensor:
+    if reduction == "mean":
+        return mean(loss)
+    if reduction == "sum":
+        return sum_(loss)
+    if reduction == "none":
+        return loss
+    raise HybridError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+
+
+# ---- cross entropy
+def _target(target: Any, x: Tensor) -> Tensor:
+    """Class indices as they are; Python floats are probabilities in the dtype of x."""
+    t = as_tensor(target, x.device)
+    return as_tensor(target, x.device, x.dtype) if dt.is_float(t.dtype) else t
+
+
+def _weight(weight: Any, x: Tensor) -> Tensor | None:
+    return None if weight is None else as_tensor(weight, x.device, x.dtype)
+
+
+def _scale(classes: Tensor, weight: Tensor | None, d: np.dtype) -> Tensor:
+    """What each loss counts in a mean:
+    0 where the class is -1 (ignored), else 1 or its class's weight."""
+    keep = greater_equal(classes, 0)
+    return (
+        astype(keep, d) if weight is None else where(keep, take(weight, maximum(classes, 0), 0), 0)
+    )
+
+
+def _finish(loss: Tensor, classes: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """Reduce losses that are weighted already."""
+    if reduction != "mean":
+        return reduced(loss, reduction)
+    d = dt.compute_type(loss.dtype)
+    count = (
+        sum_(greater_equal(classes, 0), dtype=d)
+        if weight is None
+        else sum_(_scale(classes, weight, d))
+    )
+    return divide(sum_(loss), astype(count, loss.dtype))
+
+
+def _rows_first(name: str, x: Tensor, target: Tensor) -> tuple[Tensor, int]:
+    """[N, C, ...] as [N, ..., C], and the axis of the classes."""
+    axis = 0 if x.ndim == 1 else 1
+    rows = x if x.ndim == axis + 1 else moveaxis(x, axis, -1)
+    if not dt.is_float(target.dtype) and target.shape != rows.shape[:-1]:
+        raise ShapeError(
+            f"{name}: targets of shape {target.shape} do not fit input of shape {x.shape}"
+        )
+    return rows, axis
+
+
+def cross_entropy(
+    logits: Tensor,
+    target: Any,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """PyTorch's cross_entropy of logits [N, C, ...] (or [C]).
+
+    Targets are class indices [N, ...], or probabilities of the logits' shape; `weight` is [C].
+    Indices equal to `ignore_index` do not count; others outside 0..C-1 raise IndexOutOfRange.
+    reduction 'none' gives [N, ...], 'mean' and 'sum' a scalar, in the logits' dtype.  Raises
+    ShapeError when shapes do not fit, DTypeError for logits that are not floating.
+    """
+    logits = as_tensor(logits)
+    target, weight = _target(target, logits), _weight(weight, logits)
+    need_float("cross_entropy", logits._a)
+    x, axis = _rows_first("cross_entropy", logits, target)
+    label_smoothing = float(label_smoothing)
+    if dt.is_float(target.dtype):
+        return _soft_cross_entropy(x, target, axis, logits, weight, reduction, label_smoothing)
+    classes = index_check(target, x.shape[-1], axis, wrap=False, ignore=int(ignore_index))
+    if label_smoothing:
+        loss = _smoothed(log_softmax(x), classes, weight, label_smoothing)
+    else:
+        n = x.ndim
+        row = bind(RESHAPE, classes, shape=(*classes.shape, 1))
+        loss = bind(CE, x, row, axes=(n - 1, n))[0]
+        if weight is None and reduction == "mean":
+            return bind(COUNTED_MEAN, loss, row, axes=(0, n))[0]
+        loss = reshape(loss, target.shape)
+        loss = loss if weight is None else multiply(loss, _scale(classes, weight, x.dtype))
+    return _finish(loss, classes, weight, reduction)
+
+
+def _own(x: Tensor, classes: Tensor, weight: Tensor | None) -> Tensor:
+    """-x at the class of every row, weighted; 0 where it is ignored."""
+    got = squeeze(take_along_axis(x, expand_dims(maximum(classes, 0), -1), -1), -1)
+    got = negative(got if weight is None else multiply(got, _scale(classes, weight, x.dtype)))
+    return where(less(classes, 0), 0, got)
+
+
+def _smoothed(lp: Tensor, classes: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
+    """(1 - s) * nll + s / C * (sum over classes), each weighted as PyTorch does."""
+    every = negative(sum_(lp if weight is None else multiply(lp, weight), axis=-1))
+    every = where(less(classes, 0), 0, multiply(every, smoothing / lp.shape[-1]))
+    return add(multiply(_own(lp, classes, weight), 1 - smoothing), every)
+
+
+def _soft_cross_entropy(
+    x: Tensor,
+    target: Tensor,
+    axis: int,
+    logits: Tensor,
+    weight: Tensor | None,
+    reduction: str,
+    smoothing: float,
+) -> Tensor:
+    if target.shape != logits.shape:
+        raise ShapeError(
+            f"cross_entropy: probabilities of shape {target.shape} do not fit logits of shape "
+            f"{logits.shape}"
+        )
+    t = target if x is logits else moveaxis(target, axis, -1)
+    if smoothing:
+        t = add(multiply(t, 1 - smoothing), smoothing / x.shape[-1])
+    lp = log_softmax(x)
+    lp = lp if weight is None else multiply(lp, weight)
+    loss = negative(sum_(multiply(lp, t), axis=-1))
+    if reduction == "mean":
+        return divide(sum_(loss), max(loss.size, 1))
+    return reduced(loss, reduction)
+
+
+def nll_loss(
+    log_probs: Tensor,
+    target: Any,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """PyTorch's nll_loss: log probabilities [N, C, ...] (or [C]) and class indices [N, ...].
+
+    Weights, ignored targets, reductions and errors are those of `cross_entropy`.
+    """
+    log_probs = as_tensor(log_probs)
+    target, weight = _target(target, log_probs), _weight(weight, log_probs)
+    x, axis = _rows_first("nll_loss", log_probs, target)
+    classes = index_check(target, x.shape[-1], axis, wrap=False, ignore=int(ignore_index))
+    return _finish(_own(x, classes, weight), classes, weight, reduction)
+
+
+# ---- regression
+def _difference(name: str, x: Tensor, target: Any) -> Tensor:
+    if not (isinstance(x, Handle) and isinstance(target, Handle)):
+        x, target = operands(x, target)
+    if x.shape != target.shape:
+        raise ShapeError(
+            f"{name}: prediction {x.shape} and target {target.shape} must have one shape; reshape "
+            "or broadcast_to one of them"
+        )
+    return subtract(x, target)
+
+
+def mse_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
+    """Squared differences; ShapeError unless x and target have one shape (nothing broadcasts)."""
+    return reduced(square(_difference("mse_loss", x, target)), reduction)
+
+
+def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
+    """Absolute differences; ShapeError unless x and target have one shape."""
+    return reduced(abs(_difference("l1_loss", x, target)), reduction)
+
+
+def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """Quadratic below `beta`, linear above (PyTorch's smooth_l1_loss)."""
+    d, beta = abs(_difference("smooth_l1_loss", x, target)), float(beta)
+    if beta == 0:
+        return reduced(d, reduction)
+    inner = divide(multiply(multiply(d, 0.5), d), beta)
+    return reduced(where(less(d, beta), inner, subtract(d, 0.5 * beta)), reduction)
+
+
+def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """Quadratic up to `delta`, linear above (PyTorch's huber_loss)."""
+    d, delta = abs(_difference("huber_loss", x, target)), float(delta)
+    return reduced(
+        where(
+            greater_equal(d, delta),
+            multiply(subtract(d, 0.5 * delta), delta),
+            multiply(multiply(d, 0.5), d),
+        ),
+        reduction,
+    )

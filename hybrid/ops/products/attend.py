@@ -1,0 +1,360 @@
+"""The records of attention and of its gradients, and the order of their sums, which is an ABI.
+
+All in the operands' dtype (float32 or float64; half types are converted before and after), every
+operation rounded, `fma` where a chain is named.  With b = 0, 1, ... the blocks of 256 keys:
+
+* score[i, j]: one fma chain over the features, increasing, from +0.0; times scale; plus a floating
+  mask, or -inf where a bool mask is false.  `causal`: the pairs with j // 32 > i // 32 take part in
+  nothing below; of the others those with j > i have the score -inf.
+* Of block b: top = before (-inf at b = 0), then for every key in order the score if it is greater;
+  a NaN never is.  base = 0 where top is -inf, else top.  p[i, j] = exp(score - base).
+  part = sum of p in "lanes" order.  w = p, times the factor (dropout) where there is one.
+  product[i] = one fma chain over the keys of the block, increasing, from +0.0, of w[i, j] * v[j].
+* b = 0: total = part, out = product.  Then, with decay = exp(before - base): total = total * decay
+  + part, out = out * decay + product; product and sum are rounded each.  A block of which no key
+  takes part is not there.
+* At the end out = out / total; where total is 0 (no key, or all scores -inf) it is +0.0, whatever
+  the values are.  peak = the last top.  A score that is NaN or +inf makes its row NaN; a NaN or
+  infinite value meets the weight 0 of an excluded key that takes part as 0 * NaN does.
+
+Gradients: base as above from the saved peak; r = 1 / total, 0 where total is 0;
+p = exp(score - base) * r; dp = one fma chain over the values' features of g[i] and v[j], times the
+factor; ds = p * (dp - delta), with delta = sum(g * out) of the row; w = p, times the factor.
+
+* dq[i]: per block of keys one fma chain over j, from +0.0, of ds[i, j] * k[j]; the blocks' chains
+  are added in order, then times scale.
+* dk[j], dv[j]: per block of 256 queries one fma chain over i, from +0.0, of ds[i, j] * q[i] and
+  w[i, j] * g[i]; the blocks' chains are added in order; dk times scale.
+* Without a pair that takes part a gradient is +0.0 (dq, dk: times scale).
+
+Second derivatives, and the gradients of a floating mask, of the factor, peak and total, are written
+with public ops over [..., queries, keys].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import Aval
+from ...core.errors import DTypeError, ShapeError
+from ...ir import attend as layouts
+from ...ir.bind import bind
+from ...ir.bind import convert as astype
+from ...ir.op import Op, register
+from ...ir.scalar import Builder, Val
+from ..axes.reduce import sum as sum_
+from ..axes.reduce import sum_like
+from ..axes.views import expand_dims, matrix_transpose
+from ..base.common import draw, wide
+from ..build.create import ones
+from ..build.matrices import tril
+from ..elementwise import add, divide, equal, exp, multiply, subtract, where
+from ..formulas.exponential import exp_limits, exp_parts
+from ..formulas.tools import clamp
+from .contract import matmul
+
+__all__ = ["ATTENTION", "ATTENTION_GRAD"]
+
+Tensor = Any
+NAMES = ("scale", "causal", "masked")
+
+
+def _weight(s: Builder, score: Val, base: Val) -> Val:
+    """exp(score - base), whose argument is not positive."""
+    v, power, _ = exp_parts(s, clamp(s, score - base, exp_limits(score.type)[0], None))
+    return (v + 1.0) * power * power
+
+
+def _same_float(*avals: Aval, loose: int | None = None) -> None:
+    """One floating dtype with an arithmetic of its own for all but input `loose`, which may be
+    bool."""
+    kinds = {a.dtype for i, a in enumerate(avals) if i != loose or a.dtype is not dt.bool_}
+    if len(kinds) != 1 or not kinds <= {dt.float32, dt.float64}:
+        names = ", ".join(a.dtype.name for a in avals)
+        raise DTypeError(f"attention takes float32 or float64 tensors of one dtype, not {names}")
+
+
+# ---- over all pairs, in public ops
+def _sum_all(parts: Iterable[Tensor | None]) -> Tensor | None:
+    total: Tensor | None = None
+    for p in parts:
+        total = p if total is None else total if p is None else add(total, p)
+    return total
+
+
+class _Pairs:
+    """Scores, weights and their gradients as tensors [..., queries, keys]."""
+
+    def __init__(
+        self, q: Tensor, k: Tensor, v: Tensor, peak: Tensor, total: Tensor, rest: Any, params: Any
+    ) -> None:
+        self.q, self.k, self.v = q, k, v
+        self.scale = params["scale"]
+        self.mask = rest[0] if params["masked"] else None
+        self.factor = rest[-1] if len(rest) > params["masked"] else None
+        self.peak, self.total = expand_dims(peak, -1), expand_dims(total, -1)
+        s = multiply(matmul(q, matrix_transpose(k)), self.scale)
+        if self.mask is not None:
+            bool_ = self.mask.dtype is dt.bool_
+            s = where(self.mask, s, float("-inf")) if bool_ else add(s, self.mask)
+        if params["causal"]:
+            keep = tril(ones(q.shape[-2], k.shape[-2], dtype=dt.bool_, device=q.device))
+            s = where(keep, s, float("-inf"))
+        self.none = equal(self.peak, float("-inf"))
+        self.scores = s
+        self.e = exp(subtract(s, where(self.none, 0, self.peak)))
+        self.r = where(equal(self.total, 0), 0, divide(1, self.total))
+        self.p = multiply(self.e, self.r)
+
+    def times_factor(self, x: Tensor) -> Tensor:
+        return x if self.factor is None else multiply(x, self.factor)
+
+    def by_value(self, g: Tensor) -> Tensor:
+        """Gradient of the weights that multiply the values."""
+        return matmul(g, matrix_transpose(self.v))
+
+    def score_grad(self, g: Tensor, delta: Tensor) -> Tensor:
+        inner = subtract(self.times_factor(self.by_value(g)), expand_dims(delta, -1))
+        return multiply(self.p, inner)
+
+    def by_statistics(self, gp: Tensor | None, gt: Tensor | None) -> Tensor:
+        """Gradient of the scores by way of peak and total; equal maxima share."""
+        hit = astype(equal(self.scores, self.peak), self.q.dtype)
+        count = sum_(hit, axis=-1, keepdims=True)
+        share = multiply(divide(hit, where(self.none, 1, count)), where(self.none, 0.0, 1.0))
+        parts = []
+        if gp is not None:
+            parts.append(multiply(share, expand_dims(gp, -1)))
+        if gt is not None:
+            gt = expand_dims(gt, -1)
+            parts.append(subtract(multiply(self.e, gt), multiply(share, multiply(gt, self.total))))
+        return _sum_all(parts)
+
+
+def _to_q(ds: Tensor, q: Tensor, k: Tensor, scale: float) -> Tensor:
+    return sum_like(multiply(matmul(ds, k), scale), q.shape)
+
+
+def _to_k(ds: Tensor, q: Tensor, k: Tensor, scale: float) -> Tensor:
+    return sum_like(multiply(matmul(matrix_transpose(ds), q), scale), k.shape)
+
+
+def _once(make: Callable[[], Any]) -> Callable[[], Any]:
+    made: list[Any] = []
+
+    def call() -> Any:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return call
+
+
+# ---- forward
+def _infer(*avals: Aval, scale: float, causal: bool, masked: bool) -> tuple[Aval, ...]:
+    if not 3 + masked <= len(avals) <= 4 + masked:
+        raise ShapeError(f"attention: {len(avals)} inputs with masked={masked}")
+    _same_float(*avals, loose=3 if masked else None)
+    batch, m, _, _, f = layouts.attention_shapes(*[a.shape for a in avals])
+    q = avals[0]
+    return q.with_((*batch, m, f)), q.with_((*batch, m)), q.with_((*batch, m))
+
+
+def _vjp(gs: Any, outs: Any, q: Tensor, k: Tensor, v: Tensor, *rest: Tensor, **params: Any) -> Any:
+    g, gp, gt = gs
+    out, peak, total = outs
+    scale = params["scale"]
+    delta = _once(lambda: sum_(multiply(g, out), axis=-1))
+    direct = _once(lambda: bind(ATTENTION_GRAD, g, q, k, v, peak, total, delta(), *rest, **params))
+    pairs = _once(lambda: _Pairs(q, k, v, peak, total, rest, params))
+    through = _once(lambda: pairs().by_statistics(gp, gt))
+    stats = gp is not None or gt is not None
+
+    def by(index: int, x: Tensor, more: Any) -> Any:
+        parts = [] if g is None else [sum_like(direct()[index], x.shape)]
+        return _sum_all([*parts, *([more(through(), q, k, scale)] if stats and more else [])])
+
+    def of_mask() -> Tensor:
+        parts = [] if g is None else [pairs().score_grad(g, delta())]
+        return sum_like(_sum_all([*parts, *([through()] if stats else [])]), rest[0].shape)
+
+    def of_factor() -> Tensor:
+        return sum_like(multiply(pairs().p, pairs().by_value(g)), rest[-1].shape)
+
+    grads: list[Any] = [lambda: by(0, q, _to_q), lambda: by(1, k, _to_k)]
+    grads.append(None if g is None else lambda: by(2, v, None))
+    if params["masked"]:
+        grads.append(of_mask if dt.is_float(rest[0].dtype) else None)
+    if len(rest) > params["masked"]:
+        grads.append(None if g is None else of_factor)
+    return tuple(grads)
+
+
+def _wide_pairs(q: Any, k: Any, rest: Any, params: Any) -> tuple[Any, Any]:
+    """Scores and factor in the reference's precision."""
+    s = np.matmul(wide(q), np.swapaxes(wide(k), -1, -2)) * params["scale"]
+    if params["masked"]:
+        mask = rest[0]
+        s = np.where(mask, s, -np.inf) if mask.dtype == np.bool_ else s + wide(mask)
+    if params["causal"]:
+        s = np.where(np.tri(*s.shape[-2:], dtype=np.bool_), s, -np.inf)
+    return s, wide(rest[-1]) if len(rest) > params["masked"] else np.ones((), s.dtype)
+
+
+def _reference(q: Any, k: Any, v: Any, *rest: Any, **params: Any) -> tuple[Any, ...]:
+    s, factor = _wide_pairs(q, k, rest, params)
+    batch, m, _, _, f = layouts.attention_shapes(*[x.shape for x in (q, k, v, *rest)])
+    s = np.broadcast_to(s, (*batch, *s.shape[-2:]))
+    with np.errstate(all="ignore"):
+        peak = s.max(-1, initial=-np.inf)
+        p = np.exp(s - np.where(peak == -np.inf, 0, peak)[..., None])
+        total = p.sum(-1)
+        out = np.matmul(p * factor, wide(v)) / total[..., None]
+    return np.where(total[..., None] == 0, 0, out), peak, total
+
+
+def _samples(rng: np.random.Generator) -> Any:
+    def params(causal: bool = False, masked: bool = False) -> dict[str, Any]:
+        return {"scale": 0.5, "causal": causal, "masked": masked}
+
+    def one(*shape: int) -> np.ndarray:
+        return draw(rng, *shape, lo=-1.0, hi=1.0)
+
+    yield [one(3, 4), one(5, 4), one(5, 6)], params()
+    yield (
+        [one(2, 1, 3, 4), one(5, 4), one(3, 5, 2)] + [one(3, 5), one(1, 5)],
+        params(masked=True),
+    )
+    yield [one(2, 6, 3), one(2, 6, 3), one(2, 6, 2)], params(causal=True)
+    yield (
+        [one(2, 3, 4), one(2, 5, 4), one(2, 5, 3), rng.random((1, 5)) > 0.4],
+        params(masked=True),
+    )
+    yield [one(40, 7), one(70, 7), one(70, 17), one(70)], params(True, True)
+    yield [one(3, 2), one(0, 2), one(0, 2)], params()
+
+
+ATTENTION = register(
+    Op(
+        "attention",
+        "attend",
+        None,
+        _infer,
+        body=_weight,
+        layout=layouts.attention_layout,
+        vjp=_vjp,
+        reference=_reference,
+        samples=_samples,
+        params=NAMES,
+        nout=3,
+        accepts="f",
+        ulp=100.0,
+        facts=frozenset(["optional_grads"]),
+        keeps=frozenset(["0", "1", "2", "3", "4", "out"]),
+        doc="softmax(q @ k.T * scale + mask) @ v by blocks of keys; each row's maximum and sum.",
+    )
+)
+
+
+# ---- gradients
+def _grad_infer(*avals: Aval, scale: float, causal: bool, masked: bool) -> tuple[Aval, ...]:
+    if not 7 + masked <= len(avals) <= 8 + masked:
+        raise ShapeError(f"attention_grad: {len(avals)} inputs with masked={masked}")
+    _same_float(*avals, loose=7 if masked else None)
+    g, q, k, v = (a.shape for a in avals[:4])
+    batch, m, n, e, f = layouts.attention_shapes(q, k, v, *[a.shape for a in avals[7:]])
+    if g != (*batch, m, f) or any(a.shape != (*batch, m) for a in avals[4:7]):
+        raise ShapeError(f"attention_grad: gradient {g} does not fit {q}, {k} and {v}")
+    a = avals[0]
+    return a.with_((*batch, m, e)), a.with_((*batch, n, e)), a.with_((*batch, n, f))
+
+
+def _grad_vjp(
+    us: Any,
+    outs: Any,
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    peak: Tensor,
+    total: Tensor,
+    delta: Tensor,
+    *rest: Tensor,
+    **params: Any,
+) -> Any:
+    uq, uk, uv = us
+    x, scale = _Pairs(q, k, v, peak, total, rest, params), params["scale"]
+    w, ds = x.times_factor(x.p), x.score_grad(g, delta)
+    by_value = x.by_value(g)
+    inner = subtract(x.times_factor(by_value), expand_dims(delta, -1))
+    to_ds = multiply(add(matmul(uq, matrix_transpose(k)), matmul(q, matrix_transpose(uk))), scale)
+    to_w, to_dp = matmul(g, matrix_transpose(uv)), multiply(to_ds, x.p)
+    to_p = add(multiply(to_ds, inner), x.times_factor(to_w))
+    to_s, to_value = multiply(to_p, x.p), x.times_factor(to_dp)
+    by_row = multiply(sum_(to_s, axis=-1), -1)
+    grads: list[Any] = [
+        lambda: add(matmul(to_value, v), matmul(w, uv)),
+        lambda: add(_to_q(to_s, q, k, scale), _to_q(ds, q, uk, scale)),
+        lambda: add(_to_k(to_s, q, k, scale), _to_k(ds, uq, k, scale)),
+        lambda: sum_like(matmul(matrix_transpose(to_value), g), v.shape),
+        by_row,
+        lambda: multiply(by_row, where(equal(total, 0), 0, divide(1, total))),
+        lambda: multiply(sum_(to_dp, axis=-1), -1),
+    ]
+    if params["masked"]:
+        mask = rest[0]
+        grads.append((lambda: sum_like(to_s, mask.shape)) if dt.is_float(mask.dtype) else None)
+    if x.factor is not None:
+        shape = x.factor.shape
+        both = add(multiply(to_w, x.p), multiply(to_dp, by_value))
+        grads.append(lambda: sum_like(both, shape))
+    return tuple(grads)
+
+
+def _grad_reference(
+    g: Any, q: Any, k: Any, v: Any, peak: Any, total: Any, delta: Any, *rest: Any, **params: Any
+) -> tuple[Any, ...]:
+    s, factor = _wide_pairs(q, k, rest, params)
+    with np.errstate(all="ignore"):
+        base = np.where(peak == -np.inf, 0, wide(peak))[..., None]
+        r = np.where(total == 0, 0, 1 / wide(total))[..., None]
+    p = np.exp(s - base) * r
+    dp = np.matmul(wide(g), np.swapaxes(wide(v), -1, -2)) * factor
+    ds = p * (dp - wide(delta)[..., None])
+    turned, scale = np.swapaxes(ds, -1, -2), params["scale"]
+    dv = np.matmul(np.swapaxes(p * factor, -1, -2), wide(g))
+    return np.matmul(ds, wide(k)) * scale, np.matmul(turned, wide(q)) * scale, dv
+
+
+def _grad_samples(rng: np.random.Generator) -> Any:
+    for xs, p in _samples(rng):
+        batch, m, _, _, f = layouts.attention_shapes(*[x.shape for x in xs])
+        rows = (*batch, m)
+        ranges = ((0.0, 2.0), (1.0, 3.0), (-1.0, 1.0))  # of peak, total, delta
+        stats = [draw(rng, *rows, lo=lo, hi=hi) for lo, hi in ranges]
+        yield [draw(rng, *rows, f, lo=-1.0, hi=1.0), *xs[:3], *stats, *xs[3:]], p
+
+
+ATTENTION_GRAD = register(
+    Op(
+        "attention_grad",
+        "attend",
+        None,
+        _grad_infer,
+        body=_weight,
+        layout=layouts.attention_grad_layout,
+        vjp=_grad_vjp,
+        reference=_grad_reference,
+        samples=_grad_samples,
+        params=NAMES,
+        nout=3,
+        accepts="f",
+        ulp=400.0,
+        keeps=frozenset("012345678"),
+        doc="Gradients of attention's query, key and value from the saved maximum and sum.",
+    )
+)

@@ -1,0 +1,315 @@
+"""Convolutions: conv2d with the gradients of its input and weight, conv1d, conv_transpose2d.
+
+Invariant: the records take padded images; padding, and the spreading out of a strided gradient,
+are `embed`.  The gradients are contractions again, and a bias is added before the one rounding.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import ShapeError
+from ...ir import contract as layouts
+from ...ir.bind import bind, operands
+from ...ir.op import Op, register
+from ..axes.reduce import sum as sum_
+from ..axes.views import embed, expand_dims, flip, reshape, slice_, swapaxes
+from ..base.common import draw, inferred, pair, wide
+from ..elementwise import add
+
+__all__ = [
+    "conv2d",
+    "conv1d",
+    "conv_transpose2d",
+    "conv2d_weight_grad",
+]
+
+Ints = tuple[int, ...]
+Pair = tuple[int, int]
+Tensor = Any
+CONV = ("stride", "dilation", "groups")
+
+
+def _images(x: np.ndarray, kernel: Pair, stride: Pair, dilation: Pair) -> np.ndarray:
+    """Patches [N, C, OH, OW, KH, KW] of padded images."""
+    full = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
+    w = np.lib.stride_tricks.sliding_window_view(x, full, (2, 3))
+    return w[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+
+
+def _conv_reference(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None = None,
+    *,
+    stride: Pair,
+    dilation: Pair,
+    groups: int,
+) -> np.ndarray:
+    p = _images(wide(x), w.shape[2:], stride, dilation)
+    n, c, oh, ow, kh, kw = p.shape
+    p = p.reshape(n, groups, c // groups, oh, ow, kh, kw)
+    v = wide(w).reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    out = np.einsum("ngchwij,gocij->ngohw", p, v).reshape(n, w.shape[0], oh, ow)
+    return out if b is None else out + wide(b)[:, None, None]
+
+
+def _conv_vjp(
+    g: Tensor,
+    out: Tensor,
+    x: Tensor,
+    w: Tensor,
+    b: Tensor | None = None,
+    *,
+    stride: Pair,
+    dilation: Pair,
+    groups: int,
+) -> tuple[Any, ...]:
+    grads = (
+        lambda: _input_grad(g, w, x.shape, stride, dilation, groups),
+        lambda: bind(
+            CONV_WEIGHT, g, x, kernel=w.shape[2:], stride=stride, dilation=dilation, groups=groups
+        ),
+    )
+    return grads if b is None else (*grads, lambda: sum_(g, axis=(0, 2, 3)))
+
+
+def _swap_channels(w: Tensor, groups: int) -> Tensor:
+    """w[O, C / groups, KH, KW] -> [C, O / groups, KH, KW], group by group."""
+    if groups == 1:
+        return swapaxes(w, 0, 1)
+    o, c, kh, kw = w.shape
+    v = swapaxes(reshape(w, (groups, o // groups, c, kh, kw)), 1, 2)
+    return reshape(v, (groups * c, o // groups, kh, kw))
+
+
+def _input_grad(
+    g: Tensor, w: Tensor, shape: Ints, stride: Pair, dilation: Pair, groups: int
+) -> Tensor:
+    """Gradient of the padded images: a convolution of the spread-out gradient
+    with the flipped weight."""
+    reach = [dilation[i] * (w.shape[2 + i] - 1) for i in (0, 1)]
+    # rows that no window reaches (a stride that does not divide) stay zero: they are padding at the
+    # end
+    inner = [shape[2 + i] + reach[i] for i in (0, 1)]
+    spread = embed(g, g.shape[:2] + tuple(inner), (0, 0, *reach), (1, 1, *stride))
+    turned = flip(_swap_channels(w, groups), (2, 3))
+    return bind(CONV2D, spread, turned, stride=(1, 1), dilation=dilation, groups=groups)
+
+
+def _conv_samples(rng: np.random.Generator) -> Any:
+    def one(*s: int) -> np.ndarray:
+        return draw(rng, *s, lo=0.5, hi=1.5)
+
+    yield (
+        [one(2, 3, 5, 6), one(4, 3, 2, 3), one(4)],
+        {"stride": (1, 1), "dilation": (1, 1), "groups": 1},
+    )
+    yield [one(1, 4, 7, 6), one(6, 2, 3, 2)], {"stride": (2, 1), "dilation": (1, 2), "groups": 2}
+    yield (
+        [one(2, 1, 4, 4), one(1, 1, 1, 1), one(1)],
+        {"stride": (3, 2), "dilation": (1, 1), "groups": 1},
+    )
+
+
+CONV2D = register(
+    Op(
+        "conv2d",
+        "contract",
+        None,
+        inferred(layouts.conv2d_shape),
+        layout=layouts.conv2d_layout,
+        vjp=_conv_vjp,
+        params=CONV,
+        reference=_conv_reference,
+        samples=_conv_samples,
+        ulp=8.0,
+        accepts="f",
+        keeps=frozenset("01"),
+        doc="Convolution of padded images x[N, C, H, W] with weight[O, C / groups, KH, KW], plus "
+        "bias[O].",
+    )
+)
+
+
+def _weight_reference(
+    g: np.ndarray, x: np.ndarray, *, kernel: Pair, stride: Pair, dilation: Pair, groups: int
+) -> np.ndarray:
+    n, o, oh, ow = g.shape
+    p = _images(wide(x), kernel, stride, dilation).reshape(
+        n, groups, x.shape[1] // groups, oh, ow, *kernel
+    )
+    v = wide(g).reshape(n, groups, o // groups, oh, ow)
+    return np.einsum("ngchwij,ngohw->gocij", p, v).reshape(o, x.shape[1] // groups, *kernel)
+
+
+def _weight_vjp(
+    u: Tensor,
+    out: Tensor,
+    g: Tensor,
+    x: Tensor,
+    kernel: Pair,
+    stride: Pair,
+    dilation: Pair,
+    groups: int,
+) -> tuple[Any, Any]:
+    return (
+        lambda: bind(CONV2D, x, u, stride=stride, dilation=dilation, groups=groups),
+        lambda: _input_grad(g, u, x.shape, stride, dilation, groups),
+    )
+
+
+def _weight_samples(rng: np.random.Generator) -> Any:
+    def one(*s: int) -> np.ndarray:
+        return draw(rng, *s, lo=0.5, hi=1.5)
+
+    yield (
+        [one(2, 4, 4, 4), one(2, 3, 5, 6)],
+        {"kernel": (2, 3), "stride": (1, 1), "dilation": (1, 1), "groups": 1},
+    )
+    yield (
+        [one(1, 6, 3, 4), one(1, 4, 7, 6)],
+        {"kernel": (3, 2), "stride": (2, 1), "dilation": (1, 2), "groups": 2},
+    )
+
+
+CONV_WEIGHT = register(
+    Op(
+        "conv2d_weight_grad",
+        "contract",
+        2,
+        inferred(layouts.conv2d_weight_shape),
+        layout=layouts.conv2d_weight_layout,
+        vjp=_weight_vjp,
+        params=("kernel", *CONV),
+        reference=_weight_reference,
+        samples=_weight_samples,
+        ulp=12.0,
+        accepts="f",
+        doc="Gradient of conv2d's weight from the output gradient and the padded images.",
+    )
+)
+
+
+def conv2d_weight_grad(
+    g: Tensor, x: Tensor, kernel: Any, *, stride: Any = 1, dilation: Any = 1, groups: int = 1
+) -> Tensor:
+    """Gradient of the weight of conv2d(x, ...) for padded images x and output gradient g."""
+    return bind(
+        CONV_WEIGHT,
+        g,
+        x,
+        kernel=pair(kernel, "kernel"),
+        stride=pair(stride, "stride"),
+        dilation=pair(dilation, "dilation"),
+        groups=operator.index(groups),
+    )
+
+
+def _padded(x: Tensor, padding: Any, kernel: Ints, dilation: Pair, stride: Pair) -> Tensor:
+    if padding == "valid":
+        return x
+    if isinstance(padding, str) and padding != "same":
+        raise ShapeError(f"conv2d: padding is an int, a pair, 'valid' or 'same', not {padding!r}")
+    if padding == "same":
+        if stride != (1, 1):
+            raise ShapeError("conv2d: padding='same' needs stride 1")
+        total = [d * (k - 1) for k, d in zip(kernel, dilation)]
+        before = [t // 2 for t in total]
+    else:
+        before = list(pair(padding, "padding"))
+        total = [2 * b for b in before]
+    if min(before) < 0:
+        raise ShapeError(f"conv2d: padding {padding} is negative")
+    if not any(total):
+        return x
+    n, c, h, w = x.shape
+    return embed(x, (n, c, h + total[0], w + total[1]), (0, 0, *before), (1, 1, 1, 1))
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """PyTorch's conv2d: x[N, C, H, W] (or [C, H, W]), weight[O, C / groups, KH, KW], bias[O].
+
+    stride, dilation: int or pair.  padding: int, pair, 'valid' or 'same' (stride 1 only).  The
+    result is [N, O, OH, OW] with OH = (H + 2 * padding - dilation * (KH - 1) - 1) // stride + 1.
+    Dtypes promote, to a floating one (else DTypeError).  Raises ShapeError when channels, groups or
+    the kernel do not fit.
+    """
+    x, weight = operands(x, weight)
+    if x.ndim == 3:
+        return reshape_first(
+            conv2d(expand_dims(x, 0), weight, bias, stride, padding, dilation, groups)
+        )
+    if x.ndim != 4 or weight.ndim != 4:
+        raise ShapeError(
+            f"conv2d takes x[N, C, H, W] and weight[O, C/groups, KH, KW], not {x.shape} and "
+            f"{weight.shape}"
+        )
+    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+    if min(stride) < 1 or min(dilation) < 1:
+        raise ShapeError(f"conv2d: stride {stride} and dilation {dilation} must be positive")
+    x = _padded(x, padding, weight.shape[2:], dilation, stride)
+    xs = (x, weight) if bias is None else (x, weight, bias)
+    return bind(CONV2D, *xs, stride=stride, dilation=dilation, groups=operator.index(groups))
+
+
+def reshape_first(x: Tensor) -> Tensor:
+    """x without its first axis, which has size 1."""
+    return reshape(x, x.shape[1:])
+
+
+def conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int = 1,
+    padding: Any = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Tensor:
+    """PyTorch's conv1d: x[N, C, L] (or [C, L]), weight[O, C / groups, K]; see `conv2d`."""
+    x, weight = operands(x, weight)
+    pad = padding if isinstance(padding, str) else (0, operator.index(padding))
+    out = conv2d(
+        expand_dims(x, -2), expand_dims(weight, -2), bias, (1, stride), pad, (1, dilation), groups
+    )
+    return reshape(out, out.shape[:-2] + out.shape[-1:])
+
+
+def conv_transpose2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """PyTorch's conv_transpose2d: the input gradient of conv2d, weight[C, O / groups, KH, KW]."""
+    x, weight = operands(x, weight)
+    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+    padding, extra = pair(padding, "padding"), pair(output_padding, "output_padding")
+    full = [
+        (x.shape[2 + i] - 1) * stride[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1 + extra[i]
+        for i in (0, 1)
+    ]
+    channels = weight.shape[1] * groups
+    out = _input_grad(x, weight, (x.shape[0], channels, *full), stride, dilation, groups)
+    sizes = tuple(full[i] - 2 * padding[i] for i in (0, 1))
+    if min(sizes) < 1:
+        raise ShapeError(f"conv_transpose2d: padding {padding} leaves an image of {sizes}")
+    if any(padding):
+        out = slice_(out, (0, 0, *padding), out.shape[:2] + sizes)
+    return out if bias is None else add(out, reshape(bias, (channels, 1, 1)))
