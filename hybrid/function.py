@@ -20,8 +20,8 @@ from typing import Any, overload
 from .core import signals
 from .core.aval import CPU
 from .core.errors import UnsupportedError
-from .ir import bind as door
-from .ir.busy import GATE, give_way, is_busy, wait
+from .ir.door import bind as door
+from .ir.door.busy import GATE, give_way, is_busy, wait
 from .ir.tensor import Alias
 from .trace import interrupted
 from .trace.analysis import Analysis

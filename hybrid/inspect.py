@@ -23,9 +23,9 @@ from .backends.plan import AttendKernel, GemmKernel, HostStep, LoopKernel, Plan,
 from .core import trees
 from .core.errors import HybridError
 from .function import Function, RunsEagerly, function
-from .ir import bind as door
-from .ir.draw import Box, Shown, graph_boxes, svg, text_of
-from .ir.graph import Graph
+from .ir.door import bind as door
+from .ir.graph.draw import Box, Shown, graph_boxes, svg, text_of
+from .ir.graph.graph import Graph
 from .ir.mode import Mode
 from .ir.tensor import Handle
 

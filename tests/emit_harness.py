@@ -12,7 +12,7 @@ from hybrid.backends.cpu.jit import compile_many
 from hybrid.backends.emit.loops import Generated, generate_all
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
-from hybrid.ir.scalar import BITS, FLOAT_TYPES, INT_TYPES, Builder, Program, Val
+from hybrid.ir.scalar.program import BITS, FLOAT_TYPES, INT_TYPES, Builder, Program, Val
 
 KERNEL = ctypes.CFUNCTYPE(
     ctypes.c_int64,

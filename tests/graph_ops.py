@@ -19,9 +19,9 @@ from hybrid.core.aval import aval
 from hybrid.core.errors import ShapeError, Site
 from hybrid.core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
 from hybrid.ir import contract as layouts
-from hybrid.ir.graph import Const, Graph, Node, Value, make_node
+from hybrid.ir.graph.graph import Const, Graph, Node, Value, make_node
 from hybrid.ir.op import OPS, Op, map_infer
-from hybrid.ir.scalar import TYPE
+from hybrid.ir.scalar.program import TYPE
 from hybrid.trace.affine import reshape_strides
 
 __all__ = ["T", "Build", "lit", "registered", "random_inputs"]

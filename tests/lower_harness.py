@@ -10,10 +10,10 @@ from hybrid import ops  # noqa: F401  (registers the records)
 from hybrid.backends.plan import GemmKernel, HostStep, LoopKernel, Plan
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import Site
-from hybrid.ir.evaluate import evaluate
-from hybrid.ir.graph import Graph
-from hybrid.ir.scalar import REDUCTIONS, Program
-from hybrid.ir.verify import verify
+from hybrid.ir.door.evaluate import evaluate
+from hybrid.ir.graph.graph import Graph
+from hybrid.ir.graph.verify import verify
+from hybrid.ir.scalar.program import REDUCTIONS, Program
 from hybrid.trace.pipeline import lower
 
 DTYPES = [

@@ -16,7 +16,6 @@ from attend_numpy import attention, attention_grad
 from program_numpy import run_program
 
 from hybrid.backends.attend import attend_kernel
-from hybrid.backends.emit.compose import Composer, op_program
 from hybrid.backends.plan import (
     Access,
     AttendKernel,
@@ -31,8 +30,9 @@ from hybrid.core import dtypes as dt
 from hybrid.core.errors import IndexOutOfRange
 from hybrid.core.shapes import broadcast_shapes, contiguous_strides
 from hybrid.ir.contract import accumulator
-from hybrid.ir.graph import Node
-from hybrid.ir.scalar import TYPE, Instr, Program
+from hybrid.ir.graph.graph import Node
+from hybrid.ir.scalar.compose import Composer, op_program
+from hybrid.ir.scalar.program import TYPE, Instr, Program
 
 __all__ = ["run_plan", "run_kernel", "node_kernel"]
 
@@ -305,7 +305,7 @@ def _contract_node(n: Node, xs: list[np.ndarray], out: np.ndarray) -> None:
 
 
 def node_kernel(n: Node, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The results of one node by itself; the kernel function for ir.evaluate."""
+    """The results of one node by itself; the kernel function for ir.door.evaluate."""
     xs = [np.ascontiguousarray(x).reshape(v.aval.shape) for x, v in zip(xs, n.inputs)]
     outs = [np.zeros(v.aval.shape, v.aval.dtype) for v in n.outputs]
     kind = n.op.kind

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hybrid.ir.scalar import BITS, Instr, Program
+from hybrid.ir.scalar.program import BITS, Instr, Program
 
 __all__ = ["run_program", "fma32", "fma64", "DTYPE"]
 

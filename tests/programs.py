@@ -16,7 +16,7 @@ import numpy as np
 import hybrid
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import HybridError
-from hybrid.ir.bind import bind
+from hybrid.ir.door.bind import bind
 from hybrid.ir.op import OPS
 
 __all__ = ["Program", "make_program"]

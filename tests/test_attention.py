@@ -17,8 +17,8 @@ from hybrid.backends.cpu.gemm.geometry import Target
 from hybrid.backends.cpu.jit import compile_many
 from hybrid.backends.cpu.pool import launch
 from hybrid.core.shapes import contiguous_strides
-from hybrid.ir.bind import bind
-from hybrid.ir.graph import Value, make_node
+from hybrid.ir.door.bind import bind
+from hybrid.ir.graph.graph import Value, make_node
 from hybrid.ops.products.attend import ATTENTION, ATTENTION_GRAD
 
 attend = hybrid.scaled_dot_product_attention

@@ -17,7 +17,7 @@ from hybrid.backends.emit import loops as emitted
 from hybrid.core import aval as avals
 from hybrid.core.aval import CPU, aval, find_aval
 from hybrid.core.cache import NATIVE, Bounded
-from hybrid.ir import bind
+from hybrid.ir.door import bind
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 import hybrid
 from hybrid.backends.cpu.profile import operations, summary
 from hybrid.backends.emit.body import cost
-from hybrid.ir.graph import Value, make_node
+from hybrid.ir.graph.graph import Value, make_node
 from hybrid.ir.op import OPS
-from hybrid.ir.scalar import FREE, PRIMS, REDUCTIONS, SLOW, Builder
+from hybrid.ir.scalar.program import FREE, PRIMS, REDUCTIONS, SLOW, Builder
 from hybrid.trace.regions import traits
 
 ROOT = Path(hybrid.__file__).parent
@@ -36,7 +36,7 @@ def test_no_other_list_of_primitives():
     """No module but the table's own collects names of primitives that are free or slow."""
     marks = {"div", "rem", "sqrt", "mulhi", "bitcast", "rlen"}
     for path in ROOT.rglob("*.py"):
-        if path == ROOT / "ir" / "scalar.py":
+        if path == ROOT / "ir" / "scalar" / "program.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, (ast.Set, ast.Tuple, ast.List)):
@@ -55,7 +55,7 @@ def test_fusion_and_chunks_weigh_alike(name):
         pytest.skip(f"no record {name}")
     a = _aval(3, dtype="int32" if "bit" in name else "float32")
     node = make_node(op, {}, [Value(a)] * op.nin)
-    from hybrid.backends.emit.compose import op_program
+    from hybrid.ir.scalar.compose import op_program
 
     program = op_program(op, [a] * op.nin, {}, [v.aval for v in node.outputs])
     costs = [PRIMS[i.prim].cost for i in program.instrs]

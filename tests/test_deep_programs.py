@@ -10,10 +10,10 @@ import pytest
 
 import hybrid
 from hybrid import function
-from hybrid.ir.graph import Graph
-from hybrid.ir.rewrite import rewrite, walk
-from hybrid.ir.text import parse_graph, print_graph
-from hybrid.ir.verify import verify
+from hybrid.ir.graph.graph import Graph
+from hybrid.ir.graph.rewrite import rewrite, walk
+from hybrid.ir.graph.text import parse_graph, print_graph
+from hybrid.ir.graph.verify import verify
 from hybrid.trace import execute, pipeline
 from hybrid.trace.regions import MAX_COST, MAX_PATH, MAX_READS, MAX_WRITES, Region
 from hybrid.trace.storage import MAX_EXTRA
@@ -419,4 +419,4 @@ def test_graphs_of_many_nodes_print_parse_verify_and_draw(make):
     assert len(list(walk(g.outputs))) == len(g.nodes)
     shown = pipeline.optimize(g)[0]
     assert verify(shown) is shown
-    assert len(hybrid.ir.draw.Shown.of(g)._repr_html_()) < 40 * len(text)
+    assert len(hybrid.ir.graph.draw.Shown.of(g)._repr_html_()) < 40 * len(text)

@@ -6,12 +6,12 @@ import pytest
 from emit_harness import contiguous_access, run_kernel, same_bits
 from program_numpy import run_program
 
-from hybrid.backends.emit.compose import Composer, check_program, op_program, operand_type
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.core.errors import BackendError
 from hybrid.ir.op import Op
+from hybrid.ir.scalar.compose import Composer, check_program, op_program, operand_type
 
 N = 3000
 HALVES = [dt.float16, dt.bfloat16]

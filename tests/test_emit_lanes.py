@@ -9,7 +9,7 @@ from hybrid.backends.emit.code import Code, check_externals
 from hybrid.backends.emit.lanes import Lanes, emit_program
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core.errors import BackendError
-from hybrid.ir.scalar import BITS, COMPARE, Builder, Program
+from hybrid.ir.scalar.program import BITS, COMPARE, Builder, Program
 
 N = 515
 

@@ -21,7 +21,7 @@ from hybrid.backends.emit.loops import generate
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import BackendError
-from hybrid.ir.scalar import Builder
+from hybrid.ir.scalar.program import Builder
 
 F32 = dt.float32
 SHAPES = [

@@ -21,7 +21,7 @@ from hybrid.backends.emit.loops import generate
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import BackendError
-from hybrid.ir.scalar import Builder
+from hybrid.ir.scalar.program import Builder
 
 F32 = dt.float32
 LENGTHS = [0, 1, 3, 10, 16, 17, 63, 64, 65, 128, 1000, 4096, 4097, 8300]

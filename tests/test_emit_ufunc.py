@@ -11,7 +11,7 @@ from hybrid.backends.cpu.ufunc import make_ufunc
 from hybrid.backends.emit.ufunc_loop import ufunc_loop_text
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import BackendError
-from hybrid.ir.scalar import Builder
+from hybrid.ir.scalar.program import Builder
 
 F32, F64, BOOL, I8 = dt.float32, dt.float64, dt.bool_, dt.int8
 

@@ -9,7 +9,7 @@ PROGRAM = """
 import multiprocessing, subprocess
 from hybrid.core import signals
 from hybrid.ir import busy
-from hybrid.ir.bind import LOCAL, STATE
+from hybrid.ir.door.bind import LOCAL, STATE
 from hybrid.trace.turns import RUNS, TURN
 COUNT, WIDE = int(sys.argv[1]), 120_000
 p, q = hb.zeros(WIDE), hb.zeros(WIDE)

@@ -18,7 +18,7 @@ from program_numpy import run_program
 
 import hybrid
 from hybrid import ops
-from hybrid.ir.scalar import Builder
+from hybrid.ir.scalar.program import Builder
 from hybrid.ops import formulas
 
 F4, F8, LD = np.float32, np.float64, np.longdouble

@@ -30,7 +30,7 @@ from hybrid.backends.plan import Access, Dims, GemmKernel, Operand
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.ir import contract as C
-from hybrid.ir.scalar import Builder
+from hybrid.ir.scalar.program import Builder
 
 # ---- matmul
 SHAPES = [

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval, device
 from hybrid.core.errors import GraphError, Site
-from hybrid.ir.evaluate import evaluate, evaluate_reference
-from hybrid.ir.graph import Const, Graph, Node, Value, make_node, param_key
+from hybrid.ir.door.evaluate import evaluate, evaluate_reference
+from hybrid.ir.graph.graph import Const, Graph, Node, Value, make_node, param_key
+from hybrid.ir.graph.rewrite import keep_nodes, rewrite, walk
+from hybrid.ir.graph.text import parse_graph, print_graph
+from hybrid.ir.graph.verify import verify
 from hybrid.ir.op import OPS, Op
-from hybrid.ir.rewrite import keep_nodes, rewrite, walk
-from hybrid.ir.text import parse_graph, print_graph
-from hybrid.ir.verify import verify
 
 ANY = Op(
     "test_any",

@@ -13,7 +13,7 @@ import pytest
 import hybrid
 from hybrid import nn, optim
 from hybrid.inspect import _differences, _times, same_bits
-from hybrid.ir.draw import MAX_BOXES, Box, svg
+from hybrid.ir.graph.draw import MAX_BOXES, Box, svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -11,7 +11,7 @@ import random
 from hybrid.backends.cpu import jit
 from hybrid.core import signals
 from hybrid.ir import busy
-from hybrid.ir.bind import LOCAL, STATE
+from hybrid.ir.door.bind import LOCAL, STATE
 from hybrid.trace.turns import RUNS, TURN
 
 COUNT, SEED = int(sys.argv[1]), int(sys.argv[2])
@@ -139,7 +139,7 @@ PLACES = [
 INJECTED = """
 import importlib
 from hybrid.core import signals
-from hybrid.ir.bind import LOCAL, STATE
+from hybrid.ir.door.bind import LOCAL, STATE
 from hybrid.trace.turns import TURN
 module, name = importlib.import_module(sys.argv[1]), sys.argv[2]
 real, space, hits = getattr(module, name), {}, []

@@ -15,10 +15,10 @@ from hybrid import ops  # noqa: F401  (registers the records)
 from hybrid.backends.api import backend
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import HybridError
-from hybrid.ir.evaluate import evaluate
-from hybrid.ir.graph import Graph, Node
+from hybrid.ir.door.evaluate import evaluate
+from hybrid.ir.graph.graph import Graph, Node
+from hybrid.ir.graph.verify import verify
 from hybrid.ir.op import OPS
-from hybrid.ir.verify import verify
 from hybrid.trace.passes.fuse import fuse
 from hybrid.trace.pipeline import build, lower
 

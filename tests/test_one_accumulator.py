@@ -12,8 +12,9 @@ import hybrid
 from hybrid.backends.cpu.gemm import contract as eager
 from hybrid.backends.cpu.gemm import finish
 from hybrid.core import dtypes as dt
-from hybrid.ir import contract, half
-from hybrid.ir.scalar import Builder
+from hybrid.ir import contract
+from hybrid.ir.scalar import half
+from hybrid.ir.scalar.program import Builder
 from hybrid.trace import contraction as planned
 
 ROOT = Path(hybrid.__file__).parent

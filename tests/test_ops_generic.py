@@ -14,7 +14,7 @@ import pytest
 
 import hybrid
 from hybrid.core import dtypes as dt
-from hybrid.ir.bind import bind
+from hybrid.ir.door.bind import bind
 from hybrid.ir.op import NO_GRAD, OPS, Op
 from hybrid.ir.tensor import Handle
 

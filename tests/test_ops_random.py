@@ -9,7 +9,7 @@ import pytest
 import hybrid
 from hybrid import random
 from hybrid.ir.op import OPS
-from hybrid.ir.scalar import Builder
+from hybrid.ir.scalar.program import Builder
 from hybrid.ops.indexing.random import philox
 
 # Random123's known answers for philox4x32-10: counter, key, result

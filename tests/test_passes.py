@@ -11,10 +11,10 @@ from graph_ops import SPECIAL, Build, T, lit, random_inputs, registered
 from plan_numpy import node_kernel
 
 from hybrid.core import dtypes as dt
-from hybrid.ir.evaluate import evaluate
-from hybrid.ir.graph import Const, Graph, Value
-from hybrid.ir.text import print_graph
-from hybrid.ir.verify import verify
+from hybrid.ir.door.evaluate import evaluate
+from hybrid.ir.graph.graph import Const, Graph, Value
+from hybrid.ir.graph.text import print_graph
+from hybrid.ir.graph.verify import verify
 from hybrid.trace import affine
 from hybrid.trace.passes import Context, cse, dce, fold, simplify
 from hybrid.trace.pipeline import PASSES, STAGES, build, optimize

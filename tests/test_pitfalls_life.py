@@ -23,7 +23,7 @@ from pitfall_harness import A, check, flat, mlp, norm, t, train_step
 import hybrid as hb
 import hybrid.nn as nn
 import hybrid.optim as optim
-from hybrid.ir.bind import current_mode
+from hybrid.ir.door.bind import current_mode
 
 
 def at_once(*works: Callable[[], Any]) -> list[Any]:

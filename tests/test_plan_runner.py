@@ -25,7 +25,7 @@ from hybrid.core.aval import Aval, aval
 from hybrid.core.errors import BackendError, IndexOutOfRange, Site, UnsupportedError
 from hybrid.ir.contract import Dims
 from hybrid.ir.op import Op
-from hybrid.ir.scalar import Builder, Program
+from hybrid.ir.scalar.program import Builder, Program
 
 CPU = backend("cpu")
 F = dt.float32

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import hybrid as hb
-from hybrid.ir.bind import bind
+from hybrid.ir.door.bind import bind
 from hybrid.ir.op import OPS
 
 

@@ -13,7 +13,7 @@ from emit_harness import contiguous_access, dtype_of, random_map
 from hybrid.backends.cuda.emit import generate_ptx
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
-from hybrid.ir.scalar import Builder
+from hybrid.ir.scalar.program import Builder
 
 F32 = dt.float32
 # the system's CUDA toolkit, or the nvidia-cuda-nvcc wheel

@@ -17,7 +17,7 @@ import hybrid as hb
 from hybrid import nn, optim
 from hybrid.backends.cpu import probe
 from hybrid.function import RunsEagerly
-from hybrid.ir import busy
+from hybrid.ir.door import busy
 
 # one step keeps `twice` at 2 * `once`, and all elements of both equal
 TRAINING = """
@@ -277,7 +277,7 @@ def test_long_replays_mark_what_they_write() -> None:
     out = run(
         TRAINING
         + """
-from hybrid.ir.busy import is_busy
+from hybrid.ir.door.busy import is_busy
 seen = {is_busy(net.once)}
 t = threading.Thread(target=training)
 t.start()

@@ -10,7 +10,7 @@ import numpy as np
 import hybrid as hb
 from hybrid.backends.cpu import alloc, loops
 from hybrid.backends.plan import Dims, GemmKernel, Operand
-from hybrid.ir import bind as door
+from hybrid.ir.door import bind as door
 from hybrid.ir.tensor import Handle
 from hybrid.trace import recorder
 

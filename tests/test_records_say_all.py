@@ -11,7 +11,7 @@ import pytest
 
 import hybrid
 from hybrid.core.errors import HybridError
-from hybrid.ir.bind import bind
+from hybrid.ir.door.bind import bind
 from hybrid.ir.op import OPS, Op, extend, register
 from hybrid.ops.base.common import Part
 from hybrid.ops.build import parts

@@ -16,7 +16,7 @@ from program_numpy import fma32, fma64, run_program
 
 import hybrid
 from hybrid import ops
-from hybrid.ir.scalar import Builder
+from hybrid.ir.scalar.program import Builder
 
 INF, NAN = math.inf, math.nan
 

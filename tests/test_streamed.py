@@ -8,7 +8,7 @@ from emit_harness import run_kernel, same_bits
 
 from hybrid.backends.emit import loops
 from hybrid.backends.plan import Access, LoopKernel
-from hybrid.ir.scalar import Builder
+from hybrid.ir.scalar.program import Builder
 
 F32, F64 = np.dtype("float32"), np.dtype("float64")
 TYPES = {F32: "f32", F64: "f64"}

@@ -129,7 +129,7 @@ def test_foreign_hooks_are_respected() -> None:
 def test_hooks_and_modes_are_given_back_after_an_error() -> None:
     import sys
 
-    from hybrid.ir.bind import current_mode
+    from hybrid.ir.door.bind import current_mode
 
     @function
     def f(x: Any) -> Any:

@@ -158,7 +158,7 @@ def test_assign():
 
 def test_shared_literals_are_protected():
     from hybrid.core.aval import CPU
-    from hybrid.ir.bind import literal
+    from hybrid.ir.door.bind import literal
 
     one = literal(1.0, hb.float32, CPU)
     assert one is literal(1.0, hb.float32, CPU) and literal(-0.0, hb.float32) is not literal(

@@ -15,8 +15,8 @@ from ..core import trees
 from ..core.errors import ArgumentError, HybridError, ShapeError
 from ..core.shapes import whole
 from ..core.signals import critical
-from ..ir import bind as door
-from ..ir.arguments import described
+from ..ir.door import bind as door
+from ..ir.door.arguments import described
 from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.axes.reduce import sum as sum_
 from ..ops.axes.views import reshape

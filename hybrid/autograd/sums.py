@@ -1,7 +1,7 @@
 """The gradients gathered so far in a backward pass, and those that wait to be added up together.
 
-Invariant: a value's gradient is complete when the value is visited; parts (ops/build/parts.py) wait only
-where a value has several uses, so that what they hold is not kept for longer than needed.
+Invariant: a value's gradient is complete when the value is visited; parts (ops/build/parts.py) wait
+only where a value has several uses, so that what they hold is not kept for longer than needed.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ir import bind as door
+from ..ir.door import bind as door
 from ..ir.tensor import Handle, Leaf, new_handle
 
 __all__ = ["owner", "order", "unfold", "saved_inputs", "saved_outputs", "alias", "PseudoEntry"]

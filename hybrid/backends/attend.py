@@ -13,7 +13,7 @@ from typing import Any
 from ..core.aval import Aval
 from ..core.errors import BackendError
 from ..ir.op import Op
-from ..ir.scalar import TYPE, Builder, Program
+from ..ir.scalar.program import TYPE, Builder, Program
 from .plan import Access, AttendKernel
 
 __all__ = ["attend_kernel"]

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.aval import Aval
 from ..core.errors import Site
 from ..ir.contract import Dims
-from ..ir.scalar import Program
+from ..ir.scalar.program import Program
 
 __all__ = [
     "Access",

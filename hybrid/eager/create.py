@@ -1,7 +1,7 @@
 """Making tensors of Python and NumPy data.
 
 Invariant: `tensor` copies what it is given; `asarray` shares memory that can change only when told
-to.  What data becomes, and its one rounding, is in ir/foreign.py.
+to.  What data becomes, and its one rounding, is in ir/door/foreign.py.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ..core import dtypes as dt
 from ..core.aval import CPU, Device, aval, find_aval
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError
-from ..ir import bind as door
-from ..ir.foreign import Data, data_of, dtype_of, holds_tensors, is_number, listed
+from ..ir.door import bind as door
+from ..ir.door.foreign import Data, data_of, dtype_of, holds_tensors, is_number, listed
 from ..ir.tensor import Handle, Leaf, new_handle
 
 if TYPE_CHECKING:

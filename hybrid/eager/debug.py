@@ -14,7 +14,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.errors import HybridError, Site
 from ..core.sites import user_site
-from ..ir import bind as door
+from ..ir.door import bind as door
 from ..ir.mode import Mode
 
 __all__ = ["detect_nan", "intermediates", "Intermediate", "NanError"]

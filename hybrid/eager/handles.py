@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.aval import CPU
 from ..core.errors import ShapeError
-from ..ir import bind as door
+from ..ir.door import bind as door
 from ..ir.tensor import Alias
 
 __all__ = [

@@ -17,8 +17,8 @@ from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError, UnsupportedError
 from ..core.floating import in_plain_floats
 from ..core.spelling import METHODS, Missing
-from ..ir import bind as door
-from ..ir.guard import guard_methods
+from ..ir.door import bind as door
+from ..ir.door.guard import guard_methods
 from ..ir.tensor import Handle
 from ..ops.indexing.getitem import getitem as _getitem
 from .tensor import Tensor

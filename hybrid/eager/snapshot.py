@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from ..core.aval import CPU
-from ..ir import bind as door
-from ..ir.busy import values_of
+from ..ir.door import bind as door
+from ..ir.door.busy import values_of
 from ..ir.mode import Versioned
 from ..ir.tensor import Handle, Leaf, new_handle
 

@@ -21,9 +21,9 @@ from ..core.aval import device as to_device
 from ..core.errors import ArgumentError, DTypeError, HybridError, ShapeError
 from ..core.floating import in_plain_floats, sees_subnormals
 from ..core.sites import read_to_be_called
-from ..ir import bind as door
-from ..ir.busy import put_values
-from ..ir.flat import set_tensor_class
+from ..ir.door import bind as door
+from ..ir.door.busy import put_values
+from ..ir.door.flat import set_tensor_class
 from ..ir.tensor import LITERAL, SAME, Alias, Handle, Leaf, link_view
 from .create import asarray, move, tensor
 from .handles import broadcast, followers, read

@@ -19,8 +19,8 @@ from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import ShapeError
 from ..core.shapes import broadcast_shapes, broadcast_strides, collapse, contiguous_strides
-from . import half
-from .scalar import TYPE, Builder, Val
+from .scalar import half
+from .scalar.program import TYPE, Builder, Val
 
 __all__ = [
     "Dims",

@@ -6,7 +6,7 @@ Invariant: names, argument order and default initialisation are PyTorch's.
 from typing import TYPE_CHECKING
 
 from ..core.spelling import LAYERS, elsewhere
-from ..ir.guard import guard_all, guard_methods
+from ..ir.door.guard import guard_all, guard_methods
 from . import functional, layers, module
 from .layers import (
     GELU,

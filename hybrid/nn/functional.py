@@ -11,7 +11,7 @@ from typing import Any
 from .. import ops
 from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError
-from ..ir.bind import as_tensor, store
+from ..ir.door.bind import as_tensor, store
 from ..ops import (
     avg_pool2d,
     batch_norm,

@@ -2,14 +2,14 @@
 
 Invariant: a function is public here because its family lists it in `__all__`; the rest of hybrid
 takes ops from this package and asks records for facts, never for names.  What is public is under
-the skin of ir/guard.py; families call each other without it.
+the skin of ir/door/guard.py; families call each other without it.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
 
-from ..ir.guard import guard_all, guard_methods
+from ..ir.door.guard import guard_all, guard_methods
 from . import elementwise
 from .axes import cumulative, positions, reduce, rows, views, windows
 from .build import create, join, matrices, stack

@@ -7,7 +7,7 @@ again.
 from typing import TYPE_CHECKING
 
 from ..core.spelling import OPTIMIZERS, elsewhere
-from ..ir.guard import guard_methods
+from ..ir.door.guard import guard_methods
 from .algorithms import SGD, Adam, AdamW
 from .optimizer import Optimizer, ParamGroup
 

@@ -15,7 +15,7 @@ from ..core import dtypes as dt
 from ..core.errors import ArgumentError, HybridError, ShapeError
 from ..eager.snapshot import Saved, frozen
 from ..eager.tensor import Tensor, tensor
-from ..ir import bind as door
+from ..ir.door import bind as door
 from ..ir.mode import bump
 from ..ir.tensor import Handle
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..core import shapes
 from ..core.shapes import broadcast_strides, contiguous_strides
-from ..ir.graph import Node
+from ..ir.graph.graph import Node
 
 __all__ = [
     "Ints",

@@ -14,8 +14,8 @@ import numpy as np
 from ..backends.plan import Access, Dims, GemmKernel, Operand
 from ..core.errors import GraphError
 from ..ir.contract import accumulator, rounded
-from ..ir.graph import Node, Value
-from ..ir.scalar import Val
+from ..ir.graph.graph import Node, Value
+from ..ir.scalar.program import Val
 from .affine import Access as Map
 from .affine import Ints, refine, reshape_strides, walk_path
 from .regions import Region

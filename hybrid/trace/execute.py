@@ -12,10 +12,10 @@ import numpy as np
 
 from ..core.aval import CPU
 from ..core.errors import blame
-from ..ir.bind import backend_of
-from ..ir.busy import values_of
-from ..ir.evaluate import eager_kernel
-from ..ir.graph import Graph
+from ..ir.door.bind import backend_of
+from ..ir.door.busy import values_of
+from ..ir.door.evaluate import eager_kernel
+from ..ir.graph.graph import Graph
 from .guards import Ref
 from .pipeline import Result, build
 from .recording import Recording

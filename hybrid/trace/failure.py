@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from ..core.errors import Site, blamed
-from ..ir.graph import Graph, Node
+from ..ir.graph.graph import Graph, Node
 from .kernels import Step
 from .regions import Region, Regions
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from ..autograd.tape import PseudoEntry, order, owner
 from ..core.errors import HybridError
-from ..ir.evaluate import evaluate_eager
-from ..ir.graph import Graph
+from ..ir.door.evaluate import evaluate_eager
+from ..ir.graph.graph import Graph
 from ..ir.tensor import Handle, Leaf
 from .guards import Ref
 from .outputs import Unfit

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 
 from ..core import signals
-from ..ir import bind as door
+from ..ir.door import bind as door
 from .recorder import Recorder
 from .seeing import abandon_watch
 from .turns import RUNS, TURN

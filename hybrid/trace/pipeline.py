@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from ..backends.plan import Plan
 from ..core.errors import blame
 from ..core.floating import in_plain_floats
-from ..ir.graph import Graph
-from ..ir.verify import verify
+from ..ir.graph.graph import Graph
+from ..ir.graph.verify import verify
 from .kernels import Draft, draft
 from .passes import Context, Pass, cse, dce, fold, simplify
 from .passes.fuse import fuse

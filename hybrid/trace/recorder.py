@@ -19,8 +19,8 @@ import numpy as np
 from ..core.errors import Site
 from ..core.signals import foreign
 from ..core.sites import user_site
-from ..ir.bind import constant_of
-from ..ir.graph import Const, Graph, Node, Value
+from ..ir.door.bind import constant_of
+from ..ir.graph.graph import Const, Graph, Node, Value
 from ..ir.mode import Mode
 from ..ir.op import Op
 from ..ir.tensor import Handle

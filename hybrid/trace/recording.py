@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..core.signals import finish
-from ..ir.bind import constant_of
-from ..ir.busy import put_values
-from ..ir.graph import Graph
+from ..ir.door.bind import constant_of
+from ..ir.door.busy import put_values
+from ..ir.graph.graph import Graph
 from ..ir.tensor import Alias, Handle, Leaf
 from .analysis import Analysis
 from .bytecode import handles_errors

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..ir.busy import values_of
-from ..ir.evaluate import evaluate_eager
+from ..ir.door.busy import values_of
+from ..ir.door.evaluate import evaluate_eager
 from .recording import Recording
 
 __all__ = ["MISS", "Executor", "ReferenceExecutor", "Run"]

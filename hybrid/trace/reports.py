@@ -11,7 +11,7 @@ import warnings
 from typing import Any, NamedTuple
 
 from ..core.errors import HybridError
-from ..ir.draw import Shown
+from ..ir.graph.draw import Shown
 from .plans import Entry
 from .policy import Wrapped, trusted
 from .signature import signature_of, unchecked, with_defaults

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.bind import grad_enabled
+from ..ir.door.bind import grad_enabled
 from ..ir.tensor import Handle
 from .arrays import array_key, dtype_key, scalar_key, unseen
 from .policy import is_tuple, plain

@@ -16,7 +16,7 @@ import numpy as np
 from ..backends.plan import Slot
 from ..core.aval import Aval
 from ..core.shapes import contiguous_strides, is_contiguous
-from ..ir.graph import Const, Value, literal_key
+from ..ir.graph.graph import Const, Value, literal_key
 from .affine import Ints, Path, View, inverse_strides, walk_path
 from .regions import Operand, Region, Regions
 

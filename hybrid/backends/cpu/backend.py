@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core.aval import Aval
 from ...core.floating import in_plain_floats
-from ...ir.bind import current_mode
+from ...ir.door.bind import current_mode
 from ...ir.op import Op
 from ..api import Backend, EagerKernel, Executable
 from ..plan import Plan

@@ -19,9 +19,9 @@ from ...core.floating import plain_floats
 from ...core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
 from ...ir.contract import Contraction
 from ...ir.op import Op
-from ...ir.scalar import Program
+from ...ir.scalar.compose import check_program, op_program
+from ...ir.scalar.program import Program
 from ..attend import attend_kernel
-from ..emit.compose import check_program, op_program
 from ..plan import Access, AttendKernel, LoopKernel, ScatterKernel
 from ..plan import Kernel as AnyKernel
 from . import alloc, loops, ufunc

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...core.aval import Aval
-from ...ir.busy import busy_class, put_values, values_of
+from ...ir.door.busy import busy_class, put_values, values_of
 from ...ir.tensor import Handle
 from ..plan import Slot
 from .alloc import LARGE, empty, maker

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...core.cache import Bounded
 from ...core.errors import BackendError, blame, blamed
-from ...ir.bind import current_mode
+from ...ir.door.bind import current_mode
 from ..emit.loops import generate_all as generate_loop
 from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
 from . import scatter

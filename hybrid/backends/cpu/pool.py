@@ -18,7 +18,7 @@ from typing import Any
 
 from ...core.errors import BackendError
 from ...core.signals import critical, held, protected
-from ...ir.busy import close_gate, open_gate
+from ...ir.door.busy import close_gate, open_gate
 from . import engine, probe
 from . import machine as m
 from .control import C_FUNCTIONS, CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL

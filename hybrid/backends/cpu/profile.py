@@ -13,7 +13,7 @@ from math import prod
 from time import perf_counter_ns
 from typing import Any
 
-from ...ir.scalar import PRIMS, Program
+from ...ir.scalar.program import PRIMS, Program
 from ..api import KernelTime
 from ..plan import (
     Access,
@@ -64,7 +64,7 @@ def operations(
 
     `reads`: the axes along which each operand changes.
 
-    >>> from hybrid.ir.scalar import Builder
+    >>> from hybrid.ir.scalar.program import Builder
     >>> s = Builder()
     >>> x, y = s.arg("f32"), s.arg("f32")
     >>> mean = s.rsum(x * y) / s.rlen("f32")

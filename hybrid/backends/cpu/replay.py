@@ -12,7 +12,7 @@ from typing import Any
 
 from ...core import dtypes as dt
 from ...core.aval import aval
-from ...ir.busy import GATE
+from ...ir.door.busy import GATE
 from ..api import Replay
 from ..plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot
 from . import probe

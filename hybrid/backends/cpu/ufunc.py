@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy._core import _multiarray_umath as _umath  # type: ignore[attr-defined]
 
-from ...ir.scalar import Program
+from ...ir.scalar.program import Program
 from ..emit.ufunc_loop import ufunc_loop_text
 from .jit import Code, compile_many
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...ir.scalar import PRIMS, REDUCTIONS, Program, bits_of
+from ...ir.scalar.program import PRIMS, REDUCTIONS, Program, bits_of
 from .code import Code
 from .form import COLUMN_KINDS, Form, Words
 from .lanes import Lanes, llvm_scalar, memory_scalar

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...ir.scalar import REDUCTIONS
+from ...ir.scalar.program import REDUCTIONS
 from .body import WIDTH, Body, cost
 from .code import Code
 from .form import Form

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...core.shapes import collapse, contiguous_strides
-from ...ir.scalar import Program
+from ...ir.scalar.program import Program
 
 __all__ = [
     "COLUMN_KINDS",

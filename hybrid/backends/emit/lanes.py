@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ...core.errors import BackendError
-from ...ir.scalar import BITS, COMPARE, Instr, Program, bits_of
+from ...ir.scalar.program import BITS, COMPARE, Instr, Program, bits_of
 from .code import Code
 
 __all__ = ["Lanes", "emit_program", "llvm_scalar", "memory_scalar"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...core.errors import BackendError
-from ...ir.scalar import BITS, Program, bits_of
+from ...ir.scalar.program import BITS, Program, bits_of
 from .code import Code
 from .lanes import Lanes, is_float, memory_scalar
 

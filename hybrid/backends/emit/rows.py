@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from ...ir.scalar import REDUCTIONS
+from ...ir.scalar.program import REDUCTIONS
 from .body import WIDTH, Body, cost
 from .code import Code
 from .form import Form

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...core.errors import BackendError
-from ...ir.scalar import Program
+from ...ir.scalar.program import Program
 from ..cpu.machine import INTRINSICS
 from .body import cost
 from .code import Code, check_externals

@@ -14,8 +14,8 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.errors import ShapeError
 from ...core.shapes import normalize_axis
-from ...ir.bind import as_tensor, bind
-from ...ir.bind import convert as astype
+from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import convert as astype
 from ...ir.op import Op, register
 from ..base.common import shapes_of, wide
 from ..elementwise import divide, equal, logical_and, logical_or, multiply, where

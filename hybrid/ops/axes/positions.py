@@ -14,8 +14,8 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.shapes import normalize_axes, whole
-from ...ir.bind import as_tensor, bind
-from ...ir.bind import convert as astype
+from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, Op, register
 from ..base.common import wide
 from .reduce import cases, finish, infer_nonempty, walk

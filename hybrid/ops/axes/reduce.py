@@ -17,10 +17,10 @@ from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import as_shape, broadcast_shapes, broadcast_strides, normalize_axes
-from ...ir.bind import FAST, as_tensor, bind
-from ...ir.bind import convert as astype
+from ...ir.door.bind import FAST, as_tensor, bind
+from ...ir.door.bind import convert as astype
 from ...ir.op import Op, extend, register
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from ..base.common import SHAPE_ONLY, as_type, groups, shapes_of, wide
 from ..elementwise import clone, divide, equal, logical_or, multiply, not_equal, subtract, where
 from .views import reshape

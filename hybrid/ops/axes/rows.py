@@ -15,11 +15,11 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.shapes import normalize_axes, normalize_axis
-from ...ir.bind import as_tensor, bind
-from ...ir.bind import convert as astype
-from ...ir.flat import public
+from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import convert as astype
+from ...ir.door.flat import public
 from ...ir.op import NO_GRAD, Op, map_op, register
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from ..base.common import need_float, same_infer, shapes_of, wide
 from ..elementwise import (
     abs,

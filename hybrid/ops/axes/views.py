@@ -16,7 +16,7 @@ import numpy as np
 from ...core.aval import Aval
 from ...core.errors import ShapeError
 from ...core.shapes import contiguous_strides, normalize_axes, normalize_axis, reshape_strides
-from ...ir.bind import as_tensor, bind
+from ...ir.door.bind import as_tensor, bind
 from ...ir.op import Op, register
 from ..base.common import SHAPE_ONLY, Part, shapes_of
 

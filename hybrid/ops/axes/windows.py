@@ -14,7 +14,7 @@ import numpy as np
 from ...core.aval import Aval
 from ...core.errors import ShapeError
 from ...core.shapes import contiguous_strides, normalize_axis
-from ...ir.bind import as_tensor, bind
+from ...ir.door.bind import as_tensor, bind
 from ...ir.op import Op, register
 from ..base.common import SHAPE_ONLY, pair, shapes_of
 from ..elementwise import add

@@ -16,7 +16,7 @@ from ...core.aval import Aval
 from ...core.errors import DTypeError
 from ...core.shapes import items_of, whole
 from ...ir.op import Op
-from ...ir.scalar import TYPE, Builder, Val
+from ...ir.scalar.program import TYPE, Builder, Val
 
 __all__ = [
     "Part",

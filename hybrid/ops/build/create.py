@@ -20,10 +20,10 @@ from ...core.aval import device as to_device
 from ...core.errors import DTypeError, HybridError, ShapeError
 from ...core.floating import in_plain_floats
 from ...core.shapes import as_shape
-from ...ir.bind import as_tensor, bind, literal, store
-from ...ir.foreign import is_number, number_dtype, rounded
+from ...ir.door.bind import as_tensor, bind, literal, store
+from ...ir.door.foreign import is_number, number_dtype, rounded
 from ...ir.op import Op, register
-from ...ir.scalar import TYPE, Builder, Val
+from ...ir.scalar.program import TYPE, Builder, Val
 from ...ir.tensor import Leaf
 from ..axes.reduce import broadcast_to
 

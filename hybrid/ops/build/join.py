@@ -17,7 +17,7 @@ import numpy as np
 from ...core.aval import Aval
 from ...core.errors import HybridError, ShapeError
 from ...core.shapes import contiguous_strides, items_of, normalize_axis, whole
-from ...ir.bind import as_tensor, bind, operands, store
+from ...ir.door.bind import as_tensor, bind, operands, store
 from ...ir.op import Op, extend, register
 from ..base.common import SHAPE_ONLY, draw, pairs_of
 from .create import full, zeros, zeros_like

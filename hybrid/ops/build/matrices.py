@@ -14,10 +14,10 @@ from ...core.aval import Device
 from ...core.aval import device as to_device
 from ...core.errors import DTypeError, HybridError, ShapeError
 from ...core.shapes import as_shape, whole
-from ...ir.bind import as_tensor, bind
-from ...ir.bind import convert as astype
+from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import convert as astype
 from ...ir.op import Op, register
-from ...ir.scalar import TYPE, Builder, Val
+from ...ir.scalar.program import TYPE, Builder, Val
 from ..base.common import shapes_of
 from .create import arange, finish, fresh, no_inputs
 from ..elementwise import equal

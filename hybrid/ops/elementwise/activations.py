@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.bind import bind
-from ...ir.flat import public
+from ...ir.door.bind import bind
+from ...ir.door.flat import public
 from ...ir.op import map_op
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from .. import formulas as F
 from ..base.common import wide
 from ..formulas.tools import clamp

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.flat import public
+from ...ir.door.flat import public
 from ...ir.op import map_op
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from ..base.common import wide
 
 __all__ = [

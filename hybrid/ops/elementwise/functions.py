@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...ir.bind import as_tensor
-from ...ir.flat import public
-from ...ir.foreign import data_of, holds_tensors, listed
+from ...ir.door.bind import as_tensor
+from ...ir.door.flat import public
+from ...ir.door.foreign import data_of, holds_tensors, listed
 from ...ir.op import map_op
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from ...ir.tensor import Handle
 from .. import formulas as F
 from ..base.common import wide

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.flat import public
+from ...ir.door.flat import public
 from ...ir.op import NO_GRAD, map_op
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from ..formulas import tools
 from .arithmetic import COMMUTATIVE, FLOATS, is_bool
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...ir.bind import as_tensor
-from ...ir.flat import public
+from ...ir.door.bind import as_tensor
+from ...ir.door.flat import public
 from ...ir.op import map_op
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from ..base.common import SHAPE_ONLY, wide
 from ..formulas import tools
 from .arithmetic import FLOATS, IDEMPOTENT, divide, multiply, negative

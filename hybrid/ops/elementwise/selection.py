@@ -14,11 +14,11 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import DTypeError
-from ...ir.bind import as_tensor
-from ...ir.bind import convert as convert_to
-from ...ir.flat import public
+from ...ir.door.bind import as_tensor
+from ...ir.door.bind import convert as convert_to
+from ...ir.door.flat import public
 from ...ir.op import NO_GRAD, map_op
-from ...ir.scalar import TYPE, Builder, Val
+from ...ir.scalar.program import TYPE, Builder, Val
 from ..base.common import SHAPE_ONLY
 from ..formulas import tools
 from .arithmetic import COMMUTATIVE, is_bool, multiply, positive, reference_of, sign

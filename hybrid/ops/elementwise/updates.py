@@ -13,9 +13,9 @@ import numpy as np
 
 from ...core.aval import Aval
 from ...core.shapes import broadcast_shapes
-from ...ir.bind import bind
+from ...ir.door.bind import bind
 from ...ir.op import NO_GRAD, Op, map_op
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from .. import formulas as F
 from ..base.common import wide
 

@@ -8,7 +8,7 @@ a minimax polynomial in (a - c)/(a + c) (the transformation of Shepherd and Lafr
 
 from __future__ import annotations
 
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from .exponential import exp_parts
 from .tools import Pair, clamp, divide_pair, fast_two_sum, horner, two_prod
 

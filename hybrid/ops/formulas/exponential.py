@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from .tools import FORMAT, Pair, clamp, exponent_of_shifted, fast_two_sum, horner
 
 __all__ = [

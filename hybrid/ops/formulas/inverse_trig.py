@@ -8,7 +8,7 @@ reciprocal outside, on
 
 from __future__ import annotations
 
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from .tools import INF, horner, sign_bits
 
 __all__ = ["asin", "acos", "atan", "atan2"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from .tools import (
     FORMAT,
     INF,

@@ -8,7 +8,7 @@ exchange).
 
 from __future__ import annotations
 
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from .logarithm import split_exponent
 from .tools import FORMAT, INF, NAN, Pair, divide_pair, fast_two_sum, flip_sign, horner, two_prod
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 
 __all__ = [
     "Format",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from .tools import (
     FORMAT,
     INF,

@@ -14,7 +14,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...ir.op import NO_GRAD, Op, register
-from ...ir.scalar import TYPE, Builder, Val
+from ...ir.scalar.program import TYPE, Builder, Val
 from ..formulas import cos_turns
 from ..formulas import log as log_
 

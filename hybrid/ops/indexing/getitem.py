@@ -16,8 +16,8 @@ from ...core import dtypes as dt
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange, ShapeError
 from ...core.floating import plain_floats
 from ...core.shapes import broadcast_shapes, whole
-from ...ir.bind import FAST, as_tensor, bind, store
-from ...ir.foreign import data_of, holds_tensors
+from ...ir.door.bind import FAST, as_tensor, bind, store
+from ...ir.door.foreign import data_of, holds_tensors
 from ...ir.tensor import Handle
 from ..axes.reduce import broadcast_to
 from ..axes.views import RESHAPE, SLICE, moveaxis, permute_dims, reshape, slice_

@@ -15,10 +15,10 @@ from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes, contiguous_strides, normalize_axis
-from ...ir.bind import as_tensor, bind, store
-from ...ir.bind import convert as astype
+from ...ir.door.bind import as_tensor, bind, store
+from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, Op, register
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from ..axes.reduce import broadcast_to
 from ..axes.views import RESHAPE, reshape
 from ..base.common import draw, ints

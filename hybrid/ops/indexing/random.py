@@ -18,9 +18,9 @@ from ...core.aval import Device
 from ...core.aval import device as to_device
 from ...core.errors import DTypeError, HybridError, ShapeError
 from ...core.shapes import as_shape
-from ...ir.bind import as_tensor, bind, foreign, literal, tensor_of
-from ...ir.bind import convert as astype
-from ...ir.foreign import Data, dtype_of, is_number
+from ...ir.door.bind import as_tensor, bind, foreign, literal, tensor_of
+from ...ir.door.bind import convert as astype
+from ...ir.door.foreign import Data, dtype_of, is_number
 from ...ir.mode import ROOTS, Versioned
 from ...ir.op import Op
 from ...ir.tensor import Handle

@@ -15,8 +15,8 @@ from ...core import dtypes as dt
 from ...core.errors import ShapeError
 from ...core.floating import plain_floats
 from ...core.shapes import normalize_axis
-from ...ir.bind import as_tensor, bind, operands
-from ...ir.bind import convert as astype
+from ...ir.door.bind import as_tensor, bind, operands
+from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, Op, register
 from ..axes.reduce import any as any_
 from ..axes.views import expand_dims, narrow, reshape

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import ShapeError
-from ...ir.bind import as_tensor, bind, operands
+from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.op import map_op
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from ..axes.reduce import sum as sum_
 from ..base.common import draw, wide
 from ..elementwise import (

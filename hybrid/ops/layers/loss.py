@@ -13,10 +13,10 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import HybridError, ShapeError
-from ...ir.bind import as_tensor, bind, operands
-from ...ir.bind import convert as astype
+from ...ir.door.bind import as_tensor, bind, operands
+from ...ir.door.bind import convert as astype
 from ...ir.op import Op, register
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from ...ir.tensor import Handle
 from ..axes.reduce import broadcast_to, mean
 from ..axes.reduce import sum as sum_

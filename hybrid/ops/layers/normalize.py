@@ -15,10 +15,10 @@ from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import ShapeError
 from ...core.shapes import broadcast_shapes, normalize_axis
-from ...ir.bind import as_tensor, bind, operands
-from ...ir.bind import convert as astype
+from ...ir.door.bind import as_tensor, bind, operands
+from ...ir.door.bind import convert as astype
 from ...ir.op import Op, register
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from ..axes.reduce import broadcast_to, keep_shape, mean
 from ..axes.reduce import sum as sum_
 from ..axes.rows import norm

@@ -15,10 +15,10 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import ShapeError
-from ...ir.bind import as_tensor, bind
-from ...ir.bind import convert as astype
+from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import convert as astype
 from ...ir.op import Op, register
-from ...ir.scalar import TYPE, Builder, Val
+from ...ir.scalar.program import TYPE, Builder, Val
 from ..axes.reduce import mean
 from ..axes.views import reshape
 from ..base.common import draw, need_float, pair, wide

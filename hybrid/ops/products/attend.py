@@ -42,10 +42,10 @@ from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import DTypeError, ShapeError
 from ...ir import attend as layouts
-from ...ir.bind import bind
-from ...ir.bind import convert as astype
+from ...ir.door.bind import bind
+from ...ir.door.bind import convert as astype
 from ...ir.op import Op, register
-from ...ir.scalar import Builder, Val
+from ...ir.scalar.program import Builder, Val
 from ..axes.reduce import sum as sum_
 from ..axes.reduce import sum_like
 from ..axes.views import expand_dims, matrix_transpose

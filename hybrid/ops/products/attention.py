@@ -12,9 +12,9 @@ from typing import Any
 from ...core import dtypes as dt
 from ...core.errors import DTypeError, HybridError, ShapeError
 from ...ir.attend import attention_shapes
-from ...ir.bind import as_tensor, bind
-from ...ir.bind import convert as astype
-from ...ir.bind import operands as together
+from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import convert as astype
+from ...ir.door.bind import operands as together
 from ...ir.tensor import Handle
 from ..axes.reduce import sum as sum_
 from ..axes.views import expand_dims, permute_dims, reshape

@@ -17,8 +17,8 @@ from ...core import dtypes as dt
 from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import normalize_axis
 from ...ir import contract as layouts
-from ...ir.bind import bind, operands
-from ...ir.flat import flat
+from ...ir.door.bind import bind, operands
+from ...ir.door.flat import flat
 from ...ir.op import Op, register
 from ..axes.reduce import sum as sum_
 from ..axes.reduce import sum_like

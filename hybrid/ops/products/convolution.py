@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core.errors import ShapeError
 from ...ir import contract as layouts
-from ...ir.bind import bind, operands
+from ...ir.door.bind import bind, operands
 from ...ir.op import Op, register
 from ..axes.reduce import sum as sum_
 from ..axes.views import embed, expand_dims, flip, reshape, slice_, swapaxes

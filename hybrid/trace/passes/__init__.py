@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ...ir.graph import Graph, Node
+from ...ir.graph.graph import Graph, Node
 
 __all__ = ["Pass", "Context", "keeps_effect"]
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...ir.graph import Const, Graph, Node, Value, literal_key, param_key
-from ...ir.rewrite import rewrite
+from ...ir.graph.graph import Const, Graph, Node, Value, literal_key, param_key
+from ...ir.graph.rewrite import rewrite
 from . import Context, Pass
 
 __all__ = ["PASS"]

@@ -9,8 +9,8 @@ after:   %1 = add(%x0, %x0)   return %1
 
 from __future__ import annotations
 
-from ...ir.graph import Graph, Node
-from ...ir.rewrite import keep_nodes
+from ...ir.graph.graph import Graph, Node
+from ...ir.graph.rewrite import keep_nodes
 from . import Context, Pass, keeps_effect
 
 __all__ = ["PASS"]

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...core.errors import HybridError
-from ...ir.graph import Const, Graph, Node, Value
-from ...ir.rewrite import rewrite
+from ...ir.graph.graph import Const, Graph, Node, Value
+from ...ir.graph.rewrite import rewrite
 from . import Context, Pass, keeps_effect
 
 __all__ = ["PASS", "MAX_BYTES"]

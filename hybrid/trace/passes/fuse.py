@@ -19,7 +19,7 @@ from math import prod
 from typing import Any
 
 from ...core.shapes import contiguous_strides
-from ...ir.graph import Const, Graph, Node, Value
+from ...ir.graph.graph import Const, Graph, Node, Value
 from ..affine import Embed, Ints, canonical, refine, row_embed, same_order, walk_path, whole
 from ..regions import (
     BEGINNING,

@@ -22,8 +22,8 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.floating import plain_floats
 from ...core.shapes import contiguous_strides, is_contiguous
-from ...ir.graph import Const, Graph, Node, Value, param_key
-from ...ir.rewrite import rewrite
+from ...ir.graph.graph import Const, Graph, Node, Value, param_key
+from ...ir.graph.rewrite import rewrite
 from . import Context, Pass
 
 __all__ = ["PASS", "exact"]

@@ -9,7 +9,7 @@ from math import prod
 from typing import Any, Protocol
 
 from ...core.shapes import contiguous_strides
-from ...ir.graph import Const, Node, Value
+from ...ir.graph.graph import Const, Node, Value
 from ..affine import Embed, Ints, Path, canonical, walk_path
 from ..regions import (
     MAX_COST,

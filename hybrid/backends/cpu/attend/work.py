@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ....core import dtypes as dt
 from ....ir.attend import BLOCK, TILE
-from ....ir.scalar import bits_of
+from ....ir.scalar.program import bits_of
 from ...emit.code import Code
 from ...emit.lanes import Lanes, emit_program
 from ...plan import Access, AttendKernel

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ....ir.contract import Contraction, View, accumulator, rounded
-from ....ir.scalar import Program
-from ...emit.compose import Composer
+from ....ir.scalar.compose import Composer
+from ....ir.scalar.program import Program
 from ...plan import Access, GemmKernel, Operand
 
 __all__ = ["kernel_of", "bias_program"]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ....core import dtypes as dt
 from ....ir.contract import rounded
-from ....ir.scalar import Builder, Program
+from ....ir.scalar.program import Builder, Program
 from ...emit.code import Code
 from ...emit.lanes import Lanes, emit_program, llvm_scalar, memory_scalar
 from ...emit.memory import load_scalar, store_scalar

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..core import dtypes as dt
+from ...core import dtypes as dt
 
 __all__ = [
     "Instr",

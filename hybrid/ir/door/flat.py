@@ -11,6 +11,8 @@ from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
+from ..op import Op
+from ..tensor import TENSOR, Handle
 from .bind import (
     FAST,
     STATE,
@@ -24,8 +26,6 @@ from .bind import (
     promoted,
 )
 from .guard import shielded
-from .op import Op
-from .tensor import TENSOR, Handle
 
 __all__ = [
     "public",

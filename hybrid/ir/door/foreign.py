@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core import dtypes as dt
-from ..core.errors import DTypeError, ShapeError
-from ..core.floating import plain_floats
-from .tensor import Handle
+from ...core import dtypes as dt
+from ...core.errors import DTypeError, ShapeError
+from ...core.floating import plain_floats
+from ..tensor import Handle
 
 __all__ = [
     "Data",

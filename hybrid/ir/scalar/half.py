@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core import dtypes as dt
-from .scalar import Builder, Val
+from ...core import dtypes as dt
+from .program import Builder, Val
 
 __all__ = ["round_to", "pack", "unpack"]
 

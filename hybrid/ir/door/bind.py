@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core import dtypes as dt
-from ..core.aval import CPU, Aval, Device, aval
-from ..core.cache import NATIVE
-from ..core.errors import DeviceError, DTypeError
-from ..core.floating import plain_floats
+from ...core import dtypes as dt
+from ...core.aval import CPU, Aval, Device, aval
+from ...core.cache import NATIVE
+from ...core.errors import DeviceError, DTypeError
+from ...core.floating import plain_floats
+from ..graph.graph import param_key
+from ..op import NO_GRAD, OPS, Op, common_dtype
+from ..tensor import LITERAL, TENSOR, Handle, link_view, new_handle
 from .foreign import (
     Data,
     data_of,
@@ -30,9 +33,6 @@ from .foreign import (
     shown,
     stored,
 )
-from .graph import param_key
-from .op import NO_GRAD, OPS, Op, common_dtype
-from .tensor import LITERAL, TENSOR, Handle, link_view, new_handle
 
 __all__ = [
     "bind",

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core import dtypes as dt
-from ..core.aval import device as to_device
-from ..core.errors import value_text
+from ...core import dtypes as dt
+from ...core.aval import device as to_device
+from ...core.errors import value_text
+from ..tensor import Handle
 from .bind import as_tensor
-from .tensor import Handle
 
 __all__ = ["blame", "described", "takes"]
 

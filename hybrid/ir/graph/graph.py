@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import Aval
-from ..core.errors import GraphError, Site
-from .op import Op
+from ...core.aval import Aval
+from ...core.errors import GraphError, Site
+from ..op import Op
 
 __all__ = ["Value", "Const", "Node", "Graph", "make_node", "literal_key", "param_key"]
 

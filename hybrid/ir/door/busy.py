@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import HybridError
-from .tensor import Handle
+from ...core.errors import HybridError
+from ..tensor import Handle
 
 __all__ = [
     "busy_class",

@@ -22,12 +22,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..core import dtypes as dt
-from ..core.aval import Aval, Device, aval, device
-from ..core.errors import GraphError, Site
-from ..core.floating import plain_floats
+from ...core import dtypes as dt
+from ...core.aval import Aval, Device, aval, device
+from ...core.errors import GraphError, Site
+from ...core.floating import plain_floats
+from ..op import OPS
 from .graph import Const, Graph, Node, Value
-from .op import OPS
 from .verify import MAX_DEPTH, verify
 
 __all__ = ["print_graph", "parse_graph", "print_node"]

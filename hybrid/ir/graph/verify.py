@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core import dtypes as dt
-from ..core.aval import Aval, Device, aval
-from ..core.errors import GraphError, HybridError
+from ...core import dtypes as dt
+from ...core.aval import Aval, Device, aval
+from ...core.errors import GraphError, HybridError
+from ..op import OPS
 from .graph import Const, Graph, Node, Value
-from .op import OPS
 
 __all__ = ["verify", "plain"]
 

@@ -16,9 +16,9 @@ from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import BackendError
 from ...core.shapes import contiguous_strides
-from ...ir import half
-from ...ir.op import Op
-from ...ir.scalar import TYPE, Builder, Program, Val
+from ..op import Op
+from . import half
+from .program import TYPE, Builder, Program, Val
 
 __all__ = ["Gathered", "Composer", "op_program", "check_program", "operand_type"]
 

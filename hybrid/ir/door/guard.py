@@ -13,9 +13,9 @@ from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
-from ..core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange
-from ..core.sites import users_code
-from ..core.spelling import hint
+from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange
+from ...core.sites import users_code
+from ...core.spelling import hint
 from .arguments import blame, described
 
 __all__ = ["guarded", "guard_all", "guard_methods", "shielded"]

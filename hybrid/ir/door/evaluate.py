@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import Aval
-from ..core.errors import GraphError
-from ..core.floating import plain_floats
+from ...core.aval import Aval
+from ...core.errors import GraphError
+from ...core.floating import plain_floats
+from ..graph.graph import Const, Graph, Node, Value
 from .bind import entry_for
-from .graph import Const, Graph, Node, Value
 
 __all__ = [
     "evaluate",
