@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, overload
 
+from .compiler.failure import reason
 from .core import signals
 from .core.aval import CPU
 from .core.errors import UnsupportedError
@@ -28,7 +29,6 @@ from .trace.analysis import Analysis
 from .trace.bytecode import SUPPORTED
 from .trace.execute import NativeExecutor
 from .trace.facts import Holder, fetch
-from .trace.failure import reason
 from .trace.history import spent
 from .trace.plans import Entry, Plan, distinct, dropper
 from .trace.policy import Wrapped

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from hybrid.compiler.lower.regions import traits
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.core.errors import HybridError
 from hybrid.ir.graph.graph import Const, Graph, Node, Value, make_node
 from hybrid.ir.op import Op, common_dtype
-from hybrid.trace.regions import traits
 
 __all__ = ["Random", "graphs", "SHAPES"]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hybrid.compiler.lower.affine import reshape_strides
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.core.errors import ShapeError, Site
@@ -22,7 +23,6 @@ from hybrid.ir import contract as layouts
 from hybrid.ir.graph.graph import Const, Graph, Node, Value, make_node
 from hybrid.ir.op import OPS, Op, map_infer
 from hybrid.ir.scalar.program import TYPE
-from hybrid.trace.affine import reshape_strides
 
 __all__ = ["T", "Build", "lit", "registered", "random_inputs"]
 

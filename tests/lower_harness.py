@@ -8,13 +8,13 @@ from plan_numpy import node_kernel, run_plan
 
 from hybrid import ops  # noqa: F401  (registers the records)
 from hybrid.backends.plan import GemmKernel, HostStep, LoopKernel, Plan
+from hybrid.compiler.pipeline import lower
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import Site
 from hybrid.ir.door.evaluate import evaluate
 from hybrid.ir.graph.graph import Graph
 from hybrid.ir.graph.verify import verify
 from hybrid.ir.scalar.program import REDUCTIONS, Program
-from hybrid.trace.pipeline import lower
 
 DTYPES = [
     (dt.float32,),

@@ -10,10 +10,10 @@ import pytest
 import hybrid
 from hybrid.backends.cpu.profile import operations, summary
 from hybrid.backends.emit.body import cost
+from hybrid.compiler.lower.regions import traits
 from hybrid.ir.graph.graph import Value, make_node
 from hybrid.ir.op import OPS
 from hybrid.ir.scalar.program import FREE, PRIMS, REDUCTIONS, SLOW, Builder
-from hybrid.trace.regions import traits
 
 ROOT = Path(hybrid.__file__).parent
 

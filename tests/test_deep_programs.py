@@ -10,13 +10,14 @@ import pytest
 
 import hybrid
 from hybrid import function
+from hybrid.compiler import pipeline
+from hybrid.compiler.lower.homes import MAX_EXTRA
+from hybrid.compiler.lower.regions import MAX_COST, MAX_PATH, MAX_READS, MAX_WRITES, Region
 from hybrid.ir.graph.graph import Graph
 from hybrid.ir.graph.rewrite import rewrite, walk
 from hybrid.ir.graph.text import parse_graph, print_graph
 from hybrid.ir.graph.verify import verify
-from hybrid.trace import execute, pipeline
-from hybrid.trace.regions import MAX_COST, MAX_PATH, MAX_READS, MAX_WRITES, Region
-from hybrid.trace.storage import MAX_EXTRA
+from hybrid.trace import execute
 
 X = [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]
 

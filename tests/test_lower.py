@@ -11,11 +11,11 @@ from lower_harness import check, embedding_step, kinds
 from plan_numpy import run_plan
 
 from hybrid import ops  # noqa: F401  (registers the records)
+from hybrid.compiler.lower.affine import Embed, refine, reshape_strides, same_order
+from hybrid.compiler.lower.memory import Arena
+from hybrid.compiler.pipeline import build, lower
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import IndexOutOfRange, Site
-from hybrid.trace.affine import Embed, refine, reshape_strides, same_order
-from hybrid.trace.passes.memory import Arena
-from hybrid.trace.pipeline import build, lower
 
 
 @pytest.fixture(autouse=True, scope="module")

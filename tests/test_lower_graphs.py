@@ -13,14 +13,14 @@ from plan_numpy import node_kernel, run_kernel, run_plan
 
 from hybrid import ops  # noqa: F401  (registers the records)
 from hybrid.backends.api import backend
+from hybrid.compiler.lower.fuse import fuse
+from hybrid.compiler.pipeline import build, lower
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import HybridError
 from hybrid.ir.door.evaluate import evaluate
 from hybrid.ir.graph.graph import Graph, Node
 from hybrid.ir.graph.verify import verify
 from hybrid.ir.op import OPS
-from hybrid.trace.passes.fuse import fuse
-from hybrid.trace.pipeline import build, lower
 
 
 @pytest.fixture(autouse=True, scope="module")

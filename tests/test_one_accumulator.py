@@ -11,11 +11,11 @@ import pytest
 import hybrid
 from hybrid.backends.cpu.gemm import contract as eager
 from hybrid.backends.cpu.gemm import finish
+from hybrid.compiler.lower import contraction as planned
 from hybrid.core import dtypes as dt
 from hybrid.ir import contract
 from hybrid.ir.scalar import half
 from hybrid.ir.scalar.program import Builder
-from hybrid.trace import contraction as planned
 
 ROOT = Path(hybrid.__file__).parent
 
@@ -33,7 +33,7 @@ def test_there_is_no_second_definition():
                 takes = {a.arg for a in n.args.args}
                 assert n.name != "accumulator", path
                 assert not (n.name == "rounded" and "bias" in takes), path
-    products = [*(ROOT / "backends/cpu/gemm").glob("*.py"), ROOT / "trace/contraction.py"]
+    products = [*(ROOT / "backends/cpu/gemm").glob("*.py"), ROOT / "compiler/lower/contraction.py"]
     for path in products:
         text = path.read_text()
         for own in (

@@ -10,18 +10,8 @@ import hybrid
 from hybrid import function as decorate
 from hybrid.backends.cpu import entry, executable, jit, loops, replay
 from hybrid.backends.cpu.diskcache import DiskCache
-from hybrid.trace import (
-    analysis,
-    execute,
-    failure,
-    guards,
-    pairs,
-    pipeline,
-    plans,
-    recorder,
-    recording,
-    served,
-)
+from hybrid.compiler import failure, pipeline
+from hybrid.trace import analysis, execute, guards, pairs, plans, recorder, recording, served
 from hybrid.trace.seeing import Watch
 
 function = __import__("hybrid.function", fromlist=["RunsEagerly"])
@@ -108,19 +98,19 @@ def test_each_step_of_the_pipeline(monkeypatch, name, error):
 
 
 def test_an_error_inside_a_pass_names_the_node_and_its_line(monkeypatch):
-    monkeypatch.setattr("hybrid.trace.passes.simplify._unit", broken(ZeroDivisionError))
+    monkeypatch.setattr("hybrid.compiler.passes.simplify._unit", broken(ZeroDivisionError))
     said, _ = check(1.5, words="simplify failed at")
     assert "in run: " in said and "ZeroDivisionError: made to fail" in said
 
 
 INSIDE = {
-    "fuse": ("hybrid.trace.passes.stage.Stage.operands", "fuse failed at"),
-    "assign": ("hybrid.trace.storage._Assign.settle", "assign failed at"),
-    "kernels": ("hybrid.trace.kernels.Emitter.run", "kernels failed at"),
-    "contraction": ("hybrid.trace.kernels.contraction", "kernels failed at matmul"),
-    "share": ("hybrid.trace.share._turned", "share failed at"),
-    "schedule": ("hybrid.trace.passes.schedule._Scheduler.blocked", "schedule failed"),
-    "memory": ("hybrid.trace.passes.memory.Arena.take", "memory failed at"),
+    "fuse": ("hybrid.compiler.lower.joining.Stage.operands", "fuse failed at"),
+    "assign": ("hybrid.compiler.lower.homes._Assign.settle", "assign failed at"),
+    "kernels": ("hybrid.compiler.lower.kernels.Emitter.run", "kernels failed at"),
+    "contraction": ("hybrid.compiler.lower.kernels.contraction", "kernels failed at matmul"),
+    "share": ("hybrid.compiler.lower.share._turned", "share failed at"),
+    "schedule": ("hybrid.compiler.lower.schedule._Scheduler.blocked", "schedule failed"),
+    "memory": ("hybrid.compiler.lower.memory.Arena.take", "memory failed at"),
 }
 
 
@@ -327,7 +317,7 @@ def test_other_signatures_of_the_function_go_on(monkeypatch):
         for _ in range(3):
             fn(small)
         with monkeypatch.context() as m:
-            m.setattr("hybrid.trace.pipeline.fuse", broken(RuntimeError))
+            m.setattr("hybrid.compiler.pipeline.fuse", broken(RuntimeError))
             for _ in range(3):
                 assert fn(large).tolist() == [3.0] * 5
         before = fn.cache_info().replays

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..compiler.pipeline import Result, build
 from ..core.aval import CPU
 from ..core.errors import blame
 from ..ir.door.bind import backend_of
@@ -17,7 +18,6 @@ from ..ir.door.busy import values_of
 from ..ir.door.evaluate import eager_kernel
 from ..ir.graph.graph import Graph
 from .guards import Ref
-from .pipeline import Result, build
 from .recording import Recording
 
 __all__ = ["NativeExecutor", "Prepared", "input_of"]

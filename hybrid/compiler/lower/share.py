@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..backends.plan import Access, Dims, GemmKernel, LoopKernel, Operand
+from ...backends.plan import Access, Dims, GemmKernel, LoopKernel, Operand
 from .kernels import Draft, Step, copy_program
 
 __all__ = ["share"]

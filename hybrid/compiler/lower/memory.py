@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 
 from ...backends.plan import LoopKernel, Plan
-from ..kernels import Draft, Step
+from .kernels import Draft, Step
 from .schedule import same_place
 
 __all__ = ["pack", "ALIGN"]

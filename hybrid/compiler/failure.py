@@ -12,8 +12,8 @@ from typing import Any
 
 from ..core.errors import Site, blamed
 from ..ir.graph.graph import Graph, Node
-from .kernels import Step
-from .regions import Region, Regions
+from .lower.kernels import Step
+from .lower.regions import Region, Regions
 
 __all__ = ["reason"]
 

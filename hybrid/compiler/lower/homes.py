@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backends.plan import Slot
-from ..core.aval import Aval
-from ..core.shapes import contiguous_strides, is_contiguous
-from ..ir.graph.graph import Const, Value, literal_key
+from ...backends.plan import Slot
+from ...core.aval import Aval
+from ...core.shapes import contiguous_strides, is_contiguous
+from ...ir.graph.graph import Const, Value, literal_key
 from .affine import Ints, Path, View, inverse_strides, walk_path
 from .regions import Operand, Region, Regions
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backends.plan import Access, Dims, GemmKernel, Operand
-from ..core.errors import GraphError
-from ..ir.contract import accumulator, rounded
-from ..ir.graph.graph import Node, Value
-from ..ir.scalar.program import Val
+from ...backends.plan import Access, Dims, GemmKernel, Operand
+from ...core.errors import GraphError
+from ...ir.contract import accumulator, rounded
+from ...ir.graph.graph import Node, Value
+from ...ir.scalar.program import Val
 from .affine import Access as Map
 from .affine import Ints, refine, reshape_strides, walk_path
+from .homes import Home
 from .regions import Region
-from .storage import Home
 
 if TYPE_CHECKING:
     from .kernels import Emitter

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from math import prod
 
 from ...backends.plan import Access, GemmKernel, Kernel, LoopKernel, Operand
-from ..affine import Ints, canonical
-from ..kernels import Draft, Step
+from .affine import Ints, canonical
+from .kernels import Draft, Step
 
 __all__ = ["schedule", "same_place"]
 

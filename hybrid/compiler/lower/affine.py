@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
-from ..core import shapes
-from ..core.shapes import broadcast_strides, contiguous_strides
-from ..ir.graph.graph import Node
+from ...core import shapes
+from ...core.shapes import broadcast_strides, contiguous_strides
+from ...ir.graph.graph import Node
 
 __all__ = [
     "Ints",

@@ -16,14 +16,14 @@ from ..core.errors import blame
 from ..core.floating import in_plain_floats
 from ..ir.graph.graph import Graph
 from ..ir.graph.verify import verify
-from .kernels import Draft, draft
+from .lower.fuse import fuse
+from .lower.homes import Storage, assign
+from .lower.kernels import Draft, draft
+from .lower.memory import pack
+from .lower.regions import Regions
+from .lower.schedule import schedule
+from .lower.share import share
 from .passes import Context, Pass, cse, dce, fold, simplify
-from .passes.fuse import fuse
-from .passes.memory import pack
-from .passes.schedule import schedule
-from .regions import Regions
-from .share import share
-from .storage import Storage, assign
 
 __all__ = ["PASSES", "STAGES", "STEPS", "Stage", "Step", "Result", "optimize", "lower", "build"]
 

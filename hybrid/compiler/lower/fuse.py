@@ -20,8 +20,9 @@ from typing import Any
 
 from ...core.shapes import contiguous_strides
 from ...ir.graph.graph import Const, Graph, Node, Value
-from ..affine import Embed, Ints, canonical, refine, row_embed, same_order, walk_path, whole
-from ..regions import (
+from .affine import Embed, Ints, canonical, refine, row_embed, same_order, walk_path, whole
+from .joining import Stage
+from .regions import (
     BEGINNING,
     Box,
     Operand,
@@ -37,7 +38,6 @@ from ..regions import (
     traits,
     uniform,
 )
-from .stage import Stage
 
 __all__ = ["fuse", "FREE_COST"]
 

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.attend import attend_kernel
-from ..backends.plan import Access, HostStep, Kernel, LoopKernel, ScatterKernel
-from ..core.aval import Aval
-from ..core.errors import GraphError, Site
-from ..core.shapes import contiguous_strides
-from ..ir.graph.graph import Const, Node, Value
-from ..ir.scalar.compose import Composer, operand_type
-from ..ir.scalar.program import TYPE, Builder, Val
+from ...backends.attend import attend_kernel
+from ...backends.plan import Access, HostStep, Kernel, LoopKernel, ScatterKernel
+from ...core.aval import Aval
+from ...core.errors import GraphError, Site
+from ...core.shapes import contiguous_strides
+from ...ir.graph.graph import Const, Node, Value
+from ...ir.scalar.compose import Composer, operand_type
+from ...ir.scalar.program import TYPE, Builder, Val
 from .affine import Ints, walk_path
 from .contraction import contraction
+from .homes import Copy, Home, Storage
 from .regions import Box, Inst, Operand, Region, Regions
-from .storage import Copy, Home, Storage
 
 __all__ = ["Step", "Draft", "draft"]
 

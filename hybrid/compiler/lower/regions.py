@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import GraphError
-from ..core.shapes import broadcast_shapes, contiguous_strides, is_contiguous
-from ..ir.graph.graph import Const, Graph, Node, Value, param_key
-from ..ir.scalar.compose import op_program
-from ..ir.scalar.program import FREE, PRIMS, SLOW
+from ...core.errors import GraphError
+from ...core.shapes import broadcast_shapes, contiguous_strides, is_contiguous
+from ...ir.graph.graph import Const, Graph, Node, Value, param_key
+from ...ir.scalar.compose import op_program
+from ...ir.scalar.program import FREE, PRIMS, SLOW
 from .affine import (
     Access,
     Broadcast,

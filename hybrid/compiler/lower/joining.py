@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from ...core.shapes import contiguous_strides
 from ...ir.graph.graph import Const, Node, Value
-from ..affine import Embed, Ints, Path, canonical, walk_path
-from ..regions import (
+from .affine import Embed, Ints, Path, canonical, walk_path
+from .regions import (
     MAX_COST,
     MAX_READS,
     MAX_WRITES,
