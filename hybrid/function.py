@@ -24,21 +24,21 @@ from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
 from .ir.tensor import Alias
-from .trace import interrupted
-from .trace.analysis import Analysis
-from .trace.bytecode import SUPPORTED
-from .trace.execute import NativeExecutor
-from .trace.facts import Holder, fetch
-from .trace.history import spent
-from .trace.plans import Entry, Plan, distinct, dropper
-from .trace.policy import Wrapped
-from .trace.recorder import Recorder
-from .trace.recording import Recording
-from .trace.replay import MISS, Executor
-from .trace.reports import CacheInfo, Reports, RunsEagerly
-from .trace.seeing import WATCHING, Watch, abandon_watch, foreign_hooks
-from .trace.signature import signature_of, unchecked, with_defaults
-from .trace.turns import RUNS, TURN, Runs
+from .trace.bytecode.summary import SUPPORTED
+from .trace.heap.facts import Holder, fetch
+from .trace.heap.policy import Wrapped
+from .trace.heap.signature import signature_of, unchecked, with_defaults
+from .trace.record import interrupted
+from .trace.record.gradients import spent
+from .trace.record.recorder import Recorder
+from .trace.record.recording import Recording
+from .trace.serve.executor import MISS, Executor
+from .trace.serve.prepare import NativeExecutor
+from .trace.serve.reports import CacheInfo, Reports, RunsEagerly
+from .trace.serve.signatures import Entry, Plan, distinct, dropper
+from .trace.watch.analysis import Analysis
+from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
+from .trace.watch.turns import RUNS, TURN, Runs
 
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
 

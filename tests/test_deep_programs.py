@@ -17,7 +17,7 @@ from hybrid.ir.graph.graph import Graph
 from hybrid.ir.graph.rewrite import rewrite, walk
 from hybrid.ir.graph.text import parse_graph, print_graph
 from hybrid.ir.graph.verify import verify
-from hybrid.trace import execute
+from hybrid.trace.serve import prepare as preparing
 
 X = [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]
 
@@ -255,7 +255,7 @@ def test_deep_programs_are_right_and_replay(shape):
 def counted(monkeypatch, make, n: int) -> tuple[int, int]:
     """(Python and C calls that compiling takes, nodes of the graph)."""
     seen = {}
-    old = execute.Prepared.__init__
+    old = preparing.Prepared.__init__
 
     def prepare(self, recording):
         calls = 0
@@ -272,7 +272,7 @@ def counted(monkeypatch, make, n: int) -> tuple[int, int]:
             seen["calls"], seen["nodes"] = calls, len(recording.graph.nodes)
 
     with monkeypatch.context() as m:
-        m.setattr(execute.Prepared, "__init__", prepare)
+        m.setattr(preparing.Prepared, "__init__", prepare)
         fn = function(make(n))
         for _ in range(3):
             fn(data())

@@ -10,7 +10,7 @@ import multiprocessing, subprocess
 from hybrid.core import signals
 from hybrid.ir import busy
 from hybrid.ir.door.bind import LOCAL, STATE
-from hybrid.trace.turns import RUNS, TURN
+from hybrid.trace.watch.turns import RUNS, TURN
 COUNT, WIDE = int(sys.argv[1]), 120_000
 p, q = hb.zeros(WIDE), hb.zeros(WIDE)
 

@@ -12,7 +12,7 @@ from hybrid.backends.cpu import jit
 from hybrid.core import signals
 from hybrid.ir import busy
 from hybrid.ir.door.bind import LOCAL, STATE
-from hybrid.trace.turns import RUNS, TURN
+from hybrid.trace.watch.turns import RUNS, TURN
 
 COUNT, SEED = int(sys.argv[1]), int(sys.argv[2])
 rng = random.Random(SEED)
@@ -124,23 +124,23 @@ def test_interrupts_at_random_moments(seed: int) -> None:
 
 
 PLACES = [
-    ("hybrid.trace.seeing", "trusted"),
-    ("hybrid.trace.seeing", "pure_function"),
-    ("hybrid.trace.seeing", "_numpy_state"),
+    ("hybrid.trace.watch.events", "trusted"),
+    ("hybrid.trace.watch.events", "pure_function"),
+    ("hybrid.trace.watch.events", "_numpy_state"),
     ("hybrid.function", "Recorder"),
     ("hybrid.function", "Analysis"),
     ("hybrid.function", "Recording"),
-    ("hybrid.trace.execute", "build"),
+    ("hybrid.trace.serve.prepare", "build"),
     ("hybrid.backends.cpu.jit", "_object"),
     ("hybrid.backends.cpu.jit", "_Engine"),
-    ("hybrid.trace.recording", "spec_of"),
+    ("hybrid.trace.record.recording", "spec_of"),
 ]
 
 INJECTED = """
 import importlib
 from hybrid.core import signals
 from hybrid.ir.door.bind import LOCAL, STATE
-from hybrid.trace.turns import TURN
+from hybrid.trace.watch.turns import TURN
 module, name = importlib.import_module(sys.argv[1]), sys.argv[2]
 real, space, hits = getattr(module, name), {}, []
 # the frame of hybrid's own code, as a signal would find it

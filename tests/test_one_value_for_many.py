@@ -9,7 +9,7 @@ import pytest
 
 import hybrid as hb
 from hybrid.function import set_executor
-from hybrid.trace.replay import ReferenceExecutor
+from hybrid.trace.serve.executor import ReferenceExecutor
 
 
 def _programs(n):

@@ -11,8 +11,11 @@ from hybrid import function as decorate
 from hybrid.backends.cpu import entry, executable, jit, loops, replay
 from hybrid.backends.cpu.diskcache import DiskCache
 from hybrid.compiler import failure, pipeline
-from hybrid.trace import analysis, execute, guards, pairs, plans, recorder, recording, served
-from hybrid.trace.seeing import Watch
+from hybrid.trace.record import guards, recorder, recording
+from hybrid.trace.serve import native_facts, served, signatures
+from hybrid.trace.serve import prepare as preparing
+from hybrid.trace.watch import analysis
+from hybrid.trace.watch.events import Watch
 
 function = __import__("hybrid.function", fromlist=["RunsEagerly"])
 RunsEagerly = function.RunsEagerly
@@ -141,14 +144,14 @@ COMPILE = {
 def test_each_step_of_compilation(monkeypatch, cold, name, error):
     where, what, words = COMPILE[name]
     plain = results(step(2.5))
-    before = execute.Prepared.__init__
+    before = preparing.Prepared.__init__
 
     def prepared(self, r):  # kernels of eager calls are compiled as always
         with monkeypatch.context() as m:
             m.setattr(where, what, broken(error))
             before(self, r)
 
-    monkeypatch.setattr(execute.Prepared, "__init__", prepared)
+    monkeypatch.setattr(preparing.Prepared, "__init__", prepared)
     said, _ = check(2.5, words=words, plain=plain)
     assert __file__ in said and "made to fail" in said
 
@@ -185,7 +188,7 @@ LOOKING = {
     "prepare": (recording.Recording, "prepare"),
     "watch": (Watch, "__exit__"),
     "recorder": (recorder.Recorder, "__init__"),
-    "plan": (plans.Plan, "__init__"),
+    "plan": (signatures.Plan, "__init__"),
     "trim": (recorder.Recorder, "devices"),
     "fetch": (function, "fetch"),
 }
@@ -223,7 +226,7 @@ SERVING = {
     "served": (served.Served, "__init__"),
     "connect": (served.Served, "_connect"),
     "facts": (served, "native_facts"),
-    "pairs": (pairs, "_places"),
+    "native facts": (native_facts, "_places"),
     "entry": (executable, "native_entry"),
     "spec": (replay, "_spec"),
     "build": (replay, "build_entries"),

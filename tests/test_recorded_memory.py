@@ -12,7 +12,7 @@ from hybrid.backends.cpu import alloc, loops
 from hybrid.backends.plan import Dims, GemmKernel, Operand
 from hybrid.ir.door import bind as door
 from hybrid.ir.tensor import Handle
-from hybrid.trace import recorder
+from hybrid.trace.record import recorder
 
 
 def _live_bytes() -> int:

@@ -20,7 +20,7 @@ import hybrid.nn as nn
 import hybrid.optim as optim
 from hybrid.function import RunsEagerly, function, set_executor
 from hybrid.ops.indexing import random as rnd
-from hybrid.trace.replay import ReferenceExecutor
+from hybrid.trace.serve.executor import ReferenceExecutor
 
 NS = types.SimpleNamespace
 

@@ -15,9 +15,9 @@ from adversary import common
 import hybrid as hb
 from hybrid import nn
 from hybrid.function import Function, RunsEagerly, function
-from hybrid.trace import tags
-from hybrid.trace.policy import tame_key
-from hybrid.trace.seeing import Watch
+from hybrid.trace.heap import tags
+from hybrid.trace.heap.policy import tame_key
+from hybrid.trace.watch.events import Watch
 
 SUITES = (
     "class_stores container_stores_1 container_stores_2 object_stores_1 object_stores_2 "

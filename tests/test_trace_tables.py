@@ -20,10 +20,11 @@ from test_trace_fuzz import MUTATIONS, t, world
 
 import hybrid as hb
 from hybrid.function import function, set_executor
-from hybrid.trace import pairs, stack
-from hybrid.trace.bytecode import TABLES, Machine, summarize
-from hybrid.trace.facts import Key, fetch, same
-from hybrid.trace.replay import ReferenceExecutor
+from hybrid.trace.bytecode import stack
+from hybrid.trace.bytecode.summary import TABLES, Machine, summarize
+from hybrid.trace.heap.facts import Key, fetch, same
+from hybrid.trace.serve import native_facts as native_form
+from hybrid.trace.serve.executor import ReferenceExecutor
 
 
 def test_every_opcode_is_in_the_table() -> None:
@@ -131,7 +132,7 @@ def holds(guards: Any) -> bool:
 
 
 needs_layout = pytest.mark.skipif(
-    not pairs.available(), reason="CPython's layout is not known here"
+    not native_form.available(), reason="CPython's layout is not known here"
 )
 
 
@@ -157,7 +158,7 @@ def test_native_pairs_notice_what_the_guard_notices(change: int) -> None:
     plan, x = entry.plans[0], t(1.0)
     caps = plan.guard([x])
     assert caps is not None
-    native = pairs.native_facts(plan.recording, caps)
+    native = native_form.native_facts(plan.recording, caps)
     assert native is not None and holds(native.guards)
     kinds = {k.kind for k in native.rest}
     assert kinds <= {"attr", "nd", "set"} and len(native.guards) > 30, [
@@ -184,7 +185,7 @@ def test_native_places_follow_rebinding() -> None:
     (entry,) = f._entries.values()
     plan, x = entry.plans[0], t(0.5)
     caps = plan.guard([x])
-    native = pairs.native_facts(plan.recording, caps)
+    native = native_form.native_facts(plan.recording, caps)
     assert native is not None and None not in native.places
     box.w, box.table["v"], box.items[0] = t(4.0), t(5.0), t(6.0)
     now = plan.guard([x])

@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import IndexOutOfRange
-from ..core.signals import PENDING, TRIP, critical, give_back
-from ..ir.tensor import TENSOR, Handle
-from .bytecode import uncertain
-from .patches import own_code
-from .policy import pure_function, stdlib, trusted
+from ...core.errors import IndexOutOfRange
+from ...core.signals import PENDING, TRIP, critical, give_back
+from ...ir.tensor import TENSOR, Handle
+from ..bytecode.summary import uncertain
+from ..heap.patches import own_code
+from ..heap.policy import pure_function, stdlib, trusted
 from .turns import TURN
 
 __all__ = ["Watch", "foreign_hooks", "abandon_watch", "WATCHING"]

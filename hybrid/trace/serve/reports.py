@@ -10,11 +10,11 @@ import types
 import warnings
 from typing import Any, NamedTuple
 
-from ..core.errors import HybridError
-from ..ir.graph.draw import Shown
-from .plans import Entry
-from .policy import Wrapped, trusted
-from .signature import signature_of, unchecked, with_defaults
+from ...core.errors import HybridError
+from ...ir.graph.draw import Shown
+from ..heap.policy import Wrapped, trusted
+from ..heap.signature import signature_of, unchecked, with_defaults
+from .signatures import Entry
 
 __all__ = ["Reports", "RunsEagerly", "CacheInfo"]
 

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.tensor import Handle
-from .facts import fetch
-from .notes import Notes
-from .policy import (
+from ...ir.tensor import Handle
+from ..heap.facts import fetch
+from ..heap.policy import (
     BOXES,
     CMETHODS,
     MEMBERS,
@@ -32,6 +31,7 @@ from .policy import (
     lookup,
     plain,
 )
+from .notes import Notes
 
 __all__ = ["Members", "module_of"]
 

@@ -12,21 +12,21 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..core.signals import finish
-from ..ir.door.bind import constant_of
-from ..ir.door.busy import put_values
-from ..ir.graph.graph import Graph
-from ..ir.tensor import Alias, Handle, Leaf
-from .analysis import Analysis
-from .bytecode import handles_errors
-from .facts import Holder, Key, called, describe, expression, fetch, is_namespace
+from ...core.signals import finish
+from ...ir.door.bind import constant_of
+from ...ir.door.busy import put_values
+from ...ir.graph.graph import Graph
+from ...ir.tensor import Alias, Handle, Leaf
+from ..bytecode.host_reads import HOW, tail_values
+from ..bytecode.summary import handles_errors
+from ..heap.facts import Holder, Key, called, describe, expression, fetch, is_namespace
+from ..heap.policy import BOXES, MISSING, is_a, plain
+from ..heap.raw import Put, putter
+from ..watch.analysis import Analysis
+from .gradients import History
 from .guards import Guard, Obj, Place, Ref, agrees, expectation
-from .history import History
 from .outputs import Host, Known, Maker, New, Spec, Unfit, canonical, on_their_own, spec_of
-from .policy import BOXES, MISSING, is_a, plain
-from .raw import Put, putter
 from .recorder import Recorder
-from .tail import HOW, tail_values
 
 __all__ = ["Recording", "Store"]
 

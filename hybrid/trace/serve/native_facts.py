@@ -18,13 +18,13 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
-from ..ir.mode import EPOCH, Versioned, bump
-from .facts import Key, fetch
-from .guards import Obj, Ref
-from .patches import Namespaces
-from .policy import MISSING, instance_dict, is_a, lookup, plain
-from .recording import Recording
-from .tags import class_tag, dict_tag
+from ...ir.mode import EPOCH, Versioned, bump
+from ..heap.facts import Key, fetch
+from ..heap.patches import Namespaces
+from ..heap.policy import MISSING, instance_dict, is_a, lookup, plain
+from ..heap.tags import class_tag, dict_tag
+from ..record.guards import Obj, Ref
+from ..record.recording import Recording
 
 __all__ = ["NativeFacts", "native_facts", "available"]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from ..core import signals
-from ..ir.door import bind as door
+from ...core import signals
+from ...ir.door import bind as door
+from ..watch.events import abandon_watch
+from ..watch.turns import RUNS, TURN
 from .recorder import Recorder
-from .seeing import abandon_watch
-from .turns import RUNS, TURN
 
 __all__ = ["register"]
 

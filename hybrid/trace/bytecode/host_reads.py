@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .bytecode import offsets
+from .summary import offsets
 
 __all__ = ["Read", "HOW", "tail_values"]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.door.bind import grad_enabled
-from ..ir.tensor import Handle
+from ...ir.door.bind import grad_enabled
+from ...ir.tensor import Handle
 from .arrays import array_key, dtype_key, scalar_key, unseen
 from .policy import is_tuple, plain
 

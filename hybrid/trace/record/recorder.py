@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import Site
-from ..core.signals import foreign
-from ..core.sites import user_site
-from ..ir.door.bind import constant_of
-from ..ir.graph.graph import Const, Graph, Node, Value
-from ..ir.mode import Mode
-from ..ir.op import Op
-from ..ir.tensor import Handle
-from .policy import trusted
-from .seeing import Watch
-from .tail import HOW, Read
+from ...core.errors import Site
+from ...core.signals import foreign
+from ...core.sites import user_site
+from ...ir.door.bind import constant_of
+from ...ir.graph.graph import Const, Graph, Node, Value
+from ...ir.mode import Mode
+from ...ir.op import Op
+from ...ir.tensor import Handle
+from ..bytecode.host_reads import HOW, Read
+from ..heap.policy import trusted
+from ..watch.events import Watch
 
 __all__ = ["Recorder", "Step"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import types
 from typing import Any
 
-from ..ir.mode import Versioned
-from ..ir.tensor import Handle
-from .facts import Key
-from .policy import is_a, lookup, plain
+from ...ir.mode import Versioned
+from ...ir.tensor import Handle
+from ..heap.facts import Key
+from ..heap.policy import is_a, lookup, plain
 
 __all__ = ["Holding"]
 

@@ -24,8 +24,9 @@ import numpy as np
 import optree
 import typing_extensions
 
-from ..core.aval import Device
-from ..ir.tensor import Handle
+from ...core.aval import Device
+from ...core.sites import INSIDE
+from ...ir.tensor import Handle
 
 __all__ = [
     "MISSING",
@@ -193,7 +194,7 @@ MAKERS = frozenset(
 )
 PURE_CLASS_METHODS = (object, dict, int, float, bytes, str, type, tuple, list)
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+PACKAGE = INSIDE
 DEMO = os.path.join(PACKAGE, "demo") + os.sep
 NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
 TOOLS = (

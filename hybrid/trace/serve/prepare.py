@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.pipeline import Result, build
-from ..core.aval import CPU
-from ..core.errors import blame
-from ..ir.door.bind import backend_of
-from ..ir.door.busy import values_of
-from ..ir.door.evaluate import eager_kernel
-from ..ir.graph.graph import Graph
-from .guards import Ref
-from .recording import Recording
+from ...compiler.pipeline import Result, build
+from ...core.aval import CPU
+from ...core.errors import blame
+from ...ir.door.bind import backend_of
+from ...ir.door.busy import values_of
+from ...ir.door.evaluate import eager_kernel
+from ...ir.graph.graph import Graph
+from ..record.guards import Ref
+from ..record.recording import Recording
 
 __all__ = ["NativeExecutor", "Prepared", "input_of"]
 

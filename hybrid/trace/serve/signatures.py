@@ -10,10 +10,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .execute import Prepared
-from .facts import Holder
-from .recording import Recording
-from .replay import Run
+from ..heap.facts import Holder
+from ..record.recording import Recording
+from .executor import Run
+from .prepare import Prepared
 from .served import Served
 
 __all__ = ["Plan", "Entry", "distinct", "dropper"]

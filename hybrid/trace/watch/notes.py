@@ -10,9 +10,9 @@ import gc
 import types
 from typing import Any
 
-from .facts import Key
-from .policy import site_of
-from .seeing import Watch
+from ..heap.facts import Key
+from ..heap.policy import site_of
+from .events import Watch
 
 __all__ = ["Notes"]
 

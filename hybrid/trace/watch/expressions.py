@@ -13,14 +13,14 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from ..ir.tensor import Handle
-from .bytecode import summarize
+from ...ir.tensor import Handle
+from ..bytecode.stack import EMPTY, FRESH, MANY, TOP, Args
+from ..bytecode.summary import summarize
+from ..heap.facts import fetch
+from ..heap.policy import BOXES, MISSING, VIEWS, is_a, plain, site_of
 from .chains import Chains, Code
-from .facts import fetch
+from .events import Watch
 from .members import in_python
-from .policy import BOXES, MISSING, VIEWS, is_a, plain, site_of
-from .seeing import Watch
-from .stack import EMPTY, FRESH, MANY, TOP, Args
 
 __all__ = ["Expressions"]
 

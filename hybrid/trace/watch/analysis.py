@@ -15,17 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.signals import foreign
-from ..ir.mode import ROOTS
-from ..ir.tensor import TENSOR, Handle
-from .bytecode import BUILD_CLASS, offsets, summarize, uncertain
-from .chains import Code
-from .expressions import Expressions
-from .facts import Key
-from .handed import MAKERS_OF_READERS, QUIET, TEXTS
-from .members import in_python
-from .patches import Namespaces
-from .policy import (
+from ...core.signals import foreign
+from ...ir.mode import ROOTS
+from ...ir.tensor import TENSOR, Handle
+from ..bytecode.stack import FRESH, Args, nested
+from ..bytecode.summary import BUILD_CLASS, offsets, summarize, uncertain
+from ..heap.facts import Key
+from ..heap.patches import Namespaces
+from ..heap.policy import (
     BOXES,
     MISSING,
     PURE_CLASS_METHODS,
@@ -43,8 +40,11 @@ from .policy import (
     stdlib,
     trusted,
 )
-from .seeing import Watch
-from .stack import FRESH, Args, nested
+from .chains import Code
+from .events import Watch
+from .expressions import Expressions
+from .handed import MAKERS_OF_READERS, QUIET, TEXTS
+from .members import in_python
 
 __all__ = ["Analysis"]
 

@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.mode import Versioned
-from ..ir.tensor import Handle
-from .members import Members, in_python, module_of
-from .policy import (
+from ...ir.mode import Versioned
+from ...ir.tensor import Handle
+from ..heap.policy import (
     BOXES,
     MISSING,
     VIEWS,
@@ -32,7 +31,8 @@ from .policy import (
     plain,
     pure_type_call,
 )
-from .seeing import Watch
+from .events import Watch
+from .members import Members, in_python, module_of
 
 __all__ = ["Handed", "MAKERS_OF_READERS", "QUIET", "TEXTS"]
 

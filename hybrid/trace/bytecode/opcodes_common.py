@@ -1,4 +1,4 @@
-"""Rows every supported CPython shares: opcode name -> name of the effect in bytecode.Machine.
+"""Rows every supported CPython shares: opcode name -> name of the effect in summary.Machine.
 
 Invariant: an opcode that is in no table, or whose effect is "defer", makes the function run
 eagerly; nothing is ever assumed about an unknown opcode.

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import HybridError
-from ..ir.tensor import Handle, Leaf, link_view, new_handle
-from .arrays import dtype_key, scalar_key
-from .policy import is_a, is_tuple, plain
+from ...core.errors import HybridError
+from ...ir.tensor import Handle, Leaf, link_view, new_handle
+from ..heap.arrays import dtype_key, scalar_key
+from ..heap.policy import is_a, is_tuple, plain
 
 __all__ = [
     "New",

@@ -12,9 +12,9 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..ir.tensor import Handle
-from .facts import Holder, Key, fetch, same
-from .policy import MISSING, is_a, lookup, plain
+from ...ir.tensor import Handle
+from ..heap.facts import Holder, Key, fetch, same
+from ..heap.policy import MISSING, is_a, lookup, plain
 
 __all__ = ["Ref", "Obj", "Place", "Guard", "FactGuard", "expectation", "agrees"]
 

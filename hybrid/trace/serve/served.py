@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..backends.api import Replay
-from ..core.signals import finish
-from ..ir.tensor import TENSOR, Leaf
-from .execute import Prepared, input_of
-from .guards import FactGuard
-from .history import SPENT, spent
-from .outputs import Box, Host, Known, Maker, New, Plain
-from .pairs import NativeFacts, native_facts
-from .recording import Recording
-from .replay import MISS
+from ...backends.api import Replay
+from ...core.signals import finish
+from ...ir.tensor import TENSOR, Leaf
+from ..record.gradients import SPENT, spent
+from ..record.guards import FactGuard
+from ..record.outputs import Box, Host, Known, Maker, New, Plain
+from ..record.recording import Recording
+from .executor import MISS
+from .native_facts import NativeFacts, native_facts
+from .prepare import Prepared, input_of
 
 __all__ = ["Served", "MAX_REFRESH"]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..autograd.tape import PseudoEntry, order, owner
-from ..core.errors import HybridError
-from ..ir.door.evaluate import evaluate_eager
-from ..ir.graph.graph import Graph
-from ..ir.tensor import Handle, Leaf
+from ...autograd.tape import PseudoEntry, order, owner
+from ...core.errors import HybridError
+from ...ir.door.evaluate import evaluate_eager
+from ...ir.graph.graph import Graph
+from ...ir.tensor import Handle, Leaf
 from .guards import Ref
 from .outputs import Unfit
 from .recorder import Recorder

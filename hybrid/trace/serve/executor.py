@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..ir.door.busy import values_of
-from ..ir.door.evaluate import evaluate_eager
-from .recording import Recording
+from ...ir.door.busy import values_of
+from ...ir.door.evaluate import evaluate_eager
+from ..record.recording import Recording
 
 __all__ = ["MISS", "Executor", "ReferenceExecutor", "Run"]
 

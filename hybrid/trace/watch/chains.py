@@ -15,14 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.mode import Versioned
-from ..ir.tensor import Handle
-from .arrays import ARRAY_FIELDS, unseen
-from .facts import Key, fetch, type_items
-from .handed import Handed
-from .holding import Holding
-from .members import module_of
-from .policy import (
+from ...ir.mode import Versioned
+from ...ir.tensor import Handle
+from ..heap.arrays import ARRAY_FIELDS, unseen
+from ..heap.facts import Key, fetch, type_items
+from ..heap.policy import (
     BOXES,
     CMETHODS,
     MEMBERS,
@@ -41,8 +38,11 @@ from .policy import (
     trusted,
     unfollowed,
 )
-from .raw import written_in_python
-from .seeing import Watch
+from ..heap.raw import written_in_python
+from .events import Watch
+from .handed import Handed
+from .holding import Holding
+from .members import module_of
 
 __all__ = ["Chains", "MAX_ITEMS", "MAX_ARRAY"]
 
