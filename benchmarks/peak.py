@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 
-from hybrid.backends.cpu.jit import compile_ir
-from hybrid.backends.cpu.machine import machine
-from hybrid.backends.cpu.pool import get_num_threads, launch, num_threads
+from hybrid.backends.cpu.machine.host import machine
+from hybrid.backends.cpu.machine.jit import compile_ir
+from hybrid.backends.cpu.python.pool import get_num_threads, launch, num_threads
 
 CHAINS, TRIPS = 24, 20_000
 ARGUMENTS = "ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch"

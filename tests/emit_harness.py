@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from program_numpy import DTYPE
 
-from hybrid.backends.cpu.jit import compile_many
+from hybrid.backends.cpu.machine.jit import compile_many
 from hybrid.backends.emit.loops import Generated, generate_all
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt

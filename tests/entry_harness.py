@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from native_kernels import code
 
-from hybrid.backends.cpu import alloc
-from hybrid.backends.cpu.entry import PythonEntry, ReplaySpec, build_entry
+from hybrid.backends.cpu.machine import alloc
+from hybrid.backends.cpu.python.entry import PythonEntry, ReplaySpec, build_entry
 from hybrid.backends.plan import Slot
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval

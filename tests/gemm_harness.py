@@ -9,7 +9,7 @@ from program_numpy import fma32, fma64
 
 from hybrid.backends.cpu.gemm import Generated, Target, generate
 from hybrid.backends.cpu.gemm.contract import kernel_of
-from hybrid.backends.cpu.jit import compile_many
+from hybrid.backends.cpu.machine.jit import compile_many
 from hybrid.backends.plan import Dims
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval

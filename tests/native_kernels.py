@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from hybrid.backends.cpu.jit import compile_ir
+from hybrid.backends.cpu.machine.jit import compile_ir
 
 _BASE = """
 define internal ptr @base(ptr %bufs, ptr %args, i64 %k) {

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from hybrid.backends.cpu import alloc
+from hybrid.backends.cpu.machine import alloc
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 

@@ -14,8 +14,8 @@ import hybrid
 from hybrid.backends.attend import attend_kernel
 from hybrid.backends.cpu.attend import generate
 from hybrid.backends.cpu.gemm.geometry import Target
-from hybrid.backends.cpu.jit import compile_many
-from hybrid.backends.cpu.pool import launch
+from hybrid.backends.cpu.machine.jit import compile_many
+from hybrid.backends.cpu.python.pool import launch
 from hybrid.core.shapes import contiguous_strides
 from hybrid.ir.door.bind import bind
 from hybrid.ir.graph.graph import Value, make_node

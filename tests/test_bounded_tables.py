@@ -12,7 +12,8 @@ import pytest
 
 import hybrid
 from hybrid import function
-from hybrid.backends.cpu import jit, loops
+from hybrid.backends.cpu import kernels
+from hybrid.backends.cpu.machine import jit
 from hybrid.backends.emit import loops as emitted
 from hybrid.core import aval as avals
 from hybrid.core.aval import CPU, aval, find_aval
@@ -24,7 +25,7 @@ from hybrid.ir.door import bind
 def small(monkeypatch):
     """Generations of 150 signatures, and half a megabyte of text."""
     monkeypatch.setattr(bind.Signatures, "entries", 150)
-    monkeypatch.setattr(loops._GENERATED, "nbytes", 1 << 19)
+    monkeypatch.setattr(kernels._GENERATED, "nbytes", 1 << 19)
     bind.SIGNATURES.sweep()
     bind.SIGNATURES.sweep()
     yield
@@ -184,7 +185,7 @@ def test_sweeps_beside_callers(small):
 
 # ---- texts
 def test_texts_of_generated_code_are_bounded():
-    for kept in (loops._GENERATED, emitted._TEXTS):
+    for kept in (kernels._GENERATED, emitted._TEXTS):
         assert kept.nbytes and kept.held <= kept.nbytes and len(kept) <= kept.entries
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hybrid.backends.cpu import diskcache
-from hybrid.backends.cpu.diskcache import DiskCache, default_cache
+from hybrid.backends.cpu.machine import diskcache
+from hybrid.backends.cpu.machine.diskcache import DiskCache, default_cache
 
 KEY, BODY = bytes(range(32)), b"object code" * 50
 

@@ -36,9 +36,9 @@ from eager_harness import (
 )
 
 from hybrid.backends.api import backend
-from hybrid.backends.cpu import eager as cpu_eager
-from hybrid.backends.cpu.jit import compile_ir
-from hybrid.backends.cpu.pool import num_threads
+from hybrid.backends.cpu.eager import eager as cpu_eager
+from hybrid.backends.cpu.machine.jit import compile_ir
+from hybrid.backends.cpu.python.pool import num_threads
 from hybrid.backends.reference.evaluate import evaluate, round_to
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from emit_harness import same_bits
 
-from hybrid.backends.cpu.jit import compile_many
-from hybrid.backends.cpu.ufunc import make_ufunc
-from hybrid.backends.emit.ufunc_loop import ufunc_loop_text
+from hybrid.backends.cpu.eager.ufunc import make_ufunc
+from hybrid.backends.cpu.eager.ufunc_loop import ufunc_loop_text
+from hybrid.backends.cpu.machine.jit import compile_many
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import BackendError
 from hybrid.ir.scalar.program import Builder

@@ -10,8 +10,9 @@ import pytest
 from entry_harness import BIG, A, Param, T, both, ones, spec_of, step_spec, tensor, words
 from native_kernels import code
 
-from hybrid.backends.cpu import alloc, probe
-from hybrid.backends.cpu.entry import (
+from hybrid.backends.cpu.machine import alloc
+from hybrid.backends.cpu.python import probe
+from hybrid.backends.cpu.python.entry import (
     OUT_OF_MEMORY_STATUS,
     PythonEntry,
     ReplaySpec,

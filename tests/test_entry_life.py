@@ -15,9 +15,9 @@ import pytest
 from entry_harness import A, T, ones, spec_of, step_spec, tensor, words
 from native_kernels import code
 
-from hybrid.backends.cpu import pool as P
-from hybrid.backends.cpu import probe
-from hybrid.backends.cpu.entry import PythonEntry, ReplaySpec, build_entry
+from hybrid.backends.cpu.python import pool as P
+from hybrid.backends.cpu.python import probe
+from hybrid.backends.cpu.python.entry import PythonEntry, ReplaySpec, build_entry
 from hybrid.backends.plan import Slot
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval

@@ -8,7 +8,7 @@ from stress_harness import run, times
 
 WORKER = """
 import random
-from hybrid.backends.cpu import jit
+from hybrid.backends.cpu.machine import jit
 from hybrid.core import signals
 from hybrid.ir import busy
 from hybrid.ir.door.bind import LOCAL, STATE
@@ -131,8 +131,8 @@ PLACES = [
     ("hybrid.function", "Analysis"),
     ("hybrid.function", "Recording"),
     ("hybrid.trace.serve.prepare", "build"),
-    ("hybrid.backends.cpu.jit", "_object"),
-    ("hybrid.backends.cpu.jit", "_Engine"),
+    ("hybrid.backends.cpu.machine.jit", "_object"),
+    ("hybrid.backends.cpu.machine.jit", "_Engine"),
     ("hybrid.trace.record.recording", "spec_of"),
 ]
 

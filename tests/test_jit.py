@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hybrid.backends.cpu import jit
-from hybrid.backends.cpu.diskcache import HEAD, DiskCache, default_cache
+from hybrid.backends.cpu.machine import jit
+from hybrid.backends.cpu.machine.diskcache import HEAD, DiskCache, default_cache
 from hybrid.core.errors import BackendError
 
 
@@ -225,7 +225,7 @@ def test_default_cache_obeys_the_environment(tmp_path: Path, monkeypatch: pytest
 
 def test_processes_share_the_cache(tmp_path: Path):
     program = (
-        "from hybrid.backends.cpu import jit\n"
+        "from hybrid.backends.cpu.machine import jit\n"
         "m = jit._Target.emit\n"
         "jit._Target.emit = lambda *a: print('compiled') or m(*a)\n"
         "jit.compile_many([(f'p{i}', f'define i64 @p{i}() {{ ret i64 {i} }}') for i in range(3)])\n"
@@ -260,7 +260,7 @@ def test_threads_compile_at_once():
 FORK = """
 import os, threading, warnings
 warnings.simplefilter("ignore")
-from hybrid.backends.cpu import jit
+from hybrid.backends.cpu.machine import jit
 jit.set_cache(None)
 stop = threading.Event()
 def busy(k):

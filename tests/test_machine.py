@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from hybrid.backends.cpu import machine as m
-from hybrid.backends.cpu import probe
+from hybrid.backends.cpu.machine import host as m
+from hybrid.backends.cpu.python import probe
 from hybrid.core.errors import BackendError
 from hybrid.ir.tensor import Handle
 

@@ -8,8 +8,10 @@ import pytest
 
 import hybrid
 from hybrid import function as decorate
-from hybrid.backends.cpu import entry, executable, jit, loops, replay
-from hybrid.backends.cpu.diskcache import DiskCache
+from hybrid.backends.cpu import executable, kernels
+from hybrid.backends.cpu.machine import jit
+from hybrid.backends.cpu.machine.diskcache import DiskCache
+from hybrid.backends.cpu.python import entry, replay
 from hybrid.compiler import failure, pipeline
 from hybrid.trace.record import guards, recorder, recording
 from hybrid.trace.serve import native_facts, served, signatures
@@ -77,7 +79,7 @@ def cold(monkeypatch):
     """No object code from disk or memory: every kernel of a plan is generated and compiled."""
     old = jit.set_cache(None)
     monkeypatch.setattr(jit, "_CODES", jit._CODES.__class__())
-    loops._GENERATED.clear()
+    kernels._GENERATED.clear()
     yield
     jit.set_cache(old)
 
@@ -126,11 +128,11 @@ def test_an_error_inside_a_step(monkeypatch, name):
 
 # ---- compilation
 COMPILE = {
-    "loops": (loops, "generate_loop", "a LoopKernel"),
-    "products": (loops, "generate_gemm", "a GemmKernel"),
+    "loops": (kernels, "generate_loop", "a LoopKernel"),
+    "products": (kernels, "generate_gemm", "a GemmKernel"),
     "words": (executable, "words_array", "compile failed"),
     "segments": (executable, "Segment", "compile failed"),
-    "many": (loops, "compile_many", "compile failed"),
+    "many": (kernels, "compile_many", "compile failed"),
     "emit": (jit._Target, "emit", "Kernel ("),
     "parse": (jit.llvm, "parse_assembly", "compile failed"),
     "symbols": (jit, "elf_symbols", "Kernel ("),

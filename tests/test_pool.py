@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from native_kernels import code
 
-from hybrid.backends.cpu import pool as P
+from hybrid.backends.cpu.python import pool as P
 from hybrid.core.errors import BackendError
 
 ONE = np.zeros(2, np.uint64)  # operand 0 = slot 0, offset 0
@@ -298,7 +298,7 @@ def test_interpreter_exit_is_clean(tail):
         import os, sys, threading
         sys.path[:0] = {sys.path!r}
         import numpy as np
-        from hybrid.backends.cpu import pool as P
+        from hybrid.backends.cpu.python import pool as P
         from native_kernels import code
         P.set_num_threads(4)
         one, x = np.zeros(2, np.uint64), np.zeros(100_000, np.int64)

@@ -8,7 +8,7 @@ import pytest
 from test_ops_generic import cases, cast, params_for
 from test_ptx import PTXAS
 
-from hybrid.backends.cpu.eager import LoopOp
+from hybrid.backends.cpu.eager.eager import LoopOp
 from hybrid.backends.cuda.emit import generate_ptx
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval

@@ -15,7 +15,7 @@ from stress_harness import run, times
 
 import hybrid as hb
 from hybrid import nn, optim
-from hybrid.backends.cpu import probe
+from hybrid.backends.cpu.python import probe
 from hybrid.function import RunsEagerly
 from hybrid.ir.door import busy
 

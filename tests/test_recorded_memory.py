@@ -8,7 +8,8 @@ import weakref
 import numpy as np
 
 import hybrid as hb
-from hybrid.backends.cpu import alloc, loops
+from hybrid.backends.cpu import kernels
+from hybrid.backends.cpu.machine import alloc
 from hybrid.backends.plan import Dims, GemmKernel, Operand
 from hybrid.ir.door import bind as door
 from hybrid.ir.tensor import Handle
@@ -93,11 +94,11 @@ def test_products_that_differ_in_slots_only_are_generated_once():
             1, 24, 24, 24, operand(a), operand(b), (operand(out),), np.dtype("float32")
         )
 
-    one, two = loops._gemm(kernel(0, 1, 2), 3), loops._gemm(kernel(5, 4, 9), 11)
-    want = loops.generate_gemm(kernel(5, 4, 9), 11)
+    one, two = kernels._gemm(kernel(0, 1, 2), 3), kernels._gemm(kernel(5, 4, 9), 11)
+    want = kernels.generate_gemm(kernel(5, 4, 9), 11)
     assert two == want and one[0].symbol == two[0].symbol
-    same = loops._gemm(kernel(4, 4, 9), 11)
-    assert same == loops.generate_gemm(kernel(4, 4, 9), 11)
+    same = kernels._gemm(kernel(4, 4, 9), 11)
+    assert same == kernels.generate_gemm(kernel(4, 4, 9), 11)
 
 
 def test_memory_goes_back_to_the_system():

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from hybrid.backends.cpu import pool
 from hybrid.backends.cpu.gemm import element_of, generate, host_target
 from hybrid.backends.cpu.gemm.contract import kernel_of
 from hybrid.backends.cpu.gemm.geometry import choose
-from hybrid.backends.cpu.jit import compile_many
+from hybrid.backends.cpu.machine.jit import compile_many
+from hybrid.backends.cpu.python import pool
 from hybrid.backends.plan import GemmKernel
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval

@@ -17,11 +17,11 @@ from ...ir.door.bind import current_mode
 from ...ir.op import Op
 from ..api import Backend, EagerKernel, Executable
 from ..plan import Plan
-from . import alloc
-from .eager import eager
+from .eager.eager import eager
 from .executable import PlanRunner
-from .machine import machine, trim_heap
-from .pool import get_num_threads, pool, set_num_threads
+from .machine import alloc
+from .machine.host import machine, trim_heap
+from .python.pool import get_num_threads, pool, set_num_threads
 
 __all__ = ["CpuBackend", "BACKEND"]
 

@@ -15,12 +15,12 @@ from ...core.errors import BackendError, IndexOutOfRange
 from ...core.floating import plain_floats
 from ..api import Executable, KernelTime, Replay
 from ..plan import HostStep, Plan
-from . import alloc
-from .caller import Step, pointer, words_array
-from .loops import step_lists
-from .pool import OUT_OF_MEMORY, pool
+from .kernels import step_lists
+from .machine import alloc
 from .profile import Timer, run_timed
-from .replay import native_entry
+from .python.caller import Step, pointer, words_array
+from .python.pool import OUT_OF_MEMORY, pool
+from .python.replay import native_entry
 
 __all__ = ["PlanRunner", "Segment"]
 

@@ -26,7 +26,7 @@ from ..plan import (
     Plan,
     ScatterKernel,
 )
-from .pool import get_num_threads, pool
+from .python.pool import get_num_threads, pool
 
 __all__ = ["Timer", "run_timed", "summary"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.errors import BackendError
 from ..plan import ScatterKernel
-from .asm import UNLIKELY, Fn
+from .machine.asm import UNLIKELY, Fn
 
 __all__ = ["Generated", "generate"]
 

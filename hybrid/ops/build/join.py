@@ -19,11 +19,11 @@ from ...core.errors import HybridError, ShapeError
 from ...core.shapes import contiguous_strides, items_of, normalize_axis, whole
 from ...ir.door.bind import as_tensor, bind, operands, store
 from ...ir.op import Op, extend, register
-from ..base.common import SHAPE_ONLY, draw, pairs_of
-from .create import full, zeros, zeros_like
-from ..elementwise import clone
-from ..axes.views import SLICE, SlicePart, embed, expand_dims, flip, narrow, region, reshape, slice_
 from ..axes.reduce import broadcast_to
+from ..axes.views import SLICE, SlicePart, embed, expand_dims, flip, narrow, region, reshape, slice_
+from ..base.common import SHAPE_ONLY, draw, pairs_of
+from ..elementwise import clone
+from .create import full, zeros, zeros_like
 
 __all__ = [
     "concat",

@@ -18,11 +18,11 @@ from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import Op, register
 from ...ir.scalar.program import TYPE, Builder, Val
-from ..base.common import shapes_of
-from .create import arange, finish, fresh, no_inputs
-from ..elementwise import equal
-from ..axes.views import expand_dims, reshape
 from ..axes.reduce import broadcast_to
+from ..axes.views import expand_dims, reshape
+from ..base.common import shapes_of
+from ..elementwise import equal
+from .create import arange, finish, fresh, no_inputs
 
 __all__ = [
     "eye",

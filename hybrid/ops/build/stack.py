@@ -14,7 +14,16 @@ from ...core import dtypes as dt
 from ...core.aval import CPU
 from ...core.errors import ShapeError
 from ...ir.door.bind import current_mode, grad_enabled, store, tensor_of, use_joiner
-from ...ir.door.foreign import (Data, data_of, dtype_of, holds_tensors, is_number, leaves, rounded, stored)
+from ...ir.door.foreign import (
+    Data,
+    data_of,
+    dtype_of,
+    holds_tensors,
+    is_number,
+    leaves,
+    rounded,
+    stored,
+)
 from ...ir.tensor import Handle
 from .join import stack
 

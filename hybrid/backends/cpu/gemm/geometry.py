@@ -16,7 +16,7 @@ import numpy as np
 
 from ....core.shapes import collapse
 from ...plan import Dims, GemmKernel, Operand
-from ..machine import machine
+from ..machine.host import machine
 from .micro import Element
 from .pack import Storage, storage
 

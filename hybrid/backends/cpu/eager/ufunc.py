@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy._core import _multiarray_umath as _umath  # type: ignore[attr-defined]
 
-from ...ir.scalar.program import Program
-from ..emit.ufunc_loop import ufunc_loop_text
-from .jit import Code, compile_many
+from ....ir.scalar.program import Program
+from ..machine.jit import Code, compile_many
+from .ufunc_loop import ufunc_loop_text
 
 __all__ = ["make_ufunc", "program_ufunc", "usable", "MAX_OPERANDS"]
 

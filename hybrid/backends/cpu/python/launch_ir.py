@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .asm import Fn
+from ..machine.asm import Fn
 from .probe import Layout
 
 __all__ = [

@@ -6,7 +6,7 @@ handle is marked busy (`_v` null).
 
 from __future__ import annotations
 
-from .asm import Fn
+from ..machine.asm import Fn
 from .entry_table import GUARDS_AT_ONCE, INPUT, RESULT, STATE, TABLE
 from .launch_ir import Writer
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.aval import Aval
+from ....core.aval import Aval
 
 __all__ = ["empty", "maker", "trim", "cached_bytes", "is_block", "LARGE", "LIMIT"]
 

@@ -6,7 +6,7 @@ engine needs (C library, Python) is read from here.
 
 from __future__ import annotations
 
-from . import machine as m
+from . import host as m
 from .asm import Fn
 
 __all__ = [

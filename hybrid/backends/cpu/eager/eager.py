@@ -12,22 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from ...core import dtypes as dt
-from ...core.aval import Aval, aval
-from ...core.errors import BackendError, IndexOutOfRange
-from ...core.floating import plain_floats
-from ...core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
-from ...ir.contract import Contraction
-from ...ir.op import Op
-from ...ir.scalar.compose import check_program, op_program
-from ...ir.scalar.program import Program
-from ..attend import attend_kernel
-from ..plan import Access, AttendKernel, LoopKernel, ScatterKernel
-from ..plan import Kernel as AnyKernel
-from . import alloc, loops, ufunc
-from .caller import make_caller
-from .gemm.contract import kernel_of
-from .pool import pool
+from ....core import dtypes as dt
+from ....core.aval import Aval, aval
+from ....core.errors import BackendError, IndexOutOfRange
+from ....core.floating import plain_floats
+from ....core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
+from ....ir.contract import Contraction
+from ....ir.op import Op
+from ....ir.scalar.compose import check_program, op_program
+from ....ir.scalar.program import Program
+from ...attend import attend_kernel
+from ...plan import Access, AttendKernel, LoopKernel, ScatterKernel
+from ...plan import Kernel as AnyKernel
+from .. import kernels
+from ..eager import ufunc
+from ..gemm.contract import kernel_of
+from ..machine import alloc
+from ..python.caller import make_caller
+from ..python.pool import pool
 from .views import place, view
 
 __all__ = ["eager", "SMALL"]
@@ -69,7 +71,7 @@ class NativeOp:
     def caller(self) -> Kernel:
         """The function for every call; arguments with other strides take `strided`."""
         n = len(self.ins)
-        steps, temp = loops.steps(
+        steps, temp = kernels.steps(
             self.kernels([contiguous_strides(a.shape) for a in self.ins]), n + len(self.outs)
         )
         if self.small:
@@ -109,7 +111,7 @@ class NativeOp:
 
     def _prepare(self, key: Any, xs: Sequence[np.ndarray]) -> tuple[Kernel, int]:
         n = len(xs) + len(self.outs)
-        steps, temp = loops.steps(
+        steps, temp = kernels.steps(
             self.kernels([tuple(s // x.itemsize for s in x.strides) for x in xs]), n
         )
         caller = make_caller(
@@ -339,7 +341,7 @@ def _scatter(
         Access(1, update.dtype, 0, (inner, 1)),
     )
     small = update.nbytes <= SMALL
-    run = make_caller(loops.steps([kernel], 3)[0], 3, result=2, shared=None if small else pool())
+    run = make_caller(kernels.steps([kernel], 3)[0], 3, result=2, shared=None if small else pool())
     make, straight = alloc.maker(out), np.ascontiguousarray
 
     def call(i: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...core.errors import BackendError
-from ...ir.scalar.program import Program
-from ..cpu.machine import INTRINSICS
-from .body import cost
-from .code import Code, check_externals
-from .lanes import Lanes, emit_program, memory_scalar
-from .mapped import unroll_of
-from .memory import SIZE, Position, load_row, store_row, tail_mask
+from ....core.errors import BackendError
+from ....ir.scalar.program import Program
+from ...emit.body import cost
+from ...emit.code import Code, check_externals
+from ...emit.lanes import Lanes, emit_program, memory_scalar
+from ...emit.mapped import unroll_of
+from ...emit.memory import SIZE, Position, load_row, store_row, tail_mask
+from ..machine.host import INTRINSICS
 
 __all__ = ["ufunc_loop_text"]
 

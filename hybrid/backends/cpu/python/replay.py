@@ -10,12 +10,12 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from ...core import dtypes as dt
-from ...core.aval import aval
-from ...ir.door.busy import GATE
-from ..api import Replay
-from ..plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot
-from . import probe
+from ....core import dtypes as dt
+from ....core.aval import aval
+from ....ir.door.busy import GATE
+from ...api import Replay
+from ...plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot
+from ..python import probe
 from .entry import OUT_OF_MEMORY_STATUS, ReplaySpec, build_entries, decode_failure
 from .pool import OUT_OF_MEMORY
 

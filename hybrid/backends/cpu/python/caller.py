@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy._core import _multiarray_umath as _umath  # type: ignore[attr-defined]
 
-from ...core.aval import Aval
-from ...core.errors import BackendError
-from .asm import UNLIKELY, Fn
-from .jit import Code, compile_ir
-from .machine import INTRINSICS, python_address
+from ....core.aval import Aval
+from ....core.errors import BackendError
+from ..machine.asm import UNLIKELY, Fn
+from ..machine.host import INTRINSICS, python_address
+from ..machine.jit import Code, compile_ir
 
 __all__ = [
     "Step",

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ...core.aval import Aval
-from ...core.errors import BackendError
-from ...core.shapes import contiguous_strides
-from ...ir.op import Op
-from . import alloc
+from ....core.aval import Aval
+from ....core.errors import BackendError
+from ....core.shapes import contiguous_strides
+from ....ir.op import Op
+from ..machine import alloc
 from .viewer import make_viewer
 
 __all__ = ["view", "place"]

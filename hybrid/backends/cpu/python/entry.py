@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from ...core.aval import Aval
-from ...ir.door.busy import busy_class, put_values, values_of
-from ...ir.tensor import Handle
-from ..plan import Slot
-from .alloc import LARGE, empty, maker
-from .control import BLOCK_HEADER, POOL_SLOTS
+from ....core.aval import Aval
+from ....ir.door.busy import busy_class, put_values, values_of
+from ....ir.tensor import Handle
+from ...plan import Slot
+from ..machine.alloc import LARGE, empty, maker
+from ..machine.control import BLOCK_HEADER, POOL_SLOTS
+from ..machine.host import free_memory
 from .entry_table import (
     CLAMP,
     FORM_NONE,
@@ -35,7 +36,6 @@ from .entry_table import (
     TABLE,
     TABLE_WORDS,
 )
-from .machine import free_memory
 from .native import Owner
 from .pool import OUT_OF_MEMORY, pool, run_steps
 

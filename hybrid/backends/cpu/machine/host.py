@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
-from ...core.errors import BackendError
+from ....core.errors import BackendError
 
 __all__ = [
     "Machine",

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.tensor import Handle
-from . import machine as m
-from . import probe
+from ....ir.tensor import Handle
+from ..machine import host as m
+from ..machine.jit import compile_ir
+from ..python import probe
 from .entry_ir import NAMES, entry_text
-from .jit import compile_ir
 from .launch_ir import API, API_BYTES, MAX_POINTERS, PY_FUNCTIONS, Slots
 
 __all__ = ["Native", "Owner"]

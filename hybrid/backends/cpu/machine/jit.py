@@ -18,9 +18,9 @@ from weakref import WeakValueDictionary
 import llvmlite
 import llvmlite.binding as llvm
 
-from ...core.cache import NATIVE
-from ...core.errors import BackendError, blame
-from ...core.signals import critical, foreign, held, protected, tools
+from ....core.cache import NATIVE
+from ....core.errors import BackendError, blame
+from ....core.signals import critical, foreign, held, protected, tools
 from .diskcache import DiskCache, default_cache
 
 __all__ = ["Code", "Module", "compile_ir", "compile_many", "lookup", "set_cache", "ABI_VERSION"]

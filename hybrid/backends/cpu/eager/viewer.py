@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from ...core.aval import Aval
-from .asm import UNLIKELY, Fn
-from .caller import (
+from ....core.aval import Aval
+from ..machine.asm import UNLIKELY, Fn
+from ..python.caller import (
     ARRAY_TYPE,
     DECREF,
     INCREF,

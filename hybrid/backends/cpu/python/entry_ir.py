@@ -6,8 +6,8 @@ marked busy (`_v` null), and every path out gives back each reference, handle an
 
 from __future__ import annotations
 
-from .asm import UNLIKELY, Fn
-from .control import BLOCK_HEADER, OOM
+from ..machine.asm import UNLIKELY, Fn
+from ..machine.control import BLOCK_HEADER, OOM
 from .entry_table import (
     CLAMP,
     FORM_NONE,

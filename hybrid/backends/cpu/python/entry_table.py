@@ -7,7 +7,7 @@ alone.
 
 from __future__ import annotations
 
-from .control import POOL_SLOTS
+from ..machine.control import POOL_SLOTS
 
 __all__ = [
     "GUARDS_AT_ONCE",

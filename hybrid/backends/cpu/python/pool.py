@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from ...core.errors import BackendError
-from ...core.signals import critical, held, protected
-from ...ir.door.busy import close_gate, open_gate
-from . import engine, probe
-from . import machine as m
-from .control import C_FUNCTIONS, CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
-from .jit import compile_ir
+from ....core.errors import BackendError
+from ....core.signals import critical, held, protected
+from ....ir.door.busy import close_gate, open_gate
+from ..machine import engine
+from ..machine import host as m
+from ..machine.control import C_FUNCTIONS, CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
+from ..machine.jit import compile_ir
+from ..python import probe
 from .launch_ir import KEEP_GIL, MAX_POINTERS
 from .native import Native
 

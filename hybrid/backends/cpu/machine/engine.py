@@ -8,7 +8,7 @@ Every address the engine needs (C library, Python) is read from the control bloc
 
 from __future__ import annotations
 
-from . import machine as m
+from . import host as m
 from .asm import UNLIKELY, Fn
 from .control import (
     BLOCK_HEADER,

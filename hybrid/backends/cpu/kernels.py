@@ -15,9 +15,9 @@ from ..emit.loops import generate_all as generate_loop
 from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
 from . import scatter
 from .attend import generate as generate_attend
-from .caller import Step
 from .gemm import generate as generate_gemm
-from .jit import compile_many
+from .machine.jit import compile_many
+from .python.caller import Step
 
 __all__ = ["steps", "step_lists"]
 
