@@ -1,0 +1,1 @@
+"""What Python and C code read of objects."""

@@ -1,0 +1,1 @@
+"""Tensors in Python places, what is only looked at, functions replaced."""

@@ -1,0 +1,1 @@
+"""Writes into objects, classes, containers and dictionaries."""

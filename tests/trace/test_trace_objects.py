@@ -1,0 +1,93 @@
+"""What Python and C code read of objects: recorded or not, @function gives the bits of plain Python.
+
+Subclasses of plain types, C callables in classes and handed to C code, names and bases of classes,
+C objects with state, NumPy data, containers that hold themselves.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import pytest
+from adversary import common
+from adversary.objects import (
+    attacks,
+    callables,
+    classes,
+    contents,
+    kinds,
+    library,
+    neighbours,
+    numpy_data,
+    values,
+)
+
+from hybrid.function import Function, RunsEagerly, function
+
+CASES = {
+    **attacks.CASES,
+    **callables.CASES,
+    **classes.CASES,
+    **contents.CASES,
+    **kinds.CASES,
+    **library.CASES,
+    **neighbours.CASES,
+    **numpy_data.CASES,
+    **values.CASES,
+}
+
+
+def both(name: str) -> tuple[Any, Any, int]:
+    """What plain Python gives, what recorded functions give, and how many calls were replayed."""
+    made: list[Function] = []
+
+    def jit(f: Any) -> Function:
+        made.append(function(f))
+        return made[-1]
+
+    want = common.run(CASES[name], lambda f: f)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunsEagerly)
+        got = common.run(CASES[name], jit)
+    return want, got, sum(f.cache_info().replays for f in made)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_same_as_python(name: str) -> None:
+    want, got, _ = both(name)
+    assert common.same(want[0], got[0])
+    assert want[1] == got[1]
+
+
+ORDINARY = """
+getter_attr getter_dotted getter_item getter_partial getter_cached_property getter_super attr_dict
+attr_dict_get static_attrgetter method_in_c c_reduce_getattr_Thing
+c_reduce_split_Thing c_partial_getattr_Thing c_starmap_getattr_Thing c_map_attrgetter_Thing
+c_attrgetter_Thing c_itemgetter_Thing c_sorted_key_Thing c_groupby_Thing c_default_get_Thing
+c_percent_Thing c_repr_ns_Thing c_chainmap_Thing c_zip_longest_Thing c_sum_values_Thing
+str_attribute str_swapped float_literal float_argument enum_plain enum_int enum_str enum_flag
+enum_mixed enum_as_scale namedtuple_argument tuple_lies class_name class_name_class class_bases
+class_isinstance_bases class_method_name class_super_attr class_class_dict metaclass_attribute
+held_value_str held_value_args held_oserror raised_fresh held_proxy held_view_values held_view_in
+held_deque held_counter held_remade_partial held_remade_partial_kw remade_property remade_static
+numpy_unit_scalar numpy_names numpy_order numpy_byte_order numpy_zero_dim numpy_bfloat16
+keyed_by_tensor keyed_by_argument stored_under_tensor contains_itself c_partial_nested_Thing
+young_class_attribute young_method young_call young_property type_of_object base_attribute_added
+filtered reduced from_dict from_dict_get by_name by_text either composed map_bound map_types
+getter_default getter_global getter_in_object delegated own_getattribute descriptor_state
+data_descriptor module_attributes fields ordered counter default_dict total_ordering abc_check
+sum_attrgetter map_dict_bound getattr_default getattr_names getattr_text starmap_mixed min_dict_get
+nested_map len_of iterated float_of truth_of contained mapped_call slot_replaced meta_len meta_item
+value_axis value_index value_flag value_name value_negative_zero value_nan value_int_float value_tuple
+value_dtype value_function value_array_in_list value_date tensors_as_keys cycles raised_state modules
+metaclass_hash in_list in_dict by_object enum_key enum_by_value array_base array_transposed
+""".split()
+if sys.version_info < (3, 12):  # later isinstance with a protocol looks through classes in C
+    ORDINARY.append("protocol")
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_programs_are_replayed(name: str) -> None:
+    assert both(name)[2] > 0

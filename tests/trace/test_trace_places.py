@@ -1,0 +1,182 @@
+"""Tensors stored in Python places, tensors that are only looked at, hybrid's own functions replaced,
+dictionaries and classes swapped, devices as values: recorded or not, the bits of plain Python."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from adversary import common
+
+import hybrid as hb
+from hybrid import nn
+from hybrid.function import Function, RunsEagerly, function
+from hybrid.trace.heap import tags
+from hybrid.trace.heap.policy import tame_key
+from hybrid.trace.watch.events import Watch
+
+SUITES = (
+    "stores.class_stores stores.container_stores_1 stores.container_stores_2 "
+    "stores.object_stores_1 stores.object_stores_2 stores.object_stores_3 "
+    "places.observed_flags places.observed_identity_1 places.observed_identity_2 "
+    "places.device_values places.patches_1 places.patches_2 "
+    "stores.dictionaries_1 stores.dictionaries_2 "
+    "places.places_1 places.places_2 places.places_3 places.places_4 places.places_5"
+).split()
+CASES: dict[str, Any] = {}
+ORDINARY: set[str] = set()  # programs that must be replayed
+for _suite in SUITES:
+    _module = importlib.import_module(f"adversary.{_suite}")
+    CASES |= {f"{_suite}-{n}": f for n, f in _module.CASES.items()}
+    ORDINARY |= {f"{_suite}-{n}" for n in _module.ORDINARY}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_same_as_python(name: str) -> None:
+    made: list[Function] = []
+
+    def jit(f: Any) -> Function:
+        made.append(function(f))
+        return made[-1]
+
+    want = common.run(CASES[name], lambda f: f)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunsEagerly)
+        got = common.run(CASES[name], jit)
+    assert common.same(want[0], got[0])
+    assert want[1] == got[1]
+    if name in ORDINARY:
+        assert all(f.cache_info().replays for f in made)
+
+
+def replayed(f: Any, *args: Any) -> Function:
+    g = hb.function(f)
+    for _ in range(4):
+        g(*args)
+    assert g.cache_info().replays
+    return g
+
+
+def test_explain_names_places():
+    class Key:
+        def __repr__(self) -> str:
+            raise AssertionError("no user code runs")
+
+    k = Key()
+    table = {"rates": {"low": 2.0, k: 3.0}, "steps": [1.0, 2.0]}
+    o = SimpleNamespace(conf={"inner": {"k": 2.0}})
+    f = replayed(
+        lambda x: (
+            x
+            * table["rates"]["low"]
+            * table["rates"][k]
+            * sum(table["steps"])
+            * o.conf["inner"]["k"]
+        ),
+        hb.ones(2),
+    )
+    text = f.explain()
+    for place in (
+        "the variable table",
+        "table['rates']['low']",
+        "table['rates'][Key]",
+        "table['steps'][1]",
+        "len of table['steps']",
+        "SimpleNamespace.conf['inner']['k']",
+    ):
+        assert place in text
+    assert "dict[" not in text and "0x" not in text
+    table["rates"]["low"] = 4.0
+    f(hb.ones(2))
+    assert "table['rates']['low'] (" in f.explain() and "2.0 -> 4.0" in f.explain()
+
+
+def test_a_replaced_function_is_named(monkeypatch):
+    m = nn.Linear(2, 2)
+    f = replayed(lambda x: m(x).tanh(), hb.ones(2))
+    n = f.cache_info().replays
+    monkeypatch.setattr(hb.Tensor, "tanh", lambda x: x)
+    f(hb.ones(2))
+    assert "Tensor.tanh was replaced" in f.explain()
+    monkeypatch.undo()
+    f(hb.ones(2))
+    assert f.cache_info().replays == n + 1  # the plan made before serves again
+
+
+def test_a_plan_does_not_look_up_names_again():
+    f = replayed(lambda x: x.tanh() + 1, hb.ones(2))
+    (plan,) = next(iter(f._entries.values())).plans
+    assert plan.served is not None and plan.served.guard is None
+
+
+def test_version_numbers_are_found():
+    d = {"a": 1}
+    address = tags.dict_tag(d)
+    if address is not None:
+        was = tags.word(address)
+        d["a"] = 2
+        assert tags.word(address) != was
+
+    class Base:
+        k = 1
+
+    class Below(Base):
+        pass
+
+    address = tags.class_tag(Below)
+    assert address is not None
+    was = tags.word(address)
+    assert Below.k == 1 and tags.word(address) == was
+    Base.k = 2
+    assert tags.word(address) != was
+    assert Below.k == 2 and tags.word(tags.class_tag(Below) or 0) != was
+
+
+def test_a_store_without_a_primitive_is_a_reason():
+    class Key:
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        def __hash__(self) -> int:
+            return self.n
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Key) and other.n == self.n
+
+    assert not tame_key(Key(1)) and not tame_key((1, Key(1)))
+    assert tame_key(("a", 1)) and tame_key(object()) and tame_key(hb.device("cpu"))
+    k, d = Key(1), {Key(1): hb.ones(2)}
+
+    def step(x: Any) -> Any:
+        d[k] = d[k] + x
+        return d[k]
+
+    f = hb.function(step)
+    with pytest.warns(RunsEagerly, match="no replay can put"):
+        out = [f(hb.ones(2)).tolist() for _ in range(4)]
+    assert out[-1] == [5.0, 5.0] and d[k].tolist() == [5.0, 5.0]
+
+
+def test_devices_are_texts():
+    d = hb.device("cpu")
+    assert d == "cpu" and d == "cpu:0" and d != "cuda" and {d: 1}["cpu"] == 1
+    assert hb.device("cuda") == "cuda" and hb.device("cuda") == "cuda:0"
+    assert d.type == d.kind == "cpu" and hb.device("cuda:1").index == 1
+    assert repr(d) == str(d) == f"{d}" == "cpu" and type(str(d)) is str
+    assert hb.Device("cpu") is d and hb.zeros(2, device="cpu").device is d
+    assert np.array([1.0]).shape == hb.ones(1, device=d).shape
+
+
+def test_tensors_that_hybrids_own_code_looks_at_are_noted():
+    m = nn.Linear(2, 2)
+    w = Watch()
+    with w:
+        m.to("float32")  # reads the dtype of each
+    assert {id(m.weight), id(m.bias)} <= set(w.looked)
+    f = replayed(lambda x: (m.to("float32"), x * 2)[1], hb.ones(2))
+    (plan,) = next(iter(f._entries.values())).plans
+    assert plan.recording.captures == 2
