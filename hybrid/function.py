@@ -24,7 +24,7 @@ from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
 from .ir.tensor import Alias
-from .trace.bytecode.summary import SUPPORTED
+from .trace.bytecode.summary import SUPPORTED, UNSUPPORTED
 from .trace.heap.facts import Holder, fetch
 from .trace.heap.policy import Wrapped
 from .trace.heap.signature import signature_of, unchecked, with_defaults
@@ -224,7 +224,12 @@ class Function(Reports):
     def _record(
         self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
     ) -> Any:
-        stop = foreign_hooks() if SUPPORTED else "this Python version has no bytecode table"
+        if not SUPPORTED:
+            entry.why = UNSUPPORTED
+            self._give_up(entry)
+            self._eager += 1
+            return self.fn(*args, **kwargs)
+        stop = foreign_hooks()
         if stop is not None:
             self._say("", f"is not recorded: {stop}")
             self._eager += 1

@@ -9,6 +9,7 @@ Invariant: what is not understood is TOP, and an opcode without an effect here s
 from __future__ import annotations
 
 import dis
+import platform
 import sys
 from functools import lru_cache
 from types import CodeType
@@ -26,6 +27,7 @@ __all__ = [
     "BUILD_CLASS",
     "TABLES",
     "SUPPORTED",
+    "UNSUPPORTED",
 ]
 
 BUILD_CLASS: Slot = frozenset([("glob", "__build_class__")])
@@ -35,6 +37,10 @@ FIRST_INPLACE = 13  # BINARY_OP operands from here on are the augmented assignme
 
 TABLES = {(3, 11): opcodes_311.TABLE, (3, 12): opcodes_312.TABLE, (3, 13): opcodes_313.TABLE}
 SUPPORTED = sys.implementation.name == "cpython" and sys.version_info[:2] in TABLES
+# why a function runs eagerly where there is no table, after "it"
+UNSUPPORTED = (
+    "is recorded on CPython {0[0]}.{0[1]} to {1[0]}.{1[1]} only; this is {2} {3[0]}.{3[1]}"
+).format(min(TABLES), max(TABLES), platform.python_implementation(), sys.version_info)
 _TABLE = TABLES.get(sys.version_info[:2], {})
 _BEFORE_312 = sys.version_info < (3, 12)
 
