@@ -1,0 +1,308 @@
+"""Writes the pages of the site that come from elsewhere: the reference and the notebooks.
+
+Invariant: every public name has an entry, whether or not this file knows it; names that no page
+asks for are on the page "Further names".
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shutil
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import hybrid
+from hybrid.core.spelling import Missing
+
+ROOT = Path(hybrid.__file__).parent.parent
+OPS = ROOT / "hybrid" / "ops"
+
+# pages of names in `hybrid` that are no ops: file, title, introduction, names
+PAGES = (
+    (
+        "data",
+        "Data, dtypes, devices",
+        "What makes tensors of data, and what a tensor has beside its elements.",
+        "tensor asarray result_type finfo iinfo device Device Aval e inf nan pi newaxis",
+    ),
+    (
+        "gradients",
+        "Gradients",
+        "Functional forms beside {py:meth}`hybrid.Tensor.backward`, and what the tape follows.",
+        "grad value_and_grad gradients vjp stop_gradient custom_gradient no_grad enable_grad "
+        "set_grad_enabled",
+    ),
+    (
+        "tracing",
+        "Recorded functions",
+        "The decorator, and what a decorated function says of itself.",
+        "function Function CacheInfo RunsEagerly",
+    ),
+    (
+        "looking",
+        "Looking inside",
+        "Both modes side by side, graphs and kernels, times, intermediate values, the first NaN.",
+        "compare Comparison inspect Inspection profile Profile intermediates Intermediate "
+        "detect_nan NanError describe_system",
+    ),
+    (
+        "threads",
+        "Threads",
+        "How many threads kernels use; results do not depend on it.",
+        "get_num_threads set_num_threads num_threads",
+    ),
+)
+TENSOR = """\
+A method with the name of a function is that function, with the tensor as its first argument.
+Operators, comparisons, indexing and in-place syntax work as in NumPy.  A method whose name ends in
+`_` gives this tensor a new value."""
+# folders (or files) of ops -> title of their page
+TITLES = {
+    "elementwise": "Elementwise functions",
+    "axes": "Views, reductions, rows",
+    "build": "Creation and joining",
+    "indexing": "Indexing, sorting, random",
+    "products": "Products, convolution, attention",
+    "layers": "Normalisation, losses, pooling",
+}
+BESIDE = ("nn", "nn.functional", "optim", "random")
+SECTIONS = {"math": "Elementary functions"}
+
+
+class Name(NamedTuple):
+    """A public name: the module it is public in, and its object."""
+
+    module: str
+    name: str
+    value: Any
+
+
+def is_public(name: str, value: Any) -> bool:
+    """Whether a global of a public module is part of the surface."""
+    if name.startswith("_") or name in ("annotations", "TYPE_CHECKING"):
+        return False
+    return not isinstance(value, types.ModuleType)
+
+
+def space(path: str) -> Any:
+    """A public module by its path below hybrid."""
+    found = hybrid
+    for part in filter(None, path.split(".")):
+        found = getattr(found, part)
+    return found
+
+
+def names_of(path: str) -> list[Name]:
+    """Every public name of a public module."""
+    module = space(path)
+    listed = getattr(module, "__all__", None) or [*vars(module)]
+    where = module.__name__
+    return [Name(where, n, vars(module)[n]) for n in listed if is_public(n, vars(module)[n])]
+
+
+def public_names() -> list[Name]:
+    """Every name that must have an entry in the reference."""
+    return [name for path in ("", *BESIDE) for name in names_of(path)]
+
+
+# ---- where an op is defined
+def defined(tree: ast.Module) -> Iterator[str]:
+    """Names that a module defines at its top level."""
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
+
+
+class Family(NamedTuple):
+    """One file of ops: its page, the title and introduction of its section, what it defines."""
+
+    page: str
+    title: str
+    about: str
+    names: tuple[str, ...]
+
+
+def families() -> list[Family]:
+    """The files of ops in the order of their paths."""
+    found = []
+    for path in sorted(OPS.rglob("*.py")):
+        inside = path.relative_to(OPS).with_suffix("").parts
+        if path.stem == "__init__":
+            continue
+        tree = ast.parse(path.read_text())
+        about = (ast.get_docstring(tree) or "").split("\n\n")[0].replace("\n", " ")
+        leaf = SECTIONS.get(path.stem, path.stem.replace("_", " ").capitalize())
+        found.append(Family(inside[0], leaf, about, tuple(defined(tree))))
+    return found
+
+
+# ---- text of pages
+KINDS: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (lambda v: inspect.isclass(v) and issubclass(v, BaseException), "autoexception"),
+    (inspect.isclass, "autoclass"),
+    (callable, "autofunction"),
+)
+
+
+def entry(name: Name) -> str:
+    """The directive that documents one name."""
+    value = name.value
+    directive = next((text for test, text in KINDS if test(value)), None)
+    if isinstance(value, np.dtype) or directive is None:
+        return plain(name)
+    if inspect.isclass(value) and name.module != "hybrid":
+        if getattr(hybrid, name.name, None) is value:
+            return f".. py:class:: {name.name}\n\n   :py:class:`hybrid.{name.name}`.\n"
+    options = ":members:\n" if directive == "autoclass" else ""
+    if name.name in ("Tensor", "Module"):
+        options += ":inherited-members: object\n"
+    elif inspect.isclass(value) and issubclass(value, hybrid.nn.Module):
+        options += ":exclude-members: extra_repr, function\n"  # what only the class itself uses
+    return f".. {directive}:: {name.name}\n" + indent(options)
+
+
+def plain(name: Name) -> str:
+    """An entry for a constant."""
+    value = name.value
+    is_dtype = isinstance(value, np.dtype)
+    about = f"The NumPy dtype ``{value}``, {value.itemsize} bytes." if is_dtype else f"``{value}``"
+    return f".. py:data:: {name.name}\n\n   {about}\n"
+
+
+def indent(text: str) -> str:
+    """Text as the body of a directive."""
+    return "".join(f"   {line}\n" for line in text.splitlines())
+
+
+def table(names: Iterable[Name]) -> str:
+    """A table of the names that have docstrings, with their first sentences."""
+    rows = [n.name for n in names if callable(n.value) and not isinstance(n.value, np.dtype)]
+    return ".. autosummary::\n   :nosignatures:\n\n" + indent("\n".join(rows)) if rows[1:] else ""
+
+
+def section(module: str, names: list[Name]) -> str:
+    """Table and entries of some names of one module."""
+    body = [f".. py:currentmodule:: {module}\n", table(names), *map(entry, names)]
+    return "```{eval-rst}\n" + "\n".join(filter(None, body)) + "```\n"
+
+
+def op_pages(known: dict[str, Name]) -> Iterator[tuple[str, str]]:
+    """(file, text) of the pages of ops; takes what it documents out of `known`."""
+    pages: dict[str, list[str]] = {}
+    for family in families():
+        mine = [known.pop(n) for n in dict.fromkeys(sorted(family.names)) if n in known]
+        if mine:
+            pages.setdefault(family.page, []).append(
+                f"## {family.title}\n\n{family.about}\n\n{section('hybrid', mine)}"
+            )
+    for page, parts in pages.items():
+        title = TITLES.get(page, page.replace("_", " ").capitalize())
+        yield f"ops_{page}", f"# {title}\n\n" + "\n".join(parts)
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """(file, text) of every page of the reference."""
+    known = {n.name: n for n in names_of("")}
+    yield "tensor", f"# Tensor\n\n{TENSOR}\n\n{section('hybrid', [known.pop('Tensor')])}"
+    for file, title, about, text in PAGES:
+        mine = [known.pop(n) for n in text.split() if n in known]
+        if file == "data":
+            mine += [known.pop(n) for n in list(known) if isinstance(known[n].value, np.dtype)]
+        yield file, f"# {title}\n\n{about}\n\n{section('hybrid', mine)}"
+    errors = [n for n in known.values() if inspect.isclass(n.value)]
+    errors = [n for n in errors if issubclass(n.value, Exception)] + [
+        known[n] for n in ("Site",) if n in known
+    ]
+    for n in errors:
+        del known[n.name]
+    yield (
+        "errors",
+        "# Errors\n\nWhat hybrid raises on purpose; messages name the argument and the user's "
+        f"line.\n\n{section('hybrid', errors)}",
+    )
+    yield from op_pages(known)
+    for path in BESIDE:
+        about = (space(path).__doc__ or "").split("\n\n")[0]
+        title = f"# hybrid.{path}\n\n{about.split(': ', 1)[-1]}\n\n"
+        yield f"in_{path.replace('.', '_')}", title + section(f"hybrid.{path}", names_of(path))
+    if known:
+        yield "further", f"# Further names\n\n{section('hybrid', [*known.values()])}"
+
+
+# ---- at build time
+def write(path: Path, text: str) -> None:
+    """A page on disk, touched only when it changes, so that builds are incremental."""
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+def generate(app: Any) -> None:
+    """Pages of the reference and copies of the notebooks, in ignored folders of the source."""
+    source = Path(app.srcdir)
+    made = {f"{file}.md": text for file, text in pages()}
+    for file, text in made.items():
+        write(source / "api" / file, text)
+    for old in (source / "api").glob("*.md"):
+        if old.name not in made:
+            old.unlink()
+    (source / "notebooks").mkdir(exist_ok=True)
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        copy = source / "notebooks" / path.name
+        if not copy.exists() or copy.read_bytes() != path.read_bytes():
+            shutil.copyfile(path, copy)
+
+
+MARKED = re.compile(r"(`[^`]+`)")
+SPECIAL = re.compile(r"([\\*|]|_(?!\w))")
+
+
+def code(text: str, taken: Collection[str]) -> str:
+    """A `word` of a docstring: a link where it is a public name and none of the parameters."""
+    name = text.removesuffix("()").removeprefix("hybrid.")
+    found = None if name in taken or not name.isidentifier() else vars(hybrid).get(name)
+    is_linked = callable(found) and not isinstance(found, np.dtype)
+    return f":py:obj:`{text} <hybrid.{name}>`" if is_linked else f"``{text}``"
+
+
+def as_text(line: str, taken: Collection[str]) -> str:
+    """A line of a docstring, which is plain text with `code`, as reStructuredText."""
+    parts = MARKED.split(line)
+    return "".join(
+        code(p[1:-1], taken) if MARKED.fullmatch(p) else SPECIAL.sub(r"\\\1", p) for p in parts
+    )
+
+
+def docstring(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Escapes what reStructuredText would read as markup, outside of examples."""
+    try:
+        taken = {*inspect.signature(value).parameters, name.rpartition(".")[2]}
+    except (TypeError, ValueError):
+        taken = set()
+    example = False
+    for i, line in enumerate(lines):
+        example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
+        lines[i] = line if example else as_text(line, taken)
+
+
+def skip(app: Any, what: str, name: str, value: Any, skipped: bool, options: Any) -> bool | None:
+    """Leaves out the spellings of other libraries, which only raise a hint."""
+    return True if isinstance(value, Missing) else None
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """What Sphinx calls."""
+    app.connect("builder-inited", generate)
+    app.connect("autodoc-process-docstring", docstring)
+    app.connect("autodoc-skip-member", skip)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
