@@ -23,14 +23,16 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "reference",
+    "notebooks",
 ]
-exclude_patterns = ["_build", "_ext", "jupyter_execute", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_ext", "outputs", "jupyter_execute", "**.ipynb_checkpoints"]
 smartquotes = False
 
 # ---- text
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "deflist"]
-nb_execution_mode = "off"  # the outputs in the notebooks are shown
+nb_merge_streams = True
+nb_execution_mode = "off"  # stored outputs are shown
 highlight_language = "none"  # a block without a language is a dump or a drawing
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

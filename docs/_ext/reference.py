@@ -1,4 +1,4 @@
-"""Writes the pages of the site that come from elsewhere: the reference and the notebooks.
+"""Writes the pages of the reference, from the public names and their docstrings.
 
 Invariant: every public name has an entry, whether or not this file knows it; names that no page
 asks for are on the page "Further names".
@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import shutil
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -164,8 +163,10 @@ def entry(name: Name) -> str:
         if getattr(hybrid, name.name, None) is value:
             return f".. py:class:: {name.name}\n\n   :py:class:`hybrid.{name.name}`.\n"
     options = ":members:\n" if directive == "autoclass" else ""
-    if name.name in ("Tensor", "Module"):
-        options += ":inherited-members: object\n"
+    if directive == "autoexception":
+        options += ":show-inheritance:\n"
+    elif name.name in ("Tensor", "Module", "Function", "Profile"):
+        options += ":inherited-members: object, tuple\n"
     elif inspect.isclass(value) and issubclass(value, hybrid.nn.Module):
         options += ":exclude-members: extra_repr, function\n"  # what only the class itself uses
     return f".. {directive}:: {name.name}\n" + indent(options)
@@ -233,7 +234,8 @@ def pages() -> Iterator[tuple[str, str]]:
     yield from op_pages(known)
     for path in BESIDE:
         about = (space(path).__doc__ or "").split("\n\n")[0]
-        title = f"# hybrid.{path}\n\n{about.split(': ', 1)[-1]}\n\n"
+        about = about.split(": ", 1)[-1].replace("hybrid.", "")
+        title = f"# hybrid.{path}\n\n{about[:1].upper()}{about[1:]}\n\n"
         yield f"in_{path.replace('.', '_')}", title + section(f"hybrid.{path}", names_of(path))
     if known:
         yield "further", f"# Further names\n\n{section('hybrid', [*known.values()])}"
@@ -248,7 +250,7 @@ def write(path: Path, text: str) -> None:
 
 
 def generate(app: Any) -> None:
-    """Pages of the reference and copies of the notebooks, in ignored folders of the source."""
+    """Pages of the reference, in an ignored folder of the source."""
     source = Path(app.srcdir)
     made = {f"{file}.md": text for file, text in pages()}
     for file, text in made.items():
@@ -256,30 +258,33 @@ def generate(app: Any) -> None:
     for old in (source / "api").glob("*.md"):
         if old.name not in made:
             old.unlink()
-    (source / "notebooks").mkdir(exist_ok=True)
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
-        copy = source / "notebooks" / path.name
-        if not copy.exists() or copy.read_bytes() != path.read_bytes():
-            shutil.copyfile(path, copy)
 
 
-MARKED = re.compile(r"(`[^`]+`)")
+FIELD = type(Name.module)
+MARKED = re.compile(r"(``[^`]+``|`[^`]+`)")
 SPECIAL = re.compile(r"([\\*|]|_(?!\w))")
 
 
-def code(text: str, taken: Collection[str]) -> str:
-    """A `word` of a docstring: a link where it is a public name and none of the parameters."""
+def code(text: str, around: str, taken: Collection[str]) -> str:
+    """A `word` of a docstring: a link where it is a name beside the documented one or a public name
+    of hybrid, and none of the parameters."""
     name = text.removesuffix("()").removeprefix("hybrid.")
-    found = None if name in taken or not name.isidentifier() else vars(hybrid).get(name)
-    is_linked = callable(found) and not isinstance(found, np.dtype)
-    return f":py:obj:`{text} <hybrid.{name}>`" if is_linked else f"``{text}``"
+    if not name.isidentifier() or name in taken:
+        return f"``{text}``"
+    for path in (around, ""):
+        found = getattr(space(path), name, None)
+        if callable(found) and not isinstance(found, np.dtype):
+            return f":py:obj:`{text} <{'.'.join(filter(None, ('hybrid', path, name)))}>`"
+    return f"``{text}``"
 
 
-def as_text(line: str, taken: Collection[str]) -> str:
+def as_text(line: str, around: str, taken: Collection[str]) -> str:
     """A line of a docstring, which is plain text with `code`, as reStructuredText."""
-    parts = MARKED.split(line)
     return "".join(
-        code(p[1:-1], taken) if MARKED.fullmatch(p) else SPECIAL.sub(r"\\\1", p) for p in parts
+        code(part.strip("`"), around, taken)
+        if MARKED.fullmatch(part)
+        else SPECIAL.sub(r"\\\1", part)
+        for part in MARKED.split(line)
     )
 
 
@@ -289,15 +294,17 @@ def docstring(app: Any, what: str, name: str, value: Any, options: Any, lines: l
         taken = {*inspect.signature(value).parameters, name.rpartition(".")[2]}
     except (TypeError, ValueError):
         taken = set()
+    around = name.rpartition(".")[0].removeprefix("hybrid").removeprefix(".")
     example = False
     for i, line in enumerate(lines):
         example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
-        lines[i] = line if example else as_text(line, taken)
+        lines[i] = line if example else as_text(line, around, taken)
 
 
 def skip(app: Any, what: str, name: str, value: Any, skipped: bool, options: Any) -> bool | None:
-    """Leaves out the spellings of other libraries, which only raise a hint."""
-    return True if isinstance(value, Missing) else None
+    """Leaves out the spellings of other libraries, which only raise a hint, and the fields of named
+    tuples, which the signature lists."""
+    return True if isinstance(value, (Missing, FIELD)) else None
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def _dtype(x: Any) -> np.dtype:
 
 
 def finfo(x: Any) -> Any:
-    """Limits (`max`, `min`, `eps`, `bits`, ...) of a floating dtype, or of a tensor's.
+    """Limits (`.max`, `.min`, `.eps`, `.bits`, ...) of a floating dtype, or of a tensor's.
 
     Raises DTypeError for other dtypes.
 
@@ -36,7 +36,7 @@ def finfo(x: Any) -> Any:
 
 
 def iinfo(x: Any) -> Any:
-    """Limits (`max`, `min`, `bits`) of an integer dtype, or of a tensor's.
+    """Limits (`.max`, `.min`, `.bits`) of an integer dtype, or of a tensor's.
 
     Raises DTypeError for other dtypes.
 
