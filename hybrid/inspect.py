@@ -93,7 +93,12 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 # ---- compare
 class Comparison(NamedTuple):
-    """What `compare` found; times are medians in microseconds."""
+    """What `compare` found; times are medians in microseconds.
+
+    `same_bits`, and where not, `differences`; whether the function `replays`, and where not, the
+    `reason`; operations recorded (`nodes_before`) and left by the passes (`nodes_after`), how many
+    `kernels` of each kind they became, bytes of temporary memory, seconds of compilation.
+    """
 
     name: str
     eager_us: float

@@ -71,7 +71,30 @@ TITLES = {
     "layers": "Normalisation, losses, pooling",
 }
 BESIDE = ("nn", "nn.functional", "optim", "random")
-SECTIONS = {"math": "Elementary functions"}
+# files of ops -> title of their section, where the file's name is not one
+SECTIONS = {
+    "contract": "Matrix products",
+    "create": "Creation",
+    "cumulative": "Running sums and products",
+    "functions": "Elementary functions",
+    "getitem": "Indexing by keys",
+    "index": "Indexing by tensors",
+    "join": "Joining and writing",
+    "likelihood": "Losses of probabilities",
+    "logic": "Predicates, comparisons, bits",
+    "loss": "Losses",
+    "matrices": "Matrices by position",
+    "normalize": "Normalisation",
+    "pool": "Pooling",
+    "positions": "Positions of extremes",
+    "random": "Random numbers",
+    "reduce": "Reductions",
+    "rows": "Softmax, variance, norms",
+    "selection": "Selection and conversion",
+    "sort": "Sorting and sets",
+    "updates": "Optimizer updates",
+    "windows": "Windows and diagonals",
+}
 
 
 class Name(NamedTuple):
@@ -123,11 +146,10 @@ def defined(tree: ast.Module) -> Iterator[str]:
 
 
 class Family(NamedTuple):
-    """One file of ops: its page, the title and introduction of its section, what it defines."""
+    """One file of ops: its page, the title of its section, what it defines."""
 
     page: str
     title: str
-    about: str
     names: tuple[str, ...]
 
 
@@ -138,10 +160,9 @@ def families() -> list[Family]:
         inside = path.relative_to(OPS).with_suffix("").parts
         if path.stem == "__init__":
             continue
-        tree = ast.parse(path.read_text())
-        about = (ast.get_docstring(tree) or "").split("\n\n")[0].replace("\n", " ")
-        leaf = SECTIONS.get(path.stem, path.stem.replace("_", " ").capitalize())
-        found.append(Family(inside[0], leaf, about, tuple(defined(tree))))
+        title = SECTIONS.get(path.stem, path.stem.replace("_", " ").capitalize())
+        names = tuple(defined(ast.parse(path.read_text())))
+        found.append(Family(inside[0], title, names))
     return found
 
 
@@ -204,7 +225,7 @@ def op_pages(known: dict[str, Name]) -> Iterator[tuple[str, str]]:
         mine = [known.pop(n) for n in dict.fromkeys(sorted(family.names)) if n in known]
         if mine:
             pages.setdefault(family.page, []).append(
-                f"## {family.title}\n\n{family.about}\n\n{section('hybrid', mine)}"
+                f"## {family.title}\n\n{section('hybrid', mine)}"
             )
     for page, parts in pages.items():
         title = TITLES.get(page, page.replace("_", " ").capitalize())
@@ -238,7 +259,7 @@ def pages() -> Iterator[tuple[str, str]]:
         title = f"# hybrid.{path}\n\n{about[:1].upper()}{about[1:]}\n\n"
         yield f"in_{path.replace('.', '_')}", title + section(f"hybrid.{path}", names_of(path))
     if known:
-        yield "further", f"# Further names\n\n{section('hybrid', [*known.values()])}"
+        yield "ops_other", f"# Further names\n\n{section('hybrid', [*known.values()])}"
 
 
 # ---- at build time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -39,8 +40,18 @@ def test_wheel_is_pure_and_small(tmp_path):
     assert not [
         n for n in inside if n.startswith("hybrid/") and not n.endswith((".py", "py.typed"))
     ]
+    assert f"hybrid-{hybrid.__version__}.dist-info/licenses/LICENSE" in inside
     wanted = {str(p.relative_to(ROOT)) for p in (ROOT / "hybrid").rglob("*.py")}
     assert wanted <= set(inside)
+
+
+def test_sdist_carries_what_people_need(tmp_path):
+    sdist = pytest.importorskip("hatchling.builders.sdist")
+    path = next(sdist.SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
+    with tarfile.open(path) as file:
+        inside = {name.partition("/")[2] for name in file.getnames()}
+    assert {"LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "docs/conf.py"} <= inside
+    assert not [n for n in inside if n.startswith(("docs/_build", "docs/api", "docs/notebooks"))]
 
 
 def test_version_is_told_once_and_the_same():

@@ -24,7 +24,8 @@ class RunsEagerly(UserWarning):
 
 
 class CacheInfo(NamedTuple):
-    """Counts of one @function: calls by what they did, and what is held."""
+    """Counts of one @function: calls that replayed, were recorded or ran eagerly, signatures seen,
+    and plans held."""
 
     replays: int
     records: int
