@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import hybrid
-from hybrid.trace.bytecode import SUPPORTED
 
 ROOT = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.toml").exists())
 DOCS = ROOT / "docs"
@@ -97,7 +96,9 @@ def test_outputs_belong_to_the_code(path):
     assert not re.search(r"/(tmp|root|home)/", text)
 
 
-@pytest.mark.skipif(not SUPPORTED, reason="the examples show replays")
+@pytest.mark.skipif(
+    not sys.modules["hybrid.function"].SUPPORTED, reason="the examples show replays"
+)
 @pytest.mark.parametrize("name", PAGES)
 def test_examples_of_pages_run(name, monkeypatch):
     blocks = re.findall(r"```pycon\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
