@@ -39,13 +39,9 @@ def public_names():
                     yield ".".join(filter(None, ("hybrid", path, name)))
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The folder of the built site, and what the build said."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        pytest.skip(f"the extra `docs` is not installed: {', '.join(missing)}")
-    out = tmp_path_factory.mktemp("site") / "html"
+def built(folder):
+    """The site, built with warnings as errors."""
+    out = folder / "html"
     command = [sys.executable, "-m", "sphinx", "-q", "-E", "-W", "--keep-going", "-b", "html"]
     done = subprocess.run(
         [*command, str(DOCS), str(out)], capture_output=True, text=True, timeout=600, cwd=ROOT
@@ -54,42 +50,45 @@ def site(tmp_path_factory):
     return out
 
 
-def test_every_public_name_is_in_the_reference(site):
-    anchors = set()
-    for page in (site / "api").glob("*.html"):
-        anchors |= set(re.findall(r'id="(hybrid\.[\w.]+)"', page.read_text()))
-    missing = sorted(set(public_names()) - anchors)
-    assert not missing, missing
+def article(page):
+    """What a page shows beside its navigation, as HTML."""
+    return page.read_text().partition('<article role="main"')[2].partition("</article>")[0]
+
+
+def text_of(html):
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def test_site(tmp_path):
+    """One test, so that tests running side by side build the site once."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"the extra `docs` is not installed: {', '.join(missing)}")
+    site = built(tmp_path)
+    reference = [(page.name, article(page)) for page in sorted((site / "api").glob("*.html"))]
+
+    anchors = set(re.findall(r'id="(hybrid\.[\w.]+)"', " ".join(html for _, html in reference)))
+    absent = sorted(set(public_names()) - anchors)
+    assert not absent, absent
     assert {"hybrid.Tensor.backward", "hybrid.Function.explain"} <= anchors
 
+    for name, html in reference:  # a backtick that is left is markup that was not read
+        prose = re.sub(r"<pre>.*?</pre>", "", html, flags=re.DOTALL)
+        found = re.search(r".{0,60}`.{0,60}", text_of(prose))
+        assert not found, f"{name}: {found and found.group()}"
 
-def test_pages_are_not_empty(site):
-    for page in site.rglob("*.html"):
-        if page.stem in ("genindex", "search", "py-modindex") or "_static" in page.parts:
-            continue
-        article = page.read_text().partition('<article role="main"')[2].partition("</article>")[0]
-        text = re.sub(r"<[^>]+>|\s+", " ", article).split()
-        assert len(text) > 20, f"{page.relative_to(site)}: {' '.join(text)}"
-
-
-def test_notebooks_have_their_outputs(site):
     plots = [page.read_text().count("<img") for page in (site / "notebooks").glob("*.html")]
     assert len(plots) == 3 and min(plots) >= 1
-
-
-def test_no_docstring_shows_its_markup(site):
-    """Backticks that are left in the text are markup that was not read."""
-    for page in (site / "api").glob("*.html"):
-        article = page.read_text().partition('<article role="main"')[2].partition("</article>")[0]
-        prose = re.sub(r"<pre>.*?</pre>|<[^>]+>", "", article, flags=re.DOTALL)
-        found = re.search(r".{0,60}`.{0,60}", prose)
-        assert not found, f"{page.name}: {found and found.group()}"
+    for page in site.rglob("*.html"):
+        if page.stem not in ("genindex", "search", "py-modindex") and "_static" not in page.parts:
+            assert len(text_of(article(page)).split()) > 20, f"{page.relative_to(site)} is empty"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
-def test_outputs_belong_to_the_code(path):
+def test_outputs_belong_to_the_code(path, monkeypatch):
     spec = importlib.util.spec_from_file_location("site_notebooks", DOCS / "_ext" / "notebooks.py")
     notebooks = importlib.util.module_from_spec(spec)
+    monkeypatch.syspath_prepend(DOCS / "_ext")
     spec.loader.exec_module(notebooks)
     assert notebooks.is_fresh(path), "run python docs/_ext/notebooks.py"
     text = notebooks.stored(path).read_text()

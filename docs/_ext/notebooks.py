@@ -13,6 +13,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pages import write_page
+
 DOCS = Path(__file__).resolve().parent.parent
 NOTEBOOKS = DOCS.parent / "notebooks"
 OUTPUTS = DOCS / "outputs"
@@ -91,16 +93,13 @@ def generate(app: Any) -> None:
     from sphinx.util import logging
 
     folder = Path(app.srcdir) / "notebooks"
-    folder.mkdir(exist_ok=True)
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         if not is_fresh(path):
             logging.getLogger(__name__).warning(
                 "the outputs of %s are not those of its code: python docs/_ext/notebooks.py",
                 path.name,
             )
-        page, text = folder / path.name, with_outputs(path)
-        if not page.exists() or page.read_text() != text:
-            page.write_text(text)
+        write_page(folder / path.name, with_outputs(path))
 
 
 def setup(app: Any) -> dict[str, Any]:

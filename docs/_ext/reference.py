@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pages import write_page
 
 import hybrid
 from hybrid.core.spelling import Missing
@@ -263,19 +264,12 @@ def pages() -> Iterator[tuple[str, str]]:
 
 
 # ---- at build time
-def write(path: Path, text: str) -> None:
-    """A page on disk, touched only when it changes, so that builds are incremental."""
-    if not path.exists() or path.read_text() != text:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-
-
 def generate(app: Any) -> None:
     """Pages of the reference, in an ignored folder of the source."""
     source = Path(app.srcdir)
     made = {f"{file}.md": text for file, text in pages()}
     for file, text in made.items():
-        write(source / "api" / file, text)
+        write_page(source / "api" / file, text)
     for old in (source / "api").glob("*.md"):
         if old.name not in made:
             old.unlink()
