@@ -194,9 +194,18 @@ class Tensor(Handle):
         retain_graph: bool | None = None,
         inputs: Any = None,
     ) -> None:
-        """Accumulate d self / d leaf into `.grad` of the leaves; see `hybrid.autograd.backward`.
+        """Add d self / d leaf to `.grad` of every leaf that this tensor depends on, or of `inputs`.
 
-        `retain_graph` is accepted for PyTorch's sake: the tape lives as long as its results do."""
+        `gradient` has this tensor's shape; it may be left out for one element.  `create_graph` puts
+        the pass itself on the tape; `retain_graph` changes nothing: the tape lives as long as its
+        results do.  Raises HybridError for a tensor that does not require a gradient.
+
+        >>> import hybrid
+        >>> x = hybrid.tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad.tolist()
+        [2.0, 4.0]
+        """
         _backward(self, gradient, create_graph=create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
