@@ -29,14 +29,14 @@ def load_digits(seed: int = 0) -> Digits:
     try:
         from sklearn.datasets import load_digits as load
         from sklearn.model_selection import train_test_split
-    except ImportError as e:
+    except ImportError as missing:
         raise SystemExit(
             "the demo needs scikit-learn, matplotlib and tqdm: pip install 'hybrid[demo]'"
-        ) from e
+        ) from missing
     data: Any = load()
-    x = (data.images / 16.0).astype(np.float32)[:, None]
-    y = data.target.astype(np.int64)
-    parts = train_test_split(x, y, test_size=0.2, random_state=seed, stratify=y)
+    images = (data.images / 16.0).astype(np.float32)[:, None]
+    labels = data.target.astype(np.int64)
+    parts = train_test_split(images, labels, test_size=0.2, random_state=seed, stratify=labels)
     train_x, test_x, train_y, test_y = map(np.ascontiguousarray, parts)
     return Digits(train_x, train_y, test_x, test_y)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import describe_system
+from .result import WARM, Pair, Run
 
 __all__ = ["write_report"]
 
@@ -47,94 +48,113 @@ def _png(plt: Any, figure: Any, what: str) -> str:
     return f"<img alt='{html.escape(what)}' src='data:image/png;base64,{data}'>"
 
 
-def _pairs(runs: Sequence[Any]) -> list[tuple[Any, Any]]:
-    return [(runs[i], runs[i + 1]) for i in range(0, len(runs), 2)]
-
-
-def _losses(plt: Any, runs: Sequence[Any]) -> Any:
-    figure, axes = plt.subplots(1, 2, figsize=(11, 3.4), sharey=True)
-    for ax, (eager, traced) in zip(axes, _pairs(runs)):
-        ax.semilogy(eager.losses, color=GREY, lw=3.5, label="eager")
-        ax.semilogy(traced.losses, color=BLUE, lw=0.8, label="traced")
-        same = int((eager.losses.view(np.uint32) == traced.losses.view(np.uint32)).sum())
-        ax.set_title(
-            f"{eager.model}: {same} of {len(eager.losses)} losses have the same 32 bits",
+def _losses(plt: Any, pairs: Sequence[Pair]) -> Any:
+    figure, panels = plt.subplots(1, 2, figsize=(11, 3.4), sharey=True)
+    for panel, pair in zip(panels, pairs):
+        panel.semilogy(pair.eager.losses, color=GREY, lw=3.5, label="eager")
+        panel.semilogy(pair.traced.losses, color=BLUE, lw=0.8, label="traced")
+        same = int((~pair.different).sum())
+        panel.set_title(
+            f"{pair.eager.model}: {same} of {len(pair.different)} losses have the same 32 bits",
             fontsize=11,
         )
-        ax.set_xlabel("step")
-        ax.legend(frameon=False)
-    axes[0].set_ylabel("cross-entropy")
+        panel.set_xlabel("step")
+        panel.legend(frameon=False)
+    panels[0].set_ylabel("cross-entropy")
     return figure
 
 
-def _accuracies(plt: Any, runs: Sequence[Any]) -> Any:
-    figure, axes = plt.subplots(1, 2, figsize=(11, 2.9), sharey=True)
-    for ax, (eager, traced) in zip(axes, _pairs(runs)):
+def _accuracies(plt: Any, pairs: Sequence[Pair]) -> Any:
+    figure, panels = plt.subplots(1, 2, figsize=(11, 2.9), sharey=True)
+    for panel, (eager, traced) in zip(panels, pairs):
         epochs = np.arange(1, len(eager.accuracies) + 1)
-        ax.plot(epochs, eager.accuracies * 100, color=GREY, lw=5, label="eager")
-        ax.plot(epochs, traced.accuracies * 100, "o-", color=BLUE, lw=1, ms=3, label="traced")
-        ax.set_title(f"{eager.model}: {traced.accuracy:.2%} after the last epoch", fontsize=11)
-        ax.set(xlabel="epoch")
-        ax.grid(axis="y", color="#eee")
-        ax.legend(frameon=False, loc="lower right")
-    lowest = 100 * min(r.accuracies.min() for r in runs)
-    axes[0].set(ylabel="held-out accuracy, %", ylim=(max(lowest - 4, 0), 101))
+        panel.plot(epochs, eager.accuracies * 100, color=GREY, lw=5, label="eager")
+        panel.plot(epochs, traced.accuracies * 100, "o-", color=BLUE, lw=1, ms=3, label="traced")
+        panel.set_title(f"{eager.model}: {traced.accuracy:.2%} after the last epoch", fontsize=11)
+        panel.set(xlabel="epoch")
+        panel.grid(axis="y", color="#eee")
+        panel.legend(frameon=False, loc="lower right")
+    lowest = 100 * min(run.accuracies.min() for pair in pairs for run in pair)
+    panels[0].set(ylabel="held-out accuracy, %", ylim=(max(lowest - 4, 0), 101))
     return figure
 
 
-def _times(plt: Any, runs: Sequence[Any]) -> Any:
+def _plain_numbers(axis: Any) -> None:
+    """Ticks of a logarithmic axis as plain numbers, at 1, 2 and 5 of each power of ten."""
     from matplotlib.ticker import FuncFormatter
 
-    figure, axes = plt.subplots(1, 2, figsize=(11, 3.2))
-    for ax, (eager, traced) in zip(axes, _pairs(runs)):
-        both = np.concatenate([eager.seconds[5:], traced.seconds[5:]]) * 1e6
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    )
+
+
+def _times(plt: Any, pairs: Sequence[Pair]) -> Any:
+    figure, panels = plt.subplots(1, 2, figsize=(11, 3.2))
+    for panel, pair in zip(panels, pairs):
+        both = np.concatenate([run.timed for run in pair]) * 1e6
         bins = np.geomspace(both.min() * 0.9, np.quantile(both, 0.98) * 1.3, 50)
-        for run, color in ((eager, "#8d95a5"), (traced, BLUE)):
-            shown = np.clip(run.seconds[5:] * 1e6, bins[0], bins[-1])
-            ax.hist(
+        for run, color in zip(pair, ("#8d95a5", BLUE)):
+            shown = np.clip(run.timed * 1e6, bins[0], bins[-1])
+            panel.hist(
                 shown,
                 bins=bins,
                 color=color,
                 alpha=0.7,
                 label=f"{run.mode}, median {run.median_us:.0f} µs",
             )
-            ax.axvline(run.median_us, color=color, lw=1.5, ls="--")
-        ax.margins(y=0.35)
-        ax.set(xscale="log", xlabel="microseconds (the slowest 2 % are in the last bar)")
-        ax.set_title(
-            f"{eager.model}: {eager.median_us / traced.median_us:.1f} times faster traced",
-            fontsize=11,
-        )
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        ax.xaxis.set_minor_formatter(
-            FuncFormatter(lambda v, _: f"{v:g}" if str(f"{v:e}")[0] in "25" else "")
-        )
-        ax.legend(frameon=False)
-    axes[0].set_ylabel("steps")
+            panel.axvline(run.median_us, color=color, lw=1.5, ls="--")
+        panel.margins(y=0.35)
+        panel.set(xscale="log", xlabel="microseconds (the slowest 2 % are in the last bar)")
+        panel.set_title(pair.eager.model, fontsize=11)
+        _plain_numbers(panel.xaxis)
+        panel.legend(frameon=False)
+    panels[0].set_ylabel("steps")
     return figure
 
 
-def _images(plt: Any, data: Any, run: Any) -> Any:
+def _ratios(plt: Any, pairs: Sequence[Pair]) -> Any:
+    figure, panels = plt.subplots(1, 2, figsize=(11, 3.0))
+    for panel, pair in zip(panels, pairs):
+        low, high = pair.spread
+        least, most = np.quantile(pair.ratios, (0.01, 0.99)) * (0.8, 1.25)
+        steps = len(pair.different) - len(pair.ratios) + np.arange(len(pair.ratios))
+        panel.axhspan(low, high, color=BLUE, alpha=0.12, lw=0)
+        panel.plot(steps, np.clip(pair.ratios, least, most), ".", color=BLUE, ms=3, alpha=0.55)
+        panel.axhline(pair.speed_up, color=BLUE, lw=1.5)
+        panel.axhline(1, color="#333", lw=0.9)
+        panel.set(yscale="log", xlabel="step", ylim=(min(0.8, least * 0.9), most * 1.1))
+        panel.set_title(
+            f"{pair.eager.model}: {pair.speed_up:.1f} times faster traced, "
+            f"8 of 10 pairs {low:.1f} to {high:.1f}",
+            fontsize=11,
+        )
+        _plain_numbers(panel.yaxis)
+    panels[0].set_ylabel("eager time / traced time")
+    return figure
+
+
+def _images(plt: Any, data: Any, run: Run) -> Any:
     wrong = np.flatnonzero(run.predictions != data.test_y)[:10]
     right = np.flatnonzero(run.predictions == data.test_y)[: 20 - len(wrong)]
-    figure, axes = plt.subplots(2, 10, figsize=(11, 2.8))
-    for ax, i in zip(axes.flat, np.concatenate([wrong, right])):
-        good = run.predictions[i] == data.test_y[i]
-        ax.imshow(data.test_x[i, 0], cmap="gray_r")
-        ax.set_title(
-            f"{run.predictions[i]}" if good else f"{run.predictions[i]}, is {data.test_y[i]}",
-            color="#222" if good else RED,
+    figure, panels = plt.subplots(2, 10, figsize=(11, 2.8))
+    for panel, number in zip(panels.flat, np.concatenate([wrong, right])):
+        guess, label = run.predictions[number], data.test_y[number]
+        panel.imshow(data.test_x[number, 0], cmap="gray_r")
+        panel.set_title(
+            f"{guess}" if guess == label else f"{guess}, is {label}",
+            color="#222" if guess == label else RED,
             fontsize=10,
         )
-    for ax in axes.flat:
-        ax.axis("off")
+    for panel in panels.flat:
+        panel.axis("off")
     return figure
 
 
 # ---- parts
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def cell(text: str) -> str:
-        number = text[:1].isdigit() and len(text) < 12
+        number = text[:1].isdigit() and len(text) < 16
         return f"<td{' class=n' if number else ''}>{html.escape(text)}</td>"
 
     cells = "".join(f"<tr>{''.join(map(cell, r))}</tr>" for r in rows)
@@ -145,42 +165,42 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _cards(runs: Sequence[Any]) -> str:
-    out = []
-    for eager, traced in _pairs(runs):
-        out.append(
-            f"<div class=card><b>{eager.median_us / traced.median_us:.1f} ×</b>{eager.model} step, "
+def _cards(pairs: Sequence[Pair]) -> str:
+    cards = []
+    for pair in pairs:
+        eager, traced = pair
+        cards.append(
+            f"<div class=card><b>{pair.speed_up:.1f} ×</b>{eager.model} step, "
             f"{eager.median_us:.0f} → {traced.median_us:.0f} µs</div>"
         )
-    for _, traced in _pairs(runs):
-        out.append(f"<div class=card><b>{traced.accuracy:.1%}</b>{traced.model}, held out</div>")
-    steps = sum(len(e.losses) for e, _ in _pairs(runs))
-    off = sum(
-        int((e.losses.view(np.uint32) != t.losses.view(np.uint32)).sum()) for e, t in _pairs(runs)
+    for _, traced in pairs:
+        cards.append(f"<div class=card><b>{traced.accuracy:.1%}</b>{traced.model}, held out</div>")
+    steps = sum(len(pair.different) for pair in pairs)
+    differ = sum(int(pair.different.sum()) for pair in pairs)
+    cards.append(
+        f"<div class='card{' bad' if differ else ''}'><b>{differ}</b>of {steps} losses differ in "
+        "any bit</div>"
     )
-    out.append(
-        f"<div class='card{' bad' if off else ''}'><b>{off}</b>of {steps} losses differ in any "
-        "bit</div>"
-    )
-    return f"<div class=cards>{''.join(out)}</div>"
+    return f"<div class=cards>{''.join(cards)}</div>"
 
 
-def _compiled(runs: Sequence[Any]) -> str:
+def _compiled(pairs: Sequence[Pair]) -> str:
     rows, drawings = [], []
-    for _, traced in _pairs(runs):
-        c = traced.compiled
-        if not c.replays:
-            rows.append((traced.model, "not replayed: " + c.reason, "", "", "", ""))
+    for _, traced in pairs:
+        facts = traced.compiled
+        if facts is None or not facts.replays:
+            reason = facts.reason if facts else "not compared"
+            rows.append((traced.model, f"not replayed: {reason}", "", "", "", ""))
             continue
-        kernels = ", ".join(f"{n} {k}" for k, n in c.kernels.items())
+        kernels = ", ".join(f"{count} {kind}" for kind, count in facts.kernels.items())
         rows.append(
             (
                 traced.model,
-                f"{c.nodes_before}",
-                f"{c.nodes_after}",
-                f"{sum(c.kernels.values())} ({kernels})",
-                f"{c.arena_bytes / 1024:.0f} KiB",
-                f"{c.compile_seconds * 1e3:.0f} ms",
+                f"{facts.nodes_before}",
+                f"{facts.nodes_after}",
+                f"{sum(facts.kernels.values())} ({kernels})",
+                f"{facts.arena_bytes / 1024:.0f} KiB",
+                f"{facts.compile_seconds * 1e3:.0f} ms",
             )
         )
         drawings.append(
@@ -191,10 +211,33 @@ def _compiled(runs: Sequence[Any]) -> str:
     return _table(head, rows) + "".join(drawings)
 
 
+def _misread(plt: Any, data: Any, traced: Run) -> str:
+    wrong = int((traced.predictions != data.test_y).sum())
+    return (
+        f"<h2>What the {html.escape(traced.model)} reads: {wrong} of {len(data.test_y)} "
+        "held-out images wrong</h2>" + _png(plt, _images(plt, data, traced), "digits")
+    )
+
+
+def _timing(plt: Any, pairs: Sequence[Pair]) -> list[str]:
+    return [
+        "<h2>Time of a step</h2>",
+        _png(plt, _times(plt, pairs), "step times"),
+        "<h2>Eager against traced, pair by pair</h2>",
+        _png(plt, _ratios(plt, pairs), "paired ratios"),
+        "<p class='note'>Each batch goes to both modes, one right after the other, and they take "
+        "turns at going first; a point is the ratio of two such neighbours, so a machine that "
+        "slows down for a while slows both. Line: the median; band: eight of ten pairs; the "
+        "outermost hundredths lie on the edge; the "
+        f"first {WARM} steps, which record and compile, are left out. Each mode finds the caches "
+        "as the other one left them, so both are a little slower than in a run alone.</p>",
+    ]
+
+
 def write_report(
     path: str,
     data: Any,
-    runs: Sequence[Any],
+    pairs: Sequence[Pair],
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
     code: str,
@@ -210,33 +253,26 @@ def write_report(
         "traced</title>"
         f"<style>{STYLE}</style><h1>The same training, eager and traced</h1>",
         f"<p>scikit-learn's handwritten digits: {len(data.train_x)} images to learn from, "
-        f"{len(data.test_x)} held out. One Python step trains each model twice: operation by "
-        "operation, and as one native function under "
+        f"{len(data.test_x)} held out. One Python step trains each model twice, in turns: "
+        "operation by operation, and as one native function under "
         "<code>@hybrid.function</code>.</p>",
-        _cards(runs),
+        _cards(pairs),
         _table(head, rows),
         "<h2>The step</h2>",
         f"<pre>{html.escape(code)}</pre><p class='note'>The traced run calls "
         "<code>hybrid.function(step)</code>; nothing else differs.</p>",
         "<h2>Losses of every step</h2>",
-        _png(plt, _losses(plt, runs), "losses"),
+        _png(plt, _losses(plt, pairs), "losses"),
         "<p class='note'>The blue line lies on the grey one: the runs agree to the last bit, "
         "dropout included.</p>",
         "<h2>Held-out accuracy</h2>",
-        _png(plt, _accuracies(plt, runs), "accuracies"),
-        "<h2>Time of a step</h2>",
-        _png(plt, _times(plt, runs), "step times"),
+        _png(plt, _accuracies(plt, pairs), "accuracies"),
+        *_timing(plt, pairs),
         "<h2>What was compiled</h2>",
-        _compiled(runs),
+        _compiled(pairs),
+        *[_misread(plt, data, pair.traced) for pair in pairs],
+        f"<h2>System</h2><pre>{html.escape(describe_system())}</pre></html>",
     ]
-    for traced in runs[1::2]:
-        wrong = int((traced.predictions != data.test_y).sum())
-        parts += [
-            f"<h2>What the {html.escape(traced.model)} reads: {wrong} of {len(data.test_y)} "
-            "held-out images wrong</h2>",
-            _png(plt, _images(plt, data, traced), "digits"),
-        ]
-    parts.append(f"<h2>System</h2><pre>{html.escape(describe_system())}</pre></html>")
     target = Path(path)
     temporary = target.with_name(target.name + ".part")
     temporary.write_text("\n".join(parts), encoding="utf-8")
