@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import describe_system
+from .models import Digits
 from .result import WARM, Pair, Run
 
 __all__ = ["write_report"]
@@ -40,16 +41,16 @@ STYLE = (
 
 
 # ---- plots
-def _png(plt: Any, figure: Any, what: str) -> str:
+def _png(pyplot: Any, figure: Any, what: str) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
-    plt.close(figure)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f"<img alt='{html.escape(what)}' src='data:image/png;base64,{data}'>"
+    pyplot.close(figure)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return f"<img alt='{html.escape(what)}' src='data:image/png;base64,{encoded}'>"
 
 
-def _losses(plt: Any, pairs: Sequence[Pair]) -> Any:
-    figure, panels = plt.subplots(1, 2, figsize=(11, 3.4), sharey=True)
+def _losses(pyplot: Any, pairs: Sequence[Pair]) -> Any:
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 3.4), sharey=True)
     for panel, pair in zip(panels, pairs):
         panel.semilogy(pair.eager.losses, color=GREY, lw=3.5, label="eager")
         panel.semilogy(pair.traced.losses, color=BLUE, lw=0.8, label="traced")
@@ -64,8 +65,8 @@ def _losses(plt: Any, pairs: Sequence[Pair]) -> Any:
     return figure
 
 
-def _accuracies(plt: Any, pairs: Sequence[Pair]) -> Any:
-    figure, panels = plt.subplots(1, 2, figsize=(11, 2.9), sharey=True)
+def _accuracies(pyplot: Any, pairs: Sequence[Pair]) -> Any:
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 2.9), sharey=True)
     for panel, (eager, traced) in zip(panels, pairs):
         epochs = np.arange(1, len(eager.accuracies) + 1)
         panel.plot(epochs, eager.accuracies * 100, color=GREY, lw=5, label="eager")
@@ -89,8 +90,8 @@ def _plain_numbers(axis: Any) -> None:
     )
 
 
-def _times(plt: Any, pairs: Sequence[Pair]) -> Any:
-    figure, panels = plt.subplots(1, 2, figsize=(11, 3.2))
+def _times(pyplot: Any, pairs: Sequence[Pair]) -> Any:
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 3.2))
     for panel, pair in zip(panels, pairs):
         both = np.concatenate([run.timed for run in pair]) * 1e6
         bins = np.geomspace(both.min() * 0.9, np.quantile(both, 0.98) * 1.3, 50)
@@ -113,20 +114,20 @@ def _times(plt: Any, pairs: Sequence[Pair]) -> Any:
     return figure
 
 
-def _ratios(plt: Any, pairs: Sequence[Pair]) -> Any:
-    figure, panels = plt.subplots(1, 2, figsize=(11, 3.0))
+def _ratios(pyplot: Any, pairs: Sequence[Pair]) -> Any:
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 3.0))
     for panel, pair in zip(panels, pairs):
-        low, high = pair.spread
+        lower, upper = pair.spread
         least, most = np.quantile(pair.ratios, (0.01, 0.99)) * (0.8, 1.25)
         steps = len(pair.different) - len(pair.ratios) + np.arange(len(pair.ratios))
-        panel.axhspan(low, high, color=BLUE, alpha=0.12, lw=0)
+        panel.axhspan(lower, upper, color=BLUE, alpha=0.12, lw=0)
         panel.plot(steps, np.clip(pair.ratios, least, most), ".", color=BLUE, ms=3, alpha=0.55)
         panel.axhline(pair.speed_up, color=BLUE, lw=1.5)
         panel.axhline(1, color="#333", lw=0.9)
         panel.set(yscale="log", xlabel="step", ylim=(min(0.8, least * 0.9), most * 1.1))
         panel.set_title(
             f"{pair.eager.model}: {pair.speed_up:.1f} times faster traced, "
-            f"8 of 10 pairs {low:.1f} to {high:.1f}",
+            f"8 of 10 pairs {lower:.1f} to {upper:.1f}",
             fontsize=11,
         )
         _plain_numbers(panel.yaxis)
@@ -134,13 +135,13 @@ def _ratios(plt: Any, pairs: Sequence[Pair]) -> Any:
     return figure
 
 
-def _images(plt: Any, data: Any, run: Run) -> Any:
-    wrong = np.flatnonzero(run.predictions != data.test_y)[:10]
-    right = np.flatnonzero(run.predictions == data.test_y)[: 20 - len(wrong)]
-    figure, panels = plt.subplots(2, 10, figsize=(11, 2.8))
+def _images(pyplot: Any, digits: Digits, run: Run) -> Any:
+    wrong = np.flatnonzero(run.predictions != digits.test_y)[:10]
+    right = np.flatnonzero(run.predictions == digits.test_y)[: 20 - len(wrong)]
+    figure, panels = pyplot.subplots(2, 10, figsize=(11, 2.8))
     for panel, number in zip(panels.flat, np.concatenate([wrong, right])):
-        guess, label = run.predictions[number], data.test_y[number]
-        panel.imshow(data.test_x[number, 0], cmap="gray_r")
+        guess, label = run.predictions[number], digits.test_y[number]
+        panel.imshow(digits.test_x[number, 0], cmap="gray_r")
         panel.set_title(
             f"{guess}" if guess == label else f"{guess}, is {label}",
             color="#222" if guess == label else RED,
@@ -152,7 +153,7 @@ def _images(plt: Any, data: Any, run: Run) -> Any:
 
 
 # ---- parts
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def cell(text: str) -> str:
         number = text[:1].isdigit() and len(text) < 16
         return f"<td{' class=n' if number else ''}>{html.escape(text)}</td>"
@@ -160,7 +161,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = "".join(f"<tr>{''.join(map(cell, r))}</tr>" for r in rows)
     return (
         "<table><tr>"
-        + "".join(f"<th>{html.escape(h)}</th>" for h in head)
+        + "".join(f"<th>{html.escape(h)}</th>" for h in heading)
         + f"</tr>{cells}</table>"
     )
 
@@ -207,24 +208,24 @@ def _compiled(pairs: Sequence[Pair]) -> str:
             f"<details><summary>The {traced.model} step as a graph, after every pass (point at a "
             f"box for its line)</summary>{traced.drawing}</details>"
         )
-    head = ("model", "operations", "after passes", "native kernels", "memory", "compile time")
-    return _table(head, rows) + "".join(drawings)
+    heading = ("model", "operations", "after passes", "native kernels", "memory", "compile time")
+    return _table(heading, rows) + "".join(drawings)
 
 
-def _misread(plt: Any, data: Any, traced: Run) -> str:
-    wrong = int((traced.predictions != data.test_y).sum())
+def _misread(pyplot: Any, digits: Digits, traced: Run) -> str:
+    wrong = int((traced.predictions != digits.test_y).sum())
     return (
-        f"<h2>What the {html.escape(traced.model)} reads: {wrong} of {len(data.test_y)} "
-        "held-out images wrong</h2>" + _png(plt, _images(plt, data, traced), "digits")
+        f"<h2>What the {html.escape(traced.model)} reads: {wrong} of {len(digits.test_y)} "
+        "held-out images wrong</h2>" + _png(pyplot, _images(pyplot, digits, traced), "digits")
     )
 
 
-def _timing(plt: Any, pairs: Sequence[Pair]) -> list[str]:
+def _timing(pyplot: Any, pairs: Sequence[Pair]) -> list[str]:
     return [
         "<h2>Time of a step</h2>",
-        _png(plt, _times(plt, pairs), "step times"),
+        _png(pyplot, _times(pyplot, pairs), "step times"),
         "<h2>Eager against traced, pair by pair</h2>",
-        _png(plt, _ratios(plt, pairs), "paired ratios"),
+        _png(pyplot, _ratios(pyplot, pairs), "paired ratios"),
         "<p class='note'>Each batch goes to both modes, one right after the other, and they take "
         "turns at going first; a point is the ratio of two such neighbours, so a machine that "
         "slows down for a while slows both. Line: the median; band: eight of ten pairs; the "
@@ -234,11 +235,45 @@ def _timing(plt: Any, pairs: Sequence[Pair]) -> list[str]:
     ]
 
 
+def _document(
+    pyplot: Any,
+    digits: Digits,
+    pairs: Sequence[Pair],
+    table: str,
+    code: str,
+) -> list[str]:
+    return [
+        "<!doctype html><html lang=en><meta charset='utf-8'><title>hybrid: eager against "
+        "traced</title>"
+        f"<style>{STYLE}</style><h1>The same training, eager and traced</h1>",
+        f"<p>scikit-learn's handwritten digits: {len(digits.train_x)} images to learn from, "
+        f"{len(digits.test_x)} held out. One Python step trains each model twice, in turns: "
+        "operation by operation, and as one native function under "
+        "<code>@hybrid.function</code>.</p>",
+        _cards(pairs),
+        table,
+        "<h2>The step</h2>",
+        f"<pre>{html.escape(code)}</pre><p class='note'>The traced run calls "
+        "<code>hybrid.function(step)</code>; nothing else differs.</p>",
+        "<h2>Losses of every step</h2>",
+        _png(pyplot, _losses(pyplot, pairs), "losses"),
+        "<p class='note'>The blue line lies on the grey one: the runs agree to the last bit, "
+        "dropout included.</p>",
+        "<h2>Held-out accuracy</h2>",
+        _png(pyplot, _accuracies(pyplot, pairs), "accuracies"),
+        *_timing(pyplot, pairs),
+        "<h2>What was compiled</h2>",
+        _compiled(pairs),
+        *[_misread(pyplot, digits, pair.traced) for pair in pairs],
+        f"<h2>System</h2><pre>{html.escape(describe_system())}</pre></html>",
+    ]
+
+
 def write_report(
     path: str,
-    data: Any,
+    digits: Digits,
     pairs: Sequence[Pair],
-    head: Sequence[str],
+    heading: Sequence[str],
     rows: Sequence[Sequence[str]],
     code: str,
 ) -> None:
@@ -246,33 +281,9 @@ def write_report(
     import matplotlib
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib import pyplot
 
-    parts = [
-        "<!doctype html><html lang=en><meta charset='utf-8'><title>hybrid: eager against "
-        "traced</title>"
-        f"<style>{STYLE}</style><h1>The same training, eager and traced</h1>",
-        f"<p>scikit-learn's handwritten digits: {len(data.train_x)} images to learn from, "
-        f"{len(data.test_x)} held out. One Python step trains each model twice, in turns: "
-        "operation by operation, and as one native function under "
-        "<code>@hybrid.function</code>.</p>",
-        _cards(pairs),
-        _table(head, rows),
-        "<h2>The step</h2>",
-        f"<pre>{html.escape(code)}</pre><p class='note'>The traced run calls "
-        "<code>hybrid.function(step)</code>; nothing else differs.</p>",
-        "<h2>Losses of every step</h2>",
-        _png(plt, _losses(plt, pairs), "losses"),
-        "<p class='note'>The blue line lies on the grey one: the runs agree to the last bit, "
-        "dropout included.</p>",
-        "<h2>Held-out accuracy</h2>",
-        _png(plt, _accuracies(plt, pairs), "accuracies"),
-        *_timing(plt, pairs),
-        "<h2>What was compiled</h2>",
-        _compiled(pairs),
-        *[_misread(plt, data, pair.traced) for pair in pairs],
-        f"<h2>System</h2><pre>{html.escape(describe_system())}</pre></html>",
-    ]
+    parts = _document(pyplot, digits, pairs, _table(heading, rows), code)
     target = Path(path)
     temporary = target.with_name(target.name + ".part")
     temporary.write_text("\n".join(parts), encoding="utf-8")

@@ -51,9 +51,9 @@ class Learner:
     """A fresh model in one mode, with all that its training changes: weights, optimizer, place in
     the stream of random numbers, and what was measured."""
 
-    def __init__(self, make: Callable[[], nn.Module], traced: bool, seed: int) -> None:
+    def __init__(self, make_model: Callable[[], nn.Module], traced: bool, seed: int) -> None:
         manual_seed(seed)
-        self.net = make()
+        self.net = make_model()
         self.optimizer = optim.Adam(self.net.parameters(), lr=LEARNING_RATE)
         plain = make_step(self.net, self.optimizer)
         self.mode = "traced" if traced else "eager"
@@ -81,12 +81,12 @@ class Learner:
             self.guesses.append(self.net(tensor(images)).argmax(axis=1).numpy().copy())
         self.net.train()
 
-    def result(self, name: str, data: Digits, batch: int) -> Run:
+    def result(self, name: str, digits: Digits, batch: int) -> Run:
         """What was measured; for the traced mode also what was compiled."""
         compiled, drawing = None, ""
         if self.mode == "traced":
             random.set_state(self.stream)
-            example = tensor(data.train_x[:batch]), tensor(data.train_y[:batch])
+            example = tensor(digits.train_x[:batch]), tensor(digits.train_y[:batch])
             compiled = compare(self.step, *example, repeat=5)
             if self.step.cache_info().replays:
                 drawing = inspect(self.step, *example)._repr_html_()
@@ -95,7 +95,7 @@ class Learner:
             self.mode,
             np.array(self.losses, np.float32),
             np.array(self.seconds),
-            np.array([(guess == data.test_y).mean() for guess in self.guesses]),
+            np.array([(guess == digits.test_y).mean() for guess in self.guesses]),
             self.guesses[-1],
             compiled,
             drawing,
@@ -104,51 +104,51 @@ class Learner:
 
 def train_in_turns(
     name: str,
-    make: Callable[[], nn.Module],
-    data: Digits,
+    make_model: Callable[[], nn.Module],
+    digits: Digits,
     epochs: int,
     batch: int,
     seed: int,
-    bar: Any,
+    progress: Any,
 ) -> Pair:
     """Train two fresh models of one seed, one eagerly and one traced: each batch goes to both, one
     right after the other, so that a drift of the machine meets both alike."""
-    learners = [Learner(make, traced, seed) for traced in (False, True)]
+    learners = [Learner(make_model, traced, seed) for traced in (False, True)]
     order = np.random.default_rng(seed)
     for epoch in range(epochs):
         for learner in learners:
             learner.optimizer.lr = LEARNING_RATE * (1 - epoch / epochs) + 1e-5
-        shuffled = order.permutation(len(data.train_x))
+        shuffled = order.permutation(len(digits.train_x))
         for first in range(0, len(shuffled) - batch + 1, batch):
             pick = shuffled[first : first + batch]
-            images, labels = data.train_x[pick], data.train_y[pick]
+            images, labels = digits.train_x[pick], digits.train_y[pick]
             for learner in learners:
                 learner.learn(images, labels)
-                bar.update(1)
+                progress.update(1)
             # who goes second finds the batch in the caches: both do so equally often
             learners.reverse()
         for learner in learners:
-            learner.guess(data.test_x)
-    results = {learner.mode: learner.result(name, data, batch) for learner in learners}
+            learner.guess(digits.test_x)
+    results = {learner.mode: learner.result(name, digits, batch) for learner in learners}
     return Pair(results["eager"], results["traced"])
 
 
 def _row(pair: Pair) -> tuple[str, ...]:
-    low, high = pair.spread
+    lower, upper = pair.spread
     steps = len(pair.different)
-    bits = f"equal in all {steps} steps"
+    verdict = f"equal in all {steps} steps"
     if pair.different.any():
-        bits = f"DIFFERENT, first at step {int(np.argmax(pair.different))}"
+        verdict = f"DIFFERENT, first at step {int(np.argmax(pair.different))}"
     elif not pair.same_bits:
-        bits = "DIFFERENT predictions"
+        verdict = "DIFFERENT predictions"
     return (
         pair.eager.model,
         f"{pair.eager.median_us:.0f} us",
         f"{pair.traced.median_us:.0f} us",
         f"{pair.speed_up:.1f} x",
-        f"{low:.1f} to {high:.1f} x",
+        f"{lower:.1f} to {upper:.1f} x",
         f"{pair.traced.accuracy:.2%}",
-        bits,
+        verdict,
     )
 
 
@@ -165,19 +165,20 @@ def run_demo(epochs: int = 30, batch: int = 64, seed: int = 0, out: str = "repor
         raise SystemExit("--epochs and --batch must be at least 1")
     if not Path(out).absolute().parent.is_dir():
         raise SystemExit(f"--out {out}: there is no such folder")
-    data = load_digits(seed)
-    if batch > len(data.train_x):
-        raise SystemExit(f"--batch {batch}: there are only {len(data.train_x)} training images")
+    digits = load_digits(seed)
+    if batch > len(digits.train_x):
+        raise SystemExit(f"--batch {batch}: there are only {len(digits.train_x)} training images")
     from tqdm import tqdm
 
     pairs: list[Pair] = []
-    with tqdm(total=4 * epochs * (len(data.train_x) // batch), unit="step", mininterval=0.3) as bar:
-        for name, make in (("CNN", cnn), ("MLP", mlp)):
-            bar.set_description(f"{name}, eager and traced in turns")
-            pairs.append(train_in_turns(name, make, data, epochs, batch, seed, bar))
+    steps = 4 * epochs * (len(digits.train_x) // batch)
+    with tqdm(total=steps, unit="step", mininterval=0.3) as progress:
+        for name, make_model in (("CNN", cnn), ("MLP", mlp)):
+            progress.set_description(f"{name}, eager and traced in turns")
+            pairs.append(train_in_turns(name, make_model, digits, epochs, batch, seed, progress))
     rows = [_row(pair) for pair in pairs]
     _print_table(rows)
     print("step: median; speed-up: median over pairs of neighbouring steps, timed in turns")
-    write_report(out, data, pairs, HEAD, rows, textwrap.dedent(source.getsource(make_step)))
+    write_report(out, digits, pairs, HEAD, rows, textwrap.dedent(source.getsource(make_step)))
     print(f"report: {out}")
     return 0 if all(pair.same_bits for pair in pairs) else 1
