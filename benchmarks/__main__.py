@@ -1,9 +1,11 @@
 """The benchmarks.
 
-Run `python -m benchmarks [--only gpt,cnn] [--peer-python PATH] [--rounds 3] [--out results]`.
+Run `python -m benchmarks [--only gpt,cnn] [--peer-python PATH] [--rounds 3] [--out results]`;
+`--quick` runs every workload of hybrid once, in under a minute, to see that all of them work.
 
 Every measurement is a process of its own; frameworks take turns within a round, so that a drift of
-the machine meets all of them.  Prints a table of medians and ratios, writes JSON and a plot.
+the machine meets all of them.  Prints a table of medians and ratios, appends the run to a history
+and draws that; with --out it writes JSON, the table and a plot, too.
 """
 
 from __future__ import annotations
@@ -11,32 +13,49 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from .report import plot, table
+from . import history
+from .history.__main__ import FILE
+from .report import Results, own_framework, peers_of, plot, table
 from .sizes import ALL, KERNELS, TRAINING
 
 HYBRID = ("hybrid_eager", "hybrid_traced")
 PEERS = ("torch", "torch_compile", "jax")
 ROOT = Path(__file__).parent.parent
 LIMIT = 900  # seconds for one process, compilation included
+QUICK = {"rounds": 1, "budget": 0.05, "peers": "", "history": ""}
+FULL = {"rounds": 3, "budget": 2.0, "peers": ",".join(PEERS), "history": str(FILE)}
+Samples = dict[str, dict[str, list[dict[str, float]]]]
+
+
+class Measured(NamedTuple):
+    """Medians over rounds; the least and largest ratio to each peer within a round; what failed;
+    microseconds of a copy."""
+
+    results: Results
+    spreads: dict[str, dict[str, tuple[float, float]]]
+    failures: list[str]
+    copy_us: float | None
 
 
 def available(python: str, peers: list[str]) -> list[str]:
     """Peers that the interpreter can import; the others are named on stderr."""
     found = {
-        m: subprocess.run([python, "-c", f"import {m}"], capture_output=True).returncode == 0
-        for m in {p.split("_")[0] for p in peers}
+        module: subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode
+        == 0
+        for module in {peer.split("_")[0] for peer in peers}
     }
-    for m, there in found.items():
+    for module, there in found.items():
         if not there:
-            print(f"{python} has no {m}: left out", file=sys.stderr)
-    return [p for p in peers if found[p.split("_")[0]]]
+            print(f"{python} has no {module}: left out", file=sys.stderr)
+    return [peer for peer in peers if found[peer.split("_")[0]]]
 
 
 def measure(
@@ -44,33 +63,32 @@ def measure(
 ) -> tuple[dict[str, Any] | None, str]:
     """One process: (result, ''), (None, what went wrong), or (None, '')
     when there is no such workload."""
-    env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
-        got = subprocess.run(
+        done = subprocess.run(
             [python, "-m", "benchmarks.worker", framework, workload, str(budget)],
             text=True,
             capture_output=True,
             cwd=ROOT,
-            env=env,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
             timeout=LIMIT,
         )
     except subprocess.TimeoutExpired:
         return None, f"took more than {LIMIT} s"
-    if got.returncode == 3:
+    if done.returncode == 3:
         return None, ""
     try:
-        return json.loads(got.stdout.splitlines()[-1]), ""
+        return json.loads(done.stdout.splitlines()[-1]), ""
     except (IndexError, ValueError):
-        return None, f"exit status {got.returncode}\n{got.stderr[-1500:]}"
+        return None, f"exit status {done.returncode}\n{done.stderr[-1500:]}"
 
 
 def frameworks_for(workload: str, peers: list[str]) -> list[str]:
     """Who takes part: eager calls have no traced variant, kernels get the copy bound."""
     names = list(HYBRID) + peers
-    if workload.startswith("add_"):
-        names = [n for n in names if n not in ("hybrid_traced", "torch_compile", "jax")]
+    if own_framework(workload) == "hybrid_eager":
+        names = [name for name in names if name not in ("hybrid_traced", "torch_compile", "jax")]
     if workload.startswith("gemm_"):
-        names = [n for n in names if n != "torch_compile"]
+        names = [name for name in names if name != "torch_compile"]
     if workload == "add_eager" or workload.startswith("gemm_"):
         names.append("numpy")
     return names
@@ -82,95 +100,178 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", default="", help="workloads, comma separated; 'training', 'kernels' (default all)"
     )
-    parser.add_argument(
-        "--peers", default=",".join(PEERS), help="peers to run where installed ('' for none)"
-    )
+    parser.add_argument("--peers", help="peers to run where installed ('' for none; default all)")
     parser.add_argument(
         "--peer-python", default=sys.executable, help="interpreter that has the peers"
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--budget", type=float, default=2.0, help="seconds of timing per process")
+    parser.add_argument("--rounds", type=int, help="processes per figure (default 3)")
+    parser.add_argument("--budget", type=float, help="seconds of timing per process (default 2)")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one short round of hybrid; peers and history only where they are asked for",
+    )
+    parser.add_argument(
+        "--history", help=f"file to append to and draw ('' for none; default {FILE.name})"
+    )
     parser.add_argument(
         "--out", default="", help="folder for results.json, table.txt and ratios.png"
     )
     args = parser.parse_args(argv)
+    for name, default in (QUICK if args.quick else FULL).items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
     groups = {"training": TRAINING, "kernels": KERNELS, "": ALL}
     args.works = groups.get(args.only) or tuple(args.only.split(","))
-    args.peers = [p for p in args.peers.split(",") if p]
+    args.peers = [peer for peer in args.peers.split(",") if peer]
+    _check(parser, args)
+    return args
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     for what, given, known in (("workloads", args.works, ALL), ("peers", args.peers, PEERS)):
-        unknown = [w for w in given if w not in known]
+        unknown = [name for name in given if name not in known]
         if unknown:
             parser.error(f"unknown {what} {', '.join(unknown)}; choose from {', '.join(known)}")
     if args.rounds < 1 or args.budget <= 0:
         parser.error("--rounds and --budget must be positive")
-    return args
+    path = Path(args.history).absolute()
+    if args.history and not os.access(path.parent, os.W_OK):
+        parser.error(f"--history {args.history}: there is no such folder to write to")
+    if args.history and (path.is_dir() or path.suffix == ".png"):
+        parser.error(f"--history {args.history}: this is no file of lines (history.jsonl)")
 
 
-def collect(
-    args: argparse.Namespace, peers: list[str]
-) -> tuple[dict[str, Any], list[str], float | None]:
-    """Run every measurement: medians over rounds, failures, microseconds of a copy."""
+def _samples(args: argparse.Namespace, peers: list[str]) -> Iterator[tuple[str, str, Any, str]]:
+    """(workload, framework, what was measured, what went wrong), round by round."""
     from tqdm import tqdm
 
-    samples: dict[str, dict[str, list[dict[str, float]]]] = {w: {} for w in args.works}
     jobs = [
-        (w, f) for _ in range(args.rounds) for w in args.works for f in frameworks_for(w, peers)
+        (workload, framework)
+        for _ in range(args.rounds)
+        for workload in args.works
+        for framework in frameworks_for(workload, peers)
+        if not (args.quick and framework == "numpy")
     ]
-    failures: dict[tuple[str, str], str] = {}
-    copies: list[float] = []
-    with tqdm(jobs, unit="run", mininterval=0.3) as bar:
-        for work, framework in bar:
-            bar.set_description(f"{framework} {work}".ljust(28))
-            if (work, framework) in failures:
+    failed: set[tuple[str, str]] = set()
+    with tqdm(jobs, unit="run", mininterval=0.3) as progress:
+        for workload, framework in progress:
+            progress.set_description(f"{framework} {workload}".ljust(28))
+            if (workload, framework) in failed:
                 continue
             mine = framework.startswith(("hybrid", "numpy"))
-            got, problem = measure(
-                sys.executable if mine else args.peer_python, framework, work, args.budget
-            )
-            if got:
-                samples[work].setdefault(framework, []).append(got)
-            elif problem:
-                failures[work, framework] = problem
-            if work == "gelu" and framework == "hybrid_traced":
+            python = sys.executable if mine else args.peer_python
+            measured, problem = measure(python, framework, workload, args.budget)
+            if problem:
+                failed.add((workload, framework))
+            yield workload, framework, measured, problem
+            if (workload, framework) == ("gelu", "hybrid_traced") and not args.quick:
                 copied, _ = measure(sys.executable, "numpy", "copy", min(args.budget, 1.0))
-                copies += [copied["us"]] if copied else []
-    results = {
-        w: {f: {k: statistics.median(s[k] for s in ss) for k in ss[0]} for f, ss in row.items()}
-        for w, row in samples.items()
+                yield "copy", "numpy", copied, ""
+
+
+def _spreads(workload: str, row: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """{peer: (least, largest)} of the ratios within a round, where each round has both."""
+    times = {framework: [one["us"] for one in cells] for framework, cells in row.items()}
+    own = times.get(own_framework(workload), [])
+    ratios = {
+        peer: [mine / other for mine, other in zip(own, times[peer])]
+        for peer in peers_of({framework: cells[0] for framework, cells in row.items()})
+        if len(times[peer]) == len(own)
     }
-    return (
-        results,
-        [f"{f} {w} failed: {p}" for (w, f), p in failures.items()],
-        (statistics.median(copies) if copies else None),
+    return {peer: (min(pairs), max(pairs)) for peer, pairs in ratios.items()}
+
+
+def collect(args: argparse.Namespace, peers: list[str]) -> Measured:
+    """Run every measurement."""
+    samples: Samples = {workload: {} for workload in args.works}
+    failures: list[str] = []
+    copies: list[float] = []
+    for workload, framework, measured, problem in _samples(args, peers):
+        if problem:
+            failures.append(f"{framework} {workload} failed: {problem}")
+        elif measured and workload == "copy":
+            copies.append(measured["us"])
+        elif measured:
+            samples[workload].setdefault(framework, []).append(measured)
+    results = {
+        workload: {
+            framework: {key: statistics.median(one[key] for one in cells) for key in cells[0]}
+            for framework, cells in row.items()
+        }
+        for workload, row in samples.items()
+    }
+    spreads = {workload: _spreads(workload, row) for workload, row in samples.items()}
+    return Measured(results, spreads, failures, statistics.median(copies) if copies else None)
+
+
+def entry_of(
+    args: argparse.Namespace, commit: history.Commit, date: datetime, measured: Measured
+) -> history.Entry:
+    """The run as the history keeps it."""
+    figures = {
+        workload: history.figures_of(workload, row, measured.spreads[workload])
+        for workload, row in measured.results.items()
+    }
+    versions = history.versions_of(sys.executable, ("numpy", "llvmlite"))
+    if args.peers:
+        peers = history.versions_of(args.peer_python, ("torch", "jax"))
+        versions |= {name: text for name, text in peers.items() if name != "python"}
+    return history.Entry(
+        date,
+        commit,
+        history.machine_facts(),
+        versions,
+        args.rounds,
+        args.budget,
+        args.quick,
+        {workload: row for workload, row in figures.items() if row},
+        measured.copy_us,
     )
 
 
+def remember(path: Path, entry: history.Entry) -> str:
+    """Append a run to the history and draw that; what went wrong, or ''."""
+    try:
+        history.append(path, entry)
+    except OSError as problem:
+        return f"history: {problem}; the run was\n{history.dump(entry)}"
+    try:
+        entries, skipped = history.read(path)
+        if skipped:
+            print(*skipped, sep="\n", file=sys.stderr)
+        history.draw(entries, path.with_suffix(".png"))
+    except (OSError, ImportError) as problem:
+        return f"history: appended to {path}, but not drawn: {problem}"
+    return ""
+
+
+def _write(folder: Path, entry: history.Entry, measured: Measured, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    record = history.header(entry) | {"failures": measured.failures, "results": measured.results}
+    (folder / "results.json").write_text(json.dumps(record, indent=1))
+    (folder / "table.txt").write_text(text + "\n")
+    plot(measured.results, folder / "ratios.png")
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Command line entry; 1 when a workload of hybrid failed."""
+    """Command line entry; 1 when a workload of hybrid failed or the run could not be kept."""
     args = arguments(argv)
     peers = available(args.peer_python, args.peers)
-    results, failures, copy_us = collect(args, peers)
-    text = table(results, copy_us)
+    # before the first measurement: who commits meanwhile has measured the old tree
+    commit, date = history.commit_of(ROOT), datetime.now(UTC)
+    measured = collect(args, peers)
+    text = table(measured.results, measured.copy_us)
     print(text)
-    for f in failures:
-        print(f, file=sys.stderr)
+    problems = list(measured.failures)
+    entry = entry_of(args, commit, date, measured)
+    if args.history and entry.workloads:
+        problems.append(remember(Path(args.history), entry))
+    for problem in filter(None, problems):
+        print(problem, file=sys.stderr)
     if args.out:
-        folder = Path(args.out)
-        folder.mkdir(parents=True, exist_ok=True)
-        record = {
-            "python": platform.python_version(),
-            "machine": f"{platform.system()} {platform.machine()}",
-            "cpus": len(os.sched_getaffinity(0)),
-            "rounds": args.rounds,
-            "budget_s": args.budget,
-            "copy_us": copy_us,
-            "failures": failures,
-            "results": results,
-        }
-        (folder / "results.json").write_text(json.dumps(record, indent=1))
-        (folder / "table.txt").write_text(text + "\n")
-        plot(results, folder / "ratios.png")
-    return int(any(f.startswith("hybrid") for f in failures))
+        _write(Path(args.out), entry, measured, text)
+    return int(any(problem.startswith(("hybrid", "history")) for problem in problems))
 
 
 if __name__ == "__main__":

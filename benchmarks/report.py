@@ -5,11 +5,14 @@ Invariant: whatever is missing (peers, workloads that failed) is left out of bot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Results", "table", "plot", "peers_of"]
+__all__ = ["Results", "table", "plot", "peers_of", "own_framework"]
 
-Results = dict[str, dict[str, dict[str, float]]]
+Row = dict[str, dict[str, float]]
+Results = dict[str, Row]
 COLORS = {
     "hybrid_eager": "#9db8ee",
     "hybrid_traced": "#1a56db",
@@ -24,25 +27,34 @@ HEAD = (
 )
 
 
-def peers_of(row: dict[str, dict[str, float]]) -> dict[str, float]:
+def peers_of(row: Row) -> dict[str, float]:
     """Microseconds of the peers in a row (hybrid and NumPy's bounds left out)."""
-    return {k: v["us"] for k, v in row.items() if k.split("_")[0] in ("torch", "jax")}
+    return {
+        framework: cell["us"]
+        for framework, cell in row.items()
+        if framework.split("_")[0] in ("torch", "jax")
+    }
 
 
-def _number(x: float | None, width: int, digits: int) -> str:
-    return f"{x:{width}.{digits}f}" if x is not None else " " * width
+def own_framework(workload: str) -> str:
+    """The form of hybrid that peers are compared with: traced, but for single eager calls."""
+    return "hybrid_eager" if workload.startswith("add_") else "hybrid_traced"
 
 
-def _line(work: str, row: dict[str, dict[str, float]]) -> str:
+def _number(value: float | None, width: int, digits: int) -> str:
+    return f"{value:{width}.{digits}f}" if value is not None else " " * width
+
+
+def _line(workload: str, row: Row) -> str:
     peers = peers_of(row)
-    best = min(peers, key=lambda k: peers[k]) if peers else None
-    eager, traced = (row.get(f"hybrid_{m}", {}).get("us") for m in ("eager", "traced"))
+    best = min(peers, key=lambda name: peers[name]) if peers else None
+    eager, traced = (row.get(f"hybrid_{mode}", {}).get("us") for mode in ("eager", "traced"))
     mine = traced if traced is not None else eager
-    peer = f"{best} {peers[best]:.1f}" if best else ""
+    fastest = f"{best} {peers[best]:.1f}" if best else ""
     ratio = mine / peers[best] if best and mine else None
     gain = eager / traced if eager and traced else None
     return (
-        f"{work:16s}{_number(eager, 12, 1)}{_number(traced, 12, 1)}{peer:>26s}"
+        f"{workload:16s}{_number(eager, 12, 1)}{_number(traced, 12, 1)}{fastest:>26s}"
         f"{_number(ratio, 13, 2)}"
         f"{_number(gain, 14, 1)}"
     )
@@ -51,15 +63,47 @@ def _line(work: str, row: dict[str, dict[str, float]]) -> str:
 def table(results: Results, copy_us: float | None) -> str:
     """Rows: workload, eager, traced, best peer,
     ratios (hybrid is the traced time where there is one)."""
-    lines = [HEAD, *[_line(w, row).rstrip() for w, row in results.items()]]
+    lines = [HEAD, *[_line(workload, row).rstrip() for workload, row in results.items()]]
     if copy_us:
         ratios = [
-            f"{k} {results[k]['hybrid_traced']['us'] / copy_us:.2f} x"
-            for k in ("gelu", "softmax", "layernorm")
-            if "hybrid_traced" in results.get(k, {})
+            f"{name} {results[name]['hybrid_traced']['us'] / copy_us:.2f} x"
+            for name in ("gelu", "softmax", "layernorm")
+            if "hybrid_traced" in results.get(name, {})
         ]
         lines.append(f"copy of 4M floats: {copy_us:.0f} us; traced: " + ", ".join(ratios))
     return "\n".join(lines)
+
+
+def _relative(results: Results, workloads: Sequence[str]) -> Results:
+    """Times over that of the best peer, or of the fastest where no peer was measured."""
+    relative: Results = {}
+    for workload in workloads:
+        times = {framework: cell["us"] for framework, cell in results[workload].items()}
+        best = min((peers_of(results[workload]) or times).values())
+        relative[workload] = {name: {"ratio": time / best} for name, time in times.items()}
+    return relative
+
+
+def _bars(panel: Any, relative: Results, frameworks: Sequence[str]) -> None:
+    width = 0.84 / len(frameworks)
+    for number, framework in enumerate(frameworks):
+        offset = (number - (len(frameworks) - 1) / 2) * width
+        heights = {
+            place: row[framework]["ratio"]
+            for place, row in enumerate(relative.values())
+            if framework in row
+        }
+        bars = panel.bar(
+            [place + offset for place in heights],
+            [height - 1 for height in heights.values()],
+            width,
+            bottom=1,
+            color=COLORS[framework],
+            label=framework.replace("_", " "),
+        )
+        if framework == "hybrid_traced":
+            labels = [f"{height:.2f}" for height in heights.values()]
+            panel.bar_label(bars, labels, fontsize=7, padding=2)
 
 
 def plot(results: Results, path: Path) -> None:
@@ -68,43 +112,26 @@ def plot(results: Results, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib import pyplot
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    names = [w for w, row in results.items() if row]
-    shown = [f for f in COLORS if any(f in results[w] for w in names)]
-    if not names:
+    workloads = [workload for workload, row in results.items() if row]
+    shown = [name for name in COLORS if any(name in results[work] for work in workloads)]
+    if not workloads:
         return
-    base = {
-        w: min((peers_of(results[w]) or {k: v["us"] for k, v in results[w].items()}).values())
-        for w in names
-    }
-    width = 0.84 / len(shown)
-    figure, ax = plt.subplots(figsize=(max(1.05 * len(names) + 2, 6), 4.2))
-    for j, f in enumerate(shown):
-        at = [i for i, w in enumerate(names) if f in results[w]]
-        heights = [results[names[i]][f]["us"] / base[names[i]] for i in at]
-        bars = ax.bar(
-            [i + (j - (len(shown) - 1) / 2) * width for i in at],
-            [h - 1 for h in heights],
-            width,
-            bottom=1,
-            color=COLORS[f],
-            label=f.replace("_", " "),
-        )
-        if f == "hybrid_traced":
-            ax.bar_label(bars, [f"{h:.2f}" for h in heights], fontsize=7, padding=2)
-    ax.axhline(1, color="#333", lw=0.9)
-    with_peers = any(peers_of(results[w]) for w in names)
-    ax.set(
+    figure, panel = pyplot.subplots(figsize=(max(1.05 * len(workloads) + 2, 6), 4.2))
+    _bars(panel, _relative(results, workloads), shown)
+    panel.axhline(1, color="#333", lw=0.9)
+    with_peers = any(peers_of(results[workload]) for workload in workloads)
+    panel.set(
         yscale="log",
         ylabel=f"time / {'best peer' if with_peers else 'fastest'} (below 1 is faster)",
-        xticks=range(len(names)),
+        xticks=range(len(workloads)),
     )
-    ax.set_xticklabels(names, rotation=30, ha="right")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(fontsize=8, ncol=3, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    panel.set_xticklabels(workloads, rotation=30, ha="right")
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(fontsize=8, ncol=3, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.savefig(path, dpi=120, bbox_inches="tight")
-    plt.close(figure)
+    pyplot.close(figure)

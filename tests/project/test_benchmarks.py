@@ -45,6 +45,8 @@ def test_run_without_peers(tmp_path):
             "0.05",
             "--out",
             str(tmp_path),
+            "--history",
+            "",
         ],
         cwd=ROOT,
         capture_output=True,
@@ -65,7 +67,7 @@ def test_failures_are_told_and_the_rest_goes_on(monkeypatch, capsys):
         return (None, "exit status 1\nBoom") if framework == "hybrid_eager" else ({"us": 2.0}, "")
 
     monkeypatch.setattr(bench, "measure", fake)
-    assert bench.main(["--only", "toy", "--peers", "", "--rounds", "2"]) == 1
+    assert bench.main(["--only", "toy", "--peers", "", "--rounds", "2", "--history", ""]) == 1
     said = capsys.readouterr()
     assert said.err.count("hybrid_eager toy failed: exit status 1\nBoom") == 1 and "2.0" in said.out
 
