@@ -10,17 +10,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .sizes import CNN, GPT, LSTM, MLP, NoSuchWorkload, randn, rng
+from .sizes import CNN, GPT, LSTM, MLP, NoSuchWorkload, generator, randn
 
+Params = dict[str, Any]
 tree_map = jax.tree.map
 
 
-def J(*shape: int, scale: float = 1.0) -> Any:
+def _normal(*shape: int, scale: float = 1.0) -> Any:
     return jnp.asarray(randn(*shape, scale=scale))
 
 
 def _integers(high: int, *shape: int) -> Any:
-    return jnp.asarray(rng.integers(0, high, shape))
+    return jnp.asarray(generator.integers(0, high, shape))
 
 
 def adam_trainer(loss: Callable[..., Any], params: Any) -> Callable[..., float]:
@@ -28,205 +29,232 @@ def adam_trainer(loss: Callable[..., Any], params: Any) -> Callable[..., float]:
 
     @functools.partial(jax.jit, donate_argnums=(0,))
     def step(state: Any, *batch: Any) -> Any:
-        p, m, v, t = state
-        value, g = jax.value_and_grad(loss)(p, *batch)
-        t = t + 1
-        m = tree_map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
-        v = tree_map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
-        p = tree_map(
-            lambda p, m, v: p - 1e-3 * (m / (1 - 0.9**t)) / (jnp.sqrt(v / (1 - 0.999**t)) + 1e-8),
-            p,
-            m,
-            v,
+        params, means, squares, count = state
+        value, gradients = jax.value_and_grad(loss)(params, *batch)
+        count = count + 1
+        means = tree_map(lambda mean, grad: 0.9 * mean + 0.1 * grad, means, gradients)
+        squares = tree_map(
+            lambda square, grad: 0.999 * square + 0.001 * grad * grad, squares, gradients
         )
-        return (p, m, v, t), value
+        params = tree_map(
+            lambda param, mean, square: (
+                param
+                - 1e-3 * (mean / (1 - 0.9**count)) / (jnp.sqrt(square / (1 - 0.999**count)) + 1e-8)
+            ),
+            params,
+            means,
+            squares,
+        )
+        return (params, means, squares, count), value
 
-    box = [
-        (params, tree_map(jnp.zeros_like, params), tree_map(jnp.zeros_like, params), jnp.float32(0))
-    ]
+    zeros = [tree_map(jnp.zeros_like, params) for _ in range(2)]
+    held = [(params, *zeros, jnp.float32(0))]
 
     def run(*batch: Any) -> float:
-        box[0], value = step(box[0], *batch)
+        held[0], value = step(held[0], *batch)
         return float(value)
 
     return run
 
 
-def cross_entropy(logits: Any, y: Any) -> Any:
-    return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), y[..., None], -1))
+def cross_entropy(logits: Any, labels: Any) -> Any:
+    """Mean over all positions of the negative log-probability of the label."""
+    return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1))
 
 
 def _toy() -> Callable[[], float]:
-    box: list[Any] = [{"w": jnp.zeros((1, 1)), "b": jnp.zeros(1)}]
+    held: list[Any] = [{"weight": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}]
+
+    def loss(params: Params, inputs: Any, targets: Any) -> Any:
+        return jnp.sum((inputs @ params["weight"] + params["bias"] - targets) ** 2)
 
     @jax.jit
-    def step(p: Any, x: Any, y: Any) -> Any:
-        value, g = jax.value_and_grad(lambda p: jnp.sum((x @ p["w"] + p["b"] - y) ** 2))(p)
-        return tree_map(lambda a, b: a - 0.01 * b, p, g), value
+    def step(params: Params, inputs: Any, targets: Any) -> Any:
+        value, gradients = jax.value_and_grad(loss)(params, inputs, targets)
+        return tree_map(lambda param, grad: param - 0.01 * grad, params, gradients), value
 
     def run() -> float:
-        x = rng.random((1, 1), dtype="float32")
-        box[0], value = step(box[0], x, x * 3)
+        inputs = generator.random((1, 1), dtype="float32")
+        held[0], value = step(held[0], inputs, inputs * 3)
         return float(value)
 
     return run
 
 
 def _mlp(size: str) -> Callable[[], float]:
-    b, i, h, o = MLP[size]
-    p = {
-        "w1": J(i, h, scale=0.05),
-        "b1": jnp.zeros(h),
-        "w2": J(h, o, scale=0.05),
-        "b2": jnp.zeros(o),
+    batch, width, hidden, outputs = MLP[size]
+    params = {
+        "weight1": _normal(width, hidden, scale=0.05),
+        "bias1": jnp.zeros(hidden),
+        "weight2": _normal(hidden, outputs, scale=0.05),
+        "bias2": jnp.zeros(outputs),
     }
-    step = adam_trainer(
-        lambda p, x, y: cross_entropy(jax.nn.relu(x @ p["w1"] + p["b1"]) @ p["w2"] + p["b2"], y), p
-    )
-    x, y = J(b, i), _integers(o, b)
-    return lambda: step(x, y)
+
+    def loss(params: Params, inputs: Any, labels: Any) -> Any:
+        middle = jax.nn.relu(inputs @ params["weight1"] + params["bias1"])
+        return cross_entropy(middle @ params["weight2"] + params["bias2"], labels)
+
+    step = adam_trainer(loss, params)
+    inputs, labels = _normal(batch, width), _integers(outputs, batch)
+    return lambda: step(inputs, labels)
+
+
+def _convolved(inputs: Any, weight: Any, bias: Any) -> Any:
+    out = jax.lax.conv_general_dilated(inputs, weight, (1, 1), "SAME")
+    return out + bias[None, :, None, None]
+
+
+def _pooled(inputs: Any) -> Any:
+    window = (1, 1, 2, 2)
+    return jax.lax.reduce_window(inputs, -jnp.inf, jax.lax.max, window, window, "VALID")
 
 
 def _cnn() -> Callable[[], float]:
-    p = {
-        "c1": J(16, 1, 3, 3, scale=0.1),
-        "d1": jnp.zeros(16),
-        "c2": J(32, 16, 3, 3, scale=0.1),
-        "d2": jnp.zeros(32),
-        "w": J(1568, 10, scale=0.05),
-        "b": jnp.zeros(10),
+    params = {
+        "kernel1": _normal(16, 1, 3, 3, scale=0.1),
+        "bias1": jnp.zeros(16),
+        "kernel2": _normal(32, 16, 3, 3, scale=0.1),
+        "bias2": jnp.zeros(32),
+        "weight": _normal(1568, 10, scale=0.05),
+        "bias": jnp.zeros(10),
     }
 
-    def conv(x: Any, w: Any, b: Any) -> Any:
-        return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME") + b[None, :, None, None]
+    def loss(params: Params, images: Any, labels: Any) -> Any:
+        hidden = _pooled(jax.nn.relu(_convolved(images, params["kernel1"], params["bias1"])))
+        hidden = _pooled(jax.nn.relu(_convolved(hidden, params["kernel2"], params["bias2"])))
+        flat = hidden.reshape(hidden.shape[0], -1)
+        return cross_entropy(flat @ params["weight"] + params["bias"], labels)
 
-    def pool(x: Any) -> Any:
-        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+    step = adam_trainer(loss, params)
+    images, labels = _normal(CNN["batch"], 1, 28, 28), _integers(10, CNN["batch"])
+    return lambda: step(images, labels)
 
-    def loss(p: Any, x: Any, y: Any) -> Any:
-        h = pool(jax.nn.relu(conv(x, p["c1"], p["d1"])))
-        h = pool(jax.nn.relu(conv(h, p["c2"], p["d2"])))
-        return cross_entropy(h.reshape(h.shape[0], -1) @ p["w"] + p["b"], y)
 
-    step = adam_trainer(loss, p)
-    x, y = J(CNN["B"], 1, 28, 28), _integers(10, CNN["B"])
-    return lambda: step(x, y)
+def _token_batch(sizes: dict[str, int]) -> tuple[Any, Any]:
+    shape = sizes["vocabulary"], sizes["batch"], sizes["length"]
+    return _integers(*shape), _integers(*shape)
 
 
 def _lstm() -> Callable[[], float]:
-    d = LSTM
-    p = {
-        "e": J(d["V"], d["E"]),
-        "wx": J(d["E"], 4 * d["H"], scale=0.1),
-        "bx": jnp.zeros(4 * d["H"]),
-        "wh": J(d["H"], 4 * d["H"], scale=0.1),
-        "o": J(d["H"], d["V"], scale=0.1),
-        "ob": jnp.zeros(d["V"]),
+    width, units, vocabulary = LSTM["embedding"], LSTM["hidden"], LSTM["vocabulary"]
+    params = {
+        "embedding": _normal(vocabulary, width),
+        "from_input": _normal(width, 4 * units, scale=0.1),
+        "gate_bias": jnp.zeros(4 * units),
+        "from_state": _normal(units, 4 * units, scale=0.1),
+        "out": _normal(units, vocabulary, scale=0.1),
+        "out_bias": jnp.zeros(vocabulary),
     }
 
-    def loss(p: Any, x: Any, y: Any) -> Any:
-        h = jnp.zeros((x.shape[0], d["H"]))
-        projected = p["e"][x] @ p["wx"] + p["bx"]
+    def loss(params: Params, tokens: Any, labels: Any) -> Any:
+        start = jnp.zeros((tokens.shape[0], units))
+        embedded = params["embedding"][tokens]
+        projected = embedded @ params["from_input"] + params["gate_bias"]
 
-        def cell(state: Any, xt: Any) -> Any:
-            h, c = state
-            i, f, o, u = jnp.split(xt + h @ p["wh"], 4, 1)
-            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(u)
-            h = jax.nn.sigmoid(o) * jnp.tanh(c)
-            return (h, c), h
+        def advance(state: Any, gates: Any) -> Any:
+            hidden, cell = state
+            parts = jnp.split(gates + hidden @ params["from_state"], 4, 1)
+            enter, forget, leave, update = parts
+            cell = jax.nn.sigmoid(forget) * cell + jax.nn.sigmoid(enter) * jnp.tanh(update)
+            hidden = jax.nn.sigmoid(leave) * jnp.tanh(cell)
+            return (hidden, cell), hidden
 
-        _, states = jax.lax.scan(cell, (h, h), projected.swapaxes(0, 1))
-        return cross_entropy(states.swapaxes(0, 1) @ p["o"] + p["ob"], y)
+        _, states = jax.lax.scan(advance, (start, start), projected.swapaxes(0, 1))
+        return cross_entropy(states.swapaxes(0, 1) @ params["out"] + params["out_bias"], labels)
 
-    step = adam_trainer(loss, p)
-    x, y = _integers(d["V"], d["B"], d["T"]), _integers(d["V"], d["B"], d["T"])
-    return lambda: step(x, y)
+    step = adam_trainer(loss, params)
+    tokens, labels = _token_batch(LSTM)
+    return lambda: step(tokens, labels)
+
+
+def _norm(inputs: Any, weight: Any, bias: Any) -> Any:
+    mean = inputs.mean(-1, keepdims=True)
+    variance = ((inputs - mean) ** 2).mean(-1, keepdims=True)
+    return (inputs - mean) * jax.lax.rsqrt(variance + 1e-5) * weight + bias
+
+
+def _block_params(width: int) -> Params:
+    return {
+        "scale1": jnp.ones(width),
+        "shift1": jnp.zeros(width),
+        "qkv": _normal(width, 3 * width, scale=0.05),
+        "qkv_bias": jnp.zeros(3 * width),
+        "project": _normal(width, width, scale=0.05),
+        "project_bias": jnp.zeros(width),
+        "scale2": jnp.ones(width),
+        "shift2": jnp.zeros(width),
+        "up": _normal(width, 4 * width, scale=0.05),
+        "up_bias": jnp.zeros(4 * width),
+        "down": _normal(4 * width, width, scale=0.05),
+        "down_bias": jnp.zeros(width),
+    }
+
+
+def _block(inputs: Any, block: Params, mask: Any) -> Any:
+    batch, length, width = inputs.shape
+    heads = GPT["heads"]
+    normed = _norm(inputs, block["scale1"], block["shift1"])
+    query, key, value = [
+        part.reshape(batch, length, heads, width // heads).transpose(0, 2, 1, 3)
+        for part in jnp.split(normed @ block["qkv"] + block["qkv_bias"], 3, -1)
+    ]
+    scores = (query @ key.swapaxes(-1, -2)) / math.sqrt(width // heads)
+    mixed = jax.nn.softmax(jnp.where(mask, scores, -jnp.inf)) @ value
+    joined = mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
+    middle = inputs + (joined @ block["project"] + block["project_bias"])
+    normed = _norm(middle, block["scale2"], block["shift2"])
+    raised = jax.nn.gelu(normed @ block["up"] + block["up_bias"], approximate=True)
+    return middle + (raised @ block["down"] + block["down_bias"])
 
 
 def _gpt() -> Callable[[], float]:
-    g, c = GPT, GPT["C"]
-
-    def block() -> dict[str, Any]:
-        return {
-            "g1": jnp.ones(c),
-            "b1": jnp.zeros(c),
-            "qkv": J(c, 3 * c, scale=0.05),
-            "qb": jnp.zeros(3 * c),
-            "pr": J(c, c, scale=0.05),
-            "pb": jnp.zeros(c),
-            "g2": jnp.ones(c),
-            "b2": jnp.zeros(c),
-            "f1": J(c, 4 * c, scale=0.05),
-            "fb": jnp.zeros(4 * c),
-            "f2": J(4 * c, c, scale=0.05),
-            "fc": jnp.zeros(c),
-        }
-
-    p = {
-        "te": J(g["V"], c),
-        "pe": jnp.zeros((g["T"], c)),
-        "bl": [block() for _ in range(g["L"])],
-        "gf": jnp.ones(c),
-        "bf": jnp.zeros(c),
-        "hd": J(c, g["V"], scale=0.05),
+    width, length, vocabulary = GPT["width"], GPT["length"], GPT["vocabulary"]
+    params = {
+        "tokens": _normal(vocabulary, width),
+        "positions": jnp.zeros((length, width)),
+        "blocks": [_block_params(width) for _ in range(GPT["layers"])],
+        "scale": jnp.ones(width),
+        "shift": jnp.zeros(width),
+        "head": _normal(width, vocabulary, scale=0.05),
     }
+    mask = jnp.tril(jnp.ones((length, length), bool))
 
-    def norm(x: Any, w: Any, b: Any) -> Any:
-        m = x.mean(-1, keepdims=True)
-        v = ((x - m) ** 2).mean(-1, keepdims=True)
-        return (x - m) * jax.lax.rsqrt(v + 1e-5) * w + b
+    def loss(params: Params, tokens: Any, labels: Any) -> Any:
+        hidden = params["tokens"][tokens] + params["positions"]
+        for block in params["blocks"]:
+            hidden = _block(hidden, block, mask)
+        return cross_entropy(
+            _norm(hidden, params["scale"], params["shift"]) @ params["head"], labels
+        )
 
-    mask = jnp.tril(jnp.ones((g["T"], g["T"]), bool))
+    step = adam_trainer(loss, params)
+    tokens, labels = _token_batch(GPT)
+    return lambda: step(tokens, labels)
 
-    def loss(p: Any, x: Any, y: Any) -> Any:
-        x = p["te"][x] + p["pe"]
-        n, t, _ = x.shape
-        for b in p["bl"]:
-            parts = jnp.split(norm(x, b["g1"], b["b1"]) @ b["qkv"] + b["qb"], 3, -1)
-            q, k, v = [a.reshape(n, t, g["H"], c // g["H"]).transpose(0, 2, 1, 3) for a in parts]
-            a = jax.nn.softmax(
-                jnp.where(mask, (q @ k.swapaxes(-1, -2)) / math.sqrt(c // g["H"]), -jnp.inf)
-            )
-            x = x + ((a @ v).transpose(0, 2, 1, 3).reshape(n, t, c) @ b["pr"] + b["pb"])
-            x = x + (
-                jax.nn.gelu(norm(x, b["g2"], b["b2"]) @ b["f1"] + b["fb"], approximate=True)
-                @ b["f2"]
-                + b["fc"]
-            )
-        return cross_entropy(norm(x, p["gf"], p["bf"]) @ p["hd"], y)
 
-    step = adam_trainer(loss, p)
-    x, y = _integers(g["V"], g["B"], g["T"]), _integers(g["V"], g["B"], g["T"])
-    return lambda: step(x, y)
+def _gelu(x: Any) -> Any:
+    return 0.5 * x * (1 + jnp.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))
 
 
 def _kernel(name: str) -> Callable[[], Any]:
-    if name == "gelu":
-        x = J(1 << 22)
-        f = jax.jit(lambda x: 0.5 * x * (1 + jnp.tanh(0.7978845608 * (x + 0.044715 * x * x * x))))
-        return lambda: f(x).block_until_ready()
-    if name == "softmax":
-        x = J(4096, 1024)
-        f = jax.jit(lambda x: jax.nn.softmax(x * 2.0 + 1.0, -1))
-        return lambda: f(x).block_until_ready()
-    if name == "layernorm":
-        x, w, b = J(4096, 1024), jnp.ones(1024), jnp.zeros(1024)
-
-        @jax.jit
-        def norm(x: Any, w: Any, b: Any) -> Any:
-            m = x.mean(-1, keepdims=True)
-            v = ((x - m) ** 2).mean(-1, keepdims=True)
-            return (x - m) * jax.lax.rsqrt(v + 1e-5) * w + b
-
-        return lambda: norm(x, w, b).block_until_ready()
-    if name.startswith("gemm_"):
-        a = J(int(name[5:]), int(name[5:]))
-        f = jax.jit(lambda a: a @ a)
-        return lambda: f(a).block_until_ready()
     if name == "add_eager":
-        a = jnp.ones(8)
-        return lambda: a + a
-    raise NoSuchWorkload(f"no JAX version of {name}")
+        vector = jnp.ones(8)
+        return lambda: vector + vector
+    function: Callable[..., Any]
+    if name == "gelu":
+        function, operands = _gelu, (_normal(1 << 22),)
+    elif name == "softmax":
+        function = lambda logits: jax.nn.softmax(logits * 2.0 + 1.0, -1)  # noqa: E731
+        operands = (_normal(4096, 1024),)
+    elif name == "layernorm":
+        function, operands = _norm, (_normal(4096, 1024), jnp.ones(1024), jnp.zeros(1024))
+    elif name.startswith("gemm_"):
+        function = lambda matrix: matrix @ matrix  # noqa: E731
+        operands = (_normal(int(name[5:]), int(name[5:])),)
+    else:
+        raise NoSuchWorkload(f"no JAX version of {name}")
+    compiled = jax.jit(function)
+    return lambda: compiled(*operands).block_until_ready()
 
 
 def build(name: str, compiled: bool) -> Callable[[], Any]:

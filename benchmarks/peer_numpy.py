@@ -13,13 +13,13 @@ from .sizes import NoSuchWorkload, randn
 def build(name: str, compiled: bool) -> Callable[[], Any]:
     """`copy` (4M floats), `add_eager`, `gemm_N`."""
     if name == "copy":
-        x = randn(1 << 22)
-        y = np.empty_like(x)
-        return lambda: np.copyto(y, x)
+        source = randn(1 << 22)
+        target = np.empty_like(source)
+        return lambda: np.copyto(target, source)
     if name == "add_eager":
-        a = np.ones(8, np.float32)
-        return lambda: a + a
+        vector = np.ones(8, np.float32)
+        return lambda: vector + vector
     if name.startswith("gemm_"):
-        m = randn(int(name[5:]), int(name[5:]))
-        return lambda: m @ m
+        matrix = randn(int(name[5:]), int(name[5:]))
+        return lambda: matrix @ matrix
     raise NoSuchWorkload(f"no NumPy version of {name}")

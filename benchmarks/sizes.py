@@ -15,9 +15,9 @@ MLP = {
     "mid": (32, 784, 256, 10),
     "big": (512, 1024, 1024, 10),
 }  # batch, in, hidden, out
-GPT = {"B": 8, "T": 64, "C": 128, "H": 4, "L": 4, "V": 65}
-LSTM = {"B": 16, "T": 32, "E": 64, "H": 128, "V": 65}
-CNN = {"B": 32}
+GPT = {"batch": 8, "length": 64, "width": 128, "heads": 4, "layers": 4, "vocabulary": 65}
+LSTM = {"batch": 16, "length": 32, "embedding": 64, "hidden": 128, "vocabulary": 65}
+CNN = {"batch": 32}
 TRAINING = ("toy", "mlp_small", "mlp_mid", "mlp_big", "cnn", "lstm", "gpt")
 KERNELS = (
     "gelu",
@@ -31,7 +31,7 @@ KERNELS = (
 )
 ALL = TRAINING + KERNELS
 
-rng = np.random.default_rng(0)
+generator = np.random.default_rng(0)
 
 
 class NoSuchWorkload(Exception):
@@ -40,7 +40,7 @@ class NoSuchWorkload(Exception):
 
 def randn(*shape: int, scale: float = 1.0) -> np.ndarray:
     """Normal float32 samples from the shared generator."""
-    return (rng.standard_normal(shape) * scale).astype(np.float32)
+    return (generator.standard_normal(shape) * scale).astype(np.float32)
 
 
 def median_us(run: Callable[[], object], budget: float = 2.0) -> float:
@@ -50,12 +50,12 @@ def median_us(run: Callable[[], object], budget: float = 2.0) -> float:
         run()
     start = time.perf_counter()
     run()
-    one = time.perf_counter() - start
-    n = max(1, int(budget / 7 / max(one, 1e-7)))
-    times = []
+    duration = time.perf_counter() - start
+    repeats = max(1, int(budget / 7 / max(duration, 1e-7)))
+    means = []
     for _ in range(7):
         start = time.perf_counter()
-        for _ in range(n):
+        for _ in range(repeats):
             run()
-        times.append((time.perf_counter() - start) / n)
-    return sorted(times)[3] * 1e6
+        means.append((time.perf_counter() - start) / repeats)
+    return sorted(means)[3] * 1e6

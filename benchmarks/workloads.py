@@ -13,65 +13,67 @@ import hybrid as hb
 from hybrid import nn, optim
 from hybrid.nn import functional as F
 
-from .sizes import CNN, GPT, LSTM, MLP, NoSuchWorkload, randn, rng
+from .sizes import CNN, GPT, LSTM, MLP, NoSuchWorkload, generator, randn
 
 
 class LSTMModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        d = LSTM
-        self.embed = nn.Embedding(d["V"], d["E"])
-        self.wx = nn.Linear(d["E"], 4 * d["H"])
-        self.wh = nn.Linear(d["H"], 4 * d["H"], bias=False)
-        self.out = nn.Linear(d["H"], d["V"])
+        width, hidden, vocabulary = LSTM["embedding"], LSTM["hidden"], LSTM["vocabulary"]
+        self.embed = nn.Embedding(vocabulary, width)
+        self.from_input = nn.Linear(width, 4 * hidden)
+        self.from_state = nn.Linear(hidden, 4 * hidden, bias=False)
+        self.out = nn.Linear(hidden, vocabulary)
 
-    def forward(self, x: Any) -> Any:
-        h = hb.zeros(x.shape[0], LSTM["H"])
-        c = h
+    def forward(self, tokens: Any) -> Any:
+        hidden = hb.zeros(tokens.shape[0], LSTM["hidden"])
+        cell = hidden
         states = []
-        projected = self.wx(self.embed(x))
-        for t in range(LSTM["T"]):
-            gates = projected[:, t] + self.wh(h)
-            i, f, o, u = gates.chunk(4, 1)
-            c = hb.sigmoid(f) * c + hb.sigmoid(i) * hb.tanh(u)
-            h = hb.sigmoid(o) * hb.tanh(c)
-            states.append(h)
+        projected = self.from_input(self.embed(tokens))
+        for step in range(LSTM["length"]):
+            gates = projected[:, step] + self.from_state(hidden)
+            enter, forget, leave, update = gates.chunk(4, 1)
+            cell = hb.sigmoid(forget) * cell + hb.sigmoid(enter) * hb.tanh(update)
+            hidden = hb.sigmoid(leave) * hb.tanh(cell)
+            states.append(hidden)
         return self.out(hb.stack(states, 1))
 
 
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        c = GPT["C"]
-        self.norm1, self.qkv, self.project = nn.LayerNorm(c), nn.Linear(c, 3 * c), nn.Linear(c, c)
-        self.norm2, self.up, self.down = nn.LayerNorm(c), nn.Linear(c, 4 * c), nn.Linear(4 * c, c)
+        width = GPT["width"]
+        self.norm1, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.norm2, self.up = nn.LayerNorm(width), nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
 
-    def forward(self, x: Any) -> Any:
-        b, t, c = x.shape
-        heads = GPT["H"]
-        q, k, v = [
-            a.reshape(b, t, heads, c // heads).transpose(1, 2)
-            for a in self.qkv(self.norm1(x)).chunk(3, -1)
+    def forward(self, inputs: Any) -> Any:
+        batch, length, width = inputs.shape
+        heads = GPT["heads"]
+        query, key, value = [
+            part.reshape(batch, length, heads, width // heads).transpose(1, 2)
+            for part in self.qkv(self.norm1(inputs)).chunk(3, -1)
         ]
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, c)
-        x = x + self.project(y)
-        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        middle = inputs + self.project(mixed.transpose(1, 2).reshape(batch, length, width))
+        return middle + self.down(F.gelu(self.up(self.norm2(middle)), approximate="tanh"))
 
 
 class GPTModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        g = GPT
-        self.tokens = nn.Embedding(g["V"], g["C"])
-        self.positions = nn.Parameter(hb.zeros(g["T"], g["C"]))
-        self.blocks = nn.ModuleList([Block() for _ in range(g["L"])])
-        self.norm, self.head = nn.LayerNorm(g["C"]), nn.Linear(g["C"], g["V"], bias=False)
+        width, vocabulary = GPT["width"], GPT["vocabulary"]
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.positions = nn.Parameter(hb.zeros(GPT["length"], width))
+        self.blocks = nn.ModuleList([Block() for _ in range(GPT["layers"])])
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
 
-    def forward(self, x: Any) -> Any:
-        x = self.tokens(x) + self.positions
+    def forward(self, tokens: Any) -> Any:
+        hidden = self.tokens(tokens) + self.positions
         for block in self.blocks:
-            x = block(x)
-        return self.head(self.norm(x))
+            hidden = block(hidden)
+        return self.head(self.norm(hidden))
 
 
 def trainer(
@@ -93,69 +95,87 @@ def trainer(
 
 
 def _cross_entropy(classes: int) -> Callable[..., Any]:
-    return lambda m, x, y: F.cross_entropy(m(x).reshape(-1, classes), y.reshape(-1))
+    return lambda model, inputs, labels: F.cross_entropy(
+        model(inputs).reshape(-1, classes), labels.reshape(-1)
+    )
 
 
 def _integers(high: int, *shape: int) -> Any:
-    return hb.tensor(rng.integers(0, high, shape))
+    return hb.tensor(generator.integers(0, high, shape))
+
+
+def _squared_error(model: Any, inputs: Any, targets: Any) -> Any:
+    return ((model(inputs) - targets) ** 2).sum()
+
+
+def _plain_cross_entropy(model: Any, inputs: Any, labels: Any) -> Any:
+    return F.cross_entropy(model(inputs), labels)
+
+
+def _cnn() -> Any:
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32 * 7 * 7, 10),
+    )
 
 
 def _training(name: str, traced: bool) -> tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]:
     if name == "toy":
-        step = trainer(nn.Linear(1, 1), lambda m, x, y: ((m(x) - y) ** 2).sum(), traced, sgd=True)
+        step = trainer(nn.Linear(1, 1), _squared_error, traced, sgd=True)
 
-        def batch() -> tuple[Any, ...]:
-            x = hb.tensor(rng.random((1, 1), dtype="float32"))
-            return x, x * 3
+        def fresh_batch() -> tuple[Any, ...]:
+            inputs = hb.tensor(generator.random((1, 1), dtype="float32"))
+            return inputs, inputs * 3
 
-        return step, batch
+        return step, fresh_batch
     if name.startswith("mlp_"):
-        b, i, h, o = MLP[name[4:]]
-        model: Any = nn.Sequential(nn.Linear(i, h), nn.ReLU(), nn.Linear(h, o))
-        data = hb.tensor(randn(b, i)), _integers(o, b)
-        return trainer(model, lambda m, x, y: F.cross_entropy(m(x), y), traced), lambda: data
+        batch, inputs, hidden, outputs = MLP[name[4:]]
+        model: Any = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        samples = hb.tensor(randn(batch, inputs)), _integers(outputs, batch)
+        return trainer(model, _plain_cross_entropy, traced), lambda: samples
     if name == "cnn":
-        model = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(32 * 7 * 7, 10),
-        )
-        data = hb.tensor(randn(CNN["B"], 1, 28, 28)), _integers(10, CNN["B"])
-        return trainer(model, lambda m, x, y: F.cross_entropy(m(x), y), traced), lambda: data
-    d = LSTM if name == "lstm" else GPT
-    data = _integers(d["V"], d["B"], d["T"]), _integers(d["V"], d["B"], d["T"])
-    return trainer(
-        LSTMModel() if name == "lstm" else GPTModel(), _cross_entropy(d["V"]), traced
-    ), lambda: data
+        model, batch = _cnn(), CNN["batch"]
+        samples = hb.tensor(randn(batch, 1, 28, 28)), _integers(10, batch)
+        return trainer(model, _plain_cross_entropy, traced), lambda: samples
+    sizes = LSTM if name == "lstm" else GPT
+    vocabulary, shape = sizes["vocabulary"], (sizes["batch"], sizes["length"])
+    samples = _integers(vocabulary, *shape), _integers(vocabulary, *shape)
+    model = LSTMModel() if name == "lstm" else GPTModel()
+    return trainer(model, _cross_entropy(vocabulary), traced), lambda: samples
+
+
+def _gelu(x: Any) -> Any:
+    return 0.5 * x * (1 + hb.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))
+
+
+def _layer_norm(inputs: Any, weight: Any, bias: Any) -> Any:
+    mean = inputs.mean(-1, keepdims=True)
+    variance = ((inputs - mean) ** 2).mean(-1, keepdims=True)
+    return (inputs - mean) * hb.rsqrt(variance + 1e-5) * weight + bias
 
 
 def _kernel(name: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     if name == "gelu":
-        return (lambda x: 0.5 * x * (1 + hb.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))), (
-            hb.tensor(randn(1 << 22)),
-        )
+        return _gelu, (hb.tensor(randn(1 << 22)),)
     if name == "softmax":
-        return (lambda x: F.softmax(x * 2.0 + 1.0, -1)), (hb.tensor(randn(4096, 1024)),)
+        inputs = hb.tensor(randn(4096, 1024))
+        return (lambda logits: F.softmax(logits * 2.0 + 1.0, -1)), (inputs,)
     if name == "layernorm":
-
-        def norm(x: Any, weight: Any, bias: Any) -> Any:
-            m = x.mean(-1, keepdims=True)
-            v = ((x - m) ** 2).mean(-1, keepdims=True)
-            return (x - m) * hb.rsqrt(v + 1e-5) * weight + bias
-
-        return norm, (hb.tensor(randn(4096, 1024)), hb.ones(1024), hb.zeros(1024))
+        return _layer_norm, (hb.tensor(randn(4096, 1024)), hb.ones(1024), hb.zeros(1024))
     if name.startswith("gemm_"):
-        n = int(name[5:])
-        return (lambda a: a @ a), (hb.tensor(randn(n, n) / math.sqrt(n)),)
+        extent = int(name[5:])
+        inputs = hb.tensor(randn(extent, extent) / math.sqrt(extent))
+        return (lambda matrix: matrix @ matrix), (inputs,)
     if name not in ("add_eager", "add_eager_grad"):
         raise NoSuchWorkload(name)
-    grad = name == "add_eager_grad"
-    return (lambda a: a + a), (hb.ones(8, requires_grad=grad),)
+    with_gradient = name == "add_eager_grad"
+    return (lambda vector: vector + vector), (hb.ones(8, requires_grad=with_gradient),)
 
 
 def build(name: str, traced: bool) -> Callable[[], Any]:
@@ -164,7 +184,7 @@ def build(name: str, traced: bool) -> Callable[[], Any]:
     if name in ("toy", "cnn", "lstm", "gpt") or name.startswith("mlp_"):
         step, batch = _training(name, traced)
         return lambda: step(*batch()).item()
-    fn, args = _kernel(name)
+    function, operands = _kernel(name)
     if traced:
-        fn = hb.function(fn)
-    return lambda: fn(*args)
+        function = hb.function(function)
+    return lambda: function(*operands)
