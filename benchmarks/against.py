@@ -23,6 +23,7 @@ from tqdm import tqdm
 __all__ = ["MEASURES", "measure", "row", "main"]
 
 HERE = Path(__file__).parent.parent
+OWN = ("benchmarks/worker.py", "hybrid/__init__.py")
 PAIRS = 7
 # name -> (module and arguments, unit)
 MEASURES = {
@@ -42,16 +43,16 @@ FULL = re.compile(r"entry and exit (-?[\d.]+) us")
 
 def _run(checkout: Path, arguments: list[str], cache: str) -> str:
     """Standard output of a module of one checkout, which must succeed."""
-    got = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", *arguments],
         capture_output=True,
         text=True,
         cwd=checkout,
         env=os.environ | {"PYTHONPATH": str(checkout), "HYBRID_CACHE_DIR": cache},
     )
-    if got.returncode:
-        raise SystemExit(f"{checkout}: {' '.join(arguments)} failed\n{got.stderr[-1500:]}")
-    return got.stdout
+    if done.returncode:
+        raise SystemExit(f"{checkout}: {' '.join(arguments)} failed\n{done.stderr[-1500:]}")
+    return done.stdout
 
 
 def _first_result(checkout: Path, arguments: list[str], cache: str) -> float:
@@ -69,11 +70,11 @@ def measure(name: str, checkout: Path, cache: str) -> float:
             with tempfile.TemporaryDirectory() as empty:
                 return _first_result(checkout, arguments, empty)
         return _first_result(checkout, arguments, cache)
-    out = _run(checkout, arguments, cache)
-    found = FULL.search(out)
+    output = _run(checkout, arguments, cache)
+    found = FULL.search(output)
     if found:
         return float(found.group(1))
-    return float(json.loads(out.splitlines()[-1])["us"])
+    return float(json.loads(output.splitlines()[-1])["us"])
 
 
 def row(name: str, mine: list[float], other: list[float]) -> str:
@@ -93,25 +94,29 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("other", type=Path, help="folder of the other checkout")
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--only", default="", help="text that the names of measurements contain")
-    args = parser.parse_args(argv)
-    if not (args.other / "benchmarks" / "worker.py").is_file():
-        parser.error(f"{args.other} is no checkout of this project")
-    if args.pairs < 1:
+    options = parser.parse_args(argv)
+    # without its own package, the other one would measure whichever hybrid is installed
+    if not all((options.other / file).is_file() for file in OWN):
+        parser.error(f"{options.other} is no checkout of this project")
+    if options.pairs < 1:
         parser.error("--pairs must be positive")
-    checkouts = (HERE, args.other.resolve())
-    names = [n for n in MEASURES if args.only in n]
+    checkouts = (HERE, options.other.resolve())
+    names = [name for name in MEASURES if options.only in name]
+    if not names:
+        parser.error(f"no measurement has {options.only!r} in its name")
     print(f"{'':30} {'this':>10} {'other':>10}    ratio of medians, spread over pairs")
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+    with tempfile.TemporaryDirectory() as mine, tempfile.TemporaryDirectory() as theirs:
+        caches = (mine, theirs)
         for name in names:
-            got: tuple[list[float], list[float]] = ([], [])
+            figures: tuple[list[float], list[float]] = ([], [])
             if name.endswith("disk cache"):
-                measure(name, checkouts[0], one)
-                measure(name, checkouts[1], two)
-            for k in tqdm(range(args.pairs), desc=name, leave=False, mininterval=0.3):
-                both = list(zip(got, checkouts, (one, two)))
-                for values, checkout, cache in both if k % 2 == 0 else both[::-1]:
+                for checkout, cache in zip(checkouts, caches):
+                    measure(name, checkout, cache)
+            for pair in tqdm(range(options.pairs), desc=name, leave=False, mininterval=0.3):
+                both = list(zip(figures, checkouts, caches))
+                for values, checkout, cache in both if pair % 2 == 0 else both[::-1]:
                     values.append(measure(name, checkout, cache))
-            print(row(name, *got), flush=True)
+            print(row(name, *figures), flush=True)
     return 0
 
 

@@ -11,7 +11,6 @@ jax.jit, less one warm call.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import subprocess
@@ -20,37 +19,34 @@ import tempfile
 import time
 from pathlib import Path
 
-from .worker import MODULES
+from .worker import is_traced, module_of
 
 __all__ = ["main"]
 
 
 def _calls(framework: str, workload: str, count: int) -> list[float]:
     """Seconds of each of the first calls, in this process."""
-    family = framework.split("_")[0] if framework.startswith("hybrid") else framework
-    module = importlib.import_module(f"benchmarks.{MODULES[family]}")
-    if family == "hybrid":
-        importlib.import_module("hybrid.backends.cpu.backend")
-    run, out = module.build(workload, framework in ("hybrid_traced", "torch_compile")), []
+    run = module_of(framework).build(workload, is_traced(framework))
+    seconds = []
     for _ in range(count):
         start = time.perf_counter()
         run()
-        out.append(time.perf_counter() - start)
-    return out
+        seconds.append(time.perf_counter() - start)
+    return seconds
 
 
 def measure(
     python: str, framework: str, workload: str, count: int, cache: str
 ) -> list[float] | None:
     """`_calls` in a process of its own; None where that framework does not run."""
-    got = subprocess.run(
+    done = subprocess.run(
         [python, "-m", "benchmarks.first_result", workload, "--calls", framework, str(count)],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent.parent,
         env=os.environ | {"HYBRID_CACHE_DIR": cache, "TORCHINDUCTOR_CACHE_DIR": cache},
     )
-    return json.loads(got.stdout.splitlines()[-1]) if got.returncode == 0 else None
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
 
 def _report(workload: str, peer: str, rounds: int) -> None:
@@ -70,9 +66,9 @@ def _report(workload: str, peer: str, rounds: int) -> None:
             )
     for name in ("jax", "torch_compile"):
         with tempfile.TemporaryDirectory() as folder:
-            calls = measure(peer, name, workload, 4, folder)
-        if calls is not None:
-            print(f"{name:19}: {calls[0] - min(calls):6.3f} s")
+            theirs = measure(peer, name, workload, 4, folder)
+        if theirs is not None:
+            print(f"{name:19}: {theirs[0] - min(theirs):6.3f} s")
 
 
 def main() -> int:
@@ -89,11 +85,12 @@ def main() -> int:
         metavar=("FRAMEWORK", "COUNT"),
         help="print the first calls of one framework",
     )
-    args = parser.parse_args()
-    if args.calls:
-        print(json.dumps(_calls(args.calls[0], args.workload, int(args.calls[1]))))
+    options = parser.parse_args()
+    if options.calls:
+        framework, count = options.calls
+        print(json.dumps(_calls(framework, options.workload, int(count))))
     else:
-        _report(args.workload, args.peer_python, args.rounds)
+        _report(options.workload, options.peer_python, options.rounds)
     return 0
 
 

@@ -31,28 +31,41 @@ def step_of(depth: int) -> tuple[Any, Any]:
     model = nn.Sequential(*[nn.Linear(1, 1) for _ in range(depth)])
     optimizer = optim.SGD(model.parameters(), lr=1e-3)
 
-    def step(x: Any) -> Any:
-        loss = (model(x) ** 2).sum()
+    def step(inputs: Any) -> Any:
+        loss = (model(inputs) ** 2).sum()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         return loss
 
-    traced, x = hb.function(step), hb.ones(1, 1)
+    traced, inputs = hb.function(step), hb.ones(1, 1)
     for _ in range(4):
-        traced(x)
-    return traced, x
+        traced(inputs)
+    return traced, inputs
 
 
-def best(f: Callable[[], Any], seconds: float = 0.5) -> float:
+def best(function: Callable[[], Any], seconds: float = 0.5) -> float:
     """Least seconds of a call, over groups of 20."""
     least, stop = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < stop:
         start = time.perf_counter()
         for _ in range(20):
-            f()
+            function()
         least = min(least, (time.perf_counter() - start) / 20)
     return least
+
+
+def _addresses(plan: Any, arena: int, own: list[np.ndarray]) -> list[int]:
+    """Where each slot of a plan lies: in the arena, in the plan's constants, or in `own`."""
+    addresses = []
+    for slot, array in zip(plan.slots, own):
+        if slot.kind == "arena":
+            addresses.append(arena + slot.index)
+        elif slot.kind == "const":
+            addresses.append(plan.consts[slot.index].ctypes.data)
+        else:
+            addresses.append(array.ctypes.data)
+    return addresses
 
 
 def kernels_alone(traced: Any, *args: Any) -> float:
@@ -61,26 +74,22 @@ def kernels_alone(traced: Any, *args: Any) -> float:
     (segment,) = runner.parts
     plan = runner.plan
     memory = np.zeros(plan.arena_bytes + runner.temp + 256, np.uint8)
-    base = -(-memory.ctypes.data // 64) * 64
-    own = [np.ones(s.aval.shape, s.aval.dtype) for s in plan.slots]
-    bufs = [
-        base + s.index
-        if s.kind == "arena"
-        else plan.consts[s.index].ctypes.data
-        if s.kind == "const"
-        else a.ctypes.data
-        for s, a in zip(plan.slots, own)
-    ]
-    count = len(segment.steps) * ROUNDS
-    table = (ctypes.c_uint64 * (6 * count))(
+    arena = -(-memory.ctypes.data // 64) * 64
+    own = [np.ones(slot.aval.shape, slot.aval.dtype) for slot in plan.slots]
+    addresses = _addresses(plan, arena, own)
+    steps = len(segment.steps) * ROUNDS
+    table = (ctypes.c_uint64 * (6 * steps))(
         *(list(segment.table)[: 6 * len(segment.steps)] * ROUNDS)
     )
-    words = (ctypes.c_uint64 * (len(bufs) + 1))(*bufs, base + -(-plan.arena_bytes // 64) * 64)
-    failed, p = ctypes.c_int64(0), pool()
-    return (
-        best(lambda: p.plan(p.ctl, table, count, words, segment.scratch, ctypes.byref(failed)))
-        / ROUNDS
-    )
+    temporaries = arena + -(-plan.arena_bytes // 64) * 64
+    words = (ctypes.c_uint64 * (len(addresses) + 1))(*addresses, temporaries)
+    failed, threads = ctypes.c_int64(0), pool()
+
+    def rounds() -> Any:
+        failing = ctypes.byref(failed)
+        return threads.plan(threads.ctl, table, steps, words, segment.scratch, failing)
+
+    return best(rounds) / ROUNDS
 
 
 class Counts(NamedTuple):
@@ -92,17 +101,18 @@ class Counts(NamedTuple):
     bytecode_inside: int
 
 
-def count(f: Callable[..., Any], *args: Any) -> Counts:
-    """Counts of f(*args), the call of f included and what switches the hooks off left out."""
+def count(function: Callable[..., Any], *args: Any) -> Counts:
+    """Counts of function(*args), its own call included and what switches the hooks off left out."""
     seen, inside, within = {"call": 0, "c_call": 0}, [0], [0]
 
-    def trace(frame: Any, event: str, arg: Any) -> Any:
+    def trace(frame: Any, event: str, argument: Any) -> Any:
         frame.f_trace_opcodes = True
         inside[0] += event == "opcode" and within[0] > 0
         return trace
 
-    def profile(frame: Any, event: str, arg: Any) -> None:
-        if event in seen and not (event == "c_call" and arg in (sys.setprofile, sys.settrace)):
+    def profile(frame: Any, event: str, argument: Any) -> None:
+        switching = event == "c_call" and argument in (sys.setprofile, sys.settrace)
+        if event in seen and not switching:
             seen[event] += 1
             within[0] += event == "c_call"
         elif event in ("c_return", "c_exception"):
@@ -111,7 +121,7 @@ def count(f: Callable[..., Any], *args: Any) -> Counts:
     sys.settrace(trace)
     sys.setprofile(profile)
     try:
-        f(*args)
+        function(*args)
     finally:
         sys.setprofile(None)
         sys.settrace(None)
@@ -120,10 +130,11 @@ def count(f: Callable[..., Any], *args: Any) -> Counts:
 
 def main() -> int:
     """Command line entry."""
-    traced, x = step_of(10)
-    traced_us, kernels_us = best(lambda: traced(x)) * 1e6, kernels_alone(traced, x) * 1e6
+    traced, inputs = step_of(10)
+    traced_us = best(lambda: traced(inputs)) * 1e6
+    kernels_us = kernels_alone(traced, inputs) * 1e6
     replays = traced.cache_info().replays
-    traced(x)
+    traced(inputs)
     if traced.cache_info().replays != replays + 1:
         raise SystemExit("the step is not replayed: " + traced.explain())
     print(
@@ -131,10 +142,10 @@ def main() -> int:
         f"entry and exit {traced_us - kernels_us:.2f} us"
     )
     for depth in (2, 8, 32):
-        c = count(*step_of(depth))
+        counts = count(*step_of(depth))
         print(
-            f"depth {depth:2}: {c.python_calls} Python calls, {c.c_calls} C calls, "
-            f"{c.bytecode_inside} bytecode instructions inside"
+            f"depth {depth:2}: {counts.python_calls} Python calls, {counts.c_calls} C calls, "
+            f"{counts.bytecode_inside} bytecode instructions inside"
         )
     return 0
 

@@ -13,23 +13,9 @@ from hybrid.backends.cpu.python.pool import get_num_threads, launch, num_threads
 
 CHAINS, TRIPS = 24, 20_000
 ARGUMENTS = "ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch"
-
-
-def kernel_text() -> str:
-    """A kernel whose every item runs TRIPS x CHAINS fmas of 16 floats."""
-    lanes = "<16 x float>"
-    one = "<" + ", ".join(["float 1.0"] * 16) + ">"
-    phis = [f"  %a{i} = phi {lanes} [{one}, %item], [%b{i}, %loop]" for i in range(CHAINS)]
-    fmas = [
-        f"  %b{i} = call {lanes} @llvm.fma.v16f32({lanes} %a{i}, {lanes} %x, {lanes} %a{i})"
-        for i in range(CHAINS)
-    ]
-    sums = [f"  %s0 = fadd {lanes} %b0, %b1"]
-    for i in range(2, CHAINS):
-        sums.append(f"  %s{i - 1} = fadd {lanes} %s{i - 2}, %b{i}")
-    return f"""
+KERNEL = """
 declare {lanes} @llvm.fma.v16f32({lanes}, {lanes}, {lanes})
-define i64 @peak({ARGUMENTS}) "prefer-vector-width"="512" {{
+define i64 @peak({arguments}) "prefer-vector-width"="512" {{
 entry:
   %base = load ptr, ptr %bufs
   %x = load {lanes}, ptr %base, align 4
@@ -39,16 +25,16 @@ item:
   br label %loop
 loop:
   %k = phi i64 [0, %item], [%k1, %loop]
-{chr(10).join(phis)}
-{chr(10).join(fmas)}
+{merged}
+{products}
   %k1 = add i64 %k, 1
-  %more = icmp ult i64 %k1, {TRIPS}
+  %more = icmp ult i64 %k1, {trips}
   br i1 %more, label %loop, label %done
 done:
-{chr(10).join(sums)}
+{sums}
   %at = getelementptr float, ptr %base, i64 16
   %to = getelementptr {lanes}, ptr %at, i64 %n
-  store {lanes} %s{CHAINS - 2}, ptr %to, align 4
+  store {lanes} %s{last}, ptr %to, align 4
   %n1 = add i64 %n, 1
   %again = icmp ult i64 %n1, %end
   br i1 %again, label %item, label %out
@@ -58,20 +44,43 @@ out:
 """
 
 
-def gflops(threads: int, runs: int = 30) -> float:
-    """Best rate over `runs` launches of one item per thread."""
+def kernel_text() -> str:
+    """A kernel whose every item runs TRIPS x CHAINS fmas of 16 floats."""
+    lanes = "<16 x float>"
+    ones = "<" + ", ".join(["float 1.0"] * 16) + ">"
+    merged = [f"  %a{i} = phi {lanes} [{ones}, %item], [%b{i}, %loop]" for i in range(CHAINS)]
+    products = [
+        f"  %b{i} = call {lanes} @llvm.fma.v16f32({lanes} %a{i}, {lanes} %x, {lanes} %a{i})"
+        for i in range(CHAINS)
+    ]
+    # the sums keep every chain alive: nothing of them can be left out
+    sums = [f"  %s0 = fadd {lanes} %b0, %b1"]
+    sums += [f"  %s{i - 1} = fadd {lanes} %s{i - 2}, %b{i}" for i in range(2, CHAINS)]
+    return KERNEL.format(
+        lanes=lanes,
+        arguments=ARGUMENTS,
+        merged="\n".join(merged),
+        products="\n".join(products),
+        sums="\n".join(sums),
+        trips=TRIPS,
+        last=CHAINS - 2,
+    )
+
+
+def gflops(threads: int, launches: int = 30) -> float:
+    """Best rate over `launches` launches of one item per thread."""
     import numpy as np
 
     module = compile_ir(kernel_text(), ["peak"])
-    data = np.zeros(16 * (threads + 1), np.float32)
+    vectors = np.zeros(16 * (threads + 1), np.float32)
     words = np.zeros(1, np.int64)
-    best = float("inf")
+    least = float("inf")
     with num_threads(threads):
-        for _ in range(runs):
+        for _ in range(launches):
             start = time.perf_counter()
-            launch(module.address("peak"), words, threads, 1, 0, (data,))
-            best = min(best, time.perf_counter() - start)
-    return threads * TRIPS * CHAINS * 32 / best / 1e9
+            launch(module.address("peak"), words, threads, 1, 0, (vectors,))
+            least = min(least, time.perf_counter() - start)
+    return threads * TRIPS * CHAINS * 32 / least / 1e9
 
 
 if __name__ == "__main__":

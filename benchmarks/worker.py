@@ -12,6 +12,7 @@ import json
 import resource
 import sys
 import time
+from typing import Any
 
 from .sizes import NoSuchWorkload, median_us
 
@@ -24,26 +25,35 @@ MODULES = {
 }
 
 
+def module_of(framework: str) -> Any:
+    """The module with the workloads of a framework, all its imports done."""
+    family = framework.split("_")[0] if framework.startswith("hybrid") else framework
+    if family == "hybrid":
+        # loaded with the first tensor: an import, too
+        importlib.import_module("hybrid.backends.api").backend("cpu")
+    return importlib.import_module(f"benchmarks.{MODULES[family]}")
+
+
+def is_traced(framework: str) -> bool:
+    """Frameworks that compile the whole step."""
+    return framework in ("hybrid_traced", "torch_compile")
+
+
 def main(framework: str, workload: str, budget: float) -> None:
     """Build, time the first three calls, then the median of the later ones."""
-    family = framework.split("_")[0] if framework.startswith("hybrid") else framework
-    module = importlib.import_module(f"benchmarks.{MODULES[family]}")
-    if family == "hybrid":
-        importlib.import_module(
-            "hybrid.backends.cpu.backend"
-        )  # loaded with the first tensor: an import, too
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    module = module_of(framework)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        run = module.build(workload, framework in ("hybrid_traced", "torch_compile"))
+        run = module.build(workload, is_traced(framework))
     except NoSuchWorkload:
         sys.exit(3)
     start = time.perf_counter()
     for _ in range(3):
         run()
     first = time.perf_counter() - start
-    us = median_us(run, budget)
+    median = median_us(run, budget)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"us": us, "first_s": first, "peak_mb": (peak - base) / 1024}))
+    print(json.dumps({"us": median, "first_s": first, "peak_mb": (peak - before) / 1024}))
 
 
 if __name__ == "__main__":

@@ -246,8 +246,7 @@ def _machine(value: Any, field: str) -> Machine:
     )
 
 
-def parse(line: str) -> Entry:
-    """The entry of a line; Malformed where it is none.  Fields that are not known are ignored."""
+def _facts(line: str) -> dict[str, Any]:
     try:
         facts = _object(json.loads(line, parse_constant=_malformed_constant), "the line")
     except Malformed:
@@ -257,6 +256,12 @@ def parse(line: str) -> Entry:
     version = facts.get("version")
     if isinstance(version, bool) or version != FORMAT:
         raise Malformed(f"version: {_shown(version)} is not {FORMAT}, the one read here")
+    return facts
+
+
+def parse(line: str) -> Entry:
+    """The entry of a line; Malformed where it is none.  Fields that are not known are ignored."""
+    facts = _facts(line)
     workloads = _object(facts.get("workloads"), "workloads")
     versions = _object(facts.get("versions"), "versions")
     return Entry(

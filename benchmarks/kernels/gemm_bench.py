@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from hybrid.core.aval import aval
 from hybrid.ir import contract as layouts
 from hybrid.ir.contract import accumulator
 
-RNG = np.random.default_rng(0)
+GENERATOR = np.random.default_rng(0)
 SLICE = 0.002  # seconds of one timed run
 Case = tuple[
     str, Callable[..., layouts.Contraction], list[np.ndarray], tuple[int, ...], dict[str, Any]
@@ -34,27 +34,12 @@ Case = tuple[
 
 
 def noise(*shape: int) -> np.ndarray:
-    return RNG.standard_normal(shape).astype(np.float32)
+    """Normal float32 samples."""
+    return GENERATOR.standard_normal(shape).astype(np.float32)
 
 
-def cases() -> Iterator[Case]:
-    """(name, layout, operands, result shape, parameters)."""
-    for m, k, n in [
-        (64, 64, 64),
-        (256, 256, 256),
-        (1024, 1024, 1024),
-        (784, 32, 256),
-        (32, 256, 784),
-    ]:
-        yield f"matmul {m}x{k}x{n}", layouts.matmul_layout, [noise(m, k), noise(k, n)], (m, n), {}
-    yield (
-        "matmul t 784x32x256",
-        layouts.matmul_layout,
-        [noise(32, 784).T, noise(32, 256)],
-        (784, 256),
-        {},
-    )
-    for m, k, n in [
+def _linear_cases() -> Iterator[Case]:
+    for rows, inner, columns in [
         (32, 64, 64),
         (32, 784, 256),
         (32, 256, 10),
@@ -64,33 +49,56 @@ def cases() -> Iterator[Case]:
         (512, 512, 128),
         (1, 512, 512),
     ]:
+        operands = [noise(rows, inner), noise(columns, inner), noise(columns)]
+        name = f"linear {rows}x{inner}->{columns}"
+        yield name, layouts.linear_layout, operands, (rows, columns), {}
+
+
+def _matrix_cases() -> Iterator[Case]:
+    matmul = layouts.matmul_layout
+    for rows, inner, columns in [
+        (64, 64, 64),
+        (256, 256, 256),
+        (1024, 1024, 1024),
+        (784, 32, 256),
+        (32, 256, 784),
+    ]:
+        operands = [noise(rows, inner), noise(inner, columns)]
+        yield f"matmul {rows}x{inner}x{columns}", matmul, operands, (rows, columns), {}
+    yield "matmul t 784x32x256", matmul, [noise(32, 784).T, noise(32, 256)], (784, 256), {}
+    yield from _linear_cases()
+    batched = [noise(32, 64, 32), noise(32, 32, 64)]
+    yield "batched 32x64x32x64", matmul, batched, (32, 64, 64), {}
+    yield "matvec 1024", matmul, [noise(1024, 1024), noise(1024)], (1024,), {}
+    yield "matvec t 1024", matmul, [noise(1024, 1024).T, noise(1024)], (1024,), {}
+    yield "dot 1M", matmul, [noise(1 << 20), noise(1 << 20)], (), {}
+
+
+def _convolution_cases() -> Iterator[Case]:
+    for channels, size, filters in [(1, 28, 16), (16, 14, 32)]:
+        images = noise(32, channels, size + 2, size + 2)
+        weight = noise(filters, channels, 3, 3)
+        outputs = noise(32, filters, size, size)
         yield (
-            f"linear {m}x{k}->{n}",
-            layouts.linear_layout,
-            [noise(m, k), noise(n, k), noise(n)],
-            (m, n),
+            f"conv {channels}->{filters} {size}",
+            layouts.conv2d_layout,
+            [images, weight, noise(filters)],
+            outputs.shape,
             {},
         )
-    yield (
-        "batched 32x64x32x64",
-        layouts.matmul_layout,
-        [noise(32, 64, 32), noise(32, 32, 64)],
-        (32, 64, 64),
-        {},
-    )
-    yield "matvec 1024", layouts.matmul_layout, [noise(1024, 1024), noise(1024)], (1024,), {}
-    yield "matvec t 1024", layouts.matmul_layout, [noise(1024, 1024).T, noise(1024)], (1024,), {}
-    yield "dot 1M", layouts.matmul_layout, [noise(1 << 20), noise(1 << 20)], (), {}
-    for c, size, o in [(1, 28, 16), (16, 14, 32)]:
-        x, w, g = noise(32, c, size + 2, size + 2), noise(o, c, 3, 3), noise(32, o, size, size)
-        yield f"conv {c}->{o} {size}", layouts.conv2d_layout, [x, w, noise(o)], g.shape, {}
         yield (
-            f"conv weight {c}->{o}",
+            f"conv weight {channels}->{filters}",
             layouts.conv2d_weight_layout,
-            [g, x],
-            w.shape,
+            [outputs, images],
+            weight.shape,
             {"kernel": (3, 3)},
         )
+
+
+def cases() -> Iterator[Case]:
+    """(name, layout, operands, result shape, parameters)."""
+    yield from _matrix_cases()
+    yield from _convolution_cases()
 
 
 def fastest(run: Callable[[], Any], idle: Callable[[], Any], tries: int = 15) -> float:
@@ -98,75 +106,95 @@ def fastest(run: Callable[[], Any], idle: Callable[[], Any], tries: int = 15) ->
     run()
     start = time.perf_counter()
     run()
-    repeat = max(1, int(SLICE / max(time.perf_counter() - start, 1e-7)))
+    repeats = max(1, int(SLICE / max(time.perf_counter() - start, 1e-7)))
 
-    def once(f: Callable[[], Any], n: int) -> float:
+    def mean(function: Callable[[], Any], count: int) -> float:
         start = time.perf_counter()
-        for _ in range(n):
-            f()
-        return (time.perf_counter() - start) / n
+        for _ in range(count):
+            function()
+        return (time.perf_counter() - start) / count
 
-    return min(once(run, repeat) for _ in range(tries)) - min(once(idle, 100) for _ in range(tries))
+    busy = min(mean(run, repeats) for _ in range(tries))
+    return busy - min(mean(idle, 100) for _ in range(tries))
 
 
 def decisions(kernel: GemmKernel) -> str:
+    """How a product is cut into panels and items."""
     if kernel.order == "lanes":
         return "lanes"
-    g = choose(kernel, element_of(kernel.acc), host_target())
+    chosen = choose(kernel, element_of(kernel.acc), host_target())
     return (
-        f"{'swapped ' if g.swap else ''}{g.rows}x{g.vecs} a={g.a_mode} b={g.b_mode} "
-        f"panels={g.panels_m}x{g.panels_n} split={g.split} items={g.items}"
+        f"{'swapped ' if chosen.swap else ''}{chosen.rows}x{chosen.vecs} a={chosen.a_mode} "
+        f"b={chosen.b_mode} panels={chosen.panels_m}x{chosen.panels_n} split={chosen.split} "
+        f"items={chosen.items}"
     )
+
+
+class Prepared:
+    """A compiled product with its operands: `steps` for the pool, and `alone` on this thread."""
+
+    def __init__(
+        self, generated: Sequence[Any], arrays: Sequence[np.ndarray], shape: Sequence[int]
+    ) -> None:
+        # held: machine code is freed with its last owner
+        self.codes = compile_many([(part.symbol, part.text) for part in generated])
+        room = max(part.temp for part in generated) + 64
+        self.held = [*arrays, np.zeros(shape, np.float32), np.zeros(room, np.uint8)]
+        self.buffers = [array.ctypes.data for array in self.held]
+        self.words = [np.array(part.words, np.uint64) for part in generated]
+        self.scratch = np.zeros(max(part.scratch for part in generated) + 64, np.uint8)
+        self.steps = [
+            (code.address, words.ctypes.data, part.items, part.grain, part.scratch, 0)
+            for code, words, part in zip(self.codes, self.words, generated)
+        ]
+        self.empty = [(step[0], step[1], 0, *step[3:]) for step in self.steps]
+
+    def alone(self) -> tuple[Callable[[], None], Callable[[], None]]:
+        """(a run on this thread, the same calls without any work)."""
+        prototype = ctypes.CFUNCTYPE(
+            ctypes.c_int64, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2, ctypes.c_void_p
+        )
+        table = (ctypes.c_uint64 * len(self.buffers))(*self.buffers)
+        aligned = self.scratch.ctypes.data + -self.scratch.ctypes.data % 64
+
+        def calls(steps: Sequence[Any]) -> Callable[[], None]:
+            functions = [(prototype(step[0]), step[1], step[2]) for step in steps]
+
+            def run() -> None:
+                for function, words, items in functions:
+                    function(ctypes.addressof(table), words, 0, items, aligned)
+
+            return run
+
+        return calls(self.steps), calls(self.empty)
 
 
 def measure(case: Case) -> None:
+    """Print the line of one case."""
     name, layout, arrays, shape, params = case
-    c = layout(
-        [aval(x.shape, dt.float32) for x in arrays],
-        [tuple(s // 4 for s in x.strides) for x in arrays],
+    contraction = layout(
+        [aval(array.shape, dt.float32) for array in arrays],
+        [tuple(stride // 4 for stride in array.strides) for array in arrays],
         (0,) * len(arrays),
         **params,
     )
-    kernel = kernel_of(c, [dt.float32] * len(arrays), dt.float32)
+    kernel = kernel_of(contraction, [dt.float32] * len(arrays), dt.float32)
     assert kernel.acc is accumulator(dt.float32)
     start = time.perf_counter()
-    gens = generate(kernel, len(arrays) + 1)
+    generated = generate(kernel, len(arrays) + 1)
     made = time.perf_counter()
-    codes = compile_many([(g.symbol, g.text) for g in gens])
+    prepared = Prepared(generated, arrays, shape)
     done = time.perf_counter()
-    keep = [
-        *arrays,
-        np.zeros(shape, np.float32),
-        np.zeros(max(g.temp for g in gens) + 64, np.uint8),
-    ]
-    bufs = [x.ctypes.data for x in keep]
-    words = [np.array(g.words, np.uint64) for g in gens]
-    scratch = np.zeros(max(g.scratch for g in gens) + 64, np.uint8)
-    table = (ctypes.c_uint64 * len(bufs))(*bufs)
-    prototype = ctypes.CFUNCTYPE(
-        ctypes.c_int64, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2, ctypes.c_void_p
+    single = fastest(*prepared.alone())
+    pooled = fastest(
+        lambda: pool.run_steps(prepared.steps, prepared.buffers),
+        lambda: pool.run_steps(prepared.empty, prepared.buffers),
     )
-    calls = [
-        (prototype(code.address), w.ctypes.data, g.items) for code, w, g in zip(codes, words, gens)
-    ]
-    aligned = scratch.ctypes.data + -scratch.ctypes.data % 64
-
-    def alone(items: int | None = None) -> None:
-        for f, w, n in calls:
-            f(ctypes.addressof(table), w, 0, n if items is None else items, aligned)
-
-    steps = [
-        (code.address, w.ctypes.data, g.items, g.grain, g.scratch, 0)
-        for code, w, g in zip(codes, words, gens)
-    ]
-    empty = [(s[0], s[1], 0, *s[3:]) for s in steps]
-    one = fastest(alone, lambda: alone(0))
-    many = fastest(lambda: pool.run_steps(steps, bufs), lambda: pool.run_steps(empty, bufs))
-    flops = 2.0 * c.batch * c.m * c.n * c.k
+    flops = 2.0 * contraction.batch * contraction.m * contraction.n * contraction.k
     print(
-        f"{name:22s} {one * 1e6:9.2f} us {flops / one / 1e9:5.0f} GF | {pool.get_num_threads()} "
-        f"threads {many * 1e6:9.2f} us {flops / many / 1e9:5.0f} GF | {decisions(kernel)} | "
-        f"{(made - start) * 1e3:.1f} + {(done - made) * 1e3:.1f} ms"
+        f"{name:22s} {single * 1e6:9.2f} us {flops / single / 1e9:5.0f} GF | "
+        f"{pool.get_num_threads()} threads {pooled * 1e6:9.2f} us {flops / pooled / 1e9:5.0f} GF | "
+        f"{decisions(kernel)} | {(made - start) * 1e3:.1f} + {(done - made) * 1e3:.1f} ms"
     )
 
 
