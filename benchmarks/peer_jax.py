@@ -241,6 +241,7 @@ def _kernel(name: str) -> Callable[[], Any]:
         vector = jnp.ones(8)
         return lambda: vector + vector
     function: Callable[..., Any]
+    operands: tuple[Any, ...]
     if name == "gelu":
         function, operands = _gelu, (_normal(1 << 22),)
     elif name == "softmax":

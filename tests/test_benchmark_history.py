@@ -58,9 +58,9 @@ def facts(**changes):
 def test_figures_hold_ratios_to_peers_only():
     figures = history.figures_of("toy", TOY, {"jax": (0.2, 0.3), "numpy": (1.0, 2.0)})
     assert figures.times["numpy"] == 1.0 and figures.ratios == {"torch": 5 / 60, "jax": 0.25}
-    assert figures.spreads == {"jax": (0.2, 0.3)} and figures.best_peer == "jax"
+    assert figures.spreads == {"jax": (0.2, 0.3)}
     assert history.figures_of("toy", {}) is None
-    assert history.figures_of("toy", ROW).best_peer is None
+    assert history.figures_of("toy", ROW).ratios == {}
     untraced = {key: cell for key, cell in TOY.items() if key != "hybrid_traced"}
     assert history.figures_of("toy", untraced).ratios == {}  # its traced form failed
     assert history.figures_of("add_eager", untraced).ratios == {"torch": 50 / 60, "jax": 2.5}
@@ -355,6 +355,14 @@ def test_points_with_fewer_peers_are_marked():
     del fewer.workloads["toy"].ratios["jax"]
     (row,) = lines_of([entry(0), fewer]).values()
     assert [point.complete for point in row.values()] == [True, False]
+
+
+def test_runs_of_one_commit_with_other_peers_are_one_point():
+    with_torch, with_jax = entry(0), entry(0)
+    del with_torch.workloads["toy"].ratios["jax"]
+    del with_jax.workloads["toy"].ratios["torch"]
+    (row,) = lines_of([with_torch, with_jax]).values()
+    assert list(row.values()) == [(0.25, 0.2, 0.3, True)]  # JAX is the best of both
 
 
 def test_columns():

@@ -1,6 +1,6 @@
 """The picture of a history: hybrid's time over the best peer's, over commits.
 
-Invariant: a point is the median of the runs of one commit on one machine; lines join points of one
+Invariant: a point is the median of the runs of one commit on one machine, peer by peer; lines join points of one
 machine, and only those where every known peer took part; quick runs, and workloads without a peer
 or no longer measured, are left out.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,10 @@ MARKERS = "osD^vP*X<>"
 STYLES = ("-", "--", ":", "-.")
 MOST_LABELS = 24  # of commits; more would lie upon each other
 MOST_MACHINES = len(MARKERS)  # in the legend
+CAPTION = (
+    "bars: least and largest of the rounds; hollow: not every peer was measured\n"
+    "+: with changes that were not committed"
+)
 GAP = 0.062  # between two names at the right, in heights of a panel
 
 
@@ -72,44 +76,32 @@ def column_of(entry: Entry) -> Column:
     return Column(commit.date or entry.date, commit.revision[:7], bool(commit.dirty))
 
 
-def _point(figures: Figures, known: set[str]) -> Point | None:
-    peer = figures.best_peer
-    if peer is None:
-        return None
-    ratio = figures.ratios[peer]
-    least, most = figures.spreads.get(peer, (ratio, ratio))
-    return Point(ratio, min(least, ratio), max(most, ratio), figures.ratios.keys() >= known)
-
-
-def _points(entries: Sequence[Entry]) -> Iterator[tuple[Key, Column, Point]]:
-    peers: dict[str, set[str]] = {}
-    for entry in entries:
-        for workload, figures in entry.workloads.items():
-            peers.setdefault(workload, set()).update(figures.ratios)
-    for entry in entries:
-        for workload, figures in entry.workloads.items():
-            point = _point(figures, peers[workload])
-            if point and workload in ALL:
-                yield (workload, entry.machine), column_of(entry), point
-
-
-def _merged(points: Sequence[Point]) -> Point:
-    return Point(
-        statistics.median(point.ratio for point in points),
-        min(point.least for point in points),
-        max(point.most for point in points),
-        all(point.complete for point in points),
-    )
+def _merged(runs: Sequence[Figures], known: set[str]) -> Point:
+    """One point of several runs: the median for each peer first, as they may have had others."""
+    ratios: dict[str, list[float]] = {}
+    ends: dict[str, list[float]] = {}
+    for figures in runs:
+        for peer, ratio in figures.ratios.items():
+            ratios.setdefault(peer, []).append(ratio)
+            ends.setdefault(peer, []).extend((ratio, *figures.spreads.get(peer, ())))
+    medians = {peer: statistics.median(values) for peer, values in ratios.items()}
+    best = max(medians, key=lambda peer: medians[peer])
+    return Point(medians[best], min(ends[best]), max(ends[best]), medians.keys() >= known)
 
 
 def lines_of(entries: Sequence[Entry]) -> Lines:
     """{(workload, machine): {column: point}}, quick runs left out."""
-    found: dict[Key, dict[Column, list[Point]]] = {}
-    for key, column, point in _points([entry for entry in entries if not entry.quick]):
-        found.setdefault(key, {}).setdefault(column, []).append(point)
+    runs: dict[Key, dict[Column, list[Figures]]] = {}
+    peers: dict[str, set[str]] = {}
+    for entry in entries:
+        for workload, figures in entry.workloads.items():
+            if figures.ratios and workload in ALL and not entry.quick:
+                row = runs.setdefault((workload, entry.machine), {})
+                row.setdefault(column_of(entry), []).append(figures)
+                peers.setdefault(workload, set()).update(figures.ratios)
     return {
-        key: {column: _merged(points) for column, points in sorted(row.items())}
-        for key, row in found.items()
+        key: {column: _merged(row[column], peers[key[0]]) for column in sorted(row)}
+        for key, row in runs.items()
     }
 
 
@@ -241,6 +233,32 @@ def _legend(figure: Any, machines: Sequence[Machine]) -> None:
         text.set_parse_math(False)
 
 
+def _groups(lines: Lines) -> list[tuple[str, Lines]]:
+    """The panels: (title, its lines), those without a line left out."""
+    training = {key: row for key, row in lines.items() if key[0] in TRAINING}
+    others = {key: row for key, row in lines.items() if key[0] not in TRAINING}
+    groups = [("training steps", training), ("kernels and calls", others)]
+    return [(title, group) for title, group in groups if group]
+
+
+def _picture(pyplot: Any, lines: Lines) -> Any:
+    columns = sorted({column for row in lines.values() for column in row})
+    machines = list(dict.fromkeys(machine for _, machine in lines))
+    groups = _groups(lines)
+    size = (min(18.0, 5.0 + 0.62 * len(columns)), 3.9 * len(groups))
+    figure, panels = pyplot.subplots(len(groups), 1, figsize=size, sharex=True, squeeze=False)
+    for panel, (title, group) in zip(panels.flat, groups):
+        _panel(panel, group, columns, machines)
+        _plain_numbers(panel.yaxis)
+        panel.set_title(title, loc="left", fontsize=11)
+        panel.set_ylabel("time / best peer\n(below 1 is faster)")
+    _ticks(panels.flat[-1], columns)
+    _legend(figure, machines)
+    figure.text(0.06, -0.01, CAPTION, va="top", fontsize=8, color="#667")
+    figure.tight_layout()
+    return figure
+
+
 def draw(entries: Sequence[Entry], path: Path) -> bool:
     """Write the picture as PNG, whole or not at all; False where no entry has a ratio to draw."""
     lines = lines_of(entries)
@@ -251,36 +269,12 @@ def draw(entries: Sequence[Entry], path: Path) -> bool:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    columns = sorted({column for row in lines.values() for column in row})
-    machines = list(dict.fromkeys(machine for _, machine in lines))
-    groups = (("training steps", True), ("kernels and calls", False))
-    shown = [
-        (title, {key: row for key, row in lines.items() if (key[0] in TRAINING) is training})
-        for title, training in groups
-    ]
-    shown = [(title, group) for title, group in shown if group]
-    width = min(18.0, 5.0 + 0.62 * len(columns))
-    figure, panels = pyplot.subplots(
-        len(shown), 1, figsize=(width, 3.9 * len(shown)), sharex=True, squeeze=False
-    )
-    for panel, (title, group) in zip(panels.flat, shown):
-        _panel(panel, group, columns, machines)
-        _plain_numbers(panel.yaxis)
-        panel.set_title(title, loc="left", fontsize=11)
-        panel.set_ylabel("time / best peer\n(below 1 is faster)")
-    _ticks(panels.flat[-1], columns)
-    _legend(figure, machines)
-    figure.text(
-        0.06,
-        -0.02,
-        "bars: least and largest of the rounds; hollow: not every peer was measured; "
-        "+: with changes that were not committed",
-        fontsize=8,
-        color="#667",
-    )
-    figure.tight_layout()
+    figure = _picture(pyplot, lines)
     part = path.with_name(f".{path.name}.part")
-    figure.savefig(part, format="png", dpi=120, bbox_inches="tight")
-    pyplot.close(figure)
-    part.replace(path)
+    try:
+        figure.savefig(part, format="png", dpi=120, bbox_inches="tight")
+        part.replace(path)
+    finally:
+        pyplot.close(figure)
+        part.unlink(missing_ok=True)
     return True

@@ -65,11 +65,6 @@ class Figures(NamedTuple):
     ratios: dict[str, float]
     spreads: dict[str, tuple[float, float]]
 
-    @property
-    def best_peer(self) -> str | None:
-        """The fastest peer: the one with the largest ratio."""
-        return max(self.ratios, key=lambda peer: self.ratios[peer], default=None)
-
 
 class Entry(NamedTuple):
     """One run."""

@@ -14,6 +14,7 @@ pytest.importorskip("tqdm")
 from benchmarks import __main__ as bench
 from benchmarks import against
 from benchmarks.report import plot, table
+from benchmarks.sizes import ALL
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,3 +133,37 @@ def test_against_needs_a_checkout(tmp_path, capsys):
     with pytest.raises(SystemExit):
         against.main([str(tmp_path)])
     assert "no checkout" in capsys.readouterr().err
+
+
+def test_against_uses_the_package_of_each_checkout(tmp_path, capsys):
+    """Only modules of benchmarks are named, so modules of the package may lie elsewhere."""
+    assert all(arguments[0].startswith("benchmarks.") for arguments, _ in against.MEASURES.values())
+    for folder in ("benchmarks", "hybrid"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").write_text("SPEED = 7.5\n")
+    worker = tmp_path / "benchmarks" / "worker.py"
+    worker.write_text("import hybrid, json\nprint(json.dumps({'us': hybrid.SPEED}))\n")
+    assert against.measure("toy step, traced", tmp_path, str(tmp_path / "cache")) == 7.5
+    worker.write_text("raise SystemExit('broken')\n")
+    with pytest.raises(SystemExit, match="worker hybrid_traced toy .* failed\nbroken"):
+        against.measure("toy step, traced", tmp_path, str(tmp_path / "cache"))
+    with pytest.raises(SystemExit):
+        against.main([str(tmp_path), "--only", "nothing like that"])
+    assert "no measurement has" in capsys.readouterr().err
+    (tmp_path / "hybrid" / "__init__.py").unlink()  # it would measure the installed one
+    with pytest.raises(SystemExit):
+        against.main([str(tmp_path)])
+    assert "no checkout" in capsys.readouterr().err
+
+
+def test_a_quick_run_measures_every_workload_of_hybrid(monkeypatch, capsys):
+    seen = []
+
+    def fake(python, framework, workload, budget):
+        seen.append((framework, workload, budget < 0.1))
+        return {"us": 2.0}, ""
+
+    monkeypatch.setattr(bench, "measure", fake)
+    assert bench.main(["--quick"]) == 0
+    assert {workload for _, workload, _ in seen} == set(ALL) and all(short for *_, short in seen)
+    assert len(seen) == len(set(seen)) and all(name.startswith("hybrid") for name, _, _ in seen)
