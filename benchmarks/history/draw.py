@@ -1,8 +1,8 @@
 """The picture of a history: hybrid's time over the best peer's, over commits.
 
-Invariant: a point is the median of the runs of one commit on one machine, peer by peer; lines join points of one
-machine, and only those where every known peer took part; quick runs, and workloads without a peer
-or no longer measured, are left out.
+Invariant: a point is the median of the runs of one commit on one machine, peer by peer; lines join
+points of one machine, and only those where every known peer took part; quick runs, and workloads
+without a peer or no longer measured, are left out.
 """
 
 from __future__ import annotations
