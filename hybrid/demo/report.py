@@ -231,7 +231,9 @@ def _timing(pyplot: Any, pairs: Sequence[Pair]) -> list[str]:
         "slows down for a while slows both. Line: the median; band: eight of ten pairs; the "
         "outermost hundredths lie on the edge; the "
         f"first {WARM} steps, which record and compile, are left out. Each mode finds the caches "
-        "as the other one left them, so both are a little slower than in a run alone.</p>",
+        "as the other one left them, so both are a little slower than in a run alone. Lone points "
+        "far below are first steps of an epoch: <code>eval()</code> and <code>train()</code> of "
+        "the test in between make the traced call check all it relies on once more.</p>",
     ]
 
 
