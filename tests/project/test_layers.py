@@ -6,34 +6,58 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2] / "hybrid"
-RANK = [
-    "core",
-    "ir",
-    "ops",
-    "backends",
-    "autograd",
-    "compiler",
-    "trace",
-    "eager",
-    "random",
-    "threads",
-    "function",
-    "inspect",
-    "profile",
-    "nn",
-    "optim",
-    "demo",
-    "__init__",
-    "__main__",
-]
+# the rooms of each package from the lowest to the highest: a room imports from itself and those before it
+ROOMS = {
+    "": (
+        "core",
+        "ir",
+        "ops",
+        "backends",
+        "autograd",
+        "compiler",
+        "trace",
+        "eager",
+        "random",
+        "threads",
+        "function",
+        "inspect",
+        "profile",
+        "nn",
+        "optim",
+        "demo",
+        "__main__",
+    ),
+    "ir": ("op", "mode", "tensor", "attend", "scalar", "contract", "graph", "door"),
+    "ops": (
+        "base",
+        "formulas",
+        "elementwise",
+        "axes",
+        "build",
+        "indexing",
+        "products",
+        "layers",
+    ),
+    "compiler": ("passes", "lower", "failure", "pipeline"),
+    "trace": ("heap", "bytecode", "watch", "record", "serve"),
+    "backends": ("plan", "attend", "api", "reference", "emit", "cuda", "cpu"),
+    "backends.cpu": (
+        "machine",
+        "python",
+        "gemm",
+        "scatter",
+        "attend",
+        "kernels",
+        "profile",
+        "executable",
+        "eager",
+        "backend",
+    ),
+}
+MAX_FILES = 14
 # modules that may import an optional heavy package inside a function
 DOORS = ("backends/cuda/", "demo/", "__main__.py", "inspect")
 FILES = sorted(p for p in ROOT.rglob("*.py"))
-
-
-def layer_of(module: str) -> str:
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
 
 
 def module_of(path: Path) -> str:
@@ -78,18 +102,43 @@ def imports_of(path: Path):
                 )
 
 
+def room_of(module: str, package: str) -> str | None:
+    """The room of `package` that a module lies in; None: outside, or the package's own front."""
+    parts, inside = module.split(".")[1:], package.split(".") if package else []
+    if parts[: len(inside)] != inside or len(parts) == len(inside):
+        return None
+    return parts[len(inside)]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_go_down(path):
-    here = layer_of(module_of(path)) if path.parent != ROOT else path.stem
-    assert here in RANK, f"{path} is in no layer: add it to RANK with a reason"
-    for module, line, late in imports_of(path):
+    module = module_of(path)
+    for imported, line, late in imports_of(path):
         where = f"{path}:{line}"
         if late and not str(path.relative_to(ROOT)).startswith(DOORS):
-            raise AssertionError(f"{where} imports {module} late")
-        if module.split(".")[0] == "hybrid" and layer_of(module) != "__init__":
-            assert RANK.index(layer_of(module)) <= RANK.index(here), (
-                f"{where}: {here} imports {module}"
-            )
+            raise AssertionError(f"{where} imports {imported} late")
+        if imported.split(".")[0] != "hybrid":
+            continue
+        for package, rooms in ROOMS.items():
+            here, there = room_of(module, package), room_of(imported, package)
+            if here is None or there is None:
+                continue
+            assert here in rooms, f"{path} is in no room of {package or 'hybrid'}: give it a rank"
+            assert rooms.index(there) <= rooms.index(here), f"{where}: {here} imports {there}"
+
+
+def test_every_package_with_rooms_ranks_them():
+    """A folder with folders in it says which of them is the lowest."""
+    for folder in {p.parent.parent for p in FILES if p.parent != ROOT} - {ROOT.parent}:
+        package = ".".join(folder.relative_to(ROOT).parts)
+        inner = {p.parent.name for p in FILES if p.parent.parent == folder}
+        assert inner <= set(ROOMS.get(package, ())), f"{folder}: give its rooms ranks"
+
+
+def test_rooms_are_small():
+    for folder in {p.parent for p in FILES}:
+        files = [p.name for p in FILES if p.parent == folder]
+        assert len(files) <= MAX_FILES, f"{folder} has {len(files)} files"
 
 
 def test_no_cycles():
