@@ -1,12 +1,15 @@
 """Command line: `python -m hybrid demo` and `python -m hybrid info`.
 
-Invariant: nothing heavy is imported before a command asks for it.
+Invariant: no optional package is imported before a command asks for it.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+
+from . import describe_system
+from .demo.run import run_demo
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,12 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("info", help="print versions, CPU and thread count")
     args = parser.parse_args(argv)
     if args.command == "info":
-        from . import describe_system
-
         print(describe_system())
         return 0
-    from .demo.run import run_demo
-
     return run_demo(args.epochs, args.batch, args.seed, args.out)
 
 
