@@ -26,7 +26,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parents[2]
 WORKLOADS = ("toy", "mlp_small", "cnn", "lstm", "gpt")
-ADDRESS = re.compile(r"0x[0-9a-f]{8,}(?!p)")
+MASKED = re.compile(r" +# .*$|0x[0-9a-f]{8,}(?!p)")  # where in the corpus, and addresses
 Item = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
 
@@ -140,7 +140,7 @@ def plans() -> dict[str, list[str]]:
 
     def note(name: str, text: str) -> None:
         keys = {p.name for p in folder.rglob("*.o")}
-        out[name] = ADDRESS.sub("0x", text).splitlines() + sorted(keys - known)
+        out[name] = text.splitlines() + sorted(keys - known)
         known.update(keys)
 
     for name in WORKLOADS:
@@ -177,6 +177,11 @@ def collect(checkout: Path) -> dict[str, list[str]]:
     return json.loads(got.stdout.splitlines()[-1])
 
 
+def masked(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """What is compared: the lines without addresses, and without the lines of the corpus they name."""
+    return {name: [MASKED.sub("", line) for line in lines] for name, lines in found.items()}
+
+
 def main() -> int:
     """Prints the items that differ, and how; the exit status is 1 when there are any."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -194,6 +199,7 @@ def main() -> int:
         other.write_text(json.dumps(here))
         return 0
     there = json.loads(other.read_text()) if other.is_file() else collect(other)
+    here, there = masked(here), masked(there)
     differ = [n for n in {**there, **here} if here.get(n) != there.get(n)]
     for name in differ[:20]:
         lines = difflib.unified_diff(
