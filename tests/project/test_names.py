@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent / "hybrid"
+ROOT = Path(__file__).parents[2] / "hybrid"
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 LONG_FUNCTION, LONG_FILE, FULL_FOLDER = 40, 500, 14
@@ -22,7 +22,7 @@ ALLOWED = {
     "nested conditional expressions": 50,  # goal: 0
     "functions over 40 lines, %": 0.9,  # goal: at most 1
     "files over 500 lines": 5,  # goal: 0
-    "folders of more than 14 files": 5,  # goal: 0
+    "folders of more than 14 files": 0,  # goal: 0
 }
 SLACK = {
     "one letter, % of names": 1.0,
