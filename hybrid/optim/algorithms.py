@@ -19,16 +19,16 @@ from .optimizer import Optimizer, ParamGroup
 __all__ = ["SGD", "Adam", "AdamW"]
 
 
-def _check(name: str, value: Any, low: float = 0.0, high: float = float("inf")) -> None:
-    if not low <= float(value) < high:
-        raise ValueError(f"{name} = {value} is outside {low} <= {name} < {high}")
+def _check(name: str, value: Any, lowest: float = 0.0, below: float = float("inf")) -> None:
+    if not lowest <= float(value) < below:
+        raise ValueError(f"{name} = {value} is outside {lowest} <= {name} < {below}")
 
 
-def _like(x: Tensor, p: Any) -> Tensor:
+def _like(number: Tensor, parameter: Any) -> Tensor:
     """A hyper-parameter in the dtype that p is updated in (float32 for half
     types: 0.999 is 1 in bfloat16)."""
-    d = dt.compute_type(p.dtype)
-    return x if x.dtype is d else x.astype(d)
+    target = dt.compute_type(parameter.dtype)
+    return number if number.dtype is target else number.astype(target)
 
 
 class SGD(Optimizer):
@@ -72,34 +72,38 @@ class SGD(Optimizer):
             maximize=maximize,
         )
 
-    def _init_state(self, p: Any, group: ParamGroup) -> None:
+    def _init_state(self, parameter: Any, group: ParamGroup) -> None:
         # without dampening a buffer of zeros gives PyTorch's first step; with it the first step is
         # its own
         dict.setdefault(group, "_heavy", float(group["momentum"]) != 0.0)
         dict.setdefault(group, "_first", float(group["dampening"]) != 0.0)
         if group["_heavy"]:
-            self.state[id(p)]["momentum_buffer"] = ops.zeros_like(p.detach())
+            self.state[id(parameter)]["momentum_buffer"] = ops.zeros_like(parameter.detach())
 
-    def update(self, p: Any, g: Any, state: dict[str, Tensor], group: ParamGroup) -> None:
+    def update(
+        self, parameter: Any, gradient: Any, state: dict[str, Tensor], group: ParamGroup
+    ) -> None:
         """p <- p - lr * (momentum step of g)."""
-        lr, decay = _like(group["lr"], p), _like(group["weight_decay"], p)
+        lr, decay = _like(group["lr"], parameter), _like(group["weight_decay"], parameter)
         if not group["_heavy"]:
-            p.assign(ops.sgd_update(p, g, lr, decay, maximize=group["maximize"]))
+            parameter.assign(
+                ops.sgd_update(parameter, gradient, lr, decay, maximize=group["maximize"])
+            )
             return
         buffer = state["momentum_buffer"]
-        new, moved = ops.momentum_update(
-            p,
-            g,
+        updated, moved = ops.momentum_update(
+            parameter,
+            gradient,
             buffer,
             lr,
-            _like(group["momentum"], p),
-            _like(group["dampening"], p),
+            _like(group["momentum"], parameter),
+            _like(group["dampening"], parameter),
             decay,
             nesterov=group["nesterov"],
             first=group["_first"],
             maximize=group["maximize"],
         )
-        p.assign(new)
+        parameter.assign(updated)
         buffer.assign(moved)
 
     def end(self, group: ParamGroup) -> None:
@@ -158,18 +162,27 @@ class Adam(Optimizer):
         """Count the step."""
         group["step"].assign(group["step"] + 1)
 
-    def update(self, p: Any, g: Any, state: dict[str, Tensor], group: ParamGroup) -> None:
+    def update(
+        self, parameter: Any, gradient: Any, state: dict[str, Tensor], group: ParamGroup
+    ) -> None:
         """New parameter and moments."""
-        m, v = state["exp_avg"], state["exp_avg_sq"]
+        mean_before, square_before = state["exp_avg"], state["exp_avg_sq"]
         numbers = [
-            _like(group[n], p) for n in ("lr", "beta1", "beta2", "eps", "weight_decay", "step")
+            _like(group[n], parameter)
+            for n in ("lr", "beta1", "beta2", "eps", "weight_decay", "step")
         ]
-        new, mean, square = ops.adam_update(
-            p, g, m, v, *numbers, decoupled=self.decoupled, maximize=group["maximize"]
+        updated, mean, square = ops.adam_update(
+            parameter,
+            gradient,
+            mean_before,
+            square_before,
+            *numbers,
+            decoupled=self.decoupled,
+            maximize=group["maximize"],
         )
-        p.assign(new)
-        m.assign(mean)
-        v.assign(square)
+        parameter.assign(updated)
+        mean_before.assign(mean)
+        square_before.assign(square)
 
 
 class AdamW(Adam):

@@ -80,55 +80,55 @@ class Optimizer(Saved):
         if isinstance(given, (str, Mapping)) or not hasattr(given, "__iter__"):
             raise ArgumentError('a group is a dict with a list of tensors under "params"')
         params = [given] if isinstance(given, Handle) else list(given)
-        for p in params:
-            if not isinstance(p, Handle) or not p.is_leaf:  # type: ignore[attr-defined]
+        for parameter in params:
+            if not isinstance(parameter, Handle) or not parameter.is_leaf:  # type: ignore[attr-defined]
                 raise HybridError(
-                    f"an optimizer takes leaf tensors, not {type(p).__name__}; pass "
+                    f"an optimizer takes leaf tensors, not {type(parameter).__name__}; pass "
                     "model.parameters()"
                 )
-            if id(p) in self.state:
+            if id(parameter) in self.state:
                 raise HybridError("a parameter appears in more than one group")
-            self.state[id(p)] = {}
+            self.state[id(parameter)] = {}
         made = ParamGroup(self.defaults | group | {"params": params})
         double = any(p._a.dtype is dt.float64 for p in params)
         for name in self.numbers:
             value = made[name]
-            d = dt.float64 if double else dt.float32
-            dict.__setitem__(made, name, tensor(float(value), dtype=d))
+            target = dt.float64 if double else dt.float32
+            dict.__setitem__(made, name, tensor(float(value), dtype=target))
         dict.__setitem__(made, "_owner", self)
         self.param_groups.append(made)
-        for p in params:
-            self._init_state(p, made)
+        for parameter in params:
+            self._init_state(parameter, made)
         bump(self)
 
-    def _init_state(self, p: Any, group: ParamGroup) -> None:
+    def _init_state(self, parameter: Any, group: ParamGroup) -> None:
         for name in self.slots:
-            self.state[id(p)][name] = ops.zeros_like(stop_gradient(p))
+            self.state[id(parameter)][name] = ops.zeros_like(stop_gradient(parameter))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters."""
         for group in self.param_groups:
-            for p in group["params"]:
+            for parameter in group["params"]:
                 if set_to_none:  # without looking: what was there is no input of a recorded step
-                    p.grad = None
-                elif p.grad is not None:
-                    p.grad = ops.zeros_like(p.grad)
+                    parameter.grad = None
+                elif parameter.grad is not None:
+                    parameter.grad = ops.zeros_like(parameter.grad)
 
     def step(self, closure: Any = None) -> Any:
         """Update every parameter that has a gradient; returns closure() if one is given."""
         loss = closure() if closure is not None else None
-        old = door.set_grad(False)
+        recording = door.set_grad(False)
         try:
             for group in self.param_groups:
                 self.begin(group)
-                for p in group["params"]:
-                    g = p.grad
-                    if g is not None:
-                        self.update(p, g, self.state[id(p)], group)
+                for parameter in group["params"]:
+                    gradient = parameter.grad
+                    if gradient is not None:
+                        self.update(parameter, gradient, self.state[id(parameter)], group)
                 self.end(group)
         finally:
-            door.STATE.special += door.LOCAL.grad - old
-            door.LOCAL.grad = old
+            door.STATE.special += door.LOCAL.grad - recording
+            door.LOCAL.grad = recording
         return loss
 
     def begin(self, group: ParamGroup) -> None:
@@ -137,7 +137,9 @@ class Optimizer(Saved):
     def end(self, group: ParamGroup) -> None:
         """Work done once per step and group, after the updates."""
 
-    def update(self, p: Any, g: Any, state: dict[str, Tensor], group: ParamGroup) -> None:
+    def update(
+        self, parameter: Any, gradient: Any, state: dict[str, Tensor], group: ParamGroup
+    ) -> None:
         """Give p and its state their new values."""
         raise NotImplementedError
 
@@ -163,14 +165,18 @@ class Optimizer(Saved):
         self.state = {id(p): held for p, held in state["state"]}
 
     def _flat(self) -> dict[str, Any]:
-        out: dict[str, Any] = {}
-        k = 0
-        for i, group in enumerate(self.param_groups):
-            out.update({f"group{i}.{n}": v for n, v in group.items() if isinstance(v, Handle)})
-            for p in group["params"]:
-                out.update({f"param{k}.{n}": v for n, v in self.state[id(p)].items()})
-                k += 1
-        return out
+        tensors: dict[str, Any] = {}
+        count = 0
+        for number, group in enumerate(self.param_groups):
+            tensors.update(
+                {f"group{number}.{n}": v for n, v in group.items() if isinstance(v, Handle)}
+            )
+            for parameter in group["params"]:
+                tensors.update(
+                    {f"param{count}.{n}": v for n, v in self.state[id(parameter)].items()}
+                )
+                count += 1
+        return tensors
 
     def state_dict(self) -> dict[str, Tensor]:
         """All state and hyper-parameters by name: a snapshot that later steps do not change."""
@@ -193,16 +199,16 @@ class Optimizer(Saved):
                 f"optimizer state does not fit: missing {sorted(set(mine) - set(state))}, "
                 f"unexpected {sorted(set(state) - set(mine))}"
             )
-        for n, v in mine.items():
-            if tuple(state[n].shape) != v.shape:
+        for name, value in mine.items():
+            if tuple(state[name].shape) != value.shape:
                 raise ShapeError(
-                    f"optimizer state {n} has shape {v.shape}, the snapshot {tuple(state[n].shape)}"
+                    f"optimizer state {name} has shape {value.shape}, the snapshot {tuple(state[name].shape)}"
                 )
-        for n, v in self._flat().items():
-            v.assign(state[n])
-        for n, g, f in flags:
-            if g[f] != bool(state[n]):
-                dict.__setitem__(g, f, bool(state[n]))
+        for name, value in self._flat().items():
+            value.assign(state[name])
+        for name, group, flag in flags:
+            if group[flag] != bool(state[name]):
+                dict.__setitem__(group, flag, bool(state[name]))
                 bump(self)
 
     def __repr__(self) -> str:
