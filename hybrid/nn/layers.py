@@ -40,8 +40,8 @@ __all__ = [
 ]
 
 
-def _pair(v: Any) -> tuple[int, int]:
-    return (v, v) if isinstance(v, int) else tuple(v)  # type: ignore[return-value]
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[return-value]
 
 
 def _uniform(bound: float, shape: tuple[int, ...], dtype: Any, device: Any) -> Tensor:
@@ -70,9 +70,9 @@ class Linear(Module):
             "bias", _uniform(bound, (out_features,), dtype, device) if bias else None
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return (
@@ -113,17 +113,19 @@ class Conv2d(Module):
         self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
         self.dilation = _pair(dilation)
         self.padding = padding if isinstance(padding, str) else _pair(padding)
-        kh, kw = self.kernel_size
-        bound = 1 / math.sqrt(in_channels // groups * kh * kw)
-        self.weight = _uniform(bound, (out_channels, in_channels // groups, kh, kw), dtype, device)
+        height, width = self.kernel_size
+        bound = 1 / math.sqrt(in_channels // groups * height * width)
+        self.weight = _uniform(
+            bound, (out_channels, in_channels // groups, height, width), dtype, device
+        )
         self.register_parameter(
             "bias", _uniform(bound, (out_channels,), dtype, device) if bias else None
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H', W')."""
         return F.conv2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+            input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
         )
 
     def extra_repr(self) -> str:
@@ -185,9 +187,9 @@ class LayerNorm(Module):
             else None,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Same shape as x."""
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}"
@@ -202,10 +204,10 @@ class Dropout(Module):
             raise ValueError(f"Dropout: p is a probability, not {p}")
         self.p, self.inplace = p, inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Same shape as x; with `inplace`, x itself with its new value."""
-        out = F.dropout(x, self.p, self.training)
-        return x._inplace(out) if self.inplace else out
+        output = F.dropout(input, self.p, self.training)
+        return input._inplace(output) if self.inplace else output
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -224,17 +226,17 @@ class _Pool(Module):
 class MaxPool2d(_Pool):
     """Maximum over windows of (N, C, H, W)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H', W')."""
-        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+        return F.max_pool2d(input, self.kernel_size, self.stride, self.padding)
 
 
 class AvgPool2d(_Pool):
     """Mean over windows of (N, C, H, W)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H', W')."""
-        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
+        return F.avg_pool2d(input, self.kernel_size, self.stride, self.padding)
 
 
 class Flatten(Module):
@@ -244,17 +246,17 @@ class Flatten(Module):
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(N, ...) -> (N, product) by default."""
-        return flatten(x, self.start_dim, self.end_dim)
+        return flatten(input, self.start_dim, self.end_dim)
 
 
 class _Pointwise(Module):
     function: Any = None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Same shape as x."""
-        return type(self).function(x)
+        return type(self).function(input)
 
 
 class _Inplace(_Pointwise):
@@ -264,10 +266,10 @@ class _Inplace(_Pointwise):
         super().__init__()
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Same shape as x; with `inplace`, x itself with its new value."""
-        out = type(self).function(x)
-        return x._inplace(out) if self.inplace else out
+        output = type(self).function(input)
+        return input._inplace(output) if self.inplace else output
 
     def extra_repr(self) -> str:
         return "inplace=True" if self.inplace else ""
@@ -306,7 +308,7 @@ class Softplus(_Pointwise):
 class Identity(_Pointwise):
     """The input itself."""
 
-    function = staticmethod(lambda x: x)
+    function = staticmethod(lambda input: input)
 
 
 class GELU(Module):
@@ -316,9 +318,9 @@ class GELU(Module):
         super().__init__()
         self.approximate = approximate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Same shape as x."""
-        return F.gelu(x, self.approximate)
+        return F.gelu(input, self.approximate)
 
 
 class Softmax(Module):
@@ -328,17 +330,17 @@ class Softmax(Module):
         super().__init__()
         self.dim = dim
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Same shape as x."""
-        return F.softmax(x, self.dim)
+        return F.softmax(input, self.dim)
 
 
 class LogSoftmax(Softmax):
     """Logarithm of softmax."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Same shape as x."""
-        return F.log_softmax(x, self.dim)
+        return F.log_softmax(input, self.dim)
 
 
 class LSTMCell(Module):
@@ -368,20 +370,20 @@ class LSTMCell(Module):
         )
 
     def forward(
-        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
+        self, input: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """x (N, input), state (h, c) of shape (N, hidden) each (zeros by default) -> (h, c)."""
-        x = asarray(x)
+        input = asarray(input)
         if state is None:
-            h = c = zeros((x.shape[0], self.hidden_size), dtype=x.dtype)
+            hidden = cell = zeros((input.shape[0], self.hidden_size), dtype=input.dtype)
         else:
-            h, c = state
-        gates = F.linear(x, self.weight_ih, self.bias_ih) + F.linear(
-            h, self.weight_hh, self.bias_hh
+            hidden, cell = state
+        gates = F.linear(input, self.weight_ih, self.bias_ih) + F.linear(
+            hidden, self.weight_hh, self.bias_hh
         )
-        i, f, g, o = gates.chunk(4, 1)
-        c = F.sigmoid(f) * c + F.sigmoid(i) * F.tanh(g)
-        return F.sigmoid(o) * F.tanh(c), c
+        admit, forget, candidate, expose = gates.chunk(4, 1)
+        cell = F.sigmoid(forget) * cell + F.sigmoid(admit) * F.tanh(candidate)
+        return F.sigmoid(expose) * F.tanh(cell), cell
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"
@@ -402,10 +404,10 @@ class CrossEntropyLoss(Module):
         self.ignore_index, self.reduction = ignore_index, reduction
         self.label_smoothing = label_smoothing
 
-    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Logits (N, C, ...) and targets -> loss."""
         return F.cross_entropy(
-            x,
+            input,
             target,
             weight=self.weight,
             ignore_index=self.ignore_index,
@@ -421,6 +423,6 @@ class MSELoss(Module):
         super().__init__()
         self.reduction = reduction
 
-    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Mean squared difference."""
-        return F.mse_loss(x, target, reduction=self.reduction)
+        return F.mse_loss(input, target, reduction=self.reduction)

@@ -28,8 +28,8 @@ KINDS = ("cpu", "cuda")  # of devices
 
 
 class _ParameterType(type):
-    def __instancecheck__(cls, x: Any) -> bool:
-        return isinstance(x, Handle) and x._node is not None and x.is_leaf
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, Handle) and value._node is not None and value.is_leaf
 
 
 class Parameter(metaclass=_ParameterType):
@@ -61,10 +61,10 @@ class Module(Saved):
 
     def __init__(self) -> None:
         super().__init__()
-        set_ = object.__setattr__
-        set_(self, "_names", {})  # name -> 'parameter' | 'buffer' | 'temporary' | 'module'
-        set_(self, "_forward_hooks", [])
-        set_(self, "training", True)
+        set_attribute = object.__setattr__
+        set_attribute(self, "_names", {})  # name -> 'parameter' | 'buffer' | 'temporary' | 'module'
+        set_attribute(self, "_forward_hooks", [])
+        set_attribute(self, "training", True)
 
     # ---- attributes
     def __setattr__(self, name: str, value: Any) -> None:
@@ -133,11 +133,11 @@ class Module(Saved):
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        out = self.forward(*args, **kwargs)
+        output = self.forward(*args, **kwargs)
         for hook in self._forward_hooks:
-            got = hook(self, args, out)
-            out = out if got is None else got
-        return out
+            replaced = hook(self, args, output)
+            output = output if replaced is None else replaced
+        return output
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> Callable[[], None]:
         """Call hook(module, inputs, output) after forward; a result replaces the output.  Returns a
@@ -165,8 +165,8 @@ class Module(Saved):
 
     def children(self) -> Iterator[Module]:
         """Submodules of this module."""
-        for _, m in self._own("module"):
-            yield m
+        for _, module in self._own("module"):
+            yield module
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """(dotted name, module) pairs, this one first; a shared module once."""
@@ -177,21 +177,21 @@ class Module(Saved):
             return
         seen.add(id(self))
         yield prefix, self
-        for name, m in self.named_children():
-            yield from m._walk(f"{prefix}.{name}" if prefix else name, seen)
+        for name, module in self.named_children():
+            yield from module._walk(f"{prefix}.{name}" if prefix else name, seen)
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it."""
-        for _, m in self.named_modules():
-            yield m
+        for _, module in self.named_modules():
+            yield module
 
     def _named(self, *kinds: str) -> Iterator[tuple[str, Tensor]]:
         seen: set[int] = set()
-        for prefix, m in self.named_modules():
-            for name, t in m._own(*kinds):
-                if id(t) not in seen:
-                    seen.add(id(t))
-                    yield (f"{prefix}.{name}" if prefix else name), t
+        for prefix, module in self.named_modules():
+            for name, held in module._own(*kinds):
+                if id(held) not in seen:
+                    seen.add(id(held))
+                    yield (f"{prefix}.{name}" if prefix else name), held
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """(dotted name, parameter) pairs; a shared parameter once."""
@@ -199,8 +199,8 @@ class Module(Saved):
 
     def parameters(self) -> Iterator[Tensor]:
         """All parameters."""
-        for _, p in self.named_parameters():
-            yield p
+        for _, parameter in self.named_parameters():
+            yield parameter
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """(dotted name, buffer) pairs."""
@@ -208,14 +208,14 @@ class Module(Saved):
 
     def buffers(self) -> Iterator[Tensor]:
         """All buffers."""
-        for _, b in self.named_buffers():
-            yield b
+        for _, buffer in self.named_buffers():
+            yield buffer
 
     # ---- state
     def train(self, mode: bool = True) -> Module:
         """Training mode for this module and all below it (dropout, running statistics)."""
-        for m in self.modules():
-            m.training = mode
+        for module in self.modules():
+            module.training = mode
         return self
 
     def eval(self) -> Module:
@@ -224,24 +224,24 @@ class Module(Saved):
 
     def requires_grad_(self, on: bool = True) -> Module:
         """Ask for gradients of all parameters, or freeze them."""
-        for p in self.parameters():
-            p.requires_grad_(on)
+        for parameter in self.parameters():
+            parameter.requires_grad_(on)
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters."""
-        for p in self.parameters():
+        for parameter in self.parameters():
             if set_to_none:  # without looking: what was there is no input of a recorded step
-                p.grad = None
-            elif p.grad is not None:
-                p.grad = zeros_like(p.grad)
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad = zeros_like(parameter.grad)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Parameters and buffers by dotted name: a snapshot that later training does not change."""
         found: dict[str, Tensor] = {}
-        for prefix, m in self.named_modules():
-            for name, t in m._own("parameter", "buffer"):
-                found[f"{prefix}.{name}" if prefix else name] = t
+        for prefix, module in self.named_modules():
+            for name, held in module._own("parameter", "buffer"):
+                found[f"{prefix}.{name}" if prefix else name] = held
         return frozen(found)
 
     def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
@@ -250,9 +250,9 @@ class Module(Saved):
 
         Raises HybridError for missing or unexpected names (strict), ShapeError for other shapes."""
         mine: dict[str, Tensor] = {}
-        for prefix, m in self.named_modules():
+        for prefix, module in self.named_modules():
             mine.update(
-                {f"{prefix}.{n}" if prefix else n: t for n, t in m._own("parameter", "buffer")}
+                {f"{prefix}.{n}" if prefix else n: t for n, t in module._own("parameter", "buffer")}
             )
         missing, extra = [n for n in mine if n not in state], [n for n in state if n not in mine]
         if strict and (missing or extra):
@@ -266,31 +266,40 @@ class Module(Saved):
 
     def apply(self, fn: Callable[[Module], Any]) -> Module:
         """Call fn on every module below and on this one."""
-        for m in self.children():
-            m.apply(fn)
+        for module in self.children():
+            module.apply(fn)
         fn(self)
         return self
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Module:
         """Move parameters and buffers to a device and convert the floating ones to another dtype
         (`model.to("cpu")`, `model.to("float16")`); new tensors take the place of the old ones."""
-        for arg in args:
-            if isinstance(arg, Device) or isinstance(arg, str) and arg.partition(":")[0] in KINDS:
-                device = arg
+        for argument in args:
+            if (
+                isinstance(argument, Device)
+                or isinstance(argument, str)
+                and argument.partition(":")[0] in KINDS
+            ):
+                device = argument
             else:
-                dtype = arg
+                dtype = argument
         want = None if dtype is None else dt.canonical(dtype)
         made: dict[int, tuple[Tensor, Tensor]] = {}  # a shared parameter stays one
-        for m in self.modules():
-            for name, t in list(m._own("parameter", "buffer", "temporary")):
-                d = want if want is not None and dt.is_float(t.dtype) else t.dtype
-                dev = t.device if device is None else to_device(device)
-                if t.dtype is not d or t.device is not dev:
-                    if id(t) not in made:
-                        new = tensor(t, dtype=d, device=dev, requires_grad=t.requires_grad)
-                        made[id(t)] = t, new
-                    object.__setattr__(m, name, made[id(t)][1])
-                    bump(m)
+        for module in self.modules():
+            for name, held in list(module._own("parameter", "buffer", "temporary")):
+                target_dtype = want if want is not None and dt.is_float(held.dtype) else held.dtype
+                target_device = held.device if device is None else to_device(device)
+                if held.dtype is not target_dtype or held.device is not target_device:
+                    if id(held) not in made:
+                        moved = tensor(
+                            held,
+                            dtype=target_dtype,
+                            device=target_device,
+                            requires_grad=held.requires_grad,
+                        )
+                        made[id(held)] = held, moved
+                    object.__setattr__(module, name, made[id(held)][1])
+                    bump(module)
         return self
 
     # ---- text
@@ -306,28 +315,30 @@ class Module(Saved):
         return head + ("\n" + "\n".join(lines) + "\n)" if lines else ")")
 
 
-def _loaded(name: str, t: Tensor, value: Any) -> Tensor:
+def _loaded(name: str, held: Tensor, value: Any) -> Tensor:
     """An entry of a state dict as a tensor that can be assigned to t."""
     try:
-        new = asarray(value)
-    except (TypeError, ValueError) as e:
-        raise HybridError(f"load_state_dict: {name} is no array of numbers ({e})") from None
-    if new.shape != t.shape:
-        raise ShapeError(f"load_state_dict: {name} has shape {t.shape}, the state has {new.shape}")
-    return new
+        loaded = asarray(value)
+    except (TypeError, ValueError) as error:
+        raise HybridError(f"load_state_dict: {name} is no array of numbers ({error})") from None
+    if loaded.shape != held.shape:
+        raise ShapeError(
+            f"load_state_dict: {name} has shape {held.shape}, the state has {loaded.shape}"
+        )
+    return loaded
 
 
-def _item(modules: Any, i: Any) -> Any:
+def _item(modules: Any, index: Any) -> Any:
     """One module of a container, or the list that a slice names."""
     items = list(modules.children())
-    if isinstance(i, slice):
-        return items[i]
-    k = operator.index(i)
-    if not -len(items) <= k < len(items):
+    if isinstance(index, slice):
+        return items[index]
+    number = operator.index(index)
+    if not -len(items) <= number < len(items):
         raise IndexOutOfRange(
-            f"index {k} is out of range for a {type(modules).__name__} of {len(items)} modules"
+            f"index {number} is out of range for a {type(modules).__name__} of {len(items)} modules"
         )
-    return items[k]
+    return items[number]
 
 
 class Sequential(Module):
@@ -335,19 +346,19 @@ class Sequential(Module):
 
     def __init__(self, *modules: Module) -> None:
         super().__init__()
-        for i, m in enumerate(modules):
-            if not callable(m):
+        for number, module in enumerate(modules):
+            if not callable(module):
                 raise HybridError(
-                    f"Sequential takes modules, not a {type(m).__name__}; write "
+                    f"Sequential takes modules, not a {type(module).__name__}; write "
                     "Sequential(a, b), or Sequential(*modules) for a list"
                 )
-            self.add_module(str(i), m)
+            self.add_module(str(number), module)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         """The last module's output."""
-        for m in self.children():
-            x = m(x)
-        return x
+        for module in self.children():
+            input = module(input)
+        return input
 
     def __len__(self) -> int:
         return len(self._names)
@@ -355,9 +366,9 @@ class Sequential(Module):
     def __iter__(self) -> Iterator[Module]:
         return self.children()
 
-    def __getitem__(self, i: Any) -> Any:
-        got = _item(self, i)
-        return Sequential(*got) if isinstance(i, slice) else got
+    def __getitem__(self, index: Any) -> Any:
+        found = _item(self, index)
+        return Sequential(*found) if isinstance(index, slice) else found
 
     def append(self, module: Module) -> Sequential:
         """Add a module at the end."""
@@ -379,8 +390,8 @@ class ModuleList(Module):
 
     def extend(self, modules: Any) -> ModuleList:
         """Add modules at the end."""
-        for m in items_of(modules, f"{type(self).__name__}: modules"):
-            self.append(m)
+        for module in items_of(modules, f"{type(self).__name__}: modules"):
+            self.append(module)
         return self
 
     def __len__(self) -> int:
@@ -389,13 +400,13 @@ class ModuleList(Module):
     def __iter__(self) -> Iterator[Module]:
         return self.children()
 
-    def __getitem__(self, i: Any) -> Any:
-        got = _item(self, i)
-        return ModuleList(got) if isinstance(i, slice) else got
+    def __getitem__(self, index: Any) -> Any:
+        found = _item(self, index)
+        return ModuleList(found) if isinstance(index, slice) else found
 
-    def __setitem__(self, i: int, module: Module) -> None:
-        _item(self, i)
-        self.add_module(str(operator.index(i) % len(self)), module)
+    def __setitem__(self, index: int, module: Module) -> None:
+        _item(self, index)
+        self.add_module(str(operator.index(index) % len(self)), module)
 
 
 class ModuleDict(Module):
@@ -403,8 +414,8 @@ class ModuleDict(Module):
 
     def __init__(self, modules: dict[str, Module] | None = None) -> None:
         super().__init__()
-        for name, m in (modules or {}).items():
-            self.add_module(name, m)
+        for name, module in (modules or {}).items():
+            self.add_module(name, module)
 
     def __getitem__(self, name: str) -> Module:
         if self._names.get(name) != "module":

@@ -200,9 +200,10 @@ class Optimizer(Saved):
                 f"unexpected {sorted(set(state) - set(mine))}"
             )
         for name, value in mine.items():
-            if tuple(state[name].shape) != value.shape:
+            given = tuple(state[name].shape)
+            if given != value.shape:
                 raise ShapeError(
-                    f"optimizer state {name} has shape {value.shape}, the snapshot {tuple(state[name].shape)}"
+                    f"optimizer state {name} has shape {value.shape}, the snapshot {given}"
                 )
         for name, value in self._flat().items():
             value.assign(state[name])
