@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["tensor", "asarray", "move"]
 
 
-def move(t: Any, dev: Device) -> Any:
+def move(handle: Any, target: Device) -> Any:
     """t on another device."""
-    host = t._v if t._a.device is CPU else door.backend_of(t._a.device).to_numpy(t._v)
+    host = (
+        handle._v
+        if handle._a.device is CPU
+        else door.backend_of(handle._a.device).to_numpy(handle._v)
+    )
     mode = door.current_mode()
     if mode is not None:
-        mode.on_effect(f"moves a tensor to {dev}")
-    value = host if dev is CPU else door.backend_of(dev).from_numpy(host)
-    return new_handle(value, aval(t._a.shape, t._a.dtype, dev))
+        mode.on_effect(f"moves a tensor to {target}")
+    value = host if target is CPU else door.backend_of(target).from_numpy(host)
+    return new_handle(value, aval(handle._a.shape, handle._a.dtype, target))
 
 
 # records of arrays that were seen: of any equal dtype object, on the CPU
@@ -64,36 +68,36 @@ def tensor(
                 _RECORDS[data.shape, data.dtype] = known
         if known is not None and not requires_grad:
             return new_handle(data.copy(), known)
-    d = None if dtype is None else dt.canonical(dtype)
+    target = None if dtype is None else dt.canonical(dtype)
     if isinstance(data, Handle):
-        t = data.detach().to(d) if d is not None else data.detach()  # type: ignore[attr-defined]
-        out = t.clone() if t._v is data._v else t
-        out = stop_gradient(out)
-        return _finish(out, device, requires_grad)
-    return _finish(_made(data, d, True), device, requires_grad)
+        cut = data.detach().to(target) if target is not None else data.detach()  # type: ignore[attr-defined]
+        made = cut.clone() if cut._v is data._v else cut
+        made = stop_gradient(made)
+        return _finish(made, device, requires_grad)
+    return _finish(_made(data, target, True), device, requires_grad)
 
 
-def _made(data: Any, d: np.dtype | None, cut: bool) -> Any:
+def _made(data: Any, target: np.dtype | None, detached: bool) -> Any:
     """Data that is no tensor as a tensor of dtype d; tensors in it are joined, and cut from the
     tape if asked."""
-    read = data if is_number(data) else door.foreign(data, d, cut)
+    read = data if is_number(data) else door.foreign(data, target, detached)
     if isinstance(read, Handle):
-        read = read if d is None else door.convert(read, d)
-        return stop_gradient(read) if cut else read
+        read = read if target is None else door.convert(read, target)
+        return stop_gradient(read) if detached else read
     read = read if isinstance(read, Data) else data_of(read)
-    return door.tensor_of(read, dtype_of(read) if d is None else d)
+    return door.tensor_of(read, dtype_of(read) if target is None else target)
 
 
-def _finish(out: Any, device: Any, requires_grad: bool) -> Any:
+def _finish(made: Any, device: Any, requires_grad: bool) -> Any:
     if device is not None and to_device(device) is not CPU:
-        out = move(out, to_device(device))
+        made = move(made, to_device(device))
     if requires_grad:
-        if not dt.is_float(out._a.dtype):
+        if not dt.is_float(made._a.dtype):
             raise DTypeError(
-                f"only floating tensors can require a gradient, not {out._a.dtype.name}"
+                f"only floating tensors can require a gradient, not {made._a.dtype.name}"
             )
-        out._node = Leaf(out)
-    return out
+        made._node = Leaf(made)
+    return made
 
 
 def asarray(
@@ -111,26 +115,28 @@ def asarray(
     >>> asarray([numpy.float64(0.5), 1]).dtype.name
     'float64'
     """
-    d = None if dtype is None else dt.canonical(dtype)
+    target = None if dtype is None else dt.canonical(dtype)
     if isinstance(data, Handle):
-        out: Any = data
-        out = out if d is None else out.to(d)
-        out = out if device is None else out.to(device=device)
-        if copy is False and out is not data:
+        made: Any = data
+        made = made if target is None else made.to(target)
+        made = made if device is None else made.to(device=device)
+        if copy is False and made is not data:
             raise ValueError("asarray(copy=False): another dtype or device needs a copy")
-        return out.clone() if copy else out
+        return made.clone() if copy else made
     if copy is False and not isinstance(data, np.ndarray):
         data = _unboxed(data)
     if isinstance(data, np.ndarray) and not copy:
-        d = d if d is not None else dt.canonical(data.dtype)
-        shareable = data.dtype == d and data.dtype.isnative and (copy is False or _frozen(data))
+        target = target if target is not None else dt.canonical(data.dtype)
+        shareable = (
+            data.dtype == target and data.dtype.isnative and (copy is False or _frozen(data))
+        )
         if shareable and data.flags.aligned and not np.ma.is_masked(data):
-            return _finish(_shared(data, d), device, False)
+            return _finish(_shared(data, target), device, False)
         if copy is False:
             raise ValueError("asarray(copy=False): this array cannot be shared without a copy")
     if not holds_tensors(listed(data)):
-        return tensor(data, d, device=device)
-    return _finish(_made(data, d, False), device, False)
+        return tensor(data, target, device=device)
+    return _finish(_made(data, target, False), device, False)
 
 
 def _unboxed(data: Any) -> np.ndarray:
@@ -145,14 +151,14 @@ def _unboxed(data: Any) -> np.ndarray:
     raise ValueError(f"asarray(copy=False): a {type(data).__name__} cannot be shared")
 
 
-def _shared(data: np.ndarray, d: np.dtype) -> Any:
-    v = data.view(np.ndarray)
-    v.flags.writeable = False
-    out = new_handle(v, aval(v.shape, d))
+def _shared(data: np.ndarray, target: np.dtype) -> Any:
+    value = data.view(np.ndarray)
+    value.flags.writeable = False
+    made = new_handle(value, aval(value.shape, target))
     mode = door.current_mode()
     if mode is not None:
         mode.on_effect("shares memory with a NumPy array")
-    return out
+    return made
 
 
 def _frozen(array: np.ndarray) -> bool:

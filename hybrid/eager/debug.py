@@ -24,12 +24,12 @@ class NanError(HybridError, FloatingPointError):
     """An operation made a NaN (or, if asked for, an infinity) out of finite numbers."""
 
 
-def _bad(t: Any, inf: bool) -> int:
+def _bad(handle: Any, infinite: bool) -> int:
     """Number of NaN (and infinite) elements."""
-    if not dt.is_float(t._a.dtype):
+    if not dt.is_float(handle._a.dtype):
         return 0
-    x = t._v.astype(np.float32) if t._a.dtype is dt.bfloat16 else t._v
-    return int((~np.isfinite(x)).sum() if inf else np.isnan(x).sum())
+    value = handle._v.astype(np.float32) if handle._a.dtype is dt.bfloat16 else handle._v
+    return int((~np.isfinite(value)).sum() if infinite else np.isnan(value).sum())
 
 
 class detect_nan(Mode):  # noqa: N801  (used like a function)
@@ -55,26 +55,31 @@ class detect_nan(Mode):  # noqa: N801  (used like a function)
         door.push_mode(self)  # last: an interrupt before it leaves the modes as they were
         return self
 
-    def __exit__(self, *exc: Any) -> None:
+    def __exit__(self, *error: Any) -> None:
         door.pop_mode(self._old[-1])
         del self._old[-1]
 
-    def on_op(self, op: Any, params: Any, xs: tuple[Any, ...], outs: tuple[Any, ...]) -> None:
+    def on_op(
+        self, op: Any, params: Any, operands: tuple[Any, ...], outputs: tuple[Any, ...]
+    ) -> None:
         """Raise when an output is bad and no input is."""
-        if not any(_bad(o, self.inf) for o in outs) or any(_bad(x, self.inf) for x in xs):
+        if not any(_bad(o, self.inf) for o in outputs) or any(_bad(x, self.inf) for x in operands):
             return
-        o = next(o for o in outs if _bad(o, self.inf))
-        x = np.asarray(o._v, np.float64)
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(x) if self.inf else np.isnan(x))[0])
-        what = "NaN" if np.isnan(x[where]) else "infinity"
+        output = next(o for o in outputs if _bad(o, self.inf))
+        values = np.asarray(output._v, np.float64)
+        where = tuple(
+            int(i) for i in np.argwhere(~np.isfinite(values) if self.inf else np.isnan(values))[0]
+        )
+        what = "NaN" if np.isnan(values[where]) else "infinity"
         lines = [
-            f"{op.name} made {_bad(o, self.inf)} bad element(s) of {o._a}; the first, {what}, "
-            f"is at {where}"
+            f"{op.name} made {_bad(output, self.inf)} bad element(s) of {output._a}; "
+            f"the first, {what}, is at {where}"
         ]
-        for k, t in enumerate(xs):
-            v = np.asarray(t._v, np.float64)
-            if v.size:
-                lines.append(f"  input {k}: {t._a}, min {v.min():.6g}, max {v.max():.6g}")
+        for number, operand in enumerate(operands):
+            numbers = np.asarray(operand._v, np.float64)
+            if numbers.size:
+                extremes = f"min {numbers.min():.6g}, max {numbers.max():.6g}"
+                lines.append(f"  input {number}: {operand._a}, {extremes}")
         raise NanError("\n".join([*lines, f"  at {user_site(2)}"]))
 
 
@@ -92,8 +97,10 @@ class _Collector(Mode):
     def __init__(self) -> None:
         self.found: list[Intermediate] = []
 
-    def on_op(self, op: Any, params: Any, xs: tuple[Any, ...], outs: tuple[Any, ...]) -> None:
-        self.found.append(Intermediate(op.name, user_site(2), outs))
+    def on_op(
+        self, op: Any, params: Any, operands: tuple[Any, ...], outputs: tuple[Any, ...]
+    ) -> None:
+        self.found.append(Intermediate(op.name, user_site(2), outputs))
 
 
 def intermediates(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Intermediate]:
@@ -104,9 +111,9 @@ def intermediates(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Int
     ['multiply', 'exp']
     """
     watch = _Collector()
-    old = door.push_mode(watch)
+    before = door.push_mode(watch)
     try:
         fn(*args, **kwargs)
     finally:
-        door.pop_mode(old)
+        door.pop_mode(before)
     return watch.found

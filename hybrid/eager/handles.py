@@ -23,39 +23,41 @@ __all__ = [
 ]
 
 
-def read(t: Any, kind: str) -> np.ndarray:
+def read(handle: Any, kind: str) -> np.ndarray:
     """The value as NumPy, after telling the active mode that Python sees it."""
     mode = door.current_mode()
     if mode is not None:
-        mode.on_host_read(t, kind)
-    a = t._a
-    return t._v if a.device is CPU else door.backend_of(a.device).to_numpy(t._v)
+        mode.on_host_read(handle, kind)
+    record = handle._a
+    return handle._v if record.device is CPU else door.backend_of(record.device).to_numpy(handle._v)
 
 
-def broadcast(v: Any, shape: tuple[int, ...]) -> Any:
+def broadcast(value: Any, shape: tuple[int, ...]) -> Any:
     """v under another shape, or a ShapeError."""
-    if len(v._a.shape) > len(shape) or any(
-        a not in (1, b) for a, b in zip(v._a.shape[::-1], shape[::-1])
+    if len(value._a.shape) > len(shape) or any(
+        a not in (1, b) for a, b in zip(value._a.shape[::-1], shape[::-1])
     ):
-        raise ShapeError(f"a value of shape {v._a.shape} does not fit a tensor of shape {shape}")
-    return v.broadcast_to(shape).clone()
+        raise ShapeError(
+            f"a value of shape {value._a.shape} does not fit a tensor of shape {shape}"
+        )
+    return value.broadcast_to(shape).clone()
 
 
-def _references(xs: list[Any]) -> list[int]:
+def _references(objects: list[Any]) -> list[int]:
     """Reference counts of the elements of a list."""
-    return [sys.getrefcount(x) for x in xs]
+    return [sys.getrefcount(x) for x in objects]
 
 
 _LISTED = _references([object()])[0]  # the count of what only a list holds
 
 
-def followers(x: Alias) -> list[Any]:
+def followers(alias: Alias) -> list[Any]:
     """The views of a base that somebody can still read: not those that only a mode keeps."""
-    views = x.live_views()
+    views = alias.live_views()
     mode = door.current_mode()
     if mode is None or not views:
         return views
     counts = _references(views)
     views = [v for v, n in zip(views, counts) if n - _LISTED > mode.holds(v)]
-    x.views = [weakref.ref(v) for v in views]
+    alias.views = [weakref.ref(v) for v in views]
     return views

@@ -17,8 +17,12 @@ from ..ir.tensor import Handle
 __all__ = ["finfo", "iinfo", "result_type"]
 
 
-def _dtype(x: Any) -> np.dtype:
-    return x._a.dtype if isinstance(x, Handle) else dt.canonical(getattr(x, "dtype", x))
+def _dtype(value: Any) -> np.dtype:
+    return (
+        value._a.dtype
+        if isinstance(value, Handle)
+        else dt.canonical(getattr(value, "dtype", value))
+    )
 
 
 def finfo(x: Any) -> Any:
@@ -29,10 +33,10 @@ def finfo(x: Any) -> Any:
     >>> float(finfo("bfloat16").eps)
     0.0078125
     """
-    d = _dtype(x)
-    if not dt.is_float(d):
-        raise DTypeError(f"finfo takes a floating dtype, not {d.name}; use iinfo")
-    return ml_dtypes.finfo(d)
+    target = _dtype(x)
+    if not dt.is_float(target):
+        raise DTypeError(f"finfo takes a floating dtype, not {target.name}; use iinfo")
+    return ml_dtypes.finfo(target)
 
 
 def iinfo(x: Any) -> Any:
@@ -43,27 +47,29 @@ def iinfo(x: Any) -> Any:
     >>> iinfo("int8").max
     127
     """
-    d = _dtype(x)
-    if not dt.is_int(d):
-        raise DTypeError(f"iinfo takes an integer dtype, not {d.name}; use finfo")
-    return np.iinfo(d)
+    target = _dtype(x)
+    if not dt.is_int(target):
+        raise DTypeError(f"iinfo takes an integer dtype, not {target.name}; use finfo")
+    return np.iinfo(target)
 
 
-def result_type(*xs: Any) -> np.dtype:
+def result_type(*arrays: Any) -> np.dtype:
     """The dtype an operator would compute tensors, dtypes and Python numbers in.
 
     >>> result_type("float16", 2.5).name, result_type("int32", 2.5).name
     ('float16', 'float32')
     """
-    numbers = [x for x in xs if isinstance(x, (bool, int, float)) and not isinstance(x, np.generic)]
-    others = [_dtype(x) for x in xs if not any(x is n for n in numbers)]
+    numbers = [
+        x for x in arrays if isinstance(x, (bool, int, float)) and not isinstance(x, np.generic)
+    ]
+    others = [_dtype(x) for x in arrays if not any(x is n for n in numbers)]
     if not others:
         others = [dt.canonical(type(numbers[0]))] if numbers else []
     if not others:
         raise DTypeError("result_type takes at least one tensor, dtype or number")
-    d = others[0]
-    for o in others[1:]:
-        d = dt.promote(d, o)
-    for n in numbers:
-        d = dt.weak(d, n)
-    return d
+    promoted = others[0]
+    for other in others[1:]:
+        promoted = dt.promote(promoted, other)
+    for number in numbers:
+        promoted = dt.weak(promoted, number)
+    return promoted

@@ -18,92 +18,100 @@ from ..ir.tensor import Leaf
 __all__ = ["text_of", "html_of"]
 
 
-def _plain(v: np.ndarray) -> np.ndarray:
-    return v.astype(np.float32) if v.dtype == dt.bfloat16 else v
+def _plain(value: np.ndarray) -> np.ndarray:
+    return value.astype(np.float32) if value.dtype == dt.bfloat16 else value
 
 
-def _tail(a: Aval, node: Any) -> str:
+def _tail(record: Aval, node: Any) -> str:
     parts = []
-    if a.dtype not in (dt.float32, dt.int64, dt.bool_) or not a.size:
-        parts.append(f"dtype={a.dtype.name}")
-    if a.device.name != "cpu":
-        parts.append(f"device='{a.device}'")
+    if record.dtype not in (dt.float32, dt.int64, dt.bool_) or not record.size:
+        parts.append(f"dtype={record.dtype.name}")
+    if record.device.name != "cpu":
+        parts.append(f"device='{record.device}'")
     if type(node) is Leaf:
         parts.append("requires_grad=True")
     elif node is not None:
         entry = node[1] if type(node[0]) is int else node
         name = entry[0].name if hasattr(entry[0], "pull") else entry[0].op.name
         parts.append(f"grad_fn=<{name}>")
-    if not a.size and a.shape != (0,):
-        parts.append(f"shape={a.shape}")
+    if not record.size and record.shape != (0,):
+        parts.append(f"shape={record.shape}")
     return "".join(", " + p for p in parts)
 
 
 @in_plain_floats
-def text_of(v: np.ndarray, a: Aval, node: Any) -> str:
+def text_of(value: np.ndarray, record: Aval, node: Any) -> str:
     """`tensor([[1., 2.]], requires_grad=True)`; long arrays are summarised as NumPy does."""
     body = np.array2string(
-        _plain(v), separator=", ", prefix="tensor(", precision=4, threshold=200, edgeitems=3
+        _plain(value), separator=", ", prefix="tensor(", precision=4, threshold=200, edgeitems=3
     )
-    return f"tensor({body}{_tail(a, node)})"
+    return f"tensor({body}{_tail(record, node)})"
 
 
-def _stats(v: np.ndarray, a: Aval) -> str:
-    if not a.size or a.dtype is dt.bool_:
+def _stats(value: np.ndarray, record: Aval) -> str:
+    if not record.size or record.dtype is dt.bool_:
         return ""
-    x = _plain(v)
-    if not dt.is_float(a.dtype):
-        return f"min {x.min()} · max {x.max()}"
-    bad = int(a.size - np.isfinite(x).sum())
+    plain = _plain(value)
+    if not dt.is_float(record.dtype):
+        return f"min {plain.min()} · max {plain.max()}"
+    nonfinite = int(record.size - np.isfinite(plain).sum())
     with plain_floats():
-        x = x[np.isfinite(x)].astype(np.float64)
-        parts = {"min": x.min(), "mean": x.mean(), "max": x.max(), "std": x.std()} if x.size else {}
+        plain = plain[np.isfinite(plain)].astype(np.float64)
+        parts = (
+            {"min": plain.min(), "mean": plain.mean(), "max": plain.max(), "std": plain.std()}
+            if plain.size
+            else {}
+        )
     text = " · ".join(f"{name} {value:.4g}" for name, value in parts.items())
-    return text + (f" · <b style='color:#c00'>{bad} not finite</b>" if bad else "")
+    return text + (f" · <b style='color:#c00'>{nonfinite} not finite</b>" if nonfinite else "")
 
 
 @in_plain_floats
-def html_of(v: np.ndarray, a: Aval, node: Any) -> str:
+def html_of(value: np.ndarray, record: Aval, node: Any) -> str:
     """A heading with shape, dtype and statistics, and a table of at most 8 x 12 elements,
     shaded by value."""
-    dims = " × ".join(map(str, a.shape)) or "scalar"
+    dims = " × ".join(map(str, record.shape)) or "scalar"
     head = (
-        f"<div><b>Tensor</b> {dims} · {a.dtype.name} · {a.device}"
-        f"{html.escape(_tail(a, node))}<br><small>{_stats(v, a)}</small></div>"
+        f"<div><b>Tensor</b> {dims} · {record.dtype.name} · {record.device}"
+        f"{html.escape(_tail(record, node))}<br><small>{_stats(value, record)}</small></div>"
     )
-    if not a.size:
+    if not record.size:
         return head
-    x = _plain(v)
-    while x.ndim > 2:
-        x = x[0]
-    x = np.atleast_2d(x)
-    part = x[:8, :12]
-    cells = _cells(part, x)
-    more = " <small>(first elements)</small>" if part.size < a.size else ""
+    plain = _plain(value)
+    while plain.ndim > 2:
+        plain = plain[0]
+    plain = np.atleast_2d(plain)
+    part = plain[:8, :12]
+    cells = _cells(part, plain)
+    more = " <small>(first elements)</small>" if part.size < record.size else ""
     return head + f"<table style='border-collapse:collapse'>{cells}</table>{more}"
 
 
-def _cells(part: np.ndarray, x: np.ndarray) -> str:
+def _cells(part: np.ndarray, values: np.ndarray) -> str:
     with plain_floats():
-        top = (
+        largest = (
             float(
                 np.nanmax(
-                    np.abs(np.where(np.isfinite(x.astype(np.float64)), x.astype(np.float64), 0))
+                    np.abs(
+                        np.where(
+                            np.isfinite(values.astype(np.float64)), values.astype(np.float64), 0
+                        )
+                    )
                 )
             )
             or 1.0
         )
     rows = []
     for row in part:
-        tds = []
-        for e in row:
-            f = float(e)
-            share = min(abs(f) / top, 1.0) if np.isfinite(f) else 0.0
-            rgb = "66,133,244" if f >= 0 else "219,68,55"
-            text = str(e) if x.dtype.kind in "biu" else f"{f:.4g}"
-            back = f"rgba({rgb},{share * 0.45:.2f})" if np.isfinite(f) else "#fbb"
-            tds.append(
+        cells = []
+        for element in row:
+            number = float(element)
+            share = min(abs(number) / largest, 1.0) if np.isfinite(number) else 0.0
+            color = "66,133,244" if number >= 0 else "219,68,55"
+            text = str(element) if values.dtype.kind in "biu" else f"{number:.4g}"
+            back = f"rgba({color},{share * 0.45:.2f})" if np.isfinite(number) else "#fbb"
+            cells.append(
                 f"<td style='padding:2px 6px;text-align:right;background:{back}'>{text}</td>"
             )
-        rows.append(f"<tr>{''.join(tds)}</tr>")
+        rows.append(f"<tr>{''.join(cells)}</tr>")
     return "".join(rows)

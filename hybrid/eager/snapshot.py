@@ -82,17 +82,21 @@ def _below(root: Any) -> tuple[list[Any], list[Any]]:
     leaves: dict[int, Any] = {}
     seen, stack = set(), [root]
     while stack:
-        x = stack.pop()
-        if isinstance(x, Handle):
-            handles[id(x)] = x
-            if type(x._node) is Leaf:
-                leaves[id(x._node)] = x._node
-        elif isinstance(x, (Versioned, list, tuple, dict, set)) and id(x) not in seen:
-            seen.add(id(x))
+        value = stack.pop()
+        if isinstance(value, Handle):
+            handles[id(value)] = value
+            if type(value._node) is Leaf:
+                leaves[id(value._node)] = value._node
+        elif isinstance(value, (Versioned, list, tuple, dict, set)) and id(value) not in seen:
+            seen.add(id(value))
             stack += (
-                dict.values(x) if isinstance(x, dict) else () if isinstance(x, Versioned) else x
+                dict.values(value)
+                if isinstance(value, dict)
+                else ()
+                if isinstance(value, Versioned)
+                else value
             )
-            stack += list(getattr(x, "__dict__", {}).values())
+            stack += list(getattr(value, "__dict__", {}).values())
     return list(handles.values()), list(leaves.values())
 
 
@@ -110,20 +114,20 @@ class Saved(Versioned):
         mode = door.current_mode()
         if mode is not None:
             mode.on_effect(f"copies or pickles a {type(self).__name__}")
-        out = super().__reduce_ex__(protocol)
-        if not isinstance(out, tuple) or _current() is not None:
-            return out
-        parts = [*out, None, None, None][:5]
+        reduced = super().__reduce_ex__(protocol)
+        if not isinstance(reduced, tuple) or _current() is not None:
+            return reduced
+        parts = [*reduced, None, None, None][:5]
         if parts[3] is None:
             parts[3] = moment = _Moment(self, sys._getframe(1))
             _LOCAL.moment = weakref.ref(moment)
-        return (*parts, *out[5:])
+        return (*parts, *reduced[5:])
 
 
-def _value(t: Any) -> Any:
+def _value(handle: Any) -> Any:
     moment = _current()
-    held = moment.values.get(id(t)) if moment is not None else None
-    return held[1] if held is not None else t._v
+    held = moment.values.get(id(handle)) if moment is not None else None
+    return held[1] if held is not None else handle._v
 
 
 def grad_of(leaf: Leaf) -> Any:
@@ -133,18 +137,22 @@ def grad_of(leaf: Leaf) -> Any:
     return held[1] if held is not None else leaf.grad
 
 
-def copied(t: Any) -> Any:
+def copied(handle: Any) -> Any:
     """A tensor with a copy of t's value and no history."""
-    return new_handle(_value(t).copy(), t._a)
+    return new_handle(_value(handle).copy(), handle._a)
 
 
-def saved_array(t: Any) -> np.ndarray:
+def saved_array(handle: Any) -> np.ndarray:
     """The value to save, as NumPy."""
     mode = door.current_mode()
     if mode is not None:
-        mode.on_host_read(t, "np.asarray")
-    v = _value(t)
-    return v.view() if t._a.device is CPU else door.backend_of(t._a.device).to_numpy(v)
+        mode.on_host_read(handle, "np.asarray")
+    value = _value(handle)
+    return (
+        value.view()
+        if handle._a.device is CPU
+        else door.backend_of(handle._a.device).to_numpy(value)
+    )
 
 
 def frozen(named: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,6 +161,6 @@ def frozen(named: Mapping[str, Any]) -> dict[str, Any]:
     values = values_of(list(named.values()))
     made = {n: new_handle(v, t._a) for (n, t), v in zip(named.items(), values)}
     if mode is not None:
-        for n, t in named.items():
-            mode.on_alias(made[n], t)
+        for name, handle in named.items():
+            mode.on_alias(made[name], handle)
     return made
