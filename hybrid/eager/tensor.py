@@ -22,21 +22,15 @@ from ..core.errors import ArgumentError, DTypeError, HybridError, ShapeError
 from ..core.floating import in_plain_floats, sees_subnormals
 from ..core.sites import read_to_be_called
 from ..ir.door import bind as door
-from ..ir.door.busy import put_values
 from ..ir.door.flat import set_tensor_class
-from ..ir.tensor import LITERAL, SAME, Alias, Handle, Leaf, link_view
+from ..ir.tensor import LITERAL, SAME, Handle, Leaf, link_view
 from .create import asarray, move, tensor
-from .handles import broadcast, followers, read
+from .handles import broadcast, read
 from .repr import html_of, text_of
 from .snapshot import copied, grad_of, saved_array
+from .writes import LEAF_WRITTEN, write
 
 __all__ = ["Tensor", "tensor", "asarray"]
-
-
-_LEAF_WRITTEN = (
-    "a leaf that requires a gradient was changed in place; do it under "
-    "hybrid.no_grad(), or give it a value with .assign(...)"
-)
 
 
 class Tensor(Handle):
@@ -157,14 +151,14 @@ class Tensor(Handle):
     def grad(self) -> Tensor | None:
         """The accumulated gradient of a leaf tensor, or None."""
         leaf = self._node
-        g = leaf.grad if type(leaf) is Leaf else None
+        gradient = leaf.grad if type(leaf) is Leaf else None
         mode = door.current_mode()
         if mode is not None:
             if type(leaf) is Leaf:
-                mode.on_grad_get(self, g)
+                mode.on_grad_get(self, gradient)
             else:
                 mode.on_look(self)
-        return g
+        return gradient
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -211,9 +205,9 @@ class Tensor(Handle):
     def detach(self) -> Tensor:
         """The same value cut from the tape, as a view:
         a write through it writes this tensor too."""
-        new = stop_gradient(self)
-        link_view(new, self, "detach", SAME)
-        return new
+        cut = stop_gradient(self)
+        link_view(cut, self, "detach", SAME)
+        return cut
 
     @property
     def data(self) -> Tensor:
@@ -238,101 +232,33 @@ class Tensor(Handle):
         tensor([1., 2.])
         [0.0, 1.0, 2.0]
         """
-        a = self._a
-        v = value if isinstance(value, Handle) else door.store(value, a.dtype, a.device)
-        if v._a is not self._a:
-            v = self._fit(v)
-        self._write(stop_gradient(v) if v._node is not None else v, self._node, follow=False)
+        record = self._a
+        given = (
+            value if isinstance(value, Handle) else door.store(value, record.dtype, record.device)
+        )
+        if given._a is not self._a:
+            given = self._fit(given)
+        write(
+            self,
+            stop_gradient(given) if given._node is not None else given,
+            self._node,
+            follow=False,
+        )
         return self
 
-    def _fit(self, v: Any) -> Any:
+    def _fit(self, given: Any) -> Any:
         """v with this tensor's shape, dtype and device, or a ShapeError."""
-        a = self._a
-        if v._a.dtype is not a.dtype:
-            v = door.convert(v, a.dtype)
-        if v._a.shape != a.shape:
-            v = broadcast(v, a.shape)
-        return v
-
-    def _write(self, v: Any, node: Any, follow: bool = True) -> None:
-        """The new value v and tape node of a handle, of its base when it is a view, and of its live
-        views; gradients follow the value into a base if asked."""
-        t, x = self, getattr(self, "_x", None)
-        while type(x) is Alias and x.base is not None:  # a view of a view of ...
-            t, v, node, follow = t._write_through(x, v, follow)
-            x = getattr(t, "_x", None)
-        if x is LITERAL:
-            raise HybridError(
-                "a literal cannot be written; make a tensor of its own with hybrid.tensor"
-            )
-        views = [] if x is None else followers(x)
-        for view in views:
-            if view._x.step is None:
-                raise HybridError(
-                    f"this tensor has a live view ({view._x.how}) that comes "
-                    "from a recorded function and cannot follow a write; make it a copy first "
-                    "(.clone())"
-                )
-        t._give(v, node, views)
-
-    def _set(self, v: Any, node: Any) -> None:
-        """The one place where a handle changes its value."""
-        mode = door.current_mode()
-        if mode is not None:
-            mode.on_assign(self, v)
-        self._v, self._a, self._node = v._v, v._a, node
-
-    def _write_through(self, x: Alias, v: Any, follow: bool) -> tuple[Any, Any, Any, bool]:
-        """How to write a view by writing what it was made of: (that tensor, its new value, tape
-        node, whether gradients follow)."""
-        parent: Any = x.parent
-        if x.step is SAME:
-            return parent, stop_gradient(v), parent._node, False
-        if follow and type(parent._node) is Leaf and door.grad_enabled():
-            raise HybridError(_LEAF_WRITTEN)
-        old = door.set_grad(follow and door.grad_enabled())
-        try:
-            new = None
-            if x.step is not None and x.step[0].write_back is not None:
-                new = x.step[0].write_back(parent, v, **dict(x.step[1]))
-        finally:
-            door.STATE.special += door.LOCAL.grad - old
-            door.LOCAL.grad = old
-        if new is None:
-            raise HybridError(
-                f"this tensor is a view (made by {x.how}) whose elements cannot be "
-                "written in their base; write the base itself, or copy the view first (.clone())"
-            )
-        keep = parent._node if type(parent._node) is Leaf or not follow else new._node
-        return parent, new, keep, follow
-
-    def _give(self, v: Any, node: Any, views: list[Any]) -> None:
-        """The new value of a base and what its views, oldest first, show of it: all at once."""
-        if not views:
-            return self._set(v, node)
-        mode = door.current_mode()
-        now: dict[int, Any] = {id(self): stop_gradient(v)}
-        now[id(self)]._node = node
-        handles, new, nodes = [self], [v], [node]
-        for view in views:
-            x: Any = view._x
-            parent = now.get(id(x.parent), x.parent)
-            shown = stop_gradient(parent) if x.step is SAME else door.view_again(x.step, parent)
-            keep = view._node if type(view._node) is Leaf else shown._node
-            handles.append(view)
-            new.append(shown)
-            nodes.append(keep)
-            now[id(view)] = stop_gradient(shown)
-            now[id(view)]._node = keep
-        if mode is not None:
-            for handle, value in zip(handles, new):
-                mode.on_assign(handle, value)
-        put_values(handles, [t._v for t in new], [t._a for t in new], nodes)
+        record = self._a
+        if given._a.dtype is not record.dtype:
+            given = door.convert(given, record.dtype)
+        if given._a.shape != record.shape:
+            given = broadcast(given, record.shape)
+        return given
 
     def _inplace(self, result: Any) -> Tensor:
         """Finish `self op= other`: the handle takes the result of the op."""
         if type(self._node) is Leaf and door.grad_enabled():
-            raise HybridError(_LEAF_WRITTEN)
+            raise HybridError(LEAF_WRITTEN)
         if result._a.shape != self._a.shape:
             raise ShapeError(
                 f"an in-place operation cannot change the shape {self._a.shape} to "
@@ -346,43 +272,43 @@ class Tensor(Handle):
                 )
             result = door.convert(result, self._a.dtype)
         keep = self._node if type(self._node) is Leaf else result._node
-        self._write(result, keep)
+        write(self, result, keep)
         return self
 
     # ---- to Python and NumPy
     def numpy(self) -> np.ndarray:
         """A read-only NumPy view of the value (on a GPU: a copy)."""
-        v = read(self, ".numpy()").view()
-        v.flags.writeable = False
-        return v
+        value = read(self, ".numpy()").view()
+        value.flags.writeable = False
+        return value
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        v = read(self, "np.asarray")
-        if dtype is not None and np.dtype(dtype) != v.dtype:
+        value = read(self, "np.asarray")
+        if dtype is not None and np.dtype(dtype) != value.dtype:
             if copy is False:
                 raise ValueError("a copy is needed to change the dtype")
-            return v.astype(dtype)
+            return value.astype(dtype)
         if copy:
-            return v.copy()
-        v = v.view()
-        v.flags.writeable = False
-        return v
+            return value.copy()
+        value = value.view()
+        value.flags.writeable = False
+        return value
 
     def item(self) -> Any:
         """The only element as a Python number; ShapeError when there is not exactly one."""
-        v = read(self, ".item()")
-        if v.size != 1:
+        value = read(self, ".item()")
+        if value.size != 1:
             raise ShapeError(f".item() needs one element, the shape is {self._a.shape}")
-        return _number(v) if sees_subnormals() else in_plain_floats(_number)(v)
+        return _number(value) if sees_subnormals() else in_plain_floats(_number)(value)
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        v = read(self, ".tolist()")
-        return _numbers(v) if sees_subnormals() else in_plain_floats(_numbers)(v)
+        value = read(self, ".tolist()")
+        return _numbers(value) if sees_subnormals() else in_plain_floats(_numbers)(value)
 
     def __float__(self) -> float:
-        v = self._one("float()")
-        return float(v) if sees_subnormals() else in_plain_floats(float)(v)
+        value = self._one("float()")
+        return float(value) if sees_subnormals() else in_plain_floats(float)(value)
 
     def __int__(self) -> int:
         return int(self._one("int()"))
@@ -406,12 +332,18 @@ class Tensor(Handle):
                 f"the truth value of a tensor of shape {self._a.shape} is ambiguous; "
                 "use .any() or .all()"
             )
-        v = self._v if self._a.device is CPU else door.backend_of(self._a.device).to_numpy(self._v)
-        out = bool(v.reshape(())) if sees_subnormals() else in_plain_floats(bool)(v.reshape(()))
+        value = (
+            self._v if self._a.device is CPU else door.backend_of(self._a.device).to_numpy(self._v)
+        )
+        truth = (
+            bool(value.reshape(()))
+            if sees_subnormals()
+            else in_plain_floats(bool)(value.reshape(()))
+        )
         mode = door.current_mode()
         if mode is not None:
-            mode.on_bool(self, out)
-        return out
+            mode.on_bool(self, truth)
+        return truth
 
     def __len__(self) -> int:
         if not self._a.ndim:
@@ -421,8 +353,8 @@ class Tensor(Handle):
     def __iter__(self) -> Any:
         if not self._a.ndim:
             raise TypeError("iteration over a 0-d tensor")
-        me: Any = self
-        return (me[i] for i in range(self._a.shape[0]))
+        this: Any = self
+        return (this[i] for i in range(self._a.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any())
@@ -446,34 +378,34 @@ class Tensor(Handle):
     def __deepcopy__(self, memo: Any) -> Tensor:
         if not self.is_leaf:
             raise HybridError("only leaf tensors can be deep-copied; use .detach().clone()")
-        new = copied(self)
+        made = copied(self)
         if self._node is not None:
-            new._node = Leaf(new)
+            made._node = Leaf(made)
             grad = grad_of(self._node)
             if grad is not None:
-                new._node.grad = copied(grad)
-        memo[id(self)] = new
-        return new
+                made._node.grad = copied(grad)
+        memo[id(self)] = made
+        return made
 
     # ---- devices
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Tensor:
         """This tensor with another dtype and/or on another device
         (`t.to("cuda")`, `t.to("float16")`)."""
-        for arg in args:
+        for argument in args:
             if (
-                isinstance(arg, Device)
-                or arg in ("cpu", "cuda")
-                or (isinstance(arg, str) and ":" in arg)
+                isinstance(argument, Device)
+                or argument in ("cpu", "cuda")
+                or (isinstance(argument, str) and ":" in argument)
             ):
-                device = arg
-            elif isinstance(arg, Handle):
-                dtype, device = arg._a.dtype, arg._a.device
+                device = argument
+            elif isinstance(argument, Handle):
+                dtype, device = argument._a.dtype, argument._a.device
             else:
-                dtype = arg
-        out = self if dtype is None else door.convert(self, dt.canonical(dtype))
-        if device is not None and to_device(device) is not out._a.device:
-            out = move(out, to_device(device))
-        return out
+                dtype = argument
+        moved = self if dtype is None else door.convert(self, dt.canonical(dtype))
+        if device is not None and to_device(device) is not moved._a.device:
+            moved = move(moved, to_device(device))
+        return moved
 
     def cpu(self) -> Tensor:
         """This tensor on the CPU."""
@@ -498,8 +430,8 @@ class Tensor(Handle):
         """NumPy's functions (np.concatenate, np.sum, ...)
         see NumPy arrays and give NumPy arrays."""
 
-        def plain(x: Any) -> Any:
-            return x.numpy() if isinstance(x, Tensor) else x
+        def plain(value: Any) -> Any:
+            return value.numpy() if isinstance(value, Tensor) else value
 
         return func(*trees.map_tree(plain, tuple(args)), **trees.map_tree(plain, dict(kwargs)))
 
@@ -510,13 +442,13 @@ class Tensor(Handle):
         return (1, 0)
 
 
-def _number(v: np.ndarray) -> Any:
+def _number(value: np.ndarray) -> Any:
     """The element of an array of one."""
-    return float(v.reshape(())) if v.dtype == dt.bfloat16 else v.item()
+    return float(value.reshape(())) if value.dtype == dt.bfloat16 else value.item()
 
 
-def _numbers(v: np.ndarray) -> Any:
-    return v.astype(np.float32).tolist() if v.dtype == dt.bfloat16 else v.tolist()
+def _numbers(value: np.ndarray) -> Any:
+    return value.astype(np.float32).tolist() if value.dtype == dt.bfloat16 else value.tolist()
 
 
 def _rebuild(array: np.ndarray, name: str, leaf: bool) -> Tensor:
