@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import io
+import itertools
 import linecache
 import re
 import subprocess
@@ -445,6 +447,23 @@ def iterating(x):
     return x + 1.0
 
 
+def helper(x, *, held=(LOG,)):
+    helper.uses += 1
+    return x + 1.0 * len(held)
+
+
+helper.uses = 0
+
+
+def helped(x):
+    return helper(x)
+
+
+def drawing(x, *, numbers=itertools.count()):
+    for number in numbers:
+        return x + 1.0 + 0 * number
+
+
 def importing(x):
     import time  # noqa: F401
 
@@ -464,6 +483,8 @@ WEIGHT = None
         (counting, "sees COUNT change"),
         (logging, "sees LOG change"),
         (printing, "uses print, a builtin_function_or_method: it may do anything"),
+        (helped, "sees helper change"),
+        (drawing, "uses drawing, a count: it may do anything"),
         (iterating, "uses STRANGE, a tuple_iterator: it may do anything"),
         (importing, "uses time, a module: it may do anything"),
         (differentiable, "returns a result whose gradient may be asked for later"),
@@ -472,15 +493,18 @@ WEIGHT = None
 def test_python_that_a_replay_would_leave_out(program, why):
     global WEIGHT
     WEIGHT = tensor(1.0, requires_grad=True)
-    before, length = COUNT, len(LOG)
+    before, length, helps = COUNT, len(LOG), helper.uses
     traced, results, said = calls(program, tensor(1.0), times=6)
     assert traced.explain() == f"EAGER {why}" and len(said) == 1
     assert len({r.item() for r in results}) == 1
     assert COUNT - before == 6 * (program is counting)
     assert len(LOG) - length == 6 * (program is logging)
+    assert helper.uses - helps == 6 * (program is helped)
 
 
 def test_other_arguments_and_results():
+    traced, results, said = calls(functools.partial(pow, 2), 3)
+    assert results == [8] * 4 and traced.explain().startswith("EAGER") and len(said) == 1
     traced, results, said = calls(lambda xs: xs[0] + xs[1], [tensor(1.0), tensor(2.0)])
     assert traced.explain() == "EAGER takes a list as an argument" and results[-1].item() == 3.0
     traced, results, said = calls(lambda x: (x, 3.0), tensor(1.0))
