@@ -598,6 +598,37 @@ def test_a_fact_that_changes_is_recorded_again(monkeypatch):
     assert [traced(x).item() for _ in range(3)] == [15.0] * 3 and traced.explain() == "REPLAY"
 
 
+@pytest.mark.parametrize(("before", "after"), [(0.0, -0.0), (1, True), (2.0, 2)])
+def test_facts_are_compared_by_type_and_bits(monkeypatch, before, after):
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", before)
+    traced, _, _ = calls(scaled, tensor(-3.0))
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", after)
+    assert bits(traced(tensor(-3.0))) == bits(scaled(tensor(-3.0)))
+    assert traced.explain() == "RECORD sees SCALE change"
+
+
+def test_facts_of_the_code_inside(monkeypatch):
+    def program(x):
+        return (lambda y: scaled(y))(x)
+
+    traced, _, _ = calls(program, tensor(3.0))
+    assert traced.explain() == "REPLAY"
+    monkeypatch.setattr(sys.modules[__name__], "scaled", tanh)
+    assert bits(traced(tensor(3.0))) == bits(tanh(tensor(3.0)))
+
+
+def test_one_tensor_passed_twice_has_a_signature_of_its_own():
+    def program(x, y):
+        x.assign(x + 1.0)
+        return x * y
+
+    x, y = tensor(1.0), tensor(10.0)
+    traced, results, _ = calls(program, x, y)
+    assert [r.item() for r in results] == [20.0, 30.0, 40.0, 50.0]
+    assert [traced(x, x).item() for _ in range(4)] == [36.0, 49.0, 64.0, 81.0]
+    assert traced.explain() == "REPLAY\nREPLAY"
+
+
 def test_recordings_that_differ_say_where():
     xs = [tensor(1.0)]
 
