@@ -97,6 +97,12 @@ def test_the_program_is_in_the_style_of_the_project():
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_file_that_the_page_names_exists():
+    named = re.findall(r"`((?:hybrid|docs|tests)/[\w./]+|[A-Z]+\.md)`", PAGE)
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def plain_numbers(text: str) -> list[str]:
     """Lines of text without the numbers of lines in files, and without space at their ends."""
     return [re.sub(r"\.py:\d+", ".py:N", line).rstrip() for line in text.splitlines()]
