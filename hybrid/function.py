@@ -19,7 +19,7 @@ from typing import Any, overload
 
 from .compiler.failure import reason
 from .core import signals
-from .core.aval import CPU
+from .core.aval import HOST
 from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
@@ -146,7 +146,8 @@ class Function(Reports):
             if not taken and self._unlink(plan.recording, tensors, caps):
                 continue
             undisturbed = 0 if taken or GATE[0] else undisturbed + 1
-            if closed or undisturbed == UNDISTURBED or undisturbed and plan.served is None:
+            missing = plan.served is None or plan.served.entry is None
+            if closed or undisturbed == UNDISTURBED or (undisturbed and missing):
                 break  # it was not for another thread that the fast way did not serve
         served = None if closed else self._connect(plan, caps)
         if served is not None:
@@ -265,7 +266,7 @@ class Function(Reports):
         mark, handled = RUNS.mark(), signals.handled()
         try:  # nothing has run yet
             # loaded now, not while the call is watched
-            door.backend_of(tensors[0]._a.device if tensors else CPU)
+            door.backend_of(tensors[0]._a.device if tensors else HOST)
             missed = bool(entry.plans) and self._missed_again(entry)
             before = None if missed else self._before(entry, args, kwargs)
             rec, watch = Recorder(tensors, getattr(self.fn, "__code__", None)), Watch()

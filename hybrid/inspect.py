@@ -59,16 +59,21 @@ class _Writes(Mode):
 
     def arrays(self) -> Arrays:
         """What the written tensors hold now, with a name each."""
-        out = [(f"state {i}", t._v) for i, (t, _, _) in enumerate(self.values.values())]
+        out = [(f"state {i}", _array(t)) for i, (t, _, _) in enumerate(self.values.values())]
         return out + [
-            (f"gradient {i}", t._node.grad._v)
+            (f"gradient {i}", _array(t._node.grad))
             for i, (t, _) in enumerate(self.grads.values())
             if t._node.grad is not None
         ]
 
 
+def _array(t: Any) -> np.ndarray:
+    return door.fetched(t._v, t._a.device)
+
+
 def _bits(x: Any) -> Arrays:
-    return [(f"output {i}", t._v) for i, t in enumerate(trees.leaves(x)) if isinstance(t, Handle)]
+    found = enumerate(trees.leaves(x))
+    return [(f"output {i}", _array(t)) for i, t in found if isinstance(t, Handle)]
 
 
 def _copy(arrays: Arrays) -> Arrays:

@@ -1,4 +1,4 @@
-"""The number of threads that kernels on the CPU use.
+"""The number of threads that kernels of a device use (default: those of the default device).
 
 Invariant: no result depends on it; HYBRID_NUM_THREADS sets it before the first use.
 """
@@ -7,28 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from .backends.api import backend
+from .backends.api import Backend, backend
+from .core.aval import device as to_device
 
 __all__ = ["get_num_threads", "set_num_threads", "num_threads"]
 
 
-def get_num_threads() -> int:
+def _backend(device: Any) -> Backend:
+    return backend(to_device(device).kind)
+
+
+def get_num_threads(*, device: Any = None) -> int:
     """How many threads large kernels use: by default the cores this process may run on."""
-    return backend("cpu").get_num_threads()
+    return _backend(device).get_num_threads()
 
 
-def set_num_threads(n: int) -> None:
-    """Use n threads from now on; ValueError below 1.
+def set_num_threads(n: int, *, device: Any = None) -> None:
+    """Use n threads from now on; ValueError below 1, UnsupportedError for a device whose threads
+    cannot be counted.
 
     >>> import hybrid
     >>> hybrid.set_num_threads(hybrid.get_num_threads())
     """
-    backend("cpu").set_num_threads(n)
+    _backend(device).set_num_threads(n)
 
 
 @contextmanager
-def num_threads(n: int) -> Iterator[None]:
+def num_threads(n: int, *, device: Any = None) -> Iterator[None]:
     """Scope in which kernels use n threads.
 
     >>> import hybrid
@@ -36,9 +43,9 @@ def num_threads(n: int) -> Iterator[None]:
     ...     hybrid.get_num_threads()
     1
     """
-    old = get_num_threads()
-    set_num_threads(n)
+    old = get_num_threads(device=device)
+    set_num_threads(n, device=device)
     try:
         yield
     finally:
-        set_num_threads(old)
+        set_num_threads(old, device=device)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from backend_kinds import KINDS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,3 +30,9 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         )
 
     return same
+
+
+@pytest.fixture(params=KINDS)
+def backend_kind(request: pytest.FixtureRequest) -> str:
+    """Every kind of device that works here, one after the other."""
+    return request.param

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from hybrid.backends.cpu.gemm.contract import kernel_of
 
 from hybrid.backends.cpu.gemm import element_of, generate, host_target
-from hybrid.backends.cpu.gemm.contract import kernel_of
 from hybrid.backends.cpu.gemm.geometry import choose
 from hybrid.backends.cpu.machine.jit import compile_many
 from hybrid.backends.cpu.python import pool

@@ -1,25 +1,41 @@
 """The boundary between hybrid and a kind of device, and the registry of backends.
 
-Invariant: nothing above this file names a backend; a backend is a folder `backends/<kind>/` with a
-module `backend.py` that holds a Backend subclass named `BACKEND`.
+Invariant: nothing above this file names a backend.  A backend is a folder `backends/<kind>/` with a
+module `backend.py` that holds a Backend subclass named `BACKEND`, or what was given to `register`;
+it has to offer values only: eager kernels and replays that it does not make are interpreted.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.aval import Aval, Device
+from ..core.aval import Aval, Device, use_kinds
 from ..core.errors import BackendError, DeviceError, Site, UnsupportedError
+from ..ir.door.bind import aside
+from ..ir.graph.graph import Graph
 from ..ir.op import Op
+from .interpret import checker, graph_runner, interpreted, plan_runner
 from .plan import Plan
 
-__all__ = ["Backend", "Executable", "Replay", "KernelTime", "EagerKernel", "backend", "kinds"]
+__all__ = [
+    "Backend",
+    "Executable",
+    "Interpreted",
+    "Replay",
+    "KernelTime",
+    "EagerKernel",
+    "backend",
+    "kinds",
+    "register",
+]
 
 EagerKernel = Callable[..., Any]
 
@@ -109,18 +125,32 @@ class Executable(ABC):
         raise BackendError("this backend does not time single kernels; time whole calls instead")
 
 
+class Interpreted(Executable):
+    """A replay from Python: a function of device values."""
+
+    def __init__(self, run: Callable[[Sequence[Any]], list[Any]]) -> None:
+        self._run = run
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        return self._run(inputs)
+
+
 class Backend(ABC):
-    """What a device must offer.  Values (`_v` of a tensor) are whatever the backend makes; on the
-    CPU they are numpy.ndarray objects, never NumPy scalars."""
+    """What a device must offer: values, whatever they are (`_v` of a tensor; host arrays on the
+    default device), made of host arrays and turned into them.
+
+    `eager` and `compile` have defaults that compute on the host; `native` says that a backend's own
+    kernels need none of what `kernel` puts around them."""
 
     kind: str
+    native = False
 
     def trim(self) -> None:
         """Return memory that nothing uses to the system, as far as that is cheap."""
 
-    @abstractmethod
     def empty(self, aval: Aval) -> Any:
         """A fresh contiguous value with undefined contents."""
+        return self.from_numpy(np.empty(aval.shape, aval.dtype), aval.device)
 
     @abstractmethod
     def from_numpy(self, array: np.ndarray, device: Device | None = None) -> Any:
@@ -130,18 +160,49 @@ class Backend(ABC):
     def to_numpy(self, value: Any) -> np.ndarray:
         """The value as a NumPy array; it may share memory with the value."""
 
-    @abstractmethod
     def eager(
         self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval], out_avals: Sequence[Aval]
     ) -> EagerKernel:
         """A function (*values) -> value, or tuple of values when the op has several outputs.
 
         Called once per op, parameters and input avals; the function is called for every eager call.
+        Default: interpreted on the host, with the bits of the numerics contract.
         """
+        run, devices = interpreted(op, params, in_avals, out_avals), [a.device for a in out_avals]
 
-    @abstractmethod
-    def compile(self, plan: Plan) -> Executable:
-        """Native code for a plan."""
+        def call(*values: Any) -> Any:
+            results = run([self.to_numpy(x) for x in values])
+            made = [self.from_numpy(x, d) for x, d in zip(results, devices, strict=True)]
+            return made[0] if len(made) == 1 else tuple(made)
+
+        return call
+
+    def kernel(
+        self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval], out_avals: Sequence[Aval]
+    ) -> EagerKernel:
+        """What every eager call of an op runs: `eager`, after the check of the record's indices,
+        unseen by whatever looks at the Python of the program."""
+        run: EagerKernel = aside(self.eager, op, params, in_avals, out_avals)
+        if self.native:
+            return run
+        check = checker(op, params, in_avals)
+
+        def checked(*values: Any) -> Any:
+            if check is not None:
+                check([self.to_numpy(x) for x in values])
+            return run(*values)
+
+        return lambda *values: aside(checked, *values)
+
+    def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:
+        """What replays a plan; `graph` is what the plan computes, node by node.
+
+        Default: the same bits as the eager calls.  A backend with eager kernels of its own replays
+        through them; where those are interpreted, the plan is interpreted as well.
+        """
+        if graph is None or type(self).eager is Backend.eager:
+            return Interpreted(plan_runner(plan, self))
+        return Interpreted(graph_runner(graph))
 
     def get_num_threads(self) -> int:
         """How many threads large kernels use."""
@@ -151,22 +212,73 @@ class Backend(ABC):
         """Use n threads from now on; results do not depend on it."""
         raise UnsupportedError(f"the number of threads of a {self.kind} device cannot be set")
 
-    @abstractmethod
     def synchronize(self) -> None:
-        """Wait until everything started on this device is done."""
+        """Wait until everything started on this device is done (default: every call waits)."""
 
     def describe(self) -> dict[str, str]:
         """Facts about the device for people: name -> value."""
         return {}
 
 
+# ---- the registry
 _BACKENDS: dict[str, Backend] = {}
+_FACTORIES: dict[str, Callable[[], Backend]] = {}  # of those that were registered
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")  # as the text form of graphs has it
+
+
+@lru_cache(1)
+def _folders() -> tuple[str, ...]:
+    here = Path(__file__).parent
+    return tuple(p.parent.name for p in here.glob("*/backend.py"))
 
 
 def kinds() -> tuple[str, ...]:
-    """Device kinds that have a backend folder."""
-    here = Path(__file__).parent
-    return tuple(sorted(p.parent.name for p in here.glob("*/backend.py")))
+    """Kinds of devices that have a backend: a folder, or one that was registered."""
+    return tuple(sorted({*_folders(), *_FACTORIES}))
+
+
+use_kinds(kinds)
+
+
+def register(kind: str, factory: Callable[[], Backend]) -> None:
+    """Add a backend from outside of the package: `device=kind` then names its devices.
+
+    `factory` makes the backend when a device of that kind is first used; a Backend subclass is one.
+    Raises BackendError for a kind that is no lower-case name of at most 32 letters, digits and
+    underscores, for one that has a backend, and for a factory that cannot be called (at the first
+    use: for one that gives no Backend of that kind).
+
+    >>> import hybrid
+    >>> class Host(Backend):
+    ...     kind = "host_arrays"
+    ...
+    ...     def from_numpy(self, array, device=None):
+    ...         return np.array(array)
+    ...
+    ...     def to_numpy(self, value):
+    ...         return value
+    >>> register("host_arrays", Host)
+    >>> hybrid.ones(3, device="host_arrays").sum().item()
+    3.0
+    """
+    if not isinstance(kind, str) or not _KIND.fullmatch(kind):
+        raise BackendError(f"a kind of device is a lower-case name such as 'mydev', not {kind!r}")
+    if not callable(factory):
+        raise BackendError(f"the factory of backend {kind!r} cannot be called: {factory!r}")
+    if kind in kinds() or _FACTORIES.setdefault(kind, factory) is not factory:
+        raise BackendError(f"there is a backend for {kind!r} already; take another name")
+
+
+def _factory(kind: str) -> Callable[[], Backend]:
+    if kind in _FACTORIES:
+        return _FACTORIES[kind]
+    if kind not in _folders():
+        raise DeviceError(f"there is no device {kind!r}; devices are {', '.join(kinds())}")
+    module = importlib.import_module(f"{__package__}.{kind}.backend")
+    made: Callable[[], Backend] | None = getattr(module, "BACKEND", None)
+    if made is None:
+        raise BackendError(f"{module.__name__} defines no BACKEND")
+    return made
 
 
 def backend(kind: str) -> Backend:
@@ -176,12 +288,14 @@ def backend(kind: str) -> Backend:
     'cpu'
     """
     found = _BACKENDS.get(kind)
-    if found is None:
-        if kind not in kinds():
-            raise DeviceError(f"there is no device {kind!r}; devices are {', '.join(kinds())}")
-        module = importlib.import_module(f"{__package__}.{kind}.backend")
-        made = getattr(module, "BACKEND", None)
-        if made is None:
-            raise BackendError(f"{module.__name__} defines no BACKEND")
-        found = _BACKENDS[kind] = made()
+    if found is None:  # two threads may make one each: the first one stays
+        found = _BACKENDS.setdefault(kind, _made(kind))
     return found
+
+
+def _made(kind: str) -> Backend:
+    made = _factory(kind)()
+    if not isinstance(made, Backend) or getattr(made, "kind", None) != kind:
+        what = f"one of kind {made.kind!r}" if isinstance(made, Backend) else type(made).__name__
+        raise BackendError(f"the factory of backend {kind!r} gives {what}, no Backend of that kind")
+    return made

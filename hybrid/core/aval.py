@@ -9,27 +9,40 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from .errors import DeviceError, ShapeError, shape_text
+from .spelling import DEVICES
 
-__all__ = ["Aval", "Device", "aval", "device", "find_aval"]
+__all__ = [
+    "Aval",
+    "Device",
+    "HOST",
+    "aval",
+    "device",
+    "find_aval",
+    "is_device",
+    "is_kind",
+    "use_kinds",
+]
 
 
 MAX_AXES = 64  # as many as NumPy's arrays have
 
 
 class Device(str):
-    """A place where arrays live, e.g. ``cpu`` or ``cuda:0``: a text, interned by name.
+    """A place where arrays live: the name of a kind of device, and a number after a colon where
+    there are several; interned by name.
 
-    It equals its name and other spellings of it (``cuda`` is ``cuda:0``); as a key of a dict it is
-    found by its name only.
+    It equals its name and other spellings of it (number 0 is the same as none); as a key of a dict
+    it is found by its name only.
 
-    >>> device("cpu") == "cpu", device("cuda") == "cuda:0", device("cuda").type
-    (True, True, 'cuda')
+    >>> device("cpu") == "cpu", device("cpu:0") == "cpu", device("cpu:1").index
+    (True, True, 1)
     """
 
     __slots__ = ("name", "kind", "index")
@@ -43,13 +56,13 @@ class Device(str):
 
     @property
     def type(self) -> str:
-        """The kind of device, e.g. ``cuda``."""
+        """The kind of device, without the number."""
         return self.kind
 
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        return isinstance(other, str) and str.__eq__(self, _NAMES.get(other, other))
+        return isinstance(other, str) and str.__eq__(self, _spelled(other))
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -72,6 +85,11 @@ class Device(str):
         return self.__reduce__()
 
 
+def _spelled(name: str) -> str:
+    """The name without the number 0."""
+    return name.removesuffix(":0")
+
+
 class Aval:
     """Shape (tuple of int), canonical dtype and Device of a value, with size and nbytes at hand."""
 
@@ -90,7 +108,7 @@ class Aval:
 
     def __repr__(self) -> str:
         dims = "x".join(map(str, self.shape))
-        where = "" if self.device.name == "cpu" else f"@{self.device.name}"
+        where = "" if self.device is HOST else f"@{self.device.name}"
         return f"{self.dtype.name}[{dims}]{where}"
 
     def with_(self, shape: tuple[int, ...] | None = None, dtype: np.dtype | None = None) -> Aval:
@@ -102,7 +120,7 @@ class Aval:
         )
 
 
-_NAMES = {"cuda": "cuda:0", "cpu:0": "cpu"}  # other spellings
+_KINDS: list[Callable[[], Sequence[str]]] = []
 _DEVICES: dict[str, Device] = {}
 _AVALS: dict[tuple[Any, ...], _Interned] = {}
 _LOCK = threading.RLock()  # re-entrant: a record may die while another is made
@@ -136,17 +154,44 @@ def find_aval(key: tuple[Any, ...]) -> Aval | None:
     return None if ref is None else ref()
 
 
-def device(name: str | Device = "cpu") -> Device:
-    """The interned Device of that name; ``cuda`` means ``cuda:0``, ``cpu:0`` means ``cpu``.
+def use_kinds(kinds: Callable[[], Sequence[str]]) -> None:
+    """Tell where the kinds of devices come from: what has a backend."""
+    _KINDS[:] = [kinds]
 
-    >>> device("cpu") is device("cpu:0")
+
+def is_kind(text: str) -> bool:
+    """Whether a text names a kind of device: one that has a backend, or has one elsewhere."""
+    return text in DEVICES or any(text in kinds() for kinds in _KINDS)
+
+
+def is_device(text: Any) -> bool:
+    """Whether a text names a device: a kind, or anything with a number after a colon.
+
+    >>> is_device("cpu"), is_device("cpu:1"), is_device("float32"), is_device(None)
+    (True, True, False, False)
+    """
+    if not isinstance(text, str):
+        return False
+    kind, colon, number = text.partition(":")
+    return is_kind(kind) or (bool(colon) and number.isdigit())
+
+
+def device(name: str | Device | None = None) -> Device:
+    """The interned Device of that name (None: the default one); number 0 is the same as none.
+
+    Raises DeviceError for what is no name of a device; whether there is one of that kind shows when
+    it is used.
+
+    >>> device("cpu") is device("cpu:0") is device()
     True
     """
     if isinstance(name, Device):
         return name
+    if name is None:
+        return HOST
     if not isinstance(name, str):
-        raise DeviceError(f"a device is a name like 'cpu', not a {type(name).__name__}")
-    name = _NAMES.get(name, str(name))
+        raise DeviceError(f"a device is a name like {HOST.name!r}, not a {type(name).__name__}")
+    name = _spelled(name)
     got = _DEVICES.get(name)
     return got if got is not None else _DEVICES.setdefault(name, _make(name))
 
@@ -156,15 +201,16 @@ def _make(name: str) -> Device:
     new.name = name
     new.kind, colon, index = name.partition(":")
     if not new.kind.isidentifier() or (colon and not (index.isascii() and index.isdigit())):
-        raise DeviceError(f"a device is a name like 'cpu' or 'cuda:0', not {name!r}")
+        raise DeviceError(f"a device is a name like {HOST.name!r} or '{HOST.name}:1', not {name!r}")
     new.index = int(index or 0)
     return new
 
 
-CPU = device("cpu")
+# The default device, whose values are host arrays: the one place where its name is written.
+HOST = device("cpu")
 
 
-def aval(shape: tuple[int, ...], dtype: np.dtype, dev: Device = CPU) -> Aval:
+def aval(shape: tuple[int, ...], dtype: np.dtype, dev: Device = HOST) -> Aval:
     """The interned record; `shape` must be a tuple of Python ints and `dtype` canonical."""
     key = (shape, dtype, dev)
     ref = _AVALS.get(key)

@@ -12,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from .aval import is_device
 from .errors import DTypeError
 
 __all__ = [
@@ -111,8 +112,8 @@ def _nameable(x: Any) -> bool:
 def _text(given: Any, d: np.dtype | None) -> str:
     """How a message names a dtype that hybrid does not have."""
     if isinstance(given, str):
-        device = given.partition(":")[0] in ("cpu", "cuda")
-        return f"dtype {given!r}" + (" (a device: pass device= instead)" if device else "")
+        hint = " (a device: pass device= instead)" if is_device(given) else ""
+        return f"dtype {given!r}{hint}"
     if d is not None and (isinstance(given, (np.dtype, type)) and given is not object):
         return f"dtype {d.name if d.names is None else 'with named fields'}"
     return f"an object of type {type(given).__name__} as a dtype"

@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "KEYWORDS",
+    "DEVICES",
     "METHODS",
     "FUNCTIONS",
     "LAYERS",
@@ -317,6 +318,8 @@ FUNCTIONS = {
     "complex128": "real dtypes: there are no complex tensors",
     "cuda": "the argument device='cuda'",
 }
+# kinds of devices that are named so elsewhere: a text that names one is no dtype
+DEVICES = frozenset(("cpu", "cuda", "gpu", "mps", "tpu", "xpu"))
 LAYERS = {
     "Dropout1d": "nn.Dropout",
     "Dropout2d": "nn.Dropout",

@@ -1,7 +1,7 @@
 """Making tensors of Python and NumPy data.
 
 Invariant: `tensor` copies what it is given; `asarray` shares memory that can change only when told
-to.  What data becomes, and its one rounding, is in ir/door/foreign.py.
+to.  What data becomes, and its one rounding, is in ir/foreign.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
-from ..core.aval import CPU, Device, aval, find_aval
+from ..core.aval import HOST, Device, aval, find_aval
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError
 from ..ir.door import bind as door
@@ -27,19 +27,14 @@ __all__ = ["tensor", "asarray", "move"]
 
 def move(handle: Any, target: Device) -> Any:
     """t on another device."""
-    host = (
-        handle._v
-        if handle._a.device is CPU
-        else door.backend_of(handle._a.device).to_numpy(handle._v)
-    )
+    host = door.fetched(handle._v, handle._a.device)
     mode = door.current_mode()
     if mode is not None:
         mode.on_effect(f"moves a tensor to {target}")
-    value = host if target is CPU else door.backend_of(target).from_numpy(host)
-    return new_handle(value, aval(handle._a.shape, handle._a.dtype, target))
+    return new_handle(door.placed(host, target), aval(handle._a.shape, handle._a.dtype, target))
 
 
-# records of arrays that were seen: of any equal dtype object, on the CPU
+# records of arrays that were seen: of any equal dtype object, of the default device
 _RECORDS: dict[tuple[Any, ...], Any] = {}
 door.FAST.append(_RECORDS)
 
@@ -61,7 +56,7 @@ def tensor(
     if type(data) is np.ndarray and dtype is None and device is None and not door.STATE.special:
         known = _RECORDS.get((data.shape, data.dtype))
         if known is None:
-            known = find_aval((data.shape, data.dtype, CPU))
+            known = find_aval((data.shape, data.dtype, HOST))
             if known is not None:
                 if len(_RECORDS) > door.TABLE_LIMIT:
                     _RECORDS.clear()
@@ -74,22 +69,23 @@ def tensor(
         made = cut.clone() if cut._v is data._v else cut
         made = stop_gradient(made)
         return _finish(made, device, requires_grad)
-    return _finish(_made(data, target, True), device, requires_grad)
+    return _finish(_made(data, target, True, device), device, requires_grad)
 
 
-def _made(data: Any, target: np.dtype | None, detached: bool) -> Any:
-    """Data that is no tensor as a tensor of dtype d; tensors in it are joined, and cut from the
-    tape if asked."""
+def _made(data: Any, target: np.dtype | None, detached: bool, device: Any) -> Any:
+    """Data that is no tensor as a tensor of dtype d on a device; tensors in it are joined where
+    they are, and cut from the tape if asked."""
     read = data if is_number(data) else door.foreign(data, target, detached)
     if isinstance(read, Handle):
         read = read if target is None else door.convert(read, target)
         return stop_gradient(read) if detached else read
     read = read if isinstance(read, Data) else data_of(read)
-    return door.tensor_of(read, dtype_of(read) if target is None else target)
+    where = HOST if device is None else to_device(device)
+    return door.tensor_of(read, dtype_of(read) if target is None else target, where)
 
 
 def _finish(made: Any, device: Any, requires_grad: bool) -> Any:
-    if device is not None and to_device(device) is not CPU:
+    if device is not None and to_device(device) is not made._a.device:
         made = move(made, to_device(device))
     if requires_grad:
         if not dt.is_float(made._a.dtype):
@@ -136,7 +132,7 @@ def asarray(
             raise ValueError("asarray(copy=False): this array cannot be shared without a copy")
     if not holds_tensors(listed(data)):
         return tensor(data, target, device=device)
-    return _finish(_made(data, target, False), device, False)
+    return _finish(_made(data, target, False, device), device, False)
 
 
 def _unboxed(data: Any) -> np.ndarray:

@@ -28,7 +28,8 @@ def _bad(handle: Any, infinite: bool) -> int:
     """Number of NaN (and infinite) elements."""
     if not dt.is_float(handle._a.dtype):
         return 0
-    value = handle._v.astype(np.float32) if handle._a.dtype is dt.bfloat16 else handle._v
+    value = door.fetched(handle._v, handle._a.device)
+    value = value.astype(np.float32) if handle._a.dtype is dt.bfloat16 else value
     return int((~np.isfinite(value)).sum() if infinite else np.isnan(value).sum())
 
 
@@ -66,7 +67,7 @@ class detect_nan(Mode):  # noqa: N801  (used like a function)
         if not any(_bad(o, self.inf) for o in outputs) or any(_bad(x, self.inf) for x in operands):
             return
         output = next(o for o in outputs if _bad(o, self.inf))
-        values = np.asarray(output._v, np.float64)
+        values = np.asarray(door.fetched(output._v, output._a.device), np.float64)
         where = tuple(
             int(i) for i in np.argwhere(~np.isfinite(values) if self.inf else np.isnan(values))[0]
         )
@@ -76,7 +77,7 @@ class detect_nan(Mode):  # noqa: N801  (used like a function)
             f"the first, {what}, is at {where}"
         ]
         for number, operand in enumerate(operands):
-            numbers = np.asarray(operand._v, np.float64)
+            numbers = np.asarray(door.fetched(operand._v, operand._a.device), np.float64)
             if numbers.size:
                 extremes = f"min {numbers.min():.6g}, max {numbers.max():.6g}"
                 lines.append(f"  input {number}: {operand._a}, {extremes}")

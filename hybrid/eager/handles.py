@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import CPU
 from ..core.errors import ShapeError
 from ..ir.door import bind as door
 from ..ir.tensor import Alias
@@ -28,8 +27,7 @@ def read(handle: Any, kind: str) -> np.ndarray:
     mode = door.current_mode()
     if mode is not None:
         mode.on_host_read(handle, kind)
-    record = handle._a
-    return handle._v if record.device is CPU else door.backend_of(record.device).to_numpy(handle._v)
+    return door.fetched(handle._v, handle._a.device)
 
 
 def broadcast(value: Any, shape: tuple[int, ...]) -> Any:

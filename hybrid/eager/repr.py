@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core import dtypes as dt
-from ..core.aval import Aval
+from ..core.aval import HOST, Aval
 from ..core.floating import in_plain_floats, plain_floats
 from ..ir.tensor import Leaf
 
@@ -26,7 +26,7 @@ def _tail(record: Aval, node: Any) -> str:
     parts = []
     if record.dtype not in (dt.float32, dt.int64, dt.bool_) or not record.size:
         parts.append(f"dtype={record.dtype.name}")
-    if record.device.name != "cpu":
+    if record.device is not HOST:
         parts.append(f"device='{record.device}'")
     if type(node) is Leaf:
         parts.append("requires_grad=True")

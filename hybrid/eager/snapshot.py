@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.aval import CPU
+from ..core.aval import HOST
 from ..ir.door import bind as door
 from ..ir.door.busy import values_of
 from ..ir.mode import Versioned
@@ -139,7 +139,8 @@ def grad_of(leaf: Leaf) -> Any:
 
 def copied(handle: Any) -> Any:
     """A tensor with a copy of t's value and no history."""
-    return new_handle(_value(handle).copy(), handle._a)
+    host = door.fetched(_value(handle), handle._a.device)
+    return new_handle(door.placed(host.copy(), handle._a.device), handle._a)
 
 
 def saved_array(handle: Any) -> np.ndarray:
@@ -147,12 +148,8 @@ def saved_array(handle: Any) -> np.ndarray:
     mode = door.current_mode()
     if mode is not None:
         mode.on_host_read(handle, "np.asarray")
-    value = _value(handle)
-    return (
-        value.view()
-        if handle._a.device is CPU
-        else door.backend_of(handle._a.device).to_numpy(value)
-    )
+    value = door.fetched(_value(handle), handle._a.device)
+    return value.view() if handle._a.device is HOST else value
 
 
 def frozen(named: Mapping[str, Any]) -> dict[str, Any]:

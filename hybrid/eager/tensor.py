@@ -16,7 +16,7 @@ from ..autograd.backward import backward as _backward
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
 from ..core import trees
-from ..core.aval import CPU, Device
+from ..core.aval import HOST, Device, is_device
 from ..core.aval import device as to_device
 from ..core.errors import ArgumentError, DTypeError, HybridError, ShapeError
 from ..core.floating import in_plain_floats, sees_subnormals
@@ -188,18 +188,9 @@ class Tensor(Handle):
         retain_graph: bool | None = None,
         inputs: Any = None,
     ) -> None:
-        """Add d self / d leaf to `.grad` of every leaf that this tensor depends on, or of `inputs`.
+        """Accumulate d self / d leaf into `.grad` of the leaves; see `hybrid.autograd.backward`.
 
-        `gradient` has this tensor's shape; it may be left out for one element.  `create_graph` puts
-        the pass itself on the tape; `retain_graph` changes nothing: the tape lives as long as its
-        results do.  Raises HybridError for a tensor that does not require a gradient.
-
-        >>> import hybrid
-        >>> x = hybrid.tensor([1.0, 2.0], requires_grad=True)
-        >>> (x * x).sum().backward()
-        >>> x.grad.tolist()
-        [2.0, 4.0]
-        """
+        `retain_graph` is accepted for PyTorch's sake: the tape lives as long as its results do."""
         _backward(self, gradient, create_graph=create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
@@ -251,6 +242,8 @@ class Tensor(Handle):
         record = self._a
         if given._a.dtype is not record.dtype:
             given = door.convert(given, record.dtype)
+        if given._a.device is not record.device:
+            given = move(given, record.device)
         if given._a.shape != record.shape:
             given = broadcast(given, record.shape)
         return given
@@ -332,9 +325,7 @@ class Tensor(Handle):
                 f"the truth value of a tensor of shape {self._a.shape} is ambiguous; "
                 "use .any() or .all()"
             )
-        value = (
-            self._v if self._a.device is CPU else door.backend_of(self._a.device).to_numpy(self._v)
-        )
+        value = door.fetched(self._v, self._a.device)
         truth = (
             bool(value.reshape(()))
             if sees_subnormals()
@@ -373,7 +364,8 @@ class Tensor(Handle):
         return html_of(read(self, "repr()"), self._a, self._node)
 
     def __reduce__(self) -> Any:
-        return _rebuild, (saved_array(self), self._a.dtype.name, type(self._node) is Leaf)
+        where = () if self._a.device is HOST else (self._a.device.name,)
+        return _rebuild, (saved_array(self), self._a.dtype.name, type(self._node) is Leaf, *where)
 
     def __deepcopy__(self, memo: Any) -> Tensor:
         if not self.is_leaf:
@@ -389,14 +381,13 @@ class Tensor(Handle):
 
     # ---- devices
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Tensor:
-        """This tensor with another dtype and/or on another device
-        (`t.to("cuda")`, `t.to("float16")`)."""
+        """This tensor with another dtype and/or on another device: `t.to("float16")`,
+        `t.to(other.device)`, `t.to(other)` (both of another tensor).
+
+        A text is the name of a device where it is that of a kind of device, else a dtype.  Raises
+        DeviceError where there is no such device."""
         for argument in args:
-            if (
-                isinstance(argument, Device)
-                or argument in ("cpu", "cuda")
-                or (isinstance(argument, str) and ":" in argument)
-            ):
+            if isinstance(argument, Device) or is_device(argument):
                 device = argument
             elif isinstance(argument, Handle):
                 dtype, device = argument._a.dtype, argument._a.device
@@ -408,8 +399,8 @@ class Tensor(Handle):
         return moved
 
     def cpu(self) -> Tensor:
-        """This tensor on the CPU."""
-        return self.to(CPU)
+        """This tensor on the default device, the CPU."""
+        return self.to(HOST)
 
     def cuda(self) -> Tensor:
         """This tensor on the first CUDA device."""
@@ -451,8 +442,8 @@ def _numbers(value: np.ndarray) -> Any:
     return value.astype(np.float32).tolist() if value.dtype == dt.bfloat16 else value.tolist()
 
 
-def _rebuild(array: np.ndarray, name: str, leaf: bool) -> Tensor:
-    return tensor(array, dtype=name, requires_grad=leaf)
+def _rebuild(array: np.ndarray, name: str, leaf: bool, device: str | None = None) -> Tensor:
+    return tensor(array, dtype=name, device=device, requires_grad=leaf)
 
 
 set_tensor_class(Tensor)

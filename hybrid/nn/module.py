@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core import dtypes as dt
-from ..core.aval import Device
+from ..core.aval import Device, is_device
 from ..core.aval import device as to_device
 from ..core.errors import HybridError, IndexOutOfRange, ShapeError
 from ..core.shapes import items_of
@@ -23,8 +23,6 @@ from ..ir.tensor import Handle
 from ..ops import zeros_like
 
 __all__ = ["Module", "Parameter", "Sequential", "ModuleList", "ModuleDict"]
-
-KINDS = ("cpu", "cuda")  # of devices
 
 
 class _ParameterType(type):
@@ -273,13 +271,10 @@ class Module(Saved):
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Module:
         """Move parameters and buffers to a device and convert the floating ones to another dtype
-        (`model.to("cpu")`, `model.to("float16")`); new tensors take the place of the old ones."""
+        (`model.to(x.device)`, `model.to("float16")`); new tensors take the place of the old
+        ones."""
         for argument in args:
-            if (
-                isinstance(argument, Device)
-                or isinstance(argument, str)
-                and argument.partition(":")[0] in KINDS
-            ):
+            if isinstance(argument, Device) or is_device(argument):
                 device = argument
             else:
                 dtype = argument

@@ -23,9 +23,9 @@ __all__ = ["Optimizer", "ParamGroup"]
 
 
 class ParamGroup(dict):  # type: ignore[type-arg]
-    """Parameters and the hyper-parameters they share.  Numbers live in tensors, float64 where a
-    parameter is and else float32: ``group["lr"] = 0.1`` assigns to the tensor that recorded steps
-    read, and reading gives that tensor."""
+    """Parameters and the hyper-parameters they share.  Numbers live in tensors on the device of the
+    first parameter, float64 where a parameter is and else float32: ``group["lr"] = 0.1`` assigns to
+    the tensor that recorded steps read, and reading gives that tensor."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         held = dict.get(self, name)
@@ -91,10 +91,11 @@ class Optimizer(Saved):
             self.state[id(parameter)] = {}
         made = ParamGroup(self.defaults | group | {"params": params})
         double = any(p._a.dtype is dt.float64 for p in params)
+        where = params[0]._a.device if params else None
         for name in self.numbers:
             value = made[name]
             target = dt.float64 if double else dt.float32
-            dict.__setitem__(made, name, tensor(float(value), dtype=target))
+            dict.__setitem__(made, name, tensor(float(value), dtype=target, device=where))
         dict.__setitem__(made, "_owner", self)
         self.param_groups.append(made)
         for parameter in params:

@@ -1,4 +1,4 @@
-"""Plans on the CPU backend: slots, segments between host steps, errors; the reference."""
+"""Plans on every backend: slots, segments between host steps, errors; the oracle of ops."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from backend_kinds import arrays, values
 
 from hybrid.backends.api import backend
 from hybrid.backends.plan import (
@@ -19,15 +20,15 @@ from hybrid.backends.plan import (
     ScatterKernel,
     Slot,
 )
-from hybrid.backends.reference.evaluate import evaluate, round_to
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import Aval, aval
 from hybrid.core.errors import BackendError, IndexOutOfRange, Site, UnsupportedError
 from hybrid.ir.contract import Dims
 from hybrid.ir.op import Op
+from hybrid.ir.oracle import reference as evaluate
+from hybrid.ir.oracle import round_to
 from hybrid.ir.scalar.program import Builder, Program
 
-CPU = backend("cpu")
 F = dt.float32
 
 
@@ -45,6 +46,7 @@ def loop(n: int, p: Program, reads: Any, writes: Any, **more: Any) -> LoopKernel
 
 
 def make(
+    kind: str,
     slots: Any,
     steps: Any,
     outputs: Any,
@@ -53,7 +55,8 @@ def make(
     messages: Any = None,
     sites: Any = None,
 ) -> Any:
-    return CPU.compile(
+    """A plan of a backend as a function of host arrays."""
+    run = backend(kind).compile(
         Plan(
             tuple(slots),
             tuple(steps),
@@ -64,9 +67,10 @@ def make(
             messages or ("",) * len(steps),
         )
     )
+    return lambda inputs: arrays(run(values(inputs, kind)), kind)
 
 
-def test_kernels_arena_consts_host_and_state():
+def test_kernels_arena_consts_host_and_state(backend_kind):
     n = 1000
     a = aval((n,), F)
     slots = [
@@ -86,7 +90,7 @@ def test_kernels_arena_consts_host_and_state():
         loop(n, double, [flat(4, a)], [flat(5, a)]),
     ]
     c = np.linspace(0, 1, n, dtype=F)
-    run = make(slots, steps, (4, 5), [c], 8192 + 4 * n)
+    run = make(backend_kind, slots, steps, (4, 5), [c], 8192 + 4 * n)
     x = np.arange(n, dtype=F)
     for v in (x, np.repeat(x, 2)[::2]):
         kept = v.copy()
@@ -101,7 +105,7 @@ def test_kernels_arena_consts_host_and_state():
     assert not np.shares_memory(first, second)
 
 
-def test_products_and_scatters():
+def test_products_and_scatters(backend_kind):
     m, k, n = 5, 7, 3
     sa, sb, so = aval((m, k), F), aval((k, n), F), aval((m, n), F)
     si, st = aval((m,), dt.int64), aval((4, n), F)
@@ -121,6 +125,7 @@ def test_products_and_scatters():
         m, n, Access(4, F, 0, (n, 1)), Access(2, dt.int64, 0, (1,)), Access(3, F, 0, (n, 1))
     )
     run = make(
+        backend_kind,
         [
             Slot("input", sa, 0),
             Slot("input", sb, 1),
@@ -148,13 +153,14 @@ def _zeros() -> Program:
     return s.program(s.const("f32", 0.0))
 
 
-def test_a_failed_check_names_message_and_line():
+def test_a_failed_check_names_message_and_line(backend_kind):
     a = aval((6,), dt.int64)
     bad = program(lambda s, i: i > 4, "i64")
     copy = program(lambda s, i: i, "i64")
     site = Site("model.py", 12, "forward")
     steps = [loop(6, copy, [flat(0, a)], [flat(1, a)]), loop(6, bad, [flat(0, a)], [], check=True)]
     run = make(
+        backend_kind,
         [Slot("input", a, 0), Slot("output", a)],
         steps,
         (1,),
@@ -166,10 +172,10 @@ def test_a_failed_check_names_message_and_line():
         run([np.arange(6)])
 
 
-def test_unknown_slots_are_refused():
+def test_unknown_slots_are_refused(backend_kind):
     a = aval((6,), F)
     with pytest.raises(BackendError, match="unknown kind 'heap'"):
-        make([Slot("heap", a)], [], (0,))([])
+        make(backend_kind, [Slot("heap", a)], [], (0,))([])
 
 
 # ---- reference

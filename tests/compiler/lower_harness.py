@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from graph_ops import Build, T, random_inputs
-from plan_numpy import node_kernel, run_plan
 
 from hybrid import ops  # noqa: F401  (registers the records)
+from hybrid.backends.interpret import node_kernel, run_plan
 from hybrid.backends.plan import GemmKernel, HostStep, LoopKernel, Plan
 from hybrid.compiler.pipeline import lower
 from hybrid.core import dtypes as dt

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from graph_ops import Build, T, lit, registered
 from lower_harness import check, embedding_step, kinds
-from plan_numpy import run_plan
 
 from hybrid import ops  # noqa: F401  (registers the records)
+from hybrid.backends.interpret import run_plan
 from hybrid.compiler.lower.affine import Embed, refine, reshape_strides, same_order
 from hybrid.compiler.lower.memory import Arena
 from hybrid.compiler.pipeline import build, lower

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from graph_ops import SPECIAL, Build, T, lit, random_inputs, registered
-from plan_numpy import node_kernel
 
 from hybrid import compiler
+from hybrid.backends.interpret import node_kernel
 from hybrid.compiler.passes import Context, cse, dce, fold, simplify
 from hybrid.compiler.pipeline import PASSES, STAGES, build, optimize
 from hybrid.core import dtypes as dt

@@ -157,11 +157,11 @@ def test_assign():
 
 
 def test_shared_literals_are_protected():
-    from hybrid.core.aval import CPU
+    from hybrid.core.aval import HOST
     from hybrid.ir.door.bind import literal
 
-    one = literal(1.0, hb.float32, CPU)
-    assert one is literal(1.0, hb.float32, CPU) and literal(-0.0, hb.float32) is not literal(
+    one = literal(1.0, hb.float32, HOST)
+    assert one is literal(1.0, hb.float32, HOST) and literal(-0.0, hb.float32) is not literal(
         0.0, hb.float32
     )
     with pytest.raises(hb.HybridError, match="literal"):

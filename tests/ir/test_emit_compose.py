@@ -4,8 +4,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 from emit_harness import contiguous_access, run_kernel, same_bits
-from program_numpy import run_program
 
+from hybrid.backends.interpret import run_program
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval

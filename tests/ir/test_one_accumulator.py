@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import hybrid
-from hybrid.backends.cpu.gemm import contract as eager
+from hybrid.backends import product as eager
 from hybrid.backends.cpu.gemm import finish
 from hybrid.compiler.lower import contraction as planned
 from hybrid.core import dtypes as dt

@@ -12,10 +12,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from program_numpy import fma32, fma64, run_program
 
 import hybrid
 from hybrid import ops
+from hybrid.backends.interpret import fma32, fma64, run_program
 from hybrid.ir.scalar.program import Builder
 
 INF, NAN = math.inf, math.nan

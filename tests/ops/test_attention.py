@@ -8,7 +8,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from plan_numpy import node_kernel
 
 import hybrid
 from hybrid.backends.attend import attend_kernel
@@ -16,6 +15,7 @@ from hybrid.backends.cpu.attend import generate
 from hybrid.backends.cpu.gemm.geometry import Target
 from hybrid.backends.cpu.machine.jit import compile_many
 from hybrid.backends.cpu.python.pool import launch
+from hybrid.backends.interpret import node_kernel
 from hybrid.core.shapes import contiguous_strides
 from hybrid.ir.door.bind import bind
 from hybrid.ir.graph.graph import Value, make_node

@@ -14,10 +14,10 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 import pytest
-from program_numpy import run_program
 
 import hybrid
 from hybrid import ops
+from hybrid.backends.interpret import run_program
 from hybrid.ir.scalar.program import Builder
 from hybrid.ops import formulas
 

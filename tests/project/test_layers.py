@@ -27,7 +27,7 @@ ROOMS = {
         "demo",
         "__main__",
     ),
-    "ir": ("op", "mode", "tensor", "attend", "scalar", "contract", "graph", "door"),
+    "ir": ("op", "oracle", "mode", "tensor", "attend", "scalar", "contract", "graph", "door"),
     "ops": (
         "base",
         "formulas",
@@ -40,7 +40,17 @@ ROOMS = {
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
     "trace": ("heap", "bytecode", "watch", "record", "serve"),
-    "backends": ("plan", "attend", "api", "reference", "emit", "cuda", "cpu"),
+    "backends": (
+        "plan",
+        "attend",
+        "product",
+        "interpret",
+        "api",
+        "reference",
+        "emit",
+        "cuda",
+        "cpu",
+    ),
     "backends.cpu": (
         "machine",
         "python",

@@ -6,10 +6,10 @@ import ctypes
 from collections.abc import Sequence
 
 import numpy as np
-from program_numpy import DTYPE
 
 from hybrid.backends.cpu.machine.jit import compile_many
 from hybrid.backends.emit.loops import Generated, generate_all
+from hybrid.backends.interpret import DTYPE
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
 from hybrid.ir.scalar.program import BITS, FLOAT_TYPES, INT_TYPES, Builder, Program, Val

@@ -5,10 +5,12 @@ HYBRID_PROGRAMS sets how many programs are tried (2,000 for a full run: about te
 """
 
 import os
+import random
 import warnings
 
 import numpy as np
 import pytest
+from backend_kinds import EVERY, KINDS, tensor
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from programs import make_program
@@ -16,13 +18,14 @@ from programs import make_program
 import hybrid
 from hybrid.backends.cpu.python.pool import num_threads
 from hybrid.core import dtypes as dt
+from hybrid.core.aval import HOST
 from hybrid.inspect import same_bits
 
 COUNT = int(os.environ.get("HYBRID_PROGRAMS", "60"))
 
 
 def arrays(out):
-    return [np.array(t._v) for t in out if t is not None]
+    return [np.array(t.numpy()) for t in out if t is not None]
 
 
 def with_gradient(fn, diff):
@@ -39,13 +42,13 @@ def with_gradient(fn, diff):
     return both
 
 
-def check(p, gradient):
+def check(p, gradient, kind=HOST.kind):
     diff = (
         [i for i, a in enumerate(p.inputs) if dt.is_float(dt.canonical(a.dtype))]
         if gradient
         else []
     )
-    xs = [hybrid.tensor(a, requires_grad=i in diff) for i, a in enumerate(p.inputs)]
+    xs = [tensor(a, kind, requires_grad=i in diff) for i, a in enumerate(p.inputs)]
     fn = with_gradient(p.function(), diff) if diff else p.function()
     want = arrays(fn(*xs))
     fast = hybrid.function(fn)
@@ -79,6 +82,15 @@ def test_generated_programs(data):
     assume(p is not None)  # an op refused the draws: not a program
     check(p, False)
     check(p, True)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("seed", range(COUNT if EVERY else 12))
+def test_generated_programs_on_other_devices(seed, kind):
+    p = make_program(random.Random(seed).randrange)
+    if p is not None:
+        check(p, False, kind)
+        check(p, True, kind)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core.aval import Aval
 from ...core.floating import in_plain_floats
-from ...ir.door.bind import current_mode
+from ...ir.graph.graph import Graph
 from ...ir.op import Op
 from ..api import Backend, EagerKernel, Executable
 from ..plan import Plan
@@ -30,6 +30,7 @@ class CpuBackend(Backend):
     """Eager kernels and plans as native code of this machine."""
 
     kind = "cpu"
+    native = True
 
     def empty(self, aval: Aval) -> np.ndarray:
         return alloc.empty(aval)
@@ -47,16 +48,10 @@ class CpuBackend(Backend):
     def eager(
         self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval], out_avals: Sequence[Aval]
     ) -> EagerKernel:
-        mode = current_mode()
-        resume = mode.pause() if mode is not None else None
-        try:
-            return eager(op, params, in_avals, out_avals)
-        finally:
-            if resume is not None:
-                resume()
+        return eager(op, params, in_avals, out_avals)
 
     @in_plain_floats
-    def compile(self, plan: Plan) -> Executable:
+    def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:
         return PlanRunner(plan)
 
     def get_num_threads(self) -> int:

@@ -1,4 +1,4 @@
-"""The slow evaluator that says what every op means.
+"""The slow backend that says what every plan means.
 
-Invariant: plain NumPy, one node at a time; native kernels are tested against its bits.
+Invariant: values are host arrays, and all work is the interpreter's.
 """

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import HOST
 from ...core.aval import device as to_device
 from ...core.errors import value_text
 from ..tensor import Handle
@@ -81,7 +82,7 @@ TEXT = Kind(_fits(lambda x: isinstance(x, str)), "a string")
 CALLABLE = Kind(callable, "a function")
 FLAG = Kind(_fits(_truth), "True or False")
 DTYPE = Kind(_fits(dt.canonical), "a dtype such as hybrid.float32")
-DEVICE = Kind(_fits(to_device), "a device such as 'cpu'")
+DEVICE = Kind(_fits(to_device), f"a device such as {HOST.name!r}")
 GENERATOR = Kind(_fits(lambda x: callable(getattr(x, "draw", None))), "a hybrid.Generator")
 TENSORS = Kind(_fits(_several(_array)), "a list or tuple of tensors")
 PAIR = Kind(_fits(lambda x: _several(_number)(x) and len(x) == 2), "a pair of numbers")

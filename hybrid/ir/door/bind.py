@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import CPU, Aval, Device, aval
+from ...core.aval import HOST, Aval, Device, aval
 from ...core.cache import NATIVE
 from ...core.errors import DeviceError, DTypeError
 from ...core.floating import plain_floats
@@ -39,6 +39,9 @@ __all__ = [
     "STATE",
     "Entry",
     "backend_of",
+    "aside",
+    "placed",
+    "fetched",
     "use_backends",
     "literal",
     "as_tensor",
@@ -136,6 +139,27 @@ def backend_of(device: Device) -> Any:
     return _LOADER[0](device.kind)
 
 
+def aside(function: Callable[..., Any], *args: Any) -> Any:
+    """A call of a backend's own code, which is none of the program that a mode looks at."""
+    mode = LOCAL.mode
+    resume = mode.pause() if mode is not None else None
+    try:
+        return function(*args)
+    finally:
+        if resume is not None:
+            resume()
+
+
+def placed(array: np.ndarray, device: Device) -> Any:
+    """A host array as a value of a device."""
+    return array if device is HOST else aside(backend_of(device).from_numpy, array, device)
+
+
+def fetched(value: Any, device: Device) -> np.ndarray:
+    """A value of a device as a host array, which may share its memory."""
+    return value if device is HOST else aside(backend_of(device).to_numpy, value)
+
+
 # ---- entries
 class Entry:
     """What one op does for one signature: kernel, output records, what the tape keeps."""
@@ -163,8 +187,8 @@ class Entry:
         self.used = SIGNATURES.generation
         self.outs = tuple(op.infer(*ins, **params))
         self.out = self.outs[0]
-        dev = ins[0].device if ins else params.get("device", CPU)
-        self.kernel = backend_of(dev).eager(op, params, ins, self.outs)
+        dev = ins[0].device if ins else params.get("device", HOST)
+        self.kernel = backend_of(dev).kernel(op, params, ins, self.outs)
         every = "*" in op.keeps
         self.keep_in = tuple(every or str(i) in op.keeps for i in range(len(ins)))
         self.keep_out = "out" in op.keeps
@@ -246,7 +270,7 @@ def use_joiner(join: Callable[[Any, np.dtype | None, bool], Any]) -> None:
     _JOINER[:] = [join]
 
 
-def literal(value: Any, d: np.dtype, device: Device = CPU) -> Any:
+def literal(value: Any, d: np.dtype, device: Device = HOST) -> Any:
     """The 0-d tensor of a Python number in dtype d, rounded once;
     one object per bit pattern while it is cached.  Raises OverflowError for an integer that d
     cannot hold."""
@@ -274,9 +298,7 @@ def _literal_of(v: np.ndarray, d: np.dtype, device: Device) -> Any:
     t = _LITERALS.get(key)
     if t is None:
         v.flags.writeable = False
-        t = new_handle(
-            v if device is CPU else backend_of(device).from_numpy(v), aval((), d, device)
-        )
+        t = new_handle(placed(v, device), aval((), d, device))
         t._x = LITERAL
         if len(_LITERALS) > 8192:
             _LITERALS.clear()
@@ -287,10 +309,10 @@ def _literal_of(v: np.ndarray, d: np.dtype, device: Device) -> Any:
 
 def constant_of(t: Handle) -> np.ndarray | None:
     """The NumPy value of a literal tensor, None for any other tensor."""
-    return t._v if getattr(t, "_x", None) is LITERAL else None
+    return fetched(t._v, t._a.device) if getattr(t, "_x", None) is LITERAL else None
 
 
-def as_tensor(x: Any, device: Device = CPU, like: np.dtype | None = None) -> Any:
+def as_tensor(x: Any, device: Device = HOST, like: np.dtype | None = None) -> Any:
     """A tensor from a tensor, number, NumPy array or scalar, buffer, or nested sequence.
 
     Python numbers, and sequences of them, take the dtype that they have beside tensors of dtype
@@ -312,20 +334,18 @@ def foreign(x: Any, like: np.dtype | None = None, cut: bool = False) -> Any:
     return data_of(x)
 
 
-def tensor_of(data: Data, d: np.dtype, device: Device = CPU) -> Any:
+def tensor_of(data: Data, d: np.dtype, device: Device = HOST) -> Any:
     """A constant with a copy of the data in dtype d."""
     if data.huge:
         dtype_of(data, d)
     a = stored(data.array, d) if data.weak else rounded(data.array, d)
-    t = new_handle(
-        a if device is CPU else backend_of(device).from_numpy(a), aval(a.shape, d, device)
-    )
+    t = new_handle(placed(a, device), aval(a.shape, d, device))
     if LOCAL.mode is not None:
         LOCAL.mode.on_constant(t)
     return t
 
 
-def store(x: Any, d: np.dtype, device: Device = CPU) -> Any:
+def store(x: Any, d: np.dtype, device: Device = HOST) -> Any:
     """x in dtype d, as a write into a tensor of that dtype takes it: Python numbers and sequences
     are rounded to d once, floats truncate and saturate to integers; OverflowError for a Python
     integer that d cannot hold."""
@@ -338,7 +358,7 @@ def store(x: Any, d: np.dtype, device: Device = CPU) -> Any:
 
 
 def operands(
-    *xs: Any, fixed: tuple[int, ...] = (), compares: bool = False, device: Device = CPU
+    *xs: Any, fixed: tuple[int, ...] = (), compares: bool = False, device: Device = HOST
 ) -> list[Any]:
     """Tensors for all values; Python numbers and sequences of them take the dtype that the others
     (but those in `fixed`) ask for.  An integer that does not fit it raises OverflowError, unless
@@ -349,6 +369,7 @@ def operands(
     else:
         return list(xs)
     ts: list[Any] = [_read(x) for x in xs]
+    device = next((t._a.device for t in ts if isinstance(t, Handle)), device)
     ts = [tensor_of(t, dtype_of(t), device) if _is_strong(t) else t for t in ts]
     d = _common(ts, fixed)
     if any(isinstance(t, list) for t in ts):

@@ -1,4 +1,4 @@
-"""Reference replay: a graph run node by node, through op.reference or a caller's kernels.
+"""A graph run node by node: through the kernels of eager mode, the oracle or a caller's kernels.
 
 Invariant: no optimisation happens here; values are released after their last use and nothing else.
 """
@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ...core.aval import Aval
-from ...core.errors import GraphError
-from ...core.floating import plain_floats
+from ...core.errors import GraphError, IndexOutOfRange
 from ..graph.graph import Const, Graph, Node, Value
-from .bind import entry_for
+from ..oracle import reference
+from .bind import entry_for, fetched, placed
 
 __all__ = [
     "evaluate",
     "evaluate_eager",
     "eager_kernel",
+    "host_kernel",
     "evaluate_reference",
     "reference_kernel",
 ]
@@ -40,20 +40,30 @@ def _last_uses(graph: Graph) -> dict[int, list[Value]]:
     return out
 
 
-def evaluate(graph: Graph, inputs: Sequence[Any], kernel: Kernel) -> list[Any]:
-    """Outputs of the graph; `kernel(node, values)` returns the node's results, one per output."""
+def _data(literal: Const) -> np.ndarray:
+    return literal.data
+
+
+def evaluate(
+    graph: Graph,
+    inputs: Sequence[Any],
+    kernel: Kernel,
+    literal: Callable[[Const], Any] = _data,
+) -> list[Any]:
+    """Outputs of the graph; `kernel(node, values)` returns the node's results, one per output, and
+    `literal` gives the value of a literal (default: its host array)."""
     if len(inputs) != len(graph.inputs):
         raise GraphError(f"{len(inputs)} values for {len(graph.inputs)} graph inputs")
     env: dict[Value, Any] = dict(zip(graph.inputs, inputs))
     dead = _last_uses(graph)
     for k, n in enumerate(graph.nodes):
-        got = kernel(n, [v.data if isinstance(v, Const) else env[v] for v in n.inputs])
+        got = kernel(n, [literal(v) if isinstance(v, Const) else env[v] for v in n.inputs])
         if len(got) != len(n.outputs):
             raise GraphError(f"{n.op.name} gave {len(got)} results, {len(n.outputs)} expected")
         env.update(zip(n.outputs, got))
         for v in dead.get(k, ()):
             env.pop(v, None)
-    return [v.data if isinstance(v, Const) else env[v] for v in graph.outputs]
+    return [literal(v) if isinstance(v, Const) else env[v] for v in graph.outputs]
 
 
 def eager_kernel(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
@@ -63,25 +73,31 @@ def eager_kernel(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
     return (got,) if len(node.outputs) == 1 else tuple(got)
 
 
+def host_kernel(node: Node, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The same for host arrays, whatever the device of the node."""
+    values = [placed(x, v.aval.device) for x, v in zip(arrays, node.inputs)]
+    results = zip(eager_kernel(node, values), node.outputs, strict=True)
+    return [fetched(x, v.aval.device) for x, v in results]
+
+
+def _located(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
+    """`eager_kernel` whose errors of indices name the line of the node."""
+    try:
+        return eager_kernel(node, values)
+    except IndexOutOfRange as error:
+        if node.site is None:
+            raise
+        raise IndexOutOfRange(f"{error} (at {node.site})") from None
+
+
 def evaluate_eager(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
     """Outputs of the graph, node by node with the kernels of eager mode."""
-    return evaluate(graph, inputs, eager_kernel)
-
-
-def _cast(x: Any, a: Aval) -> np.ndarray:
-    with plain_floats():
-        return np.ascontiguousarray(np.asarray(x).astype(a.dtype, copy=False)).reshape(a.shape)
+    return evaluate(graph, inputs, _located, lambda c: placed(c.data, c.aval.device))
 
 
 def reference_kernel(node: Node, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """One node through its record's NumPy oracle, rounded to the result's dtype."""
-    op = node.op
-    if op.reference is None:
-        raise GraphError(f"{op.name} has no reference; evaluate with a kernel function instead")
-    with plain_floats():
-        got = op.reference(*values, **node.params)
-    outs = got if op.nout > 1 else (got,)
-    return [_cast(x, v.aval) for x, v in zip(outs, node.outputs, strict=True)]
+    """One node through its record's oracle."""
+    return reference(node.op, node.params, values)
 
 
 def evaluate_reference(graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

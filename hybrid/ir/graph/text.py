@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import Aval, Device, aval, device
+from ...core.aval import HOST, Aval, Device, aval, device, is_kind
 from ...core.errors import GraphError, Site
 from ...core.floating import plain_floats
 from ..op import OPS
@@ -129,8 +129,8 @@ _TOKEN = re.compile(
     r"""\s*(?:
     (?P<value>%[A-Za-z0-9_]{1,64}) |
     (?P<bits>\#[0-9a-f]*) |
-    (?P<aval>[a-z][a-z0-9]{1,15}\[[0-9x]{0,400}\](?:@cuda:[0-9]{1,3})?) |
-    (?P<device>@(?:cpu|cuda:[0-9]{1,3})) |
+    (?P<aval>[a-z][a-z0-9]{1,15}\[[0-9x]{0,400}\](?:@[a-z][a-z0-9_]{0,31}(?::[0-9]{1,3})?)?) |
+    (?P<device>@[a-z][a-z0-9_]{0,31}(?::[0-9]{1,3})?) |
     (?P<string>"(?:[^"\\\x00-\x1f]|\\.)*") |
     (?P<number>-?(?:0x[0-9a-f](?:\.[0-9a-f]{1,16})?p[+-][0-9]{1,5}|
         inf\b|nan\b|[0-9]{1,64}(?![0-9.])) ) |
@@ -204,7 +204,14 @@ def _parse_aval(line: _Line) -> Aval:
     shape = tuple(map(int, parts))
     if prod(max(s, 1) for s in shape) >= 1 << 60:
         line.fail(f"shape [{dims}] is too large")
-    return aval(shape, _NAMES[name], device(where[1:] or "cpu"))
+    return aval(shape, _NAMES[name], _device(line, where[1:]) if where else HOST)
+
+
+def _device(line: _Line, name: str) -> Device:
+    found = device(name)
+    if not is_kind(found.kind):
+        line.fail(f"there is no device {name!r}")
+    return found
 
 
 def _parse_number(line: _Line, text: str) -> int | float:
@@ -282,7 +289,7 @@ def _parse_param(line: _Line, depth: int = 0) -> Any:
     if kind == "number":
         return _parse_number(line, text)
     if kind == "device":
-        return device(text[1:])
+        return _device(line, text[1:])
     if kind == "word" and text in ("None", "True", "False"):
         return {"None": None, "True": True, "False": False}[text]
     if kind == "word" and text in _NAMES:

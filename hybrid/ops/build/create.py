@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import Aval, Device, aval
+from ...core.aval import HOST, Aval, Device, aval
 from ...core.aval import device as to_device
 from ...core.errors import DTypeError, HybridError, ShapeError
 from ...core.floating import in_plain_floats
@@ -73,8 +73,7 @@ def fresh(*, shape: Ints, dtype: np.dtype, device: Device, **_: Any) -> tuple[Av
 
 def no_inputs(*rows: dict[str, Any]) -> Any:
     """Samples of a record without inputs: one per row of parameters."""
-    cpu = to_device("cpu")
-    return lambda rng: iter([([], {"device": cpu, **r}) for r in rows])
+    return lambda rng: iter([([], {"device": HOST, **r}) for r in rows])
 
 
 def finish(out: Tensor, requires_grad: bool) -> Tensor:
@@ -120,7 +119,8 @@ def full(
     """
     shape = as_shape(shape)
     if not isinstance(value, (bool, int, float, np.generic)):
-        t = as_tensor(value) if dtype is None else store(value, dt.canonical(dtype))
+        dev = to_device(device)
+        t = as_tensor(value, dev) if dtype is None else store(value, dt.canonical(dtype), dev)
         return finish(broadcast_to(t, shape), requires_grad)
     d = dt.canonical(
         dtype
@@ -135,7 +135,7 @@ def full(
             shape=shape,
             dtype=d,
             bits=_number_bits(value, d),
-            device=to_device(device or "cpu"),
+            device=to_device(device),
         ),
         requires_grad,
     )
@@ -278,7 +278,7 @@ def arange(
     if d is dt.bool_:
         raise DTypeError("arange does not make bools; compare a range instead")
     return finish(
-        bind(RANGE, shape=(n,), dtype=d, start=first, step=by, device=to_device(device or "cpu")),
+        bind(RANGE, shape=(n,), dtype=d, start=first, step=by, device=to_device(device)),
         requires_grad,
     )
 
@@ -365,7 +365,7 @@ def linspace(
             start=_f64_bits(start),
             step=_f64_bits(step if n > 1 else 0.0),
             last=_f64_bits(last),
-            device=to_device(device or "cpu"),
+            device=to_device(device),
         ),
         requires_grad,
     )

@@ -77,7 +77,7 @@ def eye(
             shape=shape,
             dtype=dt.canonical(dtype or dt.default_float),
             k=_within(k, shape),
-            device=to_device(device or "cpu"),
+            device=to_device(device),
         ),
         requires_grad,
     )

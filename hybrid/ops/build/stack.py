@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import CPU
+from ...core.aval import HOST, Device
 from ...core.errors import ShapeError
 from ...ir.door.bind import current_mode, grad_enabled, store, tensor_of, use_joiner
 from ...ir.door.foreign import (
@@ -49,10 +49,10 @@ def _dtype(parts: list[Any], like: np.dtype | None) -> np.dtype:
     return d
 
 
-def _stacked(x: Any, d: np.dtype) -> Tensor:
+def _stacked(x: Any, d: np.dtype, device: Device) -> Tensor:
     if isinstance(x, (list, tuple)) and holds_tensors(x):
-        return stack([_stacked(v, d) for v in x])
-    return store(x, d)
+        return stack([_stacked(v, d, device) for v in x])
+    return store(x, d, device)
 
 
 def _copied(x: Any, d: np.dtype) -> np.ndarray:
@@ -74,8 +74,8 @@ def _join(x: Any, like: np.dtype | None, cut: bool) -> Tensor:
     d = _dtype(parts, like)
     tensors = [v for v in parts if isinstance(v, Handle)]
     followed = grad_enabled() and not cut and any(t._node is not None for t in tensors)
-    if followed or current_mode() is not None or any(t._a.device is not CPU for t in tensors):
-        return _stacked(x, d)
+    if followed or current_mode() is not None or any(t._a.device is not HOST for t in tensors):
+        return _stacked(x, d, tensors[0]._a.device)
     return tensor_of(Data(_copied(x, d), False), d)
 
 

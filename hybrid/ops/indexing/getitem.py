@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import Device
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange, ShapeError
 from ...core.floating import plain_floats
 from ...core.shapes import broadcast_shapes, whole
@@ -58,7 +59,7 @@ def nonzero(x: Tensor) -> tuple[Tensor, ...]:
 
 def masked_select(x: Tensor, mask: Tensor) -> Tensor:
     """Elements of x where the mask (of x's shape) is true, in order, as one axis."""
-    return getitem(x, broadcast_to(as_tensor(mask), x.shape))
+    return getitem(x, broadcast_to(as_tensor(mask, x.device), x.shape))
 
 
 def _items(x: Tensor, key: Any) -> list[Any]:
@@ -75,9 +76,9 @@ def _items(x: Tensor, key: Any) -> list[Any]:
             continue
         t = k if isinstance(k, Handle) else _key_array(k)
         if (t._a.dtype if isinstance(t, Handle) else t.dtype) == dt.bool_:
-            items.extend(_Mask(t, i, n) for i, n in enumerate(_positions(t)))
+            items.extend(_Mask(t, i, n) for i, n in enumerate(_positions(t, x.device)))
         else:
-            items.append(t if isinstance(t, Handle) else as_tensor(t))
+            items.append(t if isinstance(t, Handle) else as_tensor(t, x.device))
     used = sum(k is not None and k is not Ellipsis for k in items)
     if used > x.ndim:
         raise IndexOutOfRange(f"{used} indices for a tensor of {x.ndim} dimensions")
@@ -107,11 +108,11 @@ def _key_array(k: Any) -> Any:
     return a if a.size else a.astype(np.bool_ if a.dtype == np.bool_ else np.int64)
 
 
-def _positions(mask: Any) -> tuple[Tensor, ...]:
+def _positions(mask: Any, device: Device) -> tuple[Tensor, ...]:
     """Index tensors of a mask; those of an array are constants."""
     if isinstance(mask, Handle) or mask.ndim == 0:
         return nonzero(mask)
-    return tuple(as_tensor(i) for i in np.nonzero(mask))
+    return tuple(as_tensor(i, device) for i in np.nonzero(mask))
 
 
 class _Mask(NamedTuple):

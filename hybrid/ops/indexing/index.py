@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import Aval
+from ...core.aval import HOST, Aval, Device
 from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes, contiguous_strides, normalize_axis
 from ...ir.door.bind import as_tensor, bind, store
@@ -105,12 +105,18 @@ INDEX = register(
 
 
 def index_check(
-    index: Any, size: int, axis: int = 0, *, wrap: bool = True, ignore: int | None = None
+    index: Any,
+    size: int,
+    axis: int = 0,
+    *,
+    wrap: bool = True,
+    ignore: int | None = None,
+    device: Device = HOST,
 ) -> Tensor:
     """Integer indices into an axis of that size, as int64 in range; raises IndexOutOfRange
     otherwise. Negative indices count from the end when `wrap`, else they are out of range; the
-    number `ignore` gives -1."""
-    t = as_tensor(index)
+    number `ignore` gives -1.  Indices that are no tensor go to `device`."""
+    t = as_tensor(index, device)
     if t.size == 0 and not dt.is_int(t.dtype):
         t = astype(t, dt.int64)
     if not dt.is_int(t.dtype):
@@ -218,7 +224,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
     a = normalize_axis(axis, x.ndim, "take")
-    return gather_axes(x, [index_check(indices, x.shape[a], a)], a)
+    return gather_axes(x, [index_check(indices, x.shape[a], a, device=x.device)], a)
 
 
 def embedding(weight: Tensor, index: Any) -> Tensor:
@@ -229,7 +235,8 @@ def embedding(weight: Tensor, index: Any) -> Tensor:
         raise ShapeError(
             f"embedding: the weight has shape {weight.shape}; it takes weight[entries, features]"
         )
-    return gather_axes(weight, [index_check(index, weight.shape[0], 0, wrap=False)], 0)
+    rows = index_check(index, weight.shape[0], 0, wrap=False, device=weight.device)
+    return gather_axes(weight, [rows], 0)
 
 
 # ---- along an axis
@@ -299,7 +306,7 @@ ALONG = register(
 
 def _along_index(x: Tensor, indices: Any, axis: int) -> tuple[Tensor, int]:
     a = normalize_axis(axis, x.ndim, "take_along_axis")
-    i = as_tensor(indices)
+    i = as_tensor(indices, x.device)
     if i.ndim != x.ndim:
         raise ShapeError(f"take_along_axis: indices of shape {i.shape} do not fit shape {x.shape}")
     shape = broadcast_shapes(
@@ -435,7 +442,8 @@ def index_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
     """x plus slices of `source` added at integer indices along an axis (torch.index_add)."""
     x = as_tensor(x)
     a = normalize_axis(axis, x.ndim, "index_add")
-    i, v = index_check(index, x.shape[a], a), store(source, x.dtype, x.device)
+    i = index_check(index, x.shape[a], a, device=x.device)
+    v = store(source, x.dtype, x.device)
     if i.ndim != 1 or v.shape != x.shape[:a] + i.shape + x.shape[a + 1 :]:
         raise ShapeError(
             f"index_add: index {i.shape} and source {v.shape} do not fit shape {x.shape} at axis "

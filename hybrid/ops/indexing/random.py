@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import Device
+from ...core.aval import HOST, Device
 from ...core.aval import device as to_device
 from ...core.errors import DTypeError, HybridError, ShapeError
 from ...core.shapes import as_shape
@@ -76,7 +76,7 @@ class Generator(Versioned):
     True
     """
 
-    def __init__(self, seed: int | None = None, device: Any = "cpu") -> None:
+    def __init__(self, seed: int | None = None, device: Any = None) -> None:
         n = int.from_bytes(os.urandom(8), "little") if seed is None else int(seed)
         dev = to_device(device)
         self.device = dev
@@ -119,12 +119,14 @@ class Generator(Versioned):
 _DEFAULT: dict[Device, Generator] = {}
 
 
-def default_generator(device: Any = "cpu") -> Generator:
-    """The generator that functions use when none is given; seeded from the system's entropy."""
+def default_generator(device: Any = None) -> Generator:
+    """The generator that functions use when none is given: one of each device.  That of the default
+    device is seeded from the system's entropy, another one first has the seed of that."""
     dev = to_device(device)
     g = _DEFAULT.get(dev)
     if g is None:
-        g = _DEFAULT.setdefault(dev, Generator(device=dev))
+        seed = None if dev is HOST else int(default_generator().seed._v)
+        g = _DEFAULT.setdefault(dev, Generator(seed, dev))
         ROOTS.append(g)
     return g
 
@@ -150,8 +152,12 @@ def set_state(state: Any) -> None:
 
 
 # ---- functions
+def _where(generator: Generator | None, device: Any) -> Device:
+    return generator.device if generator is not None else to_device(device)
+
+
 def _source(generator: Generator | None, device: Any) -> Generator:
-    return generator if generator is not None else default_generator(device or "cpu")
+    return generator if generator is not None else default_generator(device)
 
 
 def _float_dtype(dtype: Any) -> np.dtype:
@@ -228,13 +234,13 @@ def uniform(
 
     dtype: float32 by default, float64 where a bound is a float64 tensor or array.
     """
-    (low, high), d = _parameters((low, high), dtype)
+    (low, high), d = _parameters((low, high), dtype, _where(generator, device))
     width = high - low if is_number(low) and is_number(high) else subtract(high, low)
     u = rand(as_shape(size), dtype=d, generator=generator, device=device)
     return add(multiply(u, width), low)
 
 
-def _parameters(values: tuple[Any, ...], dtype: Any) -> tuple[list[Any], np.dtype]:
+def _parameters(values: tuple[Any, ...], dtype: Any, device: Device) -> tuple[list[Any], np.dtype]:
     """Parameters of a distribution as numbers and tensors, and the dtype to draw in; a NumPy scalar
     counts as the number it holds."""
     plain = [v.item() if isinstance(v, np.generic) else v for v in values]
@@ -246,7 +252,8 @@ def _parameters(values: tuple[Any, ...], dtype: Any) -> tuple[list[Any], np.dtyp
                 d = dt.promote(d, v._a.dtype)
             elif isinstance(v, Data):
                 d = dt.promote(d, dtype_of(v, d))
-    return [tensor_of(v, dtype_of(v, d)) if isinstance(v, Data) else v for v in read], d
+    made = [tensor_of(v, dtype_of(v, d), device) if isinstance(v, Data) else v for v in read]
+    return made, d
 
 
 def normal(
@@ -259,7 +266,7 @@ def normal(
     device: Any = None,
 ) -> Tensor:
     """Normal numbers of that mean and standard deviation; dtype as for `uniform`."""
-    (mean, std), d = _parameters((mean, std), dtype)
+    (mean, std), d = _parameters((mean, std), dtype, _where(generator, device))
     z = randn(as_shape(size), dtype=d, generator=generator, device=device)
     return add(multiply(z, std), mean)
 
@@ -303,7 +310,7 @@ def bernoulli(
             literal(float(p), dt.float32, g.device),
             shape=as_shape(() if size is None else size),
         )
-    t = as_tensor(p)
+    t = as_tensor(p, _where(generator, device))
     shape = t.shape if size is None else as_shape(size)
     return _source(generator, t.device).draw(
         BERNOULLI, broadcast_to(astype(t, dt.float32), shape), shape=shape

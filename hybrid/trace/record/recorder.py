@@ -19,7 +19,7 @@ import numpy as np
 from ...core.errors import Site
 from ...core.signals import foreign
 from ...core.sites import user_site
-from ...ir.door.bind import constant_of
+from ...ir.door.bind import constant_of, fetched
 from ...ir.graph.graph import Const, Graph, Node, Value
 from ...ir.mode import Mode
 from ...ir.op import Op
@@ -197,11 +197,7 @@ class Recorder(Mode):
 
     def on_constant(self, handle: Any) -> None:
         n = self._new(handle)
-        v = handle._v
-        if not isinstance(v, np.ndarray):
-            self.why("makes a tensor on another device from Python data")
-            return
-        self.consts[n] = v
+        self.consts[n] = fetched(handle._v, handle._a.device)
 
     def on_bool(self, handle: Any, value: bool) -> None:
         self.why("branches on the value of a tensor")

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ...compiler.pipeline import Result, build
-from ...core.aval import CPU
-from ...core.errors import blame
+from ...core.aval import HOST, Device
+from ...core.errors import UnsupportedError, blame
 from ...ir.door.bind import backend_of
 from ...ir.door.busy import values_of
-from ...ir.door.evaluate import eager_kernel
+from ...ir.door.evaluate import host_kernel
 from ...ir.graph.graph import Graph
 from ..record.guards import Ref
 from ..record.recording import Recording
@@ -23,11 +23,14 @@ from ..record.recording import Recording
 __all__ = ["NativeExecutor", "Prepared", "input_of"]
 
 
-def device_of(graph: Graph) -> Any:
-    """The device a graph runs on."""
-    for v in (*graph.inputs, *graph.outputs):
-        return v.aval.device
-    return CPU
+def device_of(graph: Graph) -> Device:
+    """The device a graph runs on; UnsupportedError where it is more than one."""
+    made = [v for n in graph.nodes for v in n.outputs]
+    found = {v.aval.device: None for v in (*graph.inputs, *made, *graph.outputs)}
+    if len(found) > 1:
+        names = " and ".join(d.name for d in found)
+        raise UnsupportedError(f"computes on {names}; a plan runs on one device")
+    return next(iter(found), HOST)
 
 
 class Prepared:
@@ -37,10 +40,11 @@ class Prepared:
         start = perf_counter()
         self.recording = recording
         self.states = [(i, input_of(recording, role)) for role, i in recording.writes]
-        self.result: Result = build(recording.graph, self.states, kernel=eager_kernel)
+        self.result: Result = build(recording.graph, self.states, kernel=host_kernel)
         lowered = perf_counter()
         try:
-            self.executable = backend_of(device_of(recording.graph)).compile(self.result.plan)
+            backend = backend_of(device_of(recording.graph))
+            self.executable = backend.compile(self.result.plan, self.result.graph)
         except Exception as e:
             blame(e, step="compile", plan=self.result.plan)
             raise
@@ -52,7 +56,7 @@ class Prepared:
         than the code."""
         graph = self.recording.graph
         forms: list[tuple[str, Any]] = [("recorded", graph)]
-        build(graph, self.states, eager_kernel, hook=lambda *form: forms.append(form))
+        build(graph, self.states, host_kernel, hook=lambda *form: forms.append(form))
         return forms
 
     def __call__(self, args: list[Any], caps: tuple[Any, ...]) -> list[np.ndarray]:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from emit_harness import ALL_TYPES, contiguous_access, dtype_of, run_kernel, same_bits, sample
-from program_numpy import run_program
 
 from hybrid.backends.emit.code import Code, check_externals
 from hybrid.backends.emit.lanes import Lanes, emit_program
+from hybrid.backends.interpret import run_program
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core.errors import BackendError
 from hybrid.ir.scalar.program import BITS, COMPARE, Builder, Program

@@ -15,9 +15,9 @@ from emit_harness import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from program_numpy import run_program
 
 from hybrid.backends.emit.loops import generate
+from hybrid.backends.interpret import run_program
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import BackendError

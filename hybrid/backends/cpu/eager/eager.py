@@ -24,12 +24,12 @@ from ....ir.scalar.program import Program
 from ...attend import attend_kernel
 from ...plan import Access, AttendKernel, LoopKernel, ScatterKernel
 from ...plan import Kernel as AnyKernel
+from ...product import kernel_of
 from .. import kernels
-from ..eager import ufunc
-from ..gemm.contract import kernel_of
 from ..machine import alloc
 from ..python.caller import make_caller
 from ..python.pool import pool
+from . import ufunc
 from .views import place, view
 
 __all__ = ["eager", "SMALL"]

@@ -1,4 +1,5 @@
-"""Small records of every kind, and running them on the eager CPU backend."""
+"""Small records of every kind, and running them on the eager CPU backend: small calls give the bits
+of the interpreter, too."""
 
 from __future__ import annotations
 
@@ -7,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from hybrid.backends.api import backend
-from hybrid.backends.reference.evaluate import round_to
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.ir import contract
 from hybrid.ir.op import Op, map_infer
+from hybrid.ir.oracle import round_to
 
-CPU = backend("cpu")
+CPU, REFERENCE = backend("cpu"), backend("reference")
+LIMIT = 1 << 12  # elements of the operands up to which a call is interpreted as well
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 3.4e38, 1.5, -2.25]
 
 
@@ -28,7 +30,17 @@ def kernel(op: Op, *xs: np.ndarray, **params: Any) -> Any:
 
 
 def run(op: Op, *xs: np.ndarray, **params: Any) -> Any:
-    return kernel(op, *xs, **params)(*xs)
+    got = kernel(op, *xs, **params)(*xs)
+    if sum(x.size for x in xs) <= LIMIT:
+        want = interpreted(op, *xs, **params)
+        for a, b in zip(*[r if isinstance(r, tuple) else (r,) for r in (got, want)], strict=True):
+            same(a, b)
+    return got
+
+
+def interpreted(op: Op, *xs: np.ndarray, **params: Any) -> Any:
+    ins = [aval(x.shape, dt.canonical(x.dtype)) for x in xs]
+    return REFERENCE.kernel(op, params, ins, op.infer(*ins, **params))(*xs)
 
 
 def bits(a: np.ndarray) -> np.ndarray:

@@ -39,10 +39,11 @@ from hybrid.backends.api import backend
 from hybrid.backends.cpu.eager import eager as cpu_eager
 from hybrid.backends.cpu.machine.jit import compile_ir
 from hybrid.backends.cpu.python.pool import num_threads
-from hybrid.backends.reference.evaluate import evaluate, round_to
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.core.errors import DeviceError, IndexOutOfRange
+from hybrid.ir.oracle import reference as evaluate
+from hybrid.ir.oracle import round_to
 
 
 # ---- map

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 
 import numpy as np
-from program_numpy import fma32, fma64
 
 from hybrid.backends.cpu.gemm import Generated, Target, generate
-from hybrid.backends.cpu.gemm.contract import kernel_of
 from hybrid.backends.cpu.machine.jit import compile_many
+from hybrid.backends.interpret import fma32, fma64
 from hybrid.backends.plan import Dims
+from hybrid.backends.product import kernel_of
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.ir import contract as C

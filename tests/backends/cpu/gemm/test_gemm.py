@@ -21,12 +21,12 @@ from gemm_harness import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from program_numpy import run_program
 
 from hybrid.backends.cpu.gemm import Target, dots, element_of, generate, geometry, product
-from hybrid.backends.cpu.gemm.contract import bias_program, kernel_of
 from hybrid.backends.cpu.gemm.geometry import option
+from hybrid.backends.interpret import run_program
 from hybrid.backends.plan import Access, Dims, GemmKernel, Operand
+from hybrid.backends.product import bias_program, kernel_of
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.ir import contract as C

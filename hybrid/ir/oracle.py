@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ...core import dtypes as dt
-from ...core.aval import aval
-from ...core.errors import UnsupportedError
-from ...core.floating import plain_floats
-from ...ir.op import Op
+from ..core import dtypes as dt
+from ..core.aval import aval
+from ..core.errors import UnsupportedError
+from ..core.floating import plain_floats
+from .op import Op
 
-__all__ = ["evaluate", "round_to"]
+__all__ = ["reference", "round_to"]
 
 
 def _bfloat16(x: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ def round_to(x: Any, d: np.dtype) -> np.ndarray:
         return a.astype(d)
 
 
-def evaluate(op: Op, params: dict[str, Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+def reference(op: Op, params: dict[str, Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Outputs of an op by its reference function.
 
     Floating inputs are passed as float64 (a record may widen further); outputs have the dtypes and

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ....ir.contract import Contraction, View, accumulator, rounded
-from ....ir.scalar.compose import Composer
-from ....ir.scalar.program import Program
-from ...plan import Access, GemmKernel, Operand
+from ..ir.contract import Contraction, View, accumulator, rounded
+from ..ir.scalar.compose import Composer
+from ..ir.scalar.program import Program
+from .plan import Access, GemmKernel, Operand
 
 __all__ = ["kernel_of", "bias_program"]
 

@@ -1,0 +1,186 @@
+"""One op by itself: the kernels of its record, run by the interpreter.
+
+Invariant: the kernels are those that a plan of this one node would hold, so that op calls and
+replays have the same bits; inputs are read only and results are fresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.aval import Aval
+from ...core.errors import BackendError, IndexOutOfRange
+from ...core.floating import in_plain_floats
+from ...core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
+from ...ir.graph.graph import Node
+from ...ir.op import Op
+from ...ir.scalar.compose import check_program, op_program
+from ..attend import attend_kernel
+from ..plan import Access, Kernel, LoopKernel, ScatterKernel
+from ..product import kernel_of
+from .kernels import patterns, run_kernel, walked
+from .program import run_program
+
+__all__ = ["interpreted", "checker", "node_kernel"]
+
+Arrays = Sequence[np.ndarray]
+Avals = tuple[Aval, ...]
+Run = Callable[[Arrays], list[np.ndarray]]
+
+
+def interpreted(op: Op, params: dict[str, Any], ins: Sequence[Aval], outs: Sequence[Aval]) -> Run:
+    """A function from host arrays of an op's inputs to fresh host arrays of its results."""
+    run: Run = in_plain_floats(_KINDS[op.kind](op, params, tuple(ins), tuple(outs)))
+    return run
+
+
+def node_kernel(node: Node, arrays: Arrays) -> list[np.ndarray]:
+    """The results of one node, its check included: a kernel function for `ir.evaluate`."""
+    ins, outs = [v.aval for v in node.inputs], [v.aval for v in node.outputs]
+    arrays = [np.ascontiguousarray(x).reshape(a.shape) for x, a in zip(arrays, ins)]
+    check = checker(node.op, node.params, ins)
+    if check is not None:
+        check(arrays)
+    return interpreted(node.op, node.params, ins, outs)(arrays)
+
+
+def checker(op: Op, params: dict[str, Any], ins: Sequence[Aval]) -> Callable[[Arrays], None] | None:
+    """A function of host arrays that raises IndexOutOfRange where the op's record finds a wrong
+    element; None for an op without such a check."""
+    if op.check is None:
+        return None
+    program = check_program(op, ins, params)
+    text = op.check_message
+    message = text(ins, params) if text else f"{op.name}: an index is out of range"
+    used = {i.attr for i in program.instrs if i.prim in ("arg", "load")}
+    shape = broadcast_shapes(op.name, *[ins[i].shape for i in sorted(used) if i not in op.gathers])
+
+    @in_plain_floats
+    def check(arrays: Arrays) -> None:
+        given = [x if i in used else np.zeros((), x.dtype) for i, x in enumerate(arrays)]
+        if bool(np.any(run_program(program, list(map(patterns, given)), (), shape)[0])):
+            raise IndexOutOfRange(message)
+
+    return check
+
+
+def _stepper(kernels: Sequence[Kernel], outs: Avals) -> Run:
+    """Kernels over slots: inputs, then outputs, all contiguous; outputs start as zeros."""
+
+    def run(arrays: Arrays) -> list[np.ndarray]:
+        made = [np.zeros(a.shape, a.dtype) for a in outs]
+        buffers = [np.ascontiguousarray(x).reshape(-1) for x in (*arrays, *made)]
+        for kernel in kernels:
+            run_kernel(kernel, buffers.__getitem__)
+        return made
+
+    return run
+
+
+def _loop(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
+    group = tuple(params["axes"]) if op.kind == "row" else None
+    streams = [a.shape for i, a in enumerate(ins) if i not in op.gathers]
+    shape = broadcast_shapes(op.name, *streams) if group else outs[0].shape
+    reads = tuple(
+        Access(i, a.dtype, 0, (), True)
+        if i in op.gathers
+        else Access(i, a.dtype, 0, broadcast_strides(a.shape, contiguous_strides(a.shape), shape))
+        for i, a in enumerate(ins)
+    )
+    writes = tuple(
+        Access(len(ins) + i, a.dtype, 0, _written(a, shape, group)) for i, a in enumerate(outs)
+    )
+    program = op_program(op, ins, params, outs)
+    return _stepper([LoopKernel(shape, group, program, reads, writes)], outs)
+
+
+def _written(a: Aval, shape: tuple[int, ...], group: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Strides over the iteration space of a result: one that rows have once stands still."""
+    steps = contiguous_strides(a.shape)
+    if group is None or a.shape == shape:
+        return steps
+    start, stop = group
+    tail = steps[stop:] if a.ndim == len(shape) else steps[start:]
+    return steps[:start] + (0,) * (stop - start) + tail
+
+
+def _view(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
+    source, out = ins[0], outs[0]
+    found = op.layout(source, contiguous_strides(source.shape), 0, **params)  # type: ignore[misc]
+    if found is None:
+        raise BackendError(f"view op {op.name} has no layout even for contiguous elements")
+    offset, strides = found
+
+    def run(arrays: Arrays) -> list[np.ndarray]:
+        flat = np.ascontiguousarray(arrays[0]).reshape(-1)
+        return [walked(flat, offset, out.shape, strides).copy()]
+
+    return run
+
+
+def _place(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
+    """Operands copied into regions of a fresh result, over the first operand or over zeros."""
+    out, first = outs[0], int(op.has("base"))
+    regions = op.layout(*ins, **params)  # type: ignore[misc]
+
+    def run(arrays: Arrays) -> list[np.ndarray]:
+        made = arrays[0].copy() if first else np.zeros(out.shape, out.dtype)
+        flat = made.reshape(-1)
+        for values, (offset, shape, strides) in zip(arrays[first:], regions, strict=True):
+            walked(flat, offset, shape, strides)[...] = values
+        return [flat.reshape(out.shape)]
+
+    return run
+
+
+def _contract(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
+    strides = [contiguous_strides(a.shape) for a in ins]
+    found = op.layout(ins, strides, (0,) * len(ins), **params)  # type: ignore[misc]
+    return _stepper([kernel_of(found, [a.dtype for a in ins], outs[0].dtype)], outs)
+
+
+def _attend(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
+    every = (*ins, *outs)
+    places = [(i, (0, contiguous_strides(a.shape))) for i, a in enumerate(every)]
+    return _stepper([attend_kernel(op, params, every, places)], outs)
+
+
+def _scatter(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
+    index, update, out = ins[0], ins[1], outs[0]
+    inner = out.shape[1]
+    kernel = ScatterKernel(
+        index.size,
+        inner,
+        Access(2, out.dtype, 0, (inner, 1)),
+        Access(0, index.dtype, 0, (1,)),
+        Access(1, update.dtype, 0, (inner, 1)),
+    )
+    return _stepper([kernel], outs)
+
+
+def _host(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
+    function = op.body
+    if function is None:
+        raise BackendError(f"host op {op.name} has no function")
+
+    def run(arrays: Arrays) -> list[np.ndarray]:
+        got = function(*arrays, **params)
+        results = got if isinstance(got, (tuple, list)) else (got,)
+        return [np.array(x, a.dtype).reshape(a.shape) for x, a in zip(results, outs, strict=True)]
+
+    return run
+
+
+_KINDS: dict[str, Callable[..., Run]] = {
+    "map": _loop,
+    "row": _loop,
+    "view": _view,
+    "place": _place,
+    "contract": _contract,
+    "attend": _attend,
+    "scatter": _scatter,
+    "host": _host,
+}
