@@ -9,6 +9,7 @@ import numpy as np
 
 import hybrid as hb
 from hybrid.backends.cpu import kernels
+from hybrid.backends.cpu.gemm import generate as generate_gemm
 from hybrid.backends.cpu.machine import alloc
 from hybrid.backends.plan import Dims, GemmKernel, Operand
 from hybrid.ir.door import bind as door
@@ -95,10 +96,10 @@ def test_products_that_differ_in_slots_only_are_generated_once():
         )
 
     one, two = kernels._gemm(kernel(0, 1, 2), 3), kernels._gemm(kernel(5, 4, 9), 11)
-    want = kernels.generate_gemm(kernel(5, 4, 9), 11)
+    want = generate_gemm(kernel(5, 4, 9), 11)
     assert two == want and one[0].symbol == two[0].symbol
     same = kernels._gemm(kernel(4, 4, 9), 11)
-    assert same == kernels.generate_gemm(kernel(4, 4, 9), 11)
+    assert same == generate_gemm(kernel(4, 4, 9), 11)
 
 
 def test_memory_goes_back_to_the_system():

@@ -6,49 +6,48 @@ Invariant: kernels of equal structure share one function; what differs is in the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ...core.cache import Bounded
 from ...core.errors import BackendError, blame, blamed
 from ...ir.door.bind import current_mode
+from ..emit.generated import Generated, Template
 from ..emit.loops import generate_all as generate_loop
 from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
 from . import scatter
 from .attend import generate as generate_attend
-from .gemm import generate as generate_gemm
+from .gemm import place, templates
 from .machine.jit import compile_many
 from .python.caller import Step
 
 __all__ = ["steps", "step_lists"]
 
+
+def _text_bytes(made: list[Template]) -> int:
+    return sum(len(template.function.text) for template in made)
+
+
 # functions of products, for calls and plans that differ in their slots only
-_GENERATED = Bounded[list[Any]](512, 8 << 20, lambda made: sum(len(g.text) for g in made))
-# words that stand for slots; no size, offset or stride is that large
-_MARK, _SPAN = (0x5107 << 48, 1 << 20)
+_GENERATED = Bounded[list[Template]](512, 8 << 20, _text_bytes)
 
 
-def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Any]:
-    """Generated functions of a product from those of one that differs in its slots only."""
-    if any(abs(p - _MARK) <= _SPAN for p in kernel.params):
-        return generate_gemm(kernel, temp_slot)  # would be taken for slots
-    slots = {temp_slot: _MARK}
+def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Generated]:
+    """Functions of a product, generated once for all slots."""
 
-    def mark(slot: int) -> int:
-        return slots.setdefault(slot, _MARK + len(slots))
+    def anywhere(operand: Operand) -> Operand:
+        return operand._replace(slot=0)
 
-    def operand(o: Operand) -> Operand:
-        return o._replace(slot=mark(o.slot))
-
-    a, b, outs = operand(kernel.a), operand(kernel.b), tuple(map(operand, kernel.outs))
-    reads = tuple(r._replace(slot=mark(r.slot)) for r in kernel.reads)
-    kernel = kernel._replace(a=a, b=b, outs=outs, reads=reads)
-    temp_slot = _MARK if temp_slot >= 0 else temp_slot
-    made = _GENERATED.of((kernel, temp_slot), lambda: generate_gemm(kernel, temp_slot))
-    back = {m: s for s, m in slots.items()}
-    return [g._replace(words=tuple(back.get(w, w) for w in g.words)) for g in made]
+    moved = kernel._replace(
+        a=anywhere(kernel.a),
+        b=anywhere(kernel.b),
+        outs=tuple(map(anywhere, kernel.outs)),
+        reads=tuple([read._replace(slot=0) for read in kernel.reads]),
+    )
+    workspace = temp_slot >= 0
+    made = _GENERATED.of((moved, workspace), lambda: templates(moved, workspace))
+    return place(kernel, made, temp_slot)
 
 
-def _generated(kernel: Kernel, temp_slot: int) -> list[Any]:
+def _generated(kernel: Kernel, temp_slot: int) -> list[Generated]:
     """Functions of a kernel, to run in order; their workspace is slot `temp_slot`."""
     if isinstance(kernel, LoopKernel):
         return generate_loop(kernel, temp_slot)
@@ -61,7 +60,9 @@ def _generated(kernel: Kernel, temp_slot: int) -> list[Any]:
     raise BackendError(f"{type(kernel).__name__} is no native kernel")
 
 
-def _culprit(error: Exception, kernels: Sequence[Kernel], made: list[list[Any]]) -> Kernel | None:
+def _culprit(
+    error: Exception, kernels: Sequence[Kernel], made: list[list[Generated]]
+) -> Kernel | None:
     """The kernel whose generation or compilation failed."""
     if len(made) < len(kernels):
         return kernels[len(made)]
@@ -74,7 +75,7 @@ def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Ste
     """(steps of each kernel, most bytes of workspace in slot `temp_slot` that one uses)."""
     mode = current_mode()
     resume = mode.pause() if mode is not None else None
-    made: list[list[Any]] = []
+    made: list[list[Generated]] = []
     try:
         for k in kernels:
             made.append(_generated(k, temp_slot))
@@ -86,7 +87,7 @@ def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Ste
     finally:
         if resume is not None:
             resume()
-    temp = max((getattr(g, "temp", 0) for g in flat), default=0)
+    temp = max((g.temp for g in flat), default=0)
     return [
         [Step(next(codes), g.words, g.items, g.grain, g.scratch) for g in gs] for gs in made
     ], temp

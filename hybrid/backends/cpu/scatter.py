@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
 from ...core import dtypes as dt
 from ...core.errors import BackendError
+from ..emit.generated import Generated
 from ..plan import ScatterKernel
 from .machine.asm import UNLIKELY, Fn
 
-__all__ = ["Generated", "generate"]
+__all__ = ["generate"]
 
 _STRIP = 256  # columns of one work item
 _W = 16
@@ -123,18 +123,6 @@ def _text(d: np.dtype) -> tuple[str, str]:
     return symbol, text.replace("@SYMBOL", "@" + symbol)
 
 
-class Generated(NamedTuple):
-    """A scatter kernel ready to compile and run; the fields are those of emit.loops.Generated."""
-
-    text: str
-    symbol: str
-    key: str
-    words: tuple[int, ...]
-    items: int
-    grain: int
-    scratch: int
-
-
 def generate(kernel: ScatterKernel) -> list[Generated]:
     """Code and argument words of a scatter kernel: contiguous rows, int64 indices."""
     for a in (kernel.out, kernel.update):
@@ -157,4 +145,4 @@ def generate(kernel: ScatterKernel) -> list[Generated]:
     ]
     grain = max(1, (1 << 16) // max(kernel.count * _STRIP, 1))
     items = -(-kernel.inner // _STRIP) if kernel.count else 0
-    return [Generated(text, symbol, symbol, tuple(words), items, grain, 0)]
+    return [Generated(text, symbol, tuple(words), items, grain, 0)]

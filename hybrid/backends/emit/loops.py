@@ -18,6 +18,7 @@ from .code import check_externals, finish_module
 from .columns import BLOCK as ROW_BLOCK
 from .columns import STRIP, cells_per_strip, emit_columns
 from .form import Axes, Form, OperandForm, Strides, Words, affine_values, kind_of_stride
+from .generated import Generated
 from .lanes import memory_scalar
 from .mapped import emit_map
 from .memory import SIZE
@@ -25,7 +26,7 @@ from .rows import BLOCK, emit_rows, row_plan
 from .staged import cells_per_row, emit_join, emit_part, stages_of
 from .tiled import BLOCK_ALONG, BLOCK_DOWN, emit_tiled
 
-__all__ = ["Generated", "Layout", "generate", "generate_all", "lay_out", "SIGNATURE"]
+__all__ = ["Layout", "generate", "generate_all", "lay_out", "SIGNATURE"]
 
 SIGNATURE = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch)"
 _BLOCK = 1024  # elements of a row per item of a map kernel
@@ -35,22 +36,6 @@ _LONG, _FEW = 32768, 32  # rows at least this long, and at most so many, are cut
 # columns at least this deep, in at most so many strips, are cut into blocks
 _DEEP, _NARROW = (2048, 4)
 _BUFFERED = 65536  # rows up to this length may keep intermediate values in scratch
-
-
-class Generated(NamedTuple):
-    """A kernel ready to compile and run: `text` defines `symbol`; equal `key` means equal text.
-    `words` are the argument words (unsigned 64-bit), `items` the work items, `grain` how many make
-    a sensible chunk, `scratch` the bytes of scratch the code needs, `temp` the bytes of workspace
-    shared by the functions of one kernel."""
-
-    text: str
-    symbol: str
-    key: Form
-    words: tuple[int, ...]
-    items: int
-    grain: int
-    scratch: int
-    temp: int = 0
 
 
 _EMIT = {
@@ -360,7 +345,7 @@ def generate(kernel: LoopKernel) -> Generated:
     """Code and argument words of a loop kernel."""
     made = lay_out(kernel)
     text, symbol = text_of(made.form)
-    return Generated(text, symbol, *made)
+    return Generated(text, symbol, made.words, made.items, made.grain, made.scratch)
 
 
 def generate_all(kernel: LoopKernel, temp_slot: int) -> list[Generated]:
@@ -396,9 +381,7 @@ def _long_rows(kernel: LoopKernel, n: int, rows: int, temp_slot: int) -> list[Ge
         text, symbol = text_of(form)
         items, grain = (rows * blocks, 4) if form.kind == "part" else (rows, 1)
         out.append(
-            Generated(
-                text, symbol, form, (*words, temp_slot, cells), items, grain, 0, rows * cells * 8
-            )
+            Generated(text, symbol, (*words, temp_slot, cells), items, grain, 0, rows * cells * 8)
         )
     return out
 
@@ -414,5 +397,5 @@ def _long_columns(kernel: LoopKernel, n: int, temp_slot: int) -> list[Generated]
     for kind, items in (("strip_part", made.items * blocks), ("strip_join", made.items)):
         form = made.form._replace(kind=kind)
         text, symbol = text_of(form)
-        out.append(Generated(text, symbol, form, words, items, 1, 0, temp))
+        out.append(Generated(text, symbol, words, items, 1, 0, temp))
     return out

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import NamedTuple
 
 from ....core.errors import BackendError
+from ...emit.generated import Generated, SlotRef, Template
 from ...plan import Access, AttendKernel
 from ..gemm import ABI, element_of, module
 from ..gemm.geometry import Target, host_target
-from ..gemm.words import Generated
 from .backward import Backward
 from .forward import Forward
 from .work import NAMES
@@ -23,14 +22,6 @@ __all__ = ["generate"]
 
 CHUNK = 16000  # operations of 16 lanes in one chunk, about four microseconds
 MOST_SCRATCH = 1 << 22  # bytes that one thread may hold the gradients of all queries in
-
-
-class _Made(NamedTuple):
-    """A function for operands at offset 0 of slot 0, and the words that say where they are:
-    (slot word, offset word) by name of the operand; results by their names."""
-
-    code: Generated
-    places: dict[str, tuple[int, int]]
 
 
 def _check(kernel: AttendKernel) -> None:
@@ -57,7 +48,8 @@ def _ways(kernel: AttendKernel, target: Target) -> tuple[str, ...]:
 
 
 @lru_cache(32)
-def _one(kernel: AttendKernel, how: str, target: Target) -> _Made:
+def _template(kernel: AttendKernel, how: str, target: Target) -> Template:
+    """The function for a kernel whose operands may lie anywhere."""
     elem = element_of(kernel.writes[0].dtype)
     work: Forward | Backward
     if how == "forward":
@@ -70,31 +62,24 @@ def _one(kernel: AttendKernel, how: str, target: Target) -> _Made:
     products = 3 * kernel.e + 2 * kernel.f if kernel.backward else kernel.e + kernel.f
     cost = max(prod(kernel.batch) * kernel.m * kernel.n * (products + 40) / 16, 1.0)
     grain = max(1, int(CHUNK * items / cost))
-    made = Generated(text, symbol, symbol, work.words.finish(), items, grain, max(work.scratch, 64))
-    at = work.words.names
-    names = [n.removesuffix(".slot") for n in at if n.endswith(".slot")]
-    return _Made(made, {n: (at[f"{n}.slot"], at[f"{n}.offset"]) for n in names})
+    function = Generated(text, symbol, (), items, grain, max(work.scratch, 64))
+    return Template(function, work.words.finish())
 
 
-def _placed(made: _Made, operands: dict[str, Access]) -> Generated:
-    words = list(made.code.words)
-    for name, (slot, offset) in made.places.items():
-        a = operands[name]
-        words[slot], words[offset] = a.slot, a.offset * a.dtype.itemsize
-    return made.code._replace(words=tuple(words))
-
-
-def _anywhere(a: Access) -> Access:
-    return a._replace(slot=0, offset=0)
+def _anywhere(access: Access) -> Access:
+    return access._replace(slot=0, offset=0)
 
 
 def generate(kernel: AttendKernel, target: Target | None = None) -> list[Generated]:
     """The functions that compute attention or its gradients, to run in order."""
     _check(kernel)
     target = target or host_target()
-    reads = tuple([None if a is None else _anywhere(a) for a in kernel.reads])
+    reads = tuple([None if access is None else _anywhere(access) for access in kernel.reads])
     moved = kernel._replace(reads=reads, writes=tuple(map(_anywhere, kernel.writes)))
-    operands = {n: a for n, a in zip(NAMES, kernel.reads) if a is not None}
     results = Backward.results if kernel.backward else Forward.results
-    operands |= dict(zip(results, kernel.writes))
-    return [_placed(_one(moved, how, target), operands) for how in _ways(kernel, target)]
+    places: dict[SlotRef, int] = {}
+    for name, access in (*zip(NAMES, kernel.reads), *zip(results, kernel.writes)):
+        if access is not None:
+            places[SlotRef(name)] = access.slot
+            places[SlotRef(name, is_offset=True)] = access.offset * access.dtype.itemsize
+    return [_template(moved, how, target).placed(places) for how in _ways(kernel, target)]

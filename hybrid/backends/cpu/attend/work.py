@@ -14,6 +14,7 @@ from ....core import dtypes as dt
 from ....ir.attend import BLOCK, TILE
 from ....ir.scalar.program import bits_of
 from ...emit.code import Code
+from ...emit.generated import SlotRef
 from ...emit.lanes import Lanes, emit_program
 from ...plan import Access, AttendKernel
 from ..gemm.geometry import Target
@@ -34,7 +35,7 @@ class Work:
 
     def __init__(self, kernel: AttendKernel, elem: Element, target: Target) -> None:
         self.kernel, self.elem = kernel, elem
-        self.code, self.words = Code(), Words(-1)
+        self.code, self.words = Code(), Words()
         self.lanes = Lanes(16, self.code)
         self.vectors = range(-(-min(kernel.m, TILE) // 16))  # of a tile that hold queries
         self.few = kernel.m <= FEW and not kernel.backward
@@ -86,7 +87,7 @@ class Work:
 
     def pointer(self, name: str, a: Access, coords: Sequence[str]) -> str:
         """Where an operand's matrix or vector of one batch position starts."""
-        base = self.words.base(self.code, name, a.slot, a.offset * a.dtype.itemsize)
+        base = self.words.base(self.code, name, SlotRef(name, is_offset=True))
         for d, i in enumerate(coords):
             step = self.w(f"{name}.batch{d}", a.strides[d] * a.dtype.itemsize)
             base = self.code.at("i8", base, self.code.mul(i, step))

@@ -7,11 +7,13 @@ the kernel's logical shape and `order` only (docs/architecture.md, Numerics cont
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from ....core.errors import UnsupportedError
 from ...emit.code import Code
+from ...emit.generated import Generated, SlotRef, Template
 from ...plan import GemmKernel
 from .combine import COMBINE_VECS, combine, combine_items
 from .dots import Dots, dot_shape
@@ -20,9 +22,18 @@ from .finish import Finish
 from .geometry import Geometry, Target, choose, host_target
 from .micro import ELEMENTS, Element
 from .pack import TRANSPOSE, transpose_function
-from .words import Generated, Words
+from .words import Words
 
-__all__ = ["Generated", "Target", "element_of", "generate", "host_target", "product"]
+__all__ = [
+    "Generated",
+    "Target",
+    "element_of",
+    "generate",
+    "host_target",
+    "place",
+    "product",
+    "templates",
+]
 
 ABI = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch)"
 ATTRIBUTES = 'nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512"'
@@ -63,10 +74,10 @@ def _grain(cost: float, items: int) -> int:
 
 
 def _combined(
-    kernel: GemmKernel, first: Generated, swap: bool, blocks: int, elem: Element, temp_slot: int
-) -> list[Generated]:
+    kernel: GemmKernel, first: Template, swap: bool, blocks: int, elem: Element
+) -> list[Template]:
     """A kernel that leaves block sums in the workspace, and the one that adds them."""
-    words = Words(temp_slot)
+    words = Words()
     m, n = (kernel.n, kernel.m) if swap else (kernel.m, kernel.n)
     finish = Finish(kernel, swap, COMBINE_VECS, elem, words, n % 16 == 0)
     code = combine(finish, words, elem, kernel.batch, m, n, blocks)
@@ -77,24 +88,19 @@ def _combined(
     items = combine_items(kernel.batch, m, n)
     temp = (blocks * kernel.batch * m * n + 16) * elem.size
     grain = _grain(items * (60.0 + 20 * blocks), items)
-    second = Generated(
-        text, symbol, symbol, words.finish(), items, grain, 256 * COMBINE_VECS * elem.size, temp
-    )
-    return [first._replace(temp=temp), second]
+    scratch = 256 * COMBINE_VECS * elem.size
+    second = Generated(text, symbol, (), items, grain, scratch, temp)
+    return [
+        first._replace(function=first.function._replace(temp=temp)),
+        Template(second, words.finish()),
+    ]
 
 
-def product(kernel: GemmKernel, g: Geometry, elem: Element, temp_slot: int = -1) -> list[Generated]:
-    """A 'chain' product with the decisions of `g`; any decisions give the same bits."""
-    words = Words(temp_slot)
-    finish = Finish(
-        kernel,
-        g.swap,
-        g.vecs,
-        elem,
-        words,
-        (g.b.lines.length if g.b_mode == "segmented" else g.n) % 16 == 0,
-    )
-    driver = Driver(kernel, g, elem, finish, words)
+def _product(kernel: GemmKernel, geometry: Geometry, elem: Element) -> list[Template]:
+    words = Words()
+    columns = geometry.b.lines.length if geometry.b_mode == "segmented" else geometry.n
+    finish = Finish(kernel, geometry.swap, geometry.vecs, elem, words, columns % 16 == 0)
+    driver = Driver(kernel, geometry, elem, finish, words)
     functions = [(ABI, driver.build())]
     functions += driver.functions()
     if driver.transposes:
@@ -102,20 +108,16 @@ def product(kernel: GemmKernel, g: Geometry, elem: Element, temp_slot: int = -1)
     if not driver.direct:
         functions += finish.functions()
     text, symbol = module(functions, "gemm")
-    first = Generated(
-        text,
-        symbol,
-        symbol,
-        words.finish(),
-        g.items,
-        _grain(g.cost, g.items),
-        max(driver.scratch, 64),
-    )
-    return _combined(kernel, first, g.swap, g.blocks, elem, temp_slot) if g.split else [first]
+    grain = _grain(geometry.cost, geometry.items)
+    function = Generated(text, symbol, (), geometry.items, grain, max(driver.scratch, 64))
+    first = Template(function, words.finish())
+    if geometry.split:
+        return _combined(kernel, first, geometry.swap, geometry.blocks, elem)
+    return [first]
 
 
-def _dots(kernel: GemmKernel, elem: Element, target: Target, temp_slot: int) -> list[Generated]:
-    words = Words(temp_slot)
+def _dots(kernel: GemmKernel, elem: Element, target: Target) -> list[Template]:
+    words = Words()
     shape = dot_shape(kernel, elem, target)
     finish = Finish(kernel, shape.swap, shape.vecs, elem, words)
     dots = Dots(kernel, shape, elem, words, finish)
@@ -127,12 +129,40 @@ def _dots(kernel: GemmKernel, elem: Element, target: Target, temp_slot: int) -> 
     text, symbol = module(functions, "gemm_dot")
     items = 0 if kernel.m == 0 or kernel.n == 0 else shape.items
     grain = _grain(0.15 * kernel.k * shape.lines * shape.others * shape.batch + 60 * items, items)
-    first = Generated(text, symbol, symbol, words.finish(), items, grain, dots.scratch)
-    return (
-        _combined(kernel, first, shape.swap, shape.blocks, elem, temp_slot)
-        if shape.split
-        else [first]
-    )
+    function = Generated(text, symbol, (), items, grain, dots.scratch)
+    first = Template(function, words.finish())
+    if shape.split:
+        return _combined(kernel, first, shape.swap, shape.blocks, elem)
+    return [first]
+
+
+def templates(
+    kernel: GemmKernel, workspace: bool = False, target: Target | None = None
+) -> list[Template]:
+    """The functions that compute a product, to run in order, over buffers chosen later: the
+    kernel's slots are not looked at.  Without a workspace long sums are not split."""
+    elem = element_of(kernel.acc)
+    target = target or host_target()
+    if not workspace:
+        target = target._replace(workspace=False)
+    if kernel.order == "lanes":
+        return _dots(kernel, elem, target)
+    return _product(kernel, choose(kernel, elem, target), elem)
+
+
+def place(kernel: GemmKernel, made: Sequence[Template], temp_slot: int) -> list[Generated]:
+    """Templates over the slots of a kernel and of its workspace."""
+    places = {SlotRef("a"): kernel.a.slot, SlotRef("b"): kernel.b.slot, SlotRef("temp"): temp_slot}
+    places |= {SlotRef(f"out{i}"): out.slot for i, out in enumerate(kernel.outs)}
+    places |= {SlotRef(f"read{i}"): read.slot for i, read in enumerate(kernel.reads)}
+    return [template.placed(places) for template in made]
+
+
+def product(
+    kernel: GemmKernel, geometry: Geometry, elem: Element, temp_slot: int = -1
+) -> list[Generated]:
+    """A 'chain' product with the decisions of `geometry`; any decisions give the same bits."""
+    return place(kernel, _product(kernel, geometry, elem), temp_slot)
 
 
 def generate(
@@ -143,10 +173,4 @@ def generate(
     `temp_slot`: buffer slot of a workspace as large as the greatest `temp`; without one long sums
     are not split. Results must not overlap the factors; a read of the epilogue may be the very
     elements of a result."""
-    elem = element_of(kernel.acc)
-    target = target or host_target()
-    if temp_slot < 0:
-        target = target._replace(workspace=False)
-    if kernel.order == "lanes":
-        return _dots(kernel, elem, target, temp_slot)
-    return product(kernel, choose(kernel, elem, target), elem, temp_slot)
+    return place(kernel, templates(kernel, temp_slot >= 0, target), temp_slot)

@@ -60,7 +60,7 @@ class DotShape(NamedTuple):
 def dot_shape(kernel: GemmKernel, elem: Element, target: Target) -> DotShape:
     a, b = kernel.a, kernel.b
     swap = kernel.n == 1
-    x, v = factor(a, elem, a.rows, a.cols), factor(b, elem, b.cols, b.rows)
+    x, v = factor("a", a, elem, a.rows, a.cols), factor("b", b, elem, b.cols, b.rows)
     lines, others = kernel.m, kernel.n
     if not swap:
         x, v, lines, others = v, x, others, lines

@@ -41,7 +41,6 @@ class Stream(NamedTuple):
 
     name: str
     type: str  # program type
-    slot: int
     offset: int  # bytes
     size: int
     batch: Runs
@@ -88,9 +87,7 @@ class Finish:
         if self.program is not None:
             types = [self.program.instrs[o].type for o in self.program.outs]
         self.outs = [
-            self._stream(
-                f"out{i}", types[i], o.slot, o.offset, o.dtype.itemsize, o.batch, o.rows, o.cols
-            )
+            self._stream(f"out{i}", types[i], o.offset, o.dtype.itemsize, o.batch, o.rows, o.cols)
             for i, o in enumerate(kernel.outs)
         ]
         self.reads = [self._read(i) for i in range(len(kernel.reads))]
@@ -114,7 +111,6 @@ class Finish:
         self,
         name: str,
         type: str,
-        slot: int,
         offset: int,
         size: int,
         batch: Dims,
@@ -124,7 +120,7 @@ class Finish:
         lines, across = runs_of(rows, size), runs_of(cols, size)
         if self.swap:
             lines, across = across, lines
-        return Stream(name, type, slot, offset * size, size, runs_of(batch, size), lines, across)
+        return Stream(name, type, offset * size, size, runs_of(batch, size), lines, across)
 
     def _read(self, i: int) -> Stream:
         access, out = self.kernel.reads[i], self.kernel.outs[0]
@@ -137,7 +133,6 @@ class Finish:
         return self._stream(
             f"read{i}",
             self.program.args[i + 1],
-            access.slot,
             access.offset,
             access.dtype.itemsize,
             *parts,
@@ -192,7 +187,7 @@ class Finish:
             if instrs[i].prim == "arg":
                 s = self.reads[instrs[i].attr - 1]
                 args[instrs[i].attr] = load_scalar(
-                    code, s.type, self.words.base(code, s.name, s.slot, s.offset)
+                    code, s.type, self.words.base(code, s.name, s.offset)
                 )
         skip = {i: "" for i in range(len(instrs)) if i not in needed}
         program = self.program._replace(outs=tuple(self.passed))
@@ -228,7 +223,7 @@ class Finish:
     # ---- for direct stores
     def line_base(self, code: Code, batch: str) -> str:
         s = self.outs[0]
-        base = self.words.base(code, s.name, s.slot, s.offset)
+        base = self.words.base(code, s.name, s.offset)
         return code.at(
             "i8",
             base,
@@ -263,7 +258,7 @@ class Finish:
 
     def _start(self, s: Stream) -> str:
         code = self.code
-        base = self.words.base(code, s.name, s.slot, s.offset)
+        base = self.words.base(code, s.name, s.offset)
         return code.at(
             "i8",
             base,

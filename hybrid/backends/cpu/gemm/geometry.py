@@ -83,8 +83,9 @@ def runs_of(dims: Dims, itemsize: int) -> Runs:
 
 
 class Factor(NamedTuple):
-    """One factor: `lines` is its m or n index, `k` the summed one."""
+    """One factor, called `name` in the kernel: `lines` is its m or n index, `k` the summed one."""
 
+    name: str
     operand: Operand
     storage: Storage
     lines: Runs
@@ -148,10 +149,12 @@ class Geometry(NamedTuple):
         return -(-self.col_panels // self.panels_n)
 
 
-def factor(op: Operand, elem: Element, lines: Dims, k: Dims) -> Factor:
-    """An operand as a factor whose m or n index is `lines`."""
+def factor(name: str, op: Operand, elem: Element, lines: Dims, k: Dims) -> Factor:
+    """The operand called `name` as a factor whose m or n index is `lines`."""
     st = storage(op.dtype.name, elem)
-    return Factor(op, st, runs_of(lines, st.size), runs_of(k, st.size), runs_of(op.batch, st.size))
+    return Factor(
+        name, op, st, runs_of(lines, st.size), runs_of(k, st.size), runs_of(op.batch, st.size)
+    )
 
 
 def _micro_cost(rows: int, vecs: int, wide: int, far: bool) -> float:
@@ -239,7 +242,7 @@ def _vectors(b: Factor, mode: str) -> int:
 def option(kernel: GemmKernel, elem: Element, target: Target, swap: bool) -> Geometry:
     """The best decisions for the product (or its transpose)."""
     ka, kb = kernel.a, kernel.b
-    a, b = factor(ka, elem, ka.rows, ka.cols), factor(kb, elem, kb.cols, kb.rows)
+    a, b = factor("a", ka, elem, ka.rows, ka.cols), factor("b", kb, elem, kb.cols, kb.rows)
     m, n = kernel.m, kernel.n
     if swap:
         a, b, m, n = b, a, n, m

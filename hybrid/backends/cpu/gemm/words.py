@@ -7,41 +7,24 @@ the generator asks), so equal structures give equal texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from ...emit.code import Code
+from ...emit.generated import SlotRef, Word
 from .geometry import Factor, Runs
 from .pack import Walk, offset_of
 
-__all__ = ["Generated", "Words"]
-
-
-class Generated(NamedTuple):
-    """One kernel-ABI function and how to launch it.  `text` defines `symbol` (equal texts, equal
-    symbols); `words` are the args (unsigned); items are split freely in chunks of `grain`;
-    `scratch` bytes per thread; `temp` bytes of the workspace slot that the kernels of one
-    `generate` call share."""
-
-    text: str
-    symbol: str
-    key: str
-    words: tuple[int, ...]
-    items: int
-    grain: int
-    scratch: int
-    temp: int = 0
+__all__ = ["Words"]
 
 
 class Words:
     """Collects words and emits their loads."""
 
-    def __init__(self, temp_slot: int) -> None:
-        self.temp_slot = temp_slot
-        self.values: list[int] = []
+    def __init__(self) -> None:
+        self.values: list[Word] = []
         self.names: dict[str, int] = {}
         self.tables: list[tuple[int, Sequence[int]]] = []
 
-    def index(self, name: str, value: int) -> int:
+    def index(self, name: str, value: Word) -> int:
         """Number of the word called `name`."""
         at = self.names.get(name)
         if at is None:
@@ -49,7 +32,7 @@ class Words:
             self.values.append(value)
         return at
 
-    def word(self, code: Code, name: str, value: int) -> str:
+    def word(self, code: Code, name: str, value: Word) -> str:
         """The i64 word called `name`, loaded at the entry of the function."""
         at = self.index(name, value)
         return code.once(f"load i64, ptr {code.once(f'getelementptr i64, ptr %args, i64 {at}')}")
@@ -72,9 +55,11 @@ class Words:
         length = self.word(code, name + ".length", runs.length)
         return Walk(self.table(code, name + ".starts", runs.starts), length, stride)
 
-    def base(self, code: Code, name: str, slot: int, offset: int) -> str:
-        """Pointer to a buffer plus its constant byte offset."""
-        at = code.once(f"getelementptr ptr, ptr %bufs, i64 {self.word(code, name + '.slot', slot)}")
+    def base(self, code: Code, name: str, offset: Word, operand: str = "") -> str:
+        """Pointer to the buffer of an operand (called `name` if nothing else is said) plus its
+        constant byte offset."""
+        slot = self.word(code, name + ".slot", SlotRef(operand or name))
+        at = code.once(f"getelementptr ptr, ptr %bufs, i64 {slot}")
         buf = code.once(f"load ptr, ptr {at}")
         return code.once(
             f"getelementptr i8, ptr {buf}, i64 {self.word(code, name + '.offset', offset)}"
@@ -82,18 +67,19 @@ class Words:
 
     def temp(self, code: Code) -> str:
         """Pointer to the workspace."""
-        return self.base(code, "temp", self.temp_slot, 0)
+        return self.base(code, "temp", 0)
 
     def factor(self, code: Code, name: str, factor: Factor, batch: str) -> str:
         """Pointer to a factor of one product of the batch."""
         op, size = factor.operand, factor.storage.size
-        base = self.base(code, name, op.slot, op.offset * size)
+        base = self.base(code, name, op.offset * size, factor.name)
         walk = self.walk(code, name + ".batch", factor.batch, size)
         return code.at("i8", base, offset_of(code, walk, batch))
 
-    def finish(self) -> tuple[int, ...]:
+    def finish(self) -> tuple[Word, ...]:
+        """All words: scalars in the order they were asked for, then the tables."""
         values = list(self.values)
         for at, table in self.tables:
             values[at] = len(values)
             values.extend(table)
-        return tuple(v & (1 << 64) - 1 for v in values)
+        return tuple(values)
