@@ -10,7 +10,7 @@ import pytest
 
 import hybrid
 from hybrid.backends import product as eager
-from hybrid.backends.cpu.gemm import finish
+from hybrid.backends.cpu.gemm import epilogue
 from hybrid.compiler.lower import contraction as planned
 from hybrid.core import dtypes as dt
 from hybrid.ir import contract
@@ -22,7 +22,7 @@ ROOT = Path(hybrid.__file__).parent
 
 def test_eager_and_plans_use_the_same_functions():
     assert eager.accumulator is planned.accumulator is contract.accumulator
-    assert eager.rounded is planned.rounded is finish.rounded is contract.rounded
+    assert eager.rounded is planned.rounded is epilogue.rounded is contract.rounded
 
 
 def test_there_is_no_second_definition():

@@ -20,7 +20,7 @@ from ...plan import Access, AttendKernel
 from ..gemm.geometry import Target
 from ..gemm.micro import Element, load, mask_of, store
 from ..gemm.pack import TRANSPOSE, transpose_function
-from ..gemm.words import Words
+from ..gemm.words import Loader, Words
 from .tile import copy_function, tile_function, tile_shape, turn_function
 
 __all__ = ["Work", "NAMES"]
@@ -52,7 +52,7 @@ class Work:
 
     # ---- words and memory
     def w(self, name: str, value: int) -> str:
-        return self.words.word(self.code, name, value)
+        return Loader(self.code, self.words).word(name, value)
 
     def _scale(self) -> str:
         c, ty = self.code, self.elem.name
@@ -87,7 +87,7 @@ class Work:
 
     def pointer(self, name: str, a: Access, coords: Sequence[str]) -> str:
         """Where an operand's matrix or vector of one batch position starts."""
-        base = self.words.base(self.code, name, SlotRef(name, is_offset=True))
+        base = Loader(self.code, self.words).base(name, SlotRef(name, is_offset=True))
         for d, i in enumerate(coords):
             step = self.w(f"{name}.batch{d}", a.strides[d] * a.dtype.itemsize)
             base = self.code.at("i8", base, self.code.mul(i, step))

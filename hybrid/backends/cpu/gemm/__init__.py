@@ -15,12 +15,13 @@ from ....core.errors import UnsupportedError
 from ...emit.code import Code
 from ...emit.generated import Generated, SlotRef, Template
 from ...plan import GemmKernel
-from .combine import COMBINE_VECS, combine, combine_items
-from .dots import Dots, dot_shape
-from .driver import Driver
-from .finish import Finish
+from .combine import COMBINE_VECS, Sums, combine
+from .dots import dot_shape, write_dots
+from .driver import write_product
+from .epilogue import finish_of
+from .finish import finish_functions
 from .geometry import Geometry, Target, choose, host_target
-from .micro import ELEMENTS, Element
+from .micro import ELEMENTS, Element, micro_kernel
 from .pack import TRANSPOSE, transpose_function
 from .words import Words
 
@@ -78,18 +79,17 @@ def _combined(
 ) -> list[Template]:
     """A kernel that leaves block sums in the workspace, and the one that adds them."""
     words = Words()
-    m, n = (kernel.n, kernel.m) if swap else (kernel.m, kernel.n)
-    finish = Finish(kernel, swap, COMBINE_VECS, elem, words, n % 16 == 0)
-    code = combine(finish, words, elem, kernel.batch, m, n, blocks)
-    functions = [(ABI, code), *finish.functions()]
+    lines, columns = (kernel.n, kernel.m) if swap else (kernel.m, kernel.n)
+    sums = Sums(elem, blocks, kernel.batch, lines, columns)
+    finish = finish_of(kernel, swap, COMBINE_VECS, elem, columns % 16 == 0)
+    functions = [(ABI, combine(finish, words, sums)), *finish_functions(finish, words)]
     if finish.transposed:
         functions.append((TRANSPOSE, transpose_function(elem)))
     text, symbol = module(functions, "gemm_sum")
-    items = combine_items(kernel.batch, m, n)
-    temp = (blocks * kernel.batch * m * n + 16) * elem.size
-    grain = _grain(items * (60.0 + 20 * blocks), items)
+    temp = sums.blocks * sums.block_bytes + 16 * elem.size
+    grain = _grain(sums.items * (60.0 + 20 * blocks), sums.items)
     scratch = 256 * COMBINE_VECS * elem.size
-    second = Generated(text, symbol, (), items, grain, scratch, temp)
+    second = Generated(text, symbol, (), sums.items, grain, scratch, temp)
     return [
         first._replace(function=first.function._replace(temp=temp)),
         Template(second, words.finish()),
@@ -99,17 +99,17 @@ def _combined(
 def _product(kernel: GemmKernel, geometry: Geometry, elem: Element) -> list[Template]:
     words = Words()
     columns = geometry.b.lines.length if geometry.b_mode == "segmented" else geometry.n
-    finish = Finish(kernel, geometry.swap, geometry.vecs, elem, words, columns % 16 == 0)
-    driver = Driver(kernel, geometry, elem, finish, words)
-    functions = [(ABI, driver.build())]
-    functions += driver.functions()
-    if driver.transposes:
+    finish = finish_of(kernel, geometry.swap, geometry.vecs, elem, columns % 16 == 0)
+    product = write_product(kernel, geometry, elem, finish, words)
+    functions = [(ABI, product.code), *map(micro_kernel, product.variants)]
+    if geometry.b_mode == "trans" or (finish.transposed and not product.scheme.direct):
         functions.append((TRANSPOSE, transpose_function(elem)))
-    if not driver.direct:
-        functions += finish.functions()
+    if not product.scheme.direct:
+        functions += finish_functions(finish, words)
     text, symbol = module(functions, "gemm")
     grain = _grain(geometry.cost, geometry.items)
-    function = Generated(text, symbol, (), geometry.items, grain, max(driver.scratch, 64))
+    scratch = max(product.scheme.scratch, 64)
+    function = Generated(text, symbol, (), geometry.items, grain, scratch)
     first = Template(function, words.finish())
     if geometry.split:
         return _combined(kernel, first, geometry.swap, geometry.blocks, elem)
@@ -119,17 +119,16 @@ def _product(kernel: GemmKernel, geometry: Geometry, elem: Element) -> list[Temp
 def _dots(kernel: GemmKernel, elem: Element, target: Target) -> list[Template]:
     words = Words()
     shape = dot_shape(kernel, elem, target)
-    finish = Finish(kernel, shape.swap, shape.vecs, elem, words)
-    dots = Dots(kernel, shape, elem, words, finish)
-    functions = [(ABI, dots.build())]
+    finish = finish_of(kernel, shape.swap, shape.vecs, elem)
+    functions = [(ABI, write_dots(shape, finish, words))]
     if not shape.split:
-        functions += finish.functions()
+        functions += finish_functions(finish, words)
         if finish.transposed:
             functions.append((TRANSPOSE, transpose_function(elem)))
     text, symbol = module(functions, "gemm_dot")
     items = 0 if kernel.m == 0 or kernel.n == 0 else shape.items
     grain = _grain(0.15 * kernel.k * shape.lines * shape.others * shape.batch + 60 * items, items)
-    function = Generated(text, symbol, (), items, grain, dots.scratch)
+    function = Generated(text, symbol, (), items, grain, shape.scratch)
     first = Template(function, words.finish())
     if shape.split:
         return _combined(kernel, first, shape.swap, shape.blocks, elem)

@@ -6,68 +6,99 @@ order, starting from the first block's sum, exactly as one item would have done.
 
 from __future__ import annotations
 
-from ...emit.code import Code
-from .finish import Finish
-from .micro import DESC, Element, describe, load, mask_of, store
-from .words import Words
+from typing import NamedTuple
 
-__all__ = ["COMBINE_VECS", "combine", "combine_items"]
+from ...emit.code import Code
+from .epilogue import Finish
+from .finish import Rows, call_finish, prepare
+from .micro import DESC, Element, add_vectors, describe, load, mask_of, store
+from .pack import divide
+from .words import Loader, Words
+
+__all__ = ["COMBINE_VECS", "Sums", "combine"]
 
 COMBINE_VECS = 4  # vectors of columns added side by side
 
 
-def combine_items(batch: int, m: int, n: int) -> int:
-    return batch * m * -(-n // (16 * COMBINE_VECS))
+class Sums(NamedTuple):
+    """What lies in the workspace."""
+
+    elem: Element
+    blocks: int
+    batch: int
+    lines: int
+    columns: int
+
+    @property
+    def block_bytes(self) -> int:
+        return self.batch * self.lines * self.columns * self.elem.size
+
+    @property
+    def pieces(self) -> int:
+        """Items of a line."""
+        return -(-self.columns // (16 * COMBINE_VECS))
+
+    @property
+    def items(self) -> int:
+        return self.batch * self.lines * self.pieces
 
 
-def combine(
-    finish: Finish, words: Words, elem: Element, batch: int, m: int, n: int, blocks: int
-) -> Code:
+def combine(finish: Finish, words: Words, sums: Sums) -> Code:
     """The kernel: an item is 64 columns of one line."""
-    c = Code()
-    vecs = COMBINE_VECS
-    desc = c.alloca(f"[{DESC * vecs} x i8]")
-    uniform = finish.prepare(c)
-    temp = words.temp(c)
-    step = words.word(c, "block_bytes", batch * m * n * elem.size)
-    pieces, lines = words.word(c, "pieces", -(-n // (16 * vecs))), words.word(c, "lines", m)
-    columns, count = words.word(c, "n", n), words.word(c, "blocks", blocks)
-    add = "fadd" if elem.is_float else "add"
+    code, elem = Code(), sums.elem
+    loader = Loader(code, words)
+    descriptors = code.alloca(f"[{DESC * COMBINE_VECS} x i8]")
+    uniform = prepare(finish, code)
+    workspace = loader.workspace()
+    step = loader.word("block_bytes", sums.block_bytes)
+    pieces, lines = loader.word("pieces", sums.pieces), loader.word("lines", sums.lines)
+    columns, blocks = loader.word("n", sums.columns), loader.word("blocks", sums.blocks)
 
-    def item(it: str, _: list[str]) -> list[str]:
-        number = c.op(f"udiv i64 {it}, {pieces}")
-        col = c.mul(c.op(f"sub i64 {it}, {c.mul(number, pieces)}"), str(16 * vecs))
-        b = c.op(f"udiv i64 {number}, {lines}")
-        line = c.op(f"sub i64 {number}, {c.mul(b, lines)}")
-        start = c.at(elem.scalar, temp, c.add(c.mul(number, columns), col))
-        masks, left = [], c.op(f"sub i64 {columns}, {col}")
-        for v in range(vecs):
-            own = c.call(
-                "llvm.smax.i64",
-                "i64",
-                f"i64 {c.smin(c.op(f'sub i64 {left}, {16 * v}'), '16')}",
-                "i64 0",
-            )
-            masks.append(mask_of(c, own))
-            describe(c, desc, v, own, c.add(col, str(16 * v)))
-
-        def sums(p: str) -> list[str]:
-            return [load(c, elem, c.at(elem.vec, p, str(v)), masks[v]) for v in range(vecs)]
-
-        def block(kb: str, acc: list[str]) -> list[str]:
-            new = sums(c.at("i8", start, c.mul(kb, step)))
-            return [c.op(f"{add} {elem.vec} {old}, {own}") for old, own in zip(acc, new)]
-
-        end, total = c.loop("1", count, "1", [(elem.vec, x) for x in sums(start)], block)
-        for v in range(vecs):
-            store(c, elem, total[v], c.at(elem.vec, "%scratch", str(v)), None)
-        c.do(
-            f"call void @NAME.finish(ptr %bufs, ptr %args, ptr %scratch, "
-            f"i64 {b}, i64 {line}, i64 1, "
-            f"ptr {desc}, i64 {vecs}, ptr {uniform})"
-        )
+    def item(index: str, _: list[str]) -> list[str]:
+        number, piece = divide(code, index, pieces)
+        column = code.mul(piece, str(16 * COMBINE_VECS))
+        batch, line = divide(code, number, lines)
+        place = code.add(code.mul(number, columns), column)
+        start = code.at(elem.scalar, workspace, place)
+        masks = _describe(code, descriptors, column, columns)
+        total = _total(code, elem, start, step, blocks, masks)
+        for vector, value in enumerate(total):
+            store(code, elem, value, code.at(elem.vec, "%scratch", str(vector)), None)
+        rows = Rows(batch, line, "1", descriptors, COMBINE_VECS)
+        call_finish(code, "%scratch", rows, uniform)
         return []
 
-    c.loop("%begin", "%end", "1", [], item)
-    c.do("ret i64 0")
-    return c
+    code.loop("%begin", "%end", "1", [], item)
+    code.do("ret i64 0")
+    return code
+
+
+def _describe(code: Code, descriptors: str, column: str, columns: str) -> list[str]:
+    """Describe the vectors from a column on; gives their masks."""
+    masks, left = [], code.op(f"sub i64 {columns}, {column}")
+    for vector in range(COMBINE_VECS):
+        most = code.smin(code.op(f"sub i64 {left}, {16 * vector}"), "16")
+        count = code.call("llvm.smax.i64", "i64", f"i64 {most}", "i64 0")
+        masks.append(mask_of(code, count))
+        describe(code, descriptors, vector, count, code.add(column, str(16 * vector)))
+    return masks
+
+
+def _total(
+    code: Code, elem: Element, start: str, step: str, blocks: str, masks: list[str]
+) -> list[str]:
+    """Vectors of sums over all blocks, `step` bytes apart."""
+
+    def sums(pointer: str) -> list[str]:
+        return [
+            load(code, elem, code.at(elem.vec, pointer, str(vector)), mask)
+            for vector, mask in enumerate(masks)
+        ]
+
+    def block(index: str, total: list[str]) -> list[str]:
+        new = sums(code.at("i8", start, code.mul(index, step)))
+        return [add_vectors(code, elem, old, own) for old, own in zip(total, new)]
+
+    first = [(elem.vec, value) for value in sums(start)]
+    _, total = code.loop("1", blocks, "1", first, block)
+    return total

@@ -12,31 +12,47 @@ from typing import NamedTuple
 
 from ...emit.code import Code
 from ...plan import GemmKernel
-from .finish import Finish
+from .epilogue import Finish
+from .finish import Rows, call_finish, prepare
 from .geometry import BLOCK, DISPATCH, Factor, Target, factor
-from .micro import DESC, Element, describe, load, mask_of, multiply_add, splat, store
-from .pack import Storage, copy_walk, load_widened, offset_of
-from .words import Words
+from .micro import (
+    DESC,
+    Element,
+    add_vectors,
+    describe,
+    load,
+    mask_of,
+    multiply_add,
+    splat,
+    store,
+)
+from .pack import Walk, copy_walk, divide, load_widened, offset_of
+from .words import Loader, Words
 
-__all__ = ["Dots", "DotShape", "dot_shape"]
+__all__ = ["DotShape", "dot_shape", "write_dots"]
 
 MAX_VECS = 4  # vectors of 16 lines finished together
 
 
 class DotShape(NamedTuple):
     """`lines` dot products with each of `others` vectors, per batch.  `across`: lines are adjacent
-    in memory, and vectors run over them instead of over k."""
+    in memory, and vectors of registers run over them instead of over k."""
 
     swap: bool  # lines are the rows of the product (the vector is a column)
+    elem: Element
     lines: int
     others: int
-    x: Factor  # the lines
-    v: Factor  # the vectors
+    matrix: Factor  # the lines
+    vector: Factor  # the vectors
     across: bool
     batch: int
-    blocks: int
+    depth: int  # k
     per_item: int  # groups of lines per item
     split: int = 0  # blocks of k per item; 0: all
+
+    @property
+    def blocks(self) -> int:
+        return -(-max(self.depth, 1) // BLOCK)
 
     @property
     def vecs(self) -> int:
@@ -56,286 +72,383 @@ class DotShape(NamedTuple):
         groups = -(-self.blocks // self.split) if self.split else 1
         return self.parts * self.others * self.batch * groups
 
+    # ---- how lines are read, and the scratch of a thread
+    @property
+    def dense(self) -> bool:
+        """Lines are read where they lie; others are copied first."""
+        runs = self.matrix.k
+        return runs.uniform and (runs.unit(self.matrix.storage.size) or self.across)
+
+    @property
+    def vector_dense(self) -> bool:
+        runs, stored = self.vector.k, self.vector.storage
+        return runs.uniform and runs.unit(stored.size) and stored.widen == "same"
+
+    @property
+    def few(self) -> int:
+        """Lines whose lanes are held side by side."""
+        return 1 if self.lines == 1 else 4
+
+    @property
+    def line_bytes(self) -> int:
+        return BLOCK * self.elem.size
+
+    @property
+    def scratch(self) -> int:
+        """Bytes: the tile, a vector, a few lines, then the lanes of a group."""
+        return (2 + self.few) * self.line_bytes + 64 * self.group * self.elem.size
+
 
 def dot_shape(kernel: GemmKernel, elem: Element, target: Target) -> DotShape:
-    a, b = kernel.a, kernel.b
+    """How the dot products are walked and cut into items; no decision changes a bit."""
     swap = kernel.n == 1
-    x, v = factor("a", a, elem, a.rows, a.cols), factor("b", b, elem, b.cols, b.rows)
+    matrix = factor("a", kernel.a, elem, kernel.a.rows, kernel.a.cols)
+    vector = factor("b", kernel.b, elem, kernel.b.cols, kernel.b.rows)
     lines, others = kernel.m, kernel.n
     if not swap:
-        x, v, lines, others = v, x, others, lines
+        matrix, vector, lines, others = vector, matrix, others, lines
+    size = matrix.storage.size
     across = (
-        x.lines.uniform
-        and x.lines.unit(x.storage.size)
-        and lines >= 4
-        and not x.k.unit(x.storage.size)
+        matrix.lines.uniform and matrix.lines.unit(size) and lines >= 4 and not matrix.k.unit(size)
     )
-    k = max(kernel.k, 1)
-    blocks = -(-k // BLOCK)
-    shape = DotShape(swap, lines, others, x, v, across, kernel.batch, blocks, 1)
+    shape = DotShape(
+        swap, elem, lines, others, matrix, vector, across, kernel.batch, kernel.k, per_item=1
+    )
     groups = max(1, -(-lines // shape.group))
-    cost = k * min(lines, shape.group) * 0.15 + 60  # of one group
+    cost = max(kernel.k, 1) * min(lines, shape.group) * 0.15 + 60  # of one group
     products = others * kernel.batch
-    want = 1 if cost * groups * products < 2 * DISPATCH else 4 * target.threads
-    shape = shape._replace(per_item=max(1, min(groups, groups * products // want)))
+    wanted = 1 if cost * groups * products < 2 * DISPATCH else 4 * target.threads
+    shape = shape._replace(per_item=max(1, min(groups, groups * products // wanted)))
     if (
         target.workspace
-        and want > 1
+        and wanted > 1
         and shape.items < target.threads
-        and blocks >= 4 * target.threads
+        and shape.blocks >= 4 * target.threads
     ):
-        shape = shape._replace(split=-(-blocks // (2 * target.threads)))
+        shape = shape._replace(split=-(-shape.blocks // (2 * target.threads)))
     return shape
 
 
-class Dots:
-    """Writes the kernel-ABI function of one product in 'lanes' order."""
+class Dots(NamedTuple):
+    """The function under construction and what holds in all of it."""
 
-    def __init__(
-        self, kernel: GemmKernel, shape: DotShape, elem: Element, words: Words, finish: Finish
-    ) -> None:
-        self.kernel, self.s, self.elem, self.words = kernel, shape, elem, words
-        self.finish_with = finish
-        self.code = Code()
-        size = shape.x.storage.size
-        self.dense = shape.x.k.uniform and (shape.x.k.unit(size) or shape.across)
-        self.rows = 1 if shape.lines == 1 else 4
-        v = shape.v
-        self.v_direct = v.k.uniform and v.k.unit(v.storage.size) and v.storage.widen == "same"
-        self.line_bytes = BLOCK * elem.size
-        self.vecs, self.group = shape.vecs, shape.group
-        self.scratch = (2 + self.rows) * self.line_bytes + 64 * self.group * elem.size
+    shape: DotShape
+    load: Loader
+    tile: str  # sums of a group of lines; the scratch starts with it
+    vector_packed: str
+    lines_packed: str
+    lane_sums: str
+    descriptors: str
+    uniform: str  # what the finishing function gets
 
-    def w(self, name: str, value: int) -> str:
-        return self.words.word(self.code, name, value)
+    @property
+    def code(self) -> Code:
+        return self.load.code
 
-    def build(self) -> Code:
-        c = self.code
-        self.tile, self.v_pack = "%scratch", c.at("i8", "%scratch", str(self.line_bytes))
-        self.x_pack = c.at("i8", "%scratch", str(2 * self.line_bytes))
-        self.lane_sums = c.at("i8", "%scratch", str((2 + self.rows) * self.line_bytes))
-        self.desc = c.alloca(f"[{DESC * self.vecs} x i8]")
-        self.uniform = "null" if self.s.split else self.finish_with.prepare(c)
-        c.loop("%begin", "%end", "1", [], self.item)
-        c.do("ret i64 0")
-        return c
+    @property
+    def elem(self) -> Element:
+        return self.shape.elem
 
-    def split_off(self, it: str, name: str, value: int) -> tuple[str, str]:
-        """(quotient, remainder) of an item number by a word."""
-        by = self.w(name, value)
-        q = self.code.op(f"udiv i64 {it}, {by}")
-        return q, self.code.op(f"sub i64 {it}, {self.code.mul(q, by)}")
+    def word(self, name: str, value: int) -> str:
+        return self.load.word(name, value)
 
-    def item(self, it: str, _: list[str]) -> list[str]:
-        c, s = self.code, self.s
-        first, end = "0", self.w("blocks", s.blocks)
-        if s.split:
-            group, it = self.split_off(it, "items_bol", s.batch * s.others * s.parts)
-            many = self.w("split", s.split)
-            first = c.mul(group, many)
-            end = c.smin(c.add(first, many), end)
-        self.b, it = self.split_off(it, "items_ol", s.others * s.parts)
-        self.other, part = self.split_off(it, "parts", s.parts)
-        x = self.words.factor(c, "x", s.x, self.b)
-        v = self.words.factor(c, "v", s.v, self.b)
-        self.x_lines = self.words.walk(c, "x.lines", s.x.lines, s.x.storage.size)
-        self.x_k = self.words.walk(c, "x.k", s.x.k, s.x.storage.size)
-        self.v_k = self.words.walk(c, "v.k", s.v.k, s.v.storage.size)
-        v = c.at(
-            "i8",
-            v,
-            offset_of(c, self.words.walk(c, "v.lines", s.v.lines, s.v.storage.size), self.other),
-        )
-        lines, step = (
-            self.w("line_count", s.lines),
-            c.mul(self.w("per_item", s.per_item), str(self.group)),
-        )
-        start = c.mul(part, step)
+    def add(self, left: str, right: str) -> str:
+        return add_vectors(self.code, self.elem, left, right)
 
-        def group_of(line: str, _: list[str]) -> list[str]:
-            count = c.smin(c.op(f"sub i64 {lines}, {line}"), str(self.group))
 
-            def block(kb: str, _: list[str]) -> list[str]:
-                self.block(x, v, kb, first, line, count)
-                return []
+class Item(NamedTuple):
+    """A work item: some groups of lines with one vector of one product of the batch."""
 
-            c.loop(first, end, "1", [], block)
-            if not s.split:
-                self.finish(line, count)
-            return []
+    batch: str
+    other: str  # which vector
+    first_block: str
+    matrix: str  # pointers
+    vector: str
+    lines: Walk
+    depth: Walk  # k of the lines
+    vector_depth: Walk
 
-        c.loop(start, c.smin(c.add(start, step), lines), str(self.group), [], group_of)
+
+class Group(NamedTuple):
+    """Up to `shape.group` lines."""
+
+    first: str
+    lines: str  # how many
+
+
+class Block(NamedTuple):
+    """A block of k: its vector is dense at `vector`, its sums go to `sums`, one per line."""
+
+    start: str
+    length: str
+    vector: str
+    sums: str
+
+
+def write_dots(shape: DotShape, finish: Finish, words: Words) -> Code:
+    """The kernel-ABI function of one product in 'lanes' order."""
+    code = Code()
+    line = shape.line_bytes
+    dots = Dots(
+        shape=shape,
+        load=Loader(code, words),
+        tile="%scratch",
+        vector_packed=code.at("i8", "%scratch", str(line)),
+        lines_packed=code.at("i8", "%scratch", str(2 * line)),
+        lane_sums=code.at("i8", "%scratch", str((2 + shape.few) * line)),
+        descriptors=code.alloca(f"[{DESC * shape.vecs} x i8]"),
+        uniform="null" if shape.split else prepare(finish, code),
+    )
+
+    def item(number: str, _: list[str]) -> list[str]:
+        _write_item(dots, number)
         return []
 
-    def finish(self, line: str, count: str) -> None:
-        c = self.code
-        for q in range(self.vecs):
-            describe(c, self.desc, q, self.lanes(count, q), c.add(line, str(16 * q)))
-        c.do(
-            f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {self.tile}, "
-            f"i64 {self.b}, i64 {self.other}, "
-            f"i64 1, ptr {self.desc}, i64 {self.vecs}, ptr {self.uniform})"
-        )
+    code.loop("%begin", "%end", "1", [], item)
+    code.do("ret i64 0")
+    return code
 
-    def lanes(self, count: str, q: int) -> str:
-        """How many lines of a group lie in its vector q."""
-        c = self.code
-        own = c.smin(c.op(f"sub i64 {count}, {16 * q}"), "16")
-        return own if q == 0 else c.call("llvm.smax.i64", "i64", f"i64 {own}", "i64 0")
 
-    def block(self, x: str, v: str, kb: str, first: str, line: str, count: str) -> None:
-        """Sums of one block for a group of lines, into the tile (split: into the workspace)."""
-        c, s, elem = self.code, self.s, self.elem
-        k0 = c.mul(kb, str(BLOCK))
-        kc = c.smin(c.op(f"sub i64 {self.w('k', self.kernel.k)}, {k0}"), str(BLOCK))
-        if self.v_direct:
-            v = c.at("i8", v, c.mul(k0, str(s.v.storage.size)))
-        else:
-            copy_walk(c, s.v.storage, elem, v, self.v_k, k0, kc, self.v_pack)
-            v = self.v_pack
-        fresh = c.at(elem.vec, self.tile, str(self.vecs))  # sums of this block
-        (self.across if s.across else self.along)(x, v, k0, kc, line, count, fresh)
-        where = ""
-        if s.split:
-            number = c.mul(
-                c.add(c.mul(kb, self.w("batch", s.batch)), self.b), self.w("others", s.others)
-            )
-            at = c.add(c.mul(c.add(number, self.other), self.w("line_count", s.lines)), line)
-            where = c.at(elem.scalar, self.words.temp(c), at)
-        for q in range(self.vecs):
-            total = load(c, elem, c.at(elem.vec, fresh, str(q)), None)
-            if s.split:
-                store(
-                    c, elem, total, c.at(elem.vec, where, str(q)), mask_of(c, self.lanes(count, q))
-                )
+def _write_item(dots: Dots, number: str) -> None:
+    code, shape = dots.code, dots.shape
+    first, stop = "0", dots.word("blocks", shape.blocks)
+    if shape.split:  # items of one group of blocks are adjacent
+        per_group = dots.word("items_bol", shape.batch * shape.others * shape.parts)
+        span, number = divide(code, number, per_group)
+        many = dots.word("split", shape.split)
+        first = code.mul(span, many)
+        stop = code.smin(code.add(first, many), stop)
+    item, part = _item_of(dots, number, first)
+    lines = dots.word("line_count", shape.lines)
+    step = code.mul(dots.word("per_item", shape.per_item), str(shape.group))
+    start = code.mul(part, step)
+
+    def write_group(line: str, _: list[str]) -> list[str]:
+        left = code.op(f"sub i64 {lines}, {line}")
+        group = Group(line, code.smin(left, str(shape.group)))
+
+        def block(index: str, _: list[str]) -> list[str]:
+            _write_block(dots, item, group, index)
+            return []
+
+        code.loop(first, stop, "1", [], block)
+        if not shape.split:
+            _finish_group(dots, item, group)
+        return []
+
+    last = code.smin(code.add(start, step), lines)
+    code.loop(start, last, str(shape.group), [], write_group)
+
+
+def _item_of(dots: Dots, number: str, first_block: str) -> tuple[Item, str]:
+    """(item, its part of the lines)."""
+    code, shape, load = dots.code, dots.shape, dots.load
+    per_batch = dots.word("items_ol", shape.others * shape.parts)
+    batch, number = divide(code, number, per_batch)
+    other, part = divide(code, number, dots.word("parts", shape.parts))
+    matrix_size, vector_size = shape.matrix.storage.size, shape.vector.storage.size
+    matrix = load.factor("x", shape.matrix, batch)
+    vector = load.factor("v", shape.vector, batch)
+    lines = load.walk("x.lines", shape.matrix.lines, matrix_size)
+    depth = load.walk("x.k", shape.matrix.k, matrix_size)
+    vector_depth = load.walk("v.k", shape.vector.k, vector_size)
+    others = load.walk("v.lines", shape.vector.lines, vector_size)
+    vector = code.at("i8", vector, offset_of(code, others, other))
+    return Item(batch, other, first_block, matrix, vector, lines, depth, vector_depth), part
+
+
+def _finish_group(dots: Dots, item: Item, group: Group) -> None:
+    code, shape = dots.code, dots.shape
+    for vector in range(shape.vecs):
+        count = _lanes(code, group, vector)
+        column = code.add(group.first, str(16 * vector))
+        describe(code, dots.descriptors, vector, count, column)
+    rows = Rows(item.batch, item.other, "1", dots.descriptors, shape.vecs)
+    call_finish(code, dots.tile, rows, dots.uniform)
+
+
+def _lanes(code: Code, group: Group, vector: int) -> str:
+    """How many lines of a group lie in one of its vectors."""
+    own = code.smin(code.op(f"sub i64 {group.lines}, {16 * vector}"), "16")
+    if vector == 0:
+        return own
+    return code.call("llvm.smax.i64", "i64", f"i64 {own}", "i64 0")
+
+
+def _write_block(dots: Dots, item: Item, group: Group, index: str) -> None:
+    """Sums of one block for a group of lines, into the tile (split: into the workspace)."""
+    code, shape, elem = dots.code, dots.shape, dots.elem
+    block = _block_of(dots, item, index)
+    if shape.across:
+        _sum_across(dots, item, group, block)
+    else:
+        _sum_along(dots, item, group, block)
+    if shape.split:
+        place = _workspace_place(dots, item, group, index)
+        for vector in range(shape.vecs):
+            total = load(code, elem, code.at(elem.vec, block.sums, str(vector)), None)
+            pointer = code.at(elem.vec, place, str(vector))
+            store(code, elem, total, pointer, mask_of(code, _lanes(code, group, vector)))
+        return
+    for vector in range(shape.vecs):
+        total = load(code, elem, code.at(elem.vec, block.sums, str(vector)), None)
+        pointer = code.at(elem.vec, dots.tile, str(vector))
+        more = dots.add(load(code, elem, pointer, None), total)
+        is_first = code.op(f"icmp eq i64 {index}, {item.first_block}")
+        chosen = code.op(f"select i1 {is_first}, {elem.vec} {total}, {elem.vec} {more}")
+        store(code, elem, chosen, pointer, None)
+
+
+def _block_of(dots: Dots, item: Item, index: str) -> Block:
+    code, shape, elem = dots.code, dots.shape, dots.elem
+    start = code.mul(index, str(BLOCK))
+    count = code.smin(code.op(f"sub i64 {dots.word('k', shape.depth)}, {start}"), str(BLOCK))
+    stored = shape.vector.storage
+    if shape.vector_dense:
+        vector = code.at("i8", item.vector, code.mul(start, str(stored.size)))
+    else:
+        vector = dots.vector_packed
+        copy_walk(code, stored, elem, item.vector, item.vector_depth, start, count, vector)
+    # sums of one block lie behind those of the blocks before it
+    return Block(start, count, vector, code.at(elem.vec, dots.tile, str(shape.vecs)))
+
+
+def _workspace_place(dots: Dots, item: Item, group: Group, index: str) -> str:
+    """Where the sums of a block go in the workspace: [block][batch][vector][line]."""
+    code, shape = dots.code, dots.shape
+    blocks = code.mul(index, dots.word("batch", shape.batch))
+    number = code.mul(code.add(blocks, item.batch), dots.word("others", shape.others))
+    number = code.mul(code.add(number, item.other), dots.word("line_count", shape.lines))
+    place = code.add(number, group.first)
+    return code.at(dots.elem.scalar, dots.load.workspace(), place)
+
+
+# ---- vectors along k
+def _sum_along(dots: Dots, item: Item, group: Group, block: Block) -> None:
+    """A few lines at a time, 64 k per step."""
+    code, shape, elem = dots.code, dots.shape, dots.elem
+    stored = shape.matrix.storage
+    last = code.op(f"sub i64 {group.lines}, 1")
+
+    def few(first: str, _: list[str]) -> list[str]:
+        bases = []
+        for number in range(shape.few):  # past the last line: the last once more
+            inside = code.smin(code.add(first, str(number)), last)
+            line = code.add(group.first, inside)
+            source = code.at("i8", item.matrix, offset_of(code, item.lines, line))
+            if shape.dense:
+                bases.append(code.at("i8", source, code.mul(block.start, str(stored.size))))
                 continue
-            tile = c.at(elem.vec, self.tile, str(q))
-            more = self.add(elem.vec, load(c, elem, tile, None), total)
-            is_first = c.op(f"icmp eq i64 {kb}, {first}")
-            store(
-                c,
-                elem,
-                c.op(f"select i1 {is_first}, {elem.vec} {total}, {elem.vec} {more}"),
-                tile,
-                None,
-            )
+            target = code.at("i8", dots.lines_packed, str(number * shape.line_bytes))
+            copy_walk(code, stored, elem, source, item.depth, block.start, block.length, target)
+            bases.append(target)
+        for number, value in enumerate(_dot_products(dots, bases, block)):
+            pointer = code.at(elem.scalar, block.sums, code.add(first, str(number)))
+            code.do(f"store {elem.scalar} {value}, ptr {pointer}")
+        return []
 
-    # ---- vectors along k
-    def along(self, x: str, v: str, k0: str, kc: str, line: str, count: str, fresh: str) -> None:
-        """A few lines at a time, 64 k per step."""
-        c, s, elem = self.code, self.s, self.elem
-        last = c.op(f"sub i64 {count}, 1")
-        st = (
-            s.x.storage
-            if self.dense
-            else s.x.storage._replace(scalar=elem.scalar, size=elem.size, widen="same")
+    code.loop("0", group.lines, str(shape.few), [], few)
+
+
+def _dot_products(dots: Dots, bases: list[str], block: Block) -> list[str]:
+    """Sums of a few lines: four vectors of lanes for each, whole steps of 64 without masks, then a
+    step in which lanes without an element keep their chain as it is."""
+    code, elem, stored = dots.code, dots.elem, dots.shape.matrix.storage
+    if not dots.shape.dense:
+        stored = stored._replace(scalar=elem.scalar, size=elem.size, widen="same")
+
+    def step(depth: str, sums: list[str], masks: list[str] | None) -> list[str]:
+        found = list(sums)
+        for quarter in range(4):
+            mask = masks[quarter] if masks else None
+            pointer = code.at(elem.vec, code.at(elem.scalar, block.vector, depth), str(quarter))
+            factors = load(code, elem, pointer, mask)
+            for number, base in enumerate(bases):
+                start = code.at(stored.scalar, base, depth)
+                pointer = code.at(stored.vec, start, str(quarter))
+                own = load_widened(code, stored, elem, pointer, mask)
+                old = sums[4 * number + quarter]
+                new = multiply_add(code, elem, own, factors, old)
+                if mask:
+                    new = code.op(f"select <16 x i1> {mask}, {elem.vec} {new}, {elem.vec} {old}")
+                found[4 * number + quarter] = new
+        return found
+
+    def tail(depth: str, sums: list[str]) -> list[str]:
+        left = code.op(f"sub i64 {block.length}, {depth}")
+        return step(
+            depth,
+            sums,
+            [mask_of(code, code.op(f"sub i64 {left}, {16 * quarter}")) for quarter in range(4)],
         )
 
-        def few(i: str, _: list[str]) -> list[str]:
-            bases = []
-            for r in range(self.rows):
-                at = c.add(line, c.smin(c.add(i, str(r)), last))
-                src = c.at("i8", x, offset_of(c, self.x_lines, at))
-                if self.dense:
-                    bases.append(c.at("i8", src, c.mul(k0, str(st.size))))
-                else:
-                    bases.append(c.at("i8", self.x_pack, str(r * self.line_bytes)))
-                    copy_walk(c, s.x.storage, elem, src, self.x_k, k0, kc, bases[-1])
-            for r, value in enumerate(self.dots(bases, st, v, kc)):
-                c.do(
-                    f"store {elem.scalar} {value}, ptr {c.at(elem.scalar, fresh, c.add(i, str(r)))}"
-                )
-            return []
+    zeros = [(elem.vec, "zeroinitializer")] * (4 * len(bases))
+    rest, sums = code.loop(
+        "0", block.length, "64", zeros, lambda depth, sums: step(depth, sums, None), full=64
+    )
+    _, sums = code.loop(rest, block.length, "64", [(elem.vec, value) for value in sums], tail)
+    return [_tree(dots, sums[4 * number : 4 * number + 4]) for number in range(len(bases))]
 
-        c.loop("0", count, str(self.rows), [], few)
 
-    def dots(self, bases: list[str], st: Storage, v: str, kc: str) -> list[str]:
-        c, elem = self.code, self.elem
+def _tree(dots: Dots, quarters: list[str]) -> str:
+    """The contract's sum of 64 lanes; the upper half of lanes is added to the lower by a shuffle
+    that leaves the other lanes as they are (they are not used)."""
+    code, elem = dots.code, dots.elem
+    total = dots.add(dots.add(*quarters[:2]), dots.add(*quarters[2:]))
+    for width in (8, 4, 2, 1):
+        lanes = ", ".join(f"i32 {lane + width if lane < width else lane}" for lane in range(16))
+        high = code.op(f"shufflevector {elem.vec} {total}, {elem.vec} poison, <16 x i32> <{lanes}>")
+        total = dots.add(total, high)
+    return code.op(f"extractelement {elem.vec} {total}, i64 0")
 
-        def step(k: str, acc: list[str], masks: list[str] | None) -> list[str]:
-            out = list(acc)
-            for q in range(4):
-                mask = masks[q] if masks else None
-                y = load(c, elem, c.at(elem.vec, c.at(elem.scalar, v, k), str(q)), mask)
-                for r, base in enumerate(bases):
-                    xs = load_widened(
-                        c, st, elem, c.at(st.vec, c.at(st.scalar, base, k), str(q)), mask
-                    )
-                    old = acc[4 * r + q]
-                    new = multiply_add(c, elem, xs, y, old)
-                    if mask:
-                        new = c.op(f"select <16 x i1> {mask}, {elem.vec} {new}, {elem.vec} {old}")
-                    out[4 * r + q] = new
-            return out
 
-        zero = [(elem.vec, "zeroinitializer")] * (4 * len(bases))
-        rest, acc = c.loop("0", kc, "64", zero, lambda k, acc: step(k, acc, None), full=64)
+# ---- vectors across lines
+def _sum_across(dots: Dots, item: Item, group: Group, block: Block) -> None:
+    """One lane of all lines of a group at once: vectors of lines, then one tree over vectors."""
+    code, shape, elem = dots.code, dots.shape, dots.elem
+    stored = shape.matrix.storage
+    masks = [mask_of(code, _lanes(code, group, vector)) for vector in range(shape.vecs)]
+    start = code.at("i8", item.matrix, code.mul(group.first, str(stored.size)))
 
-        def tail(k: str, acc: list[str]) -> list[str]:
-            left = c.op(f"sub i64 {kc}, {k}")
-            return step(k, acc, [mask_of(c, c.op(f"sub i64 {left}, {16 * q}")) for q in range(4)])
-
-        _, acc = c.loop(rest, kc, "64", [(elem.vec, a) for a in acc], tail)
-        return [self.tree(acc[4 * r : 4 * r + 4]) for r in range(len(bases))]
-
-    def add(self, ty: str, x: str, y: str) -> str:
-        return self.code.op(f"{'fadd' if self.elem.is_float else 'add'} {ty} {x}, {y}")
-
-    def tree(self, v: list[str]) -> str:
-        """The contract's sum of 64 lanes."""
-        c, elem = self.code, self.elem
-        x = self.add(elem.vec, self.add(elem.vec, v[0], v[1]), self.add(elem.vec, v[2], v[3]))
-        for width in (8, 4, 2, 1):
-            lanes = ", ".join(f"i32 {i + width if i < width else i}" for i in range(16))
-            high = c.op(f"shufflevector {elem.vec} {x}, {elem.vec} poison, <16 x i32> <{lanes}>")
-            x = self.add(elem.vec, x, high)
-        return c.op(f"extractelement {elem.vec} {x}, i64 0")
-
-    # ---- vectors across lines
-    def across(self, x: str, v: str, k0: str, kc: str, line: str, count: str, fresh: str) -> None:
-        """Lane l of all lines of a group at once: vectors of lines, then one tree over vectors."""
-        c, s, elem = self.code, self.s, self.elem
-        every = range(self.vecs)
-        masks = [mask_of(c, self.lanes(count, q)) for q in every]
-        x = c.at("i8", x, c.mul(line, str(s.x.storage.size)))
-
-        def lane(i: str, _: list[str]) -> list[str]:
-            def step(k: str, acc: list[str]) -> list[str]:
-                at = c.at("i8", x, offset_of(c, self.x_k, c.add(k0, k)))
-                y = splat(c, elem, c.op(f"load {elem.scalar}, ptr {c.at(elem.scalar, v, k)}"))
-                xs = [
-                    load_widened(c, s.x.storage, elem, c.at(s.x.storage.vec, at, str(q)), masks[q])
-                    for q in every
-                ]
-                return [multiply_add(c, elem, xs[q], y, acc[q]) for q in every]
-
-            end, acc = c.loop(i, kc, "64", [(elem.vec, "zeroinitializer")] * self.vecs, step)
-            for q in every:
-                store(
-                    c,
-                    elem,
-                    acc[q],
-                    c.at(elem.vec, self.lane_sums, c.add(c.mul(i, str(self.vecs)), str(q))),
-                    None,
-                )
-            return []
-
-        c.loop("0", "64", "1", [], lane)
-
-        def sums(q: str, _: list[str]) -> list[str]:
-            base = c.at(elem.vec, self.lane_sums, q)
+    def lane(number: str, _: list[str]) -> list[str]:
+        def step(depth: str, sums: list[str]) -> list[str]:
+            distance = offset_of(code, item.depth, code.add(block.start, depth))
+            row = code.at("i8", start, distance)
+            element = code.at(elem.scalar, block.vector, depth)
+            factors = splat(code, elem, code.op(f"load {elem.scalar}, ptr {element}"))
             lanes = [
-                load(c, elem, c.at(elem.vec, base, str(i * self.vecs)), None) for i in range(64)
+                load_widened(code, stored, elem, code.at(stored.vec, row, str(vector)), mask)
+                for vector, mask in enumerate(masks)
             ]
-            parts = []
-            for i in range(16):
-                v0, v1, v2, v3 = lanes[i::16]
-                parts.append(
-                    self.add(elem.vec, self.add(elem.vec, v0, v1), self.add(elem.vec, v2, v3))
-                )
-            for width in (8, 4, 2, 1):
-                parts = [self.add(elem.vec, parts[i], parts[i + width]) for i in range(width)]
-            store(c, elem, parts[0], c.at(elem.vec, fresh, q), None)
-            return []
+            return [multiply_add(code, elem, own, factors, old) for own, old in zip(lanes, sums)]
 
-        c.loop("0", str(self.vecs), "1", [], sums)
+        zeros = [(elem.vec, "zeroinitializer")] * shape.vecs
+        sums = code.loop(number, block.length, "64", zeros, step)[1]
+        for vector, value in enumerate(sums):
+            place = code.add(code.mul(number, str(shape.vecs)), str(vector))
+            store(code, elem, value, code.at(elem.vec, dots.lane_sums, place), None)
+        return []
+
+    code.loop("0", "64", "1", [], lane)
+
+    def total(vector: str, _: list[str]) -> list[str]:
+        value = _tree_over_vectors(dots, code.at(elem.vec, dots.lane_sums, vector))
+        store(code, elem, value, code.at(elem.vec, block.sums, vector), None)
+        return []
+
+    code.loop("0", str(shape.vecs), "1", [], total)
+
+
+def _tree_over_vectors(dots: Dots, base: str) -> str:
+    """The same tree where each lane is a vector over lines."""
+    code, elem, step = dots.code, dots.elem, dots.shape.vecs
+    lanes = [
+        load(code, elem, code.at(elem.vec, base, str(lane * step)), None) for lane in range(64)
+    ]
+    parts = []
+    for lane in range(16):
+        first, second, third, fourth = lanes[lane::16]
+        parts.append(dots.add(dots.add(first, second), dots.add(third, fourth)))
+    for width in (8, 4, 2, 1):
+        parts = [dots.add(parts[lane], parts[lane + width]) for lane in range(width)]
+    return parts[0]

@@ -8,286 +8,357 @@ bits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ....core.errors import BackendError
 from ...emit.code import Code
 from ...plan import GemmKernel
-from .finish import Finish
-from .geometry import BLOCK, ROW_PAD, Geometry
-from .micro import DESC, Element, Micro, describe, micro_kernel
-from .pack import Walk
-from .panels import Panels
-from .words import Words
+from .epilogue import Finish
+from .finish import Rows, call_fetch, call_finish, prepare, result_start, result_stride
+from .geometry import BLOCK, Geometry
+from .levels import Block, Item, Panel, Product, row_of, scheme_of
+from .micro import DESC, Element, Micro, describe
+from .pack import Walk, divide
+from .panels import pack, packed_panel
+from .words import Loader, Words
 
-__all__ = ["Driver"]
+__all__ = ["write_product"]
 
 
-class Driver(Panels):
-    """Writes the functions of one product."""
+def write_product(
+    kernel: GemmKernel, geometry: Geometry, elem: Element, finish: Finish, words: Words
+) -> Product:
+    """Write the function of a product; the record tells what else it needs."""
+    scheme, code = scheme_of(kernel, geometry, elem, finish), Code()
+    descriptors = code.alloca(f"[{DESC * geometry.vecs} x i8]")
+    buffer = code.alloca(f"[16 x {elem.vec}]") if geometry.b_mode == "trans" else ""
+    product = Product(
+        kernel=kernel,
+        geometry=geometry,
+        elem=elem,
+        scheme=scheme,
+        finish=finish,
+        load=Loader(code, words),
+        variants={},
+        descriptors=descriptors,
+        block_buffer=buffer,
+        uniform="null" if scheme.direct else prepare(finish, code),
+    )
 
-    def __init__(
-        self, kernel: GemmKernel, g: Geometry, elem: Element, finish: Finish, words: Words
-    ) -> None:
-        self.kernel, self.g, self.elem, self.finish, self.words = kernel, g, elem, finish, words
-        self.code = Code()
-        self.multi = kernel.k > BLOCK
-        self.partial = g.split > 0
-        self.direct = self.partial or (finish.storable and g.b_mode != "segmented")
-        self.adds = self.multi and not self.partial  # blocks of k are added where they are stored
-        self.width = g.vecs * 16  # columns of a full panel
-        self.segmented = g.b_mode == "segmented"
-        self.packed_b = g.b_mode in ("unit", "trans", "any")
-        es = elem.size
-        self.a_row = {"rows": (BLOCK + ROW_PAD) * es, "cols": es}.get(g.a_mode)
-        self.a_panel = BLOCK * 16 * es  # of mode cols
-        self.b_panel = BLOCK * self.width * es
-        self.tile = g.rows * self.width * es
-        self.a_bytes = {
-            "rows": g.panels_m * g.rows * (self.a_row or 0),
-            "cols": g.panels_m * self.a_panel,
-        }.get(g.a_mode, 0)
-        self.b_bytes = g.panels_n * self.b_panel + 16 * self.width * es if self.packed_b else 0
-        tiles = g.panels_m * g.panels_n if self.multi else 1
-        self.c_bytes = 0 if self.direct else tiles * self.tile
-        # the finishing transpose reads 16 rows of a smaller tile
-        self.scratch = self.a_bytes + self.b_bytes + self.c_bytes + 16 * self.width * es
-        self.variants: dict[Micro, str] = {}
-        self.transposes = finish.transposed and not self.direct
-
-    # ---- the function
-    def build(self) -> Code:
-        c = self.code
-        self.desc = c.alloca(f"[{DESC * self.g.vecs} x i8]")
-        self.block_buffer = c.alloca(f"[16 x {self.elem.vec}]") if self.g.b_mode == "trans" else ""
-        self.uniform = "null" if self.direct else self.finish.prepare(c)
-        c.loop("%begin", "%end", "1", [], self.item)
-        c.do("ret i64 0")
-        return c
-
-    def item(self, it: str, _: list[str]) -> list[str]:
-        c, g = self.code, self.g
-        tiles_m = self.w("items_m", g.items_m)
-        per = self.w("items_mn", g.items_m * g.items_n)
-        group = "0"
-        if self.partial:  # items of one group of k blocks are adjacent
-            whole = self.w("items_bmn", g.items_m * g.items_n * self.kernel.batch)
-            group = c.op(f"udiv i64 {it}, {whole}")
-            it = c.op(f"sub i64 {it}, {c.mul(group, whole)}")
-        self.b_index = c.op(f"udiv i64 {it}, {per}")
-        inside = c.op(f"sub i64 {it}, {c.mul(self.b_index, per)}")
-        tn = c.op(f"udiv i64 {inside}, {tiles_m}")
-        tm = c.op(f"sub i64 {inside}, {c.mul(tn, tiles_m)}")
-        step_m, step_n = self.w("panels_m", g.panels_m), self.w("panels_n", g.panels_n)
-        self.p0, self.j0 = c.mul(tm, step_m), c.mul(tn, step_n)
-        self.p1 = c.smin(c.add(self.p0, step_m), self.w("row_panels", g.row_panels))
-        self.j1 = c.smin(c.add(self.j0, step_n), self.w("col_panels", g.col_panels))
-        self.m0 = self.row_of(self.p0)
-        self.a_base = self.words.factor(c, "a", g.a, self.b_index)
-        self.b_base = self.words.factor(c, "b", g.b, self.b_index)
-        self.a_pack = "%scratch"
-        self.b_pack = (
-            c.at("i8", "%scratch", self.w("a_bytes", self.a_bytes)) if self.b_bytes else "%scratch"
-        )
-        self.c_tile = c.at("i8", "%scratch", self.w("ab_bytes", self.a_bytes + self.b_bytes))
-        if self.direct and not self.partial:
-            self.out_base = self.finish.line_base(c, self.b_index)
-        if self.multi:
-            first, end = "0", self.w("blocks", g.blocks)
-            if self.partial:
-                many = self.w("split", g.split)
-                first = c.mul(group, many)
-                end = c.smin(c.add(first, many), end)
-            c.loop(first, end, "1", [], lambda kb, _: self.block(kb, end))
-        else:
-            self.block("0", "1")
+    def item(number: str, _: list[str]) -> list[str]:
+        _write_item(product, number)
         return []
 
-    def block(self, kb: str, blocks: str) -> list[str]:
-        """One block of k: pack, then all micro tiles of the item."""
-        c = self.code
-        k = self.w("k", self.kernel.k)
-        if self.multi:
-            self.k0 = c.mul(kb, str(BLOCK))
-            self.kc = c.smin(c.op(f"sub i64 {k}, {self.k0}"), str(BLOCK))
-            self.more = c.op(f"icmp sgt i64 {kb}, 0") if self.adds else "false"
-            self.last = c.op(f"icmp eq i64 {c.op(f'add i64 {kb}, 1')}, {blocks}")
-        else:
-            self.k0, self.kc, self.more, self.last = "0", k, "false", "true"
-        if self.partial:
-            self.out_base = self.partial_base(kb)
-        size = self.g.a.storage.size
-        self.a_walk = self.words.walk(c, "a.lines", self.g.a.lines, size)
-        self.ak_walk = self.words.walk(c, "a.k", self.g.a.k, size)
-        size = self.g.b.storage.size
-        self.bk_walk = (
-            Walk(None, "0", "0") if self.segmented else self.words.walk(c, "b.k", self.g.b.k, size)
-        )
-        self.b_walk = self.words.walk(c, "b.lines", self.g.b.lines, size)
-        self.pack()
-        c.loop(self.j0, self.j1, "1", [], self.column)
+    code.loop("%begin", "%end", "1", [], item)
+    code.do("ret i64 0")
+    return product
+
+
+# ---- items
+def _write_item(product: Product, number: str) -> None:
+    code, geometry, scheme = product.code, product.geometry, product.scheme
+    tiles_m = product.word("items_m", geometry.items_m)
+    tiles = product.word("items_mn", geometry.items_m * geometry.items_n)
+    group = "0"
+    if scheme.partial:  # items of one group of k blocks are adjacent
+        count = geometry.items_m * geometry.items_n * product.kernel.batch
+        group, number = divide(code, number, product.word("items_bmn", count))
+    batch, inside = divide(code, number, tiles)
+    column, row = divide(code, inside, tiles_m)
+    item = _item_of(product, batch, row, column)
+    if not scheme.several:
+        _write_block(product, item, "0", "1")
+        return
+    first, stop = "0", product.word("blocks", geometry.blocks)
+    if scheme.partial:
+        many = product.word("split", geometry.split)
+        first = code.mul(group, many)
+        stop = code.smin(code.add(first, many), stop)
+
+    def block(index: str, _: list[str]) -> list[str]:
+        _write_block(product, item, index, stop)
         return []
 
-    def partial_base(self, kb: str) -> str:
-        """Where the sums of a block of k go in the workspace: [block][batch][line][column]."""
-        c, g = self.code, self.g
-        temp = self.words.temp(c)
-        number = c.add(c.mul(kb, self.w("batch", self.kernel.batch)), self.b_index)
-        return c.at("i8", temp, c.mul(number, self.w("mn_bytes", g.m * g.n * self.elem.size)))
+    code.loop(first, stop, "1", [], block)
 
-    # ---- micro tiles
-    def column(self, j: str, _: list[str]) -> list[str]:
-        """All micro tiles of one column panel."""
-        c, g = self.code, self.g
-        if self.segmented:
-            self.describe_segments(j)
-            b, count = self.desc, "16"
-        else:
-            first, left, packed = self.panel_of(j)
-            b = packed
-            if not self.packed_b:
-                b = c.at("i8", self.b_base, c.mul(first, str(self.elem.size)))
-                b = c.at("i8", b, c.mul(self.k0, self.bk_walk.stride))
-            if not self.direct:
-                self.describe_columns(first, left)
-            self.col_first = first
-            count = c.op(f"sub i64 {left}, {16 * (g.tail_vecs - 1)}")
-        full = self.spec(g.rows, g.vecs, False)
-        tail = self.spec(g.rows, g.tail_vecs, True)
-        if full == tail:
-            self.row_panels(j, b, "16", tail, g.vecs)
-        elif g.col_panels == 1:
-            self.row_panels(j, b, count, tail, g.tail_vecs)
-        else:
-            is_tail = c.op(
-                f"icmp eq i64 {c.op(f'add i64 {j}, 1')}, {self.w('col_panels', g.col_panels)}"
-            )
-            c.when(is_tail, lambda: self.row_panels(j, b, count, tail, g.tail_vecs))
-            c.when(
-                c.op(f"xor i1 {is_tail}, true"), lambda: self.row_panels(j, b, "16", full, g.vecs)
-            )
+
+def _item_of(product: Product, batch: str, row: str, column: str) -> Item:
+    """The item at a row and a column of the items of one product."""
+    code, geometry, scheme, load = product.code, product.geometry, product.scheme, product.load
+    step_m = product.word("panels_m", geometry.panels_m)
+    step_n = product.word("panels_n", geometry.panels_n)
+    first_panel, first_column = code.mul(row, step_m), code.mul(column, step_n)
+    last_panel = code.smin(
+        code.add(first_panel, step_m), product.word("row_panels", geometry.row_panels)
+    )
+    last_column = code.smin(
+        code.add(first_column, step_n), product.word("col_panels", geometry.col_panels)
+    )
+    first_row = row_of(product, first_panel)
+    a, b = load.factor("a", geometry.a, batch), load.factor("b", geometry.b, batch)
+    b_packed = "%scratch"
+    if scheme.b_bytes:
+        b_packed = code.at("i8", "%scratch", product.word("a_bytes", scheme.a_bytes))
+    packed = product.word("ab_bytes", scheme.a_bytes + scheme.b_bytes)
+    return Item(
+        batch=batch,
+        first_panel=first_panel,
+        last_panel=last_panel,
+        first_column=first_column,
+        last_column=last_column,
+        first_row=first_row,
+        a=a,
+        b=b,
+        a_packed="%scratch",
+        b_packed=b_packed,
+        tiles=code.at("i8", "%scratch", packed),
+        result=(
+            result_start(product.finish, load, batch)
+            if scheme.direct and not scheme.partial
+            else ""
+        ),
+    )
+
+
+# ---- blocks of k
+def _write_block(product: Product, item: Item, index: str, blocks: str) -> None:
+    """One block of k: pack, then all micro tiles of the item."""
+    block = _block_of(product, item, index, blocks)
+    pack(product, item, block)
+
+    def column(number: str, _: list[str]) -> list[str]:
+        _write_column(product, item, block, number)
         return []
 
-    def spec(self, rows: int, vecs: int, tail: bool) -> Micro:
-        g = self.g
-        if self.segmented:
-            partial = g.b.lines.length % 16 != 0
-            return Micro(self.elem, rows, vecs, self.a_row_step, True, partial, False, self.adds)
-        ragged = tail and g.n % 16 != 0
-        return Micro(
-            self.elem,
-            rows,
-            vecs,
-            self.a_row_step,
-            False,
-            ragged and not self.packed_b,
-            ragged and self.direct,
-            self.adds,
-            self.direct and self.multi,
-        )
+    product.code.loop(item.first_column, item.last_column, "1", [], column)
 
-    @property
-    def a_row_step(self) -> int | None:
-        if self.a_row is not None:
-            return self.a_row
-        return self.elem.size if self.g.a.lines.unit(self.elem.size) else None
 
-    def describe_segments(self, j: str) -> None:
-        c, g, es = self.code, self.g, self.elem.size
-        per = self.w("vecs_per_run", -(-g.b.lines.length // 16))
-        final = self.w("last_vector", g.vectors - 1)
-        for v in range(g.vecs):
-            own = c.add(c.mul(j, str(g.vecs)), str(v))
-            number = c.smin(own, final)
-            run = c.op(f"udiv i64 {number}, {per}")
-            piece = c.mul(c.op(f"sub i64 {number}, {c.mul(run, per)}"), "16")
-            start = c.op(f"load i64, ptr {c.at('i64', self.b_walk.table or '', run)}")
-            ptr = c.at("i8", self.b_base, c.add(start, c.mul(piece, str(es))))
-            left = c.smin(c.op(f"sub i64 {self.b_walk.length}, {piece}"), "16")
-            if g.vectors % g.vecs:  # past the last vector: computed again, and not stored again
-                left = c.op(f"select i1 {c.op(f'icmp sle i64 {own}, {final}')}, i64 {left}, i64 0")
-            describe(c, self.desc, v, left, c.add(c.mul(run, self.b_walk.length), piece), ptr)
+def _block_of(product: Product, item: Item, index: str, blocks: str) -> Block:
+    code, geometry, scheme, load = product.code, product.geometry, product.scheme, product.load
+    count = product.word("k", product.kernel.k)
+    start, more, last = "0", "false", "true"
+    if scheme.several:
+        start = code.mul(index, str(BLOCK))
+        count = code.smin(code.op(f"sub i64 {count}, {start}"), str(BLOCK))
+        more = code.op(f"icmp sgt i64 {index}, 0") if scheme.adds else "false"
+        last = code.op(f"icmp eq i64 {code.op(f'add i64 {index}, 1')}, {blocks}")
+    result = _workspace_start(product, item, index) if scheme.partial else item.result
+    size = geometry.a.storage.size
+    a_lines = load.walk("a.lines", geometry.a.lines, size)
+    a_depth = load.walk("a.k", geometry.a.k, size)
+    size = geometry.b.storage.size
+    # segmented vectors find their rows in a table of offsets
+    b_depth = Walk(None, "0", "0")
+    if not scheme.segmented:
+        b_depth = load.walk("b.k", geometry.b.k, size)
+    b_lines = load.walk("b.lines", geometry.b.lines, size)
+    return Block(start, count, more, last, result, a_lines, a_depth, b_lines, b_depth)
 
-    def describe_columns(self, first: str, left: str) -> None:
-        c = self.code
-        for v in range(self.g.vecs):
-            count = c.smin(c.op(f"sub i64 {left}, {16 * v}"), "16")
-            describe(c, self.desc, v, count, c.op(f"add i64 {first}, {16 * v}"))
 
-    def row_panels(self, j: str, b: str, count: str, spec: Micro, vecs: int) -> None:
-        """The micro tiles of one column panel, from the first row panel of the item to the last."""
-        c, g = self.code, self.g
-        if g.full_rows == g.row_panels:
-            c.loop(
-                self.p0, self.p1, "1", [], lambda p, _: self.micro_tile(p, j, b, count, spec, vecs)
-            )
-            return
-        middle = c.smin(self.w("full_rows", g.full_rows), self.p1)
-        c.loop(self.p0, middle, "1", [], lambda p, _: self.micro_tile(p, j, b, count, spec, vecs))
-        start = c.call("llvm.smax.i64", "i64", f"i64 {middle}", f"i64 {self.p0}")
-        less = spec._replace(rows=spec.rows - 1)
-        c.loop(start, self.p1, "1", [], lambda p, _: self.micro_tile(p, j, b, count, less, vecs))
+def _workspace_start(product: Product, item: Item, index: str) -> str:
+    """Where the sums of a block of k go in the workspace: [block][batch][line][column]."""
+    code, geometry = product.code, product.geometry
+    start = product.load.workspace()
+    blocks = code.mul(index, product.word("batch", product.kernel.batch))
+    number = code.add(blocks, item.batch)
+    size = product.word("mn_bytes", geometry.m * geometry.n * product.elem.size)
+    return code.at("i8", start, code.mul(number, size))
 
-    def micro_tile(self, p: str, j: str, b: str, count: str, spec: Micro, vecs: int) -> list[str]:
-        c, g, es = self.code, self.g, self.elem.size
-        row = self.row_of(p)
-        local = c.op(f"sub i64 {p}, {self.p0}")
-        if g.a_mode == "direct":
-            steps, a_stride = self.a_walk.stride, self.ak_walk.stride
-            a = c.at("i8", self.a_base, c.add(c.mul(row, steps), c.mul(self.k0, a_stride)))
-        elif g.a_mode == "rows":
-            steps, a_stride = "0", str(es)
-            a = c.at("i8", self.a_pack, c.mul(c.op(f"sub i64 {row}, {self.m0}"), str(self.a_row)))
+
+# ---- column panels
+def _write_column(product: Product, item: Item, block: Block, number: str) -> None:
+    """All micro tiles of one column panel; the last panel has a micro-kernel of its own where it is
+    narrower or ends in a partial vector."""
+    code, geometry = product.code, product.geometry
+    full = _micro_of(product, geometry.vecs, False)
+    tail = _micro_of(product, geometry.tail_vecs, True)
+    lanes = "16"
+    if product.scheme.segmented:
+        _describe_segments(product, item, block, number)
+        panel = Panel(number, "", product.descriptors, "16", full, geometry.vecs)
+    else:
+        first, left, pointer = packed_panel(product, item, number)
+        if not product.scheme.b_packed:
+            pointer = code.at("i8", item.b, code.mul(first, str(product.elem.size)))
+            pointer = code.at("i8", pointer, code.mul(block.start, block.b_depth.stride))
+        if not product.scheme.direct:
+            _describe_columns(product, first, left)
+        panel = Panel(number, first, pointer, "16", full, geometry.vecs)
+        lanes = code.op(f"sub i64 {left}, {16 * (geometry.tail_vecs - 1)}")
+    if full == tail:
+        _write_rows(product, item, block, panel)
+        return
+    last = panel._replace(lanes=lanes, micro=tail, vecs=geometry.tail_vecs)
+    if geometry.col_panels == 1:
+        _write_rows(product, item, block, last)
+        return
+    following = code.op(f"add i64 {number}, 1")
+    is_last = code.op(f"icmp eq i64 {following}, {product.word('col_panels', geometry.col_panels)}")
+    code.when(is_last, lambda: _write_rows(product, item, block, last))
+    code.when(code.op(f"xor i1 {is_last}, true"), lambda: _write_rows(product, item, block, panel))
+
+
+def _micro_of(product: Product, vecs: int, tail: bool) -> Micro:
+    """The micro-kernel of tiles with all their rows; `tail`: of the last column panel."""
+    geometry, scheme, elem = product.geometry, product.scheme, product.elem
+    row_step = scheme.a_row
+    if row_step is None and geometry.a.lines.unit(elem.size):
+        row_step = elem.size
+    if scheme.segmented:
+        partial = geometry.b.lines.length % 16 != 0
+        return Micro(elem, geometry.rows, vecs, row_step, True, partial, False, scheme.adds)
+    ragged = tail and geometry.n % 16 != 0
+    return Micro(
+        elem,
+        geometry.rows,
+        vecs,
+        row_step,
+        read_mask=ragged and not scheme.b_packed,
+        write_mask=ragged and scheme.direct,
+        adds=scheme.adds,
+        prefetch=scheme.direct and scheme.several,
+    )
+
+
+def _describe_segments(product: Product, item: Item, block: Block, number: str) -> None:
+    """Descriptors of a panel whose vectors never cross from one run of columns to the next."""
+    code, geometry, lines = product.code, product.geometry, block.b_lines
+    per_run = product.word("vecs_per_run", -(-geometry.b.lines.length // 16))
+    final = product.word("last_vector", geometry.vectors - 1)
+    for vector in range(geometry.vecs):
+        own = code.add(code.mul(number, str(geometry.vecs)), str(vector))
+        run, piece = divide(code, code.smin(own, final), per_run)
+        piece = code.mul(piece, "16")
+        start = code.op(f"load i64, ptr {code.at('i64', lines.table or '', run)}")
+        distance = code.add(start, code.mul(piece, str(product.elem.size)))
+        pointer = code.at("i8", item.b, distance)
+        count = code.smin(code.op(f"sub i64 {lines.length}, {piece}"), "16")
+        if geometry.vectors % geometry.vecs:
+            # past the last vector: computed again, and not stored again
+            there = code.op(f"icmp sle i64 {own}, {final}")
+            count = code.op(f"select i1 {there}, i64 {count}, i64 0")
+        column = code.add(code.mul(run, lines.length), piece)
+        describe(code, product.descriptors, vector, count, column, pointer)
+
+
+def _describe_columns(product: Product, first: str, left: str) -> None:
+    code = product.code
+    for vector in range(product.geometry.vecs):
+        count = code.smin(code.op(f"sub i64 {left}, {16 * vector}"), "16")
+        column = code.op(f"add i64 {first}, {16 * vector}")
+        describe(code, product.descriptors, vector, count, column)
+
+
+# ---- micro tiles
+def _write_rows(product: Product, item: Item, block: Block, panel: Panel) -> None:
+    """The micro tiles of one column panel, from the first row panel of the item to the last: those
+    with all their rows, then those with one row less."""
+    code, geometry = product.code, product.geometry
+
+    def tiles(first: str, last: str, micro: Micro) -> None:
+        def tile(row_panel: str, _: list[str]) -> list[str]:
+            _write_tile(product, item, block, panel._replace(micro=micro), row_panel)
+            return []
+
+        code.loop(first, last, "1", [], tile)
+
+    if geometry.full_rows == geometry.row_panels:
+        tiles(item.first_panel, item.last_panel, panel.micro)
+        return
+    middle = code.smin(product.word("full_rows", geometry.full_rows), item.last_panel)
+    tiles(item.first_panel, middle, panel.micro)
+    start = code.call("llvm.smax.i64", "i64", f"i64 {middle}", f"i64 {item.first_panel}")
+    tiles(start, item.last_panel, panel.micro._replace(rows=panel.micro.rows - 1))
+
+
+def _write_tile(product: Product, item: Item, block: Block, panel: Panel, row_panel: str) -> None:
+    code, scheme, finish = product.code, product.scheme, product.finish
+    row = row_of(product, row_panel)
+    local = code.op(f"sub i64 {row_panel}, {item.first_panel}")
+    a, row_stride, depth_stride = _rows_of_a(product, item, block, row, local)
+    target, line = _target_of(product, item, block, panel, row, local)
+    depth = _depth_of_b(product, block)
+    rows = Rows(item.batch, row, str(panel.micro.rows), product.descriptors, panel.vecs)
+
+    def at_last_block(write: Callable[[], None]) -> None:
+        if scheme.several:
+            code.when(block.last, write)
         else:
-            steps, a_stride = "0", str(16 * es)
-            a = c.at("i8", self.a_pack, c.mul(local, str(self.a_panel)))
-        if self.direct:
-            ldc = self.w("n_bytes", g.n * es) if self.partial else self.finish.line_stride(c)
-            out = c.at("i8", self.out_base, c.add(c.mul(row, ldc), c.mul(self.col_first, str(es))))
+            write()
+
+    if not scheme.direct:
+        at_last_block(lambda: call_fetch(finish, code, rows))
+    code.do(
+        f"call void {_variant(product, panel.micro)}(ptr {a}, i64 {row_stride}, "
+        f"i64 {depth_stride}, ptr {panel.pointer}, {depth}, "
+        f"i64 {block.length}, i64 {panel.lanes}, ptr {target}, i64 {line}, "
+        f"i1 {block.more}, ptr {target}, i64 {line})"
+    )
+    if not scheme.direct:
+        at_last_block(lambda: call_finish(code, target, rows, product.uniform))
+
+
+def _rows_of_a(
+    product: Product, item: Item, block: Block, row: str, local: str
+) -> tuple[str, str, str]:
+    """(pointer, bytes from row to row where they are no constant, bytes from k to k) of the rows
+    of a tile; `local`: number of its row panel in the item."""
+    code, scheme, size = product.code, product.scheme, product.elem.size
+    if product.geometry.a_mode == "direct":
+        row_stride, depth_stride = block.a_lines.stride, block.a_depth.stride
+        rows = code.mul(row, row_stride)
+        distance = code.add(rows, code.mul(block.start, depth_stride))
+        return code.at("i8", item.a, distance), row_stride, depth_stride
+    if product.geometry.a_mode == "rows":
+        number = code.op(f"sub i64 {row}, {item.first_row}")
+        pointer = code.at("i8", item.a_packed, code.mul(number, str(scheme.a_row)))
+        return pointer, "0", str(size)
+    pointer = code.at("i8", item.a_packed, code.mul(local, str(scheme.a_panel)))
+    return pointer, "0", str(16 * size)
+
+
+def _target_of(
+    product: Product, item: Item, block: Block, panel: Panel, row: str, local: str
+) -> tuple[str, str]:
+    """(pointer, bytes from line to line) of where the sums of a tile go."""
+    code, scheme, geometry = product.code, product.scheme, product.geometry
+    size = product.elem.size
+    if scheme.direct:
+        if scheme.partial:
+            line = product.word("n_bytes", geometry.n * size)
         else:
-            ldc, out = str(self.width * es), self.c_tile
-            if self.multi:
-                number = c.add(
-                    c.mul(c.op(f"sub i64 {j}, {self.j0}"), self.w("panels_m", g.panels_m)), local
-                )
-                out = c.at("i8", out, c.mul(number, str(self.tile)))
-        if self.segmented:
-            table = self.words.table(c, "b.kt", self.k_offsets())
-            b_step = f"ptr {c.at('i64', table, self.k0)}"
-        else:
-            b_step = f"i64 {str(self.width * es) if self.packed_b else self.bk_walk.stride}"
-        if not self.direct:
+            line = result_stride(product.finish, product.load)
+        rows = code.mul(row, line)
+        distance = code.add(rows, code.mul(panel.first, str(size)))
+        return code.at("i8", block.result, distance), line
+    target = item.tiles
+    if scheme.several:
+        column = code.op(f"sub i64 {panel.number}, {item.first_column}")
+        before = code.mul(column, product.word("panels_m", geometry.panels_m))
+        number = code.add(before, local)
+        target = code.at("i8", target, code.mul(number, str(scheme.tile)))
+    return target, str(scheme.width * size)
 
-            def fetch() -> None:
-                self.finish.fetch(c, self.b_index, row, str(spec.rows), self.desc, str(vecs))
 
-            c.when(self.last, fetch) if self.multi else fetch()
-        c.do(
-            f"call void {self.variant(spec)}(ptr {a}, i64 {steps}, i64 {a_stride}, "
-            f"ptr {b}, {b_step}, "
-            f"i64 {self.kc}, i64 {count}, ptr {out}, i64 {ldc}, "
-            f"i1 {self.more}, ptr {out}, i64 {ldc})"
-        )
-        if not self.direct:
-            call = (
-                f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {out}, "
-                f"i64 {self.b_index}, i64 {row}, "
-                f"i64 {spec.rows}, ptr {self.desc}, i64 {vecs}, ptr {self.uniform})"
-            )
-            if self.multi:
-                c.when(self.last, lambda: c.do(call))
-            else:
-                c.do(call)
-        return []
+def _depth_of_b(product: Product, block: Block) -> str:
+    """How the micro-kernel goes along k of b: a stride, or a table of offsets."""
+    code, scheme = product.code, product.scheme
+    if scheme.segmented:
+        table = product.load.table("b.kt", _offsets_along_k(product.geometry))
+        return f"ptr {code.at('i64', table, block.start)}"
+    if scheme.b_packed:
+        return f"i64 {scheme.width * product.elem.size}"
+    return f"i64 {block.b_depth.stride}"
 
-    def k_offsets(self) -> list[int]:
-        k = self.g.b.k
-        if k.starts is None:
-            return [i * k.stride for i in range(k.size)]
-        return [s + i * k.stride for s in k.starts for i in range(k.length)]
 
-    def variant(self, spec: Micro) -> str:
-        if spec.rows < 1:
-            raise BackendError("a micro tile without rows cannot be generated")
-        return self.variants.setdefault(spec, f"@NAME.{spec.name}")
+def _offsets_along_k(geometry: Geometry) -> list[int]:
+    runs = geometry.b.k
+    if runs.starts is None:
+        return [number * runs.stride for number in range(runs.size)]
+    return [start + number * runs.stride for start in runs.starts for number in range(runs.length)]
 
-    def functions(self) -> list[tuple[str, Code]]:
-        return [micro_kernel(spec) for spec in self.variants]
+
+def _variant(product: Product, micro: Micro) -> str:
+    if micro.rows < 1:
+        raise BackendError("a micro tile without rows cannot be generated")
+    return product.variants.setdefault(micro, f"@NAME.{micro.name}")

@@ -18,12 +18,17 @@ __all__ = [
     "Element",
     "ELEMENTS",
     "Micro",
-    "micro_kernel",
+    "add_vectors",
+    "chain_step",
     "describe",
+    "load",
     "mask_of",
+    "masked_load",
+    "masked_store",
+    "micro_kernel",
     "multiply_add",
     "splat",
-    "load",
+    "spread",
     "store",
 ]
 
@@ -81,89 +86,113 @@ class Micro(NamedTuple):
         return f"mk{self.rows}x{self.vecs}{flags}"
 
 
-def splat(code: Code, elem: Element, scalar: str) -> str:
-    one = code.op(f"insertelement {elem.vec} poison, {elem.scalar} {scalar}, i64 0")
-    return code.op(f"shufflevector {elem.vec} {one}, {elem.vec} poison, <16 x i32> zeroinitializer")
+def spread(code: Code, scalar: str, value: str) -> str:
+    """A value in all 16 lanes."""
+    vector = f"<16 x {scalar}>"
+    one = code.op(f"insertelement {vector} poison, {scalar} {value}, i64 0")
+    return code.op(f"shufflevector {vector} {one}, {vector} poison, <16 x i32> zeroinitializer")
+
+
+def splat(code: Code, elem: Element, value: str) -> str:
+    return spread(code, elem.scalar, value)
 
 
 def mask_of(code: Code, count: str) -> str:
     """Lanes below an i64 count (which fits 32 bits)."""
-    one = code.op(
-        f"insertelement <16 x i32> poison, i32 {code.op(f'trunc i64 {count} to i32')}, i64 0"
-    )
-    every = code.op(
-        f"shufflevector <16 x i32> {one}, <16 x i32> poison, <16 x i32> zeroinitializer"
-    )
+    every = spread(code, "i32", code.op(f"trunc i64 {count} to i32"))
     return code.op(f"icmp slt <16 x i32> {LANE_NUMBERS}, {every}")
 
 
-def describe(code: Code, descriptors: str, v: int, count: str, col: str, ptr: str = "null") -> None:
-    """Write the descriptor of vector v."""
-    for at, text in ((0, f"ptr {ptr}"), (8, f"i64 {count}"), (16, f"i64 {col}")):
-        code.do(f"store {text}, ptr {code.at('i8', descriptors, str(DESC * v + at))}")
+def describe(
+    code: Code, descriptors: str, number: int, count: str, column: str, pointer: str = "null"
+) -> None:
+    """Write the descriptor of a vector: where it is read, its lanes, its first column."""
+    for offset, text in ((0, f"ptr {pointer}"), (8, f"i64 {count}"), (16, f"i64 {column}")):
+        code.do(f"store {text}, ptr {code.at('i8', descriptors, str(DESC * number + offset))}")
 
 
-def load(code: Code, elem: Element, ptr: str, mask: str | None) -> str:
-    if mask is None:
-        return code.op(f"load {elem.vec}, ptr {ptr}, align {elem.size}")
+def _suffix(scalar: str) -> str:
+    """Of intrinsics on 16 lanes."""
+    return {"float": "v16f32", "double": "v16f64"}.get(scalar, f"v16{scalar}")
+
+
+def masked_load(code: Code, scalar: str, size: int, pointer: str, mask: str | None) -> str:
+    """16 adjacent elements of `size` bytes, zero where the mask is off; memory there is not read,
+    so that the last vector of a row may end at the border of a page."""
+    vector = f"<16 x {scalar}>"
     return code.call(
-        f"llvm.masked.load.{elem.suffix}.p0",
-        elem.vec,
-        f"ptr {ptr}",
-        f"i32 {elem.size}",
+        f"llvm.masked.load.{_suffix(scalar)}.p0",
+        vector,
+        f"ptr {pointer}",
+        f"i32 {size}",
         f"<16 x i1> {mask}",
-        f"{elem.vec} zeroinitializer",
+        f"{vector} zeroinitializer",
     )
 
 
-def store(code: Code, elem: Element, value: str, ptr: str, mask: str | None) -> None:
+def masked_store(
+    code: Code, scalar: str, size: int, value: str, pointer: str, mask: str | None
+) -> None:
+    code.call(
+        f"llvm.masked.store.{_suffix(scalar)}.p0",
+        "void",
+        f"<16 x {scalar}> {value}",
+        f"ptr {pointer}",
+        f"i32 {size}",
+        f"<16 x i1> {mask}",
+    )
+
+
+def load(code: Code, elem: Element, pointer: str, mask: str | None) -> str:
     if mask is None:
-        code.do(f"store {elem.vec} {value}, ptr {ptr}, align {elem.size}")
+        return code.op(f"load {elem.vec}, ptr {pointer}, align {elem.size}")
+    return masked_load(code, elem.scalar, elem.size, pointer, mask)
+
+
+def store(code: Code, elem: Element, value: str, pointer: str, mask: str | None) -> None:
+    if mask is None:
+        code.do(f"store {elem.vec} {value}, ptr {pointer}, align {elem.size}")
     else:
-        code.call(
-            f"llvm.masked.store.{elem.suffix}.p0",
-            "void",
-            f"{elem.vec} {value}",
-            f"ptr {ptr}",
-            f"i32 {elem.size}",
-            f"<16 x i1> {mask}",
-        )
+        masked_store(code, elem.scalar, elem.size, value, pointer, mask)
 
 
-def multiply_add(code: Code, elem: Element, a: str, b: str, c: str) -> str:
+def multiply_add(code: Code, elem: Element, left: str, right: str, addend: str) -> str:
+    """left * right + addend: one rounding for floats, wrapping for integers."""
+    vector = elem.vec
     if elem.is_float:
-        return code.call(
-            f"llvm.fma.{elem.suffix}",
-            elem.vec,
-            f"{elem.vec} {a}",
-            f"{elem.vec} {b}",
-            f"{elem.vec} {c}",
-        )
-    return code.op(f"add {elem.vec} {code.op(f'mul {elem.vec} {a}, {b}')}, {c}")
+        args = [f"{vector} {value}" for value in (left, right, addend)]
+        return code.call(f"llvm.fma.{elem.suffix}", vector, *args)
+    product = code.op(f"mul {vector} {left}, {right}")
+    return code.op(f"add {vector} {product}, {addend}")
+
+
+def add_vectors(code: Code, elem: Element, left: str, right: str) -> str:
+    return code.op(f"{'fadd' if elem.is_float else 'add'} {elem.vec} {left}, {right}")
 
 
 class _Rows:
-    """Addresses of rows 0, 1, 2, ... from a moving pointer.  With a run-time stride row i = odd <<
-    s is addressed as pointer + (odd * stride) << s, so that few registers serve many rows."""
+    """Addresses of rows 0, 1, 2, ... of a from a moving pointer.
+
+    With a run-time stride row i = odd << shift is addressed as pointer + (odd * stride) << shift:
+    the shift is part of an x86 address (up to 8 times), so that 14 rows need 7 registers."""
 
     def __init__(self, code: Code, spec: Micro) -> None:
         self.code, self.step = code, spec.row_step
-        self.odd = {}
+        self.multiples: dict[int, str] = {}
         if self.step is None:
             for odd in range(1, spec.rows, 2):
-                self.odd[odd] = code.op(f"mul i64 %as, {odd}")
+                self.multiples[odd] = code.op(f"mul i64 %as, {odd}")
 
     def address(self, base: str, row: int) -> str:
         if row == 0:
             return base
         if self.step is not None:
             return self.code.op(f"getelementptr i8, ptr {base}, i64 {self.step * row}")
-        shift = (row & -row).bit_length() - 1
-        shift = min(shift, 3)
+        shift = min((row & -row).bit_length() - 1, 3)
         unit = row >> shift
-        if unit not in self.odd:  # 16 and above never occur with these tiles
-            self.odd[unit] = self.code.op(f"mul i64 %as, {unit}")
-        return self.code.op(f"getelementptr i{8 << shift}, ptr {base}, i64 {self.odd[unit]}")
+        if unit not in self.multiples:  # 16 and above never occur with these tiles
+            self.multiples[unit] = self.code.op(f"mul i64 %as, {unit}")
+        return self.code.op(f"getelementptr i{8 << shift}, ptr {base}, i64 {self.multiples[unit]}")
 
 
 def _signature(spec: Micro) -> str:
@@ -175,16 +204,23 @@ def _signature(spec: Micro) -> str:
     )
 
 
+def chain_step(code: Code, elem: Element, left: str, right: str, place: tuple[int, int]) -> None:
+    """%n = left * right + %c at one (row, vector) of a tile.  The sum gets its name by hand: the
+    phi at the head of the loop, which is written first, refers to it."""
+    row, vector = place
+    last = multiply_add(code, elem, left, right, f"%c{row}_{vector}")
+    code.lines[-1] = code.lines[-1].replace(f"{last} =", f"%n{row}_{vector} =", 1)
+
+
 @lru_cache(256)
 def micro_kernel(spec: Micro) -> tuple[str, Code]:
     """(signature, body) of `void @NAME.<variant>(a, row stride, k stride, b, k stride or offset
     table, k count, lanes of the last vector, previous sums, their row stride, add them?, result,
     its row stride)`; strides in bytes.  Segmented: b points at descriptors, one per vector."""
-    code = Code()
-    elem, rows, vecs = spec.elem, spec.rows, spec.vecs
+    code, elem = Code(), spec.elem
     pointers, masks = _vectors(code, spec)
-    address = _Rows(code, spec)
-    tile = [(i, j) for i in range(rows) for j in range(vecs)]
+    rows = _Rows(code, spec)
+    tile = [(row, vector) for row in range(spec.rows) for vector in range(spec.vecs)]
     if spec.prefetch:
         _prefetch(code, spec)
     entry = code.block
@@ -194,22 +230,24 @@ def micro_kernel(spec: Micro) -> tuple[str, Code]:
     code.do(f"%pa = phi ptr [%a, %{entry}], [%pa1, %loop]")
     if not spec.segmented:
         code.do(f"%pb = phi ptr [%b, %{entry}], [%pb1, %loop]")
-    for i, j in tile:
-        code.do(f"%c{i}_{j} = phi {elem.vec} [zeroinitializer, %{entry}], [%n{i}_{j}, %loop]")
-    bs = _load_row(code, spec, pointers, masks)
-    for i in range(rows):
-        a = splat(code, elem, code.op(f"load {elem.scalar}, ptr {address.address('%pa', i)}"))
-        for j in range(vecs):
-            last = multiply_add(code, elem, a, bs[j], f"%c{i}_{j}")
-            code.lines[-1] = code.lines[-1].replace(f"{last} =", f"%n{i}_{j} =", 1)
+    for row, vector in tile:
+        place = f"{row}_{vector}"
+        code.do(f"%c{place} = phi {elem.vec} [zeroinitializer, %{entry}], [%n{place}, %loop]")
+    columns = _load_row(code, spec, pointers, masks)
+    for row in range(spec.rows):
+        address = rows.address("%pa", row)
+        scalar = splat(code, elem, code.op(f"load {elem.scalar}, ptr {address}"))
+        for vector in range(spec.vecs):
+            chain_step(code, elem, scalar, columns[vector], (row, vector))
     code.do("%k1 = add i64 %k, 1")
     code.do("%pa1 = getelementptr i8, ptr %pa, i64 %ak")
     if not spec.segmented:
         code.do("%pb1 = getelementptr i8, ptr %pb, i64 %bk")
     code.branch(code.op("icmp slt i64 %k1, %kc"), "loop", "done")
     code.start("done")
-    for i, j in tile:
-        code.do(f"%s{i}_{j} = phi {elem.vec} [zeroinitializer, %{entry}], [%n{i}_{j}, %loop]")
+    for row, vector in tile:
+        place = f"{row}_{vector}"
+        code.do(f"%s{place} = phi {elem.vec} [zeroinitializer, %{entry}], [%n{place}, %loop]")
     _store_tile(code, spec)
     return _signature(spec), code
 
@@ -219,65 +257,69 @@ def _load_row(code: Code, spec: Micro, pointers: list[str], masks: list[str | No
     elem = spec.elem
     if spec.segmented:
         offset = code.op(f"load i64, ptr {code.at('i64', '%kt', '%k')}")
-        return [load(code, elem, code.at("i8", p, offset), m) for p, m in zip(pointers, masks)]
+        return [
+            load(code, elem, code.at("i8", pointer, offset), mask)
+            for pointer, mask in zip(pointers, masks)
+        ]
     return [
-        load(code, elem, code.at("i8", "%pb", str(16 * elem.size * j)), m)
-        for j, m in enumerate(masks)
+        load(code, elem, code.at("i8", "%pb", str(16 * elem.size * number)), mask)
+        for number, mask in enumerate(masks)
     ]
 
 
 def _prefetch(code: Code, spec: Micro) -> None:
+    """Ask for the result's lines of memory (64 bytes), to be written: sums of earlier blocks come
+    from there when the loop over k ends, which is long enough for memory to answer."""
     row = "%c"
-    for i in range(spec.rows):
-        row = code.at("i8", row, "%ldc") if i else row
-        for at in range(0, 16 * spec.elem.size * spec.vecs, 64):
-            code.call(
-                "llvm.prefetch.p0",
-                "void",
-                f"ptr {code.at('i8', row, str(at))}",
-                "i32 1",
-                "i32 3",
-                "i32 1",
-            )
+    for number in range(spec.rows):
+        row = code.at("i8", row, "%ldc") if number else row
+        for offset in range(0, 16 * spec.elem.size * spec.vecs, 64):
+            line = code.at("i8", row, str(offset))
+            code.call("llvm.prefetch.p0", "void", f"ptr {line}", "i32 1", "i32 3", "i32 1")
 
 
 def _vectors(code: Code, spec: Micro) -> tuple[list[str], list[str | None]]:
     """Pointer and read mask of each vector of b."""
+    masks: list[str | None] = [None] * spec.vecs
     if not spec.segmented:
-        masks: list[str | None] = [None] * spec.vecs
         if spec.read_mask:
             masks[-1] = mask_of(code, "%cnt")
         return [], masks
-    pointers, masks = [], []
-    for j in range(spec.vecs):
-        pair = code.at("i8", "%b", str(DESC * j))
-        pointers.append(code.op(f"load ptr, ptr {pair}"))
-        count = code.op(f"load i64, ptr {code.at('i8', pair, '8')}") if spec.read_mask else ""
-        masks.append(mask_of(code, count) if spec.read_mask else None)
+    pointers = []
+    for number in range(spec.vecs):
+        descriptor = code.at("i8", "%b", str(DESC * number))
+        pointers.append(code.op(f"load ptr, ptr {descriptor}"))
+        if spec.read_mask:
+            count = code.op(f"load i64, ptr {code.at('i8', descriptor, '8')}")
+            masks[number] = mask_of(code, count)
     return pointers, masks
 
 
 def _store_tile(code: Code, spec: Micro) -> None:
     """result = sums, or previous sums + sums."""
-    elem, size = spec.elem, 16 * spec.elem.size
     mask = mask_of(code, "%cnt") if spec.write_mask and not spec.segmented else None
     masks = [None] * (spec.vecs - 1) + [mask]
-    add = "fadd" if elem.is_float else "add"
-    if spec.adds:
-        code.branch("%more", "onto", "first")
-    for label in ("onto", "first") if spec.adds else ("",):
-        if label:
-            code.start(label)
-        c, p = "%c", "%prev"
-        for i in range(spec.rows):
-            for j in range(spec.vecs):
-                value = f"%s{i}_{j}"
-                if label == "onto":
-                    old = load(code, elem, code.at("i8", p, str(size * j)), masks[j])
-                    value = code.op(f"{add} {elem.vec} {old}, {value}")
-                store(code, elem, value, code.at("i8", c, str(size * j)), masks[j])
-            if i + 1 < spec.rows:
-                c = code.op(f"getelementptr i8, ptr {c}, i64 %ldc")
-                if label == "onto":
-                    p = code.op(f"getelementptr i8, ptr {p}, i64 %ldp")
-        code.do("ret void")
+    if not spec.adds:
+        _store_rows(code, spec, masks, onto=False)
+        return
+    code.branch("%more", "onto", "first")
+    for label in ("onto", "first"):
+        code.start(label)
+        _store_rows(code, spec, masks, onto=label == "onto")
+
+
+def _store_rows(code: Code, spec: Micro, masks: list[str | None], onto: bool) -> None:
+    elem, size = spec.elem, 16 * spec.elem.size
+    result, previous = "%c", "%prev"
+    for row in range(spec.rows):
+        for vector in range(spec.vecs):
+            value, offset = f"%s{row}_{vector}", str(size * vector)
+            if onto:
+                old = load(code, elem, code.at("i8", previous, offset), masks[vector])
+                value = add_vectors(code, elem, old, value)
+            store(code, elem, value, code.at("i8", result, offset), masks[vector])
+        if row + 1 < spec.rows:
+            result = code.op(f"getelementptr i8, ptr {result}, i64 %ldc")
+            if onto:
+                previous = code.op(f"getelementptr i8, ptr {previous}, i64 %ldp")
+    code.do("ret void")

@@ -12,12 +12,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ...emit.code import Code
-from .micro import Element, load, mask_of, store
+from .micro import Element, load, mask_of, masked_load, store
 
 __all__ = [
     "Storage",
     "storage",
     "Walk",
+    "divide",
     "for_runs",
     "offset_of",
     "copy_walk",
@@ -32,7 +33,7 @@ class Storage(NamedTuple):
 
     scalar: str
     size: int
-    widen: str  # same | f16 | bf16 | sext | zext | trunc
+    widen: str  # same | f16 | bf16, or the LLVM conversion
 
     @property
     def vec(self) -> str:
@@ -45,61 +46,51 @@ def storage(name: str, elem: Element) -> Storage:
         return Storage("i16", 2, "f16")
     if name == "bfloat16":
         return Storage("i16", 2, "bf16")
-    if name in ("float32", "float64"):
-        size = 4 if name == "float32" else 8
-        how = "same" if size == elem.size else "fpext" if size < elem.size else "fptrunc"
-        return Storage("float" if size == 4 else "double", size, how)
     if name == "bool":
         return Storage("i8", 1, "zext")
+    if name in ("float32", "float64"):
+        scalar, size = ("float", 4) if name == "float32" else ("double", 8)
+        return Storage(scalar, size, _conversion(size, elem.size, "fpext", "fptrunc"))
     bits = int(name.lstrip("uint"))
-    how = (
-        "same"
-        if bits == 8 * elem.size
-        else "trunc"
-        if bits > 8 * elem.size
-        else "zext"
-        if name[0] == "u"
-        else "sext"
-    )
-    return Storage(f"i{bits}", bits // 8, how)
+    extend = "zext" if name[0] == "u" else "sext"
+    return Storage(f"i{bits}", bits // 8, _conversion(bits // 8, elem.size, extend, "trunc"))
 
 
-def widen(code: Code, st: Storage, elem: Element, x: str, lanes: int) -> str:
+def _conversion(size: int, wanted: int, extend: str, shorten: str) -> str:
+    if size == wanted:
+        return "same"
+    return extend if size < wanted else shorten
+
+
+def widen(code: Code, stored: Storage, elem: Element, value: str, lanes: int) -> str:
     """A stored value (or 16) as accumulator type."""
 
-    def ty(scalar: str) -> str:
+    def lanes_of(scalar: str) -> str:
         return scalar if lanes == 1 else f"<{lanes} x {scalar}>"
 
-    if st.widen == "same":
-        return x
-    if st.widen == "f16":
-        short = code.op(f"bitcast {ty('i16')} {x} to {ty('half')}")
-        return code.op(f"fpext {ty('half')} {short} to {ty('float')}")
-    if st.widen == "bf16":
-        wide = code.op(f"zext {ty('i16')} {x} to {ty('i32')}")
-        by = "16" if lanes == 1 else "splat (i32 16)"
-        high = code.op(f"shl {ty('i32')} {wide}, {by}")
-        return code.op(f"bitcast {ty('i32')} {high} to {ty('float')}")
-    return code.op(f"{st.widen} {ty(st.scalar)} {x} to {ty(elem.scalar)}")
+    if stored.widen == "same":
+        return value
+    if stored.widen == "f16":
+        short = code.op(f"bitcast {lanes_of('i16')} {value} to {lanes_of('half')}")
+        return code.op(f"fpext {lanes_of('half')} {short} to {lanes_of('float')}")
+    if stored.widen == "bf16":  # the upper half of a float32
+        wide = code.op(f"zext {lanes_of('i16')} {value} to {lanes_of('i32')}")
+        places = "16" if lanes == 1 else "splat (i32 16)"
+        high = code.op(f"shl {lanes_of('i32')} {wide}, {places}")
+        return code.op(f"bitcast {lanes_of('i32')} {high} to {lanes_of('float')}")
+    source, target = lanes_of(stored.scalar), lanes_of(elem.scalar)
+    return code.op(f"{stored.widen} {source} {value} to {target}")
 
 
-def load_widened(code: Code, st: Storage, elem: Element, ptr: str, mask: str | None) -> str:
+def load_widened(code: Code, stored: Storage, elem: Element, pointer: str, mask: str | None) -> str:
     """16 adjacent stored values as a vector of accumulator type (masked: zero where off)."""
-    if st.widen == "same":
-        return load(code, elem, ptr, mask)
+    if stored.widen == "same":
+        return load(code, elem, pointer, mask)
     if mask is None:
-        raw = code.op(f"load {st.vec}, ptr {ptr}, align {st.size}")
+        raw = code.op(f"load {stored.vec}, ptr {pointer}, align {stored.size}")
     else:
-        suffix = {"float": "v16f32", "double": "v16f64"}.get(st.scalar, f"v16{st.scalar}")
-        raw = code.call(
-            f"llvm.masked.load.{suffix}.p0",
-            st.vec,
-            f"ptr {ptr}",
-            f"i32 {st.size}",
-            f"<16 x i1> {mask}",
-            f"{st.vec} zeroinitializer",
-        )
-    return widen(code, st, elem, raw, 16)
+        raw = masked_load(code, stored.scalar, stored.size, pointer, mask)
+    return widen(code, stored, elem, raw, 16)
 
 
 class Walk(NamedTuple):
@@ -111,12 +102,17 @@ class Walk(NamedTuple):
     stride: str
 
 
-def offset_of(code: Code, walk: Walk, i: str) -> str:
-    """Byte offset of element i."""
+def divide(code: Code, number: str, divisor: str) -> tuple[str, str]:
+    """(quotient, remainder) of unsigned numbers."""
+    quotient = code.op(f"udiv i64 {number}, {divisor}")
+    return quotient, code.op(f"sub i64 {number}, {code.mul(quotient, divisor)}")
+
+
+def offset_of(code: Code, walk: Walk, index: str) -> str:
+    """Byte offset of an element."""
     if walk.table is None:
-        return code.mul(i, walk.stride)
-    run = code.op(f"udiv i64 {i}, {walk.length}")
-    inside = code.op(f"sub i64 {i}, {code.mul(run, walk.length)}")
+        return code.mul(index, walk.stride)
+    run, inside = divide(code, index, walk.length)
     start = code.op(f"load i64, ptr {code.at('i64', walk.table, run)}")
     return code.add(start, code.mul(inside, walk.stride))
 
@@ -125,28 +121,38 @@ def for_runs(
     code: Code, walk: Walk, first: str, count: str, body: Callable[[str, str, str], None]
 ) -> None:
     """body(byte offset of the run, elements done before it, elements in it) for the stretches of
-    [first, first + count) that have one stride."""
+    [first, first + count) that have one stride.
+
+    The loop is written by hand: it carries elements done, the place inside the run (0 after the
+    first) and a pointer into the table, so that the one division stands before it."""
     if walk.table is None:
         body(code.mul(first, walk.stride), "0", count)
         return
-    first_run = code.op(f"udiv i64 {first}, {walk.length}")
-    inside = code.op(f"sub i64 {first}, {code.mul(first_run, walk.length)}")
+    first_run, first_inside = divide(code, first, walk.length)
     table = code.at("i64", walk.table, first_run)
     head, run, after, before = code.label("runs"), code.label("run"), code.label("ran"), code.block
     names = [f"%{what}{code.count}" for what in ("done", "inside", "start")]
-    done, at, start = names
+    done, inside, start = names
     code.jump(head)
     code.start(head)
-    place = len(code.lines)
+    reserved = len(code.lines)
     code.lines += [""] * 3
     code.branch(code.op(f"icmp slt i64 {done}, {count}"), run, after)
     code.start(run)
-    left = code.smin(code.op(f"sub i64 {walk.length}, {at}"), code.op(f"sub i64 {count}, {done}"))
-    body(code.add(code.op(f"load i64, ptr {start}"), code.mul(at, walk.stride)), done, left)
-    new = code.op(f"add i64 {done}, {left}"), "0", code.op(f"getelementptr i64, ptr {start}, i64 1")
-    for k, (ty, init) in enumerate((("i64", "0"), ("i64", inside), ("ptr", table))):
-        code.lines[place + k] = (
-            f"  {names[k]} = phi {ty} [{init}, %{before}], [{new[k]}, %{code.block}]"
+    in_run = code.op(f"sub i64 {walk.length}, {inside}")
+    left = code.smin(in_run, code.op(f"sub i64 {count}, {done}"))
+    offset = code.op(f"load i64, ptr {start}")
+    body(code.add(offset, code.mul(inside, walk.stride)), done, left)
+    following = (
+        code.op(f"add i64 {done}, {left}"),
+        "0",
+        code.op(f"getelementptr i64, ptr {start}, i64 1"),
+    )
+    initial = (("i64", "0"), ("i64", first_inside), ("ptr", table))
+    for number, (type, value) in enumerate(initial):
+        code.lines[reserved + number] = (
+            f"  {names[number]} = phi {type} [{value}, %{before}], "
+            f"[{following[number]}, %{code.block}]"
         )
     code.jump(head)
     code.start(after)
@@ -154,55 +160,66 @@ def for_runs(
 
 def copy_walk(
     code: Code,
-    st: Storage,
+    stored: Storage,
     elem: Element,
-    src: str,
+    source: str,
     walk: Walk,
     first: str,
     count: str,
-    dst: str,
+    target: str,
     short: bool = False,
 ) -> None:
-    """dst[0:count] = widened elements [first, first + count) of a walk.  `short`: runs have at most
-    16 elements, and up to 15 elements after the last may be overwritten."""
+    """target[0:count] = widened elements [first, first + count) of a walk.  `short`: runs have at
+    most 16 elements, and up to 15 elements after the last may be overwritten: one vector without a
+    loop then copies a run."""
 
-    def run(offset: str, done: str, n: str) -> None:
-        base, out = code.at("i8", src, offset), code.at(elem.scalar, dst, done)
-        if walk.stride == str(st.size) and short:
-            mask = mask_of(code, n)
-            store(code, elem, load_widened(code, st, elem, base, mask), out, None)
-        elif walk.stride == str(st.size):
-            copy_unit(code, st, elem, base, n, out)
+    def run(offset: str, done: str, length: str) -> None:
+        base, out = code.at("i8", source, offset), code.at(elem.scalar, target, done)
+        if walk.stride != str(stored.size):
+            copy_strided(code, stored, elem, base, walk.stride, length, out)
+        elif short:
+            mask = mask_of(code, length)
+            store(code, elem, load_widened(code, stored, elem, base, mask), out, None)
         else:
-            copy_strided(code, st, elem, base, walk.stride, n, out)
+            copy_unit(code, stored, elem, base, length, out)
 
     for_runs(code, walk, first, count, run)
 
 
-def copy_unit(code: Code, st: Storage, elem: Element, src: str, n: str, dst: str) -> None:
-    def vector(i: str, mask: str | None) -> None:
-        value = load_widened(code, st, elem, code.at(st.scalar, src, i), mask)
-        store(code, elem, value, code.at(elem.scalar, dst, i), mask)
+def copy_unit(
+    code: Code, stored: Storage, elem: Element, source: str, count: str, target: str
+) -> None:
+    """Adjacent elements: whole vectors, then a masked one."""
 
-    def body(i: str, _: list[str]) -> list[str]:
-        vector(i, None)
+    def vector(index: str, mask: str | None) -> None:
+        value = load_widened(code, stored, elem, code.at(stored.scalar, source, index), mask)
+        store(code, elem, value, code.at(elem.scalar, target, index), mask)
+
+    def body(index: str, _: list[str]) -> list[str]:
+        vector(index, None)
         return []
 
-    rest, _ = code.loop("0", n, "16", [], body, full=16)
-    left = code.op(f"sub i64 {n}, {rest}")
+    rest, _ = code.loop("0", count, "16", [], body, full=16)
+    left = code.op(f"sub i64 {count}, {rest}")
     code.when(code.op(f"icmp sgt i64 {left}, 0"), lambda: vector(rest, mask_of(code, left)))
 
 
 def copy_strided(
-    code: Code, st: Storage, elem: Element, src: str, stride: str, n: str, dst: str
+    code: Code,
+    stored: Storage,
+    elem: Element,
+    source: str,
+    stride: str,
+    count: str,
+    target: str,
 ) -> None:
-    def body(i: str, _: list[str]) -> list[str]:
-        value = code.op(f"load {st.scalar}, ptr {code.at('i8', src, code.mul(i, stride))}")
-        value = widen(code, st, elem, value, 1)
-        code.do(f"store {elem.scalar} {value}, ptr {code.at(elem.scalar, dst, i)}")
+    def body(index: str, _: list[str]) -> list[str]:
+        element = code.at("i8", source, code.mul(index, stride))
+        value = widen(code, stored, elem, code.op(f"load {stored.scalar}, ptr {element}"), 1)
+        code.do(f"store {elem.scalar} {value}, ptr {code.at(elem.scalar, target, index)}")
         return []
 
-    code.loop("0", n, "1", [], body)
+    code.loop("0", count, "1", [], body)
 
 
 TRANSPOSE = "define internal void @NAME.transpose(ptr %src, i64 %step, ptr %dst, i64 %to)"
@@ -213,39 +230,54 @@ def transpose_function(elem: Element) -> Code:
     """Rows 0..15 of 16 elements at src (`step` bytes apart) become columns at dst (rows `to` bytes
     apart). Four rows are gathered by quarters while loading, which leaves only interleaving within
     quarters."""
-    code, v = Code(), elem.vec
-    quarter, half = f"<4 x {elem.scalar}>", f"<8 x {elem.scalar}>"
-
-    def shuffle(ty: str, x: str, y: str, lanes: list[int]) -> str:
-        text = ", ".join(f"i32 {k}" for k in lanes)
-        return code.op(f"shufflevector {ty} {x}, {ty} {y}, <{len(lanes)} x i32> <{text}>")
-
-    def pair(x: str, y: str, first: int) -> str:
-        quads = range(0, 16, 4)
-        return shuffle(
-            v, x, y, [q + k for q in quads for k in (first, 16 + first, first + 1, 17 + first)]
-        )
-
+    code = Code()
     rows = ["%src"]
     for _ in range(15):
         rows.append(code.at("i8", rows[-1], "%step"))
-    out = "%dst"
+    target = "%dst"
     for group in range(4):
-        z = []
-        for r in range(4):
-            q = [
-                code.op(
-                    f"load {quarter}, ptr {code.at(quarter, rows[r + 4 * i], str(group))}, "
-                    f"align {elem.size}"
-                )
-                for i in range(4)
-            ]
-            low, high = (shuffle(quarter, q[i], q[i + 1], list(range(8))) for i in (0, 2))
-            z.append(shuffle(half, low, high, list(range(16))))
-        low02, high02, low13, high13 = (pair(z[i], z[i + 2], k) for i in (0, 1) for k in (0, 2))
-        columns = [pair(x, y, k) for x, y in ((low02, low13), (high02, high13)) for k in (0, 2)]
+        # vector r: columns 4 * group .. + 3 of rows r, r + 4, r + 8, r + 12
+        mixed = [
+            _quarters(code, elem, [rows[r + 4 * i] for i in range(4)], group) for r in range(4)
+        ]
+        low02, high02, low13, high13 = (
+            _interleaved(code, elem, mixed[i], mixed[i + 2], k) for i in (0, 1) for k in (0, 2)
+        )
+        columns = [
+            _interleaved(code, elem, even, odd, k)
+            for even, odd in ((low02, low13), (high02, high13))
+            for k in (0, 2)
+        ]
         for value in columns:
-            store(code, elem, value, out, None)
-            out = code.at("i8", out, "%to")
+            store(code, elem, value, target, None)
+            target = code.at("i8", target, "%to")
     code.do("ret void")
     return code
+
+
+def _shuffle(code: Code, vector: str, left: str, right: str, lanes: list[int]) -> str:
+    numbers = ", ".join(f"i32 {lane}" for lane in lanes)
+    mask = f"<{len(lanes)} x i32> <{numbers}>"
+    return code.op(f"shufflevector {vector} {left}, {vector} {right}, {mask}")
+
+
+def _quarters(code: Code, elem: Element, rows: list[str], group: int) -> str:
+    """Quarter `group` of each of four rows, as one vector."""
+    quarter, half = f"<4 x {elem.scalar}>", f"<8 x {elem.scalar}>"
+    parts = []
+    for row in rows:
+        pointer = code.at(quarter, row, str(group))
+        parts.append(code.op(f"load {quarter}, ptr {pointer}, align {elem.size}"))
+    low = _shuffle(code, quarter, parts[0], parts[1], list(range(8)))
+    high = _shuffle(code, quarter, parts[2], parts[3], list(range(8)))
+    return _shuffle(code, half, low, high, list(range(16)))
+
+
+def _interleaved(code: Code, elem: Element, left: str, right: str, first: int) -> str:
+    """Elements `first` and `first` + 1 of every quarter of two vectors, in turns."""
+    lanes = [
+        quarter + lane
+        for quarter in range(0, 16, 4)
+        for lane in (first, 16 + first, first + 1, 17 + first)
+    ]
+    return _shuffle(code, elem.vec, left, right, lanes)

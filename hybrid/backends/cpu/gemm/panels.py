@@ -7,228 +7,243 @@ past a row's columns or the last k is written again or never used.
 
 from __future__ import annotations
 
-from ...emit.code import Code
-from .geometry import Geometry
-from .micro import Element, mask_of, store
-from .pack import Walk, copy_walk, for_runs, load_widened, offset_of
-from .words import Words
+from typing import NamedTuple
 
-__all__ = ["Panels"]
+from .levels import Block, Item, Product, row_of
+from .micro import mask_of, store
+from .pack import copy_walk, for_runs, load_widened, offset_of
+
+__all__ = ["pack", "packed_panel"]
 
 
-class Panels:
-    """The packing half of a product's driver; the other half sets the fields."""
+def pack(product: Product, item: Item, block: Block) -> None:
+    """Pack what the item needs of one block of k."""
+    code, a_mode, b_mode = product.code, product.geometry.a_mode, product.geometry.b_mode
+    if a_mode == "rows":
+        _pack_a_rows(product, item, block)
+    elif a_mode == "cols":
 
-    code: Code
-    g: Geometry
-    elem: Element
-    words: Words
-    width: int  # columns of a panel of b
-    a_row: int | None  # bytes from a row of a to the next where that is constant
-    a_panel: int  # bytes of a panel of a (mode cols)
-    b_panel: int  # bytes of a panel of b
-    p0: str  # first and last row panel of the item
-    p1: str
-    j0: str  # first and last column panel of the item
-    j1: str
-    m0: str  # first row of the item
-    k0: str  # first k and number of k of the block
-    kc: str
-    a_base: str
-    b_base: str
-    a_pack: str
-    b_pack: str
-    a_walk: Walk
-    ak_walk: Walk
-    bk_walk: Walk
-    b_walk: Walk
-    block_buffer: str
-    transposes: bool
-
-    def w(self, name: str, value: int) -> str:
-        return self.words.word(self.code, name, value)
-
-    def row_of(self, panel: str) -> str:
-        """First row of a row panel: first panels of `rows` rows, then panels of one row less."""
-        c, g = self.code, self.g
-        over = c.op(f"sub i64 {panel}, {self.w('full_rows', g.full_rows)}")
-        over = c.call("llvm.smax.i64", "i64", f"i64 {over}", "i64 0")
-        return c.op(f"sub i64 {c.mul(panel, str(g.rows))}, {over}")
-
-    def pack(self) -> None:
-        """Pack what the item needs of one block of k."""
-        c, mode = self.code, self.g.b_mode
-        if self.g.a_mode == "rows":
-            self.pack_a_rows()
-        elif self.g.a_mode == "cols":
-            c.loop(self.p0, self.p1, "1", [], self.pack_a_cols)
-        if mode == "unit":
-            self.pack_b_unit()
-        elif mode in ("trans", "any"):
-            c.loop(
-                self.j0, self.j1, "1", [], self.pack_b_trans if mode == "trans" else self.pack_b_any
-            )
-
-    def pack_a_rows(self) -> None:
-        c = self.code
-
-        def row(i: str, _: list[str]) -> list[str]:
-            src = c.at("i8", self.a_base, offset_of(c, self.a_walk, i))
-            dst = c.at("i8", self.a_pack, c.mul(c.op(f"sub i64 {i}, {self.m0}"), str(self.a_row)))
-            runs = self.g.a.k  # a row is followed by ROW_PAD unused elements
-            short = not runs.uniform and runs.length <= 16
-            copy_walk(
-                c, self.g.a.storage, self.elem, src, self.ak_walk, self.k0, self.kc, dst, short
-            )
+        def row_panel(panel: str, _: list[str]) -> list[str]:
+            _pack_a_columns(product, item, block, panel)
             return []
 
-        c.loop(self.m0, self.row_of(self.p1), "1", [], row)
+        code.loop(item.first_panel, item.last_panel, "1", [], row_panel)
+    if b_mode == "unit":
+        _pack_b_unit(product, item, block)
+    elif b_mode in ("trans", "any"):
+        pack_panel = _pack_b_transposed if b_mode == "trans" else _pack_b_any
 
-    def pack_a_cols(self, p: str, _: list[str]) -> list[str]:
-        """A panel of rows, k by k: 16 lanes of which the panel's rows are used."""
-        c, st = self.code, self.g.a.storage
-        first = self.row_of(p)
-        mask = mask_of(c, c.op(f"sub i64 {self.row_of(c.op(f'add i64 {p}, 1'))}, {first}"))
-        src = c.at("i8", self.a_base, c.mul(first, str(st.size)))
-        dst = c.at("i8", self.a_pack, c.mul(c.op(f"sub i64 {p}, {self.p0}"), str(self.a_panel)))
+        def column_panel(panel: str, _: list[str]) -> list[str]:
+            pack_panel(product, item, block, panel)
+            return []
 
-        def run(offset: str, done: str, n: str) -> None:
-            def one(k: str, _: list[str]) -> list[str]:
-                at = c.at("i8", src, c.add(offset, c.mul(k, self.ak_walk.stride)))
-                value = load_widened(c, st, self.elem, at, mask)
-                store(c, self.elem, value, c.at(self.elem.vec, dst, c.add(done, k)), None)
+        code.loop(item.first_column, item.last_column, "1", [], column_panel)
+
+
+def packed_panel(product: Product, item: Item, panel: str) -> tuple[str, str, str]:
+    """(first column, columns left from there, where it is packed) of a column panel."""
+    code, scheme = product.code, product.scheme
+    first = code.mul(panel, str(scheme.width))
+    left = code.op(f"sub i64 {product.word('n', product.geometry.n)}, {first}")
+    number = code.op(f"sub i64 {panel}, {item.first_column}")
+    return first, left, code.at("i8", item.b_packed, code.mul(number, str(scheme.b_panel)))
+
+
+# ---- panels of a
+def _pack_a_rows(product: Product, item: Item, block: Block) -> None:
+    """Rows as they are, for broadcasts of single elements."""
+    code, factor, row_bytes = product.code, product.geometry.a, str(product.scheme.a_row)
+
+    def row(index: str, _: list[str]) -> list[str]:
+        source = code.at("i8", item.a, offset_of(code, block.a_lines, index))
+        number = code.op(f"sub i64 {index}, {item.first_row}")
+        target = code.at("i8", item.a_packed, code.mul(number, row_bytes))
+        # a row is followed by ROW_PAD unused elements, so a short run may write too far
+        short = not factor.k.uniform and factor.k.length <= 16
+        copy_walk(
+            code,
+            factor.storage,
+            product.elem,
+            source,
+            block.a_depth,
+            block.start,
+            block.length,
+            target,
+            short,
+        )
+        return []
+
+    code.loop(item.first_row, row_of(product, item.last_panel), "1", [], row)
+
+
+def _pack_a_columns(product: Product, item: Item, block: Block, panel: str) -> None:
+    """A panel of rows, k by k: 16 lanes of which the panel's rows are used."""
+    code, elem, stored = product.code, product.elem, product.geometry.a.storage
+    first = row_of(product, panel)
+    following = row_of(product, code.op(f"add i64 {panel}, 1"))
+    mask = mask_of(code, code.op(f"sub i64 {following}, {first}"))
+    source = code.at("i8", item.a, code.mul(first, str(stored.size)))
+    number = code.op(f"sub i64 {panel}, {item.first_panel}")
+    target = code.at("i8", item.a_packed, code.mul(number, str(product.scheme.a_panel)))
+
+    def run(offset: str, done: str, length: str) -> None:
+        def one(depth: str, _: list[str]) -> list[str]:
+            distance = code.add(offset, code.mul(depth, block.a_depth.stride))
+            lanes = load_widened(code, stored, elem, code.at("i8", source, distance), mask)
+            store(code, elem, lanes, code.at(elem.vec, target, code.add(done, depth)), None)
+            return []
+
+        code.loop("0", length, "1", [], one)
+
+    for_runs(code, block.a_depth, block.start, block.length, run)
+
+
+# ---- panels of b
+def _pack_b_unit(product: Product, item: Item, block: Block) -> None:
+    """Rows of k, each through all panels of the item, so that memory is read in order."""
+    code, geometry, width = product.code, product.geometry, product.scheme.width
+    # panels without a ragged edge are copied without masks
+    whole = code.op(f"udiv i64 {product.word('n', geometry.n)}, {width}")
+    inside = code.smin(item.last_column, whole)
+    full = code.call("llvm.smax.i64", "i64", f"i64 {inside}", f"i64 {item.first_column}")
+    _pack_rows(product, item, block, (item.first_column, full), [None] * geometry.vecs)
+    if geometry.n % width:
+        done = code.mul(full, str(width))
+        left = code.op(f"sub i64 {product.word('n', geometry.n)}, {done}")
+
+        def ragged() -> None:
+            masks: list[str | None] = [
+                mask_of(code, code.op(f"sub i64 {left}, {16 * vector}"))
+                for vector in range(geometry.vecs)
+            ]
+            _pack_rows(product, item, block, (full, item.last_column), masks)
+
+        code.when(code.op(f"icmp slt i64 {full}, {item.last_column}"), ragged)
+
+
+def _pack_rows(
+    product: Product, item: Item, block: Block, panels: tuple[str, str], masks: list[str | None]
+) -> None:
+    """Rows of k of the panels from the first to the last, with a mask for each vector."""
+    code, elem, scheme = product.code, product.elem, product.scheme
+    stored, line = product.geometry.b.storage, str(scheme.width * elem.size)
+
+    def run(offset: str, done: str, length: str) -> None:
+        def one(depth: str, _: list[str]) -> list[str]:
+            distance = code.add(offset, code.mul(depth, block.b_depth.stride))
+            source = code.at("i8", item.b, distance)
+            row = code.at("i8", item.b_packed, code.mul(code.add(done, depth), line))
+
+            def panel(number: str, _: list[str]) -> list[str]:
+                columns = code.mul(number, str(scheme.width * stored.size))
+                origin = code.at("i8", source, columns)
+                local = code.op(f"sub i64 {number}, {item.first_column}")
+                target = code.at("i8", row, code.mul(local, str(scheme.b_panel)))
+                for vector, mask in enumerate(masks):
+                    pointer = code.at(stored.vec, origin, str(vector))
+                    lanes = load_widened(code, stored, elem, pointer, mask)
+                    store(code, elem, lanes, code.at(elem.vec, target, str(vector)), None)
                 return []
 
-            c.loop("0", n, "1", [], one)
-
-        for_runs(c, self.ak_walk, self.k0, self.kc, run)
-        return []
-
-    def panel_of(self, j: str) -> tuple[str, str, str]:
-        """(first column, columns left from there, packed panel) of column panel j."""
-        c = self.code
-        first = c.mul(j, str(self.width))
-        left = c.op(f"sub i64 {self.w('n', self.g.n)}, {first}")
-        where = c.at("i8", self.b_pack, c.mul(c.op(f"sub i64 {j}, {self.j0}"), str(self.b_panel)))
-        return first, left, where
-
-    def pack_b_unit(self) -> None:
-        """Rows of k, each through all panels of the item, so that memory is read in order."""
-        c, st, elem = self.code, self.g.b.storage, self.elem
-        # panels without a ragged edge
-        whole = c.op(f"udiv i64 {self.w('n', self.g.n)}, {self.width}")
-        full = c.call("llvm.smax.i64", "i64", f"i64 {c.smin(self.j1, whole)}", f"i64 {self.j0}")
-
-        def rows(first: str, last: str, masks: list[str | None]) -> None:
-            def run(offset: str, done: str, n: str) -> None:
-                def one(k: str, _: list[str]) -> list[str]:
-                    src = c.at("i8", self.b_base, c.add(offset, c.mul(k, self.bk_walk.stride)))
-                    dst = c.at(
-                        "i8", self.b_pack, c.mul(c.add(done, k), str(self.width * elem.size))
-                    )
-
-                    def panel(j: str, _: list[str]) -> list[str]:
-                        at = c.at("i8", src, c.mul(j, str(self.width * st.size)))
-                        to = c.at(
-                            "i8", dst, c.mul(c.op(f"sub i64 {j}, {self.j0}"), str(self.b_panel))
-                        )
-                        for v, mask in enumerate(masks):
-                            value = load_widened(c, st, elem, c.at(st.vec, at, str(v)), mask)
-                            store(c, elem, value, c.at(elem.vec, to, str(v)), None)
-                        return []
-
-                    c.loop(first, last, "1", [], panel)
-                    return []
-
-                c.loop("0", n, "1", [], one)
-
-            for_runs(c, self.bk_walk, self.k0, self.kc, run)
-
-        rows(self.j0, full, [None] * self.g.vecs)
-        if self.g.n % self.width:
-            left = c.op(f"sub i64 {self.w('n', self.g.n)}, {c.mul(full, str(self.width))}")
-            c.when(
-                c.op(f"icmp slt i64 {full}, {self.j1}"),
-                lambda: rows(
-                    full,
-                    self.j1,
-                    [mask_of(c, c.op(f"sub i64 {left}, {16 * v}")) for v in range(self.g.vecs)],
-                ),
-            )
-
-    def pack_b_trans(self, j: str, _: list[str]) -> list[str]:
-        """Columns lie along k: 16 x 16 blocks are transposed, whole ones where they lie."""
-        c, st = self.code, self.g.b.storage
-        first, left, panel = self.panel_of(j)
-        self.transposes = True
-
-        def group(v: str, _: list[str]) -> list[str]:
-            col = c.add(first, v)
-            dst = c.at(self.elem.scalar, panel, v)
-            all_lines = c.op(f"icmp sge i64 {c.op(f'sub i64 {left}, {v}')}, 16")
-
-            def run(offset: str, done: str, n: str) -> None:
-                def block(k: str, _: list[str]) -> list[str]:
-                    src = c.at("i8", self.b_base, c.add(offset, c.mul(k, str(st.size))))
-                    rest = c.op(f"sub i64 {n}, {k}")
-                    to = c.at("i8", dst, c.mul(c.add(done, k), str(self.width * self.elem.size)))
-                    self.pack_block(src, col, rest, all_lines, to)
-                    return []
-
-                c.loop("0", n, "16", [], block)
-
-            for_runs(c, self.bk_walk, self.k0, self.kc, run)
+            code.loop(*panels, "1", [], panel)
             return []
 
-        c.loop("0", c.smin(left, str(self.width)), "16", [], group)
-        return []
+        code.loop("0", length, "1", [], one)
 
-    def pack_block(self, src: str, col: str, rest: str, all_lines: str, to: str) -> None:
-        """One 16 x 16 block: `rest` elements of 16 columns from `col` on, at src + offset."""
-        c, st, elem = self.code, self.g.b.storage, self.elem
+    for_runs(code, block.b_depth, block.start, block.length, run)
 
-        def transpose(at: str, step: str) -> None:
-            line = self.width * elem.size
-            c.do(f"call void @NAME.transpose(ptr {at}, i64 {step}, ptr {to}, i64 {line})")
 
-        def gather() -> None:
-            mask = mask_of(c, rest)
-            end = c.op(f"sub i64 {self.w('n', self.g.n)}, 1")
+def _pack_b_transposed(product: Product, item: Item, block: Block, panel: str) -> None:
+    """Columns lie along k: 16 x 16 blocks are transposed, whole ones where they lie."""
+    code, elem, stored = product.code, product.elem, product.geometry.b.storage
+    width = product.scheme.width
+    first, left, packed = packed_panel(product, item, panel)
 
-            def one(i: str, _: list[str]) -> list[str]:
-                p = c.at("i8", src, offset_of(c, self.b_walk, c.smin(c.add(col, i), end)))
-                store(
-                    c,
-                    elem,
-                    load_widened(c, st, elem, p, mask),
-                    c.at(elem.vec, self.block_buffer, i),
-                    None,
-                )
+    def group(offset: str, _: list[str]) -> list[str]:
+        """16 columns of the panel."""
+        column = code.add(first, offset)
+        lane = code.at(elem.scalar, packed, offset)
+        all_columns = code.op(f"icmp sge i64 {code.op(f'sub i64 {left}, {offset}')}, 16")
+
+        def run(distance: str, done: str, length: str) -> None:
+            def step(depth: str, _: list[str]) -> list[str]:
+                along = code.add(distance, code.mul(depth, str(stored.size)))
+                source = code.at("i8", item.b, along)
+                rest = code.op(f"sub i64 {length}, {depth}")
+                row = code.mul(code.add(done, depth), str(width * elem.size))
+                square = Square(source, column, all_columns, rest, code.at("i8", lane, row))
+                _transpose_square(product, block, square)
                 return []
 
-            c.loop("0", "16", "1", [], one)
-            transpose(self.block_buffer, str(16 * elem.size))
+            code.loop("0", length, "16", [], step)
 
-        if not self.g.b.lines.uniform or st.widen != "same":
-            gather()
-            return
-        step = self.b_walk.stride
-        whole = c.op(f"and i1 {all_lines}, {c.op(f'icmp sge i64 {rest}, 16')}")
-        c.when(whole, lambda: transpose(c.at("i8", src, c.mul(col, step)), step))
-        c.when(c.op(f"xor i1 {whole}, true"), gather)
+        for_runs(code, block.b_depth, block.start, block.length, run)
+        return []
 
-    def pack_b_any(self, j: str, _: list[str]) -> list[str]:
-        c = self.code
-        first, left, panel = self.panel_of(j)
-        count = c.smin(left, str(self.width))
-        # what a short run writes too far is written again by the next row of k
-        short = not self.g.b.lines.uniform and self.g.b.lines.length <= 16
+    code.loop("0", code.smin(left, str(width)), "16", [], group)
 
-        def one(k: str, _: list[str]) -> list[str]:
-            src = c.at("i8", self.b_base, offset_of(c, self.bk_walk, c.add(self.k0, k)))
-            dst = c.at("i8", panel, c.mul(k, str(self.width * self.elem.size)))
-            copy_walk(c, self.g.b.storage, self.elem, src, self.b_walk, first, count, dst, short)
+
+class Square(NamedTuple):
+    """16 columns of b and up to 16 k, which become rows of a panel."""
+
+    source: str  # the first k of column 0
+    column: str
+    all_columns: str  # i1: 16 are there
+    depths: str  # how many k are left
+    target: str
+
+
+def _transpose_square(product: Product, block: Block, square: Square) -> None:
+    """Whole squares of the accumulator's type are transposed where they lie; others are gathered
+    into a buffer first, masked along k, with the last column in place of missing ones."""
+    code, elem, factor = product.code, product.elem, product.geometry.b
+    line = product.scheme.width * elem.size
+
+    def transpose(pointer: str, step: str) -> None:
+        code.do(
+            f"call void @NAME.transpose(ptr {pointer}, i64 {step}, ptr {square.target}, i64 {line})"
+        )
+
+    def gather() -> None:
+        mask = mask_of(code, square.depths)
+        last = code.op(f"sub i64 {product.word('n', product.geometry.n)}, 1")
+
+        def one(index: str, _: list[str]) -> list[str]:
+            column = code.smin(code.add(square.column, index), last)
+            pointer = code.at("i8", square.source, offset_of(code, block.b_lines, column))
+            lanes = load_widened(code, factor.storage, elem, pointer, mask)
+            store(code, elem, lanes, code.at(elem.vec, product.block_buffer, index), None)
             return []
 
-        c.loop("0", self.kc, "1", [], one)
+        code.loop("0", "16", "1", [], one)
+        transpose(product.block_buffer, str(16 * elem.size))
+
+    if not factor.lines.uniform or factor.storage.widen != "same":
+        gather()
+        return
+    step = block.b_lines.stride
+    all_depths = code.op(f"icmp sge i64 {square.depths}, 16")
+    whole = code.op(f"and i1 {square.all_columns}, {all_depths}")
+    code.when(
+        whole,
+        lambda: transpose(code.at("i8", square.source, code.mul(square.column, step)), step),
+    )
+    code.when(code.op(f"xor i1 {whole}, true"), gather)
+
+
+def _pack_b_any(product: Product, item: Item, block: Block, panel: str) -> None:
+    """Columns one after the other, for every k."""
+    code, elem, factor, width = product.code, product.elem, product.geometry.b, product.scheme.width
+    first, left, packed = packed_panel(product, item, panel)
+    count = code.smin(left, str(width))
+    # what a short run writes too far is written again by the next row of k
+    short = not factor.lines.uniform and factor.lines.length <= 16
+
+    def one(depth: str, _: list[str]) -> list[str]:
+        along = offset_of(code, block.b_depth, code.add(block.start, depth))
+        source = code.at("i8", item.b, along)
+        target = code.at("i8", packed, code.mul(depth, str(width * elem.size)))
+        copy_walk(code, factor.storage, elem, source, block.b_lines, first, count, target, short)
         return []
+
+    code.loop("0", block.length, "1", [], one)

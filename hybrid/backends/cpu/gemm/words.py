@@ -7,17 +7,18 @@ the generator asks), so equal structures give equal texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ...emit.code import Code
 from ...emit.generated import SlotRef, Word
 from .geometry import Factor, Runs
 from .pack import Walk, offset_of
 
-__all__ = ["Words"]
+__all__ = ["Loader", "Words"]
 
 
 class Words:
-    """Collects words and emits their loads."""
+    """Collects the words of all functions of one kernel."""
 
     def __init__(self) -> None:
         self.values: list[Word] = []
@@ -25,61 +26,72 @@ class Words:
         self.tables: list[tuple[int, Sequence[int]]] = []
 
     def index(self, name: str, value: Word) -> int:
-        """Number of the word called `name`."""
-        at = self.names.get(name)
-        if at is None:
-            at = self.names[name] = len(self.values)
+        """Number of the word called `name`, which is `value` when it is new."""
+        number = self.names.get(name)
+        if number is None:
+            number = self.names[name] = len(self.values)
             self.values.append(value)
-        return at
+        return number
 
-    def word(self, code: Code, name: str, value: Word) -> str:
-        """The i64 word called `name`, loaded at the entry of the function."""
-        at = self.index(name, value)
-        return code.once(f"load i64, ptr {code.once(f'getelementptr i64, ptr %args, i64 {at}')}")
-
-    def table(self, code: Code, name: str, values: Sequence[int]) -> str:
-        """Pointer to words holding `values` (they follow the scalar words)."""
+    def add_table(self, name: str, values: Sequence[int]) -> None:
+        """Have the word called `name` say where a table of words starts."""
         if name not in self.names:
             self.tables.append((self.index(name, 0), values))
-        start = self.word(code, name, 0)
-        return code.once(f"getelementptr i64, ptr %args, i64 {start}")
-
-    def walk(self, code: Code, name: str, runs: Runs, itemsize: int) -> Walk:
-        """An index space; unit and zero strides are part of the text."""
-        if runs.stride in (0, itemsize):
-            stride = str(runs.stride)
-        else:
-            stride = self.word(code, name + ".stride", runs.stride)
-        if runs.starts is None:
-            return Walk(None, "0", stride)
-        length = self.word(code, name + ".length", runs.length)
-        return Walk(self.table(code, name + ".starts", runs.starts), length, stride)
-
-    def base(self, code: Code, name: str, offset: Word, operand: str = "") -> str:
-        """Pointer to the buffer of an operand (called `name` if nothing else is said) plus its
-        constant byte offset."""
-        slot = self.word(code, name + ".slot", SlotRef(operand or name))
-        at = code.once(f"getelementptr ptr, ptr %bufs, i64 {slot}")
-        buf = code.once(f"load ptr, ptr {at}")
-        return code.once(
-            f"getelementptr i8, ptr {buf}, i64 {self.word(code, name + '.offset', offset)}"
-        )
-
-    def temp(self, code: Code) -> str:
-        """Pointer to the workspace."""
-        return self.base(code, "temp", 0)
-
-    def factor(self, code: Code, name: str, factor: Factor, batch: str) -> str:
-        """Pointer to a factor of one product of the batch."""
-        op, size = factor.operand, factor.storage.size
-        base = self.base(code, name, op.offset * size, factor.name)
-        walk = self.walk(code, name + ".batch", factor.batch, size)
-        return code.at("i8", base, offset_of(code, walk, batch))
 
     def finish(self) -> tuple[Word, ...]:
         """All words: scalars in the order they were asked for, then the tables."""
         values = list(self.values)
-        for at, table in self.tables:
-            values[at] = len(values)
+        for number, table in self.tables:
+            values[number] = len(values)
             values.extend(table)
         return tuple(values)
+
+
+class Loader(NamedTuple):
+    """Words as values of one function; loads stand in its entry block, each once."""
+
+    code: Code
+    words: Words
+
+    def word(self, name: str, value: Word) -> str:
+        """The i64 word called `name`."""
+        number = self.words.index(name, value)
+        pointer = self.code.once(f"getelementptr i64, ptr %args, i64 {number}")
+        return self.code.once(f"load i64, ptr {pointer}")
+
+    def table(self, name: str, values: Sequence[int]) -> str:
+        """Pointer to words holding `values`."""
+        self.words.add_table(name, values)
+        return self.code.once(f"getelementptr i64, ptr %args, i64 {self.word(name, 0)}")
+
+    def walk(self, name: str, runs: Runs, itemsize: int) -> Walk:
+        """An index space.  Unit and zero strides are part of the text: code for adjacent and for
+        repeated elements differs from that for strides of any other size."""
+        if runs.stride in (0, itemsize):
+            stride = str(runs.stride)
+        else:
+            stride = self.word(name + ".stride", runs.stride)
+        if runs.starts is None:
+            return Walk(None, "0", stride)
+        length = self.word(name + ".length", runs.length)
+        return Walk(self.table(name + ".starts", runs.starts), length, stride)
+
+    def base(self, name: str, offset: Word, operand: str = "") -> str:
+        """Pointer to the buffer of an operand (called `name` if nothing else is said) plus its
+        constant byte offset."""
+        slot = self.word(name + ".slot", SlotRef(operand or name))
+        place = self.code.once(f"getelementptr ptr, ptr %bufs, i64 {slot}")
+        buffer = self.code.once(f"load ptr, ptr {place}")
+        start = self.word(name + ".offset", offset)
+        return self.code.once(f"getelementptr i8, ptr {buffer}, i64 {start}")
+
+    def workspace(self) -> str:
+        """Pointer to the workspace."""
+        return self.base("temp", 0)
+
+    def factor(self, name: str, factor: Factor, batch: str) -> str:
+        """Pointer to a factor of one product of the batch."""
+        size = factor.storage.size
+        base = self.base(name, factor.operand.offset * size, factor.name)
+        walk = self.walk(name + ".batch", factor.batch, size)
+        return self.code.at("i8", base, offset_of(self.code, walk, batch))

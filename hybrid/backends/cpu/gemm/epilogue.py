@@ -1,0 +1,169 @@
+"""What the epilogue of a product does, before any code: its program, its operands, which values are
+the same for all elements.
+
+Invariant: the epilogue sees each finished sum once, reads its other arguments at the same (batch,
+m, n), and every result is stored exactly once, after all its arguments were read (a read may share
+memory with it).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ....core import dtypes as dt
+from ....ir.contract import rounded
+from ....ir.scalar.program import Builder, Program
+from ...plan import Dims, GemmKernel, Operand
+from .geometry import Runs, runs_of
+from .micro import Element
+
+__all__ = ["Finish", "Stream", "epilogue_of", "finish_of"]
+
+
+class Stream(NamedTuple):
+    """A read or result of the epilogue: byte walks over batch, lines (tile rows) and columns."""
+
+    name: str
+    type: str  # program type
+    offset: int  # bytes
+    size: int
+    batch: Runs
+    lines: Runs
+    columns: Runs
+
+    @property
+    def uniform(self) -> bool:
+        """One element for the whole product."""
+        return all(
+            runs.size == 1 or (runs.uniform and runs.stride == 0)
+            for runs in (self.batch, self.lines, self.columns)
+        )
+
+
+class Finish(NamedTuple):
+    """What to do with the finished tiles of one product, which are `vecs` vectors wide."""
+
+    elem: Element
+    vecs: int
+    program: Program | None  # None: sums are stored as they are
+    params: tuple[int, ...]  # bits of the program's run-time scalars
+    reads: tuple[Stream, ...]
+    outs: tuple[Stream, ...]
+    transposed: bool  # lanes of results run along the lines of the tile
+    whole: bool  # a vector has 16 columns, or none
+    storable: bool  # sums may go to the result without the finishing function
+    uniform: tuple[bool, ...]  # instructions with one value for the whole product
+    passed: tuple[int, ...]  # those whose values elements use: computed once per call
+    fetched: tuple[Stream, ...]  # reads worth asking for before the sums are computed
+
+    @property
+    def line_bytes(self) -> int:
+        """Bytes from line to line of a tile."""
+        return self.vecs * 16 * self.elem.size
+
+
+def epilogue_of(kernel: GemmKernel, elem: Element) -> Program | None:
+    """The program to run on finished sums; None when they are stored as they are."""
+    if kernel.epilogue is not None:
+        return kernel.epilogue
+    out = kernel.outs[0].dtype
+    if not dt.is_half(out) and out.itemsize == elem.size:
+        return None
+    builder = Builder()
+    return builder.program(rounded(builder, builder.arg(elem.name), None, out))
+
+
+def finish_of(
+    kernel: GemmKernel, swap: bool, vecs: int, elem: Element, whole: bool = False
+) -> Finish:
+    """The finish of a product.  `swap`: lines of the tile are columns of the result.  `whole`: the
+    driver gives vectors of 16 columns, or of none."""
+    program = epilogue_of(kernel, elem)
+    types = [elem.name] * len(kernel.outs)
+    if program is not None:
+        types = [program.instrs[number].type for number in program.outs]
+    outs = tuple(
+        [
+            _stream(f"out{i}", type, out, swap)
+            for i, (type, out) in enumerate(zip(types, kernel.outs))
+        ]
+    )
+    reads = tuple([_read(kernel, program, i, swap) for i in range(len(kernel.reads))])
+    first = outs[0]
+    adjacent = _adjacent(first.columns, first.size)
+    transposed = not adjacent and first.lines.size > 1 and _adjacent(first.lines, first.size)
+    uniform = _uniform(program, reads)
+    return Finish(
+        elem=elem,
+        vecs=vecs,
+        program=program,
+        params=kernel.params,
+        reads=reads,
+        outs=outs,
+        transposed=transposed,
+        whole=whole and not transposed,
+        storable=program is None and adjacent and first.lines.uniform and len(outs) == 1,
+        uniform=uniform,
+        passed=_passed(program, uniform),
+        fetched=tuple(
+            [
+                read
+                for read in reads
+                if _adjacent(read.lines if transposed else read.columns, read.size)
+            ]
+        ),
+    )
+
+
+def _adjacent(runs: Runs, size: int) -> bool:
+    return runs.uniform and runs.unit(size)
+
+
+def _stream(name: str, type: str, operand: Operand, swap: bool) -> Stream:
+    size = operand.dtype.itemsize
+    lines, columns = runs_of(operand.rows, size), runs_of(operand.cols, size)
+    if swap:
+        lines, columns = columns, lines
+    batch = runs_of(operand.batch, size)
+    return Stream(name, type, operand.offset * size, size, batch, lines, columns)
+
+
+def _read(kernel: GemmKernel, program: Program | None, number: int, swap: bool) -> Stream:
+    """A read as an operand with the sizes of the result."""
+    assert program is not None
+    access, out = kernel.reads[number], kernel.outs[0]
+    start, parts = 0, []
+    for sizes in (out.batch.sizes, out.rows.sizes, out.cols.sizes):
+        parts.append(Dims(sizes, tuple(access.strides[start : start + len(sizes)])))
+        start += len(sizes)
+    operand = Operand(access.slot, access.dtype, access.offset, *parts)
+    return _stream(f"read{number}", program.args[number + 1], operand, swap)
+
+
+def _uniform(program: Program | None, reads: tuple[Stream, ...]) -> tuple[bool, ...]:
+    """Which instructions of the epilogue have one value for the whole product."""
+    found: list[bool] = []
+    for instr in program.instrs if program is not None else ():
+        if instr.prim == "arg":
+            found.append(instr.attr > 0 and reads[instr.attr - 1].uniform)
+        else:
+            found.append(instr.prim != "load" and all(found[arg] for arg in instr.args))
+    return tuple(found)
+
+
+def _passed(program: Program | None, uniform: tuple[bool, ...]) -> tuple[int, ...]:
+    """Uniform instructions whose value elements use; constants and scalars are at hand anyway."""
+    if program is None:
+        return ()
+    instrs = program.instrs
+    used = set(program.outs)
+    for number, instr in enumerate(instrs):
+        if not uniform[number]:
+            used.update(instr.args)
+    return tuple(
+        [
+            number
+            for number in sorted(used)
+            if uniform[number] and instrs[number].prim not in ("const", "param")
+        ]
+    )

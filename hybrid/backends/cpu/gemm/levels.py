@@ -1,0 +1,152 @@
+"""The records that the driver of a product passes from loop to loop, from the whole function down
+to one column panel.
+
+Invariant: they are values, made where their loop begins; strings are names of IR values (i64
+unless they are pointers) or constants, numbers are known when the text is written.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...emit.code import Code
+from ...plan import GemmKernel
+from .epilogue import Finish
+from .geometry import BLOCK, ROW_PAD, Geometry
+from .micro import Element, Micro
+from .pack import Walk
+from .words import Loader
+
+__all__ = ["Block", "Item", "Panel", "Product", "Scheme", "row_of", "scheme_of"]
+
+
+class Scheme(NamedTuple):
+    """What follows from a geometry before a line is written: which cases there are, how many bytes
+    rows, panels and tiles take."""
+
+    several: bool  # k has more than one block
+    partial: bool  # sums of each block go to the workspace
+    direct: bool  # micro-kernels store where the sums belong; else into tiles, which are finished
+    adds: bool  # blocks of k are added where they are stored
+    segmented: bool  # vectors of b lie anywhere, each with its own pointer
+    b_packed: bool
+    width: int  # columns of a full panel
+    a_row: int | None  # bytes from a packed row of a to the next
+    a_panel: int  # bytes of a panel of a (mode cols)
+    b_panel: int
+    tile: int
+    a_bytes: int  # scratch: the panels of a, those of b, then the tiles
+    b_bytes: int
+    scratch: int
+
+
+def scheme_of(kernel: GemmKernel, geometry: Geometry, elem: Element, finish: Finish) -> Scheme:
+    """The scheme of a product."""
+    several, partial = kernel.k > BLOCK, geometry.split > 0
+    segmented = geometry.b_mode == "segmented"
+    direct = partial or (finish.storable and not segmented)
+    b_packed = geometry.b_mode in ("unit", "trans", "any")
+    width = geometry.vecs * 16
+    line = width * elem.size
+    a_row = {"rows": (BLOCK + ROW_PAD) * elem.size, "cols": elem.size}.get(geometry.a_mode)
+    a_panel, b_panel, tile = BLOCK * 16 * elem.size, BLOCK * line, geometry.rows * line
+    a_bytes = {
+        "rows": geometry.panels_m * geometry.rows * (a_row or 0),
+        "cols": geometry.panels_m * a_panel,
+    }.get(geometry.a_mode, 0)
+    # a transposed block writes 16 rows of k even where fewer are left: 16 lines behind the last
+    b_bytes = geometry.panels_n * b_panel + 16 * line if b_packed else 0
+    # with several blocks of k every tile of the item waits for its last block
+    tiles = geometry.panels_m * geometry.panels_n if several else 1
+    tile_bytes = 0 if direct else tiles * tile
+    # the finishing transpose reads 16 rows of a smaller tile
+    scratch = a_bytes + b_bytes + tile_bytes + 16 * line
+    return Scheme(
+        several=several,
+        partial=partial,
+        direct=direct,
+        adds=several and not partial,
+        segmented=segmented,
+        b_packed=b_packed,
+        width=width,
+        a_row=a_row,
+        a_panel=a_panel,
+        b_panel=b_panel,
+        tile=tile,
+        a_bytes=a_bytes,
+        b_bytes=b_bytes,
+        scratch=scratch,
+    )
+
+
+class Product(NamedTuple):
+    """The function under construction and what holds in all of it."""
+
+    kernel: GemmKernel
+    geometry: Geometry
+    elem: Element
+    scheme: Scheme
+    finish: Finish
+    load: Loader
+    variants: dict[Micro, str]  # micro-kernels called so far, by their names
+    descriptors: str  # one per vector of a tile
+    block_buffer: str  # 16 vectors, for blocks of b that cannot be transposed where they lie
+    uniform: str  # what the finishing function gets
+
+    @property
+    def code(self) -> Code:
+        return self.load.code
+
+    def word(self, name: str, value: int) -> str:
+        return self.load.word(name, value)
+
+
+class Item(NamedTuple):
+    """A work item: a range of row panels and one of column panels, in one product of the batch."""
+
+    batch: str
+    first_panel: str
+    last_panel: str
+    first_column: str
+    last_column: str
+    first_row: str
+    a: str  # the factors, where they lie and where they are packed
+    b: str
+    a_packed: str
+    b_packed: str
+    tiles: str
+    result: str  # where sums of all blocks go; empty where they go elsewhere
+
+
+class Block(NamedTuple):
+    """A block of k, and how its factors are walked."""
+
+    start: str
+    length: str
+    more: str  # i1: sums of earlier blocks are there
+    last: str  # i1: no block follows
+    result: str
+    a_lines: Walk
+    a_depth: Walk  # along k
+    b_lines: Walk
+    b_depth: Walk
+
+
+class Panel(NamedTuple):
+    """A column panel and the micro-kernel of its tiles."""
+
+    number: str
+    first: str  # column
+    pointer: str  # the panel of b, or the descriptors of its vectors
+    lanes: str  # of the last vector
+    micro: Micro
+    vecs: int
+
+
+def row_of(product: Product, panel: str) -> str:
+    """First row of a row panel.  Rows are shared out evenly: the first panels have `rows` rows, the
+    others one less, so that no micro tile is much smaller than the rest."""
+    code, geometry = product.code, product.geometry
+    over = code.op(f"sub i64 {panel}, {product.word('full_rows', geometry.full_rows)}")
+    over = code.call("llvm.smax.i64", "i64", f"i64 {over}", "i64 0")
+    return code.op(f"sub i64 {code.mul(panel, str(geometry.rows))}, {over}")
