@@ -12,11 +12,12 @@ from math import prod
 from ....core.errors import BackendError
 from ...emit.generated import Generated, SlotRef, Template
 from ...plan import Access, AttendKernel
-from ..gemm import ABI, element_of, module
+from ..gemm import element_of, module
 from ..gemm.geometry import Target, host_target
-from .backward import Backward
-from .forward import Forward
-from .work import NAMES
+from . import backward, forward
+from .backward import write_backward
+from .forward import write_forward
+from .work import READS
 
 __all__ = ["generate"]
 
@@ -26,15 +27,16 @@ MOST_SCRATCH = 1 << 22  # bytes that one thread may hold the gradients of all qu
 
 def _check(kernel: AttendKernel) -> None:
     """Columns of matrices lie side by side."""
-    e, f = kernel.e, kernel.f
-    q, k, v = kernel.reads[:3]
-    matrices = [(q, e), (k, e), (v, f)]
+    queries, keys, values = kernel.reads[:3]
+    matrices = [(queries, kernel.e), (keys, kernel.e), (values, kernel.f)]
     if kernel.backward:
-        matrices += [(kernel.reads[5], f), *zip(kernel.writes, (e, e, f))]
+        matrices.append((kernel.reads[5], kernel.f))
+        matrices += zip(kernel.writes, (kernel.e, kernel.e, kernel.f))
     else:
-        matrices.append((kernel.writes[0], f))
-    if any(a is not None and cols > 1 and a.strides[-1] != 1 for a, cols in matrices):
-        raise BackendError("attend kernels walk rows of adjacent elements; copy the operand")
+        matrices.append((kernel.writes[0], kernel.f))
+    for access, columns in matrices:
+        if access is not None and columns > 1 and access.strides[-1] != 1:
+            raise BackendError("attend kernels walk rows of adjacent elements; copy the operand")
 
 
 def _ways(kernel: AttendKernel, target: Target) -> tuple[str, ...]:
@@ -50,20 +52,18 @@ def _ways(kernel: AttendKernel, target: Target) -> tuple[str, ...]:
 @lru_cache(32)
 def _template(kernel: AttendKernel, how: str, target: Target) -> Template:
     """The function for a kernel whose operands may lie anywhere."""
-    elem = element_of(kernel.writes[0].dtype)
-    work: Forward | Backward
+    element = element_of(kernel.writes[0].dtype)
     if how == "forward":
-        work = Forward(kernel, elem, target)
+        made = write_forward(kernel, element, target)
     else:
-        work = Backward(kernel, elem, target, how)
-    work.build()
-    text, symbol = module([(ABI, work.code), *work.functions()], "attend")
-    items = prod(kernel.batch) * work.items
+        made = write_backward(kernel, element, target, how)
+    text, symbol = module(made.functions, "attend")
+    items = prod(kernel.batch) * made.items
     products = 3 * kernel.e + 2 * kernel.f if kernel.backward else kernel.e + kernel.f
     cost = max(prod(kernel.batch) * kernel.m * kernel.n * (products + 40) / 16, 1.0)
     grain = max(1, int(CHUNK * items / cost))
-    function = Generated(text, symbol, (), items, grain, max(work.scratch, 64))
-    return Template(function, work.words.finish())
+    function = Generated(text, symbol, (), items, grain, max(made.scratch, 64))
+    return Template(function, made.words)
 
 
 def _anywhere(access: Access) -> Access:
@@ -76,9 +76,9 @@ def generate(kernel: AttendKernel, target: Target | None = None) -> list[Generat
     target = target or host_target()
     reads = tuple([None if access is None else _anywhere(access) for access in kernel.reads])
     moved = kernel._replace(reads=reads, writes=tuple(map(_anywhere, kernel.writes)))
-    results = Backward.results if kernel.backward else Forward.results
+    results = backward.RESULTS if kernel.backward else forward.RESULTS
     places: dict[SlotRef, int] = {}
-    for name, access in (*zip(NAMES, kernel.reads), *zip(results, kernel.writes)):
+    for name, access in (*zip(READS, kernel.reads), *zip(results, kernel.writes)):
         if access is not None:
             places[SlotRef(name)] = access.slot
             places[SlotRef(name, is_offset=True)] = access.offset * access.dtype.itemsize

@@ -6,252 +6,313 @@ Invariant: the order of ops/attend.py; nothing as large as queries x keys is sto
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 from ....ir.attend import BLOCK, TILE
+from ...emit.code import Code
 from ...plan import AttendKernel
+from ..gemm import ABI
 from ..gemm.geometry import Target
 from ..gemm.micro import Element
-from .work import Work
+from ..gemm.pack import divide
+from .scores import (
+    Scores,
+    TileMemory,
+    called_functions,
+    raw_scores,
+    score,
+    tile_memory,
+    times_factor,
+    turn_pairs,
+)
+from .work import Areas, Keys, Matrix, Queries, Work, Written, work_of
 
-__all__ = ["Forward"]
+__all__ = ["RESULTS", "write_forward"]
 
+RESULTS = ("to out", "to peak", "to total")
 LANES = 64  # of a block's sum
 
 
-class Forward(Work):
-    """The function that writes out, peak and total."""
+class Forward(NamedTuple):
+    """The function that writes out, peak and total, and its memory."""
 
-    results = ("to out", "to peak", "to total")
-
-    def __init__(self, kernel: AttendKernel, elem: Element, target: Target) -> None:
-        super().__init__(kernel, elem, target)
-        self.tiles = -(-kernel.m // TILE)
-        self.wide = self.padded("f")
-        self.tile_memory()
-        self.sums = self.area("sums", LANES, TILE)
-        self.out = self.area("out", TILE, self.wide)
-        self.product_area = self.area("product", TILE, self.wide)
-        if self.few:
-            self.turned_k = self.area("turned_k", kernel.e, TILE)
-            self.by_key = self.area("by_key", self.shape.rows, BLOCK)
-        self.out_line = self.w("out_line", self.wide * elem.size)
-        kind = f"[{TILE} x {elem.scalar}]"
-        self.top, self.total, self.part, self.decay = (self.code.alloca(kind) for _ in range(4))
+    work: Work
+    tile: TileMemory
+    sums: str  # 64 lanes of weights
+    out: str  # rows of values, weighted
+    product: str  # those of one block
+    turned_keys: str  # for few queries: 32 keys
+    by_key: str  # for few queries: scores as [queries, keys]
+    out_line: str  # bytes of a row of out
+    top: str  # per query: the greatest score so far,
+    total: str  # the sum of the weights so far,
+    decay: str  # and what they are multiplied by when the top grows
 
     @property
-    def items(self) -> int:
-        """Items of one batch position."""
-        return self.tiles
+    def code(self) -> Code:
+        return self.work.code
 
-    def build(self) -> None:
-        self.each("%begin", "%end", 1, self.item)
-        self.code.do("ret i64 0")
 
-    def item(self, item: str) -> None:
-        c, k = self.code, self.kernel
-        tiles = self.w("tiles", self.tiles)
-        batch = c.op(f"udiv i64 {item}, {tiles}")
-        i0 = c.mul(c.op(f"sub i64 {item}, {c.mul(batch, tiles)}"), str(TILE))
-        rows = c.smin(str(TILE), c.op(f"sub i64 {self.size['m']}, {i0}"))
-        coords = self.split(batch)
-        at = {n: self.pointer(n, a, coords) for n, a in self.reads.items()}
-        if not self.few:
-            q = self.reads["q"]
-            start = self.row("q", q, at["q"], i0)
-            self.turn(start, self.step("q", q), rows, self.size["e"], self.turned_q)
-        for v in self.vectors:
-            self.store(self.number(float("-inf")), self.at(self.top, "0", TILE, v))
-            self.store(self.number(0.0), self.at(self.total, "0", TILE, v))
-        stop = self.size["n"]
-        if k.causal:
-            stop = c.smin(stop, c.op(f"add i64 {i0}, {TILE}"))
-        self.each("0", stop, BLOCK, lambda j0: self.block(at, j0, stop, i0, rows))
-        self.finish(coords, i0, rows)
+def write_forward(kernel: AttendKernel, element: Element, target: Target) -> Written:
+    """The kernel-ABI function of attention."""
+    work = work_of(kernel, element, target)
+    areas = Areas(work.loader, element)
+    forward = _forward(work, areas)
+    tiles = -(-kernel.m // TILE)
+    work.each("%begin", "%end", 1, lambda number: _write_item(forward, number, tiles))
+    work.code.do("ret i64 0")
+    functions = [(ABI, work.code), *called_functions(work)]
+    return Written(functions, work.loader.words.finish(), tiles, areas.nbytes)
 
-    # ---- one block of keys
-    def block(self, at: dict[str, str], j0: str, stop: str, i0: str, rows: str) -> None:
-        c = self.code
-        keys = c.smin(str(BLOCK), c.op(f"sub i64 {stop}, {j0}"))
-        self.prepare(at, j0, keys, i0, rows)
-        before, bases = self.maxima(c.op(f"sub i64 {j0}, {i0}"), keys)
-        self.weights(keys, bases)
-        first = c.op(f"icmp eq i64 {j0}, 0")
-        to = c.op(f"select i1 {first}, ptr {self.out}, ptr {self.product_area}")
-        v = self.reads["v"]
-        self.product(
-            (self.scores, str(self.elem.size), str(self.line)),
-            rows,
-            (self.row("v", v, at["v"], j0), self.step("v", v)),
-            self.size["f"],
-            keys,
-            (to, self.out_line),
+
+def _forward(work: Work, areas: Areas) -> Forward:
+    kernel, code, wide = work.kernel, work.code, work.padded("f")
+    tile = tile_memory(work, areas)
+    sums = areas.take("sums", LANES, TILE)
+    out, product = areas.take("out", TILE, wide), areas.take("product", TILE, wide)
+    turned_keys = by_key = ""
+    if work.few:
+        turned_keys = areas.take("turned_k", kernel.e, TILE)
+        by_key = areas.take("by_key", work.shape.rows, BLOCK)
+    out_line = work.word("out_line", wide * work.element.size)
+    kind = f"[{TILE} x {work.element.scalar}]"
+    # the third is not used; without it equal kernels would not find their code of earlier versions
+    top, total, _, decay = [code.alloca(kind) for _ in range(4)]
+    return Forward(work, tile, sums, out, product, turned_keys, by_key, out_line, top, total, decay)
+
+
+def _write_item(forward: Forward, number: str, tiles: int) -> None:
+    work, code = forward.work, forward.code
+    batch, tile = divide(code, number, work.word("tiles", tiles))
+    first = code.mul(tile, str(TILE))
+    rows = code.smin(str(TILE), code.op(f"sub i64 {work.sizes['m']}, {first}"))
+    coordinates = work.split(batch)
+    queries = Queries(work.pointers(coordinates), first, rows)
+    if not work.few:
+        source = work.rows_from("q", queries.pointers, first)
+        work.turn(source, rows, work.sizes["e"], forward.tile.turned_queries)
+    for vector in work.vectors:
+        work.store(work.number(float("-inf")), work.at(forward.top, "0", TILE, vector))
+        work.store(work.number(0.0), work.at(forward.total, "0", TILE, vector))
+    stop = work.sizes["n"]
+    if work.kernel.causal:
+        stop = code.smin(stop, code.op(f"add i64 {first}, {TILE}"))
+
+    def block(key: str) -> None:
+        length = code.smin(str(BLOCK), code.op(f"sub i64 {stop}, {key}"))
+        _write_block(forward, queries, Keys(key, length))
+
+    work.each("0", stop, BLOCK, block)
+    _write_results(forward, queries, coordinates)
+
+
+# ---- one block of keys
+def _write_block(forward: Forward, queries: Queries, keys: Keys) -> None:
+    work, code, tile = forward.work, forward.code, forward.tile
+    if work.few:
+        _few_scores(forward, queries, keys)
+    else:
+        raw_scores(work, tile, queries, keys)
+    turned = turn_pairs(work, tile, queries, keys)
+    ahead = code.op(f"sub i64 {keys.first}, {queries.first}")
+    scores = Scores(tile.scores, turned, ahead, keys.length)
+    before, bases = _maxima(forward, scores)
+    _weights(forward, scores, bases)
+    is_first = code.op(f"icmp eq i64 {keys.first}, 0")
+    target = code.op(f"select i1 {is_first}, ptr {forward.out}, ptr {forward.product}")
+    work.product(
+        Matrix(tile.scores, str(work.element.size), str(work.line)),
+        queries.rows,
+        work.rows_from("v", queries.pointers, keys.first),
+        work.sizes["f"],
+        keys.length,
+        Matrix(target, forward.out_line),
+    )
+    code.when(is_first, lambda: _take(forward))
+    code.when(
+        code.op(f"xor i1 {is_first}, true"),
+        lambda: _join(forward, before, bases, queries.rows),
+    )
+
+
+def _few_scores(forward: Forward, queries: Queries, keys: Keys) -> None:
+    """Raw scores of one or two queries: keys are turned and are the lanes."""
+    work, code, scalar = forward.work, forward.code, forward.work.element.scalar
+    size = work.element.size
+
+    def tile(first: str) -> None:
+        start = code.op(f"add i64 {keys.first}, {first}")
+        source = work.rows_from("k", queries.pointers, start)
+        left = code.smin(str(TILE), code.op(f"sub i64 {keys.length}, {first}"))
+        work.turn(source, left, work.sizes["e"], forward.turned_keys)
+        work.product(
+            work.rows_from("q", queries.pointers, queries.first),
+            queries.rows,
+            Matrix(forward.turned_keys, str(work.line)),
+            str(TILE),
+            work.sizes["e"],
+            Matrix(code.at(scalar, forward.by_key, first), str(BLOCK * size)),
         )
-        c.when(first, self.take)
-        c.when(c.op(f"xor i1 {first}, true"), lambda: self.join(before, bases, rows))
 
-    def raw_scores(self, at: dict[str, str], j0: str, keys: str, i0: str, rows: str) -> None:
-        """Of one or two queries: keys are turned and are the lanes."""
-        if not self.few:
-            return super().raw_scores(at, j0, keys, i0, rows)
-        c, q, k, side = self.code, self.reads["q"], self.reads["k"], str(self.elem.size)
+    def move(row: str) -> None:
+        line = code.at(scalar, forward.by_key, code.mul(row, str(BLOCK)))
 
-        def tile(j: str) -> None:
-            keys_at = self.row("k", k, at["k"], c.op(f"add i64 {j0}, {j}"))
-            left = c.smin(str(TILE), c.op(f"sub i64 {keys}, {j}"))
-            self.turn(keys_at, self.step("k", k), left, self.size["e"], self.turned_k)
-            self.product(
-                (self.row("q", q, at["q"], i0), self.step("q", q), side),
-                rows,
-                (self.turned_k, str(self.line)),
-                str(TILE),
-                self.size["e"],
-                (c.at(self.elem.scalar, self.by_key, j), str(BLOCK * self.elem.size)),
-            )
+        def one(key: str) -> None:
+            value = work.load_scalar(line, key)
+            place = code.add(code.mul(key, str(TILE)), row)
+            code.do(f"store {scalar} {value}, ptr {code.at(scalar, forward.tile.scores, place)}")
 
-        self.each("0", keys, TILE, tile)
-        scalar = self.elem.scalar
+        work.each("0", keys.length, 1, one)
 
-        def move(i: str) -> None:
-            line = c.at(scalar, self.by_key, c.mul(i, str(BLOCK)))
+    work.each("0", keys.length, TILE, tile)
+    work.each("0", queries.rows, 1, move)
 
-            def one(j: str) -> None:
-                x = c.op(f"load {scalar}, ptr {c.at(scalar, line, j)}")
-                p = c.at(scalar, self.scores, c.add(c.mul(j, str(TILE)), i))
-                c.do(f"store {scalar} {x}, ptr {p}")
 
-            self.each("0", keys, 1, one)
+def _maxima(forward: Forward, scores: Scores) -> tuple[list[str], list[str]]:
+    """Scores in place of raw ones; the tops before, and the bases of the new ones."""
+    work = forward.work
+    before = [work.load(work.at(forward.top, "0", TILE, vector)) for vector in work.vectors]
 
-        self.each("0", rows, 1, move)
+    def key(index: str, tops: list[str]) -> list[str]:
+        greatest = []
+        for vector in work.vectors:
+            value = score(work, scores, index, vector)
+            work.store(value, work.at(scores.raw, index, TILE, vector))
+            greatest.append(work.greater(value, tops[vector]))
+        return greatest
 
-    def maxima(self, ahead: str, keys: str) -> tuple[list[str], list[str]]:
-        """Scores in place of raw ones; the tops before, and the bases of the new ones."""
-        c, vec = self.code, self.elem.vec
-        before = [self.load(self.at(self.top, "0", TILE, v)) for v in self.vectors]
+    initial = [(work.element.vec, top) for top in before]
+    _, tops = forward.code.loop("0", scores.keys, "1", initial, key)
+    for vector in work.vectors:
+        work.store(tops[vector], work.at(forward.top, "0", TILE, vector))
+    return before, [work.base_of(top) for top in tops]
 
-        def key(j: str, tops: list[str]) -> list[str]:
-            out = []
-            for v in self.vectors:
-                x = self.score(j, ahead, v, keys)
-                self.store(x, self.at(self.scores, j, TILE, v))
-                out.append(self.greater(x, tops[v]))
-            return out
 
-        _, tops = c.loop("0", keys, "1", [(vec, b) for b in before], key)
-        for v in self.vectors:
-            self.store(tops[v], self.at(self.top, "0", TILE, v))
-        return before, [self.base_of(t) for t in tops]
+def _weights(forward: Forward, scores: Scores, bases: list[str]) -> None:
+    """Weights in place of scores, and their sum in the 64-lane order; two lanes at a time."""
+    work, code, vectors = forward.work, forward.code, forward.work.vectors
+    for vector in vectors:  # a key that has no weight, for the last pair
+        place = work.at(scores.raw, scores.keys, TILE, vector)
+        work.store(work.number(float("-inf")), place)
 
-    def weights(self, keys: str, bases: list[str]) -> None:
-        """Weights in place of scores, and their sum in the 64-lane order; two lanes at a time."""
-        c, vec = self.code, self.elem.vec
-        for v in self.vectors:  # a key that has no weight, for the last pair
-            self.store(self.number(float("-inf")), self.at(self.scores, keys, TILE, v))
+    def lanes(first: str) -> None:
+        def pair(key: str, sums: list[str]) -> list[str]:
+            found = [""] * len(sums)
 
-        def lanes(s: str) -> None:
-            def pair(j: str, sums: list[str]) -> list[str]:
-                out = [""] * len(sums)
+            def one(number: int, own: str, vector: int) -> None:
+                pointer = work.at(scores.raw, own, TILE, vector)
+                weight = work.weight(work.load(pointer), bases[vector])
+                work.store(times_factor(work, scores, weight, own, vector), pointer)
+                found[number] = work.apply("fadd", sums[number], weight)
 
-                def one(k: int, i: str, v: int) -> None:
-                    p = self.at(self.scores, i, TILE, v)
-                    w = self.weight(self.load(p), bases[v])
-                    self.store(self.times_factor(w, i, v), p)
-                    out[k] = self.fop("fadd", sums[k], w)
+            keys = (key, code.op(f"add i64 {key}, 1"))
+            both = [(own, vector) for own in keys for vector in vectors]
+            work.together([partial(one, number, *place) for number, place in enumerate(both)])
+            return found
 
-                both = [(i, v) for i in (j, c.op(f"add i64 {j}, 1")) for v in self.vectors]
-                self.together([partial(one, k, *at) for k, at in enumerate(both)])
-                return out
+        # -0.0 changes no sum, not even one of -0.0
+        zeros = [(work.element.vec, work.number(-0.0))] * (2 * len(vectors))
+        _, sums = code.loop(first, scores.keys, str(LANES), zeros, pair)
+        for number, total in enumerate(sums):
+            lane, vector = divmod(number, len(vectors))
+            place = code.add(first, str(lane))
+            work.store(total, work.at(forward.sums, place, TILE, vector))
 
-            zeros = [(vec, self.number(-0.0))] * (2 * len(self.vectors))
-            _, sums = c.loop(s, keys, str(LANES), zeros, pair)
-            for k, total in enumerate(sums):
-                i, v = divmod(k, len(self.vectors))
-                self.store(total, self.at(self.sums, c.add(s, str(i)), TILE, v))
+    some = code.op(f"add i64 {code.smin(scores.keys, str(LANES))}, 1")
+    used = code.op(f"and i64 {some}, -2")
+    work.each("0", used, 2, lanes)
+    left = code.op(f"sub i64 {LANES}, {used}")
+    work.zero(work.at(forward.sums, used, TILE), left, str(work.line))
+    _tree(forward)
 
-        used = c.op(f"and i64 {c.op(f'add i64 {c.smin(keys, str(LANES))}, 1')}, -2")
-        self.each("0", used, 2, lanes)
-        left = c.op(f"sub i64 {LANES}, {used}")
-        self.zero(self.at(self.sums, used, TILE), left, str(self.line))
-        self.tree()
 
-    def tree(self) -> None:
-        """The 64 lanes as one: (v0 + v1) + (v2 + v3), then halves of 8, 4, 2, 1."""
-        c = self.code
+def _tree(forward: Forward) -> None:
+    """The 64 lanes as one: (v0 + v1) + (v2 + v3), then halves of 8, 4, 2, 1."""
+    work, code = forward.work, forward.code
 
-        def quarter(x: str) -> None:
-            for v in self.vectors:
-                a, b, d, e = (
-                    self.load(self.at(self.sums, c.add(x, str(16 * i)), TILE, v)) for i in range(4)
-                )
-                total = self.fop("fadd", self.fop("fadd", a, b), self.fop("fadd", d, e))
-                self.store(total, self.at(self.sums, x, TILE, v))
+    def quarter(lane: str) -> None:
+        for vector in work.vectors:
+            parts = [
+                work.load(work.at(forward.sums, code.add(lane, str(16 * i)), TILE, vector))
+                for i in range(4)
+            ]
+            low, high = work.apply("fadd", *parts[:2]), work.apply("fadd", *parts[2:])
+            total = work.apply("fadd", low, high)
+            work.store(total, work.at(forward.sums, lane, TILE, vector))
 
-        self.each("0", "16", 1, quarter)
-        for half in (8, 4, 2, 1):
+    def pair(half: int, lane: str) -> None:
+        for vector in work.vectors:
+            low, high = [
+                work.load(work.at(forward.sums, code.add(lane, str(i)), TILE, vector))
+                for i in (0, half)
+            ]
+            total = work.apply("fadd", low, high)
+            work.store(total, work.at(forward.sums, lane, TILE, vector))
 
-            def pair(x: str, half: int = half) -> None:
-                for v in self.vectors:
-                    a, b = (
-                        self.load(self.at(self.sums, c.add(x, str(i)), TILE, v)) for i in (0, half)
-                    )
-                    self.store(self.fop("fadd", a, b), self.at(self.sums, x, TILE, v))
+    work.each("0", "16", 1, quarter)
+    for half in (8, 4, 2, 1):
+        work.each("0", str(half), 1, partial(pair, half))
 
-            self.each("0", str(half), 1, pair)
 
-    def take(self) -> None:
-        """The first block: its sum is the total; its product is in `out` already."""
-        for v in self.vectors:
-            self.store(
-                self.load(self.at(self.sums, "0", TILE, v)), self.at(self.total, "0", TILE, v)
-            )
+def _take(forward: Forward) -> None:
+    """The first block: its sum is the total; its product is in `out` already."""
+    work = forward.work
+    for vector in work.vectors:
+        part = work.load(work.at(forward.sums, "0", TILE, vector))
+        work.store(part, work.at(forward.total, "0", TILE, vector))
 
-    def join(self, before: list[str], bases: list[str], rows: str) -> None:
-        """total = total * decay + part, out = out * decay + product."""
-        c = self.code
-        for v in self.vectors:
-            decay = self.weight(before[v], bases[v])
-            self.store(decay, self.at(self.decay, "0", TILE, v))
-            p = self.at(self.total, "0", TILE, v)
-            part = self.load(self.at(self.sums, "0", TILE, v))
-            self.store(self.fop("fadd", self.fop("fmul", self.load(p), decay), part), p)
 
-        def row(i: str) -> None:
-            decay = self.lanes.splat(
-                self.elem.name,
-                c.op(f"load {self.elem.scalar}, ptr {c.at(self.elem.scalar, self.decay, i)}"),
-            )
-            line = c.mul(i, self.out_line)
+def _join(forward: Forward, before: list[str], bases: list[str], rows: str) -> None:
+    """total = total * decay + part, out = out * decay + product."""
+    work, code = forward.work, forward.code
+    for vector in work.vectors:
+        decay = work.weight(before[vector], bases[vector])
+        work.store(decay, work.at(forward.decay, "0", TILE, vector))
+        place = work.at(forward.total, "0", TILE, vector)
+        part = work.load(work.at(forward.sums, "0", TILE, vector))
+        kept = work.apply("fmul", work.load(place), decay)
+        work.store(work.apply("fadd", kept, part), place)
 
-            def part(j: str) -> None:
-                at = c.add(line, c.mul(j, str(self.elem.size)))
-                p, y = c.at("i8", self.out, at), c.at("i8", self.product_area, at)
-                x = self.fop("fmul", self.load(p), decay)
-                self.store(self.fop("fadd", x, self.load(y)), p)
+    def row(index: str) -> None:
+        decay = work.splat(work.load_scalar(forward.decay, index))
+        line = code.mul(index, forward.out_line)
 
-            self.each("0", self.size["f"], 16, part)
+        def part(column: str) -> None:
+            offset = code.add(line, code.mul(column, str(work.element.size)))
+            total, own = code.at("i8", forward.out, offset), code.at("i8", forward.product, offset)
+            kept = work.apply("fmul", work.load(total), decay)
+            work.store(work.apply("fadd", kept, work.load(own)), total)
 
-        self.each("0", rows, 1, row)
+        work.each("0", work.sizes["f"], 16, part)
 
-    # ---- results
-    def finish(self, coords: list[str], i0: str, rows: str) -> None:
-        c, scalar = self.code, self.elem.scalar
-        places = dict(zip(self.results, self.kernel.writes))
-        to = {n: self.pointer(n, a, coords) for n, a in places.items()}
+    work.each("0", rows, 1, row)
 
-        def row(i: str) -> None:
-            here = c.op(f"add i64 {i0}, {i}")
-            one = c.op(f"load {scalar}, ptr {c.at(scalar, self.total, i)}")
-            top = c.op(f"load {scalar}, ptr {c.at(scalar, self.top, i)}")
-            for name, x in (("to peak", top), ("to total", one)):
-                c.do(f"store {scalar} {x}, ptr {self.row(name, places[name], to[name], here)}")
-            total = self.lanes.splat(self.elem.name, one)
-            none = c.op(f"fcmp oeq {self.elem.vec} {total}, zeroinitializer")
-            line = c.at("i8", self.out, c.mul(i, self.out_line))
-            dest = self.row("to out", places["to out"], to["to out"], here)
 
-            def part(j: str, mask: str | None) -> None:
-                x = self.fop("fdiv", self.load(c.at(scalar, line, j)), total)
-                self.store(self.pick(none, self.number(0.0), x), c.at(scalar, dest, j), mask)
+# ---- results
+def _write_results(forward: Forward, queries: Queries, coordinates: list[str]) -> None:
+    """out / total, 0 for a query without a key; peak and total."""
+    work, code, scalar = forward.work, forward.code, forward.work.element.scalar
+    results = dict(zip(RESULTS, work.kernel.writes))
+    pointers = {name: work.pointer(name, access, coordinates) for name, access in results.items()}
 
-            self.columns(self.size["f"], part)
+    def place(name: str, query: str) -> str:
+        return work.row(name, results[name], pointers[name], query)
 
-        self.each("0", rows, 1, row)
+    def row(index: str) -> None:
+        query = code.op(f"add i64 {queries.first}, {index}")
+        one, top = work.load_scalar(forward.total, index), work.load_scalar(forward.top, index)
+        for name, value in (("to peak", top), ("to total", one)):
+            code.do(f"store {scalar} {value}, ptr {place(name, query)}")
+        total = work.splat(one)
+        none = work.apply("fcmp oeq", total, "zeroinitializer")
+        line = code.at("i8", forward.out, code.mul(index, forward.out_line))
+        target = place("to out", query)
+
+        def part(column: str, mask: str | None) -> None:
+            value = work.apply("fdiv", work.load(code.at(scalar, line, column)), total)
+            chosen = work.pick(none, work.number(0.0), value)
+            work.store(chosen, code.at(scalar, target, column), mask)
+
+        work.columns(work.sizes["f"], part)
+
+    work.each("0", queries.rows, 1, row)
