@@ -20,27 +20,39 @@ __all__ = ["kernel_of", "bias_program"]
 
 def bias_program(acc: np.dtype, bias: np.dtype, out: np.dtype) -> Program:
     """round(sum + bias)."""
-    c = Composer()
-    total = c.arg(acc)
-    return c.s.program(rounded(c.s, total, c.arg(bias), out))
+    composer = Composer()
+    total = composer.arg(acc)
+    return composer.s.program(rounded(composer.s, total, composer.arg(bias), out))
 
 
-def _operand(view: View, slot: int, d: np.dtype) -> Operand:
-    return Operand(slot, d, view.offset, view.batch, view.rows, view.cols)
+def _operand(view: View, slot: int, dtype: np.dtype) -> Operand:
+    return Operand(slot, dtype, view.offset, view.batch, view.rows, view.cols)
 
 
-def kernel_of(c: Contraction, dtypes: Sequence[np.dtype], out_dtype: np.dtype) -> GemmKernel:
+def kernel_of(
+    contraction: Contraction, dtypes: Sequence[np.dtype], out_dtype: np.dtype
+) -> GemmKernel:
     """The kernel of a contraction of operands with these dtypes; operand i lies in slot i and the
     result in the slot after them."""
-    acc = accumulator(dtypes[c.a.operand])
-    out = _operand(c.out, len(dtypes), out_dtype)
-    a = _operand(c.a, c.a.operand, dtypes[c.a.operand])
-    b = _operand(c.b, c.b.operand, dtypes[c.b.operand])
+    left, right, bias = contraction.a, contraction.b, contraction.bias
+    acc = accumulator(dtypes[left.operand])
     epilogue: Program | None = None
     reads: tuple[Access, ...] = ()
-    if c.bias is not None:
-        v, d = c.bias, dtypes[c.bias.operand]
-        epilogue = bias_program(acc, d, out_dtype)
-        strides = v.batch.strides + v.rows.strides + v.cols.strides
-        reads = (Access(v.operand, d, v.offset, strides),)
-    return GemmKernel(c.batch, c.m, c.n, c.k, a, b, (out,), acc, c.order, epilogue, reads)
+    if bias is not None:
+        dtype = dtypes[bias.operand]
+        epilogue = bias_program(acc, dtype, out_dtype)
+        strides = bias.batch.strides + bias.rows.strides + bias.cols.strides
+        reads = (Access(bias.operand, dtype, bias.offset, strides),)
+    return GemmKernel(
+        contraction.batch,
+        contraction.m,
+        contraction.n,
+        contraction.k,
+        _operand(left, left.operand, dtypes[left.operand]),
+        _operand(right, right.operand, dtypes[right.operand]),
+        (_operand(contraction.out, len(dtypes), out_dtype),),
+        acc,
+        contraction.order,
+        epilogue,
+        reads,
+    )

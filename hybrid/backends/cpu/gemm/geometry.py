@@ -9,7 +9,7 @@ of one core.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import prod
+from math import inf, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -50,8 +50,8 @@ class Target(NamedTuple):
 
 
 def host_target() -> Target:
-    m = machine()
-    return Target(m.vector_bytes, m.vector_registers, m.cores)
+    host = machine()
+    return Target(host.vector_bytes, host.vector_registers, host.cores)
 
 
 class Runs(NamedTuple):
@@ -77,8 +77,9 @@ def runs_of(dims: Dims, itemsize: int) -> Runs:
     if len(sizes) <= 1 or not size:
         return Runs(None, size, strides[-1] * itemsize if sizes else itemsize, size)
     starts = np.zeros(1, np.int64)
-    for n, s in zip(sizes[:-1], strides[:-1]):
-        starts = (starts[:, None] + np.arange(n, dtype=np.int64) * (s * itemsize)).reshape(-1)
+    for count, stride in zip(sizes[:-1], strides[:-1]):
+        steps = np.arange(count, dtype=np.int64) * (stride * itemsize)
+        starts = (starts[:, None] + steps).reshape(-1)
     return Runs(tuple(starts.tolist()), sizes[-1], strides[-1] * itemsize, size)
 
 
@@ -149,12 +150,12 @@ class Geometry(NamedTuple):
         return -(-self.col_panels // self.panels_n)
 
 
-def factor(name: str, op: Operand, elem: Element, lines: Dims, k: Dims) -> Factor:
+def factor(name: str, operand: Operand, elem: Element, lines: Dims, k: Dims) -> Factor:
     """The operand called `name` as a factor whose m or n index is `lines`."""
-    st = storage(op.dtype.name, elem)
-    return Factor(
-        name, op, st, runs_of(lines, st.size), runs_of(k, st.size), runs_of(op.batch, st.size)
-    )
+    stored = storage(operand.dtype.name, elem)
+    size = stored.size
+    batch = runs_of(operand.batch, size)
+    return Factor(name, operand, stored, runs_of(lines, size), runs_of(k, size), batch)
 
 
 def _micro_cost(rows: int, vecs: int, wide: int, far: bool) -> float:
@@ -165,10 +166,16 @@ def _micro_cost(rows: int, vecs: int, wide: int, far: bool) -> float:
     return max(rows * lines / 2, rows * 0.9, (rows + 1.5 * lines) / 2, 4.0, 2.0 * lines * far)
 
 
-def _tiles(
-    m: int, vectors: int, k: int, elem: Element, target: Target
-) -> Iterator[tuple[float, int, int]]:
-    """(cycles per k of the whole result, row panels, vecs) of every micro tile that fits."""
+class Tiling(NamedTuple):
+    """A size of micro tiles for a whole result; the order of the fields ranks them."""
+
+    cost: float  # cycles per k
+    row_panels: int
+    vecs: int
+
+
+def _tilings(m: int, vectors: int, k: int, elem: Element, target: Target) -> Iterator[Tiling]:
+    """Every micro tile that fits: sums, a row of b and one broadcast are in registers at once."""
     wide = 16 * elem.size // target.vector_bytes
     room = target.registers - 1
     for vecs in (1, 2, 3, 4, 6, 8):
@@ -178,21 +185,27 @@ def _tiles(
         if most < 1:
             continue
         panels = -(-m // most)
-        for q in (panels, panels + 1):
-            rows = -(-m // q)
+        for row_panels in (panels, panels + 1):
+            rows = -(-m // row_panels)
             if rows < 1:
                 continue
-            cols = -(-vectors // vecs)
-            tail = vectors - (cols - 1) * vecs
-            fulls = m - q * (rows - 1)
-            per = [(fulls, rows), (q - fulls, rows - 1)]
-            far = q > 1 and vecs * 16 * elem.size * min(k, BLOCK) > 40 << 10
-            cost = sum(
-                c * ((cols - 1) * _micro_cost(r, vecs, wide, far) + _micro_cost(r, tail, wide, far))
-                for c, r in per
-                if r
-            )
-            yield cost, q, vecs
+            # b is read again for each row panel: from the first cache if a panel of it stays there
+            far = row_panels > 1 and vecs * 16 * elem.size * min(k, BLOCK) > 40 << 10
+            yield Tiling(_tiling_cost(m, vectors, row_panels, vecs, wide, far), row_panels, vecs)
+
+
+def _tiling_cost(m: int, vectors: int, row_panels: int, vecs: int, wide: int, far: bool) -> float:
+    """Cycles per k: full and last column panels, for row panels with all rows and with one less."""
+    rows = -(-m // row_panels)
+    full_panels = -(-vectors // vecs) - 1
+    tail = vectors - full_panels * vecs
+    full_rows = m - row_panels * (rows - 1)
+    total = 0.0
+    for count, own in ((full_rows, rows), (row_panels - full_rows, rows - 1)):
+        if own:
+            full, last = _micro_cost(own, vecs, wide, far), _micro_cost(own, tail, wide, far)
+            total += count * (full_panels * full + last)
+    return total
 
 
 def _a_mode(a: Factor) -> tuple[str, float]:
@@ -225,9 +238,9 @@ def _b_modes(b: Factor, m: int) -> list[tuple[str, float]]:
     if b.k.unit(size) and b.k.length >= 8:
         run = min(b.k.length, BLOCK)
         waste = -(-run // 16) * 16 / run  # partial blocks, which are copied first
-        copied = (
-            1.0 if not b.lines.uniform or b.storage.widen != "same" else min(4.0 * (waste - 1), 1.0)
-        )
+        copied = 1.0
+        if b.lines.uniform and b.storage.widen == "same":
+            copied = min(4.0 * (waste - 1), 1.0)
         found.append(("trans", elements * waste * (0.3 + 0.25 * copied)))
     found.append(("any", elements * (0.2 + 12 / min(b.lines.length, 32) if unit else 1.8)))
     return found
@@ -241,8 +254,8 @@ def _vectors(b: Factor, mode: str) -> int:
 
 def option(kernel: GemmKernel, elem: Element, target: Target, swap: bool) -> Geometry:
     """The best decisions for the product (or its transpose)."""
-    ka, kb = kernel.a, kernel.b
-    a, b = factor("a", ka, elem, ka.rows, ka.cols), factor("b", kb, elem, kb.cols, kb.rows)
+    a = factor("a", kernel.a, elem, kernel.a.rows, kernel.a.cols)
+    b = factor("b", kernel.b, elem, kernel.b.cols, kernel.b.rows)
     m, n = kernel.m, kernel.n
     if swap:
         a, b, m, n = b, a, n, m
@@ -254,78 +267,107 @@ def option(kernel: GemmKernel, elem: Element, target: Target, swap: bool) -> Geo
     found = []
     for b_mode, b_cost in _b_modes(b, m):
         vectors = max(_vectors(b, b_mode), 1)
-        work, q, vecs = min(_tiles(max(m, 1), vectors, kernel.k, elem, target))
-        rows, panels = -(-max(m, 1) // q), -(-vectors // vecs)
-        compute = work * max(kernel.k, 1) + q * panels * blocks * 40 + finish
-        shape = Geometry(
-            swap,
-            m,
-            n,
-            a,
-            b,
-            a_mode,
-            b_mode,
-            rows,
-            max(m, 1) - q * (rows - 1),
-            q,
-            vecs,
-            vectors,
-            q,
-            panels,
-            0.0,
-            kernel.batch,
-            blocks,
+        tiling = min(_tilings(max(m, 1), vectors, kernel.k, elem, target))
+        row_panels, vecs = tiling.row_panels, tiling.vecs
+        rows, column_panels = -(-max(m, 1) // row_panels), -(-vectors // vecs)
+        calls = row_panels * column_panels * blocks
+        compute = tiling.cost * max(kernel.k, 1) + calls * 40 + finish
+        whole = Geometry(
+            swap=swap,
+            m=m,
+            n=n,
+            a=a,
+            b=b,
+            a_mode=a_mode,
+            b_mode=b_mode,
+            rows=rows,
+            full_rows=max(m, 1) - row_panels * (rows - 1),
+            row_panels=row_panels,
+            vecs=vecs,
+            vectors=vectors,
+            panels_m=row_panels,
+            panels_n=column_panels,
+            cost=0.0,
+            batch=kernel.batch,
+            blocks=blocks,
         )
-        found.append(_split(shape, compute, a_cost, b_cost, target, elem))
-    return min(found, key=lambda g: g.cost)
+        found.append(_split(whole, Costs(compute, a_cost, b_cost), target, elem))
+    return min(found, key=lambda geometry: geometry.cost)
 
 
-def _split(
-    g: Geometry, compute: float, a_cost: float, b_cost: float, target: Target, elem: Element
-) -> Geometry:
+class Costs(NamedTuple):
+    """Cycles of one product: multiplying, and packing each factor once."""
+
+    compute: float
+    pack_a: float
+    pack_b: float
+
+
+class Cut(NamedTuple):
+    """Row panels, column panels and blocks of k of an item."""
+
+    panels_m: int
+    panels_n: int
+    split: int
+
+
+def _split(geometry: Geometry, costs: Costs, target: Target, elem: Element) -> Geometry:
     """Cut the result into items: bounded packing space, and enough items for the threads."""
-    most_m = max(1, (240 << 10) // (g.rows * (BLOCK + ROW_PAD) * elem.size))
-    most_n = max(1, (256 << 10) // (g.vecs * 16 * BLOCK * elem.size))
-    best: tuple[float, int, int, int] | None = None
-    reads_m, reads_n = 0.03 * g.blocks * BLOCK * g.m, 0.03 * g.blocks * BLOCK * g.n
-    splits = _groups(g, target, elem)
-    for pm in _cuts(g.row_panels, most_m):
-        for pn in _cuts(g.col_panels, most_n):
-            items_m, items_n = -(-g.row_panels // pm), -(-g.col_panels // pn)
-            # each item packs and reads its part of the factors
-            again = (a_cost + reads_m) * items_n + (b_cost + reads_n) * items_m
-            for split in splits:
-                groups = -(-g.blocks // split) if split else 1
-                items = max(items_m * items_n * g.batch * groups, 1)
-                total = (compute + again) * g.batch + 150 * items
-                busy = min(target.threads, items)
-                span = total * -(-items // busy) / items
-                if busy > 1:  # a busy neighbour delays its last item, so smaller items are better
-                    span += DISPATCH + min(0.06 * total / items, 5.0 * DISPATCH)
-                if split:
-                    span += DISPATCH + g.blocks * g.batch * g.m * g.n * 0.3
-                if best is None or span < best[0] * 0.999:
-                    best = span, pm, pn, split
-    assert best is not None
-    return g._replace(cost=best[0], panels_m=best[1], panels_n=best[2], split=best[3])
+    most_m = max(1, (240 << 10) // (geometry.rows * (BLOCK + ROW_PAD) * elem.size))
+    most_n = max(1, (256 << 10) // (geometry.vecs * 16 * BLOCK * elem.size))
+    groups = _groups(geometry, target, elem)
+    best, least = Cut(1, 1, 0), inf
+    for panels_m in _cuts(geometry.row_panels, most_m):
+        for panels_n in _cuts(geometry.col_panels, most_n):
+            for split in groups:
+                cut = Cut(panels_m, panels_n, split)
+                span = _span(geometry, cut, costs, target)
+                if span < least * 0.999:
+                    best, least = cut, span
+    return geometry._replace(
+        cost=least, panels_m=best.panels_m, panels_n=best.panels_n, split=best.split
+    )
 
 
-def _groups(g: Geometry, target: Target, elem: Element) -> list[int]:
+def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
+    """Cycles until the last thread is done."""
+    m, n, blocks, batch = geometry.m, geometry.n, geometry.blocks, geometry.batch
+    items_m = -(-geometry.row_panels // cut.panels_m)
+    items_n = -(-geometry.col_panels // cut.panels_n)
+    # each item packs and reads its part of the factors
+    read = 0.03 * blocks * BLOCK
+    again = (costs.pack_a + read * m) * items_n + (costs.pack_b + read * n) * items_m
+    groups = -(-blocks // cut.split) if cut.split else 1
+    items = max(items_m * items_n * batch * groups, 1)
+    total = (costs.compute + again) * batch + 150 * items
+    busy = min(target.threads, items)
+    span = total * -(-items // busy) / items
+    if busy > 1:  # a busy neighbour delays its last item, so smaller items are better
+        span += DISPATCH + min(0.06 * total / items, 5.0 * DISPATCH)
+    if cut.split:
+        span += DISPATCH + blocks * batch * m * n * 0.3
+    return span
+
+
+def _groups(geometry: Geometry, target: Target, elem: Element) -> list[int]:
     """Blocks of k per item worth trying; 0: all, one after the other."""
-    space = g.blocks * g.batch * g.m * g.n * elem.size
-    possible = target.workspace and target.threads > 1 and g.b_mode != "segmented"
-    if not possible or g.blocks < 4 * target.threads or space > 8 << 20:
+    blocks = geometry.blocks
+    space = blocks * geometry.batch * geometry.m * geometry.n * elem.size
+    possible = target.workspace and target.threads > 1 and geometry.b_mode != "segmented"
+    if not possible or blocks < 4 * target.threads or space > 8 << 20:
         return [0]
-    return [0, *dict.fromkeys(-(-g.blocks // min(g.blocks, c * target.threads)) for c in (1, 2, 4))]
+    counts = [min(blocks, times * target.threads) for times in (1, 2, 4)]
+    return [0, *dict.fromkeys(-(-blocks // count) for count in counts)]
 
 
 def _cuts(panels: int, most: int) -> list[int]:
     """Panels per item worth trying: balanced cuts into few items."""
     least = -(-panels // most)
-    counts = sorted({least, *(c for c in (2, 4, 6, 8, 16) if least <= c <= panels)})
-    return list(dict.fromkeys(-(-panels // c) for c in counts))
+    counts = sorted({least, *(count for count in (2, 4, 6, 8, 16) if least <= count <= panels)})
+    return list(dict.fromkeys(-(-panels // count) for count in counts))
 
 
 def choose(kernel: GemmKernel, elem: Element, target: Target) -> Geometry:
     """The cheaper of the product and its transpose."""
-    return min((option(kernel, elem, target, s) for s in (False, True)), key=lambda g: g.cost)
+    options = [option(kernel, elem, target, swap) for swap in (False, True)]
+    return min(options, key=lambda geometry: geometry.cost)
