@@ -33,11 +33,11 @@ class Shape(NamedTuple):
     """Rows and vectors of 16 columns of one tile."""
 
     rows: int
-    vecs: int
+    vectors: int
 
     @property
     def width(self) -> int:
-        return 16 * self.vecs
+        return 16 * self.vectors
 
 
 def tile_shape(element: Element, target: Target, most: int, few: bool) -> Shape:
@@ -56,8 +56,10 @@ def tile_function(element: Element, shape: Shape) -> tuple[str, Code]:
     """c[i, :] = (c[i, :] when %more) + sum over k of a[min(i, last), k] * b[k, :]; strides in
     bytes; of b's columns the first %cnt are read."""
     code = Code()
-    tile = [(row, vector) for row in range(shape.rows) for vector in range(shape.vecs)]
-    masks = [mask_of(code, code.op(f"sub i64 %cnt, {16 * vector}")) for vector in range(shape.vecs)]
+    tile = [(row, vector) for row in range(shape.rows) for vector in range(shape.vectors)]
+    masks = [
+        mask_of(code, code.op(f"sub i64 %cnt, {16 * vector}")) for vector in range(shape.vectors)
+    ]
     starts, targets = ["%a"], ["%c"]
     for row in range(1, shape.rows):  # rows past the last are computed again from the last
         inside = code.smin(str(row), "%last")
@@ -82,7 +84,7 @@ def tile_function(element: Element, shape: Shape) -> tuple[str, Code]:
     for row in range(shape.rows):
         one = code.op(f"load {element.scalar}, ptr {code.at('i8', starts[row], '%at')}")
         lanes = splat(code, element, one)
-        for vector in range(shape.vecs):
+        for vector in range(shape.vectors):
             chain_step(code, element, lanes, columns[vector], (row, vector))
     code.do("%k1 = add i64 %k, 1")
     code.do("%at1 = add i64 %at, %ak")

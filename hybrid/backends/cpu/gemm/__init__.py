@@ -15,7 +15,7 @@ from ....core.errors import UnsupportedError
 from ...emit.code import Code
 from ...emit.generated import Generated, SlotRef, Template
 from ...plan import GemmKernel
-from .combine import COMBINE_VECS, Sums, combine
+from .combine import COMBINE_VECTORS, Sums, combine
 from .dots import dot_shape, write_dots
 from .driver import write_product
 from .epilogue import finish_of
@@ -75,20 +75,20 @@ def _grain(cost: float, items: int) -> int:
 
 
 def _combined(
-    kernel: GemmKernel, first: Template, swap: bool, blocks: int, elem: Element
+    kernel: GemmKernel, first: Template, swap: bool, blocks: int, element: Element
 ) -> list[Template]:
     """A kernel that leaves block sums in the workspace, and the one that adds them."""
     words = Words()
     lines, columns = (kernel.n, kernel.m) if swap else (kernel.m, kernel.n)
-    sums = Sums(elem, blocks, kernel.batch, lines, columns)
-    finish = finish_of(kernel, swap, COMBINE_VECS, elem, columns % 16 == 0)
+    sums = Sums(element, blocks, kernel.batch, lines, columns)
+    finish = finish_of(kernel, swap, COMBINE_VECTORS, element, columns % 16 == 0)
     functions = [(ABI, combine(finish, words, sums)), *finish_functions(finish, words)]
     if finish.transposed:
-        functions.append((TRANSPOSE, transpose_function(elem)))
+        functions.append((TRANSPOSE, transpose_function(element)))
     text, symbol = module(functions, "gemm_sum")
-    temp = sums.blocks * sums.block_bytes + 16 * elem.size
+    temp = sums.blocks * sums.block_bytes + 16 * element.size
     grain = _grain(sums.items * (60.0 + 20 * blocks), sums.items)
-    scratch = 256 * COMBINE_VECS * elem.size
+    scratch = 256 * COMBINE_VECTORS * element.size
     second = Generated(text, symbol, (), sums.items, grain, scratch, temp)
     return [
         first._replace(function=first.function._replace(temp=temp)),
@@ -96,14 +96,14 @@ def _combined(
     ]
 
 
-def _product(kernel: GemmKernel, geometry: Geometry, elem: Element) -> list[Template]:
+def _product(kernel: GemmKernel, geometry: Geometry, element: Element) -> list[Template]:
     words = Words()
     columns = geometry.b.lines.length if geometry.b_mode == "segmented" else geometry.n
-    finish = finish_of(kernel, geometry.swap, geometry.vecs, elem, columns % 16 == 0)
-    product = write_product(kernel, geometry, elem, finish, words)
+    finish = finish_of(kernel, geometry.swap, geometry.tile_vectors, element, columns % 16 == 0)
+    product = write_product(kernel, geometry, element, finish, words)
     functions = [(ABI, product.code), *map(micro_kernel, product.variants)]
     if geometry.b_mode == "trans" or (finish.transposed and not product.scheme.direct):
-        functions.append((TRANSPOSE, transpose_function(elem)))
+        functions.append((TRANSPOSE, transpose_function(element)))
     if not product.scheme.direct:
         functions += finish_functions(finish, words)
     text, symbol = module(functions, "gemm")
@@ -112,26 +112,26 @@ def _product(kernel: GemmKernel, geometry: Geometry, elem: Element) -> list[Temp
     function = Generated(text, symbol, (), geometry.items, grain, scratch)
     first = Template(function, words.finish())
     if geometry.split:
-        return _combined(kernel, first, geometry.swap, geometry.blocks, elem)
+        return _combined(kernel, first, geometry.swap, geometry.blocks, element)
     return [first]
 
 
-def _dots(kernel: GemmKernel, elem: Element, target: Target) -> list[Template]:
+def _dots(kernel: GemmKernel, element: Element, target: Target) -> list[Template]:
     words = Words()
-    shape = dot_shape(kernel, elem, target)
-    finish = finish_of(kernel, shape.swap, shape.vecs, elem)
+    shape = dot_shape(kernel, element, target)
+    finish = finish_of(kernel, shape.swap, shape.group_vectors, element)
     functions = [(ABI, write_dots(shape, finish, words))]
     if not shape.split:
         functions += finish_functions(finish, words)
         if finish.transposed:
-            functions.append((TRANSPOSE, transpose_function(elem)))
+            functions.append((TRANSPOSE, transpose_function(element)))
     text, symbol = module(functions, "gemm_dot")
     items = 0 if kernel.m == 0 or kernel.n == 0 else shape.items
     grain = _grain(0.15 * kernel.k * shape.lines * shape.others * shape.batch + 60 * items, items)
     function = Generated(text, symbol, (), items, grain, shape.scratch)
     first = Template(function, words.finish())
     if shape.split:
-        return _combined(kernel, first, shape.swap, shape.blocks, elem)
+        return _combined(kernel, first, shape.swap, shape.blocks, element)
     return [first]
 
 
@@ -140,13 +140,13 @@ def templates(
 ) -> list[Template]:
     """The functions that compute a product, to run in order, over buffers chosen later: the
     kernel's slots are not looked at.  Without a workspace long sums are not split."""
-    elem = element_of(kernel.acc)
+    element = element_of(kernel.acc)
     target = target or host_target()
     if not workspace:
         target = target._replace(workspace=False)
     if kernel.order == "lanes":
-        return _dots(kernel, elem, target)
-    return _product(kernel, choose(kernel, elem, target), elem)
+        return _dots(kernel, element, target)
+    return _product(kernel, choose(kernel, element, target), element)
 
 
 def place(kernel: GemmKernel, made: Sequence[Template], temp_slot: int) -> list[Generated]:
@@ -158,10 +158,10 @@ def place(kernel: GemmKernel, made: Sequence[Template], temp_slot: int) -> list[
 
 
 def product(
-    kernel: GemmKernel, geometry: Geometry, elem: Element, temp_slot: int = -1
+    kernel: GemmKernel, geometry: Geometry, element: Element, temp_slot: int = -1
 ) -> list[Generated]:
     """A 'chain' product with the decisions of `geometry`; any decisions give the same bits."""
-    return place(kernel, _product(kernel, geometry, elem), temp_slot)
+    return place(kernel, _product(kernel, geometry, element), temp_slot)
 
 
 def generate(

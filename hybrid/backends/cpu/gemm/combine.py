@@ -15,15 +15,15 @@ from .micro import DESC, Element, add_vectors, describe, load, mask_of, store
 from .pack import divide
 from .words import Loader, Words
 
-__all__ = ["COMBINE_VECS", "Sums", "combine"]
+__all__ = ["COMBINE_VECTORS", "Sums", "combine"]
 
-COMBINE_VECS = 4  # vectors of columns added side by side
+COMBINE_VECTORS = 4  # vectors of columns added side by side
 
 
 class Sums(NamedTuple):
     """What lies in the workspace."""
 
-    elem: Element
+    element: Element
     blocks: int
     batch: int
     lines: int
@@ -31,12 +31,12 @@ class Sums(NamedTuple):
 
     @property
     def block_bytes(self) -> int:
-        return self.batch * self.lines * self.columns * self.elem.size
+        return self.batch * self.lines * self.columns * self.element.size
 
     @property
     def pieces(self) -> int:
         """Items of a line."""
-        return -(-self.columns // (16 * COMBINE_VECS))
+        return -(-self.columns // (16 * COMBINE_VECTORS))
 
     @property
     def items(self) -> int:
@@ -45,9 +45,9 @@ class Sums(NamedTuple):
 
 def combine(finish: Finish, words: Words, sums: Sums) -> Code:
     """The kernel: an item is 64 columns of one line."""
-    code, elem = Code(), sums.elem
+    code, element = Code(), sums.element
     loader = Loader(code, words)
-    descriptors = code.alloca(f"[{DESC * COMBINE_VECS} x i8]")
+    descriptors = code.alloca(f"[{DESC * COMBINE_VECTORS} x i8]")
     uniform = prepare(finish, code)
     workspace = loader.workspace()
     step = loader.word("block_bytes", sums.block_bytes)
@@ -56,15 +56,15 @@ def combine(finish: Finish, words: Words, sums: Sums) -> Code:
 
     def item(index: str, _: list[str]) -> list[str]:
         number, piece = divide(code, index, pieces)
-        column = code.mul(piece, str(16 * COMBINE_VECS))
+        column = code.mul(piece, str(16 * COMBINE_VECTORS))
         batch, line = divide(code, number, lines)
         place = code.add(code.mul(number, columns), column)
-        start = code.at(elem.scalar, workspace, place)
+        start = code.at(element.scalar, workspace, place)
         masks = _describe(code, descriptors, column, columns)
-        total = _total(code, elem, start, step, blocks, masks)
+        total = _total(code, element, start, step, blocks, masks)
         for vector, value in enumerate(total):
-            store(code, elem, value, code.at(elem.vec, "%scratch", str(vector)), None)
-        rows = Rows(batch, line, "1", descriptors, COMBINE_VECS)
+            store(code, element, value, code.at(element.vec, "%scratch", str(vector)), None)
+        rows = Rows(batch, line, "1", descriptors, COMBINE_VECTORS)
         call_finish(code, "%scratch", rows, uniform)
         return []
 
@@ -76,7 +76,7 @@ def combine(finish: Finish, words: Words, sums: Sums) -> Code:
 def _describe(code: Code, descriptors: str, column: str, columns: str) -> list[str]:
     """Describe the vectors from a column on; gives their masks."""
     masks, left = [], code.op(f"sub i64 {columns}, {column}")
-    for vector in range(COMBINE_VECS):
+    for vector in range(COMBINE_VECTORS):
         most = code.smin(code.op(f"sub i64 {left}, {16 * vector}"), "16")
         count = code.call("llvm.smax.i64", "i64", f"i64 {most}", "i64 0")
         masks.append(mask_of(code, count))
@@ -85,20 +85,20 @@ def _describe(code: Code, descriptors: str, column: str, columns: str) -> list[s
 
 
 def _total(
-    code: Code, elem: Element, start: str, step: str, blocks: str, masks: list[str]
+    code: Code, element: Element, start: str, step: str, blocks: str, masks: list[str]
 ) -> list[str]:
     """Vectors of sums over all blocks, `step` bytes apart."""
 
     def sums(pointer: str) -> list[str]:
         return [
-            load(code, elem, code.at(elem.vec, pointer, str(vector)), mask)
+            load(code, element, code.at(element.vec, pointer, str(vector)), mask)
             for vector, mask in enumerate(masks)
         ]
 
     def block(index: str, total: list[str]) -> list[str]:
         new = sums(code.at("i8", start, code.mul(index, step)))
-        return [add_vectors(code, elem, old, own) for old, own in zip(total, new)]
+        return [add_vectors(code, element, old, own) for old, own in zip(total, new)]
 
-    first = [(elem.vec, value) for value in sums(start)]
+    first = [(element.vec, value) for value in sums(start)]
     _, total = code.loop("1", blocks, "1", first, block)
     return total

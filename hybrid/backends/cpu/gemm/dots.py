@@ -31,7 +31,7 @@ from .words import Loader, Words
 
 __all__ = ["DotShape", "dot_shape", "write_dots"]
 
-MAX_VECS = 4  # vectors of 16 lines finished together
+MAX_VECTORS = 4  # vectors of 16 lines finished together
 
 
 class DotShape(NamedTuple):
@@ -39,7 +39,7 @@ class DotShape(NamedTuple):
     in memory, and vectors of registers run over them instead of over k."""
 
     swap: bool  # lines are the rows of the product (the vector is a column)
-    elem: Element
+    element: Element
     lines: int
     others: int
     matrix: Factor  # the lines
@@ -55,13 +55,13 @@ class DotShape(NamedTuple):
         return -(-max(self.depth, 1) // BLOCK)
 
     @property
-    def vecs(self) -> int:
+    def group_vectors(self) -> int:
         """Vectors of lines in a group."""
-        return max(1, min(MAX_VECS, -(-self.lines // 16)))
+        return max(1, min(MAX_VECTORS, -(-self.lines // 16)))
 
     @property
     def group(self) -> int:
-        return 16 * self.vecs
+        return 16 * self.group_vectors
 
     @property
     def parts(self) -> int:
@@ -91,19 +91,19 @@ class DotShape(NamedTuple):
 
     @property
     def line_bytes(self) -> int:
-        return BLOCK * self.elem.size
+        return BLOCK * self.element.size
 
     @property
     def scratch(self) -> int:
         """Bytes: the tile, a vector, a few lines, then the lanes of a group."""
-        return (2 + self.few) * self.line_bytes + 64 * self.group * self.elem.size
+        return (2 + self.few) * self.line_bytes + 64 * self.group * self.element.size
 
 
-def dot_shape(kernel: GemmKernel, elem: Element, target: Target) -> DotShape:
+def dot_shape(kernel: GemmKernel, element: Element, target: Target) -> DotShape:
     """How the dot products are walked and cut into items; no decision changes a bit."""
     swap = kernel.n == 1
-    matrix = factor("a", kernel.a, elem, kernel.a.rows, kernel.a.cols)
-    vector = factor("b", kernel.b, elem, kernel.b.cols, kernel.b.rows)
+    matrix = factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols)
+    vector = factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows)
     lines, others = kernel.m, kernel.n
     if not swap:
         matrix, vector, lines, others = vector, matrix, others, lines
@@ -112,7 +112,7 @@ def dot_shape(kernel: GemmKernel, elem: Element, target: Target) -> DotShape:
         matrix.lines.uniform and matrix.lines.unit(size) and lines >= 4 and not matrix.k.unit(size)
     )
     shape = DotShape(
-        swap, elem, lines, others, matrix, vector, across, kernel.batch, kernel.k, per_item=1
+        swap, element, lines, others, matrix, vector, across, kernel.batch, kernel.k, per_item=1
     )
     groups = max(1, -(-lines // shape.group))
     cost = max(kernel.k, 1) * min(lines, shape.group) * 0.15 + 60  # of one group
@@ -133,7 +133,7 @@ class Dots(NamedTuple):
     """The function under construction and what holds in all of it."""
 
     shape: DotShape
-    load: Loader
+    loader: Loader
     tile: str  # sums of a group of lines; the scratch starts with it
     vector_packed: str
     lines_packed: str
@@ -143,17 +143,17 @@ class Dots(NamedTuple):
 
     @property
     def code(self) -> Code:
-        return self.load.code
+        return self.loader.code
 
     @property
-    def elem(self) -> Element:
-        return self.shape.elem
+    def element(self) -> Element:
+        return self.shape.element
 
     def word(self, name: str, value: int) -> str:
-        return self.load.word(name, value)
+        return self.loader.word(name, value)
 
     def add(self, left: str, right: str) -> str:
-        return add_vectors(self.code, self.elem, left, right)
+        return add_vectors(self.code, self.element, left, right)
 
 
 class Item(NamedTuple):
@@ -191,12 +191,12 @@ def write_dots(shape: DotShape, finish: Finish, words: Words) -> Code:
     line = shape.line_bytes
     dots = Dots(
         shape=shape,
-        load=Loader(code, words),
+        loader=Loader(code, words),
         tile="%scratch",
         vector_packed=code.at("i8", "%scratch", str(line)),
         lines_packed=code.at("i8", "%scratch", str(2 * line)),
         lane_sums=code.at("i8", "%scratch", str((2 + shape.few) * line)),
-        descriptors=code.alloca(f"[{DESC * shape.vecs} x i8]"),
+        descriptors=code.alloca(f"[{DESC * shape.group_vectors} x i8]"),
         uniform="null" if shape.split else prepare(finish, code),
     )
 
@@ -242,28 +242,28 @@ def _write_item(dots: Dots, number: str) -> None:
 
 def _item_of(dots: Dots, number: str, first_block: str) -> tuple[Item, str]:
     """(item, its part of the lines)."""
-    code, shape, load = dots.code, dots.shape, dots.load
+    code, shape, loader = dots.code, dots.shape, dots.loader
     per_batch = dots.word("items_ol", shape.others * shape.parts)
     batch, number = divide(code, number, per_batch)
     other, part = divide(code, number, dots.word("parts", shape.parts))
     matrix_size, vector_size = shape.matrix.storage.size, shape.vector.storage.size
-    matrix = load.factor("x", shape.matrix, batch)
-    vector = load.factor("v", shape.vector, batch)
-    lines = load.walk("x.lines", shape.matrix.lines, matrix_size)
-    depth = load.walk("x.k", shape.matrix.k, matrix_size)
-    vector_depth = load.walk("v.k", shape.vector.k, vector_size)
-    others = load.walk("v.lines", shape.vector.lines, vector_size)
+    matrix = loader.factor("x", shape.matrix, batch)
+    vector = loader.factor("v", shape.vector, batch)
+    lines = loader.walk("x.lines", shape.matrix.lines, matrix_size)
+    depth = loader.walk("x.k", shape.matrix.k, matrix_size)
+    vector_depth = loader.walk("v.k", shape.vector.k, vector_size)
+    others = loader.walk("v.lines", shape.vector.lines, vector_size)
     vector = code.at("i8", vector, offset_of(code, others, other))
     return Item(batch, other, first_block, matrix, vector, lines, depth, vector_depth), part
 
 
 def _finish_group(dots: Dots, item: Item, group: Group) -> None:
     code, shape = dots.code, dots.shape
-    for vector in range(shape.vecs):
+    for vector in range(shape.group_vectors):
         count = _lanes(code, group, vector)
         column = code.add(group.first, str(16 * vector))
         describe(code, dots.descriptors, vector, count, column)
-    rows = Rows(item.batch, item.other, "1", dots.descriptors, shape.vecs)
+    rows = Rows(item.batch, item.other, "1", dots.descriptors, shape.group_vectors)
     call_finish(code, dots.tile, rows, dots.uniform)
 
 
@@ -277,7 +277,7 @@ def _lanes(code: Code, group: Group, vector: int) -> str:
 
 def _write_block(dots: Dots, item: Item, group: Group, index: str) -> None:
     """Sums of one block for a group of lines, into the tile (split: into the workspace)."""
-    code, shape, elem = dots.code, dots.shape, dots.elem
+    code, shape, element = dots.code, dots.shape, dots.element
     block = _block_of(dots, item, index)
     if shape.across:
         _sum_across(dots, item, group, block)
@@ -285,22 +285,22 @@ def _write_block(dots: Dots, item: Item, group: Group, index: str) -> None:
         _sum_along(dots, item, group, block)
     if shape.split:
         place = _workspace_place(dots, item, group, index)
-        for vector in range(shape.vecs):
-            total = load(code, elem, code.at(elem.vec, block.sums, str(vector)), None)
-            pointer = code.at(elem.vec, place, str(vector))
-            store(code, elem, total, pointer, mask_of(code, _lanes(code, group, vector)))
+        for vector in range(shape.group_vectors):
+            total = load(code, element, code.at(element.vec, block.sums, str(vector)), None)
+            pointer = code.at(element.vec, place, str(vector))
+            store(code, element, total, pointer, mask_of(code, _lanes(code, group, vector)))
         return
-    for vector in range(shape.vecs):
-        total = load(code, elem, code.at(elem.vec, block.sums, str(vector)), None)
-        pointer = code.at(elem.vec, dots.tile, str(vector))
-        more = dots.add(load(code, elem, pointer, None), total)
+    for vector in range(shape.group_vectors):
+        total = load(code, element, code.at(element.vec, block.sums, str(vector)), None)
+        pointer = code.at(element.vec, dots.tile, str(vector))
+        more = dots.add(load(code, element, pointer, None), total)
         is_first = code.op(f"icmp eq i64 {index}, {item.first_block}")
-        chosen = code.op(f"select i1 {is_first}, {elem.vec} {total}, {elem.vec} {more}")
-        store(code, elem, chosen, pointer, None)
+        chosen = code.op(f"select i1 {is_first}, {element.vec} {total}, {element.vec} {more}")
+        store(code, element, chosen, pointer, None)
 
 
 def _block_of(dots: Dots, item: Item, index: str) -> Block:
-    code, shape, elem = dots.code, dots.shape, dots.elem
+    code, shape, element = dots.code, dots.shape, dots.element
     start = code.mul(index, str(BLOCK))
     count = code.smin(code.op(f"sub i64 {dots.word('k', shape.depth)}, {start}"), str(BLOCK))
     stored = shape.vector.storage
@@ -308,9 +308,9 @@ def _block_of(dots: Dots, item: Item, index: str) -> Block:
         vector = code.at("i8", item.vector, code.mul(start, str(stored.size)))
     else:
         vector = dots.vector_packed
-        copy_walk(code, stored, elem, item.vector, item.vector_depth, start, count, vector)
+        copy_walk(code, stored, element, item.vector, item.vector_depth, start, count, vector)
     # sums of one block lie behind those of the blocks before it
-    return Block(start, count, vector, code.at(elem.vec, dots.tile, str(shape.vecs)))
+    return Block(start, count, vector, code.at(element.vec, dots.tile, str(shape.group_vectors)))
 
 
 def _workspace_place(dots: Dots, item: Item, group: Group, index: str) -> str:
@@ -320,13 +320,13 @@ def _workspace_place(dots: Dots, item: Item, group: Group, index: str) -> str:
     number = code.mul(code.add(blocks, item.batch), dots.word("others", shape.others))
     number = code.mul(code.add(number, item.other), dots.word("line_count", shape.lines))
     place = code.add(number, group.first)
-    return code.at(dots.elem.scalar, dots.load.workspace(), place)
+    return code.at(dots.element.scalar, dots.loader.workspace(), place)
 
 
 # ---- vectors along k
 def _sum_along(dots: Dots, item: Item, group: Group, block: Block) -> None:
     """A few lines at a time, 64 k per step."""
-    code, shape, elem = dots.code, dots.shape, dots.elem
+    code, shape, element = dots.code, dots.shape, dots.element
     stored = shape.matrix.storage
     last = code.op(f"sub i64 {group.lines}, 1")
 
@@ -340,11 +340,11 @@ def _sum_along(dots: Dots, item: Item, group: Group, block: Block) -> None:
                 bases.append(code.at("i8", source, code.mul(block.start, str(stored.size))))
                 continue
             target = code.at("i8", dots.lines_packed, str(number * shape.line_bytes))
-            copy_walk(code, stored, elem, source, item.depth, block.start, block.length, target)
+            copy_walk(code, stored, element, source, item.depth, block.start, block.length, target)
             bases.append(target)
         for number, value in enumerate(_dot_products(dots, bases, block)):
-            pointer = code.at(elem.scalar, block.sums, code.add(first, str(number)))
-            code.do(f"store {elem.scalar} {value}, ptr {pointer}")
+            pointer = code.at(element.scalar, block.sums, code.add(first, str(number)))
+            code.do(f"store {element.scalar} {value}, ptr {pointer}")
         return []
 
     code.loop("0", group.lines, str(shape.few), [], few)
@@ -353,24 +353,28 @@ def _sum_along(dots: Dots, item: Item, group: Group, block: Block) -> None:
 def _dot_products(dots: Dots, bases: list[str], block: Block) -> list[str]:
     """Sums of a few lines: four vectors of lanes for each, whole steps of 64 without masks, then a
     step in which lanes without an element keep their chain as it is."""
-    code, elem, stored = dots.code, dots.elem, dots.shape.matrix.storage
+    code, element, stored = dots.code, dots.element, dots.shape.matrix.storage
     if not dots.shape.dense:
-        stored = stored._replace(scalar=elem.scalar, size=elem.size, widen="same")
+        stored = stored._replace(scalar=element.scalar, size=element.size, widen="same")
 
     def step(depth: str, sums: list[str], masks: list[str] | None) -> list[str]:
         found = list(sums)
         for quarter in range(4):
             mask = masks[quarter] if masks else None
-            pointer = code.at(elem.vec, code.at(elem.scalar, block.vector, depth), str(quarter))
-            factors = load(code, elem, pointer, mask)
+            pointer = code.at(
+                element.vec, code.at(element.scalar, block.vector, depth), str(quarter)
+            )
+            factors = load(code, element, pointer, mask)
             for number, base in enumerate(bases):
                 start = code.at(stored.scalar, base, depth)
                 pointer = code.at(stored.vec, start, str(quarter))
-                own = load_widened(code, stored, elem, pointer, mask)
+                own = load_widened(code, stored, element, pointer, mask)
                 old = sums[4 * number + quarter]
-                new = multiply_add(code, elem, own, factors, old)
+                new = multiply_add(code, element, own, factors, old)
                 if mask:
-                    new = code.op(f"select <16 x i1> {mask}, {elem.vec} {new}, {elem.vec} {old}")
+                    new = code.op(
+                        f"select <16 x i1> {mask}, {element.vec} {new}, {element.vec} {old}"
+                    )
                 found[4 * number + quarter] = new
         return found
 
@@ -382,68 +386,71 @@ def _dot_products(dots: Dots, bases: list[str], block: Block) -> list[str]:
             [mask_of(code, code.op(f"sub i64 {left}, {16 * quarter}")) for quarter in range(4)],
         )
 
-    zeros = [(elem.vec, "zeroinitializer")] * (4 * len(bases))
+    zeros = [(element.vec, "zeroinitializer")] * (4 * len(bases))
     rest, sums = code.loop(
         "0", block.length, "64", zeros, lambda depth, sums: step(depth, sums, None), full=64
     )
-    _, sums = code.loop(rest, block.length, "64", [(elem.vec, value) for value in sums], tail)
+    _, sums = code.loop(rest, block.length, "64", [(element.vec, value) for value in sums], tail)
     return [_tree(dots, sums[4 * number : 4 * number + 4]) for number in range(len(bases))]
 
 
 def _tree(dots: Dots, quarters: list[str]) -> str:
     """The contract's sum of 64 lanes; the upper half of lanes is added to the lower by a shuffle
     that leaves the other lanes as they are (they are not used)."""
-    code, elem = dots.code, dots.elem
+    code, element = dots.code, dots.element
     total = dots.add(dots.add(*quarters[:2]), dots.add(*quarters[2:]))
     for width in (8, 4, 2, 1):
         lanes = ", ".join(f"i32 {lane + width if lane < width else lane}" for lane in range(16))
-        high = code.op(f"shufflevector {elem.vec} {total}, {elem.vec} poison, <16 x i32> <{lanes}>")
+        high = code.op(
+            f"shufflevector {element.vec} {total}, {element.vec} poison, <16 x i32> <{lanes}>"
+        )
         total = dots.add(total, high)
-    return code.op(f"extractelement {elem.vec} {total}, i64 0")
+    return code.op(f"extractelement {element.vec} {total}, i64 0")
 
 
 # ---- vectors across lines
 def _sum_across(dots: Dots, item: Item, group: Group, block: Block) -> None:
     """One lane of all lines of a group at once: vectors of lines, then one tree over vectors."""
-    code, shape, elem = dots.code, dots.shape, dots.elem
+    code, shape, element = dots.code, dots.shape, dots.element
     stored = shape.matrix.storage
-    masks = [mask_of(code, _lanes(code, group, vector)) for vector in range(shape.vecs)]
+    masks = [mask_of(code, _lanes(code, group, vector)) for vector in range(shape.group_vectors)]
     start = code.at("i8", item.matrix, code.mul(group.first, str(stored.size)))
 
     def lane(number: str, _: list[str]) -> list[str]:
         def step(depth: str, sums: list[str]) -> list[str]:
             distance = offset_of(code, item.depth, code.add(block.start, depth))
             row = code.at("i8", start, distance)
-            element = code.at(elem.scalar, block.vector, depth)
-            factors = splat(code, elem, code.op(f"load {elem.scalar}, ptr {element}"))
+            place = code.at(element.scalar, block.vector, depth)
+            factors = splat(code, element, code.op(f"load {element.scalar}, ptr {place}"))
             lanes = [
-                load_widened(code, stored, elem, code.at(stored.vec, row, str(vector)), mask)
+                load_widened(code, stored, element, code.at(stored.vec, row, str(vector)), mask)
                 for vector, mask in enumerate(masks)
             ]
-            return [multiply_add(code, elem, own, factors, old) for own, old in zip(lanes, sums)]
+            return [multiply_add(code, element, own, factors, old) for own, old in zip(lanes, sums)]
 
-        zeros = [(elem.vec, "zeroinitializer")] * shape.vecs
+        zeros = [(element.vec, "zeroinitializer")] * shape.group_vectors
         sums = code.loop(number, block.length, "64", zeros, step)[1]
         for vector, value in enumerate(sums):
-            place = code.add(code.mul(number, str(shape.vecs)), str(vector))
-            store(code, elem, value, code.at(elem.vec, dots.lane_sums, place), None)
+            place = code.add(code.mul(number, str(shape.group_vectors)), str(vector))
+            store(code, element, value, code.at(element.vec, dots.lane_sums, place), None)
         return []
 
     code.loop("0", "64", "1", [], lane)
 
     def total(vector: str, _: list[str]) -> list[str]:
-        value = _tree_over_vectors(dots, code.at(elem.vec, dots.lane_sums, vector))
-        store(code, elem, value, code.at(elem.vec, block.sums, vector), None)
+        value = _tree_over_vectors(dots, code.at(element.vec, dots.lane_sums, vector))
+        store(code, element, value, code.at(element.vec, block.sums, vector), None)
         return []
 
-    code.loop("0", str(shape.vecs), "1", [], total)
+    code.loop("0", str(shape.group_vectors), "1", [], total)
 
 
 def _tree_over_vectors(dots: Dots, base: str) -> str:
     """The same tree where each lane is a vector over lines."""
-    code, elem, step = dots.code, dots.elem, dots.shape.vecs
+    code, element, step = dots.code, dots.element, dots.shape.group_vectors
     lanes = [
-        load(code, elem, code.at(elem.vec, base, str(lane * step)), None) for lane in range(64)
+        load(code, element, code.at(element.vec, base, str(lane * step)), None)
+        for lane in range(64)
     ]
     parts = []
     for lane in range(16):

@@ -26,19 +26,19 @@ __all__ = ["write_product"]
 
 
 def write_product(
-    kernel: GemmKernel, geometry: Geometry, elem: Element, finish: Finish, words: Words
+    kernel: GemmKernel, geometry: Geometry, element: Element, finish: Finish, words: Words
 ) -> Product:
     """Write the function of a product; the record tells what else it needs."""
-    scheme, code = scheme_of(kernel, geometry, elem, finish), Code()
-    descriptors = code.alloca(f"[{DESC * geometry.vecs} x i8]")
-    buffer = code.alloca(f"[16 x {elem.vec}]") if geometry.b_mode == "trans" else ""
+    scheme, code = scheme_of(kernel, geometry, element, finish), Code()
+    descriptors = code.alloca(f"[{DESC * geometry.tile_vectors} x i8]")
+    buffer = code.alloca(f"[16 x {element.vec}]") if geometry.b_mode == "trans" else ""
     product = Product(
         kernel=kernel,
         geometry=geometry,
-        elem=elem,
+        element=element,
         scheme=scheme,
         finish=finish,
-        load=Loader(code, words),
+        loader=Loader(code, words),
         variants={},
         descriptors=descriptors,
         block_buffer=buffer,
@@ -84,7 +84,7 @@ def _write_item(product: Product, number: str) -> None:
 
 def _item_of(product: Product, batch: str, row: str, column: str) -> Item:
     """The item at a row and a column of the items of one product."""
-    code, geometry, scheme, load = product.code, product.geometry, product.scheme, product.load
+    code, geometry, scheme, loader = product.code, product.geometry, product.scheme, product.loader
     step_m = product.word("panels_m", geometry.panels_m)
     step_n = product.word("panels_n", geometry.panels_n)
     first_panel, first_column = code.mul(row, step_m), code.mul(column, step_n)
@@ -95,7 +95,7 @@ def _item_of(product: Product, batch: str, row: str, column: str) -> Item:
         code.add(first_column, step_n), product.word("col_panels", geometry.col_panels)
     )
     first_row = row_of(product, first_panel)
-    a, b = load.factor("a", geometry.a, batch), load.factor("b", geometry.b, batch)
+    a, b = loader.factor("a", geometry.a, batch), loader.factor("b", geometry.b, batch)
     b_packed = "%scratch"
     if scheme.b_bytes:
         b_packed = code.at("i8", "%scratch", product.word("a_bytes", scheme.a_bytes))
@@ -113,7 +113,7 @@ def _item_of(product: Product, batch: str, row: str, column: str) -> Item:
         b_packed=b_packed,
         tiles=code.at("i8", "%scratch", packed),
         result=(
-            result_start(product.finish, load, batch)
+            result_start(product.finish, loader, batch)
             if scheme.direct and not scheme.partial
             else ""
         ),
@@ -134,7 +134,7 @@ def _write_block(product: Product, item: Item, index: str, blocks: str) -> None:
 
 
 def _block_of(product: Product, item: Item, index: str, blocks: str) -> Block:
-    code, geometry, scheme, load = product.code, product.geometry, product.scheme, product.load
+    code, geometry, scheme, loader = product.code, product.geometry, product.scheme, product.loader
     count = product.word("k", product.kernel.k)
     start, more, last = "0", "false", "true"
     if scheme.several:
@@ -144,24 +144,24 @@ def _block_of(product: Product, item: Item, index: str, blocks: str) -> Block:
         last = code.op(f"icmp eq i64 {code.op(f'add i64 {index}, 1')}, {blocks}")
     result = _workspace_start(product, item, index) if scheme.partial else item.result
     size = geometry.a.storage.size
-    a_lines = load.walk("a.lines", geometry.a.lines, size)
-    a_depth = load.walk("a.k", geometry.a.k, size)
+    a_lines = loader.walk("a.lines", geometry.a.lines, size)
+    a_depth = loader.walk("a.k", geometry.a.k, size)
     size = geometry.b.storage.size
     # segmented vectors find their rows in a table of offsets
     b_depth = Walk(None, "0", "0")
     if not scheme.segmented:
-        b_depth = load.walk("b.k", geometry.b.k, size)
-    b_lines = load.walk("b.lines", geometry.b.lines, size)
+        b_depth = loader.walk("b.k", geometry.b.k, size)
+    b_lines = loader.walk("b.lines", geometry.b.lines, size)
     return Block(start, count, more, last, result, a_lines, a_depth, b_lines, b_depth)
 
 
 def _workspace_start(product: Product, item: Item, index: str) -> str:
     """Where the sums of a block of k go in the workspace: [block][batch][line][column]."""
     code, geometry = product.code, product.geometry
-    start = product.load.workspace()
+    start = product.loader.workspace()
     blocks = code.mul(index, product.word("batch", product.kernel.batch))
     number = code.add(blocks, item.batch)
-    size = product.word("mn_bytes", geometry.m * geometry.n * product.elem.size)
+    size = product.word("mn_bytes", geometry.m * geometry.n * product.element.size)
     return code.at("i8", start, code.mul(number, size))
 
 
@@ -170,25 +170,25 @@ def _write_column(product: Product, item: Item, block: Block, number: str) -> No
     """All micro tiles of one column panel; the last panel has a micro-kernel of its own where it is
     narrower or ends in a partial vector."""
     code, geometry = product.code, product.geometry
-    full = _micro_of(product, geometry.vecs, False)
-    tail = _micro_of(product, geometry.tail_vecs, True)
+    full = _micro_of(product, geometry.tile_vectors, False)
+    tail = _micro_of(product, geometry.tail_vectors, True)
     lanes = "16"
     if product.scheme.segmented:
         _describe_segments(product, item, block, number)
-        panel = Panel(number, "", product.descriptors, "16", full, geometry.vecs)
+        panel = Panel(number, "", product.descriptors, "16", full, geometry.tile_vectors)
     else:
         first, left, pointer = packed_panel(product, item, number)
         if not product.scheme.b_packed:
-            pointer = code.at("i8", item.b, code.mul(first, str(product.elem.size)))
+            pointer = code.at("i8", item.b, code.mul(first, str(product.element.size)))
             pointer = code.at("i8", pointer, code.mul(block.start, block.b_depth.stride))
         if not product.scheme.direct:
             _describe_columns(product, first, left)
-        panel = Panel(number, first, pointer, "16", full, geometry.vecs)
-        lanes = code.op(f"sub i64 {left}, {16 * (geometry.tail_vecs - 1)}")
+        panel = Panel(number, first, pointer, "16", full, geometry.tile_vectors)
+        lanes = code.op(f"sub i64 {left}, {16 * (geometry.tail_vectors - 1)}")
     if full == tail:
         _write_rows(product, item, block, panel)
         return
-    last = panel._replace(lanes=lanes, micro=tail, vecs=geometry.tail_vecs)
+    last = panel._replace(lanes=lanes, micro=tail, vectors=geometry.tail_vectors)
     if geometry.col_panels == 1:
         _write_rows(product, item, block, last)
         return
@@ -198,20 +198,20 @@ def _write_column(product: Product, item: Item, block: Block, number: str) -> No
     code.when(code.op(f"xor i1 {is_last}, true"), lambda: _write_rows(product, item, block, panel))
 
 
-def _micro_of(product: Product, vecs: int, tail: bool) -> Micro:
+def _micro_of(product: Product, vectors: int, tail: bool) -> Micro:
     """The micro-kernel of tiles with all their rows; `tail`: of the last column panel."""
-    geometry, scheme, elem = product.geometry, product.scheme, product.elem
+    geometry, scheme, element = product.geometry, product.scheme, product.element
     row_step = scheme.a_row
-    if row_step is None and geometry.a.lines.unit(elem.size):
-        row_step = elem.size
+    if row_step is None and geometry.a.lines.unit(element.size):
+        row_step = element.size
     if scheme.segmented:
         partial = geometry.b.lines.length % 16 != 0
-        return Micro(elem, geometry.rows, vecs, row_step, True, partial, False, scheme.adds)
+        return Micro(element, geometry.rows, vectors, row_step, True, partial, False, scheme.adds)
     ragged = tail and geometry.n % 16 != 0
     return Micro(
-        elem,
+        element,
         geometry.rows,
-        vecs,
+        vectors,
         row_step,
         read_mask=ragged and not scheme.b_packed,
         write_mask=ragged and scheme.direct,
@@ -225,15 +225,15 @@ def _describe_segments(product: Product, item: Item, block: Block, number: str) 
     code, geometry, lines = product.code, product.geometry, block.b_lines
     per_run = product.word("vecs_per_run", -(-geometry.b.lines.length // 16))
     final = product.word("last_vector", geometry.vectors - 1)
-    for vector in range(geometry.vecs):
-        own = code.add(code.mul(number, str(geometry.vecs)), str(vector))
+    for vector in range(geometry.tile_vectors):
+        own = code.add(code.mul(number, str(geometry.tile_vectors)), str(vector))
         run, piece = divide(code, code.smin(own, final), per_run)
         piece = code.mul(piece, "16")
         start = code.op(f"load i64, ptr {code.at('i64', lines.table or '', run)}")
-        distance = code.add(start, code.mul(piece, str(product.elem.size)))
+        distance = code.add(start, code.mul(piece, str(product.element.size)))
         pointer = code.at("i8", item.b, distance)
         count = code.smin(code.op(f"sub i64 {lines.length}, {piece}"), "16")
-        if geometry.vectors % geometry.vecs:
+        if geometry.vectors % geometry.tile_vectors:
             # past the last vector: computed again, and not stored again
             there = code.op(f"icmp sle i64 {own}, {final}")
             count = code.op(f"select i1 {there}, i64 {count}, i64 0")
@@ -243,7 +243,7 @@ def _describe_segments(product: Product, item: Item, block: Block, number: str) 
 
 def _describe_columns(product: Product, first: str, left: str) -> None:
     code = product.code
-    for vector in range(product.geometry.vecs):
+    for vector in range(product.geometry.tile_vectors):
         count = code.smin(code.op(f"sub i64 {left}, {16 * vector}"), "16")
         column = code.op(f"add i64 {first}, {16 * vector}")
         describe(code, product.descriptors, vector, count, column)
@@ -278,7 +278,7 @@ def _write_tile(product: Product, item: Item, block: Block, panel: Panel, row_pa
     a, row_stride, depth_stride = _rows_of_a(product, item, block, row, local)
     target, line = _target_of(product, item, block, panel, row, local)
     depth = _depth_of_b(product, block)
-    rows = Rows(item.batch, row, str(panel.micro.rows), product.descriptors, panel.vecs)
+    rows = Rows(item.batch, row, str(panel.micro.rows), product.descriptors, panel.vectors)
 
     def at_last_block(write: Callable[[], None]) -> None:
         if scheme.several:
@@ -303,7 +303,7 @@ def _rows_of_a(
 ) -> tuple[str, str, str]:
     """(pointer, bytes from row to row where they are no constant, bytes from k to k) of the rows
     of a tile; `local`: number of its row panel in the item."""
-    code, scheme, size = product.code, product.scheme, product.elem.size
+    code, scheme, size = product.code, product.scheme, product.element.size
     if product.geometry.a_mode == "direct":
         row_stride, depth_stride = block.a_lines.stride, block.a_depth.stride
         rows = code.mul(row, row_stride)
@@ -322,12 +322,12 @@ def _target_of(
 ) -> tuple[str, str]:
     """(pointer, bytes from line to line) of where the sums of a tile go."""
     code, scheme, geometry = product.code, product.scheme, product.geometry
-    size = product.elem.size
+    size = product.element.size
     if scheme.direct:
         if scheme.partial:
             line = product.word("n_bytes", geometry.n * size)
         else:
-            line = result_stride(product.finish, product.load)
+            line = result_stride(product.finish, product.loader)
         rows = code.mul(row, line)
         distance = code.add(rows, code.mul(panel.first, str(size)))
         return code.at("i8", block.result, distance), line
@@ -344,10 +344,10 @@ def _depth_of_b(product: Product, block: Block) -> str:
     """How the micro-kernel goes along k of b: a stride, or a table of offsets."""
     code, scheme = product.code, product.scheme
     if scheme.segmented:
-        table = product.load.table("b.kt", _offsets_along_k(product.geometry))
+        table = product.loader.table("b.kt", _offsets_along_k(product.geometry))
         return f"ptr {code.at('i64', table, block.start)}"
     if scheme.b_packed:
-        return f"i64 {scheme.width * product.elem.size}"
+        return f"i64 {scheme.width * product.element.size}"
     return f"i64 {block.b_depth.stride}"
 
 

@@ -41,10 +41,10 @@ class Stream(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """What to do with the finished tiles of one product, which are `vecs` vectors wide."""
+    """What to do with the finished tiles of one product, which are `vectors` vectors wide."""
 
-    elem: Element
-    vecs: int
+    element: Element
+    vectors: int
     program: Program | None  # None: sums are stored as they are
     params: tuple[int, ...]  # bits of the program's run-time scalars
     reads: tuple[Stream, ...]
@@ -59,27 +59,27 @@ class Finish(NamedTuple):
     @property
     def line_bytes(self) -> int:
         """Bytes from line to line of a tile."""
-        return self.vecs * 16 * self.elem.size
+        return self.vectors * 16 * self.element.size
 
 
-def epilogue_of(kernel: GemmKernel, elem: Element) -> Program | None:
+def epilogue_of(kernel: GemmKernel, element: Element) -> Program | None:
     """The program to run on finished sums; None when they are stored as they are."""
     if kernel.epilogue is not None:
         return kernel.epilogue
     out = kernel.outs[0].dtype
-    if not dt.is_half(out) and out.itemsize == elem.size:
+    if not dt.is_half(out) and out.itemsize == element.size:
         return None
     builder = Builder()
-    return builder.program(rounded(builder, builder.arg(elem.name), None, out))
+    return builder.program(rounded(builder, builder.arg(element.name), None, out))
 
 
 def finish_of(
-    kernel: GemmKernel, swap: bool, vecs: int, elem: Element, whole: bool = False
+    kernel: GemmKernel, swap: bool, vectors: int, element: Element, whole: bool = False
 ) -> Finish:
     """The finish of a product.  `swap`: lines of the tile are columns of the result.  `whole`: the
     driver gives vectors of 16 columns, or of none."""
-    program = epilogue_of(kernel, elem)
-    types = [elem.name] * len(kernel.outs)
+    program = epilogue_of(kernel, element)
+    types = [element.name] * len(kernel.outs)
     if program is not None:
         types = [program.instrs[number].type for number in program.outs]
     outs = tuple(
@@ -94,8 +94,8 @@ def finish_of(
     transposed = not adjacent and first.lines.size > 1 and _adjacent(first.lines, first.size)
     uniform = _uniform(program, reads)
     return Finish(
-        elem=elem,
-        vecs=vecs,
+        element=element,
+        vectors=vectors,
         program=program,
         params=kernel.params,
         reads=reads,

@@ -65,7 +65,7 @@ class Rows(NamedTuple):
     first: str
     lines: str  # how many
     descriptors: str
-    vecs: int
+    vectors: int
 
 
 def call_fetch(finish: Finish, code: Code, rows: Rows) -> None:
@@ -75,7 +75,7 @@ def call_fetch(finish: Finish, code: Code, rows: Rows) -> None:
         code.do(
             f"call void @NAME.fetch(ptr %bufs, ptr %args, i64 {rows.batch}, i64 {rows.first}, "
             f"i64 {rows.lines}, ptr {rows.descriptors}, "
-            f"i64 {rows.vecs})"
+            f"i64 {rows.vectors})"
         )
 
 
@@ -84,19 +84,19 @@ def call_finish(code: Code, tile: str, rows: Rows, uniform: str) -> None:
     code.do(
         f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {tile}, "
         f"i64 {rows.batch}, i64 {rows.first}, "
-        f"i64 {rows.lines}, ptr {rows.descriptors}, i64 {rows.vecs}, ptr {uniform})"
+        f"i64 {rows.lines}, ptr {rows.descriptors}, i64 {rows.vectors}, ptr {uniform})"
     )
 
 
-def result_start(finish: Finish, load: Loader, batch: str) -> str:
+def result_start(finish: Finish, loader: Loader, batch: str) -> str:
     """Where sums that need no finishing go."""
-    return stream_start(load, finish.outs[0], batch)
+    return stream_start(loader, finish.outs[0], batch)
 
 
-def result_stride(finish: Finish, load: Loader) -> str:
+def result_stride(finish: Finish, loader: Loader) -> str:
     """Bytes from line to line there."""
     out = finish.outs[0]
-    return load.walk(out.name + ".lines", out.lines, out.size).stride
+    return loader.walk(out.name + ".lines", out.lines, out.size).stride
 
 
 def finish_functions(finish: Finish, words: Words) -> list[tuple[str, Code]]:
@@ -113,7 +113,7 @@ def _uniform_function(finish: Finish, words: Words) -> tuple[str, Code]:
     """The values of `passed`, one 8-byte cell each."""
     assert finish.program is not None
     code = Code()
-    load, program = Loader(code, words), finish.program
+    loader, program = Loader(code, words), finish.program
     instrs, needed = program.instrs, set(finish.passed)
     for number in range(len(instrs) - 1, -1, -1):
         needed.update(instrs[number].args if number in needed else ())
@@ -122,11 +122,11 @@ def _uniform_function(finish: Finish, words: Words) -> tuple[str, Code]:
         if instrs[number].prim == "arg":
             argument = instrs[number].attr
             stream = finish.reads[argument - 1]
-            base = load.base(stream.name, stream.offset)
+            base = loader.base(stream.name, stream.offset)
             args[argument] = load_scalar(code, stream.type, base)
     skipped = {number: "" for number in range(len(instrs)) if number not in needed}
     wanted = program._replace(outs=finish.passed)
-    params = _params(finish, program, load)
+    params = _params(finish, program, loader)
     values = emit_program(Lanes(1, code), wanted, args, params, known=skipped)
     for cell, (number, value) in enumerate(zip(finish.passed, values)):
         store_scalar(code, instrs[number].type, value, code.at("i64", "%out", str(cell)))
@@ -134,19 +134,19 @@ def _uniform_function(finish: Finish, words: Words) -> tuple[str, Code]:
     return UNIFORM, code
 
 
-def _params(finish: Finish, program: Program | None, load: Loader) -> list[str]:
+def _params(finish: Finish, program: Program | None, loader: Loader) -> list[str]:
     """The run-time scalars of the epilogue, from their words."""
     if program is None:
         return []
     found = []
     for number, (type, bits) in enumerate(zip(program.params, finish.params)):
         signed = bits - (1 << 64) if bits >= 1 << 63 else bits
-        value, scalar = load.word(f"param{number}", signed), llvm_scalar(type)
+        value, scalar = loader.word(f"param{number}", signed), llvm_scalar(type)
         width = {"float": "i32", "double": "i64"}.get(scalar, scalar)
         if width != "i64":
-            value = load.code.op(f"trunc i64 {value} to {width}")
+            value = loader.code.op(f"trunc i64 {value} to {width}")
         if width != scalar:
-            value = load.code.op(f"bitcast {width} {value} to {scalar}")
+            value = loader.code.op(f"bitcast {width} {value} to {scalar}")
         found.append(value)
     return found
 
@@ -173,11 +173,11 @@ class Body(NamedTuple):
 
 def _finish_function(finish: Finish, words: Words) -> tuple[str, Code]:
     code = Code()
-    load, lanes = Loader(code, words), Lanes(16, code)
+    loader, lanes = Loader(code, words), Lanes(16, code)
     buffer = code.alloca("[16 x <16 x i64>]")
-    walked = walk_streams(finish, load, finish.reads + finish.outs)
+    walked = walk_streams(finish, loader, finish.reads + finish.outs)
     types = () if finish.program is None else finish.program.params
-    scalars = _params(finish, finish.program, load)
+    scalars = _params(finish, finish.program, loader)
     params = [lanes.splat(type, value) for type, value in zip(types, scalars)]
     known = _known(finish, lanes, params)
     body = Body(finish, code, lanes, buffer, walked, params, known)
@@ -246,11 +246,11 @@ def _described(finish: Finish, code: Code, number: str) -> Described:
 
 def _finish_vector(body: Body, number: str) -> None:
     """One vector of columns, all lines."""
-    finish, code, elem = body.finish, body.code, body.finish.elem
+    finish, code, element = body.finish, body.code, body.finish.element
     shape = _described(finish, code, number)
-    source, step = code.at(elem.vec, "%tile", number), finish.line_bytes
+    source, step = code.at(element.vec, "%tile", number), finish.line_bytes
     if finish.transposed:
-        source, step = _transpose(body, source, step), 16 * elem.size
+        source, step = _transpose(body, source, step), 16 * element.size
     mask = None if finish.whole else mask_of(code, shape.lanes)
     streams = finish.reads + finish.outs
     bases = {
@@ -260,7 +260,7 @@ def _finish_vector(body: Body, number: str) -> None:
 
     def line(index: str, _: list[str]) -> list[str]:
         where = code.at("i8", source, code.mul(index, str(step)))
-        value = code.op(f"load {elem.vec}, ptr {where}, align {elem.size}")
+        value = code.op(f"load {element.vec}, ptr {where}, align {element.size}")
         number = code.add(shape.first_line, index)
 
         def spot(name: str) -> Spot:
@@ -281,10 +281,10 @@ def _finish_vector(body: Body, number: str) -> None:
 
 def _transpose(body: Body, tile: str, step: int) -> str:
     """The vector's column of the tile, one line per lane (rows past the tile's are unused)."""
-    code, elem = body.code, body.finish.elem
-    buffer = code.alloca(f"[16 x {elem.vec}]")
+    code, element = body.code, body.finish.element
+    buffer = code.alloca(f"[16 x {element.vec}]")
     code.do(
-        f"call void @NAME.transpose(ptr {tile}, i64 {step}, ptr {buffer}, i64 {16 * elem.size})"
+        f"call void @NAME.transpose(ptr {tile}, i64 {step}, ptr {buffer}, i64 {16 * element.size})"
     )
     return buffer
 

@@ -117,7 +117,7 @@ class Geometry(NamedTuple):
     rows: int  # rows of a full micro tile
     full_rows: int  # how many row panels have `rows` rows; the others one less
     row_panels: int
-    vecs: int  # vectors of a full micro tile
+    tile_vectors: int  # vectors of a full micro tile
     vectors: int  # vectors of 16 columns in all
     panels_m: int  # row panels per item
     panels_n: int  # column panels per item
@@ -135,11 +135,11 @@ class Geometry(NamedTuple):
 
     @property
     def col_panels(self) -> int:
-        return -(-self.vectors // self.vecs)
+        return -(-self.vectors // self.tile_vectors)
 
     @property
-    def tail_vecs(self) -> int:
-        return self.vectors - (self.col_panels - 1) * self.vecs
+    def tail_vectors(self) -> int:
+        return self.vectors - (self.col_panels - 1) * self.tile_vectors
 
     @property
     def items_m(self) -> int:
@@ -150,19 +150,19 @@ class Geometry(NamedTuple):
         return -(-self.col_panels // self.panels_n)
 
 
-def factor(name: str, operand: Operand, elem: Element, lines: Dims, k: Dims) -> Factor:
+def factor(name: str, operand: Operand, element: Element, lines: Dims, k: Dims) -> Factor:
     """The operand called `name` as a factor whose m or n index is `lines`."""
-    stored = storage(operand.dtype.name, elem)
+    stored = storage(operand.dtype.name, element)
     size = stored.size
     batch = runs_of(operand.batch, size)
     return Factor(name, operand, stored, runs_of(lines, size), runs_of(k, size), batch)
 
 
-def _micro_cost(rows: int, vecs: int, wide: int, far: bool) -> float:
+def _micro_cost(rows: int, tile_vectors: int, wide: int, far: bool) -> float:
     """Cycles per k of a micro tile: multiply-adds, one broadcast a cycle, loads (vectors of b may
     straddle cache lines), the latency of one chain, and b's way from the second cache where it does
     not stay in the first."""
-    lines = vecs * wide
+    lines = tile_vectors * wide
     return max(rows * lines / 2, rows * 0.9, (rows + 1.5 * lines) / 2, 4.0, 2.0 * lines * far)
 
 
@@ -171,17 +171,17 @@ class Tiling(NamedTuple):
 
     cost: float  # cycles per k
     row_panels: int
-    vecs: int
+    tile_vectors: int
 
 
-def _tilings(m: int, vectors: int, k: int, elem: Element, target: Target) -> Iterator[Tiling]:
+def _tilings(m: int, vectors: int, k: int, element: Element, target: Target) -> Iterator[Tiling]:
     """Every micro tile that fits: sums, a row of b and one broadcast are in registers at once."""
-    wide = 16 * elem.size // target.vector_bytes
+    wide = 16 * element.size // target.vector_bytes
     room = target.registers - 1
-    for vecs in (1, 2, 3, 4, 6, 8):
-        if vecs > max(vectors, 1):
+    for tile_vectors in (1, 2, 3, 4, 6, 8):
+        if tile_vectors > max(vectors, 1):
             break
-        most = min((room - vecs * wide) // (vecs * wide), 14)
+        most = min((room - tile_vectors * wide) // (tile_vectors * wide), 14)
         if most < 1:
             continue
         panels = -(-m // most)
@@ -190,20 +190,29 @@ def _tilings(m: int, vectors: int, k: int, elem: Element, target: Target) -> Ite
             if rows < 1:
                 continue
             # b is read again for each row panel: from the first cache if a panel of it stays there
-            far = row_panels > 1 and vecs * 16 * elem.size * min(k, BLOCK) > 40 << 10
-            yield Tiling(_tiling_cost(m, vectors, row_panels, vecs, wide, far), row_panels, vecs)
+            far = row_panels > 1 and tile_vectors * 16 * element.size * min(k, BLOCK) > 40 << 10
+            yield Tiling(
+                _tiling_cost(m, vectors, row_panels, tile_vectors, wide, far),
+                row_panels,
+                tile_vectors,
+            )
 
 
-def _tiling_cost(m: int, vectors: int, row_panels: int, vecs: int, wide: int, far: bool) -> float:
+def _tiling_cost(
+    m: int, vectors: int, row_panels: int, tile_vectors: int, wide: int, far: bool
+) -> float:
     """Cycles per k: full and last column panels, for row panels with all rows and with one less."""
     rows = -(-m // row_panels)
-    full_panels = -(-vectors // vecs) - 1
-    tail = vectors - full_panels * vecs
+    full_panels = -(-vectors // tile_vectors) - 1
+    tail = vectors - full_panels * tile_vectors
     full_rows = m - row_panels * (rows - 1)
     total = 0.0
     for count, own in ((full_rows, rows), (row_panels - full_rows, rows - 1)):
         if own:
-            full, last = _micro_cost(own, vecs, wide, far), _micro_cost(own, tail, wide, far)
+            full, last = (
+                _micro_cost(own, tile_vectors, wide, far),
+                _micro_cost(own, tail, wide, far),
+            )
             total += count * (full_panels * full + last)
     return total
 
@@ -252,10 +261,10 @@ def _vectors(b: Factor, mode: str) -> int:
     return -(-b.lines.size // 16)
 
 
-def option(kernel: GemmKernel, elem: Element, target: Target, swap: bool) -> Geometry:
+def option(kernel: GemmKernel, element: Element, target: Target, swap: bool) -> Geometry:
     """The best decisions for the product (or its transpose)."""
-    a = factor("a", kernel.a, elem, kernel.a.rows, kernel.a.cols)
-    b = factor("b", kernel.b, elem, kernel.b.cols, kernel.b.rows)
+    a = factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols)
+    b = factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows)
     m, n = kernel.m, kernel.n
     if swap:
         a, b, m, n = b, a, n, m
@@ -267,9 +276,9 @@ def option(kernel: GemmKernel, elem: Element, target: Target, swap: bool) -> Geo
     found = []
     for b_mode, b_cost in _b_modes(b, m):
         vectors = max(_vectors(b, b_mode), 1)
-        tiling = min(_tilings(max(m, 1), vectors, kernel.k, elem, target))
-        row_panels, vecs = tiling.row_panels, tiling.vecs
-        rows, column_panels = -(-max(m, 1) // row_panels), -(-vectors // vecs)
+        tiling = min(_tilings(max(m, 1), vectors, kernel.k, element, target))
+        row_panels, tile_vectors = tiling.row_panels, tiling.tile_vectors
+        rows, column_panels = -(-max(m, 1) // row_panels), -(-vectors // tile_vectors)
         calls = row_panels * column_panels * blocks
         compute = tiling.cost * max(kernel.k, 1) + calls * 40 + finish
         whole = Geometry(
@@ -283,7 +292,7 @@ def option(kernel: GemmKernel, elem: Element, target: Target, swap: bool) -> Geo
             rows=rows,
             full_rows=max(m, 1) - row_panels * (rows - 1),
             row_panels=row_panels,
-            vecs=vecs,
+            tile_vectors=tile_vectors,
             vectors=vectors,
             panels_m=row_panels,
             panels_n=column_panels,
@@ -291,7 +300,7 @@ def option(kernel: GemmKernel, elem: Element, target: Target, swap: bool) -> Geo
             batch=kernel.batch,
             blocks=blocks,
         )
-        found.append(_split(whole, Costs(compute, a_cost, b_cost), target, elem))
+        found.append(_split(whole, Costs(compute, a_cost, b_cost), target, element))
     return min(found, key=lambda geometry: geometry.cost)
 
 
@@ -311,11 +320,11 @@ class Cut(NamedTuple):
     split: int
 
 
-def _split(geometry: Geometry, costs: Costs, target: Target, elem: Element) -> Geometry:
+def _split(geometry: Geometry, costs: Costs, target: Target, element: Element) -> Geometry:
     """Cut the result into items: bounded packing space, and enough items for the threads."""
-    most_m = max(1, (240 << 10) // (geometry.rows * (BLOCK + ROW_PAD) * elem.size))
-    most_n = max(1, (256 << 10) // (geometry.vecs * 16 * BLOCK * elem.size))
-    groups = _groups(geometry, target, elem)
+    most_m = max(1, (240 << 10) // (geometry.rows * (BLOCK + ROW_PAD) * element.size))
+    most_n = max(1, (256 << 10) // (geometry.tile_vectors * 16 * BLOCK * element.size))
+    groups = _groups(geometry, target, element)
     best, least = Cut(1, 1, 0), inf
     for panels_m in _cuts(geometry.row_panels, most_m):
         for panels_n in _cuts(geometry.col_panels, most_n):
@@ -349,10 +358,10 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     return span
 
 
-def _groups(geometry: Geometry, target: Target, elem: Element) -> list[int]:
+def _groups(geometry: Geometry, target: Target, element: Element) -> list[int]:
     """Blocks of k per item worth trying; 0: all, one after the other."""
     blocks = geometry.blocks
-    space = blocks * geometry.batch * geometry.m * geometry.n * elem.size
+    space = blocks * geometry.batch * geometry.m * geometry.n * element.size
     possible = target.workspace and target.threads > 1 and geometry.b_mode != "segmented"
     if not possible or blocks < 4 * target.threads or space > 8 << 20:
         return [0]
@@ -367,7 +376,7 @@ def _cuts(panels: int, most: int) -> list[int]:
     return list(dict.fromkeys(-(-panels // count) for count in counts))
 
 
-def choose(kernel: GemmKernel, elem: Element, target: Target) -> Geometry:
+def choose(kernel: GemmKernel, element: Element, target: Target) -> Geometry:
     """The cheaper of the product and its transpose."""
-    options = [option(kernel, elem, target, swap) for swap in (False, True)]
+    options = [option(kernel, element, target, swap) for swap in (False, True)]
     return min(options, key=lambda geometry: geometry.cost)

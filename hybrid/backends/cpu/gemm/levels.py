@@ -40,16 +40,16 @@ class Scheme(NamedTuple):
     scratch: int
 
 
-def scheme_of(kernel: GemmKernel, geometry: Geometry, elem: Element, finish: Finish) -> Scheme:
+def scheme_of(kernel: GemmKernel, geometry: Geometry, element: Element, finish: Finish) -> Scheme:
     """The scheme of a product."""
     several, partial = kernel.k > BLOCK, geometry.split > 0
     segmented = geometry.b_mode == "segmented"
     direct = partial or (finish.storable and not segmented)
     b_packed = geometry.b_mode in ("unit", "trans", "any")
-    width = geometry.vecs * 16
-    line = width * elem.size
-    a_row = {"rows": (BLOCK + ROW_PAD) * elem.size, "cols": elem.size}.get(geometry.a_mode)
-    a_panel, b_panel, tile = BLOCK * 16 * elem.size, BLOCK * line, geometry.rows * line
+    width = geometry.tile_vectors * 16
+    line = width * element.size
+    a_row = {"rows": (BLOCK + ROW_PAD) * element.size, "cols": element.size}.get(geometry.a_mode)
+    a_panel, b_panel, tile = BLOCK * 16 * element.size, BLOCK * line, geometry.rows * line
     a_bytes = {
         "rows": geometry.panels_m * geometry.rows * (a_row or 0),
         "cols": geometry.panels_m * a_panel,
@@ -84,10 +84,10 @@ class Product(NamedTuple):
 
     kernel: GemmKernel
     geometry: Geometry
-    elem: Element
+    element: Element
     scheme: Scheme
     finish: Finish
-    load: Loader
+    loader: Loader
     variants: dict[Micro, str]  # micro-kernels called so far, by their names
     descriptors: str  # one per vector of a tile
     block_buffer: str  # 16 vectors, for blocks of b that cannot be transposed where they lie
@@ -95,10 +95,10 @@ class Product(NamedTuple):
 
     @property
     def code(self) -> Code:
-        return self.load.code
+        return self.loader.code
 
     def word(self, name: str, value: int) -> str:
-        return self.load.word(name, value)
+        return self.loader.word(name, value)
 
 
 class Item(NamedTuple):
@@ -140,7 +140,7 @@ class Panel(NamedTuple):
     pointer: str  # the panel of b, or the descriptors of its vectors
     lanes: str  # of the last vector
     micro: Micro
-    vecs: int
+    vectors: int
 
 
 def row_of(product: Product, panel: str) -> str:

@@ -1,4 +1,4 @@
-"""Micro-kernels: a tile of `rows` x (16 * `vecs`) sums of products over one block of k, held in
+"""Micro-kernels: a tile of `rows` x (16 * `vectors`) sums of products over one block of k, held in
 registers.
 
 Invariant: every output is one fma chain from +0.0 in increasing k (wrapping multiply-add for
@@ -68,9 +68,9 @@ class Micro(NamedTuple):
     an offset table; otherwise vectors are adjacent.  `read_mask`/`write_mask`: the last vector
     (segmented: any) is partial when reading b / storing."""
 
-    elem: Element
+    element: Element
     rows: int
-    vecs: int
+    vectors: int
     row_step: int | None
     segmented: bool = False
     read_mask: bool = False
@@ -83,7 +83,7 @@ class Micro(NamedTuple):
         flags = (
             "s" * self.segmented + "r" * self.read_mask + "w" * self.write_mask + "a" * self.adds
         )
-        return f"mk{self.rows}x{self.vecs}{flags}"
+        return f"mk{self.rows}x{self.vectors}{flags}"
 
 
 def spread(code: Code, scalar: str, value: str) -> str:
@@ -93,8 +93,8 @@ def spread(code: Code, scalar: str, value: str) -> str:
     return code.op(f"shufflevector {vector} {one}, {vector} poison, <16 x i32> zeroinitializer")
 
 
-def splat(code: Code, elem: Element, value: str) -> str:
-    return spread(code, elem.scalar, value)
+def splat(code: Code, element: Element, value: str) -> str:
+    return spread(code, element.scalar, value)
 
 
 def mask_of(code: Code, count: str) -> str:
@@ -143,31 +143,31 @@ def masked_store(
     )
 
 
-def load(code: Code, elem: Element, pointer: str, mask: str | None) -> str:
+def load(code: Code, element: Element, pointer: str, mask: str | None) -> str:
     if mask is None:
-        return code.op(f"load {elem.vec}, ptr {pointer}, align {elem.size}")
-    return masked_load(code, elem.scalar, elem.size, pointer, mask)
+        return code.op(f"load {element.vec}, ptr {pointer}, align {element.size}")
+    return masked_load(code, element.scalar, element.size, pointer, mask)
 
 
-def store(code: Code, elem: Element, value: str, pointer: str, mask: str | None) -> None:
+def store(code: Code, element: Element, value: str, pointer: str, mask: str | None) -> None:
     if mask is None:
-        code.do(f"store {elem.vec} {value}, ptr {pointer}, align {elem.size}")
+        code.do(f"store {element.vec} {value}, ptr {pointer}, align {element.size}")
     else:
-        masked_store(code, elem.scalar, elem.size, value, pointer, mask)
+        masked_store(code, element.scalar, element.size, value, pointer, mask)
 
 
-def multiply_add(code: Code, elem: Element, left: str, right: str, addend: str) -> str:
+def multiply_add(code: Code, element: Element, left: str, right: str, addend: str) -> str:
     """left * right + addend: one rounding for floats, wrapping for integers."""
-    vector = elem.vec
-    if elem.is_float:
+    vector = element.vec
+    if element.is_float:
         args = [f"{vector} {value}" for value in (left, right, addend)]
-        return code.call(f"llvm.fma.{elem.suffix}", vector, *args)
+        return code.call(f"llvm.fma.{element.suffix}", vector, *args)
     product = code.op(f"mul {vector} {left}, {right}")
     return code.op(f"add {vector} {product}, {addend}")
 
 
-def add_vectors(code: Code, elem: Element, left: str, right: str) -> str:
-    return code.op(f"{'fadd' if elem.is_float else 'add'} {elem.vec} {left}, {right}")
+def add_vectors(code: Code, element: Element, left: str, right: str) -> str:
+    return code.op(f"{'fadd' if element.is_float else 'add'} {element.vec} {left}, {right}")
 
 
 class _Rows:
@@ -176,11 +176,11 @@ class _Rows:
     With a run-time stride row i = odd << shift is addressed as pointer + (odd * stride) << shift:
     the shift is part of an x86 address (up to 8 times), so that 14 rows need 7 registers."""
 
-    def __init__(self, code: Code, spec: Micro) -> None:
-        self.code, self.step = code, spec.row_step
+    def __init__(self, code: Code, variant: Micro) -> None:
+        self.code, self.step = code, variant.row_step
         self.multiples: dict[int, str] = {}
         if self.step is None:
-            for odd in range(1, spec.rows, 2):
+            for odd in range(1, variant.rows, 2):
                 self.multiples[odd] = code.op(f"mul i64 %as, {odd}")
 
     def address(self, base: str, row: int) -> str:
@@ -195,130 +195,132 @@ class _Rows:
         return self.code.op(f"getelementptr i{8 << shift}, ptr {base}, i64 {self.multiples[unit]}")
 
 
-def _signature(spec: Micro) -> str:
-    table = "ptr %kt, " if spec.segmented else "i64 %bk, "
+def _signature(variant: Micro) -> str:
+    table = "ptr %kt, " if variant.segmented else "i64 %bk, "
     return (
-        f"define internal void @NAME.{spec.name}(ptr %a, i64 %as, i64 %ak, ptr %b, {table}"
+        f"define internal void @NAME.{variant.name}(ptr %a, i64 %as, i64 %ak, ptr %b, {table}"
         f"i64 %kc, i64 %cnt, "
         f"ptr %prev, i64 %ldp, i1 %more, ptr %c, i64 %ldc)"
     )
 
 
-def chain_step(code: Code, elem: Element, left: str, right: str, place: tuple[int, int]) -> None:
+def chain_step(code: Code, element: Element, left: str, right: str, place: tuple[int, int]) -> None:
     """%n = left * right + %c at one (row, vector) of a tile.  The sum gets its name by hand: the
     phi at the head of the loop, which is written first, refers to it."""
     row, vector = place
-    last = multiply_add(code, elem, left, right, f"%c{row}_{vector}")
+    last = multiply_add(code, element, left, right, f"%c{row}_{vector}")
     code.lines[-1] = code.lines[-1].replace(f"{last} =", f"%n{row}_{vector} =", 1)
 
 
 @lru_cache(256)
-def micro_kernel(spec: Micro) -> tuple[str, Code]:
+def micro_kernel(variant: Micro) -> tuple[str, Code]:
     """(signature, body) of `void @NAME.<variant>(a, row stride, k stride, b, k stride or offset
     table, k count, lanes of the last vector, previous sums, their row stride, add them?, result,
     its row stride)`; strides in bytes.  Segmented: b points at descriptors, one per vector."""
-    code, elem = Code(), spec.elem
-    pointers, masks = _vectors(code, spec)
-    rows = _Rows(code, spec)
-    tile = [(row, vector) for row in range(spec.rows) for vector in range(spec.vecs)]
-    if spec.prefetch:
-        _prefetch(code, spec)
+    code, element = Code(), variant.element
+    pointers, masks = _vectors(code, variant)
+    rows = _Rows(code, variant)
+    tile = [(row, vector) for row in range(variant.rows) for vector in range(variant.vectors)]
+    if variant.prefetch:
+        _prefetch(code, variant)
     entry = code.block
     code.branch(code.op("icmp sgt i64 %kc, 0"), "loop", "done")
     code.start("loop")
     code.do(f"%k = phi i64 [0, %{entry}], [%k1, %loop]")
     code.do(f"%pa = phi ptr [%a, %{entry}], [%pa1, %loop]")
-    if not spec.segmented:
+    if not variant.segmented:
         code.do(f"%pb = phi ptr [%b, %{entry}], [%pb1, %loop]")
     for row, vector in tile:
         place = f"{row}_{vector}"
-        code.do(f"%c{place} = phi {elem.vec} [zeroinitializer, %{entry}], [%n{place}, %loop]")
-    columns = _load_row(code, spec, pointers, masks)
-    for row in range(spec.rows):
+        code.do(f"%c{place} = phi {element.vec} [zeroinitializer, %{entry}], [%n{place}, %loop]")
+    columns = _load_row(code, variant, pointers, masks)
+    for row in range(variant.rows):
         address = rows.address("%pa", row)
-        scalar = splat(code, elem, code.op(f"load {elem.scalar}, ptr {address}"))
-        for vector in range(spec.vecs):
-            chain_step(code, elem, scalar, columns[vector], (row, vector))
+        scalar = splat(code, element, code.op(f"load {element.scalar}, ptr {address}"))
+        for vector in range(variant.vectors):
+            chain_step(code, element, scalar, columns[vector], (row, vector))
     code.do("%k1 = add i64 %k, 1")
     code.do("%pa1 = getelementptr i8, ptr %pa, i64 %ak")
-    if not spec.segmented:
+    if not variant.segmented:
         code.do("%pb1 = getelementptr i8, ptr %pb, i64 %bk")
     code.branch(code.op("icmp slt i64 %k1, %kc"), "loop", "done")
     code.start("done")
     for row, vector in tile:
         place = f"{row}_{vector}"
-        code.do(f"%s{place} = phi {elem.vec} [zeroinitializer, %{entry}], [%n{place}, %loop]")
-    _store_tile(code, spec)
-    return _signature(spec), code
+        code.do(f"%s{place} = phi {element.vec} [zeroinitializer, %{entry}], [%n{place}, %loop]")
+    _store_tile(code, variant)
+    return _signature(variant), code
 
 
-def _load_row(code: Code, spec: Micro, pointers: list[str], masks: list[str | None]) -> list[str]:
+def _load_row(
+    code: Code, variant: Micro, pointers: list[str], masks: list[str | None]
+) -> list[str]:
     """The vectors of b at the current k."""
-    elem = spec.elem
-    if spec.segmented:
+    element = variant.element
+    if variant.segmented:
         offset = code.op(f"load i64, ptr {code.at('i64', '%kt', '%k')}")
         return [
-            load(code, elem, code.at("i8", pointer, offset), mask)
+            load(code, element, code.at("i8", pointer, offset), mask)
             for pointer, mask in zip(pointers, masks)
         ]
     return [
-        load(code, elem, code.at("i8", "%pb", str(16 * elem.size * number)), mask)
+        load(code, element, code.at("i8", "%pb", str(16 * element.size * number)), mask)
         for number, mask in enumerate(masks)
     ]
 
 
-def _prefetch(code: Code, spec: Micro) -> None:
+def _prefetch(code: Code, variant: Micro) -> None:
     """Ask for the result's lines of memory (64 bytes), to be written: sums of earlier blocks come
     from there when the loop over k ends, which is long enough for memory to answer."""
     row = "%c"
-    for number in range(spec.rows):
+    for number in range(variant.rows):
         row = code.at("i8", row, "%ldc") if number else row
-        for offset in range(0, 16 * spec.elem.size * spec.vecs, 64):
+        for offset in range(0, 16 * variant.element.size * variant.vectors, 64):
             line = code.at("i8", row, str(offset))
             code.call("llvm.prefetch.p0", "void", f"ptr {line}", "i32 1", "i32 3", "i32 1")
 
 
-def _vectors(code: Code, spec: Micro) -> tuple[list[str], list[str | None]]:
+def _vectors(code: Code, variant: Micro) -> tuple[list[str], list[str | None]]:
     """Pointer and read mask of each vector of b."""
-    masks: list[str | None] = [None] * spec.vecs
-    if not spec.segmented:
-        if spec.read_mask:
+    masks: list[str | None] = [None] * variant.vectors
+    if not variant.segmented:
+        if variant.read_mask:
             masks[-1] = mask_of(code, "%cnt")
         return [], masks
     pointers = []
-    for number in range(spec.vecs):
+    for number in range(variant.vectors):
         descriptor = code.at("i8", "%b", str(DESC * number))
         pointers.append(code.op(f"load ptr, ptr {descriptor}"))
-        if spec.read_mask:
+        if variant.read_mask:
             count = code.op(f"load i64, ptr {code.at('i8', descriptor, '8')}")
             masks[number] = mask_of(code, count)
     return pointers, masks
 
 
-def _store_tile(code: Code, spec: Micro) -> None:
+def _store_tile(code: Code, variant: Micro) -> None:
     """result = sums, or previous sums + sums."""
-    mask = mask_of(code, "%cnt") if spec.write_mask and not spec.segmented else None
-    masks = [None] * (spec.vecs - 1) + [mask]
-    if not spec.adds:
-        _store_rows(code, spec, masks, onto=False)
+    mask = mask_of(code, "%cnt") if variant.write_mask and not variant.segmented else None
+    masks = [None] * (variant.vectors - 1) + [mask]
+    if not variant.adds:
+        _store_rows(code, variant, masks, onto=False)
         return
     code.branch("%more", "onto", "first")
     for label in ("onto", "first"):
         code.start(label)
-        _store_rows(code, spec, masks, onto=label == "onto")
+        _store_rows(code, variant, masks, onto=label == "onto")
 
 
-def _store_rows(code: Code, spec: Micro, masks: list[str | None], onto: bool) -> None:
-    elem, size = spec.elem, 16 * spec.elem.size
+def _store_rows(code: Code, variant: Micro, masks: list[str | None], onto: bool) -> None:
+    element, size = variant.element, 16 * variant.element.size
     result, previous = "%c", "%prev"
-    for row in range(spec.rows):
-        for vector in range(spec.vecs):
+    for row in range(variant.rows):
+        for vector in range(variant.vectors):
             value, offset = f"%s{row}_{vector}", str(size * vector)
             if onto:
-                old = load(code, elem, code.at("i8", previous, offset), masks[vector])
-                value = add_vectors(code, elem, old, value)
-            store(code, elem, value, code.at("i8", result, offset), masks[vector])
-        if row + 1 < spec.rows:
+                old = load(code, element, code.at("i8", previous, offset), masks[vector])
+                value = add_vectors(code, element, old, value)
+            store(code, element, value, code.at("i8", result, offset), masks[vector])
+        if row + 1 < variant.rows:
             result = code.op(f"getelementptr i8, ptr {result}, i64 %ldc")
             if onto:
                 previous = code.op(f"getelementptr i8, ptr {previous}, i64 %ldp")

@@ -40,8 +40,8 @@ class Storage(NamedTuple):
         return f"<16 x {self.scalar}>"
 
 
-def storage(name: str, elem: Element) -> Storage:
-    """Storage of the dtype called `name`, read into accumulators `elem`."""
+def storage(name: str, element: Element) -> Storage:
+    """Storage of the dtype called `name`, read into accumulators `element`."""
     if name == "float16":
         return Storage("i16", 2, "f16")
     if name == "bfloat16":
@@ -50,10 +50,10 @@ def storage(name: str, elem: Element) -> Storage:
         return Storage("i8", 1, "zext")
     if name in ("float32", "float64"):
         scalar, size = ("float", 4) if name == "float32" else ("double", 8)
-        return Storage(scalar, size, _conversion(size, elem.size, "fpext", "fptrunc"))
+        return Storage(scalar, size, _conversion(size, element.size, "fpext", "fptrunc"))
     bits = int(name.lstrip("uint"))
     extend = "zext" if name[0] == "u" else "sext"
-    return Storage(f"i{bits}", bits // 8, _conversion(bits // 8, elem.size, extend, "trunc"))
+    return Storage(f"i{bits}", bits // 8, _conversion(bits // 8, element.size, extend, "trunc"))
 
 
 def _conversion(size: int, wanted: int, extend: str, shorten: str) -> str:
@@ -62,7 +62,7 @@ def _conversion(size: int, wanted: int, extend: str, shorten: str) -> str:
     return extend if size < wanted else shorten
 
 
-def widen(code: Code, stored: Storage, elem: Element, value: str, lanes: int) -> str:
+def widen(code: Code, stored: Storage, element: Element, value: str, lanes: int) -> str:
     """A stored value (or 16) as accumulator type."""
 
     def lanes_of(scalar: str) -> str:
@@ -78,19 +78,21 @@ def widen(code: Code, stored: Storage, elem: Element, value: str, lanes: int) ->
         places = "16" if lanes == 1 else "splat (i32 16)"
         high = code.op(f"shl {lanes_of('i32')} {wide}, {places}")
         return code.op(f"bitcast {lanes_of('i32')} {high} to {lanes_of('float')}")
-    source, target = lanes_of(stored.scalar), lanes_of(elem.scalar)
+    source, target = lanes_of(stored.scalar), lanes_of(element.scalar)
     return code.op(f"{stored.widen} {source} {value} to {target}")
 
 
-def load_widened(code: Code, stored: Storage, elem: Element, pointer: str, mask: str | None) -> str:
+def load_widened(
+    code: Code, stored: Storage, element: Element, pointer: str, mask: str | None
+) -> str:
     """16 adjacent stored values as a vector of accumulator type (masked: zero where off)."""
     if stored.widen == "same":
-        return load(code, elem, pointer, mask)
+        return load(code, element, pointer, mask)
     if mask is None:
         raw = code.op(f"load {stored.vec}, ptr {pointer}, align {stored.size}")
     else:
         raw = masked_load(code, stored.scalar, stored.size, pointer, mask)
-    return widen(code, stored, elem, raw, 16)
+    return widen(code, stored, element, raw, 16)
 
 
 class Walk(NamedTuple):
@@ -161,7 +163,7 @@ def for_runs(
 def copy_walk(
     code: Code,
     stored: Storage,
-    elem: Element,
+    element: Element,
     source: str,
     walk: Walk,
     first: str,
@@ -174,26 +176,26 @@ def copy_walk(
     loop then copies a run."""
 
     def run(offset: str, done: str, length: str) -> None:
-        base, out = code.at("i8", source, offset), code.at(elem.scalar, target, done)
+        base, out = code.at("i8", source, offset), code.at(element.scalar, target, done)
         if walk.stride != str(stored.size):
-            copy_strided(code, stored, elem, base, walk.stride, length, out)
+            copy_strided(code, stored, element, base, walk.stride, length, out)
         elif short:
             mask = mask_of(code, length)
-            store(code, elem, load_widened(code, stored, elem, base, mask), out, None)
+            store(code, element, load_widened(code, stored, element, base, mask), out, None)
         else:
-            copy_unit(code, stored, elem, base, length, out)
+            copy_unit(code, stored, element, base, length, out)
 
     for_runs(code, walk, first, count, run)
 
 
 def copy_unit(
-    code: Code, stored: Storage, elem: Element, source: str, count: str, target: str
+    code: Code, stored: Storage, element: Element, source: str, count: str, target: str
 ) -> None:
     """Adjacent elements: whole vectors, then a masked one."""
 
     def vector(index: str, mask: str | None) -> None:
-        value = load_widened(code, stored, elem, code.at(stored.scalar, source, index), mask)
-        store(code, elem, value, code.at(elem.scalar, target, index), mask)
+        value = load_widened(code, stored, element, code.at(stored.scalar, source, index), mask)
+        store(code, element, value, code.at(element.scalar, target, index), mask)
 
     def body(index: str, _: list[str]) -> list[str]:
         vector(index, None)
@@ -207,16 +209,16 @@ def copy_unit(
 def copy_strided(
     code: Code,
     stored: Storage,
-    elem: Element,
+    element: Element,
     source: str,
     stride: str,
     count: str,
     target: str,
 ) -> None:
     def body(index: str, _: list[str]) -> list[str]:
-        element = code.at("i8", source, code.mul(index, stride))
-        value = widen(code, stored, elem, code.op(f"load {stored.scalar}, ptr {element}"), 1)
-        code.do(f"store {elem.scalar} {value}, ptr {code.at(elem.scalar, target, index)}")
+        place = code.at("i8", source, code.mul(index, stride))
+        value = widen(code, stored, element, code.op(f"load {stored.scalar}, ptr {place}"), 1)
+        code.do(f"store {element.scalar} {value}, ptr {code.at(element.scalar, target, index)}")
         return []
 
     code.loop("0", count, "1", [], body)
@@ -226,7 +228,7 @@ TRANSPOSE = "define internal void @NAME.transpose(ptr %src, i64 %step, ptr %dst,
 
 
 @lru_cache(None)
-def transpose_function(elem: Element) -> Code:
+def transpose_function(element: Element) -> Code:
     """Rows 0..15 of 16 elements at src (`step` bytes apart) become columns at dst (rows `to` bytes
     apart). Four rows are gathered by quarters while loading, which leaves only interleaving within
     quarters."""
@@ -238,18 +240,18 @@ def transpose_function(elem: Element) -> Code:
     for group in range(4):
         # vector r: columns 4 * group .. + 3 of rows r, r + 4, r + 8, r + 12
         mixed = [
-            _quarters(code, elem, [rows[r + 4 * i] for i in range(4)], group) for r in range(4)
+            _quarters(code, element, [rows[r + 4 * i] for i in range(4)], group) for r in range(4)
         ]
         low02, high02, low13, high13 = (
-            _interleaved(code, elem, mixed[i], mixed[i + 2], k) for i in (0, 1) for k in (0, 2)
+            _interleaved(code, element, mixed[i], mixed[i + 2], k) for i in (0, 1) for k in (0, 2)
         )
         columns = [
-            _interleaved(code, elem, even, odd, k)
+            _interleaved(code, element, even, odd, k)
             for even, odd in ((low02, low13), (high02, high13))
             for k in (0, 2)
         ]
         for value in columns:
-            store(code, elem, value, target, None)
+            store(code, element, value, target, None)
             target = code.at("i8", target, "%to")
     code.do("ret void")
     return code
@@ -261,23 +263,23 @@ def _shuffle(code: Code, vector: str, left: str, right: str, lanes: list[int]) -
     return code.op(f"shufflevector {vector} {left}, {vector} {right}, {mask}")
 
 
-def _quarters(code: Code, elem: Element, rows: list[str], group: int) -> str:
+def _quarters(code: Code, element: Element, rows: list[str], group: int) -> str:
     """Quarter `group` of each of four rows, as one vector."""
-    quarter, half = f"<4 x {elem.scalar}>", f"<8 x {elem.scalar}>"
+    quarter, half = f"<4 x {element.scalar}>", f"<8 x {element.scalar}>"
     parts = []
     for row in rows:
         pointer = code.at(quarter, row, str(group))
-        parts.append(code.op(f"load {quarter}, ptr {pointer}, align {elem.size}"))
+        parts.append(code.op(f"load {quarter}, ptr {pointer}, align {element.size}"))
     low = _shuffle(code, quarter, parts[0], parts[1], list(range(8)))
     high = _shuffle(code, quarter, parts[2], parts[3], list(range(8)))
     return _shuffle(code, half, low, high, list(range(16)))
 
 
-def _interleaved(code: Code, elem: Element, left: str, right: str, first: int) -> str:
+def _interleaved(code: Code, element: Element, left: str, right: str, first: int) -> str:
     """Elements `first` and `first` + 1 of every quarter of two vectors, in turns."""
     lanes = [
         quarter + lane
         for quarter in range(0, 16, 4)
         for lane in (first, 16 + first, first + 1, 17 + first)
     ]
-    return _shuffle(code, elem.vec, left, right, lanes)
+    return _shuffle(code, element.vec, left, right, lanes)

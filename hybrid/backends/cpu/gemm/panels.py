@@ -1,7 +1,7 @@
 """Packing code of a product: the parts of the factors an item needs, as dense panels in scratch
 memory.
 
-Invariant: a panel of b holds the same 16 * vecs columns for every k of a block; what is written
+Invariant: a panel of b holds the same 16 * vectors columns for every k of a block; what is written
 past a row's columns or the last k is written again or never used.
 """
 
@@ -63,7 +63,7 @@ def _pack_a_rows(product: Product, item: Item, block: Block) -> None:
         copy_walk(
             code,
             factor.storage,
-            product.elem,
+            product.element,
             source,
             block.a_depth,
             block.start,
@@ -78,7 +78,7 @@ def _pack_a_rows(product: Product, item: Item, block: Block) -> None:
 
 def _pack_a_columns(product: Product, item: Item, block: Block, panel: str) -> None:
     """A panel of rows, k by k: 16 lanes of which the panel's rows are used."""
-    code, elem, stored = product.code, product.elem, product.geometry.a.storage
+    code, element, stored = product.code, product.element, product.geometry.a.storage
     first = row_of(product, panel)
     following = row_of(product, code.op(f"add i64 {panel}, 1"))
     mask = mask_of(code, code.op(f"sub i64 {following}, {first}"))
@@ -89,8 +89,8 @@ def _pack_a_columns(product: Product, item: Item, block: Block, panel: str) -> N
     def run(offset: str, done: str, length: str) -> None:
         def one(depth: str, _: list[str]) -> list[str]:
             distance = code.add(offset, code.mul(depth, block.a_depth.stride))
-            lanes = load_widened(code, stored, elem, code.at("i8", source, distance), mask)
-            store(code, elem, lanes, code.at(elem.vec, target, code.add(done, depth)), None)
+            lanes = load_widened(code, stored, element, code.at("i8", source, distance), mask)
+            store(code, element, lanes, code.at(element.vec, target, code.add(done, depth)), None)
             return []
 
         code.loop("0", length, "1", [], one)
@@ -106,7 +106,7 @@ def _pack_b_unit(product: Product, item: Item, block: Block) -> None:
     whole = code.op(f"udiv i64 {product.word('n', geometry.n)}, {width}")
     inside = code.smin(item.last_column, whole)
     full = code.call("llvm.smax.i64", "i64", f"i64 {inside}", f"i64 {item.first_column}")
-    _pack_rows(product, item, block, (item.first_column, full), [None] * geometry.vecs)
+    _pack_rows(product, item, block, (item.first_column, full), [None] * geometry.tile_vectors)
     if geometry.n % width:
         done = code.mul(full, str(width))
         left = code.op(f"sub i64 {product.word('n', geometry.n)}, {done}")
@@ -114,7 +114,7 @@ def _pack_b_unit(product: Product, item: Item, block: Block) -> None:
         def ragged() -> None:
             masks: list[str | None] = [
                 mask_of(code, code.op(f"sub i64 {left}, {16 * vector}"))
-                for vector in range(geometry.vecs)
+                for vector in range(geometry.tile_vectors)
             ]
             _pack_rows(product, item, block, (full, item.last_column), masks)
 
@@ -125,8 +125,8 @@ def _pack_rows(
     product: Product, item: Item, block: Block, panels: tuple[str, str], masks: list[str | None]
 ) -> None:
     """Rows of k of the panels from the first to the last, with a mask for each vector."""
-    code, elem, scheme = product.code, product.elem, product.scheme
-    stored, line = product.geometry.b.storage, str(scheme.width * elem.size)
+    code, element, scheme = product.code, product.element, product.scheme
+    stored, line = product.geometry.b.storage, str(scheme.width * element.size)
 
     def run(offset: str, done: str, length: str) -> None:
         def one(depth: str, _: list[str]) -> list[str]:
@@ -141,8 +141,8 @@ def _pack_rows(
                 target = code.at("i8", row, code.mul(local, str(scheme.b_panel)))
                 for vector, mask in enumerate(masks):
                     pointer = code.at(stored.vec, origin, str(vector))
-                    lanes = load_widened(code, stored, elem, pointer, mask)
-                    store(code, elem, lanes, code.at(elem.vec, target, str(vector)), None)
+                    lanes = load_widened(code, stored, element, pointer, mask)
+                    store(code, element, lanes, code.at(element.vec, target, str(vector)), None)
                 return []
 
             code.loop(*panels, "1", [], panel)
@@ -155,14 +155,14 @@ def _pack_rows(
 
 def _pack_b_transposed(product: Product, item: Item, block: Block, panel: str) -> None:
     """Columns lie along k: 16 x 16 blocks are transposed, whole ones where they lie."""
-    code, elem, stored = product.code, product.elem, product.geometry.b.storage
+    code, element, stored = product.code, product.element, product.geometry.b.storage
     width = product.scheme.width
     first, left, packed = packed_panel(product, item, panel)
 
     def group(offset: str, _: list[str]) -> list[str]:
         """16 columns of the panel."""
         column = code.add(first, offset)
-        lane = code.at(elem.scalar, packed, offset)
+        lane = code.at(element.scalar, packed, offset)
         all_columns = code.op(f"icmp sge i64 {code.op(f'sub i64 {left}, {offset}')}, 16")
 
         def run(distance: str, done: str, length: str) -> None:
@@ -170,7 +170,7 @@ def _pack_b_transposed(product: Product, item: Item, block: Block, panel: str) -
                 along = code.add(distance, code.mul(depth, str(stored.size)))
                 source = code.at("i8", item.b, along)
                 rest = code.op(f"sub i64 {length}, {depth}")
-                row = code.mul(code.add(done, depth), str(width * elem.size))
+                row = code.mul(code.add(done, depth), str(width * element.size))
                 square = Square(source, column, all_columns, rest, code.at("i8", lane, row))
                 _transpose_square(product, block, square)
                 return []
@@ -196,8 +196,8 @@ class Square(NamedTuple):
 def _transpose_square(product: Product, block: Block, square: Square) -> None:
     """Whole squares of the accumulator's type are transposed where they lie; others are gathered
     into a buffer first, masked along k, with the last column in place of missing ones."""
-    code, elem, factor = product.code, product.elem, product.geometry.b
-    line = product.scheme.width * elem.size
+    code, element, factor = product.code, product.element, product.geometry.b
+    line = product.scheme.width * element.size
 
     def transpose(pointer: str, step: str) -> None:
         code.do(
@@ -211,12 +211,12 @@ def _transpose_square(product: Product, block: Block, square: Square) -> None:
         def one(index: str, _: list[str]) -> list[str]:
             column = code.smin(code.add(square.column, index), last)
             pointer = code.at("i8", square.source, offset_of(code, block.b_lines, column))
-            lanes = load_widened(code, factor.storage, elem, pointer, mask)
-            store(code, elem, lanes, code.at(elem.vec, product.block_buffer, index), None)
+            lanes = load_widened(code, factor.storage, element, pointer, mask)
+            store(code, element, lanes, code.at(element.vec, product.block_buffer, index), None)
             return []
 
         code.loop("0", "16", "1", [], one)
-        transpose(product.block_buffer, str(16 * elem.size))
+        transpose(product.block_buffer, str(16 * element.size))
 
     if not factor.lines.uniform or factor.storage.widen != "same":
         gather()
@@ -233,7 +233,12 @@ def _transpose_square(product: Product, block: Block, square: Square) -> None:
 
 def _pack_b_any(product: Product, item: Item, block: Block, panel: str) -> None:
     """Columns one after the other, for every k."""
-    code, elem, factor, width = product.code, product.elem, product.geometry.b, product.scheme.width
+    code, element, factor, width = (
+        product.code,
+        product.element,
+        product.geometry.b,
+        product.scheme.width,
+    )
     first, left, packed = packed_panel(product, item, panel)
     count = code.smin(left, str(width))
     # what a short run writes too far is written again by the next row of k
@@ -242,8 +247,8 @@ def _pack_b_any(product: Product, item: Item, block: Block, panel: str) -> None:
     def one(depth: str, _: list[str]) -> list[str]:
         along = offset_of(code, block.b_depth, code.add(block.start, depth))
         source = code.at("i8", item.b, along)
-        target = code.at("i8", packed, code.mul(depth, str(width * elem.size)))
-        copy_walk(code, factor.storage, elem, source, block.b_lines, first, count, target, short)
+        target = code.at("i8", packed, code.mul(depth, str(width * element.size)))
+        copy_walk(code, factor.storage, element, source, block.b_lines, first, count, target, short)
         return []
 
     code.loop("0", block.length, "1", [], one)

@@ -44,13 +44,13 @@ class Spot(NamedTuple):
     buffer: str  # 16 elements, for lanes that are visited one by one
 
 
-def walk_streams(finish: Finish, load: Loader, streams: tuple[Stream, ...]) -> dict[str, Walked]:
+def walk_streams(finish: Finish, loader: Loader, streams: tuple[Stream, ...]) -> dict[str, Walked]:
     """Streams of a function over product `%b` of the batch, by name."""
-    starts = [stream_start(load, stream, "%b") for stream in streams]
+    starts = [stream_start(loader, stream, "%b") for stream in streams]
     found = {}
     for stream, start in zip(streams, starts):
-        lines = load.walk(stream.name + ".lines", stream.lines, stream.size)
-        columns = load.walk(stream.name + ".cols", stream.columns, stream.size)
+        lines = loader.walk(stream.name + ".lines", stream.lines, stream.size)
+        columns = loader.walk(stream.name + ".cols", stream.columns, stream.size)
         if finish.transposed:
             found[stream.name] = Walked(stream, start, columns, lines, stream.lines)
         else:
@@ -58,11 +58,11 @@ def walk_streams(finish: Finish, load: Loader, streams: tuple[Stream, ...]) -> d
     return found
 
 
-def stream_start(load: Loader, stream: Stream, batch: str) -> str:
+def stream_start(loader: Loader, stream: Stream, batch: str) -> str:
     """Where the elements of one product of the batch start."""
-    base = load.base(stream.name, stream.offset)
-    walk = load.walk(stream.name + ".batch", stream.batch, stream.size)
-    return load.code.at("i8", base, offset_of(load.code, walk, batch))
+    base = loader.base(stream.name, stream.offset)
+    walk = loader.walk(stream.name + ".batch", stream.batch, stream.size)
+    return loader.code.at("i8", base, offset_of(loader.code, walk, batch))
 
 
 def first_lane(code: Code, walked: Walked, start: str) -> str:
@@ -117,9 +117,9 @@ def store_lanes(code: Code, walked: Walked, spot: Spot, value: str) -> None:
     code.do(f"store {vector} {value}, ptr {spot.buffer}, align {stream.size}")
 
     def one(lane: str, _: list[str]) -> list[str]:
-        element = code.op(f"load {scalar}, ptr {code.at(scalar, spot.buffer, lane)}")
+        own = code.op(f"load {scalar}, ptr {code.at(scalar, spot.buffer, lane)}")
         target = code.at("i8", spot.pointer, _lane_offset(code, walked, spot, lane))
-        code.do(f"store {scalar} {element}, ptr {target}")
+        code.do(f"store {scalar} {own}, ptr {target}")
         return []
 
     code.loop("0", spot.lanes, "1", [], one)
