@@ -17,7 +17,7 @@ from ..gemm.geometry import Target, host_target
 from . import backward, forward
 from .backward import write_backward
 from .forward import write_forward
-from .work import READS
+from .writer import READS, ItemKind
 
 __all__ = ["generate"]
 
@@ -39,7 +39,7 @@ def _check(kernel: AttendKernel) -> None:
             raise BackendError("attend kernels walk rows of adjacent elements; copy the operand")
 
 
-def _ways(kernel: AttendKernel, target: Target) -> tuple[str, ...]:
+def _ways(kernel: AttendKernel, target: Target) -> tuple[ItemKind, ...]:
     """How the gradients are cut into items: all in one pass when there are items enough."""
     if not kernel.backward:
         return ("forward",)
@@ -50,13 +50,13 @@ def _ways(kernel: AttendKernel, target: Target) -> tuple[str, ...]:
 
 
 @lru_cache(32)
-def _template(kernel: AttendKernel, how: str, target: Target) -> Template:
+def _template(kernel: AttendKernel, item_kind: ItemKind, target: Target) -> Template:
     """The function for a kernel whose operands may lie anywhere."""
     element = element_of(kernel.writes[0].dtype)
-    if how == "forward":
+    if item_kind == "forward":
         made = write_forward(kernel, element, target)
     else:
-        made = write_backward(kernel, element, target, how)
+        made = write_backward(kernel, element, target, item_kind)
     text, symbol = module(made.functions, "attend")
     items = prod(kernel.batch) * made.items
     products = 3 * kernel.e + 2 * kernel.f if kernel.backward else kernel.e + kernel.f
@@ -82,4 +82,6 @@ def generate(kernel: AttendKernel, target: Target | None = None) -> list[Generat
         if access is not None:
             places[SlotRef(name)] = access.slot
             places[SlotRef(name, is_offset=True)] = access.offset * access.dtype.itemsize
-    return [_template(moved, how, target).placed(places) for how in _ways(kernel, target)]
+    return [
+        _template(moved, item_kind, target).placed(places) for item_kind in _ways(kernel, target)
+    ]

@@ -27,7 +27,7 @@ from .scores import (
     times_factor,
     turn_pairs,
 )
-from .work import Areas, Keys, Matrix, Queries, Work, Written, work_of
+from .writer import Areas, ItemKind, Keys, Matrix, Queries, Writer, Written, writer_of
 
 __all__ = ["RESULTS", "write_backward"]
 
@@ -44,8 +44,8 @@ class Sums(NamedTuple):
 class Backward(NamedTuple):
     """The function that writes dq ('all', 'queries'), dk and dv ('all', 'keys'), and its memory."""
 
-    work: Work
-    how: str
+    writer: Writer
+    item_kind: ItemKind
     tile: TileMemory
     turned_gradient: str  # of the result
     by_value: str  # that gradient times the values, per pair; then the gradients of the scores
@@ -61,52 +61,54 @@ class Backward(NamedTuple):
 
     @property
     def code(self) -> Code:
-        return self.work.code
+        return self.writer.code
 
     @property
     def of_queries(self) -> bool:
-        return self.how != "keys"
+        return self.item_kind != "keys"
 
     @property
     def of_keys(self) -> bool:
-        return self.how != "queries"
+        return self.item_kind != "queries"
 
 
-def write_backward(kernel: AttendKernel, element: Element, target: Target, how: str) -> Written:
+def write_backward(
+    kernel: AttendKernel, element: Element, target: Target, item_kind: ItemKind
+) -> Written:
     """The kernel-ABI function of the gradients, with the work cut one way."""
-    work = work_of(kernel, element, target)
-    areas = Areas(work.loader, element)
-    backward = _backward(work, areas, how)
-    items = {"all": 1, "keys": -(-kernel.n // BLOCK), "queries": -(-kernel.m // TILE)}[how]
-    work.each("%begin", "%end", 1, lambda number: _write_item(backward, number, items))
-    work.code.do("ret i64 0")
-    functions = [(ABI, work.code), *called_functions(work)]
-    return Written(functions, work.loader.words.finish(), items, areas.nbytes)
+    writer = writer_of(kernel, element, target)
+    areas = Areas(writer.loader, element)
+    backward = _backward(writer, areas, item_kind)
+    items = {"all": 1, "keys": -(-kernel.n // BLOCK), "queries": -(-kernel.m // TILE)}[item_kind]
+    writer.each("%begin", "%end", 1, lambda number: _write_item(backward, number, items))
+    writer.code.do("ret i64 0")
+    functions = [(ABI, writer.code), *called_functions(writer)]
+    return Written(functions, writer.loader.words.finish(), items, areas.nbytes)
 
 
-def _backward(work: Work, areas: Areas, how: str) -> Backward:
-    kernel, size = work.kernel, work.element.size
-    wide_keys, wide_values = work.padded("e"), work.padded("f")
-    tile = tile_memory(work, areas)
+def _backward(writer: Writer, areas: Areas, item_kind: ItemKind) -> Backward:
+    kernel, size = writer.kernel, writer.element.size
+    wide_keys, wide_values = writer.padded("e"), writer.padded("f")
+    tile = tile_memory(writer, areas)
     turned_gradient = areas.take("turned_g", kernel.f, TILE)
     by_value = areas.take("by_value", BLOCK + 1, TILE)
-    key_line = work.word("line.e", wide_keys * size)
-    value_line = work.word("line.f", wide_values * size)
+    key_line = writer.word("line.e", wide_keys * size)
+    value_line = writer.word("line.f", wide_values * size)
     query_sums = query_chain = ""
     sums = chains = Sums("", "")
-    if how != "keys":
-        rows = TILE * (-(-kernel.m // TILE) if how == "all" else 1)
+    if item_kind != "keys":
+        rows = TILE * (-(-kernel.m // TILE) if item_kind == "all" else 1)
         query_sums = areas.take("sum_q", rows, wide_keys)
         query_chain = areas.take("chain_q", TILE, wide_keys)
-    if how != "queries":
+    if item_kind != "queries":
         sums = Sums(areas.take("sum_e", BLOCK, wide_keys), areas.take("sum_f", BLOCK, wide_values))
         chains = Sums(
             areas.take("chain_e", BLOCK, wide_keys), areas.take("chain_f", BLOCK, wide_values)
         )
-    kind = f"[{TILE} x {work.element.scalar}]"
+    kind = f"[{TILE} x {writer.element.scalar}]"
     return Backward(
-        work=work,
-        how=how,
+        writer=writer,
+        item_kind=item_kind,
         tile=tile,
         turned_gradient=turned_gradient,
         by_value=by_value,
@@ -116,157 +118,158 @@ def _backward(work: Work, areas: Areas, how: str) -> Backward:
         query_chain=query_chain,
         sums=sums,
         chains=chains,
-        peak=work.code.alloca(kind),
-        total=work.code.alloca(kind),
-        delta=work.code.alloca(kind),
+        peak=writer.code.alloca(kind),
+        total=writer.code.alloca(kind),
+        delta=writer.code.alloca(kind),
     )
 
 
+class Item(NamedTuple):
+    """A work item: where its operands and its results start, and the first of its tiles of
+    queries, with which the area of their sums begins."""
+
+    pointers: dict[str, str]
+    results: dict[str, str]
+    first_tile: str
+
+
 def _write_item(backward: Backward, number: str, items: int) -> None:
-    work, code = backward.work, backward.code
-    batch, part = divide(code, number, work.word("per_batch", max(items, 1)))
-    coordinates = work.split(batch)
-    pointers = work.pointers(coordinates)
+    writer, code = backward.writer, backward.code
+    batch, part = divide(code, number, writer.word("per_batch", max(items, 1)))
+    coordinates = writer.split(batch)
+    pointers = writer.pointers(coordinates)
     results = {
-        name: work.pointer(name, access, coordinates)
-        for name, access in zip(RESULTS, work.kernel.writes)
+        name: writer.pointer(name, access, coordinates)
+        for name, access in zip(RESULTS, writer.kernel.writes)
         if (backward.of_queries if name == "dq" else backward.of_keys)
     }
-    if backward.how == "keys":
-        _write_keys(backward, pointers, results, code.mul(part, str(BLOCK)), "0")
+    item = Item(pointers, results, part if backward.item_kind == "queries" else "0")
+    if backward.item_kind == "keys":
+        _write_keys(backward, item, code.mul(part, str(BLOCK)))
         return
-    first = "0" if backward.how == "all" else part
-    _clear_queries(backward, first)
-    stop = work.sizes["n"]
-    if backward.how == "queries":
-        if work.kernel.causal:
-            stop = code.smin(stop, code.mul(code.op(f"add i64 {part}, 1"), str(TILE)))
+    _clear_queries(backward)
+    stop = writer.sizes["n"]
+    if backward.item_kind == "queries" and writer.kernel.causal:
+        stop = code.smin(stop, code.mul(code.op(f"add i64 {part}, 1"), str(TILE)))
 
-        def block(key: str) -> None:
-            query = code.mul(part, str(TILE))
-            _write_pair(backward, pointers, key, query, part, None)
-    else:
+    def block(first_key: str) -> None:
+        if backward.item_kind == "queries":
+            _write_pair(backward, item, first_key, code.mul(part, str(TILE)), None)
+        else:
+            _write_keys(backward, item, first_key)
 
-        def block(key: str) -> None:
-            _write_keys(backward, pointers, results, key, first)
-
-    work.each("0", stop, BLOCK, block)
-    query = code.mul(first, str(TILE))
-    rows = code.op(f"sub i64 {work.sizes['m']}, {query}")
-    if backward.how == "queries":
+    writer.each("0", stop, BLOCK, block)
+    first_query = code.mul(item.first_tile, str(TILE))
+    rows = code.op(f"sub i64 {writer.sizes['m']}, {first_query}")
+    if backward.item_kind == "queries":
         rows = code.smin(rows, str(TILE))
     source = Matrix(backward.query_sums, backward.key_line)
-    _write_result(backward, "dq", results, source, query, rows)
+    _write_result(backward, item, "dq", source, first_query, rows)
 
 
-def _clear_queries(backward: Backward, first: str) -> None:
+def _clear_queries(backward: Backward) -> None:
     """No keys: zeros in place of the first block's chains."""
-    work = backward.work
-    rows = work.sizes["m"] if backward.how == "all" else str(TILE)
+    writer = backward.writer
+    rows = writer.sizes["m"] if backward.item_kind == "all" else str(TILE)
     backward.code.when(
-        backward.code.op(f"icmp eq i64 {work.sizes['n']}, 0"),
-        lambda: work.zero(backward.query_sums, rows, backward.key_line),
+        backward.code.op(f"icmp eq i64 {writer.sizes['n']}, 0"),
+        lambda: writer.zero(backward.query_sums, rows, backward.key_line),
     )
 
 
 # ---- one block of keys
-def _write_keys(
-    backward: Backward, pointers: dict[str, str], results: dict[str, str], key: str, first: str
-) -> None:
+def _write_keys(backward: Backward, item: Item, first_key: str) -> None:
     """All queries against a block of keys; its dk and dv."""
-    work, code, sums = backward.work, backward.code, backward.sums
-    count = code.smin(str(BLOCK), code.op(f"sub i64 {work.sizes['n']}, {key}"))
+    writer, code, sums = backward.writer, backward.code, backward.sums
+    count = code.smin(str(BLOCK), code.op(f"sub i64 {writer.sizes['n']}, {first_key}"))
     _clear(backward, sums, count)
-    start = key if work.kernel.causal else "0"
+    start = first_key if writer.kernel.causal else "0"
 
-    def queries(query: str) -> None:
+    def queries(first_query: str) -> None:
         """256 queries: the first ones sum where the result is, others in chains of their own."""
-        more = code.op(f"icmp ne i64 {query}, {start}")
+        more = code.op(f"icmp ne i64 {first_query}, {start}")
         code.when(more, lambda: _clear(backward, backward.chains, count))
-        stop = code.smin(code.op(f"add i64 {query}, {BLOCK}"), work.sizes["m"])
+        stop = code.smin(code.op(f"add i64 {first_query}, {BLOCK}"), writer.sizes["m"])
         chains = Sums(
             *[
                 code.op(f"select i1 {more}, ptr {chain}, ptr {total}")
                 for chain, total in zip(backward.chains, sums)
             ]
         )
-
-        def tile(own: str) -> None:
-            _write_pair(backward, pointers, key, own, first, chains)
-
-        work.each(query, stop, TILE, tile)
+        writer.each(
+            first_query,
+            stop,
+            TILE,
+            lambda tile_query: _write_pair(backward, item, first_key, tile_query, chains),
+        )
         code.when(more, lambda: _add_chains(backward, count))
 
-    work.each(start, work.sizes["m"], BLOCK, queries)
-    source = Matrix(sums.keys, backward.key_line)
-    _write_result(backward, "dk", results, source, key, count)
-    source = Matrix(sums.values, backward.value_line)
-    _write_result(backward, "dv", results, source, key, count)
+    writer.each(start, writer.sizes["m"], BLOCK, queries)
+    for name, area, line_bytes in (
+        ("dk", sums.keys, backward.key_line),
+        ("dv", sums.values, backward.value_line),
+    ):
+        _write_result(backward, item, name, Matrix(area, line_bytes), first_key, count)
 
 
 def _clear(backward: Backward, areas: Sums, rows: str) -> None:
-    backward.work.zero(areas.keys, rows, backward.key_line)
-    backward.work.zero(areas.values, rows, backward.value_line)
+    backward.writer.zero(areas.keys, rows, backward.key_line)
+    backward.writer.zero(areas.values, rows, backward.value_line)
 
 
-def _add(work: Work, target: str, source: str, rows: str, line: str) -> None:
+def _add(writer: Writer, target: str, source: str, rows: str, line_bytes: str) -> None:
     """target += source, whole rows of areas."""
-    nbytes = work.code.mul(rows, line)
-    vectors = work.code.op(f"sdiv i64 {nbytes}, {16 * work.element.size}")
+    nbytes = writer.code.mul(rows, line_bytes)
+    vectors = writer.code.op(f"sdiv i64 {nbytes}, {16 * writer.element.size}")
 
     def part(index: str) -> None:
-        place = work.at(target, index, 16)
-        total, own = work.load(place), work.load(work.at(source, index, 16))
-        work.store(work.apply("fadd", total, own), place)
+        pointer = writer.at(target, index, 16)
+        total, addend = writer.load(pointer), writer.load(writer.at(source, index, 16))
+        writer.store(writer.apply("fadd", total, addend), pointer)
 
-    work.each("0", vectors, 1, part)
+    writer.each("0", vectors, 1, part)
 
 
 def _add_chains(backward: Backward, rows: str) -> None:
-    work, sums, chains = backward.work, backward.sums, backward.chains
-    _add(work, sums.keys, chains.keys, rows, backward.key_line)
-    _add(work, sums.values, chains.values, rows, backward.value_line)
+    writer, sums, chains = backward.writer, backward.sums, backward.chains
+    _add(writer, sums.keys, chains.keys, rows, backward.key_line)
+    _add(writer, sums.values, chains.values, rows, backward.value_line)
 
 
 # ---- a tile of queries and a block of keys
 def _write_pair(
-    backward: Backward,
-    pointers: dict[str, str],
-    key: str,
-    query: str,
-    first: str,
-    chains: Sums | None,
+    backward: Backward, item: Item, first_key: str, first_query: str, chains: Sums | None
 ) -> None:
     """Weights and gradients of the scores of a pair, and what they give to the sums of the keys
-    (to `chains`) and of the queries (from tile `first` on)."""
-    work, code, tile = backward.work, backward.code, backward.tile
-    rows = code.smin(str(TILE), code.op(f"sub i64 {work.sizes['m']}, {query}"))
-    stop = work.sizes["n"]
-    if work.kernel.causal:
-        stop = code.smin(stop, code.op(f"add i64 {query}, {TILE}"))
-    keys = Keys(key, code.smin(str(BLOCK), code.op(f"sub i64 {stop}, {key}")))
-    queries = Queries(pointers, query, rows)
-    own = work.rows_from("q", pointers, query)
-    gradient = work.rows_from("g", pointers, query)
-    work.turn(own, rows, work.sizes["e"], tile.turned_queries)
-    work.turn(gradient, rows, work.sizes["f"], backward.turned_gradient)
+    (to `chains`) and of the queries."""
+    writer, code, tile = backward.writer, backward.code, backward.tile
+    rows = code.smin(str(TILE), code.op(f"sub i64 {writer.sizes['m']}, {first_query}"))
+    stop = writer.sizes["n"]
+    if writer.kernel.causal:
+        stop = code.smin(stop, code.op(f"add i64 {first_query}, {TILE}"))
+    keys = Keys(first_key, code.smin(str(BLOCK), code.op(f"sub i64 {stop}, {first_key}")))
+    queries = Queries(item.pointers, first_query, rows)
+    vectors = writer.rows_from("q", item.pointers, first_query)
+    gradient = writer.rows_from("g", item.pointers, first_query)
+    writer.turn(vectors, rows, writer.sizes["e"], tile.turned_queries)
+    writer.turn(gradient, rows, writer.sizes["f"], backward.turned_gradient)
     _statistics(backward, queries)
-    raw_scores(work, tile, queries, keys)
-    turned = turn_pairs(work, tile, queries, keys)
-    work.product(
-        work.rows_from("v", pointers, key),
+    raw_scores(writer, tile, queries, keys)
+    turned = turn_pairs(writer, tile, queries, keys)
+    writer.product(
+        writer.rows_from("v", item.pointers, first_key),
         keys.length,
-        Matrix(backward.turned_gradient, str(work.line)),
-        work.lanes_used,
-        work.sizes["f"],
-        Matrix(backward.by_value, str(work.line)),
+        Matrix(backward.turned_gradient, str(writer.line)),
+        writer.lanes_used,
+        writer.sizes["f"],
+        Matrix(backward.by_value, str(writer.line)),
     )
-    ahead = code.op(f"sub i64 {key}, {query}")
+    ahead = code.op(f"sub i64 {first_key}, {first_query}")
     _weights_and_gradients(backward, Scores(tile.scores, turned, ahead, keys.length))
     if chains is not None:
-        _sum_keys(backward, keys, rows, (own, gradient), chains)
+        _sum_keys(backward, keys, rows, (vectors, gradient), chains)
     if backward.of_queries:
-        _sum_queries(backward, queries, keys, first)
+        _sum_queries(backward, queries, keys, item.first_tile)
 
 
 def _sum_keys(
@@ -274,15 +277,15 @@ def _sum_keys(
 ) -> None:
     """dk += gradients of scores @ queries, dv += weights @ gradients: chains that go on from tile
     to tile."""
-    work = backward.work
-    own, gradient = operands
-    line, side = str(work.line), str(work.element.size)
+    writer = backward.writer
+    vectors, gradient = operands
+    line_bytes, itemsize = str(writer.line), str(writer.element.size)
     for area, target, step, source, columns in (
-        (backward.by_value, chains.keys, backward.key_line, own, work.sizes["e"]),
-        (backward.tile.scores, chains.values, backward.value_line, gradient, work.sizes["f"]),
+        (backward.by_value, chains.keys, backward.key_line, vectors, writer.sizes["e"]),
+        (backward.tile.scores, chains.values, backward.value_line, gradient, writer.sizes["f"]),
     ):
-        work.product(
-            Matrix(area, line, side),
+        writer.product(
+            Matrix(area, line_bytes, itemsize),
             keys.length,
             source,
             columns,
@@ -292,96 +295,91 @@ def _sum_keys(
         )
 
 
-def _sum_queries(backward: Backward, queries: Queries, keys: Keys, first: str) -> None:
+def _sum_queries(backward: Backward, queries: Queries, keys: Keys, first_tile: str) -> None:
     """dq of a tile: this block's chain, stored or added."""
-    work, code, line = backward.work, backward.code, backward.key_line
-    here = code.op(f"sub i64 {queries.first}, {code.mul(first, str(TILE))}")
-    total = code.at("i8", backward.query_sums, code.mul(here, line))
-    begin = code.op(f"icmp eq i64 {keys.first}, 0")
-    target = code.op(f"select i1 {begin}, ptr {total}, ptr {backward.query_chain}")
-    work.product(
-        Matrix(backward.by_value, str(work.element.size), str(work.line)),
+    writer, code, line_bytes = backward.writer, backward.code, backward.key_line
+    inside = code.op(f"sub i64 {queries.first}, {code.mul(first_tile, str(TILE))}")
+    total = code.at("i8", backward.query_sums, code.mul(inside, line_bytes))
+    is_first = code.op(f"icmp eq i64 {keys.first}, 0")
+    target = code.op(f"select i1 {is_first}, ptr {total}, ptr {backward.query_chain}")
+    writer.product(
+        Matrix(backward.by_value, str(writer.element.size), str(writer.line)),
         queries.rows,
-        work.rows_from("k", queries.pointers, keys.first),
-        work.sizes["e"],
+        writer.rows_from("k", queries.pointers, keys.first),
+        writer.sizes["e"],
         keys.length,
-        Matrix(target, line),
+        Matrix(target, line_bytes),
     )
     code.when(
-        code.op(f"xor i1 {begin}, true"),
-        lambda: _add(work, total, backward.query_chain, queries.rows, line),
+        code.op(f"xor i1 {is_first}, true"),
+        lambda: _add(writer, total, backward.query_chain, queries.rows, line_bytes),
     )
 
 
 def _statistics(backward: Backward, queries: Queries) -> None:
     """Peak, total and delta of a tile's queries; lanes past the last repeat it."""
-    work, code, scalar = backward.work, backward.code, backward.work.element.scalar
+    writer, code, scalar = backward.writer, backward.code, backward.writer.element.scalar
     areas = {"peak": backward.peak, "total": backward.total, "delta": backward.delta}
 
     def one(lane: str) -> None:
         inside = code.smin(lane, code.op(f"sub i64 {queries.rows}, 1"))
         query = code.op(f"add i64 {queries.first}, {inside}")
         for name, area in areas.items():
-            pointer = work.row(name, work.reads[name], queries.pointers[name], query)
+            pointer = writer.row(name, writer.reads[name], queries.pointers[name], query)
             value = code.op(f"load {scalar}, ptr {pointer}")
             code.do(f"store {scalar} {value}, ptr {code.at(scalar, area, lane)}")
 
-    work.each("0", str(TILE), 1, one)
+    writer.each("0", str(TILE), 1, one)
 
 
 def _weights_and_gradients(backward: Backward, scores: Scores) -> None:
     """The weights of the values in place of the scores, the scores' gradients in `by_value`;
     with a row more where the number of keys is odd."""
-    work, code = backward.work, backward.code
+    writer, code = backward.writer, backward.code
     bases, shares, deltas = [], [], []
-    for vector in work.vectors:
-        bases.append(work.base_of(work.load(work.at(backward.peak, "0", TILE, vector))))
-        total = work.load(work.at(backward.total, "0", TILE, vector))
-        none = work.apply("fcmp oeq", total, "zeroinitializer")
-        share = work.apply("fdiv", work.number(1.0), total)
-        shares.append(work.pick(none, work.number(0.0), share))
-        deltas.append(work.load(work.at(backward.delta, "0", TILE, vector)))
+    for vector in writer.vectors:
+        bases.append(writer.base_of(writer.load(writer.at(backward.peak, "0", TILE, vector))))
+        total = writer.load(writer.at(backward.total, "0", TILE, vector))
+        none = writer.apply("fcmp oeq", total, "zeroinitializer")
+        share = writer.apply("fdiv", writer.number(1.0), total)
+        shares.append(writer.pick(none, writer.number(0.0), share))
+        deltas.append(writer.load(writer.at(backward.delta, "0", TILE, vector)))
 
     def one(key: str, vector: int) -> None:
-        weight = work.weight(score(work, scores, key, vector), bases[vector])
-        share = work.apply("fmul", weight, shares[vector])
-        place = work.at(backward.by_value, key, TILE, vector)
-        inner = times_factor(work, scores, work.load(place), key, vector)
-        inner = work.apply("fsub", inner, deltas[vector])
-        work.store(work.apply("fmul", share, inner), place)
-        kept = times_factor(work, scores, share, key, vector)
-        work.store(kept, work.at(scores.raw, key, TILE, vector))
+        weight = writer.weight(score(writer, scores, key, vector), bases[vector])
+        share = writer.apply("fmul", weight, shares[vector])
+        pointer = writer.at(backward.by_value, key, TILE, vector)
+        inner = times_factor(writer, scores, writer.load(pointer), key, vector)
+        inner = writer.apply("fsub", inner, deltas[vector])
+        writer.store(writer.apply("fmul", share, inner), pointer)
+        kept = times_factor(writer, scores, share, key, vector)
+        writer.store(kept, writer.at(scores.raw, key, TILE, vector))
 
     def pair(key: str) -> None:
         both = (key, code.op(f"add i64 {key}, 1"))
-        work.together([partial(one, own, vector) for own in both for vector in work.vectors])
+        writer.together([partial(one, own, vector) for own in both for vector in writer.vectors])
 
-    work.each("0", scores.keys, 2, pair)
+    writer.each("0", scores.keys, 2, pair)
 
 
 def _write_result(
-    backward: Backward,
-    name: str,
-    results: dict[str, str],
-    source: Matrix,
-    start: str,
-    rows: str,
+    backward: Backward, item: Item, name: str, source: Matrix, start: str, rows: str
 ) -> None:
     """Rows of an area as rows from `start` on of a result; of queries and keys times scale."""
-    work, code, scalar = backward.work, backward.code, backward.work.element.scalar
-    access = work.kernel.writes[RESULTS.index(name)]
-    columns, scaled = work.sizes["f" if name == "dv" else "e"], name != "dv"
+    writer, code, scalar = backward.writer, backward.code, backward.writer.element.scalar
+    access = writer.kernel.writes[RESULTS.index(name)]
+    columns, scaled = writer.sizes["f" if name == "dv" else "e"], name != "dv"
 
     def row(index: str) -> None:
-        target = work.row(name, access, results[name], code.op(f"add i64 {start}, {index}"))
-        line = code.at("i8", source.pointer, code.mul(index, source.row_step))
+        target = writer.row(name, access, item.results[name], code.op(f"add i64 {start}, {index}"))
+        origin = code.at("i8", source.pointer, code.mul(index, source.row_step))
 
         def part(column: str, mask: str | None) -> None:
-            value = work.load(code.at(scalar, line, column))
+            value = writer.load(code.at(scalar, origin, column))
             if scaled:
-                value = work.apply("fmul", value, work.scale)
-            work.store(value, code.at(scalar, target, column), mask)
+                value = writer.apply("fmul", value, writer.scale)
+            writer.store(value, code.at(scalar, target, column), mask)
 
-        work.columns(columns, part)
+        writer.columns(columns, part)
 
-    work.each("0", rows, 1, row)
+    writer.each("0", rows, 1, row)

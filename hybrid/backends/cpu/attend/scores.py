@@ -14,7 +14,7 @@ from ...emit.code import Code
 from ...plan import Access
 from ..gemm.pack import TRANSPOSE, transpose_function
 from .tile import copy_function, tile_function, turn_function
-from .work import Areas, Keys, Matrix, Queries, Work
+from .writer import Areas, Keys, Matrix, Queries, Writer
 
 __all__ = [
     "Scores",
@@ -55,71 +55,73 @@ class Scores(NamedTuple):
     keys: str  # how many
 
 
-def tile_memory(work: Work, areas: Areas) -> TileMemory:
-    turned = areas.take("turned_q", work.kernel.e, TILE)
+def tile_memory(writer: Writer, areas: Areas) -> TileMemory:
+    turned = areas.take("turned_q", writer.kernel.e, TILE)
     scores = areas.take("scores", BLOCK + 1, TILE)
     mask = factor = ""
-    if work.mask is not None and not shared(work, work.mask):
+    if writer.mask is not None and not shared(writer, writer.mask):
         mask = areas.take("mask", BLOCK + 1, TILE)
-    if work.factor is not None:
+    if writer.factor is not None:
         factor = areas.take("factor", BLOCK + 1, TILE)
     return TileMemory(turned, scores, mask, factor)
 
 
-def shared(work: Work, access: Access) -> bool:
+def shared(writer: Writer, access: Access) -> bool:
     """Whether all queries read the same values."""
-    return access.strides[len(work.kernel.batch)] == 0
+    return access.strides[len(writer.kernel.batch)] == 0
 
 
-def called_functions(work: Work) -> list[tuple[str, Code]]:
+def called_functions(writer: Writer) -> list[tuple[str, Code]]:
     """What the kernel calls."""
-    functions = [tile_function(work.element, work.shape), turn_function(work.element)]
-    functions.append((TRANSPOSE, transpose_function(work.element)))
-    kinds = {access.dtype is dt.bool_ for access in (work.mask, work.factor) if access is not None}
+    functions = [tile_function(writer.element, writer.shape), turn_function(writer.element)]
+    functions.append((TRANSPOSE, transpose_function(writer.element)))
+    kinds = {
+        access.dtype is dt.bool_ for access in (writer.mask, writer.factor) if access is not None
+    }
     for truth in sorted(kinds):
-        signature, code = copy_function(work.element, truth)
+        signature, code = copy_function(writer.element, truth)
         functions.append((signature.replace("copy", "truth") if truth else signature, code))
     return functions
 
 
-def raw_scores(work: Work, memory: TileMemory, queries: Queries, keys: Keys) -> None:
+def raw_scores(writer: Writer, memory: TileMemory, queries: Queries, keys: Keys) -> None:
     """Products of a tile of queries and a block of keys, whose rows are walked; queries are
     lanes."""
-    line = str(work.line)
-    work.product(
-        work.rows_from("k", queries.pointers, keys.first),
+    line = str(writer.line)
+    writer.product(
+        writer.rows_from("k", queries.pointers, keys.first),
         keys.length,
         Matrix(memory.turned_queries, line),
-        work.lanes_used,
-        work.sizes["e"],
+        writer.lanes_used,
+        writer.sizes["e"],
         Matrix(memory.scores, line),
     )
 
 
-def turn_pairs(work: Work, memory: TileMemory, queries: Queries, keys: Keys) -> Turned:
+def turn_pairs(writer: Writer, memory: TileMemory, queries: Queries, keys: Keys) -> Turned:
     """Bring the mask and the factor of a tile and a block of keys into the order of the scores."""
     places = {}
     for name, access, area in (
-        ("mask", work.mask, memory.mask),
-        ("factor", work.factor, memory.factor),
+        ("mask", writer.mask, memory.mask),
+        ("factor", writer.factor, memory.factor),
     ):
         places[name] = area
         if access is None:
             continue
-        start = work.code.mul(keys.first, work.step(name, access, 1))
-        base = work.code.at("i8", queries.pointers[name], start)
+        start = writer.code.mul(keys.first, writer.step(name, access, 1))
+        base = writer.code.at("i8", queries.pointers[name], start)
         if area:
-            base = work.row(name, access, base, queries.first)
-            source = Matrix(base, work.step(name, access), work.step(name, access, 1))
-            _turn(work, source, access.dtype is dt.bool_, queries.rows, keys.length, area)
+            base = writer.row(name, access, base, queries.first)
+            source = Matrix(base, writer.step(name, access), writer.step(name, access, 1))
+            _turn(writer, source, access.dtype is dt.bool_, queries.rows, keys.length, area)
         else:
             places[name] = base
     return Turned(**places)
 
 
-def _turn(work: Work, source: Matrix, truth: bool, rows: str, keys: str, target: str) -> None:
+def _turn(writer: Writer, source: Matrix, truth: bool, rows: str, keys: str, target: str) -> None:
     """target[keys, 32] = source[rows, keys] turned; rows of adjacent elements go by squares."""
-    code = work.code
+    code = writer.code
 
     def copy() -> None:
         kind = "truth" if truth else "copy"
@@ -131,54 +133,56 @@ def _turn(work: Work, source: Matrix, truth: bool, rows: str, keys: str, target:
     if truth:
         copy()
         return
-    dense = code.op(f"icmp eq i64 {source.column_step}, {work.element.size}")
-    code.when(dense, lambda: work.turn(source, rows, keys, target))
+    dense = code.op(f"icmp eq i64 {source.column_step}, {writer.element.size}")
+    code.when(dense, lambda: writer.turn(source, rows, keys, target))
     code.when(code.op(f"xor i1 {dense}, true"), copy)
 
 
-def score(work: Work, scores: Scores, key: str, vector: int) -> str:
+def score(writer: Writer, scores: Scores, key: str, vector: int) -> str:
     """A vector of the scores of a key of the block, or of one past them."""
-    code = work.code
-    value = work.load(work.at(scores.raw, key, TILE, vector))
-    value = work.apply("fmul", value, work.scale)
-    if work.mask is not None:
-        value = _masked(work, work.mask, scores, value, key, vector)
-    if work.kernel.causal:
+    code = writer.code
+    value = writer.load(writer.at(scores.raw, key, TILE, vector))
+    value = writer.apply("fmul", value, writer.scale)
+    if writer.mask is not None:
+        value = _masked(writer, writer.mask, scores, value, key, vector)
+    if writer.kernel.causal:
         # queries 16 * vector and on may see the key if it is not ahead; -1: no query of the tile
         # is before it, and 32 bits hold the difference
         ahead = code.add(scores.ahead, key)
         least = code.call("llvm.smax.i64", "i64", f"i64 {ahead}", "i64 -1")
-        number = work.lanes.splat("i32", code.op(f"trunc i64 {least} to i32"))
+        number = writer.lanes.splat("i32", code.op(f"trunc i64 {least} to i32"))
         queries = "<" + ", ".join(f"i32 {16 * vector + lane}" for lane in range(16)) + ">"
         seen = code.op(f"icmp sle <16 x i32> {number}, {queries}")
-        value = work.pick(seen, value, work.number(float("-inf")))
+        value = writer.pick(seen, value, writer.number(float("-inf")))
     return value
 
 
-def _masked(work: Work, access: Access, scores: Scores, value: str, key: str, vector: int) -> str:
+def _masked(
+    writer: Writer, access: Access, scores: Scores, value: str, key: str, vector: int
+) -> str:
     """Scores where the mask is true, else -inf; or scores plus the mask."""
-    code, truth = work.code, access.dtype is dt.bool_
-    if shared(work, access):
+    code, truth = writer.code, access.dtype is dt.bool_
+    if shared(writer, access):
         there = code.smin(key, code.op(f"sub i64 {scores.keys}, 1"))
-        offset = code.mul(there, work.step("mask", access, 1))
+        offset = code.mul(there, writer.step("mask", access, 1))
         pointer = code.at("i8", scores.turned.mask, offset)
         if truth:
-            kept = work.lanes.splat(
+            kept = writer.lanes.splat(
                 "b1", code.op(f"icmp ne i8 {code.op(f'load i8, ptr {pointer}')}, 0")
             )
         else:
-            mask = work.splat(code.op(f"load {work.element.scalar}, ptr {pointer}"))
+            mask = writer.splat(code.op(f"load {writer.element.scalar}, ptr {pointer}"))
     else:
-        mask = work.load(work.at(scores.turned.mask, key, TILE, vector))
+        mask = writer.load(writer.at(scores.turned.mask, key, TILE, vector))
         if truth:
-            kept = work.apply("fcmp une", mask, "zeroinitializer")
+            kept = writer.apply("fcmp une", mask, "zeroinitializer")
     if truth:
-        return work.pick(kept, value, work.number(float("-inf")))
-    return work.apply("fadd", value, mask)
+        return writer.pick(kept, value, writer.number(float("-inf")))
+    return writer.apply("fadd", value, mask)
 
 
-def times_factor(work: Work, scores: Scores, value: str, key: str, vector: int) -> str:
-    if work.factor is None:
+def times_factor(writer: Writer, scores: Scores, value: str, key: str, vector: int) -> str:
+    if writer.factor is None:
         return value
-    factor = work.load(work.at(scores.turned.factor, key, TILE, vector))
-    return work.apply("fmul", value, factor)
+    factor = writer.load(writer.at(scores.turned.factor, key, TILE, vector))
+    return writer.apply("fmul", value, factor)

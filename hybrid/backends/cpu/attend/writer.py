@@ -9,7 +9,7 @@ the number of batch axes only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ....ir.attend import TILE
 from ....ir.scalar.program import bits_of
@@ -23,11 +23,26 @@ from ..gemm.pack import divide
 from ..gemm.words import Loader, Words
 from .tile import Shape, tile_shape
 
-__all__ = ["Areas", "Keys", "Matrix", "Queries", "READS", "Work", "Written", "work_of"]
+__all__ = [
+    "Areas",
+    "ItemKind",
+    "Keys",
+    "Matrix",
+    "Queries",
+    "READS",
+    "Writer",
+    "Written",
+    "writer_of",
+]
 
 READS = ("q", "k", "v", "mask", "factor", "g", "peak", "total", "delta")
 ALIGN = 64  # bytes
 FEW = 2  # queries for which keys are turned instead
+
+
+# what one item is: a tile of queries with all keys ('forward'); of gradients, a batch position, a
+# block of keys, or a tile of queries
+ItemKind = Literal["forward", "all", "keys", "queries"]
 
 
 class Written(NamedTuple):
@@ -64,7 +79,7 @@ class Keys(NamedTuple):
     length: str
 
 
-class Work(NamedTuple):
+class Writer(NamedTuple):
     """One function under construction, and what holds in all of it."""
 
     kernel: AttendKernel
@@ -265,13 +280,13 @@ class Work(NamedTuple):
         )
 
 
-def work_of(kernel: AttendKernel, element: Element, target: Target) -> Work:
+def writer_of(kernel: AttendKernel, element: Element, target: Target) -> Writer:
     """A function that has nothing but its sizes and the scale."""
     code = Code()
     loader = Loader(code, Words())
     vectors = range(-(-min(kernel.m, TILE) // 16))
     few = kernel.m <= FEW and not kernel.backward
-    return Work(
+    return Writer(
         kernel=kernel,
         element=element,
         shape=tile_shape(element, target, len(vectors), few),
