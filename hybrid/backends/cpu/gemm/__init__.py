@@ -75,13 +75,13 @@ def _grain(cost: float, items: int) -> int:
 
 
 def _combined(
-    kernel: GemmKernel, first: Template, swap: bool, blocks: int, element: Element
+    kernel: GemmKernel, first: Template, swapped: bool, blocks: int, element: Element
 ) -> list[Template]:
     """A kernel that leaves block sums in the workspace, and the one that adds them."""
     words = Words()
-    lines, columns = (kernel.n, kernel.m) if swap else (kernel.m, kernel.n)
+    lines, columns = (kernel.n, kernel.m) if swapped else (kernel.m, kernel.n)
     sums = Sums(element, blocks, kernel.batch, lines, columns)
-    finish = finish_of(kernel, swap, COMBINE_VECTORS, element, columns % 16 == 0)
+    finish = finish_of(kernel, swapped, COMBINE_VECTORS, element, columns % 16 == 0)
     functions = [(ABI, combine(finish, words, sums)), *finish_functions(finish, words)]
     if finish.transposed:
         functions.append((TRANSPOSE, transpose_function(element)))
@@ -99,7 +99,7 @@ def _combined(
 def _product(kernel: GemmKernel, geometry: Geometry, element: Element) -> list[Template]:
     words = Words()
     columns = geometry.b.lines.length if geometry.b_mode == "segmented" else geometry.n
-    finish = finish_of(kernel, geometry.swap, geometry.tile_vectors, element, columns % 16 == 0)
+    finish = finish_of(kernel, geometry.swapped, geometry.tile_vectors, element, columns % 16 == 0)
     product = write_product(kernel, geometry, element, finish, words)
     functions = [(ABI, product.code), *map(micro_kernel, product.variants)]
     if geometry.b_mode == "trans" or (finish.transposed and not product.scheme.direct):
@@ -112,14 +112,14 @@ def _product(kernel: GemmKernel, geometry: Geometry, element: Element) -> list[T
     function = Generated(text, symbol, (), geometry.items, grain, scratch)
     first = Template(function, words.finish())
     if geometry.split:
-        return _combined(kernel, first, geometry.swap, geometry.blocks, element)
+        return _combined(kernel, first, geometry.swapped, geometry.blocks, element)
     return [first]
 
 
 def _dots(kernel: GemmKernel, element: Element, target: Target) -> list[Template]:
     words = Words()
     shape = dot_shape(kernel, element, target)
-    finish = finish_of(kernel, shape.swap, shape.group_vectors, element)
+    finish = finish_of(kernel, shape.swapped, shape.group_vectors, element)
     functions = [(ABI, write_dots(shape, finish, words))]
     if not shape.split:
         functions += finish_functions(finish, words)
@@ -131,7 +131,7 @@ def _dots(kernel: GemmKernel, element: Element, target: Target) -> list[Template
     function = Generated(text, symbol, (), items, grain, shape.scratch)
     first = Template(function, words.finish())
     if shape.split:
-        return _combined(kernel, first, shape.swap, shape.blocks, element)
+        return _combined(kernel, first, shape.swapped, shape.blocks, element)
     return [first]
 
 

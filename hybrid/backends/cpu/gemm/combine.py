@@ -75,12 +75,12 @@ def combine(finish: Finish, words: Words, sums: Sums) -> Code:
 
 def _describe(code: Code, descriptors: str, column: str, columns: str) -> list[str]:
     """Describe the vectors from a column on; gives their masks."""
-    masks, left = [], code.op(f"sub i64 {columns}, {column}")
+    masks, remaining = [], code.op(f"sub i64 {columns}, {column}")
     for vector in range(COMBINE_VECTORS):
-        most = code.smin(code.op(f"sub i64 {left}, {16 * vector}"), "16")
-        count = code.call("llvm.smax.i64", "i64", f"i64 {most}", "i64 0")
-        masks.append(mask_of(code, count))
-        describe(code, descriptors, vector, count, code.add(column, str(16 * vector)))
+        most = code.smin(code.op(f"sub i64 {remaining}, {16 * vector}"), "16")
+        lane_count = code.call("llvm.smax.i64", "i64", f"i64 {most}", "i64 0")
+        masks.append(mask_of(code, lane_count))
+        describe(code, descriptors, vector, lane_count, code.add(column, str(16 * vector)))
     return masks
 
 

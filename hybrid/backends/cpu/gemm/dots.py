@@ -26,7 +26,7 @@ from .micro import (
     splat,
     store,
 )
-from .pack import Walk, copy_walk, divide, load_widened, offset_of
+from .pack import Storage, Walk, copy_walk, divide, load_widened, offset_of
 from .words import Loader, Words
 
 __all__ = ["DotShape", "dot_shape", "write_dots"]
@@ -38,7 +38,7 @@ class DotShape(NamedTuple):
     """`lines` dot products with each of `others` vectors, per batch.  `across`: lines are adjacent
     in memory, and vectors of registers run over them instead of over k."""
 
-    swap: bool  # lines are the rows of the product (the vector is a column)
+    swapped: bool  # lines are the rows of the product (the vector is a column)
     element: Element
     lines: int
     others: int
@@ -101,18 +101,18 @@ class DotShape(NamedTuple):
 
 def dot_shape(kernel: GemmKernel, element: Element, target: Target) -> DotShape:
     """How the dot products are walked and cut into items; no decision changes a bit."""
-    swap = kernel.n == 1
+    swapped = kernel.n == 1
     matrix = factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols)
     vector = factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows)
     lines, others = kernel.m, kernel.n
-    if not swap:
+    if not swapped:
         matrix, vector, lines, others = vector, matrix, others, lines
     size = matrix.storage.size
     across = (
         matrix.lines.uniform and matrix.lines.unit(size) and lines >= 4 and not matrix.k.unit(size)
     )
     shape = DotShape(
-        swap, element, lines, others, matrix, vector, across, kernel.batch, kernel.k, per_item=1
+        swapped, element, lines, others, matrix, vector, across, kernel.batch, kernel.k, per_item=1
     )
     groups = max(1, -(-lines // shape.group))
     cost = max(kernel.k, 1) * min(lines, shape.group) * 0.15 + 60  # of one group
@@ -188,14 +188,14 @@ class Block(NamedTuple):
 def write_dots(shape: DotShape, finish: Finish, words: Words) -> Code:
     """The kernel-ABI function of one product in 'lanes' order."""
     code = Code()
-    line = shape.line_bytes
+    line_bytes = shape.line_bytes
     dots = Dots(
         shape=shape,
         loader=Loader(code, words),
         tile="%scratch",
-        vector_packed=code.at("i8", "%scratch", str(line)),
-        lines_packed=code.at("i8", "%scratch", str(2 * line)),
-        lane_sums=code.at("i8", "%scratch", str((2 + shape.few) * line)),
+        vector_packed=code.at("i8", "%scratch", str(line_bytes)),
+        lines_packed=code.at("i8", "%scratch", str(2 * line_bytes)),
+        lane_sums=code.at("i8", "%scratch", str((2 + shape.few) * line_bytes)),
         descriptors=code.alloca(f"[{DESC * shape.group_vectors} x i8]"),
         uniform="null" if shape.split else prepare(finish, code),
     )
@@ -224,8 +224,8 @@ def _write_item(dots: Dots, number: str) -> None:
     start = code.mul(part, step)
 
     def write_group(line: str, _: list[str]) -> list[str]:
-        left = code.op(f"sub i64 {lines}, {line}")
-        group = Group(line, code.smin(left, str(shape.group)))
+        remaining = code.op(f"sub i64 {lines}, {line}")
+        group = Group(line, code.smin(remaining, str(shape.group)))
 
         def block(index: str, _: list[str]) -> list[str]:
             _write_block(dots, item, group, index)
@@ -260,9 +260,9 @@ def _item_of(dots: Dots, number: str, first_block: str) -> tuple[Item, str]:
 def _finish_group(dots: Dots, item: Item, group: Group) -> None:
     code, shape = dots.code, dots.shape
     for vector in range(shape.group_vectors):
-        count = _lanes(code, group, vector)
+        lane_count = _lanes(code, group, vector)
         column = code.add(group.first, str(16 * vector))
-        describe(code, dots.descriptors, vector, count, column)
+        describe(code, dots.descriptors, vector, lane_count, column)
     rows = Rows(item.batch, item.other, "1", dots.descriptors, shape.group_vectors)
     call_finish(code, dots.tile, rows, dots.uniform)
 
@@ -302,15 +302,15 @@ def _write_block(dots: Dots, item: Item, group: Group, index: str) -> None:
 def _block_of(dots: Dots, item: Item, index: str) -> Block:
     code, shape, element = dots.code, dots.shape, dots.element
     start = code.mul(index, str(BLOCK))
-    count = code.smin(code.op(f"sub i64 {dots.word('k', shape.depth)}, {start}"), str(BLOCK))
+    length = code.smin(code.op(f"sub i64 {dots.word('k', shape.depth)}, {start}"), str(BLOCK))
     stored = shape.vector.storage
     if shape.vector_dense:
         vector = code.at("i8", item.vector, code.mul(start, str(stored.size)))
     else:
         vector = dots.vector_packed
-        copy_walk(code, stored, element, item.vector, item.vector_depth, start, count, vector)
+        copy_walk(code, stored, element, item.vector, item.vector_depth, start, length, vector)
     # sums of one block lie behind those of the blocks before it
-    return Block(start, count, vector, code.at(element.vec, dots.tile, str(shape.group_vectors)))
+    return Block(start, length, vector, code.at(element.vec, dots.tile, str(shape.group_vectors)))
 
 
 def _workspace_place(dots: Dots, item: Item, group: Group, index: str) -> str:
@@ -350,48 +350,57 @@ def _sum_along(dots: Dots, item: Item, group: Group, block: Block) -> None:
     code.loop("0", group.lines, str(shape.few), [], few)
 
 
+class Few(NamedTuple):
+    """A few lines of one block: where and how each lies, and the vector they are multiplied by."""
+
+    bases: list[str]
+    stored: Storage
+    vector: str
+
+
 def _dot_products(dots: Dots, bases: list[str], block: Block) -> list[str]:
     """Sums of a few lines: four vectors of lanes for each, whole steps of 64 without masks, then a
     step in which lanes without an element keep their chain as it is."""
     code, element, stored = dots.code, dots.element, dots.shape.matrix.storage
     if not dots.shape.dense:
         stored = stored._replace(scalar=element.scalar, size=element.size, widen="same")
+    few = Few(bases, stored, block.vector)
 
-    def step(depth: str, sums: list[str], masks: list[str] | None) -> list[str]:
-        found = list(sums)
-        for quarter in range(4):
-            mask = masks[quarter] if masks else None
-            pointer = code.at(
-                element.vec, code.at(element.scalar, block.vector, depth), str(quarter)
-            )
-            factors = load(code, element, pointer, mask)
-            for number, base in enumerate(bases):
-                start = code.at(stored.scalar, base, depth)
-                pointer = code.at(stored.vec, start, str(quarter))
-                own = load_widened(code, stored, element, pointer, mask)
-                old = sums[4 * number + quarter]
-                new = multiply_add(code, element, own, factors, old)
-                if mask:
-                    new = code.op(
-                        f"select <16 x i1> {mask}, {element.vec} {new}, {element.vec} {old}"
-                    )
-                found[4 * number + quarter] = new
-        return found
+    def whole(depth: str, sums: list[str]) -> list[str]:
+        return _chain_steps(dots, few, depth, sums, [None] * 4)
 
     def tail(depth: str, sums: list[str]) -> list[str]:
-        left = code.op(f"sub i64 {block.length}, {depth}")
-        return step(
-            depth,
-            sums,
-            [mask_of(code, code.op(f"sub i64 {left}, {16 * quarter}")) for quarter in range(4)],
-        )
+        remaining = code.op(f"sub i64 {block.length}, {depth}")
+        masks: list[str | None] = [
+            mask_of(code, code.op(f"sub i64 {remaining}, {16 * quarter}")) for quarter in range(4)
+        ]
+        return _chain_steps(dots, few, depth, sums, masks)
 
     zeros = [(element.vec, "zeroinitializer")] * (4 * len(bases))
-    rest, sums = code.loop(
-        "0", block.length, "64", zeros, lambda depth, sums: step(depth, sums, None), full=64
-    )
+    rest, sums = code.loop("0", block.length, "64", zeros, whole, full=64)
     _, sums = code.loop(rest, block.length, "64", [(element.vec, value) for value in sums], tail)
     return [_tree(dots, sums[4 * number : 4 * number + 4]) for number in range(len(bases))]
+
+
+def _chain_steps(
+    dots: Dots, few: Few, depth: str, sums: list[str], masks: list[str | None]
+) -> list[str]:
+    """64 k of each line."""
+    code, element, stored = dots.code, dots.element, few.stored
+    found = list(sums)
+    for quarter, mask in enumerate(masks):
+        start = code.at(element.scalar, few.vector, depth)
+        factors = load(code, element, code.at(element.vec, start, str(quarter)), mask)
+        for number, base in enumerate(few.bases):
+            start = code.at(stored.scalar, base, depth)
+            pointer = code.at(stored.vec, start, str(quarter))
+            own = load_widened(code, stored, element, pointer, mask)
+            old = sums[4 * number + quarter]
+            new = multiply_add(code, element, own, factors, old)
+            if mask is not None:
+                new = code.op(f"select <16 x i1> {mask}, {element.vec} {new}, {element.vec} {old}")
+            found[4 * number + quarter] = new
+    return found
 
 
 def _tree(dots: Dots, quarters: list[str]) -> str:

@@ -61,8 +61,8 @@ def _write_item(product: Product, number: str) -> None:
     tiles = product.word("items_mn", geometry.items_m * geometry.items_n)
     group = "0"
     if scheme.partial:  # items of one group of k blocks are adjacent
-        count = geometry.items_m * geometry.items_n * product.kernel.batch
-        group, number = divide(code, number, product.word("items_bmn", count))
+        per_group = geometry.items_m * geometry.items_n * product.kernel.batch
+        group, number = divide(code, number, product.word("items_bmn", per_group))
     batch, inside = divide(code, number, tiles)
     column, row = divide(code, inside, tiles_m)
     item = _item_of(product, batch, row, column)
@@ -135,24 +135,24 @@ def _write_block(product: Product, item: Item, index: str, blocks: str) -> None:
 
 def _block_of(product: Product, item: Item, index: str, blocks: str) -> Block:
     code, geometry, scheme, loader = product.code, product.geometry, product.scheme, product.loader
-    count = product.word("k", product.kernel.k)
+    length = product.word("k", product.kernel.k)
     start, more, last = "0", "false", "true"
     if scheme.several:
         start = code.mul(index, str(BLOCK))
-        count = code.smin(code.op(f"sub i64 {count}, {start}"), str(BLOCK))
+        length = code.smin(code.op(f"sub i64 {length}, {start}"), str(BLOCK))
         more = code.op(f"icmp sgt i64 {index}, 0") if scheme.adds else "false"
         last = code.op(f"icmp eq i64 {code.op(f'add i64 {index}, 1')}, {blocks}")
     result = _workspace_start(product, item, index) if scheme.partial else item.result
-    size = geometry.a.storage.size
-    a_lines = loader.walk("a.lines", geometry.a.lines, size)
-    a_depth = loader.walk("a.k", geometry.a.k, size)
-    size = geometry.b.storage.size
+    itemsize = geometry.a.storage.size
+    a_lines = loader.walk("a.lines", geometry.a.lines, itemsize)
+    a_depth = loader.walk("a.k", geometry.a.k, itemsize)
+    itemsize = geometry.b.storage.size
     # segmented vectors find their rows in a table of offsets
     b_depth = Walk(None, "0", "0")
     if not scheme.segmented:
-        b_depth = loader.walk("b.k", geometry.b.k, size)
-    b_lines = loader.walk("b.lines", geometry.b.lines, size)
-    return Block(start, count, more, last, result, a_lines, a_depth, b_lines, b_depth)
+        b_depth = loader.walk("b.k", geometry.b.k, itemsize)
+    b_lines = loader.walk("b.lines", geometry.b.lines, itemsize)
+    return Block(start, length, more, last, result, a_lines, a_depth, b_lines, b_depth)
 
 
 def _workspace_start(product: Product, item: Item, index: str) -> str:
@@ -161,8 +161,8 @@ def _workspace_start(product: Product, item: Item, index: str) -> str:
     start = product.loader.workspace()
     blocks = code.mul(index, product.word("batch", product.kernel.batch))
     number = code.add(blocks, item.batch)
-    size = product.word("mn_bytes", geometry.m * geometry.n * product.element.size)
-    return code.at("i8", start, code.mul(number, size))
+    product_bytes = product.word("mn_bytes", geometry.m * geometry.n * product.element.size)
+    return code.at("i8", start, code.mul(number, product_bytes))
 
 
 # ---- column panels
@@ -177,14 +177,14 @@ def _write_column(product: Product, item: Item, block: Block, number: str) -> No
         _describe_segments(product, item, block, number)
         panel = Panel(number, "", product.descriptors, "16", full, geometry.tile_vectors)
     else:
-        first, left, pointer = packed_panel(product, item, number)
+        first, remaining, pointer = packed_panel(product, item, number)
         if not product.scheme.b_packed:
             pointer = code.at("i8", item.b, code.mul(first, str(product.element.size)))
             pointer = code.at("i8", pointer, code.mul(block.start, block.b_depth.stride))
         if not product.scheme.direct:
-            _describe_columns(product, first, left)
+            _describe_columns(product, first, remaining)
         panel = Panel(number, first, pointer, "16", full, geometry.tile_vectors)
-        lanes = code.op(f"sub i64 {left}, {16 * (geometry.tail_vectors - 1)}")
+        lanes = code.op(f"sub i64 {remaining}, {16 * (geometry.tail_vectors - 1)}")
     if full == tail:
         _write_rows(product, item, block, panel)
         return
@@ -232,21 +232,21 @@ def _describe_segments(product: Product, item: Item, block: Block, number: str) 
         start = code.op(f"load i64, ptr {code.at('i64', lines.table or '', run)}")
         distance = code.add(start, code.mul(piece, str(product.element.size)))
         pointer = code.at("i8", item.b, distance)
-        count = code.smin(code.op(f"sub i64 {lines.length}, {piece}"), "16")
+        lane_count = code.smin(code.op(f"sub i64 {lines.length}, {piece}"), "16")
         if geometry.vectors % geometry.tile_vectors:
             # past the last vector: computed again, and not stored again
             there = code.op(f"icmp sle i64 {own}, {final}")
-            count = code.op(f"select i1 {there}, i64 {count}, i64 0")
+            lane_count = code.op(f"select i1 {there}, i64 {lane_count}, i64 0")
         column = code.add(code.mul(run, lines.length), piece)
-        describe(code, product.descriptors, vector, count, column, pointer)
+        describe(code, product.descriptors, vector, lane_count, column, pointer)
 
 
-def _describe_columns(product: Product, first: str, left: str) -> None:
+def _describe_columns(product: Product, first: str, remaining: str) -> None:
     code = product.code
     for vector in range(product.geometry.tile_vectors):
-        count = code.smin(code.op(f"sub i64 {left}, {16 * vector}"), "16")
+        lane_count = code.smin(code.op(f"sub i64 {remaining}, {16 * vector}"), "16")
         column = code.op(f"add i64 {first}, {16 * vector}")
-        describe(code, product.descriptors, vector, count, column)
+        describe(code, product.descriptors, vector, lane_count, column)
 
 
 # ---- micro tiles
@@ -276,7 +276,7 @@ def _write_tile(product: Product, item: Item, block: Block, panel: Panel, row_pa
     row = row_of(product, row_panel)
     local = code.op(f"sub i64 {row_panel}, {item.first_panel}")
     a, row_stride, depth_stride = _rows_of_a(product, item, block, row, local)
-    target, line = _target_of(product, item, block, panel, row, local)
+    target, line_step = _target_of(product, item, block, panel, row, local)
     depth = _depth_of_b(product, block)
     rows = Rows(item.batch, row, str(panel.micro.rows), product.descriptors, panel.vectors)
 
@@ -291,8 +291,8 @@ def _write_tile(product: Product, item: Item, block: Block, panel: Panel, row_pa
     code.do(
         f"call void {_variant(product, panel.micro)}(ptr {a}, i64 {row_stride}, "
         f"i64 {depth_stride}, ptr {panel.pointer}, {depth}, "
-        f"i64 {block.length}, i64 {panel.lanes}, ptr {target}, i64 {line}, "
-        f"i1 {block.more}, ptr {target}, i64 {line})"
+        f"i64 {block.length}, i64 {panel.lanes}, ptr {target}, i64 {line_step}, "
+        f"i1 {block.more}, ptr {target}, i64 {line_step})"
     )
     if not scheme.direct:
         at_last_block(lambda: call_finish(code, target, rows, product.uniform))
@@ -303,7 +303,7 @@ def _rows_of_a(
 ) -> tuple[str, str, str]:
     """(pointer, bytes from row to row where they are no constant, bytes from k to k) of the rows
     of a tile; `local`: number of its row panel in the item."""
-    code, scheme, size = product.code, product.scheme, product.element.size
+    code, scheme, itemsize = product.code, product.scheme, product.element.size
     if product.geometry.a_mode == "direct":
         row_stride, depth_stride = block.a_lines.stride, block.a_depth.stride
         rows = code.mul(row, row_stride)
@@ -312,9 +312,9 @@ def _rows_of_a(
     if product.geometry.a_mode == "rows":
         number = code.op(f"sub i64 {row}, {item.first_row}")
         pointer = code.at("i8", item.a_packed, code.mul(number, str(scheme.a_row)))
-        return pointer, "0", str(size)
+        return pointer, "0", str(itemsize)
     pointer = code.at("i8", item.a_packed, code.mul(local, str(scheme.a_panel)))
-    return pointer, "0", str(16 * size)
+    return pointer, "0", str(16 * itemsize)
 
 
 def _target_of(
@@ -322,22 +322,22 @@ def _target_of(
 ) -> tuple[str, str]:
     """(pointer, bytes from line to line) of where the sums of a tile go."""
     code, scheme, geometry = product.code, product.scheme, product.geometry
-    size = product.element.size
+    itemsize = product.element.size
     if scheme.direct:
         if scheme.partial:
-            line = product.word("n_bytes", geometry.n * size)
+            line_step = product.word("n_bytes", geometry.n * itemsize)
         else:
-            line = result_stride(product.finish, product.loader)
-        rows = code.mul(row, line)
-        distance = code.add(rows, code.mul(panel.first, str(size)))
-        return code.at("i8", block.result, distance), line
+            line_step = result_stride(product.finish, product.loader)
+        rows = code.mul(row, line_step)
+        distance = code.add(rows, code.mul(panel.first, str(itemsize)))
+        return code.at("i8", block.result, distance), line_step
     target = item.tiles
     if scheme.several:
         column = code.op(f"sub i64 {panel.number}, {item.first_column}")
         before = code.mul(column, product.word("panels_m", geometry.panels_m))
         number = code.add(before, local)
         target = code.at("i8", target, code.mul(number, str(scheme.tile)))
-    return target, str(scheme.width * size)
+    return target, str(scheme.width * itemsize)
 
 
 def _depth_of_b(product: Product, block: Block) -> str:

@@ -74,21 +74,21 @@ def epilogue_of(kernel: GemmKernel, element: Element) -> Program | None:
 
 
 def finish_of(
-    kernel: GemmKernel, swap: bool, vectors: int, element: Element, whole: bool = False
+    kernel: GemmKernel, swapped: bool, vectors: int, element: Element, whole: bool = False
 ) -> Finish:
-    """The finish of a product.  `swap`: lines of the tile are columns of the result.  `whole`: the
-    driver gives vectors of 16 columns, or of none."""
+    """The finish of a product.  `swapped`: lines of the tile are columns of the result.  `whole`:
+    the driver gives vectors of 16 columns, or of none."""
     program = epilogue_of(kernel, element)
     types = [element.name] * len(kernel.outs)
     if program is not None:
         types = [program.instrs[number].type for number in program.outs]
     outs = tuple(
         [
-            _stream(f"out{i}", type, out, swap)
+            _stream(f"out{i}", type, out, swapped)
             for i, (type, out) in enumerate(zip(types, kernel.outs))
         ]
     )
-    reads = tuple([_read(kernel, program, i, swap) for i in range(len(kernel.reads))])
+    reads = tuple([_read(kernel, program, i, swapped) for i in range(len(kernel.reads))])
     first = outs[0]
     adjacent = _adjacent(first.columns, first.size)
     transposed = not adjacent and first.lines.size > 1 and _adjacent(first.lines, first.size)
@@ -115,20 +115,20 @@ def finish_of(
     )
 
 
-def _adjacent(runs: Runs, size: int) -> bool:
-    return runs.uniform and runs.unit(size)
+def _adjacent(runs: Runs, itemsize: int) -> bool:
+    return runs.uniform and runs.unit(itemsize)
 
 
-def _stream(name: str, type: str, operand: Operand, swap: bool) -> Stream:
-    size = operand.dtype.itemsize
-    lines, columns = runs_of(operand.rows, size), runs_of(operand.cols, size)
-    if swap:
+def _stream(name: str, type: str, operand: Operand, swapped: bool) -> Stream:
+    itemsize = operand.dtype.itemsize
+    lines, columns = runs_of(operand.rows, itemsize), runs_of(operand.cols, itemsize)
+    if swapped:
         lines, columns = columns, lines
-    batch = runs_of(operand.batch, size)
-    return Stream(name, type, operand.offset * size, size, batch, lines, columns)
+    batch = runs_of(operand.batch, itemsize)
+    return Stream(name, type, operand.offset * itemsize, itemsize, batch, lines, columns)
 
 
-def _read(kernel: GemmKernel, program: Program | None, number: int, swap: bool) -> Stream:
+def _read(kernel: GemmKernel, program: Program | None, number: int, swapped: bool) -> Stream:
     """A read as an operand with the sizes of the result."""
     assert program is not None
     access, out = kernel.reads[number], kernel.outs[0]
@@ -137,7 +137,7 @@ def _read(kernel: GemmKernel, program: Program | None, number: int, swap: bool) 
         parts.append(Dims(sizes, tuple(access.strides[start : start + len(sizes)])))
         start += len(sizes)
     operand = Operand(access.slot, access.dtype, access.offset, *parts)
-    return _stream(f"read{number}", program.args[number + 1], operand, swap)
+    return _stream(f"read{number}", program.args[number + 1], operand, swapped)
 
 
 def _uniform(program: Program | None, reads: tuple[Stream, ...]) -> tuple[bool, ...]:

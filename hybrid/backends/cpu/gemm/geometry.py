@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf, prod
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -102,18 +102,23 @@ class Factor(NamedTuple):
         return self.lines.size * self.k.size * self.storage.size
 
 
-class Geometry(NamedTuple):
-    """Everything the generator needs besides the kernel.  `a_mode`: direct, rows (panel row by
-    row), cols (panel k by k); `b_mode`: direct, segmented, unit (rows of k copied), trans (rows of
-    n transposed), any."""
+# rows: panels of a are copied row by row; cols: k by k
+AMode = Literal["direct", "rows", "cols"]
+# segmented: vectors are read where they lie, none crosses from run to run; unit: rows of k are
+# copied; trans: rows of n are transposed; any: column by column
+BMode = Literal["direct", "segmented", "unit", "trans", "any"]
 
-    swap: bool
+
+class Geometry(NamedTuple):
+    """Everything the generator needs besides the kernel."""
+
+    swapped: bool
     m: int
     n: int
     a: Factor
     b: Factor
-    a_mode: str
-    b_mode: str
+    a_mode: AMode
+    b_mode: BMode
     rows: int  # rows of a full micro tile
     full_rows: int  # how many row panels have `rows` rows; the others one less
     row_panels: int
@@ -217,7 +222,7 @@ def _tiling_cost(
     return total
 
 
-def _a_mode(a: Factor) -> tuple[str, float]:
+def _a_mode(a: Factor) -> tuple[AMode, float]:
     """How rows of a are read, and the cycles of packing all of it once."""
     size = a.storage.size
     elements = a.lines.size * a.k.size
@@ -231,7 +236,7 @@ def _a_mode(a: Factor) -> tuple[str, float]:
     return "rows", elements * 1.5
 
 
-def _b_modes(b: Factor, m: int) -> list[tuple[str, float]]:
+def _b_modes(b: Factor, m: int) -> list[tuple[BMode, float]]:
     """Ways to read b worth comparing, each with the cycles of packing all of it once."""
     size = b.storage.size
     elements = b.lines.size * b.k.size
@@ -241,7 +246,7 @@ def _b_modes(b: Factor, m: int) -> list[tuple[str, float]]:
         if b.direct and not (collide and m >= 256):
             return [("direct", 0.0)]
         return [("unit", elements * 0.15)]
-    found = []
+    found: list[tuple[BMode, float]] = []
     if unit and b.storage.widen == "same" and b.lines.length >= 4 and b.k.size <= 8192:
         found.append(("segmented", 0.0))
     if b.k.unit(size) and b.k.length >= 8:
@@ -255,21 +260,20 @@ def _b_modes(b: Factor, m: int) -> list[tuple[str, float]]:
     return found
 
 
-def _vectors(b: Factor, mode: str) -> int:
+def _vectors(b: Factor, mode: BMode) -> int:
     if mode == "segmented" and b.lines.starts is not None:
         return len(b.lines.starts) * -(-b.lines.length // 16)
     return -(-b.lines.size // 16)
 
 
-def option(kernel: GemmKernel, element: Element, target: Target, swap: bool) -> Geometry:
+def option(kernel: GemmKernel, element: Element, target: Target, swapped: bool) -> Geometry:
     """The best decisions for the product (or its transpose)."""
     a = factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols)
     b = factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows)
-    m, n = kernel.m, kernel.n
-    if swap:
+    m, n, out = kernel.m, kernel.n, kernel.outs[0]
+    if swapped:
         a, b, m, n = b, a, n, m
-    out = kernel.outs[0]
-    scattered = n > 1 and runs_of(out.rows if swap else out.cols, 1).stride != 1
+    scattered = n > 1 and runs_of(out.rows if swapped else out.cols, 1).stride != 1
     blocks = -(-max(kernel.k, 1) // BLOCK)
     finish = (0.06 * blocks + 0.5 * scattered) * m * n
     a_mode, a_cost = _a_mode(a)
@@ -277,24 +281,21 @@ def option(kernel: GemmKernel, element: Element, target: Target, swap: bool) -> 
     for b_mode, b_cost in _b_modes(b, m):
         vectors = max(_vectors(b, b_mode), 1)
         tiling = min(_tilings(max(m, 1), vectors, kernel.k, element, target))
-        row_panels, tile_vectors = tiling.row_panels, tiling.tile_vectors
-        rows, column_panels = -(-max(m, 1) // row_panels), -(-vectors // tile_vectors)
-        calls = row_panels * column_panels * blocks
+        column_panels = -(-vectors // tiling.tile_vectors)
+        calls = tiling.row_panels * column_panels * blocks
         compute = tiling.cost * max(kernel.k, 1) + calls * 40 + finish
         whole = Geometry(
-            swap=swap,
-            m=m,
-            n=n,
-            a=a,
-            b=b,
-            a_mode=a_mode,
-            b_mode=b_mode,
-            rows=rows,
-            full_rows=max(m, 1) - row_panels * (rows - 1),
-            row_panels=row_panels,
-            tile_vectors=tile_vectors,
+            swapped,
+            m,
+            n,
+            a,
+            b,
+            a_mode,
+            b_mode,
+            *_row_panels(max(m, 1), tiling.row_panels),
+            tile_vectors=tiling.tile_vectors,
             vectors=vectors,
-            panels_m=row_panels,
+            panels_m=tiling.row_panels,
             panels_n=column_panels,
             cost=0.0,
             batch=kernel.batch,
@@ -302,6 +303,12 @@ def option(kernel: GemmKernel, element: Element, target: Target, swap: bool) -> 
         )
         found.append(_split(whole, Costs(compute, a_cost, b_cost), target, element))
     return min(found, key=lambda geometry: geometry.cost)
+
+
+def _row_panels(m: int, number: int) -> tuple[int, int, int]:
+    """(rows of a full panel, panels that are full, panels): m rows shared out evenly."""
+    rows = -(-m // number)
+    return rows, m - number * (rows - 1), number
 
 
 class Costs(NamedTuple):
@@ -378,5 +385,5 @@ def _cuts(panels: int, most: int) -> list[int]:
 
 def choose(kernel: GemmKernel, element: Element, target: Target) -> Geometry:
     """The cheaper of the product and its transpose."""
-    options = [option(kernel, element, target, swap) for swap in (False, True)]
+    options = [option(kernel, element, target, swapped) for swapped in (False, True)]
     return min(options, key=lambda geometry: geometry.cost)

@@ -47,20 +47,19 @@ def scheme_of(kernel: GemmKernel, geometry: Geometry, element: Element, finish: 
     direct = partial or (finish.storable and not segmented)
     b_packed = geometry.b_mode in ("unit", "trans", "any")
     width = geometry.tile_vectors * 16
-    line = width * element.size
-    a_row = {"rows": (BLOCK + ROW_PAD) * element.size, "cols": element.size}.get(geometry.a_mode)
-    a_panel, b_panel, tile = BLOCK * 16 * element.size, BLOCK * line, geometry.rows * line
-    a_bytes = {
-        "rows": geometry.panels_m * geometry.rows * (a_row or 0),
-        "cols": geometry.panels_m * a_panel,
-    }.get(geometry.a_mode, 0)
+    line_bytes = width * element.size
+    a_row, a_panel = _a_row_bytes(geometry, element), BLOCK * 16 * element.size
+    a_bytes = 0
+    if geometry.a_mode == "rows":
+        a_bytes = geometry.panels_m * geometry.rows * (a_row or 0)
+    elif geometry.a_mode == "cols":
+        a_bytes = geometry.panels_m * a_panel
+    b_panel, tile = BLOCK * line_bytes, geometry.rows * line_bytes
     # a transposed block writes 16 rows of k even where fewer are left: 16 lines behind the last
-    b_bytes = geometry.panels_n * b_panel + 16 * line if b_packed else 0
+    b_bytes = geometry.panels_n * b_panel + 16 * line_bytes if b_packed else 0
     # with several blocks of k every tile of the item waits for its last block
     tiles = geometry.panels_m * geometry.panels_n if several else 1
     tile_bytes = 0 if direct else tiles * tile
-    # the finishing transpose reads 16 rows of a smaller tile
-    scratch = a_bytes + b_bytes + tile_bytes + 16 * line
     return Scheme(
         several=several,
         partial=partial,
@@ -75,8 +74,15 @@ def scheme_of(kernel: GemmKernel, geometry: Geometry, element: Element, finish: 
         tile=tile,
         a_bytes=a_bytes,
         b_bytes=b_bytes,
-        scratch=scratch,
+        # the finishing transpose reads 16 rows of a smaller tile
+        scratch=a_bytes + b_bytes + tile_bytes + 16 * line_bytes,
     )
+
+
+def _a_row_bytes(geometry: Geometry, element: Element) -> int | None:
+    if geometry.a_mode == "rows":
+        return (BLOCK + ROW_PAD) * element.size
+    return element.size if geometry.a_mode == "cols" else None
 
 
 class Product(NamedTuple):

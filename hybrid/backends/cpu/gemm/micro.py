@@ -97,17 +97,17 @@ def splat(code: Code, element: Element, value: str) -> str:
     return spread(code, element.scalar, value)
 
 
-def mask_of(code: Code, count: str) -> str:
+def mask_of(code: Code, lane_count: str) -> str:
     """Lanes below an i64 count (which fits 32 bits)."""
-    every = spread(code, "i32", code.op(f"trunc i64 {count} to i32"))
+    every = spread(code, "i32", code.op(f"trunc i64 {lane_count} to i32"))
     return code.op(f"icmp slt <16 x i32> {LANE_NUMBERS}, {every}")
 
 
 def describe(
-    code: Code, descriptors: str, number: int, count: str, column: str, pointer: str = "null"
+    code: Code, descriptors: str, number: int, lane_count: str, column: str, pointer: str = "null"
 ) -> None:
     """Write the descriptor of a vector: where it is read, its lanes, its first column."""
-    for offset, text in ((0, f"ptr {pointer}"), (8, f"i64 {count}"), (16, f"i64 {column}")):
+    for offset, text in ((0, f"ptr {pointer}"), (8, f"i64 {lane_count}"), (16, f"i64 {column}")):
         code.do(f"store {text}, ptr {code.at('i8', descriptors, str(DESC * number + offset))}")
 
 
@@ -116,29 +116,29 @@ def _suffix(scalar: str) -> str:
     return {"float": "v16f32", "double": "v16f64"}.get(scalar, f"v16{scalar}")
 
 
-def masked_load(code: Code, scalar: str, size: int, pointer: str, mask: str | None) -> str:
-    """16 adjacent elements of `size` bytes, zero where the mask is off; memory there is not read,
-    so that the last vector of a row may end at the border of a page."""
+def masked_load(code: Code, scalar: str, itemsize: int, pointer: str, mask: str | None) -> str:
+    """16 adjacent elements, zero where the mask is off; memory there is not read, so that the last
+    vector of a row may end at the border of a page."""
     vector = f"<16 x {scalar}>"
     return code.call(
         f"llvm.masked.load.{_suffix(scalar)}.p0",
         vector,
         f"ptr {pointer}",
-        f"i32 {size}",
+        f"i32 {itemsize}",
         f"<16 x i1> {mask}",
         f"{vector} zeroinitializer",
     )
 
 
 def masked_store(
-    code: Code, scalar: str, size: int, value: str, pointer: str, mask: str | None
+    code: Code, scalar: str, itemsize: int, value: str, pointer: str, mask: str | None
 ) -> None:
     code.call(
         f"llvm.masked.store.{_suffix(scalar)}.p0",
         "void",
         f"<16 x {scalar}> {value}",
         f"ptr {pointer}",
-        f"i32 {size}",
+        f"i32 {itemsize}",
         f"<16 x i1> {mask}",
     )
 
@@ -292,8 +292,8 @@ def _vectors(code: Code, variant: Micro) -> tuple[list[str], list[str | None]]:
         descriptor = code.at("i8", "%b", str(DESC * number))
         pointers.append(code.op(f"load ptr, ptr {descriptor}"))
         if variant.read_mask:
-            count = code.op(f"load i64, ptr {code.at('i8', descriptor, '8')}")
-            masks[number] = mask_of(code, count)
+            lane_count = code.op(f"load i64, ptr {code.at('i8', descriptor, '8')}")
+            masks[number] = mask_of(code, lane_count)
     return pointers, masks
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ...emit.code import Code
 from .micro import Element, load, mask_of, masked_load, store
@@ -28,12 +28,16 @@ __all__ = [
 ]
 
 
+# same, bits of a half type, or the LLVM conversion
+Widening = Literal["same", "f16", "bf16", "sext", "zext", "trunc", "fpext", "fptrunc"]
+
+
 class Storage(NamedTuple):
     """How a dtype lies in memory: LLVM scalar, bytes, and how it widens to the accumulator."""
 
     scalar: str
     size: int
-    widen: str  # same | f16 | bf16, or the LLVM conversion
+    widen: Widening
 
     @property
     def vec(self) -> str:
@@ -52,11 +56,11 @@ def storage(name: str, element: Element) -> Storage:
         scalar, size = ("float", 4) if name == "float32" else ("double", 8)
         return Storage(scalar, size, _conversion(size, element.size, "fpext", "fptrunc"))
     bits = int(name.lstrip("uint"))
-    extend = "zext" if name[0] == "u" else "sext"
+    extend: Widening = "zext" if name[0] == "u" else "sext"
     return Storage(f"i{bits}", bits // 8, _conversion(bits // 8, element.size, extend, "trunc"))
 
 
-def _conversion(size: int, wanted: int, extend: str, shorten: str) -> str:
+def _conversion(size: int, wanted: int, extend: Widening, shorten: Widening) -> Widening:
     if size == wanted:
         return "same"
     return extend if size < wanted else shorten
@@ -142,11 +146,11 @@ def for_runs(
     code.branch(code.op(f"icmp slt i64 {done}, {count}"), run, after)
     code.start(run)
     in_run = code.op(f"sub i64 {walk.length}, {inside}")
-    left = code.smin(in_run, code.op(f"sub i64 {count}, {done}"))
+    remaining = code.smin(in_run, code.op(f"sub i64 {count}, {done}"))
     offset = code.op(f"load i64, ptr {start}")
-    body(code.add(offset, code.mul(inside, walk.stride)), done, left)
+    body(code.add(offset, code.mul(inside, walk.stride)), done, remaining)
     following = (
-        code.op(f"add i64 {done}, {left}"),
+        code.op(f"add i64 {done}, {remaining}"),
         "0",
         code.op(f"getelementptr i64, ptr {start}, i64 1"),
     )
@@ -202,8 +206,10 @@ def copy_unit(
         return []
 
     rest, _ = code.loop("0", count, "16", [], body, full=16)
-    left = code.op(f"sub i64 {count}, {rest}")
-    code.when(code.op(f"icmp sgt i64 {left}, 0"), lambda: vector(rest, mask_of(code, left)))
+    remaining = code.op(f"sub i64 {count}, {rest}")
+    code.when(
+        code.op(f"icmp sgt i64 {remaining}, 0"), lambda: vector(rest, mask_of(code, remaining))
+    )
 
 
 def copy_strided(

@@ -44,9 +44,9 @@ def packed_panel(product: Product, item: Item, panel: str) -> tuple[str, str, st
     """(first column, columns left from there, where it is packed) of a column panel."""
     code, scheme = product.code, product.scheme
     first = code.mul(panel, str(scheme.width))
-    left = code.op(f"sub i64 {product.word('n', product.geometry.n)}, {first}")
+    remaining = code.op(f"sub i64 {product.word('n', product.geometry.n)}, {first}")
     number = code.op(f"sub i64 {panel}, {item.first_column}")
-    return first, left, code.at("i8", item.b_packed, code.mul(number, str(scheme.b_panel)))
+    return first, remaining, code.at("i8", item.b_packed, code.mul(number, str(scheme.b_panel)))
 
 
 # ---- panels of a
@@ -109,11 +109,11 @@ def _pack_b_unit(product: Product, item: Item, block: Block) -> None:
     _pack_rows(product, item, block, (item.first_column, full), [None] * geometry.tile_vectors)
     if geometry.n % width:
         done = code.mul(full, str(width))
-        left = code.op(f"sub i64 {product.word('n', geometry.n)}, {done}")
+        remaining = code.op(f"sub i64 {product.word('n', geometry.n)}, {done}")
 
         def ragged() -> None:
             masks: list[str | None] = [
-                mask_of(code, code.op(f"sub i64 {left}, {16 * vector}"))
+                mask_of(code, code.op(f"sub i64 {remaining}, {16 * vector}"))
                 for vector in range(geometry.tile_vectors)
             ]
             _pack_rows(product, item, block, (full, item.last_column), masks)
@@ -126,13 +126,13 @@ def _pack_rows(
 ) -> None:
     """Rows of k of the panels from the first to the last, with a mask for each vector."""
     code, element, scheme = product.code, product.element, product.scheme
-    stored, line = product.geometry.b.storage, str(scheme.width * element.size)
+    stored, line_bytes = product.geometry.b.storage, str(scheme.width * element.size)
 
     def run(offset: str, done: str, length: str) -> None:
         def one(depth: str, _: list[str]) -> list[str]:
             distance = code.add(offset, code.mul(depth, block.b_depth.stride))
             source = code.at("i8", item.b, distance)
-            row = code.at("i8", item.b_packed, code.mul(code.add(done, depth), line))
+            row = code.at("i8", item.b_packed, code.mul(code.add(done, depth), line_bytes))
 
             def panel(number: str, _: list[str]) -> list[str]:
                 columns = code.mul(number, str(scheme.width * stored.size))
@@ -157,13 +157,13 @@ def _pack_b_transposed(product: Product, item: Item, block: Block, panel: str) -
     """Columns lie along k: 16 x 16 blocks are transposed, whole ones where they lie."""
     code, element, stored = product.code, product.element, product.geometry.b.storage
     width = product.scheme.width
-    first, left, packed = packed_panel(product, item, panel)
+    first, remaining, packed = packed_panel(product, item, panel)
 
     def group(offset: str, _: list[str]) -> list[str]:
         """16 columns of the panel."""
         column = code.add(first, offset)
         lane = code.at(element.scalar, packed, offset)
-        all_columns = code.op(f"icmp sge i64 {code.op(f'sub i64 {left}, {offset}')}, 16")
+        all_columns = code.op(f"icmp sge i64 {code.op(f'sub i64 {remaining}, {offset}')}, 16")
 
         def run(distance: str, done: str, length: str) -> None:
             def step(depth: str, _: list[str]) -> list[str]:
@@ -180,7 +180,7 @@ def _pack_b_transposed(product: Product, item: Item, block: Block, panel: str) -
         for_runs(code, block.b_depth, block.start, block.length, run)
         return []
 
-    code.loop("0", code.smin(left, str(width)), "16", [], group)
+    code.loop("0", code.smin(remaining, str(width)), "16", [], group)
 
 
 class Square(NamedTuple):
@@ -197,11 +197,12 @@ def _transpose_square(product: Product, block: Block, square: Square) -> None:
     """Whole squares of the accumulator's type are transposed where they lie; others are gathered
     into a buffer first, masked along k, with the last column in place of missing ones."""
     code, element, factor = product.code, product.element, product.geometry.b
-    line = product.scheme.width * element.size
+    line_bytes = product.scheme.width * element.size
 
     def transpose(pointer: str, step: str) -> None:
         code.do(
-            f"call void @NAME.transpose(ptr {pointer}, i64 {step}, ptr {square.target}, i64 {line})"
+            f"call void @NAME.transpose(ptr {pointer}, i64 {step}, ptr {square.target}, "
+            f"i64 {line_bytes})"
         )
 
     def gather() -> None:
@@ -239,8 +240,8 @@ def _pack_b_any(product: Product, item: Item, block: Block, panel: str) -> None:
         product.geometry.b,
         product.scheme.width,
     )
-    first, left, packed = packed_panel(product, item, panel)
-    count = code.smin(left, str(width))
+    first, remaining, packed = packed_panel(product, item, panel)
+    length = code.smin(remaining, str(width))
     # what a short run writes too far is written again by the next row of k
     short = not factor.lines.uniform and factor.lines.length <= 16
 
@@ -248,7 +249,9 @@ def _pack_b_any(product: Product, item: Item, block: Block, panel: str) -> None:
         along = offset_of(code, block.b_depth, code.add(block.start, depth))
         source = code.at("i8", item.b, along)
         target = code.at("i8", packed, code.mul(depth, str(width * element.size)))
-        copy_walk(code, factor.storage, element, source, block.b_lines, first, count, target, short)
+        copy_walk(
+            code, factor.storage, element, source, block.b_lines, first, length, target, short
+        )
         return []
 
     code.loop("0", block.length, "1", [], one)

@@ -91,7 +91,7 @@ class Loader(NamedTuple):
 
     def factor(self, name: str, factor: Factor, batch: str) -> str:
         """Pointer to a factor of one product of the batch."""
-        size = factor.storage.size
-        base = self.base(name, factor.operand.offset * size, factor.name)
-        walk = self.walk(name + ".batch", factor.batch, size)
+        itemsize = factor.storage.size
+        base = self.base(name, factor.operand.offset * itemsize, factor.name)
+        walk = self.walk(name + ".batch", factor.batch, itemsize)
         return self.code.at("i8", base, offset_of(self.code, walk, batch))
