@@ -76,7 +76,7 @@ def _forward(writer: Writer, areas: Areas) -> Forward:
         by_key = areas.take("by_key", writer.shape.rows, BLOCK)
     out_line = writer.word("out_line", wide * writer.element.size)
     kind = f"[{TILE} x {writer.element.scalar}]"
-    # the third is not used; without it equal kernels would not find their code of earlier versions
+    # the third is not read; it is part of the text, by which compiled code is found on disk
     top, total, _, decay = [code.alloca(kind) for _ in range(4)]
     return Forward(
         writer, tile, sums, out, product, turned_keys, by_key, out_line, top, total, decay

@@ -88,6 +88,7 @@ def _combined(
     text, symbol = module(functions, "gemm_sum")
     temp = sums.blocks * sums.block_bytes + 16 * element.size
     grain = _grain(sums.items * (60.0 + 20 * blocks), sums.items)
+    # the finishing transpose reads 16 lines of a tile, of which there is one
     scratch = 256 * COMBINE_VECTORS * element.size
     second = Generated(text, symbol, (), sums.items, grain, scratch, temp)
     return [

@@ -142,7 +142,7 @@ def for_runs(
     code.jump(head)
     code.start(head)
     reserved = len(code.lines)
-    code.lines += [""] * 3
+    code.lines.extend([""] * 3)
     code.branch(code.op(f"icmp slt i64 {done}, {count}"), run, after)
     code.start(run)
     in_run = code.op(f"sub i64 {walk.length}, {inside}")
