@@ -183,7 +183,7 @@ def _maxima(forward: Forward, scores: Scores) -> tuple[list[str], list[str]]:
             greatest.append(writer.greater(value, tops[vector]))
         return greatest
 
-    initial = [(writer.element.vec, top) for top in before]
+    initial = [(writer.element.vector, top) for top in before]
     _, tops = forward.code.loop("0", scores.keys, "1", initial, key)
     for vector in writer.vectors:
         writer.store(tops[vector], writer.at(forward.top, "0", TILE, vector))
@@ -213,7 +213,7 @@ def _weights(forward: Forward, scores: Scores, bases: list[str]) -> None:
             return found
 
         # -0.0 changes no sum, not even one of -0.0
-        zeros = [(writer.element.vec, writer.number(-0.0))] * (2 * len(vectors))
+        zeros = [(writer.element.vector, writer.number(-0.0))] * (2 * len(vectors))
         _, sums = code.loop(first, scores.keys, str(LANES), zeros, pair)
         for number, total in enumerate(sums):
             lane, vector = divmod(number, len(vectors))

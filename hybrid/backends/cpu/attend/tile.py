@@ -6,13 +6,14 @@ is there; rows past the last are copies of it and lanes past the count are zero,
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from ....ir.attend import TILE
 from ...emit.code import Code
 from ..gemm.geometry import Target
 from ..gemm.micro import Element, chain_step, load, mask_of, splat, store
+from ..gemm.pack import each
 
 __all__ = ["Shape", "tile_shape", "tile_function", "turn_function", "copy_function"]
 
@@ -66,7 +67,7 @@ def tile_function(element: Element, shape: Shape) -> tuple[str, Code]:
         starts.append(code.at("i8", "%a", code.op(f"mul i64 {inside}, %as")))
         targets.append(code.at("i8", targets[-1], "%ldc"))
     places = {
-        (row, vector): code.at(element.vec, targets[row], str(vector)) for row, vector in tile
+        (row, vector): code.at(element.vector, targets[row], str(vector)) for row, vector in tile
     }
     _begin(code, element, places)
     code.branch(code.op("icmp sgt i64 %kc, 0"), "loop", "done")
@@ -76,9 +77,9 @@ def tile_function(element: Element, shape: Shape) -> tuple[str, Code]:
     code.do("%pb = phi ptr [%b, %begin], [%pb1, %loop]")
     for row, vector in tile:
         name = f"{row}_{vector}"
-        code.do(f"%c{name} = phi {element.vec} [%b{name}, %begin], [%n{name}, %loop]")
+        code.do(f"%c{name} = phi {element.vector} [%b{name}, %begin], [%n{name}, %loop]")
     columns = [
-        load(code, element, code.at(element.vec, "%pb", str(vector)), mask)
+        load(code, element, code.at(element.vector, "%pb", str(vector)), mask)
         for vector, mask in enumerate(masks)
     ]
     for row in range(shape.rows):
@@ -104,14 +105,16 @@ def _begin(code: Code, element: Element, places: dict[tuple[int, int], str]) -> 
     code.jump("begin")
     code.start("begin")
     for (row, vector), value in before.items():
-        code.do(f"%b{row}_{vector} = phi {element.vec} [{value}, %go.on], [zeroinitializer, %zero]")
+        code.do(
+            f"%b{row}_{vector} = phi {element.vector} [{value}, %go.on], [zeroinitializer, %zero]"
+        )
 
 
 def _store(code: Code, element: Element, places: dict[tuple[int, int], str]) -> None:
     code.start("done")
     for row, vector in places:
         name = f"{row}_{vector}"
-        code.do(f"%s{name} = phi {element.vec} [%b{name}, %begin], [%n{name}, %loop]")
+        code.do(f"%s{name} = phi {element.vector} [%b{name}, %begin], [%n{name}, %loop]")
     for (row, vector), pointer in places.items():
         store(code, element, f"%s{row}_{vector}", pointer, None)
     code.do("ret void")
@@ -127,12 +130,8 @@ def turn_function(element: Element) -> tuple[str, Code]:
     """dst[j, i] = src[min(i, rows - 1), j] for i < TILE, j < cols; columns of src are adjacent.
     Groups of 16 rows past the last are left as they are."""
     code = Code()
-
-    def group(first: str, _: list[str]) -> list[str]:
-        _turn_rows(code, element, first)
-        return []
-
-    code.loop("0", code.smin("%rows", str(TILE)), "16", [], group)
+    rows = code.smin("%rows", str(TILE))
+    each(code, "0", rows, "16", partial(_turn_rows, code, element))
     code.do("ret void")
     return TURN_SIGNATURE, code
 
@@ -146,27 +145,24 @@ def _turn_rows(code: Code, element: Element, first: str) -> None:
     source = code.at("i8", "%src", code.mul(first, "%step"))
     target = code.at(element.scalar, "%dst", first)
 
-    def square(index: str, _: list[str]) -> list[str]:
+    def square(index: str) -> None:
         start = code.at(element.scalar, source, index)
         place = code.at("i8", target, code.mul(index, line))
         code.do(f"call void @NAME.transpose(ptr {start}, i64 %step, ptr {place}, i64 {line})")
-        return []
 
-    def column(index: str, _: list[str]) -> list[str]:
+    def column(index: str) -> None:
         start = code.at(element.scalar, "%src", index)
         place = code.at("i8", target, code.mul(index, line))
 
-        def lane(number: str, _: list[str]) -> list[str]:
+        def lane(number: str) -> None:
             pointer = code.at("i8", start, _row(code, code.add(first, number)))
             value = code.op(f"load {element.scalar}, ptr {pointer}")
             code.do(f"store {element.scalar} {value}, ptr {code.at(element.scalar, place, number)}")
-            return []
 
-        code.loop("0", "16", "1", [], lane)
-        return []
+        each(code, "0", "16", "1", lane)
 
-    code.loop("0", even, "16", [], square)
-    code.loop(even, "%cols", "1", [], column)
+    each(code, "0", even, "16", square)
+    each(code, even, "%cols", "1", column)
 
 
 @lru_cache(16)
@@ -174,22 +170,20 @@ def copy_function(element: Element, truth: bool) -> tuple[str, Code]:
     """`turn` for any column stride (%next); `truth`: bytes become 0 and 1."""
     code, scalar = Code(), element.scalar
 
-    def column(index: str, _: list[str]) -> list[str]:
+    def column(index: str) -> None:
         start = code.at("i8", "%src", code.mul(index, "%next"))
         place = code.at("i8", "%dst", code.mul(index, str(TILE * element.size)))
 
-        def lane(number: str, _: list[str]) -> list[str]:
+        def lane(number: str) -> None:
             pointer = code.at("i8", start, _row(code, number))
             if truth:
                 value = code.op(f"uitofp i8 {code.op(f'load i8, ptr {pointer}')} to {scalar}")
             else:
                 value = code.op(f"load {scalar}, ptr {pointer}")
             code.do(f"store {scalar} {value}, ptr {code.at(scalar, place, number)}")
-            return []
 
-        code.loop("0", str(TILE), "1", [], lane)
-        return []
+        each(code, "0", str(TILE), "1", lane)
 
-    code.loop("0", "%cols", "1", [], column)
+    each(code, "0", "%cols", "1", column)
     code.do("ret void")
     return COPY_SIGNATURE, code

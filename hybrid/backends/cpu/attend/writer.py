@@ -19,7 +19,7 @@ from ...emit.lanes import Lanes, emit_program
 from ...plan import Access, AttendKernel
 from ..gemm.geometry import Target
 from ..gemm.micro import Element, load, mask_of, store
-from ..gemm.pack import divide
+from ..gemm.pack import divide, each
 from ..gemm.words import Loader, Words
 from .tile import Shape, tile_shape
 
@@ -162,11 +162,7 @@ class Writer(NamedTuple):
 
     # ---- loops
     def each(self, start: str, stop: str, step: int, body: Callable[[str], None]) -> None:
-        def run(index: str, _: list[str]) -> list[str]:
-            body(index)
-            return []
-
-        self.code.loop(start, stop, str(step), [], run)
+        each(self.code, start, stop, str(step), body)
 
     def columns(self, number: str, body: Callable[[str, str | None], None]) -> None:
         """body(first column, mask) for every vector of columns; whole ones have no mask."""
@@ -193,7 +189,7 @@ class Writer(NamedTuple):
         """Address of a vector of a row of an area with `columns` columns (a number or bytes)."""
         size = columns if isinstance(columns, str) else str(columns * self.element.size)
         start = self.code.at("i8", base, self.code.mul(row, size))
-        return self.code.at(self.element.vec, start, str(vector))
+        return self.code.at(self.element.vector, start, str(vector))
 
     def load(self, pointer: str, mask: str | None = None) -> str:
         return load(self.code, self.element, pointer, mask)
@@ -210,7 +206,7 @@ class Writer(NamedTuple):
 
     def apply(self, prim: str, left: str, right: str) -> str:
         """An LLVM instruction on two vectors."""
-        return self.code.op(f"{prim} {self.element.vec} {left}, {right}")
+        return self.code.op(f"{prim} {self.element.vector} {left}, {right}")
 
     def pick(self, condition: str, left: str, right: str) -> str:
         return self.lanes.pick(self.element.name, condition, left, right)
@@ -307,9 +303,9 @@ def _scale(kernel: AttendKernel, element: Element, loader: Loader) -> str:
         word = code.once(f"bitcast i32 {code.once(f'trunc i64 {word} to i32')} to float")
     else:
         word = code.once(f"bitcast i64 {word} to double")
-    first = code.once(f"insertelement {element.vec} poison, {element.scalar} {word}, i64 0")
+    first = code.once(f"insertelement {element.vector} poison, {element.scalar} {word}, i64 0")
     lanes = "<16 x i32> zeroinitializer"
-    return code.once(f"shufflevector {element.vec} {first}, {element.vec} poison, {lanes}")
+    return code.once(f"shufflevector {element.vector} {first}, {element.vector} poison, {lanes}")
 
 
 class Areas:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from ...emit.code import Code
 from .epilogue import Finish
 from .finish import Rows, call_finish, prepare
-from .micro import DESC, Element, add_vectors, describe, load, mask_of, store
-from .pack import divide
+from .micro import DESCRIPTOR, Element, add_vectors, describe, load, mask_of, store
+from .pack import divide, each
 from .words import Loader, Words
 
 __all__ = ["COMBINE_VECTORS", "Sums", "combine"]
@@ -47,14 +47,14 @@ def combine(finish: Finish, words: Words, sums: Sums) -> Code:
     """The kernel: an item is 64 columns of one line."""
     code, element = Code(), sums.element
     loader = Loader(code, words)
-    descriptors = code.alloca(f"[{DESC * COMBINE_VECTORS} x i8]")
+    descriptors = code.alloca(f"[{DESCRIPTOR * COMBINE_VECTORS} x i8]")
     uniform = prepare(finish, code)
     workspace = loader.workspace()
     step = loader.word("block_bytes", sums.block_bytes)
     pieces, lines = loader.word("pieces", sums.pieces), loader.word("lines", sums.lines)
     columns, blocks = loader.word("n", sums.columns), loader.word("blocks", sums.blocks)
 
-    def item(index: str, _: list[str]) -> list[str]:
+    def item(index: str) -> None:
         number, piece = divide(code, index, pieces)
         column = code.mul(piece, str(16 * COMBINE_VECTORS))
         batch, line = divide(code, number, lines)
@@ -63,12 +63,11 @@ def combine(finish: Finish, words: Words, sums: Sums) -> Code:
         masks = _describe(code, descriptors, column, columns)
         total = _total(code, element, start, step, blocks, masks)
         for vector, value in enumerate(total):
-            store(code, element, value, code.at(element.vec, "%scratch", str(vector)), None)
+            store(code, element, value, code.at(element.vector, "%scratch", str(vector)), None)
         rows = Rows(batch, line, "1", descriptors, COMBINE_VECTORS)
         call_finish(code, "%scratch", rows, uniform)
-        return []
 
-    code.loop("%begin", "%end", "1", [], item)
+    each(code, "%begin", "%end", "1", item)
     code.do("ret i64 0")
     return code
 
@@ -91,7 +90,7 @@ def _total(
 
     def sums(pointer: str) -> list[str]:
         return [
-            load(code, element, code.at(element.vec, pointer, str(vector)), mask)
+            load(code, element, code.at(element.vector, pointer, str(vector)), mask)
             for vector, mask in enumerate(masks)
         ]
 
@@ -99,6 +98,6 @@ def _total(
         new = sums(code.at("i8", start, code.mul(index, step)))
         return [add_vectors(code, element, old, own) for old, own in zip(total, new)]
 
-    first = [(element.vec, value) for value in sums(start)]
+    first = [(element.vector, value) for value in sums(start)]
     _, total = code.loop("1", blocks, "1", first, block)
     return total

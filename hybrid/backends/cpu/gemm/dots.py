@@ -8,6 +8,7 @@ exactly these operations.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from ...emit.code import Code
@@ -16,7 +17,7 @@ from .epilogue import Finish
 from .finish import Rows, call_finish, prepare
 from .geometry import BLOCK, DISPATCH, Factor, Target, factor
 from .micro import (
-    DESC,
+    DESCRIPTOR,
     Element,
     add_vectors,
     describe,
@@ -26,7 +27,7 @@ from .micro import (
     splat,
     store,
 )
-from .pack import Storage, Walk, copy_walk, divide, load_widened, offset_of
+from .pack import Storage, Walk, copy_walk, divide, each, load_widened, offset_of
 from .words import Loader, Words
 
 __all__ = ["DotShape", "dot_shape", "write_dots"]
@@ -196,15 +197,11 @@ def write_dots(shape: DotShape, finish: Finish, words: Words) -> Code:
         vector_packed=code.at("i8", "%scratch", str(line_bytes)),
         lines_packed=code.at("i8", "%scratch", str(2 * line_bytes)),
         lane_sums=code.at("i8", "%scratch", str((2 + shape.few) * line_bytes)),
-        descriptors=code.alloca(f"[{DESC * shape.group_vectors} x i8]"),
+        descriptors=code.alloca(f"[{DESCRIPTOR * shape.group_vectors} x i8]"),
         uniform="null" if shape.split else prepare(finish, code),
     )
 
-    def item(number: str, _: list[str]) -> list[str]:
-        _write_item(dots, number)
-        return []
-
-    code.loop("%begin", "%end", "1", [], item)
+    each(code, "%begin", "%end", "1", partial(_write_item, dots))
     code.do("ret i64 0")
     return code
 
@@ -223,21 +220,15 @@ def _write_item(dots: Dots, number: str) -> None:
     step = code.mul(dots.word("per_item", shape.per_item), str(shape.group))
     start = code.mul(part, step)
 
-    def write_group(line: str, _: list[str]) -> list[str]:
+    def write_group(line: str) -> None:
         remaining = code.op(f"sub i64 {lines}, {line}")
         group = Group(line, code.smin(remaining, str(shape.group)))
-
-        def block(index: str, _: list[str]) -> list[str]:
-            _write_block(dots, item, group, index)
-            return []
-
-        code.loop(first, stop, "1", [], block)
+        each(code, first, stop, "1", partial(_write_block, dots, item, group))
         if not shape.split:
             _finish_group(dots, item, group)
-        return []
 
     last = code.smin(code.add(start, step), lines)
-    code.loop(start, last, str(shape.group), [], write_group)
+    each(code, start, last, str(shape.group), write_group)
 
 
 def _item_of(dots: Dots, number: str, first_block: str) -> tuple[Item, str]:
@@ -286,16 +277,16 @@ def _write_block(dots: Dots, item: Item, group: Group, index: str) -> None:
     if shape.split:
         place = _workspace_place(dots, item, group, index)
         for vector in range(shape.group_vectors):
-            total = load(code, element, code.at(element.vec, block.sums, str(vector)), None)
-            pointer = code.at(element.vec, place, str(vector))
+            total = load(code, element, code.at(element.vector, block.sums, str(vector)), None)
+            pointer = code.at(element.vector, place, str(vector))
             store(code, element, total, pointer, mask_of(code, _lanes(code, group, vector)))
         return
     for vector in range(shape.group_vectors):
-        total = load(code, element, code.at(element.vec, block.sums, str(vector)), None)
-        pointer = code.at(element.vec, dots.tile, str(vector))
+        total = load(code, element, code.at(element.vector, block.sums, str(vector)), None)
+        pointer = code.at(element.vector, dots.tile, str(vector))
         more = dots.add(load(code, element, pointer, None), total)
         is_first = code.op(f"icmp eq i64 {index}, {item.first_block}")
-        chosen = code.op(f"select i1 {is_first}, {element.vec} {total}, {element.vec} {more}")
+        chosen = code.op(f"select i1 {is_first}, {element.vector} {total}, {element.vector} {more}")
         store(code, element, chosen, pointer, None)
 
 
@@ -310,7 +301,9 @@ def _block_of(dots: Dots, item: Item, index: str) -> Block:
         vector = dots.vector_packed
         copy_walk(code, stored, element, item.vector, item.vector_depth, start, length, vector)
     # sums of one block lie behind those of the blocks before it
-    return Block(start, length, vector, code.at(element.vec, dots.tile, str(shape.group_vectors)))
+    return Block(
+        start, length, vector, code.at(element.vector, dots.tile, str(shape.group_vectors))
+    )
 
 
 def _workspace_place(dots: Dots, item: Item, group: Group, index: str) -> str:
@@ -330,7 +323,7 @@ def _sum_along(dots: Dots, item: Item, group: Group, block: Block) -> None:
     stored = shape.matrix.storage
     last = code.op(f"sub i64 {group.lines}, 1")
 
-    def few(first: str, _: list[str]) -> list[str]:
+    def few(first: str) -> None:
         bases = []
         for number in range(shape.few):  # past the last line: the last once more
             inside = code.smin(code.add(first, str(number)), last)
@@ -345,9 +338,8 @@ def _sum_along(dots: Dots, item: Item, group: Group, block: Block) -> None:
         for number, value in enumerate(_dot_products(dots, bases, block)):
             pointer = code.at(element.scalar, block.sums, code.add(first, str(number)))
             code.do(f"store {element.scalar} {value}, ptr {pointer}")
-        return []
 
-    code.loop("0", group.lines, str(shape.few), [], few)
+    each(code, "0", group.lines, str(shape.few), few)
 
 
 class Few(NamedTuple):
@@ -376,9 +368,9 @@ def _dot_products(dots: Dots, bases: list[str], block: Block) -> list[str]:
         ]
         return _chain_steps(dots, few, depth, sums, masks)
 
-    zeros = [(element.vec, "zeroinitializer")] * (4 * len(bases))
+    zeros = [(element.vector, "zeroinitializer")] * (4 * len(bases))
     rest, sums = code.loop("0", block.length, "64", zeros, whole, full=64)
-    _, sums = code.loop(rest, block.length, "64", [(element.vec, value) for value in sums], tail)
+    _, sums = code.loop(rest, block.length, "64", [(element.vector, value) for value in sums], tail)
     return [_tree(dots, sums[4 * number : 4 * number + 4]) for number in range(len(bases))]
 
 
@@ -390,15 +382,17 @@ def _chain_steps(
     found = list(sums)
     for quarter, mask in enumerate(masks):
         start = code.at(element.scalar, few.vector, depth)
-        factors = load(code, element, code.at(element.vec, start, str(quarter)), mask)
+        factors = load(code, element, code.at(element.vector, start, str(quarter)), mask)
         for number, base in enumerate(few.bases):
             start = code.at(stored.scalar, base, depth)
-            pointer = code.at(stored.vec, start, str(quarter))
+            pointer = code.at(stored.vector, start, str(quarter))
             own = load_widened(code, stored, element, pointer, mask)
             old = sums[4 * number + quarter]
             new = multiply_add(code, element, own, factors, old)
             if mask is not None:
-                new = code.op(f"select <16 x i1> {mask}, {element.vec} {new}, {element.vec} {old}")
+                new = code.op(
+                    f"select <16 x i1> {mask}, {element.vector} {new}, {element.vector} {old}"
+                )
             found[4 * number + quarter] = new
     return found
 
@@ -411,10 +405,10 @@ def _tree(dots: Dots, quarters: list[str]) -> str:
     for width in (8, 4, 2, 1):
         lanes = ", ".join(f"i32 {lane + width if lane < width else lane}" for lane in range(16))
         high = code.op(
-            f"shufflevector {element.vec} {total}, {element.vec} poison, <16 x i32> <{lanes}>"
+            f"shufflevector {element.vector} {total}, {element.vector} poison, <16 x i32> <{lanes}>"
         )
         total = dots.add(total, high)
-    return code.op(f"extractelement {element.vec} {total}, i64 0")
+    return code.op(f"extractelement {element.vector} {total}, i64 0")
 
 
 # ---- vectors across lines
@@ -425,40 +419,38 @@ def _sum_across(dots: Dots, item: Item, group: Group, block: Block) -> None:
     masks = [mask_of(code, _lanes(code, group, vector)) for vector in range(shape.group_vectors)]
     start = code.at("i8", item.matrix, code.mul(group.first, str(stored.size)))
 
-    def lane(number: str, _: list[str]) -> list[str]:
+    def lane(number: str) -> None:
         def step(depth: str, sums: list[str]) -> list[str]:
             distance = offset_of(code, item.depth, code.add(block.start, depth))
             row = code.at("i8", start, distance)
             place = code.at(element.scalar, block.vector, depth)
             factors = splat(code, element, code.op(f"load {element.scalar}, ptr {place}"))
             lanes = [
-                load_widened(code, stored, element, code.at(stored.vec, row, str(vector)), mask)
+                load_widened(code, stored, element, code.at(stored.vector, row, str(vector)), mask)
                 for vector, mask in enumerate(masks)
             ]
             return [multiply_add(code, element, own, factors, old) for own, old in zip(lanes, sums)]
 
-        zeros = [(element.vec, "zeroinitializer")] * shape.group_vectors
+        zeros = [(element.vector, "zeroinitializer")] * shape.group_vectors
         sums = code.loop(number, block.length, "64", zeros, step)[1]
         for vector, value in enumerate(sums):
             place = code.add(code.mul(number, str(shape.group_vectors)), str(vector))
-            store(code, element, value, code.at(element.vec, dots.lane_sums, place), None)
-        return []
+            store(code, element, value, code.at(element.vector, dots.lane_sums, place), None)
 
-    code.loop("0", "64", "1", [], lane)
+    each(code, "0", "64", "1", lane)
 
-    def total(vector: str, _: list[str]) -> list[str]:
-        value = _tree_over_vectors(dots, code.at(element.vec, dots.lane_sums, vector))
-        store(code, element, value, code.at(element.vec, block.sums, vector), None)
-        return []
+    def total(vector: str) -> None:
+        value = _tree_over_vectors(dots, code.at(element.vector, dots.lane_sums, vector))
+        store(code, element, value, code.at(element.vector, block.sums, vector), None)
 
-    code.loop("0", str(shape.group_vectors), "1", [], total)
+    each(code, "0", str(shape.group_vectors), "1", total)
 
 
 def _tree_over_vectors(dots: Dots, base: str) -> str:
     """The same tree where each lane is a vector over lines."""
     code, element, step = dots.code, dots.element, dots.shape.group_vectors
     lanes = [
-        load(code, element, code.at(element.vec, base, str(lane * step)), None)
+        load(code, element, code.at(element.vector, base, str(lane * step)), None)
         for lane in range(64)
     ]
     parts = []

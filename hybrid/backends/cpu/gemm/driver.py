@@ -9,6 +9,7 @@ bits.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ....core.errors import BackendError
 from ...emit.code import Code
@@ -17,8 +18,8 @@ from .epilogue import Finish
 from .finish import Rows, call_fetch, call_finish, prepare, result_start, result_stride
 from .geometry import BLOCK, Geometry
 from .levels import Block, Item, Panel, Product, row_of, scheme_of
-from .micro import DESC, Element, Micro, describe
-from .pack import Walk, divide
+from .micro import DESCRIPTOR, Element, Micro, describe
+from .pack import Walk, divide, each
 from .panels import pack, packed_panel
 from .words import Loader, Words
 
@@ -30,8 +31,8 @@ def write_product(
 ) -> Product:
     """Write the function of a product; the record tells what else it needs."""
     scheme, code = scheme_of(kernel, geometry, element, finish), Code()
-    descriptors = code.alloca(f"[{DESC * geometry.tile_vectors} x i8]")
-    buffer = code.alloca(f"[16 x {element.vec}]") if geometry.b_mode == "trans" else ""
+    descriptors = code.alloca(f"[{DESCRIPTOR * geometry.tile_vectors} x i8]")
+    buffer = code.alloca(f"[16 x {element.vector}]") if geometry.b_mode == "trans" else ""
     product = Product(
         kernel=kernel,
         geometry=geometry,
@@ -45,11 +46,7 @@ def write_product(
         uniform="null" if scheme.direct else prepare(finish, code),
     )
 
-    def item(number: str, _: list[str]) -> list[str]:
-        _write_item(product, number)
-        return []
-
-    code.loop("%begin", "%end", "1", [], item)
+    each(code, "%begin", "%end", "1", partial(_write_item, product))
     code.do("ret i64 0")
     return product
 
@@ -67,7 +64,7 @@ def _write_item(product: Product, number: str) -> None:
     column, row = divide(code, inside, tiles_m)
     item = _item_of(product, batch, row, column)
     if not scheme.several:
-        _write_block(product, item, "0", "1")
+        _write_block(product, item, "1", "0")
         return
     first, stop = "0", product.word("blocks", geometry.blocks)
     if scheme.partial:
@@ -75,11 +72,7 @@ def _write_item(product: Product, number: str) -> None:
         first = code.mul(group, many)
         stop = code.smin(code.add(first, many), stop)
 
-    def block(index: str, _: list[str]) -> list[str]:
-        _write_block(product, item, index, stop)
-        return []
-
-    code.loop(first, stop, "1", [], block)
+    each(code, first, stop, "1", partial(_write_block, product, item, stop))
 
 
 def _item_of(product: Product, batch: str, row: str, column: str) -> Item:
@@ -92,7 +85,7 @@ def _item_of(product: Product, batch: str, row: str, column: str) -> Item:
         code.add(first_panel, step_m), product.word("row_panels", geometry.row_panels)
     )
     last_column = code.smin(
-        code.add(first_column, step_n), product.word("col_panels", geometry.col_panels)
+        code.add(first_column, step_n), product.word("col_panels", geometry.column_panels)
     )
     first_row = row_of(product, first_panel)
     a, b = loader.factor("a", geometry.a, batch), loader.factor("b", geometry.b, batch)
@@ -121,19 +114,16 @@ def _item_of(product: Product, batch: str, row: str, column: str) -> Item:
 
 
 # ---- blocks of k
-def _write_block(product: Product, item: Item, index: str, blocks: str) -> None:
+def _write_block(product: Product, item: Item, stop: str, index: str) -> None:
     """One block of k: pack, then all micro tiles of the item."""
-    block = _block_of(product, item, index, blocks)
+    block = _block_of(product, item, stop, index)
     pack(product, item, block)
 
-    def column(number: str, _: list[str]) -> list[str]:
-        _write_column(product, item, block, number)
-        return []
-
-    product.code.loop(item.first_column, item.last_column, "1", [], column)
+    column = partial(_write_column, product, item, block)
+    each(product.code, item.first_column, item.last_column, "1", column)
 
 
-def _block_of(product: Product, item: Item, index: str, blocks: str) -> Block:
+def _block_of(product: Product, item: Item, stop: str, index: str) -> Block:
     code, geometry, scheme, loader = product.code, product.geometry, product.scheme, product.loader
     length = product.word("k", product.kernel.k)
     start, more, last = "0", "false", "true"
@@ -141,7 +131,7 @@ def _block_of(product: Product, item: Item, index: str, blocks: str) -> Block:
         start = code.mul(index, str(BLOCK))
         length = code.smin(code.op(f"sub i64 {length}, {start}"), str(BLOCK))
         more = code.op(f"icmp sgt i64 {index}, 0") if scheme.adds else "false"
-        last = code.op(f"icmp eq i64 {code.op(f'add i64 {index}, 1')}, {blocks}")
+        last = code.op(f"icmp eq i64 {code.op(f'add i64 {index}, 1')}, {stop}")
     result = _workspace_start(product, item, index) if scheme.partial else item.result
     itemsize = geometry.a.storage.size
     a_lines = loader.walk("a.lines", geometry.a.lines, itemsize)
@@ -189,11 +179,13 @@ def _write_column(product: Product, item: Item, block: Block, number: str) -> No
         _write_rows(product, item, block, panel)
         return
     last = panel._replace(lanes=lanes, micro=tail, vectors=geometry.tail_vectors)
-    if geometry.col_panels == 1:
+    if geometry.column_panels == 1:
         _write_rows(product, item, block, last)
         return
     following = code.op(f"add i64 {number}, 1")
-    is_last = code.op(f"icmp eq i64 {following}, {product.word('col_panels', geometry.col_panels)}")
+    is_last = code.op(
+        f"icmp eq i64 {following}, {product.word('col_panels', geometry.column_panels)}"
+    )
     code.when(is_last, lambda: _write_rows(product, item, block, last))
     code.when(code.op(f"xor i1 {is_last}, true"), lambda: _write_rows(product, item, block, panel))
 
@@ -256,11 +248,8 @@ def _write_rows(product: Product, item: Item, block: Block, panel: Panel) -> Non
     code, geometry = product.code, product.geometry
 
     def tiles(first: str, last: str, micro: Micro) -> None:
-        def tile(row_panel: str, _: list[str]) -> list[str]:
-            _write_tile(product, item, block, panel._replace(micro=micro), row_panel)
-            return []
-
-        code.loop(first, last, "1", [], tile)
+        own = panel._replace(micro=micro)
+        each(code, first, last, "1", partial(_write_tile, product, item, block, own))
 
     if geometry.full_rows == geometry.row_panels:
         tiles(item.first_panel, item.last_panel, panel.micro)

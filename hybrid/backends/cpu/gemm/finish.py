@@ -14,7 +14,8 @@ from ...emit.code import Code
 from ...emit.lanes import Lanes, emit_program, llvm_scalar, memory_scalar
 from ...emit.memory import load_scalar, store_scalar
 from .epilogue import Finish
-from .micro import DESC, mask_of
+from .micro import DESCRIPTOR, mask_of
+from .pack import each
 from .streams import (
     Spot,
     Walked,
@@ -182,18 +183,17 @@ def _finish_function(finish: Finish, words: Words) -> tuple[str, Code]:
     known = _known(finish, lanes, params)
     body = Body(finish, code, lanes, buffer, walked, params, known)
 
-    def vector(number: str, _: list[str]) -> list[str]:
+    def vector(number: str) -> None:
         if not finish.whole:
             _finish_vector(body, number)
-            return []
+            return
         # all lanes or none: a test of the count instead of masks on every access
-        offset = code.add(code.mul(number, str(DESC)), "8")
+        offset = code.add(code.mul(number, str(DESCRIPTOR)), "8")
         count = code.op(f"load i64, ptr {code.at('i8', '%desc', offset)}")
         some = code.op(f"icmp sgt i64 {count}, 0")
         code.when(some, lambda: _finish_vector(body, number))
-        return []
 
-    code.loop("0", "%vecs", "1", [], vector)
+    each(code, "0", "%vecs", "1", vector)
     code.do("ret void")
     return SIGNATURE, code
 
@@ -236,7 +236,7 @@ class Described(NamedTuple):
 
 def _described(finish: Finish, code: Code, number: str) -> Described:
     """From its descriptor; of a transposed tile the lines are columns, and lanes are rows."""
-    descriptor = code.at("i8", "%desc", code.mul(number, str(DESC)))
+    descriptor = code.at("i8", "%desc", code.mul(number, str(DESCRIPTOR)))
     count = code.op(f"load i64, ptr {code.at('i8', descriptor, '8')}")
     column = code.op(f"load i64, ptr {code.at('i8', descriptor, '16')}")
     if finish.transposed:
@@ -248,7 +248,7 @@ def _finish_vector(body: Body, number: str) -> None:
     """One vector of columns, all lines."""
     finish, code, element = body.finish, body.code, body.finish.element
     shape = _described(finish, code, number)
-    source, step = code.at(element.vec, "%tile", number), finish.line_bytes
+    source, step = code.at(element.vector, "%tile", number), finish.line_bytes
     if finish.transposed:
         source, step = _transpose(body, source, step), 16 * element.size
     mask = None if finish.whole else mask_of(code, shape.lanes)
@@ -258,9 +258,9 @@ def _finish_vector(body: Body, number: str) -> None:
         for stream in streams
     }
 
-    def line(index: str, _: list[str]) -> list[str]:
+    def line(index: str) -> None:
         where = code.at("i8", source, code.mul(index, str(step)))
-        value = code.op(f"load {element.vec}, ptr {where}, align {element.size}")
+        value = code.op(f"load {element.vector}, ptr {where}, align {element.size}")
         number = code.add(shape.first_line, index)
 
         def spot(name: str) -> Spot:
@@ -274,15 +274,14 @@ def _finish_vector(body: Body, number: str) -> None:
             )
         for out, result in zip(finish.outs, body.evaluate(args)):
             store_lanes(code, body.walked[out.name], spot(out.name), result)
-        return []
 
-    code.loop("0", shape.lines, "1", [], line)
+    each(code, "0", shape.lines, "1", line)
 
 
 def _transpose(body: Body, tile: str, step: int) -> str:
     """The vector's column of the tile, one line per lane (rows past the tile's are unused)."""
     code, element = body.code, body.finish.element
-    buffer = code.alloca(f"[16 x {element.vec}]")
+    buffer = code.alloca(f"[16 x {element.vector}]")
     code.do(
         f"call void @NAME.transpose(ptr {tile}, i64 {step}, ptr {buffer}, i64 {16 * element.size})"
     )
@@ -295,22 +294,20 @@ def _fetch_function(finish: Finish, words: Words) -> tuple[str, Code]:
     code = Code()
     walked = walk_streams(finish, Loader(code, words), finish.fetched)
 
-    def vector(number: str, _: list[str]) -> list[str]:
+    def vector(number: str) -> None:
         shape = _described(finish, code, number)
         bases = {
             name: first_lane(code, stream, shape.first_lane) for name, stream in walked.items()
         }
 
-        def line(index: str, _: list[str]) -> list[str]:
+        def line(index: str) -> None:
             for name, stream in walked.items():
                 number = code.add(shape.first_line, index)
                 pointer = line_of(code, stream, bases[name], number)
                 code.call("llvm.prefetch.p0", "void", f"ptr {pointer}", "i32 0", "i32 3", "i32 1")
-            return []
 
-        code.loop("0", shape.lines, "1", [], line)
-        return []
+        each(code, "0", shape.lines, "1", line)
 
-    code.loop("0", "%vecs", "1", [], vector)
+    each(code, "0", "%vecs", "1", vector)
     code.do("ret void")
     return FETCH, code

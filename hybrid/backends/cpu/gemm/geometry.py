@@ -139,12 +139,12 @@ class Geometry(NamedTuple):
         return self.items_m * self.items_n * self.batch * groups
 
     @property
-    def col_panels(self) -> int:
+    def column_panels(self) -> int:
         return -(-self.vectors // self.tile_vectors)
 
     @property
     def tail_vectors(self) -> int:
-        return self.vectors - (self.col_panels - 1) * self.tile_vectors
+        return self.vectors - (self.column_panels - 1) * self.tile_vectors
 
     @property
     def items_m(self) -> int:
@@ -152,7 +152,7 @@ class Geometry(NamedTuple):
 
     @property
     def items_n(self) -> int:
-        return -(-self.col_panels // self.panels_n)
+        return -(-self.column_panels // self.panels_n)
 
 
 def factor(name: str, operand: Operand, element: Element, lines: Dims, k: Dims) -> Factor:
@@ -334,7 +334,7 @@ def _split(geometry: Geometry, costs: Costs, target: Target, element: Element) -
     groups = _groups(geometry, target, element)
     best, least = Cut(1, 1, 0), inf
     for panels_m in _cuts(geometry.row_panels, most_m):
-        for panels_n in _cuts(geometry.col_panels, most_n):
+        for panels_n in _cuts(geometry.column_panels, most_n):
             for split in groups:
                 cut = Cut(panels_m, panels_n, split)
                 span = _span(geometry, cut, costs, target)
@@ -349,7 +349,7 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     """Cycles until the last thread is done."""
     m, n, blocks, batch = geometry.m, geometry.n, geometry.blocks, geometry.batch
     items_m = -(-geometry.row_panels // cut.panels_m)
-    items_n = -(-geometry.col_panels // cut.panels_n)
+    items_n = -(-geometry.column_panels // cut.panels_n)
     # each item packs and reads its part of the factors
     read = 0.03 * blocks * BLOCK
     again = (costs.pack_a + read * m) * items_n + (costs.pack_b + read * n) * items_m

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ...emit.code import Code
 
 __all__ = [
-    "DESC",
+    "DESCRIPTOR",
     "Element",
     "ELEMENTS",
     "Micro",
@@ -32,7 +32,7 @@ __all__ = [
     "store",
 ]
 
-DESC = 24  # bytes of a vector descriptor: pointer into b, lanes, first column
+DESCRIPTOR = 24  # bytes of a vector descriptor: pointer into b, lanes, first column
 
 LANE_NUMBERS = "<" + ", ".join(f"i32 {i}" for i in range(16)) + ">"
 
@@ -46,7 +46,8 @@ class Element(NamedTuple):
     suffix: str  # of vector intrinsics
 
     @property
-    def vec(self) -> str:
+    def vector(self) -> str:
+        """LLVM type of 16 lanes."""
         return f"<16 x {self.scalar}>"
 
     @property
@@ -108,7 +109,9 @@ def describe(
 ) -> None:
     """Write the descriptor of a vector: where it is read, its lanes, its first column."""
     for offset, text in ((0, f"ptr {pointer}"), (8, f"i64 {lane_count}"), (16, f"i64 {column}")):
-        code.do(f"store {text}, ptr {code.at('i8', descriptors, str(DESC * number + offset))}")
+        code.do(
+            f"store {text}, ptr {code.at('i8', descriptors, str(DESCRIPTOR * number + offset))}"
+        )
 
 
 def _suffix(scalar: str) -> str:
@@ -145,20 +148,20 @@ def masked_store(
 
 def load(code: Code, element: Element, pointer: str, mask: str | None) -> str:
     if mask is None:
-        return code.op(f"load {element.vec}, ptr {pointer}, align {element.size}")
+        return code.op(f"load {element.vector}, ptr {pointer}, align {element.size}")
     return masked_load(code, element.scalar, element.size, pointer, mask)
 
 
 def store(code: Code, element: Element, value: str, pointer: str, mask: str | None) -> None:
     if mask is None:
-        code.do(f"store {element.vec} {value}, ptr {pointer}, align {element.size}")
+        code.do(f"store {element.vector} {value}, ptr {pointer}, align {element.size}")
     else:
         masked_store(code, element.scalar, element.size, value, pointer, mask)
 
 
 def multiply_add(code: Code, element: Element, left: str, right: str, addend: str) -> str:
     """left * right + addend: one rounding for floats, wrapping for integers."""
-    vector = element.vec
+    vector = element.vector
     if element.is_float:
         args = [f"{vector} {value}" for value in (left, right, addend)]
         return code.call(f"llvm.fma.{element.suffix}", vector, *args)
@@ -167,7 +170,7 @@ def multiply_add(code: Code, element: Element, left: str, right: str, addend: st
 
 
 def add_vectors(code: Code, element: Element, left: str, right: str) -> str:
-    return code.op(f"{'fadd' if element.is_float else 'add'} {element.vec} {left}, {right}")
+    return code.op(f"{'fadd' if element.is_float else 'add'} {element.vector} {left}, {right}")
 
 
 class _Rows:
@@ -232,7 +235,7 @@ def micro_kernel(variant: Micro) -> tuple[str, Code]:
         code.do(f"%pb = phi ptr [%b, %{entry}], [%pb1, %loop]")
     for row, vector in tile:
         place = f"{row}_{vector}"
-        code.do(f"%c{place} = phi {element.vec} [zeroinitializer, %{entry}], [%n{place}, %loop]")
+        code.do(f"%c{place} = phi {element.vector} [zeroinitializer, %{entry}], [%n{place}, %loop]")
     columns = _load_row(code, variant, pointers, masks)
     for row in range(variant.rows):
         address = rows.address("%pa", row)
@@ -247,7 +250,7 @@ def micro_kernel(variant: Micro) -> tuple[str, Code]:
     code.start("done")
     for row, vector in tile:
         place = f"{row}_{vector}"
-        code.do(f"%s{place} = phi {element.vec} [zeroinitializer, %{entry}], [%n{place}, %loop]")
+        code.do(f"%s{place} = phi {element.vector} [zeroinitializer, %{entry}], [%n{place}, %loop]")
     _store_tile(code, variant)
     return _signature(variant), code
 
@@ -289,7 +292,7 @@ def _vectors(code: Code, variant: Micro) -> tuple[list[str], list[str | None]]:
         return [], masks
     pointers = []
     for number in range(variant.vectors):
-        descriptor = code.at("i8", "%b", str(DESC * number))
+        descriptor = code.at("i8", "%b", str(DESCRIPTOR * number))
         pointers.append(code.op(f"load ptr, ptr {descriptor}"))
         if variant.read_mask:
             lane_count = code.op(f"load i64, ptr {code.at('i8', descriptor, '8')}")

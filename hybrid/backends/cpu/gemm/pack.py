@@ -19,6 +19,7 @@ __all__ = [
     "storage",
     "Walk",
     "divide",
+    "each",
     "for_runs",
     "offset_of",
     "copy_walk",
@@ -40,7 +41,8 @@ class Storage(NamedTuple):
     widen: Widening
 
     @property
-    def vec(self) -> str:
+    def vector(self) -> str:
+        """LLVM type of 16 adjacent elements."""
         return f"<16 x {self.scalar}>"
 
 
@@ -93,7 +95,7 @@ def load_widened(
     if stored.widen == "same":
         return load(code, element, pointer, mask)
     if mask is None:
-        raw = code.op(f"load {stored.vec}, ptr {pointer}, align {stored.size}")
+        raw = code.op(f"load {stored.vector}, ptr {pointer}, align {stored.size}")
     else:
         raw = masked_load(code, stored.scalar, stored.size, pointer, mask)
     return widen(code, stored, element, raw, 16)
@@ -121,6 +123,16 @@ def offset_of(code: Code, walk: Walk, index: str) -> str:
     run, inside = divide(code, index, walk.length)
     start = code.op(f"load i64, ptr {code.at('i64', walk.table, run)}")
     return code.add(start, code.mul(inside, walk.stride))
+
+
+def each(code: Code, start: str, stop: str, step: str, body: Callable[[str], None]) -> None:
+    """body(i) for i from start to stop."""
+
+    def carried(index: str, _: list[str]) -> list[str]:
+        body(index)
+        return []
+
+    code.loop(start, stop, step, [], carried)
 
 
 def for_runs(
@@ -221,13 +233,12 @@ def copy_strided(
     count: str,
     target: str,
 ) -> None:
-    def body(index: str, _: list[str]) -> list[str]:
+    def body(index: str) -> None:
         place = code.at("i8", source, code.mul(index, stride))
         value = widen(code, stored, element, code.op(f"load {stored.scalar}, ptr {place}"), 1)
         code.do(f"store {element.scalar} {value}, ptr {code.at(element.scalar, target, index)}")
-        return []
 
-    code.loop("0", count, "1", [], body)
+    each(code, "0", count, "1", body)
 
 
 TRANSPOSE = "define internal void @NAME.transpose(ptr %src, i64 %step, ptr %dst, i64 %to)"
@@ -288,4 +299,4 @@ def _interleaved(code: Code, element: Element, left: str, right: str, first: int
         for quarter in range(0, 16, 4)
         for lane in (first, 16 + first, first + 1, 17 + first)
     ]
-    return _shuffle(code, element.vec, left, right, lanes)
+    return _shuffle(code, element.vector, left, right, lanes)

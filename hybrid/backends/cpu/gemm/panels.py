@@ -7,11 +7,12 @@ past a row's columns or the last k is written again or never used.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from .levels import Block, Item, Product, row_of
 from .micro import mask_of, store
-from .pack import copy_walk, for_runs, load_widened, offset_of
+from .pack import copy_walk, each, for_runs, load_widened, offset_of
 
 __all__ = ["pack", "packed_panel"]
 
@@ -22,22 +23,14 @@ def pack(product: Product, item: Item, block: Block) -> None:
     if a_mode == "rows":
         _pack_a_rows(product, item, block)
     elif a_mode == "cols":
-
-        def row_panel(panel: str, _: list[str]) -> list[str]:
-            _pack_a_columns(product, item, block, panel)
-            return []
-
-        code.loop(item.first_panel, item.last_panel, "1", [], row_panel)
+        columns = partial(_pack_a_columns, product, item, block)
+        each(code, item.first_panel, item.last_panel, "1", columns)
     if b_mode == "unit":
         _pack_b_unit(product, item, block)
     elif b_mode in ("trans", "any"):
         pack_panel = _pack_b_transposed if b_mode == "trans" else _pack_b_any
-
-        def column_panel(panel: str, _: list[str]) -> list[str]:
-            pack_panel(product, item, block, panel)
-            return []
-
-        code.loop(item.first_column, item.last_column, "1", [], column_panel)
+        panel = partial(pack_panel, product, item, block)
+        each(code, item.first_column, item.last_column, "1", panel)
 
 
 def packed_panel(product: Product, item: Item, panel: str) -> tuple[str, str, str]:
@@ -54,7 +47,7 @@ def _pack_a_rows(product: Product, item: Item, block: Block) -> None:
     """Rows as they are, for broadcasts of single elements."""
     code, factor, row_bytes = product.code, product.geometry.a, str(product.scheme.a_row)
 
-    def row(index: str, _: list[str]) -> list[str]:
+    def row(index: str) -> None:
         source = code.at("i8", item.a, offset_of(code, block.a_lines, index))
         number = code.op(f"sub i64 {index}, {item.first_row}")
         target = code.at("i8", item.a_packed, code.mul(number, row_bytes))
@@ -71,9 +64,8 @@ def _pack_a_rows(product: Product, item: Item, block: Block) -> None:
             target,
             short,
         )
-        return []
 
-    code.loop(item.first_row, row_of(product, item.last_panel), "1", [], row)
+    each(code, item.first_row, row_of(product, item.last_panel), "1", row)
 
 
 def _pack_a_columns(product: Product, item: Item, block: Block, panel: str) -> None:
@@ -87,13 +79,14 @@ def _pack_a_columns(product: Product, item: Item, block: Block, panel: str) -> N
     target = code.at("i8", item.a_packed, code.mul(number, str(product.scheme.a_panel)))
 
     def run(offset: str, done: str, length: str) -> None:
-        def one(depth: str, _: list[str]) -> list[str]:
+        def one(depth: str) -> None:
             distance = code.add(offset, code.mul(depth, block.a_depth.stride))
             lanes = load_widened(code, stored, element, code.at("i8", source, distance), mask)
-            store(code, element, lanes, code.at(element.vec, target, code.add(done, depth)), None)
-            return []
+            store(
+                code, element, lanes, code.at(element.vector, target, code.add(done, depth)), None
+            )
 
-        code.loop("0", length, "1", [], one)
+        each(code, "0", length, "1", one)
 
     for_runs(code, block.a_depth, block.start, block.length, run)
 
@@ -129,26 +122,24 @@ def _pack_rows(
     stored, line_bytes = product.geometry.b.storage, str(scheme.width * element.size)
 
     def run(offset: str, done: str, length: str) -> None:
-        def one(depth: str, _: list[str]) -> list[str]:
+        def one(depth: str) -> None:
             distance = code.add(offset, code.mul(depth, block.b_depth.stride))
             source = code.at("i8", item.b, distance)
             row = code.at("i8", item.b_packed, code.mul(code.add(done, depth), line_bytes))
 
-            def panel(number: str, _: list[str]) -> list[str]:
+            def panel(number: str) -> None:
                 columns = code.mul(number, str(scheme.width * stored.size))
                 origin = code.at("i8", source, columns)
                 local = code.op(f"sub i64 {number}, {item.first_column}")
                 target = code.at("i8", row, code.mul(local, str(scheme.b_panel)))
                 for vector, mask in enumerate(masks):
-                    pointer = code.at(stored.vec, origin, str(vector))
+                    pointer = code.at(stored.vector, origin, str(vector))
                     lanes = load_widened(code, stored, element, pointer, mask)
-                    store(code, element, lanes, code.at(element.vec, target, str(vector)), None)
-                return []
+                    store(code, element, lanes, code.at(element.vector, target, str(vector)), None)
 
-            code.loop(*panels, "1", [], panel)
-            return []
+            each(code, *panels, "1", panel)
 
-        code.loop("0", length, "1", [], one)
+        each(code, "0", length, "1", one)
 
     for_runs(code, block.b_depth, block.start, block.length, run)
 
@@ -159,28 +150,26 @@ def _pack_b_transposed(product: Product, item: Item, block: Block, panel: str) -
     width = product.scheme.width
     first, remaining, packed = packed_panel(product, item, panel)
 
-    def group(offset: str, _: list[str]) -> list[str]:
+    def group(offset: str) -> None:
         """16 columns of the panel."""
         column = code.add(first, offset)
         lane = code.at(element.scalar, packed, offset)
         all_columns = code.op(f"icmp sge i64 {code.op(f'sub i64 {remaining}, {offset}')}, 16")
 
         def run(distance: str, done: str, length: str) -> None:
-            def step(depth: str, _: list[str]) -> list[str]:
+            def step(depth: str) -> None:
                 along = code.add(distance, code.mul(depth, str(stored.size)))
                 source = code.at("i8", item.b, along)
                 rest = code.op(f"sub i64 {length}, {depth}")
                 row = code.mul(code.add(done, depth), str(width * element.size))
                 square = Square(source, column, all_columns, rest, code.at("i8", lane, row))
                 _transpose_square(product, block, square)
-                return []
 
-            code.loop("0", length, "16", [], step)
+            each(code, "0", length, "16", step)
 
         for_runs(code, block.b_depth, block.start, block.length, run)
-        return []
 
-    code.loop("0", code.smin(remaining, str(width)), "16", [], group)
+    each(code, "0", code.smin(remaining, str(width)), "16", group)
 
 
 class Square(NamedTuple):
@@ -209,14 +198,13 @@ def _transpose_square(product: Product, block: Block, square: Square) -> None:
         mask = mask_of(code, square.depths)
         last = code.op(f"sub i64 {product.word('n', product.geometry.n)}, 1")
 
-        def one(index: str, _: list[str]) -> list[str]:
+        def one(index: str) -> None:
             column = code.smin(code.add(square.column, index), last)
             pointer = code.at("i8", square.source, offset_of(code, block.b_lines, column))
             lanes = load_widened(code, factor.storage, element, pointer, mask)
-            store(code, element, lanes, code.at(element.vec, product.block_buffer, index), None)
-            return []
+            store(code, element, lanes, code.at(element.vector, product.block_buffer, index), None)
 
-        code.loop("0", "16", "1", [], one)
+        each(code, "0", "16", "1", one)
         transpose(product.block_buffer, str(16 * element.size))
 
     if not factor.lines.uniform or factor.storage.widen != "same":
@@ -245,13 +233,12 @@ def _pack_b_any(product: Product, item: Item, block: Block, panel: str) -> None:
     # what a short run writes too far is written again by the next row of k
     short = not factor.lines.uniform and factor.lines.length <= 16
 
-    def one(depth: str, _: list[str]) -> list[str]:
+    def one(depth: str) -> None:
         along = offset_of(code, block.b_depth, code.add(block.start, depth))
         source = code.at("i8", item.b, along)
         target = code.at("i8", packed, code.mul(depth, str(width * element.size)))
         copy_walk(
             code, factor.storage, element, source, block.b_lines, first, length, target, short
         )
-        return []
 
-    code.loop("0", block.length, "1", [], one)
+    each(code, "0", block.length, "1", one)

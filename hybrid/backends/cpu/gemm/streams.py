@@ -13,7 +13,7 @@ from ...emit.lanes import memory_scalar
 from .epilogue import Finish, Stream
 from .geometry import Runs
 from .micro import masked_load, masked_store, spread
-from .pack import Walk, offset_of
+from .pack import Walk, each, offset_of
 from .words import Loader
 
 __all__ = ["Walked", "Spot", "walk_streams", "first_lane", "line_of", "load_lanes", "store_lanes"]
@@ -89,13 +89,12 @@ def load_lanes(code: Code, walked: Walked, spot: Spot) -> str:
         lanes = masked_load(code, scalar, stream.size, spot.pointer, spot.mask)
     else:
 
-        def one(lane: str, _: list[str]) -> list[str]:
+        def one(lane: str) -> None:
             source = code.at("i8", spot.pointer, _lane_offset(code, walked, spot, lane))
             value = code.op(f"load {scalar}, ptr {source}")
             code.do(f"store {scalar} {value}, ptr {code.at(scalar, spot.buffer, lane)}")
-            return []
 
-        code.loop("0", spot.lanes, "1", [], one)
+        each(code, "0", spot.lanes, "1", one)
         lanes = code.op(f"load {vector}, ptr {spot.buffer}, align {stream.size}")
     if stream.type == "b1":
         return code.op(f"icmp ne {vector} {lanes}, zeroinitializer")
@@ -116,13 +115,12 @@ def store_lanes(code: Code, walked: Walked, spot: Spot, value: str) -> None:
         return
     code.do(f"store {vector} {value}, ptr {spot.buffer}, align {stream.size}")
 
-    def one(lane: str, _: list[str]) -> list[str]:
+    def one(lane: str) -> None:
         own = code.op(f"load {scalar}, ptr {code.at(scalar, spot.buffer, lane)}")
         target = code.at("i8", spot.pointer, _lane_offset(code, walked, spot, lane))
         code.do(f"store {scalar} {own}, ptr {target}")
-        return []
 
-    code.loop("0", spot.lanes, "1", [], one)
+    each(code, "0", spot.lanes, "1", one)
 
 
 def _lane_offset(code: Code, walked: Walked, spot: Spot, lane: str) -> str:
