@@ -377,7 +377,8 @@ def _dot_products(dots: Dots, bases: list[str], block: Block) -> list[str]:
 def _chain_steps(
     dots: Dots, few: Few, depth: str, sums: list[str], masks: list[str | None]
 ) -> list[str]:
-    """64 k of each line."""
+    """64 k of each line.  Lanes past the last k read zeros and keep their old sum: to add 0 * 0
+    would change the sign of a chain that is -0.0."""
     code, element, stored = dots.code, dots.element, few.stored
     found = list(sums)
     for quarter, mask in enumerate(masks):

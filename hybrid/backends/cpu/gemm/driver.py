@@ -199,6 +199,8 @@ def _micro_of(product: Product, vectors: int, tail: bool) -> Micro:
     if scheme.segmented:
         partial = geometry.b.lines.length % 16 != 0
         return Micro(element, geometry.rows, vectors, row_step, True, partial, False, scheme.adds)
+    # packed panels and tiles in scratch hold whole vectors: only reads of b where it lies and
+    # stores to the result need a mask at the edge
     ragged = tail and geometry.n % 16 != 0
     return Micro(
         element,

@@ -252,6 +252,7 @@ def _finish_vector(body: Body, number: str) -> None:
     if finish.transposed:
         source, step = _transpose(body, source, step), 16 * element.size
     mask = None if finish.whole else mask_of(code, shape.lanes)
+    # all reads of a line stand before its stores: a read may be the very elements of a result
     streams = finish.reads + finish.outs
     bases = {
         stream.name: first_lane(code, body.walked[stream.name], shape.first_lane)

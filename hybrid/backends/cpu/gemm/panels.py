@@ -1,9 +1,9 @@
-"""Packing code of a product: the parts of the factors an item needs, as dense panels in scratch
-memory.
+"""Packing code of a product: the parts of the factors an item needs, as dense panels in scratch.
 
-Invariant: a panel of b holds the same 16 * vectors columns for every k of a block; what is written
-past a row's columns or the last k is written again or never used.
-"""
+Panels of a are [row][k] and ROW_PAD elements (mode rows), or [k][16 lanes of rows] (mode cols); of
+b [k][columns]: micro-kernels read them in order.  Invariant: a panel of b holds the same columns
+for every k of a block; what is written past a row's columns or the last k is written again or
+never used."""
 
 from __future__ import annotations
 
