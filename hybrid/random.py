@@ -5,7 +5,8 @@ traced.
 """
 
 from . import ops as _ops
-from .ops.indexing.random import *  # noqa: F403
-from .ops.indexing.random import __all__
+from .ops.base.surface import SURFACE as _SURFACE
 
-globals().update({name: vars(_ops)[name] for name in __all__})  # the public ones, guarded
+_names = [name for row in _SURFACE for name in row.random]
+globals().update({name: vars(_ops)[name] for name in _names})
+__all__ = sorted(_names)

@@ -21,7 +21,7 @@ from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.axes.reduce import sum as sum_
 from ..ops.axes.views import reshape
 from ..ops.build.create import ones_like, zeros_like
-from ..ops.elementwise import add
+from ..ops.elementwise.arithmetic import add
 from .sums import Sums
 from .tape import PseudoEntry, alias, order, owner, saved_inputs, saved_outputs, unfold
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..ops.base.common import Part
 from ..ops.build.parts import total
-from ..ops.elementwise import add
+from ..ops.elementwise.arithmetic import add
 from .tape import owner
 
 __all__ = ["Sums"]

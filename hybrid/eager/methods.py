@@ -20,119 +20,16 @@ from ..core.spelling import METHODS, Missing
 from ..ir.door import bind as door
 from ..ir.door.guard import guard_methods
 from ..ir.tensor import Handle
+from ..ops.base.surface import SURFACE, Public, public
 from ..ops.indexing.getitem import getitem as _getitem
 from .tensor import Tensor
 
-__all__ = ["SAME_NAME"]
+__all__: list[str] = []
 
-OPERATORS = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-    "floordiv": "floor_divide",
-    "mod": "remainder",
-    "pow": "power",
-    "matmul": "matmul",
-    "and": "_and",
-    "or": "_or",
-    "xor": "_xor",
-    "lshift": "bitwise_left_shift",
-    "rshift": "bitwise_right_shift",
-}
-COMPARISONS = {
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-}
-# functions whose first argument is the tensor
-SAME_NAME = (
-    "abs",
-    "acos",
-    "acosh",
-    "all",
-    "amax",
-    "amin",
-    "any",
-    "argmax",
-    "argmin",
-    "argsort",
-    "asin",
-    "asinh",
-    "atan",
-    "atanh",
-    "broadcast_to",
-    "ceil",
-    "chunk",
-    "clip",
-    "cos",
-    "cosh",
-    "count_nonzero",
-    "cumulative_sum",
-    "diagonal",
-    "exp",
-    "exp2",
-    "expand_dims",
-    "expm1",
-    "flatten",
-    "flip",
-    "floor",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "log",
-    "log10",
-    "log1p",
-    "log2",
-    "log_softmax",
-    "logical_not",
-    "logsumexp",
-    "max",
-    "mean",
-    "min",
-    "moveaxis",
-    "nonzero",
-    "norm",
-    "prod",
-    "reciprocal",
-    "relu",
-    "repeat",
-    "roll",
-    "rsqrt",
-    "sigmoid",
-    "sign",
-    "silu",
-    "sin",
-    "sinh",
-    "softmax",
-    "sort",
-    "split",
-    "sqrt",
-    "square",
-    "squeeze",
-    "std",
-    "sum",
-    "swapaxes",
-    "take",
-    "take_along_axis",
-    "tan",
-    "tanh",
-    "tile",
-    "topk",
-    "tril",
-    "triu",
-    "trunc",
-    "unstack",
-    "var",
-    "where",
-    "erf",
-    "gelu",
-    "softplus",
-    "outer",
-)
+# Python's operators that compare, and those that have a reflected and an in-place form
+COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
+ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+IN_PLACE = frozenset((*ARITHMETIC, "and", "or", "xor", "lshift", "rshift"))
 
 
 def _logical_or_bitwise(name: str) -> Callable[[Any, Any], Any]:
@@ -145,11 +42,28 @@ def _logical_or_bitwise(name: str) -> Callable[[Any, Any], Any]:
     return method
 
 
-_SPECIAL = {
-    "_and": _logical_or_bitwise("and"),
-    "_or": _logical_or_bitwise("or"),
-    "_xor": _logical_or_bitwise("xor"),
-}
+for _name in ("and", "or", "xor"):
+    public(_logical_or_bitwise(_name), hybrid=False, operator=_name)
+
+
+@public(hybrid=False, operator="invert")
+def _invert(self: Any) -> Any:
+    return (ops.logical_not if self._a.dtype is dt.bool_ else ops.bitwise_invert)(self)
+
+
+@public(hybrid=False, operator="round")
+def _round(self: Any, n: Any = None) -> Any:
+    return round_to(self, n or 0)
+
+
+@public(hybrid=False, operator="divmod")
+def _divmod(self: Any, other: Any) -> Any:
+    return ops.floor_divide(self, other), ops.remainder(self, other)
+
+
+@public(hybrid=False, operator="rdivmod")
+def _rdivmod(self: Any, other: Any) -> Any:
+    return ops.floor_divide(other, self), ops.remainder(other, self)
 
 
 def _operand(x: Any) -> bool:
@@ -197,37 +111,17 @@ def _comparison(
     return method
 
 
-def _install_operators() -> None:
-    for name, op in OPERATORS.items():
-        f = _SPECIAL.get(op) or getattr(ops, op)
-        setattr(Tensor, f"__{name}__", f)
-        setattr(Tensor, f"__r{name}__", _reflected(f))
-        setattr(Tensor, f"__i{name}__", _inplace(f))
-    for name, op in COMPARISONS.items():
-        setattr(Tensor, f"__{name}__", _comparison(getattr(ops, op), getattr(operator, name)))
-    for name, method in {
-        "neg": ops.negative,
-        "pos": ops.positive,
-        "abs": ops.abs,
-        "invert": lambda self: (
-            ops.logical_not if self._a.dtype is dt.bool_ else ops.bitwise_invert
-        )(self),
-        "round": lambda self, n=None: round_to(self, n or 0),
-        "divmod": lambda self, other: (ops.floor_divide(self, other), ops.remainder(self, other)),
-        "rdivmod": lambda self, other: (ops.floor_divide(other, self), ops.remainder(other, self)),
-    }.items():
-        setattr(Tensor, f"__{name}__", method)
-
-
 def _shape_of(args: tuple[Any, ...]) -> Any:
     return args[0] if len(args) == 1 and not hasattr(args[0], "__index__") else args
 
 
+@public(hybrid=False, method=True)
 def reshape(self: Tensor, *shape: Any) -> Tensor:
     """The same elements in another shape; one size may be -1."""
     return ops.reshape(self, _shape_of(shape))
 
 
+@public(hybrid=False, method=True)
 def view(self: Tensor, *shape: Any) -> Tensor:
     """The same elements in another shape (`reshape`); one size may be -1."""
     if shape and isinstance(shape[0], (np.dtype, type)):
@@ -238,11 +132,13 @@ def view(self: Tensor, *shape: Any) -> Tensor:
     return ops.reshape(self, _shape_of(shape))
 
 
+@public(hybrid=False, method=("permute", "permute_dims"))
 def permute(self: Tensor, *axes: Any) -> Tensor:
     """Axes in another order."""
     return ops.permute_dims(self, _shape_of(axes))
 
 
+@public(hybrid=False, method=True)
 def transpose(self: Tensor, *axes: Any) -> Tensor:
     """Two axes swapped (PyTorch), all axes reversed (no argument), or any order (a sequence)."""
     if len(axes) == 1:
@@ -252,6 +148,7 @@ def transpose(self: Tensor, *axes: Any) -> Tensor:
     return permute(self, *(axes or range(self._a.ndim)[::-1]))
 
 
+@public(hybrid=False, method=("astype", "type"))
 def astype(self: Tensor, dtype: Any, *, copy: bool = True) -> Tensor:
     """Elements converted to another dtype, in a tensor of its own; float to int truncates and
     saturates.  With copy=False (and `to`) a tensor that has the dtype is returned as it is."""
@@ -259,11 +156,13 @@ def astype(self: Tensor, dtype: Any, *, copy: bool = True) -> Tensor:
     return ops.clone(out) if copy and out is self else out
 
 
+@public(hybrid=False, method=("clone", "copy"))
 def clone(self: Tensor) -> Tensor:
     """A tensor of its own with the same value; gradients flow through it."""
     return ops.clone(self)
 
 
+@public(hybrid=False, method="round")
 @in_plain_floats
 def round_to(self: Any, decimals: int = 0) -> Tensor:
     """Rounded to a number of decimals,
@@ -276,26 +175,31 @@ def round_to(self: Any, decimals: int = 0) -> Tensor:
     return out if dt.is_float(self._a.dtype) else astype(out, self._a.dtype)
 
 
+@public(hybrid=False, method=True)
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """Elements converted to the dtype of another tensor."""
     return door.convert(self, other._a.dtype)
 
 
+@public(hybrid=False, method=True)
 def index_select(self: Tensor, dim: int, index: Any) -> Tensor:
     """Slices at integer positions along an axis (PyTorch's order of `take`)."""
     return ops.take(self, index, dim)
 
 
+@public(hybrid=False, method=True)
 def gather(self: Tensor, dim: int, index: Any) -> Tensor:
     """One element per position of `index` along an axis (PyTorch's order of `take_along_axis`)."""
     return ops.take_along_axis(self, index, dim)
 
 
+@public(hybrid=False, method=True)
 def unsqueeze(self: Tensor, dim: int) -> Tensor:
     """A new axis of size 1 (PyTorch's name of expand_dims)."""
     return ops.expand_dims(self, dim)
 
 
+@public(hybrid=False, method=True)
 def expand(self: Tensor, *sizes: Any) -> Tensor:
     """Broadcast to a shape; -1 keeps a size."""
     want = tuple(_shape_of(sizes))
@@ -307,6 +211,7 @@ def expand(self: Tensor, *sizes: Any) -> Tensor:
     )
 
 
+@public(hybrid=False, method=True)
 def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
     """`value` (a number, or a tensor that broadcasts) where mask is true, else this tensor.
 
@@ -321,40 +226,48 @@ def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
     return ops.where(mask, door.store(value, self._a.dtype, self._a.device), self)
 
 
+@public(hybrid=False, operator=True)
 def getitem(self: Tensor, key: Any) -> Tensor:
     """NumPy indexing: integers, slices, None, ..., integer and boolean arrays."""
     return _getitem(self, key)
 
 
+@public(hybrid=False, operator=True)
 def setitem(self: Tensor, key: Any, value: Any) -> None:
     """Give the handle a value in which the elements at `key` are replaced."""
     self._inplace(ops.setitem(self, key, value))
 
 
+@public(hybrid=False, operator="delitem")
 def _delitem(self: Tensor, key: Any) -> None:
     raise HybridError("elements of a tensor cannot be deleted; select the ones to keep")
 
 
+@public(hybrid=False, method="ravel")
 def _ravel(self: Tensor) -> Tensor:
     """All elements as one axis."""
     return ops.flatten(self)
 
 
+@public(hybrid=False, method="contiguous")
 def _contiguous(self: Tensor) -> Tensor:
     """This tensor: how a value lies in memory is nothing that code can see."""
     return self
 
 
+@public(hybrid=False, method="zero_")
 def _zero(self: Tensor) -> Tensor:
     """Take zeros as the new value; returns self."""
     return _fill(self, 0)
 
 
+@public(hybrid=False, method="fill_")
 def _fill(self: Tensor, value: Any) -> Tensor:
     """Take one number everywhere as the new value; returns self."""
     return self._inplace(ops.full_like(self, value))
 
 
+@public(hybrid=False, method="copy_")
 def _copy(self: Tensor, other: Any) -> Tensor:
     """Take another tensor's elements (broadcast, cast); gradients follow."""
     v = door.store(other, self._a.dtype, self._a.device)
@@ -363,69 +276,6 @@ def _copy(self: Tensor, other: Any) -> Tensor:
     )
 
 
-# methods that differ from the function of their name, or have none
-FUNCTIONS = {
-    "reshape": reshape,
-    "view": view,
-    "permute": permute,
-    "permute_dims": permute,
-    "transpose": transpose,
-    "astype": astype,
-    "type": astype,
-    "clone": clone,
-    "copy": clone,
-    "unsqueeze": unsqueeze,
-    "expand": expand,
-    "masked_fill": masked_fill,
-    "__getitem__": getitem,
-    "__setitem__": setitem,
-    "__delitem__": _delitem,
-    "round": round_to,
-    "type_as": type_as,
-    "index_select": index_select,
-    "gather": gather,
-    "fill_": _fill,
-    "zero_": _zero,
-    "ravel": _ravel,
-    "contiguous": _contiguous,
-    "copy_": _copy,
-}
-# other names of ops (PyTorch's, NumPy's)
-OP_NAMES = {
-    "add": "add",
-    "sub": "subtract",
-    "subtract": "subtract",
-    "mul": "multiply",
-    "multiply": "multiply",
-    "div": "divide",
-    "divide": "divide",
-    "pow": "power",
-    "matmul": "matmul",
-    "mm": "matmul",
-    "bmm": "matmul",
-    "dot": "matmul",
-    "maximum": "maximum",
-    "minimum": "minimum",
-    "eq": "equal",
-    "ne": "not_equal",
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "neg": "negative",
-}
-# PyTorch's methods that write their tensor
-INPLACE = {
-    "add_": "add",
-    "sub_": "subtract",
-    "mul_": "multiply",
-    "div_": "divide",
-    "pow_": "power",
-    "clamp_": "clip",
-    "exp_": "exp",
-    "neg_": "negative",
-    "relu_": "relu",
-}
 # methods named after a dtype
 CONVERSIONS = {
     "float": dt.float32,
@@ -438,24 +288,31 @@ CONVERSIONS = {
 }
 
 
-def _install_methods() -> None:
-    for name in SAME_NAME:
-        setattr(Tensor, name, getattr(ops, name))
-    for name, f in FUNCTIONS.items():
-        setattr(Tensor, name, f)
-    for name, op in OP_NAMES.items():
-        setattr(Tensor, name, getattr(ops, op))
-    for name, op in INPLACE.items():
-        setattr(Tensor, name, _inplace_method(name, getattr(ops, op)))
+def _install(row: Public) -> None:
+    """Give Tensor what one row of the surface says."""
+    function = vars(ops)[row.name] if row.hybrid else row.function
+    for name in row.method:
+        setattr(Tensor, name, function)
+    for name in row.inplace:
+        setattr(Tensor, name, _inplace_method(name, function))
+    for name in row.operator:
+        if name in COMPARISONS:
+            function = _comparison(function, getattr(operator, name))
+        setattr(Tensor, f"__{name}__", function)
+        if name in IN_PLACE:
+            setattr(Tensor, f"__r{name}__", _reflected(function))
+            setattr(Tensor, f"__i{name}__", _inplace(function))
+
+
+def _install_rest() -> None:
+    """What no row says: names of dtypes, and properties."""
     for name, d in CONVERSIONS.items():
         setattr(Tensor, name, _conversion(name, d))
-    Tensor.clamp = ops.clip
-    Tensor.cumsum = ops.cumulative_sum
-    Tensor.unbind = ops.unstack
-    Tensor.T = property(
-        lambda self: ops.permute_dims(self, tuple(range(self._a.ndim))[::-1]), doc="Axes reversed."
-    )
-    Tensor.mT = property(ops.matrix_transpose, doc="The last two axes swapped.")
+    for name, get, doc in (
+        ("T", lambda x: ops.permute_dims(x, tuple(range(x._a.ndim))[::-1]), "Axes reversed."),
+        ("mT", ops.matrix_transpose, "The last two axes swapped."),
+    ):
+        setattr(Tensor, name, property(get, doc=doc))
 
 
 def _install_hints() -> None:
@@ -485,7 +342,8 @@ def _conversion(name: str, d: np.dtype) -> Callable[..., Any]:
     return _named(lambda self: door.convert(self, d), name, f"Elements as {d.name}.")
 
 
-_install_operators()
-_install_methods()
+for _row in SURFACE:
+    _install(_row)
+_install_rest()
 _install_hints()
 guard_methods(Tensor, "x")

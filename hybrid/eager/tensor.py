@@ -8,7 +8,7 @@ from methods.py.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,10 +30,15 @@ from .repr import html_of, text_of
 from .snapshot import copied, grad_of, saved_array
 from .writes import LEAF_WRITTEN, write
 
+if TYPE_CHECKING:
+    from .typed import TensorMethods  # a stub alone: what methods.py gives the class
+else:
+    TensorMethods = Handle
+
 __all__ = ["Tensor", "tensor", "asarray"]
 
 
-class Tensor(Handle):
+class Tensor(TensorMethods):
     """An n-dimensional array with a dtype, a device and, when asked for, a gradient.
 
     Make one with `hybrid.tensor`, `hybrid.asarray` or a creation function.

@@ -64,7 +64,7 @@ __all__ = [
 for _class in [*vars(layers).values(), *vars(module).values()]:
     if isinstance(_class, type) and issubclass(_class, Module):
         guard_methods(_class)
-guard_all(vars(functional), functional.__all__, functional.__name__)
+guard_all(vars(functional), vars(functional)["__all__"], functional.__name__)
 
 if not TYPE_CHECKING:
     __getattr__ = elsewhere(__name__, LAYERS, globals())

@@ -6,93 +6,23 @@ Invariant: everything here is an op of hybrid.ops or a few of them; layers call 
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import ops
 from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError
 from ..ir.door.bind import as_tensor, store
-from ..ops import (
-    avg_pool2d,
-    batch_norm,
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    conv1d,
-    conv2d,
-    conv_transpose2d,
-    cosine_similarity,
-    cross_entropy,
-    dropout,
-    elu,
-    group_norm,
-    huber_loss,
-    kl_div,
-    l1_loss,
-    layer_norm,
-    leaky_relu,
-    linear,
-    log_sigmoid,
-    max_pool2d,
-    mse_loss,
-    nll_loss,
-    normalize,
-    relu,
-    rms_norm,
-    scaled_dot_product_attention,
-    sigmoid,
-    silu,
-    smooth_l1_loss,
-    softplus,
-    tanh,
-)
 from ..ops.axes.rows import softmax as _softmax
+from ..ops.base.surface import SURFACE, public
 from ..ops.indexing.index import index_check
 
-__all__ = [
-    "avg_pool2d",
-    "batch_norm",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "conv1d",
-    "conv2d",
-    "conv_transpose2d",
-    "cosine_similarity",
-    "cross_entropy",
-    "dropout",
-    "elu",
-    "embedding",
-    "gelu",
-    "group_norm",
-    "huber_loss",
-    "kl_div",
-    "l1_loss",
-    "layer_norm",
-    "leaky_relu",
-    "linear",
-    "log_sigmoid",
-    "log_softmax",
-    "logsigmoid",
-    "max_pool2d",
-    "mse_loss",
-    "nll_loss",
-    "normalize",
-    "one_hot",
-    "pad",
-    "relu",
-    "rms_norm",
-    "scaled_dot_product_attention",
-    "sigmoid",
-    "silu",
-    "smooth_l1_loss",
-    "softmax",
-    "softplus",
-    "tanh",
-]
-
-logsigmoid = log_sigmoid
+if TYPE_CHECKING:
+    from ..eager.tensor import Tensor
+    from .typed import *  # noqa: F403
 
 
-def gelu(x: Any, approximate: str = "none") -> Any:
+@public(hybrid=False, functional=True)
+def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x * Phi(x): exactly ("none"), or Hendrycks and Gimpel's tanh formula ("tanh").
 
     >>> import hybrid
@@ -104,17 +34,20 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     return ops.gelu(x) if approximate == "none" else ops.gelu_tanh(x)
 
 
-def softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Any:
+@public(hybrid=False, functional=True)
+def softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim` (or `axis`, its other name)."""
     return _softmax(x, dim if axis is None else axis)
 
 
-def log_softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Any:
+@public(hybrid=False, functional=True)
+def log_softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
     """Logarithm of softmax along `dim` (or `axis`, its other name)."""
     return ops.log_softmax(x, dim if axis is None else axis)
 
 
-def one_hot(index: Any, num_classes: int = -1) -> Any:
+@public(hybrid=False, functional=True)
+def one_hot(index: Any, num_classes: int = -1) -> Tensor:
     """PyTorch's one_hot: int64 [..., num_classes] with 1 where the class is the index, else 0.
 
     num_classes -1 is one more than the largest index, which is read on the host.  Raises
@@ -141,7 +74,8 @@ def one_hot(index: Any, num_classes: int = -1) -> Any:
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-def pad(x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
+@public(hybrid=False, functional=True)
+def pad(x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
     """PyTorch's pad: `pad` is (before, after) of the last axis, then of the one before it, and so
     on; a negative width removes elements.
 
@@ -195,6 +129,14 @@ def _cut(x: Any, axis: int, before: int, after: int) -> Any:
     return x[(slice(None),) * axis + (slice(first, max(last, first)),)]
 
 
-def embedding(index: Any, weight: Any) -> Any:
+@public(hybrid=False, functional=True)
+def embedding(index: Any, weight: Any) -> Tensor:
     """Rows of weight (num, dim) at integer `index` (PyTorch's argument order)."""
     return ops.embedding(weight, index)
+
+
+if not TYPE_CHECKING:
+    for _row in SURFACE:
+        for _name in _row.functional:
+            globals()[_name] = vars(ops)[_row.name] if _row.hybrid else _row.function
+    __all__ = sorted({name for row in SURFACE for name in row.functional})

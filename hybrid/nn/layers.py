@@ -54,6 +54,8 @@ class Linear(Module):
 
     Both start uniform in +-1/sqrt(in_features) (PyTorch's kaiming_uniform with a = sqrt(5))."""
 
+    bias: Tensor | None
+
     def __init__(
         self,
         in_features: int,
@@ -83,6 +85,8 @@ class Linear(Module):
 
 class Conv2d(Module):
     """2-D cross-correlation over (N, C, H, W); weight (out, in/groups, KH, KW)."""
+
+    bias: Tensor | None
 
     def __init__(
         self,
@@ -160,6 +164,9 @@ class Embedding(Module):
 
 class LayerNorm(Module):
     """Normalise over the trailing axes `normalized_shape`, then scale and shift."""
+
+    weight: Tensor | None
+    bias: Tensor | None
 
     def __init__(
         self,
@@ -349,6 +356,9 @@ class LSTMCell(Module):
     weight_ih (4*hidden, input), weight_hh (4*hidden, hidden); all start uniform in
     +-1/sqrt(hidden)."""
 
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+
     def __init__(
         self,
         input_size: int,
@@ -391,6 +401,8 @@ class LSTMCell(Module):
 
 class CrossEntropyLoss(Module):
     """`functional.cross_entropy` as a module."""
+
+    weight: Tensor | None
 
     def __init__(
         self,

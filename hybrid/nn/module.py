@@ -27,7 +27,7 @@ __all__ = ["Module", "Parameter", "Sequential", "ModuleList", "ModuleDict"]
 
 class _ParameterType(type):
     def __instancecheck__(cls, value: Any) -> bool:
-        return isinstance(value, Handle) and value._node is not None and value.is_leaf
+        return isinstance(value, Tensor) and value._node is not None and value.is_leaf
 
 
 class Parameter(metaclass=_ParameterType):
@@ -56,6 +56,8 @@ class Module(Saved):
     """
 
     training: bool = True
+    _names: dict[str, str]  # name -> 'parameter' | 'buffer' | 'temporary' | 'module'
+    _forward_hooks: list[Callable[..., Any]]
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,86 +1,24 @@
 """The ops: importing this package registers every record and exposes the public functions.
 
-Invariant: a function is public here because its family lists it in `__all__`; the rest of hybrid
-takes ops from this package and asks records for facts, never for names.  What is public is under
-the skin of ir/door/guard.py; families call each other without it.
+Invariant: a function is public because it is marked at its definition (`base.surface.public`); the
+rest of hybrid takes ops from this package and asks records for facts, never for names.  What is
+public is under the skin of ir/door/guard.py; families call each other without it.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import TYPE_CHECKING
 
-from ..ir.door.guard import guard_all, guard_methods
-from . import elementwise
-from .axes import cumulative, positions, reduce, rows, views, windows
-from .build import create, join, matrices, stack
-from .indexing import getitem, index, random, sort
-from .layers import likelihood, loss, normalize, pool
-from .products import attention, contract, convolution
+from ..ir.door.guard import guard_all as _guard_all
+from ..ir.door.guard import guard_methods as _guard_methods
+from . import families as _families
+from .base.surface import SURFACE as _SURFACE
 
-# helpers that families share but that are no part of the public surface
-_INTERNAL = frozenset(
-    (
-        "embed",
-        "gather_axes",
-        "gather_rows",
-        "index_check",
-        "keep_shape",
-        "last_axis",
-        "philox",
-        "row_numbers",
-        "scatter_add",
-        "scatter_set",
-        "slice_",
-        "slice_set",
-        "sum_like",
-        "seed",
-        "get_state",
-        "set_state",
-        "uniform",
-        "normal",
-        "permutation",
-        "shuffle",
-        "choice",
-        "Unique",
-        "TopK",
-    )
-)
-_FAMILIES: tuple[ModuleType, ...] = (
-    elementwise,
-    views,
-    windows,
-    reduce,
-    positions,
-    create,
-    matrices,
-    join,
-    index,
-    getitem,
-    stack,
-    contract,
-    convolution,
-    rows,
-    cumulative,
-    normalize,
-    likelihood,
-    loss,
-    pool,
-    sort,
-    random,
-    attention,
-)
-
-
-def _export(families: tuple[ModuleType, ...]) -> list[str]:
-    names: list[str] = []
-    for family in families:
-        for name in family.__all__:
-            globals()[name] = getattr(family, name)
-            if name not in _INTERNAL:
-                names.append(name)
-    guard_methods(random.Generator, skip=frozenset(("draw",)))
-    guard_all(globals(), {n for family in families for n in family.__all__}, __name__)
-    return sorted(set(names))
-
-
-__all__ = [*_export(_FAMILIES), "random"]
+if TYPE_CHECKING:
+    from .typed import *  # noqa: F403
+else:
+    _guard_methods(_families.random.Generator, skip=frozenset(("draw",)))
+    _public = {name: row.function for row in _SURFACE for name in row.hybrid + row.random}
+    globals().update(_public)
+    _guard_all(globals(), _public, __name__)
+    __all__ = sorted({name for row in _SURFACE for name in row.hybrid})

@@ -14,6 +14,7 @@ from ..core import dtypes as dt
 from ..core.errors import HybridError
 from ..eager.tensor import Tensor
 from ..ir.mode import bump
+from ..ops.elementwise.updates import adam_update, momentum_update, sgd_update
 from .optimizer import Optimizer, ParamGroup
 
 __all__ = ["SGD", "Adam", "AdamW"]
@@ -86,12 +87,10 @@ class SGD(Optimizer):
         """p <- p - lr * (momentum step of g)."""
         lr, decay = _like(group["lr"], parameter), _like(group["weight_decay"], parameter)
         if not group["_heavy"]:
-            parameter.assign(
-                ops.sgd_update(parameter, gradient, lr, decay, maximize=group["maximize"])
-            )
+            parameter.assign(sgd_update(parameter, gradient, lr, decay, maximize=group["maximize"]))
             return
         buffer = state["momentum_buffer"]
-        updated, moved = ops.momentum_update(
+        updated, moved = momentum_update(
             parameter,
             gradient,
             buffer,
@@ -171,7 +170,7 @@ class Adam(Optimizer):
             _like(group[n], parameter)
             for n in ("lr", "beta1", "beta2", "eps", "weight_decay", "step")
         ]
-        updated, mean, square = ops.adam_update(
+        updated, mean, square = adam_update(
             parameter,
             gradient,
             mean_before,

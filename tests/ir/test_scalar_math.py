@@ -17,6 +17,7 @@ import hybrid
 from hybrid import ops
 from hybrid.backends.interpret import fma32, fma64, run_program
 from hybrid.ir.scalar.program import Builder
+from hybrid.ops.elementwise import updates
 
 INF, NAN = math.inf, math.nan
 
@@ -424,7 +425,7 @@ def test_adam_follows_the_textbook() -> None:
         g = rng.normal(size=33)
         numbers = [h(a, np.float64) for a in (lr, b1, b2, eps, wd, float(step))]
         state = list(
-            ops.adam_update(state[0], h(g, np.float64), *state[1:], *numbers, decoupled=True)
+            updates.adam_update(state[0], h(g, np.float64), *state[1:], *numbers, decoupled=True)
         )
         p = p * (1 - lr * wd)
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
@@ -439,7 +440,7 @@ def test_momentum_variants() -> None:
     lr, mu, damp, wd = 0.1, 0.9, 0.2, 0.01
     for nesterov in (False, True):
         for first in (False, True):
-            got = ops.momentum_update(
+            got = updates.momentum_update(
                 *(h(a, np.float64) for a in (p, g, buf, lr, mu, damp, wd)),
                 nesterov=nesterov,
                 first=first,
@@ -450,5 +451,5 @@ def test_momentum_variants() -> None:
             np.testing.assert_allclose(
                 value(got[0]), p - lr * (d + mu * new if nesterov else new), rtol=1e-13
             )
-    plain = ops.sgd_update(*(h(a, np.float64) for a in (p, g, lr, wd)), maximize=True)
+    plain = updates.sgd_update(*(h(a, np.float64) for a in (p, g, lr, wd)), maximize=True)
     np.testing.assert_allclose(value(plain), p - lr * (wd * p - g), rtol=1e-13)

@@ -10,7 +10,7 @@ from hybrid import random
 from hybrid.backends.interpret import run_program
 from hybrid.ir.op import OPS
 from hybrid.ir.scalar.program import Builder
-from hybrid.ops.indexing.random import philox
+from hybrid.ops.indexing.draws import philox
 
 # Random123's known answers for philox4x32-10: counter, key, result
 VECTORS = [

@@ -38,10 +38,12 @@ def test_wheel_is_pure_and_small(tmp_path):
     inside = zipfile.ZipFile(path).namelist()
     assert all(n.startswith(("hybrid/", "hybrid-")) for n in inside)
     assert not [
-        n for n in inside if n.startswith("hybrid/") and not n.endswith((".py", "py.typed"))
+        n for n in inside if n.startswith("hybrid/") and not n.endswith((".py", ".pyi", "py.typed"))
     ]
     assert f"hybrid-{hybrid.__version__}.dist-info/licenses/LICENSE" in inside
-    wanted = {str(p.relative_to(ROOT)) for p in (ROOT / "hybrid").rglob("*.py")}
+    wanted = {
+        str(p.relative_to(ROOT)) for p in (ROOT / "hybrid").rglob("*.py*") if p.suffix != ".pyc"
+    }
     assert wanted <= set(inside)
 
 

@@ -28,7 +28,7 @@ from .bind import (
 from .guard import shielded
 
 __all__ = [
-    "public",
+    "function_of",
     "flat",
     "set_tensor_class",
 ]
@@ -75,8 +75,8 @@ def {name}(x, /):
 """
 
 
-def public(op: Op) -> Callable[..., Any]:
-    """The public function of a map record without parameters: one flat function for one and two
+def function_of(op: Op) -> Callable[..., Any]:
+    """The function of a record; of a map record without parameters a flat one for one and two
     inputs.
 
     The fast tables hold only signatures that need no promotion; everything else takes `bind`.

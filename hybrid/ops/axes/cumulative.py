@@ -18,14 +18,12 @@ from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import Op, register
 from ..base.common import shapes_of, wide
-from ..elementwise import divide, equal, logical_and, logical_or, multiply, where
+from ..base.surface import public
+from ..elementwise.arithmetic import divide, multiply
+from ..elementwise.logic import equal, logical_and, logical_or
+from ..elementwise.selection import where
 from .reduce import sum as sum_
 from .views import flip, reshape
-
-__all__ = [
-    "cumulative_sum",
-    "cumulative_prod",
-]
 
 Tensor = Any
 
@@ -117,11 +115,13 @@ def _scan(op: Op, x: Tensor, axis: int | None, dtype: Any) -> Tensor:
     return bind(op, x, axis=normalize_axis(axis, x.ndim, op.name), dtype=d)
 
 
+@public(method=("cumulative_sum", "cumsum"))
 def cumulative_sum(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
     """Running sums along an axis (optional for one dimension)."""
     return _scan(CUMSUM, x, axis, dtype)
 
 
+@public
 def cumulative_prod(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
     """Running products along an axis (optional for one dimension)."""
     return _scan(CUMPROD, x, axis, dtype)

@@ -18,13 +18,9 @@ from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, Op, register
 from ..base.common import wide
+from ..base.surface import public
 from .reduce import cases, finish, infer_nonempty, walk
 from .views import reshape
-
-__all__ = [
-    "argmax",
-    "argmin",
-]
 
 Tensor = Any
 
@@ -81,11 +77,13 @@ def _position(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
     return finish(bind(op, x, axes=(axes[0], axes[0] + 1)), x.shape, axes, keepdims)
 
 
+@public(method=True)
 def argmax(x: Tensor, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """Position (int64) of the first maximum along an axis, or in the flattened tensor."""
     return _position(ARGMAX, x, axis, keepdims)
 
 
+@public(method=True)
 def argmin(x: Tensor, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
     return _position(ARGMIN, x, axis, keepdims)

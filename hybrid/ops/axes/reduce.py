@@ -22,25 +22,11 @@ from ...ir.door.bind import convert as astype
 from ...ir.op import Op, extend, register
 from ...ir.scalar.program import Builder, Val
 from ..base.common import SHAPE_ONLY, as_type, groups, shapes_of, wide
-from ..elementwise import clone, divide, equal, logical_or, multiply, not_equal, subtract, where
+from ..base.surface import public
+from ..elementwise.arithmetic import clone, divide, multiply, subtract
+from ..elementwise.logic import equal, logical_or, not_equal
+from ..elementwise.selection import where
 from .views import reshape
-
-__all__ = [
-    "broadcast_to",
-    "sum",
-    "prod",
-    "mean",
-    "max",
-    "min",
-    "amax",
-    "amin",
-    "all",
-    "any",
-    "count_nonzero",
-    "sum_like",
-    "keep_shape",
-    "broadcast_arrays",
-]
 
 Ints = tuple[int, ...]
 Axis = Any
@@ -76,6 +62,7 @@ BROADCAST = register(
 )
 
 
+@public(method=True)
 def broadcast_to(x: Tensor, shape: Any) -> Tensor:
     """x repeated along axes of size 1 and new leading axes, as a view."""
     x = as_tensor(x)
@@ -83,6 +70,7 @@ def broadcast_to(x: Tensor, shape: Any) -> Tensor:
     return x if shape == x.shape else bind(BROADCAST, x, shape=shape)
 
 
+@public
 def broadcast_arrays(*xs: Tensor) -> list[Tensor]:
     """All tensors broadcast to their common shape."""
     shape = broadcast_shapes("broadcast_arrays", *[x.shape for x in xs])
@@ -428,6 +416,7 @@ def _additive(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tens
     return finish(out, x.shape, axes, keepdims)
 
 
+@public(method=True)
 def sum(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Sum over axes: an int, a tuple, or None for all; the reduced axes go unless `keepdims`.
 
@@ -442,11 +431,13 @@ def sum(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = 
     return _additive(SUM, x, axis, dtype, keepdims)
 
 
+@public(method=True)
 def prod(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Product over axes (all by default), with the dtype rule of `sum`."""
     return _additive(PROD, x, axis, dtype, keepdims)
 
 
+@public(method=True)
 def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Mean over axes, as `sum` takes them; NaN of no elements.
 
@@ -475,6 +466,7 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
     return astype(divide(total, product(x.shape[a] for a in axes)), d)
 
 
+@public(method=True)
 def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element.
 
@@ -483,24 +475,29 @@ def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     return _order_free(MAX, x, axis, keepdims)
 
 
+@public(method=True)
 def min(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
     return _order_free(MIN, x, axis, keepdims)
 
 
-amax, amin = max, min
+amax = public(max, hybrid="amax", method=True)
+amin = public(min, hybrid="amin", method=True)
 
 
+@public(method=True)
 def all(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Whether every element over the axes is nonzero (NaN is)."""
     return _order_free(ALL, x, axis, keepdims)
 
 
+@public(method=True)
 def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Whether some element over the axes is nonzero (NaN is)."""
     return _order_free(ANY, x, axis, keepdims)
 
 
+@public(method=True)
 def count_nonzero(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """How many elements are nonzero, as int64."""
     return sum(not_equal(x, 0), axis=axis, keepdims=keepdims)

@@ -17,23 +17,15 @@ from ...core.aval import Aval
 from ...core.shapes import normalize_axes, normalize_axis
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
-from ...ir.door.flat import public
+from ...ir.door.flat import function_of
 from ...ir.op import NO_GRAD, Op, map_op, register
 from ...ir.scalar.program import Builder, Val
 from ..base.common import need_float, same_infer, shapes_of, wide
-from ..elementwise import (
-    abs,
-    divide,
-    equal,
-    exp,
-    log,
-    multiply,
-    not_equal,
-    power,
-    square,
-    subtract,
-    where,
-)
+from ..base.surface import public
+from ..elementwise.arithmetic import abs, divide, multiply, square, subtract
+from ..elementwise.functions import exp, log, power
+from ..elementwise.logic import equal, not_equal
+from ..elementwise.selection import where
 from ..formulas import exp as exp_
 from ..formulas import log as log_
 from .reduce import MAX, keep_shape, mean
@@ -41,16 +33,6 @@ from .reduce import max as max_
 from .reduce import min as min_
 from .reduce import sum as sum_
 from .views import moveaxis, reshape
-
-__all__ = [
-    "softmax",
-    "log_softmax",
-    "logsumexp",
-    "var",
-    "std",
-    "norm",
-    "last_axis",
-]
 
 Ints = tuple[int, ...]
 Group = tuple[int, int]
@@ -254,6 +236,7 @@ def _log_softmax_columns(x: Tensor, axis: int) -> Tensor:
     return subtract(d, log(sum_(exp(d), axis=axis, keepdims=True)))
 
 
+@public(method=True)
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """exp(x) divided by its sum along an axis, without overflow; same shape and dtype.
 
@@ -262,6 +245,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     return _row_function(SOFTMAX, _softmax_columns, x, axis)
 
 
+@public(method=True)
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """Logarithm of `softmax` along an axis, exact where the softmax itself would be 0."""
     return _row_function(LOG_SOFTMAX, _log_softmax_columns, x, axis)
@@ -365,7 +349,7 @@ VAR = register(
 )
 
 
-_root = public(
+_root = function_of(
     map_op(
         "std_root",
         1,
@@ -421,6 +405,7 @@ def _row_value(op: Op, x: Tensor, axis: Any, keepdims: bool, **params: Any) -> T
     return reshape(out, keep_shape(shape, axes)) if keepdims else out
 
 
+@public(method=True)
 def logsumexp(x: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over axes, without overflow."""
     x = as_tensor(x)
@@ -428,6 +413,7 @@ def logsumexp(x: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     return _row_value(LOGSUMEXP, x, axis, keepdims)
 
 
+@public(method=True)
 def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Variance over axes; divides by the count minus `correction` (array API;
     PyTorch's default is 1)."""
@@ -444,12 +430,14 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     return astype(multiply(total, float("nan")) if n == 0 else divide(total, n), x.dtype)
 
 
+@public(method=True)
 def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Standard deviation over axes; see `var`.  Its gradient where all elements are equal is zero,
     as in PyTorch."""
     return _root(var(x, axis, correction=correction, keepdims=keepdims))
 
 
+@public(method=True)
 def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False) -> Tensor:
     """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power.
 

@@ -19,21 +19,7 @@ from ...core.shapes import contiguous_strides, normalize_axes, normalize_axis, r
 from ...ir.door.bind import as_tensor, bind
 from ...ir.op import Op, register
 from ..base.common import SHAPE_ONLY, Part, shapes_of
-
-__all__ = [
-    "reshape",
-    "permute_dims",
-    "slice_",
-    "embed",
-    "expand_dims",
-    "squeeze",
-    "flatten",
-    "moveaxis",
-    "swapaxes",
-    "flip",
-    "matrix_transpose",
-    "atleast_1d",
-]
+from ..base.surface import public
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -51,6 +37,10 @@ def _reshape_layout(a: Aval, strides: Ints, offset: int = 0, *, shape: Ints) -> 
     return None if got is None else (offset, got)
 
 
+def _reshape_back(base: Tensor, value: Tensor, shape: Any) -> Tensor:
+    return reshape(value, base.shape)
+
+
 RESHAPE: Op = register(
     Op(
         "reshape",
@@ -61,7 +51,7 @@ RESHAPE: Op = register(
         params=("shape",),
         keeps=SHAPE_ONLY,
         vjp=lambda g, out, x, shape: (bind(RESHAPE, g, shape=x.shape),),
-        write_back=lambda base, value, shape: reshape(value, base.shape),
+        write_back=_reshape_back,
         reference=lambda x, shape: np.reshape(x, shape),
         samples=shapes_of(
             [
@@ -77,6 +67,7 @@ RESHAPE: Op = register(
 )
 
 
+@public
 def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
     """x under another shape; one size may be -1.
     `copy` is accepted for the array API: values never alias."""
@@ -98,6 +89,7 @@ def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
     return bind(RESHAPE, x, shape=shape)
 
 
+@public(method=True)
 def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
     """Axes start..stop (inclusive) as one axis."""
     x = as_tensor(x)
@@ -107,6 +99,7 @@ def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
     return reshape(x, x.shape[:a] + (prod(x.shape[a : b + 1]),) + x.shape[b + 1 :])
 
 
+@public(method=True)
 def expand_dims(x: Tensor, axis: Any = 0) -> Tensor:
     """x with axes of size 1 inserted at the positions `axis` of the result."""
     x = as_tensor(x)
@@ -116,6 +109,7 @@ def expand_dims(x: Tensor, axis: Any = 0) -> Tensor:
     return reshape(x, tuple(1 if i in where else next(old) for i in range(n)))
 
 
+@public(method=True)
 def squeeze(x: Tensor, axis: Any = None) -> Tensor:
     """x without axes of size 1: all of them, or those of `axis`, which must have size 1."""
     x = as_tensor(x)
@@ -128,6 +122,7 @@ def squeeze(x: Tensor, axis: Any = None) -> Tensor:
     return reshape(x, tuple(d for i, d in enumerate(x.shape) if i not in axes))
 
 
+@public
 def atleast_1d(x: Tensor) -> Tensor:
     """x, with one axis when it has none."""
     return reshape(x, (1,)) if x.ndim == 0 else x
@@ -161,6 +156,7 @@ PERMUTE = register(
 )
 
 
+@public
 def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
     """Axis i of the result is axis axes[i] of x."""
     x = as_tensor(x)
@@ -172,6 +168,7 @@ def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
     return x if order == tuple(range(x.ndim)) else bind(PERMUTE, x, axes=order)
 
 
+@public(method=True)
 def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
     """Axes of x moved to new positions; the others keep their order."""
     x = as_tensor(x)
@@ -186,6 +183,7 @@ def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
     return permute_dims(x, order)
 
 
+@public(method=True)
 def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
     """x with two axes exchanged."""
     order = list(range(x.ndim))
@@ -194,6 +192,7 @@ def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
     return permute_dims(x, order)
 
 
+@public
 def matrix_transpose(x: Tensor) -> Tensor:
     """The last two axes exchanged."""
     if x.ndim < 2:
@@ -355,6 +354,7 @@ def embed(x: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints = ()) -> T
     return bind(EMBED, x, shape=shape, begin=begin, step=step, drop=drop)
 
 
+@public(method=True)
 def flip(x: Tensor, axis: Any = None) -> Tensor:
     """x in reverse order along the axes (all by default)."""
     x = as_tensor(x)

@@ -17,14 +17,9 @@ from ...core.shapes import contiguous_strides, normalize_axis
 from ...ir.door.bind import as_tensor, bind
 from ...ir.op import Op, register
 from ..base.common import SHAPE_ONLY, pair, shapes_of
-from ..elementwise import add
+from ..base.surface import public
+from ..elementwise.arithmetic import add
 from .views import embed, moveaxis, slice_
-
-__all__ = [
-    "unfold",
-    "diagonal",
-    "embed_diagonal",
-]
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -90,6 +85,7 @@ UNFOLD = register(
 )
 
 
+@public
 def unfold(x: Tensor, kernel: Any, stride: Any = 1, dilation: Any = 1) -> Tensor:
     """Sliding windows over the last two axes, as two new last axes."""
     return bind(
@@ -166,6 +162,7 @@ EMBED_DIAGONAL: Op = register(
 )
 
 
+@public(method=True)
 def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
     """The diagonal of two axes (the last two by default), as a new last axis."""
     x = as_tensor(x)
@@ -177,6 +174,7 @@ def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Te
     return bind(DIAGONAL, moveaxis(x, (a, b), (-2, -1)), k=operator.index(offset))
 
 
+@public
 def embed_diagonal(x: Tensor, offset: int = 0) -> Tensor:
     """Square matrices with the last axis of x on diagonal `offset` (torch.diag_embed)."""
     n = x.shape[-1] + abs(operator.index(offset))

@@ -26,19 +26,7 @@ from ...ir.op import Op, register
 from ...ir.scalar.program import TYPE, Builder, Val
 from ...ir.tensor import Leaf
 from ..axes.reduce import broadcast_to
-
-__all__ = [
-    "full",
-    "zeros",
-    "ones",
-    "empty",
-    "full_like",
-    "zeros_like",
-    "ones_like",
-    "empty_like",
-    "arange",
-    "linspace",
-]
+from ..base.surface import public
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -109,6 +97,7 @@ FULL = register(
 )
 
 
+@public
 def full(
     shape: Any, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -141,6 +130,7 @@ def full(
     )
 
 
+@public(hybrid=("zeros", "empty"))
 def zeros(
     *shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -154,6 +144,7 @@ def zeros(
     )
 
 
+@public
 def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of a shape given as a tuple or as several ints; float32 by default."""
     return full(
@@ -169,9 +160,7 @@ def _shape(shape: tuple[Any, ...]) -> Any:
     return shape[0] if len(shape) == 1 else shape
 
 
-empty = zeros
-
-
+@public
 def full_like(
     x: Tensor, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -186,6 +175,7 @@ def full_like(
     )
 
 
+@public(hybrid=("zeros_like", "empty_like"))
 def zeros_like(
     x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -193,14 +183,12 @@ def zeros_like(
     return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@public
 def ones_like(
     x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones with the shape, dtype and device of x."""
     return full_like(x, 1, dtype=dtype, device=device, requires_grad=requires_grad)
-
-
-empty_like = zeros_like
 
 
 # ---- ranges
@@ -243,6 +231,7 @@ RANGE = register(
 )
 
 
+@public
 @in_plain_floats
 def arange(
     start: Any,
@@ -330,6 +319,7 @@ LINSPACE = register(
 )
 
 
+@public
 @in_plain_floats
 def linspace(
     start: float,

@@ -22,23 +22,9 @@ from ...ir.op import Op, extend, register
 from ..axes.reduce import broadcast_to
 from ..axes.views import SLICE, SlicePart, embed, expand_dims, flip, narrow, region, reshape, slice_
 from ..base.common import SHAPE_ONLY, draw, pairs_of
-from ..elementwise import clone
+from ..base.surface import public
+from ..elementwise.arithmetic import clone
 from .create import full, zeros, zeros_like
-
-__all__ = [
-    "concat",
-    "stack",
-    "split",
-    "chunk",
-    "unstack",
-    "pad",
-    "slice_set",
-    "tile",
-    "repeat",
-    "roll",
-    "vstack",
-    "hstack",
-]
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -93,6 +79,7 @@ CONCAT = register(
 )
 
 
+@public
 def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
     """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and
     sequences of Python numbers take the dtype of the tensors."""
@@ -107,6 +94,7 @@ def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
     return bind(CONCAT, *ts, axis=normalize_axis(axis, ts[0].ndim, "concat"))
 
 
+@public
 def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis, dtypes as in `concat`."""
     ts = operands(*items_of(xs, "stack: xs"))
@@ -118,6 +106,7 @@ def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     return concat([expand_dims(t, a) for t in ts], a)
 
 
+@public
 def vstack(xs: Sequence[Tensor]) -> Tensor:
     """Tensors on top of each other (1-D tensors are rows)."""
     return concat(
@@ -126,6 +115,7 @@ def vstack(xs: Sequence[Tensor]) -> Tensor:
     )
 
 
+@public
 def hstack(xs: Sequence[Tensor]) -> Tensor:
     """Tensors side by side (along axis 1; 1-D tensors along axis 0)."""
     ts = [reshape(t, (1,)) if t.ndim == 0 else t for t in operands(*xs)]
@@ -133,6 +123,7 @@ def hstack(xs: Sequence[Tensor]) -> Tensor:
 
 
 # ---- taking apart
+@public(method=True)
 def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
     """PyTorch's split: pieces of `sizes` elements (the last may be smaller),
     or of the given sizes."""
@@ -152,6 +143,7 @@ def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     return tuple(narrow(x, a, b, k) for b, k in zip(starts, parts))
 
 
+@public(method=True)
 def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size (the last may be smaller), as PyTorch's chunk."""
     x = as_tensor(x)
@@ -161,6 +153,7 @@ def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     return split(x, max(1, -(-x.shape[a] // chunks)), a)
 
 
+@public(method=("unstack", "unbind"))
 def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis, without it."""
     x = as_tensor(x)
@@ -323,6 +316,7 @@ def _pad_edges(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tens
     return concat([p for p in (head, x, tail) if p.shape[axis]], axis)
 
 
+@public
 def pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
     """NumPy's pad: widths as an int, (before, after), or one pair per axis.
 
@@ -355,6 +349,7 @@ def _is_plus_zero(value: float) -> bool:
 
 
 # ---- repetition
+@public(method=True)
 def tile(x: Tensor, reps: Any) -> Tensor:
     """x repeated as a whole along each axis."""
     x = as_tensor(x)
@@ -371,6 +366,7 @@ def tile(x: Tensor, reps: Any) -> Tensor:
     return reshape(wide, tuple(r * d for r, d in zip(counts, shape)))
 
 
+@public(method=True)
 def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
     """Each element `repeats` times along an axis (None: of the flattened tensor)."""
     x = as_tensor(x)
@@ -386,6 +382,7 @@ def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
     return reshape(wide, x.shape[:a] + (x.shape[a] * k,) + x.shape[a + 1 :])
 
 
+@public(method=True)
 def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
     """Elements moved along axes, those pushed out at one end re-entering at the other."""
     x = as_tensor(x)

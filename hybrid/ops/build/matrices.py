@@ -21,16 +21,9 @@ from ...ir.scalar.program import TYPE, Builder, Val
 from ..axes.reduce import broadcast_to
 from ..axes.views import expand_dims, reshape
 from ..base.common import shapes_of
-from ..elementwise import equal
+from ..base.surface import public
+from ..elementwise.logic import equal
 from .create import arange, finish, fresh, no_inputs
-
-__all__ = [
-    "eye",
-    "tril",
-    "triu",
-    "one_hot",
-    "meshgrid",
-]
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -60,6 +53,7 @@ EYE = register(
 )
 
 
+@public
 def eye(
     n: int,
     m: int | None = None,
@@ -129,16 +123,19 @@ def _apply_triangle(op: Op, x: Tensor, k: int) -> Tensor:
     return bind(op, x, k=_within(k, x.shape), axes=(x.ndim - 2, x.ndim - 1))
 
 
+@public(method=True)
 def tril(x: Tensor, k: int = 0) -> Tensor:
     """x with zeros above diagonal k of the last two axes."""
     return _apply_triangle(TRIL, x, k)
 
 
+@public(method=True)
 def triu(x: Tensor, k: int = 0) -> Tensor:
     """x with zeros below diagonal k of the last two axes."""
     return _apply_triangle(TRIU, x, k)
 
 
+@public
 def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
     """[..., num_classes] with 1 where the class is the index (all 0 where it is out of range);
     float32 by default.  `nn.functional.one_hot` is PyTorch's: int64, checked."""
@@ -152,6 +149,7 @@ def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
     )
 
 
+@public
 def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
     """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix
     order), given one by one or as one list of tensors; each keeps its dtype.

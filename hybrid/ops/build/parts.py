@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..base.common import Part
-from ..elementwise import add
-
-__all__: list[str] = []
+from ..elementwise.arithmetic import add
 
 Tensor = Any
 

@@ -27,8 +27,6 @@ from ...ir.door.foreign import (
 from ...ir.tensor import Handle
 from .join import stack
 
-__all__: list[str] = []
-
 Tensor = Any
 
 

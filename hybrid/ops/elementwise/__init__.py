@@ -1,19 +1,4 @@
-"""The elementwise family under one name.
+"""Records whose result at a position is a function of the operands at that position.
 
-Invariant: this module defines nothing; each record lives in one of the modules it gathers.
+Invariant: this package defines nothing; each record lives in one of its modules.
 """
-
-from . import activations, arithmetic, functions, logic, rounding, selection, updates
-from .activations import *  # noqa: F403
-from .arithmetic import *  # noqa: F403
-from .functions import *  # noqa: F403
-from .logic import *  # noqa: F403
-from .rounding import *  # noqa: F403
-from .selection import *  # noqa: F403
-from .updates import *  # noqa: F403
-
-__all__ = [
-    n
-    for m in (arithmetic, logic, selection, rounding, functions, activations, updates)
-    for n in m.__all__
-]

@@ -13,45 +13,21 @@ from typing import Any
 import numpy as np
 
 from ...ir.door.bind import bind
-from ...ir.door.flat import public
+from ...ir.door.flat import function_of
 from ...ir.op import map_op
 from ...ir.scalar.program import Builder, Val
 from .. import formulas as F
 from ..base.common import wide
+from ..base.surface import public
 from ..formulas.tools import clamp
 from .arithmetic import abs, add, divide, multiply, reference_of, square, subtract
-from .functions import by_element, exp, sigmoid, tanh
+from .functions import DENSITY, by_element, normal_pdf, sigmoid, tanh
 from .logic import greater, less, logical_and
 from .selection import where
 
-__all__ = [
-    "relu",
-    "relu_grad",
-    "relu6",
-    "leaky_relu",
-    "elu",
-    "celu",
-    "selu",
-    "hardtanh",
-    "hardsigmoid",
-    "hardswish",
-    "softsign",
-    "silu",
-    "silu_grad",
-    "softplus",
-    "softplus_grad",
-    "log_sigmoid",
-    "mish",
-    "gelu",
-    "gelu_grad",
-    "gelu_tanh",
-    "gelu_tanh_grad",
-    "normal_pdf",
-]
-
 Tensor = Any
 Function = Callable[..., Any]
-ROOT_HALF, DENSITY = math.sqrt(0.5), 1.0 / math.sqrt(2.0 * math.pi)
+ROOT_HALF = math.sqrt(0.5)
 
 
 def _float_map(name: str, nin: int, body: Any, **more: Any) -> Any:
@@ -70,10 +46,13 @@ relu: Function = public(
         reference=lambda x: np.where(x < 0, np.zeros_like(x), x),
         doc="x, or 0 where x is negative: -0 and NaN stay. The gradient is 0 at both zeros, as in "
         "PyTorch.",
-    )
+    ),
+    functional=True,
+    method=True,
+    inplace=True,
 )
 
-relu_grad: Function = public(
+relu_grad: Function = function_of(
     _float_map(
         "relu_grad",
         2,
@@ -124,47 +103,56 @@ _HARDTANH = _float_map(
 )
 
 
+@public(functional=True)
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where positive, negative_slope * x elsewhere."""
     return bind(_LEAKY, x, slope=float(negative_slope))
 
 
+@public(functional=True)
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where positive, alpha * (e^x - 1) elsewhere."""
     return bind(_ELU, x, alpha=float(alpha))
 
 
+@public
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where positive, alpha * (e^(x/alpha) - 1) elsewhere."""
     alpha = float(alpha)
     return where(greater(x, 0.0), x, multiply(elu(divide(x, alpha)), alpha))
 
 
+@public
 def selu(x: Tensor) -> Tensor:
     """The self-normalising elu of Klambauer et al."""
     return multiply(elu(x, 1.6732632423543772), 1.0507009873554805)
 
 
+@public
 def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x limited to [min_val, max_val]; its gradient is 0 at the borders, unlike clip's."""
     return bind(_HARDTANH, x, low=float(min_val), high=float(max_val))
 
 
+@public
 def relu6(x: Tensor) -> Tensor:
     """x limited to [0, 6]."""
     return hardtanh(x, 0.0, 6.0)
 
 
+@public
 def hardsigmoid(x: Tensor) -> Tensor:
     """x + 3 limited to [0, 6], divided by 6."""
     return divide(relu6(add(x, 3.0)), 6.0)
 
 
+@public
 def hardswish(x: Tensor) -> Tensor:
     """x * hardsigmoid(x)."""
     return multiply(x, hardsigmoid(x))
 
 
+@public
 def softsign(x: Tensor) -> Tensor:
     """x / (1 + |x|)."""
     return divide(x, add(abs(x), 1.0))
@@ -197,7 +185,9 @@ silu: Function = public(
         ulp=4.0,
         reference=reference_of(lambda x: np.where(x > 0, x, _limited(x)) * _sigmoid_wide(x)),
         doc="x * sigmoid(x); -0 at minus infinity.",
-    )
+    ),
+    functional=True,
+    method=True,
 )
 
 
@@ -212,7 +202,7 @@ def _silu_second(h: Tensor, g: Tensor, x: Tensor) -> Tensor:
     return multiply(multiply(h, g), multiply(multiply(y, subtract(1.0, y)), bent))
 
 
-silu_grad: Function = public(
+silu_grad: Function = function_of(
     _float_map(
         "silu_grad",
         2,
@@ -276,6 +266,7 @@ _SOFTPLUS_GRAD = _float_map(
 )
 
 
+@public(functional=True, method=True)
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + e^(beta*x)) / beta, and x itself where beta*x > threshold."""
     return bind(_SOFTPLUS, x, beta=float(beta), threshold=float(threshold))
@@ -301,10 +292,12 @@ log_sigmoid: Function = public(
         vjp=lambda g, out, x: (multiply(g, sigmoid(multiply(x, -1.0))),),
         reference=reference_of(lambda x: -np.logaddexp(-x, 0)),
         doc="log(sigmoid(x)) without overflow.",
-    )
+    ),
+    functional=("log_sigmoid", "logsigmoid"),
 )
 
 
+@public
 def mish(x: Tensor) -> Tensor:
     """x * tanh(softplus(x))."""
     return multiply(x, tanh(softplus(x)))
@@ -324,11 +317,6 @@ def _gelu_grad_body(s: Builder, g: Val, x: Val) -> Val:
     return g * s.fma(clamp(s, x, -1e4, 1e4) * DENSITY, bell, below)
 
 
-def normal_pdf(x: Tensor) -> Tensor:
-    """The density of the standard normal distribution."""
-    return multiply(exp(multiply(square(x), -0.5)), DENSITY)
-
-
 def _phi(x: float) -> float:
     return 0.5 * math.erfc(-x * ROOT_HALF)
 
@@ -346,9 +334,10 @@ gelu: Function = public(
         ulp=16.0,
         reference=by_element(lambda x: x * _phi(x) if x > -1e4 else -0.0 if x == x else x),
         doc="x * Phi(x), Phi the normal distribution function; -0 at minus infinity.",
-    )
+    ),
+    method=True,
 )
-gelu_grad: Function = public(
+gelu_grad: Function = function_of(
     _float_map(
         "gelu_grad",
         2,
@@ -419,7 +408,7 @@ gelu_tanh: Function = public(
         doc="gelu in Hendrycks and Gimpel's tanh form.",
     )
 )
-gelu_tanh_grad: Function = public(
+gelu_tanh_grad: Function = function_of(
     _float_map(
         "gelu_tanh_grad",
         2,

@@ -11,24 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.door.flat import public
 from ...ir.op import map_op
 from ...ir.scalar.program import Builder, Val
 from ..base.common import wide
-
-__all__ = [
-    "add",
-    "subtract",
-    "multiply",
-    "divide",
-    "negative",
-    "positive",
-    "clone",
-    "abs",
-    "sign",
-    "square",
-    "reciprocal",
-]
+from ..base.surface import public
 
 Tensor = Any
 Function = Callable[..., Any]
@@ -61,7 +47,10 @@ add: Function = public(
         facts=COMMUTATIVE,
         unit={0: -0.0, 1: -0.0},
         doc="x + y; on bool tensors logical or, as in NumPy.",
-    )
+    ),
+    method=True,
+    inplace=True,
+    operator=True,
 )
 
 subtract: Function = public(
@@ -74,7 +63,10 @@ subtract: Function = public(
         reference=reference_of(np.subtract),
         unit={1: 0.0},
         doc="x - y.",
-    )
+    ),
+    method=("sub", "subtract"),
+    inplace="sub_",
+    operator="sub",
 )
 
 multiply: Function = public(
@@ -87,7 +79,10 @@ multiply: Function = public(
         facts=COMMUTATIVE,
         unit={0: 1.0, 1: 1.0},
         doc="x * y; on bool tensors logical and, as in NumPy.",
-    )
+    ),
+    method=("mul", "multiply"),
+    inplace="mul_",
+    operator="mul",
 )
 
 divide: Function = public(
@@ -104,7 +99,10 @@ divide: Function = public(
         reference=reference_of(np.divide),
         unit={1: 1.0},
         doc="x / y; integers are divided as float32.",
-    )
+    ),
+    method=("div", "divide"),
+    inplace="div_",
+    operator="truediv",
 )
 
 negative: Function = public(
@@ -117,7 +115,10 @@ negative: Function = public(
         reference=reference_of(np.negative),
         facts=frozenset(["involution"]),
         doc="-x; unsigned integers wrap.",
-    )
+    ),
+    method="neg",
+    inplace="neg_",
+    operator="neg",
 )
 
 positive: Function = public(
@@ -129,7 +130,8 @@ positive: Function = public(
         reference=lambda x: x,
         facts=frozenset(["pure_copy"]),
         doc="x itself.",
-    )
+    ),
+    operator="pos",
 )
 
 clone: Function = public(
@@ -154,7 +156,9 @@ abs: Function = public(
         reference=reference_of(np.abs),
         facts=IDEMPOTENT,
         doc="|x|; the most negative integer stays as it is. The gradient at 0 is 0.",
-    )
+    ),
+    method=True,
+    operator=True,
 )
 
 
@@ -175,7 +179,8 @@ sign: Function = public(
         accepts="iuf",
         facts=IDEMPOTENT,
         doc="-1, 0 or 1 (0 for both zeros); NaN stays NaN. Its gradient is zero.",
-    )
+    ),
+    method=True,
 )
 
 square: Function = public(
@@ -187,7 +192,8 @@ square: Function = public(
         accepts="iuf",
         reference=reference_of(np.square),
         doc="x * x.",
-    )
+    ),
+    method=True,
 )
 
 reciprocal: Function = public(
@@ -200,5 +206,6 @@ reciprocal: Function = public(
         vjp=lambda g, out, x: (negative(multiply(g, square(out))),),
         reference=reference_of(lambda x: 1.0 / x),
         doc="1 / x.",
-    )
+    ),
+    method=True,
 )

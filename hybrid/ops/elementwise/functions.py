@@ -15,72 +15,37 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...ir.door.bind import as_tensor
-from ...ir.door.flat import public
+from ...ir.door.flat import function_of
 from ...ir.door.foreign import data_of, holds_tensors, listed
-from ...ir.op import map_op
+from ...ir.op import Op, map_op
 from ...ir.scalar.program import Builder, Val
 from ...ir.tensor import Handle
 from .. import formulas as F
 from ..base.common import wide
+from ..base.surface import public
 from .arithmetic import add, divide, multiply, negative, reciprocal, reference_of, square, subtract
 from .logic import equal, greater_equal, isinf, logical_and
 from .selection import where
 
-__all__ = [
-    "exp",
-    "exp2",
-    "expm1",
-    "log",
-    "log2",
-    "log10",
-    "log1p",
-    "sin",
-    "cos",
-    "tan",
-    "asin",
-    "acos",
-    "atan",
-    "atan2",
-    "sinh",
-    "cosh",
-    "tanh",
-    "tanh_grad",
-    "asinh",
-    "acosh",
-    "atanh",
-    "sqrt",
-    "rsqrt",
-    "cbrt",
-    "hypot",
-    "power",
-    "pow",
-    "logaddexp",
-    "erf",
-    "erfc",
-    "sigmoid",
-    "sigmoid_grad",
-]
-
 Tensor = Any
 Function = Callable[..., Any]
 LN2, LN10 = math.log(2.0), math.log(10.0)
+DENSITY = 1.0 / math.sqrt(2.0 * math.pi)  # of the standard normal distribution at 0
 
 
 def _unary(
     name: str, formula: Callable[..., Any], vjp: Any, f: Callable[..., Any], doc: str, **more: Any
-) -> Any:
-    return public(
-        map_op(
-            name,
-            1,
-            formula,
-            vjp=vjp,
-            reference=more.pop("reference", None) or reference_of(f),
-            result="float",
-            accepts="f",
-            doc=doc,
-            **more,
-        )
+) -> Op:
+    return map_op(
+        name,
+        1,
+        formula,
+        vjp=vjp,
+        reference=more.pop("reference", None) or reference_of(f),
+        result="float",
+        accepts="f",
+        doc=doc,
+        **more,
     )
 
 
@@ -96,43 +61,68 @@ def by_element(f: Callable[..., float]) -> Callable[..., Any]:
 
 
 # ---- exponentials and logarithms
-exp: Function = _unary("exp", F.exp, lambda g, out, x: (multiply(g, out),), np.exp, "e^x.")
-exp2: Function = _unary(
-    "exp2", F.exp2, lambda g, out, x: (multiply(g, multiply(out, LN2)),), np.exp2, "2^x."
+exp: Function = public(
+    _unary("exp", F.exp, lambda g, out, x: (multiply(g, out),), np.exp, "e^x."),
+    method=True,
+    inplace=True,
 )
-expm1: Function = _unary(
-    "expm1",
-    F.expm1,
-    lambda g, out, x: (multiply(g, add(out, 1.0)),),
-    np.expm1,
-    "e^x - 1, exact near 0.",
+exp2: Function = public(
+    _unary("exp2", F.exp2, lambda g, out, x: (multiply(g, multiply(out, LN2)),), np.exp2, "2^x."),
+    method=True,
 )
-log: Function = _unary(
-    "log", F.log, lambda g, out, x: (divide(g, x),), np.log, "Natural logarithm.", domain=(0.1, 5.0)
+expm1: Function = public(
+    _unary(
+        "expm1",
+        F.expm1,
+        lambda g, out, x: (multiply(g, add(out, 1.0)),),
+        np.expm1,
+        "e^x - 1, exact near 0.",
+    ),
+    method=True,
 )
-log2: Function = _unary(
-    "log2",
-    F.log2,
-    lambda g, out, x: (divide(g, multiply(x, LN2)),),
-    np.log2,
-    "Logarithm to base 2.",
-    domain=(0.1, 5.0),
+log: Function = public(
+    _unary(
+        "log",
+        F.log,
+        lambda g, out, x: (divide(g, x),),
+        np.log,
+        "Natural logarithm.",
+        domain=(0.1, 5.0),
+    ),
+    method=True,
 )
-log10: Function = _unary(
-    "log10",
-    F.log10,
-    lambda g, out, x: (divide(g, multiply(x, LN10)),),
-    np.log10,
-    "Logarithm to base 10.",
-    domain=(0.1, 5.0),
+log2: Function = public(
+    _unary(
+        "log2",
+        F.log2,
+        lambda g, out, x: (divide(g, multiply(x, LN2)),),
+        np.log2,
+        "Logarithm to base 2.",
+        domain=(0.1, 5.0),
+    ),
+    method=True,
 )
-log1p: Function = _unary(
-    "log1p",
-    F.log1p,
-    lambda g, out, x: (divide(g, add(x, 1.0)),),
-    np.log1p,
-    "log(1 + x), exact near 0.",
-    domain=(-0.9, 3.0),
+log10: Function = public(
+    _unary(
+        "log10",
+        F.log10,
+        lambda g, out, x: (divide(g, multiply(x, LN10)),),
+        np.log10,
+        "Logarithm to base 10.",
+        domain=(0.1, 5.0),
+    ),
+    method=True,
+)
+log1p: Function = public(
+    _unary(
+        "log1p",
+        F.log1p,
+        lambda g, out, x: (divide(g, add(x, 1.0)),),
+        np.log1p,
+        "log(1 + x), exact near 0.",
+        domain=(-0.9, 3.0),
+    ),
+    method=True,
 )
 
 
@@ -169,78 +159,115 @@ logaddexp: Function = public(
 
 
 # ---- trigonometric and hyperbolic
-sin: Function = _unary(
-    "sin",
-    F.sin,
-    lambda g, out, x: (multiply(g, cos(x)),),
-    np.sin,
-    "Sine, exact for huge arguments too.",
+sin: Function = public(
+    _unary(
+        "sin",
+        F.sin,
+        lambda g, out, x: (multiply(g, cos(x)),),
+        np.sin,
+        "Sine, exact for huge arguments too.",
+    ),
+    method=True,
 )
-cos: Function = _unary(
-    "cos",
-    F.cos,
-    lambda g, out, x: (negative(multiply(g, sin(x))),),
-    np.cos,
-    "Cosine, exact for huge arguments too.",
+cos: Function = public(
+    _unary(
+        "cos",
+        F.cos,
+        lambda g, out, x: (negative(multiply(g, sin(x))),),
+        np.cos,
+        "Cosine, exact for huge arguments too.",
+    ),
+    method=True,
 )
-tan: Function = _unary(
-    "tan",
-    F.tan,
-    lambda g, out, x: (multiply(g, add(square(out), 1.0)),),
-    np.tan,
-    "Tangent, exact for huge arguments too.",
-    domain=(-1.2, 1.2),
+tan: Function = public(
+    _unary(
+        "tan",
+        F.tan,
+        lambda g, out, x: (multiply(g, add(square(out), 1.0)),),
+        np.tan,
+        "Tangent, exact for huge arguments too.",
+        domain=(-1.2, 1.2),
+    ),
+    method=True,
 )
-asin: Function = _unary(
-    "asin",
-    F.asin,
-    lambda g, out, x: (multiply(g, rsqrt(subtract(1.0, square(x)))),),
-    np.arcsin,
-    "Arcsine.",
-    domain=(-0.9, 0.9),
+asin: Function = public(
+    _unary(
+        "asin",
+        F.asin,
+        lambda g, out, x: (multiply(g, rsqrt(subtract(1.0, square(x)))),),
+        np.arcsin,
+        "Arcsine.",
+        domain=(-0.9, 0.9),
+    ),
+    method=True,
 )
-acos: Function = _unary(
-    "acos",
-    F.acos,
-    lambda g, out, x: (negative(multiply(g, rsqrt(subtract(1.0, square(x))))),),
-    np.arccos,
-    "Arccosine.",
-    domain=(-0.9, 0.9),
+acos: Function = public(
+    _unary(
+        "acos",
+        F.acos,
+        lambda g, out, x: (negative(multiply(g, rsqrt(subtract(1.0, square(x))))),),
+        np.arccos,
+        "Arccosine.",
+        domain=(-0.9, 0.9),
+    ),
+    method=True,
 )
-atan: Function = _unary(
-    "atan", F.atan, lambda g, out, x: (divide(g, add(square(x), 1.0)),), np.arctan, "Arctangent."
+atan: Function = public(
+    _unary(
+        "atan",
+        F.atan,
+        lambda g, out, x: (divide(g, add(square(x), 1.0)),),
+        np.arctan,
+        "Arctangent.",
+    ),
+    method=True,
 )
-sinh: Function = _unary(
-    "sinh", F.sinh, lambda g, out, x: (multiply(g, cosh(x)),), np.sinh, "Hyperbolic sine."
+sinh: Function = public(
+    _unary("sinh", F.sinh, lambda g, out, x: (multiply(g, cosh(x)),), np.sinh, "Hyperbolic sine."),
+    method=True,
 )
-cosh: Function = _unary(
-    "cosh", F.cosh, lambda g, out, x: (multiply(g, sinh(x)),), np.cosh, "Hyperbolic cosine."
+cosh: Function = public(
+    _unary(
+        "cosh", F.cosh, lambda g, out, x: (multiply(g, sinh(x)),), np.cosh, "Hyperbolic cosine."
+    ),
+    method=True,
 )
-tanh: Function = _unary(
-    "tanh", F.tanh, lambda g, out, x: (tanh_grad(g, out),), np.tanh, "Hyperbolic tangent."
+tanh: Function = public(
+    _unary("tanh", F.tanh, lambda g, out, x: (tanh_grad(g, out),), np.tanh, "Hyperbolic tangent."),
+    functional=True,
+    method=True,
 )
-asinh: Function = _unary(
-    "asinh",
-    F.asinh,
-    lambda g, out, x: (multiply(g, rsqrt(add(square(x), 1.0))),),
-    np.arcsinh,
-    "Inverse hyperbolic sine.",
+asinh: Function = public(
+    _unary(
+        "asinh",
+        F.asinh,
+        lambda g, out, x: (multiply(g, rsqrt(add(square(x), 1.0))),),
+        np.arcsinh,
+        "Inverse hyperbolic sine.",
+    ),
+    method=True,
 )
-acosh: Function = _unary(
-    "acosh",
-    F.acosh,
-    lambda g, out, x: (multiply(g, rsqrt(subtract(square(x), 1.0))),),
-    np.arccosh,
-    "Inverse hyperbolic cosine.",
-    domain=(1.1, 5.0),
+acosh: Function = public(
+    _unary(
+        "acosh",
+        F.acosh,
+        lambda g, out, x: (multiply(g, rsqrt(subtract(square(x), 1.0))),),
+        np.arccosh,
+        "Inverse hyperbolic cosine.",
+        domain=(1.1, 5.0),
+    ),
+    method=True,
 )
-atanh: Function = _unary(
-    "atanh",
-    F.atanh,
-    lambda g, out, x: (divide(g, subtract(1.0, square(x))),),
-    np.arctanh,
-    "Inverse hyperbolic tangent.",
-    domain=(-0.9, 0.9),
+atanh: Function = public(
+    _unary(
+        "atanh",
+        F.atanh,
+        lambda g, out, x: (divide(g, subtract(1.0, square(x))),),
+        np.arctanh,
+        "Inverse hyperbolic tangent.",
+        domain=(-0.9, 0.9),
+    ),
+    method=True,
 )
 
 
@@ -266,7 +293,7 @@ atan2: Function = public(
     )
 )
 
-tanh_grad: Function = public(
+tanh_grad: Function = function_of(
     map_op(
         "tanh_grad",
         2,
@@ -282,7 +309,7 @@ tanh_grad: Function = public(
     )
 )
 
-sigmoid_grad: Function = public(
+sigmoid_grad: Function = function_of(
     map_op(
         "sigmoid_grad",
         2,
@@ -299,40 +326,52 @@ sigmoid_grad: Function = public(
     )
 )
 
-sigmoid: Function = _unary(
-    "sigmoid",
-    F.sigmoid,
-    lambda g, out, x: (sigmoid_grad(g, out),),
-    lambda x: np.where(x < 0, np.exp(-np.abs(x)), 1) / (1 + np.exp(-np.abs(x))),
-    "1 / (1 + e^-x), accurate in both tails.",
+sigmoid: Function = public(
+    _unary(
+        "sigmoid",
+        F.sigmoid,
+        lambda g, out, x: (sigmoid_grad(g, out),),
+        lambda x: np.where(x < 0, np.exp(-np.abs(x)), 1) / (1 + np.exp(-np.abs(x))),
+        "1 / (1 + e^-x), accurate in both tails.",
+    ),
+    functional=True,
+    method=True,
 )
 
 
 # ---- roots and powers
-sqrt: Function = _unary(
-    "sqrt",
-    lambda s, x: s.sqrt(x),
-    lambda g, out, x: (divide(g, multiply(out, 2.0)),),
-    np.sqrt,
-    "Square root, correctly rounded.",
-    domain=(0.1, 5.0),
-    ulp=1.0,
+sqrt: Function = public(
+    _unary(
+        "sqrt",
+        lambda s, x: s.sqrt(x),
+        lambda g, out, x: (divide(g, multiply(out, 2.0)),),
+        np.sqrt,
+        "Square root, correctly rounded.",
+        domain=(0.1, 5.0),
+        ulp=1.0,
+    ),
+    method=True,
 )
-rsqrt: Function = _unary(
-    "rsqrt",
-    F.rsqrt,
-    lambda g, out, x: (multiply(g, multiply(multiply(out, square(out)), -0.5)),),
-    lambda x: 1 / np.sqrt(x),
-    "1 / sqrt(x).",
-    domain=(0.1, 5.0),
+rsqrt: Function = public(
+    _unary(
+        "rsqrt",
+        F.rsqrt,
+        lambda g, out, x: (multiply(g, multiply(multiply(out, square(out)), -0.5)),),
+        lambda x: 1 / np.sqrt(x),
+        "1 / sqrt(x).",
+        domain=(0.1, 5.0),
+    ),
+    method=True,
 )
-cbrt: Function = _unary(
-    "cbrt",
-    F.cbrt,
-    lambda g, out, x: (divide(g, multiply(square(out), 3.0)),),
-    np.cbrt,
-    "Cube root.",
-    domain=(0.1, 5.0),
+cbrt: Function = public(
+    _unary(
+        "cbrt",
+        F.cbrt,
+        lambda g, out, x: (divide(g, multiply(square(out), 3.0)),),
+        np.cbrt,
+        "Cube root.",
+        domain=(0.1, 5.0),
+    )
 )
 
 
@@ -386,7 +425,7 @@ def _power_reference(x: np.ndarray, y: np.ndarray) -> Any:
     return np.array(out, np.uint64).astype(x.dtype).reshape(xs.shape)
 
 
-_power: Function = public(
+_power: Function = function_of(
     map_op(
         "power",
         2,
@@ -410,6 +449,7 @@ _power: Function = public(
 )
 
 
+@public(hybrid=("power", "pow"), method="pow", inplace="pow_", operator="pow")
 def power(x: Tensor, y: Any) -> Tensor:
     """x to the power y.  The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a
     reciprocal and a square root.
@@ -448,9 +488,6 @@ def _refuse_negative(x: Any, y: Any) -> None:
         )
 
 
-pow = power
-
-
 # ---- error functions
 _TWO_OVER_ROOT_PI = 2.0 / math.sqrt(math.pi)
 
@@ -460,21 +497,32 @@ def _bell(g: Tensor, x: Tensor) -> Tensor:
     return multiply(g, multiply(exp(negative(square(x))), _TWO_OVER_ROOT_PI))
 
 
-erf: Function = _unary(
-    "erf",
-    F.erf,
-    lambda g, out, x: (_bell(g, x),),
-    np.sin,
-    "The error function.",
-    reference=by_element(math.erf),
-    ulp=3.0,
+erf: Function = public(
+    _unary(
+        "erf",
+        F.erf,
+        lambda g, out, x: (_bell(g, x),),
+        np.sin,
+        "The error function.",
+        reference=by_element(math.erf),
+        ulp=3.0,
+    ),
+    method=True,
 )
-erfc: Function = _unary(
-    "erfc",
-    F.erfc,
-    lambda g, out, x: (negative(_bell(g, x)),),
-    np.sin,
-    "1 - erf(x), accurate in the tail.",
-    reference=by_element(math.erfc),
-    ulp=3.0,
+erfc: Function = public(
+    _unary(
+        "erfc",
+        F.erfc,
+        lambda g, out, x: (negative(_bell(g, x)),),
+        np.sin,
+        "1 - erf(x), accurate in the tail.",
+        reference=by_element(math.erfc),
+        ulp=3.0,
+    )
 )
+
+
+@public
+def normal_pdf(x: Tensor) -> Tensor:
+    """The density of the standard normal distribution."""
+    return multiply(exp(multiply(square(x), -0.5)), DENSITY)

@@ -13,52 +13,50 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...ir.door.bind import as_tensor
-from ...ir.door.flat import public
-from ...ir.op import map_op
+from ...ir.door.flat import function_of
+from ...ir.op import Op, map_op
 from ...ir.scalar.program import Builder, Val
 from ..base.common import SHAPE_ONLY, wide
+from ..base.surface import public
 from ..formulas import tools
 from .arithmetic import FLOATS, IDEMPOTENT, divide, multiply, negative
 from .selection import astype
-
-__all__ = [
-    "floor",
-    "ceil",
-    "trunc",
-    "round",
-    "floor_divide",
-    "remainder",
-    "fmod",
-]
 
 Tensor = Any
 Function = Callable[..., Any]
 
 
 # ---- rounding
-def _rounding(name: str, prim: str, f: Callable[..., Any], doc: str) -> Callable[..., Any]:
-    return public(
-        map_op(
-            name,
-            1,
-            lambda s, x: s.op(prim, x) if x.type in FLOATS else x,
-            vjp=lambda g, out, x: (None,),
-            reference=lambda x: (
-                f(x) if x.dtype.kind in "f" else x if x.dtype.kind in "iu" else f(wide(x))
-            ),
-            accepts="iuf",
-            facts=IDEMPOTENT,
-            doc=doc + " Integers stay as they are; the gradient is zero.",
-        )
+def _rounding(name: str, prim: str, f: Callable[..., Any], doc: str) -> Op:
+    return map_op(
+        name,
+        1,
+        lambda s, x: s.op(prim, x) if x.type in FLOATS else x,
+        vjp=lambda g, out, x: (None,),
+        reference=lambda x: (
+            f(x) if x.dtype.kind in "f" else x if x.dtype.kind in "iu" else f(wide(x))
+        ),
+        accepts="iuf",
+        facts=IDEMPOTENT,
+        doc=doc + " Integers stay as they are; the gradient is zero.",
     )
 
 
-floor: Function = _rounding("floor", "floor", np.floor, "The largest integer not above x.")
-ceil: Function = _rounding("ceil", "ceil", np.ceil, "The smallest integer not below x.")
-trunc: Function = _rounding("trunc", "trunc", np.trunc, "x without its fraction.")
-_round: Function = _rounding("round", "rint", np.rint, "The nearest integer, halves to even.")
+floor: Function = public(
+    _rounding("floor", "floor", np.floor, "The largest integer not above x."), method=True
+)
+ceil: Function = public(
+    _rounding("ceil", "ceil", np.ceil, "The smallest integer not below x."), method=True
+)
+trunc: Function = public(
+    _rounding("trunc", "trunc", np.trunc, "x without its fraction."), method=True
+)
+_round: Function = function_of(
+    _rounding("round", "rint", np.rint, "The nearest integer, halves to even.")
+)
 
 
+@public
 def round(x: Tensor, decimals: int = 0) -> Tensor:
     """x rounded to the nearest multiple of 10^-decimals, halves to even;
     computed as NumPy does, by scaling."""
@@ -147,7 +145,8 @@ floor_divide: Function = public(
         reference=_reference_int(np.floor_divide),
         keeps=SHAPE_ONLY,
         doc="floor(x / y); integer division by zero gives 0. Not differentiable.",
-    )
+    ),
+    operator="floordiv",
 )
 
 remainder: Function = public(
@@ -160,7 +159,8 @@ remainder: Function = public(
         reference=_reference_int(np.remainder),
         doc="x - y*floor(x/y), exactly, with the sign of y (Python's %); an integer modulo zero "
         "is 0.",
-    )
+    ),
+    operator="mod",
 )
 
 fmod: Function = public(

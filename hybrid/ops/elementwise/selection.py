@@ -16,24 +16,14 @@ from ...core.aval import Aval
 from ...core.errors import DTypeError
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as convert_to
-from ...ir.door.flat import public
+from ...ir.door.flat import function_of
 from ...ir.op import NO_GRAD, map_op
 from ...ir.scalar.program import TYPE, Builder, Val
 from ..base.common import SHAPE_ONLY
+from ..base.surface import public
 from ..formulas import tools
 from .arithmetic import COMMUTATIVE, is_bool, multiply, positive, reference_of, sign
 from .logic import equal, greater, less, less_equal, logical_and, logical_or
-
-__all__ = [
-    "where",
-    "astype",
-    "minimum",
-    "maximum",
-    "clip",
-    "copysign",
-    "signbit",
-    "nextafter",
-]
 
 Tensor = Any
 Function = Callable[..., Any]
@@ -50,7 +40,8 @@ where: Function = public(
         keeps=frozenset(["0"]),
         reference=lambda c, x, y: np.where(c != 0, x, y),
         doc="x where the condition holds, else y.",
-    )
+    ),
+    method=True,
 )
 
 
@@ -102,6 +93,7 @@ map_op(
 )
 
 
+@public
 def astype(x: Tensor, dtype: Any) -> Tensor:
     """x with its elements converted to `dtype`."""
     return convert_to(as_tensor(x), dt.canonical(dtype))
@@ -136,7 +128,8 @@ minimum: Function = public(
         facts=COMMUTATIVE,
         doc="The smaller of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs "
         "too, share the gradient; with a NaN both have all of it.",
-    )
+    ),
+    method=True,
 )
 
 maximum: Function = public(
@@ -152,7 +145,8 @@ maximum: Function = public(
         facts=COMMUTATIVE,
         doc="The larger of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs "
         "too, share the gradient; with a NaN both have all of it.",
-    )
+    ),
+    method=True,
 )
 
 
@@ -197,9 +191,10 @@ _CLIP_HIGH = map_op(
     reference=reference_of(_least),
     doc="min(x, high), whose ties give the gradient to x.",
 )
-_clip, _clip_low, _clip_high = public(_CLIP), public(_CLIP_LOW), public(_CLIP_HIGH)
+_clip, _clip_low, _clip_high = function_of(_CLIP), function_of(_CLIP_LOW), function_of(_CLIP_HIGH)
 
 
+@public(method=("clip", "clamp"), inplace="clamp_")
 def clip(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """x limited to [min, max]; either may be None, a number or a tensor that broadcasts.
 

@@ -19,8 +19,6 @@ from ...ir.scalar.program import Builder, Val
 from .. import formulas as F
 from ..base.common import wide
 
-__all__ = ["sgd_update", "momentum_update", "adam_update"]
-
 Tensor = Any
 
 

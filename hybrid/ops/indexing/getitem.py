@@ -22,11 +22,10 @@ from ...ir.door.foreign import data_of, holds_tensors
 from ...ir.tensor import Handle
 from ..axes.reduce import broadcast_to
 from ..axes.views import RESHAPE, SLICE, moveaxis, permute_dims, reshape, slice_
+from ..base.surface import public
 from ..build.join import slice_set
-from ..elementwise import where
+from ..elementwise.selection import where
 from .index import gather_axes, index_check, row_numbers, scatter_set
-
-__all__ = ["getitem", "setitem", "nonzero", "masked_select"]
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -46,6 +45,7 @@ class Key(NamedTuple):
     front: bool
 
 
+@public(method=True)
 def nonzero(x: Tensor) -> tuple[Tensor, ...]:
     """Index tensors (int64, one per axis) of the nonzero elements; reads the data on the host."""
     x = as_tensor(x)
@@ -57,6 +57,7 @@ def nonzero(x: Tensor) -> tuple[Tensor, ...]:
     return tuple(as_tensor(i, x.device) for i in found)
 
 
+@public
 def masked_select(x: Tensor, mask: Tensor) -> Tensor:
     """Elements of x where the mask (of x's shape) is true, in order, as one axis."""
     return getitem(x, broadcast_to(as_tensor(mask, x.device), x.shape))
@@ -229,6 +230,7 @@ def _plan(x: Tensor, key: Any) -> tuple[dict[str, Any], Ints | None] | None:
     return plan
 
 
+@public
 def getitem(x: Tensor, key: Any) -> Tensor:
     """x[key]."""
     plan = _plan(x, key)
@@ -266,6 +268,7 @@ def _lone_mask(x: Tensor, key: Any) -> Tensor | None:
     return None
 
 
+@public
 def setitem(x: Tensor, key: Any, value: Any) -> Tensor:
     """A tensor like x after x[key] = value; the last write to an element stays.
 

@@ -22,22 +22,11 @@ from ...ir.scalar.program import Builder, Val
 from ..axes.reduce import broadcast_to
 from ..axes.views import RESHAPE, reshape
 from ..base.common import draw, ints
+from ..base.surface import public
 from ..build.create import arange, zeros, zeros_like
-from ..elementwise import add, equal, multiply, where
-
-__all__ = [
-    "index_check",
-    "gather_rows",
-    "scatter_add",
-    "scatter_set",
-    "take",
-    "take_along_axis",
-    "put_along_axis",
-    "embedding",
-    "index_add",
-    "gather_axes",
-    "row_numbers",
-]
+from ..elementwise.arithmetic import add, multiply
+from ..elementwise.logic import equal
+from ..elementwise.selection import where
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -217,6 +206,7 @@ def gather_rows(x: Tensor, rows: Tensor) -> Tensor:
     return gather_axes(x, [rows], 0)
 
 
+@public(method=True)
 def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     """Slices of x at integer indices along an axis (None: of the flattened tensor);
     negative ones wrap."""
@@ -227,6 +217,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     return gather_axes(x, [index_check(indices, x.shape[a], a, device=x.device)], a)
 
 
+@public
 def embedding(weight: Tensor, index: Any) -> Tensor:
     """Rows of weight[n, d] at integer indices of any shape;
     negative indices are errors, as in PyTorch."""
@@ -318,6 +309,7 @@ def _along_index(x: Tensor, indices: Any, axis: int) -> tuple[Tensor, int]:
     return index_check(i, x.shape[a], a), a
 
 
+@public(method=True)
 def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
     """NumPy's take_along_axis: one index per result element along an axis; other axes broadcast."""
     x = as_tensor(x)
@@ -326,6 +318,7 @@ def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
     return bind(ALONG, broadcast_to(x, shape), i, axis=a)
 
 
+@public
 def put_along_axis(x: Tensor, indices: Any, values: Any, axis: int = -1) -> Tensor:
     """A copy of x with `values` written where take_along_axis reads;
     the last write to an element stays."""
@@ -438,6 +431,7 @@ def scatter_set(base: Tensor, rows: Tensor, update: Tensor) -> Tensor:
     return bind(SCATTER_SET, base, rows, astype(update, base.dtype))
 
 
+@public
 def index_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
     """x plus slices of `source` added at integer indices along an axis (torch.index_add)."""
     x = as_tensor(x)

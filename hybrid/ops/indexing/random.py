@@ -26,36 +26,14 @@ from ...ir.op import Op
 from ...ir.tensor import Handle
 from ..axes.positions import argmax
 from ..axes.reduce import broadcast_to
+from ..base.surface import public
 from ..build.join import stack
-from ..elementwise import add, log, maximum, multiply, negative, subtract, where
-from .draws import BERNOULLI, BITS, INTEGER, NORMAL, UNIFORM, philox
+from ..elementwise.arithmetic import add, multiply, negative, subtract
+from ..elementwise.functions import log
+from ..elementwise.selection import maximum, where
+from .draws import BERNOULLI, BITS, INTEGER, NORMAL, UNIFORM
 from .index import take
 from .sort import argsort
-
-__all__ = [
-    "Generator",
-    "default_generator",
-    "manual_seed",
-    "get_state",
-    "set_state",
-    "random_bits",
-    "rand",
-    "randn",
-    "uniform",
-    "normal",
-    "randint",
-    "bernoulli",
-    "permutation",
-    "randperm",
-    "shuffle",
-    "rand_like",
-    "randn_like",
-    "categorical",
-    "choice",
-    "philox",
-    "dropout",
-    "seed",
-]
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -67,6 +45,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: globals().update(_DRAWING=threading.RLock()))
 
 
+@public(random=True)
 class Generator(Versioned):
     """A stream of random numbers: seed and offset (how many draws were made) as uint64 tensors.
 
@@ -119,6 +98,7 @@ class Generator(Versioned):
 _DEFAULT: dict[Device, Generator] = {}
 
 
+@public(random=True)
 def default_generator(device: Any = None) -> Generator:
     """The generator that functions use when none is given: one of each device.  That of the default
     device is seeded from the system's entropy, another one first has the seed of that."""
@@ -131,6 +111,7 @@ def default_generator(device: Any = None) -> Generator:
     return g
 
 
+@public(random=True)
 def manual_seed(seed: int) -> Generator:
     """Seed the default generators."""
     for g in _DEFAULT.values():
@@ -138,14 +119,16 @@ def manual_seed(seed: int) -> Generator:
     return default_generator().manual_seed(seed)
 
 
-seed = manual_seed
+seed = public(manual_seed, hybrid=False, random="seed")
 
 
+@public(hybrid=False, random=True)
 def get_state() -> Tensor:
     """State of the default generator."""
     return default_generator().get_state()
 
 
+@public(hybrid=False, random=True)
 def set_state(state: Any) -> None:
     """Make the default generator go on from a state of `get_state`."""
     default_generator().set_state(state)
@@ -177,6 +160,7 @@ def _leaf(out: Tensor, requires_grad: bool) -> Tensor:
     return out.requires_grad_() if requires_grad else out
 
 
+@public(random=True)
 def random_bits(
     *shape: Any, dtype: Any = dt.uint32, generator: Generator | None = None, device: Any = None
 ) -> Tensor:
@@ -187,6 +171,7 @@ def random_bits(
     return _source(generator, device).draw(BITS, shape=_shape(shape), dtype=d)
 
 
+@public(random=True)
 def rand(
     *shape: Any,
     dtype: Any = None,
@@ -199,6 +184,7 @@ def rand(
     return _leaf(out, requires_grad)
 
 
+@public(random=True)
 def randn(
     *shape: Any,
     dtype: Any = None,
@@ -211,16 +197,19 @@ def randn(
     return _leaf(out, requires_grad)
 
 
+@public(random=True)
 def rand_like(x: Tensor, *, dtype: Any = None, generator: Generator | None = None) -> Tensor:
     """`rand` with the shape, dtype and device of x."""
     return rand(x.shape, dtype=dtype or x.dtype, generator=generator, device=x.device)
 
 
+@public(random=True)
 def randn_like(x: Tensor, *, dtype: Any = None, generator: Generator | None = None) -> Tensor:
     """`randn` with the shape, dtype and device of x."""
     return randn(x.shape, dtype=dtype or x.dtype, generator=generator, device=x.device)
 
 
+@public(hybrid=False, random=True)
 def uniform(
     low: Any = 0.0,
     high: Any = 1.0,
@@ -256,6 +245,7 @@ def _parameters(values: tuple[Any, ...], dtype: Any, device: Device) -> tuple[li
     return made, d
 
 
+@public(hybrid=False, random=True)
 def normal(
     mean: Any = 0.0,
     std: Any = 1.0,
@@ -271,6 +261,7 @@ def normal(
     return add(multiply(z, std), mean)
 
 
+@public(random=True)
 def randint(
     low: int,
     high: int | None = None,
@@ -297,6 +288,7 @@ def randint(
     return g.draw(INTEGER, first, count, shape=as_shape(size), dtype=d)
 
 
+@public(random=True)
 def bernoulli(
     p: Any, size: Any = None, *, generator: Generator | None = None, device: Any = None
 ) -> Tensor:
@@ -317,6 +309,7 @@ def bernoulli(
     )
 
 
+@public(hybrid=False, random=True)
 def permutation(x: Any, *, generator: Generator | None = None, device: Any = None) -> Tensor:
     """0..x-1 in random order for an int, else x with its first axis in random order."""
     if hasattr(x, "__index__") and not isinstance(x, Handle):
@@ -327,14 +320,16 @@ def permutation(x: Any, *, generator: Generator | None = None, device: Any = Non
     return take(x, permutation(x.shape[0], generator=generator, device=x.device), 0)
 
 
-randperm = permutation
+randperm = public(permutation, hybrid="randperm", random=True)
 
 
+@public(hybrid=False, random=True)
 def shuffle(x: Tensor, *, generator: Generator | None = None) -> None:
     """Give x its first axis in random order."""
     x.assign(permutation(x, generator=generator))
 
 
+@public(random=True)
 def categorical(logits: Tensor, axis: int = -1, *, generator: Generator | None = None) -> Tensor:
     """One class per row, drawn with the probabilities softmax(logits) (Gumbel maximum)."""
     u = rand(
@@ -344,6 +339,7 @@ def categorical(logits: Tensor, axis: int = -1, *, generator: Generator | None =
     return argmax(subtract(logits, log(negative(log(u)))), axis)
 
 
+@public(hybrid=False, random=True)
 def choice(
     x: Any, size: Any = (), *, generator: Generator | None = None, device: Any = None
 ) -> Tensor:
@@ -355,6 +351,7 @@ def choice(
     )
 
 
+@public(random=True, functional=True)
 def dropout(
     x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None
 ) -> Tensor:

@@ -21,24 +21,11 @@ from ...ir.op import NO_GRAD, Op, register
 from ..axes.reduce import any as any_
 from ..axes.views import expand_dims, narrow, reshape
 from ..base.common import shapes_of
+from ..base.surface import public
 from ..build.join import concat
-from ..elementwise import equal, logical_not, not_equal, subtract
+from ..elementwise.arithmetic import subtract
+from ..elementwise.logic import equal, logical_not, not_equal
 from .index import take_along_axis
-
-__all__ = [
-    "sort",
-    "argsort",
-    "topk",
-    "searchsorted",
-    "unique",
-    "unique_values",
-    "unique_counts",
-    "unique_inverse",
-    "unique_all",
-    "TopK",
-    "diff",
-    "isin",
-]
 
 Tensor = Any
 
@@ -98,6 +85,7 @@ ARGSORT = register(
 )
 
 
+@public(method=True)
 def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
     """Positions (int64) that sort x along an axis;
     equal elements keep their order, NaN is largest."""
@@ -109,12 +97,14 @@ def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool
     )
 
 
+@public(method=True)
 def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
     """x sorted along an axis."""
     x = as_tensor(x)
     return take_along_axis(x, argsort(x, axis, descending=descending), axis)
 
 
+@public(method=True)
 def topk(x: Tensor, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
     """The k largest (or smallest) elements along an axis, sorted, and their positions."""
     x = as_tensor(x)
@@ -155,6 +145,7 @@ SEARCH = register(
 )
 
 
+@public
 def searchsorted(
     edges: Tensor, x: Any, *, side: str = "left", sorter: Tensor | None = None
 ) -> Tensor:
@@ -169,6 +160,7 @@ def searchsorted(
     return bind(SEARCH, edges, x, right=side == "right")
 
 
+@public
 def diff(
     x: Tensor, axis: int = -1, n: int = 1, *, prepend: Any = None, append: Any = None
 ) -> Tensor:
@@ -188,6 +180,7 @@ def diff(
 
 
 # ---- sets
+@public
 def unique_all(x: Tensor) -> Unique:
     """Distinct values in increasing order with positions and counts; reads the data on the host."""
     x = as_tensor(x)
@@ -209,6 +202,7 @@ def unique_all(x: Tensor) -> Unique:
     )
 
 
+@public
 def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
     """Whether each element of x equals some element of `test`."""
     x, test = operands(x, test, compares=True)
@@ -216,20 +210,20 @@ def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
     return logical_not(found) if invert else found
 
 
+@public(hybrid=("unique", "unique_values"))
 def unique(x: Tensor) -> Tensor:
     """Distinct values in increasing order; reads the data on the host."""
     return unique_all(x).values
 
 
-unique_values = unique
-
-
+@public
 def unique_counts(x: Tensor) -> tuple[Tensor, Tensor]:
     """Distinct values and how often each occurs."""
     u = unique_all(x)
     return u.values, u.counts
 
 
+@public
 def unique_inverse(x: Tensor) -> tuple[Tensor, Tensor]:
     """Distinct values and, for every element, the position of its value."""
     u = unique_all(x)

@@ -15,26 +15,14 @@ from ...ir.op import map_op
 from ...ir.scalar.program import Builder, Val
 from ..axes.reduce import sum as sum_
 from ..base.common import draw, wide
-from ..elementwise import (
-    abs,
-    add,
-    clip,
-    divide,
-    equal,
-    exp,
-    log,
-    log1p,
-    maximum,
-    multiply,
-    negative,
-    subtract,
-    where,
-)
+from ..base.surface import public
+from ..elementwise.arithmetic import abs, add, divide, multiply, negative, subtract
+from ..elementwise.functions import exp, log, log1p
+from ..elementwise.logic import equal
+from ..elementwise.selection import clip, maximum, where
 from ..formulas import log as log_
 from ..formulas import log1p as log1p_
 from .loss import reduced
-
-__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"]
 
 Tensor = Any
 
@@ -121,6 +109,7 @@ BCE_GRAD = map_op(
 )
 
 
+@public(functional=True)
 def binary_cross_entropy(
     x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean"
 ) -> Tensor:
@@ -138,6 +127,7 @@ def binary_cross_entropy(
     return reduced(loss if weight is None else multiply(loss, weight), reduction)
 
 
+@public(functional=True)
 def binary_cross_entropy_with_logits(
     x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
@@ -159,6 +149,7 @@ def binary_cross_entropy_with_logits(
     return reduced(loss if weight is None else multiply(loss, weight), reduction)
 
 
+@public(functional=True)
 def kl_div(x: Tensor, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """PyTorch's kl_div: t * (log t - x) for log probabilities x;
     'batchmean' divides by the first size."""

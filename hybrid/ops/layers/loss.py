@@ -23,32 +23,14 @@ from ..axes.reduce import sum as sum_
 from ..axes.rows import log_softmax
 from ..axes.views import RESHAPE, expand_dims, moveaxis, reshape, squeeze
 from ..base.common import draw, ints, need_float, wide
-from ..elementwise import (
-    abs,
-    add,
-    divide,
-    exp,
-    greater_equal,
-    less,
-    maximum,
-    multiply,
-    negative,
-    square,
-    subtract,
-    where,
-)
+from ..base.surface import public
+from ..elementwise.arithmetic import abs, add, divide, multiply, negative, square, subtract
+from ..elementwise.functions import exp
+from ..elementwise.logic import greater_equal, less
+from ..elementwise.selection import maximum, where
 from ..formulas import exp as exp_
 from ..formulas import log as log_
 from ..indexing.index import index_check, take, take_along_axis
-
-__all__ = [
-    "cross_entropy",
-    "nll_loss",
-    "mse_loss",
-    "l1_loss",
-    "smooth_l1_loss",
-    "huber_loss",
-]
 
 Ints = tuple[int, ...]
 Group = tuple[int, int]
@@ -288,6 +270,7 @@ def _rows_first(name: str, x: Tensor, target: Tensor) -> tuple[Tensor, int]:
     return rows, axis
 
 
+@public(functional=True)
 def cross_entropy(
     logits: Tensor,
     target: Any,
@@ -364,6 +347,7 @@ def _soft_cross_entropy(
     return reduced(loss, reduction)
 
 
+@public(functional=True)
 def nll_loss(
     log_probs: Tensor,
     target: Any,
@@ -395,16 +379,19 @@ def _difference(name: str, x: Tensor, target: Any) -> Tensor:
     return subtract(x, target)
 
 
+@public(functional=True)
 def mse_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
     """Squared differences; ShapeError unless x and target have one shape (nothing broadcasts)."""
     return reduced(square(_difference("mse_loss", x, target)), reduction)
 
 
+@public(functional=True)
 def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
     """Absolute differences; ShapeError unless x and target have one shape."""
     return reduced(abs(_difference("l1_loss", x, target)), reduction)
 
 
+@public(functional=True)
 def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Quadratic below `beta`, linear above (PyTorch's smooth_l1_loss)."""
     d, beta = abs(_difference("smooth_l1_loss", x, target)), float(beta)
@@ -414,6 +401,7 @@ def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: flo
     return reduced(where(less(d, beta), inner, subtract(d, 0.5 * beta)), reduction)
 
 
+@public(functional=True)
 def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """Quadratic up to `delta`, linear above (PyTorch's huber_loss)."""
     d, delta = abs(_difference("huber_loss", x, target)), float(delta)

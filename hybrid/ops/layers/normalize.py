@@ -24,9 +24,10 @@ from ..axes.reduce import sum as sum_
 from ..axes.rows import norm
 from ..axes.views import reshape
 from ..base.common import draw, need_float, wide
-from ..elementwise import add, divide, maximum, multiply, rsqrt, square, subtract
-
-__all__ = ["layer_norm", "rms_norm", "batch_norm", "group_norm", "normalize", "cosine_similarity"]
+from ..base.surface import public
+from ..elementwise.arithmetic import add, divide, multiply, square, subtract
+from ..elementwise.functions import rsqrt
+from ..elementwise.selection import maximum
 
 Ints = tuple[int, ...]
 Group = tuple[int, int]
@@ -267,6 +268,7 @@ def _fitting(t: Tensor, x: Tensor) -> Tensor:
     return t if t.dtype is dt.compute_type(x.dtype) else astype(t, x.dtype)
 
 
+@public(functional=True)
 def layer_norm(
     x: Tensor,
     normalized_shape: Any,
@@ -353,6 +355,7 @@ RMS_NORM = register(
 )
 
 
+@public(functional=True)
 def rms_norm(
     x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -382,6 +385,7 @@ def _per_channel(t: Any, x: Tensor, ndim: int) -> Tensor:
     return reshape(t, (t.size,) + (1,) * (ndim - 2))
 
 
+@public(functional=True)
 def batch_norm(
     x: Tensor,
     running_mean: Tensor | None = None,
@@ -433,6 +437,7 @@ def _update_running(
     )
 
 
+@public(functional=True)
 def group_norm(
     x: Tensor,
     num_groups: int,
@@ -451,11 +456,13 @@ def group_norm(
     return _scale_shift(out, weight, bias, x.ndim)
 
 
+@public(functional=True)
 def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
     """x divided by its norm along an axis (at least eps)."""
     return divide(x, maximum(norm(x, axis, ord=p, keepdims=True), float(eps)))
 
 
+@public(functional=True)
 def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) -> Tensor:
     """Cosine of the angle between tensors along an axis of their common shape, as PyTorch has it:
     each norm is taken along the whole axis and is at least eps.

@@ -22,11 +22,10 @@ from ...ir.scalar.program import TYPE, Builder, Val
 from ..axes.reduce import mean
 from ..axes.views import reshape
 from ..base.common import draw, need_float, pair, wide
+from ..base.surface import public
 from ..build.create import ones
-from ..elementwise import divide
+from ..elementwise.arithmetic import divide
 from ..indexing.index import ALONG
-
-__all__ = ["max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "max_pool1d", "avg_pool1d"]
 
 Pair = tuple[int, int]
 Ints = tuple[int, ...]
@@ -368,6 +367,7 @@ def _images(name: str, x: Tensor) -> Tensor:
     return reshape(x, (1, *x.shape)) if x.ndim == 3 else x
 
 
+@public(functional=True)
 def max_pool2d(
     x: Tensor,
     kernel_size: Any,
@@ -387,6 +387,7 @@ def max_pool2d(
     return (out, astype(at, dt.int64)) if return_indices else out
 
 
+@public(functional=True)
 def avg_pool2d(
     x: Tensor,
     kernel_size: Any,
@@ -407,6 +408,7 @@ def avg_pool2d(
     return reshape(out, out.shape[1:]) if x.ndim == 3 else out
 
 
+@public
 def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
     """Means over equal windows so that the result has `output_size`,
     which must divide the image."""
@@ -424,6 +426,7 @@ def _as_images(x: Tensor) -> Tensor:
     return reshape(x, x.shape[:-1] + (1, x.shape[-1]))
 
 
+@public
 def max_pool1d(
     x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0, dilation: int = 1
 ) -> Tensor:
@@ -434,6 +437,7 @@ def max_pool1d(
     return reshape(out, out.shape[:-2] + out.shape[-1:])
 
 
+@public
 def avg_pool1d(x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0) -> Tensor:
     """PyTorch's avg_pool1d over [N, C, L] (or [C, L])."""
     out = avg_pool2d(_as_images(x), (1, kernel_size), (1, stride or kernel_size), (0, padding))

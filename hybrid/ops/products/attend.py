@@ -52,7 +52,10 @@ from ..axes.views import expand_dims, matrix_transpose
 from ..base.common import draw, wide
 from ..build.create import ones
 from ..build.matrices import tril
-from ..elementwise import add, divide, equal, exp, multiply, subtract, where
+from ..elementwise.arithmetic import add, divide, multiply, subtract
+from ..elementwise.functions import exp
+from ..elementwise.logic import equal
+from ..elementwise.selection import where
 from ..formulas.exponential import exp_limits, exp_parts
 from ..formulas.tools import clamp
 from .contract import matmul

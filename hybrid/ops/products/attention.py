@@ -19,13 +19,12 @@ from ...ir.tensor import Handle
 from ..axes.reduce import sum as sum_
 from ..axes.views import expand_dims, permute_dims, reshape
 from ..axes.windows import diagonal
+from ..base.surface import public
 from ..build.create import ones
-from ..elementwise import multiply
+from ..elementwise.arithmetic import multiply
 from ..indexing.random import Generator, dropout
 from .attend import ATTENTION
 from .contract import matmul
-
-__all__ = ["scaled_dot_product_attention", "einsum"]
 
 Tensor = Any
 
@@ -76,6 +75,7 @@ def _mask_of(mask: Any, like: Tensor) -> Tensor:
     return astype(mask, like.dtype)
 
 
+@public(functional=True)
 def scaled_dot_product_attention(
     q: Tensor,
     k: Tensor,
@@ -238,6 +238,7 @@ def _path(terms: list[str], xs: list[Tensor], out: str) -> list[tuple[int, int]]
     return path
 
 
+@public
 def einsum(spec: str, *operands: Tensor) -> Tensor:
     """Einstein summation in NumPy's notation, for example ``einsum("bij,bjk->bik", a, b)``.
 

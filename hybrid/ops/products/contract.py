@@ -24,18 +24,9 @@ from ..axes.reduce import sum as sum_
 from ..axes.reduce import sum_like
 from ..axes.views import expand_dims, matrix_transpose, moveaxis, permute_dims, reshape
 from ..base.common import Part, draw, inferred, wide
+from ..base.surface import public
 from ..build.join import concat
-from ..elementwise import multiply
-
-__all__ = [
-    "matmul",
-    "linear",
-    "tensordot",
-    "vecdot",
-    "outer",
-    "dot",
-    "kron",
-]
+from ..elementwise.arithmetic import multiply
 
 Ints = tuple[int, ...]
 Pair = tuple[int, int]
@@ -117,7 +108,7 @@ def _matmul(a: Tensor, b: Tensor, /) -> Tensor:
     return bind(MATMUL, a, b)
 
 
-matmul = flat(MATMUL, _matmul)
+matmul = public(flat(MATMUL, _matmul), method=("matmul", "mm", "bmm", "dot"), operator=True)
 matmul.__name__ = matmul.__qualname__ = "matmul"
 matmul.__doc__ = """a @ b: matrices in the last two axes, leading axes broadcast.
 
@@ -209,6 +200,7 @@ LINEAR = register(
 )
 
 
+@public(functional=True)
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x[..., in] @ weight[out, in].T + bias[out], rounded once; the result is [..., out].
 
@@ -229,6 +221,7 @@ def _axes_pair(axes: Any, a: Tensor, b: Tensor) -> tuple[list[int], list[int]]:
     )
 
 
+@public
 def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
     """Sum of products over pairs of axes: an int (last of a with first of b) or two sequences."""
     a, b = operands(a, b)
@@ -244,6 +237,7 @@ def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
     return reshape(matmul(x, y), rows + cols)
 
 
+@public
 def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
     """Dot products along an axis; the other axes broadcast."""
     a, b = operands(a, b)
@@ -254,12 +248,14 @@ def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
     return reshape(out, out.shape[:-2])
 
 
+@public(method=True)
 def outer(a: Tensor, b: Tensor, /) -> Tensor:
     """All products of the elements of two tensors (flattened), as a matrix."""
     a, b = operands(a, b)
     return multiply(reshape(a, (a.size, 1)), reshape(b, (1, b.size)))
 
 
+@public
 def dot(a: Tensor, b: Tensor, /) -> Tensor:
     """NumPy's dot for up to two dimensions: products with scalars, inner products, matmul."""
     a, b = operands(a, b)
@@ -268,6 +264,7 @@ def dot(a: Tensor, b: Tensor, /) -> Tensor:
     return matmul(a, b) if b.ndim <= 2 else tensordot(a, b, axes=((a.ndim - 1,), (b.ndim - 2,)))
 
 
+@public
 def kron(a: Tensor, b: Tensor, /) -> Tensor:
     """Kronecker product of tensors of one rank."""
     a, b = operands(a, b)

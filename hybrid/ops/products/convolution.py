@@ -18,14 +18,8 @@ from ...ir.op import Op, register
 from ..axes.reduce import sum as sum_
 from ..axes.views import embed, expand_dims, flip, reshape, slice_, swapaxes
 from ..base.common import draw, inferred, pair, wide
-from ..elementwise import add
-
-__all__ = [
-    "conv2d",
-    "conv1d",
-    "conv_transpose2d",
-    "conv2d_weight_grad",
-]
+from ..base.surface import public
+from ..elementwise.arithmetic import add
 
 Ints = tuple[int, ...]
 Pair = tuple[int, int]
@@ -230,6 +224,7 @@ def _padded(x: Tensor, padding: Any, kernel: Ints, dilation: Pair, stride: Pair)
     return embed(x, (n, c, h + total[0], w + total[1]), (0, 0, *before), (1, 1, 1, 1))
 
 
+@public(functional=True)
 def conv2d(
     x: Tensor,
     weight: Tensor,
@@ -269,6 +264,7 @@ def reshape_first(x: Tensor) -> Tensor:
     return reshape(x, x.shape[1:])
 
 
+@public(functional=True)
 def conv1d(
     x: Tensor,
     weight: Tensor,
@@ -287,6 +283,7 @@ def conv1d(
     return reshape(out, out.shape[:-2] + out.shape[-1:])
 
 
+@public(functional=True)
 def conv_transpose2d(
     x: Tensor,
     weight: Tensor,

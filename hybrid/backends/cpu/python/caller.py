@@ -102,7 +102,7 @@ class Step(NamedTuple):
 @lru_cache(None)
 def offsets() -> tuple[int, int]:
     """Where ndarray objects keep data pointer and flags; found by looking at several arrays."""
-    arrays = [
+    arrays: list[np.ndarray] = [
         np.ones(3, np.float32),
         np.zeros((2, 4))[:, 1:3],
         np.empty((), np.int8),

@@ -105,6 +105,7 @@ def _array_offsets() -> tuple[int, int, int]:
 def _refcount_offset() -> int:
     class Holder:
         __slots__ = ("v",)
+        v: np.ndarray
 
     h = Holder()
     h.v = np.ones(3)

@@ -1,0 +1,640 @@
+"""Made by `python tests/support/surface.py` from the marks at the functions: do not edit."""
+
+import builtins
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..ir.tensor import Handle
+from .tensor import Tensor
+
+ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
+
+class TensorMethods(Handle):
+    def abs(self, /) -> Tensor:
+        """|x|; the most negative integer stays as it is. The gradient at 0 is 0."""
+
+    def acos(self, /) -> Tensor:
+        """Arccosine."""
+
+    def acosh(self, /) -> Tensor:
+        """Inverse hyperbolic cosine."""
+
+    def add(self, y: ArrayLike, /) -> Tensor:
+        """x + y; on bool tensors logical or, as in NumPy."""
+
+    def add_(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`add` whose result this tensor takes; returns self."""
+
+    def all(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """Whether every element over the axes is nonzero (NaN is)."""
+
+    def amax(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
+
+    def amin(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
+
+    def any(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """Whether some element over the axes is nonzero (NaN is)."""
+
+    def argmax(
+        self,
+        /,
+        axis: builtins.int | None = None,
+        *,
+        keepdims: builtins.bool = False,
+    ) -> Tensor:
+        """Position (int64) of the first maximum along an axis, or in the flattened tensor."""
+
+    def argmin(
+        self,
+        /,
+        axis: builtins.int | None = None,
+        *,
+        keepdims: builtins.bool = False,
+    ) -> Tensor:
+        """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
+
+    def argsort(
+        self,
+        axis: builtins.int = -1,
+        *,
+        descending: builtins.bool = False,
+        stable: builtins.bool = True,
+    ) -> Tensor:
+        """Positions (int64) that sort x along an axis; equal elements keep their order, NaN is largest."""
+
+    def asin(self, /) -> Tensor:
+        """Arcsine."""
+
+    def asinh(self, /) -> Tensor:
+        """Inverse hyperbolic sine."""
+
+    def astype(self, dtype: Any, *, copy: builtins.bool = True) -> Tensor:
+        """Elements converted to another dtype, in a tensor of its own; float to int truncates and saturates. With copy=False (and `to`) a tensor that has the dtype is returned as it is."""
+
+    def atan(self, /) -> Tensor:
+        """Arctangent."""
+
+    def atanh(self, /) -> Tensor:
+        """Inverse hyperbolic tangent."""
+
+    def bfloat16(self) -> Tensor:
+        """Elements as bfloat16."""
+
+    def bmm(self, y: ArrayLike, /) -> Any:
+        """a @ b: matrices in the last two axes, leading axes broadcast."""
+
+    def bool(self) -> Tensor:
+        """Elements as bool."""
+
+    def broadcast_to(self, shape: Any) -> Tensor:
+        """x repeated along axes of size 1 and new leading axes, as a view."""
+
+    def ceil(self, /) -> Tensor:
+        """The smallest integer not below x. Integers stay as they are; the gradient is zero."""
+
+    def chunk(
+        self,
+        chunks: builtins.int,
+        axis: builtins.int = 0,
+    ) -> builtins.tuple[Tensor, ...]:
+        """At most `chunks` pieces of equal size (the last may be smaller), as PyTorch's chunk."""
+
+    def clamp(self, min: Any = None, max: Any = None) -> Tensor:
+        """x limited to [min, max]; either may be None, a number or a tensor that broadcasts."""
+
+    def clamp_(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`clip` whose result this tensor takes; returns self."""
+
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """x limited to [min, max]; either may be None, a number or a tensor that broadcasts."""
+
+    def clone(self) -> Tensor:
+        """A tensor of its own with the same value; gradients flow through it."""
+
+    def contiguous(self) -> Tensor:
+        """This tensor: how a value lies in memory is nothing that code can see."""
+
+    def copy(self) -> Tensor:
+        """A tensor of its own with the same value; gradients flow through it."""
+
+    def copy_(self, other: Any) -> Tensor:
+        """Take another tensor's elements (broadcast, cast); gradients follow."""
+
+    def cos(self, /) -> Tensor:
+        """Cosine, exact for huge arguments too."""
+
+    def cosh(self, /) -> Tensor:
+        """Hyperbolic cosine."""
+
+    def count_nonzero(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """How many elements are nonzero, as int64."""
+
+    def cumsum(self, axis: builtins.int | None = None, *, dtype: Any = None) -> Tensor:
+        """Running sums along an axis (optional for one dimension)."""
+
+    def cumulative_sum(self, axis: builtins.int | None = None, *, dtype: Any = None) -> Tensor:
+        """Running sums along an axis (optional for one dimension)."""
+
+    def diagonal(
+        self,
+        offset: builtins.int = 0,
+        axis1: builtins.int = -2,
+        axis2: builtins.int = -1,
+    ) -> Tensor:
+        """The diagonal of two axes (the last two by default), as a new last axis."""
+
+    def div(self, y: ArrayLike, /) -> Tensor:
+        """x / y; integers are divided as float32."""
+
+    def div_(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`divide` whose result this tensor takes; returns self."""
+
+    def divide(self, y: ArrayLike, /) -> Tensor:
+        """x / y; integers are divided as float32."""
+
+    def dot(self, y: ArrayLike, /) -> Any:
+        """a @ b: matrices in the last two axes, leading axes broadcast."""
+
+    def double(self) -> Tensor:
+        """Elements as float64."""
+
+    def eq(self, y: ArrayLike, /) -> Tensor:
+        """x == y."""
+
+    def erf(self, /) -> Tensor:
+        """The error function."""
+
+    def exp(self, /) -> Tensor:
+        """e^x."""
+
+    def exp2(self, /) -> Tensor:
+        """2^x."""
+
+    def exp_(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`exp` whose result this tensor takes; returns self."""
+
+    def expand(self, *sizes: Any) -> Tensor:
+        """Broadcast to a shape; -1 keeps a size."""
+
+    def expand_dims(self, axis: Any = 0) -> Tensor:
+        """x with axes of size 1 inserted at the positions `axis` of the result."""
+
+    def expm1(self, /) -> Tensor:
+        """e^x - 1, exact near 0."""
+
+    def fill_(self, value: Any) -> Tensor:
+        """Take one number everywhere as the new value; returns self."""
+
+    def flatten(self, start: builtins.int = 0, stop: builtins.int = -1) -> Tensor:
+        """Axes start..stop (inclusive) as one axis."""
+
+    def flip(self, axis: Any = None) -> Tensor:
+        """x in reverse order along the axes (all by default)."""
+
+    def float(self) -> Tensor:
+        """Elements as float32."""
+
+    def floor(self, /) -> Tensor:
+        """The largest integer not above x. Integers stay as they are; the gradient is zero."""
+
+    def gather(self, dim: builtins.int, index: Any) -> Tensor:
+        """One element per position of `index` along an axis (PyTorch's order of `take_along_axis`)."""
+
+    def ge(self, y: ArrayLike, /) -> Tensor:
+        """x >= y."""
+
+    def gelu(self, /) -> Tensor:
+        """x * Phi(x), Phi the normal distribution function; -0 at minus infinity."""
+
+    def gt(self, y: ArrayLike, /) -> Tensor:
+        """x > y."""
+
+    def half(self) -> Tensor:
+        """Elements as float16."""
+
+    def index_select(self, dim: builtins.int, index: Any) -> Tensor:
+        """Slices at integer positions along an axis (PyTorch's order of `take`)."""
+
+    def int(self) -> Tensor:
+        """Elements as int32."""
+
+    def isfinite(self, /) -> Tensor:
+        """Whether x is a finite number."""
+
+    def isinf(self, /) -> Tensor:
+        """Whether x is infinite."""
+
+    def isnan(self, /) -> Tensor:
+        """Whether x is NaN."""
+
+    def le(self, y: ArrayLike, /) -> Tensor:
+        """x <= y."""
+
+    def log(self, /) -> Tensor:
+        """Natural logarithm."""
+
+    def log10(self, /) -> Tensor:
+        """Logarithm to base 10."""
+
+    def log1p(self, /) -> Tensor:
+        """log(1 + x), exact near 0."""
+
+    def log2(self, /) -> Tensor:
+        """Logarithm to base 2."""
+
+    def log_softmax(self, axis: builtins.int = -1) -> Tensor:
+        """Logarithm of `softmax` along an axis, exact where the softmax itself would be 0."""
+
+    def logical_not(self, /) -> Tensor:
+        """not x."""
+
+    def logsumexp(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """log(sum(exp(x))) over axes, without overflow."""
+
+    def long(self) -> Tensor:
+        """Elements as int64."""
+
+    def lt(self, y: ArrayLike, /) -> Tensor:
+        """x < y."""
+
+    def masked_fill(self, mask: Any, value: Any) -> Tensor:
+        """`value` (a number, or a tensor that broadcasts) where mask is true, else this tensor."""
+
+    def matmul(self, y: ArrayLike, /) -> Any:
+        """a @ b: matrices in the last two axes, leading axes broadcast."""
+
+    def max(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
+
+    def maximum(self, y: ArrayLike, /) -> Tensor:
+        """The larger of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
+
+    def mean(
+        self,
+        /,
+        axis: Any = None,
+        *,
+        dtype: Any = None,
+        keepdims: builtins.bool = False,
+    ) -> Tensor:
+        """Mean over axes, as `sum` takes them; NaN of no elements."""
+
+    def min(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
+
+    def minimum(self, y: ArrayLike, /) -> Tensor:
+        """The smaller of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
+
+    def mm(self, y: ArrayLike, /) -> Any:
+        """a @ b: matrices in the last two axes, leading axes broadcast."""
+
+    def moveaxis(self, source: Any, destination: Any) -> Tensor:
+        """Axes of x moved to new positions; the others keep their order."""
+
+    def mul(self, y: ArrayLike, /) -> Tensor:
+        """x * y; on bool tensors logical and, as in NumPy."""
+
+    def mul_(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`multiply` whose result this tensor takes; returns self."""
+
+    def multiply(self, y: ArrayLike, /) -> Tensor:
+        """x * y; on bool tensors logical and, as in NumPy."""
+
+    def ne(self, y: ArrayLike, /) -> Tensor:
+        """x != y."""
+
+    def neg(self, /) -> Tensor:
+        """-x; unsigned integers wrap."""
+
+    def neg_(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`negative` whose result this tensor takes; returns self."""
+
+    def nonzero(self) -> builtins.tuple[Tensor, ...]:
+        """Index tensors (int64, one per axis) of the nonzero elements; reads the data on the host."""
+
+    def norm(
+        self,
+        axis: Any = None,
+        *,
+        ord: builtins.float = 2,
+        keepdims: builtins.bool = False,
+    ) -> Tensor:
+        """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power."""
+
+    def outer(self, b: ArrayLike, /) -> Tensor:
+        """All products of the elements of two tensors (flattened), as a matrix."""
+
+    def permute(self, *axes: Any) -> Tensor:
+        """Axes in another order."""
+
+    def permute_dims(self, *axes: Any) -> Tensor:
+        """Axes in another order."""
+
+    def pow(self, y: Any) -> Tensor:
+        """x to the power y. The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a reciprocal and a square root."""
+
+    def pow_(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`power` whose result this tensor takes; returns self."""
+
+    def prod(
+        self,
+        /,
+        axis: Any = None,
+        *,
+        dtype: Any = None,
+        keepdims: builtins.bool = False,
+    ) -> Tensor:
+        """Product over axes (all by default), with the dtype rule of `sum`."""
+
+    def ravel(self) -> Tensor:
+        """All elements as one axis."""
+
+    def reciprocal(self, /) -> Tensor:
+        """1 / x."""
+
+    def relu(self, /) -> Tensor:
+        """x, or 0 where x is negative: -0 and NaN stay. The gradient is 0 at both zeros, as in PyTorch."""
+
+    def relu_(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`relu` whose result this tensor takes; returns self."""
+
+    def repeat(self, repeats: builtins.int, axis: builtins.int | None = None) -> Tensor:
+        """Each element `repeats` times along an axis (None: of the flattened tensor)."""
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in another shape; one size may be -1."""
+
+    def roll(self, shift: Any, axis: Any = None) -> Tensor:
+        """Elements moved along axes, those pushed out at one end re-entering at the other."""
+
+    def round(self, decimals: builtins.int = 0) -> Tensor:
+        """Rounded to a number of decimals, halves to even (NumPy's formula: scaled, rounded, scaled back)."""
+
+    def rsqrt(self, /) -> Tensor:
+        """1 / sqrt(x)."""
+
+    def sigmoid(self, /) -> Tensor:
+        """1 / (1 + e^-x), accurate in both tails."""
+
+    def sign(self, /) -> Tensor:
+        """-1, 0 or 1 (0 for both zeros); NaN stays NaN. Its gradient is zero."""
+
+    def silu(self, /) -> Tensor:
+        """x * sigmoid(x); -0 at minus infinity."""
+
+    def sin(self, /) -> Tensor:
+        """Sine, exact for huge arguments too."""
+
+    def sinh(self, /) -> Tensor:
+        """Hyperbolic sine."""
+
+    def softmax(self, axis: builtins.int = -1) -> Tensor:
+        """exp(x) divided by its sum along an axis, without overflow; same shape and dtype."""
+
+    def softplus(self, beta: builtins.float = 1.0, threshold: builtins.float = 20.0) -> Tensor:
+        """log(1 + e^(beta*x)) / beta, and x itself where beta*x > threshold."""
+
+    def sort(
+        self,
+        axis: builtins.int = -1,
+        *,
+        descending: builtins.bool = False,
+        stable: builtins.bool = True,
+    ) -> Tensor:
+        """x sorted along an axis."""
+
+    def split(
+        self,
+        sizes: builtins.int | Sequence[builtins.int],
+        axis: builtins.int = 0,
+    ) -> builtins.tuple[Tensor, ...]:
+        """PyTorch's split: pieces of `sizes` elements (the last may be smaller), or of the given sizes."""
+
+    def sqrt(self, /) -> Tensor:
+        """Square root, correctly rounded."""
+
+    def square(self, /) -> Tensor:
+        """x * x."""
+
+    def squeeze(self, axis: Any = None) -> Tensor:
+        """x without axes of size 1: all of them, or those of `axis`, which must have size 1."""
+
+    def std(
+        self,
+        axis: Any = None,
+        *,
+        correction: builtins.float = 0.0,
+        keepdims: builtins.bool = False,
+    ) -> Tensor:
+        """Standard deviation over axes; see `var`. Its gradient where all elements are equal is zero, as in PyTorch."""
+
+    def sub(self, y: ArrayLike, /) -> Tensor:
+        """x - y."""
+
+    def sub_(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`subtract` whose result this tensor takes; returns self."""
+
+    def subtract(self, y: ArrayLike, /) -> Tensor:
+        """x - y."""
+
+    def sum(
+        self,
+        /,
+        axis: Any = None,
+        *,
+        dtype: Any = None,
+        keepdims: builtins.bool = False,
+    ) -> Tensor:
+        """Sum over axes: an int, a tuple, or None for all; the reduced axes go unless `keepdims`."""
+
+    def swapaxes(self, axis1: builtins.int, axis2: builtins.int) -> Tensor:
+        """x with two axes exchanged."""
+
+    def take(self, indices: Any, axis: builtins.int | None = None) -> Tensor:
+        """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones wrap."""
+
+    def take_along_axis(self, indices: Any, axis: builtins.int = -1) -> Tensor:
+        """NumPy's take_along_axis: one index per result element along an axis; other axes broadcast."""
+
+    def tan(self, /) -> Tensor:
+        """Tangent, exact for huge arguments too."""
+
+    def tanh(self, /) -> Tensor:
+        """Hyperbolic tangent."""
+
+    def tile(self, reps: Any) -> Tensor:
+        """x repeated as a whole along each axis."""
+
+    def topk(
+        self,
+        k: builtins.int,
+        axis: builtins.int = -1,
+        *,
+        largest: builtins.bool = True,
+    ) -> builtins.tuple[Tensor, ...]:
+        """The k largest (or smallest) elements along an axis, sorted, and their positions."""
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Two axes swapped (PyTorch), all axes reversed (no argument), or any order (a sequence)."""
+
+    def tril(self, k: builtins.int = 0) -> Tensor:
+        """x with zeros above diagonal k of the last two axes."""
+
+    def triu(self, k: builtins.int = 0) -> Tensor:
+        """x with zeros below diagonal k of the last two axes."""
+
+    def trunc(self, /) -> Tensor:
+        """x without its fraction. Integers stay as they are; the gradient is zero."""
+
+    def type(self, dtype: Any, *, copy: builtins.bool = True) -> Tensor:
+        """Elements converted to another dtype, in a tensor of its own; float to int truncates and saturates. With copy=False (and `to`) a tensor that has the dtype is returned as it is."""
+
+    def type_as(self, other: ArrayLike) -> Tensor:
+        """Elements converted to the dtype of another tensor."""
+
+    def unbind(self, axis: builtins.int = 0) -> builtins.tuple[Tensor, ...]:
+        """The slices along an axis, without it."""
+
+    def unsqueeze(self, dim: builtins.int) -> Tensor:
+        """A new axis of size 1 (PyTorch's name of expand_dims)."""
+
+    def unstack(self, axis: builtins.int = 0) -> builtins.tuple[Tensor, ...]:
+        """The slices along an axis, without it."""
+
+    def var(
+        self,
+        axis: Any = None,
+        *,
+        correction: builtins.float = 0.0,
+        keepdims: builtins.bool = False,
+    ) -> Tensor:
+        """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is 1)."""
+
+    def view(self, *shape: Any) -> Tensor:
+        """The same elements in another shape (`reshape`); one size may be -1."""
+
+    def where(self, x: ArrayLike, y: ArrayLike, /) -> Tensor:
+        """x where the condition holds, else y."""
+
+    def zero_(self) -> Tensor:
+        """Take zeros as the new value; returns self."""
+
+    @property
+    def T(self) -> Tensor: ...
+
+    @property
+    def mT(self) -> Tensor: ...
+
+    def __abs__(self, /) -> Tensor: ...
+
+    def __add__(self, other: Any, /) -> Tensor: ...
+
+    def __radd__(self, other: Any, /) -> Tensor: ...
+
+    def __iadd__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __and__(self, other: Any, /) -> Tensor: ...
+
+    def __rand__(self, other: Any, /) -> Tensor: ...
+
+    def __iand__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __delitem__(self, key: Any) -> None: ...
+
+    def __divmod__(self, other: Any) -> Any: ...
+
+    def __eq__(self, other: Any, /) -> Tensor: ...  # type: ignore[override]
+
+    def __floordiv__(self, other: Any, /) -> Tensor: ...
+
+    def __rfloordiv__(self, other: Any, /) -> Tensor: ...
+
+    def __ifloordiv__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __ge__(self, other: Any, /) -> Tensor: ...
+
+    def __getitem__(self, key: Any) -> Tensor: ...
+
+    def __gt__(self, other: Any, /) -> Tensor: ...
+
+    def __invert__(self) -> Any: ...
+
+    def __le__(self, other: Any, /) -> Tensor: ...
+
+    def __lshift__(self, other: Any, /) -> Tensor: ...
+
+    def __rlshift__(self, other: Any, /) -> Tensor: ...
+
+    def __ilshift__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __lt__(self, other: Any, /) -> Tensor: ...
+
+    def __matmul__(self, other: Any, /) -> Tensor: ...
+
+    def __rmatmul__(self, other: Any, /) -> Tensor: ...
+
+    def __imatmul__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __mod__(self, other: Any, /) -> Tensor: ...
+
+    def __rmod__(self, other: Any, /) -> Tensor: ...
+
+    def __imod__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __mul__(self, other: Any, /) -> Tensor: ...
+
+    def __rmul__(self, other: Any, /) -> Tensor: ...
+
+    def __imul__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __ne__(self, other: Any, /) -> Tensor: ...  # type: ignore[override]
+
+    def __neg__(self, /) -> Tensor: ...
+
+    def __or__(self, other: Any, /) -> Tensor: ...
+
+    def __ror__(self, other: Any, /) -> Tensor: ...
+
+    def __ior__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __pos__(self, /) -> Tensor: ...
+
+    def __pow__(self, other: Any, /) -> Tensor: ...
+
+    def __rpow__(self, other: Any, /) -> Tensor: ...
+
+    def __ipow__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __rdivmod__(self, other: Any) -> Any: ...
+
+    def __round__(self, n: Any = None) -> Any: ...
+
+    def __rshift__(self, other: Any, /) -> Tensor: ...
+
+    def __rrshift__(self, other: Any, /) -> Tensor: ...
+
+    def __irshift__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+
+    def __sub__(self, other: Any, /) -> Tensor: ...
+
+    def __rsub__(self, other: Any, /) -> Tensor: ...
+
+    def __isub__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __truediv__(self, other: Any, /) -> Tensor: ...
+
+    def __rtruediv__(self, other: Any, /) -> Tensor: ...
+
+    def __itruediv__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]
+
+    def __xor__(self, other: Any, /) -> Tensor: ...
+
+    def __rxor__(self, other: Any, /) -> Tensor: ...
+
+    def __ixor__(self, other: Any, /) -> Tensor: ...  # type: ignore[misc]

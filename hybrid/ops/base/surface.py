@@ -1,0 +1,101 @@
+"""Where a function is public, said at the function; all lists of public names are made of it.
+
+Invariant: `SURFACE` holds one row per marked function in the order of definition, and nothing else
+names what is public: `hybrid.*`, `hybrid.random`, `hybrid.nn.functional`, the methods and operators
+of Tensor, the typed stubs and docs/ops.md are read from it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack, overload
+
+from ...ir.door.flat import function_of
+from ...ir.op import Op
+
+__all__ = ["Public", "SURFACE", "public"]
+
+Names = bool | str | tuple[str, ...]
+Marked = TypeVar("Marked", bound=Callable[..., Any])
+
+
+class Public(NamedTuple):
+    """One public function: what it is called in each place, () where it is not there."""
+
+    name: str
+    function: Callable[..., Any]
+    family: str  # the module that defines it
+    hybrid: tuple[str, ...]  # hybrid.<name>
+    random: tuple[str, ...]  # hybrid.random.<name>
+    functional: tuple[str, ...]  # hybrid.nn.functional.<name>
+    method: tuple[str, ...]  # Tensor.<name>
+    inplace: tuple[str, ...]  # Tensor.<name>, whose result the tensor takes
+    operator: tuple[str, ...]  # Tensor.__<name>__, with its reflected and in-place forms
+
+
+SURFACE: list[Public] = []
+
+
+class Places(TypedDict, total=False):
+    """Where a function is public: False for nowhere, True under its own name, or names."""
+
+    hybrid: Names
+    random: Names
+    functional: Names
+    method: Names
+    inplace: Names
+    operator: Names
+
+
+def _names(said: Names, own: str) -> tuple[str, ...]:
+    if isinstance(said, bool):
+        return (own,) if said else ()
+    return (said,) if isinstance(said, str) else said
+
+
+@overload
+def public(target: Op, /, **places: Unpack[Places]) -> Callable[..., Any]: ...
+@overload
+def public(target: Marked, /, **places: Unpack[Places]) -> Marked: ...
+@overload
+def public(**places: Unpack[Places]) -> Callable[[Marked], Marked]: ...
+
+
+def public(target: Any = None, /, **places: Unpack[Places]) -> Any:
+    """Mark a function as public, in `hybrid` where nothing else is said; a record gets its
+    function.
+
+    Values are True (its own name), a name, or several: `hybrid=("acos", "arccos")`; the first name
+    in `hybrid` is its own.  `inplace=True` is the method whose name ends in an underscore.
+
+    >>> @public(hybrid=False, method=("total", "overall"))
+    ... def total(x): ...
+    >>> SURFACE.pop().method
+    ('total', 'overall')
+    """
+    family = sys._getframe(1).f_globals["__name__"]
+    if target is None:
+        return lambda function: _mark(function, family, places)
+    return _mark(function_of(target) if isinstance(target, Op) else target, family, places)
+
+
+def _mark(function: Any, family: str, places: Places) -> Any:
+    own = function.__name__
+    at_home = _names(places.get("hybrid", True), own)
+    own = at_home[0] if at_home else own
+    inplace = places.get("inplace", False)
+    SURFACE.append(
+        Public(
+            own,
+            function,
+            family,
+            at_home,
+            _names(places.get("random", False), own),
+            _names(places.get("functional", False), own),
+            _names(places.get("method", False), own),
+            _names(inplace, own + "_"),
+            _names(places.get("operator", False), own),
+        )
+    )
+    return function
