@@ -18,8 +18,7 @@ from ..core.signals import critical
 from ..ir.door import bind as door
 from ..ir.door.arguments import described
 from ..ir.tensor import Handle, Leaf, new_handle
-from ..ops.axes.reduce import sum as sum_
-from ..ops.axes.views import reshape
+from ..ops.axes.reduce import sum_like
 from ..ops.build.create import ones_like, zeros_like
 from ..ops.elementwise.arithmetic import add
 from .sums import Sums
@@ -129,19 +128,6 @@ def set_grad_enabled(on: bool) -> _GradScope:
 
 
 # ---- the pass
-def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
-    """The gradient of broadcasting: sums over the axes that were stretched."""
-    have = g._a.shape
-    if have == shape:
-        return g
-    lead = len(have) - len(shape)
-    axes = tuple(range(lead)) + tuple(
-        lead + i for i, d in enumerate(shape) if d == 1 and have[lead + i] != 1
-    )
-    out = sum_(g, axis=axes, keepdims=False) if axes else g
-    return out if out._a.shape == shape else reshape(out, shape)
-
-
 def _pull(entry: Any, gs: list[Any]) -> Sequence[Any]:
     """Gradients of an entry's inputs from the gradients of its outputs."""
     e = entry[0]
@@ -206,7 +192,7 @@ def _fresh(g: Any) -> Any:
 
 def _fit(g: Any, a: Any) -> Any:
     """Bring a gradient to the shape and dtype of the input it belongs to."""
-    g = _sum_to(g, a.shape)
+    g = sum_like(g, a.shape)
     return g if g._a.dtype is a.dtype else door.convert(g, a.dtype)
 
 

@@ -147,7 +147,7 @@ def register(op: Op) -> Op:
 def extend(op: Op, **fields: Any) -> None:
     """Enter fields of a record that need records made after it; each once."""
     for name, value in fields.items():
-        if getattr(op, name) is not None:
+        if getattr(op, name) not in (None, NO_GRAD):
             raise HybridError(f"op {op.name!r} already says {name}")
         object.__setattr__(op, name, value)
 

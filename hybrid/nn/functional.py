@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from .. import ops
 from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError
+from ..eager.tensor import Tensor
 from ..ir.door.bind import as_tensor, store
 from ..ops.axes.rows import softmax as _softmax
 from ..ops.base.surface import SURFACE, public
 from ..ops.indexing.index import index_check
 
 if TYPE_CHECKING:
-    from ..eager.tensor import Tensor
     from .typed import *  # noqa: F403
 
 

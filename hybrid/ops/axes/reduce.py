@@ -1,4 +1,4 @@
-"""Reductions over axes, and broadcast_to, the adjoint of sum.
+"""Reductions over axes, and sum_like, the adjoint of broadcasting.
 
 Invariant: a record reduces one group of adjacent axes; several groups are reduced from the last to
 the first, so the order of additions depends on shape and axes only.  Sums of half types accumulate
@@ -16,7 +16,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import DTypeError, ShapeError
-from ...core.shapes import as_shape, broadcast_shapes, broadcast_strides, normalize_axes
+from ...core.shapes import normalize_axes
 from ...ir.door.bind import FAST, as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import Op, extend, register
@@ -26,57 +26,14 @@ from ..base.surface import public
 from ..elementwise.arithmetic import clone, divide, multiply, subtract
 from ..elementwise.logic import equal, logical_or, not_equal
 from ..elementwise.selection import where
-from .views import reshape
+from .views import BROADCAST, broadcast_to, reshape
 
 Ints = tuple[int, ...]
 Axis = Any
 Tensor = Any
 
 
-# ---- broadcast_to
-def _broadcast_infer(a: Aval, *, shape: Ints) -> tuple[Aval, ...]:
-    if len(shape) < a.ndim or broadcast_shapes("broadcast_to", a.shape, shape) != shape:
-        raise ShapeError(f"broadcast_to: shape {a.shape} does not broadcast to {shape}")
-    return (a.with_(shape),)
-
-
-BROADCAST = register(
-    Op(
-        "broadcast_to",
-        "view",
-        1,
-        _broadcast_infer,
-        layout=lambda a, strides, offset=0, *, shape: (
-            offset,
-            broadcast_strides(a.shape, strides, shape),
-        ),
-        params=("shape",),
-        keeps=SHAPE_ONLY,
-        vjp=lambda g, out, x, shape: (sum_like(g, x.shape),),
-        reference=lambda x, shape: np.broadcast_to(x, shape),
-        samples=shapes_of(
-            [((3, 1), {"shape": (2, 3, 4)}), ((), {"shape": (3,)}), ((1, 2), {"shape": (0, 2)})]
-        ),
-        doc="Axes of size 1, and new leading axes, repeated.",
-    )
-)
-
-
-@public(method=True)
-def broadcast_to(x: Tensor, shape: Any) -> Tensor:
-    """x repeated along axes of size 1 and new leading axes, as a view."""
-    x = as_tensor(x)
-    shape = as_shape(shape)
-    return x if shape == x.shape else bind(BROADCAST, x, shape=shape)
-
-
-@public
-def broadcast_arrays(*xs: Tensor) -> list[Tensor]:
-    """All tensors broadcast to their common shape."""
-    shape = broadcast_shapes("broadcast_arrays", *[x.shape for x in xs])
-    return [broadcast_to(x, shape) for x in xs]
-
-
+# ---- the adjoint of broadcasting
 def sum_like(g: Tensor, shape: Ints) -> Tensor:
     """The adjoint of broadcasting a tensor of that shape: g summed over what was repeated."""
     if g.shape == shape:
@@ -86,6 +43,9 @@ def sum_like(g: Tensor, shape: Ints) -> Tensor:
         lead + i for i, d in enumerate(shape) if d == 1 and g.shape[lead + i] != 1
     )
     return reshape(sum(g, axis=axes) if axes else g, shape)
+
+
+extend(BROADCAST, vjp=lambda g, out, x, shape: (sum_like(g, x.shape),))
 
 
 def keep_shape(shape: Ints, axes: Ints) -> Ints:

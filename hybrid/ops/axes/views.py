@@ -1,4 +1,4 @@
-"""Views: reshape, permute_dims and strided slices, and embed, the adjoint of a slice.
+"""Views: reshape, permute_dims, broadcast_to and strided slices, and embed, the adjoint of a slice.
 
 Invariant: a view record's layout is exact affine arithmetic, `layout(aval, strides, offset) ->
 (offset, strides)` in elements, or None where the elements have no such form and a copy is made.
@@ -15,7 +15,15 @@ import numpy as np
 
 from ...core.aval import Aval
 from ...core.errors import ShapeError
-from ...core.shapes import contiguous_strides, normalize_axes, normalize_axis, reshape_strides
+from ...core.shapes import (
+    as_shape,
+    broadcast_shapes,
+    broadcast_strides,
+    contiguous_strides,
+    normalize_axes,
+    normalize_axis,
+    reshape_strides,
+)
 from ...ir.door.bind import as_tensor, bind
 from ...ir.op import Op, register
 from ..base.common import SHAPE_ONLY, Part, shapes_of
@@ -367,3 +375,46 @@ def flip(x: Tensor, axis: Any = None) -> Tensor:
         x.shape,
         tuple(-1 if i in axes else 1 for i in range(x.ndim)),
     )
+
+
+# ---- broadcast_to
+def _broadcast_infer(a: Aval, *, shape: Ints) -> tuple[Aval, ...]:
+    if len(shape) < a.ndim or broadcast_shapes("broadcast_to", a.shape, shape) != shape:
+        raise ShapeError(f"broadcast_to: shape {a.shape} does not broadcast to {shape}")
+    return (a.with_(shape),)
+
+
+BROADCAST = register(
+    Op(
+        "broadcast_to",
+        "view",
+        1,
+        _broadcast_infer,
+        layout=lambda a, strides, offset=0, *, shape: (
+            offset,
+            broadcast_strides(a.shape, strides, shape),
+        ),
+        params=("shape",),
+        keeps=SHAPE_ONLY,
+        reference=lambda x, shape: np.broadcast_to(x, shape),
+        samples=shapes_of(
+            [((3, 1), {"shape": (2, 3, 4)}), ((), {"shape": (3,)}), ((1, 2), {"shape": (0, 2)})]
+        ),
+        doc="Axes of size 1, and new leading axes, repeated.",
+    )
+)
+
+
+@public(method=True)
+def broadcast_to(x: Tensor, shape: Any) -> Tensor:
+    """x repeated along axes of size 1 and new leading axes, as a view."""
+    x = as_tensor(x)
+    shape = as_shape(shape)
+    return x if shape == x.shape else bind(BROADCAST, x, shape=shape)
+
+
+@public
+def broadcast_arrays(*xs: Tensor) -> list[Tensor]:
+    """All tensors broadcast to their common shape."""
+    shape = broadcast_shapes("broadcast_arrays", *[x.shape for x in xs])
+    return [broadcast_to(x, shape) for x in xs]

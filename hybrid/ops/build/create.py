@@ -25,7 +25,7 @@ from ...ir.door.foreign import is_number, number_dtype, rounded
 from ...ir.op import Op, register
 from ...ir.scalar.program import TYPE, Builder, Val
 from ...ir.tensor import Leaf
-from ..axes.reduce import broadcast_to
+from ..axes.views import broadcast_to
 from ..base.surface import public
 
 Ints = tuple[int, ...]

@@ -18,8 +18,7 @@ from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import Op, register
 from ...ir.scalar.program import TYPE, Builder, Val
-from ..axes.reduce import broadcast_to
-from ..axes.views import expand_dims, reshape
+from ..axes.views import broadcast_to, expand_dims, reshape
 from ..base.common import shapes_of
 from ..base.surface import public
 from ..elementwise.logic import equal

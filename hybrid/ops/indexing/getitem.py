@@ -20,8 +20,7 @@ from ...core.shapes import broadcast_shapes, whole
 from ...ir.door.bind import FAST, as_tensor, bind, store
 from ...ir.door.foreign import data_of, holds_tensors
 from ...ir.tensor import Handle
-from ..axes.reduce import broadcast_to
-from ..axes.views import RESHAPE, SLICE, moveaxis, permute_dims, reshape, slice_
+from ..axes.views import RESHAPE, SLICE, broadcast_to, moveaxis, permute_dims, reshape, slice_
 from ..base.surface import public
 from ..build.join import slice_set
 from ..elementwise.selection import where

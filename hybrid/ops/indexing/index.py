@@ -19,8 +19,7 @@ from ...ir.door.bind import as_tensor, bind, store
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, Op, register
 from ...ir.scalar.program import Builder, Val
-from ..axes.reduce import broadcast_to
-from ..axes.views import RESHAPE, reshape
+from ..axes.views import RESHAPE, broadcast_to, reshape
 from ..base.common import draw, ints
 from ..base.surface import public
 from ..build.create import arange, zeros, zeros_like

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from ...ir.mode import ROOTS, Versioned
 from ...ir.op import Op
 from ...ir.tensor import Handle
 from ..axes.positions import argmax
-from ..axes.reduce import broadcast_to
+from ..axes.views import broadcast_to
 from ..base.surface import public
 from ..build.join import stack
 from ..elementwise.arithmetic import add, multiply, negative, subtract
@@ -225,8 +226,12 @@ def uniform(
     """
     (low, high), d = _parameters((low, high), dtype, _where(generator, device))
     width = high - low if is_number(low) and is_number(high) else subtract(high, low)
-    u = rand(as_shape(size), dtype=d, generator=generator, device=device)
-    return add(multiply(u, width), low)
+    return _scaled(rand, size, width, low, dtype=d, generator=generator, device=device)
+
+
+def _scaled(source: Callable[..., Tensor], size: Any, scale: Any, shift: Any, **how: Any) -> Tensor:
+    """Numbers of a source, times `scale`, plus `shift`."""
+    return add(multiply(source(as_shape(size), **how), scale), shift)
 
 
 def _parameters(values: tuple[Any, ...], dtype: Any, device: Device) -> tuple[list[Any], np.dtype]:
@@ -257,8 +262,7 @@ def normal(
 ) -> Tensor:
     """Normal numbers of that mean and standard deviation; dtype as for `uniform`."""
     (mean, std), d = _parameters((mean, std), dtype, _where(generator, device))
-    z = randn(as_shape(size), dtype=d, generator=generator, device=device)
-    return add(multiply(z, std), mean)
+    return _scaled(randn, size, std, mean, dtype=d, generator=generator, device=device)
 
 
 @public(random=True)

@@ -18,10 +18,10 @@ from ...ir.door.bind import convert as astype
 from ...ir.op import Op, register
 from ...ir.scalar.program import Builder, Val
 from ...ir.tensor import Handle
-from ..axes.reduce import broadcast_to, mean
+from ..axes.reduce import mean
 from ..axes.reduce import sum as sum_
 from ..axes.rows import log_softmax
-from ..axes.views import RESHAPE, expand_dims, moveaxis, reshape, squeeze
+from ..axes.views import RESHAPE, broadcast_to, expand_dims, moveaxis, reshape, squeeze
 from ..base.common import draw, ints, need_float, wide
 from ..base.surface import public
 from ..elementwise.arithmetic import abs, add, divide, multiply, negative, square, subtract

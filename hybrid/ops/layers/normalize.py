@@ -19,10 +19,10 @@ from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import Op, register
 from ...ir.scalar.program import Builder, Val
-from ..axes.reduce import broadcast_to, keep_shape, mean
+from ..axes.reduce import keep_shape, mean
 from ..axes.reduce import sum as sum_
-from ..axes.rows import norm
-from ..axes.views import reshape
+from ..axes.statistics import norm
+from ..axes.views import broadcast_to, reshape
 from ..base.common import draw, need_float, wide
 from ..base.surface import public
 from ..elementwise.arithmetic import add, divide, multiply, square, subtract

@@ -1,0 +1,179 @@
+"""Statistics of rows: variance, standard deviation, vector norms.
+
+Invariant: a record takes its group as the last axes, as in rows.py; other axes are permuted to the
+end, or reduced by the column forms of sums.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.shapes import normalize_axes
+from ...ir.door.bind import as_tensor
+from ...ir.door.bind import convert as astype
+from ...ir.door.flat import function_of
+from ...ir.op import Op, map_op, register
+from ...ir.scalar.program import Builder, Val
+from ..base.common import shapes_of, wide
+from ..base.surface import public
+from ..elementwise.arithmetic import abs, divide, multiply, square, subtract
+from ..elementwise.logic import equal, not_equal
+from ..elementwise.powers import power
+from ..elementwise.selection import where
+from .reduce import max as max_
+from .reduce import mean
+from .reduce import min as min_
+from .reduce import sum as sum_
+from .rows import ROWS, axes_of, row_infer, row_value, spread_row
+
+Group = tuple[int, int]
+Tensor = Any
+
+
+def _var_body(s: Builder, x: Val, *, axes: Group, correction: float) -> Val:
+    n = s.rlen(x.type)
+    d = x - s.rsum(x) / n
+    return s.rsum(d * d) / s.max(n - correction, 0.0)
+
+
+def _var_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Group, correction: float) -> tuple[Tensor]:
+    over = axes_of(axes)
+    n = max(prod(x.shape[a] for a in over) - correction, 0)
+    d = subtract(x, mean(x, axis=over, keepdims=True))
+    return (multiply(multiply(spread_row(g, x, axes), 2 / n if n else float("nan")), d),)
+
+
+def _var_reference(x: np.ndarray, axes: Group, correction: float) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        v, over = wide(x), axes_of(axes)
+        n = np.array(prod(x.shape[a] for a in over), v.dtype)
+        d = v - v.sum(over, keepdims=True) / n
+        return (d * d).sum(over) / np.maximum(n - correction, 0)
+
+
+VAR = register(
+    Op(
+        "var",
+        "row",
+        1,
+        row_infer,
+        body=_var_body,
+        params=("axes", "correction"),
+        vjp=_var_vjp,
+        accepts="f",
+        ulp=16.0,
+        reference=_var_reference,
+        samples=shapes_of(
+            [
+                ((7,), {"axes": (0, 1), "correction": 0.0}),
+                ((3, 10), {"axes": (1, 2), "correction": 1.0}),
+                ((2, 3, 30), {"axes": (1, 3), "correction": 0.0}),
+                ((3, 1), {"axes": (1, 2), "correction": 1.0}),
+                ((0, 4), {"axes": (1, 2), "correction": 0.0}),
+            ]
+        ),
+        doc="Mean of the squared distance from the mean, the count reduced by `correction`.",
+    )
+)
+
+
+_root = function_of(
+    map_op(
+        "std_root",
+        1,
+        lambda s, x: s.sqrt(x),
+        vjp=lambda g, out, x: (where(equal(out, 0.0), 0.0, divide(g, multiply(out, 2.0))),),
+        reference=lambda x: np.sqrt(wide(x)),
+        result="float",
+        accepts="f",
+        domain=(0.1, 5.0),
+        ulp=1.0,
+        doc="Square root whose gradient at zero is zero.",
+    )
+)
+
+
+def _norm_reference(x: np.ndarray, axes: Group) -> np.ndarray:
+    return np.sqrt((wide(x) ** 2).sum(axes_of(axes)))
+
+
+NORM = register(
+    Op(
+        "norm",
+        "row",
+        1,
+        row_infer,
+        body=lambda s, x, *, axes: s.sqrt(s.rsum(x * x)),
+        params=("axes",),
+        accepts="f",
+        ulp=4.0,
+        vjp=lambda g, out, x, axes: (
+            multiply(spread_row(where(equal(out, 0), 0, divide(g, out)), x, axes), x),
+        ),
+        reference=_norm_reference,
+        samples=shapes_of(ROWS),
+        doc="Euclidean length of a row; its gradient at zero is zero.",
+    )
+)
+
+
+@public(method=True)
+def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Variance over axes; divides by the count minus `correction` (array API;
+    PyTorch's default is 1)."""
+    x = as_tensor(x)
+    x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
+    axes = normalize_axes(axis, x.ndim, "var")
+    if not axes or axes == tuple(range(axes[0], x.ndim)) or x.size == 0:
+        return row_value(VAR, x, axis, keepdims, correction=float(correction))
+    v = astype(x, dt.compute_type(x.dtype))
+    n = max(prod(x.shape[a] for a in axes) - correction, 0)
+    total = sum_(
+        square(subtract(v, mean(v, axis=axes, keepdims=True))), axis=axes, keepdims=keepdims
+    )
+    return astype(multiply(total, float("nan")) if n == 0 else divide(total, n), x.dtype)
+
+
+@public(method=True)
+def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Standard deviation over axes; see `var`.  Its gradient where all elements are equal is zero,
+    as in PyTorch."""
+    return _root(var(x, axis, correction=correction, keepdims=keepdims))
+
+
+@public(method=True)
+def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False) -> Tensor:
+    """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power.
+
+    Elements that are zero, and vectors of zeros, have the gradient zero; equal extremes share it
+    for ord inf and -inf.  ord 0 has no gradient.
+
+    >>> import hybrid
+    >>> norm(hybrid.tensor([3.0, 4.0])).item()
+    5.0
+    """
+    x = as_tensor(x)
+    x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
+    if ord == 2:
+        return row_value(NORM, x, axis, keepdims)
+    if ord in (float("inf"), float("-inf")):
+        return (max_ if ord > 0 else min_)(abs(x), axis, keepdims=keepdims)
+    if ord == 0:
+        return sum_(astype(not_equal(x, 0), x.dtype), axis=axis, keepdims=keepdims)
+    if ord == 1:
+        return sum_(abs(x), axis=axis, keepdims=keepdims)
+    return _power_norm(x, axis, float(ord), keepdims)
+
+
+def _power_norm(x: Tensor, axis: Any, ord: float, keepdims: bool) -> Tensor:
+    """sum(|x|^ord)^(1/ord); zeros are put in beside the powers, whose slope there may be NaN."""
+    size = abs(x)
+    zero = equal(size, 0)
+    powers = where(zero, 0.0 if ord > 0 else float("inf"), power(where(zero, 1.0, size), ord))
+    total = sum_(powers, axis=axis, keepdims=keepdims)
+    none = equal(total, 0)
+    return where(none, 0.0 if ord > 0 else float("inf"), power(where(none, 1.0, total), 1.0 / ord))

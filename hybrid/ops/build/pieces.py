@@ -1,0 +1,120 @@
+"""Taking apart and repeating: split, chunk, unstack, tile, repeat, roll.
+
+Invariant: nothing here makes a record; all are views of their operand, joined where they must be.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+from ...core.errors import HybridError, ShapeError
+from ...core.shapes import items_of, normalize_axis, whole
+from ...ir.door.bind import as_tensor
+from ..axes.views import (
+    broadcast_to,
+    expand_dims,
+    narrow,
+    reshape,
+)
+from ..base.surface import public
+from ..elementwise.arithmetic import clone
+from .join import concat
+
+Tensor = Any
+
+
+# ---- taking apart
+@public(method=True)
+def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
+    """PyTorch's split: pieces of `sizes` elements (the last may be smaller),
+    or of the given sizes."""
+    x = as_tensor(x)
+    a = normalize_axis(axis, x.ndim, "split")
+    n = x.shape[a]
+    if hasattr(sizes, "__index__"):
+        k = operator.index(sizes)  # type: ignore[arg-type]
+        if k < 1:
+            raise ShapeError(f"split: pieces of {k} elements")
+        parts = [min(k, n - b) for b in range(0, n, k)] or [0]
+    else:
+        parts = [whole(k, "split: a size") for k in items_of(sizes, "split: sizes")]  # type: ignore[union-attr]
+        if sum(parts) != n or min(parts, default=0) < 0:
+            raise ShapeError(f"split: sizes {parts} do not add up to {n}")
+    starts = [0, *accumulate(parts)]
+    return tuple(narrow(x, a, b, k) for b, k in zip(starts, parts))
+
+
+@public(method=True)
+def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` pieces of equal size (the last may be smaller), as PyTorch's chunk."""
+    x = as_tensor(x)
+    a = normalize_axis(axis, x.ndim, "chunk")
+    if chunks < 1:
+        raise ShapeError(f"chunk: {chunks} pieces")
+    return split(x, max(1, -(-x.shape[a] // chunks)), a)
+
+
+@public(method=("unstack", "unbind"))
+def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
+    """The slices along an axis, without it."""
+    x = as_tensor(x)
+    a = normalize_axis(axis, x.ndim, "unstack")
+    return tuple(narrow(x, a, i, 1, drop=True) for i in range(x.shape[a]))
+
+
+# ---- repetition
+@public(method=True)
+def tile(x: Tensor, reps: Any) -> Tensor:
+    """x repeated as a whole along each axis."""
+    x = as_tensor(x)
+    counts = (
+        (operator.index(reps),)
+        if hasattr(reps, "__index__")
+        else tuple(whole(r, "tile: a count") for r in items_of(reps, "tile: reps"))
+    )
+    n = max(len(counts), x.ndim)
+    counts = (1,) * (n - len(counts)) + counts
+    shape = (1,) * (n - x.ndim) + x.shape
+    both = tuple(v for r, d in zip(counts, shape) for v in (r, d))
+    wide = broadcast_to(reshape(x, tuple(v for d in shape for v in (1, d))), both)
+    return reshape(wide, tuple(r * d for r, d in zip(counts, shape)))
+
+
+@public(method=True)
+def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
+    """Each element `repeats` times along an axis (None: of the flattened tensor)."""
+    x = as_tensor(x)
+    if not hasattr(repeats, "__index__"):
+        raise HybridError(
+            "repeat takes one count; for a count per element use take(x, indices, axis)"
+        )
+    k = operator.index(repeats)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    a = normalize_axis(axis, x.ndim, "repeat")
+    wide = broadcast_to(expand_dims(x, a + 1), x.shape[: a + 1] + (k,) + x.shape[a + 1 :])
+    return reshape(wide, x.shape[:a] + (x.shape[a] * k,) + x.shape[a + 1 :])
+
+
+@public(method=True)
+def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
+    """Elements moved along axes, those pushed out at one end re-entering at the other."""
+    x = as_tensor(x)
+    if axis is None:
+        return reshape(roll(reshape(x, (x.size,)), shift, 0), x.shape)
+    axes = [
+        normalize_axis(a, x.ndim, "roll") for a in ((axis,) if hasattr(axis, "__index__") else axis)
+    ]
+    shifts = [shift] * len(axes) if hasattr(shift, "__index__") else list(shift)
+    if len(shifts) != len(axes):
+        raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+    out = x
+    for k, a in zip(shifts, axes):
+        n = x.shape[a]
+        k = operator.index(k) % n if n else 0
+        if k:
+            out = concat([narrow(out, a, n - k, k), narrow(out, a, 0, n - k)], a)
+    return clone(x) if out is x else out

@@ -1,0 +1,143 @@
+"""Elementwise records of powers: power with its quick exponents, hypot.
+
+Invariant: hypot is at most 2 ulp and power at most 4 from the true value; integer powers wrap.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...ir.door.bind import as_tensor
+from ...ir.door.flat import function_of
+from ...ir.door.foreign import data_of, holds_tensors, listed
+from ...ir.op import map_op
+from ...ir.scalar.program import Builder, Val
+from ...ir.tensor import Handle
+from .. import formulas as F
+from ..base.common import wide
+from ..base.surface import public
+from .arithmetic import divide, multiply, reciprocal, reference_of, square, subtract
+from .functions import log, sqrt
+from .logic import equal, greater_equal, logical_and
+from .selection import where
+
+Tensor = Any
+Function = Callable[..., Any]
+
+
+def _direction(x: Tensor, length: Tensor) -> Tensor:
+    """x / length, 0 where there is no length."""
+    return where(equal(length, 0.0), 0.0, divide(x, length))
+
+
+hypot: Function = public(
+    map_op(
+        "hypot",
+        2,
+        F.hypot,
+        result="float",
+        accepts="f",
+        facts=frozenset(["commutative"]),
+        vjp=lambda g, out, x, y: (
+            lambda: multiply(g, _direction(x, out)),
+            lambda: multiply(g, _direction(y, out)),
+        ),
+        reference=reference_of(np.hypot),
+        doc="sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's.",
+    )
+)
+
+
+def _integer_power(s: Builder, x: Val, y: Val) -> Val:
+    """x^y modulo 2^width by squaring; a negative power is 0 unless |x| is 1."""
+    width = {"8": 8, "6": 16, "2": 32, "4": 64}[x.type[-1]]
+    out, base = s.const(x.type, 1), x
+    for bit in range(width):
+        out = s.select((y & (1 << bit)) != 0, out * base, out)
+        base = base * base
+    if x.type[0] == "u":
+        return out
+    return s.select((y < 0) & (x != 1) & (x != -1), s.const(x.type, 0), out)
+
+
+def _power_of_ints(a: int, b: int) -> int:
+    """a^b modulo 2^64, 0 for a negative power unless |a| is 1."""
+    if b < 0:
+        return a ** (b % 2) % 2**64 if a in (1, -1) else 0
+    return builtins.pow(a, b, 2**64)
+
+
+def _power_reference(x: np.ndarray, y: np.ndarray) -> Any:
+    if x.dtype.kind not in "iu":
+        return np.power(wide(x), wide(y))
+    xs, ys = np.broadcast_arrays(x, y)
+    out = [_power_of_ints(int(a), int(b)) for a, b in zip(xs.ravel(), ys.ravel())]
+    return np.array(out, np.uint64).astype(x.dtype).reshape(xs.shape)
+
+
+_power: Function = function_of(
+    map_op(
+        "power",
+        2,
+        lambda s, x, y: F.pow(s, x, y) if x.type in ("f32", "f64") else _integer_power(s, x, y),
+        accepts="iuf",
+        ulp=4.0,
+        domain=(0.2, 3.0),
+        reference=_power_reference,
+        vjp=lambda g, out, x, y: (
+            lambda: where(
+                equal(y, 0.0), 0.0, multiply(g, multiply(y, _power(x, subtract(y, 1.0))))
+            ),
+            lambda: where(
+                logical_and(equal(x, 0.0), greater_equal(y, 0.0)),
+                0.0,
+                multiply(g, multiply(out, log(x))),
+            ),
+        ),
+        doc="x to the power y with the special values of C's pow; integers wrap.",
+    )
+)
+
+
+@public(hybrid=("power", "pow"), method="pow", inplace="pow_", operator="pow")
+def power(x: Tensor, y: Any) -> Tensor:
+    """x to the power y.  The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a
+    reciprocal and a square root.
+
+    Integer tensors wrap.  An integer to a negative integer power raises ValueError where the power
+    is a number, a sequence or an array, as in NumPy and PyTorch; where it is a tensor the result is
+    PyTorch's, the integer part: 0 unless the base is 1 or -1.
+
+    >>> import hybrid
+    >>> power(hybrid.tensor([2.0, 4.0]), -1).tolist()
+    [0.5, 0.25]
+    """
+    if type(y) is not float and not (type(y) is int and y >= 0) and not isinstance(y, Handle):
+        _refuse_negative(x, y)
+    if type(y) in (int, float) and isinstance(x, Handle):
+        floating = dt.is_float(x._a.dtype)
+        if y == 2 and (floating or type(y) is int):
+            return square(x)
+        if y == 3 and (floating or type(y) is int):
+            return multiply(square(x), x)
+        if floating and y in (-1, 0.5):
+            return sqrt(x) if y > 0 else reciprocal(x)
+    return _power(x, y)
+
+
+def _refuse_negative(x: Any, y: Any) -> None:
+    """ValueError for an integer x with a negative integer among the powers y."""
+    if holds_tensors(listed(y)):
+        return
+    powers = data_of(y).array
+    whole = powers.dtype.kind == "i" and (powers < 0).any()
+    if whole and not dt.is_float(x._a.dtype if isinstance(x, Handle) else as_tensor(x).dtype):
+        raise ValueError(
+            "power: an integer to a negative integer power is no integer; convert the base with "
+            ".astype('float32')"
+        )
