@@ -1,24 +1,16 @@
 """The op record: everything hybrid knows about one operation, written in one place.
 
-Invariant: an op is fully described by its record; no other module keeps a list of op names.
-The kinds (what each gives is in docs/architecture.md):
-  map       out[i] = body(inputs broadcast to i); also creation, random numbers and gathers
-  row       reductions over one group of adjacent axes, and bodies that use them (softmax,
-            layer_norm)
-  view      the same elements at an affine position (reshape, permute_dims, slices)
-  place     operands written into regions of a fresh output (concat, pad, writes through a slice)
-  contract  sums of products (matmul, linear, conv2d)
-  attend    attention in blocks, and its gradients
-  scatter   indexed accumulation
-  host      a NumPy function called from Python; never part of native code
+Invariant: an op is fully described by its record; no other module keeps a list of op names.  A
+record is of one of eight final classes, which say what a record of that kind must hold.  It changes
+only where `extend` enters what needs later records.
 """
 
 from __future__ import annotations
 
 import dis
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, final, get_args
 
 import numpy as np
 
@@ -27,10 +19,49 @@ from ..core.aval import Aval
 from ..core.errors import DTypeError, HybridError
 from ..core.shapes import broadcast_shapes
 
-__all__ = ["Op", "OPS", "register", "extend", "map_op", "KINDS", "NO_GRAD"]
+__all__ = [
+    "Op",
+    "MapOp",
+    "RowOp",
+    "ViewOp",
+    "PlaceOp",
+    "ContractOp",
+    "AttendOp",
+    "ScatterOp",
+    "HostOp",
+    "Kind",
+    "Fact",
+    "Said",
+    "OPS",
+    "KINDS",
+    "NO_GRAD",
+    "register",
+    "extend",
+    "map_op",
+]
 
-KINDS = ("map", "row", "view", "place", "contract", "attend", "scatter", "host")
+Kind = Literal["map", "row", "view", "place", "contract", "attend", "scatter", "host"]
+Result = Literal["same", "bool", "float", "int"]
+Fact = Literal[
+    "commutative",  # map: the two inputs may be exchanged
+    "idempotent",  # map: f(f(x)) is f(x)
+    "involution",  # map: f(f(x)) is x
+    "pure_copy",  # map: the elements as they are
+    "convert",  # map: to the dtype in its parameters
+    "constant",  # map: one number everywhere
+    "truth",  # row: on truth values
+    "base",  # place: operand 0 fills the result first (it has no entry in the layout)
+    "zeros",  # place, scatter: zeros fill the result first
+    "total",  # host: defined for every input, so an unused one may go
+    "effect",  # must run in the order of the program, and as often
+    "optional_grads",  # the vjp takes None for the gradient of an unused output
+]
+FACTS = frozenset(get_args(Fact))
+Infer = Callable[..., tuple[Aval, ...]]
+Body = Callable[..., Any]
+Layout = Callable[..., Any]
 OPS: dict[str, Op] = {}
+Record = TypeVar("Record", bound="Op")
 
 
 class _NoGrad:
@@ -41,9 +72,9 @@ class _NoGrad:
 NO_GRAD = _NoGrad()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, repr=False, slots=True, weakref_slot=True)
 class Op:
-    """One operation.
+    """One operation: what records of all kinds may say.  Make one of its final classes.
 
     name, kind   identity, and how it runs
     nin          number of inputs; None when variable (concat)
@@ -51,13 +82,7 @@ class Op:
     body         (s, *values, **params) -> Val or tuple of Val, over the algebra of ir/scalar.py.
                  An input listed in `gathers` arrives as an Access (`.at(index)`, `.shape`) instead
                  of a Val
-    layout       view: (aval, strides, offset=0, **params) -> (offset, strides) in elements or None
-                 when a copy is needed; place: (*avals, **params) -> one (offset, shape, strides)
-                 per written operand.  Fact 'base': operand 0 fills the result first (it has no
-                 entry); fact 'zeros': zeros do; otherwise the regions cover the result.  scatter:
-                 inputs (index[count] in range, update[count, inner]), zeros of the output's shape
-                 [rows, inner] take out[index[i]] += update[i] in order; contract, attend: see
-                 ir/contract.py and ir/attend.py
+    layout       where operands lie in the result or the result in its operand; see the classes
     vjp          (g, out, *xs, **params) -> tuple of gradients (None: no path); g/out tuples when
                  nout > 1
     reference    NumPy oracle (*arrays, **params) -> array or tuple, at least double precision
@@ -68,7 +93,7 @@ class Op:
                  shows; None where that place cannot be written (repeated or overlapping elements)
     join         (parts) -> one tensor that adds up several parts of a gradient that this record's
                  vjp gave (`ops.base.common.Part`), or None where they do not join
-    truth        the record that stands for this one on truth values
+    truth        row: the record that stands for this one on truth values
     params       names of the static parameters; values are hashable
 
     Before a record sees its inputs, `bind` promotes those of kinds map, contract and place to one
@@ -76,11 +101,12 @@ class Op:
     """
 
     name: str
-    kind: str
     nin: int | None
-    infer: Callable[..., tuple[Aval, ...]]
-    body: Callable[..., Any] | None = None
-    layout: Callable[..., Any] | None = None
+    infer: Infer
+    _: KW_ONLY
+    kind: Kind = field(init=False)
+    body: Body | None = None
+    layout: Layout | None = None
     vjp: Any = NO_GRAD
     reference: Callable[..., Any] | None = None
     check: Callable[..., Any] | None = None
@@ -93,24 +119,128 @@ class Op:
     gathers: tuple[int, ...] = ()
     fixed: tuple[int, ...] = ()  # inputs whose dtype takes no part in promotion
     accepts: str = "biuf"  # kinds of dtype of the (promoted) inputs
-    result: str = "same"  # map: same | bool | float | int
-    facts: frozenset[str] = (
-        frozenset()
-    )  # commutative, idempotent, involution, identity, pure_copy, ...
-    unit: dict[int, Any] = field(
-        default_factory=dict
-    )  # input -> value that makes the op the identity, bit for bit
-    domain: tuple[float, float] = (-3.0, 3.0)  # where samples are drawn
+    result: Result = "same"  # map: what the result's dtype follows from
+    facts: frozenset[Fact] = frozenset()
+    # map: input -> value that makes the op the identity, bit for bit
+    unit: dict[int, Any] = field(default_factory=dict)
+    domain: tuple[float, float] = (-3.0, 3.0)  # map: where samples are drawn
     samples: Callable[..., Any] | None = None  # (rng) -> iterable of (arrays, params), for tests
     ulp: float = 2.0  # bound on the error of float32/float64 results against `reference`
     doc: str = ""
     keeps: frozenset[str] = frozenset()  # 'out' and input numbers as text that vjp reads
 
+    def __post_init__(self) -> None:
+        if type(self) is Op:
+            raise HybridError(f"op {self.name!r}: make a record of a kind: MapOp, RowOp, ...")
+        self.keeps = self.keeps or _kept(self.vjp, self.nin)
+
     def __repr__(self) -> str:
         return f"Op({self.name})"
 
-    def has(self, fact: str) -> bool:
+    def has(self, fact: Fact) -> bool:
+        """Whether the record says a fact."""
         return fact in self.facts
+
+
+@final
+@dataclass(eq=False, repr=False, slots=True)
+class MapOp(Op):
+    """out[i] = body(inputs broadcast to i); also creation, random numbers and gathers."""
+
+    kind: Kind = field(default="map", init=False)
+    _: KW_ONLY
+    body: Body
+
+
+@final
+@dataclass(eq=False, repr=False, slots=True)
+class RowOp(Op):
+    """Reductions over one group of adjacent axes, and bodies that use them (softmax)."""
+
+    kind: Kind = field(default="row", init=False)
+    _: KW_ONLY
+    body: Body
+
+
+@final
+@dataclass(eq=False, repr=False, slots=True)
+class ViewOp(Op):
+    """The same elements at an affine position (reshape, permute_dims, slices).
+
+    layout: (aval, strides, offset=0, **params) -> (offset, strides) in elements, or None where a
+    copy is needed.
+    """
+
+    kind: Kind = field(default="view", init=False)
+    _: KW_ONLY
+    layout: Layout
+
+
+@final
+@dataclass(eq=False, repr=False, slots=True)
+class PlaceOp(Op):
+    """Operands written into regions of a fresh result (concat, pad, writes through a slice).
+
+    layout: (*avals, **params) -> one (offset, shape, strides) per written operand.  Without the
+    facts 'base' and 'zeros' the regions cover the result.
+    """
+
+    kind: Kind = field(default="place", init=False)
+    _: KW_ONLY
+    layout: Layout
+
+
+@final
+@dataclass(eq=False, repr=False, slots=True)
+class ContractOp(Op):
+    """Sums of products (matmul, linear, conv2d); layout: see ir/contract.py."""
+
+    kind: Kind = field(default="contract", init=False)
+    _: KW_ONLY
+    layout: Layout
+
+
+@final
+@dataclass(eq=False, repr=False, slots=True)
+class AttendOp(Op):
+    """Attention in blocks, and its gradients; layout: see ir/attend.py; body: (s, score, base) ->
+    the weight of a pair."""
+
+    kind: Kind = field(default="attend", init=False)
+    _: KW_ONLY
+    body: Body
+    layout: Layout
+
+
+@final
+@dataclass(eq=False, repr=False, slots=True)
+class ScatterOp(Op):
+    """Indexed accumulation: inputs (index[count] in range, update[count, inner]); zeros of the
+    output's shape [rows, inner] take out[index[i]] += update[i] in order."""
+
+    kind: Kind = field(default="scatter", init=False)
+
+
+@final
+@dataclass(eq=False, repr=False, slots=True)
+class HostOp(Op):
+    """A NumPy function called from Python, never part of native code; body: (*arrays, **params)."""
+
+    kind: Kind = field(default="host", init=False)
+    _: KW_ONLY
+    body: Body
+
+
+KINDS: dict[Kind, type[Op]] = {
+    "map": MapOp,
+    "row": RowOp,
+    "view": ViewOp,
+    "place": PlaceOp,
+    "contract": ContractOp,
+    "attend": AttendOp,
+    "scatter": ScatterOp,
+    "host": HostOp,
+}
 
 
 def _kept(vjp: Any, nin: int | None) -> frozenset[str]:
@@ -131,25 +261,27 @@ def _kept(vjp: Any, nin: int | None) -> frozenset[str]:
     return frozenset(r for r, n in zip(roles, names) if n in used and r != "g")
 
 
-def register(op: Op) -> Op:
-    """Enter a record; its name must be new and its kind known."""
+def register(op: Record) -> Record:
+    """Enter a record: its name must be new, its facts known, and what tests ask for must be there
+    (types see to the rest)."""
     if op.name in OPS:
         raise HybridError(f"op {op.name!r} is already registered")
-    if op.kind not in KINDS:
-        raise HybridError(
-            f"op {op.name!r} has unknown kind {op.kind!r}; kinds are {', '.join(KINDS)}"
-        )
-    object.__setattr__(op, "keeps", op.keeps or _kept(op.vjp, op.nin))
+    if unknown := op.facts - FACTS:
+        known = ", ".join(sorted(FACTS))
+        raise HybridError(f"op {op.name!r} says {', '.join(sorted(unknown))}; facts are {known}")
+    if op.reference is None or (op.samples is None and op.kind != "map"):
+        missing = "reference" if op.reference is None else "samples"
+        raise HybridError(f"op {op.name!r} has no {missing}")
     OPS[op.name] = op
     return op
 
 
-def extend(op: Op, **fields: Any) -> None:
+def extend(op: Op, **late: Any) -> None:
     """Enter fields of a record that need records made after it; each once."""
-    for name, value in fields.items():
+    for name, value in late.items():
         if getattr(op, name) not in (None, NO_GRAD):
             raise HybridError(f"op {op.name!r} already says {name}")
-        object.__setattr__(op, name, value)
+        setattr(op, name, value)
 
 
 def common_dtype(op: Op, avals: tuple[Aval, ...]) -> np.dtype:
@@ -168,7 +300,7 @@ def common_dtype(op: Op, avals: tuple[Aval, ...]) -> np.dtype:
     return d
 
 
-def map_infer(op_name: str, result: str) -> Callable[..., tuple[Aval, ...]]:
+def map_infer(op_name: str, result: Result) -> Callable[..., tuple[Aval, ...]]:
     """The default rule of map ops: shapes broadcast; inputs have one dtype already."""
 
     def infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
@@ -180,23 +312,53 @@ def map_infer(op_name: str, result: str) -> Callable[..., tuple[Aval, ...]]:
     return infer
 
 
+class Said(TypedDict, total=False):
+    """What else a map record may say."""
+
+    check: Callable[..., Any]
+    check_message: Callable[..., str]
+    params: tuple[str, ...]
+    nout: int
+    gathers: tuple[int, ...]
+    fixed: tuple[int, ...]
+    facts: frozenset[Fact]
+    unit: dict[int, Any]
+    domain: tuple[float, float]
+    samples: Callable[..., Any] | None
+    ulp: float
+    keeps: frozenset[str]
+
+
 def map_op(
     name: str,
     nin: int,
-    body: Callable[..., Any],
+    body: Body,
     *,
     vjp: Any,
     reference: Any,
-    result: str = "same",
-    **more: Any,
-) -> Op:
+    result: Result = "same",
+    accepts: str = "biuf",
+    infer: Infer | None = None,
+    doc: str = "",
+    **more: Unpack[Said],
+) -> MapOp:
     """An elementwise record with the default type rule: a newcomer's whole job for a new op.
 
     >>> # softplus = map_op(
     >>> #     "softplus", 1, lambda s, x: ..., vjp=lambda g, out, x: (g * sigmoid(x),), ...
     >>> # )
     """
-    infer = more.pop("infer", None) or map_infer(name, result)
     return register(
-        Op(name, "map", nin, infer, body=body, vjp=vjp, reference=reference, result=result, **more)
+        MapOp(
+            name,
+            nin,
+            infer or map_infer(name, result),
+            body=body,
+            vjp=vjp,
+            reference=reference,
+            result=result,
+            accepts=accepts,
+            doc=doc,
+            **more,
+        )
     )

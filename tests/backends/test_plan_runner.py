@@ -24,7 +24,7 @@ from hybrid.core import dtypes as dt
 from hybrid.core.aval import Aval, aval
 from hybrid.core.errors import BackendError, IndexOutOfRange, Site, UnsupportedError
 from hybrid.ir.contract import Dims
-from hybrid.ir.op import Op
+from hybrid.ir.op import MapOp, RowOp
 from hybrid.ir.oracle import reference as evaluate
 from hybrid.ir.oracle import round_to
 from hybrid.ir.scalar.program import Builder, Program
@@ -233,7 +233,7 @@ def test_evaluate_computes_in_double_and_rounds_once():
     def infer(a: Aval) -> tuple[Aval, ...]:
         return (a, a.with_(a.shape[:1]))
 
-    op = Op("r_two", "row", 1, infer, nout=2, reference=lambda x: (np.exp(x), x.sum(1)))
+    op = RowOp("r_two", 1, infer, body=None, nout=2, reference=lambda x: (np.exp(x), x.sum(1)))
     x = np.array([[1e8, 1.0], [-1e8, 3.0]], F)
     e, s = evaluate(op, {}, [x])
     assert e.dtype == F and s.dtype == F
@@ -241,6 +241,6 @@ def test_evaluate_computes_in_double_and_rounds_once():
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(e, np.exp(x.astype(np.float64)).astype(F))
     with pytest.raises(UnsupportedError, match="r_none has no reference"):
-        evaluate(Op("r_none", "map", 1, lambda a: (a,)), {}, [x])
+        evaluate(MapOp("r_none", 1, lambda a: (a,), body=None), {}, [x])
     with pytest.raises(UnsupportedError, match="gives 1 results, not 2"):
-        evaluate(Op("r_few", "row", 1, infer, reference=np.exp), {}, [x])
+        evaluate(RowOp("r_few", 1, infer, body=None, reference=np.exp), {}, [x])

@@ -10,7 +10,7 @@ from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.core.errors import BackendError
-from hybrid.ir.op import Op
+from hybrid.ir.op import MapOp, RowOp
 from hybrid.ir.scalar.compose import Composer, check_program, op_program, operand_type
 
 N = 3000
@@ -18,7 +18,7 @@ HALVES = [dt.float16, dt.bfloat16]
 
 
 def op(name, body, nin=1, **more):
-    return Op(name, "map", nin, lambda *a, **k: a, body=body, **more)
+    return MapOp(name, nin, lambda *a, **k: a, body=body, **more)
 
 
 ADD = op("add", lambda s, x, y: x + y, 2)
@@ -123,9 +123,8 @@ def test_static_params_bools_and_scalars():
 
 @pytest.mark.parametrize("d", [dt.float32, dt.bfloat16, dt.bool_], ids=str)
 def test_gathered_operands(d):
-    take = Op(
+    take = MapOp(
         "take",
-        "map",
         2,
         lambda *a: a,
         gathers=(0,),
@@ -151,7 +150,7 @@ def test_gathered_operands(d):
 
 def test_row_op_with_half_values():
     d = dt.bfloat16
-    mean = Op("mean", "row", 1, lambda *a: a, body=lambda s, x: s.rsum(x) / s.rlen("f32"))
+    mean = RowOp("mean", 1, lambda *a: a, body=lambda s, x: s.rsum(x) / s.rlen("f32"))
     x = np.random.default_rng(4).standard_normal((5, 100)).astype(d)
     program = op_program(mean, (aval(x.shape, d),), {}, (aval((5, 1), d),))
     out = np.zeros(5, d)
@@ -170,6 +169,6 @@ def test_wrong_results_are_errors():
     with pytest.raises(BackendError, match="scale.*int32"):
         op_program(SCALE, (v,), {"by": 2.0}, (i,))
     with pytest.raises(BackendError, match="no body"):
-        op_program(Op("none", "map", 1, lambda a: (a,)), (v,), {}, (v,))
+        op_program(MapOp("none", 1, lambda a: (a,), body=None), (v,), {}, (v,))
     with pytest.raises(BackendError, match="nothing to check"):
         check_program(SCALE, (v,), {"by": 1.0})

@@ -16,13 +16,13 @@ from hybrid.ir.graph.graph import Const, Graph, Node, Value, make_node, param_ke
 from hybrid.ir.graph.rewrite import keep_nodes, rewrite, walk
 from hybrid.ir.graph.text import parse_graph, print_graph
 from hybrid.ir.graph.verify import verify
-from hybrid.ir.op import OPS, Op
+from hybrid.ir.op import OPS, MapOp
 
-ANY = Op(
+ANY = MapOp(
     "test_any",
-    "map",
     None,
     lambda *a, **p: (a[0] if a else aval((), dt.float32),),
+    body=None,
     params=("p", "q"),
 )
 

@@ -12,7 +12,7 @@ import pytest
 import hybrid
 from hybrid.core.errors import HybridError
 from hybrid.ir.door.bind import bind
-from hybrid.ir.op import OPS, Op, extend, register
+from hybrid.ir.op import KINDS, OPS, MapOp, Op, ViewOp, extend, register
 from hybrid.ops.base.common import Part
 from hybrid.ops.build import parts
 
@@ -44,9 +44,8 @@ def test_what_is_written_through_a_view_is_what_it_shows(op):
 
 def test_a_new_view_is_writable_by_its_record_alone():
     op = register(
-        Op(
+        ViewOp(
             "t_reversed_rows",
-            "view",
             1,
             lambda a: (a,),
             layout=lambda a, strides, offset=0: (
@@ -54,6 +53,8 @@ def test_a_new_view_is_writable_by_its_record_alone():
                 (-strides[0], *strides[1:]),
             ),
             write_back=lambda base, value: bind(OPS["t_reversed_rows"], value),
+            reference=lambda x: x[::-1],
+            samples=lambda rng: [([rng.standard_normal((3, 1))], {})],
         )
     )
     try:
@@ -83,10 +84,10 @@ def test_parts_of_any_record_join():
         calls.append(len(pieces))
         return hybrid.asarray(sum(p.value for p in pieces))
 
-    record = Op("t_pieces", "map", 1, lambda a: (a,), join=join)
+    record = MapOp("t_pieces", 1, lambda a: (a,), body=lambda s, x: x, join=join)
     assert parts.total([Piece(1.0), Piece(2.0), Piece(4.0)]).item() == 7.0 and calls == [3]
     assert parts.total([Piece(1.0)]).item() == 1.0 and calls == [3]
-    record = Op("t_pieces", "map", 1, lambda a: (a,))
+    record = MapOp("t_pieces", 1, lambda a: (a,), body=lambda s, x: x)
     assert parts.total([Piece(1.0), Piece(2.0)]).item() == 3.0
 
 
@@ -129,3 +130,28 @@ def test_generic_code_names_no_record():
                 path.read_text(),
             )
             assert not found, f"{path}: {found}"
+
+
+def test_a_record_is_of_a_kind_and_holds_what_its_kind_needs():
+    with pytest.raises(HybridError, match="make a record of a kind"):
+        Op("t_none", 1, lambda a: (a,))
+    with pytest.raises(TypeError, match="body"):
+        MapOp("t_none", 1, lambda a: (a,))
+    with pytest.raises(TypeError, match="layout"):
+        ViewOp("t_none", 1, lambda a: (a,))
+    assert {cls: kind for kind, cls in KINDS.items()} == {
+        cls: cls.__dataclass_fields__["kind"].default for cls in KINDS.values()
+    }
+
+
+def test_register_refuses_what_types_cannot_see():
+    def record(name="t_none", **more):
+        return MapOp(name, 1, lambda a: (a,), body=lambda s, x: x, **more)
+
+    with pytest.raises(HybridError, match="comutative; facts are base, commutative"):
+        register(record(facts=frozenset(["comutative"]), reference=abs))
+    with pytest.raises(HybridError, match="no reference"):
+        register(record())
+    with pytest.raises(HybridError, match="already registered"):
+        register(record("exp", reference=abs))
+    assert "t_none" not in OPS

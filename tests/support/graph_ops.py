@@ -21,7 +21,7 @@ from hybrid.core.errors import ShapeError, Site
 from hybrid.core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
 from hybrid.ir import contract as layouts
 from hybrid.ir.graph.graph import Const, Graph, Node, Value, make_node
-from hybrid.ir.op import OPS, Op, map_infer
+from hybrid.ir.op import KINDS, OPS, Op, map_infer
 from hybrid.ir.scalar.program import TYPE
 
 __all__ = ["T", "Build", "lit", "registered", "random_inputs"]
@@ -41,7 +41,8 @@ T = _Ops()
 
 
 def _op(name: str, kind: str, nin: int | None, infer: Any, facts: str = "", **more: Any) -> None:
-    T[name] = Op(f"test_{name}", kind, nin, infer, facts=frozenset(facts.split()), **more)
+    said = {"body": None, "layout": None, **more}
+    T[name] = KINDS[kind](f"test_{name}", nin, infer, facts=frozenset(facts.split()), **said)
 
 
 def _map(

@@ -16,7 +16,7 @@ from ...core.errors import ShapeError
 from ...core.shapes import normalize_axis
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
-from ...ir.op import Op, register
+from ...ir.op import HostOp, Op, register
 from ..base.common import shapes_of, wide
 from ..base.surface import public
 from ..elementwise.arithmetic import divide, multiply
@@ -61,9 +61,8 @@ def _product_vjp(g: Tensor, out: Tensor, x: Tensor, axis: int, dtype: np.dtype) 
 
 def _cumulative_op(name: str, fn: Any, vjp: Any, doc: str) -> Op:
     return register(
-        Op(
+        HostOp(
             name,
-            "host",
             1,
             lambda a, axis, dtype: (a.with_(dtype=dtype),),
             body=_cumulative(fn),

@@ -16,7 +16,7 @@ from ...core import dtypes as dt
 from ...core.shapes import normalize_axes, whole
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
-from ...ir.op import NO_GRAD, Op, register
+from ...ir.op import NO_GRAD, Op, RowOp, register
 from ..base.common import wide
 from ..base.surface import public
 from .reduce import cases, finish, infer_nonempty, walk
@@ -36,9 +36,8 @@ def _arg_oracle(fn: Any) -> Any:
 
 
 ARGMAX = register(
-    Op(
+    RowOp(
         "argmax",
-        "row",
         1,
         infer_nonempty("argmax", dt.int64),
         body=walk("rargmax"),
@@ -51,9 +50,8 @@ ARGMAX = register(
     )
 )
 ARGMIN = register(
-    Op(
+    RowOp(
         "argmin",
-        "row",
         1,
         infer_nonempty("argmin", dt.int64),
         body=walk("rargmin"),

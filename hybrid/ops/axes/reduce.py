@@ -19,7 +19,7 @@ from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import normalize_axes
 from ...ir.door.bind import FAST, as_tensor, bind
 from ...ir.door.bind import convert as astype
-from ...ir.op import Op, extend, register
+from ...ir.op import Op, RowOp, extend, register
 from ...ir.scalar.program import Builder, Val
 from ..base.common import SHAPE_ONLY, as_type, groups, shapes_of, wide
 from ..base.surface import public
@@ -174,9 +174,8 @@ def cases(nonempty: bool = False, **more: Any) -> Any:
 
 
 SUM = register(
-    Op(
+    RowOp(
         "sum",
-        "row",
         1,
         _infer,
         body=walk("rsum"),
@@ -189,9 +188,8 @@ SUM = register(
     )
 )
 PROD = register(
-    Op(
+    RowOp(
         "prod",
-        "row",
         1,
         _infer,
         body=walk("rprod"),
@@ -204,9 +202,8 @@ PROD = register(
     )
 )
 MEAN = register(
-    Op(
+    RowOp(
         "mean",
-        "row",
         1,
         _infer,
         body=_mean_body,
@@ -224,9 +221,8 @@ MEAN = register(
     )
 )
 MAX = register(
-    Op(
+    RowOp(
         "max",
-        "row",
         1,
         infer_nonempty("max", None),
         body=walk("rmax"),
@@ -239,9 +235,8 @@ MAX = register(
     )
 )
 MIN = register(
-    Op(
+    RowOp(
         "min",
-        "row",
         1,
         infer_nonempty("min", None),
         body=walk("rmin"),
@@ -254,9 +249,8 @@ MIN = register(
     )
 )
 ALL = register(
-    Op(
+    RowOp(
         "all",
-        "row",
         1,
         _infer_bool,
         body=_truth("rall"),
@@ -269,9 +263,8 @@ ALL = register(
     )
 )
 ANY = register(
-    Op(
+    RowOp(
         "any",
-        "row",
         1,
         _infer_bool,
         body=_truth("rany"),

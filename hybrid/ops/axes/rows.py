@@ -16,7 +16,7 @@ from ...core.aval import Aval
 from ...core.shapes import normalize_axes, normalize_axis
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
-from ...ir.op import NO_GRAD, Op, register
+from ...ir.op import NO_GRAD, Op, RowOp, register
 from ...ir.scalar.program import Builder, Val
 from ..base.common import need_float, same_infer, shapes_of, wide
 from ..base.surface import public
@@ -73,9 +73,8 @@ def _log_softmax_reference(x: np.ndarray, axes: Group) -> np.ndarray:
 
 
 SOFTMAX = register(
-    Op(
+    RowOp(
         "softmax",
-        "row",
         1,
         same_infer,
         body=_softmax_body,
@@ -114,9 +113,8 @@ def _two_rows(rng: np.random.Generator) -> Any:
 
 
 SOFTMAX_GRAD: Op = register(
-    Op(
+    RowOp(
         "softmax_grad",
-        "row",
         2,
         same_infer,
         body=_softmax_grad_body,
@@ -149,9 +147,8 @@ def _log_softmax_grad_vjp(
 
 
 LOG_SOFTMAX_GRAD = register(
-    Op(
+    RowOp(
         "log_softmax_grad",
-        "row",
         2,
         same_infer,
         body=_log_softmax_grad_body,
@@ -167,9 +164,8 @@ LOG_SOFTMAX_GRAD = register(
     )
 )
 LOG_SOFTMAX = register(
-    Op(
+    RowOp(
         "log_softmax",
-        "row",
         1,
         same_infer,
         body=_log_softmax_body,
@@ -185,9 +181,8 @@ LOG_SOFTMAX = register(
 
 
 PEAK = register(
-    Op(
+    RowOp(
         "peak",
-        "row",
         1,
         MAX.infer,
         body=MAX.body,
@@ -277,9 +272,8 @@ def _logsumexp_reference(x: np.ndarray, axes: Group) -> np.ndarray:
 
 
 LOGSUMEXP = register(
-    Op(
+    RowOp(
         "logsumexp",
-        "row",
         1,
         row_infer,
         body=_logsumexp_body,

@@ -16,7 +16,7 @@ from ...core.shapes import normalize_axes
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as astype
 from ...ir.door.flat import function_of
-from ...ir.op import Op, map_op, register
+from ...ir.op import RowOp, map_op, register
 from ...ir.scalar.program import Builder, Val
 from ..base.common import shapes_of, wide
 from ..base.surface import public
@@ -56,9 +56,8 @@ def _var_reference(x: np.ndarray, axes: Group, correction: float) -> np.ndarray:
 
 
 VAR = register(
-    Op(
+    RowOp(
         "var",
-        "row",
         1,
         row_infer,
         body=_var_body,
@@ -102,9 +101,8 @@ def _norm_reference(x: np.ndarray, axes: Group) -> np.ndarray:
 
 
 NORM = register(
-    Op(
+    RowOp(
         "norm",
-        "row",
         1,
         row_infer,
         body=lambda s, x, *, axes: s.sqrt(s.rsum(x * x)),

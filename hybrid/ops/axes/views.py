@@ -25,7 +25,7 @@ from ...core.shapes import (
     reshape_strides,
 )
 from ...ir.door.bind import as_tensor, bind
-from ...ir.op import Op, register
+from ...ir.op import Op, PlaceOp, ViewOp, register
 from ..base.common import SHAPE_ONLY, Part, shapes_of
 from ..base.surface import public
 
@@ -50,9 +50,8 @@ def _reshape_back(base: Tensor, value: Tensor, shape: Any) -> Tensor:
 
 
 RESHAPE: Op = register(
-    Op(
+    ViewOp(
         "reshape",
-        "view",
         1,
         _reshape_infer,
         layout=_reshape_layout,
@@ -145,9 +144,8 @@ def _permute_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Ints) -> tuple[Tensor]
 
 
 PERMUTE = register(
-    Op(
+    ViewOp(
         "permute_dims",
-        "view",
         1,
         lambda a, axes: (a.with_(tuple(a.shape[i] for i in axes)),),
         layout=lambda a, strides, offset=0, *, axes: (offset, tuple(strides[i] for i in axes)),
@@ -251,9 +249,8 @@ def _slice_reference(x: np.ndarray, begin: Ints, sizes: Ints, step: Ints, drop: 
 
 
 SLICE = register(
-    Op(
+    ViewOp(
         "slice",
-        "view",
         1,
         lambda a, begin, sizes, step, drop: (a.with_(_kept(sizes, drop)),),
         layout=_slice_layout,
@@ -331,9 +328,8 @@ def _embed_reference(x: np.ndarray, shape: Ints, begin: Ints, step: Ints, drop: 
 
 
 EMBED = register(
-    Op(
+    PlaceOp(
         "embed",
-        "place",
         1,
         _embed_infer,
         layout=_embed_layout,
@@ -385,9 +381,8 @@ def _broadcast_infer(a: Aval, *, shape: Ints) -> tuple[Aval, ...]:
 
 
 BROADCAST = register(
-    Op(
+    ViewOp(
         "broadcast_to",
-        "view",
         1,
         _broadcast_infer,
         layout=lambda a, strides, offset=0, *, shape: (

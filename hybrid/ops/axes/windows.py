@@ -15,7 +15,7 @@ from ...core.aval import Aval
 from ...core.errors import ShapeError
 from ...core.shapes import contiguous_strides, normalize_axis
 from ...ir.door.bind import as_tensor, bind
-from ...ir.op import Op, register
+from ...ir.op import Op, PlaceOp, ViewOp, register
 from ..base.common import SHAPE_ONLY, pair, shapes_of
 from ..base.surface import public
 from ..elementwise.arithmetic import add
@@ -58,9 +58,8 @@ def _unfold_reference(x: np.ndarray, kernel: Ints, stride: Ints, dilation: Ints)
 
 
 UNFOLD = register(
-    Op(
+    ViewOp(
         "unfold",
-        "view",
         1,
         lambda a, kernel, stride, dilation: (
             a.with_(a.shape[:-2] + _windows(a.shape, kernel, stride, dilation) + kernel),
@@ -126,9 +125,8 @@ def _put_diagonal_reference(x: np.ndarray, shape: Ints, k: int) -> np.ndarray:
 
 
 DIAGONAL = register(
-    Op(
+    ViewOp(
         "diagonal",
-        "view",
         1,
         lambda a, k: (a.with_(a.shape[:-2] + (_diagonal_size(a.shape[-2], a.shape[-1], k),)),),
         layout=_diagonal_layout,
@@ -143,9 +141,8 @@ DIAGONAL = register(
     )
 )
 EMBED_DIAGONAL: Op = register(
-    Op(
+    PlaceOp(
         "embed_diagonal",
-        "place",
         1,
         lambda a, shape, k: (a.with_(a.shape[:-1] + shape),),
         layout=_put_diagonal_layout,

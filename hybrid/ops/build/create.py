@@ -22,7 +22,7 @@ from ...core.floating import in_plain_floats
 from ...core.shapes import as_shape
 from ...ir.door.bind import as_tensor, bind, literal, store
 from ...ir.door.foreign import is_number, number_dtype, rounded
-from ...ir.op import Op, register
+from ...ir.op import MapOp, register
 from ...ir.scalar.program import TYPE, Builder, Val
 from ...ir.tensor import Leaf
 from ..axes.views import broadcast_to
@@ -75,9 +75,8 @@ def finish(out: Tensor, requires_grad: bool) -> Tensor:
 
 # ---- constants
 FULL = register(
-    Op(
+    MapOp(
         "full",
-        "map",
         0,
         fresh,
         body=lambda s, *, shape, dtype, bits, device: s.bits(TYPE[dtype], bits),
@@ -212,9 +211,8 @@ def _range_reference(
 
 
 RANGE = register(
-    Op(
+    MapOp(
         "arange",
-        "map",
         0,
         fresh,
         body=_range_body,
@@ -289,9 +287,8 @@ def _linspace_reference(
 
 
 LINSPACE = register(
-    Op(
+    MapOp(
         "linspace",
-        "map",
         0,
         fresh,
         body=_linspace_body,

@@ -17,7 +17,7 @@ from ...core.aval import Aval
 from ...core.errors import HybridError, ShapeError
 from ...core.shapes import contiguous_strides, items_of, normalize_axis
 from ...ir.door.bind import as_tensor, bind, operands, store
-from ...ir.op import Op, extend, register
+from ...ir.op import PlaceOp, extend, register
 from ..axes.views import (
     SLICE,
     SlicePart,
@@ -72,9 +72,8 @@ def _concat_samples(rng: np.random.Generator) -> Any:
 
 
 CONCAT = register(
-    Op(
+    PlaceOp(
         "concat",
-        "place",
         None,
         _concat_infer,
         layout=_concat_layout,
@@ -176,9 +175,8 @@ def _set_samples(rng: np.random.Generator) -> Any:
 
 
 SLICE_SET = register(
-    Op(
+    PlaceOp(
         "slice_set",
-        "place",
         2,
         _set_infer,
         layout=_set_layout,

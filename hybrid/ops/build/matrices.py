@@ -16,7 +16,7 @@ from ...core.errors import DTypeError, HybridError, ShapeError
 from ...core.shapes import as_shape, whole
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
-from ...ir.op import Op, register
+from ...ir.op import MapOp, Op, register
 from ...ir.scalar.program import TYPE, Builder, Val
 from ..axes.views import broadcast_to, expand_dims, reshape
 from ..base.common import shapes_of
@@ -33,9 +33,8 @@ def _eye_body(s: Builder, *, shape: Ints, dtype: np.dtype, k: int, device: Devic
 
 
 EYE = register(
-    Op(
+    MapOp(
         "eye",
-        "map",
         0,
         fresh,
         body=_eye_body,
@@ -86,9 +85,8 @@ def _triangle(name: str, keep: Any, oracle: Any) -> Op:
     def body(s: Builder, x: Val, *, k: int, axes: tuple[int, int]) -> Val:
         return s.select(keep(s.coord(axes[1]), s.coord(axes[0]) + k), x, 0)
 
-    op: Op = Op(
+    op: Op = MapOp(
         name,
-        "map",
         1,
         lambda a, k, axes: (a,),
         body=body,

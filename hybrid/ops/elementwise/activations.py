@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from ...ir.door.bind import bind
 from ...ir.door.flat import function_of
-from ...ir.op import map_op
+from ...ir.op import Op, Said, map_op
 from ...ir.scalar.program import Builder, Val
 from .. import formulas as F
 from ..base.common import wide
@@ -30,8 +30,20 @@ Function = Callable[..., Any]
 ROOT_HALF = math.sqrt(0.5)
 
 
-def _float_map(name: str, nin: int, body: Any, **more: Any) -> Any:
-    return map_op(name, nin, body, result="float", accepts="f", **more)
+def _float_map(
+    name: str, nin: int, body: Any, *, vjp: Any, reference: Any, doc: str, **more: Unpack[Said]
+) -> Op:
+    return map_op(
+        name,
+        nin,
+        body,
+        vjp=vjp,
+        reference=reference,
+        result="float",
+        accepts="f",
+        doc=doc,
+        **more,
+    )
 
 
 # ---- relu and its kin

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.op import map_op
+from ...ir.op import Fact, map_op
 from ...ir.scalar.program import Builder, Val
 from ..base.common import wide
 from ..base.surface import public
@@ -19,8 +19,8 @@ from ..base.surface import public
 Tensor = Any
 Function = Callable[..., Any]
 FLOATS = ("f32", "f64")
-COMMUTATIVE = frozenset(["commutative"])
-IDEMPOTENT = frozenset(["idempotent"])
+COMMUTATIVE: frozenset[Fact] = frozenset(["commutative"])
+IDEMPOTENT: frozenset[Fact] = frozenset(["idempotent"])
 
 
 def reference_of(f: Callable[..., Any]) -> Callable[..., Any]:

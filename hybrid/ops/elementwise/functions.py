@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from ...ir.door.flat import function_of
-from ...ir.op import Op, map_op
+from ...ir.op import Op, Said, map_op
 from ...ir.scalar.program import Builder, Val
 from .. import formulas as F
 from ..base.surface import public
@@ -28,14 +28,21 @@ DENSITY = 1.0 / math.sqrt(2.0 * math.pi)  # of the standard normal distribution 
 
 
 def _unary(
-    name: str, formula: Callable[..., Any], vjp: Any, f: Callable[..., Any], doc: str, **more: Any
+    name: str,
+    formula: Callable[..., Any],
+    vjp: Any,
+    f: Callable[..., Any],
+    doc: str,
+    *,
+    reference: Callable[..., Any] | None = None,
+    **more: Unpack[Said],
 ) -> Op:
     return map_op(
         name,
         1,
         formula,
         vjp=vjp,
-        reference=more.pop("reference", None) or reference_of(f),
+        reference=reference or reference_of(f),
         result="float",
         accepts="f",
         doc=doc,

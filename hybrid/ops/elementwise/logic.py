@@ -6,11 +6,11 @@ Invariant: none of these has a gradient; a comparison with NaN is false, except 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from ...ir.op import NO_GRAD, Op, map_op
+from ...ir.op import NO_GRAD, Op, Said, map_op
 from ...ir.scalar.program import Builder, Val
 from ..base.surface import public
 from ..formulas import tools
@@ -49,7 +49,7 @@ isfinite: Function = public(
 
 
 def _comparison(
-    name: str, prim: str, on_bool: Callable[[Any, Any], Any], f: Any, doc: str, **more: Any
+    name: str, prim: str, on_bool: Callable[[Any, Any], Any], f: Any, doc: str, **more: Unpack[Said]
 ) -> Op:
     def body(s: Builder, x: Val, y: Val) -> Val:
         return on_bool(x, y) if is_bool(x) else s.op(prim, x, y)
@@ -88,7 +88,9 @@ greater_equal: Function = public(
 
 
 # ---- logic and bits
-def _logical(name: str, nin: int, f: Callable[..., Any], oracle: Any, doc: str, **more: Any) -> Op:
+def _logical(
+    name: str, nin: int, f: Callable[..., Any], oracle: Any, doc: str, **more: Unpack[Said]
+) -> Op:
     return map_op(
         name,
         nin,
@@ -127,7 +129,7 @@ def _bits(
     oracle: Any,
     doc: str,
     accepts: str = "biu",
-    **more: Any,
+    **more: Unpack[Said],
 ) -> Op:
     return map_op(
         name,

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import Aval
-from ...ir.op import NO_GRAD, Op, register
+from ...ir.op import NO_GRAD, MapOp, Op, register
 from ...ir.scalar.program import TYPE, Builder, Val
 from ..formulas import cos_turns
 from ..formulas import log as log_
@@ -197,9 +197,8 @@ def _random_op(
     doc: str,
 ) -> Op:
     return register(
-        Op(
+        MapOp(
             name,
-            "map",
             nin,
             _drawn,
             body=body,

@@ -17,7 +17,7 @@ from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes, contiguous_strides, normalize_axis
 from ...ir.door.bind import as_tensor, bind, store
 from ...ir.door.bind import convert as astype
-from ...ir.op import NO_GRAD, Op, register
+from ...ir.op import NO_GRAD, HostOp, MapOp, ScatterOp, register
 from ...ir.scalar.program import Builder, Val
 from ..axes.views import RESHAPE, broadcast_to, reshape
 from ..base.common import draw, ints
@@ -72,9 +72,8 @@ def _check_samples(rng: np.random.Generator) -> Any:
 
 
 INDEX = register(
-    Op(
+    MapOp(
         "index_check",
-        "map",
         1,
         lambda i, size, axis, wrap, ignore: (i.with_(dtype=dt.int64),),
         body=_check_body,
@@ -172,9 +171,8 @@ def _gather_samples(rng: np.random.Generator) -> Any:
 
 
 GATHER = register(
-    Op(
+    MapOp(
         "gather",
-        "map",
         None,
         _gather_infer,
         body=_gather_body,
@@ -276,9 +274,8 @@ def _along_samples(rng: np.random.Generator) -> Any:
 
 
 ALONG = register(
-    Op(
+    MapOp(
         "take_along_axis",
-        "map",
         2,
         _along_infer,
         body=_along_body,
@@ -352,9 +349,8 @@ def _scatter_samples(rng: np.random.Generator) -> Any:
 
 
 SCATTER_ADD = register(
-    Op(
+    ScatterOp(
         "scatter_add",
-        "scatter",
         2,
         _scatter_infer,
         params=("rows",),
@@ -407,9 +403,8 @@ def _set_samples(rng: np.random.Generator) -> Any:
 
 
 SCATTER_SET = register(
-    Op(
+    HostOp(
         "scatter_set",
-        "host",
         3,
         lambda b, i, u: (b,),
         body=_set_rows,

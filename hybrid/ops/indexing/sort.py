@@ -17,7 +17,7 @@ from ...core.floating import plain_floats
 from ...core.shapes import normalize_axis
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
-from ...ir.op import NO_GRAD, Op, register
+from ...ir.op import NO_GRAD, HostOp, register
 from ..axes.reduce import any as any_
 from ..axes.views import expand_dims, narrow, reshape
 from ..base.common import shapes_of
@@ -62,9 +62,8 @@ def _order(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
 
 
 ARGSORT = register(
-    Op(
+    HostOp(
         "argsort",
-        "host",
         1,
         lambda a, axis, descending: (a.with_(dtype=dt.int64),),
         body=_order,
@@ -128,9 +127,8 @@ def _search_samples(rng: np.random.Generator) -> Any:
 
 
 SEARCH = register(
-    Op(
+    HostOp(
         "searchsorted",
-        "host",
         2,
         lambda e, x, right: (x.with_(dtype=dt.int64),),
         body=_search,

@@ -15,7 +15,7 @@ from ...core.aval import Aval
 from ...core.errors import HybridError, ShapeError
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
-from ...ir.op import Op, register
+from ...ir.op import RowOp, register
 from ...ir.scalar.program import Builder, Val
 from ...ir.tensor import Handle
 from ..axes.reduce import mean
@@ -88,9 +88,8 @@ def _ce_samples(rng: np.random.Generator) -> Any:
 
 
 CE = register(
-    Op(
+    RowOp(
         "cross_entropy",
-        "row",
         2,
         _ce_infer,
         body=_ce_body,
@@ -153,9 +152,8 @@ def _ce_grad_samples(rng: np.random.Generator) -> Any:
 
 
 CE_GRAD = register(
-    Op(
+    RowOp(
         "cross_entropy_grad",
-        "row",
         4,
         lambda g, x, t, lse, axes: (x,),
         body=_ce_grad_body,
@@ -195,9 +193,8 @@ def _counted_samples(rng: np.random.Generator) -> Any:
 
 
 COUNTED_MEAN = register(
-    Op(
+    RowOp(
         "counted_mean",
-        "row",
         2,
         lambda x, t, axes: (x.with_(()), x.with_((), dt.compute_type(x.dtype))),
         body=_counted_body,

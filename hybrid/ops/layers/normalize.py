@@ -17,7 +17,7 @@ from ...core.errors import ShapeError
 from ...core.shapes import broadcast_shapes, normalize_axis
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
-from ...ir.op import Op, register
+from ...ir.op import RowOp, register
 from ...ir.scalar.program import Builder, Val
 from ..axes.reduce import keep_shape, mean
 from ..axes.reduce import sum as sum_
@@ -145,9 +145,8 @@ def _affine_samples(bias: bool) -> Any:
 
 
 LAYER_NORM = register(
-    Op(
+    RowOp(
         "layer_norm",
-        "row",
         None,
         _stats_infer(2),
         body=_layer_body,
@@ -237,9 +236,8 @@ def _layer_grad_samples(rng: np.random.Generator) -> Any:
 
 
 LAYER_GRAD = register(
-    Op(
+    RowOp(
         "layer_norm_grad",
-        "row",
         None,
         lambda g, x, *rest, axes: (x,),
         body=_layer_grad_body,
@@ -335,9 +333,8 @@ def _rms_vjp(
 
 
 RMS_NORM = register(
-    Op(
+    RowOp(
         "rms_norm",
-        "row",
         None,
         _stats_infer(1),
         body=_rms_body,

@@ -17,7 +17,7 @@ from ...core.aval import Aval
 from ...core.errors import ShapeError
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
-from ...ir.op import Op, register
+from ...ir.op import MapOp, Op, register
 from ...ir.scalar.program import TYPE, Builder, Val
 from ..axes.reduce import mean
 from ..axes.views import reshape
@@ -149,9 +149,8 @@ def _cases(channels: int = 2) -> list[tuple[Ints, dict[str, Pair]]]:
 
 
 MAX_POOL = register(
-    Op(
+    MapOp(
         "max_pool2d",
-        "map",
         1,
         _max_infer,
         body=_max_body,
@@ -255,9 +254,8 @@ def _max_grad_vjp(
 
 
 MAX_GRAD = register(
-    Op(
+    MapOp(
         "max_pool2d_grad",
-        "map",
         2,
         lambda g, at, shape, **p: (g.with_(shape),),
         body=_max_grad_body,
@@ -309,9 +307,8 @@ def _sum_grad_reference(g: np.ndarray, *, shape: Ints, **p: Pair) -> np.ndarray:
 
 
 SUM_POOL = register(
-    Op(
+    MapOp(
         "sum_pool2d",
-        "map",
         1,
         lambda x, **p: (x.with_(_pooled("avg_pool2d", x.shape, **p)),),
         body=_sum_body,
@@ -327,9 +324,8 @@ SUM_POOL = register(
     )
 )
 SUM_POOL_GRAD: Op = register(
-    Op(
+    MapOp(
         "sum_pool2d_grad",
-        "map",
         1,
         lambda g, shape, **p: (g.with_(shape),),
         body=_sum_grad_body,

@@ -44,7 +44,7 @@ from ...core.errors import DTypeError, ShapeError
 from ...ir import attend as layouts
 from ...ir.door.bind import bind
 from ...ir.door.bind import convert as astype
-from ...ir.op import Op, register
+from ...ir.op import AttendOp, register
 from ...ir.scalar.program import Builder, Val
 from ..axes.reduce import sum as sum_
 from ..axes.reduce import sum_like
@@ -242,9 +242,8 @@ def _samples(rng: np.random.Generator) -> Any:
 
 
 ATTENTION = register(
-    Op(
+    AttendOp(
         "attention",
-        "attend",
         None,
         _infer,
         body=_weight,
@@ -343,9 +342,8 @@ def _grad_samples(rng: np.random.Generator) -> Any:
 
 
 ATTENTION_GRAD = register(
-    Op(
+    AttendOp(
         "attention_grad",
-        "attend",
         None,
         _grad_infer,
         body=_weight,

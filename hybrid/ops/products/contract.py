@@ -19,7 +19,7 @@ from ...core.shapes import normalize_axis
 from ...ir import contract as layouts
 from ...ir.door.bind import bind, operands
 from ...ir.door.flat import flat
-from ...ir.op import Op, register
+from ...ir.op import ContractOp, Op, register
 from ..axes.reduce import sum as sum_
 from ..axes.reduce import sum_like
 from ..axes.views import expand_dims, matrix_transpose, moveaxis, permute_dims, reshape
@@ -81,9 +81,8 @@ def _matmul_samples(rng: np.random.Generator) -> Any:
 
 
 MATMUL = register(
-    Op(
+    ContractOp(
         "matmul",
-        "contract",
         2,
         inferred(layouts.matmul_shape),
         layout=layouts.matmul_layout,
@@ -182,9 +181,8 @@ def _linear_reference(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None)
 
 
 LINEAR = register(
-    Op(
+    ContractOp(
         "linear",
-        "contract",
         None,
         inferred(layouts.linear_shape),
         layout=layouts.linear_layout,

@@ -14,7 +14,7 @@ import numpy as np
 from ...core.errors import ShapeError
 from ...ir import contract as layouts
 from ...ir.door.bind import bind, operands
-from ...ir.op import Op, register
+from ...ir.op import ContractOp, register
 from ..axes.reduce import sum as sum_
 from ..axes.views import embed, expand_dims, flip, reshape, slice_, swapaxes
 from ..base.common import draw, inferred, pair, wide
@@ -110,9 +110,8 @@ def _conv_samples(rng: np.random.Generator) -> Any:
 
 
 CONV2D = register(
-    Op(
+    ContractOp(
         "conv2d",
-        "contract",
         None,
         inferred(layouts.conv2d_shape),
         layout=layouts.conv2d_layout,
@@ -171,9 +170,8 @@ def _weight_samples(rng: np.random.Generator) -> Any:
 
 
 CONV_WEIGHT = register(
-    Op(
+    ContractOp(
         "conv2d_weight_grad",
-        "contract",
         2,
         inferred(layouts.conv2d_weight_shape),
         layout=layouts.conv2d_weight_layout,

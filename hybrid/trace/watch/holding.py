@@ -49,7 +49,8 @@ class Holding:
                 self._function(f)
                 self.root(type(root))
                 self.note("tattr", type(root), name)
-                if type(root).__setattr__ is object.__setattr__:  # no store moves its version
+                # without a `__setattr__` of its own no store moves the version
+                if type(root).__setattr__ is object.__setattr__:  # type: ignore[comparison-overlap]
                     self._not_shadowed(root, name)
         names = getattr(root, "_names", None)
         for name, v in list(vars(root).items()):

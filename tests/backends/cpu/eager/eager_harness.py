@@ -11,7 +11,7 @@ from hybrid.backends.api import backend
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.ir import contract
-from hybrid.ir.op import Op, map_infer
+from hybrid.ir.op import KINDS, ContractOp, Op, map_infer
 from hybrid.ir.oracle import round_to
 
 CPU, REFERENCE = backend("cpu"), backend("reference")
@@ -21,7 +21,7 @@ SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 3.4e38, 1.5, -2.25
 
 def record(name: str, nin: int, body: Any, kind: str = "map", **more: Any) -> Op:
     infer = more.pop("infer", None) or map_infer(name, more.pop("result", "same"))
-    return Op(name, kind, nin, infer, body=body, **more)
+    return KINDS[kind](name, nin, infer, body=body, **more)
 
 
 def kernel(op: Op, *xs: np.ndarray, **params: Any) -> Any:
@@ -130,6 +130,4 @@ def inferred(shape_of: Any) -> Any:
     return lambda *a: (a[0].with_(shape_of(*[x.shape for x in a])),)
 
 
-MATMUL = Op(
-    "t_matmul", "contract", 2, inferred(contract.matmul_shape), layout=contract.matmul_layout
-)
+MATMUL = ContractOp("t_matmul", 2, inferred(contract.matmul_shape), layout=contract.matmul_layout)

@@ -13,7 +13,7 @@ from hybrid.core import dtypes as dt
 from hybrid.core.errors import BackendError
 from hybrid.core.shapes import contiguous_strides
 from hybrid.ir import contract
-from hybrid.ir.op import Op
+from hybrid.ir.op import ContractOp, Op, PlaceOp, ScatterOp, ViewOp
 
 
 # ---- host, view, place, scatter, contract
@@ -34,7 +34,7 @@ def test_host():
 
 
 def view(name: str, layout: Any, infer: Any) -> Op:
-    return Op(name, "view", 1, infer, layout=layout, params=("p",))
+    return ViewOp(name, 1, infer, layout=layout, params=("p",))
 
 
 PERMUTE = view(
@@ -97,28 +97,25 @@ def _boxes(*avals: Any, p: Any) -> Any:
     return out
 
 
-CONCAT = Op("t_concat", "place", None, lambda *a, p: (a[0].with_(p),), layout=_boxes, params=("p",))
-EMBED = Op(
+CONCAT = PlaceOp("t_concat", None, lambda *a, p: (a[0].with_(p),), layout=_boxes, params=("p",))
+EMBED = PlaceOp(
     "t_embed",
-    "place",
     1,
     lambda *a, p: (a[0].with_(p),),
     layout=_boxes,
     params=("p",),
     facts=frozenset(["zeros"]),
 )
-WRITE = Op(
+WRITE = PlaceOp(
     "t_write",
-    "place",
     2,
     lambda b, v, p: (b.with_(p),),
     layout=lambda b, v, p: _boxes(v, p=p),
     params=("p",),
     facts=frozenset(["base"]),
 )
-LOST = Op(
+LOST = PlaceOp(
     "t_lost",
-    "place",
     2,
     lambda b, v, p: (b.with_(p),),
     layout=lambda b, v, p: _boxes(v, p=p),
@@ -139,8 +136,8 @@ def test_place():
         run(LOST, base, a, p=(5, 3))
 
 
-SCATTER = Op(
-    "t_scatter", "scatter", 2, lambda i, u, rows: (u.with_((rows, u.shape[1])),), params=("rows",)
+SCATTER = ScatterOp(
+    "t_scatter", 2, lambda i, u, rows: (u.with_((rows, u.shape[1])),), params=("rows",)
 )
 
 
@@ -156,8 +153,8 @@ def test_scatter_adds_in_order(d: np.dtype):
     same(run(SCATTER, i[:0], u[:0], rows=2), np.zeros((2, 700), d))
 
 
-LINEAR = Op(
-    "t_linear", "contract", None, inferred(contract.linear_shape), layout=contract.linear_layout
+LINEAR = ContractOp(
+    "t_linear", None, inferred(contract.linear_shape), layout=contract.linear_layout
 )
 
 
