@@ -66,7 +66,9 @@ def _fma_exact(x: float, y: float, z: float) -> float:
     above."""
     exact, unit = Fraction(x) * Fraction(y) + Fraction(z), Fraction(2) ** -1074
     whole = round(exact / unit)  # ties to even
-    return float(whole * unit) if whole else (-0.0 if exact < 0 else 0.0)
+    if not whole:
+        return -0.0 if exact < 0 else 0.0
+    return float(whole * unit)
 
 
 def _split_product(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
