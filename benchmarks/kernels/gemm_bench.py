@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from hybrid.backends.cpu.gemm.contract import kernel_of
+from hybrid.backends.product import kernel_of
 
 from hybrid.backends.cpu.gemm import element_of, generate, host_target
 from hybrid.backends.cpu.gemm.geometry import choose
