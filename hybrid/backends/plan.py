@@ -7,7 +7,7 @@ and offsets count elements.  Slots are numbered; Plan.slots says what each one i
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,9 +26,15 @@ __all__ = [
     "AttendKernel",
     "HostStep",
     "Slot",
+    "SlotKind",
+    "SumOrder",
     "Plan",
     "Kernel",
 ]
+
+
+SlotKind = Literal["input", "output", "arena", "const", "state", "temp"]
+SumOrder = Literal["chain", "lanes"]  # of the products of a contraction
 
 
 class Access(NamedTuple):
@@ -93,7 +99,7 @@ class GemmKernel(NamedTuple):
     b: Operand
     outs: tuple[Operand, ...]
     acc: np.dtype
-    order: str = "chain"
+    order: SumOrder = "chain"
     epilogue: Program | None = None
     reads: tuple[Access, ...] = ()
     params: tuple[int, ...] = ()
@@ -146,9 +152,10 @@ Kernel = LoopKernel | GemmKernel | ScatterKernel | AttendKernel | HostStep
 class Slot(NamedTuple):
     """What a buffer is: 'input' (index = number of the graph input), 'output' (fresh array),
     'arena' (index = byte offset), 'const' (index into Plan.consts), 'state' (index = graph input
-    whose new value this is; may share the old value's memory when `in_place`)."""
+    whose new value this is; may share the old value's memory when `in_place`); while a plan is
+    made, 'temp' (becomes a part of the arena)."""
 
-    kind: str
+    kind: SlotKind
     aval: Aval
     index: int = 0  # type: ignore[assignment]
     in_place: bool = False

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.errors import Site, blamed
 from ..ir.graph.graph import Graph, Node
-from .lower.kernels import Step
+from .lower.kernels import PlanStep
 from .lower.regions import Region, Regions
 
 __all__ = ["reason"]
@@ -54,9 +54,9 @@ def _culprit(error: Exception, notes: dict[str, Any]) -> tuple[str, Site | None]
     for x in _locals(error):
         if type(x) is Node:
             return x.op.name, x.site
-        if type(x) is Region and x.nodes:
+        if isinstance(x, Region) and x.nodes:
             return _names(x), x.nodes[0].site
-        if type(x) is Step:
+        if type(x) is PlanStep:
             return f"a {type(x.kernel).__name__}", x.site
         whole = whole or (x if type(x) in (Graph, Regions) else None)
     sites = _sites(whole) if plan is None else iter(plan.sites)

@@ -9,25 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..backends.plan import Plan
 from ..core.errors import blame
 from ..core.floating import in_plain_floats
 from ..ir.graph.graph import Graph
 from ..ir.graph.verify import verify
+from .lower.assignment import Assignment, assign
 from .lower.fuse import fuse
-from .lower.homes import Storage, assign
 from .lower.kernels import Draft, draft
 from .lower.memory import pack
 from .lower.regions import Regions
 from .lower.schedule import schedule
-from .lower.share import share
+from .lower.shared_factors import share
 from .passes import Context, Pass, cse, dce, fold, simplify
 
-__all__ = ["PASSES", "STAGES", "STEPS", "Stage", "Step", "Result", "optimize", "lower", "build"]
+__all__ = ["PASSES", "LOWERING", "STEPS", "Step", "Timing", "Result", "optimize", "lower", "build"]
 
 Hook = Callable[[str, Any], None]
+Made = Literal["graph", "regions", "assignment", "draft", "plan"]  # fields of Work that steps make
 
 
 @dataclass
@@ -39,41 +40,41 @@ class Work:
     states: Sequence[tuple[int, int]] = ()
     donate: bool = True
     regions: Regions | None = None
-    storage: Storage | None = None
+    assignment: Assignment | None = None
     draft: Draft | None = None
     plan: Plan | None = None
 
 
-class Stage(NamedTuple):
+class Step(NamedTuple):
     """A step of the pipeline: `run(work)` gives the new value of the field `makes` of the work."""
 
     name: str
-    makes: str
+    makes: Made
     run: Callable[[Any], Any]
 
 
-def _pass(p: Pass) -> Stage:
-    return Stage(p.name, "graph", lambda w: p.run(w.graph, w.context))
+def _pass(p: Pass) -> Step:
+    return Step(p.name, "graph", lambda w: p.run(w.graph, w.context))
 
 
 # Graph passes, in order.
 PASSES: tuple[Pass, ...] = (fold.PASS, simplify.PASS, cse.PASS, dce.PASS)
 
-STEPS: tuple[Stage, ...] = (
+STEPS: tuple[Step, ...] = (
     *map(_pass, PASSES),
-    Stage("fuse", "regions", lambda w: fuse(w.graph)),
-    Stage("assign", "storage", lambda w: assign(w.regions, w.states)),
-    Stage("kernels", "draft", lambda w: draft(w.regions, w.storage)),
-    Stage("share", "draft", lambda w: share(w.draft)),
-    Stage("schedule", "draft", lambda w: schedule(w.draft, w.donate)),
-    Stage("memory", "plan", lambda w: pack(w.draft)),
+    Step("fuse", "regions", lambda w: fuse(w.graph)),
+    Step("assign", "assignment", lambda w: assign(w.regions, w.states)),
+    Step("kernels", "draft", lambda w: draft(w.regions, w.assignment)),
+    Step("share", "draft", lambda w: share(w.draft)),
+    Step("schedule", "draft", lambda w: schedule(w.draft, w.donate)),
+    Step("memory", "plan", lambda w: pack(w.draft)),
 )
 
 # Names of the steps after the graph: regions, homes, kernels, order, memory.
-STAGES = tuple(s.name for s in STEPS if s.makes != "graph")
+LOWERING = tuple(s.name for s in STEPS if s.makes != "graph")
 
 
-class Step(NamedTuple):
+class Timing(NamedTuple):
     """What one step did: seconds, and the number of nodes (or regions, kernels, steps) after it."""
 
     name: str
@@ -86,7 +87,7 @@ class Result(NamedTuple):
 
     graph: Graph
     plan: Plan
-    steps: tuple[Step, ...]
+    steps: tuple[Timing, ...]
 
     def __str__(self) -> str:
         return "\n".join(f"{s.name:10} {s.seconds * 1e3:8.2f} ms {s.size:6}" for s in self.steps)
@@ -100,21 +101,21 @@ def _size(x: Any) -> int:
     return 0
 
 
-def _run(work: Work, stages: Sequence[Stage], hook: Hook | None, check: bool) -> list[Step]:
+def _run(work: Work, steps: Sequence[Step], hook: Hook | None, check: bool) -> list[Timing]:
     """The one loop over steps: timed, shown to the hook, verified where asked."""
     done = []
-    for stage in stages:
+    for step in steps:
         start = perf_counter()
         try:
-            out = stage.run(work)
+            out = step.run(work)
         except Exception as e:
-            blame(e, step=stage.name)
+            blame(e, step=step.name)
             raise
-        setattr(work, stage.makes, out)
-        done.append(Step(stage.name, perf_counter() - start, _size(out)))
+        setattr(work, step.makes, out)
+        done.append(Timing(step.name, perf_counter() - start, _size(out)))
         if hook is not None:
-            hook(stage.name, out)
-        if check and stage.makes == "graph":
+            hook(step.name, out)
+        if check and step.makes == "graph":
             verify(out)
     return done
 
@@ -125,7 +126,7 @@ def optimize(
     hook: Hook | None = None,
     check: bool = False,
     passes: Sequence[Pass] = PASSES,
-) -> tuple[Graph, tuple[Step, ...]]:
+) -> tuple[Graph, tuple[Timing, ...]]:
     """The graph after the passes.  `check`: run the verifier after each."""
     work = Work(graph, context or Context())
     done = _run(work, tuple(map(_pass, passes)), hook, check)

@@ -11,7 +11,7 @@ import pytest
 import hybrid
 from hybrid import function
 from hybrid.compiler import pipeline
-from hybrid.compiler.lower.homes import MAX_EXTRA
+from hybrid.compiler.lower.assignment import MAX_EXTRA
 from hybrid.compiler.lower.regions import MAX_COST, MAX_PATH, MAX_READS, MAX_WRITES, Region
 from hybrid.ir.graph.graph import Graph
 from hybrid.ir.graph.rewrite import rewrite, walk

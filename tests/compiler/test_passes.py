@@ -12,7 +12,7 @@ from graph_ops import SPECIAL, Build, T, lit, random_inputs, registered
 from hybrid import compiler
 from hybrid.backends.interpret import node_kernel
 from hybrid.compiler.passes import Context, cse, dce, fold, simplify
-from hybrid.compiler.pipeline import PASSES, STAGES, build, optimize
+from hybrid.compiler.pipeline import LOWERING, PASSES, build, optimize
 from hybrid.core import dtypes as dt
 from hybrid.ir.door.evaluate import evaluate
 from hybrid.ir.graph.graph import Const, Graph, Value
@@ -217,7 +217,7 @@ def test_pipeline_steps_are_named_and_seen():
     g, states = training_step()
     seen = []
     result = build(g, states, node_kernel, hook=lambda name, x: seen.append(name), check=True)
-    assert seen == [p.name for p in PASSES] + list(STAGES) == [s.name for s in result.steps]
+    assert seen == [p.name for p in PASSES] + list(LOWERING) == [s.name for s in result.steps]
     assert all(s.seconds >= 0 and s.size > 0 for s in result.steps) and "fuse" in str(result)
     h, _ = optimize(g)
     assert optimize(h)[0] is h

@@ -11,6 +11,7 @@ argument words (architecture.md), and one i64 that a failed check sets to 1 + a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from ...core.errors import BackendError
 from ..emit.body import Body
 from ..emit.code import Code, check_externals, finish_module
 from ..emit.columns import emit_column_threads
-from ..emit.form import Form
+from ..emit.form import Form, FormKind
 from ..emit.loops import lay_out
 from ..emit.memory import Position, load_scalar, store_scalar
 from ..emit.reduce import Reduction, reductions_of
@@ -65,7 +66,7 @@ class _Threads:
         self.tid, self.cta = _register(self.code, "tid.x"), _register(self.code, "ctaid.x")
         self.ntid, self.ncta = _register(self.code, "ntid.x"), _register(self.code, "nctaid.x")
 
-    def grid_loop(self, total: str, visit) -> None:  # type: ignore[no-untyped-def]
+    def grid_loop(self, total: str, visit: Callable[[str], None]) -> None:
         """visit(t) for every t below total, spread over all threads of the grid."""
         code = self.code
         first = code.once(f"add i64 {code.once(f'mul i64 {self.cta}, {self.ntid}')}, {self.tid}")
@@ -241,7 +242,7 @@ def _emit_columns(form: Form) -> Code:
     return k.code
 
 
-_EMIT = {"map": _emit_map, "row": _emit_rows, "column": _emit_columns}
+_EMIT = {FormKind.MAP: _emit_map, FormKind.ROW: _emit_rows, FormKind.COLUMN: _emit_columns}
 
 
 @lru_cache(1)
@@ -281,7 +282,7 @@ def generate_ptx(kernel: LoopKernel, arch: str = "sm_90") -> tuple[str, Launch]:
     """
     made = lay_out(kernel, plain=True)
     ptx, symbol = _ptx(made.form, arch)
-    if made.form.kind == "row":
+    if made.form.kind is FormKind.ROW:
         assert kernel.group is not None
         return ptx, Launch(
             symbol, made.words, max(1, min(prod(kernel.shape[: kernel.group[0]]), 1 << 20)), _LANES

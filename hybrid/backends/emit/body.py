@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from ...ir.scalar.program import PRIMS, REDUCTIONS, Program, bits_of
 from .code import Code
-from .form import COLUMN_KINDS, Form, Words
+from .form import Form, Walk, Words
 from .lanes import Lanes, llvm_scalar, memory_scalar
 from .memory import (
     Position,
@@ -38,12 +38,12 @@ def uniform_values(form: Form) -> list[bool]:
     """Which instructions have one value per row (in a column kernel: per call)."""
     out: list[bool] = []
     affine = iter(form.affine)
-    column = form.kind in COLUMN_KINDS
+    column = form.kind.columns
     for ins in form.program.instrs:
         if ins.prim in ("index", "coord"):
-            out.append(next(affine)[1] == "0" and not column)
+            out.append(next(affine)[1] is Walk.SAME and not column)
         elif ins.prim == "arg":
-            out.append(not column and form.reads[ins.attr].walk == "0")
+            out.append(not column and form.reads[ins.attr].walk is Walk.SAME)
         elif ins.prim in REDUCTIONS:
             out.append(not column)
         else:
@@ -57,7 +57,7 @@ def running_values(form: Form, uniform: list[bool]) -> list[bool]:
     affine = iter(form.affine)
     for ins in form.program.instrs:
         if ins.prim in ("index", "coord"):
-            out.append(next(affine)[1] == "1")
+            out.append(next(affine)[1] is Walk.ADJACENT)
         elif ins.prim in ("add", "sub") and ins.type == "i64":
             a, b = ins.args
             out.append(out[a] and uniform[b] or ins.prim == "add" and uniform[a] and out[b])
@@ -128,12 +128,11 @@ class Body:
 
     def step(self, k: int) -> str | None:
         """Inner stride of walk k; None for unit stride."""
-        walk = self.walk(k)
-        if walk == "1":
+        if self.walk(k) is Walk.ADJACENT:
             return None
         return self.word(self.words.stride(k, self.words.rank - 1))
 
-    def walk(self, k: int) -> str:
+    def walk(self, k: int) -> Walk:
         f = self.form
         if k < self.nreads:
             return f.reads[k].walk
@@ -155,7 +154,7 @@ class Body:
             coords[0] = row
         self.base = [
             code.at("i8", self.operand(k), self._offset(k, coords))
-            if self.walk(k) != "g"
+            if self.walk(k) is not Walk.GATHERED
             else self.operand(k)
             for k in range(w.ops)
         ]
@@ -208,7 +207,7 @@ class Body:
 
     def row_length(self) -> str:
         """Elements a reduction runs over."""
-        if self.form.kind not in COLUMN_KINDS:
+        if not self.form.kind.columns:
             return self.word(self.words.n)
         total = self.word(self.words.group(0))
         for d in range(1, self.form.group):
@@ -298,17 +297,17 @@ class Body:
 
     def _read(self, k: int, ty: str, at: Position) -> str:
         walk = self.walk(k)
-        if walk == "0":  # a column kernel: the element changes from row to row
+        if walk is Walk.SAME:  # a column kernel: the element changes from row to row
             return self.lanes.splat(ty, load_scalar(self.code, ty, self.base[k]))
-        if walk == "t":
+        if walk is Walk.TURNED:
             v = self.lanes.raw(memory_scalar(ty))
             x = self.code.op(
                 f"load {v}, ptr {self.code.at(v, self.tiles[k], self.tile_row)}, align 64"
             )
             return from_memory(self.lanes, ty, x)
-        if walk == "n":
+        if walk is Walk.RUNS:
             return self._read_runs(k, ty, at)
-        if walk == "m":
+        if walk is Walk.AXES:
             return gather(self.lanes, ty, self.base[k], self.spread(k, at), at.mask, "i8")
         return load_row(self.lanes, ty, self.base[k], self.step(k), at)
 
@@ -328,7 +327,7 @@ class Body:
         """Ask for elements `at` of the next row of adjacent operands while this row is computed."""
         code, axis = self.code, self.form.outer - 1
         for k in reads if self.form.outer else ():
-            if self.walk(k) == "1":
+            if self.walk(k) is Walk.ADJACENT:
                 here = code.at(memory_scalar(self.form.reads[k].type), self.base[k], at.j)
                 there = code.at("i8", here, self.word(self.words.stride(k, axis)))
                 code.call("llvm.prefetch.p0", "void", f"ptr {there}", "i32 0", "i32 3", "i32 1")
@@ -338,9 +337,9 @@ class Body:
         stream = stream and self.form.writes[k].stream
         ty = self.form.writes[k].type
         k += self.nreads
-        if self.walk(k) == "n":
+        if self.walk(k) is Walk.RUNS:
             self._write_runs(k, ty, value, at)
-        elif self.walk(k) == "m":
+        elif self.walk(k) is Walk.AXES:
             scatter(self.lanes, ty, value, self.base[k], self.spread(k, at), at)
         else:
             store_row(self.lanes, ty, value, self.base[k], self.step(k), at, stream)
@@ -408,12 +407,12 @@ class Body:
     def affine(self, k: int, at: Position) -> str:
         number = self.words.ops + k
         walk = self.walk(number)
-        if walk == "0":
+        if walk is Walk.SAME:
             return self.lanes.splat("i64", self.start[k])
-        if walk == "1":
+        if walk is Walk.ADJACENT:
             return self.lane_index(self.code.add(self.start[k], at.j))
         start = self.lanes.splat("i64", self.start[k])
-        if walk in "mn":
+        if walk.several_axes:
             return self.lanes.binary("add", "i64", start, self.spread(number, at))
         stride = self.lanes.splat("i64", self.word(self.words.stride(number, self.words.rank - 1)))
         far = self.lanes.binary("mul", "i64", self.lane_index(at.j), stride)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ...ir.scalar.program import REDUCTIONS
 from .body import WIDTH, Body, cost
 from .code import Code
-from .form import Form
+from .form import Form, FormKind, Walk
 from .memory import Position, load_row, store_row, tail_mask
 from .reduce import reductions_of
 
@@ -33,7 +33,7 @@ class _Columns:
         self.operands = [r.operand for r in self.reds]
         self.rows = self.body.row_length()
         self.block = self.column = self.first = self.strip_number = self.temp = self.blocks = ""
-        if form.kind != "column":
+        if form.kind is not FormKind.COLUMN:
             spot = self.code.once(f"getelementptr ptr, ptr %bufs, i64 {body.word(body.words.temp)}")
             self.temp = self.code.once(f"load ptr, ptr {spot}, align 8")
             self.blocks = body.word(body.words.temp + 1)
@@ -55,7 +55,7 @@ class _Columns:
             return total
 
         body.base = [
-            b if body.walk(k) == "g" or k >= body.nreads else code.at("i8", b, far(k))
+            b if body.walk(k) is Walk.GATHERED or k >= body.nreads else code.at("i8", b, far(k))
             for k, b in enumerate(base)
         ]
         body.start = [code.add(s, far(w.ops + k)) for k, s in enumerate(start)]
@@ -86,10 +86,10 @@ class _Columns:
         def joined(b: str, totals: list[str]) -> list[str]:
             return self.combine(totals, self.saved(b, len(positions)), len(positions))
 
-        if self.form.kind == "strip_part":
+        if self.form.kind is FormKind.STRIP_PART:
             self.save(rows(code.mul(self.block, str(BLOCK))), len(positions))
             return
-        if self.form.kind == "strip_join":
+        if self.form.kind is FormKind.STRIP_JOIN:
             totals = code.loop("0", self.blocks, "1", first, joined)[1]
         else:
             totals = code.loop("0", self.rows, str(BLOCK), first, block)[1]
@@ -166,10 +166,10 @@ class _Columns:
         code, body, w = self.code, self.body, self.body.words
         n, strips = body.word(w.n), body.word(w.n + 2)
         wide = cost(self.program, body.elements(self.operands)) * len(self.reds) <= _LIGHT
-        wide = wide and not any(o.walk in "s" for o in self.form.reads)
+        wide = wide and not any(o.walk is Walk.STRIDED for o in self.form.reads)
 
         def item(t: str, _: list[str]) -> list[str]:
-            if self.form.kind == "strip_part":
+            if self.form.kind is FormKind.STRIP_PART:
                 t, self.block = self.divide(t, self.blocks)
             self.strip_number = t
             row, b = self.divide(t, strips)

@@ -8,51 +8,92 @@ code; `Words` fixes where each number lies in the argument words.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 from ...core.shapes import collapse, contiguous_strides
 from ...ir.scalar.program import Program
 
 __all__ = [
-    "COLUMN_KINDS",
+    "Walk",
+    "FormKind",
     "OperandForm",
     "Form",
     "Words",
     "Axes",
     "affine_values",
-    "kind_of_stride",
 ]
 
 Strides = tuple[int, ...]
-COLUMN_KINDS = ("column", "strip_part", "strip_join")
+
+
+class Walk(StrEnum):
+    """How an operand lies along the inner axis (strings, so that forms are hashed quickly)."""
+
+    SAME = "same"  # the same element everywhere
+    ADJACENT = "adjacent"
+    STRIDED = "strided"
+    AXES = "axes"  # several axes, which the inner index is divided into
+    RUNS = "runs"  # several axes, adjacent along the last of them
+    GATHERED = "gathered"  # read by `load` only
+    TURNED = "turned"  # through turned tiles
+    ONCE = "once"  # written once per row
+
+    @staticmethod
+    def of(stride: int) -> Walk:
+        """Of an operand with that stride along the inner axis."""
+        if stride == 0:
+            return Walk.SAME
+        return Walk.ADJACENT if stride == 1 else Walk.STRIDED
+
+    @property
+    def several_axes(self) -> bool:
+        return self is Walk.AXES or self is Walk.RUNS
+
+    @property
+    def lane_by_lane(self) -> bool:
+        """Whether a vector of elements may take one access for each."""
+        return self is Walk.STRIDED or self.several_axes
+
+
+class FormKind(StrEnum):
+    """What a kernel's code is made of; the symbol of the code starts with it."""
+
+    MAP = "map"  # every element on its own
+    TILED = "tiled"  # a map that reads some operand across its rows
+    ROW = "row"  # reductions along the inner axis
+    COLUMN = "column"  # reductions along other axes
+    ROW_PART = "part"  # one pass over long rows, by blocks
+    ROW_JOIN = "join"  # its block results joined
+    STRIP_PART = "strip_part"  # the same for columns
+    STRIP_JOIN = "strip_join"
+
+    @property
+    def columns(self) -> bool:
+        """Whether reductions run over other axes than the inner one."""
+        return self in (FormKind.COLUMN, FormKind.STRIP_PART, FormKind.STRIP_JOIN)
 
 
 class OperandForm(NamedTuple):
-    """`walk` along the inner axis: '0' the same element, '1' adjacent, 's' any stride, 'm' several
-    axes, 'n' several axes of which the last is adjacent, 'g' read by `load` only, 't' through
-    turned tiles, 'r' written once per row.  `late`: no store before all reads of a row.  `stream`:
-    too large for caches to be of use."""
+    """`late`: no store before all reads of a row.  `stream`: too large for caches to be of use."""
 
     type: str
-    walk: str
+    walk: Walk
     late: bool = False
     stream: bool = False
 
 
 class Form(NamedTuple):
-    """`kind`: map, tiled (a map that reads some operand across its rows), row (reductions along the
-    inner axis) or column (reductions along other axes); part and join: one pass over long rows, by
-    blocks, and joining its block results (`stage` numbers the passes); strip_part and strip_join:
-    the same for columns. `affine` are the values of `index` and `coord`: (attr of coord or None,
-    walk).  `outer` counts outer axes, `multi` the axes that 'm' walks decompose the inner index
-    into, `group` the reduced axes of a column kernel.  `short`: at most 16 inner elements.
-    `buffered`: rows fit a buffer in scratch."""
+    """`affine`: the values of `index` and `coord`: (attr of coord or None, walk).  `outer` counts
+    outer axes, `multi` the axes that walks over several axes divide the inner index into, and
+    `group` the reduced axes of a column kernel.  `short`: at most 16 inner elements.  `buffered`:
+    rows fit a buffer in scratch.  `stage`: the pass over the row that a part or join is of."""
 
-    kind: str
+    kind: FormKind
     program: Program
     reads: tuple[OperandForm, ...]
     writes: tuple[OperandForm, ...]
-    affine: tuple[tuple[int | None, str], ...]
+    affine: tuple[tuple[int | None, Walk], ...]
     outer: int
     multi: int = 0
     group: int = 0
@@ -177,7 +218,3 @@ def affine_values(
             attrs.append(ins.attr)
             strides.append(tuple(int(a == ins.attr) for a in range(len(shape))))
     return attrs, strides
-
-
-def kind_of_stride(stride: int, unit: int = 1) -> str:
-    return "0" if stride == 0 else "1" if stride == unit else "s"

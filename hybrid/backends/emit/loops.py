@@ -17,14 +17,14 @@ from .body import cost, uniform_values
 from .code import check_externals, finish_module
 from .columns import BLOCK as ROW_BLOCK
 from .columns import STRIP, cells_per_strip, emit_columns
-from .form import Axes, Form, OperandForm, Strides, Words, affine_values, kind_of_stride
+from .form import Axes, Form, FormKind, OperandForm, Strides, Walk, Words, affine_values
 from .generated import Generated
 from .lanes import memory_scalar
-from .mapped import emit_map
+from .maps import emit_map
 from .memory import SIZE
 from .rows import BLOCK, emit_rows, row_plan
-from .staged import cells_per_row, emit_join, emit_part, stages_of
-from .tiled import BLOCK_ALONG, BLOCK_DOWN, emit_tiled
+from .split_rows import cells_per_row, emit_join, emit_part, stages_of
+from .tiles import BLOCK_ALONG, BLOCK_DOWN, emit_tiled
 
 __all__ = ["Layout", "generate", "generate_all", "lay_out", "SIGNATURE"]
 
@@ -39,14 +39,14 @@ _BUFFERED = 65536  # rows up to this length may keep intermediate values in scra
 
 
 _EMIT = {
-    "map": emit_map,
-    "tiled": emit_tiled,
-    "row": emit_rows,
-    "column": emit_columns,
-    "part": emit_part,
-    "join": emit_join,
-    "strip_part": emit_columns,
-    "strip_join": emit_columns,
+    FormKind.MAP: emit_map,
+    FormKind.TILED: emit_tiled,
+    FormKind.ROW: emit_rows,
+    FormKind.COLUMN: emit_columns,
+    FormKind.ROW_PART: emit_part,
+    FormKind.ROW_JOIN: emit_join,
+    FormKind.STRIP_PART: emit_columns,
+    FormKind.STRIP_JOIN: emit_columns,
 }
 
 
@@ -105,6 +105,21 @@ def _walk_strides(ops: tuple[Access, ...], rank: int) -> list[Strides]:
     return [(0,) * rank if a.gather else tuple(a.strides) for a in ops]
 
 
+def _inner_walks(ops: tuple[Access, ...], strides: list[Strides]) -> list[Walk]:
+    """Of operands, then of affine values, along the last axis."""
+    walks = [Walk.of(s[-1]) for s in strides]
+    for k, op in enumerate(ops):
+        walks[k] = Walk.GATHERED if op.gather else walks[k]
+    return walks
+
+
+def _line_walk(strides: Strides) -> Walk:
+    """Along a row whose axes are merged as far as one operand allows."""
+    if not strides:
+        return Walk.ADJACENT
+    return Walk.AXES if len(strides) > 1 else Walk.of(strides[0])
+
+
 def _unsigned(words: list[int]) -> tuple[int, ...]:
     return tuple(w & 0xFFFFFFFFFFFFFFFF for w in words)
 
@@ -131,13 +146,10 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
         dims, strides = Axes(dims, strides).last(crossing).swapped()
     n, outer = dims[-1], dims[:-1]
     rows = prod(outer)
-    inner = [
-        "g" if k < len(ops) and ops[k].gather else kind_of_stride(s[-1])
-        for k, s in enumerate(strides)
-    ]
+    inner = _inner_walks(ops, strides)
     forms = [OperandForm(t, i) for t, i in zip(types, inner)]
     form = Form(
-        "map",
+        FormKind.MAP,
         program,
         tuple(forms[: len(kernel.reads)]),
         tuple(forms[len(kernel.reads) :]),
@@ -160,7 +172,7 @@ def _streamed(kernel: LoopKernel, form: Form) -> Form:
     """With results marked that would only flush the caches; not what overwrites an operand."""
     size, reads = prod(kernel.shape), {a.slot for a in kernel.reads}
     large = [
-        w.walk == "1" and size * a.dtype.itemsize >= _STREAM and a.slot not in reads
+        w.walk is Walk.ADJACENT and size * a.dtype.itemsize >= _STREAM and a.slot not in reads
         for w, a in zip(form.writes, kernel.writes)
     ]
     return form._replace(writes=tuple(w._replace(stream=x) for w, x in zip(form.writes, large)))
@@ -182,17 +194,20 @@ def _tiled_kernel(kernel: LoopKernel, axes: Axes, attrs: list[int | None]) -> La
     """A map kernel whose last two axes are walked in tiles."""
     ops, (dims, strides) = (*kernel.reads, *kernel.writes), axes
     sizes, types = _memory(kernel)
-    walks = []
-    for k, s in enumerate(strides):
-        turned = k < len(kernel.reads) and s[-2] == 1 and abs(s[-1]) > 1
-        walks.append(
-            "g" if k < len(ops) and ops[k].gather else "t" if turned else kind_of_stride(s[-1])
-        )
+    walks = _inner_walks(ops, strides)
+    for k, s in enumerate(strides[: len(kernel.reads)]):
+        if s[-2] == 1 and abs(s[-1]) > 1:
+            walks[k] = Walk.TURNED
     reads, writes = _split_forms(
         [OperandForm(t, x) for t, x in zip(types, walks)], len(kernel.reads)
     )
     form = Form(
-        "tiled", kernel.program, reads, writes, tuple(zip(attrs, walks[len(ops) :])), len(dims) - 1
+        FormKind.TILED,
+        kernel.program,
+        reads,
+        writes,
+        tuple(zip(attrs, walks[len(ops) :])),
+        len(dims) - 1,
     )
     blocks = -(-dims[-1] // BLOCK_ALONG)
     words = _base_words(ops, sizes, kernel.params) + [*dims, BLOCK_ALONG, blocks]
@@ -222,24 +237,17 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     n = prod(row_shape)
     own = [Axes.of(row_shape, [w]) for w in inside]
     lines = [a.strides[0] for a in own]
-    kinds = [
-        "g"
-        if k < len(ops) and ops[k].gather
-        else "m"
-        if len(s) > 1
-        else kind_of_stride(s[0])
-        if s
-        else "1"
-        for k, s in enumerate(lines)
-    ]
-    mixed = Axes.of(row_shape, [w for w, k in zip(inside, kinds) if k == "m"])
+    kinds = [_line_walk(line) for line in lines]
+    for k, op in enumerate(ops):
+        kinds[k] = Walk.GATHERED if op.gather else kinds[k]
+    mixed = Axes.of(row_shape, [w for w, k in zip(inside, kinds) if k is Walk.AXES])
     runs = iter(mixed.strides)
-    kinds = ["n" if k == "m" and next(runs)[-1] == 1 else k for k in kinds]
+    kinds = [Walk.RUNS if k is Walk.AXES and next(runs)[-1] == 1 else k for k in kinds]
     reads, writes = _split_forms(
         [OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads)
     )
     form = Form(
-        "row",
+        FormKind.ROW,
         program,
         reads,
         writes,
@@ -256,7 +264,7 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     for k, line in enumerate(lines):
         words += [x * unit[k] for x in (*outer_strides[k], line[0] if len(line) == 1 else 0)]
     if form.multi:
-        merged = dict(zip((k for k, x in enumerate(kinds) if x in "mn"), mixed.strides))
+        merged = dict(zip((k for k, x in enumerate(kinds) if x.several_axes), mixed.strides))
         words += mixed.shape
         for k in range(len(walks)):
             words += [x * unit[k] for x in merged.get(k, (0,) * form.multi)]
@@ -274,11 +282,11 @@ def _row_writes(kernel: LoopKernel, form: Form, start: int) -> tuple[OperandForm
     single = prod(kernel.shape[start:]) == 1
     out = []
     for w, a, o in zip(form.writes, kernel.writes, kernel.program.outs):
-        if uniform[o] and (single or w.walk == "0" or not any(a.strides[start:])):
-            w = w._replace(walk="r")
-        elif w.walk == "0" and not prod(kernel.shape):
-            w = w._replace(walk="1")  # never stored; strides of empty arrays mean nothing
-        elif w.walk == "0":
+        if uniform[o] and (single or w.walk is Walk.SAME or not any(a.strides[start:])):
+            w = w._replace(walk=Walk.ONCE)
+        elif w.walk is Walk.SAME and not prod(kernel.shape):
+            w = w._replace(walk=Walk.ADJACENT)  # never stored; strides of empty arrays mean nothing
+        elif w.walk is Walk.SAME:
             raise BackendError("a value of every element is written to one element per row")
         out.append(w._replace(late=a.slot in slots))
     return tuple(out)
@@ -301,15 +309,12 @@ def _column_kernel(kernel: LoopKernel, start: int, stop: int) -> Layout:
     if not group:
         group, along = (1,), [(0,)] * len(walks)
     n, outer = dims[-1], dims[:-1]
-    kinds = [
-        "g" if k < len(ops) and ops[k].gather else kind_of_stride(s[-1])
-        for k, s in enumerate(strides)
-    ]
+    kinds = _inner_walks(ops, strides)
     reads, writes = _split_forms(
         [OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads)
     )
     form = Form(
-        "column",
+        FormKind.COLUMN,
         program,
         reads,
         writes,
@@ -379,7 +384,7 @@ def _long_rows(kernel: LoopKernel, n: int, rows: int, temp_slot: int) -> list[Ge
     out = []
     for form in stages:
         text, symbol = text_of(form)
-        items, grain = (rows * blocks, 4) if form.kind == "part" else (rows, 1)
+        items, grain = (rows * blocks, 4) if form.kind is FormKind.ROW_PART else (rows, 1)
         out.append(
             Generated(text, symbol, (*words, temp_slot, cells), items, grain, 0, rows * cells * 8)
         )
@@ -394,7 +399,10 @@ def _long_columns(kernel: LoopKernel, n: int, temp_slot: int) -> list[Generated]
     words = (*made.words, temp_slot, blocks)
     temp = made.items * blocks * cells_per_strip(made.form) * 8
     out = []
-    for kind, items in (("strip_part", made.items * blocks), ("strip_join", made.items)):
+    for kind, items in (
+        (FormKind.STRIP_PART, made.items * blocks),
+        (FormKind.STRIP_JOIN, made.items),
+    ):
         form = made.form._replace(kind=kind)
         text, symbol = text_of(form)
         out.append(Generated(text, symbol, words, items, 1, 0, temp))

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from ...ir.scalar.program import REDUCTIONS
 from .body import WIDTH, Body, cost
 from .code import Code
-from .form import Form
-from .mapped import unroll_of
+from .form import Form, Walk
+from .maps import unroll_of
 from .memory import Position, tail_mask
 from .reduce import Reduction, reductions_of
 
@@ -30,6 +30,7 @@ __all__ = [
     "BLOCK",
 ]
 
+_WALK_PRICE = {Walk.ADJACENT: 0, Walk.RUNS: 4, Walk.STRIDED: 8}  # of reading again; others: 16
 _KEEP = 6  # recomputing fewer instructions than this is cheaper than a row buffer
 _LIGHT = 56  # bodies of at most this cost are written out four times in a reduction loop
 BLOCK = 4096  # elements per block of the lanes order
@@ -76,11 +77,12 @@ def row_plan(form: Form) -> RowPlan:
         writes = tuple(
             k
             for k, o in enumerate(program.outs)
-            if form.writes[k].walk != "r" and (last if form.writes[k].late else stage[o]) == s
+            if form.writes[k].walk is not Walk.ONCE
+            and (last if form.writes[k].late else stage[o]) == s
         )
         if reds or writes:
             passes.append(Pass(reds, writes))
-    once = tuple(k for k, w in enumerate(form.writes) if w.walk == "r")
+    once = tuple(k for k, w in enumerate(form.writes) if w.walk is Walk.ONCE)
     return RowPlan(tuple(passes), once, _buffers(form, passes) if form.buffered else ())
 
 
@@ -117,7 +119,7 @@ def _price(form: Form, numbers: Sequence[int]) -> int:
     for i in numbers:
         ins = form.program.instrs[i]
         if ins.prim == "arg":
-            total += {"1": 0, "n": 4, "s": 8}.get(form.reads[ins.attr].walk, 16)
+            total += _WALK_PRICE.get(form.reads[ins.attr].walk, 16)
     return total
 
 
@@ -199,7 +201,7 @@ class Rows:
             for i in numbers
             if self.program.instrs[i].prim == "arg" and i not in self.ready
         )
-        return any(w in "smn" for w in (*reads, *(self.form.writes[k].walk for k in p.writes)))
+        return any(w.lane_by_lane for w in (*reads, *(self.form.writes[k].walk for k in p.writes)))
 
     def tail_position(self, j: str, stop: str) -> Position:
         count = self.code.op(f"sub i64 {stop}, {j}")

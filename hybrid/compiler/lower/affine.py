@@ -17,11 +17,10 @@ from ...ir.graph.graph import Node
 
 __all__ = [
     "Ints",
-    "Access",
+    "AffineMap",
     "View",
     "Broadcast",
     "Embed",
-    "Step",
     "Path",
     "walk_path",
     "reshape_strides",
@@ -35,7 +34,7 @@ __all__ = [
 ]
 
 Ints = tuple[int, ...]
-Access = tuple[int, Ints]  # offset, strides
+AffineMap = tuple[int, Ints]  # offset, strides
 
 
 def canonical(shape: Ints, strides: Sequence[int]) -> Ints:
@@ -65,7 +64,7 @@ class View(NamedTuple):
 
     node: Node
 
-    def apply(self, at: Access) -> Access | None:
+    def apply(self, at: AffineMap) -> AffineMap | None:
         n = self.node
         assert n.op.layout is not None
         got = n.op.layout(n.inputs[0].aval, at[1], at[0], **n.params)
@@ -78,7 +77,7 @@ class Broadcast(NamedTuple):
     shape: Ints
     to: Ints
 
-    def apply(self, at: Access) -> Access | None:
+    def apply(self, at: AffineMap) -> AffineMap | None:
         return at[0], broadcast_strides(self.shape, at[1], self.to)
 
 
@@ -93,7 +92,7 @@ class Embed(NamedTuple):
     axes: Ints
     rank: int
 
-    def apply(self, at: Access) -> Access | None:
+    def apply(self, at: AffineMap) -> AffineMap | None:
         sorted_shape = tuple(self.shape[p] for p in self.perm)
         got = reshape_strides(sorted_shape, [at[1][p] for p in self.perm], self.sizes)
         if got is None:
@@ -104,11 +103,10 @@ class Embed(NamedTuple):
         return at[0], tuple(out)
 
 
-Step = View | Broadcast | Embed
-Path = tuple[Step, ...]
+Path = tuple[View | Broadcast | Embed, ...]
 
 
-def walk_path(path: Path, at: Access) -> Access | None:
+def walk_path(path: Path, at: AffineMap) -> AffineMap | None:
     """The map after all steps."""
     for step in path:
         got = step.apply(at)
@@ -180,7 +178,9 @@ def same_order(
     return Embed(shape, ones + perm, sizes, axes, len(space))
 
 
-def inverse_strides(shape: Ints, path: Path, offset: int, strides: Ints, to: Ints) -> Access | None:
+def inverse_strides(
+    shape: Ints, path: Path, offset: int, strides: Ints, to: Ints
+) -> AffineMap | None:
     """Where element i of a value of `shape` goes when `path` reads it as a value of shape `to` that
     lies at (offset, strides); None unless the path visits every element exactly once."""
     at = walk_path(path, (0, contiguous_strides(shape)))

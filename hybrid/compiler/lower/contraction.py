@@ -16,10 +16,9 @@ from ...core.errors import GraphError
 from ...ir.contract import accumulator, rounded
 from ...ir.graph.graph import Node, Value
 from ...ir.scalar.program import Val
-from .affine import Access as Map
-from .affine import Ints, refine, reshape_strides, walk_path
-from .homes import Home
-from .regions import Region
+from .affine import AffineMap, Ints, refine, reshape_strides, walk_path
+from .assignment import Home
+from .regions import ContractRegion
 
 if TYPE_CHECKING:
     from .kernels import Emitter
@@ -30,14 +29,14 @@ __all__ = ["contraction"]
 class _Walk:
     """How the result is walked: batch, rows and columns, split as far as the operands need."""
 
-    def __init__(self, c: Any, shape: Ints, maps: Sequence[Map]) -> None:
+    def __init__(self, c: Any, shape: Ints, maps: Sequence[AffineMap]) -> None:
         self.shape = shape
         self.parts = [tuple(v.sizes) for v in (c.out.batch, c.out.rows, c.out.cols)]
         if any(self.flat(m) is None for m in maps):
             fine = refine(sum(self.parts, ()), shape)
             self.parts = self._split(fine)
 
-    def flat(self, m: Map) -> Ints | None:
+    def flat(self, m: AffineMap) -> Ints | None:
         """Strides of a map over the result, along all parts."""
         return reshape_strides(self.shape, m[1], sum(self.parts, ()))
 
@@ -70,22 +69,22 @@ def _resplit(d: Any, sizes: Ints) -> Dims:
 
 
 def contraction(
-    r: Region, e: Emitter, stores: Sequence[tuple[Value, int, int, Home]]
+    r: ContractRegion, e: Emitter, stores: Sequence[tuple[Value, int, int, Home]]
 ) -> GemmKernel:
     """The kernel of a contract region that stores `stores`; `e` collects its epilogue."""
     n = r.head
-    assert n is not None and n.op.layout is not None
+    assert n.op.layout is not None
     avals = [v.aval for v in n.inputs]
     places = []
     for o in r.operands:
-        h = e.storage.home[o.value]
+        h = e.assignment.home[o.value]
         at = walk_path(o.path, (h.offset, h.strides))
         if at is None:
             raise GraphError(f"{n.op.name}: an operand of {o.value.aval} cannot be walked")
         places.append((h.slot, at))
     c = n.op.layout(avals, [at[1] for _, at in places], [at[0] for _, at in places], **n.params)
     out_d, acc = n.outputs[0].aval.dtype, accumulator(avals[c.a.operand].dtype)
-    maps: list[Map] = []
+    maps: list[AffineMap] = []
     for v, _, _, h in stores:
         at = r.at_home(v, h.offset, h.strides)
         assert at is not None
@@ -115,7 +114,7 @@ def contraction(
     )
 
 
-def _need(walk: _Walk, m: Map) -> Ints:
+def _need(walk: _Walk, m: AffineMap) -> Ints:
     flat = walk.flat(m)
     if flat is None:
         raise GraphError(
@@ -150,7 +149,7 @@ def _bias(c: Any, n: Node, e: Emitter, places: Sequence[Any]) -> Val | None:
     return e.c.arg(d)
 
 
-def _values(r: Region, e: Emitter, stores: Sequence[Any], value: Val) -> list[Val]:
+def _values(r: ContractRegion, e: Emitter, stores: Sequence[Any], value: Val) -> list[Val]:
     made: dict[int, list[Any]] = {-1: [value]}
     e.run(r, {k for _, k, _, _ in stores}, made)
     return [made[k][i] for _, k, i, _ in stores]

@@ -16,16 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 from ...core.shapes import contiguous_strides
 from ...ir.graph.graph import Const, Graph, Node, Value
 from .affine import Embed, Ints, canonical, refine, row_embed, same_order, walk_path, whole
-from .joining import Stage
 from .regions import (
     BEGINNING,
+    HEADS,
     Box,
-    Operand,
+    CheckRegion,
+    ContractRegion,
+    CopyRegion,
+    LoopRegion,
+    MemoryOperand,
+    ReadOperand,
     Region,
     Regions,
     Roots,
@@ -38,8 +43,11 @@ from .regions import (
     traits,
     uniform,
 )
+from .trial import Trial
 
 __all__ = ["fuse", "FREE_COST"]
+
+R = TypeVar("R", bound=Region)
 
 FREE_COST = 14  # instructions that may be repeated instead of stored
 MAX_SINK = 16  # nodes in a row that move into the reduction that reads them
@@ -74,7 +82,7 @@ class _Fusion:
         self.stored = self._stored()
         self.free: set[Value] = set()
         # placements over zeros that nobody has needed whole
-        self.boxed: dict[Value, tuple[Box, Embed]] = {}
+        self.deferred: dict[Value, tuple[Box, Embed]] = {}
         self._find_free()
         self._find_sinks()
 
@@ -164,7 +172,7 @@ class _Fusion:
 
     def unmade(self, root: Value) -> bool:
         """Whether a root exists only inside the kernels that read it."""
-        return root in self.free or root in self.boxed
+        return root in self.free or root in self.deferred
 
     def tick(self, after: Time | None = None) -> Time:
         """A new time: after all others, or between `after` and the next whole number."""
@@ -188,7 +196,7 @@ class _Fusion:
                 stack += [self.roots(x)[0] for x in v.node.inputs]
                 if v.node in self.checked:
                     out.add(self.checked[v.node])
-            elif v in self.boxed and v.node is not None:
+            elif v in self.deferred and v.node is not None:
                 stack.append(self.roots(v.node.inputs[0])[0])
             elif v in self.region:
                 out.add(self.region[v])
@@ -210,8 +218,7 @@ class _Fusion:
         self.regions.sort(key=lambda r: r.time)
         return Regions(self.graph, tuple(self.regions), self.roots)
 
-    def open(self, kind: str, shape: Ints, after: Time | None = None, **more: Any) -> Region:
-        r = Region(kind, self.tick(after), shape, **more)
+    def open(self, r: R) -> R:
         self.regions.append(r)
         return r
 
@@ -222,27 +229,28 @@ class _Fusion:
             if root in self.free and root.node is not None:
                 self.free.discard(root)
                 self.place(root.node)
-            elif self.boxed.pop(root, None) is not None and root.node is not None:
+            elif self.deferred.pop(root, None) is not None and root.node is not None:
                 self.make(root.node)
 
     def check(self, n: Node) -> None:
         """The check of a node is a region of its own; the node itself comes after it."""
-        r = self.open("check", space_of(n), head=n)
-        stage = Stage(self, r)
+        r = self.open(CheckRegion(time=self.tick(), shape=space_of(n), head=n))
+        trial = Trial(self, r)
         spread = whole(r.shape, r.shape)
-        ops = None if spread is None else stage.operands(n, (spread,))
+        ops = None if spread is None else trial.operands(n, (spread,))
         if ops is None:
             self.regions.pop()
             self.need(n.inputs)
             return self.check(n)
-        r.operands, r.insts, r.reads = ops, stage.insts, stage.reads
+        r.arguments, r.insts, r.reads = ops, trial.insts, trial.reads
+        r.operands = tuple(o for o in ops if isinstance(o, MemoryOperand))
         self.checked[n] = r
 
     def copy(self, v: Value) -> None:
         root, path = self.roots.copied[v]
         self.need([root])
-        r = self.open("copy", v.aval.shape)
-        r.operands = (Operand("read", root, path),)
+        r = self.open(CopyRegion(time=self.tick(), shape=v.aval.shape))
+        r.operands = (ReadOperand(root, path),)
         r.env[v] = (0, 0, contiguous_strides(v.aval.shape))
         self.region[v] = r
 
@@ -251,20 +259,22 @@ class _Fusion:
         self.need(n.inputs)
         box = plain_box(n) if n.outputs[0] not in self.stored else None
         if box is not None:
-            self.boxed[n.outputs[0]] = box
+            self.deferred[n.outputs[0]] = box
         else:
             self.make(n)
 
     def make(self, n: Node) -> None:
         """The region of such a node: contractions take epilogues later."""
-        dims = contract_dims(n) if n.op.kind == "contract" else None
-        shape = n.outputs[0].aval.shape
-        r = self.open(n.op.kind, shape, head=n, dims=dims)
-        r.operands = tuple(Operand("read", *self.roots(v)) for v in n.inputs)
+        time, shape = self.tick(), n.outputs[0].aval.shape
+        r: Region
+        if n.op.kind == "contract":
+            r = ContractRegion(time=time, shape=shape, head=n, dims=contract_dims(n))
+            r.env[n.outputs[0]] = (-1, 0, canonical(shape, contiguous_strides(shape)))
+        else:
+            r = HEADS[n.op.kind](time=time, shape=shape, head=n)
+        self.open(r).operands = tuple(ReadOperand(*self.roots(v)) for v in n.inputs)
         for v in n.outputs:
             self.region[v] = r
-        if dims is not None:
-            r.env[n.outputs[0]] = (-1, 0, canonical(shape, contiguous_strides(shape)))
 
     def place(self, n: Node) -> None:
         """Join a region that n depends on, or open one."""
@@ -278,10 +288,10 @@ class _Fusion:
         # small elementwise work (step counts, learning rates) runs as soon as it can, so that it
         # does not keep its readers out of older regions
         soon = after if n.op.kind == "map" and small(space_of(n)) else None
-        r = self.open("loop", space_of(n), soon, group=group_of(n) if n.op.kind == "row" else None)
-        r.column = r.group is not None and r.group[1] != len(r.shape)
+        group = group_of(n) if n.op.kind == "row" else None
+        r = self.open(LoopRegion(time=self.tick(soon), shape=space_of(n), group=group))
         spread = whole(r.shape, r.shape)
-        if spread is None or not Stage(self, r).join(n, spread):
+        if spread is None or not Trial(self, r).join(n, spread):
             self.regions.pop()
             self.need(n.inputs)
             return self.place(n)
@@ -294,7 +304,7 @@ class _Fusion:
             self.small[r.shape] = r
         if r.column:
             self.columns[r.shape, r.group] = r
-        elif r.kind == "loop":
+        elif isinstance(r, LoopRegion):
             self.recent[r.shape] = r
 
     def candidates(self, n: Node, deps: list[Region]) -> list[Region]:
@@ -302,7 +312,7 @@ class _Fusion:
         if any(v.aval.size == 0 for v in (*n.inputs, *n.outputs)):
             return []
         out: list[Region | None] = []
-        if deps and deps[-1].kind in ("loop", "contract"):
+        if deps and isinstance(deps[-1], LoopRegion | ContractRegion):
             out.append(deps[-1])
         space = space_of(n)
         if n.op.kind == "row":
@@ -320,7 +330,9 @@ class _Fusion:
         return r if any(op.value in mine for op in r.reads.values()) else None
 
     def join(self, n: Node, r: Region) -> bool:
-        if r.kind == "contract" and (n.op.kind == "row" or traits(n).placed or n.op.gathers):
+        if isinstance(r, ContractRegion) and (
+            n.op.kind == "row" or traits(n).placed or n.op.gathers
+        ):
             return False
         if r.column and r.group is not None and prod(r.shape[slice(*r.group)]) == 1:
             # an element and its row are one thing there: operands could not be told apart
@@ -329,7 +341,7 @@ class _Fusion:
             return self.join_row(n, r)
         sealed = r.group is not None and apart(r.shape, r.group)
         return any(
-            Stage(self, r).join(n, e) for e in self.spreads(n, r) if not sealed or _rows(e, r)
+            Trial(self, r).join(n, e) for e in self.spreads(n, r) if not sealed or _rows(e, r)
         )
 
     def join_row(self, n: Node, r: Region) -> bool:
@@ -340,7 +352,7 @@ class _Fusion:
         if r.group is None and alone(n):
             return False
         old, r.group = r.group, group
-        if Stage(self, r).join(n, spread):
+        if Trial(self, r).join(n, spread):
             return True
         r.group = old
         return False

@@ -21,18 +21,37 @@ from ...core.shapes import contiguous_strides
 from ...ir.graph.graph import Const, Node, Value
 from ...ir.scalar.compose import Composer, operand_type
 from ...ir.scalar.program import TYPE, Builder, Val
-from .affine import Ints, walk_path
+from .affine import Ints, View, walk_path
+from .assignment import Assignment, Copy, Home
 from .contraction import contraction
-from .homes import Copy, Home, Storage
-from .regions import Box, Inst, Operand, Region, Regions
+from .regions import (
+    AttendRegion,
+    Box,
+    BoxOperand,
+    CheckRegion,
+    ContractRegion,
+    CopyRegion,
+    GatherOperand,
+    HostRegion,
+    Inst,
+    LiteralOperand,
+    LoopRegion,
+    MemoryOperand,
+    Operand,
+    PlaceRegion,
+    Region,
+    Regions,
+    ResultOperand,
+    ScatterRegion,
+)
 
-__all__ = ["Step", "Draft", "draft"]
+__all__ = ["PlanStep", "Draft", "draft"]
 
 MAX_WAITS = 32  # steps that each reader of a value waits for by itself
 
 
 @dataclass(eq=False)
-class Step:
+class PlanStep:
     """A kernel, the slots it reads and writes, and the steps before it (until they are ordered; a
     negative number is a gate of the draft)."""
 
@@ -51,8 +70,8 @@ class Draft:
 
     `gates`: groups of steps (and gates) that many others wait for; the first is number -1."""
 
-    storage: Storage
-    steps: list[Step]
+    assignment: Assignment
+    steps: list[PlanStep]
     partial: tuple[int, ...] = ()  # as in Plan
     gates: list[set[int]] = field(default_factory=list)
 
@@ -76,29 +95,31 @@ def fill_program(d: np.dtype) -> Any:
 class Emitter:
     """One kernel's program under construction: operands by memory map, run-time scalars by bits."""
 
-    def __init__(self, storage: Storage, composer: Composer, cell: Box | None = None) -> None:
-        self.storage, self.c, self.cell = storage, composer, cell
+    def __init__(self, assignment: Assignment, composer: Composer, cell: Box | None = None) -> None:
+        self.assignment, self.c, self.cell = assignment, composer, cell
         self.reads: list[Access] = []
         self.params: list[int] = []
-        self._seen: dict[Any, Any] = {}
+        self._read: dict[Any, Any] = {}  # by operand: a value, or a Gathered
+        self._scalars: dict[tuple[np.dtype, int], Val] = {}  # by dtype and bits
 
     def param(self, c: Const) -> Val:
         key = (c.aval.dtype, bits(c))
-        if key not in self._seen:
-            self._seen[key] = self.c.param(c.aval.dtype)
+        if key not in self._scalars:
+            self._scalars[key] = self.c.param(c.aval.dtype)
             self.params.append(key[1])
-        return self._seen[key]
+        return self._scalars[key]
 
-    def read(self, op: Operand) -> Any:
+    def read(self, op: MemoryOperand) -> Any:
         """The value of an operand in memory."""
-        home, a = self.storage.home[op.value], op.value.aval
+        home, a = self.assignment.home[op.value], op.value.aval
         at = walk_path(op.path, (home.offset, home.strides))
         if at is None:
             raise GraphError(f"a kernel cannot walk {a} at {home}")
-        if op.kind == "gather":
+        gathered = isinstance(op, GatherOperand)
+        if isinstance(op, GatherOperand):
             seen = Access(home.slot, a.dtype, at[0], (), True)
             a = _viewed(op)
-        elif op.kind == "boxed":
+        elif isinstance(op, BoxOperand):
             assert self.cell is not None
             if not all(b <= lo and hi <= e for (b, e), (lo, hi) in zip(op.box, self.cell)):
                 return self.c.s.const(TYPE[a.dtype], 0)
@@ -108,11 +129,11 @@ class Emitter:
             seen = Access(home.slot, a.dtype, offset, at[1])
         else:
             seen = Access(home.slot, a.dtype, self.origin(at), at[1])
-        key = (seen, a.shape if op.kind == "gather" else ())
-        if key not in self._seen:
-            self._seen[key] = self.c.gather(a) if op.kind == "gather" else self.c.arg(a.dtype)
+        key = (seen, a.shape if gathered else ())
+        if key not in self._read:
+            self._read[key] = self.c.gather(a) if gathered else self.c.arg(a.dtype)
             self.reads.append(seen)
-        return self._seen[key]
+        return self._read[key]
 
     def origin(self, at: tuple[int, Ints]) -> int:
         """Where a map over the region starts in this kernel's part of it."""
@@ -121,11 +142,12 @@ class Emitter:
     def operands(self, ops: Sequence[Operand], made: dict[int, list[Any]]) -> list[Any]:
         out = []
         for op in ops:
-            if op.kind == "param":
-                assert isinstance(op.value, Const)
+            if isinstance(op, LiteralOperand):
                 out.append(self.param(op.value))
+            elif isinstance(op, ResultOperand):
+                out.append(made[op.inst][op.result])
             else:
-                out.append(made[op.inst][op.result] if op.kind == "value" else self.read(op))
+                out.append(self.read(op))
         return out
 
     def run(self, region: Region, wanted: Iterable[int], made: dict[int, list[Any]]) -> None:
@@ -146,37 +168,58 @@ def _live(insts: Sequence[Inst], wanted: Iterable[int]) -> set[int]:
         k = stack.pop()
         if k not in live:
             live.add(k)
-            stack += [o.inst for o in insts[k].operands if o.kind == "value" and o.inst >= 0]
+            used = (o.inst for o in insts[k].operands if isinstance(o, ResultOperand))
+            stack += [i for i in used if i >= 0]
     return live
 
 
-def _viewed(op: Operand) -> Aval:
+def _viewed(op: GatherOperand) -> Aval:
     """The aval of what a gather operand reads."""
     last = op.path[-1] if op.path else None
-    node = getattr(last, "node", None)
-    return op.value.aval if node is None else node.outputs[0].aval
+    return last.node.outputs[0].aval if isinstance(last, View) else op.value.aval
 
 
 class _Drafter:
-    def __init__(self, regions: Regions, storage: Storage) -> None:
-        self.regions, self.s = regions, storage
-        self.steps: list[Step] = []
+    def __init__(self, regions: Regions, assignment: Assignment) -> None:
+        self.regions, self.s = regions, assignment
+        self.steps: list[PlanStep] = []
         self.ready: dict[Value, set[int]] = {}  # steps that complete a value
         self.gates: list[set[int]] = []
         self.gate_of: dict[Value, tuple[int, int]] = {}  # gate of so many steps of a value
         self.fills: dict[Region, int] = {}  # the steps that put zeros below placements
         self.inside: dict[Value, list[Region]] = {}
-        for r, values in storage.direct.items():
+        for r, values in assignment.direct.items():
             for v in values:
                 self.inside.setdefault(v, []).append(r)
         self.checks: dict[Node, int] = {}
 
     def run(self) -> Draft:
         for r in self.regions.order:
-            getattr(self, r.kind)(r)
+            self.region(r)
         for c in self.s.copies.get(None, ()):
             self.copy_step(c, None)
         return Draft(self.s, self.steps, gates=self.gates)
+
+    def region(self, r: Region) -> None:
+        match r:
+            case LoopRegion():
+                self.loop(r)
+            case ContractRegion():
+                self.contract(r)
+            case CheckRegion():
+                self.check(r)
+            case CopyRegion():
+                self.copy(r)
+            case PlaceRegion():
+                self.place(r)
+            case AttendRegion():
+                self.attend(r)
+            case ScatterRegion():
+                self.scatter(r)
+            case HostRegion():
+                self.host(r)
+            case _:
+                raise GraphError(f"no kernel for a {type(r).__name__}")
 
     # ---- steps
     def add(
@@ -196,7 +239,7 @@ class _Drafter:
         reads = frozenset(self.s.home[v].slot for v in used)
         fails = isinstance(kernel, HostStep) or (isinstance(kernel, LoopKernel) and kernel.check)
         k = len(self.steps)
-        self.steps.append(Step(kernel, site, message, before, reads, frozenset(slots), fails))
+        self.steps.append(PlanStep(kernel, site, message, before, reads, frozenset(slots), fails))
         for v in made:
             self.ready.setdefault(v, set()).add(k)
         return k
@@ -261,7 +304,7 @@ class _Drafter:
         return out
 
     # ---- one method per kind of region
-    def loop(self, r: Region) -> None:
+    def loop(self, r: LoopRegion) -> None:
         stores = self.stores(r)
         if not stores:
             return
@@ -295,12 +338,7 @@ class _Drafter:
     ) -> None:
         live = {k for _, k, _, _ in stores}
         insts = _live(r.insts, live)
-        uses = {
-            o.value
-            for k in insts
-            for o in r.insts[k].operands
-            if o.kind in ("read", "gather", "boxed")
-        }
+        uses = {o.value for k in insts for o in r.insts[k].operands if isinstance(o, MemoryOperand)}
         checks = [self.checks[r.insts[k].node] for k in insts if r.insts[k].node in self.checks]
         nodes = [r.insts[k].node for k in sorted(insts) if r.insts[k].visible]
         site = (r.head or nodes[0]).site
@@ -313,22 +351,21 @@ class _Drafter:
             checks,
         )
 
-    def contract(self, r: Region) -> None:
+    def contract(self, r: ContractRegion) -> None:
         stores = self.stores(r)
-        if not stores or r.head is None:
+        if not stores:
             return
         e = Emitter(self.s, Composer())
         kernel = contraction(r, e, stores)
         ops = {o.value for o in r.operands}
         self.finish(r, kernel, stores, ops)
 
-    def check(self, r: Region) -> None:
+    def check(self, r: CheckRegion) -> None:
         n = r.head
-        assert n is not None
         e = Emitter(self.s, Composer())
         made: dict[int, list[Any]] = {}
-        e.run(r, {o.inst for o in r.operands if o.kind == "value"}, made)
-        bad = e.c.check(n.op, n.params, e.operands(r.operands, made))
+        e.run(r, {o.inst for o in r.arguments if isinstance(o, ResultOperand)}, made)
+        bad = e.c.check(n.op, n.params, e.operands(r.arguments, made))
         kernel = LoopKernel(
             r.shape, None, e.c.s.program(bad), tuple(e.reads), (), tuple(e.params), True
         )
@@ -338,15 +375,14 @@ class _Drafter:
         uses = {o.value for o in r.all_reads()}
         self.checks[n] = self.add(kernel, n.site, uses, (), (), (), message)
 
-    def copy(self, r: Region) -> None:
+    def copy(self, r: CopyRegion) -> None:
         (v,) = r.env
         if v not in self.s.needed:
             return
         self.boxes(r, v, None)
 
-    def place(self, r: Region) -> None:
+    def place(self, r: PlaceRegion) -> None:
         n = r.head
-        assert n is not None
         v = n.outputs[0]
         if v not in self.s.needed:
             return
@@ -364,9 +400,8 @@ class _Drafter:
             if r.head is not None and r.head.op.has("base"):
                 last = {k}
 
-    def attend(self, r: Region) -> None:
+    def attend(self, r: AttendRegion) -> None:
         n = r.head
-        assert n is not None
         places = [(at.slot, (at.offset, at.strides)) for at in map(self.head_access, r.operands)]
         homes = [self.s.home[v] for v in n.outputs]
         places += [(h.slot, (h.offset, h.strides)) for h in homes]
@@ -374,9 +409,8 @@ class _Drafter:
         uses = {o.value for o in r.operands}
         self.add(kernel, n.site, uses, n.outputs, {h.slot for h in homes})
 
-    def scatter(self, r: Region) -> None:
+    def scatter(self, r: ScatterRegion) -> None:
         n = r.head
-        assert n is not None
         out = n.outputs[0]
         h = self.s.home[out]
         before = self.zeros(out, n.site)
@@ -392,16 +426,15 @@ class _Drafter:
         )
         self.add(kernel, n.site, {o.value for o in r.operands}, (out,), (h.slot,), (before,))
 
-    def head_access(self, op: Operand) -> Access:
+    def head_access(self, op: MemoryOperand) -> Access:
         h = self.s.home[op.value]
         at = walk_path(op.path, (h.offset, h.strides))
         if at is None:
             raise GraphError(f"a kernel cannot walk {op.value.aval}")
         return Access(h.slot, op.value.aval.dtype, *at)
 
-    def host(self, r: Region) -> None:
+    def host(self, r: HostRegion) -> None:
         n = r.head
-        assert n is not None
         ins = [self.whole(v, o, n.site) for v, o in zip(n.inputs, r.operands)]
         outs = [self.s.home[v].slot for v in n.outputs]
         function = partial(n.op.body, **n.params) if n.params and n.op.body else n.op.body
@@ -415,7 +448,7 @@ class _Drafter:
         )
         self.steps[k].reads |= frozenset(s for s, _ in ins)
 
-    def whole(self, v: Value, op: Operand, site: Site | None) -> tuple[int, int | None]:
+    def whole(self, v: Value, op: MemoryOperand, site: Site | None) -> tuple[int, int | None]:
         """A slot that holds exactly v, contiguous; a copy where v lies elsewhere."""
         at, a = self.head_access(op), v.aval
         dense = contiguous_strides(a.shape)
@@ -425,6 +458,6 @@ class _Drafter:
         return slot, self.copy_step(Copy(op.value, op.path, a.shape, Home(slot, 0, dense)), site)
 
 
-def draft(regions: Regions, storage: Storage) -> Draft:
+def draft(regions: Regions, assignment: Assignment) -> Draft:
     """Steps of all regions."""
-    return _Drafter(regions, storage).run()
+    return _Drafter(regions, assignment).run()

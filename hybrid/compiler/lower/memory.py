@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 
 from ...backends.plan import LoopKernel, Plan
-from .kernels import Draft, Step
+from .kernels import Draft, PlanStep
 from .schedule import same_place
 
 __all__ = ["pack", "ALIGN"]
@@ -63,7 +63,7 @@ class Arena:
         self.add(offset, size)
 
 
-def _lives(steps: list[Step], temps: set[int]) -> tuple[dict[int, int], dict[int, int]]:
+def _lives(steps: list[PlanStep], temps: set[int]) -> tuple[dict[int, int], dict[int, int]]:
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for k, s in enumerate(steps):
@@ -79,7 +79,7 @@ def _bytes(n: int) -> int:
 
 def offsets(draft: Draft) -> tuple[dict[int, int], int]:
     """(offset of every temporary slot, bytes of the arena)."""
-    slots = draft.storage.slots
+    slots = draft.assignment.slots
     temps = {k for k, s in enumerate(slots) if s.kind == "temp" and s.aval.nbytes}
     first, last = _lives(draft.steps, temps)
     arena = Arena()
@@ -113,7 +113,7 @@ def offsets(draft: Draft) -> tuple[dict[int, int], int]:
     return at, arena.peak
 
 
-def _over(step: Step, old: int, new: int) -> bool:
+def _over(step: PlanStep, old: int, new: int) -> bool:
     k = step.kernel
     if not isinstance(k, LoopKernel):
         return False
@@ -123,7 +123,7 @@ def _over(step: Step, old: int, new: int) -> bool:
 
 def pack(draft: Draft) -> Plan:
     """The plan: temporaries become places in the arena."""
-    s = draft.storage
+    s = draft.assignment
     at, size = offsets(draft)
     slots = tuple(
         t._replace(kind="arena", index=at.get(k, 0)) if t.kind == "temp" else t

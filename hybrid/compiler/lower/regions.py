@@ -23,7 +23,7 @@ from ...ir.graph.graph import Const, Graph, Node, Value, param_key
 from ...ir.scalar.compose import op_program
 from ...ir.scalar.program import FREE, PRIMS, SLOW
 from .affine import (
-    Access,
+    AffineMap,
     Broadcast,
     Embed,
     Ints,
@@ -37,9 +37,25 @@ from .affine import (
 )
 
 __all__ = [
+    "LiteralOperand",
+    "ResultOperand",
+    "ReadOperand",
+    "GatherOperand",
+    "BoxOperand",
+    "MemoryOperand",
     "Operand",
     "Inst",
     "Region",
+    "LoopRegion",
+    "CopyRegion",
+    "HeadRegion",
+    "ContractRegion",
+    "AttendRegion",
+    "ScatterRegion",
+    "HostRegion",
+    "PlaceRegion",
+    "CheckRegion",
+    "HEADS",
     "Regions",
     "Roots",
     "Traits",
@@ -247,25 +263,50 @@ class Roots:
         self.at[n.outputs[0]] = (root, path + step)
 
 
-# ---- regions
-IN_MEMORY = frozenset(("read", "gather", "boxed"))  # kinds of operands
+# ---- operands of instructions
+class LiteralOperand(NamedTuple):
+    """A literal that is one number everywhere: a run-time scalar of the kernel."""
+
+    value: Const
 
 
-class Operand(NamedTuple):
-    """An operand of an instruction: 'boxed' (memory of `value` through `path` in the box `box` of
-    the region's space, zero elsewhere), 'value' (instruction `inst`, its result number `result`; -1
-    is the head of a contraction), 'param' (the literal `value`), 'read' or 'gather' (memory of
-    `value` through `path`; `at` is the map when that memory is contiguous)."""
+class ResultOperand(NamedTuple):
+    """Result number `result` of instruction `inst` of the same region; -1 is the head of a
+    contraction."""
 
-    kind: str
+    value: Value
+    inst: int
+    result: int = 0
+
+
+class ReadOperand(NamedTuple):
+    """Memory of `value` through `path`; `at` is the map when that memory is contiguous."""
+
     value: Value
     path: Path = ()
-    at: Access = (0, ())
-    inst: int = 0
-    result: int = 0
-    box: Box = ()  # (begin, end) along each axis
+    at: AffineMap = (0, ())
 
 
+class GatherOperand(NamedTuple):
+    """Contiguous memory of `value` through `path`, read by linear index."""
+
+    value: Value
+    path: Path
+
+
+class BoxOperand(NamedTuple):
+    """Memory of `value` through `path` in the box `box` of the region's space, zero elsewhere."""
+
+    value: Value
+    path: Path
+    box: Box
+
+
+MemoryOperand = ReadOperand | GatherOperand | BoxOperand
+Operand = LiteralOperand | ResultOperand | MemoryOperand
+
+
+# ---- regions
 class Inst(NamedTuple):
     """A node at one position of the region's space.  `visible`: the node itself, whose results
     other regions may read; otherwise a private copy of a cheap node.  `spread` leads from the
@@ -277,42 +318,50 @@ class Inst(NamedTuple):
     spread: Path
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Region:
-    """kind: 'loop' | 'contract' | 'attend' | 'scatter' | 'host' | 'place' | 'copy' | 'check'.
+    """Nodes that become one kernel.
 
-    `shape`, `group`: iteration space (of 'contract': the result's shape, and `dims` how the backend
-    walks it).  `head`: the node that a region of a kind other than loop and copy is about.
-    `env`: visible value -> (instruction, result, strides over the space)."""
+    `shape`, `group`: iteration space.  `head`: the node that a region of a kind other than loop and
+    copy is about, `operands` what it reads from memory.  `env`: visible value -> (instruction,
+    result, strides over the space).  `stored`: how many values of `env` are in memory whatever is
+    fused."""
 
-    kind: str
     time: Time
     shape: Ints
     group: tuple[int, int] | None = None
     head: Node | None = None
-    dims: Ints | None = None
-    column: bool = False
     insts: list[Inst] = field(default_factory=list)
     env: dict[Value, tuple[int, int, Ints]] = field(default_factory=dict)
     memo: dict[Any, int] = field(default_factory=dict)
-    reads: dict[Any, Operand] = field(default_factory=dict)
-    operands: tuple[Operand, ...] = ()  # of the head
+    reads: dict[Any, MemoryOperand] = field(default_factory=dict)
+    operands: tuple[MemoryOperand, ...] = ()
     cost: int = 0
-    stored: int = 0  # values of `env` that are in memory whatever is fused
+    stored: int = 0
 
     @property
     def nodes(self) -> list[Node]:
         own = [] if self.head is None else [self.head]
         return own + [i.node for i in self.insts if i.visible and i.node is not self.head]
 
-    def fits(self, at: Access) -> bool:
-        """Whether the kernel can walk such a map."""
-        return self.dims is None or reshape_strides(self.shape, at[1], self.dims) is not None
+    @property
+    def results(self) -> list[Value]:
+        """Values that the region makes."""
+        return [] if self.head is None else list(self.head.outputs)
 
-    def at_home(self, v: Value, offset: int, strides: Ints) -> Access | None:
+    @property
+    def column(self) -> bool:
+        """Whether the region reduces along other axes than the last."""
+        return self.group is not None and self.group[1] != len(self.shape)
+
+    def fits(self, at: AffineMap) -> bool:
+        """Whether the kernel can walk such a map."""
+        return True
+
+    def at_home(self, v: Value, offset: int, strides: Ints) -> AffineMap | None:
         """Over the region's space, the map of a visible value that lies at (offset, strides)."""
         k = self.env[v][0]
-        if k < 0 or self.kind == "copy":
+        if k < 0:
             return offset, strides
         inst = self.insts[k]
         e = out_embed(inst.node, v, space_of(inst.node))
@@ -327,22 +376,91 @@ class Region:
 
     def split(self) -> list[Box | None]:
         """The space as boxes, each inside or outside of every box that is read; None: all of it."""
-        boxes = {o.box for o in self.reads.values() if o.kind == "boxed"}
+        boxes = {o.box for o in self.reads.values() if isinstance(o, BoxOperand)}
         if not boxes:
             return [None]
         return list(product(*(pairwise(c) for c in cuts(self.shape, boxes))))
 
-    def head_reads(self) -> list[Operand]:
-        """Operands of the head that come from memory."""
-        return [o for o in self.operands if o.kind in IN_MEMORY]
+    def all_reads(self) -> list[MemoryOperand]:
+        """Operands that come from memory: of the head, then of instructions."""
+        return [*self.operands, *self.reads.values()]
 
-    def inner_reads(self) -> list[Operand]:
-        """Operands of instructions that come from memory."""
-        return [o for o in self.reads.values() if o.kind in IN_MEMORY]
 
-    def all_reads(self) -> list[Operand]:
-        """Operands that come from memory."""
-        return self.head_reads() + self.inner_reads()
+class LoopRegion(Region):
+    """Elementwise nodes and reductions over one space."""
+
+    @property
+    def results(self) -> list[Value]:
+        return list(self.env)
+
+
+class CopyRegion(Region):
+    """A value that views cannot reach: its one operand, copied to contiguous memory."""
+
+    @property
+    def results(self) -> list[Value]:
+        return list(self.env)
+
+    def at_home(self, v: Value, offset: int, strides: Ints) -> AffineMap | None:
+        return offset, strides
+
+
+@dataclass(eq=False, kw_only=True)
+class HeadRegion(Region):
+    """A node that is a kernel by itself."""
+
+    head: Node
+
+
+@dataclass(eq=False, kw_only=True)
+class ContractRegion(HeadRegion):
+    """A contraction and the elementwise nodes behind it; `shape` is the result's, and `dims` how
+    the backend walks it."""
+
+    dims: Ints
+
+    @property
+    def results(self) -> list[Value]:
+        return list(self.env)
+
+    def fits(self, at: AffineMap) -> bool:
+        return reshape_strides(self.shape, at[1], self.dims) is not None
+
+
+class AttendRegion(HeadRegion):
+    """Attention, or its gradients."""
+
+
+class ScatterRegion(HeadRegion):
+    """Rows added to rows that an index names."""
+
+
+class HostRegion(HeadRegion):
+    """A Python callable over arrays."""
+
+
+class PlaceRegion(HeadRegion):
+    """Operands written to boxes of one result."""
+
+
+@dataclass(eq=False, kw_only=True)
+class CheckRegion(HeadRegion):
+    """The check of a node that may fail; it makes nothing.  `arguments`: what the check takes."""
+
+    arguments: tuple[Operand, ...] = ()
+
+    @property
+    def results(self) -> list[Value]:
+        return []
+
+
+# What a region of a node by itself is, by kind of op; contractions and checks have more to say.
+HEADS: dict[str, type[HeadRegion]] = {
+    "attend": AttendRegion,
+    "scatter": ScatterRegion,
+    "host": HostRegion,
+    "place": PlaceRegion,
+}
 
 
 class Regions(NamedTuple):

@@ -15,7 +15,7 @@ from math import prod
 
 from ...backends.plan import Access, GemmKernel, Kernel, LoopKernel, Operand
 from .affine import Ints, canonical
-from .kernels import Draft, Step
+from .kernels import Draft, PlanStep
 
 __all__ = ["schedule", "same_place"]
 
@@ -87,7 +87,7 @@ class _Scheduler:
 
     def claim(self) -> None:
         """States that could be written in place."""
-        slots, outputs = self.draft.storage.slots, set(self.draft.storage.outputs)
+        slots, outputs = self.draft.assignment.slots, set(self.draft.assignment.outputs)
         for new, slot in enumerate(slots):
             old, writers = slot.index, self.writers.get(new, [])
             if (
@@ -186,7 +186,7 @@ class _Scheduler:
         return freed
 
 
-def _moves_nothing(step: Step, placed: dict[int, int]) -> bool:
+def _moves_nothing(step: PlanStep, placed: dict[int, int]) -> bool:
     """A copy of old state onto itself."""
     k = step.kernel
     if not isinstance(k, LoopKernel) or k.check or len(k.writes) != 1 or len(k.reads) != 1:
@@ -205,14 +205,14 @@ def schedule(draft: Draft, donate: bool = True) -> Draft:
     """The draft with its steps in execution order and its in-place states marked."""
     s = _Scheduler(draft, donate)
     order = s.order()
-    slots = draft.storage.slots
+    slots = draft.assignment.slots
     placed = {new: slots[new].index for new in s.held}
     for new in placed:
         slots[new] = slots[new]._replace(in_place=True)
-    steps: Sequence[Step] = [draft.steps[k] for k in order]
+    steps: Sequence[PlanStep] = [draft.steps[k] for k in order]
     for step in steps:
         step.after = set()
     idle = [t for t in steps if _moves_nothing(t, placed)]
     partial = tuple(sorted({slot for t in idle for slot in t.writes}))
     gone = set(idle)
-    return Draft(draft.storage, [t for t in steps if t not in gone], partial)
+    return Draft(draft.assignment, [t for t in steps if t not in gone], partial)

@@ -22,10 +22,9 @@ class Context(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """A step of the pipeline: `run(graph, context) -> graph`, in the stage of that name."""
+    """A step of the pipeline that makes a graph: `run(graph, context) -> graph`."""
 
     name: str
-    stage: str
     run: Callable[[Graph, Context], Graph]
 
 

@@ -44,4 +44,4 @@ def run(graph: Graph, context: Context) -> Graph:
     return rewrite(graph, visit)
 
 
-PASS = Pass("cse", "graph", run)
+PASS = Pass("cse", run)

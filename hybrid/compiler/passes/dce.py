@@ -26,4 +26,4 @@ def run(graph: Graph, context: Context) -> Graph:
     return keep_nodes(graph, live.__contains__)
 
 
-PASS = Pass("dce", "graph", run)
+PASS = Pass("dce", run)

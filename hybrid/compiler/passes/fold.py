@@ -58,4 +58,4 @@ def run(graph: Graph, context: Context) -> Graph:
     return rewrite(graph, visit)
 
 
-PASS = Pass("fold", "graph", run)
+PASS = Pass("fold", run)

@@ -60,7 +60,7 @@ def _same_bits(v: Value, value: Any) -> bool:
     if v.node is None or not v.node.op.has("constant"):
         return False
     carried = one.astype(dt.compute_type(d))
-    return v.node.params["bits"] == int(carried.reshape(1).view(f"u{carried.itemsize}")[0])
+    return bool(v.node.params["bits"] == int(carried.reshape(1).view(f"u{carried.itemsize}")[0]))
 
 
 def _unit(n: Node, ins: Sequence[Value]) -> Found:
@@ -164,4 +164,4 @@ def run(graph: Graph, context: Context) -> Graph:
     return rewrite(graph, visit)
 
 
-PASS = Pass("simplify", "graph", run)
+PASS = Pass("simplify", run)

@@ -226,9 +226,10 @@ def _parse_number(line: _Line, text: str) -> int | float:
 def _string(line: _Line) -> str:
     text = line.take("string")
     try:
-        return json.loads(text)
+        value: str = json.loads(text)
     except ValueError:
         line.fail(f"bad string {text[:40]}")
+    return value
 
 
 def _parse_literal(line: _Line) -> Const:

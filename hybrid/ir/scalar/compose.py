@@ -138,15 +138,15 @@ class Composer:
         return [self._round(op, v, a.dtype) for v, a in zip(outs, out_avals)]
 
     def _round(self, op: Op, v: Any, d: np.dtype) -> Val:
-        if not isinstance(v, Val):
-            v = self.s.const(TYPE[d], v)
-        if v.type != TYPE[d]:
+        value: Val = v if isinstance(v, Val) else self.s.const(TYPE[d], v)
+        if value.type != TYPE[d]:
             raise BackendError(
-                f"the body of {op.name} gives {v.type} for a result of dtype {d.name} ({TYPE[d]})"
+                f"the body of {op.name} gives {value.type} for a result of dtype {d.name} "
+                f"({TYPE[d]})"
             )
-        if not dt.is_half(d) or (v.id, d) in self._packed:
-            return v
-        return self.carried(half.pack(self.s, v, d), d)
+        if not dt.is_half(d) or (value.id, d) in self._packed:
+            return value
+        return self.carried(half.pack(self.s, value, d), d)
 
     def check(self, op: Op, params: Mapping[str, Any], values: Sequence[Any]) -> Val:
         """True where the op's inputs are invalid."""

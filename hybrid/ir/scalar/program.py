@@ -188,7 +188,8 @@ def bits_of(ty: str, value: Any) -> int:
         with np.errstate(over="ignore"):
             return int(np.float32(value).view(np.uint32))
     if ty == "f64":
-        return struct.unpack("<Q", struct.pack("<d", float(value)))[0]
+        pattern: int = struct.unpack("<Q", struct.pack("<d", float(value)))[0]
+        return pattern
     return int(value) & ((1 << BITS[ty]) - 1)
 
 

@@ -17,7 +17,7 @@ from ....ir.scalar.program import Program
 from ...emit.body import cost
 from ...emit.code import Code, check_externals
 from ...emit.lanes import Lanes, emit_program, memory_scalar
-from ...emit.mapped import unroll_of
+from ...emit.maps import unroll_of
 from ...emit.memory import SIZE, Position, load_row, store_row, tail_mask
 from ..machine.host import INTRINSICS
 

@@ -9,7 +9,7 @@ results, part by part.
 from __future__ import annotations
 
 from .code import Code
-from .form import Form
+from .form import Form, FormKind
 from .lanes import memory_scalar
 from .memory import load_scalar, store_scalar
 from .reduce import Reduction, reductions_of
@@ -32,9 +32,9 @@ def stages_of(form: Form) -> list[Form]:
         return []  # a later pass would read what joining has overwritten
     out: list[Form] = []
     for s, p in enumerate(plan.passes):
-        out.append(form._replace(kind="part", stage=s))
+        out.append(form._replace(kind=FormKind.ROW_PART, stage=s))
         if p.reductions:
-            out.append(form._replace(kind="join", stage=s))
+            out.append(form._replace(kind=FormKind.ROW_JOIN, stage=s))
     return out
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .body import WIDTH, Body, cost
 from .code import Code
-from .form import Form
+from .form import Form, Walk
 from .memory import Position, tail_mask
 
 __all__ = ["emit_map", "unroll_of"]
@@ -56,7 +56,7 @@ class _Map:
         body, code = self.body, self.code
         numbers = body.prepare(self.outs)
         walks = [o.walk for o in (*self.form.reads, *self.form.writes)]
-        unroll = unroll_of(cost(self.form.program, numbers), "s" in walks)
+        unroll = unroll_of(cost(self.form.program, numbers), Walk.STRIDED in walks)
         if unroll:
 
             def main(j: str, stream: bool) -> list[str]:

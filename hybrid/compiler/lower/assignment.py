@@ -9,22 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ...backends.plan import Slot
+from ...backends.plan import Slot, SlotKind
 from ...core.aval import Aval
 from ...core.shapes import contiguous_strides, is_contiguous
 from ...ir.graph.graph import Const, Value, literal_key
 from .affine import Ints, Path, View, inverse_strides, walk_path
-from .regions import Operand, Region, Regions
+from .regions import (
+    AttendRegion,
+    ContractRegion,
+    CopyRegion,
+    GatherOperand,
+    HostRegion,
+    LoopRegion,
+    MemoryOperand,
+    PlaceRegion,
+    Region,
+    Regions,
+    ScatterRegion,
+)
 
-__all__ = ["Home", "Copy", "Storage", "assign", "box_of"]
+__all__ = ["Home", "Copy", "Assignment", "assign", "box_of"]
 
 
 MAX_NEST = 8  # boxes inside boxes
 MAX_EXTRA = 8  # places in which a producer stores a value a second time; the rest are copies
+
+
+# What a reader can walk: any map, rows of adjacent elements, contiguous memory, a slot of its own.
+Demand = Literal["any", "rows", "flat", "whole"]
 
 
 class Home(NamedTuple):
@@ -48,12 +64,12 @@ class _Use(NamedTuple):
     """A read of a root: `shape` of what is read, and what its reader can walk."""
 
     region: Region
-    operand: Operand
-    exact: str  # '': any map; 'rows', 'flat': contiguous; 'whole': a slot of its own
+    operand: MemoryOperand
+    demand: Demand
 
 
 @dataclass
-class Storage:
+class Assignment:
     """Slots, homes of roots, and the stores that homes do not cover."""
 
     slots: list[Slot] = field(default_factory=list)
@@ -67,15 +83,15 @@ class Storage:
     direct: dict[Region, list[Value]] = field(default_factory=dict)
     needed: set[Value] = field(default_factory=set)
 
-    def new(self, kind: str, a: Aval, index: int = 0) -> int:
+    def new(self, kind: SlotKind, a: Aval, index: int = 0) -> int:
         self.slots.append(Slot(kind, a, index))
         return len(self.slots) - 1
 
 
-def box_of(r: Region) -> list[tuple[int, int, Ints, Ints]]:
+def box_of(r: PlaceRegion) -> list[tuple[int, int, Ints, Ints]]:
     """(operand number, offset, shape, strides) of every box a place region writes, in elements."""
     n = r.head
-    assert n is not None and n.op.layout is not None
+    assert n.op.layout is not None
     based = n.op.has("base")
     boxes = n.op.layout(*[v.aval for v in n.inputs], **n.params)
     whole = (
@@ -90,39 +106,34 @@ class _Assign:
     def __init__(self, regions: Regions, states: Sequence[tuple[int, int]]) -> None:
         self.regions, self.roots, self.graph = regions, regions.roots, regions.graph
         self.states = dict(states)
-        self.s = Storage()
+        self.s = Assignment()
         self.uses: dict[Value, list[_Use]] = {}
         self.wants: dict[Value, list[tuple[Copy, Region | None]]] = {}
         self.consts: dict[object, int] = {}
         self.made: dict[Value, Region] = {}
         self.nested: dict[Value, int] = {}  # how many boxes a value lies in
 
-    def run(self) -> Storage:
+    def run(self) -> Assignment:
         s = self.s
         for k, v in enumerate(self.graph.inputs):
             slot = s.new("input", v.aval, k)
             s.home[v] = Home(slot, 0, contiguous_strides(v.aval.shape))
         for r in self.regions.order:
-            for v in self.values(r):
+            for v in r.results:
                 self.made[v] = r
-            for op in r.head_reads():
-                self.uses.setdefault(op.value, []).append(_Use(r, op, _exact(op, r.kind)))
-            for op in r.inner_reads():
-                self.uses.setdefault(op.value, []).append(_Use(r, op, _exact(op)))
+            for op in r.operands:
+                self.uses.setdefault(op.value, []).append(_Use(r, op, _demand(op, r)))
+            for op in r.reads.values():
+                self.uses.setdefault(op.value, []).append(_Use(r, op, _demand(op)))
         self.need()
         self.outputs()
         for r in reversed(self.regions.order):
-            for v in self.values(r):
+            for v in r.results:
                 if v in s.needed:
-                    self.settle(v, r)
-            if r.kind in ("place", "copy") and any(v in s.needed for v in self.values(r)):
+                    self.choose_home(v, r)
+            if isinstance(r, PlaceRegion | CopyRegion) and any(v in s.needed for v in r.results):
                 self.boxes(r)
         return s
-
-    def values(self, r: Region) -> list[Value]:
-        if r.kind in ("loop", "contract", "copy"):
-            return list(r.env)
-        return [] if r.head is None or r.kind == "check" else list(r.head.outputs)
 
     def need(self) -> None:
         """Roots that some kernel reads, or that are outputs."""
@@ -133,8 +144,8 @@ class _Assign:
         for v in self.graph.outputs:
             self.s.needed.add(self.roots(v)[0])
         for r in self.regions.order:
-            if r.kind in ("scatter", "host", "attend"):
-                self.s.needed.update(self.values(r))
+            if isinstance(r, ScatterRegion | HostRegion | AttendRegion):
+                self.s.needed.update(r.results)
 
     def constant(self, c: Const) -> int:
         key = literal_key(c)
@@ -184,11 +195,11 @@ class _Assign:
         return self.constant(root) if isinstance(root, Const) else self.s.home[root].slot
 
     # ---- homes
-    def settle(self, v: Value, r: Region) -> None:
+    def choose_home(self, v: Value, r: Region) -> None:
         """Choose v's home among the boxes that want it; stores or copies serve the others."""
         s, chosen = self.s, None
         for copy, by in self.wants.get(v, ()):
-            depth = 0 if by is None else 1 + max(self.nested.get(o, 0) for o in self.values(by))
+            depth = 0 if by is None else 1 + max(self.nested.get(o, 0) for o in by.results)
             to = self.target(v, copy) if depth <= MAX_NEST else None
             if chosen is None and to is not None and self.eligible(v, r, to, by):
                 chosen = s.home[v] = to
@@ -197,7 +208,7 @@ class _Assign:
                     s.direct.setdefault(by, []).append(v)
             elif (
                 to is not None
-                and r.kind in ("loop", "contract")
+                and isinstance(r, LoopRegion | ContractRegion)
                 and len(s.extra.get(v, ())) < MAX_EXTRA
                 and self.may_store(by)
                 and r.writable(v, to)
@@ -228,11 +239,12 @@ class _Assign:
         if not self.may_store(by):
             return False
         dense = to.strides == contiguous_strides(v.aval.shape)
-        if r.kind in ("place", "scatter", "host") and not dense:
+        if isinstance(r, PlaceRegion | ScatterRegion | HostRegion) and not dense:
             return False
-        if r.kind == "attend" and to.strides and v.aval.shape[-1] != 1 and to.strides[-1] != 1:
+        if isinstance(r, AttendRegion) and not _vectors(v.aval.shape, to.strides):
             return False
-        if r.kind in ("scatter", "host") and (to.offset or self.s.slots[to.slot].aval != v.aval):
+        own_slot = not to.offset and self.s.slots[to.slot].aval == v.aval
+        if isinstance(r, ScatterRegion | HostRegion) and not own_slot:
             return False
         return r.writable(v, to) and all(self.walks(u, to) for u in uses)
 
@@ -240,19 +252,16 @@ class _Assign:
         at = walk_path(u.operand.path, (to.offset, to.strides))
         if at is None:
             return False
-        if u.exact == "":
-            return (
-                u.region.fits(at)
-                if u.region.kind != "contract" or u.operand not in u.region.operands
-                else True
-            )
+        if u.demand == "any":
+            # what the head of a contraction reads may have any strides: it is packed
+            return u.operand in u.region.operands or u.region.fits(at)
         shape = self.shape_of(u)
-        if u.exact == "rows":
-            return len(shape) < 1 or shape[-1] == 1 or at[1][-1] == 1
+        if u.demand == "rows":
+            return _vectors(shape, at[1])
         if not is_contiguous(shape, at[1]):
             return False
         slot = self.s.slots[to.slot]
-        return u.exact == "flat" or (at[0] == 0 and slot.aval.shape == shape)
+        return u.demand == "flat" or (at[0] == 0 and slot.aval.shape == shape)
 
     def shape_of(self, u: _Use) -> Ints:
         last = u.operand.path[-1] if u.operand.path else None
@@ -262,18 +271,17 @@ class _Assign:
             else u.operand.value.aval.shape
         )
 
-    def boxes(self, r: Region) -> None:
+    def boxes(self, r: PlaceRegion | CopyRegion) -> None:
         """Ask for the operands of a placement (or of a copy) in the boxes of its home."""
-        if r.kind == "copy":
-            (v,) = self.values(r)
-            op = r.operands[0]
+        operands = r.operands
+        if isinstance(r, CopyRegion):
+            (v,), (op,) = r.results, operands
             self.ask(Copy(op.value, op.path, v.aval.shape, self.s.home[v]), r)
             return
-        assert r.head is not None
         v = r.head.outputs[0]
         h = self.s.home[v]
         for k, offset, shape, strides in box_of(r):
-            op = r.operands[k]
+            op = operands[k]
             self.ask(Copy(op.value, op.path, shape, Home(h.slot, h.offset + offset, strides)), r)
 
     def ask(self, c: Copy, r: Region) -> None:
@@ -285,13 +293,20 @@ class _Assign:
             self.s.copies.setdefault(r, []).append(c)
 
 
-def _exact(op: Operand, head: str = "") -> str:
-    """What an operand asks of its memory; `head`: the kind of region whose head reads it."""
-    if op.kind == "gather":
+def _demand(op: MemoryOperand, head: Region | None = None) -> Demand:
+    """What an operand asks of its memory; `head`: the region whose head reads it."""
+    if isinstance(op, GatherOperand):
         return "flat"
-    return {"host": "whole", "scatter": "rows", "attend": "rows"}.get(head, "")
+    if isinstance(head, HostRegion):
+        return "whole"
+    return "rows" if isinstance(head, ScatterRegion | AttendRegion) else "any"
 
 
-def assign(regions: Regions, states: Sequence[tuple[int, int]] = ()) -> Storage:
+def _vectors(shape: Ints, strides: Ints) -> bool:
+    """Whether rows of elements that lie side by side can be read and written."""
+    return not shape or shape[-1] == 1 or strides[-1] == 1
+
+
+def assign(regions: Regions, states: Sequence[tuple[int, int]] = ()) -> Assignment:
     """Homes of all values; `states` pairs (output number, input number whose new value it is)."""
     return _Assign(regions, states).run()

@@ -1,6 +1,6 @@
 """Trying a node in a region: what it would read there, and which instructions that takes.
 
-Invariant: a stage changes its region only in `join`, and then completely or not at all.
+Invariant: a trial changes its region only in `join`, and then completely or not at all.
 """
 
 from __future__ import annotations
@@ -10,15 +10,22 @@ from typing import Any, Protocol
 
 from ...core.shapes import contiguous_strides
 from ...ir.graph.graph import Const, Node, Value
-from .affine import Embed, Ints, Path, canonical, walk_path
+from .affine import AffineMap, Embed, Ints, Path, canonical, walk_path
 from .regions import (
     MAX_COST,
     MAX_READS,
     MAX_WRITES,
     Box,
+    BoxOperand,
+    GatherOperand,
     Inst,
+    LiteralOperand,
+    LoopRegion,
+    MemoryOperand,
     Operand,
+    ReadOperand,
     Region,
+    ResultOperand,
     Roots,
     Time,
     cuts,
@@ -30,42 +37,42 @@ from .regions import (
     uniform,
 )
 
-__all__ = ["Stage", "Partition", "MAX_CELLS"]
+__all__ = ["Trial", "Partition", "MAX_CELLS"]
 
 MAX_CELLS = 8  # boxes that a space is cut into
 
 
 class Partition(Protocol):
-    """What a stage asks about the partition so far."""
+    """What a trial asks about the partition so far."""
 
     roots: Roots
     free: set[Value]
     stored: set[Value]
-    boxed: dict[Value, tuple[Box, Embed]]
+    deferred: dict[Value, tuple[Box, Embed]]
 
     def time_of(self, root: Value) -> Time: ...
 
     def unmade(self, root: Value) -> bool: ...
 
 
-class Stage:
+class Trial:
     """Instructions and reads that join a region together, or not at all."""
 
     def __init__(self, fusion: Partition, region: Region) -> None:
         self.f, self.r = fusion, region
         self.insts: list[Inst] = []
         self.memo: dict[Any, int] = {}
-        self.reads: dict[Any, Operand] = {}
+        self.reads: dict[Any, MemoryOperand] = {}
         self.cost = 0
 
     def resolve(self, v: Value, path: Path) -> Operand | None:
         """The operand that reads v at the region's positions; None when it cannot be had there."""
         if isinstance(v, Const) and uniform(v):
-            return Operand("param", v)
+            return LiteralOperand(v)
         root, lead = self.f.roots(v)
         full = lead + path
         if isinstance(root, Const) and uniform(root):
-            return Operand("param", root)
+            return LiteralOperand(root)
         at = walk_path(full, (0, contiguous_strides(root.aval.shape)))
         if at is None:
             return None
@@ -73,38 +80,38 @@ class Stage:
         here = self.r.env.get(root)
         if here is not None:
             same = at == (0, here[2])
-            return Operand("value", root, inst=here[0], result=here[1]) if same else None
+            return ResultOperand(root, here[0], here[1]) if same else None
         if root in self.f.free:
             return self._copy(root, full, at)
-        if root in self.f.boxed:
+        if root in self.f.deferred:
             return self._boxed(root, at)
         if self.f.time_of(root) >= self.r.time or not self.r.fits(at):
             return None
-        op = Operand("read", root, full, at)
+        op = ReadOperand(root, full, at)
         self.reads.setdefault((root, at), op)
         return self.r.reads.get((root, at)) or self.reads[root, at]
 
-    def _boxed(self, root: Value, at: Any) -> Operand | None:
+    def _boxed(self, root: Value, at: AffineMap) -> Operand | None:
         """A placement over zeros, read unmade: the kernel is cut where its box begins and ends."""
         r, n = self.r, root.node
         whole_of = (0, canonical(r.shape, contiguous_strides(root.aval.shape)))
         if (
             n is None
-            or r.kind != "loop"
+            or not isinstance(r, LoopRegion)
             or r.group is not None
             or root.aval.shape != r.shape
             or at != whole_of
         ):
             return None
         x, path = self.f.roots(n.inputs[0])
-        if self.f.time_of(x) >= r.time or x in self.f.free or x in self.f.boxed or x in r.env:
+        if self.f.time_of(x) >= r.time or x in self.f.free or x in self.f.deferred or x in r.env:
             return None
-        box, spread = self.f.boxed[root]
-        op = Operand("boxed", x, (*path, spread), box=box)
+        box, spread = self.f.deferred[root]
+        op = BoxOperand(x, (*path, spread), box)
         self.reads.setdefault((root, "boxed"), op)
         return op
 
-    def _copy(self, root: Value, path: Path, at: Any) -> Operand | None:
+    def _copy(self, root: Value, path: Path, at: AffineMap) -> Operand | None:
         """A private copy of a free node at the positions that are asked for."""
         key = (root, at)
         k = self.r.memo.get(key, self.memo.get(key))
@@ -116,7 +123,7 @@ class Stage:
                 return None
             k = self._add(Inst(n, ops, False, path))
             self.memo[key] = k
-        return Operand("value", root, inst=k)
+        return ResultOperand(root, k)
 
     def operands(self, n: Node, spread: Path) -> tuple[Operand, ...] | None:
         """What n reads at the positions `spread`; None when one operand cannot be had."""
@@ -127,7 +134,7 @@ class Stage:
                 root, path = self.f.roots(v)
                 if root in self.r.env or self.f.unmade(root) or self.f.time_of(root) >= self.r.time:
                     return None
-                op = Operand("gather", root, path)
+                op = GatherOperand(root, path)
                 self.reads.setdefault((root, ("gather", i, n)), op)
                 out.append(op)
                 continue
@@ -150,7 +157,7 @@ class Stage:
         insts, todo, seen = [*self.r.insts, *self.insts], [k], {k}
         while todo:
             for o in insts[todo.pop()].operands:
-                if o.kind == "value" and o.inst not in seen:
+                if isinstance(o, ResultOperand) and o.inst not in seen:
                     if insts[o.inst].visible:
                         return True
                     seen.add(o.inst)
@@ -170,7 +177,7 @@ class Stage:
         stored = sum(v in self.f.stored for v in n.outputs)
         if r.insts and r.stored + stored > MAX_WRITES:
             return False
-        boxes = {o.box for o in (*r.reads.values(), *reads.values()) if o.kind == "boxed"}
+        boxes = {o.box for o in (*r.reads.values(), *reads.values()) if isinstance(o, BoxOperand)}
         cells = prod(len(c) - 1 for c in cuts(r.shape, boxes)) if boxes else 1
         if cells > MAX_CELLS or (boxes and (n.op.kind == "row" or self._asks_where())):
             return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .body import WIDTH, Body
 from .code import Code
-from .form import Form
+from .form import Form, Walk
 from .lanes import Lanes, memory_scalar
 from .memory import Position, tail_mask
 
@@ -43,7 +43,7 @@ class _Tiled:
         self.body = Body(self.code, form)
         self.form, self.outs = form, form.program.outs
         self.numbers = self.body.elements(self.outs)
-        self.turned = [k for k, o in enumerate(form.reads) if o.walk == "t"]
+        self.turned = [k for k, o in enumerate(form.reads) if o.walk is Walk.TURNED]
         mems = [memory_scalar(form.reads[k].type) for k in self.turned]
         self.body.tiles = {
             k: self.code.alloca(f"[{WIDTH} x {self.body.lanes.raw(m)}]")
@@ -92,7 +92,7 @@ class _Tiled:
             row = code.op(f"add i64 {b}, {i}")
             body.base = [
                 x
-                if body.walk(k) in "gt"
+                if body.walk(k) in (Walk.GATHERED, Walk.TURNED)
                 else code.at("i8", x, code.mul(row, body.word(w.stride(k, axis))))
                 for k, x in enumerate(base)
             ]

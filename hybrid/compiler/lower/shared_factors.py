@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...backends.plan import Access, Dims, GemmKernel, LoopKernel, Operand
-from .kernels import Draft, Step, copy_program
+from ...backends.plan import Access, Dims, GemmKernel, LoopKernel, Operand, SlotKind
+from .kernels import Draft, PlanStep, copy_program
 
 __all__ = ["share"]
 
+GIVEN: frozenset[SlotKind] = frozenset(("input", "const"))  # slots that no step writes
 MANY = 4  # products that must share the factor
 FEW_ROWS = 64  # products with more rows pay for the packing themselves
 
@@ -42,7 +43,7 @@ def share(draft: Draft) -> Draft:
         if (
             isinstance(k, GemmKernel)
             and _turned(k)
-            and draft.storage.slots[k.b.slot].kind in ("input", "const")
+            and draft.assignment.slots[k.b.slot].kind in GIVEN
         ):
             groups.setdefault(k.b, []).append(i)
     groups = {b: users for b, users in groups.items() if len(users) >= MANY}
@@ -54,11 +55,11 @@ def share(draft: Draft) -> Draft:
     return replace(draft, steps=steps)
 
 
-def _turn(draft: Draft, steps: list[Step], b: Operand, users: list[int]) -> None:
+def _turn(draft: Draft, steps: list[PlanStep], b: Operand, users: list[int]) -> None:
     """Add the copy of one factor and let its users read it."""
     (depth,), (width,) = b.rows.sizes, b.cols.sizes
-    slots = draft.storage.slots
-    new = draft.storage.new("temp", slots[b.slot].aval.with_((depth, width), b.dtype))
+    slots = draft.assignment.slots
+    new = draft.assignment.new("temp", slots[b.slot].aval.with_((depth, width), b.dtype))
     kernel = LoopKernel(
         (depth, width),
         None,
@@ -67,7 +68,7 @@ def _turn(draft: Draft, steps: list[Step], b: Operand, users: list[int]) -> None
         (Access(new, b.dtype, 0, (width, 1)),),
     )
     steps.append(
-        Step(kernel, steps[users[0]].site, reads=frozenset((b.slot,)), writes=frozenset((new,)))
+        PlanStep(kernel, steps[users[0]].site, reads=frozenset((b.slot,)), writes=frozenset((new,)))
     )
     turned = Operand(new, b.dtype, 0, b.batch, Dims((depth,), (width,)), Dims((width,), (1,)))
     for i in users:
