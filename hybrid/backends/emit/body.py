@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...ir.scalar.program import PRIMS, REDUCTIONS, Program, bits_of
+from ...ir.scalar.program import (
+    POSITIONS,
+    PRIMS,
+    REDUCTIONS,
+    PrimName,
+    Program,
+    ScalarType,
+    bits_of,
+)
 from .code import Code
 from .form import Form, Walk, Words
 from .lanes import Lanes, llvm_scalar, memory_scalar
@@ -27,6 +35,8 @@ from .memory import (
 __all__ = ["Body", "cost", "uniform_values", "WIDTH"]
 
 WIDTH = 16
+_ADD_SUB: frozenset[PrimName] = frozenset(("add", "sub"))
+_GIVEN: frozenset[PrimName] = frozenset(("const", "param"))  # there before any row
 
 
 def cost(program: Program, numbers: Iterable[int]) -> int:
@@ -40,7 +50,7 @@ def uniform_values(form: Form) -> list[bool]:
     affine = iter(form.affine)
     column = form.kind.columns
     for ins in form.program.instrs:
-        if ins.prim in ("index", "coord"):
+        if ins.prim in POSITIONS:
             out.append(next(affine)[1] is Walk.SAME and not column)
         elif ins.prim == "arg":
             out.append(not column and form.reads[ins.attr].walk is Walk.SAME)
@@ -56,9 +66,9 @@ def running_values(form: Form, uniform: list[bool]) -> list[bool]:
     out: list[bool] = []
     affine = iter(form.affine)
     for ins in form.program.instrs:
-        if ins.prim in ("index", "coord"):
+        if ins.prim in POSITIONS:
             out.append(next(affine)[1] is Walk.ADJACENT)
-        elif ins.prim in ("add", "sub") and ins.type == "i64":
+        elif ins.prim in _ADD_SUB and ins.type == "i64":
             a, b = ins.args
             out.append(out[a] and uniform[b] or ins.prim == "add" and uniform[a] and out[b])
         else:
@@ -89,7 +99,7 @@ class Body:
 
     # ---- static facts
     def _number_affine(self) -> dict[int, int]:
-        found = [i for i, ins in enumerate(self.program.instrs) if ins.prim in ("index", "coord")]
+        found = [i for i, ins in enumerate(self.program.instrs) if ins.prim in POSITIONS]
         return {i: k for k, i in enumerate(found)}
 
     def elements(self, targets: Iterable[int], stop: Iterable[int] = ()) -> list[int]:
@@ -188,13 +198,13 @@ class Body:
         return self.known[i]
 
     def _unknown(self, i: int) -> bool:
-        return i not in self.known and self.program.instrs[i].prim not in ("const", "param")
+        return i not in self.known and self.program.instrs[i].prim not in _GIVEN
 
     def _scalar(self, i: int) -> str:
         ins, code = self.program.instrs[i], self.code
         if ins.prim == "arg":
             return load_scalar(code, ins.type, self.base[ins.attr])
-        if ins.prim in ("index", "coord"):
+        if ins.prim in POSITIONS:
             return self.start[self._affine_of[i]]
         if ins.prim == "rlen":
             return self.scalar._convert("i64", ins.type, self.row_length())
@@ -269,7 +279,7 @@ class Body:
             return load_row(self.lanes, ins.type, self.buffers[i], None, Position(at.j))
         if ins.prim == "arg":
             return self._read(ins.attr, ins.type, at)
-        if ins.prim in ("index", "coord"):
+        if ins.prim in POSITIONS:
             return self.affine(self._affine_of[i], at)
         a = [self.splat(x) if self.uniform[x] else env[x] for x in ins.args]
         if ins.prim == "load" and self.running[ins.args[0]]:
@@ -295,7 +305,7 @@ class Body:
     def value(self, i: int, env: dict[int, str]) -> str:
         return self.splat(i) if self.uniform[i] else env[i]
 
-    def _read(self, k: int, ty: str, at: Position) -> str:
+    def _read(self, k: int, ty: ScalarType, at: Position) -> str:
         walk = self.walk(k)
         if walk is Walk.SAME:  # a column kernel: the element changes from row to row
             return self.lanes.splat(ty, load_scalar(self.code, ty, self.base[k]))
@@ -368,7 +378,7 @@ class Body:
             total = self.code.add(total, self.code.mul(c, self.word(self.words.multi_stride(k, d))))
         return self.code.at("i8", self.base[k], total)
 
-    def _read_runs(self, k: int, ty: str, at: Position) -> str:
+    def _read_runs(self, k: int, ty: ScalarType, at: Position) -> str:
         code, here = self.code, at._replace(j="0")
         coords, inside = self.split(at.j)
         if self.lanes.width == 1:
@@ -384,7 +394,7 @@ class Body:
         code.start(after)
         return code.op(f"phi {self.lanes.ty(ty)} [{x}, %{whole}], [{y}, %{torn}]")
 
-    def _write_runs(self, k: int, ty: str, value: str, at: Position) -> None:
+    def _write_runs(self, k: int, ty: ScalarType, value: str, at: Position) -> None:
         code, here = self.code, at._replace(j="0")
         coords, inside = self.split(at.j)
         if self.lanes.width == 1:

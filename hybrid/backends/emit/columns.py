@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...ir.scalar.program import REDUCTIONS
+from ...ir.scalar.program import REDUCTIONS, ScalarType
 from .body import WIDTH, Body, cost
 from .code import Code
 from .form import Form, FormKind, Walk
@@ -98,7 +98,7 @@ class _Columns:
 
     # ---- block results in workspace: per strip, block and part, one cell of 8 bytes a column
     # ------
-    def spots(self, block: str, count: int) -> list[tuple[str, str]]:
+    def spots(self, block: str, count: int) -> list[tuple[ScalarType, str]]:
         """(type, address) of every part of the current vectors in a block's results."""
         code, types = self.code, [ty for r in self.reds for ty in r.parts]
         row = code.add(code.mul(self.strip_number, self.blocks), block)

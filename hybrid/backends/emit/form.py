@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ...core.shapes import collapse, contiguous_strides
-from ...ir.scalar.program import Program
+from ...ir.scalar.program import Program, ScalarType
 
 __all__ = [
     "Walk",
@@ -77,7 +77,7 @@ class FormKind(StrEnum):
 class OperandForm(NamedTuple):
     """`late`: no store before all reads of a row.  `stream`: too large for caches to be of use."""
 
-    type: str
+    type: ScalarType
     walk: Walk
     late: bool = False
     stream: bool = False

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ...core.errors import BackendError
-from ...ir.scalar.program import BITS, COMPARE, Instr, Program, bits_of
+from ...ir.scalar.program import BITS, COMPARE, Instr, PrimName, Program, ScalarType, bits_of
 from .code import Code
 
 __all__ = ["Lanes", "emit_program", "llvm_scalar", "memory_scalar"]
@@ -27,21 +27,25 @@ _UNARY_FLOAT = {
 }
 
 
-def llvm_scalar(ty: str) -> str:
+def llvm_scalar(ty: ScalarType) -> str:
     """LLVM type of one value of a program type."""
     return _SCALAR.get(ty) or f"i{BITS[ty]}"
 
 
-def memory_scalar(ty: str) -> str:
+def memory_scalar(ty: ScalarType) -> str:
     """LLVM type of one element in memory (a truth value is a byte, 0 or 1)."""
     return "i8" if ty == "b1" else llvm_scalar(ty)
 
 
-def is_float(ty: str) -> bool:
+def is_float(ty: ScalarType) -> bool:
     return ty[0] == "f"
 
 
-def _float_text(ty: str, bits: int) -> str | None:
+def is_signed(ty: ScalarType) -> bool:
+    return ty[0] == "i"
+
+
+def _float_text(ty: ScalarType, bits: int) -> str | None:
     """LLVM spelling of a float constant; None for f32 NaNs, whose payload a spelling may lose."""
     if ty == "f64":
         return f"0x{bits:016X}"
@@ -67,17 +71,17 @@ class Lanes:
         self.code = code if code is not None else Code()
 
     # ---- types and constants
-    def ty(self, ty: str) -> str:
+    def ty(self, ty: ScalarType) -> str:
         return self.raw(llvm_scalar(ty))
 
     def raw(self, scalar: str) -> str:
         return scalar if self.width == 1 else f"<{self.width} x {scalar}>"
 
-    def suffix(self, ty: str) -> str:
+    def suffix(self, ty: ScalarType) -> str:
         name = ty if is_float(ty) else llvm_scalar(ty)
         return name if self.width == 1 else f"v{self.width}{name}"
 
-    def const(self, ty: str, bits: int) -> str:
+    def const(self, ty: ScalarType, bits: int) -> str:
         if ty == "b1":
             one = "true" if bits else "false"
         elif is_float(ty):
@@ -92,7 +96,7 @@ class Lanes:
             one = str(bits)
         return one if self.width == 1 else f"splat ({llvm_scalar(ty)} {one})"
 
-    def splat(self, ty: str, scalar: str) -> str:
+    def splat(self, ty: ScalarType, scalar: str) -> str:
         """A scalar in all lanes."""
         if self.width == 1:
             return scalar
@@ -108,131 +112,133 @@ class Lanes:
         )
 
     # ---- primitives
-    def emit(self, ins: Instr, a: Sequence[str], types: Sequence[str]) -> str:
+    def emit(self, ins: Instr, a: Sequence[str], types: Sequence[ScalarType]) -> str:
         """One instruction; `a` are its operands' names and `types` their program types."""
         if ins.prim == "const":
             return self.const(ins.type, ins.attr)
         if ins.prim in COMPARE:
             return self._compare(ins.prim, types[0], a)
-        method: Callable[..., str] | None = getattr(self, "_" + ins.prim, None)
-        if ins.prim in ("bitcast", "convert"):
-            return method(types[0], ins.type, a[0])  # type: ignore[misc]
+        if ins.prim == "bitcast":
+            return self._bitcast(types[0], ins.type, a[0])
+        if ins.prim == "convert":
+            return self._convert(types[0], ins.type, a[0])
         if ins.prim in _UNARY_FLOAT:
             return self.intrinsic(_UNARY_FLOAT[ins.prim], ins.type, a)
+        method: Callable[..., str] | None = getattr(self, "_" + ins.prim, None)
         if method is None:
             raise BackendError(f"primitive {ins.prim!r} has no meaning inside a loop body")
         return method(ins.type, a)
 
-    def intrinsic(self, name: str, ty: str, a: Sequence[str], *more: str) -> str:
+    def intrinsic(self, name: str, ty: ScalarType, a: Sequence[str], *more: str) -> str:
         v = self.ty(ty)
         return self.code.call(f"llvm.{name}.{self.suffix(ty)}", v, *[f"{v} {x}" for x in a], *more)
 
-    def binary(self, op: str, ty: str, x: str, y: str) -> str:
+    def binary(self, op: str, ty: ScalarType, x: str, y: str) -> str:
         return self.code.op(f"{op} {self.ty(ty)} {x}, {y}")
 
-    def icmp(self, cond: str, ty: str, x: str, y: str) -> str:
+    def icmp(self, cond: str, ty: ScalarType, x: str, y: str) -> str:
         return self.code.op(f"icmp {cond} {self.ty(ty)} {x}, {y}")
 
-    def pick(self, ty: str, c: str, x: str, y: str) -> str:
+    def pick(self, ty: ScalarType, c: str, x: str, y: str) -> str:
         return self.code.op(f"select {self.ty('b1')} {c}, {self.ty(ty)} {x}, {self.ty(ty)} {y}")
 
     def cast(self, op: str, x: str, src: str, dst: str) -> str:
         """A cast between LLVM scalar types, lane by lane."""
         return x if src == dst else self.code.op(f"{op} {self.raw(src)} {x} to {self.raw(dst)}")
 
-    def _compare(self, prim: str, ty: str, a: Sequence[str]) -> str:
+    def _compare(self, prim: PrimName, ty: ScalarType, a: Sequence[str]) -> str:
         if is_float(ty):
             return self.code.op(f"fcmp {_FCMP[prim]} {self.ty(ty)} {a[0]}, {a[1]}")
-        sign = "" if prim in ("eq", "ne") else "s" if ty[0] == "i" else "u"
-        return self.icmp(sign + prim, ty, a[0], a[1])
+        if prim == "eq" or prim == "ne":
+            return self.icmp(prim, ty, a[0], a[1])
+        return self.icmp(("s" if is_signed(ty) else "u") + prim, ty, a[0], a[1])
 
-    def _add(self, ty: str, a: Sequence[str]) -> str:
+    def _add(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.binary("fadd" if is_float(ty) else "add", ty, a[0], a[1])
 
-    def _sub(self, ty: str, a: Sequence[str]) -> str:
+    def _sub(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.binary("fsub" if is_float(ty) else "sub", ty, a[0], a[1])
 
-    def _mul(self, ty: str, a: Sequence[str]) -> str:
+    def _mul(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.binary("fmul" if is_float(ty) else "mul", ty, a[0], a[1])
 
-    def _div(self, ty: str, a: Sequence[str]) -> str:
+    def _div(self, ty: ScalarType, a: Sequence[str]) -> str:
         if is_float(ty):
             return self.binary("fdiv", ty, a[0], a[1])
         zero, q = self._safe_div(ty, a[0], a[1])
         return self.pick(ty, zero, self.const(ty, 0), q)
 
-    def _rem(self, ty: str, a: Sequence[str]) -> str:
+    def _rem(self, ty: ScalarType, a: Sequence[str]) -> str:
         x, y = a
         zero, q = self._safe_div(ty, x, y)
         r = self.binary("sub", ty, x, self.binary("mul", ty, q, y))
         return self.pick(ty, zero, x, r)
 
-    def _safe_div(self, ty: str, x: str, y: str) -> tuple[str, str]:
+    def _safe_div(self, ty: ScalarType, x: str, y: str) -> tuple[str, str]:
         """(y == 0, x / y with MIN / -1 = MIN); where y == 0 the quotient is some defined value."""
         bits = BITS[ty]
         zero = self.icmp("eq", ty, y, self.const(ty, 0))
         bad = zero
-        if ty[0] == "i":
+        if is_signed(ty):
             low = self.icmp("eq", ty, x, self.const(ty, 1 << (bits - 1)))
             minus = self.icmp("eq", ty, y, self.const(ty, (1 << bits) - 1))
             bad = self.binary("or", "b1", zero, self.binary("and", "b1", low, minus))
         y = self.pick(ty, bad, self.const(ty, 1), y)
-        kind = ty[0]
         if self.width == 1 or bits == 64:
-            return zero, self.binary("sdiv" if kind == "i" else "udiv", ty, x, y)
+            return zero, self.binary("sdiv" if is_signed(ty) else "udiv", ty, x, y)
         # no vector instruction divides integers; the quotient of integers of at most 24 (53) bits,
         # rounded to a float (double) and truncated, is exact
         f, i = ("float" if bits <= 16 else "double"), llvm_scalar(ty)
-        to, back = ("sitofp", "fptosi") if kind == "i" else ("uitofp", "fptoui")
+        to, back = ("sitofp", "fptosi") if is_signed(ty) else ("uitofp", "fptoui")
         q = self.code.op(f"fdiv {self.raw(f)} {self.cast(to, x, i, f)}, {self.cast(to, y, i, f)}")
         return zero, self.cast(back, q, f, i)
 
-    def _neg(self, ty: str, a: Sequence[str]) -> str:
+    def _neg(self, ty: ScalarType, a: Sequence[str]) -> str:
         if is_float(ty):
             return self.code.op(f"fneg {self.ty(ty)} {a[0]}")
         return self.binary("sub", ty, self.const(ty, 0), a[0])
 
-    def _abs(self, ty: str, a: Sequence[str]) -> str:
+    def _abs(self, ty: ScalarType, a: Sequence[str]) -> str:
         if is_float(ty):
             return self.intrinsic("fabs", ty, a)
-        return a[0] if ty[0] != "i" else self.intrinsic("abs", ty, a, "i1 false")
+        return a[0] if not is_signed(ty) else self.intrinsic("abs", ty, a, "i1 false")
 
-    def _fma(self, ty: str, a: Sequence[str]) -> str:
+    def _fma(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.intrinsic("fma", ty, a)
 
-    def _min(self, ty: str, a: Sequence[str]) -> str:
+    def _min(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.intrinsic(
-            "minimum" if is_float(ty) else "smin" if ty[0] == "i" else "umin", ty, a
+            "minimum" if is_float(ty) else "smin" if is_signed(ty) else "umin", ty, a
         )
 
-    def _max(self, ty: str, a: Sequence[str]) -> str:
+    def _max(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.intrinsic(
-            "maximum" if is_float(ty) else "smax" if ty[0] == "i" else "umax", ty, a
+            "maximum" if is_float(ty) else "smax" if is_signed(ty) else "umax", ty, a
         )
 
-    def _copysign(self, ty: str, a: Sequence[str]) -> str:
+    def _copysign(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.intrinsic("copysign", ty, a)
 
-    def _select(self, ty: str, a: Sequence[str]) -> str:
+    def _select(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.pick(ty, a[0], a[1], a[2])
 
-    def _and(self, ty: str, a: Sequence[str]) -> str:
+    def _and(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.binary("and", ty, a[0], a[1])
 
-    def _or(self, ty: str, a: Sequence[str]) -> str:
+    def _or(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.binary("or", ty, a[0], a[1])
 
-    def _xor(self, ty: str, a: Sequence[str]) -> str:
+    def _xor(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.binary("xor", ty, a[0], a[1])
 
-    def _not(self, ty: str, a: Sequence[str]) -> str:
+    def _not(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.binary("xor", ty, a[0], self.const(ty, (1 << BITS[ty]) - 1))
 
-    def _shl(self, ty: str, a: Sequence[str]) -> str:
+    def _shl(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self._shift("shl", ty, a)
 
-    def _shr(self, ty: str, a: Sequence[str]) -> str:
-        if ty[0] != "i":
+    def _shr(self, ty: ScalarType, a: Sequence[str]) -> str:
+        if not is_signed(ty):
             return self._shift("lshr", ty, a)
         top = self.const(ty, BITS[ty] - 1)
         count = _constant(a[1])
@@ -240,22 +246,22 @@ class Lanes:
             return self.binary("ashr", ty, a[0], a[1] if count < BITS[ty] else top)
         return self.binary("ashr", ty, a[0], self.intrinsic("umin", ty, (a[1], top)))
 
-    def _shift(self, op: str, ty: str, a: Sequence[str]) -> str:
+    def _shift(self, op: str, ty: ScalarType, a: Sequence[str]) -> str:
         count = _constant(a[1])
         if count is not None:
             return self.binary(op, ty, a[0], a[1]) if count < BITS[ty] else self.const(ty, 0)
         ok = self.icmp("ult", ty, a[1], self.const(ty, BITS[ty]))
         return self.pick(ty, ok, self.binary(op, ty, a[0], a[1]), self.const(ty, 0))
 
-    def _mulhi(self, ty: str, a: Sequence[str]) -> str:
+    def _mulhi(self, ty: ScalarType, a: Sequence[str]) -> str:
         if BITS[ty] == 64:
             return self._mulhi64(ty, a[0], a[1])
-        ext = "sext" if ty[0] == "i" else "zext"
+        ext = "sext" if is_signed(ty) else "zext"
         x, y = self.cast(ext, a[0], "i32", "i64"), self.cast(ext, a[1], "i32", "i64")
         high = self.binary("lshr", "u64", self.binary("mul", "u64", x, y), self.const("u64", 32))
         return self.cast("trunc", high, "i64", "i32")
 
-    def _mulhi64(self, ty: str, x: str, y: str) -> str:
+    def _mulhi64(self, ty: ScalarType, x: str, y: str) -> str:
         mask, half = self.const("u64", 0xFFFFFFFF), self.const("u64", 32)
 
         def u64(op: str, p: str, q: str) -> str:
@@ -272,22 +278,22 @@ class Lanes:
         high = u64(
             "add", u64("mul", xh, yh), u64("add", u64("lshr", mid, half), u64("lshr", low, half))
         )
-        if ty[0] == "i":
+        if is_signed(ty):
             for p, q in ((x, y), (y, x)):
                 negative = self.binary("ashr", ty, p, self.const(ty, 63))
                 high = u64("sub", high, u64("and", negative, q))
         return high
 
-    def _popcount(self, ty: str, a: Sequence[str]) -> str:
+    def _popcount(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.intrinsic("ctpop", ty, a)
 
-    def _clz(self, ty: str, a: Sequence[str]) -> str:
+    def _clz(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.intrinsic("ctlz", ty, a, "i1 false")
 
-    def _bitcast(self, src: str, dst: str, x: str) -> str:
+    def _bitcast(self, src: ScalarType, dst: ScalarType, x: str) -> str:
         return self.cast("bitcast", x, llvm_scalar(src), llvm_scalar(dst))
 
-    def _convert(self, src: str, dst: str, x: str) -> str:
+    def _convert(self, src: ScalarType, dst: ScalarType, x: str) -> str:
         a, b = llvm_scalar(src), llvm_scalar(dst)
         if dst == "b1":
             if src == "b1":
@@ -297,20 +303,20 @@ class Lanes:
         if is_float(src) and is_float(dst):
             return self.cast("fpext" if dst == "f64" else "fptrunc", x, a, b)
         if is_float(dst):
-            return self.cast("sitofp" if src[0] == "i" else "uitofp", x, a, b)
+            return self.cast("sitofp" if is_signed(src) else "uitofp", x, a, b)
         if is_float(src) and self.width > 1:
             return self._saturate(src, dst, x)
         if is_float(src):
-            op = "fptosi" if dst[0] == "i" else "fptoui"
+            op = "fptosi" if is_signed(dst) else "fptoui"
             name = f"llvm.{op}.sat.{self.suffix(dst)}.{self.suffix(src)}"
             return self.code.call(name, self.ty(dst), f"{self.ty(src)} {x}")
         if BITS[src] > BITS[dst]:
             return self.cast("trunc", x, a, b)
-        return self.cast("sext" if src[0] == "i" else "zext", x, a, b)
+        return self.cast("sext" if is_signed(src) else "zext", x, a, b)
 
-    def _saturate(self, src: str, dst: str, x: str) -> str:
+    def _saturate(self, src: ScalarType, dst: ScalarType, x: str) -> str:
         """Float to integer; the intrinsic would be taken apart lane by lane."""
-        bits, signed = BITS[dst], dst[0] == "i"
+        bits, signed = BITS[dst], is_signed(dst)
         wide = max(bits, 32)
         low = -(1 << (bits - 1)) if signed else 0
         least, limit = (

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ...core.cache import Bounded
 from ...core.errors import BackendError
 from ...core.shapes import contiguous_strides
+from ...ir.scalar.program import ScalarType
 from ..plan import Access, LoopKernel
 from .body import cost, uniform_values
 from .code import check_externals, finish_module
@@ -80,7 +81,7 @@ def _grain(work: int, elements: int) -> int:
     return max(1, 262144 // max(1, elements * (4 + work)))
 
 
-def _memory(kernel: LoopKernel) -> tuple[list[int], list[str]]:
+def _memory(kernel: LoopKernel) -> tuple[list[int], list[ScalarType]]:
     """Element sizes and program types of reads then writes, checked against the accesses."""
     outs = () if kernel.check else kernel.program.outs
     types = [*kernel.program.args, *(kernel.program.instrs[o].type for o in outs)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ...ir.scalar.program import ScalarType
 from .code import Code
 from .lanes import Lanes, memory_scalar
 
@@ -50,24 +51,24 @@ def _suffix(lanes: Lanes, mem: str) -> str:
     return f"v{lanes.width}{_name(mem)}"
 
 
-def from_memory(lanes: Lanes, ty: str, v: str) -> str:
+def from_memory(lanes: Lanes, ty: ScalarType, v: str) -> str:
     """A value as programs see it: truth values are stored as bytes."""
     return (
         v if ty != "b1" else lanes.code.op(f"icmp ne {lanes.raw('i8')} {v}, {lanes.const('u8', 0)}")
     )
 
 
-def to_memory(lanes: Lanes, ty: str, v: str) -> str:
+def to_memory(lanes: Lanes, ty: ScalarType, v: str) -> str:
     return v if ty != "b1" else lanes.cast("zext", v, "i1", "i8")
 
 
-def load_scalar(code: Code, ty: str, p: str) -> str:
+def load_scalar(code: Code, ty: ScalarType, p: str) -> str:
     """One element at an address."""
     mem = memory_scalar(ty)
     return from_memory(Lanes(1, code), ty, code.op(f"load {mem}, ptr {p}, align {SIZE[mem]}"))
 
 
-def store_scalar(code: Code, ty: str, value: str, p: str) -> None:
+def store_scalar(code: Code, ty: ScalarType, value: str, p: str) -> None:
     mem = memory_scalar(ty)
     code.do(f"store {mem} {to_memory(Lanes(1, code), ty, value)}, ptr {p}, align {SIZE[mem]}")
 
@@ -128,7 +129,7 @@ def _spot(code: Code, mem: str, base: str, stride: str | None, j: str) -> str:
 
 
 # ---- rows
-def load_row(lanes: Lanes, ty: str, base: str, stride: str | None, at: Position) -> str:
+def load_row(lanes: Lanes, ty: ScalarType, base: str, stride: str | None, at: Position) -> str:
     """Elements `at` of the row at base; stride in bytes, None for unit stride."""
     code, mem = lanes.code, memory_scalar(ty)
     v = lanes.raw(mem)
@@ -159,7 +160,7 @@ def load_row(lanes: Lanes, ty: str, base: str, stride: str | None, at: Position)
 
 def store_row(
     lanes: Lanes,
-    ty: str,
+    ty: ScalarType,
     value: str,
     base: str,
     stride: str | None,
@@ -211,7 +212,7 @@ def _element_pointers(lanes: Lanes, mem: str, base: str, index: str, mask: str |
 
 
 def gather(
-    lanes: Lanes, ty: str, base: str, index: str, mask: str | None, unit: str | None = None
+    lanes: Lanes, ty: ScalarType, base: str, index: str, mask: str | None, unit: str | None = None
 ) -> str:
     """Elements at base + index (i64 lanes, counted in elements, or in bytes with unit 'i8')."""
     code, mem = lanes.code, memory_scalar(ty)
@@ -233,7 +234,7 @@ def gather(
     )
 
 
-def scatter(lanes: Lanes, ty: str, value: str, base: str, offset: str, at: Position) -> None:
+def scatter(lanes: Lanes, ty: ScalarType, value: str, base: str, offset: str, at: Position) -> None:
     """Write lanes to base + offset (bytes, i64 lanes), in lane order."""
     code, mem = lanes.code, memory_scalar(ty)
     if lanes.width == 1:

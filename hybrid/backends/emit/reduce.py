@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...core.errors import BackendError
-from ...ir.scalar.program import BITS, Program, bits_of
+from ...ir.scalar.program import BITS, PrimName, Program, ScalarType, bits_of
 from .code import Code
-from .lanes import Lanes, is_float, memory_scalar
+from .lanes import Lanes, is_float, is_signed, memory_scalar
 
 __all__ = ["Reduction", "reductions_of"]
 
-_NAN_FREE = {
+# How two values are combined; names of methods of Lanes.
+_COMBINE: dict[PrimName, str] = {
     "rsum": "_add",
     "rprod": "_mul",
     "rmax": "_max",
@@ -23,6 +24,12 @@ _NAN_FREE = {
     "rall": "_and",
     "rany": "_or",
 }
+_INDEXED: frozenset[PrimName] = frozenset(("rargmax", "rargmin"))
+_LEAST: frozenset[PrimName] = frozenset(("rmin", "rargmin"))
+_EXTREME: frozenset[PrimName] = frozenset(("rmax", "rmin"))
+_ONES: frozenset[PrimName] = frozenset(("rprod", "rall"))  # 1 is neutral
+_NUMERIC: frozenset[PrimName] = frozenset(("rsum", "rprod"))
+_KEY: dict[ScalarType, ScalarType] = {"f32": "i32", "f64": "i64"}  # type of a float's key
 
 
 class Reduction:
@@ -40,17 +47,18 @@ class Reduction:
         ins = program.instrs[number]
         self.number, self.prim, self.operand = number, ins.prim, ins.args[0]
         self.type = program.instrs[self.operand].type
-        self.keyed = self.prim in ("rmax", "rmin") and self.type in ("f32", "f64")
-        key = "i" + self.type[1:]
-        self.parts = (
-            [self.type, "i64"] if self.indexed else [key, key] if self.keyed else [self.type]
-        )
-        if self.prim in ("rsum", "rprod") and self.type == "b1":
+        self.keyed = self.prim in _EXTREME and self.type in _KEY
+        self.parts: list[ScalarType] = [self.type]
+        if self.indexed:
+            self.parts = [self.type, "i64"]
+        elif self.keyed:
+            self.parts = [_KEY[self.type]] * 2
+        if self.prim in _NUMERIC and self.type == "b1":
             raise BackendError(f"{self.prim} of truth values; convert them to a number first")
 
     @property
     def indexed(self) -> bool:
-        return self.prim.startswith("rarg")
+        return self.prim in _INDEXED
 
     def feed(self, lanes: Lanes, value: str, index: str) -> list[str]:
         """The accumulator that has seen one element (per lane)."""
@@ -93,19 +101,19 @@ class Reduction:
         ty = self.type
         if self.prim == "rsum":
             return [bits_of(ty, -0.0) if is_float(ty) else 0]
-        if self.prim in ("rprod", "rall"):
+        if self.prim in _ONES:
             return [bits_of(ty, 1)]
         if self.prim == "rany":
             return [0]
-        least = self.prim.endswith("min")
+        least = self.prim in _LEAST
         if self.keyed:
             top = bits_of(ty, float("inf"))
             return [(1 << BITS[ty]) - 1 - top, top]
         if is_float(ty):
             end = bits_of(ty, float("inf") if least else float("-inf"))
         else:
-            low = 1 << (BITS[ty] - 1) if ty[0] == "i" else 0
-            high = (1 << (BITS[ty] - 1)) - 1 if ty[0] == "i" else (1 << BITS[ty]) - 1
+            low = 1 << (BITS[ty] - 1) if is_signed(ty) else 0
+            high = (1 << (BITS[ty] - 1)) - 1 if is_signed(ty) else (1 << BITS[ty]) - 1
             end = high if least else low
         return [end, (1 << 63) - 1] if self.indexed else [end]
 
@@ -117,7 +125,7 @@ class Reduction:
                 for f, ty, x, y in zip(("smax", "smin"), self.parts, a, b)
             ]
         if not self.indexed:
-            return [getattr(lanes, _NAN_FREE[self.prim])(self.type, (a[0], b[0]))]
+            return [getattr(lanes, _COMBINE[self.prim])(self.type, (a[0], b[0]))]
         better = self._better(lanes, a, b)
         return [lanes.pick(ty, better, y, x) for ty, x, y in zip(self.parts, a, b)]
 
@@ -125,7 +133,7 @@ class Reduction:
         """a, then b, where every element of b comes later than those of a."""
         if not self.indexed:
             return self.combine(lanes, a, b)
-        up, code, v = self.prim.endswith("max"), lanes.code, lanes.ty(self.type)
+        up, code, v = self.prim not in _LEAST, lanes.code, lanes.ty(self.type)
         if is_float(self.type):
             beyond = code.op(f"fcmp {'ugt' if up else 'ult'} {v} {b[0]}, {a[0]}")
             number = code.op(f"fcmp ord {v} {a[0]}, {a[0]}")
@@ -137,7 +145,7 @@ class Reduction:
     def _better(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> str:
         """Whether b wins over a: larger (smaller), or equal and earlier; NaN wins over numbers."""
         ty, code = self.type, lanes.code
-        wins = lanes._compare("gt" if self.prim.endswith("max") else "lt", ty, (b[0], a[0]))
+        wins = lanes._compare("lt" if self.prim in _LEAST else "gt", ty, (b[0], a[0]))
         same = lanes._compare("eq", ty, (b[0], a[0]))
         if is_float(ty):
             nan_a = code.op(f"fcmp uno {lanes.ty(ty)} {a[0]}, {a[0]}")
@@ -189,14 +197,13 @@ class Reduction:
             v, zero = lanes.ty(self.type), lanes.const(self.type, 0)
             return lanes.code.op(f"select i1 {empty}, {v} {zero}, {v} {total[0]}")
         if self.indexed:  # nothing beat the neutral element: all elements are equal to it
-            ty, none = "i64", lanes.const("i64", (1 << 63) - 1)
-            return lanes.pick(
-                ty, lanes.icmp("eq", ty, total[1], none), lanes.const(ty, 0), total[1]
-            )
+            none = lanes.const("i64", (1 << 63) - 1)
+            same = lanes.icmp("eq", "i64", total[1], none)
+            return lanes.pick("i64", same, lanes.const("i64", 0), total[1])
         return self._unkey(lanes, total[0], total[1]) if self.keyed else total[0]
 
 
-def _half(lanes: Lanes, ty: str, x: str, first: int, count: int) -> str:
+def _half(lanes: Lanes, ty: ScalarType, x: str, first: int, count: int) -> str:
     v = lanes.ty(ty)
     if count == 1:
         return lanes.code.op(f"extractelement {v} {x}, i64 {first}")

@@ -18,7 +18,7 @@ import math
 import re
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, cast
 
 import numpy as np
 
@@ -125,6 +125,9 @@ def print_graph(graph: Graph, elide: int | None = None) -> str:
 
 
 # ---- scanning
+TokenKind = Literal[
+    "value", "bits", "aval", "device", "string", "number", "word", "punct", "end"
+]  # groups of the pattern, and the end of a line
 _TOKEN = re.compile(
     r"""\s*(?:
     (?P<value>%[A-Za-z0-9_]{1,64}) |
@@ -148,7 +151,7 @@ class _Line:
 
     def __init__(self, text: str, number: int) -> None:
         self.number, self.text, self.at, self.pos = number, text, 0, 0
-        self.tokens: list[tuple[str, str]] = []
+        self.tokens: list[tuple[TokenKind, str]] = []
         self.site: Site | None = None
         pos = 0
         while pos < len(text):
@@ -164,16 +167,16 @@ class _Line:
             m = _TOKEN.match(text, pos)
             if m is None or m.lastgroup is None:
                 self.fail(f"cannot read {text[at : at + 20]!r}")
-            self.tokens.append((m.lastgroup, m[m.lastgroup]))
+            self.tokens.append((cast(TokenKind, m.lastgroup), m[m.lastgroup]))
             pos = m.end()
 
     def fail(self, why: str) -> NoReturn:
         raise GraphError(f"line {self.number}: {why}")
 
-    def peek(self) -> tuple[str, str]:
+    def peek(self) -> tuple[TokenKind, str]:
         return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
 
-    def take(self, kind: str, text: str | None = None) -> str:
+    def take(self, kind: TokenKind, text: str | None = None) -> str:
         k, t = self.peek()
         if k != kind or (text is not None and t != text):
             self.fail(f"expected {text or kind}, found {t or 'the end of the line'!r}")
@@ -243,7 +246,7 @@ def _parse_literal(line: _Line) -> Const:
         if a.shape == ():
             raw = raw[::-1]
         data = np.frombuffer(raw, a.dtype).reshape(a.shape)
-    elif kind in ("number", "word") and a.shape == ():
+    elif (kind == "number" or kind == "word") and a.shape == ():
         data = _scalar(line, a, kind, text)
     else:
         line.fail(f"expected the value of a literal {a}, found {text!r}")
@@ -254,7 +257,7 @@ def _parse_literal(line: _Line) -> Const:
     return Const(a, data)
 
 
-def _scalar(line: _Line, a: Aval, kind: str, text: str) -> np.ndarray:
+def _scalar(line: _Line, a: Aval, kind: TokenKind, text: str) -> np.ndarray:
     if kind == "word" and text not in ("True", "False"):
         line.fail(f"expected a number, found {text!r}")
     value: Any = text == "True" if kind == "word" else _parse_number(line, text)

@@ -18,12 +18,12 @@ from ...core.errors import BackendError
 from ...core.shapes import contiguous_strides
 from ..op import Op
 from . import half
-from .program import TYPE, Builder, Program, Val
+from .program import TYPE, Builder, Program, ScalarType, Val
 
 __all__ = ["Gathered", "Composer", "op_program", "check_program", "operand_type"]
 
 
-def operand_type(d: np.dtype) -> str:
+def operand_type(d: np.dtype) -> ScalarType:
     """Type of an operand of dtype d in a composed program (half types: their 16-bit pattern)."""
     return "u16" if dt.is_half(d) else TYPE[d]
 
@@ -56,7 +56,7 @@ class Gathered:
 
 @lru_cache(1024)
 def _recorded(
-    body: Any, types: tuple[str, ...], params: tuple[tuple[str, Any], ...], exact: str
+    body: Any, types: tuple[ScalarType, ...], params: tuple[tuple[str, Any], ...], exact: str
 ) -> Any:
     """(instructions, numbers of the results) of a body, operands first; TypeError if a result is no
     value. `exact` tells 0.0 from -0.0 and 1 from True."""

@@ -13,7 +13,7 @@ said otherwise.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -25,16 +25,28 @@ __all__ = [
     "Builder",
     "Val",
     "Prim",
+    "PrimName",
+    "ScalarType",
     "TYPE",
     "PRIMS",
     "REDUCTIONS",
+    "POSITIONS",
     "FREE",
     "SLOW",
 ]
 
-INT_TYPES = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
-FLOAT_TYPES = ("f32", "f64")
-BITS = {
+ScalarType = Literal["b1", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64"]
+PrimName = Literal[
+    "const", "arg", "param", "index", "coord", "load",
+    "add", "sub", "mul", "div", "rem", "neg", "abs", "fma", "sqrt",
+    "floor", "ceil", "trunc", "rint", "min", "max", "copysign",
+    "eq", "ne", "lt", "le", "gt", "ge", "select", "and", "or", "xor", "not",
+    "shl", "shr", "mulhi", "popcount", "clz", "bitcast", "convert",
+    "rsum", "rprod", "rmax", "rmin", "rall", "rany", "rargmax", "rargmin", "rlen",
+]  # fmt: skip
+INT_TYPES: tuple[ScalarType, ...] = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
+FLOAT_TYPES: tuple[ScalarType, ...] = ("f32", "f64")
+BITS: dict[str, int] = {
     "b1": 1,
     "i8": 8,
     "i16": 16,
@@ -49,13 +61,13 @@ BITS = {
 }
 
 # dtype -> type a value of that dtype has in a program
-TYPE = {
+TYPE: dict[np.dtype, ScalarType] = {
     dt.bool_: "b1",
     dt.float16: "f32",
     dt.bfloat16: "f32",
     dt.float32: "f32",
     dt.float64: "f64",
-    **{d: f"{'u' if d in dt.UNSIGNED else 'i'}{8 * d.itemsize}" for d in dt.INTS},
+    **{d: cast(ScalarType, f"{'u' if d in dt.UNSIGNED else 'i'}{8 * d.itemsize}") for d in dt.INTS},
 }
 
 
@@ -143,15 +155,16 @@ PRIMS: dict[str, Prim] = {
     "rargmin": _reduction("-> i64"),
     "rlen": _free("attr = type: length of the row, converted"),
 }
-REDUCTIONS = frozenset(name for name, p in PRIMS.items() if p.reduces)
-COMPARE = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
+REDUCTIONS: frozenset[str] = frozenset(name for name, p in PRIMS.items() if p.reduces)
+POSITIONS: frozenset[PrimName] = frozenset(("index", "coord"))  # values that tell where
+COMPARE: frozenset[PrimName] = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 
 
 class Instr(NamedTuple):
     """One instruction; its number in Program.instrs is its result."""
 
-    prim: str
-    type: str
+    prim: PrimName
+    type: ScalarType
     args: tuple[int, ...] = ()
     attr: Any = None
 
@@ -161,8 +174,8 @@ class Program(NamedTuple):
     `outs` the numbers of the results."""
 
     instrs: tuple[Instr, ...]
-    args: tuple[str, ...]
-    params: tuple[str, ...]
+    args: tuple[ScalarType, ...]
+    params: tuple[ScalarType, ...]
     outs: tuple[int, ...]
 
     def __str__(self) -> str:
@@ -234,7 +247,7 @@ def _binary(prim: str, swap: bool = False) -> Any:
     return method
 
 
-for _m, _p in {
+_NAMED = {
     "add": "add",
     "sub": "sub",
     "mul": "mul",
@@ -246,7 +259,8 @@ for _m, _p in {
     "xor": "xor",
     "lshift": "shl",
     "rshift": "shr",
-}.items():
+}
+for _m, _p in _NAMED.items():
     setattr(Val, f"__{_m}__", _binary(_p))
     setattr(Val, f"__r{_m}__", _binary(_p, swap=True))
 for _m in COMPARE:
@@ -261,12 +275,13 @@ class Builder:
     def __init__(self) -> None:
         self.instrs: list[Instr] = []
         self._seen: dict[Instr, int] = {}
-        self.args: list[str] = []
-        self.params: list[str] = []
+        self.args: list[ScalarType] = []
+        self.params: list[ScalarType] = []
 
     # ---- making values
     def emit(self, prim: str, ty: str, args: tuple[int, ...] = (), attr: Any = None) -> Val:
-        ins = Instr(prim, ty, args, attr)
+        # bodies may compute these names; what is no primitive or type has no code and fails there
+        ins = Instr(prim, ty, args, attr)  # type: ignore[arg-type]
         n = self._seen.get(ins)
         if n is None:
             n = self._seen[ins] = len(self.instrs)
@@ -275,17 +290,17 @@ class Builder:
 
     def arg(self, ty: str) -> Val:
         """A new operand of that type, read at the current position."""
-        self.args.append(ty)
+        self.args.append(cast(ScalarType, ty))
         return self.emit("arg", ty, (), len(self.args) - 1)
 
     def operand(self, ty: str) -> int:
         """A new operand that is only read through `load`; returns its number."""
-        self.args.append(ty)
+        self.args.append(cast(ScalarType, ty))
         return len(self.args) - 1
 
     def param(self, ty: str) -> Val:
         """A new run-time scalar."""
-        self.params.append(ty)
+        self.params.append(cast(ScalarType, ty))
         return self.emit("param", ty, (), len(self.params) - 1)
 
     def const(self, ty: str, value: Any) -> Val:
