@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from ....ir.scalar.program import ScalarType
 from ...emit.code import Code
 
 __all__ = [
@@ -40,7 +41,7 @@ LANE_NUMBERS = "<" + ", ".join(f"i32 {i}" for i in range(16)) + ">"
 class Element(NamedTuple):
     """Type of the accumulators and of packed factors."""
 
-    name: str  # program type
+    name: ScalarType  # program type
     scalar: str  # LLVM type
     size: int
     suffix: str  # of vector intrinsics
