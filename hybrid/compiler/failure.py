@@ -35,7 +35,9 @@ def reason(error: Exception, doing: str) -> str:
 def _reason(error: Exception, doing: str) -> str:
     notes = blamed(error)
     what, site = _culprit(error, notes)
-    step = f"{notes['step']} failed" if "step" in notes else "failed" if what else ""
+    step = "failed" if what else ""
+    if "step" in notes:
+        step = f"{notes['step']} failed"
     at = f" at {what}" if what else ""
     line = f" ({site})" if site is not None else ""
     text = str(error).strip().partition("\n")[0][:200]

@@ -105,15 +105,12 @@ class Code:
         `carried` holds (type, initial value); returns the last i and the last carried values.
         Without a step, body returns the next i as one more value.
         """
-        head, inside, after, before = (
-            self.label("head"),
-            self.label("body"),
-            self.label("done"),
-            self.block,
-        )
+        head, inside, after = self.label("head"), self.label("body"), self.label("done")
+        before = self.block
         self.jump(head)
         self.start(head)
-        place = len(self.lines)
+        # the phis name what only the end of the body knows: their lines are filled in later
+        reserved = len(self.lines)
         i = f"%i{self.count}"
         names = [f"%c{self.count}_{k}" for k in range(len(carried))]
         self.lines += [""] * (1 + len(carried))
@@ -127,28 +124,25 @@ class Code:
         nxt = self.op(f"add i64 {i}, {step}") if step is not None else new.pop()
         last = self.block
         self.jump(head)
-        self.lines[place] = f"  {i} = phi i64 [{start}, %{before}], [{nxt}, %{last}]"
-        for k, (ty, init) in enumerate(carried):
-            self.lines[place + 1 + k] = (
-                f"  {names[k]} = phi {ty} [{init}, %{before}], [{new[k]}, %{last}]"
-            )
+        phis = [(i, "i64", start, nxt)]
+        phis += [(name, ty, init, x) for name, (ty, init), x in zip(names, carried, new)]
+        for k, (name, ty, init, x) in enumerate(phis, reserved):
+            self.lines[k] = f"  {name} = phi {ty} [{init}, %{before}], [{x}, %{last}]"
         self.start(after)
         return i, names
 
     # ---- integer helpers (i64)
     def add(self, a: str, b: str) -> str:
-        return a if b == "0" else b if a == "0" else self.op(f"add i64 {a}, {b}")
+        if b == "0":
+            return a
+        return b if a == "0" else self.op(f"add i64 {a}, {b}")
 
     def mul(self, a: str, b: str) -> str:
-        return (
-            "0"
-            if "0" in (a, b)
-            else a
-            if b == "1"
-            else b
-            if a == "1"
-            else self.op(f"mul i64 {a}, {b}")
-        )
+        if "0" in (a, b):
+            return "0"
+        if b == "1":
+            return a
+        return b if a == "1" else self.op(f"mul i64 {a}, {b}")
 
     def smin(self, a: str, b: str) -> str:
         return self.call("llvm.smin.i64", "i64", f"i64 {a}", f"i64 {b}")

@@ -207,14 +207,15 @@ class Lanes:
         return self.intrinsic("fma", ty, a)
 
     def _min(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.intrinsic(
-            "minimum" if is_float(ty) else "smin" if is_signed(ty) else "umin", ty, a
-        )
+        return self._extreme("min", ty, a)
 
     def _max(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.intrinsic(
-            "maximum" if is_float(ty) else "smax" if is_signed(ty) else "umax", ty, a
-        )
+        return self._extreme("max", ty, a)
+
+    def _extreme(self, which: str, ty: ScalarType, a: Sequence[str]) -> str:
+        if is_float(ty):
+            return self.intrinsic(f"{which}imum", ty, a)
+        return self.intrinsic(("s" if is_signed(ty) else "u") + which, ty, a)
 
     def _copysign(self, ty: ScalarType, a: Sequence[str]) -> str:
         return self.intrinsic("copysign", ty, a)

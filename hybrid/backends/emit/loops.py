@@ -102,6 +102,12 @@ def _base_words(ops: tuple[Access, ...], sizes: list[int], params: tuple[int, ..
     return words + list(params)
 
 
+def _stride_words(strides: list[Strides], sizes: list[int]) -> list[int]:
+    """Strides of operands in bytes, then those of affine values."""
+    units = [*sizes, *[1] * (len(strides) - len(sizes))]
+    return [stride * unit for line, unit in zip(strides, units) for stride in line]
+
+
 def _walk_strides(ops: tuple[Access, ...], rank: int) -> list[Strides]:
     return [(0,) * rank if a.gather else tuple(a.strides) for a in ops]
 
@@ -163,8 +169,7 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
     block = _BLOCK if n > 2 * _BLOCK else max(n, 1)
     blocks = -(-n // block)
     words = _base_words(ops, sizes, kernel.params) + [*outer, n, block, blocks]
-    for k, s in enumerate(strides):
-        words += [x * (sizes[k] if k < len(ops) else 1) for x in s]
+    words += _stride_words(strides, sizes)
     work = cost(program, range(len(program.instrs)))
     return Layout(form, _unsigned(words), rows * blocks, _grain(work, block))
 
@@ -212,8 +217,7 @@ def _tiled_kernel(kernel: LoopKernel, axes: Axes, attrs: list[int | None]) -> La
     )
     blocks = -(-dims[-1] // BLOCK_ALONG)
     words = _base_words(ops, sizes, kernel.params) + [*dims, BLOCK_ALONG, blocks]
-    for k, s in enumerate(strides):
-        words += [x * (sizes[k] if k < len(ops) else 1) for x in s]
+    words += _stride_words(strides, sizes)
     items = prod(dims[:-2]) * -(-dims[-2] // BLOCK_DOWN) * blocks
     work = cost(kernel.program, range(len(kernel.program.instrs)))
     return Layout(form, _unsigned(words), items, _grain(work, BLOCK_ALONG * BLOCK_DOWN))
@@ -236,14 +240,8 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     )
     row_shape, inside = kernel.shape[start:], [w[start:] for w in walks]
     n = prod(row_shape)
-    own = [Axes.of(row_shape, [w]) for w in inside]
-    lines = [a.strides[0] for a in own]
-    kinds = [_line_walk(line) for line in lines]
-    for k, op in enumerate(ops):
-        kinds[k] = Walk.GATHERED if op.gather else kinds[k]
-    mixed = Axes.of(row_shape, [w for w, k in zip(inside, kinds) if k is Walk.AXES])
-    runs = iter(mixed.strides)
-    kinds = [Walk.RUNS if k is Walk.AXES and next(runs)[-1] == 1 else k for k in kinds]
+    lines = [Axes.of(row_shape, [w]).strides[0] for w in inside]
+    kinds, mixed = _row_walks(ops, row_shape, inside, lines)
     reads, writes = _split_forms(
         [OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads)
     )
@@ -269,12 +267,30 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
         words += mixed.shape
         for k in range(len(walks)):
             words += [x * unit[k] for x in merged.get(k, (0,) * form.multi)]
-    scratch = 0
-    for i in row_plan(form).buffers if not form.short else ():
-        words.append(scratch)
-        scratch += -(-n * SIZE[memory_scalar(program.instrs[i].type)] // 64) * 64 + 512
+    offsets, scratch = _row_buffers(form, n)
     work = cost(program, range(len(program.instrs)))
-    return Layout(form, _unsigned(words), prod(outer), _grain(work, n), scratch)
+    return Layout(form, _unsigned(words + offsets), prod(outer), _grain(work, n), scratch)
+
+
+def _row_walks(
+    ops: tuple[Access, ...], shape: Strides, inside: list[Strides], lines: list[Strides]
+) -> tuple[list[Walk], Axes]:
+    """How operands and affine values lie along a row, and the axes of those that need several."""
+    kinds = [_line_walk(line) for line in lines]
+    for k, op in enumerate(ops):
+        kinds[k] = Walk.GATHERED if op.gather else kinds[k]
+    mixed = Axes.of(shape, [w for w, k in zip(inside, kinds) if k is Walk.AXES])
+    runs = iter(mixed.strides)
+    return [Walk.RUNS if k is Walk.AXES and next(runs)[-1] == 1 else k for k in kinds], mixed
+
+
+def _row_buffers(form: Form, n: int) -> tuple[list[int], int]:
+    """Offsets of the row buffers in scratch, and its bytes: a tail may be written whole."""
+    offsets, scratch = [], 0
+    for i in row_plan(form).buffers if not form.short else ():
+        offsets.append(scratch)
+        scratch += -(-n * SIZE[memory_scalar(form.program.instrs[i].type)] // 64) * 64 + 512
+    return offsets, scratch
 
 
 def _row_writes(kernel: LoopKernel, form: Form, start: int) -> tuple[OperandForm, ...]:

@@ -17,7 +17,9 @@ def unroll_of(work: int, strided: bool) -> int:
     """Vectors per turn of the main loop; 0: one masked loop does everything."""
     if strided:
         return 1
-    return 4 if work <= 56 else 2 if work <= 96 else 0
+    if work <= 56:
+        return 4
+    return 2 if work <= 96 else 0
 
 
 class _Map:

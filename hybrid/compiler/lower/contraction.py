@@ -18,7 +18,7 @@ from ...ir.graph.graph import Node, Value
 from ...ir.scalar.program import Val
 from .affine import AffineMap, Ints, refine, reshape_strides, walk_path
 from .assignment import Home
-from .regions import ContractRegion
+from .regions import ContractRegion, MemoryOperand
 
 if TYPE_CHECKING:
     from .kernels import Emitter
@@ -75,13 +75,7 @@ def contraction(
     n = r.head
     assert n.op.layout is not None
     avals = [v.aval for v in n.inputs]
-    places = []
-    for o in r.operands:
-        h = e.assignment.home[o.value]
-        at = walk_path(o.path, (h.offset, h.strides))
-        if at is None:
-            raise GraphError(f"{n.op.name}: an operand of {o.value.aval} cannot be walked")
-        places.append((h.slot, at))
+    places = [_operand_place(o, n, e) for o in r.operands]
     c = n.op.layout(avals, [at[1] for _, at in places], [at[0] for _, at in places], **n.params)
     out_d, acc = n.outputs[0].aval.dtype, accumulator(avals[c.a.operand].dtype)
     maps: list[AffineMap] = []
@@ -112,6 +106,15 @@ def contraction(
         _reads(c, e, walk, bias is not None),
         tuple(e.params),
     )
+
+
+def _operand_place(o: MemoryOperand, n: Node, e: Emitter) -> tuple[int, AffineMap]:
+    """Slot and map of what the contraction reads."""
+    h = e.assignment.home[o.value]
+    at = walk_path(o.path, (h.offset, h.strides))
+    if at is None:
+        raise GraphError(f"{n.op.name}: an operand of {o.value.aval} cannot be walked")
+    return h.slot, at
 
 
 def _need(walk: _Walk, m: AffineMap) -> Ints:

@@ -38,7 +38,11 @@ _UINT = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u
 
 # ---- printing
 def _float_text(x: float) -> str:
-    return x.hex() if math.isfinite(x) else "nan" if x != x else "inf" if x > 0 else "-inf"
+    if math.isfinite(x):
+        return x.hex()
+    if math.isnan(x):
+        return "nan"
+    return "inf" if x > 0 else "-inf"
 
 
 def _param_text(v: Any) -> str:
