@@ -111,7 +111,7 @@ def test_an_error_inside_a_pass_names_the_node_and_its_line(monkeypatch):
 INSIDE = {
     "fuse": ("hybrid.compiler.lower.trial.Trial.operands", "fuse failed at"),
     "assign": ("hybrid.compiler.lower.assignment._Assign.choose_home", "assign failed at"),
-    "kernels": ("hybrid.compiler.lower.kernels.Emitter.run", "kernels failed at"),
+    "kernels": ("hybrid.compiler.lower.kernels.KernelProgram.run", "kernels failed at"),
     "contraction": ("hybrid.compiler.lower.kernels.contraction", "kernels failed at matmul"),
     "share": ("hybrid.compiler.lower.shared_factors._turned", "share failed at"),
     "schedule": ("hybrid.compiler.lower.schedule._Scheduler.blocked", "schedule failed"),

@@ -106,7 +106,7 @@ class _Assign:
     def __init__(self, regions: Regions, states: Sequence[tuple[int, int]]) -> None:
         self.regions, self.roots, self.graph = regions, regions.roots, regions.graph
         self.states = dict(states)
-        self.s = Assignment()
+        self.result = Assignment()
         self.uses: dict[Value, list[_Use]] = {}
         self.wants: dict[Value, list[tuple[Copy, Region | None]]] = {}
         self.consts: dict[object, int] = {}
@@ -114,7 +114,7 @@ class _Assign:
         self.nested: dict[Value, int] = {}  # how many boxes a value lies in
 
     def run(self) -> Assignment:
-        s = self.s
+        s = self.result
         for k, v in enumerate(self.graph.inputs):
             slot = s.new("input", v.aval, k)
             s.home[v] = Home(slot, 0, contiguous_strides(v.aval.shape))
@@ -138,22 +138,22 @@ class _Assign:
     def need(self) -> None:
         """Roots that some kernel reads, or that are outputs."""
         for v in self.uses:
-            self.s.needed.add(v)
+            self.result.needed.add(v)
             if isinstance(v, Const):
                 self.constant(v)
         for v in self.graph.outputs:
-            self.s.needed.add(self.roots(v)[0])
+            self.result.needed.add(self.roots(v)[0])
         for r in self.regions.order:
             if isinstance(r, ScatterRegion | HostRegion | AttendRegion):
-                self.s.needed.update(r.results)
+                self.result.needed.update(r.results)
 
     def constant(self, c: Const) -> int:
         key = literal_key(c)
         slot = self.consts.get(key)
         if slot is None:
-            slot = self.consts[key] = self.s.new("const", c.aval, len(self.s.consts))
-            self.s.consts.append(c.data)
-        self.s.home[c] = Home(slot, 0, contiguous_strides(c.aval.shape))
+            slot = self.consts[key] = self.result.new("const", c.aval, len(self.result.consts))
+            self.result.consts.append(c.data)
+        self.result.home[c] = Home(slot, 0, contiguous_strides(c.aval.shape))
         return slot
 
     # ---- outputs
@@ -163,22 +163,22 @@ class _Assign:
             root, path = self.roots(v)
             state = self.states.get(k)
             if state is None and v in fresh:
-                self.s.outputs.append(fresh[v])
+                self.result.outputs.append(fresh[v])
                 continue
             same = self.passed(v, root, path)
             if same is not None and (state is None or root is self.graph.inputs[state]):
-                self.s.outputs.append(same)
+                self.result.outputs.append(same)
                 continue
             if isinstance(root, Const):
                 self.constant(root)
-            slot = self.s.new("output" if state is None else "state", v.aval, state or 0)
+            slot = self.result.new("output" if state is None else "state", v.aval, state or 0)
             if state is None:
                 fresh[v] = slot
-            self.s.outputs.append(slot)
+            self.result.outputs.append(slot)
             to = Home(slot, 0, contiguous_strides(v.aval.shape))
             self.wants.setdefault(root, []).append((Copy(root, path, v.aval.shape, to), None))
         for root in [r for r in self.wants if r not in self.made]:
-            self.s.copies.setdefault(None, []).extend(c for c, _ in self.wants[root])
+            self.result.copies.setdefault(None, []).extend(c for c, _ in self.wants[root])
 
     def passed(self, v: Value, root: Value, path: Path) -> int | None:
         """The slot of an input or literal that is returned as it is."""
@@ -192,12 +192,12 @@ class _Assign:
             or not is_contiguous(v.aval.shape, at[1])
         ):
             return None
-        return self.constant(root) if isinstance(root, Const) else self.s.home[root].slot
+        return self.constant(root) if isinstance(root, Const) else self.result.home[root].slot
 
     # ---- homes
     def choose_home(self, v: Value, r: Region) -> None:
         """Choose v's home among the boxes that want it; stores or copies serve the others."""
-        s, chosen = self.s, None
+        s, chosen = self.result, None
         for copy, by in self.wants.get(v, ()):
             depth = 0 if by is None else 1 + max(self.nested.get(o, 0) for o in by.results)
             to = self.target(v, copy) if depth <= MAX_NEST else None
@@ -243,7 +243,7 @@ class _Assign:
             return False
         if isinstance(r, AttendRegion) and not _vectors(v.aval.shape, to.strides):
             return False
-        own_slot = not to.offset and self.s.slots[to.slot].aval == v.aval
+        own_slot = not to.offset and self.result.slots[to.slot].aval == v.aval
         if isinstance(r, ScatterRegion | HostRegion) and not own_slot:
             return False
         return r.writable(v, to) and all(self.walks(u, to) for u in uses)
@@ -260,7 +260,7 @@ class _Assign:
             return _vectors(shape, at[1])
         if not is_contiguous(shape, at[1]):
             return False
-        slot = self.s.slots[to.slot]
+        slot = self.result.slots[to.slot]
         return u.demand == "flat" or (at[0] == 0 and slot.aval.shape == shape)
 
     def shape_of(self, u: _Use) -> Ints:
@@ -276,21 +276,21 @@ class _Assign:
         operands = r.operands
         if isinstance(r, CopyRegion):
             (v,), (op,) = r.results, operands
-            self.ask(Copy(op.value, op.path, v.aval.shape, self.s.home[v]), r)
+            self.ask(Copy(op.value, op.path, v.aval.shape, self.result.home[v]), r)
             return
         v = r.head.outputs[0]
-        h = self.s.home[v]
+        h = self.result.home[v]
         for k, offset, shape, strides in box_of(r):
             op = operands[k]
             self.ask(Copy(op.value, op.path, shape, Home(h.slot, h.offset + offset, strides)), r)
 
     def ask(self, c: Copy, r: Region) -> None:
         if c.root in self.made and r.head is not None and r.head.op.has("base"):
-            self.s.copies.setdefault(r, []).append(c)
+            self.result.copies.setdefault(r, []).append(c)
         elif c.root in self.made:
             self.wants.setdefault(c.root, []).append((c, r))
         else:
-            self.s.copies.setdefault(r, []).append(c)
+            self.result.copies.setdefault(r, []).append(c)
 
 
 def _demand(op: MemoryOperand, head: Region | None = None) -> Demand:

@@ -21,12 +21,12 @@ from .assignment import Home
 from .regions import ContractRegion, MemoryOperand
 
 if TYPE_CHECKING:
-    from .kernels import Emitter
+    from .kernels import KernelProgram
 
 __all__ = ["contraction"]
 
 
-class _Walk:
+class _ResultAxes:
     """How the result is walked: batch, rows and columns, split as far as the operands need."""
 
     def __init__(self, c: Any, shape: Ints, maps: Sequence[AffineMap]) -> None:
@@ -69,7 +69,7 @@ def _resplit(d: Any, sizes: Ints) -> Dims:
 
 
 def contraction(
-    r: ContractRegion, e: Emitter, stores: Sequence[tuple[Value, int, int, Home]]
+    r: ContractRegion, e: KernelProgram, stores: Sequence[tuple[Value, int, int, Home]]
 ) -> GemmKernel:
     """The kernel of a contract region that stores `stores`; `e` collects its epilogue."""
     n = r.head
@@ -83,12 +83,14 @@ def contraction(
         at = r.at_home(v, h.offset, h.strides)
         assert at is not None
         maps.append(at)
-    total = e.c.arg(acc)
+    total = e.composer.arg(acc)
     bias = _bias(c, n, e, places)
     plain = bias is None and len(stores) == 1 and stores[0][1] < 0
-    value = None if plain else e.c.carried(rounded(e.c.s, total, bias, out_d), out_d)
+    value = None if plain else e.composer.carried(rounded(e.composer.s, total, bias, out_d), out_d)
     outs = [] if value is None else _values(r, e, stores, value)
-    walk = _Walk(c, r.shape, [*maps, *((a.offset, a.strides) for a in e.reads[bias is not None :])])
+    walk = _ResultAxes(
+        c, r.shape, [*maps, *((a.offset, a.strides) for a in e.reads[bias is not None :])]
+    )
     return GemmKernel(
         c.batch,
         c.m,
@@ -102,13 +104,13 @@ def contraction(
         ),
         acc,
         c.order,
-        None if plain else e.c.finish(outs, [v.aval.dtype for v, *_ in stores]),
+        None if plain else e.composer.finish(outs, [v.aval.dtype for v, *_ in stores]),
         _reads(c, e, walk, bias is not None),
         tuple(e.params),
     )
 
 
-def _operand_place(o: MemoryOperand, n: Node, e: Emitter) -> tuple[int, AffineMap]:
+def _operand_place(o: MemoryOperand, n: Node, e: KernelProgram) -> tuple[int, AffineMap]:
     """Slot and map of what the contraction reads."""
     h = e.assignment.home[o.value]
     at = walk_path(o.path, (h.offset, h.strides))
@@ -117,7 +119,7 @@ def _operand_place(o: MemoryOperand, n: Node, e: Emitter) -> tuple[int, AffineMa
     return h.slot, at
 
 
-def _need(walk: _Walk, m: AffineMap) -> Ints:
+def _need(walk: _ResultAxes, m: AffineMap) -> Ints:
     flat = walk.flat(m)
     if flat is None:
         raise GraphError(
@@ -144,21 +146,21 @@ def _operand(
     )
 
 
-def _bias(c: Any, n: Node, e: Emitter, places: Sequence[Any]) -> Val | None:
+def _bias(c: Any, n: Node, e: KernelProgram, places: Sequence[Any]) -> Val | None:
     if c.bias is None:
         return None
     d = n.inputs[c.bias.operand].aval.dtype
     e.reads.append(Access(places[c.bias.operand][0], d, c.bias.offset, ()))
-    return e.c.arg(d)
+    return e.composer.arg(d)
 
 
-def _values(r: ContractRegion, e: Emitter, stores: Sequence[Any], value: Val) -> list[Val]:
+def _values(r: ContractRegion, e: KernelProgram, stores: Sequence[Any], value: Val) -> list[Val]:
     made: dict[int, list[Any]] = {-1: [value]}
     e.run(r, {k for _, k, _, _ in stores}, made)
     return [made[k][i] for _, k, i, _ in stores]
 
 
-def _reads(c: Any, e: Emitter, walk: _Walk, biased: bool) -> tuple[Access, ...]:
+def _reads(c: Any, e: KernelProgram, walk: _ResultAxes, biased: bool) -> tuple[Access, ...]:
     out = []
     for k, a in enumerate(e.reads):
         if biased and k == 0:

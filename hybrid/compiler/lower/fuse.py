@@ -47,7 +47,7 @@ from .trial import Trial
 
 __all__ = ["fuse", "FREE_COST"]
 
-R = TypeVar("R", bound=Region)
+AnyRegion = TypeVar("AnyRegion", bound=Region)
 
 FREE_COST = 14  # instructions that may be repeated instead of stored
 MAX_SINK = 16  # nodes in a row that move into the reduction that reads them
@@ -77,7 +77,7 @@ class _Fusion:
         self.small: dict[Ints, Region] = {}
         self.columns: dict[Any, Region] = {}
         self.recent: dict[Ints, Region] = {}
-        self.clock = self.whole = 0
+        self.serial = self.ticks = 0
         self.checked: dict[Node, Region] = {}
         self.stored = self._stored()
         self.free: set[Value] = set()
@@ -174,15 +174,15 @@ class _Fusion:
         """Whether a root exists only inside the kernels that read it."""
         return root in self.free or root in self.deferred
 
-    def tick(self, after: Time | None = None) -> Time:
+    def next_time(self, after: Time | None = None) -> Time:
         """A new time: after all others, or between `after` and the next whole number."""
-        self.clock += 1
+        self.serial += 1
         if after is None:
-            self.whole += 1
-            return self.whole, 0
-        return after[0], self.clock
+            self.ticks += 1
+            return self.ticks, 0
+        return after[0], self.serial
 
-    def deps(self, values: Iterable[Value]) -> set[Region]:
+    def producers(self, values: Iterable[Value]) -> set[Region]:
         """The regions that make what the values need, through free nodes."""
         out: set[Region] = set()
         seen: set[Value] = set()
@@ -209,38 +209,38 @@ class _Fusion:
                 if n.op.check is not None:
                     self.check(n)
                 if n.outputs[0] not in self.free:
-                    self.place(n)
+                    self.fuse_node(n)
             elif n.op.kind == "view":
                 if n.outputs[0] in self.roots.copied:
                     self.copy(n.outputs[0])
             else:
-                self.head(n)
+                self.own_kernel(n)
         self.regions.sort(key=lambda r: r.time)
         return Regions(self.graph, tuple(self.regions), self.roots)
 
-    def open(self, r: R) -> R:
+    def add(self, r: AnyRegion) -> AnyRegion:
         self.regions.append(r)
         return r
 
-    def need(self, values: Iterable[Value]) -> None:
+    def require(self, values: Iterable[Value]) -> None:
         """Make free roots stored values after all."""
         for v in values:
             root = self.roots(v)[0]
             if root in self.free and root.node is not None:
                 self.free.discard(root)
-                self.place(root.node)
+                self.fuse_node(root.node)
             elif self.deferred.pop(root, None) is not None and root.node is not None:
-                self.make(root.node)
+                self.open_head(root.node)
 
     def check(self, n: Node) -> None:
         """The check of a node is a region of its own; the node itself comes after it."""
-        r = self.open(CheckRegion(time=self.tick(), shape=space_of(n), head=n))
+        r = self.add(CheckRegion(time=self.next_time(), shape=space_of(n), head=n))
         trial = Trial(self, r)
         spread = whole(r.shape, r.shape)
         ops = None if spread is None else trial.operands(n, (spread,))
         if ops is None:
             self.regions.pop()
-            self.need(n.inputs)
+            self.require(n.inputs)
             return self.check(n)
         r.arguments, r.insts, r.reads = ops, trial.insts, trial.reads
         r.operands = tuple(o for o in ops if isinstance(o, MemoryOperand))
@@ -248,56 +248,56 @@ class _Fusion:
 
     def copy(self, v: Value) -> None:
         root, path = self.roots.copied[v]
-        self.need([root])
-        r = self.open(CopyRegion(time=self.tick(), shape=v.aval.shape))
+        self.require([root])
+        r = self.add(CopyRegion(time=self.next_time(), shape=v.aval.shape))
         r.operands = (ReadOperand(root, path),)
         r.env[v] = (0, 0, contiguous_strides(v.aval.shape))
         self.region[v] = r
 
-    def head(self, n: Node) -> None:
+    def own_kernel(self, n: Node) -> None:
         """A node that is a kernel by itself; a placement over zeros waits until needed whole."""
-        self.need(n.inputs)
+        self.require(n.inputs)
         box = plain_box(n) if n.outputs[0] not in self.stored else None
         if box is not None:
             self.deferred[n.outputs[0]] = box
         else:
-            self.make(n)
+            self.open_head(n)
 
-    def make(self, n: Node) -> None:
+    def open_head(self, n: Node) -> None:
         """The region of such a node: contractions take epilogues later."""
-        time, shape = self.tick(), n.outputs[0].aval.shape
+        time, shape = self.next_time(), n.outputs[0].aval.shape
         r: Region
         if n.op.kind == "contract":
             r = ContractRegion(time=time, shape=shape, head=n, dims=contract_dims(n))
             r.env[n.outputs[0]] = (-1, 0, canonical(shape, contiguous_strides(shape)))
         else:
             r = HEADS[n.op.kind](time=time, shape=shape, head=n)
-        self.open(r).operands = tuple(ReadOperand(*self.roots(v)) for v in n.inputs)
+        self.add(r).operands = tuple(ReadOperand(*self.roots(v)) for v in n.inputs)
         for v in n.outputs:
             self.region[v] = r
 
-    def place(self, n: Node) -> None:
+    def fuse_node(self, n: Node) -> None:
         """Join a region that n depends on, or open one."""
-        found = self.deps(n.inputs) | ({self.checked[n]} if n in self.checked else set())
+        found = self.producers(n.inputs) | ({self.checked[n]} if n in self.checked else set())
         deps = sorted(found, key=lambda r: r.time)
         after = deps[-1].time if deps else BEGINNING
         for r in self.candidates(n, deps):
             # everything that is not in r must be older than r
             if after <= r.time and self.join(n, r):
-                return self.settle(n, r)
+                return self.record(n, r)
         # small elementwise work (step counts, learning rates) runs as soon as it can, so that it
         # does not keep its readers out of older regions
         soon = after if n.op.kind == "map" and small(space_of(n)) else None
         group = group_of(n) if n.op.kind == "row" else None
-        r = self.open(LoopRegion(time=self.tick(soon), shape=space_of(n), group=group))
+        r = self.add(LoopRegion(time=self.next_time(soon), shape=space_of(n), group=group))
         spread = whole(r.shape, r.shape)
         if spread is None or not Trial(self, r).join(n, spread):
             self.regions.pop()
-            self.need(n.inputs)
-            return self.place(n)
-        self.settle(n, r)
+            self.require(n.inputs)
+            return self.fuse_node(n)
+        self.record(n, r)
 
-    def settle(self, n: Node, r: Region) -> None:
+    def record(self, n: Node, r: Region) -> None:
         for v in n.outputs:
             self.region[v] = r
         if small(r.shape) and r.group is None:

@@ -92,11 +92,11 @@ def fill_program(d: np.dtype) -> Any:
     return s.program(s.bits(operand_type(d), 0))
 
 
-class Emitter:
+class KernelProgram:
     """One kernel's program under construction: operands by memory map, run-time scalars by bits."""
 
     def __init__(self, assignment: Assignment, composer: Composer, cell: Box | None = None) -> None:
-        self.assignment, self.c, self.cell = assignment, composer, cell
+        self.assignment, self.composer, self.cell = assignment, composer, cell
         self.reads: list[Access] = []
         self.params: list[int] = []
         self._read: dict[Any, Any] = {}  # by operand: a value, or a Gathered
@@ -105,7 +105,7 @@ class Emitter:
     def param(self, c: Const) -> Val:
         key = (c.aval.dtype, bits(c))
         if key not in self._scalars:
-            self._scalars[key] = self.c.param(c.aval.dtype)
+            self._scalars[key] = self.composer.param(c.aval.dtype)
             self.params.append(key[1])
         return self._scalars[key]
 
@@ -122,7 +122,7 @@ class Emitter:
         elif isinstance(op, BoxOperand):
             assert self.cell is not None
             if not all(b <= lo and hi <= e for (b, e), (lo, hi) in zip(op.box, self.cell)):
-                return self.c.s.const(TYPE[a.dtype], 0)
+                return self.composer.s.const(TYPE[a.dtype], 0)
             offset = at[0] + sum(
                 s * (lo - b) for s, (b, _), (lo, _) in zip(at[1], op.box, self.cell)
             )
@@ -131,7 +131,7 @@ class Emitter:
             seen = Access(home.slot, a.dtype, self.origin(at), at[1])
         key = (seen, a.shape if gathered else ())
         if key not in self._read:
-            self._read[key] = self.c.gather(a) if gathered else self.c.arg(a.dtype)
+            self._read[key] = self.composer.gather(a) if gathered else self.composer.arg(a.dtype)
             self.reads.append(seen)
         return self._read[key]
 
@@ -156,7 +156,7 @@ class Emitter:
         for k in sorted(live):
             n = region.insts[k].node
             values = self.operands(region.insts[k].operands, made)
-            made[k] = self.c.apply(
+            made[k] = self.composer.apply(
                 n.op, n.params, values, [v.aval for v in n.inputs], [v.aval for v in n.outputs]
             )
 
@@ -181,7 +181,7 @@ def _viewed(op: GatherOperand) -> Aval:
 
 class _Drafter:
     def __init__(self, regions: Regions, assignment: Assignment) -> None:
-        self.regions, self.s = regions, assignment
+        self.regions, self.assignment = regions, assignment
         self.steps: list[PlanStep] = []
         self.ready: dict[Value, set[int]] = {}  # steps that complete a value
         self.gates: list[set[int]] = []
@@ -196,9 +196,9 @@ class _Drafter:
     def run(self) -> Draft:
         for r in self.regions.order:
             self.region(r)
-        for c in self.s.copies.get(None, ()):
+        for c in self.assignment.copies.get(None, ()):
             self.copy_step(c, None)
-        return Draft(self.s, self.steps, gates=self.gates)
+        return Draft(self.assignment, self.steps, gates=self.gates)
 
     def region(self, r: Region) -> None:
         match r:
@@ -233,10 +233,10 @@ class _Drafter:
         message: str = "",
     ) -> int:
         made, used = list(makes), set(uses)
-        before = set(after).union(*(self.beneath(v) for v in made))
+        before = set(after).union(*(self.fills_under(v) for v in made))
         for v in used:
-            before |= self.made(v)
-        reads = frozenset(self.s.home[v].slot for v in used)
+            before |= self.completed_by(v)
+        reads = frozenset(self.assignment.home[v].slot for v in used)
         fails = isinstance(kernel, HostStep) or (isinstance(kernel, LoopKernel) and kernel.check)
         k = len(self.steps)
         self.steps.append(PlanStep(kernel, site, message, before, reads, frozenset(slots), fails))
@@ -244,7 +244,7 @@ class _Drafter:
             self.ready.setdefault(v, set()).add(k)
         return k
 
-    def made(self, v: Value) -> set[int]:
+    def completed_by(self, v: Value) -> set[int]:
         """What to wait for before v is read: its steps, or one gate for many of them."""
         steps = self.ready.get(v, set())
         if len(steps) <= MAX_WAITS:
@@ -256,13 +256,13 @@ class _Drafter:
             self.gate_of[v] = len(steps), gate
         return {gate}
 
-    def beneath(self, v: Value) -> set[int]:
+    def fills_under(self, v: Value) -> set[int]:
         """The fills below v where it is written straight into placements."""
         out: set[int] = set()
         for r in self.inside.get(v, ()):
             out |= self.fill(r)
             for outer in r.env if r.head is None else r.head.outputs:
-                out |= self.beneath(outer)
+                out |= self.fills_under(outer)
         return out
 
     def fill(self, r: Region) -> set[int]:
@@ -275,13 +275,13 @@ class _Drafter:
         return {self.fills[r]}
 
     def zeros(self, v: Value, site: Site | None) -> int:
-        h, a = self.s.home[v], v.aval
+        h, a = self.assignment.home[v], v.aval
         to = Access(h.slot, a.dtype, h.offset, h.strides)
         kernel = LoopKernel(a.shape, None, fill_program(a.dtype), (), (to,))
         return self.add(kernel, site, (), (v,), (h.slot,))
 
     def copy_step(self, c: Copy, site: Site | None, after: Iterable[int] = ()) -> int:
-        home = self.s.home[c.root]
+        home = self.assignment.home[c.root]
         at = walk_path(c.path, (home.offset, home.strides))
         if at is None:
             raise GraphError(f"a copy cannot walk {c.root.aval}")
@@ -299,8 +299,11 @@ class _Drafter:
         """(value, instruction, result, where) of everything a region stores."""
         out = []
         for v, (k, i, _) in r.env.items():
-            if v in self.s.needed:
-                out += [(v, k, i, h) for h in (self.s.home[v], *self.s.extra.get(v, ()))]
+            if v in self.assignment.needed:
+                out += [
+                    (v, k, i, h)
+                    for h in (self.assignment.home[v], *self.assignment.extra.get(v, ()))
+                ]
         return out
 
     # ---- one method per kind of region
@@ -310,10 +313,14 @@ class _Drafter:
             return
         for cell in r.split():
             shape = r.shape if cell is None else tuple(hi - lo for lo, hi in cell)
-            self.part(r, stores, Emitter(self.s, Composer(), cell), shape)
+            self.part(r, stores, KernelProgram(self.assignment, Composer(), cell), shape)
 
     def part(
-        self, r: Region, stores: Sequence[tuple[Value, int, int, Home]], e: Emitter, shape: Ints
+        self,
+        r: Region,
+        stores: Sequence[tuple[Value, int, int, Home]],
+        e: KernelProgram,
+        shape: Ints,
     ) -> None:
         """The kernel of a loop region, or of one box of its space."""
         made: dict[int, list[Any]] = {}
@@ -323,7 +330,7 @@ class _Drafter:
             at = r.at_home(v, h.offset, h.strides)
             assert at is not None
             writes.append(Access(h.slot, v.aval.dtype, e.origin(at), at[1]))
-        program = e.c.finish(
+        program = e.composer.finish(
             [made[k][i] for _, k, i, _ in stores], [v.aval.dtype for v, *_ in stores]
         )
         kernel = LoopKernel(shape, r.group, program, tuple(e.reads), tuple(writes), tuple(e.params))
@@ -355,19 +362,19 @@ class _Drafter:
         stores = self.stores(r)
         if not stores:
             return
-        e = Emitter(self.s, Composer())
+        e = KernelProgram(self.assignment, Composer())
         kernel = contraction(r, e, stores)
         ops = {o.value for o in r.operands}
         self.finish(r, kernel, stores, ops)
 
     def check(self, r: CheckRegion) -> None:
         n = r.head
-        e = Emitter(self.s, Composer())
+        e = KernelProgram(self.assignment, Composer())
         made: dict[int, list[Any]] = {}
         e.run(r, {o.inst for o in r.arguments if isinstance(o, ResultOperand)}, made)
-        bad = e.c.check(n.op, n.params, e.operands(r.arguments, made))
+        bad = e.composer.check(n.op, n.params, e.operands(r.arguments, made))
         kernel = LoopKernel(
-            r.shape, None, e.c.s.program(bad), tuple(e.reads), (), tuple(e.params), True
+            r.shape, None, e.composer.s.program(bad), tuple(e.reads), (), tuple(e.params), True
         )
         text = n.op.check_message
         avals = tuple(v.aval for v in n.inputs)
@@ -377,24 +384,24 @@ class _Drafter:
 
     def copy(self, r: CopyRegion) -> None:
         (v,) = r.env
-        if v not in self.s.needed:
+        if v not in self.assignment.needed:
             return
         self.boxes(r, v, None)
 
     def place(self, r: PlaceRegion) -> None:
         n = r.head
         v = n.outputs[0]
-        if v not in self.s.needed:
+        if v not in self.assignment.needed:
             return
         self.boxes(r, v, n.site)
 
     def boxes(self, r: Region, v: Value, site: Site | None) -> None:
         """The copies of a placement, in order, and what its producers already wrote."""
         done = self.ready.setdefault(v, set())
-        for root in self.s.direct.get(r, ()):
-            done |= self.made(root)
-        last = self.fill(r) | self.beneath(v)
-        for c in self.s.copies.get(r, ()):
+        for root in self.assignment.direct.get(r, ()):
+            done |= self.completed_by(root)
+        last = self.fill(r) | self.fills_under(v)
+        for c in self.assignment.copies.get(r, ()):
             k = self.copy_step(c, site, last)
             done.add(k)
             if r.head is not None and r.head.op.has("base"):
@@ -403,7 +410,7 @@ class _Drafter:
     def attend(self, r: AttendRegion) -> None:
         n = r.head
         places = [(at.slot, (at.offset, at.strides)) for at in map(self.head_access, r.operands)]
-        homes = [self.s.home[v] for v in n.outputs]
+        homes = [self.assignment.home[v] for v in n.outputs]
         places += [(h.slot, (h.offset, h.strides)) for h in homes]
         kernel = attend_kernel(n.op, n.params, [v.aval for v in (*n.inputs, *n.outputs)], places)
         uses = {o.value for o in r.operands}
@@ -412,7 +419,7 @@ class _Drafter:
     def scatter(self, r: ScatterRegion) -> None:
         n = r.head
         out = n.outputs[0]
-        h = self.s.home[out]
+        h = self.assignment.home[out]
         before = self.zeros(out, n.site)
         index, update = (self.head_access(o) for o in r.operands)
         if len(update.strides) < 2 or out.aval.ndim != 2:
@@ -427,7 +434,7 @@ class _Drafter:
         self.add(kernel, n.site, {o.value for o in r.operands}, (out,), (h.slot,), (before,))
 
     def head_access(self, op: MemoryOperand) -> Access:
-        h = self.s.home[op.value]
+        h = self.assignment.home[op.value]
         at = walk_path(op.path, (h.offset, h.strides))
         if at is None:
             raise GraphError(f"a kernel cannot walk {op.value.aval}")
@@ -436,7 +443,7 @@ class _Drafter:
     def host(self, r: HostRegion) -> None:
         n = r.head
         ins = [self.whole(v, o, n.site) for v, o in zip(n.inputs, r.operands)]
-        outs = [self.s.home[v].slot for v in n.outputs]
+        outs = [self.assignment.home[v].slot for v in n.outputs]
         function = partial(n.op.body, **n.params) if n.params and n.op.body else n.op.body
         k = self.add(
             HostStep(function, tuple(s for s, _ in ins), tuple(outs)),
@@ -452,9 +459,9 @@ class _Drafter:
         """A slot that holds exactly v, contiguous; a copy where v lies elsewhere."""
         at, a = self.head_access(op), v.aval
         dense = contiguous_strides(a.shape)
-        if at.offset == 0 and at.strides == dense and self.s.slots[at.slot].aval is a:
+        if at.offset == 0 and at.strides == dense and self.assignment.slots[at.slot].aval is a:
             return at.slot, None
-        slot = self.s.new("temp", a)
+        slot = self.assignment.new("temp", a)
         return slot, self.copy_step(Copy(op.value, op.path, a.shape, Home(slot, 0, dense)), site)
 
 

@@ -219,7 +219,7 @@ class Roots:
     A view with no affine form over its root makes its input a root: `copied` says of what."""
 
     def __init__(self, graph: Graph) -> None:
-        self.at: dict[Value, tuple[Value, Path]] = {}
+        self.paths: dict[Value, tuple[Value, Path]] = {}
         self.copied: dict[Value, tuple[Value, Path]] = {}
         for n in graph.nodes:
             if n.op.kind == "view":
@@ -231,7 +231,7 @@ class Roots:
                     self._rows(v)
 
     def __call__(self, v: Value) -> tuple[Value, Path]:
-        return self.at.get(v, (v, ()))
+        return self.paths.get(v, (v, ()))
 
     def _dense(self, v: Value) -> None:
         """Make v contiguous: it is read by linear index."""
@@ -239,7 +239,7 @@ class Roots:
         at = walk_path(path, (0, contiguous_strides(root.aval.shape)))
         if at is None or not is_contiguous(v.aval.shape, at[1]):
             self.copied[v] = (root, path)
-            self.at[v] = (v, ())
+            self.paths[v] = (v, ())
 
     def _rows(self, v: Value) -> None:
         """Make v's rows lie side by side: a kernel reads vectors of them."""
@@ -247,7 +247,7 @@ class Roots:
         at = walk_path(path, (0, contiguous_strides(root.aval.shape)))
         if at is None or (v.aval.ndim and v.aval.shape[-1] != 1 and at[1][-1] != 1):
             self.copied[v] = (root, path)
-            self.at[v] = (v, ())
+            self.paths[v] = (v, ())
 
     def _view(self, n: Node) -> None:
         root, path = self(n.inputs[0])
@@ -258,9 +258,9 @@ class Roots:
             if x is root or walk_path(step, (0, contiguous_strides(x.aval.shape))) is None:
                 raise GraphError(f"view {n.op.name} has no layout over contiguous elements")
             self.copied[x] = (root, path)
-            self.at[x] = (x, ())
+            self.paths[x] = (x, ())
             root, path = x, ()
-        self.at[n.outputs[0]] = (root, path + step)
+        self.paths[n.outputs[0]] = (root, path + step)
 
 
 # ---- operands of instructions

@@ -59,7 +59,7 @@ class Trial:
     """Instructions and reads that join a region together, or not at all."""
 
     def __init__(self, fusion: Partition, region: Region) -> None:
-        self.f, self.r = fusion, region
+        self.fusion, self.region = fusion, region
         self.insts: list[Inst] = []
         self.memo: dict[Any, int] = {}
         self.reads: dict[Any, MemoryOperand] = {}
@@ -69,31 +69,31 @@ class Trial:
         """The operand that reads v at the region's positions; None when it cannot be had there."""
         if isinstance(v, Const) and uniform(v):
             return LiteralOperand(v)
-        root, lead = self.f.roots(v)
+        root, lead = self.fusion.roots(v)
         full = lead + path
         if isinstance(root, Const) and uniform(root):
             return LiteralOperand(root)
         at = walk_path(full, (0, contiguous_strides(root.aval.shape)))
         if at is None:
             return None
-        at = (at[0], canonical(self.r.shape, at[1]))
-        here = self.r.env.get(root)
+        at = (at[0], canonical(self.region.shape, at[1]))
+        here = self.region.env.get(root)
         if here is not None:
             same = at == (0, here[2])
             return ResultOperand(root, here[0], here[1]) if same else None
-        if root in self.f.free:
+        if root in self.fusion.free:
             return self._copy(root, full, at)
-        if root in self.f.deferred:
+        if root in self.fusion.deferred:
             return self._boxed(root, at)
-        if self.f.time_of(root) >= self.r.time or not self.r.fits(at):
+        if self.fusion.time_of(root) >= self.region.time or not self.region.fits(at):
             return None
         op = ReadOperand(root, full, at)
         self.reads.setdefault((root, at), op)
-        return self.r.reads.get((root, at)) or self.reads[root, at]
+        return self.region.reads.get((root, at)) or self.reads[root, at]
 
     def _boxed(self, root: Value, at: AffineMap) -> Operand | None:
         """A placement over zeros, read unmade: the kernel is cut where its box begins and ends."""
-        r, n = self.r, root.node
+        r, n = self.region, root.node
         whole_of = (0, canonical(r.shape, contiguous_strides(root.aval.shape)))
         if (
             n is None
@@ -103,10 +103,15 @@ class Trial:
             or at != whole_of
         ):
             return None
-        x, path = self.f.roots(n.inputs[0])
-        if self.f.time_of(x) >= r.time or x in self.f.free or x in self.f.deferred or x in r.env:
+        x, path = self.fusion.roots(n.inputs[0])
+        if (
+            self.fusion.time_of(x) >= r.time
+            or x in self.fusion.free
+            or x in self.fusion.deferred
+            or x in r.env
+        ):
             return None
-        box, spread = self.f.deferred[root]
+        box, spread = self.fusion.deferred[root]
         op = BoxOperand(x, (*path, spread), box)
         self.reads.setdefault((root, "boxed"), op)
         return op
@@ -114,7 +119,7 @@ class Trial:
     def _copy(self, root: Value, path: Path, at: AffineMap) -> Operand | None:
         """A private copy of a free node at the positions that are asked for."""
         key = (root, at)
-        k = self.r.memo.get(key, self.memo.get(key))
+        k = self.region.memo.get(key, self.memo.get(key))
         if k is None:
             n = root.node
             assert n is not None
@@ -131,8 +136,12 @@ class Trial:
         out: list[Operand] = []
         for i, v in enumerate(n.inputs):
             if i in n.op.gathers:
-                root, path = self.f.roots(v)
-                if root in self.r.env or self.f.unmade(root) or self.f.time_of(root) >= self.r.time:
+                root, path = self.fusion.roots(v)
+                if (
+                    root in self.region.env
+                    or self.fusion.unmade(root)
+                    or self.fusion.time_of(root) >= self.region.time
+                ):
                     return None
                 op = GatherOperand(root, path)
                 self.reads.setdefault((root, ("gather", i, n)), op)
@@ -147,14 +156,14 @@ class Trial:
     def _add(self, inst: Inst) -> int:
         self.insts.append(inst)
         self.cost += traits(inst.node).cost
-        return len(self.r.insts) + len(self.insts) - 1
+        return len(self.region.insts) + len(self.insts) - 1
 
     def _asks_where(self) -> bool:
-        return any(traits(i.node).placed for i in (*self.r.insts, *self.insts))
+        return any(traits(i.node).placed for i in (*self.region.insts, *self.insts))
 
     def _after_reduction(self, k: int) -> bool:
         """Whether instruction k needs a visible value of the region."""
-        insts, todo, seen = [*self.r.insts, *self.insts], [k], {k}
+        insts, todo, seen = [*self.region.insts, *self.insts], [k], {k}
         while todo:
             for o in insts[todo.pop()].operands:
                 if isinstance(o, ResultOperand) and o.inst not in seen:
@@ -169,12 +178,12 @@ class Trial:
         ops = self.operands(n, (spread,))
         if ops is None:
             return False
-        r = self.r
+        r = self.region
         k = self._add(Inst(n, ops, True, (spread,)))
         reads = {k: v for k, v in self.reads.items() if k not in r.reads}
         if r.insts and (r.cost + self.cost > MAX_COST or len(r.reads) + len(reads) > MAX_READS):
             return False
-        stored = sum(v in self.f.stored for v in n.outputs)
+        stored = sum(v in self.fusion.stored for v in n.outputs)
         if r.insts and r.stored + stored > MAX_WRITES:
             return False
         boxes = {o.box for o in (*r.reads.values(), *reads.values()) if isinstance(o, BoxOperand)}
