@@ -42,20 +42,20 @@ def canonical(shape: Ints, strides: Sequence[int]) -> Ints:
     return tuple(0 if d == 1 else s for d, s in zip(shape, strides))
 
 
-def reshape_strides(shape: Ints, strides: Sequence[int], new: Ints) -> Ints | None:
+def reshape_strides(shape: Ints, strides: Sequence[int], target: Ints) -> Ints | None:
     """Strides of the same elements in the same order under shape `new`, or None.
 
     >>> reshape_strides((4, 6), (6, 1), (2, 2, 6)), reshape_strides((4, 6), (1, 4), (24,))
     ((12, 6, 1), None)
     """
-    if shape == new:
+    if shape == target:
         return tuple(strides)
-    if 0 in shape or 0 in new:
-        return (0,) * len(new)
-    if prod(shape) != prod(new):
+    if 0 in shape or 0 in target:
+        return (0,) * len(target)
+    if prod(shape) != prod(target):
         return None
-    got = shapes.reshape_strides(shape, strides, new)
-    return None if got is None else canonical(new, got)
+    found = shapes.reshape_strides(shape, strides, target)
+    return None if found is None else canonical(target, found)
 
 
 # ---- steps of a path
@@ -64,21 +64,21 @@ class View(NamedTuple):
 
     node: Node
 
-    def apply(self, at: AffineMap) -> AffineMap | None:
-        n = self.node
-        assert n.op.layout is not None
-        got = n.op.layout(n.inputs[0].aval, at[1], at[0], **n.params)
-        return None if got is None else (int(got[0]), tuple(map(int, got[1])))
+    def apply(self, affine: AffineMap) -> AffineMap | None:
+        node = self.node
+        assert node.op.layout is not None
+        found = node.op.layout(node.inputs[0].aval, affine[1], affine[0], **node.params)
+        return None if found is None else (int(found[0]), tuple(map(int, found[1])))
 
 
 class Broadcast(NamedTuple):
     """NumPy broadcasting of `shape` to `to`."""
 
     shape: Ints
-    to: Ints
+    target: Ints
 
-    def apply(self, at: AffineMap) -> AffineMap | None:
-        return at[0], broadcast_strides(self.shape, at[1], self.to)
+    def apply(self, affine: AffineMap) -> AffineMap | None:
+        return affine[0], broadcast_strides(self.shape, affine[1], self.target)
 
 
 class Embed(NamedTuple):
@@ -92,41 +92,41 @@ class Embed(NamedTuple):
     axes: Ints
     rank: int
 
-    def apply(self, at: AffineMap) -> AffineMap | None:
+    def apply(self, affine: AffineMap) -> AffineMap | None:
         sorted_shape = tuple(self.shape[p] for p in self.perm)
-        got = reshape_strides(sorted_shape, [at[1][p] for p in self.perm], self.sizes)
-        if got is None:
+        found = reshape_strides(sorted_shape, [affine[1][p] for p in self.perm], self.sizes)
+        if found is None:
             return None
-        out = [0] * self.rank
-        for a, s in zip(self.axes, got):
-            out[a] = s
-        return at[0], tuple(out)
+        strides = [0] * self.rank
+        for axis, stride in zip(self.axes, found):
+            strides[axis] = stride
+        return affine[0], tuple(strides)
 
 
 Path = tuple[View | Broadcast | Embed, ...]
 
 
-def walk_path(path: Path, at: AffineMap) -> AffineMap | None:
+def walk_path(path: Path, affine: AffineMap) -> AffineMap | None:
     """The map after all steps."""
     for step in path:
-        got = step.apply(at)
-        if got is None:
+        found = step.apply(affine)
+        if found is None:
             return None
-        at = got
-    return at
+        affine = found
+    return affine
 
 
-def refine(a: Ints, b: Ints) -> Ints:
+def refine(first: Ints, second: Ints) -> Ints:
     """The coarsest row-major sizes that both a and b are merges of.
 
     >>> refine((6, 4), (2, 12))
     (2, 3, 4)
     """
-    if 0 in a or 0 in b:
-        return b
-    marks = sorted({prod(s[k:]) for s in (a, b) for k in range(len(s) + 1)}, reverse=True)
+    if 0 in first or 0 in second:
+        return second
+    marks = sorted({prod(s[k:]) for s in (first, second) for k in range(len(s) + 1)}, reverse=True)
     if any(x % y for x, y in zip(marks, marks[1:])):
-        return a
+        return first
     return tuple(x // y for x, y in zip(marks, marks[1:]))
 
 
@@ -150,12 +150,12 @@ def row_embed(shape: Ints, space: Ints, group: tuple[int, int]) -> Embed | None:
 def dense_order(shape: Ints, strides: Sequence[int]) -> Ints | None:
     """Axes (of size above 1) from the slowest to the fastest, when the strides visit 0..size-1
     exactly once each; None otherwise."""
-    axes = sorted((a for a, d in enumerate(shape) if d != 1), key=lambda a: -strides[a])
+    axes = sorted((a for a, d in enumerate(shape) if d != 1), key=lambda axis: -strides[axis])
     want = 1
-    for a in reversed(axes):
-        if strides[a] != want:
+    for axis in reversed(axes):
+        if strides[axis] != want:
             return None
-        want *= shape[a]
+        want *= shape[axis]
     return tuple(axes)
 
 
@@ -179,15 +179,15 @@ def same_order(
 
 
 def inverse_strides(
-    shape: Ints, path: Path, offset: int, strides: Ints, to: Ints
+    shape: Ints, path: Path, offset: int, strides: Ints, target: Ints
 ) -> AffineMap | None:
     """Where element i of a value of `shape` goes when `path` reads it as a value of shape `to` that
     lies at (offset, strides); None unless the path visits every element exactly once."""
-    at = walk_path(path, (0, contiguous_strides(shape)))
-    if at is None or at[0] != 0 or prod(shape) != prod(to) or 0 in shape:
+    affine = walk_path(path, (0, contiguous_strides(shape)))
+    if affine is None or affine[0] != 0 or prod(shape) != prod(target) or 0 in shape:
         return None
-    order = dense_order(to, at[1])
+    order = dense_order(target, affine[1])
     if order is None:
         return None
-    got = reshape_strides(tuple(to[a] for a in order), [strides[a] for a in order], shape)
-    return None if got is None else (offset, got)
+    found = reshape_strides(tuple(target[a] for a in order), [strides[a] for a in order], shape)
+    return None if found is None else (offset, found)

@@ -57,7 +57,7 @@ class Copy(NamedTuple):
     root: Value
     path: Path
     shape: Ints
-    to: Home
+    target: Home
 
 
 class _Use(NamedTuple):
@@ -83,19 +83,19 @@ class Assignment:
     direct: dict[Region, list[Value]] = field(default_factory=dict)
     needed: set[Value] = field(default_factory=set)
 
-    def new(self, kind: SlotKind, a: Aval, index: int = 0) -> int:
-        self.slots.append(Slot(kind, a, index))
+    def new(self, kind: SlotKind, aval: Aval, index: int = 0) -> int:
+        self.slots.append(Slot(kind, aval, index))
         return len(self.slots) - 1
 
 
-def box_of(r: PlaceRegion) -> list[tuple[int, int, Ints, Ints]]:
+def box_of(region: PlaceRegion) -> list[tuple[int, int, Ints, Ints]]:
     """(operand number, offset, shape, strides) of every box a place region writes, in elements."""
-    n = r.head
-    assert n.op.layout is not None
-    based = n.op.has("base")
-    boxes = n.op.layout(*[v.aval for v in n.inputs], **n.params)
+    node = region.head
+    assert node.op.layout is not None
+    based = node.op.has("base")
+    boxes = node.op.layout(*[v.aval for v in node.inputs], **node.params)
     whole = (
-        [(0, 0, n.outputs[0].aval.shape, contiguous_strides(n.outputs[0].aval.shape))]
+        [(0, 0, node.outputs[0].aval.shape, contiguous_strides(node.outputs[0].aval.shape))]
         if based
         else []
     )
@@ -114,188 +114,215 @@ class _Assign:
         self.nested: dict[Value, int] = {}  # how many boxes a value lies in
 
     def run(self) -> Assignment:
-        s = self.result
-        for k, v in enumerate(self.graph.inputs):
-            slot = s.new("input", v.aval, k)
-            s.home[v] = Home(slot, 0, contiguous_strides(v.aval.shape))
-        for r in self.regions.order:
-            for v in r.results:
-                self.made[v] = r
-            for op in r.operands:
-                self.uses.setdefault(op.value, []).append(_Use(r, op, _demand(op, r)))
-            for op in r.reads.values():
-                self.uses.setdefault(op.value, []).append(_Use(r, op, _demand(op)))
+        assignment = self.result
+        for number, value in enumerate(self.graph.inputs):
+            slot = assignment.new("input", value.aval, number)
+            assignment.home[value] = Home(slot, 0, contiguous_strides(value.aval.shape))
+        for region in self.regions.order:
+            for value in region.results:
+                self.made[value] = region
+            for operand in region.operands:
+                self.uses.setdefault(operand.value, []).append(
+                    _Use(region, operand, _demand(operand, region))
+                )
+            for operand in region.reads.values():
+                self.uses.setdefault(operand.value, []).append(
+                    _Use(region, operand, _demand(operand))
+                )
         self.need()
         self.outputs()
-        for r in reversed(self.regions.order):
-            for v in r.results:
-                if v in s.needed:
-                    self.choose_home(v, r)
-            if isinstance(r, PlaceRegion | CopyRegion) and any(v in s.needed for v in r.results):
-                self.boxes(r)
-        return s
+        for region in reversed(self.regions.order):
+            for value in region.results:
+                if value in assignment.needed:
+                    self.choose_home(value, region)
+            if isinstance(region, PlaceRegion | CopyRegion) and any(
+                v in assignment.needed for v in region.results
+            ):
+                self.boxes(region)
+        return assignment
 
     def need(self) -> None:
         """Roots that some kernel reads, or that are outputs."""
-        for v in self.uses:
-            self.result.needed.add(v)
-            if isinstance(v, Const):
-                self.constant(v)
-        for v in self.graph.outputs:
-            self.result.needed.add(self.roots(v)[0])
-        for r in self.regions.order:
-            if isinstance(r, ScatterRegion | HostRegion | AttendRegion):
-                self.result.needed.update(r.results)
+        for value in self.uses:
+            self.result.needed.add(value)
+            if isinstance(value, Const):
+                self.constant(value)
+        for value in self.graph.outputs:
+            self.result.needed.add(self.roots(value)[0])
+        for region in self.regions.order:
+            if isinstance(region, ScatterRegion | HostRegion | AttendRegion):
+                self.result.needed.update(region.results)
 
-    def constant(self, c: Const) -> int:
-        key = literal_key(c)
+    def constant(self, literal: Const) -> int:
+        key = literal_key(literal)
         slot = self.consts.get(key)
         if slot is None:
-            slot = self.consts[key] = self.result.new("const", c.aval, len(self.result.consts))
-            self.result.consts.append(c.data)
-        self.result.home[c] = Home(slot, 0, contiguous_strides(c.aval.shape))
+            slot = self.consts[key] = self.result.new(
+                "const", literal.aval, len(self.result.consts)
+            )
+            self.result.consts.append(literal.data)
+        self.result.home[literal] = Home(slot, 0, contiguous_strides(literal.aval.shape))
         return slot
 
     # ---- outputs
     def outputs(self) -> None:
         fresh: dict[Value, int] = {}
-        for k, v in enumerate(self.graph.outputs):
-            root, path = self.roots(v)
-            state = self.states.get(k)
-            if state is None and v in fresh:
-                self.result.outputs.append(fresh[v])
+        for number, value in enumerate(self.graph.outputs):
+            root, path = self.roots(value)
+            state = self.states.get(number)
+            if state is None and value in fresh:
+                self.result.outputs.append(fresh[value])
                 continue
-            same = self.passed(v, root, path)
+            same = self.passed(value, root, path)
             if same is not None and (state is None or root is self.graph.inputs[state]):
                 self.result.outputs.append(same)
                 continue
             if isinstance(root, Const):
                 self.constant(root)
-            slot = self.result.new("output" if state is None else "state", v.aval, state or 0)
+            slot = self.result.new("output" if state is None else "state", value.aval, state or 0)
             if state is None:
-                fresh[v] = slot
+                fresh[value] = slot
             self.result.outputs.append(slot)
-            to = Home(slot, 0, contiguous_strides(v.aval.shape))
-            self.wants.setdefault(root, []).append((Copy(root, path, v.aval.shape, to), None))
+            target = Home(slot, 0, contiguous_strides(value.aval.shape))
+            self.wants.setdefault(root, []).append(
+                (Copy(root, path, value.aval.shape, target), None)
+            )
         for root in [r for r in self.wants if r not in self.made]:
             self.result.copies.setdefault(None, []).extend(c for c, _ in self.wants[root])
 
-    def passed(self, v: Value, root: Value, path: Path) -> int | None:
+    def passed(self, value: Value, root: Value, path: Path) -> int | None:
         """The slot of an input or literal that is returned as it is."""
         if root in self.made:
             return None
-        at = walk_path(path, (0, contiguous_strides(root.aval.shape)))
+        affine = walk_path(path, (0, contiguous_strides(root.aval.shape)))
         if (
-            at is None
-            or at[0] != 0
-            or root.aval.shape != v.aval.shape
-            or not is_contiguous(v.aval.shape, at[1])
+            affine is None
+            or affine[0] != 0
+            or root.aval.shape != value.aval.shape
+            or not is_contiguous(value.aval.shape, affine[1])
         ):
             return None
         return self.constant(root) if isinstance(root, Const) else self.result.home[root].slot
 
     # ---- homes
-    def choose_home(self, v: Value, r: Region) -> None:
+    def choose_home(self, value: Value, region: Region) -> None:
         """Choose v's home among the boxes that want it; stores or copies serve the others."""
-        s, chosen = self.result, None
-        for copy, by in self.wants.get(v, ()):
-            depth = 0 if by is None else 1 + max(self.nested.get(o, 0) for o in by.results)
-            to = self.target(v, copy) if depth <= MAX_NEST else None
-            if chosen is None and to is not None and self.eligible(v, r, to, by):
-                chosen = s.home[v] = to
-                self.nested[v] = depth
-                if by is not None:
-                    s.direct.setdefault(by, []).append(v)
-            elif (
-                to is not None
-                and isinstance(r, LoopRegion | ContractRegion)
-                and len(s.extra.get(v, ())) < MAX_EXTRA
-                and self.may_store(by)
-                and r.writable(v, to)
+        assignment, chosen = self.result, None
+        for copy, reader in self.wants.get(value, ()):
+            depth = 0 if reader is None else 1 + max(self.nested.get(o, 0) for o in reader.results)
+            target = self.target(value, copy) if depth <= MAX_NEST else None
+            if (
+                chosen is None
+                and target is not None
+                and self.eligible(value, region, target, reader)
             ):
-                s.extra.setdefault(v, []).append(to)
-                self.nested[v] = max(self.nested.get(v, 0), depth)
-                if by is not None:
-                    s.direct.setdefault(by, []).append(v)
+                chosen = assignment.home[value] = target
+                self.nested[value] = depth
+                if reader is not None:
+                    assignment.direct.setdefault(reader, []).append(value)
+            elif (
+                target is not None
+                and isinstance(region, LoopRegion | ContractRegion)
+                and len(assignment.extra.get(value, ())) < MAX_EXTRA
+                and self.may_store(reader)
+                and region.writable(value, target)
+            ):
+                assignment.extra.setdefault(value, []).append(target)
+                self.nested[value] = max(self.nested.get(value, 0), depth)
+                if reader is not None:
+                    assignment.direct.setdefault(reader, []).append(value)
             else:
-                s.copies.setdefault(by, []).append(copy)
+                assignment.copies.setdefault(reader, []).append(copy)
         if chosen is None:
-            s.home[v] = Home(s.new("temp", v.aval), 0, contiguous_strides(v.aval.shape))
+            assignment.home[value] = Home(
+                assignment.new("temp", value.aval), 0, contiguous_strides(value.aval.shape)
+            )
 
-    def target(self, v: Value, c: Copy) -> Home | None:
-        """Where v's own elements would go so that `path` finds them in the box; None when it does
-        not read every element once."""
-        if v.aval.size == 0:
+    def target(self, value: Value, copy: Copy) -> Home | None:
+        """Where the value's own elements would go so that `path` finds them in the box; None when
+        it does not read every element once."""
+        if value.aval.size == 0:
             return None
-        got = inverse_strides(v.aval.shape, c.path, c.to.offset, c.to.strides, c.shape)
-        return None if got is None else Home(c.to.slot, *got)
+        box = copy.target
+        found = inverse_strides(value.aval.shape, copy.path, box.offset, box.strides, copy.shape)
+        return None if found is None else Home(box.slot, *found)
 
-    def may_store(self, by: Region | None) -> bool:
+    def may_store(self, reader: Region | None) -> bool:
         """A box over a base may be written only after the base."""
-        return by is None or by.head is None or not by.head.op.has("base")
+        return reader is None or reader.head is None or not reader.head.op.has("base")
 
-    def eligible(self, v: Value, r: Region, to: Home, by: Region | None) -> bool:
-        uses = self.uses.get(v, [])
-        if not self.may_store(by):
+    def eligible(self, value: Value, region: Region, target: Home, reader: Region | None) -> bool:
+        uses = self.uses.get(value, [])
+        if not self.may_store(reader):
             return False
-        dense = to.strides == contiguous_strides(v.aval.shape)
-        if isinstance(r, PlaceRegion | ScatterRegion | HostRegion) and not dense:
+        dense = target.strides == contiguous_strides(value.aval.shape)
+        if isinstance(region, PlaceRegion | ScatterRegion | HostRegion) and not dense:
             return False
-        if isinstance(r, AttendRegion) and not _vectors(v.aval.shape, to.strides):
+        if isinstance(region, AttendRegion) and not _vectors(value.aval.shape, target.strides):
             return False
-        own_slot = not to.offset and self.result.slots[to.slot].aval == v.aval
-        if isinstance(r, ScatterRegion | HostRegion) and not own_slot:
+        own_slot = not target.offset and self.result.slots[target.slot].aval == value.aval
+        if isinstance(region, ScatterRegion | HostRegion) and not own_slot:
             return False
-        return r.writable(v, to) and all(self.walks(u, to) for u in uses)
+        return region.writable(value, target) and all(self.walks(u, target) for u in uses)
 
-    def walks(self, u: _Use, to: Home) -> bool:
-        at = walk_path(u.operand.path, (to.offset, to.strides))
-        if at is None:
+    def walks(self, use: _Use, target: Home) -> bool:
+        affine = walk_path(use.operand.path, (target.offset, target.strides))
+        if affine is None:
             return False
-        if u.demand == "any":
+        if use.demand == "any":
             # what the head of a contraction reads may have any strides: it is packed
-            return u.operand in u.region.operands or u.region.fits(at)
-        shape = self.shape_of(u)
-        if u.demand == "rows":
-            return _vectors(shape, at[1])
-        if not is_contiguous(shape, at[1]):
+            return use.operand in use.region.operands or use.region.fits(affine)
+        shape = self.shape_of(use)
+        if use.demand == "rows":
+            return _vectors(shape, affine[1])
+        if not is_contiguous(shape, affine[1]):
             return False
-        slot = self.result.slots[to.slot]
-        return u.demand == "flat" or (at[0] == 0 and slot.aval.shape == shape)
+        slot = self.result.slots[target.slot]
+        return use.demand == "flat" or (affine[0] == 0 and slot.aval.shape == shape)
 
-    def shape_of(self, u: _Use) -> Ints:
-        last = u.operand.path[-1] if u.operand.path else None
+    def shape_of(self, use: _Use) -> Ints:
+        last = use.operand.path[-1] if use.operand.path else None
         return (
             last.node.outputs[0].aval.shape
             if isinstance(last, View)
-            else u.operand.value.aval.shape
+            else use.operand.value.aval.shape
         )
 
-    def boxes(self, r: PlaceRegion | CopyRegion) -> None:
+    def boxes(self, region: PlaceRegion | CopyRegion) -> None:
         """Ask for the operands of a placement (or of a copy) in the boxes of its home."""
-        operands = r.operands
-        if isinstance(r, CopyRegion):
-            (v,), (op,) = r.results, operands
-            self.ask(Copy(op.value, op.path, v.aval.shape, self.result.home[v]), r)
+        operands = region.operands
+        if isinstance(region, CopyRegion):
+            (value,), (operand,) = region.results, operands
+            self.ask(
+                Copy(operand.value, operand.path, value.aval.shape, self.result.home[value]), region
+            )
             return
-        v = r.head.outputs[0]
-        h = self.result.home[v]
-        for k, offset, shape, strides in box_of(r):
-            op = operands[k]
-            self.ask(Copy(op.value, op.path, shape, Home(h.slot, h.offset + offset, strides)), r)
+        value = region.head.outputs[0]
+        home = self.result.home[value]
+        for number, offset, shape, strides in box_of(region):
+            operand = operands[number]
+            self.ask(
+                Copy(
+                    operand.value,
+                    operand.path,
+                    shape,
+                    Home(home.slot, home.offset + offset, strides),
+                ),
+                region,
+            )
 
-    def ask(self, c: Copy, r: Region) -> None:
-        if c.root in self.made and r.head is not None and r.head.op.has("base"):
-            self.result.copies.setdefault(r, []).append(c)
-        elif c.root in self.made:
-            self.wants.setdefault(c.root, []).append((c, r))
+    def ask(self, copy: Copy, region: Region) -> None:
+        if copy.root in self.made and region.head is not None and region.head.op.has("base"):
+            self.result.copies.setdefault(region, []).append(copy)
+        elif copy.root in self.made:
+            self.wants.setdefault(copy.root, []).append((copy, region))
         else:
-            self.result.copies.setdefault(r, []).append(c)
+            self.result.copies.setdefault(region, []).append(copy)
 
 
-def _demand(op: MemoryOperand, head: Region | None = None) -> Demand:
+def _demand(operand: MemoryOperand, head: Region | None = None) -> Demand:
     """What an operand asks of its memory; `head`: the region whose head reads it."""
-    if isinstance(op, GatherOperand):
+    if isinstance(operand, GatherOperand):
         return "flat"
     if isinstance(head, HostRegion):
         return "whole"

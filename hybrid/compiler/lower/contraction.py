@@ -7,7 +7,7 @@ fused behind it reads it, exactly as when the result is stored and read again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +18,8 @@ from ...ir.graph.graph import Node, Value
 from ...ir.scalar.program import Val
 from .affine import AffineMap, Ints, refine, reshape_strides, walk_path
 from .assignment import Home
+from .kernel_program import KernelProgram
 from .regions import ContractRegion, MemoryOperand
-
-if TYPE_CHECKING:
-    from .kernels import KernelProgram
 
 __all__ = ["contraction"]
 
@@ -29,107 +27,118 @@ __all__ = ["contraction"]
 class _ResultAxes:
     """How the result is walked: batch, rows and columns, split as far as the operands need."""
 
-    def __init__(self, c: Any, shape: Ints, maps: Sequence[AffineMap]) -> None:
+    def __init__(self, layout: Any, shape: Ints, maps: Sequence[AffineMap]) -> None:
         self.shape = shape
-        self.parts = [tuple(v.sizes) for v in (c.out.batch, c.out.rows, c.out.cols)]
+        self.parts = [tuple(v.sizes) for v in (layout.out.batch, layout.out.rows, layout.out.cols)]
         if any(self.flat(m) is None for m in maps):
             fine = refine(sum(self.parts, ()), shape)
             self.parts = self._split(fine)
 
-    def flat(self, m: AffineMap) -> Ints | None:
+    def flat(self, affine: AffineMap) -> Ints | None:
         """Strides of a map over the result, along all parts."""
-        return reshape_strides(self.shape, m[1], sum(self.parts, ()))
+        return reshape_strides(self.shape, affine[1], sum(self.parts, ()))
 
     def _split(self, fine: Ints) -> list[Ints]:
         """Fine sizes dealt out to batch, rows and columns."""
-        out: list[Ints] = []
+        parts: list[Ints] = []
         rest = [d for d in fine if d != 1]
         for part in self.parts:
-            want, got = int(np.prod(part, dtype=np.int64)), []
+            want, sizes = int(np.prod(part, dtype=np.int64)), []
             while want > 1:
-                got.append(rest.pop(0))
-                want //= got[-1]
-            out.append(tuple(got))
-        return out
+                sizes.append(rest.pop(0))
+                want //= sizes[-1]
+            parts.append(tuple(sizes))
+        return parts
 
     def deal(self, flat: Ints) -> list[Dims]:
-        out, at = [], 0
+        dims, start = [], 0
         for part in self.parts:
-            out.append(Dims(part, flat[at : at + len(part)]))
-            at += len(part)
-        return out
+            dims.append(Dims(part, flat[start : start + len(part)]))
+            start += len(part)
+        return dims
 
 
-def _resplit(d: Any, sizes: Ints) -> Dims:
+def _resplit(dims: Any, sizes: Ints) -> Dims:
     """An index space of an operand in finer sizes."""
-    got = reshape_strides(tuple(d.sizes), tuple(d.strides), sizes)
-    if got is None:
-        raise GraphError(f"a contraction's index of sizes {d.sizes} does not split into {sizes}")
-    return Dims(sizes, got)
+    strides = reshape_strides(tuple(dims.sizes), tuple(dims.strides), sizes)
+    if strides is None:
+        raise GraphError(f"a contraction's index of sizes {dims.sizes} does not split into {sizes}")
+    return Dims(sizes, strides)
 
 
 def contraction(
-    r: ContractRegion, e: KernelProgram, stores: Sequence[tuple[Value, int, int, Home]]
+    region: ContractRegion, program: KernelProgram, stores: Sequence[tuple[Value, int, int, Home]]
 ) -> GemmKernel:
-    """The kernel of a contract region that stores `stores`; `e` collects its epilogue."""
-    n = r.head
-    assert n.op.layout is not None
-    avals = [v.aval for v in n.inputs]
-    places = [_operand_place(o, n, e) for o in r.operands]
-    c = n.op.layout(avals, [at[1] for _, at in places], [at[0] for _, at in places], **n.params)
-    out_d, acc = n.outputs[0].aval.dtype, accumulator(avals[c.a.operand].dtype)
+    """The kernel of a contract region that stores `stores`; `program` collects its epilogue."""
+    node = region.head
+    assert node.op.layout is not None
+    avals = [v.aval for v in node.inputs]
+    places = [_operand_place(o, node, program) for o in region.operands]
+    layout = node.op.layout(
+        avals, [at[1] for _, at in places], [at[0] for _, at in places], **node.params
+    )
+    dtype, accumulated = node.outputs[0].aval.dtype, accumulator(avals[layout.a.operand].dtype)
     maps: list[AffineMap] = []
-    for v, _, _, h in stores:
-        at = r.at_home(v, h.offset, h.strides)
-        assert at is not None
-        maps.append(at)
-    total = e.composer.arg(acc)
-    bias = _bias(c, n, e, places)
+    for stored, _, _, home in stores:
+        affine = region.at_home(stored, home.offset, home.strides)
+        assert affine is not None
+        maps.append(affine)
+    total = program.composer.arg(accumulated)
+    bias = _bias(layout, node, program, places)
     plain = bias is None and len(stores) == 1 and stores[0][1] < 0
-    value = None if plain else e.composer.carried(rounded(e.composer.s, total, bias, out_d), out_d)
-    outs = [] if value is None else _values(r, e, stores, value)
+    value = (
+        None
+        if plain
+        else program.composer.carried(rounded(program.composer.s, total, bias, dtype), dtype)
+    )
+    outs = [] if value is None else _values(region, program, stores, value)
     walk = _ResultAxes(
-        c, r.shape, [*maps, *((a.offset, a.strides) for a in e.reads[bias is not None :])]
+        layout,
+        region.shape,
+        [*maps, *((a.offset, a.strides) for a in program.reads[bias is not None :])],
     )
     return GemmKernel(
-        c.batch,
-        c.m,
-        c.n,
-        c.k,
-        _operand(c.a, places, avals, walk.parts[0], walk.parts[1], None),
-        _operand(c.b, places, avals, walk.parts[0], None, walk.parts[2]),
+        layout.batch,
+        layout.m,
+        layout.n,
+        layout.k,
+        _operand(layout.a, places, avals, walk.parts[0], walk.parts[1], None),
+        _operand(layout.b, places, avals, walk.parts[0], None, walk.parts[2]),
         tuple(
             Operand(h.slot, v.aval.dtype, m[0], *walk.deal(_need(walk, m)))
             for (v, _, _, h), m in zip(stores, maps)
         ),
-        acc,
-        c.order,
-        None if plain else e.composer.finish(outs, [v.aval.dtype for v, *_ in stores]),
-        _reads(c, e, walk, bias is not None),
-        tuple(e.params),
+        accumulated,
+        layout.order,
+        None if plain else program.composer.finish(outs, [v.aval.dtype for v, *_ in stores]),
+        _reads(layout, program, walk, bias is not None),
+        tuple(program.params),
     )
 
 
-def _operand_place(o: MemoryOperand, n: Node, e: KernelProgram) -> tuple[int, AffineMap]:
+def _operand_place(
+    operand: MemoryOperand, node: Node, program: KernelProgram
+) -> tuple[int, AffineMap]:
     """Slot and map of what the contraction reads."""
-    h = e.assignment.home[o.value]
-    at = walk_path(o.path, (h.offset, h.strides))
-    if at is None:
-        raise GraphError(f"{n.op.name}: an operand of {o.value.aval} cannot be walked")
-    return h.slot, at
+    home = program.assignment.home[operand.value]
+    affine = walk_path(operand.path, (home.offset, home.strides))
+    if affine is None:
+        raise GraphError(f"{node.op.name}: an operand of {operand.value.aval} cannot be walked")
+    return home.slot, affine
 
 
-def _need(walk: _ResultAxes, m: AffineMap) -> Ints:
-    flat = walk.flat(m)
+def _need(walk: _ResultAxes, affine: AffineMap) -> Ints:
+    flat = walk.flat(affine)
     if flat is None:
         raise GraphError(
-            f"a contraction's result of shape {walk.shape} cannot be walked with strides {m[1]}"
+            f"a contraction's result of shape {walk.shape} cannot be walked with strides "
+            f"{affine[1]}"
         )
     return flat
 
 
 def _operand(
-    v: Any,
+    factor: Any,
     places: Sequence[Any],
     avals: Sequence[Any],
     batch: Ints,
@@ -137,38 +146,43 @@ def _operand(
     cols: Ints | None,
 ) -> Operand:
     return Operand(
-        places[v.operand][0],
-        avals[v.operand].dtype,
-        v.offset,
-        _resplit(v.batch, batch),
-        v.rows if rows is None else _resplit(v.rows, rows),
-        v.cols if cols is None else _resplit(v.cols, cols),
+        places[factor.operand][0],
+        avals[factor.operand].dtype,
+        factor.offset,
+        _resplit(factor.batch, batch),
+        factor.rows if rows is None else _resplit(factor.rows, rows),
+        factor.cols if cols is None else _resplit(factor.cols, cols),
     )
 
 
-def _bias(c: Any, n: Node, e: KernelProgram, places: Sequence[Any]) -> Val | None:
-    if c.bias is None:
+def _bias(layout: Any, node: Node, program: KernelProgram, places: Sequence[Any]) -> Val | None:
+    if layout.bias is None:
         return None
-    d = n.inputs[c.bias.operand].aval.dtype
-    e.reads.append(Access(places[c.bias.operand][0], d, c.bias.offset, ()))
-    return e.composer.arg(d)
+    dtype = node.inputs[layout.bias.operand].aval.dtype
+    program.reads.append(Access(places[layout.bias.operand][0], dtype, layout.bias.offset, ()))
+    return program.composer.arg(dtype)
 
 
-def _values(r: ContractRegion, e: KernelProgram, stores: Sequence[Any], value: Val) -> list[Val]:
+def _values(
+    region: ContractRegion, program: KernelProgram, stores: Sequence[Any], value: Val
+) -> list[Val]:
     made: dict[int, list[Any]] = {-1: [value]}
-    e.run(r, {k for _, k, _, _ in stores}, made)
+    program.run(region, {k for _, k, _, _ in stores}, made)
     return [made[k][i] for _, k, i, _ in stores]
 
 
-def _reads(c: Any, e: KernelProgram, walk: _ResultAxes, biased: bool) -> tuple[Access, ...]:
-    out = []
-    for k, a in enumerate(e.reads):
-        if biased and k == 0:
+def _reads(
+    layout: Any, program: KernelProgram, walk: _ResultAxes, biased: bool
+) -> tuple[Access, ...]:
+    accesses = []
+    for number, access in enumerate(program.reads):
+        if biased and number == 0:
             parts = [
-                _resplit(d, p) for d, p in zip((c.bias.batch, c.bias.rows, c.bias.cols), walk.parts)
+                _resplit(d, p)
+                for d, p in zip((layout.bias.batch, layout.bias.rows, layout.bias.cols), walk.parts)
             ]
             flat: Ints = sum((p.strides for p in parts), ())
         else:
-            flat = _need(walk, (a.offset, a.strides))
-        out.append(a._replace(strides=flat))
-    return tuple(out)
+            flat = _need(walk, (access.offset, access.strides))
+        accesses.append(access._replace(strides=flat))
+    return tuple(accesses)

@@ -54,16 +54,17 @@ MAX_SINK = 16  # nodes in a row that move into the reduction that reads them
 FEW_ROWS, LONG = 8, 1 << 15  # a reduction to fewer rows of at least so many elements stays alone
 
 
-def contract_dims(n: Node) -> Ints:
+def contract_dims(node: Node) -> Ints:
     """The finest sizes in which a contraction's result is walked: its own axes, and where batch,
     rows and columns meet, which may be inside one."""
-    assert n.op.layout is not None
-    avals = [v.aval for v in n.inputs]
-    c = n.op.layout(
-        avals, [contiguous_strides(a.shape) for a in avals], [0] * len(avals), **n.params
+    assert node.op.layout is not None
+    avals = [v.aval for v in node.inputs]
+    layout = node.op.layout(
+        avals, [contiguous_strides(a.shape) for a in avals], [0] * len(avals), **node.params
     )
     return refine(
-        (*c.out.batch.sizes, *c.out.rows.sizes, *c.out.cols.sizes), n.outputs[0].aval.shape
+        (*layout.out.batch.sizes, *layout.out.rows.sizes, *layout.out.cols.sizes),
+        node.outputs[0].aval.shape,
     )
 
 
@@ -89,16 +90,16 @@ class _Fusion:
     # ---- facts found before the partition
     def _stored(self) -> set[Value]:
         """Roots that are in memory whatever is fused."""
-        out: set[Value] = set(self.graph.inputs)
+        stored: set[Value] = set(self.graph.inputs)
         uses = [
             v
             for n in self.graph.nodes
             for i, v in enumerate(n.inputs)
             if n.op.kind not in ("map", "row", "view") or i in n.op.gathers
         ]
-        for v in (*self.graph.outputs, *uses, *(r for r, _ in self.roots.copied.values())):
-            out.add(self.roots(v)[0])
-        return out
+        for value in (*self.graph.outputs, *uses, *(r for r, _ in self.roots.copied.values())):
+            stored.add(self.roots(value)[0])
+        return stored
 
     def _find_free(self) -> None:
         """Cheap nodes of at most one stored operand: repeated where they are read.
@@ -106,69 +107,73 @@ class _Fusion:
         A free node costs what it takes to make it from stored values, so chains of them are
         short."""
         costs: dict[Value, int] = {}
-        for n in self.graph.nodes:
+        for node in self.graph.nodes:
             if (
-                n.op.kind != "map"
-                or len(n.outputs) != 1
-                or n.outputs[0] in self.stored
-                or n.op.gathers
+                node.op.kind != "map"
+                or len(node.outputs) != 1
+                or node.outputs[0] in self.stored
+                or node.op.gathers
             ):
                 continue
-            t = traits(n)
-            if t.placed or not t.cheap:
+            facts = traits(node)
+            if facts.placed or not facts.cheap:
                 continue
-            cost, big, ok = max(t.cost, 1), set(), True
-            for v in n.inputs:
-                root = self.roots(v)[0]
+            cost, roots, reachable = max(facts.cost, 1), set(), True
+            for value in node.inputs:
+                root = self.roots(value)[0]
                 if root in self.free:
                     cost += costs[root]
                 elif root.aval.size > 1 and not (isinstance(root, Const) and uniform(root)):
-                    ok &= root in self.stored
-                big.add(root)
+                    reachable &= root in self.stored
+                roots.add(root)
             if (
-                ok
+                reachable
                 and cost <= FREE_COST
-                and sum(r.aval.size > 1 for r in big) <= 1
-                and _not_large(n)
+                and sum(r.aval.size > 1 for r in roots) <= 1
+                and _not_large(node)
             ):
-                self.free.add(n.outputs[0])
-                costs[n.outputs[0]] = cost
+                self.free.add(node.outputs[0])
+                costs[node.outputs[0]] = cost
 
     def _find_sinks(self) -> None:
         """Elementwise nodes that only reductions of one kind read, which do not fuse otherwise."""
         targets: dict[Value, set[Any]] = {}
         depth: dict[Value, int] = {}  # nodes between a value and the reduction that takes it in
-        for n in reversed(self.graph.nodes):
+        for node in reversed(self.graph.nodes):
             mine: Any = None
-            far = 0
-            if n.op.kind == "row" and alone(n):
-                mine = (space_of(n), group_of(n))
-            elif n.op.kind == "map" and len(n.outputs) == 1 and self._sinks(n, targets, depth):
-                (mine,) = targets[n.outputs[0]]
-                far = depth[n.outputs[0]] + 1
-                self.free.add(n.outputs[0])
-            for v in n.inputs if n.op.kind != "view" else ():
-                root = self.roots(v)[0]
+            distance = 0
+            if node.op.kind == "row" and alone(node):
+                mine = (space_of(node), group_of(node))
+            elif (
+                node.op.kind == "map"
+                and len(node.outputs) == 1
+                and self._sinks(node, targets, depth)
+            ):
+                (mine,) = targets[node.outputs[0]]
+                distance = depth[node.outputs[0]] + 1
+                self.free.add(node.outputs[0])
+            for value in node.inputs if node.op.kind != "view" else ():
+                root = self.roots(value)[0]
                 targets.setdefault(root, set()).add(mine)
-                depth[root] = max(depth.get(root, 0), far)
+                depth[root] = max(depth.get(root, 0), distance)
 
-    def _sinks(self, n: Node, targets: dict[Value, set[Any]], depth: dict[Value, int]) -> bool:
-        v = n.outputs[0]
-        found = targets.get(v, set())
+    def _sinks(self, node: Node, targets: dict[Value, set[Any]], depth: dict[Value, int]) -> bool:
+        value = node.outputs[0]
+        found = targets.get(value, set())
         return (
             len(found) == 1
             and None not in found
-            and depth[v] < MAX_SINK
-            and v not in self.stored
-            and n.op.check is None
-            and not n.op.gathers
-            and not traits(n).placed
+            and depth[value] < MAX_SINK
+            and value not in self.stored
+            and node.op.check is None
+            and not node.op.gathers
+            and not traits(node).placed
         )
 
     # ---- times
     def time_of(self, root: Value) -> Time:
-        r = self.region.get(root)
-        return BEGINNING if r is None else r.time
+        region = self.region.get(root)
+        return BEGINNING if region is None else region.time
 
     def unmade(self, root: Value) -> bool:
         """Whether a root exists only inside the kernels that read it."""
@@ -184,206 +189,216 @@ class _Fusion:
 
     def producers(self, values: Iterable[Value]) -> set[Region]:
         """The regions that make what the values need, through free nodes."""
-        out: set[Region] = set()
+        found: set[Region] = set()
         seen: set[Value] = set()
         stack = [self.roots(v)[0] for v in values]
         while stack:
-            v = stack.pop()
-            if v in seen:
+            value = stack.pop()
+            if value in seen:
                 continue
-            seen.add(v)
-            if v in self.free and v.node is not None:
-                stack += [self.roots(x)[0] for x in v.node.inputs]
-                if v.node in self.checked:
-                    out.add(self.checked[v.node])
-            elif v in self.deferred and v.node is not None:
-                stack.append(self.roots(v.node.inputs[0])[0])
-            elif v in self.region:
-                out.add(self.region[v])
-        return out
+            seen.add(value)
+            if value in self.free and value.node is not None:
+                stack += [self.roots(x)[0] for x in value.node.inputs]
+                if value.node in self.checked:
+                    found.add(self.checked[value.node])
+            elif value in self.deferred and value.node is not None:
+                stack.append(self.roots(value.node.inputs[0])[0])
+            elif value in self.region:
+                found.add(self.region[value])
+        return found
 
     # ---- the partition
     def run(self) -> Regions:
-        for n in self.graph.nodes:
-            if n.op.kind in ("map", "row"):
-                if n.op.check is not None:
-                    self.check(n)
-                if n.outputs[0] not in self.free:
-                    self.fuse_node(n)
-            elif n.op.kind == "view":
-                if n.outputs[0] in self.roots.copied:
-                    self.copy(n.outputs[0])
+        for node in self.graph.nodes:
+            if node.op.kind in ("map", "row"):
+                if node.op.check is not None:
+                    self.check(node)
+                if node.outputs[0] not in self.free:
+                    self.fuse_node(node)
+            elif node.op.kind == "view":
+                if node.outputs[0] in self.roots.copied:
+                    self.copy(node.outputs[0])
             else:
-                self.own_kernel(n)
-        self.regions.sort(key=lambda r: r.time)
+                self.own_kernel(node)
+        self.regions.sort(key=lambda region: region.time)
         return Regions(self.graph, tuple(self.regions), self.roots)
 
-    def add(self, r: AnyRegion) -> AnyRegion:
-        self.regions.append(r)
-        return r
+    def add(self, region: AnyRegion) -> AnyRegion:
+        self.regions.append(region)
+        return region
 
     def require(self, values: Iterable[Value]) -> None:
         """Make free roots stored values after all."""
-        for v in values:
-            root = self.roots(v)[0]
+        for value in values:
+            root = self.roots(value)[0]
             if root in self.free and root.node is not None:
                 self.free.discard(root)
                 self.fuse_node(root.node)
             elif self.deferred.pop(root, None) is not None and root.node is not None:
                 self.open_head(root.node)
 
-    def check(self, n: Node) -> None:
+    def check(self, node: Node) -> None:
         """The check of a node is a region of its own; the node itself comes after it."""
-        r = self.add(CheckRegion(time=self.next_time(), shape=space_of(n), head=n))
-        trial = Trial(self, r)
-        spread = whole(r.shape, r.shape)
-        ops = None if spread is None else trial.operands(n, (spread,))
-        if ops is None:
+        region = self.add(CheckRegion(time=self.next_time(), shape=space_of(node), head=node))
+        trial = Trial(self, region)
+        spread = whole(region.shape, region.shape)
+        operands = None if spread is None else trial.operands(node, (spread,))
+        if operands is None:
             self.regions.pop()
-            self.require(n.inputs)
-            return self.check(n)
-        r.arguments, r.insts, r.reads = ops, trial.insts, trial.reads
-        r.operands = tuple(o for o in ops if isinstance(o, MemoryOperand))
-        self.checked[n] = r
+            self.require(node.inputs)
+            return self.check(node)
+        region.arguments, region.insts, region.reads = operands, trial.insts, trial.reads
+        region.operands = tuple(o for o in operands if isinstance(o, MemoryOperand))
+        self.checked[node] = region
 
-    def copy(self, v: Value) -> None:
-        root, path = self.roots.copied[v]
+    def copy(self, value: Value) -> None:
+        root, path = self.roots.copied[value]
         self.require([root])
-        r = self.add(CopyRegion(time=self.next_time(), shape=v.aval.shape))
-        r.operands = (ReadOperand(root, path),)
-        r.env[v] = (0, 0, contiguous_strides(v.aval.shape))
-        self.region[v] = r
+        region = self.add(CopyRegion(time=self.next_time(), shape=value.aval.shape))
+        region.operands = (ReadOperand(root, path),)
+        region.env[value] = (0, 0, contiguous_strides(value.aval.shape))
+        self.region[value] = region
 
-    def own_kernel(self, n: Node) -> None:
+    def own_kernel(self, node: Node) -> None:
         """A node that is a kernel by itself; a placement over zeros waits until needed whole."""
-        self.require(n.inputs)
-        box = plain_box(n) if n.outputs[0] not in self.stored else None
+        self.require(node.inputs)
+        box = plain_box(node) if node.outputs[0] not in self.stored else None
         if box is not None:
-            self.deferred[n.outputs[0]] = box
+            self.deferred[node.outputs[0]] = box
         else:
-            self.open_head(n)
+            self.open_head(node)
 
-    def open_head(self, n: Node) -> None:
+    def open_head(self, node: Node) -> None:
         """The region of such a node: contractions take epilogues later."""
-        time, shape = self.next_time(), n.outputs[0].aval.shape
-        r: Region
-        if n.op.kind == "contract":
-            r = ContractRegion(time=time, shape=shape, head=n, dims=contract_dims(n))
-            r.env[n.outputs[0]] = (-1, 0, canonical(shape, contiguous_strides(shape)))
+        time, shape = self.next_time(), node.outputs[0].aval.shape
+        region: Region
+        if node.op.kind == "contract":
+            region = ContractRegion(time=time, shape=shape, head=node, dims=contract_dims(node))
+            region.env[node.outputs[0]] = (-1, 0, canonical(shape, contiguous_strides(shape)))
         else:
-            r = HEADS[n.op.kind](time=time, shape=shape, head=n)
-        self.add(r).operands = tuple(ReadOperand(*self.roots(v)) for v in n.inputs)
-        for v in n.outputs:
-            self.region[v] = r
+            region = HEADS[node.op.kind](time=time, shape=shape, head=node)
+        self.add(region).operands = tuple(ReadOperand(*self.roots(v)) for v in node.inputs)
+        for value in node.outputs:
+            self.region[value] = region
 
-    def fuse_node(self, n: Node) -> None:
+    def fuse_node(self, node: Node) -> None:
         """Join a region that n depends on, or open one."""
-        found = self.producers(n.inputs) | ({self.checked[n]} if n in self.checked else set())
-        deps = sorted(found, key=lambda r: r.time)
+        found = self.producers(node.inputs) | (
+            {self.checked[node]} if node in self.checked else set()
+        )
+        deps = sorted(found, key=lambda region: region.time)
         after = deps[-1].time if deps else BEGINNING
-        for r in self.candidates(n, deps):
+        for region in self.candidates(node, deps):
             # everything that is not in r must be older than r
-            if after <= r.time and self.join(n, r):
-                return self.record(n, r)
+            if after <= region.time and self.join(node, region):
+                return self.record(node, region)
         # small elementwise work (step counts, learning rates) runs as soon as it can, so that it
         # does not keep its readers out of older regions
-        soon = after if n.op.kind == "map" and small(space_of(n)) else None
-        group = group_of(n) if n.op.kind == "row" else None
-        r = self.add(LoopRegion(time=self.next_time(soon), shape=space_of(n), group=group))
-        spread = whole(r.shape, r.shape)
-        if spread is None or not Trial(self, r).join(n, spread):
+        soon = after if node.op.kind == "map" and small(space_of(node)) else None
+        group = group_of(node) if node.op.kind == "row" else None
+        region = self.add(LoopRegion(time=self.next_time(soon), shape=space_of(node), group=group))
+        spread = whole(region.shape, region.shape)
+        if spread is None or not Trial(self, region).join(node, spread):
             self.regions.pop()
-            self.require(n.inputs)
-            return self.fuse_node(n)
-        self.record(n, r)
+            self.require(node.inputs)
+            return self.fuse_node(node)
+        self.record(node, region)
 
-    def record(self, n: Node, r: Region) -> None:
-        for v in n.outputs:
-            self.region[v] = r
-        if small(r.shape) and r.group is None:
-            self.small[r.shape] = r
-        if r.column:
-            self.columns[r.shape, r.group] = r
-        elif isinstance(r, LoopRegion):
-            self.recent[r.shape] = r
+    def record(self, node: Node, region: Region) -> None:
+        for value in node.outputs:
+            self.region[value] = region
+        if small(region.shape) and region.group is None:
+            self.small[region.shape] = region
+        if region.column:
+            self.columns[region.shape, region.group] = region
+        elif isinstance(region, LoopRegion):
+            self.recent[region.shape] = region
 
-    def candidates(self, n: Node, deps: list[Region]) -> list[Region]:
+    def candidates(self, node: Node, deps: list[Region]) -> list[Region]:
         """Regions that n may join, the best first."""
-        if any(v.aval.size == 0 for v in (*n.inputs, *n.outputs)):
+        if any(v.aval.size == 0 for v in (*node.inputs, *node.outputs)):
             return []
-        out: list[Region | None] = []
+        found: list[Region | None] = []
         if deps and isinstance(deps[-1], LoopRegion | ContractRegion):
-            out.append(deps[-1])
-        space = space_of(n)
-        if n.op.kind == "row":
-            out.append(self.columns.get((space, group_of(n))))
+            found.append(deps[-1])
+        space = space_of(node)
+        if node.op.kind == "row":
+            found.append(self.columns.get((space, group_of(node))))
         else:
-            out += [self.small.get(space), self.sibling(n, space)]
-        return [r for r in dict.fromkeys(out) if r is not None and 0 not in r.shape]
+            found += [self.small.get(space), self.sibling(node, space)]
+        return [r for r in dict.fromkeys(found) if r is not None and 0 not in r.shape]
 
-    def sibling(self, n: Node, space: Ints) -> Region | None:
+    def sibling(self, node: Node, space: Ints) -> Region | None:
         """The last loop over the same space, if it reads a value that n reads too."""
-        r = self.recent.get(space)
-        if r is None:
+        region = self.recent.get(space)
+        if region is None:
             return None
-        mine = {root for root, _ in map(self.roots, n.inputs) if root.aval.size > 1}
-        return r if any(op.value in mine for op in r.reads.values()) else None
+        mine = {root for root, _ in map(self.roots, node.inputs) if root.aval.size > 1}
+        return region if any(op.value in mine for op in region.reads.values()) else None
 
-    def join(self, n: Node, r: Region) -> bool:
-        if isinstance(r, ContractRegion) and (
-            n.op.kind == "row" or traits(n).placed or n.op.gathers
+    def join(self, node: Node, region: Region) -> bool:
+        if isinstance(region, ContractRegion) and (
+            node.op.kind == "row" or traits(node).placed or node.op.gathers
         ):
             return False
-        if r.column and r.group is not None and prod(r.shape[slice(*r.group)]) == 1:
+        if (
+            region.column
+            and region.group is not None
+            and prod(region.shape[slice(*region.group)]) == 1
+        ):
             # an element and its row are one thing there: operands could not be told apart
             return False
-        if n.op.kind == "row":
-            return self.join_row(n, r)
-        sealed = r.group is not None and apart(r.shape, r.group)
+        if node.op.kind == "row":
+            return self.join_row(node, region)
+        sealed = region.group is not None and apart(region.shape, region.group)
         return any(
-            Trial(self, r).join(n, e) for e in self.spreads(n, r) if not sealed or _rows(e, r)
+            Trial(self, region).join(node, e)
+            for e in self.spreads(node, region)
+            if not sealed or _rows(e, region)
         )
 
-    def join_row(self, n: Node, r: Region) -> bool:
-        shape, group = space_of(n), group_of(n)
-        spread = whole(shape, r.shape)
-        if r.shape != shape or spread is None or r.group not in (None, group):
+    def join_row(self, node: Node, region: Region) -> bool:
+        shape, group = space_of(node), group_of(node)
+        spread = whole(shape, region.shape)
+        if region.shape != shape or spread is None or region.group not in (None, group):
             return False
-        if r.group is None and alone(n):
+        if region.group is None and alone(node):
             return False
-        old, r.group = r.group, group
-        if Trial(self, r).join(n, spread):
+        before, region.group = region.group, group
+        if Trial(self, region).join(node, spread):
             return True
-        r.group = old
+        region.group = before
         return False
 
-    def spreads(self, n: Node, r: Region) -> list[Embed]:
+    def spreads(self, node: Node, region: Region) -> list[Embed]:
         """Ways in which the node's space may lie in the region's, the plain ones first."""
-        shape = space_of(n)
-        out = [whole(shape, r.shape)]
-        if traits(n).placed:
-            return [e for e in out if e is not None and shape == r.shape]
-        if r.group is not None:
-            out.append(row_embed(shape, r.shape, r.group))
-        for i, v in enumerate(n.inputs):
-            root, path = self.roots(v)
-            here = r.env.get(root)
-            if here is None or i in n.op.gathers:
+        shape = space_of(node)
+        found = [whole(shape, region.shape)]
+        if traits(node).placed:
+            return [e for e in found if e is not None and shape == region.shape]
+        if region.group is not None:
+            found.append(row_embed(shape, region.shape, region.group))
+        for number, value in enumerate(node.inputs):
+            root, path = self.roots(value)
+            here = region.env.get(root)
+            if here is None or number in node.op.gathers:
                 continue
-            at = walk_path(path + input_path(n, i, shape), (0, contiguous_strides(root.aval.shape)))
-            if at is not None and at[0] == 0:
-                out.append(same_order(shape, at[1], r.shape, here[2]))
-        return list(dict.fromkeys(e for e in out if e is not None))
+            affine = walk_path(
+                path + input_path(node, number, shape), (0, contiguous_strides(root.aval.shape))
+            )
+            if affine is not None and affine[0] == 0:
+                found.append(same_order(shape, affine[1], region.shape, here[2]))
+        return list(dict.fromkeys(e for e in found if e is not None))
 
 
-def _not_large(n: Node) -> bool:
+def _not_large(node: Node) -> bool:
     """A free node is read at no more positions than its value has, except constants."""
-    return n.outputs[0].aval.size >= max((v.aval.size for v in n.inputs), default=0)
+    return node.outputs[0].aval.size >= max((v.aval.size for v in node.inputs), default=0)
 
 
-def _rows(e: Embed, r: Region) -> bool:
-    assert r.group is not None
-    return not any(r.group[0] <= a < r.group[1] for a in e.axes)
+def _rows(spread: Embed, region: Region) -> bool:
+    assert region.group is not None
+    return not any(region.group[0] <= a < region.group[1] for a in spread.axes)
 
 
 def apart(shape: Ints, group: tuple[int, int]) -> bool:
@@ -393,9 +408,9 @@ def apart(shape: Ints, group: tuple[int, int]) -> bool:
     return group[1] != len(shape) or (prod(shape[: group[0]]) < FEW_ROWS and prod(shape) >= LONG)
 
 
-def alone(n: Node) -> bool:
+def alone(node: Node) -> bool:
     """`apart` of a row node."""
-    return apart(space_of(n), group_of(n))
+    return apart(space_of(node), group_of(node))
 
 
 def fuse(graph: Graph) -> Regions:

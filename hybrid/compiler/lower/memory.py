@@ -31,9 +31,9 @@ class Arena:
         insort(self.free, (offset, size))
         insort(self.sizes, (size, offset))
 
-    def remove(self, k: int) -> tuple[int, int]:
+    def remove(self, number: int) -> tuple[int, int]:
         """Take out the k-th free range."""
-        offset, size = self.free.pop(k)
+        offset, size = self.free.pop(number)
         del self.sizes[bisect_left(self.sizes, (size, offset))]
         return offset, size
 
@@ -54,11 +54,11 @@ class Arena:
         return offset
 
     def give(self, offset: int, size: int) -> None:
-        k = bisect_left(self.free, (offset, 0))
-        if k < len(self.free) and offset + size == self.free[k][0]:
-            size += self.remove(k)[1]
-        if k > 0 and sum(self.free[k - 1]) == offset:
-            before, room = self.remove(k - 1)
+        number = bisect_left(self.free, (offset, 0))
+        if number < len(self.free) and offset + size == self.free[number][0]:
+            size += self.remove(number)[1]
+        if number > 0 and sum(self.free[number - 1]) == offset:
+            before, room = self.remove(number - 1)
             offset, size = before, room + size
         self.add(offset, size)
 
@@ -66,15 +66,15 @@ class Arena:
 def _lives(steps: list[PlanStep], temps: set[int]) -> tuple[dict[int, int], dict[int, int]]:
     first: dict[int, int] = {}
     last: dict[int, int] = {}
-    for k, s in enumerate(steps):
-        for slot in (s.reads | s.writes) & temps:
-            first.setdefault(slot, k)
-            last[slot] = k
+    for number, step in enumerate(steps):
+        for slot in (step.reads | step.writes) & temps:
+            first.setdefault(slot, number)
+            last[slot] = number
     return first, last
 
 
-def _bytes(n: int) -> int:
-    return -(-n // ALIGN) * ALIGN
+def _bytes(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
 
 
 def offsets(draft: Draft) -> tuple[dict[int, int], int]:
@@ -83,11 +83,11 @@ def offsets(draft: Draft) -> tuple[dict[int, int], int]:
     temps = {k for k, s in enumerate(slots) if s.kind == "temp" and s.aval.nbytes}
     first, last = _lives(draft.steps, temps)
     arena = Arena()
-    at: dict[int, int] = {}
-    for k, step in enumerate(draft.steps):
-        dying = sorted(s for s in step.reads & temps if last[s] == k and first[s] < k)
+    offset_of: dict[int, int] = {}
+    for number, step in enumerate(draft.steps):
+        dying = sorted(s for s in step.reads & temps if last[s] == number and first[s] < number)
         given: set[int] = set()
-        for new in sorted(s for s in step.writes & temps if first[s] == k):
+        for new in sorted(s for s in step.writes & temps if first[s] == number):
             size = _bytes(slots[new].aval.nbytes)
             over = next(
                 (
@@ -101,39 +101,39 @@ def offsets(draft: Draft) -> tuple[dict[int, int], int]:
             )
             if over is not None:
                 given.add(over)
-                at[new] = at[over]
+                offset_of[new] = offset_of[over]
             else:
-                at[new] = arena.take(size)
-        for s in dying:
-            if s not in given:
-                arena.give(at[s], _bytes(slots[s].aval.nbytes))
-        for s in sorted(step.writes & temps):
-            if last[s] == k and first[s] == k:
-                arena.give(at[s], _bytes(slots[s].aval.nbytes))
-    return at, arena.peak
+                offset_of[new] = arena.take(size)
+        for slot in dying:
+            if slot not in given:
+                arena.give(offset_of[slot], _bytes(slots[slot].aval.nbytes))
+        for slot in sorted(step.writes & temps):
+            if last[slot] == number and first[slot] == number:
+                arena.give(offset_of[slot], _bytes(slots[slot].aval.nbytes))
+    return offset_of, arena.peak
 
 
 def _over(step: PlanStep, old: int, new: int) -> bool:
-    k = step.kernel
-    if not isinstance(k, LoopKernel):
+    kernel = step.kernel
+    if not isinstance(kernel, LoopKernel):
         return False
-    sizes = {a.dtype.itemsize for a in (*k.reads, *k.writes) if a.slot in (old, new)}
-    return len(sizes) == 1 and same_place(k, old, new)
+    sizes = {a.dtype.itemsize for a in (*kernel.reads, *kernel.writes) if a.slot in (old, new)}
+    return len(sizes) == 1 and same_place(kernel, old, new)
 
 
 def pack(draft: Draft) -> Plan:
     """The plan: temporaries become places in the arena."""
-    s = draft.assignment
-    at, size = offsets(draft)
+    assignment = draft.assignment
+    offset_of, size = offsets(draft)
     slots = tuple(
-        t._replace(kind="arena", index=at.get(k, 0)) if t.kind == "temp" else t
-        for k, t in enumerate(s.slots)
+        t._replace(kind="arena", index=offset_of.get(k, 0)) if t.kind == "temp" else t
+        for k, t in enumerate(assignment.slots)
     )
     return Plan(
         slots,
         tuple(t.kernel for t in draft.steps),
-        tuple(s.outputs),
-        tuple(s.consts),
+        tuple(assignment.outputs),
+        tuple(assignment.consts),
         size,
         tuple(t.site for t in draft.steps),
         tuple(t.message for t in draft.steps),

@@ -100,20 +100,20 @@ class Traits(NamedTuple):
 _TRAITS: dict[Any, Traits] = {}
 
 
-def traits(n: Node) -> Traits:
+def traits(node: Node) -> Traits:
     """Facts about the program of a map or row node; once per op, parameters and dtypes."""
-    ins = tuple(v.aval for v in n.inputs)
+    avals = tuple(v.aval for v in node.inputs)
     key = (
-        n.op,
-        tuple((k, param_key(v)) for k, v in n.params.items()),
-        ins if n.op.gathers else tuple(a.dtype for a in ins),
+        node.op,
+        tuple((k, param_key(v)) for k, v in node.params.items()),
+        avals if node.op.gathers else tuple(a.dtype for a in avals),
     )
-    got = _TRAITS.get(key)
-    if got is None:
-        program = op_program(n.op, ins, n.params, [v.aval for v in n.outputs])
+    found = _TRAITS.get(key)
+    if found is None:
+        program = op_program(node.op, avals, node.params, [v.aval for v in node.outputs])
         prims = [i.prim for i in program.instrs]
         costs = [PRIMS[p].cost for p in prims]
-        got = Traits(
+        found = Traits(
             sum(c > FREE for c in costs),
             max(costs, default=FREE) < SLOW,
             "index" in prims or "coord" in prims,
@@ -121,23 +121,23 @@ def traits(n: Node) -> Traits:
         )
         if len(_TRAITS) > 4096:
             _TRAITS.clear()
-        _TRAITS[key] = got
-    return got
+        _TRAITS[key] = found
+    return found
 
 
-def group_of(n: Node) -> tuple[int, int]:
+def group_of(node: Node) -> tuple[int, int]:
     """The adjacent axes of input 0 a row node works over: parameter `axes`, else the last."""
-    nd = n.inputs[0].aval.ndim
-    axes = n.params.get("axes")
-    return (int(axes[0]), int(axes[1])) if axes is not None else (max(nd - 1, 0), nd)
+    ndim = node.inputs[0].aval.ndim
+    axes = node.params.get("axes")
+    return (int(axes[0]), int(axes[1])) if axes is not None else (max(ndim - 1, 0), ndim)
 
 
-def uniform(c: Const) -> bool:
+def uniform(literal: Const) -> bool:
     """Whether a literal is one number everywhere, so that a run-time scalar can stand for it."""
-    if c.aval.size <= 1:
-        return c.aval.size == 1
-    raw = np.ascontiguousarray(c.data).reshape(-1).view(f"V{c.aval.dtype.itemsize}")
-    return raw.tobytes() == raw[:1].tobytes() * c.aval.size
+    if literal.aval.size <= 1:
+        return literal.aval.size == 1
+    raw = np.ascontiguousarray(literal.data).reshape(-1).view(f"V{literal.aval.dtype.itemsize}")
+    return raw.tobytes() == raw[:1].tobytes() * literal.aval.size
 
 
 @lru_cache(4096)
@@ -145,60 +145,67 @@ def _broadcast(shapes: tuple[Ints, ...]) -> Ints:
     return broadcast_shapes("a row op", *shapes)
 
 
-def space_of(n: Node) -> Ints:
+def space_of(node: Node) -> Ints:
     """The node's space: a map's result shape, or what the operands of a row node broadcast to."""
-    if n.op.kind != "row":
-        return n.outputs[0].aval.shape
-    return _broadcast(tuple(v.aval.shape for i, v in enumerate(n.inputs) if i not in n.op.gathers))
+    if node.op.kind != "row":
+        return node.outputs[0].aval.shape
+    return _broadcast(
+        tuple(v.aval.shape for i, v in enumerate(node.inputs) if i not in node.op.gathers)
+    )
 
 
-def input_path(n: Node, i: int, space: Ints) -> Path:
+def input_path(node: Node, number: int, space: Ints) -> Path:
     """From input i of a map or row node to the node's own space: as NumPy broadcasts."""
-    shape = n.inputs[i].aval.shape
+    shape = node.inputs[number].aval.shape
     return () if shape == space else (Broadcast(shape, space),)
 
 
-def out_embed(n: Node, v: Value, space: Ints) -> Embed | None:
+def out_embed(node: Node, value: Value, space: Ints) -> Embed | None:
     """How a result of a map or row node lies in the node's own space."""
-    shape = v.aval.shape
+    shape = value.aval.shape
     if shape == space:
         return whole(shape, space)
-    return row_embed(shape, space, group_of(n)) if n.op.kind == "row" else None
+    return row_embed(shape, space, group_of(node)) if node.op.kind == "row" else None
 
 
-def strides_in(region_shape: Ints, v: Value, path: Path) -> Ints | None:
+def strides_in(region_shape: Ints, value: Value, path: Path) -> Ints | None:
     """Canonical strides over the region's space of a value that lies there through `path`."""
-    at = walk_path(path, (0, contiguous_strides(v.aval.shape)))
-    return None if at is None or at[0] != 0 else canonical(region_shape, at[1])
+    affine = walk_path(path, (0, contiguous_strides(value.aval.shape)))
+    return None if affine is None or affine[0] != 0 else canonical(region_shape, affine[1])
 
 
-def plain_box(n: Node) -> tuple[Box, Embed] | None:
+def plain_box(node: Node) -> tuple[Box, Embed] | None:
     """The box of zeros that a placement writes its one operand to, and how the operand lies in the
     result's space; None when it is stepped or turned."""
-    if n.op.kind != "place" or not n.op.has("zeros") or len(n.inputs) != 1 or n.op.layout is None:
+    if (
+        node.op.kind != "place"
+        or not node.op.has("zeros")
+        or len(node.inputs) != 1
+        or node.op.layout is None
+    ):
         return None
-    x, out = n.inputs[0].aval, n.outputs[0].aval
-    ((offset, shape, strides),) = n.op.layout(x, **n.params)
-    own = contiguous_strides(out.shape)
+    source, result = node.inputs[0].aval, node.outputs[0].aval
+    ((offset, shape, strides),) = node.op.layout(source, **node.params)
+    steps = contiguous_strides(result.shape)
     axes: list[int] = []
-    for d, s in zip(shape, strides):
+    for size, stride in zip(shape, strides):
         axis = next(
             (
                 a
-                for a in range(axes[-1] + 1 if axes else 0, out.ndim)
-                if own[a] == s and d <= out.shape[a]
+                for a in range(axes[-1] + 1 if axes else 0, result.ndim)
+                if steps[a] == stride and size <= result.shape[a]
             ),
             None,
         )
-        if axis is None or x.size == 0:
+        if axis is None or source.size == 0:
             return None
         axes.append(axis)
     sizes = dict(zip(axes, shape))
-    begin = [offset // s % d for s, d in zip(own, out.shape)]
+    begin = [offset // s % d for s, d in zip(steps, result.shape)]
     box = tuple((b, b + sizes.get(a, 1)) for a, b in enumerate(begin))
-    if any(e > d for (_, e), d in zip(box, out.shape)):
+    if any(e > d for (_, e), d in zip(box, result.shape)):
         return None
-    return box, Embed(shape, tuple(range(len(shape))), shape, tuple(axes), out.ndim)
+    return box, Embed(shape, tuple(range(len(shape))), shape, tuple(axes), result.ndim)
 
 
 def cuts(shape: Ints, boxes: Iterable[Box]) -> list[list[int]]:
@@ -221,46 +228,49 @@ class Roots:
     def __init__(self, graph: Graph) -> None:
         self.paths: dict[Value, tuple[Value, Path]] = {}
         self.copied: dict[Value, tuple[Value, Path]] = {}
-        for n in graph.nodes:
-            if n.op.kind == "view":
-                self._view(n)
-            for i in range(len(n.inputs)) if n.op.kind == "scatter" else n.op.gathers:
-                self._dense(n.inputs[i])
-            if n.op.kind == "attend":
-                for v in n.inputs:
-                    self._rows(v)
+        for node in graph.nodes:
+            if node.op.kind == "view":
+                self._view(node)
+            for number in range(len(node.inputs)) if node.op.kind == "scatter" else node.op.gathers:
+                self._dense(node.inputs[number])
+            if node.op.kind == "attend":
+                for value in node.inputs:
+                    self._rows(value)
 
-    def __call__(self, v: Value) -> tuple[Value, Path]:
-        return self.paths.get(v, (v, ()))
+    def __call__(self, value: Value) -> tuple[Value, Path]:
+        return self.paths.get(value, (value, ()))
 
-    def _dense(self, v: Value) -> None:
+    def _dense(self, value: Value) -> None:
         """Make v contiguous: it is read by linear index."""
-        root, path = self(v)
-        at = walk_path(path, (0, contiguous_strides(root.aval.shape)))
-        if at is None or not is_contiguous(v.aval.shape, at[1]):
-            self.copied[v] = (root, path)
-            self.paths[v] = (v, ())
+        root, path = self(value)
+        affine = walk_path(path, (0, contiguous_strides(root.aval.shape)))
+        if affine is None or not is_contiguous(value.aval.shape, affine[1]):
+            self.copied[value] = (root, path)
+            self.paths[value] = (value, ())
 
-    def _rows(self, v: Value) -> None:
+    def _rows(self, value: Value) -> None:
         """Make v's rows lie side by side: a kernel reads vectors of them."""
-        root, path = self(v)
-        at = walk_path(path, (0, contiguous_strides(root.aval.shape)))
-        if at is None or (v.aval.ndim and v.aval.shape[-1] != 1 and at[1][-1] != 1):
-            self.copied[v] = (root, path)
-            self.paths[v] = (v, ())
+        root, path = self(value)
+        affine = walk_path(path, (0, contiguous_strides(root.aval.shape)))
+        if affine is None or (value.aval.ndim and value.aval.shape[-1] != 1 and affine[1][-1] != 1):
+            self.copied[value] = (root, path)
+            self.paths[value] = (value, ())
 
-    def _view(self, n: Node) -> None:
-        root, path = self(n.inputs[0])
-        step = (View(n),)
-        at = walk_path(path + step, (0, contiguous_strides(root.aval.shape)))
-        if at is None or len(path) >= MAX_PATH:
-            x = n.inputs[0]
-            if x is root or walk_path(step, (0, contiguous_strides(x.aval.shape))) is None:
-                raise GraphError(f"view {n.op.name} has no layout over contiguous elements")
-            self.copied[x] = (root, path)
-            self.paths[x] = (x, ())
-            root, path = x, ()
-        self.paths[n.outputs[0]] = (root, path + step)
+    def _view(self, node: Node) -> None:
+        root, path = self(node.inputs[0])
+        step = (View(node),)
+        affine = walk_path(path + step, (0, contiguous_strides(root.aval.shape)))
+        if affine is None or len(path) >= MAX_PATH:
+            source = node.inputs[0]
+            if (
+                source is root
+                or walk_path(step, (0, contiguous_strides(source.aval.shape))) is None
+            ):
+                raise GraphError(f"view {node.op.name} has no layout over contiguous elements")
+            self.copied[source] = (root, path)
+            self.paths[source] = (source, ())
+            root, path = source, ()
+        self.paths[node.outputs[0]] = (root, path + step)
 
 
 # ---- operands of instructions
@@ -280,11 +290,11 @@ class ResultOperand(NamedTuple):
 
 
 class ReadOperand(NamedTuple):
-    """Memory of `value` through `path`; `at` is the map when that memory is contiguous."""
+    """Memory of `value` through `path`; `affine` is the map when that memory is contiguous."""
 
     value: Value
     path: Path = ()
-    at: AffineMap = (0, ())
+    affine: AffineMap = (0, ())
 
 
 class GatherOperand(NamedTuple):
@@ -354,25 +364,25 @@ class Region:
         """Whether the region reduces along other axes than the last."""
         return self.group is not None and self.group[1] != len(self.shape)
 
-    def fits(self, at: AffineMap) -> bool:
+    def fits(self, affine: AffineMap) -> bool:
         """Whether the kernel can walk such a map."""
         return True
 
-    def at_home(self, v: Value, offset: int, strides: Ints) -> AffineMap | None:
+    def at_home(self, value: Value, offset: int, strides: Ints) -> AffineMap | None:
         """Over the region's space, the map of a visible value that lies at (offset, strides)."""
-        k = self.env[v][0]
-        if k < 0:
+        number = self.env[value][0]
+        if number < 0:
             return offset, strides
-        inst = self.insts[k]
-        e = out_embed(inst.node, v, space_of(inst.node))
-        return None if e is None else walk_path((e, *inst.spread), (offset, strides))
+        inst = self.insts[number]
+        embed = out_embed(inst.node, value, space_of(inst.node))
+        return None if embed is None else walk_path((embed, *inst.spread), (offset, strides))
 
-    def writable(self, v: Value, home: tuple[int, int, Ints]) -> bool:
+    def writable(self, value: Value, home: tuple[int, int, Ints]) -> bool:
         """Whether the kernel can store v at (slot, offset, strides)."""
-        if v not in self.env:
+        if value not in self.env:
             return True
-        at = self.at_home(v, home[1], home[2])
-        return at is not None and self.fits(at)
+        affine = self.at_home(value, home[1], home[2])
+        return affine is not None and self.fits(affine)
 
     def split(self) -> list[Box | None]:
         """The space as boxes, each inside or outside of every box that is read; None: all of it."""
@@ -401,7 +411,7 @@ class CopyRegion(Region):
     def results(self) -> list[Value]:
         return list(self.env)
 
-    def at_home(self, v: Value, offset: int, strides: Ints) -> AffineMap | None:
+    def at_home(self, value: Value, offset: int, strides: Ints) -> AffineMap | None:
         return offset, strides
 
 
@@ -423,8 +433,8 @@ class ContractRegion(HeadRegion):
     def results(self) -> list[Value]:
         return list(self.env)
 
-    def fits(self, at: AffineMap) -> bool:
-        return reshape_strides(self.shape, at[1], self.dims) is not None
+    def fits(self, affine: AffineMap) -> bool:
+        return reshape_strides(self.shape, affine[1], self.dims) is not None
 
 
 class AttendRegion(HeadRegion):

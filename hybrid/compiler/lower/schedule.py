@@ -20,22 +20,22 @@ from .kernels import Draft, PlanStep
 __all__ = ["schedule", "same_place"]
 
 
-def _map(sizes: Ints, a: Access) -> tuple[int, Ints] | None:
-    return None if a.gather else (a.offset, canonical(sizes, a.strides))
+def _map(sizes: Ints, access: Access) -> tuple[int, Ints] | None:
+    return None if access.gather else (access.offset, canonical(sizes, access.strides))
 
 
-def _flat(o: Operand) -> tuple[Ints, tuple[int, Ints]]:
-    dims = (o.batch, o.rows, o.cols)
+def _flat(operand: Operand) -> tuple[Ints, tuple[int, Ints]]:
+    dims = (operand.batch, operand.rows, operand.cols)
     sizes: Ints = sum((tuple(d.sizes) for d in dims), ())
-    return sizes, (o.offset, canonical(sizes, sum((tuple(d.strides) for d in dims), ())))
+    return sizes, (operand.offset, canonical(sizes, sum((tuple(d.strides) for d in dims), ())))
 
 
-def _once(kernel: LoopKernel, at: tuple[int, Ints] | None) -> bool:
+def _once(kernel: LoopKernel, affine: tuple[int, Ints] | None) -> bool:
     """Whether a map of a kernel with reductions has one position per row: such results are stored
     when the row is done, those of elements may be stored before their operand is read again."""
-    assert kernel.group is not None and at is not None
+    assert kernel.group is not None and affine is not None
     start, stop = kernel.group
-    return prod(kernel.shape[start:stop]) > 1 and not any(at[1][start:stop])
+    return prod(kernel.shape[start:stop]) > 1 and not any(affine[1][start:stop])
 
 
 def same_place(kernel: Kernel, old: int, new: int) -> bool:
@@ -60,27 +60,29 @@ def same_place(kernel: Kernel, old: int, new: int) -> bool:
 class _Scheduler:
     def __init__(self, draft: Draft, donate: bool) -> None:
         self.draft, self.steps = draft, draft.steps
-        n = len(self.steps)
+        count = len(self.steps)
         # gates come behind the steps: gate -1 is number n
         after = [s.after for s in self.steps] + draft.gates
         self.then: list[list[int]] = [[] for _ in after]
         self.waits = [len(a) for a in after]
-        for k, waited in enumerate(after):
-            for j in waited:
-                self.then[j if j >= 0 else n - 1 - j].append(k)
+        for number, waited in enumerate(after):
+            for waiting in waited:
+                self.then[waiting if waiting >= 0 else count - 1 - waiting].append(number)
         self.readers: dict[int, list[int]] = {}
         self.writers: dict[int, list[int]] = {}
-        for k, s in enumerate(self.steps):
-            for slot in s.reads:
-                self.readers.setdefault(slot, []).append(k)
-            for slot in s.writes:
-                self.writers.setdefault(slot, []).append(k)
+        for number, step in enumerate(self.steps):
+            for slot in step.reads:
+                self.readers.setdefault(slot, []).append(number)
+            for slot in step.writes:
+                self.writers.setdefault(slot, []).append(number)
         self.failing = sum(s.may_fail for s in self.steps)
         self.ready: list[tuple[bool, int]] = []
         self.parked: set[int] = set()
         self.woken: list[int] = []  # parked steps, among others, that may have become free
-        self.held: dict[int, set[int]] = {}  # state slot -> unfinished readers of the old value
-        self.claims = [0] * n  # in-place states that a step writes
+        # state slot -> unfinished readers of the old value; a state that has left this table gets
+        # memory of its own
+        self.old_readers: dict[int, set[int]] = {}
+        self.claims = [0] * count  # in-place states that a step writes
         self.by_reader: dict[int, list[int]] = {}
         if donate:
             self.claim()
@@ -98,7 +100,7 @@ class _Scheduler:
             ):
                 continue
             readers, writing = self.readers.get(old, []), set(writers)
-            own = [k for k in readers if k in writing]
+            both = [k for k in readers if k in writing]
             # of several writers only the first may read the old value, and only to copy it onto
             # itself
             if any(self.steps[k].may_fail for k in writers) or not all(
@@ -107,80 +109,80 @@ class _Scheduler:
                     len(writers) == 1
                     or (k == writers[0] and _moves_nothing(self.steps[k], {new: old}))
                 )
-                for k in own
+                for k in both
             ):
                 continue
-            self.held[new] = set(readers) - writing
-            for k in self.held[new]:
-                self.by_reader.setdefault(k, []).append(new)
-            for k in writers:
-                self.claims[k] += 1
+            self.old_readers[new] = set(readers) - writing
+            for number in self.old_readers[new]:
+                self.by_reader.setdefault(number, []).append(new)
+            for number in writers:
+                self.claims[number] += 1
 
-    def blocked(self, k: int) -> bool:
-        if not self.claims[k]:
+    def blocked(self, number: int) -> bool:
+        if not self.claims[number]:
             return False
-        return self.failing > 0 or any(self.held.get(s) for s in self.steps[k].writes)
+        return self.failing > 0 or any(self.old_readers.get(s) for s in self.steps[number].writes)
 
-    def drop(self, k: int) -> None:
+    def drop(self, number: int) -> None:
         """Give the states that step k writes memory of their own."""
-        for slot in self.steps[k].writes:
-            if self.held.pop(slot, None) is not None:
-                for w in self.writers[slot]:
-                    self.claims[w] -= 1
+        for slot in self.steps[number].writes:
+            if self.old_readers.pop(slot, None) is not None:
+                for writer in self.writers[slot]:
+                    self.claims[writer] -= 1
                 self.woken += self.writers[slot]
 
     def order(self) -> list[int]:
         self.ready = [(not s.may_fail, k) for k, s in enumerate(self.steps) if self.waits[k] == 0]
         heapq.heapify(self.ready)
         oldest: list[int] = []  # a heap of parked steps, and some that no longer are
-        out: list[int] = []
+        ordered: list[int] = []
         while self.ready or self.parked:
             if not self.ready:
                 # nothing else can run: the oldest parked step keeps its states out of place
-                k = heapq.heappop(oldest)
-                if k in self.parked:
-                    self.drop(k)
-                    self.free(k)
+                number = heapq.heappop(oldest)
+                if number in self.parked:
+                    self.drop(number)
+                    self.free(number)
                 continue
-            _, k = heapq.heappop(self.ready)
-            if self.blocked(k):
-                self.parked.add(k)
-                heapq.heappush(oldest, k)
+            _, number = heapq.heappop(self.ready)
+            if self.blocked(number):
+                self.parked.add(number)
+                heapq.heappush(oldest, number)
                 continue
-            out.append(k)
-            if self.finish(k):
+            ordered.append(number)
+            if self.finish(number):
                 woken, self.woken = self.woken, []
-                for w in woken:
-                    if w in self.parked and not self.blocked(w):
-                        self.free(w)
-        return out
+                for writer in woken:
+                    if writer in self.parked and not self.blocked(writer):
+                        self.free(writer)
+        return ordered
 
-    def free(self, k: int) -> None:
+    def free(self, number: int) -> None:
         """A parked step may run."""
-        self.parked.discard(k)
-        heapq.heappush(self.ready, (True, k))
+        self.parked.discard(number)
+        heapq.heappush(self.ready, (True, number))
 
-    def finish(self, k: int) -> bool:
+    def finish(self, number: int) -> bool:
         """Mark step k done; true when parked steps (among `woken`) may have become free."""
-        step = self.steps[k]
-        passed = [k]
+        step = self.steps[number]
+        passed = [number]
         while passed:
-            for j in self.then[passed.pop()]:
-                self.waits[j] -= 1
-                if self.waits[j] == 0 and j >= len(self.steps):
-                    passed.append(j)  # a gate opens with the last of its steps
-                elif self.waits[j] == 0:
-                    heapq.heappush(self.ready, (not self.steps[j].may_fail, j))
+            for waiting in self.then[passed.pop()]:
+                self.waits[waiting] -= 1
+                if self.waits[waiting] == 0 and waiting >= len(self.steps):
+                    passed.append(waiting)  # a gate opens with the last of its steps
+                elif self.waits[waiting] == 0:
+                    heapq.heappush(self.ready, (not self.steps[waiting].may_fail, waiting))
         freed = False
         if step.may_fail:
             self.failing -= 1
             freed = self.failing == 0
             self.woken += self.parked if freed else ()
-        for slot in self.by_reader.get(k, ()):
-            held = self.held.get(slot)
-            if held is not None:
-                held.discard(k)
-                if not held:
+        for slot in self.by_reader.get(number, ()):
+            readers_left = self.old_readers.get(slot)
+            if readers_left is not None:
+                readers_left.discard(number)
+                if not readers_left:
                     freed = True
                     self.woken += self.writers[slot]
         return freed
@@ -188,25 +190,30 @@ class _Scheduler:
 
 def _moves_nothing(step: PlanStep, placed: dict[int, int]) -> bool:
     """A copy of old state onto itself."""
-    k = step.kernel
-    if not isinstance(k, LoopKernel) or k.check or len(k.writes) != 1 or len(k.reads) != 1:
+    kernel = step.kernel
+    if (
+        not isinstance(kernel, LoopKernel)
+        or kernel.check
+        or len(kernel.writes) != 1
+        or len(kernel.reads) != 1
+    ):
         return False
-    old = placed.get(k.writes[0].slot)
-    plain = [i.prim for i in k.program.instrs] == ["arg"]
+    old = placed.get(kernel.writes[0].slot)
+    plain = [i.prim for i in kernel.program.instrs] == ["arg"]
     return (
         plain
         and old is not None
-        and old == k.reads[0].slot
-        and same_place(k, old, k.writes[0].slot)
+        and old == kernel.reads[0].slot
+        and same_place(kernel, old, kernel.writes[0].slot)
     )
 
 
 def schedule(draft: Draft, donate: bool = True) -> Draft:
     """The draft with its steps in execution order and its in-place states marked."""
-    s = _Scheduler(draft, donate)
-    order = s.order()
+    scheduler = _Scheduler(draft, donate)
+    order = scheduler.order()
     slots = draft.assignment.slots
-    placed = {new: slots[new].index for new in s.held}
+    placed = {new: slots[new].index for new in scheduler.old_readers}
     for new in placed:
         slots[new] = slots[new]._replace(in_place=True)
     steps: Sequence[PlanStep] = [draft.steps[k] for k in order]

@@ -14,7 +14,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...backends.plan import Access, Dims, GemmKernel, LoopKernel, Operand, SlotKind
-from .kernels import Draft, PlanStep, copy_program
+from .kernel_program import copy_program
+from .kernels import Draft, PlanStep
 
 __all__ = ["share"]
 
@@ -23,58 +24,69 @@ MANY = 4  # products that must share the factor
 FEW_ROWS = 64  # products with more rows pay for the packing themselves
 
 
-def _turned(k: GemmKernel) -> bool:
+def _turned(kernel: GemmKernel) -> bool:
     """Whether the second factor is adjacent along the summed index and not along the columns."""
-    rows, cols = k.b.rows, k.b.cols
+    rows, cols = kernel.b.rows, kernel.b.cols
     plain = (
-        k.batch == 1
-        and k.order == "chain"
-        and k.m <= FEW_ROWS
+        kernel.batch == 1
+        and kernel.order == "chain"
+        and kernel.m <= FEW_ROWS
         and len(rows.sizes) == len(cols.sizes) == 1
     )
-    return plain and rows.strides == (1,) and cols.strides[0] > 1 and min(k.k, k.n) >= 16
+    return plain and rows.strides == (1,) and cols.strides[0] > 1 and min(kernel.k, kernel.n) >= 16
 
 
 def share(draft: Draft) -> Draft:
     """The draft with such factors copied once; the same object when there are none."""
     groups: dict[Operand, list[int]] = {}
-    for i, step in enumerate(draft.steps):
-        k = step.kernel
+    for number, step in enumerate(draft.steps):
+        kernel = step.kernel
         if (
-            isinstance(k, GemmKernel)
-            and _turned(k)
-            and draft.assignment.slots[k.b.slot].kind in GIVEN
+            isinstance(kernel, GemmKernel)
+            and _turned(kernel)
+            and draft.assignment.slots[kernel.b.slot].kind in GIVEN
         ):
-            groups.setdefault(k.b, []).append(i)
+            groups.setdefault(kernel.b, []).append(number)
     groups = {b: users for b, users in groups.items() if len(users) >= MANY}
     if not groups:
         return draft
     steps = list(draft.steps)
-    for b, users in groups.items():
-        _turn(draft, steps, b, users)
+    for factor, users in groups.items():
+        _turn(draft, steps, factor, users)
     return replace(draft, steps=steps)
 
 
-def _turn(draft: Draft, steps: list[PlanStep], b: Operand, users: list[int]) -> None:
+def _turn(draft: Draft, steps: list[PlanStep], factor: Operand, users: list[int]) -> None:
     """Add the copy of one factor and let its users read it."""
-    (depth,), (width,) = b.rows.sizes, b.cols.sizes
+    (depth,), (width,) = factor.rows.sizes, factor.cols.sizes
     slots = draft.assignment.slots
-    new = draft.assignment.new("temp", slots[b.slot].aval.with_((depth, width), b.dtype))
+    new = draft.assignment.new("temp", slots[factor.slot].aval.with_((depth, width), factor.dtype))
     kernel = LoopKernel(
         (depth, width),
         None,
-        copy_program(b.dtype),
-        (Access(b.slot, b.dtype, b.offset, (b.rows.strides[0], b.cols.strides[0])),),
-        (Access(new, b.dtype, 0, (width, 1)),),
+        copy_program(factor.dtype),
+        (
+            Access(
+                factor.slot,
+                factor.dtype,
+                factor.offset,
+                (factor.rows.strides[0], factor.cols.strides[0]),
+            ),
+        ),
+        (Access(new, factor.dtype, 0, (width, 1)),),
     )
     steps.append(
-        PlanStep(kernel, steps[users[0]].site, reads=frozenset((b.slot,)), writes=frozenset((new,)))
+        PlanStep(
+            kernel, steps[users[0]].site, reads=frozenset((factor.slot,)), writes=frozenset((new,))
+        )
     )
-    turned = Operand(new, b.dtype, 0, b.batch, Dims((depth,), (width,)), Dims((width,), (1,)))
-    for i in users:
-        step, k = steps[i], steps[i].kernel
-        assert isinstance(k, GemmKernel)
-        step.kernel = k._replace(b=turned)
-        others = {k.a.slot, *(a.slot for a in k.reads)}
-        step.reads = (step.reads - {b.slot}) | (others & step.reads) | {new}
+    turned = Operand(
+        new, factor.dtype, 0, factor.batch, Dims((depth,), (width,)), Dims((width,), (1,))
+    )
+    for number in users:
+        step, product = steps[number], steps[number].kernel
+        assert isinstance(product, GemmKernel)
+        step.kernel = product._replace(b=turned)
+        others = {product.a.slot, *(a.slot for a in product.reads)}
+        step.reads = (step.reads - {factor.slot}) | (others & step.reads) | {new}
         step.after = step.after | {len(steps) - 1}

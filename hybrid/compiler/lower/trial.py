@@ -65,93 +65,93 @@ class Trial:
         self.reads: dict[Any, MemoryOperand] = {}
         self.cost = 0
 
-    def resolve(self, v: Value, path: Path) -> Operand | None:
+    def resolve(self, value: Value, path: Path) -> Operand | None:
         """The operand that reads v at the region's positions; None when it cannot be had there."""
-        if isinstance(v, Const) and uniform(v):
-            return LiteralOperand(v)
-        root, lead = self.fusion.roots(v)
+        if isinstance(value, Const) and uniform(value):
+            return LiteralOperand(value)
+        root, lead = self.fusion.roots(value)
         full = lead + path
         if isinstance(root, Const) and uniform(root):
             return LiteralOperand(root)
-        at = walk_path(full, (0, contiguous_strides(root.aval.shape)))
-        if at is None:
+        affine = walk_path(full, (0, contiguous_strides(root.aval.shape)))
+        if affine is None:
             return None
-        at = (at[0], canonical(self.region.shape, at[1]))
+        affine = (affine[0], canonical(self.region.shape, affine[1]))
         here = self.region.env.get(root)
         if here is not None:
-            same = at == (0, here[2])
+            same = affine == (0, here[2])
             return ResultOperand(root, here[0], here[1]) if same else None
         if root in self.fusion.free:
-            return self._copy(root, full, at)
+            return self._copy(root, full, affine)
         if root in self.fusion.deferred:
-            return self._boxed(root, at)
-        if self.fusion.time_of(root) >= self.region.time or not self.region.fits(at):
+            return self._boxed(root, affine)
+        if self.fusion.time_of(root) >= self.region.time or not self.region.fits(affine):
             return None
-        op = ReadOperand(root, full, at)
-        self.reads.setdefault((root, at), op)
-        return self.region.reads.get((root, at)) or self.reads[root, at]
+        operand = ReadOperand(root, full, affine)
+        self.reads.setdefault((root, affine), operand)
+        return self.region.reads.get((root, affine)) or self.reads[root, affine]
 
-    def _boxed(self, root: Value, at: AffineMap) -> Operand | None:
+    def _boxed(self, root: Value, affine: AffineMap) -> Operand | None:
         """A placement over zeros, read unmade: the kernel is cut where its box begins and ends."""
-        r, n = self.region, root.node
-        whole_of = (0, canonical(r.shape, contiguous_strides(root.aval.shape)))
+        region, node = self.region, root.node
+        whole_of = (0, canonical(region.shape, contiguous_strides(root.aval.shape)))
         if (
-            n is None
-            or not isinstance(r, LoopRegion)
-            or r.group is not None
-            or root.aval.shape != r.shape
-            or at != whole_of
+            node is None
+            or not isinstance(region, LoopRegion)
+            or region.group is not None
+            or root.aval.shape != region.shape
+            or affine != whole_of
         ):
             return None
-        x, path = self.fusion.roots(n.inputs[0])
+        source, path = self.fusion.roots(node.inputs[0])
         if (
-            self.fusion.time_of(x) >= r.time
-            or x in self.fusion.free
-            or x in self.fusion.deferred
-            or x in r.env
+            self.fusion.time_of(source) >= region.time
+            or source in self.fusion.free
+            or source in self.fusion.deferred
+            or source in region.env
         ):
             return None
         box, spread = self.fusion.deferred[root]
-        op = BoxOperand(x, (*path, spread), box)
-        self.reads.setdefault((root, "boxed"), op)
-        return op
+        operand = BoxOperand(source, (*path, spread), box)
+        self.reads.setdefault((root, "boxed"), operand)
+        return operand
 
-    def _copy(self, root: Value, path: Path, at: AffineMap) -> Operand | None:
+    def _copy(self, root: Value, path: Path, affine: AffineMap) -> Operand | None:
         """A private copy of a free node at the positions that are asked for."""
-        key = (root, at)
-        k = self.region.memo.get(key, self.memo.get(key))
-        if k is None:
-            n = root.node
-            assert n is not None
-            ops = self.operands(n, path)
-            if ops is None:
+        key = (root, affine)
+        number = self.region.memo.get(key, self.memo.get(key))
+        if number is None:
+            node = root.node
+            assert node is not None
+            operands = self.operands(node, path)
+            if operands is None:
                 return None
-            k = self._add(Inst(n, ops, False, path))
-            self.memo[key] = k
-        return ResultOperand(root, k)
+            number = self._add(Inst(node, operands, False, path))
+            self.memo[key] = number
+        return ResultOperand(root, number)
 
-    def operands(self, n: Node, spread: Path) -> tuple[Operand, ...] | None:
+    def operands(self, node: Node, spread: Path) -> tuple[Operand, ...] | None:
         """What n reads at the positions `spread`; None when one operand cannot be had."""
-        space = space_of(n)
-        out: list[Operand] = []
-        for i, v in enumerate(n.inputs):
-            if i in n.op.gathers:
-                root, path = self.fusion.roots(v)
+        space = space_of(node)
+        found: list[Operand] = []
+        for number, value in enumerate(node.inputs):
+            if number in node.op.gathers:
+                root, path = self.fusion.roots(value)
                 if (
                     root in self.region.env
                     or self.fusion.unmade(root)
                     or self.fusion.time_of(root) >= self.region.time
                 ):
                     return None
-                op = GatherOperand(root, path)
-                self.reads.setdefault((root, ("gather", i, n)), op)
-                out.append(op)
+                gathered = GatherOperand(root, path)
+                self.reads.setdefault((root, ("gather", number, node)), gathered)
+                found.append(gathered)
                 continue
-            got = self.resolve(v, input_path(n, i, space) + spread)
-            if got is None:
+            operand = self.resolve(value, input_path(node, number, space) + spread)
+            if operand is None:
                 return None
-            out.append(got)
-        return tuple(out)
+            found.append(operand)
+        return tuple(found)
 
     def _add(self, inst: Inst) -> int:
         self.insts.append(inst)
@@ -161,48 +161,52 @@ class Trial:
     def _asks_where(self) -> bool:
         return any(traits(i.node).placed for i in (*self.region.insts, *self.insts))
 
-    def _after_reduction(self, k: int) -> bool:
+    def _after_reduction(self, number: int) -> bool:
         """Whether instruction k needs a visible value of the region."""
-        insts, todo, seen = [*self.region.insts, *self.insts], [k], {k}
+        insts, todo, seen = [*self.region.insts, *self.insts], [number], {number}
         while todo:
-            for o in insts[todo.pop()].operands:
-                if isinstance(o, ResultOperand) and o.inst not in seen:
-                    if insts[o.inst].visible:
+            for operand in insts[todo.pop()].operands:
+                if isinstance(operand, ResultOperand) and operand.inst not in seen:
+                    if insts[operand.inst].visible:
                         return True
-                    seen.add(o.inst)
-                    todo.append(o.inst)
+                    seen.add(operand.inst)
+                    todo.append(operand.inst)
         return False
 
-    def join(self, n: Node, spread: Embed) -> bool:
+    def join(self, node: Node, spread: Embed) -> bool:
         """Put n into the region at the positions `spread`, or do nothing and say false."""
-        ops = self.operands(n, (spread,))
-        if ops is None:
+        operands = self.operands(node, (spread,))
+        if operands is None:
             return False
-        r = self.region
-        k = self._add(Inst(n, ops, True, (spread,)))
-        reads = {k: v for k, v in self.reads.items() if k not in r.reads}
-        if r.insts and (r.cost + self.cost > MAX_COST or len(r.reads) + len(reads) > MAX_READS):
+        region = self.region
+        number = self._add(Inst(node, operands, True, (spread,)))
+        reads = {k: v for k, v in self.reads.items() if k not in region.reads}
+        if region.insts and (
+            region.cost + self.cost > MAX_COST or len(region.reads) + len(reads) > MAX_READS
+        ):
             return False
-        stored = sum(v in self.fusion.stored for v in n.outputs)
-        if r.insts and r.stored + stored > MAX_WRITES:
+        stored = sum(v in self.fusion.stored for v in node.outputs)
+        if region.insts and region.stored + stored > MAX_WRITES:
             return False
-        boxes = {o.box for o in (*r.reads.values(), *reads.values()) if isinstance(o, BoxOperand)}
-        cells = prod(len(c) - 1 for c in cuts(r.shape, boxes)) if boxes else 1
-        if cells > MAX_CELLS or (boxes and (n.op.kind == "row" or self._asks_where())):
+        boxes = {
+            o.box for o in (*region.reads.values(), *reads.values()) if isinstance(o, BoxOperand)
+        }
+        cells = prod(len(c) - 1 for c in cuts(region.shape, boxes)) if boxes else 1
+        if cells > MAX_CELLS or (boxes and (node.op.kind == "row" or self._asks_where())):
             return False
-        if r.column and n.op.kind == "row" and self._after_reduction(k):
+        if region.column and node.op.kind == "row" and self._after_reduction(number):
             return False
         placed: dict[Value, tuple[int, int, Ints]] = {}
-        for i, v in enumerate(n.outputs):
-            e = out_embed(n, v, space_of(n))
-            at = None if e is None else strides_in(r.shape, v, (e, spread))
-            if at is None or not r.fits((0, at)):
+        for result, value in enumerate(node.outputs):
+            embed = out_embed(node, value, space_of(node))
+            strides = None if embed is None else strides_in(region.shape, value, (embed, spread))
+            if strides is None or not region.fits((0, strides)):
                 return False
-            placed[v] = (k, i, at)
-        r.insts += self.insts
-        r.env.update(placed)
-        r.memo.update(self.memo)
-        r.reads.update(reads)
-        r.cost += self.cost
-        r.stored += stored
+            placed[value] = (number, result, strides)
+        region.insts += self.insts
+        region.env.update(placed)
+        region.memo.update(self.memo)
+        region.reads.update(reads)
+        region.cost += self.cost
+        region.stored += stored
         return True

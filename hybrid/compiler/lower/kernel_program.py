@@ -1,0 +1,144 @@
+"""The scalar program of one kernel while it is put together from the instructions of a region.
+
+Invariant: operands that read the same memory in the same way are one operand of the kernel, and
+equal run-time scalars are one scalar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...backends.plan import Access
+from ...core.aval import Aval
+from ...core.errors import GraphError
+from ...ir.graph.graph import Const
+from ...ir.scalar.compose import Composer, operand_type
+from ...ir.scalar.program import TYPE, Builder, Val
+from .affine import Ints, View, walk_path
+from .assignment import Assignment
+from .regions import (
+    Box,
+    BoxOperand,
+    GatherOperand,
+    Inst,
+    LiteralOperand,
+    MemoryOperand,
+    Operand,
+    Region,
+    ResultOperand,
+)
+
+__all__ = ["KernelProgram", "copy_program", "fill_program", "live_insts"]
+
+
+def bits(literal: Const) -> int:
+    """The bit pattern of a uniform literal, as a kernel's run-time scalar."""
+    raw = np.ascontiguousarray(literal.data).reshape(-1)[:1].tobytes()
+    return int.from_bytes(raw, "little")
+
+
+def copy_program(dtype: np.dtype) -> Any:
+    builder = Builder()
+    return builder.program(builder.arg(operand_type(dtype)))
+
+
+def fill_program(dtype: np.dtype) -> Any:
+    builder = Builder()
+    return builder.program(builder.bits(operand_type(dtype), 0))
+
+
+class KernelProgram:
+    """One kernel's program under construction: operands by memory map, run-time scalars by bits."""
+
+    def __init__(self, assignment: Assignment, composer: Composer, cell: Box | None = None) -> None:
+        self.assignment, self.composer, self.cell = assignment, composer, cell
+        self.reads: list[Access] = []
+        self.params: list[int] = []
+        self._read: dict[Any, Any] = {}  # by operand: a value, or a Gathered
+        self._scalars: dict[tuple[np.dtype, int], Val] = {}  # by dtype and bits
+
+    def param(self, literal: Const) -> Val:
+        key = (literal.aval.dtype, bits(literal))
+        if key not in self._scalars:
+            self._scalars[key] = self.composer.param(literal.aval.dtype)
+            self.params.append(key[1])
+        return self._scalars[key]
+
+    def read(self, operand: MemoryOperand) -> Any:
+        """The value of an operand in memory."""
+        home, aval = self.assignment.home[operand.value], operand.value.aval
+        affine = walk_path(operand.path, (home.offset, home.strides))
+        if affine is None:
+            raise GraphError(f"a kernel cannot walk {aval} at {home}")
+        gathered = isinstance(operand, GatherOperand)
+        if isinstance(operand, GatherOperand):
+            seen = Access(home.slot, aval.dtype, affine[0], (), True)
+            aval = _viewed(operand)
+        elif isinstance(operand, BoxOperand):
+            assert self.cell is not None
+            if not all(b <= lo and hi <= e for (b, e), (lo, hi) in zip(operand.box, self.cell)):
+                return self.composer.s.const(TYPE[aval.dtype], 0)
+            offset = affine[0] + sum(
+                s * (lo - b) for s, (b, _), (lo, _) in zip(affine[1], operand.box, self.cell)
+            )
+            seen = Access(home.slot, aval.dtype, offset, affine[1])
+        else:
+            seen = Access(home.slot, aval.dtype, self.origin(affine), affine[1])
+        key = (seen, aval.shape if gathered else ())
+        if key not in self._read:
+            self._read[key] = (
+                self.composer.gather(aval) if gathered else self.composer.arg(aval.dtype)
+            )
+            self.reads.append(seen)
+        return self._read[key]
+
+    def origin(self, affine: tuple[int, Ints]) -> int:
+        """Where a map over the region starts in this kernel's part of it."""
+        return affine[0] + sum(s * lo for s, (lo, _) in zip(affine[1], self.cell or ()))
+
+    def operands(self, operands: Sequence[Operand], made: dict[int, list[Any]]) -> list[Any]:
+        values = []
+        for operand in operands:
+            if isinstance(operand, LiteralOperand):
+                values.append(self.param(operand.value))
+            elif isinstance(operand, ResultOperand):
+                values.append(made[operand.inst][operand.result])
+            else:
+                values.append(self.read(operand))
+        return values
+
+    def run(self, region: Region, wanted: Iterable[int], made: dict[int, list[Any]]) -> None:
+        """Values of the instructions that the wanted ones need; `made` is filled."""
+        live = live_insts(region.insts, wanted)
+        for number in sorted(live):
+            node = region.insts[number].node
+            values = self.operands(region.insts[number].operands, made)
+            made[number] = self.composer.apply(
+                node.op,
+                node.params,
+                values,
+                [v.aval for v in node.inputs],
+                [v.aval for v in node.outputs],
+            )
+
+
+def live_insts(insts: Sequence[Inst], wanted: Iterable[int]) -> set[int]:
+    """Numbers of the instructions that the wanted ones need, themselves included."""
+    live: set[int] = set()
+    stack = [k for k in wanted if k >= 0]
+    while stack:
+        number = stack.pop()
+        if number not in live:
+            live.add(number)
+            used = (o.inst for o in insts[number].operands if isinstance(o, ResultOperand))
+            stack += [i for i in used if i >= 0]
+    return live
+
+
+def _viewed(operand: GatherOperand) -> Aval:
+    """The aval of what a gather operand reads."""
+    last = operand.path[-1] if operand.path else None
+    return last.node.outputs[0].aval if isinstance(last, View) else operand.value.aval
