@@ -38,35 +38,35 @@ def _reason(error: Exception, doing: str) -> str:
     step = "failed" if what else ""
     if "step" in notes:
         step = f"{notes['step']} failed"
-    at = f" at {what}" if what else ""
+    where = f" at {what}" if what else ""
     line = f" ({site})" if site is not None else ""
     text = str(error).strip().partition("\n")[0][:200]
     cause = type(error).__name__ + (f": {text}" if text else "")
-    return ": ".join(part for part in (doing, f"{step}{at}{line}".strip(), cause) if part)
+    return ": ".join(part for part in (doing, f"{step}{where}{line}".strip(), cause) if part)
 
 
 def _culprit(error: Exception, notes: dict[str, Any]) -> tuple[str, Site | None]:
     """What was in hand, in words, and the user's line that asked for it."""
     kernel, plan = notes.get("kernel"), notes.get("plan")
     if plan is not None:
-        for k, site in zip(plan.steps, plan.sites):
-            if k is kernel:
-                return f"a {type(k).__name__}", site
+        for step, site in zip(plan.steps, plan.sites):
+            if step is kernel:
+                return f"a {type(step).__name__}", site
     whole = None
-    for x in _locals(error):
-        if type(x) is Node:
-            return x.op.name, x.site
-        if isinstance(x, Region) and x.nodes:
-            return _names(x), x.nodes[0].site
-        if type(x) is PlanStep:
-            return f"a {type(x.kernel).__name__}", x.site
-        whole = whole or (x if type(x) in (Graph, Regions) else None)
+    for local in _locals(error):
+        if type(local) is Node:
+            return local.op.name, local.site
+        if isinstance(local, Region) and local.nodes:
+            return _names(local), local.nodes[0].site
+        if type(local) is PlanStep:
+            return f"a {type(local.kernel).__name__}", local.site
+        whole = whole or (local if type(local) in (Graph, Regions) else None)
     sites = _sites(whole) if plan is None else iter(plan.sites)
     return "", next((s for s in sites if s is not None), None)
 
 
-def _names(r: Region) -> str:
-    names = [n.op.name for n in r.nodes]
+def _names(region: Region) -> str:
+    names = [n.op.name for n in region.nodes]
     return " + ".join(names[:6]) + (" + ..." if len(names) > 6 else "")
 
 
@@ -78,9 +78,9 @@ def _sites(whole: Any) -> Iterator[Site | None]:
 def _locals(error: Exception) -> Iterator[Any]:
     """Local values of the frames an error went through, the innermost frame first."""
     frames: list[Any] = []
-    tb: TracebackType | None = error.__traceback__
-    while tb is not None and len(frames) < MAX_FRAMES:
-        frames.append(tb.tb_frame)
-        tb = tb.tb_next
-    for f in reversed(frames):
-        yield from f.f_locals.values()
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None and len(frames) < MAX_FRAMES:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    for frame in reversed(frames):
+        yield from frame.f_locals.values()

@@ -53,8 +53,8 @@ class Step(NamedTuple):
     run: Callable[[Any], Any]
 
 
-def _pass(p: Pass) -> Step:
-    return Step(p.name, "graph", lambda w: p.run(w.graph, w.context))
+def _pass(graph_pass: Pass) -> Step:
+    return Step(graph_pass.name, "graph", lambda work: graph_pass.run(work.graph, work.context))
 
 
 # Graph passes, in order.
@@ -62,12 +62,12 @@ PASSES: tuple[Pass, ...] = (fold.PASS, simplify.PASS, cse.PASS, dce.PASS)
 
 STEPS: tuple[Step, ...] = (
     *map(_pass, PASSES),
-    Step("fuse", "regions", lambda w: fuse(w.graph)),
-    Step("assign", "assignment", lambda w: assign(w.regions, w.states)),
-    Step("kernels", "draft", lambda w: draft(w.regions, w.assignment)),
-    Step("share", "draft", lambda w: share(w.draft)),
-    Step("schedule", "draft", lambda w: schedule(w.draft, w.donate)),
-    Step("memory", "plan", lambda w: pack(w.draft)),
+    Step("fuse", "regions", lambda work: fuse(work.graph)),
+    Step("assign", "assignment", lambda work: assign(work.regions, work.states)),
+    Step("kernels", "draft", lambda work: draft(work.regions, work.assignment)),
+    Step("share", "draft", lambda work: share(work.draft)),
+    Step("schedule", "draft", lambda work: schedule(work.draft, work.donate)),
+    Step("memory", "plan", lambda work: pack(work.draft)),
 )
 
 # Names of the steps after the graph: regions, homes, kernels, order, memory.
@@ -93,11 +93,11 @@ class Result(NamedTuple):
         return "\n".join(f"{s.name:10} {s.seconds * 1e3:8.2f} ms {s.size:6}" for s in self.steps)
 
 
-def _size(x: Any) -> int:
+def _size(made: Any) -> int:
     for name in ("nodes", "order", "home", "steps"):
-        got = getattr(x, name, None)
-        if got is not None:
-            return len(got)
+        part = getattr(made, name, None)
+        if part is not None:
+            return len(part)
     return 0
 
 
@@ -107,16 +107,16 @@ def _run(work: Work, steps: Sequence[Step], hook: Hook | None, check: bool) -> l
     for step in steps:
         start = perf_counter()
         try:
-            out = step.run(work)
+            made = step.run(work)
         except Exception as e:
             blame(e, step=step.name)
             raise
-        setattr(work, step.makes, out)
-        done.append(Timing(step.name, perf_counter() - start, _size(out)))
+        setattr(work, step.makes, made)
+        done.append(Timing(step.name, perf_counter() - start, _size(made)))
         if hook is not None:
-            hook(step.name, out)
+            hook(step.name, made)
         if check and step.makes == "graph":
-            verify(out)
+            verify(made)
     return done
 
 

@@ -72,42 +72,44 @@ class _Threads:
         first = code.once(f"add i64 {code.once(f'mul i64 {self.cta}, {self.ntid}')}, {self.tid}")
         step = code.once(f"mul i64 {self.ncta}, {self.ntid}")
 
-        def one(t: str, _: list[str]) -> list[str]:
-            visit(t)
+        def one(item: str, _: list[str]) -> list[str]:
+            visit(item)
             return []
 
         code.loop(first, total, step, [], one)
 
     def rows(self) -> str:
         total = "1"
-        for d in range(self.form.outer):
-            total = self.code.once(f"mul i64 {total}, {self.body.word(self.body.words.dim(d))}")
+        for axis in range(self.form.outer):
+            total = self.code.once(f"mul i64 {total}, {self.body.word(self.body.words.dim(axis))}")
         return total
 
-    def divide(self, t: str, size: str) -> tuple[str, str]:
-        q = self.code.op(f"udiv i64 {t}, {size}")
-        return q, self.code.op(f"sub i64 {t}, {self.code.op(f'mul i64 {q}, {size}')}")
+    def divide(self, item: str, size: str) -> tuple[str, str]:
+        quotient = self.code.op(f"udiv i64 {item}, {size}")
+        return quotient, self.code.op(
+            f"sub i64 {item}, {self.code.op(f'mul i64 {quotient}, {size}')}"
+        )
 
 
 # ---- maps
 def _emit_map(form: Form) -> Code:
-    k = _Threads(form)
-    code, body, n = k.code, k.body, k.body.word(k.body.words.n)
+    threads = _Threads(form)
+    code, body, length = threads.code, threads.body, threads.body.word(threads.body.words.n)
 
-    def element(t: str) -> None:
-        row, j = k.divide(t, n)
+    def element(item: str) -> None:
+        row, element = threads.divide(item, length)
         body.begin_row(row)
-        at = Position(j)
-        env = body.vector(body.prepare(k.program.outs), at)
+        position = Position(element)
+        values = body.vector(body.prepare(threads.program.outs), position)
         if form.check:
-            bad = body.value(k.program.outs[0], env)
-            place = code.op(f"add i64 {body.affine(len(form.affine) - 1, at)}, 1")
-            code.when(bad, lambda: code.do(f"store i64 {place}, ptr %status, align 8"))
+            invalid = body.value(threads.program.outs[0], values)
+            place = code.op(f"add i64 {body.affine(len(form.affine) - 1, position)}, 1")
+            code.when(invalid, lambda: code.do(f"store i64 {place}, ptr %status, align 8"))
             return
-        for i, o in enumerate(k.program.outs):
-            body.write(i, body.value(o, env), at)
+        for write, result in enumerate(threads.program.outs):
+            body.write(write, body.value(result, values), position)
 
-    k.grid_loop(code.once(f"mul i64 {k.rows()}, {n}"), element)
+    threads.grid_loop(code.once(f"mul i64 {threads.rows()}, {length}"), element)
     return code
 
 
@@ -115,33 +117,41 @@ def _emit_map(form: Form) -> Code:
 class _RowThreads(_Threads):
     """One block of 64 threads per row; thread i is lane i."""
 
-    def cell(self, part: int, i: str) -> str:
-        place = self.code.add(i, str(_LANES * part))
+    def cell(self, part: int, lane: str) -> str:
+        place = self.code.add(lane, str(_LANES * part))
         spot = self.code.op(f"getelementptr i64, ptr addrspace(3) @cells, i64 {place}")
         return self.code.op(f"addrspacecast ptr addrspace(3) {spot} to ptr")
 
-    def tree(self, r: Reduction, acc: list[str]) -> list[str]:
+    def tree(self, reduction: Reduction, accumulator: list[str]) -> list[str]:
         """Lanes 0..63 -> one value, the same in all threads."""
         code, lanes = self.code, self.body.scalar
 
-        def get(i: str) -> list[str]:
-            return [load_scalar(code, ty, self.cell(p, i)) for p, ty in enumerate(r.parts)]
+        def get(lane: str) -> list[str]:
+            return [
+                load_scalar(code, ty, self.cell(p, lane)) for p, ty in enumerate(reduction.parts)
+            ]
 
         def put(values: list[str]) -> None:
-            for p, (ty, v) in enumerate(zip(r.parts, values)):
-                store_scalar(code, ty, v, self.cell(p, self.tid))
+            for part, (scalar_type, value) in enumerate(zip(reduction.parts, values)):
+                store_scalar(code, scalar_type, value, self.cell(part, self.tid))
 
         def four() -> None:
-            a = [get(code.add(self.tid, str(16 * u))) for u in range(4)]
-            put(r.combine(lanes, r.combine(lanes, a[0], a[1]), r.combine(lanes, a[2], a[3])))
+            groups = [get(code.add(self.tid, str(16 * u))) for u in range(4)]
+            put(
+                reduction.combine(
+                    lanes,
+                    reduction.combine(lanes, groups[0], groups[1]),
+                    reduction.combine(lanes, groups[2], groups[3]),
+                )
+            )
 
-        put(acc)
+        put(accumulator)
         _barrier(code)
         code.when(code.op(f"icmp ult i64 {self.tid}, 16"), four)
         for half in (8, 4, 2, 1):
 
             def pair(half: int = half) -> None:
-                put(r.combine(lanes, get(self.tid), get(code.add(self.tid, str(half)))))
+                put(reduction.combine(lanes, get(self.tid), get(code.add(self.tid, str(half)))))
 
             _barrier(code)
             code.when(code.op(f"icmp ult i64 {self.tid}, {half}"), pair)
@@ -150,71 +160,78 @@ class _RowThreads(_Threads):
         _barrier(code)
         return top
 
-    def visit(self, p: Pass, numbers: list[int], j: str) -> dict[int, str]:
-        at = Position(j)
-        env = self.body.vector(numbers, at)
-        for k in p.writes:
-            self.body.write(k, self.body.value(self.program.outs[k], env), at)
-        return env
+    def visit(self, row_pass: Pass, numbers: list[int], element: str) -> dict[int, str]:
+        position = Position(element)
+        values = self.body.vector(numbers, position)
+        for write in row_pass.writes:
+            self.body.write(write, self.body.value(self.program.outs[write], values), position)
+        return values
 
-    def reduce_pass(self, p: Pass, numbers: list[int], n: str) -> None:
-        code, lanes, reds = self.code, self.body.scalar, reductions_of(self.program, p.reductions)
+    def reduce_pass(self, row_pass: Pass, numbers: list[int], length: str) -> None:
+        code, lanes, reds = (
+            self.code,
+            self.body.scalar,
+            reductions_of(self.program, row_pass.reductions),
+        )
         start = [(lanes.ty(ty), e) for r in reds for ty, e in zip(r.parts, r.neutral(lanes))]
 
         def cut(names: list[str]) -> list[list[str]]:
-            out, at = [], 0
-            for r in reds:
-                out.append(names[at : at + len(r.parts)])
-                at += len(r.parts)
-            return out
+            parts, start = [], 0
+            for reduction in reds:
+                parts.append(names[start : start + len(reduction.parts)])
+                start += len(reduction.parts)
+            return parts
 
         def block(lo: str, totals: list[str]) -> list[str]:
-            hi = code.smin(code.add(lo, str(_BLOCK)), n)
+            stop = code.smin(code.add(lo, str(_BLOCK)), length)
 
-            def one(j: str, accs: list[str]) -> list[str]:
-                env = self.visit(p, numbers, j)
-                fed = [r.feed(lanes, self.body.value(r.operand, env), j) for r in reds]
+            def one(element: str, accs: list[str]) -> list[str]:
+                values = self.visit(row_pass, numbers, element)
+                fed = [r.feed(lanes, self.body.value(r.operand, values), element) for r in reds]
                 return [x for r, a, v in zip(reds, cut(accs), fed) for x in r.follow(lanes, a, v)]
 
-            _, accs = code.loop(code.add(lo, self.tid), hi, str(_LANES), start, one)
+            _, accs = code.loop(code.add(lo, self.tid), stop, str(_LANES), start, one)
             return [
                 x
                 for r, t, a in zip(reds, cut(totals), cut(accs))
                 for x in r.combine(lanes, t, self.tree(r, a))
             ]
 
-        _, totals = code.loop("0", n, str(_BLOCK), start, block)
-        empty = code.once(f"icmp eq i64 {n}, 0")
-        for r, total in zip(reds, cut(totals)):
-            self.body.known[r.number] = r.result(lanes, total, empty)
+        _, totals = code.loop("0", length, str(_BLOCK), start, block)
+        empty = code.once(f"icmp eq i64 {length}, 0")
+        for reduction, total in zip(reds, cut(totals)):
+            self.body.known[reduction.number] = reduction.result(lanes, total, empty)
 
-    def row(self, t: str, _: list[str]) -> list[str]:
-        code, body, plan, n = (
+    def row(self, item: str, _: list[str]) -> list[str]:
+        code, body, plan, length = (
             self.code,
             self.body,
             row_plan(self.form),
             self.body.word(self.body.words.n),
         )
-        body.begin_row(t)
-        for p in plan.passes:
-            numbers = body.prepare(pass_targets(self.form, p))
-            if p.reductions:
-                self.reduce_pass(p, numbers, n)
+        body.begin_row(item)
+        for row_pass in plan.passes:
+            numbers = body.prepare(pass_targets(self.form, row_pass))
+            if row_pass.reductions:
+                self.reduce_pass(row_pass, numbers, length)
             else:
 
                 def one(
-                    j: str, _: list[str], p: Pass = p, numbers: list[int] = numbers
+                    element: str,
+                    _: list[str],
+                    row_pass: Pass = row_pass,
+                    numbers: list[int] = numbers,
                 ) -> list[str]:
-                    self.visit(p, numbers, j)
+                    self.visit(row_pass, numbers, element)
                     return []
 
-                code.loop(self.tid, n, str(_LANES), [], one)
+                code.loop(self.tid, length, str(_LANES), [], one)
         values = [body.scalar_value(self.program.outs[k]) for k in plan.once]
         _barrier(code)  # no thread may still read what is overwritten now
 
         def store() -> None:
-            for k, v in zip(plan.once, values):
-                body.write_once(k, v)
+            for write, value in zip(plan.once, values):
+                body.write_once(write, value)
 
         code.when(code.op(f"icmp eq i64 {self.tid}, 0"), store)
         _barrier(code)
@@ -222,24 +239,24 @@ class _RowThreads(_Threads):
 
 
 def _emit_rows(form: Form) -> Code:
-    k = _RowThreads(form)
-    k.code.loop(k.cta, k.rows(), k.ncta, [], k.row)
-    return k.code
+    threads = _RowThreads(form)
+    threads.code.loop(threads.cta, threads.rows(), threads.ncta, [], threads.row)
+    return threads.code
 
 
 # ---- columns
 def _emit_columns(form: Form) -> Code:
-    k = _Threads(form)
-    n = k.body.word(k.body.words.n)
-    column = emit_column_threads(k.body)
+    threads = _Threads(form)
+    length = threads.body.word(threads.body.words.n)
+    column = emit_column_threads(threads.body)
 
-    def visit(t: str) -> None:
-        row, c = k.divide(t, n)
-        k.body.begin_row(row)
-        column(Position(c))
+    def visit(item: str) -> None:
+        row, column_number = threads.divide(item, length)
+        threads.body.begin_row(row)
+        column(Position(column_number))
 
-    k.grid_loop(k.code.once(f"mul i64 {k.rows()}, {n}"), visit)
-    return k.code
+    threads.grid_loop(threads.code.once(f"mul i64 {threads.rows()}, {length}"), visit)
+    return threads.code
 
 
 _EMIT = {FormKind.MAP: _emit_map, FormKind.ROW: _emit_rows, FormKind.COLUMN: _emit_columns}

@@ -53,19 +53,19 @@ class Code:
         self.entry.append(f"  %s{self.count} = alloca {text}, align 64")
         return f"%s{self.count}"
 
-    def call(self, name: str, ret: str, *args: str) -> str:
+    def call(self, name: str, result: str, *args: str) -> str:
         """Call an intrinsic; each argument is 'type value'."""
-        self.declare(name, ret, args)
-        text = f"call {ret} @{name}({', '.join(args)})"
-        if ret == "void":
+        self.declare(name, result, args)
+        text = f"call {result} @{name}({', '.join(args)})"
+        if result == "void":
             self.do(text)
             return ""
         return self.op(text)
 
-    def declare(self, name: str, ret: str, args: Sequence[str]) -> None:
+    def declare(self, name: str, result: str, args: Sequence[str]) -> None:
         if name not in self.declared:
             types = ", ".join(_type_of(a) for a in args)
-            self.declared[name] = f"declare {ret} @{name}({types})"
+            self.declared[name] = f"declare {result} @{name}({types})"
 
     # ---- blocks
     def label(self, hint: str = "b") -> str:
@@ -79,14 +79,14 @@ class Code:
     def jump(self, label: str) -> None:
         self.do(f"br label %{label}")
 
-    def branch(self, cond: str, yes: str, no: str) -> None:
-        self.do(f"br i1 {cond}, label %{yes}, label %{no}")
+    def branch(self, cond: str, then_label: str, else_label: str) -> None:
+        self.do(f"br i1 {cond}, label %{then_label}, label %{else_label}")
 
     def when(self, cond: str, then: Callable[[], None]) -> None:
         """if cond: then()"""
-        yes, after = self.label("if"), self.label("fi")
-        self.branch(cond, yes, after)
-        self.start(yes)
+        inside, after = self.label("if"), self.label("fi")
+        self.branch(cond, inside, after)
+        self.start(inside)
         then()
         self.jump(after)
         self.start(after)
@@ -111,55 +111,63 @@ class Code:
         self.start(head)
         # the phis name what only the end of the body knows: their lines are filled in later
         reserved = len(self.lines)
-        i = f"%i{self.count}"
+        index = f"%i{self.count}"
         names = [f"%c{self.count}_{k}" for k in range(len(carried))]
         self.lines += [""] * (1 + len(carried))
         if full == 1:
-            go = self.op(f"icmp slt i64 {i}, {stop}")
+            condition = self.op(f"icmp slt i64 {index}, {stop}")
         else:
-            go = self.op(f"icmp sle i64 {self.op(f'add i64 {i}, {full}')}, {stop}")
-        self.branch(go, inside, after)
+            condition = self.op(f"icmp sle i64 {self.op(f'add i64 {index}, {full}')}, {stop}")
+        self.branch(condition, inside, after)
         self.start(inside)
-        new = list(body(i, names))
-        nxt = self.op(f"add i64 {i}, {step}") if step is not None else new.pop()
+        changed = list(body(index, names))
+        following = self.op(f"add i64 {index}, {step}") if step is not None else changed.pop()
         last = self.block
         self.jump(head)
-        phis = [(i, "i64", start, nxt)]
-        phis += [(name, ty, init, x) for name, (ty, init), x in zip(names, carried, new)]
-        for k, (name, ty, init, x) in enumerate(phis, reserved):
-            self.lines[k] = f"  {name} = phi {ty} [{init}, %{before}], [{x}, %{last}]"
+        phis = [(index, "i64", start, following)]
+        phis += [(name, ty, init, x) for name, (ty, init), x in zip(names, carried, changed)]
+        for line, (name, llvm_type, initial, next_value) in enumerate(phis, reserved):
+            self.lines[line] = (
+                f"  {name} = phi {llvm_type} [{initial}, %{before}], [{next_value}, %{last}]"
+            )
         self.start(after)
-        return i, names
+        return index, names
 
     # ---- integer helpers (i64)
-    def add(self, a: str, b: str) -> str:
-        if b == "0":
-            return a
-        return b if a == "0" else self.op(f"add i64 {a}, {b}")
+    def add(self, left: str, right: str) -> str:
+        if right == "0":
+            return left
+        return right if left == "0" else self.op(f"add i64 {left}, {right}")
 
-    def mul(self, a: str, b: str) -> str:
-        if "0" in (a, b):
+    def mul(self, left: str, right: str) -> str:
+        if "0" in (left, right):
             return "0"
-        if b == "1":
-            return a
-        return b if a == "1" else self.op(f"mul i64 {a}, {b}")
+        if right == "1":
+            return left
+        return right if left == "1" else self.op(f"mul i64 {left}, {right}")
 
-    def smin(self, a: str, b: str) -> str:
-        return self.call("llvm.smin.i64", "i64", f"i64 {a}", f"i64 {b}")
+    def smin(self, left: str, right: str) -> str:
+        return self.call("llvm.smin.i64", "i64", f"i64 {left}", f"i64 {right}")
 
-    def at(self, ty: str, base: str, index: str) -> str:
+    def at(self, llvm_type: str, base: str, index: str) -> str:
         """Address of element `index` (of type ty; i8 for bytes) from base."""
-        return base if index == "0" else self.op(f"getelementptr {ty}, ptr {base}, i64 {index}")
+        return (
+            base if index == "0" else self.op(f"getelementptr {llvm_type}, ptr {base}, i64 {index}")
+        )
 
 
 _SPLIT = re.compile(r"^(<[^>]*>|\S+)")
 
 
-def _type_of(arg: str) -> str:
-    m = _SPLIT.match(arg)
-    assert m is not None
-    immediate = " immarg" if arg in ("i1 true", "i1 false") or arg.startswith("i32 align ") else ""
-    return m.group(1) + immediate
+def _type_of(argument: str) -> str:
+    match = _SPLIT.match(argument)
+    assert match is not None
+    immediate = (
+        " immarg"
+        if argument in ("i1 true", "i1 false") or argument.startswith("i32 align ")
+        else ""
+    )
+    return match.group(1) + immediate
 
 
 def finish_module(

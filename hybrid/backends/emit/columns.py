@@ -40,25 +40,27 @@ class _Columns:
         self.empty = self.code.once(f"icmp eq i64 {self.rows}, 0")
 
     # ---- one row
-    def enter(self, r: str, base: list[str], start: list[str]) -> None:
+    def enter(self, row: str, base: list[str], start: list[str]) -> None:
         """Point the body at row r of the group; base and start are those of row 0."""
-        body, code, w, group = self.body, self.code, self.body.words, self.form.group
+        body, code, words, group = self.body, self.code, self.body.words, self.form.group
         coords = [""] * group
-        for d in range(group - 1, 0, -1):
-            r, coords[d] = self.divide(r, body.word(w.group(d)))
-        coords[0] = r
+        for axis in range(group - 1, 0, -1):
+            row, coords[axis] = self.divide(row, body.word(words.group(axis)))
+        coords[0] = row
 
-        def far(k: int) -> str:
+        def far(operand: int) -> str:
             total = "0"
-            for d, c in enumerate(coords):
-                total = code.add(total, code.mul(c, body.word(w.stride(k, self.form.outer + d))))
+            for axis, coord in enumerate(coords):
+                total = code.add(
+                    total, code.mul(coord, body.word(words.stride(operand, self.form.outer + axis)))
+                )
             return total
 
         body.base = [
             b if body.walk(k) is Walk.GATHERED or k >= body.nreads else code.at("i8", b, far(k))
             for k, b in enumerate(base)
         ]
-        body.start = [code.add(s, far(w.ops + k)) for k, s in enumerate(start)]
+        body.start = [code.add(s, far(words.ops + k)) for k, s in enumerate(start)]
 
     # ---- a strip
     def strip(self, positions: list[Position]) -> None:
@@ -73,18 +75,20 @@ class _Columns:
             for ty, e in zip(r.parts, r.neutral(lanes))
         ]
 
-        def rows(r0: str) -> list[str]:
-            def row(r: str, accs: list[str]) -> list[str]:
-                self.enter(r, base, start)
-                return self.add_row(numbers, positions, r, accs)
+        def rows(first_row: str) -> list[str]:
+            def row(number: str, accs: list[str]) -> list[str]:
+                self.enter(number, base, start)
+                return self.add_row(numbers, positions, number, accs)
 
-            return code.loop(r0, code.smin(code.add(r0, str(BLOCK)), self.rows), "1", first, row)[1]
+            return code.loop(
+                first_row, code.smin(code.add(first_row, str(BLOCK)), self.rows), "1", first, row
+            )[1]
 
-        def block(r0: str, totals: list[str]) -> list[str]:
-            return self.combine(totals, rows(r0), len(positions))
+        def block(first_row: str, totals: list[str]) -> list[str]:
+            return self.combine(totals, rows(first_row), len(positions))
 
-        def joined(b: str, totals: list[str]) -> list[str]:
-            return self.combine(totals, self.saved(b, len(positions)), len(positions))
+        def joined(block: str, totals: list[str]) -> list[str]:
+            return self.combine(totals, self.saved(block, len(positions)), len(positions))
 
         if self.form.kind is FormKind.STRIP_PART:
             self.save(rows(code.mul(self.block, str(BLOCK))), len(positions))
@@ -102,19 +106,24 @@ class _Columns:
         """(type, address) of every part of the current vectors in a block's results."""
         code, types = self.code, [ty for r in self.reds for ty in r.parts]
         row = code.add(code.mul(self.strip_number, self.blocks), block)
-        out = []
-        for u in range(count):
-            for q, ty in enumerate(types):
-                column = code.add(code.op(f"sub i64 {self.column}, {self.first}"), str(WIDTH * u))
-                line = code.add(code.mul(row, str(len(types))), str(q))
-                out.append(
-                    (ty, code.at("i64", self.temp, code.add(code.mul(line, str(STRIP)), column)))
+        found = []
+        for vector in range(count):
+            for part, scalar_type in enumerate(types):
+                column = code.add(
+                    code.op(f"sub i64 {self.column}, {self.first}"), str(WIDTH * vector)
                 )
-        return out
+                line = code.add(code.mul(row, str(len(types))), str(part))
+                found.append(
+                    (
+                        scalar_type,
+                        code.at("i64", self.temp, code.add(code.mul(line, str(STRIP)), column)),
+                    )
+                )
+        return found
 
     def save(self, accs: list[str], count: int) -> None:
-        for (ty, spot), x in zip(self.spots(self.block, count), accs):
-            store_row(self.body.lanes, ty, x, spot, None, Position("0"))
+        for (scalar_type, spot), value in zip(self.spots(self.block, count), accs):
+            store_row(self.body.lanes, scalar_type, value, spot, None, Position("0"))
 
     def saved(self, block: str, count: int) -> list[str]:
         return [
@@ -123,72 +132,82 @@ class _Columns:
         ]
 
     def add_row(
-        self, numbers: list[int], positions: list[Position], r: str, accs: list[str]
+        self, numbers: list[int], positions: list[Position], row: str, accs: list[str]
     ) -> list[str]:
         values: list[str] = []
-        for at in positions:
-            env = self.body.vector(numbers, at)
-            for red in self.reds:
-                row = self.body.lanes.splat("i64", r) if red.indexed else ""
-                values += red.feed(self.body.lanes, self.body.value(red.operand, env), row)
+        for position in positions:
+            env = self.body.vector(numbers, position)
+            for reduction in self.reds:
+                index = self.body.lanes.splat("i64", row) if reduction.indexed else ""
+                values += reduction.feed(
+                    self.body.lanes, self.body.value(reduction.operand, env), index
+                )
         return self.combine(accs, values, len(positions))
 
-    def combine(self, a: list[str], b: list[str], count: int) -> list[str]:
-        out: list[str] = []
+    def combine(self, before: list[str], added: list[str], count: int) -> list[str]:
+        combined: list[str] = []
         for _ in range(count):
-            for r in self.reds:
-                k = len(out)
-                out += r.follow(self.body.lanes, a[k : k + len(r.parts)], b[k : k + len(r.parts)])
-        return out
+            for reduction in self.reds:
+                start = len(combined)
+                combined += reduction.follow(
+                    self.body.lanes,
+                    before[start : start + len(reduction.parts)],
+                    added[start : start + len(reduction.parts)],
+                )
+        return combined
 
     def finish(self, positions: list[Position], totals: list[str]) -> None:
         """Row-domain results from the totals."""
         body, at_part, results = self.body, 0, []
-        for at in positions:
-            env: dict[int, str] = {}
-            for r in self.reds:
-                env[r.number] = r.result(
-                    body.lanes, totals[at_part : at_part + len(r.parts)], self.empty
+        for position in positions:
+            values: dict[int, str] = {}
+            for reduction in self.reds:
+                values[reduction.number] = reduction.result(
+                    body.lanes, totals[at_part : at_part + len(reduction.parts)], self.empty
                 )
-                at_part += len(r.parts)
-            numbers = body.prepare(self.program.outs, env)
-            results.append((at, body.vector(numbers, at, env=env)))
-        for at, env in results:
-            for k, o in enumerate(self.program.outs):
-                body.write(k, body.value(o, env), at)
+                at_part += len(reduction.parts)
+            numbers = body.prepare(self.program.outs, values)
+            results.append((position, body.vector(numbers, position, env=values)))
+        for position, values in results:
+            for write, number in enumerate(self.program.outs):
+                body.write(write, body.value(number, values), position)
 
-    def divide(self, x: str, size: str) -> tuple[str, str]:
-        q = self.code.op(f"udiv i64 {x}, {size}")
-        return q, self.code.op(f"sub i64 {x}, {self.code.op(f'mul i64 {q}, {size}')}")
+    def divide(self, number: str, size: str) -> tuple[str, str]:
+        quotient = self.code.op(f"udiv i64 {number}, {size}")
+        return quotient, self.code.op(
+            f"sub i64 {number}, {self.code.op(f'mul i64 {quotient}, {size}')}"
+        )
 
     # ---- items
     def items(self) -> None:
-        code, body, w = self.code, self.body, self.body.words
-        n, strips = body.word(w.n), body.word(w.n + 2)
+        code, body, words = self.code, self.body, self.body.words
+        length, strips = body.word(words.n), body.word(words.n + 2)
         wide = cost(self.program, body.elements(self.operands)) * len(self.reds) <= _LIGHT
         wide = wide and not any(o.walk is Walk.STRIDED for o in self.form.reads)
 
-        def item(t: str, _: list[str]) -> list[str]:
+        def item(item: str, _: list[str]) -> list[str]:
             if self.form.kind is FormKind.STRIP_PART:
-                t, self.block = self.divide(t, self.blocks)
-            self.strip_number = t
-            row, b = self.divide(t, strips)
+                item, self.block = self.divide(item, self.blocks)
+            self.strip_number = item
+            row, strip = self.divide(item, strips)
             body.begin_row(row)
-            first = code.op(f"mul i64 {b}, {STRIP}")
-            last = code.smin(code.add(first, str(STRIP)), n)
+            first = code.op(f"mul i64 {strip}, {STRIP}")
+            last = code.smin(code.add(first, str(STRIP)), length)
             base, start = body.base, body.start
             self.first = first
 
-            def one(c: str, _: list[str]) -> list[str]:
+            def one(column: str, _: list[str]) -> list[str]:
                 body.base, body.start, body.known, body.splats = base, start, {}, {}
-                self.column = c
-                count = code.op(f"sub i64 {last}, {c}")
-                self.strip([Position(c, tail_mask(body.lanes, count), count)])
+                self.column = column
+                count = code.op(f"sub i64 {last}, {column}")
+                self.strip([Position(column, tail_mask(body.lanes, count), count)])
                 return []
 
-            def four(c: str, _: list[str]) -> list[str]:
-                self.column = c
-                self.strip([Position(code.add(c, str(WIDTH * u))) for u in range(STRIP // WIDTH)])
+            def four(column: str, _: list[str]) -> list[str]:
+                self.column = column
+                self.strip(
+                    [Position(code.add(column, str(WIDTH * u))) for u in range(STRIP // WIDTH)]
+                )
                 return []
 
             rest = code.loop(first, last, str(STRIP), [], four, full=STRIP)[0] if wide else first
@@ -209,7 +228,7 @@ def emit_columns(form: Form) -> Code:
 def emit_column_threads(body: Body) -> Callable[[Position], None]:
     """For width 1: a function that emits one whole column at a position of the current row."""
     columns = _Columns(body)
-    return lambda at: columns.strip([at])
+    return lambda position: columns.strip([position])
 
 
 def cells_per_strip(form: Form) -> int:

@@ -130,44 +130,44 @@ class Words:
         self._multi = self._group + form.group
         self._buffers = self._multi + form.multi * (1 + walks)
 
-    def slot(self, k: int) -> int:
-        return 2 * k
+    def slot(self, operand: int) -> int:
+        return 2 * operand
 
-    def param(self, i: int) -> int:
-        return self._params + i
+    def param(self, number: int) -> int:
+        return self._params + number
 
-    def dim(self, d: int) -> int:
+    def dim(self, axis: int) -> int:
         """Size of outer axis d."""
-        return self._dims + d
+        return self._dims + axis
 
     @property
     def n(self) -> int:
         """Inner size; the next two words are the block size and the number of blocks."""
         return self._dims + self.form.outer
 
-    def stride(self, k: int, axis: int) -> int:
+    def stride(self, walk: int, axis: int) -> int:
         """Stride of walk k (operands, then affine values) along outer, group and inner axes."""
-        return self._strides + k * self.rank + axis
+        return self._strides + walk * self.rank + axis
 
-    def group(self, d: int) -> int:
+    def group(self, axis: int) -> int:
         """Size of group axis d."""
-        return self._group + d
+        return self._group + axis
 
-    def multi(self, d: int) -> int:
+    def multi(self, axis: int) -> int:
         """Size of the d-th axis that the inner index decomposes into."""
-        return self._multi + d
+        return self._multi + axis
 
-    def multi_stride(self, k: int, d: int) -> int:
-        return self._multi + self.form.multi * (1 + k) + d
+    def multi_stride(self, walk: int, axis: int) -> int:
+        return self._multi + self.form.multi * (1 + walk) + axis
 
     @property
     def temp(self) -> int:
         """Slot of the workspace of a staged form; the next word counts its cells per row."""
         return self._buffers
 
-    def buffer(self, i: int) -> int:
+    def buffer(self, number: int) -> int:
         """Offset of the i-th row buffer in scratch."""
-        return self._buffers + i
+        return self._buffers + number
 
 
 class Axes(NamedTuple):
@@ -181,12 +181,13 @@ class Axes(NamedTuple):
         """Merge axes; with `lead`, order them first (freely) by that walk's falling stride."""
         if lead is not None and len(shape) > 1:
             order = sorted(
-                range(len(shape)), key=lambda a: -abs(strides[lead][a]) if shape[a] > 1 else 0
+                range(len(shape)),
+                key=lambda axis: -abs(strides[lead][axis]) if shape[axis] > 1 else 0,
             )
             shape = [shape[a] for a in order]
             strides = [tuple(s[a] for a in order) for s in strides]
-        dims, out = collapse(shape, strides)
-        return Axes(dims, out)
+        dims, merged = collapse(shape, strides)
+        return Axes(dims, merged)
 
     def last(self, axis: int) -> Axes:
         """The same with an outer axis moved next to the inner one."""
@@ -198,8 +199,8 @@ class Axes(NamedTuple):
     def swapped(self) -> Axes:
         """The same with the last two axes exchanged."""
 
-        def swap(x: tuple[int, ...]) -> tuple[int, ...]:
-            return (*x[:-2], x[-1], x[-2])
+        def swap(items: tuple[int, ...]) -> tuple[int, ...]:
+            return (*items[:-2], items[-1], items[-2])
 
         return Axes(swap(self.shape), [swap(s) for s in self.strides])
 
@@ -210,11 +211,11 @@ def affine_values(
     """A program's position-dependent values: (attr of coord, or None for index) and strides."""
     attrs: list[int | None] = []
     strides: list[Strides] = []
-    for ins in program.instrs:
-        if ins.prim == "index":
+    for instr in program.instrs:
+        if instr.prim == "index":
             attrs.append(None)
             strides.append(contiguous_strides(shape))
-        elif ins.prim == "coord":
-            attrs.append(ins.attr)
-            strides.append(tuple(int(a == ins.attr) for a in range(len(shape))))
+        elif instr.prim == "coord":
+            attrs.append(instr.attr)
+            strides.append(tuple(int(a == instr.attr) for a in range(len(shape))))
     return attrs, strides

@@ -27,27 +27,27 @@ _UNARY_FLOAT = {
 }
 
 
-def llvm_scalar(ty: ScalarType) -> str:
+def llvm_scalar(scalar_type: ScalarType) -> str:
     """LLVM type of one value of a program type."""
-    return _SCALAR.get(ty) or f"i{BITS[ty]}"
+    return _SCALAR.get(scalar_type) or f"i{BITS[scalar_type]}"
 
 
-def memory_scalar(ty: ScalarType) -> str:
+def memory_scalar(scalar_type: ScalarType) -> str:
     """LLVM type of one element in memory (a truth value is a byte, 0 or 1)."""
-    return "i8" if ty == "b1" else llvm_scalar(ty)
+    return "i8" if scalar_type == "b1" else llvm_scalar(scalar_type)
 
 
-def is_float(ty: ScalarType) -> bool:
-    return ty[0] == "f"
+def is_float(scalar_type: ScalarType) -> bool:
+    return scalar_type[0] == "f"
 
 
-def is_signed(ty: ScalarType) -> bool:
-    return ty[0] == "i"
+def is_signed(scalar_type: ScalarType) -> bool:
+    return scalar_type[0] == "i"
 
 
-def _float_text(ty: ScalarType, bits: int) -> str | None:
+def _float_text(scalar_type: ScalarType, bits: int) -> str | None:
     """LLVM spelling of a float constant; None for f32 NaNs, whose payload a spelling may lose."""
-    if ty == "f64":
+    if scalar_type == "f64":
         return f"0x{bits:016X}"
     if bits & 0x7F800000 == 0x7F800000 and bits & 0x7FFFFF:
         return None
@@ -71,39 +71,39 @@ class Lanes:
         self.code = code if code is not None else Code()
 
     # ---- types and constants
-    def ty(self, ty: ScalarType) -> str:
-        return self.raw(llvm_scalar(ty))
+    def ty(self, scalar_type: ScalarType) -> str:
+        return self.raw(llvm_scalar(scalar_type))
 
     def raw(self, scalar: str) -> str:
         return scalar if self.width == 1 else f"<{self.width} x {scalar}>"
 
-    def suffix(self, ty: ScalarType) -> str:
-        name = ty if is_float(ty) else llvm_scalar(ty)
+    def suffix(self, scalar_type: ScalarType) -> str:
+        name = scalar_type if is_float(scalar_type) else llvm_scalar(scalar_type)
         return name if self.width == 1 else f"v{self.width}{name}"
 
-    def const(self, ty: ScalarType, bits: int) -> str:
-        if ty == "b1":
-            one = "true" if bits else "false"
-        elif is_float(ty):
-            text = _float_text(ty, bits)
-            if text is None:
+    def const(self, scalar_type: ScalarType, bits: int) -> str:
+        if scalar_type == "b1":
+            text = "true" if bits else "false"
+        elif is_float(scalar_type):
+            number = _float_text(scalar_type, bits)
+            if number is None:
                 inner = (
                     f"i32 {bits}" if self.width == 1 else f"<{self.width} x i32> splat (i32 {bits})"
                 )
-                return f"bitcast ({inner} to {self.ty(ty)})"
-            one = text
+                return f"bitcast ({inner} to {self.ty(scalar_type)})"
+            text = number
         else:
-            one = str(bits)
-        return one if self.width == 1 else f"splat ({llvm_scalar(ty)} {one})"
+            text = str(bits)
+        return text if self.width == 1 else f"splat ({llvm_scalar(scalar_type)} {text})"
 
-    def splat(self, ty: ScalarType, scalar: str) -> str:
+    def splat(self, scalar_type: ScalarType, scalar: str) -> str:
         """A scalar in all lanes."""
         if self.width == 1:
             return scalar
-        v, s = self.ty(ty), llvm_scalar(ty)
-        first = self.code.op(f"insertelement {v} poison, {s} {scalar}, i64 0")
+        vector, element = self.ty(scalar_type), llvm_scalar(scalar_type)
+        first = self.code.op(f"insertelement {vector} poison, {element} {scalar}, i64 0")
         zero = f"<{self.width} x i32> zeroinitializer"
-        return self.code.op(f"shufflevector {v} {first}, {v} poison, {zero}")
+        return self.code.op(f"shufflevector {vector} {first}, {vector} poison, {zero}")
 
     def lane_numbers(self) -> str:
         """0, 1, 2, ... as i64 lanes."""
@@ -112,225 +112,291 @@ class Lanes:
         )
 
     # ---- primitives
-    def emit(self, ins: Instr, a: Sequence[str], types: Sequence[ScalarType]) -> str:
+    def emit(self, instr: Instr, operands: Sequence[str], types: Sequence[ScalarType]) -> str:
         """One instruction; `a` are its operands' names and `types` their program types."""
-        if ins.prim == "const":
-            return self.const(ins.type, ins.attr)
-        if ins.prim in COMPARE:
-            return self._compare(ins.prim, types[0], a)
-        if ins.prim == "bitcast":
-            return self._bitcast(types[0], ins.type, a[0])
-        if ins.prim == "convert":
-            return self._convert(types[0], ins.type, a[0])
-        if ins.prim in _UNARY_FLOAT:
-            return self.intrinsic(_UNARY_FLOAT[ins.prim], ins.type, a)
-        method: Callable[..., str] | None = getattr(self, "_" + ins.prim, None)
+        if instr.prim == "const":
+            return self.const(instr.type, instr.attr)
+        if instr.prim in COMPARE:
+            return self._compare(instr.prim, types[0], operands)
+        if instr.prim == "bitcast":
+            return self._bitcast(types[0], instr.type, operands[0])
+        if instr.prim == "convert":
+            return self._convert(types[0], instr.type, operands[0])
+        if instr.prim in _UNARY_FLOAT:
+            return self.intrinsic(_UNARY_FLOAT[instr.prim], instr.type, operands)
+        method: Callable[..., str] | None = getattr(self, "_" + instr.prim, None)
         if method is None:
-            raise BackendError(f"primitive {ins.prim!r} has no meaning inside a loop body")
-        return method(ins.type, a)
+            raise BackendError(f"primitive {instr.prim!r} has no meaning inside a loop body")
+        return method(instr.type, operands)
 
-    def intrinsic(self, name: str, ty: ScalarType, a: Sequence[str], *more: str) -> str:
-        v = self.ty(ty)
-        return self.code.call(f"llvm.{name}.{self.suffix(ty)}", v, *[f"{v} {x}" for x in a], *more)
+    def intrinsic(
+        self, name: str, scalar_type: ScalarType, operands: Sequence[str], *more: str
+    ) -> str:
+        vector = self.ty(scalar_type)
+        return self.code.call(
+            f"llvm.{name}.{self.suffix(scalar_type)}",
+            vector,
+            *[f"{vector} {x}" for x in operands],
+            *more,
+        )
 
-    def binary(self, op: str, ty: ScalarType, x: str, y: str) -> str:
-        return self.code.op(f"{op} {self.ty(ty)} {x}, {y}")
+    def binary(self, opcode: str, scalar_type: ScalarType, left: str, right: str) -> str:
+        return self.code.op(f"{opcode} {self.ty(scalar_type)} {left}, {right}")
 
-    def icmp(self, cond: str, ty: ScalarType, x: str, y: str) -> str:
-        return self.code.op(f"icmp {cond} {self.ty(ty)} {x}, {y}")
+    def icmp(self, cond: str, scalar_type: ScalarType, left: str, right: str) -> str:
+        return self.code.op(f"icmp {cond} {self.ty(scalar_type)} {left}, {right}")
 
-    def pick(self, ty: ScalarType, c: str, x: str, y: str) -> str:
-        return self.code.op(f"select {self.ty('b1')} {c}, {self.ty(ty)} {x}, {self.ty(ty)} {y}")
+    def pick(self, scalar_type: ScalarType, condition: str, left: str, right: str) -> str:
+        return self.code.op(
+            f"select {self.ty('b1')} {condition}, {self.ty(scalar_type)} {left}, {self.ty(scalar_type)} {right}"
+        )
 
-    def cast(self, op: str, x: str, src: str, dst: str) -> str:
+    def cast(self, opcode: str, value: str, source: str, target: str) -> str:
         """A cast between LLVM scalar types, lane by lane."""
-        return x if src == dst else self.code.op(f"{op} {self.raw(src)} {x} to {self.raw(dst)}")
+        return (
+            value
+            if source == target
+            else self.code.op(f"{opcode} {self.raw(source)} {value} to {self.raw(target)}")
+        )
 
-    def _compare(self, prim: PrimName, ty: ScalarType, a: Sequence[str]) -> str:
-        if is_float(ty):
-            return self.code.op(f"fcmp {_FCMP[prim]} {self.ty(ty)} {a[0]}, {a[1]}")
+    def _compare(self, prim: PrimName, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        if is_float(scalar_type):
+            return self.code.op(
+                f"fcmp {_FCMP[prim]} {self.ty(scalar_type)} {operands[0]}, {operands[1]}"
+            )
         if prim == "eq" or prim == "ne":
-            return self.icmp(prim, ty, a[0], a[1])
-        return self.icmp(("s" if is_signed(ty) else "u") + prim, ty, a[0], a[1])
+            return self.icmp(prim, scalar_type, operands[0], operands[1])
+        return self.icmp(
+            ("s" if is_signed(scalar_type) else "u") + prim, scalar_type, operands[0], operands[1]
+        )
 
-    def _add(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.binary("fadd" if is_float(ty) else "add", ty, a[0], a[1])
+    def _add(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.binary(
+            "fadd" if is_float(scalar_type) else "add", scalar_type, operands[0], operands[1]
+        )
 
-    def _sub(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.binary("fsub" if is_float(ty) else "sub", ty, a[0], a[1])
+    def _sub(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.binary(
+            "fsub" if is_float(scalar_type) else "sub", scalar_type, operands[0], operands[1]
+        )
 
-    def _mul(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.binary("fmul" if is_float(ty) else "mul", ty, a[0], a[1])
+    def _mul(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.binary(
+            "fmul" if is_float(scalar_type) else "mul", scalar_type, operands[0], operands[1]
+        )
 
-    def _div(self, ty: ScalarType, a: Sequence[str]) -> str:
-        if is_float(ty):
-            return self.binary("fdiv", ty, a[0], a[1])
-        zero, q = self._safe_div(ty, a[0], a[1])
-        return self.pick(ty, zero, self.const(ty, 0), q)
+    def _div(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        if is_float(scalar_type):
+            return self.binary("fdiv", scalar_type, operands[0], operands[1])
+        zero, quotient = self._safe_div(scalar_type, operands[0], operands[1])
+        return self.pick(scalar_type, zero, self.const(scalar_type, 0), quotient)
 
-    def _rem(self, ty: ScalarType, a: Sequence[str]) -> str:
-        x, y = a
-        zero, q = self._safe_div(ty, x, y)
-        r = self.binary("sub", ty, x, self.binary("mul", ty, q, y))
-        return self.pick(ty, zero, x, r)
+    def _rem(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        left, right = operands
+        zero, quotient = self._safe_div(scalar_type, left, right)
+        remainder = self.binary(
+            "sub", scalar_type, left, self.binary("mul", scalar_type, quotient, right)
+        )
+        return self.pick(scalar_type, zero, left, remainder)
 
-    def _safe_div(self, ty: ScalarType, x: str, y: str) -> tuple[str, str]:
+    def _safe_div(self, scalar_type: ScalarType, left: str, right: str) -> tuple[str, str]:
         """(y == 0, x / y with MIN / -1 = MIN); where y == 0 the quotient is some defined value."""
-        bits = BITS[ty]
-        zero = self.icmp("eq", ty, y, self.const(ty, 0))
-        bad = zero
-        if is_signed(ty):
-            low = self.icmp("eq", ty, x, self.const(ty, 1 << (bits - 1)))
-            minus = self.icmp("eq", ty, y, self.const(ty, (1 << bits) - 1))
-            bad = self.binary("or", "b1", zero, self.binary("and", "b1", low, minus))
-        y = self.pick(ty, bad, self.const(ty, 1), y)
+        bits = BITS[scalar_type]
+        zero = self.icmp("eq", scalar_type, right, self.const(scalar_type, 0))
+        undefined = zero
+        if is_signed(scalar_type):
+            least = self.icmp("eq", scalar_type, left, self.const(scalar_type, 1 << (bits - 1)))
+            minus = self.icmp("eq", scalar_type, right, self.const(scalar_type, (1 << bits) - 1))
+            undefined = self.binary("or", "b1", zero, self.binary("and", "b1", least, minus))
+        right = self.pick(scalar_type, undefined, self.const(scalar_type, 1), right)
         if self.width == 1 or bits == 64:
-            return zero, self.binary("sdiv" if is_signed(ty) else "udiv", ty, x, y)
+            return zero, self.binary(
+                "sdiv" if is_signed(scalar_type) else "udiv", scalar_type, left, right
+            )
         # no vector instruction divides integers; the quotient of integers of at most 24 (53) bits,
         # rounded to a float (double) and truncated, is exact
-        f, i = ("float" if bits <= 16 else "double"), llvm_scalar(ty)
-        to, back = ("sitofp", "fptosi") if is_signed(ty) else ("uitofp", "fptoui")
-        q = self.code.op(f"fdiv {self.raw(f)} {self.cast(to, x, i, f)}, {self.cast(to, y, i, f)}")
-        return zero, self.cast(back, q, f, i)
+        wide_float, integer = ("float" if bits <= 16 else "double"), llvm_scalar(scalar_type)
+        to_float, back = ("sitofp", "fptosi") if is_signed(scalar_type) else ("uitofp", "fptoui")
+        quotient = self.code.op(
+            f"fdiv {self.raw(wide_float)} {self.cast(to_float, left, integer, wide_float)}, {self.cast(to_float, right, integer, wide_float)}"
+        )
+        return zero, self.cast(back, quotient, wide_float, integer)
 
-    def _neg(self, ty: ScalarType, a: Sequence[str]) -> str:
-        if is_float(ty):
-            return self.code.op(f"fneg {self.ty(ty)} {a[0]}")
-        return self.binary("sub", ty, self.const(ty, 0), a[0])
+    def _neg(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        if is_float(scalar_type):
+            return self.code.op(f"fneg {self.ty(scalar_type)} {operands[0]}")
+        return self.binary("sub", scalar_type, self.const(scalar_type, 0), operands[0])
 
-    def _abs(self, ty: ScalarType, a: Sequence[str]) -> str:
-        if is_float(ty):
-            return self.intrinsic("fabs", ty, a)
-        return a[0] if not is_signed(ty) else self.intrinsic("abs", ty, a, "i1 false")
+    def _abs(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        if is_float(scalar_type):
+            return self.intrinsic("fabs", scalar_type, operands)
+        return (
+            operands[0]
+            if not is_signed(scalar_type)
+            else self.intrinsic("abs", scalar_type, operands, "i1 false")
+        )
 
-    def _fma(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.intrinsic("fma", ty, a)
+    def _fma(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.intrinsic("fma", scalar_type, operands)
 
-    def _min(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self._extreme("min", ty, a)
+    def _min(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self._extreme("min", scalar_type, operands)
 
-    def _max(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self._extreme("max", ty, a)
+    def _max(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self._extreme("max", scalar_type, operands)
 
-    def _extreme(self, which: str, ty: ScalarType, a: Sequence[str]) -> str:
-        if is_float(ty):
-            return self.intrinsic(f"{which}imum", ty, a)
-        return self.intrinsic(("s" if is_signed(ty) else "u") + which, ty, a)
+    def _extreme(self, which: str, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        if is_float(scalar_type):
+            return self.intrinsic(f"{which}imum", scalar_type, operands)
+        return self.intrinsic(
+            ("s" if is_signed(scalar_type) else "u") + which, scalar_type, operands
+        )
 
-    def _copysign(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.intrinsic("copysign", ty, a)
+    def _copysign(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.intrinsic("copysign", scalar_type, operands)
 
-    def _select(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.pick(ty, a[0], a[1], a[2])
+    def _select(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.pick(scalar_type, operands[0], operands[1], operands[2])
 
-    def _and(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.binary("and", ty, a[0], a[1])
+    def _and(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.binary("and", scalar_type, operands[0], operands[1])
 
-    def _or(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.binary("or", ty, a[0], a[1])
+    def _or(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.binary("or", scalar_type, operands[0], operands[1])
 
-    def _xor(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.binary("xor", ty, a[0], a[1])
+    def _xor(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.binary("xor", scalar_type, operands[0], operands[1])
 
-    def _not(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.binary("xor", ty, a[0], self.const(ty, (1 << BITS[ty]) - 1))
+    def _not(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.binary(
+            "xor", scalar_type, operands[0], self.const(scalar_type, (1 << BITS[scalar_type]) - 1)
+        )
 
-    def _shl(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self._shift("shl", ty, a)
+    def _shl(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self._shift("shl", scalar_type, operands)
 
-    def _shr(self, ty: ScalarType, a: Sequence[str]) -> str:
-        if not is_signed(ty):
-            return self._shift("lshr", ty, a)
-        top = self.const(ty, BITS[ty] - 1)
-        count = _constant(a[1])
+    def _shr(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        if not is_signed(scalar_type):
+            return self._shift("lshr", scalar_type, operands)
+        top = self.const(scalar_type, BITS[scalar_type] - 1)
+        count = _constant(operands[1])
         if count is not None:
-            return self.binary("ashr", ty, a[0], a[1] if count < BITS[ty] else top)
-        return self.binary("ashr", ty, a[0], self.intrinsic("umin", ty, (a[1], top)))
+            return self.binary(
+                "ashr", scalar_type, operands[0], operands[1] if count < BITS[scalar_type] else top
+            )
+        return self.binary(
+            "ashr",
+            scalar_type,
+            operands[0],
+            self.intrinsic("umin", scalar_type, (operands[1], top)),
+        )
 
-    def _shift(self, op: str, ty: ScalarType, a: Sequence[str]) -> str:
-        count = _constant(a[1])
+    def _shift(self, opcode: str, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        count = _constant(operands[1])
         if count is not None:
-            return self.binary(op, ty, a[0], a[1]) if count < BITS[ty] else self.const(ty, 0)
-        ok = self.icmp("ult", ty, a[1], self.const(ty, BITS[ty]))
-        return self.pick(ty, ok, self.binary(op, ty, a[0], a[1]), self.const(ty, 0))
+            return (
+                self.binary(opcode, scalar_type, operands[0], operands[1])
+                if count < BITS[scalar_type]
+                else self.const(scalar_type, 0)
+            )
+        in_range = self.icmp(
+            "ult", scalar_type, operands[1], self.const(scalar_type, BITS[scalar_type])
+        )
+        return self.pick(
+            scalar_type,
+            in_range,
+            self.binary(opcode, scalar_type, operands[0], operands[1]),
+            self.const(scalar_type, 0),
+        )
 
-    def _mulhi(self, ty: ScalarType, a: Sequence[str]) -> str:
-        if BITS[ty] == 64:
-            return self._mulhi64(ty, a[0], a[1])
-        ext = "sext" if is_signed(ty) else "zext"
-        x, y = self.cast(ext, a[0], "i32", "i64"), self.cast(ext, a[1], "i32", "i64")
-        high = self.binary("lshr", "u64", self.binary("mul", "u64", x, y), self.const("u64", 32))
+    def _mulhi(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        if BITS[scalar_type] == 64:
+            return self._mulhi64(scalar_type, operands[0], operands[1])
+        extend = "sext" if is_signed(scalar_type) else "zext"
+        left, right = (
+            self.cast(extend, operands[0], "i32", "i64"),
+            self.cast(extend, operands[1], "i32", "i64"),
+        )
+        high = self.binary(
+            "lshr", "u64", self.binary("mul", "u64", left, right), self.const("u64", 32)
+        )
         return self.cast("trunc", high, "i64", "i32")
 
-    def _mulhi64(self, ty: ScalarType, x: str, y: str) -> str:
+    def _mulhi64(self, scalar_type: ScalarType, left: str, right: str) -> str:
         mask, half = self.const("u64", 0xFFFFFFFF), self.const("u64", 32)
 
-        def u64(op: str, p: str, q: str) -> str:
-            return self.binary(op, "u64", p, q)
+        def u64(opcode: str, first: str, second: str) -> str:
+            return self.binary(opcode, "u64", first, second)
 
-        xl, yl, xh, yh = (
-            u64("and", x, mask),
-            u64("and", y, mask),
-            u64("lshr", x, half),
-            u64("lshr", y, half),
+        left_low, right_low, left_high, right_high = (
+            u64("and", left, mask),
+            u64("and", right, mask),
+            u64("lshr", left, half),
+            u64("lshr", right, half),
         )
-        mid = u64("add", u64("mul", xh, yl), u64("lshr", u64("mul", xl, yl), half))
-        low = u64("add", u64("mul", xl, yh), u64("and", mid, mask))
+        middle = u64(
+            "add",
+            u64("mul", left_high, right_low),
+            u64("lshr", u64("mul", left_low, right_low), half),
+        )
+        low = u64("add", u64("mul", left_low, right_high), u64("and", middle, mask))
         high = u64(
-            "add", u64("mul", xh, yh), u64("add", u64("lshr", mid, half), u64("lshr", low, half))
+            "add",
+            u64("mul", left_high, right_high),
+            u64("add", u64("lshr", middle, half), u64("lshr", low, half)),
         )
-        if is_signed(ty):
-            for p, q in ((x, y), (y, x)):
-                negative = self.binary("ashr", ty, p, self.const(ty, 63))
-                high = u64("sub", high, u64("and", negative, q))
+        if is_signed(scalar_type):
+            for factor, other in ((left, right), (right, left)):
+                negative = self.binary("ashr", scalar_type, factor, self.const(scalar_type, 63))
+                high = u64("sub", high, u64("and", negative, other))
         return high
 
-    def _popcount(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.intrinsic("ctpop", ty, a)
+    def _popcount(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.intrinsic("ctpop", scalar_type, operands)
 
-    def _clz(self, ty: ScalarType, a: Sequence[str]) -> str:
-        return self.intrinsic("ctlz", ty, a, "i1 false")
+    def _clz(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return self.intrinsic("ctlz", scalar_type, operands, "i1 false")
 
-    def _bitcast(self, src: ScalarType, dst: ScalarType, x: str) -> str:
-        return self.cast("bitcast", x, llvm_scalar(src), llvm_scalar(dst))
+    def _bitcast(self, source: ScalarType, target: ScalarType, value: str) -> str:
+        return self.cast("bitcast", value, llvm_scalar(source), llvm_scalar(target))
 
-    def _convert(self, src: ScalarType, dst: ScalarType, x: str) -> str:
-        a, b = llvm_scalar(src), llvm_scalar(dst)
-        if dst == "b1":
-            if src == "b1":
-                return x
-            zero = self.const(src, 0)
-            return self._compare("ne", src, (x, zero))
-        if is_float(src) and is_float(dst):
-            return self.cast("fpext" if dst == "f64" else "fptrunc", x, a, b)
-        if is_float(dst):
-            return self.cast("sitofp" if is_signed(src) else "uitofp", x, a, b)
-        if is_float(src) and self.width > 1:
-            return self._saturate(src, dst, x)
-        if is_float(src):
-            op = "fptosi" if is_signed(dst) else "fptoui"
-            name = f"llvm.{op}.sat.{self.suffix(dst)}.{self.suffix(src)}"
-            return self.code.call(name, self.ty(dst), f"{self.ty(src)} {x}")
-        if BITS[src] > BITS[dst]:
-            return self.cast("trunc", x, a, b)
-        return self.cast("sext" if is_signed(src) else "zext", x, a, b)
+    def _convert(self, source: ScalarType, target: ScalarType, value: str) -> str:
+        from_type, to_type = llvm_scalar(source), llvm_scalar(target)
+        if target == "b1":
+            if source == "b1":
+                return value
+            zero = self.const(source, 0)
+            return self._compare("ne", source, (value, zero))
+        if is_float(source) and is_float(target):
+            return self.cast("fpext" if target == "f64" else "fptrunc", value, from_type, to_type)
+        if is_float(target):
+            return self.cast("sitofp" if is_signed(source) else "uitofp", value, from_type, to_type)
+        if is_float(source) and self.width > 1:
+            return self._saturate(source, target, value)
+        if is_float(source):
+            opcode = "fptosi" if is_signed(target) else "fptoui"
+            name = f"llvm.{opcode}.sat.{self.suffix(target)}.{self.suffix(source)}"
+            return self.code.call(name, self.ty(target), f"{self.ty(source)} {value}")
+        if BITS[source] > BITS[target]:
+            return self.cast("trunc", value, from_type, to_type)
+        return self.cast("sext" if is_signed(source) else "zext", value, from_type, to_type)
 
-    def _saturate(self, src: ScalarType, dst: ScalarType, x: str) -> str:
+    def _saturate(self, source: ScalarType, target: ScalarType, value: str) -> str:
         """Float to integer; the intrinsic would be taken apart lane by lane."""
-        bits, signed = BITS[dst], is_signed(dst)
+        bits, signed = BITS[target], is_signed(target)
         wide = max(bits, 32)
         low = -(1 << (bits - 1)) if signed else 0
         least, limit = (
-            self.const(src, bits_of(src, float(b))) for b in (low, 1 << (bits - signed))
+            self.const(source, bits_of(source, float(b))) for b in (low, 1 << (bits - signed))
         )
-        x = self.pick(src, self._compare("lt", src, (x, least)), least, x)
-        fits = self._compare("lt", src, (x, limit))
-        safe = self.pick(src, fits, x, self.const(src, 0))
-        op = "fptosi" if signed or wide > bits else "fptoui"
-        n = self.cast(op, safe, llvm_scalar(src), f"i{wide}")
-        n = self.cast("trunc", n, f"i{wide}", f"i{bits}") if wide > bits else n
-        over = self._compare("ge", src, (x, limit))
-        return self.pick(dst, over, self.const(dst, (1 << (bits - signed)) - 1), n)
+        value = self.pick(source, self._compare("lt", source, (value, least)), least, value)
+        fits = self._compare("lt", source, (value, limit))
+        safe = self.pick(source, fits, value, self.const(source, 0))
+        opcode = "fptosi" if signed or wide > bits else "fptoui"
+        integer = self.cast(opcode, safe, llvm_scalar(source), f"i{wide}")
+        integer = self.cast("trunc", integer, f"i{wide}", f"i{bits}") if wide > bits else integer
+        over = self._compare("ge", source, (value, limit))
+        return self.pick(target, over, self.const(target, (1 << (bits - signed)) - 1), integer)
 
 
 def emit_program(
@@ -352,29 +418,29 @@ def emit_program(
     """
     names: list[str] = []
     known = known or {}
-    for k, ins in enumerate(program.instrs):
-        a = [names[x] for x in ins.args]
-        if k in known:
-            names.append(known[k])
-        elif ins.prim == "arg":
-            names.append(args[int(ins.attr)])
-        elif ins.prim == "param":
-            names.append(params[int(ins.attr)])
-        elif ins.prim == "index":
+    for number, instr in enumerate(program.instrs):
+        operands = [names[x] for x in instr.args]
+        if number in known:
+            names.append(known[number])
+        elif instr.prim == "arg":
+            names.append(args[int(instr.attr)])
+        elif instr.prim == "param":
+            names.append(params[int(instr.attr)])
+        elif instr.prim == "index":
             names.append(_need(index, "index"))
-        elif ins.prim == "coord":
-            names.append(_need(coords, "coord")[int(ins.attr)])
-        elif ins.prim == "load":
-            names.append(_need(load, "load")(ins.attr, a[0]))
+        elif instr.prim == "coord":
+            names.append(_need(coords, "coord")[int(instr.attr)])
+        elif instr.prim == "load":
+            names.append(_need(load, "load")(instr.attr, operands[0]))
         else:
-            names.append(lanes.emit(ins, a, [program.instrs[k].type for k in ins.args]))
+            names.append(lanes.emit(instr, operands, [program.instrs[k].type for k in instr.args]))
     return [names[o] for o in program.outs]
 
 
 _T = TypeVar("_T")
 
 
-def _need(x: _T | None, what: str) -> _T:
-    if x is None:
+def _need(given: _T | None, what: str) -> _T:
+    if given is None:
         raise BackendError(f"this loop gives a program no {what!r}")
-    return x
+    return given

@@ -85,20 +85,24 @@ def _memory(kernel: LoopKernel) -> tuple[list[int], list[ScalarType]]:
     """Element sizes and program types of reads then writes, checked against the accesses."""
     outs = () if kernel.check else kernel.program.outs
     types = [*kernel.program.args, *(kernel.program.instrs[o].type for o in outs)]
-    ops = (*kernel.reads, *kernel.writes)
-    if len(types) != len(ops):
-        raise BackendError(f"kernel has {len(ops)} operands, its program {len(types)}")
+    operands = (*kernel.reads, *kernel.writes)
+    if len(types) != len(operands):
+        raise BackendError(f"kernel has {len(operands)} operands, its program {len(types)}")
     sizes = [SIZE[memory_scalar(t)] for t in types]
-    for a, size, t in zip(ops, sizes, types):
-        if a.dtype.itemsize != size:
-            raise BackendError(f"operand of dtype {a.dtype.name} does not hold program type {t}")
+    for access, size, scalar_type in zip(operands, sizes, types):
+        if access.dtype.itemsize != size:
+            raise BackendError(
+                f"operand of dtype {access.dtype.name} does not hold program type {scalar_type}"
+            )
     return sizes, types
 
 
-def _base_words(ops: tuple[Access, ...], sizes: list[int], params: tuple[int, ...]) -> list[int]:
+def _base_words(
+    operands: tuple[Access, ...], sizes: list[int], params: tuple[int, ...]
+) -> list[int]:
     words: list[int] = []
-    for a, size in zip(ops, sizes):
-        words += (a.slot, a.offset * size)
+    for access, size in zip(operands, sizes):
+        words += (access.slot, access.offset * size)
     return words + list(params)
 
 
@@ -108,15 +112,15 @@ def _stride_words(strides: list[Strides], sizes: list[int]) -> list[int]:
     return [stride * unit for line, unit in zip(strides, units) for stride in line]
 
 
-def _walk_strides(ops: tuple[Access, ...], rank: int) -> list[Strides]:
-    return [(0,) * rank if a.gather else tuple(a.strides) for a in ops]
+def _walk_strides(operands: tuple[Access, ...], rank: int) -> list[Strides]:
+    return [(0,) * rank if a.gather else tuple(a.strides) for a in operands]
 
 
-def _inner_walks(ops: tuple[Access, ...], strides: list[Strides]) -> list[Walk]:
+def _inner_walks(operands: tuple[Access, ...], strides: list[Strides]) -> list[Walk]:
     """Of operands, then of affine values, along the last axis."""
     walks = [Walk.of(s[-1]) for s in strides]
-    for k, op in enumerate(ops):
-        walks[k] = Walk.GATHERED if op.gather else walks[k]
+    for number, operand in enumerate(operands):
+        walks[number] = Walk.GATHERED if operand.gather else walks[number]
     return walks
 
 
@@ -132,14 +136,14 @@ def _unsigned(words: list[int]) -> tuple[int, ...]:
 
 
 def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
-    program, ops = kernel.program, (*kernel.reads, *kernel.writes)
+    program, operands = kernel.program, (*kernel.reads, *kernel.writes)
     sizes, types = _memory(kernel)
     attrs, affine = affine_values(program, kernel.shape)
     if kernel.check:
         # a failed check reports the linear index: one more affine value, the last
         attrs, affine = [*attrs, None], [*affine, contiguous_strides(kernel.shape)]
     rank = len(kernel.shape)
-    walks = [*_walk_strides(ops, rank), *affine]
+    walks = [*_walk_strides(operands, rank), *affine]
     lead = len(kernel.reads) if kernel.writes else None
     dims, strides = Axes.of(kernel.shape, walks, lead)
     if not dims:
@@ -151,24 +155,24 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
         # a short inner axis that some operand strides over: walk the other axis, and stride over
         # the results
         dims, strides = Axes(dims, strides).last(crossing).swapped()
-    n, outer = dims[-1], dims[:-1]
+    length, outer = dims[-1], dims[:-1]
     rows = prod(outer)
-    inner = _inner_walks(ops, strides)
+    inner = _inner_walks(operands, strides)
     forms = [OperandForm(t, i) for t, i in zip(types, inner)]
     form = Form(
         FormKind.MAP,
         program,
         tuple(forms[: len(kernel.reads)]),
         tuple(forms[len(kernel.reads) :]),
-        tuple(zip(attrs, inner[len(ops) :])),
+        tuple(zip(attrs, inner[len(operands) :])),
         len(outer),
-        short=n <= 16 and rows > 1 and not plain,
+        short=length <= 16 and rows > 1 and not plain,
         check=kernel.check,
     )
     form = form if plain else _streamed(kernel, form)
-    block = _BLOCK if n > 2 * _BLOCK else max(n, 1)
-    blocks = -(-n // block)
-    words = _base_words(ops, sizes, kernel.params) + [*outer, n, block, blocks]
+    block = _BLOCK if length > 2 * _BLOCK else max(length, 1)
+    blocks = -(-length // block)
+    words = _base_words(operands, sizes, kernel.params) + [*outer, length, block, blocks]
     words += _stride_words(strides, sizes)
     work = cost(program, range(len(program.instrs)))
     return Layout(form, _unsigned(words), rows * blocks, _grain(work, block))
@@ -188,22 +192,22 @@ def _crossing_axis(kernel: LoopKernel, dims: tuple[int, ...], strides: list[Stri
     """The outer axis along which an operand is adjacent that is not so along the inner axis."""
     if len(dims) < 2 or kernel.check:
         return None
-    for k, a in enumerate(kernel.reads):
-        if not a.gather and abs(strides[k][-1]) > 1:
-            for d in range(len(dims) - 1):
-                if strides[k][d] == 1 and dims[d] >= _TILE:
-                    return d
+    for number, access in enumerate(kernel.reads):
+        if not access.gather and abs(strides[number][-1]) > 1:
+            for axis in range(len(dims) - 1):
+                if strides[number][axis] == 1 and dims[axis] >= _TILE:
+                    return axis
     return None
 
 
 def _tiled_kernel(kernel: LoopKernel, axes: Axes, attrs: list[int | None]) -> Layout:
     """A map kernel whose last two axes are walked in tiles."""
-    ops, (dims, strides) = (*kernel.reads, *kernel.writes), axes
+    operands, (dims, strides) = (*kernel.reads, *kernel.writes), axes
     sizes, types = _memory(kernel)
-    walks = _inner_walks(ops, strides)
-    for k, s in enumerate(strides[: len(kernel.reads)]):
-        if s[-2] == 1 and abs(s[-1]) > 1:
-            walks[k] = Walk.TURNED
+    walks = _inner_walks(operands, strides)
+    for number, line in enumerate(strides[: len(kernel.reads)]):
+        if line[-2] == 1 and abs(line[-1]) > 1:
+            walks[number] = Walk.TURNED
     reads, writes = _split_forms(
         [OperandForm(t, x) for t, x in zip(types, walks)], len(kernel.reads)
     )
@@ -212,11 +216,11 @@ def _tiled_kernel(kernel: LoopKernel, axes: Axes, attrs: list[int | None]) -> La
         kernel.program,
         reads,
         writes,
-        tuple(zip(attrs, walks[len(ops) :])),
+        tuple(zip(attrs, walks[len(operands) :])),
         len(dims) - 1,
     )
     blocks = -(-dims[-1] // BLOCK_ALONG)
-    words = _base_words(ops, sizes, kernel.params) + [*dims, BLOCK_ALONG, blocks]
+    words = _base_words(operands, sizes, kernel.params) + [*dims, BLOCK_ALONG, blocks]
     words += _stride_words(strides, sizes)
     items = prod(dims[:-2]) * -(-dims[-2] // BLOCK_DOWN) * blocks
     work = cost(kernel.program, range(len(kernel.program.instrs)))
@@ -231,17 +235,17 @@ def _split_forms(
 
 def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     """Rows along the last axes; the order inside a row is row-major whatever the strides are."""
-    program, ops = kernel.program, (*kernel.reads, *kernel.writes)
+    program, operands = kernel.program, (*kernel.reads, *kernel.writes)
     sizes, types = _memory(kernel)
     attrs, affine = affine_values(program, kernel.shape)
-    walks = [*_walk_strides(ops, len(kernel.shape)), *affine]
+    walks = [*_walk_strides(operands, len(kernel.shape)), *affine]
     outer, outer_strides = Axes.of(
         kernel.shape[:start], [w[:start] for w in walks], len(kernel.reads)
     )
     row_shape, inside = kernel.shape[start:], [w[start:] for w in walks]
-    n = prod(row_shape)
+    length = prod(row_shape)
     lines = [Axes.of(row_shape, [w]).strides[0] for w in inside]
-    kinds, mixed = _row_walks(ops, row_shape, inside, lines)
+    kinds, mixed = _row_walks(operands, row_shape, inside, lines)
     reads, writes = _split_forms(
         [OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads)
     )
@@ -250,46 +254,50 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
         program,
         reads,
         writes,
-        tuple(zip(attrs, kinds[len(ops) :])),
+        tuple(zip(attrs, kinds[len(operands) :])),
         len(outer),
         multi=len(mixed.shape) if mixed.strides else 0,
-        short=n <= 16 and not plain,
-        buffered=n <= _BUFFERED and not plain,
+        short=length <= 16 and not plain,
+        buffered=length <= _BUFFERED and not plain,
     )
     form = form._replace(writes=_row_writes(kernel, form, start))
     form = form if plain else _streamed(kernel, form)
-    words = _base_words(ops, sizes, kernel.params) + [*outer, n, n, 1]
+    words = _base_words(operands, sizes, kernel.params) + [*outer, length, length, 1]
     unit = [*sizes, *[1] * len(affine)]
-    for k, line in enumerate(lines):
-        words += [x * unit[k] for x in (*outer_strides[k], line[0] if len(line) == 1 else 0)]
+    for number, line in enumerate(lines):
+        words += [
+            x * unit[number] for x in (*outer_strides[number], line[0] if len(line) == 1 else 0)
+        ]
     if form.multi:
         merged = dict(zip((k for k, x in enumerate(kinds) if x.several_axes), mixed.strides))
         words += mixed.shape
-        for k in range(len(walks)):
-            words += [x * unit[k] for x in merged.get(k, (0,) * form.multi)]
-    offsets, scratch = _row_buffers(form, n)
+        for number in range(len(walks)):
+            words += [x * unit[number] for x in merged.get(number, (0,) * form.multi)]
+    offsets, scratch = _row_buffers(form, length)
     work = cost(program, range(len(program.instrs)))
-    return Layout(form, _unsigned(words + offsets), prod(outer), _grain(work, n), scratch)
+    return Layout(form, _unsigned(words + offsets), prod(outer), _grain(work, length), scratch)
 
 
 def _row_walks(
-    ops: tuple[Access, ...], shape: Strides, inside: list[Strides], lines: list[Strides]
+    operands: tuple[Access, ...], shape: Strides, inside: list[Strides], lines: list[Strides]
 ) -> tuple[list[Walk], Axes]:
     """How operands and affine values lie along a row, and the axes of those that need several."""
     kinds = [_line_walk(line) for line in lines]
-    for k, op in enumerate(ops):
-        kinds[k] = Walk.GATHERED if op.gather else kinds[k]
+    for number, operand in enumerate(operands):
+        kinds[number] = Walk.GATHERED if operand.gather else kinds[number]
     mixed = Axes.of(shape, [w for w, k in zip(inside, kinds) if k is Walk.AXES])
     runs = iter(mixed.strides)
     return [Walk.RUNS if k is Walk.AXES and next(runs)[-1] == 1 else k for k in kinds], mixed
 
 
-def _row_buffers(form: Form, n: int) -> tuple[list[int], int]:
+def _row_buffers(form: Form, length: int) -> tuple[list[int], int]:
     """Offsets of the row buffers in scratch, and its bytes: a tail may be written whole."""
     offsets, scratch = [], 0
-    for i in row_plan(form).buffers if not form.short else ():
+    for number in row_plan(form).buffers if not form.short else ():
         offsets.append(scratch)
-        scratch += -(-n * SIZE[memory_scalar(form.program.instrs[i].type)] // 64) * 64 + 512
+        scratch += (
+            -(-length * SIZE[memory_scalar(form.program.instrs[number].type)] // 64) * 64 + 512
+        )
     return offsets, scratch
 
 
@@ -297,25 +305,29 @@ def _row_writes(kernel: LoopKernel, form: Form, start: int) -> tuple[OperandForm
     """How results are stored: once per row or per element (late if memory is an operand's)."""
     uniform, slots = uniform_values(form), {a.slot for a in kernel.reads}
     single = prod(kernel.shape[start:]) == 1
-    out = []
-    for w, a, o in zip(form.writes, kernel.writes, kernel.program.outs):
-        if uniform[o] and (single or w.walk is Walk.SAME or not any(a.strides[start:])):
-            w = w._replace(walk=Walk.ONCE)
-        elif w.walk is Walk.SAME and not prod(kernel.shape):
-            w = w._replace(walk=Walk.ADJACENT)  # never stored; strides of empty arrays mean nothing
-        elif w.walk is Walk.SAME:
+    writes = []
+    for write, access, result in zip(form.writes, kernel.writes, kernel.program.outs):
+        if uniform[result] and (
+            single or write.walk is Walk.SAME or not any(access.strides[start:])
+        ):
+            write = write._replace(walk=Walk.ONCE)
+        elif write.walk is Walk.SAME and not prod(kernel.shape):
+            write = write._replace(
+                walk=Walk.ADJACENT
+            )  # never stored; strides of empty arrays mean nothing
+        elif write.walk is Walk.SAME:
             raise BackendError("a value of every element is written to one element per row")
-        out.append(w._replace(late=a.slot in slots))
-    return tuple(out)
+        writes.append(write._replace(late=access.slot in slots))
+    return tuple(writes)
 
 
 def _column_kernel(kernel: LoopKernel, start: int, stop: int) -> Layout:
     """Reductions along axes start..stop; the other axes, in any order, are the columns."""
-    program, ops = kernel.program, (*kernel.reads, *kernel.writes)
+    program, operands = kernel.program, (*kernel.reads, *kernel.writes)
     sizes, types = _memory(kernel)
     shape = kernel.shape
     attrs, affine = affine_values(program, shape)
-    walks = [*_walk_strides(ops, len(shape)), *affine]
+    walks = [*_walk_strides(operands, len(shape)), *affine]
     lead = next((k for k, a in enumerate(kernel.reads) if any(a.strides)), len(kernel.reads))
     dims, strides = Axes.of(
         shape[:start] + shape[stop:], [w[:start] + w[stop:] for w in walks], lead
@@ -325,8 +337,8 @@ def _column_kernel(kernel: LoopKernel, start: int, stop: int) -> Layout:
     group, along = Axes.of(shape[start:stop], [w[start:stop] for w in walks])
     if not group:
         group, along = (1,), [(0,)] * len(walks)
-    n, outer = dims[-1], dims[:-1]
-    kinds = _inner_walks(ops, strides)
+    length, outer = dims[-1], dims[:-1]
+    kinds = _inner_walks(operands, strides)
     reads, writes = _split_forms(
         [OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads)
     )
@@ -335,19 +347,19 @@ def _column_kernel(kernel: LoopKernel, start: int, stop: int) -> Layout:
         program,
         reads,
         writes,
-        tuple(zip(attrs, kinds[len(ops) :])),
+        tuple(zip(attrs, kinds[len(operands) :])),
         len(outer),
         group=len(group),
     )
-    strips = -(-n // STRIP)
-    words = _base_words(ops, sizes, kernel.params) + [*outer, n, STRIP, strips]
-    for k, (s, g) in enumerate(zip(strides, along)):
-        size = sizes[k] if k < len(ops) else 1
-        words += [x * size for x in (*s[:-1], *g, s[-1])]
+    strips = -(-length // STRIP)
+    words = _base_words(operands, sizes, kernel.params) + [*outer, length, STRIP, strips]
+    for number, (line, group_line) in enumerate(zip(strides, along)):
+        size = sizes[number] if number < len(operands) else 1
+        words += [x * size for x in (*line[:-1], *group_line, line[-1])]
     words += group
     work = cost(program, range(len(program.instrs)))
     return Layout(
-        form, _unsigned(words), prod(outer) * strips, _grain(work, prod(group) * min(n, STRIP))
+        form, _unsigned(words), prod(outer) * strips, _grain(work, prod(group) * min(length, STRIP))
     )
 
 
@@ -378,23 +390,23 @@ def generate_all(kernel: LoopKernel, temp_slot: int) -> list[Generated]:
     if kernel.group is None:
         return [generate(kernel)]
     start, stop = kernel.group
-    n = prod(kernel.shape[start:stop])
+    length = prod(kernel.shape[start:stop])
     if stop == len(kernel.shape):
         rows = prod(kernel.shape[:start])
         return (
-            _long_rows(kernel, n, rows, temp_slot)
-            if n >= _LONG and 0 < rows <= _FEW
+            _long_rows(kernel, length, rows, temp_slot)
+            if length >= _LONG and 0 < rows <= _FEW
             else [generate(kernel)]
         )
-    return _long_columns(kernel, n, temp_slot) if n >= _DEEP else [generate(kernel)]
+    return _long_columns(kernel, length, temp_slot) if length >= _DEEP else [generate(kernel)]
 
 
-def _long_rows(kernel: LoopKernel, n: int, rows: int, temp_slot: int) -> list[Generated]:
+def _long_rows(kernel: LoopKernel, length: int, rows: int, temp_slot: int) -> list[Generated]:
     made = lay_out(kernel, plain=True)
     stages = stages_of(made.form)
     if not stages:
         return [generate(kernel)]
-    blocks = -(-n // BLOCK)
+    blocks = -(-length // BLOCK)
     cells = cells_per_row(made.form, blocks)
     words = list(made.words)
     words[Words(made.form).n + 2] = blocks
@@ -408,11 +420,11 @@ def _long_rows(kernel: LoopKernel, n: int, rows: int, temp_slot: int) -> list[Ge
     return out
 
 
-def _long_columns(kernel: LoopKernel, n: int, temp_slot: int) -> list[Generated]:
+def _long_columns(kernel: LoopKernel, length: int, temp_slot: int) -> list[Generated]:
     made = lay_out(kernel)
     if not 0 < made.items <= _NARROW:
         return [generate(kernel)]
-    blocks = -(-n // ROW_BLOCK)
+    blocks = -(-length // ROW_BLOCK)
     words = (*made.words, temp_slot, blocks)
     temp = made.items * blocks * cells_per_strip(made.form) * 8
     out = []

@@ -30,21 +30,21 @@ class _Map:
         self.fail = self.code.label("fail") if form.check else ""
         self.fails: list[tuple[str, str]] = []
 
-    def store(self, numbers: list[int], *ats: Position, stream: bool = False) -> None:
-        for env, at in zip(self.body.vectors(numbers, list(ats)), ats):
+    def store(self, numbers: list[int], *positions: Position, stream: bool = False) -> None:
+        for values, position in zip(self.body.vectors(numbers, list(positions)), positions):
             if self.form.check:
-                self._check(self.body.value(self.outs[0], env), at)
+                self._check(self.body.value(self.outs[0], values), position)
                 continue
-            for k, o in enumerate(self.outs):
-                self.body.write(k, self.body.value(o, env), at, stream)
+            for write, result in enumerate(self.outs):
+                self.body.write(write, self.body.value(result, values), position, stream)
 
-    def _check(self, bad: str, at: Position) -> None:
+    def _check(self, invalid: str, position: Position) -> None:
         """Leave with the position of a true lane."""
         code, lanes = self.code, self.body.lanes
-        if at.mask is not None:
-            bad = lanes.binary("and", "b1", bad, at.mask)
-        bits = code.op(f"bitcast {lanes.ty('b1')} {bad} to i{WIDTH}")
-        place = self.body.affine(len(self.form.affine) - 1, at)
+        if position.mask is not None:
+            invalid = lanes.binary("and", "b1", invalid, position.mask)
+        bits = code.op(f"bitcast {lanes.ty('b1')} {invalid} to i{WIDTH}")
+        place = self.body.affine(len(self.form.affine) - 1, position)
         go_on, hit = code.label("fine"), code.label("hit")
         code.branch(code.op(f"icmp eq i{WIDTH} {bits}, 0"), go_on, hit)
         code.start(hit)
@@ -61,54 +61,61 @@ class _Map:
         unroll = unroll_of(cost(self.form.program, numbers), Walk.STRIDED in walks)
         if unroll:
 
-            def main(j: str, stream: bool) -> list[str]:
+            def main(element: str, stream: bool) -> list[str]:
                 self.store(
                     numbers,
-                    *(Position(code.add(j, str(WIDTH * u))) for u in range(unroll)),
+                    *(Position(code.add(element, str(WIDTH * u))) for u in range(unroll)),
                     stream=stream,
                 )
                 return []
 
-            far, step = body.streams(range(len(self.form.writes)), start, stop), WIDTH * unroll
-            if far is not None:
+            streamed, step = body.streams(range(len(self.form.writes)), start, stop), WIDTH * unroll
+            if streamed is not None:
                 start, _ = code.loop(
-                    start, far, str(step), [], lambda j, _: main(j, True), full=step
+                    start,
+                    streamed,
+                    str(step),
+                    [],
+                    lambda element, _: main(element, True),
+                    full=step,
                 )
-            start, _ = code.loop(start, stop, str(step), [], lambda j, _: main(j, False), full=step)
+            start, _ = code.loop(
+                start, stop, str(step), [], lambda element, _: main(element, False), full=step
+            )
 
-        def tail(j: str, _: list[str]) -> list[str]:
-            count = code.op(f"sub i64 {stop}, {j}")
-            self.store(numbers, Position(j, tail_mask(body.lanes, count), count))
+        def tail(element: str, _: list[str]) -> list[str]:
+            count = code.op(f"sub i64 {stop}, {element}")
+            self.store(numbers, Position(element, tail_mask(body.lanes, count), count))
             return []
 
         code.loop(start, stop, str(WIDTH), [], tail)
 
     def items(self) -> None:
-        body, code, w = self.body, self.code, self.body.words
-        n, block, blocks = (body.word(w.n + k) for k in range(3))
+        body, code, words = self.body, self.code, self.body.words
+        length, block, blocks = (body.word(words.n + k) for k in range(3))
 
-        def item(t: str, _: list[str]) -> list[str]:
-            row = code.op(f"udiv i64 {t}, {blocks}")
-            b = code.op(f"sub i64 {t}, {code.op(f'mul i64 {row}, {blocks}')}")
-            left, wanted = code.op(f"sub i64 {blocks}, {b}"), code.op(f"sub i64 %end, {t}")
+        def item(item: str, _: list[str]) -> list[str]:
+            row = code.op(f"udiv i64 {item}, {blocks}")
+            number = code.op(f"sub i64 {item}, {code.op(f'mul i64 {row}, {blocks}')}")
+            left, wanted = code.op(f"sub i64 {blocks}, {number}"), code.op(f"sub i64 %end, {item}")
             many = code.smin(left, wanted)
             body.begin_row(row)
-            start = code.op(f"mul i64 {b}, {block}")
+            start = code.op(f"mul i64 {number}, {block}")
             stop = code.op(f"add i64 {start}, {code.op(f'mul i64 {many}, {block}')}")
-            self.part(start, code.smin(stop, n))
-            return [code.op(f"add i64 {t}, {many}")]
+            self.part(start, code.smin(stop, length))
+            return [code.op(f"add i64 {item}, {many}")]
 
         code.loop("%begin", "%end", None, [], item)
 
     def short_items(self) -> None:
         """Rows of at most one vector: the tail mask is the same for all."""
         body, code = self.body, self.code
-        n = body.word(body.words.n)
-        mask = tail_mask(body.lanes, n)
+        length = body.word(body.words.n)
+        mask = tail_mask(body.lanes, length)
 
-        def item(t: str, _: list[str]) -> list[str]:
-            body.begin_row(t)
-            self.store(body.prepare(self.outs), Position("0", mask, n))
+        def item(item: str, _: list[str]) -> list[str]:
+            body.begin_row(item)
+            self.store(body.prepare(self.outs), Position("0", mask, length))
             return []
 
         code.loop("%begin", "%end", "1", [], item)
@@ -116,10 +123,10 @@ class _Map:
 
 def emit_map(form: Form) -> Code:
     """The function body of a map kernel."""
-    m = _Map(form)
+    writer = _Map(form)
     if form.short:
-        m.short_items()
+        writer.short_items()
     else:
-        m.items()
-    m.code.do("ret i64 0")
-    return m.code
+        writer.items()
+    writer.code.do("ret i64 0")
+    return writer.code

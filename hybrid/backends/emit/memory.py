@@ -37,40 +37,48 @@ class Position(NamedTuple):
 
 def tail_mask(lanes: Lanes, count: str) -> str:
     """Lanes below `count` (i64, may exceed the width)."""
-    code, w = lanes.code, lanes.width
-    few = code.op(f"trunc i64 {code.smin(count, str(w))} to i32")
-    numbers = "<" + ", ".join(f"i32 {k}" for k in range(w)) + ">"
-    return code.op(f"icmp ugt <{w} x i32> {lanes.splat('i32', few)}, {numbers}")
+    code, width = lanes.code, lanes.width
+    few = code.op(f"trunc i64 {code.smin(count, str(width))} to i32")
+    numbers = "<" + ", ".join(f"i32 {k}" for k in range(width)) + ">"
+    return code.op(f"icmp ugt <{width} x i32> {lanes.splat('i32', few)}, {numbers}")
 
 
-def _name(mem: str) -> str:
-    return {"float": "f32", "double": "f64"}.get(mem, mem)
+def _name(memory_type: str) -> str:
+    return {"float": "f32", "double": "f64"}.get(memory_type, memory_type)
 
 
-def _suffix(lanes: Lanes, mem: str) -> str:
-    return f"v{lanes.width}{_name(mem)}"
+def _suffix(lanes: Lanes, memory_type: str) -> str:
+    return f"v{lanes.width}{_name(memory_type)}"
 
 
-def from_memory(lanes: Lanes, ty: ScalarType, v: str) -> str:
+def from_memory(lanes: Lanes, scalar_type: ScalarType, value: str) -> str:
     """A value as programs see it: truth values are stored as bytes."""
     return (
-        v if ty != "b1" else lanes.code.op(f"icmp ne {lanes.raw('i8')} {v}, {lanes.const('u8', 0)}")
+        value
+        if scalar_type != "b1"
+        else lanes.code.op(f"icmp ne {lanes.raw('i8')} {value}, {lanes.const('u8', 0)}")
     )
 
 
-def to_memory(lanes: Lanes, ty: ScalarType, v: str) -> str:
-    return v if ty != "b1" else lanes.cast("zext", v, "i1", "i8")
+def to_memory(lanes: Lanes, scalar_type: ScalarType, value: str) -> str:
+    return value if scalar_type != "b1" else lanes.cast("zext", value, "i1", "i8")
 
 
-def load_scalar(code: Code, ty: ScalarType, p: str) -> str:
+def load_scalar(code: Code, scalar_type: ScalarType, pointer: str) -> str:
     """One element at an address."""
-    mem = memory_scalar(ty)
-    return from_memory(Lanes(1, code), ty, code.op(f"load {mem}, ptr {p}, align {SIZE[mem]}"))
+    memory_type = memory_scalar(scalar_type)
+    return from_memory(
+        Lanes(1, code),
+        scalar_type,
+        code.op(f"load {memory_type}, ptr {pointer}, align {SIZE[memory_type]}"),
+    )
 
 
-def store_scalar(code: Code, ty: ScalarType, value: str, p: str) -> None:
-    mem = memory_scalar(ty)
-    code.do(f"store {mem} {to_memory(Lanes(1, code), ty, value)}, ptr {p}, align {SIZE[mem]}")
+def store_scalar(code: Code, scalar_type: ScalarType, value: str, pointer: str) -> None:
+    memory_type = memory_scalar(scalar_type)
+    code.do(
+        f"store {memory_type} {to_memory(Lanes(1, code), scalar_type, value)}, ptr {pointer}, align {SIZE[memory_type]}"
+    )
 
 
 # ---- lane by lane
@@ -79,128 +87,144 @@ def _lane_pointers(lanes: Lanes, base: str, stride: str) -> list[str]:
     code, out = lanes.code, []
     twice = code.op(f"shl i64 {stride}, 1")
     thrice, four = code.op(f"add i64 {stride}, {twice}"), code.op(f"shl i64 {stride}, 2")
-    for k in range(lanes.width):
-        if k % 4 == 0:
-            base = base if k == 0 else code.at("i8", base, four)
+    for lane in range(lanes.width):
+        if lane % 4 == 0:
+            base = base if lane == 0 else code.at("i8", base, four)
             out.append(base)
         else:
-            out.append(code.at("i8", base, (stride, twice, thrice)[k % 4 - 1]))
+            out.append(code.at("i8", base, (stride, twice, thrice)[lane % 4 - 1]))
     return out
 
 
-def _load_lanes(lanes: Lanes, mem: str, pointers: list[str]) -> str:
-    code, v = lanes.code, "poison"
-    for k, p in enumerate(pointers):
-        x = code.op(f"load {mem}, ptr {p}, align 1")
-        v = code.op(f"insertelement {lanes.raw(mem)} {v}, {mem} {x}, i64 {k}")
-    return v
+def _load_lanes(lanes: Lanes, memory_type: str, pointers: list[str]) -> str:
+    code, loaded = lanes.code, "poison"
+    for lane, pointer in enumerate(pointers):
+        element = code.op(f"load {memory_type}, ptr {pointer}, align 1")
+        loaded = code.op(
+            f"insertelement {lanes.raw(memory_type)} {loaded}, {memory_type} {element}, i64 {lane}"
+        )
+    return loaded
 
 
-def _store_lanes(lanes: Lanes, mem: str, v: str, pointers: list[str]) -> None:
+def _store_lanes(lanes: Lanes, memory_type: str, stored: str, pointers: list[str]) -> None:
     code = lanes.code
-    for k, p in enumerate(pointers):
-        x = code.op(f"extractelement {lanes.raw(mem)} {v}, i64 {k}")
-        code.do(f"store {mem} {x}, ptr {p}, align 1")
+    for lane, pointer in enumerate(pointers):
+        element = code.op(f"extractelement {lanes.raw(memory_type)} {stored}, i64 {lane}")
+        code.do(f"store {memory_type} {element}, ptr {pointer}, align 1")
 
 
-def _strided_tail(lanes: Lanes, mem: str, base: str, stride: str, count: str, v: str | None) -> str:
+def _strided_tail(
+    lanes: Lanes, memory_type: str, base: str, stride: str, count: str, stored: str | None
+) -> str:
     """Move `count` (at most the width) elements to or from a vector on the stack, one at a time."""
     code = lanes.code
-    box = code.alloca(lanes.raw(mem))
-    src_box = v is not None
-    code.do(f"store {lanes.raw(mem)} {v if src_box else 'zeroinitializer'}, ptr {box}, align 64")
+    box = code.alloca(lanes.raw(memory_type))
+    src_box = stored is not None
+    code.do(
+        f"store {lanes.raw(memory_type)} {stored if src_box else 'zeroinitializer'}, ptr {box}, align 64"
+    )
     stop = code.smin(count, str(lanes.width))
 
     def move(k: str, _: list[str]) -> list[str]:
-        inside = code.at(mem, box, k)
+        inside = code.at(memory_type, box, k)
         outside = code.at("i8", base, code.mul(k, stride))
         source, target = (inside, outside) if src_box else (outside, inside)
         code.do(
-            f"store {mem} {code.op(f'load {mem}, ptr {source}, align 1')}, ptr {target}, align 1"
+            f"store {memory_type} {code.op(f'load {memory_type}, ptr {source}, align 1')}, ptr {target}, align 1"
         )
         return []
 
     code.loop("0", stop, "1", [], move)
-    return "" if src_box else code.op(f"load {lanes.raw(mem)}, ptr {box}, align 64")
+    return "" if src_box else code.op(f"load {lanes.raw(memory_type)}, ptr {box}, align 64")
 
 
-def _spot(code: Code, mem: str, base: str, stride: str | None, j: str) -> str:
-    return code.at(mem, base, j) if stride is None else code.at("i8", base, code.mul(j, stride))
+def _spot(code: Code, memory_type: str, base: str, stride: str | None, element: str) -> str:
+    return (
+        code.at(memory_type, base, element)
+        if stride is None
+        else code.at("i8", base, code.mul(element, stride))
+    )
 
 
 # ---- rows
-def load_row(lanes: Lanes, ty: ScalarType, base: str, stride: str | None, at: Position) -> str:
+def load_row(
+    lanes: Lanes, scalar_type: ScalarType, base: str, stride: str | None, position: Position
+) -> str:
     """Elements `at` of the row at base; stride in bytes, None for unit stride."""
-    code, mem = lanes.code, memory_scalar(ty)
-    v = lanes.raw(mem)
+    code, memory_type = lanes.code, memory_scalar(scalar_type)
+    vector = lanes.raw(memory_type)
     if lanes.width == 1:
-        return load_scalar(code, ty, _spot(code, mem, base, stride, at.j))
+        return load_scalar(code, scalar_type, _spot(code, memory_type, base, stride, position.j))
     if stride is None:
-        p = code.at(mem, base, at.j)
-        if at.mask is None:
-            x = code.op(f"load {v}, ptr {p}, align 1")
+        pointer = code.at(memory_type, base, position.j)
+        if position.mask is None:
+            loaded = code.op(f"load {vector}, ptr {pointer}, align 1")
         else:
-            x = code.call(
-                f"llvm.masked.load.{_suffix(lanes, mem)}.p0",
-                v,
-                f"ptr {p}",
+            loaded = code.call(
+                f"llvm.masked.load.{_suffix(lanes, memory_type)}.p0",
+                vector,
+                f"ptr {pointer}",
                 "i32 1",
-                f"{lanes.ty('b1')} {at.mask}",
-                f"{v} zeroinitializer",
+                f"{lanes.ty('b1')} {position.mask}",
+                f"{vector} zeroinitializer",
             )
     else:
-        p = code.at("i8", base, code.mul(at.j, stride))
-        if at.mask is None:
-            x = _load_lanes(lanes, mem, _lane_pointers(lanes, p, stride))
+        pointer = code.at("i8", base, code.mul(position.j, stride))
+        if position.mask is None:
+            loaded = _load_lanes(lanes, memory_type, _lane_pointers(lanes, pointer, stride))
         else:
-            assert at.live is not None
-            x = _strided_tail(lanes, mem, p, stride, at.live, None)
-    return from_memory(lanes, ty, x)
+            assert position.live is not None
+            loaded = _strided_tail(lanes, memory_type, pointer, stride, position.live, None)
+    return from_memory(lanes, scalar_type, loaded)
 
 
 def store_row(
     lanes: Lanes,
-    ty: ScalarType,
+    scalar_type: ScalarType,
     value: str,
     base: str,
     stride: str | None,
-    at: Position,
+    position: Position,
     stream: bool = False,
 ) -> None:
     """Write elements `at` of the row at base; `stream`: past the caches, to an aligned address."""
-    code, mem = lanes.code, memory_scalar(ty)
+    code, memory_type = lanes.code, memory_scalar(scalar_type)
     if lanes.width == 1:
-        return store_scalar(code, ty, value, _spot(code, mem, base, stride, at.j))
-    v, x = lanes.raw(mem), to_memory(lanes, ty, value)
+        return store_scalar(
+            code, scalar_type, value, _spot(code, memory_type, base, stride, position.j)
+        )
+    vector, stored = lanes.raw(memory_type), to_memory(lanes, scalar_type, value)
     if stride is None:
-        p = code.at(mem, base, at.j)
+        pointer = code.at(memory_type, base, position.j)
         if stream:
             code.do(
-                f"store {v} {x}, ptr {p}, align {min(64, SIZE[mem] * lanes.width)}, !nontemporal !0"
+                f"store {vector} {stored}, ptr {pointer}, align {min(64, SIZE[memory_type] * lanes.width)}, !nontemporal !0"
             )
-        elif at.mask is None:
-            code.do(f"store {v} {x}, ptr {p}, align 1")
+        elif position.mask is None:
+            code.do(f"store {vector} {stored}, ptr {pointer}, align 1")
         else:
             code.call(
-                f"llvm.masked.store.{_suffix(lanes, mem)}.p0",
+                f"llvm.masked.store.{_suffix(lanes, memory_type)}.p0",
                 "void",
-                f"{v} {x}",
-                f"ptr {p}",
+                f"{vector} {stored}",
+                f"ptr {pointer}",
                 "i32 1",
-                f"{lanes.ty('b1')} {at.mask}",
+                f"{lanes.ty('b1')} {position.mask}",
             )
         return None
-    p = code.at("i8", base, code.mul(at.j, stride))
-    if at.mask is None:
-        _store_lanes(lanes, mem, x, _lane_pointers(lanes, p, stride))
+    pointer = code.at("i8", base, code.mul(position.j, stride))
+    if position.mask is None:
+        _store_lanes(lanes, memory_type, stored, _lane_pointers(lanes, pointer, stride))
     else:
-        assert at.live is not None
-        _strided_tail(lanes, mem, p, stride, at.live, x)
+        assert position.live is not None
+        _strided_tail(lanes, memory_type, pointer, stride, position.live, stored)
     return None
 
 
 # ---- computed positions
-def _element_pointers(lanes: Lanes, mem: str, base: str, index: str, mask: str | None) -> list[str]:
+def _element_pointers(
+    lanes: Lanes, memory_type: str, base: str, index: str, mask: str | None
+) -> list[str]:
     code = lanes.code
     # switched-off lanes read element 0: some lane is on, so the operand is not empty
     if mask is not None:
@@ -208,47 +232,56 @@ def _element_pointers(lanes: Lanes, mem: str, base: str, index: str, mask: str |
     picks = [
         code.op(f"extractelement {lanes.ty('i64')} {index}, i64 {k}") for k in range(lanes.width)
     ]
-    return [code.at(mem, base, k) for k in picks]
+    return [code.at(memory_type, base, k) for k in picks]
 
 
 def gather(
-    lanes: Lanes, ty: ScalarType, base: str, index: str, mask: str | None, unit: str | None = None
+    lanes: Lanes,
+    scalar_type: ScalarType,
+    base: str,
+    index: str,
+    mask: str | None,
+    unit: str | None = None,
 ) -> str:
     """Elements at base + index (i64 lanes, counted in elements, or in bytes with unit 'i8')."""
-    code, mem = lanes.code, memory_scalar(ty)
-    unit = unit or mem
+    code, memory_type = lanes.code, memory_scalar(scalar_type)
+    unit = unit or memory_type
     if lanes.width == 1:
-        return load_scalar(code, ty, code.at(unit, base, index))
-    if SIZE[mem] < 4:
-        v = _load_lanes(lanes, mem, _element_pointers(lanes, unit, base, index, mask))
-        return from_memory(lanes, ty, v)
-    ptrs = code.op(f"getelementptr {unit}, ptr {base}, {lanes.ty('i64')} {index}")
+        return load_scalar(code, scalar_type, code.at(unit, base, index))
+    if SIZE[memory_type] < 4:
+        loaded = _load_lanes(lanes, memory_type, _element_pointers(lanes, unit, base, index, mask))
+        return from_memory(lanes, scalar_type, loaded)
+    pointers = code.op(f"getelementptr {unit}, ptr {base}, {lanes.ty('i64')} {index}")
     mask = mask or lanes.const("b1", 1)
     return code.call(
-        f"llvm.masked.gather.{_suffix(lanes, mem)}.v{lanes.width}p0",
-        lanes.raw(mem),
-        f"{lanes.raw('ptr')} {ptrs}",
+        f"llvm.masked.gather.{_suffix(lanes, memory_type)}.v{lanes.width}p0",
+        lanes.raw(memory_type),
+        f"{lanes.raw('ptr')} {pointers}",
         "i32 1",
         f"{lanes.ty('b1')} {mask}",
-        f"{lanes.raw(mem)} zeroinitializer",
+        f"{lanes.raw(memory_type)} zeroinitializer",
     )
 
 
-def scatter(lanes: Lanes, ty: ScalarType, value: str, base: str, offset: str, at: Position) -> None:
+def scatter(
+    lanes: Lanes, scalar_type: ScalarType, value: str, base: str, offset: str, position: Position
+) -> None:
     """Write lanes to base + offset (bytes, i64 lanes), in lane order."""
-    code, mem = lanes.code, memory_scalar(ty)
+    code, memory_type = lanes.code, memory_scalar(scalar_type)
     if lanes.width == 1:
-        return store_scalar(code, ty, value, code.at("i8", base, offset))
-    box = code.alloca(lanes.raw(mem))
+        return store_scalar(code, scalar_type, value, code.at("i8", base, offset))
+    box = code.alloca(lanes.raw(memory_type))
     spots = code.alloca(lanes.ty("i64"))
-    code.do(f"store {lanes.raw(mem)} {to_memory(lanes, ty, value)}, ptr {box}, align 64")
+    code.do(
+        f"store {lanes.raw(memory_type)} {to_memory(lanes, scalar_type, value)}, ptr {box}, align 64"
+    )
     code.do(f"store {lanes.ty('i64')} {offset}, ptr {spots}, align 64")
-    stop = str(lanes.width) if at.live is None else code.smin(at.live, str(lanes.width))
+    stop = str(lanes.width) if position.live is None else code.smin(position.live, str(lanes.width))
 
     def move(k: str, _: list[str]) -> list[str]:
-        x = code.op(f"load {mem}, ptr {code.at(mem, box, k)}, align 1")
-        off = code.op(f"load i64, ptr {code.at('i64', spots, k)}, align 8")
-        code.do(f"store {mem} {x}, ptr {code.at('i8', base, off)}, align 1")
+        element = code.op(f"load {memory_type}, ptr {code.at(memory_type, box, k)}, align 1")
+        distance = code.op(f"load i64, ptr {code.at('i64', spots, k)}, align 8")
+        code.do(f"store {memory_type} {element}, ptr {code.at('i8', base, distance)}, align 1")
         return []
 
     code.loop("0", stop, "1", [], move)

@@ -44,8 +44,8 @@ class Reduction:
     __slots__ = ("number", "prim", "operand", "type", "parts", "keyed")
 
     def __init__(self, program: Program, number: int) -> None:
-        ins = program.instrs[number]
-        self.number, self.prim, self.operand = number, ins.prim, ins.args[0]
+        instr = program.instrs[number]
+        self.number, self.prim, self.operand = number, instr.prim, instr.args[0]
         self.type = program.instrs[self.operand].type
         self.keyed = self.prim in _EXTREME and self.type in _KEY
         self.parts: list[ScalarType] = [self.type]
@@ -72,22 +72,26 @@ class Reduction:
 
     def _key(self, lanes: Lanes, bits: str) -> str:
         """Bits of a float <-> its key: of a negative number all but the sign are inverted."""
-        ty = self.parts[0]
-        negative = lanes.binary("ashr", ty, bits, lanes.const(ty, BITS[ty] - 1))
-        rest = lanes.const(ty, (1 << BITS[ty] - 1) - 1)
-        return lanes.binary("xor", ty, bits, lanes.binary("and", ty, negative, rest))
+        scalar_type = self.parts[0]
+        negative = lanes.binary(
+            "ashr", scalar_type, bits, lanes.const(scalar_type, BITS[scalar_type] - 1)
+        )
+        rest = lanes.const(scalar_type, (1 << BITS[scalar_type] - 1) - 1)
+        return lanes.binary(
+            "xor", scalar_type, bits, lanes.binary("and", scalar_type, negative, rest)
+        )
 
     def _unkey(self, lanes: Lanes, high: str, low: str) -> str:
         """The float of a pair of keys; NaN if one of them is beyond the infinities."""
-        ty = self.parts[0]
+        scalar_type = self.parts[0]
         bits = self._key(lanes, high if self.prim == "rmax" else low)
-        value = lanes.cast("bitcast", bits, memory_scalar(ty), memory_scalar(self.type))
+        value = lanes.cast("bitcast", bits, memory_scalar(scalar_type), memory_scalar(self.type))
         top, bottom = self._neutral_bits()[::-1]
         beyond = lanes.binary(
             "or",
             "b1",
-            lanes.icmp("sgt", ty, high, lanes.const(ty, top)),
-            lanes.icmp("slt", ty, low, lanes.const(ty, bottom)),
+            lanes.icmp("sgt", scalar_type, high, lanes.const(scalar_type, top)),
+            lanes.icmp("slt", scalar_type, low, lanes.const(scalar_type, bottom)),
         )
         return lanes.pick(
             self.type, beyond, lanes.const(self.type, bits_of(self.type, float("nan"))), value
@@ -98,62 +102,68 @@ class Reduction:
         return [lanes.const(ty, bits) for ty, bits in zip(self.parts, self._neutral_bits())]
 
     def _neutral_bits(self) -> list[int]:
-        ty = self.type
+        scalar_type = self.type
         if self.prim == "rsum":
-            return [bits_of(ty, -0.0) if is_float(ty) else 0]
+            return [bits_of(scalar_type, -0.0) if is_float(scalar_type) else 0]
         if self.prim in _ONES:
-            return [bits_of(ty, 1)]
+            return [bits_of(scalar_type, 1)]
         if self.prim == "rany":
             return [0]
         least = self.prim in _LEAST
         if self.keyed:
-            top = bits_of(ty, float("inf"))
-            return [(1 << BITS[ty]) - 1 - top, top]
-        if is_float(ty):
-            end = bits_of(ty, float("inf") if least else float("-inf"))
+            top = bits_of(scalar_type, float("inf"))
+            return [(1 << BITS[scalar_type]) - 1 - top, top]
+        if is_float(scalar_type):
+            end = bits_of(scalar_type, float("inf") if least else float("-inf"))
         else:
-            low = 1 << (BITS[ty] - 1) if is_signed(ty) else 0
-            high = (1 << (BITS[ty] - 1)) - 1 if is_signed(ty) else (1 << BITS[ty]) - 1
+            low = 1 << (BITS[scalar_type] - 1) if is_signed(scalar_type) else 0
+            high = (
+                (1 << (BITS[scalar_type] - 1)) - 1
+                if is_signed(scalar_type)
+                else (1 << BITS[scalar_type]) - 1
+            )
             end = high if least else low
         return [end, (1 << 63) - 1] if self.indexed else [end]
 
-    def combine(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> list[str]:
+    def combine(self, lanes: Lanes, before: Sequence[str], added: Sequence[str]) -> list[str]:
         """a, then b."""
         if self.keyed:
             return [
                 lanes.intrinsic(f, ty, (x, y))
-                for f, ty, x, y in zip(("smax", "smin"), self.parts, a, b)
+                for f, ty, x, y in zip(("smax", "smin"), self.parts, before, added)
             ]
         if not self.indexed:
-            return [getattr(lanes, _COMBINE[self.prim])(self.type, (a[0], b[0]))]
-        better = self._better(lanes, a, b)
-        return [lanes.pick(ty, better, y, x) for ty, x, y in zip(self.parts, a, b)]
+            return [getattr(lanes, _COMBINE[self.prim])(self.type, (before[0], added[0]))]
+        better = self._better(lanes, before, added)
+        return [lanes.pick(ty, better, y, x) for ty, x, y in zip(self.parts, before, added)]
 
-    def follow(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> list[str]:
+    def follow(self, lanes: Lanes, before: Sequence[str], added: Sequence[str]) -> list[str]:
         """a, then b, where every element of b comes later than those of a."""
         if not self.indexed:
-            return self.combine(lanes, a, b)
-        up, code, v = self.prim not in _LEAST, lanes.code, lanes.ty(self.type)
+            return self.combine(lanes, before, added)
+        largest, code, vector = self.prim not in _LEAST, lanes.code, lanes.ty(self.type)
         if is_float(self.type):
-            beyond = code.op(f"fcmp {'ugt' if up else 'ult'} {v} {b[0]}, {a[0]}")
-            number = code.op(f"fcmp ord {v} {a[0]}, {a[0]}")
+            beyond = code.op(f"fcmp {'ugt' if largest else 'ult'} {vector} {added[0]}, {before[0]}")
+            number = code.op(f"fcmp ord {vector} {before[0]}, {before[0]}")
             beyond = lanes.binary("and", "b1", beyond, number)
         else:
-            beyond = lanes._compare("gt" if up else "lt", self.type, (b[0], a[0]))
-        return [lanes.pick(ty, beyond, y, x) for ty, x, y in zip(self.parts, a, b)]
+            beyond = lanes._compare("gt" if largest else "lt", self.type, (added[0], before[0]))
+        return [lanes.pick(ty, beyond, y, x) for ty, x, y in zip(self.parts, before, added)]
 
-    def _better(self, lanes: Lanes, a: Sequence[str], b: Sequence[str]) -> str:
+    def _better(self, lanes: Lanes, before: Sequence[str], added: Sequence[str]) -> str:
         """Whether b wins over a: larger (smaller), or equal and earlier; NaN wins over numbers."""
-        ty, code = self.type, lanes.code
-        wins = lanes._compare("lt" if self.prim in _LEAST else "gt", ty, (b[0], a[0]))
-        same = lanes._compare("eq", ty, (b[0], a[0]))
-        if is_float(ty):
-            nan_a = code.op(f"fcmp uno {lanes.ty(ty)} {a[0]}, {a[0]}")
-            nan_b = code.op(f"fcmp uno {lanes.ty(ty)} {b[0]}, {b[0]}")
+        scalar_type, code = self.type, lanes.code
+        wins = lanes._compare(
+            "lt" if self.prim in _LEAST else "gt", scalar_type, (added[0], before[0])
+        )
+        same = lanes._compare("eq", scalar_type, (added[0], before[0]))
+        if is_float(scalar_type):
+            nan_a = code.op(f"fcmp uno {lanes.ty(scalar_type)} {before[0]}, {before[0]}")
+            nan_b = code.op(f"fcmp uno {lanes.ty(scalar_type)} {added[0]}, {added[0]}")
             both = lanes.binary("and", "b1", nan_a, nan_b)
             only = lanes.binary("and", "b1", nan_b, lanes._not("b1", (nan_a,)))
             wins, same = lanes.binary("or", "b1", wins, only), lanes.binary("or", "b1", same, both)
-        earlier = lanes.icmp("slt", "i64", b[1], a[1])
+        earlier = lanes.icmp("slt", "i64", added[1], before[1])
         return lanes.binary("or", "b1", wins, lanes.binary("and", "b1", same, earlier))
 
     def masked(self, lanes: Lanes, value: Sequence[str], mask: str | None) -> list[str]:
@@ -194,8 +204,8 @@ class Reduction:
         """The value of the instruction; `empty` (i1) tells that the row has no elements."""
         if self.prim == "rsum" and is_float(self.type):
             # a sum starts from -0.0; that of no elements is +0.0
-            v, zero = lanes.ty(self.type), lanes.const(self.type, 0)
-            return lanes.code.op(f"select i1 {empty}, {v} {zero}, {v} {total[0]}")
+            vector, zero = lanes.ty(self.type), lanes.const(self.type, 0)
+            return lanes.code.op(f"select i1 {empty}, {vector} {zero}, {vector} {total[0]}")
         if self.indexed:  # nothing beat the neutral element: all elements are equal to it
             none = lanes.const("i64", (1 << 63) - 1)
             same = lanes.icmp("eq", "i64", total[1], none)
@@ -203,12 +213,14 @@ class Reduction:
         return self._unkey(lanes, total[0], total[1]) if self.keyed else total[0]
 
 
-def _half(lanes: Lanes, ty: ScalarType, x: str, first: int, count: int) -> str:
-    v = lanes.ty(ty)
+def _half(lanes: Lanes, scalar_type: ScalarType, value: str, first: int, count: int) -> str:
+    vector = lanes.ty(scalar_type)
     if count == 1:
-        return lanes.code.op(f"extractelement {v} {x}, i64 {first}")
+        return lanes.code.op(f"extractelement {vector} {value}, i64 {first}")
     picks = ", ".join(f"i32 {first + k}" for k in range(count))
-    return lanes.code.op(f"shufflevector {v} {x}, {v} poison, <{count} x i32> <{picks}>")
+    return lanes.code.op(
+        f"shufflevector {vector} {value}, {vector} poison, <{count} x i32> <{picks}>"
+    )
 
 
 def reductions_of(program: Program, numbers: Sequence[int]) -> list[Reduction]:

@@ -53,11 +53,11 @@ class RowPlan(NamedTuple):
 
 
 def _stages(form: Form) -> list[int]:
-    out: list[int] = []
-    for ins in form.program.instrs:
-        s = max((out[a] for a in ins.args), default=0)
-        out.append(s + 1 if ins.prim in REDUCTIONS else s)
-    return out
+    stages: list[int] = []
+    for instr in form.program.instrs:
+        stage = max((stages[a] for a in instr.args), default=0)
+        stages.append(stage + 1 if instr.prim in REDUCTIONS else stage)
+    return stages
 
 
 @lru_cache(4096)
@@ -68,17 +68,17 @@ def row_plan(form: Form) -> RowPlan:
         (stage[i] for i, ins in enumerate(program.instrs) if ins.prim in REDUCTIONS), default=0
     )
     passes: list[Pass] = []
-    for s in range(last + 1):
+    for number in range(last + 1):
         reds = tuple(
             i
             for i, ins in enumerate(program.instrs)
-            if ins.prim in REDUCTIONS and stage[i] == s + 1
+            if ins.prim in REDUCTIONS and stage[i] == number + 1
         )
         writes = tuple(
             k
             for k, o in enumerate(program.outs)
             if form.writes[k].walk is not Walk.ONCE
-            and (last if form.writes[k].late else stage[o]) == s
+            and (last if form.writes[k].late else stage[o]) == number
         )
         if reds or writes:
             passes.append(Pass(reds, writes))
@@ -86,10 +86,10 @@ def row_plan(form: Form) -> RowPlan:
     return RowPlan(tuple(passes), once, _buffers(form, passes) if form.buffered else ())
 
 
-def pass_targets(form: Form, p: Pass) -> list[int]:
+def pass_targets(form: Form, row_pass: Pass) -> list[int]:
     """What a pass evaluates per element."""
-    return [form.program.instrs[i].args[0] for i in p.reductions] + [
-        form.program.outs[k] for k in p.writes
+    return [form.program.instrs[i].args[0] for i in row_pass.reductions] + [
+        form.program.outs[k] for k in row_pass.writes
     ]
 
 
@@ -98,17 +98,17 @@ def _buffers(form: Form, passes: Sequence[Pass]) -> tuple[int, ...]:
     body = Body(Code(), form)
     done: set[int] = set()
     kept: set[int] = set()
-    for p in passes:
-        targets = pass_targets(form, p)
+    for row_pass in passes:
+        targets = pass_targets(form, row_pass)
         numbers = body.elements(targets, kept)
-        for i in numbers:
-            if i not in done or i in kept:
+        for number in numbers:
+            if number not in done or number in kept:
                 continue
-            fresh_user = i in targets or any(
-                i in form.program.instrs[u].args for u in numbers if u not in done
+            fresh_user = number in targets or any(
+                number in form.program.instrs[u].args for u in numbers if u not in done
             )
-            if fresh_user and _price(form, body.elements([i], kept)) >= _KEEP:
-                kept.add(i)
+            if fresh_user and _price(form, body.elements([number], kept)) >= _KEEP:
+                kept.add(number)
         done |= set(body.elements(targets, kept))
     return tuple(sorted(kept))
 
@@ -116,10 +116,10 @@ def _buffers(form: Form, passes: Sequence[Pass]) -> tuple[int, ...]:
 def _price(form: Form, numbers: Sequence[int]) -> int:
     """Cost of computing again, reads included: adjacent elements are free, others are not."""
     total = cost(form.program, numbers)
-    for i in numbers:
-        ins = form.program.instrs[i]
-        if ins.prim == "arg":
-            total += _WALK_PRICE.get(form.reads[ins.attr].walk, 16)
+    for number in numbers:
+        instr = form.program.instrs[number]
+        if instr.prim == "arg":
+            total += _WALK_PRICE.get(form.reads[instr.attr].walk, 16)
     return total
 
 
@@ -133,26 +133,30 @@ class Rows:
         self.n = self.body.word(self.body.words.n)
         self.empty = self.code.once(f"icmp eq i64 {self.n}, 0")
         self.ready: set[int] = set()
-        for b, i in enumerate(self.plan.buffers):
-            offset = self.body.word(self.body.words.buffer(b))
-            self.body.buffers[i] = self.code.once(f"getelementptr i8, ptr %scratch, i64 {offset}")
+        for buffer, number in enumerate(self.plan.buffers):
+            offset = self.body.word(self.body.words.buffer(buffer))
+            self.body.buffers[number] = self.code.once(
+                f"getelementptr i8, ptr %scratch, i64 {offset}"
+            )
 
     # ---- one position
-    def visit(self, p: Pass, numbers: list[int], at: Position) -> dict[int, str]:
+    def visit(self, row_pass: Pass, numbers: list[int], position: Position) -> dict[int, str]:
         """Evaluate a pass at a position and store what it stores."""
-        return self.visit_all(p, numbers, [at])[0]
+        return self.visit_all(row_pass, numbers, [position])[0]
 
     def visit_all(
-        self, p: Pass, numbers: list[int], ats: list[Position], stream: bool = False
+        self, row_pass: Pass, numbers: list[int], positions: list[Position], stream: bool = False
     ) -> list[dict[int, str]]:
-        envs = self.body.vectors(numbers, ats, self.ready)
-        for env, at in zip(envs, ats):
-            for i in numbers:
-                if i in self.body.buffers and i not in self.ready:
-                    self.body.keep(i, env[i], at)
-            for k in p.writes:
-                self.body.write(k, self.body.value(self.program.outs[k], env), at, stream)
-        return envs
+        values = self.body.vectors(numbers, positions, self.ready)
+        for known, position in zip(values, positions):
+            for number in numbers:
+                if number in self.body.buffers and number not in self.ready:
+                    self.body.keep(number, known[number], position)
+            for write in row_pass.writes:
+                self.body.write(
+                    write, self.body.value(self.program.outs[write], known), position, stream
+                )
+        return values
 
     def first_reads(self) -> list[int]:
         """Operands that the first pass over a row reads."""
@@ -161,66 +165,75 @@ class Rows:
             self.program.instrs[i].attr for i in numbers if self.program.instrs[i].prim == "arg"
         ]
 
-    def next_positions(self, j: str, count: int) -> list[Position]:
-        return [Position(self.code.add(j, str(WIDTH * u))) for u in range(count)]
+    def next_positions(self, element: str, count: int) -> list[Position]:
+        return [Position(self.code.add(element, str(WIDTH * u))) for u in range(count)]
 
-    def feed(self, r: Reduction, env: dict[int, str], at: Position) -> list[str]:
-        index = self.body.lane_index(at.j) if r.indexed else ""
-        return r.feed(self.body.lanes, self.body.value(r.operand, env), index)
+    def feed(self, reduction: Reduction, values: dict[int, str], position: Position) -> list[str]:
+        index = self.body.lane_index(position.j) if reduction.indexed else ""
+        return reduction.feed(self.body.lanes, self.body.value(reduction.operand, values), index)
 
     # ---- passes
-    def store_pass(self, p: Pass, numbers: list[int], start: str, stop: str) -> None:
+    def store_pass(self, row_pass: Pass, numbers: list[int], start: str, stop: str) -> None:
         """A pass without reductions over elements start..stop."""
         code = self.code
-        unroll = unroll_of(cost(self.program, numbers), self._strided(p, numbers))
+        unroll = unroll_of(cost(self.program, numbers), self._strided(row_pass, numbers))
         if unroll:
 
-            def main(j: str, stream: bool) -> list[str]:
-                ats = self.next_positions(j, unroll)
-                self.visit_all(p, numbers, ats, stream)
-                for at in ats if stream else ():
-                    self.body.fetch_next_row(self.first_reads(), at)
+            def main(element: str, stream: bool) -> list[str]:
+                positions = self.next_positions(element, unroll)
+                self.visit_all(row_pass, numbers, positions, stream)
+                for position in positions if stream else ():
+                    self.body.fetch_next_row(self.first_reads(), position)
                 return []
 
-            far, step = self.body.streams(p.writes, start, stop), WIDTH * unroll
-            if far is not None:
+            streamed, step = self.body.streams(row_pass.writes, start, stop), WIDTH * unroll
+            if streamed is not None:
                 start, _ = code.loop(
-                    start, far, str(step), [], lambda j, _: main(j, True), full=step
+                    start,
+                    streamed,
+                    str(step),
+                    [],
+                    lambda element, _: main(element, True),
+                    full=step,
                 )
-            start, _ = code.loop(start, stop, str(step), [], lambda j, _: main(j, False), full=step)
+            start, _ = code.loop(
+                start, stop, str(step), [], lambda element, _: main(element, False), full=step
+            )
 
-        def tail(j: str, _: list[str]) -> list[str]:
-            self.visit(p, numbers, self.tail_position(j, stop))
+        def tail(element: str, _: list[str]) -> list[str]:
+            self.visit(row_pass, numbers, self.tail_position(element, stop))
             return []
 
         code.loop(start, stop, str(WIDTH), [], tail)
 
-    def _strided(self, p: Pass, numbers: list[int]) -> bool:
+    def _strided(self, row_pass: Pass, numbers: list[int]) -> bool:
         reads = (
             self.form.reads[self.program.instrs[i].attr].walk
             for i in numbers
             if self.program.instrs[i].prim == "arg" and i not in self.ready
         )
-        return any(w.lane_by_lane for w in (*reads, *(self.form.writes[k].walk for k in p.writes)))
+        return any(
+            w.lane_by_lane for w in (*reads, *(self.form.writes[k].walk for k in row_pass.writes))
+        )
 
-    def tail_position(self, j: str, stop: str) -> Position:
-        count = self.code.op(f"sub i64 {stop}, {j}")
-        return Position(j, tail_mask(self.body.lanes, count), count)
+    def tail_position(self, element: str, stop: str) -> Position:
+        count = self.code.op(f"sub i64 {stop}, {element}")
+        return Position(element, tail_mask(self.body.lanes, count), count)
 
-    def reduce_pass(self, p: Pass, numbers: list[int]) -> None:
-        code, reds = self.code, reductions_of(self.program, p.reductions)
+    def reduce_pass(self, row_pass: Pass, numbers: list[int]) -> None:
+        code, reds = self.code, reductions_of(self.program, row_pass.reductions)
         scalar, boxes = self.body.scalar, self.make_boxes(reds)
         carried = [(scalar.ty(ty), e) for r in reds for ty, e in zip(r.parts, r.neutral(scalar))]
 
-        def block(lo: str, totals: list[str]) -> list[str]:
-            hi = code.smin(code.add(lo, str(BLOCK)), self.n)
-            j = self.main_loop(p, numbers, reds, boxes, lo, hi)
-            self.tail_loop(p, numbers, reds, boxes, j, hi)
+        def block(start: str, totals: list[str]) -> list[str]:
+            stop = code.smin(code.add(start, str(BLOCK)), self.n)
+            element = self.main_loop(row_pass, numbers, reds, boxes, start, stop)
+            self.tail_loop(row_pass, numbers, reds, boxes, element, stop)
             return self.fold_boxes(reds, boxes, totals)
 
         _, totals = code.loop("0", self.n, str(BLOCK), carried, block)
-        for r, total in zip(reds, split_parts(reds, totals, 1)):
-            self.body.known[r.number] = r.result(scalar, total[0], self.empty)
+        for reduction, total in zip(reds, split_parts(reds, totals, 1)):
+            self.body.known[reduction.number] = reduction.result(scalar, total[0], self.empty)
 
     def make_boxes(self, reds: list[Reduction]) -> list[list[str]]:
         """Memory for the four accumulators of every reduction."""
@@ -229,12 +242,12 @@ class Rows:
 
     def main_loop(
         self,
-        p: Pass,
+        row_pass: Pass,
         numbers: list[int],
         reds: list[Reduction],
         boxes: list[list[str]],
-        lo: str,
-        hi: str,
+        start: str,
+        stop: str,
     ) -> str:
         """Whole groups of 64 elements in registers; leaves the accumulators in the boxes."""
         code, lanes = self.code, self.body.lanes
@@ -244,116 +257,132 @@ class Rows:
             for _ in range(_LANES)
             for ty, e in zip(r.parts, r.neutral(lanes))
         ]
-        j = lo
-        if self._light(p, numbers):
+        element = start
+        if self._light(row_pass, numbers):
 
-            def main(j: str, names: list[str]) -> list[str]:
+            def main(element: str, names: list[str]) -> list[str]:
                 state = split_parts(reds, names, _LANES)
-                ats = self.next_positions(j, _LANES)
-                for u, (env, at) in enumerate(zip(self.visit_all(p, numbers, ats), ats)):
-                    for r, acc in zip(reds, state):
-                        acc[u] = r.follow(lanes, acc[u], self.feed(r, env, at))
+                positions = self.next_positions(element, _LANES)
+                for vector, (known, position) in enumerate(
+                    zip(self.visit_all(row_pass, numbers, positions), positions)
+                ):
+                    for reduction, vectors in zip(reds, state):
+                        vectors[vector] = reduction.follow(
+                            lanes, vectors[vector], self.feed(reduction, known, position)
+                        )
                 return [x for acc in state for v in acc for x in v]
 
-            j, names = code.loop(lo, hi, str(WIDTH * _LANES), accs, main, full=WIDTH * _LANES)
+            element, names = code.loop(
+                start, stop, str(WIDTH * _LANES), accs, main, full=WIDTH * _LANES
+            )
         else:
             names = [e for _, e in accs]
-        for r, acc, box in zip(reds, split_parts(reds, names, _LANES), boxes):
-            for u in range(_LANES):
-                for ty, spot, x in zip(r.parts, box, acc[u]):
-                    where = code.at(lanes.ty(ty), spot, str(u))
-                    code.do(f"store {lanes.ty(ty)} {x}, ptr {where}, align 2")
-        return j
+        for reduction, vectors, box in zip(reds, split_parts(reds, names, _LANES), boxes):
+            for vector in range(_LANES):
+                for scalar_type, spot, value in zip(reduction.parts, box, vectors[vector]):
+                    where = code.at(lanes.ty(scalar_type), spot, str(vector))
+                    code.do(f"store {lanes.ty(scalar_type)} {value}, ptr {where}, align 2")
+        return element
 
     def tail_loop(
         self,
-        p: Pass,
+        row_pass: Pass,
         numbers: list[int],
         reds: list[Reduction],
         boxes: list[list[str]],
         start: str,
-        hi: str,
+        stop: str,
     ) -> None:
         """The rest of a block (costly bodies: all of it) by vectors, the last of them masked."""
         code, lanes = self.code, self.body.lanes
 
-        def add(at: Position) -> list[str]:
-            env = self.visit(p, numbers, at)
-            group = code.op(f"and i64 {code.op(f'lshr i64 {at.j}, 4')}, {_LANES - 1}")
-            for r, box in zip(reds, boxes):
-                spots = [code.at(lanes.ty(ty), b, group) for ty, b in zip(r.parts, box)]
+        def add(position: Position) -> list[str]:
+            values = self.visit(row_pass, numbers, position)
+            group = code.op(f"and i64 {code.op(f'lshr i64 {position.j}, 4')}, {_LANES - 1}")
+            for reduction, box in zip(reds, boxes):
+                spots = [code.at(lanes.ty(ty), b, group) for ty, b in zip(reduction.parts, box)]
                 old = [
                     code.op(f"load {lanes.ty(ty)}, ptr {s}, align 2")
-                    for ty, s in zip(r.parts, spots)
+                    for ty, s in zip(reduction.parts, spots)
                 ]
-                new = r.follow(lanes, old, r.masked(lanes, self.feed(r, env, at), at.mask))
-                for ty, s, x in zip(r.parts, spots, new):
-                    code.do(f"store {lanes.ty(ty)} {x}, ptr {s}, align 2")
+                new = reduction.follow(
+                    lanes,
+                    old,
+                    reduction.masked(lanes, self.feed(reduction, values, position), position.mask),
+                )
+                for scalar_type, spot, value in zip(reduction.parts, spots, new):
+                    code.do(f"store {lanes.ty(scalar_type)} {value}, ptr {spot}, align 2")
             return []
 
-        if not self._light(p, numbers) and not self.form.short:
+        if not self._light(row_pass, numbers) and not self.form.short:
             start, _ = code.loop(
-                start, hi, str(WIDTH), [], lambda j, _: add(Position(j)), full=WIDTH
+                start, stop, str(WIDTH), [], lambda element, _: add(Position(element)), full=WIDTH
             )
-        code.loop(start, hi, str(WIDTH), [], lambda j, _: add(self.tail_position(j, hi)))
+        code.loop(
+            start, stop, str(WIDTH), [], lambda element, _: add(self.tail_position(element, stop))
+        )
 
-    def _light(self, p: Pass, numbers: list[int]) -> bool:
+    def _light(self, row_pass: Pass, numbers: list[int]) -> bool:
         """Whether a body is short enough to be written out four times."""
         return cost(self.program, numbers) <= _LIGHT and not self.form.multi
 
     def fold_boxes(
         self, reds: list[Reduction], boxes: list[list[str]], totals: list[str]
     ) -> list[str]:
-        code, lanes, out = self.code, self.body.lanes, []
-        for r, box, total in zip(reds, boxes, split_parts(reds, totals, 1)):
+        code, lanes, folded = self.code, self.body.lanes, []
+        for reduction, box, total in zip(reds, boxes, split_parts(reds, totals, 1)):
             accs = [
                 [
                     code.op(f"load {lanes.ty(ty)}, ptr {code.at(lanes.ty(ty), b, str(u))}, align 2")
-                    for ty, b in zip(r.parts, box)
+                    for ty, b in zip(reduction.parts, box)
                 ]
                 for u in range(_LANES)
             ]
-            out += r.combine(self.body.scalar, total[0], r.fold(code, accs))
-        return out
+            folded += reduction.combine(self.body.scalar, total[0], reduction.fold(code, accs))
+        return folded
 
     # ---- rows
-    def row(self, t: str, _: list[str]) -> list[str]:
-        self.body.begin_row(t)
+    def row(self, item: str, _: list[str]) -> list[str]:
+        self.body.begin_row(item)
         self.ready = set()
-        for p in self.plan.passes:
-            targets = pass_targets(self.form, p)
+        for row_pass in self.plan.passes:
+            targets = pass_targets(self.form, row_pass)
             numbers = self.body.prepare(targets, self.ready)
-            if p.reductions:
-                self.reduce_pass(p, numbers)
+            if row_pass.reductions:
+                self.reduce_pass(row_pass, numbers)
             else:
-                self.store_pass(p, numbers, "0", self.n)
+                self.store_pass(row_pass, numbers, "0", self.n)
             self.ready |= set(numbers) & set(self.plan.buffers)
         self.write_once()
         return []
 
-    def short_row(self, t: str, _: list[str]) -> list[str]:
+    def short_row(self, item: str, _: list[str]) -> list[str]:
         """A row of at most one vector: every value stays in a register."""
-        self.body.begin_row(t)
-        at = Position("0", self.mask, self.n)
-        env: dict[int, str] = {}
-        for p in self.plan.passes:
-            numbers = self.body.prepare(pass_targets(self.form, p), env)
-            env.update(self.body.vector([i for i in numbers if i not in env], at, env=env))
-            for r in reductions_of(self.program, p.reductions):
-                value = r.masked(self.body.lanes, self.feed(r, env, at), self.mask)
-                self.body.known[r.number] = r.result(
-                    self.body.scalar, r.fold(self.code, [value]), self.empty
+        self.body.begin_row(item)
+        position = Position("0", self.mask, self.n)
+        values: dict[int, str] = {}
+        for row_pass in self.plan.passes:
+            numbers = self.body.prepare(pass_targets(self.form, row_pass), values)
+            values.update(
+                self.body.vector([i for i in numbers if i not in values], position, env=values)
+            )
+            for reduction in reductions_of(self.program, row_pass.reductions):
+                value = reduction.masked(
+                    self.body.lanes, self.feed(reduction, values, position), self.mask
                 )
-        for p in self.plan.passes:
-            for k in p.writes:
-                self.body.write(k, self.body.value(self.program.outs[k], env), at)
+                self.body.known[reduction.number] = reduction.result(
+                    self.body.scalar, reduction.fold(self.code, [value]), self.empty
+                )
+        for row_pass in self.plan.passes:
+            for write in row_pass.writes:
+                self.body.write(write, self.body.value(self.program.outs[write], values), position)
         self.write_once()
         return []
 
     def write_once(self) -> None:
         values = [self.body.scalar_value(self.program.outs[k]) for k in self.plan.once]
-        for k, v in zip(self.plan.once, values):
-            self.body.write_once(k, v)
+        for write, value in zip(self.plan.once, values):
+            self.body.write_once(write, value)
 
     def items(self) -> None:
         if self.form.short:
@@ -365,12 +394,14 @@ def split_parts(
     reds: Sequence[Reduction], names: Sequence[str], vectors: int
 ) -> list[list[list[str]]]:
     """Flat names -> per reduction, per vector, the accumulator's parts."""
-    out, at = [], 0
-    for r in reds:
-        step = len(r.parts)
-        out.append([list(names[at + u * step : at + (u + 1) * step]) for u in range(vectors)])
-        at += step * vectors
-    return out
+    split, start = [], 0
+    for reduction in reds:
+        step = len(reduction.parts)
+        split.append(
+            [list(names[start + u * step : start + (u + 1) * step]) for u in range(vectors)]
+        )
+        start += step * vectors
+    return split
 
 
 def emit_rows(form: Form) -> Code:

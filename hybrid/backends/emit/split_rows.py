@@ -30,12 +30,12 @@ def stages_of(form: Form) -> list[Form]:
         return []
     if overwrites and not plan.passes[-1].reductions:
         return []  # a later pass would read what joining has overwritten
-    out: list[Form] = []
-    for s, p in enumerate(plan.passes):
-        out.append(form._replace(kind=FormKind.ROW_PART, stage=s))
-        if p.reductions:
-            out.append(form._replace(kind=FormKind.ROW_JOIN, stage=s))
-    return out
+    forms: list[Form] = []
+    for stage, row_pass in enumerate(plan.passes):
+        forms.append(form._replace(kind=FormKind.ROW_PART, stage=stage))
+        if row_pass.reductions:
+            forms.append(form._replace(kind=FormKind.ROW_JOIN, stage=stage))
+    return forms
 
 
 def cells_per_row(form: Form, blocks: int) -> int:
@@ -43,7 +43,7 @@ def cells_per_row(form: Form, blocks: int) -> int:
     return len(reds) + blocks * sum(len(r.parts) for r in reds)
 
 
-class _Staged(Rows):
+class _SplitRows(Rows):
     def __init__(self, form: Form) -> None:
         super().__init__(form)
         body = self.body
@@ -59,64 +59,72 @@ class _Staged(Rows):
         body.begin_row(row)
         self.cells = code.at("i64", self.temp, code.mul(row, body.word(body.words.temp + 1)))
         done = {i for p in self.plan.passes[: self.form.stage] for i in p.reductions}
-        for q, r in enumerate(self.reds):
-            if r.number in done:
-                ty = self.program.instrs[r.number].type
-                body.known[r.number] = load_scalar(code, ty, code.at("i64", self.cells, str(q)))
+        for cell, reduction in enumerate(self.reds):
+            if reduction.number in done:
+                scalar_type = self.program.instrs[reduction.number].type
+                body.known[reduction.number] = load_scalar(
+                    code, scalar_type, code.at("i64", self.cells, str(cell))
+                )
 
-    def spots(self, r: Reduction, block: str) -> list[str]:
+    def spots(self, reduction: Reduction, block: str) -> list[str]:
         """Addresses of the parts of one block's result."""
         code, before = self.code, 0
-        for other in self.reds[: [x.number for x in self.reds].index(r.number)]:
+        for other in self.reds[: [x.number for x in self.reds].index(reduction.number)]:
             before += len(other.parts)
-        out = []
-        for k in range(len(r.parts)):
-            first = code.op(f"mul i64 {self.blocks}, {before + k}")
-            out.append(
+        addresses = []
+        for part in range(len(reduction.parts)):
+            first = code.op(f"mul i64 {self.blocks}, {before + part}")
+            addresses.append(
                 code.at("i64", self.cells, code.add(code.add(first, block), str(len(self.reds))))
             )
-        return out
+        return addresses
 
-    def part(self, t: str, _: list[str]) -> list[str]:
-        code, p = self.code, self.plan.passes[self.form.stage]
-        row = code.op(f"udiv i64 {t}, {self.blocks}")
-        block = code.op(f"sub i64 {t}, {code.op(f'mul i64 {row}, {self.blocks}')}")
+    def part(self, item: str, _: list[str]) -> list[str]:
+        code, row_pass = self.code, self.plan.passes[self.form.stage]
+        row = code.op(f"udiv i64 {item}, {self.blocks}")
+        block = code.op(f"sub i64 {item}, {code.op(f'mul i64 {row}, {self.blocks}')}")
         self.enter(row)
-        lo = code.op(f"mul i64 {block}, {BLOCK}")
-        hi = code.smin(code.add(lo, str(BLOCK)), self.n)
-        numbers = self.body.prepare(pass_targets(self.form, p))
-        if not p.reductions:
-            self.store_pass(p, numbers, lo, hi)
+        start = code.op(f"mul i64 {block}, {BLOCK}")
+        stop = code.smin(code.add(start, str(BLOCK)), self.n)
+        numbers = self.body.prepare(pass_targets(self.form, row_pass))
+        if not row_pass.reductions:
+            self.store_pass(row_pass, numbers, start, stop)
             return []
-        reds = reductions_of(self.program, p.reductions)
+        reds = reductions_of(self.program, row_pass.reductions)
         boxes = self.make_boxes(reds)
-        j = self.main_loop(p, numbers, reds, boxes, lo, hi)
-        self.tail_loop(p, numbers, reds, boxes, j, hi)
+        element = self.main_loop(row_pass, numbers, reds, boxes, start, stop)
+        self.tail_loop(row_pass, numbers, reds, boxes, element, stop)
         scalar = self.body.scalar
         parts = iter(self.fold_boxes(reds, boxes, [e for r in reds for e in r.neutral(scalar)]))
-        for r in reds:
-            for ty, spot in zip(r.parts, self.spots(r, block)):
-                store_scalar(code, ty, next(parts), spot)
+        for reduction in reds:
+            for scalar_type, spot in zip(reduction.parts, self.spots(reduction, block)):
+                store_scalar(code, scalar_type, next(parts), spot)
         return []
 
     def join(self, row: str, _: list[str]) -> list[str]:
         code, scalar, stage = self.code, self.body.scalar, self.form.stage
         self.enter(row)
-        for r in reductions_of(self.program, self.plan.passes[stage].reductions):
+        for reduction in reductions_of(self.program, self.plan.passes[stage].reductions):
             start = [
                 (memory_scalar(ty) if ty != "b1" else "i1", e)
-                for ty, e in zip(r.parts, r.neutral(scalar))
+                for ty, e in zip(reduction.parts, reduction.neutral(scalar))
             ]
 
-            def one(b: str, total: list[str], r: Reduction = r) -> list[str]:
-                part = [load_scalar(code, ty, s) for ty, s in zip(r.parts, self.spots(r, b))]
-                return r.combine(scalar, total, part)
+            def one(block: str, total: list[str], reduction: Reduction = reduction) -> list[str]:
+                part = [
+                    load_scalar(code, ty, s)
+                    for ty, s in zip(reduction.parts, self.spots(reduction, block))
+                ]
+                return reduction.combine(scalar, total, part)
 
             joined = code.loop("0", self.blocks, "1", start, one)[1]
-            value = self.body.known[r.number] = r.result(scalar, joined, self.empty)
-            q = [x.number for x in self.reds].index(r.number)
+            value = self.body.known[reduction.number] = reduction.result(scalar, joined, self.empty)
+            cell = [x.number for x in self.reds].index(reduction.number)
             store_scalar(
-                code, self.program.instrs[r.number].type, value, code.at("i64", self.cells, str(q))
+                code,
+                self.program.instrs[reduction.number].type,
+                value,
+                code.at("i64", self.cells, str(cell)),
             )
         if not any(p.reductions for p in self.plan.passes[stage + 1 :]):
             self.write_once()
@@ -125,7 +133,7 @@ class _Staged(Rows):
 
 def emit_part(form: Form) -> Code:
     """One pass: an item is a block of a row."""
-    staged = _Staged(form)
+    staged = _SplitRows(form)
     staged.code.loop("%begin", "%end", "1", [], staged.part)
     staged.code.do("ret i64 0")
     return staged.code
@@ -133,7 +141,7 @@ def emit_part(form: Form) -> Code:
 
 def emit_join(form: Form) -> Code:
     """Join the blocks of a pass in order: an item is a row."""
-    staged = _Staged(form)
+    staged = _SplitRows(form)
     staged.code.loop("%begin", "%end", "1", [], staged.join)
     staged.code.do("ret i64 0")
     return staged.code

@@ -24,22 +24,22 @@ __all__ = ["PASS"]
 def run(graph: Graph, context: Context) -> Graph:
     seen: dict[Any, Node] = {}
 
-    def visit(n: Node, ins: tuple[Value, ...]) -> Sequence[Value] | Node | None:
-        if n.op.has("effect"):
+    def visit(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | Node | None:
+        if node.op.has("effect"):
             return None
         key = (
-            n.op,
-            tuple((k, param_key(n.params[k])) for k in sorted(n.params)),
-            tuple(literal_key(v) if isinstance(v, Const) else v for v in ins),
+            node.op,
+            tuple((k, param_key(node.params[k])) for k in sorted(node.params)),
+            tuple(literal_key(v) if isinstance(v, Const) else v for v in inputs),
         )
         first = seen.get(key)
         if first is not None:
             return first.outputs
-        kept = n
-        if any(a is not b for a, b in zip(ins, n.inputs)):
-            kept = Node(n.op, n.params, ins, [v.aval for v in n.outputs], n.site)
+        kept = node
+        if any(a is not b for a, b in zip(inputs, node.inputs)):
+            kept = Node(node.op, node.params, inputs, [v.aval for v in node.outputs], node.site)
         seen[key] = kept
-        return None if kept is n else kept
+        return None if kept is node else kept
 
     return rewrite(graph, visit)
 

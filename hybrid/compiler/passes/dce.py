@@ -18,11 +18,11 @@ __all__ = ["PASS"]
 
 def run(graph: Graph, context: Context) -> Graph:
     live: set[Node] = {v.node for v in graph.outputs if v.node is not None}
-    for n in reversed(graph.nodes):
-        if keeps_effect(n):
-            live.add(n)
-        if n in live:
-            live.update(v.node for v in n.inputs if v.node is not None)
+    for node in reversed(graph.nodes):
+        if keeps_effect(node):
+            live.add(node)
+        if node in live:
+            live.update(v.node for v in node.inputs if v.node is not None)
     return keep_nodes(graph, live.__contains__)
 
 

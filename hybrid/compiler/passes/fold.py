@@ -24,18 +24,24 @@ __all__ = ["PASS", "MAX_BYTES"]
 MAX_BYTES = 64 << 10
 
 
-def _literal(v: Value, x: np.ndarray) -> Const:
-    data = np.array(np.asarray(x), dtype=v.aval.dtype, order="C").reshape(v.aval.shape)
+def _literal(value: Value, computed: np.ndarray) -> Const:
+    data = np.array(np.asarray(computed), dtype=value.aval.dtype, order="C").reshape(
+        value.aval.shape
+    )
     data.flags.writeable = False
-    return Const(v.aval, data)
+    return Const(value.aval, data)
 
 
-def _foldable(n: Node, ins: Sequence[Value]) -> bool:
-    if keeps_effect(n) or n.op.kind == "host" or not all(isinstance(v, Const) for v in ins):
+def _foldable(node: Node, inputs: Sequence[Value]) -> bool:
+    if (
+        keeps_effect(node)
+        or node.op.kind == "host"
+        or not all(isinstance(v, Const) for v in inputs)
+    ):
         return False
-    if not ins and any(v.aval.size > 1 for v in n.outputs):
+    if not inputs and any(v.aval.size > 1 for v in node.outputs):
         return False
-    return sum(v.aval.nbytes for v in (*ins, *n.outputs)) <= MAX_BYTES
+    return sum(v.aval.nbytes for v in (*inputs, *node.outputs)) <= MAX_BYTES
 
 
 def run(graph: Graph, context: Context) -> Graph:
@@ -43,17 +49,19 @@ def run(graph: Graph, context: Context) -> Graph:
     if kernel is None:
         return graph
 
-    def visit(n: Node, ins: tuple[Value, ...]) -> Sequence[Value] | None:
-        if not _foldable(n, ins):
+    def visit(old: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if not _foldable(old, inputs):
             return None
         node = (
-            n if ins == n.inputs else Node(n.op, n.params, ins, [v.aval for v in n.outputs], n.site)
+            old
+            if inputs == old.inputs
+            else Node(old.op, old.params, inputs, [v.aval for v in old.outputs], old.site)
         )
         try:
-            got = kernel(node, [v.data for v in ins if isinstance(v, Const)])
+            results = kernel(node, [v.data for v in inputs if isinstance(v, Const)])
         except HybridError:
             return None
-        return [_literal(v, x) for v, x in zip(n.outputs, got, strict=True)]
+        return [_literal(v, x) for v, x in zip(old.outputs, results, strict=True)]
 
     return rewrite(graph, visit)
 

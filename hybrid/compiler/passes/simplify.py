@@ -31,135 +31,150 @@ __all__ = ["PASS", "exact"]
 Found = Value | Node | None
 
 
-def exact(a: np.dtype, b: np.dtype) -> bool:
+def exact(source: np.dtype, target: np.dtype) -> bool:
     """Whether every value of dtype a is a value of dtype b.
 
     >>> exact(dt.bfloat16, dt.float32), exact(dt.int32, dt.float32), exact(dt.bool_, dt.int8)
     (True, False, True)
     """
-    if a is b or a is dt.bool_:
+    if source is target or source is dt.bool_:
         return True
-    ka, kb = dt.kind(a), dt.kind(b)
-    if ka == "f":
-        return kb == "f" and not dt.is_half(b) and b.itemsize > a.itemsize
-    bits = 8 * a.itemsize - (ka == "i")
-    if kb == "f":
-        return bits <= {dt.float16: 11, dt.bfloat16: 8, dt.float32: 24, dt.float64: 53}[b]
-    return kb != "b" and not (ka == "i" and kb == "u") and 8 * b.itemsize - (kb == "i") >= bits
+    source_kind, target_kind = dt.kind(source), dt.kind(target)
+    if source_kind == "f":
+        return target_kind == "f" and not dt.is_half(target) and target.itemsize > source.itemsize
+    bits = 8 * source.itemsize - (source_kind == "i")
+    if target_kind == "f":
+        return bits <= {dt.float16: 11, dt.bfloat16: 8, dt.float32: 24, dt.float64: 53}[target]
+    return (
+        target_kind != "b"
+        and not (source_kind == "i" and target_kind == "u")
+        and 8 * target.itemsize - (target_kind == "i") >= bits
+    )
 
 
 def _same_bits(v: Value, value: Any) -> bool:
     """Whether v is known to hold `value` everywhere, to the bit: a literal, or a fill."""
-    d = v.aval.dtype
+    dtype = v.aval.dtype
     with plain_floats():
-        one = np.array(value).astype(d)
-    if v.aval.size == 0 or (dt.kind(d) in "iub" and float(one) != float(value)):
+        wanted = np.array(value).astype(dtype)
+    if v.aval.size == 0 or (dt.kind(dtype) in "iub" and float(wanted) != float(value)):
         return False
     if isinstance(v, Const):
-        return v.data.tobytes() == one.tobytes() * v.aval.size
+        return v.data.tobytes() == wanted.tobytes() * v.aval.size
     if v.node is None or not v.node.op.has("constant"):
         return False
-    carried = one.astype(dt.compute_type(d))
+    carried = wanted.astype(dt.compute_type(dtype))
     return bool(v.node.params["bits"] == int(carried.reshape(1).view(f"u{carried.itemsize}")[0]))
 
 
-def _unit(n: Node, ins: Sequence[Value]) -> Found:
-    if len(ins) != 2 or len(n.outputs) != 1:
+def _unit(node: Node, inputs: Sequence[Value]) -> Found:
+    if len(inputs) != 2 or len(node.outputs) != 1:
         return None
-    for i, value in n.op.unit.items():
-        c, other = ins[i], ins[1 - i]
-        if other.aval is n.outputs[0].aval and _same_bits(c, value):
+    for position, value in node.op.unit.items():
+        operand, other = inputs[position], inputs[1 - position]
+        if other.aval is node.outputs[0].aval and _same_bits(operand, value):
             return other
     return None
 
 
-def _unary(n: Node, ins: Sequence[Value]) -> Found:
-    if len(ins) != 1 or len(n.outputs) != 1:
+def _unary(node: Node, inputs: Sequence[Value]) -> Found:
+    if len(inputs) != 1 or len(node.outputs) != 1:
         return None
-    x, out = ins[0], n.outputs[0]
-    if n.op.has("pure_copy") and x.aval is out.aval:
-        return x
-    inner = x.node
-    if inner is None or inner.op is not n.op or _params(inner) != _params(n):
+    source, result = inputs[0], node.outputs[0]
+    if node.op.has("pure_copy") and source.aval is result.aval:
+        return source
+    inner = source.node
+    if inner is None or inner.op is not node.op or _params(inner) != _params(node):
         return None
-    if n.op.has("involution") and inner.inputs[0].aval is out.aval:
+    if node.op.has("involution") and inner.inputs[0].aval is result.aval:
         return inner.inputs[0]
-    return x if n.op.has("idempotent") and x.aval is out.aval else None
+    return source if node.op.has("idempotent") and source.aval is result.aval else None
 
 
-def _params(n: Node) -> Any:
-    return [(k, param_key(n.params[k])) for k in sorted(n.params)]
+def _params(node: Node) -> Any:
+    return [(k, param_key(node.params[k])) for k in sorted(node.params)]
 
 
-def _view(n: Node, ins: Sequence[Value]) -> Found:
+def _view(node: Node, inputs: Sequence[Value]) -> Found:
     """The ancestor that a chain of views arrives back at."""
-    if n.op.kind != "view":
+    if node.op.kind != "view":
         return None
-    out = n.outputs[0]
-    chain, x = [n], ins[0]
+    result = node.outputs[0]
+    chain, source = [node], inputs[0]
     found: Value | None = None
     while True:
-        if x.aval is out.aval and _identity(chain[::-1], x):
-            found = x
-        if x.node is None or x.node.op.kind != "view" or len(chain) >= 8:
+        if source.aval is result.aval and _identity(chain[::-1], source):
+            found = source
+        if source.node is None or source.node.op.kind != "view" or len(chain) >= 8:
             return found
-        chain.append(x.node)
-        x = x.node.inputs[0]
+        chain.append(source.node)
+        source = source.node.inputs[0]
 
 
-def _identity(chain: Sequence[Node], x: Value) -> bool:
-    strides: Any = contiguous_strides(x.aval.shape)
-    offset, a = 0, x.aval
-    for n in chain:
-        assert n.op.layout is not None
-        got = n.op.layout(a, strides, offset, **n.params)
-        if got is None:
+def _identity(chain: Sequence[Node], start: Value) -> bool:
+    strides: Any = contiguous_strides(start.aval.shape)
+    offset, aval = 0, start.aval
+    for view in chain:
+        assert view.op.layout is not None
+        layout = view.op.layout(aval, strides, offset, **view.params)
+        if layout is None:
             return False
-        (offset, strides), a = got, n.outputs[0].aval
-    return offset == 0 and is_contiguous(a.shape, strides)
+        (offset, strides), aval = layout, view.outputs[0].aval
+    return offset == 0 and is_contiguous(aval.shape, strides)
 
 
-def _convert(n: Node, ins: Sequence[Value]) -> Found:
-    if not n.op.has("convert"):
+def _convert(node: Node, inputs: Sequence[Value]) -> Found:
+    if not node.op.has("convert"):
         return None
-    x, out = ins[0], n.outputs[0]
-    if x.aval is out.aval:
-        return x
-    inner = x.node
-    if inner is None or inner.op is not n.op:
+    middle, result = inputs[0], node.outputs[0]
+    if middle.aval is result.aval:
+        return middle
+    inner = middle.node
+    if inner is None or inner.op is not node.op:
         return None
-    src = inner.inputs[0]
-    a, mid, b = src.aval.dtype, x.aval.dtype, out.aval.dtype
-    if not exact(a, mid):
+    source = inner.inputs[0]
+    from_dtype, through, to_dtype = source.aval.dtype, middle.aval.dtype, result.aval.dtype
+    if not exact(from_dtype, through):
         return None
-    if a is b:
-        return src
+    if from_dtype is to_dtype:
+        return source
     # an integer read as a float saturates where integers wrap
-    if dt.is_int(a) and dt.is_float(mid) and dt.is_int(b):
+    if dt.is_int(from_dtype) and dt.is_float(through) and dt.is_int(to_dtype):
         return None
-    return Node(n.op, n.params, (src,), (out.aval,), n.site)
+    return Node(node.op, node.params, (source,), (result.aval,), node.site)
 
 
 def run(graph: Graph, context: Context) -> Graph:
     number: dict[Value, int] = {v: k for k, v in enumerate(graph.inputs)}
 
-    def order(v: Value) -> tuple[int, int]:
-        return (1, 0) if isinstance(v, Const) else (0, number[v])
+    def order(value: Value) -> tuple[int, int]:
+        return (1, 0) if isinstance(value, Const) else (0, number[value])
 
-    def visit(n: Node, ins: tuple[Value, ...]) -> Sequence[Value] | Node | None:
-        got = _unit(n, ins) or _unary(n, ins) or _view(n, ins) or _convert(n, ins)
-        if isinstance(got, Value):
-            return [got]
-        if got is None:
-            if n.op.has("commutative") and len(ins) == 2 and order(ins[0]) > order(ins[1]):
-                ins = ins[::-1]
-            changed = any(a is not b for a, b in zip(ins, n.inputs))
-            got = (
-                Node(n.op, n.params, ins, [v.aval for v in n.outputs], n.site) if changed else None
+    def visit(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | Node | None:
+        found = (
+            _unit(node, inputs)
+            or _unary(node, inputs)
+            or _view(node, inputs)
+            or _convert(node, inputs)
+        )
+        if isinstance(found, Value):
+            return [found]
+        if found is None:
+            if (
+                node.op.has("commutative")
+                and len(inputs) == 2
+                and order(inputs[0]) > order(inputs[1])
+            ):
+                inputs = inputs[::-1]
+            changed = any(a is not b for a, b in zip(inputs, node.inputs))
+            found = (
+                Node(node.op, node.params, inputs, [v.aval for v in node.outputs], node.site)
+                if changed
+                else None
             )
-        for v in n.outputs if got is None else got.outputs:
-            number[v] = len(number)
-        return got
+        for value in node.outputs if found is None else found.outputs:
+            number[value] = len(number)
+        return found
 
     return rewrite(graph, visit)
 

@@ -78,12 +78,12 @@ def text_of(graph: Graph) -> str:
     return print_graph(graph, elide=8)
 
 
-def _input_text(v: Value, names: dict[Value, str]) -> str:
-    if isinstance(v, Const):
-        return f"literal {v.data.item() if v.data.size == 1 else v.aval}"
-    if v.node is not None:
-        return f"{v.node.op.name}: {v.aval}"
-    return f"input {names.get(v, '?')}: {v.aval}"
+def _input_text(value: Value, names: dict[Value, str]) -> str:
+    if isinstance(value, Const):
+        return f"literal {value.data.item() if value.data.size == 1 else value.aval}"
+    if value.node is not None:
+        return f"{value.node.op.name}: {value.aval}"
+    return f"input {names.get(value, '?')}: {value.aval}"
 
 
 def graph_boxes(graph: Graph) -> list[Box]:
@@ -91,19 +91,26 @@ def graph_boxes(graph: Graph) -> list[Box]:
     number = {n: i for i, n in enumerate(graph.nodes)}
     names, made = dict(zip(graph.inputs, graph.names)), {v.node for v in graph.outputs}
     boxes = []
-    for n in graph.nodes:
-        sources = tuple(dict.fromkeys(number[v.node] for v in n.inputs if v.node is not None))
+    for node in graph.nodes:
+        sources = tuple(dict.fromkeys(number[v.node] for v in node.inputs if v.node is not None))
         boxes.append(
-            Box(n.op.name, str(n.outputs[0].aval), _hover(n, names), n.op.kind, sources, n in made)
+            Box(
+                node.op.name,
+                str(node.outputs[0].aval),
+                _hover(node, names),
+                node.op.kind,
+                sources,
+                node in made,
+            )
         )
     return boxes
 
 
-def _hover(n: Node, names: dict[Value, str]) -> str:
-    lines = [print_node(n).split("  # ")[0].strip()[:300]]
-    lines += ["reads " + _input_text(v, names) for v in n.inputs[:8]]
-    if n.site is not None:
-        lines.append(str(n.site))
+def _hover(node: Node, names: dict[Value, str]) -> str:
+    lines = [print_node(node).split("  # ")[0].strip()[:300]]
+    lines += ["reads " + _input_text(v, names) for v in node.inputs[:8]]
+    if node.site is not None:
+        lines.append(str(node.site))
     return "\n".join(lines)
 
 
@@ -113,10 +120,10 @@ def _depths(boxes: Sequence[Box]) -> list[int]:
     a box without sources stands just above the first box that reads it."""
     depth: list[int] = []
     first: dict[int, int] = {}
-    for b in boxes:
-        depth.append(1 + max((depth[s] for s in b.sources), default=-1))
-        for s in b.sources:
-            first[s] = min(first.get(s, depth[-1]), depth[-1])
+    for box in boxes:
+        depth.append(1 + max((depth[s] for s in box.sources), default=-1))
+        for source in box.sources:
+            first[source] = min(first.get(source, depth[-1]), depth[-1])
     return [
         max(first.get(i, 1) - 1, 0) if not b.sources else d
         for i, (b, d) in enumerate(zip(boxes, depth))
@@ -127,25 +134,25 @@ def _rows(boxes: Sequence[Box]) -> list[list[int]]:
     """Boxes by layer, wide layers cut, each layer ordered by where its sources are."""
     depth = _depths(boxes)
     layers: list[list[int]] = [[] for _ in range(max(depth, default=-1) + 1)]
-    for i, d in enumerate(depth):
-        layers[d].append(i)
+    for number, layer_number in enumerate(depth):
+        layers[layer_number].append(number)
     place: dict[int, float] = {}
     rows: list[list[int]] = []
     for layer in layers:
 
-        def middle(i: int) -> float:
-            at = [place[s] for s in boxes[i].sources]
-            return sum(at) / len(at) if at else 0.5
+        def middle(box: int) -> float:
+            places = [place[s] for s in boxes[box].sources]
+            return sum(places) / len(places) if places else 0.5
 
         layer.sort(key=middle)
-        for k, i in enumerate(layer):
-            place[i] = (k + 0.5) / len(layer)
+        for column, number in enumerate(layer):
+            place[number] = (column + 0.5) / len(layer)
         rows += [layer[k : k + MAX_PER_ROW] for k in range(0, len(layer), MAX_PER_ROW)]
     return rows
 
 
-def _width(b: Box) -> float:
-    return max(len(_short(b.title)), len(_short(b.detail))) * CHAR + 14
+def _width(box: Box) -> float:
+    return max(len(_short(box.title)), len(_short(box.detail))) * CHAR + 14
 
 
 def _short(text: str) -> str:
@@ -158,46 +165,51 @@ def _positions(
     """(left, top, width) of every box, rows centred; and the width of the picture."""
     totals = [sum(_width(boxes[i]) for i in row) + GAP_X * (len(row) - 1) for row in rows]
     full = max([*totals, 360.0]) + 2 * MARGIN
-    out = [(0.0, 0.0, 0.0)] * len(boxes)
-    for k, (row, total) in enumerate(zip(rows, totals)):
-        x = (full - total) / 2
-        for i in row:
-            out[i] = (x, 34 + k * (BOX_H + GAP_Y), _width(boxes[i]))
-            x += out[i][2] + GAP_X
-    return out, full
+    positions = [(0.0, 0.0, 0.0)] * len(boxes)
+    for level, (row, total) in enumerate(zip(rows, totals)):
+        left = (full - total) / 2
+        for number in row:
+            positions[number] = (left, 34 + level * (BOX_H + GAP_Y), _width(boxes[number]))
+            left += positions[number][2] + GAP_X
+    return positions, full
 
 
 def _legend(boxes: Sequence[Box]) -> str:
-    parts, x = [], float(MARGIN)
+    parts, left = [], float(MARGIN)
     for kind in dict.fromkeys(b.kind for b in boxes):
         fill, line = COLORS.get(kind, ("#fff", "#888"))
         parts.append(
-            f"<rect x='{x:.0f}' y='8' width='12' height='12' rx='3' fill='{fill}' stroke='{line}'/>"
-            f"<text x='{x + 17:.0f}' y='18'>{html.escape(kind)}</text>"
+            f"<rect x='{left:.0f}' y='8' width='12' height='12' rx='3' fill='{fill}' stroke='{line}'/>"
+            f"<text x='{left + 17:.0f}' y='18'>{html.escape(kind)}</text>"
         )
-        x += 30 + len(kind) * CHAR
+        left += 30 + len(kind) * CHAR
     return "".join(parts)
 
 
-def _edge(a: tuple[float, float, float], b: tuple[float, float, float]) -> str:
-    x0, y0, x1, y1 = a[0] + a[2] / 2, a[1] + BOX_H, b[0] + b[2] / 2, b[1]
-    bend = max((y1 - y0) / 2, 10.0)
+def _edge(above: tuple[float, float, float], below: tuple[float, float, float]) -> str:
+    from_x, from_y, to_x, to_y = (
+        above[0] + above[2] / 2,
+        above[1] + BOX_H,
+        below[0] + below[2] / 2,
+        below[1],
+    )
+    bend = max((to_y - from_y) / 2, 10.0)
     return (
-        f"M{x0:.0f} {y0:.0f}C{x0:.0f} {y0 + bend:.0f} "
-        f"{x1:.0f} {y1 - bend:.0f} {x1:.0f} {y1 - 1:.0f}"
+        f"M{from_x:.0f} {from_y:.0f}C{from_x:.0f} {from_y + bend:.0f} "
+        f"{to_x:.0f} {to_y - bend:.0f} {to_x:.0f} {to_y - 1:.0f}"
     )
 
 
-def _box(b: Box, at: tuple[float, float, float]) -> str:
-    x, y, w = at
-    fill, line = COLORS.get(b.kind, ("#fff", "#888"))
+def _box(box: Box, placed: tuple[float, float, float]) -> str:
+    left, top, width = placed
+    fill, line = COLORS.get(box.kind, ("#fff", "#888"))
     return (
-        f"<g><title>{html.escape(b.hover)}</title><rect x='{x:.0f}' y='{y:.0f}' width='{w:.0f}' "
+        f"<g><title>{html.escape(box.hover)}</title><rect x='{left:.0f}' y='{top:.0f}' width='{width:.0f}' "
         f"height='{BOX_H}' rx='6' fill='{fill}' stroke='{line}' "
-        f"stroke-width='{2.4 if b.strong else 1}'/>"
-        f"<text x='{x + w / 2:.0f}' y='{y + 14:.0f}' text-anchor='middle' font-weight='bold'>"
-        f"{html.escape(_short(b.title))}</text><text x='{x + w / 2:.0f}' y='{y + 27:.0f}' "
-        f"text-anchor='middle' fill='#555'>{html.escape(_short(b.detail))}</text></g>"
+        f"stroke-width='{2.4 if box.strong else 1}'/>"
+        f"<text x='{left + width / 2:.0f}' y='{top + 14:.0f}' text-anchor='middle' font-weight='bold'>"
+        f"{html.escape(_short(box.title))}</text><text x='{left + width / 2:.0f}' y='{top + 27:.0f}' "
+        f"text-anchor='middle' fill='#555'>{html.escape(_short(box.detail))}</text></g>"
     )
 
 
@@ -211,11 +223,13 @@ def svg(boxes: Sequence[Box]) -> str:
     left_out = len(boxes) - MAX_BOXES
     boxes = boxes[:MAX_BOXES]
     rows = _rows(boxes)
-    at, width = _positions(boxes, rows)
+    positions, width = _positions(boxes, rows)
     pairs = [(s, i) for i, b in enumerate(boxes) for s in b.sources][:MAX_EDGES]
-    far = {p for p in pairs if at[p[1]][1] - at[p[0]][1] > LONG * (BOX_H + GAP_Y)}
+    long_edges = {
+        p for p in pairs if positions[p[1]][1] - positions[p[0]][1] > LONG * (BOX_H + GAP_Y)
+    }
     edges = "".join(
-        f"<path d='{''.join(_edge(at[s], at[i]) for s, i in pairs if ((s, i) in far) is long)}' "
+        f"<path d='{''.join(_edge(positions[s], positions[i]) for s, i in pairs if ((s, i) in long_edges) is long)}' "
         f"fill='none' stroke='{color}'/>"
         for long, color in ((True, "#e4e7ed"), (False, "#aab1bf"))
     )
@@ -231,7 +245,7 @@ def svg(boxes: Sequence[Box]) -> str:
         f"style='max-width:{width:.0f}px;width:100%;background:#fff' "
         "font-family='ui-monospace,Menlo,monospace' "
         f"font-size='11'>{_legend(boxes)}{edges}"
-        + "".join(_box(b, p) for b, p in zip(boxes, at))
+        + "".join(_box(b, p) for b, p in zip(boxes, positions))
         + note
         + "</svg></div>"
     )

@@ -44,9 +44,9 @@ class Const(Value):
             raise GraphError(f"literal {data.dtype}{data.shape} does not fit {aval}")
 
 
-def literal_key(c: Const) -> tuple[Any, ...]:
+def literal_key(literal: Const) -> tuple[Any, ...]:
     """Equal keys mean equal bits."""
-    return c.aval, c.data.tobytes()
+    return literal.aval, literal.data.tobytes()
 
 
 def param_key(value: Any) -> Any:
@@ -110,8 +110,8 @@ class Graph:
 
     def users(self) -> dict[Value, list[Node]]:
         """Nodes that read each value, in order; outputs of the graph are not users."""
-        out: dict[Value, list[Node]] = {}
-        for n in self.nodes:
-            for v in dict.fromkeys(n.inputs):
-                out.setdefault(v, []).append(n)
-        return out
+        users: dict[Value, list[Node]] = {}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.inputs):
+                users.setdefault(value, []).append(node)
+        return users

@@ -21,25 +21,25 @@ def rewrite(graph: Graph, visit: Visit) -> Graph:
     `visit(node, new_inputs)` returns values that replace the node's outputs, a Node to put in its
     place (its outputs replace the old ones), or None to keep the node with the new inputs.
     """
-    env: dict[Value, Value] = {}
+    replaced: dict[Value, Value] = {}
     nodes: list[Node] = []
     changed = False
-    for n in graph.nodes:
-        ins = tuple(env.get(v, v) for v in n.inputs)
-        got = visit(n, ins)
-        if got is None:
-            if all(a is b for a, b in zip(ins, n.inputs)):
-                nodes.append(n)
+    for node in graph.nodes:
+        inputs = tuple(replaced.get(v, v) for v in node.inputs)
+        made = visit(node, inputs)
+        if made is None:
+            if all(a is b for a, b in zip(inputs, node.inputs)):
+                nodes.append(node)
                 continue
-            got = Node(n.op, n.params, ins, [v.aval for v in n.outputs], n.site)
+            made = Node(node.op, node.params, inputs, [v.aval for v in node.outputs], node.site)
         changed = True
-        if isinstance(got, Node):
-            nodes.append(got)
-            got = got.outputs
-        env.update(zip(n.outputs, got))
+        if isinstance(made, Node):
+            nodes.append(made)
+            made = made.outputs
+        replaced.update(zip(node.outputs, made))
     if not changed:
         return graph
-    return Graph(graph.inputs, nodes, [env.get(v, v) for v in graph.outputs], graph.names)
+    return Graph(graph.inputs, nodes, [replaced.get(v, v) for v in graph.outputs], graph.names)
 
 
 def keep_nodes(graph: Graph, keep: Callable[[Node], bool]) -> Graph:
@@ -56,12 +56,12 @@ def walk(values: Iterable[Value]) -> Iterator[Node]:
     done: set[Node] = set()
     stack: list[tuple[Node, bool]] = [(v.node, False) for v in values if v.node is not None][::-1]
     while stack:
-        n, leaving = stack.pop()
+        node, leaving = stack.pop()
         if leaving:
-            if n not in done:
-                done.add(n)
-                yield n
-        elif n not in seen:
-            seen.add(n)
-            stack.append((n, True))
-            stack.extend((v.node, False) for v in reversed(n.inputs) if v.node is not None)
+            if node not in done:
+                done.add(node)
+                yield node
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((v.node, False) for v in reversed(node.inputs) if v.node is not None)

@@ -37,44 +37,46 @@ _UINT = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u
 
 
 # ---- printing
-def _float_text(x: float) -> str:
-    if math.isfinite(x):
-        return x.hex()
-    if math.isnan(x):
+def _float_text(value: float) -> str:
+    if math.isfinite(value):
+        return value.hex()
+    if math.isnan(value):
         return "nan"
-    return "inf" if x > 0 else "-inf"
+    return "inf" if value > 0 else "-inf"
 
 
-def _param_text(v: Any) -> str:
-    if isinstance(v, tuple):
-        return "(" + ", ".join(map(_param_text, v)) + ("," if len(v) == 1 else "") + ")"
-    if isinstance(v, np.dtype):
-        return v.name
-    if isinstance(v, Device):
-        return f"@{v.name}"
-    if isinstance(v, str):
-        return json.dumps(v)
-    return _float_text(v) if type(v) is float else str(v)
+def _param_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(_param_text, value)) + ("," if len(value) == 1 else "") + ")"
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, Device):
+        return f"@{value.name}"
+    if isinstance(value, str):
+        return json.dumps(value)
+    return _float_text(value) if type(value) is float else str(value)
 
 
-def _scalar_text(x: np.ndarray) -> str:
+def _scalar_text(array: np.ndarray) -> str:
     """A number that reads back to the same bits, else the pattern after '#'."""
-    d = x.dtype
-    if not dt.is_float(d):
-        return str(x.item())
-    value = float(x)
+    dtype = array.dtype
+    if not dt.is_float(dtype):
+        return str(array.item())
+    value = float(array)
     with plain_floats():
-        same = np.array(value).astype(d).tobytes() == x.tobytes()
-    bits = int(x.reshape(1).view(_UINT[d.itemsize])[0])  # type: ignore[call-overload]
-    return _float_text(value) if same and math.isfinite(value) else f"#{bits:0{2 * d.itemsize}x}"
+        same = np.array(value).astype(dtype).tobytes() == array.tobytes()
+    bits = int(array.reshape(1).view(_UINT[dtype.itemsize])[0])  # type: ignore[call-overload]
+    return (
+        _float_text(value) if same and math.isfinite(value) else f"#{bits:0{2 * dtype.itemsize}x}"
+    )
 
 
-def _literal_text(c: Const, elide: int | None) -> str:
-    if c.aval.shape == ():
-        return f"{c.aval} {_scalar_text(c.data)}"
-    if elide is not None and c.data.nbytes > elide:
-        return f"{c.aval} ..."
-    return f"{c.aval} #{np.ascontiguousarray(c.data).tobytes().hex()}"
+def _literal_text(literal: Const, elide: int | None) -> str:
+    if literal.aval.shape == ():
+        return f"{literal.aval} {_scalar_text(literal.data)}"
+    if elide is not None and literal.data.nbytes > elide:
+        return f"{literal.aval} ..."
+    return f"{literal.aval} #{np.ascontiguousarray(literal.data).tobytes().hex()}"
 
 
 class _Names:
@@ -83,31 +85,39 @@ class _Names:
     def __init__(self, graph: Graph, elide: int | None) -> None:
         self.elide = elide
         self.of: dict[Value, str] = {v: f"%x{k}" for k, v in enumerate(graph.inputs)}
-        for n in graph.nodes:
-            for v in n.outputs:
-                self.of[v] = f"%{len(self.of) - len(graph.inputs)}"
+        for node in graph.nodes:
+            for value in node.outputs:
+                self.of[value] = f"%{len(self.of) - len(graph.inputs)}"
 
-    def __call__(self, v: Value) -> str:
-        return _literal_text(v, self.elide) if isinstance(v, Const) else self.of.get(v, "%?")
+    def __call__(self, value: Value) -> str:
+        return (
+            _literal_text(value, self.elide)
+            if isinstance(value, Const)
+            else self.of.get(value, "%?")
+        )
 
 
-def _node_text(n: Node, name: _Names) -> str:
-    outs = ", ".join(f"{name(v)} : {v.aval}" for v in n.outputs)
-    params = ", ".join(f"{k}={_param_text(v)}" for k, v in n.params.items())
-    text = f"{outs} = {n.op.name}({', '.join(map(name, n.inputs))})" + (
+def _node_text(node: Node, name: _Names) -> str:
+    outs = ", ".join(f"{name(v)} : {v.aval}" for v in node.outputs)
+    params = ", ".join(f"{k}={_param_text(v)}" for k, v in node.params.items())
+    text = f"{outs} = {node.op.name}({', '.join(map(name, node.inputs))})" + (
         f" {{{params}}}" if params else ""
     )
-    if n.site is not None:
-        code = n.site.text()
-        site = f"{n.site.file}:{n.site.line} in {n.site.function}" + (f": {code}" if code else "")
+    if node.site is not None:
+        code = node.site.text()
+        site = f"{node.site.file}:{node.site.line} in {node.site.function}" + (
+            f": {code}" if code else ""
+        )
         text += "  # " + site.replace("\n", " ").replace("\r", " ")
     return text
 
 
 def print_node(node: Node) -> str:
     """One node alone, inputs numbered from %x0 (for messages)."""
-    g = Graph(list(dict.fromkeys(v for v in node.inputs if not isinstance(v, Const))), [node], ())
-    return _node_text(node, _Names(g, 64))
+    graph = Graph(
+        list(dict.fromkeys(v for v in node.inputs if not isinstance(v, Const))), [node], ()
+    )
+    return _node_text(node, _Names(graph, 64))
 
 
 def print_graph(graph: Graph, elide: int | None = None) -> str:
@@ -115,10 +125,11 @@ def print_graph(graph: Graph, elide: int | None = None) -> str:
     which does not parse back."""
     name = _Names(graph, elide)
     lines = ["graph {"]
-    for k, v in enumerate(graph.inputs):
-        own = graph.names[k]
+    for number, value in enumerate(graph.inputs):
+        label = graph.names[number]
         lines.append(
-            f"  input %x{k} : {v.aval}" + (f" {json.dumps(own)}" if own != f"x{k}" else "")
+            f"  input %x{number} : {value.aval}"
+            + (f" {json.dumps(label)}" if label != f"x{number}" else "")
         )
     lines += ["  " + _node_text(n, name) for n in graph.nodes]
     lines += [
@@ -157,22 +168,24 @@ class _Line:
         self.number, self.text, self.at, self.pos = number, text, 0, 0
         self.tokens: list[tuple[TokenKind, str]] = []
         self.site: Site | None = None
-        pos = 0
-        while pos < len(text):
-            gap = _SPACE.match(text, pos)
+        start = 0
+        while start < len(text):
+            gap = _SPACE.match(text, start)
             assert gap is not None
-            at = gap.end()
-            if at == len(text):
+            token_start = gap.end()
+            if token_start == len(text):
                 break
-            if text.startswith("# ", at):
-                m = _SITE.match(text, at + 2)
-                self.site = Site(m["file"], int(m["line"]), m["function"]) if m else None
+            if text.startswith("# ", token_start):
+                match = _SITE.match(text, token_start + 2)
+                self.site = (
+                    Site(match["file"], int(match["line"]), match["function"]) if match else None
+                )
                 break
-            m = _TOKEN.match(text, pos)
-            if m is None or m.lastgroup is None:
-                self.fail(f"cannot read {text[at : at + 20]!r}")
-            self.tokens.append((cast(TokenKind, m.lastgroup), m[m.lastgroup]))
-            pos = m.end()
+            match = _TOKEN.match(text, start)
+            if match is None or match.lastgroup is None:
+                self.fail(f"cannot read {text[token_start : token_start + 20]!r}")
+            self.tokens.append((cast(TokenKind, match.lastgroup), match[match.lastgroup]))
+            start = match.end()
 
     def fail(self, why: str) -> NoReturn:
         raise GraphError(f"line {self.number}: {why}")
@@ -181,11 +194,11 @@ class _Line:
         return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
 
     def take(self, kind: TokenKind, text: str | None = None) -> str:
-        k, t = self.peek()
-        if k != kind or (text is not None and t != text):
-            self.fail(f"expected {text or kind}, found {t or 'the end of the line'!r}")
+        found_kind, found = self.peek()
+        if found_kind != kind or (text is not None and found != text):
+            self.fail(f"expected {text or kind}, found {found or 'the end of the line'!r}")
         self.at += 1
-        return t
+        return found
 
     def skip(self, text: str) -> bool:
         if self.peek() == ("punct", text):
@@ -240,42 +253,42 @@ def _string(line: _Line) -> str:
 
 
 def _parse_literal(line: _Line) -> Const:
-    a = _parse_aval(line)
+    aval = _parse_aval(line)
     kind, text = line.peek()
     line.at += 1
     if kind == "bits":
-        if len(text) - 1 != 2 * a.nbytes:
-            line.fail(f"{len(text) - 1} digits for a literal {a}, which needs {2 * a.nbytes}")
-        raw = bytes.fromhex(text[1:])
-        if a.shape == ():
-            raw = raw[::-1]
-        data = np.frombuffer(raw, a.dtype).reshape(a.shape)
-    elif (kind == "number" or kind == "word") and a.shape == ():
-        data = _scalar(line, a, kind, text)
+        if len(text) - 1 != 2 * aval.nbytes:
+            line.fail(f"{len(text) - 1} digits for a literal {aval}, which needs {2 * aval.nbytes}")
+        pattern = bytes.fromhex(text[1:])
+        if aval.shape == ():
+            pattern = pattern[::-1]
+        data = np.frombuffer(pattern, aval.dtype).reshape(aval.shape)
+    elif (kind == "number" or kind == "word") and aval.shape == ():
+        data = _scalar(line, aval, kind, text)
     else:
-        line.fail(f"expected the value of a literal {a}, found {text!r}")
-    if a.dtype is dt.bool_ and (data.view(np.uint8) > 1).any():
+        line.fail(f"expected the value of a literal {aval}, found {text!r}")
+    if aval.dtype is dt.bool_ and (data.view(np.uint8) > 1).any():
         line.fail("a bool literal holds 0 and 1 only")
     data = np.array(data)
     data.flags.writeable = False
-    return Const(a, data)
+    return Const(aval, data)
 
 
-def _scalar(line: _Line, a: Aval, kind: TokenKind, text: str) -> np.ndarray:
+def _scalar(line: _Line, aval: Aval, kind: TokenKind, text: str) -> np.ndarray:
     if kind == "word" and text not in ("True", "False"):
         line.fail(f"expected a number, found {text!r}")
     value: Any = text == "True" if kind == "word" else _parse_number(line, text)
-    if (type(value) is bool) != (a.dtype is dt.bool_) or (
-        dt.is_int(a.dtype) and type(value) is not int
+    if (type(value) is bool) != (aval.dtype is dt.bool_) or (
+        dt.is_int(aval.dtype) and type(value) is not int
     ):
-        line.fail(f"{text} is not a literal of {a}")
-    if not dt.can_hold(a.dtype, value):
-        line.fail(f"{text} does not fit {a.dtype.name}")
+        line.fail(f"{text} is not a literal of {aval}")
+    if not dt.can_hold(aval.dtype, value):
+        line.fail(f"{text} does not fit {aval.dtype.name}")
     with plain_floats():
         return (
-            np.array(value, np.float64).astype(a.dtype)
-            if dt.is_float(a.dtype)
-            else np.array(value, a.dtype)
+            np.array(value, np.float64).astype(aval.dtype)
+            if dt.is_float(aval.dtype)
+            else np.array(value, aval.dtype)
         )
 
 
@@ -314,33 +327,33 @@ class _Reader:
         self.names: list[str] = []
         self.nodes: list[Node] = []
 
-    def define(self, line: _Line, name: str, v: Value) -> None:
+    def define(self, line: _Line, name: str, value: Value) -> None:
         if name in self.values:
             line.fail(f"{name} is defined twice")
-        self.values[name] = v
+        self.values[name] = value
 
     def operands(self, line: _Line, stop: str | None) -> list[Value]:
-        out: list[Value] = []
+        values: list[Value] = []
         while not (line.skip(stop) if stop else line.peek()[0] == "end"):
-            if out:
+            if values:
                 line.take("punct", ",")
             if line.peek()[0] == "aval":
-                out.append(_parse_literal(line))
+                values.append(_parse_literal(line))
                 continue
             name = line.take("value")
             if name not in self.values:
                 line.fail(f"{name} is not defined")
-            out.append(self.values[name])
-        return out
+            values.append(self.values[name])
+        return values
 
     def input(self, line: _Line) -> None:
         if self.nodes:
             line.fail("inputs come before nodes")
         name = line.take("value")
         line.take("punct", ":")
-        v = Value(_parse_aval(line))
-        self.define(line, name, v)
-        self.inputs.append(v)
+        value = Value(_parse_aval(line))
+        self.define(line, name, value)
+        self.inputs.append(value)
         label = _string(line) if line.peek()[0] == "string" else name[1:]
         self.names.append(label)
 
@@ -355,7 +368,7 @@ class _Reader:
         if op is None:
             line.fail(f"unknown op {line.tokens[line.at - 1][1]!r}")
         line.take("punct", "(")
-        ins = self.operands(line, ")")
+        inputs = self.operands(line, ")")
         params: dict[str, Any] = {}
         if line.skip("{"):
             while not line.skip("}"):
@@ -366,10 +379,10 @@ class _Reader:
                 if key in params:
                     line.fail(f"parameter {key} is given twice")
                 params[key] = _parse_param(line)
-        n = Node(op, params, ins, [a for _, a in outs], line.site)
-        for (name, _), v in zip(outs, n.outputs):
-            self.define(line, name, v)
-        self.nodes.append(n)
+        node = Node(op, params, inputs, [a for _, a in outs], line.site)
+        for (name, _), value in zip(outs, node.outputs):
+            self.define(line, name, value)
+        self.nodes.append(node)
 
 
 def _lines(text: str) -> list[_Line]:
@@ -384,7 +397,7 @@ def parse_graph(text: str, check: bool = True) -> Graph:
         raise GraphError("line 1: a graph starts with 'graph {' and ends with 'return ...' and '}'")
     if [t for _, t in lines[-1].tokens] != ["}"]:
         lines[-1].fail("a graph ends with '}'")
-    r = _Reader()
+    reader = _Reader()
     outputs: Sequence[Value] | None = None
     for line in lines[1:-1]:
         if outputs is not None:
@@ -393,16 +406,16 @@ def parse_graph(text: str, check: bool = True) -> Graph:
         if kind == "word" and word in ("input", "return"):
             line.at += 1
             if word == "input":
-                r.input(line)
+                reader.input(line)
             else:
-                outputs = r.operands(line, None)
+                outputs = reader.operands(line, None)
         else:
-            r.node(line)
+            reader.node(line)
         line.end()
     if outputs is None:
         lines[-1].fail("'return' is missing")
     try:
-        g = Graph(r.inputs, r.nodes, outputs, r.names)
-        return verify(g) if check else g
+        graph = Graph(reader.inputs, reader.nodes, outputs, reader.names)
+        return verify(graph) if check else graph
     except RecursionError:
         raise GraphError("the graph is nested too deeply") from None

@@ -31,32 +31,36 @@ def plain(value: Any, depth: int = 0) -> bool:
     return value is None or type(value) in (bool, int, float, str, Device)
 
 
-def _check_aval(v: Value, what: str) -> None:
-    a = v.aval
-    if not isinstance(a, Aval) or aval(a.shape, a.dtype, a.device) is not a:
-        raise GraphError(f"{what}: {a!r} is not an interned aval")
+def _check_aval(value: Value, what: str) -> None:
+    own = value.aval
+    if not isinstance(own, Aval) or aval(own.shape, own.dtype, own.device) is not own:
+        raise GraphError(f"{what}: {own!r} is not an interned aval")
 
 
-def _check_literal(c: Const, what: str) -> None:
-    if c.data.shape != c.aval.shape or c.data.dtype != c.aval.dtype:
-        raise GraphError(f"{what}: literal {c.data.dtype}{c.data.shape} does not fit {c.aval}")
-    if c.data.flags.writeable:
+def _check_literal(literal: Const, what: str) -> None:
+    if literal.data.shape != literal.aval.shape or literal.data.dtype != literal.aval.dtype:
+        raise GraphError(
+            f"{what}: literal {literal.data.dtype}{literal.data.shape} does not fit {literal.aval}"
+        )
+    if literal.data.flags.writeable:
         raise GraphError(f"{what}: the array of a literal must be read-only")
 
 
-def _check_use(v: Value, defined: set[Value], what: str) -> None:
-    if isinstance(v, Const):
-        _check_literal(v, what)
-    elif v not in defined:
-        raise GraphError(f"{what}: uses {v!r}, which is not defined before it")
+def _check_use(value: Value, defined: set[Value], what: str) -> None:
+    if isinstance(value, Const):
+        _check_literal(value, what)
+    elif value not in defined:
+        raise GraphError(f"{what}: uses {value!r}, which is not defined before it")
 
 
-def _check_params(n: Node, what: str) -> None:
-    unknown = set(n.params) - set(n.op.params)
-    if unknown or len(n.params) != len(n.op.params):
-        raise GraphError(f"{what}: parameters {sorted(n.params)}, the op has {sorted(n.op.params)}")
-    for name, value in n.params.items():
-        if not plain(value) and n.op.kind != "host":
+def _check_params(node: Node, what: str) -> None:
+    unknown = set(node.params) - set(node.op.params)
+    if unknown or len(node.params) != len(node.op.params):
+        raise GraphError(
+            f"{what}: parameters {sorted(node.params)}, the op has {sorted(node.op.params)}"
+        )
+    for name, value in node.params.items():
+        if not plain(value) and node.op.kind != "host":
             raise GraphError(
                 f"{what}: parameter {name}={value!r} is not plain data (None, bool, int, float, "
                 "str, dtype, device or tuples of these)"
@@ -69,27 +73,27 @@ def _check_params(n: Node, what: str) -> None:
             ) from None
 
 
-def _check_node(n: Node, what: str) -> None:
-    op = n.op
+def _check_node(node: Node, what: str) -> None:
+    op = node.op
     if OPS.get(op.name) is not op:
         raise GraphError(f"{what}: {op!r} is not a registered op")
-    if op.nin is not None and len(n.inputs) != op.nin:
-        raise GraphError(f"{what}: {len(n.inputs)} inputs, {op.name} takes {op.nin}")
-    _check_params(n, what)
-    devices = {v.aval.device for v in n.inputs}
+    if op.nin is not None and len(node.inputs) != op.nin:
+        raise GraphError(f"{what}: {len(node.inputs)} inputs, {op.name} takes {op.nin}")
+    _check_params(node, what)
+    devices = {v.aval.device for v in node.inputs}
     if len(devices) > 1:
         raise GraphError(
             f"{what}: inputs on different devices: {', '.join(sorted(map(str, devices)))}"
         )
     try:
-        want = tuple(op.infer(*[v.aval for v in n.inputs], **n.params))
+        want = tuple(op.infer(*[v.aval for v in node.inputs], **node.params))
     except HybridError as e:
         raise GraphError(f"{what}: {e}") from e
     except Exception as e:  # a rule met inputs or parameters it was not written for
         raise GraphError(f"{what}: the op's rule failed: {type(e).__name__}: {e}") from e
-    got = tuple(v.aval for v in n.outputs)
-    if want != got:
-        raise GraphError(f"{what}: results are {list(got)}, the op's rule gives {list(want)}")
+    have = tuple(v.aval for v in node.outputs)
+    if want != have:
+        raise GraphError(f"{what}: results are {list(have)}, the op's rule gives {list(want)}")
 
 
 def verify(graph: Graph) -> Graph:
@@ -99,23 +103,25 @@ def verify(graph: Graph) -> Graph:
     if len(graph.names) != len(graph.inputs):
         raise GraphError(f"{len(graph.names)} names for {len(graph.inputs)} inputs")
     defined: set[Value] = set()
-    for k, v in enumerate(graph.inputs):
-        _check_aval(v, f"input {k}")
-        if v.node is not None or isinstance(v, Const):
+    for number, value in enumerate(graph.inputs):
+        _check_aval(value, f"input {number}")
+        if value.node is not None or isinstance(value, Const):
             raise GraphError(
-                f"input {k} is {'a literal' if isinstance(v, Const) else 'the result of a node'}"
+                f"input {number} is {'a literal' if isinstance(value, Const) else 'the result of a node'}"
             )
-        defined.add(v)
-    for k, n in enumerate(graph.nodes):
-        what = f"node {k} ({n.op.name}" + (f", {n.site.file}:{n.site.line})" if n.site else ")")
-        for v in n.inputs:
-            _check_use(v, defined, what)
-        for i, v in enumerate(n.outputs):
-            _check_aval(v, what)
-            if v.node is not n or v.index != i or v in defined:
-                raise GraphError(f"{what}: result {i} does not belong to the node")
-            defined.add(v)
-        _check_node(n, what)
-    for k, v in enumerate(graph.outputs):
-        _check_use(v, defined, f"output {k}")
+        defined.add(value)
+    for number, node in enumerate(graph.nodes):
+        what = f"node {number} ({node.op.name}" + (
+            f", {node.site.file}:{node.site.line})" if node.site else ")"
+        )
+        for value in node.inputs:
+            _check_use(value, defined, what)
+        for result, value in enumerate(node.outputs):
+            _check_aval(value, what)
+            if value.node is not node or value.index != result or value in defined:
+                raise GraphError(f"{what}: result {result} does not belong to the node")
+            defined.add(value)
+        _check_node(node, what)
+    for number, value in enumerate(graph.outputs):
+        _check_use(value, defined, f"output {number}")
     return graph

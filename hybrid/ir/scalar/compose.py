@@ -23,9 +23,9 @@ from .program import TYPE, Builder, Program, ScalarType, Val
 __all__ = ["Gathered", "Composer", "op_program", "check_program", "operand_type"]
 
 
-def operand_type(d: np.dtype) -> ScalarType:
+def operand_type(dtype: np.dtype) -> ScalarType:
     """Type of an operand of dtype d in a composed program (half types: their 16-bit pattern)."""
-    return "u16" if dt.is_half(d) else TYPE[d]
+    return "u16" if dt.is_half(dtype) else TYPE[dtype]
 
 
 class Gathered:
@@ -33,13 +33,15 @@ class Gathered:
 
     __slots__ = ("s", "operand", "shape", "dtype")
 
-    def __init__(self, s: Builder, operand: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.s, self.operand, self.shape, self.dtype = s, operand, shape, dtype
+    def __init__(
+        self, builder: Builder, operand: int, shape: tuple[int, ...], dtype: np.dtype
+    ) -> None:
+        self.s, self.operand, self.shape, self.dtype = builder, operand, shape, dtype
 
     def at(self, index: Val) -> Val:
         """The element with that row-major linear index (i64), which must be in range."""
-        x = self.s.load(self.operand, index)
-        return half.unpack(self.s, x, self.dtype) if dt.is_half(self.dtype) else x
+        loaded = self.s.load(self.operand, index)
+        return half.unpack(self.s, loaded, self.dtype) if dt.is_half(self.dtype) else loaded
 
     def at_coords(self, *coords: Any) -> Val:
         """The element with those coordinates (i64 values or Python ints)."""
@@ -48,8 +50,8 @@ class Gathered:
                 f"{len(coords)} coordinates given for an operand of shape {self.shape}"
             )
         total: Any = 0
-        for c, stride in zip(coords, contiguous_strides(self.shape)):
-            term = c if stride == 1 else c * stride
+        for coord, stride in zip(coords, contiguous_strides(self.shape)):
+            term = coord if stride == 1 else coord * stride
             total = term if isinstance(total, int) and total == 0 else total + term
         return self.at(total if isinstance(total, Val) else self.s.const("i64", total))
 
@@ -60,13 +62,13 @@ def _recorded(
 ) -> Any:
     """(instructions, numbers of the results) of a body, operands first; TypeError if a result is no
     value. `exact` tells 0.0 from -0.0 and 1 from True."""
-    s = Builder()
-    xs = [s.arg(t) for t in types]
-    got = body(s, *xs, **dict(params))
-    outs = tuple(got) if isinstance(got, (tuple, list)) else (got,)
+    builder = Builder()
+    operands = [builder.arg(t) for t in types]
+    returned = body(builder, *operands, **dict(params))
+    outs = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
     if not all(isinstance(v, Val) for v in outs):
         raise TypeError("a body that gives a number")
-    return tuple(s.instrs), tuple([v.id for v in outs])
+    return tuple(builder.instrs), tuple([v.id for v in outs])
 
 
 class Composer:
@@ -76,29 +78,29 @@ class Composer:
         self.s = Builder()
         self._packed: dict[tuple[int, np.dtype], Val] = {}
 
-    def arg(self, d: np.dtype) -> Val:
+    def arg(self, dtype: np.dtype) -> Val:
         """A new operand, read at the current position."""
-        return self.carried(self.s.arg(operand_type(d)), d)
+        return self.carried(self.s.arg(operand_type(dtype)), dtype)
 
     def gather(self, aval: Aval) -> Gathered:
         """A new contiguous operand, read anywhere."""
         return Gathered(self.s, self.s.operand(operand_type(aval.dtype)), aval.shape, aval.dtype)
 
-    def param(self, d: np.dtype) -> Val:
+    def param(self, dtype: np.dtype) -> Val:
         """A new run-time scalar of dtype d (of half types the parameter is the 16-bit pattern)."""
-        return self.carried(self.s.param(operand_type(d)), d)
+        return self.carried(self.s.param(operand_type(dtype)), dtype)
 
-    def carried(self, x: Val, d: np.dtype) -> Val:
+    def carried(self, x: Val, dtype: np.dtype) -> Val:
         """A stored value as ops see it: half types as f32."""
-        if not dt.is_half(d):
+        if not dt.is_half(dtype):
             return x
-        value = half.unpack(self.s, x, d)
-        self._packed[value.id, d] = x
+        value = half.unpack(self.s, x, dtype)
+        self._packed[value.id, dtype] = x
         return value
 
-    def _run(self, f: Any, values: Sequence[Any], params: Mapping[str, Any]) -> tuple[Val, ...]:
-        out = f(self.s, *values, **params)
-        return tuple(out) if isinstance(out, (tuple, list)) else (out,)
+    def _run(self, body: Any, values: Sequence[Any], params: Mapping[str, Any]) -> tuple[Val, ...]:
+        returned = body(self.s, *values, **params)
+        return tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
 
     def _repeat(
         self, op: Op, params: Mapping[str, Any], values: Sequence[Any]
@@ -113,8 +115,8 @@ class Composer:
             # a parameter that cannot be a key, or a result that is a number: let the body run
             return None
         emit, here = self.s.emit, list(values)
-        for prim, ty, args, attr in instrs[len(values) :]:
-            here.append(emit(prim, ty, tuple([here[a].id for a in args]), attr))
+        for prim, scalar_type, args, attr in instrs[len(values) :]:
+            here.append(emit(prim, scalar_type, tuple([here[a].id for a in args]), attr))
         return tuple([here[k] for k in outs])
 
     def apply(
@@ -137,16 +139,16 @@ class Composer:
             )
         return [self._round(op, v, a.dtype) for v, a in zip(outs, out_avals)]
 
-    def _round(self, op: Op, v: Any, d: np.dtype) -> Val:
-        value: Val = v if isinstance(v, Val) else self.s.const(TYPE[d], v)
-        if value.type != TYPE[d]:
+    def _round(self, op: Op, v: Any, dtype: np.dtype) -> Val:
+        value: Val = v if isinstance(v, Val) else self.s.const(TYPE[dtype], v)
+        if value.type != TYPE[dtype]:
             raise BackendError(
-                f"the body of {op.name} gives {value.type} for a result of dtype {d.name} "
-                f"({TYPE[d]})"
+                f"the body of {op.name} gives {value.type} for a result of dtype {dtype.name} "
+                f"({TYPE[dtype]})"
             )
-        if not dt.is_half(d) or (value.id, d) in self._packed:
+        if not dt.is_half(dtype) or (value.id, dtype) in self._packed:
             return value
-        return self.carried(half.pack(self.s, value, d), d)
+        return self.carried(half.pack(self.s, value, dtype), dtype)
 
     def check(self, op: Op, params: Mapping[str, Any], values: Sequence[Any]) -> Val:
         """True where the op's inputs are invalid."""
@@ -157,28 +159,31 @@ class Composer:
     def finish(self, values: Sequence[Val], dtypes: Sequence[np.dtype]) -> Program:
         """The program whose results are these values, stored with these dtypes."""
         outs = []
-        for v, d in zip(values, dtypes, strict=True):
-            if dt.is_half(d):
-                kept = self._packed.get((v.id, d))
-                v = kept if kept is not None else half.pack(self.s, v, d)
-            outs.append(v)
+        for value, dtype in zip(values, dtypes, strict=True):
+            if dt.is_half(dtype):
+                kept = self._packed.get((value.id, dtype))
+                value = kept if kept is not None else half.pack(self.s, value, dtype)
+            outs.append(value)
         return self.s.program(*outs)
 
 
-def _operands(c: Composer, op: Op, in_avals: Sequence[Aval]) -> list[Any]:
-    return [c.gather(a) if i in op.gathers else c.arg(a.dtype) for i, a in enumerate(in_avals)]
+def _operands(composer: Composer, op: Op, in_avals: Sequence[Aval]) -> list[Any]:
+    return [
+        composer.gather(a) if i in op.gathers else composer.arg(a.dtype)
+        for i, a in enumerate(in_avals)
+    ]
 
 
 def op_program(
     op: Op, in_avals: Sequence[Aval], params: Mapping[str, Any], out_avals: Sequence[Aval]
 ) -> Program:
     """The program of a single map or row op: operand k is input k."""
-    c = Composer()
-    outs = c.apply(op, params, _operands(c, op, in_avals), in_avals, out_avals)
-    return c.finish(outs, [a.dtype for a in out_avals])
+    composer = Composer()
+    outs = composer.apply(op, params, _operands(composer, op, in_avals), in_avals, out_avals)
+    return composer.finish(outs, [a.dtype for a in out_avals])
 
 
 def check_program(op: Op, in_avals: Sequence[Aval], params: Mapping[str, Any]) -> Program:
     """The program of an op's check: one b1 result, true where an input element is invalid."""
-    c = Composer()
-    return c.s.program(c.check(op, params, _operands(c, op, in_avals)))
+    composer = Composer()
+    return composer.s.program(composer.check(op, params, _operands(composer, op, in_avals)))

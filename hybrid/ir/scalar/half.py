@@ -14,46 +14,56 @@ from .program import Builder, Val
 __all__ = ["round_to", "pack", "unpack"]
 
 
-def _pack_bf16(s: Builder, x: Val) -> Val:
-    u = s.bitcast(x, "u32")
-    rounded = (u + (((u >> 16) & 1) + 0x7FFF)) >> 16
-    return s.convert(s.select(x == x, rounded, (u >> 16) | 0x40), "u16")
+def _pack_bf16(builder: Builder, value: Val) -> Val:
+    bits = builder.bitcast(value, "u32")
+    rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
+    return builder.convert(builder.select(value == value, rounded, (bits >> 16) | 0x40), "u16")
 
 
-def _pack_f16(s: Builder, x: Val) -> Val:
-    u = s.bitcast(x, "u32")
-    sign = (u >> 16) & 0x8000
-    a = u & 0x7FFFFFFF
+def _pack_f16(builder: Builder, value: Val) -> Val:
+    bits = builder.bitcast(value, "u32")
+    sign = (bits >> 16) & 0x8000
+    magnitude = bits & 0x7FFFFFFF
     # normal result: re-bias the exponent, round to nearest even on the 13 dropped bits
-    normal = (a + (((a >> 13) & 1) + (0xFFF - (112 << 23) & 0xFFFFFFFF))) >> 13
+    normal = (magnitude + (((magnitude >> 13) & 1) + (0xFFF - (112 << 23) & 0xFFFFFFFF))) >> 13
     # subnormal result: adding 0.5 aligns the value so that the hardware rounds at 2**-24
-    sub = s.bitcast(s.bitcast(a, "f32") + 0.5, "u32") - 0x3F000000
-    h = s.select(a < 0x38800000, sub, normal)
-    h = s.select(a >= 0x477FF000, s.const("u32", 0x7C00), h)
-    h = s.select(a > 0x7F800000, s.const("u32", 0x7E00), h)
-    return s.convert(h | sign, "u16")
+    subnormal = builder.bitcast(builder.bitcast(magnitude, "f32") + 0.5, "u32") - 0x3F000000
+    pattern = builder.select(magnitude < 0x38800000, subnormal, normal)
+    pattern = builder.select(magnitude >= 0x477FF000, builder.const("u32", 0x7C00), pattern)
+    pattern = builder.select(magnitude > 0x7F800000, builder.const("u32", 0x7E00), pattern)
+    return builder.convert(pattern | sign, "u16")
 
 
-def _unpack_f16(s: Builder, h: Val) -> Val:
-    u = s.convert(h, "u32")
-    sign, a = (u & 0x8000) << 16, (u & 0x7FFF) << 13
-    normal = a + (112 << 23)
-    special = a + (224 << 23)
-    sub = s.bitcast(s.bitcast(a + (113 << 23), "f32") - s.bits("f32", 113 << 23), "u32")
-    out = s.select(a >= (0x7C00 << 13), special, s.select(a < (0x0400 << 13), sub, normal))
-    return s.bitcast(out | sign, "f32")
+def _unpack_f16(builder: Builder, pattern: Val) -> Val:
+    bits = builder.convert(pattern, "u32")
+    sign, magnitude = (bits & 0x8000) << 16, (bits & 0x7FFF) << 13
+    normal = magnitude + (112 << 23)
+    special = magnitude + (224 << 23)
+    subnormal = builder.bitcast(
+        builder.bitcast(magnitude + (113 << 23), "f32") - builder.bits("f32", 113 << 23), "u32"
+    )
+    result = builder.select(
+        magnitude >= (0x7C00 << 13),
+        special,
+        builder.select(magnitude < (0x0400 << 13), subnormal, normal),
+    )
+    return builder.bitcast(result | sign, "f32")
 
 
-def pack(s: Builder, x: Val, d: np.dtype) -> Val:
+def pack(builder: Builder, value: Val, dtype: np.dtype) -> Val:
     """The 16-bit pattern (u16) of an f32 value rounded to half type d."""
-    return _pack_bf16(s, x) if d is dt.bfloat16 else _pack_f16(s, x)
+    return _pack_bf16(builder, value) if dtype is dt.bfloat16 else _pack_f16(builder, value)
 
 
-def unpack(s: Builder, h: Val, d: np.dtype) -> Val:
+def unpack(builder: Builder, pattern: Val, dtype: np.dtype) -> Val:
     """The f32 value of a u16 pattern of half type d."""
-    return s.bitcast(s.convert(h, "u32") << 16, "f32") if d is dt.bfloat16 else _unpack_f16(s, h)
+    return (
+        builder.bitcast(builder.convert(pattern, "u32") << 16, "f32")
+        if dtype is dt.bfloat16
+        else _unpack_f16(builder, pattern)
+    )
 
 
-def round_to(s: Builder, x: Val, d: np.dtype) -> Val:
+def round_to(builder: Builder, value: Val, dtype: np.dtype) -> Val:
     """x rounded to half type d, still as f32."""
-    return unpack(s, pack(s, x, d), d)
+    return unpack(builder, pack(builder, value, dtype), dtype)

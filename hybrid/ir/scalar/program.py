@@ -193,17 +193,17 @@ class Program(NamedTuple):
         )
 
 
-def bits_of(ty: str, value: Any) -> int:
+def bits_of(scalar_type: str, value: Any) -> int:
     """The bit pattern of a Python number in a type (floats rounded to nearest)."""
-    if ty == "b1":
+    if scalar_type == "b1":
         return int(bool(value))
-    if ty == "f32":
+    if scalar_type == "f32":
         with np.errstate(over="ignore"):
             return int(np.float32(value).view(np.uint32))
-    if ty == "f64":
+    if scalar_type == "f64":
         pattern: int = struct.unpack("<Q", struct.pack("<d", float(value)))[0]
         return pattern
-    return int(value) & ((1 << BITS[ty]) - 1)
+    return int(value) & ((1 << BITS[scalar_type]) - 1)
 
 
 class Val:
@@ -212,8 +212,8 @@ class Val:
 
     __slots__ = ("s", "id", "type")
 
-    def __init__(self, s: Builder, id: int, type: str) -> None:
-        self.s, self.id, self.type = s, id, type
+    def __init__(self, builder: Builder, id: int, type: str) -> None:
+        self.s, self.id, self.type = builder, id, type
 
     def __bool__(self) -> bool:
         raise TypeError("a body value has no truth value; use s.select")
@@ -241,8 +241,8 @@ class Val:
 
 def _binary(prim: str, swap: bool = False) -> Any:
     def method(self: Val, other: Any) -> Val:
-        o = self.s.lift(other, self.type)
-        return self.s.op(prim, o, self) if swap else self.s.op(prim, self, o)
+        operand = self.s.lift(other, self.type)
+        return self.s.op(prim, operand, self) if swap else self.s.op(prim, self, operand)
 
     return method
 
@@ -279,60 +279,70 @@ class Builder:
         self.params: list[ScalarType] = []
 
     # ---- making values
-    def emit(self, prim: str, ty: str, args: tuple[int, ...] = (), attr: Any = None) -> Val:
+    def emit(
+        self, prim: str, scalar_type: str, args: tuple[int, ...] = (), attr: Any = None
+    ) -> Val:
         # bodies may compute these names; what is no primitive or type has no code and fails there
-        ins = Instr(prim, ty, args, attr)  # type: ignore[arg-type]
-        n = self._seen.get(ins)
-        if n is None:
-            n = self._seen[ins] = len(self.instrs)
-            self.instrs.append(ins)
-        return Val(self, n, ty)
+        instr = Instr(prim, scalar_type, args, attr)  # type: ignore[arg-type]
+        number = self._seen.get(instr)
+        if number is None:
+            number = self._seen[instr] = len(self.instrs)
+            self.instrs.append(instr)
+        return Val(self, number, scalar_type)
 
-    def arg(self, ty: str) -> Val:
+    def arg(self, scalar_type: str) -> Val:
         """A new operand of that type, read at the current position."""
-        self.args.append(cast(ScalarType, ty))
-        return self.emit("arg", ty, (), len(self.args) - 1)
+        self.args.append(cast(ScalarType, scalar_type))
+        return self.emit("arg", scalar_type, (), len(self.args) - 1)
 
-    def operand(self, ty: str) -> int:
+    def operand(self, scalar_type: str) -> int:
         """A new operand that is only read through `load`; returns its number."""
-        self.args.append(cast(ScalarType, ty))
+        self.args.append(cast(ScalarType, scalar_type))
         return len(self.args) - 1
 
-    def param(self, ty: str) -> Val:
+    def param(self, scalar_type: str) -> Val:
         """A new run-time scalar."""
-        self.params.append(cast(ScalarType, ty))
-        return self.emit("param", ty, (), len(self.params) - 1)
+        self.params.append(cast(ScalarType, scalar_type))
+        return self.emit("param", scalar_type, (), len(self.params) - 1)
 
-    def const(self, ty: str, value: Any) -> Val:
-        return self.emit("const", ty, (), bits_of(ty, value))
+    def const(self, scalar_type: str, value: Any) -> Val:
+        return self.emit("const", scalar_type, (), bits_of(scalar_type, value))
 
-    def bits(self, ty: str, pattern: int) -> Val:
+    def bits(self, scalar_type: str, pattern: int) -> Val:
         """A constant given by its bit pattern."""
-        return self.emit("const", ty, (), pattern)
+        return self.emit("const", scalar_type, (), pattern)
 
-    def lift(self, x: Any, ty: str) -> Val:
-        if isinstance(x, Val):
-            if x.type != ty:
-                raise TypeError(f"{x.type} meets {ty} in an op body; convert one")
-            return x
-        return self.const(ty, x)
+    def lift(self, value: Any, scalar_type: str) -> Val:
+        if isinstance(value, Val):
+            if value.type != scalar_type:
+                raise TypeError(f"{value.type} meets {scalar_type} in an op body; convert one")
+            return value
+        return self.const(scalar_type, value)
 
-    def op(self, prim: str, *xs: Any) -> Val:
+    def op(self, prim: str, *operands: Any) -> Val:
         """Apply a primitive whose operands share one type (Python numbers are lifted)."""
-        ty = next(x.type for x in xs if isinstance(x, Val))
-        ids = tuple(self.lift(x, ty).id for x in xs)
-        return self.emit(prim, "b1" if prim in COMPARE else ty, ids)
+        scalar_type = next(x.type for x in operands if isinstance(x, Val))
+        numbers = tuple(self.lift(x, scalar_type).id for x in operands)
+        return self.emit(prim, "b1" if prim in COMPARE else scalar_type, numbers)
 
     # ---- primitives with a signature of their own
-    def select(self, c: Val, x: Any, y: Any) -> Val:
-        ty = x.type if isinstance(x, Val) else y.type
-        return self.emit("select", ty, (c.id, self.lift(x, ty).id, self.lift(y, ty).id))
+    def select(self, condition: Val, first: Any, second: Any) -> Val:
+        scalar_type = first.type if isinstance(first, Val) else second.type
+        return self.emit(
+            "select",
+            scalar_type,
+            (condition.id, self.lift(first, scalar_type).id, self.lift(second, scalar_type).id),
+        )
 
-    def bitcast(self, x: Val, ty: str) -> Val:
-        return x if x.type == ty else self.emit("bitcast", ty, (x.id,))
+    def bitcast(self, value: Val, scalar_type: str) -> Val:
+        return (
+            value if value.type == scalar_type else self.emit("bitcast", scalar_type, (value.id,))
+        )
 
-    def convert(self, x: Val, ty: str) -> Val:
-        return x if x.type == ty else self.emit("convert", ty, (x.id,))
+    def convert(self, value: Val, scalar_type: str) -> Val:
+        return (
+            value if value.type == scalar_type else self.emit("convert", scalar_type, (value.id,))
+        )
 
     def index(self) -> Val:
         return self.emit("index", "i64")
@@ -343,18 +353,18 @@ class Builder:
     def load(self, operand: int, index: Val) -> Val:
         return self.emit("load", self.args[operand], (index.id,), operand)
 
-    def rlen(self, ty: str) -> Val:
-        return self.emit("rlen", ty)
+    def rlen(self, scalar_type: str) -> Val:
+        return self.emit("rlen", scalar_type)
 
-    def reduce(self, prim: str, x: Val) -> Val:
-        return self.emit(prim, "i64" if prim.startswith("rarg") else x.type, (x.id,))
+    def reduce(self, prim: str, value: Val) -> Val:
+        return self.emit(prim, "i64" if prim.startswith("rarg") else value.type, (value.id,))
 
     def __getattr__(self, name: str) -> Any:
         prim = name.rstrip("_")
         if prim in REDUCTIONS:
-            return lambda x: self.reduce(prim, x)
+            return lambda value: self.reduce(prim, value)
         if prim in PRIMS:
-            return lambda *xs: self.op(prim, *xs)
+            return lambda *operands: self.op(prim, *operands)
         raise AttributeError(f"the algebra has no primitive {name!r}")
 
     def program(self, *outs: Val) -> Program:
