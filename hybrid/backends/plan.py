@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.aval import Aval
 from ..core.errors import Site
-from ..ir.contract import Dims
+from ..ir.contract import Dims, SumOrder
 from ..ir.scalar.program import Program
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
 
 
 SlotKind = Literal["input", "output", "arena", "const", "state", "temp"]
-SumOrder = Literal["chain", "lanes"]  # of the products of a contraction
 
 
 class Access(NamedTuple):

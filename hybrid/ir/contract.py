@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from .scalar import half
 from .scalar.program import TYPE, Builder, Val
 
 __all__ = [
+    "SumOrder",
     "Dims",
     "View",
     "Contraction",
@@ -38,6 +39,7 @@ __all__ = [
     "conv2d_weight_shape",
 ]
 
+SumOrder = Literal["chain", "lanes"]  # of the products of a contraction
 Ints = tuple[int, ...]
 Pair = tuple[int, int]
 
@@ -82,7 +84,7 @@ class Contraction(NamedTuple):
     b: View
     bias: View | None
     out: View
-    order: str
+    order: SumOrder
 
 
 # ---- numerics
@@ -125,7 +127,7 @@ def _contraction(
     n: _Axes,
     k: _Axes,
     offsets: Sequence[int],
-    order: str,
+    order: SumOrder,
     biased: bool = False,
     factors: Pair = (0, 1),
 ) -> Contraction:
@@ -226,7 +228,7 @@ def linear_layout(
     sc = tuple(strides[2]) if biased else (0,)
     rows = x[:-1]
     zm = _zeros(len(rows))
-    order = "lanes" if w[0] == 1 or prod(rows) == 1 else "chain"
+    order: SumOrder = "lanes" if w[0] == 1 or prod(rows) == 1 else "chain"
     return _contraction(
         _Axes((), ((), (), (), ())),
         _Axes(rows, (sx[:-1], zm, zm, so[:-1])),

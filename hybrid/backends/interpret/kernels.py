@@ -17,7 +17,7 @@ from ...core import dtypes as dt
 from ...core.errors import BackendError, IndexOutOfRange
 from ...core.shapes import broadcast_shapes
 from ...ir.contract import rounded
-from ...ir.scalar.program import TYPE, Builder, Instr, Program
+from ...ir.scalar.program import TYPE, Builder, Instr, Program, ScalarType
 from ..plan import Access, AttendKernel, GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
 from .attention import attention, attention_grad
 from .program import fma, lane_tree, run_program
@@ -89,7 +89,9 @@ def _positions(program: Program, shape: tuple[int, ...]) -> tuple[Program, list[
         else:
             continue
         instrs[number] = Instr("arg", "i64", (), len(program.args) + len(more) - 1)
-    return program._replace(instrs=tuple(instrs), args=program.args + ("i64",) * len(more)), more
+    position: ScalarType = "i64"
+    arguments = program.args + (position,) * len(more)
+    return program._replace(instrs=tuple(instrs), args=arguments), more
 
 
 def _loop(kernel: LoopKernel, buffers: Buffers) -> None:

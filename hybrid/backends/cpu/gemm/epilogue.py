@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ....core import dtypes as dt
 from ....ir.contract import rounded
-from ....ir.scalar.program import Builder, Program
+from ....ir.scalar.program import Builder, Program, ScalarType
 from ...plan import Dims, GemmKernel, Operand
 from .geometry import Runs, runs_of
 from .micro import Element
@@ -24,7 +24,7 @@ class Stream(NamedTuple):
     """A read or result of the epilogue: byte walks over batch, lines (tile rows) and columns."""
 
     name: str
-    type: str  # program type
+    type: ScalarType
     offset: int  # bytes
     size: int
     batch: Runs
@@ -119,7 +119,7 @@ def _adjacent(runs: Runs, itemsize: int) -> bool:
     return runs.uniform and runs.unit(itemsize)
 
 
-def _stream(name: str, type: str, operand: Operand, swapped: bool) -> Stream:
+def _stream(name: str, type: ScalarType, operand: Operand, swapped: bool) -> Stream:
     itemsize = operand.dtype.itemsize
     lines, columns = runs_of(operand.rows, itemsize), runs_of(operand.cols, itemsize)
     if swapped:
