@@ -116,64 +116,79 @@ _NORMAL32 = tuple(
 )
 
 
-def _numerator(s: Builder, a: Val) -> Val:
-    c = _CENTRE[a.type]
-    return horner(s, (a - c) / (a + c), _FAR[a.type])
+def _numerator(math: Builder, magnitude: Val) -> Val:
+    centre = _CENTRE[magnitude.type]
+    return horner(math, (magnitude - centre) / (magnitude + centre), _FAR[magnitude.type])
 
 
-def _erfcx_pair(s: Builder, a: Val) -> Pair:
-    c, far = _CENTRE[a.type], _FAR[a.type]
-    t = (a - c) / (a + c)
-    p, p_low = fast_two_sum(s.const(a.type, far[0]), t * horner(s, t, far[1:]))
-    p_low = p_low + _FAR_LOW[a.type]
-    d = s.fma(a, 2.0, 1.0)
-    d_low = s.select(a < 0.5, s.fma(a, 2.0, 1.0 - d), s.fma(a, 2.0, -d) + 1.0)
-    return divide_pair(s, p, d, p_low, d_low)
+def _erfcx_pair(math: Builder, magnitude: Val) -> Pair:
+    centre, far = _CENTRE[magnitude.type], _FAR[magnitude.type]
+    transformed = (magnitude - centre) / (magnitude + centre)
+    numerator, numerator_low = fast_two_sum(
+        math.const(magnitude.type, far[0]), transformed * horner(math, transformed, far[1:])
+    )
+    numerator_low = numerator_low + _FAR_LOW[magnitude.type]
+    denominator = math.fma(magnitude, 2.0, 1.0)
+    denominator_low = math.select(
+        magnitude < 0.5,
+        math.fma(magnitude, 2.0, 1.0 - denominator),
+        math.fma(magnitude, 2.0, -denominator) + 1.0,
+    )
+    return divide_pair(math, numerator, denominator, numerator_low, denominator_low)
 
 
-def _near(s: Builder, x: Val) -> Val:
+def _near(math: Builder, x: Val) -> Val:
     """erf for |x| <= 1."""
-    return s.fma(x, horner(s, x * x, _NEAR[x.type]), x)
+    return math.fma(x, horner(math, x * x, _NEAR[x.type]), x)
 
 
-def erfc(s: Builder, x: Val) -> Val:
-    a = clamp(s, s.abs(x), None, _LIMIT[x.type])
-    square, low = two_prod(s, a, a)
-    v, power, v_low = exp_parts(s, -square, -low)
-    e, e_low = fast_two_sum(s.const(x.type, 1.0), v)
-    if v_low is not None:
-        e_low = e_low + v_low
-    q, q_low = _erfcx_pair(s, a)
-    tail = s.fma(e, q, s.fma(e, q_low, e_low * q)) * power * power
-    far = s.select(x < 0, 2.0 - tail, tail)
-    return s.select(a < 0.5, 1.0 - _near(s, x), far)
+def erfc(math: Builder, x: Val) -> Val:
+    magnitude = clamp(math, math.abs(x), None, _LIMIT[x.type])
+    square, square_low = two_prod(math, magnitude, magnitude)
+    excess, power, excess_low = exp_parts(math, -square, -square_low)
+    mantissa, mantissa_low = fast_two_sum(math.const(x.type, 1.0), excess)
+    if excess_low is not None:
+        mantissa_low = mantissa_low + excess_low
+    erfcx, erfcx_low = _erfcx_pair(math, magnitude)
+    tail = (
+        math.fma(mantissa, erfcx, math.fma(mantissa, erfcx_low, mantissa_low * erfcx))
+        * power
+        * power
+    )
+    far = math.select(x < 0, 2.0 - tail, tail)
+    return math.select(magnitude < 0.5, 1.0 - _near(math, x), far)
 
 
-def erf(s: Builder, x: Val) -> Val:
-    a = s.abs(x)
+def erf(math: Builder, x: Val) -> Val:
+    magnitude = math.abs(x)
     if x.type == "f32":
-        b = clamp(s, a, None, 4.0)
-        v, power, _ = exp_parts(s, -(b * horner(s, b, _LOG_TAIL32)))
-        tail = (v + 1.0) * power * power
+        limited = clamp(math, magnitude, None, 4.0)
+        excess, power, _ = exp_parts(math, -(limited * horner(math, limited, _LOG_TAIL32)))
+        tail = (excess + 1.0) * power * power
     else:
-        b = clamp(s, a, None, 6.0)
-        v, power, _ = exp_parts(s, -(b * b))
-        tail = (v + 1.0) * (_numerator(s, b) / s.fma(b, 2.0, 1.0)) * power * power
-    return s.select(a < 1.0, _near(s, x), s.copysign(1.0 - tail, x))
+        limited = clamp(math, magnitude, None, 6.0)
+        excess, power, _ = exp_parts(math, -(limited * limited))
+        tail = (
+            (excess + 1.0)
+            * (_numerator(math, limited) / math.fma(limited, 2.0, 1.0))
+            * power
+            * power
+        )
+    return math.select(magnitude < 1.0, _near(math, x), math.copysign(1.0 - tail, x))
 
 
-def normal_tail(s: Builder, x: Val) -> Pair:
+def normal_tail(math: Builder, x: Val) -> Pair:
     """(P(Z < -|x|), e^(-x^2/2)) of a normal variable Z."""
     limit = 14.6 if x.type == "f32" else 38.7  # both results are 0 there
-    a = clamp(s, s.abs(x), None, limit)
-    square = a * a * 0.5
-    low = s.fma(a * 0.5, a, -square)
-    v, power, v_low = exp_parts(s, -square, -low)
-    e = (1.0 + v) if v_low is None else 1.0 + (v + v_low)
+    magnitude = clamp(math, math.abs(x), None, limit)
+    square = magnitude * magnitude * 0.5
+    square_low = math.fma(magnitude * 0.5, magnitude, -square)
+    excess, power, excess_low = exp_parts(math, -square, -square_low)
+    mantissa = (1.0 + excess) if excess_low is None else 1.0 + (excess + excess_low)
     if x.type == "f32":
-        inverse = 1.0 / (a + 3.0 / _SQRT_HALF)
-        scaled = horner(s, (a - 3.0 / _SQRT_HALF) * inverse, _NORMAL32) * inverse
+        inverse = 1.0 / (magnitude + 3.0 / _SQRT_HALF)
+        scaled = horner(math, (magnitude - 3.0 / _SQRT_HALF) * inverse, _NORMAL32) * inverse
     else:
-        b = a * _SQRT_HALF
-        scaled = _numerator(s, b) * 0.5 / s.fma(b, 2.0, 1.0)
-    return e * scaled * power * power, e * power * power
+        argument = magnitude * _SQRT_HALF
+        scaled = _numerator(math, argument) * 0.5 / math.fma(argument, 2.0, 1.0)
+    return mantissa * scaled * power * power, mantissa * power * power

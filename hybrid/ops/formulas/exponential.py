@@ -119,146 +119,168 @@ _TABLES = {
 }
 
 
-def exp_parts(s: Builder, x: Val, low: Val | None = None) -> tuple[Val, Val, Val | None]:
+def exp_parts(math: Builder, x: Val, low: Val | None = None) -> tuple[Val, Val, Val | None]:
     """(v, S, d) with e^(x + low) = (1 + v + d) * S * S, for x within the table's limits; d only if
     `low` is given."""
-    t = _TABLES[x.type]
-    shifted = s.fma(x, LOG2E / 2, FORMAT[x.type].magic)
-    n = shifted - FORMAT[x.type].magic
-    part = s.fma(n, -2 * t.ln2_high, x)
-    r = s.fma(n, -2 * t.ln2_low, part)
-    v = s.fma(r * r, horner(s, r, t.exp), r)
+    table = _TABLES[x.type]
+    shifted = math.fma(x, LOG2E / 2, FORMAT[x.type].magic)
+    quotient = shifted - FORMAT[x.type].magic
+    part = math.fma(quotient, -2 * table.ln2_high, x)
+    reduced = math.fma(quotient, -2 * table.ln2_low, part)
+    excess = math.fma(reduced * reduced, horner(math, reduced, table.exp), reduced)
     if low is None:
-        return v, exponent_of_shifted(s, shifted), None
-    rest = s.fma(n, -2 * t.ln2_low, part - r) + low
-    return v, exponent_of_shifted(s, shifted), s.fma(rest, v, rest)
+        return excess, exponent_of_shifted(math, shifted), None
+    rest = math.fma(quotient, -2 * table.ln2_low, part - reduced) + low
+    return excess, exponent_of_shifted(math, shifted), math.fma(rest, excess, rest)
 
 
-def exp_limits(ty: str) -> tuple[float, float]:
+def exp_limits(float_type: str) -> tuple[float, float]:
     """Where exp rounds to 0, and where it overflows."""
-    return _TABLES[ty].low, _TABLES[ty].high
+    return _TABLES[float_type].low, _TABLES[float_type].high
 
 
-def exp(s: Builder, x: Val) -> Val:
-    t = _TABLES[x.type]
-    v, power, _ = exp_parts(s, clamp(s, x, t.low, t.high))
-    return (v + 1.0) * power * power
+def exp(math: Builder, x: Val) -> Val:
+    table = _TABLES[x.type]
+    excess, power, _ = exp_parts(math, clamp(math, x, table.low, table.high))
+    return (excess + 1.0) * power * power
 
 
-def exp2(s: Builder, x: Val) -> Val:
-    t, magic = _TABLES[x.type], FORMAT[x.type].magic
+def exp2(math: Builder, x: Val) -> Val:
+    table, magic = _TABLES[x.type], FORMAT[x.type].magic
     x = clamp(
-        s,
+        math,
         x,
         2.0 * FORMAT[x.type].bias * -1.0 if x.type == "f64" else -151.0,
         float(FORMAT[x.type].bias + 1),
     )
-    shifted = s.fma(x, 0.5, magic)
-    y = s.fma(shifted - magic, -2.0, x)
-    r = s.fma(y, LN2, y * t.ln2_rest)
-    power = exponent_of_shifted(s, shifted)
-    return (s.fma(r * r, horner(s, r, t.exp), r) + 1.0) * power * power
+    shifted = math.fma(x, 0.5, magic)
+    remainder = math.fma(shifted - magic, -2.0, x)
+    reduced = math.fma(remainder, LN2, remainder * table.ln2_rest)
+    power = exponent_of_shifted(math, shifted)
+    return (
+        (math.fma(reduced * reduced, horner(math, reduced, table.exp), reduced) + 1.0)
+        * power
+        * power
+    )
 
 
-def _reduce(s: Builder, x: Val) -> tuple[Val, Val, Val]:
+def _reduce(math: Builder, x: Val) -> tuple[Val, Val, Val]:
     """(magic + n, r, low) with x = n*ln2 + r + low and |r| <= ln2 / 2."""
-    t, magic = _TABLES[x.type], FORMAT[x.type].magic
-    shifted = s.fma(x, LOG2E, magic)
-    n = shifted - magic
-    part = s.fma(n, -t.ln2_high, x)
-    r = s.fma(n, -t.ln2_low, part)
-    return shifted, r, s.fma(n, -t.ln2_low, part - r)
+    table, magic = _TABLES[x.type], FORMAT[x.type].magic
+    shifted = math.fma(x, LOG2E, magic)
+    quotient = shifted - magic
+    part = math.fma(quotient, -table.ln2_high, x)
+    reduced = math.fma(quotient, -table.ln2_low, part)
+    return shifted, reduced, math.fma(quotient, -table.ln2_low, part - reduced)
 
 
-def expm1(s: Builder, x: Val) -> Val:
-    t = _TABLES[x.type]
-    shifted, r, low = _reduce(s, clamp(s, x, -t.even, t.high))
+def expm1(math: Builder, x: Val) -> Val:
+    table = _TABLES[x.type]
+    shifted, reduced, low = _reduce(math, clamp(math, x, -table.even, table.high))
     half = exponent_of_shifted(
-        s, shifted - 1.0
+        math, shifted - 1.0
     )  # half the power: it stays finite up to the largest result
     rest = half - 0.5
-    main = s.fma(half, r, rest)  # cancels near |x| = ln2/2, so its rounding error is kept
-    lost = s.fma(half, r, rest - main)
-    out = main + s.fma(half, s.fma(r * r, horner(s, r, t.expm1), low), lost)
-    return s.select(s.abs(x) < t.small, x, out + out)
+    main = math.fma(half, reduced, rest)  # cancels near |x| = ln2/2, so its rounding error is kept
+    lost = math.fma(half, reduced, rest - main)
+    result = main + math.fma(
+        half, math.fma(reduced * reduced, horner(math, reduced, table.expm1), low), lost
+    )
+    return math.select(math.abs(x) < table.small, x, result + result)
 
 
-def tanh(s: Builder, x: Val) -> Val:
+def tanh(math: Builder, x: Val) -> Val:
     """With m = e^(2|x|) - 1: m / (m + 2),
     corrected for the rounding of the sum and of the quotient."""
-    t, magic = _TABLES[x.type], FORMAT[x.type].magic
-    a = clamp(s, s.abs(x), None, t.even / 2 + 0.5)
-    shifted = s.fma(a, 2 * LOG2E, magic)
-    r = s.fma(shifted - magic, -LN2, a + a)  # the low part of ln2 does not reach the result
-    power = exponent_of_shifted(s, shifted)
-    part = power * (r * r)
-    main, rest = s.fma(power, r, power - 1.0), None
+    table, magic = _TABLES[x.type], FORMAT[x.type].magic
+    magnitude = clamp(math, math.abs(x), None, table.even / 2 + 0.5)
+    shifted = math.fma(magnitude, 2 * LOG2E, magic)
+    reduced = math.fma(
+        shifted - magic, -LN2, magnitude + magnitude
+    )  # the low part of ln2 does not reach the result
+    power = exponent_of_shifted(math, shifted)
+    part = power * (reduced * reduced)
+    main, rest = math.fma(power, reduced, power - 1.0), None
     if x.type == "f32":
-        m = s.fma(part, horner(s, r, t.expm1), main)
+        growth = math.fma(part, horner(math, reduced, table.expm1), main)
     else:  # float64 needs the rounding errors of m, too
-        tail = s.fma(part, horner(s, r, t.expm1), s.fma(power, r, (power - 1.0) - main))
-        m = main + tail
-        rest = tail - (m - main)
-    total = m + 2.0
+        tail = math.fma(
+            part, horner(math, reduced, table.expm1), math.fma(power, reduced, (power - 1.0) - main)
+        )
+        growth = main + tail
+        rest = tail - (growth - main)
+    total = growth + 2.0
     inverse = 1.0 / total
-    q = m * inverse
-    error = s.fma(-q, m - (total - 2.0), s.fma(-q, total, m))
+    quotient = growth * inverse
+    error = math.fma(-quotient, growth - (total - 2.0), math.fma(-quotient, total, growth))
     if rest is not None:
-        error = error + s.fma(-q, rest, rest)
-    return s.copysign(s.fma(error, inverse, q), x)
+        error = error + math.fma(-quotient, rest, rest)
+    return math.copysign(math.fma(error, inverse, quotient), x)
 
 
-def sigmoid_parts(s: Builder, x: Val) -> Pair:
+def sigmoid_parts(math: Builder, x: Val) -> Pair:
     """(q, S) with the logistic function = q * S * S, q a normal number.
 
     e/(1+e) for x < 0 and 1/(1+e) otherwise, with e = exp(-|x|): nothing overflows or cancels."""
-    t = _TABLES[x.type]
-    v, power, _ = exp_parts(s, clamp(s, -s.abs(x), t.low - 8.0, None))
-    head, below = v + 1.0, x < 0
-    low = v - (head - 1.0)
-    total, rest = fast_two_sum(s.const(x.type, 1.0), head * power * power)
+    table = _TABLES[x.type]
+    excess, power, _ = exp_parts(math, clamp(math, -math.abs(x), table.low - 8.0, None))
+    mantissa, below = excess + 1.0, x < 0
+    mantissa_low = excess - (mantissa - 1.0)
+    total, rest = fast_two_sum(math.const(x.type, 1.0), mantissa * power * power)
     inverse = 1.0 / total
-    top = s.select(below, head, 1.0)
-    q = top * inverse
+    numerator = math.select(below, mantissa, 1.0)
+    quotient = numerator * inverse
     # one correction step takes out the roundings of the sum, of the quotient and of 1 + v
-    error = s.fma(-q, total, top) + s.select(below, low, 0.0)
-    error = s.fma(-q, rest + low * power * power, error)
-    return s.fma(error, inverse, q), s.select(below, power, 1.0)
+    error = math.fma(-quotient, total, numerator) + math.select(below, mantissa_low, 0.0)
+    error = math.fma(-quotient, rest + mantissa_low * power * power, error)
+    return math.fma(error, inverse, quotient), math.select(below, power, 1.0)
 
 
-def sigmoid(s: Builder, x: Val) -> Val:
-    q, scale = sigmoid_parts(s, x)
-    return q * scale * scale
+def sigmoid(math: Builder, x: Val) -> Val:
+    quotient, scale = sigmoid_parts(math, x)
+    return quotient * scale * scale
 
 
-def _hyperbolic(s: Builder, x: Val) -> tuple[Val, Val, Val, Val]:
+def _hyperbolic(math: Builder, x: Val) -> tuple[Val, Val, Val, Val]:
     """(r, low, total, diff) with |x| = n*ln2 + r + low, total = 2^(n-2) + 2^(-n-2) and diff their
     difference, so that sinh|x| = 2 (diff cosh(r+low) + total sinh(r+low)), and cosh with total and
     diff exchanged."""
-    t, f = _TABLES[x.type], FORMAT[x.type]
-    shifted, r, low = _reduce(s, clamp(s, s.abs(x), None, t.high + 0.5))
-    up = exponent_of_shifted(s, shifted - 2.0)
-    n = clamp(s, shifted - f.magic, None, float(f.bias // 2))  # e^-|x| no longer counts there
-    down = exponent_of_shifted(s, (f.magic - 2.0) - n)
-    return r, low, up + down, up - down
+    table, layout = _TABLES[x.type], FORMAT[x.type]
+    shifted, reduced, low = _reduce(math, clamp(math, math.abs(x), None, table.high + 0.5))
+    rising = exponent_of_shifted(math, shifted - 2.0)
+    quotient = clamp(
+        math, shifted - layout.magic, None, float(layout.bias // 2)
+    )  # e^-|x| no longer counts there
+    falling = exponent_of_shifted(math, (layout.magic - 2.0) - quotient)
+    return reduced, low, rising + falling, rising - falling
 
 
-def sinh(s: Builder, x: Val) -> Val:
-    t = _TABLES[x.type]
-    r, low, total, diff = _hyperbolic(s, x)
-    z, a = r * r, s.abs(x)
-    main = s.fma(total, r, diff)  # cancels for n = 1, so its rounding error is kept
-    lost = s.fma(total, r, diff - main)
-    tail = s.fma(r * z, horner(s, z, t.sinh), low)
-    rest = s.fma(total, tail, s.fma(diff, s.fma(z, horner(s, z, t.cosh), r * low), lost))
-    out = main + rest
-    return s.copysign(s.select(a < t.small, a, out + out), x)
+def sinh(math: Builder, x: Val) -> Val:
+    table = _TABLES[x.type]
+    reduced, low, total, difference = _hyperbolic(math, x)
+    square, magnitude = reduced * reduced, math.abs(x)
+    main = math.fma(total, reduced, difference)  # cancels for n = 1, so its rounding error is kept
+    lost = math.fma(total, reduced, difference - main)
+    tail = math.fma(reduced * square, horner(math, square, table.sinh), low)
+    rest = math.fma(
+        total,
+        tail,
+        math.fma(
+            difference, math.fma(square, horner(math, square, table.cosh), reduced * low), lost
+        ),
+    )
+    result = main + rest
+    return math.copysign(math.select(magnitude < table.small, magnitude, result + result), x)
 
 
-def cosh(s: Builder, x: Val) -> Val:
-    t = _TABLES[x.type]
-    r, low, total, diff = _hyperbolic(s, x)
-    z = r * r
-    sh = r + s.fma(r * z, horner(s, z, t.sinh), low)
-    out = total + s.fma(total, s.fma(z, horner(s, z, t.cosh), r * low), diff * sh)
-    return out + out
+def cosh(math: Builder, x: Val) -> Val:
+    table = _TABLES[x.type]
+    reduced, low, total, difference = _hyperbolic(math, x)
+    square = reduced * reduced
+    odd_part = reduced + math.fma(reduced * square, horner(math, square, table.sinh), low)
+    result = total + math.fma(
+        total,
+        math.fma(square, horner(math, square, table.cosh), reduced * low),
+        difference * odd_part,
+    )
+    return result + result

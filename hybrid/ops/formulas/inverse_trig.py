@@ -71,69 +71,75 @@ _PI = {
 }
 
 
-def _asin_tail(s: Builder, t: Val, z: Val) -> Val:
-    return t * z * horner(s, z, _ASIN[t.type])
+def _asin_tail(math: Builder, reduced: Val, square: Val) -> Val:
+    return reduced * square * horner(math, square, _ASIN[reduced.type])
 
 
-def _half_angle(s: Builder, a: Val) -> tuple[Val, Val, Val]:
+def _half_angle(math: Builder, magnitude: Val) -> tuple[Val, Val, Val]:
     """(t, z, rest): where a > 1/2 t + rest = sqrt((1 - a)/2), else t = a; z = t^2."""
-    big = a > 0.5
-    z = s.select(big, s.fma(a, -0.5, 0.5), a * a)
-    root = s.sqrt(z)
-    rest = s.fma(-root, root, z) / (root + root)
-    zero = s.const(a.type, 0.0)
-    return s.select(big, root, a), z, s.select(big, s.select(root > 0, rest, zero), zero)
+    large = magnitude > 0.5
+    square = math.select(large, math.fma(magnitude, -0.5, 0.5), magnitude * magnitude)
+    root = math.sqrt(square)
+    rest = math.fma(-root, root, square) / (root + root)
+    zero = math.const(magnitude.type, 0.0)
+    return (
+        math.select(large, root, magnitude),
+        square,
+        math.select(large, math.select(root > 0, rest, zero), zero),
+    )
 
 
-def asin(s: Builder, x: Val) -> Val:
-    a = s.abs(x)
+def asin(math: Builder, x: Val) -> Val:
+    magnitude = math.abs(x)
     pi, pi_low = _PI[x.type]
-    t, z, rest = _half_angle(s, a)
-    tail = _asin_tail(s, t, z)
-    wide = pi / 2 - s.fma(t, 2.0, s.fma(tail + rest, 2.0, -pi_low / 2))
-    return s.copysign(s.select(a > 0.5, wide, t + tail), x)
+    reduced, square, rest = _half_angle(math, magnitude)
+    tail = _asin_tail(math, reduced, square)
+    wide = pi / 2 - math.fma(reduced, 2.0, math.fma(tail + rest, 2.0, -pi_low / 2))
+    return math.copysign(math.select(magnitude > 0.5, wide, reduced + tail), x)
 
 
-def acos(s: Builder, x: Val) -> Val:
-    a = s.abs(x)
+def acos(math: Builder, x: Val) -> Val:
+    magnitude = math.abs(x)
     pi, pi_low = _PI[x.type]
-    t, z, rest = _half_angle(s, a)
-    tail = _asin_tail(s, t, z) + rest
-    twice, twice_tail = t + t, tail + tail
-    middle = pi / 2 - (s.copysign(t, x) + (s.copysign(tail, x) - pi_low / 2))
-    wide = s.select(x < 0, pi - (twice + (twice_tail - pi_low)), twice + twice_tail)
-    return s.select(a > 0.5, wide, middle)
+    reduced, square, rest = _half_angle(math, magnitude)
+    tail = _asin_tail(math, reduced, square) + rest
+    twice, twice_tail = reduced + reduced, tail + tail
+    middle = pi / 2 - (math.copysign(reduced, x) + (math.copysign(tail, x) - pi_low / 2))
+    wide = math.select(x < 0, pi - (twice + (twice_tail - pi_low)), twice + twice_tail)
+    return math.select(magnitude > 0.5, wide, middle)
 
 
-def _atan_tail(s: Builder, t: Val) -> Val:
-    z = t * t
-    return t * z * horner(s, z, _ATAN[t.type])
+def _atan_tail(math: Builder, reduced: Val) -> Val:
+    square = reduced * reduced
+    return reduced * square * horner(math, square, _ATAN[reduced.type])
 
 
-def atan(s: Builder, x: Val) -> Val:
-    a = s.abs(x)
+def atan(math: Builder, x: Val) -> Val:
+    magnitude = math.abs(x)
     pi, pi_low = _PI[x.type]
-    t = s.select(a > 1.0, 1.0 / a, a)
-    tail = _atan_tail(s, t)
-    out = s.select(a > 1.0, pi / 2 - (t + (tail - pi_low / 2)), t + tail)
-    return s.copysign(out, x)
+    reduced = math.select(magnitude > 1.0, 1.0 / magnitude, magnitude)
+    tail = _atan_tail(math, reduced)
+    result = math.select(magnitude > 1.0, pi / 2 - (reduced + (tail - pi_low / 2)), reduced + tail)
+    return math.copysign(result, x)
 
 
-def atan2(s: Builder, y: Val, x: Val) -> Val:
+def atan2(math: Builder, y: Val, x: Val) -> Val:
     """The angle of (x, y): the octant's arctangent of min/max, then reflections."""
-    ax, ay = s.abs(x), s.abs(y)
+    x_size, y_size = math.abs(x), math.abs(y)
     pi, pi_low = _PI[x.type]
-    steep = ay > ax
-    big, small = s.select(steep, ay, ax), s.select(steep, ax, ay)
-    t = s.select(small == big, s.select(big == 0, big, 1.0), small / big)  # 0/0 is 0, inf/inf is 1
-    tail = _atan_tail(s, t)
-    behind = sign_bits(s, x) != 0
-    zero = s.const(x.type, 0.0)
+    steep = y_size > x_size
+    larger, smaller = math.select(steep, y_size, x_size), math.select(steep, x_size, y_size)
+    ratio = math.select(
+        smaller == larger, math.select(larger == 0, larger, 1.0), smaller / larger
+    )  # 0/0 is 0, inf/inf is 1
+    tail = _atan_tail(math, ratio)
+    behind = sign_bits(math, x) != 0
+    zero = math.const(x.type, 0.0)
     # base - or + (t + tail), the base a multiple of pi/2
-    base = s.select(steep, pi / 2, s.select(behind, s.const(x.type, pi), zero))
-    base_low = s.select(steep, pi_low / 2, s.select(behind, s.const(x.type, pi_low), zero))
+    base = math.select(steep, pi / 2, math.select(behind, math.const(x.type, pi), zero))
+    base_low = math.select(steep, pi_low / 2, math.select(behind, math.const(x.type, pi_low), zero))
     minus = steep ^ behind
-    signed_t, signed_tail = s.select(minus, -t, t), s.select(minus, -tail, tail)
-    out = s.copysign(base + (signed_t + (signed_tail + base_low)), y)
-    out = s.select(ax <= INF, out, x)
-    return s.select(ay <= INF, out, y)
+    signed_ratio, signed_tail = math.select(minus, -ratio, ratio), math.select(minus, -tail, tail)
+    result = math.copysign(base + (signed_ratio + (signed_tail + base_low)), y)
+    result = math.select(x_size <= INF, result, x)
+    return math.select(y_size <= INF, result, y)

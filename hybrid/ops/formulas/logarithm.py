@@ -89,146 +89,174 @@ _LOG10 = {
 }
 
 
-def _split(s: Builder, x: Val, root: bool = False) -> tuple[Val, Val, Val]:
+def _split(algebra: Builder, x: Val, root: bool = False) -> tuple[Val, Val, Val]:
     """(e, k, f): positive normal x = 2^k (1 + f); e is k as an integer, k as a float.
 
     1 + f lies in [2/3, 4/3), or with `root` in [sqrt(1/2), sqrt(2))."""
-    fmt = FORMAT[x.type]
-    low = (
-        int((math.sqrt(2.0) - 1.0 if root else 1.0 / 3.0) * 2**fmt.mant) + fmt.one - (1 << fmt.mant)
+    layout = FORMAT[x.type]
+    lowest = (
+        int((math.sqrt(2.0) - 1.0 if root else 1.0 / 3.0) * 2**layout.mant)
+        + layout.one
+        - (1 << layout.mant)
     )
-    bits = s.bitcast(x, fmt.signed)
-    e = (bits - low) >> fmt.mant
-    m = s.bitcast(bits - (e << fmt.mant), x.type)
-    return e, float_of_int(s, e, x.type), m - 1.0
+    bits = algebra.bitcast(x, layout.signed)
+    integer = (bits - lowest) >> layout.mant
+    mantissa = algebra.bitcast(bits - (integer << layout.mant), x.type)
+    return integer, float_of_int(algebra, integer, x.type), mantissa - 1.0
 
 
-def split_exponent(s: Builder, x: Val, root: bool = False) -> Pair:
+def split_exponent(algebra: Builder, x: Val, root: bool = False) -> Pair:
     """(k, f) with x = 2^k (1 + f), for positive x, subnormal ones included."""
-    fmt = FORMAT[x.type]
-    sub = x < fmt.tiny
-    _, k, f = _split(s, s.select(sub, x * 2.0 ** (fmt.mant + 2), x), root)
-    return s.select(sub, k - float(fmt.mant + 2), k), f
+    layout = FORMAT[x.type]
+    subnormal = x < layout.tiny
+    _, exponent, fraction = _split(
+        algebra, algebra.select(subnormal, x * 2.0 ** (layout.mant + 2), x), root
+    )
+    return algebra.select(subnormal, exponent - float(layout.mant + 2), exponent), fraction
 
 
-def _tail(s: Builder, f: Val) -> Val:
+def _tail(algebra: Builder, fraction: Val) -> Val:
     """log(1 + f) - f."""
-    if f.type == "f32":
-        return f * f * horner(s, f, _TAIL32)
-    t = f / (f + 2.0)
-    z = t * t
-    half = f * f * 0.5
-    return s.fma(t, s.fma(z, horner(s, z, _TAIL64), half), -half)
+    if fraction.type == "f32":
+        return fraction * fraction * horner(algebra, fraction, _TAIL32)
+    ratio = fraction / (fraction + 2.0)
+    square = ratio * ratio
+    half = fraction * fraction * 0.5
+    return algebra.fma(ratio, algebra.fma(square, horner(algebra, square, _TAIL64), half), -half)
 
 
-def _special(s: Builder, x: Val, out: Val) -> Val:
+def _special(algebra: Builder, x: Val, result: Val) -> Val:
     """The value where the argument of the logarithm is not positive and finite."""
-    out = s.select(x > 0, out, s.select(x == 0, s.const(x.type, -INF), NAN))
-    return s.select(x == INF, x, out)
+    result = algebra.select(x > 0, result, algebra.select(x == 0, algebra.const(x.type, -INF), NAN))
+    return algebra.select(x == INF, x, result)
 
 
-def _natural(s: Builder, k: Val, f: Val) -> Val:
-    high, low = _LN2[f.type]
-    return s.fma(k, high, f + s.fma(k, low, _tail(s, f)))
+def _natural(algebra: Builder, exponent: Val, fraction: Val) -> Val:
+    high, low = _LN2[fraction.type]
+    return algebra.fma(
+        exponent, high, fraction + algebra.fma(exponent, low, _tail(algebra, fraction))
+    )
 
 
-def log(s: Builder, x: Val) -> Val:
-    return _special(s, x, _natural(s, *split_exponent(s, x)))
+def log(algebra: Builder, x: Val) -> Val:
+    return _special(algebra, x, _natural(algebra, *split_exponent(algebra, x)))
 
 
-def _log_base(s: Builder, x: Val, base: _Base) -> Val:
-    k, f = split_exponent(s, x)
+def _log_base(algebra: Builder, x: Val, base: _Base) -> Val:
+    exponent, fraction = split_exponent(algebra, x)
     # f*e_high is split exactly, so that the only rounding that counts is the last
-    high, rest = two_prod(s, f, s.const(x.type, base.e_high))
-    rest = rest + s.fma(f, base.e_low, _tail(s, f) * base.e_high)
+    high, rest = two_prod(algebra, fraction, algebra.const(x.type, base.e_high))
+    rest = rest + algebra.fma(fraction, base.e_low, _tail(algebra, fraction) * base.e_high)
     if base.two_low:
-        rest = s.fma(k, base.two_low, rest)
-    return _special(s, x, s.fma(k, base.two_high, high + rest))
+        rest = algebra.fma(exponent, base.two_low, rest)
+    return _special(algebra, x, algebra.fma(exponent, base.two_high, high + rest))
 
 
-def log2(s: Builder, x: Val) -> Val:
-    return _log_base(s, x, _LOG2[x.type])
+def log2(algebra: Builder, x: Val) -> Val:
+    return _log_base(algebra, x, _LOG2[x.type])
 
 
-def log10(s: Builder, x: Val) -> Val:
-    return _log_base(s, x, _LOG10[x.type])
+def log10(algebra: Builder, x: Val) -> Val:
+    return _log_base(algebra, x, _LOG10[x.type])
 
 
-def _of_sum(s: Builder, u: Val, c: Val, extra: Val | None = None) -> Val:
+def _of_sum(algebra: Builder, total: Val, error: Val, extra: Val | None = None) -> Val:
     """log(2^extra (u + c)) for u >= tiny, |c| a rounding error of u or less."""
-    fmt = FORMAT[u.type]
-    e, k, f = _split(s, u)
+    layout = FORMAT[total.type]
+    integer, exponent, fraction = _split(algebra, total)
     # 2^-k; where u is near the largest number, c does not count and 2^-k is not normal
-    scale = s.select(u < 1.0 / (4.0 * fmt.tiny), s.bitcast(fmt.one - (e << fmt.mant), u.type), 0.0)
-    return _natural(s, k if extra is None else k + extra, s.fma(c, scale, f))
+    scale = algebra.select(
+        total < 1.0 / (4.0 * layout.tiny),
+        algebra.bitcast(layout.one - (integer << layout.mant), total.type),
+        0.0,
+    )
+    return _natural(
+        algebra,
+        exponent if extra is None else exponent + extra,
+        algebra.fma(error, scale, fraction),
+    )
 
 
-def log1p_pair(s: Builder, x: Val, low: Val) -> Val:
+def log1p_pair(algebra: Builder, x: Val, low: Val) -> Val:
     """log(1 + x + low), 1 + x a positive normal number and low a rounding error of x."""
-    u, c = two_sum(s.const(x.type, 1.0), x)
-    return _of_sum(s, u, c + low)
+    total, error = two_sum(algebra.const(x.type, 1.0), x)
+    return _of_sum(algebra, total, error + low)
 
 
-def log1p(s: Builder, x: Val) -> Val:
-    u, c = two_sum(s.const(x.type, 1.0), x)
-    out = _special(s, u, _of_sum(s, u, c))
-    return s.select(s.abs(x) < FORMAT[x.type].eps / 4, x, out)
+def log1p(algebra: Builder, x: Val) -> Val:
+    total, error = two_sum(algebra.const(x.type, 1.0), x)
+    result = _special(algebra, total, _of_sum(algebra, total, error))
+    return algebra.select(algebra.abs(x) < FORMAT[x.type].eps / 4, x, result)
 
 
-def log1p_unit(s: Builder, x: Val) -> Val:
+def log1p_unit(algebra: Builder, x: Val) -> Val:
     """log(1 + x) for 0 <= x <= 1 (or NaN): half the cost of log1p."""
-    big = x > 1.0 / 3.0
-    f = s.select(big, s.fma(x, 0.5, -0.5), x)  # 1 + x = 2 (1 + f)
+    large = x > 1.0 / 3.0
+    fraction = algebra.select(large, algebra.fma(x, 0.5, -0.5), x)  # 1 + x = 2 (1 + f)
     high, low = _LN2[x.type]
-    zero = s.const(x.type, 0.0)
-    return s.select(big, high, zero) + (f + (_tail(s, f) + s.select(big, low, zero)))
+    zero = algebra.const(x.type, 0.0)
+    return algebra.select(large, high, zero) + (
+        fraction + (_tail(algebra, fraction) + algebra.select(large, low, zero))
+    )
 
 
-def _log_of_large(s: Builder, big: Val, a: Val, x: Val, low: Val) -> Val:
+def _log_of_large(algebra: Builder, large: Val, magnitude: Val, x: Val, low: Val) -> Val:
     """log(2a) where `big`, else log(1 + x + low)."""
-    u, c = two_sum(s.const(x.type, 1.0), x)
-    zero = s.const(x.type, 0.0)
+    total, error = two_sum(algebra.const(x.type, 1.0), x)
+    zero = algebra.const(x.type, 0.0)
     return _of_sum(
-        s,
-        s.select(big, a, u),
-        s.select(big, zero, c + low),
-        s.select(big, s.const(x.type, 1.0), zero),
+        algebra,
+        algebra.select(large, magnitude, total),
+        algebra.select(large, zero, error + low),
+        algebra.select(large, algebra.const(x.type, 1.0), zero),
     )
 
 
 _BIG = {"f32": 2.0**14, "f64": 2.0**30}  # sqrt(x^2 +- 1) is x from here on
 
 
-def asinh(s: Builder, x: Val) -> Val:
+def asinh(algebra: Builder, x: Val) -> Val:
     """log(1 + |x| + (sqrt(x^2 + 1) - 1)) with the inner sum to twice the precision."""
-    a = s.abs(x)
-    square, low = two_prod(s, a, a)
-    total, rest = two_sum(s.const(x.type, 1.0), square)
-    root, root_low = sqrt_pair(s, total, rest + low)
-    w, w_low = two_sum(root, s.const(x.type, -1.0))
-    arg, arg_low = two_sum(a, w)
-    out = _log_of_large(s, a > _BIG[x.type], a, arg, arg_low + (w_low + root_low))
-    out = s.select(a < INF, out, a)
-    return s.copysign(out, x)
+    magnitude = algebra.abs(x)
+    square, square_low = two_prod(algebra, magnitude, magnitude)
+    total, rest = two_sum(algebra.const(x.type, 1.0), square)
+    root, root_low = sqrt_pair(algebra, total, rest + square_low)
+    excess, excess_low = two_sum(root, algebra.const(x.type, -1.0))
+    argument, argument_low = two_sum(magnitude, excess)
+    result = _log_of_large(
+        algebra,
+        magnitude > _BIG[x.type],
+        magnitude,
+        argument,
+        argument_low + (excess_low + root_low),
+    )
+    result = algebra.select(magnitude < INF, result, magnitude)
+    return algebra.copysign(result, x)
 
 
-def acosh(s: Builder, x: Val) -> Val:
+def acosh(algebra: Builder, x: Val) -> Val:
     """log(1 + (x - 1) + sqrt(x^2 - 1)) with the inner sum to twice the precision."""
-    square, low = two_prod(s, x, x)
-    diff, rest = two_sum(square, s.const(x.type, -1.0))
-    v, v_low = two_sum(diff, rest + low)
-    root, root_low = sqrt_pair(s, v, v_low)
-    t, t_low = two_sum(x, s.const(x.type, -1.0))
-    arg, arg_low = two_sum(root, t)
-    out = _log_of_large(s, x > _BIG[x.type], x, arg, arg_low + (t_low + root_low))
-    return s.select(x < INF, s.select(x < 1.0, NAN, out), x)
+    square, square_low = two_prod(algebra, x, x)
+    difference, rest = two_sum(square, algebra.const(x.type, -1.0))
+    radicand, radicand_low = two_sum(difference, rest + square_low)
+    root, root_low = sqrt_pair(algebra, radicand, radicand_low)
+    excess, excess_low = two_sum(x, algebra.const(x.type, -1.0))
+    argument, argument_low = two_sum(root, excess)
+    result = _log_of_large(
+        algebra, x > _BIG[x.type], x, argument, argument_low + (excess_low + root_low)
+    )
+    return algebra.select(x < INF, algebra.select(x < 1.0, NAN, result), x)
 
 
-def atanh(s: Builder, x: Val) -> Val:
+def atanh(algebra: Builder, x: Val) -> Val:
     """log(1 + 2|x| / (1 - |x|)) / 2 with the quotient to twice the precision."""
-    a = s.abs(x)
-    d, d_low = two_sum(s.const(x.type, 1.0), -a)
-    q, q_low = divide_pair(s, a + a, d, None, d_low)
-    out = log1p_pair(s, q, q_low) * 0.5
-    out = s.select(a < 1.0, out, s.select(a == 1.0, s.const(x.type, INF), NAN))
-    return s.copysign(s.select(a < FORMAT[x.type].eps, a, out), x)
+    magnitude = algebra.abs(x)
+    denominator, denominator_low = two_sum(algebra.const(x.type, 1.0), -magnitude)
+    quotient, quotient_low = divide_pair(
+        algebra, magnitude + magnitude, denominator, None, denominator_low
+    )
+    result = log1p_pair(algebra, quotient, quotient_low) * 0.5
+    result = algebra.select(
+        magnitude < 1.0, result, algebra.select(magnitude == 1.0, algebra.const(x.type, INF), NAN)
+    )
+    return algebra.copysign(algebra.select(magnitude < FORMAT[x.type].eps, magnitude, result), x)

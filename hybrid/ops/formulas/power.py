@@ -58,105 +58,122 @@ _EXP2 = {
 _LIMIT = {"f32": 160.0, "f64": 1100.0}  # 2^limit overflows, 2^-limit is 0
 
 
-def _log2_pair(s: Builder, a: Val) -> Pair:
+def _log2_pair(math: Builder, magnitude: Val) -> Pair:
     """log2(a) to about 1.3 times the precision, for positive finite a."""
-    k, f = split_exponent(s, a, root=True)
-    d, d_low = fast_two_sum(s.const(a.type, 2.0), f)
-    t, t_low = divide_pair(s, f, d, None, d_low)
-    z = t * t
-    z_low = s.fma(t, t, -z) + (t + t) * t_low
-    third, third_low = _THIRD[a.type]
-    w, w_low = fast_two_sum(s.const(a.type, third), z * horner(s, z, _ATANH[a.type]))
-    u = z * w
-    u_low = s.fma(z, w, -u) + s.fma(z, w_low + third_low, z_low * w)
-    v, v_low = two_prod(s, t, u)
-    v_low = s.fma(t, u_low, s.fma(t_low, u, v_low))
-    h, h_low = fast_two_sum(t, v)
-    h_low = h_low + (t_low + v_low)
-    c, c_low = _TWO_LOG2E[a.type]
-    p, p_low = two_prod(s, h, s.const(a.type, c))
-    p_low = p_low + s.fma(h, c_low, h_low * c)
-    out, low = fast_two_sum(k, p)
-    return fast_two_sum(out, low + p_low)
-
-
-def _exp2_pair(s: Builder, x: Val, low: Val) -> Val:
-    """2^(x + low) with |x| <= limit; the power of two is applied in two halves."""
-    f = FORMAT[x.type]
-    shifted = x + f.magic
-    r = (x - (shifted - f.magic)) + low
-    n = s.bitcast(shifted, f.signed) - s.bitcast(s.const(x.type, f.magic), f.signed)
-    half = n >> 1
-    first = s.bitcast((half << f.mant) + f.one, x.type)
-    second = s.bitcast(((n - half) << f.mant) + f.one, x.type)
-    return s.fma(r, horner(s, r, _EXP2[x.type]), 1.0) * first * second
-
-
-def pow(s: Builder, x: Val, y: Val) -> Val:
-    a, f = s.abs(x), FORMAT[x.type]
-    high, low = _log2_pair(s, a)
-    high = s.select(a < INF, high, a)  # inf and NaN
-    high = s.select(a == 0, s.const(x.type, -INF), high)
-    t, t_low = two_prod(s, y, high)
-    t_low = s.fma(y, low, t_low)
-    limit = _LIMIT[x.type]
-    inside = s.abs(t) < limit
-    t = s.select(t < -limit, -limit, s.select(t > limit, limit, t))
-    out = _exp2_pair(s, t, s.select(inside, t_low, 0.0))
-    half = y * 0.5
-    whole, even = s.trunc(y) == y, s.trunc(half) == half
-    negative = s.bitcast(x, f.signed) < 0
-    out = s.select((x < 0) & ~whole & (a < INF), NAN, out)
-    odd_sign = s.select(
-        negative & whole & ~even, s.const(f.unsigned, f.sign), s.const(f.unsigned, 0)
+    exponent, fraction = split_exponent(math, magnitude, root=True)
+    denominator, denominator_low = fast_two_sum(math.const(magnitude.type, 2.0), fraction)
+    ratio, ratio_low = divide_pair(math, fraction, denominator, None, denominator_low)
+    square = ratio * ratio
+    square_low = math.fma(ratio, ratio, -square) + (ratio + ratio) * ratio_low
+    third, third_low = _THIRD[magnitude.type]
+    series, series_low = fast_two_sum(
+        math.const(magnitude.type, third), square * horner(math, square, _ATANH[magnitude.type])
     )
-    out = flip_sign(s, out, odd_sign)
-    unit = (a == 1.0) & (s.abs(y) == INF)
-    return s.select((y == 0) | (x == 1.0) | unit, 1.0, out)
+    inner = square * series
+    inner_low = math.fma(square, series, -inner) + math.fma(
+        square, series_low + third_low, square_low * series
+    )
+    higher, higher_low = two_prod(math, ratio, inner)
+    higher_low = math.fma(ratio, inner_low, math.fma(ratio_low, inner, higher_low))
+    half_log, half_log_low = fast_two_sum(ratio, higher)
+    half_log_low = half_log_low + (ratio_low + higher_low)
+    scale, scale_low = _TWO_LOG2E[magnitude.type]
+    product, product_low = two_prod(math, half_log, math.const(magnitude.type, scale))
+    product_low = product_low + math.fma(half_log, scale_low, half_log_low * scale)
+    high, low = fast_two_sum(exponent, product)
+    return fast_two_sum(high, low + product_low)
 
 
-def rsqrt(s: Builder, x: Val) -> Val:
-    return 1.0 / s.sqrt(x)
+def _exp2_pair(math: Builder, x: Val, low: Val) -> Val:
+    """2^(x + low) with |x| <= limit; the power of two is applied in two halves."""
+    layout = FORMAT[x.type]
+    shifted = x + layout.magic
+    reduced = (x - (shifted - layout.magic)) + low
+    exponent = math.bitcast(shifted, layout.signed) - math.bitcast(
+        math.const(x.type, layout.magic), layout.signed
+    )
+    half = exponent >> 1
+    first = math.bitcast((half << layout.mant) + layout.one, x.type)
+    second = math.bitcast(((exponent - half) << layout.mant) + layout.one, x.type)
+    return math.fma(reduced, horner(math, reduced, _EXP2[x.type]), 1.0) * first * second
 
 
-def hypot(s: Builder, x: Val, y: Val) -> Val:
+def pow(math: Builder, x: Val, y: Val) -> Val:
+    magnitude, layout = math.abs(x), FORMAT[x.type]
+    high, low = _log2_pair(math, magnitude)
+    high = math.select(magnitude < INF, high, magnitude)  # inf and NaN
+    high = math.select(magnitude == 0, math.const(x.type, -INF), high)
+    product, product_low = two_prod(math, y, high)
+    product_low = math.fma(y, low, product_low)
+    limit = _LIMIT[x.type]
+    inside = math.abs(product) < limit
+    product = math.select(product < -limit, -limit, math.select(product > limit, limit, product))
+    result = _exp2_pair(math, product, math.select(inside, product_low, 0.0))
+    half = y * 0.5
+    whole, even = math.trunc(y) == y, math.trunc(half) == half
+    negative = math.bitcast(x, layout.signed) < 0
+    result = math.select((x < 0) & ~whole & (magnitude < INF), NAN, result)
+    odd_sign = math.select(
+        negative & whole & ~even,
+        math.const(layout.unsigned, layout.sign),
+        math.const(layout.unsigned, 0),
+    )
+    result = flip_sign(math, result, odd_sign)
+    unit = (magnitude == 1.0) & (math.abs(y) == INF)
+    return math.select((y == 0) | (x == 1.0) | unit, 1.0, result)
+
+
+def rsqrt(math: Builder, x: Val) -> Val:
+    return 1.0 / math.sqrt(x)
+
+
+def hypot(math: Builder, x: Val, y: Val) -> Val:
     """sqrt(x^2 + y^2) with operands scaled by a power of two,
     the sum of squares to twice the precision."""
-    f = FORMAT[x.type]
-    ax, ay = s.abs(x), s.abs(y)
-    swap = ax < ay
-    big, small = s.select(swap, ay, ax), s.select(swap, ax, ay)
-    reach = f.bias // 2 - 3
-    up, down = 2.0 ** (reach + f.mant), 2.0 ** -(reach + 5)
-    large, little = big > 2.0**reach, big < 2.0 ** -(reach - f.mant)
-    scale = s.select(large, down, s.select(little, up, s.const(x.type, 1.0)))
-    back = s.select(large, 1 / down, s.select(little, 1 / up, s.const(x.type, 1.0)))
-    big, small = big * scale, small * scale
-    h, h_low = two_prod(s, big, big)
-    t, t_low = fast_two_sum(h, small * small)
-    t_low = t_low + (h_low + s.fma(small, small, -(small * small)))
-    root = s.sqrt(t)
-    fix = s.fma(-root, root, t) + t_low
-    out = s.select(t > 0, s.fma(fix, 0.5 / root, root), root) * back
-    out = s.select((ax == INF) | (ay == INF), INF, out)
-    return out
+    layout = FORMAT[x.type]
+    x_size, y_size = math.abs(x), math.abs(y)
+    swapped = x_size < y_size
+    larger, smaller = math.select(swapped, y_size, x_size), math.select(swapped, x_size, y_size)
+    reach = layout.bias // 2 - 3
+    upscale, downscale = 2.0 ** (reach + layout.mant), 2.0 ** -(reach + 5)
+    large, little = larger > 2.0**reach, larger < 2.0 ** -(reach - layout.mant)
+    scale = math.select(large, downscale, math.select(little, upscale, math.const(x.type, 1.0)))
+    back = math.select(
+        large, 1 / downscale, math.select(little, 1 / upscale, math.const(x.type, 1.0))
+    )
+    larger, smaller = larger * scale, smaller * scale
+    square, square_low = two_prod(math, larger, larger)
+    total, total_low = fast_two_sum(square, smaller * smaller)
+    total_low = total_low + (square_low + math.fma(smaller, smaller, -(smaller * smaller)))
+    root = math.sqrt(total)
+    correction = math.fma(-root, root, total) + total_low
+    result = math.select(total > 0, math.fma(correction, 0.5 / root, root), root) * back
+    result = math.select((x_size == INF) | (y_size == INF), INF, result)
+    return result
 
 
-def cbrt(s: Builder, x: Val) -> Val:
+def cbrt(math: Builder, x: Val) -> Val:
     """A seed from the exponent divided by three, then Halley steps;
     the last one carries the residual exactly."""
-    f = FORMAT[x.type]
-    a = s.abs(x)
-    lift = 3 * (f.mant // 3 + 1)
-    sub, large = a < f.tiny, a > 2.0 ** (f.bias - 4)
-    m = a * s.select(sub, 2.0**lift, s.select(large, 2.0**-6, s.const(x.type, 1.0)))
-    third = s.mulhi(s.bitcast(m, f.unsigned), s.const(f.unsigned, ((1 << f.width) + 2) // 3))
-    t = s.bitcast(third + (f.one - f.one // 3 - (1 << f.mant) // 21), x.type)
+    layout = FORMAT[x.type]
+    magnitude = math.abs(x)
+    lift = 3 * (layout.mant // 3 + 1)
+    subnormal, large = magnitude < layout.tiny, magnitude > 2.0 ** (layout.bias - 4)
+    scaled = magnitude * math.select(
+        subnormal, 2.0**lift, math.select(large, 2.0**-6, math.const(x.type, 1.0))
+    )
+    third = math.mulhi(
+        math.bitcast(scaled, layout.unsigned),
+        math.const(layout.unsigned, ((1 << layout.width) + 2) // 3),
+    )
+    root = math.bitcast(third + (layout.one - layout.one // 3 - (1 << layout.mant) // 21), x.type)
     for _ in range(2 if x.type == "f32" else 3):
-        cube = t * t * t
-        t = t * ((cube + (m + m)) / (cube + cube + m))
-    square, square_low = two_prod(s, t, t)
-    residual = s.fma(-square, t, m) - square_low * t
-    t = s.fma(residual, 1.0 / (3.0 * square), t)
-    t = t * s.select(sub, 2.0 ** -(lift // 3), s.select(large, 4.0, s.const(x.type, 1.0)))
-    return s.copysign(s.select((a == 0) | ~(a < INF), a, t), x)
+        cube = root * root * root
+        root = root * ((cube + (scaled + scaled)) / (cube + cube + scaled))
+    square, square_low = two_prod(math, root, root)
+    residual = math.fma(-square, root, scaled) - square_low * root
+    root = math.fma(residual, 1.0 / (3.0 * square), root)
+    root = root * math.select(
+        subnormal, 2.0 ** -(lift // 3), math.select(large, 4.0, math.const(x.type, 1.0))
+    )
+    return math.copysign(math.select((magnitude == 0) | ~(magnitude < INF), magnitude, root), x)

@@ -64,79 +64,85 @@ FORMAT = {
 }
 
 
-def horner(s: Builder, x: Val, coefficients: Sequence[float]) -> Val:
+def horner(algebra: Builder, x: Val, coefficients: Sequence[float]) -> Val:
     """c[0] + x*(c[1] + x*(...)) with fma."""
-    r = s.const(x.type, coefficients[-1])
-    for c in reversed(coefficients[:-1]):
-        r = s.fma(r, x, c)
-    return r
+    result = algebra.const(x.type, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        result = algebra.fma(result, x, coefficient)
+    return result
 
 
-def clamp(s: Builder, x: Val, low: float | None, high: float | None) -> Val:
+def clamp(algebra: Builder, x: Val, low: float | None, high: float | None) -> Val:
     """x limited to [low, high]; NaN passes through."""
     if low is not None:
-        x = s.select(x < low, low, x)
-    return x if high is None else s.select(x > high, high, x)
+        x = algebra.select(x < low, low, x)
+    return x if high is None else algebra.select(x > high, high, x)
 
 
-def two_sum(a: Val, b: Val) -> Pair:
-    t = a + b
-    v = t - a
-    return t, (a - (t - v)) + (b - v)
+def two_sum(first: Val, second: Val) -> Pair:
+    total = first + second
+    virtual = total - first
+    return total, (first - (total - virtual)) + (second - virtual)
 
 
-def fast_two_sum(a: Val, b: Val) -> Pair:
+def fast_two_sum(larger: Val, smaller: Val) -> Pair:
     """As two_sum, for |a| >= |b| or a == 0."""
-    t = a + b
-    return t, b - (t - a)
+    total = larger + smaller
+    return total, smaller - (total - larger)
 
 
-def two_prod(s: Builder, a: Val, b: Val) -> Pair:
-    t = a * b
-    return t, s.fma(a, b, -t)
+def two_prod(algebra: Builder, first: Val, second: Val) -> Pair:
+    product = first * second
+    return product, algebra.fma(first, second, -product)
 
 
 def divide_pair(
-    s: Builder, a: Val, b: Val, a_low: Val | None = None, b_low: Val | None = None
+    algebra: Builder,
+    numerator: Val,
+    denominator: Val,
+    numerator_low: Val | None = None,
+    denominator_low: Val | None = None,
 ) -> Pair:
     """(a + a_low) / (b + b_low) as a pair."""
-    q = a / b
-    rem = s.fma(-q, b, a)
-    if a_low is not None:
-        rem = rem + a_low
-    if b_low is not None:
-        rem = s.fma(-q, b_low, rem)
-    return q, rem / b
+    quotient = numerator / denominator
+    remainder = algebra.fma(-quotient, denominator, numerator)
+    if numerator_low is not None:
+        remainder = remainder + numerator_low
+    if denominator_low is not None:
+        remainder = algebra.fma(-quotient, denominator_low, remainder)
+    return quotient, remainder / denominator
 
 
-def sqrt_pair(s: Builder, a: Val, a_low: Val) -> Pair:
+def sqrt_pair(algebra: Builder, square: Val, square_low: Val) -> Pair:
     """sqrt(a + a_low) as a pair; sqrt(0) is (0, 0)."""
-    r = s.sqrt(a)
-    low = (s.fma(-r, r, a) + a_low) / (r + r)
-    return r, s.select(r > 0, low, 0.0)
+    root = algebra.sqrt(square)
+    root_low = (algebra.fma(-root, root, square) + square_low) / (root + root)
+    return root, algebra.select(root > 0, root_low, 0.0)
 
 
-def exponent_of_shifted(s: Builder, t: Val) -> Val:
+def exponent_of_shifted(algebra: Builder, shifted: Val) -> Val:
     """2**n as a float, for t = magic + n and n in the exponent range of normal numbers."""
-    f = FORMAT[t.type]
-    return s.bitcast((s.bitcast(t, f.signed) << f.mant) + f.one, t.type)
+    layout = FORMAT[shifted.type]
+    return algebra.bitcast(
+        (algebra.bitcast(shifted, layout.signed) << layout.mant) + layout.one, shifted.type
+    )
 
 
-def float_of_int(s: Builder, n: Val, ty: str) -> Val:
+def float_of_int(algebra: Builder, integer: Val, float_type: str) -> Val:
     """A small integer of the format's integer type as a float (exact)."""
-    if ty == "f32":
-        return s.convert(n, ty)
-    f = FORMAT[ty]  # 64-bit conversions are slow on many CPUs
-    base = (f.bias + f.mant << f.mant) | (1 << f.mant - 1)
-    return s.bitcast(n + base, ty) - f.magic
+    if float_type == "f32":
+        return algebra.convert(integer, float_type)
+    layout = FORMAT[float_type]  # 64-bit conversions are slow on many CPUs
+    base = (layout.bias + layout.mant << layout.mant) | (1 << layout.mant - 1)
+    return algebra.bitcast(integer + base, float_type) - layout.magic
 
 
-def sign_bits(s: Builder, x: Val) -> Val:
+def sign_bits(algebra: Builder, x: Val) -> Val:
     """The sign bit of x, as an unsigned integer."""
-    f = FORMAT[x.type]
-    return s.bitcast(x, f.unsigned) & f.sign
+    layout = FORMAT[x.type]
+    return algebra.bitcast(x, layout.unsigned) & layout.sign
 
 
-def flip_sign(s: Builder, x: Val, bits: Val) -> Val:
+def flip_sign(algebra: Builder, x: Val, bits: Val) -> Val:
     """x with its sign bit exclusive-or'ed with `bits`."""
-    return s.bitcast(s.bitcast(x, FORMAT[x.type].unsigned) ^ bits, x.type)
+    return algebra.bitcast(algebra.bitcast(x, FORMAT[x.type].unsigned) ^ bits, x.type)

@@ -91,152 +91,164 @@ _COS = {
 }
 
 
-def _window(s: Builder, start: Val, words: Sequence[int], steps: int) -> list[Val]:
+def _window(math: Builder, start: Val, words: Sequence[int], steps: int) -> list[Val]:
     """Three words of the bit string `words` from bit `start` on: a barrel shift by whole words,
     then by bits."""
     uint = start.type
     width = FORMAT["f32" if uint == "u32" else "f64"].width
     index, bit = start >> (width.bit_length() - 1), start & (width - 1)
-    row = [s.const(uint, w) for w in words]
+    row = [math.const(uint, w) for w in words]
     for step in reversed(range(steps)):
         jump = 1 << step
         taken = (index & jump) != 0
         need = 3 + jump  # later, smaller jumps reach at most jump - 1 further
-        zero = s.const(uint, 0)
+        zero = math.const(uint, 0)
         row = [
-            s.select(taken, row[j + jump] if j + jump < len(row) else zero, row[j])
+            math.select(taken, row[j + jump] if j + jump < len(row) else zero, row[j])
             for j in range(min(need, len(row)))
         ]
-    left = s.const(uint, width) - bit
+    left = math.const(uint, width) - bit
     return [(row[j] << bit) | (row[j + 1] >> left) for j in range(3)]
 
 
-def _fraction(s: Builder, a: Val) -> tuple[Val, Val]:
+def _fraction(math: Builder, magnitude: Val) -> tuple[Val, Val]:
     """|x| / (2 pi) modulo 1 as two words, most significant first."""
-    fmt = FORMAT[a.type]
-    bits = s.bitcast(a, fmt.unsigned)
-    significand = (bits & ((1 << fmt.mant) - 1)) | (1 << fmt.mant)
+    layout = FORMAT[magnitude.type]
+    bits = math.bitcast(magnitude, layout.unsigned)
+    significand = (bits & ((1 << layout.mant) - 1)) | (1 << layout.mant)
     # x = significand * 2^e; the bits of weight 2^-i with i <= e only give whole turns
-    start = (bits >> fmt.mant) + (fmt.width - fmt.bias - fmt.mant)
-    words = _TURNS[a.type]
-    w0, w1, w2 = _window(s, start, words, (len(words) - 4).bit_length())
-    low, carry = significand * w1, s.mulhi(significand, w2)
+    start = (bits >> layout.mant) + (layout.width - layout.bias - layout.mant)
+    words = _TURNS[magnitude.type]
+    first, second, third = _window(math, start, words, (len(words) - 4).bit_length())
+    low, carry = significand * second, math.mulhi(significand, third)
     low = low + carry
-    high = significand * w0 + s.mulhi(significand, w1)
-    return high + s.select(low < carry, s.const(fmt.unsigned, 1), s.const(fmt.unsigned, 0)), low
+    high = significand * first + math.mulhi(significand, second)
+    return high + math.select(
+        low < carry, math.const(layout.unsigned, 1), math.const(layout.unsigned, 0)
+    ), low
 
 
-def _angle(s: Builder, high: Val, low: Val, ty: str) -> Pair:
+def _angle(math: Builder, high: Val, low: Val, float_type: str) -> Pair:
     """The signed fraction of a turn (two words, two's complement, below 1/8) as an angle in
     radians, a pair."""
-    fmt = FORMAT[ty]
-    mask = s.bitcast(s.bitcast(high, fmt.signed) >> (fmt.width - 1), fmt.unsigned)
+    layout = FORMAT[float_type]
+    mask = math.bitcast(math.bitcast(high, layout.signed) >> (layout.width - 1), layout.unsigned)
     high, low = high ^ mask, low ^ mask  # ones' complement: off by 2^-2width of a turn
-    lead = s.op("clz", high) - 1  # one bit left free for the signed conversions
-    back = s.const(fmt.unsigned, fmt.width) - lead
-    top = (high << lead) | (low >> back)
-    rest = low << lead
-    drop = fmt.width - 2 - fmt.mant  # bits of `top` beyond a float's precision
-    head = s.convert(s.bitcast((top >> drop) << drop, fmt.signed), ty)
-    tail = s.convert(s.bitcast(((top << (fmt.width - drop)) | (rest >> drop)) >> 1, fmt.signed), ty)
-    unit = s.bitcast((s.const(fmt.unsigned, fmt.bias - fmt.width) - lead) << fmt.mant, ty)
-    tail = tail * 2.0 ** (drop + 1 - fmt.width)
-    turn, turn_low = _TWO_PI[ty]
-    r, r_low = two_prod(s, head, s.const(ty, turn))
-    r_low = r_low + s.fma(tail, turn, head * turn_low)
-    r, r_low = fast_two_sum(r, r_low)
-    sign = mask & fmt.sign
-    return flip_sign(s, r * unit, sign), flip_sign(s, r_low * unit, sign)
+    leading = math.op("clz", high) - 1  # one bit left free for the signed conversions
+    opposite = math.const(layout.unsigned, layout.width) - leading
+    top = (high << leading) | (low >> opposite)
+    rest = low << leading
+    drop = layout.width - 2 - layout.mant  # bits of `top` beyond a float's precision
+    head = math.convert(math.bitcast((top >> drop) << drop, layout.signed), float_type)
+    tail = math.convert(
+        math.bitcast(((top << (layout.width - drop)) | (rest >> drop)) >> 1, layout.signed),
+        float_type,
+    )
+    unit = math.bitcast(
+        (math.const(layout.unsigned, layout.bias - layout.width) - leading) << layout.mant,
+        float_type,
+    )
+    tail = tail * 2.0 ** (drop + 1 - layout.width)
+    turn, turn_low = _TWO_PI[float_type]
+    angle, angle_low = two_prod(math, head, math.const(float_type, turn))
+    angle_low = angle_low + math.fma(tail, turn, head * turn_low)
+    angle, angle_low = fast_two_sum(angle, angle_low)
+    sign = mask & layout.sign
+    return flip_sign(math, angle * unit, sign), flip_sign(math, angle_low * unit, sign)
 
 
-def _reduce(s: Builder, x: Val) -> tuple[Val, Val, Val]:
+def _reduce(math: Builder, x: Val) -> tuple[Val, Val, Val]:
     """(q, r, r_low): |x| = q*pi/2 + r + r_low modulo 2 pi, |r| <= pi/4."""
-    a, fmt = s.abs(x), FORMAT[x.type]
-    high, low = _fraction(s, a)
-    q = (high + (1 << fmt.width - 3)) >> (fmt.width - 2)
-    r, r_low = _angle(s, high - (q << (fmt.width - 2)), low, x.type)
-    small = a < _QUARTER_PI
-    zero = s.const(x.type, 0.0)
+    magnitude, layout = math.abs(x), FORMAT[x.type]
+    high, low = _fraction(math, magnitude)
+    quadrant = (high + (1 << layout.width - 3)) >> (layout.width - 2)
+    reduced, reduced_low = _angle(math, high - (quadrant << (layout.width - 2)), low, x.type)
+    small = magnitude < _QUARTER_PI
+    zero = math.const(x.type, 0.0)
     return (
-        s.select(small, s.const(fmt.unsigned, 0), q),
-        s.select(small, a, r),
-        s.select(small, zero, r_low),
+        math.select(small, math.const(layout.unsigned, 0), quadrant),
+        math.select(small, magnitude, reduced),
+        math.select(small, zero, reduced_low),
     )
 
 
-def _sin_parts(s: Builder, r: Val, low: Val) -> Pair:
+def _sin_parts(math: Builder, reduced: Val, low: Val) -> Pair:
     """sin(r + low) as r plus a small part."""
-    z = r * r
-    return r, s.fma(r * z, horner(s, z, _SIN[r.type]), low)
+    square = reduced * reduced
+    return reduced, math.fma(reduced * square, horner(math, square, _SIN[reduced.type]), low)
 
 
-def _cos_parts(s: Builder, r: Val, low: Val) -> Pair:
+def _cos_parts(math: Builder, reduced: Val, low: Val) -> Pair:
     """cos(r + low) as a number near 1 plus a small part."""
-    z = r * r
-    half = z * 0.5
-    w = 1.0 - half
-    part = s.fma(z * z, horner(s, z, _COS[r.type]), (1.0 - w) - half)
+    square = reduced * reduced
+    half = square * 0.5
+    near_one = 1.0 - half
+    part = math.fma(
+        square * square, horner(math, square, _COS[reduced.type]), (1.0 - near_one) - half
+    )
     # z is not exact; its rounding error counts half
-    return w, s.fma(-r, low, part) - s.fma(r, r, -z) * 0.5
+    return near_one, math.fma(-reduced, low, part) - math.fma(reduced, reduced, -square) * 0.5
 
 
-def _finish(s: Builder, x: Val, out: Val) -> Val:
-    return s.select(s.abs(x) < INF, out, x - x)
+def _finish(math: Builder, x: Val, result: Val) -> Val:
+    return math.select(math.abs(x) < INF, result, x - x)
 
 
-def _wave(s: Builder, r: Val, low: Val, q: Val) -> Val:
+def _wave(math: Builder, reduced: Val, low: Val, quadrant: Val) -> Val:
     """sin(r + low + q*pi/2)."""
-    fmt = FORMAT[r.type]
-    sin_high, sin_low = _sin_parts(s, r, low)
-    cos_high, cos_low = _cos_parts(s, r, low)
-    out = s.select((q & 1) != 0, cos_high + cos_low, sin_high + sin_low)
-    return flip_sign(s, out, (q >> 1) << (fmt.width - 1))
+    layout = FORMAT[reduced.type]
+    sin_high, sin_low = _sin_parts(math, reduced, low)
+    cos_high, cos_low = _cos_parts(math, reduced, low)
+    result = math.select((quadrant & 1) != 0, cos_high + cos_low, sin_high + sin_low)
+    return flip_sign(math, result, (quadrant >> 1) << (layout.width - 1))
 
 
-def sin(s: Builder, x: Val) -> Val:
-    q, r, low = _reduce(s, x)
-    return _finish(s, x, flip_sign(s, _wave(s, r, low, q), sign_bits(s, x)))
+def sin(math: Builder, x: Val) -> Val:
+    quadrant, reduced, low = _reduce(math, x)
+    return _finish(
+        math, x, flip_sign(math, _wave(math, reduced, low, quadrant), sign_bits(math, x))
+    )
 
 
-def cos(s: Builder, x: Val) -> Val:
-    q, r, low = _reduce(s, x)
-    return _finish(s, x, _wave(s, r, low, q + 1))
+def cos(math: Builder, x: Val) -> Val:
+    quadrant, reduced, low = _reduce(math, x)
+    return _finish(math, x, _wave(math, reduced, low, quadrant + 1))
 
 
-def _turns(s: Builder, t: Val) -> tuple[Val, Val, Val]:
+def _turns(math: Builder, turns: Val) -> tuple[Val, Val, Val]:
     """(q, r, r_low): 2 pi t = q*pi/2 + r + r_low for |t| below 2^20; no reduction is needed."""
-    f = FORMAT[t.type]
-    shifted = s.fma(t, 4.0, f.magic)
-    part = s.fma(shifted - f.magic, -0.25, t)
-    turn, turn_low = _TWO_PI[t.type]
-    r, r_low = two_prod(s, part, s.const(t.type, turn))
-    return s.bitcast(shifted, f.unsigned), r, s.fma(part, turn_low, r_low)
+    layout = FORMAT[turns.type]
+    shifted = math.fma(turns, 4.0, layout.magic)
+    part = math.fma(shifted - layout.magic, -0.25, turns)
+    turn, turn_low = _TWO_PI[turns.type]
+    reduced, reduced_low = two_prod(math, part, math.const(turns.type, turn))
+    return math.bitcast(shifted, layout.unsigned), reduced, math.fma(part, turn_low, reduced_low)
 
 
-def sin_turns(s: Builder, t: Val) -> Val:
+def sin_turns(math: Builder, turns: Val) -> Val:
     """sin(2 pi t) for |t| below 2^20: a fifth of the cost of sin."""
-    q, r, low = _turns(s, t)
-    return _wave(s, r, low, q)
+    quadrant, reduced, low = _turns(math, turns)
+    return _wave(math, reduced, low, quadrant)
 
 
-def cos_turns(s: Builder, t: Val) -> Val:
+def cos_turns(math: Builder, turns: Val) -> Val:
     """cos(2 pi t) for |t| below 2^20."""
-    q, r, low = _turns(s, t)
-    return _wave(s, r, low, q + 1)
+    quadrant, reduced, low = _turns(math, turns)
+    return _wave(math, reduced, low, quadrant + 1)
 
 
-def tan(s: Builder, x: Val) -> Val:
+def tan(math: Builder, x: Val) -> Val:
     """Quotient of the two kernels as pairs, corrected once."""
-    fmt = FORMAT[x.type]
-    q, r, low = _reduce(s, x)
-    sin_pair = fast_two_sum(*_sin_parts(s, r, low))
-    cos_pair = fast_two_sum(*_cos_parts(s, r, low))
-    odd = (q & 1) != 0
-    top, top_low = (s.select(odd, c, n) for n, c in zip(sin_pair, cos_pair))
-    bottom, bottom_low = (s.select(odd, n, c) for n, c in zip(sin_pair, cos_pair))
-    out, out_low = divide_pair(s, top, bottom, top_low, bottom_low)
-    out = s.select(
-        s.abs(out) < FORMAT[x.type].eps ** 2, out, out + out_low
+    layout = FORMAT[x.type]
+    quadrant, reduced, low = _reduce(math, x)
+    sin_pair = fast_two_sum(*_sin_parts(math, reduced, low))
+    cos_pair = fast_two_sum(*_cos_parts(math, reduced, low))
+    odd = (quadrant & 1) != 0
+    numerator, numerator_low = (math.select(odd, c, n) for n, c in zip(sin_pair, cos_pair))
+    denominator, denominator_low = (math.select(odd, n, c) for n, c in zip(sin_pair, cos_pair))
+    result, result_low = divide_pair(math, numerator, denominator, numerator_low, denominator_low)
+    result = math.select(
+        math.abs(result) < FORMAT[x.type].eps ** 2, result, result + result_low
     )  # keeps zeros and subnormals
-    out = flip_sign(s, out, (q << (fmt.width - 1)) ^ sign_bits(s, x))
-    return _finish(s, x, out)
+    result = flip_sign(math, result, (quadrant << (layout.width - 1)) ^ sign_bits(math, x))
+    return _finish(math, x, result)
