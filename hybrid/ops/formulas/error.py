@@ -94,10 +94,10 @@ _FAR = {
         2.8477476684866214e-10,
     ),
 }
-_FAR_LOW = {"f32": 5.10371834e-08, "f64": -4.635002085106635e-17}  # what far[0] lost in rounding
+_FAR_LOW = {"f32": 5.10371834e-08, "f64": -4.635002085106635e-17}  # what _FAR[0] lost in rounding
 _LIMIT = {"f32": 10.1, "f64": 27.3}  # erfc(limit) rounds to 0
-# (a + 3) erfcx(a) / sqrt 2 in t = (a - 3)/(a + 3): one division instead of two, for the hot float32
-# case
+# (a + 3) erfcx(a) / sqrt 2 in t = (a - 3)/(a + 3): both denominators are the same, so float32, the
+# case that gelu needs often, divides once instead of twice
 _SQRT_HALF = 0.7071067811865476
 _NORMAL32 = tuple(
     c * _SQRT_HALF
@@ -117,11 +117,14 @@ _NORMAL32 = tuple(
 
 
 def _numerator(math: Builder, magnitude: Val) -> Val:
+    """(1 + 2a) erfcx(a). The transformed argument lies in [-1, 1) however large a is, and the
+    factor keeps the polynomial between 1 and 1.3: erfcx itself falls like 1/a."""
     centre = _CENTRE[magnitude.type]
     return horner(math, (magnitude - centre) / (magnitude + centre), _FAR[magnitude.type])
 
 
 def _erfcx_pair(math: Builder, magnitude: Val) -> Pair:
+    """erfcx(a) as a pair: the leading coefficient and the denominator with what they lost."""
     centre, far = _CENTRE[magnitude.type], _FAR[magnitude.type]
     transformed = (magnitude - centre) / (magnitude + centre)
     numerator, numerator_low = fast_two_sum(
@@ -129,6 +132,7 @@ def _erfcx_pair(math: Builder, magnitude: Val) -> Pair:
     )
     numerator_low = numerator_low + _FAR_LOW[magnitude.type]
     denominator = math.fma(magnitude, 2.0, 1.0)
+    # the rounding error of 1 + 2a, larger operand first as fast_two_sum wants it
     denominator_low = math.select(
         magnitude < 0.5,
         math.fma(magnitude, 2.0, 1.0 - denominator),
@@ -139,27 +143,29 @@ def _erfcx_pair(math: Builder, magnitude: Val) -> Pair:
 
 def _near(math: Builder, x: Val) -> Val:
     """erf for |x| <= 1."""
-    return math.fma(x, horner(math, x * x, _NEAR[x.type]), x)
+    result: Val = math.fma(x, horner(math, x * x, _NEAR[x.type]), x)
+    return result
 
 
 def erfc(math: Builder, x: Val) -> Val:
     magnitude = clamp(math, math.abs(x), None, _LIMIT[x.type])
+    # an error of a^2 counts in full, and relative to the tail: a^2 goes up to 745
     square, square_low = two_prod(math, magnitude, magnitude)
     excess, power, excess_low = exp_parts(math, -square, -square_low)
     mantissa, mantissa_low = fast_two_sum(math.const(x.type, 1.0), excess)
     if excess_low is not None:
         mantissa_low = mantissa_low + excess_low
     erfcx, erfcx_low = _erfcx_pair(math, magnitude)
-    tail = (
-        math.fma(mantissa, erfcx, math.fma(mantissa, erfcx_low, mantissa_low * erfcx))
-        * power
-        * power
-    )
+    product = math.fma(mantissa, erfcx, math.fma(mantissa, erfcx_low, mantissa_low * erfcx))
+    tail = product * power * power
     far = math.select(x < 0, 2.0 - tail, tail)
+    # below 1/2 erf is not near 1 and nothing cancels
     return math.select(magnitude < 0.5, 1.0 - _near(math, x), far)
 
 
 def erf(math: Builder, x: Val) -> Val:
+    # beyond 1 the tail is at most 0.16, of a result near 1: one number, no pair, is enough for it;
+    # at the limits 1 - tail rounds to 1
     magnitude = math.abs(x)
     if x.type == "f32":
         limited = clamp(math, magnitude, None, 4.0)
@@ -168,12 +174,9 @@ def erf(math: Builder, x: Val) -> Val:
     else:
         limited = clamp(math, magnitude, None, 6.0)
         excess, power, _ = exp_parts(math, -(limited * limited))
-        tail = (
-            (excess + 1.0)
-            * (_numerator(math, limited) / math.fma(limited, 2.0, 1.0))
-            * power
-            * power
-        )
+        mantissa = excess + 1.0
+        erfcx = _numerator(math, limited) / math.fma(limited, 2.0, 1.0)
+        tail = mantissa * erfcx * power * power
     return math.select(magnitude < 1.0, _near(math, x), math.copysign(1.0 - tail, x))
 
 

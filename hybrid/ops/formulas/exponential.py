@@ -31,7 +31,9 @@ LOG2E = 1.4426950408889634
 
 
 class _Table(NamedTuple):
-    ln2_high: float  # trailing zero bits: n * ln2_high is exact
+    # ln2 in two parts: the high one ends in zero bits (9 in f32, 21 in f64), so that n * ln2_high
+    # and what it leaves of x have no more bits than the type, and only the low part's step rounds
+    ln2_high: float
     ln2_low: float
     ln2_rest: float  # ln2 - f32/f64(ln2)
     exp: tuple[float, ...]  # (e^r - 1 - r) / r^2 on |r| <= ln2
@@ -120,8 +122,12 @@ _TABLES = {
 
 
 def exp_parts(math: Builder, x: Val, low: Val | None = None) -> tuple[Val, Val, Val | None]:
-    """(v, S, d) with e^(x + low) = (1 + v + d) * S * S, for x within the table's limits; d only if
-    `low` is given."""
+    """(excess, power, correction) with e^(x + low) = (1 + excess + correction) * power * power, for
+    x within the table's limits; a correction only if `low` is given.
+
+    The power is 2^n for x = 2n*ln2 + reduced: 2^2n itself leaves the range of normal numbers at
+    both ends, its root does not. The caller multiplies by it twice and last, so that a result that
+    is subnormal is rounded once."""
     table = _TABLES[x.type]
     shifted = math.fma(x, LOG2E / 2, FORMAT[x.type].magic)
     quotient = shifted - FORMAT[x.type].magic
@@ -130,6 +136,7 @@ def exp_parts(math: Builder, x: Val, low: Val | None = None) -> tuple[Val, Val, 
     excess = math.fma(reduced * reduced, horner(math, reduced, table.exp), reduced)
     if low is None:
         return excess, exponent_of_shifted(math, shifted), None
+    # what the rounding of `reduced` lost; e^rest - 1 is rest, times 1 + excess
     rest = math.fma(quotient, -2 * table.ln2_low, part - reduced) + low
     return excess, exponent_of_shifted(math, shifted), math.fma(rest, excess, rest)
 
@@ -147,25 +154,19 @@ def exp(math: Builder, x: Val) -> Val:
 
 def exp2(math: Builder, x: Val) -> Val:
     table, magic = _TABLES[x.type], FORMAT[x.type].magic
-    x = clamp(
-        math,
-        x,
-        2.0 * FORMAT[x.type].bias * -1.0 if x.type == "f64" else -151.0,
-        float(FORMAT[x.type].bias + 1),
-    )
+    # results are 0 and infinite there, and the power's exponent has not left its field
+    lowest = -2046.0 if x.type == "f64" else -151.0
+    x = clamp(math, x, lowest, float(FORMAT[x.type].bias + 1))
     shifted = math.fma(x, 0.5, magic)
-    remainder = math.fma(shifted - magic, -2.0, x)
+    remainder = math.fma(shifted - magic, -2.0, x)  # exact; the two parts of ln2 come after it
     reduced = math.fma(remainder, LN2, remainder * table.ln2_rest)
     power = exponent_of_shifted(math, shifted)
-    return (
-        (math.fma(reduced * reduced, horner(math, reduced, table.exp), reduced) + 1.0)
-        * power
-        * power
-    )
+    excess: Val = math.fma(reduced * reduced, horner(math, reduced, table.exp), reduced)
+    return (excess + 1.0) * power * power
 
 
 def _reduce(math: Builder, x: Val) -> tuple[Val, Val, Val]:
-    """(magic + n, r, low) with x = n*ln2 + r + low and |r| <= ln2 / 2."""
+    """(magic + n, reduced, low) with x = n*ln2 + reduced + low and |reduced| <= ln2 / 2."""
     table, magic = _TABLES[x.type], FORMAT[x.type].magic
     shifted = math.fma(x, LOG2E, magic)
     quotient = shifted - magic
@@ -177,51 +178,54 @@ def _reduce(math: Builder, x: Val) -> tuple[Val, Val, Val]:
 def expm1(math: Builder, x: Val) -> Val:
     table = _TABLES[x.type]
     shifted, reduced, low = _reduce(math, clamp(math, x, -table.even, table.high))
-    half = exponent_of_shifted(
-        math, shifted - 1.0
-    )  # half the power: it stays finite up to the largest result
+    # half the power, which stays finite up to the largest result
+    half = exponent_of_shifted(math, shifted - 1.0)
     rest = half - 0.5
     main = math.fma(half, reduced, rest)  # cancels near |x| = ln2/2, so its rounding error is kept
     lost = math.fma(half, reduced, rest - main)
     result = main + math.fma(
         half, math.fma(reduced * reduced, horner(math, reduced, table.expm1), low), lost
     )
+    # x itself where it is the result: the sum above loses subnormal numbers and the sign of zero
     return math.select(math.abs(x) < table.small, x, result + result)
 
 
 def tanh(math: Builder, x: Val) -> Val:
-    """With m = e^(2|x|) - 1: m / (m + 2),
-    corrected for the rounding of the sum and of the quotient."""
+    """growth / (growth + 2) with growth = e^(2|x|) - 1, which does not cancel near 0, corrected for
+    the rounding of the sum and of the quotient."""
     table, magic = _TABLES[x.type], FORMAT[x.type].magic
     magnitude = clamp(math, math.abs(x), None, table.even / 2 + 0.5)
     shifted = math.fma(magnitude, 2 * LOG2E, magic)
-    reduced = math.fma(
-        shifted - magic, -LN2, magnitude + magnitude
-    )  # the low part of ln2 does not reach the result
+    # the low part of ln2 does not reach the result
+    reduced = math.fma(shifted - magic, -LN2, magnitude + magnitude)
     power = exponent_of_shifted(math, shifted)
     part = power * (reduced * reduced)
     main, rest = math.fma(power, reduced, power - 1.0), None
     if x.type == "f32":
         growth = math.fma(part, horner(math, reduced, table.expm1), main)
-    else:  # float64 needs the rounding errors of m, too
+    else:  # float64 needs the rounding errors of growth, too
         tail = math.fma(
             part, horner(math, reduced, table.expm1), math.fma(power, reduced, (power - 1.0) - main)
         )
         growth = main + tail
         rest = tail - (growth - main)
+    # one division, of 1; its residual corrects the quotient for the price of three fma
     total = growth + 2.0
     inverse = 1.0 / total
     quotient = growth * inverse
     error = math.fma(-quotient, growth - (total - 2.0), math.fma(-quotient, total, growth))
     if rest is not None:
         error = error + math.fma(-quotient, rest, rest)
-    return math.copysign(math.fma(error, inverse, quotient), x)
+    result: Val = math.copysign(math.fma(error, inverse, quotient), x)
+    return result
 
 
 def sigmoid_parts(math: Builder, x: Val) -> Pair:
-    """(q, S) with the logistic function = q * S * S, q a normal number.
+    """(quotient, scale) with the logistic function = quotient * scale * scale; the quotient is a
+    normal number.
 
-    e/(1+e) for x < 0 and 1/(1+e) otherwise, with e = exp(-|x|): nothing overflows or cancels."""
+    e/(1+e) for x < 0 and 1/(1+e) otherwise, with e = exp(-|x|): nothing overflows or cancels. The
+    range goes 8 beyond the limit of exp: x * sigmoid(x) is not 0 yet where sigmoid(x) is."""
     table = _TABLES[x.type]
     excess, power, _ = exp_parts(math, clamp(math, -math.abs(x), table.low - 8.0, None))
     mantissa, below = excess + 1.0, x < 0
@@ -230,7 +234,7 @@ def sigmoid_parts(math: Builder, x: Val) -> Pair:
     inverse = 1.0 / total
     numerator = math.select(below, mantissa, 1.0)
     quotient = numerator * inverse
-    # one correction step takes out the roundings of the sum, of the quotient and of 1 + v
+    # one correction step takes out the roundings of the sum, of the quotient and of 1 + excess
     error = math.fma(-quotient, total, numerator) + math.select(below, mantissa_low, 0.0)
     error = math.fma(-quotient, rest + mantissa_low * power * power, error)
     return math.fma(error, inverse, quotient), math.select(below, power, 1.0)
@@ -242,15 +246,15 @@ def sigmoid(math: Builder, x: Val) -> Val:
 
 
 def _hyperbolic(math: Builder, x: Val) -> tuple[Val, Val, Val, Val]:
-    """(r, low, total, diff) with |x| = n*ln2 + r + low, total = 2^(n-2) + 2^(-n-2) and diff their
-    difference, so that sinh|x| = 2 (diff cosh(r+low) + total sinh(r+low)), and cosh with total and
-    diff exchanged."""
+    """(reduced, low, total, difference) with |x| = n*ln2 + reduced + low, the total and the
+    difference of 2^(n-2) and 2^(-n-2). Then sinh|x| = 2 (difference * cosh(reduced + low)
+    + total * sinh(reduced + low)), and cosh has total and difference exchanged. The halves are
+    finite wherever the results are."""
     table, layout = _TABLES[x.type], FORMAT[x.type]
     shifted, reduced, low = _reduce(math, clamp(math, math.abs(x), None, table.high + 0.5))
     rising = exponent_of_shifted(math, shifted - 2.0)
-    quotient = clamp(
-        math, shifted - layout.magic, None, float(layout.bias // 2)
-    )  # e^-|x| no longer counts there
+    # e^-|x| no longer counts from there on, and 2^(-n-2) is still a normal number
+    quotient = clamp(math, shifted - layout.magic, None, float(layout.bias // 2))
     falling = exponent_of_shifted(math, (layout.magic - 2.0) - quotient)
     return reduced, low, rising + falling, rising - falling
 
@@ -261,26 +265,18 @@ def sinh(math: Builder, x: Val) -> Val:
     square, magnitude = reduced * reduced, math.abs(x)
     main = math.fma(total, reduced, difference)  # cancels for n = 1, so its rounding error is kept
     lost = math.fma(total, reduced, difference - main)
-    tail = math.fma(reduced * square, horner(math, square, table.sinh), low)
-    rest = math.fma(
-        total,
-        tail,
-        math.fma(
-            difference, math.fma(square, horner(math, square, table.cosh), reduced * low), lost
-        ),
-    )
-    result = main + rest
-    return math.copysign(math.select(magnitude < table.small, magnitude, result + result), x)
+    sinh_tail = math.fma(reduced * square, horner(math, square, table.sinh), low)
+    cosh_tail = math.fma(square, horner(math, square, table.cosh), reduced * low)
+    half = main + math.fma(total, sinh_tail, math.fma(difference, cosh_tail, lost))
+    result: Val = math.copysign(math.select(magnitude < table.small, magnitude, half + half), x)
+    return result
 
 
 def cosh(math: Builder, x: Val) -> Val:
     table = _TABLES[x.type]
     reduced, low, total, difference = _hyperbolic(math, x)
     square = reduced * reduced
-    odd_part = reduced + math.fma(reduced * square, horner(math, square, table.sinh), low)
-    result = total + math.fma(
-        total,
-        math.fma(square, horner(math, square, table.cosh), reduced * low),
-        difference * odd_part,
-    )
-    return result + result
+    sinh_part = reduced + math.fma(reduced * square, horner(math, square, table.sinh), low)
+    cosh_tail = math.fma(square, horner(math, square, table.cosh), reduced * low)
+    half: Val = total + math.fma(total, cosh_tail, difference * sinh_part)
+    return half + half

@@ -2,8 +2,8 @@
 
 Invariant: at most 2 ulp from the true value; quadrants and signed zeros as C99 gives them.
 Method: one minimax polynomial (Remez exchange) per function, on |x| <= 1 for atan with the
-reciprocal outside, on
-|x| <= 1/2 for asin with the half-angle identity outside; pi in two parts.
+reciprocal outside, on |x| <= 1/2 for asin with the half-angle identity outside; pi in two parts.
+Sums go from small to large, so that the last one makes the rounding error that counts.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ _ASIN = {
         0.03198215795429067,
     ),
 }
+# pi rounded, and what that lost: an angle is a multiple of pi/2 and a rest, and may cancel
 _PI = {
     "f32": (3.1415927410125732, -8.742277657347586e-08),
     "f64": (3.141592653589793, 1.2246467991473532e-16),
@@ -76,7 +77,11 @@ def _asin_tail(math: Builder, reduced: Val, square: Val) -> Val:
 
 
 def _half_angle(math: Builder, magnitude: Val) -> tuple[Val, Val, Val]:
-    """(t, z, rest): where a > 1/2 t + rest = sqrt((1 - a)/2), else t = a; z = t^2."""
+    """(reduced, square, rest): above 1/2 reduced + rest = sqrt((1 - magnitude)/2), else reduced is
+    the magnitude; square = reduced^2.
+
+    asin(a) = pi/2 - 2 asin(sqrt((1 - a)/2)): the root takes the singularity at 1, where no
+    polynomial of a converges. (1 - a)/2 is exact above 1/2; the root's own error is the rest."""
     large = magnitude > 0.5
     square = math.select(large, math.fma(magnitude, -0.5, 0.5), magnitude * magnitude)
     root = math.sqrt(square)
@@ -95,7 +100,8 @@ def asin(math: Builder, x: Val) -> Val:
     reduced, square, rest = _half_angle(math, magnitude)
     tail = _asin_tail(math, reduced, square)
     wide = pi / 2 - math.fma(reduced, 2.0, math.fma(tail + rest, 2.0, -pi_low / 2))
-    return math.copysign(math.select(magnitude > 0.5, wide, reduced + tail), x)
+    result: Val = math.copysign(math.select(magnitude > 0.5, wide, reduced + tail), x)
+    return result
 
 
 def acos(math: Builder, x: Val) -> Val:
@@ -117,10 +123,12 @@ def _atan_tail(math: Builder, reduced: Val) -> Val:
 def atan(math: Builder, x: Val) -> Val:
     magnitude = math.abs(x)
     pi, pi_low = _PI[x.type]
+    # the reciprocal's rounding error is small against pi/2, and needs no correction
     reduced = math.select(magnitude > 1.0, 1.0 / magnitude, magnitude)
     tail = _atan_tail(math, reduced)
     result = math.select(magnitude > 1.0, pi / 2 - (reduced + (tail - pi_low / 2)), reduced + tail)
-    return math.copysign(result, x)
+    signed: Val = math.copysign(result, x)
+    return signed
 
 
 def atan2(math: Builder, y: Val, x: Val) -> Val:
@@ -129,17 +137,17 @@ def atan2(math: Builder, y: Val, x: Val) -> Val:
     pi, pi_low = _PI[x.type]
     steep = y_size > x_size
     larger, smaller = math.select(steep, y_size, x_size), math.select(steep, x_size, y_size)
-    ratio = math.select(
-        smaller == larger, math.select(larger == 0, larger, 1.0), smaller / larger
-    )  # 0/0 is 0, inf/inf is 1
+    diagonal = smaller == larger
+    on_diagonal = math.select(larger == 0, larger, 1.0)  # 0/0 is 0, inf/inf is 1
+    ratio = math.select(diagonal, on_diagonal, smaller / larger)
     tail = _atan_tail(math, ratio)
-    behind = sign_bits(math, x) != 0
+    behind = sign_bits(math, x) != 0  # by the bit: -0 lies behind
     zero = math.const(x.type, 0.0)
-    # base - or + (t + tail), the base a multiple of pi/2
+    # base - or + (ratio + tail), the base a multiple of pi/2
     base = math.select(steep, pi / 2, math.select(behind, math.const(x.type, pi), zero))
     base_low = math.select(steep, pi_low / 2, math.select(behind, math.const(x.type, pi_low), zero))
     minus = steep ^ behind
     signed_ratio, signed_tail = math.select(minus, -ratio, ratio), math.select(minus, -tail, tail)
     result = math.copysign(base + (signed_ratio + (signed_tail + base_low)), y)
-    result = math.select(x_size <= INF, result, x)
+    result = math.select(x_size <= INF, result, x)  # NaN compares false and is the result
     return math.select(y_size <= INF, result, y)

@@ -65,7 +65,9 @@ _TAIL64 = (
 
 
 class _Base(NamedTuple):
-    """log_b(2) and log_b(e) in two parts each; the first part of log_b(2) is the nearest number."""
+    """log_b(2) and log_b(e) in two parts each; the first part of log_b(2) is the nearest number.
+
+    No part needs zero bits at its end: fma takes its product with the exponent unrounded."""
 
     two_high: float
     two_low: float
@@ -90,39 +92,45 @@ _LOG10 = {
 
 
 def _split(algebra: Builder, x: Val, root: bool = False) -> tuple[Val, Val, Val]:
-    """(e, k, f): positive normal x = 2^k (1 + f); e is k as an integer, k as a float.
+    """(integer, exponent, fraction): positive normal x = 2^exponent (1 + fraction); integer is the
+    exponent as an integer.
 
-    1 + f lies in [2/3, 4/3), or with `root` in [sqrt(1/2), sqrt(2))."""
+    1 + fraction lies in [2/3, 4/3), or with `root` in [sqrt(1/2), sqrt(2)): around 1, so that x
+    near 1 has the exponent 0, and exponent * ln2 never cancels against the logarithm of the rest.
+    Bits of positive floats are ordered as integers: the difference to the bits of the interval's
+    lowest number, shifted, is the exponent for a subtraction instead of a comparison."""
     layout = FORMAT[x.type]
-    lowest = (
-        int((math.sqrt(2.0) - 1.0 if root else 1.0 / 3.0) * 2**layout.mant)
-        + layout.one
-        - (1 << layout.mant)
-    )
+    above_half = math.sqrt(2.0) - 1.0 if root else 1.0 / 3.0  # lowest number = (1 + this) / 2
+    lowest = int(above_half * 2**layout.nmant) + layout.one - (1 << layout.nmant)
     bits = algebra.bitcast(x, layout.signed)
-    integer = (bits - lowest) >> layout.mant
-    mantissa = algebra.bitcast(bits - (integer << layout.mant), x.type)
+    integer = (bits - lowest) >> layout.nmant
+    mantissa = algebra.bitcast(bits - (integer << layout.nmant), x.type)
     return integer, float_of_int(algebra, integer, x.type), mantissa - 1.0
 
 
 def split_exponent(algebra: Builder, x: Val, root: bool = False) -> Pair:
-    """(k, f) with x = 2^k (1 + f), for positive x, subnormal ones included."""
+    """(exponent, fraction) with x = 2^exponent (1 + fraction), for positive x, subnormal ones
+    included."""
     layout = FORMAT[x.type]
+    # subnormal numbers have no exponent in their bits; scaled, which is exact, they are normal
     subnormal = x < layout.tiny
-    _, exponent, fraction = _split(
-        algebra, algebra.select(subnormal, x * 2.0 ** (layout.mant + 2), x), root
-    )
-    return algebra.select(subnormal, exponent - float(layout.mant + 2), exponent), fraction
+    normal = algebra.select(subnormal, x * 2.0 ** (layout.nmant + 2), x)
+    _, exponent, fraction = _split(algebra, normal, root)
+    return algebra.select(subnormal, exponent - float(layout.nmant + 2), exponent), fraction
 
 
 def _tail(algebra: Builder, fraction: Val) -> Val:
-    """log(1 + f) - f."""
+    """log(1 + fraction) - fraction."""
     if fraction.type == "f32":
         return fraction * fraction * horner(algebra, fraction, _TAIL32)
+    # log(1 + f) = 2 atanh(f/(2+f)) = f - (f^2/2 - t (f^2/2 + z P(z))): f itself stays out of it,
+    # so that only the small difference carries the division's rounding error
     ratio = fraction / (fraction + 2.0)
     square = ratio * ratio
     half = fraction * fraction * 0.5
-    return algebra.fma(ratio, algebra.fma(square, horner(algebra, square, _TAIL64), half), -half)
+    series = algebra.fma(square, horner(algebra, square, _TAIL64), half)
+    tail: Val = algebra.fma(ratio, series, -half)
+    return tail
 
 
 def _special(algebra: Builder, x: Val, result: Val) -> Val:
@@ -133,9 +141,9 @@ def _special(algebra: Builder, x: Val, result: Val) -> Val:
 
 def _natural(algebra: Builder, exponent: Val, fraction: Val) -> Val:
     high, low = _LN2[fraction.type]
-    return algebra.fma(
-        exponent, high, fraction + algebra.fma(exponent, low, _tail(algebra, fraction))
-    )
+    rest = fraction + algebra.fma(exponent, low, _tail(algebra, fraction))
+    result: Val = algebra.fma(exponent, high, rest)
+    return result
 
 
 def log(algebra: Builder, x: Val) -> Val:
@@ -144,7 +152,7 @@ def log(algebra: Builder, x: Val) -> Val:
 
 def _log_base(algebra: Builder, x: Val, base: _Base) -> Val:
     exponent, fraction = split_exponent(algebra, x)
-    # f*e_high is split exactly, so that the only rounding that counts is the last
+    # fraction*e_high is split exactly, so that the only rounding that counts is the last
     high, rest = two_prod(algebra, fraction, algebra.const(x.type, base.e_high))
     rest = rest + algebra.fma(fraction, base.e_low, _tail(algebra, fraction) * base.e_high)
     if base.two_low:
@@ -161,20 +169,17 @@ def log10(algebra: Builder, x: Val) -> Val:
 
 
 def _of_sum(algebra: Builder, total: Val, error: Val, extra: Val | None = None) -> Val:
-    """log(2^extra (u + c)) for u >= tiny, |c| a rounding error of u or less."""
+    """log(2^extra (total + error)) for total >= tiny, |error| a rounding error of total or less.
+
+    The error, scaled as the total is, joins the fraction: it moves log(1 + f) by as much as f."""
     layout = FORMAT[total.type]
     integer, exponent, fraction = _split(algebra, total)
-    # 2^-k; where u is near the largest number, c does not count and 2^-k is not normal
-    scale = algebra.select(
-        total < 1.0 / (4.0 * layout.tiny),
-        algebra.bitcast(layout.one - (integer << layout.mant), total.type),
-        0.0,
-    )
-    return _natural(
-        algebra,
-        exponent if extra is None else exponent + extra,
-        algebra.fma(error, scale, fraction),
-    )
+    # 2^-exponent; near the largest number the error does not count, and 2^-exponent is not normal
+    small = total < 1.0 / (4.0 * layout.tiny)
+    scale = algebra.bitcast(layout.one - (integer << layout.nmant), total.type)
+    scale = algebra.select(small, scale, 0.0)
+    exponent = exponent if extra is None else exponent + extra
+    return _natural(algebra, exponent, algebra.fma(error, scale, fraction))
 
 
 def log1p_pair(algebra: Builder, x: Val, low: Val) -> Val:
@@ -186,13 +191,14 @@ def log1p_pair(algebra: Builder, x: Val, low: Val) -> Val:
 def log1p(algebra: Builder, x: Val) -> Val:
     total, error = two_sum(algebra.const(x.type, 1.0), x)
     result = _special(algebra, total, _of_sum(algebra, total, error))
+    # x itself where it is the result: the sum with 1 loses the sign of zero
     return algebra.select(algebra.abs(x) < FORMAT[x.type].eps / 4, x, result)
 
 
 def log1p_unit(algebra: Builder, x: Val) -> Val:
     """log(1 + x) for 0 <= x <= 1 (or NaN): half the cost of log1p."""
     large = x > 1.0 / 3.0
-    fraction = algebra.select(large, algebra.fma(x, 0.5, -0.5), x)  # 1 + x = 2 (1 + f)
+    fraction = algebra.select(large, algebra.fma(x, 0.5, -0.5), x)  # 1 + x = 2 (1 + fraction)
     high, low = _LN2[x.type]
     zero = algebra.const(x.type, 0.0)
     return algebra.select(large, high, zero) + (
@@ -201,7 +207,8 @@ def log1p_unit(algebra: Builder, x: Val) -> Val:
 
 
 def _log_of_large(algebra: Builder, large: Val, magnitude: Val, x: Val, low: Val) -> Val:
-    """log(2a) where `big`, else log(1 + x + low)."""
+    """log(2 magnitude) where `large`, else log(1 + x + low): one logarithm, of the one or the
+    other. The factor 2 is added to the exponent, as twice the magnitude may overflow."""
     total, error = two_sum(algebra.const(x.type, 1.0), x)
     zero = algebra.const(x.type, 0.0)
     return _of_sum(
@@ -223,15 +230,11 @@ def asinh(algebra: Builder, x: Val) -> Val:
     root, root_low = sqrt_pair(algebra, total, rest + square_low)
     excess, excess_low = two_sum(root, algebra.const(x.type, -1.0))
     argument, argument_low = two_sum(magnitude, excess)
-    result = _log_of_large(
-        algebra,
-        magnitude > _BIG[x.type],
-        magnitude,
-        argument,
-        argument_low + (excess_low + root_low),
-    )
+    large, low = magnitude > _BIG[x.type], argument_low + (excess_low + root_low)
+    result = _log_of_large(algebra, large, magnitude, argument, low)
     result = algebra.select(magnitude < INF, result, magnitude)
-    return algebra.copysign(result, x)
+    signed: Val = algebra.copysign(result, x)
+    return signed
 
 
 def acosh(algebra: Builder, x: Val) -> Val:
@@ -242,9 +245,8 @@ def acosh(algebra: Builder, x: Val) -> Val:
     root, root_low = sqrt_pair(algebra, radicand, radicand_low)
     excess, excess_low = two_sum(x, algebra.const(x.type, -1.0))
     argument, argument_low = two_sum(root, excess)
-    result = _log_of_large(
-        algebra, x > _BIG[x.type], x, argument, argument_low + (excess_low + root_low)
-    )
+    large, low = x > _BIG[x.type], argument_low + (excess_low + root_low)
+    result = _log_of_large(algebra, large, x, argument, low)
     return algebra.select(x < INF, algebra.select(x < 1.0, NAN, result), x)
 
 
@@ -259,4 +261,6 @@ def atanh(algebra: Builder, x: Val) -> Val:
     result = algebra.select(
         magnitude < 1.0, result, algebra.select(magnitude == 1.0, algebra.const(x.type, INF), NAN)
     )
-    return algebra.copysign(algebra.select(magnitude < FORMAT[x.type].eps, magnitude, result), x)
+    result = algebra.select(magnitude < FORMAT[x.type].eps, magnitude, result)
+    signed: Val = algebra.copysign(result, x)
+    return signed

@@ -2,7 +2,9 @@
 
 Invariant: everything works in the type of its arguments (f32 or f64) and uses algebra primitives
 only. The error-free transformations are those of Dekker and Knuth (Muller et al., Handbook of
-Floating-Point Arithmetic, chapter 4); a pair (hi, lo) stands for the unevaluated sum hi + lo.
+Floating-Point Arithmetic, chapter 4); a pair (high, low) stands for the unevaluated sum high + low.
+Cases are selected, never branched on: lanes of a vector take different cases, so each computes all
+of them, and what is not selected may well be infinite or NaN.
 """
 
 from __future__ import annotations
@@ -42,16 +44,18 @@ class Format(NamedTuple):
     signed: str  # integer types of its width
     unsigned: str
     width: int
-    mant: int  # bits of the fraction
+    nmant: int  # bits of the fraction
     bias: int
-    magic: float  # 1.5 * 2**mant: adding it rounds to an integer that sits in the low bits
+    # 1.5 * 2**nmant: adding it rounds to an integer that sits in the low bits; with 1.0 * 2**nmant
+    # a negative integer would fall below the power of two, where last places are halves
+    magic: float
     tiny: float  # smallest normal number
     eps: float  # distance from 1 to the next number
 
     @property
     def one(self) -> int:
         """The bit pattern of 1.0."""
-        return self.bias << self.mant
+        return self.bias << self.nmant
 
     @property
     def sign(self) -> int:
@@ -65,7 +69,10 @@ FORMAT = {
 
 
 def horner(algebra: Builder, x: Val, coefficients: Sequence[float]) -> Val:
-    """c[0] + x*(c[1] + x*(...)) with fma."""
+    """c[0] + x*(c[1] + x*(...)).
+
+    One rounding a step, and the same one everywhere: an explicit fma leaves no contraction of
+    products and sums to the compiler of a target."""
     result = algebra.const(x.type, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
         result = algebra.fma(result, x, coefficient)
@@ -73,25 +80,28 @@ def horner(algebra: Builder, x: Val, coefficients: Sequence[float]) -> Val:
 
 
 def clamp(algebra: Builder, x: Val, low: float | None, high: float | None) -> Val:
-    """x limited to [low, high]; NaN passes through."""
+    """x limited to [low, high]; NaN passes through, as it compares false."""
     if low is not None:
         x = algebra.select(x < low, low, x)
     return x if high is None else algebra.select(x > high, high, x)
 
 
 def two_sum(first: Val, second: Val) -> Pair:
+    """The rounded sum and its rounding error, whichever of the two is larger."""
     total = first + second
     virtual = total - first
     return total, (first - (total - virtual)) + (second - virtual)
 
 
 def fast_two_sum(larger: Val, smaller: Val) -> Pair:
-    """As two_sum, for |a| >= |b| or a == 0."""
+    """As two_sum in half the operations, for |larger| >= |smaller| or larger == 0."""
     total = larger + smaller
     return total, smaller - (total - larger)
 
 
 def two_prod(algebra: Builder, first: Val, second: Val) -> Pair:
+    """The rounded product and its rounding error: fma rounds once, and the error is a number of the
+    type unless it underflows."""
     product = first * second
     return product, algebra.fma(first, second, -product)
 
@@ -103,9 +113,9 @@ def divide_pair(
     numerator_low: Val | None = None,
     denominator_low: Val | None = None,
 ) -> Pair:
-    """(a + a_low) / (b + b_low) as a pair."""
+    """(numerator + numerator_low) / (denominator + denominator_low) as a pair."""
     quotient = numerator / denominator
-    remainder = algebra.fma(-quotient, denominator, numerator)
+    remainder = algebra.fma(-quotient, denominator, numerator)  # exact, underflow apart
     if numerator_low is not None:
         remainder = remainder + numerator_low
     if denominator_low is not None:
@@ -114,17 +124,20 @@ def divide_pair(
 
 
 def sqrt_pair(algebra: Builder, square: Val, square_low: Val) -> Pair:
-    """sqrt(a + a_low) as a pair; sqrt(0) is (0, 0)."""
-    root = algebra.sqrt(square)
+    """sqrt(square + square_low) as a pair; sqrt(0) is (0, 0)."""
+    root = algebra.sqrt(square)  # then one step of Newton, whose residual is exact
     root_low = (algebra.fma(-root, root, square) + square_low) / (root + root)
-    return root, algebra.select(root > 0, root_low, 0.0)
+    return root, algebra.select(root > 0, root_low, 0.0)  # 0/0 is not wanted
 
 
 def exponent_of_shifted(algebra: Builder, shifted: Val) -> Val:
-    """2**n as a float, for t = magic + n and n in the exponent range of normal numbers."""
+    """2**n as a float, for shifted = magic + n and n in the exponent range of normal numbers.
+
+    n sits in the low bits; the shift moves it to the field of the exponent, and the bits of magic
+    itself out of the word."""
     layout = FORMAT[shifted.type]
     return algebra.bitcast(
-        (algebra.bitcast(shifted, layout.signed) << layout.mant) + layout.one, shifted.type
+        (algebra.bitcast(shifted, layout.signed) << layout.nmant) + layout.one, shifted.type
     )
 
 
@@ -132,8 +145,10 @@ def float_of_int(algebra: Builder, integer: Val, float_type: str) -> Val:
     """A small integer of the format's integer type as a float (exact)."""
     if float_type == "f32":
         return algebra.convert(integer, float_type)
-    layout = FORMAT[float_type]  # 64-bit conversions are slow on many CPUs
-    base = (layout.bias + layout.mant << layout.mant) | (1 << layout.mant - 1)
+    # 64-bit conversions are slow on many CPUs: instead the integer is added to the bits of magic,
+    # whose last place is 1, and magic is subtracted, which rounds nothing
+    layout = FORMAT[float_type]
+    base = (layout.bias + layout.nmant << layout.nmant) | (1 << layout.nmant - 1)
     return algebra.bitcast(integer + base, float_type) - layout.magic
 
 
@@ -144,5 +159,5 @@ def sign_bits(algebra: Builder, x: Val) -> Val:
 
 
 def flip_sign(algebra: Builder, x: Val, bits: Val) -> Val:
-    """x with its sign bit exclusive-or'ed with `bits`."""
+    """x with its sign bit exclusive-or'ed with `bits`: one operation, for zeros and NaN too."""
     return algebra.bitcast(algebra.bitcast(x, FORMAT[x.type].unsigned) ^ bits, x.type)

@@ -26,7 +26,8 @@ from .tools import (
 
 __all__ = ["sin", "cos", "tan", "sin_turns", "cos_turns"]
 
-# 1/(2 pi) after one word of zeros, in words of the float's width
+# 1/(2 pi) after one word of zeros, in words of the float's width; as many as the window
+# of the largest exponent reaches
 _TURNS = {
     "f32": (
         0x0,
@@ -61,11 +62,12 @@ _TURNS = {
         0x1580CC11BF1EDAEA,
     ),
 }
+# 2 pi rounded, and what that lost
 _TWO_PI = {
     "f32": (6.2831854820251465, -1.7484555314695172e-07),
     "f64": (6.283185307179586, 2.4492935982947064e-16),
 }
-_QUARTER_PI = 0.78539
+_QUARTER_PI = 0.78539  # a little less: below, the argument is its own reduction, without an error
 # (sin r - r) / r^3 and (cos r - 1 + r^2/2) / r^4 in r^2, |r| <= pi/4
 _SIN = {
     "f32": (-0.166666552, 0.008332178, -0.000195172412),
@@ -93,7 +95,10 @@ _COS = {
 
 def _window(math: Builder, start: Val, words: Sequence[int], steps: int) -> list[Val]:
     """Three words of the bit string `words` from bit `start` on: a barrel shift by whole words,
-    then by bits."""
+    then by bits.
+
+    Each step of the shift halves what can still be reached, by selects of constants: lanes with
+    different exponents need no table in memory and no gather."""
     uint = start.type
     width = FORMAT["f32" if uint == "u32" else "f64"].width
     index, bit = start >> (width.bit_length() - 1), start & (width - 1)
@@ -107,7 +112,7 @@ def _window(math: Builder, start: Val, words: Sequence[int], steps: int) -> list
             math.select(taken, row[j + jump] if j + jump < len(row) else zero, row[j])
             for j in range(min(need, len(row)))
         ]
-    left = math.const(uint, width) - bit
+    left = math.const(uint, width) - bit  # the algebra's shift by the whole width gives 0
     return [(row[j] << bit) | (row[j + 1] >> left) for j in range(3)]
 
 
@@ -115,9 +120,10 @@ def _fraction(math: Builder, magnitude: Val) -> tuple[Val, Val]:
     """|x| / (2 pi) modulo 1 as two words, most significant first."""
     layout = FORMAT[magnitude.type]
     bits = math.bitcast(magnitude, layout.unsigned)
-    significand = (bits & ((1 << layout.mant) - 1)) | (1 << layout.mant)
-    # x = significand * 2^e; the bits of weight 2^-i with i <= e only give whole turns
-    start = (bits >> layout.mant) + (layout.width - layout.bias - layout.mant)
+    significand = (bits & ((1 << layout.nmant) - 1)) | (1 << layout.nmant)
+    # x = significand * 2^e; the bits of weight 2^-i with i <= e only give whole turns, and so does
+    # what products lose by wrapping around; the third product's low half is below all that is kept
+    start = (bits >> layout.nmant) + (layout.width - layout.bias - layout.nmant)
     words = _TURNS[magnitude.type]
     first, second, third = _window(math, start, words, (len(words) - 4).bit_length())
     low, carry = significand * second, math.mulhi(significand, third)
@@ -134,18 +140,20 @@ def _angle(math: Builder, high: Val, low: Val, float_type: str) -> Pair:
     layout = FORMAT[float_type]
     mask = math.bitcast(math.bitcast(high, layout.signed) >> (layout.width - 1), layout.unsigned)
     high, low = high ^ mask, low ^ mask  # ones' complement: off by 2^-2width of a turn
+    # normalised first: near a multiple of pi/2 the leading bits are zeros, and a conversion of the
+    # raw word would leave few bits of the angle
     leading = math.op("clz", high) - 1  # one bit left free for the signed conversions
     opposite = math.const(layout.unsigned, layout.width) - leading
     top = (high << leading) | (low >> opposite)
     rest = low << leading
-    drop = layout.width - 2 - layout.mant  # bits of `top` beyond a float's precision
+    drop = layout.width - 2 - layout.nmant  # bits of `top` beyond a float's precision
     head = math.convert(math.bitcast((top >> drop) << drop, layout.signed), float_type)
     tail = math.convert(
         math.bitcast(((top << (layout.width - drop)) | (rest >> drop)) >> 1, layout.signed),
         float_type,
     )
     unit = math.bitcast(
-        (math.const(layout.unsigned, layout.bias - layout.width) - leading) << layout.mant,
+        (math.const(layout.unsigned, layout.bias - layout.width) - leading) << layout.nmant,
         float_type,
     )
     tail = tail * 2.0 ** (drop + 1 - layout.width)
@@ -158,9 +166,11 @@ def _angle(math: Builder, high: Val, low: Val, float_type: str) -> Pair:
 
 
 def _reduce(math: Builder, x: Val) -> tuple[Val, Val, Val]:
-    """(q, r, r_low): |x| = q*pi/2 + r + r_low modulo 2 pi, |r| <= pi/4."""
+    """(quadrant, reduced, reduced_low): |x| = quadrant*pi/2 + reduced + reduced_low modulo 2 pi,
+    |reduced| <= pi/4."""
     magnitude, layout = math.abs(x), FORMAT[x.type]
     high, low = _fraction(math, magnitude)
+    # the fraction of a turn rounded to quarters: the two top bits after half a quarter is added
     quadrant = (high + (1 << layout.width - 3)) >> (layout.width - 2)
     reduced, reduced_low = _angle(math, high - (quadrant << (layout.width - 2)), low, x.type)
     small = magnitude < _QUARTER_PI
@@ -173,29 +183,31 @@ def _reduce(math: Builder, x: Val) -> tuple[Val, Val, Val]:
 
 
 def _sin_parts(math: Builder, reduced: Val, low: Val) -> Pair:
-    """sin(r + low) as r plus a small part."""
+    """sin(reduced + low) as reduced plus a small part."""
     square = reduced * reduced
     return reduced, math.fma(reduced * square, horner(math, square, _SIN[reduced.type]), low)
 
 
 def _cos_parts(math: Builder, reduced: Val, low: Val) -> Pair:
-    """cos(r + low) as a number near 1 plus a small part."""
+    """cos(reduced + low) as a number near 1 plus a small part."""
     square = reduced * reduced
     half = square * 0.5
     near_one = 1.0 - half
     part = math.fma(
         square * square, horner(math, square, _COS[reduced.type]), (1.0 - near_one) - half
     )
-    # z is not exact; its rounding error counts half
+    # the square is not exact; its rounding error counts half
     return near_one, math.fma(-reduced, low, part) - math.fma(reduced, reduced, -square) * 0.5
 
 
 def _finish(math: Builder, x: Val, result: Val) -> Val:
+    """The result where x is finite, else NaN: inf - inf, or x itself."""
     return math.select(math.abs(x) < INF, result, x - x)
 
 
 def _wave(math: Builder, reduced: Val, low: Val, quadrant: Val) -> Val:
-    """sin(r + low + q*pi/2)."""
+    """sin(reduced + low + quadrant*pi/2): an odd quadrant takes the cosine, the upper half of the
+    turn the other sign; lanes differ, so both kernels are computed."""
     layout = FORMAT[reduced.type]
     sin_high, sin_low = _sin_parts(math, reduced, low)
     cos_high, cos_low = _cos_parts(math, reduced, low)
@@ -216,7 +228,8 @@ def cos(math: Builder, x: Val) -> Val:
 
 
 def _turns(math: Builder, turns: Val) -> tuple[Val, Val, Val]:
-    """(q, r, r_low): 2 pi t = q*pi/2 + r + r_low for |t| below 2^20; no reduction is needed."""
+    """(quadrant, reduced, reduced_low): 2 pi turns = quadrant*pi/2 + reduced + reduced_low, for
+    |turns| below 2^20: the quarters come off exactly, before pi has a part in it."""
     layout = FORMAT[turns.type]
     shifted = math.fma(turns, 4.0, layout.magic)
     part = math.fma(shifted - layout.magic, -0.25, turns)
@@ -226,13 +239,13 @@ def _turns(math: Builder, turns: Val) -> tuple[Val, Val, Val]:
 
 
 def sin_turns(math: Builder, turns: Val) -> Val:
-    """sin(2 pi t) for |t| below 2^20: a fifth of the cost of sin."""
+    """sin(2 pi turns) for |turns| below 2^20: a fifth of the cost of sin."""
     quadrant, reduced, low = _turns(math, turns)
     return _wave(math, reduced, low, quadrant)
 
 
 def cos_turns(math: Builder, turns: Val) -> Val:
-    """cos(2 pi t) for |t| below 2^20."""
+    """cos(2 pi turns) for |turns| below 2^20."""
     quadrant, reduced, low = _turns(math, turns)
     return _wave(math, reduced, low, quadrant + 1)
 
@@ -247,8 +260,8 @@ def tan(math: Builder, x: Val) -> Val:
     numerator, numerator_low = (math.select(odd, c, n) for n, c in zip(sin_pair, cos_pair))
     denominator, denominator_low = (math.select(odd, n, c) for n, c in zip(sin_pair, cos_pair))
     result, result_low = divide_pair(math, numerator, denominator, numerator_low, denominator_low)
-    result = math.select(
-        math.abs(result) < FORMAT[x.type].eps ** 2, result, result + result_low
-    )  # keeps zeros and subnormals
+    # keeps zeros and subnormals, where the quotient's remainder underflows
+    tiny = math.abs(result) < FORMAT[x.type].eps ** 2
+    result = math.select(tiny, result, result + result_low)
     result = flip_sign(math, result, (quadrant << (layout.width - 1)) ^ sign_bits(math, x))
     return _finish(math, x, result)
