@@ -13,10 +13,10 @@ from typing import Generic, TypeVar
 
 __all__ = ["Bounded", "NativeCost", "NATIVE"]
 
-V = TypeVar("V")
+Value = TypeVar("Value")
 
 
-class Bounded(Generic[V]):
+class Bounded(Generic[Value]):
     """The values used last, at most `entries` of them and about `nbytes` bytes in all.
 
     >>> kept = Bounded[str](entries=2)
@@ -25,12 +25,12 @@ class Bounded(Generic[V]):
     """
 
     def __init__(
-        self, entries: int, nbytes: int = 0, size: Callable[[V], int] | None = None
+        self, entries: int, nbytes: int = 0, size: Callable[[Value], int] | None = None
     ) -> None:
         self.entries, self.nbytes, self.size = entries, nbytes, size
         self.held = 0  # bytes
-        self._kept: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
-        self._lock = threading.RLock()
+        self._kept: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+        self._lock = threading.RLock()  # re-entrant: a value that is dropped may use the table
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._kept
@@ -38,22 +38,24 @@ class Bounded(Generic[V]):
     def __len__(self) -> int:
         return len(self._kept)
 
-    def of(self, key: Hashable, make: Callable[[], V]) -> V:
+    def of(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value of a key, made when it is not there."""
         with self._lock:
-            got = self._kept.get(key)
-            if got is not None:
+            found = self._kept.get(key)
+            if found is not None:
                 self._kept.move_to_end(key)
-                return got[0]
+                return found[0]
+        # made without the lock, as making may take long and use the table: of two threads that make
+        # the same value the later one's stays, and the bytes of the earlier one are given back
         value = make()
         cost = self.size(value) if self.size is not None else 0
         with self._lock:
-            old = self._kept.pop(key, None)
+            replaced = self._kept.pop(key, None)
             self._kept[key] = value, cost
-            self.held += cost - (old[1] if old is not None else 0)
+            self.held += cost - (replaced[1] if replaced is not None else 0)
             while len(self._kept) > self.entries or (self.nbytes and self.held > self.nbytes):
-                _, (_, gone) = self._kept.popitem(last=False)
-                self.held -= gone
+                _, (_, dropped) = self._kept.popitem(last=False)
+                self.held -= dropped
         return value
 
     def clear(self) -> None:

@@ -26,19 +26,22 @@ def _library() -> Any:
     """The C library with fegetenv and fesetenv, called with the GIL held; None elsewhere."""
     if not sys.platform.startswith("linux"):
         return None
-    for name in (None, "libm.so.6"):
+    for filename in (None, "libm.so.6"):
         try:
-            found = ctypes.PyDLL(name)
-            found.fegetenv.argtypes = found.fesetenv.argtypes = [ctypes.c_void_p]
+            library = ctypes.PyDLL(filename)
+            library.fegetenv.argtypes = library.fesetenv.argtypes = [ctypes.c_void_p]
         except (OSError, AttributeError):
             continue
-        return found
+        return library
     return None
 
 
 _LIBRARY = _library()
 
 
+# names of the module, not literals: sums of literals are taken when the file is compiled, in
+# whatever mode that thread has; _LITTLE is a quarter of the last place of 1, so that it shows in
+# sums and differences with 1 only where rounding is not to nearest
 _ONE, _LITTLE, _NORMAL, _LEAST = 1.0, 2.0**-54, 2.0**-1022, 5e-324
 
 
@@ -48,9 +51,12 @@ def sees_subnormals() -> bool:
 
 
 def _foreign() -> bool:
-    """Whether this thread's arithmetic rounds otherwise than to nearest, or flushes to zero."""
+    """Whether this thread's arithmetic rounds otherwise than to nearest, or flushes to zero.
+
+    Asked of the arithmetic itself: a few operations cost less than a call that reads the control
+    word, and are the same on every machine."""
     nearest = _ONE + _LITTLE == _ONE and _ONE - _LITTLE == _ONE  # up; down or towards zero
-    return not (nearest and _NORMAL * 0.5 > 0.0 and _LEAST > 0.0)
+    return not (nearest and _NORMAL * 0.5 > 0.0 and _LEAST > 0.0)  # results flushed; operands
 
 
 class plain_floats:  # noqa: N801  (used like a function)
@@ -71,18 +77,18 @@ class plain_floats:  # noqa: N801  (used like a function)
             _LIBRARY.fegetenv(self._saved)
             _LIBRARY.fesetenv(_DEFAULT)
 
-    def __exit__(self, *exc: Any) -> None:
+    def __exit__(self, *exception: Any) -> None:
         if self._saved is not None:
             _LIBRARY.fesetenv(self._saved)
-        self._quiet.__exit__(*exc)
+        self._quiet.__exit__(*exception)
 
 
-def in_plain_floats(f: Call) -> Call:
+def in_plain_floats(function: Call) -> Call:
     """f, run inside `plain_floats`."""
 
-    @functools.wraps(f)
+    @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with plain_floats():
-            return f(*args, **kwargs)
+            return function(*args, **kwargs)
 
     return wrapped  # type: ignore[return-value]

@@ -64,20 +64,22 @@ def _listed(value: Any, what: str) -> tuple[Any, ...]:
 def as_shape(shape: Any) -> tuple[int, ...]:
     """A shape from an int or a sequence of ints; ShapeError for negative sizes and for more
     elements than an int64 counts."""
+    # nearly always it is a good shape already and is given back; `type is int` keeps truth values
+    # and NumPy's integers out; beside an axis of size 0 the others still have strides to be counted
     size = 1
-    for n in shape if type(shape) is tuple else ():
-        if type(n) is not int or n < 0:
+    for extent in shape if type(shape) is tuple else ():
+        if type(extent) is not int or extent < 0:
             break
-        size *= n or 1
+        size *= extent or 1
     else:
         if type(shape) is tuple and size < 1 << 63:
             return shape
-    out = tuple([whole(n, "a size") for n in _listed(shape, "a shape")])
-    if any(n < 0 for n in out):
-        raise ShapeError(f"a shape cannot hold negative sizes: {shape_text(out)}")
-    if prod([n or 1 for n in out]) >= 1 << 63:
-        raise ShapeError(f"shape {shape_text(out)} holds more elements than an int64 counts")
-    return out
+    result = tuple([whole(n, "a size") for n in _listed(shape, "a shape")])
+    if any(n < 0 for n in result):
+        raise ShapeError(f"a shape cannot hold negative sizes: {shape_text(result)}")
+    if prod([n or 1 for n in result]) >= 1 << 63:
+        raise ShapeError(f"shape {shape_text(result)} holds more elements than an int64 counts")
+    return result
 
 
 def broadcast_shapes(what: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
@@ -89,26 +91,26 @@ def broadcast_shapes(what: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     first = shapes[0] if shapes else ()
     if all(s == first for s in shapes):
         return first
-    n = max(map(len, shapes))
-    out = []
-    for axis in range(n):
+    ndim = max(map(len, shapes))
+    result = []
+    for axis in range(ndim):
         size = 1
-        for s in shapes:
-            k = axis - n + len(s)
-            d = s[k] if k >= 0 else 1
-            if d != 1 and size not in (1, d):
+        for shape in shapes:
+            position = axis - ndim + len(shape)
+            extent = shape[position] if position >= 0 else 1
+            if extent != 1 and size not in (1, extent):
                 raise ShapeError(f"{what}: shapes {', '.join(map(str, shapes))} do not broadcast")
-            size = d if d != 1 else size
-        out.append(size)
-    return tuple(out)
+            size = extent if extent != 1 else size
+        result.append(size)
+    return tuple(result)
 
 
 def normalize_axis(axis: int, ndim: int, what: str = "axis") -> int:
     """Axis in 0..ndim-1; raises ShapeError outside."""
-    a = whole(axis, f"{what}: axis" if what != "axis" else what)
-    if not -ndim <= a < ndim:
-        raise ShapeError(f"{what}: axis {value_text(a)} is out of range for {ndim} dimensions")
-    return a % ndim
+    index = whole(axis, f"{what}: axis" if what != "axis" else what)
+    if not -ndim <= index < ndim:
+        raise ShapeError(f"{what}: axis {value_text(index)} is out of range for {ndim} dimensions")
+    return index % ndim
 
 
 def normalize_axes(
@@ -125,24 +127,29 @@ def normalize_axes(
 
 def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     """Row-major strides in elements."""
-    out, n = [], 1
-    for d in reversed(shape):
-        out.append(n)
-        n *= max(d, 1)
-    return tuple(reversed(out))
+    strides, stride = [], 1
+    for extent in reversed(shape):
+        strides.append(stride)
+        stride *= max(extent, 1)
+    return tuple(reversed(strides))
 
 
 def is_contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    return all(d <= 1 or s == c for d, s, c in zip(shape, strides, contiguous_strides(shape)))
+    return all(
+        extent <= 1 or stride == dense
+        for extent, stride, dense in zip(shape, strides, contiguous_strides(shape))
+    )
 
 
 def broadcast_strides(
-    shape: Sequence[int], strides: Sequence[int], to: Sequence[int]
+    shape: Sequence[int], strides: Sequence[int], target: Sequence[int]
 ) -> tuple[int, ...]:
-    """Strides that read an array of `shape` as if it had shape `to` (0 along broadcast axes)."""
-    pad = len(to) - len(shape)
-    return (0,) * pad + tuple(
-        0 if d == 1 and t != 1 else s for d, s, t in zip(shape, strides, to[pad:])
+    """Strides that read an array of `shape` as if it had shape `target` (0 along broadcast
+    axes)."""
+    missing = len(target) - len(shape)
+    return (0,) * missing + tuple(
+        0 if extent == 1 and wanted != 1 else stride
+        for extent, stride, wanted in zip(shape, strides, target[missing:])
     )
 
 
@@ -156,25 +163,29 @@ def collapse(
     >>> collapse((2, 3, 4), [(12, 4, 1), (0, 0, 0)])
     ((24,), [(1,), (0,)])
     """
+    # an axis joins the one before it where a whole run of it is one step of that axis, for every
+    # operand: one loop counter then walks both; broadcast axes join as 0 == 0 * size
     axes = [i for i, d in enumerate(shape) if d != 1]
-    dims: list[int] = []
-    outs: list[list[int]] = [[] for _ in strides]
-    for i in axes:
-        if dims and all(o[-1] == st[i] * shape[i] for o, st in zip(outs, strides)):
-            dims[-1] *= shape[i]
-            for o, st in zip(outs, strides):
-                o[-1] = st[i]
+    extents: list[int] = []
+    results: list[list[int]] = [[] for _ in strides]
+    for axis in axes:
+        if extents and all(
+            merged[-1] == operand[axis] * shape[axis] for merged, operand in zip(results, strides)
+        ):
+            extents[-1] *= shape[axis]
+            for merged, operand in zip(results, strides):
+                merged[-1] = operand[axis]
         else:
-            dims.append(shape[i])
-            for o, st in zip(outs, strides):
-                o.append(st[i])
-    return tuple(dims), [tuple(o) for o in outs]
+            extents.append(shape[axis])
+            for merged, operand in zip(results, strides):
+                merged.append(operand[axis])
+    return tuple(extents), [tuple(merged) for merged in results]
 
 
 def reshape_strides(
-    shape: Sequence[int], strides: Sequence[int], new: Sequence[int]
+    shape: Sequence[int], strides: Sequence[int], target: Sequence[int]
 ) -> tuple[int, ...] | None:
-    """Strides of the same elements in the same order under shape `new`, or None.
+    """Strides of the same elements in the same order under shape `target`, or None.
 
     >>> reshape_strides((4, 6), (6, 1), (2, 2, 6)), reshape_strides((4, 6), (1, 4), (24,))
     ((12, 6, 1), None)
@@ -182,15 +193,17 @@ def reshape_strides(
     Both shapes have the same number of elements; strides of axes of size 1 mean nothing.
     """
     if 0 in shape:
-        return contiguous_strides(new)
+        return contiguous_strides(target)
+    # runs that one stride walks are split into whole axes of the target, the slowest axis first; an
+    # axis that reaches over the end of a run has no single stride
     runs, (steps,) = collapse(shape, [tuple(strides)])
-    out: list[int] = []
-    rest, step, k = 1, 1, 0
-    for d in new:
-        if d != 1 and rest == 1:
-            rest, step, k = runs[k], steps[k], k + 1
-        if rest % d:
+    result: list[int] = []
+    rest, step, following = 1, 1, 0
+    for extent in target:
+        if extent != 1 and rest == 1:
+            rest, step, following = runs[following], steps[following], following + 1
+        if rest % extent:
             return None
-        rest //= d
-        out.append(rest * step)
-    return tuple(out)
+        rest //= extent
+        result.append(rest * step)
+    return tuple(result)

@@ -40,7 +40,7 @@ __all__ = [
     "ASIDE",
 ]
 
-F = TypeVar("F", bound=Callable[..., Any])
+Call = TypeVar("Call", bound=Callable[..., Any])
 ROUNDS = 3  # tries of a commit that meets ordinary exceptions
 
 PENDING: list[int] = []  # signals that wait for the end of a critical frame
@@ -49,14 +49,15 @@ ASIDE: list[Callable[[], Callable[[], None]]] = []
 _LIBRARIES = sys.stdlib_module_names | {"numpy", "llvmlite", "ml_dtypes", "optree", "hybrid"}
 _CRITICAL: set[types.CodeType] = set()
 _SAVED: dict[int, Any] = {}  # signal -> the user's handler, while ours is in its place
-_DEPTH, _HANDLED = [0], [0]
-_C: Any = importlib.import_module("_signal")  # without the enums around it
-_get, _set = _C.getsignal, _C.signal
+_DEPTH, _HANDLED = [0], [0]  # sections that are open; handlers that ran
+_SIGNALS: Any = importlib.import_module("_signal")  # without the enums around it
+_get_handler, _set_handler = _SIGNALS.getsignal, _SIGNALS.signal
 
 
 class _Trip:
     """``TRIP[numbers]`` makes signals arrive (again).  A subscript, because Python does not look
-    for signals after one: as the last act of a function they arrive in the caller."""
+    for signals after one: as the last act of a function they arrive in the caller.  `max` with a
+    key calls it for each number, in C: no byte code in between where the first could arrive."""
 
     __getitem__ = staticmethod(functools.partial(max, key=ctypes.pythonapi.PyErr_SetInterruptEx))
 
@@ -86,18 +87,19 @@ def is_tool(filename: str) -> bool:
     """Whether a file is hybrid's or of what it works with: its caller says who the work is for."""
     if filename.startswith(_DEMO):
         return False
-    own = filename.startswith(_STDLIB) and "site-packages" not in filename
-    return own or filename.startswith(tuple(_TOOLS))
+    standard = filename.startswith(_STDLIB) and "site-packages" not in filename
+    return standard or filename.startswith(tuple(_TOOLS))
 
 
-def critical(fn: F) -> F:
+def critical(function: Call) -> Call:
     """Mark a function in whose frames, and below until user code, no handler may run."""
-    _CRITICAL.add(fn.__code__)  # type: ignore[attr-defined]
-    return fn
+    _CRITICAL.add(function.__code__)  # type: ignore[attr-defined]
+    return function
 
 
 def _inside(frame: Any) -> bool:
-    """Whether a critical frame is met before user code."""
+    """Whether a critical frame is met before user code: user code that hybrid calls is not
+    critical, whoever waits below it."""
     while frame is not None:
         if frame.f_code in _CRITICAL:
             return True
@@ -116,7 +118,7 @@ def handled() -> int:
 def _arrived(number: int, frame: Any) -> Any:
     """Stands in for a user's handler."""
     if _inside(frame):
-        if number not in PENDING:
+        if number not in PENDING:  # as a system that counts no signals: once is enough
             PENDING.append(number)
         return None
     handler = _SAVED.get(number)
@@ -125,12 +127,12 @@ def _arrived(number: int, frame: Any) -> Any:
     if handler is None:
         return None
     _HANDLED[0] += 1
-    undo = [aside() for aside in ASIDE]
+    restore = [aside() for aside in ASIDE]
     try:
         return handler(number, frame)
     finally:
-        for back in undo:
-            back()
+        for give_aside in restore:
+            give_aside()
         if PENDING:
             numbers = PENDING[:]
             del PENDING[:]
@@ -140,11 +142,11 @@ def _arrived(number: int, frame: Any) -> Any:
 # ---- sections
 @critical
 def _install() -> None:
-    for number, handler in zip(_numbers(), map(_get, _numbers())):
+    for number, handler in zip(_numbers(), map(_get_handler, _numbers())):
         if callable(handler) and handler is not _arrived:
             _SAVED[number] = handler
             try:
-                _set(number, _arrived)
+                _set_handler(number, _arrived)
             except ValueError:  # an embedding program runs Python in a thread of its own
                 del _SAVED[number]
 
@@ -158,16 +160,16 @@ def _numbers() -> tuple[int, ...]:
 
 @critical
 def _restore() -> None:
-    error = None
+    raised = None
     for number in list(_SAVED):
         try:
-            if _get(number) is _arrived:
-                _set(number, _SAVED[number])
+            if _get_handler(number) is _arrived:
+                _set_handler(number, _SAVED[number])
             del _SAVED[number]
-        except BaseException as e:  # of a handler that is back in its place
-            error = error or e
-    if error is not None:
-        raise error
+        except BaseException as error:  # of a handler that is back in its place
+            raised = raised or error
+    if raised is not None:
+        raise raised
 
 
 @critical
@@ -201,7 +203,7 @@ class _Held:
 
     @staticmethod
     @critical
-    def __exit__(*exc: Any) -> None:
+    def __exit__(*exception: Any) -> None:
         if not _is_main():
             return
         _DEPTH[0] = max(_DEPTH[0] - 1, 0)
@@ -228,14 +230,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
 
 
-def protected(fn: F) -> F:
+def protected(function: Call) -> Call:
     """A critical function that is a section of its own."""
-    critical(fn)
+    critical(function)
 
-    @functools.wraps(fn)
+    @functools.wraps(function)
     def section(*args: Any, **kwargs: Any) -> Any:
         with held:
-            return fn(*args, **kwargs)
+            return function(*args, **kwargs)
 
     return section  # type: ignore[return-value]
 
@@ -244,19 +246,21 @@ def protected(fn: F) -> F:
 def finish(commit: Callable[..., Any], *args: Any) -> Any:
     """Call a commit that may be repeated until it is done; raise what interrupted it afterwards."""
     error: BaseException | None = None
-    left = ROUNDS
+    remaining = ROUNDS
     while True:
         try:
-            out = commit(*args)
+            result = commit(*args)
             break
-        except BaseException as e:
-            error = error or e
-            left -= isinstance(e, Exception)
-            if not left:
+        except BaseException as caught:
+            error = error or caught
+            # interrupts come from outside, and any number may; only what the commit itself raises
+            # tells that it cannot be done
+            remaining -= isinstance(caught, Exception)
+            if not remaining:
                 raise
     if error is not None:
         raise error
-    return out
+    return result
 
 
 def foreign(error: BaseException) -> bool:
@@ -268,7 +272,7 @@ def foreign(error: BaseException) -> bool:
 def from_handler(error: BaseException) -> bool:
     """Whether user code raised an exception that left a call in which no user code runs: a handler
     of a signal did."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and not is_tool(trace.tb_frame.f_code.co_filename)
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and not is_tool(traceback.tb_frame.f_code.co_filename)

@@ -36,11 +36,12 @@ _METHOD = opmap["LOAD_METHOD" if _OWN_OPCODE else "LOAD_ATTR"]
 
 def read_to_be_called() -> bool:
     """Whether the property getter that asks runs for `x.name(...)`, not for `x.name`."""
-    frame = sys._getframe(2)
-    code, at = frame.f_code.co_code, frame.f_lasti
-    while at > 0 and not code[at]:  # a getter that runs inline leaves its caller in the cache
-        at -= 2
-    return at >= 0 and code[at] == _METHOD and (_OWN_OPCODE or code[at + 1] & 1 == 1)
+    frame = sys._getframe(2)  # past the getter: the code that reads the property
+    code, offset = frame.f_code.co_code, frame.f_lasti
+    # a getter that runs inline leaves its caller in the cache behind the instruction, all zeros
+    while offset > 0 and not code[offset]:
+        offset -= 2
+    return offset >= 0 and code[offset] == _METHOD and (_OWN_OPCODE or code[offset + 1] & 1 == 1)
 
 
 def users_code(filename: str) -> bool:
@@ -61,8 +62,8 @@ def user_site(start: int = 1) -> Site | None:
     The demonstration package counts as user code."""
     frame = sys._getframe(start)
     while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_SKIPPED) or name.startswith(_DEMO):
-            return Site(name, frame.f_lineno, frame.f_code.co_name)
+        filename = frame.f_code.co_filename
+        if not filename.startswith(_SKIPPED) or filename.startswith(_DEMO):
+            return Site(filename, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back  # type: ignore[assignment]
     return None

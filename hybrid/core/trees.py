@@ -20,20 +20,21 @@ def flatten(tree: Any) -> tuple[list[Any], Any]:
     >>> flatten({"a": 1, "b": (2, None)})[0]
     [1, 2]
     """
+    # optree sorts keys unless told otherwise, which is told for a namespace
     with optree.dict_insertion_ordered(True, namespace="hybrid"):
-        found, spec = optree.tree_flatten(tree, namespace="hybrid")
-    return found, spec
+        found, structure = optree.tree_flatten(tree, namespace="hybrid")
+    return found, structure
 
 
-def unflatten(spec: Any, new_leaves: list[Any]) -> Any:
+def unflatten(structure: Any, new_leaves: list[Any]) -> Any:
     """The tree of that structure with other leaves."""
-    return optree.tree_unflatten(spec, new_leaves)
+    return optree.tree_unflatten(structure, new_leaves)
 
 
-def map_tree(f: Callable[..., Any], tree: Any) -> Any:
+def map_tree(function: Callable[..., Any], tree: Any) -> Any:
     """The tree with f applied to each leaf."""
-    found, spec = flatten(tree)
-    return unflatten(spec, [f(x) for x in found])
+    found, structure = flatten(tree)
+    return unflatten(structure, [function(x) for x in found])
 
 
 def leaves(tree: Any) -> list[Any]:
