@@ -93,7 +93,7 @@ def is_tool(filename: str) -> bool:
 
 def critical(function: Call) -> Call:
     """Mark a function in whose frames, and below until user code, no handler may run."""
-    _CRITICAL.add(function.__code__)  # type: ignore[attr-defined]
+    _CRITICAL.add(function.__code__)
     return function
 
 
