@@ -93,9 +93,9 @@ class Result(NamedTuple):
         return "\n".join(f"{s.name:10} {s.seconds * 1e3:8.2f} ms {s.size:6}" for s in self.steps)
 
 
-def _size(made: Any) -> int:
+def _size(result: Any) -> int:
     for name in ("nodes", "order", "home", "steps"):
-        part = getattr(made, name, None)
+        part = getattr(result, name, None)
         if part is not None:
             return len(part)
     return 0
@@ -103,21 +103,21 @@ def _size(made: Any) -> int:
 
 def _run(work: Work, steps: Sequence[Step], hook: Hook | None, check: bool) -> list[Timing]:
     """The one loop over steps: timed, shown to the hook, verified where asked."""
-    done = []
+    timings = []
     for step in steps:
         start = perf_counter()
         try:
-            made = step.run(work)
-        except Exception as e:
-            blame(e, step=step.name)
+            result = step.run(work)
+        except Exception as error:
+            blame(error, step=step.name)
             raise
-        setattr(work, step.makes, made)
-        done.append(Timing(step.name, perf_counter() - start, _size(made)))
+        setattr(work, step.makes, result)
+        timings.append(Timing(step.name, perf_counter() - start, _size(result)))
         if hook is not None:
-            hook(step.name, made)
+            hook(step.name, result)
         if check and step.makes == "graph":
-            verify(made)
-    return done
+            verify(result)
+    return timings
 
 
 def optimize(
@@ -129,8 +129,8 @@ def optimize(
 ) -> tuple[Graph, tuple[Timing, ...]]:
     """The graph after the passes.  `check`: run the verifier after each."""
     work = Work(graph, context or Context())
-    done = _run(work, tuple(map(_pass, passes)), hook, check)
-    return work.graph, tuple(done)
+    timings = _run(work, tuple(map(_pass, passes)), hook, check)
+    return work.graph, tuple(timings)
 
 
 def lower(graph: Graph, states: Sequence[tuple[int, int]] = (), donate: bool = True) -> Plan:
@@ -161,6 +161,6 @@ def build(
     folding; `hook(step name, result)` sees each intermediate form.
     """
     work = Work(graph, Context(kernel), states, donate)
-    done = _run(work, STEPS, hook, check)
+    timings = _run(work, STEPS, hook, check)
     assert work.plan is not None
-    return Result(work.graph, work.plan, tuple(done))
+    return Result(work.graph, work.plan, tuple(timings))

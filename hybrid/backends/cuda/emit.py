@@ -97,8 +97,8 @@ def _emit_map(form: Form) -> Code:
     code, body, length = threads.code, threads.body, threads.body.word(threads.body.words.n)
 
     def element(item: str) -> None:
-        row, element = threads.divide(item, length)
-        body.begin_row(row)
+        row_number, element = threads.divide(item, length)
+        body.begin_row(row_number)
         position = Position(element)
         values = body.vector(body.prepare(threads.program.outs), position)
         if form.check:
@@ -156,9 +156,9 @@ class _RowThreads(_Threads):
             _barrier(code)
             code.when(code.op(f"icmp ult i64 {self.tid}, {half}"), pair)
         _barrier(code)
-        top = get("0")
+        result = get("0")
         _barrier(code)
-        return top
+        return result
 
     def visit(self, row_pass: Pass, numbers: list[int], element: str) -> dict[int, str]:
         position = Position(element)
@@ -168,38 +168,44 @@ class _RowThreads(_Threads):
         return values
 
     def reduce_pass(self, row_pass: Pass, numbers: list[int], length: str) -> None:
-        code, lanes, reds = (
+        code, lanes, reductions = (
             self.code,
             self.body.scalar,
             reductions_of(self.program, row_pass.reductions),
         )
-        start = [(lanes.ty(ty), e) for r in reds for ty, e in zip(r.parts, r.neutral(lanes))]
+        start = [(lanes.ty(ty), e) for r in reductions for ty, e in zip(r.parts, r.neutral(lanes))]
 
         def cut(names: list[str]) -> list[list[str]]:
             parts, start = [], 0
-            for reduction in reds:
+            for reduction in reductions:
                 parts.append(names[start : start + len(reduction.parts)])
                 start += len(reduction.parts)
             return parts
 
-        def block(lo: str, totals: list[str]) -> list[str]:
-            stop = code.smin(code.add(lo, str(_BLOCK)), length)
+        def block(first: str, totals: list[str]) -> list[str]:
+            stop = code.smin(code.add(first, str(_BLOCK)), length)
 
-            def one(element: str, accs: list[str]) -> list[str]:
+            def one(element: str, accumulators: list[str]) -> list[str]:
                 values = self.visit(row_pass, numbers, element)
-                fed = [r.feed(lanes, self.body.value(r.operand, values), element) for r in reds]
-                return [x for r, a, v in zip(reds, cut(accs), fed) for x in r.follow(lanes, a, v)]
+                inputs = [
+                    r.feed(lanes, self.body.value(r.operand, values), element) for r in reductions
+                ]
+                return [
+                    x
+                    for r, a, v in zip(reductions, cut(accumulators), inputs)
+                    for x in r.follow(lanes, a, v)
+                ]
 
-            _, accs = code.loop(code.add(lo, self.tid), stop, str(_LANES), start, one)
+            _, accumulators = code.loop(code.add(first, self.tid), stop, str(_LANES), start, one)
             return [
                 x
-                for r, t, a in zip(reds, cut(totals), cut(accs))
+                for r, t, a in zip(reductions, cut(totals), cut(accumulators))
                 for x in r.combine(lanes, t, self.tree(r, a))
             ]
 
         _, totals = code.loop("0", length, str(_BLOCK), start, block)
         empty = code.once(f"icmp eq i64 {length}, 0")
-        for reduction, total in zip(reds, cut(totals)):
+        for reduction, total in zip(reductions, cut(totals)):
             self.body.known[reduction.number] = reduction.result(lanes, total, empty)
 
     def row(self, item: str, _: list[str]) -> list[str]:
@@ -251,8 +257,8 @@ def _emit_columns(form: Form) -> Code:
     column = emit_column_threads(threads.body)
 
     def visit(item: str) -> None:
-        row, column_number = threads.divide(item, length)
-        threads.body.begin_row(row)
+        row_number, column_number = threads.divide(item, length)
+        threads.body.begin_row(row_number)
         column(Position(column_number))
 
     threads.grid_loop(threads.code.once(f"mul i64 {threads.rows()}, {length}"), visit)
@@ -268,9 +274,9 @@ def _target() -> llvm.Target:
     llvm.initialize_all_asmprinters()
     try:
         return llvm.Target.from_triple(TRIPLE)
-    except RuntimeError as e:
+    except RuntimeError as error:
         raise BackendError(
-            f"this llvmlite cannot generate PTX ({e}); install a build with the NVPTX target"
+            f"this llvmlite cannot generate PTX ({error}); install a build with the NVPTX target"
         ) from None
 
 
@@ -287,8 +293,8 @@ def _ptx(form: Form, arch: str) -> tuple[str, str]:
     try:
         module = llvm.parse_assembly(f'target triple = "{TRIPLE}"\n{text}', context)
         module.verify()
-    except RuntimeError as e:
-        raise BackendError(f"generated GPU code is not valid LLVM IR: {e}") from None
+    except RuntimeError as error:
+        raise BackendError(f"generated GPU code is not valid LLVM IR: {error}") from None
     return machine.emit_assembly(module), symbol
 
 

@@ -67,8 +67,8 @@ class View(NamedTuple):
     def apply(self, affine: AffineMap) -> AffineMap | None:
         node = self.node
         assert node.op.layout is not None
-        found = node.op.layout(node.inputs[0].aval, affine[1], affine[0], **node.params)
-        return None if found is None else (int(found[0]), tuple(map(int, found[1])))
+        mapped = node.op.layout(node.inputs[0].aval, affine[1], affine[0], **node.params)
+        return None if mapped is None else (int(mapped[0]), tuple(map(int, mapped[1])))
 
 
 class Broadcast(NamedTuple):
@@ -109,10 +109,10 @@ Path = tuple[View | Broadcast | Embed, ...]
 def walk_path(path: Path, affine: AffineMap) -> AffineMap | None:
     """The map after all steps."""
     for step in path:
-        found = step.apply(affine)
-        if found is None:
+        mapped = step.apply(affine)
+        if mapped is None:
             return None
-        affine = found
+        affine = mapped
     return affine
 
 
@@ -151,23 +151,23 @@ def dense_order(shape: Ints, strides: Sequence[int]) -> Ints | None:
     """Axes (of size above 1) from the slowest to the fastest, when the strides visit 0..size-1
     exactly once each; None otherwise."""
     axes = sorted((a for a, d in enumerate(shape) if d != 1), key=lambda axis: -strides[axis])
-    want = 1
+    expected = 1
     for axis in reversed(axes):
-        if strides[axis] != want:
+        if strides[axis] != expected:
             return None
-        want *= shape[axis]
+        expected *= shape[axis]
     return tuple(axes)
 
 
 def same_order(
-    shape: Ints, strides: Sequence[int], space: Ints, over: Sequence[int]
+    shape: Ints, strides: Sequence[int], space: Ints, region_strides: Sequence[int]
 ) -> Embed | None:
     """The embedding that makes position p of `shape` and position q of `space` meet when they are
     maps onto the same dense elements: `strides` over `shape`, `over` over `space` (0 where it
     repeats)."""
     perm = dense_order(shape, strides)
-    axes = tuple(a for a, s in enumerate(over) if s != 0 and space[a] != 1)
-    order = dense_order(tuple(space[a] for a in axes), [over[a] for a in axes])
+    axes = tuple(a for a, s in enumerate(region_strides) if s != 0 and space[a] != 1)
+    order = dense_order(tuple(space[a] for a in axes), [region_strides[a] for a in axes])
     if perm is None or order is None:
         return None
     axes = tuple(axes[k] for k in order)

@@ -32,7 +32,7 @@ from .regions import (
     ScatterRegion,
 )
 
-__all__ = ["Home", "Copy", "Assignment", "assign", "box_of"]
+__all__ = ["Location", "Copy", "Assignment", "assign", "box_of"]
 
 
 MAX_NEST = 8  # boxes inside boxes
@@ -43,7 +43,7 @@ MAX_EXTRA = 8  # places in which a producer stores a value a second time; the re
 Demand = Literal["any", "rows", "flat", "whole"]
 
 
-class Home(NamedTuple):
+class Location(NamedTuple):
     """Element i of a value is at offset + sum(i * strides) of a slot."""
 
     slot: int
@@ -57,7 +57,7 @@ class Copy(NamedTuple):
     root: Value
     path: Path
     shape: Ints
-    target: Home
+    target: Location
 
 
 class _Use(NamedTuple):
@@ -74,8 +74,8 @@ class Assignment:
 
     slots: list[Slot] = field(default_factory=list)
     consts: list[np.ndarray] = field(default_factory=list)
-    home: dict[Value, Home] = field(default_factory=dict)
-    extra: dict[Value, list[Home]] = field(default_factory=dict)  # second stores of a producer
+    home: dict[Value, Location] = field(default_factory=dict)
+    extra: dict[Value, list[Location]] = field(default_factory=dict)  # second stores of a producer
     # by place/copy region; None: at the end
     copies: dict[Region | None, list[Copy]] = field(default_factory=dict)
     outputs: list[int] = field(default_factory=list)
@@ -117,7 +117,7 @@ class _Assign:
         assignment = self.result
         for number, value in enumerate(self.graph.inputs):
             slot = assignment.new("input", value.aval, number)
-            assignment.home[value] = Home(slot, 0, contiguous_strides(value.aval.shape))
+            assignment.home[value] = Location(slot, 0, contiguous_strides(value.aval.shape))
         for region in self.regions.order:
             for value in region.results:
                 self.made[value] = region
@@ -154,55 +154,59 @@ class _Assign:
                 self.result.needed.update(region.results)
 
     def constant(self, literal: Const) -> int:
-        key = literal_key(literal)
-        slot = self.consts.get(key)
+        identity = literal_key(literal)
+        slot = self.consts.get(identity)
         if slot is None:
-            slot = self.consts[key] = self.result.new(
+            slot = self.consts[identity] = self.result.new(
                 "const", literal.aval, len(self.result.consts)
             )
             self.result.consts.append(literal.data)
-        self.result.home[literal] = Home(slot, 0, contiguous_strides(literal.aval.shape))
+        self.result.home[literal] = Location(slot, 0, contiguous_strides(literal.aval.shape))
         return slot
 
     # ---- outputs
     def outputs(self) -> None:
         fresh: dict[Value, int] = {}
         for number, value in enumerate(self.graph.outputs):
-            root, path = self.roots(value)
+            root_value, path = self.roots(value)
             state = self.states.get(number)
             if state is None and value in fresh:
                 self.result.outputs.append(fresh[value])
                 continue
-            same = self.passed(value, root, path)
-            if same is not None and (state is None or root is self.graph.inputs[state]):
+            same = self.passed(value, root_value, path)
+            if same is not None and (state is None or root_value is self.graph.inputs[state]):
                 self.result.outputs.append(same)
                 continue
-            if isinstance(root, Const):
-                self.constant(root)
+            if isinstance(root_value, Const):
+                self.constant(root_value)
             slot = self.result.new("output" if state is None else "state", value.aval, state or 0)
             if state is None:
                 fresh[value] = slot
             self.result.outputs.append(slot)
-            target = Home(slot, 0, contiguous_strides(value.aval.shape))
-            self.wants.setdefault(root, []).append(
-                (Copy(root, path, value.aval.shape, target), None)
+            target = Location(slot, 0, contiguous_strides(value.aval.shape))
+            self.wants.setdefault(root_value, []).append(
+                (Copy(root_value, path, value.aval.shape, target), None)
             )
-        for root in [r for r in self.wants if r not in self.made]:
-            self.result.copies.setdefault(None, []).extend(c for c, _ in self.wants[root])
+        for root_value in [r for r in self.wants if r not in self.made]:
+            self.result.copies.setdefault(None, []).extend(c for c, _ in self.wants[root_value])
 
-    def passed(self, value: Value, root: Value, path: Path) -> int | None:
+    def passed(self, value: Value, root_value: Value, path: Path) -> int | None:
         """The slot of an input or literal that is returned as it is."""
-        if root in self.made:
+        if root_value in self.made:
             return None
-        affine = walk_path(path, (0, contiguous_strides(root.aval.shape)))
+        affine = walk_path(path, (0, contiguous_strides(root_value.aval.shape)))
         if (
             affine is None
             or affine[0] != 0
-            or root.aval.shape != value.aval.shape
+            or root_value.aval.shape != value.aval.shape
             or not is_contiguous(value.aval.shape, affine[1])
         ):
             return None
-        return self.constant(root) if isinstance(root, Const) else self.result.home[root].slot
+        return (
+            self.constant(root_value)
+            if isinstance(root_value, Const)
+            else self.result.home[root_value].slot
+        )
 
     # ---- homes
     def choose_home(self, value: Value, region: Region) -> None:
@@ -234,25 +238,27 @@ class _Assign:
             else:
                 assignment.copies.setdefault(reader, []).append(copy)
         if chosen is None:
-            assignment.home[value] = Home(
+            assignment.home[value] = Location(
                 assignment.new("temp", value.aval), 0, contiguous_strides(value.aval.shape)
             )
 
-    def target(self, value: Value, copy: Copy) -> Home | None:
+    def target(self, value: Value, copy: Copy) -> Location | None:
         """Where the value's own elements would go so that `path` finds them in the box; None when
         it does not read every element once."""
         if value.aval.size == 0:
             return None
         box = copy.target
         found = inverse_strides(value.aval.shape, copy.path, box.offset, box.strides, copy.shape)
-        return None if found is None else Home(box.slot, *found)
+        return None if found is None else Location(box.slot, *found)
 
     def may_store(self, reader: Region | None) -> bool:
         """A box over a base may be written only after the base."""
         return reader is None or reader.head is None or not reader.head.op.has("base")
 
-    def eligible(self, value: Value, region: Region, target: Home, reader: Region | None) -> bool:
-        uses = self.uses.get(value, [])
+    def eligible(
+        self, value: Value, region: Region, target: Location, reader: Region | None
+    ) -> bool:
+        used_values = self.uses.get(value, [])
         if not self.may_store(reader):
             return False
         dense = target.strides == contiguous_strides(value.aval.shape)
@@ -263,9 +269,9 @@ class _Assign:
         own_slot = not target.offset and self.result.slots[target.slot].aval == value.aval
         if isinstance(region, ScatterRegion | HostRegion) and not own_slot:
             return False
-        return region.writable(value, target) and all(self.walks(u, target) for u in uses)
+        return region.writable(value, target) and all(self.walks(u, target) for u in used_values)
 
-    def walks(self, use: _Use, target: Home) -> bool:
+    def walks(self, use: _Use, target: Location) -> bool:
         affine = walk_path(use.operand.path, (target.offset, target.strides))
         if affine is None:
             return False
@@ -298,7 +304,7 @@ class _Assign:
             )
             return
         value = region.head.outputs[0]
-        home = self.result.home[value]
+        location = self.result.home[value]
         for number, offset, shape, strides in box_of(region):
             operand = operands[number]
             self.ask(
@@ -306,7 +312,7 @@ class _Assign:
                     operand.value,
                     operand.path,
                     shape,
-                    Home(home.slot, home.offset + offset, strides),
+                    Location(location.slot, location.offset + offset, strides),
                 ),
                 region,
             )

@@ -17,7 +17,7 @@ from ...ir.contract import accumulator, rounded
 from ...ir.graph.graph import Node, Value
 from ...ir.scalar.program import Val
 from .affine import AffineMap, Ints, refine, reshape_strides, walk_path
-from .assignment import Home
+from .assignment import Location
 from .kernel_program import KernelProgram
 from .regions import ContractRegion, MemoryOperand
 
@@ -43,10 +43,10 @@ class _ResultAxes:
         parts: list[Ints] = []
         rest = [d for d in fine if d != 1]
         for part in self.parts:
-            want, sizes = int(np.prod(part, dtype=np.int64)), []
-            while want > 1:
+            wanted, sizes = int(np.prod(part, dtype=np.int64)), []
+            while wanted > 1:
                 sizes.append(rest.pop(0))
-                want //= sizes[-1]
+                wanted //= sizes[-1]
             parts.append(tuple(sizes))
         return parts
 
@@ -67,7 +67,9 @@ def _resplit(dims: Any, sizes: Ints) -> Dims:
 
 
 def contraction(
-    region: ContractRegion, program: KernelProgram, stores: Sequence[tuple[Value, int, int, Home]]
+    region: ContractRegion,
+    program: KernelProgram,
+    stores: Sequence[tuple[Value, int, int, Location]],
 ) -> GemmKernel:
     """The kernel of a contract region that stores `stores`; `program` collects its epilogue."""
     node = region.head
@@ -79,8 +81,8 @@ def contraction(
     )
     dtype, accumulated = node.outputs[0].aval.dtype, accumulator(avals[layout.a.operand].dtype)
     maps: list[AffineMap] = []
-    for stored, _, _, home in stores:
-        affine = region.at_home(stored, home.offset, home.strides)
+    for stored, _, _, location in stores:
+        affine = region.at_home(stored, location.offset, location.strides)
         assert affine is not None
         maps.append(affine)
     total = program.composer.arg(accumulated)
@@ -91,7 +93,7 @@ def contraction(
         if plain
         else program.composer.carried(rounded(program.composer.s, total, bias, dtype), dtype)
     )
-    outs = [] if value is None else _values(region, program, stores, value)
+    outputs = [] if value is None else _values(region, program, stores, value)
     walk = _ResultAxes(
         layout,
         region.shape,
@@ -110,7 +112,7 @@ def contraction(
         ),
         accumulated,
         layout.order,
-        None if plain else program.composer.finish(outs, [v.aval.dtype for v, *_ in stores]),
+        None if plain else program.composer.finish(outputs, [v.aval.dtype for v, *_ in stores]),
         _reads(layout, program, walk, bias is not None),
         tuple(program.params),
     )
@@ -120,11 +122,11 @@ def _operand_place(
     operand: MemoryOperand, node: Node, program: KernelProgram
 ) -> tuple[int, AffineMap]:
     """Slot and map of what the contraction reads."""
-    home = program.assignment.home[operand.value]
-    affine = walk_path(operand.path, (home.offset, home.strides))
+    location = program.assignment.home[operand.value]
+    affine = walk_path(operand.path, (location.offset, location.strides))
     if affine is None:
         raise GraphError(f"{node.op.name}: an operand of {operand.value.aval} cannot be walked")
-    return home.slot, affine
+    return location.slot, affine
 
 
 def _need(walk: _ResultAxes, affine: AffineMap) -> Ints:
@@ -143,7 +145,7 @@ def _operand(
     avals: Sequence[Any],
     batch: Ints,
     rows: Ints | None,
-    cols: Ints | None,
+    columns: Ints | None,
 ) -> Operand:
     return Operand(
         places[factor.operand][0],
@@ -151,7 +153,7 @@ def _operand(
         factor.offset,
         _resplit(factor.batch, batch),
         factor.rows if rows is None else _resplit(factor.rows, rows),
-        factor.cols if cols is None else _resplit(factor.cols, cols),
+        factor.cols if columns is None else _resplit(factor.cols, columns),
     )
 
 
@@ -166,9 +168,9 @@ def _bias(layout: Any, node: Node, program: KernelProgram, places: Sequence[Any]
 def _values(
     region: ContractRegion, program: KernelProgram, stores: Sequence[Any], value: Val
 ) -> list[Val]:
-    made: dict[int, list[Any]] = {-1: [value]}
-    program.run(region, {k for _, k, _, _ in stores}, made)
-    return [made[k][i] for _, k, i, _ in stores]
+    computed: dict[int, list[Any]] = {-1: [value]}
+    program.run(region, {k for _, k, _, _ in stores}, computed)
+    return [computed[k][i] for _, k, i, _ in stores]
 
 
 def _reads(

@@ -91,13 +91,17 @@ class _Fusion:
     def _stored(self) -> set[Value]:
         """Roots that are in memory whatever is fused."""
         stored: set[Value] = set(self.graph.inputs)
-        uses = [
+        used_values = [
             v
             for n in self.graph.nodes
             for i, v in enumerate(n.inputs)
             if n.op.kind not in ("map", "row", "view") or i in n.op.gathers
         ]
-        for value in (*self.graph.outputs, *uses, *(r for r, _ in self.roots.copied.values())):
+        for value in (
+            *self.graph.outputs,
+            *used_values,
+            *(r for r, _ in self.roots.copied.values()),
+        ):
             stored.add(self.roots(value)[0])
         return stored
 
@@ -120,12 +124,14 @@ class _Fusion:
                 continue
             cost, roots, reachable = max(facts.cost, 1), set(), True
             for value in node.inputs:
-                root = self.roots(value)[0]
-                if root in self.free:
-                    cost += costs[root]
-                elif root.aval.size > 1 and not (isinstance(root, Const) and uniform(root)):
-                    reachable &= root in self.stored
-                roots.add(root)
+                root_value = self.roots(value)[0]
+                if root_value in self.free:
+                    cost += costs[root_value]
+                elif root_value.aval.size > 1 and not (
+                    isinstance(root_value, Const) and uniform(root_value)
+                ):
+                    reachable &= root_value in self.stored
+                roots.add(root_value)
             if (
                 reachable
                 and cost <= FREE_COST
@@ -140,22 +146,22 @@ class _Fusion:
         targets: dict[Value, set[Any]] = {}
         depth: dict[Value, int] = {}  # nodes between a value and the reduction that takes it in
         for node in reversed(self.graph.nodes):
-            mine: Any = None
+            target: Any = None
             distance = 0
             if node.op.kind == "row" and alone(node):
-                mine = (space_of(node), group_of(node))
+                target = (space_of(node), group_of(node))
             elif (
                 node.op.kind == "map"
                 and len(node.outputs) == 1
                 and self._sinks(node, targets, depth)
             ):
-                (mine,) = targets[node.outputs[0]]
+                (target,) = targets[node.outputs[0]]
                 distance = depth[node.outputs[0]] + 1
                 self.free.add(node.outputs[0])
             for value in node.inputs if node.op.kind != "view" else ():
-                root = self.roots(value)[0]
-                targets.setdefault(root, set()).add(mine)
-                depth[root] = max(depth.get(root, 0), distance)
+                root_value = self.roots(value)[0]
+                targets.setdefault(root_value, set()).add(target)
+                depth[root_value] = max(depth.get(root_value, 0), distance)
 
     def _sinks(self, node: Node, targets: dict[Value, set[Any]], depth: dict[Value, int]) -> bool:
         value = node.outputs[0]
@@ -171,13 +177,13 @@ class _Fusion:
         )
 
     # ---- times
-    def time_of(self, root: Value) -> Time:
-        region = self.region.get(root)
+    def time_of(self, root_value: Value) -> Time:
+        region = self.region.get(root_value)
         return BEGINNING if region is None else region.time
 
-    def unmade(self, root: Value) -> bool:
+    def unmade(self, root_value: Value) -> bool:
         """Whether a root exists only inside the kernels that read it."""
-        return root in self.free or root in self.deferred
+        return root_value in self.free or root_value in self.deferred
 
     def next_time(self, after: Time | None = None) -> Time:
         """A new time: after all others, or between `after` and the next whole number."""
@@ -190,13 +196,13 @@ class _Fusion:
     def producers(self, values: Iterable[Value]) -> set[Region]:
         """The regions that make what the values need, through free nodes."""
         found: set[Region] = set()
-        seen: set[Value] = set()
+        visited: set[Value] = set()
         stack = [self.roots(v)[0] for v in values]
         while stack:
             value = stack.pop()
-            if value in seen:
+            if value in visited:
                 continue
-            seen.add(value)
+            visited.add(value)
             if value in self.free and value.node is not None:
                 stack += [self.roots(x)[0] for x in value.node.inputs]
                 if value.node in self.checked:
@@ -230,12 +236,12 @@ class _Fusion:
     def require(self, values: Iterable[Value]) -> None:
         """Make free roots stored values after all."""
         for value in values:
-            root = self.roots(value)[0]
-            if root in self.free and root.node is not None:
-                self.free.discard(root)
-                self.fuse_node(root.node)
-            elif self.deferred.pop(root, None) is not None and root.node is not None:
-                self.open_head(root.node)
+            root_value = self.roots(value)[0]
+            if root_value in self.free and root_value.node is not None:
+                self.free.discard(root_value)
+                self.fuse_node(root_value.node)
+            elif self.deferred.pop(root_value, None) is not None and root_value.node is not None:
+                self.open_head(root_value.node)
 
     def check(self, node: Node) -> None:
         """The check of a node is a region of its own; the node itself comes after it."""
@@ -247,15 +253,19 @@ class _Fusion:
             self.regions.pop()
             self.require(node.inputs)
             return self.check(node)
-        region.arguments, region.insts, region.reads = operands, trial.insts, trial.reads
+        region.arguments, region.instructions, region.reads = (
+            operands,
+            trial.instructions,
+            trial.reads,
+        )
         region.operands = tuple(o for o in operands if isinstance(o, MemoryOperand))
         self.checked[node] = region
 
     def copy(self, value: Value) -> None:
-        root, path = self.roots.copied[value]
-        self.require([root])
+        root_value, path = self.roots.copied[value]
+        self.require([root_value])
         region = self.add(CopyRegion(time=self.next_time(), shape=value.aval.shape))
-        region.operands = (ReadOperand(root, path),)
+        region.operands = (ReadOperand(root_value, path),)
         region.env[value] = (0, 0, contiguous_strides(value.aval.shape))
         self.region[value] = region
 
@@ -286,9 +296,9 @@ class _Fusion:
         found = self.producers(node.inputs) | (
             {self.checked[node]} if node in self.checked else set()
         )
-        deps = sorted(found, key=lambda region: region.time)
-        after = deps[-1].time if deps else BEGINNING
-        for region in self.candidates(node, deps):
+        producers = sorted(found, key=lambda region: region.time)
+        after = producers[-1].time if producers else BEGINNING
+        for region in self.candidates(node, producers):
             # everything that is not in r must be older than r
             if after <= region.time and self.join(node, region):
                 return self.record(node, region)
@@ -314,13 +324,13 @@ class _Fusion:
         elif isinstance(region, LoopRegion):
             self.recent[region.shape] = region
 
-    def candidates(self, node: Node, deps: list[Region]) -> list[Region]:
+    def candidates(self, node: Node, producers: list[Region]) -> list[Region]:
         """Regions that n may join, the best first."""
         if any(v.aval.size == 0 for v in (*node.inputs, *node.outputs)):
             return []
         found: list[Region | None] = []
-        if deps and isinstance(deps[-1], LoopRegion | ContractRegion):
-            found.append(deps[-1])
+        if producers and isinstance(producers[-1], LoopRegion | ContractRegion):
+            found.append(producers[-1])
         space = space_of(node)
         if node.op.kind == "row":
             found.append(self.columns.get((space, group_of(node))))
@@ -333,8 +343,8 @@ class _Fusion:
         region = self.recent.get(space)
         if region is None:
             return None
-        mine = {root for root, _ in map(self.roots, node.inputs) if root.aval.size > 1}
-        return region if any(op.value in mine for op in region.reads.values()) else None
+        own_roots = {root for root, _ in map(self.roots, node.inputs) if root.aval.size > 1}
+        return region if any(op.value in own_roots for op in region.reads.values()) else None
 
     def join(self, node: Node, region: Region) -> bool:
         if isinstance(region, ContractRegion) and (
@@ -379,12 +389,13 @@ class _Fusion:
         if region.group is not None:
             found.append(row_embed(shape, region.shape, region.group))
         for number, value in enumerate(node.inputs):
-            root, path = self.roots(value)
-            here = region.env.get(root)
+            root_value, path = self.roots(value)
+            here = region.env.get(root_value)
             if here is None or number in node.op.gathers:
                 continue
             affine = walk_path(
-                path + input_path(node, number, shape), (0, contiguous_strides(root.aval.shape))
+                path + input_path(node, number, shape),
+                (0, contiguous_strides(root_value.aval.shape)),
             )
             if affine is not None and affine[0] == 0:
                 found.append(same_order(shape, affine[1], region.shape, here[2]))

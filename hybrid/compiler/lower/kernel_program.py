@@ -23,7 +23,7 @@ from .regions import (
     Box,
     BoxOperand,
     GatherOperand,
-    Inst,
+    Instruction,
     LiteralOperand,
     MemoryOperand,
     Operand,
@@ -31,7 +31,7 @@ from .regions import (
     ResultOperand,
 )
 
-__all__ = ["KernelProgram", "copy_program", "fill_program", "live_insts"]
+__all__ = ["KernelProgram", "copy_program", "fill_program", "live_instructions"]
 
 
 def bits(literal: Const) -> int:
@@ -61,21 +61,21 @@ class KernelProgram:
         self._scalars: dict[tuple[np.dtype, int], Val] = {}  # by dtype and bits
 
     def param(self, literal: Const) -> Val:
-        key = (literal.aval.dtype, bits(literal))
-        if key not in self._scalars:
-            self._scalars[key] = self.composer.param(literal.aval.dtype)
-            self.params.append(key[1])
-        return self._scalars[key]
+        identity = (literal.aval.dtype, bits(literal))
+        if identity not in self._scalars:
+            self._scalars[identity] = self.composer.param(literal.aval.dtype)
+            self.params.append(identity[1])
+        return self._scalars[identity]
 
     def read(self, operand: MemoryOperand) -> Any:
         """The value of an operand in memory."""
-        home, aval = self.assignment.home[operand.value], operand.value.aval
-        affine = walk_path(operand.path, (home.offset, home.strides))
+        location, aval = self.assignment.home[operand.value], operand.value.aval
+        affine = walk_path(operand.path, (location.offset, location.strides))
         if affine is None:
-            raise GraphError(f"a kernel cannot walk {aval} at {home}")
+            raise GraphError(f"a kernel cannot walk {aval} at {location}")
         gathered = isinstance(operand, GatherOperand)
         if isinstance(operand, GatherOperand):
-            seen = Access(home.slot, aval.dtype, affine[0], (), True)
+            visited = Access(location.slot, aval.dtype, affine[0], (), True)
             aval = _viewed(operand)
         elif isinstance(operand, BoxOperand):
             assert self.cell is not None
@@ -84,39 +84,39 @@ class KernelProgram:
             offset = affine[0] + sum(
                 s * (lo - b) for s, (b, _), (lo, _) in zip(affine[1], operand.box, self.cell)
             )
-            seen = Access(home.slot, aval.dtype, offset, affine[1])
+            visited = Access(location.slot, aval.dtype, offset, affine[1])
         else:
-            seen = Access(home.slot, aval.dtype, self.origin(affine), affine[1])
-        key = (seen, aval.shape if gathered else ())
-        if key not in self._read:
-            self._read[key] = (
+            visited = Access(location.slot, aval.dtype, self.origin(affine), affine[1])
+        identity = (visited, aval.shape if gathered else ())
+        if identity not in self._read:
+            self._read[identity] = (
                 self.composer.gather(aval) if gathered else self.composer.arg(aval.dtype)
             )
-            self.reads.append(seen)
-        return self._read[key]
+            self.reads.append(visited)
+        return self._read[identity]
 
     def origin(self, affine: tuple[int, Ints]) -> int:
         """Where a map over the region starts in this kernel's part of it."""
         return affine[0] + sum(s * lo for s, (lo, _) in zip(affine[1], self.cell or ()))
 
-    def operands(self, operands: Sequence[Operand], made: dict[int, list[Any]]) -> list[Any]:
+    def operands(self, operands: Sequence[Operand], computed: dict[int, list[Any]]) -> list[Any]:
         values = []
         for operand in operands:
             if isinstance(operand, LiteralOperand):
                 values.append(self.param(operand.value))
             elif isinstance(operand, ResultOperand):
-                values.append(made[operand.inst][operand.result])
+                values.append(computed[operand.instruction][operand.result])
             else:
                 values.append(self.read(operand))
         return values
 
-    def run(self, region: Region, wanted: Iterable[int], made: dict[int, list[Any]]) -> None:
+    def run(self, region: Region, wanted: Iterable[int], computed: dict[int, list[Any]]) -> None:
         """Values of the instructions that the wanted ones need; `made` is filled."""
-        live = live_insts(region.insts, wanted)
-        for number in sorted(live):
-            node = region.insts[number].node
-            values = self.operands(region.insts[number].operands, made)
-            made[number] = self.composer.apply(
+        needed = live_instructions(region.instructions, wanted)
+        for number in sorted(needed):
+            node = region.instructions[number].node
+            values = self.operands(region.instructions[number].operands, computed)
+            computed[number] = self.composer.apply(
                 node.op,
                 node.params,
                 values,
@@ -125,17 +125,19 @@ class KernelProgram:
             )
 
 
-def live_insts(insts: Sequence[Inst], wanted: Iterable[int]) -> set[int]:
+def live_instructions(instructions: Sequence[Instruction], wanted: Iterable[int]) -> set[int]:
     """Numbers of the instructions that the wanted ones need, themselves included."""
-    live: set[int] = set()
+    needed: set[int] = set()
     stack = [k for k in wanted if k >= 0]
     while stack:
         number = stack.pop()
-        if number not in live:
-            live.add(number)
-            used = (o.inst for o in insts[number].operands if isinstance(o, ResultOperand))
+        if number not in needed:
+            needed.add(number)
+            used = (
+                o.instruction for o in instructions[number].operands if isinstance(o, ResultOperand)
+            )
             stack += [i for i in used if i >= 0]
-    return live
+    return needed
 
 
 def _viewed(operand: GatherOperand) -> Aval:

@@ -18,9 +18,9 @@ from ...core.shapes import contiguous_strides
 from ...ir.graph.graph import Node, Value
 from ...ir.scalar.compose import Composer
 from .affine import Ints, walk_path
-from .assignment import Assignment, Copy, Home
+from .assignment import Assignment, Copy, Location
 from .contraction import contraction
-from .kernel_program import KernelProgram, copy_program, fill_program, live_insts
+from .kernel_program import KernelProgram, copy_program, fill_program, live_instructions
 from .regions import (
     AttendRegion,
     CheckRegion,
@@ -114,21 +114,21 @@ class _Drafter:
         self,
         kernel: Kernel,
         site: Site | None,
-        uses: Iterable[Value],
+        used_values: Iterable[Value],
         makes: Iterable[Value],
         slots: Iterable[int],
         after: Iterable[int] = (),
         message: str = "",
     ) -> int:
-        made, used = list(makes), set(uses)
-        before = set(after).union(*(self.fills_under(v) for v in made))
+        makes_values, used = list(makes), set(used_values)
+        before = set(after).union(*(self.fills_under(v) for v in makes_values))
         for value in used:
             before |= self.completed_by(value)
         reads = frozenset(self.assignment.home[v].slot for v in used)
         fails = isinstance(kernel, HostStep) or (isinstance(kernel, LoopKernel) and kernel.check)
         step = len(self.steps)
         self.steps.append(PlanStep(kernel, site, message, before, reads, frozenset(slots), fails))
-        for value in made:
+        for value in makes_values:
             self.ready.setdefault(value, set()).add(step)
         return step
 
@@ -163,14 +163,14 @@ class _Drafter:
         return {self.fills[region]}
 
     def zeros(self, value: Value, site: Site | None) -> int:
-        home, aval = self.assignment.home[value], value.aval
-        target = Access(home.slot, aval.dtype, home.offset, home.strides)
+        location, aval = self.assignment.home[value], value.aval
+        target = Access(location.slot, aval.dtype, location.offset, location.strides)
         kernel = LoopKernel(aval.shape, None, fill_program(aval.dtype), (), (target,))
-        return self.add(kernel, site, (), (value,), (home.slot,))
+        return self.add(kernel, site, (), (value,), (location.slot,))
 
     def copy_step(self, copy: Copy, site: Site | None, after: Iterable[int] = ()) -> int:
-        home = self.assignment.home[copy.root]
-        affine = walk_path(copy.path, (home.offset, home.strides))
+        location = self.assignment.home[copy.root]
+        affine = walk_path(copy.path, (location.offset, location.strides))
         if affine is None:
             raise GraphError(f"a copy cannot walk {copy.root.aval}")
         dtype = copy.root.aval.dtype
@@ -178,12 +178,12 @@ class _Drafter:
             copy.shape,
             None,
             copy_program(dtype),
-            (Access(home.slot, dtype, *affine),),
+            (Access(location.slot, dtype, *affine),),
             (Access(copy.target.slot, dtype, copy.target.offset, copy.target.strides),),
         )
         return self.add(kernel, site, (copy.root,), (), (copy.target.slot,), after)
 
-    def stores(self, region: Region) -> list[tuple[Value, int, int, Home]]:
+    def stores(self, region: Region) -> list[tuple[Value, int, int, Location]]:
         """(value, instruction, result, where) of everything a region stores."""
         stores = []
         for value, (number, result, _) in region.env.items():
@@ -206,20 +206,22 @@ class _Drafter:
     def part(
         self,
         region: Region,
-        stores: Sequence[tuple[Value, int, int, Home]],
+        stores: Sequence[tuple[Value, int, int, Location]],
         program: KernelProgram,
         shape: Ints,
     ) -> None:
         """The kernel of a loop region, or of one box of its space."""
-        made: dict[int, list[Any]] = {}
-        program.run(region, {k for _, k, _, _ in stores}, made)
+        computed: dict[int, list[Any]] = {}
+        program.run(region, {k for _, k, _, _ in stores}, computed)
         writes = []
-        for value, _, _, home in stores:
-            affine = region.at_home(value, home.offset, home.strides)
+        for value, _, _, location in stores:
+            affine = region.at_home(value, location.offset, location.strides)
             assert affine is not None
-            writes.append(Access(home.slot, value.aval.dtype, program.origin(affine), affine[1]))
+            writes.append(
+                Access(location.slot, value.aval.dtype, program.origin(affine), affine[1])
+            )
         scalar_program = program.composer.finish(
-            [made[k][i] for _, k, i, _ in stores], [v.aval.dtype for v, *_ in stores]
+            [computed[k][i] for _, k, i, _ in stores], [v.aval.dtype for v, *_ in stores]
         )
         kernel = LoopKernel(
             shape,
@@ -235,23 +237,32 @@ class _Drafter:
         self,
         region: Region,
         kernel: Kernel,
-        stores: Sequence[tuple[Value, int, int, Home]],
+        stores: Sequence[tuple[Value, int, int, Location]],
         more: Iterable[Value] = (),
     ) -> None:
-        live = {k for _, k, _, _ in stores}
-        insts = live_insts(region.insts, live)
-        uses = {
-            o.value for k in insts for o in region.insts[k].operands if isinstance(o, MemoryOperand)
+        needed = {k for _, k, _, _ in stores}
+        instructions = live_instructions(region.instructions, needed)
+        used_values = {
+            o.value
+            for k in instructions
+            for o in region.instructions[k].operands
+            if isinstance(o, MemoryOperand)
         }
         checks = [
-            self.checks[region.insts[k].node] for k in insts if region.insts[k].node in self.checks
+            self.checks[region.instructions[k].node]
+            for k in instructions
+            if region.instructions[k].node in self.checks
         ]
-        nodes = [region.insts[k].node for k in sorted(insts) if region.insts[k].visible]
+        nodes = [
+            region.instructions[k].node
+            for k in sorted(instructions)
+            if region.instructions[k].visible
+        ]
         site = (region.head or nodes[0]).site
         self.add(
             kernel,
             site,
-            {*uses, *more},
+            {*used_values, *more},
             {v for v, *_ in stores},
             {h.slot for *_, h in stores},
             checks,
@@ -269,15 +280,19 @@ class _Drafter:
     def check(self, region: CheckRegion) -> None:
         node = region.head
         program = KernelProgram(self.assignment, Composer())
-        made: dict[int, list[Any]] = {}
+        computed: dict[int, list[Any]] = {}
         program.run(
-            region, {o.inst for o in region.arguments if isinstance(o, ResultOperand)}, made
+            region,
+            {o.instruction for o in region.arguments if isinstance(o, ResultOperand)},
+            computed,
         )
-        bad = program.composer.check(node.op, node.params, program.operands(region.arguments, made))
+        invalid = program.composer.check(
+            node.op, node.params, program.operands(region.arguments, computed)
+        )
         kernel = LoopKernel(
             region.shape,
             None,
-            program.composer.s.program(bad),
+            program.composer.s.program(invalid),
             tuple(program.reads),
             (),
             tuple(program.params),
@@ -286,8 +301,8 @@ class _Drafter:
         text = node.op.check_message
         avals = tuple(v.aval for v in node.inputs)
         message = text(avals, node.params) if text else f"{node.op.name}: an index is out of range"
-        uses = {o.value for o in region.all_reads()}
-        self.checks[node] = self.add(kernel, node.site, uses, (), (), (), message)
+        used_values = {o.value for o in region.all_reads()}
+        self.checks[node] = self.add(kernel, node.site, used_values, (), (), (), message)
 
     def copy(self, region: CopyRegion) -> None:
         (value,) = region.env
@@ -304,13 +319,13 @@ class _Drafter:
 
     def boxes(self, region: Region, value: Value, site: Site | None) -> None:
         """The copies of a placement, in order, and what its producers already wrote."""
-        done = self.ready.setdefault(value, set())
-        for root in self.assignment.direct.get(region, ()):
-            done |= self.completed_by(root)
+        finished = self.ready.setdefault(value, set())
+        for root_value in self.assignment.direct.get(region, ()):
+            finished |= self.completed_by(root_value)
         last = self.fill(region) | self.fills_under(value)
         for copy in self.assignment.copies.get(region, ()):
             step = self.copy_step(copy, site, last)
-            done.add(step)
+            finished.add(step)
             if region.head is not None and region.head.op.has("base"):
                 last = {step}
 
@@ -324,13 +339,13 @@ class _Drafter:
         kernel = attend_kernel(
             node.op, node.params, [v.aval for v in (*node.inputs, *node.outputs)], places
         )
-        uses = {o.value for o in region.operands}
-        self.add(kernel, node.site, uses, node.outputs, {h.slot for h in homes})
+        used_values = {o.value for o in region.operands}
+        self.add(kernel, node.site, used_values, node.outputs, {h.slot for h in homes})
 
     def scatter(self, region: ScatterRegion) -> None:
         node = region.head
         result = node.outputs[0]
-        home = self.assignment.home[result]
+        location = self.assignment.home[result]
         before = self.zeros(result, node.site)
         index, update = (self.head_access(o) for o in region.operands)
         if len(update.strides) < 2 or result.aval.ndim != 2:
@@ -340,7 +355,7 @@ class _Drafter:
         kernel = ScatterKernel(
             node.inputs[0].aval.size,
             result.aval.shape[1],
-            Access(home.slot, result.aval.dtype, home.offset, home.strides),
+            Access(location.slot, result.aval.dtype, location.offset, location.strides),
             index,
             update,
         )
@@ -349,30 +364,30 @@ class _Drafter:
             node.site,
             {o.value for o in region.operands},
             (result,),
-            (home.slot,),
+            (location.slot,),
             (before,),
         )
 
     def head_access(self, operand: MemoryOperand) -> Access:
-        home = self.assignment.home[operand.value]
-        affine = walk_path(operand.path, (home.offset, home.strides))
+        location = self.assignment.home[operand.value]
+        affine = walk_path(operand.path, (location.offset, location.strides))
         if affine is None:
             raise GraphError(f"a kernel cannot walk {operand.value.aval}")
-        return Access(home.slot, operand.value.aval.dtype, *affine)
+        return Access(location.slot, operand.value.aval.dtype, *affine)
 
     def host(self, region: HostRegion) -> None:
         node = region.head
         inputs = [self.whole(v, o, node.site) for v, o in zip(node.inputs, region.operands)]
-        outs = [self.assignment.home[v].slot for v in node.outputs]
+        outputs = [self.assignment.home[v].slot for v in node.outputs]
         function = (
             partial(node.op.body, **node.params) if node.params and node.op.body else node.op.body
         )
         step = self.add(
-            HostStep(function, tuple(s for s, _ in inputs), tuple(outs)),
+            HostStep(function, tuple(s for s, _ in inputs), tuple(outputs)),
             node.site,
             {o.value for o in region.operands},
             node.outputs,
-            outs,
+            outputs,
             [a for _, a in inputs if a is not None],
         )
         self.steps[step].reads |= frozenset(s for s, _ in inputs)
@@ -391,7 +406,7 @@ class _Drafter:
             return affine.slot, None
         slot = self.assignment.new("temp", aval)
         return slot, self.copy_step(
-            Copy(operand.value, operand.path, aval.shape, Home(slot, 0, dense)), site
+            Copy(operand.value, operand.path, aval.shape, Location(slot, 0, dense)), site
         )
 
 

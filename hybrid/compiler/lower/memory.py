@@ -11,7 +11,7 @@ from bisect import bisect_left, insort
 
 from ...backends.plan import LoopKernel, Plan
 from .kernels import Draft, PlanStep
-from .schedule import same_place
+from .schedule import runs_in_place
 
 __all__ = ["pack", "ALIGN"]
 
@@ -63,11 +63,11 @@ class Arena:
         self.add(offset, size)
 
 
-def _lives(steps: list[PlanStep], temps: set[int]) -> tuple[dict[int, int], dict[int, int]]:
+def _lives(steps: list[PlanStep], temporaries: set[int]) -> tuple[dict[int, int], dict[int, int]]:
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for number, step in enumerate(steps):
-        for slot in (step.reads | step.writes) & temps:
+        for slot in (step.reads | step.writes) & temporaries:
             first.setdefault(slot, number)
             last[slot] = number
     return first, last
@@ -80,45 +80,49 @@ def _bytes(size: int) -> int:
 def offsets(draft: Draft) -> tuple[dict[int, int], int]:
     """(offset of every temporary slot, bytes of the arena)."""
     slots = draft.assignment.slots
-    temps = {k for k, s in enumerate(slots) if s.kind == "temp" and s.aval.nbytes}
-    first, last = _lives(draft.steps, temps)
+    temporaries = {k for k, s in enumerate(slots) if s.kind == "temp" and s.aval.nbytes}
+    first, last = _lives(draft.steps, temporaries)
     arena = Arena()
     offset_of: dict[int, int] = {}
     for number, step in enumerate(draft.steps):
-        dying = sorted(s for s in step.reads & temps if last[s] == number and first[s] < number)
+        dying = sorted(
+            s for s in step.reads & temporaries if last[s] == number and first[s] < number
+        )
         given: set[int] = set()
-        for new in sorted(s for s in step.writes & temps if first[s] == number):
-            size = _bytes(slots[new].aval.nbytes)
+        for new_slot in sorted(s for s in step.writes & temporaries if first[s] == number):
+            size = _bytes(slots[new_slot].aval.nbytes)
             over = next(
                 (
                     s
                     for s in dying
                     if s not in given
                     and _bytes(slots[s].aval.nbytes) == size
-                    and _over(step, s, new)
+                    and _over(step, s, new_slot)
                 ),
                 None,
             )
             if over is not None:
                 given.add(over)
-                offset_of[new] = offset_of[over]
+                offset_of[new_slot] = offset_of[over]
             else:
-                offset_of[new] = arena.take(size)
+                offset_of[new_slot] = arena.take(size)
         for slot in dying:
             if slot not in given:
                 arena.give(offset_of[slot], _bytes(slots[slot].aval.nbytes))
-        for slot in sorted(step.writes & temps):
+        for slot in sorted(step.writes & temporaries):
             if last[slot] == number and first[slot] == number:
                 arena.give(offset_of[slot], _bytes(slots[slot].aval.nbytes))
     return offset_of, arena.peak
 
 
-def _over(step: PlanStep, old: int, new: int) -> bool:
+def _over(step: PlanStep, old_slot: int, new_slot: int) -> bool:
     kernel = step.kernel
     if not isinstance(kernel, LoopKernel):
         return False
-    sizes = {a.dtype.itemsize for a in (*kernel.reads, *kernel.writes) if a.slot in (old, new)}
-    return len(sizes) == 1 and same_place(kernel, old, new)
+    sizes = {
+        a.dtype.itemsize for a in (*kernel.reads, *kernel.writes) if a.slot in (old_slot, new_slot)
+    }
+    return len(sizes) == 1 and runs_in_place(kernel, old_slot, new_slot)
 
 
 def pack(draft: Draft) -> Plan:

@@ -44,7 +44,7 @@ __all__ = [
     "BoxOperand",
     "MemoryOperand",
     "Operand",
-    "Inst",
+    "Instruction",
     "Region",
     "LoopRegion",
     "CopyRegion",
@@ -103,12 +103,12 @@ _TRAITS: dict[Any, Traits] = {}
 def traits(node: Node) -> Traits:
     """Facts about the program of a map or row node; once per op, parameters and dtypes."""
     avals = tuple(v.aval for v in node.inputs)
-    key = (
+    identity = (
         node.op,
         tuple((k, param_key(v)) for k, v in node.params.items()),
         avals if node.op.gathers else tuple(a.dtype for a in avals),
     )
-    found = _TRAITS.get(key)
+    found = _TRAITS.get(identity)
     if found is None:
         program = op_program(node.op, avals, node.params, [v.aval for v in node.outputs])
         prims = [i.prim for i in program.instrs]
@@ -121,7 +121,7 @@ def traits(node: Node) -> Traits:
         )
         if len(_TRAITS) > 4096:
             _TRAITS.clear()
-        _TRAITS[key] = found
+        _TRAITS[identity] = found
     return found
 
 
@@ -242,35 +242,35 @@ class Roots:
 
     def _dense(self, value: Value) -> None:
         """Make v contiguous: it is read by linear index."""
-        root, path = self(value)
-        affine = walk_path(path, (0, contiguous_strides(root.aval.shape)))
+        root_value, path = self(value)
+        affine = walk_path(path, (0, contiguous_strides(root_value.aval.shape)))
         if affine is None or not is_contiguous(value.aval.shape, affine[1]):
-            self.copied[value] = (root, path)
+            self.copied[value] = (root_value, path)
             self.paths[value] = (value, ())
 
     def _rows(self, value: Value) -> None:
         """Make v's rows lie side by side: a kernel reads vectors of them."""
-        root, path = self(value)
-        affine = walk_path(path, (0, contiguous_strides(root.aval.shape)))
+        root_value, path = self(value)
+        affine = walk_path(path, (0, contiguous_strides(root_value.aval.shape)))
         if affine is None or (value.aval.ndim and value.aval.shape[-1] != 1 and affine[1][-1] != 1):
-            self.copied[value] = (root, path)
+            self.copied[value] = (root_value, path)
             self.paths[value] = (value, ())
 
     def _view(self, node: Node) -> None:
-        root, path = self(node.inputs[0])
+        root_value, path = self(node.inputs[0])
         step = (View(node),)
-        affine = walk_path(path + step, (0, contiguous_strides(root.aval.shape)))
+        affine = walk_path(path + step, (0, contiguous_strides(root_value.aval.shape)))
         if affine is None or len(path) >= MAX_PATH:
             source = node.inputs[0]
             if (
-                source is root
+                source is root_value
                 or walk_path(step, (0, contiguous_strides(source.aval.shape))) is None
             ):
                 raise GraphError(f"view {node.op.name} has no layout over contiguous elements")
-            self.copied[source] = (root, path)
+            self.copied[source] = (root_value, path)
             self.paths[source] = (source, ())
-            root, path = source, ()
-        self.paths[node.outputs[0]] = (root, path + step)
+            root_value, path = source, ()
+        self.paths[node.outputs[0]] = (root_value, path + step)
 
 
 # ---- operands of instructions
@@ -281,11 +281,11 @@ class LiteralOperand(NamedTuple):
 
 
 class ResultOperand(NamedTuple):
-    """Result number `result` of instruction `inst` of the same region; -1 is the head of a
+    """Result number `result` of instruction `instruction` of the same region; -1 is the head of a
     contraction."""
 
     value: Value
-    inst: int
+    instruction: int
     result: int = 0
 
 
@@ -317,7 +317,7 @@ Operand = LiteralOperand | ResultOperand | MemoryOperand
 
 
 # ---- regions
-class Inst(NamedTuple):
+class Instruction(NamedTuple):
     """A node at one position of the region's space.  `visible`: the node itself, whose results
     other regions may read; otherwise a private copy of a cheap node.  `spread` leads from the
     node's own space to the region's."""
@@ -341,7 +341,7 @@ class Region:
     shape: Ints
     group: tuple[int, int] | None = None
     head: Node | None = None
-    insts: list[Inst] = field(default_factory=list)
+    instructions: list[Instruction] = field(default_factory=list)
     env: dict[Value, tuple[int, int, Ints]] = field(default_factory=dict)
     memo: dict[Any, int] = field(default_factory=dict)
     reads: dict[Any, MemoryOperand] = field(default_factory=dict)
@@ -352,7 +352,7 @@ class Region:
     @property
     def nodes(self) -> list[Node]:
         own = [] if self.head is None else [self.head]
-        return own + [i.node for i in self.insts if i.visible and i.node is not self.head]
+        return own + [i.node for i in self.instructions if i.visible and i.node is not self.head]
 
     @property
     def results(self) -> list[Value]:
@@ -373,15 +373,15 @@ class Region:
         number = self.env[value][0]
         if number < 0:
             return offset, strides
-        inst = self.insts[number]
-        embed = out_embed(inst.node, value, space_of(inst.node))
-        return None if embed is None else walk_path((embed, *inst.spread), (offset, strides))
+        instruction = self.instructions[number]
+        embed = out_embed(instruction.node, value, space_of(instruction.node))
+        return None if embed is None else walk_path((embed, *instruction.spread), (offset, strides))
 
-    def writable(self, value: Value, home: tuple[int, int, Ints]) -> bool:
+    def writable(self, value: Value, location: tuple[int, int, Ints]) -> bool:
         """Whether the kernel can store v at (slot, offset, strides)."""
         if value not in self.env:
             return True
-        affine = self.at_home(value, home[1], home[2])
+        affine = self.at_home(value, location[1], location[2])
         return affine is not None and self.fits(affine)
 
     def split(self) -> list[Box | None]:

@@ -17,7 +17,7 @@ from ...backends.plan import Access, GemmKernel, Kernel, LoopKernel, Operand
 from .affine import Ints, canonical
 from .kernels import Draft, PlanStep
 
-__all__ = ["schedule", "same_place"]
+__all__ = ["schedule", "runs_in_place"]
 
 
 def _map(sizes: Ints, access: Access) -> tuple[int, Ints] | None:
@@ -38,22 +38,26 @@ def _once(kernel: LoopKernel, affine: tuple[int, Ints] | None) -> bool:
     return prod(kernel.shape[start:stop]) > 1 and not any(affine[1][start:stop])
 
 
-def same_place(kernel: Kernel, old: int, new: int) -> bool:
+def runs_in_place(kernel: Kernel, old_slot: int, new_slot: int) -> bool:
     """Whether the kernel may run when slots `old` and `new` are the same memory: every element of
     `old` is read only where the same element of `new` is written next."""
     if isinstance(kernel, LoopKernel):
         size = kernel.shape
-        maps = {_map(size, a) for a in kernel.reads if a.slot == old}
-        maps |= {_map(size, a) for a in kernel.writes if a.slot == new}
+        maps = {_map(size, a) for a in kernel.reads if a.slot == old_slot}
+        maps |= {_map(size, a) for a in kernel.writes if a.slot == new_slot}
         if len(maps) != 1 or None in maps:
             return False
         return kernel.group is None or _once(kernel, maps.pop())
     if isinstance(kernel, GemmKernel):
-        if old in (kernel.a.slot, kernel.b.slot):
+        if old_slot in (kernel.a.slot, kernel.b.slot):
             return False
-        outs = [_flat(o) for o in kernel.outs if o.slot == new]
-        maps = {_map(outs[0][0], a) for a in kernel.reads if a.slot == old} if outs else {None}
-        return maps | {m for _, m in outs} == {outs[0][1]} if outs else False
+        outputs = [_flat(o) for o in kernel.outs if o.slot == new_slot]
+        maps = (
+            {_map(outputs[0][0], a) for a in kernel.reads if a.slot == old_slot}
+            if outputs
+            else {None}
+        )
+        return maps | {m for _, m in outputs} == {outputs[0][1]} if outputs else False
     return False
 
 
@@ -90,31 +94,31 @@ class _Scheduler:
     def claim(self) -> None:
         """States that could be written in place."""
         slots, outputs = self.draft.assignment.slots, set(self.draft.assignment.outputs)
-        for new, slot in enumerate(slots):
-            old, writers = slot.index, self.writers.get(new, [])
+        for new_slot, slot in enumerate(slots):
+            old_slot, writers = slot.index, self.writers.get(new_slot, [])
             if (
                 slot.kind != "state"
-                or old in outputs
-                or slots[old].aval is not slot.aval
+                or old_slot in outputs
+                or slots[old_slot].aval is not slot.aval
                 or not writers
             ):
                 continue
-            readers, writing = self.readers.get(old, []), set(writers)
+            readers, writing = self.readers.get(old_slot, []), set(writers)
             both = [k for k in readers if k in writing]
             # of several writers only the first may read the old value, and only to copy it onto
             # itself
             if any(self.steps[k].may_fail for k in writers) or not all(
-                same_place(self.steps[k].kernel, old, new)
+                runs_in_place(self.steps[k].kernel, old_slot, new_slot)
                 and (
                     len(writers) == 1
-                    or (k == writers[0] and _moves_nothing(self.steps[k], {new: old}))
+                    or (k == writers[0] and _moves_nothing(self.steps[k], {new_slot: old_slot}))
                 )
                 for k in both
             ):
                 continue
-            self.old_readers[new] = set(readers) - writing
-            for number in self.old_readers[new]:
-                self.by_reader.setdefault(number, []).append(new)
+            self.old_readers[new_slot] = set(readers) - writing
+            for number in self.old_readers[new_slot]:
+                self.by_reader.setdefault(number, []).append(new_slot)
             for number in writers:
                 self.claims[number] += 1
 
@@ -188,7 +192,7 @@ class _Scheduler:
         return freed
 
 
-def _moves_nothing(step: PlanStep, placed: dict[int, int]) -> bool:
+def _moves_nothing(step: PlanStep, old_slots: dict[int, int]) -> bool:
     """A copy of old state onto itself."""
     kernel = step.kernel
     if (
@@ -198,13 +202,13 @@ def _moves_nothing(step: PlanStep, placed: dict[int, int]) -> bool:
         or len(kernel.reads) != 1
     ):
         return False
-    old = placed.get(kernel.writes[0].slot)
+    old_slot = old_slots.get(kernel.writes[0].slot)
     plain = [i.prim for i in kernel.program.instrs] == ["arg"]
     return (
         plain
-        and old is not None
-        and old == kernel.reads[0].slot
-        and same_place(kernel, old, kernel.writes[0].slot)
+        and old_slot is not None
+        and old_slot == kernel.reads[0].slot
+        and runs_in_place(kernel, old_slot, kernel.writes[0].slot)
     )
 
 
@@ -213,13 +217,13 @@ def schedule(draft: Draft, donate: bool = True) -> Draft:
     scheduler = _Scheduler(draft, donate)
     order = scheduler.order()
     slots = draft.assignment.slots
-    placed = {new: slots[new].index for new in scheduler.old_readers}
-    for new in placed:
-        slots[new] = slots[new]._replace(in_place=True)
+    old_slots = {new: slots[new].index for new in scheduler.old_readers}
+    for new_slot in old_slots:
+        slots[new_slot] = slots[new_slot]._replace(in_place=True)
     steps: Sequence[PlanStep] = [draft.steps[k] for k in order]
     for step in steps:
         step.after = set()
-    idle = [t for t in steps if _moves_nothing(t, placed)]
+    idle = [t for t in steps if _moves_nothing(t, old_slots)]
     partial = tuple(sorted({slot for t in idle for slot in t.writes}))
     gone = set(idle)
     return Draft(draft.assignment, [t for t in steps if t not in gone], partial)

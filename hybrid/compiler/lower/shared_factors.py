@@ -26,14 +26,16 @@ FEW_ROWS = 64  # products with more rows pay for the packing themselves
 
 def _turned(kernel: GemmKernel) -> bool:
     """Whether the second factor is adjacent along the summed index and not along the columns."""
-    rows, cols = kernel.b.rows, kernel.b.cols
+    rows, columns = kernel.b.rows, kernel.b.cols
     plain = (
         kernel.batch == 1
         and kernel.order == "chain"
         and kernel.m <= FEW_ROWS
-        and len(rows.sizes) == len(cols.sizes) == 1
+        and len(rows.sizes) == len(columns.sizes) == 1
     )
-    return plain and rows.strides == (1,) and cols.strides[0] > 1 and min(kernel.k, kernel.n) >= 16
+    return (
+        plain and rows.strides == (1,) and columns.strides[0] > 1 and min(kernel.k, kernel.n) >= 16
+    )
 
 
 def share(draft: Draft) -> Draft:
@@ -60,7 +62,9 @@ def _turn(draft: Draft, steps: list[PlanStep], factor: Operand, users: list[int]
     """Add the copy of one factor and let its users read it."""
     (depth,), (width,) = factor.rows.sizes, factor.cols.sizes
     slots = draft.assignment.slots
-    new = draft.assignment.new("temp", slots[factor.slot].aval.with_((depth, width), factor.dtype))
+    new_slot = draft.assignment.new(
+        "temp", slots[factor.slot].aval.with_((depth, width), factor.dtype)
+    )
     kernel = LoopKernel(
         (depth, width),
         None,
@@ -73,20 +77,23 @@ def _turn(draft: Draft, steps: list[PlanStep], factor: Operand, users: list[int]
                 (factor.rows.strides[0], factor.cols.strides[0]),
             ),
         ),
-        (Access(new, factor.dtype, 0, (width, 1)),),
+        (Access(new_slot, factor.dtype, 0, (width, 1)),),
     )
     steps.append(
         PlanStep(
-            kernel, steps[users[0]].site, reads=frozenset((factor.slot,)), writes=frozenset((new,))
+            kernel,
+            steps[users[0]].site,
+            reads=frozenset((factor.slot,)),
+            writes=frozenset((new_slot,)),
         )
     )
     turned = Operand(
-        new, factor.dtype, 0, factor.batch, Dims((depth,), (width,)), Dims((width,), (1,))
+        new_slot, factor.dtype, 0, factor.batch, Dims((depth,), (width,)), Dims((width,), (1,))
     )
     for number in users:
         step, product = steps[number], steps[number].kernel
         assert isinstance(product, GemmKernel)
         step.kernel = product._replace(b=turned)
         others = {product.a.slot, *(a.slot for a in product.reads)}
-        step.reads = (step.reads - {factor.slot}) | (others & step.reads) | {new}
+        step.reads = (step.reads - {factor.slot}) | (others & step.reads) | {new_slot}
         step.after = step.after | {len(steps) - 1}

@@ -18,7 +18,7 @@ from .regions import (
     Box,
     BoxOperand,
     GatherOperand,
-    Inst,
+    Instruction,
     LiteralOperand,
     LoopRegion,
     MemoryOperand,
@@ -50,9 +50,9 @@ class Partition(Protocol):
     stored: set[Value]
     deferred: dict[Value, tuple[Box, Embed]]
 
-    def time_of(self, root: Value) -> Time: ...
+    def time_of(self, root_value: Value) -> Time: ...
 
-    def unmade(self, root: Value) -> bool: ...
+    def unmade(self, root_value: Value) -> bool: ...
 
 
 class Trial:
@@ -60,7 +60,7 @@ class Trial:
 
     def __init__(self, fusion: Partition, region: Region) -> None:
         self.fusion, self.region = fusion, region
-        self.insts: list[Inst] = []
+        self.instructions: list[Instruction] = []
         self.memo: dict[Any, int] = {}
         self.reads: dict[Any, MemoryOperand] = {}
         self.cost = 0
@@ -69,37 +69,37 @@ class Trial:
         """The operand that reads v at the region's positions; None when it cannot be had there."""
         if isinstance(value, Const) and uniform(value):
             return LiteralOperand(value)
-        root, lead = self.fusion.roots(value)
+        root_value, lead = self.fusion.roots(value)
         full = lead + path
-        if isinstance(root, Const) and uniform(root):
-            return LiteralOperand(root)
-        affine = walk_path(full, (0, contiguous_strides(root.aval.shape)))
+        if isinstance(root_value, Const) and uniform(root_value):
+            return LiteralOperand(root_value)
+        affine = walk_path(full, (0, contiguous_strides(root_value.aval.shape)))
         if affine is None:
             return None
         affine = (affine[0], canonical(self.region.shape, affine[1]))
-        here = self.region.env.get(root)
+        here = self.region.env.get(root_value)
         if here is not None:
             same = affine == (0, here[2])
-            return ResultOperand(root, here[0], here[1]) if same else None
-        if root in self.fusion.free:
-            return self._copy(root, full, affine)
-        if root in self.fusion.deferred:
-            return self._boxed(root, affine)
-        if self.fusion.time_of(root) >= self.region.time or not self.region.fits(affine):
+            return ResultOperand(root_value, here[0], here[1]) if same else None
+        if root_value in self.fusion.free:
+            return self._copy(root_value, full, affine)
+        if root_value in self.fusion.deferred:
+            return self._boxed(root_value, affine)
+        if self.fusion.time_of(root_value) >= self.region.time or not self.region.fits(affine):
             return None
-        operand = ReadOperand(root, full, affine)
-        self.reads.setdefault((root, affine), operand)
-        return self.region.reads.get((root, affine)) or self.reads[root, affine]
+        operand = ReadOperand(root_value, full, affine)
+        self.reads.setdefault((root_value, affine), operand)
+        return self.region.reads.get((root_value, affine)) or self.reads[root_value, affine]
 
-    def _boxed(self, root: Value, affine: AffineMap) -> Operand | None:
+    def _boxed(self, root_value: Value, affine: AffineMap) -> Operand | None:
         """A placement over zeros, read unmade: the kernel is cut where its box begins and ends."""
-        region, node = self.region, root.node
-        whole_of = (0, canonical(region.shape, contiguous_strides(root.aval.shape)))
+        region, node = self.region, root_value.node
+        whole_of = (0, canonical(region.shape, contiguous_strides(root_value.aval.shape)))
         if (
             node is None
             or not isinstance(region, LoopRegion)
             or region.group is not None
-            or root.aval.shape != region.shape
+            or root_value.aval.shape != region.shape
             or affine != whole_of
         ):
             return None
@@ -111,24 +111,24 @@ class Trial:
             or source in region.env
         ):
             return None
-        box, spread = self.fusion.deferred[root]
+        box, spread = self.fusion.deferred[root_value]
         operand = BoxOperand(source, (*path, spread), box)
-        self.reads.setdefault((root, "boxed"), operand)
+        self.reads.setdefault((root_value, "boxed"), operand)
         return operand
 
-    def _copy(self, root: Value, path: Path, affine: AffineMap) -> Operand | None:
+    def _copy(self, root_value: Value, path: Path, affine: AffineMap) -> Operand | None:
         """A private copy of a free node at the positions that are asked for."""
-        key = (root, affine)
-        number = self.region.memo.get(key, self.memo.get(key))
+        identity = (root_value, affine)
+        number = self.region.memo.get(identity, self.memo.get(identity))
         if number is None:
-            node = root.node
+            node = root_value.node
             assert node is not None
             operands = self.operands(node, path)
             if operands is None:
                 return None
-            number = self._add(Inst(node, operands, False, path))
-            self.memo[key] = number
-        return ResultOperand(root, number)
+            number = self._add(Instruction(node, operands, False, path))
+            self.memo[identity] = number
+        return ResultOperand(root_value, number)
 
     def operands(self, node: Node, spread: Path) -> tuple[Operand, ...] | None:
         """What n reads at the positions `spread`; None when one operand cannot be had."""
@@ -136,15 +136,15 @@ class Trial:
         found: list[Operand] = []
         for number, value in enumerate(node.inputs):
             if number in node.op.gathers:
-                root, path = self.fusion.roots(value)
+                root_value, path = self.fusion.roots(value)
                 if (
-                    root in self.region.env
-                    or self.fusion.unmade(root)
-                    or self.fusion.time_of(root) >= self.region.time
+                    root_value in self.region.env
+                    or self.fusion.unmade(root_value)
+                    or self.fusion.time_of(root_value) >= self.region.time
                 ):
                     return None
-                gathered = GatherOperand(root, path)
-                self.reads.setdefault((root, ("gather", number, node)), gathered)
+                gathered = GatherOperand(root_value, path)
+                self.reads.setdefault((root_value, ("gather", number, node)), gathered)
                 found.append(gathered)
                 continue
             operand = self.resolve(value, input_path(node, number, space) + spread)
@@ -153,24 +153,28 @@ class Trial:
             found.append(operand)
         return tuple(found)
 
-    def _add(self, inst: Inst) -> int:
-        self.insts.append(inst)
-        self.cost += traits(inst.node).cost
-        return len(self.region.insts) + len(self.insts) - 1
+    def _add(self, instruction: Instruction) -> int:
+        self.instructions.append(instruction)
+        self.cost += traits(instruction.node).cost
+        return len(self.region.instructions) + len(self.instructions) - 1
 
     def _asks_where(self) -> bool:
-        return any(traits(i.node).placed for i in (*self.region.insts, *self.insts))
+        return any(traits(i.node).placed for i in (*self.region.instructions, *self.instructions))
 
     def _after_reduction(self, number: int) -> bool:
         """Whether instruction k needs a visible value of the region."""
-        insts, todo, seen = [*self.region.insts, *self.insts], [number], {number}
+        instructions, todo, visited = (
+            [*self.region.instructions, *self.instructions],
+            [number],
+            {number},
+        )
         while todo:
-            for operand in insts[todo.pop()].operands:
-                if isinstance(operand, ResultOperand) and operand.inst not in seen:
-                    if insts[operand.inst].visible:
+            for operand in instructions[todo.pop()].operands:
+                if isinstance(operand, ResultOperand) and operand.instruction not in visited:
+                    if instructions[operand.instruction].visible:
                         return True
-                    seen.add(operand.inst)
-                    todo.append(operand.inst)
+                    visited.add(operand.instruction)
+                    todo.append(operand.instruction)
         return False
 
     def join(self, node: Node, spread: Embed) -> bool:
@@ -179,14 +183,14 @@ class Trial:
         if operands is None:
             return False
         region = self.region
-        number = self._add(Inst(node, operands, True, (spread,)))
+        number = self._add(Instruction(node, operands, True, (spread,)))
         reads = {k: v for k, v in self.reads.items() if k not in region.reads}
-        if region.insts and (
+        if region.instructions and (
             region.cost + self.cost > MAX_COST or len(region.reads) + len(reads) > MAX_READS
         ):
             return False
         stored = sum(v in self.fusion.stored for v in node.outputs)
-        if region.insts and region.stored + stored > MAX_WRITES:
+        if region.instructions and region.stored + stored > MAX_WRITES:
             return False
         boxes = {
             o.box for o in (*region.reads.values(), *reads.values()) if isinstance(o, BoxOperand)
@@ -203,7 +207,7 @@ class Trial:
             if strides is None or not region.fits((0, strides)):
                 return False
             placed[value] = (number, result, strides)
-        region.insts += self.insts
+        region.instructions += self.instructions
         region.env.update(placed)
         region.memo.update(self.memo)
         region.reads.update(reads)

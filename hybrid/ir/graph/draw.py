@@ -166,23 +166,23 @@ def _positions(
     totals = [sum(_width(boxes[i]) for i in row) + GAP_X * (len(row) - 1) for row in rows]
     full = max([*totals, 360.0]) + 2 * MARGIN
     positions = [(0.0, 0.0, 0.0)] * len(boxes)
-    for level, (row, total) in enumerate(zip(rows, totals)):
-        left = (full - total) / 2
-        for number in row:
-            positions[number] = (left, 34 + level * (BOX_H + GAP_Y), _width(boxes[number]))
-            left += positions[number][2] + GAP_X
+    for level, (row_boxes, total) in enumerate(zip(rows, totals)):
+        left_edge = (full - total) / 2
+        for number in row_boxes:
+            positions[number] = (left_edge, 34 + level * (BOX_H + GAP_Y), _width(boxes[number]))
+            left_edge += positions[number][2] + GAP_X
     return positions, full
 
 
 def _legend(boxes: Sequence[Box]) -> str:
-    parts, left = [], float(MARGIN)
+    parts, left_edge = [], float(MARGIN)
     for kind in dict.fromkeys(b.kind for b in boxes):
-        fill, line = COLORS.get(kind, ("#fff", "#888"))
+        fill_color, border = COLORS.get(kind, ("#fff", "#888"))
         parts.append(
-            f"<rect x='{left:.0f}' y='8' width='12' height='12' rx='3' fill='{fill}' stroke='{line}'/>"
-            f"<text x='{left + 17:.0f}' y='18'>{html.escape(kind)}</text>"
+            f"<rect x='{left_edge:.0f}' y='8' width='12' height='12' rx='3' fill='{fill_color}' stroke='{border}'/>"
+            f"<text x='{left_edge + 17:.0f}' y='18'>{html.escape(kind)}</text>"
         )
-        left += 30 + len(kind) * CHAR
+        left_edge += 30 + len(kind) * CHAR
     return "".join(parts)
 
 
@@ -201,14 +201,14 @@ def _edge(above: tuple[float, float, float], below: tuple[float, float, float]) 
 
 
 def _box(box: Box, placed: tuple[float, float, float]) -> str:
-    left, top, width = placed
-    fill, line = COLORS.get(box.kind, ("#fff", "#888"))
+    left_edge, top, width = placed
+    fill_color, border = COLORS.get(box.kind, ("#fff", "#888"))
     return (
-        f"<g><title>{html.escape(box.hover)}</title><rect x='{left:.0f}' y='{top:.0f}' width='{width:.0f}' "
-        f"height='{BOX_H}' rx='6' fill='{fill}' stroke='{line}' "
+        f"<g><title>{html.escape(box.hover)}</title><rect x='{left_edge:.0f}' y='{top:.0f}' width='{width:.0f}' "
+        f"height='{BOX_H}' rx='6' fill='{fill_color}' stroke='{border}' "
         f"stroke-width='{2.4 if box.strong else 1}'/>"
-        f"<text x='{left + width / 2:.0f}' y='{top + 14:.0f}' text-anchor='middle' font-weight='bold'>"
-        f"{html.escape(_short(box.title))}</text><text x='{left + width / 2:.0f}' y='{top + 27:.0f}' "
+        f"<text x='{left_edge + width / 2:.0f}' y='{top + 14:.0f}' text-anchor='middle' font-weight='bold'>"
+        f"{html.escape(_short(box.title))}</text><text x='{left_edge + width / 2:.0f}' y='{top + 27:.0f}' "
         f"text-anchor='middle' fill='#555'>{html.escape(_short(box.detail))}</text></g>"
     )
 

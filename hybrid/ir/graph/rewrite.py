@@ -26,17 +26,19 @@ def rewrite(graph: Graph, visit: Visit) -> Graph:
     changed = False
     for node in graph.nodes:
         inputs = tuple(replaced.get(v, v) for v in node.inputs)
-        made = visit(node, inputs)
-        if made is None:
+        replacement = visit(node, inputs)
+        if replacement is None:
             if all(a is b for a, b in zip(inputs, node.inputs)):
                 nodes.append(node)
                 continue
-            made = Node(node.op, node.params, inputs, [v.aval for v in node.outputs], node.site)
+            replacement = Node(
+                node.op, node.params, inputs, [v.aval for v in node.outputs], node.site
+            )
         changed = True
-        if isinstance(made, Node):
-            nodes.append(made)
-            made = made.outputs
-        replaced.update(zip(node.outputs, made))
+        if isinstance(replacement, Node):
+            nodes.append(replacement)
+            replacement = replacement.outputs
+        replaced.update(zip(node.outputs, replacement))
     if not changed:
         return graph
     return Graph(graph.inputs, nodes, [replaced.get(v, v) for v in graph.outputs], graph.names)
@@ -52,16 +54,16 @@ def keep_nodes(graph: Graph, keep: Callable[[Node], bool]) -> Graph:
 
 def walk(values: Iterable[Value]) -> Iterator[Node]:
     """Nodes that the values depend on, each once, producers first."""
-    seen: set[Node] = set()
-    done: set[Node] = set()
+    visited: set[Node] = set()
+    finished: set[Node] = set()
     stack: list[tuple[Node, bool]] = [(v.node, False) for v in values if v.node is not None][::-1]
     while stack:
         node, leaving = stack.pop()
         if leaving:
-            if node not in done:
-                done.add(node)
+            if node not in finished:
+                finished.add(node)
                 yield node
-        elif node not in seen:
-            seen.add(node)
+        elif node not in visited:
+            visited.add(node)
             stack.append((node, True))
             stack.extend((v.node, False) for v in reversed(node.inputs) if v.node is not None)

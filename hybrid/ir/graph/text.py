@@ -98,9 +98,9 @@ class _Names:
 
 
 def _node_text(node: Node, name: _Names) -> str:
-    outs = ", ".join(f"{name(v)} : {v.aval}" for v in node.outputs)
+    outputs = ", ".join(f"{name(v)} : {v.aval}" for v in node.outputs)
     params = ", ".join(f"{k}={_param_text(v)}" for k, v in node.params.items())
-    text = f"{outs} = {node.op.name}({', '.join(map(name, node.inputs))})" + (
+    text = f"{outputs} = {node.op.name}({', '.join(map(name, node.inputs))})" + (
         f" {{{params}}}" if params else ""
     )
     if node.site is not None:
@@ -170,9 +170,9 @@ class _Line:
         self.site: Site | None = None
         start = 0
         while start < len(text):
-            gap = _SPACE.match(text, start)
-            assert gap is not None
-            token_start = gap.end()
+            spaces = _SPACE.match(text, start)
+            assert spaces is not None
+            token_start = spaces.end()
             if token_start == len(text):
                 break
             if text.startswith("# ", token_start):
@@ -187,16 +187,16 @@ class _Line:
             self.tokens.append((cast(TokenKind, match.lastgroup), match[match.lastgroup]))
             start = match.end()
 
-    def fail(self, why: str) -> NoReturn:
-        raise GraphError(f"line {self.number}: {why}")
+    def fail(self, reason: str) -> NoReturn:
+        raise GraphError(f"line {self.number}: {reason}")
 
     def peek(self) -> tuple[TokenKind, str]:
         return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
 
-    def take(self, kind: TokenKind, text: str | None = None) -> str:
+    def take(self, token_kind: TokenKind, text: str | None = None) -> str:
         found_kind, found = self.peek()
-        if found_kind != kind or (text is not None and found != text):
-            self.fail(f"expected {text or kind}, found {found or 'the end of the line'!r}")
+        if found_kind != token_kind or (text is not None and found != text):
+            self.fail(f"expected {text or token_kind}, found {found or 'the end of the line'!r}")
         self.at += 1
         return found
 
@@ -213,18 +213,19 @@ class _Line:
 
 # ---- parsing
 def _parse_aval(line: _Line) -> Aval:
-    text = line.take("aval")
-    name, _, rest = text.partition("[")
-    dims, _, where = rest.partition("]")
+    token = line.take("aval")
+    name, _, remainder = token.partition("[")
+    extents, _, device_text = remainder.partition("]")
     if name not in _NAMES:
         line.fail(f"unknown dtype {name!r}")
-    parts = dims.split("x") if dims else []
+    parts = extents.split("x") if extents else []
     if any(not p or len(p) > 18 for p in parts) or len(parts) > 64:
-        line.fail(f"bad shape [{dims}]")
+        line.fail(f"bad shape [{extents}]")
     shape = tuple(map(int, parts))
     if prod(max(s, 1) for s in shape) >= 1 << 60:
-        line.fail(f"shape [{dims}] is too large")
-    return aval(shape, _NAMES[name], _device(line, where[1:]) if where else HOST)
+        line.fail(f"shape [{extents}] is too large")
+    where = _device(line, device_text[1:]) if device_text else HOST
+    return aval(shape, _NAMES[name], where)
 
 
 def _device(line: _Line, name: str) -> Device:
@@ -234,67 +235,69 @@ def _device(line: _Line, name: str) -> Device:
     return found
 
 
-def _parse_number(line: _Line, text: str) -> int | float:
-    if text.lstrip("-") not in ("inf", "nan") and "x" not in text:
-        return int(text)
+def _parse_number(line: _Line, token: str) -> int | float:
+    if token.lstrip("-") not in ("inf", "nan") and "x" not in token:
+        return int(token)
     try:
-        return float.fromhex(text)
+        return float.fromhex(token)
     except OverflowError:
-        line.fail(f"{text} is out of range")
+        line.fail(f"{token} is out of range")
 
 
 def _string(line: _Line) -> str:
-    text = line.take("string")
+    token = line.take("string")
     try:
-        value: str = json.loads(text)
+        value: str = json.loads(token)
     except ValueError:
-        line.fail(f"bad string {text[:40]}")
+        line.fail(f"bad string {token[:40]}")
     return value
 
 
 def _parse_literal(line: _Line) -> Const:
-    aval = _parse_aval(line)
-    kind, text = line.peek()
+    literal_aval = _parse_aval(line)
+    token_kind, token = line.peek()
     line.at += 1
-    if kind == "bits":
-        if len(text) - 1 != 2 * aval.nbytes:
-            line.fail(f"{len(text) - 1} digits for a literal {aval}, which needs {2 * aval.nbytes}")
-        pattern = bytes.fromhex(text[1:])
-        if aval.shape == ():
+    if token_kind == "bits":
+        if len(token) - 1 != 2 * literal_aval.nbytes:
+            line.fail(
+                f"{len(token) - 1} digits for a literal {literal_aval}, which needs {2 * literal_aval.nbytes}"
+            )
+        pattern = bytes.fromhex(token[1:])
+        if literal_aval.shape == ():
             pattern = pattern[::-1]
-        data = np.frombuffer(pattern, aval.dtype).reshape(aval.shape)
-    elif (kind == "number" or kind == "word") and aval.shape == ():
-        data = _scalar(line, aval, kind, text)
+        elements = np.frombuffer(pattern, literal_aval.dtype).reshape(literal_aval.shape)
+    elif (token_kind == "number" or token_kind == "word") and literal_aval.shape == ():
+        elements = _scalar(line, literal_aval, token_kind, token)
     else:
-        line.fail(f"expected the value of a literal {aval}, found {text!r}")
-    if aval.dtype is dt.bool_ and (data.view(np.uint8) > 1).any():
+        line.fail(f"expected the value of a literal {literal_aval}, found {token!r}")
+    if literal_aval.dtype is dt.bool_ and (elements.view(np.uint8) > 1).any():
         line.fail("a bool literal holds 0 and 1 only")
-    data = np.array(data)
-    data.flags.writeable = False
-    return Const(aval, data)
+    elements = np.array(elements)
+    elements.flags.writeable = False
+    return Const(literal_aval, elements)
 
 
-def _scalar(line: _Line, aval: Aval, kind: TokenKind, text: str) -> np.ndarray:
-    if kind == "word" and text not in ("True", "False"):
-        line.fail(f"expected a number, found {text!r}")
-    value: Any = text == "True" if kind == "word" else _parse_number(line, text)
-    if (type(value) is bool) != (aval.dtype is dt.bool_) or (
-        dt.is_int(aval.dtype) and type(value) is not int
+def _scalar(line: _Line, literal_aval: Aval, token_kind: TokenKind, token: str) -> np.ndarray:
+    if token_kind == "word" and token not in ("True", "False"):
+        line.fail(f"expected a number, found {token!r}")
+    value: Any = token == "True" if token_kind == "word" else _parse_number(line, token)
+    if (type(value) is bool) != (literal_aval.dtype is dt.bool_) or (
+        dt.is_int(literal_aval.dtype) and type(value) is not int
     ):
-        line.fail(f"{text} is not a literal of {aval}")
-    if not dt.can_hold(aval.dtype, value):
-        line.fail(f"{text} does not fit {aval.dtype.name}")
+        line.fail(f"{token} is not a literal of {literal_aval}")
+    if not dt.can_hold(literal_aval.dtype, value):
+        line.fail(f"{token} does not fit {literal_aval.dtype.name}")
     with plain_floats():
         return (
-            np.array(value, np.float64).astype(aval.dtype)
-            if dt.is_float(aval.dtype)
-            else np.array(value, aval.dtype)
+            np.array(value, np.float64).astype(literal_aval.dtype)
+            if dt.is_float(literal_aval.dtype)
+            else np.array(value, literal_aval.dtype)
         )
 
 
 def _parse_param(line: _Line, depth: int = 0) -> Any:
-    kind, text = line.peek()
-    if kind == "punct" and text == "(":
+    token_kind, token = line.peek()
+    if token_kind == "punct" and token == "(":
         if depth >= MAX_DEPTH:
             line.fail("tuples are nested too deeply")
         line.at += 1
@@ -304,18 +307,18 @@ def _parse_param(line: _Line, depth: int = 0) -> Any:
             if not line.skip(",") and line.peek() != ("punct", ")"):
                 line.fail(f"expected ',' or ')', found {line.peek()[1]!r}")
         return tuple(items)
-    if kind == "string":
+    if token_kind == "string":
         return _string(line)
     line.at += 1
-    if kind == "number":
-        return _parse_number(line, text)
-    if kind == "device":
-        return _device(line, text[1:])
-    if kind == "word" and text in ("None", "True", "False"):
-        return {"None": None, "True": True, "False": False}[text]
-    if kind == "word" and text in _NAMES:
-        return _NAMES[text]
-    line.fail(f"{text!r} is not a parameter value")
+    if token_kind == "number":
+        return _parse_number(line, token)
+    if token_kind == "device":
+        return _device(line, token[1:])
+    if token_kind == "word" and token in ("None", "True", "False"):
+        return {"None": None, "True": True, "False": False}[token]
+    if token_kind == "word" and token in _NAMES:
+        return _NAMES[token]
+    line.fail(f"{token!r} is not a parameter value")
 
 
 class _Reader:
@@ -358,11 +361,11 @@ class _Reader:
         self.names.append(label)
 
     def node(self, line: _Line) -> None:
-        outs: list[tuple[str, Aval]] = []
-        while not outs or line.skip(","):
+        outputs: list[tuple[str, Aval]] = []
+        while not outputs or line.skip(","):
             name = line.take("value")
             line.take("punct", ":")
-            outs.append((name, _parse_aval(line)))
+            outputs.append((name, _parse_aval(line)))
         line.take("punct", "=")
         op = OPS.get(line.take("word"))
         if op is None:
@@ -379,8 +382,8 @@ class _Reader:
                 if key in params:
                     line.fail(f"parameter {key} is given twice")
                 params[key] = _parse_param(line)
-        node = Node(op, params, inputs, [a for _, a in outs], line.site)
-        for (name, _), value in zip(outs, node.outputs):
+        node = Node(op, params, inputs, [a for _, a in outputs], line.site)
+        for (name, _), value in zip(outputs, node.outputs):
             self.define(line, name, value)
         self.nodes.append(node)
 
@@ -402,8 +405,8 @@ def parse_graph(text: str, check: bool = True) -> Graph:
     for line in lines[1:-1]:
         if outputs is not None:
             line.fail("nothing follows 'return'")
-        kind, word = line.peek()
-        if kind == "word" and word in ("input", "return"):
+        token_kind, word = line.peek()
+        if token_kind == "word" and word in ("input", "return"):
             line.at += 1
             if word == "input":
                 reader.input(line)

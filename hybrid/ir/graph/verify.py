@@ -31,69 +31,76 @@ def plain(value: Any, depth: int = 0) -> bool:
     return value is None or type(value) in (bool, int, float, str, Device)
 
 
-def _check_aval(value: Value, what: str) -> None:
-    own = value.aval
-    if not isinstance(own, Aval) or aval(own.shape, own.dtype, own.device) is not own:
-        raise GraphError(f"{what}: {own!r} is not an interned aval")
+def _check_aval(value: Value, context: str) -> None:
+    aval_given = value.aval
+    if (
+        not isinstance(aval_given, Aval)
+        or aval(aval_given.shape, aval_given.dtype, aval_given.device) is not aval_given
+    ):
+        raise GraphError(f"{context}: {aval_given!r} is not an interned aval")
 
 
-def _check_literal(literal: Const, what: str) -> None:
+def _check_literal(literal: Const, context: str) -> None:
     if literal.data.shape != literal.aval.shape or literal.data.dtype != literal.aval.dtype:
         raise GraphError(
-            f"{what}: literal {literal.data.dtype}{literal.data.shape} does not fit {literal.aval}"
+            f"{context}: literal {literal.data.dtype}{literal.data.shape} does not fit {literal.aval}"
         )
     if literal.data.flags.writeable:
-        raise GraphError(f"{what}: the array of a literal must be read-only")
+        raise GraphError(f"{context}: the array of a literal must be read-only")
 
 
-def _check_use(value: Value, defined: set[Value], what: str) -> None:
+def _check_use(value: Value, defined: set[Value], context: str) -> None:
     if isinstance(value, Const):
-        _check_literal(value, what)
+        _check_literal(value, context)
     elif value not in defined:
-        raise GraphError(f"{what}: uses {value!r}, which is not defined before it")
+        raise GraphError(f"{context}: uses {value!r}, which is not defined before it")
 
 
-def _check_params(node: Node, what: str) -> None:
+def _check_params(node: Node, context: str) -> None:
     unknown = set(node.params) - set(node.op.params)
     if unknown or len(node.params) != len(node.op.params):
         raise GraphError(
-            f"{what}: parameters {sorted(node.params)}, the op has {sorted(node.op.params)}"
+            f"{context}: parameters {sorted(node.params)}, the op has {sorted(node.op.params)}"
         )
     for name, value in node.params.items():
         if not plain(value) and node.op.kind != "host":
             raise GraphError(
-                f"{what}: parameter {name}={value!r} is not plain data (None, bool, int, float, "
+                f"{context}: parameter {name}={value!r} is not plain data (None, bool, int, float, "
                 "str, dtype, device or tuples of these)"
             )
         try:
             hash(value)
         except TypeError:
             raise GraphError(
-                f"{what}: parameter {name}={value!r} is not hashable; use a tuple"
+                f"{context}: parameter {name}={value!r} is not hashable; use a tuple"
             ) from None
 
 
-def _check_node(node: Node, what: str) -> None:
+def _check_node(node: Node, context: str) -> None:
     op = node.op
     if OPS.get(op.name) is not op:
-        raise GraphError(f"{what}: {op!r} is not a registered op")
+        raise GraphError(f"{context}: {op!r} is not a registered op")
     if op.nin is not None and len(node.inputs) != op.nin:
-        raise GraphError(f"{what}: {len(node.inputs)} inputs, {op.name} takes {op.nin}")
-    _check_params(node, what)
+        raise GraphError(f"{context}: {len(node.inputs)} inputs, {op.name} takes {op.nin}")
+    _check_params(node, context)
     devices = {v.aval.device for v in node.inputs}
     if len(devices) > 1:
         raise GraphError(
-            f"{what}: inputs on different devices: {', '.join(sorted(map(str, devices)))}"
+            f"{context}: inputs on different devices: {', '.join(sorted(map(str, devices)))}"
         )
     try:
-        want = tuple(op.infer(*[v.aval for v in node.inputs], **node.params))
-    except HybridError as e:
-        raise GraphError(f"{what}: {e}") from e
-    except Exception as e:  # a rule met inputs or parameters it was not written for
-        raise GraphError(f"{what}: the op's rule failed: {type(e).__name__}: {e}") from e
-    have = tuple(v.aval for v in node.outputs)
-    if want != have:
-        raise GraphError(f"{what}: results are {list(have)}, the op's rule gives {list(want)}")
+        expected = tuple(op.infer(*[v.aval for v in node.inputs], **node.params))
+    except HybridError as error:
+        raise GraphError(f"{context}: {error}") from error
+    except Exception as error:  # a rule met inputs or parameters it was not written for
+        raise GraphError(
+            f"{context}: the op's rule failed: {type(error).__name__}: {error}"
+        ) from error
+    actual = tuple(v.aval for v in node.outputs)
+    if expected != actual:
+        raise GraphError(
+            f"{context}: results are {list(actual)}, the op's rule gives {list(expected)}"
+        )
 
 
 def verify(graph: Graph) -> Graph:
@@ -111,17 +118,17 @@ def verify(graph: Graph) -> Graph:
             )
         defined.add(value)
     for number, node in enumerate(graph.nodes):
-        what = f"node {number} ({node.op.name}" + (
+        context = f"node {number} ({node.op.name}" + (
             f", {node.site.file}:{node.site.line})" if node.site else ")"
         )
         for value in node.inputs:
-            _check_use(value, defined, what)
+            _check_use(value, defined, context)
         for result, value in enumerate(node.outputs):
-            _check_aval(value, what)
+            _check_aval(value, context)
             if value.node is not node or value.index != result or value in defined:
-                raise GraphError(f"{what}: result {result} does not belong to the node")
+                raise GraphError(f"{context}: result {result} does not belong to the node")
             defined.add(value)
-        _check_node(node, what)
+        _check_node(node, context)
     for number, value in enumerate(graph.outputs):
         _check_use(value, defined, f"output {number}")
     return graph

@@ -65,10 +65,10 @@ def _recorded(
     builder = Builder()
     operands = [builder.arg(t) for t in types]
     returned = body(builder, *operands, **dict(params))
-    outs = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
-    if not all(isinstance(v, Val) for v in outs):
+    outputs = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
+    if not all(isinstance(v, Val) for v in outputs):
         raise TypeError("a body that gives a number")
-    return tuple(builder.instrs), tuple([v.id for v in outs])
+    return tuple(builder.instrs), tuple([v.id for v in outputs])
 
 
 class Composer:
@@ -90,12 +90,12 @@ class Composer:
         """A new run-time scalar of dtype d (of half types the parameter is the 16-bit pattern)."""
         return self.carried(self.s.param(operand_type(dtype)), dtype)
 
-    def carried(self, x: Val, dtype: np.dtype) -> Val:
+    def carried(self, stored: Val, dtype: np.dtype) -> Val:
         """A stored value as ops see it: half types as f32."""
         if not dt.is_half(dtype):
-            return x
-        value = half.unpack(self.s, x, dtype)
-        self._packed[value.id, dtype] = x
+            return stored
+        value = half.unpack(self.s, stored, dtype)
+        self._packed[value.id, dtype] = stored
         return value
 
     def _run(self, body: Any, values: Sequence[Any], params: Mapping[str, Any]) -> tuple[Val, ...]:
@@ -103,87 +103,91 @@ class Composer:
         return tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
 
     def _repeat(
-        self, op: Op, params: Mapping[str, Any], values: Sequence[Any]
+        self, record: Op, params: Mapping[str, Any], values: Sequence[Any]
     ) -> tuple[Val, ...] | None:
         """Results of a body from its recorded instructions; None if more than types may matter."""
         if not all(isinstance(v, Val) for v in values):
             return None
         try:
             given = tuple(params.items())
-            instrs, outs = _recorded(op.body, tuple([v.type for v in values]), given, repr(given))
+            instrs, outputs = _recorded(
+                record.body, tuple([v.type for v in values]), given, repr(given)
+            )
         except TypeError:
             # a parameter that cannot be a key, or a result that is a number: let the body run
             return None
         emit, here = self.s.emit, list(values)
         for prim, scalar_type, args, attr in instrs[len(values) :]:
             here.append(emit(prim, scalar_type, tuple([here[a].id for a in args]), attr))
-        return tuple([here[k] for k in outs])
+        return tuple([here[k] for k in outputs])
 
     def apply(
         self,
-        op: Op,
+        record: Op,
         params: Mapping[str, Any],
         values: Sequence[Any],
         in_avals: Sequence[Aval],
         out_avals: Sequence[Aval],
     ) -> list[Val]:
         """The results of an op, each rounded to its dtype."""
-        if op.body is None:
-            raise BackendError(f"op {op.name} has no body; it cannot be part of a loop")
-        outs = self._repeat(op, params, values)
-        if outs is None:
-            outs = self._run(op.body, values, params)
-        if len(outs) != len(out_avals):
+        if record.body is None:
+            raise BackendError(f"op {record.name} has no body; it cannot be part of a loop")
+        outputs = self._repeat(record, params, values)
+        if outputs is None:
+            outputs = self._run(record.body, values, params)
+        if len(outputs) != len(out_avals):
             raise BackendError(
-                f"the body of {op.name} gives {len(outs)} results instead of {len(out_avals)}"
+                f"the body of {record.name} gives {len(outputs)} results instead of {len(out_avals)}"
             )
-        return [self._round(op, v, a.dtype) for v, a in zip(outs, out_avals)]
+        return [self._round(record, v, a.dtype) for v, a in zip(outputs, out_avals)]
 
-    def _round(self, op: Op, v: Any, dtype: np.dtype) -> Val:
+    def _round(self, record: Op, v: Any, dtype: np.dtype) -> Val:
         value: Val = v if isinstance(v, Val) else self.s.const(TYPE[dtype], v)
         if value.type != TYPE[dtype]:
             raise BackendError(
-                f"the body of {op.name} gives {value.type} for a result of dtype {dtype.name} "
+                f"the body of {record.name} gives {value.type} for a result of dtype {dtype.name} "
                 f"({TYPE[dtype]})"
             )
         if not dt.is_half(dtype) or (value.id, dtype) in self._packed:
             return value
         return self.carried(half.pack(self.s, value, dtype), dtype)
 
-    def check(self, op: Op, params: Mapping[str, Any], values: Sequence[Any]) -> Val:
+    def check(self, record: Op, params: Mapping[str, Any], values: Sequence[Any]) -> Val:
         """True where the op's inputs are invalid."""
-        if op.check is None:
-            raise BackendError(f"op {op.name} has nothing to check")
-        return self._run(op.check, values, params)[0]
+        if record.check is None:
+            raise BackendError(f"op {record.name} has nothing to check")
+        return self._run(record.check, values, params)[0]
 
     def finish(self, values: Sequence[Val], dtypes: Sequence[np.dtype]) -> Program:
         """The program whose results are these values, stored with these dtypes."""
-        outs = []
+        outputs = []
         for value, dtype in zip(values, dtypes, strict=True):
             if dt.is_half(dtype):
                 kept = self._packed.get((value.id, dtype))
                 value = kept if kept is not None else half.pack(self.s, value, dtype)
-            outs.append(value)
-        return self.s.program(*outs)
+            outputs.append(value)
+        return self.s.program(*outputs)
 
 
-def _operands(composer: Composer, op: Op, in_avals: Sequence[Aval]) -> list[Any]:
+def _operands(composer: Composer, record: Op, in_avals: Sequence[Aval]) -> list[Any]:
     return [
-        composer.gather(a) if i in op.gathers else composer.arg(a.dtype)
+        composer.gather(a) if i in record.gathers else composer.arg(a.dtype)
         for i, a in enumerate(in_avals)
     ]
 
 
 def op_program(
-    op: Op, in_avals: Sequence[Aval], params: Mapping[str, Any], out_avals: Sequence[Aval]
+    record: Op, in_avals: Sequence[Aval], params: Mapping[str, Any], out_avals: Sequence[Aval]
 ) -> Program:
     """The program of a single map or row op: operand k is input k."""
     composer = Composer()
-    outs = composer.apply(op, params, _operands(composer, op, in_avals), in_avals, out_avals)
-    return composer.finish(outs, [a.dtype for a in out_avals])
+    outputs = composer.apply(
+        record, params, _operands(composer, record, in_avals), in_avals, out_avals
+    )
+    return composer.finish(outputs, [a.dtype for a in out_avals])
 
 
-def check_program(op: Op, in_avals: Sequence[Aval], params: Mapping[str, Any]) -> Program:
+def check_program(record: Op, in_avals: Sequence[Aval], params: Mapping[str, Any]) -> Program:
     """The program of an op's check: one b1 result, true where an input element is invalid."""
     composer = Composer()
-    return composer.s.program(composer.check(op, params, _operands(composer, op, in_avals)))
+    return composer.s.program(composer.check(record, params, _operands(composer, record, in_avals)))
