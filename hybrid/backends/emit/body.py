@@ -9,15 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...ir.scalar.program import (
-    POSITIONS,
-    PRIMS,
-    REDUCTIONS,
-    PrimName,
-    Program,
-    ScalarType,
-    bits_of,
-)
+from ...ir.scalar.program import POSITIONS, REDUCTIONS, PrimName, ScalarType, bits_of
+from .analysis import running_values, uniform_values
 from .code import Code
 from .form import Form, Walk, Words
 from .lanes import Lanes, llvm_scalar, memory_scalar
@@ -32,54 +25,10 @@ from .memory import (
     store_scalar,
 )
 
-__all__ = ["Body", "cost", "uniform_values", "WIDTH"]
+__all__ = ["Body", "WIDTH"]
 
 WIDTH = 16
-_ADD_SUB: frozenset[PrimName] = frozenset(("add", "sub"))
 _GIVEN: frozenset[PrimName] = frozenset(("const", "param"))  # there before any row
-
-
-def cost(program: Program, numbers: Iterable[int]) -> int:
-    """A rough count of vector instructions."""
-    return sum(PRIMS[program.instrs[i].prim].cost for i in numbers)
-
-
-def uniform_values(form: Form) -> list[bool]:
-    """Which instructions have one value per row (in a column kernel: per call)."""
-    uniform: list[bool] = []
-    affine = iter(form.affine)
-    column = form.kind.columns
-    for instr in form.program.instrs:
-        if instr.prim in POSITIONS:
-            uniform.append(next(affine)[1] is Walk.SAME and not column)
-        elif instr.prim == "arg":
-            uniform.append(not column and form.reads[instr.attr].walk is Walk.SAME)
-        elif instr.prim in REDUCTIONS:
-            uniform.append(not column)
-        else:
-            uniform.append(all(uniform[a] for a in instr.args))
-    return uniform
-
-
-def running_values(form: Form, uniform: list[bool]) -> list[bool]:
-    """Which instructions are i64 values that grow by one per lane: loads there are adjacent."""
-    running: list[bool] = []
-    affine = iter(form.affine)
-    for instr in form.program.instrs:
-        if instr.prim in POSITIONS:
-            running.append(next(affine)[1] is Walk.ADJACENT)
-        elif instr.prim in _ADD_SUB and instr.type == "i64":
-            left, right = instr.args
-            running.append(
-                running[left]
-                and uniform[right]
-                or instr.prim == "add"
-                and uniform[left]
-                and running[right]
-            )
-        else:
-            running.append(False)
-    return running
 
 
 class Body:
@@ -98,7 +47,7 @@ class Body:
         # operand -> tile on the stack, of which row `tile_row` is current
         self.tiles: dict[int, str] = {}
         self.tile_row = "0"
-        self.place: tuple[str, list[str], str] = ("", [], "")  # of the last `split`
+        self.coords: tuple[str, list[str], str] = ("", [], "")  # of the last `split`
         self.uniform = uniform_values(form)
         self.running = running_values(form, self.uniform)
         self._affine_of = self._number_affine()
@@ -137,17 +86,12 @@ class Body:
     def param(self, number: int) -> str:
         """A run-time scalar."""
         scalar_type = self.program.params[number]
-        return (
-            self.word(self.words.param(number), llvm_scalar(scalar_type))
-            if scalar_type != "b1"
-            else self._flag(number)
-        )
-
-    def _flag(self, number: int) -> str:
-        return self.code.once(f"icmp ne i64 {self.word(self.words.param(number))}, 0")
+        if scalar_type == "b1":
+            return self.code.once(f"icmp ne i64 {self.word(self.words.param(number))}, 0")
+        return self.word(self.words.param(number), llvm_scalar(scalar_type))
 
     def step(self, operand: int) -> str | None:
-        """Inner stride of walk k; None for unit stride."""
+        """Inner stride of an operand or affine value; None for unit stride."""
         if self.walk(operand) is Walk.ADJACENT:
             return None
         return self.word(self.words.stride(operand, self.words.rank - 1))
@@ -157,11 +101,9 @@ class Body:
         if operand < self.nreads:
             return form.reads[operand].walk
         operand -= self.nreads
-        return (
-            form.writes[operand].walk
-            if operand < len(form.writes)
-            else form.affine[operand - len(form.writes)][1]
-        )
+        if operand < len(form.writes):
+            return form.writes[operand].walk
+        return form.affine[operand - len(form.writes)][1]
 
     # ---- rows
     def begin_row(self, row: str, outer: int | None = None) -> None:
@@ -183,7 +125,7 @@ class Body:
             for k in range(words.ops)
         ]
         self.start = [self._offset(words.ops + k, coords) for k in range(len(self.form.affine))]
-        self.known, self.splats, self.place = {}, {}, ("", [], "")
+        self.known, self.splats, self.coords = {}, {}, ("", [], "")
 
     def _offset(self, operand: int, coords: list[str]) -> str:
         total = "0"
@@ -257,13 +199,9 @@ class Body:
             targets
         )
         for number in sorted(used):
-            if (
-                self.uniform[number]
-                and self.program.instrs[number].prim != "const"
-                and number not in self.splats
-            ):
-                scalar_type = self.program.instrs[number].type
-                self.splats[number] = self.lanes.splat(scalar_type, self.scalar_value(number))
+            instr = self.program.instrs[number]
+            if self.uniform[number] and instr.prim != "const" and number not in self.splats:
+                self.splats[number] = self.lanes.splat(instr.type, self.scalar_value(number))
         return numbers
 
     # ---- vectors
@@ -272,16 +210,16 @@ class Body:
         numbers: list[int],
         position: Position,
         ready: Iterable[int] = (),
-        env: dict[int, str] | None = None,
+        known: dict[int, str] | None = None,
     ) -> dict[int, str]:
         """Evaluate elements (as `prepare` gave them) at a position; those in `ready` come from
-        buffers and those in `env` are there already."""
-        env = {} if env is None else dict(env)
+        buffers and those in `known` are there already."""
+        known = {} if known is None else dict(known)
         ready = set(ready)
         for number in numbers:
-            if number not in env:
-                env[number] = self._element(number, env, position, ready)
-        return env
+            if number not in known:
+                known[number] = self._element(number, known, position, ready)
+        return known
 
     def vectors(
         self, numbers: list[int], positions: list[Position], ready: Iterable[int] = ()
@@ -346,21 +284,13 @@ class Body:
             )
         if walk is Walk.TURNED:
             vector = self.lanes.raw(memory_scalar(scalar_type))
-            tile_line = self.code.op(
-                f"load {vector}, ptr {self.code.at(vector, self.tiles[operand], self.tile_row)}, align 64"
-            )
+            spot = self.code.at(vector, self.tiles[operand], self.tile_row)
+            tile_line = self.code.op(f"load {vector}, ptr {spot}, align 64")
             return from_memory(self.lanes, scalar_type, tile_line)
         if walk is Walk.RUNS:
             return self._read_runs(operand, scalar_type, position)
         if walk is Walk.AXES:
-            return gather(
-                self.lanes,
-                scalar_type,
-                self.base[operand],
-                self.spread(operand, position),
-                position.mask,
-                "i8",
-            )
+            return self._read_axes(operand, scalar_type, position)
         return load_row(self.lanes, scalar_type, self.base[operand], self.step(operand), position)
 
     def streams(self, writes: Iterable[int], start: str, stop: str) -> str | None:
@@ -380,7 +310,7 @@ class Body:
         return code.op(f"select i1 {aligned}, i64 {stop}, i64 {start}")
 
     def fetch_next_row(self, reads: Iterable[int], position: Position) -> None:
-        """Ask for elements `at` of the next row of adjacent operands while this row is computed."""
+        """Ask for these elements of adjacent operands in the next row while this one is computed."""
         code, axis = self.code, self.form.outer - 1
         for operand in reads if self.form.outer else ():
             if self.walk(operand) is Walk.ADJACENT:
@@ -391,31 +321,17 @@ class Body:
                 code.call("llvm.prefetch.p0", "void", f"ptr {there}", "i32 0", "i32 3", "i32 1")
 
     def write(self, operand: int, value: str, position: Position, stream: bool = False) -> None:
-        """Store lanes of the k-th result."""
+        """Store lanes of a result, which `operand` counts among the results."""
         stream = stream and self.form.writes[operand].stream
         scalar_type = self.form.writes[operand].type
         operand += self.nreads
         if self.walk(operand) is Walk.RUNS:
             self._write_runs(operand, scalar_type, value, position)
         elif self.walk(operand) is Walk.AXES:
-            scatter(
-                self.lanes,
-                scalar_type,
-                value,
-                self.base[operand],
-                self.spread(operand, position),
-                position,
-            )
+            self._write_axes(operand, scalar_type, value, position)
         else:
-            store_row(
-                self.lanes,
-                scalar_type,
-                value,
-                self.base[operand],
-                self.step(operand),
-                position,
-                stream,
-            )
+            base, step = self.base[operand], self.step(operand)
+            store_row(self.lanes, scalar_type, value, base, step, position, stream)
 
     def write_once(self, operand: int, value: str) -> None:
         """Store the scalar result of a row."""
@@ -424,10 +340,10 @@ class Body:
         )
 
     # ---- walks over several axes
-    def split(self, j: str) -> tuple[list[str], str]:
-        """Coordinates of element j of the row, and whether a whole vector from there is one run."""
-        if self.place[0] != j:
-            rest, coords, words = j, [""] * self.form.multi, self.words
+    def split(self, element: str) -> tuple[list[str], str]:
+        """Coordinates of an element of the row, and whether the vector from there is one run."""
+        if self.coords[0] != element:
+            rest, coords, words = element, [""] * self.form.multi, self.words
             for axis in range(self.form.multi - 1, 0, -1):
                 rest, coords[axis] = self._divide(self.scalar, rest, self.word(words.multi(axis)))
             coords[0] = rest
@@ -435,8 +351,8 @@ class Body:
             inside = self.code.op(
                 f"icmp sle i64 {last}, {self.word(words.multi(self.form.multi - 1))}"
             )
-            self.place = (j, coords, inside)
-        return self.place[1], self.place[2]
+            self.coords = (element, coords, inside)
+        return self.coords[1], self.coords[2]
 
     def _run(self, operand: int, coords: list[str]) -> str:
         """Address of the element at these coordinates."""
@@ -458,14 +374,7 @@ class Body:
         run = load_row(self.lanes, scalar_type, self._run(operand, coords), None, here)
         code.jump(after)
         code.start(torn)
-        pieces = gather(
-            self.lanes,
-            scalar_type,
-            self.base[operand],
-            self.spread(operand, position),
-            position.mask,
-            "i8",
-        )
+        pieces = self._read_axes(operand, scalar_type, position)
         code.jump(after)
         code.start(after)
         return code.op(f"phi {self.lanes.ty(scalar_type)} [{run}, %{whole}], [{pieces}, %{torn}]")
@@ -486,18 +395,21 @@ class Body:
         )
         code.when(
             code.op(f"xor i1 {inside}, true"),
-            lambda: scatter(
-                self.lanes,
-                scalar_type,
-                value,
-                self.base[operand],
-                self.spread(operand, position),
-                position,
-            ),
+            lambda: self._write_axes(operand, scalar_type, value, position),
         )
 
+    def _read_axes(self, operand: int, scalar_type: ScalarType, position: Position) -> str:
+        offset = self.spread(operand, position)
+        return gather(self.lanes, scalar_type, self.base[operand], offset, position.mask, "i8")
+
+    def _write_axes(
+        self, operand: int, scalar_type: ScalarType, value: str, position: Position
+    ) -> None:
+        offset = self.spread(operand, position)
+        scatter(self.lanes, scalar_type, value, self.base[operand], offset, position)
+
     def lane_index(self, first: str) -> str:
-        """j, j + 1, ... as i64 lanes."""
+        """first, first + 1, ... as i64 lanes."""
         return self.lanes.binary(
             "add", "i64", self.lanes.splat("i64", first), self.lanes.lane_numbers()
         )

@@ -126,10 +126,9 @@ class Code:
         self.jump(head)
         phis = [(index, "i64", start, following)]
         phis += [(name, ty, init, x) for name, (ty, init), x in zip(names, carried, changed)]
-        for line, (name, llvm_type, initial, next_value) in enumerate(phis, reserved):
-            self.lines[line] = (
-                f"  {name} = phi {llvm_type} [{initial}, %{before}], [{next_value}, %{last}]"
-            )
+        for line, (name, llvm_type, initial, later) in enumerate(phis, reserved):
+            values = f"[{initial}, %{before}], [{later}, %{last}]"
+            self.lines[line] = f"  {name} = phi {llvm_type} {values}"
         self.start(after)
         return index, names
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...ir.scalar.program import REDUCTIONS, ScalarType
-from .body import WIDTH, Body, cost
+from .analysis import cost
+from .body import WIDTH, Body
 from .code import Code
 from .form import Form, FormKind, Walk
 from .memory import Position, load_row, store_row, tail_mask
@@ -167,7 +168,7 @@ class _Columns:
                 )
                 at_part += len(reduction.parts)
             numbers = body.prepare(self.program.outs, values)
-            results.append((position, body.vector(numbers, position, env=values)))
+            results.append((position, body.vector(numbers, position, known=values)))
         for position, values in results:
             for write, number in enumerate(self.program.outs):
                 body.write(write, body.value(number, values), position)

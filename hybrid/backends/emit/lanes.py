@@ -147,8 +147,9 @@ class Lanes:
         return self.code.op(f"icmp {cond} {self.ty(scalar_type)} {left}, {right}")
 
     def pick(self, scalar_type: ScalarType, condition: str, left: str, right: str) -> str:
+        vector = self.ty(scalar_type)
         return self.code.op(
-            f"select {self.ty('b1')} {condition}, {self.ty(scalar_type)} {left}, {self.ty(scalar_type)} {right}"
+            f"select {self.ty('b1')} {condition}, {vector} {left}, {vector} {right}"
         )
 
     def cast(self, opcode: str, value: str, source: str, target: str) -> str:
@@ -217,9 +218,9 @@ class Lanes:
         # rounded to a float (double) and truncated, is exact
         wide_float, integer = ("float" if bits <= 16 else "double"), llvm_scalar(scalar_type)
         to_float, back = ("sitofp", "fptosi") if is_signed(scalar_type) else ("uitofp", "fptoui")
-        quotient = self.code.op(
-            f"fdiv {self.raw(wide_float)} {self.cast(to_float, left, integer, wide_float)}, {self.cast(to_float, right, integer, wide_float)}"
-        )
+        dividend = self.cast(to_float, left, integer, wide_float)
+        divisor = self.cast(to_float, right, integer, wide_float)
+        quotient = self.code.op(f"fdiv {self.raw(wide_float)} {dividend}, {divisor}")
         return zero, self.cast(back, quotient, wide_float, integer)
 
     def _neg(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:

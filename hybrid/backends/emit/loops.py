@@ -14,7 +14,7 @@ from ...core.errors import BackendError
 from ...core.shapes import contiguous_strides
 from ...ir.scalar.program import ScalarType
 from ..plan import Access, LoopKernel
-from .body import cost, uniform_values
+from .analysis import cost, uniform_values
 from .code import check_externals, finish_module
 from .columns import BLOCK as ROW_BLOCK
 from .columns import STRIP, cells_per_strip, emit_columns
@@ -142,8 +142,7 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
     if kernel.check:
         # a failed check reports the linear index: one more affine value, the last
         attrs, affine = [*attrs, None], [*affine, contiguous_strides(kernel.shape)]
-    rank = len(kernel.shape)
-    walks = [*_walk_strides(operands, rank), *affine]
+    walks = [*_walk_strides(operands, len(kernel.shape)), *affine]
     lead = len(kernel.reads) if kernel.writes else None
     dims, strides = Axes.of(kernel.shape, walks, lead)
     if not dims:
@@ -162,8 +161,7 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
     form = Form(
         FormKind.MAP,
         program,
-        tuple(forms[: len(kernel.reads)]),
-        tuple(forms[len(kernel.reads) :]),
+        *_split_forms(forms, len(kernel.reads)),
         tuple(zip(attrs, inner[len(operands) :])),
         len(outer),
         short=length <= 16 and rows > 1 and not plain,
@@ -263,16 +261,12 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     form = form._replace(writes=_row_writes(kernel, form, start))
     form = form if plain else _streamed(kernel, form)
     words = _base_words(operands, sizes, kernel.params) + [*outer, length, length, 1]
-    unit = [*sizes, *[1] * len(affine)]
-    for number, line in enumerate(lines):
-        words += [
-            x * unit[number] for x in (*outer_strides[number], line[0] if len(line) == 1 else 0)
-        ]
+    inner = [line[0] if len(line) == 1 else 0 for line in lines]
+    words += _stride_words([(*s, x) for s, x in zip(outer_strides, inner)], sizes)
     if form.multi:
         merged = dict(zip((k for k, x in enumerate(kinds) if x.several_axes), mixed.strides))
         words += mixed.shape
-        for number in range(len(walks)):
-            words += [x * unit[number] for x in merged.get(number, (0,) * form.multi)]
+        words += _stride_words([merged.get(k, (0,) * form.multi) for k in range(len(walks))], sizes)
     offsets, scratch = _row_buffers(form, length)
     work = cost(program, range(len(program.instrs)))
     return Layout(form, _unsigned(words + offsets), prod(outer), _grain(work, length), scratch)

@@ -5,7 +5,8 @@ Invariant: an item is a block of one row along the inner axis; items write disjo
 
 from __future__ import annotations
 
-from .body import WIDTH, Body, cost
+from .analysis import cost
+from .body import WIDTH, Body
 from .code import Code
 from .form import Form, Walk
 from .memory import Position, tail_mask

@@ -76,9 +76,8 @@ def load_scalar(code: Code, scalar_type: ScalarType, pointer: str) -> str:
 
 def store_scalar(code: Code, scalar_type: ScalarType, value: str, pointer: str) -> None:
     memory_type = memory_scalar(scalar_type)
-    code.do(
-        f"store {memory_type} {to_memory(Lanes(1, code), scalar_type, value)}, ptr {pointer}, align {SIZE[memory_type]}"
-    )
+    stored = to_memory(Lanes(1, code), scalar_type, value)
+    code.do(f"store {memory_type} {stored}, ptr {pointer}, align {SIZE[memory_type]}")
 
 
 # ---- lane by lane
@@ -119,23 +118,21 @@ def _strided_tail(
     """Move `count` (at most the width) elements to or from a vector on the stack, one at a time."""
     code = lanes.code
     box = code.alloca(lanes.raw(memory_type))
-    src_box = stored is not None
-    code.do(
-        f"store {lanes.raw(memory_type)} {stored if src_box else 'zeroinitializer'}, ptr {box}, align 64"
-    )
+    to_row = stored is not None
+    initial = stored if to_row else "zeroinitializer"
+    code.do(f"store {lanes.raw(memory_type)} {initial}, ptr {box}, align 64")
     stop = code.smin(count, str(lanes.width))
 
     def move(k: str, _: list[str]) -> list[str]:
         inside = code.at(memory_type, box, k)
         outside = code.at("i8", base, code.mul(k, stride))
-        source, target = (inside, outside) if src_box else (outside, inside)
-        code.do(
-            f"store {memory_type} {code.op(f'load {memory_type}, ptr {source}, align 1')}, ptr {target}, align 1"
-        )
+        source, target = (inside, outside) if to_row else (outside, inside)
+        element = code.op(f"load {memory_type}, ptr {source}, align 1")
+        code.do(f"store {memory_type} {element}, ptr {target}, align 1")
         return []
 
     code.loop("0", stop, "1", [], move)
-    return "" if src_box else code.op(f"load {lanes.raw(memory_type)}, ptr {box}, align 64")
+    return "" if to_row else code.op(f"load {lanes.raw(memory_type)}, ptr {box}, align 64")
 
 
 def _spot(code: Code, memory_type: str, base: str, stride: str | None, element: str) -> str:
@@ -197,20 +194,12 @@ def store_row(
     if stride is None:
         pointer = code.at(memory_type, base, position.j)
         if stream:
-            code.do(
-                f"store {vector} {stored}, ptr {pointer}, align {min(64, SIZE[memory_type] * lanes.width)}, !nontemporal !0"
-            )
+            align = min(64, SIZE[memory_type] * lanes.width)
+            code.do(f"store {vector} {stored}, ptr {pointer}, align {align}, !nontemporal !0")
         elif position.mask is None:
             code.do(f"store {vector} {stored}, ptr {pointer}, align 1")
         else:
-            code.call(
-                f"llvm.masked.store.{_suffix(lanes, memory_type)}.p0",
-                "void",
-                f"{vector} {stored}",
-                f"ptr {pointer}",
-                "i32 1",
-                f"{lanes.ty('b1')} {position.mask}",
-            )
+            _masked_store(lanes, memory_type, stored, pointer, position.mask)
         return None
     pointer = code.at("i8", base, code.mul(position.j, stride))
     if position.mask is None:
@@ -219,6 +208,17 @@ def store_row(
         assert position.live is not None
         _strided_tail(lanes, memory_type, pointer, stride, position.live, stored)
     return None
+
+
+def _masked_store(lanes: Lanes, memory_type: str, stored: str, pointer: str, mask: str) -> None:
+    lanes.code.call(
+        f"llvm.masked.store.{_suffix(lanes, memory_type)}.p0",
+        "void",
+        f"{lanes.raw(memory_type)} {stored}",
+        f"ptr {pointer}",
+        "i32 1",
+        f"{lanes.ty('b1')} {mask}",
+    )
 
 
 # ---- computed positions
@@ -272,9 +272,8 @@ def scatter(
         return store_scalar(code, scalar_type, value, code.at("i8", base, offset))
     box = code.alloca(lanes.raw(memory_type))
     spots = code.alloca(lanes.ty("i64"))
-    code.do(
-        f"store {lanes.raw(memory_type)} {to_memory(lanes, scalar_type, value)}, ptr {box}, align 64"
-    )
+    stored = to_memory(lanes, scalar_type, value)
+    code.do(f"store {lanes.raw(memory_type)} {stored}, ptr {box}, align 64")
     code.do(f"store {lanes.ty('i64')} {offset}, ptr {spots}, align 64")
     stop = str(lanes.width) if position.live is None else code.smin(position.live, str(lanes.width))
 

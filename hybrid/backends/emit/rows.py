@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ...ir.scalar.program import REDUCTIONS
-from .body import WIDTH, Body, cost
+from .analysis import cost
+from .body import WIDTH, Body
 from .code import Code
 from .form import Form, Walk
 from .maps import unroll_of
@@ -277,12 +278,19 @@ class Rows:
             )
         else:
             names = [e for _, e in accs]
-        for reduction, vectors, box in zip(reds, split_parts(reds, names, _LANES), boxes):
-            for vector in range(_LANES):
-                for scalar_type, spot, value in zip(reduction.parts, box, vectors[vector]):
+        self.fill_boxes(reds, boxes, split_parts(reds, names, _LANES))
+        return element
+
+    def fill_boxes(
+        self, reds: list[Reduction], boxes: list[list[str]], state: list[list[list[str]]]
+    ) -> None:
+        """Put the four accumulators of every reduction into memory."""
+        code, lanes = self.code, self.body.lanes
+        for reduction, vectors, box in zip(reds, state, boxes):
+            for vector, parts in enumerate(vectors):
+                for scalar_type, spot, value in zip(reduction.parts, box, parts):
                     where = code.at(lanes.ty(scalar_type), spot, str(vector))
                     code.do(f"store {lanes.ty(scalar_type)} {value}, ptr {where}, align 2")
-        return element
 
     def tail_loop(
         self,
@@ -364,7 +372,7 @@ class Rows:
         for row_pass in self.plan.passes:
             numbers = self.body.prepare(pass_targets(self.form, row_pass), values)
             values.update(
-                self.body.vector([i for i in numbers if i not in values], position, env=values)
+                self.body.vector([i for i in numbers if i not in values], position, known=values)
             )
             for reduction in reductions_of(self.program, row_pass.reductions):
                 value = reduction.masked(

@@ -80,9 +80,8 @@ class _Tiled:
             )
             pointer = code.at("i8", pointer, stride)
         for row, column in enumerate(_turn(lanes, memory_type, rows)):
-            code.do(
-                f"store {vector} {column}, ptr {code.at(vector, self.body.tiles[operand], str(row))}, align 64"
-            )
+            spot = code.at(vector, self.body.tiles[operand], str(row))
+            code.do(f"store {vector} {column}, ptr {spot}, align 64")
 
     def tile(
         self, base: list[str], start: list[str], along: str, down: str, stop_a: str, stop_b: str

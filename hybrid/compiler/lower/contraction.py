@@ -15,7 +15,7 @@ from ...backends.plan import Access, Dims, GemmKernel, Operand
 from ...core.errors import GraphError
 from ...ir.contract import accumulator, rounded
 from ...ir.graph.graph import Node, Value
-from ...ir.scalar.program import Val
+from ...ir.scalar.program import Program, Val
 from .affine import AffineMap, Ints, refine, reshape_strides, walk_path
 from .assignment import Location
 from .kernel_program import KernelProgram
@@ -79,21 +79,11 @@ def contraction(
     layout = node.op.layout(
         avals, [at[1] for _, at in places], [at[0] for _, at in places], **node.params
     )
-    dtype, accumulated = node.outputs[0].aval.dtype, accumulator(avals[layout.a.operand].dtype)
-    maps: list[AffineMap] = []
-    for stored, _, _, location in stores:
-        affine = region.at_home(stored, location.offset, location.strides)
-        assert affine is not None
-        maps.append(affine)
+    accumulated = accumulator(avals[layout.a.operand].dtype)
+    maps = [_store_map(region, v, h) for v, _, _, h in stores]
     total = program.composer.arg(accumulated)
     bias = _bias(layout, node, program, places)
-    plain = bias is None and len(stores) == 1 and stores[0][1] < 0
-    value = (
-        None
-        if plain
-        else program.composer.carried(rounded(program.composer.s, total, bias, dtype), dtype)
-    )
-    outputs = [] if value is None else _values(region, program, stores, value)
+    epilogue = _epilogue(region, program, stores, total, bias)
     walk = _ResultAxes(
         layout,
         region.shape,
@@ -112,7 +102,7 @@ def contraction(
         ),
         accumulated,
         layout.order,
-        None if plain else program.composer.finish(outputs, [v.aval.dtype for v, *_ in stores]),
+        epilogue,
         _reads(layout, program, walk, bias is not None),
         tuple(program.params),
     )
@@ -127,6 +117,13 @@ def _operand_place(
     if affine is None:
         raise GraphError(f"{node.op.name}: an operand of {operand.value.aval} cannot be walked")
     return location.slot, affine
+
+
+def _store_map(region: ContractRegion, value: Value, location: Location) -> AffineMap:
+    """Where the results of the contraction's space go for a value that is stored there."""
+    affine = region.at_home(value, location.offset, location.strides)
+    assert affine is not None
+    return affine
 
 
 def _need(walk: _ResultAxes, affine: AffineMap) -> Ints:
@@ -165,12 +162,22 @@ def _bias(layout: Any, node: Node, program: KernelProgram, places: Sequence[Any]
     return program.composer.arg(dtype)
 
 
-def _values(
-    region: ContractRegion, program: KernelProgram, stores: Sequence[Any], value: Val
-) -> list[Val]:
+def _epilogue(
+    region: ContractRegion,
+    program: KernelProgram,
+    stores: Sequence[tuple[Value, int, int, Location]],
+    total: Val,
+    bias: Val | None,
+) -> Program | None:
+    """What becomes of the accumulator; None: it is rounded and stored."""
+    if bias is None and len(stores) == 1 and stores[0][1] < 0:
+        return None
+    dtype, composer = region.head.outputs[0].aval.dtype, program.composer
+    value = composer.carried(rounded(composer.s, total, bias, dtype), dtype)
     computed: dict[int, list[Any]] = {-1: [value]}
     program.run(region, {k for _, k, _, _ in stores}, computed)
-    return [computed[k][i] for _, k, i, _ in stores]
+    results = [computed[k][i] for _, k, i, _ in stores]
+    return composer.finish(results, [v.aval.dtype for v, *_ in stores])
 
 
 def _reads(

@@ -179,7 +179,8 @@ def _legend(boxes: Sequence[Box]) -> str:
     for kind in dict.fromkeys(b.kind for b in boxes):
         fill_color, border = COLORS.get(kind, ("#fff", "#888"))
         parts.append(
-            f"<rect x='{left_edge:.0f}' y='8' width='12' height='12' rx='3' fill='{fill_color}' stroke='{border}'/>"
+            f"<rect x='{left_edge:.0f}' y='8' width='12' height='12' rx='3' fill='{fill_color}' "
+            f"stroke='{border}'/>"
             f"<text x='{left_edge + 17:.0f}' y='18'>{html.escape(kind)}</text>"
         )
         left_edge += 30 + len(kind) * CHAR
@@ -202,13 +203,15 @@ def _edge(above: tuple[float, float, float], below: tuple[float, float, float]) 
 
 def _box(box: Box, placed: tuple[float, float, float]) -> str:
     left_edge, top, width = placed
+    middle = left_edge + width / 2
     fill_color, border = COLORS.get(box.kind, ("#fff", "#888"))
     return (
-        f"<g><title>{html.escape(box.hover)}</title><rect x='{left_edge:.0f}' y='{top:.0f}' width='{width:.0f}' "
+        f"<g><title>{html.escape(box.hover)}</title>"
+        f"<rect x='{left_edge:.0f}' y='{top:.0f}' width='{width:.0f}' "
         f"height='{BOX_H}' rx='6' fill='{fill_color}' stroke='{border}' "
         f"stroke-width='{2.4 if box.strong else 1}'/>"
-        f"<text x='{left_edge + width / 2:.0f}' y='{top + 14:.0f}' text-anchor='middle' font-weight='bold'>"
-        f"{html.escape(_short(box.title))}</text><text x='{left_edge + width / 2:.0f}' y='{top + 27:.0f}' "
+        f"<text x='{middle:.0f}' y='{top + 14:.0f}' text-anchor='middle' font-weight='bold'>"
+        f"{html.escape(_short(box.title))}</text><text x='{middle:.0f}' y='{top + 27:.0f}' "
         f"text-anchor='middle' fill='#555'>{html.escape(_short(box.detail))}</text></g>"
     )
 
@@ -225,13 +228,13 @@ def svg(boxes: Sequence[Box]) -> str:
     rows = _rows(boxes)
     positions, width = _positions(boxes, rows)
     pairs = [(s, i) for i, b in enumerate(boxes) for s in b.sources][:MAX_EDGES]
-    long_edges = {
-        p for p in pairs if positions[p[1]][1] - positions[p[0]][1] > LONG * (BOX_H + GAP_Y)
-    }
+    drops = [positions[i][1] - positions[s][1] for s, i in pairs]
+    far = [pair for pair, drop in zip(pairs, drops) if drop > LONG * (BOX_H + GAP_Y)]
+    near = [pair for pair, drop in zip(pairs, drops) if drop <= LONG * (BOX_H + GAP_Y)]
     edges = "".join(
-        f"<path d='{''.join(_edge(positions[s], positions[i]) for s, i in pairs if ((s, i) in long_edges) is long)}' "
+        f"<path d='{''.join(_edge(positions[s], positions[i]) for s, i in drawn)}' "
         f"fill='none' stroke='{color}'/>"
-        for long, color in ((True, "#e4e7ed"), (False, "#aab1bf"))
+        for drawn, color in ((far, "#e4e7ed"), (near, "#aab1bf"))
     )
     height = 34 + len(rows) * (BOX_H + GAP_Y)
     note = (

@@ -260,7 +260,8 @@ def _parse_literal(line: _Line) -> Const:
     if token_kind == "bits":
         if len(token) - 1 != 2 * literal_aval.nbytes:
             line.fail(
-                f"{len(token) - 1} digits for a literal {literal_aval}, which needs {2 * literal_aval.nbytes}"
+                f"{len(token) - 1} digits for a literal {literal_aval}, "
+                f"which needs {2 * literal_aval.nbytes}"
             )
         pattern = bytes.fromhex(token[1:])
         if literal_aval.shape == ():

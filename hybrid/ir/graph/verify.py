@@ -43,7 +43,8 @@ def _check_aval(value: Value, context: str) -> None:
 def _check_literal(literal: Const, context: str) -> None:
     if literal.data.shape != literal.aval.shape or literal.data.dtype != literal.aval.dtype:
         raise GraphError(
-            f"{context}: literal {literal.data.dtype}{literal.data.shape} does not fit {literal.aval}"
+            f"{context}: literal {literal.data.dtype}{literal.data.shape} does not fit "
+            f"{literal.aval}"
         )
     if literal.data.flags.writeable:
         raise GraphError(f"{context}: the array of a literal must be read-only")
@@ -113,9 +114,8 @@ def verify(graph: Graph) -> Graph:
     for number, value in enumerate(graph.inputs):
         _check_aval(value, f"input {number}")
         if value.node is not None or isinstance(value, Const):
-            raise GraphError(
-                f"input {number} is {'a literal' if isinstance(value, Const) else 'the result of a node'}"
-            )
+            what = "a literal" if isinstance(value, Const) else "the result of a node"
+            raise GraphError(f"input {number} is {what}")
         defined.add(value)
     for number, node in enumerate(graph.nodes):
         context = f"node {number} ({node.op.name}" + (

@@ -137,7 +137,8 @@ class Composer:
             outputs = self._run(record.body, values, params)
         if len(outputs) != len(out_avals):
             raise BackendError(
-                f"the body of {record.name} gives {len(outputs)} results instead of {len(out_avals)}"
+                f"the body of {record.name} gives {len(outputs)} results "
+                f"instead of {len(out_avals)}"
             )
         return [self._round(record, v, a.dtype) for v, a in zip(outputs, out_avals)]
 

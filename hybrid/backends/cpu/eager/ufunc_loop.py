@@ -14,7 +14,7 @@ import numpy as np
 
 from ....core.errors import BackendError
 from ....ir.scalar.program import Program
-from ...emit.body import cost
+from ...emit.analysis import cost
 from ...emit.code import Code, check_externals
 from ...emit.lanes import Lanes, emit_program, memory_scalar
 from ...emit.maps import unroll_of

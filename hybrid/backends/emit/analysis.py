@@ -1,0 +1,54 @@
+"""What is known of a form's program before code is made: what it costs, which values are the same
+for a whole row and which grow by one per lane.
+
+Invariant: only the form is asked, never a kernel's numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...ir.scalar.program import POSITIONS, PRIMS, REDUCTIONS, PrimName, Program
+from .form import Form, Walk
+
+__all__ = ["cost", "uniform_values", "running_values"]
+
+_ADD_SUB: frozenset[PrimName] = frozenset(("add", "sub"))
+
+
+def cost(program: Program, numbers: Iterable[int]) -> int:
+    """A rough count of vector instructions."""
+    return sum(PRIMS[program.instrs[i].prim].cost for i in numbers)
+
+
+def uniform_values(form: Form) -> list[bool]:
+    """Which instructions have one value per row (in a column kernel: per call)."""
+    uniform: list[bool] = []
+    affine = iter(form.affine)
+    column = form.kind.columns
+    for instr in form.program.instrs:
+        if instr.prim in POSITIONS:
+            uniform.append(next(affine)[1] is Walk.SAME and not column)
+        elif instr.prim == "arg":
+            uniform.append(not column and form.reads[instr.attr].walk is Walk.SAME)
+        elif instr.prim in REDUCTIONS:
+            uniform.append(not column)
+        else:
+            uniform.append(all(uniform[a] for a in instr.args))
+    return uniform
+
+
+def running_values(form: Form, uniform: list[bool]) -> list[bool]:
+    """Which instructions are i64 values that grow by one per lane: loads there are adjacent."""
+    running: list[bool] = []
+    affine = iter(form.affine)
+    for instr in form.program.instrs:
+        if instr.prim in POSITIONS:
+            running.append(next(affine)[1] is Walk.ADJACENT)
+        elif instr.prim in _ADD_SUB and instr.type == "i64":
+            left, right = instr.args
+            either = instr.prim == "add" and uniform[left] and running[right]
+            running.append((running[left] and uniform[right]) or either)
+        else:
+            running.append(False)
+    return running
