@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.aval import Aval, Device, use_kinds
+from ..core.aval import HOST, Aval, Device, use_kinds
 from ..core.errors import BackendError, DeviceError, Site, UnsupportedError
 from ..ir.door.bind import aside
 from ..ir.graph.graph import Graph
 from ..ir.op import Op
 from .interpret import checker, graph_runner, interpreted, plan_runner
+from .layout import ObjectLayout
 from .plan import Plan
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "backend",
     "kinds",
     "register",
+    "layout",
 ]
 
 EagerKernel = Callable[..., Any]
@@ -215,6 +217,11 @@ class Backend(ABC):
     def synchronize(self) -> None:
         """Wait until everything started on this device is done (default: every call waits)."""
 
+    def layout(self) -> ObjectLayout | None:
+        """What native entries of this backend know of Python's objects; None: nothing, so Python
+        itself checks what a call depends on."""
+        return None
+
     def describe(self) -> dict[str, str]:
         """Facts about the device for people: name -> value."""
         return {}
@@ -299,3 +306,8 @@ def _made(kind: str) -> Backend:
         what = f"one of kind {made.kind!r}" if isinstance(made, Backend) else type(made).__name__
         raise BackendError(f"the factory of backend {kind!r} gives {what}, no Backend of that kind")
     return made
+
+
+def layout() -> ObjectLayout | None:
+    """The layout of this interpreter's objects as the default device's backend knows it."""
+    return backend(HOST.kind).layout()

@@ -45,6 +45,7 @@ ROOMS = {
         "attend",
         "product",
         "interpret",
+        "layout",
         "api",
         "reference",
         "emit",

@@ -15,7 +15,7 @@ from stress_harness import run, times
 
 import hybrid as hb
 from hybrid import nn, optim
-from hybrid.backends.cpu.python import probe
+from hybrid.backends.cpu.python import abi
 from hybrid.function import RunsEagerly
 from hybrid.ir.door import busy
 
@@ -272,7 +272,7 @@ def test_copying_a_module_in_a_recorded_function_is_an_effect() -> None:
     assert clone.cache_info().replays == 0
 
 
-@pytest.mark.skipif(not probe.available(), reason=probe.why_not())
+@pytest.mark.skipif(not abi.available(), reason=abi.why_not())
 def test_long_replays_mark_what_they_write() -> None:
     out = run(
         TRAINING

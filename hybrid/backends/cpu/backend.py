@@ -16,11 +16,13 @@ from ...core.floating import in_plain_floats
 from ...ir.graph.graph import Graph
 from ...ir.op import Op
 from ..api import Backend, EagerKernel, Executable
+from ..layout import ObjectLayout
 from ..plan import Plan
 from .eager.eager import eager
 from .executable import PlanRunner
 from .machine import alloc
 from .machine.host import machine, trim_heap
+from .python.objects import objects
 from .python.pool import get_num_threads, pool, set_num_threads
 
 __all__ = ["CpuBackend", "BACKEND"]
@@ -62,6 +64,9 @@ class CpuBackend(Backend):
 
     def synchronize(self) -> None:
         """Nothing to wait for: every call returns when its work is done."""
+
+    def layout(self) -> ObjectLayout | None:
+        return objects()
 
     def describe(self) -> dict[str, str]:
         m = machine()

@@ -18,7 +18,9 @@ from ..plan import HostStep, Plan
 from .kernels import step_lists
 from .machine import alloc
 from .profile import Timer, run_timed
-from .python.caller import Step, pointer, words_array
+from .python.abi import pointer
+from .python.caller import Step
+from .python.method import words_array
 from .python.pool import OUT_OF_MEMORY, pool
 from .python.replay import native_entry
 

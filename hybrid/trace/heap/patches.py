@@ -13,8 +13,8 @@ import ctypes
 import types
 from typing import Any
 
+from ...backends.api import layout
 from .policy import MISSING, PACKAGE, stdlib, trusted
-from .tags import class_tag, dict_tag
 
 __all__ = ["Namespaces", "own_code"]
 
@@ -99,14 +99,18 @@ class Namespaces:
 
     def _marks(self) -> list[int] | None:
         """Numbers that move with every change of a name; None where Python gives none."""
+        known = layout()
+        if known is None:
+            return None
         if self._words is None:
-            tags = [dict_tag(d) for d in self.dicts.values()] + list(map(class_tag, self.lowest()))
+            tags = [known.dict_version(d) for d in self.dicts.values()]
+            tags += map(known.class_version, self.lowest())
             self._words = [ctypes.c_uint64.from_address(t) for t in tags if t is not None]
             if len(self._words) < len(tags):
                 self._words = []
         marks = [w.value for w in self._words]
         if 0 in marks:  # a class that was changed and not used since
-            if None in list(map(class_tag, self.lowest())):
+            if None in list(map(known.class_version, self.lowest())):
                 return None
             marks = [w.value for w in self._words]
         return marks or None

@@ -2,50 +2,27 @@
 
 Invariant: while every pair holds, in order, the facts it stands for hold; a pair that follows from
 a pointer comes after the pair that guards the pointer, so a checker that stops at the first
-difference never follows a stale one. The offsets are CPython's; `available()` is False where a
-self-test does not find them, and nothing is native then.
+difference never follows a stale one. Where things are in objects says the backend's layout;
+`available()` is False where it has none, and nothing is native then.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
-import gc
-import sys
-import sysconfig
 import types
-from functools import lru_cache
-from itertools import chain
 from typing import Any, NamedTuple
 
-from ...ir.mode import EPOCH, Versioned, bump
-from ..heap.facts import Key, fetch
+from ...backends.api import layout
+from ...backends.layout import ObjectLayout, Pairs
+from ...backends.layout import Unreadable as _Unknown
+from ...ir.mode import EPOCH
+from ..heap.facts import Key
 from ..heap.patches import Namespaces
 from ..heap.policy import MISSING, instance_dict, is_a, lookup, plain
-from ..heap.tags import class_tag, dict_tag
 from ..record.guards import Obj, Ref
 from ..record.recording import Recording
 
 __all__ = ["NativeFacts", "native_facts", "available"]
-
-TYPE, CELL, SIZE, LIST_ITEMS, TUPLE_ITEMS = 8, 16, 16, 24, 24
-DICT_USED, DICT_KEYS, DICT_VALUES = 16, 32, 40
-KEYS_INDEX_BITS, KEYS_KIND, KEYS_COUNT, KEYS_TABLE = 9, 10, 24, 32
-GENERAL_KIND = 0
-VALUES = 8 if sys.version_info >= (3, 13) else 0
-MANAGED_DICT = -24
-FUNCTION = {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64}
-MEMBER: dict[Any, int] = {  # fields of C objects, by their descriptors
-    functools.partial.__dict__["func"]: 16,
-    functools.partial.__dict__["args"]: 24,
-    functools.partial.__dict__["keywords"]: 32,
-    property.__dict__["fget"]: 16,
-    property.__dict__["fset"]: 24,
-    property.__dict__["fdel"]: 32,
-    staticmethod.__dict__["__func__"]: 16,
-    classmethod.__dict__["__func__"]: 16,
-}
-Pairs = list[tuple[int, int]]
 
 
 class NativeFacts(NamedTuple):
@@ -59,16 +36,20 @@ class NativeFacts(NamedTuple):
     keep: tuple[Any, ...]
 
 
-class _Unknown(Exception):
-    """This fact has no native form."""
-
-
 def _word(address: int) -> int:
     return ctypes.c_uint64.from_address(address).value
 
 
-def _byte(address: int) -> int:
-    return ctypes.c_uint8.from_address(address).value
+def available() -> bool:
+    """Whether facts have native forms on this interpreter."""
+    return layout() is not None
+
+
+def _layout() -> ObjectLayout:
+    known = layout()
+    if known is None:
+        raise _Unknown
+    return known
 
 
 # ---- dicts
@@ -91,124 +72,59 @@ def _guess(d: dict[Any, Any], key: Any) -> int:
     return next((i for i, k in enumerate(d) if _one(k, key)), 0)
 
 
-def _entry(d: dict[Any, Any], key: Any) -> tuple[int, int, int] | None:
-    """(index, address of the key word, address of the value word) of a key in the dict's table."""
-    keys = _word(id(d) + DICT_KEYS)
-    table = keys + KEYS_TABLE + (1 << _byte(keys + KEYS_INDEX_BITS))
-    general = _byte(keys + KEYS_KIND) == GENERAL_KIND
-    size = 24 if general else 16
-    count = _word(keys + KEYS_COUNT)
-    guess = _guess(d, key)
-    # no entry moves before its place in the order
-    for i in chain(range(guess, count), range(min(guess, count))):
-        at = table + i * size + (8 if general else 0)
-        pointer = _word(at)
-        if pointer:
-            k = ctypes.cast(pointer, ctypes.py_object).value
-            if _one(k, key):
-                return i, at, at + 8
-    return None
-
-
-def _table(d: dict[Any, Any]) -> Pairs:
-    """Pairs that keep the dict's tables where they are."""
-    out = [(id(d) + DICT_KEYS, _word(id(d) + DICT_KEYS))]
-    return out + [(id(d) + DICT_VALUES, _word(id(d) + DICT_VALUES))]
-
-
 def _value(d: dict[Any, Any], key: Any) -> tuple[Pairs, int]:
     """Pairs, and the address of the pointer to d[key]."""
-    found = _entry(d, key)
-    if found is None or type(d).__basicsize__ < DICT_VALUES + 8:
-        raise _Unknown
-    i, key_at, value_at = found
-    pairs = _table(d)
-    values = _word(id(d) + DICT_VALUES)
-    return pairs + [(key_at, _word(key_at))], values + VALUES + 8 * i if values else value_at
+    return _layout().dict_value(d, key, _guess(d, key), _one)
 
 
 def _absent(d: dict[Any, Any], key: Any) -> Pairs:
     """Pairs that hold only while the key is not in the dict."""
-    found = _entry(d, key)
-    pairs = _table(d)
-    keys, values = _word(id(d) + DICT_KEYS), _word(id(d) + DICT_VALUES)
-    if found is not None:
-        i, key_at, value_at = found
-        return pairs + [
-            (key_at, _word(key_at)),
-            (values + VALUES + 8 * i if values else value_at, 0),
-        ]
-    return pairs + [(keys + KEYS_COUNT, _word(keys + KEYS_COUNT))]  # grows with every new key
+    return _layout().dict_absent(d, key, _guess(d, key), _one)
 
 
-def _same_keys(d: dict[Any, Any]) -> Pairs:
-    """Pairs that hold only while the keys and their order stay."""
-    keys = _word(id(d) + DICT_KEYS)
-    return _table(d) + [(keys + KEYS_COUNT, _word(keys + KEYS_COUNT)), (id(d) + DICT_USED, len(d))]
-
-
-def _class_dict(t: type) -> dict[Any, Any]:
-    """The dict behind a class, which Python shows through a proxy only."""
-    return gc.get_referents(vars(t))[0]
-
-
-@lru_cache(1)
-def _mro_offset() -> int:
-    """Where a class keeps its method resolution order."""
-    found = [
-        o
-        for o in range(0, type.__basicsize__, 8)  # type: ignore[arg-type, call-overload]
-        if all(_word(id(t) + o) == id(t.__mro__) for t in (_Probe, Versioned, int))
-    ]
-    if len(found) != 1:
-        raise _Unknown
-    return found[0]
+def _class_size(t: type, size: int) -> Pairs:
+    """Pairs that hold only while a class has that many names of its own."""
+    return _layout().dict_size(_layout().class_dict(t), size)
 
 
 def _instance_dict(o: Any) -> tuple[Pairs, dict[Any, Any]]:
     d: Any = instance_dict(o)
     if type(d) is not dict:
         raise _Unknown
-    offset = type(o).__dictoffset__
-    at = id(o) + (offset if offset > 0 else MANAGED_DICT)
-    if _word(at) != id(d):
-        raise _Unknown
-    t = type(o)
-    return [(id(o) + TYPE, id(t)), (id(t) + _mro_offset(), id(t.__mro__)), (at, id(d))], d
+    at, t = _layout().instance_dict(o, d), type(o)
+    return [(_layout().kind(o), id(t)), *_layout().order(t), (at, id(d))], d
 
 
 # ---- kinds of facts
+FUNCTION = ("__code__", "__defaults__", "__kwdefaults__")  # pointers of a function, no descriptors
+
+
 def _on_class(o: Any, name: str) -> tuple[Pairs, int]:
     """A class attribute read through an instance that does not shadow it."""
     before: Pairs = []  # classes that would come first if they got the name
     for c in type(o).__mro__:
         if name in c.__dict__:
             own, d = _instance_dict(o)
-            pairs, at = _value(_class_dict(c), name)
+            pairs, at = _value(_layout().class_dict(c), name)
             return own + _absent(d, name) + before + pairs, at
-        before.append((id(_class_dict(c)) + DICT_USED, len(c.__dict__)))
+        before += _class_size(c, len(c.__dict__))
     raise _Unknown
-
-
-def _order(t: type) -> Pairs:
-    """Pairs that keep the bases of a class."""
-    return [(id(t) + _mro_offset(), id(t.__mro__))]
 
 
 def _of_class(t: type, name: str) -> tuple[Pairs, int]:
     """A name that the class or one of its bases defines, the first of them that does."""
-    before = _order(t)
+    before = _layout().order(t)
     for c in t.__mro__:
         if name in c.__dict__:
-            pairs, at = _value(_class_dict(c), name)
+            pairs, at = _value(_layout().class_dict(c), name)
             return before + pairs, at
-        before.append((id(_class_dict(c)) + DICT_USED, len(c.__dict__)))
+        before += _class_size(c, len(c.__dict__))
     raise _Unknown
 
 
 def _attr(o: Any, name: str) -> tuple[Pairs, int]:
     if is_a(o, types.FunctionType) and name in FUNCTION:
-        return [], id(o) + FUNCTION[name]
+        return [], _layout().member(o, name)
     if is_a(o, (type, types.ModuleType)) or not isinstance(name, str):
         raise _Unknown
     c = lookup(type(o), name)
@@ -226,20 +142,17 @@ def _attr(o: Any, name: str) -> tuple[Pairs, int]:
 def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
     """Pairs, and the address of the pointer to what the place holds."""
     if kind == "cell":
-        return [], id(h) + CELL
+        return [], _layout().cell(h)
     if kind == "item" and type(h) is list:
-        items = _word(id(h) + LIST_ITEMS)
-        return [(id(h) + SIZE, len(h)), (id(h) + LIST_ITEMS, items)], items + 8 * (
-            key if key >= 0 else key + len(h)
-        )
+        return _layout().list_item(h, key)
     if kind == "item" and is_a(h, tuple):
-        return [], id(h) + TUPLE_ITEMS + 8 * (key if key >= 0 else key + len(h))
+        return [], _layout().tuple_item(h, key)
     if kind == "item" and is_a(h, dict):
         return _value(h, key)
     if kind == "entry":
         return _value(h, list(h)[key])
-    if kind == "member" and key in MEMBER:
-        return [], id(h) + MEMBER[key]
+    if kind == "member":
+        return [], _layout().member(h, key)
     if kind == "attr":
         return _attr(h, key)
     if kind == "slot":
@@ -251,7 +164,7 @@ def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
     if kind == "meth":
         return _on_class(h, key)
     if kind == "type":
-        return [], id(h) + TYPE
+        return [], _layout().kind(h)
     if kind == "dict":
         own, _ = _instance_dict(h)
         return own[:2], own[2][0]
@@ -262,7 +175,7 @@ def _own_names(n: Namespaces) -> Pairs:
     """Pairs that hold only while nobody replaces one of hybrid's own functions."""
     pairs: Pairs = []
     for d in n.dicts.values():
-        tag = dict_tag(d)
+        tag = _layout().dict_version(d)
         if tag is not None:
             pairs.append((tag, _word(tag)))
             continue
@@ -273,7 +186,7 @@ def _own_names(n: Namespaces) -> Pairs:
             else:
                 pairs += _absent(d, name)
     for t in n.lowest():
-        tag = class_tag(t)
+        tag = _layout().class_version(t)
         if tag is None:
             raise _Unknown
         pairs.append((tag, _word(tag)))
@@ -290,14 +203,14 @@ def _fact(key: Key, h: Any, want: Any, keep: list[Any]) -> Pairs:
         pairs, at = _attr(h, "training") if "training" in vars(h) else _on_class(h, "training")
         return [*pairs, (at, id(want[1]))]  # the version itself is covered by the epoch
     if key.kind == "len" and type(h) is list:
-        return [(id(h) + SIZE, len(h))]
+        return _layout().length(h)
     if key.kind == "tlen":
-        return [(id(_class_dict(h)) + DICT_USED, want)]
+        return _class_size(h, want)
     if key.kind == "mro":
         keep.append(h.__mro__)
-        return _order(h)
+        return _layout().order(h)
     if key.kind == "keys" and type(h) is dict:
-        return _same_keys(h)
+        return _layout().dict_keys(h)
     if want is MISSING:
         if key.kind == "slot":
             own, d = _instance_dict(h)
@@ -369,123 +282,3 @@ def _places(
         else:
             rest.append(p.what)
     return places, loaded
-
-
-# ---- self-test
-class _Probe(Versioned):
-    shared = object()
-
-    def __init__(self) -> None:
-        self.a, self.b = object(), 1.5
-
-    def method(self) -> int:
-        return 1
-
-
-def _holds(pairs: Pairs) -> bool:
-    return all(_word(a) == w for a, w in pairs)
-
-
-def _check(kind: str, h: Any, key: Any, change: Any) -> bool:
-    """The place is found, and a change of what it holds is seen."""
-    pairs, at = _slot(kind, h, key)
-    value = fetch(kind, h, key)
-    if _word(at) != (0 if value is None and kind == "attr" and key in FUNCTION else id(value)):
-        return False
-    pairs = [*pairs, (at, _word(at))]
-    ok = _holds(pairs)
-    change()
-    return ok and not _holds(pairs)
-
-
-def _containers_are_found() -> bool:
-    x = object()
-
-    def cell() -> Any:
-        return x
-
-    assert cell.__closure__ is not None
-    c = cell.__closure__[0]
-    d: dict[Any, Any] = {"a": object(), 3: object(), "c": object()}
-    names: dict[str, Any] = {f"n{i}": object() for i in range(40)}
-    items = [object(), object()]
-    absent, keys = _absent(names, "new"), _same_keys(d)
-    pair = (object(), object())
-    tests = [
-        _holds(absent),
-        _holds(keys),
-        _word(_slot("item", pair, 1)[1]) == id(pair[1]),
-        _check("cell", c, None, lambda: setattr(c, "cell_contents", object())),
-        _check("item", items, 1, lambda: items.__setitem__(1, object())),
-        _check("item", items, 0, lambda: items.append(object())),
-        _check("item", d, 3, lambda: d.__setitem__(3, object())),
-        _check("item", d, "c", lambda: d.pop("c")),
-        _check("item", names, "n7", lambda: names.__setitem__("n7", object())),
-        _check("item", names, "n39", lambda: names.update({f"m{i}": i for i in range(99)})),
-        _check(
-            "attr",
-            cell,
-            "__code__",
-            lambda: setattr(cell, "__code__", cell.__code__.replace(co_name="other")),
-        ),
-        _check("attr", cell, "__defaults__", lambda: setattr(cell, "__defaults__", (1,))),
-    ]
-    tests.append(_members_are_found())
-    return all(tests) and not _holds(absent) and not _holds(keys)
-
-
-def _members_are_found() -> bool:
-    """The fields of C objects, which a new `__init__` or `__setstate__` replaces."""
-    call, other = functools.partial(print, 1.5), functools.partial(str, 2.5)
-    read: Any = property(repr, print, print)
-    bare: Any = property()
-    made: list[Any] = [staticmethod(repr), classmethod(repr)]
-    fields: list[Any] = [(call, m) for m in MEMBER if m.__objclass__ is functools.partial]
-    fields += [(read, m) for m in MEMBER if m.__objclass__ is property]
-    fields += [(o, m) for o in made for m in MEMBER if m.__objclass__ is type(o)]
-    pairs = [(id(o) + MEMBER[m], id(m.__get__(o))) for o, m in fields]
-    found = _holds(pairs) and _word(id(bare) + MEMBER[property.__dict__["fget"]]) == 0
-    call.__setstate__((other.func, other.args, other.keywords, None))  # type: ignore[attr-defined]
-    bare.__init__(str)
-    read.__init__(str, repr, repr)
-    for o in made:
-        o.__init__(str)
-    moved = all(_word(a) != w for a, w in pairs)
-    return found and moved and len(pairs) == len(MEMBER)
-
-
-def _objects_are_found() -> bool:
-    class Below(_Probe):
-        pass
-
-    p, q, r, s, u, v = _Probe(), _Probe(), _Probe(), _Probe(), Below(), _Probe()
-    other = type("Other", (_Probe,), {})
-    tests = [
-        _check("attr", p, "a", lambda: setattr(p, "a", object())),
-        _check("attr", p, "b", lambda: delattr(p, "b")),
-        _check("attr", q, "b", lambda: setattr(q, "__dict__", {"b": 1.5})),
-        _check("attr", r, "shared", lambda: setattr(r, "shared", 1)),
-        _check("tattr", _Probe, "shared", lambda: setattr(_Probe, "shared", object())),
-        _check("meth", q, "method", lambda: setattr(q, "method", None)),
-        _check("meth", s, "method", lambda: setattr(s, "__class__", other)),
-        _check("type", v, None, lambda: setattr(v, "__class__", other)),
-        _check("attr", u, "a", lambda: setattr(Below, "__bases__", (_Probe, Versioned))),
-    ]
-    used = [(id(_class_dict(_Probe)) + DICT_USED, len(vars(_Probe)))]
-    epoch = [(EPOCH.ctypes.data, int(EPOCH[0]))]
-    tests += [_holds(used), _holds(epoch)]
-    bump(p)
-    return all(tests) and not _holds(epoch)
-
-
-@lru_cache(1)
-def available() -> bool:
-    """Whether the self-test found every place on this interpreter."""
-    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return False
-    if not (3, 11) <= sys.version_info[:2] <= (3, 13) or ctypes.sizeof(ctypes.c_void_p) != 8:
-        return False
-    try:
-        return _containers_are_found() and _objects_are_found()
-    except (_Unknown, ValueError, OSError):
-        return False

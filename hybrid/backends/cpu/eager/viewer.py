@@ -13,7 +13,8 @@ from typing import Any
 
 from ....core.aval import Aval
 from ..machine.asm import UNLIKELY, Fn
-from ..python.caller import (
+from ..python import abi
+from ..python.method import (
     ARRAY_TYPE,
     DECREF,
     INCREF,
@@ -22,18 +23,16 @@ from ..python.caller import (
     Method,
     call_fallback,
     function_table,
-    offsets,
     table_of,
 )
 
 __all__ = ["make_viewer"]
 
 CHECKED, OFFSET, DESCR, RANK, SIZES, STEPS, FALLBACK, FUNCTIONS = range(0, 64, 8)
-_C_CONTIGUOUS, _WRITEABLE = 1, 0x400
 
 
 def _text() -> str:
-    data, flags = offsets()
+    data, flags = abi.array_data(), abi.array_flags()
     f = Fn("hy_view", "ptr", "nounwind", me="ptr", args="ptr", count="i64")
     table = table_of(f)
     functions = f.ld(table, FUNCTIONS)
@@ -46,7 +45,7 @@ def _text() -> str:
     descr = f.ld(table, DESCR)
     f.call("void", f.ld(functions, INCREF), f"ptr {descr}")
     rank = f.op(f"trunc i64 {f.ld(table, RANK, 'i64')} to i32")
-    writeable = f.op(f"and i32 {has}, {_WRITEABLE}")
+    writeable = f.op(f"and i32 {has}, {abi.WRITEABLE}")
     memory = f.at(f.ld(x, data), f.ld(table, OFFSET, "i64"))
     out = f.call(
         "ptr",
@@ -91,7 +90,7 @@ def make_viewer(
     sizes, steps = (ctypes.c_int64 * n)(*out.shape), (ctypes.c_int64 * n)(*strides)
     functions = function_table()
     words = (
-        _C_CONTIGUOUS if fallback is not None else 0,
+        abi.C_CONTIGUOUS if fallback is not None else 0,
         offset,
         id(out.dtype),
         out.ndim,

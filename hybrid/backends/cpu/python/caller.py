@@ -9,40 +9,37 @@ argument is not what the steps were made for or a step fails.
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy._core import _multiarray_umath as _umath  # type: ignore[attr-defined]
-
 from ....core.aval import Aval
 from ....core.errors import BackendError
 from ..machine.asm import UNLIKELY, Fn
-from ..machine.host import INTRINSICS, python_address
-from ..machine.jit import Code, compile_ir
+from ..machine.host import INTRINSICS
+from ..machine.jit import Code
+from . import abi
+from .method import (
+    ARRAY_TYPE,
+    DECREF,
+    INCREF,
+    NEW_ARRAY,
+    RESTORE,
+    SAVE,
+    TUPLE_NEW,
+    TUPLE_SET,
+    Method,
+    call_fallback,
+    function_table,
+    table_of,
+    words_array,
+)
 
-__all__ = [
-    "Step",
-    "make_caller",
-    "pointer",
-    "words_array",
-    "Method",
-    "offsets",
-    "function_table",
-    "table_of",
-    "call_fallback",
-    "MAX_SLOTS",
-]
+__all__ = ["Step", "make_caller", "MAX_SLOTS"]
 
 MAX_SLOTS = 72
 _MAX_OUTS = 16
-_P, _I = ctypes.c_void_p, ctypes.c_int
-_METH_FASTCALL = 0x80
-_C_CONTIGUOUS = 1
 _STEP = 48  # bytes of a step descriptor
-_TUPLE_ITEMS, _BYTES_DATA = tuple.__basicsize__, bytes.__basicsize__ - 1
 
 # words of a caller's own table
 (
@@ -61,31 +58,6 @@ _TUPLE_ITEMS, _BYTES_DATA = tuple.__basicsize__, bytes.__basicsize__ - 1
     FUNCTIONS,
     OUTPUTS,
 ) = range(0, 112, 8)
-# words of the table of Python's and NumPy's functions
-_NAMES = (
-    "Py_IncRef",
-    "Py_DecRef",
-    "PyObject_Vectorcall",
-    "PyTuple_New",
-    "PyTuple_SetItem",
-    "PyEval_SaveThread",
-    "PyEval_RestoreThread",
-)
-(
-    INCREF,
-    DECREF,
-    VECTORCALL,
-    TUPLE_NEW,
-    TUPLE_SET,
-    SAVE,
-    RESTORE,
-    NEW_ARRAY,
-    ARRAY_TYPE,
-    SET_BASE,
-    NONE,
-) = range(0, 88, 8)
-# NumPy's stable C API: PyArray_NewFromDescr, PyArray_Type, PyArray_SetBaseObject
-_NUMPY = (94, 2, 282)
 
 
 class Step(NamedTuple):
@@ -98,46 +70,10 @@ class Step(NamedTuple):
     scratch: int
 
 
-# ---- what is known about ndarray objects
-@lru_cache(None)
-def offsets() -> tuple[int, int]:
-    """Where ndarray objects keep data pointer and flags; found by looking at several arrays."""
-    arrays: list[np.ndarray] = [
-        np.ones(3, np.float32),
-        np.zeros((2, 4))[:, 1:3],
-        np.empty((), np.int8),
-        np.zeros((2, 3)).T,
-    ]
-    arrays[0].flags.writeable = False
-    data = [
-        at
-        for at in range(16, 64, 8)
-        if all(ctypes.c_size_t.from_address(id(a) + at).value == a.ctypes.data for a in arrays)
-    ]
-    flags = [
-        at
-        for at in range(24, 104, 4)
-        if all(ctypes.c_int.from_address(id(a) + at).value == a.flags.num for a in arrays)
-    ]
-    if len(data) != 1 or len(flags) != 1:
-        raise BackendError(
-            f"NumPy {np.__version__} lays out its arrays in an unknown way; use another release"
-        )
-    return data[0], flags[0]
-
-
-_DATA = offsets()[0]
-
-
-def pointer(array: np.ndarray, _word: Any = ctypes.c_size_t.from_address, _at: int = _DATA) -> int:
-    """The data pointer of an array (at an eighth of the cost of array.ctypes.data)."""
-    return _word(id(array) + _at).value
-
-
 # ---- the native function
 def _gather(f: Fn, table: str, nargs: str, bufs: str) -> None:
     """Data pointers of the arguments into bufs; to the fallback when an argument does not fit."""
-    data, flags = offsets()
+    data, flags = abi.array_data(), abi.array_flags()
     f.go_if(f.cmp("ne", "%count", nargs), "fallback")
     checked = f.op(f"trunc i64 {f.ld(table, CHECKED, 'i64')} to i32")
     with f.each(nargs) as i:
@@ -151,7 +87,7 @@ def _gather(f: Fn, table: str, nargs: str, bufs: str) -> None:
 def _allocate(
     f: Fn, table: str, functions: str, nargs: str, nouts: str, bufs: str, outs: str
 ) -> None:
-    data = offsets()[0]
+    data = abi.array_data()
     f.st("ptr", f.ld(table, TEMP), f.nth(bufs, f.add(nargs, nouts)))
     with f.each(nouts) as j:
         spec = f.at(table, f.add(f.op(f"mul i64 {j}, 24"), OUTPUTS))
@@ -272,57 +208,6 @@ def _text() -> str:
 
 
 # ---- making callers
-class _MethodDef(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("meth", _P), ("flags", _I), ("doc", ctypes.c_char_p)]
-
-
-@lru_cache(None)
-def function_table() -> Any:
-    """Addresses of the Python and NumPy functions native code calls (by word: INCREF, ...)."""
-    capsule = ctypes.pythonapi.PyCapsule_GetPointer
-    capsule.restype, capsule.argtypes = _P, [ctypes.py_object, ctypes.c_char_p]
-    api = ctypes.cast(capsule(_umath._ARRAY_API, None), ctypes.POINTER(_P))
-    return (_P * 11)(*[python_address(n) for n in _NAMES], *[api[n] for n in _NUMPY], id(None))
-
-
-class Method:
-    """A C function of the METH_FASTCALL kind; `make(words, kept)` gives callables that find `words`
-    as the bytes of the first item of their tuple `self` and keep `kept` alive."""
-
-    def __init__(self, name: str, text: str) -> None:
-        if sys.byteorder != "little" or not getattr(sys, "_is_gil_enabled", lambda: True)():
-            raise BackendError(
-                "the native CPU backend needs a Python build with the GIL; use the default build"
-            )
-        self._module = compile_ir(text, [name])
-        self._record = _MethodDef(b"kernel", self._module.address(name), _METH_FASTCALL, None)
-        self._new = ctypes.pythonapi.PyCFunction_NewEx
-        self._new.restype, self._new.argtypes = ctypes.py_object, [_P, ctypes.py_object, _P]
-
-    def make(self, words: Sequence[int], kept: Any) -> Callable[..., Any]:
-        packed = b"".join((w & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") for w in words)
-        return self._new(ctypes.addressof(self._record), (packed, kept, self), None)
-
-
-def table_of(f: Fn) -> str:
-    """In a method with parameters (me, args, count): the address of its words."""
-    return f.at(f.ld("%me", _TUPLE_ITEMS), _BYTES_DATA)
-
-
-def call_fallback(f: Fn, functions: str, back: str) -> None:
-    """Return fallback(*args), or None when there is no fallback."""
-    f.go_if(f.op(f"icmp eq ptr {back}, null"), "nothing", unlikely=False)
-    f.ret(
-        f.call(
-            "ptr", f.ld(functions, VECTORCALL), f"ptr {back}", "ptr %args", "i64 %count", "ptr null"
-        )
-    )
-    f.label("nothing")
-    none = f.ld(functions, NONE)
-    f.call("void", f.ld(functions, INCREF), f"ptr {none}")
-    f.ret(none)
-
-
 @lru_cache(None)
 def _eager() -> Method:
     return Method("hy_eager", _text())
@@ -337,11 +222,6 @@ def _scratch(nbytes: int) -> tuple[int, Any]:
         block = ctypes.create_string_buffer(max(1 << 16, nbytes + 64))
         _SCRATCH[:] = [(-(-ctypes.addressof(block) // 64) * 64, block)]
     return _SCRATCH[-1]
-
-
-def words_array(words: Sequence[int]) -> Any:
-    """64-bit words as a C array that native code may read."""
-    return (ctypes.c_uint64 * max(len(words), 1))(*[w & 0xFFFFFFFFFFFFFFFF for w in words])
 
 
 def _layout(outs: Sequence[Aval]) -> tuple[list[int], list[Any]]:
@@ -399,7 +279,7 @@ def make_caller(
         len(steps),
         nargs,
         len(outs),
-        _C_CONTIGUOUS if contiguous else 0,
+        abi.C_CONTIGUOUS if contiguous else 0,
         -(-ctypes.addressof(work) // 64) * 64 if work is not None else 0,
         result % max(nargs, 1),
         int(shared is not None),

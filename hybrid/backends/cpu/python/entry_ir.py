@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..machine.asm import UNLIKELY, Fn
 from ..machine.control import BLOCK_HEADER, OOM
+from .abi import ALIGNED, C_CONTIGUOUS, OWNS_DATA, SIZE, WRITEABLE, Layout
 from .entry_table import (
     CLAMP,
     FORM_NONE,
@@ -20,11 +21,12 @@ from .entry_table import (
     TABLE,
 )
 from .launch_ir import LAUNCH_NAMES, Slots
-from .probe import WRITABLE_FLAGS, Layout
 from .take_ir import Taking
 
 __all__ = ["entry_text", "NAMES"]
 
+# an array is written in place only with all of these flags
+IN_PLACE = C_CONTIGUOUS | OWNS_DATA | ALIGNED | WRITEABLE
 NAMES = ("hy_entry", "hy_entry_of", *LAUNCH_NAMES)
 
 
@@ -97,9 +99,9 @@ class _Replay(Taking):
         f.go_if(f.cmp("ne", f.ld("%v", lay.refcount, "i32"), 1, "i32"), "no")
         flags, base = f.ld("%v", lay.array_flags, "i32"), f.ld("%v", lay.array_base)
         with f.when(f.cmp("eq", base, "null", "ptr")):
-            f.ret(f.cmp("eq", f.op(f"and i32 {flags}, {WRITABLE_FLAGS}"), WRITABLE_FLAGS, "i32"))
+            f.ret(f.cmp("eq", f.op(f"and i32 {flags}, {IN_PLACE}"), IN_PLACE, "i32"))
         f.label(f.fresh())
-        mine = WRITABLE_FLAGS & ~4
+        mine = IN_PLACE & ~OWNS_DATA
         ok = f.cmp("eq", f.op(f"and i32 {flags}, {mine}"), mine, "i32")
         ok = f.both(ok, f.cmp("eq", self.type_of(f, base), "%block_type", "ptr"))
         f.ret(f.both(ok, f.cmp("eq", f.ld(base, lay.refcount, "i32"), 1, "i32")))
@@ -441,7 +443,7 @@ class _Replay(Taking):
         """entry_of((tensor, ...)): the same for the items of a tuple."""
         f = Fn("hy_entry_of", "ptr", self_="ptr", args="ptr", nargs="i64")
         t = f.ld("%args")
-        items, count = f.at(t, self.lay.tuple_items), f.ld(t, 16, "i64")
+        items, count = f.at(t, self.lay.tuple_items), f.ld(t, SIZE, "i64")
         f.ret(f.call("ptr", "@hy_entry", "ptr %self_", f"ptr {items}", f"i64 {count}"))
         return f
 

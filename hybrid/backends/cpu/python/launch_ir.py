@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..machine.asm import Fn
-from .probe import Layout
+from .abi import SIZE, Layout
 
 __all__ = [
     "Writer",
@@ -210,7 +210,7 @@ class Writer:
         is_tuple = f.cmp("eq", self.type_of(f, seq), self.api(f, api, "tuple"), "ptr")
         is_list = f.cmp("eq", self.type_of(f, seq), self.api(f, api, "list"), "ptr")
         f.go_if(f.op(f"xor i1 {f.either(is_tuple, is_list)}, true"), "mistyped")
-        count = f.ld(seq, 16, "i64")
+        count = f.ld(seq, SIZE, "i64")
         f.go_if(f.cmp("ugt", count, MAX_POINTERS), "arity")
         items = f.pick(
             is_tuple, f.at(seq, self.lay.tuple_items), f.ld(seq, self.lay.list_items), "ptr"

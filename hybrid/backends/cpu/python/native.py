@@ -14,29 +14,18 @@ import numpy as np
 from ....ir.tensor import Handle
 from ..machine import host as m
 from ..machine.jit import compile_ir
-from ..python import probe
+from . import abi
 from .entry_ir import NAMES, entry_text
 from .launch_ir import API, API_BYTES, MAX_POINTERS, PY_FUNCTIONS, Slots
 
 __all__ = ["Native", "Owner"]
 
-METH_FASTCALL = 0x80
-NEW_FROM_DESCR, NEW_COPY = 94, 85  # places in NumPy's C API table
 _TEXTS = {
     "text_arity": b"wrong number of arguments or more than %d pointers in a kernel call"
     % MAX_POINTERS,
     "text_pointer": b"a kernel takes numpy.ndarray objects and integer addresses, "
     b"pointers in a tuple or list",
 }
-
-
-class _MethodDef(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("code", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    ]
 
 
 class Owner:
@@ -49,13 +38,13 @@ class Owner:
 
 
 class Native:
-    """The compiled entry module of this process; needs `probe.available()`."""
+    """The compiled entry module of this process; needs `abi.available()`."""
 
     def __init__(self, ctl: int, plan: int, take: int, put: int) -> None:
-        layout = probe.layout()
+        layout = abi.layout()
         assert layout is not None
-        v, a, node, x = (probe.slot_offset(Handle, n) for n in ("_v", "_a", "_node", "_x"))
-        slots = Slots(v, a, node, x, probe.slot_offset(Owner, "table"))
+        v, a, node, x = (abi.slot_offset(Handle, n) for n in ("_v", "_a", "_node", "_x"))
+        slots = Slots(v, a, node, x, abi.slot_offset(Owner, "table"))
         self.module = compile_ir(entry_text(layout, slots), NAMES)
         self.api = m.immortal_memory(API_BYTES)
         words = {
@@ -65,8 +54,8 @@ class Native:
             "put": put,
             "memcpy": m.libc_address("memcpy"),
             "ndarray": id(np.ndarray),
-            "new_array": probe.numpy_api(NEW_FROM_DESCR),
-            "copy_array": probe.numpy_api(NEW_COPY),
+            "new_array": abi.numpy_api(abi.NEW_FROM_DESCR),
+            "copy_array": abi.numpy_api(abi.NEW_COPY),
             "none": id(None),
             "notimpl": id(NotImplemented),
             "list": id(list),
@@ -80,14 +69,9 @@ class Native:
             ctypes.memmove(words[name], text, len(text))
         for name, word in words.items():
             ctypes.c_uint64.from_address(self.api + API[name]).value = word
-        self._definitions = {
-            n: _MethodDef(n.encode(), self.module.address(n), METH_FASTCALL, None) for n in NAMES
-        }
+        self._definitions = {n: abi.MethodDef(n, self.module.address(n)) for n in NAMES}
         for keep in (self.module, self._definitions):  # callables may outlive this module's globals
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(keep))
-        self._new = ctypes.PYFUNCTYPE(
-            ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p
-        )(("PyCFunction_NewEx", ctypes.pythonapi))
         self.launch = self.function("hy_launch", Owner(np.array([self.api], np.uint64), None))
 
     def inflight(self) -> Any:
@@ -96,7 +80,7 @@ class Native:
 
     def function(self, name: str, owner: Owner) -> Any:
         """A callable that runs native function `name` on the owner's table."""
-        return self._new(ctypes.addressof(self._definitions[name]), owner, None)
+        return abi.new_method(self._definitions[name], owner)
 
     def kernel(self, step: tuple[int, ...], pointers: int, keep: Any = None) -> Any:
         """call(*arrays or addresses) -> status, for one step descriptor."""

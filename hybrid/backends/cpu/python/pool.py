@@ -23,7 +23,7 @@ from ..machine import engine
 from ..machine import host as m
 from ..machine.control import C_FUNCTIONS, CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
 from ..machine.jit import compile_ir
-from ..python import probe
+from . import abi
 from .launch_ir import KEEP_GIL, MAX_POINTERS
 from .native import Native
 
@@ -66,7 +66,7 @@ class Pool:
         self._reset = self._function("hy_reset", None, ptr)
         self.plan = self._function("hy_plan", i64, ptr, ptr, i64, ptr, i64, ptr)
         self.native = None
-        if probe.available():
+        if abi.available():
             self.native = Native(
                 self.ctl, *(self.address(n) for n in ("hy_plan", "hy_block_take", "hy_block_put"))
             )

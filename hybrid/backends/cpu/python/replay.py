@@ -15,7 +15,7 @@ from ....core.aval import aval
 from ....ir.door.busy import GATE
 from ...api import Replay
 from ...plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot
-from ..python import probe
+from . import abi
 from .entry import OUT_OF_MEMORY_STATUS, ReplaySpec, build_entries, decode_failure
 from .pool import OUT_OF_MEMORY
 
@@ -31,7 +31,7 @@ def native_entry(
 
     Its attribute `raw` is the same without a frame of Python: it gives an int, which `failed` makes
     an error of, where a kernel failed; `of` takes the tensors in a tuple, as a subscript."""
-    if not probe.available():
+    if not abi.available():
         return None
     passed = [
         k for k in range(len(r.avals)) if k not in r.held and k not in r.grads and k not in r.places
@@ -77,10 +77,10 @@ def _spec(
     states = tuple((order[k], plan.outputs[o]) for o, k in number_of.items())
     guards = [
         *r.guards,
-        *((probe.slot_address(r.held[k]._node, "grad"), id(None)) for k in r.no_grad),
+        *((abi.slot_address(r.held[k]._node, "grad"), id(None)) for k in r.no_grad),
     ]
     places = [
-        (probe.slot_address(r.held[host]._node, "grad"), r.avals[k]) for k, host in r.grads.items()
+        (abi.slot_address(r.held[host]._node, "grad"), r.avals[k]) for k, host in r.grads.items()
     ]
     places += [(at, r.avals[k]) for k, at in r.places.items()]
     release = _work(plan) > SHORT

@@ -7,12 +7,13 @@ handle is marked busy (`_v` null).
 from __future__ import annotations
 
 from ..machine.asm import Fn
+from .abi import ALIGNED, C_CONTIGUOUS
 from .entry_table import GUARDS_AT_ONCE, INPUT, RESULT, STATE, TABLE
 from .launch_ir import Writer
 
 __all__ = ["Taking"]
 
-CONTIGUOUS_ALIGNED = 0x101  # ndarray flags
+CONTIGUOUS_ALIGNED = C_CONTIGUOUS | ALIGNED
 
 
 class Taking(Writer):

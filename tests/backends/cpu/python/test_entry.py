@@ -11,7 +11,7 @@ from entry_harness import BIG, A, Param, T, both, ones, spec_of, step_spec, tens
 from native_kernels import code
 
 from hybrid.backends.cpu.machine import alloc
-from hybrid.backends.cpu.python import probe
+from hybrid.backends.cpu.python import abi
 from hybrid.backends.cpu.python.entry import (
     OUT_OF_MEMORY_STATUS,
     PythonEntry,
@@ -24,7 +24,7 @@ from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.ir.tensor import Handle, Leaf
 
-pytestmark = pytest.mark.skipif(not probe.available(), reason=probe.why_not())
+pytestmark = pytest.mark.skipif(not abi.available(), reason=abi.why_not())
 
 
 @both
@@ -125,7 +125,7 @@ def test_every_mismatch_is_a_miss_without_side_effects(build):
     p, q = ones(4, 5), ones(4, 5, cls=Param)
     x = ones(4, 5)
     place = [q]
-    address = probe.list_item_address(place, 0)
+    address = abi.list_item_address(place, 0)
     watch = np.array([7, 8], np.uint64)
     slots = (
         Slot("input", A, 0),

@@ -15,20 +15,20 @@ import pytest
 from entry_harness import A, T, ones, spec_of, step_spec, tensor, words
 from native_kernels import code
 
+from hybrid.backends.cpu.python import abi
 from hybrid.backends.cpu.python import pool as P
-from hybrid.backends.cpu.python import probe
 from hybrid.backends.cpu.python.entry import PythonEntry, ReplaySpec, build_entry
 from hybrid.backends.plan import Slot
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 
-pytestmark = pytest.mark.skipif(not probe.available(), reason=probe.why_not())
+pytestmark = pytest.mark.skipif(not abi.available(), reason=abi.why_not())
 
 
 def test_two_places_with_one_handle():
     p, x = ones(4, 5), ones(4, 5)
     place = [p, ones(4, 5)]
-    address = probe.list_item_address(place, 0)
+    address = abi.list_item_address(place, 0)
     slots = (
         Slot("input", A, 0),
         Slot("input", A, 1),
@@ -73,7 +73,7 @@ def test_a_state_replaced_in_its_place_while_running_stays_alive():
         ),
         arena_bytes=3200,
         form="none",
-        places=((probe.list_item_address(place, 0), A),),
+        places=((abi.list_item_address(place, 0), A),),
         states=((1, 2),),
         release_gil=True,
         keep=place,
