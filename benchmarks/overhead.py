@@ -18,7 +18,7 @@ import numpy as np
 
 import hybrid as hb
 from hybrid import nn, optim
-from hybrid.backends.cpu.python.pool import pool
+from hybrid.backends.cpu.machine.pool import pool
 
 __all__ = ["Counts", "count", "step_of", "kernels_alone", "main"]
 

@@ -9,7 +9,8 @@ import time
 
 from hybrid.backends.cpu.machine.host import machine
 from hybrid.backends.cpu.machine.jit import compile_ir
-from hybrid.backends.cpu.python.pool import get_num_threads, launch, num_threads
+from hybrid.backends.cpu.machine.pool import get_num_threads, num_threads
+from hybrid.backends.cpu.python.runtime import launch
 
 CHAINS, TRIPS = 24, 20_000
 ARGUMENTS = "ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch"

@@ -17,8 +17,8 @@ import numpy as np
 
 from hybrid.backends.cpu.gemm import element_of, generate, host_target
 from hybrid.backends.cpu.gemm.geometry import choose
+from hybrid.backends.cpu.machine import pool
 from hybrid.backends.cpu.machine.jit import compile_many
-from hybrid.backends.cpu.python import pool
 from hybrid.backends.plan import GemmKernel
 from hybrid.backends.product import kernel_of
 from hybrid.core import dtypes as dt

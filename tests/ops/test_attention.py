@@ -14,7 +14,7 @@ from hybrid.backends.attend import attend_kernel
 from hybrid.backends.cpu.attend import generate
 from hybrid.backends.cpu.gemm.geometry import Target
 from hybrid.backends.cpu.machine.jit import compile_many
-from hybrid.backends.cpu.python.pool import launch
+from hybrid.backends.cpu.python.runtime import launch
 from hybrid.backends.interpret import node_kernel
 from hybrid.core.shapes import contiguous_strides
 from hybrid.ir.door.bind import bind

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from programs import make_program
 
 import hybrid
-from hybrid.backends.cpu.python.pool import num_threads
+from hybrid.backends.cpu.machine.pool import num_threads
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import HOST
 from hybrid.inspect import same_bits

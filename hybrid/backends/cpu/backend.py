@@ -22,8 +22,8 @@ from .eager.eager import eager
 from .executable import PlanRunner
 from .machine import alloc
 from .machine.host import machine, trim_heap
+from .machine.pool import get_num_threads, pool, set_num_threads
 from .python.objects import objects
-from .python.pool import get_num_threads, pool, set_num_threads
 
 __all__ = ["CpuBackend", "BACKEND"]
 

@@ -17,11 +17,11 @@ from ..api import Executable, KernelTime, Replay
 from ..plan import HostStep, Plan
 from .kernels import step_lists
 from .machine import alloc
+from .machine.pool import OUT_OF_MEMORY, pool
 from .profile import Timer, run_timed
 from .python.abi import pointer
 from .python.caller import Step
 from .python.method import words_array
-from .python.pool import OUT_OF_MEMORY, pool
 from .python.replay import native_entry
 
 __all__ = ["PlanRunner", "Segment"]

@@ -26,7 +26,7 @@ from ..plan import (
     Plan,
     ScatterKernel,
 )
-from .python.pool import get_num_threads, pool
+from .machine.pool import get_num_threads, pool
 
 __all__ = ["Timer", "run_timed", "summary"]
 

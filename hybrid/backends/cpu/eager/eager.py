@@ -27,8 +27,8 @@ from ...plan import Kernel as AnyKernel
 from ...product import kernel_of
 from .. import kernels
 from ..machine import alloc
+from ..machine.pool import pool
 from ..python.caller import make_caller
-from ..python.pool import pool
 from . import ufunc
 from .views import place, view
 

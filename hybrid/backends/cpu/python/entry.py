@@ -23,6 +23,8 @@ from ...plan import Slot
 from ..machine.alloc import LARGE, empty, maker
 from ..machine.control import BLOCK_HEADER, POOL_SLOTS
 from ..machine.host import free_memory
+from ..machine.pool import OUT_OF_MEMORY, run_steps
+from . import runtime
 from .entry_table import (
     CLAMP,
     FORM_NONE,
@@ -37,7 +39,6 @@ from .entry_table import (
     TABLE_WORDS,
 )
 from .native import Owner
-from .pool import OUT_OF_MEMORY, pool, run_steps
 
 __all__ = [
     "ReplaySpec",
@@ -172,7 +173,7 @@ def decode_failure(result: int) -> tuple[int, int]:
 def build_entry(spec: ReplaySpec) -> Callable[..., Any]:
     """The native entry of a spec, or a PythonEntry where native code cannot read Python objects."""
     spec.validate()
-    native = pool().native
+    native = runtime.native()
     if native is None:
         return PythonEntry(spec)
     return native.function("hy_entry", _Builder(spec, native.api).owner())
@@ -181,7 +182,7 @@ def build_entry(spec: ReplaySpec) -> Callable[..., Any]:
 def build_entries(spec: ReplaySpec) -> tuple[Callable[..., Any], Callable[[tuple[Any, ...]], Any]]:
     """The native entry of a spec, of tensors and of a tuple of tensors."""
     spec.validate()
-    native = pool().native
+    native = runtime.native()
     assert native is not None
     owner = _Builder(spec, native.api).owner()
     return native.function("hy_entry", owner), native.function("hy_entry_of", owner)

@@ -15,9 +15,9 @@ from ....core.aval import aval
 from ....ir.door.busy import GATE
 from ...api import Replay
 from ...plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot
+from ..machine.pool import OUT_OF_MEMORY
 from . import abi
 from .entry import OUT_OF_MEMORY_STATUS, ReplaySpec, build_entries, decode_failure
-from .pool import OUT_OF_MEMORY
 
 __all__ = ["native_entry"]
 

@@ -38,7 +38,7 @@ from eager_harness import (
 from hybrid.backends.api import backend
 from hybrid.backends.cpu.eager import eager as cpu_eager
 from hybrid.backends.cpu.machine.jit import compile_ir
-from hybrid.backends.cpu.python.pool import num_threads
+from hybrid.backends.cpu.machine.pool import num_threads
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.core.errors import DeviceError, IndexOutOfRange

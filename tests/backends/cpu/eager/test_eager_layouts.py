@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from eager_harness import MATMUL, data, inferred, kernel, record, run, same, variants
 
-from hybrid.backends.cpu.python.pool import num_threads
+from hybrid.backends.cpu.machine.pool import num_threads
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import BackendError
 from hybrid.core.shapes import contiguous_strides

@@ -15,8 +15,7 @@ import pytest
 from entry_harness import A, T, ones, spec_of, step_spec, tensor, words
 from native_kernels import code
 
-from hybrid.backends.cpu.python import abi
-from hybrid.backends.cpu.python import pool as P
+from hybrid.backends.cpu.python import abi, runtime
 from hybrid.backends.cpu.python.entry import PythonEntry, ReplaySpec, build_entry
 from hybrid.backends.plan import Slot
 from hybrid.core import dtypes as dt
@@ -297,12 +296,12 @@ def test_invalid_specs_are_refused(change, text):
 
 
 def test_without_the_probe_python_serves(monkeypatch):
-    monkeypatch.setattr(P.pool(), "native", None)
+    monkeypatch.setattr(runtime, "native", lambda: None)
     f = build_entry(step_spec([ones(4, 5)]))
     assert type(f) is PythonEntry and type(f(ones(4, 5))) is T
     x = np.zeros(10, np.int64)
-    assert P.launch(code("count"), words(0), 10, 4, 0, [x]) == 0
-    g = P.kernel_caller(code("count"), words(0), 10, 4, 0, 1)
+    assert runtime.launch(code("count"), words(0), 10, 4, 0, [x]) == 0
+    g = runtime.kernel_caller(code("count"), words(0), 10, 4, 0, 1)
     assert g(x) == 0 and (x == 2).all()
     with pytest.raises(TypeError):
         g(x, x)

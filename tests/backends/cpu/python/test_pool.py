@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from native_kernels import code
 
-from hybrid.backends.cpu.python import pool as P
+from hybrid.backends.cpu.machine import pool as P
+from hybrid.backends.cpu.python.runtime import kernel_caller, launch
 from hybrid.core.errors import BackendError
 
 ONE = np.zeros(2, np.uint64)  # operand 0 = slot 0, offset 0
@@ -34,7 +35,7 @@ def test_every_item_once(threads, grain):
     for n in (0, 1, 2, 63, 1001):
         x = np.zeros(n + 1, np.int64)
         for round_ in range(1, 6):
-            assert P.launch(code("count"), ONE, n, grain, 0, (x,)) == 0
+            assert launch(code("count"), ONE, n, grain, 0, (x,)) == 0
             assert (x[:n] == round_).all() and x[n] == 0
 
 
@@ -42,7 +43,7 @@ def test_chunk_numbers_beyond_their_field():
     n = (1 << 21) + 5
     x = np.zeros(n, np.int64)
     with P.num_threads(3):
-        assert P.launch(code("count"), ONE, n, 1, 0, (x,)) == 0
+        assert launch(code("count"), ONE, n, 1, 0, (x,)) == 0
     assert (x == 1).all()
 
 
@@ -50,10 +51,10 @@ def test_smallest_failure_wins():
     x = np.zeros(10_000, np.float32)
     for threads in (1, 2, 5):
         with P.num_threads(threads):
-            assert P.launch(code("check"), ONE, x.size, 100, 0, (x,)) == 0
+            assert launch(code("check"), ONE, x.size, 100, 0, (x,)) == 0
             for bad in ([9_999], [0], [7_777, 1_234, 9_000], [5_000, 5_001]):
                 x[bad] = np.nan
-                assert P.launch(code("check"), ONE, x.size, 100, 0, (x,)) == min(bad) + 1
+                assert launch(code("check"), ONE, x.size, 100, 0, (x,)) == min(bad) + 1
                 x[bad] = 0
 
 
@@ -94,7 +95,7 @@ def test_scratch_belongs_to_one_thread_and_grows():
     for scratch in (8192, 1 << 16, 1 << 23, 8192):
         with P.num_threads(4):
             x[:] = -1
-            assert P.launch(code("scratch"), ONE, x.size, 10, scratch, (x,)) == 0
+            assert launch(code("scratch"), ONE, x.size, 10, scratch, (x,)) == 0
             assert (x == np.arange(x.size)).all()
 
 
@@ -103,14 +104,14 @@ def test_several_threads_take_part_and_one_when_asked():
     seen = set()
     with P.num_threads(3):
         for _ in range(2000):
-            assert P.launch(code("who"), ONE, x.size, 4, 64, (x,)) == 0
+            assert launch(code("who"), ONE, x.size, 4, 64, (x,)) == 0
             seen.update(x.tolist())
             if len(seen) == 3:
                 break
     assert len(seen) == 3
     with P.num_threads(1):
         for _ in range(20):
-            P.launch(code("who"), ONE, x.size, 4, 64, (x,))
+            launch(code("who"), ONE, x.size, 4, 64, (x,))
             assert len(set(x.tolist())) == 1
 
 
@@ -118,7 +119,7 @@ def test_no_memory_for_scratch_is_a_status():
     x = np.zeros(100, np.int64)
     for threads in (1, 3):
         with P.num_threads(threads):
-            assert P.launch(code("scratch"), ONE, x.size, 10, 1 << 60, (x,)) == P.OUT_OF_MEMORY
+            assert launch(code("scratch"), ONE, x.size, 10, 1 << 60, (x,)) == P.OUT_OF_MEMORY
 
 
 def test_many_python_threads_at_once():
@@ -127,7 +128,7 @@ def test_many_python_threads_at_once():
     def work():
         x = np.zeros(777, np.int64)
         for r in range(1, rounds + 1):
-            status = P.launch(code("count"), ONE, x.size, 16, 0, (x,))
+            status = launch(code("count"), ONE, x.size, 16, 0, (x,))
             if status or not (x == r).all():
                 errors.append((status, r))
                 return
@@ -147,7 +148,7 @@ def test_resizing_while_others_launch():
         x, r = np.zeros(999, np.int64), 0
         while not stop.is_set():
             r += 1
-            if P.launch(code("count"), ONE, x.size, 8, 0, (x,)) or not (x == r).all():
+            if launch(code("count"), ONE, x.size, 8, 0, (x,)) or not (x == r).all():
                 errors.append(r)
                 return
 
@@ -172,7 +173,7 @@ def test_sleeping_workers_wake_up_and_a_busy_neighbour_does_no_harm():
             for r in range(1, 30):
                 if r % 10 == 0:
                     time.sleep(0.002)  # longer than workers spin
-                assert P.launch(code("slow"), ONE, x.size, 4, 0, (x,)) == 0
+                assert launch(code("slow"), ONE, x.size, 4, 0, (x,)) == 0
                 assert (x == r).all()
     finally:
         stop.set()
@@ -189,7 +190,7 @@ def test_floating_point_mode_is_ours_inside_and_the_callers_after():
     for threads in (1, 3):
         with P.num_threads(threads):
             before = control(odd)
-            status = P.launch(code("mul"), THREE, tiny.size, 64, 0, (tiny, tiny2, out))
+            status = launch(code("mul"), THREE, tiny.size, 64, 0, (tiny, tiny2, out))
             after = control(before)
             assert status == 0 and after & 0xFFC0 == odd & 0xFFC0
             np.testing.assert_array_equal(out, expected)
@@ -199,7 +200,7 @@ def test_floating_point_mode_is_ours_inside_and_the_callers_after():
 def test_bound_kernels():
     a, b = np.arange(100, dtype=np.float32), np.ones(100, np.float32)
     out = np.zeros_like(a)
-    f = P.kernel_caller(code("add"), THREE.copy(), a.size, 1000, 0, 3)
+    f = kernel_caller(code("add"), THREE.copy(), a.size, 1000, 0, 3)
     assert f(a, b, out) == 0 and (out == a + b).all()
     out[:] = 0
     assert f(a.ctypes.data, b.ctypes.data, out.ctypes.data) == 0 and (out == a + b).all()
@@ -219,12 +220,12 @@ def test_launch_takes_what_it_says():
     words = (ctypes.c_uint64 * 2)(0, 0)
     for w in (words, ctypes.addressof(words), ONE):
         for pointers in ((x,), [x], (x.ctypes.data,), [x.ctypes.data]):
-            assert P.launch(code("count"), w, 10, 4, 0, pointers) == 0
+            assert launch(code("count"), w, 10, 4, 0, pointers) == 0
     assert (x == 12).all()
     with pytest.raises(TypeError):
-        P.launch(code("count"), ONE, 10, 4, 0, ("x",))
+        launch(code("count"), ONE, 10, 4, 0, ("x",))
     with pytest.raises(TypeError):
-        P.launch(code("count"), ONE, 10.0, 4, 0, (x,))
+        launch(code("count"), ONE, 10.0, 4, 0, (x,))
 
 
 def test_number_of_threads_is_checked():
@@ -253,7 +254,7 @@ def test_a_system_without_more_threads():
         )
         pool._put("pthread_create", ctypes.cast(refuse, ctypes.c_void_p).value)
         P.set_num_threads(4)
-        ok = all(P.launch(code("count"), ONE, x.size, 10, 0, (x,)) == 0 for _ in range(3))
+        ok = all(launch(code("count"), ONE, x.size, 10, 0, (x,)) == 0 for _ in range(3))
         os._exit(0 if ok and (x == 3).all() and len(calls) == 1 and P.get_num_threads() == 1 else 1)
     assert os.waitpid(child, 0)[1] == 0
 
@@ -265,10 +266,10 @@ def test_fork_in_the_middle_of_work():
     def work():
         y = np.zeros(2000, np.int64)
         while not stop.is_set():
-            P.launch(code("count"), ONE, y.size, 10, 0, (y,))
+            launch(code("count"), ONE, y.size, 10, 0, (y,))
 
     with P.num_threads(3):
-        P.launch(code("count"), ONE, x.size, 10, 0, (x,))
+        launch(code("count"), ONE, x.size, 10, 0, (x,))
         other = threading.Thread(target=work)
         other.start()
         try:
@@ -279,7 +280,7 @@ def test_fork_in_the_middle_of_work():
                     for r in range(2, 12):
                         ok = (
                             ok
-                            and P.launch(code("count"), ONE, x.size, 10, 0, (x,)) == 0
+                            and launch(code("count"), ONE, x.size, 10, 0, (x,)) == 0
                             and bool((x == r).all())
                         )
                     os._exit(0 if ok and P.pool().word("started") == 2 else 1)
@@ -298,16 +299,17 @@ def test_interpreter_exit_is_clean(tail):
         import os, sys, threading
         sys.path[:0] = {sys.path!r}
         import numpy as np
-        from hybrid.backends.cpu.python import pool as P
+        from hybrid.backends.cpu.machine import pool as P
+        from hybrid.backends.cpu.python.runtime import launch
         from native_kernels import code
         P.set_num_threads(4)
         one, x = np.zeros(2, np.uint64), np.zeros(100_000, np.int64)
         def forever():
             while True:
-                P.launch(code("slow"), one, 300, 10, 0, (x,))
+                launch(code("slow"), one, 300, 10, 0, (x,))
         for _ in range(3):
             threading.Thread(target=forever, daemon=True).start()
-        P.launch(code("count"), one, x.size, 10, 0, (x,))
+        launch(code("count"), one, x.size, 10, 0, (x,))
         {tail}
     """
     done = subprocess.run(

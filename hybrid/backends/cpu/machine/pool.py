@@ -10,39 +10,31 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from ....core.errors import BackendError
-from ....core.signals import critical, held, protected
-from ....ir.door.busy import close_gate, open_gate
-from ..machine import engine
-from ..machine import host as m
-from ..machine.control import C_FUNCTIONS, CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
-from ..machine.jit import compile_ir
-from . import abi
-from .launch_ir import KEEP_GIL, MAX_POINTERS
-from .native import Native
+from ....core.signals import critical, protected
+from . import engine
+from . import host as m
+from .control import C_FUNCTIONS, CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
+from .jit import compile_ir
 
 __all__ = [
     "Pool",
     "pool",
-    "launch",
-    "kernel_caller",
     "run_steps",
+    "base_pointer",
     "set_num_threads",
     "get_num_threads",
     "num_threads",
     "OUT_OF_MEMORY",
     "SERIAL",
-    "KEEP_GIL",
 ]
 
 OUT_OF_MEMORY = OOM
-SERIAL = SERIAL  # step flag: always on the calling thread
 SPIN_NS = 60_000
 
 
@@ -65,11 +57,6 @@ class Pool:
         self._set_limit = self._function("hy_limit", None, ptr, i64)
         self._reset = self._function("hy_reset", None, ptr)
         self.plan = self._function("hy_plan", i64, ptr, ptr, i64, ptr, i64, ptr)
-        self.native = None
-        if abi.available():
-            self.native = Native(
-                self.ctl, *(self.address(n) for n in ("hy_plan", "hy_block_take", "hy_block_put"))
-            )
         self.resize(m.usable_cores())
 
     def address(self, name: str) -> int:
@@ -99,52 +86,33 @@ class Pool:
         self._reset(self.ctl)
 
 
-_POOL: list[Pool] = []
+_POOL: Pool | None = None
 _LOCK = threading.Lock()
 
 
 def pool() -> Pool:
     """The process's pool."""
-    if not _POOL:
-        _start()
-    return _POOL[0]
+    return _POOL if _POOL is not None else _start()
 
 
 @protected
-def _start() -> None:
+def _start() -> Pool:
+    global _POOL
     with _LOCK:
-        if not _POOL:
-            _POOL.append(Pool())
-
-
-@critical
-def _before_fork() -> None:
-    """No replay starts until the fork is over, and those that write tensors in place have ended:
-    the child has no thread to finish them."""
-    held.__enter__()
-    close_gate()
-    for p in _POOL:
-        while p.native is not None and p.native.inflight().value > 0:
-            time.sleep(1e-4)
-
-
-def _after_fork() -> None:
-    open_gate()
-    held.__exit__()  # last: what was held back arrives where the fork was called
+        if _POOL is None:
+            _POOL = Pool()
+        return _POOL
 
 
 @critical
 def _in_child() -> None:
     global _LOCK
     _LOCK = threading.Lock()
-    for p in _POOL:
-        p.after_fork()
-        if p.native is not None:
-            p.native.inflight().value = 0
-    open_gate()
+    if _POOL is not None:
+        _POOL.after_fork()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+os.register_at_fork(after_in_child=_in_child)
 
 
 def set_num_threads(n: int) -> None:
@@ -184,14 +152,8 @@ def _array(n: int) -> Any:
     return ctypes.c_uint64 * n
 
 
-def _address(words: Any) -> int:
-    """Address of kernel args: an int, a ctypes array or a NumPy array."""
-    if isinstance(words, int):
-        return words
-    return ctypes.addressof(words) if isinstance(words, ctypes.Array) else words.ctypes.data
-
-
-def _base(pointer: Any) -> int:
+def base_pointer(pointer: Any) -> int:
+    """An address as it is, or that of an array's data."""
     return pointer if isinstance(pointer, int) else pointer.ctypes.data
 
 
@@ -212,48 +174,3 @@ def run_steps(steps: Sequence[Sequence[int]], bufs: Sequence[int]) -> tuple[int,
         ctypes.byref(failed),
     )
     return (failed.value, status) if status else (0, 0)
-
-
-def launch(
-    code: int, words: Any, items: int, grain: int, scratch: int, pointers: Sequence[Any]
-) -> int:
-    """Run one kernel over [0, items) on the pool; 0 or the smallest nonzero status of its chunks.
-
-    `words` (kernel args) is an address, a ctypes array or an ndarray; `pointers` holds addresses or
-    ndarrays.
-    """
-    p = pool()
-    if (
-        p.native is not None
-        and type(pointers) in (tuple, list)
-        and not isinstance(words, ctypes.Array)
-    ):
-        return p.native.launch(code, words, items, grain, scratch, pointers)
-    step = (code, _address(words), items, max(grain, 1), scratch, 0)
-    return run_steps([step], [_base(b) for b in pointers])[1]
-
-
-def kernel_caller(
-    code: int,
-    words: Any,
-    items: int,
-    grain: int,
-    scratch: int,
-    pointers: int,
-    flags: int = 0,
-    keep: Any = None,
-) -> Callable[..., int]:
-    """A callable (*arrays or addresses) -> status that runs one kernel: `launch` with everything
-    fixed but the `pointers` base pointers.  It keeps `words` and `keep` (the owner of the code)
-    alive."""
-    p = pool()
-    step = (code, _address(words), items, max(grain, 1), scratch, flags)
-    if p.native is not None and pointers <= MAX_POINTERS:
-        return p.native.kernel(step, pointers, (words, keep))
-
-    def call(*bases: Any, owners: Any = (words, keep)) -> int:
-        if len(bases) != pointers:
-            raise TypeError(f"this kernel takes {pointers} pointers; {len(bases)} were given")
-        return run_steps([step], [_base(b) for b in bases])[1]
-
-    return call
