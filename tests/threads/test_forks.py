@@ -8,7 +8,7 @@ from stress_harness import run, times
 PROGRAM = """
 import multiprocessing, subprocess
 from hybrid.core import signals
-from hybrid.ir import busy
+from hybrid.ir.door import busy
 from hybrid.ir.door.bind import LOCAL, STATE
 from hybrid.trace.watch.turns import RUNS, TURN
 COUNT, WIDE = int(sys.argv[1]), 120_000

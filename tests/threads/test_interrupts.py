@@ -10,7 +10,7 @@ WORKER = """
 import random
 from hybrid.backends.cpu.machine import jit
 from hybrid.core import signals
-from hybrid.ir import busy
+from hybrid.ir.door import busy
 from hybrid.ir.door.bind import LOCAL, STATE
 from hybrid.trace.watch.turns import RUNS, TURN
 
