@@ -68,162 +68,165 @@ API_BYTES = 8 * len(_API)
 class Slots(NamedTuple):
     """Offsets in a tensor handle, and of the table in the object a native function is bound to."""
 
-    v: int
-    a: int
+    value: int
+    aval: int
     node: int
-    x: int
+    extra: int
     table: int
 
 
 class Writer:
     """Functions of a module, for one object layout."""
 
-    def __init__(self, lay: Layout, slots: Slots) -> None:
-        self.lay, self.s = lay, slots
+    def __init__(self, layout: Layout, slots: Slots) -> None:
+        self.layout, self.slots = layout, slots
 
     # ---- small pieces
-    def api(self, f: Fn, api: str, name: str) -> str:
-        return f.ld(api, API[name])
+    def api(self, asm: Fn, api: str, name: str) -> str:
+        return asm.ld(api, API[name])
 
-    def incref(self, f: Fn, obj: str) -> None:
+    def incref(self, asm: Fn, obj: str) -> None:
         """+1 on the low half of the count; objects whose low half is saturated are immortal."""
-        n = f.add(f.ld(obj, self.lay.refcount, "i32"), 1, "i32")
-        with f.when(f.cmp("ne", n, 0, "i32")):
-            f.st("i32", n, obj, self.lay.refcount)
+        count = asm.add(asm.ld(obj, self.layout.refcount, "i32"), 1, "i32")
+        with asm.when(asm.cmp("ne", count, 0, "i32")):
+            asm.st("i32", count, obj, self.layout.refcount)
 
-    def decref(self, f: Fn, api: str, obj: str) -> None:
-        n = f.ld(obj, self.lay.refcount, "i32")
-        with f.when(f.cmp("sge", n, 0, "i32")):
-            less = f.add(n, -1, "i32")
-            f.st("i32", less, obj, self.lay.refcount)
-            with f.when(f.cmp("eq", less, 0, "i32"), unlikely=True):
-                f.call("void", self.api(f, api, "_Py_Dealloc"), f"ptr {obj}")
+    def decref(self, asm: Fn, api: str, obj: str) -> None:
+        """-1, unless the low half is negative: then the object is immortal (Python 3.12 on)."""
+        count = asm.ld(obj, self.layout.refcount, "i32")
+        with asm.when(asm.cmp("sge", count, 0, "i32")):
+            less = asm.add(count, -1, "i32")
+            asm.st("i32", less, obj, self.layout.refcount)
+            with asm.when(asm.cmp("eq", less, 0, "i32"), unlikely=True):
+                asm.call("void", self.api(asm, api, "_Py_Dealloc"), f"ptr {obj}")
 
-    def count(self, f: Fn, api: str, name: str, by: int) -> None:
+    def count(self, asm: Fn, api: str, name: str, step: int) -> None:
         """Add to a counter of the API block (the GIL is held)."""
-        f.st("i64", f.add(f.ld(api, API[name], "i64"), by), api, API[name])
+        asm.st("i64", asm.add(asm.ld(api, API[name], "i64"), step), api, API[name])
 
-    def type_of(self, f: Fn, obj: str) -> str:
-        return f.ld(obj, self.lay.type)
+    def type_of(self, asm: Fn, obj: str) -> str:
+        return asm.ld(obj, self.layout.type)
 
-    def table(self, f: Fn, owner: str) -> str:
-        return f.ld(f.ld(owner, self.s.table), self.lay.array_data)
+    def table(self, asm: Fn, owner: str) -> str:
+        return asm.ld(asm.ld(owner, self.slots.table), self.layout.array_data)
 
     # ---- eager launches
     def pointer(self) -> Fn:
         """Address of an ndarray's data, or an int as one; null and *bad set for anything else."""
-        f = Fn("hy_pointer", "ptr", "noinline", api="ptr", obj="ptr", bad="ptr")
-        kind = self.type_of(f, "%obj")
-        with f.when(f.cmp("eq", kind, self.api(f, "%api", "ndarray"), "ptr")):
-            f.ret(f.ld("%obj", self.lay.array_data))
-        f.label(f.fresh())
-        with f.when(f.cmp("ne", kind, self.api(f, "%api", "int"), "ptr"), unlikely=True):
-            f.st("i64", 1, "%bad")
-            f.ret("null")
-        f.label(f.fresh())
-        value = f.call("i64", self.api(f, "%api", "PyLong_AsLongLong"), "ptr %obj")
-        with f.when(f.cmp("eq", value, -1), unlikely=True):
-            error = f.call("ptr", self.api(f, "%api", "PyErr_Occurred"))
-            with f.when(f.cmp("ne", error, "null", "ptr")):
-                f.st("i64", 2, "%bad")
-        f.ret(f.op(f"inttoptr i64 {value} to ptr"))
-        return f
+        asm = Fn("hy_pointer", "ptr", "noinline", api="ptr", obj="ptr", bad="ptr")
+        kind = self.type_of(asm, "%obj")
+        with asm.when(asm.cmp("eq", kind, self.api(asm, "%api", "ndarray"), "ptr")):
+            asm.ret(asm.ld("%obj", self.layout.array_data))
+        asm.label(asm.fresh())
+        with asm.when(asm.cmp("ne", kind, self.api(asm, "%api", "int"), "ptr"), unlikely=True):
+            asm.st("i64", 1, "%bad")
+            asm.ret("null")
+        asm.label(asm.fresh())
+        value = asm.call("i64", self.api(asm, "%api", "PyLong_AsLongLong"), "ptr %obj")
+        with asm.when(asm.cmp("eq", value, -1), unlikely=True):
+            error = asm.call("ptr", self.api(asm, "%api", "PyErr_Occurred"))
+            with asm.when(asm.cmp("ne", error, "null", "ptr")):
+                asm.st("i64", 2, "%bad")
+        asm.ret(asm.op(f"inttoptr i64 {value} to ptr"))
+        return asm
 
-    def _fail(self, f: Fn, label: str, api: str, text: str) -> None:
-        f.label(label)
-        f.call(
+    def _pointer_of(self, asm: Fn, api: str, obj: str, bad: str) -> str:
+        return asm.call("ptr", "@hy_pointer", f"ptr {api}", f"ptr {obj}", f"ptr {bad}")
+
+    def _fail(self, asm: Fn, label: str, api: str, text: str) -> None:
+        asm.label(label)
+        asm.call(
             "void",
-            self.api(f, api, "PyErr_SetString"),
-            f"ptr {self.api(f, api, 'type_error')}",
-            f"ptr {self.api(f, api, text)}",
+            self.api(asm, api, "PyErr_SetString"),
+            f"ptr {self.api(asm, api, 'type_error')}",
+            f"ptr {self.api(asm, api, text)}",
         )
-        f.ret("null")
+        asm.ret("null")
 
     def run_one(self) -> Fn:
-        """Run one step, releasing the GIL for long work; the status as a Python int."""
-        f = Fn("hy_run_one", "ptr", "noinline", api="ptr", step="ptr", bufs="ptr")
-        failed, saved = f.var("i64"), f.var("ptr")
-        f.st("ptr", "null", saved)
-        flags = f.ld("%step", 40, "i64")
-        long = f.both(
-            f.cmp("ugt", f.ld("%step", 16, "i64"), f.ld("%step", 24, "i64")),
-            f.cmp("eq", f.op(f"and i64 {flags}, {KEEP_GIL}"), 0),
+        """Run one step, releasing the GIL for long work; the status as a Python int.
+
+        Giving the GIL up and getting it back costs more than a short kernel takes, and work of one
+        chunk is short."""
+        asm = Fn("hy_run_one", "ptr", "noinline", api="ptr", step="ptr", bufs="ptr")
+        failed, saved = asm.var("i64"), asm.var("ptr")
+        asm.st("ptr", "null", saved)
+        flags = asm.ld("%step", 40, "i64")
+        long = asm.both(
+            asm.cmp("ugt", asm.ld("%step", 16, "i64"), asm.ld("%step", 24, "i64")),
+            asm.cmp("eq", asm.op(f"and i64 {flags}, {KEEP_GIL}"), 0),
         )
-        with f.when(long):
-            f.st("ptr", f.call("ptr", self.api(f, "%api", "PyEval_SaveThread")), saved)
-        status = f.call(
+        with asm.when(long):
+            asm.st("ptr", asm.call("ptr", self.api(asm, "%api", "PyEval_SaveThread")), saved)
+        status = asm.call(
             "i64",
-            self.api(f, "%api", "plan"),
-            f"ptr {self.api(f, '%api', 'ctl')}",
+            self.api(asm, "%api", "plan"),
+            f"ptr {self.api(asm, '%api', 'ctl')}",
             "ptr %step",
             "i64 1",
             "ptr %bufs",
-            f"i64 {f.ld('%step', 32, 'i64')}",
+            f"i64 {asm.ld('%step', 32, 'i64')}",
             f"ptr {failed}",
         )
-        with f.when(long):
-            f.call("void", self.api(f, "%api", "PyEval_RestoreThread"), f"ptr {f.ld(saved)}")
-        f.ret(f.call("ptr", self.api(f, "%api", "PyLong_FromLongLong"), f"i64 {status}"))
-        return f
+        with asm.when(long):
+            restore = self.api(asm, "%api", "PyEval_RestoreThread")
+            asm.call("void", restore, f"ptr {asm.ld(saved)}")
+        make = self.api(asm, "%api", "PyLong_FromLongLong")
+        asm.ret(asm.call("ptr", make, f"i64 {status}"))
+        return asm
 
     def call(self) -> Fn:
         """Bound kernel: call(*arrays or addresses) -> status.  Table: api, pointer count, step."""
-        f = Fn("hy_call", "ptr", self_="ptr", args="ptr", nargs="i64")
-        bufs, bad = f.var("ptr", MAX_POINTERS), f.var("i64")
-        f.st("i64", 0, bad)
-        table = self.table(f, "%self_")
-        api = f.ld(table)
-        f.go_if(f.cmp("ne", "%nargs", f.ld(table, 8, "i64")), "arity")
-        with f.each("%nargs") as i:
-            got = f.call(
-                "ptr", "@hy_pointer", f"ptr {api}", f"ptr {f.ld(f.nth('%args', i))}", f"ptr {bad}"
-            )
-            f.st("ptr", got, f.nth(bufs, i))
-        f.go_if(f.cmp("ne", f.ld(bad, 0, "i64"), 0), "wrong")
-        f.ret(f.call("ptr", "@hy_run_one", f"ptr {api}", f"ptr {f.at(table, 16)}", f"ptr {bufs}"))
-        self._wrong(f, bad, api)
-        return f
+        asm = Fn("hy_call", "ptr", self_="ptr", args="ptr", nargs="i64")
+        bufs, bad = asm.var("ptr", MAX_POINTERS), asm.var("i64")
+        asm.st("i64", 0, bad)
+        table = self.table(asm, "%self_")
+        api = asm.ld(table)
+        asm.go_if(asm.cmp("ne", "%nargs", asm.ld(table, 8, "i64")), "arity")
+        self._gather(asm, api, "%args", "%nargs", bufs, bad)
+        self._run(asm, api, asm.at(table, 16), bufs, bad)
+        return asm
 
-    def _wrong(self, f: Fn, bad: str, api: str) -> None:
-        f.label("wrong")
-        f.go_if(f.cmp("eq", f.ld(bad, 0, "i64"), 1), "mistyped")
-        f.ret("null")  # PyLong_AsLongLong has set the error
-        self._fail(f, "mistyped", api, "text_pointer")
-        self._fail(f, "arity", api, "text_arity")
+    def _gather(self, asm: Fn, api: str, items: str, count: str, bufs: str, bad: str) -> None:
+        """Base pointers of `count` objects; to `wrong` when one gives none."""
+        with asm.each(count) as index:
+            got = self._pointer_of(asm, api, asm.ld(asm.nth(items, index)), bad)
+            asm.st("ptr", got, asm.nth(bufs, index))
+        asm.go_if(asm.cmp("ne", asm.ld(bad, 0, "i64"), 0), "wrong")
+
+    def _run(self, asm: Fn, api: str, step: str, bufs: str, bad: str) -> None:
+        """Run the step; then the ends of a call that has wrong arguments."""
+        asm.ret(asm.call("ptr", "@hy_run_one", f"ptr {api}", f"ptr {step}", f"ptr {bufs}"))
+        asm.label("wrong")
+        asm.go_if(asm.cmp("eq", asm.ld(bad, 0, "i64"), 1), "mistyped")
+        asm.ret("null")  # PyLong_AsLongLong has set the error
+        self._fail(asm, "mistyped", api, "text_pointer")
+        self._fail(asm, "arity", api, "text_arity")
 
     def launch(self) -> Fn:
         """launch(code, words, items, grain, scratch, pointers) -> status; self's table: api."""
-        f = Fn("hy_launch", "ptr", self_="ptr", args="ptr", nargs="i64")
-        bufs, bad, step = f.var("ptr", MAX_POINTERS), f.var("i64"), f.var("ptr", 6)
-        f.st("i64", 0, bad)
-        api = f.ld(self.table(f, "%self_"))
-        f.go_if(f.cmp("ne", "%nargs", 6), "arity")
-        for k in range(5):
-            got = f.call(
-                "ptr", "@hy_pointer", f"ptr {api}", f"ptr {f.ld('%args', 8 * k)}", f"ptr {bad}"
-            )
-            f.st("ptr", got, step, 8 * k)
-        f.st("i64", 0, step, 40)
-        grain = f.ld(step, 24, "i64")
-        f.st("i64", f.pick(f.cmp("eq", grain, 0), 1, grain), step, 24)
-        seq = f.ld("%args", 40)
-        is_tuple = f.cmp("eq", self.type_of(f, seq), self.api(f, api, "tuple"), "ptr")
-        is_list = f.cmp("eq", self.type_of(f, seq), self.api(f, api, "list"), "ptr")
-        f.go_if(f.op(f"xor i1 {f.either(is_tuple, is_list)}, true"), "mistyped")
-        count = f.ld(seq, SIZE, "i64")
-        f.go_if(f.cmp("ugt", count, MAX_POINTERS), "arity")
-        items = f.pick(
-            is_tuple, f.at(seq, self.lay.tuple_items), f.ld(seq, self.lay.list_items), "ptr"
-        )
-        with f.each(count) as i:
-            got = f.call(
-                "ptr", "@hy_pointer", f"ptr {api}", f"ptr {f.ld(f.nth(items, i))}", f"ptr {bad}"
-            )
-            f.st("ptr", got, f.nth(bufs, i))
-        f.go_if(f.cmp("ne", f.ld(bad, 0, "i64"), 0), "wrong")
-        f.ret(f.call("ptr", "@hy_run_one", f"ptr {api}", f"ptr {step}", f"ptr {bufs}"))
-        self._wrong(f, bad, api)
-        return f
+        asm = Fn("hy_launch", "ptr", self_="ptr", args="ptr", nargs="i64")
+        bufs, bad, step = asm.var("ptr", MAX_POINTERS), asm.var("i64"), asm.var("ptr", 6)
+        asm.st("i64", 0, bad)
+        api = asm.ld(self.table(asm, "%self_"))
+        asm.go_if(asm.cmp("ne", "%nargs", 6), "arity")
+        for offset in range(0, 40, 8):
+            asm.st("ptr", self._pointer_of(asm, api, asm.ld("%args", offset), bad), step, offset)
+        asm.st("i64", 0, step, 40)
+        grain = asm.ld(step, 24, "i64")
+        asm.st("i64", asm.pick(asm.cmp("eq", grain, 0), 1, grain), step, 24)
+        sequence = asm.ld("%args", 40)
+        is_tuple = asm.cmp("eq", self.type_of(asm, sequence), self.api(asm, api, "tuple"), "ptr")
+        is_list = asm.cmp("eq", self.type_of(asm, sequence), self.api(asm, api, "list"), "ptr")
+        asm.go_if(asm.op(f"xor i1 {asm.either(is_tuple, is_list)}, true"), "mistyped")
+        count = asm.ld(sequence, SIZE, "i64")
+        asm.go_if(asm.cmp("ugt", count, MAX_POINTERS), "arity")
+        # a tuple holds its items, a list a pointer to them
+        inline = asm.at(sequence, self.layout.tuple_items)
+        items = asm.pick(is_tuple, inline, asm.ld(sequence, self.layout.list_items), "ptr")
+        self._gather(asm, api, items, count, bufs, bad)
+        self._run(asm, api, step, bufs, bad)
+        return asm
 
     def launchers(self) -> list[Fn]:
         return [self.pointer(), self.run_one(), self.call(), self.launch()]

@@ -43,8 +43,10 @@ class Native:
     def __init__(self, ctl: int, plan: int, take: int, put: int) -> None:
         layout = abi.layout()
         assert layout is not None
-        v, a, node, x = (abi.slot_offset(Handle, n) for n in ("_v", "_a", "_node", "_x"))
-        slots = Slots(v, a, node, x, abi.slot_offset(Owner, "table"))
+        value, aval, node, extra = (
+            abi.slot_offset(Handle, name) for name in ("_v", "_a", "_node", "_x")
+        )
+        slots = Slots(value, aval, node, extra, abi.slot_offset(Owner, "table"))
         self.module = compile_ir(entry_text(layout, slots), NAMES)
         self.api = m.immortal_memory(API_BYTES)
         words = {

@@ -8,119 +8,123 @@ from __future__ import annotations
 
 from ..machine.asm import Fn
 from .abi import ALIGNED, C_CONTIGUOUS
-from .entry_table import GUARDS_AT_ONCE, INPUT, RESULT, STATE, TABLE
+from .entry_table import GUARDS_AT_ONCE, TABLE
 from .launch_ir import Writer
+from .records import Record, Section
 
 __all__ = ["Taking"]
 
 CONTIGUOUS_ALIGNED = C_CONTIGUOUS | ALIGNED
+GUARDS_BYTES = 16 * GUARDS_AT_ONCE
 
 
 class Taking(Writer):
     """The functions that check a call and take its values."""
 
     # ---- checks
-    def type_ok(self, f: Fn, table: str, obj: str, miss: str) -> None:
+    def type_ok(self, asm: Fn, table: str, obj: str, miss: str) -> None:
         """Go to `miss` unless the exact type of obj is accepted."""
-        types = f.ld(table, TABLE["types"])
-        kind = self.type_of(f, obj)
-        with f.when(f.cmp("ne", kind, f.ld(types), "ptr")):
-            known = f.call("i1", "@hy_known_type", f"ptr {table}", f"ptr {kind}")
-            f.go_if(f.op(f"xor i1 {known}, true"), miss)
+        types = asm.ld(table, TABLE["types"])
+        kind = self.type_of(asm, obj)
+        with asm.when(asm.cmp("ne", kind, asm.ld(types), "ptr")):
+            known = asm.call("i1", "@hy_known_type", f"ptr {table}", f"ptr {kind}")
+            asm.go_if(asm.op(f"xor i1 {known}, true"), miss)
 
     def known_type(self) -> Fn:
-        f = Fn("hy_known_type", "i1", "noinline", table="ptr", kind="ptr")
-        types = f.ld("%table", TABLE["types"])
-        with f.each(f.ld("%table", TABLE["types_n"], "i64")) as i:
-            f.go_if(f.cmp("eq", f.ld(f.nth(types, i)), "%kind", "ptr"), "yes")
-        f.ret("false")
-        f.label("yes")
-        f.ret("true")
-        return f
+        asm = Fn("hy_known_type", "i1", "noinline", table="ptr", kind="ptr")
+        types = asm.ld("%table", TABLE["types"])
+        with asm.each(asm.ld("%table", TABLE["types_n"], "i64")) as index:
+            asm.go_if(asm.cmp("eq", asm.ld(asm.nth(types, index)), "%kind", "ptr"), "yes")
+        asm.ret("false")
+        asm.label("yes")
+        asm.ret("true")
+        return asm
 
     def precheck(self) -> Fn:
         """Arguments only, before anything is allocated: number, types, avals."""
-        f = Fn("hy_precheck", "i1", "noinline", table="ptr", args="ptr", nargs="i64")
-        f.go_if(f.cmp("ne", "%nargs", f.ld("%table", TABLE["nargs"], "i64")), "miss")
-        inputs = f.ld("%table", TABLE["inputs"])
-        with f.each("%nargs") as i:
-            h = f.ld(f.nth("%args", i))
-            self.type_ok(f, "%table", h, "miss")
-            want = f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["aval"])
-            f.go_if(f.cmp("ne", f.ld(h, self.s.a), want, "ptr"), "miss")
-        f.ret("true")
-        f.label("miss")
-        f.ret("false")
-        return f
+        asm = Fn("hy_precheck", "i1", "noinline", table="ptr", args="ptr", nargs="i64")
+        asm.go_if(asm.cmp("ne", "%nargs", asm.ld("%table", TABLE["nargs"], "i64")), "miss")
+        inputs = Section(asm, "inputs")
+        with asm.each("%nargs") as index:
+            handle = asm.ld(asm.nth("%args", index))
+            self.type_ok(asm, "%table", handle, "miss")
+            want = inputs.record(index).pointer("aval")
+            asm.go_if(asm.cmp("ne", asm.ld(handle, self.slots.aval), want, "ptr"), "miss")
+        asm.ret("true")
+        asm.label("miss")
+        asm.ret("false")
+        return asm
 
     def check(self) -> Fn:
         """Everything, without side effects; fills in the handles of this call."""
-        f = Fn("hy_check", "i1", "noinline", table="ptr", args="ptr", block="ptr")
-        ndarray = self.api(f, f.ld("%table"), "ndarray")
-        handles = f.at("%block", f.ld("%table", TABLE["handles_at"], "i64"))
-        guards, inputs = f.ld("%table", TABLE["guards"]), f.ld("%table", TABLE["inputs"])
-        nargs, count = (
-            f.ld("%table", TABLE["nargs"], "i64"),
-            f.ld("%table", TABLE["inputs_n"], "i64"),
-        )
-        with f.each(f.ld("%table", TABLE["guards_n"], "i64")) as i:
-            g = f.nth(guards, i, 16 * GUARDS_AT_ONCE)
-            for at in range(0, 16 * GUARDS_AT_ONCE, 16):
-                same = f.cmp("eq", f.ld(f.ld(g, at), 0, "i64"), f.ld(g, at + 8, "i64"))
-                f.go_if(f.op(f"xor i1 {same}, true"), "miss")
-        with f.each(nargs) as i:
-            f.st("ptr", f.ld(f.nth("%args", i)), f.nth(handles, i))
-        with f.each(count, nargs) as i:
-            f.st(
-                "ptr",
-                f.ld(f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["place"])),
-                f.nth(handles, i),
-            )
-        with f.each(count) as i:
-            r, h = f.nth(inputs, i, INPUT["size"]), f.ld(f.nth(handles, i))
-            f.go_if(f.cmp("eq", h, "null", "ptr"), "miss")
-            self.type_ok(f, "%table", h, "miss")
-            f.go_if(f.cmp("ne", f.ld(h, self.s.a), f.ld(r, INPUT["aval"]), "ptr"), "miss")
-            node = f.ld(r, INPUT["node"])
-            off = f.both(
-                f.cmp("ne", node, "null", "ptr"), f.cmp("ne", f.ld(h, self.s.node), node, "ptr")
-            )
-            f.go_if(off, "miss")
-            plain = f.cmp("ne", f.ld(r, INPUT["plain"], "i64"), 0)
-            f.go_if(f.both(plain, f.cmp("ne", f.ld(h, self.s.x), "null", "ptr")), "miss")
-            v = f.ld(h, self.s.v)
-            f.go_if(f.cmp("eq", v, "null", "ptr"), "miss")
-            f.go_if(f.cmp("ne", self.type_of(f, v), ndarray, "ptr"), "miss")
-        with f.each(f.ld("%table", TABLE["distinct_n"], "i64")) as i:
-            h = f.ld(f.nth(handles, i))
-            with f.each(count, f.add(i, 1)) as j:
-                f.go_if(f.cmp("eq", h, f.ld(f.nth(handles, j)), "ptr"), "miss")
-        with f.when(f.cmp("ne", f.ld("%table", TABLE["places_n"], "i64"), 0)):
-            once = f.call("i1", "@hy_met_once", "ptr %table", f"ptr {handles}")
-            f.go_if(f.op(f"xor i1 {once}, true"), "miss")
-        f.ret("true")
-        f.label("miss")
-        f.ret("false")
-        return f
+        asm = Fn("hy_check", "i1", "noinline", table="ptr", args="ptr", block="ptr")
+        ndarray = self.api(asm, asm.ld("%table"), "ndarray")
+        handles = asm.at("%block", asm.ld("%table", TABLE["handles_at"], "i64"))
+        guards, inputs = asm.ld("%table", TABLE["guards"]), Section(asm, "inputs")
+        nargs, count = asm.ld("%table", TABLE["nargs"], "i64"), inputs.count()
+        with asm.each(asm.ld("%table", TABLE["guards_n"], "i64")) as index:
+            group = asm.nth(guards, index, GUARDS_BYTES)
+            for offset in range(0, GUARDS_BYTES, 16):
+                word = asm.ld(asm.ld(group, offset), 0, "i64")
+                same = asm.cmp("eq", word, asm.ld(group, offset + 8, "i64"))
+                asm.go_if(asm.op(f"xor i1 {same}, true"), "miss")
+        with asm.each(nargs) as index:
+            asm.st("ptr", asm.ld(asm.nth("%args", index)), asm.nth(handles, index))
+        with asm.each(count, nargs) as index:
+            asm.st("ptr", asm.ld(inputs.record(index).pointer("place")), asm.nth(handles, index))
+        with asm.each(count) as index:
+            record = inputs.record(index)
+            self._check_handle(asm, record, asm.ld(asm.nth(handles, index)), ndarray)
+        with asm.each(asm.ld("%table", TABLE["distinct_n"], "i64")) as index:
+            handle = asm.ld(asm.nth(handles, index))
+            with asm.each(count, asm.add(index, 1)) as later:
+                asm.go_if(asm.cmp("eq", handle, asm.ld(asm.nth(handles, later)), "ptr"), "miss")
+        with asm.when(asm.cmp("ne", asm.ld("%table", TABLE["places_n"], "i64"), 0)):
+            once = asm.call("i1", "@hy_met_once", "ptr %table", f"ptr {handles}")
+            asm.go_if(asm.op(f"xor i1 {once}, true"), "miss")
+        asm.ret("true")
+        asm.label("miss")
+        asm.ret("false")
+        return asm
+
+    def _check_handle(self, asm: Fn, record: Record, handle: str, ndarray: str) -> None:
+        """Go to `miss` unless a handle is what its input was specialised on."""
+        slots = self.slots
+        asm.go_if(asm.cmp("eq", handle, "null", "ptr"), "miss")
+        self.type_ok(asm, "%table", handle, "miss")
+        aval = asm.ld(handle, slots.aval)
+        asm.go_if(asm.cmp("ne", aval, record.pointer("aval"), "ptr"), "miss")
+        node = record.pointer("node")
+        asked = asm.cmp("ne", node, "null", "ptr")
+        other = asm.cmp("ne", asm.ld(handle, slots.node), node, "ptr")
+        asm.go_if(asm.both(asked, other), "miss")
+        plain = record.is_set("plain")
+        linked = asm.cmp("ne", asm.ld(handle, slots.extra), "null", "ptr")
+        asm.go_if(asm.both(plain, linked), "miss")
+        value = asm.ld(handle, slots.value)
+        asm.go_if(asm.cmp("eq", value, "null", "ptr"), "miss")
+        asm.go_if(asm.cmp("ne", self.type_of(asm, value), ndarray, "ptr"), "miss")
 
     def met_once(self) -> Fn:
         """Whether all checked handles are different objects.  A handle that was met has no record
         until all get theirs back; no Python runs in between."""
-        f = Fn("hy_met_once", "i1", "noinline", table="ptr", handles="ptr")
-        inputs, count = f.ld("%table", TABLE["inputs"]), f.ld("%table", TABLE["inputs_n"], "i64")
+        asm = Fn("hy_met_once", "i1", "noinline", table="ptr", handles="ptr")
+        inputs = Section(asm, "inputs")
+        count = inputs.count()
         for result in ("true", "false"):
             if result == "true":
-                with f.each(count) as i:
-                    h = f.ld(f.nth("%handles", i))
-                    f.go_if(f.cmp("eq", f.ld(h, self.s.a), "null", "ptr"), "again")
-                    f.st("ptr", "null", h, self.s.a)
+                with asm.each(count) as index:
+                    handle = asm.ld(asm.nth("%handles", index))
+                    met = asm.cmp("eq", asm.ld(handle, self.slots.aval), "null", "ptr")
+                    asm.go_if(met, "again")
+                    asm.st("ptr", "null", handle, self.slots.aval)
             else:
-                f.label("again")
-            with f.each(count) as i:
-                record = f.ld(f.nth(inputs, i, INPUT["size"]), INPUT["aval"])
-                f.st("ptr", record, f.ld(f.nth("%handles", i)), self.s.a)
-            f.ret(result)
-        return f
+                asm.label("again")
+            with asm.each(count) as index:
+                aval = inputs.record(index).pointer("aval")
+                asm.st("ptr", aval, asm.ld(asm.nth("%handles", index)), self.slots.aval)
+            asm.ret(result)
+        return asm
 
     # ---- taking values
     def take(self) -> Fn:
@@ -128,80 +132,74 @@ class Taking(Writer):
         then empty.
 
         1 taken, 0 two places hold one handle (states are put back by the caller's rollback)."""
-        f = Fn("hy_take", "i1", "noinline", table="ptr", block="ptr")
-        handles = f.at("%block", f.ld("%table", TABLE["handles_at"], "i64"))
-        inputs, states = f.ld("%table", TABLE["inputs"]), f.ld("%table", TABLE["states"])
-        kind, busy = f.ld("%table", TABLE["kind"]), f.ld("%table", TABLE["busy"])
-        with f.each(f.ld("%table", TABLE["states_n"], "i64")) as i:
-            r = f.nth(states, i, STATE["size"])
-            h = f.ld(f.at("%block", f.ld(r, STATE["handle"], "i64")))
-            v = f.ld(h, self.s.v)
-            f.go_if(f.cmp("eq", v, "null", "ptr"), "alias")
-            with f.when(f.cmp("ne", f.ld(r, STATE["hold"], "i64"), 0), unlikely=True):
-                self.incref(f, h)  # a place may drop it while we run
-                f.st("ptr", h, f.at("%block", f.add(f.ld(r, STATE["news"], "i64"), 8)))
-            f.st("ptr", "null", h, self.s.v)
-            self.mark(f, h, kind, busy, busy)
-            f.st("ptr", v, f.at("%block", f.ld(r, STATE["input"], "i64")))
-        with f.each(f.ld("%table", TABLE["inputs_n"], "i64")) as i:
-            r = f.nth(inputs, i, INPUT["size"])
-            with f.when(f.cmp("eq", f.ld(r, INPUT["state"], "i64"), 0)):
-                v = f.ld(f.ld(f.nth(handles, i)), self.s.v)
-                f.go_if(f.cmp("eq", v, "null", "ptr"), "alias")
-                self.incref(f, v)
-                f.st("ptr", v, f.at("%block", f.ld(r, INPUT["word"], "i64")))
-        f.call("void", "@hy_hold", "ptr %table", "ptr %block")
-        f.ret("true")
-        f.label("alias")
-        f.ret("false")
-        return f
+        asm = Fn("hy_take", "i1", "noinline", table="ptr", block="ptr")
+        handles = asm.at("%block", asm.ld("%table", TABLE["handles_at"], "i64"))
+        inputs, states = Section(asm, "inputs"), Section(asm, "states")
+        kind, busy = asm.ld("%table", TABLE["kind"]), asm.ld("%table", TABLE["busy"])
+        with states.each() as state:
+            handle = asm.ld(state.spot("handle"))
+            value = asm.ld(handle, self.slots.value)
+            asm.go_if(asm.cmp("eq", value, "null", "ptr"), "alias")
+            with asm.when(state.is_set("hold"), unlikely=True):
+                self.incref(asm, handle)  # a place may drop it while we run
+                asm.st("ptr", handle, asm.at("%block", asm.add(state.number("news"), 8)))
+            asm.st("ptr", "null", handle, self.slots.value)
+            self.mark(asm, handle, kind, busy, busy)
+            asm.st("ptr", value, state.spot("input"))
+        with asm.each(inputs.count()) as index:
+            record = inputs.record(index)
+            with asm.when(asm.cmp("eq", record.number("state"), 0)):
+                value = asm.ld(asm.ld(asm.nth(handles, index)), self.slots.value)
+                asm.go_if(asm.cmp("eq", value, "null", "ptr"), "alias")
+                self.incref(asm, value)
+                asm.st("ptr", value, record.spot("word"))
+        asm.call("void", "@hy_hold", "ptr %table", "ptr %block")
+        asm.ret("true")
+        asm.label("alias")
+        asm.ret("false")
+        return asm
 
-    def mark(self, f: Fn, h: str, old: str, new: str, busy: str) -> None:
+    def mark(self, asm: Fn, handle: str, old: str, new: str, busy: str) -> None:
         """Change the type of a handle, where readers in other threads have to see it.
 
-        Counts of the types are left alone: the handle is held until its type is put back."""
-        with f.when(f.cmp("ne", busy, "null", "ptr"), unlikely=True):
-            kind = self.type_of(f, h)
-            f.st("ptr", f.pick(f.cmp("eq", kind, old, "ptr"), new, kind, "ptr"), h, self.lay.type)
+        The busy type has the same layout, so only the pointer to the type moves.  Counts of the
+        types are left alone: the handle is held until its type is put back."""
+        with asm.when(asm.cmp("ne", busy, "null", "ptr"), unlikely=True):
+            kind = self.type_of(asm, handle)
+            marked = asm.pick(asm.cmp("eq", kind, old, "ptr"), new, kind, "ptr")
+            asm.st("ptr", marked, handle, self.layout.type)
 
     def hold(self) -> Fn:
         """Own the handles that will be returned as they are."""
-        f = Fn("hy_hold", "void", "noinline", table="ptr", block="ptr")
-        results = f.ld("%table", TABLE["results"])
-        with f.each(f.ld("%table", TABLE["results_n"], "i64")) as i:
-            r = f.nth(results, i, RESULT["size"])
-            at = f.ld(r, RESULT["handle"], "i64")
-            with f.when(f.cmp("ne", at, 0)):
-                h = f.ld(f.at("%block", at))
-                self.incref(f, h)
-                f.st("ptr", h, f.at("%block", f.ld(r, RESULT["at"], "i64")))
-        f.ret()
-        return f
+        asm = Fn("hy_hold", "void", "noinline", table="ptr", block="ptr")
+        with Section(asm, "results").each() as result:
+            offset = result.number("handle")
+            with asm.when(asm.cmp("ne", offset, 0)):
+                handle = asm.ld(asm.at("%block", offset))
+                self.incref(asm, handle)
+                asm.st("ptr", handle, result.spot("at"))
+        asm.ret()
+        return asm
 
     def point(self) -> Fn:
         """Base pointers of the inputs, copied where not contiguous.  0: an exception is set."""
-        f = Fn("hy_point", "i1", "noinline", table="ptr", block="ptr")
-        inputs = f.ld("%table", TABLE["inputs"])
-        with f.each(f.ld("%table", TABLE["inputs_n"], "i64")) as i:
-            r = f.nth(inputs, i, INPUT["size"])
-            word = f.at("%block", f.ld(r, INPUT["word"], "i64"))
-            v = f.ld(word)
-            plain = f.op(f"and i32 {f.ld(v, self.lay.array_flags, 'i32')}, {CONTIGUOUS_ALIGNED}")
-            where = f.var("ptr")
-            f.st("ptr", v, where)
-            with f.when(f.cmp("ne", plain, CONTIGUOUS_ALIGNED, "i32"), unlikely=True):
-                fresh = f.call(
-                    "ptr", self.api(f, f.ld("%table"), "copy_array"), f"ptr {v}", "i32 0"
-                )
-                f.go_if(f.cmp("eq", fresh, "null", "ptr"), "error")
-                f.st("ptr", fresh, f.at(word, 8))  # owned, next to the value
-                f.st("ptr", fresh, where)
-            f.st(
-                "ptr",
-                f.ld(f.ld(where), self.lay.array_data),
-                f.at("%block", f.ld(r, INPUT["buf"], "i64")),
-            )
-        f.ret("true")
-        f.label("error")
-        f.ret("false")
-        return f
+        asm = Fn("hy_point", "i1", "noinline", table="ptr", block="ptr")
+        with Section(asm, "inputs").each() as record:
+            word = record.spot("word")
+            value = asm.ld(word)
+            flags = asm.ld(value, self.layout.array_flags, "i32")
+            plain = asm.op(f"and i32 {flags}, {CONTIGUOUS_ALIGNED}")
+            where = asm.var("ptr")
+            asm.st("ptr", value, where)
+            with asm.when(asm.cmp("ne", plain, CONTIGUOUS_ALIGNED, "i32"), unlikely=True):
+                copy = self.api(asm, asm.ld("%table"), "copy_array")
+                fresh = asm.call("ptr", copy, f"ptr {value}", "i32 0")
+                asm.go_if(asm.cmp("eq", fresh, "null", "ptr"), "error")
+                asm.st("ptr", fresh, asm.at(word, 8))  # owned, next to the value
+                asm.st("ptr", fresh, where)
+            data = asm.ld(asm.ld(where), self.layout.array_data)
+            asm.st("ptr", data, record.spot("buf"))
+        asm.ret("true")
+        asm.label("error")
+        asm.ret("false")
+        return asm
