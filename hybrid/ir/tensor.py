@@ -7,11 +7,12 @@ describes `_v`; `_node` is None (no gradient), a Leaf, or a tape entry (see auto
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..core.aval import Aval
 
-__all__ = ["Handle", "Leaf", "Alias", "new_handle", "link_view", "TENSOR", "LITERAL", "SAME"]
+__all__ = ["Handle", "Leaf", "Alias", "new_handle", "link_view", "RUNTIME", "LITERAL", "SAME"]
 
 
 class Handle:
@@ -62,13 +63,26 @@ class Alias:
 
 LITERAL = object()
 SAME = object()
-# The public Tensor class; eager/tensor.py sets it once, at import.
-TENSOR: list[Any] = [Handle]
+
+
+class Runtime:
+    """What the floors above this one give it, each once, at import: the public class of tensors,
+    a function from device kind to backend, and how a sequence with tensors in it becomes one."""
+
+    __slots__ = ("tensor", "backend", "join")
+
+    def __init__(self) -> None:
+        self.tensor: Any = Handle
+        self.backend: Callable[[str], Any] | None = None
+        self.join: Any = None
+
+
+RUNTIME = Runtime()
 
 
 def new_handle(value: Any, a: Aval, node: Any = None) -> Any:
     """A tensor around a value that the caller owns."""
-    cls = TENSOR[0]
+    cls = RUNTIME.tensor
     t = cls.__new__(cls)
     t._v, t._a, t._node = value, a, node
     return t

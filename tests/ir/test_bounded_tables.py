@@ -18,25 +18,25 @@ from hybrid.backends.emit import loops as emitted
 from hybrid.core import aval as avals
 from hybrid.core.aval import HOST, aval, find_aval
 from hybrid.core.cache import NATIVE, Bounded
-from hybrid.ir.door import bind
+from hybrid.ir.door import entries as known
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Generations of 150 signatures, and half a megabyte of text."""
-    monkeypatch.setattr(bind.Signatures, "entries", 150)
+    monkeypatch.setattr(known.Signatures, "entries", 150)
     monkeypatch.setattr(kernels._GENERATED, "nbytes", 1 << 19)
-    bind.SIGNATURES.sweep()
-    bind.SIGNATURES.sweep()
+    known.SIGNATURES.sweep()
+    known.SIGNATURES.sweep()
     yield
-    bind.SIGNATURES.sweep()
+    known.SIGNATURES.sweep()
 
 
 STEADY = 60  # signatures that every call uses, whatever its shape
 
 
 def entries() -> int:
-    return sum(map(len, bind.TABLES.values()))
+    return sum(map(len, known.TABLES.values()))
 
 
 def training_step():
@@ -89,20 +89,20 @@ def test_signatures_of_many_shapes_are_bounded(small):
     for n in range(1, 60):
         step(hybrid.ones((n, 8)))
         most = max(most, entries())
-    assert most <= 2 * bind.Signatures.entries + STEADY
+    assert most <= 2 * known.Signatures.entries + STEADY
 
 
 def test_what_is_used_stays(small):
     x, rare = hybrid.ones((3, 5)), hybrid.ones((4, 5))
     op = (x + x)._node, hybrid.add.op
     rare + rare
-    kept = bind.TABLES[op[1]][(), (x._a, x._a)]
+    kept = known.TABLES[op[1]][(), (x._a, x._a)]
     for n in range(1, 400):
         y = hybrid.ones((n + 10,))
         y + y
         x + x
-    assert bind.SIGNATURES.generation > 2
-    table = bind.TABLES[op[1]]
+    assert known.SIGNATURES.generation > 2
+    table = known.TABLES[op[1]]
     assert table[(), (x._a, x._a)] is kept
     assert ((), (rare._a, rare._a)) not in table
     assert (rare + rare).tolist() == [[2.0] * 5] * 4
@@ -110,8 +110,8 @@ def test_what_is_used_stays(small):
 
 def test_native_code_counts_and_goes(small, monkeypatch):
     """Products are compiled per shape: their code goes with their signatures."""
-    monkeypatch.setattr(bind.Signatures, "entries", 10**6)
-    monkeypatch.setattr(bind.Signatures, "nbytes", 1 << 20)
+    monkeypatch.setattr(known.Signatures, "entries", 10**6)
+    monkeypatch.setattr(known.Signatures, "nbytes", 1 << 20)
     alive = []
     for n in range(1, 40):
         a, b = hybrid.ones((n + 20, 40)), hybrid.ones((40, n + 20))
@@ -154,7 +154,7 @@ def test_replays_of_many_shapes_are_bounded(small):
                 step(hybrid.ones((n, 8)))
     info = step.cache_info()
     assert info.signatures <= 64 and info.plans <= 64
-    assert entries() <= 2 * bind.Signatures.entries + STEADY
+    assert entries() <= 2 * known.Signatures.entries + STEADY
 
 
 def test_sweeps_beside_callers(small):
@@ -175,7 +175,7 @@ def test_sweeps_beside_callers(small):
     threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
     [t.start() for t in threads]
     for _ in range(30):
-        bind.SIGNATURES.sweep()
+        known.SIGNATURES.sweep()
         gc.collect()
         stop.wait(0.01)
     stop.set()

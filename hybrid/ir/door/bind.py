@@ -1,26 +1,42 @@
 """The one door: every op call, eager or recorded, goes through `bind` (or its flat form, flat.py).
 
+Here are the values that a call takes, and the call; its mode and backends are in context.py, the
+signatures that were seen in entries.py.
+
 Invariant: an op is computed by the kernel that the device's backend gave for exactly these avals
 and parameters; the tape entry and the mode hook see the same inputs and outputs as the kernel.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import reduce
+from operator import is_
 from typing import Any
 
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import HOST, Aval, Device, aval
-from ...core.cache import NATIVE
-from ...core.errors import DeviceError, DTypeError
-from ...core.floating import plain_floats
-from ..graph.graph import param_key
-from ..op import NO_GRAD, OPS, Op, common_dtype
-from ..tensor import LITERAL, TENSOR, Handle, link_view, new_handle
+from ...core.aval import HOST, Device, aval
+from ...core.errors import DTypeError
+from ..op import OPS, Op, common_dtype
+from ..tensor import LITERAL, RUNTIME, Handle, link_view, new_handle
+from .context import (
+    LOCAL,
+    STATE,
+    aside,
+    backend_of,
+    current_mode,
+    fetched,
+    grad_enabled,
+    placed,
+    pop_mode,
+    push_mode,
+    renew,
+    set_grad,
+    use_backends,
+)
+from .entries import FAST, TABLE_LIMIT, Entry, entry_for, has_zero
 from .foreign import (
     Data,
     data_of,
@@ -36,8 +52,13 @@ from .foreign import (
 
 __all__ = [
     "bind",
+    "run",
+    "resolve",
     "STATE",
+    "LOCAL",
     "Entry",
+    "FAST",
+    "TABLE_LIMIT",
     "backend_of",
     "aside",
     "placed",
@@ -52,7 +73,6 @@ __all__ = [
     "use_joiner",
     "grad_enabled",
     "set_grad",
-    "LOCAL",
     "renew",
     "current_mode",
     "push_mode",
@@ -63,211 +83,18 @@ __all__ = [
     "view_again",
 ]
 
-
-class State:
-    """`special` counts threads and scopes in which an op call must take the slow door."""
-
-    __slots__ = ("special",)
-
-    def __init__(self) -> None:
-        self.special = 0
-
-
-class _Local(threading.local):
-    mode: Any = None
-    grad: bool = True
-
-
-STATE = State()
 _new: Any = object.__new__
-LOCAL = _Local()
-_LOADER: list[Callable[[str], Any]] = []
-
-
-# ---- modes
-def current_mode() -> Any:
-    """The mode (recorder, checker) of this thread, or None."""
-    return LOCAL.mode
-
-
-# What follows changes two words together: between them is no call and no jump back, so neither
-# another thread nor a handler of a signal runs in between.
-def push_mode(mode: Any) -> Any:
-    """Make `mode` the mode of this thread; returns the previous one for pop_mode."""
-    old = LOCAL.mode
-    STATE.special += (old is None) - (mode is None)
-    LOCAL.mode = mode
-    return old
-
-
-def pop_mode(old: Any) -> None:
-    STATE.special += (LOCAL.mode is None) - (old is None)
-    LOCAL.mode = old
-
-
-def grad_enabled() -> bool:
-    """Whether ops on this thread are put on the tape."""
-    return LOCAL.grad
-
-
-def set_grad(on: bool) -> bool:
-    """Switch the tape of this thread; returns the old setting.
-
-    What has to be switched back in a `finally` writes the two lines out: the start of a function
-    is a place where a handler may raise."""
-    on, old = bool(on), LOCAL.grad
-    STATE.special += old - on
-    LOCAL.grad = on
-    return old
-
-
-def renew() -> None:
-    """In the child of a fork: only this thread's mode and switches are left."""
-    STATE.special = (LOCAL.mode is not None) + (1 - LOCAL.grad)
-
-
-# ---- backends
-def use_backends(loader: Callable[[str], Any]) -> None:
-    """Tell bind where backends come from: a function from device kind to Backend."""
-    _LOADER[:] = [loader]
-
-
-def backend_of(device: Device) -> Any:
-    """The backend of a device; raises DeviceError when there is none."""
-    if not _LOADER:
-        raise DeviceError(f"no backend is loaded for device {device}")
-    return _LOADER[0](device.kind)
-
-
-def aside(function: Callable[..., Any], *args: Any) -> Any:
-    """A call of a backend's own code, which is none of the program that a mode looks at."""
-    mode = LOCAL.mode
-    resume = mode.pause() if mode is not None else None
-    try:
-        return function(*args)
-    finally:
-        if resume is not None:
-            resume()
-
-
-def placed(array: np.ndarray, device: Device) -> Any:
-    """A host array as a value of a device."""
-    return array if device is HOST else aside(backend_of(device).from_numpy, array, device)
-
-
-def fetched(value: Any, device: Device) -> np.ndarray:
-    """A value of a device as a host array, which may share its memory."""
-    return value if device is HOST else aside(backend_of(device).to_numpy, value)
-
-
-# ---- entries
-class Entry:
-    """What one op does for one signature: kernel, output records, what the tape keeps."""
-
-    __slots__ = (
-        "kernel",
-        "out",
-        "outs",
-        "op",
-        "params",
-        "key",
-        "ins",
-        "keep_in",
-        "keep_out",
-        "differentiable",
-        "single",
-        "view",
-        "used",
-    )
-
-    def __init__(self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...]) -> None:
-        self.op, self.params, self.ins = op, params, ins
-        self.key = tuple(params.items())
-        self.single, self.view = op.nout == 1, op.kind == "view"
-        self.used = SIGNATURES.generation
-        self.outs = tuple(op.infer(*ins, **params))
-        self.out = self.outs[0]
-        dev = ins[0].device if ins else params.get("device", HOST)
-        self.kernel = backend_of(dev).kernel(op, params, ins, self.outs)
-        every = "*" in op.keeps
-        self.keep_in = tuple(every or str(i) in op.keeps for i in range(len(ins)))
-        self.keep_out = "out" in op.keeps
-        self.differentiable = op.vjp is not NO_GRAD and any(dt.is_float(a.dtype) for a in self.outs)
-
-
-TABLES: dict[Op, dict[Any, Entry]] = {}
-FAST: list[dict[Any, Any]] = []  # tables that find entries without `entry_for`
-TABLE_LIMIT = 4096  # of each of those
-
-
-class Signatures:
-    """When entries are dropped: those that one whole generation of new ones did not use.
-
-    A generation ends after so many new entries or so much native code.  Then the fast tables are
-    emptied, so what is in use passes through `entry_for` once more, which marks it."""
-
-    __slots__ = ("generation", "fresh", "code")
-    entries, nbytes = 4096, 64 << 20  # of a generation; two of them are alive
-
-    def __init__(self) -> None:
-        self.generation = self.fresh = self.code = 0
-
-    def made(self) -> None:
-        """One more entry."""
-        self.fresh += 1
-        if self.fresh > self.entries or NATIVE.made - self.code > self.nbytes:
-            self.sweep()
-
-    def sweep(self) -> None:
-        """Drop what was not used since the last sweep."""
-        self.fresh, self.code = 0, NATIVE.made
-        for fast in FAST:
-            fast.clear()
-        for table in list(TABLES.values()):
-            for key, e in list(table.items()):
-                if e.used < self.generation:
-                    table.pop(key, None)
-        self.generation += 1
-
-
-SIGNATURES = Signatures()
-
-
-def _has_zero(params: tuple[Any, ...]) -> bool:
-    """Whether some parameter is 0.0 or -0.0, which are equal as keys of a dict."""
-    return any(type(v) is tuple and _has_zero(v) or type(v) is float and v == 0 for v in params)
-
-
-def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
-    """The entry of a signature; made on first use."""
-    table = TABLES.setdefault(op, {})
-    key = (param_key(pkey) if _has_zero(pkey) else pkey, ins)
-    e = table.get(key)
-    if e is None:
-        dev = ins[0].device if ins else None
-        for a in ins:
-            if a.device is not dev:
-                raise DeviceError(
-                    f"{op.name}: tensors on {dev} and {a.device}; move one with .to(device)"
-                )
-        with plain_floats():  # kernels hold constants that are computed here
-            e = Entry(op, dict(pkey), ins)
-        table[key] = e
-        SIGNATURES.made()
-    e.used = SIGNATURES.generation
-    return e
 
 
 # ---- literals and conversion
 _LITERALS: dict[Any, Any] = {}
 _NUMBER_LITERALS: dict[Any, Any] = {}  # the same by (type, number, dtype, device)
-_JOINER: list[Callable[[Any, np.dtype | None, bool], Any]] = []
 
 
 def use_joiner(join: Callable[[Any, np.dtype | None, bool], Any]) -> None:
     """Tell bind how a nested sequence with tensors in it becomes one tensor beside a dtype, with
     the gradient of its tensors or cut from the tape."""
-    _JOINER[:] = [join]
+    RUNTIME.join = join
 
 
 def literal(value: Any, d: np.dtype, device: Device = HOST) -> Any:
@@ -330,7 +157,7 @@ def foreign(x: Any, like: np.dtype | None = None, cut: bool = False) -> Any:
     """What `data_of` makes of x, or a tensor when x is a sequence that holds tensors."""
     x = listed(x)
     if holds_tensors(x):
-        return _JOINER[0](x, like, cut)
+        return RUNTIME.join(x, like, cut)
     return data_of(x)
 
 
@@ -373,7 +200,7 @@ def operands(
     ts = [tensor_of(t, dtype_of(t), device) if _is_strong(t) else t for t in ts]
     d = _common(ts, fixed)
     if any(isinstance(t, list) for t in ts):
-        ts = [_JOINER[0](t, d, False) if isinstance(t, list) else t for t in ts]
+        ts = [RUNTIME.join(t, d, False) if isinstance(t, list) else t for t in ts]
         d = _common(ts, fixed)
     any_t = next((t for t in ts if isinstance(t, Handle)), None)
     dev = any_t._a.device if any_t is not None else device
@@ -446,26 +273,25 @@ def promoted(op: Op, ts: list[Any]) -> list[Any]:
 # ---- the door
 def _call(op: Op, ts: tuple[Any, ...], pkey: tuple[Any, ...]) -> Any:
     """Run an op on tensors of the right dtypes."""
-    return _run(entry_for(op, tuple([t._a for t in ts]), pkey), ts)
+    return run(entry_for(op, tuple([t._a for t in ts]), pkey), ts)
 
 
 def view_again(step: tuple[Op, tuple[tuple[str, Any], ...]], parent: Any) -> Any:
     """What a view shows of its parent now, as a tensor that is not linked to it."""
-    return _run(entry_for(step[0], (parent._a,), step[1]), (parent,), link=False)
+    return run(entry_for(step[0], (parent._a,), step[1]), (parent,), link=False)
 
 
-def _run(e: Entry, ts: tuple[Any, ...], link: bool = True) -> Any:
+def run(e: Entry, ts: tuple[Any, ...], link: bool = True) -> Any:
     """Kernel, mode, tape."""
     n = len(ts)
-    got = (
-        e.kernel(ts[0]._v)
-        if n == 1
-        else e.kernel(ts[0]._v, ts[1]._v)
-        if n == 2
-        else e.kernel(*[t._v for t in ts])
-    )
+    if n == 1:
+        got = e.kernel(ts[0]._v)
+    elif n == 2:
+        got = e.kernel(ts[0]._v, ts[1]._v)
+    else:
+        got = e.kernel(*[t._v for t in ts])
     if e.single:
-        out = _new(TENSOR[0])
+        out = _new(RUNTIME.tensor)
         out._v, out._a, out._node = got, e.out, None
         outs: tuple[Any, ...] = (out,)
     else:
@@ -529,7 +355,7 @@ def bind(op: Op, *xs: Any, **params: Any) -> Any:
         e = _READY[key]
     except (AttributeError, KeyError, TypeError):
         e = None
-    return _run(e, xs) if e is not None else _general(op, xs, params, key)
+    return run(e, xs) if e is not None else _general(op, xs, params, key)
 
 
 # calls that need no conversion: op, parameters in their order, input records
@@ -540,26 +366,30 @@ _READY_LIMIT = 1 << 14
 
 def _general(op: Op, xs: tuple[Any, ...], params: dict[str, Any], key: Any) -> Any:
     """A call that may need conversions; one that does not is found by `key` from now on."""
-    pkey = tuple([(k, params[k]) for k in op.params]) if params else ()
-    given = xs
+    entry, tensors = resolve(op, xs, params)
+    if (
+        key is not None
+        and len(tensors) == len(xs)
+        and tuple(params) == op.params
+        and all(map(is_, tensors, xs))
+        and not has_zero(tuple(params.values()))
+    ):
+        if len(_READY) > _READY_LIMIT:
+            _READY.clear()
+        _READY[key] = entry
+    return run(entry, tensors)
+
+
+def resolve(
+    op: Op, xs: tuple[Any, ...], params: dict[str, Any] | None = None
+) -> tuple[Entry, tuple[Any, ...]]:
+    """What an op call means: its entry, and its inputs as tensors of the right dtypes.
+
+    The answer to every call that no fast table knows; those tables keep what it gave."""
+    ordered = tuple([(name, params[name]) for name in op.params]) if params else ()
     for x in xs:
         if not isinstance(x, Handle):
             xs = tuple(lifted(op, xs))
             break
-    ts = tuple(promoted(op, list(xs)))
-    e = entry_for(op, tuple([t._a for t in ts]), pkey)
-    if (
-        key is not None
-        and len(ts) == len(given)
-        and tuple(params) == op.params
-        and all(map(_same, ts, given))
-        and not _has_zero(pkey)
-    ):
-        if len(_READY) > _READY_LIMIT:
-            _READY.clear()
-        _READY[key] = e
-    return _run(e, ts)
-
-
-def _same(x: Any, y: Any) -> bool:
-    return x is y
+    tensors = tuple(promoted(op, list(xs)))
+    return entry_for(op, tuple([t._a for t in tensors]), ordered), tensors

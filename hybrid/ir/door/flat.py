@@ -8,23 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from operator import is_
 from types import CodeType, FunctionType
 from typing import Any
 
 from ..op import Op
-from ..tensor import TENSOR, Handle
-from .bind import (
-    FAST,
-    STATE,
-    TABLE_LIMIT,
-    TABLES,
-    Entry,
-    bind,
-    constant_of,
-    entry_for,
-    lifted,
-    promoted,
-)
+from ..tensor import RUNTIME, Handle
+from .bind import bind, constant_of, resolve, run
+from .context import STATE
+from .entries import FAST, TABLE_LIMIT, Entry
 from .guard import shielded
 
 __all__ = [
@@ -35,6 +27,7 @@ __all__ = [
 
 _SPACES: list[dict[str, Any]] = []  # namespaces of the flat functions
 _NUMBERS = frozenset([float, int])
+Accept = Callable[..., tuple[Any, ...]]  # arguments -> tensors
 _BINARY = """
 def {name}(x, y, /):
     try:
@@ -95,75 +88,82 @@ def function_of(op: Op) -> Callable[..., Any]:
     return function
 
 
-def flat(op: Op, general: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of two tensors for a record without parameters: signatures that were seen go
-    straight to their kernel, everything else goes through `general`."""
-    return _flat(op, general)
+def flat(op: Op, accept: Accept) -> Callable[..., Any]:
+    """A function of two tensors for a record without parameters, whose arguments become tensors
+    by `accept`, which refuses what the op does not take."""
+    return _flat(op, accept)
 
 
-def _learner(
-    op: Op,
-    general: Callable[..., Any] | None,
-    same: dict[Any, Entry],
-    table: dict[Any, Entry],
-    scalars: dict[Any, tuple[Entry, Any]],
-) -> Callable[..., Any]:
+class _Tables:
+    """The signatures that a flat function knows, none of which needs a conversion."""
+
+    def __init__(self) -> None:
+        self.same: dict[Any, Entry] = {}  # by the one record that all inputs have
+        self.pairs: dict[Any, Entry] = {}
+        # (type, number, aval): entry and value of the number's literal
+        self.scalars: dict[Any, tuple[Entry, Any]] = {}
+        FAST.extend((self.same, self.pairs, self.scalars))
+
+    def learn(self, entry: Entry, xs: tuple[Any, ...], tensors: tuple[Any, ...]) -> None:
+        """Keep what a call of `xs` meant, if the same call means it again."""
+        if len(xs) == 2 and type(xs[1]) in _NUMBERS:
+            self._learn_number(entry, *xs, tensors)
+        elif all(map(is_, xs, tensors)):
+            first, *others = entry.ins
+            if others and others[0] is not first:
+                _bounded(self.pairs)[entry.ins] = entry
+            else:
+                _bounded(self.same)[first] = entry
+
+    def _learn_number(self, entry: Entry, x: Any, number: Any, tensors: tuple[Any, ...]) -> None:
+        """The number is part of the key, so 0.0 (equal to -0.0) is not kept; neither is a call
+        that converts the tensor."""
+        known = tensors[0] is x and constant_of(tensors[1]) is not None
+        if known and not (number == 0 and type(number) is float):
+            key = type(number), number, x._a
+            _bounded(self.scalars)[key] = (entry, tensors[1]._v)
+
+
+def _bounded(table: dict[Any, Any]) -> dict[Any, Any]:
+    if len(table) > TABLE_LIMIT:
+        table.clear()
+    return table
+
+
+def _learner(op: Op, accept: Accept | None, tables: _Tables) -> Callable[..., Any]:
     """What a flat function does with calls that its tables do not know; it fills the tables."""
 
     def first(*xs: Any) -> Any:
-        """Any call that the tables do not know:
-        run it the general way, then remember its signature."""
-        out = bind(op, *xs) if general is None else general(*xs)
-        number = general is None and len(xs) == 2 and type(xs[1]) in _NUMBERS
-        if number and not STATE.special and isinstance(xs[0], Handle):
-            remember(*xs)
-        if all(isinstance(x, Handle) for x in xs) and not STATE.special:
-            ins = tuple([x._a for x in xs])
-            e = TABLES.get(op, {}).get(((), ins))
-            if e is not None:
-                if len(table) > TABLE_LIMIT:
-                    table.clear()
-                if len(same) > TABLE_LIMIT:
-                    same.clear()
-                if len(set(ins)) == 1:
-                    same[ins[0]] = e
-                elif len(ins) == 2:
-                    table[ins] = e
+        """Find out what the call means, run that, then remember it."""
+        entry, tensors = resolve(op, xs if accept is None else accept(*xs))
+        out = run(entry, tensors)
+        if not STATE.special:
+            tables.learn(entry, xs, tensors)
         return out
-
-    def remember(x: Any, y: Any) -> None:
-        """Keep the entry of a tensor with a Python number, unless it converts the tensor.  The
-        number is part of the key, so 0.0 (equal to -0.0) is not kept."""
-        a, b = promoted(op, lifted(op, (x, y)))
-        if a is x and constant_of(b) is not None and not (y == 0 and type(y) is float):
-            if len(scalars) > TABLE_LIMIT:
-                scalars.clear()
-            scalars[type(y), y, x._a] = (entry_for(op, (a._a, b._a), ()), b._v)
 
     return first
 
 
-def _flat(op: Op, general: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    same: dict[Any, Entry] = {}
-    table: dict[Any, Entry] = {}
-    # (type, number, aval): entry and value of the number's literal
-    scalars: dict[Any, tuple[Entry, Any]] = {}
-    FAST.extend((same, table, scalars))
-    keep = op.keeps
+def _flat(op: Op, accept: Accept | None = None) -> Callable[..., Any]:
+    tables, keep = _Tables(), op.keeps
     code = _template(
         op.nin == 2, "0" in keep or "*" in keep, "1" in keep or "*" in keep, "out" in keep
     )
-    door = shielded(op.name, general or (lambda *xs: bind(op, *xs)))
+
+    def general(*xs: Any) -> Any:
+        return bind(op, *(xs if accept is None else accept(*xs)))
+
+    door = shielded(op.name, general)
     space: dict[str, Any] = {
         "STATE": STATE,
         "slow": lambda op, xs: door(*xs),
         "OP": op,
-        "same": same,
-        "table": table,
-        "first": shielded(op.name, _learner(op, general, same, table, scalars)),
+        "same": tables.same,
+        "table": tables.pairs,
+        "first": shielded(op.name, _learner(op, accept, tables)),
         "new": object.__new__,
-        "T": TENSOR[0],
-        "scalars": scalars,
+        "T": RUNTIME.tensor,
+        "scalars": tables.scalars,
         "H": Handle,
         "NUMBERS": _NUMBERS,
     }
@@ -190,6 +190,6 @@ def _template(binary: bool, keep0: bool, keep1: bool, keep_out: bool) -> CodeTyp
 
 def set_tensor_class(cls: type) -> None:
     """The class of every result; eager/tensor.py calls this once."""
-    TENSOR[0] = cls
+    RUNTIME.tensor = cls
     for space in _SPACES:
         space["T"] = cls

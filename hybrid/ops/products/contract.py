@@ -101,13 +101,13 @@ def _no_bools(name: str, *xs: Tensor) -> None:
         raise DTypeError(f"{name} does not take bool tensors; convert one with .astype")
 
 
-def _matmul(a: Tensor, b: Tensor, /) -> Tensor:
+def _factors(a: Tensor, b: Tensor, /) -> tuple[Tensor, Tensor]:
     a, b = operands(a, b)
     _no_bools("matmul", a, b)
-    return bind(MATMUL, a, b)
+    return a, b
 
 
-matmul = public(flat(MATMUL, _matmul), method=("matmul", "mm", "bmm", "dot"), operator=True)
+matmul = public(flat(MATMUL, _factors), method=("matmul", "mm", "bmm", "dot"), operator=True)
 matmul.__name__ = matmul.__qualname__ = "matmul"
 matmul.__doc__ = """a @ b: matrices in the last two axes, leading axes broadcast.
 

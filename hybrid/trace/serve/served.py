@@ -12,7 +12,7 @@ from typing import Any
 
 from ...backends.api import Replay
 from ...core.signals import finish
-from ...ir.tensor import TENSOR, Leaf
+from ...ir.tensor import RUNTIME, Leaf
 from ..record.gradients import SPENT, spent
 from ..record.guards import FactGuard
 from ..record.outputs import Box, Host, Known, Maker, New, Plain
@@ -188,7 +188,7 @@ class Served:
                 tuple(self.prepared.states),
                 tuple(self.numbers),
                 self.single,
-                TENSOR[0],
+                RUNTIME.tensor,
                 () if facts is None else facts.guards,
                 (r, facts, list(nodes.values())),
             )

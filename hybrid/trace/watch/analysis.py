@@ -17,7 +17,7 @@ import numpy as np
 
 from ...core.signals import foreign
 from ...ir.mode import ROOTS
-from ...ir.tensor import TENSOR, Handle
+from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.stack import FRESH, Args, nested
 from ..bytecode.summary import BUILD_CLASS, offsets, summarize, uncertain
 from ..heap.facts import Key
@@ -133,7 +133,7 @@ class Analysis(Expressions):
         """Hybrid's own names are one fact: nobody has replaced what they stand for."""
         used = [type(h) for k, h in self.found.items() if k.kind == "version"]
         used += [o for o in self.rooted.values() if is_a(o, type)]
-        for t in TENSOR[0], *used:
+        for t in RUNTIME.tensor, *used:
             self.namespaces.add_class(t)
         self.namespaces.settle()
         key = Key("patched", id(self.namespaces), None)

@@ -27,7 +27,7 @@ import numpy as np
 
 from ...core.errors import IndexOutOfRange
 from ...core.signals import PENDING, TRIP, critical, give_back
-from ...ir.tensor import TENSOR, Handle
+from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.summary import uncertain
 from ..heap.patches import own_code
 from ..heap.policy import pure_function, stdlib, trusted
@@ -107,7 +107,7 @@ class Watch:
         self.looked: dict[int, Any] = {}
         self.ran: dict[Code, dict[str, Any]] = {}
         self._quiet: dict[int, Code] = {}  # trusted code of which no event says anything more
-        self._methods = _methods(TENSOR[0])
+        self._methods = _methods(RUNTIME.tensor)
         self._resumed: set[types.FrameType] = set()
         self._shadow: set[types.FrameType] = set()
         self._events = 0

@@ -1,0 +1,127 @@
+"""What an op call finds around it: this thread's mode and tape switch, and the backends.
+
+Invariant: `STATE.special` is 0 exactly while no thread has a mode or has switched its tape off, so
+one test of it tells whether a call may take the fast way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...core.aval import HOST, Device
+from ...core.errors import DeviceError
+from ..tensor import RUNTIME
+
+__all__ = [
+    "STATE",
+    "LOCAL",
+    "current_mode",
+    "push_mode",
+    "pop_mode",
+    "grad_enabled",
+    "set_grad",
+    "renew",
+    "use_backends",
+    "backend_of",
+    "aside",
+    "placed",
+    "fetched",
+]
+
+
+class State:
+    """`special` counts threads and scopes in which an op call must take the slow door."""
+
+    __slots__ = ("special",)
+
+    def __init__(self) -> None:
+        self.special = 0
+
+
+class _Local(threading.local):
+    mode: Any = None
+    grad: bool = True
+
+
+STATE = State()
+LOCAL = _Local()
+
+
+# ---- modes
+def current_mode() -> Any:
+    """The mode (recorder, checker) of this thread, or None."""
+    return LOCAL.mode
+
+
+# What follows changes two words together: between them is no call and no jump back, so neither
+# another thread nor a handler of a signal runs in between.
+def push_mode(mode: Any) -> Any:
+    """Make `mode` the mode of this thread; returns the previous one for pop_mode."""
+    old = LOCAL.mode
+    STATE.special += (old is None) - (mode is None)
+    LOCAL.mode = mode
+    return old
+
+
+def pop_mode(old: Any) -> None:
+    STATE.special += (LOCAL.mode is None) - (old is None)
+    LOCAL.mode = old
+
+
+def grad_enabled() -> bool:
+    """Whether ops on this thread are put on the tape."""
+    return LOCAL.grad
+
+
+def set_grad(on: bool) -> bool:
+    """Switch the tape of this thread; returns the old setting.
+
+    What has to be switched back in a `finally` writes the two lines out: the start of a function
+    is a place where a handler may raise."""
+    on, old = bool(on), LOCAL.grad
+    STATE.special += old - on
+    LOCAL.grad = on
+    return old
+
+
+def renew() -> None:
+    """In the child of a fork: only this thread's mode and switches are left."""
+    STATE.special = (LOCAL.mode is not None) + (1 - LOCAL.grad)
+
+
+# ---- backends
+def use_backends(loader: Callable[[str], Any]) -> None:
+    """Tell bind where backends come from: a function from device kind to Backend."""
+    RUNTIME.backend = loader
+
+
+def backend_of(device: Device) -> Any:
+    """The backend of a device; raises DeviceError when there is none."""
+    if RUNTIME.backend is None:
+        raise DeviceError(f"no backend is loaded for device {device}")
+    return RUNTIME.backend(device.kind)
+
+
+def aside(function: Callable[..., Any], *args: Any) -> Any:
+    """A call of a backend's own code, which is none of the program that a mode looks at."""
+    mode = LOCAL.mode
+    resume = mode.pause() if mode is not None else None
+    try:
+        return function(*args)
+    finally:
+        if resume is not None:
+            resume()
+
+
+def placed(array: np.ndarray, device: Device) -> Any:
+    """A host array as a value of a device."""
+    return array if device is HOST else aside(backend_of(device).from_numpy, array, device)
+
+
+def fetched(value: Any, device: Device) -> np.ndarray:
+    """A value of a device as a host array, which may share its memory."""
+    return value if device is HOST else aside(backend_of(device).to_numpy, value)

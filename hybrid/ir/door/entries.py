@@ -1,0 +1,126 @@
+"""Entries: what an op does for one signature, made on first use and dropped when long unused.
+
+Invariant: an entry's kernel is the one that the device's backend gave for exactly its avals and
+parameters; every table that finds entries is bounded or emptied by `Signatures.sweep`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core import dtypes as dt
+from ...core.aval import HOST, Aval
+from ...core.cache import NATIVE
+from ...core.errors import DeviceError
+from ...core.floating import plain_floats
+from ..graph.graph import param_key
+from ..op import NO_GRAD, Op
+from .context import backend_of
+
+__all__ = [
+    "Entry",
+    "entry_for",
+    "has_zero",
+    "Signatures",
+    "SIGNATURES",
+    "TABLES",
+    "FAST",
+    "TABLE_LIMIT",
+]
+
+
+class Entry:
+    """What one op does for one signature: kernel, output records, what the tape keeps."""
+
+    __slots__ = (
+        "kernel",
+        "out",
+        "outs",
+        "op",
+        "params",
+        "key",
+        "ins",
+        "keep_in",
+        "keep_out",
+        "differentiable",
+        "single",
+        "view",
+        "used",
+    )
+
+    def __init__(self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...]) -> None:
+        self.op, self.params, self.ins = op, params, ins
+        self.key = tuple(params.items())
+        self.single, self.view = op.nout == 1, op.kind == "view"
+        self.used = SIGNATURES.generation
+        self.outs = tuple(op.infer(*ins, **params))
+        self.out = self.outs[0]
+        dev = ins[0].device if ins else params.get("device", HOST)
+        self.kernel = backend_of(dev).kernel(op, params, ins, self.outs)
+        every = "*" in op.keeps
+        self.keep_in = tuple(every or str(i) in op.keeps for i in range(len(ins)))
+        self.keep_out = "out" in op.keeps
+        self.differentiable = op.vjp is not NO_GRAD and any(dt.is_float(a.dtype) for a in self.outs)
+
+
+TABLES: dict[Op, dict[Any, Entry]] = {}
+FAST: list[dict[Any, Any]] = []  # tables that find entries without `entry_for`
+TABLE_LIMIT = 4096  # of each of those
+
+
+class Signatures:
+    """When entries are dropped: those that one whole generation of new ones did not use.
+
+    A generation ends after so many new entries or so much native code.  Then the fast tables are
+    emptied, so what is in use passes through `entry_for` once more, which marks it."""
+
+    __slots__ = ("generation", "fresh", "code")
+    entries, nbytes = 4096, 64 << 20  # of a generation; two of them are alive
+
+    def __init__(self) -> None:
+        self.generation = self.fresh = self.code = 0
+
+    def made(self) -> None:
+        """One more entry."""
+        self.fresh += 1
+        if self.fresh > self.entries or NATIVE.made - self.code > self.nbytes:
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Drop what was not used since the last sweep."""
+        self.fresh, self.code = 0, NATIVE.made
+        for fast in FAST:
+            fast.clear()
+        for table in list(TABLES.values()):
+            for key, e in list(table.items()):
+                if e.used < self.generation:
+                    table.pop(key, None)
+        self.generation += 1
+
+
+SIGNATURES = Signatures()
+
+
+def has_zero(params: tuple[Any, ...]) -> bool:
+    """Whether some parameter is 0.0 or -0.0, which are equal as keys of a dict."""
+    return any(type(v) is tuple and has_zero(v) or type(v) is float and v == 0 for v in params)
+
+
+def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
+    """The entry of a signature; made on first use."""
+    table = TABLES.setdefault(op, {})
+    key = (param_key(pkey) if has_zero(pkey) else pkey, ins)
+    e = table.get(key)
+    if e is None:
+        dev = ins[0].device if ins else None
+        for a in ins:
+            if a.device is not dev:
+                raise DeviceError(
+                    f"{op.name}: tensors on {dev} and {a.device}; move one with .to(device)"
+                )
+        with plain_floats():  # kernels hold constants that are computed here
+            e = Entry(op, dict(pkey), ins)
+        table[key] = e
+        SIGNATURES.made()
+    e.used = SIGNATURES.generation
+    return e
