@@ -66,7 +66,10 @@ default_int = int64
 _BY_NAME = {d.name: d for d in ALL} | {"bool": bool_}
 _CANON: dict[Any, np.dtype] = {d: d for d in ALL}
 _KIND = {
-    d: "b" if d is bool_ else "i" if d in SIGNED else "u" if d in UNSIGNED else "f" for d in ALL
+    bool_: "b",
+    **dict.fromkeys(SIGNED, "i"),
+    **dict.fromkeys(UNSIGNED, "u"),
+    **dict.fromkeys(FLOATS, "f"),
 }
 
 

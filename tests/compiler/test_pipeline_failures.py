@@ -171,7 +171,7 @@ def test_a_broken_disk_cache_is_no_disk_cache(monkeypatch, tmp_path, cold, what,
 def test_a_disk_cache_that_cannot_be_made(monkeypatch, cold):
     plain = results(step(3.5))
     with monkeypatch.context() as m:
-        m.setattr(jit, "_CACHE", [])
+        m.setattr(jit, "_CACHE", jit._UNSET)
         m.setattr(jit, "default_cache", broken(PermissionError))
         got, said, fn = run(3.5)
     assert got == plain and not said and fn.cache_info().replays == 4

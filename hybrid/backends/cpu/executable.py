@@ -20,7 +20,7 @@ from .machine import alloc
 from .machine.pool import OUT_OF_MEMORY, pool
 from .profile import Timer, run_timed
 from .python.abi import pointer
-from .python.caller import Step
+from .python.caller import Step, step_table
 from .python.method import words_array
 from .python.replay import native_entry
 
@@ -32,14 +32,8 @@ class Segment:
 
     def __init__(self, steps: Sequence[Step], owners: Sequence[int]) -> None:
         self.steps, self.owners = list(steps), list(owners)
-        self.words = [words_array(s.words) for s in steps]
+        self.table, self.words = step_table(steps)
         self.scratch = max((s.scratch for s in steps), default=0)
-        flat = [
-            w
-            for s, a in zip(steps, self.words)
-            for w in (s.code.address, ctypes.addressof(a), s.items, max(s.grain, 1), s.scratch, 0)
-        ]
-        self.table = words_array(flat)
 
     def run(self, bufs: Any) -> tuple[int, int]:
         """(0, 0), or the kernel that failed and its status."""

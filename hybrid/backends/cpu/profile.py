@@ -96,18 +96,17 @@ def operations(
 
 
 def _loop(k: LoopKernel, slots: Any) -> tuple[str, str, int, int]:
-    kind = (
-        "check"
-        if k.check
-        else "map"
-        if k.group is None
-        else "row"
-        if k.group[1] == len(k.shape)
-        else "column"
-    )
     nbytes = sum(_span(k.shape, a, slots) for a in (*k.reads, *k.writes))
     work = operations(k.program, [_axes(k.shape, a) for a in k.reads], k.shape, k.group)
-    return kind, "x".join(map(str, k.shape)) or "1", nbytes, work
+    return _loop_kind(k), "x".join(map(str, k.shape)) or "1", nbytes, work
+
+
+def _loop_kind(k: LoopKernel) -> str:
+    if k.check:
+        return "check"
+    if k.group is None:
+        return "map"
+    return "row" if k.group[1] == len(k.shape) else "column"
 
 
 def _gemm(k: GemmKernel, slots: Any) -> tuple[str, str, int, int]:

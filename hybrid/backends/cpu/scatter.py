@@ -76,6 +76,14 @@ def _mask(f: Fn, left: str) -> str:
     return f.op(f"icmp ugt <{_W} x i32> {many}, {lanes}")
 
 
+def _declarations(el: str, name: str) -> str:
+    vec = f"<{_W} x {el}>"
+    return (
+        f"declare {vec} @llvm.masked.load.v{_W}{name}.p0(ptr, i32, <{_W} x i1>, {vec})\n"
+        f"declare void @llvm.masked.store.v{_W}{name}.p0({vec}, ptr, i32, <{_W} x i1>)\n"
+    )
+
+
 @lru_cache(None)
 def _text(d: np.dtype) -> tuple[str, str]:
     el, size = _element(d), d.itemsize
@@ -112,13 +120,7 @@ def _text(d: np.dtype) -> tuple[str, str]:
             at = f.op(f"mul i64 {whole}, {_W * size}")
             _add(f, el, f.at(to, at), f.at(source, at), mask)
     f.ret(0)
-    vec = f"<{_W} x {el}>"
-    text = (
-        f"declare {vec} @llvm.masked.load.v{_W}{name}.p0(ptr, i32, <{_W} x i1>, {vec})\n"
-        f"declare void @llvm.masked.store.v{_W}{name}.p0({vec}, ptr, i32, <{_W} x i1>)\n"
-        + f.text()
-        + UNLIKELY
-    )
+    text = _declarations(el, name) + f.text() + UNLIKELY
     symbol = "s_" + hashlib.sha256(text.encode()).hexdigest()[:24]
     return symbol, text.replace("@SYMBOL", "@" + symbol)
 

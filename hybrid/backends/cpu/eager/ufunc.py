@@ -13,23 +13,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy._core import _multiarray_umath as _umath  # type: ignore[attr-defined]
 
 from ....ir.scalar.program import Program
 from ..machine.jit import Code, compile_many
+from ..python import abi
+from ..python.abi import MAX_OPERANDS
 from .ufunc_loop import ufunc_loop_text
 
 __all__ = ["make_ufunc", "program_ufunc", "usable", "MAX_OPERANDS"]
 
-MAX_OPERANDS = 32  # NPY_MAXARGS of every NumPy release
-
-_P, _I, _S = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
-_capsule = ctypes.pythonapi.PyCapsule_GetPointer
-_capsule.restype, _capsule.argtypes = _P, [ctypes.py_object, _S]
-_table = ctypes.cast(_capsule(_umath._UFUNC_API, None), ctypes.POINTER(_P))
-# slots 1 and 2 of NumPy's stable ufunc C API
-_from_func = ctypes.PYFUNCTYPE(ctypes.py_object, _P, _P, _P, _I, _I, _I, _I, _S, _S, _I)(_table[1])
-_register = ctypes.PYFUNCTYPE(_I, ctypes.py_object, _I, _P, _P, _P)(_table[2])
 _KEPT: list[Any] = []
 
 
@@ -46,10 +38,10 @@ def make_ufunc(name: str, code: Code, ins: Sequence[np.dtype], outs: Sequence[np
     nums = [d.num for d in (*ins, *outs)]
     label = name.encode()
     if max(nums) < 128:
-        loops, data = (_P * 1)(code.address), (_P * 1)()
+        loops, data = (ctypes.c_void_p * 1)(code.address), (ctypes.c_void_p * 1)()
         types: Any = (ctypes.c_char * len(nums))(*nums)  # type: ignore[misc]
         kept: tuple[Any, ...] = (code, loops, data, types, label)
-        made = _from_func(
+        made = abi.new_ufunc()(
             ctypes.addressof(loops),
             ctypes.addressof(data),
             ctypes.addressof(types),
@@ -62,9 +54,9 @@ def make_ufunc(name: str, code: Code, ins: Sequence[np.dtype], outs: Sequence[np
             0,
         )
     else:  # a dtype from outside NumPy (bfloat16): registered by type number instead
-        made = _from_func(None, None, None, 0, len(ins), len(outs), -1, label, b"", 0)
-        types = (_I * len(nums))(*nums)
-        _register(made, max(nums), code.address, ctypes.addressof(types), None)
+        made = abi.new_ufunc()(None, None, None, 0, len(ins), len(outs), -1, label, b"", 0)
+        types = (ctypes.c_int * len(nums))(*nums)
+        abi.register_loop()(made, max(nums), code.address, ctypes.addressof(types), None)
         kept = (code, types, label)
     _keep_alive(made, kept)
     return made

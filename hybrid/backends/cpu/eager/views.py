@@ -36,11 +36,13 @@ def view(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval
 
     def viewer(strides: Ints, fallback: Kernel | None = None) -> Kernel | None:
         got = layout(a, strides, 0, **params)
-        return (
-            None
-            if got is None
-            else make_viewer(out, got[0] * item, tuple(s * item for s in got[1]), fallback)
-        )
+        if got is None:
+            return None
+        return make_viewer(out, got[0] * item, tuple(s * item for s in got[1]), fallback)
+
+    def of_strides(nbytes: Ints) -> Kernel:
+        made = None if any(s % item for s in nbytes) else viewer(tuple(s // item for s in nbytes))
+        return made or copy_first
 
     known: dict[Ints, Kernel] = {}
 
@@ -48,14 +50,9 @@ def view(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval
         """Arrays that are not C-contiguous: one viewer for each tuple of strides."""
         f = known.get(x.strides)
         if f is None:
-            made = (
-                None
-                if any(s % item for s in x.strides)
-                else viewer(tuple(s // item for s in x.strides))
-            )
             if len(known) >= _STRIDES_LIMIT:
                 known.clear()
-            f = known[x.strides] = made or copy_first
+            f = known[x.strides] = of_strides(x.strides)
         return f(x)
 
     def copy_first(x: np.ndarray) -> np.ndarray:

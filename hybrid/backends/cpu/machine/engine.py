@@ -142,20 +142,24 @@ def _drain() -> Fn:
             "i64", fn, f"ptr {bufs}", f"ptr {args}", f"i64 {begin}", f"i64 {stop}", f"ptr {mem}"
         )
         f.st("i64", got, result)
+    _finish_chunk(f, result, chunks)
+    f.go("look")
+    f.label("none")
+    f.ret()
+    return f
+
+
+def _finish_chunk(f: Fn, result: str, chunks: str) -> None:
+    """Note a chunk's status, and wake the caller after the last one."""
     status = f.ld(result, 0, "i64")
     with f.when(f.cmp("ne", status, 0), unlikely=True):
         f.atomic("umin", "i64", "%ctl", CTL["status"], status)
     done = f.add(f.atomic("add", "i64", "%ctl", CTL["done"], 1), 1)
     with f.when(f.cmp("eq", done, chunks)):
-        with f.when(
-            f.cmp("ne", f.load_atomic("i32", "%ctl", CTL["waiting"]), 0, "i32"), unlikely=True
-        ):
+        waiting = f.load_atomic("i32", "%ctl", CTL["waiting"])
+        with f.when(f.cmp("ne", waiting, 0, "i32"), unlikely=True):
             f.atomic("xchg", "i32", "%ctl", CTL["waiting"], 0)
             futex(f, "%ctl", "waiting", m.FUTEX_WAKE, "1")
-    f.go("look")
-    f.label("none")
-    f.ret()
-    return f
 
 
 def _grow() -> Fn:
@@ -263,6 +267,14 @@ def _parallel() -> Fn:
     with f.when(f.cmp("ne", f.load_atomic("i32", "%ctl", CTL["asleep"]), 0, "i32")):
         f.call("void", "@hy_wake", "ptr %ctl", f"i64 {f.add(chunks, -1)}")
     f.call("void", "@hy_drain", "ptr %ctl", "ptr %scratch")
+    _await(f, chunks)
+    status = f.load_atomic("i64", "%ctl", CTL["status"])
+    f.ret(f.pick(f.cmp("eq", status, -1), 0, status))
+    return f
+
+
+def _await(f: Fn, chunks: str) -> None:
+    """Wait until all chunks are done: look again for a while, then sleep on `waiting`."""
     f.label("wait")
     done = f.load_atomic("i64", "%ctl", CTL["done"])
     f.go_if(f.cmp("eq", done, chunks), "out", unlikely=False)
@@ -276,9 +288,6 @@ def _parallel() -> Fn:
     f.go("wait")
     f.label("out")
     f.do(f"store atomic i32 0, ptr {f.at('%ctl', CTL['waiting'])} monotonic, align 4")
-    status = f.load_atomic("i64", "%ctl", CTL["status"])
-    f.ret(f.pick(f.cmp("eq", status, -1), 0, status))
-    return f
 
 
 def _wake() -> Fn:
@@ -354,15 +363,7 @@ def _plan() -> Fn:
     blocks, result = f.at("%ctl", CTL["blocks"]), f.var("i64")
     f.st("i64", 0, result)
     csr = f.call("i32", "@hy_fp_enter")
-    with f.when(f.cmp("ne", "%need", 0)):
-        block = f.call("ptr", "@hy_block_take", "ptr %ctl", f"ptr {blocks}", "i64 %need")
-        with f.when(f.cmp("eq", block, "null", "ptr"), unlikely=True):
-            f.st("i64", OOM, result)
-            f.st("i64", 0, "%failed")
-            f.go("out")
-            f.label(f.fresh())
-        f.st("ptr", f.at(block, BLOCK_HEADER), scratch)
-        f.st("i64", f.ld(block, 0, "i64"), scratch, 8)
+    _take_scratch(f, blocks, scratch, result)
     with f.each("%count") as i:
         step = f.nth("%steps", i, STEP_BYTES)
         status = f.call(
@@ -382,14 +383,31 @@ def _plan() -> Fn:
     f.label("out")
     with f.when(f.cmp("eq", f.ld(owned, 0, "i32"), 1, "i32")):
         f.atomic("xchg", "i32", "%ctl", CTL["owner"], 0)
-    mem = f.ld(scratch)
-    with f.when(f.cmp("ne", mem, "null", "ptr")):
-        f.call(
-            "void", "@hy_block_put", "ptr %ctl", f"ptr {blocks}", f"ptr {f.at(mem, -BLOCK_HEADER)}"
-        )
+    _put_scratch(f, blocks, scratch)
     f.call("void", "@hy_fp_leave", f"i32 {csr}")
     f.ret(f.ld(result, 0, "i64"))
     return f
+
+
+def _take_scratch(f: Fn, blocks: str, scratch: str, result: str) -> None:
+    """(pointer, size) of scratch memory for a plan that needs some; to `out` without any."""
+    with f.when(f.cmp("ne", "%need", 0)):
+        block = f.call("ptr", "@hy_block_take", "ptr %ctl", f"ptr {blocks}", "i64 %need")
+        with f.when(f.cmp("eq", block, "null", "ptr"), unlikely=True):
+            f.st("i64", OOM, result)
+            f.st("i64", 0, "%failed")
+            f.go("out")
+            f.label(f.fresh())
+        f.st("ptr", f.at(block, BLOCK_HEADER), scratch)
+        f.st("i64", f.ld(block, 0, "i64"), scratch, 8)
+
+
+def _put_scratch(f: Fn, blocks: str, scratch: str) -> None:
+    """Give the scratch memory of a plan back."""
+    mem = f.ld(scratch)
+    with f.when(f.cmp("ne", mem, "null", "ptr")):
+        block = f.at(mem, -BLOCK_HEADER)
+        f.call("void", "@hy_block_put", "ptr %ctl", f"ptr {blocks}", f"ptr {block}")
 
 
 def _limit() -> Fn:

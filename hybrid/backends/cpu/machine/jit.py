@@ -12,6 +12,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -73,8 +74,8 @@ tools(os.path.dirname(os.path.abspath(str(llvmlite.__file__))) + os.sep)
 
 _LOCK = threading.RLock()
 _LLVM_LOCK: Any = getattr(llvm.ffi.lib, "_lock", None) or threading.RLock()  # llvmlite's own
-_TARGET: list[_Target] = []
-_CACHE: list[DiskCache | None] = []
+_UNSET: Any = object()
+_CACHE: DiskCache | None = _UNSET  # the default one is made on first use
 _CODES: WeakValueDictionary[str, Code] = WeakValueDictionary()
 _MODULES: WeakValueDictionary[bytes, Module] = WeakValueDictionary()
 
@@ -95,23 +96,23 @@ def _after_fork() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
+@lru_cache(1)
 def _target() -> _Target:
-    if not _TARGET:
-        _TARGET.append(_Target())
-    return _TARGET[0]
+    return _Target()
 
 
 def set_cache(cache: DiskCache | None) -> DiskCache | None:
     """Use this disk cache (None: no cache) from now on; returns the one used before."""
-    old = _disk()
-    _CACHE[:] = [cache]
+    global _CACHE
+    old, _CACHE = _disk(), cache
     return old
 
 
 def _disk() -> DiskCache | None:
-    if not _CACHE:
-        _CACHE.append(default_cache())
-    return _CACHE[0]
+    global _CACHE
+    if _CACHE is _UNSET:
+        _CACHE = default_cache()
+    return _CACHE
 
 
 def elf_symbols(code: bytes) -> tuple[set[str], set[str]]:
@@ -275,7 +276,8 @@ def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Cod
             order.append(symbol)
             key = _key(text, level)
             code = found.get(symbol) or _CODES.get(symbol)
-            if (code.digest if code else fresh[symbol][0] if symbol in fresh else key) != key:
+            known = code.digest if code is not None else fresh.get(symbol, (key,))[0]
+            if known != key:
                 raise BackendError(f"two texts share the symbol {symbol}")
             if code is not None:
                 found[symbol] = code

@@ -33,6 +33,9 @@ __all__ = [
     "new_method",
     "MethodDef",
     "numpy_api",
+    "new_ufunc",
+    "register_loop",
+    "MAX_OPERANDS",
     "ARRAY_TYPE",
     "NEW_COPY",
     "NEW_FROM_DESCR",
@@ -49,6 +52,8 @@ __all__ = [
 # NumPy's flags of an array, and places in its table of C functions (stable since NumPy 1.7)
 C_CONTIGUOUS, OWNS_DATA, ALIGNED, WRITEABLE = 0x0001, 0x0004, 0x0100, 0x0400
 ARRAY_TYPE, NEW_COPY, NEW_FROM_DESCR, SET_BASE_OBJECT = 2, 85, 94, 282
+NEW_UFUNC, REGISTER_LOOP = 1, 2  # in the table of ufuncs
+MAX_OPERANDS = 32  # NPY_MAXARGS of every release
 METH_FASTCALL = 0x80  # a C function of (self, arguments, count)
 SIZE = 16  # ob_size: the number of items of a list or tuple
 # items and bytes are the last field of their struct; a bytes object counts its final zero
@@ -323,8 +328,7 @@ def list_item_address(items: list[Any], index: int) -> int:
 
 # ---- C functions
 @lru_cache(None)
-def numpy_api(number: int) -> int:
-    """Address of a function (or type) of NumPy's C API table (_ARRAY_API)."""
+def _numpy_table(name: str) -> int:
     from_capsule = ctypes.pythonapi.PyCapsule_GetPointer
     from_capsule.restype, from_capsule.argtypes = (
         ctypes.c_void_p,
@@ -334,10 +338,34 @@ def numpy_api(number: int) -> int:
         sys.modules.get("numpy._core._multiarray_umath")
         or sys.modules["numpy.core._multiarray_umath"]
     )
-    table = from_capsule(core._ARRAY_API, None)
+    table = from_capsule(getattr(core, name), None)
     if not table:
-        raise _Mismatch("NumPy's C API table is missing")
-    return word_at(table + 8 * number)
+        raise _Mismatch(f"NumPy's C API table {name} is missing")
+    return table  # type: ignore[no-any-return]
+
+
+def numpy_api(number: int) -> int:
+    """Address of a function (or type) of NumPy's C API."""
+    return word_at(_numpy_table("_ARRAY_API") + 8 * number)
+
+
+@lru_cache(1)
+def new_ufunc() -> Any:
+    """PyUFunc_FromFuncAndData: (loops, data, types, count, inputs, outputs, identity, name, doc,
+    unused) -> ufunc."""
+    address, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
+    kinds: list[Any] = [*[address] * 3, *[number] * 4, text, text, number]
+    made = word_at(_numpy_table("_UFUNC_API") + 8 * NEW_UFUNC)
+    return ctypes.PYFUNCTYPE(ctypes.py_object, *kinds)(made)
+
+
+@lru_cache(1)
+def register_loop() -> Any:
+    """PyUFunc_RegisterLoopForType: (ufunc, type number, loop, types, data) -> status."""
+    address, number = ctypes.c_void_p, ctypes.c_int
+    kinds: list[Any] = [ctypes.py_object, number, address, address, address]
+    made = word_at(_numpy_table("_UFUNC_API") + 8 * REGISTER_LOOP)
+    return ctypes.PYFUNCTYPE(number, *kinds)(made)
 
 
 class MethodDef(ctypes.Structure):

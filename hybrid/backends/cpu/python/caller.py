@@ -35,7 +35,7 @@ from .method import (
     words_array,
 )
 
-__all__ = ["Step", "make_caller", "MAX_SLOTS"]
+__all__ = ["Step", "make_caller", "step_table", "MAX_SLOTS"]
 
 MAX_SLOTS = 72
 _MAX_OUTS = 16
@@ -213,15 +213,43 @@ def _eager() -> Method:
     return Method("hy_eager", _text())
 
 
-_SCRATCH: list[tuple[int, Any]] = []
+_SCRATCH: Any = b""
 
 
-def _scratch(nbytes: int) -> tuple[int, Any]:
-    """Aligned memory that serial callers share: they hold the GIL, so one runs at a time."""
-    if not _SCRATCH or len(_SCRATCH[-1][1]) < nbytes + 64:
-        block = ctypes.create_string_buffer(max(1 << 16, nbytes + 64))
-        _SCRATCH[:] = [(-(-ctypes.addressof(block) // 64) * 64, block)]
-    return _SCRATCH[-1]
+def _scratch(nbytes: int, shared: Any) -> tuple[int, Any]:
+    """(scratch word, its owner): the bytes that the pool has to find, or the address of memory that
+    serial callers share: they hold the GIL, so one runs at a time.  Who was made for a smaller
+    block keeps that one."""
+    global _SCRATCH
+    if shared is not None:
+        return nbytes, None
+    block = _SCRATCH
+    if len(block) < nbytes + 64:
+        block = _SCRATCH = ctypes.create_string_buffer(max(1 << 16, nbytes + 64))
+    return _aligned(block), block
+
+
+def _aligned(block: Any) -> int:
+    """The first address in a block that begins a cache line."""
+    return -(-ctypes.addressof(block) // 64) * 64
+
+
+def step_table(steps: Sequence[Step]) -> tuple[Any, list[Any]]:
+    """Descriptors of steps as the engine reads them, and the argument words they point to."""
+    args = [words_array(step.words) for step in steps]
+    words = [
+        word
+        for step, given in zip(steps, args)
+        for word in (
+            step.code.address,
+            ctypes.addressof(given),
+            step.items,
+            max(step.grain, 1),
+            step.scratch,
+            0,
+        )
+    ]
+    return words_array(words), args
 
 
 def _layout(outs: Sequence[Aval]) -> tuple[list[int], list[Any]]:
@@ -235,6 +263,19 @@ def _layout(outs: Sequence[Aval]) -> tuple[list[int], list[Any]]:
     return words, kept
 
 
+def _pool_words(shared: Any) -> dict[int, int]:
+    if shared is None:
+        return {SHARED: 0, CONTROL: 0, PLAN: 0}
+    return {SHARED: 1, CONTROL: shared.ctl, PLAN: shared.address("hy_plan")}
+
+
+def _check_size(nargs: int, nouts: int) -> None:
+    if nargs + nouts + 1 > MAX_SLOTS or nouts > _MAX_OUTS:
+        raise BackendError(
+            f"a kernel with {nargs} inputs and {nouts} outputs is too large; split the op"
+        )
+
+
 def make_caller(
     steps: Sequence[Step],
     nargs: int,
@@ -246,7 +287,7 @@ def make_caller(
     fallback: Callable[..., Any] | None = None,
     shared: Any = None,
 ) -> Callable[..., Any]:
-    """A C function f(*arrays) that runs steps over the slots (arguments, outputs, workspace).
+    """A C function f(*arrays) over slots (arguments, outputs, workspace); checks no shape or dtype.
 
     outs        outputs that f allocates (NumPy's allocator) and returns: an array or a tuple
     result      with no `outs`: number of the argument to return
@@ -254,41 +295,24 @@ def make_caller(
     contiguous  arguments must be C-contiguous, else `fallback(*arrays)` is the result
     fallback    also called when a step fails; without it f returns None then
     shared      the pool: run on all threads without the GIL; None: on this thread, with it
-
-    Shapes and dtypes of arguments are not checked.
     """
-    if nargs + len(outs) + 1 > MAX_SLOTS or len(outs) > _MAX_OUTS:
-        raise BackendError(
-            f"a kernel with {nargs} inputs and {len(outs)} outputs is too large; split the op"
-        )
-    functions = function_table()
-    args = [words_array(s.words) for s in steps]
-    table = (ctypes.c_uint64 * (6 * max(len(steps), 1)))(
-        *[
-            w
-            for s, a in zip(steps, args)
-            for w in (s.code.address, ctypes.addressof(a), s.items, max(s.grain, 1), s.scratch, 0)
-        ]
-    )
-    need = max((s.scratch for s in steps), default=0)
-    scratch, block = (need, None) if shared is not None else _scratch(need)
+    _check_size(nargs, len(outs))
+    table, args = step_table(steps)
+    scratch, block = _scratch(max((step.scratch for step in steps), default=0), shared)
     work = ctypes.create_string_buffer(temp + 64) if temp else None
-    layout, kept = _layout(outs)
-    words = [
-        ctypes.addressof(table),
-        len(steps),
-        nargs,
-        len(outs),
-        abi.C_CONTIGUOUS if contiguous else 0,
-        -(-ctypes.addressof(work) // 64) * 64 if work is not None else 0,
-        result % max(nargs, 1),
-        int(shared is not None),
-        scratch,
-        shared.ctl if shared is not None else 0,
-        shared.address("hy_plan") if shared is not None else 0,
-        id(fallback) if fallback is not None else 0,
-        ctypes.addressof(functions),
-        *layout,
-    ]
-    kept += [[s.code for s in steps], args, table, block, work, fallback, shared, functions]
-    return _eager().make(words, kept)
+    functions, (layout, kept) = function_table(), _layout(outs)
+    words = {
+        STEPS: ctypes.addressof(table),
+        NSTEPS: len(steps),
+        NARGS: nargs,
+        NOUTS: len(outs),
+        CHECKED: abi.C_CONTIGUOUS if contiguous else 0,
+        TEMP: _aligned(work) if work is not None else 0,
+        RESULT: result % max(nargs, 1),
+        **_pool_words(shared),
+        SCRATCH: scratch,
+        FALLBACK: id(fallback) if fallback is not None else 0,
+        FUNCTIONS: ctypes.addressof(functions),
+    }
+    kept += [*(step.code for step in steps), args, table, block, work, fallback, shared, functions]
+    return _eager().make([*(words[offset] for offset in sorted(words)), *layout], kept)
