@@ -73,10 +73,10 @@ newaxis = None
 from . import nn, optim  # noqa: E402
 from .core.spelling import FUNCTIONS as _FUNCTIONS  # noqa: E402
 from .core.spelling import elsewhere as _elsewhere  # noqa: E402
-from .function import CacheInfo, Function, RunsEagerly, function  # noqa: E402
-from .inspect import Comparison, Inspection, compare, describe_system, inspect  # noqa: E402
+from .decorator import CacheInfo, Function, RunsEagerly, function  # noqa: E402
+from .inspection import Comparison, Inspection, compare, describe_system, inspect  # noqa: E402
 from .ir.door.guard import guard_all as _guard_all  # noqa: E402
-from .profile import Profile, profile  # noqa: E402
+from .profiling import Profile, profile  # noqa: E402
 from .random import manual_seed  # noqa: E402  (this import makes hybrid.random the module)
 from .threads import get_num_threads, num_threads, set_num_threads  # noqa: E402
 

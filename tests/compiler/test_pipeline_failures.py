@@ -19,7 +19,7 @@ from hybrid.trace.serve import prepare as preparing
 from hybrid.trace.watch import analysis
 from hybrid.trace.watch.events import Watch
 
-function = __import__("hybrid.function", fromlist=["RunsEagerly"])
+function = __import__("hybrid.decorator", fromlist=["RunsEagerly"])
 RunsEagerly = function.RunsEagerly
 ERRORS = (MemoryError, RecursionError, RuntimeError, OSError, AssertionError, KeyError)
 

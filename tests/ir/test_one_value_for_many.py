@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import hybrid as hb
-from hybrid.function import set_executor
+from hybrid.decorator import set_executor
 from hybrid.trace.serve.executor import ReferenceExecutor
 
 

@@ -20,7 +20,7 @@ from adversary.common import same
 
 import hybrid as hb
 import hybrid.nn as nn
-from hybrid.function import Function, RunsEagerly, function
+from hybrid.decorator import Function, RunsEagerly, function
 
 __all__ = ["A", "B", "Net", "Outcome", "check", "flat", "mlp", "norm", "t", "train_step"]
 

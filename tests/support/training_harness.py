@@ -10,7 +10,7 @@ from adversary.common import norm, same
 
 import hybrid.nn as nn
 import hybrid.optim as optim
-from hybrid.function import Function, RunsEagerly, function
+from hybrid.decorator import Function, RunsEagerly, function
 from hybrid.ops.indexing import random as rnd
 
 RNG = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from stress_harness import run, times
 import hybrid as hb
 from hybrid import nn, optim
 from hybrid.backends.cpu.python import abi
-from hybrid.function import RunsEagerly
+from hybrid.decorator import RunsEagerly
 from hybrid.ir.door import busy
 
 # one step keeps `twice` at 2 * `once`, and all elements of both equal

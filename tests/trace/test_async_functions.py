@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import hybrid as hb
-from hybrid.function import RunsEagerly
+from hybrid.decorator import RunsEagerly
 
 
 def said(call: Any) -> tuple[Any, list[str]]:

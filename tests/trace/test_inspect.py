@@ -12,7 +12,7 @@ import pytest
 
 import hybrid
 from hybrid import nn, optim
-from hybrid.inspect import _differences, _times, same_bits
+from hybrid.inspection import _differences, _times, same_bits
 from hybrid.ir.graph.draw import MAX_BOXES, Box, svg
 
 SVG = "{http://www.w3.org/2000/svg}"

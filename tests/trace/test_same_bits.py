@@ -19,7 +19,7 @@ import hybrid
 from hybrid.backends.cpu.machine.pool import num_threads
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import HOST
-from hybrid.inspect import same_bits
+from hybrid.inspection import same_bits
 
 COUNT = int(os.environ.get("HYBRID_PROGRAMS", "60"))
 

@@ -9,7 +9,7 @@ import pytest
 from adversary import common
 from adversary.mixed import part1, part2, part3, part4, part5, part6, part7
 
-from hybrid.function import Function, RunsEagerly, function
+from hybrid.decorator import Function, RunsEagerly, function
 
 CASES = {
     **part1.CASES,

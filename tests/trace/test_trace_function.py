@@ -16,7 +16,7 @@ from training_harness import DATA, Net, both, trainer
 import hybrid as hb
 import hybrid.optim as optim
 from hybrid.core.errors import HybridError, UnsupportedError
-from hybrid.function import RunsEagerly, function
+from hybrid.decorator import RunsEagerly, function
 
 
 def test_results_are_fresh_and_views_stay_views() -> None:

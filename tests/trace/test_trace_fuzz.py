@@ -18,7 +18,7 @@ from adversary.common import norm, same
 import hybrid as hb
 import hybrid.nn as nn
 import hybrid.optim as optim
-from hybrid.function import RunsEagerly, function, set_executor
+from hybrid.decorator import RunsEagerly, function, set_executor
 from hybrid.ops.indexing import random as rnd
 from hybrid.trace.serve.executor import ReferenceExecutor
 

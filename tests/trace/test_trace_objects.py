@@ -24,7 +24,7 @@ from adversary.objects import (
     values,
 )
 
-from hybrid.function import Function, RunsEagerly, function
+from hybrid.decorator import Function, RunsEagerly, function
 
 CASES = {
     **attacks.CASES,

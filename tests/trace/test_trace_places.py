@@ -16,7 +16,7 @@ from adversary import common
 import hybrid as hb
 from hybrid import nn
 from hybrid.backends.api import backend, layout
-from hybrid.function import Function, RunsEagerly, function
+from hybrid.decorator import Function, RunsEagerly, function
 from hybrid.trace.heap.policy import tame_key
 from hybrid.trace.watch.events import Watch
 

@@ -19,7 +19,7 @@ from adversary.common import NS
 from test_trace_fuzz import MUTATIONS, t, world
 
 import hybrid as hb
-from hybrid.function import function, set_executor
+from hybrid.decorator import function, set_executor
 from hybrid.trace.bytecode import stack
 from hybrid.trace.bytecode.summary import TABLES, Machine, summarize
 from hybrid.trace.heap.facts import Key, fetch, same
@@ -196,7 +196,7 @@ def test_native_places_follow_rebinding() -> None:
 
 
 def test_unsupported_interpreter_runs_eagerly(monkeypatch: Any) -> None:
-    monkeypatch.setattr(sys.modules["hybrid.function"], "SUPPORTED", False)
+    monkeypatch.setattr(sys.modules["hybrid.decorator"], "SUPPORTED", False)
     f, x = function(lambda x: x + 1), hb.tensor([1.0])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

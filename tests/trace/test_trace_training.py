@@ -12,7 +12,7 @@ import hybrid as hb
 import hybrid.nn as nn
 import hybrid.optim as optim
 from hybrid.core.errors import HybridError
-from hybrid.function import function
+from hybrid.decorator import function
 from hybrid.ops.indexing import random as rnd
 
 

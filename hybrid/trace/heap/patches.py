@@ -22,7 +22,7 @@ Code = types.CodeType
 # entries that Python itself makes in a class, and those that no code looks up
 INTERNAL = frozenset(("__dict__", "__weakref__", "__doc__", "__slotnames__", "__annotations__"))
 ROOT = __name__.partition(".")[0]
-TRACER = (PACKAGE + "trace", PACKAGE + "function.py")
+TRACER = (PACKAGE + "trace", PACKAGE + "decorator.py")
 DEPTH = 3  # of modules in modules
 
 

@@ -3,7 +3,7 @@ leaves behind.
 
 Invariant: a recording is compared, never trusted alone: `difference` of two recordings is None only
 if nodes, literals, captures, facts, outputs and writes agree, and only then may one be replayed
-(see function.py for the rule).
+(see decorator.py for the rule).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from .backends import api
 from .backends.plan import AttendKernel, GemmKernel, HostStep, LoopKernel, Plan, ScatterKernel
 from .core import trees
 from .core.errors import HybridError
-from .function import Function, RunsEagerly, function
+from .decorator import Function, RunsEagerly, function
 from .ir.door import bind as door
 from .ir.graph.draw import Box, Shown, graph_boxes, svg, text_of
 from .ir.graph.graph import Graph

@@ -11,7 +11,7 @@ from typing import Any
 
 from .backends.api import KernelTime
 from .core.errors import HybridError
-from .function import Function
+from .decorator import Function
 
 __all__ = ["profile", "Profile"]
 
