@@ -23,19 +23,22 @@ from .core.aval import HOST
 from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
-from .ir.tensor import Alias
 from .trace.bytecode.summary import SUPPORTED, UNSUPPORTED
-from .trace.heap.facts import Holder, fetch
+from .trace.heap.facts import Holder
 from .trace.heap.policy import Wrapped
 from .trace.heap.signature import signature_of, unchecked, with_defaults
 from .trace.record import interrupted
-from .trace.record.gradients import spent
+from .trace.record.before import Before
+from .trace.record.compare import difference
 from .trace.record.recorder import Recorder
-from .trace.record.recording import Recording
+from .trace.record.recording import Life, Recording, Refused, recording_of
+from .trace.record.wording import why_not
 from .trace.serve.executor import MISS, Executor
+from .trace.serve.plans import Plan, distinct
 from .trace.serve.prepare import NativeExecutor
 from .trace.serve.reports import CacheInfo, Reports, RunsEagerly
-from .trace.serve.signatures import Entry, Plan, distinct, dropper
+from .trace.serve.served import Served
+from .trace.serve.signatures import SignatureState, dropper
 from .trace.watch.analysis import Analysis
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
 from .trace.watch.turns import RUNS, TURN, Runs
@@ -49,6 +52,8 @@ RESUMES = "is a generator or asynchronous function, whose body runs after the ca
 UNDISTURBED = 6  # misses in a row without another thread in sight, before facts are to blame
 EXCUSES = 50  # recordings that others disturbed, before they count
 _EXECUTOR: list[Executor] = [NativeExecutor()]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
 
 
 interrupted.register()
@@ -67,12 +72,13 @@ class Function(Reports):
         if not callable(fn):
             raise TypeError(f"@function needs a callable, not a {type(fn).__name__}")
         self.fn = fn
-        self._entries: dict[Any, Entry] = {}
+        self._signatures: dict[Any, SignatureState] = {}
         self._said: set[str] = set()
         self._replays = self._records = self._eager = 0
         self._handles_errors = False
         self._waits, self._runs = True, Runs()  # whether calls wait for each other's recordings
-        self._fast: Callable[..., Any] | None = None  # serves the latest plan from bare arguments
+        # serves the latest plan from bare arguments
+        self._direct: Callable[..., Any] | None = None
         functools.update_wrapper(self, fn)
 
     def __get__(self, obj: Any, cls: type | None = None) -> Any:
@@ -88,10 +94,10 @@ class Function(Reports):
 
     # ---- calls
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        fast = self._fast
-        if fast is not None and not kwargs and not door.STATE.special:
+        direct = self._direct
+        if direct is not None and not kwargs and not door.STATE.special:
             try:
-                out = fast(*args)
+                out = direct(*args)
             except Exception as error:  # nothing has changed, unless a signal's handler raised it
                 if not self._handles_errors or signals.from_handler(error):
                     raise
@@ -104,16 +110,16 @@ class Function(Reports):
             return self.fn(*args, **kwargs)  # part of an outer recording
         if kwargs or type(self.fn) is types.FunctionType:
             args, kwargs = with_defaults(self.fn, args, kwargs)
-        sig, tensors, objects = signature_of(args, kwargs)
-        entry = self._entries.get(sig)
-        if entry is None:
-            entry = self._entry(sig, objects)
-        if entry.state == "EAGER":
+        signature, tensors, objects = signature_of(args, kwargs)
+        state = self._signatures.get(signature)
+        if state is None:
+            state = self._new_state(signature, objects)
+        if state.state == "EAGER":
             self._eager += 1
             return self.fn(*args, **kwargs)
-        for plan in entry.plans:
+        for plan in state.plans:
             try:
-                out = self._serve(plan, tensors)
+                out = self._replay(plan, tensors)
             except Exception as error:
                 if not plan.recording.handles_errors or signals.from_handler(error):
                     raise
@@ -122,112 +128,89 @@ class Function(Reports):
             if out is MISS:
                 continue
             self._replays += 1
-            entry.fails = 0
-            if plan is not entry.plans[0]:
-                entry.plans = [plan, *[p for p in entry.plans if p is not plan]]
+            state.fails = 0
+            if plan is not state.plans[0]:
+                state.plans = [plan, *[other for other in state.plans if other is not plan]]
             return out
-        return self._record(entry, args, kwargs, tensors)
+        return self._record(state, args, kwargs, tensors)
 
-    def _serve(self, plan: Plan, tensors: list[Any]) -> Any:
-        """One replay, the fast way where possible, or MISS."""
+    def _replay(self, plan: Plan, tensors: list[Any]) -> Any:
+        """One replay, the native way where possible, or MISS."""
         undisturbed = 0
         while True:
             if plan.served is not None:
-                out = plan.served.serve(tensors)
+                out = plan.served.replay(tensors)
                 if out is not MISS:
                     return out
             closed = bool(GATE[0]) and give_way()
-            caps = plan.guard(tensors)
-            if caps is None or caps and not distinct(tensors, caps):
+            captures = plan.guard(tensors)
+            if captures is None:
                 return MISS
-            taken = [t for t in (*tensors, *caps) if is_busy(t)]
-            for t in taken:
-                wait(t)  # for another thread's replay, which is updating it
-            if not taken and self._unlink(plan.recording, tensors, caps):
+            inputs = [*tensors, *captures]
+            if captures and not distinct(inputs):
+                return MISS
+            taken = [tensor for tensor in inputs if is_busy(tensor)]
+            for tensor in taken:
+                wait(tensor)  # for another thread's replay, which is updating it
+            if not taken and plan.forget_views(inputs):
                 continue
             undisturbed = 0 if taken or GATE[0] else undisturbed + 1
-            missing = plan.served is None or plan.served.entry is None
-            if closed or undisturbed == UNDISTURBED or (undisturbed and missing):
-                break  # it was not for another thread that the fast way did not serve
-        served = None if closed else self._connect(plan, caps)
+            if closed or undisturbed == UNDISTURBED or undisturbed and plan.served is None:
+                break  # it was not for another thread that the native way did not serve
+        served = None if closed else self._connect(plan, inputs)
         if served is not None:
             if plan.bare and not door.STATE.special:
-                self._fast, self._handles_errors = served.fast, plan.recording.handles_errors
-            out = served.serve(tensors)
+                self._direct, self._handles_errors = served.direct, plan.recording.handles_errors
+            out = served.replay(tensors)
             if out is not MISS:
                 return out
-        return self._replay(plan, tensors, caps)
+        return plan.replay(inputs)
 
-    def _connect(self, plan: Plan, caps: tuple[Any, ...]) -> Any:
-        """The fast way of a plan; where making it fails the plan runs without, and says so."""
+    def _connect(self, plan: Plan, inputs: list[Any]) -> Served | None:
+        """The native way of a plan; where making it fails the plan runs without, and says so."""
         if plan.why:
             return None
         try:
-            return plan.connect(caps, self._replays)
-        except Exception as e:
-            if signals.foreign(e):
+            return plan.connect(inputs, self._replays)
+        except Exception as error:
+            if signals.foreign(error):
                 raise
-            plan.served, plan.why = None, reason(e, "cannot be served by a native entry")
+            plan.served, plan.why = None, reason(error, "cannot be served by a native entry")
             self._say(plan.why, f"is replayed more slowly because it {plan.why}")
             return None
 
-    def _replay(self, plan: Plan, tensors: list[Any], caps: tuple[Any, ...]) -> Any:
-        r = plan.recording
-        self._unlink(r, tensors, caps)
-        if any(type(getattr(t, "_x", None)) is Alias for t in r.written(tensors, caps)):
-            return MISS  # eager code refuses this write; let it say so
-        tape = r.history.start(tensors, caps) if r.history is not None else spent
-        values = plan.run(tensors, caps)
-        if values is MISS:
-            return MISS
-        return r.commit(values, tensors, caps, tape)
-
-    @staticmethod
-    def _unlink(r: Recording, tensors: list[Any], caps: tuple[Any, ...]) -> bool:
-        """Forget views that nobody holds any more of the tensors that a replay writes; whether
-        there were any."""
-        found = False
-        for t in r.written(tensors, caps):
-            x = getattr(t, "_x", None)
-            if type(x) is Alias and x.base is None and not x.live_views():
-                del t._x
-                found = True
-        return found
-
-    def _entry(self, sig: Any, objects: list[Any]) -> Entry:
-        entry = Entry()
-        unfit = unchecked(sig)
+    def _new_state(self, signature: Any, objects: list[Any]) -> SignatureState:
+        state = SignatureState()
+        unfit = unchecked(signature)
         if unfit:
-            entry.state, entry.why = "EAGER", unfit
+            state.state, state.why = "EAGER", unfit
             self._say("", f"runs eagerly because it {unfit}")
-            return entry
-        if len(self._entries) >= MAX_SIGNATURES:
-            entry.state = "EAGER"
+            return state
+        if len(self._signatures) >= MAX_SIGNATURES:
+            state.state = "EAGER"
             self._say(
                 "",
                 f"is called with more than {MAX_SIGNATURES} different signatures (shapes, dtypes, "
                 "Python numbers, NumPy arrays or objects as arguments); pass what changes as "
                 "tensors (hybrid.asarray makes one)",
             )
-            return entry
-        table, key = weakref.ref(self), sig
+            return state
+        owner = weakref.ref(self)  # weak: the function holds the state, and this with it
 
         def dead(_: Any) -> None:
-            me = table()
-            if me is not None:
-                me._entries.pop(key, None)
+            function = owner()
+            if function is not None:
+                function._signatures.pop(signature, None)
 
-        entry.objects = [Holder(o, dead) for o in objects]
-        self._entries[sig] = entry
-        return entry
+        state.objects = [Holder(o, dead) for o in objects]
+        self._signatures[signature] = state
+        return state
 
     # ---- recording
-    def _record(
-        self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
-    ) -> Any:
+    def _record(self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]) -> Any:
         if not SUPPORTED:
-            entry.why = UNSUPPORTED
-            self._give_up(entry)
+            state.why = UNSUPPORTED
+            self._give_up(state)
             self._eager += 1
             return self.fn(*args, **kwargs)
         stop = foreign_hooks()
@@ -239,7 +222,7 @@ class Function(Reports):
             if TURN.take(self):
                 try:
                     self._waits = self._waits and self._runs.settle()
-                    return self._recorded(entry, args, kwargs, tensors)
+                    return self._recorded(state, args, kwargs, tensors)
                 finally:
                     if WATCHING:  # the end of the watch was cut short
                         abandon_watch()
@@ -260,89 +243,77 @@ class Function(Reports):
 
     @signals.critical
     def _recorded(
-        self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
+        self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]
     ) -> Any:
         self._records += 1
         mark, handled = RUNS.mark(), signals.handled()
         try:  # nothing has run yet
             # loaded now, not while the call is watched
             door.backend_of(tensors[0]._a.device if tensors else HOST)
-            missed = bool(entry.plans) and self._missed_again(entry)
-            before = None if missed else self._before(entry, args, kwargs)
-            rec, watch = Recorder(tensors, getattr(self.fn, "__code__", None)), Watch()
-            rec.watch = watch
+            missed = bool(state.plans) and self._missed_again(state)
+            before = Before.of(state.pending, signature_of(args, kwargs))
+            recorder, watch = Recorder(tensors, getattr(self.fn, "__code__", None)), Watch()
+            recorder.watch = watch
         except Exception as e:
             if signals.foreign(e):
                 raise
-            missed = self._broken(entry, e, "cannot be recorded")
+            missed = self._broken(state, e, "cannot be recorded")
         if missed:
             return self.fn(*args, **kwargs)
-        out, late = self._watched(entry, rec, args, kwargs)
+        out, late = self._watched(state, recorder, args, kwargs)
         if signals.handled() != handled:  # Python ran that is none of the call's
-            if not self._excused(entry):
-                entry.why = "is interrupted by signal handlers whenever it is recorded"
-                self._give_up(entry)
+            if not self._excused(state):
+                state.why = "is interrupted by signal handlers whenever it is recorded"
+                self._give_up(state)
             return out
         try:
             if late is not None:
                 raise late
-            self._after(entry, rec, watch, before, args, kwargs, out, mark)
+            self._after(state, recorder, watch, before, args, kwargs, out, mark)
         except RunsEagerly:  # the user made errors of warnings
             raise
         except Exception as e:
             if signals.foreign(e):
                 raise
-            self._broken(entry, e, "cannot be recorded")
+            self._broken(state, e, "cannot be recorded")
         return out
-
-    def _before(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What a recording is compared with: the Python state before the call."""
-        old = entry.pending
-        held = [p for p in old if p.broken() is None]  # facts of earlier recordings that hold now
-        before = {k: fetch(k.kind, h.get(), k.key) for p in old for k, h in p.holders.items()}
-        return held, before, signature_of(args, kwargs), door.grad_enabled()
 
     def _after(
         self,
-        entry: Entry,
-        rec: Recorder,
+        state: SignatureState,
+        recorder: Recorder,
         watch: Watch,
-        start: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        before: Before,
+        args: Args,
+        kwargs: Kwargs,
         out: Any,
         mark: Any,
     ) -> None:
         """Look at a call that has run: what it did, and whether that can be replayed."""
-        held, before, sig, grad = start
-        tensors = sig[1]
+        tensors, held = before.signature[1], before.held
         seen = Analysis(watch, [*args, *kwargs.values()])
         seen.run(self.fn)
-        self._checks(watch, sig, signature_of(args, kwargs), grad, tensors)
-        for p in held:
-            key = p.broken()
-            if key is not None:
-                watch.why(f"changes {p.place(key)} during the call")
-        r = Recording(rec, seen, out, before, dropper(entry, self))
+        before.check(watch, signature_of(args, kwargs))
+        life = Life()
+        dead = dropper(state, self, life)
+        new = recording_of(recorder, seen, out, before.places, life, dead)
         plain = len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
-        bare = grad and not kwargs and plain
-        counts = entry.fails, entry.effects
-        excused = RUNS.overlapped(mark) and self._excused(entry)
+        bare = before.grad and not kwargs and plain
+        counts = state.fails, state.effects
+        excused = RUNS.overlapped(mark) and self._excused(state)
         if excused:
-            entry.fails, entry.effects = counts[0] - 1, counts[1] - 1
-        devices = rec.devices()
+            state.fails, state.effects = counts[0] - 1, counts[1] - 1
+        devices = recorder.devices()
         # what they kept is not needed again, and replays have memory of their own
-        del rec, watch, seen, before, start
-        self._decide(entry, r, entry.pending, held, bare)
-        if excused and entry.fails + entry.effects:
-            entry.fails, entry.effects = counts  # what other threads did is not held against it
-        for d in devices:
-            door.backend_of(d).trim()
+        del recorder, watch, seen, before
+        self._decide(state, new, held, bare)
+        if excused and state.fails + state.effects:
+            state.fails, state.effects = counts  # what other threads did is not held against it
+        for device in devices:
+            door.backend_of(device).trim()
 
     @signals.critical
-    def _watched(
-        self, entry: Entry, rec: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _watched(self, state: SignatureState, rec: Recorder, args: Args, kwargs: Kwargs) -> Any:
         """Run the call under a recorder and its watch: its result, and an error of the watch."""
         watch, handled = rec.watch, signals.handled()
         assert watch is not None
@@ -357,7 +328,7 @@ class Function(Reports):
             if ran and isinstance(e, Exception) and ours:
                 return out, e
             if signals.handled() == handled:
-                self._blame(entry, "raised an exception")
+                self._blame(state, "raised an exception")
             raise
         finally:  # as pop_mode does
             door.STATE.special += (door.LOCAL.mode is None) - (mode is None)
@@ -365,81 +336,78 @@ class Function(Reports):
             signals.take_back()
 
     @staticmethod
-    def _excused(entry: Entry) -> bool:
+    def _excused(state: SignatureState) -> bool:
         """Note a recording that was disturbed; false when that was often enough."""
-        entry.excuses += 1
-        return entry.excuses <= EXCUSES
+        state.excuses += 1
+        return state.excuses <= EXCUSES
 
-    def _missed_again(self, entry: Entry) -> bool:
+    def _missed_again(self, state: SignatureState) -> bool:
         """Note that no plan served a call; true when that is given up."""
-        entry.text = entry.plans[0].recording.why_not()
-        entry.misses = entry.misses + 1 if entry.mark == self._replays else 0
-        entry.mark = self._replays
-        if entry.misses >= GIVE_UP:
-            entry.why = f"never does the same twice: {entry.text}"
-            self._give_up(entry)
-        return entry.misses >= GIVE_UP
-
-    @staticmethod
-    def _checks(watch: Watch, before: Any, after: Any, grad: bool, tensors: list[Any]) -> None:
-        if door.grad_enabled() != grad:
-            watch.why("leaves gradient recording switched differently")
-        elif before[0] != after[0] or [id(t) for t in before[1]] != [id(t) for t in after[1]]:
-            watch.why("changes an argument's container or its shape")
+        state.text = why_not(state.plans[0].recording.facts)
+        state.misses = state.misses + 1 if state.mark == self._replays else 0
+        state.mark = self._replays
+        if state.misses >= GIVE_UP:
+            state.why = f"never does the same twice: {state.text}"
+            self._give_up(state)
+        return state.misses >= GIVE_UP
 
     def _decide(
-        self, entry: Entry, r: Recording, old: list[Recording], held: list[Recording], bare: bool
+        self,
+        state: SignatureState,
+        new: Recording | Refused,
+        held: list[Recording],
+        bare: bool,
     ) -> None:
         """Accept, keep for comparison, or give up."""
-        if r.reasons:
-            entry.effects += 1
-            entry.why = r.reasons[0]
-            if entry.effects >= EFFECTS:
-                self._give_up(entry)
+        if isinstance(new, Refused):
+            state.effects += 1
+            state.why = new.reasons[0]
+            if state.effects >= EFFECTS:
+                self._give_up(state)
             return
-        for p in old:
-            if r.lost or p.lost or not r.settled:
+        pending = state.pending
+        for old in pending:
+            if new.lost or old.lost or not new.settled:
                 continue
-            d = r.difference(p)
-            if d is None and any(p is h for h in held):
-                self._accept(entry, r, bare)
-                entry.pending = [q for q in old if q is not p]
+            changed = difference(new, old)
+            if changed is None and any(old is other for other in held):
+                self._accept(state, new, bare)
+                state.pending = [other for other in pending if other is not old]
                 return
-            entry.why = d or "Python state it reads was different before the call"
-        if r.lost:
-            entry.why = "uses a tensor whose place in Python could not be found"
-        entry.pending = [*old, r][-MAX_PENDING:]
-        self._blame(entry)
+            state.why = changed or "Python state it reads was different before the call"
+        if new.lost:
+            state.why = "uses a tensor whose place in Python could not be found"
+        state.pending = [*pending, new][-MAX_PENDING:]
+        self._blame(state)
 
-    def _accept(self, entry: Entry, r: Recording, bare: bool) -> None:
+    def _accept(self, state: SignatureState, recording: Recording, bare: bool) -> None:
         """Compile a recording; `bare`: its arguments are distinct tensors and nothing else."""
         try:
-            r.prepare()
-            plan = Plan(r, _EXECUTOR[0].prepare(r), bare)
-        except Exception as e:  # the call has run: its result must reach the user
-            if signals.foreign(e):
+            plan = Plan(recording, _EXECUTOR[0].prepare(recording), bare)
+        except Exception as error:  # the call has run: its result must reach the user
+            if signals.foreign(error):
                 raise
-            self._broken(entry, e, "cannot be compiled")
+            self._broken(state, error, "cannot be compiled")
             return
-        entry.plans = [plan, *entry.plans][:MAX_PLANS]
-        entry.state, entry.fails, entry.effects = "REPLAY", 0, 0
+        state.plans = [plan, *state.plans][:MAX_PLANS]
+        state.state, state.fails, state.effects = "REPLAY", 0, 0
 
-    def _broken(self, entry: Entry, error: Exception, doing: str) -> bool:
+    def _broken(self, state: SignatureState, error: Exception, doing: str) -> bool:
         """Go on eagerly after an error of hybrid's own work, which is no error of the user's."""
-        entry.why = reason(error, doing)
-        self._give_up(entry)
+        state.why = reason(error, doing)
+        self._give_up(state)
         return True
 
-    def _blame(self, entry: Entry, why: str = "") -> None:
-        entry.fails += 1
-        entry.why = why or entry.why
-        if entry.fails >= GIVE_UP:
-            entry.why = f"never does the same twice: {entry.why}"
-            self._give_up(entry)
+    def _blame(self, state: SignatureState, why: str = "") -> None:
+        state.fails += 1
+        state.why = why or state.why
+        if state.fails >= GIVE_UP:
+            state.why = f"never does the same twice: {state.why}"
+            self._give_up(state)
 
-    def _give_up(self, entry: Entry) -> None:
-        entry.state, entry.pending, entry.plans, self._fast = "EAGER", [], [], None
-        self._say(entry.why, f"runs eagerly because it {entry.why}")
+    def _give_up(self, state: SignatureState) -> None:
+        state.state, state.pending, state.plans, self._direct = "EAGER", [], [], None
+        self._say(state.why, f"runs eagerly because it {state.why}")
 
 
 def _resumed(fn: Any) -> types.FunctionType | None:

@@ -11,9 +11,10 @@ import importlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,14 @@ __all__ = [
     "Executable",
     "Interpreted",
     "Replay",
+    "ReplayInput",
+    "Source",
+    "Held",
+    "HeldGradient",
+    "Pointer",
+    "CHECKED",
+    "Form",
+    "Entry",
     "KernelTime",
     "EagerKernel",
     "backend",
@@ -42,33 +51,76 @@ __all__ = [
 EagerKernel = Callable[..., Any]
 
 
+class Held(NamedTuple):
+    """An input that is one tensor in every call, known by identity."""
+
+    tensor: Any
+
+
+class HeldGradient(NamedTuple):
+    """An input that is the `.grad` of a held input."""
+
+    host: int
+
+
+class Pointer(NamedTuple):
+    """An input that is whatever tensor the pointer at an address leads to."""
+
+    address: int
+
+
+Source = None | Held | HeldGradient | Pointer
+
+
+class ReplayInput(NamedTuple):
+    """One input of a replay: its record, where its tensor comes from (None: it is passed in each
+    call), and the tape node it must have (None: none; CHECKED: the caller has looked)."""
+
+    aval: Aval
+    source: Source = None
+    node: Any = None
+
+
+CHECKED: Any = object()
+Form = Literal["single", "tuple", "none"]
+
+
 class Replay(NamedTuple):
     """What a backend needs beside a plan to serve calls without Python in between.
 
-    The plan's inputs are `args` arguments, then captures.  `avals`: record of each input.
-    `held[k]`: the tensor that plan input k is, known by identity; `grads[k]`: the input whose
-    `.grad` plan input k is; `places[k]`: the address of the pointer to the tensor that plan input k
-    is; the other inputs are passed in each call, in order.  `nodes[k]`: the tape node that input k
-    must have (absent: none); `loose`: inputs whose tape node the caller has checked.  `no_grad`:
-    held inputs whose `.grad` must be None. `states`: (output number, input) of new values.
-    `results`: numbers of outputs to make tensors of, and `single` when there is exactly one,
-    returned bare.  `tensor`: the class of tensors.  `guards`: (address, 8-byte word) pairs that
-    must hold, compared in order before anything else; `keep`: objects that own those addresses.
+    `inputs`: by number, as in the plan: arguments, then captures; those without a source are passed
+    in each call, in order.  `states`: (output number, input) of new values.  `results`: numbers of
+    outputs to make tensors of, or ~k for the tensor of input k itself; `form`: the one result bare,
+    a tuple of all, or None.  `tensor_types`: the exact classes of tensors that are accepted, the
+    first of which results have.  `no_grad`: held inputs whose `.grad` must be None.  `guards`:
+    (address, 8-byte word) pairs that must hold, compared in order before anything else; `keep`:
+    objects that own those addresses.
     """
 
-    avals: tuple[Aval, ...]
-    held: dict[int, Any]
-    grads: dict[int, int]
-    places: dict[int, int]
-    nodes: dict[int, Any]
-    loose: frozenset[int]
-    no_grad: tuple[int, ...]
+    inputs: tuple[ReplayInput, ...]
     states: tuple[tuple[int, int], ...]
     results: tuple[int, ...]
-    single: bool
-    tensor: type
+    form: Form
+    tensor_types: tuple[type, ...]
+    no_grad: tuple[int, ...] = ()
     guards: tuple[tuple[int, int], ...] = ()
     keep: Any = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A native replay entry: a function of the tensors that are passed in each call.
+
+    `call` gives the results with new state committed, NotImplemented with nothing changed when an
+    input is not what the plan was made for, or raises with all tensors as before.  `raw` is the
+    same without a frame of Python: an int, which `failed` makes an error of, where a kernel failed.
+    `of[tensors]` is `raw(*tensors)`; Python does not look for signals after a subscript, so its
+    result cannot get lost before it is stored."""
+
+    call: Callable[..., Any]
+    raw: Callable[..., Any]
+    of: Any
+    failed: Callable[[int], Exception]
 
 
 class KernelTime(NamedTuple):
@@ -114,11 +166,8 @@ class Executable(ABC):
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Run once: device values of the plan's inputs -> device values of its outputs."""
 
-    def entry(self, replay: Replay) -> Callable[..., Any] | None:
-        """A function of the tensors that are passed in each call: the results, with new state
-        committed; NotImplemented, with nothing changed, when an input is not what the plan was made
-        for.  Errors leave all tensors as before.  None: this backend offers no such entry for this
-        plan."""
+    def entry(self, replay: Replay) -> Entry | None:
+        """The entry that serves calls of this plan; None: this backend offers none for it."""
         return None
 
     def profile(self, inputs: Sequence[Any], runs: int = 20) -> list[KernelTime]:

@@ -7,20 +7,20 @@ import warnings
 import pytest
 
 import hybrid
+from hybrid import decorator
 from hybrid import function as decorate
 from hybrid.backends.cpu import executable, kernels
 from hybrid.backends.cpu.machine import jit
 from hybrid.backends.cpu.machine.diskcache import DiskCache
 from hybrid.backends.cpu.python import entry, replay
 from hybrid.compiler import failure, pipeline
-from hybrid.trace.record import guards, recorder, recording
-from hybrid.trace.serve import native_facts, served, signatures
+from hybrid.decorator import RunsEagerly
+from hybrid.trace.record import before, expected, guards, outcome, recorder, recording
+from hybrid.trace.serve import native_facts, plans, served
 from hybrid.trace.serve import prepare as preparing
 from hybrid.trace.watch import analysis
 from hybrid.trace.watch.events import Watch
 
-function = __import__("hybrid.decorator", fromlist=["RunsEagerly"])
-RunsEagerly = function.RunsEagerly
 ERRORS = (MemoryError, RecursionError, RuntimeError, OSError, AssertionError, KeyError)
 
 
@@ -180,19 +180,19 @@ def test_a_disk_cache_that_cannot_be_made(monkeypatch, cold):
 # ---- looking at the call, the guard
 LOOKING = {
     "analysis": (analysis.Analysis, "run"),
-    "recording": (recording.Recording, "__init__"),
-    "facts": (recording.Recording, "_facts"),
+    "recording": (decorator, "recording_of"),
+    "value": (recording.Recording, "__init__"),
+    "facts": (recording, "read_facts"),
     "graph": (recorder.Recorder, "graph"),
-    "results": (recording, "spec_of"),
-    "difference": (recording.Recording, "difference"),
-    "broken": (recording.Recording, "broken"),
+    "results": (outcome, "spec_of"),
+    "difference": (decorator, "difference"),
+    "broken": (expected.Facts, "broken"),
     "guard": (guards.Guard, "__init__"),
-    "prepare": (recording.Recording, "prepare"),
     "watch": (Watch, "__exit__"),
     "recorder": (recorder.Recorder, "__init__"),
-    "plan": (signatures.Plan, "__init__"),
+    "plan": (plans.Plan, "__init__"),
     "trim": (recorder.Recorder, "devices"),
-    "fetch": (function, "fetch"),
+    "fetch": (before, "fetch"),
 }
 
 
@@ -226,11 +226,13 @@ def test_hooks_of_the_recorder_never_raise(monkeypatch, hook):
 # ---- the fast way: a slower one is right
 SERVING = {
     "served": (served.Served, "__init__"),
-    "connect": (served.Served, "_connect"),
+    "connect": (plans, "serve"),
+    "needs": (plans, "needs_of"),
+    "replay": (served, "replay_of"),
     "facts": (served, "native_facts"),
-    "native facts": (native_facts, "_places"),
+    "native facts": (native_facts, "_pointers"),
     "entry": (executable, "native_entry"),
-    "spec": (replay, "_spec"),
+    "spec": (replay, "_native_replay"),
     "build": (replay, "build_entries"),
     "table": (entry._Builder, "owner"),
     "guard": (served, "FactGuard"),

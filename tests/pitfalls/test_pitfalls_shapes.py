@@ -146,7 +146,11 @@ def test_p40_functions_created_in_a_loop_are_freed() -> None:
         for _ in range(3):
             f(t())
         assert f.cache_info().replays == 1
-        gone += [weakref.ref(f), weakref.ref(local), weakref.ref(next(iter(f._entries.values())))]
+        gone += [
+            weakref.ref(f),
+            weakref.ref(local),
+            weakref.ref(next(iter(f._signatures.values()))),
+        ]
         del f, local
     gc.collect()
     assert [r() for r in gone] == [None] * len(gone)

@@ -124,8 +124,8 @@ signal.setitimer(signal.ITIMER_REAL, 1e-3, 3e-3)
 rounds = done = 0
 while len(calls) < COUNT:
     if rounds % 40 == 0:  # record again
-        same._entries.clear()
-        same._fast = None
+        same._signatures.clear()
+        same._direct = None
     same(x)
     rounds += 1
 signal.setitimer(signal.ITIMER_REAL, 0)

@@ -95,8 +95,8 @@ forks(record)
 """,
     "record the same": """
 def again():
-    train._entries.clear()
-    train._fast = None
+    train._signatures.clear()
+    train._direct = None
     for _ in range(4):
         train(x)
 forks(again)

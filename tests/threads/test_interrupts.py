@@ -129,11 +129,11 @@ PLACES = [
     ("hybrid.trace.watch.events", "_numpy_state"),
     ("hybrid.decorator", "Recorder"),
     ("hybrid.decorator", "Analysis"),
-    ("hybrid.decorator", "Recording"),
+    ("hybrid.decorator", "recording_of"),
     ("hybrid.trace.serve.prepare", "build"),
     ("hybrid.backends.cpu.machine.jit", "_object"),
     ("hybrid.backends.cpu.machine.jit", "_Engine"),
-    ("hybrid.trace.record.recording", "spec_of"),
+    ("hybrid.trace.record.outcome", "spec_of"),
 ]
 
 INJECTED = """

@@ -66,8 +66,8 @@ def consistent(once, twice):
 
 def fast(f):
     'Whether readers have left the fast way as it was made.'
-    (entry,) = f._entries.values()
-    return entry.plans[0].served.refreshes < 3
+    (state,) = f._signatures.values()
+    return state.plans[0].attempts.refreshes < 3
 
 def beside(read):
     crowd = [threading.Thread(target=training) for _ in range(2)]
@@ -165,8 +165,8 @@ def test_finalisers_that_run_in_a_commit_see_the_new_step() -> None:
             twice._v = value * 2
             del value
             step(x)
-        step._entries.clear() if executor == "native" else None
-        step._fast = None
+        step._signatures.clear() if executor == "native" else None
+        step._direct = None
     assert not errors and len(pairs) >= 10
     assert all(b == 2 * a for a, b in pairs), pairs
 

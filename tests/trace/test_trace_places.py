@@ -110,7 +110,7 @@ def test_a_replaced_function_is_named(monkeypatch):
 
 def test_a_plan_does_not_look_up_names_again():
     f = replayed(lambda x: x.tanh() + 1, hb.ones(2))
-    (plan,) = next(iter(f._entries.values())).plans
+    (plan,) = next(iter(f._signatures.values())).plans
     assert plan.served is not None and plan.served.guard is None
 
 
@@ -195,5 +195,5 @@ def test_tensors_that_hybrids_own_code_looks_at_are_noted():
         m.to("float32")  # reads the dtype of each
     assert {id(m.weight), id(m.bias)} <= set(w.looked)
     f = replayed(lambda x: (m.to("float32"), x * 2)[1], hb.ones(2))
-    (plan,) = next(iter(f._entries.values())).plans
+    (plan,) = next(iter(f._signatures.values())).plans
     assert plan.recording.captures == 2

@@ -23,6 +23,7 @@ from hybrid.decorator import function, set_executor
 from hybrid.trace.bytecode import stack
 from hybrid.trace.bytecode.summary import TABLES, Machine, summarize
 from hybrid.trace.heap.facts import Key, fetch, same
+from hybrid.trace.record.wording import Wording
 from hybrid.trace.serve import native_facts as native_form
 from hybrid.trace.serve.executor import ReferenceExecutor
 
@@ -154,26 +155,26 @@ def test_native_pairs_notice_what_the_guard_notices(change: int) -> None:
             f(t(1.0))
     finally:
         set_executor(old)
-    (entry,) = f._entries.values()
-    plan, x = entry.plans[0], t(1.0)
+    (state,) = f._signatures.values()
+    plan, x = state.plans[0], t(1.0)
     caps = plan.guard([x])
     assert caps is not None
-    native = native_form.native_facts(plan.recording, caps)
+    native = native_form.native_facts(plan.recording, [x, *caps])
     assert native is not None and holds(native.guards)
     kinds = {k.kind for k in native.rest}
     assert kinds <= {"attr", "nd", "set"} and len(native.guards) > 30, [
-        plan.recording.place(k) for k in native.rest
+        Wording(plan.recording.facts).place(k) for k in native.rest
     ]
     before = [caps[i] for i in range(len(caps))]
     with contextlib.suppress(TypeError):
         MUTATIONS[change](W, g, 3.0)
     now = plan.guard([x])
     if now is None:
-        assert plan.recording.broken() in native.rest or not holds(native.guards)
+        assert plan.recording.facts.broken() in native.rest or not holds(native.guards)
     elif any(a is not b for a, b in zip(now, before)):
         # a capture was rebound: its pointer is read, not guarded
         moved = [i for i, (a, b) in enumerate(zip(now, before)) if a is not b]
-        assert all(native.places[i] is not None for i in moved) or not holds(native.guards)
+        assert all(1 + i in native.pointers for i in moved) or not holds(native.guards)
 
 
 @needs_layout
@@ -182,14 +183,14 @@ def test_native_places_follow_rebinding() -> None:
     f = function(lambda x: x * box.w + box.table["v"] - box.items[0])
     for _ in range(3):
         f(t(0.5))
-    (entry,) = f._entries.values()
-    plan, x = entry.plans[0], t(0.5)
+    (state,) = f._signatures.values()
+    plan, x = state.plans[0], t(0.5)
     caps = plan.guard([x])
-    native = native_form.native_facts(plan.recording, caps)
-    assert native is not None and None not in native.places
+    native = native_form.native_facts(plan.recording, [x, *caps])
+    assert native is not None and list(native.pointers) == [1, 2, 3]
     box.w, box.table["v"], box.items[0] = t(4.0), t(5.0), t(6.0)
     now = plan.guard([x])
-    assert [ctypes.c_uint64.from_address(p).value for p in native.places if p] == [
+    assert [ctypes.c_uint64.from_address(p).value for p in native.pointers.values()] == [
         id(c) for c in now
     ]
     assert holds(native.guards)

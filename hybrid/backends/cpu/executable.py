@@ -6,14 +6,14 @@ Invariant: inputs are read only; every output and every new state value is a fre
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...core.errors import BackendError, IndexOutOfRange
 from ...core.floating import plain_floats
-from ..api import Executable, KernelTime, Replay
+from ..api import Entry, Executable, KernelTime, Replay
 from ..plan import HostStep, Plan
 from .kernels import step_lists
 from .machine import alloc
@@ -70,7 +70,7 @@ class PlanRunner(Executable):
             steps.clear()
             owners.clear()
 
-    def entry(self, replay: Replay) -> Callable[..., Any] | None:
+    def entry(self, replay: Replay) -> Entry | None:
         """The native entry of this plan, when all its steps are native."""
         if any(isinstance(p, HostStep) for p in self.parts) or len(self.parts) > 1:
             return None

@@ -1,76 +1,39 @@
-"""The guard of a recording: one generated Python function, and the same facts as (address, word)
-pairs.
+"""The guard of a recording: one generated Python function.
 
 Invariant: the guard accepts only if every fact holds and returns the captured tensors in order; any
-exception while checking is a miss.  Native pairs cover a subset; what they leave out is named and
-stays with Python.
+exception while checking is a miss.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ...ir.tensor import Handle
 from ..heap.facts import Holder, Key, fetch, same
-from ..heap.policy import MISSING, is_a, lookup, plain
+from ..heap.policy import MISSING, is_a, lookup
+from .expected import Obj, Ref
+from .inputs import AsGradient, AtFact, ByIdentity
+from .recording import Recording
 
-__all__ = ["Ref", "Obj", "Place", "Guard", "FactGuard", "expectation", "agrees"]
+__all__ = ["Guard", "FactGuard"]
 
-
-class Ref(NamedTuple):
-    """An expected tensor: captured ('cap'), an argument ('arg') or stored by the call ('out')."""
-
-    kind: str
-    number: int
-
-
-class Obj(NamedTuple):
-    """An expected object, by identity."""
-
-    holder: Holder
-
-
-class Place(NamedTuple):
-    """Where a captured tensor is found: a fact ('fact', Key), held by a Versioned object ('held',
-    Holder), or the gradient of an argument or capture ('grad', Ref)."""
-
-    kind: str
-    what: Any
-
-
-def expectation(v: Any, dead: Callable[[Any], None]) -> Any:
-    """How a fact's value is kept: scalars and tuples as they are, objects by identity."""
-    return v if v is MISSING or type(v) is tuple or plain(v) else Obj(Holder(v, dead))
-
-
-def agrees(want: Any, got: Any) -> bool:
-    """Whether a fetched value (or another expectation) is what was expected."""
-    if isinstance(want, Ref):
-        return is_a(got, Handle) or type(got) is Ref and got == want
-    if isinstance(want, Obj):
-        o = want.holder.get()
-        if type(got) is Obj:
-            return o is not MISSING and o is got.holder.get()
-        return o is not MISSING and o is got
-    return type(got) is not Obj and type(got) is not Ref and same(want, got)
+# Classes come first: reading attributes is harmless once they are known to be the same.  The check
+# of hybrid's own functions is the longest and the one that fails least, so it comes last.
+ORDER = {"type": 0, "tlen": 0, "mro": 0, "tattr": 1, "version": 1, "keys": 2, "patched": 4}
+OTHERS = 3
 
 
 class Guard:
-    """Generates the function for one recording; `source` and `count` are for people."""
+    """Generates the function for one recording; `source` and `count` are for people.
 
-    def __init__(
-        self,
-        holders: dict[Key, Holder],
-        expect: dict[Key, Any],
-        places: list[Place],
-        avals: list[Any],
-        nodes: list[Any],
-        grads: list[tuple[Ref, Any]],
-        own: list[tuple[int, Holder]],
-    ) -> None:
-        self.holders, self.expect, self.places = holders, expect, places
+    The generated text calls input k `args[k]` where it is passed and `tk` where it is loaded."""
+
+    def __init__(self, recording: Recording, facts: dict[Key, Any] | None = None) -> None:
+        self.recording, self.inputs = recording, recording.inputs
+        self.holders = recording.facts.holders
+        self.facts = recording.facts.at_start() if facts is None else facts
         self.space: dict[str, Any] = {
             "same": same,
             "H": Handle,
@@ -83,10 +46,10 @@ class Guard:
         self.bound: dict[int, str] = {}
         terms = (
             self._facts_first()
-            + self._captures(avals, nodes)
+            + self._captures()
             + self._tensor_facts()
-            + self._grads(grads)
-            + [f"id(args[{i}]) == {h.id}" for i, h in own]
+            + self._gradients()
+            + self._own_arguments()
         )
         self.count = len(terms)
         lines = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
@@ -144,13 +107,12 @@ class Guard:
 
     # ---- terms
     def _facts_first(self) -> list[str]:
-        """Facts that are no tensors; classes first, so that reading attributes is harmless."""
-        order = {"type": 0, "tlen": 0, "mro": 0, "tattr": 1, "version": 1, "keys": 2, "patched": 4}
+        """Facts that are no tensors."""
         keys = sorted(
-            (k for k, v in self.expect.items() if not isinstance(v, Ref)),
-            key=lambda k: order.get(k.kind, 3),
+            (key for key, want in self.facts.items() if not isinstance(want, Ref)),
+            key=lambda key: ORDER.get(key.kind, OTHERS),
         )
-        return [self._fact(k, self.expect[k]) for k in keys]
+        return [self._fact(key, self.facts[key]) for key in keys]
 
     def _fact(self, key: Key, want: Any) -> str:
         if isinstance(want, Obj):
@@ -170,83 +132,111 @@ class Guard:
             return f"{self.read(key)} == {want}"
         return f"(x := {self.read(key)}) is {self.const(want)} or same(x, {self.const(want)})"
 
-    def _captures(self, avals: list[Any], nodes: list[Any]) -> list[str]:
+    def _loaded(self) -> list[int]:
+        """The captures that the function returns."""
+        return list(range(self.recording.arguments, len(self.inputs)))
+
+    def _captures(self) -> list[str]:
+        """Load each capture, and compare its record and the type of its tape node."""
         terms = []
-        late = sorted(range(len(self.places)), key=lambda i: self.places[i].kind == "grad")
-        for i in late:  # a gradient is read from a tensor that is loaded by then
-            p = self.places[i]
-            if p.kind == "held":
-                load = self.holder(p.what)
-            elif p.kind == "grad":
-                load = f"{self._ref(p.what)}._node.grad"
+        # a gradient is read from a tensor that is loaded by then
+        late = sorted(self._loaded(), key=lambda k: isinstance(self.inputs[k].location, AsGradient))
+        for number in late:
+            aval, node, location = self.inputs[number]
+            if isinstance(location, ByIdentity):
+                load = self.holder(location.holder)
+            elif isinstance(location, AsGradient):
+                load = f"{self._input(location.host)}._node.grad"
             else:
-                load = self.read(p.what)
+                assert location is not None  # a recording that is lost is never accepted
+                load = self.read(location.key)
             terms.append(
-                f"issubclass(type(t{i} := {load}), H) and t{i}._a is {self.const(avals[i])}"
-                f" and type(t{i}._node) is {self.const(nodes[i])}"
+                f"issubclass(type(t{number} := {load}), H) and t{number}._a is {self.const(aval)}"
+                f" and type(t{number}._node) is {self.const(node)}"
             )
         return terms
 
-    @staticmethod
-    def _ref(r: Ref) -> str:
-        return f"t{r.number}" if r.kind == "cap" else f"args[{r.number}]"
+    def _input(self, number: int) -> str:
+        return f"args[{number}]" if number < self.recording.arguments else f"t{number}"
 
     def _tensor_facts(self) -> list[str]:
-        terms, loads = [], {p.what for p in self.places if p.kind == "fact"}
-        for key, want in self.expect.items():
+        """Places of tensors that no capture was loaded from: the same tensor must be there, too."""
+        loads = {i.location.key for i in self.inputs if isinstance(i.location, AtFact)}
+        terms = []
+        for key, want in self.facts.items():
             if not isinstance(want, Ref):
                 continue
-            if want.kind == "out":
+            if want.kind == "stored":
                 terms.append(f"issubclass(type({self.read(key)}), H)")
             elif key not in loads:
-                terms.append(self._same(key, want))
+                terms.append(self._same(key, want.number))
         return terms
 
-    def _same(self, key: Key, want: Ref) -> str:
-        return f"{self.read(key)} is {self._ref(want)}"
+    def _same(self, key: Key, number: int) -> str:
+        return f"{self.read(key)} is {self._input(number)}"
 
-    def _results(self) -> str:
-        return "".join(f"t{k}, " for k in range(len(self.places)))
-
-    def _grads(self, grads: list[tuple[Ref, Any]]) -> list[str]:
+    def _gradients(self) -> list[str]:
         """Gradients that were read before they were written: None, or the captured tensor."""
         wanted = [
-            (self._ref(host), "None" if want is None else self._ref(want)) for host, want in grads
+            (self._input(host), "None" if first is None else self._input(first))
+            for host, first in self._gradient_reads()
         ]
-        return [f"{host}._node.grad is {want}" for host, want in wanted]
+        return [f"{host}._node.grad is {first}" for host, first in wanted]
+
+    def _gradient_reads(self) -> list[tuple[int, int | None]]:
+        return list(self.recording.gradients)
+
+    def _own_arguments(self) -> list[str]:
+        """Arguments that an object of hybrid's held when recorded must be those very tensors."""
+        arguments = enumerate(self.inputs[: self.recording.arguments])
+        own = [(k, i.location) for k, i in arguments if isinstance(i.location, ByIdentity)]
+        return [f"id(args[{k}]) == {location.holder.id}" for k, location in own]
+
+    def _results(self) -> str:
+        return "".join(f"t{number}, " for number in self._loaded())
 
 
 class FactGuard(Guard):
     """The part of a guard that native code does not check.
 
-    `held` maps inputs known by identity to their tensors, `only` the facts to check (None: all),
-    `load` the captures to return, by number, found in Python places."""
+    `held` maps inputs known by identity to their tensors, `only` names the facts to check (None:
+    all), `load` the captures to return, found in Python places."""
 
-    def __init__(self, recording: Any, held: dict[int, Any], only: Any, load: list[int]) -> None:
-        r = recording
-        self.ids = {k - r.args: id(t) for k, t in held.items() if k >= r.args}
-        grads = [(h, w) for h, w in r.grad_reads if h.kind == "arg" or h.number not in self.ids]
-        self.load = load
-        places = {r.places[k].what for k in load}
-        facts = r.guarded()
+    def __init__(
+        self, recording: Recording, held: dict[int, Any], only: Any, load: Sequence[int]
+    ) -> None:
+        self.ids = {number: id(tensor) for number, tensor in held.items()}
+        self.load = list(load)
+        facts = recording.facts.at_start()
         if only is not None:
-            wanted = set(only) - places
-            facts = {k: v for k, v in facts.items() if k in wanted}
-        super().__init__(r.holders, facts, r.places, r.cap_avals, r.cap_nodes, grads, r.own_args)
+            wanted = set(only) - {self._key(recording, number) for number in load}
+            facts = {key: want for key, want in facts.items() if key in wanted}
+        super().__init__(recording, facts)
 
-    def _captures(self, avals: list[Any], nodes: list[Any]) -> list[str]:
-        read = {i: self.read(self.places[i].what) for i in self.load}
+    @staticmethod
+    def _key(recording: Recording, number: int) -> Key:
+        location = recording.inputs[number].location
+        assert isinstance(location, AtFact)
+        return location.key
+
+    def _loaded(self) -> list[int]:
+        return self.load
+
+    def _captures(self) -> list[str]:
+        read = {k: self.read(self._key(self.recording, k)) for k in self.load}
         return [
-            f"issubclass(type(t{i} := {place}), H) and type(t{i}._node) is {self.const(nodes[i])}"
-            for i, place in read.items()
+            f"issubclass(type(t{k} := {place}), H)"
+            f" and type(t{k}._node) is {self.const(self.inputs[k].node)}"
+            for k, place in read.items()
         ]
 
-    def _results(self) -> str:
-        return "".join(f"t{k}, " for k in self.load)
+    def _gradient_reads(self) -> list[tuple[int, int | None]]:
+        # the native entry compares the gradients of held tensors
+        return [pair for pair in self.recording.gradients if pair[0] not in self.ids]
 
-    def _same(self, key: Key, want: Ref) -> str:
-        if want.kind == "cap" and want.number in self.ids:
-            return f"id({self.read(key)}) == {self.ids[want.number]}"
-        if want.kind == "cap" and want.number not in self.load:
+    def _same(self, key: Key, number: int) -> str:
+        if number in self.ids:
+            return f"id({self.read(key)}) == {self.ids[number]}"
+        if number >= self.recording.arguments and number not in self.load:
             return f"issubclass(type({self.read(key)}), H)"
-        return super()._same(key, want)
+        return super()._same(key, number)

@@ -7,8 +7,8 @@ or capture, is one object in a replay too; containers that the call made are mad
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -40,20 +40,19 @@ class Unfit(HybridError):
 
 
 class New(NamedTuple):
-    """A tensor made by the call: value number, identity among the results, 'plain' | 'leaf' |
-    'tape', and the tensor it is a view of (a Known or the identity of a New, how, and the step
-    where it is the only one) if any."""
+    """A tensor made by the call: the output that is its value, identity among the results, what its
+    tape node is (none, a new leaf, or one on a tape), and the tensor it is a view of (a Known or
+    the identity of a New, how, and the step where it is the only one) if any."""
 
-    number: int
+    output: int
     ident: int
-    node: str
+    node: Literal["plain", "leaf", "tape"]
     view: Any = None
 
 
 class Known(NamedTuple):
-    """An argument ('arg') or capture ('cap') itself."""
+    """An input itself."""
 
-    kind: str
     number: int
 
 
@@ -121,9 +120,9 @@ def canonical(s: Any, idents: dict[int, int]) -> Any:
         view = s.view
         if view is not None and isinstance(view[0], int):
             view = idents.setdefault(view[0], len(idents)), *view[1:]
-        return "new", s.number, idents.setdefault(s.ident, len(idents)), s.node, view
+        return "new", s.output, idents.setdefault(s.ident, len(idents)), s.node, view
     if isinstance(s, Known):
-        return tuple(s)
+        return "known", s.number
     if isinstance(s, Plain):
         return _identity(s.value)
     if isinstance(s, Host):
@@ -149,14 +148,13 @@ def _identity(v: Any) -> tuple[Any, ...]:
 
 
 class Maker:
-    """Builds results of one replay from values by number, handles, and the tape of results."""
+    """Builds the results of one replay from the values and records of the graph's outputs, the
+    input tensors, and the tape of results."""
 
-    __slots__ = ("values", "args", "caps", "made", "tape", "views")
+    __slots__ = ("outputs", "inputs", "made", "tape", "views")
 
-    def __init__(
-        self, values: dict[int, Any], args: list[Any], caps: tuple[Any, ...], tape: Any
-    ) -> None:
-        self.values, self.args, self.caps, self.tape = values, args, caps, tape
+    def __init__(self, outputs: Any, inputs: Sequence[Any], tape: Callable[[int], Any]) -> None:
+        self.outputs, self.inputs, self.tape = outputs, inputs, tape
         self.made: dict[int, Any] = {}
         self.views: list[tuple[Any, Any, str, Any]] = []
 
@@ -166,33 +164,31 @@ class Maker:
             got = self.made.get(s.ident)
             return got if got is not None else self._tensor(s)
         if type(s) is Known:
-            return (self.args if s.kind == "arg" else self.caps)[s.number]
+            return self.inputs[s.number]
         if type(s) is Plain:
             return s.value
         if type(s) is Host:
             return getattr(self.build(s.items[0]), s.how)()
         got = self.made.get(s.ident)
         if got is None:
-            vs = [self.build(v) for v in s.items]
-            got = (
-                dict(zip(s.keys, vs))
-                if s.type is dict
-                else vs
-                if s.type is list
-                else tuple(vs)
-                if s.type is tuple
-                else s.type(*vs)
-            )
-            self.made[s.ident] = got
+            got = self.made[s.ident] = self._box(s)
         return got
 
+    def _box(self, s: Box) -> Any:
+        items = [self.build(item) for item in s.items]
+        if s.type is dict:
+            return dict(zip(s.keys, items))
+        if s.type is list:
+            return items
+        return tuple(items) if s.type is tuple else s.type(*items)
+
     def _tensor(self, s: New) -> Any:
-        value, aval = self.values[s.number]
+        value, aval = self.outputs[s.output]
         t = self.made[s.ident] = new_handle(value, aval)
         if s.node == "leaf":
             t._node = Leaf(t)
         elif s.node == "tape":
-            t._node = self.tape(s.number)
+            t._node = self.tape(s.output)
         if s.view is not None:
             self.views.append((t, *s.view))
         return t

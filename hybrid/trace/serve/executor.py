@@ -7,7 +7,7 @@ them is the caller's last step, so an error leaves all state as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ...ir.door.busy import values_of
@@ -23,11 +23,11 @@ class _Miss:
 
 
 MISS = _Miss()
-Run = Callable[[list[Any], tuple[Any, ...]], Any]
+Run = Callable[[Sequence[Any]], Any]
 
 
 class Executor(Protocol):
-    """Turns a recording into `run(args, captures) -> values of graph.outputs, or MISS`."""
+    """Turns a recording into `run(inputs) -> values of graph.outputs, or MISS`."""
 
     def prepare(self, recording: Recording) -> Run: ...
 
@@ -38,7 +38,7 @@ class ReferenceExecutor:
     def prepare(self, recording: Recording) -> Run:
         graph = recording.graph
 
-        def run(args: list[Any], caps: tuple[Any, ...]) -> list[Any]:
-            return evaluate_eager(graph, values_of([*args, *caps]))
+        def run(inputs: Sequence[Any]) -> list[Any]:
+            return evaluate_eager(graph, values_of(inputs))
 
         return run

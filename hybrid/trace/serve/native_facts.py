@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import types
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ...backends.api import layout
@@ -19,19 +20,23 @@ from ...ir.mode import EPOCH
 from ..heap.facts import Key
 from ..heap.patches import Namespaces
 from ..heap.policy import MISSING, instance_dict, is_a, lookup, plain
-from ..record.guards import Obj, Ref
+from ..record.expected import Obj, Ref
+from ..record.inputs import AtFact
 from ..record.recording import Recording
 
 __all__ = ["NativeFacts", "native_facts", "available"]
 
 
+# in order: a pair comes after the one that guards its pointer
+PairSet = dict[tuple[int, int], None]
+
+
 class NativeFacts(NamedTuple):
-    """`guards`: the pairs; `places`: for each capture the address of the pointer that holds it, or
-    None when it is known by identity; `rest`: facts that only the Python guard can check; `keep`:
-    objects whose addresses must stay theirs."""
+    """`guards`: the pairs; `pointers`: input -> address of the pointer that leads to it, if any;
+    `rest`: facts that only the Python guard can check; `keep`: objects that must not move."""
 
     guards: tuple[tuple[int, int], ...]
-    places: tuple[int | None, ...]
+    pointers: dict[int, int]
     rest: tuple[Key, ...]
     keep: tuple[Any, ...]
 
@@ -225,60 +230,67 @@ def _fact(key: Key, h: Any, want: Any, keep: list[Any]) -> Pairs:
     return [*pairs, (at, now)]
 
 
-def native_facts(recording: Recording, caps: tuple[Any, ...]) -> NativeFacts | None:
+def native_facts(recording: Recording, inputs: Sequence[Any]) -> NativeFacts | None:
     """The native form of an accepted recording's facts, which its Python guard has just found to
-    hold with these captures; None where CPython's layout is not known.  Pairs may stop holding
+    hold with these inputs; None where CPython's layout is not known.  Pairs may stop holding
     although the facts do (an equal number was stored, a dict grew): then check with the Python
     guard and make new pairs."""
     if not available():
         return None
     _ORDERS.clear()
-    guards: dict[tuple[int, int], None] = {(EPOCH.ctypes.data, int(EPOCH[0])): None}
+    holders = recording.facts.holders
+    guards: PairSet = {(EPOCH.ctypes.data, int(EPOCH[0])): None}
     rest: list[Key] = []
     keep: list[Any] = [EPOCH]
-    places, loaded = _places(recording, caps, guards, rest)
-    for key, want in recording.guarded().items():
+    pointers, loaded = _pointers(recording, inputs, guards, rest)
+    for key, want in recording.facts.at_start().items():
         if key in loaded:
             continue
         try:
-            if isinstance(want, Ref) and want.kind != "cap":
-                raise _Unknown
-            pairs = _fact(key, recording.holders[key].get(), want, keep)
+            pairs = _expected(key, holders[key].get(), want, recording.arguments, keep)
         except _Unknown:
             rest.append(key)
             continue
         guards.update(dict.fromkeys(pairs))
         # two places of one tensor: both must stay
-        if isinstance(want, Ref) and places[want.number] is not None:
-            guards[places[want.number] or 0, id(caps[want.number])] = None
+        if isinstance(want, Ref) and want.number in pointers:
+            guards[pointers[want.number], id(inputs[want.number])] = None
     _ORDERS.clear()
-    for h in recording.holders.values():
-        o = h.get()
-        t = o if is_a(o, type) else type(o)
-        keep += [t, t.__mro__, h.strong if h.ref is None else instance_dict(o)]
-    return NativeFacts(tuple(guards), tuple(places), tuple(dict.fromkeys(rest)), tuple(keep))
+    for holder in holders.values():
+        held = holder.get()
+        kind = held if is_a(held, type) else type(held)
+        keep += [kind, kind.__mro__, holder.strong if holder.ref is None else instance_dict(held)]
+    return NativeFacts(tuple(guards), pointers, tuple(dict.fromkeys(rest)), tuple(keep))
 
 
-def _places(
+def _expected(key: Key, holder: Any, want: Any, arguments: int, keep: list[Any]) -> Pairs:
+    """The pairs of one fact; a tensor that is passed, or that the call stored, has none."""
+    if isinstance(want, Ref) and (want.kind == "stored" or want.number < arguments):
+        raise _Unknown
+    return _fact(key, holder, want, keep)
+
+
+def _pointers(
     recording: Recording,
-    caps: tuple[Any, ...],
+    inputs: Sequence[Any],
     guards: dict[tuple[int, int], None],
     rest: list[Key],
-) -> tuple[list[int | None], set[Key]]:
+) -> tuple[dict[int, int], set[Key]]:
     """The pointers to captures and the facts that find them; adds what keeps them in place."""
-    places: list[int | None] = [None] * len(caps)
+    pointers: dict[int, int] = {}
     loaded: set[Key] = set()
-    for i, (p, t) in enumerate(zip(recording.places, caps)):
-        if p.kind != "fact":
+    for number, (found, tensor) in enumerate(zip(recording.inputs, inputs)):
+        if not isinstance(found.location, AtFact):
             continue
+        key = found.location.key
         try:
-            pairs, at = _slot(p.what.kind, recording.holders[p.what].get(), p.what.key)
+            pairs, at = _slot(key.kind, recording.facts.holders[key].get(), key.key)
         except _Unknown:
             pairs, at = [], 0
-        if at and _word(at) == id(t):
+        if at and _word(at) == id(tensor):
             guards.update(dict.fromkeys(pairs))
-            places[i] = at
-            loaded.add(p.what)
+            pointers[number] = at
+            loaded.add(key)
         else:
-            rest.append(p.what)
-    return places, loaded
+            rest.append(key)
+    return pointers, loaded

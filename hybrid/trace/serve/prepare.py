@@ -5,10 +5,9 @@ Invariant: what is prepared here gives the bits of the recorded graph run node b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
-
-import numpy as np
 
 from ...compiler.pipeline import Result, build
 from ...core.aval import HOST, Device
@@ -17,10 +16,9 @@ from ...ir.door.bind import backend_of
 from ...ir.door.busy import values_of
 from ...ir.door.evaluate import host_kernel
 from ...ir.graph.graph import Graph
-from ..record.guards import Ref
 from ..record.recording import Recording
 
-__all__ = ["NativeExecutor", "Prepared", "input_of"]
+__all__ = ["NativeExecutor", "Prepared"]
 
 
 def device_of(graph: Graph) -> Device:
@@ -39,7 +37,8 @@ class Prepared:
     def __init__(self, recording: Recording) -> None:
         start = perf_counter()
         self.recording = recording
-        self.states = [(i, input_of(recording, role)) for role, i in recording.writes]
+        # (output, the input whose new value it is)
+        self.states = [(output, number) for number, output in recording.outcome.writes]
         self.result: Result = build(recording.graph, self.states, kernel=host_kernel)
         lowered = perf_counter()
         try:
@@ -59,14 +58,9 @@ class Prepared:
         build(graph, self.states, host_kernel, hook=lambda *form: forms.append(form))
         return forms
 
-    def __call__(self, args: list[Any], caps: tuple[Any, ...]) -> list[np.ndarray]:
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Values of the graph's outputs; nothing else changes."""
-        return self.executable(values_of([*args, *caps]))
-
-
-def input_of(r: Recording, role: Ref) -> int:
-    """The number of the graph input that an argument or capture is."""
-    return role.number + (r.args if role.kind == "cap" else 0)
+        return self.executable(values_of(inputs))
 
 
 class NativeExecutor:

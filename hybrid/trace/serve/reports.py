@@ -14,7 +14,7 @@ from ...core.errors import HybridError
 from ...ir.graph.draw import Shown
 from ..heap.policy import Wrapped, trusted
 from ..heap.signature import signature_of, unchecked, with_defaults
-from .signatures import Entry
+from .signatures import SignatureState
 
 __all__ = ["Reports", "RunsEagerly", "CacheInfo"]
 
@@ -37,7 +37,7 @@ class CacheInfo(NamedTuple):
 class Reports(Wrapped):
     """The part of `Function` that people look at."""
 
-    _entries: dict[Any, Entry]
+    _signatures: dict[Any, SignatureState]
     _said: set[str]
     _replays: int
     _records: int
@@ -58,59 +58,56 @@ class Reports(Wrapped):
         return f"@function {getattr(self.fn, '__qualname__', type(self.fn).__name__)}{where}"
 
     # ---- looking inside
+    def _arguments(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments as a call would see them, with defaults."""
+        if type(self.fn) is types.FunctionType:
+            return with_defaults(self.fn, args, kwargs)
+        return args, kwargs
+
     def graph(self, *args: Any, **kwargs: Any) -> Shown:
         """The graph that a call with these arguments replays; HybridError when there is none."""
-        if type(self.fn) is types.FunctionType:
-            args, kwargs = with_defaults(self.fn, args, kwargs)
-        entry = self._entries.get(signature_of(args, kwargs)[0])
-        if entry is None or not entry.plans:
-            why = (
-                f": it {entry.why}"
-                if entry is not None and entry.why
-                else "; call it at least twice first"
-            )
+        state = self._signatures.get(signature_of(*self._arguments(args, kwargs))[0])
+        if state is None or not state.plans:
+            known = state is not None and state.why
+            why = f": it {known}" if known else "; call it at least twice first"
             raise HybridError(f"{self._name()} has no graph for these arguments{why}")
-        return Shown.of(entry.plans[0].recording.graph)
+        return Shown.of(state.plans[0].recording.graph)
 
     def prepared(self, *args: Any, **kwargs: Any) -> tuple[Any, str]:
         """(what was compiled for a call with these arguments, '') or (None, why there is nothing).
 
         Without arguments: for the signature that is replayed and was seen last."""
-        if type(self.fn) is types.FunctionType:
-            args, kwargs = with_defaults(self.fn, args, kwargs)
-        sig = signature_of(args, kwargs)[0]
-        entry = self._entries.get(sig)
-        if entry is None and not args and not kwargs:
-            entry = next((e for e in reversed(self._entries.values()) if e.plans), None)
-        if entry is None or not entry.plans:
-            why = (
-                f"it {entry.why}"
-                if entry is not None and entry.why
-                else f"it {unchecked(sig)}"
-                if unchecked(sig)
-                else "call it at least twice first"
-            )
-            return None, f"{self._name()} is not replayed for these arguments: {why}"
-        return entry.plans[0].run, ""
+        args, kwargs = self._arguments(args, kwargs)
+        signature = signature_of(args, kwargs)[0]
+        state = self._signatures.get(signature)
+        if state is None and not args and not kwargs:
+            states = reversed(self._signatures.values())
+            state = next((found for found in states if found.plans), None)
+        if state is not None and state.plans:
+            return state.plans[0].run, ""
+        unfit = (state.why if state is not None else "") or unchecked(signature)
+        why = f"it {unfit}" if unfit else "call it at least twice first"
+        return None, f"{self._name()} is not replayed for these arguments: {why}"
 
     def inputs(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """(what was compiled for a call, the values it would read), or (None, why not)."""
         prepared, why = self.prepared(*args, **kwargs)
         if prepared is None:
             return None, why
-        if type(self.fn) is types.FunctionType:
-            args, kwargs = with_defaults(self.fn, args, kwargs)
-        sig, tensors, _ = signature_of(args, kwargs)
-        caps = self._entries[sig].plans[0].guard(tensors)
-        if caps is None:
+        signature, tensors, _ = signature_of(*self._arguments(args, kwargs))
+        captures = self._signatures[signature].plans[0].guard(tensors)
+        if captures is None:
             why = "would be recorded again: Python state that it reads has changed"
             return None, f"{self._name()} {why}"
-        return prepared, [t._v for t in (*tensors, *caps)]
+        return prepared, [tensor._v for tensor in (*tensors, *captures)]
 
     def cache_info(self) -> CacheInfo:
         """How calls were served so far."""
-        plans = sum(len(e.plans) for e in self._entries.values())
-        return CacheInfo(self._replays, self._records, self._eager, len(self._entries), plans)
+        states = self._signatures.values()
+        plans = sum(len(state.plans) for state in states)
+        return CacheInfo(self._replays, self._records, self._eager, len(states), plans)
 
     def explain(self) -> str:
         """State per signature: what is replayed behind which facts, or why nothing is."""
@@ -119,8 +116,8 @@ class Reports(Wrapped):
             f"{self._name()}: {info.replays} replays, {info.records} recorded calls, "
             f"{info.eager} eager calls"
         ]
-        for i, e in enumerate(self._entries.values()):
-            lines += e.lines(i)
+        for number, state in enumerate(self._signatures.values()):
+            lines += state.lines(number)
         return "\n".join(lines + [f"note: {t}" for t in self._said if t])
 
     def __repr__(self) -> str:

@@ -1,51 +1,27 @@
-"""Accepted recordings and the state of each signature of a recorded function.
+"""The state of each signature of a recorded function.
 
-Invariant: a recording, and the fast way made from it, is dropped when an object that its facts name
-dies.
+Invariant: a recording, and the native way made from it, is dropped when an object that its facts
+name dies.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from ..heap.facts import Holder
-from ..record.recording import Recording
-from .executor import Run
-from .prepare import Prepared
-from .served import Served
+from ..record.recording import Life, Recording
+from ..record.wording import Wording
+from .plans import Plan
 
-__all__ = ["Plan", "Entry", "distinct", "dropper"]
+__all__ = ["SignatureState", "dropper"]
 
 SHOWN = 40  # facts that `explain` lists of a plan
 
 
-class Plan:
-    """An accepted recording ready to run; `served` is its fast way, made at the first replay."""
-
-    __slots__ = ("recording", "guard", "run", "served", "bare", "why")
-
-    def __init__(self, recording: Recording, run: Run, bare: bool) -> None:
-        assert recording.guard is not None
-        self.recording, self.guard = recording, recording.guard.function
-        self.run, self.bare = run, bare
-        self.served: Served | None = None
-        self.why = ""  # what went wrong when the fast way was made
-
-    def connect(self, caps: tuple[Any, ...], replays: int) -> Served | None:
-        """The fast way, now that the guard has found the captures; None where there is none.
-
-        `replays`: how many calls the function has served so far."""
-        if self.served is None and isinstance(self.run, Prepared):
-            self.served = Served(self.run, caps)
-        elif self.served is not None:
-            self.served.refresh(caps, replays)
-        return self.served if self.served is not None and self.served.entry is not None else None
-
-
-class Entry:
-    """State of one signature: RECORD -> REPLAY or EAGER."""
+class SignatureState:
+    """One signature of a recorded function: `state` goes from RECORD to REPLAY or EAGER."""
 
     __slots__ = (
         "state",
@@ -63,7 +39,8 @@ class Entry:
     )
 
     def __init__(self) -> None:
-        self.state, self.why, self.text = "RECORD", "", ""
+        self.state: Literal["RECORD", "REPLAY", "EAGER"] = "RECORD"
+        self.why = self.text = ""
         self.plans: list[Plan] = []
         self.pending: list[Recording] = []
         self.fails = self.effects = self.misses = self.excuses = 0
@@ -72,8 +49,8 @@ class Entry:
 
     def forget(self) -> None:
         """Drop recordings that refer to an object which died."""
-        self.plans = [p for p in self.plans if not p.recording.dead]
-        self.pending = [r for r in self.pending if not r.dead]
+        self.plans = [plan for plan in self.plans if not plan.recording.life.dead]
+        self.pending = [recording for recording in self.pending if not recording.life.dead]
 
     def lines(self, number: int) -> list[str]:
         """What `Function.explain` says about this signature."""
@@ -81,40 +58,33 @@ class Entry:
         out = [f"signature {number}: {self.state}{why}"]
         if self.text:
             out.append(f"  recorded again because: {self.text}")
-        for p in self.plans:
-            r = p.recording
+        for plan in self.plans:
+            recording = plan.recording
+            facts = recording.facts
             out.append(
-                f"  plan: {len(r.graph.nodes)} operations, {r.captures} captured tensors, "
-                f"{len(r.writes)} state writes, {r.guard.count if r.guard else 0} guards"
+                f"  plan: {len(recording.graph.nodes)} operations, "
+                f"{recording.captures} captured tensors, "
+                f"{len(recording.outcome.writes)} state writes, {plan.count} guards"
             )
-            out += [f"    it {p.why}"] if p.why else []
-            out += [f"    {r.place(k)}" for k in list(r.expect)[:SHOWN]]
-            if len(r.expect) > SHOWN:
-                out.append(f"    and {len(r.expect) - SHOWN} more")
+            out += [f"    it {plan.why}"] if plan.why else []
+            wording = Wording(facts)
+            out += [f"    {wording.place(key)}" for key in list(facts.expected)[:SHOWN]]
+            if len(facts.expected) > SHOWN:
+                out.append(f"    and {len(facts.expected) - SHOWN} more")
         return out
 
 
-def distinct(tensors: list[Any], caps: tuple[Any, ...]) -> bool:
-    """Whether arguments and captures are as many objects as when recorded (no new aliases)."""
-    return len({*map(id, tensors), *map(id, caps)}) == len(tensors) + len(caps)
+def dropper(state: SignatureState, function: Any, life: Life) -> Callable[[Any], None]:
+    """The callback that drops a recording when an object that its facts name dies."""
+    # weak: what the callback is kept by is kept by the state, and the state by the function
+    table, owner = weakref.ref(state), weakref.ref(function)
 
+    def dead(_: Any) -> None:
+        life.dead = True
+        found, decorated = table(), owner()
+        if found is not None:
+            found.forget()
+        if decorated is not None:
+            decorated._direct = None  # it may be this recording's
 
-def dropper(entry: Entry, owned: Any) -> Callable[[Recording], Callable[[Any], None]]:
-    """For a recording: the callback that drops it when an object that its facts name dies."""
-    table, owner = weakref.ref(entry), weakref.ref(owned)
-
-    def of(r: Recording) -> Callable[[Any], None]:
-        mine = weakref.ref(r)
-
-        def dead(_: Any) -> None:
-            rec, e, f = mine(), table(), owner()
-            if rec is not None:
-                rec.dead = True
-            if e is not None:
-                e.forget()
-            if f is not None:
-                f._fast = None  # it may be this recording's
-
-        return dead
-
-    return of
+    return dead

@@ -1,35 +1,28 @@
-"""The replay entry: one call checks a specialisation, runs its kernels and commits its state, or
-does nothing.
+"""The native replay entry: one call checks what it was specialised on, runs its kernels and commits
+its state, or does nothing.
 
 Invariant: `entry(*tensors)` returns NotImplemented without side effects when anything it was
 specialised on does not hold; an int (step << 32 | status) when a kernel failed, with every handle
-as before the call; else the result, with all new state committed.  PythonEntry is the same in
-Python: the fallback, and the tests' oracle.
+as before the call; else the result, with all new state committed.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ....core.aval import Aval
-from ....ir.door.busy import busy_class, put_values, values_of
-from ....ir.tensor import Handle
-from ...plan import Slot
+from ....ir.door.busy import busy_class
+from ...api import CHECKED, Held
 from ..machine.alloc import LARGE, empty, maker
 from ..machine.control import BLOCK_HEADER, POOL_SLOTS
 from ..machine.host import free_memory
-from ..machine.pool import OUT_OF_MEMORY, run_steps
 from . import runtime
+from .entry_model import NativeReplay, PythonEntry
 from .entry_table import (
-    CLAMP,
-    FORM_NONE,
-    FORM_SINGLE,
-    FORM_TUPLE,
+    FORMS,
     GUARDS_AT_ONCE,
     LARGE_STATES,
     OUT,
@@ -40,137 +33,10 @@ from .entry_table import (
 )
 from .native import Owner
 
-__all__ = [
-    "ReplaySpec",
-    "build_entry",
-    "build_entries",
-    "PythonEntry",
-    "decode_failure",
-    "OUT_OF_MEMORY_STATUS",
-]
-
-OUT_OF_MEMORY_STATUS = CLAMP + 1
-_FORMS = {"single": FORM_SINGLE, "tuple": FORM_TUPLE, "none": FORM_NONE}
-Step = Sequence[int]
+__all__ = ["build_entry", "build_entries"]
 
 
-@dataclass(frozen=True, eq=False)
-class ReplaySpec:
-    """What an entry is specialised on, and what it does.
-
-    Inputs are numbered: arguments first, then `captures`, then `places`.
-
-    tensor_types  exact types accepted for a tensor; the first one is the type of results
-    arg_avals     the interned record each argument must have
-    captures      (tensor, its record): a handle known by identity
-    places        (address of a PyObject* that holds a tensor, its record); addresses must stay
-                  valid
-    guards        (address, 8-byte word that must be there)
-    tracked       inputs whose `_node` is not looked at (else it must be None)
-    nodes         input -> object that `_node` must be (instead of None)
-    linked        inputs with a new value whose `_x` is not looked at (else it must be unset)
-    slots         one per base pointer: input k, output, arena (byte offset), const, state (input k)
-    steps         descriptors (function, args, items, grain, scratch bytes, flags)
-    states        (input k, slot that holds its new value)
-    partial       state slots whose kernels write only a part, so that the old contents must be
-                  there first
-    outputs       a slot number, or ~k for the handle of input k itself
-    form          'single', 'tuple' or 'none'
-    release_gil   for plans longer than about 20 microseconds
-    keep          objects that own what steps, guards and places point to
-    """
-
-    tensor_types: tuple[type, ...]
-    arg_avals: tuple[Aval, ...]
-    slots: tuple[Slot, ...]
-    steps: tuple[Step, ...]
-    outputs: tuple[int, ...] = ()
-    captures: tuple[tuple[Any, Aval], ...] = ()
-    places: tuple[tuple[int, Aval], ...] = ()
-    guards: tuple[tuple[int, int], ...] = ()
-    tracked: frozenset[int] = frozenset()
-    nodes: dict[int, Any] = field(default_factory=dict)
-    linked: frozenset[int] = frozenset()
-    consts: tuple[np.ndarray, ...] = ()
-    arena_bytes: int = 0
-    states: tuple[tuple[int, int], ...] = ()
-    partial: frozenset[int] = frozenset()
-    form: str = "single"
-    release_gil: bool = False
-    keep: Any = None
-
-    @property
-    def avals(self) -> tuple[Aval, ...]:
-        """The record of every input."""
-        return (*self.arg_avals, *(a for _, a in self.captures), *(a for _, a in self.places))
-
-    def validate(self) -> None:
-        """ValueError for a spec that no entry can run safely."""
-        avals, given, states = self.avals, [k for k, _ in self.states], set(self.states)
-        aliased = {s.index for i, s in enumerate(self.slots) if s.kind == "state" and s.in_place}
-        inputs = [s.index for s in self.slots if s.kind == "input"]
-        used = [o for o in self.outputs if o >= 0] + [s for _, s in self.states]
-        problems = [
-            (self.form not in _FORMS, f"form {self.form!r} is none of {', '.join(_FORMS)}"),
-            (
-                self.form == "single" and len(self.outputs) != 1,
-                "form 'single' needs exactly one output",
-            ),
-            (self.form == "none" and bool(self.outputs), "form 'none' has no outputs"),
-            (len(set(given)) < len(given), "an input has two new values"),
-            (len(set(inputs)) < len(inputs), "an input has two slots"),
-            (
-                any(not issubclass(t, Handle) for t in self.tensor_types) or not self.tensor_types,
-                "tensor types must be classes of tensors",
-            ),
-            (
-                any(self.slots[s].kind == "arena" for s in used),
-                "an arena slot cannot leave the plan",
-            ),
-            (
-                any(
-                    s.kind == "state" and (s.index, i) not in states
-                    for i, s in enumerate(self.slots)
-                ),
-                "a state slot is not the new value of its input",
-            ),
-            (
-                any(self.slots[s].kind == "input" and self.slots[s].index in aliased for s in used),
-                "the old value of an input that is written in place cannot leave the plan",
-            ),
-            (
-                any(
-                    s.in_place and s.aval is not avals[s.index]
-                    for s in self.slots
-                    if s.kind == "state"
-                ),
-                "a state with another shape or dtype cannot be written in place",
-            ),
-            (
-                any(
-                    s.index % 64 or s.index + s.aval.nbytes > self.arena_bytes
-                    for s in self.slots
-                    if s.kind == "arena"
-                ),
-                "an arena slot lies outside the arena or is not 64-byte aligned",
-            ),
-            (any(not _plain(c) for c in self.consts), "constants must be contiguous arrays"),
-        ]
-        for wrong, text in problems:
-            if wrong:
-                raise ValueError(f"replay spec: {text}")
-
-
-def _plain(a: np.ndarray) -> bool:
-    return type(a) is np.ndarray and a.flags.c_contiguous and a.flags.aligned
-
-
-def decode_failure(result: int) -> tuple[int, int]:
-    """(step, status) of an int result; 1 + position, at most CLAMP, or OUT_OF_MEMORY_STATUS."""
-    return result >> 32, result & 0xFFFFFFFF
-
-
-def build_entry(spec: ReplaySpec) -> Callable[..., Any]:
+def build_entry(spec: NativeReplay) -> Callable[..., Any]:
     """The native entry of a spec, or a PythonEntry where native code cannot read Python objects."""
     spec.validate()
     native = runtime.native()
@@ -179,7 +45,9 @@ def build_entry(spec: ReplaySpec) -> Callable[..., Any]:
     return native.function("hy_entry", _Builder(spec, native.api).owner())
 
 
-def build_entries(spec: ReplaySpec) -> tuple[Callable[..., Any], Callable[[tuple[Any, ...]], Any]]:
+def build_entries(
+    spec: NativeReplay,
+) -> tuple[Callable[..., Any], Callable[[tuple[Any, ...]], Any]]:
     """The native entry of a spec, of tensors and of a tuple of tensors."""
     spec.validate()
     native = runtime.native()
@@ -204,33 +72,41 @@ class _ReplayOwner(Owner):
 class _Builder:
     """Lays out the block of a call and writes the table."""
 
-    def __init__(self, spec: ReplaySpec, api: int) -> None:
-        self.spec, self.api = spec, api
+    def __init__(self, spec: NativeReplay, api: int) -> None:
+        self.spec, self.replay, self.api = spec, spec.replay, api
         self.sections: dict[str, list[list[int]]] = {}
-        self.keep: list[Any] = [
-            spec.keep,
-            spec.captures,
-            spec.consts,
-            spec.tensor_types,
-            spec.avals,
-            spec.nodes,
-            [s.aval for s in spec.slots],
-        ]
+        self.keep: list[Any] = [spec, [slot.aval for slot in spec.slots]]
         # record, word, shape: set at the end
         self.dims: list[tuple[list[int], int, tuple[int, ...]]] = []
-        n, self.outs = len(spec.avals), [i for i, s in enumerate(spec.slots) if s.kind == "output"]
+        # native code walks inputs by where they come from, so a row is not the input's number
+        self.rows = spec.rows()
+        self.row_of = {number: row for row, number in enumerate(self.rows)}
+        sources = [found.source for found in self.replay.inputs]
+        self.passed = sources.count(None)
+        held = [sources[number] for number in self.rows]
+        self.captured = np.array([id(s.tensor) for s in held if isinstance(s, Held)], np.uint64)
+        self.outs = [i for i, s in enumerate(spec.slots) if s.kind == "output"]
+        self.number_of = {slot: k for k, slot in enumerate(self.outs)}
+        self.state_of = {number: j for j, (number, _) in enumerate(spec.states)}
+        self._lay_out(len(self.rows))
+
+    def _lay_out(self, count: int) -> None:
+        """Where everything is in the block of a call; `count` inputs."""
+        spec = self.spec
         at = BLOCK_HEADER + 8  # the result tuple is the first owned word
-        self.vals, at = at, at + 16 * n
+        self.vals, at = at, at + 16 * count
         self.news, at = at, at + 16 * len(spec.states)
         self.out_at, at = at, at + 8 * len(self.outs)
-        self.results, at = at, at + 8 * len(spec.outputs)
+        self.results, at = at, at + 8 * len(spec.results)
         self.owned = (at - BLOCK_HEADER) // 8
-        self.handles, at = at, at + 8 * n
-        self.number_of = {slot: k for k, slot in enumerate(self.outs)}
+        self.handles, at = at, at + 8 * count
         # the last one takes pointers nobody reads
-        self.bufs, at = (at, at + 8 * (len(spec.slots) + 1))
+        self.bufs, at = at, at + 8 * (len(spec.slots) + 1)
         self.arena = -(-at // 64) * 64
-        self.state_of = {k: j for j, (k, _) in enumerate(spec.states)}
+
+    def value(self, number: int) -> int:
+        """Block offset of the value of an input."""
+        return self.vals + 16 * self.row_of[number]
 
     def buf(self, slot: int) -> int:
         return self.bufs + 8 * slot
@@ -252,29 +128,27 @@ class _Builder:
         return record
 
     def inputs(self) -> list[list[int]]:
-        spec, rows, nargs = self.spec, [], len(self.spec.arg_avals)
+        spec, out = self.spec, []
         slot_of = {s.index: i for i, s in enumerate(spec.slots) if s.kind == "input"}
-        self.captured = np.array([id(t) for t, _ in spec.captures], np.uint64)
-        for k, a in enumerate(spec.avals):
-            place = 0
-            if nargs <= k < nargs + len(spec.captures):
-                place = self.captured.ctypes.data + 8 * (k - nargs)
-            elif k >= nargs:
-                place = spec.places[k - nargs - len(spec.captures)][0]
-            node = 0 if k in spec.tracked else id(spec.nodes.get(k))
-            state = k in self.state_of
-            rows.append(
+        for row, number in enumerate(self.rows):
+            found = self.replay.inputs[number]
+            pointer = spec.address(number)
+            if isinstance(found.source, Held):
+                # held tensors have no pointer of their own: ours lie side by side, in row order
+                pointer = self.captured.ctypes.data + 8 * (row - self.passed)
+            state = int(number in self.state_of)
+            out.append(
                 [
-                    place,
-                    id(a),
-                    node,
-                    self.buf(slot_of.get(k, len(spec.slots))),
-                    int(state),
-                    int(state and k not in spec.linked),
-                    self.vals + 16 * k,
+                    pointer,
+                    id(found.aval),
+                    0 if found.node is CHECKED else id(found.node),
+                    self.buf(slot_of.get(number, len(spec.slots))),
+                    state,
+                    state,
+                    self.vals + 16 * row,
                 ]
             )
-        return rows
+        return out
 
     def source(self, slot: int) -> tuple[int, int]:
         """(block offset of the array of a slot, or 0; address of a constant, or 0)."""
@@ -282,14 +156,14 @@ class _Builder:
         if s.kind == "const":
             return 0, id(self.spec.consts[s.index])
         if s.kind == "input":
-            return self.vals + 16 * s.index, 0
+            return self.value(s.index), 0
         if s.kind == "output":
             return self.out_at + 8 * self.number_of[slot], 0
         return 0, 0
 
     def states(self) -> list[list[int]]:
         spec, rows = self.spec, []
-        for j, (k, slot) in enumerate(spec.states):
+        for j, (number, slot) in enumerate(spec.states):
             s = spec.slots[slot]
             own = s.kind == "state"
             source, const = self.source(slot)
@@ -301,8 +175,8 @@ class _Builder:
             self.sections.setdefault("state_outs", []).append(record)
             rows.append(
                 [
-                    self.vals + 16 * k,
-                    self.handles + 8 * k,
+                    self.value(number),
+                    self.handles + 8 * self.row_of[number],
                     self.news + 16 * j,
                     self.buf(slot),
                     source,
@@ -313,24 +187,25 @@ class _Builder:
                     s.aval.nbytes,
                     id(owner) if owner else 0,
                     id(s.aval),
-                    int(k >= len(spec.arg_avals) + len(spec.captures)),
+                    int(spec.address(number) != 0),
                 ]
             )
         return rows
 
     def results_rows(self) -> list[list[int]]:
         spec, rows = self.spec, []
-        for i, o in enumerate(spec.outputs):
+        for i, o in enumerate(spec.results):
             at = self.results + 8 * i
             if o < 0:
-                rows.append([self.handles + 8 * ~o, 0, 0, 0, 0, 0, at])
+                rows.append([self.handles + 8 * self.row_of[~o], 0, 0, 0, 0, 0, at])
                 continue
             s = spec.slots[o]
             source, const = self.source(o)
             other = source
             if s.kind == "state":
-                source, other = self.news + 16 * self.state_of[s.index], self.vals + 16 * s.index
-            rows.append([0, source, other, const, id(s.aval), id(spec.tensor_types[0]), at])
+                source, other = self.news + 16 * self.state_of[s.index], self.value(s.index)
+            kind = self.replay.tensor_types[0]
+            rows.append([0, source, other, const, id(s.aval), id(kind), at])
         return rows
 
     def fills(self) -> list[list[int]]:
@@ -344,7 +219,7 @@ class _Builder:
 
     def guards(self) -> list[list[int]]:
         """Groups of pairs; the last pair is repeated where a group is not full."""
-        words = [w for g in self.spec.guards for w in g]
+        words = [w for g in self.replay.guards for w in g]
         size = 2 * GUARDS_AT_ONCE
         while len(words) % size:
             words += words[-2:]
@@ -356,7 +231,7 @@ class _Builder:
         self.sections = {
             "inputs": self.inputs(),
             "guards": self.guards(),
-            "types": [[id(t)] for t in spec.tensor_types],
+            "types": [[id(t)] for t in self.replay.tensor_types],
             "states": self.states(),
             "outs": [
                 self.alloc_record(spec.slots[s].aval, self.out_at + 8 * i, self.buf(s))
@@ -390,7 +265,8 @@ class _Builder:
         return (RELEASE_GIL if self.spec.release_gil else 0) | (LARGE_STATES if large else 0)
 
     def _fill(self, table: np.ndarray, base: int, starts: dict[str, int]) -> None:
-        spec = self.spec
+        spec, kind = self.spec, self.replay.tensor_types[0]
+        pointers = len(self.rows) - self.passed - len(self.captured)
         for name, rows in self.sections.items():
             flat = [w for row in rows for w in row]
             table[starts[name] : starts[name] + len(flat)] = flat
@@ -400,98 +276,17 @@ class _Builder:
                     table[TABLE[name + "_n"] // 8] = len(rows)
         for name, word in (
             ("api", self.api),
-            ("nargs", len(spec.arg_avals)),
-            ("form", _FORMS[spec.form]),
+            ("nargs", self.passed),
+            ("form", FORMS[self.replay.form]),
             ("need", max((s[4] for s in spec.steps), default=0)),
             ("owned_n", self.owned),
             ("flags", self.flags()),
-            ("kind", id(spec.tensor_types[0])),
-            ("busy", id(busy_class(spec.tensor_types[0])) if spec.release_gil else 0),
+            ("kind", id(kind)),
+            ("busy", id(busy_class(kind)) if spec.release_gil else 0),
             ("handles_at", self.handles),
             ("bufs_at", self.bufs),
-            ("distinct_n", 0 if spec.places else len(spec.arg_avals)),
-            ("places_n", len(spec.places)),
+            ("distinct_n", 0 if pointers else self.passed),
+            ("places_n", pointers),
             ("block_bytes", self.arena + spec.arena_bytes - BLOCK_HEADER),
         ):
             table[TABLE[name] // 8] = word
-
-
-class PythonEntry:
-    """The same as the native entry, in Python; never writes a value in place."""
-
-    def __init__(self, spec: ReplaySpec) -> None:
-        spec.validate()
-        self.spec = spec
-
-    def handles(self, args: tuple[Any, ...]) -> list[Any] | None:
-        """The handles of all inputs, or None when something does not fit."""
-        spec = self.spec
-        if len(args) != len(spec.arg_avals):
-            return None
-        if any(ctypes.c_uint64.from_address(at).value != word for at, word in spec.guards):
-            return None
-        found = [*args, *(t for t, _ in spec.captures)]
-        for at, _ in spec.places:
-            if not ctypes.c_uint64.from_address(at).value:
-                return None
-            found.append(ctypes.py_object.from_address(at).value)
-        for k, (h, a) in enumerate(zip(found, spec.avals)):
-            if type(h) not in spec.tensor_types or h._a is not a:
-                return None
-            if k not in spec.tracked and h._node is not spec.nodes.get(k):
-                return None
-            if type(getattr(h, "_v", None)) is not np.ndarray:
-                return None
-        ids, states = [id(h) for h in found], [k for k, _ in spec.states]
-        rows = ids if spec.places else ids[: len(args)]
-        aliased = any(i in ids[k + 1 :] for k, i in enumerate(rows))
-        aliased = aliased or any(ids.count(ids[k]) > 1 for k in states)
-        linked = any(hasattr(found[k], "_x") for k in states if k not in spec.linked)
-        return None if aliased or linked else found
-
-    def __call__(self, *args: Any) -> Any:
-        spec = self.spec
-        found = self.handles(args)
-        if found is None:
-            return NotImplemented
-        taken = values_of(found)
-        values = [v if _plain(v) else v.copy("C") for v in taken]
-        arena = np.empty(spec.arena_bytes + 64, np.uint8)
-        skip = -arena.ctypes.data % 64
-        arrays: list[Any] = []
-        for i, s in enumerate(spec.slots):
-            if s.kind in ("output", "state"):
-                fresh = empty(s.aval)
-                if i in spec.partial:
-                    fresh[...] = values[s.index]
-                arrays.append(fresh)
-            else:
-                arrays.append(
-                    values[s.index]
-                    if s.kind == "input"
-                    else spec.consts[s.index]
-                    if s.kind == "const"
-                    else arena[skip + s.index :]
-                )
-        step, status = run_steps(spec.steps, [a.ctypes.data for a in arrays])
-        if status:
-            return step << 32 | (
-                OUT_OF_MEMORY_STATUS if status == OUT_OF_MEMORY else min(status, CLAMP)
-            )
-        old = {i: taken[s.index] for i, s in enumerate(spec.slots) if s.kind == "input"}
-        outs = [
-            found[~o] if o < 0 else self._tensor(old.get(o, arrays[o]), spec.slots[o].aval)
-            for o in spec.outputs
-        ]
-        put_values(
-            [found[k] for k, _ in spec.states],
-            [old.get(slot, arrays[slot]) for _, slot in spec.states],
-            [spec.slots[slot].aval for _, slot in spec.states],
-        )
-        return outs[0] if spec.form == "single" else tuple(outs) if spec.form == "tuple" else None
-
-    def _tensor(self, value: np.ndarray, a: Aval) -> Any:
-        kind: Any = self.spec.tensor_types[0]
-        t = kind.__new__(kind)
-        t._v, t._a, t._node = value, a, None
-        return t

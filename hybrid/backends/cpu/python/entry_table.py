@@ -23,12 +23,14 @@ __all__ = [
     "FORM_SINGLE",
     "FORM_TUPLE",
     "FORM_NONE",
+    "FORMS",
 ]
 
 CLAMP = 0xFFFFFFFE  # largest status in an entry's result; one more means out of memory
 RELEASE_GIL = 1  # table flags
 LARGE_STATES = 2  # some new state values are allocated by Python code
 FORM_SINGLE, FORM_TUPLE, FORM_NONE = 0, 1, 2
+FORMS = {"single": FORM_SINGLE, "tuple": FORM_TUPLE, "none": FORM_NONE}
 
 GUARDS_AT_ONCE = 4  # guards come in groups of so many
 _TABLE = (

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from native_kernels import code
 
+from hybrid.backends.api import CHECKED, Held, Pointer, Replay, ReplayInput
 from hybrid.backends.cpu.machine import alloc
-from hybrid.backends.cpu.python.entry import PythonEntry, ReplaySpec, build_entry
+from hybrid.backends.cpu.python.entry import build_entry
+from hybrid.backends.cpu.python.entry_model import NativeReplay, PythonEntry
 from hybrid.backends.plan import Slot
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
@@ -55,9 +57,36 @@ class Steps:
 def spec_of(steps=(), a=A, **more):
     s = Steps(*[(n, sl, *(rest or (a.size, 64))) for n, sl, *rest in steps])
     keep = (s.keep, more.pop("keep", None))
-    return ReplaySpec(
-        more.pop("types", (T, Param)), more.pop("args", (a,)), steps=s.rows, keep=keep, **more
-    )
+    more.setdefault("args", (a,))
+    return native_replay(steps=s.rows, keep=keep, **more)
+
+
+def native_replay(
+    types=(T, Param),
+    args=(A,),
+    captures=(),
+    places=(),
+    nodes=None,
+    tracked=(),
+    states=(),
+    outputs=(),
+    form="single",
+    guards=(),
+    **more,
+):
+    """`captures`: (tensor, record); `places`: (address, record); `nodes`: input -> its node, and
+    `tracked`: inputs with any; `outputs`: slots, or ~k for input k; `states`: (input, slot)."""
+    sources = [(a, None) for a in args]
+    sources += [(a, Held(tensor)) for tensor, a in captures]
+    sources += [(a, Pointer(address)) for address, a in places]
+    node = dict.fromkeys(tracked, CHECKED) | (nodes or {})
+    inputs = tuple(ReplayInput(a, source, node.get(k)) for k, (a, source) in enumerate(sources))
+    slots = [slot for slot in outputs if slot >= 0]
+    numbers = iter(range(len(slots)))
+    results = tuple(slot if slot < 0 else next(numbers) for slot in outputs)
+    news = tuple((len(slots) + j, k) for j, (k, _) in enumerate(states))
+    replay = Replay(inputs, news, results, form, types, guards=guards)
+    return NativeReplay(replay, outputs=(*slots, *(slot for _, slot in states)), **more)
 
 
 def step_spec(states, release=False, a=A, in_place=True, **more):

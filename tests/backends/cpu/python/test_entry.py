@@ -7,16 +7,27 @@ import sys
 
 import numpy as np
 import pytest
-from entry_harness import BIG, A, Param, T, both, ones, spec_of, step_spec, tensor, words
+from entry_harness import (
+    BIG,
+    A,
+    Param,
+    T,
+    both,
+    native_replay,
+    ones,
+    spec_of,
+    step_spec,
+    tensor,
+    words,
+)
 from native_kernels import code
 
 from hybrid.backends.cpu.machine import alloc
 from hybrid.backends.cpu.python import abi
-from hybrid.backends.cpu.python.entry import (
+from hybrid.backends.cpu.python.entry import build_entry
+from hybrid.backends.cpu.python.entry_model import (
     OUT_OF_MEMORY_STATUS,
     PythonEntry,
-    ReplaySpec,
-    build_entry,
     decode_failure,
 )
 from hybrid.backends.plan import Slot
@@ -217,17 +228,18 @@ def test_arguments_must_be_distinct(build):
 
 
 @both
-def test_nodes_and_links_can_be_accepted(build):
+def test_nodes_can_be_accepted_and_links_never(build):
     p, x = ones(4, 5), ones(4, 5)
     p._node = leaf = Leaf(p)
-    p._x = object()
     assert build(step_spec([p]))(x) is NotImplemented
-    assert build(step_spec([p], tracked=frozenset([1])))(x) is NotImplemented
-    f = build(step_spec([p], nodes={1: leaf}, linked=frozenset([1])))
+    f = build(step_spec([p], nodes={1: leaf}))
     assert type(f(x)) is T and p._node is leaf
     p._node = Leaf(p)
     assert f(x) is NotImplemented
-    assert type(build(step_spec([p], tracked=frozenset([1]), linked=frozenset([1])))(x)) is T
+    g = build(step_spec([p], tracked=(1,)))
+    assert type(g(x)) is T
+    p._x = object()
+    assert f(x) is NotImplemented and g(x) is NotImplemented
 
 
 @both
@@ -268,17 +280,15 @@ def test_out_of_memory_in_a_kernel_and_in_the_arena(build):
     x = ones(4, 5)
     keep = words(1)
     row = (code("scratch"), keep.ctypes.data, 20, 4, 1 << 60, 0)
-    s = ReplaySpec(
-        (T,),
-        (A,),
-        (Slot("input", A, 0), Slot("output", aval((20,), dt.int64))),
-        (row,),
+    s = native_replay(
+        slots=(Slot("input", A, 0), Slot("output", aval((20,), dt.int64))),
+        steps=(row,),
         outputs=(1,),
         keep=keep,
     )
     assert decode_failure(build(s)(x)) == (0, OUT_OF_MEMORY_STATUS)
-    s = ReplaySpec(
-        (T,), (A,), (Slot("input", A, 0), Slot("output", A)), (), outputs=(1,), arena_bytes=1 << 60
+    s = native_replay(
+        slots=(Slot("input", A, 0), Slot("output", A)), steps=(), outputs=(1,), arena_bytes=1 << 60
     )
     with pytest.raises(MemoryError):
         build(s)(x)

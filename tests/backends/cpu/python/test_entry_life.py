@@ -12,11 +12,12 @@ import weakref
 
 import numpy as np
 import pytest
-from entry_harness import A, T, ones, spec_of, step_spec, tensor, words
+from entry_harness import A, T, native_replay, ones, spec_of, step_spec, tensor, words
 from native_kernels import code
 
 from hybrid.backends.cpu.python import abi, runtime
-from hybrid.backends.cpu.python.entry import PythonEntry, ReplaySpec, build_entry
+from hybrid.backends.cpu.python.entry import build_entry
+from hybrid.backends.cpu.python.entry_model import PythonEntry
 from hybrid.backends.plan import Slot
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
@@ -267,7 +268,7 @@ def test_finalizers_may_call_back():
         (dict(outputs=()), "exactly one output"),
         (dict(outputs=(2,)), "arena slot"),
         (dict(states=((1, 1), (1, 3))), "two new values"),
-        (dict(tensor_types=(int,)), "classes of tensors"),
+        (dict(types=(int,)), "classes of tensors"),
         (dict(arena_bytes=10), "outside the arena"),
         (dict(states=()), "not the new value"),
         (dict(outputs=(1,)), "old value"),
@@ -276,8 +277,8 @@ def test_finalizers_may_call_back():
 )
 def test_invalid_specs_are_refused(change, text):
     good = dict(
-        tensor_types=(T,),
-        arg_avals=(A,),
+        types=(T,),
+        args=(A,),
         steps=(),
         outputs=(0,),
         captures=((ones(4, 5), A),),
@@ -290,9 +291,9 @@ def test_invalid_specs_are_refused(change, text):
         states=((1, 3),),
         arena_bytes=128,
     )
-    assert callable(build_entry(ReplaySpec(**good)))
+    assert callable(build_entry(native_replay(**good)))
     with pytest.raises(ValueError, match=text):
-        build_entry(ReplaySpec(**{**good, **change}))
+        build_entry(native_replay(**{**good, **change}))
 
 
 def test_without_the_probe_python_serves(monkeypatch):

@@ -1,0 +1,50 @@
+"""The Python state before a recorded call.
+
+Invariant: facts of a recording count only if those of an earlier one held before the call and still
+hold after it; both sides of that comparison are taken here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...ir.door import bind as door
+from ..heap.facts import Key, fetch
+from ..watch.events import Watch
+from .recording import Recording
+from .wording import Wording
+
+__all__ = ["Before"]
+
+
+class Before(NamedTuple):
+    """`held`: earlier recordings whose facts hold; `places`: what the places of all earlier ones
+    hold; `signature` of the call; `grad`: whether gradients are recorded."""
+
+    held: list[Recording]
+    places: dict[Key, Any]
+    signature: Any
+    grad: bool
+
+    @classmethod
+    def of(cls, pending: list[Recording], signature: Any) -> Before:
+        """The state now."""
+        held = [recording for recording in pending if recording.facts.broken() is None]
+        places = {
+            key: fetch(key.kind, holder.get(), key.key)
+            for recording in pending
+            for key, holder in recording.facts.holders.items()
+        }
+        return cls(held, places, signature, door.grad_enabled())
+
+    def check(self, watch: Watch, signature: Any) -> None:
+        """After the call, note what it changed that its signature or its facts took for granted."""
+        (old, tensors, *_), (new, now, *_) = self.signature, signature
+        if door.grad_enabled() != self.grad:
+            watch.why("leaves gradient recording switched differently")
+        elif old != new or [id(t) for t in tensors] != [id(t) for t in now]:
+            watch.why("changes an argument's container or its shape")
+        for recording in self.held:
+            key = recording.facts.broken()
+            if key is not None:
+                watch.why(f"changes {Wording(recording.facts).place(key)} during the call")

@@ -1,0 +1,47 @@
+"""The end of a replay that ran in Python: new state, stored tensors, gradients and the result.
+
+Invariant: everything is built before anything is stored, so an error leaves all state as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...core.signals import finish
+from ...ir.door.busy import put_values
+from .outputs import Maker
+from .recording import Recording
+
+__all__ = ["commit"]
+
+
+def commit(
+    recording: Recording, values: Sequence[Any], inputs: list[Any], tape: Callable[[int], Any]
+) -> Any:
+    """Write the new state, store what the call stores, and build what it returns.
+
+    A handler of a signal that raises meanwhile does so after all is done."""
+    return finish(_commit, recording, values, inputs, tape)
+
+
+def _commit(
+    recording: Recording, values: Sequence[Any], inputs: list[Any], tape: Callable[[int], Any]
+) -> Any:
+    outcome, holders = recording.outcome, recording.facts.holders
+    maker = Maker(list(zip(values, outcome.avals)), inputs, tape)
+    out = maker.build(outcome.result)
+    made = [(store, maker.build(store.spec)) for store in outcome.stores]
+    grads = [(host, None if s is None else maker.build(s)) for host, s in outcome.gradients]
+    maker.link()
+    if outcome.writes:
+        put_values(
+            recording.written(inputs),
+            [values[output] for _, output in outcome.writes],
+            [outcome.avals[output] for _, output in outcome.writes],
+        )
+    for host, grad in grads:
+        inputs[host]._node.grad = grad
+    for store, tensor in made:
+        store.put(holders[store.key].get(), store.key.key, tensor)
+    return out

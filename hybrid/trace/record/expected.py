@@ -1,0 +1,83 @@
+"""What a recording expects of the Python places it read: values by type and bits, objects by
+identity, tensors by their role in the call.
+
+Invariant: asking whether a fact holds runs no code of a user; a fact whose holder died holds no
+longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ...ir.tensor import Handle
+from ..heap.facts import Holder, Key, fetch, same
+from ..heap.policy import MISSING, is_a, plain
+
+__all__ = ["Ref", "Obj", "Facts", "expectation", "agrees", "ELSEWHERE"]
+
+
+class Ref(NamedTuple):
+    """An expected tensor: an input of the recorded graph, or one that the call itself stored (its
+    value number, or ELSEWHERE for an input that was put in another place)."""
+
+    kind: Literal["input", "stored"]
+    number: int
+
+
+ELSEWHERE = Ref("stored", -1)
+
+
+class Obj(NamedTuple):
+    """An expected object, by identity."""
+
+    holder: Holder
+
+
+def expectation(value: Any, dead: Callable[[Any], None]) -> Any:
+    """How a fact's value is kept: scalars and tuples as they are, objects by identity."""
+    if value is MISSING or type(value) is tuple or plain(value):
+        return value
+    return Obj(Holder(value, dead))
+
+
+def agrees(want: Any, got: Any) -> bool:
+    """Whether a fetched value (or another expectation) is what was expected."""
+    if isinstance(want, Ref):
+        return is_a(got, Handle) or type(got) is Ref and got == want
+    if isinstance(want, Obj):
+        expected = want.holder.get()
+        if type(got) is Obj:
+            return expected is not MISSING and expected is got.holder.get()
+        return expected is not MISSING and expected is got
+    return type(got) is not Obj and type(got) is not Ref and same(want, got)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """The places a call read, by key: what holds each, what is expected in it, and the user's line
+    that reads it. `starts`: the places it stores to, with what held them before where known."""
+
+    holders: Mapping[Key, Holder]
+    expected: Mapping[Key, Any]
+    lines: Mapping[Key, str]
+    starts: Mapping[Key, Ref | None]
+
+    def fetch(self, key: Key) -> Any:
+        """What a place holds now."""
+        return fetch(key.kind, self.holders[key].get(), key.key)
+
+    def at_start(self) -> dict[Key, Any]:
+        """What must hold when a call begins: a place that the call stores to has its old tensor
+        then, and not what it is left with."""
+        old = {key: ref for key, ref in self.starts.items() if ref is not None}
+        return {**self.expected, **old}
+
+    def broken(self) -> Key | None:
+        """The first fact that does not hold now (versions last: a moved attribute says more)."""
+        for key, want in sorted(self.expected.items(), key=lambda item: item[0].kind == "version"):
+            holder = self.holders[key].get()
+            if holder is MISSING or not agrees(want, fetch(key.kind, holder, key.key)):
+                return key
+        return None

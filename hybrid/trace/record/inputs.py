@@ -1,0 +1,253 @@
+"""The inputs of a recorded call: its distinct tensor arguments, then its captures.
+
+Invariant: one numbering.  The number that a tensor gets here is the number of the graph's input, of
+the plan's input, and of the input of the native entry; nothing on the way numbers inputs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ...core.aval import Aval
+from ...ir.door.bind import constant_of
+from ...ir.tensor import Handle
+from ..heap.facts import Holder, Key, fetch
+from ..heap.policy import MISSING, is_a
+from ..watch.analysis import Analysis
+from .expected import ELSEWHERE, Facts, Ref, expectation
+from .outputs import Unfit
+from .recorder import Recorder
+
+__all__ = [
+    "ByIdentity",
+    "AtFact",
+    "AsGradient",
+    "Location",
+    "Input",
+    "Roles",
+    "Found",
+    "Gradients",
+    "Inputs",
+    "find_captures",
+    "read_facts",
+    "read_gradients",
+    "locate",
+    "facts_of",
+]
+
+Dead = Callable[[Any], None]  # called when an object that a fact names dies
+
+
+class ByIdentity(NamedTuple):
+    """The tensor that a module or another object of hybrid's holds: in every call the same."""
+
+    holder: Holder
+
+
+class AtFact(NamedTuple):
+    """Whatever tensor a Python place holds."""
+
+    key: Key
+
+
+class AsGradient(NamedTuple):
+    """The gradient of another input."""
+
+    host: int
+
+
+Location = ByIdentity | AtFact | AsGradient
+
+
+class Input(NamedTuple):
+    """One input: its record, the type of its tape node, and where a call finds it (None: it is
+    passed, or, in a recording that is `lost`, nowhere)."""
+
+    aval: Aval
+    node: type
+    location: Location | None
+
+
+class Roles:
+    """Which input a tensor is, by its id, while captures are still being found."""
+
+    __slots__ = ("recorder", "numbers")
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        tensors = [*recorder.args, *recorder.captures]
+        self.numbers = {id(tensor): number for number, tensor in enumerate(tensors)}
+
+    def get(self, tensor: Any) -> int | None:
+        """The number of a tensor that is an input so far."""
+        return self.numbers.get(id(tensor))
+
+    def add(self, tensor: Handle) -> int:
+        """The number of a tensor that existed before the call, made a capture if need be."""
+        number = self.numbers.get(id(tensor))
+        if number is None:
+            if id(tensor) not in self.recorder.handles:
+                self.recorder.ref(tensor)
+            captures = self.recorder.captures
+            index = next(i for i in reversed(range(len(captures))) if captures[i] is tensor)
+            number = self.numbers[id(tensor)] = len(self.recorder.args) + index
+        return number
+
+    def is_input(self, tensor: Handle) -> bool:
+        """Whether a tensor was there when the call began."""
+        return id(tensor) in self.recorder.start
+
+
+class Found(NamedTuple):
+    """What the places that a call read or stored to hold after it.  `at`: the first place of each
+    input; `stored`: the places that hold a tensor which the call put there."""
+
+    holders: dict[Key, Holder]
+    expected: dict[Key, Any]
+    at: dict[int, Key]
+    stored: list[tuple[Key, Handle]]
+
+
+class Gradients(NamedTuple):
+    """What a call did with `.grad` of tensors older than itself: `reads` (input, the input that was
+    its gradient or None), before any write; `final` (input, the tensor or None left there);
+    `hosts`: which input has that input as gradient."""
+
+    reads: list[tuple[int, int | None]]
+    final: list[tuple[int, Any]]
+    hosts: dict[int, int]
+
+
+class Inputs(NamedTuple):
+    """All inputs, whether a capture's location is unknown (`lost`), and the facts that say where
+    tensors of hybrid's own objects are."""
+
+    inputs: tuple[Input, ...]
+    lost: bool
+    inside: list[tuple[Key, Any, int]]
+
+
+def find_captures(roles: Roles, seen: Analysis) -> None:
+    """Captures are tensors that ops use, and those that were only looked at: their flags, shape and
+    identity may have decided what Python did."""
+    recorder, young = roles.recorder, seen.watch.young
+    for tensor in {**seen.loaded, **recorder.looked, **seen.watch.looked}.values():
+        old = id(tensor) not in recorder.handles and id(tensor) not in young
+        if old and constant_of(tensor) is None:
+            roles.add(tensor)
+
+
+def read_facts(roles: Roles, seen: Analysis, before: dict[Key, Any], dead: Dead) -> Found:
+    """The facts of a call, from what its places hold after it and held `before` it."""
+    found, made = Found({}, {}, {}, []), roles.recorder.handles
+    for key, holder in seen.found.items():
+        if key.kind == "patched":
+            holder.skip = {(k.holder, k.key) for k in seen.found if k.kind == "tattr"}
+        value = fetch(key.kind, holder, key.key)
+        found.holders[key] = Holder(holder, dead)
+        if not is_a(value, Handle):
+            found.expected[key] = expectation(value, dead)
+            continue
+        old = before.get(key)
+        if roles.is_input(value) or id(value) not in made:
+            number = roles.add(value)
+            if not is_a(old, Handle) or old is value:
+                found.expected[key] = Ref("input", number)
+                found.at.setdefault(number, key)
+                continue
+            found.expected[key] = ELSEWHERE  # an argument or another capture was put here
+        else:
+            found.expected[key] = Ref("stored", made[id(value)])
+        found.stored.append((key, value))
+        # what the place held before may have been looked at
+        if isinstance(old, Handle) and key in seen.read and constant_of(old) is None:
+            roles.add(old)
+    return found
+
+
+def read_gradients(roles: Roles, seen: Analysis) -> Gradients:
+    """Gradients read before written, and final ones, of tensors older than the call."""
+    recorder, found = roles.recorder, Gradients([], [], {})
+    for record in list(recorder.grads.values()):
+        known = roles.get(record.handle) is not None or id(record.handle) in seen.held
+        if not known and id(record.handle) in recorder.handles:
+            continue  # a tensor made by the call
+        if not known:
+            raise Unfit("sets the gradient of a tensor that the call does not use otherwise")
+        host = roles.add(record.handle)
+        if record.read:
+            first = None if record.first is None else roles.add(record.first)
+            found.reads.append((host, first))
+            if first is not None:
+                found.hosts.setdefault(first, host)
+        if record.written:
+            found.final.append((host, record.now))
+    return found
+
+
+def locate(
+    roles: Roles,
+    seen: Analysis,
+    before: dict[Key, Any],
+    found: Found,
+    hosts: dict[int, int],
+    dead: Dead,
+) -> Inputs:
+    """The location of every input, once all captures are known."""
+    recorder = roles.recorder
+    first: dict[int, Key] = {}  # id of a tensor -> where it was before the call
+    for key, value in before.items():
+        if key in found.holders:
+            first.setdefault(id(value), key)
+    inputs: list[Input] = []
+    inside: list[tuple[Key, Any, int]] = []
+    of_arguments: list[tuple[Key, Any, int]] = []
+    lost, arguments = False, len(recorder.args)
+    for number, tensor in enumerate([*recorder.args, *recorder.captures]):
+        location: Location | None = None
+        if id(tensor) in seen.held:
+            location = ByIdentity(Holder(tensor, dead))
+            places = seen.places_of.get(id(tensor), {})
+            kept = of_arguments if number < arguments else inside
+            kept += [(key, holder, number) for key, holder in places.items()]
+        elif number >= arguments:
+            location = _location(number, tensor, found.at, hosts, first)
+            lost = lost or location is None
+        _, aval, node = recorder.start[id(tensor)]
+        inputs.append(Input(aval, type(node), location))
+    return Inputs(tuple(inputs), lost, inside + of_arguments)
+
+
+def _location(
+    number: int, tensor: Handle, at: dict[int, Key], hosts: dict[int, int], first: dict[int, Key]
+) -> Location | None:
+    """Where a capture is that no object of hybrid's holds."""
+    if number in at:
+        return AtFact(at[number])
+    if number in hosts:
+        return AsGradient(hosts[number])
+    key = first.get(id(tensor))
+    return None if key is None else AtFact(key)
+
+
+def facts_of(
+    roles: Roles,
+    seen: Analysis,
+    before: dict[Key, Any],
+    found: Found,
+    inside: list[tuple[Key, Any, int]],
+    dead: Dead,
+) -> Facts:
+    """The facts as a value: what was found, what the places that the call stores to held before it
+    (their new content cannot tell), and that a tensor of hybrid's own object is still where it was
+    found, however stored."""
+    holders, expected = dict(found.holders), dict(found.expected)
+    for key, holder, number in inside:
+        holders.setdefault(key, Holder(holder, dead))
+        expected.setdefault(key, Ref("input", number))
+    starts: dict[Key, Ref | None] = {}
+    for key, _ in found.stored:
+        role = roles.get(before.get(key, MISSING))
+        starts[key] = None if role is None else Ref("input", role)
+    return Facts(holders, expected, seen.where, starts)

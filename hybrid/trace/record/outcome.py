@@ -1,0 +1,198 @@
+"""What a recorded call leaves behind: its result, the tensors it stores, gradients, new values.
+
+Invariant: every tensor that a replay has to make, and every new value of an input, is an output of
+the recorded graph with a number of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ...core.aval import Aval
+from ...ir.tensor import Alias, Handle, Leaf
+from ..bytecode.host_reads import HOW, Read
+from ..heap.facts import Key
+from ..heap.raw import Put, putter
+from .expected import Facts
+from .inputs import Roles
+from .outputs import Host, Known, New, Spec, Unfit, canonical, on_their_own, spec_of
+from .recorder import Recorder
+from .wording import Wording
+
+__all__ = ["Store", "Outcome", "Results", "results_of"]
+
+
+class Store(NamedTuple):
+    """A tensor that the call stores in a Python place, and the primitive that puts it there."""
+
+    key: Key
+    spec: Spec
+    put: Put
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """`result`: what the call returns; `stores`: what it stores in Python places; `gradients`:
+    (input, its final `.grad` or None); `writes`: (input, the output that is its new value);
+    `avals`: the record of each output of the graph."""
+
+    result: Spec
+    stores: tuple[Store, ...]
+    gradients: tuple[tuple[int, Spec | None], ...]
+    writes: tuple[tuple[int, int], ...]
+    avals: tuple[Aval, ...]
+
+    def comparable(self) -> tuple[Any, ...]:
+        """Equal for two recordings of one function that leave the same behind."""
+        idents: dict[int, int] = {}
+        return (
+            canonical(self.result, idents),
+            [(s.key, s.put.where, canonical(s.spec, idents)) for s in self.stores],
+            [(k, None if s is None else canonical(s, idents)) for k, s in self.gradients],
+            self.writes,
+        )
+
+
+class Results(NamedTuple):
+    """An Outcome, the value number behind each output, and the results on a tape: output -> the
+    recorded tensor.  That tape holds everything the call computed, so this value is short-lived."""
+
+    outcome: Outcome
+    numbers: list[int]
+    on_tape: dict[int, Handle]
+
+
+class _Recipes:
+    """Recipes of tensors; numbers outputs as they turn up."""
+
+    def __init__(self, roles: Roles, hosts: dict[int, Read]) -> None:
+        self.roles, self.values, self.hosts = roles, roles.recorder.handles, hosts
+        self.outputs: dict[int, int] = {}  # value number -> output number
+        self.on_tape: dict[int, Handle] = {}
+
+    def output(self, number: int) -> int:
+        """The output that is the value with this number."""
+        return self.outputs.setdefault(number, len(self.outputs))
+
+    def known(self, tensor: Handle) -> Known:
+        return Known(self.roles.numbers[id(tensor)])
+
+    def tensor(self, tensor: Handle) -> New | Known:
+        if self.roles.is_input(tensor):
+            return self.known(tensor)
+        number = self.values.get(id(tensor))
+        if number is None:
+            raise Unfit("returns a tensor that no recorded operation made")
+        output, node = self.output(number), tensor._node
+        if node is None:
+            return New(output, id(tensor), "plain", self.view(tensor))
+        if type(node) is Leaf:
+            if node.grad is not None:
+                raise Unfit("returns a new leaf tensor that has a gradient")
+            return New(output, id(tensor), "leaf", self.view(tensor))
+        self.on_tape.setdefault(output, tensor)
+        return New(output, id(tensor), "tape", self.view(tensor))
+
+    def view(self, tensor: Handle) -> Any:
+        """The live tensor that this one is a view of, when it outlives the call."""
+        alias = getattr(tensor, "_x", None)
+        if not isinstance(alias, Alias) or alias.base is None:
+            return None
+        base = self.known(alias.base) if self.roles.is_input(alias.base) else id(alias.base)
+        return base, alias.how, alias.step if alias.parent is alias.base else None
+
+    def host(self, value: Any) -> Host | None:
+        """The recipe of a Python value that was read from a tensor at the return."""
+        read = self.hosts.get(id(value))
+        if read is None:
+            return None
+        # an identity that no id() gives: the tensor is made for this read alone
+        return Host((New(self.output(read.number), -read.number - 1, "plain"),), HOW[read.kind])
+
+
+def results_of(
+    roles: Roles,
+    rooted: Callable[[Any], bool],
+    hosts: dict[int, Read],
+    out: Any,
+    facts: Facts,
+    stored: list[tuple[Key, Handle]],
+    final: list[tuple[int, Any]],
+    settled: bool,
+) -> Results:
+    """What the call leaves behind; Unfit where a replay cannot leave the same.
+
+    `rooted`: whether an object existed before the call; `hosts`: id of a Python value -> the read
+    that gave it; `stored` and `final`: the tensors that places and gradients are left with."""
+    recipes, recorder = _Recipes(roles, hosts), roles.recorder
+    try:
+        result = spec_of(out, recipes.tensor, rooted, recipes.host)
+        puts, specs = [], []
+        for key, tensor in stored:
+            puts.append(_put(facts, key, tensor, settled))
+            specs.append(recipes.tensor(tensor))
+        grads = [None if t is None else recipes.tensor(t) for _, t in final]
+        result, *rest = on_their_own([result, *specs, *grads])
+    except RecursionError:
+        raise Unfit("returns a container that holds itself or is nested too deeply") from None
+    count = len(specs)
+    writes, again = _separate(_writes(roles, recipes), list(recipes.outputs))
+    numbers = [*recipes.outputs, *again]
+    outcome = Outcome(
+        result,
+        tuple([Store(key, spec, put) for (key, _), spec, put in zip(stored, rest, puts)]),
+        tuple([(host, spec) for (host, _), spec in zip(final, rest[count:])]),
+        tuple(writes),
+        tuple([recorder.avals[number] for number in numbers]),
+    )
+    return Results(outcome, numbers, recipes.on_tape)
+
+
+def _put(facts: Facts, key: Key, tensor: Handle, settled: bool) -> Put:
+    """The primitive that puts a tensor in a place; one that does nothing where the recording is not
+    replayed anyhow."""
+    put = putter(key.kind, facts.holders[key].get(), key.key, tensor)
+    if put is None and settled:
+        place = Wording(facts).place(key)
+        raise Unfit(f"stores a tensor in {place}, where no replay can put one")
+    return put or Put((), _nowhere)
+
+
+def _nowhere(holder: Any, key: Any, tensor: Any) -> None:
+    """The primitive of a place that has none."""
+
+
+def _writes(roles: Roles, recipes: _Recipes) -> list[tuple[int, int]]:
+    """(input, output that is its new value) of the inputs that were assigned."""
+    recorder: Recorder = roles.recorder
+    writes = []
+    for ident, tensor in recorder.written.items():
+        role = roles.numbers.get(ident)
+        if role is None:
+            continue
+        first, _, node = recorder.start[ident]
+        if tensor._node is not node:
+            raise Unfit("leaves an argument or captured tensor with another gradient history")
+        if recorder.handles[ident] != first:
+            writes.append((role, recipes.output(recorder.handles[ident])))
+    return writes
+
+
+def _separate(
+    writes: list[tuple[int, int]], numbers: list[int]
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """An output of its own for each tensor that gets a new value: plans tell them apart.  The
+    writes, and the value numbers of the outputs to add."""
+    seen: set[int] = set()
+    again: list[int] = []
+    out = []
+    for role, output in writes:
+        if output in seen:
+            out.append((role, len(numbers) + len(again)))
+            again.append(numbers[output])
+        else:
+            out.append((role, output))
+        seen.add(output)
+    return out, again

@@ -1,0 +1,75 @@
+"""Places and facts of a recording in words, for messages and `explain`.
+
+Invariant: no code of a user runs; objects are named by their type or by the place that holds them.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+from ..heap.facts import Key, called, describe, expression, is_namespace
+from ..heap.policy import BOXES, MISSING, is_a, plain
+from .expected import Facts, Obj, Ref
+
+__all__ = ["Wording", "why_not", "show"]
+
+NAMING = frozenset(("cell", "item", "attr", "slot", "tattr", "dict"))  # kinds that hold objects
+MAX_NAME = 6  # containers in containers that a message spells out
+
+
+class Wording:
+    """Names places by way of the places that hold their holders: `config.layers[0].scale`."""
+
+    __slots__ = ("facts", "parents")
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.parents: dict[int, Key] = {}  # id of an object -> the first place that holds it
+        for key, want in facts.expected.items():
+            if isinstance(want, Obj) and key.kind in NAMING:
+                self.parents.setdefault(want.holder.id, key)
+
+    def place(self, key: Key, line: str = "") -> str:
+        """A place, with the line that reads it (or `line`)."""
+        holder = self.facts.holders.get(key)
+        text = describe(key, None if holder is None else holder.get(), self.holder(key.holder))
+        line = line or self.facts.lines.get(key, "")
+        return f"{text} ({line})" if line else text
+
+    def holder(self, ident: int, level: int = 0) -> str:
+        """The place that holds a container, as Python text; '' for what a type's name tells."""
+        key = self.parents.get(ident)
+        if key is None or level > MAX_NAME:
+            return ""
+        inside = self.facts.expected[key].holder.get()
+        above = self.facts.holders[key].get()
+        if type(inside) not in BOXES or is_namespace(inside):
+            return ""
+        return expression(key, above, self.holder(key.holder, level + 1) or called(above))
+
+
+def why_not(facts: Facts) -> str:
+    """Which fact does not hold now, in words."""
+    key = facts.broken()
+    if key is None:
+        return "a tensor it uses has another shape, dtype, device or place"
+    if key.kind == "patched":
+        return f"{facts.holders[key].get().changed()} was replaced"
+    change = f"{show(facts.expected[key])} -> {show(facts.fetch(key))}"
+    return f"{Wording(facts).place(key)}: {change}"
+
+
+def show(want: Any) -> str:
+    """An expected or found value in a few characters; objects by their type (no user code runs)."""
+    if isinstance(want, Ref):
+        return "a tensor"
+    if isinstance(want, Obj):
+        want = want.holder.get()
+    if plain(want):
+        return repr(want)[:40]
+    if want is MISSING:
+        return "nothing"
+    if is_a(want, (type, types.FunctionType, types.BuiltinFunctionType)):
+        return str(want.__qualname__)
+    return f"a {type(want).__name__}"

@@ -1,0 +1,84 @@
+"""An accepted recording ready to run: by the backend's native entry, or in Python.
+
+Invariant: both ways check the same facts first and give the same bits; MISS means that nothing was
+changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ir.tensor import Alias
+from ..record.commit import commit
+from ..record.guards import Guard
+from ..record.recording import Recording
+from ..record.result_tape import spent
+from .executor import MISS, Run
+from .needs import needs_of
+from .prepare import Prepared
+from .served import Attempts, Served, serve
+
+__all__ = ["Plan", "distinct"]
+
+
+class Plan:
+    """`guard` finds the captures of a call, or None; `served` is the native way, made at the first
+    replay and again when the native forms of facts fail, and `attempts` how those lasted."""
+
+    __slots__ = ("recording", "guard", "count", "run", "bare", "served", "attempts", "why")
+
+    def __init__(self, recording: Recording, run: Run, bare: bool) -> None:
+        guard = Guard(recording)
+        self.recording, self.guard, self.count = recording, guard.function, guard.count
+        self.run, self.bare = run, bare
+        self.served: Served | None = None
+        self.attempts: Attempts | None = None
+        self.why = ""  # what went wrong when the native way was made
+
+    def connect(self, inputs: list[Any], replays: int) -> Served | None:
+        """Make the native way, now that the guard has found these inputs; None where there is none.
+
+        `replays`: how many calls the function has served so far."""
+        if not isinstance(self.run, Prepared):
+            return None
+        if self.attempts is None:
+            attempts, needs, native = Attempts(), needs_of(self.recording), True
+        elif self.served is not None:
+            # facts hold, their native forms do not (a dict grew, a module changed)
+            attempts, needs = self.attempts, self.served.needs
+            native = attempts.failed(replays)
+        else:
+            return None
+        served = None
+        if needs is not None:
+            served = serve(self.run, needs, inputs, attempts, native)
+        self.served, self.attempts = served, attempts
+        return served
+
+    def replay(self, inputs: list[Any]) -> Any:
+        """One call in Python, whose facts the guard has just found to hold with these inputs."""
+        recording = self.recording
+        self.forget_views(inputs)
+        if any(type(getattr(t, "_x", None)) is Alias for t in recording.written(inputs)):
+            return MISS  # eager code refuses this write; let it say so
+        tape = spent if recording.tape is None else recording.tape.start(inputs)
+        values = self.run(inputs)
+        if values is MISS:
+            return MISS
+        return commit(recording, values, inputs, tape)
+
+    def forget_views(self, inputs: list[Any]) -> bool:
+        """Forget views that nobody holds any more of the tensors that a replay writes; whether
+        there were any."""
+        found = False
+        for tensor in self.recording.written(inputs):
+            alias = getattr(tensor, "_x", None)
+            if type(alias) is Alias and alias.base is None and not alias.live_views():
+                del tensor._x
+                found = True
+        return found
+
+
+def distinct(inputs: list[Any]) -> bool:
+    """Whether inputs are as many objects as when recorded (no new aliases)."""
+    return len({*map(id, inputs)}) == len(inputs)
