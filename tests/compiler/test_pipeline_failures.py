@@ -12,7 +12,7 @@ from hybrid import function as decorate
 from hybrid.backends.cpu import executable, kernels
 from hybrid.backends.cpu.machine import jit
 from hybrid.backends.cpu.machine.diskcache import DiskCache
-from hybrid.backends.cpu.python import entry, replay
+from hybrid.backends.cpu.python import entry
 from hybrid.compiler import failure, pipeline
 from hybrid.decorator import RunsEagerly
 from hybrid.trace.record import before, expected, guards, outcome, recorder, recording
@@ -232,8 +232,8 @@ SERVING = {
     "facts": (served, "native_facts"),
     "native facts": (native_facts, "_pointers"),
     "entry": (executable, "native_entry"),
-    "spec": (replay, "_native_replay"),
-    "build": (replay, "build_entries"),
+    "spec": (entry, "native_replay"),
+    "build": (entry, "build_entries"),
     "table": (entry._Builder, "owner"),
     "guard": (served, "FactGuard"),
 }

@@ -21,8 +21,8 @@ from .machine.pool import OUT_OF_MEMORY, pool
 from .profile import Timer, run_timed
 from .python.abi import pointer
 from .python.caller import Step, step_table
+from .python.entry import native_entry
 from .python.method import words_array
-from .python.replay import native_entry
 
 __all__ = ["PlanRunner", "Segment"]
 

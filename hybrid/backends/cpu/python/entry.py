@@ -15,12 +15,13 @@ import numpy as np
 
 from ....core.aval import Aval
 from ....ir.door.busy import busy_class
-from ...api import CHECKED, Held
+from ...api import CHECKED, Entry, Held, Replay
+from ...plan import Plan
 from ..machine.alloc import LARGE, empty, maker
 from ..machine.control import BLOCK_HEADER, POOL_SLOTS
 from ..machine.host import free_memory
-from . import runtime
-from .entry_model import NativeReplay, PythonEntry
+from ..machine.pool import OUT_OF_MEMORY
+from . import abi, runtime
 from .entry_table import (
     FORMS,
     GUARDS_AT_ONCE,
@@ -32,8 +33,47 @@ from .entry_table import (
     TABLE_WORDS,
 )
 from .native import Owner
+from .replay import (
+    OUT_OF_MEMORY_STATUS,
+    NativeReplay,
+    PythonEntry,
+    decode_failure,
+    native_replay,
+)
 
-__all__ = ["build_entry", "build_entries"]
+__all__ = ["native_entry", "build_entry", "build_entries"]
+
+
+def native_entry(
+    plan: Plan, replay: Replay, segment: Any, temp: int, error: Callable[[int, int], Exception]
+) -> Entry | None:
+    """The entry that serves calls of a plan; None where native code cannot read Python objects."""
+    if not abi.available():
+        return None
+    entry, entry_of = build_entries(native_replay(plan, replay, segment, temp))
+    owners = segment.owners if segment is not None else []
+
+    def failed(got: int) -> Exception:
+        step, status = decode_failure(got)
+        return error(owners[step], OUT_OF_MEMORY if status == OUT_OF_MEMORY_STATUS else status)
+
+    def checked(*tensors: Any) -> Any:
+        got = entry(*tensors)
+        if type(got) is int:
+            raise failed(got)
+        return got
+
+    return Entry(checked, entry, Items(entry_of), failed)
+
+
+class Items:
+    """``items[key]`` is what a function gives for one key: a C function called by a subscript,
+    after which Python does not look for signals."""
+
+    __slots__ = ("__getitem__",)
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.__getitem__ = function
 
 
 def build_entry(spec: NativeReplay) -> Callable[..., Any]:

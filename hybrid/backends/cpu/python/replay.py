@@ -1,63 +1,164 @@
-"""From a plan and what is known about its inputs to the native entry that serves calls.
+"""What a replay entry is specialised on, and what it does, in Python.
 
-Invariant: the entry checks every input it did not get from a checked source; a plan whose kernels
-failed raises the error of the user's line with all tensors as before.
+Invariant: inputs and outputs have the numbers of the plan.  A PythonEntry gives what the native
+entry gives; it is the fallback where native code cannot read Python objects, and the tests' oracle.
+It never writes a value in place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from ....core import dtypes as dt
-from ....core.aval import aval
-from ....ir.door.busy import GATE
-from ...api import Entry, Replay
+from ....core.aval import Aval, aval
+from ....ir.door.busy import GATE, put_values, values_of
+from ....ir.tensor import Handle
+from ...api import CHECKED, Held, HeldGradient, Pointer, Replay, ReplayInput
 from ...plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot
-from ..machine.pool import OUT_OF_MEMORY
+from ..machine.alloc import empty
+from ..machine.pool import OUT_OF_MEMORY, run_steps
 from . import abi
-from .entry import build_entries
-from .entry_model import OUT_OF_MEMORY_STATUS, NativeReplay, decode_failure, gradient_address
+from .entry_table import CLAMP, FORMS
 
-__all__ = ["native_entry"]
+__all__ = [
+    "NativeReplay",
+    "native_replay",
+    "PythonEntry",
+    "gradient_address",
+    "decode_failure",
+    "OUT_OF_MEMORY_STATUS",
+]
 
+OUT_OF_MEMORY_STATUS = CLAMP + 1
 SHORT = 1 << 21  # rough count of multiplications and moved bytes of 20 microseconds
+Step = Sequence[int]
+_ROW_ORDER = (type(None), Held, HeldGradient, Pointer)
 
 
-def native_entry(
-    plan: Plan, replay: Replay, segment: Any, temp: int, error: Callable[[int, int], Exception]
-) -> Entry | None:
-    """The entry that serves calls of a plan; None where native code cannot read Python objects."""
-    if not abi.available():
-        return None
-    entry, entry_of = build_entries(_native_replay(plan, replay, segment, temp))
-    owners = segment.owners if segment is not None else []
+@dataclass(frozen=True, slots=True, eq=False)
+class NativeReplay:
+    """A replay with what only native code needs; inputs and outputs have the replay's numbers.
 
-    def failed(got: int) -> Exception:
-        step, status = decode_failure(got)
-        return error(owners[step], OUT_OF_MEMORY if status == OUT_OF_MEMORY_STATUS else status)
+    slots         one per base pointer: input k, output, arena (byte offset), const, state (input k)
+    steps         descriptors (function, args, items, grain, scratch bytes, flags)
+    outputs       the slot of each output
+    partial       state slots whose kernels write only a part, so that the old contents must be
+                  there first
+    release_gil   for plans longer than about 20 microseconds
+    keep          objects that own what steps point to
+    """
 
-    def checked(*tensors: Any) -> Any:
-        got = entry(*tensors)
-        if type(got) is int:
-            raise failed(got)
-        return got
+    replay: Replay
+    slots: tuple[Slot, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...] = ()
+    consts: tuple[np.ndarray, ...] = ()
+    arena_bytes: int = 0
+    partial: frozenset[int] = frozenset()
+    release_gil: bool = False
+    keep: Any = None
 
-    return Entry(checked, entry, Items(entry_of), failed)
+    @property
+    def states(self) -> list[tuple[int, int]]:
+        """(input, slot of its new value)."""
+        return [(number, self.outputs[output]) for output, number in self.replay.states]
+
+    @property
+    def results(self) -> list[int]:
+        """The slot of each result, or ~k for the tensor of input k itself."""
+        return [output if output < 0 else self.outputs[output] for output in self.replay.results]
+
+    def rows(self) -> list[int]:
+        """Inputs in the order of the table: passed ones, held ones, then those behind pointers."""
+        sources = [found.source for found in self.replay.inputs]
+        return sorted(range(len(sources)), key=lambda k: _ROW_ORDER.index(type(sources[k])))
+
+    def address(self, number: int) -> int:
+        """Address of the pointer to an input that is behind one; 0 for others."""
+        source = self.replay.inputs[number].source
+        if isinstance(source, HeldGradient):
+            return gradient_address(self.replay, source.host)
+        return source.address if isinstance(source, Pointer) else 0
+
+    def validate(self) -> None:
+        """ValueError for a spec that no entry can run safely."""
+        replay = self.replay
+        given, states = [k for k, _ in self.states], set(self.states)
+        aliased = {s.index for i, s in enumerate(self.slots) if s.kind == "state" and s.in_place}
+        inputs = [s.index for s in self.slots if s.kind == "input"]
+        used = [slot for slot in self.results if slot >= 0] + [slot for _, slot in self.states]
+        form, count, types = replay.form, len(replay.results), replay.tensor_types
+        problems = [
+            (form not in FORMS, f"form {form!r} is none of {', '.join(FORMS)}"),
+            (form == "single" and count != 1, "form 'single' needs exactly one output"),
+            (form == "none" and count > 0, "form 'none' has no outputs"),
+            (len(set(given)) < len(given), "an input has two new values"),
+            (len(set(inputs)) < len(inputs), "an input has two slots"),
+            (
+                any(not issubclass(t, Handle) for t in types) or not types,
+                "tensor types must be classes of tensors",
+            ),
+            (
+                any(self.slots[s].kind == "arena" for s in used),
+                "an arena slot cannot leave the plan",
+            ),
+            (
+                any(
+                    s.kind == "state" and (s.index, i) not in states
+                    for i, s in enumerate(self.slots)
+                ),
+                "a state slot is not the new value of its input",
+            ),
+            (
+                any(self.slots[s].kind == "input" and self.slots[s].index in aliased for s in used),
+                "the old value of an input that is written in place cannot leave the plan",
+            ),
+            (
+                any(
+                    s.in_place and s.aval is not replay.inputs[s.index].aval
+                    for s in self.slots
+                    if s.kind == "state"
+                ),
+                "a state with another shape or dtype cannot be written in place",
+            ),
+            (
+                any(
+                    s.index % 64 or s.index + s.aval.nbytes > self.arena_bytes
+                    for s in self.slots
+                    if s.kind == "arena"
+                ),
+                "an arena slot lies outside the arena or is not 64-byte aligned",
+            ),
+            (any(not _plain(c) for c in self.consts), "constants must be contiguous arrays"),
+        ]
+        for wrong, text in problems:
+            if wrong:
+                raise ValueError(f"replay spec: {text}")
 
 
-class Items:
-    """``items[key]`` is what a function gives for one key: a C function called by a subscript,
-    after which Python does not look for signals."""
-
-    __slots__ = ("__getitem__",)
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self.__getitem__ = function
+def _plain(a: np.ndarray) -> bool:
+    return type(a) is np.ndarray and a.flags.c_contiguous and a.flags.aligned
 
 
-def _native_replay(plan: Plan, replay: Replay, segment: Any, temp: int) -> NativeReplay:
+def gradient_address(replay: Replay, host: int) -> int:
+    """Address of the pointer to the gradient of a held input."""
+    source = replay.inputs[host].source
+    assert isinstance(source, Held)
+    return abi.slot_address(source.tensor._node, "grad")
+
+
+def decode_failure(result: int) -> tuple[int, int]:
+    """(step, status) of an int result; 1 + position, at most CLAMP, or OUT_OF_MEMORY_STATUS."""
+    return result >> 32, result & 0xFFFFFFFF
+
+
+def native_replay(plan: Plan, replay: Replay, segment: Any, temp: int) -> NativeReplay:
     """The replay with what only native code needs: where kernels are and what they work on."""
     arena = -(-plan.arena_bytes // 64) * 64
     guards = [*replay.guards, *((gradient_address(replay, k), id(None)) for k in replay.no_grad)]
@@ -89,3 +190,97 @@ def _work(plan: Plan) -> int:
         elif isinstance(kernel, LoopKernel):
             total += 4 * prod(kernel.shape) * (len(kernel.reads) + len(kernel.writes))
     return total
+
+
+class PythonEntry:
+    """The same as the native entry, in Python; never writes a value in place."""
+
+    def __init__(self, spec: NativeReplay) -> None:
+        spec.validate()
+        self.spec = spec
+
+    def handles(self, args: tuple[Any, ...]) -> list[Any] | None:
+        """The tensors of all inputs, by number, or None when something does not fit."""
+        spec, inputs = self.spec, self.spec.replay.inputs
+        passed = iter(args)
+        if len(args) != [found.source for found in inputs].count(None):
+            return None
+        if any(ctypes.c_uint64.from_address(at).value != word for at, word in spec.replay.guards):
+            return None
+        found: list[Any] = []
+        for number, wanted in enumerate(inputs):
+            if wanted.source is None:
+                found.append(next(passed))
+            elif isinstance(wanted.source, Held):
+                found.append(wanted.source.tensor)
+            else:
+                at = spec.address(number)
+                if not ctypes.c_uint64.from_address(at).value:
+                    return None
+                found.append(ctypes.py_object.from_address(at).value)
+        return found if all(map(self._fits, found, inputs)) and self._distinct(found) else None
+
+    def _fits(self, tensor: Any, wanted: ReplayInput) -> bool:
+        """Whether a tensor is what the plan was made for."""
+        if type(tensor) not in self.spec.replay.tensor_types or tensor._a is not wanted.aval:
+            return False
+        if wanted.node is not CHECKED and tensor._node is not wanted.node:
+            return False
+        return type(getattr(tensor, "_v", None)) is np.ndarray
+
+    def _distinct(self, found: list[Any]) -> bool:
+        """Whether no tensor that is passed or written is also another input or has views.  Held
+        tensors are as many as when recorded, so they are compared only where pointers lead."""
+        sources = [wanted.source for wanted in self.spec.replay.inputs]
+        pointed = any(self.spec.address(number) for number in range(len(sources)))
+        ids, states = [id(tensor) for tensor in found], [k for k, _ in self.spec.states]
+        moving = [k for k, source in enumerate(sources) if pointed or source is None]
+        aliased = any(ids.count(ids[k]) > 1 for k in {*moving, *states})
+        return not aliased and not any(hasattr(found[k], "_x") for k in states)
+
+    def __call__(self, *args: Any) -> Any:
+        spec = self.spec
+        found = self.handles(args)
+        if found is None:
+            return NotImplemented
+        taken = values_of(found)
+        values = [v if _plain(v) else v.copy("C") for v in taken]
+        arena = np.empty(spec.arena_bytes + 64, np.uint8)
+        skip = -arena.ctypes.data % 64
+        arrays: list[Any] = []
+        for i, s in enumerate(spec.slots):
+            if s.kind in ("output", "state"):
+                fresh = empty(s.aval)
+                if i in spec.partial:
+                    fresh[...] = values[s.index]
+                arrays.append(fresh)
+            elif s.kind == "input":
+                arrays.append(values[s.index])
+            else:
+                arrays.append(
+                    spec.consts[s.index] if s.kind == "const" else arena[skip + s.index :]
+                )
+        step, status = run_steps(spec.steps, [a.ctypes.data for a in arrays])
+        if status == OUT_OF_MEMORY:
+            return step << 32 | OUT_OF_MEMORY_STATUS
+        if status:
+            return step << 32 | min(status, CLAMP)
+        old = {i: taken[s.index] for i, s in enumerate(spec.slots) if s.kind == "input"}
+        outs = [
+            found[~o] if o < 0 else self._tensor(old.get(o, arrays[o]), spec.slots[o].aval)
+            for o in spec.results
+        ]
+        put_values(
+            [found[k] for k, _ in spec.states],
+            [old.get(slot, arrays[slot]) for _, slot in spec.states],
+            [spec.slots[slot].aval for _, slot in spec.states],
+        )
+        if spec.replay.form == "single":
+            return outs[0]
+        return tuple(outs) if spec.replay.form == "tuple" else None
+
+    def _tensor(self, value: np.ndarray, a: Aval) -> Any:
+        kind: Any = self.spec.replay.tensor_types[0]
+        t = kind.__new__(kind)
+        t._v, t._a, t._node = value, a, None
+        return t

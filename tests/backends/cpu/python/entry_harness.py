@@ -9,7 +9,7 @@ from native_kernels import code
 from hybrid.backends.api import CHECKED, Held, Pointer, Replay, ReplayInput
 from hybrid.backends.cpu.machine import alloc
 from hybrid.backends.cpu.python.entry import build_entry
-from hybrid.backends.cpu.python.entry_model import NativeReplay, PythonEntry
+from hybrid.backends.cpu.python.replay import NativeReplay, PythonEntry
 from hybrid.backends.plan import Slot
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval

@@ -17,7 +17,7 @@ from native_kernels import code
 
 from hybrid.backends.cpu.python import abi, runtime
 from hybrid.backends.cpu.python.entry import build_entry
-from hybrid.backends.cpu.python.entry_model import PythonEntry
+from hybrid.backends.cpu.python.replay import PythonEntry
 from hybrid.backends.plan import Slot
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
