@@ -39,10 +39,10 @@ class Before(NamedTuple):
 
     def check(self, watch: Watch, signature: Any) -> None:
         """After the call, note what it changed that its signature or its facts took for granted."""
-        (old, tensors, *_), (new, now, *_) = self.signature, signature
+        (signed, tensors, *_), (signed_now, tensors_now, *_) = self.signature, signature
         if door.grad_enabled() != self.grad:
             watch.why("leaves gradient recording switched differently")
-        elif old != new or [id(t) for t in tensors] != [id(t) for t in now]:
+        elif signed != signed_now or [id(t) for t in tensors] != [id(t) for t in tensors_now]:
             watch.why("changes an argument's container or its shape")
         for recording in self.held:
             key = recording.facts.broken()

@@ -30,9 +30,9 @@ def _commit(
 ) -> Any:
     outcome, holders = recording.outcome, recording.facts.holders
     maker = Maker(list(zip(values, outcome.avals)), inputs, tape)
-    out = maker.build(outcome.result)
-    made = [(store, maker.build(store.spec)) for store in outcome.stores]
-    grads = [(host, None if s is None else maker.build(s)) for host, s in outcome.gradients]
+    result = maker.build(outcome.result)
+    stored = [(store, maker.build(store.spec)) for store in outcome.stores]
+    gradients = [(host, None if s is None else maker.build(s)) for host, s in outcome.gradients]
     maker.link()
     if outcome.writes:
         put_values(
@@ -40,8 +40,8 @@ def _commit(
             [values[output] for _, output in outcome.writes],
             [outcome.avals[output] for _, output in outcome.writes],
         )
-    for host, grad in grads:
-        inputs[host]._node.grad = grad
-    for store, tensor in made:
+    for host, gradient in gradients:
+        inputs[host]._node.grad = gradient
+    for store, tensor in stored:
         store.put(holders[store.key].get(), store.key.key, tensor)
-    return out
+    return result

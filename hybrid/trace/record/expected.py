@@ -42,16 +42,16 @@ def expectation(value: Any, dead: Callable[[Any], None]) -> Any:
     return Obj(Holder(value, dead))
 
 
-def agrees(want: Any, got: Any) -> bool:
+def agrees(wanted: Any, found: Any) -> bool:
     """Whether a fetched value (or another expectation) is what was expected."""
-    if isinstance(want, Ref):
-        return is_a(got, Handle) or type(got) is Ref and got == want
-    if isinstance(want, Obj):
-        expected = want.holder.get()
-        if type(got) is Obj:
-            return expected is not MISSING and expected is got.holder.get()
-        return expected is not MISSING and expected is got
-    return type(got) is not Obj and type(got) is not Ref and same(want, got)
+    if isinstance(wanted, Ref):
+        return is_a(found, Handle) or type(found) is Ref and found == wanted
+    if isinstance(wanted, Obj):
+        target = wanted.holder.get()
+        if type(found) is Obj:
+            return target is not MISSING and target is found.holder.get()
+        return target is not MISSING and target is found
+    return type(found) is not Obj and type(found) is not Ref and same(wanted, found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,13 +71,15 @@ class Facts:
     def at_start(self) -> dict[Key, Any]:
         """What must hold when a call begins: a place that the call stores to has its old tensor
         then, and not what it is left with."""
-        old = {key: ref for key, ref in self.starts.items() if ref is not None}
-        return {**self.expected, **old}
+        before = {key: ref for key, ref in self.starts.items() if ref is not None}
+        return {**self.expected, **before}
 
     def broken(self) -> Key | None:
         """The first fact that does not hold now (versions last: a moved attribute says more)."""
-        for key, want in sorted(self.expected.items(), key=lambda item: item[0].kind == "version"):
+        for key, wanted in sorted(
+            self.expected.items(), key=lambda item: item[0].kind == "version"
+        ):
             holder = self.holders[key].get()
-            if holder is MISSING or not agrees(want, fetch(key.kind, holder, key.key)):
+            if holder is MISSING or not agrees(wanted, fetch(key.kind, holder, key.key)):
                 return key
         return None

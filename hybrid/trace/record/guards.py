@@ -52,58 +52,58 @@ class Guard:
             + self._own_arguments()
         )
         self.count = len(terms)
-        lines = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
-        lines += [f"  if not ({t}): return None" for t in terms]
-        lines += [f"  return ({self._results()})", " except Exception: return None"]
-        self.source = "\n".join(lines)
+        source = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
+        source += [f"  if not ({t}): return None" for t in terms]
+        source += [f"  return ({self._results()})", " except Exception: return None"]
+        self.source = "\n".join(source)
         exec(compile(self.source, "<hybrid guard>", "exec"), self.space)  # noqa: S102  (our own text)
         self.function: Callable[[list[Any]], tuple[Any, ...] | None] = self.space["guard"]
 
     # ---- names
-    def const(self, v: Any) -> str:
-        n = self.names.get(id(v))
-        if n is None:
-            n = self.names[id(v)] = f"c{len(self.names)}"
-            self.space[n] = v
-        return n
+    def const(self, value: Any) -> str:
+        name = self.names.get(id(value))
+        if name is None:
+            name = self.names[id(value)] = f"c{len(self.names)}"
+            self.space[name] = value
+        return name
 
-    def holder(self, h: Holder) -> str:
+    def holder(self, holder: Holder) -> str:
         """An expression for the held object; weak ones are dereferenced once."""
-        if h.ref is None:
-            return self.const(h.strong)
-        n = self.bound.get(h.id)
-        if n is None:
-            n = self.bound[h.id] = f"h{len(self.bound)}"
-            self.prologue.append(f"{n} = {self.const(h.ref)}()")
-        return n
+        if holder.ref is None:
+            return self.const(holder.strong)
+        name = self.bound.get(holder.id)
+        if name is None:
+            name = self.bound[holder.id] = f"h{len(self.bound)}"
+            self.prologue.append(f"{name} = {self.const(holder.ref)}()")
+        return name
 
     def read(self, key: Key) -> str:
         """An expression that reads a place."""
         held = self.holders[key]
-        h, k, o = self.holder(held), key.key, held.get()
-        if type(lookup(type(o), "__getattribute__")) is types.FunctionType:
-            return f"fetch({key.kind!r}, {h}, {self.const(k)})"  # runs no code of a user
+        holder, inside, target = self.holder(held), key.key, held.get()
+        if type(lookup(type(target), "__getattribute__")) is types.FunctionType:
+            return f"fetch({key.kind!r}, {holder}, {self.const(inside)})"  # runs no code of a user
         if key.kind == "cell":
-            return f"{h}.cell_contents"
+            return f"{holder}.cell_contents"
         if (
             key.kind == "attr"
-            and isinstance(k, str)
-            and k.isidentifier()
-            and not k.startswith("__")
+            and isinstance(inside, str)
+            and inside.isidentifier()
+            and not inside.startswith("__")
         ):
-            return f"{h}.{k}"
-        if key.kind == "meth" and k.isidentifier() and not k.startswith("__"):
-            return f"{h}.{k}.__func__"
-        if key.kind == "item" and any(type(o) is t for t in (list, dict, tuple)):
-            return f"{h}[{self.const(k)}]"
+            return f"{holder}.{inside}"
+        if key.kind == "meth" and inside.isidentifier() and not inside.startswith("__"):
+            return f"{holder}.{inside}.__func__"
+        if key.kind == "item" and any(type(target) is t for t in (list, dict, tuple)):
+            return f"{holder}[{self.const(inside)}]"
         if key.kind == "slot":
-            return f"{h}.__dict__[{k!r}]"
-        simple = {"tlen": f"len({h}.__dict__)", "type": f"type({h})"}
-        if type(o) is list or type(o) is dict:
-            simple |= {"len": f"len({h})", "keys": f"(*{h},)"}
-        if key.kind == "tattr" and k in getattr(o, "__dict__", ()):
-            return f"{h}.__dict__[{k!r}]"
-        return simple.get(key.kind) or f"fetch({key.kind!r}, {h}, {self.const(k)})"
+            return f"{holder}.__dict__[{inside!r}]"
+        simple = {"tlen": f"len({holder}.__dict__)", "type": f"type({holder})"}
+        if type(target) is list or type(target) is dict:
+            simple |= {"len": f"len({holder})", "keys": f"(*{holder},)"}
+        if key.kind == "tattr" and inside in getattr(target, "__dict__", ()):
+            return f"{holder}.__dict__[{inside!r}]"
+        return simple.get(key.kind) or f"fetch({key.kind!r}, {holder}, {self.const(inside)})"
 
     # ---- terms
     def _facts_first(self) -> list[str]:
@@ -114,23 +114,25 @@ class Guard:
         )
         return [self._fact(key, self.facts[key]) for key in keys]
 
-    def _fact(self, key: Key, want: Any) -> str:
-        if isinstance(want, Obj):
-            if want.holder.ref is None:
-                return f"{self.read(key)} is {self.const(want.holder.strong)}"
-            return f"id({self.read(key)}) == {want.holder.id}"
-        if want is MISSING:
+    def _fact(self, key: Key, expected: Any) -> str:
+        if isinstance(expected, Obj):
+            if expected.holder.ref is None:
+                return f"{self.read(key)} is {self.const(expected.holder.strong)}"
+            return f"id({self.read(key)}) == {expected.holder.id}"
+        if expected is MISSING:
             held = self.holders[key]
             if key.kind == "item" and is_a(held.get(), dict):
                 return f"{self.const(key.key)} not in {self.holder(held)}"
             return f"fetch({key.kind!r}, {self.holder(held)}, {self.const(key.key)}) is MISSING"
         if key.kind == "version":
-            h = self.holder(self.holders[key])
-            training = "" if want[1] is None else f" and {h}.training is {want[1]}"
-            return f"{h}._version == {want[0]}{training}"
-        if type(want) is int and key.kind in ("len", "tlen"):
-            return f"{self.read(key)} == {want}"
-        return f"(x := {self.read(key)}) is {self.const(want)} or same(x, {self.const(want)})"
+            holder = self.holder(self.holders[key])
+            training = "" if expected[1] is None else f" and {holder}.training is {expected[1]}"
+            return f"{holder}._version == {expected[0]}{training}"
+        if type(expected) is int and key.kind in ("len", "tlen"):
+            return f"{self.read(key)} == {expected}"
+        return (
+            f"(x := {self.read(key)}) is {self.const(expected)} or same(x, {self.const(expected)})"
+        )
 
     def _loaded(self) -> list[int]:
         """The captures that the function returns."""
@@ -140,8 +142,10 @@ class Guard:
         """Load each capture, and compare its record and the type of its tape node."""
         terms = []
         # a gradient is read from a tensor that is loaded by then
-        late = sorted(self._loaded(), key=lambda k: isinstance(self.inputs[k].location, AsGradient))
-        for number in late:
+        order = sorted(
+            self._loaded(), key=lambda number: isinstance(self.inputs[number].location, AsGradient)
+        )
+        for number in order:
             aval, node, location = self.inputs[number]
             if isinstance(location, ByIdentity):
                 load = self.holder(location.holder)
@@ -161,15 +165,15 @@ class Guard:
 
     def _tensor_facts(self) -> list[str]:
         """Places of tensors that no capture was loaded from: the same tensor must be there, too."""
-        loads = {i.location.key for i in self.inputs if isinstance(i.location, AtFact)}
+        loaded = {i.location.key for i in self.inputs if isinstance(i.location, AtFact)}
         terms = []
-        for key, want in self.facts.items():
-            if not isinstance(want, Ref):
+        for key, expected in self.facts.items():
+            if not isinstance(expected, Ref):
                 continue
-            if want.kind == "stored":
+            if expected.kind == "stored":
                 terms.append(f"issubclass(type({self.read(key)}), H)")
-            elif key not in loads:
-                terms.append(self._same(key, want.number))
+            elif key not in loaded:
+                terms.append(self._same(key, expected.number))
         return terms
 
     def _same(self, key: Key, number: int) -> str:
@@ -189,8 +193,8 @@ class Guard:
     def _own_arguments(self) -> list[str]:
         """Arguments that an object of hybrid's held when recorded must be those very tensors."""
         arguments = enumerate(self.inputs[: self.recording.arguments])
-        own = [(k, i.location) for k, i in arguments if isinstance(i.location, ByIdentity)]
-        return [f"id(args[{k}]) == {location.holder.id}" for k, location in own]
+        fixed = [(k, i.location) for k, i in arguments if isinstance(i.location, ByIdentity)]
+        return [f"id(args[{k}]) == {location.holder.id}" for k, location in fixed]
 
     def _results(self) -> str:
         return "".join(f"t{number}, " for number in self._loaded())
@@ -223,11 +227,11 @@ class FactGuard(Guard):
         return self.load
 
     def _captures(self) -> list[str]:
-        read = {k: self.read(self._key(self.recording, k)) for k in self.load}
+        expressions = {k: self.read(self._key(self.recording, k)) for k in self.load}
         return [
             f"issubclass(type(t{k} := {place}), H)"
             f" and type(t{k}._node) is {self.const(self.inputs[k].node)}"
-            for k, place in read.items()
+            for k, place in expressions.items()
         ]
 
     def _gradient_reads(self) -> list[tuple[int, int | None]]:

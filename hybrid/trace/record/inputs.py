@@ -128,59 +128,59 @@ class Inputs(NamedTuple):
     inside: list[tuple[Key, Any, int]]
 
 
-def find_captures(roles: Roles, seen: Analysis) -> None:
+def find_captures(roles: Roles, analysis: Analysis) -> None:
     """Captures are tensors that ops use, and those that were only looked at: their flags, shape and
     identity may have decided what Python did."""
-    recorder, young = roles.recorder, seen.watch.young
-    for tensor in {**seen.loaded, **recorder.looked, **seen.watch.looked}.values():
-        old = id(tensor) not in recorder.handles and id(tensor) not in young
-        if old and constant_of(tensor) is None:
+    recorder, young = roles.recorder, analysis.watch.young
+    for tensor in {**analysis.loaded, **recorder.looked, **analysis.watch.looked}.values():
+        earlier = id(tensor) not in recorder.handles and id(tensor) not in young
+        if earlier and constant_of(tensor) is None:
             roles.add(tensor)
 
 
-def read_facts(roles: Roles, seen: Analysis, before: dict[Key, Any], dead: Dead) -> Found:
+def read_facts(roles: Roles, analysis: Analysis, before: dict[Key, Any], dead: Dead) -> Found:
     """The facts of a call, from what its places hold after it and held `before` it."""
-    found, made = Found({}, {}, {}, []), roles.recorder.handles
-    for key, holder in seen.found.items():
+    found, numbers = Found({}, {}, {}, []), roles.recorder.handles
+    for key, holder in analysis.found.items():
         if key.kind == "patched":
-            holder.skip = {(k.holder, k.key) for k in seen.found if k.kind == "tattr"}
+            holder.skip = {(k.holder, k.key) for k in analysis.found if k.kind == "tattr"}
         value = fetch(key.kind, holder, key.key)
         found.holders[key] = Holder(holder, dead)
         if not is_a(value, Handle):
             found.expected[key] = expectation(value, dead)
             continue
-        old = before.get(key)
-        if roles.is_input(value) or id(value) not in made:
+        earlier = before.get(key)
+        if roles.is_input(value) or id(value) not in numbers:
             number = roles.add(value)
-            if not is_a(old, Handle) or old is value:
+            if not is_a(earlier, Handle) or earlier is value:
                 found.expected[key] = Ref("input", number)
                 found.at.setdefault(number, key)
                 continue
             found.expected[key] = ELSEWHERE  # an argument or another capture was put here
         else:
-            found.expected[key] = Ref("stored", made[id(value)])
+            found.expected[key] = Ref("stored", numbers[id(value)])
         found.stored.append((key, value))
         # what the place held before may have been looked at
-        if isinstance(old, Handle) and key in seen.read and constant_of(old) is None:
-            roles.add(old)
+        if isinstance(earlier, Handle) and key in analysis.read and constant_of(earlier) is None:
+            roles.add(earlier)
     return found
 
 
-def read_gradients(roles: Roles, seen: Analysis) -> Gradients:
+def read_gradients(roles: Roles, analysis: Analysis) -> Gradients:
     """Gradients read before written, and final ones, of tensors older than the call."""
     recorder, found = roles.recorder, Gradients([], [], {})
     for record in list(recorder.grads.values()):
-        known = roles.get(record.handle) is not None or id(record.handle) in seen.held
+        known = roles.get(record.handle) is not None or id(record.handle) in analysis.held
         if not known and id(record.handle) in recorder.handles:
             continue  # a tensor made by the call
         if not known:
             raise Unfit("sets the gradient of a tensor that the call does not use otherwise")
         host = roles.add(record.handle)
         if record.read:
-            first = None if record.first is None else roles.add(record.first)
-            found.reads.append((host, first))
-            if first is not None:
-                found.hosts.setdefault(first, host)
+            earlier = None if record.first is None else roles.add(record.first)
+            found.reads.append((host, earlier))
+            if earlier is not None:
+                found.hosts.setdefault(earlier, host)
         if record.written:
             found.final.append((host, record.now))
     return found
@@ -188,7 +188,7 @@ def read_gradients(roles: Roles, seen: Analysis) -> Gradients:
 
 def locate(
     roles: Roles,
-    seen: Analysis,
+    analysis: Analysis,
     before: dict[Key, Any],
     found: Found,
     hosts: dict[int, int],
@@ -196,23 +196,23 @@ def locate(
 ) -> Inputs:
     """The location of every input, once all captures are known."""
     recorder = roles.recorder
-    first: dict[int, Key] = {}  # id of a tensor -> where it was before the call
+    earlier: dict[int, Key] = {}  # id of a tensor -> where it was before the call
     for key, value in before.items():
         if key in found.holders:
-            first.setdefault(id(value), key)
+            earlier.setdefault(id(value), key)
     inputs: list[Input] = []
     inside: list[tuple[Key, Any, int]] = []
     of_arguments: list[tuple[Key, Any, int]] = []
     lost, arguments = False, len(recorder.args)
     for number, tensor in enumerate([*recorder.args, *recorder.captures]):
         location: Location | None = None
-        if id(tensor) in seen.held:
+        if id(tensor) in analysis.held:
             location = ByIdentity(Holder(tensor, dead))
-            places = seen.places_of.get(id(tensor), {})
+            places = analysis.places_of.get(id(tensor), {})
             kept = of_arguments if number < arguments else inside
             kept += [(key, holder, number) for key, holder in places.items()]
         elif number >= arguments:
-            location = _location(number, tensor, found.at, hosts, first)
+            location = _location(number, tensor, found.at, hosts, earlier)
             lost = lost or location is None
         _, aval, node = recorder.start[id(tensor)]
         inputs.append(Input(aval, type(node), location))
@@ -220,20 +220,24 @@ def locate(
 
 
 def _location(
-    number: int, tensor: Handle, at: dict[int, Key], hosts: dict[int, int], first: dict[int, Key]
+    number: int,
+    tensor: Handle,
+    places: dict[int, Key],
+    hosts: dict[int, int],
+    earlier: dict[int, Key],
 ) -> Location | None:
     """Where a capture is that no object of hybrid's holds."""
-    if number in at:
-        return AtFact(at[number])
+    if number in places:
+        return AtFact(places[number])
     if number in hosts:
         return AsGradient(hosts[number])
-    key = first.get(id(tensor))
+    key = earlier.get(id(tensor))
     return None if key is None else AtFact(key)
 
 
 def facts_of(
     roles: Roles,
-    seen: Analysis,
+    analysis: Analysis,
     before: dict[Key, Any],
     found: Found,
     inside: list[tuple[Key, Any, int]],
@@ -250,4 +254,4 @@ def facts_of(
     for key, _ in found.stored:
         role = roles.get(before.get(key, MISSING))
         starts[key] = None if role is None else Ref("input", role)
-    return Facts(holders, expected, seen.where, starts)
+    return Facts(holders, expected, analysis.where, starts)

@@ -100,8 +100,8 @@ class _Recipes:
         alias = getattr(tensor, "_x", None)
         if not isinstance(alias, Alias) or alias.base is None:
             return None
-        base = self.known(alias.base) if self.roles.is_input(alias.base) else id(alias.base)
-        return base, alias.how, alias.step if alias.parent is alias.base else None
+        parent = self.known(alias.base) if self.roles.is_input(alias.base) else id(alias.base)
+        return parent, alias.how, alias.step if alias.parent is alias.base else None
 
     def host(self, value: Any) -> Host | None:
         """The recipe of a Python value that was read from a tensor at the return."""
@@ -116,7 +116,7 @@ def results_of(
     roles: Roles,
     rooted: Callable[[Any], bool],
     hosts: dict[int, Read],
-    out: Any,
+    returned: Any,
     facts: Facts,
     stored: list[tuple[Key, Handle]],
     final: list[tuple[int, Any]],
@@ -128,21 +128,21 @@ def results_of(
     that gave it; `stored` and `final`: the tensors that places and gradients are left with."""
     recipes, recorder = _Recipes(roles, hosts), roles.recorder
     try:
-        result = spec_of(out, recipes.tensor, rooted, recipes.host)
-        puts, specs = [], []
+        result = spec_of(returned, recipes.tensor, rooted, recipes.host)
+        primitives, specs = [], []
         for key, tensor in stored:
-            puts.append(_put(facts, key, tensor, settled))
+            primitives.append(_put(facts, key, tensor, settled))
             specs.append(recipes.tensor(tensor))
         grads = [None if t is None else recipes.tensor(t) for _, t in final]
         result, *rest = on_their_own([result, *specs, *grads])
     except RecursionError:
         raise Unfit("returns a container that holds itself or is nested too deeply") from None
     count = len(specs)
-    writes, again = _separate(_writes(roles, recipes), list(recipes.outputs))
-    numbers = [*recipes.outputs, *again]
+    writes, repeated = _separate(_writes(roles, recipes), list(recipes.outputs))
+    numbers = [*recipes.outputs, *repeated]
     outcome = Outcome(
         result,
-        tuple([Store(key, spec, put) for (key, _), spec, put in zip(stored, rest, puts)]),
+        tuple([Store(key, spec, put) for (key, _), spec, put in zip(stored, rest, primitives)]),
         tuple([(host, spec) for (host, _), spec in zip(final, rest[count:])]),
         tuple(writes),
         tuple([recorder.avals[number] for number in numbers]),
@@ -185,14 +185,14 @@ def _separate(
 ) -> tuple[list[tuple[int, int]], list[int]]:
     """An output of its own for each tensor that gets a new value: plans tell them apart.  The
     writes, and the value numbers of the outputs to add."""
-    seen: set[int] = set()
-    again: list[int] = []
-    out = []
+    taken: set[int] = set()
+    repeated: list[int] = []
+    result = []
     for role, output in writes:
-        if output in seen:
-            out.append((role, len(numbers) + len(again)))
-            again.append(numbers[output])
+        if output in taken:
+            result.append((role, len(numbers) + len(repeated)))
+            repeated.append(numbers[output])
         else:
-            out.append((role, output))
-        seen.add(output)
-    return out, again
+            result.append((role, output))
+        taken.add(output)
+    return result, repeated

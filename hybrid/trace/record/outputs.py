@@ -82,69 +82,78 @@ Spec = New | Known | Plain | Box | Host
 
 
 def spec_of(
-    x: Any,
-    tensor: Callable[[Handle], New | Known],
-    old: Callable[[Any], bool],
+    value: Any,
+    recipe: Callable[[Handle], New | Known],
+    existed: Callable[[Any], bool],
     host: Callable[[Any], Host | None],
     depth: int = 0,
 ) -> Spec:
-    """The recipe for x; `tensor` says what a tensor is, `old` whether an object existed before the
-    call, `host` whether it is a value read from a tensor.
+    """The recipe for a value; `recipe` says what a tensor is, `existed` whether an object was there
+    before the call, `host` whether it is a value read from a tensor.
 
     Raises Unfit for fresh objects of other types."""
-    if is_a(x, Handle):
-        return tensor(x)
-    read = host(x)
+    if is_a(value, Handle):
+        return recipe(value)
+    read = host(value)
     if read is not None:
         return read
-    if plain(x) or old(x):
-        return Plain(x)
+    if plain(value) or existed(value):
+        return Plain(value)
     if depth > MAX_DEPTH:
         raise Unfit(f"returns containers nested more than {MAX_DEPTH} deep")
-    t, below = type(x), depth + 1
-    if t is list or is_tuple(x):
-        return Box(t, id(x), tuple([spec_of(v, tensor, old, host, below) for v in x]))
-    if t is dict:
-        if not all(plain(k) and host(k) is None for k in x):
+    kind, deeper = type(value), depth + 1
+    if kind is list or is_tuple(value):
+        return Box(
+            kind, id(value), tuple([spec_of(v, recipe, existed, host, deeper) for v in value])
+        )
+    if kind is dict:
+        if not all(plain(k) and host(k) is None for k in value):
             raise Unfit("returns a dict whose keys are not plain values")
-        return Box(t, id(x), tuple([spec_of(x[k], tensor, old, host, below) for k in x]), tuple(x))
+        return Box(
+            kind,
+            id(value),
+            tuple([spec_of(value[k], recipe, existed, host, deeper) for k in value]),
+            tuple(value),
+        )
     raise Unfit(
-        f"returns a fresh {t.__name__} "
+        f"returns a fresh {kind.__name__} "
         "(only tensors, numbers, lists, tuples and dicts can be rebuilt)"
     )
 
 
-def canonical(s: Any, idents: dict[int, int]) -> Any:
+def canonical(spec: Any, idents: dict[int, int]) -> Any:
     """A comparable form, equal for two recordings that build the same."""
-    if isinstance(s, New):
-        view = s.view
+    if isinstance(spec, New):
+        view = spec.view
         if view is not None and isinstance(view[0], int):
             view = idents.setdefault(view[0], len(idents)), *view[1:]
-        return "new", s.output, idents.setdefault(s.ident, len(idents)), s.node, view
-    if isinstance(s, Known):
-        return "known", s.number
-    if isinstance(s, Plain):
-        return _identity(s.value)
-    if isinstance(s, Host):
-        return "host", canonical(s.items[0], idents), s.how
-    if isinstance(s, Box):
-        keys = tuple(map(_identity, s.keys))
+        return "new", spec.output, idents.setdefault(spec.ident, len(idents)), spec.node, view
+    if isinstance(spec, Known):
+        return "known", spec.number
+    if isinstance(spec, Plain):
+        return _identity(spec.value)
+    if isinstance(spec, Host):
+        return "host", canonical(spec.items[0], idents), spec.how
+    if isinstance(spec, Box):
+        keys = tuple(map(_identity, spec.keys))
         return (
-            s.type.__qualname__,
-            idents.setdefault(s.ident, len(idents)),
-            tuple([canonical(v, idents) for v in s.items]),
+            spec.type.__qualname__,
+            idents.setdefault(spec.ident, len(idents)),
+            tuple([canonical(v, idents) for v in spec.items]),
             keys,
         )
-    return s
+    return spec
 
 
-def _identity(v: Any) -> tuple[Any, ...]:
+def _identity(value: Any) -> tuple[Any, ...]:
     """A Python value by type and bits, an object by itself."""
-    if not plain(v):
-        return "object", id(v)
-    if isinstance(v, (np.generic, np.dtype)):
-        return type(v).__qualname__, dtype_key(v) if isinstance(v, np.dtype) else scalar_key(v)
-    return type(v).__qualname__, repr(v)
+    if not plain(value):
+        return "object", id(value)
+    if isinstance(value, (np.generic, np.dtype)):
+        return type(value).__qualname__, dtype_key(value) if isinstance(
+            value, np.dtype
+        ) else scalar_key(value)
+    return type(value).__qualname__, repr(value)
 
 
 class Maker:
@@ -158,47 +167,50 @@ class Maker:
         self.made: dict[int, Any] = {}
         self.views: list[tuple[Any, Any, str, Any]] = []
 
-    def build(self, s: Any) -> Any:
+    def build(self, spec: Any) -> Any:
         """The object a recipe describes."""
-        if type(s) is New:
-            got = self.made.get(s.ident)
-            return got if got is not None else self._tensor(s)
-        if type(s) is Known:
-            return self.inputs[s.number]
-        if type(s) is Plain:
-            return s.value
-        if type(s) is Host:
-            return getattr(self.build(s.items[0]), s.how)()
-        got = self.made.get(s.ident)
-        if got is None:
-            got = self.made[s.ident] = self._box(s)
-        return got
+        if type(spec) is New:
+            built = self.made.get(spec.ident)
+            return built if built is not None else self._tensor(spec)
+        if type(spec) is Known:
+            return self.inputs[spec.number]
+        if type(spec) is Plain:
+            return spec.value
+        if type(spec) is Host:
+            return getattr(self.build(spec.items[0]), spec.how)()
+        built = self.made.get(spec.ident)
+        if built is None:
+            built = self.made[spec.ident] = self._box(spec)
+        return built
 
-    def _box(self, s: Box) -> Any:
-        items = [self.build(item) for item in s.items]
-        if s.type is dict:
-            return dict(zip(s.keys, items))
-        if s.type is list:
+    def _box(self, spec: Box) -> Any:
+        items = [self.build(item) for item in spec.items]
+        if spec.type is dict:
+            return dict(zip(spec.keys, items))
+        if spec.type is list:
             return items
-        return tuple(items) if s.type is tuple else s.type(*items)
+        return tuple(items) if spec.type is tuple else spec.type(*items)
 
-    def _tensor(self, s: New) -> Any:
-        value, aval = self.outputs[s.output]
-        t = self.made[s.ident] = new_handle(value, aval)
-        if s.node == "leaf":
-            t._node = Leaf(t)
-        elif s.node == "tape":
-            t._node = self.tape(s.output)
-        if s.view is not None:
-            self.views.append((t, *s.view))
-        return t
+    def _tensor(self, spec: New) -> Any:
+        value, aval = self.outputs[spec.output]
+        tensor = self.made[spec.ident] = new_handle(value, aval)
+        if spec.node == "leaf":
+            tensor._node = Leaf(tensor)
+        elif spec.node == "tape":
+            tensor._node = self.tape(spec.output)
+        if spec.view is not None:
+            self.views.append((tensor, *spec.view))
+        return tensor
 
     def link(self) -> None:
         """Make views of what eager code returns as views (a base nobody holds is stood in for)."""
-        for t, base, how, step in self.views:
-            b = self.build(base) if isinstance(base, Known) else self.made.get(base)
+        for tensor, base, method, step in self.views:
+            parent = self.build(base) if isinstance(base, Known) else self.made.get(base)
             link_view(
-                t, b if b is not None else new_handle(t._v, t._a), how, None if b is None else step
+                tensor,
+                parent if parent is not None else new_handle(tensor._v, tensor._a),
+                method,
+                None if parent is None else step,
             )
 
 
@@ -206,25 +218,27 @@ def on_their_own(specs: list[Any]) -> list[Any]:
     """The recipes with no link from a view to a base nobody can see: there is nothing to share."""
     made: dict[int, New] = {}
 
-    def visit(s: Any) -> None:
-        if type(s) is New:
-            made[s.ident] = s
-        elif type(s) is Box:
-            for v in s.items:
-                visit(v)
+    def visit(spec: Any) -> None:
+        if type(spec) is New:
+            made[spec.ident] = spec
+        elif type(spec) is Box:
+            for item in spec.items:
+                visit(item)
 
-    for s in specs:
-        visit(s)
+    for spec in specs:
+        visit(spec)
     bases = Counter(s.view[0] for s in made.values() if s.view is not None)
 
-    def cut(s: Any) -> Any:
+    def without_link(spec: Any) -> Any:
         if (
-            type(s) is New
-            and s.view is not None
-            and s.view[0] not in made
-            and bases[s.view[0]] == 1
+            type(spec) is New
+            and spec.view is not None
+            and spec.view[0] not in made
+            and bases[spec.view[0]] == 1
         ):
-            return s if isinstance(s.view[0], Known) else s._replace(view=None)
-        return s._replace(items=tuple(map(cut, s.items))) if type(s) is Box else s
+            return spec if isinstance(spec.view[0], Known) else spec._replace(view=None)
+        return (
+            spec._replace(items=tuple(map(without_link, spec.items))) if type(spec) is Box else spec
+        )
 
-    return [cut(s) for s in specs]
+    return [without_link(s) for s in specs]

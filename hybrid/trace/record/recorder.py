@@ -45,9 +45,9 @@ class Step(NamedTuple):
     site: Site | None
 
 
-def _lonely(handles: list[Any], i: int, counts: Any = sys.getrefcount) -> int:
+def _lonely(handles: list[Any], index: int, counts: Any = sys.getrefcount) -> int:
     """References to an element of a list, the list's own included."""
-    return counts(handles[i])
+    return counts(handles[index])
 
 
 _ALONE = _lonely([Handle()], 0)
@@ -70,10 +70,10 @@ def _safely(hook: Callable[..., None]) -> Callable[..., None]:
     def safe(self: Recorder, *args: Any) -> None:
         try:
             hook(self, *args)
-        except Exception as e:
-            if foreign(e):
+        except Exception as error:
+            if foreign(error):
                 raise
-            self.reasons[f"cannot be recorded: {type(e).__name__}: {e}"] = None
+            self.reasons[f"cannot be recorded: {type(error).__name__}: {error}"] = None
 
     return safe
 
@@ -109,56 +109,58 @@ class Recorder(Mode):
         self.looked: dict[int, Handle] = {}  # whose flags hybrid's own code asked for
         self.reasons: dict[str, None] = {}
         self.watch: Watch | None = None  # what looks at the Python of the call
-        for t in leaves:
-            if id(t) not in self.handles:
-                self.args.append(t)
-                self._begin(t)
+        for tensor in leaves:
+            if id(tensor) not in self.handles:
+                self.args.append(tensor)
+                self._begin(tensor)
 
     # ---- numbering
-    def _new(self, t: Handle) -> int:
-        self.keep.append(t)
-        n = len(self.avals)
-        self.avals.append(t._a)
-        self.handles[id(t)] = n
-        self._fresh += t._a.nbytes
-        self._bytes += t._a.nbytes
+    def _new(self, tensor: Handle) -> int:
+        self.keep.append(tensor)
+        number = len(self.avals)
+        self.avals.append(tensor._a)
+        self.handles[id(tensor)] = number
+        self._fresh += tensor._a.nbytes
+        self._bytes += tensor._a.nbytes
         if self._fresh > SWEEP_BYTES:
             self._sweep()
-        return n
+        return number
 
     def _sweep(self) -> None:
         """Let go of the values of handles that only this recording holds; their ids stay taken."""
         resume = self.pause()
-        self._fresh, keep, left = 0, self.keep, []
-        for i in range(len(keep) - 1, -1, -1):  # the newest first: its tape entry holds older ones
+        self._fresh, handles, remaining = 0, self.keep, []
+        for index in range(
+            len(handles) - 1, -1, -1
+        ):  # the newest first: its tape entry holds older ones
             if (
-                _lonely(keep, i) == _ALONE
-                and isinstance(keep[i], Handle)
-                and not weakref.getweakrefcount(keep[i])
+                _lonely(handles, index) == _ALONE
+                and isinstance(handles[index], Handle)
+                and not weakref.getweakrefcount(handles[index])
             ):
-                keep[i]._v = keep[i]._node = None
-                self._shells.append(keep[i])
+                handles[index]._v = handles[index]._node = None
+                self._shells.append(handles[index])
             else:
-                left.append(keep[i])
-        self.keep = left[::-1]
+                remaining.append(handles[index])
+        self.keep = remaining[::-1]
         resume()
 
-    def _begin(self, t: Handle) -> None:
-        self.start[id(t)] = (self._new(t), t._a, t._node)
+    def _begin(self, tensor: Handle) -> None:
+        self.start[id(tensor)] = (self._new(tensor), tensor._a, tensor._node)
 
-    def ref(self, t: Any) -> int:
+    def ref(self, tensor: Any) -> int:
         """The number of the value t holds now; an unseen tensor is a literal or a capture."""
-        n = self.handles.get(id(t))
-        if n is None:
-            c = constant_of(t)
-            if c is not None:
-                n = self._new(t)
-                self.consts[n] = c
+        number = self.handles.get(id(tensor))
+        if number is None:
+            literal = constant_of(tensor)
+            if literal is not None:
+                number = self._new(tensor)
+                self.consts[number] = literal
             else:
-                self.captures.append(t)
-                self._begin(t)
-                n = self.handles[id(t)]
-        return n
+                self.captures.append(tensor)
+                self._begin(tensor)
+                number = self.handles[id(tensor)]
+        return number
 
     def why(self, text: str) -> None:
         site = user_site()
@@ -172,13 +174,13 @@ class Recorder(Mode):
         self,
         op: Op,
         params: tuple[tuple[str, Any], ...],
-        xs: tuple[Any, ...],
-        outs: tuple[Any, ...],
+        inputs: tuple[Any, ...],
+        outputs: tuple[Any, ...],
     ) -> None:
-        ins = tuple([self.ref(x) for x in xs])
-        nums = tuple([self._new(o) for o in outs])
+        operands = tuple([self.ref(x) for x in inputs])
+        results = tuple([self._new(o) for o in outputs])
         self.steps.append(
-            Step(op, tuple(params), ins, nums, tuple([o._a for o in outs]), user_site())
+            Step(op, tuple(params), operands, results, tuple([o._a for o in outputs]), user_site())
         )
 
     def on_assign(self, handle: Any, value: Any) -> None:
@@ -187,29 +189,30 @@ class Recorder(Mode):
         self.written[id(handle)] = handle
 
     def on_alias(self, new: Any, old: Any) -> None:
-        n = self.ref(old)
+        number = self.ref(old)
         self.keep.append(new)
-        self.handles[id(new)] = n
+        self.handles[id(new)] = number
 
     def holds(self, handle: Any) -> int:
         seen = self.watch.holds(handle) if self.watch is not None else 0
         return seen + (id(handle) in self.handles) + (id(handle) in self.written)
 
     def on_constant(self, handle: Any) -> None:
-        n = self._new(handle)
-        self.consts[n] = fetched(handle._v, handle._a.device)
+        self.consts[self._new(handle)] = fetched(handle._v, handle._a.device)
 
     def on_bool(self, handle: Any, value: bool) -> None:
         self.why("branches on the value of a tensor")
 
     def on_host_read(self, handle: Any, kind: str) -> None:
-        f = sys._getframe(1)
-        while trusted(f.f_code.co_filename) and f.f_back is not None:
-            f = f.f_back
+        frame = sys._getframe(1)
+        while trusted(frame.f_code.co_filename) and frame.f_back is not None:
+            frame = frame.f_back
         text = f"reads a tensor in Python with {kind}"
-        outer = f.f_back is not None and trusted(f.f_back.f_code.co_filename)
-        if f.f_code is self.root and outer and kind in HOW:
-            self.reads.append(Read(f.f_lasti, self.ref(handle), kind, f"{text} ({user_site()})"))
+        outer = frame.f_back is not None and trusted(frame.f_back.f_code.co_filename)
+        if frame.f_code is self.root and outer and kind in HOW:
+            self.reads.append(
+                Read(frame.f_lasti, self.ref(handle), kind, f"{text} ({user_site()})")
+            )
         else:
             self.why(text)
 
@@ -221,23 +224,23 @@ class Recorder(Mode):
 
     # ---- gradients
     def _grad(self, handle: Any) -> _Grad:
-        g = self.grads.get(id(handle))
-        if g is None:
+        record = self.grads.get(id(handle))
+        if record is None:
             self.keep.append(handle)
-            g = self.grads[id(handle)] = _Grad(handle, getattr(handle._node, "grad", None))
-            self.keep.append(g.first)
-        return g
+            record = self.grads[id(handle)] = _Grad(handle, getattr(handle._node, "grad", None))
+            self.keep.append(record.first)
+        return record
 
     def on_grad_get(self, handle: Any, grad: Any) -> None:
-        g = self._grad(handle)
-        if not g.written:
-            g.read = True
+        record = self._grad(handle)
+        if not record.written:
+            record.read = True
             if grad is not None:
                 self.ref(grad)
 
     def on_grad_set(self, handle: Any, grad: Any) -> None:
-        g = self._grad(handle)
-        g.written, g.now = True, grad
+        record = self._grad(handle)
+        record.written, record.now = True, grad
 
     def devices(self) -> set[Any]:
         """The devices of a recording that used much memory."""
@@ -248,24 +251,26 @@ class Recorder(Mode):
         """The recorded ops as a Graph: inputs are the arguments, then the captures."""
         values: dict[int, Value] = {}
         inputs = []
-        for t in [*self.args, *self.captures]:
-            number, a, _ = self.start[id(t)]
-            values[number] = Value(a)
+        for tensor in [*self.args, *self.captures]:
+            number, aval, _ = self.start[id(tensor)]
+            values[number] = Value(aval)
             inputs.append(values[number])
         for number, data in self.consts.items():
             values[number] = Const(self.avals[number], data)
-        nodes = []
-        for s in self.steps:
-            node = Node(s.op, dict(s.params), [values[i] for i in s.inputs], s.avals, s.site)
-            nodes.append(node)
-            values.update(zip(s.outputs, node.outputs))
-        return Graph(inputs, nodes, [values[i] for i in outputs])
+        operations = []
+        for step in self.steps:
+            node = Node(
+                step.op, dict(step.params), [values[i] for i in step.inputs], step.avals, step.site
+            )
+            operations.append(node)
+            values.update(zip(step.outputs, node.outputs))
+        return Graph(inputs, operations, [values[i] for i in outputs])
 
     def key(self) -> list[tuple[Any, ...]]:
         """What decides the results, comparable between two recordings of one function."""
 
-        def ref(n: int) -> Any:
-            c = self.consts.get(n)
-            return n if c is None else (self.avals[n], c.tobytes())
+        def operand(number: int) -> Any:
+            literal = self.consts.get(number)
+            return number if literal is None else (self.avals[number], literal.tobytes())
 
-        return [(s.op, s.params, tuple(map(ref, s.inputs)), s.avals) for s in self.steps]
+        return [(s.op, s.params, tuple(map(operand, s.inputs)), s.avals) for s in self.steps]

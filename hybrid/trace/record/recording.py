@@ -95,52 +95,52 @@ class Recording:
 
 def recording_of(
     recorder: Recorder,
-    seen: Analysis,
-    out: Any,
+    analysis: Analysis,
+    returned: Any,
     before: dict[Key, Any],
     life: Life,
     dead: Callable[[Any], None],
 ) -> Recording | Refused:
-    """The recording of a call that has run and returned `out`.
+    """The recording of a call that has run and returned `returned`.
 
     `before`: what places of earlier recordings held when it began; `dead`: called when an object
     that a fact names dies."""
-    once = recorder.root is None or len(seen.watch.frames.get(recorder.root, ())) == 1
-    hosts = tail_values(recorder.reads, recorder.root if once else None, seen.watch.returns)
-    reasons = list({**seen.watch.reasons, **recorder.reasons})
+    once = recorder.root is None or len(analysis.watch.frames.get(recorder.root, ())) == 1
+    hosts = tail_values(recorder.reads, recorder.root if once else None, analysis.watch.returns)
+    reasons = list({**analysis.watch.reasons, **recorder.reasons})
     if hosts is None:
         reasons += [read.reason for read in recorder.reads]
     if reasons:
         return Refused(tuple(reasons))
     try:
-        return _recording(recorder, seen, out, before, hosts or {}, life, dead)
+        return _recording(recorder, analysis, returned, before, hosts or {}, life, dead)
     except Unfit as error:
         return Refused((str(error),))
 
 
 def _recording(
     recorder: Recorder,
-    seen: Analysis,
-    out: Any,
+    analysis: Analysis,
+    returned: Any,
     before: dict[Key, Any],
     hosts: dict[int, Read],
     life: Life,
     dead: Callable[[Any], None],
 ) -> Recording:
     roles, used = Roles(recorder), len(recorder.captures)
-    find_captures(roles, seen)
-    found = read_facts(roles, seen, before, dead)
-    gradients = read_gradients(roles, seen)
-    located = locate(roles, seen, before, found, gradients.hosts, dead)
-    facts = facts_of(roles, seen, before, found, located.inside, dead)
+    find_captures(roles, analysis)
+    found = read_facts(roles, analysis, before, dead)
+    gradients = read_gradients(roles, analysis)
+    located = locate(roles, analysis, before, found, gradients.hosts, dead)
+    facts = facts_of(roles, analysis, before, found, located.inside, dead)
     if gradients.final:
         _check_history(located.inputs[: len(recorder.args) + used])
     settled = all(is_a(before.get(key, MISSING), Handle) for key, _ in found.stored)
     results = results_of(
         roles,
-        lambda value: id(value) in seen.rooted,
+        lambda value: id(value) in analysis.rooted,
         hosts,
-        out,
+        returned,
         facts,
         found.stored,
         gradients.final,
@@ -157,7 +157,7 @@ def _recording(
         outcome=outcome,
         tape=_tape(roles, results),
         fingerprint=Fingerprint(operations, outcome.comparable(), results.numbers, gradients.reads),
-        handles_errors=any(map(handles_errors, seen.watch.frames)),
+        handles_errors=any(map(handles_errors, analysis.watch.frames)),
         lost=located.lost,
         settled=settled,
         life=life,

@@ -74,21 +74,25 @@ class ResultTape(NamedTuple):
 
     def _inner(self, parents: Sequence[Any], values: list[Any]) -> list[Any]:
         """Nodes of the results, from the nodes that the inputs have now."""
-        got = evaluate_eager(self.graph, values)
-        made: list[Any] = []
+        computed = evaluate_eager(self.graph, values)
+        rebuilt: list[Any] = []
 
         def resolve(parent: Any) -> Any:
             if parent is None:
                 return None
             if parent[0] == "in":
                 return parents[parent[1]]
-            node = made[parent[0]]
+            node = rebuilt[parent[0]]
             return node if parent[1] is None else (parent[1], node)
 
-        for entry, above, saved, outs in self.nodes:
-            kept = tuple([None if k is None else got[k] for k in saved])
-            results = None if outs is None else tuple([None if k is None else got[k] for k in outs])
-            made.append((entry, tuple(map(resolve, above)), kept, results))
+        for entry, above, saved, outputs in self.nodes:
+            kept = tuple([None if k is None else computed[k] for k in saved])
+            results = (
+                None
+                if outputs is None
+                else tuple([None if k is None else computed[k] for k in outputs])
+            )
+            rebuilt.append((entry, tuple(map(resolve, above)), kept, results))
         return [resolve(root) for root in self.roots]
 
 
@@ -109,23 +113,23 @@ class _Template:
     def parent(self, node: Any) -> Any:
         if node is None:
             return None
-        who = owner(node)
-        number = self.starts.get(id(who))
+        holder = owner(node)
+        number = self.starts.get(id(holder))
         if number is not None:
             return "in", self.inputs.setdefault(number, len(self.inputs))
-        return self.position[id(who)], node[0] if who is not node else None
+        return self.position[id(holder)], node[0] if holder is not node else None
 
     def node(self, node: Any) -> _Node:
         if isinstance(node, Leaf):
             raise Unfit("returns a result that depends on a leaf made inside the call")
-        entry, parents, saved, outs = node
+        entry, parents, saved, outputs = node
         if isinstance(entry, PseudoEntry) and entry.name != "alias":
             raise Unfit("returns a differentiable result of a function with a gradient of its own")
         return _Node(
             entry,
             tuple(map(self.parent, parents)),
             tuple(map(self.value, saved)),
-            None if outs is None else tuple(map(self.value, outs)),
+            None if outputs is None else tuple(map(self.value, outputs)),
         )
 
     def value(self, saved: Any) -> int | None:

@@ -26,9 +26,9 @@ class Wording:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.parents: dict[int, Key] = {}  # id of an object -> the first place that holds it
-        for key, want in facts.expected.items():
-            if isinstance(want, Obj) and key.kind in NAMING:
-                self.parents.setdefault(want.holder.id, key)
+        for key, expected in facts.expected.items():
+            if isinstance(expected, Obj) and key.kind in NAMING:
+                self.parents.setdefault(expected.holder.id, key)
 
     def place(self, key: Key, line: str = "") -> str:
         """A place, with the line that reads it (or `line`)."""
@@ -60,16 +60,16 @@ def why_not(facts: Facts) -> str:
     return f"{Wording(facts).place(key)}: {change}"
 
 
-def show(want: Any) -> str:
+def show(expected: Any) -> str:
     """An expected or found value in a few characters; objects by their type (no user code runs)."""
-    if isinstance(want, Ref):
+    if isinstance(expected, Ref):
         return "a tensor"
-    if isinstance(want, Obj):
-        want = want.holder.get()
-    if plain(want):
-        return repr(want)[:40]
-    if want is MISSING:
+    if isinstance(expected, Obj):
+        expected = expected.holder.get()
+    if plain(expected):
+        return repr(expected)[:40]
+    if expected is MISSING:
         return "nothing"
-    if is_a(want, (type, types.FunctionType, types.BuiltinFunctionType)):
-        return str(want.__qualname__)
-    return f"a {type(want).__name__}"
+    if is_a(expected, (type, types.FunctionType, types.BuiltinFunctionType)):
+        return str(expected.__qualname__)
+    return f"a {type(expected).__name__}"
