@@ -44,15 +44,13 @@ _door.use_backends(_api.backend)
 from . import ops  # noqa: E402  (records are made once the door knows its backends)
 from .autograd.backward import (  # noqa: E402
     custom_gradient,
-    enable_grad,
     grad,
     gradients,
-    no_grad,
-    set_grad_enabled,
     stop_gradient,
     value_and_grad,
     vjp,
 )
+from .autograd.scopes import enable_grad, no_grad, set_grad_enabled  # noqa: E402
 from .eager import (  # noqa: E402
     Intermediate,
     NanError,

@@ -288,26 +288,26 @@ def compare(
     with warnings.catch_warnings():
         if decorated is not fn:  # the result tells it
             warnings.simplefilter("ignore", RunsEagerly)
-        for _ in range(4):  # recordings
-            traced()
-        eager = _run(plain, writes, steps)
-        found = _differences(eager, _run(traced, writes, steps))
-        if found and _differences(eager, _run(plain, writes, steps)):
-            found.insert(0, "two eager runs differ as well (fn depends on more than tensors)")
-        eager_us, traced_us = _times((plain, traced), repeat)
+        found, medians = _compared(plain, traced, writes, repeat, steps)
     writes.restore()
     prepared, reason = decorated.prepared(*args, **kwargs)
     name = getattr(decorated.fn, "__qualname__", type(decorated.fn).__name__)
-    return Comparison(
-        name,
-        eager_us,
-        traced_us,
-        not found,
-        tuple(found),
-        prepared is not None,
-        reason,
-        *_facts(prepared),
-    )
+    compiled = prepared is not None
+    return Comparison(name, *medians, not found, tuple(found), compiled, reason, *_facts(prepared))
+
+
+def _compared(
+    plain: Callable[[], Any], traced: Callable[[], Any], writes: _Writes, repeat: int, steps: int
+) -> tuple[list[str], tuple[float, float]]:
+    """In what two ways of one call differ, and the median time of each."""
+    for _ in range(4):  # recordings
+        traced()
+    eager = _run(plain, writes, steps)
+    found = _differences(eager, _run(traced, writes, steps))
+    if found and _differences(eager, _run(plain, writes, steps)):
+        found.insert(0, "two eager runs differ as well (fn depends on more than tensors)")
+    eager_us, traced_us = _times((plain, traced), repeat)
+    return found, (eager_us, traced_us)
 
 
 # ---- inspect

@@ -7,20 +7,19 @@ can be recorded, differentiated again, and gives the same bits however it is run
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..core import dtypes as dt
 from ..core import trees
 from ..core.errors import ArgumentError, HybridError, ShapeError
 from ..core.shapes import whole
-from ..core.signals import critical
 from ..ir.door import bind as door
-from ..ir.door.arguments import described
 from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.axes.reduce import sum_like
 from ..ops.build.create import ones_like, zeros_like
 from ..ops.elementwise.arithmetic import add
+from .scopes import enable_grad, need_callable, no_grad
 from .sums import Sums
 from .tape import PseudoEntry, alias, order, owner, saved_inputs, saved_outputs, unfold
 
@@ -31,119 +30,27 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "custom_gradient",
-    "no_grad",
-    "enable_grad",
-    "set_grad_enabled",
     "stop_gradient",
 ]
 
 
-class _GradScope:
-    """A context manager and decorator that switches the tape on this thread."""
-
-    __slots__ = ("on", "_old")
-
-    def __init__(self, on: bool) -> None:
-        self.on, self._old = on, []  # type: ignore[var-annotated]
-
-    @critical
-    def __enter__(self) -> None:
-        self._old.append(door.grad_enabled())
-        door.set_grad(self.on)  # last: an interrupt before it leaves the tape as it was
-
-    @critical
-    def __exit__(self, *exc: Any) -> None:
-        door.set_grad(self._old[-1])
-        del self._old[-1]
-
-    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        _need_callable("enable_grad" if self.on else "no_grad", fn)
-
-        @functools.wraps(fn)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with _GradScope(self.on):
-                return fn(*args, **kwargs)
-
-        return wrapped
-
-
-def _need_callable(what: str, fn: Any) -> None:
-    if not callable(fn):
-        raise ArgumentError(f"{what}: fn is {described(fn)}: it takes a function")
-
-
-def no_grad(fn: Callable[..., Any] | None = None) -> Any:
-    """Scope (or decorator, with or without parentheses) in which ops are not put on the tape.
-
-    >>> import hybrid
-    >>> with hybrid.no_grad(): y = hybrid.ones(3, requires_grad=True) * 2
-    >>> y.requires_grad
-    False
-    """
-    return _GradScope(False) if fn is None else _GradScope(False)(fn)
-
-
-def enable_grad(fn: Callable[..., Any] | None = None) -> Any:
-    """Scope (or decorator) in which ops are put on the tape again.
-
-    >>> import hybrid
-    >>> with hybrid.no_grad(), hybrid.enable_grad(): y = hybrid.ones(3, requires_grad=True) * 2
-    >>> y.requires_grad
-    True
-    """
-    return _GradScope(True) if fn is None else _GradScope(True)(fn)
-
-
-class _GradSwitch(_GradScope):
-    """A scope that is in force from the moment it is made, as PyTorch's set_grad_enabled."""
-
-    __slots__ = ("_fresh",)
-
-    def __init__(self, on: bool) -> None:
-        super().__init__(on)
-        self._fresh = True
-        super().__enter__()
-
-    def __enter__(self) -> None:
-        if not self._fresh:
-            super().__enter__()
-        self._fresh = False
-
-    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        if self._fresh:
-            self._fresh = False
-            self.__exit__()
-        return super().__call__(fn)
-
-
-def set_grad_enabled(on: bool) -> _GradScope:
-    """Switch the tape of this thread on or off, at once; as a `with` scope, until its end.
-
-    >>> import hybrid
-    >>> with hybrid.set_grad_enabled(False): y = hybrid.ones(3, requires_grad=True) * 2
-    >>> y.requires_grad
-    False
-    """
-    return _GradSwitch(bool(on))
-
-
 # ---- the pass
-def _pull(entry: Any, gs: list[Any]) -> Sequence[Any]:
-    """Gradients of an entry's inputs from the gradients of its outputs."""
-    e = entry[0]
-    if isinstance(e, PseudoEntry):
-        return e.pull(gs)
-    if len(e.outs) == 1:
-        g = gs[0]
-    elif e.op.has("optional_grads"):
-        g = tuple(gs)
+def _pull(node: Any, grads: list[Any]) -> Sequence[Any]:
+    """Gradients of a node's inputs from the gradients of its outputs."""
+    entry = node[0]
+    if isinstance(entry, PseudoEntry):
+        return entry.pull(grads)
+    if len(entry.outs) == 1:
+        given = grads[0]
+    elif entry.op.has("optional_grads"):
+        given = tuple(grads)
     else:
-        g = tuple(x if x is not None else _zeros(a) for x, a in zip(gs, e.outs))
-    return e.op.vjp(g, saved_outputs(entry), *saved_inputs(entry), **e.params)
+        given = tuple(g if g is not None else _zeros(aval) for g, aval in zip(grads, entry.outs))
+    return entry.op.vjp(given, saved_outputs(node), *saved_inputs(node), **entry.params)
 
 
-def _zeros(a: Any) -> Any:
-    return zeros_like(new_handle(None, a))
+def _zeros(aval: Any) -> Any:
+    return zeros_like(new_handle(None, aval))
 
 
 def _run(
@@ -155,61 +62,66 @@ def _run(
     """Gradients of leaves and targets by id of owner;
     `nodes` are the owners to visit, users first."""
     sums = Sums(nodes, _fit)
-    for r, g in zip(roots, seeds):
-        sums.add(r, g)
-    for n in nodes:
-        if type(n) is not tuple:
+    for root, seed in zip(roots, seeds):
+        sums.add(root, seed)
+    for node in nodes:
+        if type(node) is not tuple:
             continue
-        gs = sums.take(n, id(n) in targets)
-        if gs is None:
+        grads = sums.take(node, id(node) in targets)
+        if grads is None:
             continue
-        ins = n[0].ins if not isinstance(n[0], PseudoEntry) else None
-        for i, (p, g) in enumerate(zip(n[1], _pull(n, gs))):
-            if p is not None and g is not None:
-                sums.give(p, g, None if ins is None else ins[i])
+        entry, parents = node[0], node[1]
+        avals = entry.ins if not isinstance(entry, PseudoEntry) else [None] * len(parents)
+        for parent, grad, aval in zip(parents, _pull(node, grads), avals):
+            if parent is not None and grad is not None:
+                sums.give(parent, grad, aval)
     return sums.finish()
 
 
 def _above(nodes: list[Any], targets: set[int]) -> list[Any]:
     """Those of the nodes that have a target among their inputs, at any depth."""
     wanted, above = set(targets), []
-    for n in reversed(nodes):
-        if type(n) is tuple and any(p is not None and id(owner(p)) in wanted for p in n[1]):
-            wanted.add(id(n))
-            above.append(n)
+    for node in reversed(nodes):
+        if type(node) is not tuple:
+            continue
+        if any(parent is not None and id(owner(parent)) in wanted for parent in node[1]):
+            wanted.add(id(node))
+            above.append(node)
     above.reverse()
     return above
 
 
-def _fresh(g: Any) -> Any:
+def _own(grad: Any) -> Any:
     """A handle of its own on a gradient that goes to the user, who may write it."""
-    new = new_handle(g._v, g._a, g._node)
+    own = new_handle(grad._v, grad._a, grad._node)
     mode = door.current_mode()
     if mode is not None:
-        mode.on_alias(new, g)
-    return new
+        mode.on_alias(own, grad)
+    return own
 
 
-def _fit(g: Any, a: Any) -> Any:
+def _fit(grad: Any, aval: Any) -> Any:
     """Bring a gradient to the shape and dtype of the input it belongs to."""
-    g = sum_like(g, a.shape)
-    return g if g._a.dtype is a.dtype else door.convert(g, a.dtype)
+    grad = sum_like(grad, aval.shape)
+    return grad if grad._a.dtype is aval.dtype else door.convert(grad, aval.dtype)
 
 
-def _seed(t: Any, g: Any) -> Any:
-    if g is None:
-        if t._a.size != 1:
+def _seed(tensor: Any, grad: Any) -> Any:
+    """The gradient that a pass from this tensor begins with."""
+    aval = tensor._a
+    if grad is None:
+        if aval.size != 1:
             raise ShapeError(
-                f"backward of a tensor of shape {t._a.shape} needs an explicit "
+                f"backward of a tensor of shape {aval.shape} needs an explicit "
                 "gradient; reduce it to one element (.sum(), .mean()) or pass gradient="
             )
-        return ones_like(t)
-    g = g if isinstance(g, Handle) else door.store(g, t._a.dtype, t._a.device)
-    if g._a.shape != t._a.shape:
+        return ones_like(tensor)
+    grad = grad if isinstance(grad, Handle) else door.store(grad, aval.dtype, aval.device)
+    if grad._a.shape != aval.shape:
         raise ShapeError(
-            f"gradient of shape {g._a.shape} does not fit a result of shape {t._a.shape}"
+            f"gradient of shape {grad._a.shape} does not fit a result of shape {aval.shape}"
         )
-    return g if g._a.dtype is t._a.dtype else door.convert(g, t._a.dtype)
+    return grad if grad._a.dtype is aval.dtype else door.convert(grad, aval.dtype)
 
 
 def backward(
@@ -226,35 +138,36 @@ def backward(
             "with requires_grad=True before computing it, and do not compute it under "
             "no_grad()"
         )
-    old = door.set_grad(create_graph)
+    before = door.set_grad(create_graph)
     try:
         nodes, roots, _ = unfold([t._node], set())
         store = _run(roots, [_seed(t, gradient)], nodes)
-        only = (
-            None
-            if inputs is None
-            else {id(x._node) for x in ([inputs] if isinstance(inputs, Handle) else inputs)}
-        )
-        for n in nodes:
-            if type(n) is Leaf and id(n) in store and (only is None or id(n) in only):
-                _add_grad(n, store[id(n)][0])
+        only = None if inputs is None else {id(tensor._node) for tensor in _listed(inputs)}
+        for node in nodes:
+            if type(node) is Leaf and id(node) in store and (only is None or id(node) in only):
+                _add_grad(node, store[id(node)][0])
     finally:
-        door.STATE.special += door.LOCAL.grad - old
-        door.LOCAL.grad = old
+        door.STATE.special += door.LOCAL.grad - before
+        door.LOCAL.grad = before
 
 
-def _add_grad(leaf: Leaf, g: Any) -> None:
+def _listed(tensors: Any) -> list[Any]:
+    """One tensor or several, as a list."""
+    return [tensors] if isinstance(tensors, Handle) else list(tensors)
+
+
+def _add_grad(leaf: Leaf, grad: Any) -> None:
     handle, mode = leaf.handle(), door.current_mode()
     if mode is not None and handle is not None:
         mode.on_grad_get(handle, leaf.grad)
-    new = g if leaf.grad is None else add(leaf.grad, g)
-    if new is g and g._node is None:
-        new = new_handle(g._v, g._a)  # the caller's seed must not become .grad itself
+    total = grad if leaf.grad is None else add(leaf.grad, grad)
+    if total is grad and grad._node is None:
+        total = new_handle(grad._v, grad._a)  # the caller's seed must not become .grad itself
         if mode is not None:
-            mode.on_alias(new, g)
+            mode.on_alias(total, grad)
     if mode is not None and handle is not None:
-        mode.on_grad_set(handle, new)
-    leaf.grad = new
+        mode.on_grad_set(handle, total)
+    leaf.grad = total
 
 
 def gradients(
@@ -269,36 +182,35 @@ def gradients(
 
     An input that the outputs do not depend on gives None with allow_unused, else HybridError.
     """
-    outs = [outputs] if isinstance(outputs, Handle) else list(outputs)
-    ins = [inputs] if isinstance(inputs, Handle) else list(inputs)
-    seeds = (
-        [None] * len(outs)
-        if grad_outputs is None
-        else ([grad_outputs] if isinstance(grad_outputs, Handle) else list(grad_outputs))
-    )
-    for x in ins:
-        if x._node is None:
-            raise HybridError("gradients with respect to a tensor that does not require a gradient")
-    old = door.set_grad(create_graph)
+    results, sources = _listed(outputs), _listed(inputs)
+    seeds = [None] * len(results) if grad_outputs is None else _listed(grad_outputs)
+    if any(tensor._node is None for tensor in sources):
+        raise HybridError("gradients with respect to a tensor that does not require a gradient")
+    before = door.set_grad(create_graph)
     try:
-        live = [(o, s) for o, s in zip(outs, seeds) if o._node is not None]
-        nodes, roots, now = unfold([o._node for o, _ in live], set())
-        wanted = [now(x._node) for x in ins]
-        targets = {id(owner(n)) for n in wanted}
-        store = _run(roots, [_seed(o, s) for o, s in live], _above(nodes, targets), targets)
+        live = [(out, seed) for out, seed in zip(results, seeds) if out._node is not None]
+        nodes, roots, renewed = unfold([out._node for out, _ in live], set())
+        wanted = [renewed(tensor._node) for tensor in sources]
+        targets = {id(owner(node)) for node in wanted}
+        starts = [_seed(out, seed) for out, seed in live]
+        store = _run(roots, starts, _above(nodes, targets), targets)
     finally:
-        door.STATE.special += door.LOCAL.grad - old
-        door.LOCAL.grad = old
-    out = []
-    for node in wanted:
-        got = store.get(id(owner(node)))
-        g = None if got is None else got[node[0] if owner(node) is not node else 0]
-        if g is None and not allow_unused:
-            raise HybridError(
-                "an input was not used in computing the outputs; pass allow_unused=True for None"
-            )
-        out.append(None if g is None else _fresh(g))
-    return tuple(out)
+        door.STATE.special += door.LOCAL.grad - before
+        door.LOCAL.grad = before
+    found = [_stored(store, node) for node in wanted]
+    if not allow_unused and any(grad is None for grad in found):
+        raise HybridError(
+            "an input was not used in computing the outputs; pass allow_unused=True for None"
+        )
+    return tuple([None if grad is None else _own(grad) for grad in found])
+
+
+def _stored(store: dict[int, list[Any]], node: Any) -> Any:
+    """The gradient of a node among those of its owner, or None."""
+    grads = store.get(id(owner(node)))
+    if grads is None:
+        return None
+    return grads[node[0] if owner(node) is not node else 0]
 
 
 # ---- functional forms
@@ -306,46 +218,54 @@ def stop_gradient(x: Any) -> Any:
     """The same value, cut from the tape (also `x.detach()`)."""
     if not isinstance(x, Handle):
         x = door.as_tensor(x)
-    new = new_handle(x._v, x._a)
+    cut = new_handle(x._v, x._a)
     mode = door.current_mode()
     if mode is not None:
-        mode.on_alias(new, x)
-    return new
+        mode.on_alias(cut, x)
+    return cut
 
 
 def _watched(tree: Any) -> tuple[list[Any], Any]:
     """The tree with its floating tensors aliased, and those aliases."""
     found, spec = trees.flatten(tree)
-    new = [
+    leaves = [
         alias(door.as_tensor(x)) if isinstance(x, (Handle, float)) or hasattr(x, "__array__") else x
         for x in found
     ]
-    for x in new:
-        if isinstance(x, Handle) and not dt.is_float(x._a.dtype):
-            raise HybridError(f"cannot differentiate with respect to a {x._a.dtype.name} tensor")
-    return new, spec
+    for leaf in leaves:
+        if isinstance(leaf, Handle) and not dt.is_float(leaf._a.dtype):
+            raise HybridError(f"cannot differentiate with respect to a {leaf._a.dtype.name} tensor")
+    return leaves, spec
 
 
-def _pullback(out: Any, seeds: Any, watched: list[Any]) -> list[Any]:
+def _pullback(value: Any, seeds: Any, watched: list[Any]) -> list[Any]:
     """Gradients of watched tensors; on the tape only if something outside them
     is differentiable too."""
-    outs, _ = trees.flatten(out)
-    gs = [None] * len(outs) if seeds is None else trees.flatten(seeds)[0]
-    pairs = [(o, g) for o, g in zip(outs, gs) if isinstance(o, Handle) and o._node is not None]
-    stop = {id(owner(w._node)) for w in watched}
-    roots = [o._node for o, _ in pairs]
-    foreign = any(type(n) is Leaf and id(n) not in stop for n in order(roots, set()))
-    old = door.set_grad(foreign and door.grad_enabled())
+    outputs, _ = trees.flatten(value)
+    given = [None] * len(outputs) if seeds is None else trees.flatten(seeds)[0]
+    pairs = [
+        (out, seed)
+        for out, seed in zip(outputs, given)
+        if isinstance(out, Handle) and out._node is not None
+    ]
+    stop = {id(owner(tensor._node)) for tensor in watched}
+    roots = [out._node for out, _ in pairs]
+    before = door.set_grad(_reaches_others(roots, stop) and door.grad_enabled())
     try:
         nodes, roots, _ = unfold(roots, stop)
-        nodes = [n for n in nodes if id(n) not in stop]
-        store = _run(roots, [_seed(o, g) for o, g in pairs], nodes)
+        nodes = [node for node in nodes if id(node) not in stop]
+        store = _run(roots, [_seed(out, seed) for out, seed in pairs], nodes)
         return [
-            _fresh(store[id(w._node)][0]) if id(w._node) in store else _zeros(w._a) for w in watched
+            _own(store[id(w._node)][0]) if id(w._node) in store else _zeros(w._a) for w in watched
         ]
     finally:
-        door.STATE.special += door.LOCAL.grad - old
-        door.LOCAL.grad = old
+        door.STATE.special += door.LOCAL.grad - before
+        door.LOCAL.grad = before
+
+
+def _reaches_others(roots: list[Any], mine: set[int]) -> bool:
+    """Whether nodes depend on a leaf that is none of `mine`."""
+    return any(type(node) is Leaf and id(node) not in mine for node in order(roots, set()))
 
 
 def value_and_grad(
@@ -362,7 +282,7 @@ def value_and_grad(
     >>> g.tolist()
     [2.0, 4.0]
     """
-    _need_callable("grad", fn)
+    need_callable("grad", fn)
     several = isinstance(argnums, Sequence) and not isinstance(argnums, str)
     given: Any = argnums if several else (argnums,)
     numbers = [whole(k, "argnums") for k in given]
@@ -370,37 +290,42 @@ def value_and_grad(
     @functools.wraps(fn, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with enable_grad():
-            new, parts = list(args), []
-            for k in numbers:
-                if not -len(args) <= k < len(args):
+            fresh, parts = list(args), []
+            for number in numbers:
+                if not -len(args) <= number < len(args):
                     raise ArgumentError(f"grad: argnums is {argnums}, the call has {len(args)}")
-                watched, spec = _watched(args[k])
-                new[k] = trees.unflatten(spec, watched)
-                parts.append((watched, spec))
-            out = fn(*new, **kwargs)
-            if has_aux and not (isinstance(out, (tuple, list)) and len(out) == 2):
-                raise ArgumentError("grad with has_aux=True: fn has to return (value, aux)")
-            value, aux = out if has_aux else (out, None)
-            if not isinstance(value, Handle):
-                raise HybridError(
-                    f"grad needs a function that returns a tensor, not {type(value).__name__}"
-                )
-            everything = [w for ws, _ in parts for w in ws if isinstance(w, Handle)]
-            gs = iter(_pullback(value, None, everything))
-        result = tuple(
-            trees.unflatten(spec, [next(gs) if isinstance(w, Handle) else None for w in ws])
-            for ws, spec in parts
-        )
-        own = all(type(w._node) is Leaf for w in everything)
-        top = stop_gradient(value) if own and not _reaches_foreign(value, everything) else value
-        return (top, aux) if has_aux else top, result if several else result[0]
+                leaves, spec = _watched(args[number])
+                fresh[number] = trees.unflatten(spec, leaves)
+                parts.append((leaves, spec))
+            value, extra = _value_of(fn(*fresh, **kwargs), has_aux)
+            watched = [leaf for leaves, _ in parts for leaf in leaves if isinstance(leaf, Handle)]
+            grads = iter(_pullback(value, None, watched))
+        result = tuple([_unflatten(leaves, spec, grads) for leaves, spec in parts])
+        alone = all(type(tensor._node) is Leaf for tensor in watched)
+        mine = {id(tensor._node) for tensor in watched}
+        cut = alone and not _reaches_others([value._node], mine)
+        top = stop_gradient(value) if cut else value
+        return (top, extra) if has_aux else top, result if several else result[0]
 
     return wrapped
 
 
-def _reaches_foreign(value: Any, watched: list[Any]) -> bool:
-    mine = {id(w._node) for w in watched}
-    return any(type(n) is Leaf and id(n) not in mine for n in order([value._node], set()))
+def _value_of(returned: Any, has_aux: bool) -> tuple[Any, Any]:
+    """(the tensor to differentiate, what goes with it) of what a function returned."""
+    if has_aux and not (isinstance(returned, (tuple, list)) and len(returned) == 2):
+        raise ArgumentError("grad with has_aux=True: fn has to return (value, aux)")
+    value, extra = returned if has_aux else (returned, None)
+    if not isinstance(value, Handle):
+        raise HybridError(
+            f"grad needs a function that returns a tensor, not {type(value).__name__}"
+        )
+    return value, extra
+
+
+def _unflatten(leaves: list[Any], spec: Any, grads: Iterator[Any]) -> Any:
+    """The next gradients in the places of a tree's tensors, None in the others."""
+    found = [next(grads) if isinstance(leaf, Handle) else None for leaf in leaves]
+    return trees.unflatten(spec, found)
 
 
 def grad(
@@ -416,8 +341,8 @@ def grad(
 
     @functools.wraps(fn, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        value, g = both(*args, **kwargs)
-        return (g, value[1]) if has_aux else g
+        value, found = both(*args, **kwargs)
+        return (found, value[1]) if has_aux else found
 
     return wrapped
 
@@ -425,17 +350,19 @@ def grad(
 def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
     """(fn(*primals), pullback): pullback(cotangents shaped like the output)
     gives a tuple of gradients."""
-    _need_callable("vjp", fn)
+    need_callable("vjp", fn)
     with enable_grad():
-        watched, spec = _watched(primals)
-        out = fn(*trees.unflatten(spec, watched))
+        leaves, spec = _watched(primals)
+        value = fn(*trees.unflatten(spec, leaves))
 
     def pullback(cotangent: Any) -> Any:
-        tensors = [w for w in watched if isinstance(w, Handle)]
-        gs = iter(_pullback(out, cotangent, tensors))
-        return trees.unflatten(spec, [next(gs) if isinstance(w, Handle) else None for w in watched])
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Handle)]
+        return _unflatten(leaves, spec, iter(_pullback(value, cotangent, tensors)))
 
-    return trees.map_tree(lambda t: stop_gradient(t) if isinstance(t, Handle) else t, out), pullback
+    cut = trees.map_tree(
+        lambda leaf: stop_gradient(leaf) if isinstance(leaf, Handle) else leaf, value
+    )
+    return cut, pullback
 
 
 def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -448,41 +375,41 @@ def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
     ...     return x, lambda g: hybrid.clip(g, -1.0, 1.0)
     """
 
-    _need_callable("custom_gradient", fn)
+    need_callable("custom_gradient", fn)
 
     @functools.wraps(fn, updated=())
     def wrapped(*args: Any) -> Any:
-        ts = [door.as_tensor(x) if not isinstance(x, Handle) else x for x in args]
+        tensors = [x if isinstance(x, Handle) else door.as_tensor(x) for x in args]
         with no_grad():
-            got = fn(*[stop_gradient(t) for t in ts])
-        pair = got if isinstance(got, (tuple, list)) and len(got) == 2 else (got, None)
-        if not callable(pair[1]):
+            returned = fn(*[stop_gradient(tensor) for tensor in tensors])
+        pair = isinstance(returned, (tuple, list)) and len(returned) == 2
+        value, pull = returned if pair else (returned, None)
+        if not callable(pull):
             raise ArgumentError("custom_gradient: fn has to return (output, pull)")
-        out: Any = pair[0]
-        pull: Any = pair[1]
-        single = isinstance(out, Handle)
-        outs = [stop_gradient(o) for o in ([out] if single else out)]
-        if door.grad_enabled() and any(t._node is not None for t in ts):
-            avals = tuple(o._a for o in outs)
-
-            def pull_list(gs: list[Any]) -> list[Any]:
-                full = [g if g is not None else _zeros(a) for g, a in zip(gs, avals)]
-                got = pull(*full)
-                got = [got] if isinstance(got, Handle) or got is None else list(got)
-                if len(got) != len(ts):
-                    raise HybridError(
-                        f"custom_gradient: pull gave {len(got)} gradients for {len(ts)} inputs"
-                    )
-                return [None if g is None else _fit(g, t._a) for g, t in zip(got, ts)]
-
-            node = (
-                PseudoEntry("custom_gradient", pull_list, avals),
-                tuple(t._node for t in ts),
-                (),
-                None,
-            )
-            for i, o in enumerate(outs):
-                o._node = node if single else (i, node)
-        return outs[0] if single else tuple(outs)
+        single = isinstance(value, Handle)
+        outputs = [stop_gradient(out) for out in ([value] if single else value)]
+        if door.grad_enabled() and any(tensor._node is not None for tensor in tensors):
+            avals = tuple(out._a for out in outputs)
+            entry = PseudoEntry("custom_gradient", _pull_list(pull, avals, tensors), avals)
+            node = (entry, tuple(tensor._node for tensor in tensors), (), None)
+            for i, out in enumerate(outputs):
+                out._node = node if single else (i, node)
+        return outputs[0] if single else tuple(outputs)
 
     return wrapped
+
+
+def _pull_list(pull: Any, avals: tuple[Any, ...], inputs: list[Any]) -> Callable[..., list[Any]]:
+    """A user's `pull` from a list of gradients of outputs (None: zeros) to one of inputs."""
+
+    def pull_list(grads: list[Any]) -> list[Any]:
+        full = [g if g is not None else _zeros(aval) for g, aval in zip(grads, avals)]
+        got = pull(*full)
+        found = [got] if isinstance(got, Handle) or got is None else list(got)
+        if len(found) != len(inputs):
+            raise HybridError(
+                f"custom_gradient: pull gave {len(found)} gradients for {len(inputs)} inputs"
+            )
+        return [None if g is None else _fit(g, x._a) for g, x in zip(found, inputs)]
+
+    return pull_list

@@ -28,21 +28,21 @@ class Sums:
         self.parts: dict[int, dict[int, tuple[Any, Any, list[Part]]]] = {}
         self.uses: dict[tuple[int, int], int] | None = None
 
-    def add(self, node: Any, g: Any) -> None:
+    def add(self, node: Any, grad: Any) -> None:
         """One more gradient of a node."""
-        who = owner(node)
-        slot, size = (node[0], len(who[0].outs)) if who is not node else (0, 1)
-        held = self.store.setdefault(id(who), [None] * size)
-        held[slot] = g if held[slot] is None else add(held[slot], g)
+        whole = owner(node)
+        output, count = (node[0], len(whole[0].outs)) if whole is not node else (0, 1)
+        grads = self.store.setdefault(id(whole), [None] * count)
+        grads[output] = grad if grads[output] is None else add(grads[output], grad)
 
-    def give(self, node: Any, g: Any, aval: Any) -> None:
+    def give(self, node: Any, grad: Any, aval: Any) -> None:
         """A gradient as a vjp rule returned it: a tensor, a function that makes it, or a part.
         `aval` is the input's; None: it fits."""
-        if callable(g):
-            if isinstance(g, Part) and aval is not None and self._waits(node, g, aval):
+        if callable(grad):
+            if isinstance(grad, Part) and aval is not None and self._waits(node, grad, aval):
                 return
-            g = g()
-        self.add(node, g if aval is None else self.fit(g, aval))
+            grad = grad()
+        self.add(node, grad if aval is None else self.fit(grad, aval))
 
     def _waits(self, node: Any, part: Part, aval: Any) -> bool:
         """Keep a part until the others have come; false where there are none."""
@@ -55,36 +55,31 @@ class Sums:
                 self.settle(key[0])
         return count > 1
 
-    def take(self, who: Any, keep: bool) -> list[Any] | None:
+    def take(self, node: Any, keep: bool) -> list[Any] | None:
         """All gradients of an owner."""
         if self.parts:
-            self.settle(id(who))
-        return self.store.get(id(who)) if keep else self.store.pop(id(who), None)
+            self.settle(id(node))
+        return self.store.get(id(node)) if keep else self.store.pop(id(node), None)
 
-    def settle(self, key: int) -> None:
+    def settle(self, ident: int) -> None:
         """Add up the parts that wait for an owner."""
-        for node, aval, parts in self.parts.pop(key, {}).values():
+        for node, aval, parts in self.parts.pop(ident, {}).values():
             self.add(node, self.fit(total(parts), aval))
 
     def finish(self) -> dict[int, list[Any]]:
         """Everything that was not taken."""
-        for key in list(self.parts):
-            self.settle(key)
+        for ident in list(self.parts):
+            self.settle(ident)
         return self.store
 
     def _count(self, key: tuple[int, int]) -> int:
         if self.uses is None:
             uses: dict[tuple[int, int], int] = {}
-            for n in self.nodes:
-                if type(n) is tuple:
-                    for p in n[1]:
-                        if p is not None:
-                            k = (
-                                (id(p[1]), p[0])
-                                if type(p) is tuple and type(p[0]) is int
-                                else (id(p), 0)
-                            )
-                            uses[k] = uses.get(k, 0) + 1
+            for node in self.nodes:
+                for parent in node[1] if type(node) is tuple else ():
+                    if parent is not None:
+                        used = _key(parent)
+                        uses[used] = uses.get(used, 0) + 1
             self.uses = uses
         return self.uses[key]
 

@@ -31,17 +31,19 @@ class PseudoEntry:
 _ALIAS_PULL = list
 
 
-def alias(t: Any) -> Any:
-    """A fresh handle on t's value whose gradient also flows to t; it has a tape node of its own."""
-    new = new_handle(t._v, t._a)
+def alias(tensor: Any) -> Any:
+    """A fresh handle on a tensor's value whose gradient also flows to the tensor; it has a tape
+    node of its own."""
+    fresh = new_handle(tensor._v, tensor._a)
     mode = door.current_mode()
     if mode is not None:
-        mode.on_alias(new, t)
-    if t._node is None:
-        new._node = Leaf(new)
+        mode.on_alias(fresh, tensor)
+    if tensor._node is None:
+        fresh._node = Leaf(fresh)
     else:
-        new._node = (PseudoEntry("alias", _ALIAS_PULL, (t._a,)), (t._node,), (), None)
-    return new
+        entry = PseudoEntry("alias", _ALIAS_PULL, (tensor._a,))
+        fresh._node = (entry, (tensor._node,), (), None)
+    return fresh
 
 
 def owner(node: Any) -> Any:
@@ -53,23 +55,24 @@ def order(roots: list[Any], stop: set[int]) -> list[Any]:
     """Entries and leaves reachable from the roots, users before producers; `stop` holds ids of
     owners whose parents are not visited."""
     seen: set[int] = set()
-    out: list[Any] = []
-    stack: list[tuple[Any, bool]] = [(owner(r), False) for r in roots if r is not None]
+    visited: list[Any] = []
+    # (node, whether its parents have been visited): a stack of our own, as tapes are deep
+    stack: list[tuple[Any, bool]] = [(owner(root), False) for root in roots if root is not None]
     while stack:
-        n, done = stack.pop()
+        node, done = stack.pop()
         if done:
-            out.append(n)
+            visited.append(node)
             continue
-        if id(n) in seen:
+        if id(node) in seen:
             continue
-        seen.add(id(n))
-        stack.append((n, True))
-        if type(n) is tuple and id(n) not in stop:
-            for p in n[1]:
-                if p is not None and id(owner(p)) not in seen:
-                    stack.append((owner(p), False))
-    out.reverse()
-    return out
+        seen.add(id(node))
+        stack.append((node, True))
+        if type(node) is tuple and id(node) not in stop:
+            for parent in node[1]:
+                if parent is not None and id(owner(parent)) not in seen:
+                    stack.append((owner(parent), False))
+    visited.reverse()
+    return visited
 
 
 def unfold(roots: list[Any], stop: set[int]) -> tuple[list[Any], list[Any], Any]:
@@ -80,58 +83,59 @@ def unfold(roots: list[Any], stop: set[int]) -> tuple[list[Any], list[Any], Any]
         type(n) is tuple and type(n[0]) is PseudoEntry and n[0].inner is not None for n in nodes
     ):
         return nodes, roots, lambda node: node
-    new: dict[int, Any] = {}
+    made: dict[int, Any] = {}  # id of an owner -> its new node, or those of its outputs
 
-    def now(node: Any) -> Any:
-        who = owner(node)
-        got = new.get(id(who))
-        if got is None:
+    def renewed(node: Any) -> Any:
+        whole = owner(node)
+        found = made.get(id(whole))
+        if found is None:
             return node
-        if type(got) is list:
-            return got[0 if who is node else node[0]]
-        return got if who is node else (node[0], got)
+        if type(found) is list:
+            return found[0 if whole is node else node[0]]
+        return found if whole is node else (node[0], found)
 
-    for n in reversed(nodes):
-        if type(n) is not tuple or id(n) in stop:
+    for node in reversed(nodes):
+        if type(node) is not tuple or id(node) in stop:
             continue
-        e, parents, saved, outs = n
-        mine = tuple([now(p) for p in parents])
-        if type(e) is PseudoEntry and e.inner is not None:
-            new[id(n)] = e.inner(mine)
-        elif any(p is not q for p, q in zip(mine, parents)):
-            new[id(n)] = (e, mine, saved, outs)
-    roots = [now(r) for r in roots]
-    return order(roots, stop), roots, now
+        entry, parents, saved, results = node
+        mine = tuple([renewed(parent) for parent in parents])
+        if type(entry) is PseudoEntry and entry.inner is not None:
+            made[id(node)] = entry.inner(mine)
+        elif any(parent is not old for parent, old in zip(mine, parents)):
+            made[id(node)] = (entry, mine, saved, results)
+    roots = [renewed(root) for root in roots]
+    return order(roots, stop), roots, renewed
 
 
-def _restore(saved: Any, a: Any, node: Any) -> Any:
+def _restore(saved: Any, aval: Any, node: Any) -> Any:
     """A tensor for something the tape saved."""
     mode = door.current_mode()
     if isinstance(saved, Handle):
-        t = new_handle(saved._v, a, node)
+        tensor = new_handle(saved._v, aval, node)
         if mode is not None:
-            mode.on_alias(t, saved)
-        return t
+            mode.on_alias(tensor, saved)
+        return tensor
     if mode is not None:
         mode.on_effect("differentiates a result that was computed before the call")
-    return new_handle(saved, a, node)
+    return new_handle(saved, aval, node)
 
 
-def saved_inputs(entry: Any) -> list[Any]:
-    """Inputs of an entry as tensors; one that was not kept has shape and dtype only."""
-    e, parents, values, _ = entry
+def saved_inputs(node: Any) -> list[Any]:
+    """Inputs of a tape node as tensors; one that was not kept has shape and dtype only."""
+    entry, parents, values, _ = node
     return [
-        new_handle(None, a) if v is None else _restore(v, a, p)
-        for v, a, p in zip(values, e.ins, parents)
+        new_handle(None, aval) if value is None else _restore(value, aval, parent)
+        for value, aval, parent in zip(values, entry.ins, parents)
     ]
 
 
-def saved_outputs(entry: Any) -> Any:
-    """The output (or tuple of outputs) of an entry; shape and dtype only when not kept."""
-    e, _, _, values = entry
+def saved_outputs(node: Any) -> Any:
+    """The output (or tuple of outputs) of a tape node; shape and dtype only when not kept."""
+    entry, _, _, values = node
     if values is None:
-        ghosts = tuple(new_handle(None, a) for a in e.outs)
+        ghosts = tuple(new_handle(None, aval) for aval in entry.outs)
         return ghosts[0] if len(ghosts) == 1 else ghosts
-    if len(e.outs) == 1:
-        return _restore(values[0], e.outs[0], entry)
-    return tuple(_restore(v, a, (i, entry)) for i, (v, a) in enumerate(zip(values, e.outs)))
+    if len(entry.outs) == 1:
+        return _restore(values[0], entry.outs[0], node)
+    pairs = enumerate(zip(values, entry.outs))
+    return tuple(_restore(value, aval, (i, node)) for i, (value, aval) in pairs)

@@ -47,7 +47,8 @@ class Step(NamedTuple):
 
 def _lonely(handles: list[Any], index: int, counts: Any = sys.getrefcount) -> int:
     """References to an element of a list, the list's own included."""
-    return counts(handles[index])
+    count: int = counts(handles[index])
+    return count
 
 
 _ALONE = _lonely([Handle()], 0)

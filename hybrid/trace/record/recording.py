@@ -146,17 +146,16 @@ def _recording(
         gradients.final,
         settled,
     )
-    outcome = results.outcome
-    operations = recorder.key()
+    outcome, reads = results.outcome, gradients.reads
     return Recording(
         graph=recorder.graph(results.numbers),
         arguments=len(recorder.args),
         inputs=located.inputs,
         facts=facts,
-        gradients=tuple(gradients.reads),
+        gradients=tuple(reads),
         outcome=outcome,
         tape=_tape(roles, results),
-        fingerprint=Fingerprint(operations, outcome.comparable(), results.numbers, gradients.reads),
+        fingerprint=Fingerprint(recorder.key(), outcome.comparable(), results.numbers, reads),
         handles_errors=any(map(handles_errors, analysis.watch.frames)),
         lost=located.lost,
         settled=settled,

@@ -60,7 +60,8 @@ class Prepared:
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Values of the graph's outputs; nothing else changes."""
-        return self.executable(values_of(inputs))
+        values: list[Any] = self.executable(values_of(inputs))
+        return values
 
 
 class NativeExecutor:

@@ -8,7 +8,7 @@ It never writes a value in place.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -88,58 +88,42 @@ class NativeReplay:
 
     def validate(self) -> None:
         """ValueError for a spec that no entry can run safely."""
-        replay = self.replay
-        given, states = [k for k, _ in self.states], set(self.states)
-        aliased = {s.index for i, s in enumerate(self.slots) if s.kind == "state" and s.in_place}
-        inputs = [s.index for s in self.slots if s.kind == "input"]
-        used = [slot for slot in self.results if slot >= 0] + [slot for _, slot in self.states]
-        form, count, types = replay.form, len(replay.results), replay.tensor_types
-        problems = [
-            (form not in FORMS, f"form {form!r} is none of {', '.join(FORMS)}"),
-            (form == "single" and count != 1, "form 'single' needs exactly one output"),
-            (form == "none" and count > 0, "form 'none' has no outputs"),
-            (len(set(given)) < len(given), "an input has two new values"),
-            (len(set(inputs)) < len(inputs), "an input has two slots"),
-            (
-                any(not issubclass(t, Handle) for t in types) or not types,
-                "tensor types must be classes of tensors",
-            ),
-            (
-                any(self.slots[s].kind == "arena" for s in used),
-                "an arena slot cannot leave the plan",
-            ),
-            (
-                any(
-                    s.kind == "state" and (s.index, i) not in states
-                    for i, s in enumerate(self.slots)
-                ),
-                "a state slot is not the new value of its input",
-            ),
-            (
-                any(self.slots[s].kind == "input" and self.slots[s].index in aliased for s in used),
-                "the old value of an input that is written in place cannot leave the plan",
-            ),
-            (
-                any(
-                    s.in_place and s.aval is not replay.inputs[s.index].aval
-                    for s in self.slots
-                    if s.kind == "state"
-                ),
-                "a state with another shape or dtype cannot be written in place",
-            ),
-            (
-                any(
-                    s.index % 64 or s.index + s.aval.nbytes > self.arena_bytes
-                    for s in self.slots
-                    if s.kind == "arena"
-                ),
-                "an arena slot lies outside the arena or is not 64-byte aligned",
-            ),
-            (any(not _plain(c) for c in self.consts), "constants must be contiguous arrays"),
-        ]
-        for wrong, text in problems:
+        for wrong, text in (*self._results_wrong(), *self._slots_wrong()):
             if wrong:
                 raise ValueError(f"replay spec: {text}")
+
+    def _results_wrong(self) -> Iterator[tuple[bool, str]]:
+        """(whether something is wrong, what) of what the entry takes and gives."""
+        form, count, types = self.replay.form, len(self.replay.results), self.replay.tensor_types
+        given = [number for number, _ in self.states]
+        yield form not in FORMS, f"form {form!r} is none of {', '.join(FORMS)}"
+        yield form == "single" and count != 1, "form 'single' needs exactly one output"
+        yield form == "none" and count > 0, "form 'none' has no outputs"
+        yield len(set(given)) < len(given), "an input has two new values"
+        tensors = bool(types) and all(issubclass(kind, Handle) for kind in types)
+        yield not tensors, "tensor types must be classes of tensors"
+        yield any(not _plain(c) for c in self.consts), "constants must be contiguous arrays"
+
+    def _slots_wrong(self) -> Iterator[tuple[bool, str]]:
+        """The same of the memory that kernels work on."""
+        slots, states, inputs = self.slots, set(self.states), self.replay.inputs
+        read = [slot.index for slot in slots if slot.kind == "input"]
+        used = [slot for slot in (*self.results, *(slot for _, slot in states)) if slot >= 0]
+        news = [(slot, number) for number, slot in enumerate(slots) if slot.kind == "state"]
+        arenas = [slot for slot in slots if slot.kind == "arena"]
+        yield len(set(read)) < len(read), "an input has two slots"
+        leaves = any(slots[slot].kind == "arena" for slot in used)
+        yield leaves, "an arena slot cannot leave the plan"
+        strange = any((slot.index, number) not in states for slot, number in news)
+        yield strange, "a state slot is not the new value of its input"
+        over = {slot.index for slot, _ in news if slot.in_place}
+        old = any(slots[slot].kind == "input" and slots[slot].index in over for slot in used)
+        yield old, "the old value of an input that is written in place cannot leave the plan"
+        grown = any(slot.in_place and slot.aval is not inputs[slot.index].aval for slot, _ in news)
+        yield grown, "a state with another shape or dtype cannot be written in place"
+        size = self.arena_bytes
+        outside = any(slot.index % 64 or slot.index + slot.aval.nbytes > size for slot in arenas)
+        yield outside, "an arena slot lies outside the arena or is not 64-byte aligned"
 
 
 def _plain(a: np.ndarray) -> bool:
