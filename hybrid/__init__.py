@@ -42,14 +42,7 @@ from .ir.door import bind as _door
 _door.use_backends(_api.backend)
 
 from . import ops  # noqa: E402  (records are made once the door knows its backends)
-from .autograd.backward import (  # noqa: E402
-    custom_gradient,
-    grad,
-    gradients,
-    stop_gradient,
-    value_and_grad,
-    vjp,
-)
+from .autograd.backward import custom_gradient, grad, gradients, stop_gradient, value_and_grad, vjp  # noqa: E402
 from .autograd.scopes import enable_grad, no_grad, set_grad_enabled  # noqa: E402
 from .eager import (  # noqa: E402
     Intermediate,

@@ -19,7 +19,7 @@ from hybrid.backends import api
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import HOST
 from hybrid.core.errors import BackendError, DeviceError, IndexOutOfRange, UnsupportedError
-from hybrid.inspect import same_bits
+from hybrid.inspection import same_bits
 from hybrid.ir.door.bind import bind
 from hybrid.ir.graph.text import parse_graph, print_graph
 from hybrid.ir.op import OPS

@@ -37,11 +37,13 @@ ROOMS = {
         "indexing",
         "products",
         "layers",
+        "families",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
     "trace": ("heap", "bytecode", "watch", "record", "serve"),
     "backends": (
         "plan",
+        "generated",
         "attend",
         "product",
         "interpret",

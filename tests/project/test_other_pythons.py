@@ -9,7 +9,7 @@ import pytest
 
 import hybrid
 
-FUNCTION = sys.modules["hybrid.function"]  # `hybrid.function` is the decorator
+FUNCTION = sys.modules["hybrid.decorator"]  # `hybrid.function` is the decorator
 
 
 @pytest.fixture

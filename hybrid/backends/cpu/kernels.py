@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from ...core.cache import Bounded
 from ...core.errors import BackendError, blame, blamed
 from ...ir.door.bind import current_mode
-from ..emit.generated import Generated, Template
 from ..emit.loops import generate_all as generate_loop
+from ..generated import Generated, Template
 from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
 from . import scatter
 from .attend import generate as generate_attend

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.errors import BackendError
-from ..emit.generated import Generated
+from ..generated import Generated
 from ..plan import ScatterKernel
 from .machine.asm import UNLIKELY, Fn
 

@@ -13,13 +13,13 @@ from ...core.cache import Bounded
 from ...core.errors import BackendError
 from ...core.shapes import contiguous_strides
 from ...ir.scalar.program import ScalarType
+from ..generated import Generated
 from ..plan import Access, LoopKernel
 from .analysis import cost, uniform_values
 from .code import check_externals, finish_module
 from .columns import BLOCK as ROW_BLOCK
 from .columns import STRIP, cells_per_strip, emit_columns
 from .form import Axes, Form, FormKind, OperandForm, Strides, Walk, Words, affine_values
-from .generated import Generated
 from .lanes import memory_scalar
 from .maps import emit_map
 from .memory import SIZE

@@ -20,15 +20,7 @@ from ..heap.facts import Key
 from ..heap.policy import MISSING, is_a
 from ..watch.analysis import Analysis
 from .expected import Facts
-from .inputs import (
-    Input,
-    Roles,
-    facts_of,
-    find_captures,
-    locate,
-    read_facts,
-    read_gradients,
-)
+from .inputs import Input, Roles, facts_of, find_captures, locate, read_facts, read_gradients
 from .outcome import Outcome, Results, results_of
 from .outputs import Unfit
 from .recorder import Recorder

@@ -10,7 +10,7 @@ from functools import lru_cache
 from math import prod
 
 from ....core.errors import BackendError
-from ...emit.generated import Generated, SlotRef, Template
+from ...generated import Generated, SlotRef, Template
 from ...plan import Access, AttendKernel
 from ..gemm import element_of, module
 from ..gemm.geometry import Target, host_target

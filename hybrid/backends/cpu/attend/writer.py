@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 from ....ir.attend import TILE
 from ....ir.scalar.program import bits_of
 from ...emit.code import Code
-from ...emit.generated import SlotRef, Word
 from ...emit.lanes import Lanes, emit_program
+from ...generated import SlotRef, Word
 from ...plan import Access, AttendKernel
 from ..gemm.geometry import Target
 from ..gemm.micro import Element, load, mask_of, store

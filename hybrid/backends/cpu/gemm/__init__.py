@@ -13,7 +13,7 @@ import numpy as np
 
 from ....core.errors import UnsupportedError
 from ...emit.code import Code
-from ...emit.generated import Generated, SlotRef, Template
+from ...generated import Generated, SlotRef, Template
 from ...plan import GemmKernel
 from .combine import COMBINE_VECTORS, Sums, combine
 from .dots import dot_shape, write_dots

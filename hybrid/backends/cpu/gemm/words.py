@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...emit.code import Code
-from ...emit.generated import SlotRef, Word
+from ...generated import SlotRef, Word
 from .geometry import Factor, Runs
 from .pack import Walk, offset_of
 

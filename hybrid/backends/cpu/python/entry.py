@@ -33,13 +33,7 @@ from .entry_table import (
     TABLE_WORDS,
 )
 from .native import Owner
-from .replay import (
-    OUT_OF_MEMORY_STATUS,
-    NativeReplay,
-    PythonEntry,
-    decode_failure,
-    native_replay,
-)
+from .replay import OUT_OF_MEMORY_STATUS, NativeReplay, PythonEntry, decode_failure, native_replay
 
 __all__ = ["native_entry", "build_entry", "build_entries"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hybrid.backends.cpu import attend, gemm
-from hybrid.backends.emit.generated import Generated, SlotRef, Template, pack_words
+from hybrid.backends.generated import Generated, SlotRef, Template, pack_words
 from hybrid.backends.plan import Access, AttendKernel, Dims, GemmKernel, Operand
 from hybrid.core import dtypes as dt
 from hybrid.ir.scalar.program import Builder

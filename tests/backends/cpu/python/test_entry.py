@@ -25,11 +25,7 @@ from native_kernels import code
 from hybrid.backends.cpu.machine import alloc
 from hybrid.backends.cpu.python import abi
 from hybrid.backends.cpu.python.entry import build_entry
-from hybrid.backends.cpu.python.replay import (
-    OUT_OF_MEMORY_STATUS,
-    PythonEntry,
-    decode_failure,
-)
+from hybrid.backends.cpu.python.replay import OUT_OF_MEMORY_STATUS, PythonEntry, decode_failure
 from hybrid.backends.plan import Slot
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
