@@ -26,7 +26,7 @@ from ..emit.form import Form, FormKind
 from ..emit.loops import lay_out
 from ..emit.memory import Position, load_scalar, store_scalar
 from ..emit.reduce import Reduction, reductions_of
-from ..emit.rows import Pass, pass_targets, row_plan
+from ..emit.rows import RowPass, pass_targets, row_plan
 from ..plan import LoopKernel
 
 __all__ = ["Launch", "generate_ptx"]
@@ -160,14 +160,14 @@ class _RowThreads(_Threads):
         _barrier(code)
         return result
 
-    def visit(self, row_pass: Pass, numbers: list[int], element: str) -> dict[int, str]:
+    def visit(self, row_pass: RowPass, numbers: list[int], element: str) -> dict[int, str]:
         position = Position(element)
         values = self.body.vector(numbers, position)
         for write in row_pass.writes:
             self.body.write(write, self.body.value(self.program.outs[write], values), position)
         return values
 
-    def reduce_pass(self, row_pass: Pass, numbers: list[int], length: str) -> None:
+    def reduce_pass(self, row_pass: RowPass, numbers: list[int], length: str) -> None:
         code, lanes, reductions = (
             self.code,
             self.body.scalar,
@@ -225,7 +225,7 @@ class _RowThreads(_Threads):
                 def one(
                     element: str,
                     _: list[str],
-                    row_pass: Pass = row_pass,
+                    row_pass: RowPass = row_pass,
                     numbers: list[int] = numbers,
                 ) -> list[str]:
                     self.visit(row_pass, numbers, element)

@@ -310,7 +310,7 @@ class Body:
         return code.op(f"select i1 {aligned}, i64 {stop}, i64 {start}")
 
     def fetch_next_row(self, reads: Iterable[int], position: Position) -> None:
-        """Ask for these elements of adjacent operands in the next row while this one runs."""
+        """Ask for elements of the next row of adjacent operands while this one is computed."""
         code, axis = self.code, self.form.outer - 1
         for operand in reads if self.form.outer else ():
             if self.walk(operand) is Walk.ADJACENT:

@@ -102,7 +102,6 @@ class _Columns:
         self.finish(positions, totals)
 
     # ---- block results in workspace: per strip, block and part, one cell of 8 bytes a column
-    # ------
     def spots(self, block: str, count: int) -> list[tuple[ScalarType, str]]:
         """(type, address) of every part of the current vectors in a block's results."""
         code, types = self.code, [ty for r in self.reds for ty in r.parts]

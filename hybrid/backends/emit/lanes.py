@@ -113,7 +113,7 @@ class Lanes:
 
     # ---- primitives
     def emit(self, instr: Instr, operands: Sequence[str], types: Sequence[ScalarType]) -> str:
-        """One instruction; `a` are its operands' names and `types` their program types."""
+        """One instruction; `operands` are names of values and `types` their program types."""
         if instr.prim == "const":
             return self.const(instr.type, instr.attr)
         if instr.prim in COMPARE:

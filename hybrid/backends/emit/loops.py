@@ -30,6 +30,7 @@ from .tiles import BLOCK_ALONG, BLOCK_DOWN, emit_tiled
 __all__ = ["Layout", "generate", "generate_all", "lay_out", "SIGNATURE"]
 
 SIGNATURE = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch)"
+# Sizes at which another way of walking begins to pay; results do not depend on them.
 _BLOCK = 1024  # elements of a row per item of a map kernel
 _STREAM = 1 << 24  # bytes of a result from which on it is stored past the caches
 _TILE = 8  # axes at least this long are worth tiles

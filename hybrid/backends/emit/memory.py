@@ -36,7 +36,10 @@ class Position(NamedTuple):
 
 
 def tail_mask(lanes: Lanes, count: str) -> str:
-    """Lanes below `count` (i64, may exceed the width)."""
+    """Lanes below `count` (i64, may exceed the width).
+
+    The last vector of a row is computed whole and loaded and stored under this mask: a scalar loop
+    for the rest would double the code, and reading past the end may touch another page."""
     code, width = lanes.code, lanes.width
     few = code.op(f"trunc i64 {code.smin(count, str(width))} to i32")
     numbers = "<" + ", ".join(f"i32 {k}" for k in range(width)) + ">"
@@ -147,7 +150,7 @@ def _spot(code: Code, memory_type: str, base: str, stride: str | None, element: 
 def load_row(
     lanes: Lanes, scalar_type: ScalarType, base: str, stride: str | None, position: Position
 ) -> str:
-    """Elements `at` of the row at base; stride in bytes, None for unit stride."""
+    """Elements of the row at base; stride in bytes, None for unit stride."""
     code, memory_type = lanes.code, memory_scalar(scalar_type)
     vector = lanes.raw(memory_type)
     if lanes.width == 1:
@@ -184,7 +187,7 @@ def store_row(
     position: Position,
     stream: bool = False,
 ) -> None:
-    """Write elements `at` of the row at base; `stream`: past the caches, to an aligned address."""
+    """Write elements of the row at base; `stream`: past the caches, to an aligned address."""
     code, memory_type = lanes.code, memory_scalar(scalar_type)
     if lanes.width == 1:
         return store_scalar(

@@ -25,7 +25,7 @@ __all__ = [
     "row_plan",
     "pass_targets",
     "split_parts",
-    "Pass",
+    "RowPass",
     "RowPlan",
     "Rows",
     "BLOCK",
@@ -34,11 +34,14 @@ __all__ = [
 _WALK_PRICE = {Walk.ADJACENT: 0, Walk.RUNS: 4, Walk.STRIDED: 8}  # of reading again; others: 16
 _KEEP = 6  # recomputing fewer instructions than this is cheaper than a row buffer
 _LIGHT = 56  # bodies of at most this cost are written out four times in a reduction loop
-BLOCK = 4096  # elements per block of the lanes order
-_LANES = 4
+# The lanes order: element k of a block is added to lane k % 64, the 64 lanes are folded in a fixed
+# tree, block results are added in order.  Four vectors of 16 lanes give four independent chains of
+# additions, and every target and every split into threads the same bits.
+BLOCK = 4096  # elements per block
+_LANES = 4  # vectors
 
 
-class Pass(NamedTuple):
+class RowPass(NamedTuple):
     """One walk over the row: reductions fed and results stored in it."""
 
     reductions: tuple[int, ...]
@@ -48,7 +51,7 @@ class Pass(NamedTuple):
 class RowPlan(NamedTuple):
     """`once`: results stored once per row, after all else; `buffers`: instruction numbers."""
 
-    passes: tuple[Pass, ...]
+    passes: tuple[RowPass, ...]
     once: tuple[int, ...]
     buffers: tuple[int, ...]
 
@@ -68,7 +71,7 @@ def row_plan(form: Form) -> RowPlan:
     last = max(
         (stage[i] for i, ins in enumerate(program.instrs) if ins.prim in REDUCTIONS), default=0
     )
-    passes: list[Pass] = []
+    passes: list[RowPass] = []
     for number in range(last + 1):
         reds = tuple(
             i
@@ -82,19 +85,19 @@ def row_plan(form: Form) -> RowPlan:
             and (last if form.writes[k].late else stage[o]) == number
         )
         if reds or writes:
-            passes.append(Pass(reds, writes))
+            passes.append(RowPass(reds, writes))
     once = tuple(k for k, w in enumerate(form.writes) if w.walk is Walk.ONCE)
     return RowPlan(tuple(passes), once, _buffers(form, passes) if form.buffered else ())
 
 
-def pass_targets(form: Form, row_pass: Pass) -> list[int]:
+def pass_targets(form: Form, row_pass: RowPass) -> list[int]:
     """What a pass evaluates per element."""
     return [form.program.instrs[i].args[0] for i in row_pass.reductions] + [
         form.program.outs[k] for k in row_pass.writes
     ]
 
 
-def _buffers(form: Form, passes: Sequence[Pass]) -> tuple[int, ...]:
+def _buffers(form: Form, passes: Sequence[RowPass]) -> tuple[int, ...]:
     """Values of earlier passes that later ones use and that are dearer to compute than to load."""
     body = Body(Code(), form)
     done: set[int] = set()
@@ -141,12 +144,12 @@ class Rows:
             )
 
     # ---- one position
-    def visit(self, row_pass: Pass, numbers: list[int], position: Position) -> dict[int, str]:
+    def visit(self, row_pass: RowPass, numbers: list[int], position: Position) -> dict[int, str]:
         """Evaluate a pass at a position and store what it stores."""
         return self.visit_all(row_pass, numbers, [position])[0]
 
     def visit_all(
-        self, row_pass: Pass, numbers: list[int], positions: list[Position], stream: bool = False
+        self, row_pass: RowPass, numbers: list[int], positions: list[Position], stream: bool = False
     ) -> list[dict[int, str]]:
         values = self.body.vectors(numbers, positions, self.ready)
         for known, position in zip(values, positions):
@@ -174,7 +177,7 @@ class Rows:
         return reduction.feed(self.body.lanes, self.body.value(reduction.operand, values), index)
 
     # ---- passes
-    def store_pass(self, row_pass: Pass, numbers: list[int], start: str, stop: str) -> None:
+    def store_pass(self, row_pass: RowPass, numbers: list[int], start: str, stop: str) -> None:
         """A pass without reductions over elements start..stop."""
         code = self.code
         unroll = unroll_of(cost(self.program, numbers), self._strided(row_pass, numbers))
@@ -207,7 +210,7 @@ class Rows:
 
         code.loop(start, stop, str(WIDTH), [], tail)
 
-    def _strided(self, row_pass: Pass, numbers: list[int]) -> bool:
+    def _strided(self, row_pass: RowPass, numbers: list[int]) -> bool:
         reads = (
             self.form.reads[self.program.instrs[i].attr].walk
             for i in numbers
@@ -221,7 +224,7 @@ class Rows:
         count = self.code.op(f"sub i64 {stop}, {element}")
         return Position(element, tail_mask(self.body.lanes, count), count)
 
-    def reduce_pass(self, row_pass: Pass, numbers: list[int]) -> None:
+    def reduce_pass(self, row_pass: RowPass, numbers: list[int]) -> None:
         code, reds = self.code, reductions_of(self.program, row_pass.reductions)
         scalar, boxes = self.body.scalar, self.make_boxes(reds)
         carried = [(scalar.ty(ty), e) for r in reds for ty, e in zip(r.parts, r.neutral(scalar))]
@@ -243,7 +246,7 @@ class Rows:
 
     def main_loop(
         self,
-        row_pass: Pass,
+        row_pass: RowPass,
         numbers: list[int],
         reds: list[Reduction],
         boxes: list[list[str]],
@@ -294,7 +297,7 @@ class Rows:
 
     def tail_loop(
         self,
-        row_pass: Pass,
+        row_pass: RowPass,
         numbers: list[int],
         reds: list[Reduction],
         boxes: list[list[str]],
@@ -306,6 +309,7 @@ class Rows:
 
         def add(position: Position) -> list[str]:
             values = self.visit(row_pass, numbers, position)
+            # element j belongs to vector j // 16 % 4, also where the vectors come one by one
             group = code.op(f"and i64 {code.op(f'lshr i64 {position.j}, 4')}, {_LANES - 1}")
             for reduction, box in zip(reds, boxes):
                 spots = [code.at(lanes.ty(ty), b, group) for ty, b in zip(reduction.parts, box)]
@@ -330,7 +334,7 @@ class Rows:
             start, stop, str(WIDTH), [], lambda element, _: add(self.tail_position(element, stop))
         )
 
-    def _light(self, row_pass: Pass, numbers: list[int]) -> bool:
+    def _light(self, row_pass: RowPass, numbers: list[int]) -> bool:
         """Whether a body is short enough to be written out four times."""
         return cost(self.program, numbers) <= _LIGHT and not self.form.multi
 

@@ -29,7 +29,9 @@ def stages_of(form: Form) -> list[Form]:
     if not plan.passes or not plan.passes[0].reductions:
         return []
     if overwrites and not plan.passes[-1].reductions:
-        return []  # a later pass would read what joining has overwritten
+        # results of rows are stored by the last join; where they overwrite an operand and another
+        # pass over elements follows, that pass would read what the join has stored
+        return []
     forms: list[Form] = []
     for stage, row_pass in enumerate(plan.passes):
         forms.append(form._replace(kind=FormKind.ROW_PART, stage=stage))

@@ -251,6 +251,9 @@ class _Assign:
         found = inverse_strides(value.aval.shape, copy.path, box.offset, box.strides, copy.shape)
         return None if found is None else Location(box.slot, *found)
 
+    # Two values share a slot only as boxes of one result.  Boxes of a placement do not overlap, so
+    # their producers may store into them in any order; boxes over a base must come after it, so
+    # nobody stores into those directly and copies fill them, in order.
     def may_store(self, reader: Region | None) -> bool:
         """A box over a base may be written only after the base."""
         return reader is None or reader.head is None or not reader.head.op.has("base")

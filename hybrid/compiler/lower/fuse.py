@@ -82,7 +82,8 @@ class _Fusion:
         self.checked: dict[Node, Region] = {}
         self.stored = self._stored()
         self.free: set[Value] = set()
-        # placements over zeros that nobody has needed whole
+        # placements over zeros that nobody has needed whole: readers cut their space into boxes
+        # and read zeros or the operand, so the result itself need not exist
         self.deferred: dict[Value, tuple[Box, Embed]] = {}
         self._find_free()
         self._find_sinks()
@@ -253,11 +254,8 @@ class _Fusion:
             self.regions.pop()
             self.require(node.inputs)
             return self.check(node)
-        region.arguments, region.instructions, region.reads = (
-            operands,
-            trial.instructions,
-            trial.reads,
-        )
+        region.arguments = operands
+        region.instructions, region.reads = trial.instructions, trial.reads
         region.operands = tuple(o for o in operands if isinstance(o, MemoryOperand))
         self.checked[node] = region
 
@@ -292,14 +290,15 @@ class _Fusion:
             self.region[value] = region
 
     def fuse_node(self, node: Node) -> None:
-        """Join a region that n depends on, or open one."""
-        found = self.producers(node.inputs) | (
-            {self.checked[node]} if node in self.checked else set()
-        )
+        """Join a region that the node depends on, or open one."""
+        found = self.producers(node.inputs)
+        if node in self.checked:
+            found.add(self.checked[node])
         producers = sorted(found, key=lambda region: region.time)
         after = producers[-1].time if producers else BEGINNING
         for region in self.candidates(node, producers):
-            # everything that is not in r must be older than r
+            # what the node needs and the region does not make must be older than the region: then
+            # nothing that the region needs can come to depend on it
             if after <= region.time and self.join(node, region):
                 return self.record(node, region)
         # small elementwise work (step counts, learning rates) runs as soon as it can, so that it
@@ -325,7 +324,7 @@ class _Fusion:
             self.recent[region.shape] = region
 
     def candidates(self, node: Node, producers: list[Region]) -> list[Region]:
-        """Regions that n may join, the best first."""
+        """Regions that the node may join, the best first."""
         if any(v.aval.size == 0 for v in (*node.inputs, *node.outputs)):
             return []
         found: list[Region | None] = []
@@ -339,7 +338,7 @@ class _Fusion:
         return [r for r in dict.fromkeys(found) if r is not None and 0 not in r.shape]
 
     def sibling(self, node: Node, space: Ints) -> Region | None:
-        """The last loop over the same space, if it reads a value that n reads too."""
+        """The last loop over the same space, if it reads a value that the node reads too."""
         region = self.recent.get(space)
         if region is None:
             return None
@@ -374,6 +373,8 @@ class _Fusion:
             return False
         if region.group is None and alone(node):
             return False
+        # the trial asks the region what reductions run over, so the group is set before it is known
+        # whether the node fits, and put back
         before, region.group = region.group, group
         if Trial(self, region).join(node, spread):
             return True

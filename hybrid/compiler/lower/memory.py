@@ -38,6 +38,8 @@ class Arena:
         return offset, size
 
     def take(self, size: int) -> int:
+        """The start of a range of that size: the smallest free one that is large enough, else the
+        last free one made longer where it touches the end, else the end."""
         best = bisect_left(self.sizes, (size, -1))
         if best < len(self.sizes):
             room, offset = self.sizes[best]
@@ -54,6 +56,7 @@ class Arena:
         return offset
 
     def give(self, offset: int, size: int) -> None:
+        """Free a range and merge it with its neighbours, so that free ranges are never adjacent."""
         number = bisect_left(self.free, (offset, 0))
         if number < len(self.free) and offset + size == self.free[number][0]:
             size += self.remove(number)[1]

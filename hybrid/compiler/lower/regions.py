@@ -78,7 +78,11 @@ __all__ = [
 ]
 
 Box = tuple[tuple[int, int], ...]  # (begin, end) along each axis
-Time = tuple[int, int]  # when a region runs: (a whole number, an order between two of them)
+# When a region runs.  A region opened in program order takes the next whole number; one that must
+# follow others closely takes the whole number of the last of them and a rising second number, which
+# puts it after them and before all that comes later.  Pairs of integers never run out of room
+# between two neighbours, so comparing times stays a proof that no cycle arises.
+Time = tuple[int, int]
 BEGINNING: Time = (0, 0)
 
 MAX_READS = 24  # operands of one kernel that are read from memory

@@ -40,7 +40,12 @@ def _once(kernel: LoopKernel, affine: tuple[int, Ints] | None) -> bool:
 
 def runs_in_place(kernel: Kernel, old_slot: int, new_slot: int) -> bool:
     """Whether the kernel may run when slots `old` and `new` are the same memory: every element of
-    `old` is read only where the same element of `new` is written next."""
+    `old` is read only where the same element of `new` is written next.
+
+    Proof by equal maps: if all reads of `old` and all writes of `new` go through one and the same
+    map, position p touches element map(p) of both and no other position does before it, in whatever
+    order and on however many threads positions run.  Factors of a product are read many times, so
+    only operands of its epilogue may be overwritten."""
     if isinstance(kernel, LoopKernel):
         size = kernel.shape
         maps = {_map(size, a) for a in kernel.reads if a.slot == old_slot}
@@ -65,7 +70,7 @@ class _Scheduler:
     def __init__(self, draft: Draft, donate: bool) -> None:
         self.draft, self.steps = draft, draft.steps
         count = len(self.steps)
-        # gates come behind the steps: gate -1 is number n
+        # gates come behind the steps: gate -1 is number `count`
         after = [s.after for s in self.steps] + draft.gates
         self.then: list[list[int]] = [[] for _ in after]
         self.waits = [len(a) for a in after]
@@ -128,7 +133,7 @@ class _Scheduler:
         return self.failing > 0 or any(self.old_readers.get(s) for s in self.steps[number].writes)
 
     def drop(self, number: int) -> None:
-        """Give the states that step k writes memory of their own."""
+        """Give the states that a step writes memory of their own."""
         for slot in self.steps[number].writes:
             if self.old_readers.pop(slot, None) is not None:
                 for writer in self.writers[slot]:
@@ -167,7 +172,7 @@ class _Scheduler:
         heapq.heappush(self.ready, (True, number))
 
     def finish(self, number: int) -> bool:
-        """Mark step k done; true when parked steps (among `woken`) may have become free."""
+        """Mark a step done; true when parked steps (among `woken`) may have become free."""
         step = self.steps[number]
         passed = [number]
         while passed:
