@@ -79,13 +79,13 @@ class Code:
     def jump(self, label: str) -> None:
         self.do(f"br label %{label}")
 
-    def branch(self, cond: str, then_label: str, else_label: str) -> None:
-        self.do(f"br i1 {cond}, label %{then_label}, label %{else_label}")
+    def branch(self, condition: str, then_label: str, else_label: str) -> None:
+        self.do(f"br i1 {condition}, label %{then_label}, label %{else_label}")
 
-    def when(self, cond: str, then: Callable[[], None]) -> None:
-        """if cond: then()"""
+    def when(self, condition: str, then: Callable[[], None]) -> None:
+        """if condition: then()"""
         inside, after = self.label("if"), self.label("fi")
-        self.branch(cond, inside, after)
+        self.branch(condition, inside, after)
         self.start(inside)
         then()
         self.jump(after)

@@ -30,8 +30,8 @@ class _Columns:
         self.form = form = body.form
         self.program = form.program
         found = [i for i, ins in enumerate(self.program.instrs) if ins.prim in REDUCTIONS]
-        self.reds = reductions_of(self.program, found)
-        self.operands = [r.operand for r in self.reds]
+        self.reductions = reductions_of(self.program, found)
+        self.operands = [r.operand for r in self.reductions]
         self.rows = self.body.row_length()
         self.block = self.column = self.first = self.strip_number = self.temp = self.blocks = ""
         if form.kind is not FormKind.COLUMN:
@@ -72,14 +72,14 @@ class _Columns:
         first = [
             (lanes.ty(ty), e)
             for _ in positions
-            for r in self.reds
+            for r in self.reductions
             for ty, e in zip(r.parts, r.neutral(lanes))
         ]
 
         def rows(first_row: str) -> list[str]:
-            def row(number: str, accs: list[str]) -> list[str]:
+            def row(number: str, accumulators: list[str]) -> list[str]:
                 self.enter(number, base, start)
-                return self.add_row(numbers, positions, number, accs)
+                return self.add_row(numbers, positions, number, accumulators)
 
             return code.loop(
                 first_row, code.smin(code.add(first_row, str(BLOCK)), self.rows), "1", first, row
@@ -104,7 +104,7 @@ class _Columns:
     # ---- block results in workspace: per strip, block and part, one cell of 8 bytes a column
     def spots(self, block: str, count: int) -> list[tuple[ScalarType, str]]:
         """(type, address) of every part of the current vectors in a block's results."""
-        code, types = self.code, [ty for r in self.reds for ty in r.parts]
+        code, types = self.code, [ty for r in self.reductions for ty in r.parts]
         row = code.add(code.mul(self.strip_number, self.blocks), block)
         found = []
         for vector in range(count):
@@ -121,8 +121,8 @@ class _Columns:
                 )
         return found
 
-    def save(self, accs: list[str], count: int) -> None:
-        for (scalar_type, spot), value in zip(self.spots(self.block, count), accs):
+    def save(self, accumulators: list[str], count: int) -> None:
+        for (scalar_type, spot), value in zip(self.spots(self.block, count), accumulators):
             store_row(self.body.lanes, scalar_type, value, spot, None, Position("0"))
 
     def saved(self, block: str, count: int) -> list[str]:
@@ -132,22 +132,22 @@ class _Columns:
         ]
 
     def add_row(
-        self, numbers: list[int], positions: list[Position], row: str, accs: list[str]
+        self, numbers: list[int], positions: list[Position], row: str, accumulators: list[str]
     ) -> list[str]:
         values: list[str] = []
         for position in positions:
-            env = self.body.vector(numbers, position)
-            for reduction in self.reds:
+            elements = self.body.vector(numbers, position)
+            for reduction in self.reductions:
                 index = self.body.lanes.splat("i64", row) if reduction.indexed else ""
                 values += reduction.feed(
-                    self.body.lanes, self.body.value(reduction.operand, env), index
+                    self.body.lanes, self.body.value(reduction.operand, elements), index
                 )
-        return self.combine(accs, values, len(positions))
+        return self.combine(accumulators, values, len(positions))
 
     def combine(self, before: list[str], added: list[str], count: int) -> list[str]:
         combined: list[str] = []
         for _ in range(count):
-            for reduction in self.reds:
+            for reduction in self.reductions:
                 start = len(combined)
                 combined += reduction.follow(
                     self.body.lanes,
@@ -161,7 +161,7 @@ class _Columns:
         body, at_part, results = self.body, 0, []
         for position in positions:
             values: dict[int, str] = {}
-            for reduction in self.reds:
+            for reduction in self.reductions:
                 values[reduction.number] = reduction.result(
                     body.lanes, totals[at_part : at_part + len(reduction.parts)], self.empty
                 )
@@ -182,7 +182,7 @@ class _Columns:
     def items(self) -> None:
         code, body, words = self.code, self.body, self.body.words
         length, strips = body.word(words.n), body.word(words.n + 2)
-        wide = cost(self.program, body.elements(self.operands)) * len(self.reds) <= _LIGHT
+        wide = cost(self.program, body.elements(self.operands)) * len(self.reductions) <= _LIGHT
         wide = wide and not any(o.walk is Walk.STRIDED for o in self.form.reads)
 
         def item(item: str, _: list[str]) -> list[str]:

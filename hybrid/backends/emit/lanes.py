@@ -143,8 +143,8 @@ class Lanes:
     def binary(self, opcode: str, scalar_type: ScalarType, left: str, right: str) -> str:
         return self.code.op(f"{opcode} {self.ty(scalar_type)} {left}, {right}")
 
-    def icmp(self, cond: str, scalar_type: ScalarType, left: str, right: str) -> str:
-        return self.code.op(f"icmp {cond} {self.ty(scalar_type)} {left}, {right}")
+    def icmp(self, condition: str, scalar_type: ScalarType, left: str, right: str) -> str:
+        return self.code.op(f"icmp {condition} {self.ty(scalar_type)} {left}, {right}")
 
     def pick(self, scalar_type: ScalarType, condition: str, left: str, right: str) -> str:
         vector = self.ty(scalar_type)

@@ -174,14 +174,14 @@ class Reduction:
             lanes.pick(ty, mask, x, e) for ty, x, e in zip(self.parts, value, self.neutral(lanes))
         ]
 
-    def fold(self, code: Code, accs: Sequence[Sequence[str]]) -> list[str]:
+    def fold(self, code: Code, accumulators: Sequence[Sequence[str]]) -> list[str]:
         """The tree over four vectors (or one, when the others are neutral) of 16 lanes."""
         lanes = Lanes(16, code)
-        top = accs[0]
-        if len(accs) == 4:
+        top = accumulators[0]
+        if len(accumulators) == 4:
             left, right = (
-                self.combine(lanes, accs[0], accs[1]),
-                self.combine(lanes, accs[2], accs[3]),
+                self.combine(lanes, accumulators[0], accumulators[1]),
+                self.combine(lanes, accumulators[2], accumulators[3]),
             )
             top = self.combine(lanes, left, right)
         if self.type == "b1" and not self.indexed:

@@ -73,7 +73,7 @@ def row_plan(form: Form) -> RowPlan:
     )
     passes: list[RowPass] = []
     for number in range(last + 1):
-        reds = tuple(
+        reductions = tuple(
             i
             for i, ins in enumerate(program.instrs)
             if ins.prim in REDUCTIONS and stage[i] == number + 1
@@ -84,8 +84,8 @@ def row_plan(form: Form) -> RowPlan:
             if form.writes[k].walk is not Walk.ONCE
             and (last if form.writes[k].late else stage[o]) == number
         )
-        if reds or writes:
-            passes.append(RowPass(reds, writes))
+        if reductions or writes:
+            passes.append(RowPass(reductions, writes))
     once = tuple(k for k, w in enumerate(form.writes) if w.walk is Walk.ONCE)
     return RowPlan(tuple(passes), once, _buffers(form, passes) if form.buffered else ())
 
@@ -225,39 +225,43 @@ class Rows:
         return Position(element, tail_mask(self.body.lanes, count), count)
 
     def reduce_pass(self, row_pass: RowPass, numbers: list[int]) -> None:
-        code, reds = self.code, reductions_of(self.program, row_pass.reductions)
-        scalar, boxes = self.body.scalar, self.make_boxes(reds)
-        carried = [(scalar.ty(ty), e) for r in reds for ty, e in zip(r.parts, r.neutral(scalar))]
+        code, reductions = self.code, reductions_of(self.program, row_pass.reductions)
+        scalar, boxes = self.body.scalar, self.make_boxes(reductions)
+        carried = [
+            (scalar.ty(ty), e) for r in reductions for ty, e in zip(r.parts, r.neutral(scalar))
+        ]
 
         def block(start: str, totals: list[str]) -> list[str]:
             stop = code.smin(code.add(start, str(BLOCK)), self.n)
-            element = self.main_loop(row_pass, numbers, reds, boxes, start, stop)
-            self.tail_loop(row_pass, numbers, reds, boxes, element, stop)
-            return self.fold_boxes(reds, boxes, totals)
+            element = self.main_loop(row_pass, numbers, reductions, boxes, start, stop)
+            self.tail_loop(row_pass, numbers, reductions, boxes, element, stop)
+            return self.fold_boxes(reductions, boxes, totals)
 
         _, totals = code.loop("0", self.n, str(BLOCK), carried, block)
-        for reduction, total in zip(reds, split_parts(reds, totals, 1)):
+        for reduction, total in zip(reductions, split_parts(reductions, totals, 1)):
             self.body.known[reduction.number] = reduction.result(scalar, total[0], self.empty)
 
-    def make_boxes(self, reds: list[Reduction]) -> list[list[str]]:
+    def make_boxes(self, reductions: list[Reduction]) -> list[list[str]]:
         """Memory for the four accumulators of every reduction."""
         lanes = self.body.lanes
-        return [[self.code.alloca(f"[{_LANES} x {lanes.ty(ty)}]") for ty in r.parts] for r in reds]
+        return [
+            [self.code.alloca(f"[{_LANES} x {lanes.ty(ty)}]") for ty in r.parts] for r in reductions
+        ]
 
     def main_loop(
         self,
         row_pass: RowPass,
         numbers: list[int],
-        reds: list[Reduction],
+        reductions: list[Reduction],
         boxes: list[list[str]],
         start: str,
         stop: str,
     ) -> str:
         """Whole groups of 64 elements in registers; leaves the accumulators in the boxes."""
         code, lanes = self.code, self.body.lanes
-        accs = [
+        accumulators = [
             (lanes.ty(ty), e)
-            for r in reds
+            for r in reductions
             for _ in range(_LANES)
             for ty, e in zip(r.parts, r.neutral(lanes))
         ]
@@ -265,31 +269,31 @@ class Rows:
         if self._light(row_pass, numbers):
 
             def main(element: str, names: list[str]) -> list[str]:
-                state = split_parts(reds, names, _LANES)
+                state = split_parts(reductions, names, _LANES)
                 positions = self.next_positions(element, _LANES)
                 for vector, (known, position) in enumerate(
                     zip(self.visit_all(row_pass, numbers, positions), positions)
                 ):
-                    for reduction, vectors in zip(reds, state):
+                    for reduction, vectors in zip(reductions, state):
                         vectors[vector] = reduction.follow(
                             lanes, vectors[vector], self.feed(reduction, known, position)
                         )
                 return [x for acc in state for v in acc for x in v]
 
             element, names = code.loop(
-                start, stop, str(WIDTH * _LANES), accs, main, full=WIDTH * _LANES
+                start, stop, str(WIDTH * _LANES), accumulators, main, full=WIDTH * _LANES
             )
         else:
-            names = [e for _, e in accs]
-        self.fill_boxes(reds, boxes, split_parts(reds, names, _LANES))
+            names = [e for _, e in accumulators]
+        self.fill_boxes(reductions, boxes, split_parts(reductions, names, _LANES))
         return element
 
     def fill_boxes(
-        self, reds: list[Reduction], boxes: list[list[str]], state: list[list[list[str]]]
+        self, reductions: list[Reduction], boxes: list[list[str]], state: list[list[list[str]]]
     ) -> None:
         """Put the four accumulators of every reduction into memory."""
         code, lanes = self.code, self.body.lanes
-        for reduction, vectors, box in zip(reds, state, boxes):
+        for reduction, vectors, box in zip(reductions, state, boxes):
             for vector, parts in enumerate(vectors):
                 for scalar_type, spot, value in zip(reduction.parts, box, parts):
                     where = code.at(lanes.ty(scalar_type), spot, str(vector))
@@ -299,7 +303,7 @@ class Rows:
         self,
         row_pass: RowPass,
         numbers: list[int],
-        reds: list[Reduction],
+        reductions: list[Reduction],
         boxes: list[list[str]],
         start: str,
         stop: str,
@@ -311,7 +315,7 @@ class Rows:
             values = self.visit(row_pass, numbers, position)
             # element j belongs to vector j // 16 % 4, also where the vectors come one by one
             group = code.op(f"and i64 {code.op(f'lshr i64 {position.j}, 4')}, {_LANES - 1}")
-            for reduction, box in zip(reds, boxes):
+            for reduction, box in zip(reductions, boxes):
                 spots = [code.at(lanes.ty(ty), b, group) for ty, b in zip(reduction.parts, box)]
                 old = [
                     code.op(f"load {lanes.ty(ty)}, ptr {s}, align 2")
@@ -339,18 +343,20 @@ class Rows:
         return cost(self.program, numbers) <= _LIGHT and not self.form.multi
 
     def fold_boxes(
-        self, reds: list[Reduction], boxes: list[list[str]], totals: list[str]
+        self, reductions: list[Reduction], boxes: list[list[str]], totals: list[str]
     ) -> list[str]:
         code, lanes, folded = self.code, self.body.lanes, []
-        for reduction, box, total in zip(reds, boxes, split_parts(reds, totals, 1)):
-            accs = [
+        for reduction, box, total in zip(reductions, boxes, split_parts(reductions, totals, 1)):
+            accumulators = [
                 [
                     code.op(f"load {lanes.ty(ty)}, ptr {code.at(lanes.ty(ty), b, str(u))}, align 2")
                     for ty, b in zip(reduction.parts, box)
                 ]
                 for u in range(_LANES)
             ]
-            folded += reduction.combine(self.body.scalar, total[0], reduction.fold(code, accs))
+            folded += reduction.combine(
+                self.body.scalar, total[0], reduction.fold(code, accumulators)
+            )
         return folded
 
     # ---- rows
@@ -403,11 +409,11 @@ class Rows:
 
 
 def split_parts(
-    reds: Sequence[Reduction], names: Sequence[str], vectors: int
+    reductions: Sequence[Reduction], names: Sequence[str], vectors: int
 ) -> list[list[list[str]]]:
     """Flat names -> per reduction, per vector, the accumulator's parts."""
     split, start = [], 0
-    for reduction in reds:
+    for reduction in reductions:
         step = len(reduction.parts)
         split.append(
             [list(names[start + u * step : start + (u + 1) * step]) for u in range(vectors)]

@@ -41,8 +41,8 @@ def stages_of(form: Form) -> list[Form]:
 
 
 def cells_per_row(form: Form, blocks: int) -> int:
-    reds = _all_reductions(form)
-    return len(reds) + blocks * sum(len(r.parts) for r in reds)
+    reductions = _all_reductions(form)
+    return len(reductions) + blocks * sum(len(r.parts) for r in reductions)
 
 
 class _SplitRows(Rows):
@@ -50,7 +50,7 @@ class _SplitRows(Rows):
         super().__init__(form)
         body = self.body
         self.blocks = body.word(body.words.n + 2)
-        self.reds = _all_reductions(form)
+        self.reductions = _all_reductions(form)
         spot = self.code.once(f"getelementptr ptr, ptr %bufs, i64 {body.word(body.words.temp)}")
         self.temp = self.code.once(f"load ptr, ptr {spot}, align 8")
         self.cells = "%temp"
@@ -61,7 +61,7 @@ class _SplitRows(Rows):
         body.begin_row(row)
         self.cells = code.at("i64", self.temp, code.mul(row, body.word(body.words.temp + 1)))
         done = {i for p in self.plan.passes[: self.form.stage] for i in p.reductions}
-        for cell, reduction in enumerate(self.reds):
+        for cell, reduction in enumerate(self.reductions):
             if reduction.number in done:
                 scalar_type = self.program.instrs[reduction.number].type
                 body.known[reduction.number] = load_scalar(
@@ -71,13 +71,15 @@ class _SplitRows(Rows):
     def spots(self, reduction: Reduction, block: str) -> list[str]:
         """Addresses of the parts of one block's result."""
         code, before = self.code, 0
-        for other in self.reds[: [x.number for x in self.reds].index(reduction.number)]:
+        for other in self.reductions[: [x.number for x in self.reductions].index(reduction.number)]:
             before += len(other.parts)
         addresses = []
         for part in range(len(reduction.parts)):
             first = code.op(f"mul i64 {self.blocks}, {before + part}")
             addresses.append(
-                code.at("i64", self.cells, code.add(code.add(first, block), str(len(self.reds))))
+                code.at(
+                    "i64", self.cells, code.add(code.add(first, block), str(len(self.reductions)))
+                )
             )
         return addresses
 
@@ -92,13 +94,15 @@ class _SplitRows(Rows):
         if not row_pass.reductions:
             self.store_pass(row_pass, numbers, start, stop)
             return []
-        reds = reductions_of(self.program, row_pass.reductions)
-        boxes = self.make_boxes(reds)
-        element = self.main_loop(row_pass, numbers, reds, boxes, start, stop)
-        self.tail_loop(row_pass, numbers, reds, boxes, element, stop)
+        reductions = reductions_of(self.program, row_pass.reductions)
+        boxes = self.make_boxes(reductions)
+        element = self.main_loop(row_pass, numbers, reductions, boxes, start, stop)
+        self.tail_loop(row_pass, numbers, reductions, boxes, element, stop)
         scalar = self.body.scalar
-        parts = iter(self.fold_boxes(reds, boxes, [e for r in reds for e in r.neutral(scalar)]))
-        for reduction in reds:
+        parts = iter(
+            self.fold_boxes(reductions, boxes, [e for r in reductions for e in r.neutral(scalar)])
+        )
+        for reduction in reductions:
             for scalar_type, spot in zip(reduction.parts, self.spots(reduction, block)):
                 store_scalar(code, scalar_type, next(parts), spot)
         return []
@@ -121,7 +125,7 @@ class _SplitRows(Rows):
 
             joined = code.loop("0", self.blocks, "1", start, one)[1]
             value = self.body.known[reduction.number] = reduction.result(scalar, joined, self.empty)
-            cell = [x.number for x in self.reds].index(reduction.number)
+            cell = [x.number for x in self.reductions].index(reduction.number)
             store_scalar(
                 code,
                 self.program.instrs[reduction.number].type,

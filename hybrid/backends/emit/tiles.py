@@ -47,10 +47,10 @@ class _Tiled:
         self.form, self.outs = form, form.program.outs
         self.numbers = self.body.elements(self.outs)
         self.turned = [k for k, o in enumerate(form.reads) if o.walk is Walk.TURNED]
-        mems = [memory_scalar(form.reads[k].type) for k in self.turned]
+        memory_types = [memory_scalar(form.reads[k].type) for k in self.turned]
         self.body.tiles = {
             k: self.code.alloca(f"[{WIDTH} x {self.body.lanes.raw(m)}]")
-            for k, m in zip(self.turned, mems)
+            for k, m in zip(self.turned, memory_types)
         }
 
     def fetch(
