@@ -14,7 +14,7 @@ from hybrid.compiler import pipeline
 from hybrid.compiler.lower.assignment import MAX_EXTRA
 from hybrid.compiler.lower.regions import MAX_COST, MAX_PATH, MAX_READS, MAX_WRITES, Region
 from hybrid.ir.graph.graph import Graph
-from hybrid.ir.graph.rewrite import rewrite, walk
+from hybrid.ir.graph.rewrite import dependencies, rewrite
 from hybrid.ir.graph.text import parse_graph, print_graph
 from hybrid.ir.graph.verify import verify
 from hybrid.trace.serve import prepare as preparing
@@ -417,7 +417,7 @@ def test_graphs_of_many_nodes_print_parse_verify_and_draw(make):
     h = parse_graph(text)
     assert print_graph(h) == text and len(h.nodes) == len(g.nodes)
     assert verify(g) is g and rewrite(g, lambda n, ins: None) is g
-    assert len(list(walk(g.outputs))) == len(g.nodes)
+    assert len(list(dependencies(g.outputs))) == len(g.nodes)
     shown = pipeline.optimize(g)[0]
     assert verify(shown) is shown
     assert len(hybrid.ir.graph.draw.Shown.of(g)._repr_html_()) < 40 * len(text)

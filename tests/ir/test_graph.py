@@ -13,7 +13,7 @@ from hybrid.core.aval import aval, device
 from hybrid.core.errors import GraphError, Site, UnsupportedError
 from hybrid.ir.door.evaluate import evaluate, evaluate_reference
 from hybrid.ir.graph.graph import Const, Graph, Node, Value, make_node, param_key
-from hybrid.ir.graph.rewrite import keep_nodes, rewrite, walk
+from hybrid.ir.graph.rewrite import dependencies, keep_nodes, rewrite
 from hybrid.ir.graph.text import parse_graph, print_graph
 from hybrid.ir.graph.verify import verify
 from hybrid.ir.op import OPS, MapOp
@@ -262,7 +262,9 @@ def test_rewrite_keeps_what_did_not_change():
     h = rewrite(g, lambda n, ins: ins if n.op is T.neg else None)
     assert [n.op for n in h.nodes] == [T.root, T.relu, T.add] and h.nodes[:2] == g.nodes[1:3]
     assert h.nodes[2].inputs == (x, z) and verify(h)
-    assert list(walk(g.outputs)) == list(g.nodes) and list(walk([z])) == list(g.nodes[1:3])
+    assert list(dependencies(g.outputs)) == list(g.nodes) and list(dependencies([z])) == list(
+        g.nodes[1:3]
+    )
 
 
 def test_reference_evaluation():

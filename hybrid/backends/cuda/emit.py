@@ -103,8 +103,8 @@ def _emit_map(form: Form) -> Code:
         values = body.vector(body.prepare(threads.program.outs), position)
         if form.check:
             invalid = body.value(threads.program.outs[0], values)
-            place = code.op(f"add i64 {body.affine(len(form.affine) - 1, position)}, 1")
-            code.when(invalid, lambda: code.do(f"store i64 {place}, ptr %status, align 8"))
+            report = code.op(f"add i64 {body.affine(len(form.affine) - 1, position)}, 1")
+            code.when(invalid, lambda: code.do(f"store i64 {report}, ptr %status, align 8"))
             return
         for write, result in enumerate(threads.program.outs):
             body.write(write, body.value(result, values), position)
@@ -118,8 +118,8 @@ class _RowThreads(_Threads):
     """One block of 64 threads per row; thread i is lane i."""
 
     def cell(self, part: int, lane: str) -> str:
-        place = self.code.add(lane, str(_LANES * part))
-        spot = self.code.op(f"getelementptr i64, ptr addrspace(3) @cells, i64 {place}")
+        cell = self.code.add(lane, str(_LANES * part))
+        spot = self.code.op(f"getelementptr i64, ptr addrspace(3) @cells, i64 {cell}")
         return self.code.op(f"addrspacecast ptr addrspace(3) {spot} to ptr")
 
     def tree(self, reduction: Reduction, accumulator: list[str]) -> list[str]:

@@ -405,14 +405,14 @@ def _long_rows(kernel: LoopKernel, length: int, rows: int, temp_slot: int) -> li
     cells = cells_per_row(made.form, blocks)
     words = list(made.words)
     words[Words(made.form).n + 2] = blocks
-    out = []
+    generated = []
     for form in stages:
         text, symbol = text_of(form)
         items, grain = (rows * blocks, 4) if form.kind is FormKind.ROW_PART else (rows, 1)
-        out.append(
+        generated.append(
             Generated(text, symbol, (*words, temp_slot, cells), items, grain, 0, rows * cells * 8)
         )
-    return out
+    return generated
 
 
 def _long_columns(kernel: LoopKernel, length: int, temp_slot: int) -> list[Generated]:
@@ -422,12 +422,12 @@ def _long_columns(kernel: LoopKernel, length: int, temp_slot: int) -> list[Gener
     blocks = -(-length // ROW_BLOCK)
     words = (*made.words, temp_slot, blocks)
     temp = made.items * blocks * cells_per_strip(made.form) * 8
-    out = []
+    generated = []
     for kind, items in (
         (FormKind.STRIP_PART, made.items * blocks),
         (FormKind.STRIP_JOIN, made.items),
     ):
         form = made.form._replace(kind=kind)
         text, symbol = text_of(form)
-        out.append(Generated(text, symbol, words, items, 1, 0, temp))
-    return out
+        generated.append(Generated(text, symbol, words, items, 1, 0, temp))
+    return generated

@@ -45,12 +45,12 @@ class _Map:
         if position.mask is not None:
             invalid = lanes.binary("and", "b1", invalid, position.mask)
         bits = code.op(f"bitcast {lanes.ty('b1')} {invalid} to i{WIDTH}")
-        place = self.body.affine(len(self.form.affine) - 1, position)
+        indices = self.body.affine(len(self.form.affine) - 1, position)
         go_on, hit = code.label("fine"), code.label("hit")
         code.branch(code.op(f"icmp eq i{WIDTH} {bits}, 0"), go_on, hit)
         code.start(hit)
         lane = code.call(f"llvm.cttz.i{WIDTH}", f"i{WIDTH}", f"i{WIDTH} {bits}", "i1 true")
-        found = code.op(f"extractelement {lanes.ty('i64')} {place}, i{WIDTH} {lane}")
+        found = code.op(f"extractelement {lanes.ty('i64')} {indices}, i{WIDTH} {lane}")
         code.do(f"ret i64 {code.op(f'add i64 {found}, 1')}")
         code.start(go_on)
 

@@ -75,14 +75,14 @@ def contraction(
     node = region.head
     assert node.op.layout is not None
     avals = [v.aval for v in node.inputs]
-    places = [_operand_place(o, node, program) for o in region.operands]
+    locations = [_operand_location(o, node, program) for o in region.operands]
     layout = node.op.layout(
-        avals, [at[1] for _, at in places], [at[0] for _, at in places], **node.params
+        avals, [at[1] for _, at in locations], [at[0] for _, at in locations], **node.params
     )
     accumulated = accumulator(avals[layout.a.operand].dtype)
     maps = [_store_map(region, v, h) for v, _, _, h in stores]
     total = program.composer.arg(accumulated)
-    bias = _bias(layout, node, program, places)
+    bias = _bias(layout, node, program, locations)
     epilogue = _epilogue(region, program, stores, total, bias)
     walk = _ResultAxes(
         layout,
@@ -94,8 +94,8 @@ def contraction(
         layout.m,
         layout.n,
         layout.k,
-        _operand(layout.a, places, avals, walk.parts[0], walk.parts[1], None),
-        _operand(layout.b, places, avals, walk.parts[0], None, walk.parts[2]),
+        _operand(layout.a, locations, avals, walk.parts[0], walk.parts[1], None),
+        _operand(layout.b, locations, avals, walk.parts[0], None, walk.parts[2]),
         tuple(
             Operand(h.slot, v.aval.dtype, m[0], *walk.deal(_need(walk, m)))
             for (v, _, _, h), m in zip(stores, maps)
@@ -108,7 +108,7 @@ def contraction(
     )
 
 
-def _operand_place(
+def _operand_location(
     operand: MemoryOperand, node: Node, program: KernelProgram
 ) -> tuple[int, AffineMap]:
     """Slot and map of what the contraction reads."""
@@ -138,14 +138,14 @@ def _need(walk: _ResultAxes, affine: AffineMap) -> Ints:
 
 def _operand(
     factor: Any,
-    places: Sequence[Any],
+    locations: Sequence[Any],
     avals: Sequence[Any],
     batch: Ints,
     rows: Ints | None,
     columns: Ints | None,
 ) -> Operand:
     return Operand(
-        places[factor.operand][0],
+        locations[factor.operand][0],
         avals[factor.operand].dtype,
         factor.offset,
         _resplit(factor.batch, batch),
@@ -154,11 +154,11 @@ def _operand(
     )
 
 
-def _bias(layout: Any, node: Node, program: KernelProgram, places: Sequence[Any]) -> Val | None:
+def _bias(layout: Any, node: Node, program: KernelProgram, locations: Sequence[Any]) -> Val | None:
     if layout.bias is None:
         return None
     dtype = node.inputs[layout.bias.operand].aval.dtype
-    program.reads.append(Access(places[layout.bias.operand][0], dtype, layout.bias.offset, ()))
+    program.reads.append(Access(locations[layout.bias.operand][0], dtype, layout.bias.offset, ()))
     return program.composer.arg(dtype)
 
 

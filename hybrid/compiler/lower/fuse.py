@@ -121,7 +121,7 @@ class _Fusion:
             ):
                 continue
             facts = traits(node)
-            if facts.placed or not facts.cheap:
+            if facts.positional or not facts.cheap:
                 continue
             cost, roots, reachable = max(facts.cost, 1), set(), True
             for value in node.inputs:
@@ -174,7 +174,7 @@ class _Fusion:
             and value not in self.stored
             and node.op.check is None
             and not node.op.gathers
-            and not traits(node).placed
+            and not traits(node).positional
         )
 
     # ---- times
@@ -347,7 +347,7 @@ class _Fusion:
 
     def join(self, node: Node, region: Region) -> bool:
         if isinstance(region, ContractRegion) and (
-            node.op.kind == "row" or traits(node).placed or node.op.gathers
+            node.op.kind == "row" or traits(node).positional or node.op.gathers
         ):
             return False
         if (
@@ -385,7 +385,7 @@ class _Fusion:
         """Ways in which the node's space may lie in the region's, the plain ones first."""
         shape = space_of(node)
         found = [whole(shape, region.shape)]
-        if traits(node).placed:
+        if traits(node).positional:
             return [e for e in found if e is not None and shape == region.shape]
         if region.group is not None:
             found.append(row_embed(shape, region.shape, region.group))

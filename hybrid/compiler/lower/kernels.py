@@ -331,13 +331,13 @@ class _Drafter:
 
     def attend(self, region: AttendRegion) -> None:
         node = region.head
-        places = [
+        locations = [
             (at.slot, (at.offset, at.strides)) for at in map(self.head_access, region.operands)
         ]
         homes = [self.assignment.home[v] for v in node.outputs]
-        places += [(h.slot, (h.offset, h.strides)) for h in homes]
+        locations += [(h.slot, (h.offset, h.strides)) for h in homes]
         kernel = attend_kernel(
-            node.op, node.params, [v.aval for v in (*node.inputs, *node.outputs)], places
+            node.op, node.params, [v.aval for v in (*node.inputs, *node.outputs)], locations
         )
         used_values = {o.value for o in region.operands}
         self.add(kernel, node.site, used_values, node.outputs, {h.slot for h in homes})

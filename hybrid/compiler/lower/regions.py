@@ -93,11 +93,11 @@ MAX_PATH = 24  # views in a row that are read through; a longer chain is cut by 
 
 # ---- what the passes ask of a node
 class Traits(NamedTuple):
-    """`cost`: instructions; `cheap`: none is slow; `placed`: asks where; `loads`: gathers."""
+    """`cost`: instructions; `cheap`: none is slow; `positional`: asks where; `loads`: gathers."""
 
     cost: int
     cheap: bool
-    placed: bool
+    positional: bool
     loads: bool
 
 

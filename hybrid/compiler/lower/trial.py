@@ -159,7 +159,9 @@ class Trial:
         return len(self.region.instructions) + len(self.instructions) - 1
 
     def _asks_where(self) -> bool:
-        return any(traits(i.node).placed for i in (*self.region.instructions, *self.instructions))
+        return any(
+            traits(i.node).positional for i in (*self.region.instructions, *self.instructions)
+        )
 
     def _after_reduction(self, number: int) -> bool:
         """Whether instruction k needs a visible value of the region."""
@@ -200,15 +202,15 @@ class Trial:
             return False
         if region.column and node.op.kind == "row" and self._after_reduction(number):
             return False
-        placed: dict[Value, tuple[int, int, Ints]] = {}
+        visible: dict[Value, tuple[int, int, Ints]] = {}
         for result, value in enumerate(node.outputs):
             embed = out_embed(node, value, space_of(node))
             strides = None if embed is None else strides_in(region.shape, value, (embed, spread))
             if strides is None or not region.fits((0, strides)):
                 return False
-            placed[value] = (number, result, strides)
+            visible[value] = (number, result, strides)
         region.instructions += self.instructions
-        region.env.update(placed)
+        region.env.update(visible)
         region.memo.update(self.memo)
         region.reads.update(reads)
         region.cost += self.cost

@@ -25,7 +25,7 @@ COLORS = {
     "contract": ("#ffe9d1", "#d9730d"),
     "attend": ("#ffe9d1", "#d9730d"),
     "view": ("#f3f3f3", "#9a9a9a"),
-    "place": ("#e6e6ea", "#6d6d7a"),
+    "middle_of": ("#e6e6ea", "#6d6d7a"),
     "scatter": ("#f0e3fb", "#8e44ad"),
     "host": ("#ffdede", "#c62828"),
     "loop": ("#e3edff", "#3b76e1"),
@@ -136,17 +136,17 @@ def _rows(boxes: Sequence[Box]) -> list[list[int]]:
     layers: list[list[int]] = [[] for _ in range(max(depth, default=-1) + 1)]
     for number, layer_number in enumerate(depth):
         layers[layer_number].append(number)
-    place: dict[int, float] = {}
+    middle_of: dict[int, float] = {}
     rows: list[list[int]] = []
     for layer in layers:
 
         def middle(box: int) -> float:
-            places = [place[s] for s in boxes[box].sources]
-            return sum(places) / len(places) if places else 0.5
+            middles = [middle_of[s] for s in boxes[box].sources]
+            return sum(middles) / len(middles) if middles else 0.5
 
         layer.sort(key=middle)
         for column, number in enumerate(layer):
-            place[number] = (column + 0.5) / len(layer)
+            middle_of[number] = (column + 0.5) / len(layer)
         rows += [layer[k : k + MAX_PER_ROW] for k in range(0, len(layer), MAX_PER_ROW)]
     return rows
 
@@ -201,8 +201,8 @@ def _edge(above: tuple[float, float, float], below: tuple[float, float, float]) 
     )
 
 
-def _box(box: Box, placed: tuple[float, float, float]) -> str:
-    left_edge, top, width = placed
+def _box(box: Box, frame: tuple[float, float, float]) -> str:
+    left_edge, top, width = frame
     middle = left_edge + width / 2
     fill_color, border = COLORS.get(box.kind, ("#fff", "#888"))
     return (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from .graph import Graph, Node, Value
 
-__all__ = ["rewrite", "walk", "keep_nodes"]
+__all__ = ["rewrite", "dependencies", "keep_nodes"]
 
 Visit = Callable[[Node, tuple[Value, ...]], "Sequence[Value] | Node | None"]
 
@@ -52,7 +52,7 @@ def keep_nodes(graph: Graph, keep: Callable[[Node], bool]) -> Graph:
     return Graph(graph.inputs, nodes, graph.outputs, graph.names)
 
 
-def walk(values: Iterable[Value]) -> Iterator[Node]:
+def dependencies(values: Iterable[Value]) -> Iterator[Node]:
     """Nodes that the values depend on, each once, producers first."""
     visited: set[Node] = set()
     finished: set[Node] = set()

@@ -142,8 +142,8 @@ class Composer:
             )
         return [self._round(record, v, a.dtype) for v, a in zip(outputs, out_avals)]
 
-    def _round(self, record: Op, v: Any, dtype: np.dtype) -> Val:
-        value: Val = v if isinstance(v, Val) else self.s.const(TYPE[dtype], v)
+    def _round(self, record: Op, result: Any, dtype: np.dtype) -> Val:
+        value = result if isinstance(result, Val) else self.s.const(TYPE[dtype], result)
         if value.type != TYPE[dtype]:
             raise BackendError(
                 f"the body of {record.name} gives {value.type} for a result of dtype {dtype.name} "

@@ -260,11 +260,11 @@ _NAMED = {
     "lshift": "shl",
     "rshift": "shr",
 }
-for _m, _p in _NAMED.items():
-    setattr(Val, f"__{_m}__", _binary(_p))
-    setattr(Val, f"__r{_m}__", _binary(_p, swap=True))
-for _m in COMPARE:
-    setattr(Val, f"__{_m}__", _binary(_m))
+for _method, _prim in _NAMED.items():
+    setattr(Val, f"__{_method}__", _binary(_prim))
+    setattr(Val, f"__r{_method}__", _binary(_prim, swap=True))
+for _method in COMPARE:
+    setattr(Val, f"__{_method}__", _binary(_method))
 Val.__neg__ = lambda self: self.s.op("neg", self)  # type: ignore[attr-defined]
 Val.__invert__ = lambda self: self.s.op("not", self)  # type: ignore[attr-defined]
 
