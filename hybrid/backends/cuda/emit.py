@@ -67,7 +67,7 @@ class _Threads:
         self.ntid, self.ncta = _register(self.code, "ntid.x"), _register(self.code, "nctaid.x")
 
     def grid_loop(self, total: str, visit: Callable[[str], None]) -> None:
-        """visit(t) for every t below total, spread over all threads of the grid."""
+        """visit(item) for every item below total, spread over all threads of the grid."""
         code = self.code
         first = code.once(f"add i64 {code.once(f'mul i64 {self.cta}, {self.ntid}')}, {self.tid}")
         step = code.once(f"mul i64 {self.ncta}, {self.ntid}")

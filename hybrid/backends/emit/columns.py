@@ -42,7 +42,7 @@ class _Columns:
 
     # ---- one row
     def enter(self, row: str, base: list[str], start: list[str]) -> None:
-        """Point the body at row r of the group; base and start are those of row 0."""
+        """Point the body at a row of the group; base and start are those of row 0."""
         body, code, words, group = self.body, self.code, self.body.words, self.form.group
         coords = [""] * group
         for axis in range(group - 1, 0, -1):

@@ -146,7 +146,7 @@ class Words:
         return self._dims + self.form.outer
 
     def stride(self, walk: int, axis: int) -> int:
-        """Stride of walk k (operands, then affine values) along outer, group and inner axes."""
+        """Stride of a walk (operands, then affine values) along outer, group and inner axes."""
         return self._strides + walk * self.rank + axis
 
     def group(self, axis: int) -> int:
@@ -154,7 +154,7 @@ class Words:
         return self._group + axis
 
     def multi(self, axis: int) -> int:
-        """Size of the d-th axis that the inner index decomposes into."""
+        """Size of an axis that the inner index decomposes into."""
         return self._multi + axis
 
     def multi_stride(self, walk: int, axis: int) -> int:

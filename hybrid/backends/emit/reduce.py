@@ -126,7 +126,7 @@ class Reduction:
         return [end, (1 << 63) - 1] if self.indexed else [end]
 
     def combine(self, lanes: Lanes, before: Sequence[str], added: Sequence[str]) -> list[str]:
-        """a, then b."""
+        """Both, in this order."""
         if self.keyed:
             return [
                 lanes.intrinsic(f, ty, (x, y))
@@ -138,7 +138,7 @@ class Reduction:
         return [lanes.pick(ty, better, y, x) for ty, x, y in zip(self.parts, before, added)]
 
     def follow(self, lanes: Lanes, before: Sequence[str], added: Sequence[str]) -> list[str]:
-        """a, then b, where every element of b comes later than those of a."""
+        """Both, where every element of `added` comes later than those of `before`."""
         if not self.indexed:
             return self.combine(lanes, before, added)
         largest, code, vector = self.prim not in _LEAST, lanes.code, lanes.ty(self.type)
@@ -151,7 +151,7 @@ class Reduction:
         return [lanes.pick(ty, beyond, y, x) for ty, x, y in zip(self.parts, before, added)]
 
     def _better(self, lanes: Lanes, before: Sequence[str], added: Sequence[str]) -> str:
-        """Whether b wins over a: larger (smaller), or equal and earlier; NaN wins over numbers."""
+        """Whether `added` wins over `before`: larger (smaller), or equal and earlier; NaN wins over numbers."""
         scalar_type, code = self.type, lanes.code
         wins = lanes._compare(
             "lt" if self.prim in _LEAST else "gt", scalar_type, (added[0], before[0])

@@ -56,7 +56,7 @@ class _Tiled:
     def fetch(
         self, operand: int, base: str, along: str, down: str, left_a: str, mask_b: str
     ) -> None:
-        """Read a tile of operand k row by row, put it into its box column by column."""
+        """Read a tile of an operand row by row, put it into its box column by column."""
         code, lanes = self.code, self.body.lanes
         memory_type = memory_scalar(self.form.reads[operand].type)
         stride = self.body.word(self.body.words.stride(operand, self.form.outer))

@@ -117,7 +117,7 @@ def walk_path(path: Path, affine: AffineMap) -> AffineMap | None:
 
 
 def refine(first: Ints, second: Ints) -> Ints:
-    """The coarsest row-major sizes that both a and b are merges of.
+    """The coarsest row-major sizes that both are merges of.
 
     >>> refine((6, 4), (2, 12))
     (2, 3, 4)

@@ -133,7 +133,7 @@ class _Drafter:
         return step
 
     def completed_by(self, value: Value) -> set[int]:
-        """What to wait for before v is read: its steps, or one gate for many of them."""
+        """What to wait for before a value is read: its steps, or one gate for many of them."""
         steps = self.ready.get(value, set())
         if len(steps) <= MAX_WAITS:
             return steps
@@ -145,7 +145,7 @@ class _Drafter:
         return {gate}
 
     def fills_under(self, value: Value) -> set[int]:
-        """The fills below v where it is written straight into placements."""
+        """The fills below a value where it is written straight into placements."""
         fills: set[int] = set()
         for region in self.inside.get(value, ()):
             fills |= self.fill(region)
@@ -395,7 +395,7 @@ class _Drafter:
     def whole(
         self, value: Value, operand: MemoryOperand, site: Site | None
     ) -> tuple[int, int | None]:
-        """A slot that holds exactly v, contiguous; a copy where v lies elsewhere."""
+        """A slot that holds exactly the value, contiguous; a copy where it lies elsewhere."""
         affine, aval = self.head_access(operand), value.aval
         dense = contiguous_strides(aval.shape)
         if (

@@ -32,7 +32,7 @@ class Arena:
         insort(self.sizes, (size, offset))
 
     def remove(self, number: int) -> tuple[int, int]:
-        """Take out the k-th free range."""
+        """Take out a free range."""
         offset, size = self.free.pop(number)
         del self.sizes[bisect_left(self.sizes, (size, offset))]
         return offset, size

@@ -245,7 +245,7 @@ class Roots:
         return self.paths.get(value, (value, ()))
 
     def _dense(self, value: Value) -> None:
-        """Make v contiguous: it is read by linear index."""
+        """Make a value contiguous: it is read by linear index."""
         root_value, path = self(value)
         affine = walk_path(path, (0, contiguous_strides(root_value.aval.shape)))
         if affine is None or not is_contiguous(value.aval.shape, affine[1]):
@@ -253,7 +253,7 @@ class Roots:
             self.paths[value] = (value, ())
 
     def _rows(self, value: Value) -> None:
-        """Make v's rows lie side by side: a kernel reads vectors of them."""
+        """Make the rows of a value lie side by side: a kernel reads vectors of them."""
         root_value, path = self(value)
         affine = walk_path(path, (0, contiguous_strides(root_value.aval.shape)))
         if affine is None or (value.aval.ndim and value.aval.shape[-1] != 1 and affine[1][-1] != 1):
@@ -382,7 +382,7 @@ class Region:
         return None if embed is None else walk_path((embed, *instruction.spread), (offset, strides))
 
     def writable(self, value: Value, location: tuple[int, int, Ints]) -> bool:
-        """Whether the kernel can store v at (slot, offset, strides)."""
+        """Whether the kernel can store a value at (slot, offset, strides)."""
         if value not in self.env:
             return True
         affine = self.at_home(value, location[1], location[2])

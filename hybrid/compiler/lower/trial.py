@@ -66,7 +66,7 @@ class Trial:
         self.cost = 0
 
     def resolve(self, value: Value, path: Path) -> Operand | None:
-        """The operand that reads v at the region's positions; None when it cannot be had there."""
+        """The operand that reads a value at the region's positions; None when it cannot be had there."""
         if isinstance(value, Const) and uniform(value):
             return LiteralOperand(value)
         root_value, lead = self.fusion.roots(value)
@@ -131,7 +131,7 @@ class Trial:
         return ResultOperand(root_value, number)
 
     def operands(self, node: Node, spread: Path) -> tuple[Operand, ...] | None:
-        """What n reads at the positions `spread`; None when one operand cannot be had."""
+        """What a node reads at the positions `spread`; None when one operand cannot be had."""
         space = space_of(node)
         found: list[Operand] = []
         for number, value in enumerate(node.inputs):
@@ -164,7 +164,7 @@ class Trial:
         )
 
     def _after_reduction(self, number: int) -> bool:
-        """Whether instruction k needs a visible value of the region."""
+        """Whether an instruction needs a visible value of the region."""
         instructions, todo, visited = (
             [*self.region.instructions, *self.instructions],
             [number],
@@ -180,7 +180,7 @@ class Trial:
         return False
 
     def join(self, node: Node, spread: Embed) -> bool:
-        """Put n into the region at the positions `spread`, or do nothing and say false."""
+        """Put a node into the region at the positions `spread`, or do nothing and say false."""
         operands = self.operands(node, (spread,))
         if operands is None:
             return False

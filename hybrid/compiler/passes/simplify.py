@@ -53,7 +53,7 @@ def exact(source: np.dtype, target: np.dtype) -> bool:
 
 
 def _same_bits(v: Value, value: Any) -> bool:
-    """Whether v is known to hold `value` everywhere, to the bit: a literal, or a fill."""
+    """Whether the operand is known to hold `value` everywhere, to the bit: a literal, or a fill."""
     dtype = v.aval.dtype
     with plain_floats():
         wanted = np.array(value).astype(dtype)

@@ -24,7 +24,7 @@ __all__ = ["Gathered", "Composer", "op_program", "check_program", "operand_type"
 
 
 def operand_type(dtype: np.dtype) -> ScalarType:
-    """Type of an operand of dtype d in a composed program (half types: their 16-bit pattern)."""
+    """Type of an operand of that dtype in a composed program (half types: their 16-bit pattern)."""
     return "u16" if dt.is_half(dtype) else TYPE[dtype]
 
 
@@ -87,7 +87,7 @@ class Composer:
         return Gathered(self.s, self.s.operand(operand_type(aval.dtype)), aval.shape, aval.dtype)
 
     def param(self, dtype: np.dtype) -> Val:
-        """A new run-time scalar of dtype d (of half types the parameter is the 16-bit pattern)."""
+        """A new run-time scalar of that dtype (of half types the parameter is the 16-bit pattern)."""
         return self.carried(self.s.param(operand_type(dtype)), dtype)
 
     def carried(self, stored: Val, dtype: np.dtype) -> Val:

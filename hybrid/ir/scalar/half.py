@@ -51,12 +51,12 @@ def _unpack_f16(builder: Builder, pattern: Val) -> Val:
 
 
 def pack(builder: Builder, value: Val, dtype: np.dtype) -> Val:
-    """The 16-bit pattern (u16) of an f32 value rounded to half type d."""
+    """The 16-bit pattern (u16) of an f32 value rounded to a half type."""
     return _pack_bf16(builder, value) if dtype is dt.bfloat16 else _pack_f16(builder, value)
 
 
 def unpack(builder: Builder, pattern: Val, dtype: np.dtype) -> Val:
-    """The f32 value of a u16 pattern of half type d."""
+    """The f32 value of a u16 pattern of a half type."""
     return (
         builder.bitcast(builder.convert(pattern, "u32") << 16, "f32")
         if dtype is dt.bfloat16
@@ -65,5 +65,5 @@ def unpack(builder: Builder, pattern: Val, dtype: np.dtype) -> Val:
 
 
 def round_to(builder: Builder, value: Val, dtype: np.dtype) -> Val:
-    """x rounded to half type d, still as f32."""
+    """A value rounded to a half type, still as f32."""
     return unpack(builder, pack(builder, value, dtype), dtype)
