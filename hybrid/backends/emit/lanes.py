@@ -201,7 +201,7 @@ class Lanes:
         return self.pick(scalar_type, zero, left, remainder)
 
     def _safe_div(self, scalar_type: ScalarType, left: str, right: str) -> tuple[str, str]:
-        """(right == 0, left / right with MIN / -1 = MIN); the quotient by 0 is some defined value."""
+        """(right == 0, left / right with MIN / -1 = MIN); that by 0 is some defined value."""
         bits = BITS[scalar_type]
         zero = self.icmp("eq", scalar_type, right, self.const(scalar_type, 0))
         undefined = zero

@@ -151,7 +151,8 @@ class Reduction:
         return [lanes.pick(ty, beyond, y, x) for ty, x, y in zip(self.parts, before, added)]
 
     def _better(self, lanes: Lanes, before: Sequence[str], added: Sequence[str]) -> str:
-        """Whether `added` wins over `before`: larger (smaller), or equal and earlier; NaN wins over numbers."""
+        """Whether `added` wins over `before`: larger (smaller), or equal and earlier; NaN wins
+        over numbers."""
         scalar_type, code = self.type, lanes.code
         wins = lanes._compare(
             "lt" if self.prim in _LEAST else "gt", scalar_type, (added[0], before[0])

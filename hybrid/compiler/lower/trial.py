@@ -66,7 +66,7 @@ class Trial:
         self.cost = 0
 
     def resolve(self, value: Value, path: Path) -> Operand | None:
-        """The operand that reads a value at the region's positions; None when it cannot be had there."""
+        """The operand that reads a value at the region's positions; None when there is none."""
         if isinstance(value, Const) and uniform(value):
             return LiteralOperand(value)
         root_value, lead = self.fusion.roots(value)

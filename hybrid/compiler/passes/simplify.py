@@ -52,19 +52,21 @@ def exact(source: np.dtype, target: np.dtype) -> bool:
     )
 
 
-def _same_bits(v: Value, value: Any) -> bool:
-    """Whether the operand is known to hold `value` everywhere, to the bit: a literal, or a fill."""
-    dtype = v.aval.dtype
+def _same_bits(operand: Value, number: Any) -> bool:
+    """Whether the operand is known to hold `number` everywhere, to the bit: a literal, or a fill."""
+    dtype = operand.aval.dtype
     with plain_floats():
-        wanted = np.array(value).astype(dtype)
-    if v.aval.size == 0 or (dt.kind(dtype) in "iub" and float(wanted) != float(value)):
+        wanted = np.array(number).astype(dtype)
+    if operand.aval.size == 0 or (dt.kind(dtype) in "iub" and float(wanted) != float(number)):
         return False
-    if isinstance(v, Const):
-        return v.data.tobytes() == wanted.tobytes() * v.aval.size
-    if v.node is None or not v.node.op.has("constant"):
+    if isinstance(operand, Const):
+        return operand.data.tobytes() == wanted.tobytes() * operand.aval.size
+    if operand.node is None or not operand.node.op.has("constant"):
         return False
     carried = wanted.astype(dt.compute_type(dtype))
-    return bool(v.node.params["bits"] == int(carried.reshape(1).view(f"u{carried.itemsize}")[0]))
+    return bool(
+        operand.node.params["bits"] == int(carried.reshape(1).view(f"u{carried.itemsize}")[0])
+    )
 
 
 def _unit(node: Node, inputs: Sequence[Value]) -> Found:

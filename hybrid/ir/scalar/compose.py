@@ -87,7 +87,7 @@ class Composer:
         return Gathered(self.s, self.s.operand(operand_type(aval.dtype)), aval.shape, aval.dtype)
 
     def param(self, dtype: np.dtype) -> Val:
-        """A new run-time scalar of that dtype (of half types the parameter is the 16-bit pattern)."""
+        """A new run-time scalar of that dtype (of half types its 16-bit pattern)."""
         return self.carried(self.s.param(operand_type(dtype)), dtype)
 
     def carried(self, stored: Val, dtype: np.dtype) -> Val:
