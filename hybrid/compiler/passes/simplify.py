@@ -53,7 +53,7 @@ def exact(source: np.dtype, target: np.dtype) -> bool:
 
 
 def _same_bits(operand: Value, number: Any) -> bool:
-    """Whether the operand is known to hold `number` everywhere, to the bit: a literal, or a fill."""
+    """Whether the operand is `number` everywhere, to the bit: a literal, or a fill."""
     dtype = operand.aval.dtype
     with plain_floats():
         wanted = np.array(number).astype(dtype)
