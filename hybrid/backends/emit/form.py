@@ -87,7 +87,8 @@ class Form(NamedTuple):
     """`affine`: the values of `index` and `coord`: (attr of coord or None, walk).  `outer` counts
     outer axes, `multi` the axes that walks over several axes divide the inner index into, and
     `group` the reduced axes of a column kernel.  `short`: at most 16 inner elements.  `buffered`:
-    rows fit a buffer in scratch.  `stage`: the pass over the row that a part or join is of."""
+    rows fit a buffer in scratch.  `pass_number`: the pass over the row that a part or join is
+    of."""
 
     kind: FormKind
     program: Program
@@ -100,7 +101,7 @@ class Form(NamedTuple):
     short: bool = False
     buffered: bool = False
     check: bool = False
-    stage: int = 0
+    pass_number: int = 0
 
 
 class Words:
@@ -162,7 +163,7 @@ class Words:
 
     @property
     def temp(self) -> int:
-        """Slot of the workspace of a staged form; the next word counts its cells per row."""
+        """Slot of the workspace of blocks' results; the next word counts its cells per row."""
         return self._buffers
 
     def buffer(self, number: int) -> int:

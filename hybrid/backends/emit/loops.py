@@ -24,7 +24,7 @@ from .lanes import memory_scalar
 from .maps import emit_map
 from .memory import SIZE
 from .rows import BLOCK, emit_rows, row_plan
-from .split_rows import cells_per_row, emit_join, emit_part, stages_of
+from .split_rows import cells_per_row, emit_join, emit_part, pass_forms
 from .tiles import BLOCK_ALONG, BLOCK_DOWN, emit_tiled
 
 __all__ = ["Layout", "generate", "generate_all", "lay_out", "SIGNATURE"]
@@ -398,15 +398,15 @@ def generate_all(kernel: LoopKernel, temp_slot: int) -> list[Generated]:
 
 def _long_rows(kernel: LoopKernel, length: int, rows: int, temp_slot: int) -> list[Generated]:
     made = lay_out(kernel, plain=True)
-    stages = stages_of(made.form)
-    if not stages:
+    forms = pass_forms(made.form)
+    if not forms:
         return [generate(kernel)]
     blocks = -(-length // BLOCK)
     cells = cells_per_row(made.form, blocks)
     words = list(made.words)
     words[Words(made.form).n + 2] = blocks
     generated = []
-    for form in stages:
+    for form in forms:
         text, symbol = text_of(form)
         items, grain = (rows * blocks, 4) if form.kind is FormKind.ROW_PART else (rows, 1)
         generated.append(

@@ -1,5 +1,5 @@
-"""Code of row kernels: stages of one row, split by its reductions; a row stays in cache between
-stages.
+"""Code of row kernels: passes over one row, split by its reductions; a row stays in cache between
+passes.
 
 Invariant: sums follow the lanes order of the numerics contract, and no result that shares memory
 with an operand is stored before the last read of the row.
@@ -56,33 +56,34 @@ class RowPlan(NamedTuple):
     buffers: tuple[int, ...]
 
 
-def _stages(form: Form) -> list[int]:
-    stages: list[int] = []
+def _depths(form: Form) -> list[int]:
+    """How many reductions lead to each instruction: the pass after which it is known."""
+    depths: list[int] = []
     for instr in form.program.instrs:
-        stage = max((stages[a] for a in instr.args), default=0)
-        stages.append(stage + 1 if instr.prim in REDUCTIONS else stage)
-    return stages
+        depth = max((depths[a] for a in instr.args), default=0)
+        depths.append(depth + 1 if instr.prim in REDUCTIONS else depth)
+    return depths
 
 
 @lru_cache(4096)
 def row_plan(form: Form) -> RowPlan:
     """What each pass over a row does, and which values are kept between passes."""
-    program, stage = form.program, _stages(form)
+    program, depth = form.program, _depths(form)
     last = max(
-        (stage[i] for i, ins in enumerate(program.instrs) if ins.prim in REDUCTIONS), default=0
+        (depth[i] for i, ins in enumerate(program.instrs) if ins.prim in REDUCTIONS), default=0
     )
     passes: list[RowPass] = []
     for number in range(last + 1):
         reductions = tuple(
             i
             for i, ins in enumerate(program.instrs)
-            if ins.prim in REDUCTIONS and stage[i] == number + 1
+            if ins.prim in REDUCTIONS and depth[i] == number + 1
         )
         writes = tuple(
             k
             for k, o in enumerate(program.outs)
             if form.writes[k].walk is not Walk.ONCE
-            and (last if form.writes[k].late else stage[o]) == number
+            and (last if form.writes[k].late else depth[o]) == number
         )
         if reductions or writes:
             passes.append(RowPass(reductions, writes))
@@ -128,7 +129,7 @@ def _price(form: Form, numbers: Sequence[int]) -> int:
 
 
 class Rows:
-    """Emits whole rows; `staged` runs the passes of long rows as functions of their own."""
+    """Emits whole rows; `split_rows` runs the passes of long rows as functions of their own."""
 
     def __init__(self, form: Form) -> None:
         self.code = Code()

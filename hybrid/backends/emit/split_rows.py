@@ -15,14 +15,14 @@ from .memory import load_scalar, store_scalar
 from .reduce import Reduction, reductions_of
 from .rows import BLOCK, Rows, pass_targets, row_plan
 
-__all__ = ["stages_of", "cells_per_row", "emit_part", "emit_join"]
+__all__ = ["pass_forms", "cells_per_row", "emit_part", "emit_join"]
 
 
 def _all_reductions(form: Form) -> list[Reduction]:
     return reductions_of(form.program, [i for p in row_plan(form).passes for i in p.reductions])
 
 
-def stages_of(form: Form) -> list[Form]:
+def pass_forms(form: Form) -> list[Form]:
     """The functions of a long row kernel, in order; empty when it must stay one function."""
     plan = row_plan(form)
     overwrites = any(form.writes[k].late for k in plan.once)
@@ -33,10 +33,10 @@ def stages_of(form: Form) -> list[Form]:
         # pass over elements follows, that pass would read what the join has stored
         return []
     forms: list[Form] = []
-    for stage, row_pass in enumerate(plan.passes):
-        forms.append(form._replace(kind=FormKind.ROW_PART, stage=stage))
+    for number, row_pass in enumerate(plan.passes):
+        forms.append(form._replace(kind=FormKind.ROW_PART, pass_number=number))
         if row_pass.reductions:
-            forms.append(form._replace(kind=FormKind.ROW_JOIN, stage=stage))
+            forms.append(form._replace(kind=FormKind.ROW_JOIN, pass_number=number))
     return forms
 
 
@@ -56,11 +56,11 @@ class _SplitRows(Rows):
         self.cells = "%temp"
 
     def enter(self, row: str) -> None:
-        """Start a row: reductions of earlier stages are known."""
+        """Start a row: reductions of earlier passes are known."""
         code, body = self.code, self.body
         body.begin_row(row)
         self.cells = code.at("i64", self.temp, code.mul(row, body.word(body.words.temp + 1)))
-        done = {i for p in self.plan.passes[: self.form.stage] for i in p.reductions}
+        done = {i for p in self.plan.passes[: self.form.pass_number] for i in p.reductions}
         for cell, reduction in enumerate(self.reductions):
             if reduction.number in done:
                 scalar_type = self.program.instrs[reduction.number].type
@@ -84,7 +84,7 @@ class _SplitRows(Rows):
         return addresses
 
     def part(self, item: str, _: list[str]) -> list[str]:
-        code, row_pass = self.code, self.plan.passes[self.form.stage]
+        code, row_pass = self.code, self.plan.passes[self.form.pass_number]
         row = code.op(f"udiv i64 {item}, {self.blocks}")
         block = code.op(f"sub i64 {item}, {code.op(f'mul i64 {row}, {self.blocks}')}")
         self.enter(row)
@@ -108,9 +108,9 @@ class _SplitRows(Rows):
         return []
 
     def join(self, row: str, _: list[str]) -> list[str]:
-        code, scalar, stage = self.code, self.body.scalar, self.form.stage
+        code, scalar, number = self.code, self.body.scalar, self.form.pass_number
         self.enter(row)
-        for reduction in reductions_of(self.program, self.plan.passes[stage].reductions):
+        for reduction in reductions_of(self.program, self.plan.passes[number].reductions):
             start = [
                 (memory_scalar(ty) if ty != "b1" else "i1", e)
                 for ty, e in zip(reduction.parts, reduction.neutral(scalar))
@@ -132,22 +132,22 @@ class _SplitRows(Rows):
                 value,
                 code.at("i64", self.cells, str(cell)),
             )
-        if not any(p.reductions for p in self.plan.passes[stage + 1 :]):
+        if not any(p.reductions for p in self.plan.passes[number + 1 :]):
             self.write_once()
         return []
 
 
 def emit_part(form: Form) -> Code:
     """One pass: an item is a block of a row."""
-    staged = _SplitRows(form)
-    staged.code.loop("%begin", "%end", "1", [], staged.part)
-    staged.code.do("ret i64 0")
-    return staged.code
+    split = _SplitRows(form)
+    split.code.loop("%begin", "%end", "1", [], split.part)
+    split.code.do("ret i64 0")
+    return split.code
 
 
 def emit_join(form: Form) -> Code:
     """Join the blocks of a pass in order: an item is a row."""
-    staged = _SplitRows(form)
-    staged.code.loop("%begin", "%end", "1", [], staged.join)
-    staged.code.do("ret i64 0")
-    return staged.code
+    split = _SplitRows(form)
+    split.code.loop("%begin", "%end", "1", [], split.join)
+    split.code.do("ret i64 0")
+    return split.code

@@ -1,7 +1,7 @@
 """Regions with homes -> kernels over slots: programs, operand maps, fills, copies and checks.
 
 Invariant: a step depends on every step that completes a value it reads, and a box is written after
-the fill beneath it; steps are listed in an order that respects this.
+the fill under it; steps are listed in an order that respects this.
 """
 
 from __future__ import annotations

@@ -84,14 +84,14 @@ class Trial:
         if root_value in self.fusion.free:
             return self._copy(root_value, full, affine)
         if root_value in self.fusion.deferred:
-            return self._boxed(root_value, affine)
+            return self._deferred(root_value, affine)
         if self.fusion.time_of(root_value) >= self.region.time or not self.region.fits(affine):
             return None
         operand = ReadOperand(root_value, full, affine)
         self.reads.setdefault((root_value, affine), operand)
         return self.region.reads.get((root_value, affine)) or self.reads[root_value, affine]
 
-    def _boxed(self, root_value: Value, affine: AffineMap) -> Operand | None:
+    def _deferred(self, root_value: Value, affine: AffineMap) -> Operand | None:
         """A placement over zeros, read unmade: the kernel is cut where its box begins and ends."""
         region, node = self.region, root_value.node
         whole_of = (0, canonical(region.shape, contiguous_strides(root_value.aval.shape)))
@@ -113,7 +113,7 @@ class Trial:
             return None
         box, spread = self.fusion.deferred[root_value]
         operand = BoxOperand(source, (*path, spread), box)
-        self.reads.setdefault((root_value, "boxed"), operand)
+        self.reads.setdefault((root_value, "deferred"), operand)
         return operand
 
     def _copy(self, root_value: Value, path: Path, affine: AffineMap) -> Operand | None:
