@@ -32,7 +32,7 @@ class Segment:
 
     def __init__(self, steps: Sequence[Step], owners: Sequence[int]) -> None:
         self.steps, self.owners = list(steps), list(owners)
-        self.table, self.words = step_table(steps)
+        self.table, self.owned = step_table(steps)
         self.scratch = max((s.scratch for s in steps), default=0)
 
     def run(self, bufs: Any) -> tuple[int, int]:

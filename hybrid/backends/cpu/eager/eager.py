@@ -42,9 +42,11 @@ Ints = tuple[int, ...]
 Kernel = Callable[..., Any]
 
 
-def eager(op: Op, params: dict[str, Any], ins: Sequence[Aval], outs: Sequence[Aval]) -> Kernel:
+def eager(
+    op: Op, params: dict[str, Any], inputs: Sequence[Aval], outputs: Sequence[Aval]
+) -> Kernel:
     """The function (*arrays) -> array, or tuple of arrays when the op has several outputs."""
-    return _KINDS[op.kind](op, params, tuple(ins), tuple(outs))
+    return _KINDS[op.kind](op, params, tuple(inputs), tuple(outputs))
 
 
 # ---- kinds that are native kernels
@@ -55,9 +57,9 @@ class NativeOp:
     gathers: tuple[int, ...] = ()  # inputs that must be contiguous
 
     def __init__(
-        self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]
+        self, op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
     ) -> None:
-        self.op, self.params, self.ins, self.outs = op, params, ins, outs
+        self.op, self.params, self.ins, self.outs = op, params, inputs, outputs
         self.table: dict[Any, tuple[Kernel, int]] = {}
 
     def kernels(self, strides: Sequence[Ints]) -> list[AnyKernel]:
@@ -70,57 +72,65 @@ class NativeOp:
 
     def caller(self) -> Kernel:
         """The function for every call; arguments with other strides take `strided`."""
-        n = len(self.ins)
-        steps, temp = kernels.steps(
-            self.kernels([contiguous_strides(a.shape) for a in self.ins]), n + len(self.outs)
+        count = len(self.ins)
+        steps, workspace = kernels.steps(
+            self.kernels([contiguous_strides(a.shape) for a in self.ins]), count + len(self.outs)
         )
         if self.small:
             return make_caller(
-                steps, n, self.outs, temp=temp, contiguous=True, fallback=self.other_strides()
+                steps,
+                count,
+                self.outs,
+                temp=workspace,
+                contiguous=True,
+                fallback=self.other_strides(),
             )
-        run = make_caller(
+        launcher = make_caller(
             steps,
-            n + len(self.outs) + bool(temp),
-            result=n,
+            count + len(self.outs) + bool(workspace),
+            result=count,
             contiguous=True,
             fallback=self.strided,
             shared=pool(),
         )
-        return _with_outputs(run, self.outs, temp, n)
+        return _with_outputs(launcher, self.outs, workspace, count)
 
-    def strided(self, *args: np.ndarray) -> Any:
+    def strided(self, *given: np.ndarray) -> Any:
         """A call whose inputs are not all contiguous (or a failed one, to raise its error); large
         calls pass their outputs after the inputs."""
-        n = len(self.ins)
-        if len(args) < n or n < len(args) < n + len(self.outs):
-            raise TypeError(f"{self.op.name} takes {n} arrays, not {len(args)}")
-        xs = [self.fit(i, x) for i, x in enumerate(args[:n])]
-        key = tuple([x.strides for x in xs])
-        caller, temp = self.table.get(key) or self._prepare(key, xs)
-        outs: tuple[np.ndarray, ...] = args[n : n + len(self.outs)] or tuple(
+        count = len(self.ins)
+        if len(given) < count or count < len(given) < count + len(self.outs):
+            raise TypeError(f"{self.op.name} takes {count} arrays, not {len(given)}")
+        arrays = [self.fit(i, x) for i, x in enumerate(given[:count])]
+        strides = tuple([x.strides for x in arrays])
+        caller, workspace = self.table.get(strides) or self._prepare(strides, arrays)
+        results: tuple[np.ndarray, ...] = given[count : count + len(self.outs)] or tuple(
             [alloc.empty(a) for a in self.outs]
         )
-        work = (alloc.empty(_bytes(temp)),) if temp else ()
-        if caller(*xs, *outs, *work) is None:
+        work = (alloc.empty(_bytes(workspace)),) if workspace else ()
+        if caller(*arrays, *results, *work) is None:
             raise self._failure()
-        return outs[0] if len(outs) == 1 else outs
+        return results[0] if len(results) == 1 else results
 
-    def fit(self, i: int, x: np.ndarray) -> np.ndarray:
+    def fit(self, number: int, array: np.ndarray) -> np.ndarray:
         """Input i as the kernels can walk it."""
-        return _fit(x, i in self.gathers)
+        return _fit(array, number in self.gathers)
 
-    def _prepare(self, key: Any, xs: Sequence[np.ndarray]) -> tuple[Kernel, int]:
-        n = len(xs) + len(self.outs)
-        steps, temp = kernels.steps(
-            self.kernels([tuple(s // x.itemsize for s in x.strides) for x in xs]), n
+    def _prepare(self, strides: Any, arrays: Sequence[np.ndarray]) -> tuple[Kernel, int]:
+        count = len(arrays) + len(self.outs)
+        steps, workspace = kernels.steps(
+            self.kernels([tuple(s // x.itemsize for s in x.strides) for x in arrays]), count
         )
         caller = make_caller(
-            steps, n + bool(temp), result=len(xs), shared=None if self.small else pool()
+            steps,
+            count + bool(workspace),
+            result=len(arrays),
+            shared=None if self.small else pool(),
         )
         if len(self.table) >= _STRIDES_LIMIT:
             self.table.clear()
-        made = self.table[key] = caller, temp
-        return made
+        prepared = self.table[strides] = caller, workspace
+        return prepared
 
     def _failure(self) -> Exception:
         if self.op.check is None:
@@ -135,17 +145,19 @@ class LoopOp(NativeOp):
     """Kinds map and row: one loop kernel, after a check where the op has one."""
 
     def __init__(
-        self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]
+        self, op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
     ) -> None:
-        super().__init__(op, params, ins, outs)
+        super().__init__(op, params, inputs, outputs)
         self.gathers = op.gathers
-        self.program = op_program(op, ins, params, outs)
-        self.check = check_program(op, ins, params) if op.check is not None else None
+        self.program = op_program(op, inputs, params, outputs)
+        self.check = check_program(op, inputs, params) if op.check is not None else None
         row = op.kind == "row"
         self.group = tuple(params["axes"]) if row else None
-        self.shape = broadcast_shapes(op.name, *[a.shape for a in ins]) if row else outs[0].shape
+        self.shape = (
+            broadcast_shapes(op.name, *[a.shape for a in inputs]) if row else outputs[0].shape
+        )
         self.small = (
-            sum(a.nbytes for i, a in enumerate((*ins, *outs)) if i not in op.gathers) <= SMALL
+            sum(a.nbytes for i, a in enumerate((*inputs, *outputs)) if i not in op.gathers) <= SMALL
         )
 
     def _reads(self, strides: Sequence[Ints], shape: Ints, used: set[int]) -> tuple[Access, ...]:
@@ -160,68 +172,69 @@ class LoopOp(NativeOp):
             for i, (a, st) in enumerate(zip(self.ins, strides))
         )
 
-    def _write(self, slot: int, a: Aval) -> Access:
-        steps = contiguous_strides(a.shape)
-        if a.shape != self.shape:
+    def _write(self, slot: int, written: Aval) -> Access:
+        steps = contiguous_strides(written.shape)
+        if written.shape != self.shape:
             if self.group is None:
-                raise BackendError(
-                    f"{self.op.name}: outputs of shapes {self.shape} and {a.shape} in one loop"
-                )
+                shapes = f"{self.shape} and {written.shape}"
+                raise BackendError(f"{self.op.name}: outputs of shapes {shapes} in one loop")
             start, stop = self.group
-            tail = steps[stop:] if a.ndim == len(self.shape) else steps[start:]
+            tail = steps[stop:] if written.ndim == len(self.shape) else steps[start:]
             steps = steps[:start] + (0,) * (stop - start) + tail
-        return Access(slot, a.dtype, 0, steps)
+        return Access(slot, written.dtype, 0, steps)
 
     def kernels(self, strides: Sequence[Ints]) -> list[AnyKernel]:
-        out: list[AnyKernel] = []
-        n = len(self.ins)
+        loops: list[AnyKernel] = []
+        count = len(self.ins)
         if self.check is not None:
             used = used_operands(self.check)
             shape = broadcast_shapes(self.op.name, *[self.ins[i].shape for i in sorted(used)])
-            out.append(
+            loops.append(
                 LoopKernel(
                     shape, None, self.check, self._reads(strides, shape, used), (), check=True
                 )
             )
-        writes = tuple(self._write(n + j, a) for j, a in enumerate(self.outs))
-        reads = self._reads(strides, self.shape, set(range(n)))
-        out.append(LoopKernel(self.shape, self.group, self.program, reads, writes))
-        return out
+        writes = tuple(self._write(count + j, a) for j, a in enumerate(self.outs))
+        reads = self._reads(strides, self.shape, set(range(count)))
+        loops.append(LoopKernel(self.shape, self.group, self.program, reads, writes))
+        return loops
 
     def other_strides(self) -> Kernel:
         """Elementwise ops: NumPy's loops over our code, which need no new code for new strides."""
-        ins, outs = [a.dtype for a in self.ins], [a.dtype for a in self.outs]
+        read_types, write_types = [a.dtype for a in self.ins], [a.dtype for a in self.outs]
         if (
             self.op.kind != "map"
             or self.check is not None
-            or not ufunc.usable(self.program, ins, outs)
+            or not ufunc.usable(self.program, read_types, write_types)
         ):
             return self.strided
         name, program = self.op.name, self.program
-        made: list[Any] = []
+        ufuncs: list[Any] = []
 
-        def run(*xs: np.ndarray) -> Any:
-            if not made:
-                made.append(ufunc.program_ufunc(name, program, ins, outs))
-            got = made[0](*xs)
-            if len(outs) == 1:
-                return got if type(got) is np.ndarray else np.asarray(got)
-            return tuple([np.asarray(g) for g in got])
+        def run_ufunc(*arrays: np.ndarray) -> Any:
+            if not ufuncs:
+                ufuncs.append(ufunc.program_ufunc(name, program, read_types, write_types))
+            results = ufuncs[0](*arrays)
+            if len(write_types) == 1:
+                return results if type(results) is np.ndarray else np.asarray(results)
+            return tuple([np.asarray(g) for g in results])
 
-        return run
+        return run_ufunc
 
 
 class ContractOp(NativeOp):
     """Kind contract: one product, its bias and rounding in the epilogue."""
 
     def __init__(
-        self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]
+        self, op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
     ) -> None:
-        super().__init__(op, params, ins, outs)
+        super().__init__(op, params, inputs, outputs)
         if op.layout is None:
             raise BackendError(f"contract op {op.name} has no layout")
-        c = self._contraction([contiguous_strides(a.shape) for a in ins])
-        self.small = max(c.batch, 1) * c.m * c.n * max(c.k, 1) <= SMALL_PRODUCT
+        product = self._contraction([contiguous_strides(a.shape) for a in inputs])
+        self.small = (
+            max(product.batch, 1) * product.m * product.n * max(product.k, 1) <= SMALL_PRODUCT
+        )
 
     def _contraction(self, strides: Sequence[Ints]) -> Contraction:
         return self.op.layout(self.ins, strides, (0,) * len(self.ins), **self.params)  # type: ignore[misc]
@@ -236,11 +249,13 @@ class AttendOp(NativeOp):
     """Kind attend: rows must lie side by side, other layouts are copied."""
 
     def __init__(
-        self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]
+        self, op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
     ) -> None:
-        super().__init__(op, params, ins, outs)
-        k = self._kernel([contiguous_strides(a.shape) for a in ins])
-        self.small = prod(k.batch) * k.m * k.n * (k.e + k.f) <= SMALL_PRODUCT
+        super().__init__(op, params, inputs, outputs)
+        kernel = self._kernel([contiguous_strides(a.shape) for a in inputs])
+        self.small = (
+            prod(kernel.batch) * kernel.m * kernel.n * (kernel.e + kernel.f) <= SMALL_PRODUCT
+        )
 
     def _kernel(self, strides: Sequence[Ints]) -> AttendKernel:
         every = [*strides, *(contiguous_strides(a.shape) for a in self.outs)]
@@ -250,9 +265,9 @@ class AttendOp(NativeOp):
     def kernels(self, strides: Sequence[Ints]) -> list[AnyKernel]:
         return [self._kernel(strides)]
 
-    def fit(self, i: int, x: np.ndarray) -> np.ndarray:
-        apart = x.ndim and x.shape[-1] != 1 and x.strides[-1] != x.itemsize
-        return _fit(x, bool(apart))
+    def fit(self, number: int, array: np.ndarray) -> np.ndarray:
+        apart = array.ndim and array.shape[-1] != 1 and array.strides[-1] != array.itemsize
+        return _fit(array, bool(apart))
 
 
 def used_operands(program: Program | None) -> set[int]:
@@ -260,94 +275,100 @@ def used_operands(program: Program | None) -> set[int]:
     return {i.attr for i in program.instrs if i.prim in ("arg", "load")} if program else set()
 
 
-def _fit(x: np.ndarray, gathered: bool) -> np.ndarray:
+def _fit(array: np.ndarray, gathered: bool) -> np.ndarray:
     """x, or a contiguous copy where a kernel cannot walk it."""
-    if gathered or any(s % x.itemsize for s in x.strides):
-        return np.ascontiguousarray(x)
-    return x
+    if gathered or any(s % array.itemsize for s in array.strides):
+        return np.ascontiguousarray(array)
+    return array
 
 
-def _bytes(n: int) -> Aval:
-    return aval((n,), dt.uint8)
+def _bytes(size: int) -> Aval:
+    return aval((size,), dt.uint8)
 
 
-def _with_outputs(run: Kernel, outs: Sequence[Aval], temp: int, n: int) -> Kernel:
+def _with_outputs(launch: Kernel, outputs: Sequence[Aval], scratch: int, inputs: int) -> Kernel:
     """A function that makes the outputs (and the workspace) and passes them after the inputs."""
-    makers = [alloc.maker(a) for a in outs]
-    workspace = alloc.maker(_bytes(temp))
-    if len(makers) == 1 and not temp:
+    makers = [alloc.maker(a) for a in outputs]
+    workspace = alloc.maker(_bytes(scratch))
+    if len(makers) == 1 and not scratch:
         make = makers[0]
-        if n == 1:
-            return lambda x: run(x, make())
-        if n == 2:
-            return lambda x, y: run(x, y, make())
-        return lambda *xs: run(*xs, make())
+        if inputs == 1:
+            return lambda first: launch(first, make())
+        if inputs == 2:
+            return lambda first, second: launch(first, second, make())
+        return lambda *arrays: launch(*arrays, make())
 
-    def call(*xs: np.ndarray) -> Any:
+    def call(*arrays: np.ndarray) -> Any:
         fresh = [m() for m in makers]
-        if temp:
-            run(*xs, *fresh, workspace())
+        if scratch:
+            launch(*arrays, *fresh, workspace())
         else:
-            run(*xs, *fresh)
+            launch(*arrays, *fresh)
         return tuple(fresh) if len(fresh) > 1 else fresh[0]
 
     return call
 
 
-def _loop(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]) -> Kernel:
-    return LoopOp(op, params, ins, outs).caller()
+def _loop(
+    op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
+) -> Kernel:
+    return LoopOp(op, params, inputs, outputs).caller()
 
 
 def _contract(
-    op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]
+    op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> Kernel:
-    return ContractOp(op, params, ins, outs).caller()
+    return ContractOp(op, params, inputs, outputs).caller()
 
 
 def _attend(
-    op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]
+    op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> Kernel:
-    return AttendOp(op, params, ins, outs).caller()
+    return AttendOp(op, params, inputs, outputs).caller()
 
 
 # ---- kind host
-def _host(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]) -> Kernel:
+def _host(
+    op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
+) -> Kernel:
     function = op.body
     if function is None:
         raise BackendError(f"host op {op.name} has no function")
 
     def call(*xs: np.ndarray) -> Any:
         with plain_floats():
-            got = function(*xs, **params)
-        results = got if isinstance(got, (tuple, list)) else (got,)
-        arrays = tuple([np.asarray(r, a.dtype) for r, a in zip(results, outs)])
-        return arrays[0] if len(outs) == 1 else arrays
+            computed = function(*xs, **params)
+        results = computed if isinstance(computed, (tuple, list)) else (computed,)
+        arrays = tuple([np.asarray(r, a.dtype) for r, a in zip(results, outputs)])
+        return arrays[0] if len(outputs) == 1 else arrays
 
     return call
 
 
 # ---- kind scatter
 def _scatter(
-    op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]
+    op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> Kernel:
     """Inputs (index[n], update[n, inner]) -> zeros[rows, inner] with the updates added."""
-    index, update, out = ins[0], ins[1], outs[0]
-    inner = out.shape[1]
+    index, update, output = inputs[0], inputs[1], outputs[0]
+    inner = output.shape[1]
     kernel = ScatterKernel(
         index.size,
         inner,
-        Access(2, out.dtype, 0, (inner, 1)),
+        Access(2, output.dtype, 0, (inner, 1)),
         Access(0, index.dtype, 0, (1,)),
         Access(1, update.dtype, 0, (inner, 1)),
     )
     small = update.nbytes <= SMALL
-    run = make_caller(kernels.steps([kernel], 3)[0], 3, result=2, shared=None if small else pool())
-    make, straight = alloc.maker(out), np.ascontiguousarray
+    caller = make_caller(
+        kernels.steps([kernel], 3)[0], 3, result=2, shared=None if small else pool()
+    )
+    make, straight = alloc.maker(output), np.ascontiguousarray
 
-    def call(i: np.ndarray, u: np.ndarray) -> np.ndarray:
-        y = make()
-        y.fill(0)
-        return run(straight(i), straight(u), y)
+    def call(rows: np.ndarray, added: np.ndarray) -> np.ndarray:
+        result = make()
+        result.fill(0)
+        return caller(straight(rows), straight(added), result)
 
     return call
 

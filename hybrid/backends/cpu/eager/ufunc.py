@@ -33,33 +33,37 @@ def _keep_alive(ufunc: Any, what: Any) -> None:
         _KEPT.append(what)
 
 
-def make_ufunc(name: str, code: Code, ins: Sequence[np.dtype], outs: Sequence[np.dtype]) -> Any:
+def make_ufunc(
+    name: str, code: Code, read_types: Sequence[np.dtype], write_types: Sequence[np.dtype]
+) -> Any:
     """A ufunc whose only loop is `code`, an inner loop over operands of exactly these dtypes."""
-    nums = [d.num for d in (*ins, *outs)]
+    numbers = [d.num for d in (*read_types, *write_types)]
     label = name.encode()
-    if max(nums) < 128:
-        loops, data = (ctypes.c_void_p * 1)(code.address), (ctypes.c_void_p * 1)()
-        types: Any = (ctypes.c_char * len(nums))(*nums)  # type: ignore[misc]
-        kept: tuple[Any, ...] = (code, loops, data, types, label)
-        made = abi.new_ufunc()(
+    if max(numbers) < 128:
+        loops, user_data = (ctypes.c_void_p * 1)(code.address), (ctypes.c_void_p * 1)()
+        types: Any = (ctypes.c_char * len(numbers))(*numbers)  # type: ignore[misc]
+        owners: tuple[Any, ...] = (code, loops, user_data, types, label)
+        ufunc = abi.new_ufunc()(
             ctypes.addressof(loops),
-            ctypes.addressof(data),
+            ctypes.addressof(user_data),
             ctypes.addressof(types),
             1,
-            len(ins),
-            len(outs),
+            len(read_types),
+            len(write_types),
             -1,
             label,
             b"",
             0,
         )
     else:  # a dtype from outside NumPy (bfloat16): registered by type number instead
-        made = abi.new_ufunc()(None, None, None, 0, len(ins), len(outs), -1, label, b"", 0)
-        types = (ctypes.c_int * len(nums))(*nums)
-        abi.register_loop()(made, max(nums), code.address, ctypes.addressof(types), None)
-        kept = (code, types, label)
-    _keep_alive(made, kept)
-    return made
+        ufunc = abi.new_ufunc()(
+            None, None, None, 0, len(read_types), len(write_types), -1, label, b"", 0
+        )
+        types = (ctypes.c_int * len(numbers))(*numbers)
+        abi.register_loop()(ufunc, max(numbers), code.address, ctypes.addressof(types), None)
+        owners = (code, types, label)
+    _keep_alive(ufunc, owners)
+    return ufunc
 
 
 _UFUNCS: OrderedDict[Any, Any] = OrderedDict()
@@ -67,30 +71,32 @@ _LIMIT = 2048
 
 
 def program_ufunc(
-    name: str, program: Program, ins: Sequence[np.dtype], outs: Sequence[np.dtype]
+    name: str, program: Program, read_types: Sequence[np.dtype], write_types: Sequence[np.dtype]
 ) -> Any:
     """The ufunc of an elementwise program (no positions, no loads); equal requests share one."""
-    key = (program, tuple(ins), tuple(outs))
-    made = _UFUNCS.get(key)
-    if made is None:
+    request = (program, tuple(read_types), tuple(write_types))
+    ufunc = _UFUNCS.get(request)
+    if ufunc is None:
         digest = hashlib.sha256(
-            repr((program, [d.name for d in (*ins, *outs)])).encode()
+            repr((program, [d.name for d in (*read_types, *write_types)])).encode()
         ).hexdigest()
         symbol = f"u_{digest[:32]}"
         (code,) = compile_many(
-            [(symbol, ufunc_loop_text(program, tuple(ins), tuple(outs), symbol))]
+            [(symbol, ufunc_loop_text(program, tuple(read_types), tuple(write_types), symbol))]
         )
-        made = _UFUNCS[key] = make_ufunc(name, code, ins, outs)
+        ufunc = _UFUNCS[request] = make_ufunc(name, code, read_types, write_types)
         if len(_UFUNCS) > _LIMIT:
             _UFUNCS.popitem(last=False)
-    return made
+    return ufunc
 
 
-def usable(program: Program, ins: Sequence[np.dtype], outs: Sequence[np.dtype]) -> bool:
+def usable(
+    program: Program, read_types: Sequence[np.dtype], write_types: Sequence[np.dtype]
+) -> bool:
     """Whether NumPy can drive the program: operands, no positions, and the C API's limits."""
     return (
-        len(ins) > 0
-        and len(ins) + len(outs) <= MAX_OPERANDS
+        len(read_types) > 0
+        and len(read_types) + len(write_types) <= MAX_OPERANDS
         and not program.params
         and not any(i.prim in ("index", "coord", "load") for i in program.instrs)
     )

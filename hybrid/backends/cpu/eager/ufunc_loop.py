@@ -36,115 +36,120 @@ class _Loop:
         self.nin = len(program.args)
         self.unroll = unroll_of(cost(program, range(len(program.instrs))), False)
 
-    def item(self, array: str, ty: str, k: int) -> str:
-        p = self.code.once(f"getelementptr {ty}, ptr {array}, i64 {k}")
-        return self.code.once(f"load {ty}, ptr {p}, align 8")
+    def item(self, array: str, kind: str, operand: int) -> str:
+        pointer = self.code.once(f"getelementptr {kind}, ptr {array}, i64 {operand}")
+        return self.code.once(f"load {kind}, ptr {pointer}, align 8")
 
     def emit(self) -> None:
-        code, n = self.code, self.item("%dims", "i64", 0)
-        count = range(len(self.types))
-        self.bases = [self.item("%args", "ptr", k) for k in count]
-        self.steps = [self.item("%steps", "i64", k) for k in count]
+        code, length = self.code, self.item("%dims", "i64", 0)
+        operands = range(len(self.types))
+        self.bases = [self.item("%args", "ptr", k) for k in operands]
+        self.steps = [self.item("%steps", "i64", k) for k in operands]
         self.adjacent = [
             code.once(f"icmp eq i64 {s}, {SIZE[m]}") for s, m in zip(self.steps, self.mems)
         ]
         self.fixed = [code.once(f"icmp eq i64 {s}, 0") for s in self.steps[: self.nin]]
         simple = "true"
-        for k in count:
-            ok = (
-                code.once(f"or i1 {self.adjacent[k]}, {self.fixed[k]}")
-                if k < self.nin
-                else self.adjacent[k]
+        for operand in operands:
+            usable = (
+                code.once(f"or i1 {self.adjacent[operand]}, {self.fixed[operand]}")
+                if operand < self.nin
+                else self.adjacent[operand]
             )
-            simple = code.once(f"and i1 {simple}, {ok}")
+            simple = code.once(f"and i1 {simple}, {usable}")
         self.boxes = [code.alloca(f"[{_BUFFER} x {m}]") for m in self.mems]
-        block = code.once(f"select i1 {simple}, i64 {n}, i64 {_BUFFER}")
+        block = code.once(f"select i1 {simple}, i64 {length}, i64 {_BUFFER}")
 
-        def piece(i: str, _: list[str]) -> list[str]:
-            m = code.smin(block, code.op(f"sub i64 {n}, {i}"))
-            starts = [code.at("i8", b, code.mul(i, s)) for b, s in zip(self.bases, self.steps)]
-            reads = [self.read(k, starts[k], m) for k in range(self.nin)]
+        def piece(offset: str, _: list[str]) -> list[str]:
+            extent = code.smin(block, code.op(f"sub i64 {length}, {offset}"))
+            starts = [code.at("i8", b, code.mul(offset, s)) for b, s in zip(self.bases, self.steps)]
+            reads = [self.read(k, starts[k], extent) for k in range(self.nin)]
             writes = [
                 code.op(f"select i1 {self.adjacent[k]}, ptr {starts[k]}, ptr {self.boxes[k]}")
-                for k in count[self.nin :]
+                for k in operands[self.nin :]
             ]
-            self.vectors(reads, writes, m)
-            for k in count[self.nin :]:
-                self.unless(self.adjacent[k], lambda k=k: self.copy(k, starts[k], m, out=True))
+            self.vectors(reads, writes, extent)
+            for operand in operands[self.nin :]:
+                self.unless(
+                    self.adjacent[operand],
+                    lambda k=operand: self.copy(k, starts[k], extent, out=True),
+                )
             return []
 
-        code.loop("0", n, block, [], piece)
+        code.loop("0", length, block, [], piece)
 
     def unless(self, cond: str, then) -> None:  # type: ignore[no-untyped-def]
         self.code.when(self.code.op(f"xor i1 {cond}, true"), then)
 
-    def read(self, k: int, start: str, m: str) -> tuple[str, str]:
+    def read(self, operand: int, start: str, extent: str) -> tuple[str, str]:
         """(address, index mask) of an input, in place or buffered; a fixed element is spread."""
         code = self.code
 
         def fill() -> None:
             whole, part, after = code.label("one"), code.label("many"), code.label("filled")
-            code.branch(self.fixed[k], whole, part)
+            code.branch(self.fixed[operand], whole, part)
             code.start(whole)
-            x = code.op(f"load {self.mems[k]}, ptr {start}, align 1")
-            v = self.lanes.raw(self.mems[k])
-            first = code.op(f"insertelement {v} poison, {self.mems[k]} {x}, i64 0")
+            element = code.op(f"load {self.mems[operand]}, ptr {start}, align 1")
+            vector = self.lanes.raw(self.mems[operand])
+            first = code.op(f"insertelement {vector} poison, {self.mems[operand]} {element}, i64 0")
             zero = f"<{_WIDTH} x i32> zeroinitializer"
-            spread = code.op(f"shufflevector {v} {first}, {v} poison, {zero}")
-            code.do(f"store {v} {spread}, ptr {self.boxes[k]}, align 64")
+            spread = code.op(f"shufflevector {vector} {first}, {vector} poison, {zero}")
+            code.do(f"store {vector} {spread}, ptr {self.boxes[operand]}, align 64")
             code.jump(after)
             code.start(part)
-            self.copy(k, start, m, out=False)
+            self.copy(operand, start, extent, out=False)
             code.jump(after)
             code.start(after)
 
-        self.unless(self.adjacent[k], fill)
-        where = code.op(f"select i1 {self.adjacent[k]}, ptr {start}, ptr {self.boxes[k]}")
-        return where, code.once(f"select i1 {self.fixed[k]}, i64 0, i64 -1")
+        self.unless(self.adjacent[operand], fill)
+        where = code.op(
+            f"select i1 {self.adjacent[operand]}, ptr {start}, ptr {self.boxes[operand]}"
+        )
+        return where, code.once(f"select i1 {self.fixed[operand]}, i64 0, i64 -1")
 
-    def copy(self, k: int, start: str, m: str, out: bool) -> None:
+    def copy(self, operand: int, start: str, extent: str, out: bool) -> None:
         """Move m elements between an operand and its buffer."""
-        code, mem = self.code, self.mems[k]
+        code, stored = self.code, self.mems[operand]
 
-        def one(j: str, _: list[str]) -> list[str]:
-            inside = code.at(mem, self.boxes[k], j)
-            outside = code.at("i8", start, code.mul(j, self.steps[k]))
+        def move(j: str, _: list[str]) -> list[str]:
+            inside = code.at(stored, self.boxes[operand], j)
+            outside = code.at("i8", start, code.mul(j, self.steps[operand]))
             source, target = (inside, outside) if out else (outside, inside)
-            value = code.op(f"load {mem}, ptr {source}, align 1")
-            code.do(f"store {mem} {value}, ptr {target}, align 1")
+            value = code.op(f"load {stored}, ptr {source}, align 1")
+            code.do(f"store {stored} {value}, ptr {target}, align 1")
             return []
 
-        code.loop("0", m, "1", [], one)
+        code.loop("0", extent, "1", [], move)
 
-    def vectors(self, reads: list[tuple[str, str]], writes: list[str], m: str) -> None:
+    def vectors(self, reads: list[tuple[str, str]], writes: list[str], extent: str) -> None:
         code, start = self.code, "0"
 
-        def visit(at: Position) -> None:
-            args = []
-            for (where, keep), ty in zip(reads, self.types):
-                place = at._replace(j=code.op(f"and i64 {at.j}, {keep}"))
-                args.append(load_row(self.lanes, ty, where, None, place))
-            outs = emit_program(self.lanes, self.program, args, [])
-            for value, where, ty in zip(outs, writes, self.types[self.nin :]):
-                store_row(self.lanes, ty, value, where, None, at)
+        def visit(position: Position) -> None:
+            values = []
+            for (where, keep), kind in zip(reads, self.types):
+                place = position._replace(j=code.op(f"and i64 {position.j}, {keep}"))
+                values.append(load_row(self.lanes, kind, where, None, place))
+            results = emit_program(self.lanes, self.program, values, [])
+            for value, where, kind in zip(results, writes, self.types[self.nin :]):
+                store_row(self.lanes, kind, value, where, None, position)
 
         if self.unroll:
 
             def main(j: str, _: list[str]) -> list[str]:
-                for u in range(self.unroll):
-                    visit(Position(code.add(j, str(_WIDTH * u))))
+                for part in range(self.unroll):
+                    visit(Position(code.add(j, str(_WIDTH * part))))
                 return []
 
             start, _ = code.loop(
-                "0", m, str(_WIDTH * self.unroll), [], main, full=_WIDTH * self.unroll
+                "0", extent, str(_WIDTH * self.unroll), [], main, full=_WIDTH * self.unroll
             )
 
         def tail(j: str, _: list[str]) -> list[str]:
-            count = code.op(f"sub i64 {m}, {j}")
+            count = code.op(f"sub i64 {extent}, {j}")
             visit(Position(j, tail_mask(self.lanes, count), count))
             return []
 
-        code.loop(start, m, str(_WIDTH), [], tail)
+        code.loop(start, extent, str(_WIDTH), [], tail)
 
 
 def _check(program: Program, dtypes_in: Sequence[np.dtype], dtypes_out: Sequence[np.dtype]) -> None:
@@ -166,9 +171,9 @@ def ufunc_loop_text(
     _check(program, dtypes_in, dtypes_out)
     loop = _Loop(program)
     code = loop.code
-    csr = code.op("call i32 @hy_fp_enter()")
+    control_word = code.op("call i32 @hy_fp_enter()")
     loop.emit()
-    code.do(f"call void @hy_fp_leave(i32 {csr})")
+    code.do(f"call void @hy_fp_leave(i32 {control_word})")
     code.do("ret void")
     head = f"define void @{symbol}(ptr %args, ptr %dims, ptr %steps, ptr %data) nounwind {{"
     text = "\n".join(

@@ -32,45 +32,45 @@ CHECKED, OFFSET, DESCR, RANK, SIZES, STEPS, FALLBACK, FUNCTIONS = range(0, 64, 8
 
 
 def _text() -> str:
-    data, flags = abi.array_data(), abi.array_flags()
-    f = Fn("hy_view", "ptr", "nounwind", me="ptr", args="ptr", count="i64")
-    table = table_of(f)
-    functions = f.ld(table, FUNCTIONS)
-    f.go_if(f.cmp("ne", "%count", 1), "fallback")
-    x = f.ld("%args")
-    has = f.ld(x, flags, "i32")
-    checked = f.op(f"trunc i64 {f.ld(table, CHECKED, 'i64')} to i32")
-    missing = f.op(f"and i32 {checked}, {f.op(f'xor i32 {has}, -1')}")
-    f.go_if(f.cmp("ne", missing, 0, "i32"), "fallback")
-    descr = f.ld(table, DESCR)
-    f.call("void", f.ld(functions, INCREF), f"ptr {descr}")
-    rank = f.op(f"trunc i64 {f.ld(table, RANK, 'i64')} to i32")
-    writeable = f.op(f"and i32 {has}, {abi.WRITEABLE}")
-    memory = f.at(f.ld(x, data), f.ld(table, OFFSET, "i64"))
-    out = f.call(
+    data_offset, flags = abi.array_data(), abi.array_flags()
+    writer = Fn("hy_view", "ptr", "nounwind", me="ptr", args="ptr", count="i64")
+    table = table_of(writer)
+    functions = writer.ld(table, FUNCTIONS)
+    writer.go_if(writer.cmp("ne", "%count", 1), "fallback")
+    array = writer.ld("%args")
+    present = writer.ld(array, flags, "i32")
+    checked = writer.op(f"trunc i64 {writer.ld(table, CHECKED, 'i64')} to i32")
+    missing = writer.op(f"and i32 {checked}, {writer.op(f'xor i32 {present}, -1')}")
+    writer.go_if(writer.cmp("ne", missing, 0, "i32"), "fallback")
+    descr = writer.ld(table, DESCR)
+    writer.call("void", writer.ld(functions, INCREF), f"ptr {descr}")
+    rank = writer.op(f"trunc i64 {writer.ld(table, RANK, 'i64')} to i32")
+    writeable = writer.op(f"and i32 {present}, {abi.WRITEABLE}")
+    memory = writer.at(writer.ld(array, data_offset), writer.ld(table, OFFSET, "i64"))
+    result = writer.call(
         "ptr",
-        f.ld(functions, NEW_ARRAY),
-        f"ptr {f.ld(functions, ARRAY_TYPE)}",
+        writer.ld(functions, NEW_ARRAY),
+        f"ptr {writer.ld(functions, ARRAY_TYPE)}",
         f"ptr {descr}",
         f"i32 {rank}",
-        f"ptr {f.ld(table, SIZES)}",
-        f"ptr {f.ld(table, STEPS)}",
+        f"ptr {writer.ld(table, SIZES)}",
+        f"ptr {writer.ld(table, STEPS)}",
         f"ptr {memory}",
         f"i32 {writeable}",
         "ptr null",
     )
-    f.go_if(f.op(f"icmp eq ptr {out}, null"), "done")
-    f.call("void", f.ld(functions, INCREF), f"ptr {x}")
-    bad = f.call("i32", f.ld(functions, SET_BASE), f"ptr {out}", f"ptr {x}")
-    f.go_if(f.cmp("ne", bad, 0, "i32"), "lost")
-    f.label("done")
-    f.ret(out)
-    f.label("lost")
-    f.call("void", f.ld(functions, DECREF), f"ptr {out}")
-    f.ret("null")
-    f.label("fallback")
-    call_fallback(f, functions, f.ld(table, FALLBACK))
-    return f.text() + UNLIKELY
+    writer.go_if(writer.op(f"icmp eq ptr {result}, null"), "done")
+    writer.call("void", writer.ld(functions, INCREF), f"ptr {array}")
+    refused = writer.call("i32", writer.ld(functions, SET_BASE), f"ptr {result}", f"ptr {array}")
+    writer.go_if(writer.cmp("ne", refused, 0, "i32"), "lost")
+    writer.label("done")
+    writer.ret(result)
+    writer.label("lost")
+    writer.call("void", writer.ld(functions, DECREF), f"ptr {result}")
+    writer.ret("null")
+    writer.label("fallback")
+    call_fallback(writer, functions, writer.ld(table, FALLBACK))
+    return writer.text() + UNLIKELY
 
 
 @lru_cache(None)
@@ -79,24 +79,24 @@ def _view() -> Method:
 
 
 def make_viewer(
-    out: Aval, offset: int, strides: tuple[int, ...], fallback: Callable[..., Any] | None = None
+    aval: Aval, offset: int, strides: tuple[int, ...], fallback: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
     """A C function x -> array of out's shape and dtype at byte `offset` from x's first element.
 
     With a fallback, x must be C-contiguous or fallback(x) is the result; without one nothing is
     checked.
     """
-    n = max(out.ndim, 1)
-    sizes, steps = (ctypes.c_int64 * n)(*out.shape), (ctypes.c_int64 * n)(*strides)
+    rank = max(aval.ndim, 1)
+    sizes, steps = (ctypes.c_int64 * rank)(*aval.shape), (ctypes.c_int64 * rank)(*strides)
     functions = function_table()
     words = (
         abi.C_CONTIGUOUS if fallback is not None else 0,
         offset,
-        id(out.dtype),
-        out.ndim,
+        id(aval.dtype),
+        aval.ndim,
         ctypes.addressof(sizes),
         ctypes.addressof(steps),
         id(fallback) if fallback is not None else 0,
         ctypes.addressof(functions),
     )
-    return _view().make(words, (out.dtype, sizes, steps, fallback, functions))
+    return _view().make(words, (aval.dtype, sizes, steps, fallback, functions))

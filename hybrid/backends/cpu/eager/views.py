@@ -24,48 +24,51 @@ Kernel = Callable[..., Any]
 _STRIDES_LIMIT = 64
 
 
-def view(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]) -> Kernel:
+def view(
+    op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
+) -> Kernel:
     """Kind view: the same memory where the layout allows, else a view of a contiguous copy."""
     layout = op.layout
     if layout is None:
         raise BackendError(f"view op {op.name} has no layout")
-    a, out, item = ins[0], outs[0], ins[0].dtype.itemsize
-    shape, d = out.shape, out.dtype
-    if a.size == 0 or out.size == 0:
-        return lambda x: np.empty(shape, d)
+    source, target, itemsize = inputs[0], outputs[0], inputs[0].dtype.itemsize
+    if source.size == 0 or target.size == 0:
+        return lambda array: np.empty(target.shape, target.dtype)
 
     def viewer(strides: Ints, fallback: Kernel | None = None) -> Kernel | None:
-        got = layout(a, strides, 0, **params)
-        if got is None:
+        placed = layout(source, strides, 0, **params)
+        if placed is None:
             return None
-        return make_viewer(out, got[0] * item, tuple(s * item for s in got[1]), fallback)
+        offset, steps = placed
+        return make_viewer(target, offset * itemsize, tuple(s * itemsize for s in steps), fallback)
 
     def of_strides(nbytes: Ints) -> Kernel:
-        made = None if any(s % item for s in nbytes) else viewer(tuple(s // item for s in nbytes))
-        return made or copy_first
+        whole = not any(s % itemsize for s in nbytes)
+        return (viewer(tuple(s // itemsize for s in nbytes)) if whole else None) or copy_first
 
     known: dict[Ints, Kernel] = {}
 
-    def other(x: np.ndarray) -> np.ndarray:
+    def other(array: np.ndarray) -> np.ndarray:
         """Arrays that are not C-contiguous: one viewer for each tuple of strides."""
-        f = known.get(x.strides)
-        if f is None:
+        viewed = known.get(array.strides)
+        if viewed is None:
             if len(known) >= _STRIDES_LIMIT:
                 known.clear()
-            f = known[x.strides] = of_strides(x.strides)
-        return f(x)
+            viewed = known[array.strides] = of_strides(array.strides)
+        return viewed(array)
 
-    def copy_first(x: np.ndarray) -> np.ndarray:
-        return call(np.ascontiguousarray(x))
+    def copy_first(array: np.ndarray) -> np.ndarray:
+        return call(np.ascontiguousarray(array))
 
-    straight = viewer(contiguous_strides(a.shape), other)
-    if straight is None:
+    call: Any = viewer(contiguous_strides(source.shape), other)
+    if call is None:
         raise BackendError(f"view op {op.name} has no layout even for contiguous elements")
-    call: Kernel = straight
-    return call
+    return call  # type: ignore[no-any-return]
 
 
-def place(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Aval, ...]) -> Kernel:
+def place(
+    op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
+) -> Kernel:
     """Kind place: operands copied into regions of a fresh output.
 
     The layout gives one region (offset, shape, strides) per operand.  Fact 'base': the first
@@ -74,25 +77,28 @@ def place(op: Op, params: dict[str, Any], ins: tuple[Aval, ...], outs: tuple[Ava
     layout = op.layout
     if layout is None:
         raise BackendError(f"place op {op.name} has no layout")
-    out, item = outs[0], outs[0].dtype.itemsize
+    target, itemsize = outputs[0], outputs[0].dtype.itemsize
     regions = [
-        (o * item, tuple(sh), tuple(s * item for s in st)) for o, sh, st in layout(*ins, **params)
+        (o * itemsize, tuple(sh), tuple(s * itemsize for s in st))
+        for o, sh, st in layout(*inputs, **params)
     ]
     first = int(op.has("base"))
-    if len(regions) + first != len(ins):
-        raise BackendError(f"place op {op.name} has {len(regions)} regions for {len(ins)} operands")
+    if len(regions) + first != len(inputs):
+        raise BackendError(
+            f"place op {op.name} has {len(regions)} regions for {len(inputs)} operands"
+        )
     live = [(k + first, r) for k, r in enumerate(regions) if 0 not in r[1]]
-    make, d, zeros = alloc.maker(out), out.dtype, op.has("zeros")
-    new, copyto = np.ndarray, np.copyto
+    allocate, dtype, zeros = alloc.maker(target), target.dtype, op.has("zeros")
+    make_array, copyto = np.ndarray, np.copyto
 
-    def call(*xs: np.ndarray) -> np.ndarray:
-        y = make()
+    def call(*arrays: np.ndarray) -> np.ndarray:
+        result = allocate()
         if first:
-            copyto(y, xs[0])
+            copyto(result, arrays[0])
         elif zeros:
-            y.fill(0)
-        for k, (offset, shape, strides) in live:
-            copyto(new(shape, d, y, offset, strides), xs[k])
-        return y
+            result.fill(0)
+        for operand, (offset, shape, strides) in live:
+            copyto(make_array(shape, dtype, result, offset, strides), arrays[operand])
+        return result
 
     return call

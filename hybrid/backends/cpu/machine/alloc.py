@@ -55,11 +55,11 @@ def size_class(nbytes: int) -> int:
 
 
 def _block_type(size: int) -> type:
-    free = _FREE.setdefault(size, [])
+    blocks = _FREE.setdefault(size, [])
 
     def release(
         self: Any,
-        append: Any = free.append,
+        append: Any = blocks.append,
         address: Any = ctypes.addressof,
         counter: Any = _RELEASES.__next__,
         trim: Any = None,
@@ -84,9 +84,9 @@ def _map(size: int) -> int:
     return address
 
 
-def _take(size: int, free: list[int]) -> int:
+def _take(size: int, blocks: list[int]) -> int:
     try:
-        return free.pop()
+        return blocks.pop()
     except IndexError:
         pass
     try:
@@ -108,10 +108,10 @@ def trim(limit: int = 0) -> None:
     """Return unused blocks to the system until at most `limit` bytes are kept, largest first."""
     excess = cached_bytes() - limit
     for size in sorted(_FREE, reverse=True):
-        free = _FREE[size]
+        blocks = _FREE[size]
         while excess > 0:
             try:
-                address = free.pop(0)
+                address = blocks.pop(0)
             except IndexError:
                 break
             _MAPS.pop(address, None)
@@ -125,15 +125,15 @@ def _bound() -> None:
 
 def maker(aval: Aval) -> Callable[[], np.ndarray]:
     """A function that gives a fresh contiguous array of that shape and dtype, undefined inside."""
-    shape, d = aval.shape, aval.dtype
+    shape, dtype = aval.shape, aval.dtype
     if aval.nbytes < LARGE:
-        return partial(np.empty, shape, d)
+        return partial(np.empty, shape, dtype)
     size = size_class(aval.nbytes)
     kind: Any = _CLASSES.get(size) or _block_type(size)
-    free, at, array, take = _FREE[size], kind.from_address, np.ndarray, _take
+    blocks, from_address, array, take = _FREE[size], kind.from_address, np.ndarray, _take
 
     def fresh() -> np.ndarray:
-        return array(shape, d, at(free.pop() if free else take(size, free)))
+        return array(shape, dtype, from_address(blocks.pop() if blocks else take(size, blocks)))
 
     return fresh
 

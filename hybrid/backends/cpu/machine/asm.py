@@ -22,8 +22,8 @@ Num = str | int
 class Fn:
     """One function under construction: `Fn("f", "i64", p="ptr")`; the parameter is %p."""
 
-    def __init__(self, name: str, ret: str, attrs: str = "", **params: str) -> None:
-        self.name, self.ret_type, self.attrs, self.params = name, ret, attrs, params
+    def __init__(self, name: str, result: str, attributes: str = "", **params: str) -> None:
+        self.name, self.ret_type, self.attrs, self.params = name, result, attributes, params
         self.head: list[str] = []
         self.lines: list[str] = []
         self.count = 0
@@ -40,10 +40,10 @@ class Fn:
     def do(self, text: str) -> None:
         self.lines.append("  " + text)
 
-    def var(self, ty: str, count: int = 1) -> str:
+    def var(self, kind: str, count: int = 1) -> str:
         """Stack memory of the function (allocated once, in the entry block)."""
         self.count += 1
-        self.head.append(f"  %v{self.count} = alloca [{count} x {ty}], align 16")
+        self.head.append(f"  %v{self.count} = alloca [{count} x {kind}], align 16")
         return f"%v{self.count}"
 
     def at(self, base: str, offset: Num = 0) -> str:
@@ -54,49 +54,48 @@ class Fn:
         """Pointer to record `index` of `size` bytes."""
         return self.op(f"getelementptr [{size} x i8], ptr {base}, i64 {index}")
 
-    def ld(self, base: str, offset: Num = 0, ty: str = "ptr") -> str:
-        return self.op(f"load {ty}, ptr {self.at(base, offset)}")
+    def ld(self, base: str, offset: Num = 0, kind: str = "ptr") -> str:
+        return self.op(f"load {kind}, ptr {self.at(base, offset)}")
 
-    def st(self, ty: str, value: Num, base: str, offset: Num = 0) -> None:
+    def st(self, kind: str, value: Num, base: str, offset: Num = 0) -> None:
         address = self.at(base, offset)
-        self.do(f"store {ty} {value}, ptr {address}")
+        self.do(f"store {kind} {value}, ptr {address}")
 
-    def add(self, a: Num, b: Num, ty: str = "i64") -> str:
-        return self.op(f"add {ty} {a}, {b}")
+    def add(self, left: Num, right: Num, kind: str = "i64") -> str:
+        return self.op(f"add {kind} {left}, {right}")
 
-    def cmp(self, how: str, a: Num, b: Num, ty: str = "i64") -> str:
-        return self.op(f"icmp {how} {ty} {a}, {b}")
+    def cmp(self, predicate: str, left: Num, right: Num, kind: str = "i64") -> str:
+        return self.op(f"icmp {predicate} {kind} {left}, {right}")
 
     def both(self, a: str, b: str) -> str:
         return self.op(f"and i1 {a}, {b}")
 
-    def either(self, a: str, b: str) -> str:
-        return self.op(f"or i1 {a}, {b}")
+    def either(self, left: str, right: str) -> str:
+        return self.op(f"or i1 {left}, {right}")
 
-    def pick(self, cond: str, a: Num, b: Num, ty: str = "i64") -> str:
-        return self.op(f"select i1 {cond}, {ty} {a}, {ty} {b}")
+    def pick(self, condition: str, left: Num, right: Num, kind: str = "i64") -> str:
+        return self.op(f"select i1 {condition}, {kind} {left}, {kind} {right}")
 
-    def call(self, ret: str, target: str, *args: str, variadic: str = "") -> str:
+    def call(self, result: str, target: str, *arguments: str, variadic: str = "") -> str:
         """Call @name or a %pointer; args are "type value" texts."""
-        text = f"call {variadic or ret} {target}({', '.join(args)})"
-        if ret == "void":
+        text = f"call {variadic or result} {target}({', '.join(arguments)})"
+        if result == "void":
             self.do(text)
             return ""
         return self.op(text)
 
-    def atomic(self, rmw: str, ty: str, base: str, offset: int, value: Num) -> str:
-        return self.op(f"atomicrmw {rmw} ptr {self.at(base, offset)}, {ty} {value} seq_cst")
+    def atomic(self, operation: str, kind: str, base: str, offset: int, value: Num) -> str:
+        return self.op(f"atomicrmw {operation} ptr {self.at(base, offset)}, {kind} {value} seq_cst")
 
-    def load_atomic(self, ty: str, base: str, offset: int = 0) -> str:
-        align = 8 if ty in ("i64", "ptr") else 4
-        return self.op(f"load atomic {ty}, ptr {self.at(base, offset)} seq_cst, align {align}")
+    def load_atomic(self, kind: str, base: str, offset: int = 0) -> str:
+        align = 8 if kind in ("i64", "ptr") else 4
+        return self.op(f"load atomic {kind}, ptr {self.at(base, offset)} seq_cst, align {align}")
 
-    def swap_if(self, ty: str, base: str, offset: int, expected: Num, new: Num) -> str:
+    def swap_if(self, kind: str, base: str, offset: int, expected: Num, desired: Num) -> str:
         """Compare and swap; i1 success."""
-        pair = self.op(
-            f"cmpxchg ptr {self.at(base, offset)}, {ty} {expected}, {ty} {new} seq_cst seq_cst"
-        )
-        return self.op(f"extractvalue {{ {ty}, i1 }} {pair}, 1")
+        values = f"{kind} {expected}, {kind} {desired}"
+        pair = self.op(f"cmpxchg ptr {self.at(base, offset)}, {values} seq_cst seq_cst")
+        return self.op(f"extractvalue {{ {kind}, i1 }} {pair}, 1")
 
     # ---- control
     def fresh(self) -> str:
@@ -115,46 +114,49 @@ class Fn:
             self.do(f"br label %{name}")
             self.ended = True
 
-    def branch(self, cond: str, yes: str, no: str, unlikely: bool = False) -> None:
-        self.do(f"br i1 {cond}, label %{yes}, label %{no}" + (", !prof !0" if unlikely else ""))
+    def branch(self, condition: str, target: str, otherwise: str, unlikely: bool = False) -> None:
+        self.do(
+            f"br i1 {condition}, label %{target}, label %{otherwise}"
+            + (", !prof !0" if unlikely else "")
+        )
         self.ended = True
 
-    def go_if(self, cond: str, target: str, unlikely: bool = True) -> None:
+    def go_if(self, condition: str, target: str, unlikely: bool = True) -> None:
         """Jump to `target` when cond holds, else go on."""
-        rest = self.fresh()
-        self.branch(cond, target, rest, unlikely)
-        self.label(rest)
+        behind = self.fresh()
+        self.branch(condition, target, behind, unlikely)
+        self.label(behind)
 
     def ret(self, value: Num | None = None) -> None:
         self.do("ret void" if value is None else f"ret {self.ret_type} {value}")
         self.ended = True
 
     @contextmanager
-    def when(self, cond: str, unlikely: bool = False) -> Iterator[None]:
-        yes, rest = self.fresh(), self.fresh()
-        self.branch(cond, yes, rest, unlikely)
-        self.label(yes)
+    def when(self, condition: str, unlikely: bool = False) -> Iterator[None]:
+        inside, behind = self.fresh(), self.fresh()
+        self.branch(condition, inside, behind, unlikely)
+        self.label(inside)
         yield
-        self.go(rest)
-        self.label(rest)
+        self.go(behind)
+        self.label(behind)
 
     @contextmanager
     def each(self, count: Num, start: Num = 0) -> Iterator[str]:
         """for i in start..count-1; yields the i64 counter."""
-        head, body, rest = self.fresh(), self.fresh(), self.fresh()
+        head, inside, behind = self.fresh(), self.fresh(), self.fresh()
         before = self.block
         self.label(head)
         self.count += 1
-        i = f"%i{self.count}"
+        counter = f"%i{self.count}"
         where = len(self.lines)
         self.lines.append("")
-        self.branch(self.cmp("ult", i, count), body, rest)
-        self.label(body)
-        yield i
-        after = self.add(i, 1)
-        self.lines[where] = f"  {i} = phi i64 [{start}, %{before}], [{after}, %{self.block}]"
+        self.branch(self.cmp("ult", counter, count), inside, behind)
+        self.label(inside)
+        yield counter
+        after = self.add(counter, 1)
+        self.lines[where] = f"  {counter} = phi i64 [{start}, %{before}], [{after}, %{self.block}]"
         self.go(head)
-        self.label(rest)
+        self.label(behind)
 
     def text(self) -> str:
         params = ", ".join(f"{t} %{n}" for n, t in self.params.items())

@@ -82,20 +82,20 @@ CTL_BYTES = CTL["workers"] + WORKER_BYTES * MAX_WORKERS
 W_CTL, W_ID, W_SCRATCH, W_SIZE, W_THREAD = 0, 8, 16, 24, 32
 
 
-def libc(f: Fn, ctl: str, name: str) -> str:
+def libc(writer: Fn, control: str, name: str) -> str:
     """The address of a C function."""
-    return f.ld(ctl, CTL[name])
+    return writer.ld(control, CTL[name])
 
 
-def futex(f: Fn, ctl: str, word: str, how: int, value: str) -> None:
+def futex(writer: Fn, control: str, word: str, operation: int, value: str) -> None:
     """futex(ctl + word, how, value) without timeout."""
-    address = f.at(ctl, CTL[word])
-    f.call(
+    address = writer.at(control, CTL[word])
+    writer.call(
         "i64",
-        libc(f, ctl, "syscall"),
+        libc(writer, control, "syscall"),
         f"i64 {m.SYS_FUTEX}",
         f"ptr {address}",
-        f"i64 {how}",
+        f"i64 {operation}",
         f"i64 {value}",
         "ptr null",
         "ptr null",

@@ -37,56 +37,56 @@ class DiskCache:
             # neither a later change of directory nor of a link may lead elsewhere
             self.folder = os.path.realpath(self.folder)
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            info = os.stat(self.folder, follow_symlinks=False)
+            status = os.stat(self.folder, follow_symlinks=False)
         except (OSError, ValueError):  # no such place, or no name for one
             return False
-        return stat.S_ISDIR(info.st_mode) and _ours(info)
+        return stat.S_ISDIR(status.st_mode) and _ours(status)
 
-    def _path(self, key: bytes) -> str:
-        return f"{self.folder}/{key.hex()}.o"
+    def _path(self, digest_key: bytes) -> str:
+        return f"{self.folder}/{digest_key.hex()}.o"
 
-    def get(self, key: bytes) -> bytes | None:
+    def get(self, wanted: bytes) -> bytes | None:
         """The stored bytes, or None."""
         if not self._usable:
             return None
-        path = self._path(key)
+        path = self._path(wanted)
         try:
-            with open(path, "rb", buffering=0, opener=_open) as f:
-                info = os.fstat(f.fileno())
-                if not stat.S_ISREG(info.st_mode) or not _ours(info):
+            with open(path, "rb", buffering=0, opener=_open) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode) or not _ours(status):
                     return None
-                if not HEAD.size <= info.st_size <= HEAD.size + self.limit:
+                if not HEAD.size <= status.st_size <= HEAD.size + self.limit:
                     return None
-                data = f.readall()
+                data = file.readall()
             if len(data) < HEAD.size:
                 return None
             magic, stored, length, digest = HEAD.unpack_from(data)
             body = data[HEAD.size :]
             if (
                 magic != MAGIC
-                or stored != key
+                or stored != wanted
                 or length != len(body)
-                or digest != hashlib.sha256(key + body).digest()
+                or digest != hashlib.sha256(wanted + body).digest()
             ):
                 return None
         except (OSError, MemoryError):
             return None
-        if time.time() - info.st_mtime > DAY:
+        if time.time() - status.st_mtime > DAY:
             _touch(path)
         return body
 
-    def put(self, key: bytes, body: bytes) -> None:
+    def put(self, digest: bytes, body: bytes) -> None:
         """Store; readers see the whole file or none."""
         if not self._usable:
             return
-        head = HEAD.pack(MAGIC, key, len(body), hashlib.sha256(key + body).digest())
+        head = HEAD.pack(MAGIC, digest, len(body), hashlib.sha256(digest + body).digest())
         name = None
         try:
-            fd, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-            with os.fdopen(fd, "wb") as f:
-                f.write(head)
-                f.write(body)
-            os.replace(name, self._path(key))
+            descriptor, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(head)
+                file.write(body)
+            os.replace(name, self._path(digest))
             name = None
             if self._puts % 64 == 0:
                 self._trim()
@@ -99,15 +99,15 @@ class DiskCache:
 
     def _trim(self) -> None:
         """Remove stale temporary files and the oldest entries above the limit."""
-        files, total, now = [], 0, time.time()
+        files, total, current = [], 0, time.time()
         with os.scandir(self.folder) as entries:
-            for e in entries:
-                info = e.stat(follow_symlinks=False)
-                if e.name.endswith(".tmp") and now - info.st_mtime > DAY:
-                    _remove(e.path)
-                elif e.name.endswith(".o"):
-                    files.append((info.st_mtime, info.st_size, e.path))
-                    total += info.st_size
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                if entry.name.endswith(".tmp") and current - status.st_mtime > DAY:
+                    _remove(entry.path)
+                elif entry.name.endswith(".o"):
+                    files.append((status.st_mtime, status.st_size, entry.path))
+                    total += status.st_size
         if total <= self.limit:
             return
         for _, size, path in sorted(files):
@@ -117,9 +117,9 @@ class DiskCache:
                 break
 
 
-def _ours(info: os.stat_result) -> bool:
+def _ours(status: os.stat_result) -> bool:
     """Whether what was found belongs to this user and nobody else can write it: it is executed."""
-    return info.st_uid == os.geteuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _open(path: str, flags: int) -> int:

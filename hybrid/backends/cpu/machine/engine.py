@@ -35,338 +35,369 @@ NAMES = ("hy_worker", "hy_plan", "hy_limit", "hy_reset", "hy_block_take", "hy_bl
 
 def _now() -> Fn:
     """Monotonic nanoseconds."""
-    f = Fn("hy_now", "i64", "noinline", ctl="ptr")
-    ts = f.var("i64", 2)
-    f.call("i32", libc(f, "%ctl", "clock_gettime"), f"i32 {m.CLOCK_MONOTONIC}", f"ptr {ts}")
-    f.ret(f.add(f.op(f"mul i64 {f.ld(ts, 0, 'i64')}, 1000000000"), f.ld(ts, 8, "i64")))
-    return f
+    writer = Fn("hy_now", "i64", "noinline", ctl="ptr")
+    timespec = writer.var("i64", 2)
+    writer.call(
+        "i32", libc(writer, "%ctl", "clock_gettime"), f"i32 {m.CLOCK_MONOTONIC}", f"ptr {timespec}"
+    )
+    writer.ret(
+        writer.add(
+            writer.op(f"mul i64 {writer.ld(timespec, 0, 'i64')}, 1000000000"),
+            writer.ld(timespec, 8, "i64"),
+        )
+    )
+    return writer
 
 
 def _spin() -> Fn:
     """Poll until `*p != old` (under mask) or spin_ns have passed; 1 when it changed."""
-    f = Fn("hy_spin", "i1", "noinline", ctl="ptr", p="ptr", mask="i64", old="i64")
-    start = f.call("i64", "@hy_now", "ptr %ctl")
-    limit = f.add(start, f.ld("%ctl", CTL["spin_ns"], "i64"))
-    f.label("again")
-    with f.each(16):
-        f.do("call void @llvm.x86.sse2.pause()")
-        now = f.op(f"and i64 {f.load_atomic('i64', '%p')}, %mask")
-        f.go_if(f.cmp("ne", now, "%old"), "changed")
-    late = f.cmp("ugt", f.call("i64", "@hy_now", "ptr %ctl"), limit)
-    f.branch(late, "out", "again")
-    f.label("out")
-    f.ret("false")
-    f.label("changed")
-    f.ret("true")
-    return f
+    writer = Fn("hy_spin", "i1", "noinline", ctl="ptr", p="ptr", mask="i64", old="i64")
+    start = writer.call("i64", "@hy_now", "ptr %ctl")
+    limit = writer.add(start, writer.ld("%ctl", CTL["spin_ns"], "i64"))
+    writer.label("again")
+    with writer.each(16):
+        writer.do("call void @llvm.x86.sse2.pause()")
+        current = writer.op(f"and i64 {writer.load_atomic('i64', '%p')}, %mask")
+        writer.go_if(writer.cmp("ne", current, "%old"), "changed")
+    late = writer.cmp("ugt", writer.call("i64", "@hy_now", "ptr %ctl"), limit)
+    writer.branch(late, "out", "again")
+    writer.label("out")
+    writer.ret("false")
+    writer.label("changed")
+    writer.ret("true")
+    return writer
 
 
 def _alloc() -> Fn:
     """A block of at least `bytes` usable bytes, 64-byte aligned; null when memory is out."""
-    f = Fn("hy_alloc", "ptr", "noinline", ctl="ptr", bytes="i64")
-    want = f.op(f"and i64 {f.add('%bytes', BLOCK_HEADER + 63)}, -64")
-    huge = f.cmp("uge", want, 4 << 20)
-    align = f.pick(huge, 2 << 20, 64)
-    block = f.call("ptr", libc(f, "%ctl", "aligned_alloc"), f"i64 {align}", f"i64 {want}")
-    f.go_if(f.cmp("eq", block, "null", "ptr"), "out")
-    with f.when(huge):
-        f.call(
+    writer = Fn("hy_alloc", "ptr", "noinline", ctl="ptr", bytes="i64")
+    want = writer.op(f"and i64 {writer.add('%bytes', BLOCK_HEADER + 63)}, -64")
+    huge = writer.cmp("uge", want, 4 << 20)
+    align = writer.pick(huge, 2 << 20, 64)
+    block = writer.call("ptr", libc(writer, "%ctl", "aligned_alloc"), f"i64 {align}", f"i64 {want}")
+    writer.go_if(writer.cmp("eq", block, "null", "ptr"), "out")
+    with writer.when(huge):
+        writer.call(
             "i32",
-            libc(f, "%ctl", "madvise"),
+            libc(writer, "%ctl", "madvise"),
             f"ptr {block}",
             f"i64 {want}",
             f"i32 {m.MADV_HUGEPAGE}",
         )
-    f.st("i64", f.add(want, -BLOCK_HEADER), block)
-    f.st("i64", 0, block, 8)
-    f.label("out")
-    f.ret(block)
-    return f
+    writer.st("i64", writer.add(want, -BLOCK_HEADER), block)
+    writer.st("i64", 0, block, 8)
+    writer.label("out")
+    writer.ret(block)
+    return writer
 
 
 def _block_take() -> Fn:
     """Take a block from a free list of POOL_SLOTS, or make one (its word 1 is 0 then)."""
-    f = Fn("hy_block_take", "ptr", "noinline", ctl="ptr", pool="ptr", bytes="i64")
-    with f.each(POOL_SLOTS) as i:
-        slot = f.nth("%pool", i)
-        with f.when(f.cmp("ne", f.load_atomic("ptr", slot), "null", "ptr")):
-            got = f.op(f"atomicrmw xchg ptr {slot}, ptr null seq_cst")
-            with f.when(f.cmp("ne", got, "null", "ptr")):
-                with f.when(f.cmp("uge", f.ld(got, 0, "i64"), "%bytes")):
-                    f.ret(got)
-                f.label(f.fresh())
-                f.call("void", libc(f, "%ctl", "free"), f"ptr {got}")
-    f.ret(f.call("ptr", "@hy_alloc", "ptr %ctl", "i64 %bytes"))
-    return f
+    writer = Fn("hy_block_take", "ptr", "noinline", ctl="ptr", pool="ptr", bytes="i64")
+    with writer.each(POOL_SLOTS) as index:
+        place = writer.nth("%pool", index)
+        with writer.when(writer.cmp("ne", writer.load_atomic("ptr", place), "null", "ptr")):
+            block = writer.op(f"atomicrmw xchg ptr {place}, ptr null seq_cst")
+            with writer.when(writer.cmp("ne", block, "null", "ptr")):
+                with writer.when(writer.cmp("uge", writer.ld(block, 0, "i64"), "%bytes")):
+                    writer.ret(block)
+                writer.label(writer.fresh())
+                writer.call("void", libc(writer, "%ctl", "free"), f"ptr {block}")
+    writer.ret(writer.call("ptr", "@hy_alloc", "ptr %ctl", "i64 %bytes"))
+    return writer
 
 
 def _block_put() -> Fn:
     """Give a block back; a full list frees it."""
-    f = Fn("hy_block_put", "void", "noinline", ctl="ptr", pool="ptr", block="ptr")
-    with f.each(POOL_SLOTS) as i:
-        slot = f.nth("%pool", i)
-        with f.when(f.cmp("eq", f.load_atomic("ptr", slot), "null", "ptr")):
-            f.go_if(f.swap_if("ptr", slot, 0, "null", "%block"), "kept")
-    f.call("void", libc(f, "%ctl", "free"), "ptr %block")
-    f.label("kept")
-    f.ret()
-    return f
+    writer = Fn("hy_block_put", "void", "noinline", ctl="ptr", pool="ptr", block="ptr")
+    with writer.each(POOL_SLOTS) as index:
+        place = writer.nth("%pool", index)
+        with writer.when(writer.cmp("eq", writer.load_atomic("ptr", place), "null", "ptr")):
+            writer.go_if(writer.swap_if("ptr", place, 0, "null", "%block"), "kept")
+    writer.call("void", libc(writer, "%ctl", "free"), "ptr %block")
+    writer.label("kept")
+    writer.ret()
+    return writer
 
 
 def _drain() -> Fn:
     """Claim and run chunks of the current step until none is left (for the caller and the workers).
 
     `scratch` points to (pointer, size) of this thread's scratch memory."""
-    f = Fn("hy_drain", "void", "noinline", ctl="ptr", scratch="ptr")
-    f.label("look")
-    w = f.load_atomic("i64", "%ctl")
-    left = f.op(f"and i64 {w}, {MASK}")
-    f.go_if(f.cmp("eq", left, 0), "none", unlikely=False)
-    f.branch(f.swap_if("i64", "%ctl", 0, w, f.add(w, -1)), "mine", "look")
-    f.label("mine")
-    fn, args, bufs = (f.ld("%ctl", CTL[k]) for k in ("fn", "args", "bufs"))
-    items, grain, chunks, need = (
-        f.ld("%ctl", CTL[k], "i64") for k in ("items", "grain", "chunks", "scratch")
+    writer = Fn("hy_drain", "void", "noinline", ctl="ptr", scratch="ptr")
+    writer.label("look")
+    claimed = writer.load_atomic("i64", "%ctl")
+    left = writer.op(f"and i64 {claimed}, {MASK}")
+    writer.go_if(writer.cmp("eq", left, 0), "none", unlikely=False)
+    writer.branch(
+        writer.swap_if("i64", "%ctl", 0, claimed, writer.add(claimed, -1)), "mine", "look"
     )
-    begin = f.op(f"mul i64 {f.op(f'sub i64 {chunks}, {left}')}, {grain}")
-    stop = f.add(begin, grain)
-    stop = f.pick(f.cmp("ult", stop, items), stop, items)
-    with f.when(f.cmp("ugt", need, f.ld("%scratch", 8, "i64")), unlikely=True):
-        f.call("void", "@hy_grow", "ptr %ctl", "ptr %scratch", f"i64 {need}")
-    mem = f.ld("%scratch")
-    short = f.both(f.cmp("ugt", need, 0), f.cmp("eq", mem, "null", "ptr"))
-    result = f.var("i64")
-    f.st("i64", OOM, result)
-    with f.when(f.op(f"xor i1 {short}, true")):
-        got = f.call(
-            "i64", fn, f"ptr {bufs}", f"ptr {args}", f"i64 {begin}", f"i64 {stop}", f"ptr {mem}"
-        )
-        f.st("i64", got, result)
-    _finish_chunk(f, result, chunks)
-    f.go("look")
-    f.label("none")
-    f.ret()
-    return f
+    writer.label("mine")
+    function, arguments, buffers = (writer.ld("%ctl", CTL[k]) for k in ("fn", "args", "bufs"))
+    items, grain, chunks, need = (
+        writer.ld("%ctl", CTL[k], "i64") for k in ("items", "grain", "chunks", "scratch")
+    )
+    begin = writer.op(f"mul i64 {writer.op(f'sub i64 {chunks}, {left}')}, {grain}")
+    stop = writer.add(begin, grain)
+    stop = writer.pick(writer.cmp("ult", stop, items), stop, items)
+    with writer.when(writer.cmp("ugt", need, writer.ld("%scratch", 8, "i64")), unlikely=True):
+        writer.call("void", "@hy_grow", "ptr %ctl", "ptr %scratch", f"i64 {need}")
+    memory = writer.ld("%scratch")
+    short = writer.both(writer.cmp("ugt", need, 0), writer.cmp("eq", memory, "null", "ptr"))
+    result = writer.var("i64")
+    writer.st("i64", OOM, result)
+    with writer.when(writer.op(f"xor i1 {short}, true")):
+        given = f"ptr {buffers}", f"ptr {arguments}", f"i64 {begin}", f"i64 {stop}"
+        writer.st("i64", writer.call("i64", function, *given, f"ptr {memory}"), result)
+    _finish_chunk(writer, result, chunks)
+    writer.go("look")
+    writer.label("none")
+    writer.ret()
+    return writer
 
 
-def _finish_chunk(f: Fn, result: str, chunks: str) -> None:
+def _finish_chunk(writer: Fn, result: str, chunks: str) -> None:
     """Note a chunk's status, and wake the caller after the last one."""
-    status = f.ld(result, 0, "i64")
-    with f.when(f.cmp("ne", status, 0), unlikely=True):
-        f.atomic("umin", "i64", "%ctl", CTL["status"], status)
-    done = f.add(f.atomic("add", "i64", "%ctl", CTL["done"], 1), 1)
-    with f.when(f.cmp("eq", done, chunks)):
-        waiting = f.load_atomic("i32", "%ctl", CTL["waiting"])
-        with f.when(f.cmp("ne", waiting, 0, "i32"), unlikely=True):
-            f.atomic("xchg", "i32", "%ctl", CTL["waiting"], 0)
-            futex(f, "%ctl", "waiting", m.FUTEX_WAKE, "1")
+    status = writer.ld(result, 0, "i64")
+    with writer.when(writer.cmp("ne", status, 0), unlikely=True):
+        writer.atomic("umin", "i64", "%ctl", CTL["status"], status)
+    done = writer.add(writer.atomic("add", "i64", "%ctl", CTL["done"], 1), 1)
+    with writer.when(writer.cmp("eq", done, chunks)):
+        waiting = writer.load_atomic("i32", "%ctl", CTL["waiting"])
+        with writer.when(writer.cmp("ne", waiting, 0, "i32"), unlikely=True):
+            writer.atomic("xchg", "i32", "%ctl", CTL["waiting"], 0)
+            futex(writer, "%ctl", "waiting", m.FUTEX_WAKE, "1")
 
 
 def _grow() -> Fn:
     """Replace a thread's scratch (pointer, size) by a larger one; null when memory is out."""
-    f = Fn("hy_grow", "void", "noinline", ctl="ptr", scratch="ptr", bytes="i64")
-    old = f.ld("%scratch")
-    with f.when(f.cmp("ne", old, "null", "ptr")):
-        f.call("void", libc(f, "%ctl", "free"), f"ptr {f.at(old, -BLOCK_HEADER)}")
-    f.st("ptr", "null", "%scratch")
-    f.st("i64", 0, "%scratch", 8)
-    block = f.call("ptr", "@hy_alloc", "ptr %ctl", "i64 %bytes")
-    f.go_if(f.cmp("eq", block, "null", "ptr"), "out")
-    f.st("ptr", f.at(block, BLOCK_HEADER), "%scratch")
-    f.st("i64", f.ld(block, 0, "i64"), "%scratch", 8)
-    f.label("out")
-    f.ret()
-    return f
+    writer = Fn("hy_grow", "void", "noinline", ctl="ptr", scratch="ptr", bytes="i64")
+    previous = writer.ld("%scratch")
+    with writer.when(writer.cmp("ne", previous, "null", "ptr")):
+        writer.call(
+            "void", libc(writer, "%ctl", "free"), f"ptr {writer.at(previous, -BLOCK_HEADER)}"
+        )
+    writer.st("ptr", "null", "%scratch")
+    writer.st("i64", 0, "%scratch", 8)
+    block = writer.call("ptr", "@hy_alloc", "ptr %ctl", "i64 %bytes")
+    writer.go_if(writer.cmp("eq", block, "null", "ptr"), "out")
+    writer.st("ptr", writer.at(block, BLOCK_HEADER), "%scratch")
+    writer.st("i64", writer.ld(block, 0, "i64"), "%scratch", 8)
+    writer.label("out")
+    writer.ret()
+    return writer
 
 
 def _worker() -> Fn:
     """A worker thread: drain, spin for a while, sleep on `seq`; park on `limit` when not wanted."""
-    f = Fn("hy_worker", "ptr", w="ptr")
-    ctl = f.ld("%w", W_CTL)
-    number = f.op(f"trunc i64 {f.ld('%w', W_ID, 'i64')} to i32")
-    scratch = f.at("%w", W_SCRATCH)
-    f.call("i32", "@hy_fp_enter")
-    f.label("loop")
-    limit = f.load_atomic("i32", ctl, CTL["limit"])
-    with f.when(f.cmp("sge", number, limit, "i32"), unlikely=True):
-        wide = f.op(f"zext i32 {limit} to i64")
-        futex(f, ctl, "limit", m.FUTEX_WAIT, wide)
-        f.go("loop")
-        f.label(f.fresh())
-    f.call("void", "@hy_drain", f"ptr {ctl}", f"ptr {scratch}")
-    some = f.call("i1", "@hy_spin", f"ptr {ctl}", f"ptr {ctl}", f"i64 {MASK}", "i64 0")
-    f.go_if(some, "loop", unlikely=False)
-    seen = f.op(f"zext i32 {f.load_atomic('i32', ctl, CTL['seq'])} to i64")
-    f.atomic("xchg", "i32", ctl, CTL["asleep"], 1)
-    left = f.op(f"and i64 {f.load_atomic('i64', ctl)}, {MASK}")
-    f.go_if(f.cmp("ne", left, 0), "loop", unlikely=False)
-    futex(f, ctl, "seq", m.FUTEX_WAIT, seen)
-    f.go("loop")
-    return f
+    writer = Fn("hy_worker", "ptr", w="ptr")
+    control = writer.ld("%w", W_CTL)
+    number = writer.op(f"trunc i64 {writer.ld('%w', W_ID, 'i64')} to i32")
+    scratch = writer.at("%w", W_SCRATCH)
+    writer.call("i32", "@hy_fp_enter")
+    writer.label("loop")
+    limit = writer.load_atomic("i32", control, CTL["limit"])
+    with writer.when(writer.cmp("sge", number, limit, "i32"), unlikely=True):
+        extended = writer.op(f"zext i32 {limit} to i64")
+        futex(writer, control, "limit", m.FUTEX_WAIT, extended)
+        writer.go("loop")
+        writer.label(writer.fresh())
+    writer.call("void", "@hy_drain", f"ptr {control}", f"ptr {scratch}")
+    some = writer.call("i1", "@hy_spin", f"ptr {control}", f"ptr {control}", f"i64 {MASK}", "i64 0")
+    writer.go_if(some, "loop", unlikely=False)
+    seen = writer.op(f"zext i32 {writer.load_atomic('i32', control, CTL['seq'])} to i64")
+    writer.atomic("xchg", "i32", control, CTL["asleep"], 1)
+    left = writer.op(f"and i64 {writer.load_atomic('i64', control)}, {MASK}")
+    writer.go_if(writer.cmp("ne", left, 0), "loop", unlikely=False)
+    futex(writer, control, "seq", m.FUTEX_WAIT, seen)
+    writer.go("loop")
+    return writer
 
 
 def _start() -> Fn:
     """Make the missing worker threads, all signals blocked; called by the pool's owner."""
-    f = Fn("hy_start", "void", "noinline", ctl="ptr")
-    old = f.var("i64", 16)
-    mask = f.at("%ctl", CTL["sigmask"])
-    sigmask = libc(f, "%ctl", "pthread_sigmask")
-    f.call("i32", sigmask, f"i32 {m.SIG_SETMASK}", f"ptr {mask}", f"ptr {old}")
-    limit = f.op(f"zext i32 {f.load_atomic('i32', '%ctl', CTL['limit'])} to i64")
-    workers = f.at("%ctl", CTL["workers"])
-    with f.each(limit, f.ld("%ctl", CTL["started"], "i64")) as i:
-        w = f.nth(workers, i, WORKER_BYTES)
-        f.st("ptr", "%ctl", w, W_CTL)
-        f.st("i64", i, w, W_ID)
-        code = f.call(
+    writer = Fn("hy_start", "void", "noinline", ctl="ptr")
+    old_mask = writer.var("i64", 16)
+    mask = writer.at("%ctl", CTL["sigmask"])
+    sigmask = libc(writer, "%ctl", "pthread_sigmask")
+    writer.call("i32", sigmask, f"i32 {m.SIG_SETMASK}", f"ptr {mask}", f"ptr {old_mask}")
+    limit = writer.op(f"zext i32 {writer.load_atomic('i32', '%ctl', CTL['limit'])} to i64")
+    workers = writer.at("%ctl", CTL["workers"])
+    with writer.each(limit, writer.ld("%ctl", CTL["started"], "i64")) as index:
+        worker = writer.nth(workers, index, WORKER_BYTES)
+        writer.st("ptr", "%ctl", worker, W_CTL)
+        writer.st("i64", index, worker, W_ID)
+        code = writer.call(
             "i32",
-            libc(f, "%ctl", "pthread_create"),
-            f"ptr {f.at(w, W_THREAD)}",
-            f"ptr {f.ld('%ctl', CTL['attr'])}",
-            f"ptr {f.ld('%ctl', CTL['worker'])}",
-            f"ptr {w}",
+            libc(writer, "%ctl", "pthread_create"),
+            f"ptr {writer.at(worker, W_THREAD)}",
+            f"ptr {writer.ld('%ctl', CTL['attr'])}",
+            f"ptr {writer.ld('%ctl', CTL['worker'])}",
+            f"ptr {worker}",
         )
-        with f.when(f.cmp("ne", code, 0, "i32"), unlikely=True):
+        with writer.when(writer.cmp("ne", code, 0, "i32"), unlikely=True):
             # no more threads to be had: go on with those that run
-            running = f.op(f"trunc i64 {i} to i32")
-            f.do(f"store atomic i32 {running}, ptr {f.at('%ctl', CTL['limit'])} seq_cst, align 4")
-            f.go("out")
-            f.label(f.fresh())
-        f.st("i64", f.add(i, 1), "%ctl", CTL["started"])
-    f.label("out")
-    f.call("i32", sigmask, f"i32 {m.SIG_SETMASK}", f"ptr {old}", "ptr null")
-    f.ret()
-    return f
+            running = writer.op(f"trunc i64 {index} to i32")
+            place = writer.at("%ctl", CTL["limit"])
+            writer.do(f"store atomic i32 {running}, ptr {place} seq_cst, align 4")
+            writer.go("out")
+            writer.label(writer.fresh())
+        writer.st("i64", writer.add(index, 1), "%ctl", CTL["started"])
+    writer.label("out")
+    writer.call("i32", sigmask, f"i32 {m.SIG_SETMASK}", f"ptr {old_mask}", "ptr null")
+    writer.ret()
+    return writer
 
 
 def _parallel() -> Fn:
     """One step on all threads, by the pool's owner: the smallest nonzero status, or 0."""
-    f = Fn("hy_parallel", "i64", "noinline", ctl="ptr", step="ptr", bufs="ptr", scratch="ptr")
-    items, grain0 = f.ld("%step", 16, "i64"), f.ld("%step", 24, "i64")
+    writer = Fn("hy_parallel", "i64", "noinline", ctl="ptr", step="ptr", bufs="ptr", scratch="ptr")
+    items, given_grain = writer.ld("%step", 16, "i64"), writer.ld("%step", 24, "i64")
     # keeps the number of chunks within its field
-    least = f.add(f.op(f"udiv i64 {items}, {MASK}"), 1)
-    grain = f.pick(f.cmp("ugt", least, grain0), least, grain0)
-    chunks = f.op(f"udiv i64 {f.add(items, f.add(grain, -1))}, {grain}")
-    for key, ty, value in (
-        ("fn", "ptr", f.ld("%step")),
-        ("args", "ptr", f.ld("%step", 8)),
+    least = writer.add(writer.op(f"udiv i64 {items}, {MASK}"), 1)
+    grain = writer.pick(writer.cmp("ugt", least, given_grain), least, given_grain)
+    chunks = writer.op(f"udiv i64 {writer.add(items, writer.add(grain, -1))}, {grain}")
+    for word, kind, value in (
+        ("fn", "ptr", writer.ld("%step")),
+        ("args", "ptr", writer.ld("%step", 8)),
         ("items", "i64", items),
         ("grain", "i64", grain),
         ("chunks", "i64", chunks),
         ("bufs", "ptr", "%bufs"),
-        ("scratch", "i64", f.ld("%step", 32, "i64")),
+        ("scratch", "i64", writer.ld("%step", 32, "i64")),
         ("done", "i64", "0"),
         ("status", "i64", "-1"),
     ):
-        f.st(ty, value, "%ctl", CTL[key])
-    epoch = f.add(f.ld("%ctl", CTL["epoch"], "i64"), 1)
-    f.st("i64", epoch, "%ctl", CTL["epoch"])
-    f.atomic(
-        "xchg", "i64", "%ctl", 0, f.op(f"or i64 {f.op(f'shl i64 {epoch}, {CHUNK_BITS}')}, {chunks}")
+        writer.st(kind, value, "%ctl", CTL[word])
+    epoch = writer.add(writer.ld("%ctl", CTL["epoch"], "i64"), 1)
+    writer.st("i64", epoch, "%ctl", CTL["epoch"])
+    writer.atomic(
+        "xchg",
+        "i64",
+        "%ctl",
+        0,
+        writer.op(f"or i64 {writer.op(f'shl i64 {epoch}, {CHUNK_BITS}')}, {chunks}"),
     )
-    with f.when(f.cmp("ne", f.load_atomic("i32", "%ctl", CTL["asleep"]), 0, "i32")):
-        f.call("void", "@hy_wake", "ptr %ctl", f"i64 {f.add(chunks, -1)}")
-    f.call("void", "@hy_drain", "ptr %ctl", "ptr %scratch")
-    _await(f, chunks)
-    status = f.load_atomic("i64", "%ctl", CTL["status"])
-    f.ret(f.pick(f.cmp("eq", status, -1), 0, status))
-    return f
+    with writer.when(writer.cmp("ne", writer.load_atomic("i32", "%ctl", CTL["asleep"]), 0, "i32")):
+        writer.call("void", "@hy_wake", "ptr %ctl", f"i64 {writer.add(chunks, -1)}")
+    writer.call("void", "@hy_drain", "ptr %ctl", "ptr %scratch")
+    _await(writer, chunks)
+    status = writer.load_atomic("i64", "%ctl", CTL["status"])
+    writer.ret(writer.pick(writer.cmp("eq", status, -1), 0, status))
+    return writer
 
 
-def _await(f: Fn, chunks: str) -> None:
+def _await(writer: Fn, chunks: str) -> None:
     """Wait until all chunks are done: look again for a while, then sleep on `waiting`."""
-    f.label("wait")
-    done = f.load_atomic("i64", "%ctl", CTL["done"])
-    f.go_if(f.cmp("eq", done, chunks), "out", unlikely=False)
-    moved = f.call(
-        "i1", "@hy_spin", "ptr %ctl", f"ptr {f.at('%ctl', CTL['done'])}", "i64 -1", f"i64 {done}"
+    writer.label("wait")
+    done = writer.load_atomic("i64", "%ctl", CTL["done"])
+    writer.go_if(writer.cmp("eq", done, chunks), "out", unlikely=False)
+    moved = writer.call(
+        "i1",
+        "@hy_spin",
+        "ptr %ctl",
+        f"ptr {writer.at('%ctl', CTL['done'])}",
+        "i64 -1",
+        f"i64 {done}",
     )
-    f.go_if(moved, "wait", unlikely=False)
-    f.atomic("xchg", "i32", "%ctl", CTL["waiting"], 1)
-    f.go_if(f.cmp("eq", f.load_atomic("i64", "%ctl", CTL["done"]), chunks), "out", unlikely=False)
-    futex(f, "%ctl", "waiting", m.FUTEX_WAIT, "1")
-    f.go("wait")
-    f.label("out")
-    f.do(f"store atomic i32 0, ptr {f.at('%ctl', CTL['waiting'])} monotonic, align 4")
+    writer.go_if(moved, "wait", unlikely=False)
+    writer.atomic("xchg", "i32", "%ctl", CTL["waiting"], 1)
+    writer.go_if(
+        writer.cmp("eq", writer.load_atomic("i64", "%ctl", CTL["done"]), chunks),
+        "out",
+        unlikely=False,
+    )
+    futex(writer, "%ctl", "waiting", m.FUTEX_WAIT, "1")
+    writer.go("wait")
+    writer.label("out")
+    writer.do(f"store atomic i32 0, ptr {writer.at('%ctl', CTL['waiting'])} monotonic, align 4")
 
 
 def _wake() -> Fn:
     """Wake up to `count` sleeping workers; the flag stays up while some may still sleep."""
-    f = Fn("hy_wake", "void", "noinline", ctl="ptr", count="i64")
-    enough = f.cmp("uge", "%count", f.ld("%ctl", CTL["started"], "i64"))
-    with f.when(enough):
-        f.atomic("xchg", "i32", "%ctl", CTL["asleep"], 0)
-    f.atomic("add", "i32", "%ctl", CTL["seq"], 1)
-    futex(f, "%ctl", "seq", m.FUTEX_WAKE, f.pick(enough, 2**31 - 1, "%count"))
-    f.ret()
-    return f
+    writer = Fn("hy_wake", "void", "noinline", ctl="ptr", count="i64")
+    enough = writer.cmp("uge", "%count", writer.ld("%ctl", CTL["started"], "i64"))
+    with writer.when(enough):
+        writer.atomic("xchg", "i32", "%ctl", CTL["asleep"], 0)
+    writer.atomic("add", "i32", "%ctl", CTL["seq"], 1)
+    futex(writer, "%ctl", "seq", m.FUTEX_WAKE, writer.pick(enough, 2**31 - 1, "%count"))
+    writer.ret()
+    return writer
 
 
 def _own() -> Fn:
     """Try to become the one who hands out work: true when the pool is ours and has workers."""
-    f = Fn("hy_own", "i1", "noinline", ctl="ptr")
-    limit = f.load_atomic("i32", "%ctl", CTL["limit"])
-    f.go_if(f.cmp("sle", limit, 0, "i32"), "no", unlikely=False)
-    f.go_if(
-        f.op(f"xor i1 {f.swap_if('i32', '%ctl', CTL['owner'], 0, 1)}, true"), "no", unlikely=False
+    writer = Fn("hy_own", "i1", "noinline", ctl="ptr")
+    limit = writer.load_atomic("i32", "%ctl", CTL["limit"])
+    writer.go_if(writer.cmp("sle", limit, 0, "i32"), "no", unlikely=False)
+    writer.go_if(
+        writer.op(f"xor i1 {writer.swap_if('i32', '%ctl', CTL['owner'], 0, 1)}, true"),
+        "no",
+        unlikely=False,
     )
-    started = f.op(f"trunc i64 {f.ld('%ctl', CTL['started'], 'i64')} to i32")
-    with f.when(f.cmp("slt", started, limit, "i32"), unlikely=True):
-        f.call("void", "@hy_start", "ptr %ctl")
-    f.ret("true")
-    f.label("no")
-    f.ret("false")
-    return f
+    started = writer.op(f"trunc i64 {writer.ld('%ctl', CTL['started'], 'i64')} to i32")
+    with writer.when(writer.cmp("slt", started, limit, "i32"), unlikely=True):
+        writer.call("void", "@hy_start", "ptr %ctl")
+    writer.ret("true")
+    writer.label("no")
+    writer.ret("false")
+    return writer
 
 
 def _step() -> Fn:
     """One step of a plan, spread over the pool if it is large and the pool is free; its status."""
-    f = Fn(
+    writer = Fn(
         "hy_step", "i64", "noinline", ctl="ptr", step="ptr", bufs="ptr", scratch="ptr", owned="ptr"
     )
-    items = f.ld("%step", 16, "i64")
-    serial = f.op(f"and i64 {f.ld('%step', 40, 'i64')}, {SERIAL}")
-    many = f.both(f.cmp("ugt", items, f.ld("%step", 24, "i64")), f.cmp("eq", serial, 0))
-    with f.when(many):
-        with f.when(f.cmp("eq", f.ld("%owned", 0, "i32"), 0, "i32")):
-            f.st("i32", f.pick(f.call("i1", "@hy_own", "ptr %ctl"), 1, 2, "i32"), "%owned")
-        with f.when(f.cmp("eq", f.ld("%owned", 0, "i32"), 1, "i32")):
-            f.ret(
-                f.call("i64", "@hy_parallel", "ptr %ctl", "ptr %step", "ptr %bufs", "ptr %scratch")
+    items = writer.ld("%step", 16, "i64")
+    serial = writer.op(f"and i64 {writer.ld('%step', 40, 'i64')}, {SERIAL}")
+    many = writer.both(
+        writer.cmp("ugt", items, writer.ld("%step", 24, "i64")), writer.cmp("eq", serial, 0)
+    )
+    with writer.when(many):
+        with writer.when(writer.cmp("eq", writer.ld("%owned", 0, "i32"), 0, "i32")):
+            writer.st(
+                "i32", writer.pick(writer.call("i1", "@hy_own", "ptr %ctl"), 1, 2, "i32"), "%owned"
             )
-        f.label(f.fresh())
-    f.ret(
-        f.call(
+        with writer.when(writer.cmp("eq", writer.ld("%owned", 0, "i32"), 1, "i32")):
+            writer.ret(
+                writer.call(
+                    "i64", "@hy_parallel", "ptr %ctl", "ptr %step", "ptr %bufs", "ptr %scratch"
+                )
+            )
+        writer.label(writer.fresh())
+    writer.ret(
+        writer.call(
             "i64",
-            f.ld("%step"),
+            writer.ld("%step"),
             "ptr %bufs",
-            f"ptr {f.ld('%step', 8)}",
+            f"ptr {writer.ld('%step', 8)}",
             "i64 0",
             f"i64 {items}",
-            f"ptr {f.ld('%scratch')}",
+            f"ptr {writer.ld('%scratch')}",
         )
     )
-    return f
+    return writer
 
 
 def _plan() -> Fn:
     """Run steps in order; the status of the first that fails (its number goes to *failed), or 0.
 
     `need` is the largest scratch size of the steps."""
-    f = Fn(
+    writer = Fn(
         "hy_plan", "i64", ctl="ptr", steps="ptr", count="i64", bufs="ptr", need="i64", failed="ptr"
     )
-    scratch, owned = f.var("ptr", 2), f.var("i32")  # owned: 0 not tried, 1 ours, 2 somebody else's
-    f.st("i32", 0, owned)
-    f.st("ptr", "null", scratch)
-    f.st("i64", 0, scratch, 8)
-    blocks, result = f.at("%ctl", CTL["blocks"]), f.var("i64")
-    f.st("i64", 0, result)
-    csr = f.call("i32", "@hy_fp_enter")
-    _take_scratch(f, blocks, scratch, result)
-    with f.each("%count") as i:
-        step = f.nth("%steps", i, STEP_BYTES)
-        status = f.call(
+    scratch, owned = writer.var("ptr", 2), writer.var("i32")
+    writer.st("i32", 0, owned)  # 0 not tried, 1 the pool is ours, 2 it is somebody else's
+    writer.st("ptr", "null", scratch)
+    writer.st("i64", 0, scratch, 8)
+    blocks, result = writer.at("%ctl", CTL["blocks"]), writer.var("i64")
+    writer.st("i64", 0, result)
+    control_word = writer.call("i32", "@hy_fp_enter")
+    _take_scratch(writer, blocks, scratch, result)
+    with writer.each("%count") as index:
+        step = writer.nth("%steps", index, STEP_BYTES)
+        status = writer.call(
             "i64",
             "@hy_step",
             "ptr %ctl",
@@ -375,59 +406,59 @@ def _plan() -> Fn:
             f"ptr {scratch}",
             f"ptr {owned}",
         )
-        with f.when(f.cmp("ne", status, 0), unlikely=True):
-            f.st("i64", status, result)
-            f.st("i64", i, "%failed")
-            f.go("out")
-            f.label(f.fresh())
-    f.label("out")
-    with f.when(f.cmp("eq", f.ld(owned, 0, "i32"), 1, "i32")):
-        f.atomic("xchg", "i32", "%ctl", CTL["owner"], 0)
-    _put_scratch(f, blocks, scratch)
-    f.call("void", "@hy_fp_leave", f"i32 {csr}")
-    f.ret(f.ld(result, 0, "i64"))
-    return f
+        with writer.when(writer.cmp("ne", status, 0), unlikely=True):
+            writer.st("i64", status, result)
+            writer.st("i64", index, "%failed")
+            writer.go("out")
+            writer.label(writer.fresh())
+    writer.label("out")
+    with writer.when(writer.cmp("eq", writer.ld(owned, 0, "i32"), 1, "i32")):
+        writer.atomic("xchg", "i32", "%ctl", CTL["owner"], 0)
+    _put_scratch(writer, blocks, scratch)
+    writer.call("void", "@hy_fp_leave", f"i32 {control_word}")
+    writer.ret(writer.ld(result, 0, "i64"))
+    return writer
 
 
-def _take_scratch(f: Fn, blocks: str, scratch: str, result: str) -> None:
+def _take_scratch(writer: Fn, blocks: str, scratch: str, result: str) -> None:
     """(pointer, size) of scratch memory for a plan that needs some; to `out` without any."""
-    with f.when(f.cmp("ne", "%need", 0)):
-        block = f.call("ptr", "@hy_block_take", "ptr %ctl", f"ptr {blocks}", "i64 %need")
-        with f.when(f.cmp("eq", block, "null", "ptr"), unlikely=True):
-            f.st("i64", OOM, result)
-            f.st("i64", 0, "%failed")
-            f.go("out")
-            f.label(f.fresh())
-        f.st("ptr", f.at(block, BLOCK_HEADER), scratch)
-        f.st("i64", f.ld(block, 0, "i64"), scratch, 8)
+    with writer.when(writer.cmp("ne", "%need", 0)):
+        block = writer.call("ptr", "@hy_block_take", "ptr %ctl", f"ptr {blocks}", "i64 %need")
+        with writer.when(writer.cmp("eq", block, "null", "ptr"), unlikely=True):
+            writer.st("i64", OOM, result)
+            writer.st("i64", 0, "%failed")
+            writer.go("out")
+            writer.label(writer.fresh())
+        writer.st("ptr", writer.at(block, BLOCK_HEADER), scratch)
+        writer.st("i64", writer.ld(block, 0, "i64"), scratch, 8)
 
 
-def _put_scratch(f: Fn, blocks: str, scratch: str) -> None:
+def _put_scratch(writer: Fn, blocks: str, scratch: str) -> None:
     """Give the scratch memory of a plan back."""
-    mem = f.ld(scratch)
-    with f.when(f.cmp("ne", mem, "null", "ptr")):
-        block = f.at(mem, -BLOCK_HEADER)
-        f.call("void", "@hy_block_put", "ptr %ctl", f"ptr {blocks}", f"ptr {block}")
+    memory = writer.ld(scratch)
+    with writer.when(writer.cmp("ne", memory, "null", "ptr")):
+        block = writer.at(memory, -BLOCK_HEADER)
+        writer.call("void", "@hy_block_put", "ptr %ctl", f"ptr {blocks}", f"ptr {block}")
 
 
 def _limit() -> Fn:
     """Set how many workers may take part, and wake those parked on the old number."""
-    f = Fn("hy_limit", "void", ctl="ptr", count="i64")
-    f.atomic("xchg", "i32", "%ctl", CTL["limit"], f.op("trunc i64 %count to i32"))
-    futex(f, "%ctl", "limit", m.FUTEX_WAKE, str(2**31 - 1))
-    f.ret()
-    return f
+    writer = Fn("hy_limit", "void", ctl="ptr", count="i64")
+    writer.atomic("xchg", "i32", "%ctl", CTL["limit"], writer.op("trunc i64 %count to i32"))
+    futex(writer, "%ctl", "limit", m.FUTEX_WAKE, str(2**31 - 1))
+    writer.ret()
+    return writer
 
 
 def _reset() -> Fn:
     """In the child of a fork: forget threads that do not exist here."""
-    f = Fn("hy_reset", "void", ctl="ptr")
-    for key in ("owner", "asleep", "waiting"):
-        f.st("i32", 0, "%ctl", CTL[key])
-    f.st("i64", 0, "%ctl", CTL["started"])
-    f.st("i64", f.op(f"and i64 {f.ld('%ctl', 0, 'i64')}, {~MASK}"), "%ctl")
-    f.ret()
-    return f
+    writer = Fn("hy_reset", "void", ctl="ptr")
+    for word in ("owner", "asleep", "waiting"):
+        writer.st("i32", 0, "%ctl", CTL[word])
+    writer.st("i64", 0, "%ctl", CTL["started"])
+    writer.st("i64", writer.op(f"and i64 {writer.ld('%ctl', 0, 'i64')}, {~MASK}"), "%ctl")
+    writer.ret()
+    return writer
 
 
 def engine_text() -> str:

@@ -109,16 +109,16 @@ def machine() -> Machine:
             "(any x86-64 CPU since 2013). Select the reference backend instead"
         )
     wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= have
-    l1, l2, l3 = _cache_sizes()
+    level1, level2, level3 = _cache_sizes()
     return Machine(
         llvm.get_host_cpu_name(),
         llvm.get_host_cpu_features().flatten(),
         64 if wide else 32,
         32 if wide else 16,
         usable_cores(),
-        l1,
-        l2,
-        l3,
+        level1,
+        level2,
+        level3,
     )
 
 
@@ -216,14 +216,14 @@ def python_address(name: str) -> int:
 
 def _address(library: ctypes.CDLL, name: str) -> int:
     try:
-        got = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+        address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
     except AttributeError:
-        got = None
-    if not got:
+        address = None
+    if not address:
         raise BackendError(
             f"the C function {name} is not available in this process; native code cannot run"
         )
-    return got
+    return address
 
 
 _IMMORTAL: list[object] = []
@@ -248,10 +248,14 @@ def free_memory(address: int, library: Any = _libc, pointer: Any = ctypes.c_void
 def thread_attributes(stack_bytes: int = 1 << 20) -> int:
     """Address of an immortal pthread_attr_t: detached threads with that much stack."""
     libc = _libc()
-    attr = ctypes.c_void_p(immortal_memory(256))
-    ok = libc.pthread_attr_init(attr) == 0
-    ok = ok and libc.pthread_attr_setdetachstate(attr, PTHREAD_CREATE_DETACHED) == 0
-    ok = ok and libc.pthread_attr_setstacksize(attr, ctypes.c_size_t(stack_bytes)) == 0
-    if not ok or not attr.value:
+    attributes = ctypes.c_void_p(immortal_memory(256))
+    accepted = libc.pthread_attr_init(attributes) == 0
+    accepted = (
+        accepted and libc.pthread_attr_setdetachstate(attributes, PTHREAD_CREATE_DETACHED) == 0
+    )
+    accepted = (
+        accepted and libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(stack_bytes)) == 0
+    )
+    if not accepted or not attributes.value:
         raise BackendError("the C library refused the attributes of a worker thread")
-    return attr.value
+    return attributes.value

@@ -55,19 +55,19 @@ class _Target:
             jit=True,
         )
 
-    def emit(self, text: str, level: int) -> bytes:
+    def emit(self, source: str, level: int) -> bytes:
         if level not in self.emitters:
             self.emitters[level] = self.machine(level)
         context = llvm.create_context()
         try:
-            module = llvm.parse_assembly(text, context)
+            module = llvm.parse_assembly(source, context)
             module.verify()
-        except RuntimeError as e:
-            raise BackendError(f"generated code is not valid LLVM IR: {e}") from None
+        except RuntimeError as error:
+            raise BackendError(f"generated code is not valid LLVM IR: {error}") from None
         module.triple = self.target.triple
-        code = self.emitters[level].emit_object(module)
+        binary = self.emitters[level].emit_object(module)
         module.close()
-        return code
+        return binary
 
 
 tools(os.path.dirname(os.path.abspath(str(llvmlite.__file__))) + os.sep)
@@ -104,8 +104,8 @@ def _target() -> _Target:
 def set_cache(cache: DiskCache | None) -> DiskCache | None:
     """Use this disk cache (None: no cache) from now on; returns the one used before."""
     global _CACHE
-    old, _CACHE = _disk(), cache
-    return old
+    previous, _CACHE = _disk(), cache
+    return previous
 
 
 def _disk() -> DiskCache | None:
@@ -115,23 +115,23 @@ def _disk() -> DiskCache | None:
     return _CACHE
 
 
-def elf_symbols(code: bytes) -> tuple[set[str], set[str]]:
+def elf_symbols(binary: bytes) -> tuple[set[str], set[str]]:
     """(defined global, undefined) symbol names of a 64-bit little-endian ELF object."""
-    if code[:6] != b"\x7fELF\x02\x01":
+    if binary[:6] != b"\x7fELF\x02\x01":
         raise BackendError("the object code is not 64-bit ELF; hybrid's CPU backend runs on Linux")
-    (table,) = struct.unpack_from("<Q", code, 40)
-    size, count = struct.unpack_from("<HH", code, 58)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", code, table + size * i) for i in range(count)]
+    (table,) = struct.unpack_from("<Q", binary, 40)
+    size, count = struct.unpack_from("<HH", binary, 58)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", binary, table + size * i) for i in range(count)]
     defined: set[str] = set()
     missing: set[str] = set()
-    for sec in sections:
-        if sec[1] != 2:  # SHT_SYMTAB
+    for section in sections:
+        if section[1] != 2:  # SHT_SYMTAB
             continue
-        names = sections[sec[6]][4]
-        for at in range(sec[4] + 24, sec[4] + sec[5], 24):
-            name_at, info, _, where = struct.unpack_from("<IBBH", code, at)
+        names = sections[section[6]][4]
+        for offset in range(section[4] + 24, section[4] + section[5], 24):
+            name_at, info, _, where = struct.unpack_from("<IBBH", binary, offset)
             start = names + name_at
-            name = code[start : code.index(0, start)].decode()
+            name = binary[start : binary.index(0, start)].decode()
             if where == 0 and name:
                 missing.add(name)
             elif info >> 4:  # not local
@@ -152,8 +152,8 @@ class _Engine:
         self._engine = llvm.create_mcjit_compiler(
             llvm.parse_assembly(""), target.machine(2), use_lmm=True
         )
-        for o in self._objects:
-            self._engine.add_object_file(o)
+        for compiled in self._objects:
+            self._engine.add_object_file(compiled)
         self._engine.finalize_object()
 
     def address(self, name: str) -> int:
@@ -169,8 +169,8 @@ class _Engine:
     @critical
     def _close(self, engine: Any) -> None:
         engine.close()
-        for o in self._objects:
-            o.close()
+        for compiled in self._objects:
+            compiled.close()
 
 
 class Code:
@@ -199,13 +199,13 @@ class Module:
         return self._addresses[name]
 
 
-def _object(text: str, key: bytes, names: Iterable[str], level: int) -> bytes:
+def _object(source: str, digest: bytes, names: Iterable[str], level: int) -> bytes:
     """Object code of a text, cached or compiled; it must define `names` and need nothing."""
-    code = _stored(key)
-    fresh = code is None
-    if code is None:
-        code = _target().emit(text, level)
-    defined, missing = elf_symbols(code)
+    binary = _stored(digest)
+    fresh = binary is None
+    if binary is None:
+        binary = _target().emit(source, level)
+    defined, missing = elf_symbols(binary)
     missing.discard("_GLOBAL_OFFSET_TABLE_")
     if missing:
         raise BackendError(
@@ -216,48 +216,50 @@ def _object(text: str, key: bytes, names: Iterable[str], level: int) -> bytes:
     if absent:
         raise BackendError(f"generated code does not define {', '.join(sorted(absent))}")
     if fresh:
-        _store(key, code)
-    return code
+        _store(digest, binary)
+    return binary
 
 
-def _stored(key: bytes) -> bytes | None:
+def _stored(digest: bytes) -> bytes | None:
     """Object code from the disk cache; any trouble with it is a miss."""
     try:
-        disk = _disk()
-        return None if disk is None else disk.get(key)
-    except Exception as e:
-        if foreign(e):
+        storage = _disk()
+        return None if storage is None else storage.get(digest)
+    except Exception as error:
+        if foreign(error):
             raise
         return None
 
 
-def _store(key: bytes, code: bytes) -> None:
+def _store(digest: bytes, binary: bytes) -> None:
     """Keep object code on disk, where that works: it can always be made again."""
     try:
-        disk = _disk()
-        if disk is not None:
-            disk.put(key, code)
-    except Exception as e:
-        if foreign(e):
+        storage = _disk()
+        if storage is not None:
+            storage.put(digest, binary)
+    except Exception as error:
+        if foreign(error):
             raise
 
 
-def _key(text: str, level: int) -> bytes:
-    return hashlib.sha256(b"%d" % level + _target().prefix + text.encode()).digest()
+def _key(source: str, level: int) -> bytes:
+    return hashlib.sha256(b"%d" % level + _target().prefix + source.encode()).digest()
 
 
 @protected
-def compile_ir(text: str, names: Sequence[str], level: int = 2) -> Module:
+def compile_ir(source: str, names: Sequence[str], level: int = 2) -> Module:
     """Compile one module; equal texts give the same Module while it is alive.
 
     >>> compile_ir("define i64 @one() { ret i64 1 }", ["one"]).address("one") != 0
     True
     """
     with _LOCK:
-        key = _key(text, level)
-        module = _MODULES.get(key)
+        digest = _key(source, level)
+        module = _MODULES.get(digest)
         if module is None or not module._addresses.keys() >= set(names):
-            module = _MODULES[key] = Module(names, _Engine([_object(text, key, names, level)]))
+            module = _MODULES[digest] = Module(
+                names, _Engine([_object(source, digest, names, level)])
+            )
         return module
 
 
@@ -272,25 +274,27 @@ def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Cod
         found: dict[str, Code] = {}
         fresh: dict[str, tuple[bytes, bytes]] = {}
         order = []
-        for symbol, text in kernels:
+        for symbol, source in kernels:
             order.append(symbol)
-            key = _key(text, level)
-            code = found.get(symbol) or _CODES.get(symbol)
-            known = code.digest if code is not None else fresh.get(symbol, (key,))[0]
-            if known != key:
+            digest = _key(source, level)
+            known_code = found.get(symbol) or _CODES.get(symbol)
+            known = known_code.digest if known_code is not None else fresh.get(symbol, (digest,))[0]
+            if known != digest:
                 raise BackendError(f"two texts share the symbol {symbol}")
-            if code is not None:
-                found[symbol] = code
+            if known_code is not None:
+                found[symbol] = known_code
             elif symbol not in fresh:
                 try:
-                    fresh[symbol] = key, _object(text, key, (symbol,), level)
-                except Exception as e:
-                    blame(e, symbol=symbol)
+                    fresh[symbol] = digest, _object(source, digest, (symbol,), level)
+                except Exception as error:
+                    blame(error, symbol=symbol)
                     raise
         if fresh:
             engine = _Engine(o for _, o in fresh.values())
-            for symbol, (key, _) in fresh.items():
-                found[symbol] = _CODES[symbol] = Code(symbol, engine.address(symbol), key, engine)
+            for symbol, (digest, _) in fresh.items():
+                found[symbol] = _CODES[symbol] = Code(
+                    symbol, engine.address(symbol), digest, engine
+                )
         return [found[s] for s in order]
 
 

@@ -53,10 +53,12 @@ class Pool:
         self._put("worker", self.address("hy_worker"))
         self._put("spin_ns", SPIN_NS)
         ctypes.memset(self.ctl + CTL["sigmask"], 0xFF, 128)
-        ptr, i64 = ctypes.c_void_p, ctypes.c_int64
-        self._set_limit = self._function("hy_limit", None, ptr, i64)
-        self._reset = self._function("hy_reset", None, ptr)
-        self.plan = self._function("hy_plan", i64, ptr, ptr, i64, ptr, i64, ptr)
+        address, integer = ctypes.c_void_p, ctypes.c_int64
+        self._set_limit = self._function("hy_limit", None, address, integer)
+        self._reset = self._function("hy_reset", None, address)
+        self.plan = self._function(
+            "hy_plan", integer, address, address, integer, address, integer, address
+        )
         self.resize(m.usable_cores())
 
     def address(self, name: str) -> int:
@@ -74,9 +76,9 @@ class Pool:
         wide = name not in ("seq", "asleep", "limit", "waiting", "owner")
         return (ctypes.c_int64 if wide else ctypes.c_int32).from_address(self.ctl + CTL[name]).value
 
-    def resize(self, n: int) -> None:
+    def resize(self, threads: int) -> None:
         """Let n threads (the caller and n - 1 workers) run each step; workers start when needed."""
-        self._set_limit(self.ctl, min(n - 1, MAX_WORKERS))
+        self._set_limit(self.ctl, min(threads - 1, MAX_WORKERS))
 
     def threads(self) -> int:
         """The number in force: less than asked for where the system refused more threads."""
@@ -115,15 +117,15 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 
-def set_num_threads(n: int) -> None:
+def set_num_threads(threads: int) -> None:
     """Use n threads from now on, the calling one included."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"the number of threads must be a positive int, not {n!r}")
-    if n > MAX_WORKERS + 1:
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"the number of threads must be a positive int, not {threads!r}")
+    if threads > MAX_WORKERS + 1:
         raise BackendError(
-            f"at most {MAX_WORKERS + 1} threads can work together; {n} were asked for"
+            f"at most {MAX_WORKERS + 1} threads can work together; {threads} were asked for"
         )
-    pool().resize(n)
+    pool().resize(threads)
 
 
 def get_num_threads() -> int:
@@ -132,7 +134,7 @@ def get_num_threads() -> int:
 
 
 @contextmanager
-def num_threads(n: int) -> Iterator[None]:
+def num_threads(threads: int) -> Iterator[None]:
     """Use n threads inside the block (in the whole process, not only in this Python thread).
 
     >>> with num_threads(1):
@@ -140,7 +142,7 @@ def num_threads(n: int) -> Iterator[None]:
     1
     """
     before = get_num_threads()
-    set_num_threads(n)
+    set_num_threads(threads)
     try:
         yield
     finally:
@@ -148,8 +150,8 @@ def num_threads(n: int) -> Iterator[None]:
 
 
 @lru_cache(None)
-def _array(n: int) -> Any:
-    return ctypes.c_uint64 * n
+def _array(length: int) -> Any:
+    return ctypes.c_uint64 * length
 
 
 def base_pointer(pointer: Any) -> int:
@@ -162,11 +164,11 @@ def run_steps(steps: Sequence[Sequence[int]], bufs: Sequence[int]) -> tuple[int,
     through ctypes.
 
     Returns (0, 0), or the number of the step that failed and its smallest nonzero status."""
-    p, failed = pool(), ctypes.c_int64(0)
-    flat = [w for s in steps for w in s]
-    table = _array(max(len(flat), 1))(*flat)
-    status = p.plan(
-        p.ctl,
+    workers, failed = pool(), ctypes.c_int64(0)
+    words = [w for s in steps for w in s]
+    table = _array(max(len(words), 1))(*words)
+    status = workers.plan(
+        workers.ctl,
         table,
         len(steps),
         _array(max(len(bufs), 1))(*bufs),

@@ -71,140 +71,146 @@ class Step(NamedTuple):
 
 
 # ---- the native function
-def _gather(f: Fn, table: str, nargs: str, bufs: str) -> None:
+def _gather(writer: Fn, table: str, nargs: str, buffers: str) -> None:
     """Data pointers of the arguments into bufs; to the fallback when an argument does not fit."""
     data, flags = abi.array_data(), abi.array_flags()
-    f.go_if(f.cmp("ne", "%count", nargs), "fallback")
-    checked = f.op(f"trunc i64 {f.ld(table, CHECKED, 'i64')} to i32")
-    with f.each(nargs) as i:
-        a = f.ld(f.nth("%args", i))
-        f.st("ptr", f.ld(a, data), f.nth(bufs, i))
-        clear = f.op(f"xor i32 {f.ld(a, flags, 'i32')}, -1")
-        missing = f.op(f"and i32 {checked}, {clear}")
-        f.go_if(f.cmp("ne", missing, 0, "i32"), "fallback")
+    writer.go_if(writer.cmp("ne", "%count", nargs), "fallback")
+    checked = writer.op(f"trunc i64 {writer.ld(table, CHECKED, 'i64')} to i32")
+    with writer.each(nargs) as index:
+        array = writer.ld(writer.nth("%args", index))
+        writer.st("ptr", writer.ld(array, data), writer.nth(buffers, index))
+        clear = writer.op(f"xor i32 {writer.ld(array, flags, 'i32')}, -1")
+        missing = writer.op(f"and i32 {checked}, {clear}")
+        writer.go_if(writer.cmp("ne", missing, 0, "i32"), "fallback")
 
 
 def _allocate(
-    f: Fn, table: str, functions: str, nargs: str, nouts: str, bufs: str, outs: str
+    writer: Fn, table: str, functions: str, nargs: str, nouts: str, buffers: str, outputs: str
 ) -> None:
     data = abi.array_data()
-    f.st("ptr", f.ld(table, TEMP), f.nth(bufs, f.add(nargs, nouts)))
-    with f.each(nouts) as j:
-        spec = f.at(table, f.add(f.op(f"mul i64 {j}, 24"), OUTPUTS))
-        descr = f.ld(spec, 0)
-        f.call("void", f.ld(functions, INCREF), f"ptr {descr}")
-        nd = f.op(f"trunc i64 {f.ld(spec, 8, 'i64')} to i32")
-        out = f.call(
+    writer.st("ptr", writer.ld(table, TEMP), writer.nth(buffers, writer.add(nargs, nouts)))
+    with writer.each(nouts) as index:
+        spec = writer.at(table, writer.add(writer.op(f"mul i64 {index}, 24"), OUTPUTS))
+        dtype = writer.ld(spec, 0)
+        writer.call("void", writer.ld(functions, INCREF), f"ptr {dtype}")
+        rank = writer.op(f"trunc i64 {writer.ld(spec, 8, 'i64')} to i32")
+        made = writer.call(
             "ptr",
-            f.ld(functions, NEW_ARRAY),
-            f"ptr {f.ld(functions, ARRAY_TYPE)}",
-            f"ptr {descr}",
-            f"i32 {nd}",
-            f"ptr {f.ld(spec, 16)}",
+            writer.ld(functions, NEW_ARRAY),
+            f"ptr {writer.ld(functions, ARRAY_TYPE)}",
+            f"ptr {dtype}",
+            f"i32 {rank}",
+            f"ptr {writer.ld(spec, 16)}",
             "ptr null",
             "ptr null",
             "i32 0",
             "ptr null",
         )
-        f.st("ptr", out, f.nth(outs, j))
-        f.st("i64", j, "%made")
-        f.go_if(f.op(f"icmp eq ptr {out}, null"), "nomemory")
-        f.st("ptr", f.ld(out, data), f.nth(bufs, f.add(nargs, j)))
+        writer.st("ptr", made, writer.nth(outputs, index))
+        writer.st("i64", index, "%made")
+        writer.go_if(writer.op(f"icmp eq ptr {made}, null"), "nomemory")
+        writer.st("ptr", writer.ld(made, data), writer.nth(buffers, writer.add(nargs, index)))
 
 
-def _run(f: Fn, table: str, functions: str, bufs: str, status: str) -> None:
-    steps, count = f.ld(table, STEPS), f.ld(table, NSTEPS, "i64")
-    f.branch(f.cmp("ne", f.ld(table, SHARED, "i64"), 0), "shared", "serial")
-    f.label("shared")
-    thread = f.call("ptr", f.ld(functions, SAVE))
-    failed = f.var("i64")
-    got = f.call(
+def _run(writer: Fn, table: str, functions: str, buffers: str, status: str) -> None:
+    steps, count = writer.ld(table, STEPS), writer.ld(table, NSTEPS, "i64")
+    writer.branch(writer.cmp("ne", writer.ld(table, SHARED, "i64"), 0), "shared", "serial")
+    writer.label("shared")
+    thread = writer.call("ptr", writer.ld(functions, SAVE))
+    failed = writer.var("i64")
+    returned = writer.call(
         "i64",
-        f.ld(table, PLAN),
-        f"ptr {f.ld(table, CONTROL)}",
+        writer.ld(table, PLAN),
+        f"ptr {writer.ld(table, CONTROL)}",
         f"ptr {steps}",
         f"i64 {count}",
-        f"ptr {bufs}",
-        f"i64 {f.ld(table, SCRATCH, 'i64')}",
+        f"ptr {buffers}",
+        f"i64 {writer.ld(table, SCRATCH, 'i64')}",
         f"ptr {failed}",
     )
-    f.st("i64", got, status)
-    f.call("void", f.ld(functions, RESTORE), f"ptr {thread}")
-    f.go("ran")
-    f.label("serial")
-    csr = f.op("call i32 @hy_fp_enter()")
-    scratch = f.ld(table, SCRATCH)
-    f.st("i64", 0, status)
-    with f.each(count) as k:
-        step = f.nth(steps, k, _STEP)
-        got = f.call(
+    writer.st("i64", returned, status)
+    writer.call("void", writer.ld(functions, RESTORE), f"ptr {thread}")
+    writer.go("ran")
+    writer.label("serial")
+    control_word = writer.op("call i32 @hy_fp_enter()")
+    scratch = writer.ld(table, SCRATCH)
+    writer.st("i64", 0, status)
+    with writer.each(count) as number:
+        step = writer.nth(steps, number, _STEP)
+        returned = writer.call(
             "i64",
-            f.ld(step),
-            f"ptr {bufs}",
-            f"ptr {f.ld(step, 8)}",
+            writer.ld(step),
+            f"ptr {buffers}",
+            f"ptr {writer.ld(step, 8)}",
             "i64 0",
-            f"i64 {f.ld(step, 16, 'i64')}",
+            f"i64 {writer.ld(step, 16, 'i64')}",
             f"ptr {scratch}",
         )
-        f.st("i64", got, status)
-        f.go_if(f.cmp("ne", got, 0), "stopped")
-    f.label("stopped")
-    f.do(f"call void @hy_fp_leave(i32 {csr})")
-    f.label("ran")
+        writer.st("i64", returned, status)
+        writer.go_if(writer.cmp("ne", returned, 0), "stopped")
+    writer.label("stopped")
+    writer.do(f"call void @hy_fp_leave(i32 {control_word})")
+    writer.label("ran")
 
 
-def _return(f: Fn, table: str, functions: str, nouts: str, outs: str) -> None:
-    f.go_if(f.cmp("ne", nouts, 1), "other", unlikely=False)
-    f.ret(f.ld(outs))
-    f.label("other")
-    f.go_if(f.cmp("eq", nouts, 0), "given", unlikely=False)
-    pack = f.call("ptr", f.ld(functions, TUPLE_NEW), f"i64 {nouts}")
-    f.st("i64", nouts, "%made")
-    f.go_if(f.op(f"icmp eq ptr {pack}, null"), "nomemory")
-    with f.each(nouts) as j:
-        f.call(
+def _return(writer: Fn, table: str, functions: str, nouts: str, outputs: str) -> None:
+    writer.go_if(writer.cmp("ne", nouts, 1), "other", unlikely=False)
+    writer.ret(writer.ld(outputs))
+    writer.label("other")
+    writer.go_if(writer.cmp("eq", nouts, 0), "given", unlikely=False)
+    result = writer.call("ptr", writer.ld(functions, TUPLE_NEW), f"i64 {nouts}")
+    writer.st("i64", nouts, "%made")
+    writer.go_if(writer.op(f"icmp eq ptr {result}, null"), "nomemory")
+    with writer.each(nouts) as index:
+        writer.call(
             "i32",
-            f.ld(functions, TUPLE_SET),
-            f"ptr {pack}",
-            f"i64 {j}",
-            f"ptr {f.ld(f.nth(outs, j))}",
+            writer.ld(functions, TUPLE_SET),
+            f"ptr {result}",
+            f"i64 {index}",
+            f"ptr {writer.ld(writer.nth(outputs, index))}",
         )
-    f.ret(pack)
-    f.label("given")
-    last = f.ld(f.nth("%args", f.ld(table, RESULT, "i64")))
-    f.call("void", f.ld(functions, INCREF), f"ptr {last}")
-    f.ret(last)
+    writer.ret(result)
+    writer.label("given")
+    given = writer.ld(writer.nth("%args", writer.ld(table, RESULT, "i64")))
+    writer.call("void", writer.ld(functions, INCREF), f"ptr {given}")
+    writer.ret(given)
 
 
-def _drop_outputs(f: Fn, functions: str, outs: str, count: str) -> None:
-    with f.each(count) as j:
-        f.call("void", f.ld(functions, DECREF), f"ptr {f.ld(f.nth(outs, j))}")
+def _drop_outputs(writer: Fn, functions: str, outputs: str, count: str) -> None:
+    with writer.each(count) as index:
+        writer.call(
+            "void", writer.ld(functions, DECREF), f"ptr {writer.ld(writer.nth(outputs, index))}"
+        )
 
 
 def _text() -> str:
-    f = Fn("hy_eager", "ptr", "nounwind", me="ptr", args="ptr", count="i64")
-    f.head.append("  %made = alloca i64, align 8")
-    bufs, outs, status = f.var("ptr", MAX_SLOTS), f.var("ptr", _MAX_OUTS), f.var("i64")
-    table = table_of(f)
-    functions, nargs, nouts = (
-        f.ld(table, FUNCTIONS),
-        f.ld(table, NARGS, "i64"),
-        f.ld(table, NOUTS, "i64"),
+    writer = Fn("hy_eager", "ptr", "nounwind", me="ptr", args="ptr", count="i64")
+    writer.head.append("  %made = alloca i64, align 8")
+    buffers, outputs, status = (
+        writer.var("ptr", MAX_SLOTS),
+        writer.var("ptr", _MAX_OUTS),
+        writer.var("i64"),
     )
-    _gather(f, table, nargs, bufs)
-    _allocate(f, table, functions, nargs, nouts, bufs, outs)
-    _run(f, table, functions, bufs, status)
-    f.go_if(f.cmp("ne", f.ld(status, 0, "i64"), 0), "failed")
-    _return(f, table, functions, nouts, outs)
-    f.label("failed")
-    _drop_outputs(f, functions, outs, nouts)
-    f.go("fallback")
-    f.label("fallback")
-    call_fallback(f, functions, f.ld(table, FALLBACK))
-    f.label("nomemory")
-    _drop_outputs(f, functions, outs, f.ld("%made", 0, "i64"))
-    f.ret("null")
-    return INTRINSICS + f.text() + UNLIKELY
+    table = table_of(writer)
+    functions, nargs, nouts = (
+        writer.ld(table, FUNCTIONS),
+        writer.ld(table, NARGS, "i64"),
+        writer.ld(table, NOUTS, "i64"),
+    )
+    _gather(writer, table, nargs, buffers)
+    _allocate(writer, table, functions, nargs, nouts, buffers, outputs)
+    _run(writer, table, functions, buffers, status)
+    writer.go_if(writer.cmp("ne", writer.ld(status, 0, "i64"), 0), "failed")
+    _return(writer, table, functions, nouts, outputs)
+    writer.label("failed")
+    _drop_outputs(writer, functions, outputs, nouts)
+    writer.go("fallback")
+    writer.label("fallback")
+    call_fallback(writer, functions, writer.ld(table, FALLBACK))
+    writer.label("nomemory")
+    _drop_outputs(writer, functions, outputs, writer.ld("%made", 0, "i64"))
+    writer.ret("null")
+    return INTRINSICS + writer.text() + UNLIKELY
 
 
 # ---- making callers
@@ -235,11 +241,11 @@ def _aligned(block: Any) -> int:
 
 
 def step_table(steps: Sequence[Step]) -> tuple[Any, list[Any]]:
-    """Descriptors of steps as the engine reads them, and the argument words they point to."""
-    args = [words_array(step.words) for step in steps]
+    """Descriptors of steps as the engine reads them, and what owns the memory they point to."""
+    arguments = [words_array(step.words) for step in steps]
     words = [
         word
-        for step, given in zip(steps, args)
+        for step, given in zip(steps, arguments)
         for word in (
             step.code.address,
             ctypes.addressof(given),
@@ -249,18 +255,18 @@ def step_table(steps: Sequence[Step]) -> tuple[Any, list[Any]]:
             0,
         )
     ]
-    return words_array(words), args
+    return words_array(words), [*arguments, *(step.code for step in steps)]
 
 
-def _layout(outs: Sequence[Aval]) -> tuple[list[int], list[Any]]:
+def _layout(outputs: Sequence[Aval]) -> tuple[list[int], list[Any]]:
     """Words (dtype object, rank, address of the sizes) for each output, and what they point to."""
     words: list[int] = []
-    kept: list[Any] = []
-    for a in outs:
-        dims = (ctypes.c_int64 * max(a.ndim, 1))(*a.shape)
-        words += [id(a.dtype), a.ndim, ctypes.addressof(dims)]
-        kept += [a.dtype, dims]
-    return words, kept
+    owners: list[Any] = []
+    for aval in outputs:
+        sizes = (ctypes.c_int64 * max(aval.ndim, 1))(*aval.shape)
+        words += [id(aval.dtype), aval.ndim, ctypes.addressof(sizes)]
+        owners += [aval.dtype, sizes]
+    return words, owners
 
 
 def _pool_words(shared: Any) -> dict[int, int]:
@@ -279,7 +285,7 @@ def _check_size(nargs: int, nouts: int) -> None:
 def make_caller(
     steps: Sequence[Step],
     nargs: int,
-    outs: Sequence[Aval] = (),
+    outputs: Sequence[Aval] = (),
     *,
     temp: int = 0,
     result: int = -1,
@@ -289,23 +295,23 @@ def make_caller(
 ) -> Callable[..., Any]:
     """A C function f(*arrays) over slots (arguments, outputs, workspace); checks no shape or dtype.
 
-    outs        outputs that f allocates (NumPy's allocator) and returns: an array or a tuple
-    result      with no `outs`: number of the argument to return
+    outputs     those that f allocates (NumPy's allocator) and returns: an array or a tuple
+    result      with no `outputs`: number of the argument to return
     temp        bytes of workspace (serial callers only)
     contiguous  arguments must be C-contiguous, else `fallback(*arrays)` is the result
     fallback    also called when a step fails; without it f returns None then
     shared      the pool: run on all threads without the GIL; None: on this thread, with it
     """
-    _check_size(nargs, len(outs))
-    table, args = step_table(steps)
+    _check_size(nargs, len(outputs))
+    table, owned = step_table(steps)
     scratch, block = _scratch(max((step.scratch for step in steps), default=0), shared)
     work = ctypes.create_string_buffer(temp + 64) if temp else None
-    functions, (layout, kept) = function_table(), _layout(outs)
+    functions, (layout, owners) = function_table(), _layout(outputs)
     words = {
         STEPS: ctypes.addressof(table),
         NSTEPS: len(steps),
         NARGS: nargs,
-        NOUTS: len(outs),
+        NOUTS: len(outputs),
         CHECKED: abi.C_CONTIGUOUS if contiguous else 0,
         TEMP: _aligned(work) if work is not None else 0,
         RESULT: result % max(nargs, 1),
@@ -314,5 +320,5 @@ def make_caller(
         FALLBACK: id(fallback) if fallback is not None else 0,
         FUNCTIONS: ctypes.addressof(functions),
     }
-    kept += [*(step.code for step in steps), args, table, block, work, fallback, shared, functions]
-    return _eager().make([*(words[offset] for offset in sorted(words)), *layout], kept)
+    owners += [owned, table, block, work, fallback, shared, functions]
+    return _eager().make([*(words[offset] for offset in sorted(words)), *layout], owners)

@@ -32,8 +32,8 @@ from .entry_table import (
     TABLE,
     TABLE_WORDS,
 )
-from .native import Owner
 from .replay import OUT_OF_MEMORY_STATUS, NativeReplay, PythonEntry, decode_failure, native_replay
+from .runtime import Owner
 
 __all__ = ["native_entry", "build_entry", "build_entries"]
 

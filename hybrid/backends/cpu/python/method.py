@@ -88,23 +88,28 @@ class Method:
         return abi.new_method(self._definition, (packed, kept, self))  # type: ignore[no-any-return]
 
 
-def table_of(f: Fn) -> str:
+def table_of(writer: Fn) -> str:
     """In a method with parameters (me, args, count): the address of its words."""
-    return f.at(f.ld("%me", abi.TUPLE_ITEMS), abi.BYTES_DATA)
+    return writer.at(writer.ld("%me", abi.TUPLE_ITEMS), abi.BYTES_DATA)
 
 
-def call_fallback(f: Fn, functions: str, back: str) -> None:
+def call_fallback(writer: Fn, functions: str, fallback: str) -> None:
     """Return fallback(*args), or None when there is no fallback."""
-    f.go_if(f.op(f"icmp eq ptr {back}, null"), "nothing", unlikely=False)
-    f.ret(
-        f.call(
-            "ptr", f.ld(functions, VECTORCALL), f"ptr {back}", "ptr %args", "i64 %count", "ptr null"
+    writer.go_if(writer.op(f"icmp eq ptr {fallback}, null"), "nothing", unlikely=False)
+    writer.ret(
+        writer.call(
+            "ptr",
+            writer.ld(functions, VECTORCALL),
+            f"ptr {fallback}",
+            "ptr %args",
+            "i64 %count",
+            "ptr null",
         )
     )
-    f.label("nothing")
-    none = f.ld(functions, NONE)
-    f.call("void", f.ld(functions, INCREF), f"ptr {none}")
-    f.ret(none)
+    writer.label("nothing")
+    none = writer.ld(functions, NONE)
+    writer.call("void", writer.ld(functions, INCREF), f"ptr {none}")
+    writer.ret(none)
 
 
 def words_array(words: Sequence[int]) -> Any:

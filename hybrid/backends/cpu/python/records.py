@@ -19,8 +19,8 @@ SECTIONS = {"inputs": INPUT, "states": STATE, "outs": OUT, "results": RESULT}
 class Record:
     """One record at an address; each method writes the loads that it needs where it is called."""
 
-    def __init__(self, asm: Fn, address: str, words: Mapping[str, int]) -> None:
-        self.asm, self.address, self.words = asm, address, words
+    def __init__(self, writer: Fn, address: str, words: Mapping[str, int]) -> None:
+        self.asm, self.address, self.words = writer, address, words
 
     def pointer(self, name: str) -> str:
         """A word that is an address."""
@@ -42,10 +42,10 @@ class Record:
 class Section:
     """The records of one kind; its address is loaded where it is made."""
 
-    def __init__(self, asm: Fn, name: str, table: str = "%table") -> None:
-        self.asm, self.name, self.table = asm, name, table
+    def __init__(self, writer: Fn, name: str, table: str = "%table") -> None:
+        self.asm, self.name, self.table = writer, name, table
         self.words = SECTIONS[name]
-        self.start = asm.ld(table, TABLE[name])
+        self.start = writer.ld(table, TABLE[name])
 
     def count(self) -> str:
         """The number of records."""

@@ -22,109 +22,115 @@ class Taking(Writer):
     """The functions that check a call and take its values."""
 
     # ---- checks
-    def type_ok(self, asm: Fn, table: str, obj: str, miss: str) -> None:
+    def type_ok(self, writer: Fn, table: str, target: str, miss: str) -> None:
         """Go to `miss` unless the exact type of obj is accepted."""
-        types = asm.ld(table, TABLE["types"])
-        kind = self.type_of(asm, obj)
-        with asm.when(asm.cmp("ne", kind, asm.ld(types), "ptr")):
-            known = asm.call("i1", "@hy_known_type", f"ptr {table}", f"ptr {kind}")
-            asm.go_if(asm.op(f"xor i1 {known}, true"), miss)
+        types = writer.ld(table, TABLE["types"])
+        type_word = self.type_of(writer, target)
+        with writer.when(writer.cmp("ne", type_word, writer.ld(types), "ptr")):
+            known = writer.call("i1", "@hy_known_type", f"ptr {table}", f"ptr {type_word}")
+            writer.go_if(writer.op(f"xor i1 {known}, true"), miss)
 
     def known_type(self) -> Fn:
-        asm = Fn("hy_known_type", "i1", "noinline", table="ptr", kind="ptr")
-        types = asm.ld("%table", TABLE["types"])
-        with asm.each(asm.ld("%table", TABLE["types_n"], "i64")) as index:
-            asm.go_if(asm.cmp("eq", asm.ld(asm.nth(types, index)), "%kind", "ptr"), "yes")
-        asm.ret("false")
-        asm.label("yes")
-        asm.ret("true")
-        return asm
+        writer = Fn("hy_known_type", "i1", "noinline", table="ptr", kind="ptr")
+        types = writer.ld("%table", TABLE["types"])
+        with writer.each(writer.ld("%table", TABLE["types_n"], "i64")) as index:
+            writer.go_if(
+                writer.cmp("eq", writer.ld(writer.nth(types, index)), "%kind", "ptr"), "yes"
+            )
+        writer.ret("false")
+        writer.label("yes")
+        writer.ret("true")
+        return writer
 
     def precheck(self) -> Fn:
         """Arguments only, before anything is allocated: number, types, avals."""
-        asm = Fn("hy_precheck", "i1", "noinline", table="ptr", args="ptr", nargs="i64")
-        asm.go_if(asm.cmp("ne", "%nargs", asm.ld("%table", TABLE["nargs"], "i64")), "miss")
-        inputs = Section(asm, "inputs")
-        with asm.each("%nargs") as index:
-            handle = asm.ld(asm.nth("%args", index))
-            self.type_ok(asm, "%table", handle, "miss")
+        writer = Fn("hy_precheck", "i1", "noinline", table="ptr", args="ptr", nargs="i64")
+        writer.go_if(writer.cmp("ne", "%nargs", writer.ld("%table", TABLE["nargs"], "i64")), "miss")
+        inputs = Section(writer, "inputs")
+        with writer.each("%nargs") as index:
+            handle = writer.ld(writer.nth("%args", index))
+            self.type_ok(writer, "%table", handle, "miss")
             want = inputs.record(index).pointer("aval")
-            asm.go_if(asm.cmp("ne", asm.ld(handle, self.slots.aval), want, "ptr"), "miss")
-        asm.ret("true")
-        asm.label("miss")
-        asm.ret("false")
-        return asm
+            writer.go_if(writer.cmp("ne", writer.ld(handle, self.slots.aval), want, "ptr"), "miss")
+        writer.ret("true")
+        writer.label("miss")
+        writer.ret("false")
+        return writer
 
     def check(self) -> Fn:
         """Everything, without side effects; fills in the handles of this call."""
-        asm = Fn("hy_check", "i1", "noinline", table="ptr", args="ptr", block="ptr")
-        ndarray = self.api(asm, asm.ld("%table"), "ndarray")
-        handles = asm.at("%block", asm.ld("%table", TABLE["handles_at"], "i64"))
-        guards, inputs = asm.ld("%table", TABLE["guards"]), Section(asm, "inputs")
-        nargs, count = asm.ld("%table", TABLE["nargs"], "i64"), inputs.count()
-        with asm.each(asm.ld("%table", TABLE["guards_n"], "i64")) as index:
-            group = asm.nth(guards, index, GUARDS_BYTES)
+        writer = Fn("hy_check", "i1", "noinline", table="ptr", args="ptr", block="ptr")
+        ndarray = self.api(writer, writer.ld("%table"), "ndarray")
+        handles = writer.at("%block", writer.ld("%table", TABLE["handles_at"], "i64"))
+        guards, inputs = writer.ld("%table", TABLE["guards"]), Section(writer, "inputs")
+        nargs, count = writer.ld("%table", TABLE["nargs"], "i64"), inputs.count()
+        with writer.each(writer.ld("%table", TABLE["guards_n"], "i64")) as index:
+            group = writer.nth(guards, index, GUARDS_BYTES)
             for offset in range(0, GUARDS_BYTES, 16):
-                word = asm.ld(asm.ld(group, offset), 0, "i64")
-                same = asm.cmp("eq", word, asm.ld(group, offset + 8, "i64"))
-                asm.go_if(asm.op(f"xor i1 {same}, true"), "miss")
-        with asm.each(nargs) as index:
-            asm.st("ptr", asm.ld(asm.nth("%args", index)), asm.nth(handles, index))
-        with asm.each(count, nargs) as index:
-            asm.st("ptr", asm.ld(inputs.record(index).pointer("place")), asm.nth(handles, index))
-        with asm.each(count) as index:
+                place = writer.ld(writer.ld(group, offset), 0, "i64")
+                same = writer.cmp("eq", place, writer.ld(group, offset + 8, "i64"))
+                writer.go_if(writer.op(f"xor i1 {same}, true"), "miss")
+        with writer.each(nargs) as index:
+            writer.st("ptr", writer.ld(writer.nth("%args", index)), writer.nth(handles, index))
+        with writer.each(count, nargs) as index:
+            writer.st(
+                "ptr", writer.ld(inputs.record(index).pointer("place")), writer.nth(handles, index)
+            )
+        with writer.each(count) as index:
             record = inputs.record(index)
-            self._check_handle(asm, record, asm.ld(asm.nth(handles, index)), ndarray)
-        with asm.each(asm.ld("%table", TABLE["distinct_n"], "i64")) as index:
-            handle = asm.ld(asm.nth(handles, index))
-            with asm.each(count, asm.add(index, 1)) as later:
-                asm.go_if(asm.cmp("eq", handle, asm.ld(asm.nth(handles, later)), "ptr"), "miss")
-        with asm.when(asm.cmp("ne", asm.ld("%table", TABLE["places_n"], "i64"), 0)):
-            once = asm.call("i1", "@hy_met_once", "ptr %table", f"ptr {handles}")
-            asm.go_if(asm.op(f"xor i1 {once}, true"), "miss")
-        asm.ret("true")
-        asm.label("miss")
-        asm.ret("false")
-        return asm
+            self._check_handle(writer, record, writer.ld(writer.nth(handles, index)), ndarray)
+        with writer.each(writer.ld("%table", TABLE["distinct_n"], "i64")) as index:
+            handle = writer.ld(writer.nth(handles, index))
+            with writer.each(count, writer.add(index, 1)) as later:
+                writer.go_if(
+                    writer.cmp("eq", handle, writer.ld(writer.nth(handles, later)), "ptr"), "miss"
+                )
+        with writer.when(writer.cmp("ne", writer.ld("%table", TABLE["places_n"], "i64"), 0)):
+            once = writer.call("i1", "@hy_met_once", "ptr %table", f"ptr {handles}")
+            writer.go_if(writer.op(f"xor i1 {once}, true"), "miss")
+        writer.ret("true")
+        writer.label("miss")
+        writer.ret("false")
+        return writer
 
-    def _check_handle(self, asm: Fn, record: Record, handle: str, ndarray: str) -> None:
+    def _check_handle(self, writer: Fn, record: Record, handle: str, ndarray: str) -> None:
         """Go to `miss` unless a handle is what its input was specialised on."""
         slots = self.slots
-        asm.go_if(asm.cmp("eq", handle, "null", "ptr"), "miss")
-        self.type_ok(asm, "%table", handle, "miss")
-        aval = asm.ld(handle, slots.aval)
-        asm.go_if(asm.cmp("ne", aval, record.pointer("aval"), "ptr"), "miss")
+        writer.go_if(writer.cmp("eq", handle, "null", "ptr"), "miss")
+        self.type_ok(writer, "%table", handle, "miss")
+        aval = writer.ld(handle, slots.aval)
+        writer.go_if(writer.cmp("ne", aval, record.pointer("aval"), "ptr"), "miss")
         node = record.pointer("node")
-        asked = asm.cmp("ne", node, "null", "ptr")
-        other = asm.cmp("ne", asm.ld(handle, slots.node), node, "ptr")
-        asm.go_if(asm.both(asked, other), "miss")
+        asked = writer.cmp("ne", node, "null", "ptr")
+        other = writer.cmp("ne", writer.ld(handle, slots.node), node, "ptr")
+        writer.go_if(writer.both(asked, other), "miss")
         plain = record.is_set("plain")
-        linked = asm.cmp("ne", asm.ld(handle, slots.extra), "null", "ptr")
-        asm.go_if(asm.both(plain, linked), "miss")
-        value = asm.ld(handle, slots.value)
-        asm.go_if(asm.cmp("eq", value, "null", "ptr"), "miss")
-        asm.go_if(asm.cmp("ne", self.type_of(asm, value), ndarray, "ptr"), "miss")
+        linked = writer.cmp("ne", writer.ld(handle, slots.extra), "null", "ptr")
+        writer.go_if(writer.both(plain, linked), "miss")
+        value = writer.ld(handle, slots.value)
+        writer.go_if(writer.cmp("eq", value, "null", "ptr"), "miss")
+        writer.go_if(writer.cmp("ne", self.type_of(writer, value), ndarray, "ptr"), "miss")
 
     def met_once(self) -> Fn:
         """Whether all checked handles are different objects.  A handle that was met has no record
         until all get theirs back; no Python runs in between."""
-        asm = Fn("hy_met_once", "i1", "noinline", table="ptr", handles="ptr")
-        inputs = Section(asm, "inputs")
+        writer = Fn("hy_met_once", "i1", "noinline", table="ptr", handles="ptr")
+        inputs = Section(writer, "inputs")
         count = inputs.count()
         for result in ("true", "false"):
             if result == "true":
-                with asm.each(count) as index:
-                    handle = asm.ld(asm.nth("%handles", index))
-                    met = asm.cmp("eq", asm.ld(handle, self.slots.aval), "null", "ptr")
-                    asm.go_if(met, "again")
-                    asm.st("ptr", "null", handle, self.slots.aval)
+                with writer.each(count) as index:
+                    handle = writer.ld(writer.nth("%handles", index))
+                    met = writer.cmp("eq", writer.ld(handle, self.slots.aval), "null", "ptr")
+                    writer.go_if(met, "again")
+                    writer.st("ptr", "null", handle, self.slots.aval)
             else:
-                asm.label("again")
-            with asm.each(count) as index:
+                writer.label("again")
+            with writer.each(count) as index:
                 aval = inputs.record(index).pointer("aval")
-                asm.st("ptr", aval, asm.ld(asm.nth("%handles", index)), self.slots.aval)
-            asm.ret(result)
-        return asm
+                writer.st("ptr", aval, writer.ld(writer.nth("%handles", index)), self.slots.aval)
+            writer.ret(result)
+        return writer
 
     # ---- taking values
     def take(self) -> Fn:
@@ -132,74 +138,78 @@ class Taking(Writer):
         then empty.
 
         1 taken, 0 two places hold one handle (states are put back by the caller's rollback)."""
-        asm = Fn("hy_take", "i1", "noinline", table="ptr", block="ptr")
-        handles = asm.at("%block", asm.ld("%table", TABLE["handles_at"], "i64"))
-        inputs, states = Section(asm, "inputs"), Section(asm, "states")
-        kind, busy = asm.ld("%table", TABLE["kind"]), asm.ld("%table", TABLE["busy"])
-        with states.each() as state:
-            handle = asm.ld(state.spot("handle"))
-            value = asm.ld(handle, self.slots.value)
-            asm.go_if(asm.cmp("eq", value, "null", "ptr"), "alias")
-            with asm.when(state.is_set("hold"), unlikely=True):
-                self.incref(asm, handle)  # a place may drop it while we run
-                asm.st("ptr", handle, asm.at("%block", asm.add(state.number("news"), 8)))
-            asm.st("ptr", "null", handle, self.slots.value)
-            self.mark(asm, handle, kind, busy, busy)
-            asm.st("ptr", value, state.spot("input"))
-        with asm.each(inputs.count()) as index:
+        writer = Fn("hy_take", "i1", "noinline", table="ptr", block="ptr")
+        handles = writer.at("%block", writer.ld("%table", TABLE["handles_at"], "i64"))
+        inputs, states = Section(writer, "inputs"), Section(writer, "states")
+        type_word, busy = writer.ld("%table", TABLE["kind"]), writer.ld("%table", TABLE["busy"])
+        with states.each() as state_record:
+            handle = writer.ld(state_record.spot("handle"))
+            value = writer.ld(handle, self.slots.value)
+            writer.go_if(writer.cmp("eq", value, "null", "ptr"), "alias")
+            with writer.when(state_record.is_set("hold"), unlikely=True):
+                self.incref(writer, handle)  # a place may drop it while we run
+                writer.st(
+                    "ptr", handle, writer.at("%block", writer.add(state_record.number("news"), 8))
+                )
+            writer.st("ptr", "null", handle, self.slots.value)
+            self.mark(writer, handle, type_word, busy, busy)
+            writer.st("ptr", value, state_record.spot("input"))
+        with writer.each(inputs.count()) as index:
             record = inputs.record(index)
-            with asm.when(asm.cmp("eq", record.number("state"), 0)):
-                value = asm.ld(asm.ld(asm.nth(handles, index)), self.slots.value)
-                asm.go_if(asm.cmp("eq", value, "null", "ptr"), "alias")
-                self.incref(asm, value)
-                asm.st("ptr", value, record.spot("word"))
-        asm.call("void", "@hy_hold", "ptr %table", "ptr %block")
-        asm.ret("true")
-        asm.label("alias")
-        asm.ret("false")
-        return asm
+            with writer.when(writer.cmp("eq", record.number("state"), 0)):
+                value = writer.ld(writer.ld(writer.nth(handles, index)), self.slots.value)
+                writer.go_if(writer.cmp("eq", value, "null", "ptr"), "alias")
+                self.incref(writer, value)
+                writer.st("ptr", value, record.spot("word"))
+        writer.call("void", "@hy_hold", "ptr %table", "ptr %block")
+        writer.ret("true")
+        writer.label("alias")
+        writer.ret("false")
+        return writer
 
-    def mark(self, asm: Fn, handle: str, old: str, new: str, busy: str) -> None:
+    def mark(self, writer: Fn, handle: str, previous: str, new: str, busy: str) -> None:
         """Change the type of a handle, where readers in other threads have to see it.
 
         The busy type has the same layout, so only the pointer to the type moves.  Counts of the
         types are left alone: the handle is held until its type is put back."""
-        with asm.when(asm.cmp("ne", busy, "null", "ptr"), unlikely=True):
-            kind = self.type_of(asm, handle)
-            marked = asm.pick(asm.cmp("eq", kind, old, "ptr"), new, kind, "ptr")
-            asm.st("ptr", marked, handle, self.layout.type)
+        with writer.when(writer.cmp("ne", busy, "null", "ptr"), unlikely=True):
+            type_word = self.type_of(writer, handle)
+            marked = writer.pick(
+                writer.cmp("eq", type_word, previous, "ptr"), new, type_word, "ptr"
+            )
+            writer.st("ptr", marked, handle, self.layout.type)
 
     def hold(self) -> Fn:
         """Own the handles that will be returned as they are."""
-        asm = Fn("hy_hold", "void", "noinline", table="ptr", block="ptr")
-        with Section(asm, "results").each() as result:
+        writer = Fn("hy_hold", "void", "noinline", table="ptr", block="ptr")
+        with Section(writer, "results").each() as result:
             offset = result.number("handle")
-            with asm.when(asm.cmp("ne", offset, 0)):
-                handle = asm.ld(asm.at("%block", offset))
-                self.incref(asm, handle)
-                asm.st("ptr", handle, result.spot("at"))
-        asm.ret()
-        return asm
+            with writer.when(writer.cmp("ne", offset, 0)):
+                handle = writer.ld(writer.at("%block", offset))
+                self.incref(writer, handle)
+                writer.st("ptr", handle, result.spot("at"))
+        writer.ret()
+        return writer
 
     def point(self) -> Fn:
         """Base pointers of the inputs, copied where not contiguous.  0: an exception is set."""
-        asm = Fn("hy_point", "i1", "noinline", table="ptr", block="ptr")
-        with Section(asm, "inputs").each() as record:
-            word = record.spot("word")
-            value = asm.ld(word)
-            flags = asm.ld(value, self.layout.array_flags, "i32")
-            plain = asm.op(f"and i32 {flags}, {CONTIGUOUS_ALIGNED}")
-            where = asm.var("ptr")
-            asm.st("ptr", value, where)
-            with asm.when(asm.cmp("ne", plain, CONTIGUOUS_ALIGNED, "i32"), unlikely=True):
-                copy = self.api(asm, asm.ld("%table"), "copy_array")
-                fresh = asm.call("ptr", copy, f"ptr {value}", "i32 0")
-                asm.go_if(asm.cmp("eq", fresh, "null", "ptr"), "error")
-                asm.st("ptr", fresh, asm.at(word, 8))  # owned, next to the value
-                asm.st("ptr", fresh, where)
-            data = asm.ld(asm.ld(where), self.layout.array_data)
-            asm.st("ptr", data, record.spot("buf"))
-        asm.ret("true")
-        asm.label("error")
-        asm.ret("false")
-        return asm
+        writer = Fn("hy_point", "i1", "noinline", table="ptr", block="ptr")
+        with Section(writer, "inputs").each() as record:
+            place = record.spot("word")
+            value = writer.ld(place)
+            flags = writer.ld(value, self.layout.array_flags, "i32")
+            plain = writer.op(f"and i32 {flags}, {CONTIGUOUS_ALIGNED}")
+            where = writer.var("ptr")
+            writer.st("ptr", value, where)
+            with writer.when(writer.cmp("ne", plain, CONTIGUOUS_ALIGNED, "i32"), unlikely=True):
+                copy = self.api(writer, writer.ld("%table"), "copy_array")
+                fresh = writer.call("ptr", copy, f"ptr {value}", "i32 0")
+                writer.go_if(writer.cmp("eq", fresh, "null", "ptr"), "error")
+                writer.st("ptr", fresh, writer.at(place, 8))  # owned, next to the value
+                writer.st("ptr", fresh, where)
+            data = writer.ld(writer.ld(where), self.layout.array_data)
+            writer.st("ptr", data, record.spot("buf"))
+        writer.ret("true")
+        writer.label("error")
+        writer.ret("false")
+        return writer
