@@ -517,7 +517,7 @@ class TensorMethods(Handle):
     def view(self, *shape: Any) -> Tensor:
         """The same elements in another shape (`reshape`); one size may be -1."""
 
-    def where(self, x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    def where(self, left: ArrayLike, right: ArrayLike, /) -> Tensor:
         """x where the condition holds, else y."""
 
     def zero_(self) -> Tensor:

@@ -1040,7 +1040,7 @@ def vecdot(a: ArrayLike, b: ArrayLike, /, *, axis: builtins.int = -1) -> Tensor:
 def vstack(xs: Sequence[ArrayLike]) -> Tensor:
     """Tensors on top of each other (1-D tensors are rows)."""
 
-def where(c: ArrayLike, x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def where(condition: ArrayLike, left: ArrayLike, right: ArrayLike, /) -> Tensor:
     """x where the condition holds, else y."""
 
 def zeros(

@@ -251,7 +251,8 @@ def _result(op: Op) -> str:
         return "same"
     arrays, params = next(iter(op.samples(np.random.default_rng(0))))
     ins = [aval(a.shape, dt.float32 if a.dtype.kind == "f" else a.dtype) for a in arrays]
-    outs = op.infer(*ins, **{k: dt.float32 if v is dt.float64 else v for k, v in params.items()})
+    params = {k: dt.float32 if v is dt.float64 else v for k, v in params.items()}
+    outs = op.infer(*ins, **params)
     names = [("same" if ins and o.dtype is ins[0].dtype else o.dtype.name) for o in outs]
     return names[0]
 

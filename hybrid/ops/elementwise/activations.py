@@ -51,11 +51,15 @@ relu: Function = public(
     map_op(
         "relu",
         1,
-        lambda s, x: s.select(x < 0, s.const(x.type, 0), x) if x.type[0] != "u" else x,
+        lambda algebra, operand: (
+            algebra.select(operand < 0, algebra.const(operand.type, 0), operand)
+            if operand.type[0] != "u"
+            else operand
+        ),
         accepts="iuf",
-        vjp=lambda g, out, x: (relu_grad(g, out),),
+        vjp=lambda grad, out, operand: (relu_grad(grad, out),),
         facts=frozenset(["idempotent"]),
-        reference=lambda x: np.where(x < 0, np.zeros_like(x), x),
+        reference=lambda operand: np.where(operand < 0, np.zeros_like(operand), operand),
         doc="x, or 0 where x is negative: -0 and NaN stay. The gradient is 0 at both zeros, as in "
         "PyTorch.",
     ),
@@ -68,9 +72,9 @@ relu_grad: Function = function_of(
     _float_map(
         "relu_grad",
         2,
-        lambda s, g, y: s.select(y <= 0, 0.0, g),
-        vjp=lambda h, out, g, y: (lambda: relu_grad(h, y), None),
-        reference=lambda g, y: np.where(y <= 0, np.zeros_like(g), g),
+        lambda algebra, grad, result: algebra.select(result <= 0, 0.0, grad),
+        vjp=lambda outer, out, grad, result: (lambda: relu_grad(outer, result), None),
+        reference=lambda grad, result: np.where(result <= 0, np.zeros_like(grad), grad),
         doc="g where y > 0, else 0.",
     )
 )
@@ -78,10 +82,12 @@ relu_grad: Function = function_of(
 _LEAKY = _float_map(
     "leaky_relu",
     1,
-    lambda s, x, *, slope: s.select(x > 0, x, x * slope),
+    lambda algebra, operand, *, slope: algebra.select(operand > 0, operand, operand * slope),
     params=("slope",),
-    vjp=lambda g, out, x, *, slope: (where(greater(x, 0.0), g, multiply(g, slope)),),
-    reference=lambda x, *, slope: np.where(x > 0, wide(x), wide(x) * slope),
+    vjp=lambda grad, out, operand, *, slope: (
+        where(greater(operand, 0.0), grad, multiply(grad, slope)),
+    ),
+    reference=lambda operand, *, slope: np.where(operand > 0, wide(operand), wide(operand) * slope),
     samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"slope": 0.01})],
     doc="x, or slope*x below 0.",
 )
@@ -89,11 +95,15 @@ _LEAKY = _float_map(
 _ELU = _float_map(
     "elu",
     1,
-    lambda s, x, *, alpha: s.select(x > 0, x, F.expm1(s, s.select(x > 0, 0.0, x)) * alpha),
+    lambda algebra, operand, *, alpha: algebra.select(
+        operand > 0, operand, F.expm1(algebra, algebra.select(operand > 0, 0.0, operand)) * alpha
+    ),
     params=("alpha",),
-    vjp=lambda g, out, x, *, alpha: (where(greater(x, 0.0), g, multiply(g, add(out, alpha))),),
-    reference=lambda x, *, alpha: np.where(
-        x > 0, wide(x), alpha * np.expm1(np.minimum(wide(x), 0))
+    vjp=lambda grad, out, operand, *, alpha: (
+        where(greater(operand, 0.0), grad, multiply(grad, add(out, alpha))),
+    ),
+    reference=lambda operand, *, alpha: np.where(
+        operand > 0, wide(operand), alpha * np.expm1(np.minimum(wide(operand), 0))
     ),
     ulp=3.0,
     samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"alpha": 1.5})],
@@ -104,12 +114,12 @@ _ELU = _float_map(
 _HARDTANH = _float_map(
     "hardtanh",
     1,
-    lambda s, x, *, low, high: clamp(s, x, low, high),
+    lambda algebra, operand, *, low, high: clamp(algebra, operand, low, high),
     params=("low", "high"),
-    vjp=lambda g, out, x, *, low, high: (
-        where(logical_and(greater(x, low), less(x, high)), g, 0.0),
+    vjp=lambda grad, out, operand, *, low, high: (
+        where(logical_and(greater(operand, low), less(operand, high)), grad, 0.0),
     ),
-    reference=lambda x, *, low, high: np.clip(wide(x), low, high),
+    reference=lambda operand, *, low, high: np.clip(wide(operand), low, high),
     samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"low": -1.0, "high": 1.5})],
     doc="x limited to [low, high].",
 )
@@ -171,21 +181,21 @@ def softsign(x: Tensor) -> Tensor:
 
 
 # ---- silu, softplus
-def _sigmoid_wide(x: np.ndarray) -> Any:
-    e = np.exp(-np.abs(x))
-    return np.where(x < 0, e, 1) / (1 + e)
+def _sigmoid_wide(operand: np.ndarray) -> Any:
+    power = np.exp(-np.abs(operand))
+    return np.where(operand < 0, power, 1) / (1 + power)
 
 
-def _limited(x: Any) -> Any:
+def _limited(operand: Any) -> Any:
     """x without its infinities: in a product with a tail that is 0 there,
     they count as large numbers."""
-    return np.clip(x, -1e4, 1e4)
+    return np.clip(operand, -1e4, 1e4)
 
 
-def _silu_body(s: Builder, x: Val) -> Val:
-    q, scale = F.sigmoid_parts(s, x)
-    limit = -112.0 if x.type == "f32" else -760.0  # the product is 0 there
-    return clamp(s, x, limit, None) * q * scale * scale
+def _silu_body(algebra: Builder, operand: Val) -> Val:
+    quotient, scale = F.sigmoid_parts(algebra, operand)
+    limit = -112.0 if operand.type == "f32" else -760.0  # the product is 0 there
+    return clamp(algebra, operand, limit, None) * quotient * scale * scale
 
 
 silu: Function = public(
@@ -193,9 +203,13 @@ silu: Function = public(
         "silu",
         1,
         _silu_body,
-        vjp=lambda g, out, x: (silu_grad(g, x),),
+        vjp=lambda grad, out, operand: (silu_grad(grad, operand),),
         ulp=4.0,
-        reference=reference_of(lambda x: np.where(x > 0, x, _limited(x)) * _sigmoid_wide(x)),
+        reference=reference_of(
+            lambda operand: (
+                np.where(operand > 0, operand, _limited(operand)) * _sigmoid_wide(operand)
+            )
+        ),
         doc="x * sigmoid(x); -0 at minus infinity.",
     ),
     functional=True,
@@ -203,15 +217,15 @@ silu: Function = public(
 )
 
 
-def _silu_grad_body(s: Builder, g: Val, x: Val) -> Val:
-    y = F.sigmoid(s, x)
-    return g * (y * s.fma(clamp(s, x, -1e4, 1e4), 1.0 - y, 1.0))
+def _silu_grad_body(algebra: Builder, grad: Val, operand: Val) -> Val:
+    result = F.sigmoid(algebra, operand)
+    return grad * (result * algebra.fma(clamp(algebra, operand, -1e4, 1e4), 1.0 - result, 1.0))
 
 
-def _silu_second(h: Tensor, g: Tensor, x: Tensor) -> Tensor:
-    y = sigmoid(x)
-    bent = add(multiply(x, subtract(1.0, multiply(y, 2.0))), 2.0)
-    return multiply(multiply(h, g), multiply(multiply(y, subtract(1.0, y)), bent))
+def _silu_second(outer: Tensor, grad: Tensor, operand: Tensor) -> Tensor:
+    result = sigmoid(operand)
+    bent = add(multiply(operand, subtract(1.0, multiply(result, 2.0))), 2.0)
+    return multiply(multiply(outer, grad), multiply(multiply(result, subtract(1.0, result)), bent))
 
 
 silu_grad: Function = function_of(
@@ -220,29 +234,37 @@ silu_grad: Function = function_of(
         2,
         _silu_grad_body,
         ulp=64.0,
-        vjp=lambda h, out, g, x: (lambda: silu_grad(h, x), lambda: _silu_second(h, g, x)),
+        vjp=lambda outer, out, grad, operand: (
+            lambda: silu_grad(outer, operand),
+            lambda: _silu_second(outer, grad, operand),
+        ),
         reference=reference_of(
-            lambda g, x: g * (_sigmoid_wide(x) * (1 + _limited(x) * (1 - _sigmoid_wide(x))))
+            lambda grad, operand: (
+                grad
+                * (_sigmoid_wide(operand) * (1 + _limited(operand) * (1 - _sigmoid_wide(operand))))
+            )
         ),
         doc="The gradient of silu(x).",
     )
 )
 
 
-def _log_of_sum(s: Builder, x: Val) -> Val:
+def _log_of_sum(algebra: Builder, operand: Val) -> Val:
     """log(1 + e^x)."""
-    return s.select(x < 0, s.const(x.type, 0.0), x) + F.log1p_unit(s, F.exp(s, -s.abs(x)))
+    return algebra.select(operand < 0, algebra.const(operand.type, 0.0), operand) + F.log1p_unit(
+        algebra, F.exp(algebra, -algebra.abs(operand))
+    )
 
 
-def _softplus_body(s: Builder, x: Val, *, beta: float, threshold: float) -> Val:
-    y = x if beta == 1.0 else x * beta
-    out = _log_of_sum(s, y)
-    return s.select(y > threshold, x, out if beta == 1.0 else out / beta)
+def _softplus_body(algebra: Builder, operand: Val, *, beta: float, threshold: float) -> Val:
+    result = operand if beta == 1.0 else operand * beta
+    out = _log_of_sum(algebra, result)
+    return algebra.select(result > threshold, operand, out if beta == 1.0 else out / beta)
 
 
-def _softplus_reference(x: np.ndarray, *, beta: float, threshold: float) -> Any:
-    y = wide(x) * beta
-    return np.where(y > threshold, wide(x), np.logaddexp(y, 0) / beta)
+def _softplus_reference(operand: np.ndarray, *, beta: float, threshold: float) -> Any:
+    result = wide(operand) * beta
+    return np.where(result > threshold, wide(operand), np.logaddexp(result, 0) / beta)
 
 
 _SOFTPLUS = _float_map(
@@ -251,7 +273,9 @@ _SOFTPLUS = _float_map(
     _softplus_body,
     params=("beta", "threshold"),
     ulp=4.0,
-    vjp=lambda g, out, x, *, beta, threshold: (softplus_grad(g, x, beta, threshold),),
+    vjp=lambda grad, out, operand, *, beta, threshold: (
+        softplus_grad(grad, operand, beta, threshold),
+    ),
     reference=_softplus_reference,
     samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"beta": 1.5, "threshold": 20.0})],
     doc="log(1 + e^(beta x)) / beta, x beyond the threshold.",
@@ -259,17 +283,19 @@ _SOFTPLUS = _float_map(
 _SOFTPLUS_GRAD = _float_map(
     "softplus_grad",
     2,
-    lambda s, g, x, *, beta, threshold: s.select(
-        x * beta > threshold, g, g * F.sigmoid(s, x * beta)
+    lambda algebra, grad, operand, *, beta, threshold: algebra.select(
+        operand * beta > threshold, grad, grad * F.sigmoid(algebra, operand * beta)
     ),
     params=("beta", "threshold"),
     ulp=4.0,
-    vjp=lambda h, out, g, x, *, beta, threshold: (
-        lambda: softplus_grad(h, x, beta, threshold),
-        lambda: _softplus_second(h, g, x, beta, threshold),
+    vjp=lambda outer, out, grad, operand, *, beta, threshold: (
+        lambda: softplus_grad(outer, operand, beta, threshold),
+        lambda: _softplus_second(outer, grad, operand, beta, threshold),
     ),
-    reference=lambda g, x, *, beta, threshold: np.where(
-        wide(x) * beta > threshold, wide(g), wide(g) * _sigmoid_wide(wide(x) * beta)
+    reference=lambda grad, operand, *, beta, threshold: np.where(
+        wide(operand) * beta > threshold,
+        wide(grad),
+        wide(grad) * _sigmoid_wide(wide(operand) * beta),
     ),
     samples=lambda rng: [
         ([rng.uniform(-3, 3, (3, 5)), rng.uniform(-3, 3, (3, 5))], {"beta": 1.5, "threshold": 20.0})
@@ -284,25 +310,31 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     return bind(_SOFTPLUS, x, beta=float(beta), threshold=float(threshold))
 
 
-def softplus_grad(g: Tensor, x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+def softplus_grad(
+    grad: Tensor, operand: Tensor, beta: float = 1.0, threshold: float = 20.0
+) -> Tensor:
     """g * sigmoid(beta*x), and g where beta*x > threshold."""
-    return bind(_SOFTPLUS_GRAD, g, x, beta=float(beta), threshold=float(threshold))
+    return bind(_SOFTPLUS_GRAD, grad, operand, beta=float(beta), threshold=float(threshold))
 
 
-def _softplus_second(h: Tensor, g: Tensor, x: Tensor, beta: float, threshold: float) -> Tensor:
-    y = sigmoid(multiply(x, beta))
-    bend = multiply(multiply(y, subtract(1.0, y)), beta)
-    return where(greater(multiply(x, beta), threshold), 0.0, multiply(multiply(h, g), bend))
+def _softplus_second(
+    outer: Tensor, grad: Tensor, operand: Tensor, beta: float, threshold: float
+) -> Tensor:
+    result = sigmoid(multiply(operand, beta))
+    bend = multiply(multiply(result, subtract(1.0, result)), beta)
+    return where(
+        greater(multiply(operand, beta), threshold), 0.0, multiply(multiply(outer, grad), bend)
+    )
 
 
 log_sigmoid: Function = public(
     _float_map(
         "log_sigmoid",
         1,
-        lambda s, x: -_log_of_sum(s, -x),
+        lambda algebra, operand: -_log_of_sum(algebra, -operand),
         ulp=4.0,
-        vjp=lambda g, out, x: (multiply(g, sigmoid(multiply(x, -1.0))),),
-        reference=reference_of(lambda x: -np.logaddexp(-x, 0)),
+        vjp=lambda grad, out, operand: (multiply(grad, sigmoid(multiply(operand, -1.0))),),
+        reference=reference_of(lambda operand: -np.logaddexp(-operand, 0)),
         doc="log(sigmoid(x)) without overflow.",
     ),
     functional=("log_sigmoid", "logsigmoid"),
@@ -316,25 +348,28 @@ def mish(x: Tensor) -> Tensor:
 
 
 # ---- gelu
-def _gelu_body(s: Builder, x: Val) -> Val:
+def _gelu_body(algebra: Builder, operand: Val) -> Val:
     """x*P(Z < x): the tail is computed for -|x|, so that nothing cancels."""
-    tail, _ = F.normal_tail(s, x)
-    part = clamp(s, x, -1e4, 1e4) * tail
-    return s.select(x > 0, x - part, part)
+    tail, _ = F.normal_tail(algebra, operand)
+    part = clamp(algebra, operand, -1e4, 1e4) * tail
+    return algebra.select(operand > 0, operand - part, part)
 
 
-def _gelu_grad_body(s: Builder, g: Val, x: Val) -> Val:
-    tail, bell = F.normal_tail(s, x)
-    below = s.select(x < 0, tail, 1.0 - tail)
-    return g * s.fma(clamp(s, x, -1e4, 1e4) * DENSITY, bell, below)
+def _gelu_grad_body(algebra: Builder, grad: Val, operand: Val) -> Val:
+    tail, bell = F.normal_tail(algebra, operand)
+    below = algebra.select(operand < 0, tail, 1.0 - tail)
+    return grad * algebra.fma(clamp(algebra, operand, -1e4, 1e4) * DENSITY, bell, below)
 
 
-def _phi(x: float) -> float:
-    return 0.5 * math.erfc(-x * ROOT_HALF)
+def _phi(operand: float) -> float:
+    return 0.5 * math.erfc(-operand * ROOT_HALF)
 
 
-def _gelu_slope(g: float, x: float) -> float:
-    return g * (_phi(x) + (x * DENSITY * math.exp(-0.5 * x * x) if -1e4 < x < 1e4 else 0.0))
+def _gelu_slope(grad: float, operand: float) -> float:
+    return grad * (
+        _phi(operand)
+        + (operand * DENSITY * math.exp(-0.5 * operand * operand) if -1e4 < operand < 1e4 else 0.0)
+    )
 
 
 gelu: Function = public(
@@ -342,9 +377,17 @@ gelu: Function = public(
         "gelu",
         1,
         _gelu_body,
-        vjp=lambda g, out, x: (gelu_grad(g, x),),
+        vjp=lambda grad, out, operand: (gelu_grad(grad, operand),),
         ulp=16.0,
-        reference=by_element(lambda x: x * _phi(x) if x > -1e4 else -0.0 if x == x else x),
+        reference=by_element(
+            lambda operand: (
+                operand * _phi(operand)
+                if operand > -1e4
+                else -0.0
+                if operand == operand
+                else operand
+            )
+        ),
         doc="x * Phi(x), Phi the normal distribution function; -0 at minus infinity.",
     ),
     method=True,
@@ -355,9 +398,11 @@ gelu_grad: Function = function_of(
         2,
         _gelu_grad_body,
         ulp=256.0,
-        vjp=lambda h, out, g, x: (
-            lambda: gelu_grad(h, x),
-            lambda: multiply(multiply(h, g), multiply(normal_pdf(x), subtract(2.0, square(x)))),
+        vjp=lambda outer, out, grad, operand: (
+            lambda: gelu_grad(outer, operand),
+            lambda: multiply(
+                multiply(outer, grad), multiply(normal_pdf(operand), subtract(2.0, square(operand)))
+            ),
         ),
         reference=by_element(_gelu_slope),
         doc="The gradient of gelu(x).",
@@ -367,46 +412,52 @@ gelu_grad: Function = function_of(
 _K, _C = 2.0 * math.sqrt(2.0 / math.pi), 0.044715
 
 
-def _tanh_form(s: Builder, x: Val) -> Val:
+def _tanh_form(algebra: Builder, operand: Val) -> Val:
     """1 / (1 + e^-2u) with u = sqrt(2/pi) (x + 0.044715 x^3):
     (1 + tanh u) / 2 without cancellation."""
-    z = x * x
-    minus = x * s.fma(z, -_K * _C, -_K)
-    return 1.0 + F.exp(s, minus)
+    squared = operand * operand
+    minus = operand * algebra.fma(squared, -_K * _C, -_K)
+    return 1.0 + F.exp(algebra, minus)
 
 
-def _gelu_tanh_body(s: Builder, x: Val) -> Val:
-    return clamp(s, x, -32.0, None) / _tanh_form(s, x)  # the result is -0 long before -32
+def _gelu_tanh_body(algebra: Builder, operand: Val) -> Val:
+    return clamp(algebra, operand, -32.0, None) / _tanh_form(
+        algebra, operand
+    )  # the result is -0 long before -32
 
 
-def _gelu_tanh_grad_body(s: Builder, g: Val, x: Val) -> Val:
-    x = clamp(s, x, -32.0, 32.0)
-    y = 1.0 / _tanh_form(s, x)
-    slope = s.fma(x * x, 3.0 * _K * _C, _K)
-    return g * s.fma(x * (y * (1.0 - y)), slope, y)
+def _gelu_tanh_grad_body(algebra: Builder, grad: Val, operand: Val) -> Val:
+    operand = clamp(algebra, operand, -32.0, 32.0)
+    result = 1.0 / _tanh_form(algebra, operand)
+    slope = algebra.fma(operand * operand, 3.0 * _K * _C, _K)
+    return grad * algebra.fma(operand * (result * (1.0 - result)), slope, result)
 
 
-def _gelu_tanh_wide(x: Any) -> Any:
-    x = np.maximum(x, -32)
-    return x * _sigmoid_wide(x * (_K + _K * _C * x * x))
+def _gelu_tanh_wide(operand: Any) -> Any:
+    operand = np.maximum(operand, -32)
+    return operand * _sigmoid_wide(operand * (_K + _K * _C * operand * operand))
 
 
-def _gelu_tanh_slope(g: Any, x: Any) -> Any:
-    x = np.clip(x, -32, 32)
-    y = _sigmoid_wide((x * (_K + _K * _C * x * x)).astype(np.float64))  # 0 where the record's is
-    return g * (y + x * y * (1 - y) * (_K + 3 * _K * _C * x * x))
-
-
-def _gelu_tanh_second(h: Tensor, g: Tensor, x: Tensor) -> Tensor:
-    z = square(x)
-    y = sigmoid(multiply(x, add(multiply(z, _K * _C), _K)))
-    slope = add(multiply(z, 3.0 * _K * _C), _K)
-    bend = multiply(y, subtract(1.0, y))
-    inner = add(
-        multiply(multiply(slope, slope), multiply(x, subtract(1.0, multiply(y, 2.0)))),
-        add(multiply(slope, 2.0), multiply(z, 6.0 * _K * _C)),
+def _gelu_tanh_slope(grad: Any, operand: Any) -> Any:
+    operand = np.clip(operand, -32, 32)
+    result = _sigmoid_wide(
+        (operand * (_K + _K * _C * operand * operand)).astype(np.float64)
+    )  # 0 where the record's is
+    return grad * (
+        result + operand * result * (1 - result) * (_K + 3 * _K * _C * operand * operand)
     )
-    return multiply(multiply(h, g), multiply(bend, inner))
+
+
+def _gelu_tanh_second(outer: Tensor, grad: Tensor, operand: Tensor) -> Tensor:
+    squared = square(operand)
+    result = sigmoid(multiply(operand, add(multiply(squared, _K * _C), _K)))
+    slope = add(multiply(squared, 3.0 * _K * _C), _K)
+    bend = multiply(result, subtract(1.0, result))
+    inner = add(
+        multiply(multiply(slope, slope), multiply(operand, subtract(1.0, multiply(result, 2.0)))),
+        add(multiply(slope, 2.0), multiply(squared, 6.0 * _K * _C)),
+    )
+    return multiply(multiply(outer, grad), multiply(bend, inner))
 
 
 gelu_tanh: Function = public(
@@ -414,7 +465,7 @@ gelu_tanh: Function = public(
         "gelu_tanh",
         1,
         _gelu_tanh_body,
-        vjp=lambda g, out, x: (gelu_tanh_grad(g, x),),
+        vjp=lambda grad, out, operand: (gelu_tanh_grad(grad, operand),),
         ulp=64.0,
         reference=reference_of(_gelu_tanh_wide),
         doc="gelu in Hendrycks and Gimpel's tanh form.",
@@ -426,7 +477,10 @@ gelu_tanh_grad: Function = function_of(
         2,
         _gelu_tanh_grad_body,
         ulp=256.0,
-        vjp=lambda h, out, g, x: (lambda: gelu_tanh_grad(h, x), lambda: _gelu_tanh_second(h, g, x)),
+        vjp=lambda outer, out, grad, operand: (
+            lambda: gelu_tanh_grad(outer, operand),
+            lambda: _gelu_tanh_second(outer, grad, operand),
+        ),
         reference=reference_of(_gelu_tanh_slope),
         doc="The gradient of gelu_tanh(x).",
     )

@@ -23,26 +23,26 @@ COMMUTATIVE: frozenset[Fact] = frozenset(["commutative"])
 IDEMPOTENT: frozenset[Fact] = frozenset(["idempotent"])
 
 
-def reference_of(f: Callable[..., Any]) -> Callable[..., Any]:
+def reference_of(function: Callable[..., Any]) -> Callable[..., Any]:
     """A NumPy oracle from a NumPy function: operands are widened first."""
 
-    def reference(*xs: np.ndarray, **params: Any) -> Any:
-        return f(*[wide(x) for x in xs], **params)
+    def reference(*operands: np.ndarray, **params: Any) -> Any:
+        return function(*[wide(x) for x in operands], **params)
 
     return reference
 
 
-def is_bool(x: Val) -> bool:
+def is_bool(operand: Val) -> bool:
     """Whether a value of the algebra is a truth value."""
-    return x.type == "b1"
+    return operand.type == "b1"
 
 
 add: Function = public(
     map_op(
         "add",
         2,
-        lambda s, x, y: x | y if is_bool(x) else x + y,
-        vjp=lambda g, out, x, y: (g, g),
+        lambda algebra, left, right: left | right if is_bool(left) else left + right,
+        vjp=lambda grad, out, left, right: (grad, grad),
         reference=reference_of(np.add),
         facts=COMMUTATIVE,
         unit={0: -0.0, 1: -0.0},
@@ -57,8 +57,8 @@ subtract: Function = public(
     map_op(
         "subtract",
         2,
-        lambda s, x, y: x - y,
-        vjp=lambda g, out, x, y: (g, lambda: negative(g)),
+        lambda algebra, left, right: left - right,
+        vjp=lambda grad, out, left, right: (grad, lambda: negative(grad)),
         accepts="iuf",
         reference=reference_of(np.subtract),
         unit={1: 0.0},
@@ -73,8 +73,11 @@ multiply: Function = public(
     map_op(
         "multiply",
         2,
-        lambda s, x, y: x & y if is_bool(x) else x * y,
-        vjp=lambda g, out, x, y: (lambda: multiply(g, y), lambda: multiply(g, x)),
+        lambda algebra, left, right: left & right if is_bool(left) else left * right,
+        vjp=lambda grad, out, left, right: (
+            lambda: multiply(grad, right),
+            lambda: multiply(grad, left),
+        ),
         reference=reference_of(np.multiply),
         facts=COMMUTATIVE,
         unit={0: 1.0, 1: 1.0},
@@ -89,12 +92,12 @@ divide: Function = public(
     map_op(
         "divide",
         2,
-        lambda s, x, y: x / y,
+        lambda algebra, left, right: left / right,
         result="float",
         accepts="f",
-        vjp=lambda g, out, x, y: (
-            lambda: divide(g, y),
-            lambda: negative(multiply(g, divide(out, y))),
+        vjp=lambda grad, out, left, right: (
+            lambda: divide(grad, right),
+            lambda: negative(multiply(grad, divide(out, right))),
         ),
         reference=reference_of(np.divide),
         unit={1: 1.0},
@@ -109,8 +112,8 @@ negative: Function = public(
     map_op(
         "negative",
         1,
-        lambda s, x: -x,
-        vjp=lambda g, out, x: (negative(g),),
+        lambda algebra, operand: -operand,
+        vjp=lambda grad, out, operand: (negative(grad),),
         accepts="iuf",
         reference=reference_of(np.negative),
         facts=frozenset(["involution"]),
@@ -125,9 +128,9 @@ positive: Function = public(
     map_op(
         "positive",
         1,
-        lambda s, x: x,
-        vjp=lambda g, out, x: (g,),
-        reference=lambda x: x,
+        lambda algebra, operand: operand,
+        vjp=lambda grad, out, operand: (grad,),
+        reference=lambda operand: operand,
         facts=frozenset(["pure_copy"]),
         doc="x itself.",
     ),
@@ -138,9 +141,9 @@ clone: Function = public(
     map_op(
         "clone",
         1,
-        lambda s, x: x,
-        vjp=lambda g, out, x: (g,),
-        reference=lambda x: x,
+        lambda algebra, operand: operand,
+        vjp=lambda grad, out, operand: (grad,),
+        reference=lambda operand: operand,
         facts=frozenset(["pure_copy"]),
         doc="The same elements in a tensor of their own.",
     )
@@ -150,8 +153,8 @@ abs: Function = public(
     map_op(
         "abs",
         1,
-        lambda s, x: x if x.type[0] == "u" else s.abs(x),
-        vjp=lambda g, out, x: (multiply(g, sign(x)),),
+        lambda algebra, operand: operand if operand.type[0] == "u" else algebra.abs(operand),
+        vjp=lambda grad, out, operand: (multiply(grad, sign(operand)),),
         accepts="iuf",
         reference=reference_of(np.abs),
         facts=IDEMPOTENT,
@@ -162,11 +165,13 @@ abs: Function = public(
 )
 
 
-def _sign_body(s: Builder, x: Val) -> Val:
-    if x.type[0] == "u":
-        return s.select(x != 0, 1, s.const(x.type, 0))
-    out = s.select(x > 0, 1, s.select(x < 0, -1, s.const(x.type, 0)))
-    return s.select(x == x, out, x) if x.type in FLOATS else out
+def _sign_body(algebra: Builder, operand: Val) -> Val:
+    if operand.type[0] == "u":
+        return algebra.select(operand != 0, 1, algebra.const(operand.type, 0))
+    out = algebra.select(
+        operand > 0, 1, algebra.select(operand < 0, -1, algebra.const(operand.type, 0))
+    )
+    return algebra.select(operand == operand, out, operand) if operand.type in FLOATS else out
 
 
 sign: Function = public(
@@ -174,8 +179,8 @@ sign: Function = public(
         "sign",
         1,
         _sign_body,
-        vjp=lambda g, out, x: (None,),
-        reference=lambda x: np.sign(x) + x.dtype.type(0),
+        vjp=lambda grad, out, operand: (None,),
+        reference=lambda operand: np.sign(operand) + operand.dtype.type(0),
         accepts="iuf",
         facts=IDEMPOTENT,
         doc="-1, 0 or 1 (0 for both zeros); NaN stays NaN. Its gradient is zero.",
@@ -187,8 +192,8 @@ square: Function = public(
     map_op(
         "square",
         1,
-        lambda s, x: x * x,
-        vjp=lambda g, out, x: (multiply(g, multiply(x, 2.0)),),
+        lambda algebra, operand: operand * operand,
+        vjp=lambda grad, out, operand: (multiply(grad, multiply(operand, 2.0)),),
         accepts="iuf",
         reference=reference_of(np.square),
         doc="x * x.",
@@ -200,11 +205,11 @@ reciprocal: Function = public(
     map_op(
         "reciprocal",
         1,
-        lambda s, x: 1.0 / x,
+        lambda algebra, operand: 1.0 / operand,
         result="float",
         accepts="f",
-        vjp=lambda g, out, x: (negative(multiply(g, square(out))),),
-        reference=reference_of(lambda x: 1.0 / x),
+        vjp=lambda grad, out, operand: (negative(multiply(grad, square(out))),),
+        reference=reference_of(lambda operand: 1.0 / operand),
         doc="1 / x.",
     ),
     method=True,

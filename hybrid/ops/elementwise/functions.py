@@ -31,7 +31,7 @@ def _unary(
     name: str,
     formula: Callable[..., Any],
     vjp: Any,
-    f: Callable[..., Any],
+    function: Callable[..., Any],
     doc: str,
     *,
     reference: Callable[..., Any] | None = None,
@@ -42,7 +42,7 @@ def _unary(
         1,
         formula,
         vjp=vjp,
-        reference=reference or reference_of(f),
+        reference=reference or reference_of(function),
         result="float",
         accepts="f",
         doc=doc,
@@ -50,32 +50,38 @@ def _unary(
     )
 
 
-def by_element(f: Callable[..., float]) -> Callable[..., Any]:
+def by_element(function: Callable[..., float]) -> Callable[..., Any]:
     """A NumPy oracle from a function of Python floats."""
 
-    def reference(*xs: np.ndarray, **params: Any) -> np.ndarray:
-        ys = np.broadcast_arrays(*[x.astype(np.float64) for x in xs])
-        out = [f(*map(float, v), **params) for v in zip(*[y.ravel() for y in ys])]
-        return np.array(out, np.float64).reshape(ys[0].shape)
+    def reference(*arrays: np.ndarray, **params: Any) -> np.ndarray:
+        operands = np.broadcast_arrays(*[x.astype(np.float64) for x in arrays])
+        out = [function(*map(float, v), **params) for v in zip(*[y.ravel() for y in operands])]
+        return np.array(out, np.float64).reshape(operands[0].shape)
 
     return reference
 
 
 # ---- exponentials and logarithms
 exp: Function = public(
-    _unary("exp", F.exp, lambda g, out, x: (multiply(g, out),), np.exp, "e^x."),
+    _unary("exp", F.exp, lambda grad, out, operand: (multiply(grad, out),), np.exp, "e^x."),
     method=True,
     inplace=True,
 )
 exp2: Function = public(
-    _unary("exp2", F.exp2, lambda g, out, x: (multiply(g, multiply(out, LN2)),), np.exp2, "2^x."),
+    _unary(
+        "exp2",
+        F.exp2,
+        lambda grad, out, operand: (multiply(grad, multiply(out, LN2)),),
+        np.exp2,
+        "2^x.",
+    ),
     method=True,
 )
 expm1: Function = public(
     _unary(
         "expm1",
         F.expm1,
-        lambda g, out, x: (multiply(g, add(out, 1.0)),),
+        lambda grad, out, operand: (multiply(grad, add(out, 1.0)),),
         np.expm1,
         "e^x - 1, exact near 0.",
     ),
@@ -85,7 +91,7 @@ log: Function = public(
     _unary(
         "log",
         F.log,
-        lambda g, out, x: (divide(g, x),),
+        lambda grad, out, operand: (divide(grad, operand),),
         np.log,
         "Natural logarithm.",
         domain=(0.1, 5.0),
@@ -96,7 +102,7 @@ log2: Function = public(
     _unary(
         "log2",
         F.log2,
-        lambda g, out, x: (divide(g, multiply(x, LN2)),),
+        lambda grad, out, operand: (divide(grad, multiply(operand, LN2)),),
         np.log2,
         "Logarithm to base 2.",
         domain=(0.1, 5.0),
@@ -107,7 +113,7 @@ log10: Function = public(
     _unary(
         "log10",
         F.log10,
-        lambda g, out, x: (divide(g, multiply(x, LN10)),),
+        lambda grad, out, operand: (divide(grad, multiply(operand, LN10)),),
         np.log10,
         "Logarithm to base 10.",
         domain=(0.1, 5.0),
@@ -118,7 +124,7 @@ log1p: Function = public(
     _unary(
         "log1p",
         F.log1p,
-        lambda g, out, x: (divide(g, add(x, 1.0)),),
+        lambda grad, out, operand: (divide(grad, add(operand, 1.0)),),
         np.log1p,
         "log(1 + x), exact near 0.",
         domain=(-0.9, 3.0),
@@ -127,16 +133,16 @@ log1p: Function = public(
 )
 
 
-def _logaddexp_body(s: Builder, x: Val, y: Val) -> Val:
-    top, low = s.max(x, y), s.min(x, y)
-    diff = s.select(top == low, 0.0, low - top)  # equal infinities
-    return top + F.log1p_unit(s, F.exp(s, diff))
+def _logaddexp_body(algebra: Builder, left: Val, right: Val) -> Val:
+    top, low = algebra.max(left, right), algebra.min(left, right)
+    diff = algebra.select(top == low, 0.0, low - top)  # equal infinities
+    return top + F.log1p_unit(algebra, F.exp(algebra, diff))
 
 
-def _share(x: Tensor, y: Tensor) -> Tensor:
+def _share(left: Tensor, right: Tensor) -> Tensor:
     """e^x / (e^x + e^y): one half for equal operands, infinities too."""
-    same = logical_and(equal(x, y), isinf(x))
-    return sigmoid(where(same, 0.0, subtract(x, y)))
+    same = logical_and(equal(left, right), isinf(left))
+    return sigmoid(where(same, 0.0, subtract(left, right)))
 
 
 logaddexp: Function = public(
@@ -148,9 +154,9 @@ logaddexp: Function = public(
         accepts="f",
         facts=frozenset(["commutative"]),
         ulp=4.0,
-        vjp=lambda g, out, x, y: (
-            lambda: multiply(g, _share(x, y)),
-            lambda: multiply(g, _share(y, x)),
+        vjp=lambda grad, out, left, right: (
+            lambda: multiply(grad, _share(left, right)),
+            lambda: multiply(grad, _share(right, left)),
         ),
         reference=reference_of(np.logaddexp),
         doc="log(e^x + e^y) without overflow. Equal operands share the gradient, infinities too.",
@@ -164,7 +170,7 @@ sin: Function = public(
     _unary(
         "sin",
         F.sin,
-        lambda g, out, x: (multiply(g, cos(x)),),
+        lambda grad, out, operand: (multiply(grad, cos(operand)),),
         np.sin,
         "Sine, exact for huge arguments too.",
     ),
@@ -174,7 +180,7 @@ cos: Function = public(
     _unary(
         "cos",
         F.cos,
-        lambda g, out, x: (negative(multiply(g, sin(x))),),
+        lambda grad, out, operand: (negative(multiply(grad, sin(operand))),),
         np.cos,
         "Cosine, exact for huge arguments too.",
     ),
@@ -184,7 +190,7 @@ tan: Function = public(
     _unary(
         "tan",
         F.tan,
-        lambda g, out, x: (multiply(g, add(square(out), 1.0)),),
+        lambda grad, out, operand: (multiply(grad, add(square(out), 1.0)),),
         np.tan,
         "Tangent, exact for huge arguments too.",
         domain=(-1.2, 1.2),
@@ -195,7 +201,7 @@ asin: Function = public(
     _unary(
         "asin",
         F.asin,
-        lambda g, out, x: (multiply(g, rsqrt(subtract(1.0, square(x)))),),
+        lambda grad, out, operand: (multiply(grad, rsqrt(subtract(1.0, square(operand)))),),
         np.arcsin,
         "Arcsine.",
         domain=(-0.9, 0.9),
@@ -206,7 +212,9 @@ acos: Function = public(
     _unary(
         "acos",
         F.acos,
-        lambda g, out, x: (negative(multiply(g, rsqrt(subtract(1.0, square(x))))),),
+        lambda grad, out, operand: (
+            negative(multiply(grad, rsqrt(subtract(1.0, square(operand))))),
+        ),
         np.arccos,
         "Arccosine.",
         domain=(-0.9, 0.9),
@@ -217,24 +225,40 @@ atan: Function = public(
     _unary(
         "atan",
         F.atan,
-        lambda g, out, x: (divide(g, add(square(x), 1.0)),),
+        lambda grad, out, operand: (divide(grad, add(square(operand), 1.0)),),
         np.arctan,
         "Arctangent.",
     ),
     method=True,
 )
 sinh: Function = public(
-    _unary("sinh", F.sinh, lambda g, out, x: (multiply(g, cosh(x)),), np.sinh, "Hyperbolic sine."),
+    _unary(
+        "sinh",
+        F.sinh,
+        lambda grad, out, operand: (multiply(grad, cosh(operand)),),
+        np.sinh,
+        "Hyperbolic sine.",
+    ),
     method=True,
 )
 cosh: Function = public(
     _unary(
-        "cosh", F.cosh, lambda g, out, x: (multiply(g, sinh(x)),), np.cosh, "Hyperbolic cosine."
+        "cosh",
+        F.cosh,
+        lambda grad, out, operand: (multiply(grad, sinh(operand)),),
+        np.cosh,
+        "Hyperbolic cosine.",
     ),
     method=True,
 )
 tanh: Function = public(
-    _unary("tanh", F.tanh, lambda g, out, x: (tanh_grad(g, out),), np.tanh, "Hyperbolic tangent."),
+    _unary(
+        "tanh",
+        F.tanh,
+        lambda grad, out, operand: (tanh_grad(grad, out),),
+        np.tanh,
+        "Hyperbolic tangent.",
+    ),
     functional=True,
     method=True,
 )
@@ -242,7 +266,7 @@ asinh: Function = public(
     _unary(
         "asinh",
         F.asinh,
-        lambda g, out, x: (multiply(g, rsqrt(add(square(x), 1.0))),),
+        lambda grad, out, operand: (multiply(grad, rsqrt(add(square(operand), 1.0))),),
         np.arcsinh,
         "Inverse hyperbolic sine.",
     ),
@@ -252,7 +276,7 @@ acosh: Function = public(
     _unary(
         "acosh",
         F.acosh,
-        lambda g, out, x: (multiply(g, rsqrt(subtract(square(x), 1.0))),),
+        lambda grad, out, operand: (multiply(grad, rsqrt(subtract(square(operand), 1.0))),),
         np.arccosh,
         "Inverse hyperbolic cosine.",
         domain=(1.1, 5.0),
@@ -263,7 +287,7 @@ atanh: Function = public(
     _unary(
         "atanh",
         F.atanh,
-        lambda g, out, x: (divide(g, subtract(1.0, square(x))),),
+        lambda grad, out, operand: (divide(grad, subtract(1.0, square(operand))),),
         np.arctanh,
         "Inverse hyperbolic tangent.",
         domain=(-0.9, 0.9),
@@ -272,10 +296,10 @@ atanh: Function = public(
 )
 
 
-def _atan2_scale(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
+def _atan2_scale(grad: Tensor, right: Tensor, left: Tensor) -> Tensor:
     """g / (x^2 + y^2), 0 at the origin."""
-    norm = add(square(x), square(y))
-    return where(equal(norm, 0.0), 0.0, divide(g, norm))
+    norm = add(square(left), square(right))
+    return where(equal(norm, 0.0), 0.0, divide(grad, norm))
 
 
 atan2: Function = public(
@@ -285,9 +309,9 @@ atan2: Function = public(
         F.atan2,
         result="float",
         accepts="f",
-        vjp=lambda g, out, y, x: (
-            lambda: multiply(_atan2_scale(g, y, x), x),
-            lambda: negative(multiply(_atan2_scale(g, y, x), y)),
+        vjp=lambda grad, out, right, left: (
+            lambda: multiply(_atan2_scale(grad, right, left), left),
+            lambda: negative(multiply(_atan2_scale(grad, right, left), right)),
         ),
         reference=reference_of(np.arctan2),
         doc="The angle of the point (x, y), quadrants and signed zeros as in C.",
@@ -298,14 +322,14 @@ tanh_grad: Function = function_of(
     map_op(
         "tanh_grad",
         2,
-        lambda s, g, y: g * s.fma(-y, y, 1.0),
+        lambda algebra, grad, result: grad * algebra.fma(-result, result, 1.0),
         result="float",
         accepts="f",
-        vjp=lambda h, out, g, y: (
-            lambda: tanh_grad(h, y),
-            lambda: multiply(multiply(h, g), multiply(y, -2.0)),
+        vjp=lambda outer, out, grad, result: (
+            lambda: tanh_grad(outer, result),
+            lambda: multiply(multiply(outer, grad), multiply(result, -2.0)),
         ),
-        reference=reference_of(lambda g, y: g * (1 - y * y)),
+        reference=reference_of(lambda grad, result: grad * (1 - result * result)),
         doc="g * (1 - y^2): the gradient of y = tanh(x).",
     )
 )
@@ -314,14 +338,14 @@ sigmoid_grad: Function = function_of(
     map_op(
         "sigmoid_grad",
         2,
-        lambda s, g, y: g * (y * (1.0 - y)),
+        lambda algebra, grad, result: grad * (result * (1.0 - result)),
         result="float",
         accepts="f",
-        vjp=lambda h, out, g, y: (
-            lambda: sigmoid_grad(h, y),
-            lambda: multiply(multiply(h, g), subtract(1.0, multiply(y, 2.0))),
+        vjp=lambda outer, out, grad, result: (
+            lambda: sigmoid_grad(outer, result),
+            lambda: multiply(multiply(outer, grad), subtract(1.0, multiply(result, 2.0))),
         ),
-        reference=reference_of(lambda g, y: g * (y * (1 - y))),
+        reference=reference_of(lambda grad, result: grad * (result * (1 - result))),
         doc="g * y * (1 - y): the gradient of y = sigmoid(x).",
         ulp=4.0,
     )
@@ -331,8 +355,10 @@ sigmoid: Function = public(
     _unary(
         "sigmoid",
         F.sigmoid,
-        lambda g, out, x: (sigmoid_grad(g, out),),
-        lambda x: np.where(x < 0, np.exp(-np.abs(x)), 1) / (1 + np.exp(-np.abs(x))),
+        lambda grad, out, operand: (sigmoid_grad(grad, out),),
+        lambda operand: (
+            np.where(operand < 0, np.exp(-np.abs(operand)), 1) / (1 + np.exp(-np.abs(operand)))
+        ),
         "1 / (1 + e^-x), accurate in both tails.",
     ),
     functional=True,
@@ -344,8 +370,8 @@ sigmoid: Function = public(
 sqrt: Function = public(
     _unary(
         "sqrt",
-        lambda s, x: s.sqrt(x),
-        lambda g, out, x: (divide(g, multiply(out, 2.0)),),
+        lambda algebra, operand: algebra.sqrt(operand),
+        lambda grad, out, operand: (divide(grad, multiply(out, 2.0)),),
         np.sqrt,
         "Square root, correctly rounded.",
         domain=(0.1, 5.0),
@@ -357,8 +383,8 @@ rsqrt: Function = public(
     _unary(
         "rsqrt",
         F.rsqrt,
-        lambda g, out, x: (multiply(g, multiply(multiply(out, square(out)), -0.5)),),
-        lambda x: 1 / np.sqrt(x),
+        lambda grad, out, operand: (multiply(grad, multiply(multiply(out, square(out)), -0.5)),),
+        lambda operand: 1 / np.sqrt(operand),
         "1 / sqrt(x).",
         domain=(0.1, 5.0),
     ),
@@ -368,7 +394,7 @@ cbrt: Function = public(
     _unary(
         "cbrt",
         F.cbrt,
-        lambda g, out, x: (divide(g, multiply(square(out), 3.0)),),
+        lambda grad, out, operand: (divide(grad, multiply(square(out), 3.0)),),
         np.cbrt,
         "Cube root.",
         domain=(0.1, 5.0),
@@ -380,16 +406,16 @@ cbrt: Function = public(
 _TWO_OVER_ROOT_PI = 2.0 / math.sqrt(math.pi)
 
 
-def _bell(g: Tensor, x: Tensor) -> Tensor:
+def _bell(grad: Tensor, operand: Tensor) -> Tensor:
     """g times the derivative of erf."""
-    return multiply(g, multiply(exp(negative(square(x))), _TWO_OVER_ROOT_PI))
+    return multiply(grad, multiply(exp(negative(square(operand))), _TWO_OVER_ROOT_PI))
 
 
 erf: Function = public(
     _unary(
         "erf",
         F.erf,
-        lambda g, out, x: (_bell(g, x),),
+        lambda grad, out, operand: (_bell(grad, operand),),
         np.sin,
         "The error function.",
         reference=by_element(math.erf),
@@ -401,7 +427,7 @@ erfc: Function = public(
     _unary(
         "erfc",
         F.erfc,
-        lambda g, out, x: (negative(_bell(g, x)),),
+        lambda grad, out, operand: (negative(_bell(grad, operand)),),
         np.sin,
         "1 - erf(x), accurate in the tail.",
         reference=by_element(math.erfc),

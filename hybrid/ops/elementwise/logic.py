@@ -20,26 +20,35 @@ Function = Callable[..., Any]
 
 
 # ---- predicates and comparisons
-def _predicate(name: str, test: Callable[[Builder, Val], Val], whole: bool, f: Any, doc: str) -> Op:
-    def body(s: Builder, x: Val) -> Val:
-        return test(s, x) if x.type in FLOATS else s.const("b1", whole)
+def _predicate(
+    name: str, test: Callable[[Builder, Val], Val], whole: bool, oracle: Any, doc: str
+) -> Op:
+    def body(algebra: Builder, operand: Val) -> Val:
+        return test(algebra, operand) if operand.type in FLOATS else algebra.const("b1", whole)
 
-    return map_op(name, 1, body, vjp=NO_GRAD, result="bool", reference=f, doc=doc)
+    return map_op(name, 1, body, vjp=NO_GRAD, result="bool", reference=oracle, doc=doc)
 
 
 isnan: Function = public(
-    _predicate("isnan", lambda s, x: x != x, False, np.isnan, "Whether x is NaN."), method=True
+    _predicate(
+        "isnan", lambda algebra, operand: operand != operand, False, np.isnan, "Whether x is NaN."
+    ),
+    method=True,
 )
 isinf: Function = public(
     _predicate(
-        "isinf", lambda s, x: s.abs(x) == tools.INF, False, np.isinf, "Whether x is infinite."
+        "isinf",
+        lambda algebra, operand: algebra.abs(operand) == tools.INF,
+        False,
+        np.isinf,
+        "Whether x is infinite.",
     ),
     method=True,
 )
 isfinite: Function = public(
     _predicate(
         "isfinite",
-        lambda s, x: s.abs(x) < tools.INF,
+        lambda algebra, operand: algebra.abs(operand) < tools.INF,
         True,
         np.isfinite,
         "Whether x is a finite number.",
@@ -49,39 +58,57 @@ isfinite: Function = public(
 
 
 def _comparison(
-    name: str, prim: str, on_bool: Callable[[Any, Any], Any], f: Any, doc: str, **more: Unpack[Said]
+    name: str,
+    prim: str,
+    on_bool: Callable[[Any, Any], Any],
+    oracle: Any,
+    doc: str,
+    **more: Unpack[Said],
 ) -> Op:
-    def body(s: Builder, x: Val, y: Val) -> Val:
-        return on_bool(x, y) if is_bool(x) else s.op(prim, x, y)
+    def body(algebra: Builder, left: Val, right: Val) -> Val:
+        return on_bool(left, right) if is_bool(left) else algebra.op(prim, left, right)
 
-    return map_op(name, 2, body, vjp=NO_GRAD, result="bool", reference=f, doc=doc, **more)
+    return map_op(name, 2, body, vjp=NO_GRAD, result="bool", reference=oracle, doc=doc, **more)
 
 
 equal: Function = public(
-    _comparison("equal", "eq", lambda x, y: ~(x ^ y), np.equal, "x == y.", facts=COMMUTATIVE),
+    _comparison(
+        "equal", "eq", lambda left, right: ~(left ^ right), np.equal, "x == y.", facts=COMMUTATIVE
+    ),
     method="eq",
     operator="eq",
 )
 not_equal: Function = public(
-    _comparison("not_equal", "ne", lambda x, y: x ^ y, np.not_equal, "x != y.", facts=COMMUTATIVE),
+    _comparison(
+        "not_equal",
+        "ne",
+        lambda left, right: left ^ right,
+        np.not_equal,
+        "x != y.",
+        facts=COMMUTATIVE,
+    ),
     method="ne",
     operator="ne",
 )
 less: Function = public(
-    _comparison("less", "lt", lambda x, y: ~x & y, np.less, "x < y."), method="lt", operator="lt"
+    _comparison("less", "lt", lambda left, right: ~left & right, np.less, "x < y."),
+    method="lt",
+    operator="lt",
 )
 less_equal: Function = public(
-    _comparison("less_equal", "le", lambda x, y: ~x | y, np.less_equal, "x <= y."),
+    _comparison("less_equal", "le", lambda left, right: ~left | right, np.less_equal, "x <= y."),
     method="le",
     operator="le",
 )
 greater: Function = public(
-    _comparison("greater", "gt", lambda x, y: x & ~y, np.greater, "x > y."),
+    _comparison("greater", "gt", lambda left, right: left & ~right, np.greater, "x > y."),
     method="gt",
     operator="gt",
 )
 greater_equal: Function = public(
-    _comparison("greater_equal", "ge", lambda x, y: x | ~y, np.greater_equal, "x >= y."),
+    _comparison(
+        "greater_equal", "ge", lambda left, right: left | ~right, np.greater_equal, "x >= y."
+    ),
     method="ge",
     operator="ge",
 )
@@ -89,12 +116,12 @@ greater_equal: Function = public(
 
 # ---- logic and bits
 def _logical(
-    name: str, nin: int, f: Callable[..., Any], oracle: Any, doc: str, **more: Unpack[Said]
+    name: str, nin: int, function: Callable[..., Any], oracle: Any, doc: str, **more: Unpack[Said]
 ) -> Op:
     return map_op(
         name,
         nin,
-        lambda s, *xs: f(*[s.convert(x, "b1") for x in xs]),
+        lambda algebra, *operands: function(*[algebra.convert(x, "b1") for x in operands]),
         vjp=NO_GRAD,
         result="bool",
         reference=oracle,
@@ -104,19 +131,43 @@ def _logical(
 
 
 logical_and: Function = public(
-    _logical("logical_and", 2, lambda x, y: x & y, np.logical_and, "x and y.", facts=COMMUTATIVE)
+    _logical(
+        "logical_and",
+        2,
+        lambda left, right: left & right,
+        np.logical_and,
+        "x and y.",
+        facts=COMMUTATIVE,
+    )
 )
 logical_or: Function = public(
-    _logical("logical_or", 2, lambda x, y: x | y, np.logical_or, "x or y.", facts=COMMUTATIVE)
+    _logical(
+        "logical_or",
+        2,
+        lambda left, right: left | right,
+        np.logical_or,
+        "x or y.",
+        facts=COMMUTATIVE,
+    )
 )
 logical_xor: Function = public(
     _logical(
-        "logical_xor", 2, lambda x, y: x ^ y, np.logical_xor, "x exclusive or y.", facts=COMMUTATIVE
+        "logical_xor",
+        2,
+        lambda left, right: left ^ right,
+        np.logical_xor,
+        "x exclusive or y.",
+        facts=COMMUTATIVE,
     )
 )
 logical_not: Function = public(
     _logical(
-        "logical_not", 1, lambda x: ~x, np.logical_not, "not x.", facts=frozenset(["involution"])
+        "logical_not",
+        1,
+        lambda operand: ~operand,
+        np.logical_not,
+        "not x.",
+        facts=frozenset(["involution"]),
     ),
     method=True,
 )
@@ -125,7 +176,7 @@ logical_not: Function = public(
 def _bits(
     name: str,
     nin: int,
-    f: Callable[..., Any],
+    function: Callable[..., Any],
     oracle: Any,
     doc: str,
     accepts: str = "biu",
@@ -134,7 +185,7 @@ def _bits(
     return map_op(
         name,
         nin,
-        lambda s, *xs: f(*xs),
+        lambda algebra, *operands: function(*operands),
         vjp=NO_GRAD,
         reference=oracle,
         accepts=accepts,
@@ -144,30 +195,37 @@ def _bits(
 
 
 def _oracle_shift(left: bool) -> Callable[..., Any]:
-    def reference(x: np.ndarray, n: np.ndarray) -> Any:
-        width = 8 * x.dtype.itemsize
-        big = (n < 0) | (n >= width)
-        safe = np.where(big, np.zeros_like(n), n)
+    def reference(operand: np.ndarray, steps: np.ndarray) -> Any:
+        width = 8 * operand.dtype.itemsize
+        big = (steps < 0) | (steps >= width)
+        safe = np.where(big, np.zeros_like(steps), steps)
         fill = (
-            np.zeros_like(x)
+            np.zeros_like(operand)
             if left
-            else np.where(x < 0, x.dtype.type(0) - x.dtype.type(1), x.dtype.type(0))
+            else np.where(
+                operand < 0, operand.dtype.type(0) - operand.dtype.type(1), operand.dtype.type(0)
+            )
         )
-        return np.where(big, fill, x << safe if left else x >> safe)
+        return np.where(big, fill, operand << safe if left else operand >> safe)
 
     return reference
 
 
 bitwise_and: Function = public(
     _bits(
-        "bitwise_and", 2, lambda x, y: x & y, np.bitwise_and, "Bits set in both.", facts=COMMUTATIVE
+        "bitwise_and",
+        2,
+        lambda left, right: left & right,
+        np.bitwise_and,
+        "Bits set in both.",
+        facts=COMMUTATIVE,
     )
 )
 bitwise_or: Function = public(
     _bits(
         "bitwise_or",
         2,
-        lambda x, y: x | y,
+        lambda left, right: left | right,
         np.bitwise_or,
         "Bits set in either.",
         facts=COMMUTATIVE,
@@ -178,7 +236,7 @@ bitwise_xor: Function = public(
     _bits(
         "bitwise_xor",
         2,
-        lambda x, y: x ^ y,
+        lambda left, right: left ^ right,
         np.bitwise_xor,
         "Bits set in one only.",
         facts=COMMUTATIVE,
@@ -189,7 +247,7 @@ bitwise_invert: Function = public(
     _bits(
         "bitwise_invert",
         1,
-        lambda x: ~x,
+        lambda operand: ~operand,
         np.invert,
         "All bits flipped.",
         facts=frozenset(["involution"]),
@@ -199,7 +257,7 @@ bitwise_left_shift: Function = public(
     _bits(
         "bitwise_left_shift",
         2,
-        lambda x, n: x << n,
+        lambda operand, steps: operand << steps,
         _oracle_shift(True),
         "x * 2^n, wrapping; counts outside 0..width-1 give 0.",
         "iu",
@@ -211,7 +269,7 @@ bitwise_right_shift: Function = public(
     _bits(
         "bitwise_right_shift",
         2,
-        lambda x, n: x >> n,
+        lambda operand, steps: operand >> steps,
         _oracle_shift(False),
         "floor(x / 2^n); counts outside 0..width-1 give 0 or -1.",
         "iu",

@@ -30,9 +30,9 @@ Tensor = Any
 Function = Callable[..., Any]
 
 
-def _direction(x: Tensor, length: Tensor) -> Tensor:
+def _direction(operand: Tensor, length: Tensor) -> Tensor:
     """x / length, 0 where there is no length."""
-    return where(equal(length, 0.0), 0.0, divide(x, length))
+    return where(equal(length, 0.0), 0.0, divide(operand, length))
 
 
 hypot: Function = public(
@@ -43,9 +43,9 @@ hypot: Function = public(
         result="float",
         accepts="f",
         facts=frozenset(["commutative"]),
-        vjp=lambda g, out, x, y: (
-            lambda: multiply(g, _direction(x, out)),
-            lambda: multiply(g, _direction(y, out)),
+        vjp=lambda grad, out, left, right: (
+            lambda: multiply(grad, _direction(left, out)),
+            lambda: multiply(grad, _direction(right, out)),
         ),
         reference=reference_of(np.hypot),
         doc="sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's.",
@@ -53,50 +53,58 @@ hypot: Function = public(
 )
 
 
-def _integer_power(s: Builder, x: Val, y: Val) -> Val:
+def _integer_power(algebra: Builder, left: Val, right: Val) -> Val:
     """x^y modulo 2^width by squaring; a negative power is 0 unless |x| is 1."""
-    width = {"8": 8, "6": 16, "2": 32, "4": 64}[x.type[-1]]
-    out, base = s.const(x.type, 1), x
+    width = {"8": 8, "6": 16, "2": 32, "4": 64}[left.type[-1]]
+    out, base = algebra.const(left.type, 1), left
     for bit in range(width):
-        out = s.select((y & (1 << bit)) != 0, out * base, out)
+        out = algebra.select((right & (1 << bit)) != 0, out * base, out)
         base = base * base
-    if x.type[0] == "u":
+    if left.type[0] == "u":
         return out
-    return s.select((y < 0) & (x != 1) & (x != -1), s.const(x.type, 0), out)
+    return algebra.select(
+        (right < 0) & (left != 1) & (left != -1), algebra.const(left.type, 0), out
+    )
 
 
-def _power_of_ints(a: int, b: int) -> int:
+def _power_of_ints(left: int, right: int) -> int:
     """a^b modulo 2^64, 0 for a negative power unless |a| is 1."""
-    if b < 0:
-        return a ** (b % 2) % 2**64 if a in (1, -1) else 0
-    return builtins.pow(a, b, 2**64)
+    if right < 0:
+        return left ** (right % 2) % 2**64 if left in (1, -1) else 0
+    return builtins.pow(left, right, 2**64)
 
 
-def _power_reference(x: np.ndarray, y: np.ndarray) -> Any:
-    if x.dtype.kind not in "iu":
-        return np.power(wide(x), wide(y))
-    xs, ys = np.broadcast_arrays(x, y)
-    out = [_power_of_ints(int(a), int(b)) for a, b in zip(xs.ravel(), ys.ravel())]
-    return np.array(out, np.uint64).astype(x.dtype).reshape(xs.shape)
+def _power_reference(left: np.ndarray, right: np.ndarray) -> Any:
+    if left.dtype.kind not in "iu":
+        return np.power(wide(left), wide(right))
+    bases, exponents = np.broadcast_arrays(left, right)
+    out = [_power_of_ints(int(a), int(b)) for a, b in zip(bases.ravel(), exponents.ravel())]
+    return np.array(out, np.uint64).astype(left.dtype).reshape(bases.shape)
 
 
 _power: Function = function_of(
     map_op(
         "power",
         2,
-        lambda s, x, y: F.pow(s, x, y) if x.type in ("f32", "f64") else _integer_power(s, x, y),
+        lambda algebra, left, right: (
+            F.pow(algebra, left, right)
+            if left.type in ("f32", "f64")
+            else _integer_power(algebra, left, right)
+        ),
         accepts="iuf",
         ulp=4.0,
         domain=(0.2, 3.0),
         reference=_power_reference,
-        vjp=lambda g, out, x, y: (
+        vjp=lambda grad, out, left, right: (
             lambda: where(
-                equal(y, 0.0), 0.0, multiply(g, multiply(y, _power(x, subtract(y, 1.0))))
+                equal(right, 0.0),
+                0.0,
+                multiply(grad, multiply(right, _power(left, subtract(right, 1.0)))),
             ),
             lambda: where(
-                logical_and(equal(x, 0.0), greater_equal(y, 0.0)),
+                logical_and(equal(left, 0.0), greater_equal(right, 0.0)),
                 0.0,
-                multiply(g, multiply(out, log(x))),
+                multiply(grad, multiply(out, log(left))),
             ),
         ),
         doc="x to the power y with the special values of C's pow; integers wrap.",
@@ -130,13 +138,15 @@ def power(x: Tensor, y: Any) -> Tensor:
     return _power(x, y)
 
 
-def _refuse_negative(x: Any, y: Any) -> None:
+def _refuse_negative(left: Any, right: Any) -> None:
     """ValueError for an integer x with a negative integer among the powers y."""
-    if holds_tensors(listed(y)):
+    if holds_tensors(listed(right)):
         return
-    powers = data_of(y).array
+    powers = data_of(right).array
     whole = powers.dtype.kind == "i" and (powers < 0).any()
-    if whole and not dt.is_float(x._a.dtype if isinstance(x, Handle) else as_tensor(x).dtype):
+    if whole and not dt.is_float(
+        left._a.dtype if isinstance(left, Handle) else as_tensor(left).dtype
+    ):
         raise ValueError(
             "power: an integer to a negative integer power is no integer; convert the base with "
             ".astype('float32')"

@@ -27,14 +27,18 @@ Function = Callable[..., Any]
 
 
 # ---- rounding
-def _rounding(name: str, prim: str, f: Callable[..., Any], doc: str) -> Op:
+def _rounding(name: str, prim: str, function: Callable[..., Any], doc: str) -> Op:
     return map_op(
         name,
         1,
-        lambda s, x: s.op(prim, x) if x.type in FLOATS else x,
-        vjp=lambda g, out, x: (None,),
-        reference=lambda x: (
-            f(x) if x.dtype.kind in "f" else x if x.dtype.kind in "iu" else f(wide(x))
+        lambda algebra, operand: algebra.op(prim, operand) if operand.type in FLOATS else operand,
+        vjp=lambda grad, out, operand: (None,),
+        reference=lambda operand: (
+            function(operand)
+            if operand.dtype.kind in "f"
+            else operand
+            if operand.dtype.kind in "iu"
+            else function(wide(operand))
         ),
         accepts="iuf",
         facts=IDEMPOTENT,
@@ -62,75 +66,95 @@ def round(x: Tensor, decimals: int = 0) -> Tensor:
     computed as NumPy does, by scaling."""
     if not decimals:
         return _round(x)
-    d, scale = as_tensor(x)._a.dtype, 10.0 ** builtins.abs(decimals)
+    dtype, scale = as_tensor(x)._a.dtype, 10.0 ** builtins.abs(decimals)
     if decimals > 0:
-        return divide(_round(multiply(x, scale)), scale) if dt.is_float(d) else _round(x)
-    return astype(multiply(_round(divide(x, scale)), scale), d)
+        return divide(_round(multiply(x, scale)), scale) if dt.is_float(dtype) else _round(x)
+    return astype(multiply(_round(divide(x, scale)), scale), dtype)
 
 
 # ---- divisions
-def _fmod_steps(s: Builder, r: Val, y: Val, steps: int) -> Val:
+def _fmod_steps(algebra: Builder, rest: Val, divisor: Val, steps: int) -> Val:
     """r modulo y, up to one y below zero, for a quotient below 2^(53*steps):
     every step is exact."""
     for _ in range(steps):
-        r = s.fma(-s.trunc(r / y), y, r)
-    return r
+        rest = algebra.fma(-algebra.trunc(rest / divisor), divisor, rest)
+    return rest
 
 
-def _fmod(s: Builder, x: Val, y: Val) -> Val:
+def _fmod(algebra: Builder, left: Val, right: Val) -> Val:
     """C's fmod: exact, with the sign of x."""
     if (
-        x.type == "f32"
+        left.type == "f32"
     ):  # the largest quotient of float32 values is 2^277, which double precision holds
-        return s.convert(_fmod_wide(s, s.convert(x, "f64"), s.convert(y, "f64"), ((0, 6),)), "f32")
-    return _fmod_wide(s, x, y, ((2, 14), (1, 14), (0, 14)))
+        return algebra.convert(
+            _fmod_wide(
+                algebra, algebra.convert(left, "f64"), algebra.convert(right, "f64"), ((0, 6),)
+            ),
+            "f32",
+        )
+    return _fmod_wide(algebra, left, right, ((2, 14), (1, 14), (0, 14)))
 
 
-def _fmod_wide(s: Builder, x: Val, y: Val, stages: tuple[tuple[int, int], ...]) -> Val:
-    ax, ay = s.abs(x), s.abs(y)
-    r = ax
+def _fmod_wide(algebra: Builder, left: Val, right: Val, stages: tuple[tuple[int, int], ...]) -> Val:
+    dividend, divisor = algebra.abs(left), algebra.abs(right)
+    rest = dividend
     for level, steps in stages:  # modulo y * 2^(700 level) first, so that no quotient overflows
-        modulus = ay
+        modulus = divisor
         for _ in range(level):
             modulus = modulus * 2.0**700
-        part = _fmod_steps(s, r, modulus, steps)
-        part = s.select(part < 0, part + modulus, part)
-        r = s.select(ay < 2.0 ** (1024 - 700 * level), part, r) if level else part
-    r = s.select((ay == tools.INF) & (ax < tools.INF), ax, r)
-    return s.copysign(r, x)
+        part = _fmod_steps(algebra, rest, modulus, steps)
+        part = algebra.select(part < 0, part + modulus, part)
+        rest = algebra.select(divisor < 2.0 ** (1024 - 700 * level), part, rest) if level else part
+    rest = algebra.select((divisor == tools.INF) & (dividend < tools.INF), dividend, rest)
+    return algebra.copysign(rest, left)
 
 
-def _divmod(s: Builder, x: Val, y: Val) -> tuple[Val, Val]:
+def _divmod(algebra: Builder, left: Val, right: Val) -> tuple[Val, Val]:
     """Quotient and remainder with the sign of the divisor, by NumPy's rules."""
-    if x.type not in FLOATS:
-        return _divmod_int(s, x, y)
-    part = _fmod(s, x, y)
-    quotient = (x - part) / y
-    wrong = (part != 0) & ((y < 0) ^ (part < 0))
-    quotient = s.select(wrong, quotient - 1.0, quotient)
-    rest = s.select(wrong, part + y, s.select(part == 0, s.copysign(s.const(x.type, 0.0), y), part))
-    whole = s.floor(quotient)
-    whole = s.select(quotient - whole > 0.5, whole + 1.0, whole)
-    whole = s.select(quotient == 0, s.copysign(s.const(x.type, 0.0), x / y), whole)
-    return s.select(y == 0, x / y, whole), rest
+    if left.type not in FLOATS:
+        return _divmod_int(algebra, left, right)
+    part = _fmod(algebra, left, right)
+    quotient = (left - part) / right
+    wrong = (part != 0) & ((right < 0) ^ (part < 0))
+    quotient = algebra.select(wrong, quotient - 1.0, quotient)
+    rest = algebra.select(
+        wrong,
+        part + right,
+        algebra.select(part == 0, algebra.copysign(algebra.const(left.type, 0.0), right), part),
+    )
+    whole = algebra.floor(quotient)
+    whole = algebra.select(quotient - whole > 0.5, whole + 1.0, whole)
+    whole = algebra.select(
+        quotient == 0, algebra.copysign(algebra.const(left.type, 0.0), left / right), whole
+    )
+    return algebra.select(right == 0, left / right, whole), rest
 
 
-def _divmod_int(s: Builder, x: Val, y: Val) -> tuple[Val, Val]:
-    zero = s.const(x.type, 0)
-    quotient, rest = x // y, x % y
-    if x.type[0] == "i":
-        wrong = (rest != 0) & ((rest ^ y) < 0)
-        quotient, rest = s.select(wrong, quotient - 1, quotient), s.select(wrong, rest + y, rest)
-    return s.select(y == 0, zero, quotient), s.select(y == 0, zero, rest)
+def _divmod_int(algebra: Builder, left: Val, right: Val) -> tuple[Val, Val]:
+    zero = algebra.const(left.type, 0)
+    quotient, rest = left // right, left % right
+    if left.type[0] == "i":
+        wrong = (rest != 0) & ((rest ^ right) < 0)
+        quotient, rest = (
+            algebra.select(wrong, quotient - 1, quotient),
+            algebra.select(wrong, rest + right, rest),
+        )
+    return algebra.select(right == 0, zero, quotient), algebra.select(right == 0, zero, rest)
 
 
-def _reference_int(f: Callable[..., Any]) -> Callable[..., Any]:
+def _reference_int(function: Callable[..., Any]) -> Callable[..., Any]:
     """A NumPy oracle whose integer division by zero is 0."""
 
-    def reference(x: np.ndarray, y: np.ndarray) -> Any:
-        if x.dtype.kind in "iu":
-            return np.where(y == 0, np.zeros_like(x), f(x, np.where(y == 0, np.ones_like(y), y)))
-        return f(x.astype(np.float64), y.astype(np.float64))  # exact for half and single precision
+    def reference(left: np.ndarray, right: np.ndarray) -> Any:
+        if left.dtype.kind in "iu":
+            return np.where(
+                right == 0,
+                np.zeros_like(left),
+                function(left, np.where(right == 0, np.ones_like(right), right)),
+            )
+        return function(
+            left.astype(np.float64), right.astype(np.float64)
+        )  # exact for half and single precision
 
     return reference
 
@@ -139,8 +163,8 @@ floor_divide: Function = public(
     map_op(
         "floor_divide",
         2,
-        lambda s, x, y: _divmod(s, x, y)[0],
-        vjp=lambda g, out, x, y: (None, None),
+        lambda algebra, left, right: _divmod(algebra, left, right)[0],
+        vjp=lambda grad, out, left, right: (None, None),
         accepts="iuf",
         reference=_reference_int(np.floor_divide),
         keeps=SHAPE_ONLY,
@@ -153,9 +177,12 @@ remainder: Function = public(
     map_op(
         "remainder",
         2,
-        lambda s, x, y: _divmod(s, x, y)[1],
+        lambda algebra, left, right: _divmod(algebra, left, right)[1],
         accepts="iuf",
-        vjp=lambda g, out, x, y: (g, lambda: negative(multiply(g, floor_divide(x, y)))),
+        vjp=lambda grad, out, left, right: (
+            grad,
+            lambda: negative(multiply(grad, floor_divide(left, right))),
+        ),
         reference=_reference_int(np.remainder),
         doc="x - y*floor(x/y), exactly, with the sign of y (Python's %); an integer modulo zero "
         "is 0.",
@@ -167,11 +194,16 @@ fmod: Function = public(
     map_op(
         "fmod",
         2,
-        lambda s, x, y: (
-            _fmod(s, x, y) if x.type in FLOATS else s.select(y == 0, s.const(x.type, 0), x % y)
+        lambda algebra, left, right: (
+            _fmod(algebra, left, right)
+            if left.type in FLOATS
+            else algebra.select(right == 0, algebra.const(left.type, 0), left % right)
         ),
         accepts="iuf",
-        vjp=lambda g, out, x, y: (g, lambda: negative(multiply(g, trunc(divide(x, y))))),
+        vjp=lambda grad, out, left, right: (
+            grad,
+            lambda: negative(multiply(grad, trunc(divide(left, right)))),
+        ),
         reference=_reference_int(np.fmod),
         doc="x - y*trunc(x/y), exactly, with the sign of x (C's fmod).",
     )

@@ -34,41 +34,49 @@ where: Function = public(
     map_op(
         "where",
         3,
-        lambda s, c, x, y: s.select(s.convert(c, "b1"), x, y),
+        lambda algebra, condition, left, right: algebra.select(
+            algebra.convert(condition, "b1"), left, right
+        ),
         fixed=(0,),
-        vjp=lambda g, out, c, x, y: (None, lambda: where(c, g, 0.0), lambda: where(c, 0.0, g)),
+        vjp=lambda grad, out, condition, left, right: (
+            None,
+            lambda: where(condition, grad, 0.0),
+            lambda: where(condition, 0.0, grad),
+        ),
         keeps=frozenset(["0"]),
-        reference=lambda c, x, y: np.where(c != 0, x, y),
+        reference=lambda condition, left, right: np.where(condition != 0, left, right),
         doc="x where the condition holds, else y.",
     ),
     method=True,
 )
 
 
-def _to_odd(s: Builder, x: Val) -> Val:
+def _to_odd(algebra: Builder, operand: Val) -> Val:
     """float64 to float32 rounded to odd, so that rounding to a half type afterwards rounds once."""
-    y = s.convert(x, "f32")
-    back = s.convert(y, "f64")
-    bits = s.bitcast(y, "u32")
-    below = s.select(s.abs(back) > s.abs(x), bits - 1, bits)
-    return s.select((back == x) | (x != x), y, s.bitcast(below | 1, "f32"))
+    result = algebra.convert(operand, "f32")
+    back = algebra.convert(result, "f64")
+    bits = algebra.bitcast(result, "u32")
+    below = algebra.select(algebra.abs(back) > algebra.abs(operand), bits - 1, bits)
+    return algebra.select(
+        (back == operand) | (operand != operand), result, algebra.bitcast(below | 1, "f32")
+    )
 
 
-def _convert_body(s: Builder, x: Val, *, dtype: np.dtype) -> Val:
-    if x.type == "f64" and dt.is_half(dtype):
-        return _to_odd(s, x)
-    return s.convert(x, TYPE[dtype])
+def _convert_body(algebra: Builder, operand: Val, *, dtype: np.dtype) -> Val:
+    if operand.type == "f64" and dt.is_half(dtype):
+        return _to_odd(algebra, operand)
+    return algebra.convert(operand, TYPE[dtype])
 
 
-def _convert_reference(x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
-    if x.dtype.kind in "biu" or dtype.kind not in "biu":
-        return x.astype(dtype)
-    w = x.astype(np.float64)
+def _convert_reference(operand: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
+    if operand.dtype.kind in "biu" or dtype.kind not in "biu":
+        return operand.astype(dtype)
+    widened = operand.astype(np.float64)
     if dtype is dt.bool_:
-        return w != 0
+        return widened != 0
     info = np.iinfo(dtype)
-    below, above = w <= info.min, w >= float(info.max)
-    inside = np.where(np.isnan(w) | below | above, 0.0, np.trunc(w)).astype(dtype)
+    below, above = widened <= info.min, widened >= float(info.max)
+    inside = np.where(np.isnan(widened) | below | above, 0.0, np.trunc(widened)).astype(dtype)
     return np.where(
         below, np.array(info.min, dtype), np.where(above, np.array(info.max, dtype), inside)
     )
@@ -78,9 +86,9 @@ map_op(
     "convert",
     1,
     _convert_body,
-    vjp=lambda g, out, x, **params: (g,),
+    vjp=lambda grad, out, operand, **params: (grad,),
     reference=_convert_reference,
-    infer=lambda x, *, dtype: (x.with_(dtype=dtype),),
+    infer=lambda operand, *, dtype: (operand.with_(dtype=dtype),),
     params=("dtype",),
     facts=frozenset(["convert"]),
     keeps=SHAPE_ONLY,
@@ -100,29 +108,29 @@ def astype(x: Tensor, dtype: Any) -> Tensor:
 
 
 # ---- minimum, maximum, clip
-def _split_ties(g: Tensor, x: Tensor, y: Tensor, lost: Callable[..., Tensor]) -> Tensor:
+def _split_ties(grad: Tensor, left: Tensor, right: Tensor, lost: Callable[..., Tensor]) -> Tensor:
     """g where x won, g/2 where x equals y, 0 where it lost."""
-    return where(equal(x, y), multiply(g, 0.5), where(lost(x, y), 0.0, g))
+    return where(equal(left, right), multiply(grad, 0.5), where(lost(left, right), 0.0, grad))
 
 
-def _least(x: np.ndarray, y: np.ndarray) -> Any:
+def _least(left: np.ndarray, right: np.ndarray) -> Any:
     """NumPy's minimum with -0 below +0."""
-    return np.where(x == y, np.where(np.signbit(x), x, y), np.minimum(x, y))
+    return np.where(left == right, np.where(np.signbit(left), left, right), np.minimum(left, right))
 
 
-def _most(x: np.ndarray, y: np.ndarray) -> Any:
+def _most(left: np.ndarray, right: np.ndarray) -> Any:
     """NumPy's maximum with -0 below +0."""
-    return np.where(x == y, np.where(np.signbit(x), y, x), np.maximum(x, y))
+    return np.where(left == right, np.where(np.signbit(left), right, left), np.maximum(left, right))
 
 
 minimum: Function = public(
     map_op(
         "minimum",
         2,
-        lambda s, x, y: x & y if is_bool(x) else s.min(x, y),
-        vjp=lambda g, out, x, y: (
-            lambda: _split_ties(g, x, y, greater),
-            lambda: _split_ties(g, y, x, greater),
+        lambda algebra, left, right: left & right if is_bool(left) else algebra.min(left, right),
+        vjp=lambda grad, out, left, right: (
+            lambda: _split_ties(grad, left, right, greater),
+            lambda: _split_ties(grad, right, left, greater),
         ),
         reference=reference_of(_least),
         facts=COMMUTATIVE,
@@ -136,10 +144,10 @@ maximum: Function = public(
     map_op(
         "maximum",
         2,
-        lambda s, x, y: x | y if is_bool(x) else s.max(x, y),
-        vjp=lambda g, out, x, y: (
-            lambda: _split_ties(g, x, y, less),
-            lambda: _split_ties(g, y, x, less),
+        lambda algebra, left, right: left | right if is_bool(left) else algebra.max(left, right),
+        vjp=lambda grad, out, left, right: (
+            lambda: _split_ties(grad, left, right, less),
+            lambda: _split_ties(grad, right, left, less),
         ),
         reference=reference_of(_most),
         facts=COMMUTATIVE,
@@ -150,31 +158,31 @@ maximum: Function = public(
 )
 
 
-def _inside(g: Tensor, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return where(logical_and(less_equal(low, x), less_equal(x, high)), g, 0.0)
+def _inside(grad: Tensor, operand: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return where(logical_and(less_equal(low, operand), less_equal(operand, high)), grad, 0.0)
 
 
 _CLIP = map_op(
     "clip",
     3,
-    lambda s, x, low, high: s.min(s.max(x, low), high),
+    lambda algebra, operand, low, high: algebra.min(algebra.max(operand, low), high),
     accepts="iuf",
-    vjp=lambda g, out, x, low, high: (
-        lambda: _inside(g, x, low, high),
-        lambda: where(logical_and(less(x, low), less(low, high)), g, 0.0),
-        lambda: where(logical_or(greater(x, high), greater(low, high)), g, 0.0),
+    vjp=lambda grad, out, operand, low, high: (
+        lambda: _inside(grad, operand, low, high),
+        lambda: where(logical_and(less(operand, low), less(low, high)), grad, 0.0),
+        lambda: where(logical_or(greater(operand, high), greater(low, high)), grad, 0.0),
     ),
-    reference=reference_of(lambda x, low, high: _least(_most(x, low), high)),
+    reference=reference_of(lambda operand, low, high: _least(_most(operand, low), high)),
     doc="min(max(x, low), high).",
 )
 _CLIP_LOW = map_op(
     "clip_low",
     2,
-    lambda s, x, low: s.max(x, low),
+    lambda algebra, operand, low: algebra.max(operand, low),
     accepts="iuf",
-    vjp=lambda g, out, x, low: (
-        lambda: where(less_equal(low, x), g, 0.0),
-        lambda: where(less(x, low), g, 0.0),
+    vjp=lambda grad, out, operand, low: (
+        lambda: where(less_equal(low, operand), grad, 0.0),
+        lambda: where(less(operand, low), grad, 0.0),
     ),
     reference=reference_of(_most),
     doc="max(x, low), whose ties give the gradient to x.",
@@ -182,11 +190,11 @@ _CLIP_LOW = map_op(
 _CLIP_HIGH = map_op(
     "clip_high",
     2,
-    lambda s, x, high: s.min(x, high),
+    lambda algebra, operand, high: algebra.min(operand, high),
     accepts="iuf",
-    vjp=lambda g, out, x, high: (
-        lambda: where(less_equal(x, high), g, 0.0),
-        lambda: where(greater(x, high), g, 0.0),
+    vjp=lambda grad, out, operand, high: (
+        lambda: where(less_equal(operand, high), grad, 0.0),
+        lambda: where(greater(operand, high), grad, 0.0),
     ),
     reference=reference_of(_least),
     doc="min(x, high), whose ties give the gradient to x.",
@@ -206,20 +214,22 @@ def clip(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 
 # ---- sign and neighbours
-def _no_nan(s: Builder, x: Val) -> Val:
+def _no_nan(algebra: Builder, operand: Val) -> Val:
     """x, or +0 for NaN: the sign of a NaN is unspecified and must not become a value."""
-    return s.select(x == x, x, 0.0)
+    return algebra.select(operand == operand, operand, 0.0)
 
 
 copysign: Function = public(
     map_op(
         "copysign",
         2,
-        lambda s, x, y: s.copysign(x, _no_nan(s, y)),
+        lambda algebra, left, right: algebra.copysign(left, _no_nan(algebra, right)),
         result="float",
         accepts="f",
-        vjp=lambda g, out, x, y: (multiply(g, multiply(sign(x), sign(out))), None),
-        reference=lambda x, y: np.copysign(x, np.where(np.isnan(y), np.zeros_like(y), y)),
+        vjp=lambda grad, out, left, right: (multiply(grad, multiply(sign(left), sign(out))), None),
+        reference=lambda left, right: np.copysign(
+            left, np.where(np.isnan(right), np.zeros_like(right), right)
+        ),
         doc="|x| with the sign of y, that of zeros and infinities too; a NaN y counts as positive, "
         "whatever its sign bit: the sign of a NaN is unspecified here, and numpy.copysign of "
         ".numpy() reads it. The gradient at x = 0 is zero.",
@@ -230,32 +240,36 @@ signbit: Function = public(
     map_op(
         "signbit",
         1,
-        lambda s, x: s.bitcast(_no_nan(s, x), tools.FORMAT[x.type].signed) < 0,
+        lambda algebra, operand: (
+            algebra.bitcast(_no_nan(algebra, operand), tools.FORMAT[operand.type].signed) < 0
+        ),
         vjp=NO_GRAD,
         result="bool",
         accepts="f",
-        reference=lambda x: np.signbit(np.where(np.isnan(x), np.zeros_like(x), x)),
+        reference=lambda operand: np.signbit(
+            np.where(np.isnan(operand), np.zeros_like(operand), operand)
+        ),
         doc="Whether x is negative, -0 and minus infinity included; false for every NaN: the sign "
         "bit of a NaN is unspecified here, and numpy.signbit of .numpy() reads it.",
     )
 )
 
 
-def _nextafter_body(s: Builder, x: Val, y: Val) -> Val:
-    f = tools.FORMAT[x.type]
-    bits = s.bitcast(x, f.signed)
-    away = (x < y) ^ (bits < 0)  # towards larger magnitude
-    moved = s.bitcast(s.select(away, bits + 1, bits - 1), x.type)
-    smallest = s.copysign(s.bits(x.type, 1), y)
-    out = s.select(x == y, y, s.select(x == 0, smallest, moved))
-    return s.select((x == x) & (y == y), out, x + y)
+def _nextafter_body(algebra: Builder, left: Val, right: Val) -> Val:
+    encoding = tools.FORMAT[left.type]
+    bits = algebra.bitcast(left, encoding.signed)
+    away = (left < right) ^ (bits < 0)  # towards larger magnitude
+    moved = algebra.bitcast(algebra.select(away, bits + 1, bits - 1), left.type)
+    smallest = algebra.copysign(algebra.bits(left.type, 1), right)
+    out = algebra.select(left == right, right, algebra.select(left == 0, smallest, moved))
+    return algebra.select((left == left) & (right == right), out, left + right)
 
 
-def _nextafter_infer(x: Aval, y: Aval) -> tuple[Aval, ...]:
-    if dt.is_half(y.dtype):
-        raise DTypeError(f"nextafter takes float32 and float64, not {y.dtype.name}")
-    from_shapes = np.broadcast_shapes(x.shape, y.shape)
-    return (x.with_(tuple(from_shapes), y.dtype),)
+def _nextafter_infer(operand: Aval, result: Aval) -> tuple[Aval, ...]:
+    if dt.is_half(result.dtype):
+        raise DTypeError(f"nextafter takes float32 and float64, not {result.dtype.name}")
+    from_shapes = np.broadcast_shapes(operand.shape, result.shape)
+    return (operand.with_(tuple(from_shapes), result.dtype),)
 
 
 nextafter: Function = public(
@@ -263,7 +277,7 @@ nextafter: Function = public(
         "nextafter",
         2,
         _nextafter_body,
-        vjp=lambda g, out, x, y: (where(equal(x, y), 0.0, g), None),
+        vjp=lambda grad, out, left, right: (where(equal(left, right), 0.0, grad), None),
         result="float",
         accepts="f",
         infer=_nextafter_infer,

@@ -44,17 +44,19 @@ def _samples(states: int, numbers: tuple[float, ...], params: dict[str, Any]) ->
 
 
 # ---- sgd
-def _decayed(s: Builder, p: Val, g: Val, weight_decay: Val, maximize: bool) -> Val:
-    return s.fma(p, weight_decay, -g if maximize else g)
+def _decayed(algebra: Builder, parameter: Val, grad: Val, weight_decay: Val, maximize: bool) -> Val:
+    return algebra.fma(parameter, weight_decay, -grad if maximize else grad)
 
 
-def _sgd_body(s: Builder, p: Val, g: Val, lr: Val, weight_decay: Val, *, maximize: bool) -> Val:
-    return s.fma(-lr, _decayed(s, p, g, weight_decay, maximize), p)
+def _sgd_body(
+    algebra: Builder, parameter: Val, grad: Val, rate: Val, weight_decay: Val, *, maximize: bool
+) -> Val:
+    return algebra.fma(-rate, _decayed(algebra, parameter, grad, weight_decay, maximize), parameter)
 
 
-def _sgd_reference(*xs: np.ndarray, maximize: bool) -> Any:
-    p, g, lr, weight_decay = map(wide, xs)
-    return p - lr * ((-g if maximize else g) + weight_decay * p)
+def _sgd_reference(*operands: np.ndarray, maximize: bool) -> Any:
+    parameter, grad, rate, weight_decay = map(wide, operands)
+    return parameter - rate * ((-grad if maximize else grad) + weight_decay * parameter)
 
 
 _SGD = map_op(
@@ -74,18 +76,18 @@ _SGD = map_op(
 
 
 def sgd_update(
-    p: Tensor, g: Tensor, lr: Tensor, weight_decay: Tensor, *, maximize: bool = False
+    parameter: Tensor, grad: Tensor, rate: Tensor, weight_decay: Tensor, *, maximize: bool = False
 ) -> Tensor:
     """The parameter after a plain SGD step."""
-    return bind(_SGD, p, g, lr, weight_decay, maximize=bool(maximize))
+    return bind(_SGD, parameter, grad, rate, weight_decay, maximize=bool(maximize))
 
 
 def _momentum_body(
-    s: Builder,
-    p: Val,
-    g: Val,
-    buf: Val,
-    lr: Val,
+    algebra: Builder,
+    parameter: Val,
+    grad: Val,
+    buffer: Val,
+    rate: Val,
     momentum: Val,
     dampening: Val,
     weight_decay: Val,
@@ -94,17 +96,17 @@ def _momentum_body(
     first: bool,
     maximize: bool,
 ) -> tuple[Val, Val]:
-    g = _decayed(s, p, g, weight_decay, maximize)
-    new = g if first else s.fma(buf, momentum, g * (1.0 - dampening))
-    step = s.fma(new, momentum, g) if nesterov else new
-    return s.fma(-lr, step, p), new
+    grad = _decayed(algebra, parameter, grad, weight_decay, maximize)
+    new = grad if first else algebra.fma(buffer, momentum, grad * (1.0 - dampening))
+    step = algebra.fma(new, momentum, grad) if nesterov else new
+    return algebra.fma(-rate, step, parameter), new
 
 
-def _momentum_reference(*xs: np.ndarray, nesterov: bool, first: bool, maximize: bool) -> Any:
-    p, g, buf, lr, momentum, dampening, weight_decay = map(wide, xs)
-    g = (-g if maximize else g) + weight_decay * p
-    new = g if first else momentum * buf + (1 - dampening) * g
-    return p - lr * (g + momentum * new if nesterov else new), new
+def _momentum_reference(*operands: np.ndarray, nesterov: bool, first: bool, maximize: bool) -> Any:
+    parameter, grad, buffer, rate, momentum, dampening, weight_decay = map(wide, operands)
+    grad = (-grad if maximize else grad) + weight_decay * parameter
+    new = grad if first else momentum * buffer + (1 - dampening) * grad
+    return parameter - rate * (grad + momentum * new if nesterov else new), new
 
 
 _MOMENTUM = map_op(
@@ -127,10 +129,10 @@ _MOMENTUM = map_op(
 
 
 def momentum_update(
-    p: Tensor,
-    g: Tensor,
-    buf: Tensor,
-    lr: Tensor,
+    parameter: Tensor,
+    grad: Tensor,
+    buffer: Tensor,
+    rate: Tensor,
     momentum: Tensor,
     dampening: Tensor,
     weight_decay: Tensor,
@@ -143,10 +145,10 @@ def momentum_update(
     `first` starts the buffer with the gradient."""
     return bind(
         _MOMENTUM,
-        p,
-        g,
-        buf,
-        lr,
+        parameter,
+        grad,
+        buffer,
+        rate,
         momentum,
         dampening,
         weight_decay,
@@ -157,18 +159,18 @@ def momentum_update(
 
 
 # ---- adam
-def _one_minus_power(s: Builder, beta: Val, step: Val) -> Val:
+def _one_minus_power(algebra: Builder, beta: Val, step: Val) -> Val:
     """1 - beta^step without cancellation."""
-    return -F.expm1(s, step * F.log(s, beta))
+    return -F.expm1(algebra, step * F.log(algebra, beta))
 
 
 def _adam_body(
-    s: Builder,
-    p: Val,
-    g: Val,
-    m: Val,
-    v: Val,
-    lr: Val,
+    algebra: Builder,
+    parameter: Val,
+    grad: Val,
+    first_moment: Val,
+    second_moment: Val,
+    rate: Val,
     beta1: Val,
     beta2: Val,
     eps: Val,
@@ -179,30 +181,42 @@ def _adam_body(
     maximize: bool,
 ) -> tuple[Val, Val, Val]:
     # what depends on 0-d operands only is computed once per kernel
-    size = lr / _one_minus_power(s, beta1, step)
-    scale = 1.0 / s.sqrt(_one_minus_power(s, beta2, step))
+    size = rate / _one_minus_power(algebra, beta1, step)
+    scale = 1.0 / algebra.sqrt(_one_minus_power(algebra, beta2, step))
     rest1, rest2 = 1.0 - beta1, 1.0 - beta2
-    g = -g if maximize else g
+    grad = -grad if maximize else grad
     if decoupled:
-        p = p * (1.0 - lr * weight_decay)
+        parameter = parameter * (1.0 - rate * weight_decay)
     else:
-        g = s.fma(p, weight_decay, g)
-    m = s.fma(g - m, rest1, m)
-    v = s.fma(g * rest2, g, v * beta2)
-    return s.fma(-size, m / s.fma(s.sqrt(v), scale, eps), p), m, v
+        grad = algebra.fma(parameter, weight_decay, grad)
+    first_moment = algebra.fma(grad - first_moment, rest1, first_moment)
+    second_moment = algebra.fma(grad * rest2, grad, second_moment * beta2)
+    return (
+        algebra.fma(
+            -size, first_moment / algebra.fma(algebra.sqrt(second_moment), scale, eps), parameter
+        ),
+        first_moment,
+        second_moment,
+    )
 
 
-def _adam_reference(*xs: np.ndarray, decoupled: bool, maximize: bool) -> Any:
-    p, g, m, v, lr, beta1, beta2, eps, weight_decay, step = map(wide, xs)
-    g = -g if maximize else g
+def _adam_reference(*operands: np.ndarray, decoupled: bool, maximize: bool) -> Any:
+    parameter, grad, first_moment, second_moment, rate, beta1, beta2, eps, weight_decay, step = map(
+        wide, operands
+    )
+    grad = -grad if maximize else grad
     if decoupled:
-        p = p * (1 - lr * weight_decay)
+        parameter = parameter * (1 - rate * weight_decay)
     else:
-        g = g + weight_decay * p
-    m = m + (g - m) * (1 - beta1)
-    v = beta2 * v + (1 - beta2) * g * g
-    denominator = np.sqrt(v) / np.sqrt(1 - beta2**step) + eps
-    return p - lr / (1 - beta1**step) * m / denominator, m, v
+        grad = grad + weight_decay * parameter
+    first_moment = first_moment + (grad - first_moment) * (1 - beta1)
+    second_moment = beta2 * second_moment + (1 - beta2) * grad * grad
+    denominator = np.sqrt(second_moment) / np.sqrt(1 - beta2**step) + eps
+    return (
+        parameter - rate / (1 - beta1**step) * first_moment / denominator,
+        first_moment,
+        second_moment,
+    )
 
 
 _ADAM: Op = map_op(
@@ -223,11 +237,11 @@ _ADAM: Op = map_op(
 
 
 def adam_update(
-    p: Tensor,
-    g: Tensor,
-    m: Tensor,
-    v: Tensor,
-    lr: Tensor,
+    parameter: Tensor,
+    grad: Tensor,
+    first_moment: Tensor,
+    second_moment: Tensor,
+    rate: Tensor,
     beta1: Tensor,
     beta2: Tensor,
     eps: Tensor,
@@ -241,11 +255,11 @@ def adam_update(
     `decoupled` is AdamW."""
     return bind(
         _ADAM,
-        p,
-        g,
-        m,
-        v,
-        lr,
+        parameter,
+        grad,
+        first_moment,
+        second_moment,
+        rate,
         beta1,
         beta2,
         eps,
