@@ -28,48 +28,50 @@ from .views import flip, reshape
 Tensor = Any
 
 
-def _cumulative(fn: Any) -> Callable[..., np.ndarray]:
-    def run(x: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
+def _cumulative(function: Any) -> Callable[..., np.ndarray]:
+    def run(operand: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
         acc = dt.compute_type(dtype)
-        return fn(x.astype(acc), axis=axis, dtype=acc).astype(dtype)
+        return function(operand.astype(acc), axis=axis, dtype=acc).astype(dtype)
 
     return run
 
 
-def _reversed_sum(g: Tensor, axis: int) -> Tensor:
-    return flip(cumulative_sum(flip(g, axis), axis=axis), axis)
+def _reversed_sum(grad: Tensor, axis: int) -> Tensor:
+    return flip(cumulative_sum(flip(grad, axis), axis=axis), axis)
 
 
-def _product_vjp(g: Tensor, out: Tensor, x: Tensor, axis: int, dtype: np.dtype) -> tuple[Tensor]:
+def _product_vjp(
+    grad: Tensor, out: Tensor, operand: Tensor, axis: int, dtype: np.dtype
+) -> tuple[Tensor]:
     """Before the first zero of a line, products divided by the element; at it, products without it;
     behind it, the first zero times what that would be without it, so that second derivatives are
     right too."""
-    zero, inner = equal(x, 0), dt.compute_type(dtype)
+    zero, inner = equal(operand, 0), dt.compute_type(dtype)
     seen = cumulative_sum(astype(zero, dt.int64), axis=axis)
     first, second = (logical_and(zero, equal(seen, k)) for k in (1, 2))
-    g, v = astype(g, inner), astype(x, inner)
-    divisor = where(zero, 1, v)
+    grad, widened = astype(grad, inner), astype(operand, inner)
+    divisor = where(zero, 1, widened)
     one, two = (
-        _reversed_sum(multiply(g, cumulative_prod(where(cut, 1, v), axis=axis)), axis)
+        _reversed_sum(multiply(grad, cumulative_prod(where(cut, 1, widened), axis=axis)), axis)
         for cut in (first, logical_or(first, second))
     )
-    ahead = divide(_reversed_sum(multiply(g, astype(out, inner)), axis), divisor)
+    ahead = divide(_reversed_sum(multiply(grad, astype(out, inner)), axis), divisor)
     rest = where(equal(seen, 1), divide(one, divisor), where(second, two, 0))
-    behind = multiply(sum_(where(first, v, 0), axis=axis, keepdims=True), rest)
-    return (astype(where(equal(seen, 0), ahead, where(first, one, behind)), x.dtype),)
+    behind = multiply(sum_(where(first, widened, 0), axis=axis, keepdims=True), rest)
+    return (astype(where(equal(seen, 0), ahead, where(first, one, behind)), operand.dtype),)
 
 
-def _cumulative_op(name: str, fn: Any, vjp: Any, doc: str) -> Op:
+def _cumulative_op(name: str, function: Any, vjp: Any, doc: str) -> Op:
     return register(
         HostOp(
             name,
             1,
-            lambda a, axis, dtype: (a.with_(dtype=dtype),),
-            body=_cumulative(fn),
+            lambda operand, axis, dtype: (operand.with_(dtype=dtype),),
+            body=_cumulative(function),
             params=("axis", "dtype"),
             vjp=vjp,
             facts=frozenset(["total"]),
-            reference=lambda x, axis, dtype: fn(wide(x), axis=axis),
+            reference=lambda operand, axis, dtype: function(wide(operand), axis=axis),
             ulp=40.0,
             doc=doc,
             samples=shapes_of(
@@ -78,8 +80,8 @@ def _cumulative_op(name: str, fn: Any, vjp: Any, doc: str) -> Op:
                     ((3, 4), {"axis": 1, "dtype": dt.float64}),
                     ((2, 0), {"axis": 1, "dtype": dt.float64}),
                 ],
-                lo=0.5,
-                hi=1.5,
+                low=0.5,
+                high=1.5,
             ),
         )
     )
@@ -88,7 +90,7 @@ def _cumulative_op(name: str, fn: Any, vjp: Any, doc: str) -> Op:
 CUMSUM = _cumulative_op(
     "cumulative_sum",
     np.cumsum,
-    lambda g, out, x, axis, dtype: (_reversed_sum(g, axis),),
+    lambda grad, out, operand, axis, dtype: (_reversed_sum(grad, axis),),
     "Sums of the elements up to each one along an axis.",
 )
 CUMPROD = _cumulative_op(
@@ -99,19 +101,19 @@ CUMPROD = _cumulative_op(
 )
 
 
-def _scan(op: Op, x: Tensor, axis: int | None, dtype: Any) -> Tensor:
-    x = as_tensor(x)
+def _scan(op: Op, operand: Tensor, axis: int | None, dtype: Any) -> Tensor:
+    operand = as_tensor(operand)
     if axis is None:
-        if x.ndim > 1:
-            raise ShapeError(f"{op.name} of {x.ndim} dimensions needs an axis")
-        x, axis = reshape(x, (x.size,)), 0
+        if operand.ndim > 1:
+            raise ShapeError(f"{op.name} of {operand.ndim} dimensions needs an axis")
+        operand, axis = reshape(operand, (operand.size,)), 0
     if dtype is not None:
-        d = dt.canonical(dtype)
-    elif dt.is_float(x.dtype):
-        d = x.dtype
+        wanted = dt.canonical(dtype)
+    elif dt.is_float(operand.dtype):
+        wanted = operand.dtype
     else:
-        d = dt.uint64 if dt.kind(x.dtype) == "u" else dt.int64
-    return bind(op, x, axis=normalize_axis(axis, x.ndim, op.name), dtype=d)
+        wanted = dt.uint64 if dt.kind(operand.dtype) == "u" else dt.int64
+    return bind(op, operand, axis=normalize_axis(axis, operand.ndim, op.name), dtype=wanted)
 
 
 @public(method=("cumulative_sum", "cumsum"))

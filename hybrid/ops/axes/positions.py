@@ -25,12 +25,14 @@ from .views import reshape
 Tensor = Any
 
 
-def _arg_oracle(fn: Any) -> Any:
-    def reference(x: np.ndarray, axes: tuple[int, int]) -> np.ndarray:
-        flat = wide(x).reshape(
-            x.shape[: axes[0]] + (product(x.shape[axes[0] : axes[1]]),) + x.shape[axes[1] :]
+def _arg_oracle(function: Any) -> Any:
+    def reference(operand: np.ndarray, axes: tuple[int, int]) -> np.ndarray:
+        flat = wide(operand).reshape(
+            operand.shape[: axes[0]]
+            + (product(operand.shape[axes[0] : axes[1]]),)
+            + operand.shape[axes[1] :]
         )
-        return fn(flat, axis=axes[0])
+        return function(flat, axis=axes[0])
 
     return reference
 
@@ -65,14 +67,18 @@ ARGMIN = register(
 )
 
 
-def _position(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
-    x = as_tensor(x)
-    x = astype(x, dt.uint8) if x.dtype is dt.bool_ else x
+def _position(op: Op, operand: Tensor, axis: int | None, keepdims: bool) -> Tensor:
+    operand = as_tensor(operand)
+    operand = astype(operand, dt.uint8) if operand.dtype is dt.bool_ else operand
     if axis is None:
-        out = bind(op, x if x.ndim else reshape(x, (1,)), axes=(0, builtins.max(x.ndim, 1)))
-        return reshape(out, (1,) * x.ndim) if keepdims else out
-    axes = normalize_axes(whole(axis, f"{op.name}: axis"), x.ndim, op.name)
-    return finish(bind(op, x, axes=(axes[0], axes[0] + 1)), x.shape, axes, keepdims)
+        out = bind(
+            op,
+            operand if operand.ndim else reshape(operand, (1,)),
+            axes=(0, builtins.max(operand.ndim, 1)),
+        )
+        return reshape(out, (1,) * operand.ndim) if keepdims else out
+    axes = normalize_axes(whole(axis, f"{op.name}: axis"), operand.ndim, op.name)
+    return finish(bind(op, operand, axes=(axes[0], axes[0] + 1)), operand.shape, axes, keepdims)
 
 
 @public(method=True)

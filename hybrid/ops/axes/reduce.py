@@ -34,18 +34,18 @@ Tensor = Any
 
 
 # ---- the adjoint of broadcasting
-def sum_like(g: Tensor, shape: Ints) -> Tensor:
+def sum_like(grad: Tensor, shape: Ints) -> Tensor:
     """The adjoint of broadcasting a tensor of that shape: g summed over what was repeated."""
-    if g.shape == shape:
-        return g
-    lead = g.ndim - len(shape)
+    if grad.shape == shape:
+        return grad
+    lead = grad.ndim - len(shape)
     axes = tuple(range(lead)) + tuple(
-        lead + i for i, d in enumerate(shape) if d == 1 and g.shape[lead + i] != 1
+        lead + i for i, d in enumerate(shape) if d == 1 and grad.shape[lead + i] != 1
     )
-    return reshape(sum(g, axis=axes) if axes else g, shape)
+    return reshape(sum(grad, axis=axes) if axes else grad, shape)
 
 
-extend(BROADCAST, vjp=lambda g, out, x, shape: (sum_like(g, x.shape),))
+extend(BROADCAST, vjp=lambda grad, out, operand, shape: (sum_like(grad, operand.shape),))
 
 
 def keep_shape(shape: Ints, axes: Ints) -> Ints:
@@ -58,101 +58,113 @@ def _dropped(shape: Ints, axes: tuple[int, int]) -> Ints:
     return shape[: axes[0]] + shape[axes[1] :]
 
 
-def _infer(a: Aval, *, axes: tuple[int, int], dtype: np.dtype | None = None) -> tuple[Aval, ...]:
-    return (a.with_(_dropped(a.shape, axes), dtype),)
+def _infer(
+    operand: Aval, *, axes: tuple[int, int], dtype: np.dtype | None = None
+) -> tuple[Aval, ...]:
+    return (operand.with_(_dropped(operand.shape, axes), dtype),)
 
 
-def _infer_bool(a: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
-    return (a.with_(_dropped(a.shape, axes), dt.bool_),)
+def _infer_bool(operand: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
+    return (operand.with_(_dropped(operand.shape, axes), dt.bool_),)
 
 
-def infer_nonempty(name: str, d: np.dtype | None) -> Any:
+def infer_nonempty(name: str, dtype: np.dtype | None) -> Any:
     """The infer rule of a reduction that has no value for no elements; d None keeps the dtype."""
 
-    def infer(a: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
-        if 0 in a.shape[axes[0] : axes[1]]:
+    def infer(operand: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
+        if 0 in operand.shape[axes[0] : axes[1]]:
             raise ShapeError(
-                f"{name} of no elements has no value: shape {a.shape} has size 0 along a reduced "
-                "axis"
+                f"{name} of no elements has no value: shape {operand.shape} has size 0 along a "
+                "reduced axis"
             )
-        return (a.with_(_dropped(a.shape, axes), d),)
+        return (operand.with_(_dropped(operand.shape, axes), dtype),)
 
     return infer
 
 
-def _spread(g: Tensor, shape: Ints, axes: tuple[int, int]) -> Tensor:
+def _spread(grad: Tensor, shape: Ints, axes: tuple[int, int]) -> Tensor:
     """g repeated along the reduced axes."""
-    return broadcast_to(reshape(g, keep_shape(shape, tuple(range(*axes)))), shape)
+    return broadcast_to(reshape(grad, keep_shape(shape, tuple(range(*axes)))), shape)
 
 
 def _sum_vjp(
-    g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype
+    grad: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int], dtype: np.dtype
 ) -> tuple[Tensor]:
-    return (_spread(g, x.shape, axes),)
+    return (_spread(grad, operand.shape, axes),)
 
 
 def _mean_vjp(
-    g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype
+    grad: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int], dtype: np.dtype
 ) -> tuple[Tensor]:
     return (
-        _spread(divide(g, builtins.max(product(x.shape[axes[0] : axes[1]]), 1)), x.shape, axes),
+        _spread(
+            divide(grad, builtins.max(product(operand.shape[axes[0] : axes[1]]), 1)),
+            operand.shape,
+            axes,
+        ),
     )
 
 
-def _extreme_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int]) -> tuple[Tensor]:
+def _extreme_vjp(
+    grad: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int]
+) -> tuple[Tensor]:
     """g shared by the elements that are the extreme; NaN for all where the extreme is NaN."""
-    over, kept = tuple(range(*axes)), keep_shape(x.shape, tuple(range(*axes)))
+    over, kept = tuple(range(*axes)), keep_shape(operand.shape, tuple(range(*axes)))
     best = reshape(out, kept)
-    hit = equal(x, best)
-    count = sum(astype(hit, dt.compute_type(x.dtype)), axis=over, keepdims=True)
-    share = where(equal(best, best), astype(divide(reshape(g, kept), count), x.dtype), best)
-    return (where(logical_or(hit, not_equal(best, best)), broadcast_to(share, x.shape), 0),)
+    hit = equal(operand, best)
+    count = sum(astype(hit, dt.compute_type(operand.dtype)), axis=over, keepdims=True)
+    share = where(
+        equal(best, best), astype(divide(reshape(grad, kept), count), operand.dtype), best
+    )
+    return (where(logical_or(hit, not_equal(best, best)), broadcast_to(share, operand.shape), 0),)
 
 
 def _prod_vjp(
-    g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, int], dtype: np.dtype
+    grad: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int], dtype: np.dtype
 ) -> tuple[Tensor]:
     """g times the product of the other elements, also where elements are zero; zeros stay factors
     where there are up to two, so that second derivatives are right too."""
-    over, kept = tuple(range(*axes)), keep_shape(x.shape, tuple(range(*axes)))
-    zero = equal(x, 0)
-    v = where(zero, 1, x)
-    nonzero = prod(v, axis=over, keepdims=True)
+    over, kept = tuple(range(*axes)), keep_shape(operand.shape, tuple(range(*axes)))
+    zero = equal(operand, 0)
+    nonzeros = where(zero, 1, operand)
+    nonzero = prod(nonzeros, axis=over, keepdims=True)
     count = sum(astype(zero, dt.int64), axis=over, keepdims=True)
-    total = sum(where(zero, x, 0), axis=over, keepdims=True)  # the one zero, or two
-    at_zero = where(equal(count, 1), 1, where(equal(count, 2), subtract(total, x), 0))
+    total = sum(where(zero, operand, 0), axis=over, keepdims=True)  # the one zero, or two
+    at_zero = where(equal(count, 1), 1, where(equal(count, 2), subtract(total, operand), 0))
     elsewhere = where(equal(count, 0), 1, where(equal(count, 1), total, 0))
-    others = where(zero, multiply(nonzero, at_zero), multiply(divide(nonzero, v), elsewhere))
-    return (multiply(reshape(g, kept), others),)
+    others = where(zero, multiply(nonzero, at_zero), multiply(divide(nonzero, nonzeros), elsewhere))
+    return (multiply(reshape(grad, kept), others),)
 
 
 def walk(prim: str) -> Any:
     """The body of a record that is one reduction of the algebra."""
 
-    def body(s: Builder, x: Val, *, axes: tuple[int, int], dtype: np.dtype | None = None) -> Val:
-        return s.reduce(prim, x if dtype is None else as_type(s, x, dtype))
+    def body(
+        algebra: Builder, operand: Val, *, axes: tuple[int, int], dtype: np.dtype | None = None
+    ) -> Val:
+        return algebra.reduce(prim, operand if dtype is None else as_type(algebra, operand, dtype))
 
     return body
 
 
 def _truth(prim: str) -> Any:
-    def body(s: Builder, x: Val, *, axes: tuple[int, int]) -> Val:
-        return s.reduce(prim, s.convert(x, "b1"))
+    def body(algebra: Builder, operand: Val, *, axes: tuple[int, int]) -> Val:
+        return algebra.reduce(prim, algebra.convert(operand, "b1"))
 
     return body
 
 
-def _mean_body(s: Builder, x: Val, *, axes: tuple[int, int], dtype: np.dtype) -> Val:
-    v = as_type(s, x, dtype)
-    return s.rsum(v) / s.rlen(v.type)
+def _mean_body(algebra: Builder, operand: Val, *, axes: tuple[int, int], dtype: np.dtype) -> Val:
+    widened = as_type(algebra, operand, dtype)
+    return algebra.rsum(widened) / algebra.rlen(widened.type)
 
 
-def _oracle(fn: Any) -> Any:
+def _oracle(function: Any) -> Any:
     def reference(
-        x: np.ndarray, axes: tuple[int, int], dtype: np.dtype | None = None
+        operand: np.ndarray, axes: tuple[int, int], dtype: np.dtype | None = None
     ) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return fn(wide(x), axis=tuple(range(*axes)))
+            return function(wide(operand), axis=tuple(range(*axes)))
 
     return reference
 
@@ -170,7 +182,7 @@ def cases(nonempty: bool = False, **more: Any) -> Any:
         ((0, 3), (1, 2)),
     ]
     rows += [] if nonempty else [((0,), (0, 1)), ((2, 0), (1, 2)), ((0, 3), (0, 1))]
-    return shapes_of([(s, {"axes": a, **more}) for s, a in rows], lo=0.5, hi=1.5)
+    return shapes_of([(s, {"axes": a, **more}) for s, a in rows], low=0.5, high=1.5)
 
 
 SUM = register(
@@ -211,8 +223,9 @@ MEAN = register(
         params=("axes", "dtype"),
         keeps=SHAPE_ONLY,
         reference=_oracle(
-            lambda x, axis: (
-                np.sum(x, axis=axis) / np.array(product(x.shape[a] for a in axis), x.dtype)
+            lambda operand, axis: (
+                np.sum(operand, axis=axis)
+                / np.array(product(operand.shape[a] for a in axis), operand.dtype)
             )
         ),
         samples=cases(dtype=dt.float64),
@@ -288,32 +301,32 @@ def finish(out: Tensor, shape: Ints, axes: Ints, keepdims: bool) -> Tensor:
     return reshape(out, keep_shape(shape, axes)) if keepdims else out
 
 
-def _order_free(op: Op, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
-    x = as_tensor(x)
-    axes = normalize_axes(axis, x.ndim, op.name)
-    if x.dtype is dt.bool_ and op.truth is not None:
-        for g in groups(axes):
-            op.infer(x._a, axes=g)  # no elements have no extreme
+def _order_free(op: Op, operand: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    operand = as_tensor(operand)
+    axes = normalize_axes(axis, operand.ndim, op.name)
+    if operand.dtype is dt.bool_ and op.truth is not None:
+        for group in groups(axes):
+            op.infer(operand._a, axes=group)  # no elements have no extreme
         op = op.truth
     if not axes:
-        return not_equal(x, 0) if op.has("truth") else clone(x)
-    out = x
-    for g in reversed(groups(axes)):
-        out = bind(op, out, axes=g)
-    return finish(out, x.shape, axes, keepdims)
+        return not_equal(operand, 0) if op.has("truth") else clone(operand)
+    out = operand
+    for group in reversed(groups(axes)):
+        out = bind(op, out, axes=group)
+    return finish(out, operand.shape, axes, keepdims)
 
 
-def _converted(x: Tensor, d: np.dtype) -> Tensor:
+def _converted(operand: Tensor, dtype: np.dtype) -> Tensor:
     """A fresh handle on x in dtype d."""
-    return clone(x) if x.dtype is d else astype(x, d)
+    return clone(operand) if operand.dtype is dtype else astype(operand, dtype)
 
 
-def _sum_dtype(x: Tensor, dtype: Any) -> np.dtype:
+def _sum_dtype(operand: Tensor, dtype: Any) -> np.dtype:
     if dtype is not None:
         return dt.canonical(dtype)
-    if dt.is_float(x.dtype):
-        return x.dtype
-    return dt.uint64 if dt.kind(x.dtype) == "u" else dt.int64
+    if dt.is_float(operand.dtype):
+        return operand.dtype
+    return dt.uint64 if dt.kind(operand.dtype) == "u" else dt.int64
 
 
 # (op, aval, axis, dtype) -> parameters of a call that is one record without conversion, and the
@@ -322,51 +335,60 @@ _ONE: dict[Any, tuple[dict[str, Any], Ints]] = {}
 FAST.append(_ONE)
 
 
-def _one(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor | None:
+def _one(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor | None:
     """The result of a call whose axes were normalised before, else None."""
     if type(axis) is not int and axis is not None:
         if type(axis) is not tuple or builtins.any(type(a) is not int for a in axis):
             return None  # what is equal to an axis (1.0, True) need not be one
     try:
-        plan = _ONE.get((op, x._a, axis, dtype))
+        plan = _ONE.get((op, operand._a, axis, dtype))
     except (AttributeError, TypeError):
         return None
     if plan is None:
         return None
-    out = bind(op, x, **plan[0])
+    out = bind(op, operand, **plan[0])
     return reshape(out, plan[1]) if keepdims else out
 
 
 def _remember(
-    op: Op, x: Tensor, axis: Axis, dtype: Any, axes: Ints, params: dict[str, Any]
+    op: Op, operand: Tensor, axis: Axis, dtype: Any, axes: Ints, params: dict[str, Any]
 ) -> None:
     if axis is None or type(axis) is int or type(axis) is tuple:
         if len(_ONE) > 4096:
             _ONE.clear()
-        _ONE[op, x._a, axis, dtype] = params, keep_shape(x.shape, axes)
+        _ONE[op, operand._a, axis, dtype] = params, keep_shape(operand.shape, axes)
 
 
-def _additive(op: Op, x: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor:
+def _additive(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor:
     """sum and prod: conversion first where dtype narrows,
     one rounding at the end for half types."""
-    known = _one(op, x, axis, dtype, keepdims)
+    known = _one(op, operand, axis, dtype, keepdims)
     if known is not None:
         return known
-    given = x = as_tensor(x)
-    axes, d = normalize_axes(axis, x.ndim, op.name), _sum_dtype(x, dtype)
-    if d is dt.bool_:
+    given = operand = as_tensor(operand)
+    axes, wanted = normalize_axes(axis, operand.ndim, op.name), _sum_dtype(operand, dtype)
+    if wanted is dt.bool_:
         raise DTypeError(f"{op.name} does not work in bool; use any or all")
-    if dt.is_float(x.dtype) and x.dtype is not d and (dt.is_half(d) or not dt.is_half(x.dtype)):
-        x = astype(x, d)
+    if (
+        dt.is_float(operand.dtype)
+        and operand.dtype is not wanted
+        and (dt.is_half(wanted) or not dt.is_half(operand.dtype))
+    ):
+        operand = astype(operand, wanted)
     runs = groups(axes)
     if not runs:
-        return _converted(x, d)
-    if len(runs) == 1 and x is given:
-        _remember(op, x, axis, dtype, axes, {"axes": runs[0], "dtype": d})
-    out = x
-    for i, g in enumerate(reversed(runs)):
-        out = bind(op, out, axes=g, dtype=d if i == len(runs) - 1 else dt.compute_type(d))
-    return finish(out, x.shape, axes, keepdims)
+        return _converted(operand, wanted)
+    if len(runs) == 1 and operand is given:
+        _remember(op, operand, axis, dtype, axes, {"axes": runs[0], "dtype": wanted})
+    out = operand
+    for position, group in enumerate(reversed(runs)):
+        out = bind(
+            op,
+            out,
+            axes=group,
+            dtype=wanted if position == len(runs) - 1 else dt.compute_type(wanted),
+        )
+    return finish(out, operand.shape, axes, keepdims)
 
 
 @public(method=True)
@@ -401,22 +423,22 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
         return known
     given = x = as_tensor(x)
     axes = normalize_axes(axis, x.ndim, "mean")
-    d = dt.canonical(dtype or (x.dtype if dt.is_float(x.dtype) else dt.default_float))
+    wanted = dt.canonical(dtype or (x.dtype if dt.is_float(x.dtype) else dt.default_float))
     runs = groups(axes)
     if len(runs) == 1:
-        x = x if dt.is_half(x.dtype) or not dt.is_float(x.dtype) else astype(x, d)
+        x = x if dt.is_half(x.dtype) or not dt.is_float(x.dtype) else astype(x, wanted)
         if x is given:
-            _remember(MEAN, x, axis, dtype, axes, {"axes": runs[0], "dtype": d})
-        return finish(bind(MEAN, x, axes=runs[0], dtype=d), x.shape, axes, keepdims)
+            _remember(MEAN, x, axis, dtype, axes, {"axes": runs[0], "dtype": wanted})
+        return finish(bind(MEAN, x, axes=runs[0], dtype=wanted), x.shape, axes, keepdims)
     if not runs:
-        return _converted(x, d)
+        return _converted(x, wanted)
     total = sum(
-        astype(x, d) if not dt.is_half(d) else x,
+        astype(x, wanted) if not dt.is_half(wanted) else x,
         axis=axes,
-        dtype=dt.compute_type(d),
+        dtype=dt.compute_type(wanted),
         keepdims=keepdims,
     )
-    return astype(divide(total, product(x.shape[a] for a in axes)), d)
+    return astype(divide(total, product(x.shape[a] for a in axes)), wanted)
 
 
 @public(method=True)

@@ -33,10 +33,14 @@ Group = tuple[int, int]
 Tensor = Any
 
 
-def last_axis(fn: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
+def last_axis(function: Callable[[Tensor], Tensor], operand: Tensor, axis: int) -> Tensor:
     """fn applied along an axis that is last: moved there and back as views."""
-    a = normalize_axis(axis, x.ndim)
-    return fn(x) if a == x.ndim - 1 else moveaxis(fn(moveaxis(x, a, -1)), -1, a)
+    along = normalize_axis(axis, operand.ndim)
+    return (
+        function(operand)
+        if along == operand.ndim - 1
+        else moveaxis(function(moveaxis(operand, along, -1)), -1, along)
+    )
 
 
 def _rows(*shapes: Ints) -> Any:
@@ -44,32 +48,32 @@ def _rows(*shapes: Ints) -> Any:
 
 
 # ---- softmax
-def _softmax_body(s: Builder, x: Val, *, axes: Group) -> Val:
-    e = exp_(s, x - s.rmax(x))
-    return e / s.rsum(e)
+def _softmax_body(algebra: Builder, operand: Val, *, axes: Group) -> Val:
+    powers = exp_(algebra, operand - algebra.rmax(operand))
+    return powers / algebra.rsum(powers)
 
 
-def _log_softmax_body(s: Builder, x: Val, *, axes: Group) -> Val:
-    d = x - s.rmax(x)
-    return d - log_(s, s.rsum(exp_(s, d)))
+def _log_softmax_body(algebra: Builder, operand: Val, *, axes: Group) -> Val:
+    shifted = operand - algebra.rmax(operand)
+    return shifted - log_(algebra, algebra.rsum(exp_(algebra, shifted)))
 
 
 def axes_of(axes: Group) -> Ints:
     return tuple(range(*axes))
 
 
-def _softmax_reference(x: np.ndarray, axes: Group) -> np.ndarray:
+def _softmax_reference(operand: np.ndarray, axes: Group) -> np.ndarray:
     with np.errstate(all="ignore"):
-        v = wide(x)
-        e = np.exp(v - v.max(axes_of(axes), keepdims=True, initial=-np.inf))
-        return e / e.sum(axes_of(axes), keepdims=True)
+        widened = wide(operand)
+        powers = np.exp(widened - widened.max(axes_of(axes), keepdims=True, initial=-np.inf))
+        return powers / powers.sum(axes_of(axes), keepdims=True)
 
 
-def _log_softmax_reference(x: np.ndarray, axes: Group) -> np.ndarray:
+def _log_softmax_reference(operand: np.ndarray, axes: Group) -> np.ndarray:
     with np.errstate(all="ignore"):
-        v = wide(x)
-        d = v - v.max(axes_of(axes), keepdims=True, initial=-np.inf)
-        return d - np.log(np.exp(d).sum(axes_of(axes), keepdims=True))
+        widened = wide(operand)
+        shifted = widened - widened.max(axes_of(axes), keepdims=True, initial=-np.inf)
+        return shifted - np.log(np.exp(shifted).sum(axes_of(axes), keepdims=True))
 
 
 SOFTMAX = register(
@@ -81,7 +85,7 @@ SOFTMAX = register(
         params=("axes",),
         accepts="f",
         ulp=6.0,
-        vjp=lambda g, out, x, axes: (bind(SOFTMAX_GRAD, g, out, axes=axes),),
+        vjp=lambda grad, out, operand, axes: (bind(SOFTMAX_GRAD, grad, out, axes=axes),),
         reference=_softmax_reference,
         samples=_rows((7,), (3, 10), (2, 3, 70), (2, 1), (0, 4), (2, 0)),
         doc="exp(x) over its sum along a row, without overflow.",
@@ -89,19 +93,21 @@ SOFTMAX = register(
 )
 
 
-def _softmax_grad_body(s: Builder, g: Val, y: Val, *, axes: Group) -> Val:
-    return y * (g - s.rsum(g * y))
+def _softmax_grad_body(algebra: Builder, grad: Val, result: Val, *, axes: Group) -> Val:
+    return result * (grad - algebra.rsum(grad * result))
 
 
-def _softmax_grad_vjp(u: Tensor, out: Tensor, g: Tensor, y: Tensor, axes: Group) -> tuple[Any, Any]:
+def _softmax_grad_vjp(
+    upstream: Tensor, out: Tensor, grad: Tensor, result: Tensor, axes: Group
+) -> tuple[Any, Any]:
     over = axes_of(axes)
 
     def by_result() -> Tensor:
-        inner = sum_(multiply(g, y), axis=over, keepdims=True)
-        outer = sum_(multiply(u, y), axis=over, keepdims=True)
-        return subtract(multiply(u, subtract(g, inner)), multiply(g, outer))
+        inner = sum_(multiply(grad, result), axis=over, keepdims=True)
+        outer = sum_(multiply(upstream, result), axis=over, keepdims=True)
+        return subtract(multiply(upstream, subtract(grad, inner)), multiply(grad, outer))
 
-    return lambda: bind(SOFTMAX_GRAD, u, y, axes=axes), by_result
+    return lambda: bind(SOFTMAX_GRAD, upstream, result, axes=axes), by_result
 
 
 def _two_rows(rng: np.random.Generator) -> Any:
@@ -120,8 +126,9 @@ SOFTMAX_GRAD: Op = register(
         body=_softmax_grad_body,
         params=("axes",),
         vjp=_softmax_grad_vjp,
-        reference=lambda g, y, axes: (
-            wide(y) * (wide(g) - (wide(g) * wide(y)).sum(axes_of(axes), keepdims=True))
+        reference=lambda grad, result, axes: (
+            wide(result)
+            * (wide(grad) - (wide(grad) * wide(result)).sum(axes_of(axes), keepdims=True))
         ),
         accepts="f",
         samples=_two_rows,
@@ -131,18 +138,18 @@ SOFTMAX_GRAD: Op = register(
 )
 
 
-def _log_softmax_grad_body(s: Builder, g: Val, y: Val, *, axes: Group) -> Val:
-    return g - exp_(s, y) * s.rsum(g)
+def _log_softmax_grad_body(algebra: Builder, grad: Val, result: Val, *, axes: Group) -> Val:
+    return grad - exp_(algebra, result) * algebra.rsum(grad)
 
 
 def _log_softmax_grad_vjp(
-    u: Tensor, out: Tensor, g: Tensor, y: Tensor, axes: Group
+    outer: Tensor, out: Tensor, grad: Tensor, result: Tensor, axes: Group
 ) -> tuple[Any, Any]:
-    over, p = axes_of(axes), exp(y)
-    up = multiply(u, p)
+    over, weights = axes_of(axes), exp(result)
+    scaled = multiply(outer, weights)
     return (
-        subtract(u, sum_(up, axis=over, keepdims=True)),
-        multiply(multiply(up, sum_(g, axis=over, keepdims=True)), -1),
+        subtract(outer, sum_(scaled, axis=over, keepdims=True)),
+        multiply(multiply(scaled, sum_(grad, axis=over, keepdims=True)), -1),
     )
 
 
@@ -157,8 +164,8 @@ LOG_SOFTMAX_GRAD = register(
         accepts="f",
         samples=_two_rows,
         ulp=400.0,
-        reference=lambda g, y, axes: (
-            wide(g) - np.exp(wide(y)) * wide(g).sum(axes_of(axes), keepdims=True)
+        reference=lambda grad, result, axes: (
+            wide(grad) - np.exp(wide(result)) * wide(grad).sum(axes_of(axes), keepdims=True)
         ),
         doc="Gradient of log_softmax from its result.",
     )
@@ -172,7 +179,7 @@ LOG_SOFTMAX = register(
         params=("axes",),
         accepts="f",
         ulp=8.0,
-        vjp=lambda g, out, x, axes: (bind(LOG_SOFTMAX_GRAD, g, out, axes=axes),),
+        vjp=lambda grad, out, operand, axes: (bind(LOG_SOFTMAX_GRAD, grad, out, axes=axes),),
         reference=_log_softmax_reference,
         samples=_rows((7,), (3, 10), (2, 3, 70), (0, 4), (2, 0)),
         doc="log(softmax(x)) without cancellation.",
@@ -197,32 +204,39 @@ PEAK = register(
 )
 
 
-def _row_function(op: Op, columns: Callable[[Tensor, int], Tensor], x: Tensor, axis: int) -> Tensor:
+def _row_function(
+    op: Op, columns: Callable[[Tensor, int], Tensor], operand: Tensor, axis: int
+) -> Tensor:
     """A record along the last axis; along another axis the composition `columns`,
     whose sums run down columns."""
-    x = as_tensor(x)
-    need_float(op.name, x._a)
-    if x.ndim == 0:
-        return reshape(_row_function(op, columns, reshape(x, (1,)), 0), ())
-    a = normalize_axis(axis, x.ndim, op.name)
-    if a == x.ndim - 1 or x.size == 0:
-        return last_axis(lambda v: bind(op, v, axes=(v.ndim - 1, v.ndim)), x, a)
-    return astype(columns(astype(x, dt.compute_type(x.dtype)), a), x.dtype)
+    operand = as_tensor(operand)
+    need_float(op.name, operand._a)
+    if operand.ndim == 0:
+        return reshape(_row_function(op, columns, reshape(operand, (1,)), 0), ())
+    along = normalize_axis(axis, operand.ndim, op.name)
+    if along == operand.ndim - 1 or operand.size == 0:
+        return last_axis(
+            lambda rows: bind(op, rows, axes=(rows.ndim - 1, rows.ndim)), operand, along
+        )
+    return astype(columns(astype(operand, dt.compute_type(operand.dtype)), along), operand.dtype)
 
 
-def _shifted(x: Tensor, axis: int) -> Tensor:
+def _shifted(operand: Tensor, axis: int) -> Tensor:
     """x minus its largest element along an axis."""
-    return subtract(x, reshape(bind(PEAK, x, axes=(axis, axis + 1)), keep_shape(x.shape, (axis,))))
+    return subtract(
+        operand,
+        reshape(bind(PEAK, operand, axes=(axis, axis + 1)), keep_shape(operand.shape, (axis,))),
+    )
 
 
-def _softmax_columns(x: Tensor, axis: int) -> Tensor:
-    e = exp(_shifted(x, axis))
-    return divide(e, sum_(e, axis=axis, keepdims=True))
+def _softmax_columns(operand: Tensor, axis: int) -> Tensor:
+    powers = exp(_shifted(operand, axis))
+    return divide(powers, sum_(powers, axis=axis, keepdims=True))
 
 
-def _log_softmax_columns(x: Tensor, axis: int) -> Tensor:
-    d = _shifted(x, axis)
-    return subtract(d, log(sum_(exp(d), axis=axis, keepdims=True)))
+def _log_softmax_columns(operand: Tensor, axis: int) -> Tensor:
+    shifted = _shifted(operand, axis)
+    return subtract(shifted, log(sum_(exp(shifted), axis=axis, keepdims=True)))
 
 
 @public(method=True)
@@ -249,26 +263,28 @@ ROWS = [
 ]
 
 
-def row_infer(a: Aval, *, axes: Group, **_: Any) -> tuple[Aval, ...]:
-    return (a.with_(a.shape[: axes[0]]),)
+def row_infer(operand: Aval, *, axes: Group, **_: Any) -> tuple[Aval, ...]:
+    return (operand.with_(operand.shape[: axes[0]]),)
 
 
-def spread_row(g: Tensor, x: Tensor, axes: Group) -> Tensor:
-    return reshape(g, keep_shape(x.shape, axes_of(axes)))
+def spread_row(grad: Tensor, operand: Tensor, axes: Group) -> Tensor:
+    return reshape(grad, keep_shape(operand.shape, axes_of(axes)))
 
 
-def _logsumexp_body(s: Builder, x: Val, *, axes: Group) -> Val:
-    m = s.rmax(x)
-    m = s.select(s.abs(m) == float("inf"), 0.0, m)
-    return m + log_(s, s.rsum(exp_(s, x - m)))
+def _logsumexp_body(algebra: Builder, operand: Val, *, axes: Group) -> Val:
+    peak = algebra.rmax(operand)
+    peak = algebra.select(algebra.abs(peak) == float("inf"), 0.0, peak)
+    return peak + log_(algebra, algebra.rsum(exp_(algebra, operand - peak)))
 
 
-def _logsumexp_reference(x: np.ndarray, axes: Group) -> np.ndarray:
+def _logsumexp_reference(operand: np.ndarray, axes: Group) -> np.ndarray:
     with np.errstate(all="ignore"):
-        v = wide(x)
-        m = v.max(axes_of(axes), keepdims=True, initial=-np.inf)
-        m = np.where(np.isinf(m), 0, m)
-        return np.log(np.exp(v - m).sum(axes_of(axes))) + m.reshape(x.shape[: axes[0]])
+        widened = wide(operand)
+        peak = widened.max(axes_of(axes), keepdims=True, initial=-np.inf)
+        peak = np.where(np.isinf(peak), 0, peak)
+        return np.log(np.exp(widened - peak).sum(axes_of(axes))) + peak.reshape(
+            operand.shape[: axes[0]]
+        )
 
 
 LOGSUMEXP = register(
@@ -280,29 +296,32 @@ LOGSUMEXP = register(
         params=("axes",),
         accepts="f",
         ulp=4.0,
-        vjp=lambda g, out, x, axes: (
-            multiply(spread_row(g, x, axes), exp(subtract(x, spread_row(out, x, axes)))),
+        vjp=lambda grad, out, operand, axes: (
+            multiply(
+                spread_row(grad, operand, axes),
+                exp(subtract(operand, spread_row(out, operand, axes))),
+            ),
         ),
         reference=_logsumexp_reference,
-        samples=shapes_of(ROWS, lo=1.0, hi=4.0),
+        samples=shapes_of(ROWS, low=1.0, high=4.0),
         doc="log of the sum of exponentials along a row.",
     )
 )
 
 
-def _to_rows(x: Tensor, axes: Ints) -> Tensor:
+def _to_rows(operand: Tensor, axes: Ints) -> Tensor:
     """The axes moved to the end."""
-    return moveaxis(x, axes, tuple(range(x.ndim - len(axes), x.ndim)))
+    return moveaxis(operand, axes, tuple(range(operand.ndim - len(axes), operand.ndim)))
 
 
-def row_value(op: Op, x: Tensor, axis: Any, keepdims: bool, **params: Any) -> Tensor:
-    axes = normalize_axes(axis, x.ndim, op.name)
-    shape = x.shape
+def row_value(op: Op, operand: Tensor, axis: Any, keepdims: bool, **params: Any) -> Tensor:
+    axes = normalize_axes(axis, operand.ndim, op.name)
+    shape = operand.shape
     if not axes:
-        x, count = reshape(x, (*shape, 1)), 1
+        operand, count = reshape(operand, (*shape, 1)), 1
     else:
-        x, count = _to_rows(x, axes), len(axes)
-    out = bind(op, x, axes=(x.ndim - count, x.ndim), **params)
+        operand, count = _to_rows(operand, axes), len(axes)
+    out = bind(op, operand, axes=(operand.ndim - count, operand.ndim), **params)
     return reshape(out, keep_shape(shape, axes)) if keepdims else out
 
 

@@ -34,25 +34,32 @@ Group = tuple[int, int]
 Tensor = Any
 
 
-def _var_body(s: Builder, x: Val, *, axes: Group, correction: float) -> Val:
-    n = s.rlen(x.type)
-    d = x - s.rsum(x) / n
-    return s.rsum(d * d) / s.max(n - correction, 0.0)
+def _var_body(algebra: Builder, operand: Val, *, axes: Group, correction: float) -> Val:
+    length = algebra.rlen(operand.type)
+    distance = operand - algebra.rsum(operand) / length
+    return algebra.rsum(distance * distance) / algebra.max(length - correction, 0.0)
 
 
-def _var_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Group, correction: float) -> tuple[Tensor]:
+def _var_vjp(
+    grad: Tensor, out: Tensor, operand: Tensor, axes: Group, correction: float
+) -> tuple[Tensor]:
     over = axes_of(axes)
-    n = max(prod(x.shape[a] for a in over) - correction, 0)
-    d = subtract(x, mean(x, axis=over, keepdims=True))
-    return (multiply(multiply(spread_row(g, x, axes), 2 / n if n else float("nan")), d),)
+    extent = max(prod(operand.shape[a] for a in over) - correction, 0)
+    distance = subtract(operand, mean(operand, axis=over, keepdims=True))
+    return (
+        multiply(
+            multiply(spread_row(grad, operand, axes), 2 / extent if extent else float("nan")),
+            distance,
+        ),
+    )
 
 
-def _var_reference(x: np.ndarray, axes: Group, correction: float) -> np.ndarray:
+def _var_reference(operand: np.ndarray, axes: Group, correction: float) -> np.ndarray:
     with np.errstate(all="ignore"):
-        v, over = wide(x), axes_of(axes)
-        n = np.array(prod(x.shape[a] for a in over), v.dtype)
-        d = v - v.sum(over, keepdims=True) / n
-        return (d * d).sum(over) / np.maximum(n - correction, 0)
+        widened, over = wide(operand), axes_of(axes)
+        extent = np.array(prod(operand.shape[a] for a in over), widened.dtype)
+        distance = widened - widened.sum(over, keepdims=True) / extent
+        return (distance * distance).sum(over) / np.maximum(extent - correction, 0)
 
 
 VAR = register(
@@ -84,9 +91,11 @@ _root = function_of(
     map_op(
         "std_root",
         1,
-        lambda s, x: s.sqrt(x),
-        vjp=lambda g, out, x: (where(equal(out, 0.0), 0.0, divide(g, multiply(out, 2.0))),),
-        reference=lambda x: np.sqrt(wide(x)),
+        lambda algebra, operand: algebra.sqrt(operand),
+        vjp=lambda grad, out, operand: (
+            where(equal(out, 0.0), 0.0, divide(grad, multiply(out, 2.0))),
+        ),
+        reference=lambda operand: np.sqrt(wide(operand)),
         result="float",
         accepts="f",
         domain=(0.1, 5.0),
@@ -96,8 +105,8 @@ _root = function_of(
 )
 
 
-def _norm_reference(x: np.ndarray, axes: Group) -> np.ndarray:
-    return np.sqrt((wide(x) ** 2).sum(axes_of(axes)))
+def _norm_reference(operand: np.ndarray, axes: Group) -> np.ndarray:
+    return np.sqrt((wide(operand) ** 2).sum(axes_of(axes)))
 
 
 NORM = register(
@@ -105,12 +114,14 @@ NORM = register(
         "norm",
         1,
         row_infer,
-        body=lambda s, x, *, axes: s.sqrt(s.rsum(x * x)),
+        body=lambda algebra, operand, *, axes: algebra.sqrt(algebra.rsum(operand * operand)),
         params=("axes",),
         accepts="f",
         ulp=4.0,
-        vjp=lambda g, out, x, axes: (
-            multiply(spread_row(where(equal(out, 0), 0, divide(g, out)), x, axes), x),
+        vjp=lambda grad, out, operand, axes: (
+            multiply(
+                spread_row(where(equal(out, 0), 0, divide(grad, out)), operand, axes), operand
+            ),
         ),
         reference=_norm_reference,
         samples=shapes_of(ROWS),
@@ -128,12 +139,14 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     axes = normalize_axes(axis, x.ndim, "var")
     if not axes or axes == tuple(range(axes[0], x.ndim)) or x.size == 0:
         return row_value(VAR, x, axis, keepdims, correction=float(correction))
-    v = astype(x, dt.compute_type(x.dtype))
-    n = max(prod(x.shape[a] for a in axes) - correction, 0)
+    widened = astype(x, dt.compute_type(x.dtype))
+    extent = max(prod(x.shape[a] for a in axes) - correction, 0)
     total = sum_(
-        square(subtract(v, mean(v, axis=axes, keepdims=True))), axis=axes, keepdims=keepdims
+        square(subtract(widened, mean(widened, axis=axes, keepdims=True))),
+        axis=axes,
+        keepdims=keepdims,
     )
-    return astype(multiply(total, float("nan")) if n == 0 else divide(total, n), x.dtype)
+    return astype(multiply(total, float("nan")) if extent == 0 else divide(total, extent), x.dtype)
 
 
 @public(method=True)
@@ -167,9 +180,9 @@ def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False)
     return _power_norm(x, axis, float(ord), keepdims)
 
 
-def _power_norm(x: Tensor, axis: Any, ord: float, keepdims: bool) -> Tensor:
+def _power_norm(operand: Tensor, axis: Any, ord: float, keepdims: bool) -> Tensor:
     """sum(|x|^ord)^(1/ord); zeros are put in beside the powers, whose slope there may be NaN."""
-    size = abs(x)
+    size = abs(operand)
     zero = equal(size, 0)
     powers = where(zero, 0.0 if ord > 0 else float("inf"), power(where(zero, 1.0, size), ord))
     total = sum_(powers, axis=axis, keepdims=keepdims)

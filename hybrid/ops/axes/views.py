@@ -34,14 +34,16 @@ Tensor = Any
 
 
 # ---- reshape
-def _reshape_infer(a: Aval, *, shape: Ints) -> tuple[Aval, ...]:
-    if prod(shape) != a.size:
-        raise ShapeError(f"reshape: {a.size} elements of shape {a.shape} do not fill shape {shape}")
-    return (a.with_(shape),)
+def _reshape_infer(operand: Aval, *, shape: Ints) -> tuple[Aval, ...]:
+    if prod(shape) != operand.size:
+        raise ShapeError(
+            f"reshape: {operand.size} elements of shape {operand.shape} do not fill shape {shape}"
+        )
+    return (operand.with_(shape),)
 
 
-def _reshape_layout(a: Aval, strides: Ints, offset: int = 0, *, shape: Ints) -> Any:
-    got = reshape_strides(a.shape, strides, shape)
+def _reshape_layout(operand: Aval, strides: Ints, offset: int = 0, *, shape: Ints) -> Any:
+    got = reshape_strides(operand.shape, strides, shape)
     return None if got is None else (offset, got)
 
 
@@ -57,9 +59,9 @@ RESHAPE: Op = register(
         layout=_reshape_layout,
         params=("shape",),
         keeps=SHAPE_ONLY,
-        vjp=lambda g, out, x, shape: (bind(RESHAPE, g, shape=x.shape),),
+        vjp=lambda grad, out, operand, shape: (bind(RESHAPE, grad, shape=operand.shape),),
         write_back=_reshape_back,
-        reference=lambda x, shape: np.reshape(x, shape),
+        reference=lambda operand, shape: np.reshape(operand, shape),
         samples=shapes_of(
             [
                 ((2, 6), {"shape": (3, 4)}),
@@ -102,18 +104,18 @@ def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
     x = as_tensor(x)
     if x.ndim == 0:
         return reshape(x, (1,))
-    a, b = normalize_axis(start, x.ndim, "flatten"), normalize_axis(stop, x.ndim, "flatten")
-    return reshape(x, x.shape[:a] + (prod(x.shape[a : b + 1]),) + x.shape[b + 1 :])
+    left, right = normalize_axis(start, x.ndim, "flatten"), normalize_axis(stop, x.ndim, "flatten")
+    return reshape(x, x.shape[:left] + (prod(x.shape[left : right + 1]),) + x.shape[right + 1 :])
 
 
 @public(method=True)
 def expand_dims(x: Tensor, axis: Any = 0) -> Tensor:
     """x with axes of size 1 inserted at the positions `axis` of the result."""
     x = as_tensor(x)
-    n = x.ndim + (1 if hasattr(axis, "__index__") else len(axis))
-    where = set(normalize_axes(axis, n, "expand_dims"))
+    rank = x.ndim + (1 if hasattr(axis, "__index__") else len(axis))
+    where = set(normalize_axes(axis, rank, "expand_dims"))
     old = iter(x.shape)
-    return reshape(x, tuple(1 if i in where else next(old) for i in range(n)))
+    return reshape(x, tuple(1 if i in where else next(old) for i in range(rank)))
 
 
 @public(method=True)
@@ -136,24 +138,27 @@ def atleast_1d(x: Tensor) -> Tensor:
 
 
 # ---- permute_dims
-def _permute_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Ints) -> tuple[Tensor]:
+def _permute_vjp(grad: Tensor, out: Tensor, operand: Tensor, axes: Ints) -> tuple[Tensor]:
     back = [0] * len(axes)
-    for i, a in enumerate(axes):
-        back[a] = i
-    return (bind(PERMUTE, g, axes=tuple(back)),)
+    for position, axis in enumerate(axes):
+        back[axis] = position
+    return (bind(PERMUTE, grad, axes=tuple(back)),)
 
 
 PERMUTE = register(
     ViewOp(
         "permute_dims",
         1,
-        lambda a, axes: (a.with_(tuple(a.shape[i] for i in axes)),),
-        layout=lambda a, strides, offset=0, *, axes: (offset, tuple(strides[i] for i in axes)),
+        lambda operand, axes: (operand.with_(tuple(operand.shape[i] for i in axes)),),
+        layout=lambda operand, strides, offset=0, *, axes: (
+            offset,
+            tuple(strides[i] for i in axes),
+        ),
         params=("axes",),
         keeps=SHAPE_ONLY,
         vjp=_permute_vjp,
         write_back=lambda base, value, axes: _permute_vjp(value, None, base, axes)[0],
-        reference=lambda x, axes: np.transpose(x, axes),
+        reference=lambda operand, axes: np.transpose(operand, axes),
         samples=shapes_of(
             [((2, 3, 4), {"axes": (2, 0, 1)}), ((0, 3), {"axes": (1, 0)}), ((), {"axes": ()})]
         ),
@@ -184,8 +189,8 @@ def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
     if len(src) != len(dst) or len(set(src)) != len(src) or len(set(dst)) != len(dst):
         raise ShapeError(f"moveaxis: source {source} and destination {destination} do not pair up")
     order = [a for a in range(x.ndim) if a not in src]
-    for d, a in sorted(zip(dst, src)):
-        order.insert(d, a)
+    for put, taken in sorted(zip(dst, src)):
+        order.insert(put, taken)
     return permute_dims(x, order)
 
 
@@ -193,8 +198,11 @@ def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
 def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
     """x with two axes exchanged."""
     order = list(range(x.ndim))
-    a, b = normalize_axis(axis1, x.ndim, "swapaxes"), normalize_axis(axis2, x.ndim, "swapaxes")
-    order[a], order[b] = b, a
+    left, right = (
+        normalize_axis(axis1, x.ndim, "swapaxes"),
+        normalize_axis(axis2, x.ndim, "swapaxes"),
+    )
+    order[left], order[right] = right, left
     return permute_dims(x, order)
 
 
@@ -229,34 +237,45 @@ class SlicePart(Part):
     def op(self) -> Op:
         return SLICE
 
-    def __init__(self, g: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> None:
-        self.g, self.shape, self.begin, self.step, self.drop = g, shape, begin, step, drop
+    def __init__(self, grad: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> None:
+        self.g, self.shape, self.begin, self.step, self.drop = grad, shape, begin, step, drop
 
     def __call__(self) -> Tensor:
         return embed(self.g, self.shape, self.begin, self.step, self.drop)
 
 
 def _slice_layout(
-    a: Aval, strides: Ints, offset: int = 0, *, begin: Ints, sizes: Ints, step: Ints, drop: Ints
+    operand: Aval,
+    strides: Ints,
+    offset: int = 0,
+    *,
+    begin: Ints,
+    sizes: Ints,
+    step: Ints,
+    drop: Ints,
 ) -> tuple[int, Ints]:
-    off, out = region(a.shape, strides, begin, step, drop)
+    off, out = region(operand.shape, strides, begin, step, drop)
     return (offset if 0 in sizes else offset + off), out
 
 
-def _slice_reference(x: np.ndarray, begin: Ints, sizes: Ints, step: Ints, drop: Ints) -> np.ndarray:
+def _slice_reference(
+    operand: np.ndarray, begin: Ints, sizes: Ints, step: Ints, drop: Ints
+) -> np.ndarray:
     picks = [b + np.arange(n) * k for b, n, k in zip(begin, sizes, step)]
-    return x[np.ix_(*picks)].reshape(_kept(sizes, drop)) if picks else x.copy()
+    return operand[np.ix_(*picks)].reshape(_kept(sizes, drop)) if picks else operand.copy()
 
 
 SLICE = register(
     ViewOp(
         "slice",
         1,
-        lambda a, begin, sizes, step, drop: (a.with_(_kept(sizes, drop)),),
+        lambda operand, begin, sizes, step, drop: (operand.with_(_kept(sizes, drop)),),
         layout=_slice_layout,
         params=("begin", "sizes", "step", "drop"),
         keeps=SHAPE_ONLY,
-        vjp=lambda g, out, x, begin, sizes, step, drop: (SlicePart(g, x.shape, begin, step, drop),),
+        vjp=lambda grad, out, operand, begin, sizes, step, drop: (
+            SlicePart(grad, operand.shape, begin, step, drop),
+        ),
         reference=_slice_reference,
         samples=shapes_of(
             [
@@ -273,45 +292,47 @@ SLICE = register(
 
 
 def slice_(
-    x: Tensor, begin: Ints, sizes: Ints, step: Ints | None = None, drop: Ints = ()
+    operand: Tensor, begin: Ints, sizes: Ints, step: Ints | None = None, drop: Ints = ()
 ) -> Tensor:
     """The strided box of x that starts at `begin`;
     nothing is normalised (see ops/index.py for x[...])."""
-    return bind(SLICE, x, begin=begin, sizes=sizes, step=step or (1,) * len(begin), drop=drop)
+    return bind(SLICE, operand, begin=begin, sizes=sizes, step=step or (1,) * len(begin), drop=drop)
 
 
 def narrow(
-    x: Tensor, axis: int, begin: int, size: int, step: int = 1, drop: bool = False
+    operand: Tensor, axis: int, begin: int, size: int, step: int = 1, drop: bool = False
 ) -> Tensor:
     """`slice_` along one axis."""
-    n = x.ndim
+    rank = operand.ndim
     return slice_(
-        x,
-        tuple(begin if i == axis else 0 for i in range(n)),
-        tuple(size if i == axis else d for i, d in enumerate(x.shape)),
-        tuple(step if i == axis else 1 for i in range(n)),
+        operand,
+        tuple(begin if i == axis else 0 for i in range(rank)),
+        tuple(size if i == axis else d for i, d in enumerate(operand.shape)),
+        tuple(step if i == axis else 1 for i in range(rank)),
         (axis,) if drop else (),
     )
 
 
-def _embed_infer(a: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> tuple[Aval, ...]:
-    inner = iter(a.shape)
-    for i, n in enumerate(shape):
-        d = 1 if i in drop else next(inner)
-        ends = (begin[i], begin[i] + (d - 1) * step[i])
-        if d and not (min(ends) >= 0 and max(ends) < n):
+def _embed_infer(
+    operand: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints
+) -> tuple[Aval, ...]:
+    inner = iter(operand.shape)
+    for axis, extent in enumerate(shape):
+        box = 1 if axis in drop else next(inner)
+        ends = (begin[axis], begin[axis] + (box - 1) * step[axis])
+        if box and not (min(ends) >= 0 and max(ends) < extent):
             raise ShapeError(
-                f"embed: {d} elements from {begin[i]} in steps of {step[i]} leave an axis of size "
-                f"{n}"
+                f"embed: {box} elements from {begin[axis]} in steps of {step[axis]} leave an axis "
+                f"of size {extent}"
             )
-    return (a.with_(shape),)
+    return (operand.with_(shape),)
 
 
 def _embed_layout(
-    a: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints
+    operand: Aval, *, shape: Ints, begin: Ints, step: Ints, drop: Ints
 ) -> list[tuple[int, Ints, Ints]]:
     off, strides = region(shape, contiguous_strides(shape), begin, step, drop)
-    return [(0 if a.size == 0 else off, a.shape, strides)]
+    return [(0 if operand.size == 0 else off, operand.shape, strides)]
 
 
 def _full_sizes(shape: Ints, ndim: int, drop: Ints) -> Ints:
@@ -319,11 +340,13 @@ def _full_sizes(shape: Ints, ndim: int, drop: Ints) -> Ints:
     return tuple(1 if i in drop else next(inner) for i in range(ndim))
 
 
-def _embed_reference(x: np.ndarray, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> np.ndarray:
-    out = np.zeros(shape, x.dtype)
-    sizes = _full_sizes(x.shape, len(shape), drop)
+def _embed_reference(
+    operand: np.ndarray, shape: Ints, begin: Ints, step: Ints, drop: Ints
+) -> np.ndarray:
+    out = np.zeros(shape, operand.dtype)
+    sizes = _full_sizes(operand.shape, len(shape), drop)
     picks = [b + np.arange(n) * k for b, n, k in zip(begin, sizes, step)]
-    out[np.ix_(*picks) if picks else ...] = x.reshape(sizes)
+    out[np.ix_(*picks) if picks else ...] = operand.reshape(sizes)
     return out
 
 
@@ -337,8 +360,8 @@ EMBED = register(
         keeps=SHAPE_ONLY,
         facts=frozenset(["zeros"]),
         reference=_embed_reference,
-        vjp=lambda g, out, x, shape, begin, step, drop: (
-            slice_(g, begin, _full_sizes(x.shape, len(shape), drop), step, drop),
+        vjp=lambda grad, out, operand, shape, begin, step, drop: (
+            slice_(grad, begin, _full_sizes(operand.shape, len(shape), drop), step, drop),
         ),
         samples=shapes_of(
             [
@@ -353,9 +376,9 @@ EMBED = register(
 )
 
 
-def embed(x: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints = ()) -> Tensor:
+def embed(operand: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints = ()) -> Tensor:
     """x written into the strided box of a tensor of zeros."""
-    return bind(EMBED, x, shape=shape, begin=begin, step=step, drop=drop)
+    return bind(EMBED, operand, shape=shape, begin=begin, step=step, drop=drop)
 
 
 @public(method=True)
@@ -374,10 +397,10 @@ def flip(x: Tensor, axis: Any = None) -> Tensor:
 
 
 # ---- broadcast_to
-def _broadcast_infer(a: Aval, *, shape: Ints) -> tuple[Aval, ...]:
-    if len(shape) < a.ndim or broadcast_shapes("broadcast_to", a.shape, shape) != shape:
-        raise ShapeError(f"broadcast_to: shape {a.shape} does not broadcast to {shape}")
-    return (a.with_(shape),)
+def _broadcast_infer(operand: Aval, *, shape: Ints) -> tuple[Aval, ...]:
+    if len(shape) < operand.ndim or broadcast_shapes("broadcast_to", operand.shape, shape) != shape:
+        raise ShapeError(f"broadcast_to: shape {operand.shape} does not broadcast to {shape}")
+    return (operand.with_(shape),)
 
 
 BROADCAST = register(
@@ -385,13 +408,13 @@ BROADCAST = register(
         "broadcast_to",
         1,
         _broadcast_infer,
-        layout=lambda a, strides, offset=0, *, shape: (
+        layout=lambda operand, strides, offset=0, *, shape: (
             offset,
-            broadcast_strides(a.shape, strides, shape),
+            broadcast_strides(operand.shape, strides, shape),
         ),
         params=("shape",),
         keeps=SHAPE_ONLY,
-        reference=lambda x, shape: np.broadcast_to(x, shape),
+        reference=lambda operand, shape: np.broadcast_to(operand, shape),
         samples=shapes_of(
             [((3, 1), {"shape": (2, 3, 4)}), ((), {"shape": (3,)}), ((1, 2), {"shape": (0, 2)})]
         ),

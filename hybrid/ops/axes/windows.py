@@ -38,33 +38,39 @@ def _windows(shape: Ints, kernel: Ints, stride: Ints, dilation: Ints) -> Ints:
 
 
 def _unfold_vjp(
-    g: Tensor, out: Tensor, x: Tensor, kernel: Ints, stride: Ints, dilation: Ints
+    grad: Tensor, out: Tensor, operand: Tensor, kernel: Ints, stride: Ints, dilation: Ints
 ) -> tuple[Tensor]:
-    shape, nd = x.shape, x.ndim
+    shape, rank = operand.shape, operand.ndim
     total = None
     for i in range(kernel[0]):
         for j in range(kernel[1]):
-            part = slice_(g, (0,) * nd + (i, j), g.shape[:-2] + (1, 1), drop=(nd, nd + 1))
-            begin = (0,) * (nd - 2) + (i * dilation[0], j * dilation[1])
-            part = embed(part, shape, begin, (1,) * (nd - 2) + stride)
+            part = slice_(
+                grad, (0,) * rank + (i, j), grad.shape[:-2] + (1, 1), drop=(rank, rank + 1)
+            )
+            begin = (0,) * (rank - 2) + (i * dilation[0], j * dilation[1])
+            part = embed(part, shape, begin, (1,) * (rank - 2) + stride)
             total = part if total is None else add(total, part)
     return (total,)
 
 
-def _unfold_reference(x: np.ndarray, kernel: Ints, stride: Ints, dilation: Ints) -> np.ndarray:
+def _unfold_reference(
+    operand: np.ndarray, kernel: Ints, stride: Ints, dilation: Ints
+) -> np.ndarray:
     full = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
-    w = np.lib.stride_tricks.sliding_window_view(x, full, (-2, -1))
-    return w[..., :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+    windows = np.lib.stride_tricks.sliding_window_view(operand, full, (-2, -1))
+    return windows[..., :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
 UNFOLD = register(
     ViewOp(
         "unfold",
         1,
-        lambda a, kernel, stride, dilation: (
-            a.with_(a.shape[:-2] + _windows(a.shape, kernel, stride, dilation) + kernel),
+        lambda operand, kernel, stride, dilation: (
+            operand.with_(
+                operand.shape[:-2] + _windows(operand.shape, kernel, stride, dilation) + kernel
+            ),
         ),
-        layout=lambda a, st, offset=0, *, kernel, stride, dilation: (
+        layout=lambda operand, st, offset=0, *, kernel, stride, dilation: (
             offset,
             tuple(st[:-2])
             + (st[-2] * stride[0], st[-1] * stride[1], st[-2] * dilation[0], st[-1] * dilation[1]),
@@ -105,22 +111,28 @@ def _diagonal_at(offset: int, strides: Sequence[int]) -> int:
     return max(-offset, 0) * strides[-2] + max(offset, 0) * strides[-1]
 
 
-def _diagonal_layout(a: Aval, strides: Ints, offset: int = 0, *, k: int) -> tuple[int, Ints]:
-    n = _diagonal_size(a.shape[-2], a.shape[-1], k)
-    return offset + (_diagonal_at(k, strides) if n else 0), tuple(strides[:-2]) + (
+def _diagonal_layout(operand: Aval, strides: Ints, offset: int = 0, *, k: int) -> tuple[int, Ints]:
+    extent = _diagonal_size(operand.shape[-2], operand.shape[-1], k)
+    return offset + (_diagonal_at(k, strides) if extent else 0), tuple(strides[:-2]) + (
         strides[-2] + strides[-1],
     )
 
 
-def _put_diagonal_layout(a: Aval, *, shape: Ints, k: int) -> list[tuple[int, Ints, Ints]]:
-    st = contiguous_strides(a.shape[:-1] + shape)
-    return [(_diagonal_at(k, st) if a.size else 0, a.shape, st[:-2] + (st[-2] + st[-1],))]
+def _put_diagonal_layout(operand: Aval, *, shape: Ints, k: int) -> list[tuple[int, Ints, Ints]]:
+    steps = contiguous_strides(operand.shape[:-1] + shape)
+    return [
+        (
+            _diagonal_at(k, steps) if operand.size else 0,
+            operand.shape,
+            steps[:-2] + (steps[-2] + steps[-1],),
+        )
+    ]
 
 
-def _put_diagonal_reference(x: np.ndarray, shape: Ints, k: int) -> np.ndarray:
-    out = np.zeros(x.shape[:-1] + shape, x.dtype)
-    i = np.arange(x.shape[-1])
-    out[..., i + max(-k, 0), i + max(k, 0)] = x
+def _put_diagonal_reference(operand: np.ndarray, shape: Ints, k: int) -> np.ndarray:
+    out = np.zeros(operand.shape[:-1] + shape, operand.dtype)
+    positions = np.arange(operand.shape[-1])
+    out[..., positions + max(-k, 0), positions + max(k, 0)] = operand
     return out
 
 
@@ -128,12 +140,18 @@ DIAGONAL = register(
     ViewOp(
         "diagonal",
         1,
-        lambda a, k: (a.with_(a.shape[:-2] + (_diagonal_size(a.shape[-2], a.shape[-1], k),)),),
+        lambda operand, k: (
+            operand.with_(
+                operand.shape[:-2] + (_diagonal_size(operand.shape[-2], operand.shape[-1], k),)
+            ),
+        ),
         layout=_diagonal_layout,
         params=("k",),
         keeps=SHAPE_ONLY,
-        vjp=lambda g, out, x, k: (bind(EMBED_DIAGONAL, g, shape=x.shape[-2:], k=k),),
-        reference=lambda x, k: np.diagonal(x, k, -2, -1),
+        vjp=lambda grad, out, operand, k: (
+            bind(EMBED_DIAGONAL, grad, shape=operand.shape[-2:], k=k),
+        ),
+        reference=lambda operand, k: np.diagonal(operand, k, -2, -1),
         samples=shapes_of(
             [((3, 4), {"k": 1}), ((2, 4, 3), {"k": -2}), ((2, 2), {"k": 5}), ((0, 3), {"k": 0})]
         ),
@@ -144,12 +162,12 @@ EMBED_DIAGONAL: Op = register(
     PlaceOp(
         "embed_diagonal",
         1,
-        lambda a, shape, k: (a.with_(a.shape[:-1] + shape),),
+        lambda operand, shape, k: (operand.with_(operand.shape[:-1] + shape),),
         layout=_put_diagonal_layout,
         params=("shape", "k"),
         keeps=SHAPE_ONLY,
         facts=frozenset(["zeros"]),
-        vjp=lambda g, out, x, shape, k: (bind(DIAGONAL, g, k=k),),
+        vjp=lambda grad, out, operand, shape, k: (bind(DIAGONAL, grad, k=k),),
         reference=_put_diagonal_reference,
         samples=shapes_of(
             [((3,), {"shape": (3, 4), "k": 1}), ((2, 1), {"shape": (3, 1), "k": -2})]
@@ -165,14 +183,17 @@ def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Te
     x = as_tensor(x)
     if x.ndim < 2:
         raise ShapeError(f"diagonal takes at least two dimensions, not shape {x.shape}")
-    a, b = normalize_axis(axis1, x.ndim, "diagonal"), normalize_axis(axis2, x.ndim, "diagonal")
-    if a == b:
+    left, right = (
+        normalize_axis(axis1, x.ndim, "diagonal"),
+        normalize_axis(axis2, x.ndim, "diagonal"),
+    )
+    if left == right:
         raise ShapeError("diagonal: the two axes must differ")
-    return bind(DIAGONAL, moveaxis(x, (a, b), (-2, -1)), k=operator.index(offset))
+    return bind(DIAGONAL, moveaxis(x, (left, right), (-2, -1)), k=operator.index(offset))
 
 
 @public
 def embed_diagonal(x: Tensor, offset: int = 0) -> Tensor:
     """Square matrices with the last axis of x on diagonal `offset` (torch.diag_embed)."""
-    n = x.shape[-1] + abs(operator.index(offset))
-    return bind(EMBED_DIAGONAL, x, shape=(n, n), k=operator.index(offset))
+    extent = x.shape[-1] + abs(operator.index(offset))
+    return bind(EMBED_DIAGONAL, x, shape=(extent, extent), k=operator.index(offset))

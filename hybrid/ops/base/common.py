@@ -55,15 +55,15 @@ class Part:
         raise NotImplementedError
 
 
-def wide(x: np.ndarray) -> np.ndarray:
+def wide(operand: np.ndarray) -> np.ndarray:
     """x in the widest type of its kind:
     long double for float32/64, float64 for half types, int64 or uint64."""
-    d = dt.canonical(x.dtype)
-    if dt.is_half(d):
-        return x.astype(np.float64)
-    if dt.is_float(d):
-        return x.astype(np.longdouble)
-    return x.astype(np.uint64 if dt.kind(d) == "u" else np.int64)
+    dtype = dt.canonical(operand.dtype)
+    if dt.is_half(dtype):
+        return operand.astype(np.float64)
+    if dt.is_float(dtype):
+        return operand.astype(np.longdouble)
+    return operand.astype(np.uint64 if dt.kind(dtype) == "u" else np.int64)
 
 
 def groups(axes: Iterable[int]) -> list[tuple[int, int]]:
@@ -73,24 +73,24 @@ def groups(axes: Iterable[int]) -> list[tuple[int, int]]:
     [(0, 1), (2, 4)]
     """
     out: list[tuple[int, int]] = []
-    for a in axes:
-        if out and out[-1][1] == a:
-            out[-1] = (out[-1][0], a + 1)
+    for axis in axes:
+        if out and out[-1][1] == axis:
+            out[-1] = (out[-1][0], axis + 1)
         else:
-            out.append((a, a + 1))
+            out.append((axis, axis + 1))
     return out
 
 
-def as_type(s: Builder, x: Val, d: np.dtype) -> Val:
+def as_type(algebra: Builder, operand: Val, dtype: np.dtype) -> Val:
     """x converted to the type that dtype d has in a program."""
-    return s.convert(x, TYPE[d])
+    return algebra.convert(operand, TYPE[dtype])
 
 
 def pair(value: Any, what: str) -> tuple[int, int]:
     """An int, or two of them, as two ints."""
     if hasattr(value, "__index__"):
-        n = operator.index(value)
-        return n, n
+        count = operator.index(value)
+        return count, count
     items = tuple(whole(v, what) for v in items_of(value, what))
     if len(items) != 2:
         raise ValueError(f"{what} takes one int or a pair, not {value!r}")
@@ -100,8 +100,8 @@ def pair(value: Any, what: str) -> tuple[int, int]:
 def pairs_of(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
     """NumPy's pad widths: an int, (before, after), or one such pair per axis."""
     if hasattr(widths, "__index__"):
-        n = operator.index(widths)
-        return ((n, n),) * ndim
+        count = operator.index(widths)
+        return ((count, count),) * ndim
     items = tuple(widths)
     if len(items) == 2 and all(hasattr(i, "__index__") for i in items):
         return ((operator.index(items[0]), operator.index(items[1])),) * ndim
@@ -115,10 +115,10 @@ def pairs_of(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
 
 def need_float(what: str, *avals: Aval) -> None:
     """Raise DTypeError unless all dtypes are floating."""
-    for a in avals:
-        if not dt.is_float(a.dtype):
+    for operand in avals:
+        if not dt.is_float(operand.dtype):
             raise DTypeError(
-                f"{what} takes floating tensors, not {a.dtype.name}; convert with .astype"
+                f"{what} takes floating tensors, not {operand.dtype.name}; convert with .astype"
             )
 
 
@@ -128,25 +128,25 @@ def same_infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
 
 
 # ---- samples
-def draw(rng: np.random.Generator, *shape: int, lo: float = -3.0, hi: float = 3.0) -> np.ndarray:
+def draw(rng: np.random.Generator, *shape: int, low: float = -3.0, high: float = 3.0) -> np.ndarray:
     """Uniform float64 samples; the tests convert them to the dtype under test."""
-    return rng.uniform(lo, hi, shape)
+    return rng.uniform(low, high, shape)
 
 
-def ints(rng: np.random.Generator, *shape: int, lo: int = 0, hi: int = 10) -> np.ndarray:
+def ints(rng: np.random.Generator, *shape: int, low: int = 0, high: int = 10) -> np.ndarray:
     """Uniform int64 samples in lo..hi-1."""
-    return rng.integers(lo, hi, shape, dtype=np.int64)
+    return rng.integers(low, high, shape, dtype=np.int64)
 
 
 def shapes_of(
-    cases: Iterable[tuple[Any, ...]], *, lo: float = -3.0, hi: float = 3.0
+    cases: Iterable[tuple[Any, ...]], *, low: float = -3.0, high: float = 3.0
 ) -> Callable[[np.random.Generator], Iterator[tuple[list[np.ndarray], dict[str, Any]]]]:
     """A `samples` function from rows (shape, ..., params): one float operand per shape."""
     rows = list(cases)
 
     def samples(rng: np.random.Generator) -> Iterator[tuple[list[np.ndarray], dict[str, Any]]]:
         for *shapes, params in rows:
-            yield [draw(rng, *s, lo=lo, hi=hi) for s in shapes], dict(params)
+            yield [draw(rng, *s, low=low, high=high) for s in shapes], dict(params)
 
     return samples
 

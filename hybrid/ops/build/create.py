@@ -32,18 +32,18 @@ Ints = tuple[int, ...]
 Tensor = Any
 
 
-def _number_bits(value: Any, d: np.dtype) -> int:
+def _number_bits(value: Any, dtype: np.dtype) -> int:
     """The bit pattern of a number rounded to dtype d, in the type a program carries d in."""
     if type(value) is int and value == 0:
         return 0
-    v = literal(value, d)._v if is_number(value) else rounded(np.asarray(value), d)
-    v = v.astype(np.float32) if dt.is_half(d) else v
-    return int(v.reshape(1).view(f"u{v.dtype.itemsize}")[0])
+    literal_ = literal(value, dtype)._v if is_number(value) else rounded(np.asarray(value), dtype)
+    literal_ = literal_.astype(np.float32) if dt.is_half(dtype) else literal_
+    return int(literal_.reshape(1).view(f"u{literal_.dtype.itemsize}")[0])
 
 
-def _bits_number(bits: int, d: np.dtype) -> np.ndarray:
-    carried = dt.compute_type(d)
-    return np.array([bits], f"u{carried.itemsize}").view(carried).astype(d)[0]
+def _bits_number(bits: int, dtype: np.dtype) -> np.ndarray:
+    carried = dt.compute_type(dtype)
+    return np.array([bits], f"u{carried.itemsize}").view(carried).astype(dtype)[0]
 
 
 def _f64(bits: int) -> float:
@@ -79,7 +79,7 @@ FULL = register(
         "full",
         0,
         fresh,
-        body=lambda s, *, shape, dtype, bits, device: s.bits(TYPE[dtype], bits),
+        body=lambda algebra, *, shape, dtype, bits, device: algebra.bits(TYPE[dtype], bits),
         params=("shape", "dtype", "bits", "device"),
         ulp=0.0,
         facts=frozenset(["constant"]),
@@ -107,10 +107,12 @@ def full(
     """
     shape = as_shape(shape)
     if not isinstance(value, (bool, int, float, np.generic)):
-        dev = to_device(device)
-        t = as_tensor(value, dev) if dtype is None else store(value, dt.canonical(dtype), dev)
-        return finish(broadcast_to(t, shape), requires_grad)
-    d = dt.canonical(
+        target = to_device(device)
+        tensor = (
+            as_tensor(value, target) if dtype is None else store(value, dt.canonical(dtype), target)
+        )
+        return finish(broadcast_to(tensor, shape), requires_grad)
+    wanted = dt.canonical(
         dtype
         if dtype is not None
         else value.dtype
@@ -121,8 +123,8 @@ def full(
         bind(
             FULL,
             shape=shape,
-            dtype=d,
-            bits=_number_bits(value, d),
+            dtype=wanted,
+            bits=_number_bits(value, wanted),
             device=to_device(device),
         ),
         requires_grad,
@@ -192,22 +194,22 @@ def ones_like(
 
 # ---- ranges
 def _range_body(
-    s: Builder, *, shape: Ints, dtype: np.dtype, start: int, step: int, device: Device
+    algebra: Builder, *, shape: Ints, dtype: np.dtype, start: int, step: int, device: Device
 ) -> Val:
-    i = s.index()
+    place = algebra.index()
     if dt.is_int(dtype):
-        return s.convert(i * step + start, TYPE[dtype])
-    x = s.convert(i, "f64") * s.bits("f64", step) + s.bits("f64", start)
-    return s.convert(x, TYPE[dtype])
+        return algebra.convert(place * step + start, TYPE[dtype])
+    operand = algebra.convert(place, "f64") * algebra.bits("f64", step) + algebra.bits("f64", start)
+    return algebra.convert(operand, TYPE[dtype])
 
 
 def _range_reference(
     *, shape: Ints, dtype: np.dtype, start: int, step: int, device: Device
 ) -> np.ndarray:
-    i = np.arange(shape[0], dtype=np.int64)
+    places = np.arange(shape[0], dtype=np.int64)
     if dt.is_int(dtype):
-        return (i * step + start).astype(dtype)
-    return i.astype(np.float64) * _f64(step) + _f64(start)
+        return (places * step + start).astype(dtype)
+    return places.astype(np.float64) * _f64(step) + _f64(start)
 
 
 RANGE = register(
@@ -249,41 +251,61 @@ def arange(
     if any(isinstance(v, float) and not math.isfinite(v) for v in (start, stop, step)):
         raise HybridError(f"arange({start}, {stop}, {step}): start, stop and step must be finite")
     whole = all(hasattr(v, "__index__") for v in (start, stop, step))
-    d = dt.canonical(dtype) if dtype is not None else dt.default_int if whole else dt.default_float
+    wanted = (
+        dt.canonical(dtype) if dtype is not None else dt.default_int if whole else dt.default_float
+    )
     if whole:
         start, stop, step = map(operator.index, (start, stop, step))
-        n = max(0, -((start - stop) // step))
+        count = max(0, -((start - stop) // step))
     else:
-        n = max(0, math.ceil((stop - start) / step))
-    as_shape(n)
-    if dt.is_int(d):
-        first, by = int(start), int(step) if whole else int(start + step) - int(start)
-        if n and not (dt.can_hold(d, first) and dt.can_hold(d, first + (n - 1) * by)):
-            raise OverflowError(f"arange({start}, {stop}, {step}) does not fit {d.name}")
+        count = max(0, math.ceil((stop - start) / step))
+    as_shape(count)
+    if dt.is_int(wanted):
+        first, stride = int(start), int(step) if whole else int(start + step) - int(start)
+        if count and not (
+            dt.can_hold(wanted, first) and dt.can_hold(wanted, first + (count - 1) * stride)
+        ):
+            raise OverflowError(f"arange({start}, {stop}, {step}) does not fit {wanted.name}")
     else:
-        first, by = _f64_bits(start), _f64_bits(step)
-    if d is dt.bool_:
+        first, stride = _f64_bits(start), _f64_bits(step)
+    if wanted is dt.bool_:
         raise DTypeError("arange does not make bools; compare a range instead")
     return finish(
-        bind(RANGE, shape=(n,), dtype=d, start=first, step=by, device=to_device(device)),
+        bind(
+            RANGE,
+            shape=(count,),
+            dtype=wanted,
+            start=first,
+            step=stride,
+            device=to_device(device),
+        ),
         requires_grad,
     )
 
 
 def _linspace_body(
-    s: Builder, *, shape: Ints, dtype: np.dtype, start: int, step: int, last: int, device: Device
+    algebra: Builder,
+    *,
+    shape: Ints,
+    dtype: np.dtype,
+    start: int,
+    step: int,
+    last: int,
+    device: Device,
 ) -> Val:
-    i = s.index()
-    x = s.convert(i, "f64") * s.bits("f64", step) + s.bits("f64", start)
-    return s.convert(s.select(i == shape[0] - 1, s.bits("f64", last), x), TYPE[dtype])
+    place = algebra.index()
+    operand = algebra.convert(place, "f64") * algebra.bits("f64", step) + algebra.bits("f64", start)
+    return algebra.convert(
+        algebra.select(place == shape[0] - 1, algebra.bits("f64", last), operand), TYPE[dtype]
+    )
 
 
 def _linspace_reference(
     *, shape: Ints, dtype: np.dtype, start: int, step: int, last: int, device: Device
 ) -> np.ndarray:
-    x = np.arange(shape[0], dtype=np.float64) * _f64(step) + _f64(start)
-    x[shape[0] - 1 :] = _f64(last)
-    return x
+    operand = np.arange(shape[0], dtype=np.float64) * _f64(step) + _f64(start)
+    operand[shape[0] - 1 :] = _f64(last)
+    return operand
 
 
 LINSPACE = register(
@@ -329,28 +351,28 @@ def linspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """`num` evenly spaced numbers from start to stop; the end is exact."""
-    n = operator.index(num)
-    if n < 0:
-        raise ShapeError(f"linspace: {n} samples")
-    d = dt.canonical(dtype) if dtype is not None else dt.default_float
-    parts = n - 1 if endpoint else n
+    count = operator.index(num)
+    if count < 0:
+        raise ShapeError(f"linspace: {count} samples")
+    wanted = dt.canonical(dtype) if dtype is not None else dt.default_float
+    parts = count - 1 if endpoint else count
     step = (
         (float(stop) - float(start)) / parts if parts > 0 else float("nan") if not endpoint else 0.0
     )
     last = (
         float(stop)
-        if endpoint and n > 1
-        else float(start) + step * (n - 1)
-        if n > 1
+        if endpoint and count > 1
+        else float(start) + step * (count - 1)
+        if count > 1
         else float(start)
     )
     return finish(
         bind(
             LINSPACE,
-            shape=(n,),
-            dtype=d,
+            shape=(count,),
+            dtype=wanted,
             start=_f64_bits(start),
-            step=_f64_bits(step if n > 1 else 0.0),
+            step=_f64_bits(step if count > 1 else 0.0),
             last=_f64_bits(last),
             device=to_device(device),
         ),

@@ -42,27 +42,31 @@ Tensor = Any
 # ---- concat
 def _concat_infer(*avals: Aval, axis: int) -> tuple[Aval, ...]:
     first = avals[0]
-    for a in avals[1:]:
+    for other in avals[1:]:
         if (
-            a.ndim != first.ndim
-            or a.shape[:axis] + a.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]
+            other.ndim != first.ndim
+            or other.shape[:axis] + other.shape[axis + 1 :]
+            != first.shape[:axis] + first.shape[axis + 1 :]
         ):
             raise ShapeError(
-                f"concat: shapes {first.shape} and {a.shape} differ outside axis {axis}"
+                f"concat: shapes {first.shape} and {other.shape} differ outside axis {axis}"
             )
     total = sum(a.shape[axis] for a in avals)
     return (first.with_(first.shape[:axis] + (total,) + first.shape[axis + 1 :]),)
 
 
 def _concat_layout(*avals: Aval, axis: int) -> list[tuple[int, Ints, Ints]]:
-    st = contiguous_strides(_concat_infer(*avals, axis=axis)[0].shape)
+    steps = contiguous_strides(_concat_infer(*avals, axis=axis)[0].shape)
     starts = [0, *accumulate(a.shape[axis] for a in avals)]
-    return [(0 if a.size == 0 else b * st[axis], a.shape, st) for a, b in zip(avals, starts)]
+    return [(0 if a.size == 0 else b * steps[axis], a.shape, steps) for a, b in zip(avals, starts)]
 
 
-def _concat_vjp(g: Tensor, out: Tensor, *xs: Tensor, axis: int) -> tuple[Any, ...]:
-    starts = [0, *accumulate(x.shape[axis] for x in xs)]
-    return tuple(lambda b=b, x=x: narrow(g, axis, b, x.shape[axis]) for b, x in zip(starts, xs))
+def _concat_vjp(grad: Tensor, out: Tensor, *tensors: Tensor, axis: int) -> tuple[Any, ...]:
+    starts = [0, *accumulate(x.shape[axis] for x in tensors)]
+    return tuple(
+        lambda start=b, operand=x: narrow(grad, axis, start, operand.shape[axis])
+        for b, x in zip(starts, tensors)
+    )
 
 
 def _concat_samples(rng: np.random.Generator) -> Any:
@@ -80,7 +84,7 @@ CONCAT = register(
         params=("axis",),
         keeps=SHAPE_ONLY,
         vjp=_concat_vjp,
-        reference=lambda *xs, axis: np.concatenate(xs, axis),
+        reference=lambda *tensors, axis: np.concatenate(tensors, axis),
         samples=_concat_samples,
         doc="Tensors one after the other along an axis.",
     )
@@ -91,27 +95,27 @@ CONCAT = register(
 def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
     """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and
     sequences of Python numbers take the dtype of the tensors."""
-    ts = operands(*items_of(xs, "concat: xs"))
-    if not ts:
+    tensors = operands(*items_of(xs, "concat: xs"))
+    if not tensors:
         raise ShapeError("concat needs at least one tensor")
     if axis is None:
-        ts, axis = [reshape(t, (t.size,)) for t in ts], 0
-    if len(ts) == 1:
-        normalize_axis(axis, ts[0].ndim, "concat")
-        return clone(ts[0])
-    return bind(CONCAT, *ts, axis=normalize_axis(axis, ts[0].ndim, "concat"))
+        tensors, axis = [reshape(t, (t.size,)) for t in tensors], 0
+    if len(tensors) == 1:
+        normalize_axis(axis, tensors[0].ndim, "concat")
+        return clone(tensors[0])
+    return bind(CONCAT, *tensors, axis=normalize_axis(axis, tensors[0].ndim, "concat"))
 
 
 @public
 def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis, dtypes as in `concat`."""
-    ts = operands(*items_of(xs, "stack: xs"))
-    if len({t.shape for t in ts}) != 1:
+    tensors = operands(*items_of(xs, "stack: xs"))
+    if len({t.shape for t in tensors}) != 1:
         raise ShapeError(
-            f"stack needs one or more tensors of one shape, not {[t.shape for t in ts]}"
+            f"stack needs one or more tensors of one shape, not {[t.shape for t in tensors]}"
         )
-    a = normalize_axis(axis, ts[0].ndim + 1, "stack")
-    return concat([expand_dims(t, a) for t in ts], a)
+    along = normalize_axis(axis, tensors[0].ndim + 1, "stack")
+    return concat([expand_dims(t, along) for t in tensors], along)
 
 
 @public
@@ -126,8 +130,8 @@ def vstack(xs: Sequence[Tensor]) -> Tensor:
 @public
 def hstack(xs: Sequence[Tensor]) -> Tensor:
     """Tensors side by side (along axis 1; 1-D tensors along axis 0)."""
-    ts = [reshape(t, (1,)) if t.ndim == 0 else t for t in operands(*xs)]
-    return concat(ts, 0 if ts and ts[0].ndim == 1 else 1)
+    tensors = [reshape(t, (1,)) if t.ndim == 0 else t for t in operands(*xs)]
+    return concat(tensors, 0 if tensors and tensors[0].ndim == 1 else 1)
 
 
 # ---- writing a box
@@ -148,12 +152,12 @@ def _box(value: Any, ndim: int, drop: Ints) -> Ints:
 
 
 def _set_vjp(
-    g: Tensor, out: Tensor, base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints
+    grad: Tensor, out: Tensor, base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints
 ) -> Any:
     sizes = _box(value, base.ndim, drop)
     return (
-        lambda: slice_set(g, zeros_like(value, dtype=g.dtype), begin, step, drop),
-        lambda: slice_(g, begin, sizes, step, drop),
+        lambda: slice_set(grad, zeros_like(value, dtype=grad.dtype), begin, step, drop),
+        lambda: slice_(grad, begin, sizes, step, drop),
     )
 
 
@@ -199,10 +203,10 @@ def slice_set(base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints =
 
 
 # ---- what slices do with their base
-def _sizes(p: SlicePart) -> Ints:
+def _sizes(part: SlicePart) -> Ints:
     """The box of a part with all its axes."""
-    inner = iter(p.g.shape)
-    return tuple(1 if i in p.drop else next(inner) for i in range(len(p.shape)))
+    inner = iter(part.g.shape)
+    return tuple(1 if i in part.drop else next(inner) for i in range(len(part.shape)))
 
 
 def _axis_of(parts: Sequence[SlicePart], sizes: Sequence[Ints]) -> int | None:
@@ -226,18 +230,18 @@ def _joined_slices(parts: Sequence[SlicePart]) -> Tensor | None:
     axis = _axis_of(parts, sizes)
     if axis is None:
         return None
-    order = sorted(range(len(parts)), key=lambda i: parts[i].begin[axis])
+    order = sorted(range(len(parts)), key=lambda piece: parts[piece].begin[axis])
     first, pieces = parts[order[0]], []
-    start = at = first.begin[axis]
-    for i in order:
-        begin = parts[i].begin[axis]
-        if begin < at:
+    start = reached = first.begin[axis]
+    for piece in order:
+        begin = parts[piece].begin[axis]
+        if begin < reached:
             return None
-        if begin > at:
-            gap = tuple(begin - at if a == axis else n for a, n in enumerate(sizes[i]))
+        if begin > reached:
+            gap = tuple(begin - reached if a == axis else n for a, n in enumerate(sizes[piece]))
             pieces.append(zeros(gap, dtype=first.g.dtype, device=first.g.device))
-        pieces.append(reshape(parts[i].g, sizes[i]))
-        at = begin + sizes[i][axis]
+        pieces.append(reshape(parts[piece].g, sizes[piece]))
+        reached = begin + sizes[piece][axis]
     out = concat(pieces, axis)
     if out.shape == first.shape:
         return out
@@ -255,33 +259,36 @@ extend(
 
 
 # ---- pad
-def _pad_edges(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
+def _pad_edges(operand: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
     """x extended along one axis by pieces of itself."""
-    n = x.shape[axis]
+    extent = operand.shape[axis]
     if (
         mode == "reflect"
-        and max(before, after) >= max(n, 1)
+        and max(before, after) >= max(extent, 1)
         or mode == "wrap"
-        and max(before, after) > n
-        or n == 0
+        and max(before, after) > extent
+        or extent == 0
     ):
         raise ShapeError(
             f"pad: {before} and {after} elements are too many for mode {mode!r} on an axis of "
-            f"size {n}"
+            f"size {extent}"
         )
     if mode == "reflect":
-        head, tail = narrow(x, axis, 1, before), narrow(x, axis, n - 1 - after, after)
+        head, tail = (
+            narrow(operand, axis, 1, before),
+            narrow(operand, axis, extent - 1 - after, after),
+        )
         head, tail = flip(head, axis), flip(tail, axis)
     elif mode == "wrap":
-        head, tail = narrow(x, axis, n - before, before), narrow(x, axis, 0, after)
+        head, tail = narrow(operand, axis, extent - before, before), narrow(operand, axis, 0, after)
     else:
-        shape = list(x.shape)
-        head, tail = narrow(x, axis, 0, 1), narrow(x, axis, n - 1, 1)
+        shape = list(operand.shape)
+        head, tail = narrow(operand, axis, 0, 1), narrow(operand, axis, extent - 1, 1)
         shape[axis] = before
         head = broadcast_to(head, tuple(shape))
         shape[axis] = after
         tail = broadcast_to(tail, tuple(shape))
-    return concat([p for p in (head, x, tail) if p.shape[axis]], axis)
+    return concat([p for p in (head, operand, tail) if p.shape[axis]], axis)
 
 
 @public

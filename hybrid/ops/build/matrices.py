@@ -28,8 +28,8 @@ Ints = tuple[int, ...]
 Tensor = Any
 
 
-def _eye_body(s: Builder, *, shape: Ints, dtype: np.dtype, k: int, device: Device) -> Val:
-    return s.convert(s.coord(0) + k == s.coord(1), TYPE[dtype])
+def _eye_body(algebra: Builder, *, shape: Ints, dtype: np.dtype, k: int, device: Device) -> Val:
+    return algebra.convert(algebra.coord(0) + k == algebra.coord(1), TYPE[dtype])
 
 
 EYE = register(
@@ -82,19 +82,19 @@ def _within(k: int, shape: tuple[int, ...]) -> int:
 
 
 def _triangle(name: str, keep: Any, oracle: Any) -> Op:
-    def body(s: Builder, x: Val, *, k: int, axes: tuple[int, int]) -> Val:
-        return s.select(keep(s.coord(axes[1]), s.coord(axes[0]) + k), x, 0)
+    def body(algebra: Builder, operand: Val, *, k: int, axes: tuple[int, int]) -> Val:
+        return algebra.select(keep(algebra.coord(axes[1]), algebra.coord(axes[0]) + k), operand, 0)
 
     op: Op = MapOp(
         name,
         1,
-        lambda a, k, axes: (a,),
+        lambda operand, k, axes: (operand,),
         body=body,
         params=("k", "axes"),
         ulp=0.0,
-        vjp=lambda g, out, x, k, axes: (bind(op, g, k=k, axes=axes),),
+        vjp=lambda grad, out, operand, k, axes: (bind(op, grad, k=k, axes=axes),),
         keeps=frozenset(["shape"]),
-        reference=lambda x, k, axes: oracle(x, k),
+        reference=lambda operand, k, axes: oracle(operand, k),
         samples=shapes_of(
             [
                 ((4, 5), {"k": 0, "axes": (0, 1)}),
@@ -113,11 +113,11 @@ TRIL = _triangle("tril", lambda col, row: col <= row, np.tril)
 TRIU = _triangle("triu", lambda col, row: col >= row, np.triu)
 
 
-def _apply_triangle(op: Op, x: Tensor, k: int) -> Tensor:
-    x = as_tensor(x)
-    if x.ndim < 2:
-        raise ShapeError(f"{op.name} takes at least two dimensions, not shape {x.shape}")
-    return bind(op, x, k=_within(k, x.shape), axes=(x.ndim - 2, x.ndim - 1))
+def _apply_triangle(op: Op, operand: Tensor, k: int) -> Tensor:
+    operand = as_tensor(operand)
+    if operand.ndim < 2:
+        raise ShapeError(f"{op.name} takes at least two dimensions, not shape {operand.shape}")
+    return bind(op, operand, k=_within(k, operand.shape), axes=(operand.ndim - 2, operand.ndim - 1))
 
 
 @public(method=True)
@@ -162,17 +162,17 @@ def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
     if len(xs) == 1 and isinstance(xs[0], (list, tuple)) and not any(map(np.isscalar, xs[0])):
         xs = tuple(xs[0])
     xs = tuple(as_tensor(x) for x in xs)
-    for x in xs:
-        if x.ndim > 1:
-            raise ShapeError(f"meshgrid takes one-dimensional tensors, not shape {x.shape}")
-    n = len(xs)
-    at = list(range(n))
-    if indexing == "xy" and n > 1:
-        at[:2] = [1, 0]
-    shape = [0] * n
-    for x, a in zip(xs, at):
-        shape[a] = x.size
+    for operand in xs:
+        if operand.ndim > 1:
+            raise ShapeError(f"meshgrid takes one-dimensional tensors, not shape {operand.shape}")
+    count = len(xs)
+    positions = list(range(count))
+    if indexing == "xy" and count > 1:
+        positions[:2] = [1, 0]
+    shape = [0] * count
+    for operand, axis in zip(xs, positions):
+        shape[axis] = operand.size
     return [
-        broadcast_to(reshape(x, tuple(x.size if i == a else 1 for i in range(n))), tuple(shape))
-        for x, a in zip(xs, at)
+        broadcast_to(reshape(x, tuple(x.size if i == a else 1 for i in range(count))), tuple(shape))
+        for x, a in zip(xs, positions)
     ]

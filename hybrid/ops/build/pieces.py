@@ -27,37 +27,37 @@ def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     """PyTorch's split: pieces of `sizes` elements (the last may be smaller),
     or of the given sizes."""
     x = as_tensor(x)
-    a = normalize_axis(axis, x.ndim, "split")
-    n = x.shape[a]
+    along = normalize_axis(axis, x.ndim, "split")
+    extent = x.shape[along]
     if hasattr(sizes, "__index__"):
-        k = operator.index(sizes)  # type: ignore[arg-type]
-        if k < 1:
-            raise ShapeError(f"split: pieces of {k} elements")
-        parts = [min(k, n - b) for b in range(0, n, k)] or [0]
+        size = operator.index(sizes)  # type: ignore[arg-type]
+        if size < 1:
+            raise ShapeError(f"split: pieces of {size} elements")
+        parts = [min(size, extent - b) for b in range(0, extent, size)] or [0]
     else:
         parts = [whole(k, "split: a size") for k in items_of(sizes, "split: sizes")]  # type: ignore[union-attr]
-        if sum(parts) != n or min(parts, default=0) < 0:
-            raise ShapeError(f"split: sizes {parts} do not add up to {n}")
+        if sum(parts) != extent or min(parts, default=0) < 0:
+            raise ShapeError(f"split: sizes {parts} do not add up to {extent}")
     starts = [0, *accumulate(parts)]
-    return tuple(narrow(x, a, b, k) for b, k in zip(starts, parts))
+    return tuple(narrow(x, along, b, k) for b, k in zip(starts, parts))
 
 
 @public(method=True)
 def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size (the last may be smaller), as PyTorch's chunk."""
     x = as_tensor(x)
-    a = normalize_axis(axis, x.ndim, "chunk")
+    along = normalize_axis(axis, x.ndim, "chunk")
     if chunks < 1:
         raise ShapeError(f"chunk: {chunks} pieces")
-    return split(x, max(1, -(-x.shape[a] // chunks)), a)
+    return split(x, max(1, -(-x.shape[along] // chunks)), along)
 
 
 @public(method=("unstack", "unbind"))
 def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis, without it."""
     x = as_tensor(x)
-    a = normalize_axis(axis, x.ndim, "unstack")
-    return tuple(narrow(x, a, i, 1, drop=True) for i in range(x.shape[a]))
+    along = normalize_axis(axis, x.ndim, "unstack")
+    return tuple(narrow(x, along, i, 1, drop=True) for i in range(x.shape[along]))
 
 
 # ---- repetition
@@ -70,9 +70,9 @@ def tile(x: Tensor, reps: Any) -> Tensor:
         if hasattr(reps, "__index__")
         else tuple(whole(r, "tile: a count") for r in items_of(reps, "tile: reps"))
     )
-    n = max(len(counts), x.ndim)
-    counts = (1,) * (n - len(counts)) + counts
-    shape = (1,) * (n - x.ndim) + x.shape
+    rank = max(len(counts), x.ndim)
+    counts = (1,) * (rank - len(counts)) + counts
+    shape = (1,) * (rank - x.ndim) + x.shape
     both = tuple(v for r, d in zip(counts, shape) for v in (r, d))
     wide = broadcast_to(reshape(x, tuple(v for d in shape for v in (1, d))), both)
     return reshape(wide, tuple(r * d for r, d in zip(counts, shape)))
@@ -86,12 +86,14 @@ def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
         raise HybridError(
             "repeat takes one count; for a count per element use take(x, indices, axis)"
         )
-    k = operator.index(repeats)
+    times = operator.index(repeats)
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
-    a = normalize_axis(axis, x.ndim, "repeat")
-    wide = broadcast_to(expand_dims(x, a + 1), x.shape[: a + 1] + (k,) + x.shape[a + 1 :])
-    return reshape(wide, x.shape[:a] + (x.shape[a] * k,) + x.shape[a + 1 :])
+    along = normalize_axis(axis, x.ndim, "repeat")
+    wide = broadcast_to(
+        expand_dims(x, along + 1), x.shape[: along + 1] + (times,) + x.shape[along + 1 :]
+    )
+    return reshape(wide, x.shape[:along] + (x.shape[along] * times,) + x.shape[along + 1 :])
 
 
 @public(method=True)
@@ -107,9 +109,12 @@ def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
     if len(shifts) != len(axes):
         raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
     out = x
-    for k, a in zip(shifts, axes):
-        n = x.shape[a]
-        k = operator.index(k) % n if n else 0
-        if k:
-            out = concat([narrow(out, a, n - k, k), narrow(out, a, 0, n - k)], a)
+    for steps, along in zip(shifts, axes):
+        extent = x.shape[along]
+        steps = operator.index(steps) % extent if extent else 0
+        if steps:
+            out = concat(
+                [narrow(out, along, extent - steps, steps), narrow(out, along, 0, extent - steps)],
+                along,
+            )
     return clone(x) if out is x else out

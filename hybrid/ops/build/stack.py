@@ -33,48 +33,48 @@ Tensor = Any
 def _dtype(parts: list[Any], like: np.dtype | None) -> np.dtype:
     """What tensors and NumPy data promote to; Python numbers take it, and `like` counts only where
     it is wider."""
-    d: np.dtype | None = None
-    for v in parts:
-        if not is_number(v):
-            own = v._a.dtype if isinstance(v, Handle) else dtype_of(data_of(v))
-            d = own if d is None else dt.promote(d, own)
-    for v in parts:
-        if is_number(v):
-            d = dtype_of(data_of(v), d)
-    assert d is not None  # one part is a tensor
-    if like is not None and dt.is_float(d) and dt.promote(like, d) is like:
+    dtype: np.dtype | None = None
+    for part in parts:
+        if not is_number(part):
+            own = part._a.dtype if isinstance(part, Handle) else dtype_of(data_of(part))
+            dtype = own if dtype is None else dt.promote(dtype, own)
+    for part in parts:
+        if is_number(part):
+            dtype = dtype_of(data_of(part), dtype)
+    assert dtype is not None  # one part is a tensor
+    if like is not None and dt.is_float(dtype) and dt.promote(like, dtype) is like:
         return like
-    return d
+    return dtype
 
 
-def _stacked(x: Any, d: np.dtype, device: Device) -> Tensor:
-    if isinstance(x, (list, tuple)) and holds_tensors(x):
-        return stack([_stacked(v, d, device) for v in x])
-    return store(x, d, device)
+def _stacked(operand: Any, dtype: np.dtype, device: Device) -> Tensor:
+    if isinstance(operand, (list, tuple)) and holds_tensors(operand):
+        return stack([_stacked(v, dtype, device) for v in operand])
+    return store(operand, dtype, device)
 
 
-def _copied(x: Any, d: np.dtype) -> np.ndarray:
-    if isinstance(x, Handle):
-        return rounded(x._v, d)
-    if isinstance(x, (list, tuple)) and holds_tensors(x):
-        parts = [_copied(v, d) for v in x]
+def _copied(operand: Any, dtype: np.dtype) -> np.ndarray:
+    if isinstance(operand, Handle):
+        return rounded(operand._v, dtype)
+    if isinstance(operand, (list, tuple)) and holds_tensors(operand):
+        parts = [_copied(v, dtype) for v in operand]
         if len({p.shape for p in parts}) != 1:
             raise ShapeError(
                 f"a sequence needs tensors of one shape, not {[p.shape for p in parts]}"
             )
         return np.stack(parts)
-    data = data_of(x)
-    return stored(data.array, d) if data.weak else rounded(data.array, d)
+    data = data_of(operand)
+    return stored(data.array, dtype) if data.weak else rounded(data.array, dtype)
 
 
-def _join(x: Any, like: np.dtype | None, cut: bool) -> Tensor:
-    parts = list(leaves(x))
-    d = _dtype(parts, like)
+def _join(operand: Any, like: np.dtype | None, cut: bool) -> Tensor:
+    parts = list(leaves(operand))
+    dtype = _dtype(parts, like)
     tensors = [v for v in parts if isinstance(v, Handle)]
     followed = grad_enabled() and not cut and any(t._node is not None for t in tensors)
     if followed or current_mode() is not None or any(t._a.device is not HOST for t in tensors):
-        return _stacked(x, d, tensors[0]._a.device)
-    return tensor_of(Data(_copied(x, d), False), d)
+        return _stacked(operand, dtype, tensors[0]._a.device)
+    return tensor_of(Data(_copied(operand, dtype), False), dtype)
 
 
 use_joiner(_join)

@@ -65,8 +65,8 @@ def _check_reference(
 
 
 def _check_samples(rng: np.random.Generator) -> Any:
-    yield [ints(rng, 3, 5, lo=-7, hi=7)], {"size": 7, "axis": 0, "wrap": True, "ignore": None}
-    yield [ints(rng, 4, hi=7)], {"size": 7, "axis": 1, "wrap": False, "ignore": 3}
+    yield [ints(rng, 3, 5, low=-7, high=7)], {"size": 7, "axis": 0, "wrap": True, "ignore": None}
+    yield [ints(rng, 4, high=7)], {"size": 7, "axis": 1, "wrap": False, "ignore": 3}
     yield [ints(rng, 0)], {"size": 0, "axis": 0, "wrap": True, "ignore": None}
     yield [ints(rng)], {"size": 10, "axis": 0, "wrap": True, "ignore": None}
 
@@ -163,11 +163,11 @@ def _gather_reference(x: np.ndarray, *idx: np.ndarray, axis: int, batch: int) ->
 
 
 def _gather_samples(rng: np.random.Generator) -> Any:
-    yield [draw(rng, 5, 3), ints(rng, 4, 1, hi=5)], {"axis": 0, "batch": 1}
-    yield [draw(rng, 2, 5, 3), ints(rng, 4, 2, 1, hi=5)], {"axis": 1, "batch": 2}
-    yield [draw(rng, 4, 5), ints(rng, 3, 1, hi=4), ints(rng, 2, hi=5)], {"axis": 0, "batch": 2}
-    yield [draw(rng, 5), ints(rng, hi=5)], {"axis": 0, "batch": 0}
-    yield [draw(rng, 5), ints(rng, 0, hi=5)], {"axis": 0, "batch": 1}
+    yield [draw(rng, 5, 3), ints(rng, 4, 1, high=5)], {"axis": 0, "batch": 1}
+    yield [draw(rng, 2, 5, 3), ints(rng, 4, 2, 1, high=5)], {"axis": 1, "batch": 2}
+    yield [draw(rng, 4, 5), ints(rng, 3, 1, high=4), ints(rng, 2, high=5)], {"axis": 0, "batch": 2}
+    yield [draw(rng, 5), ints(rng, high=5)], {"axis": 0, "batch": 0}
+    yield [draw(rng, 5), ints(rng, 0, high=5)], {"axis": 0, "batch": 1}
 
 
 GATHER = register(
@@ -268,9 +268,9 @@ def _along_reference(x: np.ndarray, i: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _along_samples(rng: np.random.Generator) -> Any:
-    yield [draw(rng, 4, 5), ints(rng, 4, 3, hi=5)], {"axis": 1}
-    yield [draw(rng, 4, 5, 2), ints(rng, 6, 5, 1, hi=4)], {"axis": 0}
-    yield [draw(rng, 4), ints(rng, 0, hi=4)], {"axis": 0}
+    yield [draw(rng, 4, 5), ints(rng, 4, 3, high=5)], {"axis": 1}
+    yield [draw(rng, 4, 5, 2), ints(rng, 6, 5, 1, high=4)], {"axis": 0}
+    yield [draw(rng, 4), ints(rng, 0, high=4)], {"axis": 0}
 
 
 ALONG = register(
@@ -343,8 +343,8 @@ def _scatter_infer(i: Aval, u: Aval, *, rows: int) -> tuple[Aval, ...]:
 
 
 def _scatter_samples(rng: np.random.Generator) -> Any:
-    yield [ints(rng, 9, hi=4), draw(rng, 9, 3)], {"rows": 4}
-    yield [ints(rng, 5, hi=7), draw(rng, 5, 1)], {"rows": 7}
+    yield [ints(rng, 9, high=4), draw(rng, 9, 3)], {"rows": 4}
+    yield [ints(rng, 5, high=7), draw(rng, 5, 1)], {"rows": 7}
     yield [ints(rng, 0), draw(rng, 0, 2)], {"rows": 3}
 
 
@@ -398,8 +398,8 @@ def _set_vjp(
 
 
 def _set_samples(rng: np.random.Generator) -> Any:
-    yield [draw(rng, 4, 3), ints(rng, 6, hi=4), draw(rng, 6, 3)], {}
-    yield [draw(rng, 4, 1), ints(rng, 0, hi=4), draw(rng, 0, 1)], {}
+    yield [draw(rng, 4, 3), ints(rng, 6, high=4), draw(rng, 6, 3)], {}
+    yield [draw(rng, 4, 1), ints(rng, 0, high=4), draw(rng, 0, 1)], {}
 
 
 SCATTER_SET = register(

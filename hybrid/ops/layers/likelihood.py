@@ -58,7 +58,7 @@ def _bce_vjp(g: Tensor, out: Tensor, x: Tensor, t: Tensor) -> tuple[Any, Any]:
 def _probabilities(count: int) -> Any:
     def samples(rng: np.random.Generator) -> Any:
         for shape in ((3, 5), (), (0,)):
-            yield [draw(rng, *shape, lo=0.1, hi=0.9) for _ in range(count)], {}
+            yield [draw(rng, *shape, low=0.1, high=0.9) for _ in range(count)], {}
 
     return samples
 

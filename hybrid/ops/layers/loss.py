@@ -82,7 +82,7 @@ def _ce_samples(rng: np.random.Generator) -> Any:
     for shape in ((10,), (5, 10), (2, 3, 70), (4, 1), (0, 3)):
         n = len(shape)
         yield (
-            [draw(rng, *shape), ints(rng, *shape[:-1], 1, lo=-1, hi=shape[-1])],
+            [draw(rng, *shape), ints(rng, *shape[:-1], 1, low=-1, high=shape[-1])],
             {"axes": (n - 1, n)},
         )
 
@@ -144,8 +144,8 @@ def _ce_grad_samples(rng: np.random.Generator) -> Any:
             [
                 draw(rng, *row),
                 draw(rng, *shape),
-                ints(rng, *row, hi=shape[-1]),
-                draw(rng, *row, lo=3.0, hi=5.0),
+                ints(rng, *row, high=shape[-1]),
+                draw(rng, *row, low=3.0, high=5.0),
             ],
             {"axes": (len(shape) - 1, len(shape))},
         )
@@ -189,7 +189,7 @@ def _counted_vjp(
 
 def _counted_samples(rng: np.random.Generator) -> Any:
     for shape in ((7, 1), (1,), (3, 50, 1)):
-        yield [draw(rng, *shape, lo=0.5), ints(rng, *shape, hi=3)], {"axes": (0, len(shape))}
+        yield [draw(rng, *shape, low=0.5), ints(rng, *shape, high=3)], {"axes": (0, len(shape))}
 
 
 COUNTED_MEAN = register(

@@ -228,7 +228,7 @@ def _layer_grad_samples(rng: np.random.Generator) -> Any:
                 draw(rng, *shape),
                 draw(rng, *shape),
                 draw(rng, *row),
-                draw(rng, *row, lo=0.5, hi=2.0),
+                draw(rng, *row, low=0.5, high=2.0),
                 draw(rng, *shape[k:]),
             ],
             {"axes": (k, len(shape))},

@@ -319,7 +319,7 @@ SUM_POOL = register(
         keeps=frozenset(["shape"]),
         reference=lambda x, **p: _numpy_windows(wide(x), 0, **p).sum((-1, -2)),
         ulp=8.0,
-        samples=lambda rng: (([draw(rng, *s, lo=0.5, hi=1.5)], p) for s, p in _cases()),
+        samples=lambda rng: (([draw(rng, *s, low=0.5, high=1.5)], p) for s, p in _cases()),
         doc="Sums over windows.",
     )
 )
@@ -337,7 +337,7 @@ SUM_POOL_GRAD: Op = register(
         reference=_sum_grad_reference,
         ulp=8.0,
         samples=lambda rng: (
-            ([draw(rng, *_pooled("", s, **p), lo=0.5, hi=1.5)], {"shape": s, **p})
+            ([draw(rng, *_pooled("", s, **p), low=0.5, high=1.5)], {"shape": s, **p})
             for s, p in _cases()
         ),
         doc="The adjoint of sum_pool2d.",

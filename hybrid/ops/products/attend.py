@@ -225,7 +225,7 @@ def _samples(rng: np.random.Generator) -> Any:
         return {"scale": 0.5, "causal": causal, "masked": masked}
 
     def one(*shape: int) -> np.ndarray:
-        return draw(rng, *shape, lo=-1.0, hi=1.0)
+        return draw(rng, *shape, low=-1.0, high=1.0)
 
     yield [one(3, 4), one(5, 4), one(5, 6)], params()
     yield (
@@ -337,8 +337,8 @@ def _grad_samples(rng: np.random.Generator) -> Any:
         batch, m, _, _, f = layouts.attention_shapes(*[x.shape for x in xs])
         rows = (*batch, m)
         ranges = ((0.0, 2.0), (1.0, 3.0), (-1.0, 1.0))  # of peak, total, delta
-        stats = [draw(rng, *rows, lo=lo, hi=hi) for lo, hi in ranges]
-        yield [draw(rng, *rows, f, lo=-1.0, hi=1.0), *xs[:3], *stats, *xs[3:]], p
+        stats = [draw(rng, *rows, low=lo, high=hi) for lo, hi in ranges]
+        yield [draw(rng, *rows, f, low=-1.0, high=1.0), *xs[:3], *stats, *xs[3:]], p
 
 
 ATTENTION_GRAD = register(

@@ -77,7 +77,7 @@ def _matmul_samples(rng: np.random.Generator) -> Any:
         ((3, 0), (0, 2)),
         ((0, 3), (3, 2)),
     ]:
-        yield [draw(rng, *a, lo=0.5, hi=1.5), draw(rng, *b, lo=0.5, hi=1.5)], {}
+        yield [draw(rng, *a, low=0.5, high=1.5), draw(rng, *b, low=0.5, high=1.5)], {}
 
 
 MATMUL = register(
@@ -166,7 +166,7 @@ def _joined_products(parts: Sequence[WeightPart]) -> Tensor | None:
 
 def _linear_samples(rng: np.random.Generator) -> Any:
     def one(*s: int) -> np.ndarray:
-        return draw(rng, *s, lo=0.5, hi=1.5)
+        return draw(rng, *s, low=0.5, high=1.5)
 
     yield [one(3, 4), one(5, 4), one(5)], {}
     yield [one(2, 3, 4), one(5, 4)], {}

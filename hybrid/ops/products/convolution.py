@@ -96,7 +96,7 @@ def _input_grad(
 
 def _conv_samples(rng: np.random.Generator) -> Any:
     def one(*s: int) -> np.ndarray:
-        return draw(rng, *s, lo=0.5, hi=1.5)
+        return draw(rng, *s, low=0.5, high=1.5)
 
     yield (
         [one(2, 3, 5, 6), one(4, 3, 2, 3), one(4)],
@@ -157,7 +157,7 @@ def _weight_vjp(
 
 def _weight_samples(rng: np.random.Generator) -> Any:
     def one(*s: int) -> np.ndarray:
-        return draw(rng, *s, lo=0.5, hi=1.5)
+        return draw(rng, *s, low=0.5, high=1.5)
 
     yield (
         [one(2, 4, 4, 4), one(2, 3, 5, 6)],
