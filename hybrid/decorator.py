@@ -23,9 +23,9 @@ from .core.aval import HOST
 from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
-from .trace.bytecode.summary import SUPPORTED, UNSUPPORTED
+from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
+from .trace.heap.allowlist import Wrapped
 from .trace.heap.facts import Holder
-from .trace.heap.policy import Wrapped
 from .trace.heap.signature import signature_of, unchecked, with_defaults
 from .trace.record import interrupted
 from .trace.record.before import Before
@@ -39,7 +39,7 @@ from .trace.serve.prepare import NativeExecutor
 from .trace.serve.reports import CacheInfo, Reports, RunsEagerly
 from .trace.serve.served import Served
 from .trace.serve.signatures import SignatureState, dropper
-from .trace.watch.analysis import Analysis
+from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
 from .trace.watch.turns import RUNS, TURN, Runs
 
@@ -291,8 +291,7 @@ class Function(Reports):
     ) -> None:
         """Look at a call that has run: what it did, and whether that can be replayed."""
         tensors, held = before.signature[1], before.held
-        seen = Analysis(watch, [*args, *kwargs.values()])
-        seen.run(self.fn)
+        seen = analyse(self.fn, watch, [*args, *kwargs.values()])
         before.check(watch, signature_of(args, kwargs))
         life = Life()
         dead = dropper(state, self, life)

@@ -18,7 +18,6 @@ from hybrid.decorator import RunsEagerly
 from hybrid.trace.record import before, expected, guards, outcome, recorder, recording
 from hybrid.trace.serve import native_facts, plans, served
 from hybrid.trace.serve import prepare as preparing
-from hybrid.trace.watch import analysis
 from hybrid.trace.watch.events import Watch
 
 ERRORS = (MemoryError, RecursionError, RuntimeError, OSError, AssertionError, KeyError)
@@ -179,7 +178,7 @@ def test_a_disk_cache_that_cannot_be_made(monkeypatch, cold):
 
 # ---- looking at the call, the guard
 LOOKING = {
-    "analysis": (analysis.Analysis, "run"),
+    "analysis": (decorator, "analyse"),
     "recording": (decorator, "recording_of"),
     "value": (recording.Recording, "__init__"),
     "facts": (recording, "read_facts"),

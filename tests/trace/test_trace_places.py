@@ -17,7 +17,7 @@ import hybrid as hb
 from hybrid import nn
 from hybrid.backends.api import backend, layout
 from hybrid.decorator import Function, RunsEagerly, function
-from hybrid.trace.heap.policy import tame_key
+from hybrid.trace.heap.allowlist import tame_key
 from hybrid.trace.watch.events import Watch
 
 SUITES = (

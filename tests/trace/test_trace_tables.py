@@ -20,8 +20,11 @@ from test_trace_fuzz import MUTATIONS, t, world
 
 import hybrid as hb
 from hybrid.decorator import function, set_executor
-from hybrid.trace.bytecode import stack
-from hybrid.trace.bytecode.summary import TABLES, Machine, summarize
+from hybrid.trace.bytecode import host_reads
+from hybrid.trace.bytecode.effects import EFFECTS
+from hybrid.trace.bytecode.expressions import Expr, depth, named
+from hybrid.trace.bytecode.opcodes import HOST_TABLES, TABLES
+from hybrid.trace.bytecode.summary import summarize
 from hybrid.trace.heap.facts import Key, fetch, same
 from hybrid.trace.record.wording import Wording
 from hybrid.trace.serve import native_facts as native_form
@@ -36,7 +39,9 @@ def test_every_opcode_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("version", list(TABLES))
 def test_every_effect_exists(version: Any) -> None:
-    assert {e for e in TABLES[version].values() if not hasattr(Machine, "x_" + e)} == set()
+    assert set(TABLES[version].values()) <= set(EFFECTS)
+    assert set(HOST_TABLES[version].values()) <= set(host_reads.EFFECTS)
+    assert set(HOST_TABLES[version]) <= set(TABLES[version])
 
 
 def codes(code: types.CodeType) -> Any:
@@ -74,9 +79,9 @@ def test_summaries() -> None:
         return [v for v in a.items if v]
 
     s = summarize(f.__code__)
-    kinds = {e[0] for e in s.reads}
+    kinds = {e.kind for e in s.reads}
     assert {"attr", "elem", "item", "glob"} <= kinds and s.unknown is None
-    assert [(k, e, n) for k, e, n, _ in s.stores] == [("attr", ("arg", "b"), "k")]
+    assert [(k, e, n) for k, e, n, _ in s.stores] == [("attr", named("arg", "b"), "k")]
 
 
 G = 1
@@ -223,4 +228,5 @@ def test_deep_recursion_of_summaries_ends() -> None:
         summarize(space["f"].__code__).unknown is None
         and summarize(space["outer"].__code__).unknown is None
     )
-    assert stack.depth(("attr", ("attr", ("arg", "a"), "b", 1), "c", 2)) == 3
+    inner = Expr("attr", named("arg", "a"), "b", 1)
+    assert depth(Expr("attr", inner, "c", 2)) == 3

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .opcodes_common import COMMON
+from .opcodes_common import COMMON, HOST_COMMON
 
-__all__ = ["TABLE"]
+__all__ = ["TABLE", "HOST_TABLE"]
 
 TABLE: dict[str, str] = COMMON | {
     "PRECALL": "nothing",
@@ -27,4 +27,11 @@ TABLE: dict[str, str] = COMMON | {
         for what in ("FALSE", "TRUE", "NONE", "NOT_NONE")
     },
     "SEND": "send_popping",
+}
+
+HOST_TABLE: dict[str, str] = HOST_COMMON | {
+    "PRECALL": "nothing",
+    "KW_NAMES": "nothing",
+    "LOAD_ATTR": "look_at_one",
+    "LOAD_METHOD": "load_method",
 }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .opcodes_common import COMMON
+from .opcodes_common import COMMON, HOST_COMMON
 
-__all__ = ["TABLE"]
+__all__ = ["TABLE", "HOST_TABLE"]
 
 TABLE: dict[str, str] = COMMON | {
     "KW_NAMES": "nothing",
@@ -26,4 +26,11 @@ TABLE: dict[str, str] = COMMON | {
     "LOAD_FROM_DICT_OR_GLOBALS": "defer",
     "LOAD_FROM_DICT_OR_DEREF": "defer",
     **{f"POP_JUMP_IF_{what}": "pop_jump" for what in ("FALSE", "TRUE", "NONE", "NOT_NONE")},
+}
+
+HOST_TABLE: dict[str, str] = HOST_COMMON | {
+    "KW_NAMES": "nothing",
+    "LOAD_FAST_CHECK": "load_local",
+    "LOAD_ATTR": "load_attr",
+    "BINARY_SLICE": "look_at_three",
 }

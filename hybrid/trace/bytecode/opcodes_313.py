@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .opcodes_312 import HOST_TABLE as HOST_312
 from .opcodes_312 import TABLE as TABLE_312
 
-__all__ = ["TABLE"]
+__all__ = ["TABLE", "HOST_TABLE"]
 
 GONE = ("KW_NAMES", "FORMAT_VALUE", "LOAD_CLOSURE")
 
@@ -22,4 +23,12 @@ TABLE: dict[str, str] = {name: effect for name, effect in TABLE_312.items() if n
     "STORE_FAST_LOAD_FAST": "store_load",
     "MAKE_FUNCTION": "make_function_plain",
     "SET_FUNCTION_ATTRIBUTE": "set_function_attribute",
+}
+
+HOST_TABLE: dict[str, str] = {
+    name: effect for name, effect in HOST_312.items() if name not in GONE
+} | {
+    "CALL_KW": "call_kw",
+    "LOAD_FAST_LOAD_FAST": "load_two",
+    "STORE_FAST_LOAD_FAST": "store_load",
 }

@@ -1,12 +1,14 @@
-"""Rows every supported CPython shares: opcode name -> name of the effect in summary.Machine.
+"""Rows every supported CPython shares: opcode name -> name of its effect in effects.EFFECTS, and
+opcode name -> what it does to values read at the end of a call, in host_reads.
 
 Invariant: an opcode that is in no table, or whose effect is "defer", makes the function run
-eagerly; nothing is ever assumed about an unknown opcode.
+eagerly, and one without a row in HOST_COMMON makes a host read run Python; nothing is ever assumed
+about an unknown opcode.
 """
 
 from __future__ import annotations
 
-__all__ = ["COMMON"]
+__all__ = ["COMMON", "HOST_COMMON"]
 
 
 def _rows(effect: str, names: str) -> dict[str, str]:
@@ -72,4 +74,22 @@ COMMON: dict[str, str] = {
     "IMPORT_FROM": "import_from",
     "COPY": "copy",
     "SWAP": "swap",
+}
+
+# what an instruction does to host reads on the stack: where they go, or that Python looks at them
+HOST_COMMON: dict[str, str] = {
+    **_rows("nothing", "CACHE EXTENDED_ARG NOP"),
+    **_rows("push", "LOAD_CONST PUSH_NULL LOAD_DEREF"),
+    **_rows("collect", "BUILD_TUPLE BUILD_LIST"),
+    **_rows("look_at_two", "BINARY_SUBSCR BINARY_OP COMPARE_OP"),
+    "LOAD_FAST": "load_local",
+    "STORE_FAST": "store_local",
+    "LOAD_GLOBAL": "load_global",
+    "BUILD_MAP": "collect_pairs",
+    "BUILD_CONST_KEY_MAP": "collect_keyed",
+    "BUILD_SLICE": "look_at_parts",
+    "UNARY_NEGATIVE": "look_at_one",
+    "POP_TOP": "throw_away",
+    "CALL": "call",
+    "RETURN_VALUE": "leave",
 }

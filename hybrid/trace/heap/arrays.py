@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .policy import plain
+from .allowlist import plain
 
 __all__ = ["array_key", "dtype_key", "scalar_key", "unseen", "ARRAY_FIELDS"]
 

@@ -14,14 +14,15 @@ import math
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from .allowlist import MEMBERS, MISSING, class_names, instance_dict, is_a, lookup, plain
 from .arrays import array_key, dtype_key, scalar_key
-from .policy import MEMBERS, MISSING, class_names, instance_dict, is_a, lookup, plain
 
 __all__ = [
+    "FactKind",
     "Key",
     "Holder",
     "fetch",
@@ -35,10 +36,34 @@ __all__ = [
 ]
 
 
+FactKind: TypeAlias = Literal[
+    "cell",
+    "item",
+    "entry",
+    "attr",
+    "member",
+    "slot",
+    "dict",
+    "meth",
+    "tattr",
+    "len",
+    "abc",
+    "tlen",
+    "mro",
+    "type",
+    "keys",
+    "set",
+    "nd",
+    "version",
+    "grad",
+    "patched",
+]
+
+
 class Key(NamedTuple):
     """Identity of a fact: kind, id of the holder, key inside it."""
 
-    kind: str
+    kind: FactKind
     holder: int
     key: Any
 
@@ -54,7 +79,7 @@ def type_items(o: Any) -> Any:
         return o
     for base in (collections.OrderedDict, dict, list, tuple, set, frozenset, collections.deque):
         if is_a(o, base):
-            return list(base.__iter__(o))  # type: ignore[arg-type]
+            return list(base.__iter__(o))
     return list(o)
 
 
@@ -85,7 +110,7 @@ def _nd(h: Any, key: Any) -> Any:
     return array_key(h) if is_a(h, np.ndarray) else scalar_key(h)
 
 
-_FETCH: dict[str, Callable[[Any, Any], Any]] = {
+_FETCH: dict[FactKind, Callable[[Any, Any], Any]] = {
     "cell": lambda h, k: h.cell_contents,
     "item": lambda h, k: dict.get(h, k, MISSING) if is_a(h, dict) else type_items(h)[k],
     "entry": lambda h, k: list(dict.values(h))[k],  # by position: no key is hashed or compared
@@ -110,7 +135,7 @@ _FETCH: dict[str, Callable[[Any, Any], Any]] = {
 KINDS = tuple(_FETCH)
 
 
-def fetch(kind: str, holder: Any, key: Any) -> Any:
+def fetch(kind: FactKind, holder: Any, key: Any) -> Any:
     """What the place holds now; MISSING when it is empty or cannot be read."""
     try:
         return _FETCH[kind](holder, key)
@@ -126,7 +151,8 @@ def same(a: Any, b: Any) -> bool:
     if t is not type(b):
         return False
     if t is float:
-        return a == b and math.copysign(1, a) == math.copysign(1, b) or (a != a and b != b)
+        equal = a == b and math.copysign(1, a) == math.copysign(1, b)
+        return bool(equal or (a != a and b != b))
     if t is complex:
         return same(a.real, b.real) and same(a.imag, b.imag)
     if t is tuple:

@@ -14,7 +14,7 @@ import types
 from typing import Any
 
 from ...backends.api import layout
-from .policy import MISSING, PACKAGE, stdlib, trusted
+from .allowlist import MISSING, PACKAGE, stdlib, trusted
 
 __all__ = ["Namespaces", "own_code"]
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from ...ir.door.bind import grad_enabled
 from ...ir.tensor import Handle
+from .allowlist import is_tuple, plain
 from .arrays import array_key, dtype_key, scalar_key, unseen
-from .policy import is_tuple, plain
 
 __all__ = [
     "signature_of",

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from ...ir.tensor import Handle
+from ..heap.allowlist import MISSING, is_a, plain
 from ..heap.facts import Holder, Key, fetch, same
-from ..heap.policy import MISSING, is_a, plain
 
 __all__ = ["Ref", "Obj", "Facts", "expectation", "agrees", "ELSEWHERE"]
 

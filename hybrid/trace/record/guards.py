@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...ir.tensor import Handle
+from ..heap.allowlist import MISSING, is_a, lookup
 from ..heap.facts import Holder, Key, fetch, same
-from ..heap.policy import MISSING, is_a, lookup
 from .expected import Obj, Ref
 from .inputs import AsGradient, AtFact, ByIdentity
 from .recording import Recording

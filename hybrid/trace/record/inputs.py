@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from ...core.aval import Aval
 from ...ir.door.bind import constant_of
 from ...ir.tensor import Handle
+from ..heap.allowlist import MISSING, is_a
 from ..heap.facts import Holder, Key, fetch
-from ..heap.policy import MISSING, is_a
 from ..watch.analysis import Analysis
 from .expected import ELSEWHERE, Facts, Ref, expectation
 from .outputs import Unfit

@@ -14,7 +14,7 @@ from ...core.aval import Aval
 from ...ir.tensor import Alias, Handle, Leaf
 from ..bytecode.host_reads import HOW, Read
 from ..heap.facts import Key
-from ..heap.raw import Put, putter
+from ..heap.setters import Put, putter
 from .expected import Facts
 from .inputs import Roles
 from .outputs import Host, Known, New, Spec, Unfit, canonical, on_their_own, spec_of

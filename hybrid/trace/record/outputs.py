@@ -14,8 +14,8 @@ import numpy as np
 
 from ...core.errors import HybridError
 from ...ir.tensor import Handle, Leaf, link_view, new_handle
+from ..heap.allowlist import is_a, is_tuple, plain
 from ..heap.arrays import dtype_key, scalar_key
-from ..heap.policy import is_a, is_tuple, plain
 
 __all__ = [
     "New",

@@ -25,7 +25,7 @@ from ...ir.mode import Mode
 from ...ir.op import Op
 from ...ir.tensor import Handle
 from ..bytecode.host_reads import HOW, Read
-from ..heap.policy import trusted
+from ..heap.allowlist import trusted
 from ..watch.events import Watch
 
 __all__ = ["Recorder", "Step"]

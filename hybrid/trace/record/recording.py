@@ -16,8 +16,8 @@ from ...ir.graph.graph import Graph
 from ...ir.tensor import Handle
 from ..bytecode.host_reads import Read, tail_values
 from ..bytecode.summary import handles_errors
+from ..heap.allowlist import MISSING, is_a
 from ..heap.facts import Key
-from ..heap.policy import MISSING, is_a
 from ..watch.analysis import Analysis
 from .expected import Facts
 from .inputs import Input, Roles, facts_of, find_captures, locate, read_facts, read_gradients

@@ -8,8 +8,8 @@ from __future__ import annotations
 import types
 from typing import Any
 
+from ..heap.allowlist import BOXES, MISSING, is_a, plain
 from ..heap.facts import Key, called, describe, expression, is_namespace
-from ..heap.policy import BOXES, MISSING, is_a, plain
 from .expected import Facts, Obj, Ref
 
 __all__ = ["Wording", "why_not", "show"]

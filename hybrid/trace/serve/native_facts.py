@@ -17,9 +17,9 @@ from ...backends.api import layout
 from ...backends.layout import ObjectLayout, Pairs
 from ...backends.layout import Unreadable as _Unknown
 from ...ir.mode import EPOCH
+from ..heap.allowlist import MISSING, instance_dict, is_a, lookup, plain
 from ..heap.facts import Key
 from ..heap.patches import Namespaces
-from ..heap.policy import MISSING, instance_dict, is_a, lookup, plain
 from ..record.expected import Obj, Ref
 from ..record.inputs import AtFact
 from ..record.recording import Recording

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ...core.errors import HybridError
 from ...ir.graph.draw import Shown
-from ..heap.policy import Wrapped, trusted
+from ..heap.allowlist import Wrapped, trusted
 from ..heap.signature import signature_of, unchecked, with_defaults
 from .signatures import SignatureState
 

@@ -29,8 +29,8 @@ from ...core.errors import IndexOutOfRange
 from ...core.signals import PENDING, TRIP, critical, give_back
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.summary import uncertain
+from ..heap.allowlist import pure_function, stdlib, trusted
 from ..heap.patches import own_code
-from ..heap.policy import pure_function, stdlib, trusted
 from .turns import TURN
 
 __all__ = ["Watch", "foreign_hooks", "abandon_watch", "WATCHING"]

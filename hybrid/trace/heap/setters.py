@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .policy import MISSING, immutable_type, instance_dict, lookup, tame_key
+from .allowlist import MISSING, immutable_type, instance_dict, lookup, tame_key
 
 __all__ = ["Put", "written_in_python", "putter"]
 

@@ -1,0 +1,173 @@
+"""Calls of the code that ran: what each may read in C, and those that no recording can follow.
+
+Invariant: a call is to Python code that is watched, to C code whose reads are facts, or there is a
+reason.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+import types
+from collections.abc import Iterable
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+from ...ir.tensor import Handle
+from ..bytecode.effects import BUILD_CLASS
+from ..bytecode.expressions import FRESH, Args, Call, Expr
+from ..bytecode.summary import summarize, uncertain
+from ..heap.allowlist import (
+    BOXES,
+    MISSING,
+    PURE_CLASS_METHODS,
+    VIEWS,
+    Wrapped,
+    is_a,
+    lookup,
+    plain,
+    pure_function,
+    pure_type_call,
+    trusted,
+)
+from .c_calls import MAKERS_OF_READERS, QUIET, TEXTS
+from .evaluator import Evaluator
+from .fact_table import Access
+
+__all__ = ["CallRules", "name_of"]
+
+BY_HAND = ("__getattribute__", "__setattr__", "__delattr__", "__getattr__")
+CALLABLE_KINDS = (
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    np.ufunc,
+    type,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    classmethod,
+    staticmethod,
+    types.ClassMethodDescriptorType,
+)
+MODELLED = (functools.partial, *MAKERS_OF_READERS, types.MethodType)
+
+
+def name_of(function: Any) -> str:
+    """What a callable is called."""
+    inner = function.func if is_a(function, functools.partial) else function
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def _watched(function: Any) -> bool:
+    """Whether a callable is user code in Python, whose reads are seen by themselves."""
+    if type(function) is types.MethodType:
+        function = function.__func__
+    if not is_a(function, (types.FunctionType, type, Wrapped)):
+        function = lookup(type(function), "__call__")
+    if is_a(function, types.FunctionType):
+        return not trusted(function.__code__.co_filename)
+    return is_a(function, Wrapped)
+
+
+def _makes_callee(code: CodeType, callee: Iterable[Expr]) -> bool:
+    """Whether the callee is a function or class that this code makes."""
+    calls = summarize(code)
+    return all(
+        e == FRESH or (e.kind == "call" and calls.call(e.at).callee == BUILD_CLASS) for e in callee
+    )
+
+
+def _plain_base(owner: Any) -> bool:
+    """Whether C methods of an object read no more than an immutable value."""
+    kinds = (int, float, complex, bytes, np.generic, slice, property, Handle)
+    return plain(owner) or is_a(owner, kinds)
+
+
+class CallRules:
+    """What a call depends on, and whether it can be replayed."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator, self.objects = evaluator, evaluator.objects
+        self.facts, self.watch = evaluator.facts, evaluator.watch
+
+    # ---- calls in the bytecode
+    def call(self, code: CodeType, at: int, call: Call) -> None:
+        """One call instruction that ran."""
+        evaluator = self.evaluator
+        functions = [f for f in evaluator.values(code, call.callee) if callable(f)]
+        access = Access(code, at, unnamed=evaluator.unnamed(code, call.args))
+        for function in functions:
+            self._callee(function, call.args, access)
+        if functions and all(_watched(f) for f in functions):
+            return
+        told = functions or (code, at) in evaluator.answered or _makes_callee(code, call.callee)
+        if not told and (at not in uncertain(code) or at in self.watch.executed[code]):
+            self.facts.why("calls an object that could not be followed", access)
+        text = any(f is t for f in functions for t in TEXTS)
+        objs = [o for slot in call.args for o in evaluator.values(code, slot)]
+        for value in objs:  # code that is not watched may read its arguments, and call them
+            self.objects.deep(value, access, text)
+        if not functions or not all(any(f is q for q in QUIET) for f in functions):
+            for value in objs:
+                self._handed(value, objs, access)
+
+    def _callee(self, function: Any, args: Args, access: Access) -> None:
+        evaluator, code, why = self.evaluator, access.code, self.facts.why
+        assert code is not None
+        if function is isinstance or function is type or function is issubclass:
+            for value in evaluator.values(code, args[0]) if args else ():
+                if not plain(value) and not is_a(value, (*BOXES, Handle)):
+                    self.facts.note("type", value, None, access)
+        if function is MISSING or is_a(function, Handle) or not callable(function):
+            # not what was called (`__len__` may return at the same instruction as `__iter__`)
+            return
+        if function is getattr or function is hasattr or is_a(function, MODELLED):
+            slots = evaluator.slots(code, function, args)
+            if self.objects.applied(function, slots, access, args.spread) is None:
+                text = f"calls {name_of(function)}, whose work in C cannot be watched"
+                why(text, access)
+            return
+        if type(function).__module__ == "numpy":
+            return
+        wrapper = is_a(function, (types.WrapperDescriptorType, types.MethodWrapperType))
+        if wrapper and function.__name__ in BY_HAND:
+            why(f"calls {function.__name__} by hand", access)
+        kind, unwatched = type(function), "a C object whose work cannot be watched"
+        opaque = not is_a(function, CALLABLE_KINDS) and not is_a(function, Wrapped)
+        if opaque and type(lookup(kind, "__call__")) is not types.FunctionType:
+            why(f"calls a {kind.__name__}, {unwatched}", access)
+        if is_a(function, type) and not pure_type_call(function):
+            why(f"makes a {function.__name__}, {unwatched}", access)
+
+    def _handed(self, value: Any, objs: list[Any], access: Access) -> None:
+        """C code may call what it is handed."""
+        if callable(value) and self.objects.applied(value, [objs], access, True) is None:
+            text = f"hands {name_of(value)} to C code, which may call it"
+            self.facts.why(text, access)
+
+    # ---- C calls that were seen
+    def c_call(self, code: CodeType, at: int, function: Any) -> None:
+        """One call of a C function by user code, as the profiler reported it."""
+        owner, name, access = function.__self__, function.__name__, Access(code, at)
+        module, why = getattr(function, "__module__", None), self.facts.why
+        if module == "_abc":
+            self.facts.root(abc)
+            self.facts.note("abc", abc, None, access)
+        if owner is None or is_a(owner, types.ModuleType):
+            if not pure_function(function):
+                why(f"calls {getattr(function, '__module__', '?')}.{name}", access)
+        elif is_a(owner, (*BOXES, *VIEWS, np.ndarray)):
+            self.objects.contents(owner, access)
+        elif is_a(owner, str):
+            if name in ("format", "format_map") and any(c in owner for c in ".["):
+                why("calls str.format with a field that reads attributes", access)
+        elif is_a(owner, type):
+            if owner not in PURE_CLASS_METHODS:
+                why(f"calls {owner.__name__}.{name}", access)
+        elif _plain_base(owner) or name in ("__reduce__", "__init_subclass__"):
+            return
+        elif not hasattr(type(owner), "__next__") or self.facts.existing(owner):
+            why(f"calls {type(owner).__name__}.{name}", access)

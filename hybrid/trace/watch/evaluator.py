@@ -1,0 +1,239 @@
+"""Evaluating the expressions of a code summary on the real objects.
+
+Invariant: an expression that cannot be evaluated is reported as unseen, and what it may read is
+guarded wherever it could be.
+"""
+
+from __future__ import annotations
+
+import bisect
+import builtins
+import inspect
+import sys
+import types
+from collections.abc import Iterable
+from types import CodeType
+from typing import Any, NamedTuple
+
+from ...ir.tensor import Handle
+from ..bytecode.expressions import FRESH, MANY, NOWHERE, TOP, Args, Expr
+from ..bytecode.summary import offsets, summarize
+from ..heap.allowlist import BOXES, MISSING, VIEWS, is_a, plain
+from ..heap.facts import fetch
+from .classes import in_python
+from .fact_table import Access, Facts
+from .objects import Objects
+
+__all__ = ["Evaluator", "Found"]
+
+
+class Found(NamedTuple):
+    """Objects an expression may be (by id), and whether it may also be something unseen."""
+
+    objects: dict[int, Any]
+    unseen: bool
+
+
+_CYCLE = Found({}, False)
+
+
+def _start_of(code: CodeType, at: int) -> int:
+    """The instruction that an offset, perhaps of an inline cache, belongs to."""
+    starts = offsets(code)
+    return starts[bisect.bisect_right(starts, at) - 1]
+
+
+class Evaluator:
+    """What the expressions of entered code may be."""
+
+    def __init__(self, facts: Facts, objects: Objects) -> None:
+        self.facts, self.objects, self.watch = facts, objects, facts.watch
+        # (code, offset) -> what Python code returned to this instruction
+        self.returns: dict[tuple[CodeType, int], list[Any]] = {}
+        self.answered: set[tuple[CodeType, int]] = set()  # calls that an event tells of
+        self._memo: dict[tuple[CodeType, Expr], Found] = {}
+
+    def normalise(self) -> None:
+        """Take the events by instruction."""
+        for (code, at), values in self.watch.returns.items():
+            self.returns.setdefault((code, _start_of(code, at)), []).extend(values)
+        self.answered = set(self.returns)
+        for code, at, *_ in self.watch.ccalls.values():
+            self.answered.add((code, _start_of(code, at)))
+
+    def forget(self) -> None:
+        """What was found may be more by now."""
+        self._memo = {}
+
+    # ---- expressions
+    def evaluate(self, code: CodeType, expr: Expr, stores: bool = False) -> Found:
+        """What an expression may be; `stores`: what was there before is not looked at."""
+        got = self._memo.get((code, expr))
+        if got is not None:
+            return got
+        self._memo[code, expr] = _CYCLE  # cuts cycles: what is inside itself adds nothing
+        at = expr.at
+        if at == NOWHERE:
+            at = summarize(code).names.get(expr, 0)
+        found, unseen = self._evaluate(code, expr, Access(code, at, stores))
+        seen: dict[int, Any] = {}
+        for value in found:
+            if is_a(value, Handle):
+                self.objects.loaded.setdefault(id(value), value)
+            elif value is not MISSING:
+                seen[id(value)] = value
+        out = self._memo[code, expr] = Found(seen, unseen)
+        return out
+
+    def values(self, code: CodeType, exprs: Iterable[Expr]) -> list[Any]:
+        """Objects that the expressions may be."""
+        return [o for e in exprs for o in self.evaluate(code, e).objects.values()]
+
+    def slots(self, code: CodeType, function: Any, args: Args) -> list[list[Any]]:
+        """Objects that each argument of a call may be.
+
+        A call that looked a C function up in an object does not hand it that object."""
+        slots: list[Any] = args
+        if args and args.method and not is_a(function, types.FunctionType):
+            slots = args[1:]
+        return [self.values(code, slot) for slot in slots]
+
+    def unnamed(self, code: CodeType, args: Args) -> bool:
+        """Whether some argument of a call was not seen."""
+        return any(e != FRESH and self.evaluate(code, e).unseen for slot in args for e in slot)
+
+    def _evaluate(self, code: CodeType, expr: Expr, access: Access) -> tuple[Iterable[Any], bool]:
+        kind, key = expr.kind, expr.key
+        if kind == "arg":
+            return [frame[key] for frame in self.watch.frames[code] if key in frame], False
+        if kind == "const":
+            return [key], False
+        if kind == "glob":
+            return self._global(code, key, access), False
+        if kind == "cell":
+            return self.cell(code, key, access), False
+        if kind == "import":
+            return self._module(key, access), False
+        if kind == "call":
+            return self._result(code, access)
+        if kind == "iter":  # an iterator made by C code gives the items of what it was made from
+            return self.returns.get((code, expr.at), ()), False
+        if expr.base is None:  # fresh, null, top, many
+            return (), expr in (TOP, FRESH, MANY)
+        base = self.evaluate(code, expr.base)
+        if kind == "deep" or kind == "text":
+            for value in list(base.objects.values()):
+                self.objects.deep(value, access, kind == "text")
+            return (), False
+        if kind == "same":
+            if any(i in self.facts.in_signature for i in base.objects):  # knows content only
+                text = "asks whether a container among the arguments is some object"
+                self.facts.why(text, access)
+            return (), False
+        if kind == "box":
+            return list(base.objects.values()), base.unseen and expr.base != FRESH
+        return self._derived(code, expr, base, access)
+
+    # ---- results of calls
+    def _result(self, code: CodeType, access: Access) -> tuple[list[Any], bool]:
+        """What a call gave: returned by Python code, or made by C code of what is known."""
+        at = access.at
+        objs = [*self.returns.get((code, at), ()), *self._types_asked(code, access)]
+        callee, args = summarize(code).call(at)
+        functions = [f for f in self.values(code, callee) if callable(f)]
+        seen = bool(objs)
+        for function in functions:
+            if in_python(function) or function is type:
+                continue
+            slots = self.slots(code, function, args)
+            access = access._replace(unnamed=self.unnamed(code, args))
+            made = self.objects.c_calls.made(function, slots, (code, at))
+            objs += made
+            objs += self.objects.c_calls.read_by(function, slots, access, args.spread)
+            # what `__init__` returned is not the new object
+            seen = bool(made) and (seen or len(functions) == 1)
+        return objs, not seen and not self._makes_generator(code, at)
+
+    def _types_asked(self, code: CodeType, access: Access) -> list[Any]:
+        """Results of `type(o)`."""
+        callee, args = summarize(code).call(access.at)
+        if len(args) != 1 or not any(f is type for f in self.values(code, callee)):
+            return []
+        return [self.objects.reach(type(o), access, o) for o in self.values(code, args[0])]
+
+    def _makes_generator(self, code: CodeType, at: int) -> bool:
+        """Whether the call gives a new generator (only what it yields is reported)."""
+        functions = self.values(code, summarize(code).call(at).callee)
+        codes = [getattr(getattr(f, "__func__", f), "__code__", None) for f in functions]
+        return bool(codes) and all(
+            c is not None and c.co_flags & inspect.CO_GENERATOR for c in codes
+        )
+
+    # ---- attributes and items
+    def _derived(
+        self, code: CodeType, expr: Expr, base: Found, access: Access
+    ) -> tuple[list[Any], bool]:
+        # property, __getattr__, __getitem__, __next__
+        objs = list(self.returns.get((code, expr.at), ()))
+        # what `__iter__` returned is no item; a generator's work is seen by itself
+        if expr.kind == "elem":
+            objs = [o for o in objs if not is_a(o, types.GeneratorType)]
+        inner = expr.base
+        if expr.kind == "attr" and expr.key == "__self__" and inner is not None:
+            if inner.kind == "attr" and inner.base is not None:
+                objs += self.evaluate(code, inner.base).objects.values()
+        unseen = base.unseen
+        for value in list(base.objects.values()):
+            objs += self._read(expr, value, access)
+            if expr.kind == "elem":
+                # what a generator gave is in `returns`
+                containers = (*BOXES, *VIEWS, Handle, types.GeneratorType)
+                unseen = unseen or not (is_a(value, containers) or plain(value))
+        if unseen or inner in (FRESH, TOP):
+            if expr.kind == "attr" or expr.kind == "super":
+                self.facts.unseen_name(expr.key, access)
+            else:
+                self.facts.unseen_item(access)
+            return objs, True
+        return objs, False
+
+    def _read(self, expr: Expr, value: Any, access: Access) -> list[Any]:
+        """What reading this one object gives."""
+        if expr.kind == "attr":
+            return self.objects.attr(value, expr.key, access)
+        if expr.kind == "super":
+            cls = value if is_a(value, type) else type(value)
+            return self.objects.classes.super_attr(cls, expr.key, value, access)
+        if expr.kind == "item":
+            return self.objects.item(value, expr.key, access)
+        return self.objects.contents(value, access)
+
+    # ---- names
+    def _module(self, key: tuple[str, bool], access: Access) -> list[Any]:
+        name, package = key
+        self.facts.root(sys.modules)
+        return self.objects.item(sys.modules, name.split(".")[0] if package else name, access)
+
+    def _global(self, code: CodeType, name: str, access: Access) -> list[Any]:
+        out, builtin = [], builtins.__dict__
+        for space in self.watch.globals[code]:
+            self.facts.root(space)
+            self.facts.note("item", space, name, access)
+            if name in space:
+                out.append(self.objects.reach(space[name], access))
+            else:
+                self.facts.root(builtin)
+                self.facts.note("item", builtin, name, access)
+                out.append(builtin.get(name, MISSING))
+        return out
+
+    def cell(self, code: CodeType, name: str, access: Access) -> list[Any]:
+        """What a variable of an outer function may be."""
+        out = [frame[name] for frame in self.watch.frames[code] if name in frame]
+        for function in self.objects.functions[code]:
+            cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
+            cell = cells.get(name)
+            if cell is not None and self.facts.existing(cell):
+                self.facts.note("cell", cell, name, access)
+                out.append(self.objects.reach(fetch("cell", cell, None), access, cell))
+        return out

@@ -1,0 +1,94 @@
+"""The facts of one watched call, as they are found, and the accesses that find them.
+
+Invariant: only places that existed before the call, and that its signature does not describe,
+become facts; each is blamed on the instruction whose access is passed along with it.
+"""
+
+from __future__ import annotations
+
+import gc
+from types import CodeType
+from typing import Any, NamedTuple
+
+from ..heap.allowlist import site_of
+from ..heap.facts import FactKind, Key
+from .events import Watch
+
+__all__ = ["Access", "Facts", "ELSEWHERE"]
+
+
+class Access(NamedTuple):
+    """What looks at a place: an instruction, or nothing in particular.  `stores`: it only writes
+    there; `unnamed`: some argument of the call in question was not seen."""
+
+    code: CodeType | None = None
+    at: int = 0
+    stores: bool = False
+    unnamed: bool = False
+
+    def site(self) -> str:
+        """`file:line`, or nothing."""
+        return "" if self.code is None else site_of(self.code, self.at)
+
+
+ELSEWHERE = Access()  # what the call starts from
+
+
+class Facts:
+    """`found` maps Key -> holder, `where` Key -> the line that reads it, `read` those of `found`
+    that are not only written; `rooted` are objects known to have existed before."""
+
+    def __init__(self, watch: Watch, in_signature: set[int]) -> None:
+        self.watch, self.in_signature = watch, in_signature
+        self.found: dict[Key, Any] = {}
+        self.read: set[Key] = set()
+        self.rooted: dict[int, Any] = {}
+        self.where: dict[Key, str] = {}
+        # what was read of objects that were not seen: attributes by name, items
+        self.unseen_names: dict[str, Access] = {}
+        self.unseen_items: Access | None = None
+
+    def why(self, text: str, access: Access) -> None:
+        """A reason against replaying the call."""
+        self.watch.why(text, access.site())
+
+    def existing(self, value: Any) -> bool:
+        """Whether it was there before the call (an untracked dict counts only when reached).
+
+        The collector's young generation was emptied at the start and not collected since, so what
+        is tracked and not in it is older than the call."""
+        return id(value) in self.rooted or (
+            gc.is_tracked(value) and id(value) not in self.watch.young
+        )
+
+    def counts(self, holder: Any) -> bool:
+        """Whether what it holds is a fact."""
+        return id(holder) not in self.in_signature and self.existing(holder)
+
+    def root(self, value: Any) -> None:
+        """It was there before the call."""
+        self.rooted[id(value)] = value
+
+    def root_class(self, cls: type) -> None:
+        """The class of something; one that the call made has no facts."""
+        if self.existing(cls):
+            self.root(cls)
+
+    def note(self, kind: FactKind, holder: Any, key: Any, access: Access) -> None:
+        """The place (kind, holder, key) was looked at."""
+        if self.counts(holder):
+            place = Key(kind, id(holder), key)
+            if not access.stores:
+                self.read.add(place)
+            if place not in self.found:
+                self.found[place] = holder
+                self.where[place] = access.site()
+
+    def unseen_name(self, name: str, access: Access) -> None:
+        """An attribute of something unseen was read."""
+        self.unseen_names.setdefault(name, Access(access.code, access.at))
+
+    def unseen_item(self, access: Access) -> None:
+        """Items of something unseen were read."""
+        if self.unseen_items is None:
+            self.unseen_items = Access(access.code, access.at)

@@ -1,0 +1,99 @@
+"""Stores and deletions of the code that ran.
+
+Invariant: what code may store to is a fact that is written, or there is a reason.
+"""
+
+from __future__ import annotations
+
+import types
+from types import CodeType
+from typing import Any
+
+from ...ir.tensor import Handle
+from ..bytecode.expressions import NOWHERE, Expr, Store
+from ..bytecode.summary import summarize
+from ..heap.allowlist import BOXES, instance_dict, is_a, lookup, plain
+from .call_rules import name_of
+from .classes import in_python
+from .evaluator import Evaluator
+from .fact_table import Access
+
+__all__ = ["StoreRules"]
+
+
+class StoreRules:
+    """What a store depends on, and whether it can be replayed."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator, self.objects = evaluator, evaluator.objects
+        self.facts, self.watch = evaluator.facts, evaluator.watch
+
+    def store(self, code: CodeType, store: Store) -> None:
+        """One store or deletion that ran."""
+        kind, base, key, at = store
+        writes = Access(code, at, stores=True)
+        if base is None:
+            self._name(code, store, writes)
+            return
+        objs, unseen = self.evaluator.evaluate(code, base)
+        if kind == "attr" and key == "__dict__":
+            self.facts.why("replaces the dictionary of an object", writes)
+        for value in list(objs.values()):
+            if at in summarize(code).deletes:
+                self._deleted(value, kind == "attr", Access(code, at))
+            if kind == "attr":
+                self.objects.attr(value, key, writes)
+                self._setter(value, key, writes)
+            elif kind == "item":
+                self.objects.item(value, key, writes)
+            elif not plain(value):  # an operator in place reads what it writes
+                access = writes._replace(stores=kind != "inplace")
+                self.objects.contents(value, access)
+        if not unseen:
+            return
+        if kind == "inplace":
+            if base.kind not in ("call", "fresh", "top", "many"):
+                self.facts.unseen_item(Access(code, at))
+        elif not self._new(code, base) and not self._only_tensors(code, base):
+            self.facts.why("stores into an object that could not be followed", writes)
+
+    def _name(self, code: CodeType, store: Store, access: Access) -> None:
+        """A global or a variable of an outer function."""
+        if store.kind == "cell":
+            self.evaluator.cell(code, store.key, access)
+            return
+        for space in self.watch.globals[code]:
+            self.facts.root(space)
+            self.facts.note("item", space, store.key, access)
+
+    def _deleted(self, value: Any, attribute: bool, access: Access) -> None:
+        """What is taken out and put in again changes its place in the order."""
+        if not attribute:
+            if is_a(value, BOXES):
+                self.objects.contents(value, access)
+        elif not is_a(value, (type, types.ModuleType)) and instance_dict(value) is not None:
+            entries = self.objects.dictionary(value, access)
+            if self.facts.existing(value):
+                self.facts.note("keys", entries, None, access)
+
+    def _setter(self, value: Any, name: str, access: Access) -> None:
+        """A store through a property runs its setter, which must be Python code to be watched."""
+        prop = lookup(type(value), name)
+        for setter in (prop.fset, prop.fdel) if is_a(prop, property) else ():
+            if setter is not None and not in_python(setter):
+                text = "stores through a property whose setter is a C object"
+                self.facts.why(f"{text} ({name_of(setter)})", access)
+
+    def _new(self, code: CodeType, base: Expr) -> bool:
+        """Whether an expression is an object that the call makes."""
+        if base.kind == "fresh":
+            return True
+        if base.kind != "call" or base.at not in summarize(code).calls:
+            return False
+        makers = self.evaluator.values(code, summarize(code).call(base.at).callee)
+        return bool(makers) and all(is_a(f, type) for f in makers)
+
+    def _only_tensors(self, code: CodeType, base: Expr) -> bool:
+        """Whether an expression gave tensors only (their stores are reported by themselves)."""
+        got = None if base.at == NOWHERE else self.evaluator.returns.get((code, base.at))
+        return bool(got) and all(is_a(o, Handle) for o in got or ())
