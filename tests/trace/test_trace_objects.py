@@ -24,6 +24,7 @@ from adversary.objects import (
     values,
 )
 
+import hybrid
 from hybrid.decorator import Function, RunsEagerly, function
 
 CASES = {
@@ -91,3 +92,16 @@ if sys.version_info < (3, 12):  # later isinstance with a protocol looks through
 @pytest.mark.parametrize("name", ORDINARY)
 def test_ordinary_programs_are_replayed(name: str) -> None:
     assert both(name)[2] > 0
+
+
+def test_many_callables_handed_to_c_code_end_soon() -> None:
+    """Each may call each other; the looking must not follow every order."""
+
+    @function
+    def step(x: Any) -> Any:
+        chosen = max(len, abs, hash, sum, min, any, all, bin, chr, ord, pow, iter, next, key=repr)
+        return x * len(chosen.__name__)
+
+    x = hybrid.ones(3)
+    assert [step(x).tolist() for _ in range(4)] == [[3.0] * 3] * 4
+    assert step.cache_info().replays > 0

@@ -90,6 +90,9 @@ class CCalls:
     def __init__(self, facts: Facts, reader: Reader, classes: Classes) -> None:
         self.facts, self.reader, self.classes = facts, reader, classes
         self._active: set[int] = set()  # callables whose work is being looked at
+        # Callables done with, and what they may get: each of n callables handed to C may call all
+        # others, and following every order in which they do would take n! steps.
+        self._done: set[tuple[int, frozenset[int]]] = set()
         # made while looking, in place of what the call made, and the arguments (kept alive: the
         # keys are their ids)
         self._made: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
@@ -103,11 +106,20 @@ class CCalls:
         watched = function is MISSING or in_python(function) or is_a(function, Handle)
         if watched or id(function) in self._active:
             return []
+        mark = id(function), frozenset(id(o) for a in args for o in a)
+        if spread and mark in self._done:
+            return []
+        outermost = not self._active
         self._active.add(id(function))
         try:
-            return self._applied(function, args, access, spread)
+            got = self._applied(function, args, access, spread)
         finally:
             self._active.discard(id(function))
+            if outermost:
+                self._done.clear()
+        if spread and not outermost and got is not None:
+            self._done.add(mark)
+        return got
 
     def _applied(self, function: Any, args: Ways, access: Access, spread: bool) -> list[Any] | None:
         if is_a(function, functools.partial):
