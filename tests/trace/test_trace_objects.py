@@ -6,8 +6,11 @@ C objects with state, NumPy data, containers that hold themselves.
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
+import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -105,3 +108,21 @@ def test_many_callables_handed_to_c_code_end_soon() -> None:
     x = hybrid.ones(3)
     assert [step(x).tolist() for _ in range(4)] == [[3.0] * 3] * 4
     assert step.cache_info().replays > 0
+
+
+def test_what_a_recorded_call_used_is_not_kept() -> None:
+    """Facts that hold weakly see the death of their object at once, without the collector."""
+
+    class Thing:
+        k = 2.0
+
+    box = SimpleNamespace(thing=Thing())
+    step = function(lambda x: x * box.thing.k)
+    gc.disable()
+    try:
+        step(hybrid.ones(3))
+        seen = weakref.ref(box.thing)
+        del box.thing
+        assert seen() is None
+    finally:
+        gc.enable()

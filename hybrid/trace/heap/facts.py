@@ -162,9 +162,9 @@ def same(a: Any, b: Any) -> bool:
     if not plain(a) or not plain(b):
         return False
     if issubclass(t, np.generic):
-        return scalar_key(a) == scalar_key(b)
+        return bool(scalar_key(a) == scalar_key(b))
     if issubclass(t, np.dtype):
-        return dtype_key(a) == dtype_key(b)
+        return bool(dtype_key(a) == dtype_key(b))
     return bool(a == b)
 
 

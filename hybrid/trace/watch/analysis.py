@@ -75,7 +75,9 @@ def analyse(function: Any, watch: Watch, args: list[Any]) -> Analysis:
             raise
         text = f"could not be followed ({type(error).__name__}: {error})"
         facts.why(text, Access(work.looking_at))
-    held, places_of = objects.versioned.held, objects.versioned.places_of
+    finally:
+        held, places_of = objects.versioned.held, objects.versioned.places_of
+        objects.part()
     return Analysis(
         watch, facts.found, facts.read, facts.where, facts.rooted, objects.loaded, held, places_of
     )

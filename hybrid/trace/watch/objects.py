@@ -64,6 +64,13 @@ class Objects:
         self.functions: dict[types.CodeType, list[Any]] = collections.defaultdict(list)
         self._reached: set[int] = set()
 
+    def part(self) -> None:
+        """Take the parts from each other, when all is found.
+
+        They refer to each other in a circle, so what the call used would live until the collector
+        comes; facts hold it weakly and are dropped when it dies."""
+        del self.classes, self.c_calls, self.versioned
+
     # ---- objects
     def reach(self, value: Any, access: Access, source: Any = None) -> Any:
         """A value was read out of source (None: a root that existed); gives it back."""
