@@ -151,8 +151,8 @@ def same(a: Any, b: Any) -> bool:
     if t is not type(b):
         return False
     if t is float:
-        equal = a == b and math.copysign(1, a) == math.copysign(1, b)
-        return bool(equal or (a != a and b != b))
+        equal: bool = a == b and math.copysign(1, a) == math.copysign(1, b)
+        return equal or (a != a and b != b)
     if t is complex:
         return same(a.real, b.real) and same(a.imag, b.imag)
     if t is tuple:
@@ -162,7 +162,7 @@ def same(a: Any, b: Any) -> bool:
     if not plain(a) or not plain(b):
         return False
     if issubclass(t, np.generic):
-        return bool(scalar_key(a) == scalar_key(b))
+        return scalar_key(a) == scalar_key(b)
     if issubclass(t, np.dtype):
         return bool(dtype_key(a) == dtype_key(b))
     return bool(a == b)
