@@ -228,103 +228,103 @@ def trusted(filename: str) -> bool:
     return filename.startswith((PACKAGE, NUMPY, "<frozen importlib", "<hybrid "))
 
 
-def immutable_type(t: type) -> bool:
+def immutable_type(cls: type) -> bool:
     """A type whose attributes cannot be set (C types)."""
-    return bool(t.__flags__ & IMMUTABLE)
+    return bool(cls.__flags__ & IMMUTABLE)
 
 
-def is_a(o: Any, kinds: Any) -> bool:
+def is_a(value: Any, kinds: Any) -> bool:
     """isinstance by the real class alone: `__class__` of an object may run its own code."""
-    return issubclass(type(o), kinds)
+    return issubclass(type(value), kinds)
 
 
-def plain(o: Any) -> bool:
+def plain(value: Any) -> bool:
     """An immutable value without identity or attributes of its own."""
-    t = type(o)
-    if id(t) in _PLAIN_IDS:
+    cls = type(value)
+    if id(cls) in _PLAIN_IDS:
         return True
-    if t is slice:
-        return plain(o.start) and plain(o.stop) and plain(o.step)
-    if issubclass(t, np.generic):
-        return (immutable_type(t) or id(t) in _ML_SCALARS) and t is not np.void
-    return issubclass(t, np.dtype) and o.names is None and o.subdtype is None
+    if cls is slice:
+        return plain(value.start) and plain(value.stop) and plain(value.step)
+    if issubclass(cls, np.generic):
+        return (immutable_type(cls) or id(cls) in _ML_SCALARS) and cls is not np.void
+    return issubclass(cls, np.dtype) and value.names is None and value.subdtype is None
 
 
-def is_tuple(x: Any) -> bool:
+def is_tuple(value: Any) -> bool:
     """A tuple or namedtuple that is read as a tuple and has no attributes beside its items."""
-    t = type(x)
-    if t is tuple or not issubclass(t, tuple):
-        return t is tuple
-    if t.__base__ is not tuple or t.__dictoffset__ or lookup(t, "_fields") is MISSING:
+    cls = type(value)
+    if cls is tuple or not issubclass(cls, tuple):
+        return cls is tuple
+    if cls.__base__ is not tuple or cls.__dictoffset__ or lookup(cls, "_fields") is MISSING:
         return False
-    return all(lookup(t, n) is getattr(tuple, n) for n in ("__iter__", "__len__", "__getitem__"))
+    return all(lookup(cls, n) is getattr(tuple, n) for n in ("__iter__", "__len__", "__getitem__"))
 
 
-def tame_key(k: Any) -> bool:
+def tame_key(key: Any) -> bool:
     """Whether hashing and comparing this dictionary key runs no code of a user."""
-    t = type(k)
-    if plain(k) or issubclass(t, Handle):
+    cls = type(key)
+    if plain(key) or issubclass(cls, Handle):
         return True
-    if t is tuple or t is frozenset:
-        return all(map(tame_key, k))
-    h, e = lookup(t, "__hash__"), lookup(t, "__eq__")
-    return (h is enum.Enum.__hash__ or type(h) is types.WrapperDescriptorType) and (
-        type(e) is types.WrapperDescriptorType
+    if cls is tuple or cls is frozenset:
+        return all(map(tame_key, key))
+    hashes, compares = lookup(cls, "__hash__"), lookup(cls, "__eq__")
+    return (hashes is enum.Enum.__hash__ or type(hashes) is types.WrapperDescriptorType) and (
+        type(compares) is types.WrapperDescriptorType
     )
 
 
-def lookup(t: type, name: str) -> Any:
+def lookup(cls: type, name: str) -> Any:
     """What the classes of t say about a name, without descriptors; MISSING when nothing."""
-    for c in _MRO(t):
-        names = class_names(c)
+    for base in _MRO(cls):
+        names = class_names(base)
         if name in names:
             return names[name]
     return MISSING
 
 
-def instance_dict(o: Any) -> dict[str, Any] | None:
+def instance_dict(holder: Any) -> dict[str, Any] | None:
     """The dictionary of an instance, without running a user's `__getattribute__`."""
-    if is_a(o, threading.local):
-        return threading.local.__getattribute__(o, "__dict__")  # type: ignore[no-any-return]
-    g = lookup(type(o), "__dict__")
-    if not is_a(g, MEMBERS):
+    if is_a(holder, threading.local):
+        return threading.local.__getattribute__(holder, "__dict__")  # type: ignore[no-any-return]
+    getter = lookup(type(holder), "__dict__")
+    if not is_a(getter, MEMBERS):
         return None
-    d = g.__get__(o)
-    return d if issubclass(type(d), dict) else None
+    entries = getter.__get__(holder)
+    return entries if issubclass(type(entries), dict) else None
 
 
-def _made_in_c(c: type) -> bool:
+def _made_in_c(cls: type) -> bool:
     """A class that no class statement made: it has fields beside its slots, or is immutable."""
-    if immutable_type(c):
+    if immutable_type(cls):
         return True
-    base = c.__base__
-    own = c.__basicsize__ - (base.__basicsize__ if base is not None else 0)
-    return own > 16 and "__slots__" not in c.__dict__
+    base = cls.__base__
+    fields = cls.__basicsize__ - (base.__basicsize__ if base is not None else 0)
+    return fields > 16 and "__slots__" not in cls.__dict__
 
 
-def unfollowed(t: type) -> type | None:
+def unfollowed(cls: type) -> type | None:
     """The C class of t whose content no fact describes, if any; holding a callable is harmless."""
-    for c in t.__mro__:
-        if c is not object and not issubclass(c, _FOLLOWED) and _made_in_c(c):
-            return None if c is t and lookup(c, "__call__") is not MISSING else c
+    for base in cls.__mro__:
+        if base is not object and not issubclass(base, _FOLLOWED) and _made_in_c(base):
+            return None if base is cls and lookup(base, "__call__") is not MISSING else base
     return None
 
 
-def pure_function(f: Any) -> bool:
+def pure_function(function: Any) -> bool:
     """A C function (no object's method) that reads only its arguments and changes nothing."""
-    module = getattr(f, "__module__", None)
+    module = getattr(function, "__module__", None)
     if module not in PURE_MODULES:
         return False
     names = IMPURE_BUILTINS if module == "builtins" else IMPURE_NUMPY if module else ()
-    return f.__name__ not in names
+    return function.__name__ not in names
 
 
-def pure_type_call(t: type) -> bool:
+def pure_type_call(cls: type) -> bool:
     """Making an instance of this C type has no effect beyond the new object."""
-    return not immutable_type(t) or t.__module__ in MAKERS
+    return not immutable_type(cls) or cls.__module__ in MAKERS
 
 
-def site_of(code: types.CodeType, at: int) -> str:
+def site_of(code: types.CodeType, offset: int) -> str:
     """`file:line` of an instruction."""
-    line = next((n for a, b, n in code.co_lines() if a <= at < b and n), code.co_firstlineno)
+    line = next((n for a, b, n in code.co_lines() if a <= offset < b and n), code.co_firstlineno)
     return f"{os.path.basename(code.co_filename)}:{line}"

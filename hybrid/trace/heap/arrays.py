@@ -19,42 +19,50 @@ FIELDS = "T dtype flags flat imag itemsize mT nbytes ndim real shape size stride
 ARRAY_FIELDS = frozenset(FIELDS.split())
 
 
-def dtype_key(d: np.dtype[Any]) -> Any:
+def dtype_key(dtype: np.dtype[Any]) -> Any:
     """A dtype with its unit, byte order, fields (names, titles, offsets), alignment, metadata."""
-    if d.names is None and d.subdtype is None and not d.metadata:
-        return d.str, d.byteorder, d.num, d.type.__name__
-    inner = None if d.subdtype is None else (dtype_key(d.subdtype[0]), d.subdtype[1])
-    fields = () if d.names is None else tuple([(n, *_field(d, n)) for n in d.names])
-    return d.str, d.itemsize, d.alignment, d.isalignedstruct, inner, fields, _metadata(d)
+    if dtype.names is None and dtype.subdtype is None and not dtype.metadata:
+        return dtype.str, dtype.byteorder, dtype.num, dtype.type.__name__
+    inner = None if dtype.subdtype is None else (dtype_key(dtype.subdtype[0]), dtype.subdtype[1])
+    fields = () if dtype.names is None else tuple([(n, *_field(dtype, n)) for n in dtype.names])
+    return (
+        dtype.str,
+        dtype.itemsize,
+        dtype.alignment,
+        dtype.isalignedstruct,
+        inner,
+        fields,
+        _metadata(dtype),
+    )
 
 
-def _field(d: np.dtype[Any], name: str) -> tuple[Any, ...]:
-    f: Any = d.fields
-    inner, offset, *title = f[name]
+def _field(dtype: np.dtype[Any], name: str) -> tuple[Any, ...]:
+    fields: Any = dtype.fields
+    inner, offset, *title = fields[name]
     return dtype_key(inner), offset, *map(_value, title)
 
 
-def _value(v: Any) -> Any:
+def _value(value: Any) -> Any:
     """A plain value by type and text; anything else equals nothing, not even itself later."""
-    return (type(v).__name__, repr(v)) if plain(v) else object()
+    return (type(value).__name__, repr(value)) if plain(value) else object()
 
 
-def _metadata(d: np.dtype[Any]) -> Any:
-    return tuple([(_value(k), _value(v)) for k, v in (d.metadata or {}).items()])
+def _metadata(dtype: np.dtype[Any]) -> Any:
+    return tuple([(_value(k), _value(v)) for k, v in (dtype.metadata or {}).items()])
 
 
-def array_key(a: Any) -> tuple[Any, ...]:
+def array_key(array: Any) -> tuple[Any, ...]:
     """An array: dtype, shape, memory layout, flags, content (the array must be `seen`)."""
-    return dtype_key(a.dtype), a.shape, a.strides, a.flags.num, a.tobytes()
+    return dtype_key(array.dtype), array.shape, array.strides, array.flags.num, array.tobytes()
 
 
-def scalar_key(x: Any) -> tuple[Any, ...]:
+def scalar_key(scalar: Any) -> tuple[Any, ...]:
     """A NumPy scalar: dtype and content."""
-    return dtype_key(x.dtype), x.tobytes()
+    return dtype_key(scalar.dtype), scalar.tobytes()
 
 
-def unseen(x: Any) -> str:
+def unseen(value: Any) -> str:
     """Why the key of an array or NumPy scalar would not describe it, or nothing."""
-    if x.dtype.hasobject:
+    if value.dtype.hasobject:
         return "a NumPy array of objects, whose content cannot be followed"
     return ""

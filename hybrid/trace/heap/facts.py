@@ -68,69 +68,73 @@ class Key(NamedTuple):
     key: Any
 
 
-def _grad(h: Any, key: Any) -> Any:
-    leaf = h._node
+def _grad(holder: Any, key: Any) -> Any:
+    leaf = holder._node
     return getattr(leaf, "grad", None)
 
 
-def type_items(o: Any) -> Any:
+def type_items(container: Any) -> Any:
     """Items (keys of a dict) of a built-in container, without running a subclass's methods."""
-    if type(o) is list or type(o) is tuple:
-        return o
+    if type(container) is list or type(container) is tuple:
+        return container
     for base in (collections.OrderedDict, dict, list, tuple, set, frozenset, collections.deque):
-        if is_a(o, base):
-            return list(base.__iter__(o))
-    return list(o)
+        if is_a(container, base):
+            return list(base.__iter__(container))
+    return list(container)
 
 
-def _attr(h: Any, k: str) -> Any:
+def _attr(holder: Any, key: str) -> Any:
     """An attribute without running a user's code: what only such code could say is MISSING."""
-    c, d = lookup(type(h), k), instance_dict(h)
-    if is_a(c, MEMBERS):
-        return c.__get__(h)
-    if d is not None and k in d:
-        return d[k]
-    getter = MISSING if c is MISSING else lookup(type(c), "__get__")
+    found, entries = lookup(type(holder), key), instance_dict(holder)
+    if is_a(found, MEMBERS):
+        return found.__get__(holder)
+    if entries is not None and key in entries:
+        return entries[key]
+    getter = MISSING if found is MISSING else lookup(type(found), "__get__")
     if getter is MISSING:
-        return c
-    kept = type(getter) is types.WrapperDescriptorType and not is_a(c, property)
-    return c.__get__(h, type(h)) if kept else MISSING
+        return found
+    kept = type(getter) is types.WrapperDescriptorType and not is_a(found, property)
+    return found.__get__(holder, type(holder)) if kept else MISSING
 
 
-def _method(h: Any, k: str) -> Any:
+def _method(holder: Any, key: str) -> Any:
     """The function behind a bound method."""
-    d = instance_dict(h)
-    v = d[k] if d is not None and k in d else lookup(type(h), k)
-    return v.__func__ if type(v) is types.MethodType else v
+    entries = instance_dict(holder)
+    found = entries[key] if entries is not None and key in entries else lookup(type(holder), key)
+    return found.__func__ if type(found) is types.MethodType else found
 
 
-def _nd(h: Any, key: Any) -> Any:
-    if is_a(h, np.dtype):
-        return dtype_key(h)
-    return array_key(h) if is_a(h, np.ndarray) else scalar_key(h)
+def _nd(holder: Any, key: Any) -> Any:
+    if is_a(holder, np.dtype):
+        return dtype_key(holder)
+    return array_key(holder) if is_a(holder, np.ndarray) else scalar_key(holder)
 
 
 _FETCH: dict[FactKind, Callable[[Any, Any], Any]] = {
-    "cell": lambda h, k: h.cell_contents,
-    "item": lambda h, k: dict.get(h, k, MISSING) if is_a(h, dict) else type_items(h)[k],
-    "entry": lambda h, k: list(dict.values(h))[k],  # by position: no key is hashed or compared
+    "cell": lambda holder, key: holder.cell_contents,
+    "item": lambda holder, key: (
+        dict.get(holder, key, MISSING) if is_a(holder, dict) else type_items(holder)[key]
+    ),
+    "entry": lambda holder, key: list(dict.values(holder))[
+        key
+    ],  # by position: no key is hashed or compared
     "attr": _attr,
-    "member": lambda h, k: k.__get__(h),  # a field of a C object
-    "slot": lambda h, k: instance_dict(h)[k],  # type: ignore[index]  # an entry, no descriptor runs
-    "dict": lambda h, k: instance_dict(h),
+    "member": lambda holder, key: key.__get__(holder),  # a field of a C object
+    "slot": lambda holder, key: instance_dict(holder)[key],  # type: ignore[index]  # an entry, no descriptor runs
+    "dict": lambda holder, key: instance_dict(holder),
     "meth": _method,
     "tattr": lookup,
-    "len": lambda h, k: len(type_items(h)),
-    "abc": lambda h, k: abc.get_cache_token(),
-    "tlen": lambda h, k: len(class_names(h)),
-    "mro": lambda h, k: type.__dict__["__mro__"].__get__(h),
-    "type": lambda h, k: type(h),
-    "keys": lambda h, k: tuple(type_items(h)),
-    "set": lambda h, k: tuple(type_items(h)),
+    "len": lambda holder, key: len(type_items(holder)),
+    "abc": lambda holder, key: abc.get_cache_token(),
+    "tlen": lambda holder, key: len(class_names(holder)),
+    "mro": lambda holder, key: type.__dict__["__mro__"].__get__(holder),
+    "type": lambda holder, key: type(holder),
+    "keys": lambda holder, key: tuple(type_items(holder)),
+    "set": lambda holder, key: tuple(type_items(holder)),
     "nd": _nd,
-    "version": lambda h, k: (h._version, getattr(h, "training", None)),
+    "version": lambda holder, key: (holder._version, getattr(holder, "training", None)),
     "grad": _grad,
-    "patched": lambda h, k: h.changed(),
+    "patched": lambda holder, key: holder.changed(),
 }
 KINDS = tuple(_FETCH)
 
@@ -143,29 +147,29 @@ def fetch(kind: FactKind, holder: Any, key: Any) -> Any:
         return MISSING
 
 
-def same(a: Any, b: Any) -> bool:
+def same(first: Any, second: Any) -> bool:
     """Equal in type and bits, objects by identity.  NaN equals NaN; 0.0 is neither -0.0 nor 0."""
-    if a is b:
+    if first is second:
         return True
-    t = type(a)
-    if t is not type(b):
+    cls = type(first)
+    if cls is not type(second):
         return False
-    if t is float:
-        equal: bool = a == b and math.copysign(1, a) == math.copysign(1, b)
-        return equal or (a != a and b != b)
-    if t is complex:
-        return same(a.real, b.real) and same(a.imag, b.imag)
-    if t is tuple:
-        return len(a) == len(b) and all(map(same, a, b))
-    if t is slice or t is range:
-        return all(same(getattr(a, n), getattr(b, n)) for n in ("start", "stop", "step"))
-    if not plain(a) or not plain(b):
+    if cls is float:
+        equal: bool = first == second and math.copysign(1, first) == math.copysign(1, second)
+        return equal or (first != first and second != second)
+    if cls is complex:
+        return same(first.real, second.real) and same(first.imag, second.imag)
+    if cls is tuple:
+        return len(first) == len(second) and all(map(same, first, second))
+    if cls is slice or cls is range:
+        return all(same(getattr(first, n), getattr(second, n)) for n in ("start", "stop", "step"))
+    if not plain(first) or not plain(second):
         return False
-    if issubclass(t, np.generic):
-        return scalar_key(a) == scalar_key(b)
-    if issubclass(t, np.dtype):
-        return bool(dtype_key(a) == dtype_key(b))
-    return bool(a == b)
+    if issubclass(cls, np.generic):
+        return scalar_key(first) == scalar_key(second)
+    if issubclass(cls, np.dtype):
+        return bool(dtype_key(first) == dtype_key(second))
+    return bool(first == second)
 
 
 _STRONG = (types.FunctionType, type, types.ModuleType, types.CodeType, types.BuiltinFunctionType)
@@ -176,68 +180,68 @@ class Holder:
 
     __slots__ = ("ref", "strong", "id")
 
-    def __init__(self, o: Any, dead: Callable[[Any], None] | None = None) -> None:
-        self.id, self.strong, self.ref = id(o), o, None
-        if not is_a(o, _STRONG) and not plain(o) and type(o).__weakrefoffset__:
-            self.ref, self.strong = weakref.ref(o, dead), None
+    def __init__(self, value: Any, dead: Callable[[Any], None] | None = None) -> None:
+        self.id, self.strong, self.ref = id(value), value, None
+        if not is_a(value, _STRONG) and not plain(value) and type(value).__weakrefoffset__:
+            self.ref, self.strong = weakref.ref(value, dead), None
 
     def get(self) -> Any:
         """The object, or MISSING when it died."""
         if self.ref is None:
             return self.strong
-        o = self.ref()
-        return MISSING if o is None else o
+        value = self.ref()
+        return MISSING if value is None else value
 
 
-def describe(key: Key, holder: Any, who: str = "") -> str:
-    """A place in words, for retrace messages; `who`: what to call the holder, if more is known
+def describe(key: Key, holder: Any, owner: str = "") -> str:
+    """A place in words, for retrace messages; `owner`: what to call the holder, if more is known
     than its type."""
-    who = who or called(holder)
+    owner = owner or called(holder)
     if key.kind in ("item", "attr", "slot", "tattr", "dict", "member"):
-        return expression(key, holder, who)
+        return expression(key, holder, owner)
     name = key.key if isinstance(key.key, str) else ""
     return {
         "cell": f"the variable {name}",
-        "entry": f"an item of {who}",
-        "meth": f"method {who}.{name}",
-        "len": f"len of {who}",
+        "entry": f"an item of {owner}",
+        "meth": f"method {owner}.{name}",
+        "len": f"len of {owner}",
         "abc": "an abstract base class registration",
-        "tlen": f"the attributes of class {who}",
-        "mro": f"the bases of class {who}",
-        "type": f"the class of a {who}",
-        "keys": f"the keys of {who}",
-        "set": f"the items of {who}",
+        "tlen": f"the attributes of class {owner}",
+        "mro": f"the bases of class {owner}",
+        "type": f"the class of a {owner}",
+        "keys": f"the keys of {owner}",
+        "set": f"the items of {owner}",
         "nd": f"the content of a NumPy {type(holder).__name__}",
-        "version": f"the structure of a {who}",
+        "version": f"the structure of a {owner}",
         "grad": "the gradient of a tensor",
         "patched": "hybrid's own functions",
     }[key.kind]
 
 
-def expression(key: Key, holder: Any, who: str) -> str:
+def expression(key: Key, holder: Any, owner: str) -> str:
     """A place as Python text; objects are named by their type, no user code runs."""
     name = key.key
     if key.kind == "cell":
         return str(name)
     if key.kind == "member":
-        return f"{who}.{getattr(name, '__name__', name)}"
+        return f"{owner}.{getattr(name, '__name__', name)}"
     if key.kind != "item":
-        return f"{who}.{'__dict__' if key.kind == 'dict' else name}"
+        return f"{owner}.{'__dict__' if key.kind == 'dict' else name}"
     if is_namespace(holder) and isinstance(name, str):
-        return f"{who}.{name}"
+        return f"{owner}.{name}"
     known = plain(name) and not is_a(name, np.generic)
-    return f"{who}[{repr(name) if known else called(name)}]"
+    return f"{owner}[{repr(name) if known else called(name)}]"
 
 
-def called(o: Any) -> str:
+def called(value: Any) -> str:
     """What an object is called: its own name where it has one, else its type's."""
-    if is_a(o, (type, types.FunctionType)):
-        return str(o.__name__)
-    if is_a(o, types.ModuleType):
-        return str((instance_dict(o) or {}).get("__name__", "?"))
-    return str(o["__name__"]) if is_namespace(o) else type(o).__name__
+    if is_a(value, (type, types.FunctionType)):
+        return str(value.__name__)
+    if is_a(value, types.ModuleType):
+        return str((instance_dict(value) or {}).get("__name__", "?"))
+    return str(value["__name__"]) if is_namespace(value) else type(value).__name__
 
 
-def is_namespace(o: Any) -> bool:
+def is_namespace(value: Any) -> bool:
     """Whether a dict holds the names of a module."""
-    return type(o) is dict and "__name__" in o and "__spec__" in o
+    return type(value) is dict and "__name__" in value and "__spec__" in value

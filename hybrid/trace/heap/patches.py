@@ -52,19 +52,25 @@ class Namespaces:
 
     def _module(self, space: dict[str, Any], names: tuple[str, ...], depth: int) -> None:
         self.dicts[id(space)] = space
-        for n in names:
-            if n in space:
-                v = self.names[id(space), n] = space[n]
-                if isinstance(v, types.ModuleType) and depth < DEPTH and _is_own(v.__name__):
-                    self._module(v.__dict__, names, depth + 1)
-            elif n in builtins.__dict__:
-                self.names[id(space), n] = MISSING
+        for name in names:
+            if name in space:
+                value = self.names[id(space), name] = space[name]
+                if (
+                    isinstance(value, types.ModuleType)
+                    and depth < DEPTH
+                    and _is_own(value.__name__)
+                ):
+                    self._module(value.__dict__, names, depth + 1)
+            elif name in builtins.__dict__:
+                self.names[id(space), name] = MISSING
 
-    def add_class(self, t: type) -> None:
+    def add_class(self, cls: type) -> None:
         """A class of hybrid's, or with one among its bases, whose methods were looked up."""
-        for c in t.__mro__:
-            if _is_own(c.__module__) and c not in self.classes:
-                self.classes[c] = {n: v for n, v in list(vars(c).items()) if n not in INTERNAL}
+        for base in cls.__mro__:
+            if _is_own(base.__module__) and base not in self.classes:
+                self.classes[base] = {
+                    n: v for n, v in list(vars(base).items()) if n not in INTERNAL
+                }
 
     def foreign(self) -> list[types.FunctionType]:
         """Functions of the user that stand where hybrid's stood."""
@@ -116,17 +122,17 @@ class Namespaces:
         return marks or None
 
     def _replaced(self) -> str | None:
-        for (d, n), v in self.names.items():
-            if self.dicts[d].get(n, MISSING) is not v:
-                return f"{self.dicts[d].get('__name__', '?')}.{n}"
-        for c, found in self.classes.items():
-            now = vars(c)
-            for n, v in found.items():
-                if now.get(n, MISSING) is not v and (id(c), n) not in self.skip:
-                    return f"{c.__qualname__}.{n}"
-            for n in now:
-                if n not in found and n not in INTERNAL and (id(c), n) not in self.skip:
-                    return f"{c.__qualname__}.{n}"
+        for (space, name), value in self.names.items():
+            if self.dicts[space].get(name, MISSING) is not value:
+                return f"{self.dicts[space].get('__name__', '?')}.{name}"
+        for cls, found in self.classes.items():
+            names = vars(cls)
+            for name, value in found.items():
+                if names.get(name, MISSING) is not value and (id(cls), name) not in self.skip:
+                    return f"{cls.__qualname__}.{name}"
+            for name in names:
+                if name not in found and name not in INTERNAL and (id(cls), name) not in self.skip:
+                    return f"{cls.__qualname__}.{name}"
         return None
 
 

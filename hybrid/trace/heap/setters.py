@@ -46,13 +46,13 @@ class Put(NamedTuple):
     write: Callable[[Any, Any, Any], None]
     target: Any = None
 
-    def __call__(self, holder: Any, key: Any, t: Any) -> None:
-        self.write(holder if self.target is None else self.target, key, t)
+    def __call__(self, holder: Any, key: Any, tensor: Any) -> None:
+        self.write(holder if self.target is None else self.target, key, tensor)
 
 
-def written_in_python(t: type, name: str) -> bool:
+def written_in_python(cls: type, name: str) -> bool:
     """Whether this special method of a class is a Python function."""
-    return isinstance(lookup(t, name), types.FunctionType)
+    return isinstance(lookup(cls, name), types.FunctionType)
 
 
 def putter(kind: str, holder: Any, key: Any, value: Any) -> Put | None:
@@ -67,58 +67,58 @@ def putter(kind: str, holder: Any, key: Any, value: Any) -> Put | None:
     return _class_attribute(holder, key, value) if kind == "tattr" else None
 
 
-def _set_cell(cell: Any, _: Any, t: Any) -> None:
-    cell.cell_contents = t
+def _set_cell(cell: Any, _: Any, tensor: Any) -> None:
+    cell.cell_contents = tensor
 
 
-def _into_dict(o: Any, name: str, t: Any) -> None:
-    dict.__setitem__(instance_dict(o), name, t)  # type: ignore[index]
+def _into_dict(holder: Any, name: str, tensor: Any) -> None:
+    dict.__setitem__(instance_dict(holder), name, tensor)  # type: ignore[index]
 
 
-def _attribute(kind: str, o: Any, name: str, value: Any) -> Put | None:
-    t = type(o)
-    found = lookup(t, name)
+def _attribute(kind: str, holder: Any, name: str, value: Any) -> Put | None:
+    cls = type(holder)
+    found = lookup(cls, name)
     if isinstance(found, types.MemberDescriptorType) and kind == "attr":
-        mine = not immutable_type(found.__objclass__) and _slot(found, o) is value
+        mine = not immutable_type(found.__objclass__) and _slot(found, holder) is value
         return Put(("slot",), _set_slot(found)) if mine else None
-    d = instance_dict(o)
-    if isinstance(d, dict) and dict.get(d, name, MISSING) is value:
+    entries = instance_dict(holder)
+    if isinstance(entries, dict) and dict.get(entries, name, MISSING) is value:
         if found is not MISSING and hasattr(type(found), "__set__"):
             return Put(("dict",), _into_dict)
-        write = _set_attribute(t)
+        write = _set_attribute(cls)
         return None if write is None else Put(("dict",), write)
-    return _class_attribute(t, name, value) if found is value else None
+    return _class_attribute(cls, name, value) if found is value else None
 
 
-def _slot(member: Any, o: Any) -> Any:
+def _slot(member: Any, holder: Any) -> Any:
     try:
-        return member.__get__(o)
+        return member.__get__(holder)
     except AttributeError:
         return MISSING
 
 
 def _set_slot(member: Any) -> Callable[[Any, Any, Any], None]:
-    def write(o: Any, _: Any, t: Any) -> None:
-        member.__set__(o, t)
+    def write(holder: Any, _: Any, tensor: Any) -> None:
+        member.__set__(holder, tensor)
 
     return write
 
 
-def _set_attribute(t: type) -> Any:
+def _set_attribute(cls: type) -> Any:
     """The C function that stores attributes of instances of t, past methods of its classes."""
-    if t is threading.local:
+    if cls is threading.local:
         return threading.local.__setattr__
-    for c in t.__mro__:
-        if immutable_type(c) and "__setattr__" in c.__dict__:
-            return c.__dict__["__setattr__"] if c in _SET_ATTRIBUTE else None
+    for base in cls.__mro__:
+        if immutable_type(base) and "__setattr__" in base.__dict__:
+            return base.__dict__["__setattr__"] if base in _SET_ATTRIBUTE else None
     return None
 
 
 def _class_attribute(cls: type, name: str, value: Any) -> Put | None:
     """The class that holds the value is the one that was stored to."""
-    for c in cls.__mro__:
-        if name in c.__dict__:
-            if c.__dict__[name] is not value or immutable_type(c):
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            if base.__dict__[name] is not value or immutable_type(base):
                 return None
-            return Put(("class", id(c)), type.__setattr__, c)
+            return Put(("class", id(base)), type.__setattr__, base)
     return None

@@ -58,70 +58,70 @@ class Leaves:
         self.objects: list[Any] = []
         self.sig: list[Any] = []
 
-    def add(self, x: Any, level: int = 0) -> None:
+    def add(self, value: Any, level: int = 0) -> None:
         """Append the description of x."""
-        t, sig = type(x), self.sig
-        if issubclass(t, Handle):
-            self.tensors.append(x)
-            sig.append(x._a)
-            sig.append(type(x._node))
-        elif t is float:
-            sig.append((t, _pack(x)))
-        elif t is complex:
-            sig.append((t, _pack(x.real), _pack(x.imag)))
-        elif id(t) in _PLAIN:
-            sig.append((t, x))
-        elif t is list or t is tuple:
-            sig.append((t, len(x)))
-            self._items(x, level)
-        elif t is dict:
-            self._dict(x, level)
-        elif t is slice or t is range:
-            sig.append(t)
-            self._items((x.start, x.stop, x.step), level)
-        elif t is np.ndarray:
-            self._array(x)
-        elif is_tuple(x):
-            sig.append((_OBJECT, id(t), tuple.__len__(x)))
-            self.objects.append(t)
-            self._items(tuple.__iter__(x), level)
+        cls, signature = type(value), self.sig
+        if issubclass(cls, Handle):
+            self.tensors.append(value)
+            signature.append(value._a)
+            signature.append(type(value._node))
+        elif cls is float:
+            signature.append((cls, _pack(value)))
+        elif cls is complex:
+            signature.append((cls, _pack(value.real), _pack(value.imag)))
+        elif id(cls) in _PLAIN:
+            signature.append((cls, value))
+        elif cls is list or cls is tuple:
+            signature.append((cls, len(value)))
+            self._items(value, level)
+        elif cls is dict:
+            self._dict(value, level)
+        elif cls is slice or cls is range:
+            signature.append(cls)
+            self._items((value.start, value.stop, value.step), level)
+        elif cls is np.ndarray:
+            self._array(value)
+        elif is_tuple(value):
+            signature.append((_OBJECT, id(cls), tuple.__len__(value)))
+            self.objects.append(cls)
+            self._items(tuple.__iter__(value), level)
         else:
-            self._object(x)
+            self._object(value)
 
     def _items(self, items: Any, level: int) -> None:
         if level > MAX_LEVEL:
             raise _Unfit(NESTED)
-        for v in items:
-            self.add(v, level + 1)
+        for item in items:
+            self.add(item, level + 1)
 
-    def _dict(self, x: dict[Any, Any], level: int = 0) -> None:
-        self.sig.append((dict, len(x)))
+    def _dict(self, mapping: dict[Any, Any], level: int = 0) -> None:
+        self.sig.append((dict, len(mapping)))
         if level > MAX_LEVEL:
             raise _Unfit(NESTED)
-        for k, v in x.items():
-            self.add(k, level + 1)
-            self.add(v, level + 1)
+        for key, value in mapping.items():
+            self.add(key, level + 1)
+            self.add(value, level + 1)
 
-    def _array(self, x: Any) -> None:
-        why = UNCHECKED if x.nbytes > MAX_INLINE else unseen(x)
+    def _array(self, array: Any) -> None:
+        why = UNCHECKED if array.nbytes > MAX_INLINE else unseen(array)
         if why:
-            raise _Unfit(why if x.nbytes > MAX_INLINE else f"gets {why}")
-        self.sig.append((np.ndarray, array_key(x)))
+            raise _Unfit(why if array.nbytes > MAX_INLINE else f"gets {why}")
+        self.sig.append((np.ndarray, array_key(array)))
 
-    def _object(self, x: Any) -> None:
-        t = type(x)
-        if issubclass(t, np.dtype) and plain(x):
-            self.sig.append((np.dtype, dtype_key(x)))
-        elif issubclass(t, np.generic) and (plain(x) or t is np.void and not unseen(x)):
-            self.sig.append((np.generic, scalar_key(x)))
+    def _object(self, value: Any) -> None:
+        cls = type(value)
+        if issubclass(cls, np.dtype) and plain(value):
+            self.sig.append((np.dtype, dtype_key(value)))
+        elif issubclass(cls, np.generic) and (plain(value) or cls is np.void and not unseen(value)):
+            self.sig.append((np.generic, scalar_key(value)))
         else:
-            self.sig.append((_OBJECT, id(x)))
-            self.objects.append(x)
+            self.sig.append((_OBJECT, id(value)))
+            self.objects.append(value)
 
 
-def unchecked(sig: tuple[Any, ...]) -> str:
+def unchecked(signature: tuple[Any, ...]) -> str:
     """Why no signature describes a call's arguments, or nothing."""
-    return sig[1] if len(sig) == 2 and sig[0] is _UNFIT else ""
+    return signature[1] if len(signature) == 2 and signature[0] is _UNFIT else ""
 
 
 def signature_of(
@@ -130,48 +130,48 @@ def signature_of(
     """(hashable signature, distinct tensors, objects known by identity) of a call."""
     leaves = Leaves()
     try:
-        for a in args:
-            leaves.add(a)
+        for value in args:
+            leaves.add(value)
         if kwargs:
             leaves._dict(kwargs)
-    except _Unfit as e:
-        return (_UNFIT, str(e)), [], []
-    ts = leaves.tensors
-    distinct = {id(t): t for t in ts}
-    sig = leaves.sig
-    sig.append(grad_enabled())
-    if len(distinct) != len(ts):  # which arguments are one tensor
+    except _Unfit as error:
+        return (_UNFIT, str(error)), [], []
+    tensors = leaves.tensors
+    distinct = {id(t): t for t in tensors}
+    signature = leaves.sig
+    signature.append(grad_enabled())
+    if len(distinct) != len(tensors):  # which arguments are one tensor
         first: dict[int, int] = {}
-        sig.append(tuple([first.setdefault(id(t), i) for i, t in enumerate(ts)]))
-        ts = list(distinct.values())
-    return tuple(sig), ts, leaves.objects
+        signature.append(tuple([first.setdefault(id(t), i) for i, t in enumerate(tensors)]))
+        tensors = list(distinct.values())
+    return tuple(signature), tensors, leaves.objects
 
 
 def with_defaults(
-    fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The call with every parameter spelled out: defaults filled in, keywords in their places.
 
     A call that does not fit is returned as it is (Python raises its own error)."""
-    if not isinstance(fn, types.FunctionType):
+    if not isinstance(function, types.FunctionType):
         return args, kwargs
-    code = fn.__code__
-    n, given = code.co_argcount, len(args)
-    if not kwargs and given >= n and not code.co_kwonlyargcount:
+    code = function.__code__
+    count, given = code.co_argcount, len(args)
+    if not kwargs and given >= count and not code.co_kwonlyargcount:
         return args, kwargs
-    names, defaults = code.co_varnames, fn.__defaults__ or ()
+    names, defaults = code.co_varnames, function.__defaults__ or ()
     full, left = list(args), dict(kwargs)
-    for i in range(given, n):
-        if i >= code.co_posonlyargcount and names[i] in left:
-            full.append(left.pop(names[i]))
-        elif i - n + len(defaults) >= 0:
-            full.append(defaults[i - n + len(defaults)])
+    for index in range(given, count):
+        if index >= code.co_posonlyargcount and names[index] in left:
+            full.append(left.pop(names[index]))
+        elif index - count + len(defaults) >= 0:
+            full.append(defaults[index - count + len(defaults)])
         else:
             return args, kwargs
     ordered = {}
-    for name in names[n : n + code.co_kwonlyargcount]:
+    for name in names[count : count + code.co_kwonlyargcount]:
         if name in left:
             ordered[name] = left.pop(name)
-        elif fn.__kwdefaults__ and name in fn.__kwdefaults__:
-            ordered[name] = fn.__kwdefaults__[name]
+        elif function.__kwdefaults__ and name in function.__kwdefaults__:
+            ordered[name] = function.__kwdefaults__[name]
     return tuple(full), {**ordered, **left}

@@ -182,12 +182,12 @@ class Watch:
     # A hook must not raise: Python would drop it, and an exception at the exit of a lock would
     # leave the lock taken.  What arrives meanwhile arrives again when the hook has returned.
     @critical
-    def _trace(self, frame: types.FrameType, event: str, arg: Any) -> Any:
+    def _trace(self, frame: types.FrameType, event: str, value: Any) -> Any:
         late = next_ = None
         try:
-            next_ = self._line(frame, event, arg)
-        except BaseException as e:
-            late = self._caught(e, frame)
+            next_ = self._line(frame, event, value)
+        except BaseException as error:
+            late = self._caught(error, frame)
         if PENDING and not trusted(frame.f_code.co_filename):
             numbers = PENDING[:]
             del PENDING[:]
@@ -197,7 +197,7 @@ class Watch:
         return next_
 
     @critical
-    def _profile(self, frame: types.FrameType, event: str, arg: Any) -> None:
+    def _profile(self, frame: types.FrameType, event: str, value: Any) -> None:
         late, quiet = None, self._quiet
         try:
             if id(frame.f_code) in quiet:
@@ -206,9 +206,9 @@ class Watch:
                 back = frame.f_back
                 if back is not None and id(back.f_code) in quiet:
                     return
-            self._event(frame, event, arg)
-        except BaseException as e:
-            late = self._caught(e, frame)
+            self._event(frame, event, value)
+        except BaseException as error:
+            late = self._caught(error, frame)
         if PENDING and not trusted(frame.f_code.co_filename):
             numbers = PENDING[:]
             del PENDING[:]
@@ -228,7 +228,7 @@ class Watch:
         )
         return type("Late", (), {"__getitem__": staticmethod(send)})()
 
-    def _line(self, frame: types.FrameType, event: str, arg: Any) -> Any:
+    def _line(self, frame: types.FrameType, event: str, value: Any) -> Any:
         if event == "opcode":
             self.executed[frame.f_code].add(frame.f_lasti)
             return self._trace
@@ -237,14 +237,14 @@ class Watch:
         if event == "call" and uncertain(frame.f_code):
             frame.f_trace_opcodes = True
         self.lines[frame.f_code].add(frame.f_lineno)
-        if event == "exception" and issubclass(arg[0], IndexOutOfRange):
+        if event == "exception" and issubclass(value[0], IndexOutOfRange):
             self.why(
                 "goes on after an index error that depends on data",
                 f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}",
             )
         return self._trace
 
-    def _event(self, frame: types.FrameType, event: str, arg: Any) -> None:
+    def _event(self, frame: types.FrameType, event: str, value: Any) -> None:
         if event == "c_return":
             return
         if event == "return":
@@ -255,10 +255,10 @@ class Watch:
                 and back not in self._shadow
             ):
                 held = self.returns[back.f_code, back.f_lasti]
-                if not held or held[-1] is not arg:
-                    held.append(arg)
-                    if isinstance(arg, Handle):
-                        self.kept[id(arg)] += 1
+                if not held or held[-1] is not value:
+                    held.append(value)
+                    if isinstance(value, Handle):
+                        self.kept[id(value)] += 1
             return
         code = frame.f_code
         if trusted(code.co_filename):
@@ -271,7 +271,7 @@ class Watch:
         elif event == "call":
             self._call(frame)
         elif event == "c_call" and frame not in self._shadow:
-            self._c_call(frame, code, arg)
+            self._c_call(frame, code, value)
 
     def _trusted_call(self, frame: types.FrameType, code: Code) -> None:
         """Hybrid's or NumPy's code is entered: note that it ran, or which tensor it looks at."""
@@ -280,9 +280,9 @@ class Watch:
         if id(code) not in self._methods:
             self._quiet[id(code)] = code
             return
-        me = frame.f_locals[code.co_varnames[0]]
-        if isinstance(me, Handle):
-            self.looked[id(me)] = me
+        tensor = frame.f_locals[code.co_varnames[0]]
+        if isinstance(tensor, Handle):
+            self.looked[id(tensor)] = tensor
 
     def _call(self, frame: types.FrameType) -> None:
         code, back = frame.f_code, frame.f_back
@@ -313,21 +313,21 @@ class Watch:
         space = self.globals[code]
         if not any(g is frame.f_globals for g in space):
             space.append(frame.f_globals)
-        loc = dict(frame.f_locals)
-        zero = loc.get(".0")
+        variables = dict(frame.f_locals)
+        zero = variables.get(".0")
         if zero is not None and hasattr(zero, "__reduce__") and "_iterator" in type(zero).__name__:
-            loc[".0"] = zero.__reduce__()[1][0]  # a comprehension's list, not its iterator
-        self.frames[code].append(loc)
+            variables[".0"] = zero.__reduce__()[1][0]  # a comprehension's list, not its iterator
+        self.frames[code].append(variables)
 
-    def _c_call(self, frame: types.FrameType, code: Code, fn: Any) -> None:
-        owner = fn.__self__
-        if (owner is None or isinstance(owner, types.ModuleType)) and not pure_function(fn):
-            self._stop(f"calls {getattr(fn, '__module__', '?')}.{fn.__name__}", frame)
+    def _c_call(self, frame: types.FrameType, code: Code, function: Any) -> None:
+        owner = function.__self__
+        if (owner is None or isinstance(owner, types.ModuleType)) and not pure_function(function):
+            self._stop(f"calls {getattr(function, '__module__', '?')}.{function.__name__}", frame)
             TURN.others_go_on()
-            if getattr(fn, "__module__", None) == "_signal":
+            if getattr(function, "__module__", None) == "_signal":
                 give_back()  # it sees the user's handlers
             return
         if type(owner) in _WAITING:
             TURN.others_go_on()
-        key = code, frame.f_lasti, id(fn if owner is None else owner), fn.__name__
-        self.ccalls[key] = (code, frame.f_lasti, fn, frame.f_lineno)
+        key = code, frame.f_lasti, id(function if owner is None else owner), function.__name__
+        self.ccalls[key] = (code, frame.f_lasti, function, frame.f_lineno)

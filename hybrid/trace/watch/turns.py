@@ -26,10 +26,10 @@ class Turn:
 
     def take(self, function: Any) -> bool:
         """Get the turn if nobody has it; given back by ``TURN.owner = 0``."""
-        me = threading.get_ident()
+        thread = threading.get_ident()
         if self.owner:
             return False
-        self.owner, self.function = me, function
+        self.owner, self.function = thread, function
         return True
 
     def others_go_on(self) -> None:
