@@ -123,17 +123,17 @@ class Summary:
         self.names: dict[Expr, int] = {}
         self.unknown: str | None = None
 
-    def call(self, at: int) -> Call:
+    def call(self, offset: int) -> Call:
         """The call of an instruction; of nothing where it calls nothing."""
-        return self.calls.get(at, _NO_CALL)
+        return self.calls.get(offset, _NO_CALL)
 
 
 _NO_CALL = Call(EMPTY, Args())
 
 
-def one(expr: Expr) -> Slot:
+def one(expression: Expr) -> Slot:
     """The set of this expression alone."""
-    return frozenset((expr,))
+    return frozenset((expression,))
 
 
 def named(kind: Named, name: str) -> Expr:
@@ -146,9 +146,9 @@ def constant(value: Any) -> Expr:
     return Expr("const", None, value)
 
 
-def called_at(at: int) -> Slot:
+def called_at(offset: int) -> Slot:
     """What the instruction at this offset gives."""
-    return frozenset((Expr("call", None, None, at),))
+    return frozenset((Expr("call", None, None, offset),))
 
 
 def bounded(found: Iterable[Expr]) -> Slot:
@@ -164,11 +164,11 @@ def join(first: Slot, second: Slot) -> Slot:
     return bounded(first | second)
 
 
-def depth(expr: Expr) -> int:
+def depth(expression: Expr) -> int:
     """How many expressions are inside each other."""
     count = 1
-    while expr.base is not None:
-        expr, count = expr.base, count + 1
+    while expression.base is not None:
+        expression, count = expression.base, count + 1
     return count
 
 

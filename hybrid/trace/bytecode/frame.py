@@ -73,15 +73,15 @@ class Frame:
 
     def enter(self, number: int) -> dis.Instruction:
         """Go to an instruction; an exception in it may reach its handlers."""
-        ins, self.now = self.instructions[number], number
+        instruction, self.now = self.instructions[number], number
         for entry in self.table:
-            if entry.start <= ins.offset < entry.end:
+            if entry.start <= instruction.offset < entry.end:
                 kept = list(self.states[number][: entry.depth])
                 # the exception, and below it the offset where it happened (`lasti`)
                 raised = [TOPS] * (entry.depth - len(kept) + 1 + entry.lasti)
                 self.flow(self.index[entry.target], kept + raised)
         self.stack, self.goes = list(self.states[number]), [number + 1]
-        return ins
+        return instruction
 
     def flow(self, number: int, stack: list[Slot]) -> None:
         """Control may reach an instruction with this stack."""
@@ -98,9 +98,9 @@ class Frame:
             self.states[number] = new
             self.work.append(number)
 
-    def target(self, ins: dis.Instruction) -> int:
+    def target(self, instruction: dis.Instruction) -> int:
         """The instruction that a jump goes to."""
-        return self.index[ins.argval]
+        return self.index[instruction.argval]
 
     # ---- stack and variables
     def drop(self, count: int) -> None:
@@ -116,15 +116,15 @@ class Frame:
         self.drop(count)
         return slots
 
-    def result(self, ins: dis.Instruction) -> None:
+    def result(self, instruction: dis.Instruction) -> None:
         """Push what this instruction gives."""
-        self.stack.append(called_at(ins.offset))
+        self.stack.append(called_at(instruction.offset))
 
     def read_name(self, name: Expr) -> None:
         """A name is read here."""
         self.summary.reads.add(name)
-        at = self.instructions[self.now].offset
-        self.summary.names[name] = min(at, self.summary.names.get(name, at))
+        offset = self.instructions[self.now].offset
+        self.summary.names[name] = min(offset, self.summary.names.get(name, offset))
 
     def cell(self, name: str) -> Slot:
         """A variable that lives in a cell."""
@@ -143,28 +143,32 @@ class Frame:
         self.variables[name] = join(self.variables[name], value)
 
     # ---- expressions of expressions
-    def derive(self, kind: Derived, slot: Iterable[Expr], key: Any, at: int) -> Slot:
+    def derive(self, kind: Derived, slot: Iterable[Expr], key: Any, offset: int) -> Slot:
         """Expressions derived from those of a slot, all of them read."""
         out: set[Expr] = set()
         whole = kind in ("deep", "text")
-        for expr in slot:
-            while expr.kind == "box" and expr.base is not None and whole:
-                expr = expr.base
-            if expr.kind == "box" and expr.base is not None and kind in ("elem", "item"):
-                out.add(expr.base)
-            elif not whole or expr.kind not in ("const", "fresh", "null"):
-                out.add(Expr(kind, expr if depth_below(expr) else TOP, key, at))
+        for expression in slot:
+            while expression.kind == "box" and expression.base is not None and whole:
+                expression = expression.base
+            if (
+                expression.kind == "box"
+                and expression.base is not None
+                and kind in ("elem", "item")
+            ):
+                out.add(expression.base)
+            elif not whole or expression.kind not in ("const", "fresh", "null"):
+                out.add(Expr(kind, expression if depth_below(expression) else TOP, key, offset))
         self.summary.reads |= {e for e in out if e.kind == kind}
         return bounded(out)
 
     @staticmethod
-    def boxed(slot: Iterable[Expr], at: int) -> Slot:
+    def boxed(slot: Iterable[Expr], offset: int) -> Slot:
         """What a fresh container holds; of constants only texts, which may be names."""
         every = list(slot)
         texts = {e.key for e in every if e.kind == "const" and type(e.key) is str}
         held = [e for e in every if e.kind != "const"]
         if texts:
-            held.append(Expr("elem", constant(tuple(sorted(texts))), None, at))
+            held.append(Expr("elem", constant(tuple(sorted(texts))), None, offset))
         return frozenset(Expr("box", e) if depth_below(e) else FRESH for e in held)
 
     # ---- after the run
@@ -174,10 +178,10 @@ class Frame:
         objects = Counter(s.at for s in stores if s.kind in ("attr", "item"))
         objects.update(e.at for e in reads if e.kind in ("attr", "item"))
         written: defaultdict[tuple[str, Expr | None, Any], set[int]] = defaultdict(set)
-        for kind, base, key, at in stores:
+        for kind, base, key, offset in stores:
             # one object: it is known which
-            if objects[at] == 1 and at not in self.summary.deletes:
-                written[kind, base, key].add(self.index[at])
+            if objects[offset] == 1 and offset not in self.summary.deletes:
+                written[kind, base, key].add(self.index[offset])
         return {
             e
             for e in reads
@@ -203,10 +207,10 @@ class Frame:
         return False
 
 
-def depth_below(expr: Expr) -> bool:
+def depth_below(expression: Expr) -> bool:
     """Whether one more expression may be put around this one."""
     for _ in range(MAX_DEPTH - 1):
-        if expr.base is None:
+        if expression.base is None:
             return True
-        expr = expr.base
+        expression = expression.base
     return False

@@ -50,8 +50,8 @@ class Flow:
 
     def pop(self, count: int) -> bool:
         """Whether one of the topmost slots holds such a value."""
-        got = [self.stack.pop() for _ in range(min(count, len(self.stack)))]
-        return any(got)
+        values = [self.stack.pop() for _ in range(min(count, len(self.stack)))]
+        return any(values)
 
     def push(self, count: int) -> None:
         """Slots of no concern."""
@@ -71,12 +71,12 @@ class Flow:
         """A container of the topmost slots, which is as good as its items."""
         self.stack.append(self.pop(count))
 
-    def call(self, count: int, at: int) -> None:
+    def call(self, count: int, offset: int) -> None:
         """A call; what the reads among them give are such values."""
         self.look(count, 0)
-        self.stack.append(at in self.reads)
-        if at in self.reads:
-            self.called.add(at)
+        self.stack.append(offset in self.reads)
+        if offset in self.reads:
+            self.called.add(offset)
 
     def store(self, name: str) -> None:
         """A local takes the topmost slot."""
@@ -100,26 +100,30 @@ def _store_load(flow: Flow, stored: str, loaded: str) -> None:
 # effect -> what it does to the flow, given the operand, the name or names, and the offset
 Effect: TypeAlias = Callable[[Flow, int, Any, int], None]
 EFFECTS: dict[str, Effect] = {
-    "nothing": lambda flow, arg, name, at: None,
-    "push": lambda flow, arg, name, at: flow.push(1),
-    "load_global": lambda flow, arg, name, at: flow.push(1 + (arg & 1)),  # and a NULL to call it
-    "load_local": lambda flow, arg, name, at: flow.load(name),
-    "load_two": lambda flow, arg, name, at: _load_two(flow, *name),
-    "store_local": lambda flow, arg, name, at: flow.store(name),
-    "store_load": lambda flow, arg, name, at: _store_load(flow, *name),
-    "load_attr": lambda flow, arg, name, at: flow.look(1, 1 + (arg & 1)),  # and self to call it
-    "load_method": lambda flow, arg, name, at: flow.look(1, 2),
-    "call": lambda flow, arg, name, at: flow.call(arg + 2, at),
-    "call_kw": lambda flow, arg, name, at: flow.call(arg + 3, at),
-    "collect": lambda flow, arg, name, at: flow.collect(arg),
-    "collect_pairs": lambda flow, arg, name, at: flow.collect(2 * arg),
-    "collect_keyed": lambda flow, arg, name, at: flow.collect(arg + 1),
-    "look_at_one": lambda flow, arg, name, at: flow.look(1),
-    "look_at_two": lambda flow, arg, name, at: flow.look(2),
-    "look_at_three": lambda flow, arg, name, at: flow.look(3),
-    "look_at_parts": lambda flow, arg, name, at: flow.look(arg),
-    "throw_away": lambda flow, arg, name, at: flow.look(1, 0),
-    "leave": lambda flow, arg, name, at: flow.leave(),
+    "nothing": lambda flow, operand, name, offset: None,
+    "push": lambda flow, operand, name, offset: flow.push(1),
+    "load_global": lambda flow, operand, name, offset: flow.push(
+        1 + (operand & 1)
+    ),  # and a NULL to call it
+    "load_local": lambda flow, operand, name, offset: flow.load(name),
+    "load_two": lambda flow, operand, name, offset: _load_two(flow, *name),
+    "store_local": lambda flow, operand, name, offset: flow.store(name),
+    "store_load": lambda flow, operand, name, offset: _store_load(flow, *name),
+    "load_attr": lambda flow, operand, name, offset: flow.look(
+        1, 1 + (operand & 1)
+    ),  # and self to call it
+    "load_method": lambda flow, operand, name, offset: flow.look(1, 2),
+    "call": lambda flow, operand, name, offset: flow.call(operand + 2, offset),
+    "call_kw": lambda flow, operand, name, offset: flow.call(operand + 3, offset),
+    "collect": lambda flow, operand, name, offset: flow.collect(operand),
+    "collect_pairs": lambda flow, operand, name, offset: flow.collect(2 * operand),
+    "collect_keyed": lambda flow, operand, name, offset: flow.collect(operand + 1),
+    "look_at_one": lambda flow, operand, name, offset: flow.look(1),
+    "look_at_two": lambda flow, operand, name, offset: flow.look(2),
+    "look_at_three": lambda flow, operand, name, offset: flow.look(3),
+    "look_at_parts": lambda flow, operand, name, offset: flow.look(operand),
+    "throw_away": lambda flow, operand, name, offset: flow.look(1, 0),
+    "leave": lambda flow, operand, name, offset: flow.leave(),
 }
 
 
@@ -127,13 +131,13 @@ def _straight(code: types.CodeType, reads: set[int]) -> bool:
     """Whether what is read, from the first read to the return, only goes into the result."""
     flow, first = Flow(reads), min(reads)
     try:
-        for ins in dis.get_instructions(code):
-            if ins.offset <= first:
+        for instruction in dis.get_instructions(code):
+            if instruction.offset <= first:
                 continue
-            if ins.is_jump_target or ins.opname not in HOST_TABLE:
+            if instruction.is_jump_target or instruction.opname not in HOST_TABLE:
                 return False
-            effect = EFFECTS[HOST_TABLE[ins.opname]]
-            effect(flow, ins.arg or 0, ins.argval, ins.offset)
+            effect = EFFECTS[HOST_TABLE[instruction.opname]]
+            effect(flow, instruction.arg or 0, instruction.argval, instruction.offset)
             if flow.left:
                 return flow.called == reads
     except _Seen:
@@ -149,13 +153,13 @@ def tail_values(
         return {}
     if code is None:
         return None
-    starts, out, places = offsets(code), dict[int, Read](), set()
+    starts, found, places = offsets(code), dict[int, Read](), set()
     for read in reads:
         values = returns.get((code, read.at), [])
         # objects of this read only
         fresh = len(values) == 1 and isinstance(values[0], (float, list, np.ndarray))
-        if not fresh or id(values[0]) in out:
+        if not fresh or id(values[0]) in found:
             return None
-        out[id(values[0])] = read
+        found[id(values[0])] = read
         places.add(starts[bisect.bisect_right(starts, read.at) - 1])
-    return out if len(places) == len(reads) and _straight(code, places) else None
+    return found if len(places) == len(reads) and _straight(code, places) else None

@@ -37,15 +37,15 @@ def uncertain(code: CodeType) -> frozenset[int]:
     within the line, and those of a second copy of the line (`finally`)."""
     starts = {start: number for start, _, number in code.co_lines()}
     out, lines, line, apart = set(), set[int | None](), None, False
-    for ins in dis.get_instructions(code):
-        if ins.offset in starts and starts[ins.offset] != line:
-            line = starts[ins.offset]
+    for instruction in dis.get_instructions(code):
+        if instruction.offset in starts and starts[instruction.offset] != line:
+            line = starts[instruction.offset]
             apart = line in lines
             lines.add(line)
-        branch = "JUMP" in ins.opname and "_IF_" in ins.opname
-        apart = apart or branch or ins.opname in ("FOR_ITER", "SEND")
-        if apart and ins.opname in ("CALL", "CALL_KW", "CALL_FUNCTION_EX"):
-            out.add(ins.offset)
+        branch = "JUMP" in instruction.opname and "_IF_" in instruction.opname
+        apart = apart or branch or instruction.opname in ("FOR_ITER", "SEND")
+        if apart and instruction.opname in ("CALL", "CALL_KW", "CALL_FUNCTION_EX"):
+            out.add(instruction.offset)
     return frozenset(out)
 
 
@@ -67,12 +67,12 @@ def summarize(code: CodeType) -> Summary:
 
 def _step(frame: Frame, number: int) -> None:
     """One instruction, and where control may go from it."""
-    ins = frame.enter(number)
-    effect = EFFECTS[TABLE.get(ins.opname, "defer")]
+    instruction = frame.enter(number)
+    effect = EFFECTS[TABLE.get(instruction.opname, "defer")]
     try:
-        effect(frame, ins)
+        effect(frame, instruction)
     except IndexError:  # a stack shape this table does not describe
-        frame.summary.unknown = ins.opname
+        frame.summary.unknown = instruction.opname
         return
     for goal in frame.goes:
         frame.flow(goal, frame.stack)

@@ -315,8 +315,9 @@ def pure_function(function: Any) -> bool:
     module = getattr(function, "__module__", None)
     if module not in PURE_MODULES:
         return False
-    names = IMPURE_BUILTINS if module == "builtins" else IMPURE_NUMPY if module else ()
-    return function.__name__ not in names
+    if module == "builtins":
+        return function.__name__ not in IMPURE_BUILTINS
+    return not module or function.__name__ not in IMPURE_NUMPY
 
 
 def pure_type_call(cls: type) -> bool:

@@ -63,18 +63,18 @@ class Analysis(NamedTuple):
     places_of: dict[int, dict[Key, Any]]
 
 
-def analyse(function: Any, watch: Watch, args: list[Any]) -> Analysis:
+def analyse(function: Any, watch: Watch, arguments: list[Any]) -> Analysis:
     """Facts of the watched call of a function; incomplete when there is a reason."""
-    facts = Facts(watch, _in_signature(args))
+    facts = Facts(watch, _in_signature(arguments))
     objects = Objects(facts)
     work = _Work(facts, objects)
     try:
-        work.run(function, args)
+        work.run(function, arguments)
     except Exception as error:  # the call has run: what cannot be looked at is not replayed
         if foreign(error):
             raise
-        text = f"could not be followed ({type(error).__name__}: {error})"
-        facts.why(text, Access(work.looking_at))
+        reason = f"could not be followed ({type(error).__name__}: {error})"
+        facts.why(reason, Access(work.looking_at))
     finally:
         held, places_of = objects.versioned.held, objects.versioned.places_of
         objects.part()
@@ -83,10 +83,10 @@ def analyse(function: Any, watch: Watch, args: list[Any]) -> Analysis:
     )
 
 
-def _in_signature(args: list[Any]) -> set[int]:
+def _in_signature(arguments: list[Any]) -> set[int]:
     """Ids of containers and arrays whose content the signature of the call holds."""
     signed: set[int] = set()
-    todo = list(args)
+    todo = list(arguments)
     while todo:
         value = todo.pop()
         if id(value) in signed:
@@ -122,15 +122,15 @@ class _Work:
         self.looking_at: CodeType | None = None  # for the message of an error
         self._lines: dict[CodeType, dict[int, int | None]] = {}
 
-    def run(self, function: Any, args: list[Any]) -> None:
+    def run(self, function: Any, arguments: list[Any]) -> None:
         """Find all facts; stops early when there is a reason already."""
         if self.watch.reasons:
             return
         for code in self.watch.frames:
             unknown = summarize(code).unknown
             if unknown:
-                text = f"uses Python that recording does not follow ({unknown.lower()})"
-                self.facts.why(text, Access(code))
+                reason = f"uses Python that recording does not follow ({unknown.lower()})"
+                self.facts.why(reason, Access(code))
         if self.watch.reasons:
             return
         self.evaluator.normalise()
@@ -140,15 +140,15 @@ class _Work:
         namespaces = Namespaces(self.watch.ran)
         for replaced in namespaces.foreign():
             reach(replaced, ELSEWHERE)
-        for value in args:
+        for value in arguments:
             reach(value, ELSEWHERE)
         self._fixpoint()
         self._own_names(namespaces)
         if not self.watch.reasons:
             self.origins.check()
-            for code, at, called, _ in list(self.watch.ccalls.values()):
+            for code, offset, called, _ in list(self.watch.ccalls.values()):
                 self.looking_at = code
-                self.calls.c_call(code, at, called)
+                self.calls.c_call(code, offset, called)
 
     def _own_names(self, namespaces: Namespaces) -> None:
         """Hybrid's own names are one fact: nobody has replaced what they stand for."""
@@ -177,8 +177,8 @@ class _Work:
             for code in list(self.watch.frames):
                 self._code(code)
             if len(self.facts.found) > MAX_FACTS:
-                text = f"reads more than {MAX_FACTS} Python places"
-                self.facts.why(text, Access(self.looking_at))
+                reason = f"reads more than {MAX_FACTS} Python places"
+                self.facts.why(reason, Access(self.looking_at))
             if self.watch.reasons:
                 return
             for code in [*self.watch.frames, *self.origins.own_codes()]:
@@ -189,8 +189,8 @@ class _Work:
             self._spread_unseen()
             if before == self._size():
                 return
-        text = "reads Python state in a way that could not be followed"
-        self.facts.why(text, Access(self.looking_at))
+        reason = "reads Python state in a way that could not be followed"
+        self.facts.why(reason, Access(self.looking_at))
 
     def _parts(self, function: types.FunctionType) -> None:
         """What a function is made of.  One without defaults got all its arguments, and defaults
@@ -208,25 +208,25 @@ class _Work:
     def _code(self, code: CodeType) -> None:
         """All that the lines of one code object that ran may do."""
         self.looking_at, summary, evaluate = code, summarize(code), self.evaluator.evaluate
-        for expr in summary.later:
-            if self._ran(code, expr.at) and expr.base is not None:
-                evaluate(code, expr.base)
-                evaluate(code, expr, stores=True)
-        for expr in summary.reads:
-            if self._reads(code, expr):
-                evaluate(code, expr)
-        for at, call in summary.calls.items():
-            if self._ran(code, at):
-                self.calls.call(code, at, call)
+        for expression in summary.later:
+            if self._ran(code, expression.at) and expression.base is not None:
+                evaluate(code, expression.base)
+                evaluate(code, expression, stores=True)
+        for expression in summary.reads:
+            if self._reads(code, expression):
+                evaluate(code, expression)
+        for offset, call in summary.calls.items():
+            if self._ran(code, offset):
+                self.calls.call(code, offset, call)
         for store in summary.stores:
             if self._ran(code, store.at):
                 self.stores.store(code, store)
 
-    def _reads(self, code: CodeType, expr: Expr) -> bool:
+    def _reads(self, code: CodeType, expression: Expr) -> bool:
         """Whether a read may have run; names are read by any line."""
-        return expr.at == NOWHERE or self._ran(code, expr.at)
+        return expression.at == NOWHERE or self._ran(code, expression.at)
 
-    def _ran(self, code: CodeType, at: int) -> bool:
+    def _ran(self, code: CodeType, offset: int) -> bool:
         """Whether the line of this instruction ran (an instruction without a line may have)."""
         table = self._lines.get(code)
         if table is None:
@@ -235,7 +235,7 @@ class _Work:
                 for start, end, line in code.co_lines()
                 for offset in range(start, end, 2)
             }
-        line = table.get(at)
+        line = table.get(offset)
         return line is None or line in self.watch.lines[code]
 
     # ---- what was not seen

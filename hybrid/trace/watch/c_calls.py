@@ -71,14 +71,14 @@ Ways = list[list[Any]]  # for each argument the objects that it may be
 
 def _names(maker: Any) -> tuple[Any, ...]:
     """What an attrgetter, itemgetter or methodcaller was made with."""
-    cls, args = maker.__reduce__()[:2]
-    return tuple(cls.args) + tuple(args) if is_a(cls, functools.partial) else tuple(args)
+    cls, arguments = maker.__reduce__()[:2]
+    return tuple(cls.args) + tuple(arguments) if is_a(cls, functools.partial) else tuple(arguments)
 
 
 def _method(cls: type, name: str) -> list[Any] | None:
     """A method of a C type that only reads."""
-    text = cls in (str, bytes) and name not in _FORMATS
-    if text or cls in (int, float, complex, bool):
+    textual = cls in (str, bytes) and name not in _FORMATS
+    if textual or cls in (int, float, complex, bool):
         return []
     base = next((b for b in _READERS if issubclass(cls, b)), None)
     return [] if base is not None and name in _READERS[base] else None
@@ -99,57 +99,59 @@ class CCalls:
 
     # ---- one callable
     def applied(
-        self, function: Any, args: Ways, access: Access, spread: bool = False
+        self, function: Any, arguments: Ways, access: Access, spread: bool = False
     ) -> list[Any] | None:
         """Facts for what a callable reads of its arguments (of anything in them: `spread`); what it
         may give as far as that is seen, or None when its work is not known."""
         watched = function is MISSING or in_python(function) or is_a(function, Handle)
         if watched or id(function) in self._active:
             return []
-        mark = id(function), frozenset(id(o) for a in args for o in a)
+        mark = id(function), frozenset(id(o) for a in arguments for o in a)
         if spread and mark in self._done:
             return []
         outermost = not self._active
         self._active.add(id(function))
         try:
-            got = self._applied(function, args, access, spread)
+            found = self._applied(function, arguments, access, spread)
         finally:
             self._active.discard(id(function))
             if outermost:
                 self._done.clear()
-        if spread and not outermost and got is not None:
+        if spread and not outermost and found is not None:
             self._done.add(mark)
-        return got
+        return found
 
-    def _applied(self, function: Any, args: Ways, access: Access, spread: bool) -> list[Any] | None:
+    def _applied(
+        self, function: Any, arguments: Ways, access: Access, spread: bool
+    ) -> list[Any] | None:
         if is_a(function, functools.partial):
             given = [[a] for a in (*function.args, *function.keywords.values())]
             if self.facts.existing(function):
                 self.classes.fields(function, access)
                 self.reader.contents(function.keywords, access)
-            return self.applied(function.func, given + args, access, spread)
+            return self.applied(function.func, given + arguments, access, spread)
         if type(function) is types.MethodType:
-            bound = [[function.__self__], *args]
+            bound = [[function.__self__], *arguments]
             return self.applied(function.__func__, bound, access, spread)
         if function is getattr or function is hasattr:
-            return self._attributes(args, access, spread)
-        for value in [o for a in args for o in a]:
+            return self._attributes(arguments, access, spread)
+        for value in [o for a in arguments for o in a]:
             self.reader.deep(value, access, any(function is t for t in TEXTS))
-            if callable(value) and self.applied(value, args, access, True) is None:
+            if callable(value) and self.applied(value, arguments, access, True) is None:
                 return None
         if is_a(function, READERS_BY_NAME):
-            return self._read_by_name(function, args, access, spread)
+            return self._read_by_name(function, arguments, access, spread)
         return self._pure(function, access)
 
     def _read_by_name(
-        self, function: Any, args: Ways, access: Access, spread: bool
+        self, function: Any, arguments: Ways, access: Access, spread: bool
     ) -> list[Any] | None:
         """attrgetter, itemgetter and methodcaller."""
         names, reader = _names(function), self.reader
         if access.unnamed and not is_a(function, operator.itemgetter):
             for name in [n for text in names if type(text) is str for n in text.split(".")]:
                 self.facts.unseen_name(name, access)
-        bases = self._bases(args, access, spread)
+        bases = self._bases(arguments, access, spread)
         if type(function) is operator.attrgetter:
             return [v for o in bases for n in names for v in self.path(o, n, access)]
         if type(function) is operator.itemgetter:
@@ -177,16 +179,16 @@ class CCalls:
         return [] if id(function) in _PURE else None
 
     # ---- attributes by name
-    def _bases(self, args: Ways, access: Access, spread: bool) -> list[Any]:
+    def _bases(self, arguments: Ways, access: Access, spread: bool) -> list[Any]:
         """The objects that a function of one argument may get."""
         if spread:
-            return self._everything(args, access)
-        return list(args[0]) if args else []
+            return self._everything(arguments, access)
+        return list(arguments[0]) if arguments else []
 
-    def _everything(self, args: Ways, access: Access) -> list[Any]:
+    def _everything(self, arguments: Ways, access: Access) -> list[Any]:
         """All objects in the arguments, however deep in containers."""
         out: dict[int, Any] = {}
-        todo = [o for a in args for o in a]
+        todo = [o for a in arguments for o in a]
         while todo:
             value = todo.pop()
             if id(value) not in out and not is_a(value, Handle) and value is not MISSING:
@@ -203,33 +205,35 @@ class CCalls:
             found = [v for p in found for v in self.reader.attr(p, name, access)]
         return found
 
-    def _attributes(self, args: Ways, access: Access, spread: bool) -> list[Any]:
+    def _attributes(self, arguments: Ways, access: Access, spread: bool) -> list[Any]:
         """getattr and hasattr, of any object and name among the arguments when spread."""
         unknown = access.unnamed
-        if not spread and len(args) >= 2:
-            names = [n for n in args[1] if type(n) is str]
-            return self.named(args[0], names, access, unknown or not names)
-        found = self._everything(args, access)
+        if not spread and len(arguments) >= 2:
+            names = [n for n in arguments[1] if type(n) is str]
+            return self.named(arguments[0], names, access, unknown or not names)
+        found = self._everything(arguments, access)
         names = [n for n in found if type(n) is str]
         if unknown:
             self.facts.why("reads attributes by names that could not be followed", access)
-        objs: dict[int, Any] = {id(o): o for o in found if not plain(o)}
-        todo = list(objs.values())
+        objects: dict[int, Any] = {id(o): o for o in found if not plain(o)}
+        todo = list(objects.values())
         while todo:  # what one application gives, the next may get
             for value in self.named([todo.pop()], names, access, unknown):
-                new = id(value) not in objs and value is not MISSING
+                new = id(value) not in objects and value is not MISSING
                 if new and not plain(value) and not is_a(value, Handle):
-                    objs[id(value)] = value
+                    objects[id(value)] = value
                     todo.append(value)
-            if len(objs) > MAX_OBJECTS:
+            if len(objects) > MAX_OBJECTS:
                 self.facts.why("reads attributes by names that could not be followed", access)
                 return []
-        return list(objs.values())
+        return list(objects.values())
 
-    def named(self, objs: list[Any], names: list[str], access: Access, unknown: bool) -> list[Any]:
+    def named(
+        self, objects: list[Any], names: list[str], access: Access, unknown: bool
+    ) -> list[Any]:
         """Objects that these names of these objects may be; any name when unknown."""
         out = []
-        for holder in objs:
+        for holder in objects:
             if plain(holder) or is_a(holder, Handle):
                 continue
             for name in [*names, *(self._all_names(holder, access) if unknown else ())]:
@@ -261,30 +265,30 @@ class CCalls:
             parts = value.args, value.keywords, value.__dict__
         self.facts.watch.young.update(map(id, (value, *parts)))
 
-    def read_by(self, function: Any, args: Ways, access: Access, spread: bool) -> list[Any]:
+    def read_by(self, function: Any, arguments: Ways, access: Access, spread: bool) -> list[Any]:
         """What a C callable that reads objects may give, as far as that is seen."""
         if function is getattr or is_a(function, (types.MethodType, *MAKERS_OF_READERS)):
-            return self.applied(function, args, access, spread) or []
+            return self.applied(function, arguments, access, spread) or []
         owner: Any = None
         if is_a(function, types.BuiltinFunctionType):
             owner = self.classes.behind(function.__self__, access)
         if is_a(owner, dict) and function.__name__ in ("get", "pop", "setdefault", "__getitem__"):
-            if access.unnamed or spread or not args:
+            if access.unnamed or spread or not arguments:
                 return [self.reader.reach(v, access) for v in dict.values(owner)]
-            default = [o for a in args[1:] for o in a]
-            return [v for k in args[0] for v in self.reader.item(owner, k, access)] + default
+            default = [o for a in arguments[1:] for o in a]
+            return [v for k in arguments[0] for v in self.reader.item(owner, k, access)] + default
         return self.reader.contents(owner, access) if is_a(owner, BOXES) else []
 
-    def made(self, function: Any, args: Ways, key: tuple[Any, ...]) -> list[Any]:
+    def made(self, function: Any, arguments: Ways, key: tuple[Any, ...]) -> list[Any]:
         """What a pure C callable makes of known arguments: a reader, or a text of a text."""
-        text = is_a(function, types.BuiltinFunctionType) and type(function.__self__) is str
-        if not text and not any(function is m for m in MAKERS_OF_READERS):
+        textual = is_a(function, types.BuiltinFunctionType) and type(function.__self__) is str
+        if not textual and not any(function is m for m in MAKERS_OF_READERS):
             return []
-        if text and function.__name__ in _FORMATS:
+        if textual and function.__name__ in _FORMATS:
             return []
         out = []
-        for way in itertools.islice(itertools.product(*args), MAX_WAYS):
-            if text and not all(map(plain, way)):
+        for way in itertools.islice(itertools.product(*arguments), MAX_WAYS):
+            if textual and not all(map(plain, way)):
                 continue
             mark = (*key, id(function), *map(id, way))
             if mark not in self._made:

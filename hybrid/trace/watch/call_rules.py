@@ -94,41 +94,41 @@ class CallRules:
         self.facts, self.watch = evaluator.facts, evaluator.watch
 
     # ---- calls in the bytecode
-    def call(self, code: CodeType, at: int, call: Call) -> None:
+    def call(self, code: CodeType, offset: int, call: Call) -> None:
         """One call instruction that ran."""
         evaluator = self.evaluator
         functions = [f for f in evaluator.values(code, call.callee) if callable(f)]
-        access = Access(code, at, unnamed=evaluator.unnamed(code, call.args))
+        access = Access(code, offset, unnamed=evaluator.unnamed(code, call.args))
         for function in functions:
             self._callee(function, call.args, access)
         if functions and all(_watched(f) for f in functions):
             return
-        told = functions or (code, at) in evaluator.answered or _makes_callee(code, call.callee)
-        if not told and (at not in uncertain(code) or at in self.watch.executed[code]):
+        told = functions or (code, offset) in evaluator.answered or _makes_callee(code, call.callee)
+        if not told and (offset not in uncertain(code) or offset in self.watch.executed[code]):
             self.facts.why("calls an object that could not be followed", access)
-        text = any(f is t for f in functions for t in TEXTS)
-        objs = [o for slot in call.args for o in evaluator.values(code, slot)]
-        for value in objs:  # code that is not watched may read its arguments, and call them
-            self.objects.deep(value, access, text)
+        textual = any(f is t for f in functions for t in TEXTS)
+        objects = [o for slot in call.args for o in evaluator.values(code, slot)]
+        for value in objects:  # code that is not watched may read its arguments, and call them
+            self.objects.deep(value, access, textual)
         if not functions or not all(any(f is q for q in QUIET) for f in functions):
-            for value in objs:
-                self._handed(value, objs, access)
+            for value in objects:
+                self._handed(value, objects, access)
 
-    def _callee(self, function: Any, args: Args, access: Access) -> None:
+    def _callee(self, function: Any, arguments: Args, access: Access) -> None:
         evaluator, code, why = self.evaluator, access.code, self.facts.why
         assert code is not None
         if function is isinstance or function is type or function is issubclass:
-            for value in evaluator.values(code, args[0]) if args else ():
+            for value in evaluator.values(code, arguments[0]) if arguments else ():
                 if not plain(value) and not is_a(value, (*BOXES, Handle)):
                     self.facts.note("type", value, None, access)
         if function is MISSING or is_a(function, Handle) or not callable(function):
             # not what was called (`__len__` may return at the same instruction as `__iter__`)
             return
         if function is getattr or function is hasattr or is_a(function, MODELLED):
-            slots = evaluator.slots(code, function, args)
-            if self.objects.applied(function, slots, access, args.spread) is None:
-                text = f"calls {name_of(function)}, whose work in C cannot be watched"
-                why(text, access)
+            slots = evaluator.slots(code, function, arguments)
+            if self.objects.applied(function, slots, access, arguments.spread) is None:
+                reason = f"calls {name_of(function)}, whose work in C cannot be watched"
+                why(reason, access)
             return
         if type(function).__module__ == "numpy":
             return
@@ -142,16 +142,16 @@ class CallRules:
         if is_a(function, type) and not pure_type_call(function):
             why(f"makes a {function.__name__}, {unwatched}", access)
 
-    def _handed(self, value: Any, objs: list[Any], access: Access) -> None:
+    def _handed(self, value: Any, objects: list[Any], access: Access) -> None:
         """C code may call what it is handed."""
-        if callable(value) and self.objects.applied(value, [objs], access, True) is None:
-            text = f"hands {name_of(value)} to C code, which may call it"
-            self.facts.why(text, access)
+        if callable(value) and self.objects.applied(value, [objects], access, True) is None:
+            reason = f"hands {name_of(value)} to C code, which may call it"
+            self.facts.why(reason, access)
 
     # ---- C calls that were seen
-    def c_call(self, code: CodeType, at: int, function: Any) -> None:
+    def c_call(self, code: CodeType, offset: int, function: Any) -> None:
         """One call of a C function by user code, as the profiler reported it."""
-        owner, name, access = function.__self__, function.__name__, Access(code, at)
+        owner, name, access = function.__self__, function.__name__, Access(code, offset)
         module, why = getattr(function, "__module__", None), self.facts.why
         if module == "_abc":
             self.facts.root(abc)

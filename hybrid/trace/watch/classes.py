@@ -90,8 +90,8 @@ class Classes:
             for name, member in found.items():
                 if is_a(member, MEMBERS) and name not in _PASSING:
                     self.field(value, member, access)
-            args = fetch("member", value, BaseException.__dict__["args"])
-            self.reader.contents(args, access)
+            arguments = fetch("member", value, BaseException.__dict__["args"])
+            self.reader.contents(arguments, access)
         elif is_a(value, functools.partial):
             for name in ("func", "args", "keywords"):
                 self.field(value, functools.partial.__dict__[name], access)
@@ -122,8 +122,8 @@ class Classes:
         # a proxy tells what it shows to the collector only: asking it may run code of a user
         inner = gc.get_referents(holder)[0]
         if not is_a(inner, dict):
-            text = f"reads a proxy of a {type(inner).__name__}, which cannot be followed"
-            self.facts.why(text, access)
+            reason = f"reads a proxy of a {type(inner).__name__}, which cannot be followed"
+            self.facts.why(reason, access)
         return self.reader.reach(inner, access)
 
     # ---- classes
@@ -227,17 +227,17 @@ class Classes:
             return [value.__get__(instance, cls)]
         return [value]
 
-    def _got(self, prop: property, holder: Any, access: Access) -> list[Any]:
+    def _got(self, accessor: property, holder: Any, access: Access) -> list[Any]:
         """What a property's getter may give; one in Python was watched and tells itself."""
-        getter = prop.fget
-        if type(lookup(type(prop), "__get__")) is types.FunctionType or getter is None:
+        getter = accessor.fget
+        if type(lookup(type(accessor), "__get__")) is types.FunctionType or getter is None:
             return []
         self.reader.reach(getter, access)
-        got = self.reader.applied(getter, [[holder]], access)
-        if got is None:
+        found = self.reader.applied(getter, [[holder]], access)
+        if found is None:
             kind = type(getter).__name__
             self.facts.why(f"reads a property whose getter is a C object ({kind})", access)
-        return got or []
+        return found or []
 
     # ---- text
     def shown(self, value: Any, access: Access) -> None:

@@ -37,10 +37,10 @@ class Found(NamedTuple):
 _CYCLE = Found({}, False)
 
 
-def _start_of(code: CodeType, at: int) -> int:
+def _start_of(code: CodeType, offset: int) -> int:
     """The instruction that an offset, perhaps of an inline cache, belongs to."""
     starts = offsets(code)
-    return starts[bisect.bisect_right(starts, at) - 1]
+    return starts[bisect.bisect_right(starts, offset) - 1]
 
 
 class Evaluator:
@@ -55,55 +55,57 @@ class Evaluator:
 
     def normalise(self) -> None:
         """Take the events by instruction."""
-        for (code, at), values in self.watch.returns.items():
-            self.returns.setdefault((code, _start_of(code, at)), []).extend(values)
+        for (code, offset), values in self.watch.returns.items():
+            self.returns.setdefault((code, _start_of(code, offset)), []).extend(values)
         self.answered = set(self.returns)
-        for code, at, *_ in self.watch.ccalls.values():
-            self.answered.add((code, _start_of(code, at)))
+        for code, offset, *_ in self.watch.ccalls.values():
+            self.answered.add((code, _start_of(code, offset)))
 
     def forget(self) -> None:
         """What was found may be more by now."""
         self._memo = {}
 
     # ---- expressions
-    def evaluate(self, code: CodeType, expr: Expr, stores: bool = False) -> Found:
+    def evaluate(self, code: CodeType, expression: Expr, stores: bool = False) -> Found:
         """What an expression may be; `stores`: what was there before is not looked at."""
-        got = self._memo.get((code, expr))
+        got = self._memo.get((code, expression))
         if got is not None:
             return got
-        self._memo[code, expr] = _CYCLE  # cuts cycles: what is inside itself adds nothing
-        at = expr.at
-        if at == NOWHERE:
-            at = summarize(code).names.get(expr, 0)
-        found, unseen = self._evaluate(code, expr, Access(code, at, stores))
+        self._memo[code, expression] = _CYCLE  # cuts cycles: what is inside itself adds nothing
+        offset = expression.at
+        if offset == NOWHERE:
+            offset = summarize(code).names.get(expression, 0)
+        found, unseen = self._evaluate(code, expression, Access(code, offset, stores))
         seen: dict[int, Any] = {}
         for value in found:
             if is_a(value, Handle):
                 self.objects.loaded.setdefault(id(value), value)
             elif value is not MISSING:
                 seen[id(value)] = value
-        out = self._memo[code, expr] = Found(seen, unseen)
+        out = self._memo[code, expression] = Found(seen, unseen)
         return out
 
     def values(self, code: CodeType, exprs: Iterable[Expr]) -> list[Any]:
         """Objects that the expressions may be."""
         return [o for e in exprs for o in self.evaluate(code, e).objects.values()]
 
-    def slots(self, code: CodeType, function: Any, args: Args) -> list[list[Any]]:
+    def slots(self, code: CodeType, function: Any, arguments: Args) -> list[list[Any]]:
         """Objects that each argument of a call may be.
 
         A call that looked a C function up in an object does not hand it that object."""
-        slots: list[Any] = args
-        if args and args.method and not is_a(function, types.FunctionType):
-            slots = args[1:]
+        slots: list[Any] = arguments
+        if arguments and arguments.method and not is_a(function, types.FunctionType):
+            slots = arguments[1:]
         return [self.values(code, slot) for slot in slots]
 
-    def unnamed(self, code: CodeType, args: Args) -> bool:
+    def unnamed(self, code: CodeType, arguments: Args) -> bool:
         """Whether some argument of a call was not seen."""
-        return any(e != FRESH and self.evaluate(code, e).unseen for slot in args for e in slot)
+        return any(e != FRESH and self.evaluate(code, e).unseen for slot in arguments for e in slot)
 
-    def _evaluate(self, code: CodeType, expr: Expr, access: Access) -> tuple[Iterable[Any], bool]:
-        kind, key = expr.kind, expr.key
+    def _evaluate(
+        self, code: CodeType, expression: Expr, access: Access
+    ) -> tuple[Iterable[Any], bool]:
+        kind, key = expression.kind, expression.key
         if kind == "arg":
             return [frame[key] for frame in self.watch.frames[code] if key in frame], False
         if kind == "const":
@@ -117,53 +119,53 @@ class Evaluator:
         if kind == "call":
             return self._result(code, access)
         if kind == "iter":  # an iterator made by C code gives the items of what it was made from
-            return self.returns.get((code, expr.at), ()), False
-        if expr.base is None:  # fresh, null, top, many
-            return (), expr in (TOP, FRESH, MANY)
-        base = self.evaluate(code, expr.base)
+            return self.returns.get((code, expression.at), ()), False
+        if expression.base is None:  # fresh, null, top, many
+            return (), expression in (TOP, FRESH, MANY)
+        base = self.evaluate(code, expression.base)
         if kind == "deep" or kind == "text":
             for value in list(base.objects.values()):
                 self.objects.deep(value, access, kind == "text")
             return (), False
         if kind == "same":
             if any(i in self.facts.in_signature for i in base.objects):  # knows content only
-                text = "asks whether a container among the arguments is some object"
-                self.facts.why(text, access)
+                reason = "asks whether a container among the arguments is some object"
+                self.facts.why(reason, access)
             return (), False
         if kind == "box":
-            return list(base.objects.values()), base.unseen and expr.base != FRESH
-        return self._derived(code, expr, base, access)
+            return list(base.objects.values()), base.unseen and expression.base != FRESH
+        return self._derived(code, expression, base, access)
 
     # ---- results of calls
     def _result(self, code: CodeType, access: Access) -> tuple[list[Any], bool]:
         """What a call gave: returned by Python code, or made by C code of what is known."""
-        at = access.at
-        objs = [*self.returns.get((code, at), ()), *self._types_asked(code, access)]
-        callee, args = summarize(code).call(at)
+        offset = access.at
+        objects = [*self.returns.get((code, offset), ()), *self._types_asked(code, access)]
+        callee, arguments = summarize(code).call(offset)
         functions = [f for f in self.values(code, callee) if callable(f)]
-        seen = bool(objs)
+        seen = bool(objects)
         for function in functions:
             if in_python(function) or function is type:
                 continue
-            slots = self.slots(code, function, args)
-            access = access._replace(unnamed=self.unnamed(code, args))
-            made = self.objects.c_calls.made(function, slots, (code, at))
-            objs += made
-            objs += self.objects.c_calls.read_by(function, slots, access, args.spread)
+            slots = self.slots(code, function, arguments)
+            access = access._replace(unnamed=self.unnamed(code, arguments))
+            made = self.objects.c_calls.made(function, slots, (code, offset))
+            objects += made
+            objects += self.objects.c_calls.read_by(function, slots, access, arguments.spread)
             # what `__init__` returned is not the new object
             seen = bool(made) and (seen or len(functions) == 1)
-        return objs, not seen and not self._makes_generator(code, at)
+        return objects, not seen and not self._makes_generator(code, offset)
 
     def _types_asked(self, code: CodeType, access: Access) -> list[Any]:
         """Results of `type(o)`."""
-        callee, args = summarize(code).call(access.at)
-        if len(args) != 1 or not any(f is type for f in self.values(code, callee)):
+        callee, arguments = summarize(code).call(access.at)
+        if len(arguments) != 1 or not any(f is type for f in self.values(code, callee)):
             return []
-        return [self.objects.reach(type(o), access, o) for o in self.values(code, args[0])]
+        return [self.objects.reach(type(o), access, o) for o in self.values(code, arguments[0])]
 
-    def _makes_generator(self, code: CodeType, at: int) -> bool:
+    def _makes_generator(self, code: CodeType, offset: int) -> bool:
         """Whether the call gives a new generator (only what it yields is reported)."""
-        functions = self.values(code, summarize(code).call(at).callee)
+        functions = self.values(code, summarize(code).call(offset).callee)
         codes = [getattr(getattr(f, "__func__", f), "__code__", None) for f in functions]
         return bool(codes) and all(
             c is not None and c.co_flags & inspect.CO_GENERATOR for c in codes
@@ -171,41 +173,41 @@ class Evaluator:
 
     # ---- attributes and items
     def _derived(
-        self, code: CodeType, expr: Expr, base: Found, access: Access
+        self, code: CodeType, expression: Expr, base: Found, access: Access
     ) -> tuple[list[Any], bool]:
         # property, __getattr__, __getitem__, __next__
-        objs = list(self.returns.get((code, expr.at), ()))
+        objects = list(self.returns.get((code, expression.at), ()))
         # what `__iter__` returned is no item; a generator's work is seen by itself
-        if expr.kind == "elem":
-            objs = [o for o in objs if not is_a(o, types.GeneratorType)]
-        inner = expr.base
-        if expr.kind == "attr" and expr.key == "__self__" and inner is not None:
+        if expression.kind == "elem":
+            objects = [o for o in objects if not is_a(o, types.GeneratorType)]
+        inner = expression.base
+        if expression.kind == "attr" and expression.key == "__self__" and inner is not None:
             if inner.kind == "attr" and inner.base is not None:
-                objs += self.evaluate(code, inner.base).objects.values()
+                objects += self.evaluate(code, inner.base).objects.values()
         unseen = base.unseen
         for value in list(base.objects.values()):
-            objs += self._read(expr, value, access)
-            if expr.kind == "elem":
+            objects += self._read(expression, value, access)
+            if expression.kind == "elem":
                 # what a generator gave is in `returns`
                 containers = (*BOXES, *VIEWS, Handle, types.GeneratorType)
                 unseen = unseen or not (is_a(value, containers) or plain(value))
         if unseen or inner in (FRESH, TOP):
-            if expr.kind == "attr" or expr.kind == "super":
-                self.facts.unseen_name(expr.key, access)
+            if expression.kind == "attr" or expression.kind == "super":
+                self.facts.unseen_name(expression.key, access)
             else:
                 self.facts.unseen_item(access)
-            return objs, True
-        return objs, False
+            return objects, True
+        return objects, False
 
-    def _read(self, expr: Expr, value: Any, access: Access) -> list[Any]:
+    def _read(self, expression: Expr, value: Any, access: Access) -> list[Any]:
         """What reading this one object gives."""
-        if expr.kind == "attr":
-            return self.objects.attr(value, expr.key, access)
-        if expr.kind == "super":
+        if expression.kind == "attr":
+            return self.objects.attr(value, expression.key, access)
+        if expression.kind == "super":
             cls = value if is_a(value, type) else type(value)
-            return self.objects.classes.super_attr(cls, expr.key, value, access)
-        if expr.kind == "item":
-            return self.objects.item(value, expr.key, access)
+            return self.objects.classes.super_attr(cls, expression.key, value, access)
+        if expression.kind == "item":
+            return self.objects.item(value, expression.key, access)
         return self.objects.contents(value, access)
 
     # ---- names

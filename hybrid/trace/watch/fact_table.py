@@ -48,9 +48,9 @@ class Facts:
         self.unseen_names: dict[str, Access] = {}
         self.unseen_items: Access | None = None
 
-    def why(self, text: str, access: Access) -> None:
+    def why(self, reason: str, access: Access) -> None:
         """A reason against replaying the call."""
-        self.watch.why(text, access.site())
+        self.watch.why(reason, access.site())
 
     def existing(self, value: Any) -> bool:
         """Whether it was there before the call (an untracked dict counts only when reached).

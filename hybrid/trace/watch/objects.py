@@ -134,13 +134,13 @@ class Objects:
         if unknown is not None:
             why(f"holds a {unknown.__name__}, whose content cannot be followed", access)
         if cls is np.void or is_a(value, np.ndarray):
-            text = unseen(value) if cls in (np.void, np.ndarray) else ""
+            reason = unseen(value) if cls in (np.void, np.ndarray) else ""
             if is_a(value, np.ndarray) and cls is not np.ndarray:
-                text = f"a {cls.__name__}, whose content cannot be followed"
+                reason = f"a {cls.__name__}, whose content cannot be followed"
             elif cls is np.ndarray and value.nbytes > MAX_ARRAY:
-                text = "a large NumPy array; make it a tensor"
-            if text:
-                why(f"reads {text}", access)
+                reason = "a large NumPy array; make it a tensor"
+            if reason:
+                why(f"reads {reason}", access)
             self.facts.note("nd", value, None, access)
 
     # ---- attributes
@@ -339,21 +339,21 @@ class Objects:
         entries, existing = content(holder), self.facts.existing
         if entries is not None and existing(holder):
             self.facts.root(self.dictionary(holder, access))
-        got = [] if entries is None else self._items(entries, access)
+        found = [] if entries is None else self._items(entries, access)
         if is_a(holder, BaseException):
-            return [*got, holder.args]
+            return [*found, holder.args]
         if is_a(holder, functools.partial):
-            return [*got, holder.func, holder.args, holder.keywords]
+            return [*found, holder.func, holder.args, holder.keywords]
         if is_a(holder, slice):
             return [holder.start, holder.stop, holder.step]
         if entries is not None or instance_dict(holder) is not None or not existing(holder):
-            return got
+            return found
         if is_a(holder, (np.generic, np.dtype)):
             self.reach(holder, access)
         elif immutable_type(type(holder)):
             if not callable(holder) and not is_a(holder, (type, property)):
                 self.facts.why(f"reads inside a {type(holder).__name__}", access)
-        return got
+        return found
 
     def _items(self, holder: Any, access: Access) -> list[Any]:
         items, note = type_items(holder), self.facts.note
@@ -408,7 +408,7 @@ class Objects:
                 return
 
     def applied(
-        self, function: Any, args: list[list[Any]], access: Access, spread: bool = False
+        self, function: Any, arguments: list[list[Any]], access: Access, spread: bool = False
     ) -> list[Any] | None:
         """What a C callable reads and may give; None when its work is not known."""
-        return self.c_calls.applied(function, args, access, spread)
+        return self.c_calls.applied(function, arguments, access, spread)

@@ -36,6 +36,6 @@ class Reader(Protocol):
         """All that C code may find from here."""
 
     def applied(
-        self, function: Any, args: list[list[Any]], access: Access, spread: bool = False
+        self, function: Any, arguments: list[list[Any]], access: Access, spread: bool = False
     ) -> list[Any] | None:
         """What a C callable reads and may give; None when its work is not known."""

@@ -30,17 +30,17 @@ class StoreRules:
 
     def store(self, code: CodeType, store: Store) -> None:
         """One store or deletion that ran."""
-        kind, base, key, at = store
-        writes = Access(code, at, stores=True)
+        kind, base, key, offset = store
+        writes = Access(code, offset, stores=True)
         if base is None:
             self._name(code, store, writes)
             return
-        objs, unseen = self.evaluator.evaluate(code, base)
+        objects, unseen = self.evaluator.evaluate(code, base)
         if kind == "attr" and key == "__dict__":
             self.facts.why("replaces the dictionary of an object", writes)
-        for value in list(objs.values()):
-            if at in summarize(code).deletes:
-                self._deleted(value, kind == "attr", Access(code, at))
+        for value in list(objects.values()):
+            if offset in summarize(code).deletes:
+                self._deleted(value, kind == "attr", Access(code, offset))
             if kind == "attr":
                 self.objects.attr(value, key, writes)
                 self._setter(value, key, writes)
@@ -53,7 +53,7 @@ class StoreRules:
             return
         if kind == "inplace":
             if base.kind not in ("call", "fresh", "top", "many"):
-                self.facts.unseen_item(Access(code, at))
+                self.facts.unseen_item(Access(code, offset))
         elif not self._new(code, base) and not self._only_tensors(code, base):
             self.facts.why("stores into an object that could not be followed", writes)
 
@@ -78,11 +78,11 @@ class StoreRules:
 
     def _setter(self, value: Any, name: str, access: Access) -> None:
         """A store through a property runs its setter, which must be Python code to be watched."""
-        prop = lookup(type(value), name)
-        for setter in (prop.fset, prop.fdel) if is_a(prop, property) else ():
+        accessor = lookup(type(value), name)
+        for setter in (accessor.fset, accessor.fdel) if is_a(accessor, property) else ():
             if setter is not None and not in_python(setter):
-                text = "stores through a property whose setter is a C object"
-                self.facts.why(f"{text} ({name_of(setter)})", access)
+                reason = "stores through a property whose setter is a C object"
+                self.facts.why(f"{reason} ({name_of(setter)})", access)
 
     def _new(self, code: CodeType, base: Expr) -> bool:
         """Whether an expression is an object that the call makes."""
@@ -95,5 +95,5 @@ class StoreRules:
 
     def _only_tensors(self, code: CodeType, base: Expr) -> bool:
         """Whether an expression gave tensors only (their stores are reported by themselves)."""
-        got = None if base.at == NOWHERE else self.evaluator.returns.get((code, base.at))
-        return bool(got) and all(is_a(o, Handle) for o in got or ())
+        found = None if base.at == NOWHERE else self.evaluator.returns.get((code, base.at))
+        return bool(found) and all(is_a(o, Handle) for o in found or ())
