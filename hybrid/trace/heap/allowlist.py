@@ -206,6 +206,7 @@ TOOLS = (
 )
 STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
+WEAK_WORDS = 16  # bytes that a class statement adds: of the dictionary and of the weak references
 
 
 @lru_cache(4096)
@@ -299,7 +300,7 @@ def _made_in_c(cls: type) -> bool:
         return True
     base = cls.__base__
     fields = cls.__basicsize__ - (base.__basicsize__ if base is not None else 0)
-    return fields > 16 and "__slots__" not in cls.__dict__
+    return fields > WEAK_WORDS and "__slots__" not in cls.__dict__
 
 
 def unfollowed(cls: type) -> type | None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .allowlist import MISSING, immutable_type, instance_dict, lookup, tame_key
+from .facts import FactKind
 
 __all__ = ["Put", "written_in_python", "putter"]
 
@@ -55,7 +56,7 @@ def written_in_python(cls: type, name: str) -> bool:
     return isinstance(lookup(cls, name), types.FunctionType)
 
 
-def putter(kind: str, holder: Any, key: Any, value: Any) -> Put | None:
+def putter(kind: FactKind, holder: Any, key: Any, value: Any) -> Put | None:
     """The primitive for a place that holds `value` now; None where there is none."""
     if kind == "cell":
         return Put(("cell",), _set_cell)
@@ -75,7 +76,7 @@ def _into_dict(holder: Any, name: str, tensor: Any) -> None:
     dict.__setitem__(instance_dict(holder), name, tensor)  # type: ignore[index]
 
 
-def _attribute(kind: str, holder: Any, name: str, value: Any) -> Put | None:
+def _attribute(kind: FactKind, holder: Any, name: str, value: Any) -> Put | None:
     cls = type(holder)
     found = lookup(cls, name)
     if isinstance(found, types.MemberDescriptorType) and kind == "attr":

@@ -103,9 +103,9 @@ class Leaves:
             self.add(value, level + 1)
 
     def _array(self, array: Any) -> None:
-        why = UNCHECKED if array.nbytes > MAX_INLINE else unseen(array)
-        if why:
-            raise _Unfit(why if array.nbytes > MAX_INLINE else f"gets {why}")
+        reason = UNCHECKED if array.nbytes > MAX_INLINE else unseen(array)
+        if reason:
+            raise _Unfit(reason if array.nbytes > MAX_INLINE else f"gets {reason}")
         self.sig.append((np.ndarray, array_key(array)))
 
     def _object(self, value: Any) -> None:
@@ -159,19 +159,19 @@ def with_defaults(
     count, given = code.co_argcount, len(args)
     if not kwargs and given >= count and not code.co_kwonlyargcount:
         return args, kwargs
-    names, defaults = code.co_varnames, function.__defaults__ or ()
-    full, left = list(args), dict(kwargs)
+    parameters, defaults = code.co_varnames, function.__defaults__ or ()
+    positional, keywords = list(args), dict(kwargs)
     for index in range(given, count):
-        if index >= code.co_posonlyargcount and names[index] in left:
-            full.append(left.pop(names[index]))
+        if index >= code.co_posonlyargcount and parameters[index] in keywords:
+            positional.append(keywords.pop(parameters[index]))
         elif index - count + len(defaults) >= 0:
-            full.append(defaults[index - count + len(defaults)])
+            positional.append(defaults[index - count + len(defaults)])
         else:
             return args, kwargs
     ordered = {}
-    for name in names[count : count + code.co_kwonlyargcount]:
-        if name in left:
-            ordered[name] = left.pop(name)
+    for name in parameters[count : count + code.co_kwonlyargcount]:
+        if name in keywords:
+            ordered[name] = keywords.pop(name)
         elif function.__kwdefaults__ and name in function.__kwdefaults__:
             ordered[name] = function.__kwdefaults__[name]
-    return tuple(full), {**ordered, **left}
+    return tuple(positional), {**ordered, **keywords}

@@ -1,7 +1,8 @@
 """Watching one call: which user code ran, with which arguments, what returned, which C functions
 were called.
 
-Built on sys.setprofile and sys.settrace of this thread, which every supported CPython has.
+Built on sys.setprofile and sys.settrace of this thread, which every supported CPython has: only
+the profiler is told of C calls and of what returned, only the tracer of lines and exceptions.
 Invariant: the hooks are taken only when nobody else holds them, and are always given back; what
 happens in hybrid's or NumPy's own frames is not reported, but user code called from them is.
 """
@@ -103,10 +104,15 @@ class Watch:
         self.executed: dict[Code, set[int]] = collections.defaultdict(set)
         self.reasons: dict[str, None] = {}
         self.young: set[int] = set()
-        self.kept: dict[int, int] = collections.Counter()  # references in `returns` to tensors
+        # References in `returns` to tensors.  A buffer is written in place when nobody else holds
+        # it, which reference counts tell: those of the watch must not count, or a recorded call
+        # would do other work than an eager one.
+        self.kept: dict[int, int] = collections.Counter()
         self.looked: dict[int, Any] = {}
         self.ran: dict[Code, dict[str, Any]] = {}
-        self._quiet: dict[int, Code] = {}  # trusted code of which no event says anything more
+        # Trusted code of which no event says anything more.  By id, as in `_methods`: a code object
+        # is hashed by content, anew each time, and this is asked at each event; the value keeps it.
+        self._quiet: dict[int, Code] = {}
         self._methods = _methods(RUNTIME.tensor)
         self._resumed: set[types.FrameType] = set()
         self._shadow: set[types.FrameType] = set()
@@ -120,6 +126,8 @@ class Watch:
         self._gc = gc.isenabled()
         WATCHING[:] = [(threading.get_ident(), self._gc)]
         try:
+            # The young generation is emptied and then only grows: what is in it at the end was
+            # born in the call, and whatever else the collector knows existed before.
             gc.disable()
             gc.collect(0)
             sys.settrace(self._trace)
@@ -303,8 +311,9 @@ class Watch:
             self._shadow.add(frame)  # an import hook of some other package
             return
         # a generator: is this its first start?
-        if code.co_flags & 0x20 and frame not in self._resumed:
+        if code.co_flags & inspect.CO_GENERATOR and frame not in self._resumed:
             self._resumed.add(frame)
+            # the frame stands at RESUME, whose operand is 0 at the start of a function only
             if code.co_code[frame.f_lasti + 1] & 3:
                 self._stop(
                     f"resumes the generator {code.co_name}, which was made before the call", frame
