@@ -197,3 +197,26 @@ def test_tensors_that_hybrids_own_code_looks_at_are_noted():
     f = replayed(lambda x: (m.to("float32"), x * 2)[1], hb.ones(2))
     (plan,) = next(iter(f._signatures.values())).plans
     assert plan.recording.captures == 2
+
+
+def test_a_fact_names_the_line_that_reads_it():
+    layer = SimpleNamespace(k=2.0, bias=1.0)
+    box = SimpleNamespace(layer=layer, other=SimpleNamespace(s=1.0))
+
+    def step(x):
+        found = box.layer
+        y = x * box.other.s
+        y = y + found.bias
+        return y * found.k
+
+    first = step.__code__.co_firstlineno
+    f, x = replayed(step, hb.ones(2)), hb.ones(2)
+    for holder, name, line in (
+        (layer, "k", 4),
+        (layer, "bias", 3),
+        (box.other, "s", 2),
+        (box, "layer", 1),
+    ):
+        setattr(holder, name, SimpleNamespace(k=5.0, bias=2.0) if name == "layer" else 3.0)
+        f(x)
+        assert f".{name} (test_trace_places.py:{first + line})" in f.explain(), name

@@ -104,9 +104,9 @@ class Watch:
         self.executed: dict[Code, set[int]] = collections.defaultdict(set)
         self.reasons: dict[str, None] = {}
         self.young: set[int] = set()
-        # References in `returns` to tensors.  A buffer is written in place when nobody else holds
-        # it, which reference counts tell: those of the watch must not count, or a recorded call
-        # would do other work than an eager one.
+        # References in `returns` to tensors.  Reference counts tell whether a program still holds a
+        # tensor: those of the watch are taken off, or a recorded call would do other work than an
+        # eager one.
         self.kept: dict[int, int] = collections.Counter()
         self.looked: dict[int, Any] = {}
         self.ran: dict[Code, dict[str, Any]] = {}
