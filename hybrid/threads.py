@@ -43,9 +43,9 @@ def num_threads(n: int, *, device: Any = None) -> Iterator[None]:
     ...     hybrid.get_num_threads()
     1
     """
-    old = get_num_threads(device=device)
+    before = get_num_threads(device=device)
     set_num_threads(n, device=device)
     try:
         yield
     finally:
-        set_num_threads(old, device=device)
+        set_num_threads(before, device=device)

@@ -95,21 +95,21 @@ class Aval:
 
     __slots__ = ("shape", "dtype", "device", "ndim", "size", "nbytes", "__weakref__")
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, dev: Device) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, device: Device) -> None:
         if len(shape) > MAX_AXES:
             raise ShapeError(f"a tensor has at most {MAX_AXES} axes, not {len(shape)}")
-        if dtype.itemsize * prod([d or 1 for d in shape]) >= 1 << 63:
+        if dtype.itemsize * prod([extent or 1 for extent in shape]) >= 1 << 63:
             raise ShapeError(
                 f"shape {shape_text(shape)} of {dtype.name} takes more bytes than an int64 counts"
             )
-        self.shape, self.dtype, self.device = shape, dtype, dev
+        self.shape, self.dtype, self.device = shape, dtype, device
         self.ndim, self.size = len(shape), prod(shape)
         self.nbytes = self.size * dtype.itemsize
 
     def __repr__(self) -> str:
-        dims = "x".join(map(str, self.shape))
-        where = "" if self.device is HOST else f"@{self.device.name}"
-        return f"{self.dtype.name}[{dims}]{where}"
+        extents = "x".join(map(str, self.shape))
+        suffix = "" if self.device is HOST else f"@{self.device.name}"
+        return f"{self.dtype.name}[{extents}]{suffix}"
 
     def with_(self, shape: tuple[int, ...] | None = None, dtype: np.dtype | None = None) -> Aval:
         """The same record with another shape or dtype."""
@@ -133,10 +133,10 @@ class _Interned(weakref.ref):  # type: ignore[type-arg]
     key: tuple[Any, ...]
 
 
-def _dead(ref: _Interned) -> None:
+def _dead(reference: _Interned) -> None:
     with _LOCK:
-        if _AVALS.get(ref.key) is ref:
-            del _AVALS[ref.key]
+        if _AVALS.get(reference.key) is reference:
+            del _AVALS[reference.key]
 
 
 def _new_lock() -> None:
@@ -150,8 +150,8 @@ os.register_at_fork(after_in_child=_new_lock)  # another thread may have held it
 def find_aval(key: tuple[Any, ...]) -> Aval | None:
     """The interned record of (shape, dtype, device) if there is one; any equal dtype object will
     do."""
-    ref = _AVALS.get(key)
-    return None if ref is None else ref()
+    reference = _AVALS.get(key)
+    return None if reference is None else reference()
 
 
 def use_kinds(kinds: Callable[[], Sequence[str]]) -> None:
@@ -192,39 +192,39 @@ def device(name: str | Device | None = None) -> Device:
     if not isinstance(name, str):
         raise DeviceError(f"a device is a name like {HOST.name!r}, not a {type(name).__name__}")
     name = _spelled(name)
-    got = _DEVICES.get(name)
-    return got if got is not None else _DEVICES.setdefault(name, _make(name))
+    found = _DEVICES.get(name)
+    return found if found is not None else _DEVICES.setdefault(name, _make(name))
 
 
 def _make(name: str) -> Device:
-    new = str.__new__(Device, name)
-    new.name = name
-    new.kind, colon, index = name.partition(":")
-    if not new.kind.isidentifier() or (colon and not (index.isascii() and index.isdigit())):
+    result = str.__new__(Device, name)
+    result.name = name
+    result.kind, separator, index = name.partition(":")
+    if not result.kind.isidentifier() or (separator and not (index.isascii() and index.isdigit())):
         raise DeviceError(f"a device is a name like {HOST.name!r} or '{HOST.name}:1', not {name!r}")
-    new.index = int(index or 0)
-    return new
+    result.index = int(index or 0)
+    return result
 
 
 # The default device, whose values are host arrays: the one place where its name is written.
 HOST = device("cpu")
 
 
-def aval(shape: tuple[int, ...], dtype: np.dtype, dev: Device = HOST) -> Aval:
+def aval(shape: tuple[int, ...], dtype: np.dtype, device: Device = HOST) -> Aval:
     """The interned record; `shape` must be a tuple of Python ints and `dtype` canonical."""
-    key = (shape, dtype, dev)
-    ref = _AVALS.get(key)
-    got = None if ref is None else ref()
-    return got if got is not None else _intern(key)
+    key = (shape, dtype, device)
+    reference = _AVALS.get(key)
+    found = None if reference is None else reference()
+    return found if found is not None else _intern(key)
 
 
 def _intern(key: tuple[Any, ...]) -> Aval:
     with _LOCK:
-        ref = _AVALS.get(key)
-        got: Aval | None = None if ref is None else ref()
-        if got is None:
-            got = Aval(*key)
-            ref = _Interned(got, _dead)
-            ref.key = key
-            _AVALS[key] = ref
-        return got
+        reference = _AVALS.get(key)
+        found: Aval | None = None if reference is None else reference()
+        if found is None:
+            found = Aval(*key)
+            reference = _Interned(found, _dead)
+            reference.key = key
+            _AVALS[key] = reference
+        return found

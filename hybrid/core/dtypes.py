@@ -64,7 +64,7 @@ default_float = float32
 default_int = int64
 
 _BY_NAME = {d.name: d for d in ALL} | {"bool": bool_}
-_CANON: dict[Any, np.dtype] = {d: d for d in ALL}
+_CANONICAL: dict[Any, np.dtype] = {d: d for d in ALL}
 _KIND = {
     bool_: "b",
     **dict.fromkeys(SIGNED, "i"),
@@ -89,58 +89,58 @@ def canonical(dtype: Any) -> np.dtype:
         return default_int
     if isinstance(dtype, str) and dtype in _BY_NAME:
         return _BY_NAME[dtype]
-    if isinstance(dtype, np.dtype) and dtype in _CANON:
-        return _CANON[dtype]
+    if isinstance(dtype, np.dtype) and dtype in _CANONICAL:
+        return _CANONICAL[dtype]
     try:
-        d = np.dtype(dtype) if _nameable(dtype) else None
+        candidate = np.dtype(dtype) if _nameable(dtype) else None
     except (TypeError, ValueError, SyntaxError):
-        d = None
-    found = _CANON.get(d) if d is not None else None
-    if found is None and d is not None:
-        found = _CANON.get(d.newbyteorder("="))
+        candidate = None
+    found = _CANONICAL.get(candidate) if candidate is not None else None
+    if found is None and candidate is not None:
+        found = _CANONICAL.get(candidate.newbyteorder("="))
     if found is None:
         raise DTypeError(
-            f"{_text(dtype, d)} is not supported; use one of {', '.join(x.name for x in ALL)}"
+            f"{_text(dtype, candidate)} is not supported; use one of {', '.join(x.name for x in ALL)}"
         )
     return found
 
 
-def _nameable(x: Any) -> bool:
+def _nameable(given: Any) -> bool:
     """Whether x names a dtype; NumPy would make one of None, dicts and lists as well."""
-    if isinstance(x, str):
-        return not x.lstrip("<>=|").startswith("a")  # text, under a name that NumPy gave up
-    return isinstance(x, (np.dtype, type)) or hasattr(x, "dtype")
+    if isinstance(given, str):
+        return not given.lstrip("<>=|").startswith("a")  # text, under a name that NumPy gave up
+    return isinstance(given, (np.dtype, type)) or hasattr(given, "dtype")
 
 
-def _text(given: Any, d: np.dtype | None) -> str:
+def _text(given: Any, candidate: np.dtype | None) -> str:
     """How a message names a dtype that hybrid does not have."""
     if isinstance(given, str):
         hint = " (a device: pass device= instead)" if is_device(given) else ""
         return f"dtype {given!r}{hint}"
-    if d is not None and (isinstance(given, (np.dtype, type)) and given is not object):
-        return f"dtype {d.name if d.names is None else 'with named fields'}"
+    if candidate is not None and (isinstance(given, (np.dtype, type)) and given is not object):
+        return f"dtype {candidate.name if candidate.names is None else 'with named fields'}"
     return f"an object of type {type(given).__name__} as a dtype"
 
 
-def kind(d: np.dtype) -> str:
+def kind(dtype: np.dtype) -> str:
     """'b' bool, 'i' signed, 'u' unsigned, 'f' floating (half types included)."""
-    return _KIND[d]
+    return _KIND[dtype]
 
 
-def is_float(d: np.dtype) -> bool:
-    return _KIND[d] == "f"
+def is_float(dtype: np.dtype) -> bool:
+    return _KIND[dtype] == "f"
 
 
-def is_int(d: np.dtype) -> bool:
-    return _KIND[d] in "iu"
+def is_int(dtype: np.dtype) -> bool:
+    return _KIND[dtype] in "iu"
 
 
-def is_half(d: np.dtype) -> bool:
-    return d is float16 or d is bfloat16
+def is_half(dtype: np.dtype) -> bool:
+    return dtype is float16 or dtype is bfloat16
 
 
 @lru_cache(None)
-def promote(a: np.dtype, b: np.dtype) -> np.dtype:
+def promote(left: np.dtype, right: np.dtype) -> np.dtype:
     """The dtype two arrays of dtypes a and b are computed in (NumPy 2; half types meet in float32).
 
     An integer array with a float16/bfloat16/float32 array keeps the floating dtype, as in the
@@ -150,48 +150,48 @@ def promote(a: np.dtype, b: np.dtype) -> np.dtype:
     >>> promote(int32, float32).name, promote(float16, bfloat16).name, promote(uint8, int8).name
     ('float32', 'float32', 'int16')
     """
-    if a is b:
-        return a
-    ka, kb = _KIND[a], _KIND[b]
-    if ka == "f" and kb == "f":
-        if is_half(a) and is_half(b):
+    if left is right:
+        return left
+    left_kind, right_kind = _KIND[left], _KIND[right]
+    if left_kind == "f" and right_kind == "f":
+        if is_half(left) and is_half(right):
             return float32
-        return a if a.itemsize > b.itemsize else b
-    if ka == "f":
-        return a
-    if kb == "f":
-        return b
-    if {a, b} & {uint64} and "i" in (ka, kb):
+        return left if left.itemsize > right.itemsize else right
+    if left_kind == "f":
+        return left
+    if right_kind == "f":
+        return right
+    if {left, right} & {uint64} and "i" in (left_kind, right_kind):
         raise DTypeError(
-            f"{a.name} and {b.name} have no common integer dtype; convert one with .astype"
+            f"{left.name} and {right.name} have no common integer dtype; convert one with .astype"
         )
-    return _CANON[np.promote_types(a, b)]
+    return _CANONICAL[np.promote_types(left, right)]
 
 
-def weak(d: np.dtype, value: Any) -> np.dtype:
+def weak(dtype: np.dtype, value: Any) -> np.dtype:
     """The dtype of `array of dtype d` op `Python scalar`: the array's kind wins where it can.
 
     >>> weak(float16, 2.5).name, weak(int8, 3).name, weak(int32, 2.5).name
     ('float16', 'int8', 'float32')
     """
     if isinstance(value, bool):
-        return d
+        return dtype
     if isinstance(value, int):
-        return default_int if d is bool_ else d
+        return default_int if dtype is bool_ else dtype
     if isinstance(value, float):
-        return d if _KIND[d] == "f" else default_float
-    raise DTypeError(f"a {type(value).__name__} cannot be combined with a {d.name} tensor")
+        return dtype if _KIND[dtype] == "f" else default_float
+    raise DTypeError(f"a {type(value).__name__} cannot be combined with a {dtype.name} tensor")
 
 
-def can_hold(d: np.dtype, value: Any) -> bool:
+def can_hold(dtype: np.dtype, value: Any) -> bool:
     """Whether Python integer `value` lies in the range of integer dtype d
     (always true otherwise)."""
-    if _KIND[d] in "iu" and isinstance(value, int) and not isinstance(value, bool):
-        i = np.iinfo(d)
-        return i.min <= value <= i.max
+    if _KIND[dtype] in "iu" and isinstance(value, int) and not isinstance(value, bool):
+        limits = np.iinfo(dtype)
+        return limits.min <= value <= limits.max
     return True
 
 
-def compute_type(d: np.dtype) -> np.dtype:
+def compute_type(dtype: np.dtype) -> np.dtype:
     """The dtype arithmetic on d is carried out in: float32 for half types, else d."""
-    return float32 if is_half(d) else d
+    return float32 if is_half(dtype) else dtype

@@ -90,8 +90,8 @@ class Site(NamedTuple):
         return linecache.getline(self.file, self.line).strip()
 
     def __str__(self) -> str:
-        code = self.text()
-        return f"{self.file}:{self.line} in {self.function}" + (f": {code}" if code else "")
+        source = self.text()
+        return f"{self.file}:{self.line} in {self.function}" + (f": {source}" if source else "")
 
 
 def blame(error: Exception, **what: Any) -> None:
@@ -100,9 +100,9 @@ def blame(error: Exception, **what: Any) -> None:
     >>> e = ValueError(); blame(e, step="fuse"); blame(e, step="build"); blamed(e)
     {'step': 'fuse'}
     """
-    notes = error.__dict__.setdefault("_blamed", {})
+    noted = error.__dict__.setdefault("_blamed", {})
     for name, value in what.items():
-        notes.setdefault(name, value)
+        noted.setdefault(name, value)
 
 
 def blamed(error: Exception) -> dict[str, Any]:

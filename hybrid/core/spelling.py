@@ -379,8 +379,10 @@ OPTIMIZERS = {
 def hint(keyword: str, parameters: tuple[str, ...]) -> str:
     """What to write instead of a keyword that a function with these parameters does not have."""
     if keyword in ("dim0", "dim1", "dim2"):
-        named = "axis1" in parameters
-        return "; the axes are called axis1 and axis2 here" if named else "; give axes by position"
+        numbered = "axis1" in parameters
+        return (
+            "; the axes are called axis1 and axis2 here" if numbered else "; give axes by position"
+        )
     for name in KEYWORDS.get(keyword, ()):
         if name in parameters:
             return f"; it is called {name} here"
@@ -390,19 +392,19 @@ def hint(keyword: str, parameters: tuple[str, ...]) -> str:
 
 
 def elsewhere(
-    module: str, names: Mapping[str, str], space: Mapping[str, Any]
+    module: str, names: Mapping[str, str], namespace: Mapping[str, Any]
 ) -> Callable[[str], None]:
     """A `__getattr__` for a module: it says what a name of NumPy, PyTorch or JAX is called here."""
 
     def missing(name: str) -> None:
-        other = names.get(name)
-        if other is None:
-            found = ""
-        elif " " not in other and other.partition(".")[0] in space:
-            found = f"; it is called {module}.{other} here"
+        spelled = names.get(name)
+        if spelled is None:
+            suggestion = ""
+        elif " " not in spelled and spelled.partition(".")[0] in namespace:
+            suggestion = f"; it is called {module}.{spelled} here"
         else:
-            found = f"; use {other}"
-        raise AttributeError(f"module {module!r} has no attribute {name!r}{found}")
+            suggestion = f"; use {spelled}"
+        raise AttributeError(f"module {module!r} has no attribute {name!r}{suggestion}")
 
     return missing
 
@@ -414,9 +416,9 @@ class Missing:
     __slots__ = ("text",)
 
     def __init__(self, owner: str, name: str, instead: str) -> None:
-        way = instead.removeprefix("nothing: ")
-        way = way if way != instead else f"use {instead}"
-        self.text = f"{owner!r} object has no attribute {name!r}; {way}"
+        advice = instead.removeprefix("nothing: ")
+        advice = advice if advice != instead else f"use {instead}"
+        self.text = f"{owner!r} object has no attribute {name!r}; {advice}"
 
-    def __get__(self, obj: Any, cls: type | None = None) -> Any:
+    def __get__(self, instance: Any, cls: type | None = None) -> Any:
         raise AttributeError(self.text)
