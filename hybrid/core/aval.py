@@ -96,8 +96,10 @@ class Aval:
     __slots__ = ("shape", "dtype", "device", "ndim", "size", "nbytes", "__weakref__")
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, device: Device) -> None:
+        # checked once for each record, and so for each shape there is, not for each tensor
         if len(shape) > MAX_AXES:
             raise ShapeError(f"a tensor has at most {MAX_AXES} axes, not {len(shape)}")
+        # an axis of size 0 does not excuse the others: their strides are counted in bytes
         if dtype.itemsize * prod([extent or 1 for extent in shape]) >= 1 << 63:
             raise ShapeError(
                 f"shape {shape_text(shape)} of {dtype.name} takes more bytes than an int64 counts"
@@ -127,7 +129,8 @@ _LOCK = threading.RLock()  # re-entrant: a record may die while another is made
 
 
 class _Interned(weakref.ref):  # type: ignore[type-arg]
-    """A weak reference to a record that knows its place in the table."""
+    """A weak reference to a record that knows its place in the table: weak, so that shapes that a
+    program went through take no memory; with the key, as the record is gone when it is called."""
 
     __slots__ = ("key",)
     key: tuple[Any, ...]
@@ -135,6 +138,7 @@ class _Interned(weakref.ref):  # type: ignore[type-arg]
 
 def _dead(reference: _Interned) -> None:
     with _LOCK:
+        # an equal record may have taken the place between the death and this call
         if _AVALS.get(reference.key) is reference:
             del _AVALS[reference.key]
 
@@ -193,6 +197,7 @@ def device(name: str | Device | None = None) -> Device:
         raise DeviceError(f"a device is a name like {HOST.name!r}, not a {type(name).__name__}")
     name = _spelled(name)
     found = _DEVICES.get(name)
+    # setdefault is one step for all threads: of two that make the device, both get the first
     return found if found is not None else _DEVICES.setdefault(name, _make(name))
 
 
@@ -212,6 +217,7 @@ HOST = device("cpu")
 
 def aval(shape: tuple[int, ...], dtype: np.dtype, device: Device = HOST) -> Aval:
     """The interned record; `shape` must be a tuple of Python ints and `dtype` canonical."""
+    # read without the lock, as a dict's get is one step; only a new record takes it and looks again
     key = (shape, dtype, device)
     reference = _AVALS.get(key)
     found = None if reference is None else reference()

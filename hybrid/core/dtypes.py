@@ -7,7 +7,7 @@ native byte order; promotion depends on dtypes and on the Python type of weak sc
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
@@ -38,6 +38,7 @@ __all__ = [
     "canonical",
     "promote",
     "weak",
+    "Kind",
     "kind",
     "is_float",
     "is_int",
@@ -47,6 +48,8 @@ __all__ = [
     "default_int",
     "can_hold",
 ]
+
+Kind = Literal["b", "i", "u", "f"]  # truth values, signed and unsigned integers, floats
 
 bool_ = np.dtype(np.bool_)
 int8, int16, int32, int64 = (np.dtype(f"int{n}") for n in (8, 16, 32, 64))
@@ -65,7 +68,7 @@ default_int = int64
 
 _BY_NAME = {d.name: d for d in ALL} | {"bool": bool_}
 _CANONICAL: dict[Any, np.dtype] = {d: d for d in ALL}
-_KIND = {
+_KIND: dict[np.dtype, Kind] = {
     bool_: "b",
     **dict.fromkeys(SIGNED, "i"),
     **dict.fromkeys(UNSIGNED, "u"),
@@ -92,16 +95,15 @@ def canonical(dtype: Any) -> np.dtype:
     if isinstance(dtype, np.dtype) and dtype in _CANONICAL:
         return _CANONICAL[dtype]
     try:
-        candidate = np.dtype(dtype) if _nameable(dtype) else None
+        candidate = np.dtype(dtype) if _nameable(dtype) else None  # runs code of the caller's types
     except (TypeError, ValueError, SyntaxError):
         candidate = None
     found = _CANONICAL.get(candidate) if candidate is not None else None
     if found is None and candidate is not None:
-        found = _CANONICAL.get(candidate.newbyteorder("="))
+        found = _CANONICAL.get(candidate.newbyteorder("="))  # equal only in the machine's order
     if found is None:
-        raise DTypeError(
-            f"{_text(dtype, candidate)} is not supported; use one of {', '.join(x.name for x in ALL)}"
-        )
+        names = ", ".join(d.name for d in ALL)
+        raise DTypeError(f"{_text(dtype, candidate)} is not supported; use one of {names}")
     return found
 
 
@@ -122,7 +124,7 @@ def _text(given: Any, candidate: np.dtype | None) -> str:
     return f"an object of type {type(given).__name__} as a dtype"
 
 
-def kind(dtype: np.dtype) -> str:
+def kind(dtype: np.dtype) -> Kind:
     """'b' bool, 'i' signed, 'u' unsigned, 'f' floating (half types included)."""
     return _KIND[dtype]
 
@@ -139,9 +141,9 @@ def is_half(dtype: np.dtype) -> bool:
     return dtype is float16 or dtype is bfloat16
 
 
-@lru_cache(None)
+@lru_cache(None)  # at most one entry for each pair of dtypes
 def promote(left: np.dtype, right: np.dtype) -> np.dtype:
-    """The dtype two arrays of dtypes a and b are computed in (NumPy 2; half types meet in float32).
+    """The dtype two arrays of these dtypes are computed in (NumPy 2; half types meet in float32).
 
     An integer array with a float16/bfloat16/float32 array keeps the floating dtype, as in the
     array-API extension that PyTorch and JAX use; NumPy itself would widen int32 + float32 to
@@ -169,7 +171,7 @@ def promote(left: np.dtype, right: np.dtype) -> np.dtype:
 
 
 def weak(dtype: np.dtype, value: Any) -> np.dtype:
-    """The dtype of `array of dtype d` op `Python scalar`: the array's kind wins where it can.
+    """The dtype of `array of that dtype` op `Python scalar`: the array's kind wins where it can.
 
     >>> weak(float16, 2.5).name, weak(int8, 3).name, weak(int32, 2.5).name
     ('float16', 'int8', 'float32')
@@ -184,7 +186,7 @@ def weak(dtype: np.dtype, value: Any) -> np.dtype:
 
 
 def can_hold(dtype: np.dtype, value: Any) -> bool:
-    """Whether Python integer `value` lies in the range of integer dtype d
+    """Whether Python integer `value` lies in the range of the integer dtype
     (always true otherwise)."""
     if _KIND[dtype] in "iu" and isinstance(value, int) and not isinstance(value, bool):
         limits = np.iinfo(dtype)
@@ -193,5 +195,5 @@ def can_hold(dtype: np.dtype, value: Any) -> bool:
 
 
 def compute_type(dtype: np.dtype) -> np.dtype:
-    """The dtype arithmetic on d is carried out in: float32 for half types, else d."""
+    """The dtype arithmetic is carried out in: float32 for half types, else the same."""
     return float32 if is_half(dtype) else dtype
