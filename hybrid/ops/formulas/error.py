@@ -149,7 +149,7 @@ def _near(math: Builder, x: Val) -> Val:
 
 def erfc(math: Builder, x: Val) -> Val:
     magnitude = clamp(math, math.abs(x), None, _LIMIT[x.type])
-    # an error of a^2 counts in full, and relative to the tail: a^2 goes up to 745
+    # an absolute error of a^2 is a relative one of the tail, and a^2 goes up to 745
     square, square_low = two_prod(math, magnitude, magnitude)
     excess, power, excess_low = exp_parts(math, -square, -square_low)
     mantissa, mantissa_low = fast_two_sum(math.const(x.type, 1.0), excess)

@@ -61,9 +61,10 @@ _LIMIT = {"f32": 160.0, "f64": 1100.0}  # 2^limit overflows, 2^-limit is 0
 def _log2_pair(math: Builder, magnitude: Val) -> Pair:
     """log2(magnitude) to about 1.3 times the precision, for a positive finite magnitude.
 
-    pow multiplies it by up to 1100 (160 in f32) before 2^r makes its absolute error a relative
-    one: so the result needs 10 (7) bits more than the type has. The leading terms of
-    atanh(t) = t + t (t^2/3 + t^4 P(t^2)) are pairs, the polynomial is one number: t^2 < 0.03."""
+    In pow its product with y goes up to 1100 (160 in f32), and 2^r turns the absolute error of that
+    into a relative one: the logarithm needs about 10 (7) bits more than the type has. The leading
+    terms of atanh(t) = t + t (t^2/3 + t^4 P(t^2)) are pairs, the polynomial is one number, as t^2
+    is below 0.03."""
     # the fraction around 0 on a logarithmic scale: |t| <= 0.1716 on both sides
     exponent, fraction = split_exponent(math, magnitude, root=True)
     denominator, denominator_low = fast_two_sum(math.const(magnitude.type, 2.0), fraction)

@@ -129,9 +129,9 @@ def _fraction(math: Builder, magnitude: Val) -> tuple[Val, Val]:
     low, carry = significand * second, math.mulhi(significand, third)
     low = low + carry
     high = significand * first + math.mulhi(significand, second)
-    return high + math.select(
-        low < carry, math.const(layout.unsigned, 1), math.const(layout.unsigned, 0)
-    ), low
+    wrapped = low < carry  # the sum of the low words carries where it is below a term of it
+    one, none = math.const(layout.unsigned, 1), math.const(layout.unsigned, 0)
+    return high + math.select(wrapped, one, none), low
 
 
 def _angle(math: Builder, high: Val, low: Val, float_type: str) -> Pair:
