@@ -1,7 +1,7 @@
 """Elementary and special functions written in the scalar algebra, for f32 and f64.
 
-Invariant: every formula takes (algebra, x, ...) and returns a Val of x's type, at most 2 ulp (pow: 4)
-from the true value, with no table in memory, no branch and no external function.
+Invariant: every formula takes (algebra, x, ...) and returns a Val of x's type, at most 2 ulp (pow:
+4) from the true value, with no table in memory, no branch and no external function.
 """
 
 from .error import erf, erfc, normal_tail
