@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from .backends.api import Backend, backend
+from .core.aval import Device
 from .core.aval import device as to_device
 
 __all__ = ["get_num_threads", "set_num_threads", "num_threads"]
 
 
-def _backend(device: Any) -> Backend:
+def _backend(device: str | Device | None) -> Backend:
     return backend(to_device(device).kind)
 
 
-def get_num_threads(*, device: Any = None) -> int:
+def get_num_threads(*, device: str | Device | None = None) -> int:
     """How many threads large kernels use: by default the cores this process may run on."""
     return _backend(device).get_num_threads()
 
 
-def set_num_threads(n: int, *, device: Any = None) -> None:
+def set_num_threads(n: int, *, device: str | Device | None = None) -> None:
     """Use n threads from now on; ValueError below 1, UnsupportedError for a device whose threads
     cannot be counted.
 
@@ -35,7 +35,7 @@ def set_num_threads(n: int, *, device: Any = None) -> None:
 
 
 @contextmanager
-def num_threads(n: int, *, device: Any = None) -> Iterator[None]:
+def num_threads(n: int, *, device: str | Device | None = None) -> Iterator[None]:
     """Scope in which kernels use n threads.
 
     >>> import hybrid

@@ -122,18 +122,20 @@ class Aval:
         )
 
 
+Key = tuple[tuple[int, ...], np.dtype, Device]
+
 _KINDS: list[Callable[[], Sequence[str]]] = []
 _DEVICES: dict[str, Device] = {}
-_AVALS: dict[tuple[Any, ...], _Interned] = {}
+_AVALS: dict[Key, _Interned] = {}
 _LOCK = threading.RLock()  # re-entrant: a record may die while another is made
 
 
-class _Interned(weakref.ref):  # type: ignore[type-arg]
+class _Interned(weakref.ref[Aval]):
     """A weak reference to a record that knows its place in the table: weak, so that shapes that a
     program went through take no memory; with the key, as the record is gone when it is called."""
 
     __slots__ = ("key",)
-    key: tuple[Any, ...]
+    key: Key
 
 
 def _dead(reference: _Interned) -> None:
@@ -151,7 +153,7 @@ def _new_lock() -> None:
 os.register_at_fork(after_in_child=_new_lock)  # another thread may have held it
 
 
-def find_aval(key: tuple[Any, ...]) -> Aval | None:
+def find_aval(key: Key) -> Aval | None:
     """The interned record of (shape, dtype, device) if there is one; any equal dtype object will
     do."""
     reference = _AVALS.get(key)
@@ -224,10 +226,10 @@ def aval(shape: tuple[int, ...], dtype: np.dtype, device: Device = HOST) -> Aval
     return found if found is not None else _intern(key)
 
 
-def _intern(key: tuple[Any, ...]) -> Aval:
+def _intern(key: Key) -> Aval:
     with _LOCK:
         reference = _AVALS.get(key)
-        found: Aval | None = None if reference is None else reference()
+        found = None if reference is None else reference()
         if found is None:
             found = Aval(*key)
             reference = _Interned(found, _dead)

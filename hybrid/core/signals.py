@@ -97,7 +97,7 @@ def critical(function: Call) -> Call:
     return function
 
 
-def _inside(frame: Any) -> bool:
+def _inside(frame: types.FrameType | None) -> bool:
     """Whether a critical frame is met before user code: user code that hybrid calls is not
     critical, whoever waits below it."""
     while frame is not None:
@@ -115,7 +115,7 @@ def handled() -> int:
 
 
 @critical
-def _arrived(number: int, frame: Any) -> Any:
+def _arrived(number: int, frame: types.FrameType | None) -> Any:
     """Stands in for a user's handler."""
     if _inside(frame):
         if number not in PENDING:  # as a system that counts no signals: once is enough

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from dis import opmap
+from types import FrameType
 
 import numpy as np
 
@@ -60,10 +61,10 @@ def user_site(start: int = 1) -> Site | None:
     """File, line and function of the nearest caller outside hybrid, or None when there is none.
 
     The demonstration package counts as user code."""
-    frame = sys._getframe(start)
+    frame: FrameType | None = sys._getframe(start)
     while frame is not None:
         filename = frame.f_code.co_filename
         if not filename.startswith(_SKIPPED) or filename.startswith(_DEMO):
             return Site(filename, frame.f_lineno, frame.f_code.co_name)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None

@@ -14,7 +14,7 @@ import optree
 __all__ = ["flatten", "unflatten", "map_tree", "leaves"]
 
 
-def flatten(tree: Any) -> tuple[list[Any], Any]:
+def flatten(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
     """Leaves in order and the structure to rebuild the tree.
 
     >>> flatten({"a": 1, "b": (2, None)})[0]
@@ -26,7 +26,7 @@ def flatten(tree: Any) -> tuple[list[Any], Any]:
     return found, structure
 
 
-def unflatten(structure: Any, new_leaves: list[Any]) -> Any:
+def unflatten(structure: optree.PyTreeSpec, new_leaves: list[Any]) -> Any:
     """The tree of that structure with other leaves."""
     return optree.tree_unflatten(structure, new_leaves)
 
