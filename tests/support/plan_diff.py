@@ -26,7 +26,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parents[2]
 WORKLOADS = ("toy", "mlp_small", "cnn", "lstm", "gpt")
-MASKED = re.compile(r" +# .*$|0x[0-9a-f]{8,}(?!p)")  # where in the corpus, and addresses
+# where in the corpus, addresses, and where this file is
+MASKED = re.compile(r" +# .*$|0x[0-9a-f]{8,}(?!p)|[^ ()]*/plan_diff\.py:\d+")
 Item = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
 
