@@ -42,7 +42,8 @@ class Frame:
         self.code, self.summary = code, Summary()
         self.instructions = list(dis.get_instructions(code))
         self.index = {ins.offset: n for n, ins in enumerate(self.instructions)}
-        self.table = dis._parse_exception_table(code)
+        # undocumented, in every CPython that has a table here
+        self.table = dis._parse_exception_table(code)  # type: ignore[attr-defined]
         count = (
             code.co_argcount
             + code.co_kwonlyargcount
