@@ -168,11 +168,9 @@ class _RowThreads(_Threads):
         return values
 
     def reduce_pass(self, row_pass: RowPass, numbers: list[int], length: str) -> None:
-        code, lanes, reductions = (
-            self.code,
-            self.body.scalar,
-            reductions_of(self.program, row_pass.reductions),
-        )
+        code = self.code
+        lanes = self.body.scalar
+        reductions = reductions_of(self.program, row_pass.reductions)
         start = [(lanes.ty(ty), e) for r in reductions for ty, e in zip(r.parts, r.neutral(lanes))]
 
         def cut(names: list[str]) -> list[list[str]]:
@@ -209,12 +207,10 @@ class _RowThreads(_Threads):
             self.body.known[reduction.number] = reduction.result(lanes, total, empty)
 
     def row(self, item: str, _: list[str]) -> list[str]:
-        code, body, plan, length = (
-            self.code,
-            self.body,
-            row_plan(self.form),
-            self.body.word(self.body.words.n),
-        )
+        code = self.code
+        body = self.body
+        plan = row_plan(self.form)
+        length = self.body.word(self.body.words.n)
         body.begin_row(item)
         for row_pass in plan.passes:
             numbers = body.prepare(pass_targets(self.form, row_pass))

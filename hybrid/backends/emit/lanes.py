@@ -314,10 +314,8 @@ class Lanes:
         if BITS[scalar_type] == 64:
             return self._mulhi64(scalar_type, operands[0], operands[1])
         extend = "sext" if is_signed(scalar_type) else "zext"
-        left, right = (
-            self.cast(extend, operands[0], "i32", "i64"),
-            self.cast(extend, operands[1], "i32", "i64"),
-        )
+        left = self.cast(extend, operands[0], "i32", "i64")
+        right = self.cast(extend, operands[1], "i32", "i64")
         high = self.binary(
             "lshr", "u64", self.binary("mul", "u64", left, right), self.const("u64", 32)
         )
@@ -329,12 +327,10 @@ class Lanes:
         def u64(opcode: str, first: str, second: str) -> str:
             return self.binary(opcode, "u64", first, second)
 
-        left_low, right_low, left_high, right_high = (
-            u64("and", left, mask),
-            u64("and", right, mask),
-            u64("lshr", left, half),
-            u64("lshr", right, half),
-        )
+        left_low = u64("and", left, mask)
+        right_low = u64("and", right, mask)
+        left_high = u64("lshr", left, half)
+        right_high = u64("lshr", right, half)
         middle = u64(
             "add",
             u64("mul", left_high, right_low),

@@ -180,10 +180,8 @@ class Reduction:
         lanes = Lanes(16, code)
         top = accumulators[0]
         if len(accumulators) == 4:
-            left, right = (
-                self.combine(lanes, accumulators[0], accumulators[1]),
-                self.combine(lanes, accumulators[2], accumulators[3]),
-            )
+            left = self.combine(lanes, accumulators[0], accumulators[1])
+            right = self.combine(lanes, accumulators[2], accumulators[3])
             top = self.combine(lanes, left, right)
         if self.type == "b1" and not self.indexed:
             bits = code.op(f"bitcast <16 x i1> {top[0]} to i16")

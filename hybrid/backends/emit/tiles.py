@@ -131,10 +131,8 @@ class _Tiled:
             outer, strip = split(rest, strips)
             body.begin_row(outer, self.form.outer - 1)
             base, start = body.base, body.start
-            first_along, first_down = (
-                code.op(f"mul i64 {part}, {BLOCK_ALONG}"),
-                code.op(f"mul i64 {strip}, {BLOCK_DOWN}"),
-            )
+            first_along = code.op(f"mul i64 {part}, {BLOCK_ALONG}")
+            first_down = code.op(f"mul i64 {strip}, {BLOCK_DOWN}")
             stop_along = code.smin(code.add(first_along, str(BLOCK_ALONG)), length)
             stop_down = code.smin(code.add(first_down, str(BLOCK_DOWN)), down)
 

@@ -165,11 +165,9 @@ class Trial:
 
     def _after_reduction(self, number: int) -> bool:
         """Whether an instruction needs a visible value of the region."""
-        instructions, todo, visited = (
-            [*self.region.instructions, *self.instructions],
-            [number],
-            {number},
-        )
+        instructions = [*self.region.instructions, *self.instructions]
+        todo = [number]
+        visited = {number}
         while todo:
             for operand in instructions[todo.pop()].operands:
                 if isinstance(operand, ResultOperand) and operand.instruction not in visited:

@@ -188,12 +188,10 @@ def _legend(boxes: Sequence[Box]) -> str:
 
 
 def _edge(above: tuple[float, float, float], below: tuple[float, float, float]) -> str:
-    from_x, from_y, to_x, to_y = (
-        above[0] + above[2] / 2,
-        above[1] + BOX_H,
-        below[0] + below[2] / 2,
-        below[1],
-    )
+    from_x = above[0] + above[2] / 2
+    from_y = above[1] + BOX_H
+    to_x = below[0] + below[2] / 2
+    to_y = below[1]
     bend = max((to_y - from_y) / 2, 10.0)
     return (
         f"M{from_x:.0f} {from_y:.0f}C{from_x:.0f} {from_y + bend:.0f} "
