@@ -59,25 +59,29 @@ class Attend(NamedTuple):
     writes: tuple[Place, ...]
 
 
-def attention_shapes(q: Ints, k: Ints, v: Ints, *pairs: Ints) -> tuple[Ints, int, int, int, int]:
+def attention_shapes(
+    query: Ints, key: Ints, value: Ints, *pairs: Ints
+) -> tuple[Ints, int, int, int, int]:
     """(batch, m, n, e, f) of query, key, value and what broadcasts to [..., m, n].
 
     >>> attention_shapes((2, 1, 5, 8), (3, 7, 8), (3, 7, 4), (7,))
     ((2, 3), 5, 7, 8, 4)
     """
-    if min(len(q), len(k), len(v)) < 2 or q[-1] != k[-1] or k[-2] != v[-2]:
+    if min(len(query), len(key), len(value)) < 2 or query[-1] != key[-1] or key[-2] != value[-2]:
         raise ShapeError(
-            f"attention: query {q}, key {k} and value {v} do not fit; they are [..., queries, "
-            "features], [..., keys, features] and [..., keys, values]"
+            f"attention: query {query}, key {key} and value {value} do not fit; they are "
+            "[..., queries, features], [..., keys, features] and [..., keys, values]"
         )
-    m, n = q[-2], k[-2]
-    for p in pairs:
-        if any(have not in (1, want) for have, want in zip(p[::-1], (n, m))):
+    m, n = query[-2], key[-2]
+    for pair in pairs:
+        if any(have not in (1, want) for have, want in zip(pair[::-1], (n, m))):
             raise ShapeError(
-                f"attention: a mask of shape {p} does not broadcast to [..., {m}, {n}]"
+                f"attention: a mask of shape {pair} does not broadcast to [..., {m}, {n}]"
             )
-    batch = broadcast_shapes("attention", q[:-2], k[:-2], v[:-2], *[p[:-2] for p in pairs])
-    return batch, m, n, q[-1], v[-1]
+    batch = broadcast_shapes(
+        "attention", query[:-2], key[:-2], value[:-2], *[p[:-2] for p in pairs]
+    )
+    return batch, m, n, query[-1], value[-1]
 
 
 class _Walks:
@@ -88,13 +92,13 @@ class _Walks:
         self.inner: dict[int, Ints] = {}
         self.outer: dict[int, Ints] = {}
 
-    def add(self, i: int, shape: Ints, strides: Ints, inner: Ints) -> None:
+    def add(self, number: int, shape: Ints, strides: Ints, inner: Ints) -> None:
         """Operand i; its last axes broadcast to `inner`."""
-        k = len(inner)
-        shape, strides = (1,) * (k - len(shape)) + shape, (0,) * (k - len(strides)) + strides
-        cut = len(shape) - k
-        self.inner[i] = broadcast_strides(shape[cut:], strides[cut:], inner)
-        self.outer[i] = broadcast_strides(shape[:cut], strides[:cut], self.batch)
+        rank = len(inner)
+        shape, strides = (1,) * (rank - len(shape)) + shape, (0,) * (rank - len(strides)) + strides
+        leading = len(shape) - rank
+        self.inner[number] = broadcast_strides(shape[leading:], strides[leading:], inner)
+        self.outer[number] = broadcast_strides(shape[:leading], strides[:leading], self.batch)
 
     def places(self) -> tuple[Ints, dict[int, Place]]:
         sizes, outer = collapse(self.batch, list(self.outer.values()))
@@ -120,14 +124,14 @@ def attention_layout(
     masked: bool,
 ) -> Attend:
     """(q, k, v, [mask], [factor]) -> (out, peak, total)."""
-    shapes, ins = [a.shape for a in avals], len(avals) - 3
-    batch, m, n, e, f = attention_shapes(*shapes[:ins])
+    shapes, inputs = [a.shape for a in avals], len(avals) - 3
+    batch, m, n, e, f = attention_shapes(*shapes[:inputs])
     walks = _Walks(batch, offsets)
-    inner = [(m, e), (n, e), (n, f), *[(m, n)] * (ins - 3), (m, f), (m,), (m,)]
-    for i, want in enumerate(inner):
-        walks.add(i, shapes[i], tuple(strides[i]), want)
-    sizes, at = walks.places()
-    extra = [None if i is None else at[i] for i in _optional(3, ins, masked)]
+    inner = [(m, e), (n, e), (n, f), *[(m, n)] * (inputs - 3), (m, f), (m,), (m,)]
+    for number, want in enumerate(inner):
+        walks.add(number, shapes[number], tuple(strides[number]), want)
+    sizes, located = walks.places()
+    extra = [None if i is None else located[i] for i in _optional(3, inputs, masked)]
     return Attend(
         False,
         sizes,
@@ -137,8 +141,8 @@ def attention_layout(
         f,
         scale,
         causal,
-        (at[0], at[1], at[2], *extra),
-        (at[ins], at[ins + 1], at[ins + 2]),
+        (located[0], located[1], located[2], *extra),
+        (located[inputs], located[inputs + 1], located[inputs + 2]),
     )
 
 
@@ -152,14 +156,14 @@ def attention_grad_layout(
     masked: bool,
 ) -> Attend:
     """(g, q, k, v, peak, total, delta, [mask], [factor]) -> (dq, dk, dv)."""
-    shapes, ins = [a.shape for a in avals], len(avals) - 3
-    batch, m, n, e, f = attention_shapes(*shapes[1:4], *shapes[7:ins])
+    shapes, inputs = [a.shape for a in avals], len(avals) - 3
+    batch, m, n, e, f = attention_shapes(*shapes[1:4], *shapes[7:inputs])
     walks = _Walks(batch, offsets)
-    inner = [(m, f), (m, e), (n, e), (n, f), (m,), (m,), (m,), *[(m, n)] * (ins - 7)]
-    for i, want in enumerate([*inner, (m, e), (n, e), (n, f)]):
-        walks.add(i, shapes[i], tuple(strides[i]), want)
-    sizes, at = walks.places()
-    extra = [None if i is None else at[i] for i in _optional(7, ins, masked)]
+    inner = [(m, f), (m, e), (n, e), (n, f), (m,), (m,), (m,), *[(m, n)] * (inputs - 7)]
+    for number, want in enumerate([*inner, (m, e), (n, e), (n, f)]):
+        walks.add(number, shapes[number], tuple(strides[number]), want)
+    sizes, located = walks.places()
+    extra = [None if i is None else located[i] for i in _optional(7, inputs, masked)]
     return Attend(
         True,
         sizes,
@@ -169,6 +173,15 @@ def attention_grad_layout(
         f,
         scale,
         causal,
-        (at[1], at[2], at[3], *extra, at[0], at[4], at[5], at[6]),
-        (at[ins], at[ins + 1], at[ins + 2]),
+        (
+            located[1],
+            located[2],
+            located[3],
+            *extra,
+            located[0],
+            located[4],
+            located[5],
+            located[6],
+        ),
+        (located[inputs], located[inputs + 1], located[inputs + 2]),
     )

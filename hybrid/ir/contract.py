@@ -88,25 +88,29 @@ class Contraction(NamedTuple):
 
 
 # ---- numerics
-def accumulator(d: np.dtype) -> np.dtype:
+def accumulator(dtype: np.dtype) -> np.dtype:
     """The dtype in which products of d are summed.
 
     >>> accumulator(dt.bfloat16).name, accumulator(dt.int8).name, accumulator(dt.float64).name
     ('float32', 'int32', 'float64')
     """
-    if dt.is_half(d):
+    if dt.is_half(dtype):
         return dt.float32
-    if dt.is_float(d):
-        return d
-    return dt.int64 if d.itemsize == 8 else dt.int32
+    if dt.is_float(dtype):
+        return dtype
+    return dt.int64 if dtype.itemsize == 8 else dt.int32
 
 
-def rounded(s: Builder, total: Val, bias: Val | None, d: np.dtype) -> Val:
+def rounded(algebra: Builder, total: Val, bias: Val | None, dtype: np.dtype) -> Val:
     """What a contraction of dtype d stores: its sum plus the bias, rounded once; of half types the
     16-bit pattern.  `bias` is a value as ops see it (half types as f32)."""
     if bias is not None:
-        total = s.add(total, s.convert(bias, total.type))
-    return half.pack(s, total, d) if dt.is_half(d) else s.convert(total, TYPE[d])
+        total = algebra.add(total, algebra.convert(bias, total.type))
+    return (
+        half.pack(algebra, total, dtype)
+        if dt.is_half(dtype)
+        else algebra.convert(total, TYPE[dtype])
+    )
 
 
 class _Axes(NamedTuple):
@@ -131,109 +135,116 @@ def _contraction(
     biased: bool = False,
     factors: Pair = (0, 1),
 ) -> Contraction:
-    ba, bb, bc, bo = _dims(batch)
-    ma, _, mc, mo = _dims(m)
-    _, nb, nc, no = _dims(n)
-    ka, kb, _, _ = _dims(k)
-    bias = View(2, offsets[2], bc, mc, nc) if biased else None
-    fa, fb = factors
+    left_batch, right_batch, bias_batch, out_batch = _dims(batch)
+    left_rows, _, bias_rows, out_rows = _dims(m)
+    _, right_cols, bias_cols, out_cols = _dims(n)
+    left_inner, right_inner, _, _ = _dims(k)
+    bias = View(2, offsets[2], bias_batch, bias_rows, bias_cols) if biased else None
+    left, right = factors
     return Contraction(
         prod(batch.sizes),
         prod(m.sizes),
         prod(n.sizes),
         prod(k.sizes),
-        View(fa, offsets[fa], ba, ma, ka),
-        View(fb, offsets[fb], bb, kb, nb),
+        View(left, offsets[left], left_batch, left_rows, left_inner),
+        View(right, offsets[right], right_batch, right_inner, right_cols),
         bias,
-        View(0, 0, bo, mo, no),
+        View(0, 0, out_batch, out_rows, out_cols),
         order,
     )
 
 
-def _zeros(n: int) -> Ints:
-    return (0,) * n
+def _zeros(count: int) -> Ints:
+    return (0,) * count
 
 
 # ---- matmul
-def matmul_shape(a: Ints, b: Ints) -> Ints:
+def matmul_shape(left: Ints, right: Ints) -> Ints:
     """The shape of a @ b (NumPy's rules; 0-d operands are refused).
 
     >>> matmul_shape((5, 1, 2, 3), (4, 3, 7)), matmul_shape((3,), (3,)), matmul_shape((2, 3), (3,))
     ((5, 4, 2, 7), (), (2,))
     """
-    if not a or not b:
+    if not left or not right:
         raise ShapeError("matmul: operands need at least one dimension; use multiply for scalars")
-    inner = b[-2] if len(b) > 1 else b[0]
-    if a[-1] != inner:
+    inner = right[-2] if len(right) > 1 else right[0]
+    if left[-1] != inner:
         raise ShapeError(
-            f"matmul: shapes {a} and {b} do not fit: {a[-1]} columns meet {inner} rows"
+            f"matmul: shapes {left} and {right} do not fit: {left[-1]} columns meet {inner} rows"
         )
-    batch = broadcast_shapes("matmul", a[:-2], b[:-2])
-    return batch + (a[-2:-1] if len(a) > 1 else ()) + (b[-1:] if len(b) > 1 else ())
+    batch = broadcast_shapes("matmul", left[:-2], right[:-2])
+    return batch + (left[-2:-1] if len(left) > 1 else ()) + (right[-1:] if len(right) > 1 else ())
 
 
 def matmul_layout(
     avals: Sequence[Aval], strides: Sequence[Ints], offsets: Sequence[int] = (0, 0)
 ) -> Contraction:
     """a @ b for every rank.  A batch that b does not have is part of the rows."""
-    a, b = avals[0].shape, avals[1].shape
-    sa, sb = tuple(strides[0]), tuple(strides[1])
-    matmul_shape(a, b)
-    if len(a) == 1:
-        a, sa = (1,) + a, (0,) + sa
-    if len(b) == 1:
-        b, sb = b + (1,), sb + (0,)
-    batch = broadcast_shapes("matmul", a[:-2], b[:-2])
-    ga = broadcast_strides(a[:-2], sa[:-2], batch)
-    gb = broadcast_strides(b[:-2], sb[:-2], batch)
-    so = contiguous_strides(batch + (a[-2], b[-1]))
-    split = 0 if prod(b[:-2]) == 1 else len(batch)  # axes from `split` on go to the rows
-    zb, rows = _zeros(split), batch[split:] + a[-2:-1]
-    zm = _zeros(len(rows))
+    left, right = avals[0].shape, avals[1].shape
+    left_steps, right_steps = tuple(strides[0]), tuple(strides[1])
+    matmul_shape(left, right)
+    if len(left) == 1:
+        left, left_steps = (1,) + left, (0,) + left_steps
+    if len(right) == 1:
+        right, right_steps = right + (1,), right_steps + (0,)
+    batch = broadcast_shapes("matmul", left[:-2], right[:-2])
+    left_batch = broadcast_strides(left[:-2], left_steps[:-2], batch)
+    right_batch = broadcast_strides(right[:-2], right_steps[:-2], batch)
+    result_steps = contiguous_strides(batch + (left[-2], right[-1]))
+    split = 0 if prod(right[:-2]) == 1 else len(batch)  # axes from `split` on go to the rows
+    no_batch, rows = _zeros(split), batch[split:] + left[-2:-1]
+    no_rows = _zeros(len(rows))
     return _contraction(
-        _Axes(batch[:split], (ga[:split], gb[:split], zb, so[:split])),
-        _Axes(rows, (ga[split:] + sa[-2:-1], zm, zm, so[split:-1])),
-        _Axes(b[-1:], ((0,), sb[-1:], (0,), so[-1:])),
-        _Axes(a[-1:], (sa[-1:], sb[-2:-1], (0,), (0,))),
+        _Axes(
+            batch[:split], (left_batch[:split], right_batch[:split], no_batch, result_steps[:split])
+        ),
+        _Axes(
+            rows, (left_batch[split:] + left_steps[-2:-1], no_rows, no_rows, result_steps[split:-1])
+        ),
+        _Axes(right[-1:], ((0,), right_steps[-1:], (0,), result_steps[-1:])),
+        _Axes(left[-1:], (left_steps[-1:], right_steps[-2:-1], (0,), (0,))),
         offsets,
-        "lanes" if b[-1] == 1 else "chain",
+        "lanes" if right[-1] == 1 else "chain",
     )
 
 
 # ---- linear
-def linear_shape(x: Ints, w: Ints, bias: Ints | None = None) -> Ints:
+def linear_shape(rows: Ints, weight: Ints, bias: Ints | None = None) -> Ints:
     """The shape of x @ w.T + bias with w[out, in].
 
     >>> linear_shape((5, 2, 3), (7, 3))
     (5, 2, 7)
     """
-    if len(w) != 2 or not x or x[-1] != w[1]:
+    if len(weight) != 2 or not rows or rows[-1] != weight[1]:
         raise ShapeError(
-            f"linear: x of shape {x} does not fit a weight of shape {w}; "
+            f"linear: x of shape {rows} does not fit a weight of shape {weight}; "
             "it takes x[..., in] and weight[out, in]"
         )
-    if bias is not None and bias != (w[0],):
-        raise ShapeError(f"linear: bias has shape {bias}; a weight of shape {w} takes ({w[0]},)")
-    return x[:-1] + (w[0],)
+    if bias is not None and bias != (weight[0],):
+        raise ShapeError(
+            f"linear: bias has shape {bias}; a weight of shape {weight} takes ({weight[0]},)"
+        )
+    return rows[:-1] + (weight[0],)
 
 
 def linear_layout(
     avals: Sequence[Aval], strides: Sequence[Ints], offsets: Sequence[int] = (0, 0, 0)
 ) -> Contraction:
     """x[..., in] @ w[out, in].T (+ bias[out]): all leading axes of x are rows."""
-    x, w = avals[0].shape, avals[1].shape
+    given, weight = avals[0].shape, avals[1].shape
     biased = len(avals) > 2
-    out = linear_shape(x, w, avals[2].shape if biased else None)
-    sx, sw, so = tuple(strides[0]), tuple(strides[1]), contiguous_strides(out)
-    sc = tuple(strides[2]) if biased else (0,)
-    rows = x[:-1]
-    zm = _zeros(len(rows))
-    order: SumOrder = "lanes" if w[0] == 1 or prod(rows) == 1 else "chain"
+    result = linear_shape(given, weight, avals[2].shape if biased else None)
+    given_steps, weight_steps = tuple(strides[0]), tuple(strides[1])
+    result_steps = contiguous_strides(result)
+    bias_steps = tuple(strides[2]) if biased else (0,)
+    rows = given[:-1]
+    no_rows = _zeros(len(rows))
+    order: SumOrder = "lanes" if weight[0] == 1 or prod(rows) == 1 else "chain"
     return _contraction(
         _Axes((), ((), (), (), ())),
-        _Axes(rows, (sx[:-1], zm, zm, so[:-1])),
-        _Axes(w[:1], ((0,), sw[:1], sc, so[-1:])),
-        _Axes(w[1:], (sx[-1:], sw[1:], (0,), (0,))),
+        _Axes(rows, (given_steps[:-1], no_rows, no_rows, result_steps[:-1])),
+        _Axes(weight[:1], ((0,), weight_steps[:1], bias_steps, result_steps[-1:])),
+        _Axes(weight[1:], (given_steps[-1:], weight_steps[1:], (0,), (0,))),
         offsets,
         order,
         biased,
@@ -242,8 +253,8 @@ def linear_layout(
 
 # ---- two-dimensional convolution
 def conv2d_shape(
-    x: Ints,
-    w: Ints,
+    images: Ints,
+    weight: Ints,
     bias: Ints | None = None,
     *,
     stride: Pair = (1, 1),
@@ -255,22 +266,28 @@ def conv2d_shape(
     >>> conv2d_shape((2, 3, 8, 8), (16, 3, 3, 3), stride=(2, 2))
     (2, 16, 3, 3)
     """
-    if len(x) != 4 or len(w) != 4:
+    if len(images) != 4 or len(weight) != 4:
         raise ShapeError(
-            f"conv2d takes x[N, C, H, W] and weight[O, C/groups, KH, KW], not {x} and {w}"
+            f"conv2d takes x[N, C, H, W] and weight[O, C/groups, KH, KW], not {images} and {weight}"
         )
-    if groups < 1 or w[1] * groups != x[1] or w[0] % groups:
+    if groups < 1 or weight[1] * groups != images[1] or weight[0] % groups:
         raise ShapeError(
-            f"conv2d: {x[1]} channels, a weight of shape {w} and {groups} groups do not fit"
+            f"conv2d: {images[1]} channels, a weight of shape {weight} and {groups} groups "
+            "do not fit"
         )
-    if bias is not None and bias != (w[0],):
-        raise ShapeError(f"conv2d: bias has shape {bias}; a weight of shape {w} takes ({w[0]},)")
-    size = [(x[2 + i] - dilation[i] * (w[2 + i] - 1) - 1) // stride[i] + 1 for i in (0, 1)]
+    if bias is not None and bias != (weight[0],):
+        raise ShapeError(
+            f"conv2d: bias has shape {bias}; a weight of shape {weight} takes ({weight[0]},)"
+        )
+    size = [
+        (images[2 + i] - dilation[i] * (weight[2 + i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
+    ]
     if min(size) < 1:
         raise ShapeError(
-            f"conv2d: a kernel of {w[2]}x{w[3]} does not fit in a padded image of {x[2]}x{x[3]}"
+            f"conv2d: a kernel of {weight[2]}x{weight[3]} does not fit in a padded image of "
+            f"{images[2]}x{images[3]}"
         )
-    return (x[0], w[0], size[0], size[1])
+    return (images[0], weight[0], size[0], size[1])
 
 
 def conv2d_layout(
@@ -284,24 +301,27 @@ def conv2d_layout(
 ) -> Contraction:
     """w[O, (C, KH, KW)] @ patches[(C, KH, KW), (OH, OW)] per image and group, read in place from
     the already padded image."""
-    x, w = avals[0].shape, avals[1].shape
+    images, weight = avals[0].shape, avals[1].shape
     biased = len(avals) > 2
-    out = conv2d_shape(
-        x, w, avals[2].shape if biased else None, stride=stride, dilation=dilation, groups=groups
+    result = conv2d_shape(
+        images,
+        weight,
+        avals[2].shape if biased else None,
+        stride=stride,
+        dilation=dilation,
+        groups=groups,
     )
-    sx, sw, so = tuple(strides[0]), tuple(strides[1]), contiguous_strides(out)
-    sc = tuple(strides[2])[0] if biased else 0
-    og, cg = w[0] // groups, w[1]
+    image, kernel, out = tuple(strides[0]), tuple(strides[1]), contiguous_strides(result)
+    bias = tuple(strides[2])[0] if biased else 0
+    outputs, channels = weight[0] // groups, weight[1]
+    group = (0, outputs * kernel[0]), (image[0], channels * image[1])
+    group_out = (0, outputs * bias), (out[0], outputs * out[1])
+    patch = (image[1], *_spread(image, dilation))
     return _contraction(
-        _Axes(
-            (x[0], groups),
-            ((0, og * sw[0]), (sx[0], cg * sx[1]), (0, og * sc), (so[0], og * so[1])),
-        ),
-        _Axes((og,), ((sw[0],), (0,), (sc,), (so[1],))),
-        _Axes(out[2:], ((0, 0), (stride[0] * sx[2], stride[1] * sx[3]), (0, 0), so[2:])),
-        _Axes(
-            w[1:], (sw[1:], (sx[1], dilation[0] * sx[2], dilation[1] * sx[3]), _zeros(3), _zeros(3))
-        ),
+        _Axes((images[0], groups), (*group, *group_out)),
+        _Axes((outputs,), ((kernel[0],), (0,), (bias,), (out[1],))),
+        _Axes(result[2:], ((0, 0), _spread(image, stride), (0, 0), out[2:])),
+        _Axes(weight[1:], (kernel[1:], patch, _zeros(3), _zeros(3))),
         offsets,
         "chain",
         biased,
@@ -309,9 +329,14 @@ def conv2d_layout(
     )
 
 
+def _spread(image: Ints, factors: Pair) -> Ints:
+    """Steps along the height and width of images, that many pixels each."""
+    return (factors[0] * image[2], factors[1] * image[3])
+
+
 def conv2d_weight_shape(
-    g: Ints,
-    x: Ints,
+    gradient: Ints,
+    images: Ints,
     *,
     kernel: Pair,
     stride: Pair = (1, 1),
@@ -324,12 +349,20 @@ def conv2d_weight_shape(
     >>> conv2d_weight_shape((2, 16, 3, 3), (2, 3, 8, 8), kernel=(3, 3), stride=(2, 2))
     (16, 3, 3, 3)
     """
-    w = (g[1], x[1] // max(groups, 1), *kernel) if len(g) == 4 and len(x) == 4 else ()
-    if not w or conv2d_shape(x, w, stride=stride, dilation=dilation, groups=groups) != g:
+    weight = (
+        (gradient[1], images[1] // max(groups, 1), *kernel)
+        if len(gradient) == 4 and len(images) == 4
+        else ()
+    )
+    if (
+        not weight
+        or conv2d_shape(images, weight, stride=stride, dilation=dilation, groups=groups) != gradient
+    ):
         raise ShapeError(
-            f"conv2d_weight_grad: gradient {g}, images {x} and kernel {kernel} do not fit"
+            f"conv2d_weight_grad: gradient {gradient}, images {images} and kernel {kernel} "
+            "do not fit"
         )
-    return w
+    return weight
 
 
 def conv2d_weight_layout(
@@ -343,25 +376,21 @@ def conv2d_weight_layout(
     groups: int = 1,
 ) -> Contraction:
     """g[O, (N, OH, OW)] @ patches[(N, OH, OW), (C, KH, KW)] per group; inputs are (g, padded x)."""
-    g, x = avals[0].shape, avals[1].shape
-    w = conv2d_weight_shape(g, x, kernel=kernel, stride=stride, dilation=dilation, groups=groups)
-    sg, sx, so = tuple(strides[0]), tuple(strides[1]), contiguous_strides(w)
-    og, cg = w[0] // groups, w[1]
+    gradient, images = avals[0].shape, avals[1].shape
+    weight = conv2d_weight_shape(
+        gradient, images, kernel=kernel, stride=stride, dilation=dilation, groups=groups
+    )
+    given, image, out = tuple(strides[0]), tuple(strides[1]), contiguous_strides(weight)
+    outputs, channels = weight[0] // groups, weight[1]
+    patch = (image[1], *_spread(image, dilation))
+    summed = (given[0],) + given[2:], (image[0], *_spread(image, stride))
     return _contraction(
-        _Axes((groups,), ((og * sg[1],), (cg * sx[1],), (0,), (og * so[0],))),
-        _Axes((og,), ((sg[1],), (0,), (0,), (so[0],))),
         _Axes(
-            w[1:], (_zeros(3), (sx[1], dilation[0] * sx[2], dilation[1] * sx[3]), _zeros(3), so[1:])
+            (groups,), ((outputs * given[1],), (channels * image[1],), (0,), (outputs * out[0],))
         ),
-        _Axes(
-            (g[0],) + g[2:],
-            (
-                (sg[0],) + sg[2:],
-                (sx[0], stride[0] * sx[2], stride[1] * sx[3]),
-                _zeros(3),
-                _zeros(3),
-            ),
-        ),
+        _Axes((outputs,), ((given[1],), (0,), (0,), (out[0],))),
+        _Axes(weight[1:], (_zeros(3), patch, _zeros(3), out[1:])),
+        _Axes((gradient[0],) + gradient[2:], (*summed, _zeros(3), _zeros(3))),
         offsets,
         "chain",
     )

@@ -47,9 +47,9 @@ class Versioned:
     _version: int = 0
 
 
-def bump(obj: Any) -> None:
+def bump(versioned: Any) -> None:
     """Note a structural change of a Versioned object."""
-    object.__setattr__(obj, "_version", obj._version + 1)
+    object.__setattr__(versioned, "_version", versioned._version + 1)
     EPOCH[0] += 1
 
 

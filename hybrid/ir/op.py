@@ -243,21 +243,21 @@ KINDS: dict[Kind, type[Op]] = {
 }
 
 
-def _kept(vjp: Any, nin: int | None) -> frozenset[str]:
+def _kept(vjp: Any, inputs: int | None) -> frozenset[str]:
     """Which of out and inputs a vjp function reads, from its code: the others need not be saved."""
-    everything = frozenset(["out", "*"] + [str(i) for i in range(nin or 0)])
+    everything = frozenset(["out", "*"] + [str(i) for i in range(inputs or 0)])
     if vjp is NO_GRAD or vjp is None:
         return frozenset()
     code = getattr(vjp, "__code__", None)
-    if code is None or nin is None or code.co_flags & 0x04:
+    if code is None or inputs is None or code.co_flags & 0x04:
         return everything
     names = code.co_varnames[: code.co_argcount]
     used: set[str] = set(code.co_cellvars)
-    for ins in dis.get_instructions(code):
-        if ins.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE")):
-            arg = ins.argval
-            used.update(arg if isinstance(arg, tuple) else (arg,))
-    roles = ["g", "out"] + [str(i) for i in range(nin)]
+    for instruction in dis.get_instructions(code):
+        if instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE")):
+            argument = instruction.argval
+            used.update(argument if isinstance(argument, tuple) else (argument,))
+    roles = ["g", "out"] + [str(i) for i in range(inputs)]
     return frozenset(r for r, n in zip(roles, names) if n in used and r != "g")
 
 
@@ -286,18 +286,18 @@ def extend(op: Op, **late: Any) -> None:
 
 def common_dtype(op: Op, avals: tuple[Aval, ...]) -> np.dtype:
     """The dtype the inputs of a map op are converted to."""
-    free = [a for i, a in enumerate(avals) if i not in op.fixed]
-    d = free[0].dtype
-    for a in free[1:]:
-        d = dt.promote(d, a.dtype)
-    if op.result == "float" and not dt.is_float(d):
-        d = dt.default_float
-    if dt.kind(d) not in op.accepts:
-        if d is dt.bool_ and "i" in op.accepts:
+    promoted = [a for i, a in enumerate(avals) if i not in op.fixed]
+    dtype = promoted[0].dtype
+    for aval in promoted[1:]:
+        dtype = dt.promote(dtype, aval.dtype)
+    if op.result == "float" and not dt.is_float(dtype):
+        dtype = dt.default_float
+    if dt.kind(dtype) not in op.accepts:
+        if dtype is dt.bool_ and "i" in op.accepts:
             return dt.default_int
         names = ", ".join(dict.fromkeys(a.dtype.name for a in avals))
         raise DTypeError(f"{op.name} does not take {names}")
-    return d
+    return dtype
 
 
 def map_infer(op_name: str, result: Result) -> Callable[..., tuple[Aval, ...]]:
@@ -305,9 +305,9 @@ def map_infer(op_name: str, result: Result) -> Callable[..., tuple[Aval, ...]]:
 
     def infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
         shape = broadcast_shapes(op_name, *[a.shape for a in avals])
-        d = avals[-1].dtype
-        out = {"bool": dt.bool_, "int": dt.default_int}.get(result, d)
-        return (avals[0].with_(shape, out),)
+        dtype = avals[-1].dtype
+        given = {"bool": dt.bool_, "int": dt.default_int}.get(result, dtype)
+        return (avals[0].with_(shape, given),)
 
     return infer
 

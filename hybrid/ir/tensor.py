@@ -80,25 +80,25 @@ class Runtime:
 RUNTIME = Runtime()
 
 
-def new_handle(value: Any, a: Aval, node: Any = None) -> Any:
+def new_handle(value: Any, aval: Aval, node: Any = None) -> Any:
     """A tensor around a value that the caller owns."""
-    cls = RUNTIME.tensor
-    t = cls.__new__(cls)
-    t._v, t._a, t._node = value, a, node
-    return t
+    kind = RUNTIME.tensor
+    tensor = kind.__new__(kind)
+    tensor._v, tensor._a, tensor._node = value, aval, node
+    return tensor
 
 
-def link_view(view: Handle, base: Handle, how: str, step: Any = None) -> None:
+def link_view(view: Handle, base: Handle, made_by: str, step: Any = None) -> None:
     """Note that `view` shows elements of `base`; see Alias for `step`."""
-    x = getattr(base, "_x", None)
-    if type(x) is not Alias:
-        if x is LITERAL:
+    alias = getattr(base, "_x", None)
+    if type(alias) is not Alias:
+        if alias is LITERAL:
             return
-        x = base._x = Alias()
-    root = x.base if x.base is not None else base
+        alias = base._x = Alias()
+    root = alias.base if alias.base is not None else base
     mine = view._x = Alias()
-    mine.base, mine.how, mine.parent, mine.step = root, how, base, step
-    of = x if root is base else root._x
-    if len(of.views) > of.limit:
-        of.live_views()
-    of.views.append(weakref.ref(view))
+    mine.base, mine.how, mine.parent, mine.step = root, made_by, base, step
+    owner = alias if root is base else root._x
+    if len(owner.views) > owner.limit:
+        owner.live_views()
+    owner.views.append(weakref.ref(view))

@@ -59,8 +59,8 @@ class CpuBackend(Backend):
     def get_num_threads(self) -> int:
         return get_num_threads()
 
-    def set_num_threads(self, n: int) -> None:
-        set_num_threads(n)
+    def set_num_threads(self, threads: int) -> None:
+        set_num_threads(threads)
 
     def synchronize(self) -> None:
         """Nothing to wait for: every call returns when its work is done."""
@@ -69,15 +69,16 @@ class CpuBackend(Backend):
         return objects()
 
     def describe(self) -> dict[str, str]:
-        m = machine()
+        facts = machine()
         caches = ", ".join(
-            f"{n} {size >> 10} KiB" for n, size in (("L1", m.l1d), ("L2", m.l2), ("L3", m.l3))
+            f"{n} {size >> 10} KiB"
+            for n, size in (("L1", facts.l1d), ("L2", facts.l2), ("L3", facts.l3))
         )
         return {
-            "model": m.name,
-            "vectors": f"{m.vector_bytes * 8} bit, {m.vector_registers} registers",
+            "model": facts.name,
+            "vectors": f"{facts.vector_bytes * 8} bit, {facts.vector_registers} registers",
             "caches": caches,
-            "threads": f"{pool().threads()} of {m.cores} usable cores",
+            "threads": f"{pool().threads()} of {facts.cores} usable cores",
         }
 
 

@@ -35,11 +35,11 @@ class Segment:
         self.table, self.owned = step_table(steps)
         self.scratch = max((s.scratch for s in steps), default=0)
 
-    def run(self, bufs: Any) -> tuple[int, int]:
+    def run(self, pointers: Any) -> tuple[int, int]:
         """(0, 0), or the kernel that failed and its status."""
-        p, failed = pool(), ctypes.c_int64(0)
-        status = p.plan(
-            p.ctl, self.table, len(self.steps), bufs, self.scratch, ctypes.byref(failed)
+        workers, failed = pool(), ctypes.c_int64(0)
+        status = workers.plan(
+            workers.ctl, self.table, len(self.steps), pointers, self.scratch, ctypes.byref(failed)
         )
         return (self.owners[failed.value], status) if status else (0, 0)
 
@@ -51,17 +51,17 @@ class PlanRunner(Executable):
         self.plan = plan
         native = [i for i, k in enumerate(plan.steps) if not isinstance(k, HostStep)]
         lists, self.temp = step_lists([plan.steps[i] for i in native], len(plan.slots))  # type: ignore[misc]
-        of = dict(zip(native, lists))
+        steps_of = dict(zip(native, lists))
         self.parts: list[Segment | HostStep] = []
         steps: list[Step] = []
         owners: list[int] = []
-        for i, kernel in enumerate(plan.steps):
+        for number, kernel in enumerate(plan.steps):
             if isinstance(kernel, HostStep):
                 self._close(steps, owners)
                 self.parts.append(kernel)
             else:
-                steps += of[i]
-                owners += [i] * len(of[i])
+                steps += steps_of[number]
+                owners += [number] * len(steps_of[number])
         self._close(steps, owners)
 
     def _close(self, steps: list[Step], owners: list[int]) -> None:
@@ -82,12 +82,12 @@ class PlanRunner(Executable):
         """Every kernel timed by itself; see Executable.profile."""
         timer = Timer()
         timer.calibrate()
-        own = list(inputs)  # states are updated in place, as in a replay: on copies
-        for s in self.plan.slots:
-            if s.kind == "state" and s.in_place:
-                own[s.index] = np.array(inputs[s.index], order="C")
+        copies = list(inputs)  # states are updated in place, as in a replay: on copies
+        for slot in self.plan.slots:
+            if slot.kind == "state" and slot.in_place:
+                copies[slot.index] = np.array(inputs[slot.index], order="C")
         for _ in range(max(runs, 1)):
-            self._run(own, timer)
+            self._run(copies, timer)
         steps: dict[int, list[Step]] = {}
         for part in self.parts:
             if isinstance(part, Segment):
@@ -100,23 +100,25 @@ class PlanRunner(Executable):
 
     def _run(self, inputs: Sequence[np.ndarray], timer: Timer | None) -> list[np.ndarray]:
         arena = np.empty(self.plan.arena_bytes + self.temp + 128, np.uint8)
-        base = -(-pointer(arena) // 64) * 64
-        skip = base - pointer(arena)
+        aligned = -(-pointer(arena) // 64) * 64
+        skip = aligned - pointer(arena)
         arrays = [
             inputs[s.index]
             if timer is not None and s.in_place
             else self._array(s, inputs, arena[skip:])
             for s in self.plan.slots
         ]
-        for k in self.plan.partial:
-            np.copyto(arrays[k], inputs[self.plan.slots[k].index])
-        work = base + -(-self.plan.arena_bytes // 64) * 64
-        bufs = words_array([pointer(a) for a in arrays] + [work])
+        for partial in self.plan.partial:
+            np.copyto(arrays[partial], inputs[self.plan.slots[partial].index])
+        work = aligned + -(-self.plan.arena_bytes // 64) * 64
+        pointers = words_array([pointer(a) for a in arrays] + [work])
         for part in self.parts:
             if isinstance(part, HostStep):
                 self._host(part, arrays, timer)
                 continue
-            kernel, status = part.run(bufs) if timer is None else run_timed(timer, part, bufs)
+            kernel, status = (
+                part.run(pointers) if timer is None else run_timed(timer, part, pointers)
+            )
             if status:
                 raise self._error(kernel, status)
         return [arrays[s] for s in self.plan.outputs]
@@ -136,13 +138,13 @@ class PlanRunner(Executable):
         values = [arrays[s] for s in step.inputs]
         with plain_floats():
             if timer is None:
-                got = step.function(*values)
+                returned = step.function(*values)
             else:
-                key = (next(i for i, k in enumerate(self.plan.steps) if k is step), 0)
-                got = timer.time(key, lambda: step.function(*values))
-        results = got if isinstance(got, (tuple, list)) else (got,)
-        for s, r in zip(step.outputs, results):
-            np.copyto(arrays[s], r)
+                timed_key = (next(i for i, k in enumerate(self.plan.steps) if k is step), 0)
+                returned = timer.time(timed_key, lambda: step.function(*values))
+        results = returned if isinstance(returned, (tuple, list)) else (returned,)
+        for target, result in zip(step.outputs, results):
+            np.copyto(arrays[target], result)
 
     def _error(self, kernel: int, status: int) -> Exception:
         if status == OUT_OF_MEMORY:

@@ -77,17 +77,17 @@ def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Ste
     resume = mode.pause() if mode is not None else None
     made: list[list[Generated]] = []
     try:
-        for k in kernels:
-            made.append(_generated(k, temp_slot))
-        flat = [g for gs in made for g in gs]
-        codes = iter(compile_many([(g.symbol, g.text) for g in flat]))
-    except Exception as e:
-        blame(e, kernel=_culprit(e, kernels, made))
+        for kernel in kernels:
+            made.append(_generated(kernel, temp_slot))
+        functions = [g for gs in made for g in gs]
+        codes = iter(compile_many([(g.symbol, g.text) for g in functions]))
+    except Exception as error:
+        blame(error, kernel=_culprit(error, kernels, made))
         raise
     finally:
         if resume is not None:
             resume()
-    temp = max((g.temp for g in flat), default=0)
+    temp = max((g.temp for g in functions), default=0)
     return [
         [Step(next(codes), g.words, g.items, g.grain, g.scratch) for g in gs] for gs in made
     ], temp

@@ -31,26 +31,29 @@ from .machine.pool import get_num_threads, pool
 __all__ = ["Timer", "run_timed", "summary"]
 
 
-def _span(sizes: Sequence[int], a: Access, slots: Any) -> int:
+def _span(sizes: Sequence[int], access: Access, slots: Any) -> int:
     """Bytes of memory that an access touches."""
-    if a.gather:
-        touched = min(prod(sizes), slots[a.slot].aval.size)
+    if access.gather:
+        touched = min(prod(sizes), slots[access.slot].aval.size)
     else:
-        touched = prod(n for n, s in zip(sizes, a.strides) if s)
-    return touched * a.dtype.itemsize
+        touched = prod(n for n, s in zip(sizes, access.strides) if s)
+    return touched * access.dtype.itemsize
 
 
-def _factor(o: Operand) -> int:
-    return o.dtype.itemsize * prod(
-        n for d in (o.batch, o.rows, o.cols) for n, s in zip(d.sizes, d.strides) if s
+def _factor(operand: Operand) -> int:
+    return operand.dtype.itemsize * prod(
+        n
+        for d in (operand.batch, operand.rows, operand.cols)
+        for n, s in zip(d.sizes, d.strides)
+        if s
     )
 
 
-def _axes(sizes: Sequence[int], a: Access) -> frozenset[int]:
+def _axes(sizes: Sequence[int], access: Access) -> frozenset[int]:
     """The axes along which an access moves."""
-    if a.gather:
+    if access.gather:
         return frozenset()
-    return frozenset(i for i, (n, s) in enumerate(zip(sizes, a.strides)) if s and n > 1)
+    return frozenset(i for i, (n, s) in enumerate(zip(sizes, access.strides)) if s and n > 1)
 
 
 def operations(
@@ -74,95 +77,114 @@ def operations(
     inner = frozenset(range(*group)) if group is not None else frozenset[int]()
     every = frozenset(i for i, n in enumerate(sizes) if n > 1)
     axes: list[frozenset[int]] = []  # by instruction: those along which it changes
-    late: list[bool] = []  # and whether it follows a reduction
+    reduced: list[bool] = []  # and whether it follows a reduction
     total = 0
-    for ins in program.instrs:
-        moves = frozenset[int]().union(*(axes[a] for a in ins.args))
-        after = any(late[a] for a in ins.args)
-        if ins.prim == "arg":
-            moves = reads[ins.attr]
-        elif ins.prim in ("index", "coord"):
-            moves = every if ins.prim == "index" else every & {ins.attr}
-        if PRIMS[ins.prim].reduces:
+    for instruction in program.instrs:
+        primitive = PRIMS[instruction.prim]
+        moves = frozenset[int]().union(*(axes[a] for a in instruction.args))
+        after = any(reduced[a] for a in instruction.args)
+        if instruction.prim == "arg":
+            moves = reads[instruction.attr]
+        elif instruction.prim in ("index", "coord"):
+            moves = every if instruction.prim == "index" else every & {instruction.attr}
+        runs = moves
+        if primitive.reduces:
             runs, moves, after = moves | inner, moves - inner, True
-        else:
-            runs = moves
         skipped = inner if after and not runs & inner else frozenset[int]()
         last = max(runs, default=-1)
-        total += PRIMS[ins.prim].ops * prod(sizes[i] for i in range(last + 1) if i not in skipped)
+        total += primitive.ops * prod(sizes[i] for i in range(last + 1) if i not in skipped)
         axes.append(moves)
-        late.append(after)
+        reduced.append(after)
     return total
 
 
-def _loop(k: LoopKernel, slots: Any) -> tuple[str, str, int, int]:
-    nbytes = sum(_span(k.shape, a, slots) for a in (*k.reads, *k.writes))
-    work = operations(k.program, [_axes(k.shape, a) for a in k.reads], k.shape, k.group)
-    return _loop_kind(k), "x".join(map(str, k.shape)) or "1", nbytes, work
+def _loop(kernel: LoopKernel, slots: Any) -> tuple[str, str, int, int]:
+    nbytes = sum(_span(kernel.shape, a, slots) for a in (*kernel.reads, *kernel.writes))
+    total = operations(
+        kernel.program, [_axes(kernel.shape, a) for a in kernel.reads], kernel.shape, kernel.group
+    )
+    return _loop_kind(kernel), "x".join(map(str, kernel.shape)) or "1", nbytes, total
 
 
-def _loop_kind(k: LoopKernel) -> str:
-    if k.check:
+def _loop_kind(kernel: LoopKernel) -> str:
+    if kernel.check:
         return "check"
-    if k.group is None:
+    if kernel.group is None:
         return "map"
-    return "row" if k.group[1] == len(k.shape) else "column"
+    return "row" if kernel.group[1] == len(kernel.shape) else "column"
 
 
-def _gemm(k: GemmKernel, slots: Any) -> tuple[str, str, int, int]:
-    batch, out = f"{k.batch}x " if k.batch > 1 else "", k.outs[0]
-    sizes = [n for d in (out.batch, out.rows, out.cols) for n in d.sizes]
-    after = sum(PRIMS[i.prim].ops > 0 for i in k.epilogue.instrs) if k.epilogue else 0
-    text = (
-        f"{batch}{k.m}x{k.k} @ {k.k}x{k.n}"
+def _gemm(kernel: GemmKernel, slots: Any) -> tuple[str, str, int, int]:
+    batch, written = f"{kernel.batch}x " if kernel.batch > 1 else "", kernel.outs[0]
+    sizes = [n for d in (written.batch, written.rows, written.cols) for n in d.sizes]
+    after = sum(PRIMS[i.prim].ops > 0 for i in kernel.epilogue.instrs) if kernel.epilogue else 0
+    shape = (
+        f"{batch}{kernel.m}x{kernel.k} @ {kernel.k}x{kernel.n}"
         + (f" +{after}" if after else "")
-        + (f" -> {len(k.outs)}" if len(k.outs) > 1 else "")
+        + (f" -> {len(kernel.outs)}" if len(kernel.outs) > 1 else "")
     )
-    factors = (k.m * k.k * k.a.dtype.itemsize + k.k * k.n * k.b.dtype.itemsize) * k.batch
+    factors = (
+        kernel.m * kernel.k * kernel.a.dtype.itemsize
+        + kernel.k * kernel.n * kernel.b.dtype.itemsize
+    ) * kernel.batch
     nbytes = (
-        factors + sum(_factor(o) for o in k.outs) + sum(_span(sizes, a, slots) for a in k.reads)
+        factors
+        + sum(_factor(o) for o in kernel.outs)
+        + sum(_span(sizes, a, slots) for a in kernel.reads)
     )
-    work = 2 * k.batch * k.m * k.n * k.k
-    if k.epilogue is not None:  # argument 0 is the sum, one per element of the result
-        reads = [frozenset(range(len(sizes))), *(_axes(sizes, a) for a in k.reads)]
-        work += operations(k.epilogue, reads, sizes, None)
-    return "product", text, nbytes, work
+    total = 2 * kernel.batch * kernel.m * kernel.n * kernel.k
+    if kernel.epilogue is not None:  # argument 0 is the sum, one per element of the result
+        reads = [frozenset(range(len(sizes))), *(_axes(sizes, a) for a in kernel.reads)]
+        total += operations(kernel.epilogue, reads, sizes, None)
+    return "product", shape, nbytes, total
 
 
-def _attend(k: AttendKernel, slots: Any) -> tuple[str, str, int, int]:
-    batch = prod(k.batch)
-    pairs = batch * (sum(min(i + 1, k.n) for i in range(k.m)) if k.causal else k.m * k.n)
-    inner: list[tuple[int, ...]] = [(k.m, k.e), (k.n, k.e), (k.n, k.f), (k.m, k.n), (k.m, k.n)]
-    inner += [(k.m, k.f), (k.m,), (k.m,), (k.m,)]
-    sizes: list[tuple[int, ...]] = [(k.m, k.f), (k.m,), (k.m,)]
-    if k.backward:
-        sizes = [(k.m, k.e), (k.n, k.e), (k.n, k.f)]
-    seen = [(a, s) for a, s in zip(k.reads, inner) if a is not None]
-    nbytes = sum(_span((*k.batch, *s), a, slots) for a, s in [*seen, *zip(k.writes, sizes)])
-    products = 3 * k.e + 2 * k.f if k.backward else k.e + k.f
-    work = sum(PRIMS[i.prim].ops for i in k.weight.instrs)
-    text = (f"{batch}x " if batch > 1 else "") + f"{k.m}x{k.n} of {k.e}"
-    return "attend", text, nbytes, pairs * (2 * products + work)
+def _attend(kernel: AttendKernel, slots: Any) -> tuple[str, str, int, int]:
+    batch = prod(kernel.batch)
+    pairs = batch * (
+        sum(min(i + 1, kernel.n) for i in range(kernel.m)) if kernel.causal else kernel.m * kernel.n
+    )
+    inner: list[tuple[int, ...]] = [
+        (kernel.m, kernel.e),
+        (kernel.n, kernel.e),
+        (kernel.n, kernel.f),
+        (kernel.m, kernel.n),
+        (kernel.m, kernel.n),
+    ]
+    inner += [(kernel.m, kernel.f), (kernel.m,), (kernel.m,), (kernel.m,)]
+    sizes: list[tuple[int, ...]] = [(kernel.m, kernel.f), (kernel.m,), (kernel.m,)]
+    if kernel.backward:
+        sizes = [(kernel.m, kernel.e), (kernel.n, kernel.e), (kernel.n, kernel.f)]
+    seen = [(a, s) for a, s in zip(kernel.reads, inner) if a is not None]
+    nbytes = sum(
+        _span((*kernel.batch, *s), a, slots) for a, s in [*seen, *zip(kernel.writes, sizes)]
+    )
+    products = 3 * kernel.e + 2 * kernel.f if kernel.backward else kernel.e + kernel.f
+    weights = sum(PRIMS[i.prim].ops for i in kernel.weight.instrs)
+    shape = (f"{batch}x " if batch > 1 else "") + f"{kernel.m}x{kernel.n} of {kernel.e}"
+    return "attend", shape, nbytes, pairs * (2 * products + weights)
 
 
-def summary(k: Kernel, slots: Any) -> tuple[str, str, int, int]:
+def summary(kernel: Kernel, slots: Any) -> tuple[str, str, int, int]:
     """(kind, shape, bytes, operations) of a kernel."""
-    if isinstance(k, LoopKernel):
-        return _loop(k, slots)
-    if isinstance(k, GemmKernel):
-        return _gemm(k, slots)
-    if isinstance(k, ScatterKernel):
-        n = k.count * k.inner
+    if isinstance(kernel, LoopKernel):
+        return _loop(kernel, slots)
+    if isinstance(kernel, GemmKernel):
+        return _gemm(kernel, slots)
+    if isinstance(kernel, ScatterKernel):
+        updates = kernel.count * kernel.inner
         return (
             "scatter",
-            f"{k.count}x{k.inner}",
-            3 * n * k.out.dtype.itemsize + k.count * k.index.dtype.itemsize,
-            n,
+            f"{kernel.count}x{kernel.inner}",
+            3 * updates * kernel.out.dtype.itemsize + kernel.count * kernel.index.dtype.itemsize,
+            updates,
         )
-    if isinstance(k, AttendKernel):
-        return _attend(k, slots)
-    sizes = sum(slots[s].aval.size * slots[s].aval.dtype.itemsize for s in (*k.inputs, *k.outputs))
-    return "host", getattr(k.function, "__name__", "call"), sizes, 0
+    if isinstance(kernel, AttendKernel):
+        return _attend(kernel, slots)
+    sizes = sum(
+        slots[s].aval.size * slots[s].aval.dtype.itemsize for s in (*kernel.inputs, *kernel.outputs)
+    )
+    return "host", getattr(kernel.function, "__name__", "call"), sizes, 0
 
 
 class Timer:
@@ -174,66 +196,68 @@ class Timer:
 
     def calibrate(self) -> None:
         """What timing nothing costs."""
-        p, failed, none = pool(), ctypes.c_int64(0), (ctypes.c_uint64 * 1)()
+        workers, failed, none = pool(), ctypes.c_int64(0), (ctypes.c_uint64 * 1)()
         self.empty = min(
-            self._ns(lambda: p.plan(p.ctl, none, 0, none, 0, ctypes.byref(failed)))[0]
+            self._ns(lambda: workers.plan(workers.ctl, none, 0, none, 0, ctypes.byref(failed)))[0]
             for _ in range(200)
         )
 
     def _ns(self, call: Callable[[], Any]) -> tuple[int, Any]:
         start = perf_counter_ns()
-        got = call()
-        return perf_counter_ns() - start, got
+        result = call()
+        return perf_counter_ns() - start, result
 
-    def time(self, key: tuple[int, int], call: Callable[[], Any]) -> Any:
+    def time(self, piece_key: tuple[int, int], call: Callable[[], Any]) -> Any:
         """Run one piece; key: (kernel of the plan, piece)."""
-        ns, got = self._ns(call)
-        self.least[key] = min(self.least.get(key, 1 << 62), ns)
-        return got
+        elapsed, result = self._ns(call)
+        self.least[piece_key] = min(self.least.get(piece_key, 1 << 62), elapsed)
+        return result
 
     def rows(self, plan: Plan, steps: dict[int, list[Any]]) -> list[KernelTime]:
         """One row per kernel of the plan, in plan order; `steps`: its native steps."""
         total: dict[int, int] = {}
-        for (kernel, _), ns in self.least.items():
-            total[kernel] = total.get(kernel, 0) + max(ns - self.empty, 1)
+        for (kernel, _), elapsed in self.least.items():
+            total[kernel] = total.get(kernel, 0) + max(elapsed - self.empty, 1)
         whole = sum(total.values()) or 1
         return [
             self._row(plan, i, total.get(i, 0), whole, steps.get(i, []))
             for i in range(len(plan.steps))
         ]
 
-    def _row(self, plan: Plan, i: int, ns: int, whole: int, steps: list[Any]) -> KernelTime:
-        k = plan.steps[i]
-        kind, shape, nbytes, ops = summary(k, plan.slots)
+    def _row(
+        self, plan: Plan, number: int, elapsed: int, whole: int, steps: list[Any]
+    ) -> KernelTime:
+        kernel = plan.steps[number]
+        kind, shape, nbytes, work = summary(kernel, plan.slots)
         items = max((s.items for s in steps), default=1)
         chunks = max((-(-s.items // max(s.grain, 1)) for s in steps), default=1)
-        threads = 1 if isinstance(k, HostStep) else max(1, min(get_num_threads(), chunks))
+        threads = 1 if isinstance(kernel, HostStep) else max(1, min(get_num_threads(), chunks))
         return KernelTime(
-            i,
+            number,
             kind,
             shape,
-            ns * 1e-9,
-            ns / whole,
+            elapsed * 1e-9,
+            elapsed / whole,
             nbytes,
-            ops,
+            work,
             items,
             chunks,
             threads,
-            plan.sites[i],
+            plan.sites[number],
         )
 
 
 def run_timed(timer: Timer, segment: Any, bufs: Any) -> tuple[int, int]:
     """The steps of a segment one by one; (0, 0), or the kernel that failed and its status."""
-    p, failed = pool(), ctypes.c_int64(0)
+    workers, failed = pool(), ctypes.c_int64(0)
     seen: dict[int, int] = {}
-    base = ctypes.addressof(segment.table)
-    for j, owner in enumerate(segment.owners):
+    table_start = ctypes.addressof(segment.table)
+    for index, owner in enumerate(segment.owners):
         piece = seen[owner] = seen.get(owner, -1) + 1
-        step = ctypes.c_void_p(base + 48 * j)
+        step = ctypes.c_void_p(table_start + 48 * index)
 
-        def call(step: Any = step, need: int = segment.steps[j].scratch) -> int:
-            return p.plan(p.ctl, step, 1, bufs, need, ctypes.byref(failed))
+        def call(step: Any = step, need: int = segment.steps[index].scratch) -> int:
+            return workers.plan(workers.ctl, step, 1, bufs, need, ctypes.byref(failed))
 
         status = timer.time((owner, piece), call)
         if status:
