@@ -61,8 +61,8 @@ interrupted.register()
 
 def set_executor(executor: Executor) -> Executor:
     """Choose what runs recordings accepted from now on; returns the previous choice."""
-    old, _EXECUTOR[0] = _EXECUTOR[0], executor
-    return old
+    previous, _EXECUTOR[0] = _EXECUTOR[0], executor
+    return previous
 
 
 class Function(Reports):
@@ -81,8 +81,8 @@ class Function(Reports):
         self._direct: Callable[..., Any] | None = None
         functools.update_wrapper(self, fn)
 
-    def __get__(self, obj: Any, cls: type | None = None) -> Any:
-        return self if obj is None else types.MethodType(self, obj)
+    def __get__(self, instance: Any, cls: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
 
     def __reduce__(self) -> Any:
         """By name where the name leads here, as for plain functions; else made anew."""
@@ -97,15 +97,15 @@ class Function(Reports):
         direct = self._direct
         if direct is not None and not kwargs and not door.STATE.special:
             try:
-                out = direct(*args)
+                result = direct(*args)
             except Exception as error:  # nothing has changed, unless a signal's handler raised it
                 if not self._handles_errors or signals.from_handler(error):
                     raise
                 self._eager += 1  # the user's code has handlers: let them see the error
                 return self.fn(*args)
-            if out is not NotImplemented:
+            if result is not NotImplemented:
                 self._replays += 1
-                return out
+                return result
         if door.current_mode() is not None:
             return self.fn(*args, **kwargs)  # part of an outer recording
         if kwargs or type(self.fn) is types.FunctionType:
@@ -119,19 +119,19 @@ class Function(Reports):
             return self.fn(*args, **kwargs)
         for plan in state.plans:
             try:
-                out = self._replay(plan, tensors)
+                result = self._replay(plan, tensors)
             except Exception as error:
                 if not plan.recording.handles_errors or signals.from_handler(error):
                     raise
                 self._eager += 1
                 return self.fn(*args, **kwargs)
-            if out is MISS:
+            if result is MISS:
                 continue
             self._replays += 1
             state.fails = 0
             if plan is not state.plans[0]:
                 state.plans = [plan, *[other for other in state.plans if other is not plan]]
-            return out
+            return result
         return self._record(state, args, kwargs, tensors)
 
     def _replay(self, plan: Plan, tensors: list[Any]) -> Any:
@@ -139,9 +139,9 @@ class Function(Reports):
         undisturbed = 0
         while True:
             if plan.served is not None:
-                out = plan.served.replay(tensors)
-                if out is not MISS:
-                    return out
+                result = plan.served.replay(tensors)
+                if result is not MISS:
+                    return result
             closed = bool(GATE[0]) and give_way()
             captures = plan.guard(tensors)
             if captures is None:
@@ -161,9 +161,9 @@ class Function(Reports):
         if served is not None:
             if plan.bare and not door.STATE.special:
                 self._direct, self._handles_errors = served.direct, plan.recording.handles_errors
-            out = served.replay(tensors)
-            if out is not MISS:
-                return out
+            result = served.replay(tensors)
+            if result is not MISS:
+                return result
         return plan.replay(inputs)
 
     def _connect(self, plan: Plan, inputs: list[Any]) -> Served | None:
@@ -254,29 +254,29 @@ class Function(Reports):
             before = Before.of(state.pending, signature_of(args, kwargs))
             recorder, watch = Recorder(tensors, getattr(self.fn, "__code__", None)), Watch()
             recorder.watch = watch
-        except Exception as e:
-            if signals.foreign(e):
+        except Exception as error:
+            if signals.foreign(error):
                 raise
-            missed = self._broken(state, e, "cannot be recorded")
+            missed = self._broken(state, error, "cannot be recorded")
         if missed:
             return self.fn(*args, **kwargs)
-        out, late = self._watched(state, recorder, args, kwargs)
+        result, late = self._watched(state, recorder, args, kwargs)
         if signals.handled() != handled:  # Python ran that is none of the call's
             if not self._excused(state):
                 state.why = "is interrupted by signal handlers whenever it is recorded"
                 self._give_up(state)
-            return out
+            return result
         try:
             if late is not None:
                 raise late
-            self._after(state, recorder, watch, before, args, kwargs, out, mark)
+            self._after(state, recorder, watch, before, args, kwargs, result, mark)
         except RunsEagerly:  # the user made errors of warnings
             raise
-        except Exception as e:
-            if signals.foreign(e):
+        except Exception as error:
+            if signals.foreign(error):
                 raise
-            self._broken(state, e, "cannot be recorded")
-        return out
+            self._broken(state, error, "cannot be recorded")
+        return result
 
     def _after(
         self,
@@ -286,16 +286,16 @@ class Function(Reports):
         before: Before,
         args: Args,
         kwargs: Kwargs,
-        out: Any,
+        result: Any,
         mark: Any,
     ) -> None:
         """Look at a call that has run: what it did, and whether that can be replayed."""
-        tensors, held = before.signature[1], before.held
-        seen = analyse(self.fn, watch, [*args, *kwargs.values()])
+        tensors, earlier = before.signature[1], before.held
+        analysis = analyse(self.fn, watch, [*args, *kwargs.values()])
         before.check(watch, signature_of(args, kwargs))
         life = Life()
         dead = dropper(state, self, life)
-        new = recording_of(recorder, seen, out, before.places, life, dead)
+        recording = recording_of(recorder, analysis, result, before.places, life, dead)
         plain = len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
         bare = before.grad and not kwargs and plain
         counts = state.fails, state.effects
@@ -304,34 +304,36 @@ class Function(Reports):
             state.fails, state.effects = counts[0] - 1, counts[1] - 1
         devices = recorder.devices()
         # what they kept is not needed again, and replays have memory of their own
-        del recorder, watch, seen, before
-        self._decide(state, new, held, bare)
+        del recorder, watch, analysis, before
+        self._decide(state, recording, earlier, bare)
         if excused and state.fails + state.effects:
             state.fails, state.effects = counts  # what other threads did is not held against it
         for device in devices:
             door.backend_of(device).trim()
 
     @signals.critical
-    def _watched(self, state: SignatureState, rec: Recorder, args: Args, kwargs: Kwargs) -> Any:
+    def _watched(
+        self, state: SignatureState, recorder: Recorder, args: Args, kwargs: Kwargs
+    ) -> Any:
         """Run the call under a recorder and its watch: its result, and an error of the watch."""
-        watch, handled = rec.watch, signals.handled()
+        watch, handled = recorder.watch, signals.handled()
         assert watch is not None
-        mode, ran = door.push_mode(rec), False
+        outer, finished = door.push_mode(recorder), False
         try:
             with watch:
-                out = self.fn(*args, **kwargs)
-                ran = True
-            return out, None
-        except BaseException as e:
-            ours = signals.handled() == handled and not signals.foreign(e)
-            if ran and isinstance(e, Exception) and ours:
-                return out, e
+                result = self.fn(*args, **kwargs)
+                finished = True
+            return result, None
+        except BaseException as error:
+            ours = signals.handled() == handled and not signals.foreign(error)
+            if finished and isinstance(error, Exception) and ours:
+                return result, error
             if signals.handled() == handled:
                 self._blame(state, "raised an exception")
             raise
         finally:  # as pop_mode does
-            door.STATE.special += (door.LOCAL.mode is None) - (mode is None)
-            door.LOCAL.mode = mode
+            door.STATE.special += (door.LOCAL.mode is None) - (outer is None)
+            door.LOCAL.mode = outer
             signals.take_back()
 
     @staticmethod
@@ -353,30 +355,30 @@ class Function(Reports):
     def _decide(
         self,
         state: SignatureState,
-        new: Recording | Refused,
-        held: list[Recording],
+        recording: Recording | Refused,
+        earlier: list[Recording],
         bare: bool,
     ) -> None:
         """Accept, keep for comparison, or give up."""
-        if isinstance(new, Refused):
+        if isinstance(recording, Refused):
             state.effects += 1
-            state.why = new.reasons[0]
+            state.why = recording.reasons[0]
             if state.effects >= EFFECTS:
                 self._give_up(state)
             return
         pending = state.pending
-        for old in pending:
-            if new.lost or old.lost or not new.settled:
+        for candidate in pending:
+            if recording.lost or candidate.lost or not recording.settled:
                 continue
-            changed = difference(new, old)
-            if changed is None and any(old is other for other in held):
-                self._accept(state, new, bare)
-                state.pending = [other for other in pending if other is not old]
+            changed = difference(recording, candidate)
+            if changed is None and any(candidate is other for other in earlier):
+                self._accept(state, recording, bare)
+                state.pending = [other for other in pending if other is not candidate]
                 return
             state.why = changed or "Python state it reads was different before the call"
-        if new.lost:
+        if recording.lost:
             state.why = "uses a tensor whose place in Python could not be found"
-        state.pending = [*pending, new][-MAX_PENDING:]
+        state.pending = [*pending, recording][-MAX_PENDING:]
         self._blame(state)
 
     def _accept(self, state: SignatureState, recording: Recording, bare: bool) -> None:
@@ -397,9 +399,9 @@ class Function(Reports):
         self._give_up(state)
         return True
 
-    def _blame(self, state: SignatureState, why: str = "") -> None:
+    def _blame(self, state: SignatureState, reason_given: str = "") -> None:
         state.fails += 1
-        state.why = why or state.why
+        state.why = reason_given or state.why
         if state.fails >= GIVE_UP:
             state.why = f"never does the same twice: {state.why}"
             self._give_up(state)
@@ -409,17 +411,17 @@ class Function(Reports):
         self._say(state.why, f"runs eagerly because it {state.why}")
 
 
-def _resumed(fn: Any) -> types.FunctionType | None:
+def _resumed(callee: Any) -> types.FunctionType | None:
     """The generator, coroutine or asynchronous generator function that a call of fn starts."""
-    while isinstance(fn, (functools.partial, types.MethodType, Wrapped)):
-        if isinstance(fn, functools.partial):
-            fn = fn.func
+    while isinstance(callee, (functools.partial, types.MethodType, Wrapped)):
+        if isinstance(callee, functools.partial):
+            callee = callee.func
         else:
-            fn = fn.fn if isinstance(fn, Wrapped) else fn.__func__
-    if not isinstance(fn, types.FunctionType):
-        fn = getattr(type(fn), "__call__", None)  # noqa: B004  (the function, not whether)
-    code = getattr(fn, "__code__", None)
-    return fn if code is not None and code.co_flags & RESUMED else None
+            callee = callee.fn if isinstance(callee, Wrapped) else callee.__func__
+    if not isinstance(callee, types.FunctionType):
+        callee = getattr(type(callee), "__call__", None)  # noqa: B004  (the function, not whether)
+    code = getattr(callee, "__code__", None)
+    return callee if code is not None and code.co_flags & RESUMED else None
 
 
 class Resumed(Function):
@@ -476,7 +478,7 @@ def function(fn: Any = None, *, warmup: int = 2, fast_math: bool = False) -> Any
             "fast_math=True is not offered yet; recorded functions give the eager bits"
         )
     if fn is None:
-        return lambda f: function(f)
+        return lambda undecorated: function(undecorated)
     if isinstance(fn, Function):
         return fn
     return Function(fn) if _resumed(fn) is None else Resumed(fn)

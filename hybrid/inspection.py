@@ -52,27 +52,29 @@ class _Writes(Mode):
 
     def restore(self) -> None:
         """Every tensor as it was found."""
-        for t, v, a in self.values.values():
-            t._v, t._a = v, a
-        for t, g in self.grads.values():
-            t._node.grad = g
+        for tensor, value, aval in self.values.values():
+            tensor._v, tensor._a = value, aval
+        for tensor, gradient in self.grads.values():
+            tensor._node.grad = gradient
 
     def arrays(self) -> Arrays:
         """What the written tensors hold now, with a name each."""
-        out = [(f"state {i}", _array(t)) for i, (t, _, _) in enumerate(self.values.values())]
-        return out + [
+        arrays = [
+            (f"state {i}", _array(handle)) for i, (handle, _, _) in enumerate(self.values.values())
+        ]
+        return arrays + [
             (f"gradient {i}", _array(t._node.grad))
             for i, (t, _) in enumerate(self.grads.values())
             if t._node.grad is not None
         ]
 
 
-def _array(t: Any) -> np.ndarray:
-    return door.fetched(t._v, t._a.device)
+def _array(handle: Any) -> np.ndarray:
+    return door.fetched(handle._v, handle._a.device)
 
 
-def _bits(x: Any) -> Arrays:
-    found = enumerate(trees.leaves(x))
+def _bits(result: Any) -> Arrays:
+    found = enumerate(trees.leaves(result))
     return [(f"output {i}", _array(t)) for i, t in found if isinstance(t, Handle)]
 
 
@@ -80,15 +82,15 @@ def _copy(arrays: Arrays) -> Arrays:
     return [(n, a.copy()) for n, a in arrays]
 
 
-def _unequal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _unequal(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Where two arrays of one shape and dtype differ in bits; any NaN equals any NaN."""
-    x, y = np.asarray(a, order="C"), np.asarray(b, order="C")  # keeps 0-d
-    width = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[x.itemsize]
-    out = x.view(width) != y.view(width)
-    if x.dtype.kind in "fV" and out.any():
-        f, g = x.astype(np.float64), y.astype(np.float64)
-        out &= ~(np.isnan(f) & np.isnan(g))
-    return out
+    left, right = np.asarray(first, order="C"), np.asarray(second, order="C")  # keeps 0-d
+    width = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[left.itemsize]
+    differs = left.view(width) != right.view(width)
+    if left.dtype.kind in "fV" and differs.any():
+        left_wide, right_wide = left.astype(np.float64), right.astype(np.float64)
+        differs &= ~(np.isnan(left_wide) & np.isnan(right_wide))
+    return differs
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
@@ -153,10 +155,10 @@ class Comparison(NamedTuple):
         return str(self)
 
     def _repr_html_(self) -> str:
-        top = max(self.eager_us, self.traced_us)
+        most = max(self.eager_us, self.traced_us)
         bars = "".join(
             f"<tr><td>{k}</td><td style='text-align:right'>{v:.1f} us</td><td style='width:22em'>"
-            f"<div style='background:{c};height:1em;width:{max(v / top * 100, 0.5):.1f}%'></div>"
+            f"<div style='background:{c};height:1em;width:{max(v / most * 100, 0.5):.1f}%'></div>"
             "</td></tr>"
             for k, v, c in (
                 ("eager", self.eager_us, "#9db8ee"),
@@ -180,11 +182,11 @@ def _times(calls: tuple[Callable[[], Any], ...], repeat: int) -> list[float]:
         call()
         counts.append(max(1, int(2e-4 / max(perf_counter() - start, 1e-7))))
     for _ in range(repeat):
-        for call, n, mine in zip(calls, counts, samples):
+        for call, count, samples_of_call in zip(calls, counts, samples):
             start = perf_counter()
-            for _ in range(n):
+            for _ in range(count):
                 call()
-            mine.append((perf_counter() - start) / n)
+            samples_of_call.append((perf_counter() - start) / count)
     return [statistics.median(x) * 1e6 for x in samples]
 
 
@@ -202,36 +204,39 @@ def _kind(kernel: Any) -> str:
 
 
 def _kernel_counts(plan: Plan) -> dict[str, int]:
-    out: dict[str, int] = {}
-    for k in plan.steps:
-        out[_kind(k)] = out.get(_kind(k), 0) + 1
-    return out
+    counts: dict[str, int] = {}
+    for kernel in plan.steps:
+        counts[_kind(kernel)] = counts.get(_kind(kernel), 0) + 1
+    return counts
 
 
 def _differences(eager: Arrays, traced: Arrays) -> list[str]:
     if [n for n, _ in eager] != [n for n, _ in traced]:
         return ["eager and traced call return or write different tensors"]
-    out = []
-    for (name, a), (_, b) in zip(eager, traced):
-        if a.shape != b.shape or a.dtype != b.dtype:
-            out.append(f"{name} is {a.dtype}{a.shape} eagerly, {b.dtype}{b.shape} traced")
-            continue
-        where = np.argwhere(_unequal(a, b))
-        if len(where):
-            at = tuple(map(int, where[0]))
-            out.append(
-                f"{name} {a.dtype}{a.shape}: {len(where)} element(s) differ, first at {at}: "
-                f"{a[at]} eagerly, {b[at]} traced"
+    differences = []
+    for (name, wanted), (_, found) in zip(eager, traced):
+        if wanted.shape != found.shape or wanted.dtype != found.dtype:
+            differences.append(
+                f"{name} is {wanted.dtype}{wanted.shape} eagerly, {found.dtype}{found.shape} traced"
             )
-    return out
+            continue
+        where = np.argwhere(_unequal(wanted, found))
+        if len(where):
+            position = tuple(map(int, where[0]))
+            differences.append(
+                f"{name} {wanted.dtype}{wanted.shape}: {len(where)} element(s) differ, "
+                f"first at {position}: "
+                f"{wanted[position]} eagerly, {found[position]} traced"
+            )
+    return differences
 
 
 def _run(call: Callable[[], Any], writes: _Writes, steps: int) -> Arrays:
     """Results of some calls in a row and the state after them; the state is then put back."""
     writes.restore()
     seen: Arrays = []
-    for i in range(steps):
-        seen += [(f"{n} of call {i}", a) for n, a in _copy(_bits(call()))]
+    for index in range(steps):
+        seen += [(f"{n} of call {index}", a) for n, a in _copy(_bits(call()))]
     seen += _copy(writes.arrays())
     writes.restore()
     return seen
@@ -240,11 +245,11 @@ def _run(call: Callable[[], Any], writes: _Writes, steps: int) -> Arrays:
 def _writes_of(call: Callable[[], Any]) -> _Writes:
     """The tensors that a call writes."""
     writes = _Writes()
-    old = door.push_mode(writes)
+    outer = door.push_mode(writes)
     try:
         call()
     finally:
-        door.pop_mode(old)
+        door.pop_mode(outer)
         writes.restore()
     return writes
 
@@ -322,8 +327,8 @@ class Inspection:
 
     def graph(self, step: str = "dce") -> Shown:
         """The graph after a step ('recorded' for the first)."""
-        for n, form in self.forms:
-            if n == step and isinstance(form, Graph):
+        for name, form in self.forms:
+            if name == step and isinstance(form, Graph):
                 return Shown.of(form)
         raise HybridError(
             f"no graph after step {step!r}; steps with graphs are "
@@ -332,13 +337,13 @@ class Inspection:
 
     def _shown(self) -> list[tuple[str, str, list[Box]]]:
         """Title, text and boxes of every form that differs from the one before."""
-        out: list[tuple[str, str, list[Box]]] = []
+        shown: list[tuple[str, str, list[Box]]] = []
         before = ""
         for name, form in self.forms:
             if isinstance(form, Graph):
                 text = text_of(form)
                 boxes = graph_boxes(form) if text != before else []
-                out.append(
+                shown.append(
                     (
                         f"{name}: {len(form.nodes)} nodes",
                         text if text != before else "(unchanged)",
@@ -348,7 +353,7 @@ class Inspection:
                 before = text
             elif isinstance(form, Plan):
                 boxes = _plan_boxes(form)
-                out.append(
+                shown.append(
                     (
                         f"plan: {len(form.steps)} kernels, arena {form.arena_bytes:,} bytes",
                         "\n".join(
@@ -357,7 +362,7 @@ class Inspection:
                         boxes,
                     )
                 )
-        return out
+        return shown
 
     def __str__(self) -> str:
         return "\n\n".join(f"== {self.name}, {n}\n{t}" for n, t, _ in self._shown())
@@ -366,15 +371,15 @@ class Inspection:
 
     def _repr_html_(self) -> str:
         parts, last = [], len(self._shown()) - 1
-        for i, (title, text, boxes) in enumerate(self._shown()):
+        for index, (title, text, boxes) in enumerate(self._shown()):
             if not boxes:
                 parts.append(
                     f"<div style='margin:.3em 1em;color:#777'>{html.escape(title)}, unchanged</div>"
                 )
                 continue
             parts.append(
-                f"<details{' open' if i in (0, last) else ''}><summary><b>{html.escape(title)}</b>"
-                "</summary>"
+                f"<details{' open' if index in (0, last) else ''}>"
+                f"<summary><b>{html.escape(title)}</b></summary>"
                 f"{svg(boxes)}"
                 "<details style='margin-left:1em'><summary>as text</summary><pre "
                 "style='font-size:85%;text-align:left'>"
@@ -383,51 +388,64 @@ class Inspection:
         return f"<b>{html.escape(self.name)}</b>{''.join(parts)}"
 
 
-def _touched(k: Any) -> tuple[list[int], list[int]]:
+def _touched(kernel: Any) -> tuple[list[int], list[int]]:
     """Slots that a kernel reads and writes."""
-    if isinstance(k, LoopKernel):
-        return [a.slot for a in k.reads], [a.slot for a in k.writes]
-    if isinstance(k, GemmKernel):
-        return [k.a.slot, k.b.slot, *[a.slot for a in k.reads]], [o.slot for o in k.outs]
-    if isinstance(k, ScatterKernel):
-        return [k.index.slot, k.update.slot, k.out.slot], [k.out.slot]
-    if isinstance(k, AttendKernel):
-        return [a.slot for a in k.reads if a is not None], [a.slot for a in k.writes]
-    return list(k.inputs), list(k.outputs)
+    if isinstance(kernel, LoopKernel):
+        return [a.slot for a in kernel.reads], [a.slot for a in kernel.writes]
+    if isinstance(kernel, GemmKernel):
+        return [kernel.a.slot, kernel.b.slot, *[a.slot for a in kernel.reads]], [
+            o.slot for o in kernel.outs
+        ]
+    if isinstance(kernel, ScatterKernel):
+        return [kernel.index.slot, kernel.update.slot, kernel.out.slot], [kernel.out.slot]
+    if isinstance(kernel, AttendKernel):
+        return [a.slot for a in kernel.reads if a is not None], [a.slot for a in kernel.writes]
+    return list(kernel.inputs), list(kernel.outputs)
 
 
-def _kernel_text(k: Any) -> tuple[str, str]:
+def _kernel_text(kernel: Any) -> tuple[str, str]:
     """(short, full) description of a kernel."""
-    if isinstance(k, LoopKernel):
-        shape = "x".join(map(str, k.shape)) or "1"
-        return shape, f"{_kind(k)} over [{shape}], {len(k.program.instrs)} instructions" + (
-            f", rows along axes {k.group[0]}..{k.group[1] - 1}" if k.group else ""
-        ) + (", a check" if k.check else "")
-    if isinstance(k, GemmKernel):
-        short = (f"{k.batch}x " if k.batch > 1 else "") + f"{k.m}x{k.k} @ {k.k}x{k.n}"
-        after = f", epilogue of {len(k.epilogue.instrs)} instructions" if k.epilogue else ""
+    if isinstance(kernel, LoopKernel):
+        shape = "x".join(map(str, kernel.shape)) or "1"
+        return (
+            shape,
+            f"{_kind(kernel)} over [{shape}], {len(kernel.program.instrs)} instructions"
+            + (
+                f", rows along axes {kernel.group[0]}..{kernel.group[1] - 1}"
+                if kernel.group
+                else ""
+            )
+            + (", a check" if kernel.check else ""),
+        )
+    if isinstance(kernel, GemmKernel):
+        short = (
+            f"{kernel.batch}x " if kernel.batch > 1 else ""
+        ) + f"{kernel.m}x{kernel.k} @ {kernel.k}x{kernel.n}"
+        after = (
+            f", epilogue of {len(kernel.epilogue.instrs)} instructions" if kernel.epilogue else ""
+        )
         return short, f"product {short}{after}"
-    if isinstance(k, ScatterKernel):
-        return f"{k.count}x{k.inner}", f"scatter of {k.count} rows of {k.inner}"
-    if isinstance(k, AttendKernel):
-        short = (f"{prod(k.batch)}x " if k.batch else "") + f"{k.m}x{k.n}"
-        what = "gradients of attention" if k.backward else "attention"
-        return short, f"{what} {short}, {k.e} features, {k.f} values"
-    return getattr(k.function, "__name__", "call"), "host call"
+    if isinstance(kernel, ScatterKernel):
+        return f"{kernel.count}x{kernel.inner}", f"scatter of {kernel.count} rows of {kernel.inner}"
+    if isinstance(kernel, AttendKernel):
+        short = (f"{prod(kernel.batch)}x " if kernel.batch else "") + f"{kernel.m}x{kernel.n}"
+        what = "gradients of attention" if kernel.backward else "attention"
+        return short, f"{what} {short}, {kernel.e} features, {kernel.f} values"
+    return getattr(kernel.function, "__name__", "call"), "host call"
 
 
 def _plan_boxes(plan: Plan) -> list[Box]:
     """A box per kernel; an edge goes from the latest writer of a buffer to its readers."""
     writer: dict[int, int] = {}
     boxes = []
-    for i, (k, site) in enumerate(zip(plan.steps, plan.sites)):
-        reads, writes = _touched(k)
-        short, full = _kernel_text(k)
+    for index, (kernel, site) in enumerate(zip(plan.steps, plan.sites)):
+        reads, writes = _touched(kernel)
+        short, full = _kernel_text(kernel)
         kept = any(plan.slots[s].kind in ("output", "state") for s in writes)
         sources = tuple(dict.fromkeys(writer[s] for s in reads if s in writer))
         hover = f"{full}; reads {reads}, writes {writes}" + (f"\n{site}" if site else "")
-        boxes.append(Box(_kind(k), short, hover, _kind(k), sources, kept))
-        writer.update(dict.fromkeys(writes, i))
+        boxes.append(Box(_kind(kernel), short, hover, _kind(kernel), sources, kept))
+        writer.update(dict.fromkeys(writes, index))
     return boxes
 
 
@@ -467,7 +485,7 @@ def describe_system() -> str:
     for kind in api.kinds():
         try:
             rows += [(f"{kind} {k}", v) for k, v in api.backend(kind).describe().items()]
-        except HybridError as e:
-            rows.append((kind, f"not usable: {e}"))
+        except HybridError as error:
+            rows.append((kind, f"not usable: {error}"))
     width = max(len(k) for k, _ in rows) + 2
     return "\n".join(k.ljust(width) + v for k, v in rows)

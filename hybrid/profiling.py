@@ -30,40 +30,40 @@ class Profile(list[KernelTime]):
 
     def slowest(self) -> list[KernelTime]:
         """The kernels by falling time."""
-        return sorted(self, key=lambda r: -r.seconds)
+        return sorted(self, key=lambda kernel: -kernel.seconds)
 
     def __str__(self) -> str:
-        head = f"{self.name}: {len(self)} kernels, {self.seconds * 1e6:.1f} us"
-        return "\n".join([head, *map(str, self.slowest()[:30])])
+        heading = f"{self.name}: {len(self)} kernels, {self.seconds * 1e6:.1f} us"
+        return "\n".join([heading, *map(str, self.slowest()[:30])])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         rows = []
-        for r in self.slowest()[:30]:
-            site = html.escape(str(r.site or ""))
-            width = f"{max(r.share * 100, 0.5):.1f}%"
-            bar = f"<div style='background:#1a56db;height:.9em;width:{width}'></div>"
+        for kernel in self.slowest()[:30]:
+            site = html.escape(str(kernel.site or ""))
+            width = f"{max(kernel.share * 100, 0.5):.1f}%"
+            share_bar = f"<div style='background:#1a56db;height:.9em;width:{width}'></div>"
             cells = (
-                r.kind,
-                html.escape(r.shape),
-                f"{r.seconds * 1e6:.1f} us",
-                f"{r.gbytes:.0f} GB/s",
-                f"{r.gops:.0f} G/s",
-                str(r.threads),
+                kernel.kind,
+                html.escape(kernel.shape),
+                f"{kernel.seconds * 1e6:.1f} us",
+                f"{kernel.gbytes:.0f} GB/s",
+                f"{kernel.gops:.0f} G/s",
+                str(kernel.threads),
             )
             rows.append(
                 "<tr>"
                 + "".join(f"<td>{c}</td>" for c in cells)
-                + f"<td style='width:12em'>{bar}</td><td><code>{site}</code></td></tr>"
+                + f"<td style='width:12em'>{share_bar}</td><td><code>{site}</code></td></tr>"
             )
-        head = "".join(
+        heading = "".join(
             f"<th>{h}</th>"
             for h in ("kind", "shape", "time", "bytes", "operations", "threads", "share", "line")
         )
         return (
             f"<b>{html.escape(self.name)}</b>: {len(self)} kernels, {self.seconds * 1e6:.1f} us"
-            f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+            f"<table><tr>{heading}</tr>{''.join(rows)}</table>"
         )
 
 
@@ -82,8 +82,8 @@ def profile(fn: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Profile:
     """
     if not isinstance(fn, Function):
         raise TypeError("profile takes a function made by @hybrid.function")
-    prepared, found = fn.inputs(*args, **kwargs)
+    prepared, inputs = fn.inputs(*args, **kwargs)
     if prepared is None:
-        raise HybridError(f"nothing to profile: {found}")
-    rows = prepared.executable.profile(found, runs)
+        raise HybridError(f"nothing to profile: {inputs}")
+    rows = prepared.executable.profile(inputs, runs)
     return Profile(getattr(fn.fn, "__qualname__", "function"), rows)

@@ -72,9 +72,9 @@ def _run(
             continue
         entry, parents = node[0], node[1]
         avals = entry.ins if not isinstance(entry, PseudoEntry) else [None] * len(parents)
-        for parent, grad, aval in zip(parents, _pull(node, grads), avals):
-            if parent is not None and grad is not None:
-                sums.give(parent, grad, aval)
+        for parent, gradient, aval in zip(parents, _pull(node, grads), avals):
+            if parent is not None and gradient is not None:
+                sums.give(parent, gradient, aval)
     return sums.finish()
 
 
@@ -91,13 +91,13 @@ def _above(nodes: list[Any], targets: set[int]) -> list[Any]:
     return above
 
 
-def _own(grad: Any) -> Any:
+def _own(gradient: Any) -> Any:
     """A handle of its own on a gradient that goes to the user, who may write it."""
-    own = new_handle(grad._v, grad._a, grad._node)
-    mode = door.current_mode()
-    if mode is not None:
-        mode.on_alias(own, grad)
-    return own
+    handle = new_handle(gradient._v, gradient._a, gradient._node)
+    observer = door.current_mode()
+    if observer is not None:
+        observer.on_alias(handle, gradient)
+    return handle
 
 
 def _fit(grad: Any, aval: Any) -> Any:
@@ -106,22 +106,23 @@ def _fit(grad: Any, aval: Any) -> Any:
     return grad if grad._a.dtype is aval.dtype else door.convert(grad, aval.dtype)
 
 
-def _seed(tensor: Any, grad: Any) -> Any:
+def _seed(tensor: Any, gradient: Any) -> Any:
     """The gradient that a pass from this tensor begins with."""
     aval = tensor._a
-    if grad is None:
+    if gradient is None:
         if aval.size != 1:
             raise ShapeError(
                 f"backward of a tensor of shape {aval.shape} needs an explicit "
                 "gradient; reduce it to one element (.sum(), .mean()) or pass gradient="
             )
         return ones_like(tensor)
-    grad = grad if isinstance(grad, Handle) else door.store(grad, aval.dtype, aval.device)
-    if grad._a.shape != aval.shape:
+    if not isinstance(gradient, Handle):
+        gradient = door.store(gradient, aval.dtype, aval.device)
+    if gradient._a.shape != aval.shape:
         raise ShapeError(
-            f"gradient of shape {grad._a.shape} does not fit a result of shape {aval.shape}"
+            f"gradient of shape {gradient._a.shape} does not fit a result of shape {aval.shape}"
         )
-    return grad if grad._a.dtype is aval.dtype else door.convert(grad, aval.dtype)
+    return gradient if gradient._a.dtype is aval.dtype else door.convert(gradient, aval.dtype)
 
 
 def backward(
@@ -138,17 +139,21 @@ def backward(
             "with requires_grad=True before computing it, and do not compute it under "
             "no_grad()"
         )
-    before = door.set_grad(create_graph)
+    enabled = door.set_grad(create_graph)
     try:
         nodes, roots, _ = unfold([t._node], set())
-        store = _run(roots, [_seed(t, gradient)], nodes)
-        only = None if inputs is None else {id(tensor._node) for tensor in _listed(inputs)}
+        gathered = _run(roots, [_seed(t, gradient)], nodes)
+        selected = None if inputs is None else {id(tensor._node) for tensor in _listed(inputs)}
         for node in nodes:
-            if type(node) is Leaf and id(node) in store and (only is None or id(node) in only):
-                _add_grad(node, store[id(node)][0])
+            if (
+                type(node) is Leaf
+                and id(node) in gathered
+                and (selected is None or id(node) in selected)
+            ):
+                _add_grad(node, gathered[id(node)][0])
     finally:
-        door.STATE.special += door.LOCAL.grad - before
-        door.LOCAL.grad = before
+        door.STATE.special += door.LOCAL.grad - enabled
+        door.LOCAL.grad = enabled
 
 
 def _listed(tensors: Any) -> list[Any]:
@@ -156,18 +161,19 @@ def _listed(tensors: Any) -> list[Any]:
     return [tensors] if isinstance(tensors, Handle) else list(tensors)
 
 
-def _add_grad(leaf: Leaf, grad: Any) -> None:
-    handle, mode = leaf.handle(), door.current_mode()
-    if mode is not None and handle is not None:
-        mode.on_grad_get(handle, leaf.grad)
-    total = grad if leaf.grad is None else add(leaf.grad, grad)
-    if total is grad and grad._node is None:
-        total = new_handle(grad._v, grad._a)  # the caller's seed must not become .grad itself
-        if mode is not None:
-            mode.on_alias(total, grad)
-    if mode is not None and handle is not None:
-        mode.on_grad_set(handle, total)
-    leaf.grad = total
+def _add_grad(leaf: Leaf, gradient: Any) -> None:
+    handle, observer = leaf.handle(), door.current_mode()
+    if observer is not None and handle is not None:
+        observer.on_grad_get(handle, leaf.grad)
+    summed = gradient if leaf.grad is None else add(leaf.grad, gradient)
+    if summed is gradient and gradient._node is None:
+        # the caller's seed must not become .grad itself
+        summed = new_handle(gradient._v, gradient._a)
+        if observer is not None:
+            observer.on_alias(summed, gradient)
+    if observer is not None and handle is not None:
+        observer.on_grad_set(handle, summed)
+    leaf.grad = summed
 
 
 def gradients(
@@ -186,28 +192,28 @@ def gradients(
     seeds = [None] * len(results) if grad_outputs is None else _listed(grad_outputs)
     if any(tensor._node is None for tensor in sources):
         raise HybridError("gradients with respect to a tensor that does not require a gradient")
-    before = door.set_grad(create_graph)
+    enabled = door.set_grad(create_graph)
     try:
         live = [(out, seed) for out, seed in zip(results, seeds) if out._node is not None]
         nodes, roots, renewed = unfold([out._node for out, _ in live], set())
         wanted = [renewed(tensor._node) for tensor in sources]
         targets = {id(owner(node)) for node in wanted}
         starts = [_seed(out, seed) for out, seed in live]
-        store = _run(roots, starts, _above(nodes, targets), targets)
+        gathered = _run(roots, starts, _above(nodes, targets), targets)
     finally:
-        door.STATE.special += door.LOCAL.grad - before
-        door.LOCAL.grad = before
-    found = [_stored(store, node) for node in wanted]
-    if not allow_unused and any(grad is None for grad in found):
+        door.STATE.special += door.LOCAL.grad - enabled
+        door.LOCAL.grad = enabled
+    answers = [_stored(gathered, node) for node in wanted]
+    if not allow_unused and any(grad is None for grad in answers):
         raise HybridError(
             "an input was not used in computing the outputs; pass allow_unused=True for None"
         )
-    return tuple([None if grad is None else _own(grad) for grad in found])
+    return tuple([None if grad is None else _own(grad) for grad in answers])
 
 
-def _stored(store: dict[int, list[Any]], node: Any) -> Any:
+def _stored(gathered: dict[int, list[Any]], node: Any) -> Any:
     """The gradient of a node among those of its owner, or None."""
-    grads = store.get(id(owner(node)))
+    grads = gathered.get(id(owner(node)))
     if grads is None:
         return None
     return grads[node[0] if owner(node) is not node else 0]
@@ -218,24 +224,24 @@ def stop_gradient(x: Any) -> Any:
     """The same value, cut from the tape (also `x.detach()`)."""
     if not isinstance(x, Handle):
         x = door.as_tensor(x)
-    cut = new_handle(x._v, x._a)
-    mode = door.current_mode()
-    if mode is not None:
-        mode.on_alias(cut, x)
-    return cut
+    detached = new_handle(x._v, x._a)
+    observer = door.current_mode()
+    if observer is not None:
+        observer.on_alias(detached, x)
+    return detached
 
 
 def _watched(tree: Any) -> tuple[list[Any], Any]:
     """The tree with its floating tensors aliased, and those aliases."""
-    found, spec = trees.flatten(tree)
-    leaves = [
+    flattened, structure = trees.flatten(tree)
+    watched = [
         alias(door.as_tensor(x)) if isinstance(x, (Handle, float)) or hasattr(x, "__array__") else x
-        for x in found
+        for x in flattened
     ]
-    for leaf in leaves:
+    for leaf in watched:
         if isinstance(leaf, Handle) and not dt.is_float(leaf._a.dtype):
             raise HybridError(f"cannot differentiate with respect to a {leaf._a.dtype.name} tensor")
-    return leaves, spec
+    return watched, structure
 
 
 def _pullback(value: Any, seeds: Any, watched: list[Any]) -> list[Any]:
@@ -250,22 +256,23 @@ def _pullback(value: Any, seeds: Any, watched: list[Any]) -> list[Any]:
     ]
     stop = {id(owner(tensor._node)) for tensor in watched}
     roots = [out._node for out, _ in pairs]
-    before = door.set_grad(_reaches_others(roots, stop) and door.grad_enabled())
+    enabled = door.set_grad(_reaches_others(roots, stop) and door.grad_enabled())
     try:
         nodes, roots, _ = unfold(roots, stop)
         nodes = [node for node in nodes if id(node) not in stop]
-        store = _run(roots, [_seed(out, seed) for out, seed in pairs], nodes)
+        gathered = _run(roots, [_seed(out, seed) for out, seed in pairs], nodes)
         return [
-            _own(store[id(w._node)][0]) if id(w._node) in store else _zeros(w._a) for w in watched
+            _own(gathered[id(w._node)][0]) if id(w._node) in gathered else _zeros(w._a)
+            for w in watched
         ]
     finally:
-        door.STATE.special += door.LOCAL.grad - before
-        door.LOCAL.grad = before
+        door.STATE.special += door.LOCAL.grad - enabled
+        door.LOCAL.grad = enabled
 
 
-def _reaches_others(roots: list[Any], mine: set[int]) -> bool:
-    """Whether nodes depend on a leaf that is none of `mine`."""
-    return any(type(node) is Leaf and id(node) not in mine for node in order(roots, set()))
+def _reaches_others(roots: list[Any], known: set[int]) -> bool:
+    """Whether nodes depend on a leaf that is none of `known`."""
+    return any(type(node) is Leaf and id(node) not in known for node in order(roots, set()))
 
 
 def value_and_grad(
@@ -294,18 +301,18 @@ def value_and_grad(
             for number in numbers:
                 if not -len(args) <= number < len(args):
                     raise ArgumentError(f"grad: argnums is {argnums}, the call has {len(args)}")
-                leaves, spec = _watched(args[number])
-                fresh[number] = trees.unflatten(spec, leaves)
-                parts.append((leaves, spec))
-            value, extra = _value_of(fn(*fresh, **kwargs), has_aux)
+                leaves, structure = _watched(args[number])
+                fresh[number] = trees.unflatten(structure, leaves)
+                parts.append((leaves, structure))
+            value, auxiliary = _value_of(fn(*fresh, **kwargs), has_aux)
             watched = [leaf for leaves, _ in parts for leaf in leaves if isinstance(leaf, Handle)]
             grads = iter(_pullback(value, None, watched))
         result = tuple([_unflatten(leaves, spec, grads) for leaves, spec in parts])
         alone = all(type(tensor._node) is Leaf for tensor in watched)
-        mine = {id(tensor._node) for tensor in watched}
-        cut = alone and not _reaches_others([value._node], mine)
-        top = stop_gradient(value) if cut else value
-        return (top, extra) if has_aux else top, result if several else result[0]
+        own_leaves = {id(tensor._node) for tensor in watched}
+        detached = alone and not _reaches_others([value._node], own_leaves)
+        top = stop_gradient(value) if detached else value
+        return (top, auxiliary) if has_aux else top, result if several else result[0]
 
     return wrapped
 
@@ -314,18 +321,18 @@ def _value_of(returned: Any, has_aux: bool) -> tuple[Any, Any]:
     """(the tensor to differentiate, what goes with it) of what a function returned."""
     if has_aux and not (isinstance(returned, (tuple, list)) and len(returned) == 2):
         raise ArgumentError("grad with has_aux=True: fn has to return (value, aux)")
-    value, extra = returned if has_aux else (returned, None)
+    value, auxiliary = returned if has_aux else (returned, None)
     if not isinstance(value, Handle):
         raise HybridError(
             f"grad needs a function that returns a tensor, not {type(value).__name__}"
         )
-    return value, extra
+    return value, auxiliary
 
 
-def _unflatten(leaves: list[Any], spec: Any, grads: Iterator[Any]) -> Any:
+def _unflatten(leaves: list[Any], structure: Any, grads: Iterator[Any]) -> Any:
     """The next gradients in the places of a tree's tensors, None in the others."""
-    found = [next(grads) if isinstance(leaf, Handle) else None for leaf in leaves]
-    return trees.unflatten(spec, found)
+    placed = [next(grads) if isinstance(leaf, Handle) else None for leaf in leaves]
+    return trees.unflatten(structure, placed)
 
 
 def grad(
@@ -341,8 +348,8 @@ def grad(
 
     @functools.wraps(fn, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        value, found = both(*args, **kwargs)
-        return (found, value[1]) if has_aux else found
+        value, derivatives = both(*args, **kwargs)
+        return (derivatives, value[1]) if has_aux else derivatives
 
     return wrapped
 
@@ -352,17 +359,17 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]
     gives a tuple of gradients."""
     need_callable("vjp", fn)
     with enable_grad():
-        leaves, spec = _watched(primals)
-        value = fn(*trees.unflatten(spec, leaves))
+        leaves, structure = _watched(primals)
+        value = fn(*trees.unflatten(structure, leaves))
 
     def pullback(cotangent: Any) -> Any:
         tensors = [leaf for leaf in leaves if isinstance(leaf, Handle)]
-        return _unflatten(leaves, spec, iter(_pullback(value, cotangent, tensors)))
+        return _unflatten(leaves, structure, iter(_pullback(value, cotangent, tensors)))
 
-    cut = trees.map_tree(
+    detached = trees.map_tree(
         lambda leaf: stop_gradient(leaf) if isinstance(leaf, Handle) else leaf, value
     )
-    return cut, pullback
+    return detached, pullback
 
 
 def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -392,8 +399,8 @@ def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
             avals = tuple(out._a for out in outputs)
             entry = PseudoEntry("custom_gradient", _pull_list(pull, avals, tensors), avals)
             node = (entry, tuple(tensor._node for tensor in tensors), (), None)
-            for i, out in enumerate(outputs):
-                out._node = node if single else (i, node)
+            for i, output in enumerate(outputs):
+                output._node = node if single else (i, node)
         return outputs[0] if single else tuple(outputs)
 
     return wrapped
@@ -405,11 +412,11 @@ def _pull_list(pull: Any, avals: tuple[Any, ...], inputs: list[Any]) -> Callable
     def pull_list(grads: list[Any]) -> list[Any]:
         full = [g if g is not None else _zeros(aval) for g, aval in zip(grads, avals)]
         got = pull(*full)
-        found = [got] if isinstance(got, Handle) or got is None else list(got)
-        if len(found) != len(inputs):
+        returned = [got] if isinstance(got, Handle) or got is None else list(got)
+        if len(returned) != len(inputs):
             raise HybridError(
-                f"custom_gradient: pull gave {len(found)} gradients for {len(inputs)} inputs"
+                f"custom_gradient: pull gave {len(returned)} gradients for {len(inputs)} inputs"
             )
-        return [None if g is None else _fit(g, x._a) for g, x in zip(found, inputs)]
+        return [None if g is None else _fit(g, x._a) for g, x in zip(returned, inputs)]
 
     return pull_list

@@ -28,21 +28,27 @@ class Sums:
         self.parts: dict[int, dict[int, tuple[Any, Any, list[Part]]]] = {}
         self.uses: dict[tuple[int, int], int] | None = None
 
-    def add(self, node: Any, grad: Any) -> None:
+    def add(self, node: Any, gradient: Any) -> None:
         """One more gradient of a node."""
-        whole = owner(node)
-        output, count = (node[0], len(whole[0].outs)) if whole is not node else (0, 1)
-        grads = self.store.setdefault(id(whole), [None] * count)
-        grads[output] = grad if grads[output] is None else add(grads[output], grad)
+        producer = owner(node)
+        output, count = (node[0], len(producer[0].outs)) if producer is not node else (0, 1)
+        gradients = self.store.setdefault(id(producer), [None] * count)
+        gradients[output] = (
+            gradient if gradients[output] is None else add(gradients[output], gradient)
+        )
 
-    def give(self, node: Any, grad: Any, aval: Any) -> None:
+    def give(self, node: Any, gradient: Any, aval: Any) -> None:
         """A gradient as a vjp rule returned it: a tensor, a function that makes it, or a part.
         `aval` is the input's; None: it fits."""
-        if callable(grad):
-            if isinstance(grad, Part) and aval is not None and self._waits(node, grad, aval):
+        if callable(gradient):
+            if (
+                isinstance(gradient, Part)
+                and aval is not None
+                and self._waits(node, gradient, aval)
+            ):
                 return
-            grad = grad()
-        self.add(node, grad if aval is None else self.fit(grad, aval))
+            gradient = gradient()
+        self.add(node, gradient if aval is None else self.fit(gradient, aval))
 
     def _waits(self, node: Any, part: Part, aval: Any) -> bool:
         """Keep a part until the others have come; false where there are none."""
@@ -55,11 +61,11 @@ class Sums:
                 self.settle(key[0])
         return count > 1
 
-    def take(self, node: Any, keep: bool) -> list[Any] | None:
+    def take(self, node: Any, keeping: bool) -> list[Any] | None:
         """All gradients of an owner."""
         if self.parts:
             self.settle(id(node))
-        return self.store.get(id(node)) if keep else self.store.pop(id(node), None)
+        return self.store.get(id(node)) if keeping else self.store.pop(id(node), None)
 
     def settle(self, ident: int) -> None:
         """Add up the parts that wait for an owner."""
@@ -78,8 +84,8 @@ class Sums:
             for node in self.nodes:
                 for parent in node[1] if type(node) is tuple else ():
                     if parent is not None:
-                        used = _key(parent)
-                        uses[used] = uses.get(used, 0) + 1
+                        output = _key(parent)
+                        uses[output] = uses.get(output, 0) + 1
             self.uses = uses
         return self.uses[key]
 

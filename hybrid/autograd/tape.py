@@ -34,16 +34,16 @@ _ALIAS_PULL = list
 def alias(tensor: Any) -> Any:
     """A fresh handle on a tensor's value whose gradient also flows to the tensor; it has a tape
     node of its own."""
-    fresh = new_handle(tensor._v, tensor._a)
-    mode = door.current_mode()
-    if mode is not None:
-        mode.on_alias(fresh, tensor)
+    aliased = new_handle(tensor._v, tensor._a)
+    observer = door.current_mode()
+    if observer is not None:
+        observer.on_alias(aliased, tensor)
     if tensor._node is None:
-        fresh._node = Leaf(fresh)
+        aliased._node = Leaf(aliased)
     else:
         entry = PseudoEntry("alias", _ALIAS_PULL, (tensor._a,))
-        fresh._node = (entry, (tensor._node,), (), None)
-    return fresh
+        aliased._node = (entry, (tensor._node,), (), None)
+    return aliased
 
 
 def owner(node: Any) -> Any:
@@ -54,22 +54,22 @@ def owner(node: Any) -> Any:
 def order(roots: list[Any], stop: set[int]) -> list[Any]:
     """Entries and leaves reachable from the roots, users before producers; `stop` holds ids of
     owners whose parents are not visited."""
-    seen: set[int] = set()
+    reached: set[int] = set()
     visited: list[Any] = []
     # (node, whether its parents have been visited): a stack of our own, as tapes are deep
     stack: list[tuple[Any, bool]] = [(owner(root), False) for root in roots if root is not None]
     while stack:
-        node, done = stack.pop()
-        if done:
+        node, finished = stack.pop()
+        if finished:
             visited.append(node)
             continue
-        if id(node) in seen:
+        if id(node) in reached:
             continue
-        seen.add(id(node))
+        reached.add(id(node))
         stack.append((node, True))
         if type(node) is tuple and id(node) not in stop:
             for parent in node[1]:
-                if parent is not None and id(owner(parent)) not in seen:
+                if parent is not None and id(owner(parent)) not in reached:
                     stack.append((owner(parent), False))
     visited.reverse()
     return visited
@@ -83,40 +83,40 @@ def unfold(roots: list[Any], stop: set[int]) -> tuple[list[Any], list[Any], Any]
         type(n) is tuple and type(n[0]) is PseudoEntry and n[0].inner is not None for n in nodes
     ):
         return nodes, roots, lambda node: node
-    made: dict[int, Any] = {}  # id of an owner -> its new node, or those of its outputs
+    renewals: dict[int, Any] = {}  # id of an owner -> its new node, or those of its outputs
 
     def renewed(node: Any) -> Any:
-        whole = owner(node)
-        found = made.get(id(whole))
-        if found is None:
+        producer = owner(node)
+        renewal = renewals.get(id(producer))
+        if renewal is None:
             return node
-        if type(found) is list:
-            return found[0 if whole is node else node[0]]
-        return found if whole is node else (node[0], found)
+        if type(renewal) is list:
+            return renewal[0 if producer is node else node[0]]
+        return renewal if producer is node else (node[0], renewal)
 
     for node in reversed(nodes):
         if type(node) is not tuple or id(node) in stop:
             continue
         entry, parents, saved, results = node
-        mine = tuple([renewed(parent) for parent in parents])
+        ancestors = tuple([renewed(parent) for parent in parents])
         if type(entry) is PseudoEntry and entry.inner is not None:
-            made[id(node)] = entry.inner(mine)
-        elif any(parent is not old for parent, old in zip(mine, parents)):
-            made[id(node)] = (entry, mine, saved, results)
+            renewals[id(node)] = entry.inner(ancestors)
+        elif any(parent is not old for parent, old in zip(ancestors, parents)):
+            renewals[id(node)] = (entry, ancestors, saved, results)
     roots = [renewed(root) for root in roots]
     return order(roots, stop), roots, renewed
 
 
 def _restore(saved: Any, aval: Any, node: Any) -> Any:
     """A tensor for something the tape saved."""
-    mode = door.current_mode()
+    observer = door.current_mode()
     if isinstance(saved, Handle):
         tensor = new_handle(saved._v, aval, node)
-        if mode is not None:
-            mode.on_alias(tensor, saved)
+        if observer is not None:
+            observer.on_alias(tensor, saved)
         return tensor
-    if mode is not None:
-        mode.on_effect("differentiates a result that was computed before the call")
+    if observer is not None:
+        observer.on_effect("differentiates a result that was computed before the call")
     return new_handle(saved, aval, node)
 
 
