@@ -128,7 +128,7 @@ PLACES = [
     ("hybrid.trace.watch.events", "pure_function"),
     ("hybrid.trace.watch.events", "_numpy_state"),
     ("hybrid.decorator", "Recorder"),
-    ("hybrid.decorator", "Analysis"),
+    ("hybrid.decorator", "analyse"),
     ("hybrid.decorator", "recording_of"),
     ("hybrid.trace.serve.prepare", "build"),
     ("hybrid.backends.cpu.machine.jit", "_object"),
