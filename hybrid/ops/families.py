@@ -16,5 +16,5 @@ from .elementwise import (
     updates,
 )
 from .indexing import getitem, index, random, sort
-from .layers import likelihood, loss, normalize, pool
+from .layers import channels, likelihood, loss, normalize, pool
 from .products import attention, contract, convolution, einsum

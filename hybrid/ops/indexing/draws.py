@@ -33,52 +33,59 @@ _M0, _M1, _W0, _W1 = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
 
 
 # ---- Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
-def philox(s: Builder, counter: tuple[Val, ...], key: tuple[Val, Val]) -> tuple[Val, Val, Val, Val]:
+def philox(
+    algebra: Builder, counter: tuple[Val, ...], key: tuple[Val, Val]
+) -> tuple[Val, Val, Val, Val]:
     """Ten rounds of Philox4x32: four u32 words from a counter of four and a key of two."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    m0, m1 = s.const("u32", _M0), s.const("u32", _M1)
-    for r in range(10):
-        c0, c1, c2, c3 = s.mulhi(m1, c2) ^ c1 ^ k0, m1 * c2, s.mulhi(m0, c0) ^ c3 ^ k1, m0 * c0
-        if r < 9:
-            k0, k1 = k0 + _W0, k1 + _W1
-    return c0, c1, c2, c3
+    first, second, third, fourth = counter
+    key_low, key_high = key
+    factor_low, factor_high = algebra.const("u32", _M0), algebra.const("u32", _M1)
+    for round_ in range(10):
+        first, second, third, fourth = (
+            algebra.mulhi(factor_high, third) ^ second ^ key_low,
+            factor_high * third,
+            algebra.mulhi(factor_low, first) ^ fourth ^ key_high,
+            factor_low * first,
+        )
+        if round_ < 9:
+            key_low, key_high = key_low + _W0, key_high + _W1
+    return first, second, third, fourth
 
 
-def _words(s: Builder, seed: Val, offset: Val) -> tuple[Val, Val, Val, Val]:
-    i = s.convert(s.index(), "u64")
+def _words(algebra: Builder, seed: Val, offset: Val) -> tuple[Val, Val, Val, Val]:
+    element = algebra.convert(algebra.index(), "u64")
 
-    def halves(v: Val) -> tuple[Val, Val]:
-        return s.convert(v, "u32"), s.convert(v >> 32, "u32")
+    def halves(word: Val) -> tuple[Val, Val]:
+        return algebra.convert(word, "u32"), algebra.convert(word >> 32, "u32")
 
-    return philox(s, (*halves(i), *halves(offset)), halves(seed))
+    return philox(algebra, (*halves(element), *halves(offset)), halves(seed))
 
 
-def _long(s: Builder, low: Val, high: Val) -> Val:
-    return (s.convert(high, "u64") << 32) | s.convert(low, "u64")
+def _long(algebra: Builder, low: Val, high: Val) -> Val:
+    return (algebra.convert(high, "u64") << 32) | algebra.convert(low, "u64")
 
 
 def _oracle(seed: np.ndarray, offset: np.ndarray, shape: Ints) -> list[np.ndarray]:
     """The same words by NumPy in uint64."""
-    i = np.arange(math.prod(shape), dtype=np.uint64)
+    elements = np.arange(math.prod(shape), dtype=np.uint64)
     low = np.uint64(0xFFFFFFFF)
-    c = [
-        i & low,
-        i >> np.uint64(32),
-        np.full_like(i, int(offset) & 0xFFFFFFFF),
-        np.full_like(i, int(offset) >> 32),
+    counter = [
+        elements & low,
+        elements >> np.uint64(32),
+        np.full_like(elements, int(offset) & 0xFFFFFFFF),
+        np.full_like(elements, int(offset) >> 32),
     ]
-    k = [int(seed) & 0xFFFFFFFF, int(seed) >> 32]
+    key = [int(seed) & 0xFFFFFFFF, int(seed) >> 32]
     for _ in range(10):
-        p0, p1 = c[0] * np.uint64(_M0), c[2] * np.uint64(_M1)
-        c = [
-            (p1 >> np.uint64(32)) ^ c[1] ^ np.uint64(k[0]),
-            p1 & low,
-            (p0 >> np.uint64(32)) ^ c[3] ^ np.uint64(k[1]),
-            p0 & low,
+        product, other_product = counter[0] * np.uint64(_M0), counter[2] * np.uint64(_M1)
+        counter = [
+            (other_product >> np.uint64(32)) ^ counter[1] ^ np.uint64(key[0]),
+            other_product & low,
+            (product >> np.uint64(32)) ^ counter[3] ^ np.uint64(key[1]),
+            product & low,
         ]
-        k = [(k[0] + _W0) & 0xFFFFFFFF, (k[1] + _W1) & 0xFFFFFFFF]
-    return [w.reshape(shape) for w in c]
+        key = [(key[0] + _W0) & 0xFFFFFFFF, (key[1] + _W1) & 0xFFFFFFFF]
+    return [w.reshape(shape) for w in counter]
 
 
 # ---- records
@@ -95,64 +102,79 @@ def _drawn(
     return (seed.with_(shape, dtype or dt.bool_),)
 
 
-def _bits_body(s: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.dtype) -> Val:
-    w = _words(s, seed, offset)
-    return _long(s, w[0], w[1]) if dtype.itemsize == 8 else s.convert(w[0], TYPE[dtype])
+def _bits_body(algebra: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.dtype) -> Val:
+    words = _words(algebra, seed, offset)
+    return (
+        _long(algebra, words[0], words[1])
+        if dtype.itemsize == 8
+        else algebra.convert(words[0], TYPE[dtype])
+    )
 
 
-def _unit(s: Builder, w: tuple[Val, ...], d: np.dtype) -> Val:
+def _unit(algebra: Builder, words: tuple[Val, ...], dtype: np.dtype) -> Val:
     """A number in [0, 1) with as many bits as d holds."""
-    if d is dt.float64:
+    if dtype is dt.float64:
         return (
-            s.convert((s.convert(w[0], "u64") << 21) | s.convert(w[1] >> 11, "u64"), "f64")
+            algebra.convert(
+                (algebra.convert(words[0], "u64") << 21) | algebra.convert(words[1] >> 11, "u64"),
+                "f64",
+            )
             * 2.0**-53
         )
-    n = _FRACTION[d]
-    return s.convert(w[0] >> (32 - n), "f32") * 2.0**-n
+    count = _FRACTION[dtype]
+    return algebra.convert(words[0] >> (32 - count), "f32") * 2.0**-count
 
 
-def _unit_oracle(w: list[np.ndarray], d: np.dtype) -> np.ndarray:
-    if d is dt.float64:
-        return ((w[0] << np.uint64(21)) | (w[1] >> np.uint64(11))).astype(np.float64) * 2.0**-53
-    n = _FRACTION[d]
-    return (w[0] >> np.uint64(32 - n)).astype(np.float64) * 2.0**-n
-
-
-def _uniform_body(s: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.dtype) -> Val:
-    return _unit(s, _words(s, seed, offset), dtype)
-
-
-def _normal_body(s: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.dtype) -> Val:
-    """Box and Muller: sqrt(-2 log u) cos(2 pi v), u in (0, 1]."""
-    w = _words(s, seed, offset)
+def _unit_oracle(words: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
     if dtype is dt.float64:
-        u = (s.convert(_long(s, w[1], w[0]) >> 11, "f64") + 1.0) * 2.0**-53
-        v = s.convert(_long(s, w[3], w[2]) >> 11, "f64") * 2.0**-53
+        return ((words[0] << np.uint64(21)) | (words[1] >> np.uint64(11))).astype(
+            np.float64
+        ) * 2.0**-53
+    count = _FRACTION[dtype]
+    return (words[0] >> np.uint64(32 - count)).astype(np.float64) * 2.0**-count
+
+
+def _uniform_body(algebra: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.dtype) -> Val:
+    return _unit(algebra, _words(algebra, seed, offset), dtype)
+
+
+def _normal_body(algebra: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.dtype) -> Val:
+    """Box and Muller: sqrt(-2 log u) cos(2 pi v), u in (0, 1]."""
+    words = _words(algebra, seed, offset)
+    if dtype is dt.float64:
+        radius = (algebra.convert(_long(algebra, words[1], words[0]) >> 11, "f64") + 1.0) * 2.0**-53
+        turns = algebra.convert(_long(algebra, words[3], words[2]) >> 11, "f64") * 2.0**-53
     else:
-        u = s.convert(w[0], "f32") * 2.0**-32 + 2.0**-33
-        v = s.convert(w[1] >> 8, "f32") * 2.0**-24
-    return s.sqrt(log_(s, u) * -2.0) * cos_turns(s, v)
+        radius = algebra.convert(words[0], "f32") * 2.0**-32 + 2.0**-33
+        turns = algebra.convert(words[1] >> 8, "f32") * 2.0**-24
+    return algebra.sqrt(log_(algebra, radius) * -2.0) * cos_turns(algebra, turns)
 
 
 def _normal_oracle(
     seed: np.ndarray, offset: np.ndarray, shape: Ints, dtype: np.dtype
 ) -> np.ndarray:
-    w = _oracle(seed, offset, shape)
+    words = _oracle(seed, offset, shape)
     if dtype is dt.float64:
-        u = ((((w[0] << np.uint64(32)) | w[1]) >> np.uint64(11)).astype(np.float64) + 1) * 2.0**-53
-        v = (((w[2] << np.uint64(32)) | w[3]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        return np.sqrt(-2 * np.log(u)) * np.cos(_TWO_PI * v)
-    u = w[0].astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33)
-    v = (w[1] >> np.uint64(8)).astype(np.float64) * 2.0**-24
-    return np.sqrt(-2 * np.log(u.astype(np.float64))) * np.cos(_TWO_PI * v)
+        radius = (
+            (((words[0] << np.uint64(32)) | words[1]) >> np.uint64(11)).astype(np.float64) + 1
+        ) * 2.0**-53
+        turns = (((words[2] << np.uint64(32)) | words[3]) >> np.uint64(11)).astype(
+            np.float64
+        ) * 2.0**-53
+        return np.sqrt(-2 * np.log(radius)) * np.cos(_TWO_PI * turns)
+    radius = words[0].astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33)
+    turns = (words[1] >> np.uint64(8)).astype(np.float64) * 2.0**-24
+    return np.sqrt(-2 * np.log(radius.astype(np.float64))) * np.cos(_TWO_PI * turns)
 
 
 def _integer_body(
-    s: Builder, seed: Val, offset: Val, low: Val, count: Val, *, shape: Ints, dtype: np.dtype
+    algebra: Builder, seed: Val, offset: Val, low: Val, count: Val, *, shape: Ints, dtype: np.dtype
 ) -> Val:
-    w = _words(s, seed, offset)
-    word = _long(s, w[0], w[1])
-    return s.convert(s.select(count == 0, word, s.mulhi(word, count)) + low, TYPE[dtype])
+    words = _words(algebra, seed, offset)
+    word = _long(algebra, words[0], words[1])
+    return algebra.convert(
+        algebra.select(count == 0, word, algebra.mulhi(word, count)) + low, TYPE[dtype]
+    )
 
 
 def _integer_oracle(
@@ -163,15 +185,15 @@ def _integer_oracle(
     shape: Ints,
     dtype: np.dtype,
 ) -> np.ndarray:
-    w = _oracle(seed, offset, shape)
-    both = zip((w[0] | (w[1] << np.uint64(32))).ravel().tolist(), range(math.prod(shape)))
+    words = _oracle(seed, offset, shape)
+    both = zip((words[0] | (words[1] << np.uint64(32))).ravel().tolist(), range(math.prod(shape)))
     n = int(count) or 2**64
     got = [(((v * n) >> 64) + int(low)) & (2**64 - 1) for v, _ in both]
     return np.array(got, np.uint64).reshape(shape).astype(dtype)
 
 
-def _bernoulli_body(s: Builder, seed: Val, offset: Val, p: Val, *, shape: Ints) -> Val:
-    return _unit(s, _words(s, seed, offset), dt.float32) < p
+def _bernoulli_body(algebra: Builder, seed: Val, offset: Val, chance: Val, *, shape: Ints) -> Val:
+    return _unit(algebra, _words(algebra, seed, offset), dt.float32) < chance
 
 
 def _state(*rows: tuple[Any, ...]) -> Any:
@@ -218,7 +240,7 @@ BITS = _random_op(
     "random_bits",
     _bits_body,
     lambda seed, offset, shape, dtype: (
-        lambda w: (w[0] | (w[1] << np.uint64(32))) if dtype.itemsize == 8 else w[0]
+        lambda words: (words[0] | (words[1] << np.uint64(32))) if dtype.itemsize == 8 else words[0]
     )(_oracle(seed, offset, shape)),
     _state(
         ((3, 5), {"dtype": dt.uint32}), ((70,), {"dtype": dt.uint64}), ((), {"dtype": dt.uint32})
@@ -259,7 +281,9 @@ INTEGER = _random_op(
 BERNOULLI = _random_op(
     "random_bernoulli",
     _bernoulli_body,
-    lambda seed, offset, p, shape: _unit_oracle(_oracle(seed, offset, shape), dt.float32) < p,
+    lambda seed, offset, chance, shape: (
+        _unit_oracle(_oracle(seed, offset, shape), dt.float32) < chance
+    ),
     _state(
         ((70,), np.array(0.3, np.float32), {}), ((2, 3), np.array([0.0, 0.5, 1.0], np.float32), {})
     ),

@@ -62,50 +62,57 @@ def masked_select(x: Tensor, mask: Tensor) -> Tensor:
     return getitem(x, broadcast_to(as_tensor(mask, x.device), x.shape))
 
 
-def _items(x: Tensor, key: Any) -> list[Any]:
+def _items(operand: Tensor, key: Any) -> list[Any]:
     """One item per axis of the key, masks replaced by their index tensors, ... by slices."""
     items: list[Any] = []
-    for k in key if isinstance(key, tuple) else (key,):
-        if isinstance(k, (bool, np.bool_)):
+    for item in key if isinstance(key, tuple) else (key,):
+        if isinstance(item, (bool, np.bool_)):
             raise IndexError("a Python bool is no index; use x[None] for True, or hybrid.where")
-        if k is None or k is Ellipsis or isinstance(k, slice):
-            items.append(k)
+        if item is None or item is Ellipsis or isinstance(item, slice):
+            items.append(item)
             continue
-        if not isinstance(k, Handle) and hasattr(k, "__index__") and not isinstance(k, np.ndarray):
-            items.append(operator.index(k))
+        if (
+            not isinstance(item, Handle)
+            and hasattr(item, "__index__")
+            and not isinstance(item, np.ndarray)
+        ):
+            items.append(operator.index(item))
             continue
-        t = k if isinstance(k, Handle) else _key_array(k)
-        if (t._a.dtype if isinstance(t, Handle) else t.dtype) == dt.bool_:
-            items.extend(_Mask(t, i, n) for i, n in enumerate(_positions(t, x.device)))
+        tensor = item if isinstance(item, Handle) else _key_array(item)
+        if (tensor._a.dtype if isinstance(tensor, Handle) else tensor.dtype) == dt.bool_:
+            positions = _positions(tensor, operand.device)
+            items.extend(_Mask(tensor, i, n) for i, n in enumerate(positions))
         else:
-            items.append(t if isinstance(t, Handle) else as_tensor(t, x.device))
+            items.append(
+                tensor if isinstance(tensor, Handle) else as_tensor(tensor, operand.device)
+            )
     used = sum(k is not None and k is not Ellipsis for k in items)
-    if used > x.ndim:
-        raise IndexOutOfRange(f"{used} indices for a tensor of {x.ndim} dimensions")
+    if used > operand.ndim:
+        raise IndexOutOfRange(f"{used} indices for a tensor of {operand.ndim} dimensions")
     dots = [i for i, k in enumerate(items) if k is Ellipsis]
     if len(dots) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
-    at = dots[0] if dots else len(items)
-    items[at : at + 1] = [slice(None)] * (x.ndim - used)
+    positions = dots[0] if dots else len(items)
+    items[positions : positions + 1] = [slice(None)] * (operand.ndim - used)
     return items
 
 
-def _key_array(k: Any) -> Any:
+def _key_array(item: Any) -> Any:
     """The array of an index that is no tensor; a tensor for a sequence that holds some.
 
     Raises DTypeError unless it holds integers or truth values."""
-    if holds_tensors(k):
-        return as_tensor(k)
+    if holds_tensors(item):
+        return as_tensor(item)
     try:
-        a = data_of(k).array
+        array = data_of(item).array
     except (TypeError, ValueError, MemoryError, HybridError):  # endless ranges, ragged rows
-        a = None
-    if a is None or a.dtype.kind not in ("iub" if a.size else "iubf"):
+        array = None
+    if array is None or array.dtype.kind not in ("iub" if array.size else "iubf"):
         raise DTypeError(
             "an index is made of integers, slices, None, ..., integer or bool arrays, not of a "
-            f"{type(k).__name__}"
+            f"{type(item).__name__}"
         )
-    return a if a.size else a.astype(np.bool_ if a.dtype == np.bool_ else np.int64)
+    return array if array.size else array.astype(np.bool_ if array.dtype == np.bool_ else np.int64)
 
 
 def _positions(mask: Any, device: Device) -> tuple[Tensor, ...]:
@@ -123,57 +130,61 @@ class _Mask(NamedTuple):
     positions: Tensor
 
 
-def _index_tensor(k: Any, axis: int, n: int) -> Tensor:
-    if isinstance(k, _Mask):
-        if k.mask.shape[k.axis] != n:
+def _index_tensor(item: Any, axis: int, extent: int) -> Tensor:
+    if isinstance(item, _Mask):
+        if item.mask.shape[item.axis] != extent:
             raise IndexOutOfRange(
-                f"a mask of shape {k.mask.shape} does not fit axis {axis} of size {n}"
+                f"a mask of shape {item.mask.shape} does not fit axis {axis} of size {extent}"
             )
-        return k.positions
-    return index_check(k, n, axis)
+        return item.positions
+    return index_check(item, extent, axis)
 
 
-def _bound(v: Any) -> int | None:
-    return None if v is None else whole(v, "a bound of a slice")
+def _bound(border: Any) -> int | None:
+    return None if border is None else whole(border, "a bound of a slice")
 
 
-def _bounds(k: Any, n: int, axis: int) -> tuple[int, int, int]:
+def _bounds(item: Any, extent: int, axis: int) -> tuple[int, int, int]:
     """begin, size and step of an int or slice on an axis of size n."""
-    if isinstance(k, slice):
-        if k.step is not None and whole(k.step, "the step of a slice") == 0:
+    if isinstance(item, slice):
+        if item.step is not None and whole(item.step, "the step of a slice") == 0:
             raise ArgumentError("the step of a slice is 0")
-        r = range(n)[slice(*[_bound(v) for v in (k.start, k.stop, k.step)])]
-        return (r.start if len(r) else 0), len(r), (r.step if len(r) > 1 else 1)
-    if not -n <= k < n:
-        raise IndexOutOfRange(f"index {k} is out of range for axis {axis} of size {n}")
-    return k % n, 1, 1
+        chosen = range(extent)[slice(*[_bound(v) for v in (item.start, item.stop, item.step)])]
+        return (
+            (chosen.start if len(chosen) else 0),
+            len(chosen),
+            (chosen.step if len(chosen) > 1 else 1),
+        )
+    if not -extent <= item < extent:
+        raise IndexOutOfRange(f"index {item} is out of range for axis {axis} of size {extent}")
+    return item % extent, 1, 1
 
 
-def parse(x: Tensor, key: Any) -> Key:
+def parse(operand: Tensor, key: Any) -> Key:
     """The key of x[key]; ints, slices and shapes are checked here."""
     begin, sizes, step, drop = [], [], [], []
     insert: list[int] = []
     index: list[tuple[int, Tensor]] = []
     advanced: list[int] = []  # places in the key of index tensors and ints
     axis = place = 0  # axis of x, axis of what box and insertion give
-    items = _items(x, key)
+    items = _items(operand, key)
     tensors = any(isinstance(k, (Handle, _Mask)) for k in items)
-    for where_, k in enumerate(items):
-        if k is None:
+    for where_, item in enumerate(items):
+        if item is None:
             insert.append(place)
             place += 1
             continue
-        n = x.shape[axis]
-        whole = isinstance(k, (Handle, _Mask))
-        b, size, by = (0, n, 1) if whole else _bounds(k, n, axis)
-        begin.append(b)
+        extent = operand.shape[axis]
+        whole = isinstance(item, (Handle, _Mask))
+        start, size, stride = (0, extent, 1) if whole else _bounds(item, extent, axis)
+        begin.append(start)
         sizes.append(size)
-        step.append(by)
+        step.append(stride)
         if whole:
-            index.append((place, _index_tensor(k, axis, n)))
-        if whole or (tensors and isinstance(k, int)):
+            index.append((place, _index_tensor(item, axis, extent)))
+        if whole or (tensors and isinstance(item, int)):
             advanced.append(where_)
-        if isinstance(k, int):
+        if isinstance(item, int):
             drop.append(axis)
         else:
             place += 1
@@ -184,15 +195,15 @@ def parse(x: Tensor, key: Any) -> Key:
     )
 
 
-def _basic(x: Tensor, k: Key) -> Tensor:
+def _basic(operand: Tensor, key: Key) -> Tensor:
     """The box of a key, with the inserted axes."""
-    out = x
-    if k.drop or k.sizes != x.shape or any(s != 1 for s in k.step):
-        out = slice_(x, k.begin, k.sizes, k.step, k.drop)
-    if k.insert:
+    out = operand
+    if key.drop or key.sizes != operand.shape or any(s != 1 for s in key.step):
+        out = slice_(operand, key.begin, key.sizes, key.step, key.drop)
+    if key.insert:
         shape = list(out.shape)
-        for i in k.insert:
-            shape.insert(i, 1)
+        for axis in key.insert:
+            shape.insert(axis, 1)
         out = reshape(out, tuple(shape))
     return out
 
@@ -201,31 +212,38 @@ _PLANS: dict[Any, tuple[dict[str, Any], Ints | None]] = {}
 FAST.append(_PLANS)
 
 
-def _part(k: Any) -> Any:
+def _part(item: Any) -> Any:
     """One item of a basic key in hashable form;
     Ellipsis (as a mark: not basic) for anything else."""
-    t = type(k)
-    if t is int or k is None:
-        return k
-    if t is slice and all(v is None or type(v) is int for v in (k.start, k.stop, k.step)):
-        return ("slice", k.start, k.stop, k.step)
+    kind = type(item)
+    if kind is int or item is None:
+        return item
+    if kind is slice and all(
+        v is None or type(v) is int for v in (item.start, item.stop, item.step)
+    ):
+        return ("slice", item.start, item.stop, item.step)
     return Ellipsis
 
 
-def _plan(x: Tensor, key: Any) -> tuple[dict[str, Any], Ints | None] | None:
+def _plan(operand: Tensor, key: Any) -> tuple[dict[str, Any], Ints | None] | None:
     """Parameters of the slice that x[key] is, and the shape it then gets;
     None for a key that is not basic."""
     parts = tuple([_part(k) for k in key]) if type(key) is tuple else (_part(key),)
     if Ellipsis in parts:
         return None
-    plan = _PLANS.get((x._a.shape, parts))
+    plan = _PLANS.get((operand._a.shape, parts))
     if plan is None:
-        k = parse(x, key)
-        params = {"begin": k.begin, "sizes": k.sizes, "step": k.step, "drop": k.drop}
-        plan = params, _basic_shape(k) if k.insert else None
+        parsed = parse(operand, key)
+        params = {
+            "begin": parsed.begin,
+            "sizes": parsed.sizes,
+            "step": parsed.step,
+            "drop": parsed.drop,
+        }
+        plan = params, _basic_shape(parsed) if parsed.insert else None
         if len(_PLANS) > 4096:
             _PLANS.clear()
-        _PLANS[x._a.shape, parts] = plan
+        _PLANS[operand._a.shape, parts] = plan
     return plan
 
 
@@ -236,34 +254,38 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     if plan is not None:
         out = bind(SLICE, x, **plan[0])
         return out if plan[1] is None else bind(RESHAPE, out, shape=plan[1])
-    k = parse(x, key)
-    out = _basic(x, k)
-    if not k.at:
+    parsed = parse(x, key)
+    out = _basic(x, parsed)
+    if not parsed.at:
         return reshape_view(out, x)
-    axes, idx = [a for a, _ in k.at], [t for _, t in k.at]
+    axes, idx = [a for a, _ in parsed.at], [t for _, t in parsed.at]
     if axes != list(range(axes[0], axes[0] + len(axes))):
         out, axes = moveaxis(out, axes, list(range(len(axes)))), list(range(len(axes)))
     batch = max(i.ndim for i in idx)
     got = gather_axes(out, idx, axes[0])
-    if k.front and axes[0]:
+    if parsed.front and axes[0]:
         got = moveaxis(got, list(range(axes[0], axes[0] + batch)), list(range(batch)))
     return got
 
 
-def reshape_view(out: Tensor, x: Tensor) -> Tensor:
+def reshape_view(out: Tensor, operand: Tensor) -> Tensor:
     """out, or a view of all of x when the key selected everything (x[...] is a new handle)."""
-    return out if out is not x else slice_(x, (0,) * x.ndim, x.shape)
+    return out if out is not operand else slice_(operand, (0,) * operand.ndim, operand.shape)
 
 
 # ---- functional writes
-def _lone_mask(x: Tensor, key: Any) -> Tensor | None:
-    m = key[0] if isinstance(key, tuple) and len(key) == 1 else key
-    if isinstance(m, list) and m and not holds_tensors(m):
-        m = data_of(m).array
-    if isinstance(m, np.ndarray) and m.dtype == np.bool_:
-        m = as_tensor(m, x.device)
-    if isinstance(m, Handle) and m._a.dtype is dt.bool_ and m._a.shape == x.shape[: m._a.ndim]:
-        return reshape(m, m._a.shape + (1,) * (x.ndim - m._a.ndim))
+def _lone_mask(operand: Tensor, key: Any) -> Tensor | None:
+    mask = key[0] if isinstance(key, tuple) and len(key) == 1 else key
+    if isinstance(mask, list) and mask and not holds_tensors(mask):
+        mask = data_of(mask).array
+    if isinstance(mask, np.ndarray) and mask.dtype == np.bool_:
+        mask = as_tensor(mask, operand.device)
+    if (
+        isinstance(mask, Handle)
+        and mask._a.dtype is dt.bool_
+        and mask._a.shape == operand.shape[: mask._a.ndim]
+    ):
+        return reshape(mask, mask._a.shape + (1,) * (operand.ndim - mask._a.ndim))
     return None
 
 
@@ -273,28 +295,34 @@ def setitem(x: Tensor, key: Any, value: Any) -> Tensor:
 
     Raises ShapeError when value does not broadcast to x[key].
     """
-    v = store(value, x.dtype, x.device)
+    stored = store(value, x.dtype, x.device)
     plan = _plan(x, key)
     if plan is not None:
         params, shape = plan
         box = _without(params["sizes"], params["drop"])
-        v = reshape(_fit(v, box if shape is None else shape), box)
-        return slice_set(x, v, params["begin"], params["step"], params["drop"])
+        stored = reshape(_fit(stored, box if shape is None else shape), box)
+        return slice_set(x, stored, params["begin"], params["step"], params["drop"])
     mask = _lone_mask(x, key)
-    if mask is not None and v.size == 1:
-        return where(mask, reshape(v, ()), x)
-    k = parse(x, key)
-    if not k.at:
-        shape = _basic_shape(k)
-        v = _fit(v, shape)
-        return slice_set(x, reshape(v, _without(shape, k.insert)), k.begin, k.step, k.drop)
-    return _set_indexed(x, k, v)
+    if mask is not None and stored.size == 1:
+        return where(mask, reshape(stored, ()), x)
+    parsed = parse(x, key)
+    if not parsed.at:
+        shape = _basic_shape(parsed)
+        stored = _fit(stored, shape)
+        return slice_set(
+            x,
+            reshape(stored, _without(shape, parsed.insert)),
+            parsed.begin,
+            parsed.step,
+            parsed.drop,
+        )
+    return _set_indexed(x, parsed, stored)
 
 
-def _basic_shape(k: Key) -> Ints:
-    shape = [n for a, n in enumerate(k.sizes) if a not in k.drop]
-    for i in k.insert:
-        shape.insert(i, 1)
+def _basic_shape(key: Key) -> Ints:
+    shape = [n for a, n in enumerate(key.sizes) if a not in key.drop]
+    for axis in key.insert:
+        shape.insert(axis, 1)
     return tuple(shape)
 
 
@@ -302,46 +330,50 @@ def _without(shape: Ints, axes: Ints) -> Ints:
     return tuple(n for a, n in enumerate(shape) if a not in axes)
 
 
-def _fit(v: Tensor, shape: Ints) -> Tensor:
+def _fit(values: Tensor, shape: Ints) -> Tensor:
     """v broadcast to a shape; extra leading axes of size 1 are allowed, as NumPy does."""
-    while v.ndim > len(shape) and v.shape[0] == 1:
-        v = reshape(v, v.shape[1:])
+    while values.ndim > len(shape) and values.shape[0] == 1:
+        values = reshape(values, values.shape[1:])
     try:
-        fits = broadcast_shapes("x[key] = value", v.shape, shape) == shape
+        fits = broadcast_shapes("x[key] = value", values.shape, shape) == shape
     except ShapeError:
         fits = False
     if not fits:
         raise ShapeError(
-            f"a value of shape {v.shape} cannot be written where x[key] has shape {shape}"
+            f"a value of shape {values.shape} cannot be written where x[key] has shape {shape}"
         )
-    return broadcast_to(v, shape)
+    return broadcast_to(values, shape)
 
 
-def _set_indexed(x: Tensor, k: Key, v: Tensor) -> Tensor:
+def _set_indexed(operand: Tensor, key: Key, values: Tensor) -> Tensor:
     """Writes at index tensors: rows of the box (indexed axes first)
     are replaced, then the box is written."""
-    box = _basic(x, k)
-    axes, idx = [a for a, _ in k.at], [t for _, t in k.at]
+    box = _basic(operand, key)
+    axes, idx = [a for a, _ in key.at], [t for _, t in key.at]
     batch = broadcast_shapes("index", *[i.shape for i in idx])
     rest = [a for a in range(box.ndim) if a not in axes]
-    at = 0 if k.front else sum(a < axes[0] for a in rest)
+    positions = 0 if key.front else sum(a < axes[0] for a in rest)
     kept = tuple(box.shape[a] for a in rest)
-    v = _fit(v, kept[:at] + batch + kept[at:])
-    v = moveaxis(v, list(range(at, at + len(batch))), list(range(len(batch))))
+    values = _fit(values, kept[:positions] + batch + kept[positions:])
+    values = moveaxis(
+        values, list(range(positions, positions + len(batch))), list(range(len(batch)))
+    )
     order = axes + rest
     sizes = tuple(box.shape[a] for a in axes)
     rows = row_numbers(tuple(broadcast_to(i, batch) for i in idx), sizes)
     inner = prod(kept)
     table = reshape(permute_dims(box, order), (prod(sizes), inner))
-    new = scatter_set(table, rows, reshape(v, (rows.size, inner)))
+    new = scatter_set(table, rows, reshape(values, (rows.size, inner)))
     back = sorted(range(len(order)), key=order.__getitem__)
     new = permute_dims(reshape(new, sizes + kept), back)
     if (
-        new.shape == x.shape
-        and not k.drop
-        and not k.insert
-        and k.sizes == x.shape
-        and all(s == 1 for s in k.step)
+        new.shape == operand.shape
+        and not key.drop
+        and not key.insert
+        and key.sizes == operand.shape
+        and all(s == 1 for s in key.step)
     ):
         return new
-    return slice_set(x, reshape(new, _without(new.shape, k.insert)), k.begin, k.step, k.drop)
+    return slice_set(
+        operand, reshape(new, _without(new.shape, key.insert)), key.begin, key.step, key.drop
+    )

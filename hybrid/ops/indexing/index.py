@@ -32,36 +32,44 @@ Tensor = Any
 
 
 # ---- checked indices
-def _check_body(s: Builder, i: Val, *, size: int, axis: int, wrap: bool, ignore: int | None) -> Val:
-    j = s.convert(i, "i64")
-    out = s.select(j < 0, j + size, j) if wrap and i.type[0] == "i" else j
-    return out if ignore is None else s.select(j == ignore, -1, out)
+def _check_body(
+    algebra: Builder, index: Val, *, size: int, axis: int, wrap: bool, ignore: int | None
+) -> Val:
+    wide_index = algebra.convert(index, "i64")
+    out = (
+        algebra.select(wide_index < 0, wide_index + size, wide_index)
+        if wrap and index.type[0] == "i"
+        else wide_index
+    )
+    return out if ignore is None else algebra.select(wide_index == ignore, -1, out)
 
 
-def _check(s: Builder, i: Val, *, size: int, axis: int, wrap: bool, ignore: int | None) -> Val:
-    if i.type == "u64":
-        return i >= size
-    j = s.convert(i, "i64")
-    bad = (j < (-size if wrap else 0)) | (j >= size)
-    return bad if ignore is None else bad & (j != ignore)
+def _check(
+    algebra: Builder, index: Val, *, size: int, axis: int, wrap: bool, ignore: int | None
+) -> Val:
+    if index.type == "u64":
+        return index >= size
+    wide_index = algebra.convert(index, "i64")
+    bad = (wide_index < (-size if wrap else 0)) | (wide_index >= size)
+    return bad if ignore is None else bad & (wide_index != ignore)
 
 
 def _check_message(avals: tuple[Aval, ...], params: dict[str, Any]) -> str:
-    n, low = params["size"], -params["size"] if params["wrap"] else 0
-    if n == 0:
+    count, low = params["size"], -params["size"] if params["wrap"] else 0
+    if count == 0:
         return f"an index is out of range: axis {params['axis']} has size 0"
     return (
-        f"an index is out of range: axis {params['axis']} has size {n}, "
-        f"so indices are {low}..{n - 1}"
+        f"an index is out of range: axis {params['axis']} has size {count}, "
+        f"so indices are {low}..{count - 1}"
     )
 
 
 def _check_reference(
-    i: np.ndarray, size: int, axis: int, wrap: bool, ignore: int | None
+    index: np.ndarray, size: int, axis: int, wrap: bool, ignore: int | None
 ) -> np.ndarray:
-    j = i.astype(np.int64)
-    out = np.where(j < 0, j + size, j) if wrap else j
-    return out if ignore is None else np.where(j == ignore, -1, out)
+    wide_index = index.astype(np.int64)
+    out = np.where(wide_index < 0, wide_index + size, wide_index) if wrap else wide_index
+    return out if ignore is None else np.where(wide_index == ignore, -1, out)
 
 
 def _check_samples(rng: np.random.Generator) -> Any:
@@ -75,7 +83,7 @@ INDEX = register(
     MapOp(
         "index_check",
         1,
-        lambda i, size, axis, wrap, ignore: (i.with_(dtype=dt.int64),),
+        lambda index, size, axis, wrap, ignore: (index.with_(dtype=dt.int64),),
         body=_check_body,
         check=_check,
         check_message=_check_message,
@@ -103,35 +111,35 @@ def index_check(
     """Integer indices into an axis of that size, as int64 in range; raises IndexOutOfRange
     otherwise. Negative indices count from the end when `wrap`, else they are out of range; the
     number `ignore` gives -1.  Indices that are no tensor go to `device`."""
-    t = as_tensor(index, device)
-    if t.size == 0 and not dt.is_int(t.dtype):
-        t = astype(t, dt.int64)
-    if not dt.is_int(t.dtype):
+    tensor = as_tensor(index, device)
+    if tensor.size == 0 and not dt.is_int(tensor.dtype):
+        tensor = astype(tensor, dt.int64)
+    if not dt.is_int(tensor.dtype):
         raise DTypeError(
-            f"indices must be integers, not {t.dtype.name}; convert with .astype('int64')"
+            f"indices must be integers, not {tensor.dtype.name}; convert with .astype('int64')"
         )
-    return bind(INDEX, t, size=size, axis=axis, wrap=wrap, ignore=ignore)
+    return bind(INDEX, tensor, size=size, axis=axis, wrap=wrap, ignore=ignore)
 
 
 # ---- gather
-def _gather_infer(x: Aval, *idx: Aval, axis: int, batch: int) -> tuple[Aval, ...]:
-    tail = x.ndim - axis - len(idx)
+def _gather_infer(operand: Aval, *idx: Aval, axis: int, batch: int) -> tuple[Aval, ...]:
+    tail = operand.ndim - axis - len(idx)
     shape = broadcast_shapes("gather", *[i.shape[: i.ndim - tail] for i in idx])
-    return (x.with_(x.shape[:axis] + shape + x.shape[x.ndim - tail :]),)
+    return (operand.with_(operand.shape[:axis] + shape + operand.shape[operand.ndim - tail :]),)
 
 
-def _gather_body(s: Builder, x: Any, *idx: Val, axis: int, batch: int) -> Val:
-    head = [s.coord(a) for a in range(axis)]
-    tail = [s.coord(axis + batch + a) for a in range(len(x.shape) - axis - len(idx))]
-    return x.at_coords(*head, *idx, *tail)
+def _gather_body(algebra: Builder, operand: Any, *idx: Val, axis: int, batch: int) -> Val:
+    head = [algebra.coord(a) for a in range(axis)]
+    tail = [algebra.coord(axis + batch + a) for a in range(len(operand.shape) - axis - len(idx))]
+    return operand.at_coords(*head, *idx, *tail)
 
 
 def row_numbers(idx: tuple[Tensor, ...], sizes: Ints, lead: int = 1) -> Tensor:
     """Row-major numbers of the rows that index tensors of one shape pick,
     for `lead` stacked tables; 1-D."""
     rows = idx[0]
-    for i, n in zip(idx[1:], sizes[1:]):
-        rows = add(multiply(rows, n), i)
+    for index_, count in zip(idx[1:], sizes[1:]):
+        rows = add(multiply(rows, count), index_)
     rows = reshape(rows, (rows.size,))
     if lead != 1:
         first = reshape(multiply(arange(lead, device=rows.device), prod(sizes)), (lead, 1))
@@ -140,26 +148,28 @@ def row_numbers(idx: tuple[Tensor, ...], sizes: Ints, lead: int = 1) -> Tensor:
 
 
 def _gather_vjp(
-    g: Tensor, out: Tensor, x: Tensor, *idx: Tensor, axis: int, batch: int
+    grad: Tensor, out: Tensor, operand: Tensor, *idx: Tensor, axis: int, batch: int
 ) -> tuple[Any, ...]:
-    k = len(idx)
-    shape, sizes = g.shape[axis : axis + batch], x.shape[axis : axis + k]
-    lead, inner = prod(x.shape[:axis]), prod(x.shape[axis + k :])
-    flat = tuple(broadcast_to(reshape(i, i.shape[: batch_dims(i, x, axis, k)]), shape) for i in idx)
+    depth = len(idx)
+    shape, sizes = grad.shape[axis : axis + batch], operand.shape[axis : axis + depth]
+    lead, inner = prod(operand.shape[:axis]), prod(operand.shape[axis + depth :])
+    flat = tuple(
+        broadcast_to(reshape(i, i.shape[: batch_dims(i, operand, axis, depth)]), shape) for i in idx
+    )
     rows = row_numbers(flat, sizes, lead)
-    got = scatter_add(rows, reshape(g, (rows.size, inner)), lead * prod(sizes))
-    return (reshape(got, x.shape), *[None] * k)
+    got = scatter_add(rows, reshape(grad, (rows.size, inner)), lead * prod(sizes))
+    return (reshape(got, operand.shape), *[None] * depth)
 
 
-def batch_dims(i: Any, x: Any, axis: int, k: int) -> int:
+def batch_dims(indices: Any, operand: Any, axis: int, depth: int) -> int:
     """Axes of an index operand of gather,
     without the ones of size 1 that stand for x's trailing axes."""
-    return i.ndim - (x.ndim - axis - k)
+    return indices.ndim - (operand.ndim - axis - depth)
 
 
-def _gather_reference(x: np.ndarray, *idx: np.ndarray, axis: int, batch: int) -> np.ndarray:
-    tail = x.ndim - axis - len(idx)
-    return x[(slice(None),) * axis + tuple(i.reshape(i.shape[: i.ndim - tail]) for i in idx)]
+def _gather_reference(operand: np.ndarray, *idx: np.ndarray, axis: int, batch: int) -> np.ndarray:
+    tail = operand.ndim - axis - len(idx)
+    return operand[(slice(None),) * axis + tuple(i.reshape(i.shape[: i.ndim - tail]) for i in idx)]
 
 
 def _gather_samples(rng: np.random.Generator) -> Any:
@@ -189,18 +199,18 @@ GATHER = register(
 )
 
 
-def gather_axes(x: Tensor, idx: list[Tensor], axis: int) -> Tensor:
+def gather_axes(operand: Tensor, idx: list[Tensor], axis: int) -> Tensor:
     """x indexed by checked index tensors on adjacent axes starting at `axis`, as NumPy does."""
-    tail = x.ndim - axis - len(idx)
+    tail = operand.ndim - axis - len(idx)
     batch = max(i.ndim for i in idx)
     if tail:
         idx = [bind(RESHAPE, i, shape=i.shape + (1,) * tail) for i in idx]
-    return bind(GATHER, x, *idx, axis=axis, batch=batch)
+    return bind(GATHER, operand, *idx, axis=axis, batch=batch)
 
 
-def gather_rows(x: Tensor, rows: Tensor) -> Tensor:
+def gather_rows(operand: Tensor, rows: Tensor) -> Tensor:
     """x[rows] for checked row numbers."""
-    return gather_axes(x, [rows], 0)
+    return gather_axes(operand, [rows], 0)
 
 
 @public(method=True)
@@ -210,8 +220,8 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     x = as_tensor(x)
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
-    a = normalize_axis(axis, x.ndim, "take")
-    return gather_axes(x, [index_check(indices, x.shape[a], a, device=x.device)], a)
+    along = normalize_axis(axis, x.ndim, "take")
+    return gather_axes(x, [index_check(indices, x.shape[along], along, device=x.device)], along)
 
 
 @public
@@ -228,28 +238,33 @@ def embedding(weight: Tensor, index: Any) -> Tensor:
 
 
 # ---- along an axis
-def _along_infer(x: Aval, i: Aval, *, axis: int) -> tuple[Aval, ...]:
-    if x.ndim != i.ndim or any(
-        n > m for a, (n, m) in enumerate(zip(i.shape, x.shape)) if a != axis
+def _along_infer(operand: Aval, index: Aval, *, axis: int) -> tuple[Aval, ...]:
+    if operand.ndim != index.ndim or any(
+        n > m for a, (n, m) in enumerate(zip(index.shape, operand.shape)) if a != axis
     ):
-        raise ShapeError(f"take_along_axis: indices of shape {i.shape} do not fit shape {x.shape}")
-    return (x.with_(i.shape),)
+        raise ShapeError(
+            f"take_along_axis: indices of shape {index.shape} do not fit shape {operand.shape}"
+        )
+    return (operand.with_(index.shape),)
 
 
-def _along_body(s: Builder, x: Any, i: Val, *, axis: int) -> Val:
-    return x.at_coords(*[i if a == axis else s.coord(a) for a in range(len(x.shape))])
+def _along_body(algebra: Builder, operand: Any, index: Val, *, axis: int) -> Val:
+    return operand.at_coords(
+        *[index if a == axis else algebra.coord(a) for a in range(len(operand.shape))]
+    )
 
 
 def _along_numbers(index: Tensor, shape: Ints, axis: int) -> Tensor:
     """Row-major element numbers that take_along_axis reads, 1-D."""
     total = None
-    for a, step in enumerate(contiguous_strides(shape)):
-        n = index.shape[a]
+    for along, step in enumerate(contiguous_strides(shape)):
+        extent = index.shape[along]
         one = (
             index
-            if a == axis
+            if along == axis
             else reshape(
-                arange(n, device=index.device), tuple(n if b == a else 1 for b in range(len(shape)))
+                arange(extent, device=index.device),
+                tuple(extent if b == along else 1 for b in range(len(shape))),
             )
         )
         part = multiply(one, step)
@@ -257,14 +272,20 @@ def _along_numbers(index: Tensor, shape: Ints, axis: int) -> Tensor:
     return reshape(broadcast_to(total, index.shape), (index.size,))
 
 
-def _along_vjp(g: Tensor, out: Tensor, x: Tensor, i: Tensor, axis: int) -> tuple[Any, ...]:
-    numbers = _along_numbers(i, x.shape, axis)
-    return reshape(scatter_add(numbers, reshape(g, (g.size, 1)), prod(x.shape)), x.shape), None
+def _along_vjp(
+    grad: Tensor, out: Tensor, operand: Tensor, index: Tensor, axis: int
+) -> tuple[Any, ...]:
+    numbers = _along_numbers(index, operand.shape, axis)
+    return reshape(
+        scatter_add(numbers, reshape(grad, (grad.size, 1)), prod(operand.shape)), operand.shape
+    ), None
 
 
-def _along_reference(x: np.ndarray, i: np.ndarray, axis: int) -> np.ndarray:
-    part = x[tuple(slice(None) if a == axis else slice(0, n) for a, n in enumerate(i.shape))]
-    return np.take_along_axis(part, i, axis)
+def _along_reference(operand: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
+    part = operand[
+        tuple(slice(None) if a == axis else slice(0, n) for a, n in enumerate(index.shape))
+    ]
+    return np.take_along_axis(part, index, axis)
 
 
 def _along_samples(rng: np.random.Generator) -> Any:
@@ -291,27 +312,29 @@ ALONG = register(
 )
 
 
-def _along_index(x: Tensor, indices: Any, axis: int) -> tuple[Tensor, int]:
-    a = normalize_axis(axis, x.ndim, "take_along_axis")
-    i = as_tensor(indices, x.device)
-    if i.ndim != x.ndim:
-        raise ShapeError(f"take_along_axis: indices of shape {i.shape} do not fit shape {x.shape}")
+def _along_index(operand: Tensor, indices: Any, axis: int) -> tuple[Tensor, int]:
+    along = normalize_axis(axis, operand.ndim, "take_along_axis")
+    index = as_tensor(indices, operand.device)
+    if index.ndim != operand.ndim:
+        raise ShapeError(
+            f"take_along_axis: indices of shape {index.shape} do not fit shape {operand.shape}"
+        )
     shape = broadcast_shapes(
         "take_along_axis",
-        i.shape[:a] + (1,) + i.shape[a + 1 :],
-        x.shape[:a] + (1,) + x.shape[a + 1 :],
+        index.shape[:along] + (1,) + index.shape[along + 1 :],
+        operand.shape[:along] + (1,) + operand.shape[along + 1 :],
     )
-    i = broadcast_to(i, shape[:a] + i.shape[a : a + 1] + shape[a + 1 :])
-    return index_check(i, x.shape[a], a), a
+    index = broadcast_to(index, shape[:along] + index.shape[along : along + 1] + shape[along + 1 :])
+    return index_check(index, operand.shape[along], along), along
 
 
 @public(method=True)
 def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
     """NumPy's take_along_axis: one index per result element along an axis; other axes broadcast."""
     x = as_tensor(x)
-    i, a = _along_index(x, indices, axis)
-    shape = i.shape[:a] + x.shape[a : a + 1] + i.shape[a + 1 :]
-    return bind(ALONG, broadcast_to(x, shape), i, axis=a)
+    index, along = _along_index(x, indices, axis)
+    shape = index.shape[:along] + x.shape[along : along + 1] + index.shape[along + 1 :]
+    return bind(ALONG, broadcast_to(x, shape), index, axis=along)
 
 
 @public
@@ -319,10 +342,12 @@ def put_along_axis(x: Tensor, indices: Any, values: Any, axis: int = -1) -> Tens
     """A copy of x with `values` written where take_along_axis reads;
     the last write to an element stays."""
     x = as_tensor(x)
-    i, a = _along_index(x, indices, axis)
-    v = broadcast_to(store(values, x.dtype, x.device), i.shape)
-    numbers = _along_numbers(i, x.shape, a)
-    return reshape(scatter_set(reshape(x, (x.size, 1)), numbers, reshape(v, (v.size, 1))), x.shape)
+    index, along = _along_index(x, indices, axis)
+    stored = broadcast_to(store(values, x.dtype, x.device), index.shape)
+    numbers = _along_numbers(index, x.shape, along)
+    return reshape(
+        scatter_set(reshape(x, (x.size, 1)), numbers, reshape(stored, (stored.size, 1))), x.shape
+    )
 
 
 # ---- scatter
@@ -334,12 +359,13 @@ def _scatter_reference(index: np.ndarray, update: np.ndarray, rows: int) -> np.n
     return out
 
 
-def _scatter_infer(i: Aval, u: Aval, *, rows: int) -> tuple[Aval, ...]:
-    if dt.is_half(u.dtype):
+def _scatter_infer(index: Aval, update: Aval, *, rows: int) -> tuple[Aval, ...]:
+    if dt.is_half(update.dtype):
         raise DTypeError(
-            f"scatter_add accumulates in float32; convert {u.dtype.name} updates before and after"
+            f"scatter_add accumulates in float32; convert {update.dtype.name} updates before "
+            "and after"
         )
-    return (u.with_((rows, u.shape[1])),)
+    return (update.with_((rows, update.shape[1])),)
 
 
 def _scatter_samples(rng: np.random.Generator) -> Any:
@@ -354,7 +380,7 @@ SCATTER_ADD = register(
         2,
         _scatter_infer,
         params=("rows",),
-        vjp=lambda g, out, i, u, rows: (None, gather_rows(g, i)),
+        vjp=lambda grad, out, index, update, rows: (None, gather_rows(grad, index)),
         keeps=frozenset("0"),
         facts=frozenset(["zeros"]),
         reference=_scatter_reference,
@@ -368,9 +394,9 @@ SCATTER_ADD = register(
 def scatter_add(rows: Tensor, update: Tensor, count: int) -> Tensor:
     """Zeros of `count` rows, to which update[i] is added at rows[i] (checked), in order of i.  Half
     types accumulate in float32."""
-    d = update.dtype
-    out = bind(SCATTER_ADD, rows, astype(update, dt.compute_type(d)), rows=count)
-    return astype(out, d)
+    dtype = update.dtype
+    out = bind(SCATTER_ADD, rows, astype(update, dt.compute_type(dtype)), rows=count)
+    return astype(out, dtype)
 
 
 def _set_rows(base: np.ndarray, index: np.ndarray, update: np.ndarray) -> np.ndarray:
@@ -384,16 +410,16 @@ def _set_rows(base: np.ndarray, index: np.ndarray, update: np.ndarray) -> np.nda
 
 
 def _set_vjp(
-    g: Tensor, out: Tensor, base: Tensor, index: Tensor, update: Tensor
+    grad: Tensor, out: Tensor, base: Tensor, index: Tensor, update: Tensor
 ) -> tuple[Any, ...]:
     order = arange(index.size, device=index.device)
     column = reshape(order, (index.size, 1))
     last = scatter_set(zeros(base.shape[0], 1, dtype=dt.int64, device=base.device), index, column)
     mine = equal(gather_rows(last, index), column)
     return (
-        scatter_set(g, index, zeros_like(update, dtype=g.dtype)),
+        scatter_set(grad, index, zeros_like(update, dtype=grad.dtype)),
         None,
-        where(mine, gather_rows(g, index), zeros_like(update, dtype=g.dtype)),
+        where(mine, gather_rows(grad, index), zeros_like(update, dtype=grad.dtype)),
     )
 
 
@@ -406,7 +432,7 @@ SCATTER_SET = register(
     HostOp(
         "scatter_set",
         3,
-        lambda b, i, u: (b,),
+        lambda base, index, update: (base,),
         body=_set_rows,
         vjp=_set_vjp,
         keeps=frozenset("1"),
@@ -429,16 +455,19 @@ def scatter_set(base: Tensor, rows: Tensor, update: Tensor) -> Tensor:
 def index_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
     """x plus slices of `source` added at integer indices along an axis (torch.index_add)."""
     x = as_tensor(x)
-    a = normalize_axis(axis, x.ndim, "index_add")
-    i = index_check(index, x.shape[a], a, device=x.device)
-    v = store(source, x.dtype, x.device)
-    if i.ndim != 1 or v.shape != x.shape[:a] + i.shape + x.shape[a + 1 :]:
+    along = normalize_axis(axis, x.ndim, "index_add")
+    checked = index_check(index, x.shape[along], along, device=x.device)
+    stored = store(source, x.dtype, x.device)
+    if checked.ndim != 1 or stored.shape != x.shape[:along] + checked.shape + x.shape[along + 1 :]:
         raise ShapeError(
-            f"index_add: index {i.shape} and source {v.shape} do not fit shape {x.shape} at axis "
-            f"{a}"
+            f"index_add: index {checked.shape} and source {stored.shape} do not fit shape "
+            f"{x.shape} at axis {along}"
         )
-    lead, inner = prod(x.shape[:a]), prod(x.shape[a + 1 :])
-    rows = row_numbers((i,), x.shape[a : a + 1], lead)
+    lead, inner = prod(x.shape[:along]), prod(x.shape[along + 1 :])
+    rows = row_numbers((checked,), x.shape[along : along + 1], lead)
     return add(
-        x, reshape(scatter_add(rows, reshape(v, (rows.size, inner)), lead * x.shape[a]), x.shape)
+        x,
+        reshape(
+            scatter_add(rows, reshape(stored, (rows.size, inner)), lead * x.shape[along]), x.shape
+        ),
     )

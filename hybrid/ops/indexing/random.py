@@ -57,10 +57,10 @@ class Generator(Versioned):
     """
 
     def __init__(self, seed: int | None = None, device: Any = None) -> None:
-        n = int.from_bytes(os.urandom(8), "little") if seed is None else int(seed)
+        count = int.from_bytes(os.urandom(8), "little") if seed is None else int(seed)
         dev = to_device(device)
         self.device = dev
-        self.seed = as_tensor(np.array(n % 2**64, np.uint64), dev)
+        self.seed = as_tensor(np.array(count % 2**64, np.uint64), dev)
         self.offset = as_tensor(np.array(0, np.uint64), dev)
 
     def manual_seed(self, seed: int) -> Generator:
@@ -75,13 +75,13 @@ class Generator(Versioned):
 
     def set_state(self, state: Any) -> Generator:
         """Go on from a state of `get_state`."""
-        t = as_tensor(state, self.device)
-        if t.shape != (2,) or t.dtype is not dt.uint64:
+        tensor = as_tensor(state, self.device)
+        if tensor.shape != (2,) or tensor.dtype is not dt.uint64:
             raise HybridError(
                 "a generator's state is a uint64 tensor of two elements (see get_state)"
             )
-        self.seed.assign(take(t, 0))
-        self.offset.assign(take(t, 1))
+        self.seed.assign(take(tensor, 0))
+        self.offset.assign(take(tensor, 1))
         return self
 
     def draw(self, op: Op, *inputs: Tensor, **params: Any) -> Tensor:
@@ -104,19 +104,19 @@ def default_generator(device: Any = None) -> Generator:
     """The generator that functions use when none is given: one of each device.  That of the default
     device is seeded from the system's entropy, another one first has the seed of that."""
     dev = to_device(device)
-    g = _DEFAULT.get(dev)
-    if g is None:
+    found = _DEFAULT.get(dev)
+    if found is None:
         seed = None if dev is HOST else int(default_generator().seed._v)
-        g = _DEFAULT.setdefault(dev, Generator(seed, dev))
-        ROOTS.append(g)
-    return g
+        found = _DEFAULT.setdefault(dev, Generator(seed, dev))
+        ROOTS.append(found)
+    return found
 
 
 @public(random=True)
 def manual_seed(seed: int) -> Generator:
     """Seed the default generators."""
-    for g in _DEFAULT.values():
-        g.manual_seed(seed)
+    for generator in _DEFAULT.values():
+        generator.manual_seed(seed)
     return default_generator().manual_seed(seed)
 
 
@@ -145,12 +145,12 @@ def _source(generator: Generator | None, device: Any) -> Generator:
 
 
 def _float_dtype(dtype: Any) -> np.dtype:
-    d = dt.canonical(dtype) if dtype is not None else dt.default_float
-    if not dt.is_float(d):
+    wanted = dt.canonical(dtype) if dtype is not None else dt.default_float
+    if not dt.is_float(wanted):
         raise DTypeError(
-            f"random numbers of {d.name} need randint; this function makes floating ones"
+            f"random numbers of {wanted.name} need randint; this function makes floating ones"
         )
-    return d
+    return wanted
 
 
 def _shape(shape: tuple[Any, ...]) -> Ints:
@@ -166,10 +166,10 @@ def random_bits(
     *shape: Any, dtype: Any = dt.uint32, generator: Generator | None = None, device: Any = None
 ) -> Tensor:
     """Random words of an unsigned dtype."""
-    d = dt.canonical(dtype)
-    if dt.kind(d) != "u":
-        raise DTypeError(f"random_bits makes unsigned integers, not {d.name}")
-    return _source(generator, device).draw(BITS, shape=_shape(shape), dtype=d)
+    wanted = dt.canonical(dtype)
+    if dt.kind(wanted) != "u":
+        raise DTypeError(f"random_bits makes unsigned integers, not {wanted.name}")
+    return _source(generator, device).draw(BITS, shape=_shape(shape), dtype=wanted)
 
 
 @public(random=True)
@@ -224,9 +224,9 @@ def uniform(
 
     dtype: float32 by default, float64 where a bound is a float64 tensor or array.
     """
-    (low, high), d = _parameters((low, high), dtype, _where(generator, device))
+    (low, high), wanted = _parameters((low, high), dtype, _where(generator, device))
     width = high - low if is_number(low) and is_number(high) else subtract(high, low)
-    return _scaled(rand, size, width, low, dtype=d, generator=generator, device=device)
+    return _scaled(rand, size, width, low, dtype=wanted, generator=generator, device=device)
 
 
 def _scaled(source: Callable[..., Tensor], size: Any, scale: Any, shift: Any, **how: Any) -> Tensor:
@@ -239,15 +239,15 @@ def _parameters(values: tuple[Any, ...], dtype: Any, device: Device) -> tuple[li
     counts as the number it holds."""
     plain = [v.item() if isinstance(v, np.generic) else v for v in values]
     read = [v if is_number(v) or isinstance(v, Handle) else foreign(v) for v in plain]
-    d = dt.default_float if dtype is None else dt.canonical(dtype)
+    wanted = dt.default_float if dtype is None else dt.canonical(dtype)
     if dtype is None:
-        for v in read:
-            if isinstance(v, Handle):
-                d = dt.promote(d, v._a.dtype)
-            elif isinstance(v, Data):
-                d = dt.promote(d, dtype_of(v, d))
-    made = [tensor_of(v, dtype_of(v, d), device) if isinstance(v, Data) else v for v in read]
-    return made, d
+        for number in read:
+            if isinstance(number, Handle):
+                wanted = dt.promote(wanted, number._a.dtype)
+            elif isinstance(number, Data):
+                wanted = dt.promote(wanted, dtype_of(number, wanted))
+    made = [tensor_of(v, dtype_of(v, wanted), device) if isinstance(v, Data) else v for v in read]
+    return made, wanted
 
 
 @public(hybrid=False, random=True)
@@ -261,8 +261,8 @@ def normal(
     device: Any = None,
 ) -> Tensor:
     """Normal numbers of that mean and standard deviation; dtype as for `uniform`."""
-    (mean, std), d = _parameters((mean, std), dtype, _where(generator, device))
-    return _scaled(randn, size, std, mean, dtype=d, generator=generator, device=device)
+    (mean, std), wanted = _parameters((mean, std), dtype, _where(generator, device))
+    return _scaled(randn, size, std, mean, dtype=wanted, generator=generator, device=device)
 
 
 @public(random=True)
@@ -278,18 +278,18 @@ def randint(
     """Integers low..high-1 (or 0..low-1), int64 by default."""
     if high is None:
         low, high = 0, low
-    d = dt.canonical(dtype) if dtype is not None else dt.default_int
+    wanted = dt.canonical(dtype) if dtype is not None else dt.default_int
     if (
-        not dt.is_int(d)
+        not dt.is_int(wanted)
         or high <= low
-        or not (dt.can_hold(d, int(low)) and dt.can_hold(d, int(high) - 1))
+        or not (dt.can_hold(wanted, int(low)) and dt.can_hold(wanted, int(high) - 1))
     ):
-        raise HybridError(f"randint: {low}..{high - 1} is empty or does not fit {d.name}")
-    g = _source(generator, device)
+        raise HybridError(f"randint: {low}..{high - 1} is empty or does not fit {wanted.name}")
+    source = _source(generator, device)
     first, count = (
-        literal(v % 2**64, dt.uint64, g.device) for v in (int(low), int(high) - int(low))
+        literal(v % 2**64, dt.uint64, source.device) for v in (int(low), int(high) - int(low))
     )
-    return g.draw(INTEGER, first, count, shape=as_shape(size), dtype=d)
+    return source.draw(INTEGER, first, count, shape=as_shape(size), dtype=wanted)
 
 
 @public(random=True)
@@ -300,16 +300,16 @@ def bernoulli(
     if isinstance(p, (int, float)):
         if not 0.0 <= p <= 1.0:
             raise HybridError(f"bernoulli: p = {p} is no probability")
-        g = _source(generator, device)
-        return g.draw(
+        source = _source(generator, device)
+        return source.draw(
             BERNOULLI,
-            literal(float(p), dt.float32, g.device),
+            literal(float(p), dt.float32, source.device),
             shape=as_shape(() if size is None else size),
         )
-    t = as_tensor(p, _where(generator, device))
-    shape = t.shape if size is None else as_shape(size)
-    return _source(generator, t.device).draw(
-        BERNOULLI, broadcast_to(astype(t, dt.float32), shape), shape=shape
+    tensor = as_tensor(p, _where(generator, device))
+    shape = tensor.shape if size is None else as_shape(size)
+    return _source(generator, tensor.device).draw(
+        BERNOULLI, broadcast_to(astype(tensor, dt.float32), shape), shape=shape
     )
 
 
@@ -336,11 +336,11 @@ def shuffle(x: Tensor, *, generator: Generator | None = None) -> None:
 @public(random=True)
 def categorical(logits: Tensor, axis: int = -1, *, generator: Generator | None = None) -> Tensor:
     """One class per row, drawn with the probabilities softmax(logits) (Gumbel maximum)."""
-    u = rand(
+    uniform_ = rand(
         logits.shape, dtype=dt.compute_type(logits.dtype), generator=generator, device=logits.device
     )
-    u = maximum(u, 2.0**-25)  # inside (0, 1), so that the noise is finite
-    return argmax(subtract(logits, log(negative(log(u)))), axis)
+    uniform_ = maximum(uniform_, 2.0**-25)  # inside (0, 1), so that the noise is finite
+    return argmax(subtract(logits, log(negative(log(uniform_)))), axis)
 
 
 @public(hybrid=False, random=True)
@@ -348,10 +348,14 @@ def choice(
     x: Any, size: Any = (), *, generator: Generator | None = None, device: Any = None
 ) -> Tensor:
     """Elements of x (or of 0..x-1) drawn with replacement."""
-    n = int(x) if hasattr(x, "__index__") and not isinstance(x, Handle) else as_tensor(x).shape[0]
-    at = randint(0, n, size, generator=generator, device=device)
+    extent = (
+        int(x) if hasattr(x, "__index__") and not isinstance(x, Handle) else as_tensor(x).shape[0]
+    )
+    positions = randint(0, extent, size, generator=generator, device=device)
     return (
-        at if hasattr(x, "__index__") and not isinstance(x, Handle) else take(as_tensor(x), at, 0)
+        positions
+        if hasattr(x, "__index__") and not isinstance(x, Handle)
+        else take(as_tensor(x), positions, 0)
     )
 
 

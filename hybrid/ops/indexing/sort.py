@@ -46,26 +46,26 @@ class Unique(NamedTuple):
     counts: Tensor
 
 
-def _plain(x: np.ndarray) -> np.ndarray:
+def _plain(operand: np.ndarray) -> np.ndarray:
     """Half types as float32, which NumPy sorts natively with NaN last."""
-    return x.astype(np.float32) if dt.is_half(dt.canonical(x.dtype)) else x
+    return operand.astype(np.float32) if dt.is_half(dt.canonical(operand.dtype)) else operand
 
 
-def _order(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
+def _order(operand: np.ndarray, axis: int, descending: bool) -> np.ndarray:
     """Stable order; descending keeps equal elements in their order too."""
-    x = _plain(x)
+    operand = _plain(operand)
     if not descending:
-        return np.argsort(x, axis=axis, kind="stable")
-    n = x.shape[axis]
-    back = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
-    return np.flip(n - 1 - back, axis)
+        return np.argsort(operand, axis=axis, kind="stable")
+    extent = operand.shape[axis]
+    back = np.argsort(np.flip(operand, axis), axis=axis, kind="stable")
+    return np.flip(extent - 1 - back, axis)
 
 
 ARGSORT = register(
     HostOp(
         "argsort",
         1,
-        lambda a, axis, descending: (a.with_(dtype=dt.int64),),
+        lambda operand, axis, descending: (operand.with_(dtype=dt.int64),),
         body=_order,
         params=("axis", "descending"),
         vjp=NO_GRAD,
@@ -107,18 +107,18 @@ def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = 
 def topk(x: Tensor, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
     """The k largest (or smallest) elements along an axis, sorted, and their positions."""
     x = as_tensor(x)
-    a, n = normalize_axis(axis, x.ndim, "topk"), operator.index(k)
-    if not 0 <= n <= x.shape[a]:
-        raise ShapeError(f"topk: k = {n} of an axis of size {x.shape[a]}")
-    at = narrow(argsort(x, a, descending=largest), a, 0, n)
-    return TopK(take_along_axis(x, at, a), at)
+    along, rank = normalize_axis(axis, x.ndim, "topk"), operator.index(k)
+    if not 0 <= rank <= x.shape[along]:
+        raise ShapeError(f"topk: k = {rank} of an axis of size {x.shape[along]}")
+    positions = narrow(argsort(x, along, descending=largest), along, 0, rank)
+    return TopK(take_along_axis(x, positions, along), positions)
 
 
-def _search(edges: np.ndarray, x: np.ndarray, right: bool) -> np.ndarray:
-    d = np.result_type(_plain(edges), _plain(x))
-    return np.searchsorted(edges.astype(d), x.astype(d), side="right" if right else "left").astype(
-        np.int64
-    )
+def _search(edges: np.ndarray, operand: np.ndarray, right: bool) -> np.ndarray:
+    common = np.result_type(_plain(edges), _plain(operand))
+    return np.searchsorted(
+        edges.astype(common), operand.astype(common), side="right" if right else "left"
+    ).astype(np.int64)
 
 
 def _search_samples(rng: np.random.Generator) -> Any:
@@ -130,7 +130,7 @@ SEARCH = register(
     HostOp(
         "searchsorted",
         2,
-        lambda e, x, right: (x.with_(dtype=dt.int64),),
+        lambda edges, operand, right: (operand.with_(dtype=dt.int64),),
         body=_search,
         params=("right",),
         vjp=NO_GRAD,
@@ -165,14 +165,17 @@ def diff(
     """Differences of neighbours along an axis, n times;
     prepend and append are joined to x first."""
     x = as_tensor(x)
-    a = normalize_axis(axis, x.ndim, "diff")
+    along = normalize_axis(axis, x.ndim, "diff")
     if n < 0:
         raise ShapeError(f"diff: n = {n} is negative")
     if n and (prepend is not None or append is not None):
-        x = concat([t for t in (prepend, x, append) if t is not None], a)
-    for _ in range(min(n, x.shape[a])):  # nothing is left after that many
-        size = x.shape[a]
-        high, low = narrow(x, a, min(1, size), max(size - 1, 0)), narrow(x, a, 0, max(size - 1, 0))
+        x = concat([t for t in (prepend, x, append) if t is not None], along)
+    for _ in range(min(n, x.shape[along])):  # nothing is left after that many
+        size = x.shape[along]
+        high, low = (
+            narrow(x, along, min(1, size), max(size - 1, 0)),
+            narrow(x, along, 0, max(size - 1, 0)),
+        )
         x = not_equal(high, low) if x.dtype is dt.bool_ else subtract(high, low)
     return x
 
@@ -184,7 +187,7 @@ def unique_all(x: Tensor) -> Unique:
     x = as_tensor(x)
     host = x.numpy()
     with plain_floats():
-        v, first, inverse, counts = np.unique(
+        values, first, inverse, counts = np.unique(
             _plain(host),
             return_index=True,
             return_inverse=True,
@@ -193,7 +196,7 @@ def unique_all(x: Tensor) -> Unique:
         )
     inverse = np.asarray(inverse).reshape(x.shape)
     return Unique(
-        astype(as_tensor(v, x.device), x.dtype),
+        astype(as_tensor(values, x.device), x.dtype),
         as_tensor(first, x.device),
         as_tensor(inverse, x.device),
         as_tensor(counts, x.device),
@@ -217,12 +220,12 @@ def unique(x: Tensor) -> Tensor:
 @public
 def unique_counts(x: Tensor) -> tuple[Tensor, Tensor]:
     """Distinct values and how often each occurs."""
-    u = unique_all(x)
-    return u.values, u.counts
+    found = unique_all(x)
+    return found.values, found.counts
 
 
 @public
 def unique_inverse(x: Tensor) -> tuple[Tensor, Tensor]:
     """Distinct values and, for every element, the position of its value."""
-    u = unique_all(x)
-    return u.values, u.inverse_indices
+    found = unique_all(x)
+    return found.values, found.inverse_indices

@@ -27,32 +27,37 @@ from .loss import reduced
 Tensor = Any
 
 
-def _logs(s: Builder, x: Val) -> tuple[Val, Val]:
+def _logs(algebra: Builder, operand: Val) -> tuple[Val, Val]:
     """log x and log(1 - x), at least -100."""
-    return s.max(log_(s, x), -100.0), s.max(log1p_(s, -x), -100.0)
+    return algebra.max(log_(algebra, operand), -100.0), algebra.max(
+        log1p_(algebra, -operand), -100.0
+    )
 
 
-def _bce_body(s: Builder, x: Val, t: Val) -> Val:
-    yes, no = _logs(s, x)
-    return -(t * yes + (1.0 - t) * no)
+def _bce_body(algebra: Builder, operand: Val, target: Val) -> Val:
+    log_chance, log_rest = _logs(algebra, operand)
+    return -(target * log_chance + (1.0 - target) * log_rest)
 
 
-def _bce_logs(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _bce_logs(operand: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(all="ignore"):
-        return np.maximum(np.log(x), -100), np.maximum(np.log1p(-x), -100)
+        return np.maximum(np.log(operand), -100), np.maximum(np.log1p(-operand), -100)
 
 
-def _bce_reference(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    yes, no = _bce_logs(wide(x))
-    return -(wide(t) * yes + (1 - wide(t)) * no)
+def _bce_reference(operand: np.ndarray, target: np.ndarray) -> np.ndarray:
+    log_chance, log_rest = _bce_logs(wide(operand))
+    return -(wide(target) * log_chance + (1 - wide(target)) * log_rest)
 
 
-def _bce_vjp(g: Tensor, out: Tensor, x: Tensor, t: Tensor) -> tuple[Any, Any]:
+def _bce_vjp(grad: Tensor, out: Tensor, operand: Tensor, target: Tensor) -> tuple[Any, Any]:
     def by_target() -> Tensor:
-        yes, no = clip(log(x), -100.0, None), clip(log1p(negative(x)), -100.0, None)
-        return multiply(g, subtract(no, yes))
+        log_chance, log_rest = (
+            clip(log(operand), -100.0, None),
+            clip(log1p(negative(operand)), -100.0, None),
+        )
+        return multiply(grad, subtract(log_rest, log_chance))
 
-    return lambda: bind(BCE_GRAD, g, x, t), by_target
+    return lambda: bind(BCE_GRAD, grad, operand, target), by_target
 
 
 def _probabilities(count: int) -> Any:
@@ -78,27 +83,38 @@ BCE = map_op(
 )
 
 
-def _bce_grad_vjp(h: Tensor, out: Tensor, g: Tensor, x: Tensor, t: Tensor) -> tuple[Any, Any, Any]:
-    spread = maximum(multiply(x, subtract(1.0, x)), 1e-12)
+def _bce_grad_vjp(
+    outer: Tensor, out: Tensor, grad: Tensor, operand: Tensor, target: Tensor
+) -> tuple[Any, Any, Any]:
+    spread = maximum(multiply(operand, subtract(1.0, operand)), 1e-12)
 
     def by_input() -> Tensor:
-        bend = subtract(1.0, divide(multiply(subtract(x, t), subtract(1.0, add(x, x))), spread))
-        return multiply(multiply(h, g), divide(bend, spread))
+        bend = subtract(
+            1.0,
+            divide(
+                multiply(subtract(operand, target), subtract(1.0, add(operand, operand))), spread
+            ),
+        )
+        return multiply(multiply(outer, grad), divide(bend, spread))
 
     return (
-        lambda: bind(BCE_GRAD, h, x, t),
+        lambda: bind(BCE_GRAD, outer, operand, target),
         by_input,
-        lambda: negative(divide(multiply(h, g), spread)),
+        lambda: negative(divide(multiply(outer, grad), spread)),
     )
 
 
 BCE_GRAD = map_op(
     "binary_cross_entropy_grad",
     3,
-    lambda s, g, x, t: g * ((x - t) / s.max(x * (1.0 - x), 1e-12)),
+    lambda algebra, grad, operand, target: (
+        grad * ((operand - target) / algebra.max(operand * (1.0 - operand), 1e-12))
+    ),
     vjp=_bce_grad_vjp,
-    reference=lambda g, x, t: (
-        wide(g) * (wide(x) - wide(t)) / np.maximum(wide(x) * (1 - wide(x)), 1e-12)
+    reference=lambda grad, operand, target: (
+        wide(grad)
+        * (wide(operand) - wide(target))
+        / np.maximum(wide(operand) * (1 - wide(operand)), 1e-12)
     ),
     result="float",
     accepts="f",
@@ -118,12 +134,13 @@ def binary_cross_entropy(
 
     Raises ShapeError unless x and target have one shape.
     """
-    x, t = operands(x, target)
-    if x.shape != t.shape:
+    x, truth = operands(x, target)
+    if x.shape != truth.shape:
         raise ShapeError(
-            f"binary_cross_entropy: prediction {x.shape} and target {t.shape} must have one shape"
+            f"binary_cross_entropy: prediction {x.shape} and target {truth.shape} must have one "
+            "shape"
         )
-    loss = bind(BCE, x, t)
+    loss = bind(BCE, x, truth)
     return reduced(loss if weight is None else multiply(loss, weight), reduction)
 
 
@@ -132,20 +149,20 @@ def binary_cross_entropy_with_logits(
     x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
     """binary_cross_entropy of sigmoid(x), without overflow."""
-    x, t = operands(x, target)
-    if x.shape != t.shape:
+    x, truth = operands(x, target)
+    if x.shape != truth.shape:
         raise ShapeError(
-            f"binary_cross_entropy_with_logits: logits {x.shape} and target {t.shape} must have "
-            "one shape"
+            f"binary_cross_entropy_with_logits: logits {x.shape} and target {truth.shape} must "
+            "have one shape"
         )
     soft = add(log1p(exp(negative(abs(x)))), maximum(negative(x), 0.0))  # log(1 + exp(-x))
     pos_weight = None if pos_weight is None else as_tensor(pos_weight, x.device, x.dtype)
     scale = (
         soft
         if pos_weight is None
-        else multiply(soft, add(multiply(subtract(pos_weight, 1.0), t), 1.0))
+        else multiply(soft, add(multiply(subtract(pos_weight, 1.0), truth), 1.0))
     )
-    loss = add(multiply(subtract(1.0, t), x), scale)
+    loss = add(multiply(subtract(1.0, truth), x), scale)
     return reduced(loss if weight is None else multiply(loss, weight), reduction)
 
 
@@ -153,9 +170,13 @@ def binary_cross_entropy_with_logits(
 def kl_div(x: Tensor, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """PyTorch's kl_div: t * (log t - x) for log probabilities x;
     'batchmean' divides by the first size."""
-    x, t = operands(x, target)
+    x, truth = operands(x, target)
     if log_target:
-        loss = multiply(exp(t), subtract(t, x))
+        loss = multiply(exp(truth), subtract(truth, x))
     else:
-        loss = where(equal(t, 0), 0.0, multiply(t, subtract(log(where(equal(t, 0), 1.0, t)), x)))
+        loss = where(
+            equal(truth, 0),
+            0.0,
+            multiply(truth, subtract(log(where(equal(truth, 0), 1.0, truth)), x)),
+        )
     return divide(sum_(loss), x.shape[0]) if reduction == "batchmean" else reduced(loss, reduction)

@@ -37,53 +37,58 @@ Group = tuple[int, int]
 Tensor = Any
 
 
-def _row(a: Aval) -> Ints:
-    return a.shape[:-1] + (1,)
+def _row(operand: Aval) -> Ints:
+    return operand.shape[:-1] + (1,)
 
 
 # ---- the fused record: logits [..., C], class indices [..., 1]
-def _ce_infer(x: Aval, t: Aval, *, axes: Group) -> tuple[Aval, ...]:
-    if t.shape != _row(x):
+def _ce_infer(operand: Aval, target: Aval, *, axes: Group) -> tuple[Aval, ...]:
+    if target.shape != _row(operand):
         raise ShapeError(
-            f"cross_entropy: targets of shape {t.shape[:-1]} do not fit logits of shape {x.shape}"
+            f"cross_entropy: targets of shape {target.shape[:-1]} do not fit logits of shape "
+            f"{operand.shape}"
         )
-    return x.with_(_row(x)), x.with_(_row(x), dt.compute_type(x.dtype))
+    return operand.with_(_row(operand)), operand.with_(
+        _row(operand), dt.compute_type(operand.dtype)
+    )
 
 
-def _ce_body(s: Builder, x: Val, t: Val, *, axes: Group) -> tuple[Val, Val]:
-    m = s.rmax(x)
-    d = x - m
-    lse = log_(s, s.rsum(exp_(s, d)))
+def _ce_body(algebra: Builder, operand: Val, target: Val, *, axes: Group) -> tuple[Val, Val]:
+    peak = algebra.rmax(operand)
+    shifted = operand - peak
+    lse = log_(algebra, algebra.rsum(exp_(algebra, shifted)))
     # one element of the row is kept, the others are -0.0, which adds nothing
-    own = s.rsum(s.select(s.coord(axes[0]) == t, d, -0.0))
-    return s.select(t < 0, 0.0, lse - own), lse + m
+    own = algebra.rsum(algebra.select(algebra.coord(axes[0]) == target, shifted, -0.0))
+    return algebra.select(target < 0, 0.0, lse - own), lse + peak
 
 
-def _ce_reference(x: np.ndarray, t: np.ndarray, *, axes: Group) -> tuple[np.ndarray, np.ndarray]:
-    v = wide(x)
-    m = v.max(-1, keepdims=True)
-    lse = np.log(np.exp(v - m).sum(-1, keepdims=True))
-    own = np.take_along_axis(v - m, np.maximum(t, 0), -1)
-    return np.where(t < 0, 0, lse - own), lse + m
+def _ce_reference(
+    operand: np.ndarray, target: np.ndarray, *, axes: Group
+) -> tuple[np.ndarray, np.ndarray]:
+    widened = wide(operand)
+    peak = widened.max(-1, keepdims=True)
+    lse = np.log(np.exp(widened - peak).sum(-1, keepdims=True))
+    own = np.take_along_axis(widened - peak, np.maximum(target, 0), -1)
+    return np.where(target < 0, 0, lse - own), lse + peak
 
 
 def _ce_vjp(
-    gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, t: Tensor, axes: Group
+    grads: tuple[Any, Any], outs: tuple[Any, Any], operand: Tensor, target: Tensor, axes: Group
 ) -> tuple[Any, None]:
-    g, gl = gs
-    gx = None if g is None else bind(CE_GRAD, g, x, t, outs[1], axes=axes)
-    if gl is not None:
-        part = multiply(gl, exp(subtract(x, outs[1])))
-        gx = part if gx is None else add(gx, part)
-    return gx, None
+    grad, grad_log = grads
+    by_logits = None if grad is None else bind(CE_GRAD, grad, operand, target, outs[1], axes=axes)
+    if grad_log is not None:
+        part = multiply(grad_log, exp(subtract(operand, outs[1])))
+        by_logits = part if by_logits is None else add(by_logits, part)
+    return by_logits, None
 
 
 def _ce_samples(rng: np.random.Generator) -> Any:
     for shape in ((10,), (5, 10), (2, 3, 70), (4, 1), (0, 3)):
-        n = len(shape)
+        count = len(shape)
         yield (
             [draw(rng, *shape), ints(rng, *shape[:-1], 1, low=-1, high=shape[-1])],
-            {"axes": (n - 1, n)},
+            {"axes": (count - 1, count)},
         )
 
 
@@ -108,29 +113,41 @@ CE = register(
 )
 
 
-def _ce_grad_body(s: Builder, g: Val, x: Val, t: Val, lse: Val, *, axes: Group) -> Val:
-    p = exp_(s, x - lse)
-    return s.select(t < 0, 0.0, g * s.select(s.coord(axes[0]) == t, p - 1.0, p))
+def _ce_grad_body(
+    algebra: Builder, grad: Val, operand: Val, target: Val, lse: Val, *, axes: Group
+) -> Val:
+    chance = exp_(algebra, operand - lse)
+    return algebra.select(
+        target < 0,
+        0.0,
+        grad * algebra.select(algebra.coord(axes[0]) == target, chance - 1.0, chance),
+    )
 
 
 def _ce_grad_reference(
-    g: np.ndarray, x: np.ndarray, t: np.ndarray, lse: np.ndarray, *, axes: Group
+    grad: np.ndarray, operand: np.ndarray, target: np.ndarray, lse: np.ndarray, *, axes: Group
 ) -> np.ndarray:
-    p, c = np.exp(wide(x) - wide(lse)), np.maximum(t, 0)
-    np.put_along_axis(p, c, np.take_along_axis(p, c, -1) - 1, -1)
-    return np.where(t < 0, 0, p * wide(g))
+    chance, classes = np.exp(wide(operand) - wide(lse)), np.maximum(target, 0)
+    np.put_along_axis(chance, classes, np.take_along_axis(chance, classes, -1) - 1, -1)
+    return np.where(target < 0, 0, chance * wide(grad))
 
 
 def _ce_grad_vjp(
-    u: Tensor, out: Tensor, g: Tensor, x: Tensor, t: Tensor, lse: Tensor, axes: Group
+    outer: Tensor,
+    out: Tensor,
+    grad: Tensor,
+    operand: Tensor,
+    target: Tensor,
+    lse: Tensor,
+    axes: Group,
 ) -> tuple[Any, ...]:
-    u = where(less(t, 0), 0, u)
-    p = exp(subtract(x, lse))
-    own = take_along_axis(u, maximum(t, 0), -1)
-    up = multiply(u, p)
-    slope = multiply(up, g)
+    outer = where(less(target, 0), 0, outer)
+    chance = exp(subtract(operand, lse))
+    own = take_along_axis(outer, maximum(target, 0), -1)
+    scaled = multiply(outer, chance)
+    slope = multiply(scaled, grad)
     return (
-        subtract(sum_(up, axis=-1, keepdims=True), own),
+        subtract(sum_(scaled, axis=-1, keepdims=True), own),
         slope,
         None,
         negative(sum_(slope, axis=-1, keepdims=True)),
@@ -155,7 +172,7 @@ CE_GRAD = register(
     RowOp(
         "cross_entropy_grad",
         4,
-        lambda g, x, t, lse, axes: (x,),
+        lambda grad, operand, target, lse, axes: (operand,),
         body=_ce_grad_body,
         params=("axes",),
         vjp=_ce_grad_vjp,
@@ -168,23 +185,23 @@ CE_GRAD = register(
 )
 
 
-def _counted_body(s: Builder, x: Val, t: Val, *, axes: Group) -> tuple[Val, Val]:
-    n = s.rsum(s.select(t < 0, s.const(x.type, 0.0), 1.0))
-    return s.rsum(x) / n, n
+def _counted_body(algebra: Builder, operand: Val, target: Val, *, axes: Group) -> tuple[Val, Val]:
+    count = algebra.rsum(algebra.select(target < 0, algebra.const(operand.type, 0.0), 1.0))
+    return algebra.rsum(operand) / count, count
 
 
 def _counted_reference(
-    x: np.ndarray, t: np.ndarray, *, axes: Group
+    operand: np.ndarray, target: np.ndarray, *, axes: Group
 ) -> tuple[np.ndarray, np.ndarray]:
-    n = (t >= 0).sum().astype(np.float64)
+    count = (target >= 0).sum().astype(np.float64)
     with np.errstate(all="ignore"):
-        return wide(x).sum() / n, n
+        return wide(operand).sum() / count, count
 
 
 def _counted_vjp(
-    gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, t: Tensor, axes: Group
+    grads: tuple[Any, Any], outs: tuple[Any, Any], operand: Tensor, target: Tensor, axes: Group
 ) -> tuple[Any, None]:
-    return broadcast_to(divide(gs[0], astype(outs[1], x.dtype)), x.shape), None
+    return broadcast_to(divide(grads[0], astype(outs[1], operand.dtype)), operand.shape), None
 
 
 def _counted_samples(rng: np.random.Generator) -> Any:
@@ -196,7 +213,10 @@ COUNTED_MEAN = register(
     RowOp(
         "counted_mean",
         2,
-        lambda x, t, axes: (x.with_(()), x.with_((), dt.compute_type(x.dtype))),
+        lambda operand, target, axes: (
+            operand.with_(()),
+            operand.with_((), dt.compute_type(operand.dtype)),
+        ),
         body=_counted_body,
         params=("axes",),
         nout=2,
@@ -224,22 +244,24 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
 
 
 # ---- cross entropy
-def _target(target: Any, x: Tensor) -> Tensor:
+def _target(target: Any, operand: Tensor) -> Tensor:
     """Class indices as they are; Python floats are probabilities in the dtype of x."""
-    t = as_tensor(target, x.device)
-    return as_tensor(target, x.device, x.dtype) if dt.is_float(t.dtype) else t
+    tensor = as_tensor(target, operand.device)
+    return as_tensor(target, operand.device, operand.dtype) if dt.is_float(tensor.dtype) else tensor
 
 
-def _weight(weight: Any, x: Tensor) -> Tensor | None:
-    return None if weight is None else as_tensor(weight, x.device, x.dtype)
+def _weight(weight: Any, operand: Tensor) -> Tensor | None:
+    return None if weight is None else as_tensor(weight, operand.device, operand.dtype)
 
 
-def _scale(classes: Tensor, weight: Tensor | None, d: np.dtype) -> Tensor:
+def _scale(classes: Tensor, weight: Tensor | None, dtype: np.dtype) -> Tensor:
     """What each loss counts in a mean:
     0 where the class is -1 (ignored), else 1 or its class's weight."""
     keep = greater_equal(classes, 0)
     return (
-        astype(keep, d) if weight is None else where(keep, take(weight, maximum(classes, 0), 0), 0)
+        astype(keep, dtype)
+        if weight is None
+        else where(keep, take(weight, maximum(classes, 0), 0), 0)
     )
 
 
@@ -247,22 +269,22 @@ def _finish(loss: Tensor, classes: Tensor, weight: Tensor | None, reduction: str
     """Reduce losses that are weighted already."""
     if reduction != "mean":
         return reduced(loss, reduction)
-    d = dt.compute_type(loss.dtype)
+    dtype = dt.compute_type(loss.dtype)
     count = (
-        sum_(greater_equal(classes, 0), dtype=d)
+        sum_(greater_equal(classes, 0), dtype=dtype)
         if weight is None
-        else sum_(_scale(classes, weight, d))
+        else sum_(_scale(classes, weight, dtype))
     )
     return divide(sum_(loss), astype(count, loss.dtype))
 
 
-def _rows_first(name: str, x: Tensor, target: Tensor) -> tuple[Tensor, int]:
+def _rows_first(name: str, operand: Tensor, target: Tensor) -> tuple[Tensor, int]:
     """[N, C, ...] as [N, ..., C], and the axis of the classes."""
-    axis = 0 if x.ndim == 1 else 1
-    rows = x if x.ndim == axis + 1 else moveaxis(x, axis, -1)
+    axis = 0 if operand.ndim == 1 else 1
+    rows = operand if operand.ndim == axis + 1 else moveaxis(operand, axis, -1)
     if not dt.is_float(target.dtype) and target.shape != rows.shape[:-1]:
         raise ShapeError(
-            f"{name}: targets of shape {target.shape} do not fit input of shape {x.shape}"
+            f"{name}: targets of shape {target.shape} do not fit input of shape {operand.shape}"
         )
     return rows, axis
 
@@ -287,40 +309,44 @@ def cross_entropy(
     logits = as_tensor(logits)
     target, weight = _target(target, logits), _weight(weight, logits)
     need_float("cross_entropy", logits._a)
-    x, axis = _rows_first("cross_entropy", logits, target)
+    operand, axis = _rows_first("cross_entropy", logits, target)
     label_smoothing = float(label_smoothing)
     if dt.is_float(target.dtype):
-        return _soft_cross_entropy(x, target, axis, logits, weight, reduction, label_smoothing)
-    classes = index_check(target, x.shape[-1], axis, wrap=False, ignore=int(ignore_index))
+        return _soft_cross_entropy(
+            operand, target, axis, logits, weight, reduction, label_smoothing
+        )
+    classes = index_check(target, operand.shape[-1], axis, wrap=False, ignore=int(ignore_index))
     if label_smoothing:
-        loss = _smoothed(log_softmax(x), classes, weight, label_smoothing)
+        loss = _smoothed(log_softmax(operand), classes, weight, label_smoothing)
     else:
-        n = x.ndim
+        rank = operand.ndim
         row = bind(RESHAPE, classes, shape=(*classes.shape, 1))
-        loss = bind(CE, x, row, axes=(n - 1, n))[0]
+        loss = bind(CE, operand, row, axes=(rank - 1, rank))[0]
         if weight is None and reduction == "mean":
-            return bind(COUNTED_MEAN, loss, row, axes=(0, n))[0]
+            return bind(COUNTED_MEAN, loss, row, axes=(0, rank))[0]
         loss = reshape(loss, target.shape)
-        loss = loss if weight is None else multiply(loss, _scale(classes, weight, x.dtype))
+        loss = loss if weight is None else multiply(loss, _scale(classes, weight, operand.dtype))
     return _finish(loss, classes, weight, reduction)
 
 
-def _own(x: Tensor, classes: Tensor, weight: Tensor | None) -> Tensor:
+def _own(operand: Tensor, classes: Tensor, weight: Tensor | None) -> Tensor:
     """-x at the class of every row, weighted; 0 where it is ignored."""
-    got = squeeze(take_along_axis(x, expand_dims(maximum(classes, 0), -1), -1), -1)
-    got = negative(got if weight is None else multiply(got, _scale(classes, weight, x.dtype)))
+    got = squeeze(take_along_axis(operand, expand_dims(maximum(classes, 0), -1), -1), -1)
+    got = negative(got if weight is None else multiply(got, _scale(classes, weight, operand.dtype)))
     return where(less(classes, 0), 0, got)
 
 
-def _smoothed(lp: Tensor, classes: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
+def _smoothed(
+    log_chance: Tensor, classes: Tensor, weight: Tensor | None, smoothing: float
+) -> Tensor:
     """(1 - s) * nll + s / C * (sum over classes), each weighted as PyTorch does."""
-    every = negative(sum_(lp if weight is None else multiply(lp, weight), axis=-1))
-    every = where(less(classes, 0), 0, multiply(every, smoothing / lp.shape[-1]))
-    return add(multiply(_own(lp, classes, weight), 1 - smoothing), every)
+    every = negative(sum_(log_chance if weight is None else multiply(log_chance, weight), axis=-1))
+    every = where(less(classes, 0), 0, multiply(every, smoothing / log_chance.shape[-1]))
+    return add(multiply(_own(log_chance, classes, weight), 1 - smoothing), every)
 
 
 def _soft_cross_entropy(
-    x: Tensor,
+    operand: Tensor,
     target: Tensor,
     axis: int,
     logits: Tensor,
@@ -333,12 +359,12 @@ def _soft_cross_entropy(
             f"cross_entropy: probabilities of shape {target.shape} do not fit logits of shape "
             f"{logits.shape}"
         )
-    t = target if x is logits else moveaxis(target, axis, -1)
+    truth = target if operand is logits else moveaxis(target, axis, -1)
     if smoothing:
-        t = add(multiply(t, 1 - smoothing), smoothing / x.shape[-1])
-    lp = log_softmax(x)
-    lp = lp if weight is None else multiply(lp, weight)
-    loss = negative(sum_(multiply(lp, t), axis=-1))
+        truth = add(multiply(truth, 1 - smoothing), smoothing / operand.shape[-1])
+    log_chance = log_softmax(operand)
+    log_chance = log_chance if weight is None else multiply(log_chance, weight)
+    loss = negative(sum_(multiply(log_chance, truth), axis=-1))
     if reduction == "mean":
         return divide(sum_(loss), max(loss.size, 1))
     return reduced(loss, reduction)
@@ -359,21 +385,21 @@ def nll_loss(
     """
     log_probs = as_tensor(log_probs)
     target, weight = _target(target, log_probs), _weight(weight, log_probs)
-    x, axis = _rows_first("nll_loss", log_probs, target)
-    classes = index_check(target, x.shape[-1], axis, wrap=False, ignore=int(ignore_index))
-    return _finish(_own(x, classes, weight), classes, weight, reduction)
+    operand, axis = _rows_first("nll_loss", log_probs, target)
+    classes = index_check(target, operand.shape[-1], axis, wrap=False, ignore=int(ignore_index))
+    return _finish(_own(operand, classes, weight), classes, weight, reduction)
 
 
 # ---- regression
-def _difference(name: str, x: Tensor, target: Any) -> Tensor:
-    if not (isinstance(x, Handle) and isinstance(target, Handle)):
-        x, target = operands(x, target)
-    if x.shape != target.shape:
+def _difference(name: str, operand: Tensor, target: Any) -> Tensor:
+    if not (isinstance(operand, Handle) and isinstance(target, Handle)):
+        operand, target = operands(operand, target)
+    if operand.shape != target.shape:
         raise ShapeError(
-            f"{name}: prediction {x.shape} and target {target.shape} must have one shape; reshape "
-            "or broadcast_to one of them"
+            f"{name}: prediction {operand.shape} and target {target.shape} must have one shape; "
+            "reshape or broadcast_to one of them"
         )
-    return subtract(x, target)
+    return subtract(operand, target)
 
 
 @public(functional=True)
@@ -391,22 +417,22 @@ def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
 @public(functional=True)
 def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Quadratic below `beta`, linear above (PyTorch's smooth_l1_loss)."""
-    d, beta = abs(_difference("smooth_l1_loss", x, target)), float(beta)
+    distance, beta = abs(_difference("smooth_l1_loss", x, target)), float(beta)
     if beta == 0:
-        return reduced(d, reduction)
-    inner = divide(multiply(multiply(d, 0.5), d), beta)
-    return reduced(where(less(d, beta), inner, subtract(d, 0.5 * beta)), reduction)
+        return reduced(distance, reduction)
+    inner = divide(multiply(multiply(distance, 0.5), distance), beta)
+    return reduced(where(less(distance, beta), inner, subtract(distance, 0.5 * beta)), reduction)
 
 
 @public(functional=True)
 def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """Quadratic up to `delta`, linear above (PyTorch's huber_loss)."""
-    d, delta = abs(_difference("huber_loss", x, target)), float(delta)
+    distance, delta = abs(_difference("huber_loss", x, target)), float(delta)
     return reduced(
         where(
-            greater_equal(d, delta),
-            multiply(subtract(d, 0.5 * delta), delta),
-            multiply(multiply(d, 0.5), d),
+            greater_equal(distance, delta),
+            multiply(subtract(distance, 0.5 * delta), delta),
+            multiply(multiply(distance, 0.5), distance),
         ),
         reduction,
     )

@@ -59,86 +59,106 @@ def _index_type(*shapes: Ints) -> str:
     return "i32" if max(map(prod, shapes)) < 2**31 else "i64"
 
 
-def _at(s: Builder, x: Any, ty: str, *coords: Val) -> Val:
+def _at(algebra: Builder, operand: Any, type_name: str, *coords: Val) -> Val:
     """The element of x with these coordinates, which have type ty."""
     total = coords[0]
-    for c, n in zip(coords[1:], x.shape[1:]):
-        total = total * n + c
-    return x.at(s.convert(total, "i64"))
+    for coordinate, extent in zip(coords[1:], operand.shape[1:]):
+        total = total * extent + coordinate
+    return operand.at(algebra.convert(total, "i64"))
 
 
 def _window(
-    s: Builder, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+    algebra: Builder, operand: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
 ) -> Iterator[tuple[Val, Val | None, Val]]:
     """(element, whether it lies in the image or None when it must, its number in H * W) of a
     window, in order."""
-    size, ty = x.shape[2:], _index_type(x.shape)
-    n, c, *at_out = (s.convert(s.coord(a), ty) for a in range(4))
-    plane = (n * x.shape[1] + c) * (size[0] * size[1])
+    size, type_name = operand.shape[2:], _index_type(operand.shape)
+    image, channel, *at_out = (algebra.convert(algebra.coord(a), type_name) for a in range(4))
+    plane = (image * operand.shape[1] + channel) * (size[0] * size[1])
     base = [at_out[a] * stride[a] - padding[a] for a in (0, 1)]
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            at = [base[0] + i * dilation[0], base[1] + j * dilation[1]]
+    for row in range(kernel[0]):
+        for column in range(kernel[1]):
+            positions = [base[0] + row * dilation[0], base[1] + column * dilation[1]]
             inside = None
-            for a in (0, 1):
-                if padding[a]:
-                    ok = (at[a] >= 0) & (at[a] < size[a])
-                    at[a] = s.max(s.min(at[a], size[a] - 1), 0)
-                    inside = ok if inside is None else inside & ok
-            place = at[0] * size[1] + at[1]
-            yield x.at(s.convert(plane + place, "i64")), inside, place
+            for axis in (0, 1):
+                if padding[axis]:
+                    valid = (positions[axis] >= 0) & (positions[axis] < size[axis])
+                    positions[axis] = algebra.max(algebra.min(positions[axis], size[axis] - 1), 0)
+                    inside = valid if inside is None else inside & valid
+            place = positions[0] * size[1] + positions[1]
+            yield operand.at(algebra.convert(plane + place, "i64")), inside, place
 
 
 # ---- maximum
-def _max_infer(x: Aval, **p: Pair) -> tuple[Aval, ...]:
-    shape = _pooled("max_pool2d", x.shape, **p)
-    return x.with_(shape), x.with_(shape, dt.int32 if prod(x.shape[2:]) < 2**31 else dt.int64)
+def _max_infer(operand: Aval, **window: Pair) -> tuple[Aval, ...]:
+    shape = _pooled("max_pool2d", operand.shape, **window)
+    return operand.with_(shape), operand.with_(
+        shape, dt.int32 if prod(operand.shape[2:]) < 2**31 else dt.int64
+    )
 
 
-def _max_body(s: Builder, x: Any, **p: Pair) -> tuple[Val, Val]:
-    place = TYPE[dt.int32 if prod(x.shape[2:]) < 2**31 else dt.int64]
+def _max_body(algebra: Builder, operand: Any, **window: Pair) -> tuple[Val, Val]:
+    place = TYPE[dt.int32 if prod(operand.shape[2:]) < 2**31 else dt.int64]
     best: Any = None
     where: Any = None
     seen: Any = None
-    for v, inside, at in _window(s, x, **p):
-        v = v if inside is None else s.select(inside, v, float("-inf"))
+    for element, inside, positions in _window(algebra, operand, **window):
+        element = element if inside is None else algebra.select(inside, element, float("-inf"))
         if best is None:
-            best, where, seen = v, at, inside
+            best, where, seen = element, positions, inside
             continue
-        better = (v > best) | ((v != v) & (best == best))
-        if inside is not None and max(p["dilation"]) > 1:
+        better = (element > best) | ((element != element) & (best == best))
+        if inside is not None and max(window["dilation"]) > 1:
             # places of padding may lie between those of the window: take the first one inside
-            better = better | s.select(seen, False, inside)
+            better = better | algebra.select(seen, False, inside)
             seen = seen | inside
-        best, where = s.select(better, v, best), s.select(better, at, where)
-    return best, s.convert(where, place)
+        best, where = (
+            algebra.select(better, element, best),
+            algebra.select(better, positions, where),
+        )
+    return best, algebra.convert(where, place)
 
 
 def _numpy_windows(
-    x: np.ndarray, fill: float, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+    operand: np.ndarray, fill: float, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
 ) -> np.ndarray:
     full = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
-    p = np.pad(x, ((0, 0), (0, 0), *((q, q) for q in padding)), constant_values=fill)
-    w = np.lib.stride_tricks.sliding_window_view(p, full, (2, 3))
-    return w[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+    padded = np.pad(operand, ((0, 0), (0, 0), *((q, q) for q in padding)), constant_values=fill)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, full, (2, 3))
+    return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
-def _max_reference(x: np.ndarray, **p: Pair) -> tuple[np.ndarray, np.ndarray]:
-    w = _numpy_windows(wide(x), -np.inf, **p)
-    at = np.broadcast_to(np.arange(prod(x.shape[2:])).reshape(x.shape[2:]), x.shape)
-    a = _numpy_windows(at, 0, **p)
-    flat, places = w.reshape(*w.shape[:4], -1), a.reshape(*a.shape[:4], -1)
+def _max_reference(operand: np.ndarray, **window: Pair) -> tuple[np.ndarray, np.ndarray]:
+    windows = _numpy_windows(wide(operand), -np.inf, **window)
+    positions = np.broadcast_to(
+        np.arange(prod(operand.shape[2:])).reshape(operand.shape[2:]), operand.shape
+    )
+    sources = _numpy_windows(positions, 0, **window)
+    flat, places = windows.reshape(*windows.shape[:4], -1), sources.reshape(*sources.shape[:4], -1)
     best = flat.argmax(-1)[..., None]
     return np.take_along_axis(flat, best, -1)[..., 0], np.take_along_axis(places, best, -1)[..., 0]
 
 
-def _max_vjp(gs: tuple[Any, Any], outs: tuple[Any, Any], x: Tensor, **p: Pair) -> tuple[Any]:
-    return (None if gs[0] is None else bind(MAX_GRAD, gs[0], outs[1], shape=x.shape, **p),)
+def _max_vjp(
+    grads: tuple[Any, Any], outs: tuple[Any, Any], operand: Tensor, **window: Pair
+) -> tuple[Any]:
+    return (
+        None
+        if grads[0] is None
+        else bind(MAX_GRAD, grads[0], outs[1], shape=operand.shape, **window),
+    )
 
 
 def _cases(channels: int = 2) -> list[tuple[Ints, dict[str, Pair]]]:
-    def row(h: int, w: int, k: Pair, s: Pair, p: Pair, d: Pair) -> tuple[Ints, dict[str, Pair]]:
-        return (2, channels, h, w), {"kernel": k, "stride": s, "padding": p, "dilation": d}
+    def row(
+        height: int, width: int, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+    ) -> tuple[Ints, dict[str, Pair]]:
+        return (2, channels, height, width), {
+            "kernel": kernel,
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+        }
 
     return [
         row(4, 6, (2, 2), (2, 2), (0, 0), (1, 1)),
@@ -170,10 +190,10 @@ MAX_POOL = register(
 
 
 def _covering(
-    s: Builder,
+    algebra: Builder,
     shape: Ints,
     out: Ints,
-    ty: str,
+    type_name: str,
     kernel: Pair,
     stride: Pair,
     padding: Pair,
@@ -182,82 +202,95 @@ def _covering(
     """(row, column, validity) of the windows that may cover an element of the image,
     the last one first."""
     found: list[list[tuple[Val, Any]]] = []
-    for a in (0, 1):
-        at = s.convert(s.coord(2 + a), ty) + padding[a]
-        last = _quotient(s, at, stride[a])
-        reach = dilation[a] * (kernel[a] - 1)
+    for along in (0, 1):
+        positions = algebra.convert(algebra.coord(2 + along), type_name) + padding[along]
+        last = _quotient(algebra, positions, stride[along])
+        reach = dilation[along] * (kernel[along] - 1)
         tight = (
-            stride[a] == kernel[a]
-            and dilation[a] == 1
-            and padding[a] == 0
-            and shape[2 + a] % stride[a] == 0
+            stride[along] == kernel[along]
+            and dilation[along] == 1
+            and padding[along] == 0
+            and shape[2 + along] % stride[along] == 0
         )
         axis: list[tuple[Val, Any]] = []
-        for t in range(reach // stride[a] + 1):
-            i = last - t
-            ok = None
+        for step in range(reach // stride[along] + 1):
+            place = last - step
+            inside = None
             if not tight:
-                start = i * stride[a]
-                ok = (i >= 0) & (i < out[2 + a]) & (at - start <= reach)
-                if dilation[a] > 1:
-                    ok = ok & (
-                        (at - start) - _quotient(s, at - start, dilation[a]) * dilation[a] == 0
+                start = place * stride[along]
+                inside = (place >= 0) & (place < out[2 + along]) & (positions - start <= reach)
+                if dilation[along] > 1:
+                    inside = inside & (
+                        (positions - start)
+                        - _quotient(algebra, positions - start, dilation[along]) * dilation[along]
+                        == 0
                     )
-                i = s.max(s.min(i, out[2 + a] - 1), 0)
-            axis.append((i, ok))
+                place = algebra.max(algebra.min(place, out[2 + along] - 1), 0)
+            axis.append((place, inside))
         found.append(axis)
-    for i, iok in found[0]:
-        for j, jok in found[1]:
-            yield i, j, iok if jok is None else jok if iok is None else iok & jok
+    for place, iok in found[0]:
+        for column, jok in found[1]:
+            yield place, column, iok if jok is None else jok if iok is None else iok & jok
 
 
-def _quotient(s: Builder, x: Val, d: int) -> Val:
+def _quotient(algebra: Builder, operand: Val, divisor: int) -> Val:
     """floor(x / d): a shift, or floating arithmetic (vector units have no integer division), exact
     for sizes that fit in memory."""
-    if d & (d - 1) == 0:
-        return x >> (d.bit_length() - 1)
-    return s.convert(s.floor((s.convert(x, "f64") + 0.5) / float(d)), x.type)
+    if divisor & (divisor - 1) == 0:
+        return operand >> (divisor.bit_length() - 1)
+    return algebra.convert(
+        algebra.floor((algebra.convert(operand, "f64") + 0.5) / float(divisor)), operand.type
+    )
 
 
-def _max_grad_body(s: Builder, g: Any, at: Any, *, shape: Ints, **p: Pair) -> Val:
-    ty = _index_type(shape, g.shape)
-    n, c, h, w = (s.convert(s.coord(a), ty) for a in range(4))
-    me = h * shape[3] + w
+def _max_grad_body(
+    algebra: Builder, grad: Any, position: Any, *, shape: Ints, **window: Pair
+) -> Val:
+    type_name = _index_type(shape, grad.shape)
+    image, channel, height, width = (algebra.convert(algebra.coord(a), type_name) for a in range(4))
+    own = height * shape[3] + width
     total: Any = None
-    for i, j, ok in _covering(s, shape, g.shape, ty, **p):
-        mine = s.convert(_at(s, at, ty, n, c, i, j), ty) == me
-        mine = mine if ok is None else mine & ok
-        part = s.select(mine, _at(s, g, ty, n, c, i, j), 0.0)
+    for row, column, inside in _covering(algebra, shape, grad.shape, type_name, **window):
+        mine = (
+            algebra.convert(
+                _at(algebra, position, type_name, image, channel, row, column), type_name
+            )
+            == own
+        )
+        mine = mine if inside is None else mine & inside
+        part = algebra.select(mine, _at(algebra, grad, type_name, image, channel, row, column), 0.0)
         total = part if total is None else total + part
     return total
 
 
-def _max_grad_reference(g: np.ndarray, at: np.ndarray, *, shape: Ints, **p: Pair) -> np.ndarray:
-    out = np.zeros((prod(shape[:2]), prod(shape[2:])), wide(g).dtype)
+def _max_grad_reference(
+    grad: np.ndarray, position: np.ndarray, *, shape: Ints, **window: Pair
+) -> np.ndarray:
+    out = np.zeros((prod(shape[:2]), prod(shape[2:])), wide(grad).dtype)
     rows = np.arange(out.shape[0])[:, None]
-    np.add.at(out, (rows, at.reshape(out.shape[0], -1)), wide(g).reshape(out.shape[0], -1))
+    np.add.at(out, (rows, position.reshape(out.shape[0], -1)), wide(grad).reshape(out.shape[0], -1))
     return out.reshape(shape)
 
 
 def _max_grad_samples(rng: np.random.Generator) -> Any:
-    for shape, p in _cases():
-        at = _max_reference(draw(rng, *shape), **p)[1]
-        yield [draw(rng, *at.shape), at], {"shape": shape, **p}
+    for shape, window in _cases():
+        positions = _max_reference(draw(rng, *shape), **window)[1]
+        yield [draw(rng, *positions.shape), positions], {"shape": shape, **window}
 
 
 def _max_grad_vjp(
-    u: Tensor, out: Tensor, g: Tensor, at: Tensor, shape: Ints, **p: Pair
+    outer: Tensor, out: Tensor, grad: Tensor, position: Tensor, shape: Ints, **window: Pair
 ) -> tuple[Any, None]:
-    flat = reshape(u, shape[:2] + (prod(shape[2:]),))
-    places = astype(reshape(at, at.shape[:2] + (prod(at.shape[2:]),)), dt.int64)
-    return reshape(bind(ALONG, flat, places, axis=2), at.shape), None
+    flat = reshape(outer, shape[:2] + (prod(shape[2:]),))
+    places = astype(reshape(position, position.shape[:2] + (prod(position.shape[2:]),)), dt.int64)
+    return reshape(bind(ALONG, flat, places, axis=2), position.shape), None
 
 
 MAX_GRAD = register(
     MapOp(
         "max_pool2d_grad",
         2,
-        lambda g, at, shape, **p: (g.with_(shape),),
+        lambda grad, position, shape, **window: (grad.with_(shape),),
         body=_max_grad_body,
         gathers=(0, 1),
         params=("shape", *PARAMS),
@@ -273,51 +306,60 @@ MAX_GRAD = register(
 
 
 # ---- sums
-def _sum_body(s: Builder, x: Any, **p: Pair) -> Val:
+def _sum_body(algebra: Builder, operand: Any, **window: Pair) -> Val:
     total: Any = None
-    for v, inside, _ in _window(s, x, **p):
-        v = v if inside is None else s.select(inside, v, 0.0)
-        total = v if total is None else total + v
+    for element, inside, _ in _window(algebra, operand, **window):
+        element = element if inside is None else algebra.select(inside, element, 0.0)
+        total = element if total is None else total + element
     return total
 
 
-def _sum_grad_body(s: Builder, g: Any, *, shape: Ints, **p: Pair) -> Val:
-    ty = _index_type(shape, g.shape)
-    n, c = s.convert(s.coord(0), ty), s.convert(s.coord(1), ty)
+def _sum_grad_body(algebra: Builder, grad: Any, *, shape: Ints, **window: Pair) -> Val:
+    type_name = _index_type(shape, grad.shape)
+    image, channel = (
+        algebra.convert(algebra.coord(0), type_name),
+        algebra.convert(algebra.coord(1), type_name),
+    )
     total: Any = None
-    for i, j, ok in _covering(s, shape, g.shape, ty, **p):
-        v = _at(s, g, ty, n, c, i, j)
-        v = v if ok is None else s.select(ok, v, 0.0)
-        total = v if total is None else total + v
+    for row, column, inside in _covering(algebra, shape, grad.shape, type_name, **window):
+        element = _at(algebra, grad, type_name, image, channel, row, column)
+        element = element if inside is None else algebra.select(inside, element, 0.0)
+        total = element if total is None else total + element
     return total
 
 
-def _sum_grad_reference(g: np.ndarray, *, shape: Ints, **p: Pair) -> np.ndarray:
-    padded = tuple(n + 2 * q for n, q in zip(shape[2:], p["padding"]))
-    out = np.zeros(shape[:2] + padded, wide(g).dtype)
-    for i in range(p["kernel"][0]):
-        for j in range(p["kernel"][1]):
-            at = [
+def _sum_grad_reference(grad: np.ndarray, *, shape: Ints, **window: Pair) -> np.ndarray:
+    padded = tuple(n + 2 * q for n, q in zip(shape[2:], window["padding"]))
+    out = np.zeros(shape[:2] + padded, wide(grad).dtype)
+    for row in range(window["kernel"][0]):
+        for column in range(window["kernel"][1]):
+            positions = [
                 slice(o * d, o * d + (n - 1) * st + 1, st)
-                for o, d, n, st in zip((i, j), p["dilation"], g.shape[2:], p["stride"])
+                for o, d, n, st in zip(
+                    (row, column), window["dilation"], grad.shape[2:], window["stride"]
+                )
             ]
-            out[:, :, at[0], at[1]] += wide(g)
-    a, b = p["padding"]
-    return out[:, :, a : a + shape[2], b : b + shape[3]]
+            out[:, :, positions[0], positions[1]] += wide(grad)
+    left, right = window["padding"]
+    return out[:, :, left : left + shape[2], right : right + shape[3]]
 
 
 SUM_POOL = register(
     MapOp(
         "sum_pool2d",
         1,
-        lambda x, **p: (x.with_(_pooled("avg_pool2d", x.shape, **p)),),
+        lambda operand, **window: (operand.with_(_pooled("avg_pool2d", operand.shape, **window)),),
         body=_sum_body,
         gathers=(0,),
         params=PARAMS,
-        vjp=lambda g, out, x, **p: (bind(SUM_POOL_GRAD, g, shape=x.shape, **p),),
+        vjp=lambda grad, out, operand, **window: (
+            bind(SUM_POOL_GRAD, grad, shape=operand.shape, **window),
+        ),
         accepts="f",
         keeps=frozenset(["shape"]),
-        reference=lambda x, **p: _numpy_windows(wide(x), 0, **p).sum((-1, -2)),
+        reference=lambda operand, **window: _numpy_windows(wide(operand), 0, **window).sum(
+            (-1, -2)
+        ),
         ulp=8.0,
         samples=lambda rng: (([draw(rng, *s, low=0.5, high=1.5)], p) for s, p in _cases()),
         doc="Sums over windows.",
@@ -327,11 +369,11 @@ SUM_POOL_GRAD: Op = register(
     MapOp(
         "sum_pool2d_grad",
         1,
-        lambda g, shape, **p: (g.with_(shape),),
+        lambda grad, shape, **window: (grad.with_(shape),),
         body=_sum_grad_body,
         gathers=(0,),
         params=("shape", *PARAMS),
-        vjp=lambda u, out, g, shape, **p: (bind(SUM_POOL, u, **p),),
+        vjp=lambda outer, out, grad, shape, **window: (bind(SUM_POOL, outer, **window),),
         accepts="f",
         keeps=frozenset(["shape"]),
         reference=_sum_grad_reference,
@@ -347,20 +389,22 @@ SUM_POOL_GRAD: Op = register(
 
 # ---- public
 def _settings(kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> dict[str, Pair]:
-    k = pair(kernel, "kernel_size")
+    size = pair(kernel, "kernel_size")
     return {
-        "kernel": k,
-        "stride": k if stride is None else pair(stride, "stride"),
+        "kernel": size,
+        "stride": size if stride is None else pair(stride, "stride"),
         "padding": pair(padding, "padding"),
         "dilation": pair(dilation, "dilation"),
     }
 
 
-def _images(name: str, x: Tensor) -> Tensor:
-    need_float(name, x._a)
-    if x.ndim not in (3, 4):
-        raise ShapeError(f"{name} takes images [N, C, H, W] or [C, H, W], not shape {x.shape}")
-    return reshape(x, (1, *x.shape)) if x.ndim == 3 else x
+def _images(name: str, operand: Tensor) -> Tensor:
+    need_float(name, operand._a)
+    if operand.ndim not in (3, 4):
+        raise ShapeError(
+            f"{name} takes images [N, C, H, W] or [C, H, W], not shape {operand.shape}"
+        )
+    return reshape(operand, (1, *operand.shape)) if operand.ndim == 3 else operand
 
 
 @public(functional=True)
@@ -377,10 +421,10 @@ def max_pool2d(
     the gradient goes to the first maximum."""
     x = as_tensor(x)
     images = _images("max_pool2d", x)
-    out, at = bind(MAX_POOL, images, **_settings(kernel_size, stride, padding, dilation))
+    out, positions = bind(MAX_POOL, images, **_settings(kernel_size, stride, padding, dilation))
     if x.ndim == 3:
-        out, at = reshape(out, out.shape[1:]), reshape(at, at.shape[1:])
-    return (out, astype(at, dt.int64)) if return_indices else out
+        out, positions = reshape(out, out.shape[1:]), reshape(positions, positions.shape[1:])
+    return (out, astype(positions, dt.int64)) if return_indices else out
 
 
 @public(functional=True)
@@ -394,13 +438,13 @@ def avg_pool2d(
 ) -> Tensor:
     """PyTorch's avg_pool2d: means over windows; padding counts as zeros, or not at all."""
     x = as_tensor(x)
-    images, p = _images("avg_pool2d", x), _settings(kernel_size, stride, padding)
-    out = bind(SUM_POOL, images, **p)
-    if count_include_pad or p["padding"] == (0, 0):
-        out = divide(out, prod(p["kernel"]))
+    images, settings = _images("avg_pool2d", x), _settings(kernel_size, stride, padding)
+    out = bind(SUM_POOL, images, **settings)
+    if count_include_pad or settings["padding"] == (0, 0):
+        out = divide(out, prod(settings["kernel"]))
     else:
         one = ones((1, 1, *images.shape[2:]), dtype=x.dtype, device=x.device)
-        out = divide(out, bind(SUM_POOL, one, **p))
+        out = divide(out, bind(SUM_POOL, one, **settings))
     return reshape(out, out.shape[1:]) if x.ndim == 3 else out
 
 
@@ -418,8 +462,8 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
     return avg_pool2d(x, tuple(n // k for n, k in zip(x.shape[-2:], size)))
 
 
-def _as_images(x: Tensor) -> Tensor:
-    return reshape(x, x.shape[:-1] + (1, x.shape[-1]))
+def _as_images(operand: Tensor) -> Tensor:
+    return reshape(operand, operand.shape[:-1] + (1, operand.shape[-1]))
 
 
 @public

@@ -66,10 +66,12 @@ Tensor = Any
 NAMES = ("scale", "causal", "masked")
 
 
-def _weight(s: Builder, score: Val, base: Val) -> Val:
+def _weight(algebra: Builder, score: Val, base: Val) -> Val:
     """exp(score - base), whose argument is not positive."""
-    v, power, _ = exp_parts(s, clamp(s, score - base, exp_limits(score.type)[0], None))
-    return (v + 1.0) * power * power
+    excess, power, _ = exp_parts(
+        algebra, clamp(algebra, score - base, exp_limits(score.type)[0], None)
+    )
+    return (excess + 1.0) * power * power
 
 
 def _same_float(*avals: Aval, loose: int | None = None) -> None:
@@ -84,8 +86,8 @@ def _same_float(*avals: Aval, loose: int | None = None) -> None:
 # ---- over all pairs, in public ops
 def _sum_all(parts: Iterable[Tensor | None]) -> Tensor | None:
     total: Tensor | None = None
-    for p in parts:
-        total = p if total is None else total if p is None else add(total, p)
+    for part in parts:
+        total = part if total is None else total if part is None else add(total, part)
     return total
 
 
@@ -93,57 +95,68 @@ class _Pairs:
     """Scores, weights and their gradients as tensors [..., queries, keys]."""
 
     def __init__(
-        self, q: Tensor, k: Tensor, v: Tensor, peak: Tensor, total: Tensor, rest: Any, params: Any
+        self,
+        query: Tensor,
+        key: Tensor,
+        values: Tensor,
+        peak: Tensor,
+        total: Tensor,
+        rest: Any,
+        params: Any,
     ) -> None:
-        self.q, self.k, self.v = q, k, v
+        self.q, self.k, self.v = query, key, values
         self.scale = params["scale"]
         self.mask = rest[0] if params["masked"] else None
         self.factor = rest[-1] if len(rest) > params["masked"] else None
         self.peak, self.total = expand_dims(peak, -1), expand_dims(total, -1)
-        s = multiply(matmul(q, matrix_transpose(k)), self.scale)
+        scores = multiply(matmul(query, matrix_transpose(key)), self.scale)
         if self.mask is not None:
             bool_ = self.mask.dtype is dt.bool_
-            s = where(self.mask, s, float("-inf")) if bool_ else add(s, self.mask)
+            scores = where(self.mask, scores, float("-inf")) if bool_ else add(scores, self.mask)
         if params["causal"]:
-            keep = tril(ones(q.shape[-2], k.shape[-2], dtype=dt.bool_, device=q.device))
-            s = where(keep, s, float("-inf"))
+            keep = tril(ones(query.shape[-2], key.shape[-2], dtype=dt.bool_, device=query.device))
+            scores = where(keep, scores, float("-inf"))
         self.none = equal(self.peak, float("-inf"))
-        self.scores = s
-        self.e = exp(subtract(s, where(self.none, 0, self.peak)))
+        self.scores = scores
+        self.e = exp(subtract(scores, where(self.none, 0, self.peak)))
         self.r = where(equal(self.total, 0), 0, divide(1, self.total))
         self.p = multiply(self.e, self.r)
 
-    def times_factor(self, x: Tensor) -> Tensor:
-        return x if self.factor is None else multiply(x, self.factor)
+    def times_factor(self, operand: Tensor) -> Tensor:
+        return operand if self.factor is None else multiply(operand, self.factor)
 
-    def by_value(self, g: Tensor) -> Tensor:
+    def by_value(self, grad: Tensor) -> Tensor:
         """Gradient of the weights that multiply the values."""
-        return matmul(g, matrix_transpose(self.v))
+        return matmul(grad, matrix_transpose(self.v))
 
-    def score_grad(self, g: Tensor, delta: Tensor) -> Tensor:
-        inner = subtract(self.times_factor(self.by_value(g)), expand_dims(delta, -1))
+    def score_grad(self, grad: Tensor, delta: Tensor) -> Tensor:
+        inner = subtract(self.times_factor(self.by_value(grad)), expand_dims(delta, -1))
         return multiply(self.p, inner)
 
-    def by_statistics(self, gp: Tensor | None, gt: Tensor | None) -> Tensor:
+    def by_statistics(self, grad_peak: Tensor | None, grad_total: Tensor | None) -> Tensor:
         """Gradient of the scores by way of peak and total; equal maxima share."""
         hit = astype(equal(self.scores, self.peak), self.q.dtype)
         count = sum_(hit, axis=-1, keepdims=True)
         share = multiply(divide(hit, where(self.none, 1, count)), where(self.none, 0.0, 1.0))
         parts = []
-        if gp is not None:
-            parts.append(multiply(share, expand_dims(gp, -1)))
-        if gt is not None:
-            gt = expand_dims(gt, -1)
-            parts.append(subtract(multiply(self.e, gt), multiply(share, multiply(gt, self.total))))
+        if grad_peak is not None:
+            parts.append(multiply(share, expand_dims(grad_peak, -1)))
+        if grad_total is not None:
+            grad_total = expand_dims(grad_total, -1)
+            parts.append(
+                subtract(
+                    multiply(self.e, grad_total), multiply(share, multiply(grad_total, self.total))
+                )
+            )
         return _sum_all(parts)
 
 
-def _to_q(ds: Tensor, q: Tensor, k: Tensor, scale: float) -> Tensor:
-    return sum_like(multiply(matmul(ds, k), scale), q.shape)
+def _to_q(grad_scores: Tensor, query: Tensor, key: Tensor, scale: float) -> Tensor:
+    return sum_like(multiply(matmul(grad_scores, key), scale), query.shape)
 
 
-def _to_k(ds: Tensor, q: Tensor, k: Tensor, scale: float) -> Tensor:
-    return sum_like(multiply(matmul(matrix_transpose(ds), q), scale), k.shape)
+def _to_k(grad_scores: Tensor, query: Tensor, key: Tensor, scale: float) -> Tensor:
+    return sum_like(multiply(matmul(matrix_transpose(grad_scores), query), scale), key.shape)
 
 
 def _once(make: Callable[[], Any]) -> Callable[[], Any]:
@@ -162,61 +175,79 @@ def _infer(*avals: Aval, scale: float, causal: bool, masked: bool) -> tuple[Aval
     if not 3 + masked <= len(avals) <= 4 + masked:
         raise ShapeError(f"attention: {len(avals)} inputs with masked={masked}")
     _same_float(*avals, loose=3 if masked else None)
-    batch, m, _, _, f = layouts.attention_shapes(*[a.shape for a in avals])
-    q = avals[0]
-    return q.with_((*batch, m, f)), q.with_((*batch, m)), q.with_((*batch, m))
+    batch, queries, _, _, features = layouts.attention_shapes(*[a.shape for a in avals])
+    query = avals[0]
+    return (
+        query.with_((*batch, queries, features)),
+        query.with_((*batch, queries)),
+        query.with_((*batch, queries)),
+    )
 
 
-def _vjp(gs: Any, outs: Any, q: Tensor, k: Tensor, v: Tensor, *rest: Tensor, **params: Any) -> Any:
-    g, gp, gt = gs
+def _vjp(
+    all_grads: Any,
+    outs: Any,
+    query: Tensor,
+    key: Tensor,
+    values: Tensor,
+    *rest: Tensor,
+    **params: Any,
+) -> Any:
+    grad, grad_peak, grad_total = all_grads
     out, peak, total = outs
     scale = params["scale"]
-    delta = _once(lambda: sum_(multiply(g, out), axis=-1))
-    direct = _once(lambda: bind(ATTENTION_GRAD, g, q, k, v, peak, total, delta(), *rest, **params))
-    pairs = _once(lambda: _Pairs(q, k, v, peak, total, rest, params))
-    through = _once(lambda: pairs().by_statistics(gp, gt))
-    stats = gp is not None or gt is not None
+    delta = _once(lambda: sum_(multiply(grad, out), axis=-1))
+    direct = _once(
+        lambda: bind(
+            ATTENTION_GRAD, grad, query, key, values, peak, total, delta(), *rest, **params
+        )
+    )
+    pairs = _once(lambda: _Pairs(query, key, values, peak, total, rest, params))
+    through = _once(lambda: pairs().by_statistics(grad_peak, grad_total))
+    stats = grad_peak is not None or grad_total is not None
 
-    def by(index: int, x: Tensor, more: Any) -> Any:
-        parts = [] if g is None else [sum_like(direct()[index], x.shape)]
-        return _sum_all([*parts, *([more(through(), q, k, scale)] if stats and more else [])])
+    def by(index: int, operand: Tensor, more: Any) -> Any:
+        parts = [] if grad is None else [sum_like(direct()[index], operand.shape)]
+        return _sum_all([*parts, *([more(through(), query, key, scale)] if stats and more else [])])
 
     def of_mask() -> Tensor:
-        parts = [] if g is None else [pairs().score_grad(g, delta())]
+        parts = [] if grad is None else [pairs().score_grad(grad, delta())]
         return sum_like(_sum_all([*parts, *([through()] if stats else [])]), rest[0].shape)
 
     def of_factor() -> Tensor:
-        return sum_like(multiply(pairs().p, pairs().by_value(g)), rest[-1].shape)
+        return sum_like(multiply(pairs().p, pairs().by_value(grad)), rest[-1].shape)
 
-    grads: list[Any] = [lambda: by(0, q, _to_q), lambda: by(1, k, _to_k)]
-    grads.append(None if g is None else lambda: by(2, v, None))
+    grads: list[Any] = [lambda: by(0, query, _to_q), lambda: by(1, key, _to_k)]
+    grads.append(None if grad is None else lambda: by(2, values, None))
     if params["masked"]:
         grads.append(of_mask if dt.is_float(rest[0].dtype) else None)
     if len(rest) > params["masked"]:
-        grads.append(None if g is None else of_factor)
+        grads.append(None if grad is None else of_factor)
     return tuple(grads)
 
 
-def _wide_pairs(q: Any, k: Any, rest: Any, params: Any) -> tuple[Any, Any]:
+def _wide_pairs(query: Any, key: Any, rest: Any, params: Any) -> tuple[Any, Any]:
     """Scores and factor in the reference's precision."""
-    s = np.matmul(wide(q), np.swapaxes(wide(k), -1, -2)) * params["scale"]
+    scores = np.matmul(wide(query), np.swapaxes(wide(key), -1, -2)) * params["scale"]
     if params["masked"]:
         mask = rest[0]
-        s = np.where(mask, s, -np.inf) if mask.dtype == np.bool_ else s + wide(mask)
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == np.bool_ else scores + wide(mask)
     if params["causal"]:
-        s = np.where(np.tri(*s.shape[-2:], dtype=np.bool_), s, -np.inf)
-    return s, wide(rest[-1]) if len(rest) > params["masked"] else np.ones((), s.dtype)
+        scores = np.where(np.tri(*scores.shape[-2:], dtype=np.bool_), scores, -np.inf)
+    return scores, wide(rest[-1]) if len(rest) > params["masked"] else np.ones((), scores.dtype)
 
 
-def _reference(q: Any, k: Any, v: Any, *rest: Any, **params: Any) -> tuple[Any, ...]:
-    s, factor = _wide_pairs(q, k, rest, params)
-    batch, m, _, _, f = layouts.attention_shapes(*[x.shape for x in (q, k, v, *rest)])
-    s = np.broadcast_to(s, (*batch, *s.shape[-2:]))
+def _reference(query: Any, key: Any, values: Any, *rest: Any, **params: Any) -> tuple[Any, ...]:
+    scores, factor = _wide_pairs(query, key, rest, params)
+    batch, queries, _, _, features = layouts.attention_shapes(
+        *[x.shape for x in (query, key, values, *rest)]
+    )
+    scores = np.broadcast_to(scores, (*batch, *scores.shape[-2:]))
     with np.errstate(all="ignore"):
-        peak = s.max(-1, initial=-np.inf)
-        p = np.exp(s - np.where(peak == -np.inf, 0, peak)[..., None])
-        total = p.sum(-1)
-        out = np.matmul(p * factor, wide(v)) / total[..., None]
+        peak = scores.max(-1, initial=-np.inf)
+        weights = np.exp(scores - np.where(peak == -np.inf, 0, peak)[..., None])
+        total = weights.sum(-1)
+        out = np.matmul(weights * factor, wide(values)) / total[..., None]
     return np.where(total[..., None] == 0, 0, out), peak, total
 
 
@@ -267,42 +298,52 @@ def _grad_infer(*avals: Aval, scale: float, causal: bool, masked: bool) -> tuple
     if not 7 + masked <= len(avals) <= 8 + masked:
         raise ShapeError(f"attention_grad: {len(avals)} inputs with masked={masked}")
     _same_float(*avals, loose=7 if masked else None)
-    g, q, k, v = (a.shape for a in avals[:4])
-    batch, m, n, e, f = layouts.attention_shapes(q, k, v, *[a.shape for a in avals[7:]])
-    if g != (*batch, m, f) or any(a.shape != (*batch, m) for a in avals[4:7]):
-        raise ShapeError(f"attention_grad: gradient {g} does not fit {q}, {k} and {v}")
-    a = avals[0]
-    return a.with_((*batch, m, e)), a.with_((*batch, n, e)), a.with_((*batch, n, f))
+    grad, query, key, values = (a.shape for a in avals[:4])
+    batch, queries, keys, size, features = layouts.attention_shapes(
+        query, key, values, *[a.shape for a in avals[7:]]
+    )
+    if grad != (*batch, queries, features) or any(a.shape != (*batch, queries) for a in avals[4:7]):
+        raise ShapeError(
+            f"attention_grad: gradient {grad} does not fit {query}, {key} and {values}"
+        )
+    first = avals[0]
+    return (
+        first.with_((*batch, queries, size)),
+        first.with_((*batch, keys, size)),
+        first.with_((*batch, keys, features)),
+    )
 
 
 def _grad_vjp(
-    us: Any,
+    outer: Any,
     outs: Any,
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    values: Tensor,
     peak: Tensor,
     total: Tensor,
     delta: Tensor,
     *rest: Tensor,
     **params: Any,
 ) -> Any:
-    uq, uk, uv = us
-    x, scale = _Pairs(q, k, v, peak, total, rest, params), params["scale"]
-    w, ds = x.times_factor(x.p), x.score_grad(g, delta)
-    by_value = x.by_value(g)
-    inner = subtract(x.times_factor(by_value), expand_dims(delta, -1))
-    to_ds = multiply(add(matmul(uq, matrix_transpose(k)), matmul(q, matrix_transpose(uk))), scale)
-    to_w, to_dp = matmul(g, matrix_transpose(uv)), multiply(to_ds, x.p)
-    to_p = add(multiply(to_ds, inner), x.times_factor(to_w))
-    to_s, to_value = multiply(to_p, x.p), x.times_factor(to_dp)
+    by_query, by_key, by_values = outer
+    operand, scale = _Pairs(query, key, values, peak, total, rest, params), params["scale"]
+    weights, grad_scores = operand.times_factor(operand.p), operand.score_grad(grad, delta)
+    by_value = operand.by_value(grad)
+    inner = subtract(operand.times_factor(by_value), expand_dims(delta, -1))
+    to_ds = multiply(
+        add(matmul(by_query, matrix_transpose(key)), matmul(query, matrix_transpose(by_key))), scale
+    )
+    to_w, to_dp = matmul(grad, matrix_transpose(by_values)), multiply(to_ds, operand.p)
+    to_p = add(multiply(to_ds, inner), operand.times_factor(to_w))
+    to_s, to_value = multiply(to_p, operand.p), operand.times_factor(to_dp)
     by_row = multiply(sum_(to_s, axis=-1), -1)
     grads: list[Any] = [
-        lambda: add(matmul(to_value, v), matmul(w, uv)),
-        lambda: add(_to_q(to_s, q, k, scale), _to_q(ds, q, uk, scale)),
-        lambda: add(_to_k(to_s, q, k, scale), _to_k(ds, uq, k, scale)),
-        lambda: sum_like(matmul(matrix_transpose(to_value), g), v.shape),
+        lambda: add(matmul(to_value, values), matmul(weights, by_values)),
+        lambda: add(_to_q(to_s, query, key, scale), _to_q(grad_scores, query, by_key, scale)),
+        lambda: add(_to_k(to_s, query, key, scale), _to_k(grad_scores, by_query, key, scale)),
+        lambda: sum_like(matmul(matrix_transpose(to_value), grad), values.shape),
         by_row,
         lambda: multiply(by_row, where(equal(total, 0), 0, divide(1, total))),
         lambda: multiply(sum_(to_dp, axis=-1), -1),
@@ -310,35 +351,50 @@ def _grad_vjp(
     if params["masked"]:
         mask = rest[0]
         grads.append((lambda: sum_like(to_s, mask.shape)) if dt.is_float(mask.dtype) else None)
-    if x.factor is not None:
-        shape = x.factor.shape
-        both = add(multiply(to_w, x.p), multiply(to_dp, by_value))
+    if operand.factor is not None:
+        shape = operand.factor.shape
+        both = add(multiply(to_w, operand.p), multiply(to_dp, by_value))
         grads.append(lambda: sum_like(both, shape))
     return tuple(grads)
 
 
 def _grad_reference(
-    g: Any, q: Any, k: Any, v: Any, peak: Any, total: Any, delta: Any, *rest: Any, **params: Any
+    grad: Any,
+    query: Any,
+    key: Any,
+    values: Any,
+    peak: Any,
+    total: Any,
+    delta: Any,
+    *rest: Any,
+    **params: Any,
 ) -> tuple[Any, ...]:
-    s, factor = _wide_pairs(q, k, rest, params)
+    scores, factor = _wide_pairs(query, key, rest, params)
     with np.errstate(all="ignore"):
         base = np.where(peak == -np.inf, 0, wide(peak))[..., None]
-        r = np.where(total == 0, 0, 1 / wide(total))[..., None]
-    p = np.exp(s - base) * r
-    dp = np.matmul(wide(g), np.swapaxes(wide(v), -1, -2)) * factor
-    ds = p * (dp - wide(delta)[..., None])
-    turned, scale = np.swapaxes(ds, -1, -2), params["scale"]
-    dv = np.matmul(np.swapaxes(p * factor, -1, -2), wide(g))
-    return np.matmul(ds, wide(k)) * scale, np.matmul(turned, wide(q)) * scale, dv
+        inverse = np.where(total == 0, 0, 1 / wide(total))[..., None]
+    weights = np.exp(scores - base) * inverse
+    grad_weights = np.matmul(wide(grad), np.swapaxes(wide(values), -1, -2)) * factor
+    grad_scores = weights * (grad_weights - wide(delta)[..., None])
+    turned, scale = np.swapaxes(grad_scores, -1, -2), params["scale"]
+    grad_values = np.matmul(np.swapaxes(weights * factor, -1, -2), wide(grad))
+    return (
+        np.matmul(grad_scores, wide(key)) * scale,
+        np.matmul(turned, wide(query)) * scale,
+        grad_values,
+    )
 
 
 def _grad_samples(rng: np.random.Generator) -> Any:
-    for xs, p in _samples(rng):
-        batch, m, _, _, f = layouts.attention_shapes(*[x.shape for x in xs])
-        rows = (*batch, m)
+    for operands, params in _samples(rng):
+        batch, queries, _, _, features = layouts.attention_shapes(*[x.shape for x in operands])
+        rows = (*batch, queries)
         ranges = ((0.0, 2.0), (1.0, 3.0), (-1.0, 1.0))  # of peak, total, delta
         stats = [draw(rng, *rows, low=lo, high=hi) for lo, hi in ranges]
-        yield [draw(rng, *rows, f, low=-1.0, high=1.0), *xs[:3], *stats, *xs[3:]], p
+        yield (
+            [draw(rng, *rows, features, low=-1.0, high=1.0), *operands[:3], *stats, *operands[3:]],
+            params,
+        )
 
 
 ATTENTION_GRAD = register(

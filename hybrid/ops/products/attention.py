@@ -25,37 +25,43 @@ from .attend import ATTENTION
 Tensor = Any
 
 
-def _number(x: Any, name: str) -> float:
-    if not isinstance(x, numbers.Real):
-        raise TypeError(f"attention: {name} is a number, not a {type(x).__name__}")
-    return float(x)
+def _number(operand: Any, name: str) -> float:
+    if not isinstance(operand, numbers.Real):
+        raise TypeError(f"attention: {name} is a number, not a {type(operand).__name__}")
+    return float(operand)
 
 
-def _need_heads(q: Tensor, k: Tensor, v: Tensor) -> int:
+def _need_heads(query: Tensor, key: Tensor, values: Tensor) -> int:
     """Queries per key head of grouped attention."""
-    if min(q.ndim, k.ndim, v.ndim) < 3 or k.shape[-3] != v.shape[-3] or not k.shape[-3]:
+    if (
+        min(query.ndim, key.ndim, values.ndim) < 3
+        or key.shape[-3] != values.shape[-3]
+        or not key.shape[-3]
+    ):
         raise ShapeError(
             "attention: enable_gqa takes [..., heads, length, features] with as many value heads "
-            f"as key heads, not {q.shape}, {k.shape} and {v.shape}"
+            f"as key heads, not {query.shape}, {key.shape} and {values.shape}"
         )
-    if q.shape[-3] % k.shape[-3]:
+    if query.shape[-3] % key.shape[-3]:
         raise ShapeError(
-            f"attention: {q.shape[-3]} query heads are no multiple of {k.shape[-3]} key heads"
+            f"attention: {query.shape[-3]} query heads are no multiple of {key.shape[-3]} key heads"
         )
-    return q.shape[-3] // k.shape[-3]
+    return query.shape[-3] // key.shape[-3]
 
 
-def _grouped(q: Tensor, k: Tensor, v: Tensor, mask: Any, **more: Any) -> Tensor:
+def _grouped(query: Tensor, key: Tensor, values: Tensor, mask: Any, **more: Any) -> Tensor:
     """Attention in which several query heads share a key head: head h reads key head h // group."""
-    group, shape = _need_heads(q, k, v), q.shape
-    heads = (k.shape[-3], group)
+    group, shape = _need_heads(query, key, values), query.shape
+    heads = (key.shape[-3], group)
     if mask is not None:
-        mask = as_tensor(mask, q.device)
+        mask = as_tensor(mask, query.device)
         if mask.ndim > 2:
             split = (1, 1) if mask.shape[-3] == 1 else heads
             mask = reshape(mask, mask.shape[:-3] + split + mask.shape[-2:])
-    q = reshape(q, shape[:-3] + heads + shape[-2:])
-    out = scaled_dot_product_attention(q, expand_dims(k, -3), expand_dims(v, -3), mask, **more)
+    query = reshape(query, shape[:-3] + heads + shape[-2:])
+    out = scaled_dot_product_attention(
+        query, expand_dims(key, -3), expand_dims(values, -3), mask, **more
+    )
     return reshape(out, out.shape[:-4] + (shape[-3],) + out.shape[-2:])
 
 
@@ -118,12 +124,12 @@ def scaled_dot_product_attention(
         raise HybridError(f"attention: dropout_p = {dropout_p} is no probability")
     q, k, v = (astype(x, dt.compute_type(result)) for x in (q, k, v))
     rest = [] if attn_mask is None else [_mask_of(attn_mask, q)]
-    batch, m, n, e, _ = attention_shapes(*[x.shape for x in (q, k, v, *rest)])
+    batch, queries, keys, features, _ = attention_shapes(*[x.shape for x in (q, k, v, *rest)])
     if dropout_p > 0:
-        kept = ones(*batch, m, n, dtype=q.dtype, device=q.device)
+        kept = ones(*batch, queries, keys, dtype=q.dtype, device=q.device)
         rest.append(dropout(kept, dropout_p, generator=generator))
     if scale is None:
-        scale = 1.0 / math.sqrt(e) if e else 1.0
+        scale = 1.0 / math.sqrt(features) if features else 1.0
     elif isinstance(scale, Handle):  # its gradient is wanted, too
         q, scale = multiply(q, astype(scale, q.dtype)), 1.0
     out = bind(

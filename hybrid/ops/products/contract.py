@@ -34,39 +34,43 @@ Tensor = Any
 
 
 # ---- matmul
-def _matmul_vjp(g: Tensor, out: Tensor, a: Tensor, b: Tensor) -> tuple[Any, Any]:
-    if a.ndim == 1 and b.ndim == 1:
-        return lambda: multiply(g, b), lambda: multiply(g, a)
-    if b.ndim == 1:
+def _matmul_vjp(grad: Tensor, out: Tensor, left: Tensor, right: Tensor) -> tuple[Any, Any]:
+    if left.ndim == 1 and right.ndim == 1:
+        return lambda: multiply(grad, right), lambda: multiply(grad, left)
+    if right.ndim == 1:
         return (
-            lambda: multiply(expand_dims(g, -1), b),
-            lambda: matmul(reshape(g, (g.size,)), reshape(a, (g.size, a.shape[-1]))),
+            lambda: multiply(expand_dims(grad, -1), right),
+            lambda: matmul(reshape(grad, (grad.size,)), reshape(left, (grad.size, left.shape[-1]))),
         )
-    if a.ndim == 1:
+    if left.ndim == 1:
 
         def by_row() -> Tensor:
             return sum_like(
-                reshape(matmul(expand_dims(g, -2), matrix_transpose(b)), g.shape[:-1] + a.shape),
-                a.shape,
+                reshape(
+                    matmul(expand_dims(grad, -2), matrix_transpose(right)),
+                    grad.shape[:-1] + left.shape,
+                ),
+                left.shape,
             )
 
-        return by_row, lambda: multiply(expand_dims(a, -1), expand_dims(g, -2))
-    if b.ndim == 2 and a.ndim > 2:
-        rows = prod(a.shape[:-1])
+        return by_row, lambda: multiply(expand_dims(left, -1), expand_dims(grad, -2))
+    if right.ndim == 2 and left.ndim > 2:
+        rows = prod(left.shape[:-1])
         return (
-            lambda: matmul(g, matrix_transpose(b)),
+            lambda: matmul(grad, matrix_transpose(right)),
             lambda: matmul(
-                matrix_transpose(reshape(a, (rows, a.shape[-1]))), reshape(g, (rows, g.shape[-1]))
+                matrix_transpose(reshape(left, (rows, left.shape[-1]))),
+                reshape(grad, (rows, grad.shape[-1])),
             ),
         )
     return (
-        lambda: sum_like(matmul(g, matrix_transpose(b)), a.shape),
-        lambda: sum_like(matmul(matrix_transpose(a), g), b.shape),
+        lambda: sum_like(matmul(grad, matrix_transpose(right)), left.shape),
+        lambda: sum_like(matmul(matrix_transpose(left), grad), right.shape),
     )
 
 
 def _matmul_samples(rng: np.random.Generator) -> Any:
-    for a, b in [
+    for left, right in [
         ((3, 4), (4, 5)),
         ((1, 7), (7, 1)),
         ((4,), (4,)),
@@ -77,7 +81,7 @@ def _matmul_samples(rng: np.random.Generator) -> Any:
         ((3, 0), (0, 2)),
         ((0, 3), (3, 2)),
     ]:
-        yield [draw(rng, *a, low=0.5, high=1.5), draw(rng, *b, low=0.5, high=1.5)], {}
+        yield [draw(rng, *left, low=0.5, high=1.5), draw(rng, *right, low=0.5, high=1.5)], {}
 
 
 MATMUL = register(
@@ -87,7 +91,7 @@ MATMUL = register(
         inferred(layouts.matmul_shape),
         layout=layouts.matmul_layout,
         vjp=_matmul_vjp,
-        reference=lambda a, b: np.matmul(wide(a), wide(b)),
+        reference=lambda left, right: np.matmul(wide(left), wide(right)),
         samples=_matmul_samples,
         ulp=8.0,
         accepts="iuf",
@@ -96,15 +100,15 @@ MATMUL = register(
 )
 
 
-def _no_bools(name: str, *xs: Tensor) -> None:
-    if all(x.dtype is dt.bool_ for x in xs):
+def _no_bools(name: str, *tensors: Tensor) -> None:
+    if all(x.dtype is dt.bool_ for x in tensors):
         raise DTypeError(f"{name} does not take bool tensors; convert one with .astype")
 
 
-def _factors(a: Tensor, b: Tensor, /) -> tuple[Tensor, Tensor]:
-    a, b = operands(a, b)
-    _no_bools("matmul", a, b)
-    return a, b
+def _factors(left: Tensor, right: Tensor, /) -> tuple[Tensor, Tensor]:
+    left, right = operands(left, right)
+    _no_bools("matmul", left, right)
+    return left, right
 
 
 matmul = public(flat(MATMUL, _factors), method=("matmul", "mm", "bmm", "dot"), operator=True)
@@ -119,15 +123,15 @@ and DTypeError for bool tensors.
 
 # ---- linear
 def _linear_vjp(
-    g: Tensor, out: Tensor, x: Tensor, w: Tensor, b: Tensor | None = None
+    grad: Tensor, out: Tensor, operand: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> tuple[Any, ...]:
-    rows = prod(x.shape[:-1])
+    rows = prod(operand.shape[:-1])
 
     def flat() -> Tensor:
-        return reshape(g, (rows, w.shape[0]))
+        return reshape(grad, (rows, weight.shape[0]))
 
-    grads = lambda: matmul(g, w), WeightPart(g, x, w.shape)
-    return grads if b is None else (*grads, lambda: sum_(flat(), axis=0))
+    grads = lambda: matmul(grad, weight), WeightPart(grad, operand, weight.shape)
+    return grads if bias is None else (*grads, lambda: sum_(flat(), axis=0))
 
 
 class WeightPart(Part):
@@ -140,8 +144,8 @@ class WeightPart(Part):
     def op(self) -> Op:
         return LINEAR
 
-    def __init__(self, g: Tensor, x: Tensor, shape: Ints) -> None:
-        self._g, self._x, self.rows, self.shape = g, x, prod(x.shape[:-1]), shape
+    def __init__(self, grad: Tensor, operand: Tensor, shape: Ints) -> None:
+        self._g, self._x, self.rows, self.shape = grad, operand, prod(operand.shape[:-1]), shape
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """g and x as matrices."""
@@ -150,8 +154,8 @@ class WeightPart(Part):
         )
 
     def __call__(self) -> Tensor:
-        g, x = self.factors()
-        return matmul(matrix_transpose(g), x)
+        grad, operand = self.factors()
+        return matmul(matrix_transpose(grad), operand)
 
 
 def _joined_products(parts: Sequence[WeightPart]) -> Tensor | None:
@@ -160,13 +164,13 @@ def _joined_products(parts: Sequence[WeightPart]) -> Tensor | None:
     rows = sum(p.rows for p in parts)
     if rows * (outs + ins) > 2 * len(parts) * outs * ins:
         return None
-    g, x = (concat(factors, 0) for factors in zip(*(p.factors() for p in parts)))
-    return matmul(matrix_transpose(g), x)
+    grads, operand = (concat(factors, 0) for factors in zip(*(p.factors() for p in parts)))
+    return matmul(matrix_transpose(grads), operand)
 
 
 def _linear_samples(rng: np.random.Generator) -> Any:
-    def one(*s: int) -> np.ndarray:
-        return draw(rng, *s, low=0.5, high=1.5)
+    def one(*shape: int) -> np.ndarray:
+        return draw(rng, *shape, low=0.5, high=1.5)
 
     yield [one(3, 4), one(5, 4), one(5)], {}
     yield [one(2, 3, 4), one(5, 4)], {}
@@ -175,9 +179,11 @@ def _linear_samples(rng: np.random.Generator) -> Any:
     yield [one(0, 4), one(3, 4), one(3)], {}
 
 
-def _linear_reference(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-    out = np.matmul(wide(x), wide(w).T)
-    return out if b is None else out + wide(b)
+def _linear_reference(
+    operand: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None
+) -> np.ndarray:
+    out = np.matmul(wide(operand), wide(weight).T)
+    return out if bias is None else out + wide(bias)
 
 
 LINEAR = register(
@@ -208,14 +214,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 # ---- other products
-def _axes_pair(axes: Any, a: Tensor, b: Tensor) -> tuple[list[int], list[int]]:
+def _axes_pair(
+    axes: Any, left_operand: Tensor, right_operand: Tensor
+) -> tuple[list[int], list[int]]:
     if hasattr(axes, "__index__"):
-        n = operator.index(axes)
-        return list(range(a.ndim - n, a.ndim)), list(range(n))
+        count = operator.index(axes)
+        return list(range(left_operand.ndim - count, left_operand.ndim)), list(range(count))
     left, right = ([v] if hasattr(v, "__index__") else list(v) for v in axes)
     return (
-        [normalize_axis(v, a.ndim, "tensordot") for v in left],
-        [normalize_axis(v, b.ndim, "tensordot") for v in right],
+        [normalize_axis(v, left_operand.ndim, "tensordot") for v in left],
+        [normalize_axis(v, right_operand.ndim, "tensordot") for v in right],
     )
 
 
@@ -228,21 +236,21 @@ def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
         raise ShapeError(f"tensordot: axes {axes} of shapes {a.shape} and {b.shape} do not pair up")
     free_a = [i for i in range(a.ndim) if i not in left]
     free_b = [i for i in range(b.ndim) if i not in right]
-    k = prod(a.shape[i] for i in left)
+    summed = prod(a.shape[i] for i in left)
     rows, cols = tuple(a.shape[i] for i in free_a), tuple(b.shape[i] for i in free_b)
-    x = reshape(permute_dims(a, free_a + left), (prod(rows), k))
-    y = reshape(permute_dims(b, right + free_b), (k, prod(cols)))
-    return reshape(matmul(x, y), rows + cols)
+    operand = reshape(permute_dims(a, free_a + left), (prod(rows), summed))
+    result = reshape(permute_dims(b, right + free_b), (summed, prod(cols)))
+    return reshape(matmul(operand, result), rows + cols)
 
 
 @public
 def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
     """Dot products along an axis; the other axes broadcast."""
     a, b = operands(a, b)
-    x, y = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
-    if x.shape[-1] != y.shape[-1]:
-        raise ShapeError(f"vecdot: axis {axis} has size {x.shape[-1]} and {y.shape[-1]}")
-    out = matmul(expand_dims(x, -2), expand_dims(y, -1))
+    operand, result = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
+    if operand.shape[-1] != result.shape[-1]:
+        raise ShapeError(f"vecdot: axis {axis} has size {operand.shape[-1]} and {result.shape[-1]}")
+    out = matmul(expand_dims(operand, -2), expand_dims(result, -1))
     return reshape(out, out.shape[:-2])
 
 
@@ -268,6 +276,6 @@ def kron(a: Tensor, b: Tensor, /) -> Tensor:
     a, b = operands(a, b)
     if a.ndim != b.ndim:
         raise ShapeError(f"kron takes tensors of one rank, not {a.shape} and {b.shape}")
-    x = reshape(a, tuple(v for n in a.shape for v in (n, 1)))
-    y = reshape(b, tuple(v for n in b.shape for v in (1, n)))
-    return reshape(multiply(x, y), tuple(m * n for m, n in zip(a.shape, b.shape)))
+    operand = reshape(a, tuple(v for n in a.shape for v in (n, 1)))
+    result = reshape(b, tuple(v for n in b.shape for v in (1, n)))
+    return reshape(multiply(operand, result), tuple(m * n for m, n in zip(a.shape, b.shape)))

@@ -27,76 +27,86 @@ Tensor = Any
 CONV = ("stride", "dilation", "groups")
 
 
-def _images(x: np.ndarray, kernel: Pair, stride: Pair, dilation: Pair) -> np.ndarray:
+def _images(operand: np.ndarray, kernel: Pair, stride: Pair, dilation: Pair) -> np.ndarray:
     """Patches [N, C, OH, OW, KH, KW] of padded images."""
     full = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
-    w = np.lib.stride_tricks.sliding_window_view(x, full, (2, 3))
-    return w[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+    windows = np.lib.stride_tricks.sliding_window_view(operand, full, (2, 3))
+    return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
 def _conv_reference(
-    x: np.ndarray,
-    w: np.ndarray,
-    b: np.ndarray | None = None,
+    operand: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None = None,
     *,
     stride: Pair,
     dilation: Pair,
     groups: int,
 ) -> np.ndarray:
-    p = _images(wide(x), w.shape[2:], stride, dilation)
-    n, c, oh, ow, kh, kw = p.shape
-    p = p.reshape(n, groups, c // groups, oh, ow, kh, kw)
-    v = wide(w).reshape(groups, w.shape[0] // groups, *w.shape[1:])
-    out = np.einsum("ngchwij,gocij->ngohw", p, v).reshape(n, w.shape[0], oh, ow)
-    return out if b is None else out + wide(b)[:, None, None]
+    patches = _images(wide(operand), weight.shape[2:], stride, dilation)
+    batch, channels, height, width, kernel_height, kernel_width = patches.shape
+    patches = patches.reshape(
+        batch, groups, channels // groups, height, width, kernel_height, kernel_width
+    )
+    widened = wide(weight).reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+    out = np.einsum("ngchwij,gocij->ngohw", patches, widened).reshape(
+        batch, weight.shape[0], height, width
+    )
+    return out if bias is None else out + wide(bias)[:, None, None]
 
 
 def _conv_vjp(
-    g: Tensor,
+    grad: Tensor,
     out: Tensor,
-    x: Tensor,
-    w: Tensor,
-    b: Tensor | None = None,
+    operand: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
     *,
     stride: Pair,
     dilation: Pair,
     groups: int,
 ) -> tuple[Any, ...]:
     grads = (
-        lambda: _input_grad(g, w, x.shape, stride, dilation, groups),
+        lambda: _input_grad(grad, weight, operand.shape, stride, dilation, groups),
         lambda: bind(
-            CONV_WEIGHT, g, x, kernel=w.shape[2:], stride=stride, dilation=dilation, groups=groups
+            CONV_WEIGHT,
+            grad,
+            operand,
+            kernel=weight.shape[2:],
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
         ),
     )
-    return grads if b is None else (*grads, lambda: sum_(g, axis=(0, 2, 3)))
+    return grads if bias is None else (*grads, lambda: sum_(grad, axis=(0, 2, 3)))
 
 
-def _swap_channels(w: Tensor, groups: int) -> Tensor:
+def _swap_channels(weight: Tensor, groups: int) -> Tensor:
     """w[O, C / groups, KH, KW] -> [C, O / groups, KH, KW], group by group."""
     if groups == 1:
-        return swapaxes(w, 0, 1)
-    o, c, kh, kw = w.shape
-    v = swapaxes(reshape(w, (groups, o // groups, c, kh, kw)), 1, 2)
-    return reshape(v, (groups * c, o // groups, kh, kw))
+        return swapaxes(weight, 0, 1)
+    filters, channels, height, width = weight.shape
+    grouped = swapaxes(reshape(weight, (groups, filters // groups, channels, height, width)), 1, 2)
+    return reshape(grouped, (groups * channels, filters // groups, height, width))
 
 
 def _input_grad(
-    g: Tensor, w: Tensor, shape: Ints, stride: Pair, dilation: Pair, groups: int
+    grad: Tensor, weight: Tensor, shape: Ints, stride: Pair, dilation: Pair, groups: int
 ) -> Tensor:
     """Gradient of the padded images: a convolution of the spread-out gradient
     with the flipped weight."""
-    reach = [dilation[i] * (w.shape[2 + i] - 1) for i in (0, 1)]
+    reach = [dilation[i] * (weight.shape[2 + i] - 1) for i in (0, 1)]
     # rows that no window reaches (a stride that does not divide) stay zero: they are padding at the
     # end
     inner = [shape[2 + i] + reach[i] for i in (0, 1)]
-    spread = embed(g, g.shape[:2] + tuple(inner), (0, 0, *reach), (1, 1, *stride))
-    turned = flip(_swap_channels(w, groups), (2, 3))
+    spread = embed(grad, grad.shape[:2] + tuple(inner), (0, 0, *reach), (1, 1, *stride))
+    turned = flip(_swap_channels(weight, groups), (2, 3))
     return bind(CONV2D, spread, turned, stride=(1, 1), dilation=dilation, groups=groups)
 
 
 def _conv_samples(rng: np.random.Generator) -> Any:
-    def one(*s: int) -> np.ndarray:
-        return draw(rng, *s, low=0.5, high=1.5)
+    def one(*shape: int) -> np.ndarray:
+        return draw(rng, *shape, low=0.5, high=1.5)
 
     yield (
         [one(2, 3, 5, 6), one(4, 3, 2, 3), one(4)],
@@ -129,35 +139,43 @@ CONV2D = register(
 
 
 def _weight_reference(
-    g: np.ndarray, x: np.ndarray, *, kernel: Pair, stride: Pair, dilation: Pair, groups: int
+    grad: np.ndarray,
+    operand: np.ndarray,
+    *,
+    kernel: Pair,
+    stride: Pair,
+    dilation: Pair,
+    groups: int,
 ) -> np.ndarray:
-    n, o, oh, ow = g.shape
-    p = _images(wide(x), kernel, stride, dilation).reshape(
-        n, groups, x.shape[1] // groups, oh, ow, *kernel
+    batch, filters, height, width = grad.shape
+    patches = _images(wide(operand), kernel, stride, dilation).reshape(
+        batch, groups, operand.shape[1] // groups, height, width, *kernel
     )
-    v = wide(g).reshape(n, groups, o // groups, oh, ow)
-    return np.einsum("ngchwij,ngohw->gocij", p, v).reshape(o, x.shape[1] // groups, *kernel)
+    widened = wide(grad).reshape(batch, groups, filters // groups, height, width)
+    return np.einsum("ngchwij,ngohw->gocij", patches, widened).reshape(
+        filters, operand.shape[1] // groups, *kernel
+    )
 
 
 def _weight_vjp(
-    u: Tensor,
+    outer: Tensor,
     out: Tensor,
-    g: Tensor,
-    x: Tensor,
+    grad: Tensor,
+    operand: Tensor,
     kernel: Pair,
     stride: Pair,
     dilation: Pair,
     groups: int,
 ) -> tuple[Any, Any]:
     return (
-        lambda: bind(CONV2D, x, u, stride=stride, dilation=dilation, groups=groups),
-        lambda: _input_grad(g, u, x.shape, stride, dilation, groups),
+        lambda: bind(CONV2D, operand, outer, stride=stride, dilation=dilation, groups=groups),
+        lambda: _input_grad(grad, outer, operand.shape, stride, dilation, groups),
     )
 
 
 def _weight_samples(rng: np.random.Generator) -> Any:
-    def one(*s: int) -> np.ndarray:
-        return draw(rng, *s, low=0.5, high=1.5)
+    def one(*shape: int) -> np.ndarray:
+        return draw(rng, *shape, low=0.5, high=1.5)
 
     yield (
         [one(2, 4, 4, 4), one(2, 3, 5, 6)],
@@ -187,13 +205,19 @@ CONV_WEIGHT = register(
 
 
 def conv2d_weight_grad(
-    g: Tensor, x: Tensor, kernel: Any, *, stride: Any = 1, dilation: Any = 1, groups: int = 1
+    grad: Tensor,
+    operand: Tensor,
+    kernel: Any,
+    *,
+    stride: Any = 1,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Tensor:
     """Gradient of the weight of conv2d(x, ...) for padded images x and output gradient g."""
     return bind(
         CONV_WEIGHT,
-        g,
-        x,
+        grad,
+        operand,
         kernel=pair(kernel, "kernel"),
         stride=pair(stride, "stride"),
         dilation=pair(dilation, "dilation"),
@@ -201,9 +225,9 @@ def conv2d_weight_grad(
     )
 
 
-def _padded(x: Tensor, padding: Any, kernel: Ints, dilation: Pair, stride: Pair) -> Tensor:
+def _padded(operand: Tensor, padding: Any, kernel: Ints, dilation: Pair, stride: Pair) -> Tensor:
     if padding == "valid":
-        return x
+        return operand
     if isinstance(padding, str) and padding != "same":
         raise ShapeError(f"conv2d: padding is an int, a pair, 'valid' or 'same', not {padding!r}")
     if padding == "same":
@@ -217,9 +241,14 @@ def _padded(x: Tensor, padding: Any, kernel: Ints, dilation: Pair, stride: Pair)
     if min(before) < 0:
         raise ShapeError(f"conv2d: padding {padding} is negative")
     if not any(total):
-        return x
-    n, c, h, w = x.shape
-    return embed(x, (n, c, h + total[0], w + total[1]), (0, 0, *before), (1, 1, 1, 1))
+        return operand
+    batch, channels, height, width = operand.shape
+    return embed(
+        operand,
+        (batch, channels, height + total[0], width + total[1]),
+        (0, 0, *before),
+        (1, 1, 1, 1),
+    )
 
 
 @public(functional=True)
@@ -253,13 +282,13 @@ def conv2d(
     if min(stride) < 1 or min(dilation) < 1:
         raise ShapeError(f"conv2d: stride {stride} and dilation {dilation} must be positive")
     x = _padded(x, padding, weight.shape[2:], dilation, stride)
-    xs = (x, weight) if bias is None else (x, weight, bias)
-    return bind(CONV2D, *xs, stride=stride, dilation=dilation, groups=operator.index(groups))
+    tensors = (x, weight) if bias is None else (x, weight, bias)
+    return bind(CONV2D, *tensors, stride=stride, dilation=dilation, groups=operator.index(groups))
 
 
-def reshape_first(x: Tensor) -> Tensor:
+def reshape_first(operand: Tensor) -> Tensor:
     """x without its first axis, which has size 1."""
-    return reshape(x, x.shape[1:])
+    return reshape(operand, operand.shape[1:])
 
 
 @public(functional=True)
