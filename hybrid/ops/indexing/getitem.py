@@ -80,8 +80,8 @@ def _items(operand: Tensor, key: Any) -> list[Any]:
             continue
         tensor = item if isinstance(item, Handle) else _key_array(item)
         if (tensor._a.dtype if isinstance(tensor, Handle) else tensor.dtype) == dt.bool_:
-            positions = _positions(tensor, operand.device)
-            items.extend(_Mask(tensor, i, n) for i, n in enumerate(positions))
+            found = _positions(tensor, operand.device)
+            items.extend(_Mask(tensor, i, n) for i, n in enumerate(found))
         else:
             items.append(
                 tensor if isinstance(tensor, Handle) else as_tensor(tensor, operand.device)
