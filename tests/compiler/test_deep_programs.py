@@ -304,7 +304,7 @@ def test_kernels_are_bounded(shape):
     for k in prepared.result.plan.steps:
         stores = len(getattr(k, "writes", ()))
         assert stores <= MAX_COST
-    assert all(len(path) <= MAX_PATH + 1 for _, path in forms["fuse"].roots.at.values())
+    assert all(len(path) <= MAX_PATH + 1 for _, path in forms["fuse"].roots.paths.values())
     assert all(len(h) <= MAX_EXTRA for h in forms["assign"].extra.values())
 
 
