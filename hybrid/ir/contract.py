@@ -89,7 +89,7 @@ class Contraction(NamedTuple):
 
 # ---- numerics
 def accumulator(dtype: np.dtype) -> np.dtype:
-    """The dtype in which products of d are summed.
+    """The dtype in which products of a dtype are summed.
 
     >>> accumulator(dt.bfloat16).name, accumulator(dt.int8).name, accumulator(dt.float64).name
     ('float32', 'int32', 'float64')
@@ -102,7 +102,7 @@ def accumulator(dtype: np.dtype) -> np.dtype:
 
 
 def rounded(algebra: Builder, total: Val, bias: Val | None, dtype: np.dtype) -> Val:
-    """What a contraction of dtype d stores: its sum plus the bias, rounded once; of half types the
+    """What a contraction of a dtype stores: its sum plus the bias, rounded once; of half types the
     16-bit pattern.  `bias` is a value as ops see it (half types as f32)."""
     if bias is not None:
         total = algebra.add(total, algebra.convert(bias, total.type))

@@ -188,7 +188,7 @@ def summary(kernel: Kernel, slots: Any) -> tuple[str, str, int, int]:
 
 
 class Timer:
-    """Least time of every kernel over runs of a plan; `time(key, call)` runs and times one."""
+    """Least time of every kernel over runs of a plan; `time(piece_key, call)` times one."""
 
     def __init__(self) -> None:
         self.least: dict[tuple[int, int], int] = {}
@@ -208,7 +208,7 @@ class Timer:
         return perf_counter_ns() - start, result
 
     def time(self, piece_key: tuple[int, int], call: Callable[[], Any]) -> Any:
-        """Run one piece; key: (kernel of the plan, piece)."""
+        """Run one piece; piece_key: (kernel of the plan, piece)."""
         elapsed, result = self._ns(call)
         self.least[piece_key] = min(self.least.get(piece_key, 1 << 62), elapsed)
         return result

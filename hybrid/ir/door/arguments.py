@@ -42,54 +42,60 @@ def _fits(test: Callable[[Any], Any]) -> Callable[[Any], bool]:
     return safe
 
 
-def _whole(x: Any) -> bool:
-    operator.index(x)
-    return -(2**63) <= operator.index(x) < 2**63
+def _whole(value: Any) -> bool:
+    operator.index(value)
+    return -(2**63) <= operator.index(value) < 2**63
 
 
-def _number(x: Any) -> bool:
-    one = isinstance(x, (int, float, np.floating, np.integer, np.bool_))
-    return one or (hasattr(x, "__float__") and np.size(x) == 1 and not isinstance(x, (str, bytes)))
+def _number(value: Any) -> bool:
+    single = isinstance(value, (int, float, np.floating, np.integer, np.bool_))
+    return single or (
+        hasattr(value, "__float__") and np.size(value) == 1 and not isinstance(value, (str, bytes))
+    )
 
 
-def _several(one: Callable[[Any], Any]) -> Callable[[Any], bool]:
-    def test(x: Any) -> bool:
-        ordered = not isinstance(x, (str, bytes, Iterator, Mapping, set, frozenset, type))
-        return ordered and len(x) < _MANY and all(one(v) for v in x)
+def _several(test_one: Callable[[Any], Any]) -> Callable[[Any], bool]:
+    def test(value: Any) -> bool:
+        ordered = not isinstance(value, (str, bytes, Iterator, Mapping, set, frozenset, type))
+        return ordered and len(value) < _MANY and all(test_one(v) for v in value)
 
     return test
 
 
-def _wholes(x: Any) -> bool:
-    return _whole(x) if hasattr(x, "__index__") else _several(_wholes)(x)
+def _wholes(value: Any) -> bool:
+    return _whole(value) if hasattr(value, "__index__") else _several(_wholes)(value)
 
 
-def _array(x: Any) -> bool:
-    if isinstance(x, (Mapping, Iterator, set, type)) or (isinstance(x, range) and len(x) >= _MANY):
+def _array(value: Any) -> bool:
+    if isinstance(value, (Mapping, Iterator, set, type)) or (
+        isinstance(value, range) and len(value) >= _MANY
+    ):
         return False
-    return as_tensor(x) is not None
+    return as_tensor(value) is not None
 
 
-def _truth(x: Any) -> bool:
-    return bool(x) in (True, False)
+def _truth(value: Any) -> bool:
+    return bool(value) in (True, False)
 
 
 TENSOR = Kind(_fits(_array), "a tensor, or an array, list or number that makes one")
 WHOLE = Kind(_fits(_whole), "an int (of 64 bits)")
 NUMBER = Kind(_fits(_number), "a number")
 WHOLES = Kind(_fits(_wholes), "an int or a tuple of ints")
-TEXT = Kind(_fits(lambda x: isinstance(x, str)), "a string")
+TEXT = Kind(_fits(lambda value: isinstance(value, str)), "a string")
 CALLABLE = Kind(callable, "a function")
 FLAG = Kind(_fits(_truth), "True or False")
 DTYPE = Kind(_fits(dt.canonical), "a dtype such as hybrid.float32")
 DEVICE = Kind(_fits(to_device), f"a device such as {HOST.name!r}")
-GENERATOR = Kind(_fits(lambda x: callable(getattr(x, "draw", None))), "a hybrid.Generator")
+GENERATOR = Kind(_fits(lambda value: callable(getattr(value, "draw", None))), "a hybrid.Generator")
 TENSORS = Kind(_fits(_several(_array)), "a list or tuple of tensors")
-PAIR = Kind(_fits(lambda x: _several(_number)(x) and len(x) == 2), "a pair of numbers")
-MAPPING = Kind(_fits(lambda x: isinstance(x, Mapping)), "a dict")
-PADDING = Kind(_fits(lambda x: isinstance(x, str) or _wholes(x)), "an int, ints, or a name")
-REDUCTION = Kind(_fits(lambda x: x in ("mean", "sum", "none")), "'mean', 'sum' or 'none'")
-KEY = Kind(lambda x: True, "an index")
+PAIR = Kind(_fits(lambda value: _several(_number)(value) and len(value) == 2), "a pair of numbers")
+MAPPING = Kind(_fits(lambda value: isinstance(value, Mapping)), "a dict")
+PADDING = Kind(
+    _fits(lambda value: isinstance(value, str) or _wholes(value)), "an int, ints, or a name"
+)
+REDUCTION = Kind(_fits(lambda value: value in ("mean", "sum", "none")), "'mean', 'sum' or 'none'")
+KEY = Kind(lambda value: True, "an index")
 
 # by annotation
 _ANNOTATED = {
@@ -132,15 +138,19 @@ def takes(name: str, annotation: Any) -> Kind | None:
     """What a parameter takes, as far as is known."""
     if name in _EITHER:
         return _EITHER[name]
-    text = annotation if isinstance(annotation, str) else ""
-    return _ANNOTATED.get(text.removesuffix(" | None")) or _NAMED.get(name)
+    message = annotation if isinstance(annotation, str) else ""
+    return _ANNOTATED.get(message.removesuffix(" | None")) or _NAMED.get(name)
 
 
 def described(value: Any) -> str:
     """A short text for a value in a message."""
     if isinstance(value, Handle):
-        a = value._a
-        return f"a tensor {a}" if a.ndim <= 8 else f"a {a.dtype.name} tensor of {a.ndim} axes"
+        aval = value._a
+        return (
+            f"a tensor {aval}"
+            if aval.ndim <= 8
+            else f"a {aval.dtype.name} tensor of {aval.ndim} axes"
+        )
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         return value_text(value)
     if isinstance(value, np.ndarray):
@@ -157,8 +167,12 @@ def _deep(value: Any) -> bool:
     return isinstance(value, (tuple, list, dict, set))
 
 
-def _dtype_text(d: np.dtype) -> str:
-    return "named fields" if d.names else {"O": "Python objects", "U": "text"}.get(d.kind, d.name)
+def _dtype_text(dtype: np.dtype) -> str:
+    return (
+        "named fields"
+        if dtype.names
+        else {"O": "Python objects", "U": "text"}.get(dtype.kind, dtype.name)
+    )
 
 
 def _loops(value: Any, above: tuple[int, ...] = ()) -> bool:
@@ -189,9 +203,9 @@ def blame(
         kind = takes(bare, annotations.get(bare))
         if kind is None:
             continue
-        for v in value if starred else (value,):
-            if not (kind.fits(v) or (value is None and _optional(annotations.get(bare)))):
-                return f"{bare} is {described(v)}: it takes {kind.text}"
+        for item in value if starred else (value,):
+            if not (kind.fits(item) or (value is None and _optional(annotations.get(bare)))):
+                return f"{bare} is {described(item)}: it takes {kind.text}"
     return None
 
 

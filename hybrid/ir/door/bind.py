@@ -97,151 +97,157 @@ def use_joiner(join: Callable[[Any, np.dtype | None, bool], Any]) -> None:
     RUNTIME.join = join
 
 
-def literal(value: Any, d: np.dtype, device: Device = HOST) -> Any:
-    """The 0-d tensor of a Python number in dtype d, rounded once;
-    one object per bit pattern while it is cached.  Raises OverflowError for an integer that d
-    cannot hold."""
+def literal(value: Any, dtype: np.dtype, device: Device = HOST) -> Any:
+    """The 0-d tensor of a Python number in a dtype, rounded once; one object per bit
+    pattern while it is cached.  Raises OverflowError for an integer that the dtype cannot hold."""
     kind = type(value)
-    quick = (kind, value if value or kind is not float else repr(value), d, device)  # -0.0 == 0.0
+    quick = (
+        kind,
+        value if value or kind is not float else repr(value),
+        dtype,
+        device,
+    )  # -0.0 == 0.0
     if quick in _NUMBER_LITERALS:
         return _NUMBER_LITERALS[quick]
-    if not dt.can_hold(d, value):
-        raise OverflowError(f"{shown(value)} does not fit {d.name}")
-    t = _literal_of(_number(value, d), d, device)
+    if not dt.can_hold(dtype, value):
+        raise OverflowError(f"{shown(value)} does not fit {dtype.name}")
+    tensor = _literal_of(_number(value, dtype), dtype, device)
     if len(_NUMBER_LITERALS) < 8192 and kind in (bool, int, float):
-        _NUMBER_LITERALS[quick] = t
-    return t
+        _NUMBER_LITERALS[quick] = tensor
+    return tensor
 
 
-def _number(value: Any, d: np.dtype) -> np.ndarray:
+def _number(value: Any, dtype: np.dtype) -> np.ndarray:
     try:
-        return stored(np.array(float(value) if dt.is_float(d) else value), d)
+        return stored(np.array(float(value) if dt.is_float(dtype) else value), dtype)
     except OverflowError:
-        raise OverflowError(f"{shown(value)} does not fit {d.name}") from None
+        raise OverflowError(f"{shown(value)} does not fit {dtype.name}") from None
 
 
-def _literal_of(v: np.ndarray, d: np.dtype, device: Device) -> Any:
-    key = (d, v.tobytes(), device)
-    t = _LITERALS.get(key)
-    if t is None:
-        v.flags.writeable = False
-        t = new_handle(placed(v, device), aval((), d, device))
-        t._x = LITERAL
+def _literal_of(array: np.ndarray, dtype: np.dtype, device: Device) -> Any:
+    signature = (dtype, array.tobytes(), device)
+    tensor = _LITERALS.get(signature)
+    if tensor is None:
+        array.flags.writeable = False
+        tensor = new_handle(placed(array, device), aval((), dtype, device))
+        tensor._x = LITERAL
         if len(_LITERALS) > 8192:
             _LITERALS.clear()
             _NUMBER_LITERALS.clear()
-        _LITERALS[key] = t
-    return t
+        _LITERALS[signature] = tensor
+    return tensor
 
 
-def constant_of(t: Handle) -> np.ndarray | None:
+def constant_of(tensor: Handle) -> np.ndarray | None:
     """The NumPy value of a literal tensor, None for any other tensor."""
-    return fetched(t._v, t._a.device) if getattr(t, "_x", None) is LITERAL else None
+    return fetched(tensor._v, tensor._a.device) if getattr(tensor, "_x", None) is LITERAL else None
 
 
-def as_tensor(x: Any, device: Device = HOST, like: np.dtype | None = None) -> Any:
+def as_tensor(value: Any, device: Device = HOST, like: np.dtype | None = None) -> Any:
     """A tensor from a tensor, number, NumPy array or scalar, buffer, or nested sequence.
 
     Python numbers, and sequences of them, take the dtype that they have beside tensors of dtype
     `like` (None: float32, int64 or bool) and are rounded to it once; everything else keeps its own.
     """
-    if isinstance(x, Handle):
-        return x
-    if is_number(x):
-        return literal(x, number_dtype(x) if like is None else dt.weak(like, x), device)
-    data = foreign(x, like)
+    if isinstance(value, Handle):
+        return value
+    if is_number(value):
+        return literal(value, number_dtype(value) if like is None else dt.weak(like, value), device)
+    data = foreign(value, like)
     return data if isinstance(data, Handle) else tensor_of(data, dtype_of(data, like), device)
 
 
-def foreign(x: Any, like: np.dtype | None = None, cut: bool = False) -> Any:
-    """What `data_of` makes of x, or a tensor when x is a sequence that holds tensors."""
-    x = listed(x)
-    if holds_tensors(x):
-        return RUNTIME.join(x, like, cut)
-    return data_of(x)
+def foreign(value: Any, like: np.dtype | None = None, cut: bool = False) -> Any:
+    """What `data_of` makes of a value, or a tensor of a sequence that holds tensors."""
+    value = listed(value)
+    if holds_tensors(value):
+        return RUNTIME.join(value, like, cut)
+    return data_of(value)
 
 
-def tensor_of(data: Data, d: np.dtype, device: Device = HOST) -> Any:
-    """A constant with a copy of the data in dtype d."""
+def tensor_of(data: Data, dtype: np.dtype, device: Device = HOST) -> Any:
+    """A constant with a copy of the data in a dtype."""
     if data.huge:
-        dtype_of(data, d)
-    a = stored(data.array, d) if data.weak else rounded(data.array, d)
-    t = new_handle(placed(a, device), aval(a.shape, d, device))
+        dtype_of(data, dtype)
+    array = stored(data.array, dtype) if data.weak else rounded(data.array, dtype)
+    tensor = new_handle(placed(array, device), aval(array.shape, dtype, device))
     if LOCAL.mode is not None:
-        LOCAL.mode.on_constant(t)
-    return t
+        LOCAL.mode.on_constant(tensor)
+    return tensor
 
 
-def store(x: Any, d: np.dtype, device: Device = HOST) -> Any:
-    """x in dtype d, as a write into a tensor of that dtype takes it: Python numbers and sequences
-    are rounded to d once, floats truncate and saturate to integers; OverflowError for a Python
-    integer that d cannot hold."""
-    if isinstance(x, Handle):
-        return convert(x, d)
-    if is_number(x):
-        return literal(x, d, device)
-    data = foreign(x, d)
-    return convert(data, d) if isinstance(data, Handle) else tensor_of(data, d, device)
+def store(value: Any, dtype: np.dtype, device: Device = HOST) -> Any:
+    """The value in a dtype, as a write into a tensor of that dtype takes it: Python numbers and
+    sequences are rounded to it once, floats truncate and saturate to integers; OverflowError for a
+    Python integer that it cannot hold."""
+    if isinstance(value, Handle):
+        return convert(value, dtype)
+    if is_number(value):
+        return literal(value, dtype, device)
+    data = foreign(value, dtype)
+    return convert(data, dtype) if isinstance(data, Handle) else tensor_of(data, dtype, device)
 
 
 def operands(
-    *xs: Any, fixed: tuple[int, ...] = (), compares: bool = False, device: Device = HOST
+    *values: Any, fixed: tuple[int, ...] = (), compares: bool = False, device: Device = HOST
 ) -> list[Any]:
     """Tensors for all values; Python numbers and sequences of them take the dtype that the others
     (but those in `fixed`) ask for.  An integer that does not fit it raises OverflowError, unless
     the values are compared."""
-    for x in xs:
-        if not isinstance(x, Handle):
+    for value in values:
+        if not isinstance(value, Handle):
             break
     else:
-        return list(xs)
-    ts: list[Any] = [_read(x) for x in xs]
-    device = next((t._a.device for t in ts if isinstance(t, Handle)), device)
-    ts = [tensor_of(t, dtype_of(t), device) if _is_strong(t) else t for t in ts]
-    d = _common(ts, fixed)
-    if any(isinstance(t, list) for t in ts):
-        ts = [RUNTIME.join(t, d, False) if isinstance(t, list) else t for t in ts]
-        d = _common(ts, fixed)
-    any_t = next((t for t in ts if isinstance(t, Handle)), None)
-    dev = any_t._a.device if any_t is not None else device
-    for i, t in enumerate(ts):
-        if not isinstance(t, Handle):
-            ts[i] = _beside(t, None if i in fixed else d, dev, compares)
-    return ts
+        return list(values)
+    tensors: list[Any] = [_read(x) for x in values]
+    beside = next((t._a.device for t in tensors if isinstance(t, Handle)), device)
+    tensors = [tensor_of(t, dtype_of(t), beside) if _is_strong(t) else t for t in tensors]
+    dtype = _common(tensors, fixed)
+    if any(isinstance(t, list) for t in tensors):
+        tensors = [RUNTIME.join(t, dtype, False) if isinstance(t, list) else t for t in tensors]
+        dtype = _common(tensors, fixed)
+    known = next((t for t in tensors if isinstance(t, Handle)), None)
+    beside = known._a.device if known is not None else beside
+    for index, tensor in enumerate(tensors):
+        if not isinstance(tensor, Handle):
+            tensors[index] = _beside(tensor, None if index in fixed else dtype, beside, compares)
+    return tensors
 
 
-def _read(x: Any) -> Any:
+def _read(value: Any) -> Any:
     """A tensor or Python number as it is, a sequence with tensors as a list, other data as Data."""
-    if isinstance(x, Handle) or is_number(x):
-        return x
-    x = listed(x)
-    return list(x) if holds_tensors(x) else data_of(x)
+    if isinstance(value, Handle) or is_number(value):
+        return value
+    value = listed(value)
+    return list(value) if holds_tensors(value) else data_of(value)
 
 
-def _common(ts: list[Any], fixed: tuple[int, ...]) -> np.dtype | None:
-    free = [t._a.dtype for i, t in enumerate(ts) if isinstance(t, Handle) and i not in fixed]
-    return reduce(dt.promote, free) if free else None
+def _common(tensors: list[Any], fixed: tuple[int, ...]) -> np.dtype | None:
+    promoting = [
+        t._a.dtype for i, t in enumerate(tensors) if isinstance(t, Handle) and i not in fixed
+    ]
+    return reduce(dt.promote, promoting) if promoting else None
 
 
-def _is_strong(t: Any) -> bool:
-    return isinstance(t, Data) and not t.weak
+def _is_strong(tensor: Any) -> bool:
+    return isinstance(tensor, Data) and not tensor.weak
 
 
-def _beside(x: Any, d: np.dtype | None, device: Device, compares: bool) -> Any:
-    """A Python number, or data of them, as a tensor beside dtype d."""
+def _beside(value: Any, dtype: np.dtype | None, device: Device, compares: bool) -> Any:
+    """A Python number, or data of them, as a tensor beside a dtype."""
     try:
-        if isinstance(x, Data):
-            return tensor_of(x, dtype_of(x, d), device)
-        return as_tensor(x, device, d)
+        if isinstance(value, Data):
+            return tensor_of(value, dtype_of(value, dtype), device)
+        return as_tensor(value, device, dtype)
     except OverflowError:
-        if d is None or not compares:
+        if dtype is None or not compares:
             raise
-        return _beside(x, None, device, False)
+        return _beside(value, None, device, False)
 
 
-def lifted(op: Op, xs: tuple[Any, ...]) -> list[Any]:
+def lifted(op: Op, inputs: tuple[Any, ...]) -> list[Any]:
     """Tensors for all inputs of an op."""
-    return operands(*xs, fixed=op.fixed, compares=op.result == "bool")
+    return operands(*inputs, fixed=op.fixed, compares=op.result == "bool")
 
 
 def _converter() -> Op:
@@ -251,29 +257,29 @@ def _converter() -> Op:
     raise DTypeError("no conversion op is registered")
 
 
-def convert(t: Any, d: np.dtype) -> Any:
-    """t in dtype d (t itself when it has it)."""
-    if t._a.dtype is d:
-        return t
-    c = constant_of(t)
-    if c is not None and LOCAL.mode is None and isinstance(c, np.ndarray):
-        return _literal_of(rounded(c, d), d, t._a.device)
-    return _call(_converter(), (t,), (("dtype", d),))
+def convert(tensor: Any, dtype: np.dtype) -> Any:
+    """The tensor in a dtype (itself when it has it)."""
+    if tensor._a.dtype is dtype:
+        return tensor
+    constant = constant_of(tensor)
+    if constant is not None and LOCAL.mode is None and isinstance(constant, np.ndarray):
+        return _literal_of(rounded(constant, dtype), dtype, tensor._a.device)
+    return _call(_converter(), (tensor,), (("dtype", dtype),))
 
 
-def promoted(op: Op, ts: list[Any]) -> list[Any]:
-    if op.gathers or len(op.fixed) >= len(ts) or op.kind not in ("map", "contract", "place"):
-        return ts
+def promoted(op: Op, tensors: list[Any]) -> list[Any]:
+    if op.gathers or len(op.fixed) >= len(tensors) or op.kind not in ("map", "contract", "place"):
+        return tensors
     if op.has("convert"):
-        return ts
-    d = common_dtype(op, tuple(t._a for t in ts))
-    return [t if i in op.fixed else convert(t, d) for i, t in enumerate(ts)]
+        return tensors
+    dtype = common_dtype(op, tuple(t._a for t in tensors))
+    return [t if i in op.fixed else convert(t, dtype) for i, t in enumerate(tensors)]
 
 
 # ---- the door
-def _call(op: Op, ts: tuple[Any, ...], pkey: tuple[Any, ...]) -> Any:
+def _call(op: Op, tensors: tuple[Any, ...], ordered: tuple[Any, ...]) -> Any:
     """Run an op on tensors of the right dtypes."""
-    return run(entry_for(op, tuple([t._a for t in ts]), pkey), ts)
+    return run(entry_for(op, tuple([t._a for t in tensors]), ordered), tensors)
 
 
 def view_again(step: tuple[Op, tuple[tuple[str, Any], ...]], parent: Any) -> Any:
@@ -281,81 +287,83 @@ def view_again(step: tuple[Op, tuple[tuple[str, Any], ...]], parent: Any) -> Any
     return run(entry_for(step[0], (parent._a,), step[1]), (parent,), link=False)
 
 
-def run(e: Entry, ts: tuple[Any, ...], link: bool = True) -> Any:
+def run(entry: Entry, tensors: tuple[Any, ...], link: bool = True) -> Any:
     """Kernel, mode, tape."""
-    n = len(ts)
-    if n == 1:
-        got = e.kernel(ts[0]._v)
-    elif n == 2:
-        got = e.kernel(ts[0]._v, ts[1]._v)
+    count = len(tensors)
+    if count == 1:
+        computed = entry.kernel(tensors[0]._v)
+    elif count == 2:
+        computed = entry.kernel(tensors[0]._v, tensors[1]._v)
     else:
-        got = e.kernel(*[t._v for t in ts])
-    if e.single:
-        out = _new(RUNTIME.tensor)
-        out._v, out._a, out._node = got, e.out, None
-        outs: tuple[Any, ...] = (out,)
+        computed = entry.kernel(*[t._v for t in tensors])
+    if entry.single:
+        result = _new(RUNTIME.tensor)
+        result._v, result._a, result._node = computed, entry.out, None
+        results: tuple[Any, ...] = (result,)
     else:
-        outs = tuple(map(new_handle, got, e.outs))
+        results = tuple(map(new_handle, computed, entry.outs))
     mode = None
     if STATE.special:
         mode = LOCAL.mode
         if mode is not None:
-            mode.on_op(e.op, e.key, ts, outs)
-    if e.differentiable:
-        for t in ts:
-            if t._node is not None:
+            mode.on_op(entry.op, entry.key, tensors, results)
+    if entry.differentiable:
+        for tensor in tensors:
+            if tensor._node is not None:
                 if LOCAL.grad:
-                    _record_tape(e, ts, outs, mode)
+                    _record_tape(entry, tensors, results, mode)
                 break
-    if e.view and link:
-        link_view(outs[0], ts[0], e.op.name, (e.op, e.key))
-    return outs[0] if e.single else outs
+    if entry.view and link:
+        link_view(results[0], tensors[0], entry.op.name, (entry.op, entry.key))
+    return results[0] if entry.single else results
 
 
-def _snapshot(t: Any, mode: Any) -> Any:
+def _snapshot(tensor: Any, mode: Any) -> Any:
     """What the tape saves of a tensor:
     its value, or while a mode watches a handle that the mode knows."""
     if mode is None:
-        return t._v
-    s = new_handle(t._v, t._a)
-    mode.on_alias(s, t)
-    return s
+        return tensor._v
+    copied = new_handle(tensor._v, tensor._a)
+    mode.on_alias(copied, tensor)
+    return copied
 
 
-def _record_tape(e: Entry, ts: tuple[Any, ...], outs: tuple[Any, ...], mode: Any) -> None:
+def _record_tape(
+    entry: Entry, tensors: tuple[Any, ...], results: tuple[Any, ...], mode: Any
+) -> None:
     """Tape entry: (Entry, parent nodes, saved inputs, saved outputs); several outputs share it
     through (index, entry) pairs."""
     node = (
-        e,
-        tuple([t._node for t in ts]),
-        tuple([_snapshot(t, mode) if k else None for t, k in zip(ts, e.keep_in)]),
-        tuple([_snapshot(t, mode) for t in outs]) if e.keep_out else None,
+        entry,
+        tuple([t._node for t in tensors]),
+        tuple([_snapshot(t, mode) if k else None for t, k in zip(tensors, entry.keep_in)]),
+        tuple([_snapshot(t, mode) for t in results]) if entry.keep_out else None,
     )
-    if len(outs) == 1:
-        outs[0]._node = node
+    if len(results) == 1:
+        results[0]._node = node
         return
-    for i, t in enumerate(outs):
-        if dt.is_float(t._a.dtype):
-            t._node = (i, node)
+    for index, tensor in enumerate(results):
+        if dt.is_float(tensor._a.dtype):
+            tensor._node = (index, node)
 
 
-def bind(op: Op, *xs: Any, **params: Any) -> Any:
+def bind(op: Op, *inputs: Any, **params: Any) -> Any:
     """Apply an op to tensors (Python and NumPy values are converted); returns a tensor or a tuple.
 
     Raises ShapeError, DTypeError, DeviceError or IndexOutOfRange with the op's name in the message.
     """
-    key: Any = None
+    signature: Any = None
     try:
-        if len(xs) == 1:
-            key = op, *params.values(), xs[0]._a
-        elif len(xs) == 2:
-            key = op, *params.values(), xs[0]._a, xs[1]._a
+        if len(inputs) == 1:
+            signature = op, *params.values(), inputs[0]._a
+        elif len(inputs) == 2:
+            signature = op, *params.values(), inputs[0]._a, inputs[1]._a
         else:
-            key = op, *params.values(), *[x._a for x in xs]
-        e = _READY[key]
+            signature = op, *params.values(), *[x._a for x in inputs]
+        entry = _READY[signature]
     except (AttributeError, KeyError, TypeError):
-        e = None
-    return run(e, xs) if e is not None else _general(op, xs, params, key)
+        entry = None
+    return run(entry, inputs) if entry is not None else _general(op, inputs, params, signature)
 
 
 # calls that need no conversion: op, parameters in their order, input records
@@ -364,32 +372,32 @@ FAST.append(_READY)
 _READY_LIMIT = 1 << 14
 
 
-def _general(op: Op, xs: tuple[Any, ...], params: dict[str, Any], key: Any) -> Any:
-    """A call that may need conversions; one that does not is found by `key` from now on."""
-    entry, tensors = resolve(op, xs, params)
+def _general(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], signature: Any) -> Any:
+    """A call that may need conversions; one that does not is found by `signature` from now on."""
+    entry, tensors = resolve(op, inputs, params)
     if (
-        key is not None
-        and len(tensors) == len(xs)
+        signature is not None
+        and len(tensors) == len(inputs)
         and tuple(params) == op.params
-        and all(map(is_, tensors, xs))
+        and all(map(is_, tensors, inputs))
         and not has_zero(tuple(params.values()))
     ):
         if len(_READY) > _READY_LIMIT:
             _READY.clear()
-        _READY[key] = entry
+        _READY[signature] = entry
     return run(entry, tensors)
 
 
 def resolve(
-    op: Op, xs: tuple[Any, ...], params: dict[str, Any] | None = None
+    op: Op, inputs: tuple[Any, ...], params: dict[str, Any] | None = None
 ) -> tuple[Entry, tuple[Any, ...]]:
     """What an op call means: its entry, and its inputs as tensors of the right dtypes.
 
     The answer to every call that no fast table knows; those tables keep what it gave."""
     ordered = tuple([(name, params[name]) for name in op.params]) if params else ()
-    for x in xs:
-        if not isinstance(x, Handle):
-            xs = tuple(lifted(op, xs))
+    for value in inputs:
+        if not isinstance(value, Handle):
+            inputs = tuple(lifted(op, inputs))
             break
-    tensors = tuple(promoted(op, list(xs)))
+    tensors = tuple(promoted(op, list(inputs)))
     return entry_for(op, tuple([t._a for t in tensors]), ordered), tensors

@@ -52,49 +52,49 @@ _get, _set = _slot.__get__, _slot.__set__
 
 def busy_class(cls: type) -> type:
     """The class that marks busy handles of `cls`: the same layout, but `_v` waits for the value."""
-    kind = _KINDS.get(cls)
-    if kind is None:
+    busy_kind = _KINDS.get(cls)
+    if busy_kind is None:
         body = {
             "__slots__": (),
             "_v": property(_read, _write),
-            "__class__": property(lambda t: cls),
+            "__class__": property(lambda tensor: cls),
             "__module__": cls.__module__,
             "__qualname__": cls.__qualname__,
             "__doc__": cls.__doc__,
         }
-        kind = type(cls.__name__, (cls,), body)
-        _BUSY.add(kind)
-        kind = _KINDS.setdefault(cls, kind)
-    return kind
+        busy_kind = type(cls.__name__, (cls,), body)
+        _BUSY.add(busy_kind)
+        busy_kind = _KINDS.setdefault(cls, busy_kind)
+    return busy_kind
 
 
-def is_busy(t: Any) -> bool:
+def is_busy(tensor: Any) -> bool:
     """Whether a replay in another thread is making the next value of a handle."""
-    return type(t) in _BUSY
+    return type(tensor) in _BUSY
 
 
-def wait(t: Any) -> None:
+def wait(tensor: Any) -> None:
     """Return when the handle has a value; HybridError when the thread that owes it is gone."""
-    while type(t) in _BUSY:
+    while type(tensor) in _BUSY:
         if sys.is_finalizing():
             raise HybridError("a tensor is read after the thread that was writing it has ended")
         GATE[0] |= WANTED
         time.sleep(PAUSE)
 
 
-def _read(t: Any) -> Any:
+def _read(tensor: Any) -> Any:
     while True:
-        wait(t)
+        wait(tensor)
         try:
-            return _get(t)
+            return _get(tensor)
         except AttributeError:
-            if type(t) not in _BUSY:
+            if type(tensor) not in _BUSY:
                 raise
 
 
-def _write(t: Any, value: Any) -> None:
-    wait(t)
-    _set(t, value)
+def _write(tensor: Any, value: Any) -> None:
+    wait(tensor)
+    _set(tensor, value)
 
 
 def values_of(handles: Sequence[Any]) -> list[Any]:
@@ -116,10 +116,10 @@ def put_values(
     """Give all handles their values, records and tape nodes at once: one C call, in which no Python
     runs (`setattr` of a slot takes no other way)."""
     # dropped after all is written: finalisers see the new values
-    old = values_of(handles), [t._node for t in handles]
+    previous = values_of(handles), [t._node for t in handles]
     fields = [("_v", values), ("_a", avals)] + ([] if nodes is None else [("_node", nodes)])
     deque(chain(*[map(setattr, handles, repeat(k), new) for k, new in fields]), 0)
-    del old
+    del previous
 
 
 # ---- the gate

@@ -61,15 +61,15 @@ def current_mode() -> Any:
 # another thread nor a handler of a signal runs in between.
 def push_mode(mode: Any) -> Any:
     """Make `mode` the mode of this thread; returns the previous one for pop_mode."""
-    old = LOCAL.mode
-    STATE.special += (old is None) - (mode is None)
+    previous = LOCAL.mode
+    STATE.special += (previous is None) - (mode is None)
     LOCAL.mode = mode
-    return old
+    return previous
 
 
-def pop_mode(old: Any) -> None:
-    STATE.special += (LOCAL.mode is None) - (old is None)
-    LOCAL.mode = old
+def pop_mode(previous: Any) -> None:
+    STATE.special += (LOCAL.mode is None) - (previous is None)
+    LOCAL.mode = previous
 
 
 def grad_enabled() -> bool:
@@ -77,15 +77,15 @@ def grad_enabled() -> bool:
     return LOCAL.grad
 
 
-def set_grad(on: bool) -> bool:
+def set_grad(enabled: bool) -> bool:
     """Switch the tape of this thread; returns the old setting.
 
     What has to be switched back in a `finally` writes the two lines out: the start of a function
     is a place where a handler may raise."""
-    on, old = bool(on), LOCAL.grad
-    STATE.special += old - on
-    LOCAL.grad = on
-    return old
+    enabled, previous = bool(enabled), LOCAL.grad
+    STATE.special += previous - enabled
+    LOCAL.grad = enabled
+    return previous
 
 
 def renew() -> None:

@@ -48,17 +48,17 @@ class Entry:
         "used",
     )
 
-    def __init__(self, op: Op, params: dict[str, Any], ins: tuple[Aval, ...]) -> None:
-        self.op, self.params, self.ins = op, params, ins
+    def __init__(self, op: Op, params: dict[str, Any], inputs: tuple[Aval, ...]) -> None:
+        self.op, self.params, self.ins = op, params, inputs
         self.key = tuple(params.items())
         self.single, self.view = op.nout == 1, op.kind == "view"
         self.used = SIGNATURES.generation
-        self.outs = tuple(op.infer(*ins, **params))
+        self.outs = tuple(op.infer(*inputs, **params))
         self.out = self.outs[0]
-        dev = ins[0].device if ins else params.get("device", HOST)
-        self.kernel = backend_of(dev).kernel(op, params, ins, self.outs)
+        device = inputs[0].device if inputs else params.get("device", HOST)
+        self.kernel = backend_of(device).kernel(op, params, inputs, self.outs)
         every = "*" in op.keeps
-        self.keep_in = tuple(every or str(i) in op.keeps for i in range(len(ins)))
+        self.keep_in = tuple(every or str(i) in op.keeps for i in range(len(inputs)))
         self.keep_out = "out" in op.keeps
         self.differentiable = op.vjp is not NO_GRAD and any(dt.is_float(a.dtype) for a in self.outs)
 
@@ -92,9 +92,9 @@ class Signatures:
         for fast in FAST:
             fast.clear()
         for table in list(TABLES.values()):
-            for key, e in list(table.items()):
-                if e.used < self.generation:
-                    table.pop(key, None)
+            for signature, entry in list(table.items()):
+                if entry.used < self.generation:
+                    table.pop(signature, None)
         self.generation += 1
 
 
@@ -106,21 +106,21 @@ def has_zero(params: tuple[Any, ...]) -> bool:
     return any(type(v) is tuple and has_zero(v) or type(v) is float and v == 0 for v in params)
 
 
-def entry_for(op: Op, ins: tuple[Aval, ...], pkey: tuple[Any, ...]) -> Entry:
+def entry_for(op: Op, inputs: tuple[Aval, ...], ordered: tuple[Any, ...]) -> Entry:
     """The entry of a signature; made on first use."""
     table = TABLES.setdefault(op, {})
-    key = (param_key(pkey) if has_zero(pkey) else pkey, ins)
-    e = table.get(key)
-    if e is None:
-        dev = ins[0].device if ins else None
-        for a in ins:
-            if a.device is not dev:
+    signature = (param_key(ordered) if has_zero(ordered) else ordered, inputs)
+    entry = table.get(signature)
+    if entry is None:
+        device = inputs[0].device if inputs else None
+        for aval in inputs:
+            if aval.device is not device:
                 raise DeviceError(
-                    f"{op.name}: tensors on {dev} and {a.device}; move one with .to(device)"
+                    f"{op.name}: tensors on {device} and {aval.device}; move one with .to(device)"
                 )
         with plain_floats():  # kernels hold constants that are computed here
-            e = Entry(op, dict(pkey), ins)
-        table[key] = e
+            entry = Entry(op, dict(ordered), inputs)
+        table[signature] = entry
         SIGNATURES.made()
-    e.used = SIGNATURES.generation
-    return e
+    entry.used = SIGNATURES.generation
+    return entry

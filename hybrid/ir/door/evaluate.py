@@ -29,15 +29,15 @@ Kernel = Callable[[Node, Sequence[Any]], Sequence[Any]]
 
 def _last_uses(graph: Graph) -> dict[int, list[Value]]:
     last: dict[Value, int] = {}
-    for k, n in enumerate(graph.nodes):
-        for v in (*n.inputs, *n.outputs):
-            last[v] = k
+    for number, node in enumerate(graph.nodes):
+        for value in (*node.inputs, *node.outputs):
+            last[value] = number
     kept = set(graph.outputs)
-    out: dict[int, list[Value]] = {}
-    for v, k in last.items():
-        if v not in kept:
-            out.setdefault(k, []).append(v)
-    return out
+    released: dict[int, list[Value]] = {}
+    for value, number in last.items():
+        if value not in kept:
+            released.setdefault(number, []).append(value)
+    return released
 
 
 def _data(literal: Const) -> np.ndarray:
@@ -54,23 +54,26 @@ def evaluate(
     `literal` gives the value of a literal (default: its host array)."""
     if len(inputs) != len(graph.inputs):
         raise GraphError(f"{len(inputs)} values for {len(graph.inputs)} graph inputs")
-    env: dict[Value, Any] = dict(zip(graph.inputs, inputs))
+    values: dict[Value, Any] = dict(zip(graph.inputs, inputs))
     dead = _last_uses(graph)
-    for k, n in enumerate(graph.nodes):
-        got = kernel(n, [literal(v) if isinstance(v, Const) else env[v] for v in n.inputs])
-        if len(got) != len(n.outputs):
-            raise GraphError(f"{n.op.name} gave {len(got)} results, {len(n.outputs)} expected")
-        env.update(zip(n.outputs, got))
-        for v in dead.get(k, ()):
-            env.pop(v, None)
-    return [literal(v) if isinstance(v, Const) else env[v] for v in graph.outputs]
+    for number, node in enumerate(graph.nodes):
+        given = [literal(v) if isinstance(v, Const) else values[v] for v in node.inputs]
+        results = kernel(node, given)
+        if len(results) != len(node.outputs):
+            raise GraphError(
+                f"{node.op.name} gave {len(results)} results, {len(node.outputs)} expected"
+            )
+        values.update(zip(node.outputs, results))
+        for value in dead.get(number, ()):
+            values.pop(value, None)
+    return [literal(v) if isinstance(v, Const) else values[v] for v in graph.outputs]
 
 
 def eager_kernel(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
     """The results of one node from the kernels of eager mode."""
-    key = tuple([(k, node.params[k]) for k in node.op.params if k in node.params])
-    got = entry_for(node.op, tuple([v.aval for v in node.inputs]), key).kernel(*values)
-    return (got,) if len(node.outputs) == 1 else tuple(got)
+    ordered = tuple([(k, node.params[k]) for k in node.op.params if k in node.params])
+    results = entry_for(node.op, tuple([v.aval for v in node.inputs]), ordered).kernel(*values)
+    return (results,) if len(node.outputs) == 1 else tuple(results)
 
 
 def host_kernel(node: Node, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

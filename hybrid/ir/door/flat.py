@@ -76,10 +76,10 @@ def function_of(op: Op) -> Callable[..., Any]:
     """
     if op.kind != "map" or op.nin not in (1, 2) or op.nout != 1 or op.params or op.check:
 
-        def function(*xs: Any, **params: Any) -> Any:
-            if op.nin is not None and len(xs) != op.nin:
-                raise TypeError(f"{op.name} takes {op.nin} tensors, not {len(xs)}")
-            return bind(op, *xs, **params)
+        def function(*inputs: Any, **params: Any) -> Any:
+            if op.nin is not None and len(inputs) != op.nin:
+                raise TypeError(f"{op.name} takes {op.nin} tensors, not {len(inputs)}")
+            return bind(op, *inputs, **params)
     else:
         function = _flat(op)
     function.__name__ = function.__qualname__ = op.name
@@ -104,24 +104,26 @@ class _Tables:
         self.scalars: dict[Any, tuple[Entry, Any]] = {}
         FAST.extend((self.same, self.pairs, self.scalars))
 
-    def learn(self, entry: Entry, xs: tuple[Any, ...], tensors: tuple[Any, ...]) -> None:
-        """Keep what a call of `xs` meant, if the same call means it again."""
-        if len(xs) == 2 and type(xs[1]) in _NUMBERS:
-            self._learn_number(entry, *xs, tensors)
-        elif all(map(is_, xs, tensors)):
+    def learn(self, entry: Entry, inputs: tuple[Any, ...], tensors: tuple[Any, ...]) -> None:
+        """Keep what a call of `inputs` meant, if the same call means it again."""
+        if len(inputs) == 2 and type(inputs[1]) in _NUMBERS:
+            self._learn_number(entry, *inputs, tensors)
+        elif all(map(is_, inputs, tensors)):
             first, *others = entry.ins
             if others and others[0] is not first:
                 _bounded(self.pairs)[entry.ins] = entry
             else:
                 _bounded(self.same)[first] = entry
 
-    def _learn_number(self, entry: Entry, x: Any, number: Any, tensors: tuple[Any, ...]) -> None:
+    def _learn_number(
+        self, entry: Entry, tensor: Any, number: Any, tensors: tuple[Any, ...]
+    ) -> None:
         """The number is part of the key, so 0.0 (equal to -0.0) is not kept; neither is a call
         that converts the tensor."""
-        known = tensors[0] is x and constant_of(tensors[1]) is not None
+        known = tensors[0] is tensor and constant_of(tensors[1]) is not None
         if known and not (number == 0 and type(number) is float):
-            key = type(number), number, x._a
-            _bounded(self.scalars)[key] = (entry, tensors[1]._v)
+            signature = type(number), number, tensor._a
+            _bounded(self.scalars)[signature] = (entry, tensors[1]._v)
 
 
 def _bounded(table: dict[Any, Any]) -> dict[Any, Any]:
@@ -133,30 +135,30 @@ def _bounded(table: dict[Any, Any]) -> dict[Any, Any]:
 def _learner(op: Op, accept: Accept | None, tables: _Tables) -> Callable[..., Any]:
     """What a flat function does with calls that its tables do not know; it fills the tables."""
 
-    def first(*xs: Any) -> Any:
+    def first(*inputs: Any) -> Any:
         """Find out what the call means, run that, then remember it."""
-        entry, tensors = resolve(op, xs if accept is None else accept(*xs))
-        out = run(entry, tensors)
+        entry, tensors = resolve(op, inputs if accept is None else accept(*inputs))
+        result = run(entry, tensors)
         if not STATE.special:
-            tables.learn(entry, xs, tensors)
-        return out
+            tables.learn(entry, inputs, tensors)
+        return result
 
     return first
 
 
 def _flat(op: Op, accept: Accept | None = None) -> Callable[..., Any]:
-    tables, keep = _Tables(), op.keeps
+    tables, saved = _Tables(), op.keeps
     code = _template(
-        op.nin == 2, "0" in keep or "*" in keep, "1" in keep or "*" in keep, "out" in keep
+        op.nin == 2, "0" in saved or "*" in saved, "1" in saved or "*" in saved, "out" in saved
     )
 
-    def general(*xs: Any) -> Any:
-        return bind(op, *(xs if accept is None else accept(*xs)))
+    def general(*inputs: Any) -> Any:
+        return bind(op, *(inputs if accept is None else accept(*inputs)))
 
     door = shielded(op.name, general)
     space: dict[str, Any] = {
         "STATE": STATE,
-        "slow": lambda op, xs: door(*xs),
+        "slow": lambda op, inputs: door(*inputs),
         "OP": op,
         "same": tables.same,
         "table": tables.pairs,

@@ -46,154 +46,160 @@ class Data(NamedTuple):
     huge: bool = False
 
 
-def is_number(x: Any) -> bool:
-    """Whether x is a Python number; numpy.float64 is none, though it derives from float."""
-    return isinstance(x, _NUMBERS) and not isinstance(x, np.generic)
+def is_number(given: Any) -> bool:
+    """Whether a value is a Python number; numpy.float64 is none, though it derives from float."""
+    return isinstance(given, _NUMBERS) and not isinstance(given, np.generic)
 
 
-def listed(x: Any) -> Any:
+def listed(given: Any) -> Any:
     """A sequence that is no buffer (range, deque, ...) as a list; anything else as it is."""
-    if isinstance(x, (list, tuple, Handle, np.ndarray, np.generic, str, bytes, *_NUMBERS)):
-        return x
-    if isinstance(x, (Sequence, deque)) and not hasattr(x, "__array__") and not _has_buffer(x):
-        return list(x)
-    return x
+    if isinstance(given, (list, tuple, Handle, np.ndarray, np.generic, str, bytes, *_NUMBERS)):
+        return given
+    if (
+        isinstance(given, (Sequence, deque))
+        and not hasattr(given, "__array__")
+        and not _has_buffer(given)
+    ):
+        return list(given)
+    return given
 
 
-def _has_buffer(x: Any) -> bool:
+def _has_buffer(given: Any) -> bool:
     try:
-        memoryview(x)
+        memoryview(given)
     except TypeError:
         return False
     return True
 
 
-def holds_tensors(x: Any, depth: int = 0) -> bool:
+def holds_tensors(given: Any, depth: int = 0) -> bool:
     """Whether a nested sequence holds a tensor; ShapeError for one nested beyond 64 levels."""
-    if not isinstance(x, (list, tuple)):
-        return isinstance(x, Handle)
+    if not isinstance(given, (list, tuple)):
+        return isinstance(given, Handle)
     if depth > _DEEPEST:
         raise ShapeError(f"a sequence is nested more than {_DEEPEST} levels deep")
-    kinds = set(map(type, x))
+    kinds = set(map(type, given))
     if kinds <= _EXACT:
         return False
-    return any(holds_tensors(v, depth + 1) for v in x)
+    return any(holds_tensors(v, depth + 1) for v in given)
 
 
-def leaves(x: Any) -> Iterator[Any]:
+def leaves(given: Any) -> Iterator[Any]:
     """The elements of nested lists and tuples; of many scalars of one type one stands for all."""
-    if not isinstance(x, (list, tuple)):
-        yield x
+    if not isinstance(given, (list, tuple)):
+        yield given
         return
-    kinds = set(map(type, x))
+    kinds = set(map(type, given))
     if all(issubclass(kind, (np.generic, *_NUMBERS)) for kind in kinds):
-        yield from {type(v): v for v in x}.values()
+        yield from {type(v): v for v in given}.values()
         return
-    for v in x:
-        yield from leaves(v)
+    for item in given:
+        yield from leaves(item)
 
 
-def data_of(x: Any) -> Data:
+def data_of(given: Any) -> Data:
     """Real numbers from anything that NumPy takes; raises DTypeError for other data, ShapeError
     for ragged sequences, OverflowError for integers beyond 64 bits."""
-    x = listed(x)
-    if isinstance(x, (list, tuple)):
-        return _sequence(x)
-    _whole(x)
-    if is_number(x):
-        return _numbers(x, not isinstance(x, float))
-    if not hasattr(x, "__array__") and hasattr(x, "__dlpack__"):
-        return Data(np.from_dlpack(x), False)
-    return Data(_checked(np.asarray(x), x), False)
+    given = listed(given)
+    if isinstance(given, (list, tuple)):
+        return _sequence(given)
+    _whole(given)
+    if is_number(given):
+        return _numbers(given, not isinstance(given, float))
+    if not hasattr(given, "__array__") and hasattr(given, "__dlpack__"):
+        return Data(np.from_dlpack(given), False)
+    return Data(_checked(np.asarray(given), given), False)
 
 
-def _whole(x: Any) -> None:
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+def _whole(given: Any) -> None:
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise DTypeError("a masked array has no value at its masked elements; use .filled(value)")
 
 
-def _sequence(x: Any) -> Data:
-    holds_tensors(x)
-    parts = list(leaves(x))
+def _sequence(given: Any) -> Data:
+    holds_tensors(given)
+    parts = list(leaves(given))
     strong = [v for v in parts if not is_number(v)]
     try:
         if not strong:
-            return _numbers(x, not any(isinstance(v, float) for v in parts))
-        array = np.array(x)
+            return _numbers(given, not any(isinstance(v, float) for v in parts))
+        array = np.array(given)
         if array.dtype.kind == "O":  # halves beside Python numbers
             strong = [data_of(v) for v in strong]
-            array = np.array(x, np.float64)
+            array = np.array(given, np.float64)
     except ValueError:
         raise ShapeError("the nested sequences do not have one shape, or nest too deeply") from None
-    for v in strong:
-        _whole(v)
-    return Data(_mixed(_checked(array, x), strong), False)
+    for item in strong:
+        _whole(item)
+    return Data(_mixed(_checked(array, given), strong), False)
 
 
-def _numbers(x: Any, whole: bool) -> Data:
+def _numbers(given: Any, whole: bool) -> Data:
     """Python numbers; `whole`: of integers only, which NumPy reads as floats beyond 63 bits."""
-    array = np.array(x)
+    array = np.array(given)
     if not array.size or array.dtype.kind == ("i" if whole else "f") or array.dtype.kind == "b":
         return Data(array, True)
     if whole:
         try:
-            return Data(np.array(x, np.uint64), True)
+            return Data(np.array(given, np.uint64), True)
         except OverflowError:
             pass
     try:
-        return Data(np.array(x, np.float64), True, whole)
+        return Data(np.array(given, np.float64), True, whole)
     except OverflowError:
         raise OverflowError("a Python integer does not fit float64") from None
 
 
 def _mixed(array: np.ndarray, strong: list[Any]) -> np.ndarray:
     """A sequence with NumPy data in it, in the common dtype by hybrid's promotion."""
-    own = dt.canonical(array.dtype)
+    native = dt.canonical(array.dtype)
     arrays = [v.array if isinstance(v, Data) else v for v in strong]
     found = {a.dtype if isinstance(a, (np.ndarray, np.generic)) else None for a in arrays}
     if None in found:
         found = {data_of(a).array.dtype for a in arrays}
-    d = reduce(dt.promote, [dt.canonical(f) for f in found])
-    d = dtype_of(Data(array, True), d)
-    if dt.is_int(d) and dt.is_int(own) and not _fits(array, d):
+    dtype = reduce(dt.promote, [dt.canonical(f) for f in found])
+    dtype = dtype_of(Data(array, True), dtype)
+    if dt.is_int(dtype) and dt.is_int(native) and not _fits(array, dtype):
         return array
-    return stored(array, d)
+    return stored(array, dtype)
 
 
-def _fits(a: np.ndarray, d: np.dtype) -> bool:
-    return all(dt.can_hold(d, int(v)) for v in (a.min(), a.max())) if a.size else True
+def _fits(array: np.ndarray, dtype: np.dtype) -> bool:
+    return (
+        all(dt.can_hold(dtype, int(v)) for v in (array.min(), array.max())) if array.size else True
+    )
 
 
-def _checked(array: np.ndarray, x: Any) -> np.ndarray:
+def _checked(array: np.ndarray, given: Any) -> np.ndarray:
     """The array, or the error for what is no array of real numbers."""
     if array.dtype.kind in "biuf" or array.dtype == dt.bfloat16:
         return array
     hint = ""
     if array.dtype.kind == "c":
         hint = "; keep the real and the imaginary part in two tensors"
-    elif hasattr(x, "__iter__") and not hasattr(x, "__getitem__"):
-        hint = f"; make a list of the {type(x).__name__} first"
+    elif hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
+        hint = f"; make a list of the {type(given).__name__} first"
     raise DTypeError(
-        f"{type(x).__name__} is not supported here: it is no tensor and no array of real numbers "
-        f"(NumPy makes {array.dtype} of it){hint}"
+        f"{type(given).__name__} is not supported here: it is no tensor and no array of real "
+        f"numbers (NumPy makes {array.dtype} of it){hint}"
     )
 
 
-def number_dtype(x: Any) -> np.dtype:
+def number_dtype(given: Any) -> np.dtype:
     """The dtype of a Python number without a partner."""
-    if isinstance(x, bool):
+    if isinstance(given, bool):
         return dt.bool_
-    if isinstance(x, float):
+    if isinstance(given, float):
         return dt.default_float
-    unsigned = x > np.iinfo(dt.default_int).max and dt.can_hold(dt.uint64, x)
+    unsigned = given > np.iinfo(dt.default_int).max and dt.can_hold(dt.uint64, given)
     return dt.uint64 if unsigned else dt.default_int
 
 
-def shown(x: Any) -> str:
+def shown(given: Any) -> str:
     """A Python number in an error message."""
-    if isinstance(x, int) and x.bit_length() > 128:
-        return f"Python integer of {x.bit_length()} bits"
-    return f"Python {'float' if isinstance(x, float) else 'integer'} {x}"
+    if isinstance(given, int) and given.bit_length() > 128:
+        return f"Python integer of {given.bit_length()} bits"
+    return f"Python {'float' if isinstance(given, float) else 'integer'} {given}"
 
 
 def dtype_of(data: Data, partner: np.dtype | None = None) -> np.dtype:
@@ -202,64 +208,68 @@ def dtype_of(data: Data, partner: np.dtype | None = None) -> np.dtype:
     >>> dtype_of(data_of([1, 2.5])).name, dtype_of(data_of([1, 2.5]), dt.float64).name
     ('float32', 'float64')
     """
-    own = dt.canonical(data.array.dtype)
+    native = dt.canonical(data.array.dtype)
     if not data.weak:
-        return own
+        return native
     if data.huge and (partner is None or not dt.is_float(partner)):
         raise OverflowError("an integer does not fit int64 or uint64; write it as a float")
     if partner is None:
-        return dt.default_float if dt.is_float(own) else own
-    if not data.array.size or own is dt.bool_:
+        return dt.default_float if dt.is_float(native) else native
+    if not data.array.size or native is dt.bool_:
         return partner
-    if dt.is_float(own):
+    if dt.is_float(native):
         return partner if dt.is_float(partner) else dt.default_float
     return dt.default_int if partner is dt.bool_ else partner
 
 
-def rounded(a: np.ndarray, d: np.dtype) -> np.ndarray:
-    """A fresh array of dtype d by the rules of the conversion op: floats round to nearest once,
+def rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """A fresh array of a dtype by the rules of the conversion op: floats round to nearest once,
     floats to integers truncate and saturate (NaN is 0), integers wrap."""
     with plain_floats():
-        if a.dtype.kind not in "biu" and dt.is_int(d):
-            return _saturated(a.astype(np.float64), d)
-        if d is dt.bfloat16 and a.dtype == np.float64:
-            a = _to_odd(a)
-        elif a.dtype.kind in "iu" and dt.is_half(d):
-            a = a.astype(np.float32)
-        return np.array(a, dtype=d, order="C", copy=True)
+        if array.dtype.kind not in "biu" and dt.is_int(dtype):
+            return _saturated(array.astype(np.float64), dtype)
+        if dtype is dt.bfloat16 and array.dtype == np.float64:
+            array = _to_odd(array)
+        elif array.dtype.kind in "iu" and dt.is_half(dtype):
+            array = array.astype(np.float32)
+        return np.array(array, dtype=dtype, order="C", copy=True)
 
 
-def _to_odd(a: np.ndarray) -> np.ndarray:
+def _to_odd(array: np.ndarray) -> np.ndarray:
     """float64 to float32 rounded to odd, so that rounding to bfloat16 afterwards rounds once."""
-    near = np.array(a, np.float32, order="C")
+    near = np.array(array, np.float32, order="C")
     back, bits = near.astype(np.float64), near.view(np.uint32)
-    below = np.where(np.abs(back) > np.abs(a), bits - np.uint32(1), bits)
-    odd = np.asarray(below | np.uint32(1)).view(np.float32)
-    return np.where((back == a) | (a != a), near, odd)
+    below = np.where(np.abs(back) > np.abs(array), bits - np.uint32(1), bits)
+    rounded_odd = np.asarray(below | np.uint32(1)).view(np.float32)
+    return np.where((back == array) | (array != array), near, rounded_odd)
 
 
-def _saturated(w: np.ndarray, d: np.dtype) -> np.ndarray:
-    info = np.iinfo(d)
-    low, high = w <= info.min, w >= float(info.max)
-    inside = np.where(np.isnan(w) | low | high, 0.0, np.trunc(w)).astype(d)
-    ends = np.where(low, np.array(info.min, d), np.array(info.max, d))
-    return np.array(np.where(low | high, ends, inside), d)
+def _saturated(wide: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    limits = np.iinfo(dtype)
+    too_low, too_high = wide <= limits.min, wide >= float(limits.max)
+    inside = np.where(np.isnan(wide) | too_low | too_high, 0.0, np.trunc(wide)).astype(dtype)
+    ends = np.where(too_low, np.array(limits.min, dtype), np.array(limits.max, dtype))
+    return np.array(np.where(too_low | too_high, ends, inside), dtype)
 
 
-def stored(a: np.ndarray, d: np.dtype) -> np.ndarray:
+def stored(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """`rounded` for Python numbers: integers round to a half type once, and a number out of the
     range of an integer dtype (NaN and infinities too) raises OverflowError."""
-    if a.dtype.kind in "iu":
-        if dt.is_int(d) and not _fits(a, d):
-            worst = next(v for v in (int(a.min()), int(a.max())) if not dt.can_hold(d, v))
-            raise OverflowError(f"{shown(worst)} does not fit {d.name}")
+    if array.dtype.kind in "iu":
+        if dt.is_int(dtype) and not _fits(array, dtype):
+            worst = next(
+                v for v in (int(array.min()), int(array.max())) if not dt.can_hold(dtype, v)
+            )
+            raise OverflowError(f"{shown(worst)} does not fit {dtype.name}")
         with plain_floats():
-            a = a.astype(np.float64) if dt.is_half(d) else a
-    elif a.dtype.kind == "f" and dt.is_int(d):
-        info = np.iinfo(d)
+            array = array.astype(np.float64) if dt.is_half(dtype) else array
+    elif array.dtype.kind == "f" and dt.is_int(dtype):
+        limits = np.iinfo(dtype)
         with plain_floats():
-            whole = np.trunc(a)
-            inside = (whole >= float(info.min)) & (whole < 2.0 ** (info.bits - (info.min < 0)))
+            whole = np.trunc(array)
+            inside = (whole >= float(limits.min)) & (
+                whole < 2.0 ** (limits.bits - (limits.min < 0))
+            )
         if not inside.all():
-            raise OverflowError(f"{shown(float(a[~inside][0]))} does not fit {d.name}")
-    return rounded(a, d)
+            raise OverflowError(f"{shown(float(array[~inside][0]))} does not fit {dtype.name}")
+    return rounded(array, dtype)

@@ -29,10 +29,10 @@ _PROTOCOL = frozenset(_METHODS.split())
 
 def _traceback(error: BaseException) -> list[tuple[CodeType, int]]:
     """(code, instruction) of every frame below the guard, outermost first."""
-    found, tb = [], error.__traceback__
-    while tb is not None:
-        found.append((tb.tb_frame.f_code, tb.tb_lasti))
-        tb = tb.tb_next
+    found, trace = [], error.__traceback__
+    while trace is not None:
+        found.append((trace.tb_frame.f_code, trace.tb_lasti))
+        trace = trace.tb_next
     return found[1:]
 
 
@@ -40,10 +40,10 @@ def _planned(error: BaseException, frames: list[tuple[CodeType, int]]) -> bool:
     """Whether a `raise` statement of hybrid's own, not C code and not NumPy, made the error."""
     if not frames or not isinstance(error, (*_PLANNED, NotImplementedError, MemoryError)):
         return False
-    code, at = frames[-1]
+    code, offset = frames[-1]
     if users_code(code.co_filename) or "numpy" in code.co_filename:
         return False
-    return code.co_code[at] == _RAISE
+    return code.co_code[offset] == _RAISE
 
 
 def clear_error(
@@ -106,10 +106,10 @@ def _template(spec: tuple[tuple[str, int, bool], ...]) -> CodeType:
     compiled once per list."""
     head, call, held, refuse = [], [], [], []
     kinds = [kind for _, kind, _ in spec]
-    for k, (name, kind, default) in enumerate(spec):
-        if k and kinds[k - 1] == _KINDS.POSITIONAL_ONLY != kind:
+    for number, (name, kind, default) in enumerate(spec):
+        if number and kinds[number - 1] == _KINDS.POSITIONAL_ONLY != kind:
             head.append("/")
-        if kind == _KINDS.KEYWORD_ONLY and kinds.index(kind) == k:
+        if kind == _KINDS.KEYWORD_ONLY and kinds.index(kind) == number:
             head += ["*"] if _KINDS.VAR_POSITIONAL not in kinds else []
         star = _STAR.get(kind, "")
         needed = kind == _KINDS.POSITIONAL_OR_KEYWORD and not default and name != "self"
@@ -129,17 +129,17 @@ def _template(spec: tuple[tuple[str, int, bool], ...]) -> CodeType:
         call=", ".join(call),
         names=f"{{{', '.join(held)}}}",
     )
-    made = compile(text, "<hybrid>", "exec")
-    return next(c for c in made.co_consts if isinstance(c, CodeType))
+    compiled = compile(text, "<hybrid>", "exec")
+    return next(c for c in compiled.co_consts if isinstance(c, CodeType))
 
 
 class _Skin:
     """What a guarded function does when a call is not as it should be."""
 
-    def __init__(self, f: Any, name: str) -> None:
-        self.f, self.name = f, name
-        self.parameters = list(inspect.signature(f).parameters.values())
-        self.annotations = getattr(f, "__annotations__", {})
+    def __init__(self, function: Any, name: str) -> None:
+        self.f, self.name = function, name
+        self.parameters = list(inspect.signature(function).parameters.values())
+        self.annotations = getattr(function, "__annotations__", {})
         self.defaults = {p.name: p.default for p in self.parameters if p.default is not p.empty}
 
     def clear(self, error: Exception, given: Mapping[str, Any]) -> Exception | None:
@@ -175,20 +175,22 @@ class _Skin:
     guard: Any = None
 
 
-def guarded(f: Any, name: str, module: str) -> Any:
-    """f under a skin: the same signature, results and errors of its own, and a clear error where
-    one would come from the inside or a keyword is spelt as elsewhere."""
-    skin = _Skin(f, name)
+def guarded(function: Any, name: str, module: str) -> Any:
+    """A function under a skin: the same signature, results and errors of its own, and a clear error
+    where one would come from the inside or a keyword is spelt as elsewhere."""
+    skin = _Skin(function, name)
     spec = tuple((p.name, int(p.kind), p.default is not p.empty) for p in skin.parameters)
-    code = _template(spec).replace(
-        co_name=name, co_qualname=getattr(f, "__qualname__", name), co_filename=f"<hybrid {name}>"
+    template = _template(spec).replace(
+        co_name=name,
+        co_qualname=getattr(function, "__qualname__", name),
+        co_filename=f"<hybrid {name}>",
     )
-    space = {"_inner": f, "_clear": skin.clear, "_other": skin.other, "_missing": _MISSING}
-    made = skin.guard = FunctionType(code, space | {"__name__": module}, name)
-    made.__dict__.update(f.__dict__)
-    made.__dict__["__wrapped__"] = f
-    made.__doc__, made.__module__ = f.__doc__, module
-    made.__annotations__ = dict(skin.annotations)
+    space = {"_inner": function, "_clear": skin.clear, "_other": skin.other, "_missing": _MISSING}
+    guard = skin.guard = FunctionType(template, space | {"__name__": module}, name)
+    guard.__dict__.update(function.__dict__)
+    guard.__dict__["__wrapped__"] = function
+    guard.__doc__, guard.__module__ = function.__doc__, module
+    guard.__annotations__ = dict(skin.annotations)
     given = [_MISSING if p.default is p.empty else p.default for p in skin.parameters]
     ordered = [
         v
@@ -197,47 +199,49 @@ def guarded(f: Any, name: str, module: str) -> Any:
         and p.name != "self"
         or (p.kind is p.POSITIONAL_ONLY and v is not _MISSING)
     ]
-    made.__defaults__ = tuple(ordered)
+    guard.__defaults__ = tuple(ordered)
     keywords = {
         p.name: v
         for p, v in zip(skin.parameters, given)
         if p.kind is p.KEYWORD_ONLY and v is not _MISSING
     }
-    made.__kwdefaults__ = keywords or None  # as plain functions have it
-    return made
+    guard.__kwdefaults__ = keywords or None  # as plain functions have it
+    return guard
 
 
 def guard_methods(cls: type, prefix: str = "", skip: frozenset[str] = frozenset()) -> None:
     """Put the methods that a class defines under the skin: public ones and `__init__`."""
-    for name, f in list(vars(cls).items()):
+    for name, function in list(vars(cls).items()):
         public = not name.startswith("_") or name in _PROTOCOL
-        if not public or name in skip or not isinstance(f, FunctionType):
+        if not public or name in skip or not isinstance(function, FunctionType):
             continue
-        ours = f.__code__.co_filename.startswith("<hybrid")
-        if ours or f.__code__.co_flags & inspect.CO_GENERATOR:
+        ours = function.__code__.co_filename.startswith("<hybrid")
+        if ours or function.__code__.co_flags & inspect.CO_GENERATOR:
             continue
         shown = cls.__name__ if name == "__init__" else f"{prefix or cls.__name__}.{name}"
-        made = guarded(f, shown, f.__module__)
-        made.__name__, made.__qualname__ = name, f.__qualname__
-        setattr(cls, name, made)
+        guard = guarded(function, shown, function.__module__)
+        guard.__name__, guard.__qualname__ = name, function.__qualname__
+        setattr(cls, name, guard)
 
 
 def guard_all(space: dict[str, Any], names: Iterable[str], module: str) -> None:
     """Put the public functions of a namespace under the skin (flat functions have their own)."""
     for name in names:
-        f = space.get(name)
-        if isinstance(f, FunctionType) and not f.__code__.co_filename.startswith("<hybrid"):
-            space[name] = guarded(f, name, module)
+        function = space.get(name)
+        if isinstance(function, FunctionType) and not function.__code__.co_filename.startswith(
+            "<hybrid"
+        ):
+            space[name] = guarded(function, name, module)
 
 
-def shielded(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
-    """f(*tensors) under the skin, for the general door of a flat function."""
+def shielded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """function(*tensors) under the skin, for the general door of a flat function."""
 
-    def shield(*xs: Any) -> Any:
+    def shield(*inputs: Any) -> Any:
         try:
-            return f(*xs)
+            return function(*inputs)
         except Exception as error:
-            given = dict(zip(("x", "y", "z"), xs))
+            given = dict(zip(("x", "y", "z"), inputs))
             problem = clear_error(name, error, given, {}, {})
             if problem is None:
                 raise

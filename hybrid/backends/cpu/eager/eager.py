@@ -276,7 +276,7 @@ def used_operands(program: Program | None) -> set[int]:
 
 
 def _fit(array: np.ndarray, gathered: bool) -> np.ndarray:
-    """x, or a contiguous copy where a kernel cannot walk it."""
+    """The array, or a contiguous copy where a kernel cannot walk it."""
     if gathered or any(s % array.itemsize for s in array.strides):
         return np.ascontiguousarray(array)
     return array

@@ -108,7 +108,7 @@ class _Loop:
         return where, code.once(f"select i1 {self.fixed[operand]}, i64 0, i64 -1")
 
     def copy(self, operand: int, start: str, extent: str, out: bool) -> None:
-        """Move m elements between an operand and its buffer."""
+        """Move `extent` elements between an operand and its buffer."""
         code, stored = self.code, self.mems[operand]
 
         def move(j: str, _: list[str]) -> list[str]:

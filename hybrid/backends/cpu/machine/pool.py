@@ -77,7 +77,7 @@ class Pool:
         return (ctypes.c_int64 if wide else ctypes.c_int32).from_address(self.ctl + CTL[name]).value
 
     def resize(self, threads: int) -> None:
-        """Let n threads (the caller and n - 1 workers) run each step; workers start when needed."""
+        """Let that many threads, the caller included, run each step; workers start when needed."""
         self._set_limit(self.ctl, min(threads - 1, MAX_WORKERS))
 
     def threads(self) -> int:
@@ -118,7 +118,7 @@ os.register_at_fork(after_in_child=_in_child)
 
 
 def set_num_threads(threads: int) -> None:
-    """Use n threads from now on, the calling one included."""
+    """Use that many threads from now on, the calling one included."""
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ValueError(f"the number of threads must be a positive int, not {threads!r}")
     if threads > MAX_WORKERS + 1:
@@ -135,7 +135,7 @@ def get_num_threads() -> int:
 
 @contextmanager
 def num_threads(threads: int) -> Iterator[None]:
-    """Use n threads inside the block (in the whole process, not only in this Python thread).
+    """Use that many threads inside the block, in the whole process, not only in this Python thread.
 
     >>> with num_threads(1):
     ...     get_num_threads()

@@ -59,8 +59,8 @@ class Objects:
         self._class_version = _class_version_offset()
 
     # ---- containers and C objects
-    def kind(self, obj: Any) -> int:
-        return id(obj) + self._known.type
+    def kind(self, instance: Any) -> int:
+        return id(instance) + self._known.type
 
     def cell(self, cell: Any) -> int:
         return id(cell) + self._known.cell_contents
@@ -77,17 +77,17 @@ class Objects:
         place = index if index >= 0 else index + len(items)
         return id(items) + self._known.tuple_items + 8 * place
 
-    def member(self, obj: Any, field: Any) -> int:
-        if issubclass(type(obj), types.FunctionType) and field in FUNCTION:
-            return id(obj) + FUNCTION[field]
+    def member(self, instance: Any, field: Any) -> int:
+        if issubclass(type(instance), types.FunctionType) and field in FUNCTION:
+            return id(instance) + FUNCTION[field]
         if field not in MEMBER:
             raise Unreadable
-        return id(obj) + MEMBER[field]
+        return id(instance) + MEMBER[field]
 
     # ---- classes and instances
-    def instance_dict(self, obj: Any, names: dict[Any, Any]) -> int:
-        offset = type(obj).__dictoffset__
-        address = id(obj) + (offset if offset > 0 else MANAGED_DICT)
+    def instance_dict(self, instance: Any, names: dict[Any, Any]) -> int:
+        offset = type(instance).__dictoffset__
+        address = id(instance) + (offset if offset > 0 else MANAGED_DICT)
         if word_at(address) != id(names):
             raise Unreadable
         return address
@@ -111,19 +111,23 @@ class Objects:
         return [(id(names) + DICT_USED, size)]
 
     def dict_value(
-        self, names: dict[Any, Any], key: Any, near: int, same: Same
+        self, names: dict[Any, Any], wanted: Any, guess: int, same: Same
     ) -> tuple[Pairs, int]:
-        found = _entry(names, key, near, same)
+        found = _entry(names, wanted, guess, same)
         if found is None or type(names).__basicsize__ < DICT_VALUES + 8:
             raise Unreadable
-        index, at = found
-        return [*_tables(names), (at, word_at(at))], _value_address(names, index, at)
+        index, address = found
+        return [*_tables(names), (address, word_at(address))], _value_address(names, index, address)
 
-    def dict_absent(self, names: dict[Any, Any], key: Any, near: int, same: Same) -> Pairs:
-        found = _entry(names, key, near, same)
+    def dict_absent(self, names: dict[Any, Any], wanted: Any, guess: int, same: Same) -> Pairs:
+        found = _entry(names, wanted, guess, same)
         if found is not None:  # a key without a value, in a table that instances share
-            index, at = found
-            return [*_tables(names), (at, word_at(at)), (_value_address(names, index, at), 0)]
+            index, address = found
+            return [
+                *_tables(names),
+                (address, word_at(address)),
+                (_value_address(names, index, address), 0),
+            ]
         return [*_tables(names), _count(names)]  # grows with every new key
 
     def dict_keys(self, names: dict[Any, Any]) -> Pairs:
@@ -142,8 +146,8 @@ def _tables(names: dict[Any, Any]) -> Pairs:
 
 def _count(names: dict[Any, Any]) -> tuple[int, int]:
     """The pair of the number of entries ever made in the dict's table."""
-    at = word_at(id(names) + DICT_KEYS) + KEYS_COUNT
-    return at, word_at(at)
+    address = word_at(id(names) + DICT_KEYS) + KEYS_COUNT
+    return address, word_at(address)
 
 
 def _value_address(names: dict[Any, Any], index: int, key_at: int) -> int:
@@ -152,7 +156,7 @@ def _value_address(names: dict[Any, Any], index: int, key_at: int) -> int:
     return values + VALUES + 8 * index if values else key_at + 8
 
 
-def _entry(names: dict[Any, Any], key: Any, near: int, same: Same) -> tuple[int, int] | None:
+def _entry(names: dict[Any, Any], wanted: Any, guess: int, same: Same) -> tuple[int, int] | None:
     """(index, address of the pointer to the key) of a key in the dict's table."""
     keys = word_at(id(names) + DICT_KEYS)
     table = keys + KEYS_TABLE + (1 << _byte(keys + KEYS_INDEX_BITS))
@@ -160,11 +164,11 @@ def _entry(names: dict[Any, Any], key: Any, near: int, same: Same) -> tuple[int,
     size, skip = (24, 8) if general else (16, 0)
     count = word_at(keys + KEYS_COUNT)
     # no entry moves before its place in the order
-    for index in chain(range(near, count), range(min(near, count))):
-        at = table + index * size + skip
-        found = word_at(at)
-        if found and same(_object_at(found), key):
-            return index, at
+    for index in chain(range(guess, count), range(min(guess, count))):
+        address = table + index * size + skip
+        found = word_at(address)
+        if found and same(_object_at(found), wanted):
+            return index, address
     return None
 
 
@@ -258,9 +262,9 @@ def _entries_are_found(known: Objects) -> bool:
     names: dict[str, Any] = {f"n{i}": object() for i in range(40)}
     absent, keys = known.dict_absent(names, "new", 0, _same), known.dict_keys(mixed)
 
-    def seen(table: dict[Any, Any], key: Any, change: Change) -> bool:
-        near = list(table).index(key)
-        return _seen(*known.dict_value(table, key, near, _same), table[key], change)
+    def seen(table: dict[Any, Any], wanted: Any, change: Change) -> bool:
+        guess = list(table).index(wanted)
+        return _seen(*known.dict_value(table, wanted, guess, _same), table[wanted], change)
 
     tests = [
         _holds(absent),
@@ -306,18 +310,18 @@ def _containers_are_found(known: Objects) -> bool:
 def _members_are_found() -> bool:
     """The fields of C objects, which a new `__init__` or `__setstate__` replaces."""
     call, other = functools.partial(print, 1.5), functools.partial(str, 2.5)
-    read: Any = property(repr, print, print)
+    readable: Any = property(repr, print, print)
     bare: Any = property()
-    made: list[Any] = [staticmethod(repr), classmethod(repr)]
+    wrappers: list[Any] = [staticmethod(repr), classmethod(repr)]
     fields: list[Any] = [(call, m) for m in MEMBER if m.__objclass__ is functools.partial]
-    fields += [(read, m) for m in MEMBER if m.__objclass__ is property]
-    fields += [(o, m) for o in made for m in MEMBER if m.__objclass__ is type(o)]
+    fields += [(readable, m) for m in MEMBER if m.__objclass__ is property]
+    fields += [(o, m) for o in wrappers for m in MEMBER if m.__objclass__ is type(o)]
     pairs = [(id(o) + MEMBER[m], id(m.__get__(o))) for o, m in fields]
     found = _holds(pairs) and word_at(id(bare) + MEMBER[property.__dict__["fget"]]) == 0
     call.__setstate__((other.func, other.args, other.keywords, None))  # type: ignore[attr-defined]
     bare.__init__(str)
-    read.__init__(str, repr, repr)
-    for o in made:
+    readable.__init__(str, repr, repr)
+    for o in wrappers:
         o.__init__(str)
     moved = all(word_at(address) != word for address, word in pairs)
     return found and moved and len(pairs) == len(MEMBER)
@@ -332,21 +336,21 @@ class _Lookups:
     def value(self, names: dict[Any, Any], name: str) -> tuple[Pairs, int]:
         return self.known.dict_value(names, name, list(names).index(name), _same)
 
-    def instance(self, obj: Any) -> Pairs:
-        names, cls = vars(obj), type(obj)
-        pairs = [(self.known.kind(obj), id(cls)), *self.known.order(cls)]
-        return [*pairs, (self.known.instance_dict(obj, names), id(names))]
+    def instance(self, instance: Any) -> Pairs:
+        names, cls = vars(instance), type(instance)
+        pairs = [(self.known.kind(instance), id(cls)), *self.known.order(cls)]
+        return [*pairs, (self.known.instance_dict(instance, names), id(names))]
 
-    def own(self, obj: Any, name: str, change: Change) -> bool:
+    def own(self, instance: Any, name: str, change: Change) -> bool:
         """An attribute in the instance's dict."""
-        pairs, at = self.value(vars(obj), name)
-        return _seen(self.instance(obj) + pairs, at, vars(obj)[name], change)
+        pairs, address = self.value(vars(instance), name)
+        return _seen(self.instance(instance) + pairs, address, vars(instance)[name], change)
 
-    def inherited(self, obj: Any, name: str, change: Change) -> bool:
+    def inherited(self, instance: Any, name: str, change: Change) -> bool:
         """An attribute of the class that the instance does not shadow."""
-        shadow = self.known.dict_absent(vars(obj), name, 0, _same)
-        pairs, at = self.value(self.known.class_dict(_Base), name)
-        return _seen(self.instance(obj) + shadow + pairs, at, vars(_Base)[name], change)
+        shadow = self.known.dict_absent(vars(instance), name, 0, _same)
+        pairs, address = self.value(self.known.class_dict(_Base), name)
+        return _seen(self.instance(instance) + shadow + pairs, address, vars(_Base)[name], change)
 
 
 def _objects_are_found(known: Objects) -> bool:
