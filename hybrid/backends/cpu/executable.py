@@ -50,7 +50,7 @@ class PlanRunner(Executable):
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         native = [i for i, k in enumerate(plan.steps) if not isinstance(k, HostStep)]
-        lists, self.temp = step_lists([plan.steps[i] for i in native], len(plan.slots))  # type: ignore[misc]
+        lists, self.temp = step_lists([plan.steps[i] for i in native], len(plan.slots))
         steps_of = dict(zip(native, lists))
         self.parts: list[Segment | HostStep] = []
         steps: list[Step] = []

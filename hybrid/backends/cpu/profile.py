@@ -37,7 +37,8 @@ def _span(sizes: Sequence[int], access: Access, slots: Any) -> int:
         touched = min(prod(sizes), slots[access.slot].aval.size)
     else:
         touched = prod(n for n, s in zip(sizes, access.strides) if s)
-    return touched * access.dtype.itemsize
+    result: int = touched * access.dtype.itemsize
+    return result
 
 
 def _factor(operand: Operand) -> int:
@@ -257,7 +258,8 @@ def run_timed(timer: Timer, segment: Any, bufs: Any) -> tuple[int, int]:
         step = ctypes.c_void_p(table_start + 48 * index)
 
         def call(step: Any = step, need: int = segment.steps[index].scratch) -> int:
-            return workers.plan(workers.ctl, step, 1, bufs, need, ctypes.byref(failed))
+            result: int = workers.plan(workers.ctl, step, 1, bufs, need, ctypes.byref(failed))
+            return result
 
         status = timer.time((owner, piece), call)
         if status:

@@ -124,4 +124,5 @@ def placed(array: np.ndarray, device: Device) -> Any:
 
 def fetched(value: Any, device: Device) -> np.ndarray:
     """A value of a device as a host array, which may share its memory."""
-    return value if device is HOST else aside(backend_of(device).to_numpy, value)
+    result: np.ndarray = value if device is HOST else aside(backend_of(device).to_numpy, value)
+    return result

@@ -13,6 +13,7 @@ said otherwise.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -265,8 +266,8 @@ for _method, _prim in _NAMED.items():
     setattr(Val, f"__r{_method}__", _binary(_prim, swap=True))
 for _method in COMPARE:
     setattr(Val, f"__{_method}__", _binary(_method))
-Val.__neg__ = lambda self: self.s.op("neg", self)  # type: ignore[attr-defined]
-Val.__invert__ = lambda self: self.s.op("not", self)  # type: ignore[attr-defined]
+Val.__neg__ = lambda self: self.s.op("neg", self)
+Val.__invert__ = lambda self: self.s.op("not", self)
 
 
 class Builder:
@@ -359,7 +360,7 @@ class Builder:
     def reduce(self, prim: str, value: Val) -> Val:
         return self.emit(prim, "i64" if prim.startswith("rarg") else value.type, (value.id,))
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Callable[..., Val]:
         prim = name.rstrip("_")
         if prim in REDUCTIONS:
             return lambda value: self.reduce(prim, value)

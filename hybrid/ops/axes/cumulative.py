@@ -31,7 +31,8 @@ Tensor = Any
 def _cumulative(function: Any) -> Callable[..., np.ndarray]:
     def run(operand: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
         acc = dt.compute_type(dtype)
-        return function(operand.astype(acc), axis=axis, dtype=acc).astype(dtype)
+        result: np.ndarray = function(operand.astype(acc), axis=axis, dtype=acc).astype(dtype)
+        return result
 
     return run
 

@@ -32,7 +32,8 @@ def _arg_oracle(function: Any) -> Any:
             + (product(operand.shape[axes[0] : axes[1]]),)
             + operand.shape[axes[1] :]
         )
-        return function(flat, axis=axes[0])
+        result: np.ndarray = function(flat, axis=axes[0])
+        return result
 
     return reference
 

@@ -164,7 +164,8 @@ def _oracle(function: Any) -> Any:
         operand: np.ndarray, axes: tuple[int, int], dtype: np.dtype | None = None
     ) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return function(wide(operand), axis=tuple(range(*axes)))
+            result: np.ndarray = function(wide(operand), axis=tuple(range(*axes)))
+            return result
 
     return reference
 
@@ -324,9 +325,10 @@ def _converted(operand: Tensor, dtype: np.dtype) -> Tensor:
 def _sum_dtype(operand: Tensor, dtype: Any) -> np.dtype:
     if dtype is not None:
         return dt.canonical(dtype)
-    if dt.is_float(operand.dtype):
-        return operand.dtype
-    return dt.uint64 if dt.kind(operand.dtype) == "u" else dt.int64
+    own: np.dtype = operand.dtype
+    if dt.is_float(own):
+        return own
+    return dt.uint64 if dt.kind(own) == "u" else dt.int64
 
 
 # (op, aval, axis, dtype) -> parameters of a call that is one record without conversion, and the

@@ -66,14 +66,16 @@ def _softmax_reference(operand: np.ndarray, axes: Group) -> np.ndarray:
     with np.errstate(all="ignore"):
         widened = wide(operand)
         powers = np.exp(widened - widened.max(axes_of(axes), keepdims=True, initial=-np.inf))
-        return powers / powers.sum(axes_of(axes), keepdims=True)
+        result: np.ndarray = powers / powers.sum(axes_of(axes), keepdims=True)
+        return result
 
 
 def _log_softmax_reference(operand: np.ndarray, axes: Group) -> np.ndarray:
     with np.errstate(all="ignore"):
         widened = wide(operand)
         shifted = widened - widened.max(axes_of(axes), keepdims=True, initial=-np.inf)
-        return shifted - np.log(np.exp(shifted).sum(axes_of(axes), keepdims=True))
+        result: np.ndarray = shifted - np.log(np.exp(shifted).sum(axes_of(axes), keepdims=True))
+        return result
 
 
 SOFTMAX = register(
@@ -282,9 +284,10 @@ def _logsumexp_reference(operand: np.ndarray, axes: Group) -> np.ndarray:
         widened = wide(operand)
         peak = widened.max(axes_of(axes), keepdims=True, initial=-np.inf)
         peak = np.where(np.isinf(peak), 0, peak)
-        return np.log(np.exp(widened - peak).sum(axes_of(axes))) + peak.reshape(
+        result: np.ndarray = np.log(np.exp(widened - peak).sum(axes_of(axes))) + peak.reshape(
             operand.shape[: axes[0]]
         )
+        return result
 
 
 LOGSUMEXP = register(

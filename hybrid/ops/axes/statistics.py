@@ -59,7 +59,8 @@ def _var_reference(operand: np.ndarray, axes: Group, correction: float) -> np.nd
         widened, over = wide(operand), axes_of(axes)
         extent = np.array(prod(operand.shape[a] for a in over), widened.dtype)
         distance = widened - widened.sum(over, keepdims=True) / extent
-        return (distance * distance).sum(over) / np.maximum(extent - correction, 0)
+        result: np.ndarray = (distance * distance).sum(over) / np.maximum(extent - correction, 0)
+        return result
 
 
 VAR = register(
@@ -106,7 +107,8 @@ _root = function_of(
 
 
 def _norm_reference(operand: np.ndarray, axes: Group) -> np.ndarray:
-    return np.sqrt((wide(operand) ** 2).sum(axes_of(axes)))
+    result: np.ndarray = np.sqrt((wide(operand) ** 2).sum(axes_of(axes)))
+    return result
 
 
 NORM = register(

@@ -43,15 +43,18 @@ def _number_bits(value: Any, dtype: np.dtype) -> int:
 
 def _bits_number(bits: int, dtype: np.dtype) -> np.ndarray:
     carried = dt.compute_type(dtype)
-    return np.array([bits], f"u{carried.itemsize}").view(carried).astype(dtype)[0]
+    result: np.ndarray = np.array([bits], f"u{carried.itemsize}").view(carried).astype(dtype)[0]
+    return result
 
 
 def _f64(bits: int) -> float:
-    return struct.unpack("<d", struct.pack("<Q", bits))[0]
+    result: float = struct.unpack("<d", struct.pack("<Q", bits))[0]
+    return result
 
 
 def _f64_bits(value: Any) -> int:
-    return struct.unpack("<Q", struct.pack("<d", float(value)))[0]
+    result: int = struct.unpack("<Q", struct.pack("<d", float(value)))[0]
+    return result
 
 
 def fresh(*, shape: Ints, dtype: np.dtype, device: Device, **_: Any) -> tuple[Aval, ...]:

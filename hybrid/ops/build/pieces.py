@@ -30,12 +30,12 @@ def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     along = normalize_axis(axis, x.ndim, "split")
     extent = x.shape[along]
     if hasattr(sizes, "__index__"):
-        size = operator.index(sizes)  # type: ignore[arg-type]
+        size = operator.index(sizes)
         if size < 1:
             raise ShapeError(f"split: pieces of {size} elements")
         parts = [min(size, extent - b) for b in range(0, extent, size)] or [0]
     else:
-        parts = [whole(k, "split: a size") for k in items_of(sizes, "split: sizes")]  # type: ignore[union-attr]
+        parts = [whole(k, "split: a size") for k in items_of(sizes, "split: sizes")]
         if sum(parts) != extent or min(parts, default=0) < 0:
             raise ShapeError(f"split: sizes {parts} do not add up to {extent}")
     starts = [0, *accumulate(parts)]

@@ -73,7 +73,8 @@ def _convert_reference(operand: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
         return operand.astype(dtype)
     widened = operand.astype(np.float64)
     if dtype is dt.bool_:
-        return widened != 0
+        result: np.ndarray = widened != 0
+        return result
     info = np.iinfo(dtype)
     below, above = widened <= info.min, widened >= float(info.max)
     inside = np.where(np.isnan(widened) | below | above, 0.0, np.trunc(widened)).astype(dtype)

@@ -143,7 +143,7 @@ def momentum_update(
 ) -> tuple[Tensor, Tensor]:
     """(parameter, momentum buffer) after an SGD step with momentum;
     `first` starts the buffer with the gradient."""
-    return bind(
+    result: tuple[Any, Any] = bind(
         _MOMENTUM,
         parameter,
         grad,
@@ -156,6 +156,7 @@ def momentum_update(
         first=bool(first),
         maximize=bool(maximize),
     )
+    return result
 
 
 # ---- adam
@@ -253,7 +254,7 @@ def adam_update(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(parameter, first moment, second moment) after an Adam step; `step` counts from 1 and
     `decoupled` is AdamW."""
-    return bind(
+    result: tuple[Any, Any, Any] = bind(
         _ADAM,
         parameter,
         grad,
@@ -268,3 +269,4 @@ def adam_update(
         decoupled=bool(decoupled),
         maximize=bool(maximize),
     )
+    return result

@@ -161,10 +161,12 @@ def _normal_oracle(
         turns = (((words[2] << np.uint64(32)) | words[3]) >> np.uint64(11)).astype(
             np.float64
         ) * 2.0**-53
-        return np.sqrt(-2 * np.log(radius)) * np.cos(_TWO_PI * turns)
+        wide: np.ndarray = np.sqrt(-2 * np.log(radius)) * np.cos(_TWO_PI * turns)
+        return wide
     radius = words[0].astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33)
     turns = (words[1] >> np.uint64(8)).astype(np.float64) * 2.0**-24
-    return np.sqrt(-2 * np.log(radius.astype(np.float64))) * np.cos(_TWO_PI * turns)
+    result: np.ndarray = np.sqrt(-2 * np.log(radius.astype(np.float64))) * np.cos(_TWO_PI * turns)
+    return result
 
 
 def _integer_body(

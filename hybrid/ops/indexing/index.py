@@ -131,7 +131,8 @@ def _gather_infer(operand: Aval, *idx: Aval, axis: int, batch: int) -> tuple[Ava
 def _gather_body(algebra: Builder, operand: Any, *idx: Val, axis: int, batch: int) -> Val:
     head = [algebra.coord(a) for a in range(axis)]
     tail = [algebra.coord(axis + batch + a) for a in range(len(operand.shape) - axis - len(idx))]
-    return operand.at_coords(*head, *idx, *tail)
+    result: Val = operand.at_coords(*head, *idx, *tail)
+    return result
 
 
 def row_numbers(idx: tuple[Tensor, ...], sizes: Ints, lead: int = 1) -> Tensor:
@@ -164,7 +165,8 @@ def _gather_vjp(
 def batch_dims(indices: Any, operand: Any, axis: int, depth: int) -> int:
     """Axes of an index operand of gather,
     without the ones of size 1 that stand for x's trailing axes."""
-    return indices.ndim - (operand.ndim - axis - depth)
+    result: int = indices.ndim - (operand.ndim - axis - depth)
+    return result
 
 
 def _gather_reference(operand: np.ndarray, *idx: np.ndarray, axis: int, batch: int) -> np.ndarray:
@@ -249,9 +251,10 @@ def _along_infer(operand: Aval, index: Aval, *, axis: int) -> tuple[Aval, ...]:
 
 
 def _along_body(algebra: Builder, operand: Any, index: Val, *, axis: int) -> Val:
-    return operand.at_coords(
+    result: Val = operand.at_coords(
         *[index if a == axis else algebra.coord(a) for a in range(len(operand.shape))]
     )
+    return result
 
 
 def _along_numbers(index: Tensor, shape: Ints, axis: int) -> Tensor:

@@ -46,7 +46,8 @@ def _bce_logs(operand: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _bce_reference(operand: np.ndarray, target: np.ndarray) -> np.ndarray:
     log_chance, log_rest = _bce_logs(wide(operand))
-    return -(wide(target) * log_chance + (1 - wide(target)) * log_rest)
+    result: np.ndarray = -(wide(target) * log_chance + (1 - wide(target)) * log_rest)
+    return result
 
 
 def _bce_vjp(grad: Tensor, out: Tensor, operand: Tensor, target: Tensor) -> tuple[Any, Any]:

@@ -220,11 +220,12 @@ def _layer_grad_reference(
     over = _over(axes)
     outer = (wide(operand) - wide(center)) * wide(inverse)
     scaled = wide(grad) if weight is None else wide(grad) * wide(weight)
-    return wide(inverse) * (
+    result: np.ndarray = wide(inverse) * (
         scaled
         - scaled.mean(over, keepdims=True)
         - outer * (scaled * outer).mean(over, keepdims=True)
     )
+    return result
 
 
 def _layer_grad_vjp(

@@ -64,7 +64,8 @@ def _at(algebra: Builder, operand: Any, type_name: str, *coords: Val) -> Val:
     total = coords[0]
     for coordinate, extent in zip(coords[1:], operand.shape[1:]):
         total = total * extent + coordinate
-    return operand.at(algebra.convert(total, "i64"))
+    result: Val = operand.at(algebra.convert(total, "i64"))
+    return result
 
 
 def _window(
@@ -260,7 +261,8 @@ def _max_grad_body(
         mine = mine if inside is None else mine & inside
         part = algebra.select(mine, _at(algebra, grad, type_name, image, channel, row, column), 0.0)
         total = part if total is None else total + part
-    return total
+    result: Val = total
+    return result
 
 
 def _max_grad_reference(
@@ -311,7 +313,8 @@ def _sum_body(algebra: Builder, operand: Any, **window: Pair) -> Val:
     for element, inside, _ in _window(algebra, operand, **window):
         element = element if inside is None else algebra.select(inside, element, 0.0)
         total = element if total is None else total + element
-    return total
+    result: Val = total
+    return result
 
 
 def _sum_grad_body(algebra: Builder, grad: Any, *, shape: Ints, **window: Pair) -> Val:
@@ -325,7 +328,8 @@ def _sum_grad_body(algebra: Builder, grad: Any, *, shape: Ints, **window: Pair) 
         element = _at(algebra, grad, type_name, image, channel, row, column)
         element = element if inside is None else algebra.select(inside, element, 0.0)
         total = element if total is None else total + element
-    return total
+    result: Val = total
+    return result
 
 
 def _sum_grad_reference(grad: np.ndarray, *, shape: Ints, **window: Pair) -> np.ndarray:

@@ -46,7 +46,8 @@ def _need_heads(query: Tensor, key: Tensor, values: Tensor) -> int:
         raise ShapeError(
             f"attention: {query.shape[-3]} query heads are no multiple of {key.shape[-3]} key heads"
         )
-    return query.shape[-3] // key.shape[-3]
+    result: int = query.shape[-3] // key.shape[-3]
+    return result
 
 
 def _grouped(query: Tensor, key: Tensor, values: Tensor, mask: Any, **more: Any) -> Tensor:

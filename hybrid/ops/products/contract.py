@@ -183,7 +183,8 @@ def _linear_reference(
     operand: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None
 ) -> np.ndarray:
     out = np.matmul(wide(operand), wide(weight).T)
-    return out if bias is None else out + wide(bias)
+    result: np.ndarray = out if bias is None else out + wide(bias)
+    return result
 
 
 LINEAR = register(

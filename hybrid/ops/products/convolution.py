@@ -52,7 +52,8 @@ def _conv_reference(
     out = np.einsum("ngchwij,gocij->ngohw", patches, widened).reshape(
         batch, weight.shape[0], height, width
     )
-    return out if bias is None else out + wide(bias)[:, None, None]
+    result: np.ndarray = out if bias is None else out + wide(bias)[:, None, None]
+    return result
 
 
 def _conv_vjp(
@@ -152,9 +153,10 @@ def _weight_reference(
         batch, groups, operand.shape[1] // groups, height, width, *kernel
     )
     widened = wide(grad).reshape(batch, groups, filters // groups, height, width)
-    return np.einsum("ngchwij,ngohw->gocij", patches, widened).reshape(
+    result: np.ndarray = np.einsum("ngchwij,ngohw->gocij", patches, widened).reshape(
         filters, operand.shape[1] // groups, *kernel
     )
+    return result
 
 
 def _weight_vjp(

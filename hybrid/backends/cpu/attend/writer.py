@@ -120,7 +120,8 @@ class Writer(NamedTuple):
 
     def padded(self, name: str) -> int:
         """A number of columns as whole tiles."""
-        return -(-getattr(self.kernel, name) // self.shape.width) * self.shape.width
+        result: int = -(-getattr(self.kernel, name) // self.shape.width) * self.shape.width
+        return result
 
     def split(self, batch: str) -> list[str]:
         """Coordinates of a batch number."""

@@ -237,7 +237,8 @@ class ContractOp(NativeOp):
         )
 
     def _contraction(self, strides: Sequence[Ints]) -> Contraction:
-        return self.op.layout(self.ins, strides, (0,) * len(self.ins), **self.params)  # type: ignore[misc]
+        result: Contraction = self.op.layout(self.ins, strides, (0,) * len(self.ins), **self.params)  # type: ignore[misc]
+        return result
 
     def kernels(self, strides: Sequence[Ints]) -> list[AnyKernel]:
         return [
@@ -368,7 +369,8 @@ def _scatter(
     def call(rows: np.ndarray, added: np.ndarray) -> np.ndarray:
         result = make()
         result.fill(0)
-        return caller(straight(rows), straight(added), result)
+        computed: np.ndarray = caller(straight(rows), straight(added), result)
+        return computed
 
     return call
 

@@ -55,10 +55,12 @@ def view(
             if len(known) >= _STRIDES_LIMIT:
                 known.clear()
             viewed = known[array.strides] = of_strides(array.strides)
-        return viewed(array)
+        result: np.ndarray = viewed(array)
+        return result
 
     def copy_first(array: np.ndarray) -> np.ndarray:
-        return call(np.ascontiguousarray(array))
+        result: np.ndarray = call(np.ascontiguousarray(array))
+        return result
 
     call: Any = viewer(contiguous_strides(source.shape), other)
     if call is None:

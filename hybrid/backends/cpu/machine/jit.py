@@ -67,7 +67,8 @@ class _Target:
         module.triple = self.target.triple
         binary = self.emitters[level].emit_object(module)
         module.close()
-        return binary
+        result: bytes = binary
+        return result
 
 
 tools(os.path.dirname(os.path.abspath(str(llvmlite.__file__))) + os.sep)
@@ -157,7 +158,8 @@ class _Engine:
         self._engine.finalize_object()
 
     def address(self, name: str) -> int:
-        return self._engine.get_function_address(name)
+        result: int = self._engine.get_function_address(name)
+        return result
 
     def __del__(self, _held: Any = held, _leaving: Any = sys.is_finalizing) -> None:
         # llvmlite frees an object twice when it is interrupted on the way

@@ -76,7 +76,8 @@ def build_entry(spec: NativeReplay) -> Callable[..., Any]:
     native = runtime.native()
     if native is None:
         return PythonEntry(spec)
-    return native.function("hy_entry", _Builder(spec, native.api).owner())
+    result: Callable[..., Any] = native.function("hy_entry", _Builder(spec, native.api).owner())
+    return result
 
 
 def build_entries(

@@ -216,7 +216,11 @@ def _class_version_offset() -> int | None:
         pass
 
     rounds = []
-    for change in (lambda: setattr(Base, "one", len), lambda: setattr(Below, "two", 2)):
+    changes: tuple[Callable[[], None], ...] = (
+        lambda: setattr(Base, "one", len),
+        lambda: setattr(Below, "two", 2),
+    )
+    for change in changes:
         getattr(Below, "one", None)
         before = dict(_words(Below))
         change()

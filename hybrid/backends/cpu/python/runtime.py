@@ -167,7 +167,8 @@ def launch(
         and type(pointers) in (tuple, list)
         and not isinstance(words, ctypes.Array)
     ):
-        return entries.launch(code, words, items, grain, scratch, pointers)
+        result: int = entries.launch(code, words, items, grain, scratch, pointers)
+        return result
     step = (code, _address(words), items, max(grain, 1), scratch, 0)
     return run_steps([step], [base_pointer(b) for b in pointers])[1]
 
@@ -188,7 +189,8 @@ def kernel_caller(
     entries = native()
     step = (code, _address(words), items, max(grain, 1), scratch, flags)
     if entries is not None and pointers <= MAX_POINTERS:
-        return entries.kernel(step, pointers, (words, keep))
+        result: Callable[..., int] = entries.kernel(step, pointers, (words, keep))
+        return result
 
     def call(*bases: Any, owners: Any = (words, keep)) -> int:
         if len(bases) != pointers:
