@@ -34,11 +34,10 @@ __all__ = ["Timer", "run_timed", "summary"]
 def _span(sizes: Sequence[int], access: Access, slots: Any) -> int:
     """Bytes of memory that an access touches."""
     if access.gather:
-        touched = min(prod(sizes), slots[access.slot].aval.size)
+        touched: int = min(prod(sizes), slots[access.slot].aval.size)
     else:
         touched = prod(n for n, s in zip(sizes, access.strides) if s)
-    result: int = touched * access.dtype.itemsize
-    return result
+    return touched * access.dtype.itemsize
 
 
 def _factor(operand: Operand) -> int:
@@ -257,9 +256,8 @@ def run_timed(timer: Timer, segment: Any, bufs: Any) -> tuple[int, int]:
         piece = seen[owner] = seen.get(owner, -1) + 1
         step = ctypes.c_void_p(table_start + 48 * index)
 
-        def call(step: Any = step, need: int = segment.steps[index].scratch) -> int:
-            result: int = workers.plan(workers.ctl, step, 1, bufs, need, ctypes.byref(failed))
-            return result
+        def call(step: Any = step, need: int = segment.steps[index].scratch) -> Any:
+            return workers.plan(workers.ctl, step, 1, bufs, need, ctypes.byref(failed))
 
         status = timer.time((owner, piece), call)
         if status:

@@ -34,7 +34,8 @@ __all__ = [
 
 
 class State:
-    """`special` counts threads and scopes in which an op call must take the slow door."""
+    """`special` counts threads and scopes in which an op call must take the slow door: one load for
+    what would be three tests of thread-local words."""
 
     __slots__ = ("special",)
 

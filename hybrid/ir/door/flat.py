@@ -25,7 +25,9 @@ __all__ = [
     "set_tensor_class",
 ]
 
-_SPACES: list[dict[str, Any]] = []  # namespaces of the flat functions
+# namespaces of the flat functions: a global of their own is found faster than an attribute, so the
+# class of tensors is written into each of them when it is known
+_SPACES: list[dict[str, Any]] = []
 _NUMBERS = frozenset([float, int])
 Accept = Callable[..., tuple[Any, ...]]  # arguments -> tensors
 _BINARY = """

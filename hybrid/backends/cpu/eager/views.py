@@ -48,7 +48,7 @@ def view(
 
     known: dict[Ints, Kernel] = {}
 
-    def other(array: np.ndarray) -> np.ndarray:
+    def other(array: np.ndarray) -> Any:
         """Arrays that are not C-contiguous: one viewer for each tuple of strides."""
         viewed = known.get(array.strides)
         if viewed is None:
@@ -58,9 +58,8 @@ def view(
         result: np.ndarray = viewed(array)
         return result
 
-    def copy_first(array: np.ndarray) -> np.ndarray:
-        result: np.ndarray = call(np.ascontiguousarray(array))
-        return result
+    def copy_first(array: np.ndarray) -> Any:
+        return call(np.ascontiguousarray(array))
 
     call: Any = viewer(contiguous_strides(source.shape), other)
     if call is None:

@@ -29,6 +29,7 @@ __all__ = [
     "python_address",
     "trim_heap",
     "immortal_memory",
+    "keep_forever",
     "free_memory",
     "thread_attributes",
     "INTRINSICS",
@@ -49,7 +50,9 @@ SIG_SETMASK = 2
 MADV_HUGEPAGE = 14
 PTHREAD_CREATE_DETACHED = 1
 
-# Declarations and two helpers every native module that calls kernels may paste in.
+# Declarations and two helpers every native module that calls kernels may paste in.  The control
+# word is a thread's: a kernel under a foreign one (flush to zero, another rounding) would give
+# other bits, and one that left its own would change what the caller computes afterwards.
 INTRINSICS = f"""
 declare void @llvm.x86.sse.stmxcsr(ptr)
 declare void @llvm.x86.sse.ldmxcsr(ptr)
@@ -226,7 +229,10 @@ def _address(library: ctypes.CDLL, name: str) -> int:
     return address
 
 
-_IMMORTAL: list[object] = []
+def keep_forever(obj: object) -> None:
+    """One more reference that nobody gives back.  Parked threads execute code and read memory until
+    the process ends, after the interpreter has torn modules down: what they use must not go."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(obj))
 
 
 def immortal_memory(nbytes: int) -> int:
@@ -234,9 +240,8 @@ def immortal_memory(nbytes: int) -> int:
     page = mmap.PAGESIZE
     block = mmap.mmap(-1, -(-nbytes // page) * page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     view = (ctypes.c_char * nbytes).from_buffer(block)
-    for keep in (block, view):  # module teardown must not unmap it under a parked thread
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(keep))
-    _IMMORTAL.append(block)
+    keep_forever(block)
+    keep_forever(view)
     return ctypes.addressof(view)
 
 

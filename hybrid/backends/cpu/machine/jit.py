@@ -65,10 +65,9 @@ class _Target:
         except RuntimeError as error:
             raise BackendError(f"generated code is not valid LLVM IR: {error}") from None
         module.triple = self.target.triple
-        binary = self.emitters[level].emit_object(module)
+        binary: bytes = self.emitters[level].emit_object(module)
         module.close()
-        result: bytes = binary
-        return result
+        return binary
 
 
 tools(os.path.dirname(os.path.abspath(str(llvmlite.__file__))) + os.sep)
@@ -158,8 +157,7 @@ class _Engine:
         self._engine.finalize_object()
 
     def address(self, name: str) -> int:
-        result: int = self._engine.get_function_address(name)
-        return result
+        return self._engine.get_function_address(name)  # type: ignore[no-any-return]
 
     def __del__(self, _held: Any = held, _leaving: Any = sys.is_finalizing) -> None:
         # llvmlite frees an object twice when it is interrupted on the way

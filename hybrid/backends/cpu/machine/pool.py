@@ -44,8 +44,7 @@ class Pool:
     def __init__(self) -> None:
         m.machine()
         self.module = compile_ir(engine.engine_text(), engine.NAMES)
-        # threads outlive every Python object
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.module))
+        m.keep_forever(self.module)
         self.ctl = m.immortal_memory(CTL_BYTES)
         for name in C_FUNCTIONS:
             self._put(name, m.libc_address(name))

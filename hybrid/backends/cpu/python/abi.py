@@ -389,6 +389,8 @@ _NEW_METHOD = ctypes.PYFUNCTYPE(
 )(("PyCFunction_NewEx", ctypes.pythonapi))
 
 
-def new_method(definition: MethodDef, owner: Any) -> Any:
+def new_method(definition: MethodDef, owner: Any) -> Callable[..., Any]:
     """A callable whose `self` is `owner`."""
-    return _NEW_METHOD(ctypes.addressof(definition), owner, None)
+    return _NEW_METHOD(  # type: ignore[no-any-return]
+        ctypes.addressof(definition), owner, None
+    )

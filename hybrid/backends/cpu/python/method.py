@@ -85,7 +85,7 @@ class Method:
 
     def make(self, words: Sequence[int], kept: Any) -> Callable[..., Any]:
         packed = b"".join((w & WORD).to_bytes(8, "little") for w in words)
-        return abi.new_method(self._definition, (packed, kept, self))  # type: ignore[no-any-return]
+        return abi.new_method(self._definition, (packed, kept, self))
 
 
 def table_of(writer: Fn) -> str:

@@ -173,6 +173,9 @@ def _entry(names: dict[Any, Any], wanted: Any, guess: int, same: Same) -> tuple[
 
 
 # ---- found by looking
+Change = Callable[[], Any]
+
+
 class _Base:
     shared = object()
 
@@ -215,11 +218,11 @@ def _class_version_offset() -> int | None:
     class Below(Base):
         pass
 
-    rounds = []
-    changes: tuple[Callable[[], None], ...] = (
+    changes: list[Change] = [
         lambda: setattr(Base, "one", len),
         lambda: setattr(Below, "two", 2),
-    )
+    ]
+    rounds = []
     for change in changes:
         getattr(Below, "one", None)
         before = dict(_words(Below))
@@ -240,9 +243,6 @@ def _class_version_offset() -> int | None:
 
 
 # ---- self-test
-Change = Callable[[], Any]
-
-
 def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 

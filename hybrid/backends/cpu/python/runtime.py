@@ -81,19 +81,18 @@ class Native:
         for name, word in words.items():
             ctypes.c_uint64.from_address(self.api + API[name]).value = word
         self._definitions = {n: abi.MethodDef(n, self.module.address(n)) for n in NAMES}
-        for keep in (self.module, self._definitions):  # callables may outlive this module's globals
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(keep))
+        m.keep_forever((self.module, self._definitions))  # callables may outlive this object
         self.launch = self.function("hy_launch", Owner(np.array([self.api], np.uint64), None))
 
     def inflight(self) -> Any:
         """The count of replays that have given up the GIL, as a word that can be set."""
         return ctypes.c_int64.from_address(self.api + API["inflight"])
 
-    def function(self, name: str, owner: Owner) -> Any:
+    def function(self, name: str, owner: Owner) -> Callable[..., Any]:
         """A callable that runs native function `name` on the owner's table."""
         return abi.new_method(self._definitions[name], owner)
 
-    def kernel(self, step: tuple[int, ...], pointers: int, keep: Any = None) -> Any:
+    def kernel(self, step: tuple[int, ...], pointers: int, keep: Any = None) -> Callable[..., int]:
         """call(*arrays or addresses) -> status, for one step descriptor."""
         table = np.array([self.api, pointers, *step], np.uint64)
         return self.function("hy_call", Owner(table, keep))
@@ -167,8 +166,8 @@ def launch(
         and type(pointers) in (tuple, list)
         and not isinstance(words, ctypes.Array)
     ):
-        result: int = entries.launch(code, words, items, grain, scratch, pointers)
-        return result
+        status: int = entries.launch(code, words, items, grain, scratch, pointers)
+        return status
     step = (code, _address(words), items, max(grain, 1), scratch, 0)
     return run_steps([step], [base_pointer(b) for b in pointers])[1]
 
