@@ -129,7 +129,7 @@ def test_an_error_inside_a_step(monkeypatch, name):
 COMPILE = {
     "loops": (kernels, "generate_loop", "a LoopKernel"),
     "products": (kernels, "templates", "a GemmKernel"),
-    "words": (executable, "words_array", "compile failed"),
+    "words": (executable, "step_table", "compile failed"),
     "segments": (executable, "Segment", "compile failed"),
     "many": (kernels, "compile_many", "compile failed"),
     "emit": (jit._Target, "emit", "Kernel ("),
