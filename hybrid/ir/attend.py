@@ -92,12 +92,12 @@ class _Walks:
         self.inner: dict[int, Ints] = {}
         self.outer: dict[int, Ints] = {}
 
-    def add(self, number: int, shape: Ints, strides: Ints, inner: Ints) -> None:
-        """Operand i; its last axes broadcast to `inner`."""
-        rank = len(inner)
+    def add(self, number: int, shape: Ints, strides: Ints, inner_shape: Ints) -> None:
+        """Operand i; its last axes broadcast to `inner_shape`."""
+        rank = len(inner_shape)
         shape, strides = (1,) * (rank - len(shape)) + shape, (0,) * (rank - len(strides)) + strides
         leading = len(shape) - rank
-        self.inner[number] = broadcast_strides(shape[leading:], strides[leading:], inner)
+        self.inner[number] = broadcast_strides(shape[leading:], strides[leading:], inner_shape)
         self.outer[number] = broadcast_strides(shape[:leading], strides[:leading], self.batch)
 
     def places(self) -> tuple[Ints, dict[int, Place]]:
@@ -109,9 +109,9 @@ class _Walks:
 
 def _optional(first: int, count: int, masked: bool) -> tuple[int | None, int | None]:
     """Numbers of the mask and of the factor when inputs from `first` on are optional."""
-    mask = first if masked else None
-    factor = first + masked
-    return mask, factor if factor < count else None
+    mask_number = first if masked else None
+    factor_number = first + masked
+    return mask_number, factor_number if factor_number < count else None
 
 
 def attention_layout(
@@ -127,11 +127,11 @@ def attention_layout(
     shapes, inputs = [a.shape for a in avals], len(avals) - 3
     batch, m, n, e, f = attention_shapes(*shapes[:inputs])
     walks = _Walks(batch, offsets)
-    inner = [(m, e), (n, e), (n, f), *[(m, n)] * (inputs - 3), (m, f), (m,), (m,)]
-    for number, want in enumerate(inner):
-        walks.add(number, shapes[number], tuple(strides[number]), want)
+    inner_shape = [(m, e), (n, e), (n, f), *[(m, n)] * (inputs - 3), (m, f), (m,), (m,)]
+    for number, wanted_shape in enumerate(inner_shape):
+        walks.add(number, shapes[number], tuple(strides[number]), wanted_shape)
     sizes, located = walks.places()
-    extra = [None if i is None else located[i] for i in _optional(3, inputs, masked)]
+    optional = [None if i is None else located[i] for i in _optional(3, inputs, masked)]
     return Attend(
         False,
         sizes,
@@ -141,7 +141,7 @@ def attention_layout(
         f,
         scale,
         causal,
-        (located[0], located[1], located[2], *extra),
+        (located[0], located[1], located[2], *optional),
         (located[inputs], located[inputs + 1], located[inputs + 2]),
     )
 
@@ -159,11 +159,11 @@ def attention_grad_layout(
     shapes, inputs = [a.shape for a in avals], len(avals) - 3
     batch, m, n, e, f = attention_shapes(*shapes[1:4], *shapes[7:inputs])
     walks = _Walks(batch, offsets)
-    inner = [(m, f), (m, e), (n, e), (n, f), (m,), (m,), (m,), *[(m, n)] * (inputs - 7)]
-    for number, want in enumerate([*inner, (m, e), (n, e), (n, f)]):
-        walks.add(number, shapes[number], tuple(strides[number]), want)
+    inner_shape = [(m, f), (m, e), (n, e), (n, f), (m,), (m,), (m,), *[(m, n)] * (inputs - 7)]
+    for number, wanted_shape in enumerate([*inner_shape, (m, e), (n, e), (n, f)]):
+        walks.add(number, shapes[number], tuple(strides[number]), wanted_shape)
     sizes, located = walks.places()
-    extra = [None if i is None else located[i] for i in _optional(7, inputs, masked)]
+    optional = [None if i is None else located[i] for i in _optional(7, inputs, masked)]
     return Attend(
         True,
         sizes,
@@ -177,7 +177,7 @@ def attention_grad_layout(
             located[1],
             located[2],
             located[3],
-            *extra,
+            *optional,
             located[0],
             located[4],
             located[5],

@@ -139,7 +139,7 @@ def _contraction(
     left_rows, _, bias_rows, out_rows = _dims(m)
     _, right_cols, bias_cols, out_cols = _dims(n)
     left_inner, right_inner, _, _ = _dims(k)
-    bias = View(2, offsets[2], bias_batch, bias_rows, bias_cols) if biased else None
+    bias_view = View(2, offsets[2], bias_batch, bias_rows, bias_cols) if biased else None
     left, right = factors
     return Contraction(
         prod(batch.sizes),
@@ -148,7 +148,7 @@ def _contraction(
         prod(k.sizes),
         View(left, offsets[left], left_batch, left_rows, left_inner),
         View(right, offsets[right], right_batch, right_inner, right_cols),
-        bias,
+        bias_view,
         View(0, 0, out_batch, out_rows, out_cols),
         order,
     )
@@ -239,14 +239,14 @@ def linear_layout(
     bias_steps = tuple(strides[2]) if biased else (0,)
     rows = given[:-1]
     no_rows = _zeros(len(rows))
-    order: SumOrder = "lanes" if weight[0] == 1 or prod(rows) == 1 else "chain"
+    summing_order: SumOrder = "lanes" if weight[0] == 1 or prod(rows) == 1 else "chain"
     return _contraction(
         _Axes((), ((), (), (), ())),
         _Axes(rows, (given_steps[:-1], no_rows, no_rows, result_steps[:-1])),
         _Axes(weight[:1], ((0,), weight_steps[:1], bias_steps, result_steps[-1:])),
         _Axes(weight[1:], (given_steps[-1:], weight_steps[1:], (0,), (0,))),
         offsets,
-        order,
+        summing_order,
         biased,
     )
 
@@ -303,25 +303,23 @@ def conv2d_layout(
     the already padded image."""
     images, weight = avals[0].shape, avals[1].shape
     biased = len(avals) > 2
-    result = conv2d_shape(
-        images,
-        weight,
-        avals[2].shape if biased else None,
-        stride=stride,
-        dilation=dilation,
-        groups=groups,
+    shapes = images, weight, avals[2].shape if biased else None
+    result = conv2d_shape(*shapes, stride=stride, dilation=dilation, groups=groups)
+    image_steps, kernel_steps, out = (
+        tuple(strides[0]),
+        tuple(strides[1]),
+        contiguous_strides(result),
     )
-    image, kernel, out = tuple(strides[0]), tuple(strides[1]), contiguous_strides(result)
-    bias = tuple(strides[2])[0] if biased else 0
+    bias_step = tuple(strides[2])[0] if biased else 0
     outputs, channels = weight[0] // groups, weight[1]
-    group = (0, outputs * kernel[0]), (image[0], channels * image[1])
-    group_out = (0, outputs * bias), (out[0], outputs * out[1])
-    patch = (image[1], *_spread(image, dilation))
+    group = (0, outputs * kernel_steps[0]), (image_steps[0], channels * image_steps[1])
+    group_out = (0, outputs * bias_step), (out[0], outputs * out[1])
+    patch_steps = (image_steps[1], *_spread(image_steps, dilation))
     return _contraction(
         _Axes((images[0], groups), (*group, *group_out)),
-        _Axes((outputs,), ((kernel[0],), (0,), (bias,), (out[1],))),
-        _Axes(result[2:], ((0, 0), _spread(image, stride), (0, 0), out[2:])),
-        _Axes(weight[1:], (kernel[1:], patch, _zeros(3), _zeros(3))),
+        _Axes((outputs,), ((kernel_steps[0],), (0,), (bias_step,), (out[1],))),
+        _Axes(result[2:], ((0, 0), _spread(image_steps, stride), (0, 0), out[2:])),
+        _Axes(weight[1:], (kernel_steps[1:], patch_steps, _zeros(3), _zeros(3))),
         offsets,
         "chain",
         biased,
@@ -329,9 +327,9 @@ def conv2d_layout(
     )
 
 
-def _spread(image: Ints, factors: Pair) -> Ints:
+def _spread(image_steps: Ints, factors: Pair) -> Ints:
     """Steps along the height and width of images, that many pixels each."""
-    return (factors[0] * image[2], factors[1] * image[3])
+    return (factors[0] * image_steps[2], factors[1] * image_steps[3])
 
 
 def conv2d_weight_shape(
@@ -380,17 +378,18 @@ def conv2d_weight_layout(
     weight = conv2d_weight_shape(
         gradient, images, kernel=kernel, stride=stride, dilation=dilation, groups=groups
     )
-    given, image, out = tuple(strides[0]), tuple(strides[1]), contiguous_strides(weight)
+    given, image_steps, out = tuple(strides[0]), tuple(strides[1]), contiguous_strides(weight)
     outputs, channels = weight[0] // groups, weight[1]
-    patch = (image[1], *_spread(image, dilation))
-    summed = (given[0],) + given[2:], (image[0], *_spread(image, stride))
+    patch_steps = (image_steps[1], *_spread(image_steps, dilation))
+    summed_steps = (given[0],) + given[2:], (image_steps[0], *_spread(image_steps, stride))
     return _contraction(
         _Axes(
-            (groups,), ((outputs * given[1],), (channels * image[1],), (0,), (outputs * out[0],))
+            (groups,),
+            ((outputs * given[1],), (channels * image_steps[1],), (0,), (outputs * out[0],)),
         ),
         _Axes((outputs,), ((given[1],), (0,), (0,), (out[0],))),
-        _Axes(weight[1:], (_zeros(3), patch, _zeros(3), out[1:])),
-        _Axes((gradient[0],) + gradient[2:], (*summed, _zeros(3), _zeros(3))),
+        _Axes(weight[1:], (_zeros(3), patch_steps, _zeros(3), out[1:])),
+        _Axes((gradient[0],) + gradient[2:], (*summed_steps, _zeros(3), _zeros(3))),
         offsets,
         "chain",
     )

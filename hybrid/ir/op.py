@@ -248,17 +248,17 @@ def _kept(vjp: Any, inputs: int | None) -> frozenset[str]:
     everything = frozenset(["out", "*"] + [str(i) for i in range(inputs or 0)])
     if vjp is NO_GRAD or vjp is None:
         return frozenset()
-    code = getattr(vjp, "__code__", None)
-    if code is None or inputs is None or code.co_flags & 0x04:
+    vjp_code = getattr(vjp, "__code__", None)
+    if vjp_code is None or inputs is None or vjp_code.co_flags & 0x04:
         return everything
-    names = code.co_varnames[: code.co_argcount]
-    used: set[str] = set(code.co_cellvars)
-    for instruction in dis.get_instructions(code):
+    names = vjp_code.co_varnames[: vjp_code.co_argcount]
+    names_read: set[str] = set(vjp_code.co_cellvars)
+    for instruction in dis.get_instructions(vjp_code):
         if instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE")):
             argument = instruction.argval
-            used.update(argument if isinstance(argument, tuple) else (argument,))
+            names_read.update(argument if isinstance(argument, tuple) else (argument,))
     roles = ["g", "out"] + [str(i) for i in range(inputs)]
-    return frozenset(r for r, n in zip(roles, names) if n in used and r != "g")
+    return frozenset(r for r, n in zip(roles, names) if n in names_read and r != "g")
 
 
 def register(op: Record) -> Record:
@@ -304,10 +304,10 @@ def map_infer(op_name: str, result: Result) -> Callable[..., tuple[Aval, ...]]:
     """The default rule of map ops: shapes broadcast; inputs have one dtype already."""
 
     def infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
-        shape = broadcast_shapes(op_name, *[a.shape for a in avals])
+        broadcast = broadcast_shapes(op_name, *[a.shape for a in avals])
         dtype = avals[-1].dtype
         given = {"bool": dt.bool_, "int": dt.default_int}.get(result, dtype)
-        return (avals[0].with_(shape, given),)
+        return (avals[0].with_(broadcast, given),)
 
     return infer
 

@@ -82,8 +82,8 @@ RUNTIME = Runtime()
 
 def new_handle(value: Any, aval: Aval, node: Any = None) -> Any:
     """A tensor around a value that the caller owns."""
-    kind = RUNTIME.tensor
-    tensor = kind.__new__(kind)
+    tensor_class = RUNTIME.tensor
+    tensor = tensor_class.__new__(tensor_class)
     tensor._v, tensor._a, tensor._node = value, aval, node
     return tensor
 
@@ -95,10 +95,15 @@ def link_view(view: Handle, base: Handle, made_by: str, step: Any = None) -> Non
         if alias is LITERAL:
             return
         alias = base._x = Alias()
-    root = alias.base if alias.base is not None else base
-    mine = view._x = Alias()
-    mine.base, mine.how, mine.parent, mine.step = root, made_by, base, step
-    owner = alias if root is base else root._x
+    root_handle = alias.base if alias.base is not None else base
+    own_alias = view._x = Alias()
+    own_alias.base, own_alias.how, own_alias.parent, own_alias.step = (
+        root_handle,
+        made_by,
+        base,
+        step,
+    )
+    owner = alias if root_handle is base else root_handle._x
     if len(owner.views) > owner.limit:
         owner.live_views()
     owner.views.append(weakref.ref(view))
