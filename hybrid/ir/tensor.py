@@ -97,12 +97,8 @@ def link_view(view: Handle, base: Handle, made_by: str, step: Any = None) -> Non
         alias = base._x = Alias()
     root_handle = alias.base if alias.base is not None else base
     own_alias = view._x = Alias()
-    own_alias.base, own_alias.how, own_alias.parent, own_alias.step = (
-        root_handle,
-        made_by,
-        base,
-        step,
-    )
+    own_alias.base, own_alias.parent = root_handle, base
+    own_alias.how, own_alias.step = made_by, step
     owner = alias if root_handle is base else root_handle._x
     if len(owner.views) > owner.limit:
         owner.live_views()
