@@ -40,7 +40,8 @@ Dead = Callable[[Any], None]  # called when an object that a fact names dies
 
 
 class ByIdentity(NamedTuple):
-    """The tensor that a module or another object of hybrid's holds: in every call the same."""
+    """The tensor that a module or another object of hybrid's holds: in every call the same, for a
+    version of the object counts what is put there.  Held weakly: a model may be dropped."""
 
     holder: Holder
 

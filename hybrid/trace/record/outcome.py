@@ -6,7 +6,7 @@ the recorded graph with a number of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -114,7 +114,7 @@ class _Recipes:
 
 def results_of(
     roles: Roles,
-    rooted: Callable[[Any], bool],
+    rooted: Container[int],
     hosts: dict[int, Read],
     returned: Any,
     facts: Facts,
@@ -124,11 +124,11 @@ def results_of(
 ) -> Results:
     """What the call leaves behind; Unfit where a replay cannot leave the same.
 
-    `rooted`: whether an object existed before the call; `hosts`: id of a Python value -> the read
+    `rooted`: ids of objects that existed before the call; `hosts`: id of a Python value -> the read
     that gave it; `stored` and `final`: the tensors that places and gradients are left with."""
     recipes, recorder = _Recipes(roles, hosts), roles.recorder
     try:
-        result = spec_of(returned, recipes.tensor, rooted, recipes.host)
+        result = spec_of(returned, recipes.tensor, lambda o: id(o) in rooted, recipes.host)
         primitives, specs = [], []
         for key, tensor in stored:
             primitives.append(_put(facts, key, tensor, settled))

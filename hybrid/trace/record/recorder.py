@@ -51,6 +51,8 @@ def _lonely(handles: list[Any], index: int, counts: Any = sys.getrefcount) -> in
     return count
 
 
+# What `_lonely` gives for a handle that only its list holds: measured by the same call, as
+# interpreters differ in the references that a call adds for itself.
 _ALONE = _lonely([Handle()], 0)
 
 
@@ -131,9 +133,8 @@ class Recorder(Mode):
         """Let go of the values of handles that only this recording holds; their ids stay taken."""
         resume = self.pause()
         self._fresh, handles, remaining = 0, self.keep, []
-        for index in range(
-            len(handles) - 1, -1, -1
-        ):  # the newest first: its tape entry holds older ones
+        # the newest first: its tape entry holds older ones, which are alone only without it
+        for index in range(len(handles) - 1, -1, -1):
             if (
                 _lonely(handles, index) == _ALONE
                 and isinstance(handles[index], Handle)

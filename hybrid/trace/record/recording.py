@@ -127,17 +127,10 @@ def _recording(
     facts = facts_of(roles, analysis, before, found, located.inside, dead)
     if gradients.final:
         _check_history(located.inputs[: len(recorder.args) + used])
-    settled = all(is_a(before.get(key, MISSING), Handle) for key, _ in found.stored)
-    results = results_of(
-        roles,
-        lambda value: id(value) in analysis.rooted,
-        hosts,
-        returned,
-        facts,
-        found.stored,
-        gradients.final,
-        settled,
-    )
+    stored = found.stored
+    settled = all(is_a(before.get(key, MISSING), Handle) for key, _ in stored)
+    ends = gradients.final
+    results = results_of(roles, analysis.rooted, hosts, returned, facts, stored, ends, settled)
     outcome, reads = results.outcome, gradients.reads
     return Recording(
         graph=recorder.graph(results.numbers),

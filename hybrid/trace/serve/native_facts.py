@@ -51,183 +51,191 @@ def available() -> bool:
 
 
 def _layout() -> ObjectLayout:
-    known = layout()
-    if known is None:
+    found = layout()
+    if found is None:
         raise _Unknown
-    return known
+    return found
 
 
 # ---- dicts
-def _one(a: Any, b: Any) -> bool:
+def _one(first: Any, second: Any) -> bool:
     """Whether two keys are one, without running a user's comparison."""
-    return a is b or type(a) is type(b) and plain(a) and a == b
+    return first is second or type(first) is type(second) and plain(first) and first == second
 
 
 _ORDERS: dict[int, tuple[int, dict[int, int]]] = {}  # id of a dict -> its size, place by id of key
 
 
-def _guess(d: dict[Any, Any], key: Any) -> int:
+def _guess(mapping: dict[Any, Any], key: Any) -> int:
     """The place of a key in the dict's order, or what it probably is."""
-    known = _ORDERS.get(id(d))
-    if known is None or known[0] != len(d):
-        known = _ORDERS[id(d)] = len(d), {id(k): i for i, k in enumerate(d)}
-    place = known[1].get(id(key))
-    if place is not None:
-        return place
-    return next((i for i, k in enumerate(d) if _one(k, key)), 0)
+    order = _ORDERS.get(id(mapping))
+    if order is None or order[0] != len(mapping):
+        order = _ORDERS[id(mapping)] = len(mapping), {id(k): i for i, k in enumerate(mapping)}
+    position = order[1].get(id(key))
+    if position is not None:
+        return position
+    return next((i for i, k in enumerate(mapping) if _one(k, key)), 0)
 
 
-def _value(d: dict[Any, Any], key: Any) -> tuple[Pairs, int]:
+def _value(mapping: dict[Any, Any], key: Any) -> tuple[Pairs, int]:
     """Pairs, and the address of the pointer to d[key]."""
-    return _layout().dict_value(d, key, _guess(d, key), _one)
+    return _layout().dict_value(mapping, key, _guess(mapping, key), _one)
 
 
-def _absent(d: dict[Any, Any], key: Any) -> Pairs:
+def _absent(mapping: dict[Any, Any], key: Any) -> Pairs:
     """Pairs that hold only while the key is not in the dict."""
-    return _layout().dict_absent(d, key, _guess(d, key), _one)
+    return _layout().dict_absent(mapping, key, _guess(mapping, key), _one)
 
 
-def _class_size(t: type, size: int) -> Pairs:
+def _class_size(kind: type, count: int) -> Pairs:
     """Pairs that hold only while a class has that many names of its own."""
-    return _layout().dict_size(_layout().class_dict(t), size)
+    return _layout().dict_size(_layout().class_dict(kind), count)
 
 
-def _instance_dict(o: Any) -> tuple[Pairs, dict[Any, Any]]:
-    d: Any = instance_dict(o)
-    if type(d) is not dict:
+def _instance_dict(instance: Any) -> tuple[Pairs, dict[Any, Any]]:
+    mapping: Any = instance_dict(instance)
+    if type(mapping) is not dict:
         raise _Unknown
-    at, t = _layout().instance_dict(o, d), type(o)
-    return [(_layout().kind(o), id(t)), *_layout().order(t), (at, id(d))], d
+    address, kind = _layout().instance_dict(instance, mapping), type(instance)
+    return [
+        (_layout().kind(instance), id(kind)),
+        *_layout().order(kind),
+        (address, id(mapping)),
+    ], mapping
 
 
 # ---- kinds of facts
 FUNCTION = ("__code__", "__defaults__", "__kwdefaults__")  # pointers of a function, no descriptors
 
 
-def _on_class(o: Any, name: str) -> tuple[Pairs, int]:
+def _on_class(instance: Any, name: str) -> tuple[Pairs, int]:
     """A class attribute read through an instance that does not shadow it."""
     before: Pairs = []  # classes that would come first if they got the name
-    for c in type(o).__mro__:
-        if name in c.__dict__:
-            own, d = _instance_dict(o)
-            pairs, at = _value(_layout().class_dict(c), name)
-            return own + _absent(d, name) + before + pairs, at
-        before += _class_size(c, len(c.__dict__))
+    for base in type(instance).__mro__:
+        if name in base.__dict__:
+            own_pairs, mapping = _instance_dict(instance)
+            pairs, address = _value(_layout().class_dict(base), name)
+            return own_pairs + _absent(mapping, name) + before + pairs, address
+        before += _class_size(base, len(base.__dict__))
     raise _Unknown
 
 
-def _of_class(t: type, name: str) -> tuple[Pairs, int]:
+def _of_class(kind: type, name: str) -> tuple[Pairs, int]:
     """A name that the class or one of its bases defines, the first of them that does."""
-    before = _layout().order(t)
-    for c in t.__mro__:
-        if name in c.__dict__:
-            pairs, at = _value(_layout().class_dict(c), name)
-            return before + pairs, at
-        before += _class_size(c, len(c.__dict__))
+    before = _layout().order(kind)
+    for base in kind.__mro__:
+        if name in base.__dict__:
+            pairs, address = _value(_layout().class_dict(base), name)
+            return before + pairs, address
+        before += _class_size(base, len(base.__dict__))
     raise _Unknown
 
 
-def _attr(o: Any, name: str) -> tuple[Pairs, int]:
-    if is_a(o, types.FunctionType) and name in FUNCTION:
-        return [], _layout().member(o, name)
-    if is_a(o, (type, types.ModuleType)) or not isinstance(name, str):
+def _attr(instance: Any, name: str) -> tuple[Pairs, int]:
+    if is_a(instance, types.FunctionType) and name in FUNCTION:
+        return [], _layout().member(instance, name)
+    if is_a(instance, (type, types.ModuleType)) or not isinstance(name, str):
         raise _Unknown
-    c = lookup(type(o), name)
-    if c is not MISSING and hasattr(type(c), "__set__"):
+    descriptor = lookup(type(instance), name)
+    if descriptor is not MISSING and hasattr(type(descriptor), "__set__"):
         raise _Unknown  # a slot or getset: not in the dict
-    own, d = _instance_dict(o)
-    if name in d:
-        pairs, at = _value(d, name)
-        return own + pairs, at
-    if c is MISSING or hasattr(type(c), "__get__"):
+    own_pairs, mapping = _instance_dict(instance)
+    if name in mapping:
+        pairs, address = _value(mapping, name)
+        return own_pairs + pairs, address
+    if descriptor is MISSING or hasattr(type(descriptor), "__get__"):
         raise _Unknown
-    return _on_class(o, name)
+    return _on_class(instance, name)
 
 
-def _slot(kind: str, h: Any, key: Any) -> tuple[Pairs, int]:
+def _slot(kind: str, holder: Any, key: Any) -> tuple[Pairs, int]:
     """Pairs, and the address of the pointer to what the place holds."""
     if kind == "cell":
-        return [], _layout().cell(h)
-    if kind == "item" and type(h) is list:
-        return _layout().list_item(h, key)
-    if kind == "item" and is_a(h, tuple):
-        return [], _layout().tuple_item(h, key)
-    if kind == "item" and is_a(h, dict):
-        return _value(h, key)
+        return [], _layout().cell(holder)
+    if kind == "item" and type(holder) is list:
+        return _layout().list_item(holder, key)
+    if kind == "item" and is_a(holder, tuple):
+        return [], _layout().tuple_item(holder, key)
+    if kind == "item" and is_a(holder, dict):
+        return _value(holder, key)
     if kind == "entry":
-        return _value(h, list(h)[key])
+        return _value(holder, list(holder)[key])
     if kind == "member":
-        return [], _layout().member(h, key)
+        return [], _layout().member(holder, key)
     if kind == "attr":
-        return _attr(h, key)
+        return _attr(holder, key)
     if kind == "slot":
-        own, d = _instance_dict(h)
-        pairs, at = _value(d, key)
-        return own + pairs, at
+        own_pairs, mapping = _instance_dict(holder)
+        pairs, address = _value(mapping, key)
+        return own_pairs + pairs, address
     if kind == "tattr":
-        return _of_class(h, key)
+        return _of_class(holder, key)
     if kind == "meth":
-        return _on_class(h, key)
+        return _on_class(holder, key)
     if kind == "type":
-        return [], _layout().kind(h)
+        return [], _layout().kind(holder)
     if kind == "dict":
-        own, _ = _instance_dict(h)
-        return own[:2], own[2][0]
+        own_pairs, _ = _instance_dict(holder)
+        return own_pairs[:2], own_pairs[2][0]
     raise _Unknown
 
 
-def _own_names(n: Namespaces) -> Pairs:
+def _own_names(namespaces: Namespaces) -> Pairs:
     """Pairs that hold only while nobody replaces one of hybrid's own functions."""
     pairs: Pairs = []
-    for d in n.dicts.values():
-        tag = _layout().dict_version(d)
-        if tag is not None:
-            pairs.append((tag, _word(tag)))
+    for mapping in namespaces.dicts.values():
+        version_address = _layout().dict_version(mapping)
+        if version_address is not None:
+            pairs.append((version_address, _word(version_address)))
             continue
-        for name in [k for i, k in n.names if i == id(d)]:
-            if name in d:
-                found, at = _value(d, name)
-                pairs += [*found, (at, _word(at))]
+        for name in [k for i, k in namespaces.names if i == id(mapping)]:
+            if name in mapping:
+                guarding, address = _value(mapping, name)
+                pairs += [*guarding, (address, _word(address))]
             else:
-                pairs += _absent(d, name)
-    for t in n.lowest():
-        tag = _layout().class_version(t)
-        if tag is None:
+                pairs += _absent(mapping, name)
+    for kind in namespaces.lowest():
+        version_address = _layout().class_version(kind)
+        if version_address is None:
             raise _Unknown
-        pairs.append((tag, _word(tag)))
+        pairs.append((version_address, _word(version_address)))
     return pairs
 
 
-def _fact(key: Key, h: Any, want: Any, keep: list[Any]) -> Pairs:
+def _fact(key: Key, holder: Any, expected: Any, owners: list[Any]) -> Pairs:
     """The pairs of one fact that holds now."""
     if key.kind == "patched":
-        return _own_names(h)
+        return _own_names(holder)
     if key.kind == "version":
-        if want[1] is None:
+        if expected[1] is None:
             return []
-        pairs, at = _attr(h, "training") if "training" in vars(h) else _on_class(h, "training")
-        return [*pairs, (at, id(want[1]))]  # the version itself is covered by the epoch
-    if key.kind == "len" and type(h) is list:
-        return _layout().length(h)
+        pairs, address = (
+            _attr(holder, "training")
+            if "training" in vars(holder)
+            else _on_class(holder, "training")
+        )
+        return [*pairs, (address, id(expected[1]))]  # the version itself is covered by the epoch
+    if key.kind == "len" and type(holder) is list:
+        return _layout().length(holder)
     if key.kind == "tlen":
-        return _class_size(h, want)
+        return _class_size(holder, expected)
     if key.kind == "mro":
-        keep.append(h.__mro__)
-        return _layout().order(h)
-    if key.kind == "keys" and type(h) is dict:
-        return _layout().dict_keys(h)
-    if want is MISSING:
+        owners.append(holder.__mro__)
+        return _layout().order(holder)
+    if key.kind == "keys" and type(holder) is dict:
+        return _layout().dict_keys(holder)
+    if expected is MISSING:
         if key.kind == "slot":
-            own, d = _instance_dict(h)
-            return own + _absent(d, key.key)
-        if key.kind != "item" or not is_a(h, dict):
+            own_pairs, mapping = _instance_dict(holder)
+            return own_pairs + _absent(mapping, key.key)
+        if key.kind != "item" or not is_a(holder, dict):
             raise _Unknown
-        return _absent(h, key.key)
-    pairs, at = _slot(key.kind, h, key.key)
-    now = _word(at)
-    if now and not isinstance(want, (Obj, Ref)):
-        keep.append(ctypes.cast(now, ctypes.py_object).value)  # a scalar's address stays its own
-    return [*pairs, (at, now)]
+        return _absent(holder, key.key)
+    pairs, address = _slot(key.kind, holder, key.key)
+    word = _word(address)
+    if word and not isinstance(expected, (Obj, Ref)):
+        owners.append(ctypes.cast(word, ctypes.py_object).value)  # a scalar's address stays its own
+    return [*pairs, (address, word)]
 
 
 def native_facts(recording: Recording, inputs: Sequence[Any]) -> NativeFacts | None:
@@ -241,39 +249,43 @@ def native_facts(recording: Recording, inputs: Sequence[Any]) -> NativeFacts | N
     holders = recording.facts.holders
     guards: PairSet = {(EPOCH.ctypes.data, int(EPOCH[0])): None}
     rest: list[Key] = []
-    keep: list[Any] = [EPOCH]
+    owners: list[Any] = [EPOCH]
     pointers, loaded = _pointers(recording, inputs, guards, rest)
-    for key, want in recording.facts.at_start().items():
+    for key, expected in recording.facts.at_start().items():
         if key in loaded:
             continue
         try:
-            pairs = _expected(key, holders[key].get(), want, recording.arguments, keep)
+            pairs = _expected(key, holders[key].get(), expected, recording.arguments, owners)
         except _Unknown:
             rest.append(key)
             continue
         guards.update(dict.fromkeys(pairs))
         # two places of one tensor: both must stay
-        if isinstance(want, Ref) and want.number in pointers:
-            guards[pointers[want.number], id(inputs[want.number])] = None
+        if isinstance(expected, Ref) and expected.number in pointers:
+            guards[pointers[expected.number], id(inputs[expected.number])] = None
     _ORDERS.clear()
     for holder in holders.values():
-        held = holder.get()
-        kind = held if is_a(held, type) else type(held)
-        keep += [kind, kind.__mro__, holder.strong if holder.ref is None else instance_dict(held)]
-    return NativeFacts(tuple(guards), pointers, tuple(dict.fromkeys(rest)), tuple(keep))
+        target = holder.get()
+        kind = target if is_a(target, type) else type(target)
+        owners += [
+            kind,
+            kind.__mro__,
+            holder.strong if holder.ref is None else instance_dict(target),
+        ]
+    return NativeFacts(tuple(guards), pointers, tuple(dict.fromkeys(rest)), tuple(owners))
 
 
-def _expected(key: Key, holder: Any, want: Any, arguments: int, keep: list[Any]) -> Pairs:
+def _expected(key: Key, holder: Any, expected: Any, arguments: int, owners: list[Any]) -> Pairs:
     """The pairs of one fact; a tensor that is passed, or that the call stored, has none."""
-    if isinstance(want, Ref) and (want.kind == "stored" or want.number < arguments):
+    if isinstance(expected, Ref) and (expected.kind == "stored" or expected.number < arguments):
         raise _Unknown
-    return _fact(key, holder, want, keep)
+    return _fact(key, holder, expected, owners)
 
 
 def _pointers(
     recording: Recording,
     inputs: Sequence[Any],
-    guards: dict[tuple[int, int], None],
+    guards: PairSet,
     rest: list[Key],
 ) -> tuple[dict[int, int], set[Key]]:
     """The pointers to captures and the facts that find them; adds what keeps them in place."""
@@ -284,12 +296,12 @@ def _pointers(
             continue
         key = found.location.key
         try:
-            pairs, at = _slot(key.kind, recording.facts.holders[key].get(), key.key)
+            pairs, address = _slot(key.kind, recording.facts.holders[key].get(), key.key)
         except _Unknown:
-            pairs, at = [], 0
-        if at and _word(at) == id(tensor):
+            pairs, address = [], 0
+        if address and _word(address) == id(tensor):
             guards.update(dict.fromkeys(pairs))
-            pointers[number] = at
+            pointers[number] = address
             loaded.add(key)
         else:
             rest.append(key)

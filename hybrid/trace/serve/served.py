@@ -51,16 +51,16 @@ class Attempts:
 
     def pin(self, inputs: Sequence[Any], arguments: int, held: dict[int, Any]) -> None:
         """Note which captures are leaves that never moved so far."""
-        old = self.pinned
-        now = {
+        pinned = self.pinned
+        leaves = {
             number: tensor._node
             for number, tensor in enumerate(inputs)
             if number >= arguments and type(tensor._node) is Leaf
         }
-        self.moved |= {number for number in old if now.get(number) is not old[number]}
+        self.moved |= {number for number in pinned if leaves.get(number) is not pinned[number]}
         self.pinned = {
             number: node
-            for number, node in now.items()
+            for number, node in leaves.items()
             if number not in held and number not in self.moved
         }
 
@@ -95,17 +95,19 @@ class Served:
             loaded = found
         if not self.single:
             return self._complete((*tensors, *loaded), tensors, loaded)
-        got = self.entry.call(*tensors, *loaded)
-        if got is NotImplemented:
+        answer = self.entry.call(*tensors, *loaded)
+        if answer is NotImplemented:
             return MISS
-        out: Any = self.recording.outcome.result
-        if out.node == "leaf":
-            got._node = Leaf(got)
-        elif out.node == "tape":
+        recipe: Any = self.recording.outcome.result
+        if recipe.node == "leaf":
+            answer._node = Leaf(answer)
+        elif recipe.node == "tape":
             tape = self.recording.tape
-            made = SPENT if tape is None else tape.start(self._inputs(tensors, loaded))(out.output)
-            got._node = made
-        return got
+            node = (
+                SPENT if tape is None else tape.start(self._inputs(tensors, loaded))(recipe.output)
+            )
+            answer._node = node
+        return answer
 
     def _complete(
         self, inputs: tuple[Any, ...], tensors: Sequence[Any], loaded: tuple[Any, ...]
@@ -114,16 +116,16 @@ class Served:
         meanwhile does so before the entry has run, or after all is done."""
         ready: list[Any] = []
         entry = self.entry
-        got = entry.of[inputs]
+        answer = entry.of[inputs]
         try:
-            if got is NotImplemented:
+            if answer is NotImplemented:
                 return MISS
-            if type(got) is int:
-                raise entry.failed(got)
-            return self._finish(got, tensors, loaded, ready)
+            if type(answer) is int:
+                raise entry.failed(answer)
+            return self._finish(answer, tensors, loaded, ready)
         except BaseException:
-            if got is not NotImplemented and type(got) is not int:
-                finish(self._finish, got, tensors, loaded, ready)
+            if answer is not NotImplemented and type(answer) is not int:
+                finish(self._finish, answer, tensors, loaded, ready)
             raise
 
     def _finish(
@@ -137,37 +139,39 @@ class Served:
             outputs = {k: (t._v, t._a) for k, t in zip(needs.results, made or ())}
             inputs, tape = self._inputs(tensors, loaded), recording.tape
             maker = Maker(outputs, inputs, spent if tape is None else tape.start(inputs))
-            out = maker.build(outcome.result)
+            result = maker.build(outcome.result)
             stores = [(store, maker.build(store.spec)) for store in outcome.stores]
-            grads = [(host, None if g is None else maker.build(g)) for host, g in needs.gradients]
+            gradients = [
+                (host, None if g is None else maker.build(g)) for host, g in needs.gradients
+            ]
             maker.link()
-            ready += out, grads, stores
-        out, grads, stores = ready
-        for host, grad in grads:
-            needs.held[host]._node.grad = grad
+            ready += result, gradients, stores
+        result, gradients, stores = ready
+        for host, gradient in gradients:
+            needs.held[host]._node.grad = gradient
         for store, tensor in stores:
             store.put(recording.facts.holders[store.key].get(), store.key.key, tensor)
-        return out
+        return result
 
     def _inputs(self, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Sequence[Any]:
         """The tensors of all inputs where the result needs captures, else of the arguments."""
         recording, held = self.recording, self.needs.held
         if not self.needs.captures:
             return tensors
-        rest = dict(zip(self.loaded, loaded))
-        out = list(tensors)
+        by_number = dict(zip(self.loaded, loaded))
+        everything = list(tensors)
         for number in range(recording.arguments, len(recording.inputs)):
             location = recording.inputs[number].location
             if isinstance(location, ByIdentity):
-                out.append(held[number])
+                everything.append(held[number])
             elif isinstance(location, AsGradient):
-                out.append(held[location.host]._node.grad)
-            elif number in rest:
-                out.append(rest[number])
+                everything.append(held[location.host]._node.grad)
+            elif number in by_number:
+                everything.append(by_number[number])
             else:
                 assert isinstance(location, AtFact)
-                out.append(recording.facts.fetch(location.key))
-        return out
+                everything.append(recording.facts.fetch(location.key))
+        return everything
 
 
 def serve(
@@ -181,13 +185,15 @@ def serve(
     facts = native_facts(recording, inputs) if native else None
     attempts.pin(inputs, recording.arguments, needs.held)
     finding = Finding.of(recording, facts, attempts.pinned)
-    rest = None if facts is None else facts.rest
+    left_over = None if facts is None else facts.rest
     replay = replay_of(prepared, needs, finding, facts)
-    own = any(found.location is not None for found in recording.inputs[: recording.arguments])
-    covered = rest == () and not finding.loaded and finding.ungraded <= set(needs.held)
+    held_arguments = any(
+        found.location is not None for found in recording.inputs[: recording.arguments]
+    )
+    covered = left_over == () and not finding.loaded and finding.ungraded <= set(needs.held)
     guard = None
-    if own or not covered:
-        guard = FactGuard(recording, needs.held, rest, finding.loaded).function
+    if held_arguments or not covered:
+        guard = FactGuard(recording, needs.held, left_over, finding.loaded).function
     entry = prepared.executable.entry(replay)
     if entry is None:
         return None
@@ -208,21 +214,21 @@ def _direct(
 ) -> Callable[..., Any] | None:
     """A function of the arguments for results that need next to nothing beside the entry."""
     outcome = recording.outcome
-    out = outcome.result
+    recipe = outcome.result
     unchecked = any(found.node is CHECKED for found in replay.inputs[: recording.arguments])
     if unchecked or outcome.stores or needs.gradients or recording.tape is not None:
         return None
-    if needs.form == "single" and isinstance(out, New):
-        if out.node == "plain":
+    if needs.form == "single" and isinstance(recipe, New):
+        if recipe.node == "plain":
             return entry.call
-        return _marked(entry) if out.node == "tape" else None
-    if isinstance(out, Plain):
-        return _constant(entry, out.value)
-    if isinstance(out, Box) and out.type is tuple:
-        items = [item for item in out.items if isinstance(item, New)]
+        return _marked(entry) if recipe.node == "tape" else None
+    if isinstance(recipe, Plain):
+        return _constant(entry, recipe.value)
+    if isinstance(recipe, Box) and recipe.type is tuple:
+        items = [item for item in recipe.items if isinstance(item, New)]
         plain = all(item.view is None and item.node == "plain" for item in items)
         in_order = tuple(item.output for item in items) == needs.results
-        if plain and in_order and len(items) == len(out.items):
+        if plain and in_order and len(items) == len(recipe.items):
             return entry.call
     return None
 
@@ -232,13 +238,13 @@ def _marked(entry: Entry) -> Callable[..., Any]:
     raw, failed = entry.raw, entry.failed
 
     def direct(*tensors: Any) -> Any:
-        out = raw(*tensors)
-        if out is NotImplemented:
-            return out
-        if type(out) is int:
-            raise failed(out)
-        out._node = SPENT
-        return out
+        result = raw(*tensors)
+        if result is NotImplemented:
+            return result
+        if type(result) is int:
+            raise failed(result)
+        result._node = SPENT
+        return result
 
     return direct
 
@@ -248,11 +254,11 @@ def _constant(entry: Entry, value: Any) -> Callable[..., Any]:
     raw, failed = entry.raw, entry.failed
 
     def direct(*tensors: Any) -> Any:
-        out = raw(*tensors)
-        if out is NotImplemented:
-            return out
-        if type(out) is int:
-            raise failed(out)
+        result = raw(*tensors)
+        if result is NotImplemented:
+            return result
+        if type(result) is int:
+            raise failed(result)
         return value
 
     return direct
