@@ -220,3 +220,19 @@ def test_parameter_list_of_an_optimizer_grows() -> None:
         return out + state(net) + [extra]
 
     both(program, replays=2)
+
+
+def test_a_gradient_may_be_an_argument_too() -> None:
+    """A captured tensor is not looked for in the gradient that an argument is."""
+    leaf, box = hb.ones(2, requires_grad=True), hb.zeros(2)
+    leaf.grad = hb.tensor([1.0, 2.0])
+    held = {"sum": box}
+
+    @function
+    def step(gradient: Any) -> Any:
+        scaled = leaf.grad * 1.0
+        held["sum"] = held["sum"] + scaled
+        return scaled + gradient
+
+    assert [step(leaf.grad).tolist() for _ in range(6)] == [[2.0, 4.0]] * 6
+    assert held["sum"].tolist() == [6.0, 12.0] and step.cache_info().replays == 3
