@@ -17,7 +17,7 @@ from ..heap.facts import Key
 from ..heap.setters import Put, putter
 from .expected import Facts
 from .inputs import Roles
-from .outputs import Host, Known, New, Spec, Unfit, canonical, on_their_own, spec_of
+from .outputs import HostValue, Known, New, Spec, Unfit, canonical, on_their_own, spec_of
 from .recorder import Recorder
 from .wording import Wording
 
@@ -67,8 +67,8 @@ class Results(NamedTuple):
 class _Recipes:
     """Recipes of tensors; numbers outputs as they turn up."""
 
-    def __init__(self, roles: Roles, hosts: dict[int, Read]) -> None:
-        self.roles, self.values, self.hosts = roles, roles.recorder.handles, hosts
+    def __init__(self, roles: Roles, host_reads: dict[int, Read]) -> None:
+        self.roles, self.values, self.host_reads = roles, roles.recorder.handles, host_reads
         self.outputs: dict[int, int] = {}  # value number -> output number
         self.on_tape: dict[int, Handle] = {}
 
@@ -103,19 +103,21 @@ class _Recipes:
         parent = self.known(alias.base) if self.roles.is_input(alias.base) else id(alias.base)
         return parent, alias.how, alias.step if alias.parent is alias.base else None
 
-    def host(self, value: Any) -> Host | None:
+    def host(self, value: Any) -> HostValue | None:
         """The recipe of a Python value that was read from a tensor at the return."""
-        read = self.hosts.get(id(value))
+        read = self.host_reads.get(id(value))
         if read is None:
             return None
         # an identity that no id() gives: the tensor is made for this read alone
-        return Host((New(self.output(read.number), -read.number - 1, "plain"),), HOW[read.kind])
+        return HostValue(
+            (New(self.output(read.number), -read.number - 1, "plain"),), HOW[read.kind]
+        )
 
 
 def results_of(
     roles: Roles,
     rooted: Container[int],
-    hosts: dict[int, Read],
+    host_reads: dict[int, Read],
     returned: Any,
     facts: Facts,
     stored: list[tuple[Key, Handle]],
@@ -124,9 +126,9 @@ def results_of(
 ) -> Results:
     """What the call leaves behind; Unfit where a replay cannot leave the same.
 
-    `rooted`: ids of objects that existed before the call; `hosts`: id of a Python value -> the read
-    that gave it; `stored` and `final`: the tensors that places and gradients are left with."""
-    recipes, recorder = _Recipes(roles, hosts), roles.recorder
+    `rooted`: ids of objects that existed before the call; `host_reads`: id of a Python value -> the
+    read that gave it; `stored` and `final`: the tensors that places and gradients are left with."""
+    recipes, recorder = _Recipes(roles, host_reads), roles.recorder
     try:
         result = spec_of(returned, recipes.tensor, lambda o: id(o) in rooted, recipes.host)
         primitives, specs = [], []

@@ -22,7 +22,7 @@ __all__ = [
     "Known",
     "Plain",
     "Box",
-    "Host",
+    "HostValue",
     "Spec",
     "Unfit",
     "spec_of",
@@ -71,21 +71,21 @@ class Box(NamedTuple):
     keys: tuple[Any, ...] = ()
 
 
-class Host(NamedTuple):
+class HostValue(NamedTuple):
     """A Python value read from a tensor's data when the call returns, with the method `how`."""
 
     items: tuple[Any]
     how: str
 
 
-Spec = New | Known | Plain | Box | Host
+Spec = New | Known | Plain | Box | HostValue
 
 
 def spec_of(
     value: Any,
     recipe: Callable[[Handle], New | Known],
     existed: Callable[[Any], bool],
-    host: Callable[[Any], Host | None],
+    host: Callable[[Any], HostValue | None],
     depth: int = 0,
 ) -> Spec:
     """The recipe for a value; `recipe` says what a tensor is, `existed` whether an object was there
@@ -132,7 +132,7 @@ def canonical(spec: Any, idents: dict[int, int]) -> Any:
         return "known", spec.number
     if isinstance(spec, Plain):
         return _identity(spec.value)
-    if isinstance(spec, Host):
+    if isinstance(spec, HostValue):
         return "host", canonical(spec.items[0], idents), spec.how
     if isinstance(spec, Box):
         keys = tuple(map(_identity, spec.keys))
@@ -176,7 +176,7 @@ class Maker:
             return self.inputs[spec.number]
         if type(spec) is Plain:
             return spec.value
-        if type(spec) is Host:
+        if type(spec) is HostValue:
             return getattr(self.build(spec.items[0]), spec.how)()
         built = self.made.get(spec.ident)
         if built is None:

@@ -98,14 +98,16 @@ def recording_of(
     `before`: what places of earlier recordings held when it began; `dead`: called when an object
     that a fact names dies."""
     once = recorder.root is None or len(analysis.watch.frames.get(recorder.root, ())) == 1
-    hosts = tail_values(recorder.reads, recorder.root if once else None, analysis.watch.returns)
+    host_reads = tail_values(
+        recorder.reads, recorder.root if once else None, analysis.watch.returns
+    )
     reasons = list({**analysis.watch.reasons, **recorder.reasons})
-    if hosts is None:
+    if host_reads is None:
         reasons += [read.reason for read in recorder.reads]
     if reasons:
         return Refused(tuple(reasons))
     try:
-        return _recording(recorder, analysis, returned, before, hosts or {}, life, dead)
+        return _recording(recorder, analysis, returned, before, host_reads or {}, life, dead)
     except Unfit as error:
         return Refused((str(error),))
 
@@ -115,7 +117,7 @@ def _recording(
     analysis: Analysis,
     returned: Any,
     before: dict[Key, Any],
-    hosts: dict[int, Read],
+    host_reads: dict[int, Read],
     life: Life,
     dead: Callable[[Any], None],
 ) -> Recording:
@@ -130,7 +132,7 @@ def _recording(
     stored = found.stored
     settled = all(is_a(before.get(key, MISSING), Handle) for key, _ in stored)
     ends = gradients.final
-    results = results_of(roles, analysis.rooted, hosts, returned, facts, stored, ends, settled)
+    results = results_of(roles, analysis.rooted, host_reads, returned, facts, stored, ends, settled)
     outcome, reads = results.outcome, gradients.reads
     return Recording(
         graph=recorder.graph(results.numbers),

@@ -13,7 +13,7 @@ from typing import Any
 from ...backends.api import CHECKED, Form, Held, HeldGradient, Pointer, Replay, ReplayInput, Source
 from ...ir.tensor import RUNTIME
 from ..record.inputs import AsGradient, ByIdentity
-from ..record.outputs import Box, Host, Known, New, Spec
+from ..record.outputs import Box, HostValue, Known, New, Spec
 from ..record.recording import Recording
 from .native_facts import NativeFacts
 from .prepare import Prepared
@@ -91,7 +91,7 @@ def _parts(spec: Spec) -> Iterator[New | Known]:
             yield spec.view[0]
     elif isinstance(spec, Known):
         yield spec
-    elif isinstance(spec, (Box, Host)):
+    elif isinstance(spec, (Box, HostValue)):
         for item in spec.items:
             yield from _parts(item)
 
