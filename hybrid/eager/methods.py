@@ -35,9 +35,11 @@ IN_PLACE = frozenset((*ARITHMETIC, "and", "or", "xor", "lshift", "rshift"))
 def _logical_or_bitwise(name: str) -> Callable[[Any, Any], Any]:
     """`&`, `|`, `^`: logical on bool tensors, bitwise on integers."""
 
-    def method(x: Any, y: Any) -> Any:
-        t = x if isinstance(x, Handle) else y
-        return getattr(ops, ("logical_" if t._a.dtype is dt.bool_ else "bitwise_") + name)(x, y)
+    def method(left: Any, right: Any) -> Any:
+        tensor = left if isinstance(left, Handle) else right
+        return getattr(ops, ("logical_" if tensor._a.dtype is dt.bool_ else "bitwise_") + name)(
+            left, right
+        )
 
     return method
 
@@ -52,8 +54,8 @@ def _invert(self: Any) -> Any:
 
 
 @public(hybrid=False, operator="round")
-def _round(self: Any, n: Any = None) -> Any:
-    return round_to(self, n or 0)
+def _round(self: Any, decimals: Any = None) -> Any:
+    return round_to(self, decimals or 0)
 
 
 @public(hybrid=False, operator="divmod")
@@ -66,25 +68,25 @@ def _rdivmod(self: Any, other: Any) -> Any:
     return ops.floor_divide(other, self), ops.remainder(other, self)
 
 
-def _operand(x: Any) -> bool:
-    return isinstance(x, (Handle, bool, int, float, list, tuple)) or hasattr(x, "__array__")
+def _operand(value: Any) -> bool:
+    return isinstance(value, (Handle, bool, int, float, list, tuple)) or hasattr(value, "__array__")
 
 
-def _reflected(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    op = getattr(f, "op", None)
+def _reflected(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    op = getattr(function, "op", None)
     commutes = op is not None and op.has("commutative")
 
     def method(self: Tensor, other: Any) -> Any:
         if commutes and type(other) is float:
-            return f(self, other)  # the quick side
-        return f(other, self) if _operand(other) else NotImplemented
+            return function(self, other)  # the quick side
+        return function(other, self) if _operand(other) else NotImplemented
 
     return method
 
 
-def _inplace(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def _inplace(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     def method(self: Tensor, other: Any) -> Any:
-        return self._inplace(f(self, _of_kind(other)))
+        return self._inplace(function(self, _of_kind(other)))
 
     return method
 
@@ -96,7 +98,7 @@ def _of_kind(other: Any) -> Any:
 
 
 def _comparison(
-    f: Callable[..., Any], plain: Callable[[Any, Any], bool]
+    function: Callable[..., Any], plain: Callable[[Any, Any], bool]
 ) -> Callable[[Any, Any], Any]:
     """A comparison operator; a Python integer outside the dtype's range
     compares as the number it is."""
@@ -106,7 +108,7 @@ def _comparison(
             return NotImplemented
         if type(other) is int and not dt.can_hold(self._a.dtype, other):
             return ops.full(self._a.shape, plain(0, other), device=self._a.device)
-        return f(self, other)
+        return function(self, other)
 
     return method
 
@@ -167,11 +169,11 @@ def clone(self: Tensor) -> Tensor:
 def round_to(self: Any, decimals: int = 0) -> Tensor:
     """Rounded to a number of decimals,
     halves to even (NumPy's formula: scaled, rounded, scaled back)."""
-    n = operator.index(decimals)
-    if not n or (n > 0 and not dt.is_float(self._a.dtype)):
+    count = operator.index(decimals)
+    if not count or (count > 0 and not dt.is_float(self._a.dtype)):
         return ops.round(self)
-    scale = 10.0 ** abs(n)
-    out = ops.round(self * scale) / scale if n > 0 else ops.round(self / scale) * scale
+    scale = 10.0 ** abs(count)
+    out = ops.round(self * scale) / scale if count > 0 else ops.round(self / scale) * scale
     return out if dt.is_float(self._a.dtype) else astype(out, self._a.dtype)
 
 
@@ -270,9 +272,11 @@ def _fill(self: Tensor, value: Any) -> Tensor:
 @public(hybrid=False, method="copy_")
 def _copy(self: Tensor, other: Any) -> Tensor:
     """Take another tensor's elements (broadcast, cast); gradients follow."""
-    v = door.store(other, self._a.dtype, self._a.device)
+    stored = door.store(other, self._a.dtype, self._a.device)
     return self._inplace(
-        ops.broadcast_to(v, self._a.shape) if v._a.shape != self._a.shape else ops.clone(v)
+        ops.broadcast_to(stored, self._a.shape)
+        if stored._a.shape != self._a.shape
+        else ops.clone(stored)
     )
 
 
@@ -306,10 +310,14 @@ def _install(row: Public) -> None:
 
 def _install_rest() -> None:
     """What no row says: names of dtypes, and properties."""
-    for name, d in CONVERSIONS.items():
-        setattr(Tensor, name, _conversion(name, d))
+    for name, dtype in CONVERSIONS.items():
+        setattr(Tensor, name, _conversion(name, dtype))
     for name, get, doc in (
-        ("T", lambda x: ops.permute_dims(x, tuple(range(x._a.ndim))[::-1]), "Axes reversed."),
+        (
+            "T",
+            lambda operand: ops.permute_dims(operand, tuple(range(operand._a.ndim))[::-1]),
+            "Axes reversed.",
+        ),
         ("mT", ops.matrix_transpose, "The last two axes swapped."),
     ):
         setattr(Tensor, name, property(get, doc=doc))
@@ -329,17 +337,19 @@ def _named(method: Callable[..., Any], name: str, doc: str) -> Callable[..., Any
     return method
 
 
-def _inplace_method(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
+def _inplace_method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return self._inplace(
-            f(self, *map(_of_kind, args), **{k: _of_kind(v) for k, v in kwargs.items()})
+            function(self, *map(_of_kind, args), **{k: _of_kind(v) for k, v in kwargs.items()})
         )
 
-    return _named(method, name, f"`{f.__name__}` whose result this tensor takes; returns self.")
+    return _named(
+        method, name, f"`{function.__name__}` whose result this tensor takes; returns self."
+    )
 
 
-def _conversion(name: str, d: np.dtype) -> Callable[..., Any]:
-    return _named(lambda self: door.convert(self, d), name, f"Elements as {d.name}.")
+def _conversion(name: str, dtype: np.dtype) -> Callable[..., Any]:
+    return _named(lambda self: door.convert(self, dtype), name, f"Elements as {dtype.name}.")
 
 
 for _row in SURFACE:

@@ -99,34 +99,36 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
             "first (hybrid.pad takes NumPy's pairs)"
         )
     fill = 0 if value is None else store(value, x.dtype, x.device)
-    for k in range(len(widths) // 2):
-        x = _pad_axis(x, x.ndim - 1 - k, widths[2 * k], widths[2 * k + 1], mode, fill)
+    for pair in range(len(widths) // 2):
+        x = _pad_axis(x, x.ndim - 1 - pair, widths[2 * pair], widths[2 * pair + 1], mode, fill)
     return x
 
 
-def _pad_axis(x: Any, axis: int, before: int, after: int, mode: str, fill: Any) -> Any:
+def _pad_axis(operand: Any, axis: int, before: int, after: int, mode: str, fill: Any) -> Any:
     """One axis of `pad`; where widths are negative, 'reflect' and 'replicate' extend the whole
     axis, the others what is left of it."""
     least = 0 if mode == "constant" else 1
-    n = x.shape[axis]
-    if n + before + after < least:
-        raise ShapeError(f"pad: {before} and {after} elements leave none of {n} on axis {axis}")
+    extent = operand.shape[axis]
+    if extent + before + after < least:
+        raise ShapeError(
+            f"pad: {before} and {after} elements leave none of {extent} on axis {axis}"
+        )
     whole = mode in ("reflect", "replicate")
     if not whole:
-        x = _cut(x, axis, before, after)
-    around = [(0, 0)] * x.ndim
+        operand = _cut(operand, axis, before, after)
+    around = [(0, 0)] * operand.ndim
     around[axis] = (max(before, 0), max(after, 0))
     if any(around[axis]):
-        x = ops.pad(x, around, _MODES[mode], constant_values=fill)
-    return _cut(x, axis, before, after) if whole else x
+        operand = ops.pad(operand, around, _MODES[mode], constant_values=fill)
+    return _cut(operand, axis, before, after) if whole else operand
 
 
-def _cut(x: Any, axis: int, before: int, after: int) -> Any:
+def _cut(operand: Any, axis: int, before: int, after: int) -> Any:
     """x without the elements that negative widths remove."""
-    first, last = max(-before, 0), x.shape[axis] - max(-after, 0)
-    if first == 0 and last == x.shape[axis]:
-        return x
-    return x[(slice(None),) * axis + (slice(first, max(last, first)),)]
+    first, last = max(-before, 0), operand.shape[axis] - max(-after, 0)
+    if first == 0 and last == operand.shape[axis]:
+        return operand
+    return operand[(slice(None),) * axis + (slice(first, max(last, first)),)]
 
 
 @public(hybrid=False, functional=True)
