@@ -315,7 +315,7 @@ def _install_rest() -> None:
     for name, get, doc in (
         (
             "T",
-            lambda operand: ops.permute_dims(operand, tuple(range(operand._a.ndim))[::-1]),
+            lambda tensor: ops.permute_dims(tensor, tuple(range(tensor._a.ndim))[::-1]),
             "Axes reversed.",
         ),
         ("mT", ops.matrix_transpose, "The last two axes swapped."),

@@ -89,13 +89,10 @@ def _below(root: Any) -> tuple[list[Any], list[Any]]:
                 leaves[id(value._node)] = value._node
         elif isinstance(value, (Versioned, list, tuple, dict, set)) and id(value) not in seen:
             seen.add(id(value))
-            stack += (
-                dict.values(value)
-                if isinstance(value, dict)
-                else ()
-                if isinstance(value, Versioned)
-                else value
-            )
+            if isinstance(value, dict):
+                stack += dict.values(value)
+            elif not isinstance(value, Versioned):
+                stack += value
             stack += list(getattr(value, "__dict__", {}).values())
     return list(handles.values()), list(leaves.values())
 

@@ -104,31 +104,31 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
     return x
 
 
-def _pad_axis(operand: Any, axis: int, before: int, after: int, mode: str, fill: Any) -> Any:
+def _pad_axis(tensor: Any, axis: int, before: int, after: int, mode: str, fill: Any) -> Any:
     """One axis of `pad`; where widths are negative, 'reflect' and 'replicate' extend the whole
     axis, the others what is left of it."""
     least = 0 if mode == "constant" else 1
-    extent = operand.shape[axis]
+    extent = tensor.shape[axis]
     if extent + before + after < least:
         raise ShapeError(
             f"pad: {before} and {after} elements leave none of {extent} on axis {axis}"
         )
     whole = mode in ("reflect", "replicate")
     if not whole:
-        operand = _cut(operand, axis, before, after)
-    around = [(0, 0)] * operand.ndim
+        tensor = _cut(tensor, axis, before, after)
+    around = [(0, 0)] * tensor.ndim
     around[axis] = (max(before, 0), max(after, 0))
     if any(around[axis]):
-        operand = ops.pad(operand, around, _MODES[mode], constant_values=fill)
-    return _cut(operand, axis, before, after) if whole else operand
+        tensor = ops.pad(tensor, around, _MODES[mode], constant_values=fill)
+    return _cut(tensor, axis, before, after) if whole else tensor
 
 
-def _cut(operand: Any, axis: int, before: int, after: int) -> Any:
+def _cut(tensor: Any, axis: int, before: int, after: int) -> Any:
     """x without the elements that negative widths remove."""
-    first, last = max(-before, 0), operand.shape[axis] - max(-after, 0)
-    if first == 0 and last == operand.shape[axis]:
-        return operand
-    return operand[(slice(None),) * axis + (slice(first, max(last, first)),)]
+    first, last = max(-before, 0), tensor.shape[axis] - max(-after, 0)
+    if first == 0 and last == tensor.shape[axis]:
+        return tensor
+    return tensor[(slice(None),) * axis + (slice(first, max(last, first)),)]
 
 
 @public(hybrid=False, functional=True)

@@ -115,13 +115,8 @@ def full(
             as_tensor(value, target) if dtype is None else store(value, dt.canonical(dtype), target)
         )
         return finish(broadcast_to(tensor, shape), requires_grad)
-    wanted = dt.canonical(
-        dtype
-        if dtype is not None
-        else value.dtype
-        if isinstance(value, np.generic)
-        else number_dtype(value)
-    )
+    own = value.dtype if isinstance(value, np.generic) else number_dtype(value)
+    wanted = dt.canonical(own if dtype is None else dtype)
     return finish(
         bind(
             FULL,
@@ -254,9 +249,8 @@ def arange(
     if any(isinstance(v, float) and not math.isfinite(v) for v in (start, stop, step)):
         raise HybridError(f"arange({start}, {stop}, {step}): start, stop and step must be finite")
     whole = all(hasattr(v, "__index__") for v in (start, stop, step))
-    wanted = (
-        dt.canonical(dtype) if dtype is not None else dt.default_int if whole else dt.default_float
-    )
+    default = dt.default_int if whole else dt.default_float
+    wanted = default if dtype is None else dt.canonical(dtype)
     if whole:
         start, stop, step = map(operator.index, (start, stop, step))
         count = max(0, -((start - stop) // step))
@@ -359,16 +353,11 @@ def linspace(
         raise ShapeError(f"linspace: {count} samples")
     wanted = dt.canonical(dtype) if dtype is not None else dt.default_float
     parts = count - 1 if endpoint else count
-    step = (
-        (float(stop) - float(start)) / parts if parts > 0 else float("nan") if not endpoint else 0.0
-    )
-    last = (
-        float(stop)
-        if endpoint and count > 1
-        else float(start) + step * (count - 1)
-        if count > 1
-        else float(start)
-    )
+    step, last = 0.0 if endpoint else float("nan"), float(start)
+    if parts > 0:
+        step = (float(stop) - float(start)) / parts
+    if count > 1:
+        last = float(stop) if endpoint else float(start) + step * (count - 1)
     return finish(
         bind(
             LINSPACE,

@@ -372,6 +372,13 @@ def _gelu_slope(grad: float, operand: float) -> float:
     )
 
 
+def _gelu_number(x: float) -> float:
+    """gelu of a Python number: the product has no value at minus infinity."""
+    if x > -1e4:
+        return x * _phi(x)
+    return -0.0 if x == x else x
+
+
 gelu: Function = public(
     _float_map(
         "gelu",
@@ -379,15 +386,7 @@ gelu: Function = public(
         _gelu_body,
         vjp=lambda grad, out, operand: (gelu_grad(grad, operand),),
         ulp=16.0,
-        reference=by_element(
-            lambda operand: (
-                operand * _phi(operand)
-                if operand > -1e4
-                else -0.0
-                if operand == operand
-                else operand
-            )
-        ),
+        reference=by_element(_gelu_number),
         doc="x * Phi(x), Phi the normal distribution function; -0 at minus infinity.",
     ),
     method=True,

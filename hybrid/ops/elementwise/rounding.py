@@ -28,18 +28,17 @@ Function = Callable[..., Any]
 
 # ---- rounding
 def _rounding(name: str, prim: str, function: Callable[..., Any], doc: str) -> Op:
+    def reference(operand: np.ndarray) -> Any:
+        if operand.dtype.kind in "iu":
+            return operand
+        return function(operand if operand.dtype.kind == "f" else wide(operand))
+
     return map_op(
         name,
         1,
         lambda algebra, operand: algebra.op(prim, operand) if operand.type in FLOATS else operand,
         vjp=lambda grad, out, operand: (None,),
-        reference=lambda operand: (
-            function(operand)
-            if operand.dtype.kind in "f"
-            else operand
-            if operand.dtype.kind in "iu"
-            else function(wide(operand))
-        ),
+        reference=reference,
         accepts="iuf",
         facts=IDEMPOTENT,
         doc=doc + " Integers stay as they are; the gradient is zero.",

@@ -190,6 +190,13 @@ MAX_POOL = register(
 )
 
 
+def _both(left: Val | None, right: Val | None) -> Val | None:
+    """Two conditions at once; None is always true."""
+    if left is None or right is None:
+        return right if left is None else left
+    return left & right
+
+
 def _covering(
     algebra: Builder,
     shape: Ints,
@@ -231,7 +238,7 @@ def _covering(
         found.append(axis)
     for place, iok in found[0]:
         for column, jok in found[1]:
-            yield place, column, iok if jok is None else jok if iok is None else iok & jok
+            yield place, column, _both(iok, jok)
 
 
 def _quotient(algebra: Builder, operand: Val, divisor: int) -> Val:

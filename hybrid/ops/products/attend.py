@@ -87,7 +87,8 @@ def _same_float(*avals: Aval, loose: int | None = None) -> None:
 def _sum_all(parts: Iterable[Tensor | None]) -> Tensor | None:
     total: Tensor | None = None
     for part in parts:
-        total = part if total is None else total if part is None else add(total, part)
+        if part is not None:
+            total = part if total is None else add(total, part)
     return total
 
 
