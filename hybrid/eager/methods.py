@@ -154,8 +154,8 @@ def transpose(self: Tensor, *axes: Any) -> Tensor:
 def astype(self: Tensor, dtype: Any, *, copy: bool = True) -> Tensor:
     """Elements converted to another dtype, in a tensor of its own; float to int truncates and
     saturates.  With copy=False (and `to`) a tensor that has the dtype is returned as it is."""
-    out = door.convert(self, dt.canonical(dtype))
-    return ops.clone(out) if copy and out is self else out
+    result = door.convert(self, dt.canonical(dtype))
+    return ops.clone(result) if copy and result is self else result
 
 
 @public(hybrid=False, method=("clone", "copy"))
@@ -173,8 +173,8 @@ def round_to(self: Any, decimals: int = 0) -> Tensor:
     if not count or (count > 0 and not dt.is_float(self._a.dtype)):
         return ops.round(self)
     scale = 10.0 ** abs(count)
-    out = ops.round(self * scale) / scale if count > 0 else ops.round(self / scale) * scale
-    return out if dt.is_float(self._a.dtype) else astype(out, self._a.dtype)
+    result = ops.round(self * scale) / scale if count > 0 else ops.round(self / scale) * scale
+    return result if dt.is_float(self._a.dtype) else astype(result, self._a.dtype)
 
 
 @public(hybrid=False, method=True)

@@ -37,12 +37,12 @@ def _cumulative(function: Any) -> Callable[..., np.ndarray]:
     return run
 
 
-def _reversed_sum(grad: Tensor, axis: int) -> Tensor:
-    return flip(cumulative_sum(flip(grad, axis), axis=axis), axis)
+def _reversed_sum(gradient: Tensor, axis: int) -> Tensor:
+    return flip(cumulative_sum(flip(gradient, axis), axis=axis), axis)
 
 
 def _product_vjp(
-    grad: Tensor, out: Tensor, operand: Tensor, axis: int, dtype: np.dtype
+    gradient: Tensor, out: Tensor, operand: Tensor, axis: int, dtype: np.dtype
 ) -> tuple[Tensor]:
     """Before the first zero of a line, products divided by the element; at it, products without it;
     behind it, the first zero times what that would be without it, so that second derivatives are
@@ -50,13 +50,13 @@ def _product_vjp(
     zero, inner = equal(operand, 0), dt.compute_type(dtype)
     seen = cumulative_sum(astype(zero, dt.int64), axis=axis)
     first, second = (logical_and(zero, equal(seen, k)) for k in (1, 2))
-    grad, widened = astype(grad, inner), astype(operand, inner)
+    gradient, widened = astype(gradient, inner), astype(operand, inner)
     divisor = where(zero, 1, widened)
     one, two = (
-        _reversed_sum(multiply(grad, cumulative_prod(where(cut, 1, widened), axis=axis)), axis)
+        _reversed_sum(multiply(gradient, cumulative_prod(where(cut, 1, widened), axis=axis)), axis)
         for cut in (first, logical_or(first, second))
     )
-    ahead = divide(_reversed_sum(multiply(grad, astype(out, inner)), axis), divisor)
+    ahead = divide(_reversed_sum(multiply(gradient, astype(out, inner)), axis), divisor)
     rest = where(equal(seen, 1), divide(one, divisor), where(second, two, 0))
     behind = multiply(sum_(where(first, widened, 0), axis=axis, keepdims=True), rest)
     return (astype(where(equal(seen, 0), ahead, where(first, one, behind)), operand.dtype),)
@@ -91,7 +91,7 @@ def _cumulative_op(name: str, function: Any, vjp: Any, doc: str) -> Op:
 CUMSUM = _cumulative_op(
     "cumulative_sum",
     np.cumsum,
-    lambda grad, out, operand, axis, dtype: (_reversed_sum(grad, axis),),
+    lambda gradient, out, operand, axis, dtype: (_reversed_sum(gradient, axis),),
     "Sums of the elements up to each one along an axis.",
 )
 CUMPROD = _cumulative_op(

@@ -72,12 +72,12 @@ def _position(op: Op, operand: Tensor, axis: int | None, keepdims: bool) -> Tens
     operand = as_tensor(operand)
     operand = astype(operand, dt.uint8) if operand.dtype is dt.bool_ else operand
     if axis is None:
-        out = bind(
+        result = bind(
             op,
             operand if operand.ndim else reshape(operand, (1,)),
             axes=(0, builtins.max(operand.ndim, 1)),
         )
-        return reshape(out, (1,) * operand.ndim) if keepdims else out
+        return reshape(result, (1,) * operand.ndim) if keepdims else result
     axes = normalize_axes(whole(axis, f"{op.name}: axis"), operand.ndim, op.name)
     return finish(bind(op, operand, axes=(axes[0], axes[0] + 1)), operand.shape, axes, keepdims)
 

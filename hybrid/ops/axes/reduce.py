@@ -34,18 +34,18 @@ Tensor = Any
 
 
 # ---- the adjoint of broadcasting
-def sum_like(grad: Tensor, shape: Ints) -> Tensor:
+def sum_like(gradient: Tensor, shape: Ints) -> Tensor:
     """The adjoint of broadcasting a tensor of that shape: g summed over what was repeated."""
-    if grad.shape == shape:
-        return grad
-    lead = grad.ndim - len(shape)
+    if gradient.shape == shape:
+        return gradient
+    lead = gradient.ndim - len(shape)
     axes = tuple(range(lead)) + tuple(
-        lead + i for i, d in enumerate(shape) if d == 1 and grad.shape[lead + i] != 1
+        lead + i for i, d in enumerate(shape) if d == 1 and gradient.shape[lead + i] != 1
     )
-    return reshape(sum(grad, axis=axes) if axes else grad, shape)
+    return reshape(sum(gradient, axis=axes) if axes else gradient, shape)
 
 
-extend(BROADCAST, vjp=lambda grad, out, operand, shape: (sum_like(grad, operand.shape),))
+extend(BROADCAST, vjp=lambda gradient, out, operand, shape: (sum_like(gradient, operand.shape),))
 
 
 def keep_shape(shape: Ints, axes: Ints) -> Ints:
@@ -82,23 +82,23 @@ def infer_nonempty(name: str, dtype: np.dtype | None) -> Any:
     return infer
 
 
-def _spread(grad: Tensor, shape: Ints, axes: tuple[int, int]) -> Tensor:
+def _spread(gradient: Tensor, shape: Ints, axes: tuple[int, int]) -> Tensor:
     """g repeated along the reduced axes."""
-    return broadcast_to(reshape(grad, keep_shape(shape, tuple(range(*axes)))), shape)
+    return broadcast_to(reshape(gradient, keep_shape(shape, tuple(range(*axes)))), shape)
 
 
 def _sum_vjp(
-    grad: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int], dtype: np.dtype
+    gradient: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int], dtype: np.dtype
 ) -> tuple[Tensor]:
-    return (_spread(grad, operand.shape, axes),)
+    return (_spread(gradient, operand.shape, axes),)
 
 
 def _mean_vjp(
-    grad: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int], dtype: np.dtype
+    gradient: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int], dtype: np.dtype
 ) -> tuple[Tensor]:
     return (
         _spread(
-            divide(grad, builtins.max(product(operand.shape[axes[0] : axes[1]]), 1)),
+            divide(gradient, builtins.max(product(operand.shape[axes[0] : axes[1]]), 1)),
             operand.shape,
             axes,
         ),
@@ -106,7 +106,7 @@ def _mean_vjp(
 
 
 def _extreme_vjp(
-    grad: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int]
+    gradient: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int]
 ) -> tuple[Tensor]:
     """g shared by the elements that are the extreme; NaN for all where the extreme is NaN."""
     over, kept = tuple(range(*axes)), keep_shape(operand.shape, tuple(range(*axes)))
@@ -114,13 +114,13 @@ def _extreme_vjp(
     hit = equal(operand, best)
     count = sum(astype(hit, dt.compute_type(operand.dtype)), axis=over, keepdims=True)
     share = where(
-        equal(best, best), astype(divide(reshape(grad, kept), count), operand.dtype), best
+        equal(best, best), astype(divide(reshape(gradient, kept), count), operand.dtype), best
     )
     return (where(logical_or(hit, not_equal(best, best)), broadcast_to(share, operand.shape), 0),)
 
 
 def _prod_vjp(
-    grad: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int], dtype: np.dtype
+    gradient: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int], dtype: np.dtype
 ) -> tuple[Tensor]:
     """g times the product of the other elements, also where elements are zero; zeros stay factors
     where there are up to two, so that second derivatives are right too."""
@@ -133,7 +133,7 @@ def _prod_vjp(
     at_zero = where(equal(count, 1), 1, where(equal(count, 2), subtract(total, operand), 0))
     elsewhere = where(equal(count, 0), 1, where(equal(count, 1), total, 0))
     others = where(zero, multiply(nonzero, at_zero), multiply(divide(nonzero, nonzeros), elsewhere))
-    return (multiply(reshape(grad, kept), others),)
+    return (multiply(reshape(gradient, kept), others),)
 
 
 def walk(prim: str) -> Any:
@@ -311,10 +311,10 @@ def _order_free(op: Op, operand: Tensor, axis: Axis, keepdims: bool) -> Tensor:
         op = op.truth
     if not axes:
         return not_equal(operand, 0) if op.has("truth") else clone(operand)
-    out = operand
+    result = operand
     for group in reversed(groups(axes)):
-        out = bind(op, out, axes=group)
-    return finish(out, operand.shape, axes, keepdims)
+        result = bind(op, result, axes=group)
+    return finish(result, operand.shape, axes, keepdims)
 
 
 def _converted(operand: Tensor, dtype: np.dtype) -> Tensor:
@@ -348,8 +348,8 @@ def _one(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Ten
         return None
     if plan is None:
         return None
-    out = bind(op, operand, **plan[0])
-    return reshape(out, plan[1]) if keepdims else out
+    result = bind(op, operand, **plan[0])
+    return reshape(result, plan[1]) if keepdims else result
 
 
 def _remember(
@@ -382,15 +382,15 @@ def _additive(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -
         return _converted(operand, wanted)
     if len(runs) == 1 and operand is given:
         _remember(op, operand, axis, dtype, axes, {"axes": runs[0], "dtype": wanted})
-    out = operand
+    result = operand
     for position, group in enumerate(reversed(runs)):
-        out = bind(
+        result = bind(
             op,
-            out,
+            result,
             axes=group,
             dtype=wanted if position == len(runs) - 1 else dt.compute_type(wanted),
         )
-    return finish(out, operand.shape, axes, keepdims)
+    return finish(result, operand.shape, axes, keepdims)
 
 
 @public(method=True)

@@ -35,11 +35,11 @@ Tensor = Any
 
 def last_axis(function: Callable[[Tensor], Tensor], operand: Tensor, axis: int) -> Tensor:
     """fn applied along an axis that is last: moved there and back as views."""
-    along = normalize_axis(axis, operand.ndim)
+    along_axis = normalize_axis(axis, operand.ndim)
     return (
         function(operand)
-        if along == operand.ndim - 1
-        else moveaxis(function(moveaxis(operand, along, -1)), -1, along)
+        if along_axis == operand.ndim - 1
+        else moveaxis(function(moveaxis(operand, along_axis, -1)), -1, along_axis)
     )
 
 
@@ -87,7 +87,7 @@ SOFTMAX = register(
         params=("axes",),
         accepts="f",
         ulp=6.0,
-        vjp=lambda grad, out, operand, axes: (bind(SOFTMAX_GRAD, grad, out, axes=axes),),
+        vjp=lambda gradient, out, operand, axes: (bind(SOFTMAX_GRAD, gradient, out, axes=axes),),
         reference=_softmax_reference,
         samples=_rows((7,), (3, 10), (2, 3, 70), (2, 1), (0, 4), (2, 0)),
         doc="exp(x) over its sum along a row, without overflow.",
@@ -95,19 +95,19 @@ SOFTMAX = register(
 )
 
 
-def _softmax_grad_body(algebra: Builder, grad: Val, result: Val, *, axes: Group) -> Val:
-    return result * (grad - algebra.rsum(grad * result))
+def _softmax_grad_body(algebra: Builder, gradient: Val, result: Val, *, axes: Group) -> Val:
+    return result * (gradient - algebra.rsum(gradient * result))
 
 
 def _softmax_grad_vjp(
-    upstream: Tensor, out: Tensor, grad: Tensor, result: Tensor, axes: Group
+    upstream: Tensor, out: Tensor, gradient: Tensor, result: Tensor, axes: Group
 ) -> tuple[Any, Any]:
     over = axes_of(axes)
 
     def by_result() -> Tensor:
-        inner = sum_(multiply(grad, result), axis=over, keepdims=True)
+        inner = sum_(multiply(gradient, result), axis=over, keepdims=True)
         outer = sum_(multiply(upstream, result), axis=over, keepdims=True)
-        return subtract(multiply(upstream, subtract(grad, inner)), multiply(grad, outer))
+        return subtract(multiply(upstream, subtract(gradient, inner)), multiply(gradient, outer))
 
     return lambda: bind(SOFTMAX_GRAD, upstream, result, axes=axes), by_result
 
@@ -128,9 +128,9 @@ SOFTMAX_GRAD: Op = register(
         body=_softmax_grad_body,
         params=("axes",),
         vjp=_softmax_grad_vjp,
-        reference=lambda grad, result, axes: (
+        reference=lambda gradient, result, axes: (
             wide(result)
-            * (wide(grad) - (wide(grad) * wide(result)).sum(axes_of(axes), keepdims=True))
+            * (wide(gradient) - (wide(gradient) * wide(result)).sum(axes_of(axes), keepdims=True))
         ),
         accepts="f",
         samples=_two_rows,
@@ -140,18 +140,18 @@ SOFTMAX_GRAD: Op = register(
 )
 
 
-def _log_softmax_grad_body(algebra: Builder, grad: Val, result: Val, *, axes: Group) -> Val:
-    return grad - exp_(algebra, result) * algebra.rsum(grad)
+def _log_softmax_grad_body(algebra: Builder, gradient: Val, result: Val, *, axes: Group) -> Val:
+    return gradient - exp_(algebra, result) * algebra.rsum(gradient)
 
 
 def _log_softmax_grad_vjp(
-    outer: Tensor, out: Tensor, grad: Tensor, result: Tensor, axes: Group
+    outer: Tensor, out: Tensor, gradient: Tensor, result: Tensor, axes: Group
 ) -> tuple[Any, Any]:
     over, weights = axes_of(axes), exp(result)
     scaled = multiply(outer, weights)
     return (
         subtract(outer, sum_(scaled, axis=over, keepdims=True)),
-        multiply(multiply(scaled, sum_(grad, axis=over, keepdims=True)), -1),
+        multiply(multiply(scaled, sum_(gradient, axis=over, keepdims=True)), -1),
     )
 
 
@@ -166,8 +166,8 @@ LOG_SOFTMAX_GRAD = register(
         accepts="f",
         samples=_two_rows,
         ulp=400.0,
-        reference=lambda grad, result, axes: (
-            wide(grad) - np.exp(wide(result)) * wide(grad).sum(axes_of(axes), keepdims=True)
+        reference=lambda gradient, result, axes: (
+            wide(gradient) - np.exp(wide(result)) * wide(gradient).sum(axes_of(axes), keepdims=True)
         ),
         doc="Gradient of log_softmax from its result.",
     )
@@ -181,7 +181,9 @@ LOG_SOFTMAX = register(
         params=("axes",),
         accepts="f",
         ulp=8.0,
-        vjp=lambda grad, out, operand, axes: (bind(LOG_SOFTMAX_GRAD, grad, out, axes=axes),),
+        vjp=lambda gradient, out, operand, axes: (
+            bind(LOG_SOFTMAX_GRAD, gradient, out, axes=axes),
+        ),
         reference=_log_softmax_reference,
         samples=_rows((7,), (3, 10), (2, 3, 70), (0, 4), (2, 0)),
         doc="log(softmax(x)) without cancellation.",
@@ -215,12 +217,14 @@ def _row_function(
     need_float(op.name, operand._a)
     if operand.ndim == 0:
         return reshape(_row_function(op, columns, reshape(operand, (1,)), 0), ())
-    along = normalize_axis(axis, operand.ndim, op.name)
-    if along == operand.ndim - 1 or operand.size == 0:
+    along_axis = normalize_axis(axis, operand.ndim, op.name)
+    if along_axis == operand.ndim - 1 or operand.size == 0:
         return last_axis(
-            lambda rows: bind(op, rows, axes=(rows.ndim - 1, rows.ndim)), operand, along
+            lambda rows: bind(op, rows, axes=(rows.ndim - 1, rows.ndim)), operand, along_axis
         )
-    return astype(columns(astype(operand, dt.compute_type(operand.dtype)), along), operand.dtype)
+    return astype(
+        columns(astype(operand, dt.compute_type(operand.dtype)), along_axis), operand.dtype
+    )
 
 
 def _shifted(operand: Tensor, axis: int) -> Tensor:
@@ -269,8 +273,8 @@ def row_infer(operand: Aval, *, axes: Group, **_: Any) -> tuple[Aval, ...]:
     return (operand.with_(operand.shape[: axes[0]]),)
 
 
-def spread_row(grad: Tensor, operand: Tensor, axes: Group) -> Tensor:
-    return reshape(grad, keep_shape(operand.shape, axes_of(axes)))
+def spread_row(gradient: Tensor, operand: Tensor, axes: Group) -> Tensor:
+    return reshape(gradient, keep_shape(operand.shape, axes_of(axes)))
 
 
 def _logsumexp_body(algebra: Builder, operand: Val, *, axes: Group) -> Val:
@@ -299,9 +303,9 @@ LOGSUMEXP = register(
         params=("axes",),
         accepts="f",
         ulp=4.0,
-        vjp=lambda grad, out, operand, axes: (
+        vjp=lambda gradient, out, operand, axes: (
             multiply(
-                spread_row(grad, operand, axes),
+                spread_row(gradient, operand, axes),
                 exp(subtract(operand, spread_row(out, operand, axes))),
             ),
         ),
@@ -324,8 +328,8 @@ def row_value(op: Op, operand: Tensor, axis: Any, keepdims: bool, **params: Any)
         operand, count = reshape(operand, (*shape, 1)), 1
     else:
         operand, count = _to_rows(operand, axes), len(axes)
-    out = bind(op, operand, axes=(operand.ndim - count, operand.ndim), **params)
-    return reshape(out, keep_shape(shape, axes)) if keepdims else out
+    result = bind(op, operand, axes=(operand.ndim - count, operand.ndim), **params)
+    return reshape(result, keep_shape(shape, axes)) if keepdims else result
 
 
 @public(method=True)

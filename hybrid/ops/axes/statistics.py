@@ -41,14 +41,14 @@ def _var_body(algebra: Builder, operand: Val, *, axes: Group, correction: float)
 
 
 def _var_vjp(
-    grad: Tensor, out: Tensor, operand: Tensor, axes: Group, correction: float
+    gradient: Tensor, out: Tensor, operand: Tensor, axes: Group, correction: float
 ) -> tuple[Tensor]:
     over = axes_of(axes)
     extent = max(prod(operand.shape[a] for a in over) - correction, 0)
     distance = subtract(operand, mean(operand, axis=over, keepdims=True))
     return (
         multiply(
-            multiply(spread_row(grad, operand, axes), 2 / extent if extent else float("nan")),
+            multiply(spread_row(gradient, operand, axes), 2 / extent if extent else float("nan")),
             distance,
         ),
     )
@@ -93,8 +93,8 @@ _root = function_of(
         "std_root",
         1,
         lambda algebra, operand: algebra.sqrt(operand),
-        vjp=lambda grad, out, operand: (
-            where(equal(out, 0.0), 0.0, divide(grad, multiply(out, 2.0))),
+        vjp=lambda gradient, out, operand: (
+            where(equal(out, 0.0), 0.0, divide(gradient, multiply(out, 2.0))),
         ),
         reference=lambda operand: np.sqrt(wide(operand)),
         result="float",
@@ -120,9 +120,9 @@ NORM = register(
         params=("axes",),
         accepts="f",
         ulp=4.0,
-        vjp=lambda grad, out, operand, axes: (
+        vjp=lambda gradient, out, operand, axes: (
             multiply(
-                spread_row(where(equal(out, 0), 0, divide(grad, out)), operand, axes), operand
+                spread_row(where(equal(out, 0), 0, divide(gradient, out)), operand, axes), operand
             ),
         ),
         reference=_norm_reference,

@@ -59,7 +59,7 @@ RESHAPE: Op = register(
         layout=_reshape_layout,
         params=("shape",),
         keeps=SHAPE_ONLY,
-        vjp=lambda grad, out, operand, shape: (bind(RESHAPE, grad, shape=operand.shape),),
+        vjp=lambda gradient, out, operand, shape: (bind(RESHAPE, gradient, shape=operand.shape),),
         write_back=_reshape_back,
         reference=lambda operand, shape: np.reshape(operand, shape),
         samples=shapes_of(
@@ -138,11 +138,11 @@ def atleast_1d(x: Tensor) -> Tensor:
 
 
 # ---- permute_dims
-def _permute_vjp(grad: Tensor, out: Tensor, operand: Tensor, axes: Ints) -> tuple[Tensor]:
+def _permute_vjp(gradient: Tensor, out: Tensor, operand: Tensor, axes: Ints) -> tuple[Tensor]:
     back = [0] * len(axes)
     for position, axis in enumerate(axes):
         back[axis] = position
-    return (bind(PERMUTE, grad, axes=tuple(back)),)
+    return (bind(PERMUTE, gradient, axes=tuple(back)),)
 
 
 PERMUTE = register(
@@ -237,8 +237,8 @@ class SlicePart(Part):
     def op(self) -> Op:
         return SLICE
 
-    def __init__(self, grad: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> None:
-        self.g, self.shape, self.begin, self.step, self.drop = grad, shape, begin, step, drop
+    def __init__(self, gradient: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> None:
+        self.g, self.shape, self.begin, self.step, self.drop = gradient, shape, begin, step, drop
 
     def __call__(self) -> Tensor:
         return embed(self.g, self.shape, self.begin, self.step, self.drop)
@@ -254,8 +254,8 @@ def _slice_layout(
     step: Ints,
     drop: Ints,
 ) -> tuple[int, Ints]:
-    off, out = region(operand.shape, strides, begin, step, drop)
-    return (offset if 0 in sizes else offset + off), out
+    off, result = region(operand.shape, strides, begin, step, drop)
+    return (offset if 0 in sizes else offset + off), result
 
 
 def _slice_reference(
@@ -273,8 +273,8 @@ SLICE = register(
         layout=_slice_layout,
         params=("begin", "sizes", "step", "drop"),
         keeps=SHAPE_ONLY,
-        vjp=lambda grad, out, operand, begin, sizes, step, drop: (
-            SlicePart(grad, operand.shape, begin, step, drop),
+        vjp=lambda gradient, out, operand, begin, sizes, step, drop: (
+            SlicePart(gradient, operand.shape, begin, step, drop),
         ),
         reference=_slice_reference,
         samples=shapes_of(
@@ -343,11 +343,11 @@ def _full_sizes(shape: Ints, ndim: int, drop: Ints) -> Ints:
 def _embed_reference(
     operand: np.ndarray, shape: Ints, begin: Ints, step: Ints, drop: Ints
 ) -> np.ndarray:
-    out = np.zeros(shape, operand.dtype)
+    result = np.zeros(shape, operand.dtype)
     sizes = _full_sizes(operand.shape, len(shape), drop)
     picks = [b + np.arange(n) * k for b, n, k in zip(begin, sizes, step)]
-    out[np.ix_(*picks) if picks else ...] = operand.reshape(sizes)
-    return out
+    result[np.ix_(*picks) if picks else ...] = operand.reshape(sizes)
+    return result
 
 
 EMBED = register(
@@ -360,8 +360,8 @@ EMBED = register(
         keeps=SHAPE_ONLY,
         facts=frozenset(["zeros"]),
         reference=_embed_reference,
-        vjp=lambda grad, out, operand, shape, begin, step, drop: (
-            slice_(grad, begin, _full_sizes(operand.shape, len(shape), drop), step, drop),
+        vjp=lambda gradient, out, operand, shape, begin, step, drop: (
+            slice_(gradient, begin, _full_sizes(operand.shape, len(shape), drop), step, drop),
         ),
         samples=shapes_of(
             [

@@ -27,25 +27,25 @@ Tensor = Any
 
 # ---- windows
 def _windows(shape: Ints, kernel: Ints, stride: Ints, dilation: Ints) -> Ints:
-    out = tuple(
+    result = tuple(
         (n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(shape[-2:], kernel, stride, dilation)
     )
-    if len(shape) < 2 or min(out) < 1:
+    if len(shape) < 2 or min(result) < 1:
         raise ShapeError(
             f"a window of {kernel} with dilation {dilation} does not fit shape {shape}"
         )
-    return out
+    return result
 
 
 def _unfold_vjp(
-    grad: Tensor, out: Tensor, operand: Tensor, kernel: Ints, stride: Ints, dilation: Ints
+    gradient: Tensor, out: Tensor, operand: Tensor, kernel: Ints, stride: Ints, dilation: Ints
 ) -> tuple[Tensor]:
     shape, rank = operand.shape, operand.ndim
     total = None
     for i in range(kernel[0]):
         for j in range(kernel[1]):
             part = slice_(
-                grad, (0,) * rank + (i, j), grad.shape[:-2] + (1, 1), drop=(rank, rank + 1)
+                gradient, (0,) * rank + (i, j), gradient.shape[:-2] + (1, 1), drop=(rank, rank + 1)
             )
             begin = (0,) * (rank - 2) + (i * dilation[0], j * dilation[1])
             part = embed(part, shape, begin, (1,) * (rank - 2) + stride)
@@ -130,10 +130,10 @@ def _put_diagonal_layout(operand: Aval, *, shape: Ints, k: int) -> list[tuple[in
 
 
 def _put_diagonal_reference(operand: np.ndarray, shape: Ints, k: int) -> np.ndarray:
-    out = np.zeros(operand.shape[:-1] + shape, operand.dtype)
+    result = np.zeros(operand.shape[:-1] + shape, operand.dtype)
     positions = np.arange(operand.shape[-1])
-    out[..., positions + max(-k, 0), positions + max(k, 0)] = operand
-    return out
+    result[..., positions + max(-k, 0), positions + max(k, 0)] = operand
+    return result
 
 
 DIAGONAL = register(
@@ -148,8 +148,8 @@ DIAGONAL = register(
         layout=_diagonal_layout,
         params=("k",),
         keeps=SHAPE_ONLY,
-        vjp=lambda grad, out, operand, k: (
-            bind(EMBED_DIAGONAL, grad, shape=operand.shape[-2:], k=k),
+        vjp=lambda gradient, out, operand, k: (
+            bind(EMBED_DIAGONAL, gradient, shape=operand.shape[-2:], k=k),
         ),
         reference=lambda operand, k: np.diagonal(operand, k, -2, -1),
         samples=shapes_of(
@@ -167,7 +167,7 @@ EMBED_DIAGONAL: Op = register(
         params=("shape", "k"),
         keeps=SHAPE_ONLY,
         facts=frozenset(["zeros"]),
-        vjp=lambda grad, out, operand, shape, k: (bind(DIAGONAL, grad, k=k),),
+        vjp=lambda gradient, out, operand, shape, k: (bind(DIAGONAL, gradient, k=k),),
         reference=_put_diagonal_reference,
         samples=shapes_of(
             [((3,), {"shape": (3, 4), "k": 1}), ((2, 1), {"shape": (3, 1), "k": -2})]

@@ -61,10 +61,10 @@ def _concat_layout(*avals: Aval, axis: int) -> list[tuple[int, Ints, Ints]]:
     return [(0 if a.size == 0 else b * steps[axis], a.shape, steps) for a, b in zip(avals, starts)]
 
 
-def _concat_vjp(grad: Tensor, out: Tensor, *tensors: Tensor, axis: int) -> tuple[Any, ...]:
+def _concat_vjp(gradient: Tensor, out: Tensor, *tensors: Tensor, axis: int) -> tuple[Any, ...]:
     starts = [0, *accumulate(x.shape[axis] for x in tensors)]
     return tuple(
-        lambda start=b, operand=x: narrow(grad, axis, start, operand.shape[axis])
+        lambda start=b, operand=x: narrow(gradient, axis, start, operand.shape[axis])
         for b, x in zip(starts, tensors)
     )
 
@@ -114,8 +114,8 @@ def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
         raise ShapeError(
             f"stack needs one or more tensors of one shape, not {[t.shape for t in tensors]}"
         )
-    along = normalize_axis(axis, tensors[0].ndim + 1, "stack")
-    return concat([expand_dims(t, along) for t in tensors], along)
+    along_axis = normalize_axis(axis, tensors[0].ndim + 1, "stack")
+    return concat([expand_dims(t, along_axis) for t in tensors], along_axis)
 
 
 @public
@@ -152,23 +152,23 @@ def _box(value: Any, ndim: int, drop: Ints) -> Ints:
 
 
 def _set_vjp(
-    grad: Tensor, out: Tensor, base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints
+    gradient: Tensor, out: Tensor, base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints
 ) -> Any:
     sizes = _box(value, base.ndim, drop)
     return (
-        lambda: slice_set(grad, zeros_like(value, dtype=grad.dtype), begin, step, drop),
-        lambda: slice_(grad, begin, sizes, step, drop),
+        lambda: slice_set(gradient, zeros_like(value, dtype=gradient.dtype), begin, step, drop),
+        lambda: slice_(gradient, begin, sizes, step, drop),
     )
 
 
 def _set_reference(
     base: np.ndarray, value: np.ndarray, begin: Ints, step: Ints, drop: Ints
 ) -> np.ndarray:
-    out = base.copy()
+    result = base.copy()
     sizes = _box(value, base.ndim, drop)
     picks = [b + np.arange(n) * k for b, n, k in zip(begin, sizes, step)]
-    out[np.ix_(*picks) if picks else ...] = value.reshape(sizes)
-    return out
+    result[np.ix_(*picks) if picks else ...] = value.reshape(sizes)
+    return result
 
 
 def _set_samples(rng: np.random.Generator) -> Any:
@@ -242,11 +242,11 @@ def _joined_slices(parts: Sequence[SlicePart]) -> Tensor | None:
             pieces.append(zeros(gap, dtype=first.g.dtype, device=first.g.device))
         pieces.append(reshape(parts[piece].g, sizes[piece]))
         reached = begin + sizes[piece][axis]
-    out = concat(pieces, axis)
-    if out.shape == first.shape:
-        return out
+    result = concat(pieces, axis)
+    if result.shape == first.shape:
+        return result
     corner = tuple(start if a == axis else b for a, b in enumerate(first.begin))
-    return embed(out, first.shape, corner, first.step, ())
+    return embed(result, first.shape, corner, first.step, ())
 
 
 extend(

@@ -92,7 +92,7 @@ def _triangle(name: str, keep: Any, oracle: Any) -> Op:
         body=body,
         params=("k", "axes"),
         ulp=0.0,
-        vjp=lambda grad, out, operand, k, axes: (bind(op, grad, k=k, axes=axes),),
+        vjp=lambda gradient, out, operand, k, axes: (bind(op, gradient, k=k, axes=axes),),
         keeps=frozenset(["shape"]),
         reference=lambda operand, k, axes: oracle(operand, k),
         samples=shapes_of(

@@ -18,11 +18,11 @@ Tensor = Any
 
 def total(parts: Sequence[Part]) -> Tensor:
     """The sum of the gradients that the parts stand for."""
-    out: Tensor = None
+    result: Tensor = None
     for op in dict.fromkeys(p.op for p in sorted(parts, key=lambda part: part.rank)):
         same: list[Any] = [p for p in parts if p.op is op]
         got = None if len(same) < 2 or op.join is None else op.join(same)
         sums = [p() for p in same] if got is None else [got]
         for share in sums:
-            out = share if out is None else add(out, share)
-    return out
+            result = share if result is None else add(result, share)
+    return result

@@ -27,8 +27,8 @@ def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     """PyTorch's split: pieces of `sizes` elements (the last may be smaller),
     or of the given sizes."""
     x = as_tensor(x)
-    along = normalize_axis(axis, x.ndim, "split")
-    extent = x.shape[along]
+    along_axis = normalize_axis(axis, x.ndim, "split")
+    extent = x.shape[along_axis]
     if hasattr(sizes, "__index__"):
         size = operator.index(sizes)
         if size < 1:
@@ -39,25 +39,25 @@ def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
         if sum(parts) != extent or min(parts, default=0) < 0:
             raise ShapeError(f"split: sizes {parts} do not add up to {extent}")
     starts = [0, *accumulate(parts)]
-    return tuple(narrow(x, along, b, k) for b, k in zip(starts, parts))
+    return tuple(narrow(x, along_axis, b, k) for b, k in zip(starts, parts))
 
 
 @public(method=True)
 def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size (the last may be smaller), as PyTorch's chunk."""
     x = as_tensor(x)
-    along = normalize_axis(axis, x.ndim, "chunk")
+    along_axis = normalize_axis(axis, x.ndim, "chunk")
     if chunks < 1:
         raise ShapeError(f"chunk: {chunks} pieces")
-    return split(x, max(1, -(-x.shape[along] // chunks)), along)
+    return split(x, max(1, -(-x.shape[along_axis] // chunks)), along_axis)
 
 
 @public(method=("unstack", "unbind"))
 def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis, without it."""
     x = as_tensor(x)
-    along = normalize_axis(axis, x.ndim, "unstack")
-    return tuple(narrow(x, along, i, 1, drop=True) for i in range(x.shape[along]))
+    along_axis = normalize_axis(axis, x.ndim, "unstack")
+    return tuple(narrow(x, along_axis, i, 1, drop=True) for i in range(x.shape[along_axis]))
 
 
 # ---- repetition
@@ -89,11 +89,14 @@ def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
     times = operator.index(repeats)
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
-    along = normalize_axis(axis, x.ndim, "repeat")
+    along_axis = normalize_axis(axis, x.ndim, "repeat")
     wide = broadcast_to(
-        expand_dims(x, along + 1), x.shape[: along + 1] + (times,) + x.shape[along + 1 :]
+        expand_dims(x, along_axis + 1),
+        x.shape[: along_axis + 1] + (times,) + x.shape[along_axis + 1 :],
     )
-    return reshape(wide, x.shape[:along] + (x.shape[along] * times,) + x.shape[along + 1 :])
+    return reshape(
+        wide, x.shape[:along_axis] + (x.shape[along_axis] * times,) + x.shape[along_axis + 1 :]
+    )
 
 
 @public(method=True)
@@ -108,13 +111,16 @@ def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
     shifts = [shift] * len(axes) if hasattr(shift, "__index__") else list(shift)
     if len(shifts) != len(axes):
         raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
-    out = x
-    for steps, along in zip(shifts, axes):
-        extent = x.shape[along]
+    result = x
+    for steps, along_axis in zip(shifts, axes):
+        extent = x.shape[along_axis]
         steps = operator.index(steps) % extent if extent else 0
         if steps:
-            out = concat(
-                [narrow(out, along, extent - steps, steps), narrow(out, along, 0, extent - steps)],
-                along,
+            result = concat(
+                [
+                    narrow(result, along_axis, extent - steps, steps),
+                    narrow(result, along_axis, 0, extent - steps),
+                ],
+                along_axis,
             )
-    return clone(x) if out is x else out
+    return clone(x) if result is x else result

@@ -57,7 +57,7 @@ relu: Function = public(
             else operand
         ),
         accepts="iuf",
-        vjp=lambda grad, out, operand: (relu_grad(grad, out),),
+        vjp=lambda gradient, out, operand: (relu_grad(gradient, out),),
         facts=frozenset(["idempotent"]),
         reference=lambda operand: np.where(operand < 0, np.zeros_like(operand), operand),
         doc="x, or 0 where x is negative: -0 and NaN stay. The gradient is 0 at both zeros, as in "
@@ -72,9 +72,9 @@ relu_grad: Function = function_of(
     _float_map(
         "relu_grad",
         2,
-        lambda algebra, grad, result: algebra.select(result <= 0, 0.0, grad),
-        vjp=lambda outer, out, grad, result: (lambda: relu_grad(outer, result), None),
-        reference=lambda grad, result: np.where(result <= 0, np.zeros_like(grad), grad),
+        lambda algebra, gradient, result: algebra.select(result <= 0, 0.0, gradient),
+        vjp=lambda outer, out, gradient, result: (lambda: relu_grad(outer, result), None),
+        reference=lambda gradient, result: np.where(result <= 0, np.zeros_like(gradient), gradient),
         doc="g where y > 0, else 0.",
     )
 )
@@ -84,8 +84,8 @@ _LEAKY = _float_map(
     1,
     lambda algebra, operand, *, slope: algebra.select(operand > 0, operand, operand * slope),
     params=("slope",),
-    vjp=lambda grad, out, operand, *, slope: (
-        where(greater(operand, 0.0), grad, multiply(grad, slope)),
+    vjp=lambda gradient, out, operand, *, slope: (
+        where(greater(operand, 0.0), gradient, multiply(gradient, slope)),
     ),
     reference=lambda operand, *, slope: np.where(operand > 0, wide(operand), wide(operand) * slope),
     samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"slope": 0.01})],
@@ -99,8 +99,8 @@ _ELU = _float_map(
         operand > 0, operand, F.expm1(algebra, algebra.select(operand > 0, 0.0, operand)) * alpha
     ),
     params=("alpha",),
-    vjp=lambda grad, out, operand, *, alpha: (
-        where(greater(operand, 0.0), grad, multiply(grad, add(out, alpha))),
+    vjp=lambda gradient, out, operand, *, alpha: (
+        where(greater(operand, 0.0), gradient, multiply(gradient, add(out, alpha))),
     ),
     reference=lambda operand, *, alpha: np.where(
         operand > 0, wide(operand), alpha * np.expm1(np.minimum(wide(operand), 0))
@@ -116,8 +116,8 @@ _HARDTANH = _float_map(
     1,
     lambda algebra, operand, *, low, high: clamp(algebra, operand, low, high),
     params=("low", "high"),
-    vjp=lambda grad, out, operand, *, low, high: (
-        where(logical_and(greater(operand, low), less(operand, high)), grad, 0.0),
+    vjp=lambda gradient, out, operand, *, low, high: (
+        where(logical_and(greater(operand, low), less(operand, high)), gradient, 0.0),
     ),
     reference=lambda operand, *, low, high: np.clip(wide(operand), low, high),
     samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"low": -1.0, "high": 1.5})],
@@ -203,7 +203,7 @@ silu: Function = public(
         "silu",
         1,
         _silu_body,
-        vjp=lambda grad, out, operand: (silu_grad(grad, operand),),
+        vjp=lambda gradient, out, operand: (silu_grad(gradient, operand),),
         ulp=4.0,
         reference=reference_of(
             lambda operand: (
@@ -217,15 +217,17 @@ silu: Function = public(
 )
 
 
-def _silu_grad_body(algebra: Builder, grad: Val, operand: Val) -> Val:
+def _silu_grad_body(algebra: Builder, gradient: Val, operand: Val) -> Val:
     result = F.sigmoid(algebra, operand)
-    return grad * (result * algebra.fma(clamp(algebra, operand, -1e4, 1e4), 1.0 - result, 1.0))
+    return gradient * (result * algebra.fma(clamp(algebra, operand, -1e4, 1e4), 1.0 - result, 1.0))
 
 
-def _silu_second(outer: Tensor, grad: Tensor, operand: Tensor) -> Tensor:
+def _silu_second(outer: Tensor, gradient: Tensor, operand: Tensor) -> Tensor:
     result = sigmoid(operand)
     bent = add(multiply(operand, subtract(1.0, multiply(result, 2.0))), 2.0)
-    return multiply(multiply(outer, grad), multiply(multiply(result, subtract(1.0, result)), bent))
+    return multiply(
+        multiply(outer, gradient), multiply(multiply(result, subtract(1.0, result)), bent)
+    )
 
 
 silu_grad: Function = function_of(
@@ -234,13 +236,13 @@ silu_grad: Function = function_of(
         2,
         _silu_grad_body,
         ulp=64.0,
-        vjp=lambda outer, out, grad, operand: (
+        vjp=lambda outer, out, gradient, operand: (
             lambda: silu_grad(outer, operand),
-            lambda: _silu_second(outer, grad, operand),
+            lambda: _silu_second(outer, gradient, operand),
         ),
         reference=reference_of(
-            lambda grad, operand: (
-                grad
+            lambda gradient, operand: (
+                gradient
                 * (_sigmoid_wide(operand) * (1 + _limited(operand) * (1 - _sigmoid_wide(operand))))
             )
         ),
@@ -273,8 +275,8 @@ _SOFTPLUS = _float_map(
     _softplus_body,
     params=("beta", "threshold"),
     ulp=4.0,
-    vjp=lambda grad, out, operand, *, beta, threshold: (
-        softplus_grad(grad, operand, beta, threshold),
+    vjp=lambda gradient, out, operand, *, beta, threshold: (
+        softplus_grad(gradient, operand, beta, threshold),
     ),
     reference=_softplus_reference,
     samples=lambda rng: [([rng.uniform(-3, 3, (3, 5))], {"beta": 1.5, "threshold": 20.0})],
@@ -283,19 +285,19 @@ _SOFTPLUS = _float_map(
 _SOFTPLUS_GRAD = _float_map(
     "softplus_grad",
     2,
-    lambda algebra, grad, operand, *, beta, threshold: algebra.select(
-        operand * beta > threshold, grad, grad * F.sigmoid(algebra, operand * beta)
+    lambda algebra, gradient, operand, *, beta, threshold: algebra.select(
+        operand * beta > threshold, gradient, gradient * F.sigmoid(algebra, operand * beta)
     ),
     params=("beta", "threshold"),
     ulp=4.0,
-    vjp=lambda outer, out, grad, operand, *, beta, threshold: (
+    vjp=lambda outer, out, gradient, operand, *, beta, threshold: (
         lambda: softplus_grad(outer, operand, beta, threshold),
-        lambda: _softplus_second(outer, grad, operand, beta, threshold),
+        lambda: _softplus_second(outer, gradient, operand, beta, threshold),
     ),
-    reference=lambda grad, operand, *, beta, threshold: np.where(
+    reference=lambda gradient, operand, *, beta, threshold: np.where(
         wide(operand) * beta > threshold,
-        wide(grad),
-        wide(grad) * _sigmoid_wide(wide(operand) * beta),
+        wide(gradient),
+        wide(gradient) * _sigmoid_wide(wide(operand) * beta),
     ),
     samples=lambda rng: [
         ([rng.uniform(-3, 3, (3, 5)), rng.uniform(-3, 3, (3, 5))], {"beta": 1.5, "threshold": 20.0})
@@ -311,19 +313,19 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 
 
 def softplus_grad(
-    grad: Tensor, operand: Tensor, beta: float = 1.0, threshold: float = 20.0
+    gradient: Tensor, operand: Tensor, beta: float = 1.0, threshold: float = 20.0
 ) -> Tensor:
     """g * sigmoid(beta*x), and g where beta*x > threshold."""
-    return bind(_SOFTPLUS_GRAD, grad, operand, beta=float(beta), threshold=float(threshold))
+    return bind(_SOFTPLUS_GRAD, gradient, operand, beta=float(beta), threshold=float(threshold))
 
 
 def _softplus_second(
-    outer: Tensor, grad: Tensor, operand: Tensor, beta: float, threshold: float
+    outer: Tensor, gradient: Tensor, operand: Tensor, beta: float, threshold: float
 ) -> Tensor:
     result = sigmoid(multiply(operand, beta))
     bend = multiply(multiply(result, subtract(1.0, result)), beta)
     return where(
-        greater(multiply(operand, beta), threshold), 0.0, multiply(multiply(outer, grad), bend)
+        greater(multiply(operand, beta), threshold), 0.0, multiply(multiply(outer, gradient), bend)
     )
 
 
@@ -333,7 +335,7 @@ log_sigmoid: Function = public(
         1,
         lambda algebra, operand: -_log_of_sum(algebra, -operand),
         ulp=4.0,
-        vjp=lambda grad, out, operand: (multiply(grad, sigmoid(multiply(operand, -1.0))),),
+        vjp=lambda gradient, out, operand: (multiply(gradient, sigmoid(multiply(operand, -1.0))),),
         reference=reference_of(lambda operand: -np.logaddexp(-operand, 0)),
         doc="log(sigmoid(x)) without overflow.",
     ),
@@ -355,18 +357,18 @@ def _gelu_body(algebra: Builder, operand: Val) -> Val:
     return algebra.select(operand > 0, operand - part, part)
 
 
-def _gelu_grad_body(algebra: Builder, grad: Val, operand: Val) -> Val:
+def _gelu_grad_body(algebra: Builder, gradient: Val, operand: Val) -> Val:
     tail, bell = F.normal_tail(algebra, operand)
     below = algebra.select(operand < 0, tail, 1.0 - tail)
-    return grad * algebra.fma(clamp(algebra, operand, -1e4, 1e4) * DENSITY, bell, below)
+    return gradient * algebra.fma(clamp(algebra, operand, -1e4, 1e4) * DENSITY, bell, below)
 
 
 def _phi(operand: float) -> float:
     return 0.5 * math.erfc(-operand * ROOT_HALF)
 
 
-def _gelu_slope(grad: float, operand: float) -> float:
-    return grad * (
+def _gelu_slope(gradient: float, operand: float) -> float:
+    return gradient * (
         _phi(operand)
         + (operand * DENSITY * math.exp(-0.5 * operand * operand) if -1e4 < operand < 1e4 else 0.0)
     )
@@ -384,7 +386,7 @@ gelu: Function = public(
         "gelu",
         1,
         _gelu_body,
-        vjp=lambda grad, out, operand: (gelu_grad(grad, operand),),
+        vjp=lambda gradient, out, operand: (gelu_grad(gradient, operand),),
         ulp=16.0,
         reference=by_element(_gelu_number),
         doc="x * Phi(x), Phi the normal distribution function; -0 at minus infinity.",
@@ -397,10 +399,11 @@ gelu_grad: Function = function_of(
         2,
         _gelu_grad_body,
         ulp=256.0,
-        vjp=lambda outer, out, grad, operand: (
+        vjp=lambda outer, out, gradient, operand: (
             lambda: gelu_grad(outer, operand),
             lambda: multiply(
-                multiply(outer, grad), multiply(normal_pdf(operand), subtract(2.0, square(operand)))
+                multiply(outer, gradient),
+                multiply(normal_pdf(operand), subtract(2.0, square(operand))),
             ),
         ),
         reference=by_element(_gelu_slope),
@@ -425,11 +428,11 @@ def _gelu_tanh_body(algebra: Builder, operand: Val) -> Val:
     )  # the result is -0 long before -32
 
 
-def _gelu_tanh_grad_body(algebra: Builder, grad: Val, operand: Val) -> Val:
+def _gelu_tanh_grad_body(algebra: Builder, gradient: Val, operand: Val) -> Val:
     operand = clamp(algebra, operand, -32.0, 32.0)
     result = 1.0 / _tanh_form(algebra, operand)
     slope = algebra.fma(operand * operand, 3.0 * _K * _C, _K)
-    return grad * algebra.fma(operand * (result * (1.0 - result)), slope, result)
+    return gradient * algebra.fma(operand * (result * (1.0 - result)), slope, result)
 
 
 def _gelu_tanh_wide(operand: Any) -> Any:
@@ -437,17 +440,17 @@ def _gelu_tanh_wide(operand: Any) -> Any:
     return operand * _sigmoid_wide(operand * (_K + _K * _C * operand * operand))
 
 
-def _gelu_tanh_slope(grad: Any, operand: Any) -> Any:
+def _gelu_tanh_slope(gradient: Any, operand: Any) -> Any:
     operand = np.clip(operand, -32, 32)
     result = _sigmoid_wide(
         (operand * (_K + _K * _C * operand * operand)).astype(np.float64)
     )  # 0 where the record's is
-    return grad * (
+    return gradient * (
         result + operand * result * (1 - result) * (_K + 3 * _K * _C * operand * operand)
     )
 
 
-def _gelu_tanh_second(outer: Tensor, grad: Tensor, operand: Tensor) -> Tensor:
+def _gelu_tanh_second(outer: Tensor, gradient: Tensor, operand: Tensor) -> Tensor:
     squared = square(operand)
     result = sigmoid(multiply(operand, add(multiply(squared, _K * _C), _K)))
     slope = add(multiply(squared, 3.0 * _K * _C), _K)
@@ -456,7 +459,7 @@ def _gelu_tanh_second(outer: Tensor, grad: Tensor, operand: Tensor) -> Tensor:
         multiply(multiply(slope, slope), multiply(operand, subtract(1.0, multiply(result, 2.0)))),
         add(multiply(slope, 2.0), multiply(squared, 6.0 * _K * _C)),
     )
-    return multiply(multiply(outer, grad), multiply(bend, inner))
+    return multiply(multiply(outer, gradient), multiply(bend, inner))
 
 
 gelu_tanh: Function = public(
@@ -464,7 +467,7 @@ gelu_tanh: Function = public(
         "gelu_tanh",
         1,
         _gelu_tanh_body,
-        vjp=lambda grad, out, operand: (gelu_tanh_grad(grad, operand),),
+        vjp=lambda gradient, out, operand: (gelu_tanh_grad(gradient, operand),),
         ulp=64.0,
         reference=reference_of(_gelu_tanh_wide),
         doc="gelu in Hendrycks and Gimpel's tanh form.",
@@ -476,9 +479,9 @@ gelu_tanh_grad: Function = function_of(
         2,
         _gelu_tanh_grad_body,
         ulp=256.0,
-        vjp=lambda outer, out, grad, operand: (
+        vjp=lambda outer, out, gradient, operand: (
             lambda: gelu_tanh_grad(outer, operand),
-            lambda: _gelu_tanh_second(outer, grad, operand),
+            lambda: _gelu_tanh_second(outer, gradient, operand),
         ),
         reference=reference_of(_gelu_tanh_slope),
         doc="The gradient of gelu_tanh(x).",

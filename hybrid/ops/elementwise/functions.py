@@ -63,7 +63,7 @@ def by_element(function: Callable[..., float]) -> Callable[..., Any]:
 
 # ---- exponentials and logarithms
 exp: Function = public(
-    _unary("exp", F.exp, lambda grad, out, operand: (multiply(grad, out),), np.exp, "e^x."),
+    _unary("exp", F.exp, lambda gradient, out, operand: (multiply(gradient, out),), np.exp, "e^x."),
     method=True,
     inplace=True,
 )
@@ -71,7 +71,7 @@ exp2: Function = public(
     _unary(
         "exp2",
         F.exp2,
-        lambda grad, out, operand: (multiply(grad, multiply(out, LN2)),),
+        lambda gradient, out, operand: (multiply(gradient, multiply(out, LN2)),),
         np.exp2,
         "2^x.",
     ),
@@ -81,7 +81,7 @@ expm1: Function = public(
     _unary(
         "expm1",
         F.expm1,
-        lambda grad, out, operand: (multiply(grad, add(out, 1.0)),),
+        lambda gradient, out, operand: (multiply(gradient, add(out, 1.0)),),
         np.expm1,
         "e^x - 1, exact near 0.",
     ),
@@ -91,7 +91,7 @@ log: Function = public(
     _unary(
         "log",
         F.log,
-        lambda grad, out, operand: (divide(grad, operand),),
+        lambda gradient, out, operand: (divide(gradient, operand),),
         np.log,
         "Natural logarithm.",
         domain=(0.1, 5.0),
@@ -102,7 +102,7 @@ log2: Function = public(
     _unary(
         "log2",
         F.log2,
-        lambda grad, out, operand: (divide(grad, multiply(operand, LN2)),),
+        lambda gradient, out, operand: (divide(gradient, multiply(operand, LN2)),),
         np.log2,
         "Logarithm to base 2.",
         domain=(0.1, 5.0),
@@ -113,7 +113,7 @@ log10: Function = public(
     _unary(
         "log10",
         F.log10,
-        lambda grad, out, operand: (divide(grad, multiply(operand, LN10)),),
+        lambda gradient, out, operand: (divide(gradient, multiply(operand, LN10)),),
         np.log10,
         "Logarithm to base 10.",
         domain=(0.1, 5.0),
@@ -124,7 +124,7 @@ log1p: Function = public(
     _unary(
         "log1p",
         F.log1p,
-        lambda grad, out, operand: (divide(grad, add(operand, 1.0)),),
+        lambda gradient, out, operand: (divide(gradient, add(operand, 1.0)),),
         np.log1p,
         "log(1 + x), exact near 0.",
         domain=(-0.9, 3.0),
@@ -154,9 +154,9 @@ logaddexp: Function = public(
         accepts="f",
         facts=frozenset(["commutative"]),
         ulp=4.0,
-        vjp=lambda grad, out, left, right: (
-            lambda: multiply(grad, _share(left, right)),
-            lambda: multiply(grad, _share(right, left)),
+        vjp=lambda gradient, out, left, right: (
+            lambda: multiply(gradient, _share(left, right)),
+            lambda: multiply(gradient, _share(right, left)),
         ),
         reference=reference_of(np.logaddexp),
         doc="log(e^x + e^y) without overflow. Equal operands share the gradient, infinities too.",
@@ -170,7 +170,7 @@ sin: Function = public(
     _unary(
         "sin",
         F.sin,
-        lambda grad, out, operand: (multiply(grad, cos(operand)),),
+        lambda gradient, out, operand: (multiply(gradient, cos(operand)),),
         np.sin,
         "Sine, exact for huge arguments too.",
     ),
@@ -180,7 +180,7 @@ cos: Function = public(
     _unary(
         "cos",
         F.cos,
-        lambda grad, out, operand: (negative(multiply(grad, sin(operand))),),
+        lambda gradient, out, operand: (negative(multiply(gradient, sin(operand))),),
         np.cos,
         "Cosine, exact for huge arguments too.",
     ),
@@ -190,7 +190,7 @@ tan: Function = public(
     _unary(
         "tan",
         F.tan,
-        lambda grad, out, operand: (multiply(grad, add(square(out), 1.0)),),
+        lambda gradient, out, operand: (multiply(gradient, add(square(out), 1.0)),),
         np.tan,
         "Tangent, exact for huge arguments too.",
         domain=(-1.2, 1.2),
@@ -201,7 +201,7 @@ asin: Function = public(
     _unary(
         "asin",
         F.asin,
-        lambda grad, out, operand: (multiply(grad, rsqrt(subtract(1.0, square(operand)))),),
+        lambda gradient, out, operand: (multiply(gradient, rsqrt(subtract(1.0, square(operand)))),),
         np.arcsin,
         "Arcsine.",
         domain=(-0.9, 0.9),
@@ -212,8 +212,8 @@ acos: Function = public(
     _unary(
         "acos",
         F.acos,
-        lambda grad, out, operand: (
-            negative(multiply(grad, rsqrt(subtract(1.0, square(operand))))),
+        lambda gradient, out, operand: (
+            negative(multiply(gradient, rsqrt(subtract(1.0, square(operand))))),
         ),
         np.arccos,
         "Arccosine.",
@@ -225,7 +225,7 @@ atan: Function = public(
     _unary(
         "atan",
         F.atan,
-        lambda grad, out, operand: (divide(grad, add(square(operand), 1.0)),),
+        lambda gradient, out, operand: (divide(gradient, add(square(operand), 1.0)),),
         np.arctan,
         "Arctangent.",
     ),
@@ -235,7 +235,7 @@ sinh: Function = public(
     _unary(
         "sinh",
         F.sinh,
-        lambda grad, out, operand: (multiply(grad, cosh(operand)),),
+        lambda gradient, out, operand: (multiply(gradient, cosh(operand)),),
         np.sinh,
         "Hyperbolic sine.",
     ),
@@ -245,7 +245,7 @@ cosh: Function = public(
     _unary(
         "cosh",
         F.cosh,
-        lambda grad, out, operand: (multiply(grad, sinh(operand)),),
+        lambda gradient, out, operand: (multiply(gradient, sinh(operand)),),
         np.cosh,
         "Hyperbolic cosine.",
     ),
@@ -255,7 +255,7 @@ tanh: Function = public(
     _unary(
         "tanh",
         F.tanh,
-        lambda grad, out, operand: (tanh_grad(grad, out),),
+        lambda gradient, out, operand: (tanh_grad(gradient, out),),
         np.tanh,
         "Hyperbolic tangent.",
     ),
@@ -266,7 +266,7 @@ asinh: Function = public(
     _unary(
         "asinh",
         F.asinh,
-        lambda grad, out, operand: (multiply(grad, rsqrt(add(square(operand), 1.0))),),
+        lambda gradient, out, operand: (multiply(gradient, rsqrt(add(square(operand), 1.0))),),
         np.arcsinh,
         "Inverse hyperbolic sine.",
     ),
@@ -276,7 +276,7 @@ acosh: Function = public(
     _unary(
         "acosh",
         F.acosh,
-        lambda grad, out, operand: (multiply(grad, rsqrt(subtract(square(operand), 1.0))),),
+        lambda gradient, out, operand: (multiply(gradient, rsqrt(subtract(square(operand), 1.0))),),
         np.arccosh,
         "Inverse hyperbolic cosine.",
         domain=(1.1, 5.0),
@@ -287,7 +287,7 @@ atanh: Function = public(
     _unary(
         "atanh",
         F.atanh,
-        lambda grad, out, operand: (divide(grad, subtract(1.0, square(operand))),),
+        lambda gradient, out, operand: (divide(gradient, subtract(1.0, square(operand))),),
         np.arctanh,
         "Inverse hyperbolic tangent.",
         domain=(-0.9, 0.9),
@@ -296,10 +296,10 @@ atanh: Function = public(
 )
 
 
-def _atan2_scale(grad: Tensor, right: Tensor, left: Tensor) -> Tensor:
+def _atan2_scale(gradient: Tensor, right: Tensor, left: Tensor) -> Tensor:
     """g / (x^2 + y^2), 0 at the origin."""
     norm = add(square(left), square(right))
-    return where(equal(norm, 0.0), 0.0, divide(grad, norm))
+    return where(equal(norm, 0.0), 0.0, divide(gradient, norm))
 
 
 atan2: Function = public(
@@ -309,9 +309,9 @@ atan2: Function = public(
         F.atan2,
         result="float",
         accepts="f",
-        vjp=lambda grad, out, right, left: (
-            lambda: multiply(_atan2_scale(grad, right, left), left),
-            lambda: negative(multiply(_atan2_scale(grad, right, left), right)),
+        vjp=lambda gradient, out, right, left: (
+            lambda: multiply(_atan2_scale(gradient, right, left), left),
+            lambda: negative(multiply(_atan2_scale(gradient, right, left), right)),
         ),
         reference=reference_of(np.arctan2),
         doc="The angle of the point (x, y), quadrants and signed zeros as in C.",
@@ -322,14 +322,14 @@ tanh_grad: Function = function_of(
     map_op(
         "tanh_grad",
         2,
-        lambda algebra, grad, result: grad * algebra.fma(-result, result, 1.0),
+        lambda algebra, gradient, result: gradient * algebra.fma(-result, result, 1.0),
         result="float",
         accepts="f",
-        vjp=lambda outer, out, grad, result: (
+        vjp=lambda outer, out, gradient, result: (
             lambda: tanh_grad(outer, result),
-            lambda: multiply(multiply(outer, grad), multiply(result, -2.0)),
+            lambda: multiply(multiply(outer, gradient), multiply(result, -2.0)),
         ),
-        reference=reference_of(lambda grad, result: grad * (1 - result * result)),
+        reference=reference_of(lambda gradient, result: gradient * (1 - result * result)),
         doc="g * (1 - y^2): the gradient of y = tanh(x).",
     )
 )
@@ -338,14 +338,14 @@ sigmoid_grad: Function = function_of(
     map_op(
         "sigmoid_grad",
         2,
-        lambda algebra, grad, result: grad * (result * (1.0 - result)),
+        lambda algebra, gradient, result: gradient * (result * (1.0 - result)),
         result="float",
         accepts="f",
-        vjp=lambda outer, out, grad, result: (
+        vjp=lambda outer, out, gradient, result: (
             lambda: sigmoid_grad(outer, result),
-            lambda: multiply(multiply(outer, grad), subtract(1.0, multiply(result, 2.0))),
+            lambda: multiply(multiply(outer, gradient), subtract(1.0, multiply(result, 2.0))),
         ),
-        reference=reference_of(lambda grad, result: grad * (result * (1 - result))),
+        reference=reference_of(lambda gradient, result: gradient * (result * (1 - result))),
         doc="g * y * (1 - y): the gradient of y = sigmoid(x).",
         ulp=4.0,
     )
@@ -355,7 +355,7 @@ sigmoid: Function = public(
     _unary(
         "sigmoid",
         F.sigmoid,
-        lambda grad, out, operand: (sigmoid_grad(grad, out),),
+        lambda gradient, out, operand: (sigmoid_grad(gradient, out),),
         lambda operand: (
             np.where(operand < 0, np.exp(-np.abs(operand)), 1) / (1 + np.exp(-np.abs(operand)))
         ),
@@ -371,7 +371,7 @@ sqrt: Function = public(
     _unary(
         "sqrt",
         lambda algebra, operand: algebra.sqrt(operand),
-        lambda grad, out, operand: (divide(grad, multiply(out, 2.0)),),
+        lambda gradient, out, operand: (divide(gradient, multiply(out, 2.0)),),
         np.sqrt,
         "Square root, correctly rounded.",
         domain=(0.1, 5.0),
@@ -383,7 +383,9 @@ rsqrt: Function = public(
     _unary(
         "rsqrt",
         F.rsqrt,
-        lambda grad, out, operand: (multiply(grad, multiply(multiply(out, square(out)), -0.5)),),
+        lambda gradient, out, operand: (
+            multiply(gradient, multiply(multiply(out, square(out)), -0.5)),
+        ),
         lambda operand: 1 / np.sqrt(operand),
         "1 / sqrt(x).",
         domain=(0.1, 5.0),
@@ -394,7 +396,7 @@ cbrt: Function = public(
     _unary(
         "cbrt",
         F.cbrt,
-        lambda grad, out, operand: (divide(grad, multiply(square(out), 3.0)),),
+        lambda gradient, out, operand: (divide(gradient, multiply(square(out), 3.0)),),
         np.cbrt,
         "Cube root.",
         domain=(0.1, 5.0),
@@ -406,16 +408,16 @@ cbrt: Function = public(
 _TWO_OVER_ROOT_PI = 2.0 / math.sqrt(math.pi)
 
 
-def _bell(grad: Tensor, operand: Tensor) -> Tensor:
+def _bell(gradient: Tensor, operand: Tensor) -> Tensor:
     """g times the derivative of erf."""
-    return multiply(grad, multiply(exp(negative(square(operand))), _TWO_OVER_ROOT_PI))
+    return multiply(gradient, multiply(exp(negative(square(operand))), _TWO_OVER_ROOT_PI))
 
 
 erf: Function = public(
     _unary(
         "erf",
         F.erf,
-        lambda grad, out, operand: (_bell(grad, operand),),
+        lambda gradient, out, operand: (_bell(gradient, operand),),
         np.sin,
         "The error function.",
         reference=by_element(math.erf),
@@ -427,7 +429,7 @@ erfc: Function = public(
     _unary(
         "erfc",
         F.erfc,
-        lambda grad, out, operand: (negative(_bell(grad, operand)),),
+        lambda gradient, out, operand: (negative(_bell(gradient, operand)),),
         np.sin,
         "1 - erf(x), accurate in the tail.",
         reference=by_element(math.erfc),

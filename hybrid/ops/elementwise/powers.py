@@ -43,9 +43,9 @@ hypot: Function = public(
         result="float",
         accepts="f",
         facts=frozenset(["commutative"]),
-        vjp=lambda grad, out, left, right: (
-            lambda: multiply(grad, _direction(left, out)),
-            lambda: multiply(grad, _direction(right, out)),
+        vjp=lambda gradient, out, left, right: (
+            lambda: multiply(gradient, _direction(left, out)),
+            lambda: multiply(gradient, _direction(right, out)),
         ),
         reference=reference_of(np.hypot),
         doc="sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's.",
@@ -95,16 +95,16 @@ _power: Function = function_of(
         ulp=4.0,
         domain=(0.2, 3.0),
         reference=_power_reference,
-        vjp=lambda grad, out, left, right: (
+        vjp=lambda gradient, out, left, right: (
             lambda: where(
                 equal(right, 0.0),
                 0.0,
-                multiply(grad, multiply(right, _power(left, subtract(right, 1.0)))),
+                multiply(gradient, multiply(right, _power(left, subtract(right, 1.0)))),
             ),
             lambda: where(
                 logical_and(equal(left, 0.0), greater_equal(right, 0.0)),
                 0.0,
-                multiply(grad, multiply(out, log(left))),
+                multiply(gradient, multiply(out, log(left))),
             ),
         ),
         doc="x to the power y with the special values of C's pow; integers wrap.",

@@ -37,7 +37,7 @@ def _rounding(name: str, prim: str, function: Callable[..., Any], doc: str) -> O
         name,
         1,
         lambda algebra, operand: algebra.op(prim, operand) if operand.type in FLOATS else operand,
-        vjp=lambda grad, out, operand: (None,),
+        vjp=lambda gradient, out, operand: (None,),
         reference=reference,
         accepts="iuf",
         facts=IDEMPOTENT,
@@ -163,7 +163,7 @@ floor_divide: Function = public(
         "floor_divide",
         2,
         lambda algebra, left, right: _divmod(algebra, left, right)[0],
-        vjp=lambda grad, out, left, right: (None, None),
+        vjp=lambda gradient, out, left, right: (None, None),
         accepts="iuf",
         reference=_reference_int(np.floor_divide),
         keeps=SHAPE_ONLY,
@@ -178,9 +178,9 @@ remainder: Function = public(
         2,
         lambda algebra, left, right: _divmod(algebra, left, right)[1],
         accepts="iuf",
-        vjp=lambda grad, out, left, right: (
-            grad,
-            lambda: negative(multiply(grad, floor_divide(left, right))),
+        vjp=lambda gradient, out, left, right: (
+            gradient,
+            lambda: negative(multiply(gradient, floor_divide(left, right))),
         ),
         reference=_reference_int(np.remainder),
         doc="x - y*floor(x/y), exactly, with the sign of y (Python's %); an integer modulo zero "
@@ -199,9 +199,9 @@ fmod: Function = public(
             else algebra.select(right == 0, algebra.const(left.type, 0), left % right)
         ),
         accepts="iuf",
-        vjp=lambda grad, out, left, right: (
-            grad,
-            lambda: negative(multiply(grad, trunc(divide(left, right)))),
+        vjp=lambda gradient, out, left, right: (
+            gradient,
+            lambda: negative(multiply(gradient, trunc(divide(left, right)))),
         ),
         reference=_reference_int(np.fmod),
         doc="x - y*trunc(x/y), exactly, with the sign of x (C's fmod).",

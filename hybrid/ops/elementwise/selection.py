@@ -38,10 +38,10 @@ where: Function = public(
             algebra.convert(condition, "b1"), left, right
         ),
         fixed=(0,),
-        vjp=lambda grad, out, condition, left, right: (
+        vjp=lambda gradient, out, condition, left, right: (
             None,
-            lambda: where(condition, grad, 0.0),
-            lambda: where(condition, 0.0, grad),
+            lambda: where(condition, gradient, 0.0),
+            lambda: where(condition, 0.0, gradient),
         ),
         keeps=frozenset(["0"]),
         reference=lambda condition, left, right: np.where(condition != 0, left, right),
@@ -87,7 +87,7 @@ map_op(
     "convert",
     1,
     _convert_body,
-    vjp=lambda grad, out, operand, **params: (grad,),
+    vjp=lambda gradient, out, operand, **params: (gradient,),
     reference=_convert_reference,
     infer=lambda operand, *, dtype: (operand.with_(dtype=dtype),),
     params=("dtype",),
@@ -109,9 +109,13 @@ def astype(x: Tensor, dtype: Any) -> Tensor:
 
 
 # ---- minimum, maximum, clip
-def _split_ties(grad: Tensor, left: Tensor, right: Tensor, lost: Callable[..., Tensor]) -> Tensor:
+def _split_ties(
+    gradient: Tensor, left: Tensor, right: Tensor, lost: Callable[..., Tensor]
+) -> Tensor:
     """g where x won, g/2 where x equals y, 0 where it lost."""
-    return where(equal(left, right), multiply(grad, 0.5), where(lost(left, right), 0.0, grad))
+    return where(
+        equal(left, right), multiply(gradient, 0.5), where(lost(left, right), 0.0, gradient)
+    )
 
 
 def _least(left: np.ndarray, right: np.ndarray) -> Any:
@@ -129,9 +133,9 @@ minimum: Function = public(
         "minimum",
         2,
         lambda algebra, left, right: left & right if is_bool(left) else algebra.min(left, right),
-        vjp=lambda grad, out, left, right: (
-            lambda: _split_ties(grad, left, right, greater),
-            lambda: _split_ties(grad, right, left, greater),
+        vjp=lambda gradient, out, left, right: (
+            lambda: _split_ties(gradient, left, right, greater),
+            lambda: _split_ties(gradient, right, left, greater),
         ),
         reference=reference_of(_least),
         facts=COMMUTATIVE,
@@ -146,9 +150,9 @@ maximum: Function = public(
         "maximum",
         2,
         lambda algebra, left, right: left | right if is_bool(left) else algebra.max(left, right),
-        vjp=lambda grad, out, left, right: (
-            lambda: _split_ties(grad, left, right, less),
-            lambda: _split_ties(grad, right, left, less),
+        vjp=lambda gradient, out, left, right: (
+            lambda: _split_ties(gradient, left, right, less),
+            lambda: _split_ties(gradient, right, left, less),
         ),
         reference=reference_of(_most),
         facts=COMMUTATIVE,
@@ -159,8 +163,8 @@ maximum: Function = public(
 )
 
 
-def _inside(grad: Tensor, operand: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return where(logical_and(less_equal(low, operand), less_equal(operand, high)), grad, 0.0)
+def _inside(gradient: Tensor, operand: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return where(logical_and(less_equal(low, operand), less_equal(operand, high)), gradient, 0.0)
 
 
 _CLIP = map_op(
@@ -168,10 +172,10 @@ _CLIP = map_op(
     3,
     lambda algebra, operand, low, high: algebra.min(algebra.max(operand, low), high),
     accepts="iuf",
-    vjp=lambda grad, out, operand, low, high: (
-        lambda: _inside(grad, operand, low, high),
-        lambda: where(logical_and(less(operand, low), less(low, high)), grad, 0.0),
-        lambda: where(logical_or(greater(operand, high), greater(low, high)), grad, 0.0),
+    vjp=lambda gradient, out, operand, low, high: (
+        lambda: _inside(gradient, operand, low, high),
+        lambda: where(logical_and(less(operand, low), less(low, high)), gradient, 0.0),
+        lambda: where(logical_or(greater(operand, high), greater(low, high)), gradient, 0.0),
     ),
     reference=reference_of(lambda operand, low, high: _least(_most(operand, low), high)),
     doc="min(max(x, low), high).",
@@ -181,9 +185,9 @@ _CLIP_LOW = map_op(
     2,
     lambda algebra, operand, low: algebra.max(operand, low),
     accepts="iuf",
-    vjp=lambda grad, out, operand, low: (
-        lambda: where(less_equal(low, operand), grad, 0.0),
-        lambda: where(less(operand, low), grad, 0.0),
+    vjp=lambda gradient, out, operand, low: (
+        lambda: where(less_equal(low, operand), gradient, 0.0),
+        lambda: where(less(operand, low), gradient, 0.0),
     ),
     reference=reference_of(_most),
     doc="max(x, low), whose ties give the gradient to x.",
@@ -193,9 +197,9 @@ _CLIP_HIGH = map_op(
     2,
     lambda algebra, operand, high: algebra.min(operand, high),
     accepts="iuf",
-    vjp=lambda grad, out, operand, high: (
-        lambda: where(less_equal(operand, high), grad, 0.0),
-        lambda: where(greater(operand, high), grad, 0.0),
+    vjp=lambda gradient, out, operand, high: (
+        lambda: where(less_equal(operand, high), gradient, 0.0),
+        lambda: where(greater(operand, high), gradient, 0.0),
     ),
     reference=reference_of(_least),
     doc="min(x, high), whose ties give the gradient to x.",
@@ -227,7 +231,10 @@ copysign: Function = public(
         lambda algebra, left, right: algebra.copysign(left, _no_nan(algebra, right)),
         result="float",
         accepts="f",
-        vjp=lambda grad, out, left, right: (multiply(grad, multiply(sign(left), sign(out))), None),
+        vjp=lambda gradient, out, left, right: (
+            multiply(gradient, multiply(sign(left), sign(out))),
+            None,
+        ),
         reference=lambda left, right: np.copysign(
             left, np.where(np.isnan(right), np.zeros_like(right), right)
         ),
@@ -278,7 +285,7 @@ nextafter: Function = public(
         "nextafter",
         2,
         _nextafter_body,
-        vjp=lambda grad, out, left, right: (where(equal(left, right), 0.0, grad), None),
+        vjp=lambda gradient, out, left, right: (where(equal(left, right), 0.0, gradient), None),
         result="float",
         accepts="f",
         infer=_nextafter_infer,

@@ -44,19 +44,23 @@ def _samples(states: int, numbers: tuple[float, ...], params: dict[str, Any]) ->
 
 
 # ---- sgd
-def _decayed(algebra: Builder, parameter: Val, grad: Val, weight_decay: Val, maximize: bool) -> Val:
-    return algebra.fma(parameter, weight_decay, -grad if maximize else grad)
+def _decayed(
+    algebra: Builder, parameter: Val, gradient: Val, weight_decay: Val, maximize: bool
+) -> Val:
+    return algebra.fma(parameter, weight_decay, -gradient if maximize else gradient)
 
 
 def _sgd_body(
-    algebra: Builder, parameter: Val, grad: Val, rate: Val, weight_decay: Val, *, maximize: bool
+    algebra: Builder, parameter: Val, gradient: Val, rate: Val, weight_decay: Val, *, maximize: bool
 ) -> Val:
-    return algebra.fma(-rate, _decayed(algebra, parameter, grad, weight_decay, maximize), parameter)
+    return algebra.fma(
+        -rate, _decayed(algebra, parameter, gradient, weight_decay, maximize), parameter
+    )
 
 
 def _sgd_reference(*operands: np.ndarray, maximize: bool) -> Any:
-    parameter, grad, rate, weight_decay = map(wide, operands)
-    return parameter - rate * ((-grad if maximize else grad) + weight_decay * parameter)
+    parameter, gradient, rate, weight_decay = map(wide, operands)
+    return parameter - rate * ((-gradient if maximize else gradient) + weight_decay * parameter)
 
 
 _SGD = map_op(
@@ -76,16 +80,21 @@ _SGD = map_op(
 
 
 def sgd_update(
-    parameter: Tensor, grad: Tensor, rate: Tensor, weight_decay: Tensor, *, maximize: bool = False
+    parameter: Tensor,
+    gradient: Tensor,
+    rate: Tensor,
+    weight_decay: Tensor,
+    *,
+    maximize: bool = False,
 ) -> Tensor:
     """The parameter after a plain SGD step."""
-    return bind(_SGD, parameter, grad, rate, weight_decay, maximize=bool(maximize))
+    return bind(_SGD, parameter, gradient, rate, weight_decay, maximize=bool(maximize))
 
 
 def _momentum_body(
     algebra: Builder,
     parameter: Val,
-    grad: Val,
+    gradient: Val,
     buffer: Val,
     rate: Val,
     momentum: Val,
@@ -96,17 +105,17 @@ def _momentum_body(
     first: bool,
     maximize: bool,
 ) -> tuple[Val, Val]:
-    grad = _decayed(algebra, parameter, grad, weight_decay, maximize)
-    new = grad if first else algebra.fma(buffer, momentum, grad * (1.0 - dampening))
-    step = algebra.fma(new, momentum, grad) if nesterov else new
+    gradient = _decayed(algebra, parameter, gradient, weight_decay, maximize)
+    new = gradient if first else algebra.fma(buffer, momentum, gradient * (1.0 - dampening))
+    step = algebra.fma(new, momentum, gradient) if nesterov else new
     return algebra.fma(-rate, step, parameter), new
 
 
 def _momentum_reference(*operands: np.ndarray, nesterov: bool, first: bool, maximize: bool) -> Any:
-    parameter, grad, buffer, rate, momentum, dampening, weight_decay = map(wide, operands)
-    grad = (-grad if maximize else grad) + weight_decay * parameter
-    new = grad if first else momentum * buffer + (1 - dampening) * grad
-    return parameter - rate * (grad + momentum * new if nesterov else new), new
+    parameter, gradient, buffer, rate, momentum, dampening, weight_decay = map(wide, operands)
+    gradient = (-gradient if maximize else gradient) + weight_decay * parameter
+    new = gradient if first else momentum * buffer + (1 - dampening) * gradient
+    return parameter - rate * (gradient + momentum * new if nesterov else new), new
 
 
 _MOMENTUM = map_op(
@@ -130,7 +139,7 @@ _MOMENTUM = map_op(
 
 def momentum_update(
     parameter: Tensor,
-    grad: Tensor,
+    gradient: Tensor,
     buffer: Tensor,
     rate: Tensor,
     momentum: Tensor,
@@ -146,7 +155,7 @@ def momentum_update(
     result: tuple[Any, Any] = bind(
         _MOMENTUM,
         parameter,
-        grad,
+        gradient,
         buffer,
         rate,
         momentum,
@@ -168,7 +177,7 @@ def _one_minus_power(algebra: Builder, beta: Val, step: Val) -> Val:
 def _adam_body(
     algebra: Builder,
     parameter: Val,
-    grad: Val,
+    gradient: Val,
     first_moment: Val,
     second_moment: Val,
     rate: Val,
@@ -185,13 +194,13 @@ def _adam_body(
     size = rate / _one_minus_power(algebra, beta1, step)
     scale = 1.0 / algebra.sqrt(_one_minus_power(algebra, beta2, step))
     rest1, rest2 = 1.0 - beta1, 1.0 - beta2
-    grad = -grad if maximize else grad
+    gradient = -gradient if maximize else gradient
     if decoupled:
         parameter = parameter * (1.0 - rate * weight_decay)
     else:
-        grad = algebra.fma(parameter, weight_decay, grad)
-    first_moment = algebra.fma(grad - first_moment, rest1, first_moment)
-    second_moment = algebra.fma(grad * rest2, grad, second_moment * beta2)
+        gradient = algebra.fma(parameter, weight_decay, gradient)
+    first_moment = algebra.fma(gradient - first_moment, rest1, first_moment)
+    second_moment = algebra.fma(gradient * rest2, gradient, second_moment * beta2)
     return (
         algebra.fma(
             -size, first_moment / algebra.fma(algebra.sqrt(second_moment), scale, eps), parameter
@@ -202,16 +211,25 @@ def _adam_body(
 
 
 def _adam_reference(*operands: np.ndarray, decoupled: bool, maximize: bool) -> Any:
-    parameter, grad, first_moment, second_moment, rate, beta1, beta2, eps, weight_decay, step = map(
-        wide, operands
-    )
-    grad = -grad if maximize else grad
+    (
+        parameter,
+        gradient,
+        first_moment,
+        second_moment,
+        rate,
+        beta1,
+        beta2,
+        eps,
+        weight_decay,
+        step,
+    ) = map(wide, operands)
+    gradient = -gradient if maximize else gradient
     if decoupled:
         parameter = parameter * (1 - rate * weight_decay)
     else:
-        grad = grad + weight_decay * parameter
-    first_moment = first_moment + (grad - first_moment) * (1 - beta1)
-    second_moment = beta2 * second_moment + (1 - beta2) * grad * grad
+        gradient = gradient + weight_decay * parameter
+    first_moment = first_moment + (gradient - first_moment) * (1 - beta1)
+    second_moment = beta2 * second_moment + (1 - beta2) * gradient * gradient
     denominator = np.sqrt(second_moment) / np.sqrt(1 - beta2**step) + eps
     return (
         parameter - rate / (1 - beta1**step) * first_moment / denominator,
@@ -239,7 +257,7 @@ _ADAM: Op = map_op(
 
 def adam_update(
     parameter: Tensor,
-    grad: Tensor,
+    gradient: Tensor,
     first_moment: Tensor,
     second_moment: Tensor,
     rate: Tensor,
@@ -257,7 +275,7 @@ def adam_update(
     result: tuple[Any, Any, Any] = bind(
         _ADAM,
         parameter,
-        grad,
+        gradient,
         first_moment,
         second_moment,
         rate,

@@ -197,15 +197,15 @@ def parse(operand: Tensor, key: Any) -> Key:
 
 def _basic(operand: Tensor, key: Key) -> Tensor:
     """The box of a key, with the inserted axes."""
-    out = operand
+    result = operand
     if key.drop or key.sizes != operand.shape or any(s != 1 for s in key.step):
-        out = slice_(operand, key.begin, key.sizes, key.step, key.drop)
+        result = slice_(operand, key.begin, key.sizes, key.step, key.drop)
     if key.insert:
-        shape = list(out.shape)
+        shape = list(result.shape)
         for axis in key.insert:
             shape.insert(axis, 1)
-        out = reshape(out, tuple(shape))
-    return out
+        result = reshape(result, tuple(shape))
+    return result
 
 
 _PLANS: dict[Any, tuple[dict[str, Any], Ints | None]] = {}
@@ -252,17 +252,17 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     """x[key]."""
     plan = _plan(x, key)
     if plan is not None:
-        out = bind(SLICE, x, **plan[0])
-        return out if plan[1] is None else bind(RESHAPE, out, shape=plan[1])
+        result = bind(SLICE, x, **plan[0])
+        return result if plan[1] is None else bind(RESHAPE, result, shape=plan[1])
     parsed = parse(x, key)
-    out = _basic(x, parsed)
+    result = _basic(x, parsed)
     if not parsed.at:
-        return reshape_view(out, x)
-    axes, idx = [a for a, _ in parsed.at], [t for _, t in parsed.at]
+        return reshape_view(result, x)
+    axes, indices = [a for a, _ in parsed.at], [t for _, t in parsed.at]
     if axes != list(range(axes[0], axes[0] + len(axes))):
-        out, axes = moveaxis(out, axes, list(range(len(axes)))), list(range(len(axes)))
-    batch = max(i.ndim for i in idx)
-    got = gather_axes(out, idx, axes[0])
+        result, axes = moveaxis(result, axes, list(range(len(axes)))), list(range(len(axes)))
+    batch = max(i.ndim for i in indices)
+    got = gather_axes(result, indices, axes[0])
     if parsed.front and axes[0]:
         got = moveaxis(got, list(range(axes[0], axes[0] + batch)), list(range(batch)))
     return got
@@ -349,8 +349,8 @@ def _set_indexed(operand: Tensor, key: Key, values: Tensor) -> Tensor:
     """Writes at index tensors: rows of the box (indexed axes first)
     are replaced, then the box is written."""
     box = _basic(operand, key)
-    axes, idx = [a for a, _ in key.at], [t for _, t in key.at]
-    batch = broadcast_shapes("index", *[i.shape for i in idx])
+    axes, indices = [a for a, _ in key.at], [t for _, t in key.at]
+    batch = broadcast_shapes("index", *[i.shape for i in indices])
     rest = [a for a in range(box.ndim) if a not in axes]
     positions = 0 if key.front else sum(a < axes[0] for a in rest)
     kept = tuple(box.shape[a] for a in rest)
@@ -360,7 +360,7 @@ def _set_indexed(operand: Tensor, key: Key, values: Tensor) -> Tensor:
     )
     order = axes + rest
     sizes = tuple(box.shape[a] for a in axes)
-    rows = row_numbers(tuple(broadcast_to(i, batch) for i in idx), sizes)
+    rows = row_numbers(tuple(broadcast_to(i, batch) for i in indices), sizes)
     inner = prod(kept)
     table = reshape(permute_dims(box, order), (prod(sizes), inner))
     new = scatter_set(table, rows, reshape(values, (rows.size, inner)))

@@ -91,9 +91,9 @@ class Generator(Versioned):
                 self.offset, "_v"
             ):  # a recorded function in another thread is drawing
                 time.sleep(50e-6)
-            out = bind(op, self.seed, self.offset, *inputs, **params)
+            result = bind(op, self.seed, self.offset, *inputs, **params)
             self.offset.assign(add(self.offset, 1))
-        return out
+        return result
 
 
 _DEFAULT: dict[Device, Generator] = {}
@@ -181,8 +181,10 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    out = _source(generator, device).draw(UNIFORM, shape=_shape(shape), dtype=_float_dtype(dtype))
-    return _leaf(out, requires_grad)
+    result = _source(generator, device).draw(
+        UNIFORM, shape=_shape(shape), dtype=_float_dtype(dtype)
+    )
+    return _leaf(result, requires_grad)
 
 
 @public(random=True)
@@ -194,8 +196,8 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Standard normal numbers."""
-    out = _source(generator, device).draw(NORMAL, shape=_shape(shape), dtype=_float_dtype(dtype))
-    return _leaf(out, requires_grad)
+    result = _source(generator, device).draw(NORMAL, shape=_shape(shape), dtype=_float_dtype(dtype))
+    return _leaf(result, requires_grad)
 
 
 @public(random=True)

@@ -107,11 +107,11 @@ def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = 
 def topk(x: Tensor, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
     """The k largest (or smallest) elements along an axis, sorted, and their positions."""
     x = as_tensor(x)
-    along, rank = normalize_axis(axis, x.ndim, "topk"), operator.index(k)
-    if not 0 <= rank <= x.shape[along]:
-        raise ShapeError(f"topk: k = {rank} of an axis of size {x.shape[along]}")
-    positions = narrow(argsort(x, along, descending=largest), along, 0, rank)
-    return TopK(take_along_axis(x, positions, along), positions)
+    along_axis, rank = normalize_axis(axis, x.ndim, "topk"), operator.index(k)
+    if not 0 <= rank <= x.shape[along_axis]:
+        raise ShapeError(f"topk: k = {rank} of an axis of size {x.shape[along_axis]}")
+    positions = narrow(argsort(x, along_axis, descending=largest), along_axis, 0, rank)
+    return TopK(take_along_axis(x, positions, along_axis), positions)
 
 
 def _search(edges: np.ndarray, operand: np.ndarray, right: bool) -> np.ndarray:
@@ -165,16 +165,16 @@ def diff(
     """Differences of neighbours along an axis, n times;
     prepend and append are joined to x first."""
     x = as_tensor(x)
-    along = normalize_axis(axis, x.ndim, "diff")
+    along_axis = normalize_axis(axis, x.ndim, "diff")
     if n < 0:
         raise ShapeError(f"diff: n = {n} is negative")
     if n and (prepend is not None or append is not None):
-        x = concat([t for t in (prepend, x, append) if t is not None], along)
-    for _ in range(min(n, x.shape[along])):  # nothing is left after that many
-        size = x.shape[along]
+        x = concat([t for t in (prepend, x, append) if t is not None], along_axis)
+    for _ in range(min(n, x.shape[along_axis])):  # nothing is left after that many
+        size = x.shape[along_axis]
         high, low = (
-            narrow(x, along, min(1, size), max(size - 1, 0)),
-            narrow(x, along, 0, max(size - 1, 0)),
+            narrow(x, along_axis, min(1, size), max(size - 1, 0)),
+            narrow(x, along_axis, 0, max(size - 1, 0)),
         )
         x = not_equal(high, low) if x.dtype is dt.bool_ else subtract(high, low)
     return x

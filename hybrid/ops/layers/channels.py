@@ -78,8 +78,8 @@ def batch_norm(
     else:
         away = subtract(widened, _per_channel(running_mean, widened, x.ndim))
         spread = _per_channel(running_var, widened, x.ndim)
-    out = multiply(away, rsqrt(add(spread, eps)))
-    return astype(_scale_shift(out, weight, bias, x.ndim), half)
+    result = multiply(away, rsqrt(add(spread, eps)))
+    return astype(_scale_shift(result, weight, bias, x.ndim), half)
 
 
 def _update_running(
@@ -120,8 +120,8 @@ def group_norm(
             f"group_norm: {num_groups} groups do not divide a tensor of shape {x.shape}"
         )
     flat = reshape(x, (x.shape[0], num_groups, prod(x.shape[1:]) // num_groups))
-    out = reshape(layer_norm(flat, flat.shape[-1], eps=eps), x.shape)
-    return _scale_shift(out, weight, bias, x.ndim)
+    result = reshape(layer_norm(flat, flat.shape[-1], eps=eps), x.shape)
+    return _scale_shift(result, weight, bias, x.ndim)
 
 
 @public(functional=True)
@@ -140,9 +140,9 @@ def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) ->
     """
     a, b = operands(a, b)
     shape = broadcast_shapes("cosine_similarity", a.shape, b.shape)
-    along = normalize_axis(axis, len(shape), "cosine_similarity")
-    operand, result = (_unit(_along(t, shape, along), along, float(eps)) for t in (a, b))
-    return sum_(multiply(operand, result), axis=along)
+    along_axis = normalize_axis(axis, len(shape), "cosine_similarity")
+    operand, result = (_unit(_along(t, shape, along_axis), along_axis, float(eps)) for t in (a, b))
+    return sum_(multiply(operand, result), axis=along_axis)
 
 
 def _along(operand: Tensor, shape: Ints, axis: int) -> Tensor:

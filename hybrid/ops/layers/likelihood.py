@@ -50,15 +50,15 @@ def _bce_reference(operand: np.ndarray, target: np.ndarray) -> np.ndarray:
     return result
 
 
-def _bce_vjp(grad: Tensor, out: Tensor, operand: Tensor, target: Tensor) -> tuple[Any, Any]:
+def _bce_vjp(gradient: Tensor, out: Tensor, operand: Tensor, target: Tensor) -> tuple[Any, Any]:
     def by_target() -> Tensor:
         log_chance, log_rest = (
             clip(log(operand), -100.0, None),
             clip(log1p(negative(operand)), -100.0, None),
         )
-        return multiply(grad, subtract(log_rest, log_chance))
+        return multiply(gradient, subtract(log_rest, log_chance))
 
-    return lambda: bind(BCE_GRAD, grad, operand, target), by_target
+    return lambda: bind(BCE_GRAD, gradient, operand, target), by_target
 
 
 def _probabilities(count: int) -> Any:
@@ -85,7 +85,7 @@ BCE = map_op(
 
 
 def _bce_grad_vjp(
-    outer: Tensor, out: Tensor, grad: Tensor, operand: Tensor, target: Tensor
+    outer: Tensor, out: Tensor, gradient: Tensor, operand: Tensor, target: Tensor
 ) -> tuple[Any, Any, Any]:
     spread = maximum(multiply(operand, subtract(1.0, operand)), 1e-12)
 
@@ -96,24 +96,24 @@ def _bce_grad_vjp(
                 multiply(subtract(operand, target), subtract(1.0, add(operand, operand))), spread
             ),
         )
-        return multiply(multiply(outer, grad), divide(bend, spread))
+        return multiply(multiply(outer, gradient), divide(bend, spread))
 
     return (
         lambda: bind(BCE_GRAD, outer, operand, target),
         by_input,
-        lambda: negative(divide(multiply(outer, grad), spread)),
+        lambda: negative(divide(multiply(outer, gradient), spread)),
     )
 
 
 BCE_GRAD = map_op(
     "binary_cross_entropy_grad",
     3,
-    lambda algebra, grad, operand, target: (
-        grad * ((operand - target) / algebra.max(operand * (1.0 - operand), 1e-12))
+    lambda algebra, gradient, operand, target: (
+        gradient * ((operand - target) / algebra.max(operand * (1.0 - operand), 1e-12))
     ),
     vjp=_bce_grad_vjp,
-    reference=lambda grad, operand, target: (
-        wide(grad)
+    reference=lambda gradient, operand, target: (
+        wide(gradient)
         * (wide(operand) - wide(target))
         / np.maximum(wide(operand) * (1 - wide(operand)), 1e-12)
     ),

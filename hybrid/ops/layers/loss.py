@@ -73,10 +73,12 @@ def _ce_reference(
 
 
 def _ce_vjp(
-    grads: tuple[Any, Any], outs: tuple[Any, Any], operand: Tensor, target: Tensor, axes: Group
+    gradients: tuple[Any, Any], outs: tuple[Any, Any], operand: Tensor, target: Tensor, axes: Group
 ) -> tuple[Any, None]:
-    grad, grad_log = grads
-    by_logits = None if grad is None else bind(CE_GRAD, grad, operand, target, outs[1], axes=axes)
+    gradient, grad_log = gradients
+    by_logits = (
+        None if gradient is None else bind(CE_GRAD, gradient, operand, target, outs[1], axes=axes)
+    )
     if grad_log is not None:
         part = multiply(grad_log, exp(subtract(operand, outs[1])))
         by_logits = part if by_logits is None else add(by_logits, part)
@@ -114,28 +116,28 @@ CE = register(
 
 
 def _ce_grad_body(
-    algebra: Builder, grad: Val, operand: Val, target: Val, lse: Val, *, axes: Group
+    algebra: Builder, gradient: Val, operand: Val, target: Val, lse: Val, *, axes: Group
 ) -> Val:
     chance = exp_(algebra, operand - lse)
     return algebra.select(
         target < 0,
         0.0,
-        grad * algebra.select(algebra.coord(axes[0]) == target, chance - 1.0, chance),
+        gradient * algebra.select(algebra.coord(axes[0]) == target, chance - 1.0, chance),
     )
 
 
 def _ce_grad_reference(
-    grad: np.ndarray, operand: np.ndarray, target: np.ndarray, lse: np.ndarray, *, axes: Group
+    gradient: np.ndarray, operand: np.ndarray, target: np.ndarray, lse: np.ndarray, *, axes: Group
 ) -> np.ndarray:
     chance, classes = np.exp(wide(operand) - wide(lse)), np.maximum(target, 0)
     np.put_along_axis(chance, classes, np.take_along_axis(chance, classes, -1) - 1, -1)
-    return np.where(target < 0, 0, chance * wide(grad))
+    return np.where(target < 0, 0, chance * wide(gradient))
 
 
 def _ce_grad_vjp(
     outer: Tensor,
     out: Tensor,
-    grad: Tensor,
+    gradient: Tensor,
     operand: Tensor,
     target: Tensor,
     lse: Tensor,
@@ -145,7 +147,7 @@ def _ce_grad_vjp(
     chance = exp(subtract(operand, lse))
     own = take_along_axis(outer, maximum(target, 0), -1)
     scaled = multiply(outer, chance)
-    slope = multiply(scaled, grad)
+    slope = multiply(scaled, gradient)
     return (
         subtract(sum_(scaled, axis=-1, keepdims=True), own),
         slope,
@@ -172,7 +174,7 @@ CE_GRAD = register(
     RowOp(
         "cross_entropy_grad",
         4,
-        lambda grad, operand, target, lse, axes: (operand,),
+        lambda gradient, operand, target, lse, axes: (operand,),
         body=_ce_grad_body,
         params=("axes",),
         vjp=_ce_grad_vjp,
@@ -199,9 +201,9 @@ def _counted_reference(
 
 
 def _counted_vjp(
-    grads: tuple[Any, Any], outs: tuple[Any, Any], operand: Tensor, target: Tensor, axes: Group
+    gradients: tuple[Any, Any], outs: tuple[Any, Any], operand: Tensor, target: Tensor, axes: Group
 ) -> tuple[Any, None]:
-    return broadcast_to(divide(grads[0], astype(outs[1], operand.dtype)), operand.shape), None
+    return broadcast_to(divide(gradients[0], astype(outs[1], operand.dtype)), operand.shape), None
 
 
 def _counted_samples(rng: np.random.Generator) -> Any:

@@ -45,13 +45,13 @@ def _pooled(
             f"{name}: kernel {kernel}, stride {stride} and dilation {dilation} must be positive, "
             f"padding {padding} at most half the kernel"
         )
-    out = tuple(
+    result = tuple(
         (shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
         for i in (0, 1)
     )
-    if min(out) < 1:
+    if min(result) < 1:
         raise ShapeError(f"{name}: a window of {kernel} does not fit images of {shape[2:]}")
-    return shape[:2] + out
+    return shape[:2] + result
 
 
 def _index_type(*shapes: Ints) -> str:
@@ -141,12 +141,12 @@ def _max_reference(operand: np.ndarray, **window: Pair) -> tuple[np.ndarray, np.
 
 
 def _max_vjp(
-    grads: tuple[Any, Any], outs: tuple[Any, Any], operand: Tensor, **window: Pair
+    gradients: tuple[Any, Any], outs: tuple[Any, Any], operand: Tensor, **window: Pair
 ) -> tuple[Any]:
     return (
         None
-        if grads[0] is None
-        else bind(MAX_GRAD, grads[0], outs[1], shape=operand.shape, **window),
+        if gradients[0] is None
+        else bind(MAX_GRAD, gradients[0], outs[1], shape=operand.shape, **window),
     )
 
 
@@ -210,30 +210,31 @@ def _covering(
     """(row, column, validity) of the windows that may cover an element of the image,
     the last one first."""
     found: list[list[tuple[Val, Any]]] = []
-    for along in (0, 1):
-        positions = algebra.convert(algebra.coord(2 + along), type_name) + padding[along]
-        last = _quotient(algebra, positions, stride[along])
-        reach = dilation[along] * (kernel[along] - 1)
+    for along_axis in (0, 1):
+        positions = algebra.convert(algebra.coord(2 + along_axis), type_name) + padding[along_axis]
+        last = _quotient(algebra, positions, stride[along_axis])
+        reach = dilation[along_axis] * (kernel[along_axis] - 1)
         tight = (
-            stride[along] == kernel[along]
-            and dilation[along] == 1
-            and padding[along] == 0
-            and shape[2 + along] % stride[along] == 0
+            stride[along_axis] == kernel[along_axis]
+            and dilation[along_axis] == 1
+            and padding[along_axis] == 0
+            and shape[2 + along_axis] % stride[along_axis] == 0
         )
         axis: list[tuple[Val, Any]] = []
-        for step in range(reach // stride[along] + 1):
+        for step in range(reach // stride[along_axis] + 1):
             place = last - step
             inside = None
             if not tight:
-                start = place * stride[along]
-                inside = (place >= 0) & (place < out[2 + along]) & (positions - start <= reach)
-                if dilation[along] > 1:
+                start = place * stride[along_axis]
+                inside = (place >= 0) & (place < out[2 + along_axis]) & (positions - start <= reach)
+                if dilation[along_axis] > 1:
                     inside = inside & (
                         (positions - start)
-                        - _quotient(algebra, positions - start, dilation[along]) * dilation[along]
+                        - _quotient(algebra, positions - start, dilation[along_axis])
+                        * dilation[along_axis]
                         == 0
                     )
-                place = algebra.max(algebra.min(place, out[2 + along] - 1), 0)
+                place = algebra.max(algebra.min(place, out[2 + along_axis] - 1), 0)
             axis.append((place, inside))
         found.append(axis)
     for place, iok in found[0]:
@@ -252,13 +253,13 @@ def _quotient(algebra: Builder, operand: Val, divisor: int) -> Val:
 
 
 def _max_grad_body(
-    algebra: Builder, grad: Any, position: Any, *, shape: Ints, **window: Pair
+    algebra: Builder, gradient: Any, position: Any, *, shape: Ints, **window: Pair
 ) -> Val:
-    type_name = _index_type(shape, grad.shape)
+    type_name = _index_type(shape, gradient.shape)
     image, channel, height, width = (algebra.convert(algebra.coord(a), type_name) for a in range(4))
     own = height * shape[3] + width
     total: Any = None
-    for row, column, inside in _covering(algebra, shape, grad.shape, type_name, **window):
+    for row, column, inside in _covering(algebra, shape, gradient.shape, type_name, **window):
         mine = (
             algebra.convert(
                 _at(algebra, position, type_name, image, channel, row, column), type_name
@@ -266,19 +267,25 @@ def _max_grad_body(
             == own
         )
         mine = mine if inside is None else mine & inside
-        part = algebra.select(mine, _at(algebra, grad, type_name, image, channel, row, column), 0.0)
+        part = algebra.select(
+            mine, _at(algebra, gradient, type_name, image, channel, row, column), 0.0
+        )
         total = part if total is None else total + part
     result: Val = total
     return result
 
 
 def _max_grad_reference(
-    grad: np.ndarray, position: np.ndarray, *, shape: Ints, **window: Pair
+    gradient: np.ndarray, position: np.ndarray, *, shape: Ints, **window: Pair
 ) -> np.ndarray:
-    out = np.zeros((prod(shape[:2]), prod(shape[2:])), wide(grad).dtype)
-    rows = np.arange(out.shape[0])[:, None]
-    np.add.at(out, (rows, position.reshape(out.shape[0], -1)), wide(grad).reshape(out.shape[0], -1))
-    return out.reshape(shape)
+    result = np.zeros((prod(shape[:2]), prod(shape[2:])), wide(gradient).dtype)
+    rows = np.arange(result.shape[0])[:, None]
+    np.add.at(
+        result,
+        (rows, position.reshape(result.shape[0], -1)),
+        wide(gradient).reshape(result.shape[0], -1),
+    )
+    return result.reshape(shape)
 
 
 def _max_grad_samples(rng: np.random.Generator) -> Any:
@@ -288,7 +295,7 @@ def _max_grad_samples(rng: np.random.Generator) -> Any:
 
 
 def _max_grad_vjp(
-    outer: Tensor, out: Tensor, grad: Tensor, position: Tensor, shape: Ints, **window: Pair
+    outer: Tensor, out: Tensor, gradient: Tensor, position: Tensor, shape: Ints, **window: Pair
 ) -> tuple[Any, None]:
     flat = reshape(outer, shape[:2] + (prod(shape[2:]),))
     places = astype(reshape(position, position.shape[:2] + (prod(position.shape[2:]),)), dt.int64)
@@ -299,7 +306,7 @@ MAX_GRAD = register(
     MapOp(
         "max_pool2d_grad",
         2,
-        lambda grad, position, shape, **window: (grad.with_(shape),),
+        lambda gradient, position, shape, **window: (gradient.with_(shape),),
         body=_max_grad_body,
         gathers=(0, 1),
         params=("shape", *PARAMS),
@@ -324,35 +331,35 @@ def _sum_body(algebra: Builder, operand: Any, **window: Pair) -> Val:
     return result
 
 
-def _sum_grad_body(algebra: Builder, grad: Any, *, shape: Ints, **window: Pair) -> Val:
-    type_name = _index_type(shape, grad.shape)
+def _sum_grad_body(algebra: Builder, gradient: Any, *, shape: Ints, **window: Pair) -> Val:
+    type_name = _index_type(shape, gradient.shape)
     image, channel = (
         algebra.convert(algebra.coord(0), type_name),
         algebra.convert(algebra.coord(1), type_name),
     )
     total: Any = None
-    for row, column, inside in _covering(algebra, shape, grad.shape, type_name, **window):
-        element = _at(algebra, grad, type_name, image, channel, row, column)
+    for row, column, inside in _covering(algebra, shape, gradient.shape, type_name, **window):
+        element = _at(algebra, gradient, type_name, image, channel, row, column)
         element = element if inside is None else algebra.select(inside, element, 0.0)
         total = element if total is None else total + element
     result: Val = total
     return result
 
 
-def _sum_grad_reference(grad: np.ndarray, *, shape: Ints, **window: Pair) -> np.ndarray:
+def _sum_grad_reference(gradient: np.ndarray, *, shape: Ints, **window: Pair) -> np.ndarray:
     padded = tuple(n + 2 * q for n, q in zip(shape[2:], window["padding"]))
-    out = np.zeros(shape[:2] + padded, wide(grad).dtype)
+    result = np.zeros(shape[:2] + padded, wide(gradient).dtype)
     for row in range(window["kernel"][0]):
         for column in range(window["kernel"][1]):
             positions = [
                 slice(o * d, o * d + (n - 1) * st + 1, st)
                 for o, d, n, st in zip(
-                    (row, column), window["dilation"], grad.shape[2:], window["stride"]
+                    (row, column), window["dilation"], gradient.shape[2:], window["stride"]
                 )
             ]
-            out[:, :, positions[0], positions[1]] += wide(grad)
+            result[:, :, positions[0], positions[1]] += wide(gradient)
     left, right = window["padding"]
-    return out[:, :, left : left + shape[2], right : right + shape[3]]
+    return result[:, :, left : left + shape[2], right : right + shape[3]]
 
 
 SUM_POOL = register(
@@ -363,8 +370,8 @@ SUM_POOL = register(
         body=_sum_body,
         gathers=(0,),
         params=PARAMS,
-        vjp=lambda grad, out, operand, **window: (
-            bind(SUM_POOL_GRAD, grad, shape=operand.shape, **window),
+        vjp=lambda gradient, out, operand, **window: (
+            bind(SUM_POOL_GRAD, gradient, shape=operand.shape, **window),
         ),
         accepts="f",
         keeps=frozenset(["shape"]),
@@ -380,11 +387,11 @@ SUM_POOL_GRAD: Op = register(
     MapOp(
         "sum_pool2d_grad",
         1,
-        lambda grad, shape, **window: (grad.with_(shape),),
+        lambda gradient, shape, **window: (gradient.with_(shape),),
         body=_sum_grad_body,
         gathers=(0,),
         params=("shape", *PARAMS),
-        vjp=lambda outer, out, grad, shape, **window: (bind(SUM_POOL, outer, **window),),
+        vjp=lambda outer, out, gradient, shape, **window: (bind(SUM_POOL, outer, **window),),
         accepts="f",
         keeps=frozenset(["shape"]),
         reference=_sum_grad_reference,
@@ -432,10 +439,13 @@ def max_pool2d(
     the gradient goes to the first maximum."""
     x = as_tensor(x)
     images = _images("max_pool2d", x)
-    out, positions = bind(MAX_POOL, images, **_settings(kernel_size, stride, padding, dilation))
+    result, positions = bind(MAX_POOL, images, **_settings(kernel_size, stride, padding, dilation))
     if x.ndim == 3:
-        out, positions = reshape(out, out.shape[1:]), reshape(positions, positions.shape[1:])
-    return (out, astype(positions, dt.int64)) if return_indices else out
+        result, positions = (
+            reshape(result, result.shape[1:]),
+            reshape(positions, positions.shape[1:]),
+        )
+    return (result, astype(positions, dt.int64)) if return_indices else result
 
 
 @public(functional=True)
@@ -450,13 +460,13 @@ def avg_pool2d(
     """PyTorch's avg_pool2d: means over windows; padding counts as zeros, or not at all."""
     x = as_tensor(x)
     images, settings = _images("avg_pool2d", x), _settings(kernel_size, stride, padding)
-    out = bind(SUM_POOL, images, **settings)
+    result = bind(SUM_POOL, images, **settings)
     if count_include_pad or settings["padding"] == (0, 0):
-        out = divide(out, prod(settings["kernel"]))
+        result = divide(result, prod(settings["kernel"]))
     else:
         one = ones((1, 1, *images.shape[2:]), dtype=x.dtype, device=x.device)
-        out = divide(out, bind(SUM_POOL, one, **settings))
-    return reshape(out, out.shape[1:]) if x.ndim == 3 else out
+        result = divide(result, bind(SUM_POOL, one, **settings))
+    return reshape(result, result.shape[1:]) if x.ndim == 3 else result
 
 
 @public
@@ -482,14 +492,14 @@ def max_pool1d(
     x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0, dilation: int = 1
 ) -> Tensor:
     """PyTorch's max_pool1d over [N, C, L] (or [C, L])."""
-    out = max_pool2d(
+    result = max_pool2d(
         _as_images(x), (1, kernel_size), (1, stride or kernel_size), (0, padding), (1, dilation)
     )
-    return reshape(out, out.shape[:-2] + out.shape[-1:])
+    return reshape(result, result.shape[:-2] + result.shape[-1:])
 
 
 @public
 def avg_pool1d(x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0) -> Tensor:
     """PyTorch's avg_pool1d over [N, C, L] (or [C, L])."""
-    out = avg_pool2d(_as_images(x), (1, kernel_size), (1, stride or kernel_size), (0, padding))
-    return reshape(out, out.shape[:-2] + out.shape[-1:])
+    result = avg_pool2d(_as_images(x), (1, kernel_size), (1, stride or kernel_size), (0, padding))
+    return reshape(result, result.shape[:-2] + result.shape[-1:])

@@ -126,12 +126,12 @@ class _Pairs:
     def times_factor(self, operand: Tensor) -> Tensor:
         return operand if self.factor is None else multiply(operand, self.factor)
 
-    def by_value(self, grad: Tensor) -> Tensor:
+    def by_value(self, gradient: Tensor) -> Tensor:
         """Gradient of the weights that multiply the values."""
-        return matmul(grad, matrix_transpose(self.v))
+        return matmul(gradient, matrix_transpose(self.v))
 
-    def score_grad(self, grad: Tensor, delta: Tensor) -> Tensor:
-        inner = subtract(self.times_factor(self.by_value(grad)), expand_dims(delta, -1))
+    def score_grad(self, gradient: Tensor, delta: Tensor) -> Tensor:
+        inner = subtract(self.times_factor(self.by_value(gradient)), expand_dims(delta, -1))
         return multiply(self.p, inner)
 
     def by_statistics(self, grad_peak: Tensor | None, grad_total: Tensor | None) -> Tensor:
@@ -186,7 +186,7 @@ def _infer(*avals: Aval, scale: float, causal: bool, masked: bool) -> tuple[Aval
 
 
 def _vjp(
-    all_grads: Any,
+    all_gradients: Any,
     outs: Any,
     query: Tensor,
     key: Tensor,
@@ -194,13 +194,13 @@ def _vjp(
     *rest: Tensor,
     **params: Any,
 ) -> Any:
-    grad, grad_peak, grad_total = all_grads
-    out, peak, total = outs
+    gradient, grad_peak, grad_total = all_gradients
+    result, peak, total = outs
     scale = params["scale"]
-    delta = _once(lambda: sum_(multiply(grad, out), axis=-1))
+    delta = _once(lambda: sum_(multiply(gradient, result), axis=-1))
     direct = _once(
         lambda: bind(
-            ATTENTION_GRAD, grad, query, key, values, peak, total, delta(), *rest, **params
+            ATTENTION_GRAD, gradient, query, key, values, peak, total, delta(), *rest, **params
         )
     )
     pairs = _once(lambda: _Pairs(query, key, values, peak, total, rest, params))
@@ -208,23 +208,23 @@ def _vjp(
     stats = grad_peak is not None or grad_total is not None
 
     def by(index: int, operand: Tensor, more: Any) -> Any:
-        parts = [] if grad is None else [sum_like(direct()[index], operand.shape)]
+        parts = [] if gradient is None else [sum_like(direct()[index], operand.shape)]
         return _sum_all([*parts, *([more(through(), query, key, scale)] if stats and more else [])])
 
     def of_mask() -> Tensor:
-        parts = [] if grad is None else [pairs().score_grad(grad, delta())]
+        parts = [] if gradient is None else [pairs().score_grad(gradient, delta())]
         return sum_like(_sum_all([*parts, *([through()] if stats else [])]), rest[0].shape)
 
     def of_factor() -> Tensor:
-        return sum_like(multiply(pairs().p, pairs().by_value(grad)), rest[-1].shape)
+        return sum_like(multiply(pairs().p, pairs().by_value(gradient)), rest[-1].shape)
 
-    grads: list[Any] = [lambda: by(0, query, _to_q), lambda: by(1, key, _to_k)]
-    grads.append(None if grad is None else lambda: by(2, values, None))
+    gradients: list[Any] = [lambda: by(0, query, _to_q), lambda: by(1, key, _to_k)]
+    gradients.append(None if gradient is None else lambda: by(2, values, None))
     if params["masked"]:
-        grads.append(of_mask if dt.is_float(rest[0].dtype) else None)
+        gradients.append(of_mask if dt.is_float(rest[0].dtype) else None)
     if len(rest) > params["masked"]:
-        grads.append(None if grad is None else of_factor)
-    return tuple(grads)
+        gradients.append(None if gradient is None else of_factor)
+    return tuple(gradients)
 
 
 def _wide_pairs(query: Any, key: Any, rest: Any, params: Any) -> tuple[Any, Any]:
@@ -248,8 +248,8 @@ def _reference(query: Any, key: Any, values: Any, *rest: Any, **params: Any) -> 
         peak = scores.max(-1, initial=-np.inf)
         weights = np.exp(scores - np.where(peak == -np.inf, 0, peak)[..., None])
         total = weights.sum(-1)
-        out = np.matmul(weights * factor, wide(values)) / total[..., None]
-    return np.where(total[..., None] == 0, 0, out), peak, total
+        result = np.matmul(weights * factor, wide(values)) / total[..., None]
+    return np.where(total[..., None] == 0, 0, result), peak, total
 
 
 def _samples(rng: np.random.Generator) -> Any:
@@ -299,13 +299,15 @@ def _grad_infer(*avals: Aval, scale: float, causal: bool, masked: bool) -> tuple
     if not 7 + masked <= len(avals) <= 8 + masked:
         raise ShapeError(f"attention_grad: {len(avals)} inputs with masked={masked}")
     _same_float(*avals, loose=7 if masked else None)
-    grad, query, key, values = (a.shape for a in avals[:4])
+    gradient, query, key, values = (a.shape for a in avals[:4])
     batch, queries, keys, size, features = layouts.attention_shapes(
         query, key, values, *[a.shape for a in avals[7:]]
     )
-    if grad != (*batch, queries, features) or any(a.shape != (*batch, queries) for a in avals[4:7]):
+    if gradient != (*batch, queries, features) or any(
+        a.shape != (*batch, queries) for a in avals[4:7]
+    ):
         raise ShapeError(
-            f"attention_grad: gradient {grad} does not fit {query}, {key} and {values}"
+            f"attention_grad: gradient {gradient} does not fit {query}, {key} and {values}"
         )
     first = avals[0]
     return (
@@ -318,7 +320,7 @@ def _grad_infer(*avals: Aval, scale: float, causal: bool, masked: bool) -> tuple
 def _grad_vjp(
     outer: Any,
     outs: Any,
-    grad: Tensor,
+    gradient: Tensor,
     query: Tensor,
     key: Tensor,
     values: Tensor,
@@ -330,37 +332,37 @@ def _grad_vjp(
 ) -> Any:
     by_query, by_key, by_values = outer
     operand, scale = _Pairs(query, key, values, peak, total, rest, params), params["scale"]
-    weights, grad_scores = operand.times_factor(operand.p), operand.score_grad(grad, delta)
-    by_value = operand.by_value(grad)
+    weights, grad_scores = operand.times_factor(operand.p), operand.score_grad(gradient, delta)
+    by_value = operand.by_value(gradient)
     inner = subtract(operand.times_factor(by_value), expand_dims(delta, -1))
     to_ds = multiply(
         add(matmul(by_query, matrix_transpose(key)), matmul(query, matrix_transpose(by_key))), scale
     )
-    to_w, to_dp = matmul(grad, matrix_transpose(by_values)), multiply(to_ds, operand.p)
+    to_w, to_dp = matmul(gradient, matrix_transpose(by_values)), multiply(to_ds, operand.p)
     to_p = add(multiply(to_ds, inner), operand.times_factor(to_w))
     to_s, to_value = multiply(to_p, operand.p), operand.times_factor(to_dp)
     by_row = multiply(sum_(to_s, axis=-1), -1)
-    grads: list[Any] = [
+    gradients: list[Any] = [
         lambda: add(matmul(to_value, values), matmul(weights, by_values)),
         lambda: add(_to_q(to_s, query, key, scale), _to_q(grad_scores, query, by_key, scale)),
         lambda: add(_to_k(to_s, query, key, scale), _to_k(grad_scores, by_query, key, scale)),
-        lambda: sum_like(matmul(matrix_transpose(to_value), grad), values.shape),
+        lambda: sum_like(matmul(matrix_transpose(to_value), gradient), values.shape),
         by_row,
         lambda: multiply(by_row, where(equal(total, 0), 0, divide(1, total))),
         lambda: multiply(sum_(to_dp, axis=-1), -1),
     ]
     if params["masked"]:
         mask = rest[0]
-        grads.append((lambda: sum_like(to_s, mask.shape)) if dt.is_float(mask.dtype) else None)
+        gradients.append((lambda: sum_like(to_s, mask.shape)) if dt.is_float(mask.dtype) else None)
     if operand.factor is not None:
         shape = operand.factor.shape
         both = add(multiply(to_w, operand.p), multiply(to_dp, by_value))
-        grads.append(lambda: sum_like(both, shape))
-    return tuple(grads)
+        gradients.append(lambda: sum_like(both, shape))
+    return tuple(gradients)
 
 
 def _grad_reference(
-    grad: Any,
+    gradient: Any,
     query: Any,
     key: Any,
     values: Any,
@@ -375,10 +377,10 @@ def _grad_reference(
         base = np.where(peak == -np.inf, 0, wide(peak))[..., None]
         inverse = np.where(total == 0, 0, 1 / wide(total))[..., None]
     weights = np.exp(scores - base) * inverse
-    grad_weights = np.matmul(wide(grad), np.swapaxes(wide(values), -1, -2)) * factor
+    grad_weights = np.matmul(wide(gradient), np.swapaxes(wide(values), -1, -2)) * factor
     grad_scores = weights * (grad_weights - wide(delta)[..., None])
     turned, scale = np.swapaxes(grad_scores, -1, -2), params["scale"]
-    grad_values = np.matmul(np.swapaxes(weights * factor, -1, -2), wide(grad))
+    grad_values = np.matmul(np.swapaxes(weights * factor, -1, -2), wide(gradient))
     return (
         np.matmul(grad_scores, wide(key)) * scale,
         np.matmul(turned, wide(query)) * scale,

@@ -60,10 +60,10 @@ def _grouped(query: Tensor, key: Tensor, values: Tensor, mask: Any, **more: Any)
             split = (1, 1) if mask.shape[-3] == 1 else heads
             mask = reshape(mask, mask.shape[:-3] + split + mask.shape[-2:])
     query = reshape(query, shape[:-3] + heads + shape[-2:])
-    out = scaled_dot_product_attention(
+    result = scaled_dot_product_attention(
         query, expand_dims(key, -3), expand_dims(values, -3), mask, **more
     )
-    return reshape(out, out.shape[:-4] + (shape[-3],) + out.shape[-2:])
+    return reshape(result, result.shape[:-4] + (shape[-3],) + result.shape[-2:])
 
 
 def _mask_of(mask: Any, like: Tensor) -> Tensor:

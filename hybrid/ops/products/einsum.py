@@ -28,7 +28,7 @@ def _parse(spec: str, operands: list[Tensor]) -> tuple[list[str], str]:
     if len(terms) != len(operands):
         raise ShapeError(f"einsum: {len(terms)} terms for {len(operands)} operands")
     hidden = "".join(chr(0x391 + i) for i in range(16))
-    most, out = 0, []
+    most, result = 0, []
     for term, operand in zip(terms, operands):
         extra = operand.ndim - len(term.replace("...", ""))
         if extra < 0 or (extra and "..." not in term):
@@ -36,13 +36,13 @@ def _parse(spec: str, operands: list[Tensor]) -> tuple[list[str], str]:
                 f"einsum: term {term!r} does not fit a tensor of shape {operand.shape}"
             )
         most = max(most, extra)
-        out.append(term.replace("...", hidden[16 - extra :]))
+        result.append(term.replace("...", hidden[16 - extra :]))
     dots = hidden[16 - most :]
     if arrow:
-        return out, right.replace("...", dots)
-    letters = "".join(out)
+        return result, right.replace("...", dots)
+    letters = "".join(result)
     once = sorted(c for c in set(letters) if letters.count(c) == 1 and c not in dots)
-    return out, dots + "".join(once)
+    return result, dots + "".join(once)
 
 
 def _no_repeats(operand: Tensor, term: str) -> tuple[Tensor, str]:
@@ -137,9 +137,9 @@ def einsum(spec: str, *operands: Tensor) -> Tensor:
     Pairs of operands are contracted as matrix products, the pair with the smallest result first.
     """
     tensors = together(*operands)
-    terms, out = _parse(spec, tensors)
-    for letter in out:
-        if out.count(letter) > 1 or not any(letter in t for t in terms):
+    terms, result = _parse(spec, tensors)
+    for letter in result:
+        if result.count(letter) > 1 or not any(letter in t for t in terms):
             raise ShapeError(
                 f"einsum: {letter!r} in the result of {spec!r} repeats or is in no term"
             )
@@ -153,11 +153,13 @@ def einsum(spec: str, *operands: Tensor) -> Tensor:
             size[letter] = max(size[letter], extent)
     pool = {i: _no_repeats(x, t) for i, (x, t) in enumerate(zip(tensors, terms))}
     fresh = len(pool)
-    for first, second in _path([t for _, t in pool.values()], [x for x, _ in pool.values()], out):
+    for first, second in _path(
+        [t for _, t in pool.values()], [x for x, _ in pool.values()], result
+    ):
         (left, left_term), (right, right_term) = pool.pop(first), pool.pop(second)
-        keep = set(out).union(*(t for _, t in pool.values()))
+        keep = set(result).union(*(t for _, t in pool.values()))
         pool[fresh] = _pair(left, left_term, right, right_term, keep)
         fresh += 1
     ((operand, term),) = pool.values()
-    operand, term = _reduce_to(operand, term, set(out))
-    return permute_dims(operand, [term.index(c) for c in out])
+    operand, term = _reduce_to(operand, term, set(result))
+    return permute_dims(operand, [term.index(c) for c in result])
