@@ -31,7 +31,7 @@ def read(handle: Any, kind: str) -> np.ndarray:
 
 
 def broadcast(value: Any, shape: tuple[int, ...]) -> Any:
-    """v under another shape, or a ShapeError."""
+    """A value under another shape, or a ShapeError."""
     if len(value._a.shape) > len(shape) or any(
         a not in (1, b) for a, b in zip(value._a.shape[::-1], shape[::-1])
     ):

@@ -124,7 +124,7 @@ def _pad_axis(tensor: Any, axis: int, before: int, after: int, mode: str, fill: 
 
 
 def _cut(tensor: Any, axis: int, before: int, after: int) -> Any:
-    """x without the elements that negative widths remove."""
+    """A tensor without the elements that negative widths remove."""
     first, last = max(-before, 0), tensor.shape[axis] - max(-after, 0)
     if first == 0 and last == tensor.shape[axis]:
         return tensor

@@ -313,7 +313,7 @@ class Module(Saved):
 
 
 def _loaded(name: str, held: Tensor, value: Any) -> Tensor:
-    """An entry of a state dict as a tensor that can be assigned to t."""
+    """An entry of a state dict as a tensor that can be assigned to the one held."""
     try:
         loaded = asarray(value)
     except (TypeError, ValueError) as error:

@@ -35,7 +35,7 @@ Tensor = Any
 
 # ---- the adjoint of broadcasting
 def sum_like(gradient: Tensor, shape: Ints) -> Tensor:
-    """The adjoint of broadcasting a tensor of that shape: g summed over what was repeated."""
+    """The adjoint of broadcasting a tensor of that shape: summed over what was repeated."""
     if gradient.shape == shape:
         return gradient
     lead = gradient.ndim - len(shape)
@@ -69,7 +69,7 @@ def _infer_bool(operand: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
 
 
 def infer_nonempty(name: str, dtype: np.dtype | None) -> Any:
-    """The infer rule of a reduction that has no value for no elements; d None keeps the dtype."""
+    """The infer rule of a reduction that has no value for no elements; None keeps the dtype."""
 
     def infer(operand: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
         if 0 in operand.shape[axes[0] : axes[1]]:
@@ -83,7 +83,7 @@ def infer_nonempty(name: str, dtype: np.dtype | None) -> Any:
 
 
 def _spread(gradient: Tensor, shape: Ints, axes: tuple[int, int]) -> Tensor:
-    """g repeated along the reduced axes."""
+    """A gradient repeated along the reduced axes."""
     return broadcast_to(reshape(gradient, keep_shape(shape, tuple(range(*axes)))), shape)
 
 
@@ -108,7 +108,8 @@ def _mean_vjp(
 def _extreme_vjp(
     gradient: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int]
 ) -> tuple[Tensor]:
-    """g shared by the elements that are the extreme; NaN for all where the extreme is NaN."""
+    """The gradient shared by the elements that are the extreme; NaN for all where the extreme is
+    NaN."""
     over, kept = tuple(range(*axes)), keep_shape(operand.shape, tuple(range(*axes)))
     best = reshape(out, kept)
     hit = equal(operand, best)
@@ -122,8 +123,8 @@ def _extreme_vjp(
 def _prod_vjp(
     gradient: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int], dtype: np.dtype
 ) -> tuple[Tensor]:
-    """g times the product of the other elements, also where elements are zero; zeros stay factors
-    where there are up to two, so that second derivatives are right too."""
+    """The gradient times the product of the other elements, also where elements are zero; zeros
+    stay factors where there are up to two, so that second derivatives are right too."""
     over, kept = tuple(range(*axes)), keep_shape(operand.shape, tuple(range(*axes)))
     zero = equal(operand, 0)
     nonzeros = where(zero, 1, operand)
@@ -318,7 +319,7 @@ def _order_free(op: Op, operand: Tensor, axis: Axis, keepdims: bool) -> Tensor:
 
 
 def _converted(operand: Tensor, dtype: np.dtype) -> Tensor:
-    """A fresh handle on x in dtype d."""
+    """A fresh handle on the operand in a dtype."""
     return clone(operand) if operand.dtype is dtype else astype(operand, dtype)
 
 

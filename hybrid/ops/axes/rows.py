@@ -34,7 +34,7 @@ Tensor = Any
 
 
 def last_axis(function: Callable[[Tensor], Tensor], operand: Tensor, axis: int) -> Tensor:
-    """fn applied along an axis that is last: moved there and back as views."""
+    """A function applied along an axis that is last: moved there and back as views."""
     along_axis = normalize_axis(axis, operand.ndim)
     return (
         function(operand)
@@ -228,7 +228,7 @@ def _row_function(
 
 
 def _shifted(operand: Tensor, axis: int) -> Tensor:
-    """x minus its largest element along an axis."""
+    """The operand minus its largest element along an axis."""
     return subtract(
         operand,
         reshape(bind(PEAK, operand, axes=(axis, axis + 1)), keep_shape(operand.shape, (axis,))),

@@ -294,7 +294,7 @@ SLICE = register(
 def slice_(
     operand: Tensor, begin: Ints, sizes: Ints, step: Ints | None = None, drop: Ints = ()
 ) -> Tensor:
-    """The strided box of x that starts at `begin`;
+    """The strided box of a tensor that starts at `begin`;
     nothing is normalised (see ops/index.py for x[...])."""
     return bind(SLICE, operand, begin=begin, sizes=sizes, step=step or (1,) * len(begin), drop=drop)
 
@@ -377,7 +377,7 @@ EMBED = register(
 
 
 def embed(operand: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints = ()) -> Tensor:
-    """x written into the strided box of a tensor of zeros."""
+    """A tensor written into the strided box of a tensor of zeros."""
     return bind(EMBED, operand, shape=shape, begin=begin, step=step, drop=drop)
 
 

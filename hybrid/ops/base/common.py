@@ -56,7 +56,7 @@ class Part:
 
 
 def wide(operand: np.ndarray) -> np.ndarray:
-    """x in the widest type of its kind:
+    """An array in the widest type of its kind:
     long double for float32/64, float64 for half types, int64 or uint64."""
     dtype = dt.canonical(operand.dtype)
     if dt.is_half(dtype):
@@ -82,7 +82,7 @@ def groups(axes: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def as_type(algebra: Builder, operand: Val, dtype: np.dtype) -> Val:
-    """x converted to the type that dtype d has in a program."""
+    """A value converted to the type that a dtype has in a program."""
     return algebra.convert(operand, TYPE[dtype])
 
 
@@ -134,7 +134,7 @@ def draw(rng: np.random.Generator, *shape: int, low: float = -3.0, high: float =
 
 
 def ints(rng: np.random.Generator, *shape: int, low: int = 0, high: int = 10) -> np.ndarray:
-    """Uniform int64 samples in lo..hi-1."""
+    """Uniform int64 samples in low..high-1."""
     return rng.integers(low, high, shape, dtype=np.int64)
 
 

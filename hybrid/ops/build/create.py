@@ -33,7 +33,7 @@ Tensor = Any
 
 
 def _number_bits(value: Any, dtype: np.dtype) -> int:
-    """The bit pattern of a number rounded to dtype d, in the type a program carries d in."""
+    """The bit pattern of a number rounded to a dtype, in the type a program carries it in."""
     if type(value) is int and value == 0:
         return 0
     literal_ = literal(value, dtype)._v if is_number(value) else rounded(np.asarray(value), dtype)
@@ -259,25 +259,16 @@ def arange(
     as_shape(count)
     if dt.is_int(wanted):
         first, stride = int(start), int(step) if whole else int(start + step) - int(start)
-        if count and not (
-            dt.can_hold(wanted, first) and dt.can_hold(wanted, first + (count - 1) * stride)
-        ):
+        last = first + (count - 1) * stride
+        if count and not (dt.can_hold(wanted, first) and dt.can_hold(wanted, last)):
             raise OverflowError(f"arange({start}, {stop}, {step}) does not fit {wanted.name}")
     else:
         first, stride = _f64_bits(start), _f64_bits(step)
     if wanted is dt.bool_:
         raise DTypeError("arange does not make bools; compare a range instead")
-    return finish(
-        bind(
-            RANGE,
-            shape=(count,),
-            dtype=wanted,
-            start=first,
-            step=stride,
-            device=to_device(device),
-        ),
-        requires_grad,
-    )
+    where = to_device(device)
+    made = bind(RANGE, shape=(count,), dtype=wanted, start=first, step=stride, device=where)
+    return finish(made, requires_grad)
 
 
 def _linspace_body(

@@ -260,7 +260,7 @@ extend(
 
 # ---- pad
 def _pad_edges(operand: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
-    """x extended along one axis by pieces of itself."""
+    """A tensor extended along one axis by pieces of itself."""
     extent = operand.shape[axis]
     if (
         mode == "reflect"

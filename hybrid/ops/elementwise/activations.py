@@ -187,7 +187,7 @@ def _sigmoid_wide(operand: np.ndarray) -> Any:
 
 
 def _limited(operand: Any) -> Any:
-    """x without its infinities: in a product with a tail that is 0 there,
+    """An array without its infinities: in a product with a tail that is 0 there,
     they count as large numbers."""
     return np.clip(operand, -1e4, 1e4)
 
@@ -315,7 +315,7 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 def softplus_grad(
     gradient: Tensor, operand: Tensor, beta: float = 1.0, threshold: float = 20.0
 ) -> Tensor:
-    """g * sigmoid(beta*x), and g where beta*x > threshold."""
+    """The gradient of softplus: times sigmoid(beta*x), or as it is beyond the threshold."""
     return bind(_SOFTPLUS_GRAD, gradient, operand, beta=float(beta), threshold=float(threshold))
 
 

@@ -297,7 +297,7 @@ atanh: Function = public(
 
 
 def _atan2_scale(gradient: Tensor, right: Tensor, left: Tensor) -> Tensor:
-    """g / (x^2 + y^2), 0 at the origin."""
+    """gradient / (width^2 + height^2), 0 at the origin."""
     norm = add(square(left), square(right))
     return where(equal(norm, 0.0), 0.0, divide(gradient, norm))
 
@@ -409,7 +409,7 @@ _TWO_OVER_ROOT_PI = 2.0 / math.sqrt(math.pi)
 
 
 def _bell(gradient: Tensor, operand: Tensor) -> Tensor:
-    """g times the derivative of erf."""
+    """The gradient times the derivative of erf."""
     return multiply(gradient, multiply(exp(negative(square(operand))), _TWO_OVER_ROOT_PI))
 
 

@@ -31,7 +31,7 @@ Function = Callable[..., Any]
 
 
 def _direction(operand: Tensor, length: Tensor) -> Tensor:
-    """x / length, 0 where there is no length."""
+    """operand / length, 0 where there is no length."""
     return where(equal(length, 0.0), 0.0, divide(operand, length))
 
 
@@ -139,7 +139,7 @@ def power(x: Tensor, y: Any) -> Tensor:
 
 
 def _refuse_negative(left: Any, right: Any) -> None:
-    """ValueError for an integer x with a negative integer among the powers y."""
+    """ValueError for an integer base with a negative integer among the powers."""
     if holds_tensors(listed(right)):
         return
     powers = data_of(right).array

@@ -73,7 +73,7 @@ def round(x: Tensor, decimals: int = 0) -> Tensor:
 
 # ---- divisions
 def _fmod_steps(algebra: Builder, rest: Val, divisor: Val, steps: int) -> Val:
-    """r modulo y, up to one y below zero, for a quotient below 2^(53*steps):
+    """rest modulo divisor, up to one divisor below zero, for a quotient below 2^(53*steps):
     every step is exact."""
     for _ in range(steps):
         rest = algebra.fma(-algebra.trunc(rest / divisor), divisor, rest)
@@ -81,7 +81,7 @@ def _fmod_steps(algebra: Builder, rest: Val, divisor: Val, steps: int) -> Val:
 
 
 def _fmod(algebra: Builder, left: Val, right: Val) -> Val:
-    """C's fmod: exact, with the sign of x."""
+    """C's fmod: exact, with the sign of the dividend."""
     if (
         left.type == "f32"
     ):  # the largest quotient of float32 values is 2^277, which double precision holds
@@ -97,7 +97,10 @@ def _fmod(algebra: Builder, left: Val, right: Val) -> Val:
 def _fmod_wide(algebra: Builder, left: Val, right: Val, stages: tuple[tuple[int, int], ...]) -> Val:
     dividend, divisor = algebra.abs(left), algebra.abs(right)
     rest = dividend
-    for level, steps in stages:  # modulo y * 2^(700 level) first, so that no quotient overflows
+    for (
+        level,
+        steps,
+    ) in stages:  # modulo divisor * 2^(700 level) first, so that no quotient overflows
         modulus = divisor
         for _ in range(level):
             modulus = modulus * 2.0**700

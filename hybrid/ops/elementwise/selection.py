@@ -112,7 +112,7 @@ def astype(x: Tensor, dtype: Any) -> Tensor:
 def _split_ties(
     gradient: Tensor, left: Tensor, right: Tensor, lost: Callable[..., Tensor]
 ) -> Tensor:
-    """g where x won, g/2 where x equals y, 0 where it lost."""
+    """The gradient where the left operand won, half of it at ties, 0 where it lost."""
     return where(
         equal(left, right), multiply(gradient, 0.5), where(lost(left, right), 0.0, gradient)
     )
@@ -220,7 +220,7 @@ def clip(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 # ---- sign and neighbours
 def _no_nan(algebra: Builder, operand: Val) -> Val:
-    """x, or +0 for NaN: the sign of a NaN is unspecified and must not become a value."""
+    """The operand, or +0 for NaN: the sign of a NaN is unspecified and must not become a value."""
     return algebra.select(operand == operand, operand, 0.0)
 
 

@@ -112,7 +112,7 @@ def _bits_body(algebra: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: 
 
 
 def _unit(algebra: Builder, words: tuple[Val, ...], dtype: np.dtype) -> Val:
-    """A number in [0, 1) with as many bits as d holds."""
+    """A number in [0, 1) with as many bits as the dtype holds."""
     if dtype is dt.float64:
         return (
             algebra.convert(
@@ -139,7 +139,7 @@ def _uniform_body(algebra: Builder, seed: Val, offset: Val, *, shape: Ints, dtyp
 
 
 def _normal_body(algebra: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.dtype) -> Val:
-    """Box and Muller: sqrt(-2 log u) cos(2 pi v), u in (0, 1]."""
+    """Box and Muller: sqrt(-2 log radius) cos(2 pi turns), radius in (0, 1]."""
     words = _words(algebra, seed, offset)
     if dtype is dt.float64:
         radius = (algebra.convert(_long(algebra, words[1], words[0]) >> 11, "f64") + 1.0) * 2.0**-53

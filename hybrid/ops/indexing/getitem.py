@@ -145,7 +145,7 @@ def _bound(border: Any) -> int | None:
 
 
 def _bounds(item: Any, extent: int, axis: int) -> tuple[int, int, int]:
-    """begin, size and step of an int or slice on an axis of size n."""
+    """begin, size and step of an int or slice on an axis of that extent."""
     if isinstance(item, slice):
         if item.step is not None and whole(item.step, "the step of a slice") == 0:
             raise ArgumentError("the step of a slice is 0")
@@ -331,7 +331,7 @@ def _without(shape: Ints, axes: Ints) -> Ints:
 
 
 def _fit(values: Tensor, shape: Ints) -> Tensor:
-    """v broadcast to a shape; extra leading axes of size 1 are allowed, as NumPy does."""
+    """Values broadcast to a shape; extra leading axes of size 1 are allowed, as NumPy does."""
     while values.ndim > len(shape) and values.shape[0] == 1:
         values = reshape(values, values.shape[1:])
     try:

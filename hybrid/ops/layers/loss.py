@@ -247,7 +247,7 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
 
 # ---- cross entropy
 def _target(target: Any, operand: Tensor) -> Tensor:
-    """Class indices as they are; Python floats are probabilities in the dtype of x."""
+    """Class indices as they are; Python floats are probabilities in the dtype of the logits."""
     tensor = as_tensor(target, operand.device)
     return as_tensor(target, operand.device, operand.dtype) if dt.is_float(tensor.dtype) else tensor
 

@@ -30,7 +30,7 @@ Tensor = Any
 
 
 def _stats_infer(count: int) -> Any:
-    """The result like x, then `count` statistics with size 1 along the group,
+    """The result like the operand, then `count` statistics with size 1 along the group,
     in the compute type."""
 
     def infer(operand: Aval, *affine: Aval, axes: Group, eps: float) -> tuple[Aval, ...]:
@@ -128,7 +128,7 @@ def _layer_dx(
     inverse: Tensor,
     axes: Group,
 ) -> Tensor:
-    """Gradient of x by way of the result, the mean and 1 / sqrt(variance + eps)."""
+    """Gradient of the operand by way of the result, the mean and 1 / sqrt(variance + eps)."""
     grad, grad_center, grad_inverse = grads
     extent = prod(operand.shape[axes[0] : axes[1]])
     parts = []
@@ -199,7 +199,7 @@ def _layer_grad_body(
     *,
     axes: Group,
 ) -> Val:
-    # x and the statistics have one type except for half types, which arrive as f32 anyway
+    # operand and statistics have one type except for half types, which arrive as f32 anyway
     length = algebra.rlen(operand.type)
     outer = (operand - center) * inverse
     scaled = grad if weight is None else grad * weight
@@ -259,17 +259,10 @@ def _layer_grad_vjp(
     )
     by_operand = multiply(by_distance, inverse)
     by_center = multiply(_rows_of(by_operand, over), -1)
-    return (
-        (by_scaled, by_operand, by_center, by_inverse)
-        if weight is None
-        else (
-            multiply(by_scaled, weight),
-            by_operand,
-            by_center,
-            by_inverse,
-            multiply(by_scaled, grad),
-        )
-    )
+    rest = (by_operand, by_center, by_inverse)
+    if weight is None:
+        return (by_scaled, *rest)
+    return (multiply(by_scaled, weight), *rest, multiply(by_scaled, grad))
 
 
 def _layer_grad_samples(rng: np.random.Generator) -> Any:
@@ -374,7 +367,7 @@ def _rms_vjp(
     grad, grad_inverse = grads
     inverse, over, extent = outs[1], _over(axes), prod(operand.shape[axes[0] : axes[1]])
     by_operand, by_weight = None, None
-    total = grad_inverse  # gradient of r, by way of the result too
+    total = grad_inverse  # gradient of the inverse, by way of the result too
     if grad is not None:
         scaled = grad if weight is None else multiply(grad, weight)
         by_operand = multiply(scaled, inverse)

@@ -60,7 +60,7 @@ def _index_type(*shapes: Ints) -> str:
 
 
 def _at(algebra: Builder, operand: Any, type_name: str, *coords: Val) -> Val:
-    """The element of x with these coordinates, which have type ty."""
+    """The element with these coordinates, which have that type."""
     total = coords[0]
     for coordinate, extent in zip(coords[1:], operand.shape[1:]):
         total = total * extent + coordinate
@@ -209,42 +209,51 @@ def _covering(
 ) -> Iterator[tuple[Val, Val, Val | None]]:
     """(row, column, validity) of the windows that may cover an element of the image,
     the last one first."""
-    found: list[list[tuple[Val, Any]]] = []
-    for along_axis in (0, 1):
-        positions = algebra.convert(algebra.coord(2 + along_axis), type_name) + padding[along_axis]
-        last = _quotient(algebra, positions, stride[along_axis])
-        reach = dilation[along_axis] * (kernel[along_axis] - 1)
+    found: list[list[tuple[Val, Val | None]]] = []
+    for axis in (0, 1):
+        position = algebra.convert(algebra.coord(2 + axis), type_name) + padding[axis]
         tight = (
-            stride[along_axis] == kernel[along_axis]
-            and dilation[along_axis] == 1
-            and padding[along_axis] == 0
-            and shape[2 + along_axis] % stride[along_axis] == 0
+            stride[axis] == kernel[axis]
+            and dilation[axis] == 1
+            and padding[axis] == 0
+            and shape[2 + axis] % stride[axis] == 0
         )
-        axis: list[tuple[Val, Any]] = []
-        for step in range(reach // stride[along_axis] + 1):
-            place = last - step
-            inside = None
-            if not tight:
-                start = place * stride[along_axis]
-                inside = (place >= 0) & (place < out[2 + along_axis]) & (positions - start <= reach)
-                if dilation[along_axis] > 1:
-                    inside = inside & (
-                        (positions - start)
-                        - _quotient(algebra, positions - start, dilation[along_axis])
-                        * dilation[along_axis]
-                        == 0
-                    )
-                place = algebra.max(algebra.min(place, out[2 + along_axis] - 1), 0)
-            axis.append((place, inside))
-        found.append(axis)
-    for place, iok in found[0]:
-        for column, jok in found[1]:
-            yield place, column, _both(iok, jok)
+        reach = dilation[axis] * (kernel[axis] - 1)
+        sizes = (out[2 + axis], stride[axis], reach, dilation[axis])
+        found.append(list(_covering_axis(algebra, position, *sizes, tight)))
+    for row, row_inside in found[0]:
+        for column, column_inside in found[1]:
+            yield row, column, _both(row_inside, column_inside)
+
+
+def _covering_axis(
+    algebra: Builder,
+    position: Val,
+    extent: int,
+    stride: int,
+    reach: int,
+    dilation: int,
+    tight: bool,
+) -> Iterator[tuple[Val, Val | None]]:
+    """(window, validity) along one axis; where windows are `tight`, each element is in one."""
+    last = _quotient(algebra, position, stride)
+    for step in range(reach // stride + 1):
+        window, inside = last - step, None
+        if not tight:
+            start = window * stride
+            inside = (window >= 0) & (window < extent) & (position - start <= reach)
+            if dilation > 1:
+                inside = inside & (
+                    (position - start) - _quotient(algebra, position - start, dilation) * dilation
+                    == 0
+                )
+            window = algebra.max(algebra.min(window, extent - 1), 0)
+        yield window, inside
 
 
 def _quotient(algebra: Builder, operand: Val, divisor: int) -> Val:
-    """floor(x / d): a shift, or floating arithmetic (vector units have no integer division), exact
-    for sizes that fit in memory."""
+    """floor(operand / divisor): a shift, or floating arithmetic (vector units have no integer
+    division), exact for sizes that fit in memory."""
     if divisor & (divisor - 1) == 0:
         return operand >> (divisor.bit_length() - 1)
     return algebra.convert(

@@ -331,32 +331,37 @@ def _grad_vjp(
     **params: Any,
 ) -> Any:
     by_query, by_key, by_values = outer
-    operand, scale = _Pairs(query, key, values, peak, total, rest, params), params["scale"]
-    weights, grad_scores = operand.times_factor(operand.p), operand.score_grad(gradient, delta)
-    by_value = operand.by_value(gradient)
-    inner = subtract(operand.times_factor(by_value), expand_dims(delta, -1))
-    to_ds = multiply(
+    pairs, scale = _Pairs(query, key, values, peak, total, rest, params), params["scale"]
+    weights, grad_scores = pairs.times_factor(pairs.p), pairs.score_grad(gradient, delta)
+    by_value = pairs.by_value(gradient)
+    inner = subtract(pairs.times_factor(by_value), expand_dims(delta, -1))
+    to_grad_scores = multiply(
         add(matmul(by_query, matrix_transpose(key)), matmul(query, matrix_transpose(by_key))), scale
     )
-    to_w, to_dp = matmul(gradient, matrix_transpose(by_values)), multiply(to_ds, operand.p)
-    to_p = add(multiply(to_ds, inner), operand.times_factor(to_w))
-    to_s, to_value = multiply(to_p, operand.p), operand.times_factor(to_dp)
-    by_row = multiply(sum_(to_s, axis=-1), -1)
+    to_product, to_grad_weights = (
+        matmul(gradient, matrix_transpose(by_values)),
+        multiply(to_grad_scores, pairs.p),
+    )
+    to_weights = add(multiply(to_grad_scores, inner), pairs.times_factor(to_product))
+    to_scores, to_value = multiply(to_weights, pairs.p), pairs.times_factor(to_grad_weights)
+    by_row = multiply(sum_(to_scores, axis=-1), -1)
     gradients: list[Any] = [
         lambda: add(matmul(to_value, values), matmul(weights, by_values)),
-        lambda: add(_to_q(to_s, query, key, scale), _to_q(grad_scores, query, by_key, scale)),
-        lambda: add(_to_k(to_s, query, key, scale), _to_k(grad_scores, by_query, key, scale)),
+        lambda: add(_to_q(to_scores, query, key, scale), _to_q(grad_scores, query, by_key, scale)),
+        lambda: add(_to_k(to_scores, query, key, scale), _to_k(grad_scores, by_query, key, scale)),
         lambda: sum_like(matmul(matrix_transpose(to_value), gradient), values.shape),
         by_row,
         lambda: multiply(by_row, where(equal(total, 0), 0, divide(1, total))),
-        lambda: multiply(sum_(to_dp, axis=-1), -1),
+        lambda: multiply(sum_(to_grad_weights, axis=-1), -1),
     ]
     if params["masked"]:
         mask = rest[0]
-        gradients.append((lambda: sum_like(to_s, mask.shape)) if dt.is_float(mask.dtype) else None)
-    if operand.factor is not None:
-        shape = operand.factor.shape
-        both = add(multiply(to_w, operand.p), multiply(to_dp, by_value))
+        gradients.append(
+            (lambda: sum_like(to_scores, mask.shape)) if dt.is_float(mask.dtype) else None
+        )
+    if pairs.factor is not None:
+        shape = pairs.factor.shape
+        both = add(multiply(to_product, pairs.p), multiply(to_grad_weights, by_value))
         gradients.append(lambda: sum_like(both, shape))
     return tuple(gradients)
 

@@ -83,7 +83,7 @@ def _conv_vjp(
 
 
 def _swap_channels(weight: Tensor, groups: int) -> Tensor:
-    """w[O, C / groups, KH, KW] -> [C, O / groups, KH, KW], group by group."""
+    """weight[O, C / groups, KH, KW] -> [C, O / groups, KH, KW], group by group."""
     if groups == 1:
         return swapaxes(weight, 0, 1)
     filters, channels, height, width = weight.shape
@@ -215,7 +215,7 @@ def conv2d_weight_grad(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Gradient of the weight of conv2d(x, ...) for padded images x and output gradient g."""
+    """Gradient of the weight of conv2d(x, ...) for padded images and the gradient of its output."""
     return bind(
         CONV_WEIGHT,
         grad,

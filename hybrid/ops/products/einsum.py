@@ -67,7 +67,7 @@ def _reduce_to(operand: Tensor, term: str, keep: set[str]) -> tuple[Tensor, str]
 
 
 def _order(operand: Tensor, term: str, want: str) -> Tensor:
-    """Axes in the order of `want`; letters that x lacks get size 1."""
+    """Axes in the order of `want`; letters that the operand lacks get size 1."""
     operand = permute_dims(operand, [term.index(c) for c in want if c in term])
     sizes = iter(operand.shape)
     return reshape(operand, tuple(next(sizes) if c in term else 1 for c in want))
