@@ -112,7 +112,9 @@ def _key_array(item: Any) -> Any:
             "an index is made of integers, slices, None, ..., integer or bool arrays, not of a "
             f"{type(item).__name__}"
         )
-    return array if array.size else array.astype(np.bool_ if array.dtype == np.bool_ else np.int64)
+    if array.size or array.dtype == np.bool_:
+        return array
+    return array.astype(np.int64)
 
 
 def _positions(mask: Any, device: Device) -> tuple[Tensor, ...]:

@@ -261,16 +261,12 @@ def _along_numbers(index: Tensor, shape: Ints, axis: int) -> Tensor:
     """Row-major element numbers that take_along_axis reads, 1-D."""
     total = None
     for along, step in enumerate(contiguous_strides(shape)):
-        extent = index.shape[along]
-        one = (
-            index
-            if along == axis
-            else reshape(
-                arange(extent, device=index.device),
-                tuple(extent if b == along else 1 for b in range(len(shape))),
-            )
-        )
-        part = multiply(one, step)
+        number = index
+        if along != axis:
+            extent = index.shape[along]
+            aligned = tuple(extent if b == along else 1 for b in range(len(shape)))
+            number = reshape(arange(extent, device=index.device), aligned)
+        part = multiply(number, step)
         total = part if total is None else add(total, part)
     return reshape(broadcast_to(total, index.shape), (index.size,))
 

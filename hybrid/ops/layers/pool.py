@@ -6,7 +6,6 @@ are added in that order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -26,73 +25,15 @@ from ..base.surface import public
 from ..build.create import ones
 from ..elementwise.arithmetic import divide
 from ..indexing.index import ALONG
+from .pool_windows import Ints, Pair, at, covering, index_type, numpy_windows, pooled, window_values
 
-Pair = tuple[int, int]
-Ints = tuple[int, ...]
 Tensor = Any
 PARAMS = ("kernel", "stride", "padding", "dilation")
 
 
-def _pooled(
-    name: str, shape: Ints, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
-) -> Ints:
-    if len(shape) != 4:
-        raise ShapeError(f"{name} takes images [N, C, H, W], not shape {shape}")
-    if min(*kernel, *stride, *dilation) < 1 or any(
-        not 0 <= 2 * p <= k for p, k in zip(padding, kernel)
-    ):
-        raise ShapeError(
-            f"{name}: kernel {kernel}, stride {stride} and dilation {dilation} must be positive, "
-            f"padding {padding} at most half the kernel"
-        )
-    result = tuple(
-        (shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
-        for i in (0, 1)
-    )
-    if min(result) < 1:
-        raise ShapeError(f"{name}: a window of {kernel} does not fit images of {shape[2:]}")
-    return shape[:2] + result
-
-
-def _index_type(*shapes: Ints) -> str:
-    """Type for the arithmetic on element numbers: i32 where it suffices, which is twice as fast."""
-    return "i32" if max(map(prod, shapes)) < 2**31 else "i64"
-
-
-def _at(algebra: Builder, operand: Any, type_name: str, *coords: Val) -> Val:
-    """The element with these coordinates, which have that type."""
-    total = coords[0]
-    for coordinate, extent in zip(coords[1:], operand.shape[1:]):
-        total = total * extent + coordinate
-    result: Val = operand.at(algebra.convert(total, "i64"))
-    return result
-
-
-def _window(
-    algebra: Builder, operand: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
-) -> Iterator[tuple[Val, Val | None, Val]]:
-    """(element, whether it lies in the image or None when it must, its number in H * W) of a
-    window, in order."""
-    size, type_name = operand.shape[2:], _index_type(operand.shape)
-    image, channel, *at_out = (algebra.convert(algebra.coord(a), type_name) for a in range(4))
-    plane = (image * operand.shape[1] + channel) * (size[0] * size[1])
-    base = [at_out[a] * stride[a] - padding[a] for a in (0, 1)]
-    for row in range(kernel[0]):
-        for column in range(kernel[1]):
-            positions = [base[0] + row * dilation[0], base[1] + column * dilation[1]]
-            inside = None
-            for axis in (0, 1):
-                if padding[axis]:
-                    valid = (positions[axis] >= 0) & (positions[axis] < size[axis])
-                    positions[axis] = algebra.max(algebra.min(positions[axis], size[axis] - 1), 0)
-                    inside = valid if inside is None else inside & valid
-            place = positions[0] * size[1] + positions[1]
-            yield operand.at(algebra.convert(plane + place, "i64")), inside, place
-
-
 # ---- maximum
 def _max_infer(operand: Aval, **window: Pair) -> tuple[Aval, ...]:
-    shape = _pooled("max_pool2d", operand.shape, **window)
+    shape = pooled("max_pool2d", operand.shape, **window)
     return operand.with_(shape), operand.with_(
         shape, dt.int32 if prod(operand.shape[2:]) < 2**31 else dt.int64
     )
@@ -103,7 +44,7 @@ def _max_body(algebra: Builder, operand: Any, **window: Pair) -> tuple[Val, Val]
     best: Any = None
     where: Any = None
     seen: Any = None
-    for element, inside, positions in _window(algebra, operand, **window):
+    for element, inside, positions in window_values(algebra, operand, **window):
         element = element if inside is None else algebra.select(inside, element, float("-inf"))
         if best is None:
             best, where, seen = element, positions, inside
@@ -120,21 +61,12 @@ def _max_body(algebra: Builder, operand: Any, **window: Pair) -> tuple[Val, Val]
     return best, algebra.convert(where, place)
 
 
-def _numpy_windows(
-    operand: np.ndarray, fill: float, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
-) -> np.ndarray:
-    full = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
-    padded = np.pad(operand, ((0, 0), (0, 0), *((q, q) for q in padding)), constant_values=fill)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, full, (2, 3))
-    return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
-
-
 def _max_reference(operand: np.ndarray, **window: Pair) -> tuple[np.ndarray, np.ndarray]:
-    windows = _numpy_windows(wide(operand), -np.inf, **window)
+    windows = numpy_windows(wide(operand), -np.inf, **window)
     positions = np.broadcast_to(
         np.arange(prod(operand.shape[2:])).reshape(operand.shape[2:]), operand.shape
     )
-    sources = _numpy_windows(positions, 0, **window)
+    sources = numpy_windows(positions, 0, **window)
     flat, places = windows.reshape(*windows.shape[:4], -1), sources.reshape(*sources.shape[:4], -1)
     best = flat.argmax(-1)[..., None]
     return np.take_along_axis(flat, best, -1)[..., 0], np.take_along_axis(places, best, -1)[..., 0]
@@ -190,94 +122,23 @@ MAX_POOL = register(
 )
 
 
-def _both(left: Val | None, right: Val | None) -> Val | None:
-    """Two conditions at once; None is always true."""
-    if left is None or right is None:
-        return right if left is None else left
-    return left & right
-
-
-def _covering(
-    algebra: Builder,
-    shape: Ints,
-    out: Ints,
-    type_name: str,
-    kernel: Pair,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-) -> Iterator[tuple[Val, Val, Val | None]]:
-    """(row, column, validity) of the windows that may cover an element of the image,
-    the last one first."""
-    found: list[list[tuple[Val, Val | None]]] = []
-    for axis in (0, 1):
-        position = algebra.convert(algebra.coord(2 + axis), type_name) + padding[axis]
-        tight = (
-            stride[axis] == kernel[axis]
-            and dilation[axis] == 1
-            and padding[axis] == 0
-            and shape[2 + axis] % stride[axis] == 0
-        )
-        reach = dilation[axis] * (kernel[axis] - 1)
-        sizes = (out[2 + axis], stride[axis], reach, dilation[axis])
-        found.append(list(_covering_axis(algebra, position, *sizes, tight)))
-    for row, row_inside in found[0]:
-        for column, column_inside in found[1]:
-            yield row, column, _both(row_inside, column_inside)
-
-
-def _covering_axis(
-    algebra: Builder,
-    position: Val,
-    extent: int,
-    stride: int,
-    reach: int,
-    dilation: int,
-    tight: bool,
-) -> Iterator[tuple[Val, Val | None]]:
-    """(window, validity) along one axis; where windows are `tight`, each element is in one."""
-    last = _quotient(algebra, position, stride)
-    for step in range(reach // stride + 1):
-        window, inside = last - step, None
-        if not tight:
-            start = window * stride
-            inside = (window >= 0) & (window < extent) & (position - start <= reach)
-            if dilation > 1:
-                inside = inside & (
-                    (position - start) - _quotient(algebra, position - start, dilation) * dilation
-                    == 0
-                )
-            window = algebra.max(algebra.min(window, extent - 1), 0)
-        yield window, inside
-
-
-def _quotient(algebra: Builder, operand: Val, divisor: int) -> Val:
-    """floor(operand / divisor): a shift, or floating arithmetic (vector units have no integer
-    division), exact for sizes that fit in memory."""
-    if divisor & (divisor - 1) == 0:
-        return operand >> (divisor.bit_length() - 1)
-    return algebra.convert(
-        algebra.floor((algebra.convert(operand, "f64") + 0.5) / float(divisor)), operand.type
-    )
-
-
 def _max_grad_body(
     algebra: Builder, gradient: Any, position: Any, *, shape: Ints, **window: Pair
 ) -> Val:
-    type_name = _index_type(shape, gradient.shape)
+    type_name = index_type(shape, gradient.shape)
     image, channel, height, width = (algebra.convert(algebra.coord(a), type_name) for a in range(4))
     own = height * shape[3] + width
     total: Any = None
-    for row, column, inside in _covering(algebra, shape, gradient.shape, type_name, **window):
+    for row, column, inside in covering(algebra, shape, gradient.shape, type_name, **window):
         mine = (
             algebra.convert(
-                _at(algebra, position, type_name, image, channel, row, column), type_name
+                at(algebra, position, type_name, image, channel, row, column), type_name
             )
             == own
         )
         mine = mine if inside is None else mine & inside
         part = algebra.select(
-            mine, _at(algebra, gradient, type_name, image, channel, row, column), 0.0
+            mine, at(algebra, gradient, type_name, image, channel, row, column), 0.0
         )
         total = part if total is None else total + part
     result: Val = total
@@ -333,7 +194,7 @@ MAX_GRAD = register(
 # ---- sums
 def _sum_body(algebra: Builder, operand: Any, **window: Pair) -> Val:
     total: Any = None
-    for element, inside, _ in _window(algebra, operand, **window):
+    for element, inside, _ in window_values(algebra, operand, **window):
         element = element if inside is None else algebra.select(inside, element, 0.0)
         total = element if total is None else total + element
     result: Val = total
@@ -341,14 +202,14 @@ def _sum_body(algebra: Builder, operand: Any, **window: Pair) -> Val:
 
 
 def _sum_grad_body(algebra: Builder, gradient: Any, *, shape: Ints, **window: Pair) -> Val:
-    type_name = _index_type(shape, gradient.shape)
+    type_name = index_type(shape, gradient.shape)
     image, channel = (
         algebra.convert(algebra.coord(0), type_name),
         algebra.convert(algebra.coord(1), type_name),
     )
     total: Any = None
-    for row, column, inside in _covering(algebra, shape, gradient.shape, type_name, **window):
-        element = _at(algebra, gradient, type_name, image, channel, row, column)
+    for row, column, inside in covering(algebra, shape, gradient.shape, type_name, **window):
+        element = at(algebra, gradient, type_name, image, channel, row, column)
         element = element if inside is None else algebra.select(inside, element, 0.0)
         total = element if total is None else total + element
     result: Val = total
@@ -375,7 +236,7 @@ SUM_POOL = register(
     MapOp(
         "sum_pool2d",
         1,
-        lambda operand, **window: (operand.with_(_pooled("avg_pool2d", operand.shape, **window)),),
+        lambda operand, **window: (operand.with_(pooled("avg_pool2d", operand.shape, **window)),),
         body=_sum_body,
         gathers=(0,),
         params=PARAMS,
@@ -384,9 +245,7 @@ SUM_POOL = register(
         ),
         accepts="f",
         keeps=frozenset(["shape"]),
-        reference=lambda operand, **window: _numpy_windows(wide(operand), 0, **window).sum(
-            (-1, -2)
-        ),
+        reference=lambda operand, **window: numpy_windows(wide(operand), 0, **window).sum((-1, -2)),
         ulp=8.0,
         samples=lambda rng: (([draw(rng, *s, low=0.5, high=1.5)], p) for s, p in _cases()),
         doc="Sums over windows.",
@@ -406,7 +265,7 @@ SUM_POOL_GRAD: Op = register(
         reference=_sum_grad_reference,
         ulp=8.0,
         samples=lambda rng: (
-            ([draw(rng, *_pooled("", s, **p), low=0.5, high=1.5)], {"shape": s, **p})
+            ([draw(rng, *pooled("", s, **p), low=0.5, high=1.5)], {"shape": s, **p})
             for s, p in _cases()
         ),
         doc="The adjoint of sum_pool2d.",

@@ -85,13 +85,12 @@ class ResultTape(NamedTuple):
             node = rebuilt[parent[0]]
             return node if parent[1] is None else (parent[1], node)
 
+        def picked(numbers: Sequence[int | None]) -> tuple[Any, ...]:
+            return tuple([None if k is None else computed[k] for k in numbers])
+
         for entry, above, saved, outputs in self.nodes:
-            kept = tuple([None if k is None else computed[k] for k in saved])
-            results = (
-                None
-                if outputs is None
-                else tuple([None if k is None else computed[k] for k in outputs])
-            )
+            kept = picked(saved)
+            results = None if outputs is None else picked(outputs)
             rebuilt.append((entry, tuple(map(resolve, above)), kept, results))
         return [resolve(root) for root in self.roots]
 

@@ -162,14 +162,17 @@ class LoopOp(NativeOp):
 
     def _reads(self, strides: Sequence[Ints], shape: Ints, used: set[int]) -> tuple[Access, ...]:
         """Operands of a kernel over `shape`; those it does not use stand still."""
-        still = (0,) * len(shape)
+
+        def read(number: int, operand: Aval, steps: Ints) -> Access:
+            if number in self.gathers:
+                return Access(number, operand.dtype, 0, (), True)
+            walk = (0,) * len(shape)
+            if number in used:
+                walk = broadcast_strides(operand.shape, steps, shape)
+            return Access(number, operand.dtype, 0, walk)
+
         return tuple(
-            Access(i, a.dtype, 0, (), True)
-            if i in self.gathers
-            else Access(
-                i, a.dtype, 0, broadcast_strides(a.shape, st, shape) if i in used else still
-            )
-            for i, (a, st) in enumerate(zip(self.ins, strides))
+            read(i, operand, steps) for i, (operand, steps) in enumerate(zip(self.ins, strides))
         )
 
     def _write(self, slot: int, written: Aval) -> Access:

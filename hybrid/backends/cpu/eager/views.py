@@ -55,8 +55,7 @@ def view(
             if len(known) >= _STRIDES_LIMIT:
                 known.clear()
             viewed = known[array.strides] = of_strides(array.strides)
-        result: np.ndarray = viewed(array)
-        return result
+        return viewed(array)
 
     def copy_first(array: np.ndarray) -> Any:
         return call(np.ascontiguousarray(array))

@@ -1,0 +1,166 @@
+"""Windows over images [N, C, H, W]: their sizes, their elements, which of them cover an element.
+
+Invariant: windows are walked in row-major order, and so are the windows that cover an element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import ShapeError
+from ...ir.scalar.program import Builder, Val
+
+__all__ = [
+    "Ints",
+    "Pair",
+    "pooled",
+    "index_type",
+    "at",
+    "window_values",
+    "numpy_windows",
+    "covering",
+]
+
+Pair = tuple[int, int]
+Ints = tuple[int, ...]
+
+
+def pooled(
+    name: str, shape: Ints, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> Ints:
+    if len(shape) != 4:
+        raise ShapeError(f"{name} takes images [N, C, H, W], not shape {shape}")
+    if min(*kernel, *stride, *dilation) < 1 or any(
+        not 0 <= 2 * p <= k for p, k in zip(padding, kernel)
+    ):
+        raise ShapeError(
+            f"{name}: kernel {kernel}, stride {stride} and dilation {dilation} must be positive, "
+            f"padding {padding} at most half the kernel"
+        )
+    result = tuple(
+        (shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+        for i in (0, 1)
+    )
+    if min(result) < 1:
+        raise ShapeError(f"{name}: a window of {kernel} does not fit images of {shape[2:]}")
+    return shape[:2] + result
+
+
+def index_type(*shapes: Ints) -> str:
+    """Type for the arithmetic on element numbers: i32 where it suffices, which is twice as fast."""
+    return "i32" if max(map(prod, shapes)) < 2**31 else "i64"
+
+
+def at(algebra: Builder, operand: Any, type_name: str, *coords: Val) -> Val:
+    """The element with these coordinates, which have that type."""
+    total = coords[0]
+    for coordinate, extent in zip(coords[1:], operand.shape[1:]):
+        total = total * extent + coordinate
+    result: Val = operand.at(algebra.convert(total, "i64"))
+    return result
+
+
+def window_values(
+    algebra: Builder, operand: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> Iterator[tuple[Val, Val | None, Val]]:
+    """(element, whether it lies in the image or None when it must, its number in H * W) of a
+    window, in order."""
+    size, type_name = operand.shape[2:], index_type(operand.shape)
+    image, channel, *at_out = (algebra.convert(algebra.coord(a), type_name) for a in range(4))
+    plane = (image * operand.shape[1] + channel) * (size[0] * size[1])
+    base = [at_out[a] * stride[a] - padding[a] for a in (0, 1)]
+    for row in range(kernel[0]):
+        for column in range(kernel[1]):
+            positions = [base[0] + row * dilation[0], base[1] + column * dilation[1]]
+            inside = None
+            for axis in (0, 1):
+                if padding[axis]:
+                    valid = (positions[axis] >= 0) & (positions[axis] < size[axis])
+                    positions[axis] = algebra.max(algebra.min(positions[axis], size[axis] - 1), 0)
+                    inside = valid if inside is None else inside & valid
+            place = positions[0] * size[1] + positions[1]
+            yield operand.at(algebra.convert(plane + place, "i64")), inside, place
+
+
+def numpy_windows(
+    operand: np.ndarray, fill: float, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> np.ndarray:
+    full = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
+    padded = np.pad(operand, ((0, 0), (0, 0), *((q, q) for q in padding)), constant_values=fill)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, full, (2, 3))
+    return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+
+
+def both(left: Val | None, right: Val | None) -> Val | None:
+    """Two conditions at once; None is always true."""
+    if left is None or right is None:
+        return right if left is None else left
+    return left & right
+
+
+def covering(
+    algebra: Builder,
+    shape: Ints,
+    out: Ints,
+    type_name: str,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+) -> Iterator[tuple[Val, Val, Val | None]]:
+    """(row, column, validity) of the windows that may cover an element of the image,
+    the last one first."""
+    found: list[list[tuple[Val, Val | None]]] = []
+    for axis in (0, 1):
+        position = algebra.convert(algebra.coord(2 + axis), type_name) + padding[axis]
+        tight = (
+            stride[axis] == kernel[axis]
+            and dilation[axis] == 1
+            and padding[axis] == 0
+            and shape[2 + axis] % stride[axis] == 0
+        )
+        reach = dilation[axis] * (kernel[axis] - 1)
+        sizes = (out[2 + axis], stride[axis], reach, dilation[axis])
+        found.append(list(covering_axis(algebra, position, *sizes, tight)))
+    for row, row_inside in found[0]:
+        for column, column_inside in found[1]:
+            yield row, column, both(row_inside, column_inside)
+
+
+def covering_axis(
+    algebra: Builder,
+    position: Val,
+    extent: int,
+    stride: int,
+    reach: int,
+    dilation: int,
+    tight: bool,
+) -> Iterator[tuple[Val, Val | None]]:
+    """(window, validity) along one axis; where windows are `tight`, each element is in one."""
+    last = quotient(algebra, position, stride)
+    for step in range(reach // stride + 1):
+        window, inside = last - step, None
+        if not tight:
+            start = window * stride
+            inside = (window >= 0) & (window < extent) & (position - start <= reach)
+            if dilation > 1:
+                inside = inside & (
+                    (position - start) - quotient(algebra, position - start, dilation) * dilation
+                    == 0
+                )
+            window = algebra.max(algebra.min(window, extent - 1), 0)
+        yield window, inside
+
+
+def quotient(algebra: Builder, operand: Val, divisor: int) -> Val:
+    """floor(operand / divisor): a shift, or floating arithmetic (vector units have no integer
+    division), exact for sizes that fit in memory."""
+    if divisor & (divisor - 1) == 0:
+        return operand >> (divisor.bit_length() - 1)
+    return algebra.convert(
+        algebra.floor((algebra.convert(operand, "f64") + 0.5) / float(divisor)), operand.type
+    )
