@@ -299,8 +299,8 @@ def cumulative_sum(
 ) -> Tensor:
     """Running sums along an axis (optional for one dimension)."""
 
-def default_generator(device: Any = 'cpu') -> Generator:
-    """The generator that functions use when none is given; seeded from the system's entropy."""
+def default_generator(device: Any = None) -> Generator:
+    """The generator that functions use when none is given: one of each device. That of the default device is seeded from the system's entropy, another one first has the seed of that."""
 
 def diagonal(
     x: ArrayLike,

@@ -201,12 +201,14 @@ def main() -> int:
         return 0
     there = json.loads(other.read_text()) if other.is_file() else collect(other)
     here, there = masked(here), masked(there)
-    differ = [n for n in {**there, **here} if here.get(n) != there.get(n)]
+    differ = [name for name in here if name in there and here[name] != there[name]]
     for name in differ[:20]:
-        lines = difflib.unified_diff(
-            there.get(name, []), here.get(name, []), f"{name} there", f"{name} here", n=1
-        )
+        lines = difflib.unified_diff(there[name], here[name], f"{name} there", f"{name} here", n=1)
         print("\n".join(list(lines)[:30]))
+    gone, new = there.keys() - here.keys(), here.keys() - there.keys()
+    for what, names in (("only there", gone), ("only here", new)):
+        if names:
+            print(f"{what}: {', '.join(sorted(names))}")
     keys = sum(line.endswith(".o") for lines in here.values() for line in lines)
     print(f"{len(here)} programs, {keys} native kernels, {len(differ)} differ")
     return bool(differ)
