@@ -241,7 +241,7 @@ def test_a_replay_looks_at_its_facts_once(other_kind):
     x = hybrid.ones(2, device=other_kind)
     for _ in range(3):
         f(x)
-    (entry,) = f._entries.values()
+    (entry,) = f._signatures.values()
     (plan,) = entry.plans
     guard, looks = plan.guard, []
     plan.guard = lambda tensors: looks.append(0) or guard(tensors)

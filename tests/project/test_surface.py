@@ -14,7 +14,7 @@ from hybrid.core.spelling import Missing
 from hybrid.ir.op import OPS
 from hybrid.ops.base.surface import SURFACE, public
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("path", sorted(surface.files()))
