@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from emit_harness import contiguous_access, dtype_of, random_map
 
-from hybrid.backends.cuda.emit import generate_ptx
+from hybrid.backends.cuda.ptx import generate_ptx
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
 from hybrid.ir.scalar.program import Builder

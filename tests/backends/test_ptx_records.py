@@ -9,7 +9,7 @@ from test_ops_generic import cases, cast, params_for
 from test_ptx import PTXAS
 
 from hybrid.backends.cpu.eager.eager import LoopOp
-from hybrid.backends.cuda.emit import generate_ptx
+from hybrid.backends.cuda.ptx import generate_ptx
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.core.errors import DTypeError

@@ -1,0 +1,61 @@
+"""What every generator of GPU kernels gives, and the card they are made for.
+
+Invariant: a kernel is `void NAME(ptr byval([N x i64]) %args)`: all that it is told is its N
+argument words, in the order of architecture.md, with the address of a buffer where the CPU's words
+hold the number of its slot; equal symbols mean equal texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = ["Card", "GpuFunction", "STATUS", "signature"]
+
+STATUS = -1  # stands for the slot of the device's status word
+
+
+class Card(NamedTuple):
+    """Facts of a card that schedules are chosen by; the order of sums never is."""
+
+    arch: str = "sm_90"
+    name: str = "H100"
+    multiprocessors: int = 132
+    shared_bytes: int = 227 << 10  # that one block may ask for
+    l2_bytes: int = 50 << 20
+    warps: int = 64  # resident on a multiprocessor
+
+    @property
+    def threads(self) -> int:
+        """Threads that the card keeps resident."""
+        return 32 * self.warps * self.multiprocessors
+
+
+class GpuFunction(NamedTuple):
+    """One kernel launch over buffers that are not known yet.
+
+    `text` is LLVM IR that defines `symbol`.  `words` are the arguments; the words at the positions
+    `slots` are numbers of slots (STATUS: the status word) and become addresses at launch.  `blocks`
+    of `threads` run with `shared` bytes of dynamic shared memory.  `temp` bytes of the workspace
+    slot are used by all functions of one kernel together."""
+
+    text: str
+    symbol: str
+    words: tuple[int, ...]
+    slots: tuple[int, ...]
+    blocks: int
+    threads: int
+    shared: int = 0
+    temp: int = 0
+
+    def placed(self, addresses: Sequence[int]) -> tuple[int, ...]:
+        """The words with addresses of slots; the last address is the status word's."""
+        words = list(self.words)
+        for position in self.slots:
+            words[position] = addresses[words[position]]
+        return tuple(words)
+
+
+def signature(words: int) -> str:
+    """The first line of a kernel of so many words, for `finish_module`."""
+    return f"define ptx_kernel void @NAME(ptr byval([{max(words, 1)} x i64]) align 8 %args)"
