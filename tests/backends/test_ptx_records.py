@@ -8,8 +8,8 @@ import pytest
 from test_ops_generic import cases, cast, params_for
 from test_ptx import PTXAS
 
-from hybrid.backends.cpu.eager.eager import LoopOp
 from hybrid.backends.cuda.ptx import generate_ptx
+from hybrid.backends.op_kernels import LoopKernels
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.core.errors import DTypeError
@@ -37,7 +37,7 @@ def kernels(name):
                 )
             if name == "nextafter" and dt.is_half(ins[0].dtype):
                 continue
-            loop = LoopOp(op, params, ins, tuple(op.infer(*ins, **params)))
+            loop = LoopKernels(op, params, ins, tuple(op.infer(*ins, **params)))
             yield from loop.kernels([contiguous_strides(a.shape) for a in ins])
 
 

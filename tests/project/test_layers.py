@@ -46,6 +46,7 @@ ROOMS = {
         "generated",
         "attend",
         "product",
+        "op_kernels",
         "interpret",
         "layout",
         "api",

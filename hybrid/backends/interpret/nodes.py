@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 
 from ...core.aval import Aval
-from ...core.errors import BackendError, IndexOutOfRange
+from ...core.errors import BackendError
 from ...core.floating import in_plain_floats
-from ...core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
+from ...core.shapes import broadcast_shapes, contiguous_strides
 from ...ir.graph.graph import Node
 from ...ir.op import Op
-from ...ir.scalar.compose import check_program, op_program
-from ..attend import attend_kernel
-from ..plan import Access, Kernel, LoopKernel, ScatterKernel
-from ..product import kernel_of
+from ...ir.scalar.compose import check_program
+from ..op_kernels import check_failure, kernels_of, used_operands
+from ..plan import Kernel, LoopKernel
 from .kernels import patterns, run_kernel, walked
 from .program import run_program
 
@@ -53,16 +52,14 @@ def checker(op: Op, params: dict[str, Any], ins: Sequence[Aval]) -> Callable[[Ar
     if op.check is None:
         return None
     program = check_program(op, ins, params)
-    text = op.check_message
-    message = text(ins, params) if text else f"{op.name}: an index is out of range"
-    used = {i.attr for i in program.instrs if i.prim in ("arg", "load")}
+    used = used_operands(program)
     shape = broadcast_shapes(op.name, *[ins[i].shape for i in sorted(used) if i not in op.gathers])
 
     @in_plain_floats
     def check(arrays: Arrays) -> None:
         given = [x if i in used else np.zeros((), x.dtype) for i, x in enumerate(arrays)]
         if bool(np.any(run_program(program, list(map(patterns, given)), (), shape)[0])):
-            raise IndexOutOfRange(message)
+            raise check_failure(op, params, ins)
 
     return check
 
@@ -80,31 +77,10 @@ def _stepper(kernels: Sequence[Kernel], outs: Avals) -> Run:
     return run
 
 
-def _loop(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
-    group = tuple(params["axes"]) if op.kind == "row" else None
-    streams = [a.shape for i, a in enumerate(ins) if i not in op.gathers]
-    shape = broadcast_shapes(op.name, *streams) if group else outs[0].shape
-    reads = tuple(
-        Access(i, a.dtype, 0, (), True)
-        if i in op.gathers
-        else Access(i, a.dtype, 0, broadcast_strides(a.shape, contiguous_strides(a.shape), shape))
-        for i, a in enumerate(ins)
-    )
-    writes = tuple(
-        Access(len(ins) + i, a.dtype, 0, _written(a, shape, group)) for i, a in enumerate(outs)
-    )
-    program = op_program(op, ins, params, outs)
-    return _stepper([LoopKernel(shape, group, program, reads, writes)], outs)
-
-
-def _written(a: Aval, shape: tuple[int, ...], group: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Strides over the iteration space of a result: one that rows have once stands still."""
-    steps = contiguous_strides(a.shape)
-    if group is None or a.shape == shape:
-        return steps
-    start, stop = group
-    tail = steps[stop:] if a.ndim == len(shape) else steps[start:]
-    return steps[:start] + (0,) * (stop - start) + tail
+def _kernels(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
+    """Kinds that are kernels; the check of an op is not one of them here (`checker`)."""
+    kernels = kernels_of(op, params, ins, outs).kernels([contiguous_strides(a.shape) for a in ins])
+    return _stepper([k for k in kernels if not (isinstance(k, LoopKernel) and k.check)], outs)
 
 
 def _view(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
@@ -136,31 +112,6 @@ def _place(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
     return run
 
 
-def _contract(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
-    strides = [contiguous_strides(a.shape) for a in ins]
-    found = op.layout(ins, strides, (0,) * len(ins), **params)  # type: ignore[misc]
-    return _stepper([kernel_of(found, [a.dtype for a in ins], outs[0].dtype)], outs)
-
-
-def _attend(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
-    every = (*ins, *outs)
-    places = [(i, (0, contiguous_strides(a.shape))) for i, a in enumerate(every)]
-    return _stepper([attend_kernel(op, params, every, places)], outs)
-
-
-def _scatter(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
-    index, update, out = ins[0], ins[1], outs[0]
-    inner = out.shape[1]
-    kernel = ScatterKernel(
-        index.size,
-        inner,
-        Access(2, out.dtype, 0, (inner, 1)),
-        Access(0, index.dtype, 0, (1,)),
-        Access(1, update.dtype, 0, (inner, 1)),
-    )
-    return _stepper([kernel], outs)
-
-
 def _host(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
     function = op.body
     if function is None:
@@ -175,12 +126,12 @@ def _host(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
 
 
 _KINDS: dict[str, Callable[..., Run]] = {
-    "map": _loop,
-    "row": _loop,
+    "map": _kernels,
+    "row": _kernels,
     "view": _view,
     "place": _place,
-    "contract": _contract,
-    "attend": _attend,
-    "scatter": _scatter,
+    "contract": _kernels,
+    "attend": _kernels,
+    "scatter": _kernels,
     "host": _host,
 }

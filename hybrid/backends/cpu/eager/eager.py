@@ -14,17 +14,18 @@ import numpy as np
 
 from ....core import dtypes as dt
 from ....core.aval import Aval, aval
-from ....core.errors import BackendError, IndexOutOfRange
+from ....core.errors import BackendError
 from ....core.floating import plain_floats
-from ....core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
-from ....ir.contract import Contraction
+from ....core.shapes import contiguous_strides
 from ....ir.op import Op
-from ....ir.scalar.compose import check_program, op_program
-from ....ir.scalar.program import Program
-from ...attend import attend_kernel
-from ...plan import Access, AttendKernel, LoopKernel, ScatterKernel
-from ...plan import Kernel as AnyKernel
-from ...product import kernel_of
+from ...op_kernels import (
+    AttendKernels,
+    ContractKernels,
+    LoopKernels,
+    OpKernels,
+    ScatterKernels,
+    check_failure,
+)
 from .. import kernels
 from ..machine import alloc
 from ..machine.pool import pool
@@ -38,7 +39,6 @@ SMALL = 1 << 16  # bytes of all operands up to which a loop stays on its thread 
 SMALL_PRODUCT = 1 << 18  # multiplications up to which a product does
 _STRIDES_LIMIT = 64
 
-Ints = tuple[int, ...]
 Kernel = Callable[..., Any]
 
 
@@ -53,18 +53,10 @@ def eager(
 class NativeOp:
     """An op as native kernels over (inputs, outputs): callers for given strides of the inputs."""
 
-    small = True  # stays on its thread and keeps the GIL
-    gathers: tuple[int, ...] = ()  # inputs that must be contiguous
-
-    def __init__(
-        self, op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
-    ) -> None:
-        self.op, self.params, self.ins, self.outs = op, params, inputs, outputs
+    def __init__(self, source: OpKernels, small: bool = True) -> None:
+        self.source, self.ins, self.outs = source, source.ins, source.outs
+        self.small = small  # stays on its thread and keeps the GIL
         self.table: dict[Any, tuple[Kernel, int]] = {}
-
-    def kernels(self, strides: Sequence[Ints]) -> list[AnyKernel]:
-        """What to run for inputs with these strides (in elements)."""
-        raise NotImplementedError
 
     def other_strides(self) -> Kernel:
         """What serves small calls whose inputs are not all contiguous."""
@@ -74,7 +66,8 @@ class NativeOp:
         """The function for every call; arguments with other strides take `strided`."""
         count = len(self.ins)
         steps, workspace = kernels.steps(
-            self.kernels([contiguous_strides(a.shape) for a in self.ins]), count + len(self.outs)
+            self.source.kernels([contiguous_strides(a.shape) for a in self.ins]),
+            count + len(self.outs),
         )
         if self.small:
             return make_caller(
@@ -100,7 +93,7 @@ class NativeOp:
         calls pass their outputs after the inputs."""
         count = len(self.ins)
         if len(given) < count or count < len(given) < count + len(self.outs):
-            raise TypeError(f"{self.op.name} takes {count} arrays, not {len(given)}")
+            raise TypeError(f"{self.source.op.name} takes {count} arrays, not {len(given)}")
         arrays = [self.fit(i, x) for i, x in enumerate(given[:count])]
         strides = tuple([x.strides for x in arrays])
         caller, workspace = self.table.get(strides) or self._prepare(strides, arrays)
@@ -113,13 +106,15 @@ class NativeOp:
         return results[0] if len(results) == 1 else results
 
     def fit(self, number: int, array: np.ndarray) -> np.ndarray:
-        """Input i as the kernels can walk it."""
-        return _fit(array, number in self.gathers)
+        """Input i as the kernels can walk it: a contiguous copy where they cannot."""
+        if self.source.straight(number, array.shape, array.strides):
+            return np.ascontiguousarray(array)
+        return array
 
     def _prepare(self, strides: Any, arrays: Sequence[np.ndarray]) -> tuple[Kernel, int]:
         count = len(arrays) + len(self.outs)
         steps, workspace = kernels.steps(
-            self.kernels([tuple(s // x.itemsize for s in x.strides) for x in arrays]), count
+            self.source.kernels([tuple(s // x.itemsize for s in x.strides) for x in arrays]), count
         )
         caller = make_caller(
             steps,
@@ -133,90 +128,38 @@ class NativeOp:
         return prepared
 
     def _failure(self) -> Exception:
-        if self.op.check is None:
-            return MemoryError(f"{self.op.name}: no memory for the work of a thread")
-        text = self.op.check_message
-        return IndexOutOfRange(
-            text(self.ins, self.params) if text else f"{self.op.name}: an index is out of range"
-        )
+        source = self.source
+        if source.op.check is None:
+            return MemoryError(f"{source.op.name}: no memory for the work of a thread")
+        return check_failure(source.op, source.params, source.ins)
 
 
 class LoopOp(NativeOp):
-    """Kinds map and row: one loop kernel, after a check where the op has one."""
+    """Kinds map and row."""
 
-    def __init__(
-        self, op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
-    ) -> None:
-        super().__init__(op, params, inputs, outputs)
-        self.gathers = op.gathers
-        self.program = op_program(op, inputs, params, outputs)
-        self.check = check_program(op, inputs, params) if op.check is not None else None
-        row = op.kind == "row"
-        self.group = tuple(params["axes"]) if row else None
-        self.shape = (
-            broadcast_shapes(op.name, *[a.shape for a in inputs]) if row else outputs[0].shape
-        )
-        self.small = (
-            sum(a.nbytes for i, a in enumerate((*inputs, *outputs)) if i not in op.gathers) <= SMALL
-        )
+    source: LoopKernels
 
-    def _reads(self, strides: Sequence[Ints], shape: Ints, used: set[int]) -> tuple[Access, ...]:
-        """Operands of a kernel over `shape`; those it does not use stand still."""
-
-        def read(number: int, operand: Aval, steps: Ints) -> Access:
-            if number in self.gathers:
-                return Access(number, operand.dtype, 0, (), True)
-            walk = (0,) * len(shape)
-            if number in used:
-                walk = broadcast_strides(operand.shape, steps, shape)
-            return Access(number, operand.dtype, 0, walk)
-
-        return tuple(
-            read(i, operand, steps) for i, (operand, steps) in enumerate(zip(self.ins, strides))
-        )
-
-    def _write(self, slot: int, written: Aval) -> Access:
-        steps = contiguous_strides(written.shape)
-        if written.shape != self.shape:
-            if self.group is None:
-                shapes = f"{self.shape} and {written.shape}"
-                raise BackendError(f"{self.op.name}: outputs of shapes {shapes} in one loop")
-            start, stop = self.group
-            tail = steps[stop:] if written.ndim == len(self.shape) else steps[start:]
-            steps = steps[:start] + (0,) * (stop - start) + tail
-        return Access(slot, written.dtype, 0, steps)
-
-    def kernels(self, strides: Sequence[Ints]) -> list[AnyKernel]:
-        loops: list[AnyKernel] = []
-        count = len(self.ins)
-        if self.check is not None:
-            used = used_operands(self.check)
-            shape = broadcast_shapes(self.op.name, *[self.ins[i].shape for i in sorted(used)])
-            loops.append(
-                LoopKernel(
-                    shape, None, self.check, self._reads(strides, shape, used), (), check=True
-                )
-            )
-        writes = tuple(self._write(count + j, a) for j, a in enumerate(self.outs))
-        reads = self._reads(strides, self.shape, set(range(count)))
-        loops.append(LoopKernel(self.shape, self.group, self.program, reads, writes))
-        return loops
+    def __init__(self, source: LoopKernels) -> None:
+        super().__init__(source)
+        every = enumerate((*source.ins, *source.outs))
+        self.small = sum(a.nbytes for i, a in every if i not in source.gathers) <= SMALL
 
     def other_strides(self) -> Kernel:
         """Elementwise ops: NumPy's loops over our code, which need no new code for new strides."""
-        read_types, write_types = [a.dtype for a in self.ins], [a.dtype for a in self.outs]
+        op, program = self.source.op, self.source.program
+        read_types = [a.dtype for a in self.ins]
+        write_types = [a.dtype for a in self.outs]
         if (
-            self.op.kind != "map"
-            or self.check is not None
-            or not ufunc.usable(self.program, read_types, write_types)
+            op.kind != "map"
+            or self.source.check is not None
+            or not ufunc.usable(program, read_types, write_types)
         ):
             return self.strided
-        name, program = self.op.name, self.program
         ufuncs: list[Any] = []
 
         def run_ufunc(*arrays: np.ndarray) -> Any:
             if not ufuncs:
-                ufuncs.append(ufunc.program_ufunc(name, program, read_types, write_types))
+                ufuncs.append(ufunc.program_ufunc(op.name, program, read_types, write_types))
             results = ufuncs[0](*arrays)
             if len(write_types) == 1:
                 return results if type(results) is np.ndarray else np.asarray(results)
@@ -225,64 +168,15 @@ class LoopOp(NativeOp):
         return run_ufunc
 
 
-class ContractOp(NativeOp):
-    """Kind contract: one product, its bias and rounding in the epilogue."""
-
-    def __init__(
-        self, op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
-    ) -> None:
-        super().__init__(op, params, inputs, outputs)
-        if op.layout is None:
-            raise BackendError(f"contract op {op.name} has no layout")
-        product = self._contraction([contiguous_strides(a.shape) for a in inputs])
-        self.small = (
-            max(product.batch, 1) * product.m * product.n * max(product.k, 1) <= SMALL_PRODUCT
-        )
-
-    def _contraction(self, strides: Sequence[Ints]) -> Contraction:
-        return self.op.layout(self.ins, strides, (0,) * len(self.ins), **self.params)  # type: ignore[misc, no-any-return]
-
-    def kernels(self, strides: Sequence[Ints]) -> list[AnyKernel]:
-        return [
-            kernel_of(self._contraction(strides), [a.dtype for a in self.ins], self.outs[0].dtype)
-        ]
+def _product_small(source: ContractKernels) -> bool:
+    product = source.contraction([contiguous_strides(a.shape) for a in source.ins])
+    work = max(product.batch, 1) * product.m * product.n * max(product.k, 1)
+    return work <= SMALL_PRODUCT
 
 
-class AttendOp(NativeOp):
-    """Kind attend: rows must lie side by side, other layouts are copied."""
-
-    def __init__(
-        self, op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
-    ) -> None:
-        super().__init__(op, params, inputs, outputs)
-        kernel = self._kernel([contiguous_strides(a.shape) for a in inputs])
-        self.small = (
-            prod(kernel.batch) * kernel.m * kernel.n * (kernel.e + kernel.f) <= SMALL_PRODUCT
-        )
-
-    def _kernel(self, strides: Sequence[Ints]) -> AttendKernel:
-        every = [*strides, *(contiguous_strides(a.shape) for a in self.outs)]
-        places = [(i, (0, s)) for i, s in enumerate(every)]
-        return attend_kernel(self.op, self.params, (*self.ins, *self.outs), places)
-
-    def kernels(self, strides: Sequence[Ints]) -> list[AnyKernel]:
-        return [self._kernel(strides)]
-
-    def fit(self, number: int, array: np.ndarray) -> np.ndarray:
-        apart = array.ndim and array.shape[-1] != 1 and array.strides[-1] != array.itemsize
-        return _fit(array, bool(apart))
-
-
-def used_operands(program: Program | None) -> set[int]:
-    """Numbers of the operands that a program reads."""
-    return {i.attr for i in program.instrs if i.prim in ("arg", "load")} if program else set()
-
-
-def _fit(array: np.ndarray, gathered: bool) -> np.ndarray:
-    """The array, or a contiguous copy where a kernel cannot walk it."""
-    if gathered or any(s % array.itemsize for s in array.strides):
-        return np.ascontiguousarray(array)
-    return array
+def _attention_small(source: AttendKernels) -> bool:
+    kernel = source.kernel([contiguous_strides(a.shape) for a in source.ins])
+    return prod(kernel.batch) * kernel.m * kernel.n * (kernel.e + kernel.f) <= SMALL_PRODUCT
 
 
 def _bytes(size: int) -> Aval:
@@ -315,19 +209,21 @@ def _with_outputs(launch: Kernel, outputs: Sequence[Aval], scratch: int, inputs:
 def _loop(
     op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> Kernel:
-    return LoopOp(op, params, inputs, outputs).caller()
+    return LoopOp(LoopKernels(op, params, inputs, outputs)).caller()
 
 
 def _contract(
     op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> Kernel:
-    return ContractOp(op, params, inputs, outputs).caller()
+    source = ContractKernels(op, params, inputs, outputs)
+    return NativeOp(source, _product_small(source)).caller()
 
 
 def _attend(
     op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> Kernel:
-    return AttendOp(op, params, inputs, outputs).caller()
+    source = AttendKernels(op, params, inputs, outputs)
+    return NativeOp(source, _attention_small(source)).caller()
 
 
 # ---- kind host
@@ -353,19 +249,10 @@ def _scatter(
     op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> Kernel:
     """Inputs (index[n], update[n, inner]) -> zeros[rows, inner] with the updates added."""
-    index, update, output = inputs[0], inputs[1], outputs[0]
-    inner = output.shape[1]
-    kernel = ScatterKernel(
-        index.size,
-        inner,
-        Access(2, output.dtype, 0, (inner, 1)),
-        Access(0, index.dtype, 0, (1,)),
-        Access(1, update.dtype, 0, (inner, 1)),
-    )
-    small = update.nbytes <= SMALL
-    caller = make_caller(
-        kernels.steps([kernel], 3)[0], 3, result=2, shared=None if small else pool()
-    )
+    source, output = ScatterKernels(op, params, inputs, outputs), outputs[0]
+    small = inputs[1].nbytes <= SMALL
+    made = kernels.steps(source.kernels([contiguous_strides(a.shape) for a in inputs]), 3)[0]
+    caller = make_caller(made, 3, result=2, shared=None if small else pool())
     make, straight = alloc.maker(output), np.ascontiguousarray
 
     def call(rows: np.ndarray, added: np.ndarray) -> Any:

@@ -1,0 +1,199 @@
+"""The plan kernels of one op call: what an eager call runs on any device, from the op's record.
+
+Invariant: what is computed depends on the record, its parameters and avals; the strides of inputs
+say only where elements lie.  Slots are the inputs in order, then the outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.aval import Aval
+from ..core.errors import BackendError, IndexOutOfRange
+from ..core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
+from ..ir.contract import Contraction
+from ..ir.op import Op
+from ..ir.scalar.compose import check_program, op_program
+from ..ir.scalar.program import Builder, Program, ScalarType
+from .attend import attend_kernel
+from .plan import Access, AttendKernel, Kernel, LoopKernel, ScatterKernel
+from .product import kernel_of
+
+__all__ = [
+    "OpKernels",
+    "LoopKernels",
+    "ContractKernels",
+    "AttendKernels",
+    "ScatterKernels",
+    "kernels_of",
+    "used_operands",
+    "copy_kernel",
+    "check_failure",
+]
+
+Ints = tuple[int, ...]
+Avals = tuple[Aval, ...]
+_PATTERNS: dict[int, ScalarType] = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
+
+
+class OpKernels:
+    """An op whose calls are kernels over (inputs, outputs)."""
+
+    gathers: tuple[int, ...] = ()  # inputs that must be contiguous
+
+    def __init__(self, op: Op, params: dict[str, Any], inputs: Avals, outputs: Avals) -> None:
+        self.op, self.params, self.ins, self.outs = op, params, inputs, outputs
+
+    def kernels(self, strides: Sequence[Ints]) -> list[Kernel]:
+        """What to run for inputs with these strides (in elements)."""
+        raise NotImplementedError
+
+    def straight(self, number: int, shape: Ints, nbytes: Ints) -> bool:
+        """Whether an input with these strides (in bytes) must be contiguous for its kernels."""
+        return number in self.gathers or any(s % self.ins[number].dtype.itemsize for s in nbytes)
+
+
+class LoopKernels(OpKernels):
+    """Kinds map and row: one loop kernel, after a check where the op has one."""
+
+    def __init__(self, op: Op, params: dict[str, Any], inputs: Avals, outputs: Avals) -> None:
+        super().__init__(op, params, inputs, outputs)
+        self.gathers = op.gathers
+        self.program = op_program(op, inputs, params, outputs)
+        self.check = check_program(op, inputs, params) if op.check is not None else None
+        row = op.kind == "row"
+        self.group = tuple(params["axes"]) if row else None
+        self.shape = (
+            broadcast_shapes(op.name, *[a.shape for a in inputs]) if row else outputs[0].shape
+        )
+
+    def _reads(self, strides: Sequence[Ints], shape: Ints, used: set[int]) -> tuple[Access, ...]:
+        """Operands of a kernel over `shape`; those it does not use stand still."""
+
+        def read(number: int, operand: Aval, steps: Ints) -> Access:
+            if number in self.gathers:
+                return Access(number, operand.dtype, 0, (), True)
+            walk = (0,) * len(shape)
+            if number in used:
+                walk = broadcast_strides(operand.shape, steps, shape)
+            return Access(number, operand.dtype, 0, walk)
+
+        return tuple(
+            read(i, operand, steps) for i, (operand, steps) in enumerate(zip(self.ins, strides))
+        )
+
+    def _write(self, slot: int, written: Aval) -> Access:
+        steps = contiguous_strides(written.shape)
+        if written.shape != self.shape:
+            if self.group is None:
+                shapes = f"{self.shape} and {written.shape}"
+                raise BackendError(f"{self.op.name}: outputs of shapes {shapes} in one loop")
+            start, stop = self.group
+            tail = steps[stop:] if written.ndim == len(self.shape) else steps[start:]
+            steps = steps[:start] + (0,) * (stop - start) + tail
+        return Access(slot, written.dtype, 0, steps)
+
+    def kernels(self, strides: Sequence[Ints]) -> list[Kernel]:
+        loops: list[Kernel] = []
+        count = len(self.ins)
+        if self.check is not None:
+            used = used_operands(self.check)
+            shape = broadcast_shapes(self.op.name, *[self.ins[i].shape for i in sorted(used)])
+            reads = self._reads(strides, shape, used)
+            loops.append(LoopKernel(shape, None, self.check, reads, (), check=True))
+        writes = tuple(self._write(count + j, a) for j, a in enumerate(self.outs))
+        reads = self._reads(strides, self.shape, set(range(count)))
+        loops.append(LoopKernel(self.shape, self.group, self.program, reads, writes))
+        return loops
+
+
+class ContractKernels(OpKernels):
+    """Kind contract: one product, its bias and rounding in the epilogue."""
+
+    def __init__(self, op: Op, params: dict[str, Any], inputs: Avals, outputs: Avals) -> None:
+        super().__init__(op, params, inputs, outputs)
+        if op.layout is None:
+            raise BackendError(f"contract op {op.name} has no layout")
+
+    def contraction(self, strides: Sequence[Ints]) -> Contraction:
+        """The product as index spaces of inputs with these strides."""
+        return self.op.layout(self.ins, strides, (0,) * len(self.ins), **self.params)  # type: ignore[misc, no-any-return]
+
+    def kernels(self, strides: Sequence[Ints]) -> list[Kernel]:
+        dtypes = [a.dtype for a in self.ins]
+        return [kernel_of(self.contraction(strides), dtypes, self.outs[0].dtype)]
+
+
+class AttendKernels(OpKernels):
+    """Kind attend: rows must lie side by side, other layouts are copied."""
+
+    def kernel(self, strides: Sequence[Ints]) -> AttendKernel:
+        """The one kernel of a call."""
+        every = [*strides, *(contiguous_strides(a.shape) for a in self.outs)]
+        places = [(i, (0, s)) for i, s in enumerate(every)]
+        return attend_kernel(self.op, self.params, (*self.ins, *self.outs), places)
+
+    def kernels(self, strides: Sequence[Ints]) -> list[Kernel]:
+        return [self.kernel(strides)]
+
+    def straight(self, number: int, shape: Ints, nbytes: Ints) -> bool:
+        itemsize = self.ins[number].dtype.itemsize
+        apart = bool(shape) and shape[-1] != 1 and nbytes[-1] != itemsize
+        return apart or any(s % itemsize for s in nbytes)
+
+
+class ScatterKernels(OpKernels):
+    """Kind scatter: inputs (index[n], update[n, inner]), both contiguous; the output, which starts
+    as zeros, is [rows, inner]."""
+
+    gathers = (0, 1)
+
+    def kernels(self, strides: Sequence[Ints]) -> list[Kernel]:
+        index, update, output = self.ins[0], self.ins[1], self.outs[0]
+        inner = output.shape[1]
+        return [
+            ScatterKernel(
+                index.size,
+                inner,
+                Access(2, output.dtype, 0, (inner, 1)),
+                Access(0, index.dtype, 0, (1,)),
+                Access(1, update.dtype, 0, (inner, 1)),
+            )
+        ]
+
+
+_KINDS: dict[str, type[OpKernels]] = {
+    "map": LoopKernels,
+    "row": LoopKernels,
+    "contract": ContractKernels,
+    "attend": AttendKernels,
+    "scatter": ScatterKernels,
+}
+
+
+def kernels_of(
+    op: Op, params: dict[str, Any], inputs: Sequence[Aval], outputs: Sequence[Aval]
+) -> OpKernels:
+    """The kernels of an op of a kind that is computed by kernels."""
+    return _KINDS[op.kind](op, params, tuple(inputs), tuple(outputs))
+
+
+def used_operands(program: Program | None) -> set[int]:
+    """Numbers of the operands that a program reads."""
+    return {i.attr for i in program.instrs if i.prim in ("arg", "load")} if program else set()
+
+
+def copy_kernel(dtype: np.dtype, shape: Ints, source: Access, target: Access) -> LoopKernel:
+    """target[i] = source[i], bit for bit, for every i of a shape."""
+    builder = Builder()
+    program = builder.program(builder.arg(_PATTERNS[dtype.itemsize]))
+    return LoopKernel(shape, None, program, (source,), (target,))
+
+
+def check_failure(op: Op, params: dict[str, Any], inputs: Sequence[Aval]) -> IndexOutOfRange:
+    """The error of a call whose check failed."""
+    text = op.check_message
+    return IndexOutOfRange(text(inputs, params) if text else f"{op.name}: an index is out of range")
