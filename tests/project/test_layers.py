@@ -61,7 +61,6 @@ ROOMS = {
         "emit",
         "gemm",
         "attend",
-        "ptx",
         "kernels",
         "array",
         "launch",

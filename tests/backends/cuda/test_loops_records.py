@@ -1,14 +1,12 @@
 """Every elementwise and row record as PTX, assembled where ptxas is at hand."""
 
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
+from ptx_harness import checked_ptx
 from test_ops_generic import cases, cast, params_for
-from test_ptx import PTXAS
 
-from hybrid.backends.cuda.ptx import generate_ptx
+from hybrid.backends.cuda.emit import generate
+from hybrid.backends.cuda.function import Card
 from hybrid.backends.op_kernels import LoopKernels
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
@@ -43,16 +41,5 @@ def kernels(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_record_is_valid_ptx(name, tmp_path):
-    for i, kernel in enumerate(kernels(name)):
-        text, launch = generate_ptx(kernel)
-        assert launch.symbol in text and ".ftz" not in text and ".approx" not in text
-        if PTXAS is None:
-            continue
-        source = Path(tmp_path) / f"k{i}.ptx"
-        source.write_text(text)
-        done = subprocess.run(
-            [PTXAS, "-arch=sm_90", str(source), "-o", str(tmp_path / "k.cubin")],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, f"{name}: {done.stderr[:800]}"
+    for kernel in kernels(name):
+        checked_ptx(generate(kernel, Card(), temp_slot=99), tmp_path)

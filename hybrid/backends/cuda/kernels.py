@@ -1,0 +1,26 @@
+"""Every kernel of a plan as functions of a card: the one door to the generators.
+
+Invariant: what a kernel becomes depends on the kernel and the card only.
+"""
+
+from __future__ import annotations
+
+from ...core.errors import BackendError
+from ..plan import Kernel, LoopKernel, ScatterKernel
+from . import emit
+from .function import Card, GpuFunction
+
+__all__ = ["generate"]
+
+
+def generate(
+    kernel: Kernel, card: Card, temp_slot: int, guarded: bool = False
+) -> list[GpuFunction]:
+    """Functions that together are a kernel, to run in order; their workspace is slot `temp_slot`.
+
+    `guarded`: a check may have failed before, so look at the status word first."""
+    if isinstance(kernel, LoopKernel):
+        return emit.generate(kernel, card, temp_slot, guarded)
+    if isinstance(kernel, ScatterKernel):
+        return emit.generate_scatter(kernel, card, temp_slot)
+    raise BackendError(f"{type(kernel).__name__} has no functions for a card")
