@@ -24,7 +24,17 @@ from ....core.errors import BackendError, blame
 from ....core.signals import critical, foreign, held, protected, tools
 from .diskcache import DiskCache, default_cache
 
-__all__ = ["Code", "Module", "compile_ir", "compile_many", "lookup", "set_cache", "ABI_VERSION"]
+__all__ = [
+    "Code",
+    "Module",
+    "compile_ir",
+    "compile_many",
+    "lookup",
+    "set_cache",
+    "stored",
+    "keep",
+    "ABI_VERSION",
+]
 
 ENGINE_BYTES = 64 << 10  # what LLVM keeps beside the code of an engine, roughly
 ABI_VERSION = 1  # raise when texts keep their wording but must not reuse old object code
@@ -201,7 +211,7 @@ class Module:
 
 def _object(source: str, digest: bytes, names: Iterable[str], level: int) -> bytes:
     """Object code of a text, cached or compiled; it must define `names` and need nothing."""
-    binary = _stored(digest)
+    binary = stored(digest)
     fresh = binary is None
     if binary is None:
         binary = _target().emit(source, level)
@@ -216,11 +226,11 @@ def _object(source: str, digest: bytes, names: Iterable[str], level: int) -> byt
     if absent:
         raise BackendError(f"generated code does not define {', '.join(sorted(absent))}")
     if fresh:
-        _store(digest, binary)
+        keep(digest, binary)
     return binary
 
 
-def _stored(digest: bytes) -> bytes | None:
+def stored(digest: bytes) -> bytes | None:
     """Object code from the disk cache; any trouble with it is a miss."""
     try:
         storage = _disk()
@@ -231,7 +241,7 @@ def _stored(digest: bytes) -> bytes | None:
         return None
 
 
-def _store(digest: bytes, binary: bytes) -> None:
+def keep(digest: bytes, binary: bytes) -> None:
     """Keep object code on disk, where that works: it can always be made again."""
     try:
         storage = _disk()
