@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from backend_kinds import KINDS
-
-from hybrid.core.aval import HOST
-from hybrid.ir.mode import ROOTS
-from hybrid.ops.indexing import random
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,12 +36,3 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 def backend_kind(request: pytest.FixtureRequest) -> str:
     """Every kind of device that works here, one after the other."""
     return request.param
-
-
-@pytest.fixture(autouse=True, scope="module")
-def roots_of_the_default_device() -> Iterator[None]:
-    """A module leaves no generators of other devices: they are roots of every recording."""
-    yield
-    for device in [device for device in random._DEFAULT if device is not HOST]:
-        del random._DEFAULT[device]
-    ROOTS[:] = [root for root in ROOTS if getattr(root, "device", HOST) is HOST]

@@ -30,6 +30,8 @@ __all__ = [
     "SumOrder",
     "Plan",
     "Kernel",
+    "slots_of",
+    "unread_inputs",
 ]
 
 
@@ -175,3 +177,26 @@ class Plan(NamedTuple):
     sites: tuple[Site | None, ...]
     messages: tuple[str, ...]
     partial: tuple[int, ...] = ()
+
+
+def slots_of(kernel: Kernel) -> set[int]:
+    """The slots that a kernel reads or writes."""
+    if isinstance(kernel, HostStep):
+        return {*kernel.inputs, *kernel.outputs}
+    walked: tuple[Access | Operand | None, ...]
+    if isinstance(kernel, GemmKernel):
+        walked = (kernel.a, kernel.b, *kernel.outs, *kernel.reads)
+    elif isinstance(kernel, ScatterKernel):
+        walked = (kernel.out, kernel.index, kernel.update)
+    else:
+        walked = (*kernel.reads, *kernel.writes)
+    return {access.slot for access in walked if access is not None}
+
+
+def unread_inputs(plan: Plan, count: int) -> frozenset[int]:
+    """Of `count` inputs those that no step reads or replaces, and no output is: their values may
+    be on any device."""
+    used = {*plan.outputs, *plan.partial}.union(*map(slots_of, plan.steps))
+    slots = [slot for number, slot in enumerate(plan.slots) if number in used]
+    given = {slot.index for slot in slots if slot.kind in ("input", "state")}
+    return frozenset(range(count)) - given

@@ -14,7 +14,7 @@ import numpy as np
 from ...core.errors import BackendError, IndexOutOfRange
 from ...core.floating import plain_floats
 from ..api import Entry, Executable, KernelTime, Replay
-from ..plan import HostStep, Plan
+from ..plan import HostStep, Plan, unread_inputs
 from .kernels import step_lists
 from .machine import alloc
 from .machine.pool import OUT_OF_MEMORY, pool
@@ -100,6 +100,8 @@ class PlanRunner(Executable):
 
     def _run(self, inputs: Sequence[np.ndarray], timer: Timer | None) -> list[np.ndarray]:
         arena = np.empty(self.plan.arena_bytes + self.temp + 128, np.uint8)
+        unread, nothing = unread_inputs(self.plan, len(inputs)), np.empty(0)
+        inputs = [nothing if i in unread else value for i, value in enumerate(inputs)]
         aligned = -(-pointer(arena) // 64) * 64
         skip = aligned - pointer(arena)
         arrays = [

@@ -16,7 +16,7 @@ from ...core.errors import BackendError, IndexOutOfRange, Site
 from ...core.floating import plain_floats
 from ...ir.door.evaluate import evaluate_eager
 from ...ir.graph.graph import Graph
-from ..plan import HostStep, Plan, Slot
+from ..plan import HostStep, Plan, Slot, unread_inputs
 from .kernels import Buffers, run_kernel
 
 __all__ = ["run_plan", "Values", "plan_runner", "graph_runner"]
@@ -94,7 +94,9 @@ def plan_runner(plan: Plan, backend: Values) -> Run:
     avals: list[Aval] = [plan.slots[s].aval for s in plan.outputs]
 
     def run(inputs: Sequence[Any]) -> list[Any]:
-        results = run_plan(plan, [backend.to_numpy(x) for x in inputs])
+        unread, nothing = unread_inputs(plan, len(inputs)), np.empty(0)
+        given = [nothing if i in unread else backend.to_numpy(x) for i, x in enumerate(inputs)]
+        results = run_plan(plan, given)
         return [backend.from_numpy(x, a.device) for x, a in zip(results, avals)]
 
     return run

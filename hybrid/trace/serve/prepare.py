@@ -22,9 +22,10 @@ __all__ = ["NativeExecutor", "Prepared"]
 
 
 def device_of(graph: Graph) -> Device:
-    """The device a graph runs on; UnsupportedError where it is more than one."""
-    made = [v for n in graph.nodes for v in n.outputs]
-    found = {v.aval.device: None for v in (*graph.inputs, *made, *graph.outputs)}
+    """The device a graph runs on; UnsupportedError where it is more than one.  An input that
+    nothing uses, such as a generator that Python only looked at, may be anywhere."""
+    values = [v for n in graph.nodes for v in (*n.inputs, *n.outputs)]
+    found = {v.aval.device: None for v in (*values, *graph.outputs)}
     if len(found) > 1:
         names = " and ".join(d.name for d in found)
         raise UnsupportedError(f"computes on {names}; a plan runs on one device")

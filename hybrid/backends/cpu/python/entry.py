@@ -181,6 +181,7 @@ class _Builder:
                     state,
                     state,
                     self.vals + 16 * row,
+                    int(number in spec.unread),
                 ]
             )
         return out

@@ -75,8 +75,8 @@ def _record(*names: str) -> dict[str, int]:
 
 # Offsets named input, handle, news, source, other, at, word, buf are byte offsets in the block of a
 # call. place: address of the PyObject* of the handle (0 for an argument); word: value, then its
-# contiguous copy
-INPUT = _record("place", "aval", "node", "buf", "state", "plain", "word")
+# contiguous copy; unread: nothing reads the value, so it is neither looked at nor taken
+INPUT = _record("place", "aval", "node", "buf", "state", "plain", "word", "unread")
 # news: new array (null: in place), then the handle if `hold` (its place may drop it while we run);
 # source/const: where the new value comes from if it is not an array of its own; out: how that is
 # allocated; block_type: type that may own the memory; aval: record of the new value

@@ -20,7 +20,7 @@ from ....core.aval import Aval, aval
 from ....ir.door.busy import GATE, put_values, values_of
 from ....ir.tensor import Handle
 from ...api import CHECKED, Held, HeldGradient, Pointer, Replay, ReplayInput
-from ...plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot
+from ...plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot, unread_inputs
 from ..machine.alloc import empty
 from ..machine.pool import OUT_OF_MEMORY, run_steps
 from . import abi
@@ -50,6 +50,7 @@ class NativeReplay:
     outputs       the slot of each output
     partial       state slots whose kernels write only a part, so that the old contents must be
                   there first
+    unread        inputs whose values nothing looks at
     release_gil   for plans longer than about 20 microseconds
     keep          objects that own what steps point to
     """
@@ -61,6 +62,7 @@ class NativeReplay:
     consts: tuple[np.ndarray, ...] = ()
     arena_bytes: int = 0
     partial: frozenset[int] = frozenset()
+    unread: frozenset[int] = frozenset()
     release_gil: bool = False
     keep: Any = None
 
@@ -159,6 +161,7 @@ def native_replay(plan: Plan, replay: Replay, segment: Any, temp: int) -> Native
         consts=plan.consts,
         arena_bytes=arena + temp + 64,
         partial=frozenset(plan.partial),
+        unread=unread_inputs(plan, len(replay.inputs)) - {k for _, k in replay.states},
         release_gil=release,
         keep=(segment, plan),
     )
@@ -182,6 +185,7 @@ class PythonEntry:
     def __init__(self, spec: NativeReplay) -> None:
         spec.validate()
         self.spec = spec
+        self.read = sorted(frozenset(range(len(spec.replay.inputs))) - spec.unread)
 
     def handles(self, args: tuple[Any, ...]) -> list[Any] | None:
         """The tensors of all inputs, by number, or None when something does not fit."""
@@ -202,15 +206,16 @@ class PythonEntry:
                 if not ctypes.c_uint64.from_address(at).value:
                     return None
                 found.append(ctypes.py_object.from_address(at).value)
-        return found if all(map(self._fits, found, inputs)) and self._distinct(found) else None
+        fits = all(map(self._fits, found, inputs)) and all(
+            type(getattr(found[number], "_v", None)) is np.ndarray for number in self.read
+        )
+        return found if fits and self._distinct(found) else None
 
     def _fits(self, tensor: Any, wanted: ReplayInput) -> bool:
-        """Whether a tensor is what the plan was made for."""
+        """Whether a tensor has the record and the place on the tape that the plan was made for."""
         if type(tensor) not in self.spec.replay.tensor_types or tensor._a is not wanted.aval:
             return False
-        if wanted.node is not CHECKED and tensor._node is not wanted.node:
-            return False
-        return type(getattr(tensor, "_v", None)) is np.ndarray
+        return wanted.node is CHECKED or tensor._node is wanted.node
 
     def _distinct(self, found: list[Any]) -> bool:
         """Whether no tensor that is passed or written is also another input or has views.  Held
@@ -228,7 +233,11 @@ class PythonEntry:
         if found is None:
             return NotImplemented
         taken = values_of(found)
-        values = [v if _plain(v) else v.copy("C") for v in taken]
+        read = frozenset(self.read)
+        values = [
+            value.copy("C") if number in read and not _plain(value) else value
+            for number, value in enumerate(taken)
+        ]
         arena = np.empty(spec.arena_bytes + 64, np.uint8)
         skip = -arena.ctypes.data % 64
         arrays: list[Any] = []

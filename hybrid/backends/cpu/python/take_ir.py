@@ -107,9 +107,10 @@ class Taking(Writer):
         plain = record.is_set("plain")
         linked = writer.cmp("ne", writer.ld(handle, slots.extra), "null", "ptr")
         writer.go_if(writer.both(plain, linked), "miss")
-        value = writer.ld(handle, slots.value)
-        writer.go_if(writer.cmp("eq", value, "null", "ptr"), "miss")
-        writer.go_if(writer.cmp("ne", self.type_of(writer, value), ndarray, "ptr"), "miss")
+        with writer.when(writer.cmp("eq", record.number("unread"), 0)):
+            value = writer.ld(handle, slots.value)
+            writer.go_if(writer.cmp("eq", value, "null", "ptr"), "miss")
+            writer.go_if(writer.cmp("ne", self.type_of(writer, value), ndarray, "ptr"), "miss")
 
     def met_once(self) -> Fn:
         """Whether all checked handles are different objects.  A handle that was met has no record
@@ -156,7 +157,8 @@ class Taking(Writer):
             writer.st("ptr", value, state_record.spot("input"))
         with writer.each(inputs.count()) as index:
             record = inputs.record(index)
-            with writer.when(writer.cmp("eq", record.number("state"), 0)):
+            left = writer.op(f"or i64 {record.number('state')}, {record.number('unread')}")
+            with writer.when(writer.cmp("eq", left, 0)):
                 value = writer.ld(writer.ld(writer.nth(handles, index)), self.slots.value)
                 writer.go_if(writer.cmp("eq", value, "null", "ptr"), "alias")
                 self.incref(writer, value)
@@ -195,7 +197,8 @@ class Taking(Writer):
         """Base pointers of the inputs, copied where not contiguous.  0: an exception is set."""
         writer = Fn("hy_point", "i1", "noinline", table="ptr", block="ptr")
         with Section(writer, "inputs").each() as record:
-            place = record.spot("word")
+            place, next_ = record.spot("word"), writer.fresh()
+            writer.go_if(record.is_set("unread"), next_)
             value = writer.ld(place)
             flags = writer.ld(value, self.layout.array_flags, "i32")
             plain = writer.op(f"and i32 {flags}, {CONTIGUOUS_ALIGNED}")
@@ -209,6 +212,7 @@ class Taking(Writer):
                 writer.st("ptr", fresh, where)
             data = writer.ld(writer.ld(where), self.layout.array_data)
             writer.st("ptr", data, record.spot("buf"))
+            writer.label(next_)
         writer.ret("true")
         writer.label("error")
         writer.ret("false")
