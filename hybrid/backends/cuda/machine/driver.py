@@ -24,6 +24,9 @@ class Driver(Protocol):
     """What the backend asks of a driver.  Addresses, streams, events, functions, graphs and their
     nodes are ints; stream 0 is the default stream, which waits for and is waited for by others."""
 
+    def address(self, name: str) -> int:
+        """Address of a C function of the driver (or of one like it), for native code to call."""
+
     def device_count(self) -> int: ...
     def use_device(self, device: int) -> None:
         """Make the device's context this thread's."""
@@ -176,6 +179,9 @@ class CudaDriver:
         made = kind()
         self._check(name, ctypes.byref(made), *arguments)
         return made.value or 0
+
+    def address(self, name: str) -> int:
+        return ctypes.cast(getattr(self.library, name), Handle).value or 0
 
     # ---- devices
     def device_count(self) -> int:
