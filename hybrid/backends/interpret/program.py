@@ -98,6 +98,8 @@ def fma64(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     out = np.where(apart > 250, z, out)
     out = np.where(z == 0, x * y, out)
     out = np.where(easy, x * y + z, out)
+    # an infinite z stands, also where the product of finite numbers overflows
+    out = np.where(np.isinf(z) & np.isfinite(x) & np.isfinite(y), z, out)
     tiny = ~easy & (np.abs(out) < 2.0**-1021) & (z != 0)
     for at in np.argwhere(tiny).tolist():
         place = tuple(at)
