@@ -6,58 +6,97 @@ run-time scalars are words, and no schedule changes a bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
+from typing import Any
 
 from ....core.cache import Bounded
-from ...emit.code import check_externals, finish_module
-from ...emit.form import Form, FormKind, Words
-from ...emit.loops import Layout, lay_out
+from ...emit.code import Code, check_externals, finish_module
+from ...emit.loops import lay_out
 from ...plan import LoopKernel
-from ..function import STATUS, Card, GpuFunction, signature
-from .plain import CELLS, emit_columns, emit_map, emit_rows
+from ..function import Card, GpuFunction, signature
+from .maps import THREADS, emit_map, schedule_map
+from .plain import CELLS, emit_columns, emit_rows
+from .schedule import extended
 
 __all__ = ["generate"]
 
-_THREADS, _ROW_THREADS, _MOST_BLOCKS = 256, 64, 1 << 20
-_EMIT = {FormKind.MAP: emit_map, FormKind.ROW: emit_rows, FormKind.COLUMN: emit_columns}
+_ROW_THREADS, _MOST_BLOCKS = 64, 1 << 20
 _TEXTS = Bounded[tuple[str, str]](4096, 16 << 20, lambda made: len(made[0]))
+Emitter = Callable[[], Code]
 
 
-def _text(form: Form, guarded: bool) -> tuple[str, str]:
-    status = Words(form).temp
-    code = _EMIT[form.kind](form, status, guarded)
-    code.do("ret void")
-    threads = _ROW_THREADS if form.kind is FormKind.ROW else _THREADS
-    attributes = f'nounwind "nvvm.maxntid"="{threads}"'
-    text, symbol = finish_module(code, signature(status + 1), form.kind, attributes)
-    if "@cells" in text:
-        text = f"{CELLS}\n{text}"
-    check_externals(text)
-    return text, symbol
+def _function(
+    key: tuple[Any, ...],
+    emit: Emitter,
+    words: tuple[tuple[int, ...], tuple[int, ...]],
+    blocks: int,
+    threads: int,
+    shared: int = 0,
+) -> GpuFunction:
+    """A function whose text depends on the key only."""
+
+    def made() -> tuple[str, str]:
+        code = emit()
+        code.do("ret void")
+        attributes = f'nounwind "nvvm.maxntid"="{threads}"'
+        text, symbol = finish_module(code, signature(len(words[0])), key[0].kind, attributes)
+        if "@cells" in text:
+            text = f"{CELLS}\n{text}"
+        check_externals(text)
+        return text, symbol
+
+    text, symbol = _TEXTS.of((*key, len(words[0]), threads), made)
+    return GpuFunction(text, symbol, *words, blocks, threads, shared)
 
 
-def _threads(kernel: LoopKernel) -> int:
-    """Threads of a plain kernel: one for each element or column."""
-    return prod(
-        size
-        for axis, size in enumerate(kernel.shape)
-        if kernel.group is None or not kernel.group[0] <= axis < kernel.group[1]
-    )
+def _map(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
+    made = lay_out(kernel, plain=True)
+    if not prod(kernel.shape):
+        return []
+    schedule, own, blocks = schedule_map(made, card)
+    return [
+        _function(
+            (made.form, schedule, guarded),
+            lambda: emit_map(made.form, schedule, guarded),
+            extended(made, own),
+            blocks,
+            THREADS,
+        )
+    ]
 
 
-def _plain(kernel: LoopKernel, made: Layout, guarded: bool) -> GpuFunction:
-    form = made.form
-    text, symbol = _TEXTS.of((form, guarded), lambda: _text(form, guarded))
-    threads = _ROW_THREADS if form.kind is FormKind.ROW else _THREADS
-    if form.kind is FormKind.ROW:
-        assert kernel.group is not None
-        blocks = prod(kernel.shape[: kernel.group[0]])
-    else:
-        blocks = -(-_threads(kernel) // _THREADS)
-    words = Words(form)
-    slots = (*(words.slot(operand) for operand in range(words.ops)), words.temp)
-    blocks = max(1, min(blocks, _MOST_BLOCKS))
-    return GpuFunction(text, symbol, (*made.words, STATUS), slots, blocks, threads)
+def _rows(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
+    assert kernel.group is not None
+    made, rows = lay_out(kernel, plain=True), prod(kernel.shape[: kernel.group[0]])
+    if not rows:
+        return []
+    return [
+        _function(
+            (made.form, guarded),
+            lambda: emit_rows(made.form, guarded),
+            extended(made),
+            min(rows, _MOST_BLOCKS),
+            _ROW_THREADS,
+        )
+    ]
+
+
+def _columns(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
+    assert kernel.group is not None
+    made, (start, stop) = lay_out(kernel, plain=True), kernel.group
+    columns = prod(kernel.shape[:start] + kernel.shape[stop:])
+    if not columns:
+        return []
+    return [
+        _function(
+            (made.form, guarded),
+            lambda: emit_columns(made.form, guarded),
+            extended(made),
+            min(-(-columns // THREADS), _MOST_BLOCKS),
+            THREADS,
+        )
+    ]
 
 
 def generate(
@@ -68,4 +107,8 @@ def generate(
     >>> functions = generate(kernel, Card(), temp_slot=3)  # doctest: +SKIP
     """
     guarded = guarded or any(access.gather for access in kernel.reads)
-    return [_plain(kernel, lay_out(kernel, plain=True), guarded)]
+    if kernel.group is None:
+        return _map(kernel, card, guarded)
+    if kernel.group[1] == len(kernel.shape):
+        return _rows(kernel, card, guarded)
+    return _columns(kernel, card, guarded)

@@ -1,4 +1,4 @@
-"""The plain schedules: an element, a column per thread, a row per 64 threads.
+"""The plain schedules: a column per thread, a row per 64 threads.
 
 Invariant: a row is summed by 64 threads in the lanes order of the numerics contract and a column by
 one thread in its order, so results do not depend on the launch.
@@ -12,35 +12,12 @@ from ...emit.form import Form
 from ...emit.memory import Position, load_scalar, store_scalar
 from ...emit.reduce import Reduction, reductions_of
 from ...emit.rows import RowPass, pass_targets, row_plan
-from .body import Threads, barrier
+from .body import Threads, barrier, grid_loop
 
-__all__ = ["emit_map", "emit_rows", "emit_columns", "CELLS"]
+__all__ = ["emit_rows", "emit_columns", "CELLS"]
 
 _LANES, _BLOCK = 64, 4096
 CELLS = "@cells = internal addrspace(3) global [128 x i64] poison, align 8"
-
-
-# ---- maps
-def emit_map(form: Form, status: int, guarded: bool) -> Code:
-    """One element per thread; the function body."""
-    threads = Threads(form, status, guarded)
-    code, body, length = threads.code, threads.body, threads.body.word(threads.body.words.n)
-
-    def element(item: str) -> None:
-        row_number, element = threads.divide(item, length)
-        body.begin_row(row_number)
-        position = Position(element)
-        values = body.vector(body.prepare(threads.program.outs), position)
-        if form.check:
-            invalid = body.value(threads.program.outs[0], values)
-            where = body.affine(len(form.affine) - 1, position)
-            code.when(invalid, lambda: threads.fail(where))
-            return
-        for write, result in enumerate(threads.program.outs):
-            body.write(write, body.value(result, values), position)
-
-    threads.grid_loop(code.once(f"mul i64 {threads.rows()}, {length}"), element)
-    return code
 
 
 # ---- rows
@@ -170,24 +147,24 @@ class _RowThreads(Threads):
         return []
 
 
-def emit_rows(form: Form, status: int, guarded: bool) -> Code:
+def emit_rows(form: Form, guarded: bool) -> Code:
     """A row per block of 64 threads; the function body."""
-    threads = _RowThreads(form, status, guarded)
+    threads = _RowThreads(form, guarded)
     threads.code.loop(threads.cta, threads.rows(), threads.ncta, [], threads.row)
     return threads.code
 
 
 # ---- columns
-def emit_columns(form: Form, status: int, guarded: bool) -> Code:
+def emit_columns(form: Form, guarded: bool) -> Code:
     """A column per thread; the function body."""
-    threads = Threads(form, status, guarded)
+    threads = Threads(form, guarded)
     length = threads.body.word(threads.body.words.n)
     column = emit_column_threads(threads.body)
 
     def visit(item: str) -> None:
-        row_number, column_number = threads.divide(item, length)
+        row_number, column_number = threads.body.divide_by_word(item, threads.body.words.n)
         threads.body.begin_row(row_number)
         column(Position(column_number))
 
-    threads.grid_loop(threads.code.once(f"mul i64 {threads.rows()}, {length}"), visit)
+    grid_loop(threads.code, threads.code.once(f"mul i64 {threads.rows()}, {length}"), visit)
     return threads.code
