@@ -27,6 +27,7 @@ __all__ = [
     "barrier",
     "pointer",
     "guard",
+    "return_unless",
     "grid_loop",
     "divisor_words",
     "magic_of",
@@ -52,14 +53,19 @@ def pointer(code: Code, word: int) -> str:
     return code.once(f"addrspacecast ptr addrspace(1) {address} to ptr")
 
 
-def guard(code: Code, status: int) -> None:
-    """Return at once when an earlier check has failed; `status` is the word with its address."""
+def return_unless(code: Code, condition: str) -> None:
+    """Threads for which the condition does not hold are done."""
     stop, start = code.label("stop"), code.label("start")
-    failed = code.op(f"load i64, ptr {pointer(code, status)}, align 8")
-    code.branch(code.op(f"icmp ne i64 {failed}, 0"), stop, start)
+    code.branch(condition, start, stop)
     code.start(stop)
     code.do("ret void")
     code.start(start)
+
+
+def guard(code: Code, status: int) -> None:
+    """Return at once when an earlier check has failed; `status` is the word with its address."""
+    failed = code.op(f"load i64, ptr {pointer(code, status)}, align 8")
+    return_unless(code, code.op(f"icmp eq i64 {failed}, 0"))
 
 
 def grid_loop(code: Code, total: str, visit: Callable[[str], None], first: str = "0") -> None:

@@ -17,6 +17,9 @@ from ...plan import LoopKernel
 from ..function import Card, GpuFunction, signature
 from .maps import THREADS, emit_map, schedule_map
 from .plain import CELLS, emit_columns, emit_rows
+from .rows import THREADS as SHORT_THREADS
+from .rows import emit_rows as emit_short_rows
+from .rows import schedule_rows
 from .schedule import extended
 
 __all__ = ["generate"]
@@ -71,6 +74,18 @@ def _rows(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
     made, rows = lay_out(kernel, plain=True), prod(kernel.shape[: kernel.group[0]])
     if not rows:
         return []
+    short = schedule_rows(made, card)
+    if short is not None:
+        schedule, own, blocks = short
+        return [
+            _function(
+                (made.form, schedule, guarded),
+                lambda: emit_short_rows(made.form, schedule, guarded),
+                extended(made, own),
+                blocks,
+                SHORT_THREADS,
+            )
+        ]
     return [
         _function(
             (made.form, guarded),
