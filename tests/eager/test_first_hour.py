@@ -74,7 +74,7 @@ MISTAKES = {
         hybrid.ShapeError,
         "not 'full'",
     ),
-    "model to cuda": (lambda: nn.Linear(2, 2).to("cuda"), hybrid.DeviceError, "no device 'cuda'"),
+    "model to mps": (lambda: nn.Linear(2, 2).to("mps"), hybrid.DeviceError, "no device 'mps'"),
 }
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Card", "GpuFunction", "STATUS", "signature"]
+__all__ = ["Card", "GpuFunction", "STATUS", "CODE_SHIFT", "signature"]
 
-STATUS = -1  # stands for the slot of the device's status word
+STATUS = -1  # stands for the slot of the device's status words
+CODE_SHIFT = 40  # of the number of a check above the position where it failed
 
 
 class Card(NamedTuple):
@@ -37,7 +38,11 @@ class GpuFunction(NamedTuple):
     `text` is LLVM IR that defines `symbol`.  `words` are the arguments; the words at the positions
     `slots` are numbers of slots (STATUS: the status word) and become addresses at launch.  `blocks`
     of `threads` run with `shared` bytes of dynamic shared memory.  `temp` bytes of the workspace
-    slot are used by all functions of one kernel together."""
+    slot are used by all functions of one kernel together.
+
+    The status is two words: a failed check stores `code + 1 + position` in the first one if it is
+    0, and then also at the host's address in the second one; `code` is the word at the position
+    `check` (-1: there is none), which says at launch which check of the program it is."""
 
     text: str
     symbol: str
@@ -47,10 +52,14 @@ class GpuFunction(NamedTuple):
     threads: int
     shared: int = 0
     temp: int = 0
+    check: int = -1
 
-    def placed(self, addresses: Sequence[int]) -> tuple[int, ...]:
-        """The words with addresses of slots; the last address is the status word's."""
+    def placed(self, addresses: Sequence[int], code: int = 0) -> tuple[int, ...]:
+        """The words with addresses of slots, and the number of the check; the last address is the
+        status words'."""
         words = list(self.words)
+        if self.check >= 0:
+            words[self.check] = code << CODE_SHIFT
         for position in self.slots:
             words[position] = addresses[words[position]]
         return tuple(words)

@@ -7,13 +7,15 @@ the driver said; `use` puts another driver in its place, so all above runs witho
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
 from ....core.errors import DeviceError
+from ....core.signals import critical
 
-__all__ = ["Driver", "CudaDriver", "OutOfMemory", "driver", "use"]
+__all__ = ["Driver", "CudaDriver", "OutOfMemory", "driver", "use", "CHANGED"]
 
 
 class OutOfMemory(DeviceError, MemoryError):
@@ -26,6 +28,9 @@ class Driver(Protocol):
 
     def address(self, name: str) -> int:
         """Address of a C function of the driver (or of one like it), for native code to call."""
+
+    def version(self) -> int:
+        """The newest CUDA it serves: 1000 times the major number plus 10 times the minor one."""
 
     def device_count(self) -> int: ...
     def use_device(self, device: int) -> None:
@@ -121,6 +126,7 @@ Size = ctypes.c_size_t
 _SHARED_LIMIT = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _CAPTURE = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
 _OUT_OF_MEMORY = 2
+_OLDEST = 12000  # CUDA 12.0
 
 
 class _KernelNode(ctypes.Structure):
@@ -160,6 +166,11 @@ class CudaDriver:
     def __init__(self) -> None:
         self.library = _library()
         self._check("cuInit", 0)
+        if self.version() < _OLDEST:
+            raise DeviceError(
+                f"this NVIDIA driver serves CUDA {_version_text(self.version())}, hybrid needs "
+                f"{_version_text(_OLDEST)}; install a newer driver, or use device='cpu'"
+            )
         self._contexts: dict[int, Handle] = {}
 
     def _check(self, name: str, *arguments: Any) -> None:
@@ -184,6 +195,9 @@ class CudaDriver:
         return ctypes.cast(getattr(self.library, name), Handle).value or 0
 
     # ---- devices
+    def version(self) -> int:
+        return self._made("cuDriverGetVersion", kind=ctypes.c_int)
+
     def device_count(self) -> int:
         return self._made("cuDeviceGetCount", kind=ctypes.c_int)
 
@@ -411,19 +425,56 @@ def _library() -> ctypes.CDLL:
     )
 
 
-_DRIVER: Driver | None = None
+def _version_text(version: int) -> str:
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+class _Door:
+    """The driver in use; `forked`: this process got it from its parent, where alone it works."""
+
+    def __init__(self) -> None:
+        self.driver: Driver | None = None
+        self.forked = False
+        self.changed: list[Callable[[], None]] = []  # called when another driver takes its place
+
+
+_DOOR = _Door()
+CHANGED = _DOOR.changed
 
 
 def driver() -> Driver:
     """The driver; DeviceError without one."""
-    global _DRIVER
-    if _DRIVER is None:
-        _DRIVER = CudaDriver()
-    return _DRIVER
+    found = _DOOR.driver
+    if found is None or _DOOR.forked:
+        found = _opened()
+    return found
+
+
+def _opened() -> Driver:
+    if _DOOR.forked:
+        raise DeviceError(
+            "CUDA does not work in a forked process whose parent has used it; start the process "
+            "with multiprocessing's 'spawn' method"
+        )
+    made = CudaDriver()
+    if _DOOR.driver is None:
+        use(made)
+    return _DOOR.driver or made
 
 
 def use(other: Driver | None) -> Driver | None:
     """Put another driver in the place of NVIDIA's (None: NVIDIA's again); gives the one before."""
-    global _DRIVER
-    before, _DRIVER = _DRIVER, other
+    before, _DOOR.driver = _DOOR.driver, other
+    _DOOR.forked = False
+    for told in _DOOR.changed:
+        told()
     return before
+
+
+@critical
+def _in_child() -> None:
+    # a driver that lives in host memory works in the child, too
+    _DOOR.forked = isinstance(_DOOR.driver, CudaDriver)
+
+
+os.register_at_fork(after_in_child=_in_child)

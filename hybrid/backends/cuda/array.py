@@ -1,0 +1,179 @@
+"""Values of a CUDA device: NumPy arrays whose data pointer is an address of the device.
+
+Invariant: nothing on the host ever reads or writes what such an array points to; its base is the
+Block that owns the memory, and shape, strides and dtype are NumPy's own, so that native code makes
+and reads these arrays as it does the host's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ...core.aval import Aval, Device
+from ...core.errors import DeviceError
+from .machine.devices import DeviceState, device_state, pinned_pool
+from .machine.memory import block_address, block_device
+
+__all__ = [
+    "DeviceArray",
+    "address",
+    "block_of",
+    "device_of",
+    "empty",
+    "from_numpy",
+    "maker",
+    "on_block",
+    "span",
+    "to_numpy",
+    "view",
+]
+
+_SMALL = 1 << 16  # bytes up to which pinned memory of the pool takes part in a copy to the host
+
+
+def _refuse(self: Any, *given: Any, **named: Any) -> NoReturn:
+    raise DeviceError(
+        "this array is in the memory of a CUDA device, where the host cannot read it; use the "
+        "tensor's .cpu() or .numpy(), which copy it"
+    )
+
+
+class DeviceArray(np.ndarray[Any, Any]):
+    """An array in the memory of a CUDA device; see the head of this file."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<array {self.shape} of {self.dtype.name} at {address(self):#x} on a CUDA device>"
+
+    __str__ = __repr__
+
+
+# what NumPy would do by reading the memory
+_READING = """
+    __array_ufunc__ __array_function__ __array__ __dlpack__ __getitem__ __setitem__ __iter__
+    __contains__ __reduce__ __reduce_ex__ __copy__ __deepcopy__ __format__ __bool__ __int__
+    __float__ __index__ __complex__ item tolist tobytes tofile dump dumps copy astype byteswap fill
+    put take sort argsort choose compress sum prod mean std var min max any all dot round clip
+    cumsum cumprod argmin argmax nonzero searchsorted repeat trace conj conjugate flatten partition
+    argpartition resize ravel
+"""
+for _name in _READING.split():
+    setattr(DeviceArray, _name, _refuse)
+
+
+def address(value: np.ndarray) -> int:
+    """Where the first element is on the device."""
+    pointer: int = value.__array_interface__["data"][0]
+    return pointer
+
+
+def block_of(value: np.ndarray) -> Any:
+    """The block that a device array lies in."""
+    owner: Any = value
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    return owner
+
+
+def device_of(value: np.ndarray) -> int:
+    """The number of the device that an array's memory belongs to."""
+    return block_device(block_of(value))
+
+
+def on_block(
+    shape: Sequence[int],
+    dtype: np.dtype,
+    block: Any,
+    offset: int = 0,
+    strides: Sequence[int] | None = None,
+) -> DeviceArray:
+    """An array over a block, whose strides are in bytes."""
+    made: DeviceArray = np.ndarray.__new__(
+        DeviceArray, tuple(shape), dtype, block, offset, None if strides is None else tuple(strides)
+    )
+    return made
+
+
+def view(
+    value: np.ndarray, shape: Sequence[int], strides: Sequence[int], offset: int = 0
+) -> DeviceArray:
+    """Another array over the memory of one; strides in bytes, the offset from its first element."""
+    block = block_of(value)
+    start = address(value) - block_address(block) + offset
+    return on_block(shape, value.dtype, block, start, strides)
+
+
+def maker(aval: Aval) -> Callable[[], DeviceArray]:
+    """A function that gives a fresh contiguous array of that record, undefined inside."""
+    shape, dtype, new = aval.shape, aval.dtype, np.ndarray.__new__
+    take = device_state(aval.device.index).pool.maker(aval.nbytes)
+
+    def fresh() -> DeviceArray:
+        made: DeviceArray = new(DeviceArray, shape, dtype, take())
+        return made
+
+    return fresh
+
+
+def empty(aval: Aval) -> DeviceArray:
+    """One fresh contiguous array."""
+    block = device_state(aval.device.index).pool.take(aval.nbytes)
+    return on_block(aval.shape, aval.dtype, block)
+
+
+def from_numpy(array: np.ndarray, device: Device | None = None) -> DeviceArray:
+    """A copy of a host array on a device.
+
+    The driver has read pageable memory when it returns, so the host's array may change at once."""
+    index = 0 if device is None else device.index
+    state = device_state(index)
+    host = np.ascontiguousarray(array).reshape(array.shape)
+    made = on_block(host.shape, host.dtype, state.pool.take(host.nbytes))
+    state.enter()
+    state.driver.to_device(address(made), address(host), host.nbytes, state.stream)
+    return made
+
+
+def to_numpy(value: np.ndarray) -> np.ndarray:
+    """A copy of a device array on the host, after all that was started; raises the error of a check
+    that failed before."""
+    state = device_state(device_of(value))
+    state.enter()
+    if not value.size:
+        state.wait()
+        return np.empty(value.shape, value.dtype)
+    low, high = span(value)
+    nbytes = high - low
+    if nbytes <= _SMALL:
+        host = _through_pinned(state, low, nbytes)
+    else:
+        host = np.empty(nbytes, np.uint8)
+        state.driver.to_host(address(host), low, nbytes, state.stream)
+        state.wait()
+    whole: np.ndarray = np.ndarray(
+        value.shape, value.dtype, host, address(value) - low, value.strides
+    )
+    return np.ascontiguousarray(whole).reshape(value.shape)
+
+
+def _through_pinned(state: DeviceState, source: int, nbytes: int) -> np.ndarray:
+    """Few bytes of the device: the card writes pinned memory without help of the driver."""
+    block = pinned_pool().take(nbytes)
+    state.driver.to_host(block_address(block), source, nbytes, state.stream)
+    state.wait()
+    return np.frombuffer(block, np.uint8, nbytes).copy()
+
+
+def span(value: np.ndarray) -> tuple[int, int]:
+    """The first address of an array's elements and the one behind the last."""
+    low = high = address(value)
+    for extent, stride in zip(value.shape, value.strides):
+        if stride < 0:
+            low += (extent - 1) * stride
+        else:
+            high += (extent - 1) * stride
+    return low, high + value.itemsize

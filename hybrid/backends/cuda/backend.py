@@ -1,0 +1,59 @@
+"""The CUDA backend: values are arrays in the memory of NVIDIA's cards.
+
+Invariant: importing and making it needs no card and no driver; whatever needs one says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...core.aval import Aval, Device
+from ..api import Backend
+from . import array
+from .machine.devices import device_state, known_states
+from .machine.driver import driver
+from .machine.holders import size_text
+
+__all__ = ["CudaBackend", "BACKEND"]
+
+
+class CudaBackend(Backend):
+    """Values on CUDA devices."""
+
+    kind = "cuda"
+
+    def empty(self, aval: Aval) -> Any:
+        return array.empty(aval)
+
+    def from_numpy(self, array_: np.ndarray, device: Device | None = None) -> Any:
+        return array.from_numpy(array_, device)
+
+    def to_numpy(self, value: Any) -> np.ndarray:
+        return array.to_numpy(value)
+
+    def synchronize(self) -> None:
+        for state in known_states():
+            state.wait()
+
+    def trim(self) -> None:
+        for state in known_states():
+            state.trim()
+
+    def describe(self) -> dict[str, str]:
+        state, used = device_state(), driver()
+        version = used.version()
+        state.enter()
+        free, total = used.memory_info()
+        return {
+            "card": state.name,
+            "architecture": state.card.arch,
+            "CUDA": f"{version // 1000}.{version % 1000 // 10}",
+            "multiprocessors": str(state.card.multiprocessors),
+            "memory": f"{size_text(free)} of {size_text(total)} free",
+            "devices": str(used.device_count()),
+        }
+
+
+BACKEND = CudaBackend

@@ -1,0 +1,190 @@
+"""What the backend keeps for each device: card, memory, kernels, status and the current stream.
+
+Invariant: there is one DeviceState per driver and device, made on first use; all work of a device
+goes to its current stream, and a stream that takes its place waits for it, so all work of a device
+is in the order in which it was started.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import Any
+
+from ....core.errors import DeviceError
+from ..function import Card
+from . import driver as door
+from .driver import Driver, driver
+from .holders import out_of_memory
+from .memory import HOST_MEMORY, Pool
+from .modules import Loaded, Modules
+from .status import Status
+
+__all__ = ["DeviceState", "device_state", "known_states", "enter", "pinned_pool", "load"]
+
+# CUdevice_attribute
+_MULTIPROCESSORS, _L2_BYTES, _THREADS, _MAJOR, _MINOR, _SHARED = 16, 38, 39, 75, 76, 97
+_OLDEST = 80  # compute capability times ten
+
+
+class DeviceState:
+    """One device of one driver, while it is used."""
+
+    def __init__(self, used: Driver, index: int) -> None:
+        count = used.device_count()
+        if not 0 <= index < count:
+            there = f"there are {count}, numbered from 0" if count else "there is none"
+            raise DeviceError(f"there is no CUDA device {index}: {there}")
+        self.driver, self.index = used, index
+        self.name = used.device_name(index)
+        major, minor = used.attribute(index, _MAJOR), used.attribute(index, _MINOR)
+        if 10 * major + minor < _OLDEST:
+            raise DeviceError(
+                f"{self.name} (compute capability {major}.{minor}) is too old: hybrid needs "
+                "a card of capability 8.0 or later; use device='cpu'"
+            )
+        self.card = Card(
+            f"sm_{major}{minor}",
+            self.name,
+            used.attribute(index, _MULTIPROCESSORS),
+            used.attribute(index, _SHARED),
+            used.attribute(index, _L2_BYTES),
+            used.attribute(index, _THREADS) // 32,
+        )
+        used.use_device(index)
+        self.several = count > 1
+        self.pool = Pool(self._allocate, self._free, self._explain, index)
+        self.modules = Modules(used, self.card.arch)
+        self.status = Status(used)
+        self.stream_word = ctypes.c_int64(0)
+        self._events: dict[int, int] = {}  # stream -> the event that others wait for
+        self._lock = threading.RLock()
+
+    def enter(self) -> None:
+        """Make this device's context the thread's."""
+        self.driver.use_device(self.index)
+
+    def _allocate(self, nbytes: int) -> int:
+        self.enter()
+        return self.driver.allocate(nbytes)
+
+    def _free(self, address: int) -> None:
+        self.enter()
+        self.driver.free(address)
+
+    def _explain(self, nbytes: int) -> str:
+        self.enter()
+        return out_of_memory(nbytes, self.name, self.driver.memory_info(), self.pool)
+
+    # ---- order
+    @property
+    def stream(self) -> int:
+        """The stream that work goes to now."""
+        return self.stream_word.value
+
+    def use_stream(self, stream: int) -> int:
+        """Let later work go to a stream, which waits for what was started; gives the one before."""
+        with self._lock:
+            before = self.stream_word.value
+            if before != stream:
+                self.enter()
+                event = self._events.get(before)
+                if event is None:
+                    event = self._events[before] = self.driver.new_event()
+                self.driver.record(event, before)
+                self.driver.wait_event(stream, event)
+                self.stream_word.value = stream
+            return before
+
+    def forget_stream(self, stream: int) -> None:
+        """A stream that is dropped is no longer the current one."""
+        with self._lock:
+            if self.stream_word.value == stream:
+                self.use_stream(0)
+            event = self._events.pop(stream, None)
+            if event is not None:
+                self.driver.drop_event(event)
+
+    def wait(self) -> None:
+        """Wait for all that was started, and raise what a failed check left."""
+        self.enter()
+        self.driver.wait_stream(self.stream)
+        self.status.check()
+
+    def trim(self) -> None:
+        """Give what nobody uses back to the driver."""
+        self.enter()
+        self.modules.trim()
+        self.pool.trim()
+
+
+class _Devices:
+    """The states of the driver in use."""
+
+    def __init__(self) -> None:
+        self.states: dict[int, DeviceState] = {}
+        self.pinned: Pool | None = None
+        self.lock = threading.RLock()
+
+    def other_driver(self) -> None:
+        """Another driver is in use: its states are with itself."""
+        used = door._DOOR.driver
+        own: Any = vars(used) if used is not None and hasattr(used, "__dict__") else {}
+        self.states = own.setdefault("_hybrid_states", {})
+        self.pinned = own.get("_hybrid_pinned")
+
+
+_DEVICES = _Devices()
+door.CHANGED.append(_DEVICES.other_driver)
+
+
+def device_state(index: int = 0) -> DeviceState:
+    """The state of a device; DeviceError where there is no such device, or it is too old."""
+    found = _DEVICES.states.get(index)
+    return found if found is not None else _made(index)
+
+
+def _made(index: int) -> DeviceState:
+    used = driver()
+    with _DEVICES.lock:
+        found = _DEVICES.states.get(index)
+        if found is None:
+            found = DeviceState(used, index)
+            _DEVICES.states[index] = found
+        return found
+
+
+def known_states() -> list[DeviceState]:
+    """The devices that were used so far."""
+    return list(_DEVICES.states.values())
+
+
+def enter(index: int = 0) -> DeviceState:
+    """The state of a device, whose context is now this thread's."""
+    found = device_state(index)
+    found.enter()
+    return found
+
+
+def pinned_pool() -> Pool:
+    """Pinned memory of the host, which every device reads and writes directly."""
+    with _DEVICES.lock:
+        if _DEVICES.pinned is None:
+            used = enter(0).driver
+            made = Pool(used.allocate_host, used.free_host, _no_pinned, HOST_MEMORY)
+            _DEVICES.pinned = made
+            if hasattr(used, "__dict__"):
+                vars(used)["_hybrid_pinned"] = made
+        return _DEVICES.pinned
+
+
+def _no_pinned(nbytes: int) -> str:
+    return (
+        f"the system has no {nbytes} bytes of memory that can be pinned; pin less, or raise the "
+        "limit of locked memory (ulimit -l)"
+    )
+
+
+def load(functions: Any, index: int = 0) -> list[Loaded]:
+    """Kernels on a device, for (symbol, LLVM IR text, bytes of dynamic shared memory) each."""
+    return enter(index).modules.load(functions)

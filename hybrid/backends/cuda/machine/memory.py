@@ -1,0 +1,311 @@
+"""Memory of a device, or pinned memory of the host, as blocks that are used again.
+
+Invariant: a block is handed to one owner at a time and comes back when its Block object dies.  All
+work of a device is ordered by its stream, so memory that comes back while kernels still use it is
+only written by kernels after them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from .driver import OutOfMemory
+from .history import History
+
+__all__ = [
+    "Block",
+    "Pool",
+    "Stats",
+    "block_address",
+    "block_device",
+    "size_class",
+    "ALIGNMENT",
+    "HOST_MEMORY",
+]
+
+ALIGNMENT = 512
+HOST_MEMORY = -1
+# blocks up to a size are cut from segments of another: (largest block, bytes of a segment)
+_TIERS = ((1 << 20, 2 << 20), (8 << 20, 32 << 20))
+
+
+class Block:
+    """Mixin of the ctypes array types that own one block each; `base` of a device's arrays.
+
+    `ctypes.addressof` gives the address; of a device's block nothing may be read on the host.
+    `device` is its number, HOST_MEMORY for pinned memory of the host."""
+
+    __slots__ = ()
+    device = 0
+
+
+def block_address(block: Any) -> int:
+    """Where a block starts."""
+    return ctypes.addressof(block)
+
+
+def block_device(block: Any) -> int:
+    """The number of a block's device, or HOST_MEMORY."""
+    number: int = block.device
+    return number
+
+
+class Stats(NamedTuple):
+    """Bytes of a pool: in blocks that are in use, in blocks at all (the most since the last reset
+    that were in use, size by size), and taken from the driver."""
+
+    allocated: int
+    peak: int
+    reserved: int
+    reserved_peak: int
+
+
+class _Segment:
+    """Memory from the driver, cut into blocks from its start on."""
+
+    __slots__ = ("address", "nbytes", "used", "alone")
+
+    def __init__(self, address: int, nbytes: int, alone: bool) -> None:
+        self.address, self.nbytes, self.alone = address, nbytes, alone
+        self.used = 0
+
+
+def size_class(nbytes: int) -> int:
+    """The size of the block that holds nbytes: at most eight sizes to each power of two.
+
+    >>> size_class(1), size_class(1025), size_class(9 << 20)
+    (512, 1536, 9437184)
+    """
+    step = 1 << max((max(nbytes, 1) - 1).bit_length() - 4, ALIGNMENT.bit_length() - 1)
+    return -(-nbytes // step) * step or ALIGNMENT
+
+
+class _Class:
+    """The blocks of one size: how many there are, addresses of those that are free, and which were
+    free all the time since the peak was reset."""
+
+    __slots__ = ("kind", "free", "made", "mark")
+
+    def __init__(self, size: int, history: History, device: int) -> None:
+        self.free: list[int] = []
+        self.mark: list[int] = []
+        self.made = 0
+        self.kind = _block_type(size, self.free, history, device)
+
+    def untouched(self) -> int:
+        """How many blocks have been free since the mark: an address that came back is another
+        object than the one that went, and blocks go and come at the end of the list."""
+        count = 0
+        for now, then in zip(self.free, self.mark):
+            if now is not then:
+                break
+            count += 1
+        return count
+
+
+def _block_type(size: int, free: list[int], history: History, device: int) -> Any:
+    def release(
+        self: Any,
+        append: Any = free.append,
+        address: Any = ctypes.addressof,
+        watched: Any = history.watched,
+        note: Any = history.freed,
+    ) -> None:
+        append(address(self))
+        if watched:
+            note(address(self), size)
+
+    members = {"__del__": release, "__slots__": (), "device": device}
+    return type("MemoryBlock", (Block, ctypes.c_char * size), members)
+
+
+class Pool:
+    """A caching allocator over two functions that take memory from the driver and give it back."""
+
+    def __init__(
+        self,
+        allocate: Callable[[int], int],
+        free: Callable[[int], None],
+        explain: Callable[[int], str],
+        device: int,
+    ) -> None:
+        self.device = device
+        self._allocate, self._free, self._explain = allocate, free, explain
+        self._classes: dict[int, _Class] = {}
+        self._segments: list[_Segment] = []
+        self._lock = threading.RLock()
+        self._reserved = self._reserved_peak = self._peak = 0
+        self.history = History()
+
+    # ---- taking
+    def class_of(self, nbytes: int) -> _Class:
+        """The blocks that serve so many bytes; `kind.from_address(free.pop())` takes one."""
+        size = size_class(nbytes)
+        found = self._classes.get(size)
+        if found is None:
+            found = self._classes.setdefault(size, _Class(size, self.history, self.device))
+        return found
+
+    def __contains__(self, kind: object) -> bool:
+        """Whether a type is that of blocks of this pool."""
+        return any(kind is blocks.kind for blocks in list(self._classes.values()))
+
+    def maker(self, nbytes: int) -> Callable[[], Any]:
+        """A function that takes a block of at least so many bytes."""
+        blocks, size = self.class_of(nbytes), size_class(nbytes)
+        free, from_address, watched = blocks.free, blocks.kind.from_address, self.history.watched
+        fresh = self._fresh
+
+        def take() -> Any:
+            if free and not watched:
+                try:
+                    return from_address(free.pop())
+                except IndexError:  # another thread was faster
+                    pass
+            return from_address(fresh(size))
+
+        return take
+
+    def take(self, nbytes: int) -> Any:
+        """A block of at least so many bytes, undefined inside; OutOfMemory where there is none."""
+        return self.maker(nbytes)()
+
+    def _fresh(self, size: int) -> int:
+        """An address of that size: a free one, or memory that was not used before."""
+        blocks = self._classes[size]
+        with self._lock:
+            address = blocks.free.pop() if blocks.free else self._carved(size)
+        if self.history.watched:
+            self.history.taken(address, size)
+        return address
+
+    def _carved(self, size: int) -> int:
+        for largest, nbytes in _TIERS:
+            if size <= largest:
+                segment = self._with_room(size, nbytes)
+                break
+        else:
+            segment = self._segment(size, True)
+        address = segment.address + segment.used
+        segment.used += size
+        self._classes[size].made += 1
+        return address
+
+    def _with_room(self, size: int, nbytes: int) -> _Segment:
+        for segment in reversed(self._segments):
+            if segment.nbytes == nbytes and not segment.alone:
+                if segment.used + size <= nbytes:
+                    return segment
+                break
+        try:
+            return self._segment(nbytes, False)
+        except OutOfMemory:
+            return self._segment(size, True)
+
+    def _segment(self, nbytes: int, alone: bool) -> _Segment:
+        segment = _Segment(self._from_driver(nbytes), nbytes, alone)
+        self._segments.append(segment)
+        self._reserved += nbytes
+        self._reserved_peak = max(self._reserved_peak, self._reserved)
+        return segment
+
+    def _from_driver(self, nbytes: int) -> int:
+        for clean in (lambda: None, gc.collect):
+            try:
+                return self._allocate(nbytes)
+            except OutOfMemory:
+                clean()
+                self.trim()
+        try:
+            return self._allocate(nbytes)
+        except OutOfMemory:
+            pass
+        raise OutOfMemory(self._explain(nbytes))
+
+    # ---- giving back
+    def trim(self) -> int:
+        """Give segments that nobody uses back to the driver; how many bytes that were."""
+        with self._lock:
+            spare = self._spare()
+            for segment in spare:
+                self._free(segment.address)
+                self._reserved -= segment.nbytes
+            return sum(segment.nbytes for segment in spare)
+
+    def _spare(self) -> list[_Segment]:
+        """Take the segments all of whose blocks are free out of the books."""
+        self._peak = max(self._peak, self.stats().peak)
+        pulled = {size: _emptied(blocks.free) for size, blocks in list(self._classes.items())}
+        ordered = sorted(self._segments, key=lambda segment: segment.address)
+        starts = [segment.address for segment in ordered]
+        unused = dict.fromkeys(starts, 0)
+        for size, addresses in pulled.items():
+            for address in addresses:
+                unused[_start(starts, address)] += size
+        spare = {s.address: s for s in ordered if s.used == unused[s.address]}
+        for size, addresses in pulled.items():
+            blocks = self._classes[size]
+            kept = [a for a in addresses if _start(starts, a) not in spare]
+            blocks.made -= len(addresses) - len(kept)
+            blocks.free.extend(kept)
+            blocks.mark = []
+        self._segments = [s for s in self._segments if s.address not in spare]
+        return list(spare.values())
+
+    # ---- figures
+    def stats(self) -> Stats:
+        """What is in use and what is held."""
+        classes = list(self._classes.items())
+        allocated = sum(size * (c.made - len(c.free)) for size, c in classes)
+        peak = sum(size * (c.made - c.untouched()) for size, c in classes)
+        return Stats(allocated, max(peak, self._peak), self._reserved, self._reserved_peak)
+
+    def reset_peak(self) -> None:
+        """Let the peaks start from what is in use now."""
+        with self._lock:
+            for blocks in self._classes.values():
+                blocks.mark = list(blocks.free)
+            self._reserved_peak, self._peak = self._reserved, 0
+
+    def largest(self) -> Iterator[tuple[int, int]]:
+        """(bytes of a block, blocks in use) of every size, what takes most first."""
+        counts = [(size, c.made - len(c.free)) for size, c in list(self._classes.items())]
+        yield from sorted(counts, key=lambda pair: -pair[0] * pair[1])
+
+    @contextmanager
+    def watched(self) -> Iterator[History]:
+        """Note who takes and frees what inside the block."""
+        self.history.start()
+        try:
+            yield self.history
+        finally:
+            self.history.stop()
+
+
+def _emptied(free: list[int]) -> list[int]:
+    """The addresses of a list that is empty afterwards: others take from it and append to it."""
+    pulled = []
+    while free:
+        try:
+            pulled.append(free.pop())
+        except IndexError:
+            break
+    pulled.reverse()
+    return pulled
+
+
+def _start(starts: list[int], address: int) -> int:
+    """The last of the sorted starts that is not behind the address."""
+    low, high = 0, len(starts)
+    while low < high:
+        middle = (low + high) // 2
+        if starts[middle] <= address:
+            low = middle + 1
+        else:
+            high = middle
+    return starts[low - 1]

@@ -1,0 +1,33 @@
+"""A driver without a card for every test that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from fake_driver import FakeDriver
+
+from hybrid.backends.cuda.machine import driver
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeDriver]:
+    """A driver in the place of NVIDIA's."""
+    made = FakeDriver()
+    before = driver.use(made)
+    yield made
+    driver.use(before)
+
+
+@pytest.fixture
+def faked() -> Iterator[Callable[..., FakeDriver]]:
+    """`faked(...)` puts such a driver in the place of NVIDIA's."""
+    before = driver.use(None)
+
+    def use(**more: int) -> FakeDriver:
+        made = FakeDriver(**more)
+        driver.use(made)
+        return made
+
+    yield use
+    driver.use(before)
