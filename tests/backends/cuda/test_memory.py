@@ -117,7 +117,7 @@ def test_out_of_memory_says_who_holds_what(faked):
     assert "3 tensors of float32 (1024, 1024)" in text and "12.0 MB" in text
     assert "1 tensor" in text and "'weight'" in text and "@hybrid.function" in text
     assert isinstance(caught.value, MemoryError) and held and others
-    del big
+    del big, caught  # its traceback holds the argument, too
     assert hybrid.zeros((60 * MEGABYTE,), dtype="uint8", device="cuda").size  # it goes on
 
 
