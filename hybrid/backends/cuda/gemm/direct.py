@@ -1,0 +1,154 @@
+"""The product of any shape without tiles: one thread per output, factors read where they lie.
+
+Invariant: a thread walks k in the order of the numerics contract; this is the kernel for shapes
+that have nothing to share between outputs, and for everything that tiles do not take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+from ....ir.contract import SumOrder
+from ...emit.code import Code
+from ...plan import GemmKernel
+from ..function import GpuFunction
+from .finish import finish_sums, load_factor
+from .forms import Element, Finish, OperandForm, element_of, factor_form, finish_of, numbers_of
+from .words import Text, Writer, with_status
+
+__all__ = ["direct"]
+
+THREADS, BLOCK = 256, 256
+
+
+class DirectForm(NamedTuple):
+    """`across` threads lie along the columns, the others along the rows."""
+
+    a: OperandForm
+    b: OperandForm
+    finish: Finish
+    order: SumOrder
+    across: int
+    guarded: bool
+
+
+def multiply_add(code: Code, element: Element, left: str, right: str, total: str) -> str:
+    """total + left * right, rounded once."""
+    kind = element.scalar
+    if element.is_float:
+        operands = [f"{kind} {x}" for x in (left, right, total)]
+        return code.call(f"llvm.fma.{element.name}", kind, *operands)
+    return code.op(f"add {kind} {total}, {code.op(f'mul {kind} {left}, {right}')}")
+
+
+def add(code: Code, element: Element, left: str, right: str) -> str:
+    return code.op(f"{'fadd' if element.is_float else 'add'} {element.scalar} {left}, {right}")
+
+
+def lane_tree(code: Code, element: Element, lane: Callable[[int], str]) -> str:
+    """The sum of 64 lanes: (v0 + v1) + (v2 + v3), then halves."""
+
+    def joined(number: int, half: int) -> str:
+        if half == 16:
+            low = add(code, element, lane(number), lane(number + 16))
+            return add(code, element, low, add(code, element, lane(number + 32), lane(number + 48)))
+        return add(code, element, joined(number, 2 * half), joined(number + half, 2 * half))
+
+    return joined(0, 1)
+
+
+class _Sum:
+    """The sum of one output."""
+
+    def __init__(self, writer: Writer, form: DirectForm, starts: tuple[str, str]) -> None:
+        self.writer, self.form, self.starts = writer, form, starts
+        self.element = form.finish.element
+        self.k = writer.word("k")
+
+    def chain(self, start: str, stop: str, step: str) -> str:
+        """One fma chain from +0.0."""
+        writer, code, element = self.writer, self.writer.code, self.element
+
+        def one(k: str, totals: list[str]) -> list[str]:
+            index = code.op(f"trunc i64 {k} to i32")
+            values = []
+            for factor, begin in zip((self.form.a, self.form.b), self.starts):
+                walk, part = (factor.cols, "cols") if factor.name == "a" else (factor.rows, "rows")
+                place = writer.at(begin, writer.offset(f"{factor.name}.{part}", walk, index))
+                values.append(load_factor(writer, factor, place, element))
+            return [multiply_add(code, element, values[0], values[1], totals[0])]
+
+        first = [(element.scalar, element.zero)]
+        return code.loop(start, stop, step, first, one)[1][0]
+
+    def block(self, start: str) -> str:
+        """The sum of one block of k."""
+        code = self.writer.code
+        stop = code.smin(code.add(start, str(BLOCK)), self.k)
+        if self.form.order == "chain":
+            return self.chain(start, stop, "1")
+        return lane_tree(
+            code, self.element, lambda lane: self.chain(code.add(start, str(lane)), stop, "64")
+        )
+
+    def total(self) -> str:
+        """Block sums added in order; the first is taken as it is."""
+        code, element = self.writer.code, self.element
+
+        def one(start: str, totals: list[str]) -> list[str]:
+            return [add(code, element, totals[0], self.block(start))]
+
+        first = [(element.scalar, self.block("0"))]
+        return code.loop(str(BLOCK), self.k, str(BLOCK), first, one)[1][0]
+
+
+@lru_cache(256)
+def _text(form: DirectForm) -> Text:
+    writer = Writer()
+    code = writer.code
+    if form.guarded:
+        writer.guard()
+    down = THREADS // form.across
+    block, thread = writer.register("ctaid.x"), writer.register("tid.x")
+    block, col_block = writer.divide(block, writer.count("col_blocks"))
+    batch, row_block = writer.divide(block, writer.count("row_blocks"))
+    thread_row, thread_col = writer.divide(thread, str(form.across))
+    row = writer.int("add", writer.int("mul", row_block, str(down)), thread_row)
+    col = writer.int("add", writer.int("mul", col_block, str(form.across)), thread_col)
+    row_inside = code.op(f"icmp ult i32 {row}, {writer.count('m')}")
+    col_inside = code.op(f"icmp ult i32 {col}, {writer.count('n')}")
+    inside = code.op(f"and i1 {row_inside}, {col_inside}")
+
+    def one() -> None:
+        starts = writer.place(form.a, batch, row, "0"), writer.place(form.b, batch, "0", col)
+        total = _Sum(writer, form, starts).total()
+        streams = form.finish.reads + form.finish.outs
+        places = {stream.name: writer.place(stream, batch, row, col) for stream in streams}
+        finish_sums(writer, form.finish, [total], places)
+
+    code.when(inside, one)
+    return writer.finish("product", THREADS)
+
+
+def direct(kernel: GemmKernel, guarded: bool) -> GpuFunction:
+    """The function of a kernel none of whose sizes but k is 0."""
+    element = element_of(kernel.acc)
+    across = THREADS
+    while across > 1 and across >= 2 * kernel.n:
+        across //= 2
+    form = DirectForm(
+        factor_form("a", kernel.a, element),
+        factor_form("b", kernel.b, element),
+        finish_of(kernel)._replace(width=1),
+        kernel.order,
+        across,
+        guarded,
+    )
+    rows, cols = -(-kernel.m // (THREADS // across)), -(-kernel.n // across)
+    text = _text(form)
+    numbers = with_status(numbers_of(kernel)) | {"col_blocks": cols, "row_blocks": rows}
+    blocks = kernel.batch * rows * cols
+    words, slots = text.words(numbers), text.slots()
+    return GpuFunction(text.text, text.symbol, words, slots, blocks, THREADS)

@@ -1,0 +1,122 @@
+"""From finished sums to results: the epilogue of one thread over one or several columns.
+
+Invariant: each operand is read at the place of its sum before any result of it is stored, and each
+result is stored once.
+"""
+
+from __future__ import annotations
+
+from ....ir.scalar.program import ScalarType
+from ...emit.lanes import Lanes, emit_program, llvm_scalar, memory_scalar
+from .forms import Element, Finish, OperandForm, Step
+from .words import GLOBAL, Writer
+
+__all__ = ["finish_sums", "load_factor", "widen"]
+
+
+def _param(writer: Writer, number: int, type: ScalarType) -> str:
+    """A run-time scalar of the program."""
+    name = f"param{number}"
+    if type == "b1":
+        return writer.code.once(f"icmp ne i64 {writer.word(name)}, 0")
+    return writer.word(name, llvm_scalar(type))
+
+
+def _load(writer: Writer, stream: OperandForm, place: str, width: int) -> list[str]:
+    """`width` columns of an operand as values of the program."""
+    code, scalar = writer.code, memory_scalar(stream.type)
+    if stream.cols.rank == 0 or width == 1:
+        value = code.op(f"load {scalar}, {GLOBAL} {place}, align {stream.size}")
+        values = [value]
+    else:
+        values = []
+        step = min(width, 16 // stream.size)
+        for first in range(0, width, step):
+            where = writer.at(place, str(first * stream.size))
+            align = min(16, step * stream.size)
+            lanes = code.op(f"load <{step} x {scalar}>, {GLOBAL} {where}, align {align}")
+            values += [
+                code.op(f"extractelement <{step} x {scalar}> {lanes}, i64 {lane}")
+                for lane in range(step)
+            ]
+    if stream.type == "b1":
+        values = [code.op(f"icmp ne i8 {value}, 0") for value in values]
+    return values * width if len(values) == 1 else values
+
+
+def _store(writer: Writer, stream: OperandForm, place: str, values: list[str]) -> None:
+    code, scalar, width = writer.code, memory_scalar(stream.type), len(values)
+    if stream.type == "b1":
+        values = [code.op(f"zext i1 {value} to i8") for value in values]
+    if width == 1:
+        code.do(f"store {scalar} {values[0]}, {GLOBAL} {place}, align {stream.size}")
+        return
+    step = min(width, 16 // stream.size)
+    for first in range(0, width, step):
+        lanes = "poison"
+        for lane, value in enumerate(values[first : first + step]):
+            lanes = code.op(
+                f"insertelement <{step} x {scalar}> {lanes}, {scalar} {value}, i64 {lane}"
+            )
+        where, align = writer.at(place, str(first * stream.size)), min(16, step * stream.size)
+        code.do(f"store <{step} x {scalar}> {lanes}, {GLOBAL} {where}, align {align}")
+
+
+def finish_sums(writer: Writer, finish: Finish, sums: list[str], places: dict[str, str]) -> None:
+    """Finish the sums of adjacent columns; `places` are the addresses of the first of them."""
+    width, program = len(sums), finish.program
+    reads = [_load(writer, stream, places[stream.name], width) for stream in finish.reads]
+    if program is None:
+        for stream in finish.outs:
+            _store(writer, stream, places[stream.name], sums)
+        return
+    params = [_param(writer, i, type) for i, type in enumerate(program.params)]
+    results = [
+        emit_program(Lanes(1, writer.code), program, [own, *[r[lane] for r in reads]], params)
+        for lane, own in enumerate(sums)
+    ]
+    for number, stream in enumerate(finish.outs):
+        _store(writer, stream, places[stream.name], [result[number] for result in results])
+
+
+# ---- factors
+def memory_type(dtype: str) -> str:
+    """The LLVM type of an element of a dtype in memory."""
+    known = {"float32": "float", "float64": "double", "bool": "i8"}
+    if dtype in ("float16", "bfloat16"):
+        return "i16"
+    return known.get(dtype) or f"i{dtype.lstrip('uint')}"
+
+
+def load_factor(writer: Writer, factor: OperandForm, place: str, element: Element) -> str:
+    """An element of a factor as an accumulator."""
+    scalar = memory_type(factor.dtype)
+    value = writer.code.op(f"load {scalar}, {GLOBAL} {place}, align {factor.size}")
+    return widen(writer, factor.dtype, value, element)
+
+
+def widen(writer: Writer, dtype: str, value: str, element: Element) -> str:
+    """An element as it lies in memory, exactly in the type of the accumulator."""
+    code, scalar, target = writer.code, memory_type(dtype), element.scalar
+    if dtype == "bfloat16":
+        high = code.op(f"shl i32 {code.op(f'zext i16 {value} to i32')}, 16")
+        value, scalar = code.op(f"bitcast i32 {high} to float"), "float"
+    elif dtype == "float16":
+        value = code.op(f"bitcast i16 {value} to half")
+        value, scalar = code.op(f"fpext half {value} to float"), "float"
+    if scalar == target:
+        return value
+    if scalar in ("float", "double"):
+        opcode = "fpext" if target == "double" else "fptrunc"
+    elif element.is_float:
+        opcode = "uitofp" if dtype[0] in "ub" else "sitofp"
+    elif int(scalar[1:]) > int(target[1:]):
+        opcode = "trunc"
+    else:
+        opcode = "zext" if dtype[0] in "ub" else "sext"
+    return code.op(f"{opcode} {scalar} {value} to {target}")
+
+
+def is_adjacent(operand: OperandForm) -> bool:
+    """Whether columns lie side by side."""
+    return operand.cols.step is Step.ADJACENT

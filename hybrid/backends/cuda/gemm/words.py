@@ -1,0 +1,148 @@
+"""One kernel under construction: its code, and its argument words as values.
+
+Invariant: the position of a word depends on the form only (the order in which the generator asks),
+and every word is read where the kernel begins, once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...emit.code import Code, finish_module
+from ..function import STATUS, signature
+from .forms import Numbers, OperandForm, WalkForm
+
+__all__ = ["GLOBAL", "Text", "Writer", "with_status"]
+
+GLOBAL = "ptr addrspace(1)"
+SHARED = "@shared = external addrspace(3) global [0 x i8], align 16\n"
+
+
+class Text(NamedTuple):
+    """A finished text and the names of its argument words."""
+
+    text: str
+    symbol: str
+    names: tuple[str, ...]
+
+    def words(self, numbers: Numbers) -> tuple[int, ...]:
+        return tuple(numbers[name] for name in self.names)
+
+    def slots(self) -> tuple[int, ...]:
+        return tuple(i for i, name in enumerate(self.names) if name.endswith(".slot"))
+
+
+class Writer:
+    """Code, and words by name."""
+
+    def __init__(self) -> None:
+        self.code = Code()
+        self.names: dict[str, int] = {}
+
+    # ---- words
+    def word(self, name: str, llvm_type: str = "i64") -> str:
+        """The word called `name` (its low bits)."""
+        number = self.names.setdefault(name, len(self.names))
+        place = self.code.once(f"getelementptr i64, ptr %args, i64 {number}")
+        return self.code.once(f"load {llvm_type}, ptr {place}, align 8")
+
+    def count(self, name: str) -> str:
+        """A word that is a count below 2^31."""
+        return self.word(name, "i32")
+
+    def base(self, name: str) -> str:
+        """Address of the first element of an operand."""
+        buffer = self.word(f"{name}.slot", GLOBAL)
+        return self.code.once(
+            f"getelementptr i8, {GLOBAL} {buffer}, i64 {self.word(name + '.offset')}"
+        )
+
+    def guard(self) -> None:
+        """Return at once where an earlier check has failed."""
+        code = self.code
+        status = code.op(f"load i64, {GLOBAL} {self.word('status.slot', GLOBAL)}, align 8")
+        stop, go = code.label("stop"), code.label("go")
+        code.branch(code.op(f"icmp ne i64 {status}, 0"), stop, go)
+        code.start(stop)
+        code.do("ret void")
+        code.start(go)
+
+    # ---- threads
+    def register(self, name: str) -> str:
+        """A special register as i32."""
+        full = f"llvm.nvvm.read.ptx.sreg.{name}"
+        self.code.declare(full, "i32", ())
+        return self.code.once(f"call i32 @{full}()")
+
+    def barrier(self) -> None:
+        self.code.call("llvm.nvvm.barrier0", "void")
+
+    # ---- i32 arithmetic
+    def int(self, opcode: str, left: str, right: str) -> str:
+        """An operation on i32; what changes nothing is left out."""
+        if right == "0" and opcode in ("add", "sub", "or", "shl", "lshr", "xor"):
+            return left
+        if left == "0" and opcode in ("add", "or", "xor"):
+            return right
+        if opcode == "mul" and "0" in (left, right):
+            return "0"
+        if opcode in ("mul", "udiv") and right == "1":
+            return left
+        return self.code.op(f"{opcode} i32 {left}, {right}")
+
+    def wide(self, value: str) -> str:
+        return "0" if value == "0" else self.code.op(f"zext i32 {value} to i64")
+
+    def least(self, left: str, right: str) -> str:
+        return self.code.call("llvm.umin.i32", "i32", f"i32 {left}", f"i32 {right}")
+
+    def divide(self, value: str, by: str) -> tuple[str, str]:
+        """(quotient, remainder) of counts."""
+        quotient = self.int("udiv", value, by)
+        return quotient, self.int("sub", value, self.int("mul", quotient, by))
+
+    # ---- addresses
+    def at(self, base: str, offset: str) -> str:
+        """base + bytes in global memory."""
+        if offset == "0":
+            return base
+        return self.code.op(f"getelementptr i8, {GLOBAL} {base}, i64 {offset}")
+
+    def offset(self, name: str, form: WalkForm, index: str) -> str:
+        """Bytes from the start to the element with this i32 index of a walk."""
+        if form.rank == 0 or index == "0":
+            return "0"
+        code, total = self.code, "0"
+        for axis in range(form.rank - 1, -1, -1):
+            here = index
+            if axis:
+                index, here = self.divide(index, self.count(f"{name}.size{axis}"))
+            step = code.op(f"mul i64 {self.wide(here)}, {self.word(f'{name}.stride{axis}')}")
+            total = code.add(total, step)
+        return total
+
+    def place(self, operand: OperandForm, batch: str, row: str, col: str) -> str:
+        """Address of an element."""
+        where = self.base(operand.name)
+        for part, form, index in (
+            ("batch", operand.batch, batch),
+            ("rows", operand.rows, row),
+            ("cols", operand.cols, col),
+        ):
+            where = self.at(where, self.offset(f"{operand.name}.{part}", form, index))
+        return where
+
+    # ---- the end
+    def finish(self, prefix: str, threads: int, blocks: int = 1) -> Text:
+        """The text of a kernel of so many threads, `blocks` of which share a multiprocessor."""
+        self.code.do("ret void")
+        bounds = f'nounwind "nvvm.maxntid"="{threads}" "nvvm.minctasm"="{blocks}"'
+        text, symbol = finish_module(self.code, signature(len(self.names)), prefix, bounds)
+        if "@shared" in text:
+            text = SHARED + text
+        return Text(text, symbol, tuple(self.names))
+
+
+def with_status(numbers: Numbers) -> Numbers:
+    """The numbers of a guarded kernel."""
+    return {**numbers, "status.slot": STATUS}
