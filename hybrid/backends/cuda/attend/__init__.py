@@ -1,0 +1,111 @@
+"""Attention for CUDA: AttendKernel -> GpuFunctions.
+
+Invariant: how the work is cut into blocks of threads depends on the sizes and the card; the bits
+are those of ops/products/attend.py and of the CPU.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
+
+from ....core.errors import BackendError
+from ...emit.code import check_externals, finish_module
+from ...generated import SlotRef, Word, pack_words
+from ...plan import Access, AttendKernel
+from ..function import STATUS, Card, GpuFunction, signature
+from . import forward
+from .forward import Forward
+from .tile import THREADS, Element, Tiling
+from .writer import READS
+
+__all__ = ["generate"]
+
+SHARED = "@shared = external addrspace(3) global [0 x i8], align 16"
+BLOCKS_PER_CARD = 3  # blocks of threads that a multiprocessor holds
+
+
+class _Made(NamedTuple):
+    """A function over buffers that are not known."""
+
+    function: GpuFunction
+    words: tuple[Word, ...]
+
+    def placed(self, places: dict[SlotRef, int]) -> GpuFunction:
+        slots = tuple(
+            position
+            for position, word in enumerate(self.words)
+            if isinstance(word, SlotRef) and not word.is_offset
+        )
+        words = list(pack_words(self.words, places))
+        for position in slots:
+            words[position] = places[self.words[position]]
+        return self.function._replace(words=tuple(words), slots=slots)
+
+
+def _check(kernel: AttendKernel) -> None:
+    """Columns of matrices lie side by side."""
+    queries, keys, values = kernel.reads[:3]
+    matrices = [(queries, kernel.e), (keys, kernel.e), (values, kernel.f)]
+    if kernel.backward:
+        matrices.append((kernel.reads[5], kernel.f))
+        matrices += zip(kernel.writes, (kernel.e, kernel.e, kernel.f))
+    else:
+        matrices.append((kernel.writes[0], kernel.f))
+    for access, columns in matrices:
+        if access is not None and columns > 1 and access.strides[-1] != 1:
+            raise BackendError("attend kernels walk rows of adjacent elements; copy the operand")
+
+
+def _attributes(blocks: int) -> str:
+    return f'nounwind "nvvm.maxntid"="{THREADS}" "nvvm.minctasm"="{blocks}"'
+
+
+@lru_cache(64)
+def _made(kernel: AttendKernel, guarded: bool) -> tuple[_Made, ...]:
+    """The functions of a kernel whose operands may lie anywhere."""
+    element = Element.of(kernel.writes[0].dtype)
+    made = []
+    for one in [Forward(kernel, Tiling(element, 32 // element.size, 8))]:
+        writer = one.writer
+        if guarded:
+            writer.guard()
+        batch = prod(kernel.batch)
+        each = batch * one.parts
+        writer.words.values[writer.words.position("each", each)] = each
+        one.write()
+        writer.code.do("ret void")
+        words = tuple(writer.words.values)
+        text, symbol = finish_module(
+            writer.code, signature(len(words)), "attend", _attributes(BLOCKS_PER_CARD)
+        )
+        text = f"{SHARED}\n{text}"
+        check_externals(text)
+        function = GpuFunction(
+            text, symbol, (), (), each * one.tiles, THREADS, one.shared
+        )
+        made.append(_Made(function, words))
+    return tuple(made)
+
+
+def _anywhere(access: Access) -> Access:
+    return access._replace(slot=0, offset=0)
+
+
+def generate(
+    kernel: AttendKernel, card: Card, temp_slot: int, guarded: bool = False
+) -> list[GpuFunction]:
+    """The functions that compute attention or its gradients, to run in order."""
+    _check(kernel)
+    if not prod(kernel.batch) or not max(kernel.m, kernel.n if kernel.backward else 0):
+        return []
+    reads = tuple([None if access is None else _anywhere(access) for access in kernel.reads])
+    moved = kernel._replace(reads=reads, writes=tuple(map(_anywhere, kernel.writes)))
+    results = forward.RESULTS
+    places: dict[SlotRef, int] = {SlotRef("status"): STATUS}
+    for name, access in (*zip(READS, kernel.reads), *zip(results, kernel.writes)):
+        if access is not None:
+            places[SlotRef(name)] = access.slot
+            places[SlotRef(name, is_offset=True)] = access.offset * access.dtype.itemsize
+    return [one.placed(places) for one in _made(moved, guarded) if one.function.blocks]
