@@ -15,7 +15,8 @@ from ...emit.code import check_externals, finish_module
 from ...generated import SlotRef, Word, pack_words
 from ...plan import Access, AttendKernel
 from ..function import STATUS, Card, GpuFunction, signature
-from . import forward
+from . import backward, forward
+from .backward import Backward
 from .forward import Forward
 from .tile import THREADS, Element, Tiling
 from .writer import READS
@@ -62,12 +63,20 @@ def _attributes(blocks: int) -> str:
     return f'nounwind "nvvm.maxntid"="{THREADS}" "nvvm.minctasm"="{blocks}"'
 
 
+def _ways(kernel: AttendKernel, element: Element) -> list[Forward | Backward]:
+    rows = 32 // element.size
+    if not kernel.backward:
+        return [Forward(kernel, Tiling(element, rows, 8))]
+    tiling = Tiling(element, rows, 4)
+    return [Backward(kernel, tiling, "keys"), Backward(kernel, tiling, "queries")]
+
+
 @lru_cache(64)
 def _made(kernel: AttendKernel, guarded: bool) -> tuple[_Made, ...]:
     """The functions of a kernel whose operands may lie anywhere."""
     element = Element.of(kernel.writes[0].dtype)
     made = []
-    for one in [Forward(kernel, Tiling(element, 32 // element.size, 8))]:
+    for one in _ways(kernel, element):
         writer = one.writer
         if guarded:
             writer.guard()
@@ -102,7 +111,7 @@ def generate(
         return []
     reads = tuple([None if access is None else _anywhere(access) for access in kernel.reads])
     moved = kernel._replace(reads=reads, writes=tuple(map(_anywhere, kernel.writes)))
-    results = forward.RESULTS
+    results = backward.RESULTS if kernel.backward else forward.RESULTS
     places: dict[SlotRef, int] = {SlotRef("status"): STATUS}
     for name, access in (*zip(READS, kernel.reads), *zip(results, kernel.writes)):
         if access is not None:

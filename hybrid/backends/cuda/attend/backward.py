@@ -1,0 +1,261 @@
+"""Gradients of attention: a block of threads takes a tile of keys over all queries ('keys': dk and
+dv), or a tile of queries over all keys ('queries': dq).
+
+What the tile does not hold is taken in parts of 64: products of both kinds, weights and gradients
+of the scores in shared memory, chains that go on.  Invariant: the order of ops/products/attend.py,
+which both ways share.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+from ....ir.attend import BLOCK, TILE
+from ...plan import AttendKernel
+from .pairs import Pairs
+from .products import Chain, Products, Rows
+from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area, Tiling
+from .writer import Matrix, Writer
+
+__all__ = ["RESULTS", "Backward", "Side"]
+
+RESULTS = ("dq", "dk", "dv")
+Side = Literal["keys", "queries"]  # what the rows of a tile are
+
+
+class Statistics(NamedTuple):
+    """Of one query: what is subtracted from its scores, 1 / total, and delta."""
+
+    base: str
+    share: str
+    delta: str
+
+
+class Result(NamedTuple):
+    """A gradient: its name, the area of what multiplies the rows of `source`, and its columns."""
+
+    name: str
+    area: Area
+    source: Matrix
+    columns: str
+
+
+class Backward:
+    """The kernel that writes dk and dv, or dq."""
+
+    def __init__(self, kernel: AttendKernel, tiling: Tiling, side: Side) -> None:
+        self.writer = writer = Writer(kernel, tiling)
+        self.side = side
+        self.of_keys = side == "keys"
+        size, rows, pairs = tiling.element.size, tiling.block_rows, tiling.block_pairs
+        stride = pairs * size + WIDE
+        self.slopes = Area(0, stride, rows, pairs)
+        self.kept = Area(self.slopes.stop, stride, rows if self.of_keys else 0, pairs)
+        # each thread's sums of the blocks before, one after the other
+        self.sums = self.kept.stop
+        self.held = tiling.rows * tiling.columns
+        results = 2 if self.of_keys else 1
+        memory = self.sums + results * self.held * THREADS * size
+        self.products = Products(writer, memory)
+        self.shared = self.products.stop
+        self.row_size, self.pair_size = ("n", "m") if self.of_keys else ("m", "n")
+        self.tiles = -(-getattr(kernel, self.row_size) // rows)
+        widest = max(kernel.e, kernel.f) if self.of_keys else kernel.e
+        self.parts = max(-(-widest // COLUMNS), 1)
+
+    # ---- one block of threads
+    def write(self) -> None:
+        writer, code, of_keys = self.writer, self.writer.code, self.of_keys
+        number = writer.register("ctaid.x")
+        tile, number = writer.divide(number, writer.word("each", 0))
+        batch, part = writer.divide(number, writer.word("parts", self.parts))
+        if not of_keys:  # the longest first
+            tile = code.op(f"sub i64 {writer.word('last tile', self.tiles - 1)}, {tile}")
+        self.first = code.mul(tile, str(writer.tiling.block_rows))
+        self.first_column = code.mul(part, str(COLUMNS))
+        coordinates = writer.split(batch)
+        query, key, value, gradient = (
+            writer.matrix(name, writer.reads[name], coordinates, columns)
+            for name, columns in zip(("q", "k", "v", "g"), ("e", "e", "f", "f"))
+        )
+        # the factors of both products, and what the rows of pairs give to the results
+        self.rows = (key, value) if of_keys else (query, gradient)
+        self.columns = (query, gradient) if of_keys else (key, value)
+        self.pairs = Pairs(writer, coordinates)
+        names = ("peak", "total", "delta")
+        self.vectors = {n: writer.vector(n, writer.reads[n], coordinates) for n in names}
+        self.results = [Result("dq", self.slopes, key, "e")]
+        if of_keys:
+            self.results = [
+                Result("dv", self.kept, gradient, "f"),
+                Result("dk", self.slopes, query, "e"),
+            ]
+        own = code.mul(writer.place.thread, str(writer.element.size))
+        self.own_sums = writer.shared(code.add(own, str(self.sums)))
+        self.own_statistics = [] if of_keys else self._row_statistics()
+        self._all_blocks()
+        for number, result in enumerate(self.results):
+            self._store(number, result, coordinates)
+
+    def _all_blocks(self) -> None:
+        """Blocks of 256 of what the tile does not hold."""
+        writer, code = self.writer, self.writer.code
+        start, stop = "0", writer.sizes[self.pair_size]
+        if writer.kernel.causal and self.of_keys:
+            start = code.op(f"and i64 {self.first}, -{writer.tiling.block_pairs}")
+        elif writer.kernel.causal:
+            stop = code.smin(stop, code.add(self.first, str(writer.tiling.block_rows)))
+        first_block = code.op(f"and i64 {start}, -{BLOCK}")
+        for number in range(len(self.results)):
+            self._put_sums(number, [writer.number(0.0)] * self.held)
+
+        def block(begin: str, _: list[str]) -> list[str]:
+            inner = code.call("llvm.smax.i64", "i64", f"i64 {begin}", f"i64 {start}")
+            end = code.smin(code.add(begin, str(BLOCK)), stop)
+            self._block(inner, end, code.op(f"icmp eq i64 {begin}, {first_block}"))
+            return []
+
+        code.loop(first_block, stop, str(BLOCK), [], block)
+
+    def _block(self, start: str, stop: str, is_first: str) -> None:
+        """One block: chains from +0.0, added to the sums of those before."""
+        writer, code = self.writer, self.writer.code
+        zeros = self.products.zeros(writer.tiling.columns) * len(self.results)
+        pairs = str(writer.tiling.block_pairs)
+        _, chains = code.loop(start, stop, pairs, zeros, partial(self._part, stop))
+        for number in range(len(self.results)):
+            own = chains[number * self.held : (number + 1) * self.held]
+            added = [
+                writer.pick(is_first, chain, writer.apply("fadd", total, chain))
+                for total, chain in zip(self._get_sums(number), own)
+            ]
+            self._put_sums(number, added)
+
+    def _sum_offset(self, number: int, which: int) -> int:
+        return (number * self.held + which) * THREADS * self.writer.element.size
+
+    def _get_sums(self, number: int) -> list[str]:
+        return [
+            self.writer.load_shared(self.own_sums, self._sum_offset(number, which))
+            for which in range(self.held)
+        ]
+
+    def _put_sums(self, number: int, values: list[str]) -> None:
+        for which, value in enumerate(values):
+            self.writer.store_shared(value, self.own_sums, self._sum_offset(number, which))
+
+    # ---- one part: a tile of pairs
+    def _part(self, stop: str, first: str, chains: list[str]) -> list[str]:
+        writer, code = self.writer, self.writer.code
+        own, other = (writer.sizes[name] for name in (self.row_size, self.pair_size))
+        features = writer.tiling.features
+        products = [
+            self.products.scores(
+                Rows(rows, self.first, own), Rows(columns, first, other), bool(size % features)
+            )
+            for rows, columns, size in zip(
+                self.rows, self.columns, (writer.kernel.e, writer.kernel.f)
+            )
+        ]
+        self._weights(first, *products)
+        length = code.op(f"sub i64 {stop}, {first}")
+        most = code.smin(length, str(writer.tiling.block_pairs))
+        chain = self._chain(first, most)
+        found = []
+        for number, result in enumerate(self.results):
+            found += self.products.weighted(
+                self.products.weights(result.area),
+                Rows(result.source, first, other),
+                self.first_column,
+                chain,
+                chains[number * self.held : (number + 1) * self.held],
+            )
+        return found
+
+    def _chain(self, first: str, most: str) -> Chain:
+        """Which of the part's pairs take part for the rows of this warp."""
+        writer, code = self.writer, self.writer.code
+        if not writer.kernel.causal:
+            return Chain("0", most, most)
+        warp = code.mul(writer.place.warp_row, str(writer.tiling.warp_rows))
+        tile = code.op(f"sdiv i64 {code.add(self.first, warp)}, {TILE}")
+        if self.of_keys:  # queries from the tile's first on
+            start = code.op(f"sub i64 {code.mul(tile, str(TILE))}, {first}")
+            return Chain(writer.limit(start, most), most, most)
+        end = code.op(f"sub i64 {code.mul(code.add(tile, '1'), str(TILE))}, {first}")
+        return Chain("0", writer.limit(end, most), most)
+
+    def _weights(self, first: str, by_key: list[str], by_value: list[str]) -> None:
+        """Weights and gradients of the scores of the thread's pairs, into shared memory."""
+        writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
+        own = code.mul(self.products.own_pair, str(writer.element.size))
+        slopes = writer.inside(self.products.weights(self.slopes).pointer, own)
+        kept = writer.inside(self.products.weights(self.kept).pointer, own)
+        for pair in range(tiling.pairs):
+            column = code.add(code.add(first, self.products.own_pair), str(LANE_COLUMNS * pair))
+            shared = self._statistics(column) if self.of_keys else None
+            for row in range(tiling.rows):
+                line = code.add(self.first, self._row_of(row))
+                query, key = (column, line) if self.of_keys else (line, column)
+                one = shared or self.own_statistics[row]
+                number = row * tiling.pairs + pair
+                score = self.pairs.score(by_key[number], query, key)
+                weight = writer.apply("fmul", writer.weight(score, one.base), one.share)
+                inner = self.pairs.times_factor(by_value[number], query, key)
+                inner = writer.apply("fsub", inner, one.delta)
+                offset = LANE_ROWS * row * self.slopes.stride
+                offset += LANE_COLUMNS * pair * writer.element.size
+                writer.store_shared(writer.apply("fmul", weight, inner), slopes, offset)
+                if self.of_keys:
+                    factored = self.pairs.times_factor(weight, query, key)
+                    writer.store_shared(factored, kept, offset)
+
+    def _row_of(self, row: int) -> str:
+        return self.writer.code.add(self.products.own_row, str(LANE_ROWS * row))
+
+    def _row_statistics(self) -> list[Statistics]:
+        return [
+            self._statistics(self.writer.code.add(self.first, self._row_of(row)))
+            for row in range(self.writer.tiling.rows)
+        ]
+
+    def _statistics(self, query: str) -> Statistics:
+        """Of a query, of the last one where there are no more."""
+        writer, code = self.writer, self.writer.code
+        inside = code.smin(query, self.pairs.last_query)
+        values = {}
+        for name, start in self.vectors.items():
+            place = code.mul(inside, writer.step(name, writer.reads[name]))
+            values[name] = writer.load_global(writer.beyond(start, place))
+        none = writer.apply("fcmp oeq", values["total"], writer.number(0.0))
+        share = writer.apply("fdiv", writer.number(1.0), values["total"])
+        share = writer.pick(none, writer.number(0.0), share)
+        return Statistics(writer.base_of(values["peak"]), share, values["delta"])
+
+    # ---- results
+    def _store(self, number: int, result: Result, coordinates: list[str]) -> None:
+        """Rows of a gradient; of queries and keys times scale."""
+        writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
+        access = writer.kernel.writes[RESULTS.index(result.name)]
+        target = writer.vector(result.name, access, coordinates)
+        sums = self._get_sums(number)
+        for row in range(tiling.rows):
+            line = code.add(self.first, self._row_of(row))
+            values = sums[row * tiling.columns : (row + 1) * tiling.columns]
+            if result.name != "dv":
+                values = [writer.apply("fmul", value, self.pairs.scale) for value in values]
+            inside = code.op(f"icmp slt i64 {line}, {writer.sizes[self.row_size]}")
+            place = code.mul(line, writer.step(result.name, access))
+            code.when(inside, partial(self._store_row, result, target, place, values))
+
+    def _store_row(self, result: Result, target: str, place: str, values: list[str]) -> None:
+        writer, code = self.writer, self.writer.code
+        line = writer.beyond(target, place)
+        for offset, value in zip(self.products.columns, values):
+            column = code.add(code.add(self.first_column, self.products.own_column), str(offset))
+            place = code.mul(column, str(writer.element.size))
+            inside = code.op(f"icmp slt i64 {column}, {writer.sizes[result.columns]}")
+            code.when(
+                inside, partial(writer.store_global, value, writer.beyond(line, place))
+            )
