@@ -164,13 +164,14 @@ class Backward:
         chain = self._chain(first, most)
         found = []
         for number, result in enumerate(self.results):
-            found += self.products.weighted(
-                self.products.weights(result.area),
-                Rows(result.source, first, other),
-                self.first_column,
-                chain,
-                chains[number * self.held : (number + 1) * self.held],
-            )
+            own_chains = chains[number * self.held : (number + 1) * self.held]
+            if getattr(writer.kernel, result.columns):
+                weights = self.products.weights(result.area)
+                source = Rows(result.source, first, other)
+                own_chains = self.products.weighted(
+                    weights, source, self.first_column, chain, own_chains
+                )
+            found += own_chains
         return found
 
     def _chain(self, first: str, most: str) -> Chain:

@@ -218,24 +218,6 @@ class Products:
     ) -> list[str]:
         """Chains that go on with weights[row, i] * values[i, column] for the thread's rows and
         columns."""
-        return self.weighted_many([(weights, values)], first_column, chain, [totals])[0]
-
-    def weighted_many(
-        self,
-        pairs: list[tuple[Weights, Rows]],
-        first_column: str,
-        chain: Chain,
-        totals: list[list[str]],
-    ) -> list[list[str]]:
-        """`weighted` for several pairs, one after the other."""
-        return [
-            self._weighted(weights, values, first_column, chain, total)
-            for (weights, values), total in zip(pairs, totals)
-        ]
-
-    def _weighted(
-        self, weights: Weights, values: Rows, first_column: str, chain: Chain, totals: list[str]
-    ) -> list[str]:
         writer, code, scalar = self.writer, self.writer.code, self.writer.element.scalar
         most = self.values.rows
 
