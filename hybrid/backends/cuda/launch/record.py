@@ -1,0 +1,58 @@
+"""What native code reads of a device at every call: the driver's entries, the stream, the code of
+the call.
+
+Invariant: a record lives as long as the process and belongs to one device of one driver.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from ...cpu.machine.host import immortal_memory
+from ..machine.driver import Driver
+
+__all__ = [
+    "Record",
+    "LAUNCH",
+    "STREAM",
+    "CODE",
+    "CONTEXT",
+    "USE_CONTEXT",
+    "FAILED",
+]
+
+# cuLaunchKernel; where the number of the current stream is; a word for kernels that can fail; the
+# device's context and cuCtxSetCurrent where there are several devices; the last status of a launch
+# that was refused
+LAUNCH, STREAM, CODE, CONTEXT, USE_CONTEXT, FAILED = range(0, 48, 8)
+_PLACES = {
+    "launch": LAUNCH,
+    "stream": STREAM,
+    "code": CODE,
+    "context": CONTEXT,
+    "use_context": USE_CONTEXT,
+    "failed": FAILED,
+}
+
+
+class Record:
+    """The words of a device, by name."""
+
+    def __init__(self, driver: Driver, stream: int) -> None:
+        self.address = immortal_memory(64)
+        self._words = (ctypes.c_uint64 * 8).from_address(self.address)
+        self["launch"], self["stream"] = driver.address("cuLaunchKernel"), stream
+
+    def __getitem__(self, name: str) -> int:
+        return self._words[_PLACES[name] // 8]
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self._words[_PLACES[name] // 8] = value
+
+    def use_context(self, driver: Driver) -> None:
+        """Let every call make the context that is this thread's now the one of its thread."""
+        context = ctypes.c_void_p()
+        current = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+        current(driver.address("cuCtxGetCurrent"))(ctypes.byref(context))
+        self["context"] = context.value or 0
+        self["use_context"] = driver.address("cuCtxSetCurrent")
