@@ -9,7 +9,7 @@ as before the call; else the result, with all new state committed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..machine.host import free_memory
 from ..machine.pool import OUT_OF_MEMORY
 from . import abi, runtime
 from .entry_table import (
+    COPIES_FIRST,
     FORMS,
     GUARDS_AT_ONCE,
     LARGE_STATES,
@@ -35,7 +36,44 @@ from .entry_table import (
 from .replay import OUT_OF_MEMORY_STATUS, NativeReplay, PythonEntry, decode_failure, native_replay
 from .runtime import Owner
 
-__all__ = ["native_entry", "build_entry", "build_entries"]
+__all__ = ["native_entry", "entry_of", "build_entry", "build_entries", "Memory", "HOST"]
+
+
+class Memory(Protocol):
+    """Where the values of a replay lie."""
+
+    def api(self) -> int:
+        """The API block of native code that works on such values."""
+
+    def maker(self, aval: Aval) -> Callable[[], np.ndarray] | None:
+        """What makes fresh values of a record; None: NumPy itself."""
+
+    def owner(self, aval: Aval) -> type | None:
+        """The class of objects that own the memory of one value; None: values own it."""
+
+    def copies(self) -> bool:
+        """Whether Python code (`copier` of the API block) copies values."""
+
+
+class _Host:
+    """NumPy's arrays; large ones own their memory through a block."""
+
+    def api(self) -> int:
+        native = runtime.native()
+        assert native is not None
+        return native.api
+
+    def maker(self, aval: Aval) -> Callable[[], np.ndarray] | None:
+        return maker(aval) if aval.nbytes >= LARGE else None
+
+    def owner(self, aval: Aval) -> type | None:
+        return type(empty(aval).base) if aval.nbytes >= LARGE else None
+
+    def copies(self) -> bool:
+        return False
+
+
+HOST = _Host()
 
 
 def native_entry(
@@ -44,12 +82,21 @@ def native_entry(
     """The entry that serves calls of a plan; None where native code cannot read Python objects."""
     if not abi.available():
         return None
-    entry, entry_of = build_entries(native_replay(plan, replay, segment, temp))
     owners = segment.owners if segment is not None else []
 
-    def failed(got: int) -> Exception:
-        step, status = decode_failure(got)
+    def failed(step: int, status: int) -> Exception:
         return error(owners[step], OUT_OF_MEMORY if status == OUT_OF_MEMORY_STATUS else status)
+
+    return entry_of(native_replay(plan, replay, segment, temp), HOST, failed)
+
+
+def entry_of(spec: NativeReplay, memory: Memory, error: Callable[[int, int], Exception]) -> Entry:
+    """The native entry of a spec over values in that memory; `error(step, status)` is what is
+    raised where a step failed."""
+    entry, of_tuple = build_entries(spec, memory)
+
+    def failed(got: int) -> Exception:
+        return error(*decode_failure(got))
 
     def checked(*tensors: Any) -> Any:
         got = entry(*tensors)
@@ -57,7 +104,7 @@ def native_entry(
             raise failed(got)
         return got
 
-    return Entry(checked, entry, Items(entry_of), failed)
+    return Entry(checked, entry, Items(of_tuple), failed)
 
 
 class Items:
@@ -76,18 +123,18 @@ def build_entry(spec: NativeReplay) -> Callable[..., Any]:
     native = runtime.native()
     if native is None:
         return PythonEntry(spec)
-    result: Callable[..., Any] = native.function("hy_entry", _Builder(spec, native.api).owner())
+    result: Callable[..., Any] = native.function("hy_entry", _Builder(spec, HOST).owner())
     return result
 
 
 def build_entries(
-    spec: NativeReplay,
+    spec: NativeReplay, memory: Memory = HOST
 ) -> tuple[Callable[..., Any], Callable[[tuple[Any, ...]], Any]]:
     """The native entry of a spec, of tensors and of a tuple of tensors."""
     spec.validate()
     native = runtime.native()
     assert native is not None
-    owner = _Builder(spec, native.api).owner()
+    owner = _Builder(spec, memory).owner()
     return native.function("hy_entry", owner), native.function("hy_entry_of", owner)
 
 
@@ -107,8 +154,8 @@ class _ReplayOwner(Owner):
 class _Builder:
     """Lays out the block of a call and writes the table."""
 
-    def __init__(self, spec: NativeReplay, api: int) -> None:
-        self.spec, self.replay, self.api = spec, spec.replay, api
+    def __init__(self, spec: NativeReplay, memory: Memory) -> None:
+        self.spec, self.replay, self.memory = spec, spec.replay, memory
         self.sections: dict[str, list[list[int]]] = {}
         self.keep: list[Any] = [spec, [slot.aval for slot in spec.slots]]
         # record, word, shape: set at the end
@@ -147,7 +194,7 @@ class _Builder:
         return self.bufs + 8 * slot
 
     def alloc_record(self, aval: Aval, at: int, buf: int) -> list[int]:
-        make = maker(aval) if aval.nbytes >= LARGE else None
+        make = self.memory.maker(aval)
         self.keep.append((make, aval))
         record = [0] * (OUT["size"] // 8)
         words = {
@@ -203,9 +250,7 @@ class _Builder:
             s = spec.slots[slot]
             own = s.kind == "state"
             source, const = self.source(slot)
-            owner = (
-                type(empty(s.aval).base) if own and s.in_place and s.aval.nbytes >= LARGE else None
-            )
+            owner = self.memory.owner(s.aval) if own and s.in_place else None
             self.keep.append(owner)
             record = self.alloc_record(s.aval, 0, 0)
             self.sections.setdefault("state_outs", []).append(record)
@@ -245,12 +290,12 @@ class _Builder:
         return rows
 
     def fills(self) -> list[list[int]]:
-        rows = []
+        rows, base = [], self.spec.arena_base
         for i, s in enumerate(self.spec.slots):
             if s.kind == "const":
-                rows.append([self.buf(i), self.spec.consts[s.index].ctypes.data, 0])
+                rows.append([self.buf(i), abi.pointer(self.spec.consts[s.index]), 0])
             elif s.kind == "arena":
-                rows.append([self.buf(i), 0, self.arena + s.index])
+                rows.append([self.buf(i), base, s.index if base else self.arena + s.index])
         return rows
 
     def guards(self) -> list[list[int]]:
@@ -296,13 +341,18 @@ class _Builder:
         return _ReplayOwner(table, (self.keep, self.captured))
 
     def flags(self) -> int:
-        """RELEASE_GIL and LARGE_STATES, as they apply."""
-        large = any(record[OUT["maker"] // 8] for record in self.sections["state_outs"])
-        return (RELEASE_GIL if self.spec.release_gil else 0) | (LARGE_STATES if large else 0)
+        """RELEASE_GIL, LARGE_STATES and COPIES_FIRST, as they apply."""
+        applies = {
+            RELEASE_GIL: self.spec.release_gil,
+            LARGE_STATES: any(r[OUT["maker"] // 8] for r in self.sections["state_outs"]),
+            COPIES_FIRST: self.memory.copies(),
+        }
+        return sum(flag for flag, does in applies.items() if does)
 
     def _fill(self, table: np.ndarray, base: int, starts: dict[str, int]) -> None:
         spec, kind = self.spec, self.replay.tensor_types[0]
         pointers = len(self.rows) - self.passed - len(self.captured)
+        inside = 0 if spec.arena_base else spec.arena_bytes
         for name, rows in self.sections.items():
             flat = [w for row in rows for w in row]
             table[starts[name] : starts[name] + len(flat)] = flat
@@ -311,7 +361,7 @@ class _Builder:
                 if name + "_n" in TABLE:
                     table[TABLE[name + "_n"] // 8] = len(rows)
         for name, word in (
-            ("api", self.api),
+            ("api", self.memory.api()),
             ("nargs", self.passed),
             ("form", FORMS[self.replay.form]),
             ("need", max((s[4] for s in spec.steps), default=0)),
@@ -323,6 +373,6 @@ class _Builder:
             ("bufs_at", self.bufs),
             ("distinct_n", 0 if pointers else self.passed),
             ("places_n", pointers),
-            ("block_bytes", self.arena + spec.arena_bytes - BLOCK_HEADER),
+            ("block_bytes", self.arena + inside - BLOCK_HEADER),
         ):
             table[TABLE[name] // 8] = word

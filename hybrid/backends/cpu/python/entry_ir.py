@@ -11,6 +11,7 @@ from ..machine.control import BLOCK_HEADER, OOM
 from .abi import SIZE, Layout
 from .entry_table import (
     CLAMP,
+    COPIES_FIRST,
     FORM_NONE,
     FORM_TUPLE,
     LARGE_STATES,
@@ -199,7 +200,6 @@ class _Replay(Making):
             writer.call("void", "@hy_init_block", *context)
         checked = "ptr %table", "ptr %args", "ptr %block"
         flags = writer.ld("%table", TABLE["flags"], "i64")
-        large = writer.cmp("ne", writer.op(f"and i64 {flags}, {LARGE_STATES}"), 0)
 
         def stage(name: str, args: tuple[str, ...], problem: str) -> None:
             writer.go_if(
@@ -210,10 +210,12 @@ class _Replay(Making):
         stage("make_results", context, "error")
         writer.label("look")
         stage("check", checked, "miss")
-        with writer.when(large, unlikely=True):
-            made = writer.call("i32", "@hy_spare", *context)
-            writer.go_if(writer.cmp("eq", made, 1, "i32"), "look")
-            writer.go_if(writer.cmp("eq", made, 2, "i32"), "error")
+        for flag, function in ((LARGE_STATES, "@hy_spare"), (COPIES_FIRST, "@hy_copies")):
+            wanted = writer.cmp("ne", writer.op(f"and i64 {flags}, {flag}"), 0)
+            with writer.when(wanted, unlikely=True):
+                made = writer.call("i32", function, *context)
+                writer.go_if(writer.cmp("eq", made, 1, "i32"), "look")
+                writer.go_if(writer.cmp("eq", made, 2, "i32"), "error")
         stage("take", context, "miss")
         stage("point", context, "error")
         stage("prepare", context, "error")
@@ -286,6 +288,7 @@ def entry_text(layout: Layout, slots: Slots) -> str:
         "precheck",
         "check",
         "met_once",
+        "copies",
         "take",
         "point",
         "new_array",

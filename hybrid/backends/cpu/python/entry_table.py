@@ -20,6 +20,7 @@ __all__ = [
     "CLAMP",
     "RELEASE_GIL",
     "LARGE_STATES",
+    "COPIES_FIRST",
     "FORM_SINGLE",
     "FORM_TUPLE",
     "FORM_NONE",
@@ -29,6 +30,7 @@ __all__ = [
 CLAMP = 0xFFFFFFFE  # largest status in an entry's result; one more means out of memory
 RELEASE_GIL = 1  # table flags
 LARGE_STATES = 2  # some new state values are allocated by Python code
+COPIES_FIRST = 4  # Python code copies inputs that are not contiguous
 FORM_SINGLE, FORM_TUPLE, FORM_NONE = 0, 1, 2
 FORMS = {"single": FORM_SINGLE, "tuple": FORM_TUPLE, "none": FORM_NONE}
 

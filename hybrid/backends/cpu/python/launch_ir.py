@@ -40,6 +40,7 @@ PY_FUNCTIONS = (
     "PyType_GenericAlloc",
     "PyTuple_New",
     "PyObject_CallNoArgs",
+    "PyObject_CallOneArg",
 )
 _API = (
     "ctl",
@@ -50,6 +51,7 @@ _API = (
     "ndarray",
     "new_array",
     "copy_array",
+    "copier",  # what makes copies where Python code does
     "none",
     "notimpl",
     "list",

@@ -50,6 +50,7 @@ class NativeReplay:
     outputs       the slot of each output
     partial       state slots whose kernels write only a part, so that the old contents must be
                   there first
+    arena_base    address of the arena; 0: each call has one of its own
     unread        inputs whose values nothing looks at
     release_gil   for plans longer than about 20 microseconds
     keep          objects that own what steps point to
@@ -61,6 +62,7 @@ class NativeReplay:
     outputs: tuple[int, ...] = ()
     consts: tuple[np.ndarray, ...] = ()
     arena_bytes: int = 0
+    arena_base: int = 0
     partial: frozenset[int] = frozenset()
     unread: frozenset[int] = frozenset()
     release_gil: bool = False
@@ -129,7 +131,7 @@ class NativeReplay:
 
 
 def _plain(a: np.ndarray) -> bool:
-    return type(a) is np.ndarray and a.flags.c_contiguous and a.flags.aligned
+    return isinstance(a, np.ndarray) and a.flags.c_contiguous and a.flags.aligned
 
 
 def gradient_address(replay: Replay, host: int) -> int:

@@ -12,7 +12,7 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,11 +78,22 @@ class Native:
         for name, text in _TEXTS.items():
             words[name] = m.immortal_memory(len(text) + 1)
             ctypes.memmove(words[name], text, len(text))
-        for name, word in words.items():
-            ctypes.c_uint64.from_address(self.api + API[name]).value = word
+        self._fill(self.api, words)
         self._definitions = {n: abi.MethodDef(n, self.module.address(n)) for n in NAMES}
         m.keep_forever((self.module, self._definitions))  # callables may outlive this object
         self.launch = self.function("hy_launch", Owner(np.array([self.api], np.uint64), None))
+
+    def _fill(self, block: int, words: Mapping[str, int]) -> None:
+        for name, word in words.items():
+            ctypes.c_uint64.from_address(block + API[name]).value = word
+
+    def api_with(self, **words: int) -> int:
+        """The address of another API block, with these words in the place of the host's.  It is
+        immortal: for one kind of memory there is one."""
+        block = m.immortal_memory(API_BYTES)
+        ctypes.memmove(block, self.api, API_BYTES)
+        self._fill(block, words)
+        return block
 
     def inflight(self) -> Any:
         """The count of replays that have given up the GIL, as a word that can be set."""

@@ -1,7 +1,7 @@
 """IR text of the first half of a replay: checking a call and taking its values.
 
 Invariant: a check changes nothing, and every taken value is owned by the block from the moment its
-handle is marked busy (`_v` null).
+handle is marked busy (`_v` null); a value that was copied before is owned already.
 """
 
 from __future__ import annotations
@@ -133,6 +133,50 @@ class Taking(Writer):
             writer.ret(result)
         return writer
 
+    def copies(self) -> Fn:
+        """Contiguous copies of inputs, where Python code makes them: 0 none is missing, 1 one was
+        made (all checks have to be made again), 2 an exception is set.
+
+        The copied value is owned, too: while it is the handle's the copy stands for it."""
+        writer = Fn("hy_copies", "i32", "noinline", table="ptr", block="ptr")
+        library, inputs = writer.ld("%table"), Section(writer, "inputs")
+        handles = writer.at("%block", writer.ld("%table", TABLE["handles_at"], "i64"))
+        with writer.each(inputs.count()) as index:
+            record, next_ = inputs.record(index), writer.fresh()
+            writer.go_if(record.is_set("unread"), next_)
+            value = writer.ld(writer.ld(writer.nth(handles, index)), self.slots.value)
+            place = record.spot("word")
+            copied = writer.cmp("eq", writer.ld(place), value, "ptr")
+            writer.go_if(copied, next_)
+            for offset in (0, 8):
+                self._drop(writer, library, place, offset)
+            flags = writer.ld(value, self.layout.array_flags, "i32")
+            plain = writer.op(f"and i32 {flags}, {CONTIGUOUS_ALIGNED}")
+            writer.go_if(writer.cmp("eq", plain, CONTIGUOUS_ALIGNED, "i32"), next_, unlikely=False)
+            self.incref(writer, value)
+            writer.st("ptr", value, place)
+            made = writer.call(
+                "ptr",
+                self.api(writer, library, "PyObject_CallOneArg"),
+                f"ptr {self.api(writer, library, 'copier')}",
+                f"ptr {value}",
+            )
+            writer.go_if(writer.cmp("eq", made, "null", "ptr"), "error")
+            writer.st("ptr", made, place, 8)
+            writer.ret(1)
+            writer.label(next_)
+        writer.ret(0)
+        writer.label("error")
+        writer.ret(2)
+        return writer
+
+    def _drop(self, writer: Fn, library: str, place: str, offset: int) -> None:
+        """Give up a reference of the block, if there is one."""
+        owned = writer.ld(place, offset)
+        with writer.when(writer.cmp("ne", owned, "null", "ptr"), unlikely=True):
+            writer.st("ptr", "null", place, offset)
+            self.decref(writer, library, owned)
+
     # ---- taking values
     def take(self) -> Fn:
         """Take the values of this call (owned by the block), states first: a handle met twice is
@@ -154,6 +198,7 @@ class Taking(Writer):
                 )
             writer.st("ptr", "null", handle, self.slots.value)
             self.mark(writer, handle, type_word, busy, busy)
+            self._drop(writer, writer.ld("%table"), state_record.spot("input"), 0)
             writer.st("ptr", value, state_record.spot("input"))
         with writer.each(inputs.count()) as index:
             record = inputs.record(index)
@@ -161,8 +206,10 @@ class Taking(Writer):
             with writer.when(writer.cmp("eq", left, 0)):
                 value = writer.ld(writer.ld(writer.nth(handles, index)), self.slots.value)
                 writer.go_if(writer.cmp("eq", value, "null", "ptr"), "alias")
-                self.incref(writer, value)
-                writer.st("ptr", value, record.spot("word"))
+                place = record.spot("word")
+                with writer.when(writer.cmp("eq", writer.ld(place), "null", "ptr")):
+                    self.incref(writer, value)
+                    writer.st("ptr", value, place)
         writer.call("void", "@hy_hold", "ptr %table", "ptr %block")
         writer.ret("true")
         writer.label("alias")
@@ -205,11 +252,12 @@ class Taking(Writer):
             where = writer.var("ptr")
             writer.st("ptr", value, where)
             with writer.when(writer.cmp("ne", plain, CONTIGUOUS_ALIGNED, "i32"), unlikely=True):
-                copy = self.api(writer, writer.ld("%table"), "copy_array")
-                fresh = writer.call("ptr", copy, f"ptr {value}", "i32 0")
-                writer.go_if(writer.cmp("eq", fresh, "null", "ptr"), "error")
-                writer.st("ptr", fresh, writer.at(place, 8))  # owned, next to the value
-                writer.st("ptr", fresh, where)
+                with writer.when(writer.cmp("eq", writer.ld(place, 8), "null", "ptr")):
+                    copy = self.api(writer, writer.ld("%table"), "copy_array")
+                    fresh = writer.call("ptr", copy, f"ptr {value}", "i32 0")
+                    writer.go_if(writer.cmp("eq", fresh, "null", "ptr"), "error")
+                    writer.st("ptr", fresh, place, 8)  # owned, next to the value
+                writer.st("ptr", writer.ld(place, 8), where)
             data = writer.ld(writer.ld(where), self.layout.array_data)
             writer.st("ptr", data, record.spot("buf"))
             writer.label(next_)
