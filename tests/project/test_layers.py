@@ -64,10 +64,12 @@ ROOMS = {
         "kernels",
         "array",
         "launch",
+        "copies",
         "eager",
+        "graph_ir",
         "graphs",
-        "executable",
         "profile",
+        "executable",
         "backend",
     ),
     "backends.cpu": (

@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 
 from ...core.aval import Aval, Device
-from ..api import Backend
+from ...core.floating import in_plain_floats
+from ...ir.graph.graph import Graph
+from ..api import Backend, Executable
+from ..plan import Plan
 from . import array
+from .executable import compile_plan
 from .machine.devices import device_state, known_states
 from .machine.driver import driver
 from .machine.holders import size_text
@@ -32,6 +36,10 @@ class CudaBackend(Backend):
 
     def to_numpy(self, value: Any) -> np.ndarray:
         return array.to_numpy(value)
+
+    @in_plain_floats
+    def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:
+        return compile_plan(plan, graph)
 
     def synchronize(self) -> None:
         for state in known_states():

@@ -36,6 +36,9 @@ class Driver(Protocol):
     def use_device(self, device: int) -> None:
         """Make the device's context this thread's."""
 
+    def context(self, device: int) -> int:
+        """The device's context, which native code makes its thread's."""
+
     def attribute(self, device: int, number: int) -> int: ...
     def device_name(self, device: int) -> str: ...
     def memory_info(self) -> tuple[int, int]:
@@ -207,6 +210,10 @@ class CudaDriver:
             context = Handle(self._made("cuDevicePrimaryCtxRetain", device))
             self._contexts[device] = context
         self._check("cuCtxSetCurrent", context)
+
+    def context(self, device: int) -> int:
+        self.use_device(device)
+        return self._contexts[device].value or 0
 
     def attribute(self, device: int, number: int) -> int:
         return self._made("cuDeviceGetAttribute", number, device, kind=ctypes.c_int)

@@ -1,0 +1,260 @@
+"""The kernels of a plan as one CUDA graph, with the table through which native code runs it.
+
+Invariant: a graph holds kernels only, one after the other; it allocates nothing and calls nothing
+on the host.  What nodes point to is alive as long as the Graphs object.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core.errors import BackendError
+from ..cpu.machine import host
+from ..cpu.machine.jit import Module, compile_ir
+from .function import CODE_SHIFT, STATUS, GpuFunction
+from .graph_ir import (
+    COPY,
+    FUNCTIONS,
+    GRAPH_HEAD,
+    NAMES,
+    NODE,
+    PARAMS,
+    TABLE,
+    TABLE_WORDS,
+    WATCHED,
+    plan_text,
+)
+from .machine.devices import DeviceState
+from .machine.modules import Loaded
+
+__all__ = ["Started", "Copy", "Graphs", "native_plan"]
+
+GRAPHS = 3  # instantiated graphs of a plan: results and batches take turns in two or three buffers
+KERNEL_NODE = 0
+_MASK = (1 << 64) - 1
+
+
+class Started(NamedTuple):
+    """One launch: its function, loaded on the card, and the number of its check."""
+
+    function: GpuFunction
+    loaded: Loaded
+    code: int = 0
+
+
+class Copy(NamedTuple):
+    """The memory of slot `target`, where it is not that of slot `source`, starts as a copy."""
+
+    target: int
+    source: int
+    nbytes: int
+
+
+@lru_cache(1)
+def _module() -> Module:
+    made = compile_ir(plan_text(), NAMES)
+    host.keep_forever(made)
+    return made
+
+
+def native_plan(name: str = "hy_gpu_plan") -> int:
+    """Address of a native function of graph_ir.py."""
+    return _module().address(name)
+
+
+@lru_cache(1)
+def _run() -> Any:
+    address, integer = ctypes.c_void_p, ctypes.c_int64
+    kinds = address, address, integer, address, integer, address
+    return ctypes.PYFUNCTYPE(integer, *kinds)(native_plan())
+
+
+class Graphs:
+    """Launches over slots: `fixed` slots have one address, the others are watched."""
+
+    def __init__(
+        self,
+        state: DeviceState,
+        launches: Sequence[Started],
+        fixed: Mapping[int, int],
+        copies: Sequence[Copy] = (),
+    ) -> None:
+        self.state, self.launches = state, launches
+        self._graph, self._instances = 0, list[int]()
+        self._offsets = list(_starts(len(s.function.words) for s in launches))
+        self._words = np.zeros(max(sum(len(s.function.words) for s in launches), 1), np.uint64)
+        self._lists = np.zeros(max(len(launches), 1), np.uint64)
+        self._params = np.zeros(max(len(launches), 1) * (PARAMS.size // 8), np.uint64)
+        self.watched = self._place(fixed)
+        self._describe()
+        self.table = self._table(copies)
+        self._steps = np.array([self.table.ctypes.data], np.uint64)
+
+    def _place(self, fixed: Mapping[int, int]) -> dict[int, list[tuple[int, int]]]:
+        """Write the words that stay; the places of addresses that may change, by slot: (position
+        in all words, number of the launch)."""
+        watched: dict[int, list[tuple[int, int]]] = {}
+        for number, (start, (function, _, code)) in enumerate(zip(self._offsets, self.launches)):
+            words = [word & _MASK for word in function.words]
+            if function.check >= 0:
+                words[function.check] = code << CODE_SHIFT
+            for position in function.slots:
+                slot = function.words[position]
+                known = self.state.status.address if slot == STATUS else fixed.get(slot)
+                words[position] = known or 0
+                if known is None:
+                    watched.setdefault(slot, []).append((start + position, number))
+            self._words[start : start + len(words)] = words
+        return watched
+
+    def _describe(self) -> None:
+        """The parameters of every launch, as the driver takes them."""
+        place, lists = self._words.ctypes.data, self._lists.ctypes.data
+        for number, (start, launch) in enumerate(zip(self._offsets, self.launches)):
+            function = launch.function
+            self._lists[number] = place + 8 * start
+            sizes = function.blocks, 1, 1, function.threads, 1, 1, function.shared
+            packed = PARAMS.pack(launch.loaded.handle, *sizes, lists + 8 * number)
+            at = number * (PARAMS.size // 8)
+            self._params[at : at + PARAMS.size // 8] = np.frombuffer(packed, np.uint64)
+
+    def _table(self, copies: Sequence[Copy]) -> np.ndarray:
+        """The words of graph_ir.TABLE, then the records that they point to."""
+        slots = sorted(self.watched)
+        fixups = [pair for slot in slots for pair in self.watched[slot]]
+        sizes = {
+            "nodes": len(self.launches) * NODE["size"],
+            "watched": len(slots) * WATCHED["size"],
+            "fixups": 16 * len(fixups),
+            "copies": len(copies) * COPY["size"],
+            "graphs": GRAPHS * (GRAPH_HEAD + 8 * len(slots)),
+        }
+        starts = dict(zip(sizes, _starts((size // 8 for size in sizes.values()), TABLE_WORDS)))
+        table = np.zeros(TABLE_WORDS + sum(sizes.values()) // 8, np.uint64)
+        base = table.ctypes.data
+        self._starts = starts
+        for number in range(len(self.launches)):
+            at = starts["nodes"] + number * NODE["size"] // 8
+            table[at + NODE["params"] // 8] = self._params.ctypes.data + number * PARAMS.size
+        done = 0
+        for number, slot in enumerate(slots):
+            count = len(self.watched[slot])
+            at, place = starts["watched"] + 3 * number, base + 8 * starts["fixups"] + 16 * done
+            table[at : at + 3] = 8 * slot, count, place
+            done += count
+        for number, (position, launch) in enumerate(fixups):
+            at = starts["fixups"] + 2 * number
+            table[at : at + 2] = self._words.ctypes.data + 8 * position, launch
+        for number, copy in enumerate(copies):
+            at = starts["copies"] + 3 * number
+            table[at : at + 3] = 8 * copy.target, 8 * copy.source, copy.nbytes
+        self._head(table, starts, len(slots), len(copies))
+        return table
+
+    def _head(
+        self, table: np.ndarray, starts: Mapping[str, int], watched: int, copies: int
+    ) -> None:
+        state = self.state
+        state.enter()
+        words = {
+            "nodes_n": len(self.launches),
+            "watched_n": watched,
+            "copies_n": copies,
+            "graph_bytes": GRAPH_HEAD + 8 * watched,
+            "limit": max(len(self.launches) // 4, 4),
+            "stream": ctypes.addressof(state.stream_word),
+            "context": state.driver.context(state.index),
+            **{name: state.driver.address(name) for name in FUNCTIONS},
+            **{
+                name: table.ctypes.data + 8 * starts[name]
+                for name in ("nodes", "watched", "copies", "graphs")
+            },
+        }
+        for name, word in words.items():
+            table[TABLE[name] // 8] = word
+
+    # ---- graphs
+    @property
+    def instances(self) -> int:
+        """How many graphs are instantiated."""
+        return len(self._instances)
+
+    def instantiate(self) -> None:
+        """Make the graph and its instances; from now on runs are graph launches."""
+        if self._graph or not self.launches:
+            return
+        driver, before, nodes = self.state.driver, list[int](), list[int]()
+        self.state.enter()
+        graph = driver.new_graph()
+        try:
+            for start, (function, loaded, _) in zip(self._offsets, self.launches):
+                count = len(function.words)
+                words = (ctypes.c_uint64 * count).from_address(self._words.ctypes.data + 8 * start)
+                sizes = function.blocks, function.threads, function.shared
+                before = [driver.add_kernel(graph, before, loaded.handle, *sizes, words)]
+                nodes += before
+            if any(kind != KERNEL_NODE for kind in driver.node_types(graph)):
+                raise BackendError("a graph of kernels holds another kind of node")
+            self._instances = [driver.instantiate(graph) for _ in range(GRAPHS)]
+        finally:
+            self._graph = graph
+        for number, node in enumerate(nodes):
+            self.table[self._starts["nodes"] + number * NODE["size"] // 8] = node
+        size = int(self.table[TABLE["graph_bytes"] // 8]) // 8
+        for number, instance in enumerate(self._instances):
+            self.table[self._starts["graphs"] + number * size] = instance
+        self.table[TABLE["graphs_n"] // 8] = len(self._instances)
+
+    # ---- running
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The step descriptor through which an entry runs this plan."""
+        return (self.table.ctypes.data, 0, 0, 0, 0, 0)
+
+    def run(self, buffers: Any) -> int:
+        """Run with the addresses of all slots in a ctypes array; the driver's status."""
+        failed = ctypes.c_int64()
+        status: int = _run()(
+            None,
+            self._steps.ctypes.data,
+            1,
+            ctypes.addressof(buffers),
+            0,
+            ctypes.addressof(failed),
+        )
+        return status
+
+    def launch(self, number: int, buffers: Any) -> None:
+        """Start one kernel by itself, for timing."""
+        start, (function, loaded, _) = self._offsets[number], self.launches[number]
+        for slot, places in self.watched.items():
+            for position, launch in places:
+                if launch == number:
+                    self._words[position] = buffers[slot]
+        words = (ctypes.c_uint64 * len(function.words)).from_address(
+            self._words.ctypes.data + 8 * start
+        )
+        sizes = function.blocks, function.threads, function.shared
+        self.state.driver.launch(loaded.handle, *sizes, self.state.stream, words)
+
+    def __del__(self, _leaving: Any = sys.is_finalizing) -> None:
+        if not getattr(self, "_graph", 0) or _leaving():
+            return
+        driver = self.state.driver
+        self.state.enter()
+        for instance in self._instances:
+            driver.drop_executable(instance)
+        driver.drop_graph(self._graph)
+
+
+def _starts(sizes: Iterable[int], first: int = 0) -> Iterable[int]:
+    """Where each piece starts when they lie side by side."""
+    for size in sizes:
+        yield first
+        first += size
