@@ -1,19 +1,19 @@
-"""The workloads in hybrid: `build(name, traced)` gives a function to time.
+"""The workloads in hybrid: `build(name, traced, device)` gives a function to time.
 
-Invariant: the eager and the traced variant run the same Python function.
+Invariant: the eager and the traced variant run the same Python function, on every device the same.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import hybrid as hb
 from hybrid import nn, optim
 from hybrid.nn import functional as F
 
-from .sizes import CNN, GPT, LSTM, MLP, NoSuchWorkload, generator, randn
+from .sizes import CNN, GPT, LSTM, MLP, TRAINING, NoSuchWorkload, generator, randn
 
 
 class LSTMModel(nn.Module):
@@ -26,7 +26,7 @@ class LSTMModel(nn.Module):
         self.out = nn.Linear(hidden, vocabulary)
 
     def forward(self, tokens: Any) -> Any:
-        hidden = hb.zeros(tokens.shape[0], LSTM["hidden"])
+        hidden = hb.zeros(tokens.shape[0], LSTM["hidden"], device=tokens.device)
         cell = hidden
         states = []
         projected = self.from_input(self.embed(tokens))
@@ -76,9 +76,22 @@ class GPTModel(nn.Module):
         return self.head(self.norm(hidden))
 
 
+class Training(NamedTuple):
+    """A step, what gives its arguments, and what it changes."""
+
+    step: Callable[..., Any]
+    batch: Callable[[], tuple[Any, ...]]
+    model: Any
+    optimizer: Any
+
+
 def trainer(
-    model: Any, loss_function: Callable[..., Any], traced: bool, sgd: bool = False
-) -> Callable[..., Any]:
+    model: Any,
+    loss_function: Callable[..., Any],
+    traced: bool,
+    batch: Callable[[], tuple[Any, ...]],
+    sgd: bool = False,
+) -> Training:
     """A training step over a model: forward, backward, optimizer."""
     optimizer = (
         optim.SGD(model.parameters(), lr=0.01) if sgd else optim.Adam(model.parameters(), lr=1e-3)
@@ -91,7 +104,7 @@ def trainer(
         optimizer.zero_grad()
         return loss
 
-    return hb.function(step) if traced else step
+    return Training(hb.function(step) if traced else step, batch, model, optimizer)
 
 
 def _cross_entropy(classes: int) -> Callable[..., Any]:
@@ -100,8 +113,12 @@ def _cross_entropy(classes: int) -> Callable[..., Any]:
     )
 
 
-def _integers(high: int, *shape: int) -> Any:
-    return hb.tensor(generator.integers(0, high, shape))
+def _tensor(array: Any, device: str) -> Any:
+    return hb.tensor(array, device=device)
+
+
+def _integers(device: str, high: int, *shape: int) -> Any:
+    return _tensor(generator.integers(0, high, shape), device)
 
 
 def _squared_error(model: Any, inputs: Any, targets: Any) -> Any:
@@ -125,29 +142,30 @@ def _cnn() -> Any:
     )
 
 
-def _training(name: str, traced: bool) -> tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]:
+def training(name: str, traced: bool, device: str = "cpu") -> Training:
+    """The training step of a workload, its model and batches on a device."""
     if name == "toy":
-        step = trainer(nn.Linear(1, 1), _squared_error, traced, sgd=True)
 
         def fresh_batch() -> tuple[Any, ...]:
-            inputs = hb.tensor(generator.random((1, 1), dtype="float32"))
+            inputs = _tensor(generator.random((1, 1), dtype="float32"), device)
             return inputs, inputs * 3
 
-        return step, fresh_batch
+        model: Any = nn.Linear(1, 1).to(device)
+        return trainer(model, _squared_error, traced, fresh_batch, sgd=True)
     if name.startswith("mlp_"):
         batch, inputs, hidden, outputs = MLP[name[4:]]
-        model: Any = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-        samples = hb.tensor(randn(batch, inputs)), _integers(outputs, batch)
-        return trainer(model, _plain_cross_entropy, traced), lambda: samples
+        model = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        samples = _tensor(randn(batch, inputs), device), _integers(device, outputs, batch)
+        return trainer(model.to(device), _plain_cross_entropy, traced, lambda: samples)
     if name == "cnn":
-        model, batch = _cnn(), CNN["batch"]
-        samples = hb.tensor(randn(batch, 1, 28, 28)), _integers(10, batch)
-        return trainer(model, _plain_cross_entropy, traced), lambda: samples
+        batch = CNN["batch"]
+        samples = _tensor(randn(batch, 1, 28, 28), device), _integers(device, 10, batch)
+        return trainer(_cnn().to(device), _plain_cross_entropy, traced, lambda: samples)
     sizes = LSTM if name == "lstm" else GPT
     vocabulary, shape = sizes["vocabulary"], (sizes["batch"], sizes["length"])
-    samples = _integers(vocabulary, *shape), _integers(vocabulary, *shape)
+    samples = _integers(device, vocabulary, *shape), _integers(device, vocabulary, *shape)
     model = LSTMModel() if name == "lstm" else GPTModel()
-    return trainer(model, _cross_entropy(vocabulary), traced), lambda: samples
+    return trainer(model.to(device), _cross_entropy(vocabulary), traced, lambda: samples)
 
 
 def _gelu(x: Any) -> Any:
@@ -160,31 +178,33 @@ def _layer_norm(inputs: Any, weight: Any, bias: Any) -> Any:
     return (inputs - mean) * hb.rsqrt(variance + 1e-5) * weight + bias
 
 
-def _kernel(name: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def _kernel(name: str, device: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     if name == "gelu":
-        return _gelu, (hb.tensor(randn(1 << 22)),)
+        return _gelu, (_tensor(randn(1 << 22), device),)
     if name == "softmax":
-        inputs = hb.tensor(randn(4096, 1024))
+        inputs = _tensor(randn(4096, 1024), device)
         return (lambda logits: F.softmax(logits * 2.0 + 1.0, -1)), (inputs,)
     if name == "layernorm":
-        return _layer_norm, (hb.tensor(randn(4096, 1024)), hb.ones(1024), hb.zeros(1024))
+        scale, shift = hb.ones(1024, device=device), hb.zeros(1024, device=device)
+        return _layer_norm, (_tensor(randn(4096, 1024), device), scale, shift)
     if name.startswith("gemm_"):
         extent = int(name[5:])
-        inputs = hb.tensor(randn(extent, extent) / math.sqrt(extent))
+        inputs = _tensor(randn(extent, extent) / math.sqrt(extent), device)
         return (lambda matrix: matrix @ matrix), (inputs,)
     if name not in ("add_eager", "add_eager_grad"):
         raise NoSuchWorkload(name)
     with_gradient = name == "add_eager_grad"
-    return (lambda vector: vector + vector), (hb.ones(8, requires_grad=with_gradient),)
+    vector = hb.ones(8, requires_grad=with_gradient, device=device)
+    return (lambda vector: vector + vector), (vector,)
 
 
-def build(name: str, traced: bool) -> Callable[[], Any]:
+def build(name: str, traced: bool, device: str = "cpu") -> Callable[[], Any]:
     """A function without arguments that runs one step (training) or one call (kernels)."""
     hb.manual_seed(0)
-    if name in ("toy", "cnn", "lstm", "gpt") or name.startswith("mlp_"):
-        step, batch = _training(name, traced)
-        return lambda: step(*batch()).item()
-    function, operands = _kernel(name)
+    if name in TRAINING:
+        made = training(name, traced, device)
+        return lambda: made.step(*made.batch()).item()
+    function, operands = _kernel(name, device)
     if traced:
         function = hb.function(function)
     return lambda: function(*operands)

@@ -146,7 +146,7 @@ def plans() -> dict[str, list[str]]:
 
     for name in WORKLOADS:
         hb.manual_seed(0)
-        step, batch = workloads._training(name, True)
+        step, batch, *_ = workloads.training(name, True)
         for _ in range(3):
             step(*batch())
         note(name, str(hb.inspect(step, *batch())))
