@@ -215,8 +215,9 @@ class SimulatedDriver:
         if what != "to_host":
             self._device(name, target, nbytes)
         if stream in self.capturing:
-            if what == "to_device" and source not in self.pinned:
-                raise self._refuse(name, "a captured copy from memory that is not pinned")
+            host = {"to_device": source, "to_host": target}.get(what)
+            if host is not None and self._where(host, nbytes) is None:
+                raise self._refuse(name, "a captured copy of memory that is not pinned")
             self._capture(stream, _Copy(target, source, nbytes))
             return
         self._do(_Copy(target, source, nbytes), stream, what)

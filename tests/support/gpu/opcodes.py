@@ -479,7 +479,7 @@ def _mov(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
     if a[1].startswith("{"):
         names = elements(a[1])
         size = int(kind[1]) // len(names)
-        made = "np.zeros(1, {0})".format(kind)
+        made = f"np.zeros(1, {kind})"
         for at, name in enumerate(names):
             part = f"{w.value(name, f'u{size}')}.astype({kind})"
             moved = f"({part} << {w.constant(8 * size * at, kind)})" if at else part

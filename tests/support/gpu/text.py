@@ -176,15 +176,6 @@ class _Body:
         return text
 
     def statement(self, text: str) -> None:
-        label = re.match(r"([$\w]+):\s*(.*)$", text, re.S)
-        if label and not text.startswith("."):
-            if label[2].startswith(".branchtargets"):
-                self.tables[label[1]] = tuple(_split(label[2][len(".branchtargets") :]))
-                return
-            self.labels[label[1]] = len(self.instructions)
-            text = label[2]
-        if not text:
-            return
         register = _REGISTER.match(text)
         if register:
             self.declare(register[1], register[2])
@@ -206,19 +197,33 @@ class _Body:
         elif not text.startswith((".pragma", ".loc", ".file")):
             raise ValueError(f"directive not understood: {text!r}")
 
+    def label(self, text: str) -> str:
+        """Note a label that the text starts with; what is left."""
+        found = re.match(r"([$\w]+):(?!:)\s*(.*)$", text, re.S)
+        if not found:
+            return text
+        if found[2].startswith(".branchtargets"):
+            self.tables[found[1]] = tuple(_split(found[2][len(".branchtargets") :]))
+            return ""
+        self.labels[found[1]] = len(self.instructions)
+        return found[2]
+
     def read(self, text: str) -> None:
         """Statements end at semicolons; a brace outside of operands opens or closes a scope."""
         for piece in text.split(";"):
-            rest = piece.strip()
-            while True:
-                if rest.startswith("{"):
+            rest, before = piece.strip(), ""
+            while rest and rest != before:
+                before = rest
+                if rest[0] == "{":
                     self.scopes.append({})
-                elif rest.startswith("}"):
+                    rest = rest[1:].strip()
+                elif rest[0] == "}":
                     self.scopes.pop()
+                    rest = rest[1:].strip()
                 else:
-                    break
-                rest = rest[1:].strip()
-            self.statement(rest)
+                    rest = self.label(rest)
+            if rest:
+                self.statement(rest)
 
 
 def _entry(found: re.Match[str], text: str, module: dict[str, Variable]) -> Entry:
