@@ -18,6 +18,7 @@ from hybrid.core.errors import DeviceError
 from .lower import lower
 from .machine import launch as run_kernel
 from .memory import Arena, MemoryFault
+from .natives import CONTEXT, Natives
 from .text import Module, parse
 
 __all__ = ["SimulatedDriver"]
@@ -86,6 +87,9 @@ class SimulatedDriver:
     """`order`: the schedule of threads (0: in lock step; others: warps backwards or shuffled).
     `log` lists what ran: (what, stream, details).  `launches` counts kernels that ran."""
 
+    takes_ptx = True  # images are PTX text
+    guards = True  # every block of memory is an allocation of its own, between guard zones
+
     def __init__(self, memory: int = 1 << 30, devices: int = 1, order: int = 0) -> None:
         self.arenas = [Arena(memory) for _ in range(devices)]
         self.memory, self.order, self.current = memory, order, 0
@@ -101,6 +105,8 @@ class SimulatedDriver:
         self.executables: dict[int, dict[int, tuple[_Work, tuple[int, ...]]]] = {}
         self.capturing: dict[int, int] = {}  # stream -> graph
         self._last: dict[int, int] = {}  # stream -> last captured node
+        self.failed: Exception | None = None  # of native code's calls, until the host waits
+        self._natives = Natives(self)
 
     # ---- helpers
     @property
@@ -140,9 +146,24 @@ class SimulatedDriver:
             raise MemoryFault(f"{name}: {address:#x} is not an address of a device")
         return found
 
+    def _surface(self) -> None:
+        """An error of work that native code started shows where the host waits."""
+        failed, self.failed = self.failed, None
+        if failed is not None:
+            raise failed
+
+    def address(self, name: str) -> int:
+        return self._natives.address(name)
+
     # ---- devices
+    def version(self) -> int:
+        return 13000
+
     def device_count(self) -> int:
         return len(self.arenas)
+
+    def context(self, device: int) -> int:
+        return CONTEXT + device
 
     def use_device(self, device: int) -> None:
         if not 0 <= device < len(self.arenas):
@@ -209,6 +230,8 @@ class SimulatedDriver:
     ) -> None:
         if not nbytes:
             return
+        if what == "to_host":
+            self._surface()
         self._stream(name, stream)
         if what != "to_device":
             self._device(name, source, nbytes)
@@ -279,10 +302,12 @@ class SimulatedDriver:
     def wait_stream(self, stream: int) -> None:
         self._outside("cuStreamSynchronize")
         self._stream("cuStreamSynchronize", stream)
+        self._surface()
         self.log.append(("wait_stream", stream))
 
     def wait_device(self) -> None:
         self._outside("cuCtxSynchronize")
+        self._surface()
         self.log.append(("wait_device",))
 
     def stream_done(self, stream: int) -> bool:
@@ -313,6 +338,12 @@ class SimulatedDriver:
     def event_done(self, event: int) -> bool:
         self._outside("cuEventQuery")
         return event in self.events
+
+    def finish_event(self, event: int) -> None:
+        self._outside("cuEventSynchronize")
+        self._surface()
+        self.log.append(("finish_event", event))
+        assert event in self.events
 
     def elapsed(self, start: int, stop: int) -> float:
         """A microsecond for every entry of the log between them."""
@@ -357,6 +388,12 @@ class SimulatedDriver:
         self.functions[handle] = _Function(module, symbol, max(shared, 48 << 10))
         return handle
 
+    def parameters(self, function: int) -> list[tuple[int, int]]:
+        """(offset, bytes) of every parameter of a function."""
+        found = self.functions[function]
+        entry = self.modules[found.module][0].entries[found.symbol]
+        return [(p.offset, p.nbytes) for p in entry.parameters.values()]
+
     def _launch_of(
         self, name: str, function: int, blocks: int, threads: int, shared: int, words: Any
     ) -> _Launch:
@@ -370,7 +407,7 @@ class SimulatedDriver:
             )
         if shared > found.shared or shared + entry.space_bytes("shared") > ATTRIBUTES[97]:
             raise self._refuse(name, f"CUDA_ERROR_INVALID_VALUE: {shared} bytes of shared memory")
-        wanted = max((p.offset + p.nbytes for p in entry.parameters.values()), default=0)
+        wanted = entry.parameter_bytes
         content = bytes(words)
         if len(content) < wanted:
             raise self._refuse(name, f"{len(content)} bytes of words, the kernel reads {wanted}")

@@ -7,35 +7,23 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
-from emit_harness import run_kernel, same_bits
+from emit_harness import run_kernel
 
-from hybrid.backends.cuda.function import STATUS, GpuFunction
+from hybrid.backends.cuda.function import Card, GpuFunction
+from hybrid.backends.cuda.kernels import generate as generate_any
+from hybrid.backends.cuda.machine.assemble import ptx_of
+from hybrid.core import dtypes as dt
 
 from .driver import SimulatedDriver
 
 __all__ = ["check", "run", "run_all", "to_ptx"]
 
-TRIPLE = "nvptx64-nvidia-cuda"
-
-
-@lru_cache(1)
-def _target() -> Any:
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    return llvm.Target.from_triple(TRIPLE)
-
 
 @lru_cache(4096)
 def to_ptx(text: str, arch: str = "sm_90") -> str:
     """PTX of LLVM IR, as the backend makes it."""
-    machine = _target().create_target_machine(cpu=arch, opt=3)
-    context = llvm.create_context()
-    head = "" if "target triple" in text else f'target triple = "{TRIPLE}"\n'
-    module = llvm.parse_assembly(head + text, context)
-    module.verify()
-    return str(machine.emit_assembly(module))
+    return ptx_of(text, arch)
 
 
 def run(
@@ -63,12 +51,13 @@ def run_all(
     addresses = [_placed(card, buffer) for buffer in buffers]
     temp = max((f.temp for f in functions), default=0)
     addresses.append(card.allocate(max(temp, 1)))
-    status = np.zeros(1, np.int64)
+    mirror = card.allocate_host(8)
+    card.fill(mirror, 0, 8)
+    status = np.array([0, mirror], np.uint64)
     addresses.append(_placed(card, status))
     for function in functions:
         last = max((function.words[p] for p in function.slots), default=0)
         assert last <= len(buffers), f"{function.symbol} uses slot {last} of {len(buffers)} buffers"
-        assert STATUS == -1
         words = function.placed(addresses) or (0,)
         module = card.load(to_ptx(function.text, arch).encode())
         handle = card.function(module, function.symbol, function.shared)
@@ -76,10 +65,12 @@ def run_all(
         card.launch(handle, function.blocks, function.threads, function.shared, 0, content)
     for buffer, address in zip([*buffers, None, status], addresses):
         if buffer is not None and buffer.size and buffer.flags.writeable:
-            content_back = card.arena.host(address, buffer.nbytes, "a result")
-            buffer.reshape(-1).view(np.uint8)[:] = content_back
+            card.to_host(buffer.ctypes.data, address, buffer.nbytes)
+    told = int.from_bytes(card.arena.host(mirror, 8, "the status").tobytes(), "little")
+    assert told in (0, int(status[0])), "the host's copy of the status is another one"
     for address in addresses:
         card.free(address)
+    card.free_host(mirror)
     return int(status[0])
 
 
@@ -90,32 +81,25 @@ def _room(functions: Sequence[GpuFunction], buffers: Sequence[np.ndarray]) -> in
 
 def _placed(card: SimulatedDriver, buffer: np.ndarray) -> int:
     address = card.allocate(max(buffer.nbytes, 1))
-    if buffer.nbytes:
-        given = np.ascontiguousarray(buffer)
-        card.arena.host(address, buffer.nbytes, "an operand")[:] = given.reshape(-1).view(np.uint8)
+    assert buffer.flags.c_contiguous, "buffers are contiguous"
+    card.to_device(address, buffer.ctypes.data, buffer.nbytes)
     return address
 
 
 def check(
     kernel: Any,
     buffers: Sequence[np.ndarray],
-    generate: Callable[..., list[GpuFunction]] | None = None,
+    generate: Callable[..., list[GpuFunction]] = generate_any,
     orders: Sequence[int] = (0, 1),
     on_cpu: Callable[[Any, list[np.ndarray]], int] = run_kernel,
     guarded: bool = False,
-    card: Any = None,
+    card: Card = Card(),
 ) -> None:
     """The kernel's functions leave the same bits in all buffers, and the same status, as the CPU.
 
     `generate(kernel, card, temp_slot, guarded)` is that of a room of the backend (default: of
     `cuda/kernels.py`); `on_cpu(kernel, buffers)` runs the CPU's code and gives its result."""
-    from hybrid.backends.cuda.function import Card
-
-    if generate is None:
-        from hybrid.backends.cuda.kernels import generate as made
-
-        generate = made
-    functions = generate(kernel, card or Card(), len(buffers), guarded)
+    functions = generate(kernel, card, len(buffers), guarded)
     wanted = [b.copy() for b in buffers]
     result = on_cpu(kernel, wanted)
     for order in orders:
@@ -126,18 +110,24 @@ def check(
         if result:
             continue
         for number, (have, want) in enumerate(zip(got, wanted)):
-            assert same_bits(have, want), different(number, have, want, order)
+            off = differing(have, want)
+            assert not off.any(), different(number, have, want, off, order)
 
 
-def different(number: int, have: np.ndarray, want: np.ndarray, order: int) -> str:
-    """Words about the first difference."""
+def differing(have: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """Where bits differ, except that any NaN equals any other."""
     unsigned = f"u{want.itemsize}"
     have, want = have.reshape(-1), want.reshape(-1)
     off = have.view(unsigned) != want.view(unsigned)
-    if want.dtype.kind == "f":
-        off &= ~(np.isnan(have) & np.isnan(want))
+    if dt.is_float(want.dtype):
+        off &= ~(np.isnan(have.astype(np.float64)) & np.isnan(want.astype(np.float64)))
+    return np.asarray(off)
+
+
+def different(number: int, have: np.ndarray, want: np.ndarray, off: np.ndarray, order: int) -> str:
+    """Words about the first difference."""
     at = int(np.flatnonzero(off)[0])
     return (
         f"order {order}, buffer {number}: {int(off.sum())} of {off.size} differ, first at {at}: "
-        f"{have[at]!r} for {want[at]!r}"
+        f"{have.reshape(-1)[at]!r} for {want.reshape(-1)[at]!r}"
     )

@@ -216,10 +216,10 @@ def _lower(key: _Key) -> Code:
             mask.end.append(f"return {mask.value(code[start].operands[-1], 'u4')}")
             syncs[start] = mask
     flow = _Flow(writers, after)
-    texts = [_function(f"f{at}", w, flow.alive_out(after[at])) for at, w in writers.items()]
-    texts += [_function(f"s{at}", w, set()) for at, w in syncs.items()]
+    texts = [_function(f"piece{at}", w, flow.alive_out(after[at])) for at, w in writers.items()]
+    texts += [_function(f"sync{at}", w, set()) for at, w in syncs.items()]
     exec(compile("\n".join(texts), f"<{key.name}>", "exec"), namespace)
-    pieces = {at: Piece(namespace[f"f{at}"], namespace.get(f"s{at}")) for at in writers}
+    pieces = {at: Piece(namespace[f"piece{at}"], namespace.get(f"sync{at}")) for at in writers}
     start_values = tuple(np.zeros(1, np.dtype(kind)) for kind in kinds.values())
     lines = tuple(f"{i.opcode} {', '.join(i.operands)}" for i in code)
     return Code(entry, pieces, start_values, lines)

@@ -45,6 +45,10 @@ class Entry(NamedTuple):
     tables: dict[str, tuple[str, ...]]
     most_threads: int
 
+    @property
+    def parameter_bytes(self) -> int:
+        return max((p.offset + p.nbytes for p in self.parameters.values()), default=0)
+
     def space_bytes(self, space: str) -> int:
         """Bytes that the fixed variables of a space take."""
         places = [v for v in self.variables.values() if v.space == space and not v.dynamic]
