@@ -1,7 +1,7 @@
 """Values of a CUDA device: NumPy arrays whose data pointer is an address of the device.
 
 Invariant: nothing on the host ever reads or writes what such an array points to; its base is the
-Block that owns the memory, and shape, strides and dtype are NumPy's own, so that native code makes
+block that owns the memory, and shape, strides and dtype are NumPy's own, so that native code makes
 and reads these arrays as it does the host's.
 """
 
@@ -14,8 +14,10 @@ import numpy as np
 
 from ...core.aval import Aval, Device
 from ...core.errors import DeviceError
+from .launch.caller import Result, make_caller
+from .machine.blocks import block_address, block_device, new_array
 from .machine.devices import DeviceState, device_state, pinned_pool
-from .machine.memory import block_address, block_device
+from .machine.record import Record
 
 __all__ = [
     "DeviceArray",
@@ -31,6 +33,8 @@ __all__ = [
     "view",
 ]
 
+_NO_RECORD = Record()  # of a call that starts no kernel
+_BYTE = np.dtype(np.uint8)
 _SMALL = 1 << 16  # bytes up to which pinned memory of the pool takes part in a copy to the host
 
 
@@ -92,9 +96,7 @@ def on_block(
     strides: Sequence[int] | None = None,
 ) -> DeviceArray:
     """An array over a block, whose strides are in bytes."""
-    made: DeviceArray = np.ndarray.__new__(
-        DeviceArray, tuple(shape), dtype, block, offset, None if strides is None else tuple(strides)
-    )
+    made: DeviceArray = new_array(DeviceArray, shape, dtype, block, offset, strides)
     return made
 
 
@@ -109,14 +111,9 @@ def view(
 
 def maker(aval: Aval) -> Callable[[], DeviceArray]:
     """A function that gives a fresh contiguous array of that record, undefined inside."""
-    shape, dtype, new = aval.shape, aval.dtype, np.ndarray.__new__
-    take = device_state(aval.device.index).pool.maker(aval.nbytes)
-
-    def fresh() -> DeviceArray:
-        made: DeviceArray = new(DeviceArray, shape, dtype, take())
-        return made
-
-    return fresh
+    pool = device_state(aval.device.index).pool
+    result = Result(aval, pool.source_of(aval.nbytes))
+    return make_caller([], 0, [result], _NO_RECORD, DeviceArray, refused=_refuse)
 
 
 def empty(aval: Aval) -> DeviceArray:
@@ -165,7 +162,8 @@ def _through_pinned(state: DeviceState, source: int, nbytes: int) -> np.ndarray:
     block = pinned_pool().take(nbytes)
     state.driver.to_host(block_address(block), source, nbytes, state.stream)
     state.wait()
-    return np.frombuffer(block, np.uint8, nbytes).copy()
+    host: np.ndarray = new_array(np.ndarray, (nbytes,), _BYTE, block)
+    return host.copy()
 
 
 def span(value: np.ndarray) -> tuple[int, int]:

@@ -29,6 +29,7 @@ from .copies import contiguous
 from .function import GpuFunction
 from .graphs import Copy, Graphs, Started, native_plan
 from .kernels import generate
+from .machine.blocks import block_address
 from .machine.devices import DeviceState, device_state
 from .profile import timed
 
@@ -44,7 +45,7 @@ class Arena:
 
     def __init__(self, state: DeviceState, nbytes: int) -> None:
         self.block, self.nbytes = state.pool.take(max(nbytes, 1)), nbytes
-        self.address: int = ctypes.addressof(self.block)
+        self.address = block_address(self.block)
 
 
 _ARENAS: weakref.WeakKeyDictionary[DeviceState, weakref.ref[Arena]] = weakref.WeakKeyDictionary()

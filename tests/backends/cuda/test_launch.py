@@ -14,8 +14,14 @@ import pytest
 from hybrid.backends.cpu.machine.asm import Fn
 from hybrid.backends.cpu.machine.jit import compile_ir
 from hybrid.backends.cuda.launch.caller import Result, Start, make_caller
-from hybrid.backends.cuda.launch.record import Record
-from hybrid.backends.cuda.machine.blocks import BlockSource, block_address, is_block, source_of
+from hybrid.backends.cuda.machine.blocks import (
+    BlockSource,
+    block_address,
+    block_bytes,
+    block_source,
+    is_block,
+)
+from hybrid.backends.cuda.machine.record import Record
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 
@@ -111,7 +117,8 @@ def test_a_block_comes_back_when_its_object_dies():
     memory = Memory()
     block = memory.source.new()
     first = block_address(block)
-    assert is_block(block) and source_of(block) is memory.source and not memory.free
+    assert is_block(block) and block_source(block) == memory.source.address
+    assert block_bytes(block) == 512 and not memory.free
     del block
     assert memory.free == [first]
     assert block_address(memory.source.new()) == first  # and goes back again

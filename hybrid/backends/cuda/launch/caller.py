@@ -18,7 +18,7 @@ from ...cpu.python import abi, method
 from ...cpu.python.method import Method, call_fallback, table_of, words_array
 from ..machine import blocks
 from ..machine.blocks import BlockSource, functions_of
-from .record import CODE, CONTEXT, FAILED, LAUNCH, STREAM, USE_CONTEXT, Record
+from ..machine.record import CODE, CONTEXT, FAILED, LAUNCH, STREAM, USE_CONTEXT, Record
 
 __all__ = ["Start", "Result", "make_caller"]
 

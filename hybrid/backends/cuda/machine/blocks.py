@@ -7,9 +7,11 @@ capsule, whose death puts it back; lists are touched only by whoever has the GIL
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from ....core.errors import BackendError
 from ...cpu.machine.asm import UNLIKELY, Fn
@@ -21,8 +23,11 @@ __all__ = [
     "BlockSource",
     "block_address",
     "functions_of",
+    "block_bytes",
+    "block_device",
+    "block_source",
     "is_block",
-    "source_of",
+    "new_array",
     "write_block",
     "write_take",
     "write_give",
@@ -31,8 +36,8 @@ __all__ = [
 
 # words of a source: the list of addresses of unused blocks; the function that finds another
 # address; a list that holds something while each block is noted, and the function that notes that
-# one came back; the table of functions
-FREE, FRESH, WATCHED, NOTE, FUNCTIONS = range(0, 40, 8)
+# one came back; the table of functions; bytes of a block, and the number of its device
+FREE, FRESH, WATCHED, NOTE, FUNCTIONS, NBYTES, DEVICE = range(0, 56, 8)
 # a capsule's fields, behind the head of every object
 POINTER, NAME, CONTEXT, DESTRUCTOR = range(16, 48, 8)
 # further words of the table of functions (python/method.py)
@@ -201,15 +206,12 @@ def functions_of(kind: type = object) -> Any:
 
 
 # ---- blocks
-_SOURCES: dict[int, BlockSource] = {}  # by their addresses
-
-
 class BlockSource:
     """Where blocks of one size come from and go to.
 
     `free` lists the addresses of unused ones, `fresh` gives another (or raises); while `watched`
     holds something, every block comes from `fresh` and `note` is told the address of one that came
-    back."""
+    back.  Blocks may outlive their source, which is needed to take one."""
 
     def __init__(
         self,
@@ -217,16 +219,15 @@ class BlockSource:
         fresh: Callable[[], int],
         watched: list[bool],
         note: Callable[[int], Any],
-        nbytes: int = 0,
+        nbytes: int,
         device: int = 0,
     ) -> None:
-        self.nbytes, self.device = nbytes, device  # of every block
-        self._kept = free, fresh, watched, note
-        keep_forever(self._kept)  # its blocks die until the very end
-        self.address = immortal_memory(40)
-        _SOURCES[self.address] = self
-        words = (ctypes.c_void_p * 5).from_address(self.address)
-        words[:] = [*map(id, self._kept), ctypes.addressof(functions_of())]
+        self._fresh = fresh
+        keep_forever((free, watched, note))  # for blocks that die at the very end
+        self.address = immortal_memory(64)
+        words = (ctypes.c_int64 * 7).from_address(self.address)
+        parts = (free, fresh, watched, note, functions_of())
+        words[:] = [*map(id, parts[:4]), ctypes.addressof(parts[4]), nbytes, device]
 
     def new(self) -> Any:
         """An object that holds a block."""
@@ -238,11 +239,60 @@ def is_block(base: Any) -> bool:
     return type(base) is _native().capsule
 
 
-def source_of(block: Any) -> BlockSource:
-    """Where a block came from and will go to."""
-    return _SOURCES[ctypes.c_uint64.from_address(id(block) + CONTEXT).value]
+def _field(block: Any, offset: int) -> int:
+    return ctypes.c_uint64.from_address(id(block) + offset).value
 
 
 def block_address(block: Any) -> int:
-    """The address of a block that an object holds."""
-    return ctypes.c_uint64.from_address(id(block) + POINTER).value
+    """Where a block starts."""
+    return _field(block, POINTER)
+
+
+def block_source(block: Any) -> int:
+    """The address of the source of a block."""
+    return _field(block, CONTEXT)
+
+
+def block_bytes(block: Any) -> int:
+    """How many bytes a block has."""
+    return ctypes.c_int64.from_address(_field(block, CONTEXT) + NBYTES).value
+
+
+def block_device(block: Any) -> int:
+    """The number of a block's device."""
+    return ctypes.c_int64.from_address(_field(block, CONTEXT) + DEVICE).value
+
+
+@lru_cache(1)
+def _array_functions() -> tuple[Any, Any]:
+    """PyArray_NewFromDescr, which takes over a reference to the dtype, and
+    PyArray_SetBaseObject, which takes over one to the base."""
+    thing, address, number = ctypes.py_object, ctypes.c_void_p, ctypes.c_int
+    make = ctypes.PYFUNCTYPE(
+        thing, thing, thing, number, address, address, address, number, address
+    )
+    base = ctypes.PYFUNCTYPE(number, thing, thing)
+    return make(abi.numpy_api(abi.NEW_FROM_DESCR)), base(abi.numpy_api(abi.SET_BASE_OBJECT))
+
+
+def new_array(
+    kind: type,
+    shape: Sequence[int],
+    dtype: np.dtype,
+    block: Any,
+    offset: int = 0,
+    strides: Sequence[int] | None = None,
+) -> Any:
+    """An array of some type over a block, whose strides are in bytes (None: contiguous)."""
+    rank = max(len(shape), 1)
+    sizes = (ctypes.c_int64 * rank)(*shape)
+    steps = None if strides is None else (ctypes.c_int64 * rank)(*strides)
+    make, set_base = _array_functions()
+    reference = ctypes.py_object(dtype)
+    ctypes.pythonapi.Py_IncRef(reference)
+    flags = abi.C_CONTIGUOUS | abi.ALIGNED | abi.WRITEABLE
+    place = block_address(block) + offset
+    made = make(kind, dtype, len(shape), sizes, steps, place, flags, None)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(block))
+    set_base(made, block)
+    return made

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from functools import cached_property
 from typing import Any
 
 from ....core.errors import DeviceError
@@ -18,6 +19,7 @@ from .driver import Driver, driver
 from .holders import out_of_memory
 from .memory import HOST_MEMORY, Pool
 from .modules import Loaded, Modules
+from .record import Record
 from .status import Status
 
 __all__ = ["DeviceState", "device_state", "known_states", "enter", "pinned_pool", "load"]
@@ -59,6 +61,15 @@ class DeviceState:
         self.stream_word = ctypes.c_int64(0)
         self._events: dict[int, int] = {}  # stream -> the event that others wait for
         self._lock = threading.RLock()
+
+    @cached_property
+    def record(self) -> Record:
+        """What native code reads of this device."""
+        made = Record(self.driver, ctypes.addressof(self.stream_word))
+        if self.several:
+            self.enter()
+            made.use_context(self.driver)
+        return made
 
     def enter(self) -> None:
         """Make this device's context the thread's."""

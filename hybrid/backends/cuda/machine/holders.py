@@ -18,7 +18,8 @@ from ....core.errors import Site
 from ....core.sites import user_site
 from ....ir.op import Op
 from ....ir.tensor import Handle
-from .memory import Block, Pool
+from .blocks import block_bytes, is_block
+from .memory import Pool
 
 __all__ = ["out_of_memory", "holders", "size_text"]
 
@@ -44,12 +45,12 @@ def holders(pool: Pool, most: int = 5) -> list[tuple[int, str]]:
         if not issubclass(type(found), Handle):
             continue
         block = _block(getattr(found, "_v", None))
-        if block is None or id(block) in seen or type(block) not in pool:
+        if block is None or id(block) in seen or block not in pool:
             continue
         seen.add(id(block))
         what = f"{found._a.dtype.name} {found._a.shape}"
         groups[what].append(found)
-        nbytes[what] += len(block)
+        nbytes[what] += block_bytes(block)
     rows = [(nbytes[what], _row(group, what)) for what, group in groups.items()]
     rest = pool.stats().allocated - sum(nbytes.values())
     if rest > 0:
@@ -76,7 +77,7 @@ def _block(value: Any) -> Any:
     """The block that an array shows a part of, or None."""
     while isinstance(value, np.ndarray):
         value = value.base
-    return value if isinstance(value, Block) else None
+    return value if is_block(value) else None
 
 
 def _op_at_work() -> str:

@@ -1,28 +1,39 @@
 """Memory of a device, or pinned memory of the host, as blocks that are used again.
 
-Invariant: a block is handed to one owner at a time and comes back when its Block object dies.  All
-work of a device is ordered by its stream, so memory that comes back while kernels still use it is
-only written by kernels after them.
+Invariant: a block is handed to one owner at a time and comes back when the object that holds it
+dies.  All work of a device is ordered by its stream, so memory that comes back while kernels still
+use it is only written by kernels after them.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
+from .blocks import (
+    BlockSource,
+    block_address,
+    block_bytes,
+    block_device,
+    block_source,
+    is_block,
+    new_array,
+)
 from .driver import OutOfMemory
 from .history import History
 
 __all__ = [
-    "Block",
     "Pool",
     "Stats",
     "block_address",
+    "block_bytes",
     "block_device",
+    "new_array",
     "size_class",
     "ALIGNMENT",
     "HOST_MEMORY",
@@ -32,27 +43,6 @@ ALIGNMENT = 512
 HOST_MEMORY = -1
 # blocks up to a size are cut from segments of another: (largest block, bytes of a segment)
 _TIERS = ((1 << 20, 2 << 20), (8 << 20, 32 << 20))
-
-
-class Block:
-    """Mixin of the ctypes array types that own one block each; `base` of a device's arrays.
-
-    `ctypes.addressof` gives the address; of a device's block nothing may be read on the host.
-    `device` is its number, HOST_MEMORY for pinned memory of the host."""
-
-    __slots__ = ()
-    device = 0
-
-
-def block_address(block: Any) -> int:
-    """Where a block starts."""
-    return ctypes.addressof(block)
-
-
-def block_device(block: Any) -> int:
-    """The number of a block's device, or HOST_MEMORY."""
-    number: int = block.device
-    return number
 
 
 class Stats(NamedTuple):
@@ -89,13 +79,19 @@ class _Class:
     """The blocks of one size: how many there are, addresses of those that are free, and which were
     free all the time since the peak was reset."""
 
-    __slots__ = ("kind", "free", "made", "mark")
+    __slots__ = ("source", "free", "made", "mark")
 
-    def __init__(self, size: int, history: History, device: int) -> None:
+    def __init__(self, size: int, pool: Pool) -> None:
         self.free: list[int] = []
         self.mark: list[int] = []
         self.made = 0
-        self.kind = _block_type(size, self.free, history, device)
+        whole = weakref.ref(pool)  # who takes a block has its pool
+
+        def fresh() -> int:
+            return whole()._fresh(size)  # type: ignore[union-attr]
+
+        note = partial(pool.history.freed, nbytes=size)
+        self.source = BlockSource(self.free, fresh, pool.history.watched, note, size, pool.device)
 
     def untouched(self) -> int:
         """How many blocks have been free since the mark: an address that came back is another
@@ -106,22 +102,6 @@ class _Class:
                 break
             count += 1
         return count
-
-
-def _block_type(size: int, free: list[int], history: History, device: int) -> Any:
-    def release(
-        self: Any,
-        append: Any = free.append,
-        address: Any = ctypes.addressof,
-        watched: Any = history.watched,
-        note: Any = history.freed,
-    ) -> None:
-        append(address(self))
-        if watched:
-            note(address(self), size)
-
-    members = {"__del__": release, "__slots__": (), "device": device}
-    return type("MemoryBlock", (Block, ctypes.c_char * size), members)
 
 
 class Pool:
@@ -143,37 +123,28 @@ class Pool:
         self.history = History()
 
     # ---- taking
-    def class_of(self, nbytes: int) -> _Class:
-        """The blocks that serve so many bytes; `kind.from_address(free.pop())` takes one."""
+    def source_of(self, nbytes: int) -> BlockSource:
+        """Where blocks of at least so many bytes come from."""
         size = size_class(nbytes)
         found = self._classes.get(size)
         if found is None:
-            found = self._classes.setdefault(size, _Class(size, self.history, self.device))
-        return found
+            found = self._classes.setdefault(size, _Class(size, self))
+        return found.source
 
-    def __contains__(self, kind: object) -> bool:
-        """Whether a type is that of blocks of this pool."""
-        return any(kind is blocks.kind for blocks in list(self._classes.values()))
+    def __contains__(self, block: object) -> bool:
+        """Whether a block is of this pool."""
+        if not is_block(block):
+            return False
+        source = block_source(block)
+        return any(source == c.source.address for c in list(self._classes.values()))
 
     def maker(self, nbytes: int) -> Callable[[], Any]:
         """A function that takes a block of at least so many bytes."""
-        blocks, size = self.class_of(nbytes), size_class(nbytes)
-        free, from_address, watched = blocks.free, blocks.kind.from_address, self.history.watched
-        fresh = self._fresh
-
-        def take() -> Any:
-            if free and not watched:
-                try:
-                    return from_address(free.pop())
-                except IndexError:  # another thread was faster
-                    pass
-            return from_address(fresh(size))
-
-        return take
+        return self.source_of(nbytes).new
 
     def take(self, nbytes: int) -> Any:
         """A block of at least so many bytes, undefined inside; OutOfMemory where there is none."""
-        return self.maker(nbytes)()
+        return self.source_of(nbytes).new()
 
     def _fresh(self, size: int) -> int:
         """An address of that size: a free one, or memory that was not used before."""

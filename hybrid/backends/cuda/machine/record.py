@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 
 from ...cpu.machine.host import immortal_memory
-from ..machine.driver import Driver
+from .driver import Driver
 
 __all__ = [
     "Record",
@@ -38,10 +38,11 @@ _PLACES = {
 class Record:
     """The words of a device, by name."""
 
-    def __init__(self, driver: Driver, stream: int) -> None:
+    def __init__(self, driver: Driver | None = None, stream: int = 0) -> None:
         self.address = immortal_memory(64)
         self._words = (ctypes.c_uint64 * 8).from_address(self.address)
-        self["launch"], self["stream"] = driver.address("cuLaunchKernel"), stream
+        self["launch"] = driver.address("cuLaunchKernel") if driver is not None else 0
+        self["stream"] = stream or self.address + 56  # a word that stays 0
 
     def __getitem__(self, name: str) -> int:
         return self._words[_PLACES[name] // 8]
