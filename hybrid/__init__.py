@@ -51,6 +51,7 @@ from .eager import (  # noqa: E402
     asarray,
     detect_nan,
     finfo,
+    from_dlpack,
     iinfo,
     intermediates,
     result_type,

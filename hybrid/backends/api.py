@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ..core.aval import HOST, Aval, Device, use_kinds
+from ..core.aval import device as to_device
 from ..core.errors import BackendError, DeviceError, Site, UnsupportedError
 from ..ir.door.bind import aside
 from ..ir.graph.graph import Graph
@@ -211,6 +212,47 @@ class Backend(ABC):
     def to_numpy(self, value: Any) -> np.ndarray:
         """The value as a NumPy array; it may share memory with the value."""
 
+    # ---- exchange with the host, other devices and other libraries
+    def send(self, array: np.ndarray, device: Device) -> Any:
+        """`from_numpy` that need not wait for a copy from pinned memory: work that uses the value
+        waits by itself.  Default: as `from_numpy`."""
+        return self.from_numpy(array, device)
+
+    def moved(self, value: Any, device: Device) -> Any:
+        """A value of one device of this kind on another one; None: it has to go over the host."""
+        return None
+
+    def current_device(self) -> Device:
+        """The device that the kind alone means."""
+        return to_device(self.kind)
+
+    def pinned(self, array: np.ndarray) -> np.ndarray:
+        """A copy of a host array in memory that devices of this kind read directly."""
+        raise UnsupportedError(f"a {self.kind} device has no use for pinned memory")
+
+    def is_pinned(self, array: np.ndarray) -> bool:
+        """Whether `pinned` made a host array."""
+        return False
+
+    def dlpack_device(self, device: Device) -> tuple[int, int]:
+        """Type and number of a device in DLPack's terms."""
+        return (1, 0)
+
+    def dlpack(self, value: Any, device: Device, **asked: Any) -> Any:
+        """A DLPack capsule of a value, for what a consumer asked of `__dlpack__`."""
+        return self.to_numpy(value).copy().__dlpack__(**asked)
+
+    def imported(self, foreign: Any, copy: bool) -> tuple[Any, Device]:
+        """The value of an array of another library that is on a device of this kind, and where it
+        is; `copy`: in memory of its own."""
+        raise UnsupportedError(f"arrays on a {self.kind} device cannot be taken over; copy them")
+
+    def interface(self, value: Any) -> dict[str, Any]:
+        """What an attribute such as `__cuda_array_interface__` says; AttributeError where there is
+        no such attribute."""
+        raise AttributeError(f"a tensor on {self.kind} has no such interface")
+
+    # ---- kernels
     def eager(
         self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval], out_avals: Sequence[Aval]
     ) -> EagerKernel:

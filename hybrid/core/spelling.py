@@ -10,7 +10,10 @@ from typing import Any
 
 __all__ = [
     "KEYWORDS",
+    "ACCELERATOR",
     "DEVICES",
+    "EXCHANGED",
+    "INTERFACES",
     "METHODS",
     "FUNCTIONS",
     "LAYERS",
@@ -224,7 +227,6 @@ FUNCTIONS = {
     "FloatTensor": "tensor",
     "LongTensor": "tensor",
     "from_numpy": "asarray",
-    "from_dlpack": "asarray",
     "as_tensor": "asarray",
     "asanyarray": "asarray",
     "cat": "concat",
@@ -320,6 +322,11 @@ FUNCTIONS = {
 }
 # kinds of devices that are named so elsewhere: a text that names one is no dtype
 DEVICES = frozenset(("cpu", "cuda", "gpu", "mps", "tpu", "xpu"))
+ACCELERATOR = "cuda"  # whose pinned memory `Tensor.pin_memory` takes
+# the kinds of devices by their numbers in DLPack; others have host memory
+EXCHANGED = {2: "cuda", 13: "cuda"}
+# attributes that say where a foreign array is, and the kinds that read them
+INTERFACES = {"__cuda_array_interface__": "cuda"}
 LAYERS = {
     "Dropout1d": "nn.Dropout",
     "Dropout2d": "nn.Dropout",

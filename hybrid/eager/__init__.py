@@ -3,12 +3,13 @@
 from . import methods
 from .debug import Intermediate, NanError, detect_nan, intermediates
 from .info import finfo, iinfo, result_type
-from .tensor import Tensor, asarray, tensor
+from .tensor import Tensor, asarray, from_dlpack, tensor
 
 __all__ = [
     "Tensor",
     "tensor",
     "asarray",
+    "from_dlpack",
     "methods",
     "detect_nan",
     "intermediates",

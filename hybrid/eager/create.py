@@ -16,22 +16,31 @@ from ..core.aval import HOST, Device, aval, find_aval
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError
 from ..ir.door import bind as door
+from ..ir.door.exchange import exchanged, take_over
 from ..ir.door.foreign import Data, data_of, dtype_of, holds_tensors, is_number, listed
 from ..ir.tensor import Handle, Leaf, new_handle
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["tensor", "asarray", "move"]
+__all__ = ["tensor", "asarray", "from_dlpack", "move"]
 
 
-def move(handle: Any, target: Device) -> Any:
-    """t on another device."""
-    host = door.fetched(handle._v, handle._a.device)
+def move(handle: Any, target: Device, waits: bool = True) -> Any:
+    """t on another device; `waits` False: a copy from pinned memory may go on meanwhile."""
+    source, value = handle._a.device, None
     mode = door.current_mode()
     if mode is not None:
         mode.on_effect(f"moves a tensor to {target}")
-    return new_handle(door.placed(host, target), aval(handle._a.shape, handle._a.dtype, target))
+    if source.kind == target.kind and source is not HOST:
+        value = door.aside(door.backend_of(target).moved, handle._v, target)
+    if value is None:
+        host = door.fetched(handle._v, source)
+        if waits or target is HOST:
+            value = door.placed(host, target)
+        else:
+            value = door.aside(door.backend_of(target).send, host, target)
+    return new_handle(value, aval(handle._a.shape, handle._a.dtype, target))
 
 
 # records of arrays that were seen: of any equal dtype object, of the default device
@@ -120,6 +129,9 @@ def asarray(
             raise ValueError("asarray(copy=False): another dtype or device needs a copy")
         return made.clone() if copy else made
     if copy is False and not isinstance(data, np.ndarray):
+        kind = exchanged(data)
+        if kind is not None:
+            return _taken(take_over(data, kind, copy=False), target, device)
         data = _unboxed(data)
     if isinstance(data, np.ndarray) and not copy:
         target = target if target is not None else dt.canonical(data.dtype)
@@ -133,6 +145,30 @@ def asarray(
     if not holds_tensors(listed(data)):
         return tensor(data, target, device=device)
     return _finish(_made(data, target, False, device), device, False)
+
+
+def _taken(made: Any, target: np.dtype | None, device: Any) -> Any:
+    """A tensor over foreign memory; ValueError where something else than it was asked for."""
+    other = target is not None and made._a.dtype is not target
+    if other or (device is not None and to_device(device) is not made._a.device):
+        raise ValueError("asarray(copy=False): another dtype or device needs a copy")
+    return made
+
+
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """The array of another library as a tensor where it is, through DLPack (`__dlpack__`).
+
+    Its memory is shared unless `copy` is true (then it must not be written while the tensor lives),
+    or unless it is on another device than the one asked for.  Raises DeviceError where there is no
+    such device, ValueError where copy=False cannot be kept.
+
+    >>> import hybrid, numpy
+    >>> hybrid.from_dlpack(numpy.arange(3.0)).tolist()
+    [0.0, 1.0, 2.0]
+    """
+    if copy is not None:
+        return asarray(x, device=device, copy=copy)
+    return _finish(asarray(x, copy=None if isinstance(x, Handle) else False), device, False)
 
 
 def _unboxed(data: Any) -> np.ndarray:

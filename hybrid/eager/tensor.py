@@ -18,13 +18,14 @@ from ..core import dtypes as dt
 from ..core import trees
 from ..core.aval import HOST, Device, is_device
 from ..core.aval import device as to_device
-from ..core.errors import ArgumentError, DTypeError, HybridError, ShapeError
+from ..core.errors import ArgumentError, DeviceError, DTypeError, HybridError, ShapeError
 from ..core.floating import in_plain_floats, sees_subnormals
 from ..core.sites import read_to_be_called
+from ..core.spelling import ACCELERATOR
 from ..ir.door import bind as door
 from ..ir.door.flat import set_tensor_class
-from ..ir.tensor import LITERAL, SAME, Handle, Leaf, link_view
-from .create import asarray, move, tensor
+from ..ir.tensor import LITERAL, SAME, Handle, Leaf, link_view, new_handle
+from .create import asarray, from_dlpack, move, tensor
 from .handles import broadcast, read
 from .repr import html_of, text_of
 from .snapshot import copied, grad_of, saved_array
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 else:
     TensorMethods = Handle
 
-__all__ = ["Tensor", "tensor", "asarray"]
+__all__ = ["Tensor", "tensor", "asarray", "from_dlpack"]
 
 
 class Tensor(TensorMethods):
@@ -385,12 +386,15 @@ class Tensor(TensorMethods):
         return made
 
     # ---- devices
-    def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    def to(
+        self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False
+    ) -> Tensor:
         """This tensor with another dtype and/or on another device: `t.to("float16")`,
         `t.to(other.device)`, `t.to(other)` (both of another tensor).
 
         A text is the name of a device where it is that of a kind of device, else a dtype.  Raises
-        DeviceError where there is no such device."""
+        DeviceError where there is no such device.  `non_blocking`: a copy from pinned memory goes
+        on beside the work of the device; what uses the result waits for it by itself."""
         for argument in args:
             if isinstance(argument, Device) or is_device(argument):
                 device = argument
@@ -400,20 +404,39 @@ class Tensor(TensorMethods):
                 dtype = argument
         moved = self if dtype is None else door.convert(self, dt.canonical(dtype))
         if device is not None and to_device(device) is not moved._a.device:
-            moved = move(moved, to_device(device))
+            moved = move(moved, to_device(device), not non_blocking)
         return moved
 
     def cpu(self) -> Tensor:
         """This tensor on the default device, the CPU."""
         return self.to(HOST)
 
-    def cuda(self) -> Tensor:
-        """This tensor on the first CUDA device."""
-        return self.to(to_device("cuda"))
+    def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:
+        """This tensor on a CUDA device, given by its number or name (None: the current one)."""
+        if device is None:
+            device = door.backend_of(to_device("cuda")).current_device()
+        elif isinstance(device, int):
+            device = f"{to_device('cuda')}:{device}"
+        return self.to(device=device, non_blocking=non_blocking)
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
         """This tensor on another device (array API)."""
         return self.to(device=device)
+
+    def pin_memory(self) -> Tensor:
+        """This tensor of the host in memory that a CUDA device reads directly, so that
+        `.to("cuda", non_blocking=True)` does not wait for the copy."""
+        if self._a.device is not HOST:
+            raise DeviceError(f"only tensors of {HOST} can be pinned, not one of {self._a.device}")
+        if self.is_pinned():
+            return self
+        value = read(self, ".pin_memory()")
+        return new_handle(door.backend_of(to_device(ACCELERATOR)).pinned(value), self._a)  # type: ignore[no-any-return]
+
+    def is_pinned(self) -> bool:
+        """Whether `pin_memory` made this tensor's memory."""
+        pinned = getattr(self._v, "base", None) is not None and self._a.device is HOST
+        return pinned and door.backend_of(to_device(ACCELERATOR)).is_pinned(self._v)
 
     def nelement(self) -> int:
         """Number of elements."""
@@ -432,10 +455,23 @@ class Tensor(TensorMethods):
         return func(*trees.map_tree(plain, tuple(args)), **trees.map_tree(plain, dict(kwargs)))
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        return read(self, "DLPack").copy().__dlpack__(**kwargs)
+        mode, device = door.current_mode(), self._a.device
+        if mode is not None:
+            mode.on_host_read(self, "DLPack")
+        return door.aside(lambda: door.backend_of(device).dlpack(self._v, device, **kwargs))
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
+        device = self._a.device
+        where: tuple[int, int] = door.backend_of(device).dlpack_device(device)
+        return where
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        mode = door.current_mode()
+        told: dict[str, Any] = door.backend_of(self._a.device).interface(self._v)
+        if mode is not None:
+            mode.on_host_read(self, "its array interface")
+        return told
 
 
 def _number(value: np.ndarray) -> Any:

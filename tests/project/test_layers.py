@@ -64,6 +64,7 @@ ROOMS = {
         "kernels",
         "launch",
         "array",
+        "exchange",
         "copies",
         "eager",
         "graph_ir",

@@ -14,9 +14,16 @@ import numpy as np
 
 from ...core.aval import Aval, Device
 from ...core.errors import DeviceError
+from ..cpu.machine.alloc import is_block as is_host_block
 from .launch.caller import Result, make_caller
-from .machine.blocks import block_address, block_device, new_array
+from .machine.blocks import (
+    block_address,
+    block_device,
+    is_block,
+    new_array,
+)
 from .machine.devices import DeviceState, device_state, pinned_pool
+from .machine.memory import HOST_MEMORY
 from .machine.record import Record
 
 __all__ = [
@@ -26,10 +33,14 @@ __all__ = [
     "device_of",
     "empty",
     "from_numpy",
+    "is_pinned",
     "maker",
     "on_block",
+    "pinned",
+    "send",
     "span",
     "to_numpy",
+    "to_peer",
     "view",
 ]
 
@@ -132,7 +143,16 @@ def from_numpy(array: np.ndarray, device: Device | None = None) -> DeviceArray:
     made = on_block(host.shape, host.dtype, state.pool.take(host.nbytes))
     state.enter()
     state.driver.to_device(address(made), address(host), host.nbytes, state.stream)
+    if not _pageable(host):
+        state.driver.wait_stream(state.stream)
     return made
+
+
+def _pageable(host: np.ndarray) -> bool:
+    """Whether the driver has read a host array when a copy returns: it reads pinned memory later.
+    Whose the memory is of which NumPy does not own is not known."""
+    owner = block_of(host)
+    return owner is None or is_host_block(owner)
 
 
 def to_numpy(value: np.ndarray) -> np.ndarray:
@@ -175,3 +195,38 @@ def span(value: np.ndarray) -> tuple[int, int]:
         else:
             high += (extent - 1) * stride
     return low, high + value.itemsize
+
+
+def send(host: np.ndarray, device: Device) -> DeviceArray:
+    """A copy of a host array that goes on beside the work of a device if the host's memory is
+    pinned; as `from_numpy` otherwise."""
+    if not host.nbytes or not host.flags.c_contiguous or not is_pinned(host):
+        return from_numpy(host, device)
+    block = device_state(device.index).lane.send(address(host), host.nbytes, host)
+    return on_block(host.shape, host.dtype, block)
+
+
+def pinned(host: np.ndarray) -> np.ndarray:
+    """A copy of a host array in pinned memory."""
+    block = pinned_pool().take(host.nbytes)
+    made: np.ndarray = new_array(np.ndarray, host.shape, host.dtype, block)
+    np.copyto(made, host)
+    return made
+
+
+def is_pinned(host: np.ndarray) -> bool:
+    """Whether a host array lies in memory of the pinned pool."""
+    block = block_of(host)
+    return is_block(block) and block_device(block) == HOST_MEMORY
+
+
+def to_peer(value: np.ndarray, device: Device) -> DeviceArray:
+    """A copy on another device, in the order of both."""
+    source, target = device_state(device_of(value)), device_state(device.index)
+    low, high = span(value)
+    block = target.pool.take(high - low)
+    made = on_block(value.shape, value.dtype, block, address(value) - low, value.strides)
+    source.follow(target)  # the block may be in use there
+    source.driver.on_device(block_address(block), low, high - low, source.stream)
+    target.follow(source)
+    return made

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from ...core.aval import Aval, Device
+from ...core.aval import device as to_device
 from ...core.floating import in_plain_floats
+from ...ir.door.bind import forget
 from ...ir.graph.graph import Graph
 from ..api import Backend, Executable
 from ..plan import Plan
-from . import array
+from . import array, exchange
 from .executable import compile_plan
-from .machine.devices import device_state, known_states
-from .machine.driver import driver
+from .machine.devices import CURRENT, device_state, known_states
+from .machine.driver import CHANGED, driver
 from .machine.holders import size_text
 
 __all__ = ["CudaBackend", "BACKEND"]
@@ -40,6 +42,33 @@ class CudaBackend(Backend):
     @in_plain_floats
     def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:
         return compile_plan(plan, graph)
+
+    def send(self, array_: np.ndarray, device: Device) -> Any:
+        return array.send(array_, device)
+
+    def moved(self, value: Any, device: Device) -> Any:
+        return array.to_peer(value, device)
+
+    def current_device(self) -> Device:
+        return to_device(f"{self.kind}:{CURRENT.index}")
+
+    def pinned(self, array_: np.ndarray) -> np.ndarray:
+        return array.pinned(array_)
+
+    def is_pinned(self, array_: np.ndarray) -> bool:
+        return array.is_pinned(array_)
+
+    def dlpack_device(self, device: Device) -> tuple[int, int]:
+        return exchange.CUDA, device.index
+
+    def dlpack(self, value: Any, device: Device, **asked: Any) -> Any:
+        return exchange.capsule_of(value, **asked)
+
+    def imported(self, foreign: Any, copy: bool) -> tuple[Any, Device]:
+        return exchange.take_over(foreign, copy)
+
+    def interface(self, value: Any) -> dict[str, Any]:
+        return exchange.interface_of(value)
 
     def synchronize(self) -> None:
         for state in known_states():
@@ -65,3 +94,4 @@ class CudaBackend(Backend):
 
 
 BACKEND = CudaBackend
+CHANGED.append(lambda: forget(CudaBackend.kind))

@@ -36,7 +36,8 @@ from .context import (
     set_grad,
     use_backends,
 )
-from .entries import FAST, TABLE_LIMIT, Entry, entry_for, has_zero
+from .entries import FAST, TABLE_LIMIT, TABLES, Entry, entry_for, has_zero
+from .exchange import exchanged, take_over
 from .foreign import (
     Data,
     data_of,
@@ -67,6 +68,7 @@ __all__ = [
     "literal",
     "as_tensor",
     "foreign",
+    "forget",
     "operands",
     "store",
     "tensor_of",
@@ -143,6 +145,20 @@ def constant_of(tensor: Handle) -> np.ndarray | None:
     return fetched(tensor._v, tensor._a.device) if getattr(tensor, "_x", None) is LITERAL else None
 
 
+def forget(kind: str) -> None:
+    """Drop kernels and literals of devices of a kind: the devices are no longer the same."""
+    for fast in FAST:
+        fast.clear()
+    for table in list(TABLES.values()):
+        for signature, entry in list(table.items()):
+            if any(a.device.kind == kind for a in (*entry.ins, *entry.outs)):
+                table.pop(signature, None)
+    _NUMBER_LITERALS.clear()
+    for signature, tensor in list(_LITERALS.items()):
+        if tensor._a.device.kind == kind:
+            _LITERALS.pop(signature, None)
+
+
 def as_tensor(value: Any, device: Device = HOST, like: np.dtype | None = None) -> Any:
     """A tensor from a tensor, number, NumPy array or scalar, buffer, or nested sequence.
 
@@ -162,7 +178,8 @@ def foreign(value: Any, like: np.dtype | None = None, cut: bool = False) -> Any:
     value = listed(value)
     if holds_tensors(value):
         return RUNTIME.join(value, like, cut)
-    return data_of(value)
+    kind = exchanged(value)
+    return data_of(value) if kind is None else take_over(value, kind, copy=True)
 
 
 def tensor_of(data: Data, dtype: np.dtype, device: Device = HOST) -> Any:
@@ -219,7 +236,7 @@ def _read(value: Any) -> Any:
     if isinstance(value, Handle) or is_number(value):
         return value
     value = listed(value)
-    return list(value) if holds_tensors(value) else data_of(value)
+    return list(value) if holds_tensors(value) else foreign(value)
 
 
 def _common(tensors: list[Any], fixed: tuple[int, ...]) -> np.dtype | None:

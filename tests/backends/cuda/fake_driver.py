@@ -127,6 +127,9 @@ class FakeDriver:
     def event_done(self, event: int) -> bool:
         return True
 
+    def finish_event(self, event: int) -> None:
+        self.calls.append(("finish_event", event))
+
     def elapsed(self, start: int, stop: int) -> float:
         return 1.5
 

@@ -93,7 +93,9 @@ class HostDriver(FakeDriver):
             ctypes.c_int64.from_address(status[1]).value = code + failed
 
     # ---- plain launches
-    def launch(self, function: int, blocks: int, threads: int, shared: int, stream: int, words: Any) -> None:
+    def launch(
+        self, function: int, blocks: int, threads: int, shared: int, stream: int, words: Any
+    ) -> None:
         self.counts["launch"] += 1
         self._run(Node(function, tuple(words)))
 

@@ -91,9 +91,7 @@ def _made(kernel: AttendKernel, guarded: bool) -> tuple[_Made, ...]:
         )
         text = f"{SHARED}\n{text}"
         check_externals(text)
-        function = GpuFunction(
-            text, symbol, (), (), each * one.tiles, THREADS, one.shared
-        )
+        function = GpuFunction(text, symbol, (), (), each * one.tiles, THREADS, one.shared)
         made.append(_Made(function, words))
     return tuple(made)
 

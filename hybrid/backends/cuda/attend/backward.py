@@ -257,6 +257,4 @@ class Backward:
             column = code.add(code.add(self.first_column, self.products.own_column), str(offset))
             place = code.mul(column, str(writer.element.size))
             inside = code.op(f"icmp slt i64 {column}, {writer.sizes[result.columns]}")
-            code.when(
-                inside, partial(writer.store_global, value, writer.beyond(line, place))
-            )
+            code.when(inside, partial(writer.store_global, value, writer.beyond(line, place)))

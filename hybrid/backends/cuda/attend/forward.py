@@ -272,9 +272,7 @@ class Forward:
         step = writer.step(RESULTS[0], writer.kernel.writes[0])
         line = writer.beyond(target, code.mul(query, step))
         for offset, value in zip(self.products.columns, values):
-            column = code.add(
-                code.add(self.first_column, self.products.own_column), str(offset)
-            )
+            column = code.add(code.add(self.first_column, self.products.own_column), str(offset))
             shared = writer.apply("fdiv", value, total)
             result = writer.pick(none, writer.number(0.0), shared)
             pointer = writer.beyond(line, code.mul(column, str(size)))

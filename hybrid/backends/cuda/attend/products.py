@@ -253,9 +253,7 @@ class Products:
         number = self.writer.kernel.e if matrix.columns == sizes["e"] else self.writer.kernel.f
         return bool(number % self.wide)
 
-    def _sum(
-        self, own: str, area: Area, start: str, stop: str, totals: list[str]
-    ) -> list[str]:
+    def _sum(self, own: str, area: Area, start: str, stop: str, totals: list[str]) -> list[str]:
         """Steps `start` to `stop` of a chunk."""
         code, scalar = self.writer.code, self.writer.element.scalar
         whole = stop

@@ -97,7 +97,9 @@ class Writer:
     def address(self, name: str) -> str:
         """Where the buffer of an operand starts, plus its offset; i64."""
         start = self.word(name + ".slot", SlotRef(name))
-        return self.code.once(f"add i64 {start}, {self.word(name + '.offset', SlotRef(name, True))}")
+        return self.code.once(
+            f"add i64 {start}, {self.word(name + '.offset', SlotRef(name, True))}"
+        )
 
     def guard(self) -> None:
         """Return at once when a check has failed before."""
@@ -149,9 +151,7 @@ class Writer:
         return Matrix(pointer, step, aligned, self.sizes[columns])
 
     def vector(self, name: str, access: Access, coordinates: Sequence[str]) -> str:
-        return self.code.op(
-            f"inttoptr i64 {self.start(name, access, coordinates)} to {GLOBAL}"
-        )
+        return self.code.op(f"inttoptr i64 {self.start(name, access, coordinates)} to {GLOBAL}")
 
     # ---- memory
     def beyond(self, pointer: str, offset: str) -> str:
@@ -181,7 +181,9 @@ class Writer:
         """The elements of 16 bytes of shared memory."""
         code, kind = self.code, self.element.vector
         value = code.op(f"load {kind}, {SHARED} {self.inside(pointer, offset)}, align 16")
-        return [code.op(f"extractelement {kind} {value}, i64 {i}") for i in range(self.element.wide)]
+        return [
+            code.op(f"extractelement {kind} {value}, i64 {i}") for i in range(self.element.wide)
+        ]
 
     def load_shared(self, pointer: str, offset: str | int = 0) -> str:
         return self.code.op(f"load {self.element.scalar}, {SHARED} {self.inside(pointer, offset)}")

@@ -21,6 +21,7 @@ from ...cpu.python import abi, method
 
 __all__ = [
     "BlockSource",
+    "Outside",
     "block_address",
     "functions_of",
     "block_bytes",
@@ -234,6 +235,20 @@ class BlockSource:
         return _native().new(self.address)
 
 
+class Outside:
+    """Memory that does not come from a source; `done` is called when the last array over it dies.
+
+    An array over it does not own its memory as one over a block does."""
+
+    __slots__ = ("address", "nbytes", "device", "done")
+
+    def __init__(self, address: int, nbytes: int, device: int, done: Callable[[], Any]) -> None:
+        self.address, self.nbytes, self.device, self.done = address, nbytes, device, done
+
+    def __del__(self) -> None:
+        self.done()
+
+
 def is_block(base: Any) -> bool:
     """Whether `array.base` is a block, so that the array owns its memory."""
     return type(base) is _native().capsule
@@ -245,7 +260,7 @@ def _field(block: Any, offset: int) -> int:
 
 def block_address(block: Any) -> int:
     """Where a block starts."""
-    return _field(block, POINTER)
+    return block.address if type(block) is Outside else _field(block, POINTER)
 
 
 def block_source(block: Any) -> int:
@@ -255,11 +270,15 @@ def block_source(block: Any) -> int:
 
 def block_bytes(block: Any) -> int:
     """How many bytes a block has."""
+    if type(block) is Outside:
+        return block.nbytes
     return ctypes.c_int64.from_address(_field(block, CONTEXT) + NBYTES).value
 
 
 def block_device(block: Any) -> int:
     """The number of a block's device."""
+    if type(block) is Outside:
+        return block.device
     return ctypes.c_int64.from_address(_field(block, CONTEXT) + DEVICE).value
 
 

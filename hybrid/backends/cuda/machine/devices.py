@@ -17,12 +17,22 @@ from ..function import Card
 from . import driver as door
 from .driver import Driver, driver
 from .holders import out_of_memory
+from .lane import Lane
 from .memory import HOST_MEMORY, Pool
 from .modules import Loaded, Modules
 from .record import Record
 from .status import Status
 
-__all__ = ["DeviceState", "device_state", "known_states", "enter", "pinned_pool", "load"]
+__all__ = [
+    "CURRENT",
+    "DeviceState",
+    "current_state",
+    "device_state",
+    "known_states",
+    "enter",
+    "pinned_pool",
+    "load",
+]
 
 # CUdevice_attribute
 _MULTIPROCESSORS, _L2_BYTES, _THREADS, _MAJOR, _MINOR, _SHARED = 16, 38, 39, 75, 76, 97
@@ -58,6 +68,7 @@ class DeviceState:
         self.pool = Pool(self._allocate, self._free, self._explain, index)
         self.modules = Modules(used, self.card.arch)
         self.status = Status(used)
+        self.lane = Lane(self)
         self.stream_word = ctypes.c_int64(0)
         self._events: dict[int, int] = {}  # stream -> the event that others wait for
         self._lock = threading.RLock()
@@ -93,17 +104,33 @@ class DeviceState:
         """The stream that work goes to now."""
         return self.stream_word.value
 
+    def _recorded(self, stream: int) -> int:
+        """An event after what was started on a stream."""
+        self.enter()
+        event = self._events.get(stream)
+        if event is None:
+            event = self._events[stream] = self.driver.new_event()
+        self.driver.record(event, stream)
+        return event
+
+    def order(self, first: int, then: int) -> None:
+        """Let later work of a stream wait for what was started on another."""
+        with self._lock:
+            self.driver.wait_event(then, self._recorded(first))
+
+    def follow(self, other: DeviceState) -> None:
+        """Let later work of this device wait for what was started on another one."""
+        with other._lock:
+            event = other._recorded(other.stream)
+            self.enter()
+            self.driver.wait_event(self.stream, event)
+
     def use_stream(self, stream: int) -> int:
         """Let later work go to a stream, which waits for what was started; gives the one before."""
         with self._lock:
             before = self.stream_word.value
             if before != stream:
-                self.enter()
-                event = self._events.get(before)
-                if event is None:
-                    event = self._events[before] = self.driver.new_event()
-                self.driver.record(event, before)
-                self.driver.wait_event(stream, event)
+                self.order(before, stream)
                 self.stream_word.value = stream
             return before
 
@@ -126,7 +153,17 @@ class DeviceState:
         """Give what nobody uses back to the driver."""
         self.enter()
         self.modules.trim()
+        self.lane.trim()
         self.pool.trim()
+
+
+class _Current(threading.local):
+    """The device that this thread's calls mean when they name none."""
+
+    index: int = 0
+
+
+CURRENT = _Current()
 
 
 class _Devices:
@@ -163,6 +200,11 @@ def _made(index: int) -> DeviceState:
             found = DeviceState(used, index)
             _DEVICES.states[index] = found
         return found
+
+
+def current_state() -> DeviceState:
+    """The state of the device that this thread means when it names none."""
+    return device_state(CURRENT.index)
 
 
 def known_states() -> list[DeviceState]:

@@ -68,6 +68,9 @@ class Driver(Protocol):
         """Later work of the stream waits for the event."""
 
     def event_done(self, event: int) -> bool: ...
+    def finish_event(self, event: int) -> None:
+        """The host waits for an event."""
+
     def elapsed(self, start: int, stop: int) -> float:
         """Milliseconds between two events that were recorded with timing."""
 
@@ -295,8 +298,11 @@ class CudaDriver:
     def event_done(self, event: int) -> bool:
         return self._done("cuEventQuery", event)
 
+    def finish_event(self, event: int) -> None:
+        self._check("cuEventSynchronize", Handle(event))
+
     def elapsed(self, start: int, stop: int) -> float:
-        self._check("cuEventSynchronize", Handle(stop))
+        self.finish_event(stop)
         taken = ctypes.c_float()
         # its v2 came with CUDA 12.8 and measures the same
         self._check("cuEventElapsedTime", ctypes.byref(taken), Handle(start), Handle(stop))
