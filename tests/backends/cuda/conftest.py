@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from fake_driver import FakeDriver
+from gpu import SimulatedDriver
 
 from hybrid.backends.cuda.machine import driver
 
@@ -14,6 +15,15 @@ from hybrid.backends.cuda.machine import driver
 def fake() -> Iterator[FakeDriver]:
     """A driver in the place of NVIDIA's."""
     made = FakeDriver()
+    before = driver.use(made)
+    yield made
+    driver.use(before)
+
+
+@pytest.fixture
+def simulated() -> Iterator[SimulatedDriver]:
+    """A card that runs kernels, in the place of NVIDIA's."""
+    made = SimulatedDriver()
     before = driver.use(made)
     yield made
     driver.use(before)

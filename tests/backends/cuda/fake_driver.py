@@ -33,6 +33,12 @@ class FakeDriver:
     def device_count(self) -> int:
         return self.cards
 
+    def context(self, device: int) -> int:
+        return 1000 + device
+
+    def address(self, name: str) -> int:
+        return 0xDEAD000
+
     def use_device(self, device: int) -> None:
         self.current = device
 

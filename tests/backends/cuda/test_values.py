@@ -91,7 +91,7 @@ def test_memory_goes_back(fake):
     assert array.address(array.maker(record)()) == where
 
 
-def test_tensors_work(fake):
+def test_tensors_work(simulated):
     x = hybrid.tensor([[1.0, 2.0], [3.0, 4.0]], device="cuda", requires_grad=True)
     loss = (hybrid.exp(x) @ x).sum()
     loss.backward()
@@ -106,7 +106,7 @@ def test_tensors_work(fake):
     assert pickle.loads(pickle.dumps(x)).device == "cuda"
 
 
-def test_traced_functions_work(fake):
+def test_traced_functions_work(simulated):
     @hybrid.function
     def step(x, y):
         return (x * y + 1).sum(axis=0)
@@ -117,7 +117,7 @@ def test_traced_functions_work(fake):
     assert result.device == "cuda" and result.tolist() == [6.0] * 4
 
 
-def test_wrong_indices_raise(fake):
+def test_wrong_indices_raise(simulated):
     x = hybrid.zeros((3, 4), device="cuda")
     with pytest.raises(IndexError):
         hybrid.take(x, hybrid.tensor([0, 3], device="cuda"), axis=0).numpy()
