@@ -16,11 +16,13 @@ from ...emit.loops import lay_out
 from ...plan import LoopKernel
 from ..function import Card, GpuFunction, signature
 from .maps import THREADS, emit_map, schedule_map
-from .plain import CELLS, emit_columns, emit_rows
+from .places import SHARED, schedule_staged
+from .plain import emit_columns
 from .rows import THREADS as SHORT_THREADS
 from .rows import emit_rows as emit_short_rows
 from .rows import schedule_rows
 from .schedule import extended
+from .staged import emit_staged
 
 __all__ = ["generate"]
 
@@ -44,8 +46,8 @@ def _function(
         code.do("ret void")
         attributes = f'nounwind "nvvm.maxntid"="{threads}"'
         text, symbol = finish_module(code, signature(len(words[0])), key[0].kind, attributes)
-        if "@cells" in text:
-            text = f"{CELLS}\n{text}"
+        if "@shared" in text:
+            text = f"{SHARED}\n{text}"
         check_externals(text)
         return text, symbol
 
@@ -86,13 +88,15 @@ def _rows(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
                 SHORT_THREADS,
             )
         ]
+    staged, own, shared = schedule_staged(made, card)
     return [
         _function(
-            (made.form, guarded),
-            lambda: emit_rows(made.form, guarded),
-            extended(made),
-            min(rows, _MOST_BLOCKS),
-            _ROW_THREADS,
+            (made.form, staged, guarded),
+            lambda: emit_staged(made.form, staged, guarded),
+            extended(made, own),
+            rows,
+            staged.threads,
+            shared,
         )
     ]
 

@@ -1,0 +1,142 @@
+"""What a row keeps in shared memory, where, and with how many threads it is walked.
+
+Invariant: a value takes the place of another only where no thread reads the old one any more, or
+where each thread reads it, element by element, just before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ...emit.body import Body
+from ...emit.code import Code
+from ...emit.form import Form
+from ...emit.lanes import memory_scalar
+from ...emit.loops import Layout
+from ...emit.memory import SIZE
+from ...emit.reduce import Reduction, reductions_of
+from ...emit.rows import RowPass, pass_targets, row_plan
+from ..function import Card
+from .lanes import is_ordered
+from .rows import kept_values
+from .schedule import Numbers, widest, work_of
+
+__all__ = ["StagedSchedule", "PARTS", "SHARED", "schedule_staged", "row_uses", "row_reductions"]
+
+SHARED = "@shared = external addrspace(3) global [0 x i8], align 16"
+PARTS = 32  # results of blocks that one chunk may have
+_CHUNK = 16384  # elements staged at once where a row does not fit
+_LONGEST = 1200  # instructions of a loop's body
+_BEHIND = 128  # elements behind a row that a walk may read
+
+
+class StagedSchedule(NamedTuple):
+    """`threads` a row, `unroll` groups of `vector` adjacent elements at once; `places`: values that
+    have a place in shared memory, each with its number; those in `kept` stay for later passes."""
+
+    threads: int
+    vector: int
+    unroll: int
+    places: tuple[tuple[int, int], ...]
+    kept: tuple[int, ...]
+    spans: tuple[int, ...]
+    narrow: bool
+
+
+class RowUse(NamedTuple):
+    """What a pass puts into shared memory, what it reads there, and of that what is walked."""
+
+    made: tuple[int, ...]
+    read: frozenset[int]
+    walked: frozenset[int]
+
+
+def row_reductions(form: Form) -> list[Reduction]:
+    """All reductions of a row, in the order of their passes."""
+    return reductions_of(form.program, [i for p in row_plan(form).passes for i in p.reductions])
+
+
+def row_uses(form: Form, kept: Iterable[int], there: set[int], row_pass: RowPass) -> RowUse:
+    """Of a pass before which the values `there` are kept."""
+    numbers = set(Body(Code(), form, 1).elements(pass_targets(form, row_pass), there))
+    reductions = reductions_of(form.program, row_pass.reductions)
+    walked = frozenset(r.operand for r in reductions if is_ordered(r))
+    made = (numbers & set(kept) | walked) - there
+    return RowUse(tuple(sorted(made)), frozenset(numbers & there), walked)
+
+
+def _places(form: Form, kept: Sequence[int]) -> tuple[dict[int, int], list[int]]:
+    """(place of each value, bytes of an element of each place)."""
+    there, uses = set[int](), []
+    for row_pass in row_plan(form).passes:
+        uses.append(row_uses(form, kept, there, row_pass))
+        there |= set(uses[-1].made) & set(kept)
+    last = {n: k for k, use in enumerate(uses) for n in (*use.made, *use.read, *use.walked)}
+    places: dict[int, int] = {}
+    sizes: list[int] = []
+    for number_of_pass, use in enumerate(uses):
+        for number in use.made:
+            size = SIZE[memory_scalar(form.program.instrs[number].type)]
+            busy = {
+                place
+                for other, place in places.items()
+                if last[other] > number_of_pass or other in use.made or other in use.walked
+            }
+            free = [k for k, other in enumerate(sizes) if other == size and k not in busy]
+            if not free:
+                free = [len(sizes)]
+                sizes.append(size)
+            places[number] = free[0]
+    return places, sizes
+
+
+def _front(form: Form) -> int:
+    """Bytes of the cells before the places."""
+    found = row_reductions(form)
+    return 8 * sum(PARTS if is_ordered(r) else 32 * len(r.parts) for r in found)
+
+
+def _threads(length: int, vector: int) -> int:
+    threads = 1024
+    for most, fewer in ((1024, 128), (4096, 256), (16384, 512)):
+        if length <= most:
+            threads = fewer
+            break
+    while threads > 64 and threads * vector >= 2 * length:
+        threads //= 2
+    return threads
+
+
+def _offsets(form: Form, sizes: Sequence[int], count: int) -> tuple[list[int], int]:
+    """Where places of so many elements lie, and how many bytes there are in all."""
+    offsets, total = [], -(-_front(form) // 16) * 16
+    for size in sizes:
+        offsets.append(total)
+        total += -(-(count + _BEHIND) * size // 16) * 16
+    return offsets, total
+
+
+def schedule_staged(made: Layout, card: Card) -> tuple[StagedSchedule, tuple[int, ...], int]:
+    """(schedule, its words, bytes of shared memory)."""
+    form, numbers = made.form, Numbers(made)
+    length, vector = numbers.length, widest(form, 4)
+    while vector > 1 and length % vector:
+        vector //= 2
+    spans = numbers.wide_operands(vector)
+    vector = vector if spans else 1
+    kept, chunk = kept_values(form), -(-max(length, 1) // 4096) * 4096
+    places, sizes = _places(form, kept)
+    offsets, total = _offsets(form, sizes, length)
+    if total > card.shared_bytes or chunk > 4096 * PARTS:
+        kept, chunk = (), _CHUNK
+        places, sizes = _places(form, kept)
+        offsets, total = _offsets(form, sizes, chunk)
+    unroll = 4
+    while unroll > 1 and unroll * vector * work_of(form) > _LONGEST:
+        unroll //= 2
+    threads = _threads(length, vector)
+    schedule = StagedSchedule(
+        threads, vector, unroll, tuple(sorted(places.items())), kept, spans, numbers.narrow()
+    )
+    return schedule, (chunk, *offsets), total

@@ -1,0 +1,321 @@
+"""Row kernels of longer rows: a block of threads a row, values between passes in shared memory.
+
+Invariant: sums whose order shows are staged in shared memory, where a warp walks the 64 lanes of
+each block of 4096 in increasing order; the results of blocks are joined in order.  A thread reads
+back only what it has put there itself, but for these walks.
+"""
+
+from __future__ import annotations
+
+from ...emit.code import Code
+from ...emit.form import Form
+from ...emit.lanes import memory_scalar
+from ...emit.memory import SIZE, Position, load_scalar, store_scalar
+from ...emit.reduce import Reduction, reductions_of
+from ...emit.rows import RowPass, pass_targets, row_plan
+from .access import Span, load_spans, store_spans
+from .body import Group, Row, Threads, barrier
+from .lanes import BLOCK, LANES, butterfly, is_ordered, join_lanes
+from .places import PARTS, StagedSchedule, row_reductions, row_uses
+
+__all__ = ["emit_staged"]
+
+_CHUNK, _FIRST_PLACE = 0, 1  # words of the schedule: elements staged at once; offsets of places
+
+
+class _Staged(Threads):
+    def __init__(self, form: Form, schedule: StagedSchedule, guarded: bool) -> None:
+        super().__init__(form, guarded, schedule.spans, schedule.narrow)
+        code, self.schedule = self.code, schedule
+        self.plan, self.places = row_plan(form), dict(schedule.places)
+        self.length = self.body.word(self.body.words.n)
+        self.chunk = self.body.word(self.body.own(_CHUNK))
+        self.late = any(write.late for write in form.writes)
+        self.lane = code.once(f"and i64 {self.tid}, 31")
+        self.warp = code.once(f"lshr i64 {self.tid}, 5")
+        self.warps = schedule.threads // 32
+        self.shared = code.once("addrspacecast ptr addrspace(3) @shared to ptr")
+        self.aligned = self.body.aligned(schedule.vector) if schedule.spans else None
+        self.empty = code.once(f"icmp eq i64 {self.length}, 0")
+        self.there: set[int] = set()
+
+    # ---- shared memory
+    def cell(self, reduction: Reduction, part: int, number: str) -> str:
+        """Where a warp puts one part of its result; for sums in order: where a block's is."""
+        before = 0
+        for other in row_reductions(self.form):
+            if other.number == reduction.number:
+                break
+            before += PARTS if is_ordered(other) else 32 * len(other.parts)
+        return self.code.at("i64", self.shared, self.code.add(number, str(before + 32 * part)))
+
+    def spot(self, number: int, element: str) -> str:
+        """Where a value of an element is; elements are counted from the start of the chunk."""
+        offset = self.body.word(self.body.own(_FIRST_PLACE + self.places[number]))
+        base = self.code.once(f"getelementptr i8, ptr {self.shared}, i64 {offset}")
+        return self.code.at(memory_scalar(self.program.instrs[number].type), base, element)
+
+    def span(self, number: int, element: str) -> Span:
+        kind = self.program.instrs[number].type
+        return Span(kind, self.spot(number, element), self.schedule.vector)
+
+    # ---- passes
+    def row_pass(self, row: Row, row_pass: RowPass) -> None:
+        code, body, scalar = self.code, self.body, self.body.scalar
+        body.enter(row)
+        numbers = body.prepare(pass_targets(self.form, row_pass), self.there)
+        reductions = reductions_of(self.program, row_pass.reductions)
+        ordered = [r for r in reductions if is_ordered(r)]
+        others = [r for r in reductions if not is_ordered(r)]
+        made = [n for n in row_uses(self.form, self.schedule.kept, self.there, row_pass).made]
+        if self.late and row_pass.writes:
+            barrier(code)
+        start = [
+            (scalar.ty(ty), x)
+            for r in (*ordered, *others)
+            for ty, x in zip(r.parts, r.neutral(scalar))
+        ]
+
+        def chunk(first: str, names: list[str]) -> list[str]:
+            sums, rest = names[: len(ordered)], names[len(ordered) :]
+            stop = code.smin(code.add(first, self.chunk), self.length)
+            rest = self.chunk_pass(row, row_pass, numbers, made, others, (first, stop), rest)
+            if ordered:
+                sums = self.walks(ordered, code.op(f"sub i64 {stop}, {first}"), sums)
+            return [*sums, *rest]
+
+        totals = code.loop("0", self.length, self.chunk, start, chunk)[1]
+        self.there |= set(numbers) & set(self.schedule.kept)
+        body.enter(row)
+        for reduction, total in zip(ordered, totals):
+            body.known[reduction.number] = reduction.result(scalar, [total], self.empty)
+        self.join_warps(others, totals[len(ordered) :])
+
+    def chunk_pass(
+        self,
+        row: Row,
+        row_pass: RowPass,
+        numbers: list[int],
+        made: list[int],
+        reductions: list[Reduction],
+        bounds: tuple[str, str],
+        accumulators: list[str],
+    ) -> list[str]:
+        """All elements of a chunk, spread over the threads."""
+        code, schedule = self.code, self.schedule
+        first, stop = bounds
+        step, types = (
+            schedule.threads * schedule.vector,
+            [self.body.scalar.ty(ty) for r in reductions for ty in r.parts],
+        )
+
+        def groups(element: str, names: list[str], count: int) -> list[str]:
+            starts = [code.add(element, str(step * k)) for k in range(count)]
+            return self.groups(row, row_pass, numbers, made, reductions, first, starts, names)
+
+        mine = code.op(f"mul i64 {self.tid}, {schedule.vector}")
+        element, count = code.add(first, mine), schedule.unroll
+        if count > 1:
+            element, accumulators = code.loop(
+                element,
+                stop,
+                str(step * count),
+                list(zip(types, accumulators)),
+                lambda x, names: groups(x, names, count),
+                full=step * (count - 1) + 1,
+            )
+        carried = list(zip(types, accumulators))
+        return code.loop(element, stop, str(step), carried, lambda x, names: groups(x, names, 1))[1]
+
+    def groups(
+        self,
+        row: Row,
+        row_pass: RowPass,
+        numbers: list[int],
+        made: list[int],
+        reductions: list[Reduction],
+        first: str,
+        starts: list[str],
+        accumulators: list[str],
+    ) -> list[str]:
+        """Groups of adjacent elements from these on: evaluated, fed, staged, stored."""
+        code, body, width = self.code, self.body, self.schedule.vector
+        lists = [[code.add(x, str(k)) for k in range(width)] for x in starts]
+        groups = [Group(row, [Position(x) for x in elements]) for elements in lists]
+        inside = [code.op(f"sub i64 {x}, {first}") for x in starts] if self.places else starts
+        kept = [n for n in numbers if n in self.there]
+        found = {n: load_spans(code, [self.span(n, x) for x in inside], "true") for n in kept}
+
+        def known(number: int, group: int, lane: int) -> str | None:
+            return found[number][group][lane] if number in found else None
+
+        values = body.evaluate(numbers, groups, self.aligned, known)
+        for group, lanes, elements in zip(groups, values, lists):
+            for names, element in zip(lanes, elements):
+                accumulators = self.feed(reductions, group, names, element, accumulators)
+        for number in made:
+            spans = [self.span(number, x) for x in inside]
+            lines = [
+                [body.value_of(number, group, names) for names in lanes]
+                for group, lanes in zip(groups, values)
+            ]
+            store_spans(code, spans, lines, "true")
+        body.store(row_pass.writes, groups, values, self.aligned)
+        return accumulators
+
+    def feed(
+        self,
+        reductions: list[Reduction],
+        group: Group,
+        names: dict[int, str],
+        element: str,
+        accumulators: list[str],
+    ) -> list[str]:
+        """Accumulators after one more element."""
+        body, scalar, changed, at = self.body, self.body.scalar, list[str](), 0
+        for reduction in reductions:
+            value = body.value_of(reduction.operand, group, names)
+            fed = reduction.feed(scalar, value, element)
+            before = accumulators[at : at + len(reduction.parts)]
+            changed += reduction.follow(scalar, before, fed)
+            at += len(reduction.parts)
+        return changed
+
+    # ---- sums in order
+    def walks(self, ordered: list[Reduction], count: str, sums: list[str]) -> list[str]:
+        """Sums with those of the `count` elements that are staged added."""
+        code = self.code
+        barrier(code)
+        blocks = code.op(f"lshr i64 {code.add(count, str(BLOCK - 1))}, {BLOCK.bit_length() - 1}")
+        for reduction in ordered:
+
+            def block(number: str, _: list[str], reduction: Reduction = reduction) -> list[str]:
+                self.walk(reduction, number, count)
+                return []
+
+            code.loop(self.warp, blocks, str(self.warps), [], block)
+        barrier(code)
+        totals = []
+        for reduction, total in zip(ordered, sums):
+
+            def join(number: str, names: list[str], reduction: Reduction = reduction) -> list[str]:
+                part = load_scalar(code, reduction.type, self.cell(reduction, 0, number))
+                return reduction.combine(self.body.scalar, names, [part])
+
+            carried = [(self.body.scalar.ty(reduction.type), total)]
+            totals += code.loop("0", blocks, "1", carried, join)[1]
+        return totals
+
+    def walk(self, reduction: Reduction, block: str, count: str) -> None:
+        """One warp sums one block, two lanes a thread."""
+        code, scalar = self.code, self.body.scalar
+        start = code.op(f"shl i64 {block}, {BLOCK.bit_length() - 1}")
+        left = code.op(f"sub i64 {code.smin(code.add(start, str(BLOCK)), count)}, {start}")
+        mine = code.op(f"shl i64 {self.lane}, 1")
+        base = self.spot(reduction.operand, code.add(start, mine))
+        kind, size = reduction.type, SIZE[memory_scalar(reduction.type)]
+
+        def steps(step: str, names: list[str], many: int) -> list[str]:
+            spots = [
+                code.at("i8", base, code.mul(code.add(step, str(LANES * k)), str(size)))
+                for k in range(many)
+            ]
+            for pair in load_spans(code, [Span(kind, spot, 2) for spot in spots], "true"):
+                names = [reduction.follow(scalar, [x], [y])[0] for x, y in zip(names, pair)]
+            return names
+
+        neutral = reduction.neutral(scalar)[0]
+        names, element, element_type = [neutral, neutral], "0", scalar.ty(kind)
+        for many in (8, 1):
+            carried = [(element_type, x) for x in names]
+            element, names = code.loop(
+                element,
+                left,
+                str(LANES * many),
+                carried,
+                lambda step, now, many=many: steps(step, now, many),  # type: ignore[misc]
+                full=LANES * many,
+            )
+        names = self.rest(reduction, base, element, left, names)
+        total = join_lanes(code, reduction, [[x] for x in names])
+        code.when(
+            code.op(f"icmp eq i64 {self.lane}, 0"),
+            lambda: store_scalar(code, kind, total[0], self.cell(reduction, 0, block)),
+        )
+
+    def rest(
+        self, reduction: Reduction, base: str, element: str, left: str, names: list[str]
+    ) -> list[str]:
+        """The last elements, fewer than there are lanes; places have room behind a row."""
+        code, scalar, size = self.code, self.body.scalar, SIZE[memory_scalar(reduction.type)]
+        spot = code.at("i8", base, code.op(f"mul i64 {element}, {size}"))
+        pair = load_spans(code, [Span(reduction.type, spot, 2)], "true")[0]
+        missing = code.op(f"sub i64 {left}, {element}")
+        mine = code.op(f"shl i64 {self.lane}, 1")
+        changed = []
+        for lane, (before, value) in enumerate(zip(names, pair)):
+            valid = code.op(f"icmp slt i64 {code.add(mine, str(lane))}, {missing}")
+            fed = reduction.masked(scalar, [value], valid)
+            changed += reduction.follow(scalar, [before], fed)
+        return changed
+
+    # ---- the others
+    def join_warps(self, reductions: list[Reduction], accumulators: list[str]) -> None:
+        """Results of all threads -> the value of each reduction, in every thread."""
+        code, body, at = self.code, self.body, 0
+        joined = []
+        for reduction in reductions:
+            mine = accumulators[at : at + len(reduction.parts)]
+            at += len(reduction.parts)
+            joined.append(butterfly(code, reduction, mine))
+
+        def put() -> None:
+            for reduction, values in zip(reductions, joined):
+                for part, (kind, value) in enumerate(zip(reduction.parts, values)):
+                    store_scalar(code, kind, value, self.cell(reduction, part, self.warp))
+
+        if not reductions:
+            return
+        if self.warps > 1:
+            code.when(code.op(f"icmp eq i64 {self.lane}, 0"), put)
+            barrier(code)
+        for reduction, values in zip(reductions, joined):
+            if self.warps > 1:
+                lane = code.op(f"and i64 {self.lane}, {self.warps - 1}")
+                values = [
+                    load_scalar(code, kind, self.cell(reduction, part, lane))
+                    for part, kind in enumerate(reduction.parts)
+                ]
+                values = butterfly(code, reduction, values, self.warps)
+            body.known[reduction.number] = reduction.result(body.scalar, values, self.empty)
+
+    # ---- rows
+    def run(self) -> None:
+        body = self.body
+        body.begin_row(self.cta)
+        row = body.row()
+        for row_pass in self.plan.passes:
+            self.row_pass(row, row_pass)
+        self.write_once(row)
+
+    def write_once(self, row: Row) -> None:
+        code, body = self.code, self.body
+        body.enter(row)
+        values = [body.scalar_value(self.program.outs[k]) for k in self.plan.once]
+        if not values:
+            return
+        if self.late:
+            barrier(code)
+
+        def write() -> None:
+            for number, value in zip(self.plan.once, values):
+                body.write_once(number, value)
+
+        code.when(code.op(f"icmp eq i64 {self.tid}, 0"), write)
+
+
+def emit_staged(form: Form, schedule: StagedSchedule, guarded: bool) -> Code:
+    """The function body of a kernel of long rows."""
+    writer = _Staged(form, schedule, guarded)
+    writer.run()
+    return writer.code
