@@ -155,7 +155,7 @@ class Writer:
         for sign in ("+", "-"):
             left, found, right = inner.rpartition(sign)
             if found and left.strip() and not left.strip().endswith("+"):
-                base, offset = left.strip(), int(f"{sign}{right.strip()}", 0)
+                base, offset = left.strip(), int(right, 0) * (1 if sign == "+" else -1)
                 break
             if found and left.strip().endswith("+"):
                 base, offset = left.strip()[:-1].strip(), -int(right.strip(), 0)
