@@ -6,8 +6,8 @@ Invariant: what a kernel becomes depends on the kernel and the card only.
 from __future__ import annotations
 
 from ...core.errors import BackendError
-from ..plan import Kernel, LoopKernel, ScatterKernel
-from . import emit
+from ..plan import GemmKernel, Kernel, LoopKernel, ScatterKernel
+from . import emit, gemm
 from .function import Card, GpuFunction
 
 __all__ = ["generate"]
@@ -23,4 +23,6 @@ def generate(
         return emit.generate(kernel, card, temp_slot, guarded)
     if isinstance(kernel, ScatterKernel):
         return emit.generate_scatter(kernel, card, temp_slot)
+    if isinstance(kernel, GemmKernel):
+        return gemm.generate(kernel, card, temp_slot, guarded)
     raise BackendError(f"{type(kernel).__name__} has no functions for a card")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ...plan import GemmKernel
 from ..function import Card, GpuFunction
-from .direct import direct
+from .choose import choose
+from .schedule import functions
 
 __all__ = ["generate"]
 
@@ -19,4 +20,4 @@ def generate(
     """The functions of a product; none where a result has no element."""
     if 0 in (kernel.batch, kernel.m, kernel.n):
         return []
-    return [direct(kernel, guarded)]
+    return functions(kernel, choose(kernel, card), card, temp_slot, guarded)

@@ -6,15 +6,16 @@ and every word is read where the kernel begins, once.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ...emit.code import Code, finish_module
 from ..function import STATUS, signature
 from .forms import Numbers, OperandForm, WalkForm
 
-__all__ = ["GLOBAL", "Text", "Writer", "with_status"]
+__all__ = ["GLOBAL", "NEAR", "Text", "Writer", "with_status"]
 
-GLOBAL = "ptr addrspace(1)"
+GLOBAL, NEAR = "ptr addrspace(1)", "ptr addrspace(3)"
 SHARED = "@shared = external addrspace(3) global [0 x i8], align 16\n"
 
 
@@ -77,8 +78,27 @@ class Writer:
     def barrier(self) -> None:
         self.code.call("llvm.nvvm.barrier0", "void")
 
+    def copy_async(self, nbytes: int, to: str, source: str, count: str | None = None) -> None:
+        """Begin a copy into shared memory; with `count`, of that many bytes, then zeros."""
+        name = f"llvm.nvvm.cp.async.{'cg' if nbytes == 16 else 'ca'}.shared.global.{nbytes}"
+        types, more = f"{NEAR}, {GLOBAL}", ""
+        if count is not None:
+            name, types, more = name + ".s", types + ", i32", f", i32 {count}"
+        self.code.declared.setdefault(name, f"declare void @{name}({types})")
+        self.code.do(f"call void @{name}({NEAR} {to}, {GLOBAL} {source}{more})")
+
+    def commit(self) -> None:
+        """What was begun since the last commit is one group."""
+        self.code.call("llvm.nvvm.cp.async.commit.group", "void")
+
+    def wait(self, groups: int) -> None:
+        """Wait until at most so many groups of this thread are under way."""
+        name = "llvm.nvvm.cp.async.wait.group"
+        self.code.declared.setdefault(name, f"declare void @{name}(i32 immarg)")
+        self.code.do(f"call void @{name}(i32 {groups})")
+
     # ---- i32 arithmetic
-    def int(self, opcode: str, left: str, right: str) -> str:
+    def integer(self, opcode: str, left: str, right: str) -> str:
         """An operation on i32; what changes nothing is left out."""
         if right == "0" and opcode in ("add", "sub", "or", "shl", "lshr", "xor"):
             return left
@@ -98,10 +118,53 @@ class Writer:
 
     def divide(self, value: str, by: str) -> tuple[str, str]:
         """(quotient, remainder) of counts."""
-        quotient = self.int("udiv", value, by)
-        return quotient, self.int("sub", value, self.int("mul", quotient, by))
+        quotient = self.integer("udiv", value, by)
+        return quotient, self.integer("sub", value, self.integer("mul", quotient, by))
+
+    # ---- control
+    def loop(
+        self,
+        count: str,
+        carried: Sequence[tuple[str, str]],
+        body: Callable[[str, list[str]], Sequence[str]],
+        start: str = "0",
+    ) -> list[str]:
+        """carried = body(i, carried) for i (an i32) from start below count; the last carried."""
+        code = self.code
+        head, inside, after = code.label("head"), code.label("body"), code.label("done")
+        before, number = code.block, code.count
+        code.jump(head)
+        code.start(head)
+        reserved = len(code.lines)
+        index, names = f"%i{number}", [f"%c{number}_{k}" for k in range(len(carried))]
+        code.lines += [""] * (1 + len(carried))
+        code.branch(code.op(f"icmp slt i32 {index}, {count}"), inside, after)
+        code.start(inside)
+        changed = list(body(index, names))
+        following = code.op(f"add i32 {index}, 1")
+        last = code.block
+        code.jump(head)
+        phis = [(index, "i32", start, following)]
+        phis += [(name, ty, init, x) for name, (ty, init), x in zip(names, carried, changed)]
+        for line, (name, llvm_type, initial, later) in enumerate(phis, reserved):
+            values = f"[{initial}, %{before}], [{later}, %{last}]"
+            code.lines[line] = f"  {name} = phi {llvm_type} {values}"
+        code.start(after)
+        return names
 
     # ---- addresses
+    def near(self, offset: str) -> str:
+        """Address of so many bytes (i32) into shared memory."""
+        if offset == "0":
+            return "@shared"
+        return self.code.op(f"getelementptr i8, {NEAR} @shared, i32 {offset}")
+
+    def past(self, place: str, distance: int) -> str:
+        """A constant number of bytes on in shared memory."""
+        if distance == 0:
+            return place
+        return self.code.op(f"getelementptr i8, {NEAR} {place}, i32 {distance}")
+
     def at(self, base: str, offset: str) -> str:
         """base + bytes in global memory."""
         if offset == "0":

@@ -1,0 +1,208 @@
+"""Factors on their way into shared memory, step of k by step of k.
+
+Invariant: nothing outside a factor is read: lines past the last repeat the last one (their sums
+are never stored), and a k past the last is zero or repeats the last one (no chain takes it).
+"""
+
+from __future__ import annotations
+
+from .finish import memory_type, widen
+from .forms import Element, Step
+from .tile import ALONG_K, BLOCK, LoadForm, Tile, Visit
+from .words import GLOBAL, NEAR, Writer
+
+__all__ = ["Factor", "Range"]
+
+TABLE = 2 * BLOCK  # places of k that are known at a time
+
+
+class Range:
+    """The k of a block of threads: from `first` below `last`, and whether the last step of it may
+    be partial (`ragged`)."""
+
+    def __init__(self, first: str, last: str, ragged: bool) -> None:
+        self.first, self.last, self.ragged = first, last, ragged
+
+
+class Factor:
+    """One factor of one tile.  `lines` of it lie in shared memory from byte `start` of each stage
+    on; its table of places of k, if it has one, at byte `table`."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        form: LoadForm,
+        tile: Tile,
+        element: Element,
+        lines: int,
+        start: int,
+        table: int,
+    ) -> None:
+        self.writer, self.form, self.tile, self.element = writer, form, tile, element
+        self.lines, self.start, self.table = lines, start, table
+        self.pitch = form.pitch(lines, element) * element.size  # bytes from k to k
+        self.visits: list[Visit] = []
+        self.own_k, self.own_line, self.idle = self._divide()
+        self.places: dict[int, str] = {}  # constant part of a line -> where that line starts
+        self.target = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Of one stage."""
+        return self.tile.depth * self.pitch
+
+    def _divide(self) -> tuple[str, str, str | None]:
+        """Which k and line a thread visits first, and when it has none to visit."""
+        writer, tile, form = self.writer, self.tile, self.form
+        thread = writer.register("tid.x")
+        if form.along == "k":
+            at_once = tile.threads // ALONG_K
+            for k in range(0, tile.depth, ALONG_K):
+                self.visits += [Visit(k, line) for line in range(0, self.lines, at_once)]
+            line, k_own = writer.divide(thread, str(ALONG_K))
+            return k_own, line, self._beyond(line, self.lines, at_once)
+        per_k = self.lines // form.vector
+        if per_k > tile.threads:
+            step = tile.threads * form.vector
+            for k in range(tile.depth):
+                self.visits += [Visit(k, line) for line in range(0, self.lines, step)]
+            return "0", writer.integer("mul", thread, str(form.vector)), None
+        at_once = tile.threads // per_k
+        self.visits = [Visit(k, 0) for k in range(0, tile.depth, at_once)]
+        k_own, line = writer.divide(thread, str(per_k))
+        line = writer.integer("mul", line, str(form.vector))
+        return k_own, line, self._beyond(k_own, tile.depth, at_once)
+
+    def _beyond(self, own: str, count: int, at_once: int) -> str | None:
+        if at_once <= count:
+            return None
+        return self.writer.code.op(f"icmp uge i32 {own}, {count}")
+
+    # ---- before the loop
+    def begin(self, batch: str, first_line: str, count: str) -> None:
+        """Where the lines of this thread start; `count` lines are there."""
+        writer, form = self.writer, self.form
+        base = writer.base(form.name)
+        base = writer.at(base, writer.offset(f"{form.name}.batch", form.operand.batch, batch))
+        last = writer.integer("sub", count, str(form.vector))
+        own = writer.integer("add", first_line, self.own_line)
+        for further in sorted({visit.line for visit in self.visits}):
+            number = writer.least(writer.integer("add", own, str(further)), last)
+            self.places[further] = writer.at(base, writer.offset(form.parts[0], form.lines, number))
+        spot = writer.integer("mul", self.own_k, str(self.pitch))
+        across = writer.integer("mul", self.own_line, str(self.element.size))
+        self.target = writer.integer("add", writer.integer("add", spot, across), str(self.start))
+
+    def fill(self, block: str, last: str) -> None:
+        """Write the places of one block of k into the table."""
+        if not self.form.tabled:
+            return
+        writer, code = self.writer, self.writer.code
+        thread = writer.register("tid.x")
+        for first in range(0, BLOCK, self.tile.threads):
+            own = writer.integer("add", thread, str(first))
+
+            def one(own: str = own) -> None:
+                k = writer.integer("add", writer.integer("mul", block, str(BLOCK)), own)
+                index = writer.least(k, writer.integer("sub", last, "1"))
+                offset = writer.offset(self.form.parts[1], self.form.k, index)
+                spot = self._entry(writer.integer("and", k, str(TABLE - 1)))
+                code.do(f"store i64 {offset}, {NEAR} {spot}, align 8")
+
+            if first + self.tile.threads <= BLOCK:
+                one()
+            else:
+                code.when(code.op(f"icmp ult i32 {own}, {BLOCK}"), one)
+
+    def _entry(self, k: str) -> str:
+        offset = self.writer.integer("mul", k, "8")
+        return self.writer.near(self.writer.integer("add", offset, str(self.table)))
+
+    # ---- in the loop
+    def _sources(self, k: str, span: Range) -> list[str]:
+        """Addresses of all visits of the step that starts at k."""
+        writer, code, form = self.writer, self.writer.code, self.form
+        own = writer.integer("add", k, self.own_k)
+        offsets: dict[int, str] = {}
+        start = ""
+        entry = self._entry(writer.integer("and", own, str(TABLE - 1))) if form.tabled else ""
+        for visit in self.visits:
+            if visit.k in offsets:
+                continue
+            if form.tabled:
+                spot = writer.past(entry, 8 * visit.k)
+                offsets[visit.k] = code.op(f"load i64, {NEAR} {spot}, align 8")
+            elif not form.direct:  # a step that is not there is fetched too
+                number = writer.integer("add", own, str(visit.k))
+                number = writer.least(number, writer.integer("sub", span.last, "1"))
+                offsets[visit.k] = writer.offset(form.parts[1], form.k, number)
+            else:
+                if not start:
+                    start = writer.offset(form.parts[1], form.k, own)
+                offsets[visit.k] = code.add(start, self._distance(visit.k))
+        return [writer.at(self.places[visit.line], offsets[visit.k]) for visit in self.visits]
+
+    def _distance(self, k: int) -> str:
+        """Bytes from a k to another, so many later."""
+        if k == 0 or self.form.k.rank == 0:
+            return "0"
+        if self.form.k.step is Step.ADJACENT:
+            return str(k * self.form.operand.size)
+        return self.writer.code.once(
+            f"mul i64 {self.writer.word(self.form.parts[1] + '.stride0')}, {k}"
+        )
+
+    def copy(self, k: str, stage: str, span: Range) -> None:
+        """Have the step from k on copied into a stage while threads go on."""
+        if not self.form.direct:
+            return
+        code = self.writer.code
+        if self.idle is None:
+            self._copy(k, stage, span)
+        else:
+            busy = code.op(f"xor i1 {self.idle}, true")
+            code.when(busy, lambda: self._copy(k, stage, span))
+
+    def _copy(self, k: str, stage: str, span: Range) -> None:
+        writer, code = self.writer, self.writer.code
+        nbytes = self.form.vector * self.element.size
+        place = writer.near(writer.integer("add", self.target, stage))
+        sizes: dict[int, str] = {}
+        if span.ragged and not self.form.tabled:
+            own = writer.integer("add", k, self.own_k)
+            for number in sorted({visit.k for visit in self.visits}):
+                inside = writer.integer("add", own, str(number))
+                inside = code.op(f"icmp slt i32 {inside}, {span.last}")
+                sizes[number] = code.op(f"select i1 {inside}, i32 {nbytes}, i32 0")
+        for visit, source in zip(self.visits, self._sources(k, span)):
+            spot = writer.past(place, visit.k * self.pitch + visit.line * self.element.size)
+            writer.copy_async(nbytes, spot, source, sizes.get(visit.k))
+
+    def fetch(self, k: str, span: Range) -> list[str]:
+        """Begin to read the step from k on into registers, as it lies in memory."""
+        if self.form.direct:
+            return []
+        operand, scalar = self.form.operand, memory_type(self.form.operand.dtype)
+        return [
+            self.writer.code.op(f"load {scalar}, {GLOBAL} {source}, align {operand.size}")
+            for source in self._sources(k, span)
+        ]
+
+    def stash(self, values: list[str], stage: str) -> None:
+        """Write what was fetched into a stage, as accumulators."""
+        if not values:
+            return
+        code, element = self.writer.code, self.element
+        wide = [widen(self.writer, self.form.operand.dtype, value, element) for value in values]
+
+        def store() -> None:
+            place = self.writer.near(self.writer.integer("add", self.target, stage))
+            for visit, value in zip(self.visits, wide):
+                distance = visit.k * self.pitch + visit.line * element.size
+                spot = self.writer.past(place, distance)
+                code.do(f"store {element.scalar} {value}, {NEAR} {spot}, align {element.size}")
+
+        if self.idle is None:
+            store()
+        else:
+            code.when(code.op(f"xor i1 {self.idle}, true"), store)
