@@ -43,7 +43,8 @@ class Factor:
         self.pitch = form.pitch(lines, element) * element.size  # bytes from k to k
         self.visits: list[Visit] = []
         self.own_k, self.own_line, self.idle = self._divide()
-        self.places: dict[int, str] = {}  # constant part of a line -> where that line starts
+        self.base = ""
+        self.places: dict[int, str] = {}  # constant part of a line -> where it starts, from base
         self.target = ""
 
     @property
@@ -83,12 +84,16 @@ class Factor:
         """Where the lines of this thread start; `count` lines are there."""
         writer, form = self.writer, self.form
         base = writer.base(form.name)
-        base = writer.at(base, writer.offset(f"{form.name}.batch", form.operand.batch, batch))
+        offset = writer.offset(f"{form.name}.batch", form.operand.batch, batch)
+        self.base = writer.at(base, offset)
         last = writer.integer("sub", count, str(form.vector))
         own = writer.integer("add", first_line, self.own_line)
         for further in sorted({visit.line for visit in self.visits}):
             number = writer.least(writer.integer("add", own, str(further)), last)
-            self.places[further] = writer.at(base, writer.offset(form.parts[0], form.lines, number))
+            place = writer.offset(form.parts[0], form.lines, number)
+            if not form.far and place != "0":  # half the registers
+                place = writer.code.op(f"trunc i64 {place} to i32")
+            self.places[further] = place
         spot = writer.integer("mul", self.own_k, str(self.pitch))
         across = writer.integer("mul", self.own_line, str(self.element.size))
         self.target = writer.integer("add", writer.integer("add", spot, across), str(self.start))
@@ -140,7 +145,14 @@ class Factor:
                 if not start:
                     start = writer.offset(form.parts[1], form.k, own)
                 offsets[visit.k] = code.add(start, self._distance(visit.k))
-        return [writer.at(self.places[visit.line], offsets[visit.k]) for visit in self.visits]
+        starts = {k: writer.at(self.base, offset) for k, offset in offsets.items()}
+        return [self._source(starts[visit.k], visit) for visit in self.visits]
+
+    def _source(self, start: str, visit: Visit) -> str:
+        place = self.places[visit.line]
+        if place != "0" and not self.form.far:
+            place = self.writer.code.op(f"sext i32 {place} to i64")
+        return self.writer.at(start, place)
 
     def _distance(self, k: int) -> str:
         """Bytes from a k to another, so many later."""

@@ -90,10 +90,13 @@ def _run(dims: Dims) -> int:
 
 def _loads(kernel: GemmKernel, element: Element) -> tuple[LoadForm, LoadForm]:
     a, b = kernel.a, kernel.b
-    return (
-        load_form(factor_form("a", a, element), element, (_run(a.rows), _run(a.cols))),
-        load_form(factor_form("b", b, element), element, (_run(b.cols), _run(b.rows))),
-    )
+    found = []
+    for name, operand, lines, k in (("a", a, a.rows, a.cols), ("b", b, b.cols, b.rows)):
+        spread = sum(abs(stride) * size for size, stride in zip(lines.sizes, lines.strides))
+        far = spread * operand.dtype.itemsize >= 1 << 31
+        form = factor_form(name, operand, element)
+        found.append(load_form(form, element, (_run(lines), _run(k)), far))
+    return found[0], found[1]
 
 
 def _workspace(kernel: GemmKernel, element: Element, slot: int) -> tuple[Finish, Numbers, int]:

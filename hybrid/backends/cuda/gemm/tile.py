@@ -57,7 +57,8 @@ class Tile(NamedTuple):
 
 class LoadForm(NamedTuple):
     """How a factor comes into shared memory: threads side by side `along` its lines (m or n) or
-    along k, `vector` elements at once, directly (`direct`) or widened on the way."""
+    along k, `vector` elements at once, directly (`direct`) or widened on the way.  `far`: lines lie
+    2 GB apart or more."""
 
     operand: OperandForm
     lines: WalkForm
@@ -65,6 +66,7 @@ class LoadForm(NamedTuple):
     along: Literal["lines", "k"]
     vector: int
     direct: bool
+    far: bool
 
     @property
     def name(self) -> str:
@@ -92,7 +94,7 @@ class Visit(NamedTuple):
     line: int
 
 
-def load_form(operand: OperandForm, element: Element, runs: tuple[int, int]) -> LoadForm:
+def load_form(operand: OperandForm, element: Element, runs: tuple[int, int], far: bool) -> LoadForm:
     """The best way to load a factor; `runs` are the lengths of the fastest dimensions of its lines
     and its k."""
     is_left = operand.name == "a"
@@ -103,7 +105,7 @@ def load_form(operand: OperandForm, element: Element, runs: tuple[int, int]) -> 
     if k.step is Step.ADJACENT and (lines.step is not Step.ADJACENT or runs[1] > runs[0]):
         along = "k"
     whole = direct and along == "lines" and lines.uniform and vector * operand.size == 16
-    return LoadForm(operand, lines, k, along, vector if whole else 1, direct)
+    return LoadForm(operand, lines, k, along, vector if whole else 1, direct, far)
 
 
 def _is_direct(dtype: str, element: Element) -> bool:

@@ -1,0 +1,137 @@
+"""Products on a card: every schedule has the bits of the contract, in every layout and dtype."""
+
+import re
+
+import numpy as np
+import pytest
+from emit_harness import same_bits
+from gpu import run_all
+from product_cases import conv_case, matmul_case
+from ptx_harness import checked_ptx
+
+from hybrid.backends.cuda.function import Card
+from hybrid.backends.cuda.gemm import generate
+from hybrid.backends.cuda.gemm.choose import TILES, WIDE_TILES, candidates, choose
+from hybrid.backends.cuda.gemm.schedule import Schedule, functions
+from hybrid.core import dtypes as dt
+
+CARD = Card()
+SMALL = {tile.name: tile for tile in TILES + WIDE_TILES}
+F64, BF16, F16 = dt.float64, dt.bfloat16, dt.float16
+
+
+def bits(array):
+    return array.view(np.uint16) if dt.is_half(array.dtype) else array
+
+
+def agree(case, made, orders=(0, 1)):
+    wanted = case.expected()
+    for order in orders:
+        found = [buffer.copy() for buffer in case.buffers]
+        assert run_all(made, found, order) == 0
+        for slot, (got, want) in enumerate(zip(found, wanted)):
+            assert same_bits(bits(got), bits(want)), f"slot {slot} in order {order}"
+
+
+def made_with(case, tile, split=False, turned=False, guarded=False):
+    schedule = Schedule(SMALL[tile] if tile else None, split, turned)
+    return functions(case.kernel, schedule, CARD, len(case.buffers), guarded)
+
+
+@pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])
+@pytest.mark.parametrize("sizes", [(1, 32, 64, 32), (2, 37, 50, 45)])
+def test_layouts_and_edges(layout, sizes):
+    case = matmul_case(*sizes, layout)
+    agree(case, made_with(case, "32x32"))
+
+
+@pytest.mark.parametrize("tile", sorted(SMALL))
+def test_every_tile(tile):
+    rows, cols = SMALL[tile].rows, SMALL[tile].cols
+    case = matmul_case(1, rows + 1, min(cols + 4, 132), 20, "nt")
+    if tile in {t.name for t in WIDE_TILES}:
+        case = matmul_case(1, rows + 1, cols + 2, 20, "nt", dtype=F64)
+    agree(case, made_with(case, tile), orders=(1,))
+
+
+@pytest.mark.parametrize("k", [0, 1, 256, 257, 530])
+@pytest.mark.parametrize("split", [False, True])
+def test_blocks_of_k(k, split):
+    if k == 0:
+        case = matmul_case(2, 3, 5, 0)
+        agree(case, generate(case.kernel, CARD, len(case.buffers)))
+        return
+    case = matmul_case(1, 34, 36, k, "nn", epilogue=True)
+    agree(case, made_with(case, "32x32", split))
+
+
+@pytest.mark.parametrize("dtype", [F64, BF16, F16, dt.int8, dt.int32, dt.uint64, dt.bool_])
+def test_dtypes(dtype):
+    case = matmul_case(1, 33, 34, 70, "nt", dtype=dtype)
+    wide = case.kernel.acc.itemsize == 8
+    agree(case, made_with(case, "32x32w" if wide else "32x32"))
+    agree(case, made_with(case, None), orders=(1,))
+
+
+@pytest.mark.parametrize("tile", [None, "32x32"])
+def test_results_in_columns(tile):
+    case = matmul_case(2, 33, 36, 20, epilogue=True, out_turned=True)
+    assert choose(case.kernel, CARD).turned
+    agree(case, made_with(case, tile, turned=True))
+
+
+def test_factors_that_start_anywhere():
+    case = matmul_case(1, 32, 32, 32, odd=1)
+    agree(case, made_with(case, "32x32"))
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("tile", [None, "32x32"])
+def test_convolutions(tile, split):
+    cases = [
+        conv_case((2, 3, 9, 8), (5, 3, 3, 3), bias=True),
+        conv_case((2, 4, 9, 9), (6, 2, 3, 3), stride=(2, 2), groups=2),
+        conv_case((1, 30, 6, 6), (4, 30, 3, 3)),
+        conv_case((9, 2, 8, 8), (3, 2, 3, 3), weight_gradient=True),
+    ]
+    for case in cases[2 * split :]:
+        agree(case, made_with(case, tile, split and tile is not None), orders=(1,))
+
+
+@pytest.mark.parametrize("sizes", [(1, 9, 1, 700), (2, 1, 5, 30), (1, 1, 1, 257)])
+def test_lanes(sizes):
+    case = matmul_case(*sizes, "nt", order="lanes")
+    agree(case, generate(case.kernel, CARD, len(case.buffers)))
+
+
+def test_a_failed_check_stops_what_follows():
+    case = matmul_case(1, 33, 33, 20)
+    for tile in (None, "32x32"):
+        (function,) = made_with(case, tile, guarded=True)
+        assert -1 in [function.words[place] for place in function.slots]
+        agree(case, [function], orders=(0,))
+
+
+def test_nothing_is_made_where_a_size_is_0():
+    assert generate(matmul_case(1, 4, 4, 4).kernel._replace(m=0), CARD, 3) == []
+
+
+def test_texts_depend_on_forms():
+    first, second = (matmul_case(1, m, n, k) for m, n, k in ((64, 64, 512), (96, 128, 768)))
+    (one,), (other,) = (made_with(case, "64x64") for case in (first, second))
+    assert one.symbol == other.symbol and one.words != other.words
+
+
+@pytest.mark.parametrize("tile", [None, *sorted(SMALL)])
+def test_kernels_assemble(tile, tmp_path):
+    wide = tile in {t.name for t in WIDE_TILES}
+    case = matmul_case(1, 256, 256, 600, "nt", dtype=F64 if wide else dt.float32, epilogue=True)
+    made = made_with(case, tile)
+    (ptx,) = checked_ptx(made, tmp_path)
+    assert not re.search(r"mad\.(rn|f32|f64)", ptx)
+
+
+def test_every_size_has_a_schedule():
+    for m, n, k in ((1, 1, 1), (4096, 4096, 4096), (3, 50000, 7), (50000, 3, 7), (8, 8, 90000)):
+        kernel = matmul_case(1, 1, 1, 1).kernel._replace(m=m, n=n, k=k)
+        assert choose(kernel, CARD) in list(candidates(kernel))
