@@ -18,7 +18,7 @@ from ..function import STATUS, Card, GpuFunction, signature
 from . import backward, forward
 from .backward import Backward
 from .forward import Forward
-from .tile import THREADS, Element, Tiling
+from .tile import LANE_ROWS, THREADS, WARPS, Element, Tiling
 from .writer import READS
 
 __all__ = ["generate"]
@@ -34,15 +34,12 @@ class _Made(NamedTuple):
     words: tuple[Word, ...]
 
     def placed(self, places: dict[SlotRef, int]) -> GpuFunction:
-        slots = tuple(
-            position
-            for position, word in enumerate(self.words)
-            if isinstance(word, SlotRef) and not word.is_offset
-        )
-        words = list(pack_words(self.words, places))
-        for position in slots:
-            words[position] = places[self.words[position]]
-        return self.function._replace(words=tuple(words), slots=slots)
+        words, slots = list(pack_words(self.words, places)), []
+        for position, word in enumerate(self.words):
+            if isinstance(word, SlotRef) and not word.is_offset:
+                words[position] = places[word]  # STATUS is negative
+                slots.append(position)
+        return self.function._replace(words=tuple(words), slots=tuple(slots))
 
 
 def _check(kernel: AttendKernel) -> None:
@@ -63,26 +60,36 @@ def _attributes(blocks: int) -> str:
     return f'nounwind "nvvm.maxntid"="{THREADS}" "nvvm.minctasm"="{blocks}"'
 
 
-def _ways(kernel: AttendKernel, element: Element) -> list[Forward | Backward]:
-    rows = 32 // element.size
+def _rows(kernel: AttendKernel, element: Element, card: Card) -> int:
+    """Rows of a thread: as many as registers hold, fewer where they would not be there, or where
+    multiprocessors would have no work."""
+    rows = most = 32 // element.size
+    fewest = min(kernel.m, kernel.n) if kernel.backward else kernel.m
+    while rows > 2:
+        tile = WARPS * LANE_ROWS * rows
+        blocks = prod(kernel.batch) * -(-fewest // tile)
+        if fewest > tile // 2 and (blocks >= card.multiprocessors or rows < most):
+            break
+        rows //= 2
+    return rows
+
+
+def _ways(kernel: AttendKernel, element: Element, rows: int) -> list[Forward | Backward]:
     if not kernel.backward:
-        return [Forward(kernel, Tiling(element, rows, 8))]
-    tiling = Tiling(element, rows, 4)
+        return [Forward(kernel, Tiling(element, rows, 8, 32))]
+    tiling = Tiling(element, rows, 4, 64)
     return [Backward(kernel, tiling, "keys"), Backward(kernel, tiling, "queries")]
 
 
 @lru_cache(64)
-def _made(kernel: AttendKernel, guarded: bool) -> tuple[_Made, ...]:
+def _made(kernel: AttendKernel, rows: int, guarded: bool) -> tuple[_Made, ...]:
     """The functions of a kernel whose operands may lie anywhere."""
     element = Element.of(kernel.writes[0].dtype)
     made = []
-    for one in _ways(kernel, element):
+    for one in _ways(kernel, element, rows):
         writer = one.writer
         if guarded:
             writer.guard()
-        batch = prod(kernel.batch)
-        each = batch * one.parts
-        writer.words.values[writer.words.position("each", each)] = each
         one.write()
         writer.code.do("ret void")
         words = tuple(writer.words.values)
@@ -91,7 +98,7 @@ def _made(kernel: AttendKernel, guarded: bool) -> tuple[_Made, ...]:
         )
         text = f"{SHARED}\n{text}"
         check_externals(text)
-        function = GpuFunction(text, symbol, (), (), each * one.tiles, THREADS, one.shared)
+        function = GpuFunction(text, symbol, (), (), one.each * one.tiles, THREADS, one.shared)
         made.append(_Made(function, words))
     return tuple(made)
 
@@ -115,4 +122,5 @@ def generate(
         if access is not None:
             places[SlotRef(name)] = access.slot
             places[SlotRef(name, is_offset=True)] = access.offset * access.dtype.itemsize
-    return [one.placed(places) for one in _made(moved, guarded) if one.function.blocks]
+    rows = _rows(kernel, Element.of(kernel.writes[0].dtype), card)
+    return [one.placed(places) for one in _made(moved, rows, guarded) if one.function.blocks]

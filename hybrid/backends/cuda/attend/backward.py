@@ -9,6 +9,7 @@ which both ways share.
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import Literal, NamedTuple
 
 from ....ir.attend import BLOCK, TILE
@@ -63,13 +64,14 @@ class Backward:
         self.tiles = -(-getattr(kernel, self.row_size) // rows)
         widest = max(kernel.e, kernel.f) if self.of_keys else kernel.e
         self.parts = max(-(-widest // COLUMNS), 1)
+        self.each = prod(kernel.batch) * self.parts  # blocks of one tile
 
     # ---- one block of threads
     def write(self) -> None:
         writer, code, of_keys = self.writer, self.writer.code, self.of_keys
-        number = writer.register("ctaid.x")
-        tile, number = writer.divide(number, writer.word("each", 0))
-        batch, part = writer.divide(number, writer.word("parts", self.parts))
+        block = writer.register("ctaid.x")
+        tile, rest = writer.divide(block, writer.word("each", self.each))
+        batch, part = writer.divide(rest, writer.word("parts", self.parts))
         if not of_keys:  # the longest first
             tile = code.op(f"sub i64 {writer.word('last tile', self.tiles - 1)}, {tile}")
         self.first = code.mul(tile, str(writer.tiling.block_rows))
@@ -104,8 +106,8 @@ class Backward:
         start, stop = "0", writer.sizes[self.pair_size]
         if writer.kernel.causal and self.of_keys:
             start = code.op(f"and i64 {self.first}, -{writer.tiling.block_pairs}")
-        elif writer.kernel.causal:
-            stop = code.smin(stop, code.add(self.first, str(writer.tiling.block_rows)))
+        elif not self.of_keys:
+            stop = self.pairs.stop_key(self.first, writer.tiling.block_rows)
         first_block = code.op(f"and i64 {start}, -{BLOCK}")
         for number in range(len(self.results)):
             self._put_sums(number, [writer.number(0.0)] * self.held)

@@ -7,13 +7,14 @@ all multiply them by the values.  Invariant: the order of ops/products/attend.py
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 
 from ....ir.attend import BLOCK, TILE
 from ...plan import AttendKernel
 from .pairs import Pairs
-from .products import Chain, Products, Rows, Weights
-from .tile import LANE_COLUMNS, LANE_ROWS, THREADS, WARPS, WIDE, Area, Tiling
-from .writer import Matrix, Writer
+from .products import Chain, Products, Rows
+from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area, Tiling
+from .writer import Writer
 
 __all__ = ["RESULTS", "Forward"]
 
@@ -34,26 +35,25 @@ class Forward:
         self.weights = self.products.weights(self.area)
         self.shared = self.products.stop
         self.tiles = -(-kernel.m // rows)
-        self.parts = max(-(-kernel.f // 64), 1)
+        self.parts = max(-(-kernel.f // COLUMNS), 1)
+        self.each = prod(kernel.batch) * self.parts  # blocks of one tile
 
     # ---- one block of threads
     def write(self) -> None:
         writer, code = self.writer, self.writer.code
-        number = writer.register("ctaid.x")
-        tile, number = writer.divide(number, writer.word("each", 0))
-        batch, part = writer.divide(number, writer.word("parts", self.parts))
+        block = writer.register("ctaid.x")
+        tile, rest = writer.divide(block, writer.word("each", self.each))
+        batch, part = writer.divide(rest, writer.word("parts", self.parts))
         tile = code.op(f"sub i64 {writer.word('last tile', self.tiles - 1)}, {tile}")
         self.first = code.mul(tile, str(writer.tiling.block_rows))
-        self.first_column = code.mul(part, "64")
+        self.first_column = code.mul(part, str(COLUMNS))
         coordinates = writer.split(batch)
         reads = writer.reads
         self.query = writer.matrix("q", reads["q"], coordinates, "e")
         self.key = writer.matrix("k", reads["k"], coordinates, "e")
         self.value = writer.matrix("v", reads["v"], coordinates, "f")
         self.pairs = Pairs(writer, coordinates)
-        self.stop = writer.sizes["n"]
-        if writer.kernel.causal:
-            self.stop = code.smin(self.stop, code.add(self.first, str(writer.tiling.block_rows)))
+        self.stop = self.pairs.stop_key(self.first, writer.tiling.block_rows)
         self._begin()
         zeros = self.products.zeros(writer.tiling.columns)
         _, out = code.loop("0", self.stop, str(BLOCK), zeros, self._block)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ....core import dtypes as dt
+from ....ir.attend import TILE
 from ...plan import Access
 from .writer import Writer
 
@@ -21,7 +22,7 @@ class Pairs:
     def __init__(self, writer: Writer, coordinates: Sequence[str]) -> None:
         self.writer = writer
         self.scale = writer.scalar_word("scale", writer.kernel.scale)
-        self.starts = {
+        self.starts: dict[str, str] = {
             name: writer.vector(name, writer.reads[name], coordinates)
             for name in ("mask", "factor")
             if name in writer.reads
@@ -59,3 +60,11 @@ class Pairs:
             return value
         factor = self._element("factor", access, query, key, writer.element.scalar)
         return writer.apply("fmul", value, factor)
+
+    def stop_key(self, first_query: str, queries: int) -> str:
+        """Past the last key that takes part for any of so many queries."""
+        writer, code = self.writer, self.writer.code
+        if not writer.kernel.causal:
+            return writer.sizes["n"]
+        stop = code.op(f"and i64 {code.add(first_query, str(queries + TILE - 1))}, -{TILE}")
+        return code.smin(writer.sizes["n"], stop)

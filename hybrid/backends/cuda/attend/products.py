@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .tile import CHUNK, COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area
+from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area
 from .writer import Matrix, Writer
 
 __all__ = ["Chain", "Products", "Rows", "Weights"]
@@ -49,8 +49,8 @@ class Products:
         self.writer, tiling = writer, writer.tiling
         element, kernel = writer.element, writer.kernel
         wide = element.wide
-        self.left = Area(memory, CHUNK, tiling.block_rows, tiling.features)
-        self.right = Area(self.left.stop, CHUNK + WIDE, tiling.block_pairs, tiling.features)
+        self.left = Area(memory, tiling.chunk, tiling.block_rows, tiling.features)
+        self.right = Area(self.left.stop, tiling.chunk + WIDE, tiling.block_pairs, tiling.features)
         self.values = Area(memory, COLUMNS * element.size, tiling.value_rows, COLUMNS)
         self.stop = max(self.right.stop, self.values.stop)
         self.ragged_sums = bool(kernel.m % KEYS or kernel.n % KEYS)
@@ -166,7 +166,7 @@ class Products:
 
     def _multiply(self, totals: list[str]) -> list[str]:
         writer, tiling, totals = self.writer, self.writer.tiling, list(totals)
-        for offset in range(0, CHUNK, WIDE):
+        for offset in range(0, tiling.chunk, WIDE):
             right = [
                 writer.load_wide(self.right_pointer, offset + LANE_COLUMNS * i * self.right.stride)
                 for i in range(tiling.pairs)

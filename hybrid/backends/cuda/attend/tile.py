@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ....core import dtypes as dt
+from ....ir.scalar.program import ScalarType
 
 __all__ = ["THREADS", "LANE_ROWS", "LANE_COLUMNS", "WARPS", "WIDE", "Element", "Tiling", "Area"]
 
@@ -18,7 +19,6 @@ THREADS = 128
 LANE_ROWS, LANE_COLUMNS = 4, 8
 WARPS = 2  # along rows, and along columns
 WIDE = 16  # bytes of the widest access
-CHUNK = 32  # bytes of features that a product takes at a time
 VALUES = 8192  # bytes of a chunk of values
 COLUMNS = 64  # of values, of one block of threads
 
@@ -26,7 +26,7 @@ COLUMNS = 64  # of values, of one block of threads
 class Element(NamedTuple):
     """A floating type: its name in programs, in LLVM, and its bytes."""
 
-    name: str
+    name: ScalarType
     scalar: str
     size: int
 
@@ -45,11 +45,13 @@ class Element(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """What a thread holds: `rows` of a tile of products, `pairs` columns of a tile of scores."""
+    """What a thread holds: `rows` of a tile of products, `pairs` columns of a tile of scores; and
+    how many bytes of features a product takes at a time."""
 
     element: Element
     rows: int
     pairs: int
+    chunk: int
 
     @property
     def block_rows(self) -> int:
@@ -66,7 +68,7 @@ class Tiling(NamedTuple):
     @property
     def features(self) -> int:
         """Features of one chunk of a product."""
-        return CHUNK // self.element.size
+        return self.chunk // self.element.size
 
     @property
     def value_rows(self) -> int:

@@ -6,7 +6,7 @@ operands there are, on the number of batch axes and on which sizes are whole mul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ....ir.scalar.program import bits_of
@@ -14,8 +14,7 @@ from ...emit.code import Code
 from ...emit.lanes import Lanes, emit_program
 from ...generated import SlotRef, Word
 from ...plan import Access, AttendKernel
-from ..function import STATUS
-from .tile import LANE_COLUMNS, THREADS, WARPS, Area, Element, Tiling
+from .tile import LANE_COLUMNS, Element, Tiling
 
 __all__ = ["READS", "Writer", "Matrix", "Words"]
 
