@@ -111,9 +111,9 @@ def generate(
     kernel: AttendKernel, card: Card, temp_slot: int, guarded: bool = False
 ) -> list[GpuFunction]:
     """The functions that compute attention or its gradients, to run in order."""
-    _check(kernel)
     if not prod(kernel.batch) or not max(kernel.m, kernel.n if kernel.backward else 0):
         return []
+    _check(kernel)
     reads = tuple([None if access is None else _anywhere(access) for access in kernel.reads])
     moved = kernel._replace(reads=reads, writes=tuple(map(_anywhere, kernel.writes)))
     results = backward.RESULTS if kernel.backward else forward.RESULTS
