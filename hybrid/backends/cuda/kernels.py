@@ -6,8 +6,8 @@ Invariant: what a kernel becomes depends on the kernel and the card only.
 from __future__ import annotations
 
 from ...core.errors import BackendError
-from ..plan import GemmKernel, Kernel, LoopKernel, ScatterKernel
-from . import emit, gemm
+from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, ScatterKernel
+from . import attend, emit, gemm
 from .function import Card, GpuFunction
 
 __all__ = ["generate"]
@@ -25,4 +25,6 @@ def generate(
         return emit.generate_scatter(kernel, card, temp_slot)
     if isinstance(kernel, GemmKernel):
         return gemm.generate(kernel, card, temp_slot, guarded)
+    if isinstance(kernel, AttendKernel):
+        return attend.generate(kernel, card, temp_slot, guarded)
     raise BackendError(f"{type(kernel).__name__} has no functions for a card")
