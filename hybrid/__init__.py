@@ -49,6 +49,7 @@ from .eager import (  # noqa: E402
     NanError,
     Tensor,
     asarray,
+    debug,
     detect_nan,
     finfo,
     from_dlpack,

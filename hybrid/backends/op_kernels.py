@@ -7,9 +7,8 @@ say only where elements lie.  Slots are the inputs in order, then the outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from ..core.aval import Aval
 from ..core.errors import BackendError, IndexOutOfRange
@@ -28,9 +27,11 @@ __all__ = [
     "ContractKernels",
     "AttendKernels",
     "ScatterKernels",
+    "PlaceKernels",
     "kernels_of",
     "used_operands",
     "copy_kernel",
+    "zero_kernel",
     "check_failure",
 ]
 
@@ -165,12 +166,48 @@ class ScatterKernels(OpKernels):
         ]
 
 
+class PlaceKernels(OpKernels):
+    """Kind place: what fills the output, then a copy for every region.
+
+    The layout gives one region (offset, shape, strides) per operand.  Fact 'base': the first
+    operand has none and fills the output before; fact 'zeros': zeros do."""
+
+    def __init__(self, op: Op, params: dict[str, Any], inputs: Avals, outputs: Avals) -> None:
+        super().__init__(op, params, inputs, outputs)
+        if op.layout is None:
+            raise BackendError(f"place op {op.name} has no layout")
+        self.first = int(op.has("base"))
+        self.regions = list(op.layout(*inputs, **params))
+        if len(self.regions) + self.first != len(inputs):
+            counts = f"{len(self.regions)} regions for {len(inputs)} operands"
+            raise BackendError(f"place op {op.name} has {counts}")
+
+    def kernels(self, strides: Sequence[Ints]) -> list[Kernel]:
+        out, slot = self.outs[0], len(self.ins)
+        whole = Access(slot, out.dtype, 0, contiguous_strides(out.shape))
+        made: list[Kernel] = []
+        if self.first:
+            made.append(copy_kernel(out.shape, self._read(0, strides[0], out.shape), whole))
+        elif self.op.has("zeros"):
+            made.append(zero_kernel(out.shape, whole))
+        for number, (offset, shape, steps) in enumerate(self.regions, self.first):
+            read = self._read(number, strides[number], tuple(shape))
+            target = Access(slot, out.dtype, offset, tuple(steps))
+            made.append(copy_kernel(tuple(shape), read, target))
+        return made
+
+    def _read(self, number: int, steps: Ints, shape: Ints) -> Access:
+        operand = self.ins[number]
+        return Access(number, operand.dtype, 0, broadcast_strides(operand.shape, steps, shape))
+
+
 _KINDS: dict[str, type[OpKernels]] = {
     "map": LoopKernels,
     "row": LoopKernels,
     "contract": ContractKernels,
     "attend": AttendKernels,
     "scatter": ScatterKernels,
+    "place": PlaceKernels,
 }
 
 
@@ -186,11 +223,26 @@ def used_operands(program: Program | None) -> set[int]:
     return {i.attr for i in program.instrs if i.prim in ("arg", "load")} if program else set()
 
 
-def copy_kernel(dtype: np.dtype, shape: Ints, source: Access, target: Access) -> LoopKernel:
-    """target[i] = source[i], bit for bit, for every i of a shape."""
+@lru_cache(None)
+def _copy(itemsize: int) -> Program:
     builder = Builder()
-    program = builder.program(builder.arg(_PATTERNS[dtype.itemsize]))
-    return LoopKernel(shape, None, program, (source,), (target,))
+    return builder.program(builder.arg(_PATTERNS[itemsize]))
+
+
+@lru_cache(None)
+def _zero(itemsize: int) -> Program:
+    builder = Builder()
+    return builder.program(builder.bits(_PATTERNS[itemsize], 0))
+
+
+def copy_kernel(shape: Ints, source: Access, target: Access) -> LoopKernel:
+    """target[i] = source[i], bit for bit, for every i of a shape."""
+    return LoopKernel(shape, None, _copy(target.dtype.itemsize), (source,), (target,))
+
+
+def zero_kernel(shape: Ints, target: Access) -> LoopKernel:
+    """target[i] = 0 for every i of a shape."""
+    return LoopKernel(shape, None, _zero(target.dtype.itemsize), (), (target,))
 
 
 def check_failure(op: Op, params: dict[str, Any], inputs: Sequence[Aval]) -> IndexOutOfRange:

@@ -1,7 +1,7 @@
 """Eager mode: Tensor with its operators and methods, and tools to look inside."""
 
 from . import methods
-from .debug import Intermediate, NanError, detect_nan, intermediates
+from .debug import Intermediate, NanError, debug, detect_nan, intermediates
 from .info import finfo, iinfo, result_type
 from .tensor import Tensor, asarray, from_dlpack, tensor
 
@@ -11,6 +11,7 @@ __all__ = [
     "asarray",
     "from_dlpack",
     "methods",
+    "debug",
     "detect_nan",
     "intermediates",
     "Intermediate",

@@ -14,10 +14,11 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.errors import HybridError, Site
 from ..core.sites import user_site
+from ..core.switches import SWITCHES
 from ..ir.door import bind as door
 from ..ir.mode import Mode
 
-__all__ = ["detect_nan", "intermediates", "Intermediate", "NanError"]
+__all__ = ["debug", "detect_nan", "intermediates", "Intermediate", "NanError"]
 
 
 class NanError(HybridError, FloatingPointError):
@@ -118,3 +119,29 @@ def intermediates(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Int
     finally:
         door.pop_mode(before)
     return watch.found
+
+
+class debug:  # noqa: N801  (used like a function)
+    """Scope in which errors are raised by the call that made them.
+
+    On a device that works beside the host an index that is out of range is noticed by the kernels,
+    and raised where the host next waits for them.  With ``sync=True`` the host waits in every call
+    that may fail so.
+
+    >>> import hybrid
+    >>> with hybrid.debug(sync=True):
+    ...     hybrid.arange(3)[hybrid.tensor([0, 2])].tolist()
+    [0, 2]
+    """
+
+    __slots__ = ("sync",)
+
+    def __init__(self, *, sync: bool = False) -> None:
+        self.sync = bool(sync)
+
+    def __enter__(self) -> debug:
+        SWITCHES.wait += self.sync
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        SWITCHES.wait -= self.sync

@@ -117,7 +117,8 @@ def view(
     """Another array over the memory of one; strides in bytes, the offset from its first element."""
     block = block_of(value)
     start = address(value) - block_address(block) + offset
-    return on_block(shape, value.dtype, block, start, strides)
+    made: DeviceArray = new_array(DeviceArray, shape, value.dtype, block, start, strides, value)
+    return made
 
 
 def maker(aval: Aval) -> Callable[[], DeviceArray]:

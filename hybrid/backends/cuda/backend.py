@@ -5,18 +5,22 @@ Invariant: importing and making it needs no card and no driver; whatever needs o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...core.aval import Aval, Device
 from ...core.aval import device as to_device
+from ...core.errors import BackendError
 from ...core.floating import in_plain_floats
 from ...ir.door.bind import forget
 from ...ir.graph.graph import Graph
-from ..api import Backend, Executable
+from ...ir.op import Op
+from ..api import Backend, EagerKernel, Executable
 from ..plan import Plan
 from . import array, exchange
+from .eager import eager
 from .executable import compile_plan
 from .machine.devices import CURRENT, device_state, known_states
 from .machine.driver import CHANGED, driver
@@ -29,6 +33,7 @@ class CudaBackend(Backend):
     """Values on CUDA devices."""
 
     kind = "cuda"
+    native = True
 
     def empty(self, aval: Aval) -> Any:
         return array.empty(aval)
@@ -38,6 +43,16 @@ class CudaBackend(Backend):
 
     def to_numpy(self, value: Any) -> np.ndarray:
         return array.to_numpy(value)
+
+    def eager(
+        self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval], out_avals: Sequence[Aval]
+    ) -> EagerKernel:
+        try:
+            return eager(op, params, in_avals, out_avals)
+        except BackendError:
+            if op.kind not in ("contract", "attend"):
+                raise
+            return super().eager(op, params, in_avals, out_avals)
 
     @in_plain_floats
     def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:
@@ -93,5 +108,10 @@ class CudaBackend(Backend):
         }
 
 
+def _other_driver() -> None:
+    """Kernels that were loaded by another driver are of no use."""
+    forget(CudaBackend.kind)
+
+
+CHANGED.append(_other_driver)
 BACKEND = CudaBackend
-CHANGED.append(lambda: forget(CudaBackend.kind))

@@ -29,7 +29,7 @@ def _functions(
     dtype: np.dtype, shape: tuple[int, ...], strides: tuple[int, ...], card: Card
 ) -> list[GpuFunction]:
     target = Access(1, dtype, 0, contiguous_strides(shape))
-    return generate(copy_kernel(dtype, shape, Access(0, dtype, 0, strides), target), card, 2)
+    return generate(copy_kernel(shape, Access(0, dtype, 0, strides), target), card, 2)
 
 
 def contiguous(value: DeviceArray) -> DeviceArray:

@@ -79,16 +79,20 @@ def _view() -> Method:
 
 
 def make_viewer(
-    aval: Aval, offset: int, strides: tuple[int, ...], fallback: Callable[..., Any] | None = None
+    aval: Aval,
+    offset: int,
+    strides: tuple[int, ...],
+    fallback: Callable[..., Any] | None = None,
+    functions: Any = None,
 ) -> Callable[..., Any]:
     """A C function x -> array of out's shape and dtype at byte `offset` from x's first element.
 
     With a fallback, x must be C-contiguous or fallback(x) is the result; without one nothing is
-    checked.
+    checked.  `functions`: the table of functions, which says of what type the array is.
     """
     rank = max(aval.ndim, 1)
     sizes, steps = (ctypes.c_int64 * rank)(*aval.shape), (ctypes.c_int64 * rank)(*strides)
-    functions = function_table()
+    functions = functions or function_table()
     words = (
         abi.C_CONTIGUOUS if fallback is not None else 0,
         offset,

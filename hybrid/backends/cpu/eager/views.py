@@ -6,7 +6,7 @@ Invariant: a view result shares memory with its input or is a fresh copy; inputs
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,15 +17,31 @@ from ....ir.op import Op
 from ..machine import alloc
 from .viewer import make_viewer
 
-__all__ = ["view", "place"]
+__all__ = ["Arrays", "view", "place"]
 
 Ints = tuple[int, ...]
 Kernel = Callable[..., Any]
 _STRIDES_LIMIT = 64
 
 
+class Arrays(NamedTuple):
+    """What views of some memory are made with: the functions of native code (None: of the host's
+    arrays), a fresh array, a contiguous one of another's elements."""
+
+    functions: Any
+    empty: Callable[[Aval], np.ndarray]
+    contiguous: Callable[[Any], np.ndarray]
+
+
+_HOST = Arrays(None, lambda aval: np.empty(aval.shape, aval.dtype), np.ascontiguousarray)
+
+
 def view(
-    op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
+    op: Op,
+    params: dict[str, Any],
+    inputs: tuple[Aval, ...],
+    outputs: tuple[Aval, ...],
+    arrays: Arrays = _HOST,
 ) -> Kernel:
     """Kind view: the same memory where the layout allows, else a view of a contiguous copy."""
     layout = op.layout
@@ -33,14 +49,15 @@ def view(
         raise BackendError(f"view op {op.name} has no layout")
     source, target, itemsize = inputs[0], outputs[0], inputs[0].dtype.itemsize
     if source.size == 0 or target.size == 0:
-        return lambda array: np.empty(target.shape, target.dtype)
+        return lambda array: arrays.empty(target)
 
     def viewer(strides: Ints, fallback: Kernel | None = None) -> Kernel | None:
         placed = layout(source, strides, 0, **params)
         if placed is None:
             return None
         offset, steps = placed
-        return make_viewer(target, offset * itemsize, tuple(s * itemsize for s in steps), fallback)
+        nbytes = tuple(s * itemsize for s in steps)
+        return make_viewer(target, offset * itemsize, nbytes, fallback, arrays.functions)
 
     def of_strides(nbytes: Ints) -> Kernel:
         whole = not any(s % itemsize for s in nbytes)
@@ -58,7 +75,7 @@ def view(
         return viewed(array)
 
     def copy_first(array: np.ndarray) -> Any:
-        return call(np.ascontiguousarray(array))
+        return call(arrays.contiguous(array))
 
     call: Any = viewer(contiguous_strides(source.shape), other)
     if call is None:

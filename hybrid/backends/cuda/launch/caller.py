@@ -255,12 +255,14 @@ def make_caller(
     contiguous: bool = False,
     fallback: Callable[..., Any] | None = None,
     refused: Callable[..., Any],
+    keep: Any = None,
 ) -> Callable[..., Any]:
     """A C function f(*arrays) over slots (arguments, results, workspace, code of the call); checks
     no shape or dtype.
 
     kind        the array type of results: one array, or a tuple of all
     contiguous  arguments must be C-contiguous, else `fallback(*arrays)` is the result
+    keep        what must live as long as the function: the kernels
     refused     called with the arguments when the driver refused a launch (`record.failed` says
                 with which status); its result is the call's
     """
@@ -286,5 +288,5 @@ def make_caller(
         REFUSED: id(refused),
         FUNCTIONS: ctypes.addressof(functions),
     }
-    owners += [table_words, patch_words, functions, fallback, refused, record, temp, kind]
+    owners += [table_words, patch_words, functions, fallback, refused, record, temp, kind, keep]
     return _starter().make([*(words[offset] for offset in sorted(words)), *layout], owners)

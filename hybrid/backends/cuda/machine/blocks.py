@@ -301,8 +301,10 @@ def new_array(
     block: Any,
     offset: int = 0,
     strides: Sequence[int] | None = None,
+    base: Any = None,
 ) -> Any:
-    """An array of some type over a block, whose strides are in bytes (None: contiguous)."""
+    """An array of some type over a block, whose strides are in bytes (None: contiguous); `base`: an
+    array over the block that holds it (None: the block itself)."""
     rank = max(len(shape), 1)
     sizes = (ctypes.c_int64 * rank)(*shape)
     steps = None if strides is None else (ctypes.c_int64 * rank)(*strides)
@@ -312,6 +314,7 @@ def new_array(
     flags = abi.C_CONTIGUOUS | abi.ALIGNED | abi.WRITEABLE
     place = block_address(block) + offset
     made = make(kind, dtype, len(shape), sizes, steps, place, flags, None)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(block))
-    set_base(made, block)
+    holder = block if base is None else base
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(holder))
+    set_base(made, holder)
     return made

@@ -78,8 +78,7 @@ class DeviceState:
         """What native code reads of this device."""
         made = Record(self.driver, ctypes.addressof(self.stream_word))
         if self.several:
-            self.enter()
-            made.use_context(self.driver)
+            made.use_context(self.driver, self.index)
         return made
 
     def enter(self) -> None:

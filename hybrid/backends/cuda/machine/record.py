@@ -50,10 +50,7 @@ class Record:
     def __setitem__(self, name: str, value: int) -> None:
         self._words[_PLACES[name] // 8] = value
 
-    def use_context(self, driver: Driver) -> None:
-        """Let every call make the context that is this thread's now the one of its thread."""
-        context = ctypes.c_void_p()
-        current = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
-        current(driver.address("cuCtxGetCurrent"))(ctypes.byref(context))
-        self["context"] = context.value or 0
+    def use_context(self, driver: Driver, device: int) -> None:
+        """Let every call make the device's context the one of its thread."""
+        self["context"] = driver.context(device)
         self["use_context"] = driver.address("cuCtxSetCurrent")

@@ -1,0 +1,154 @@
+"""Eager kernels of a CUDA device: one callable per op, parameters and input avals.
+
+Invariant: a call starts kernels that are made from the same programs in the same order of
+operations as those of a plan, and waits for nothing; an index that is out of range is reported
+where the host waits next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.aval import Aval
+from ...core.errors import DeviceError, UnsupportedError
+from ...core.shapes import contiguous_strides
+from ...core.sites import user_site
+from ...core.switches import SWITCHES
+from ...ir.op import Op
+from ..cpu.eager.views import Arrays, view
+from ..op_kernels import OpKernels, check_failure, kernels_of, zero_kernel
+from ..plan import Access, Kernel
+from .array import DeviceArray, empty
+from .copies import contiguous
+from .function import CODE_SHIFT
+from .launch.caller import Result, make_caller
+from .launch.prepare import prepare
+from .machine.blocks import functions_of
+from .machine.devices import DeviceState, device_state
+
+__all__ = ["eager"]
+
+_STRIDES_LIMIT = 64
+_NO_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT: the first launch of a thread
+
+Call = Callable[..., Any]
+Ints = tuple[int, ...]
+Avals = tuple[Aval, ...]
+
+
+def eager(op: Op, params: dict[str, Any], inputs: Sequence[Aval], outputs: Sequence[Aval]) -> Call:
+    """The function (*arrays) -> array, or tuple of arrays when the op has several outputs."""
+    ins, outs = tuple(inputs), tuple(outputs)
+    if op.kind == "host":
+        raise UnsupportedError(
+            f"{op.name} is computed by the host's libraries, not on {outs[0].device}; give it "
+            "tensors on the host (.cpu()) and move the result back"
+        )
+    state = device_state(outs[0].device.index)
+    if op.kind == "view":
+        return view(op, params, ins, outs, Arrays(functions_of(DeviceArray), empty, contiguous))
+    return DeviceOp(kernels_of(op, params, ins, outs), state).caller()
+
+
+class DeviceOp:
+    """An op as kernels over (inputs, outputs): callers for given strides of the inputs."""
+
+    def __init__(self, source: OpKernels, state: DeviceState) -> None:
+        self.source, self.state = source, state
+        self.table: dict[Any, Call] = {}
+        self.message = ""
+
+    def caller(self) -> Call:
+        """The function for every call; arguments with other strides take `strided`."""
+        strides = [contiguous_strides(a.shape) for a in self.source.ins]
+        made, checks = self._made(strides, self.strided)
+        if not checks:
+            return made
+        op, params, state = self.source.op, self.source.params, self.state
+        status, record = state.status, state.record
+        message = str(check_failure(op, params, self.source.ins))
+
+        def checked(*arrays: np.ndarray) -> Any:
+            record["code"] = status.code(message, user_site()) << CODE_SHIFT
+            result = made(*arrays)
+            if SWITCHES.wait:
+                state.wait()
+            return result
+
+        return checked
+
+    def strided(self, *arrays: np.ndarray) -> Any:
+        """A call whose inputs are not all contiguous."""
+        count = len(self.source.ins)
+        if len(arrays) != count:
+            raise TypeError(f"{self.source.op.name} takes {count} arrays, not {len(arrays)}")
+        fitting = [self._fit(i, x) for i, x in enumerate(arrays)]
+        strides = tuple([x.strides for x in fitting])
+        call = self.table.get(strides)
+        if call is None:
+            if len(self.table) >= _STRIDES_LIMIT:
+                self.table.clear()
+            steps = [tuple(s // x.itemsize for s in x.strides) for x in fitting]
+            call = self.table[strides] = self._made(steps, None)[0]
+        return call(*fitting)
+
+    def _fit(self, number: int, array: Any) -> Any:
+        """Input i as the kernels can walk it: a contiguous copy where they cannot."""
+        if self.source.straight(number, array.shape, array.strides):
+            return contiguous(array)
+        return array
+
+    def _kernels(self, strides: Sequence[Ints]) -> list[Kernel]:
+        source = self.source
+        kernels = source.kernels(strides)
+        if source.op.kind != "scatter":
+            return kernels
+        out = source.outs[0]
+        whole = Access(len(source.ins), out.dtype, 0, contiguous_strides(out.shape))
+        return [zero_kernel(out.shape, whole), *kernels]
+
+    def _made(self, strides: Sequence[Ints], fallback: Call | None) -> tuple[Call, bool]:
+        """(the native function for inputs with these strides, whether it checks indices)."""
+        source, state = self.source, self.state
+        count = len(source.ins)
+        ready = prepare(self._kernels(strides), state, count + len(source.outs))
+        pool = state.pool
+        made = make_caller(
+            ready.starts,
+            count,
+            [Result(a, pool.source_of(a.nbytes)) for a in source.outs],
+            state.record,
+            DeviceArray,
+            temp=pool.source_of(ready.temp) if ready.temp else None,
+            contiguous=fallback is not None,
+            fallback=fallback,
+            refused=Refused(source.op.name, state, lambda *arrays: again[0](*arrays)),
+            keep=ready.kept,
+        )
+        again = [made]
+        return made, ready.checks
+
+
+class Refused:
+    """What a call does when the driver refused one of its launches."""
+
+    def __init__(self, name: str, state: DeviceState, call: Call) -> None:
+        self.name, self.state, self.call = name, state, call
+        self.tries = 0
+
+    def __call__(self, *arrays: np.ndarray) -> Any:
+        number = self.state.record["failed"]
+        if number != _NO_CONTEXT or self.tries:
+            raise DeviceError(
+                f"{self.name}: the CUDA driver refused to start a kernel (error {number}); an "
+                "error in a kernel that was started before may be the reason"
+            )
+        self.tries += 1
+        try:
+            self.state.enter()
+            return self.call(*arrays)
+        finally:
+            self.tries -= 1
