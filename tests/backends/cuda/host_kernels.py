@@ -18,7 +18,7 @@ from fake_driver import FakeDriver
 from hybrid.backends.cpu.kernels import steps as cpu_steps
 from hybrid.backends.cpu.machine.pool import run_steps
 from hybrid.backends.cuda import copies, executable
-from hybrid.backends.cuda.function import CODE_SHIFT, STATUS, Card, GpuFunction
+from hybrid.backends.cuda.function import STATUS, Card, GpuFunction
 from hybrid.backends.cuda.graph_ir import PARAMS
 from hybrid.backends.cuda.machine import driver as door
 from hybrid.backends.plan import Kernel, LoopKernel, slots_of

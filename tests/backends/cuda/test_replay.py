@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,35 +12,125 @@ from host_kernels import HostDriver, host_cards
 
 import hybrid
 from hybrid import nn, optim
+from hybrid.backends.api import Interpreted
 from hybrid.backends.cuda.executable import PlanOnCard
+from hybrid.backends.cuda.machine.devices import device_state
 from hybrid.core.aval import HOST
+from hybrid.core.errors import DeviceError, IndexOutOfRange
 from hybrid.ir.mode import ROOTS
+from hybrid.nn import functional as F
 from hybrid.ops.indexing import random
+
+Batch = tuple[np.ndarray, ...]
+RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def card() -> Iterator[HostDriver]:
+def cards() -> Iterator[HostDriver]:
     with pytest.MonkeyPatch.context() as patch, host_cards(patch) as made:
         yield made
+        gc.collect()
         for device in [device for device in random._DEFAULT if device is not HOST]:
             del random._DEFAULT[device]
         ROOTS[:] = [root for root in ROOTS if getattr(root, "device", HOST) is HOST]
+
+
+@pytest.fixture
+def card(cards: HostDriver) -> HostDriver:
+    cards.counts = dict.fromkeys(cards.counts, 0)
+    cards.fail.clear()
+    return cards
 
 
 def executable_of(function: Any) -> PlanOnCard:
     """What the only plan of a function runs on."""
     (state,) = function._signatures.values()
     (plan,) = state.plans
+    assert isinstance(plan.run.executable, PlanOnCard)
     return plan.run.executable
 
 
-def mlp(kind: str) -> Any:
+def on(kind: str, *arrays: np.ndarray) -> list[Any]:
+    return [hybrid.tensor(array, device=kind) for array in arrays]
+
+
+# ---- four training steps
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.start = nn.Embedding(7, 4), nn.Parameter(hybrid.zeros(1, 5))
+        self.enter, self.state = nn.Linear(4, 20), nn.Linear(5, 20, bias=False)
+        self.out = nn.Linear(5, 7)
+
+    def forward(self, tokens: Any) -> Any:
+        hidden = self.start.expand(tokens.shape[0], 5)
+        cell, made = hidden, []
+        projected = self.enter(self.embed(tokens))
+        for step in range(tokens.shape[1]):
+            gates = projected[:, step] + self.state(hidden)
+            enter, forget, leave, update = gates.chunk(4, 1)
+            cell = forget.sigmoid() * cell + enter.sigmoid() * update.tanh()
+            hidden = leave.sigmoid() * cell.tanh()
+            made.append(hidden)
+        return self.out(hybrid.stack(made, 1)).reshape(-1, 7)
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.norm = nn.Embedding(7, 8), nn.LayerNorm(8)
+        self.qkv, self.project = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.drop, self.head = nn.Dropout(0.25), nn.Linear(8, 7)
+
+    def forward(self, tokens: Any) -> Any:
+        hidden = self.tokens(tokens)
+        batch, length, width = hidden.shape
+        parts = self.qkv(self.norm(hidden)).chunk(3, -1)
+        query, key, value = [p.reshape(batch, length, 2, 4).transpose(1, 2) for p in parts]
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        mixed = mixed.transpose(1, 2).reshape(batch, length, width)
+        return self.head(self.drop(hidden + self.project(mixed))).reshape(-1, 7)
+
+
+def perceptron() -> Any:
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 7))
+
+
+def convolutions() -> Any:
+    first, second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+    rest = nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 7)
+    return nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(2), second, *rest)
+
+
+def floats(*shape: int) -> Batch:
+    inputs = RNG.standard_normal(shape).astype("f4")
+    return inputs, RNG.integers(0, 7, shape[0])
+
+
+def tokens(*shape: int) -> Batch:
+    return RNG.integers(0, 7, shape), RNG.integers(0, 7, shape).reshape(-1)
+
+
+PROGRAMS: dict[str, tuple[Callable[[], Any], Callable[[], Batch]]] = {
+    "mlp": (perceptron, lambda: floats(6, 8)),
+    "cnn": (convolutions, lambda: floats(3, 1, 8, 8)),
+    "lstm": (Recurrent, lambda: tokens(2, 4)),
+    "gpt": (Attention, lambda: tokens(2, 6)),
+}
+
+
+def training(build: Callable[[], Any], kind: str) -> tuple[Any, Any]:
+    """A model and its training step on a kind of device."""
     hybrid.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).to(kind)
+    model = build().to(kind)
+    if kind != "cpu":
+        hybrid.default_generator(kind).manual_seed(1)
+    else:
+        hybrid.manual_seed(1)
     optimizer = optim.Adam(model.parameters(), lr=1e-2)
 
-    def step(x: Any, y: Any) -> Any:
-        loss = nn.functional.cross_entropy(model(x), y)
+    def step(inputs: Any, labels: Any) -> Any:
+        loss = F.cross_entropy(model(inputs), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -48,28 +139,201 @@ def mlp(kind: str) -> Any:
     return model, step
 
 
-def batches(kind: str, count: int) -> list[Any]:
-    values = np.random.default_rng(0)
-    return [
-        (
-            hybrid.tensor(values.standard_normal((6, 8)).astype("f4"), device=kind),
-            hybrid.tensor(values.integers(0, 4, 6), device=kind),
-        )
-        for _ in range(count)
-    ]
-
-
-def test_a_training_step(card: HostDriver) -> None:
-    model, step = mlp("cpu")
-    want = [step(*batch).numpy() for batch in batches("cpu", 8)]
+@pytest.mark.parametrize("name", list(PROGRAMS))
+def test_training_has_the_bits_of_the_cpu(name: str, card: HostDriver) -> None:
+    build, batch = PROGRAMS[name]
+    batches = [batch() for _ in range(7)]
+    model, step = training(build, "cpu")
+    want = [step(*on("cpu", *arrays)).numpy() for arrays in batches]
     state = [p.numpy() for p in model.parameters()]
-    model, step = mlp("cuda")
-    step = hybrid.function(step)
-    losses = [step(*batch) for batch in batches("cuda", 8)]
-    assert step.cache_info().replays == 6, step.explain()
-    assert isinstance(executable_of(step), PlanOnCard)
-    for got, wanted in zip(losses, want):
+    model, step = training(build, "cuda")
+    traced = hybrid.function(step)
+    losses = [traced(*on("cuda", *arrays)) for arrays in batches]
+    assert traced.cache_info().replays == 5, traced.explain()
+    executable_of(traced)
+    assert card.counts["graph"] == 5 and card.counts["launch"] == 0
+    for got, wanted in zip([*losses, *model.parameters()], [*want, *state], strict=True):
         np.testing.assert_array_equal(got.numpy(), wanted)
-    for got, wanted in zip(model.parameters(), state):
-        np.testing.assert_array_equal(got.numpy(), wanted)
-    print(card.counts)
+
+
+def test_a_steady_replay_allocates_and_updates_nothing(card: HostDriver) -> None:
+    _, step = training(perceptron, "cuda")
+    traced, batch = hybrid.function(step), on("cuda", *floats(6, 8))
+    for _ in range(8):
+        loss = traced(*batch)
+    state = device_state()
+    allocated, calls = state.pool.stats().allocated, len(card.calls)
+    card.counts = dict.fromkeys(card.counts, 0)
+    for _ in range(20):
+        loss = traced(*batch)
+    assert card.counts == {"launch": 0, "graph": 20, "update": 0, "copy": 0}
+    assert state.pool.stats().allocated == allocated and len(card.calls) == calls
+    assert np.isfinite(loss.item())
+
+
+def test_results_are_fresh_and_nodes_follow_them(card: HostDriver) -> None:
+    @hybrid.function
+    def step(x: Any, y: Any) -> Any:
+        return x * 2 + y, (x + y).sum()
+
+    arrays = [RNG.standard_normal((2, 5)).astype("f4") for _ in range(12)]
+    y = hybrid.tensor(arrays[0][0], device="cuda")
+    kept = [step(hybrid.tensor(a[1], device="cuda"), y) for a in arrays]
+    assert step.cache_info().replays == 10 and card.counts["graph"] == 10
+    assert card.counts["update"] >= 10
+    assert len({id(made._v.base) for pair in kept for made in pair}) == 24
+    for array, (first, second) in zip(arrays, kept):
+        np.testing.assert_array_equal(first.numpy(), array[1] * 2 + arrays[0][0])
+        want = (hybrid.tensor(array[1]) + hybrid.tensor(arrays[0][0])).sum()
+        np.testing.assert_array_equal(second.numpy(), want.numpy())
+
+
+def test_states_in_place_only_where_nobody_else_holds_the_value(card: HostDriver) -> None:
+    total = hybrid.zeros(4, device="cuda")
+
+    @hybrid.function
+    def step(x: Any) -> Any:
+        total.add_(x)
+        return total * 1
+
+    x = hybrid.ones(4, device="cuda")
+    for _ in range(4):
+        step(x)
+    place = total._v.__array_interface__["data"][0]
+    step(x)
+    assert total._v.__array_interface__["data"][0] == place
+    held = total._v
+    step(x)
+    assert total._v.__array_interface__["data"][0] != place
+    there = hybrid.backends.api.backend("cuda")
+    assert there.to_numpy(held).tolist() == [5.0] * 4 and total.tolist() == [6.0] * 4
+
+
+def test_inputs_that_are_not_contiguous_are_copied(card: HostDriver) -> None:
+    @hybrid.function
+    def step(x: Any) -> Any:
+        return x + 1
+
+    array = RNG.standard_normal((3, 4)).astype("f4")
+    whole = hybrid.tensor(array, device="cuda")
+    for _ in range(5):
+        np.testing.assert_array_equal(step(whole.T).numpy(), array.T + 1)
+    assert step.cache_info().replays == 3 and card.counts["graph"] == 3
+    (plan,) = next(iter(step._signatures.values())).plans
+    assert plan.attempts.refreshes == 0
+
+
+# ---- errors
+def lookups() -> tuple[Any, Any, Any]:
+    table, count = hybrid.ones(5, 2, device="cuda"), hybrid.zeros(2, device="cuda")
+
+    @hybrid.function
+    def step(index: Any) -> Any:
+        rows = table[index]
+        count.add_(rows.sum(0))
+        return rows * 2
+
+    return table, count, step
+
+
+def test_a_failed_check_names_the_line_and_leaves_state(card: HostDriver) -> None:
+    _, count, step = lookups()
+    good, bad = (hybrid.tensor(np.array(i), device="cuda") for i in ([0, 4], [0, 5]))
+    for _ in range(4):
+        step(good)
+    assert step.cache_info().replays == 2
+    held = count._v  # the new value is in memory of its own
+    made = step(bad)
+    with pytest.raises(IndexOutOfRange, match="test_replay.py"):
+        made.numpy()
+    assert held is not count._v and count.tolist() == [8.0, 8.0]
+    assert step(good).tolist() == [[2.0, 2.0]] * 2 and count.tolist() == [10.0, 10.0]
+
+
+def test_a_refused_launch_leaves_everything(card: HostDriver) -> None:
+    total = hybrid.zeros(3, device="cuda")
+
+    @hybrid.function
+    def step(x: Any) -> Any:
+        total.add_(x)
+
+    x = hybrid.ones(3, device="cuda")
+    for _ in range(4):
+        step(x)
+    for name in ("cuGraphLaunch", "cuCtxSetCurrent"):
+        card.fail[name] = 700
+        with pytest.raises(DeviceError, match="700"):
+            step(x)
+        card.fail.clear()
+        assert total.tolist() == [4.0] * 3
+    card.fail["cuGraphExecKernelNodeSetParams_v2"] = 1
+    other = hybrid.ones(3, device="cuda")
+    with pytest.raises(DeviceError):
+        step(other)
+    card.fail.clear()
+    step(x)
+    step(other)
+    assert total.tolist() == [6.0] * 3
+
+
+# ---- without the native entry
+def test_plans_run_from_python(card: HostDriver) -> None:
+    _, step = training(perceptron, "cuda")
+    traced, batch = hybrid.function(step), on("cuda", *floats(6, 8))
+    traced(*batch), traced(*batch), traced(*batch)
+    runner = executable_of(traced)
+    (state,) = traced._signatures.values()
+    (plan,) = state.plans
+    captures = plan.guard(list(batch))
+    inputs = [tensor._v for tensor in [*batch, *captures]]
+    before = [hybrid.backends.api.backend("cuda").to_numpy(v) for v in inputs]
+    first = runner(inputs)
+    second = runner(inputs)
+    after = [hybrid.backends.api.backend("cuda").to_numpy(v) for v in inputs]
+    for one, other in zip(before, after):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(first, second):
+        assert one is not other or runner.plan.slots  # constants may be shared
+        np.testing.assert_array_equal(
+            *map(hybrid.backends.api.backend("cuda").to_numpy, (one, other))
+        )
+
+
+def test_kernels_are_timed(card: HostDriver) -> None:
+    _, step = training(perceptron, "cuda")
+    traced, batch = hybrid.function(step), on("cuda", *floats(6, 8))
+    for _ in range(3):
+        traced(*batch)
+    rows = hybrid.profile(traced, *batch)
+    assert len(rows) == len(executable_of(traced).plan.steps)
+    assert all(row.seconds > 0 and row.nbytes > 0 for row in rows)
+
+
+def test_steps_on_the_host_go_node_by_node(card: HostDriver) -> None:
+    @hybrid.function
+    def step(x: Any) -> Any:
+        return hybrid.sort(x) + 1
+
+    x = hybrid.tensor(np.array([2.0, 0.0, 1.0], "f4"), device="cuda")
+    for _ in range(4):
+        made = step(x)
+    assert made.tolist() == [1.0, 2.0, 3.0]
+    (state,) = step._signatures.values()
+    assert all(isinstance(p.run.executable, Interpreted) for p in state.plans), step.explain()
+
+
+def test_graphs_and_arenas_go_with_the_function(card: HostDriver) -> None:
+    gc.collect()
+    before = len(card.graphs), len(card.instances), device_state().pool.stats().allocated
+
+    def program() -> None:
+        _, step = training(perceptron, "cuda")
+        traced, batch = hybrid.function(step), on("cuda", *floats(6, 8))
+        for _ in range(6):
+            traced(*batch)
+        assert len(card.graphs) == before[0] + 1
+
+    program()
+    gc.collect()
+    assert (len(card.graphs), len(card.instances)) == before[:2]
+    assert device_state().pool.stats().allocated <= before[2]
