@@ -69,6 +69,7 @@ ROOMS = {
         "eager",
         "graph_ir",
         "graphs",
+        "order",
         "profile",
         "executable",
         "backend",

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core import dtypes as dt
-from ...core.aval import Aval, aval
+from ...core.aval import Aval
 from ...core.errors import BackendError, DeviceError, blame
 from ...ir.graph.graph import Graph
 from ..api import Entry, Executable, Interpreted, KernelTime, Replay
@@ -23,7 +22,7 @@ from ..cpu.python import abi, runtime
 from ..cpu.python.entry import entry_of
 from ..cpu.python.replay import NativeReplay
 from ..interpret import graph_runner
-from ..plan import HostStep, Kernel, LoopKernel, Plan, ScatterKernel, Slot, slots_of, unread_inputs
+from ..plan import HostStep, LoopKernel, Plan, Slot, slots_of, unread_inputs
 from . import array
 from .copies import contiguous
 from .function import GpuFunction
@@ -31,9 +30,13 @@ from .graphs import Copy, Graphs, Started, native_plan
 from .kernels import generate
 from .machine.blocks import block_address
 from .machine.devices import DeviceState, device_state
+from .order import follows_index, predecessors
 from .profile import timed
 
 __all__ = ["PlanOnCard", "compile_plan"]
+
+BRANCHES = True  # independent steps of a graph may run side by side
+MOST_WORKSPACE = 64 << 20
 
 
 # ---- memory
@@ -91,21 +94,31 @@ def _api() -> int:
 
 
 # ---- plans
-def _writes_by_index(kernel: Kernel) -> bool:
-    reads = kernel.reads if isinstance(kernel, LoopKernel) else ()
-    return isinstance(kernel, ScatterKernel) or any(read.gather for read in reads)
-
-
 def _guarded(plan: Plan) -> list[bool]:
     """Which steps must do nothing after a failed check: those behind one that replace a state, or
     follow an index."""
     states = {number for number, slot in enumerate(plan.slots) if slot.kind == "state"}
     checked, found = False, []
     for kernel in plan.steps:
-        follows = _writes_by_index(kernel) or bool(slots_of(kernel) & states)
+        follows = follows_index(kernel) or bool(slots_of(kernel) & states)
         found.append(checked and follows)
         checked = checked or (isinstance(kernel, LoopKernel) and kernel.check)
     return found
+
+
+def _workspaces(plan: Plan, functions: list[list[GpuFunction]]) -> tuple[dict[int, int], int]:
+    """(offset in the arena of the workspace of each step, bytes of the arena).  Each has its own
+    behind the temporaries, so that steps may run side by side, unless that takes much memory."""
+    needs = {k: max((f.temp for f in each), default=0) for k, each in enumerate(functions)}
+    sizes = {step: -(-need // 256) * 256 for step, need in needs.items() if need}
+    start = -(-plan.arena_bytes // 256) * 256
+    if sum(sizes.values()) > MOST_WORKSPACE:
+        return dict.fromkeys(sizes, start), start + max(sizes.values())
+    offsets = {}
+    for step, size in sizes.items():
+        offsets[step] = start
+        start += size
+    return offsets, start
 
 
 def _copies(plan: Plan) -> list[Copy]:
@@ -133,15 +146,15 @@ class PlanOnCard(Executable):
         flat = [function for each in functions for function in each]
         state.enter()
         loaded = state.modules.load([(f.symbol, f.text, f.shared) for f in flat])
-        self.temp = max((f.temp for f in flat), default=0)
-        self.work = -(-plan.arena_bytes // 256) * 256  # the workspace is behind the temporaries
-        self.arena = _arena(state, self.work + self.temp)
+        self._work, size = _workspaces(plan, functions)
+        self.arena = _arena(state, size)
         self.consts = tuple(array.from_numpy(c, self._device()) for c in plan.consts)
         launches = [
             Started(function, code, self._code(owner) if function.check >= 0 else 0)
             for function, code, owner in zip(flat, loaded, self.owners)
         ]
-        self.graphs = Graphs(state, launches, self._fixed(), _copies(plan))
+        after = self._after() if BRANCHES else None
+        self.graphs = Graphs(state, launches, self._fixed(), _copies(plan), after)
         self.runs = 0
 
     def _device(self) -> Any:
@@ -152,14 +165,32 @@ class PlanOnCard(Executable):
         return self.state.status.code(message, self.plan.sites[step])
 
     def _fixed(self) -> dict[int, int]:
-        """Addresses that are the same in every run, by slot; the workspace is the last slot."""
-        base, fixed = self.arena.address, {len(self.plan.slots): self.arena.address + self.work}
+        """Addresses that are the same in every run, by slot; workspaces come behind the slots."""
+        base, count = self.arena.address, len(self.plan.slots)
+        fixed = {count + step: base + offset for step, offset in self._work.items()}
         for number, slot in enumerate(self.plan.slots):
             if slot.kind == "arena":
                 fixed[number] = base + slot.index
             elif slot.kind == "const":
                 fixed[number] = array.address(self.consts[slot.index])
         return fixed
+
+    def _after(self) -> list[list[int]]:
+        """For each launch those that it waits for: what its step waits for, or the launch of the
+        same step before it."""
+        shared = len(set(self._work.values())) < len(self._work)
+        steps = predecessors(self.plan, _guarded(self.plan), self._work if shared else ())
+        last = {owner: number for number, owner in enumerate(self.owners)}
+        ends: list[list[int]] = []  # launches after which a step is done
+        for step, before in enumerate(steps):
+            waits = sorted({number for other in before for number in ends[other]})
+            ends.append([last[step]] if step in last else waits)
+            steps[step] = waits
+        first = {owner: number for number, owner in reversed(list(enumerate(self.owners)))}
+        return [
+            steps[owner] if first[owner] == number else [number - 1]
+            for number, owner in enumerate(self.owners)
+        ]
 
     # ---- runs
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
@@ -207,10 +238,9 @@ class PlanOnCard(Executable):
 
     def _spec(self, replay: Replay) -> NativeReplay:
         plan, states = self.plan, {number for _, number in replay.states}
-        workspace = Slot("arena", aval((self.temp,), dt.uint8), self.work)
         return NativeReplay(
             replay=replay,
-            slots=(*plan.slots, workspace),
+            slots=plan.slots,
             steps=(self.graphs.steps,),
             outputs=plan.outputs,
             consts=self.consts,
@@ -238,7 +268,8 @@ def compile_plan(plan: Plan, graph: Graph | None) -> Executable:
         for kernel, guarded in zip(plan.steps, _guarded(plan)):
             if isinstance(kernel, HostStep):
                 raise BackendError("a step on the host")
-            functions.append(generate(kernel, state.card, len(plan.slots), guarded))
+            workspace = len(plan.slots) + len(functions)
+            functions.append(generate(kernel, state.card, workspace, guarded))
     except BackendError as error:
         if graph is None:
             blame(error, kernel=plan.steps[len(functions)])

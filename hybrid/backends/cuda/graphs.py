@@ -1,7 +1,7 @@
 """The kernels of a plan as one CUDA graph, with the table through which native code runs it.
 
-Invariant: a graph holds kernels only, one after the other; it allocates nothing and calls nothing
-on the host.  What nodes point to is alive as long as the Graphs object.
+Invariant: a graph holds kernels only; it allocates nothing and calls nothing on the host.  What
+nodes point to is alive as long as the Graphs object.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def _run() -> Any:
 
 
 class Graphs:
-    """Launches over slots: `fixed` slots have one address, the others are watched."""
+    """Launches over slots: `fixed` slots have one address, the others are watched.
+
+    `after`: for each launch those that it waits for (default: the one before it)."""
 
     def __init__(
         self,
@@ -84,8 +86,10 @@ class Graphs:
         launches: Sequence[Started],
         fixed: Mapping[int, int],
         copies: Sequence[Copy] = (),
+        after: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.state, self.launches = state, launches
+        self.after = after or [[k - 1] if k else [] for k in range(len(launches))]
         self._graph, self._instances = 0, list[int]()
         self._offsets = list(_starts(len(s.function.words) for s in launches))
         self._words = np.zeros(max(sum(len(s.function.words) for s in launches), 1), np.uint64)
@@ -189,16 +193,16 @@ class Graphs:
         """Make the graph and its instances; from now on runs are graph launches."""
         if self._graph or not self.launches:
             return
-        driver, before, nodes = self.state.driver, list[int](), list[int]()
+        driver, nodes = self.state.driver, list[int]()
         self.state.enter()
         graph = driver.new_graph()
         try:
-            for start, (function, loaded, _) in zip(self._offsets, self.launches):
+            for number, (function, loaded, _) in enumerate(self.launches):
+                start, before = self._offsets[number], [nodes[k] for k in self.after[number]]
                 count = len(function.words)
                 words = (ctypes.c_uint64 * count).from_address(self._words.ctypes.data + 8 * start)
                 sizes = function.blocks, function.threads, function.shared
-                before = [driver.add_kernel(graph, before, loaded.handle, *sizes, words)]
-                nodes += before
+                nodes.append(driver.add_kernel(graph, before, loaded.handle, *sizes, words))
             if any(kind != KERNEL_NODE for kind in driver.node_types(graph)):
                 raise BackendError("a graph of kernels holds another kind of node")
             self._instances = [driver.instantiate(graph) for _ in range(GRAPHS)]
