@@ -25,14 +25,19 @@ Batch = tuple[np.ndarray, ...]
 RNG = np.random.default_rng(0)
 
 
+def forget_generators() -> None:
+    """The default generators of cards: their state is memory of a driver that goes."""
+    for device in [device for device in random._DEFAULT if device is not HOST]:
+        del random._DEFAULT[device]
+    ROOTS[:] = [root for root in ROOTS if getattr(root, "device", HOST) is HOST]
+
+
 @pytest.fixture(scope="module")
 def cards() -> Iterator[HostDriver]:
     with pytest.MonkeyPatch.context() as patch, host_cards(patch) as made:
         yield made
         gc.collect()
-        for device in [device for device in random._DEFAULT if device is not HOST]:
-            del random._DEFAULT[device]
-        ROOTS[:] = [root for root in ROOTS if getattr(root, "device", HOST) is HOST]
+        forget_generators()
 
 
 @pytest.fixture
