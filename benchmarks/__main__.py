@@ -59,13 +59,13 @@ def available(python: str, peers: list[str]) -> list[str]:
 
 
 def measure(
-    python: str, framework: str, workload: str, budget: float
+    python: str, framework: str, workload: str, budget: float, device: str = "cpu"
 ) -> tuple[dict[str, Any] | None, str]:
     """One process: (result, ''), (None, what went wrong), or (None, '')
     when there is no such workload."""
     try:
         done = subprocess.run(
-            [python, "-m", "benchmarks.worker", framework, workload, str(budget)],
+            [python, "-m", "benchmarks.worker", framework, workload, str(budget), device],
             text=True,
             capture_output=True,
             cwd=ROOT,
@@ -82,8 +82,8 @@ def measure(
         return None, f"exit status {done.returncode}\n{done.stderr[-1500:]}"
 
 
-def frameworks_for(workload: str, peers: list[str]) -> list[str]:
-    """Who takes part: eager calls have no traced variant, kernels get the copy bound."""
+def frameworks_for(workload: str, peers: list[str], device: str = "cpu") -> list[str]:
+    """Who takes part: eager calls have no traced variant, kernels get the host's bounds."""
     names = list(HYBRID) + peers
     if own_framework(workload) == "hybrid_eager":
         names = [name for name in names if name not in ("hybrid_traced", "torch_compile", "jax")]
@@ -91,7 +91,7 @@ def frameworks_for(workload: str, peers: list[str]) -> list[str]:
         names = [name for name in names if name != "torch_compile"]
     if workload == "add_eager" or workload.startswith("gemm_"):
         names.append("numpy")
-    return names
+    return names if device == "cpu" else [name for name in names if name != "numpy"]
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -112,13 +112,19 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         help="one short round of hybrid; peers and history only where they are asked for",
     )
     parser.add_argument(
+        "--device", default="cpu", help="where to run, as hybrid names it (default cpu)"
+    )
+    parser.add_argument(
         "--history", help=f"file to append to and draw ('' for none; default {FILE.name})"
     )
     parser.add_argument(
         "--out", default="", help="folder for results.json, table.txt and ratios.png"
     )
     args = parser.parse_args(argv)
-    for name, default in (QUICK if args.quick else FULL).items():
+    defaults = QUICK if args.quick else FULL
+    if args.device != "cpu":  # the history is that of one device
+        defaults = defaults | {"history": ""}
+    for name, default in defaults.items():
         if getattr(args, name) is None:
             setattr(args, name, default)
     groups = {"training": TRAINING, "kernels": KERNELS, "": ALL}
@@ -133,6 +139,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         unknown = [name for name in given if name not in known]
         if unknown:
             parser.error(f"unknown {what} {', '.join(unknown)}; choose from {', '.join(known)}")
+    if args.history and args.device != "cpu":
+        parser.error(f"--history is of runs on the cpu, not on {args.device}; use --out")
     if args.rounds < 1 or args.budget <= 0:
         parser.error("--rounds and --budget must be positive")
     path = Path(args.history).absolute()
@@ -150,7 +158,7 @@ def _samples(args: argparse.Namespace, peers: list[str]) -> Iterator[tuple[str, 
         (workload, framework)
         for _ in range(args.rounds)
         for workload in args.works
-        for framework in frameworks_for(workload, peers)
+        for framework in frameworks_for(workload, peers, args.device)
         if not (args.quick and framework == "numpy")
     ]
     failed: set[tuple[str, str]] = set()
@@ -161,13 +169,19 @@ def _samples(args: argparse.Namespace, peers: list[str]) -> Iterator[tuple[str, 
                 continue
             mine = framework.startswith(("hybrid", "numpy"))
             python = sys.executable if mine else args.peer_python
-            measured, problem = measure(python, framework, workload, args.budget)
+            measured, problem = measure(python, framework, workload, args.budget, args.device)
             if problem:
                 failed.add((workload, framework))
             yield workload, framework, measured, problem
-            if (workload, framework) == ("gelu", "hybrid_traced") and not args.quick:
+            if _wants_copy(args, workload, framework):
                 copied, _ = measure(sys.executable, "numpy", "copy", min(args.budget, 1.0))
                 yield "copy", "numpy", copied, ""
+
+
+def _wants_copy(args: argparse.Namespace, workload: str, framework: str) -> bool:
+    """Whether the bound that NumPy sets is measured beside this kernel."""
+    bounded = (workload, framework) == ("gelu", "hybrid_traced")
+    return bounded and args.device == "cpu" and not args.quick
 
 
 def _spreads(workload: str, row: dict[str, list[dict[str, float]]]) -> dict[str, Any]:

@@ -258,8 +258,10 @@ def _kernel(name: str) -> Callable[[], Any]:
     return lambda: compiled(*operands).block_until_ready()
 
 
-def build(name: str, compiled: bool) -> Callable[[], Any]:
+def build(name: str, compiled: bool, device: str = "cpu") -> Callable[[], Any]:
     """A function without arguments that runs one step or one call."""
+    jax.config.update("jax_default_device", jax.devices(device)[0])
+    jax.config.update("jax_default_matmul_precision", "highest")  # no TF32
     if name.startswith("mlp_"):
         return _mlp(name[4:])
     makers = {"toy": _toy, "cnn": _cnn, "lstm": _lstm, "gpt": _gpt}

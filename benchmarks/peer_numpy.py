@@ -10,7 +10,7 @@ import numpy as np
 from .sizes import NoSuchWorkload, randn
 
 
-def build(name: str, compiled: bool) -> Callable[[], Any]:
+def build(name: str, compiled: bool, device: str = "cpu") -> Callable[[], Any]:
     """`copy` (4M floats), `add_eager`, `gemm_N`."""
     if name == "copy":
         source = randn(1 << 22)

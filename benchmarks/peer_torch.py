@@ -1,4 +1,7 @@
-"""The workloads in PyTorch, eager and under torch.compile."""
+"""The workloads in PyTorch: eager, under torch.compile, and the whole step as one CUDA graph.
+
+Invariant: float32 is strict on every device (no TF32).
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from .sizes import CNN, GPT, LSTM, MLP, NoSuchWorkload, generator, randn
+from .sizes import CNN, GPT, LSTM, MLP, TRAINING, NoSuchWorkload, generator, randn
 
 torch.set_num_threads(len(os.sched_getaffinity(0)))
 torch.manual_seed(0)
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 class LSTMModel(nn.Module):
@@ -26,7 +30,7 @@ class LSTMModel(nn.Module):
         self.out = nn.Linear(hidden, vocabulary)
 
     def forward(self, tokens: Any) -> Any:
-        hidden = torch.zeros(tokens.shape[0], LSTM["hidden"])
+        hidden = torch.zeros(tokens.shape[0], LSTM["hidden"], device=tokens.device)
         cell = hidden
         states = []
         projected = self.from_input(self.embed(tokens))
@@ -77,17 +81,19 @@ class GPTModel(nn.Module):
 
 
 def trainer(
-    model: Any, loss_function: Callable[..., Any], compiled: bool, sgd: bool = False
+    model: Any, loss_function: Callable[..., Any], mode: str, sgd: bool = False
 ) -> Callable[..., Any]:
     """A training step; torch.compile gets the forward pass with the loss (it
     makes the backward from it)."""
+    whole = mode == "graph"
+    parameters, settings = model.parameters(), {"fused": True, "capturable": True} if whole else {}
     optimizer = (
-        torch.optim.SGD(model.parameters(), lr=0.01)
+        torch.optim.SGD(parameters, lr=0.01)
         if sgd
-        else torch.optim.Adam(model.parameters(), lr=1e-3)
+        else torch.optim.Adam(parameters, lr=1e-3, **settings)
     )
     forward: Callable[..., Any] = lambda *batch: loss_function(model, *batch)  # noqa: E731
-    if compiled:
+    if mode != "eager":
         forward = torch.compile(forward)
 
     def step(*batch: Any) -> Any:
@@ -97,11 +103,50 @@ def trainer(
         optimizer.zero_grad()
         return loss
 
-    return step
+    return _captured(step, forward, optimizer) if whole else step
 
 
-def _integers(high: int, *shape: int) -> Any:
-    return torch.from_numpy(generator.integers(0, high, shape))
+def _captured(
+    step: Callable[..., Any], forward: Callable[..., Any], optimizer: Any
+) -> Callable[..., Any]:
+    """The whole step as one CUDA graph: forward, backward and optimizer; a batch that is not the
+    one it was captured with is copied into that."""
+    held: list[Any] = []
+
+    def capture(batch: tuple[Any, ...]) -> None:
+        static = [one.clone() for one in batch]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                step(*static)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            loss = forward(*static)
+            loss.backward()
+            optimizer.step()
+        held[:] = graph, loss, static, batch
+
+    def replay(*batch: Any) -> Any:
+        if not held:
+            capture(batch)
+        graph, loss, static, first = held
+        for target, one, known in zip(static, batch, first):
+            if one is not known:
+                target.copy_(one, non_blocking=True)
+        graph.replay()
+        return loss
+
+    return replay
+
+
+def _tensor(array: Any, device: str) -> Any:
+    return torch.from_numpy(array).to(device)
+
+
+def _integers(device: str, high: int, *shape: int) -> Any:
+    return _tensor(generator.integers(0, high, shape), device)
 
 
 def _squared_error(model: Any, inputs: Any, targets: Any) -> Any:
@@ -131,34 +176,38 @@ def _cnn() -> Any:
     )
 
 
-def _toy(compiled: bool) -> Callable[[], Any]:
-    step = trainer(nn.Linear(1, 1), _squared_error, compiled, sgd=True)
+def _toy(mode: str, device: str) -> Callable[[], Any]:
+    step = trainer(nn.Linear(1, 1).to(device), _squared_error, mode, sgd=True)
 
     def run() -> float:
-        inputs = torch.from_numpy(generator.random((1, 1), dtype="float32"))
+        inputs = _tensor(generator.random((1, 1), dtype="float32"), device)
         return step(inputs, inputs * 3).item()
 
     return run
 
 
-def _training(name: str, compiled: bool) -> Callable[[], Any]:
+def _training(name: str, mode: str, device: str) -> Callable[[], Any]:
     if name == "toy":
-        return _toy(compiled)
+        return _toy(mode, device)
     if name.startswith("mlp_"):
         batch, width, hidden, outputs = MLP[name[4:]]
         model: Any = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-        inputs, labels = torch.from_numpy(randn(batch, width)), _integers(outputs, batch)
-        step = trainer(model, _cross_entropy, compiled)
+        inputs, labels = _tensor(randn(batch, width), device), _integers(device, outputs, batch)
+        step = trainer(model.to(device), _cross_entropy, mode)
     elif name == "cnn":
-        model, batch = _cnn(), CNN["batch"]
-        inputs, labels = torch.from_numpy(randn(batch, 1, 28, 28)), _integers(10, batch)
-        step = trainer(model, _cross_entropy, compiled)
+        batch = CNN["batch"]
+        inputs = _tensor(randn(batch, 1, 28, 28), device)
+        labels = _integers(device, 10, batch)
+        step = trainer(_cnn().to(device), _cross_entropy, mode)
     else:
         sizes = LSTM if name == "lstm" else GPT
         vocabulary, shape = sizes["vocabulary"], (sizes["batch"], sizes["length"])
-        inputs, labels = _integers(vocabulary, *shape), _integers(vocabulary, *shape)
+        inputs, labels = (
+            _integers(device, vocabulary, *shape),
+            _integers(device, vocabulary, *shape),
+        )
         model = LSTMModel() if name == "lstm" else GPTModel()
-        step = trainer(model, _sequence_cross_entropy(vocabulary), compiled)
+        step = trainer(model.to(device), _sequence_cross_entropy(vocabulary), mode)
     return lambda: step(inputs, labels).item()
 
 
@@ -172,29 +221,32 @@ def _layer_norm(inputs: Any, weight: Any, bias: Any) -> Any:
     return (inputs - mean) * torch.rsqrt(variance + 1e-5) * weight + bias
 
 
-def _kernel(name: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def _kernel(name: str, device: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     if name == "gelu":
-        return _gelu, (torch.from_numpy(randn(1 << 22)),)
+        return _gelu, (_tensor(randn(1 << 22), device),)
     if name == "softmax":
-        inputs = torch.from_numpy(randn(4096, 1024))
+        inputs = _tensor(randn(4096, 1024), device)
         return (lambda logits: torch.softmax(logits * 2.0 + 1.0, -1)), (inputs,)
     if name == "layernorm":
-        inputs = torch.from_numpy(randn(4096, 1024))
-        return _layer_norm, (inputs, torch.ones(1024), torch.zeros(1024))
+        scale, shift = torch.ones(1024, device=device), torch.zeros(1024, device=device)
+        return _layer_norm, (_tensor(randn(4096, 1024), device), scale, shift)
     if name.startswith("gemm_"):
         extent = int(name[5:])
-        return (lambda matrix: matrix @ matrix), (torch.from_numpy(randn(extent, extent)),)
+        return (lambda matrix: matrix @ matrix), (_tensor(randn(extent, extent), device),)
     if name not in ("add_eager", "add_eager_grad"):
         raise NoSuchWorkload(name)
-    with_gradient = name == "add_eager_grad"
-    return (lambda vector: vector + vector), (torch.ones(8, requires_grad=with_gradient),)
+    vector = torch.ones(8, requires_grad=name == "add_eager_grad", device=device)
+    return (lambda vector: vector + vector), (vector,)
 
 
-def build(name: str, compiled: bool) -> Callable[[], Any]:
-    """A function without arguments that runs one step or one call."""
-    if name in ("toy", "cnn", "lstm", "gpt") or name.startswith("mlp_"):
-        return _training(name, compiled)
-    function, operands = _kernel(name)
-    if compiled:
+def build(name: str, compiled: bool | str, device: str = "cpu") -> Callable[[], Any]:
+    """A function without arguments that runs one step or one call; `compiled` may be "graph"."""
+    mode = compiled if isinstance(compiled, str) else ("eager", "compile")[compiled]
+    if name in TRAINING:
+        return _training(name, mode, device)
+    function, operands = _kernel(name, device)
+    if mode != "eager":
         function = torch.compile(function)
-    return lambda: function(*operands)
+    if device == "cpu" or name.startswith("add_eager"):  # of small calls, the host's time
+        return lambda: function(*operands)
+    return lambda: (function(*operands), torch.cuda.synchronize())

@@ -1,4 +1,5 @@
-"""One measurement in a process of its own: `python -m benchmarks.worker FRAMEWORK WORKLOAD`.
+"""One measurement in a process of its own: `python -m benchmarks.worker FRAMEWORK WORKLOAD
+[SECONDS [DEVICE]]`.
 
 Prints one line of JSON.
 
@@ -39,12 +40,12 @@ def is_traced(framework: str) -> bool:
     return framework in ("hybrid_traced", "torch_compile")
 
 
-def main(framework: str, workload: str, budget: float) -> None:
+def main(framework: str, workload: str, budget: float, device: str) -> None:
     """Build, time the first three calls, then the median of the later ones."""
     module = module_of(framework)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        run = module.build(workload, is_traced(framework))
+        run = module.build(workload, is_traced(framework), device)
     except NoSuchWorkload:
         sys.exit(3)
     start = time.perf_counter()
@@ -57,4 +58,5 @@ def main(framework: str, workload: str, budget: float) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 2.0)
+    given = [*sys.argv[3:], *("2.0", "cpu")[len(sys.argv[3:]) :]]
+    main(sys.argv[1], sys.argv[2], float(given[0]), given[1])

@@ -418,7 +418,7 @@ def test_the_committed_history_is_whole():
 
 
 # ---- runs
-def fake(python, framework, workload, budget):
+def fake(python, framework, workload, budget, device):
     us = {"hybrid_eager": 50.0, "hybrid_traced": 5.0, "torch": 60.0, "jax": 20.0}[framework]
     return {"us": us, "first_s": 1.0, "peak_mb": 1.0}, ""
 

@@ -64,7 +64,7 @@ def test_run_without_peers(tmp_path):
 
 
 def test_failures_are_told_and_the_rest_goes_on(monkeypatch, capsys):
-    def fake(python, framework, workload, budget):
+    def fake(python, framework, workload, budget, device):
         return (None, "exit status 1\nBoom") if framework == "hybrid_eager" else ({"us": 2.0}, "")
 
     monkeypatch.setattr(bench, "measure", fake)
@@ -159,7 +159,7 @@ def test_against_uses_the_package_of_each_checkout(tmp_path, capsys):
 def test_a_quick_run_measures_every_workload_of_hybrid(monkeypatch, capsys):
     seen = []
 
-    def fake(python, framework, workload, budget):
+    def fake(python, framework, workload, budget, device):
         seen.append((framework, workload, budget < 0.1))
         return {"us": 2.0}, ""
 
