@@ -465,7 +465,7 @@ def test_a_run_that_cannot_be_kept_is_printed(tmp_path, faked, capsys, monkeypat
 
 
 def test_an_interrupted_run_appends_nothing(tmp_path, faked, monkeypatch):
-    def interrupted(python, framework, workload, budget):
+    def interrupted(python, framework, workload, budget, device):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, "measure", interrupted)
