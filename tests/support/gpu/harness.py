@@ -120,7 +120,9 @@ def differing(have: np.ndarray, want: np.ndarray) -> np.ndarray:
     have, want = have.reshape(-1), want.reshape(-1)
     off = have.view(unsigned) != want.view(unsigned)
     if dt.is_float(want.dtype):
-        off &= ~(np.isnan(have.astype(np.float64)) & np.isnan(want.astype(np.float64)))
+        with np.errstate(invalid="ignore"):
+            nan = np.isnan(have.astype(np.float64)) & np.isnan(want.astype(np.float64))
+        off &= ~nan
     return np.asarray(off)
 
 
