@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from gpu import Deadlock, MemoryFault, SimulatedDriver, Trap
+from gpu import Deadlock, MemoryFault, Race, SimulatedDriver, Trap
 
 HEAD = """.version 7.8
 .target sm_90
@@ -25,9 +25,10 @@ HEAD = """.version 7.8
 """
 
 
-def run_text(body, arrays, threads=32, blocks=1, order=0, shared=0, head=HEAD):
+def run_text(body, arrays, threads=32, blocks=1, order=0, shared=0, races=False, head=HEAD):
     """Run a body over arrays in place; slots 0, 1, 2 are %rd0, %rd1, %rd2."""
     card = SimulatedDriver(8 << 20, order=order)
+    card.races = races
     addresses = [card.allocate(a.nbytes) for a in arrays]
     for array, address in zip(arrays, addresses):
         card.to_device(address, array.ctypes.data, array.nbytes)
@@ -232,6 +233,67 @@ def test_a_missing_barrier_shows():
     wanted = np.arange(1024).reshape(4, 256)[:, ::-1].ravel()
     assert (outs["bar.sync 0;", 0] == wanted).all() and (outs["bar.sync 0;", 1] == wanted).all()
     assert (outs["", 1] != wanted).any()
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_races_in_shared_memory(order):
+    out = np.zeros(1024, "u4")
+    run_text(REVERSE.format(barrier="bar.sync 0;"), [out], 256, 4, order, 1024, races=True)
+    with pytest.raises(Race, match="shared memory"):
+        run_text(REVERSE.format(barrier=""), [out], 256, 4, order, 1024, races=True)
+
+
+WARP = """
+    mov.b32 %r10, room; shl.b32 %r11, %r0, 2; add.s32 %r12, %r10, %r11;
+    st.shared.b32 [%r12], %r3;
+    {first}
+    xor.b32 %r13, %r11, 4; add.s32 %r14, %r10, %r13;
+    ld.shared.b32 %r15, [%r14];
+    {second}
+    st.shared.b32 [%r12], %r15;
+"""
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_races_in_a_warp(order):
+    out, sync = np.zeros(8, "u4"), "bar.warp.sync -1;"
+    shuffle = "shfl.sync.bfly.b32 %r16, %r0, 1, 31, -1;"
+    for first, second in ((sync, sync), (sync, shuffle), ("bar.sync 0;", "bar.sync 0;")):
+        body = WARP.format(first=first, second=second)
+        run_text(body, [out], 64, 2, order, 1024, races=True)
+    for first, second in ((sync, ""), ("", sync), ("", "")):
+        with pytest.raises(Race):
+            body = WARP.format(first=first, second=second)
+            run_text(body, [out], 64, 2, order, 1024, races=True)
+
+
+@pytest.mark.parametrize(
+    "body,races",
+    [
+        ("st.global.b32 [%rd0], 7;", False),  # all write the same
+        ("st.global.b32 [%rd0], %r0;", True),
+        ("setp.eq.s32 %p1, %r0, 0; @%p1 st.global.b32 [%rd0], %r1;", True),  # each block
+        ("setp.eq.s32 %p1, %r3, 0; @%p1 st.global.b32 [%rd0], 1; ld.global.b32 %r5, [%rd0];", True),
+        (
+            "ld.global.b32 %r5, [%rd0]; setp.eq.s32 %p1, %r3, 99; @%p1 st.global.b32 [%rd0], 1;",
+            True,
+        ),
+        ("ld.global.b32 %r5, [%rd0]; red.global.add.u32 [%rd0], %r3;", False),
+        (
+            "mul.wide.u32 %rd3, %r3, 4; add.s64 %rd3, %rd0, %rd3; ld.global.b32 %r5, [%rd3];"
+            "st.global.b32 [%rd3], %r3; ld.global.b32 %r5, [%rd3];",
+            False,
+        ),
+    ],
+)
+def test_races_in_global_memory(body, races):
+    out = np.zeros(256, "u4")
+    for order in (0, 1):
+        if races:
+            with pytest.raises(Race, match="nothing orders"):
+                run_text(body, [out], 64, 4, order, races=True)
+        else:
+            run_text(body, [out], 64, 4, order, races=True)
 
 
 def test_threads_that_have_ended_do_not_hold_a_barrier():

@@ -8,10 +8,12 @@ from .driver import SimulatedDriver
 from .harness import check, run, run_all, to_ptx
 from .machine import Deadlock, Trap
 from .memory import MemoryFault
+from .races import Race
 
 __all__ = [
     "Deadlock",
     "MemoryFault",
+    "Race",
     "SimulatedDriver",
     "Trap",
     "check",

@@ -33,6 +33,9 @@ class Access:
     local: Space
     reverse: bool
     registers: list[Array]
+    number: Array
+    epoch: Array
+    step: Array
 
     def _start(self) -> None:
         self.pending: list[tuple[Array, Array, Any, Any, int, Array]] = []
@@ -46,6 +49,19 @@ class Access:
 
     def who(self, thread: int) -> str:
         raise NotImplementedError
+
+    def stamp(self, idx: Array | None) -> tuple[Array, Array, Array]:
+        """Of threads: their numbers in the grid, barriers passed, steps taken with the warp."""
+        if idx is None:
+            return self.number, self.epoch, self.step
+        return self.number[idx], self.epoch[idx], self.step[idx]
+
+    def warp_step(self, idx: Array | None) -> None:
+        """Threads of warps did something together."""
+        if idx is None:
+            self.step += 1
+        else:
+            self.step[idx] += 1
 
     # ---- addresses
     def _place(
@@ -125,11 +141,11 @@ class Access:
                 addresses = addresses & _LOW
             return self.load(at, idx, _SPACES[spaces[0]], addresses, 0, kinds)
         memory, places = self._place(at, idx, space, base, offset, size * len(kinds))
+        if self.chunk.watch is not None:
+            self.chunk.watch.read(self, at, idx, space, places, size * len(kinds))
         if size > 1:
             places = places >> SHIFT[size]
         views = memory.views
-        if self.chunk.watch is not None:
-            self.chunk.watch.read(self, at, idx, space, places, size, len(kinds))
         return [
             (views[kind][number:] if number else views[kind]).take(places)
             for number, kind in enumerate(kinds)
@@ -177,10 +193,10 @@ class Access:
                 addresses = addresses & _LOW
             space, base, offset = _SPACES[spaces[0]], addresses, 0
         memory, places = self._place(at, idx, space, base, offset, size * len(kinds))
+        if self.chunk.watch is not None:
+            self.chunk.watch.write(self, at, idx, space, places, size * len(kinds), values)
         if size > 1:
             places = places >> SHIFT[size]
-        if self.chunk.watch is not None:
-            self.chunk.watch.write(self, at, idx, space, places, size, values)
         for number, (kind, value) in enumerate(zip(kinds, values)):
             view = memory.views[kind][number:] if number else memory.views[kind]
             if len(places) == 1 and len(value) > 1:
@@ -213,6 +229,8 @@ class Access:
             space, base, offset = _SPACES[spaces[0]], addresses & _LOW, 0
         count = self.threads if idx is None else len(idx)
         memory, places = self._place(at, idx, space, base, offset, int(kind[1]))
+        if self.chunk.watch is not None:
+            self.chunk.watch.atomic(self, idx)
         places = np.broadcast_to(places >> SHIFT[int(kind[1])], (count,))
         given = [np.broadcast_to(v, (count,)) for v in values]
         view = memory.views[kind]

@@ -107,6 +107,8 @@ class SimulatedDriver:
         self._last: dict[int, int] = {}  # stream -> last captured node
         self.failed: Exception | None = None  # of native code's calls, until the host waits
         self._natives = Natives(self)
+        self.races = False  # whether launches look for races, which takes several times as long
+        self.status: list[tuple[int, int]] = []  # addresses at which races are meant
 
     # ---- helpers
     @property
@@ -263,9 +265,9 @@ class SimulatedDriver:
             self.log.append(("kernel", stream, function.symbol, work.blocks, work.threads))
             code = lower(module, function.symbol, symbols)
             self.launches += 1
-            run_kernel(
-                code, self.arena, work.words, work.blocks, work.threads, work.shared, self.order
-            )
+            size = work.blocks, work.threads, work.shared
+            races = self.status if self.races else None
+            run_kernel(code, self.arena, work.words, *size, self.order, races)
         elif isinstance(work, _Copy):
             self.log.append((what, stream, work.target, work.source, work.nbytes))
             for place in (work.target, work.source):

@@ -32,10 +32,11 @@ def run(
     order: int = 0,
     arch: str = "sm_90",
     driver: SimulatedDriver | None = None,
+    races: bool = False,
 ) -> int:
     """Run one kernel with copies of the arrays as its slots and write them back; the result is the
     status word.  Slots that the buffers do not reach are workspace (`function.temp` bytes)."""
-    return run_all([function], buffers, order, arch, driver)
+    return run_all([function], buffers, order, arch, driver, races)
 
 
 def run_all(
@@ -44,10 +45,11 @@ def run_all(
     order: int = 0,
     arch: str = "sm_90",
     driver: SimulatedDriver | None = None,
+    races: bool = False,
 ) -> int:
     """Run kernels after each other over the same slots; see `run`."""
     card = driver or SimulatedDriver(_room(functions, buffers), order=order)
-    card.order = order
+    card.order, card.races = order, races
     addresses = [_placed(card, buffer) for buffer in buffers]
     temp = max((f.temp for f in functions), default=0)
     addresses.append(card.allocate(max(temp, 1)))
@@ -55,6 +57,7 @@ def run_all(
     card.fill(mirror, 0, 8)
     status = np.array([0, mirror], np.uint64)
     addresses.append(_placed(card, status))
+    card.status = [(mirror, mirror + 8), (addresses[-1], addresses[-1] + 16)]
     for function in functions:
         last = max((function.words[p] for p in function.slots), default=0)
         assert last <= len(buffers), f"{function.symbol} uses slot {last} of {len(buffers)} buffers"
@@ -104,7 +107,7 @@ def check(
     result = on_cpu(kernel, wanted)
     for order in orders:
         got = [b.copy() for b in buffers]
-        status = run_all(functions, got, order)
+        status = run_all(functions, got, order, races=order == 0)
         # which failing position is told is not part of the contract
         assert bool(status) == bool(result), f"order {order}: status {status}, the CPU's {result}"
         if result:

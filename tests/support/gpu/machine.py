@@ -15,6 +15,7 @@ import numpy as np
 from .access import Access
 from .lower import Code, pick
 from .memory import Arena, Array, Space, aligned_bytes
+from .races import Watch, grain_of
 
 __all__ = ["Deadlock", "Trap", "launch"]
 
@@ -48,6 +49,8 @@ class Cohort(Access):
         self.local_base = np.arange(self.threads, dtype=np.int64) * nbytes
         warps = -(-int(lanes[-1] + 1) // _LANES)
         self.warp = self.slot * warps + self.thread // _LANES
+        self.number = chunk.blocks[self.slot] * chunk.size + self.thread
+        self.epoch, self.step = np.zeros((2, self.threads), np.int32)
         self.lane = (self.thread % _LANES).astype(np.uint32)
         self.present = np.zeros(blocks * warps, np.uint32)
         np.bitwise_or.at(self.present, self.warp, np.uint32(1) << self.lane)
@@ -171,7 +174,7 @@ class Cohort(Access):
             raise NotImplementedError("barriers of different numbers in one instruction")
         expected = None if count is None else int(count[0])
         if idx is None and self.chunk.alone and kind == "sync" and expected in (None, self.lanes):
-            self.chunk.barriers += 1
+            self.epoch += 1
             self._add(position, None)
             return
         if kind == "arrive":
@@ -218,6 +221,7 @@ class Cohort(Access):
     def shuffle(
         self, idx: Array | None, how: str, value: Array, by: Array, clamp: Array
     ) -> tuple[Array, Array]:
+        self.warp_step(idx)
         lane = (self.lane if idx is None else self.lane[idx]).astype(np.int64)
         warps = self.warp if idx is None else self.warp[idx]
         step = by.astype(np.int64) & 31
@@ -242,6 +246,7 @@ class Cohort(Access):
         return self._spread(idx, value)[warps, source], inside
 
     def vote(self, idx: Array | None, how: str, flag: Array) -> Array:
+        self.warp_step(idx)
         warps = self.warp if idx is None else self.warp[idx]
         lanes = self.lane if idx is None else self.lane[idx]
         flag = np.broadcast_to(flag, warps.shape)
@@ -259,9 +264,15 @@ class Cohort(Access):
         raise NotImplementedError(f"vote.sync.{how}")
 
     def active_mask(self, idx: Array | None) -> Array:
-        return self.vote(idx, "ballot", np.ones(1, bool))
+        warps = self.warp if idx is None else self.warp[idx]
+        every = np.zeros(len(self.present), np.uint32)
+        np.bitwise_or.at(
+            every, warps, np.uint32(1) << (self.lane if idx is None else self.lane[idx])
+        )
+        return every[warps]
 
     def warp_reduce(self, idx: Array | None, how: str, value: Array) -> Array:
+        self.warp_step(idx)
         warps = self.warp if idx is None else self.warp[idx]
         value = np.broadcast_to(value, warps.shape)
         joined = {
@@ -291,6 +302,7 @@ class Chunk:
         size: int,
         dynamic: int,
         order: int,
+        watch: Watch | None,
     ) -> None:
         self.code, self.arena, self.blocks, self.grid, self.size = code, arena, blocks, grid, size
         self.order, self.dynamic = order, dynamic
@@ -304,8 +316,9 @@ class Chunk:
         self.parameters, self.parameter_bytes = Space(content), len(parameters)
         self._parameter: dict[tuple[int, str], Array] = {}
         self.live = np.full(len(blocks), size, np.int64)
-        self.barriers = 0
-        self.watch: Any = None
+        self.watch = watch
+        if watch is not None:
+            watch.begin(len(self.shared.bytes))
         lanes = np.arange(size)
         self.alone = order == 0
         if order == 0:
@@ -357,7 +370,6 @@ class Chunk:
             full = (come >= np.minimum(wanted.get(bar, self.live), self.live)) & (come > 0)
             if full.any():
                 done = True
-                self.barriers += 1
                 self._let_go(bar, full)
         return done
 
@@ -367,6 +379,7 @@ class Chunk:
             for number, position, expected, idx in cohort.waiting:
                 free = full[cohort.slot[idx]] if number == bar else np.zeros(len(idx), bool)
                 if free.any() and position >= 0:
+                    cohort.epoch[idx[free]] += 1
                     cohort._add(position, idx[free])
                 if not free.all():
                     kept.append((number, position, expected, idx[~free]))
@@ -390,8 +403,10 @@ def launch(
     threads: int,
     dynamic: int = 0,
     order: int = 0,
+    races: list[tuple[int, int]] | None = None,
 ) -> None:
-    """Run a kernel over a grid of one dimension."""
+    """Run a kernel over a grid of one dimension.  `races`: look for races, except at addresses in
+    these ranges."""
     if not 1 <= threads <= code.entry.most_threads:
         raise ValueError(
             f"{code.entry.name}: {threads} threads a block, made for {code.entry.most_threads}"
@@ -400,7 +415,8 @@ def launch(
     starts = list(range(0, blocks, together))
     if order:
         starts.reverse()
+    watch = None if races is None else Watch(races, grain_of(code.lines), threads)
     with np.errstate(all="ignore"):
         for start in starts:
             numbers = np.arange(start, min(start + together, blocks))
-            Chunk(code, arena, parameters, numbers, blocks, threads, dynamic, order).run()
+            Chunk(code, arena, parameters, numbers, blocks, threads, dynamic, order, watch).run()

@@ -100,6 +100,10 @@ class Arena(Space):
         self._last = (start, end)
         return True
 
+    def start_of(self, address: int) -> int:
+        """Where the allocation that holds an address begins."""
+        return self.starts[bisect_right(self.starts, address) - 1]
+
     def wrong(self, addresses: Array, nbytes: int) -> int | None:
         """Position of the first address whose bytes are not inside one live allocation."""
         if self.holds(int(addresses.min()), int(addresses.max()) + nbytes):

@@ -682,7 +682,7 @@ def _trap(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
 @opcode("bar", "barrier")
 def _bar(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
     if "warp" in parts:
-        w.lines.append("pass")
+        w.lines.append("m.warp_step(idx)")
         return
     if "red" in parts:
         raise ValueError("bar.red")
