@@ -193,10 +193,13 @@ class Access:
                 addresses = addresses & _LOW
             space, base, offset = _SPACES[spaces[0]], addresses, 0
         memory, places = self._place(at, idx, space, base, offset, size * len(kinds))
-        if self.chunk.watch is not None:
-            self.chunk.watch.write(self, at, idx, space, places, size * len(kinds), values)
+        offsets = places
         if size > 1:
             places = places >> SHIFT[size]
+        if self.chunk.watch is not None:
+            before = [memory.views[kind][number:].take(places) for number, kind in enumerate(kinds)]
+            nbytes = size * len(kinds)
+            self.chunk.watch.write(self, at, idx, space, offsets, nbytes, values, before)
         for number, (kind, value) in enumerate(zip(kinds, values)):
             view = memory.views[kind][number:] if number else memory.views[kind]
             if len(places) == 1 and len(value) > 1:

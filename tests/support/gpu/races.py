@@ -2,7 +2,7 @@
 
 Invariant: it never changes what a kernel computes.  Threads of a block are ordered by barriers,
 those of a warp also by instructions that the warp executes together, blocks by nothing (blocks that
-did an atomic before may read what others wrote).  One instruction may write one value twice.
+did an atomic before may read what others wrote).  One instruction may write one value often.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ class Watch:
         places: Array,
         nbytes: int,
         values: tuple[Array, ...],
+        before: list[Array],
     ) -> None:
+        """`before`: what the places hold until now."""
         found = self._cells(cohort, space, places, nbytes)
         if found is None:
             return
@@ -98,9 +100,11 @@ class Watch:
         count = max(nbytes // self.grain, 1)
         for number in range(count):
             where = first + number
-            self._against_write(doing, cells, where, "write")
+            part = number * len(values) // count
+            same = _bits(values[part]) == _bits(before[part])
+            self._against_write(doing, cells, where, "write", same)
             self._against_reads(doing, cells, where)
-            self._note_write(doing, cells, where, values[number * len(values) // count])
+            self._note_write(doing, cells, where, values[part])
 
     # ---- helpers
     def _cells(
@@ -135,12 +139,16 @@ class Watch:
         warp = block & (self._warp(first) == mine) & (self._warp(last) == mine)
         return (block & (epoch != doing.epoch)) | (warp & (step != doing.step))
 
-    def _against_write(self, doing: Doing, cells: _Cells, where: Array, act: str) -> None:
+    def _against_write(
+        self, doing: Doing, cells: _Cells, where: Array, act: str, same: Array | None = None
+    ) -> None:
         other = cells.writer[where]
         bad = (other != doing.me) & (other != _NOBODY)
         if bad.any():
             marks = cells.marks["write"][:, where]
             bad &= ~self._ordered(doing, other, other, marks)
+            if same is not None:  # the same instruction writes the same value again
+                bad &= ~(same & (marks[2] == doing.at))
             if self.synced and doing.space != "shared" and bad.any():
                 bad &= ~np.isin(doing.me // self.size, list(self.synced))
             self._fail(doing, bad, act, other, other, marks, "wrote")
@@ -167,7 +175,7 @@ class Watch:
         winner = cells.writer[where]
         if (winner != numbers).any():
             value = np.broadcast_to(value, where.shape)
-            bits = value.view(f"u{value.itemsize}")
+            bits = _bits(value)
             bad = bits != bits[winner]
             marks = np.full((3, len(where)), doing.at)
             other = doing.me[winner]
@@ -193,6 +201,10 @@ class Watch:
 
     def _name(self, thread: int) -> str:
         return f"thread {thread % self.size} of block {thread // self.size}"
+
+
+def _bits(value: Array) -> Array:
+    return value.view(f"u{value.itemsize}")
 
 
 def grain_of(lines: tuple[str, ...]) -> int:
