@@ -63,7 +63,7 @@ from .ops import *  # noqa: E402, F403
 __version__ = "0.1.0"
 newaxis = None
 
-from . import nn, optim  # noqa: E402
+from . import cuda, nn, optim  # noqa: E402
 from .core.spelling import FUNCTIONS as _FUNCTIONS  # noqa: E402
 from .core.spelling import elsewhere as _elsewhere  # noqa: E402
 from .decorator import CacheInfo, Function, RunsEagerly, function  # noqa: E402

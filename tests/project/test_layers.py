@@ -18,6 +18,7 @@ ROOMS = {
         "trace",
         "eager",
         "random",
+        "cuda",
         "threads",
         "decorator",
         "inspection",
@@ -89,7 +90,7 @@ ROOMS = {
 }
 MAX_FILES = 14
 # modules that may import an optional heavy package inside a function
-DOORS = ("backends/cuda/", "demo/")
+DOORS = ("backends/cuda/", "cuda/", "demo/")
 FILES = sorted(p for p in ROOT.rglob("*.py"))
 
 

@@ -22,9 +22,9 @@ from ..plan import Plan
 from . import array, exchange
 from .eager import eager
 from .executable import compile_plan
-from .machine.devices import CURRENT, device_state, known_states
+from .machine.devices import CURRENT, DeviceState, device_state, known_states
 from .machine.driver import CHANGED, driver
-from .machine.holders import size_text
+from .machine.holders import holders, size_text
 
 __all__ = ["CudaBackend", "BACKEND"]
 
@@ -85,6 +85,26 @@ class CudaBackend(Backend):
     def interface(self, value: Any) -> dict[str, Any]:
         return exchange.interface_of(value)
 
+    # ---- for hybrid.cuda
+    size_text = staticmethod(size_text)
+
+    def count(self) -> int:
+        """How many devices there are."""
+        return driver().device_count()
+
+    def state(self, index: int) -> DeviceState:
+        """What is kept for a device."""
+        return device_state(index)
+
+    def use_device(self, index: int) -> None:
+        """Make a device the one that this thread's calls mean that name none."""
+        CURRENT.index = index
+
+    def holders(self, state: DeviceState) -> list[tuple[int, str]]:
+        """(bytes, what) of what holds most of a device's memory."""
+        return holders(state.pool, 20)
+
+    # ---- the device
     def synchronize(self) -> None:
         for state in known_states():
             state.wait()
