@@ -79,7 +79,7 @@ def test_rows_columns_gathers_and_checks_assemble(tmp_path):
         LoopKernel((50, 300), (1, 2), soft, (full,), (full._replace(slot=1), *once)),
         tmp_path,
     )
-    assert (launch.blocks, launch.threads) == (50, 64) and "bar.sync" in ptx
+    assert launch.blocks * launch.threads >= 50 * 32 and "shfl.sync" in ptx
     b = Builder()
     column = b.program(b.rsum(b.arg("f32")))
     ptx, launch = generate_ptx(

@@ -12,21 +12,22 @@ from typing import Any
 
 from ....core.cache import Bounded
 from ...emit.code import Code, check_externals, finish_module
-from ...emit.loops import lay_out
+from ...emit.loops import Layout, lay_out
 from ...plan import LoopKernel
 from ..function import Card, GpuFunction, signature
+from .columns import THREADS as COLUMN_THREADS
+from .columns import column_steps, emit_columns
 from .maps import THREADS, emit_map, schedule_map
 from .places import SHARED, schedule_staged
-from .plain import emit_columns
-from .rows import THREADS as SHORT_THREADS
-from .rows import emit_rows as emit_short_rows
-from .rows import schedule_rows
-from .schedule import extended
+from .rows import THREADS as ROW_THREADS
+from .rows import emit_rows, schedule_rows
+from .schedule import Numbers, extended
+from .split import THREADS as SPLIT_THREADS
+from .split import emit_split, is_split, split_steps
 from .staged import emit_staged
 
 __all__ = ["generate"]
 
-_ROW_THREADS, _MOST_BLOCKS = 64, 1 << 20
 _TEXTS = Bounded[tuple[str, str]](4096, 16 << 20, lambda made: len(made[0]))
 Emitter = Callable[[], Code]
 
@@ -71,21 +72,23 @@ def _map(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
     ]
 
 
-def _rows(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
-    assert kernel.group is not None
-    made, rows = lay_out(kernel, plain=True), prod(kernel.shape[: kernel.group[0]])
+def _rows(kernel: LoopKernel, card: Card, temp_slot: int, guarded: bool) -> list[GpuFunction]:
+    made = lay_out(kernel, plain=True)
+    rows = Numbers(made).outer
     if not rows:
         return []
+    if is_split(made, card):
+        return _split_rows(made, temp_slot, guarded)
     short = schedule_rows(made, card)
     if short is not None:
         schedule, own, blocks = short
         return [
             _function(
                 (made.form, schedule, guarded),
-                lambda: emit_short_rows(made.form, schedule, guarded),
+                lambda: emit_rows(made.form, schedule, guarded),
                 extended(made, own),
                 blocks,
-                SHORT_THREADS,
+                ROW_THREADS,
             )
         ]
     staged, own, shared = schedule_staged(made, card)
@@ -101,20 +104,34 @@ def _rows(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
     ]
 
 
-def _columns(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
-    assert kernel.group is not None
-    made, (start, stop) = lay_out(kernel, plain=True), kernel.group
-    columns = prod(kernel.shape[:start] + kernel.shape[stop:])
-    if not columns:
-        return []
+def _split_rows(made: Layout, temp_slot: int, guarded: bool) -> list[GpuFunction]:
+    steps, own, temp = split_steps(made)
     return [
         _function(
-            (made.form, guarded),
-            lambda: emit_columns(made.form, guarded),
-            extended(made),
-            min(-(-columns // THREADS), _MOST_BLOCKS),
-            THREADS,
-        )
+            (made.form, schedule, guarded),
+            lambda schedule=schedule: emit_split(made.form, schedule, guarded),  # type: ignore[misc]
+            extended(made, (warps, *own), temp_slot),
+            -(-warps * 32 // SPLIT_THREADS),
+            SPLIT_THREADS,
+        )._replace(temp=temp)
+        for schedule, warps in steps
+    ]
+
+
+def _columns(kernel: LoopKernel, card: Card, temp_slot: int, guarded: bool) -> list[GpuFunction]:
+    made = lay_out(kernel, plain=True)
+    if not Numbers(made).outer * Numbers(made).length:
+        return []
+    steps, temp = column_steps(made, card)
+    return [
+        _function(
+            (made.form, step.schedule, guarded),
+            lambda schedule=step.schedule: emit_columns(made.form, schedule, guarded),  # type: ignore[misc]
+            extended(made, step.own, temp_slot if temp else None),
+            -(-step.threads // COLUMN_THREADS),
+            COLUMN_THREADS,
+        )._replace(temp=temp)
+        for step in steps
     ]
 
 
@@ -129,5 +146,5 @@ def generate(
     if kernel.group is None:
         return _map(kernel, card, guarded)
     if kernel.group[1] == len(kernel.shape):
-        return _rows(kernel, card, guarded)
-    return _columns(kernel, card, guarded)
+        return _rows(kernel, card, temp_slot, guarded)
+    return _columns(kernel, card, temp_slot, guarded)

@@ -1,0 +1,59 @@
+"""Results of blocks joined in order by one warp, which asks for the next ones while it adds.
+
+Invariant: results are combined one after the other in increasing order; those behind the last are
+neutral.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...emit.body import Body
+from ...emit.reduce import Reduction
+from .body import Threads
+from .lanes import shuffle
+
+__all__ = ["join_blocks"]
+
+Load = Callable[[str], list[str]]
+_CHUNKS = 4  # of 32 results each, in flight
+
+
+def _ahead(body: Body, reduction: Reduction, load: Load, number: str, blocks: str) -> list[str]:
+    """The results of a block; neutral ones behind the last."""
+    code = body.code
+    valid = code.op(f"icmp slt i64 {number}, {blocks}")
+    inside = code.op(f"select i1 {valid}, i64 {number}, i64 0")
+    return reduction.masked(body.scalar, load(inside), valid)
+
+
+def join_blocks(
+    threads: Threads, reduction: Reduction, load: Load, blocks: str, lane: str
+) -> list[str]:
+    """All results combined, in every thread of the warp; `load(block)` reads those of one block."""
+    code, body, scalar = threads.code, threads.body, threads.body.scalar
+    parts, chunks = len(reduction.parts), _CHUNKS if len(reduction.parts) == 1 else 2
+
+    def fetch(first: str) -> list[str]:
+        names = []
+        for chunk in range(chunks):
+            number = code.add(code.add(first, lane), str(32 * chunk))
+            names += _ahead(body, reduction, load, number, blocks)
+        return names
+
+    def step(first: str, names: list[str]) -> list[str]:
+        total, now = names[:parts], names[parts:]
+        following = fetch(code.add(first, str(32 * chunks)))
+        for chunk in range(chunks):
+            mine = now[chunk * parts : (chunk + 1) * parts]
+            for other in range(32):
+                part = [
+                    shuffle(code, kind, value, "idx", str(other))
+                    for kind, value in zip(reduction.parts, mine)
+                ]
+                total = reduction.combine(scalar, total, part)
+        return [*total, *following]
+
+    types = [scalar.ty(kind) for kind in reduction.parts]
+    carried = list(zip(types * (1 + chunks), [*reduction.neutral(scalar), *fetch("0")]))
+    return code.loop("0", blocks, str(32 * chunks), carried, step)[1][:parts]
