@@ -60,6 +60,7 @@ ROOMS = {
         "function",
         "machine",
         "emit",
+        "scatter",
         "gemm",
         "attend",
         "kernels",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ...core.errors import BackendError
 from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, ScatterKernel
-from . import attend, emit, gemm
+from . import attend, emit, gemm, scatter
 from .function import Card, GpuFunction
 
 __all__ = ["generate"]
@@ -22,7 +22,7 @@ def generate(
     if isinstance(kernel, LoopKernel):
         return emit.generate(kernel, card, temp_slot, guarded)
     if isinstance(kernel, ScatterKernel):
-        return emit.generate_scatter(kernel, card, temp_slot)
+        return scatter.generate(kernel, card, temp_slot)
     if isinstance(kernel, GemmKernel):
         return gemm.generate(kernel, card, temp_slot, guarded)
     if isinstance(kernel, AttendKernel):

@@ -1,0 +1,398 @@
+"""Code of the steps of a scatter kernel.
+
+Invariant: a block adds the updates of one row in increasing order; rows differ between blocks, and
+a thread owns its columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NamedTuple
+
+from ....ir.scalar.program import ScalarType
+from ...emit.code import Code
+from ...emit.lanes import memory_scalar
+from ...emit.memory import SIZE
+from ..emit.access import Span, load_spans, store_spans
+from ..emit.body import barrier, grid_loop, guard, pointer, register, return_unless
+
+__all__ = ["Place", "Table", "Scatter", "SCRATCH", "LIST"]
+
+LIST = 512  # updates of a row that a block puts in order at once
+_AHEAD = 8  # updates whose elements are asked for together
+SCRATCH = (
+    f"@list = internal addrspace(3) global [{2 * LIST} x i32] poison, align 16\n"
+    "@counts = internal addrspace(3) global [32 x i32] poison, align 16"
+)
+
+
+class Place(IntEnum):
+    """Positions of the argument words; an operand has its address and a byte offset."""
+
+    OUT = 0
+    INDEX = 2
+    UPDATE = 4
+    COUNT = 6
+    INNER = 7
+    OUT_STEP = 8
+    INDEX_STEP = 9
+    UPDATE_STEP = 10
+    STATUS = 11
+    WORKSPACE = 12
+    BITS = 13  # of the numbers of entries
+    CHUNK = 14  # columns of a block
+    CHUNKS = 15
+    OUT_OFFSET = 1
+    INDEX_OFFSET = 3
+    UPDATE_OFFSET = 5
+
+
+class Table(NamedTuple):
+    """The table of rows in the workspace: per entry its row (i64), then how many updates it has,
+    where their list starts, how many are in it; then a cursor, the entry of each update, the
+    lists (all i32)."""
+
+    bits: int
+
+    @staticmethod
+    def of(count: int) -> Table:
+        return Table(max(5, (2 * count - 1).bit_length()))
+
+    @property
+    def entries(self) -> int:
+        return 1 << self.bits
+
+    def nbytes(self, count: int) -> int:
+        return 20 * self.entries + 16 + 8 * count
+
+
+class Scatter:
+    """Writes the steps."""
+
+    def __init__(self, code: Code, kind: ScalarType, vector: int, threads: int) -> None:
+        self.code, self.kind, self.vector, self.threads = code, kind, vector, threads
+        self.tid, self.cta = register(code, "tid.x"), register(code, "ctaid.x")
+
+    def guard(self) -> None:
+        guard(self.code, Place.STATUS)
+
+    # ---- words and places
+    def word(self, place: int) -> str:
+        spot = self.code.once(f"getelementptr i64, ptr %args, i64 {int(place)}")
+        return self.code.once(f"load i64, ptr {spot}, align 8")
+
+    def base(self, operand: int) -> str:
+        start = pointer(self.code, int(operand))
+        return self.code.once(f"getelementptr i8, ptr {start}, i64 {self.word(operand + 1)}")
+
+    def row_of(self, update: str) -> str:
+        """The row that an update goes to."""
+        far = self.code.mul(update, self.word(Place.INDEX_STEP))
+        spot = self.code.at("i8", self.base(Place.INDEX), far)
+        return self.code.op(f"load i64, ptr {spot}, align 8")
+
+    def span(self, operand: int, step: int, row: str, column: str) -> Span:
+        far = self.code.mul(row, self.word(step))
+        start = self.code.at("i8", self.base(operand), far)
+        return Span(self.kind, self.code.at(memory_scalar(self.kind), start, column), self.vector)
+
+    def entries(self) -> str:
+        return self.code.once(f"shl i64 1, {self.word(Place.BITS)}")
+
+    def column_of(self, part: int, number: str) -> str:
+        """Address of an i32 of an entry: 0 updates, 1 start, 2 enlisted; 3: the cursor."""
+        code = self.code
+        first = code.once(f"mul i64 {self.entries()}, {8 + 4 * part}")
+        start = code.at("i8", pointer(code, int(Place.WORKSPACE)), first)
+        return code.at("i32", start, number)
+
+    def entry_of(self, update: str) -> str:
+        """Address of the number of the entry of an update."""
+        return self.code.at("i32", self.column_of(3, "4"), update)
+
+    def listed(self, number: str) -> str:
+        """Address of an element of the lists."""
+        return self.code.at("i32", self.entry_of(self.word(Place.COUNT)), number)
+
+    def load32(self, address: str) -> str:
+        loaded = self.code.op(f"load i32, ptr {address}, align 4")
+        return self.code.op(f"zext i32 {loaded} to i64")
+
+    def store32(self, value: str, address: str) -> None:
+        short = self.code.op(f"trunc i64 {value} to i32")
+        self.code.do(f"store i32 {short}, ptr {address}, align 4")
+
+    def shared(self, name: str, number: str) -> str:
+        base = self.code.once(f"addrspacecast ptr addrspace(3) @{name} to ptr")
+        return self.code.at("i32", base, number)
+
+    def counted(self, address: str, by: str = "1") -> str:
+        """What an i32 was before `by` was added, as one step."""
+        short = self.code.op(f"trunc i64 {by} to i32") if by != "1" else by
+        old = self.code.op(
+            f'atomicrmw add ptr {address}, i32 {short} syncscope("device") monotonic, align 4'
+        )
+        return self.code.op(f"zext i32 {old} to i64")
+
+    def each(self, total: str, visit: Callable[[str], None]) -> None:
+        grid_loop(self.code, total, visit)
+
+    # ---- adding
+    def add_listed(self, row: str, first: str, stop: str, many: str) -> None:
+        """Columns first..stop of a row take the `many` updates of the list, in its order."""
+        code, step = self.code, self.threads * self.vector
+        mine = code.add(first, code.once(f"mul i64 {self.tid}, {self.vector}"))
+
+        def columns(column: str, _: list[str]) -> list[str]:
+            target = self.span(Place.OUT, Place.OUT_STEP, row, column)
+            values = load_spans(code, [target], self.aligned())[0]
+            number, kind = "0", memory_scalar(self.kind)
+            for ahead in (_AHEAD, 1):
+
+                def some(k: str, now: list[str], ahead: int = ahead) -> list[str]:
+                    return self.add_some(column, k, ahead, now)
+
+                number, values = code.loop(
+                    number, many, str(ahead), [(kind, x) for x in values], some, full=ahead
+                )
+            store_spans(code, [target], [values], self.aligned())
+            return []
+
+        code.loop(mine, stop, str(step), [], columns)
+
+    def add_some(self, column: str, first: str, ahead: int, values: list[str]) -> list[str]:
+        code, operation = self.code, "fadd" if self.kind[0] == "f" else "add"
+        spans = []
+        for k in range(ahead):
+            update = self.load32(self.shared("list", code.add(first, str(k))))
+            spans.append(self.span(Place.UPDATE, Place.UPDATE_STEP, update, column))
+        kind = memory_scalar(self.kind)
+        for added in load_spans(code, spans, self.aligned()):
+            values = [code.op(f"{operation} {kind} {x}, {y}") for x, y in zip(values, added)]
+        return values
+
+    def aligned(self) -> str | None:
+        """i1: rows of both operands are aligned; rows are a multiple of an access apart."""
+        if self.vector == 1:
+            return None
+        reach = self.vector * SIZE[memory_scalar(self.kind)]
+        total = "0"
+        for operand in (Place.OUT, Place.UPDATE):
+            address = self.code.once(f"ptrtoint ptr {self.base(operand)} to i64")
+            rest = self.code.once(f"and i64 {address}, {reach - 1}")
+            total = rest if total == "0" else self.code.once(f"or i64 {total}, {rest}")
+        return self.code.once(f"icmp eq i64 {total}, 0")
+
+    def columns(self) -> None:
+        """A thread per column walks all updates."""
+        code, scalar = self.code, Scatter(self.code, self.kind, 1, self.threads)
+
+        def column(number: str) -> None:
+            def one(update: str, _: list[str]) -> list[str]:
+                target = scalar.span(Place.OUT, Place.OUT_STEP, self.row_of(update), number)
+                source = scalar.span(Place.UPDATE, Place.UPDATE_STEP, update, number)
+                old, added = load_spans(code, [target, source], None)
+                operation = "fadd" if self.kind[0] == "f" else "add"
+                total = code.op(f"{operation} {memory_scalar(self.kind)} {old[0]}, {added[0]}")
+                store_spans(code, [target], [[total]], None)
+                return []
+
+            code.loop("0", self.word(Place.COUNT), "1", [], one)
+
+        self.each(self.word(Place.INNER), column)
+
+    # ---- looking through all updates
+    def scan(self, row: str, begin: str, visit: Callable[[str], None]) -> None:
+        """Updates of a row from `begin` on, in order, some at a time in the list:
+        visit(how many)."""
+        code, count = self.code, self.word(Place.COUNT)
+
+        def some(first: str, _: list[str]) -> list[str]:
+            update = code.op(f"add i64 {first}, {self.tid}")
+            there = code.op(f"icmp slt i64 {update}, {count}")
+            inside = code.op(f"select i1 {there}, i64 {update}, i64 {begin}")
+            same = code.op(f"icmp eq i64 {self.row_of(inside)}, {row}")
+            many = self.enlist_those(code.op(f"and i1 {there}, {same}"), update)
+            code.when(code.op(f"icmp sgt i64 {many}, 0"), lambda: visit(many))
+            barrier(code)
+            return []
+
+        code.loop(begin, count, str(self.threads), [], some)
+
+    def enlist_those(self, wanted: str, update: str) -> str:
+        """Put the updates of those threads into the list, in order; gives how many there are."""
+        code, warps = self.code, self.threads // 32
+        votes = code.call("llvm.nvvm.vote.ballot.sync", "i32", "i32 -1", f"i1 {wanted}")
+        lane = code.once(f"trunc i64 {code.once(f'and i64 {self.tid}, 31')} to i32")
+        warp = code.once(f"lshr i64 {self.tid}, 5")
+        below = code.once(f"sub i32 {code.once(f'shl i32 1, {lane}')}, 1")
+        before = self._population(code.op(f"and i32 {votes}, {below}"))
+        total = self._population(votes)
+        if warps == 1:
+            code.when(wanted, lambda: self.store32(update, self.shared("list", before)))
+            code.call("llvm.nvvm.bar.warp.sync", "void", "i32 -1")
+            return total
+        code.when(
+            code.op(f"icmp eq i32 {lane}, 0"),
+            lambda: self.store32(total, self.shared("counts", warp)),
+        )
+        barrier(code)
+        start, every = "0", "0"
+        for other in range(warps):
+            many = self.load32(self.shared("counts", str(other)))
+            earlier = code.op(f"icmp ult i64 {other}, {warp}")
+            start = code.add(start, code.op(f"select i1 {earlier}, i64 {many}, i64 0"))
+            every = code.add(every, many)
+        place = code.add(start, before)
+        code.when(wanted, lambda: self.store32(update, self.shared("list", place)))
+        barrier(code)
+        return every
+
+    def _population(self, votes: str) -> str:
+        number = self.code.call("llvm.ctpop.i32", "i32", f"i32 {votes}")
+        return self.code.op(f"zext i32 {number} to i64")
+
+    def few(self) -> None:
+        """A block per update and chunk of columns: the first update of a row does all of it."""
+        code = self.code
+        chunks = self.word(Place.CHUNKS)
+        update = code.op(f"udiv i64 {self.cta}, {chunks}")
+        chunk = code.op(f"sub i64 {self.cta}, {code.op(f'mul i64 {update}, {chunks}')}")
+        row = self.row_of(update)
+
+        def look(other: str, found: list[str]) -> list[str]:
+            same = code.op(f"icmp eq i64 {self.row_of(other)}, {row}")
+            return [code.op(f"or i1 {found[0]}, {same}")]
+
+        carried = [("i1", "false")]
+        earlier = code.loop(self.tid, update, str(self.threads), carried, look)[1][0]
+        return_unless(code, code.op(f"icmp eq i64 {self.enlist_those(earlier, update)}, 0"))
+        first = code.op(f"mul i64 {chunk}, {self.word(Place.CHUNK)}")
+        stop = code.smin(code.add(first, self.word(Place.CHUNK)), self.word(Place.INNER))
+        self.scan(row, update, lambda many: self.add_listed(row, first, stop, many))
+
+    # ---- the table
+    def clear(self) -> None:
+        code = self.code
+
+        def entry(number: str) -> None:
+            spot = code.at("i64", pointer(code, int(Place.WORKSPACE)), number)
+            code.do(f"store i64 -1, ptr {spot}, align 8")
+            for part in (0, 2):
+                code.do(f"store i32 0, ptr {self.column_of(part, number)}, align 4")
+
+        self.each(self.entries(), entry)
+        first = code.op(f"icmp eq i64 {code.op(f'or i64 {self.tid}, {self.cta}')}, 0")
+        code.when(first, lambda: code.do(f"store i32 0, ptr {self.column_of(3, '0')}, align 4"))
+
+    def insert(self) -> None:
+        """Find or make the entry of each update's row, and count it there."""
+        code = self.code
+        mask = code.once(f"sub i64 {self.entries()}, 1")
+        shift = code.once(f"sub i64 64, {self.word(Place.BITS)}")
+
+        def update(number: str) -> None:
+            row = self.row_of(number)
+            mixed = code.op(f"mul i64 {row}, -7046029254386353131")
+            entry = self.find(row, code.op(f"lshr i64 {mixed}, {shift}"), mask)
+            self.store32(entry, self.entry_of(number))
+            self.counted(self.column_of(0, entry))
+
+        self.each(self.word(Place.COUNT), update)
+
+    def find(self, row: str, first: str, mask: str) -> str:
+        """The entry of a row: the first from `first` on that is free or has it."""
+        code = self.code
+        head, after, before = code.label("look"), code.label("found"), code.block
+        code.jump(head)
+        code.start(head)
+        entry, following = f"%n{code.count}", code.label("next")
+        reserved = len(code.lines)
+        code.lines.append("")
+        spot = code.at("i64", pointer(code, int(Place.WORKSPACE)), entry)
+        pair = code.op(
+            f'cmpxchg ptr {spot}, i64 -1, i64 {row} syncscope("device") monotonic monotonic'
+        )
+        old = code.op(f"extractvalue {{ i64, i1 }} {pair}, 0")
+        free, same = code.op(f"icmp eq i64 {old}, -1"), code.op(f"icmp eq i64 {old}, {row}")
+        code.branch(code.op(f"or i1 {free}, {same}"), after, following)
+        code.start(following)
+        later = code.op(f"and i64 {code.op(f'add i64 {entry}, 1')}, {mask}")
+        code.jump(head)
+        values = f"[{first}, %{before}], [{later}, %{following}]"
+        code.lines[reserved] = f"  {entry} = phi i64 {values}"
+        code.start(after)
+        return entry
+
+    def allot(self) -> None:
+        """Give each entry a part of the lists."""
+        code = self.code
+
+        def entry(number: str) -> None:
+            many = self.load32(self.column_of(0, number))
+
+            def take() -> None:
+                start = self.counted(self.column_of(3, "0"), many)
+                self.store32(start, self.column_of(1, number))
+
+            code.when(code.op(f"icmp ne i64 {many}, 0"), take)
+
+        self.each(self.entries(), entry)
+
+    def enlist(self) -> None:
+        """Put each update into the list of its entry, in any order."""
+
+        def update(number: str) -> None:
+            entry = self.load32(self.entry_of(number))
+            place = self.counted(self.column_of(2, entry))
+            start = self.load32(self.column_of(1, entry))
+            self.store32(number, self.listed(self.code.add(start, place)))
+
+        self.each(self.word(Place.COUNT), update)
+
+    def add(self) -> None:
+        """A block per entry: its list in order, or all updates looked through where it is long."""
+        code = self.code
+        many = self.load32(self.column_of(0, self.cta))
+        return_unless(code, code.op(f"icmp ne i64 {many}, 0"))
+        spot = code.at("i64", pointer(code, int(Place.WORKSPACE)), self.cta)
+        row = code.op(f"load i64, ptr {spot}, align 8")
+        start, inner = self.load32(self.column_of(1, self.cta)), self.word(Place.INNER)
+        short, long, after = code.label("short"), code.label("long"), code.label("added")
+        code.branch(code.op(f"icmp sle i64 {many}, {LIST}"), short, long)
+        code.start(short)
+        self.sort(start, many)
+        self.add_listed(row, "0", inner, many)
+        code.jump(after)
+        code.start(long)
+        self.scan(row, "0", lambda some: self.add_listed(row, "0", inner, some))
+        code.jump(after)
+        code.start(after)
+
+    def sort(self, start: str, many: str) -> None:
+        """The list of an entry in increasing order: each number goes where as many are less."""
+        code = self.code
+
+        def fetch(number: str, _: list[str]) -> list[str]:
+            update = self.load32(self.listed(code.add(start, number)))
+            self.store32(update, self.shared("list", code.add(number, str(LIST))))
+            return []
+
+        code.loop(self.tid, many, str(self.threads), [], fetch)
+        barrier(code)
+
+        def place(number: str, _: list[str]) -> list[str]:
+            update = self.load32(self.shared("list", code.add(number, str(LIST))))
+
+            def less(other: str, rank: list[str]) -> list[str]:
+                value = self.load32(self.shared("list", code.add(other, str(LIST))))
+                one = code.op(f"zext i1 {code.op(f'icmp ult i64 {value}, {update}')} to i64")
+                return [code.op(f"add i64 {rank[0]}, {one}")]
+
+            rank = code.loop("0", many, "1", [("i64", "0")], less)[1][0]
+            self.store32(update, self.shared("list", rank))
+            return []
+
+        code.loop(self.tid, many, str(self.threads), [], place)
+        barrier(code)
