@@ -98,9 +98,24 @@ def test_convolutions(tile, split):
         agree(case, made_with(case, tile, split and tile is not None), orders=(1,))
 
 
-@pytest.mark.parametrize("sizes", [(1, 9, 1, 700), (2, 1, 5, 30), (1, 1, 1, 257)])
-def test_lanes(sizes):
-    case = matmul_case(*sizes, "nt", order="lanes")
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("layout", ["nt", "tt", "tn"])
+def test_lanes(split, few, layout):
+    for sizes in ((1, 35, 1, 700), (2, 6, 3, 30), (1, 1, 1, 512)):
+        case = matmul_case(*sizes, layout, order="lanes", epilogue=True)
+        schedule = Schedule(None, split, few=few)
+        agree(case, functions(case.kernel, schedule, CARD, len(case.buffers)), orders=(1,))
+    case = matmul_case(1, 1, 40, 300, layout, order="lanes")
+    assert choose(case.kernel, CARD).turned
+    agree(case, generate(case.kernel, CARD, len(case.buffers)))
+
+
+@pytest.mark.parametrize("dtype", [F64, BF16, F16, dt.int8, dt.uint64])
+def test_lanes_of_dtypes(dtype):
+    case = matmul_case(1, 5, 1, 300, dtype=dtype, order="lanes")
+    agree(case, generate(case.kernel, CARD, len(case.buffers)))
+    case = matmul_case(1, 5, 1, 0, dtype=dtype, order="lanes")
     agree(case, generate(case.kernel, CARD, len(case.buffers)))
 
 

@@ -38,9 +38,16 @@ MEMORY, NEAR = 1900.0, 3500.0  # bytes a cycle from memory, and from L2
 
 def candidates(kernel: GemmKernel) -> Iterator[Schedule]:
     """Schedules worth a thought."""
+    if kernel.order == "lanes":
+        is_turned = kernel.n > kernel.m
+        yield Schedule(None, False, is_turned)
+        yield Schedule(None, False, is_turned, few=True)
+        if kernel.k > BLOCK:
+            yield Schedule(None, True, is_turned, few=True)
+        return
     is_turned = not oriented(kernel)
     yield Schedule(None, turned=is_turned)
-    if kernel.order != "chain" or kernel.k == 0:
+    if kernel.k == 0:
         return
     for tile in TILES if element_of(kernel.acc).size == 4 else WIDE_TILES:
         yield Schedule(tile, False, is_turned)
@@ -69,11 +76,12 @@ def cost(kernel: GemmKernel, schedule: Schedule, card: Card) -> float:
     m, n = (kernel.n, kernel.m) if schedule.turned else (kernel.m, kernel.n)
     element = element_of(kernel.acc)
     memory = _bytes(kernel, element) / MEMORY
+    if kernel.order == "lanes":
+        return LAUNCH + max(memory, _lanes_cost(kernel, schedule, card))
     if schedule.tile is None:
         threads = float(kernel.batch * m * n)
-        depth = kernel.k * (16 if kernel.order == "lanes" else 1) + 20
         waves = max(1.0, threads / (card.multiprocessors * 1024))
-        return LAUNCH + max(memory, waves * depth * 120)
+        return LAUNCH + max(memory, waves * (kernel.k + 20) * 120)
     tile = schedule.tile
     parts = -(-kernel.k // BLOCK) if schedule.split else 1
     depth = min(kernel.k, BLOCK) if schedule.split else kernel.k
@@ -90,6 +98,17 @@ def cost(kernel: GemmKernel, schedule: Schedule, card: Card) -> float:
         moved = 2 * parts * kernel.batch * m * n * element.size
         total += LAUNCH + moved / NEAR + 40 * parts
     return total
+
+
+def _lanes_cost(kernel: GemmKernel, schedule: Schedule, card: Card) -> float:
+    """Cycles of dot products: waiting for memory block by block."""
+    blocks = -(-kernel.k // BLOCK)
+    rows = 1 if schedule.few else 4
+    warps = kernel.batch * -(-max(kernel.m, kernel.n) // rows) * min(kernel.m, kernel.n)
+    each = 600 + 100 * rows
+    if schedule.split:
+        return LAUNCH + 30 * blocks + each * max(1.0, warps * blocks / (32 * card.multiprocessors))
+    return each * blocks * max(1.0, warps / (32 * card.multiprocessors))
 
 
 def _bytes(kernel: GemmKernel, element: Element) -> int:

@@ -1,16 +1,14 @@
 """The product of any shape without tiles: one thread per output, factors read where they lie.
 
-Invariant: a thread walks k in the order of the numerics contract; this is the kernel for shapes
-that have nothing to share between outputs, and for everything that tiles do not take.
+Invariant: each block of 256 k is one chain in increasing order; this is the kernel for shapes that
+have nothing to share between outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from ....ir.contract import SumOrder
 from ...emit.code import Code
 from ...plan import GemmKernel
 from ..function import GpuFunction
@@ -29,7 +27,6 @@ class DirectForm(NamedTuple):
     a: OperandForm
     b: OperandForm
     finish: Finish
-    order: SumOrder
     across: int
     guarded: bool
 
@@ -47,16 +44,11 @@ def add(code: Code, element: Element, left: str, right: str) -> str:
     return code.op(f"{'fadd' if element.is_float else 'add'} {element.scalar} {left}, {right}")
 
 
-def lane_tree(code: Code, element: Element, lane: Callable[[int], str]) -> str:
-    """The sum of 64 lanes: (v0 + v1) + (v2 + v3), then halves."""
-
-    def joined(number: int, half: int) -> str:
-        if half == 16:
-            low = add(code, element, lane(number), lane(number + 16))
-            return add(code, element, low, add(code, element, lane(number + 32), lane(number + 48)))
-        return add(code, element, joined(number, 2 * half), joined(number + half, 2 * half))
-
-    return joined(0, 1)
+def load_at(writer: Writer, factor: OperandForm, start: str, k: str, element: Element) -> str:
+    """The element at an index of k of a line of a factor that begins at `start`."""
+    walk, part = (factor.cols, "cols") if factor.name == "a" else (factor.rows, "rows")
+    place = writer.at(start, writer.offset(f"{factor.name}.{part}", walk, k))
+    return load_factor(writer, factor, place, element)
 
 
 class _Sum:
@@ -67,31 +59,24 @@ class _Sum:
         self.element = form.finish.element
         self.k = writer.word("k")
 
-    def chain(self, start: str, stop: str, step: str) -> str:
+    def chain(self, start: str, stop: str) -> str:
         """One fma chain from +0.0."""
         writer, code, element = self.writer, self.writer.code, self.element
 
         def one(k: str, totals: list[str]) -> list[str]:
             index = code.op(f"trunc i64 {k} to i32")
-            values = []
-            for factor, begin in zip((self.form.a, self.form.b), self.starts):
-                walk, part = (factor.cols, "cols") if factor.name == "a" else (factor.rows, "rows")
-                place = writer.at(begin, writer.offset(f"{factor.name}.{part}", walk, index))
-                values.append(load_factor(writer, factor, place, element))
-            return [multiply_add(code, element, values[0], values[1], totals[0])]
+            pairs = zip((self.form.a, self.form.b), self.starts)
+            left, right = (load_at(writer, f, begin, index, element) for f, begin in pairs)
+            return [multiply_add(code, element, left, right, totals[0])]
 
         first = [(element.scalar, element.zero)]
-        return code.loop(start, stop, step, first, one)[1][0]
+        return code.loop(start, stop, "1", first, one)[1][0]
 
     def block(self, start: str) -> str:
         """The sum of one block of k."""
         code = self.writer.code
         stop = code.smin(code.add(start, str(BLOCK)), self.k)
-        if self.form.order == "chain":
-            return self.chain(start, stop, "1")
-        return lane_tree(
-            code, self.element, lambda lane: self.chain(code.add(start, str(lane)), stop, "64")
-        )
+        return self.chain(start, stop)
 
     def total(self) -> str:
         """Block sums added in order; the first is taken as it is."""
@@ -142,7 +127,6 @@ def direct(kernel: GemmKernel, guarded: bool) -> GpuFunction:
         factor_form("a", kernel.a, element),
         factor_form("b", kernel.b, element),
         finish_of(kernel)._replace(width=1),
-        kernel.order,
         across,
         guarded,
     )

@@ -151,7 +151,7 @@ class Factor:
     def _source(self, start: str, visit: Visit) -> str:
         place = self.places[visit.line]
         if place != "0" and not self.form.far:
-            place = self.writer.code.op(f"sext i32 {place} to i64")
+            place = self.writer.code.op(f"zext i32 {place} to i64")
         return self.writer.at(start, place)
 
     def _distance(self, k: int) -> str:

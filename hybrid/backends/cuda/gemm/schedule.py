@@ -24,20 +24,23 @@ from .forms import (
     numbers_of,
 )
 from .join import JOIN_THREADS, JoinForm, join_text
+from .lanes import LANES_THREADS, LanesForm, lanes_text, rows_at_once
 from .tile import BLOCK, LoadForm, Tile, load_form
 from .tiled import TiledForm, shared_bytes, tiled_text
-from .words import with_status
+from .words import Text, with_status
 
 __all__ = ["Schedule", "functions", "oriented", "turned"]
 
 
 class Schedule(NamedTuple):
     """How to run a product: in tiles, with blocks of k `split` over blocks of threads, or (no tile)
-    with one thread per output.  `turned`: rows and columns change places."""
+    with one thread per output, or in lanes.  `turned`: rows and columns change places.  `few`: a
+    warp takes one row of lanes."""
 
     tile: Tile | None
     split: bool = False
     turned: bool = False
+    few: bool = False
 
     @property
     def name(self) -> str:
@@ -92,8 +95,8 @@ def _loads(kernel: GemmKernel, element: Element) -> tuple[LoadForm, LoadForm]:
     a, b = kernel.a, kernel.b
     found = []
     for name, operand, lines, k in (("a", a, a.rows, a.cols), ("b", b, b.cols, b.rows)):
-        spread = sum(abs(stride) * size for size, stride in zip(lines.sizes, lines.strides))
-        far = spread * operand.dtype.itemsize >= 1 << 31
+        spread = sum(stride * size for size, stride in zip(lines.sizes, lines.strides))
+        far = spread * operand.dtype.itemsize >= 1 << 32 or min(lines.strides, default=0) < 0
         form = factor_form(name, operand, element)
         found.append(load_form(form, element, (_run(lines), _run(k)), far))
     return found[0], found[1]
@@ -123,61 +126,79 @@ def functions(
     kernel: GemmKernel, schedule: Schedule, card: Card, temp_slot: int, guarded: bool = False
 ) -> list[GpuFunction]:
     """The functions of a product of which no size but k is 0."""
-    tile = schedule.tile
     if schedule.turned:
         kernel = turned(kernel)
-    if tile is None:
+    if kernel.k == 0 or (schedule.tile is None and kernel.order == "chain"):
         return [direct(kernel, guarded)]
     element, finish = element_of(kernel.acc), finish_of(kernel)
-    numbers = with_status(numbers_of(kernel))
     blocks = -(-kernel.k // BLOCK)
-    down, across = -(-kernel.m // tile.rows), -(-kernel.n // tile.cols)
-    numbers |= {"tiles_down": down, "tiles_across": across, "blocks": blocks}
-    parts, own, temp, step = 1, finish, 0, 0
+    numbers = with_status(numbers_of(kernel)) | {"blocks": blocks}
+    own, step = finish, 0
     if schedule.split:
         own, more, step = _workspace(kernel, element, temp_slot)
         numbers |= more
-        parts, temp = blocks, blocks * step
-    a, b = _loads(kernel, element)
-    several = blocks > 1 and not schedule.split
-    form = TiledForm(a, b, own, tile, schedule.split, several, kernel.k % tile.depth != 0, guarded)
-    text = tiled_text(form)
-    first = GpuFunction(
-        text.text,
-        text.symbol,
-        text.words(numbers),
-        text.slots(),
-        kernel.batch * parts * down * across,
-        tile.threads,
-        shared_bytes(form),
-        temp,
-    )
+    plan = _Plan(kernel, schedule, own, numbers, guarded)
+    first = plan.lanes() if kernel.order == "lanes" else plan.tiles()
     if not schedule.split:
         return [first]
-    return [first, _join(kernel, numbers, finish, own.width, step, temp, guarded)]
-
-
-def _join(
-    kernel: GemmKernel,
-    numbers: Numbers,
-    finish: Finish,
-    width: int,
-    step: int,
-    temp: int,
-    guarded: bool,
-) -> GpuFunction:
-    width = min(finish.width, width)
-    text = join_text(JoinForm(finish._replace(width=width), guarded))
-    units = kernel.n // width
-    every = kernel.batch * kernel.m * units
-    numbers = numbers | {"units": units, "all_units": every, "block_bytes": step}
-    return GpuFunction(
-        text.text,
-        text.symbol,
-        text.words(numbers),
-        text.slots(),
-        -(-every // JOIN_THREADS),
-        JOIN_THREADS,
-        0,
-        temp,
+    temp = blocks * step
+    width = min(finish.width, own.width)
+    second = _join(
+        kernel, plan.numbers | {"block_bytes": step}, finish._replace(width=width), guarded
     )
+    return [first._replace(temp=temp), second._replace(temp=temp)]
+
+
+def _made(text: Text, numbers: Numbers, blocks: int, threads: int, shared: int = 0) -> GpuFunction:
+    words, slots = text.words(numbers), text.slots()
+    return GpuFunction(text.text, text.symbol, words, slots, blocks, threads, shared)
+
+
+class _Plan(NamedTuple):
+    """What the first function of a product is made of; `finish` is the workspace's where k is
+    split."""
+
+    kernel: GemmKernel
+    schedule: Schedule
+    finish: Finish
+    numbers: Numbers
+    guarded: bool
+
+    @property
+    def element(self) -> Element:
+        return self.finish.element
+
+    @property
+    def parts(self) -> int:
+        return self.numbers["blocks"] if self.schedule.split else 1
+
+    def tiles(self) -> GpuFunction:
+        kernel, tile, split = self.kernel, self.schedule.tile, self.schedule.split
+        assert tile is not None
+        down, across = -(-kernel.m // tile.rows), -(-kernel.n // tile.cols)
+        a, b = _loads(kernel, self.element)
+        several, ragged = kernel.k > BLOCK and not split, kernel.k % tile.depth != 0
+        form = TiledForm(a, b, self.finish, tile, split, several, ragged, self.guarded)
+        numbers = self.numbers | {"tiles_down": down, "tiles_across": across}
+        blocks = kernel.batch * self.parts * down * across
+        return _made(tiled_text(form), numbers, blocks, tile.threads, shared_bytes(form))
+
+    def lanes(self) -> GpuFunction:
+        kernel, split = self.kernel, self.schedule.split
+        a, b = (factor_form(n, o, self.element) for n, o in (("a", kernel.a), ("b", kernel.b)))
+        by_thread, rows = rows_at_once(a, kernel.m, self.schedule.few)
+        finish, ragged = self.finish._replace(width=1), kernel.k % BLOCK != 0
+        form = LanesForm(a, b, finish, by_thread, rows, split, ragged, self.guarded)
+        groups = -(-kernel.m // rows)
+        units = groups * kernel.n * kernel.batch * self.parts
+        numbers = self.numbers | {"row_groups": groups, "all_units": units}
+        blocks = -(-units * 32 // LANES_THREADS)
+        return _made(lanes_text(form), numbers, blocks, LANES_THREADS)
+
+
+def _join(kernel: GemmKernel, numbers: Numbers, finish: Finish, guarded: bool) -> GpuFunction:
+    units = kernel.n // finish.width
+    every = kernel.batch * kernel.m * units
+    text = join_text(JoinForm(finish, guarded))
+    numbers = numbers | {"units": units, "all_units": every}
+    return _made(text, numbers, -(-every // JOIN_THREADS), JOIN_THREADS)

@@ -58,7 +58,7 @@ class Tile(NamedTuple):
 class LoadForm(NamedTuple):
     """How a factor comes into shared memory: threads side by side `along` its lines (m or n) or
     along k, `vector` elements at once, directly (`direct`) or widened on the way.  `far`: lines lie
-    2 GB apart or more."""
+    4 GB apart or more, or backwards."""
 
     operand: OperandForm
     lines: WalkForm

@@ -97,6 +97,23 @@ class Writer:
         self.code.declared.setdefault(name, f"declare void @{name}(i32 immarg)")
         self.code.do(f"call void @{name}(i32 {groups})")
 
+    def exchange(self, value: str, distance: int, scalar: str) -> str:
+        """The value of the thread of the warp whose number differs in that bit."""
+        code = self.code
+        if scalar in ("float", "i32"):
+            return self._exchange(value, distance, scalar)
+        bits = value if scalar == "i64" else code.op(f"bitcast {scalar} {value} to i64")
+        low = code.op(f"trunc i64 {bits} to i32")
+        high = code.op(f"trunc i64 {code.op(f'lshr i64 {bits}, 32')} to i32")
+        low, high = (self.wide(self._exchange(half, distance, "i32")) for half in (low, high))
+        whole = code.op(f"or i64 {code.op(f'shl i64 {high}, 32')}, {low}")
+        return whole if scalar == "i64" else code.op(f"bitcast i64 {whole} to {scalar}")
+
+    def _exchange(self, value: str, distance: int, scalar: str) -> str:
+        name = f"llvm.nvvm.shfl.sync.bfly.{'f32' if scalar == 'float' else 'i32'}"
+        operands = "i32 -1", f"{scalar} {value}", f"i32 {distance}", "i32 31"
+        return self.code.call(name, scalar, *operands)
+
     # ---- i32 arithmetic
     def integer(self, opcode: str, left: str, right: str) -> str:
         """An operation on i32; what changes nothing is left out."""
