@@ -69,6 +69,12 @@ from .core.spelling import elsewhere as _elsewhere  # noqa: E402
 from .decorator import CacheInfo, Function, RunsEagerly, function  # noqa: E402
 from .inspection import Comparison, Inspection, compare, describe_system, inspect  # noqa: E402
 from .ir.door.guard import guard_all as _guard_all  # noqa: E402
+from .ir.door.precision import (  # noqa: E402
+    get_float32_matmul_precision,
+    get_matmul_precision,
+    set_float32_matmul_precision,
+    set_matmul_precision,
+)
 from .profiling import Profile, profile  # noqa: E402
 from .random import manual_seed  # noqa: E402  (this import makes hybrid.random the module)
 from .threads import get_num_threads, num_threads, set_num_threads  # noqa: E402

@@ -38,7 +38,7 @@ from .trace.serve.plans import Plan, distinct
 from .trace.serve.prepare import NativeExecutor
 from .trace.serve.reports import CacheInfo, Reports, RunsEagerly
 from .trace.serve.served import Served
-from .trace.serve.signatures import SignatureState, dropper
+from .trace.serve.signatures import SignatureState, dropper, follow_mode
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
 from .trace.watch.turns import RUNS, TURN, Runs
@@ -79,6 +79,7 @@ class Function(Reports):
         self._waits, self._runs = True, Runs()  # whether calls wait for each other's recordings
         # serves the latest plan from bare arguments
         self._direct: Callable[..., Any] | None = None
+        follow_mode(self)
         functools.update_wrapper(self, fn)
 
     def __get__(self, instance: Any, cls: type | None = None) -> Any:
@@ -141,6 +142,8 @@ class Function(Reports):
             if plan.served is not None:
                 result = plan.served.replay(tensors)
                 if result is not MISS:
+                    if self._direct is None:
+                        self._serve_directly(plan)
                     return result
             closed = bool(GATE[0]) and give_way()
             captures = plan.guard(tensors)
@@ -159,12 +162,17 @@ class Function(Reports):
                 break  # it was not for another thread that the native way did not serve
         served = None if closed else self._connect(plan, inputs)
         if served is not None:
-            if plan.bare and not door.STATE.special:
-                self._direct, self._handles_errors = served.direct, plan.recording.handles_errors
+            self._serve_directly(plan)
             result = served.replay(tensors)
             if result is not MISS:
                 return result
         return plan.replay(inputs)
+
+    def _serve_directly(self, plan: Plan) -> None:
+        """Let bare arguments go to this plan without a look at their signature."""
+        if plan.served is not None and plan.bare and not door.STATE.special:
+            self._direct = plan.served.direct
+            self._handles_errors = plan.recording.handles_errors
 
     def _connect(self, plan: Plan, inputs: list[Any]) -> Served | None:
         """The native way of a plan; where making it fails the plan runs without, and says so."""

@@ -57,6 +57,13 @@ PAGES = (
         "How many threads kernels use; results do not depend on it.",
         "get_num_threads set_num_threads num_threads",
     ),
+    (
+        "precision",
+        "Precision of products",
+        "Whether float32 products may use tensor cores; on the CPU both settings are the same.",
+        "get_matmul_precision set_matmul_precision "
+        "get_float32_matmul_precision set_float32_matmul_precision",
+    ),
 )
 TENSOR = """\
 A method with the name of a function is that function, with the tensor as its first argument.

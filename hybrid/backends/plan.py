@@ -89,7 +89,8 @@ class GemmKernel(NamedTuple):
     the 64-lane tree. `epilogue` (None: round to the output's dtype) takes the accumulator as
     argument 0, then one argument per entry of `reads`, whose strides run over (batch, m, n) as
     given by `outs`' Dims flattened: len(strides) == len(batch dims) + len(rows dims) + len(cols
-    dims).
+    dims).  `biased`: the epilogue adds its argument 1 to the sum before anything is rounded.
+    `fast`: factors may be rounded as tensor cores take them.
     """
 
     batch: int
@@ -104,6 +105,8 @@ class GemmKernel(NamedTuple):
     epilogue: Program | None = None
     reads: tuple[Access, ...] = ()
     params: tuple[int, ...] = ()
+    biased: bool = False
+    fast: bool = False
 
 
 class ScatterKernel(NamedTuple):

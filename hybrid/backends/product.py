@@ -10,12 +10,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..core import dtypes as dt
+from ..core.precision import MATMUL
 from ..ir.contract import Contraction, View, accumulator, rounded
 from ..ir.scalar.compose import Composer
 from ..ir.scalar.program import Program
 from .plan import Access, GemmKernel, Operand
 
-__all__ = ["kernel_of", "bias_program"]
+__all__ = ["kernel_of", "bias_program", "may_be_fast"]
+
+
+def may_be_fast(dtype: np.dtype) -> bool:
+    """Whether products of a dtype may lose precision under the setting that is in force."""
+    return MATMUL.fast and dtype is dt.float32
 
 
 def bias_program(acc: np.dtype, bias: np.dtype, out: np.dtype) -> Program:
@@ -55,4 +62,6 @@ def kernel_of(
         contraction.order,
         epilogue,
         reads,
+        biased=bias is not None,
+        fast=may_be_fast(dtypes[left.operand]),
     )

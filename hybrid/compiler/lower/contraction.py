@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...backends.plan import Access, Dims, GemmKernel, Operand
+from ...backends.product import may_be_fast
 from ...core.errors import GraphError
 from ...ir.contract import accumulator, rounded
 from ...ir.graph.graph import Node, Value
@@ -105,6 +106,8 @@ def contraction(
         epilogue,
         _reads(layout, program, walk, bias is not None),
         tuple(program.params),
+        bias is not None,
+        may_be_fast(avals[layout.a.operand].dtype),
     )
 
 

@@ -30,6 +30,8 @@ def _turned(kernel: GemmKernel) -> bool:
     plain = (
         kernel.batch == 1
         and kernel.order == "chain"
+        and kernel.acc is kernel.a.dtype  # a library may sum other layouts in another order
+        and not kernel.fast
         and kernel.m <= FEW_ROWS
         and len(rows.sizes) == len(columns.sizes) == 1
     )

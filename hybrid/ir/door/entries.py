@@ -13,6 +13,7 @@ from ...core.aval import HOST, Aval
 from ...core.cache import NATIVE
 from ...core.errors import DeviceError
 from ...core.floating import plain_floats
+from ...core.precision import MATMUL
 from ..graph.graph import param_key
 from ..op import NO_GRAD, Op
 from .context import backend_of
@@ -101,6 +102,15 @@ class Signatures:
 SIGNATURES = Signatures()
 
 
+def _forget() -> None:
+    """Have every call pass through `entry_for` once more."""
+    for fast in FAST:
+        fast.clear()
+
+
+MATMUL.listeners.append(_forget)
+
+
 def has_zero(params: tuple[Any, ...]) -> bool:
     """Whether some parameter is 0.0 or -0.0, which are equal as keys of a dict."""
     return any(type(v) is tuple and has_zero(v) or type(v) is float and v == 0 for v in params)
@@ -109,7 +119,9 @@ def has_zero(params: tuple[Any, ...]) -> bool:
 def entry_for(op: Op, inputs: tuple[Aval, ...], ordered: tuple[Any, ...]) -> Entry:
     """The entry of a signature; made on first use."""
     table = TABLES.setdefault(op, {})
-    signature = (param_key(ordered) if has_zero(ordered) else ordered, inputs)
+    signature: Any = (param_key(ordered) if has_zero(ordered) else ordered, inputs)
+    if MATMUL.fast:
+        signature = (*signature, MATMUL.fast)
     entry = table.get(signature)
     if entry is None:
         device = inputs[0].device if inputs else None

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.precision import MATMUL
 from ...ir.door.bind import grad_enabled
 from ...ir.tensor import Handle
 from .allowlist import is_tuple, plain
@@ -139,7 +140,7 @@ def signature_of(
     tensors = leaves.tensors
     distinct = {id(t): t for t in tensors}
     signature = leaves.sig
-    signature.append(grad_enabled())
+    signature.append(grad_enabled() + 2 * MATMUL.fast)
     if len(distinct) != len(tensors):  # which arguments are one tensor
         first: dict[int, int] = {}
         signature.append(tuple([first.setdefault(id(t), i) for i, t in enumerate(tensors)]))

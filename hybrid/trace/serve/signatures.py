@@ -10,12 +10,13 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
+from ...core.precision import MATMUL
 from ..heap.facts import Holder
 from ..record.recording import Life, Recording
 from ..record.wording import Wording
 from .plans import Plan
 
-__all__ = ["SignatureState", "dropper"]
+__all__ = ["SignatureState", "dropper", "follow_mode"]
 
 SHOWN = 40  # facts that `explain` lists of a plan
 
@@ -88,3 +89,20 @@ def dropper(state: SignatureState, function: Any, life: Life) -> Callable[[Any],
             decorated._direct = None  # it may be this recording's
 
     return dead
+
+
+_FOLLOWING: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def follow_mode(function: Any) -> None:
+    """Have a function look at the signature of its next call, which holds the mode, whenever the
+    mode of the process changes."""
+    _FOLLOWING.add(function)
+
+
+def _forget() -> None:
+    for function in list(_FOLLOWING):
+        function._direct = None
+
+
+MATMUL.listeners.append(_forget)
