@@ -82,24 +82,31 @@ class DeviceOp:
 
     def strided(self, *arrays: np.ndarray) -> Any:
         """A call whose inputs are not all contiguous."""
-        count = len(self.source.ins)
-        if len(arrays) != count:
-            raise TypeError(f"{self.source.op.name} takes {count} arrays, not {len(arrays)}")
-        fitting = [self._fit(i, x) for i, x in enumerate(arrays)]
-        strides = tuple([x.strides for x in fitting])
+        strides = tuple([x.strides for x in arrays])
         call = self.table.get(strides)
         if call is None:
             if len(self.table) >= _STRIDES_LIMIT:
                 self.table.clear()
-            steps = [tuple(s // x.itemsize for s in x.strides) for x in fitting]
-            call = self.table[strides] = self._made(steps, None)[0]
-        return call(*fitting)
+            call = self.table[strides] = self._for_strides(strides)
+        return call(*arrays)
 
-    def _fit(self, number: int, array: Any) -> Any:
-        """Input i as the kernels can walk it: a contiguous copy where they cannot."""
-        if self.source.straight(number, array.shape, array.strides):
-            return contiguous(array)
-        return array
+    def _for_strides(self, given: Sequence[Ints]) -> Call:
+        """The call for inputs with these strides in bytes; those that kernels cannot walk are
+        copied first."""
+        ins = self.source.ins
+        if len(given) != len(ins):
+            raise TypeError(f"{self.source.op.name} takes {len(ins)} arrays, not {len(given)}")
+        copied = [self.source.straight(i, a.shape, s) for i, (a, s) in enumerate(zip(ins, given))]
+        steps = [
+            contiguous_strides(a.shape) if copy else tuple(n // a.dtype.itemsize for n in s)
+            for a, s, copy in zip(ins, given, copied)
+        ]
+        made = self._made(steps, None)[0]
+        if not any(copied):
+            return made
+        return lambda *arrays: made(
+            *[contiguous(x) if copy else x for x, copy in zip(arrays, copied)]
+        )
 
     def _kernels(self, strides: Sequence[Ints]) -> list[Kernel]:
         source = self.source
