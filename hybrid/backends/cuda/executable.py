@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.aval import Aval
+from ...core.aval import Aval, Device, device
 from ...core.errors import BackendError, DeviceError, blame
 from ...ir.graph.graph import Graph
 from ..api import Entry, Executable, Interpreted, KernelTime, Replay
@@ -94,6 +94,13 @@ def _api() -> int:
 
 
 # ---- plans
+def _device(plan: Plan) -> Device:
+    """Where a plan runs; inputs that nothing reads may be elsewhere."""
+    used = [slot for kernel in plan.steps for slot in slots_of(kernel)]
+    found = next(iter([*used, *plan.outputs]), None)
+    return device("cuda") if found is None else plan.slots[found].aval.device
+
+
 def _guarded(plan: Plan) -> list[bool]:
     """Which steps must do nothing after a failed check: those behind one that replace a state, or
     follow an index."""
@@ -148,7 +155,7 @@ class PlanOnCard(Executable):
         loaded = state.modules.load([(f.symbol, f.text, f.shared) for f in flat])
         self._work, size = _workspaces(plan, functions)
         self.arena = _arena(state, size)
-        self.consts = tuple(array.from_numpy(c, self._device()) for c in plan.consts)
+        self.consts = tuple(array.from_numpy(c, _device(plan)) for c in plan.consts)
         launches = [
             Started(function, code, self._code(owner) if function.check >= 0 else 0)
             for function, code, owner in zip(flat, loaded, self.owners)
@@ -156,9 +163,6 @@ class PlanOnCard(Executable):
         after = self._after() if BRANCHES else None
         self.graphs = Graphs(state, launches, self._fixed(), _copies(plan), after)
         self.runs = 0
-
-    def _device(self) -> Any:
-        return self.plan.slots[0].aval.device
 
     def _code(self, step: int) -> int:
         message = self.plan.messages[step] or "an index is out of range"
@@ -261,8 +265,7 @@ class PlanOnCard(Executable):
 def compile_plan(plan: Plan, graph: Graph | None) -> Executable:
     """What replays a plan on its device.  Plans with steps on the host, and those that hold a
     kernel which has no functions for a card, go through the eager kernels, node by node."""
-    index = plan.slots[0].aval.device.index if plan.slots else 0
-    state = device_state(index)
+    state = device_state(_device(plan).index)
     functions: list[list[GpuFunction]] = []
     try:
         for kernel, guarded in zip(plan.steps, _guarded(plan)):

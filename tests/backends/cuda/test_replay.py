@@ -214,6 +214,19 @@ def test_states_in_place_only_where_nobody_else_holds_the_value(card: HostDriver
     assert there.to_numpy(held).tolist() == [5.0] * 4 and total.tolist() == [6.0] * 4
 
 
+def test_nothing_to_run(card: HostDriver) -> None:
+    @hybrid.function
+    def step(x: Any, y: Any) -> Any:
+        return x, hybrid.full((2,), 3.0, device=y.device)
+
+    for kind in ("cuda", "cpu"):  # the first argument is not used
+        x, y = hybrid.ones(2, device=kind), hybrid.ones(2, device="cuda")
+        for _ in range(4):
+            same, full = step(x, y)
+            assert same is x and full.tolist() == [3.0, 3.0] and full.device == "cuda"
+    assert step.cache_info().replays == 4, step.explain()
+
+
 def test_inputs_that_are_not_contiguous_are_copied(card: HostDriver) -> None:
     @hybrid.function
     def step(x: Any) -> Any:

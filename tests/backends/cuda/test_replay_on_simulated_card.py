@@ -16,7 +16,7 @@ from hybrid.backends.cuda.machine import driver as door
 
 @pytest.fixture(scope="module", params=[0, 2])
 def card(request: pytest.FixtureRequest) -> Iterator[SimulatedDriver]:
-    """A simulated card; the parameter is the order in which its threads and graphs run."""
+    """A simulated card; the parameter is the order in which its threads and nodes run."""
     made = SimulatedDriver(order=request.param)
     before = door.use(made)
     yield made
