@@ -1,7 +1,7 @@
 """The device that these tests run on, and why they do not where there is none.
 
-HYBRID_GPU_DEVICE names another kind in the place of CUDA, so that the tests themselves can be tried
-without a GPU.
+Without a GPU the tests themselves can be tried: HYBRID_GPU_DEVICE names another kind in the place of
+CUDA, HYBRID_GPU_SIMULATED=1 puts the simulated card of tests/support/gpu in the place of a real one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,34 @@ from hybrid.backends.api import backend
 from hybrid.core.aval import HOST
 from hybrid.core.errors import HybridError
 
-__all__ = ["DEVICE", "IS_CUDA", "HOST", "missing", "there", "here", "same", "differences"]
+__all__ = [
+    "DEVICE",
+    "IS_CUDA",
+    "SIMULATED",
+    "HOST",
+    "missing",
+    "there",
+    "here",
+    "same",
+    "differences",
+]
 
 DEVICE = os.environ.get("HYBRID_GPU_DEVICE", "cuda")
 IS_CUDA = DEVICE.startswith("cuda")
+SIMULATED = os.environ.get("HYBRID_GPU_SIMULATED") == "1"
+
+
+def simulate() -> None:
+    """Use the simulated card from now on."""
+    from gpu import SimulatedDriver
+
+    from hybrid.backends.cuda.machine import driver
+
+    driver.use(SimulatedDriver())
+
+
+if SIMULATED and IS_CUDA:
+    simulate()
 
 
 @lru_cache(1)
