@@ -376,14 +376,19 @@ class Threads:
         if guarded:
             guard(self.code, self.body.status)
 
-    def fail(self, position: str) -> None:
-        """Report a failed check at a position; the first report stays."""
+    def fail(self, position: str, check: str) -> None:
+        """Report a failed check at a position, with the number of the check; the first report
+        stays, and is told to the host."""
         code, status = self.code, pointer(self.code, self.body.status)
-        report = code.op(f"add i64 {position}, 1")
-        code.op(f"cmpxchg ptr {status}, i64 0, i64 {report} monotonic monotonic")
+        report = code.op(f"add i64 {code.op(f'add i64 {position}, 1')}, {check}")
+        pair = code.op(f"cmpxchg ptr {status}, i64 0, i64 {report} monotonic monotonic")
+        second = code.op(f"getelementptr i64, ptr {status}, i64 1")
+        host = code.op(f"load i64, ptr {second}, align 8")
+        first = code.op(f"extractvalue {{ i64, i1 }} {pair}, 1")
+        known = code.op(f"icmp ne i64 {host}, 0")
 
-    def rows(self) -> str:
-        total = "1"
-        for axis in range(self.form.outer):
-            total = self.code.once(f"mul i64 {total}, {self.body.word(self.body.words.dim(axis))}")
-        return total
+        def tell() -> None:
+            address = code.op(f"inttoptr i64 {host} to ptr")
+            code.do(f"store volatile i64 {report}, ptr {address}, align 8")
+
+        code.when(code.op(f"and i1 {first}, {known}"), tell)

@@ -61,15 +61,16 @@ def _map(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
     if not prod(kernel.shape):
         return []
     schedule, own, blocks = schedule_map(made, card)
-    return [
-        _function(
-            (made.form, schedule, guarded),
-            lambda: emit_map(made.form, schedule, guarded),
-            extended(made, own),
-            blocks,
-            THREADS,
-        )
-    ]
+    words = extended(made, own)
+    function = _function(
+        (made.form, schedule, guarded),
+        lambda: emit_map(made.form, schedule, guarded),
+        words,
+        blocks,
+        THREADS,
+    )
+    # the number of the check is the last word of the schedule
+    return [function._replace(check=len(words[0]) - 1 if kernel.check else -1)]
 
 
 def _rows(kernel: LoopKernel, card: Card, temp_slot: int, guarded: bool) -> list[GpuFunction]:

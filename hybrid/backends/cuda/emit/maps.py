@@ -23,7 +23,7 @@ THREADS = 256
 _FLIGHT = 32  # bytes that a thread should have on their way
 _LONGEST = 1600  # instructions of a thread's body
 _MOST_BLOCKS = 1 << 20
-_WHOLE, _TOTAL, _DIVISOR = range(3)  # words of the schedule
+_WHOLE, _TOTAL, _DIVISOR, _CHECK = range(4)  # words of the schedule
 
 
 class MapSchedule(NamedTuple):
@@ -73,7 +73,7 @@ def schedule_map(made: Layout, card: Card) -> tuple[MapSchedule, tuple[int, ...]
     whole = groups // tile * tile if vector * unroll > 1 else 0
     schedule = MapSchedule(vector, unroll, spans, narrow)
     tiles = whole // tile or -(-total // THREADS)
-    own = (whole, total, magic_of(length // vector))
+    own = (whole, total, magic_of(length // vector), 0)
     return schedule, own, max(1, min(tiles, _MOST_BLOCKS))
 
 
@@ -120,7 +120,8 @@ class _Map(Threads):
     def _check(self, group: Group, position: Position, names: dict[int, str]) -> None:
         invalid = self.body.value_of(self.outs[0], group, names)
         where = self.body.affine(len(self.form.affine) - 1, position)
-        self.code.when(invalid, lambda: self.fail(where))
+        check = self.body.word(self.body.own(_CHECK))
+        self.code.when(invalid, lambda: self.fail(where, check))
 
     def run(self) -> None:
         code, body, schedule = self.code, self.body, self.schedule
