@@ -13,9 +13,20 @@ from ...emit.code import Code
 from ...emit.lanes import Lanes, llvm_scalar
 from ...emit.reduce import Reduction
 
-__all__ = ["BLOCK", "LANES", "butterfly", "shuffle", "join_lanes", "is_ordered", "warp_barrier"]
+__all__ = [
+    "BLOCK",
+    "LANES",
+    "butterfly",
+    "shuffle",
+    "join_lanes",
+    "is_ordered",
+    "warp_barrier",
+    "shared_base",
+    "SHARED",
+]
 
 BLOCK, LANES = 4096, 64
+SHARED = "@shared = external addrspace(3) global [0 x i8], align 16"
 _DISTANCES = (16, 32, 8, 4, 2, 1)
 _ROUNDED: frozenset[PrimName] = frozenset(("rsum", "rprod"))
 
@@ -107,3 +118,8 @@ def butterfly(
 def warp_barrier(code: Code, mask: str = "-1") -> None:
     """Threads of a warp wait for each other."""
     code.call("llvm.nvvm.bar.warp.sync", "void", f"i32 {mask}")
+
+
+def shared_base(code: Code) -> str:
+    """The dynamic shared memory of the block; its text is SHARED."""
+    return code.once("addrspacecast ptr addrspace(3) @shared to ptr")

@@ -12,19 +12,23 @@ from typing import Any
 
 from ....core.cache import Bounded
 from ...emit.code import Code, check_externals, finish_module
+from ...emit.form import FormKind
 from ...emit.loops import Layout, lay_out
 from ...plan import LoopKernel
 from ..function import Card, GpuFunction, signature
 from .columns import THREADS as COLUMN_THREADS
 from .columns import column_steps, emit_columns
+from .lanes import SHARED
 from .maps import THREADS, emit_map, schedule_map
-from .places import SHARED, schedule_staged
+from .places import schedule_staged
 from .rows import THREADS as ROW_THREADS
 from .rows import emit_rows, schedule_rows
 from .schedule import Numbers, extended
 from .split import THREADS as SPLIT_THREADS
 from .split import emit_split, is_split, split_steps
 from .staged import emit_staged
+from .tiles import THREADS as TILE_THREADS
+from .tiles import emit_tiles, schedule_tiles
 
 __all__ = ["generate"]
 
@@ -60,6 +64,9 @@ def _map(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
     made = lay_out(kernel, plain=True)
     if not prod(kernel.shape):
         return []
+    tiled = _tiles(kernel, guarded)
+    if tiled is not None:
+        return [tiled]
     schedule, own, blocks = schedule_map(made, card)
     words = extended(made, own)
     function = _function(
@@ -71,6 +78,23 @@ def _map(kernel: LoopKernel, card: Card, guarded: bool) -> list[GpuFunction]:
     )
     # the number of the check is the last word of the schedule
     return [function._replace(check=len(words[0]) - 1 if kernel.check else -1)]
+
+
+def _tiles(kernel: LoopKernel, guarded: bool) -> GpuFunction | None:
+    """A map that reads across its rows; None where another schedule serves it."""
+    made = lay_out(kernel)
+    found = schedule_tiles(made) if made.form.kind is FormKind.TILED else None
+    if found is None:
+        return None
+    schedule, own, blocks, shared = found
+    return _function(
+        (made.form, schedule, guarded),
+        lambda: emit_tiles(made.form, schedule, guarded),
+        extended(made, own),
+        blocks,
+        TILE_THREADS,
+        shared,
+    )
 
 
 def _rows(kernel: LoopKernel, card: Card, temp_slot: int, guarded: bool) -> list[GpuFunction]:

@@ -22,9 +22,8 @@ from .lanes import is_ordered
 from .rows import kept_values
 from .schedule import Numbers, widest, work_of
 
-__all__ = ["StagedSchedule", "PARTS", "SHARED", "schedule_staged", "row_uses", "row_reductions"]
+__all__ = ["StagedSchedule", "PARTS", "schedule_staged", "row_uses", "row_reductions"]
 
-SHARED = "@shared = external addrspace(3) global [0 x i8], align 16"
 PARTS = 32  # results of blocks that one chunk may have
 _CHUNK = 16384  # elements staged at once where a row does not fit
 _LONGEST = 1200  # instructions of a loop's body

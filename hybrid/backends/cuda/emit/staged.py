@@ -15,7 +15,7 @@ from ...emit.reduce import Reduction, reductions_of
 from ...emit.rows import RowPass, pass_targets, row_plan
 from .access import Span, load_spans, store_spans
 from .body import Group, Row, Threads, barrier
-from .lanes import BLOCK, LANES, butterfly, is_ordered, join_lanes
+from .lanes import BLOCK, LANES, butterfly, is_ordered, join_lanes, shared_base
 from .places import PARTS, StagedSchedule, row_reductions, row_uses
 
 __all__ = ["emit_staged"]
@@ -34,7 +34,7 @@ class _Staged(Threads):
         self.lane = code.once(f"and i64 {self.tid}, 31")
         self.warp = code.once(f"lshr i64 {self.tid}, 5")
         self.warps = schedule.threads // 32
-        self.shared = code.once("addrspacecast ptr addrspace(3) @shared to ptr")
+        self.shared = shared_base(code)
         self.aligned = self.body.aligned(schedule.vector) if schedule.spans else None
         self.empty = code.once(f"icmp eq i64 {self.length}, 0")
         self.there: set[int] = set()
