@@ -63,6 +63,7 @@ ROOMS = {
         "scatter",
         "gemm",
         "attend",
+        "blas",
         "kernels",
         "launch",
         "array",

@@ -7,10 +7,10 @@ hold the number of its slot; equal symbols mean equal texts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-__all__ = ["Card", "GpuFunction", "STATUS", "CODE_SHIFT", "signature"]
+__all__ = ["Card", "GpuFunction", "LibraryCall", "STATUS", "CODE_SHIFT", "signature"]
 
 STATUS = -1  # stands for the slot of the device's status words
 CODE_SHIFT = 40  # of the number of a check above the position where it failed
@@ -63,6 +63,20 @@ class GpuFunction(NamedTuple):
         for position in self.slots:
             words[position] = addresses[words[position]]
         return tuple(words)
+
+
+class LibraryCall(NamedTuple):
+    """One step of a kernel that a library does: `run(addresses, stream)` starts it.
+
+    It allocates nothing and waits for nothing, so it may be captured.  `addresses` are those of
+    `GpuFunction.placed`; `slots` are the ones it touches, and those in `aligned` must be multiples
+    of 16.  `temp` bytes of the workspace slot are used by all steps of one kernel together."""
+
+    symbol: str
+    run: Callable[[Sequence[int], int], None]
+    slots: tuple[int, ...]
+    aligned: tuple[int, ...]
+    temp: int
 
 
 def signature(words: int) -> str:

@@ -5,12 +5,14 @@ Invariant: what a kernel becomes depends on the kernel and the card only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...core.errors import BackendError
 from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, ScatterKernel
-from . import attend, emit, gemm, scatter
-from .function import Card, GpuFunction
+from . import attend, blas, emit, gemm, scatter
+from .function import Card, GpuFunction, LibraryCall
 
-__all__ = ["generate"]
+__all__ = ["generate", "steps"]
 
 
 def generate(
@@ -28,3 +30,14 @@ def generate(
     if isinstance(kernel, AttendKernel):
         return attend.generate(kernel, card, temp_slot, guarded)
     raise BackendError(f"{type(kernel).__name__} has no functions for a card")
+
+
+def steps(
+    kernel: Kernel, card: Card, temp_slot: int, guarded: bool = False
+) -> Sequence[GpuFunction | LibraryCall]:
+    """`generate`, with products that run on tensor cores given to NVIDIA's library."""
+    if isinstance(kernel, GemmKernel):
+        found = blas.generate(kernel, card, temp_slot, guarded)
+        if found is not None:
+            return found
+    return generate(kernel, card, temp_slot, guarded)
