@@ -24,7 +24,7 @@ from ..core.sites import read_to_be_called
 from ..core.spelling import ACCELERATOR
 from ..ir.door import bind as door
 from ..ir.door.flat import set_tensor_class
-from ..ir.tensor import LITERAL, SAME, Handle, Leaf, link_view, new_handle
+from ..ir.tensor import SAME, Handle, Leaf, Literal, link_view, new_handle
 from .create import asarray, from_dlpack, move, tensor
 from .handles import broadcast, read
 from .repr import html_of, text_of
@@ -141,7 +141,7 @@ class Tensor(TensorMethods):
                 raise DTypeError(
                     f"only floating tensors can require a gradient, not {self._a.dtype.name}"
                 )
-            if getattr(self, "_x", None) is LITERAL:
+            if type(getattr(self, "_x", None)) is Literal:
                 raise HybridError(
                     "this tensor is a shared literal; make a tensor of its own with hybrid.tensor"
                 )

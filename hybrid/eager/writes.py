@@ -12,7 +12,7 @@ from ..autograd.backward import stop_gradient
 from ..core.errors import HybridError
 from ..ir.door import bind as door
 from ..ir.door.busy import put_values
-from ..ir.tensor import LITERAL, SAME, Alias, Leaf
+from ..ir.tensor import SAME, Alias, Leaf, Literal
 from .handles import followers
 
 __all__ = ["LEAF_WRITTEN", "write"]
@@ -30,7 +30,7 @@ def write(handle: Any, written: Any, node: Any, follow: bool = True) -> None:
     while type(alias) is Alias and alias.base is not None:  # a view of a view of ...
         target, written, node, follow = _through(alias, written, follow)
         alias = getattr(target, "_x", None)
-    if alias is LITERAL:
+    if type(alias) is Literal:
         raise HybridError(
             "a literal cannot be written; make a tensor of its own with hybrid.tensor"
         )

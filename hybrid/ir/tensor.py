@@ -10,13 +10,15 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..core.aval import Aval
 
-__all__ = ["Handle", "Leaf", "Alias", "new_handle", "link_view", "RUNTIME", "LITERAL", "SAME"]
+__all__ = ["Handle", "Leaf", "Alias", "new_handle", "link_view", "RUNTIME", "Literal", "SAME"]
 
 
 class Handle:
-    """Slots of a tensor.  `_x` is rare data: an Alias, or the LITERAL mark;
+    """Slots of a tensor.  `_x` is rare data: an Alias, or the mark of a Literal;
     unset on most tensors."""
 
     __slots__ = ("_v", "_a", "_node", "_x", "__weakref__")
@@ -61,7 +63,15 @@ class Alias:
         return [v for _, v in alive if v is not None]
 
 
-LITERAL = object()
+class Literal:
+    """Marks the tensor of a Python number; `value` is the number on the host."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: np.ndarray) -> None:
+        self.value = value
+
+
 SAME = object()
 
 
@@ -92,7 +102,7 @@ def link_view(view: Handle, base: Handle, made_by: str, step: Any = None) -> Non
     """Note that `view` shows elements of `base`; see Alias for `step`."""
     alias = getattr(base, "_x", None)
     if type(alias) is not Alias:
-        if alias is LITERAL:
+        if type(alias) is Literal:
             return
         alias = base._x = Alias()
     root_handle = alias.base if alias.base is not None else base

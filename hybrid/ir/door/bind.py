@@ -20,7 +20,7 @@ from ...core import dtypes as dt
 from ...core.aval import HOST, Device, aval
 from ...core.errors import DTypeError
 from ..op import OPS, Op, common_dtype
-from ..tensor import LITERAL, RUNTIME, Handle, link_view, new_handle
+from ..tensor import RUNTIME, Handle, Literal, link_view, new_handle
 from .context import (
     LOCAL,
     STATE,
@@ -132,7 +132,7 @@ def _literal_of(array: np.ndarray, dtype: np.dtype, device: Device) -> Any:
     if tensor is None:
         array.flags.writeable = False
         tensor = new_handle(placed(array, device), aval((), dtype, device))
-        tensor._x = LITERAL
+        tensor._x = Literal(array)
         if len(_LITERALS) > 8192:
             _LITERALS.clear()
             _NUMBER_LITERALS.clear()
@@ -142,7 +142,8 @@ def _literal_of(array: np.ndarray, dtype: np.dtype, device: Device) -> Any:
 
 def constant_of(tensor: Handle) -> np.ndarray | None:
     """The NumPy value of a literal tensor, None for any other tensor."""
-    return fetched(tensor._v, tensor._a.device) if getattr(tensor, "_x", None) is LITERAL else None
+    mark = getattr(tensor, "_x", None)
+    return mark.value if type(mark) is Literal else None
 
 
 def forget(kind: str) -> None:
