@@ -8,11 +8,14 @@ from __future__ import annotations
 import ctypes
 from itertools import count
 
+from gpu.natives import hidden
+
 from hybrid.backends.cuda.machine.driver import OutOfMemory
 
 ATTRIBUTES = {16: 132, 38: 50 << 20, 39: 2048, 75: 9, 76: 0, 97: 227 << 10}
 
 
+@hidden
 class FakeDriver:
     """Cards of `total` bytes each."""
 

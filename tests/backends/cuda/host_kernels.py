@@ -15,14 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from fake_driver import FakeDriver
+from gpu.natives import hidden, hide, unseen
 
 from hybrid.backends.cpu.kernels import steps as cpu_steps
 from hybrid.backends.cpu.machine.pool import run_steps
 from hybrid.backends.cuda import copies, executable
 from hybrid.backends.cuda.function import STATUS, Card, GpuFunction
 from hybrid.backends.cuda.graph_ir import PARAMS
+from hybrid.backends.cuda.launch import prepare
 from hybrid.backends.cuda.machine import driver as door
 from hybrid.backends.plan import Kernel, LoopKernel, slots_of
+from hybrid.ir.door.context import aside
 
 TEXT = "define ptx_kernel void @{0}(ptr byval([{1} x i64]) align 8 %args) {{\n  ret void\n}}\n"
 
@@ -36,6 +39,7 @@ class Known(NamedTuple):
 KNOWN: dict[str, Known] = {}
 
 
+@hide
 def generate(kernel: Kernel, card: Card, temp_slot: int, guarded: bool = False) -> list[Any]:
     """One function that stands for a kernel: its words are the slots, the status and a code."""
     slots = tuple(sorted(slots_of(kernel)))
@@ -52,6 +56,7 @@ class Node(NamedTuple):
     words: tuple[int, ...]
 
 
+@hidden
 class HostDriver(FakeDriver):
     """Counts launches, graph launches and updates of nodes in `counts`."""
 
@@ -150,10 +155,10 @@ class HostDriver(FakeDriver):
             def call(*given: Any) -> int:
                 if self.fail.get(name):
                     return self.fail[name]
-                act(*given)
+                aside(act, *given)
                 return 0
 
-            self._callbacks[name] = ctypes.CFUNCTYPE(ctypes.c_int, *kinds)(call)
+            self._callbacks[name] = ctypes.CFUNCTYPE(ctypes.c_int, *kinds)(unseen(call))
         return ctypes.cast(self._callbacks[name], ctypes.c_void_p).value or 0
 
     def _words(self, function: int, parameters: int) -> Node:
@@ -193,8 +198,8 @@ class HostDriver(FakeDriver):
 @contextmanager
 def host_cards(patch: pytest.MonkeyPatch) -> Iterator[HostDriver]:
     """Cards whose kernels are the CPU's."""
-    patch.setattr(executable, "generate", generate)
-    patch.setattr(copies, "generate", generate)
+    for module in (executable, copies, prepare):
+        patch.setattr(module, "generate", generate)
     copies._functions.cache_clear()
     made = HostDriver()
     before = door.use(made)

@@ -35,7 +35,7 @@ def test_training_has_the_bits_of_the_cpu(name: str, card: SimulatedDriver) -> N
     model, step = training(build, "cuda")
     traced = hybrid.function(step)
     losses = [traced(*on("cuda", *arrays)) for arrays in batches]
-    assert traced.cache_info().replays == 3, traced.explain()
+    assert traced.cache_info().replays >= 2, traced.explain()
     executable_of(traced)
     for got, wanted in zip([*losses, *model.parameters()], [*want, *state], strict=True):
         np.testing.assert_array_equal(got.numpy(), wanted)

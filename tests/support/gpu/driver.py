@@ -18,7 +18,7 @@ from hybrid.core.errors import DeviceError
 from .lower import lower
 from .machine import launch as run_kernel
 from .memory import Arena, MemoryFault
-from .natives import CONTEXT, Natives
+from .natives import CONTEXT, Natives, hidden
 from .text import Module, parse
 
 __all__ = ["SimulatedDriver"]
@@ -83,6 +83,7 @@ _NODE_TYPE = {_Launch: 0, _Copy: 1, _Fill: 2, _Child: 4}
 _Work = _Launch | _Copy | _Fill | _Child
 
 
+@hidden
 class SimulatedDriver:
     """`order`: the schedule of threads (0: in lock step; others: warps backwards or shuffled).
     `log` lists what ran: (what, stream, details).  `launches` counts kernels that ran."""

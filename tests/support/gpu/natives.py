@@ -6,12 +6,16 @@ Invariant: an error becomes a status for the caller, and is raised where the hos
 from __future__ import annotations
 
 import ctypes
+import functools
 from typing import TYPE_CHECKING, Any
+
+from hybrid.ir.door import context
+from hybrid.ir.door.context import aside
 
 if TYPE_CHECKING:
     from .driver import SimulatedDriver
 
-__all__ = ["CONTEXT", "Natives"]
+__all__ = ["CONTEXT", "Natives", "hidden", "hide", "unseen"]
 
 CONTEXT = 0x7000  # handle of the first device's context
 _ILLEGAL_ADDRESS, _INVALID_DEVICE = 700, 101
@@ -42,6 +46,31 @@ class _KernelNode(ctypes.Structure):
     ]
 
 
+def unseen(callback: Any) -> Any:
+    """The callback as a part of hybrid: recordings of calls do not look into a driver, and nothing
+    of Python is there to see on a card."""
+    code = callback.__code__.replace(co_filename=context.__file__)
+    callback.__code__ = code
+    return callback
+
+
+def hide(function: Any) -> Any:
+    """A function that recordings of calls do not look into."""
+
+    def call(*given: Any, **named: Any) -> Any:
+        return aside(functools.partial(function, *given, **named))
+
+    return functools.wraps(function)(unseen(call))
+
+
+def hidden(driver: type) -> type:
+    """A class of drivers whose methods recordings of calls do not look into."""
+    for name, method in list(vars(driver).items()):
+        if not name.startswith("_") and callable(method):
+            setattr(driver, name, hide(method))
+    return driver
+
+
 class Natives:
     """Callbacks, made when their addresses are asked for and kept."""
 
@@ -53,14 +82,17 @@ class Natives:
         if name not in self._kept:
             act = getattr(self, name)
 
+            def work(given: tuple[Any, ...]) -> int:
+                return int(act(*(g or 0 for g in given)) or 0)
+
             def call(*given: Any) -> int:
                 try:
-                    return int(act(*(g or 0 for g in given)) or 0)
+                    return int(aside(work, given))
                 except Exception as error:
                     self.driver.failed = self.driver.failed or error
                     return _ILLEGAL_ADDRESS
 
-            self._kept[name] = ctypes.CFUNCTYPE(ctypes.c_int, *KINDS[name])(call)
+            self._kept[name] = ctypes.CFUNCTYPE(ctypes.c_int, *KINDS[name])(unseen(call))
         return ctypes.cast(self._kept[name], ctypes.c_void_p).value or 0
 
     def _words(self, function: int, parameters: int) -> bytes:
