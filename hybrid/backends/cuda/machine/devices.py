@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from ....core.errors import DeviceError
+from ....ir.door.context import aside
 from ..function import Card
 from . import driver as door
 from .driver import Driver, driver
@@ -65,7 +66,8 @@ class DeviceState:
         )
         used.use_device(index)
         self.several = count > 1
-        self.pool = Pool(self._allocate, self._free, self._explain, index)
+        whole = getattr(used, "guards", False)  # a driver that looks at each allocation
+        self.pool = Pool(self._allocate, self._free, self._explain, index, whole)
         self.modules = Modules(used, self.card.arch)
         self.status = Status(used)
         self.lane = Lane(self)
@@ -87,11 +89,12 @@ class DeviceState:
 
     def _allocate(self, nbytes: int) -> int:
         self.enter()
-        return self.driver.allocate(nbytes)
+        address: int = aside(self.driver.allocate, nbytes)
+        return address
 
     def _free(self, address: int) -> None:
         self.enter()
-        self.driver.free(address)
+        aside(self.driver.free, address)
 
     def _explain(self, nbytes: int) -> str:
         self.enter()

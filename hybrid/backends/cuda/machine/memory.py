@@ -113,8 +113,11 @@ class Pool:
         free: Callable[[int], None],
         explain: Callable[[int], str],
         device: int,
+        whole: bool = False,
     ) -> None:
+        """`whole`: every block is memory of its own from the driver."""
         self.device = device
+        self._tiers = () if whole else _TIERS
         self._allocate, self._free, self._explain = allocate, free, explain
         self._classes: dict[int, _Class] = {}
         self._segments: list[_Segment] = []
@@ -156,7 +159,7 @@ class Pool:
         return address
 
     def _carved(self, size: int) -> int:
-        for largest, nbytes in _TIERS:
+        for largest, nbytes in self._tiers:
             if size <= largest:
                 segment = self._with_room(size, nbytes)
                 break
