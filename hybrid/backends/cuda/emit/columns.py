@@ -63,7 +63,7 @@ def column_steps(made: Layout, card: Card) -> tuple[list[ColumnStep], int]:
         vector //= 2
     spans = numbers.wide_operands(vector)
     vector = vector if spans else 1
-    unroll = 8
+    unroll = 8 if vector > 2 else 16
     while unroll > 1 and unroll * vector * work_of(form) > _LONGEST:
         unroll //= 2
     narrow = numbers.narrow()

@@ -28,7 +28,7 @@ __all__ = ["RowSchedule", "schedule_rows", "emit_rows", "kept_values", "THREADS"
 THREADS = 128
 _KEEP, _READ = 6, 16  # cheaper values are computed again; the price of reading again
 _LONGEST_ROW, _LONGEST = 2048, 2600  # elements of a row; instructions of a thread
-_REGISTERS = 80  # of kept values
+_REGISTERS = 64  # of kept values
 _BATCH = 64  # registers of what is read at once
 _ROWS = 0  # word of the schedule
 
@@ -53,7 +53,7 @@ def kept_values(form: Form) -> tuple[int, ...]:
     instrs = form.program.instrs
 
     def price(number: int) -> int:
-        numbers = body.elements([number], kept)
+        numbers = [n for n in body.elements([number], kept) if n not in kept]
         reads = sum(instrs[n].prim == "arg" for n in numbers)
         return cost(form.program, numbers) + _READ * reads
 
@@ -76,19 +76,45 @@ def _registers(form: Form, numbers: Sequence[int]) -> int:
     return sum(1 + (form.program.instrs[n].type in ("f64", "i64", "u64")) for n in numbers)
 
 
+@lru_cache(4096)
+def _kept_registers(form: Form) -> int:
+    """Registers that kept values of one element take at most: in a pass values may take the place
+    of others."""
+    body, there, most = Body(Code(), form, 1), set[int](), 0
+    kept = set(kept_values(form))
+    needed: list[set[int]] = []
+    for row_pass in row_plan(form).passes:
+        numbers = set(body.elements(pass_targets(form, row_pass), there))
+        needed.append(numbers)
+        there |= numbers & kept
+    there = set()
+    for number, numbers in enumerate(needed):
+        there |= numbers & kept
+        later = set[int]().union(*needed[number + 1 :])
+        most = max(most, _registers(form, sorted(there & later)))
+        there &= later
+    return most
+
+
+def _lanes(form: Form, rows: int, length: int, short: int, card: Card) -> int:
+    """Lanes of a thread: 4 where that leaves threads for the whole card and room for the row."""
+    lanes = min(widest(form, 4), short)
+    if short < LANES:
+        return lanes
+    full = rows * 16 >= card.threads and length * _kept_registers(form) // 16 <= _REGISTERS // 2
+    return 4 if lanes == 4 and full else 2
+
+
 def schedule_rows(made: Layout, card: Card) -> tuple[RowSchedule, tuple[int, ...], int] | None:
     """(schedule, its words, blocks); None where a row takes more threads."""
     form, numbers = made.form, Numbers(made)
     rows, length = numbers.outer, numbers.length
     short = 1 << max(length - 1, 0).bit_length()
-    lanes = min(widest(form, 4), short)
-    if short >= LANES and (lanes != 4 or rows * 16 < card.threads or length > 1024):
-        lanes = 2
+    lanes = _lanes(form, rows, length, short, card)
     period = min(LANES, max(short, lanes))
     steps = -(-length // period)
-    kept = steps * lanes * _registers(form, kept_values(form))
     few = rows * (period // lanes) * 16 < card.threads and length >= 512
-    if length > _LONGEST_ROW or few or kept > _REGISTERS:
+    if length > _LONGEST_ROW or few or steps * lanes * _kept_registers(form) > _REGISTERS:
         return None
     if steps > 1 and steps * lanes * work_of(form) > _LONGEST:
         return None
