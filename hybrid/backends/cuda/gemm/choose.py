@@ -14,26 +14,39 @@ from .forms import Element, element_of
 from .schedule import Schedule, oriented
 from .tile import BLOCK, Tile
 
-__all__ = ["TILES", "WIDE_TILES", "candidates", "choose", "cost"]
+__all__ = ["TILES", "TRIALS", "WIDE_TILES", "candidates", "choose", "cost", "variants"]
 
 # rows, columns, depth, rows and columns of a thread, lanes down, stages, resident blocks
 TILES = (
-    Tile("128x128", 128, 128, 8, 16, 8, 4, 4, 2),
-    Tile("128x64", 128, 64, 8, 8, 8, 8, 4, 3),
+    Tile("128x128", 128, 128, 16, 16, 8, 4, 2, 2),
+    Tile("128x64", 128, 64, 16, 8, 8, 8, 3, 3),
     Tile("64x64", 64, 64, 16, 8, 4, 8, 3, 4),
-    Tile("64x32", 64, 32, 16, 4, 4, 8, 4, 4),
-    Tile("32x64", 32, 64, 16, 4, 4, 8, 4, 4),
-    Tile("32x32", 32, 32, 16, 4, 4, 8, 4, 8),
+    Tile("64x32", 64, 32, 32, 4, 4, 8, 3, 4),
+    Tile("32x64", 32, 64, 32, 4, 4, 8, 3, 4),
+    Tile("32x32", 32, 32, 32, 4, 2, 8, 3, 4),
     Tile("16x128", 16, 128, 16, 4, 4, 4, 4, 4),
+    Tile("16x32", 16, 32, 64, 2, 2, 8, 3, 4),
+    Tile("16x16", 16, 16, 64, 2, 2, 8, 3, 4),
 )
 # for accumulators of 8 bytes
 WIDE_TILES = (
     Tile("64x64w", 64, 64, 16, 8, 4, 8, 3, 2),
-    Tile("32x32w", 32, 32, 16, 4, 4, 8, 3, 4),
+    Tile("32x32w", 32, 32, 16, 4, 2, 8, 3, 4),
     Tile("16x64w", 16, 64, 16, 4, 4, 4, 3, 4),
+    Tile("16x16w", 16, 16, 32, 2, 2, 8, 3, 4),
 )
-LAUNCH, START = 3000.0, 2500.0  # a further function; a block of threads until it multiplies
-MEMORY, NEAR = 1900.0, 3500.0  # bytes a cycle from memory, and from L2
+# schedules that were tried beside the first of TILES
+TRIALS = (
+    Tile("128x128 8x8", 128, 128, 16, 8, 8, 8, 2, 2),
+    Tile("128x128 8x8 alone", 128, 128, 16, 8, 8, 8, 3, 1),
+    Tile("128x128 deep 8", 128, 128, 8, 16, 8, 4, 4, 2),
+    Tile("256x128", 256, 128, 16, 16, 8, 4, 3, 1),
+    Tile("128x256", 128, 256, 16, 16, 8, 4, 3, 1),
+    Tile("64x64 8x8", 64, 64, 16, 8, 8, 8, 3, 6),
+    Tile("64x128 4x8", 64, 128, 16, 4, 8, 8, 3, 2),
+)
+LAUNCH, START = 2000.0, 1500.0  # a function; a block of threads until it multiplies
+MEMORY, NEAR = 1700.0, 3000.0  # bytes a cycle from memory, and from L2
 
 
 def candidates(kernel: GemmKernel) -> Iterator[Schedule]:
@@ -55,20 +68,31 @@ def candidates(kernel: GemmKernel) -> Iterator[Schedule]:
             yield Schedule(tile, True, is_turned)
 
 
+def variants(kernel: GemmKernel) -> Iterator[Schedule]:
+    """All schedules there are, for measuring them beside each other."""
+    yield from candidates(kernel)
+    if kernel.order == "chain" and kernel.k and element_of(kernel.acc).size == 4:
+        for tile in TRIALS:
+            yield Schedule(tile, False, not oriented(kernel))
+
+
 def choose(kernel: GemmKernel, card: Card) -> Schedule:
     """The cheapest."""
     return min(candidates(kernel), key=lambda schedule: cost(kernel, schedule, card))
 
 
-def _share(warps: int) -> float:
-    """The share of a multiprocessor's speed that so many warps reach."""
-    return warps / (warps + 1.5)
-
-
-def _sharing(tile: Tile) -> float:
-    """The share of instructions that multiply."""
+def _step(tile: Tile, blocks: int, size: int) -> float:
+    """Cycles that so many blocks on one multiprocessor need for one k: those of the scheduler with
+    most warps, or of shared memory, or of the chain."""
     rows, cols = tile.thread_rows, tile.thread_cols
-    return rows * cols / (rows * cols + 1.2 * (rows + cols))
+    vector = 16 // size
+    loads = [-(-count // min(vector, count)) for count in (rows, cols)]
+    waves = sum(n * (2 if count * size >= 16 else 1) for n, count in zip(loads, (rows, cols)))
+    visits = 0.6 * (tile.rows + tile.cols) / tile.threads
+    issued = rows * cols * size / 4 + sum(loads) + 2.2 * visits + 25 / tile.depth
+    warps = blocks * tile.warps
+    busy = max(-(-warps // 4) * issued, warps * waves, 5.0)
+    return busy + 80 / tile.depth / min(blocks, 2) + (2 if warps <= 4 else 0)
 
 
 def cost(kernel: GemmKernel, schedule: Schedule, card: Card) -> float:
@@ -81,22 +105,22 @@ def cost(kernel: GemmKernel, schedule: Schedule, card: Card) -> float:
     if schedule.tile is None:
         threads = float(kernel.batch * m * n)
         waves = max(1.0, threads / (card.multiprocessors * 1024))
-        return LAUNCH + max(memory, waves * (kernel.k + 20) * 120)
+        return LAUNCH + max(memory, START + waves * kernel.k * 100)
     tile = schedule.tile
     parts = -(-kernel.k // BLOCK) if schedule.split else 1
     depth = min(kernel.k, BLOCK) if schedule.split else kernel.k
     items = kernel.batch * parts * -(-m // tile.rows) * -(-n // tile.cols)
     each = -(-items // card.multiprocessors)
-    work = tile.rows * tile.cols * depth / (128 * _sharing(tile)) * element.size / 4
-    work += tile.rows * tile.cols / 16
     rounds, rest = divmod(each, tile.resident)
-    busy = rounds * tile.resident * work / _share(tile.resident * tile.warps)
+    finish = 300 + tile.rows * tile.cols / tile.threads * (2 + _program(kernel) / 8)
+    alone = START + finish
+    busy = rounds * (depth * _step(tile, tile.resident, element.size) + alone)
     if rest:
-        busy += rest * work / _share(rest * tile.warps)
-    total = LAUNCH + max(memory, busy + START * (rounds + (rest > 0)))
+        busy += depth * _step(tile, rest, element.size) + alone
+    total = LAUNCH + max(memory, busy)
     if schedule.split:
         moved = 2 * parts * kernel.batch * m * n * element.size
-        total += LAUNCH + moved / NEAR + 40 * parts
+        total += LAUNCH + START + moved / NEAR + 30 * parts
     return total
 
 
@@ -109,6 +133,10 @@ def _lanes_cost(kernel: GemmKernel, schedule: Schedule, card: Card) -> float:
     if schedule.split:
         return LAUNCH + 30 * blocks + each * max(1.0, warps * blocks / (32 * card.multiprocessors))
     return each * blocks * max(1.0, warps / (32 * card.multiprocessors))
+
+
+def _program(kernel: GemmKernel) -> int:
+    return len(kernel.epilogue.instrs) if kernel.epilogue is not None else 0
 
 
 def _bytes(kernel: GemmKernel, element: Element) -> int:

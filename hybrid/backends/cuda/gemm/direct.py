@@ -109,9 +109,7 @@ def _text(form: DirectForm) -> Text:
     def one() -> None:
         starts = writer.place(form.a, batch, row, "0"), writer.place(form.b, batch, "0", col)
         total = _Sum(writer, form, starts).total()
-        streams = form.finish.reads + form.finish.outs
-        places = {stream.name: writer.place(stream, batch, row, col) for stream in streams}
-        finish_sums(writer, form.finish, [total], places)
+        finish_sums(writer, form.finish, [total], batch, row, col)
 
     code.when(inside, one)
     return writer.finish("product", THREADS)

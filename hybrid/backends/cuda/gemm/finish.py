@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from ....ir.scalar.program import ScalarType
 from ...emit.lanes import Lanes, emit_program, llvm_scalar, memory_scalar
-from .forms import Element, Finish, OperandForm, Step
+from .forms import Element, Finish, OperandForm
 from .words import GLOBAL, Writer
 
-__all__ = ["finish_sums", "load_factor", "widen"]
+__all__ = ["finish_sums", "load_factor", "load_reads", "memory_type", "store_results", "widen"]
 
 
 def _param(writer: Writer, number: int, type: ScalarType) -> str:
@@ -62,21 +62,38 @@ def _store(writer: Writer, stream: OperandForm, place: str, values: list[str]) -
         code.do(f"store <{step} x {scalar}> {lanes}, {GLOBAL} {where}, align {align}")
 
 
-def finish_sums(writer: Writer, finish: Finish, sums: list[str], places: dict[str, str]) -> None:
-    """Finish the sums of adjacent columns; `places` are the addresses of the first of them."""
-    width, program = len(sums), finish.program
-    reads = [_load(writer, stream, places[stream.name], width) for stream in finish.reads]
+def load_reads(writer: Writer, finish: Finish, places: list[str]) -> list[list[str]]:
+    """What the epilogue reads at adjacent columns, the first of which are at `places`."""
+    pairs = zip(finish.reads, places, strict=True)
+    return [_load(writer, stream, place, finish.width) for stream, place in pairs]
+
+
+def store_results(
+    writer: Writer, finish: Finish, sums: list[str], reads: list[list[str]], places: list[str]
+) -> None:
+    """Finish the sums of adjacent columns; results go to `places`."""
+    program = finish.program
     if program is None:
-        for stream in finish.outs:
-            _store(writer, stream, places[stream.name], sums)
+        for stream, place in zip(finish.outs, places, strict=True):
+            _store(writer, stream, place, sums)
         return
     params = [_param(writer, i, type) for i, type in enumerate(program.params)]
     results = [
         emit_program(Lanes(1, writer.code), program, [own, *[r[lane] for r in reads]], params)
         for lane, own in enumerate(sums)
     ]
-    for number, stream in enumerate(finish.outs):
-        _store(writer, stream, places[stream.name], [result[number] for result in results])
+    for number, (stream, place) in enumerate(zip(finish.outs, places, strict=True)):
+        _store(writer, stream, place, [result[number] for result in results])
+
+
+def finish_sums(
+    writer: Writer, finish: Finish, sums: list[str], batch: str, row: str, col: str
+) -> None:
+    """Read what the epilogue needs beside sums of adjacent columns, and store its results."""
+    reads = [writer.place(read, batch, row, col) for read in finish.reads]
+    values = load_reads(writer, finish, reads)
+    outs = [writer.place(out, batch, row, col) for out in finish.outs]
+    store_results(writer, finish, sums, values, outs)
 
 
 # ---- factors
@@ -115,8 +132,3 @@ def widen(writer: Writer, dtype: str, value: str, element: Element) -> str:
     else:
         opcode = "zext" if dtype[0] in "ub" else "sext"
     return code.op(f"{opcode} {scalar} {value} to {target}")
-
-
-def is_adjacent(operand: OperandForm) -> bool:
-    """Whether columns lie side by side."""
-    return operand.cols.step is Step.ADJACENT

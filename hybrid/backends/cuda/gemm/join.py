@@ -81,9 +81,7 @@ class _Join:
             col = writer.integer("mul", col, str(self.width))
             offset = code.mul(writer.wide(unit), str(self.width * self.element.size))
             sums = self.total(writer.at(writer.base("temp"), offset))
-            finish = self.form.finish
-            places = {s.name: writer.place(s, batch, row, col) for s in finish.reads + finish.outs}
-            finish_sums(writer, finish, sums, places)
+            finish_sums(writer, self.form.finish, sums, batch, row, col)
 
         code.when(code.op(f"icmp ult i32 {unit}, {writer.count('all_units')}"), one)
 

@@ -181,9 +181,7 @@ class _Lanes:
             batch = writer.integer("add", before, batch)
 
         def one() -> None:
-            streams = finish.reads + finish.outs
-            places = {s.name: writer.place(s, batch, row, self.col) for s in streams}
-            finish_sums(writer, finish, [own], places)
+            finish_sums(writer, finish, [own], batch, row, self.col)
 
         code.when(inside, one)
 

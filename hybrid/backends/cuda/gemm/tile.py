@@ -19,9 +19,9 @@ ALONG_K = 8  # threads along k where a factor is turned
 class Tile(NamedTuple):
     """`rows` x `cols` outputs of a block of threads, in steps of `depth` k.
 
-    A thread has `thread_rows` x `thread_cols` outputs in chunks of 16 bytes; `lanes_down` threads
-    of a warp lie along the rows.  Factors arrive in `stages` buffers; `resident` blocks are to fit
-    a multiprocessor."""
+    A thread has `thread_rows` x `thread_cols` outputs in chunks of at most 16 bytes; `lanes_down`
+    threads of a warp lie along the rows.  Factors arrive in `stages` buffers; `resident` blocks are
+    to fit a multiprocessor."""
 
     name: str
     rows: int

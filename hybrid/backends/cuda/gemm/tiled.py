@@ -7,10 +7,10 @@ takes no padding; the sums of blocks are joined in order, the first as it is.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .direct import add, multiply_add
-from .finish import finish_sums
+from .finish import load_reads, store_results
 from .forms import Element, Finish, OperandForm
 from .load import TABLE, Factor, Range
 from .tile import LoadForm, Tile
@@ -89,7 +89,9 @@ class _Tiled:
         self.writer = Writer()
         self.code = self.writer.code
         self.layout = _layout(form)
-        self.chunk = 16 // self.element.size
+        self.vector = 16 // self.element.size
+        self.row_chunk = min(self.vector, self.tile.thread_rows)
+        self.col_chunk = min(self.vector, self.tile.thread_cols)
         if form.guarded:
             self.writer.guard()
         self._locate()
@@ -140,8 +142,8 @@ class _Tiled:
         self.lane_row = row
         rows = writer.integer("mul", warp_row, str(tile.lanes_down * tile.thread_rows))
         cols = writer.integer("mul", warp_col, str(tile.lanes_across * tile.thread_cols))
-        self.own_row = writer.integer("add", rows, writer.integer("mul", row, str(self.chunk)))
-        self.own_col = writer.integer("add", cols, writer.integer("mul", col, str(self.chunk)))
+        self.own_row = writer.integer("add", rows, writer.integer("mul", row, str(self.row_chunk)))
+        self.own_col = writer.integer("add", cols, writer.integer("mul", col, str(self.col_chunk)))
 
     def _factors(self) -> None:
         form, tile, element, layout = self.form, self.tile, self.element, self.layout
@@ -190,29 +192,33 @@ class _Tiled:
         """Values at one k of a stage; `moved` k further on."""
         tile = self.tile
         found = []
-        for factor, start, count, lanes in (
-            (self.left, self.left_at, tile.thread_rows, tile.lanes_down),
-            (self.right, self.right_at, tile.thread_cols, tile.lanes_across),
+        for factor, start, count, chunk, lanes in (
+            (self.left, self.left_at, tile.thread_rows, self.row_chunk, tile.lanes_down),
+            (self.right, self.right_at, tile.thread_cols, self.col_chunk, tile.lanes_across),
         ):
             offset = self.writer.integer("add", start, stage)
             if moved is not None:
                 further = self.writer.integer("mul", moved, str(factor.pitch))
                 offset = self.writer.integer("add", offset, further)
             place = self.writer.near(offset)
-            found.append(self._values(place, k * factor.pitch, count, lanes))
+            spots = [
+                k * factor.pitch + part * chunk * lanes * self.element.size
+                for part in range(count // chunk)
+            ]
+            found.append([x for spot in spots for x in self._values(place, spot, chunk)])
         return _Fragments(*found)
 
-    def _values(self, place: str, start: int, count: int, lanes: int) -> list[str]:
-        code, scalar, chunk = self.code, self.element.scalar, self.chunk
-        values = []
-        for part in range(count // chunk):
-            spot = self.writer.past(place, start + 16 * part * lanes)
-            whole = code.op(f"load <{chunk} x {scalar}>, {NEAR} {spot}, align 16")
-            values += [
-                code.op(f"extractelement <{chunk} x {scalar}> {whole}, i64 {lane}")
-                for lane in range(chunk)
-            ]
-        return values
+    def _values(self, place: str, distance: int, count: int) -> list[str]:
+        """Adjacent accumulators in shared memory."""
+        code, scalar = self.code, self.element.scalar
+        spot, align = self.writer.past(place, distance), count * self.element.size
+        if count == 1:
+            return [code.op(f"load {scalar}, {NEAR} {spot}, align {align}")]
+        whole = code.op(f"load <{count} x {scalar}>, {NEAR} {spot}, align {align}")
+        return [
+            code.op(f"extractelement <{count} x {scalar}> {whole}, i64 {lane}")
+            for lane in range(count)
+        ]
 
     def _multiply(self, now: _Fragments, sums: list[str]) -> list[str]:
         code, element, columns = self.code, self.element, self.tile.thread_cols
@@ -335,23 +341,27 @@ class _Tiled:
             factor.fill(block, span.last)
 
     # ---- finished sums
-    def _swizzled(self, row: str, chunk: str) -> str:
-        """Where a chunk of columns of a row lies: rows that one access touches lie apart."""
-        writer = self.writer
-        turn = writer.integer("and", writer.integer("udiv", row, str(self.chunk)), "3")
-        return writer.integer("xor", chunk, writer.integer("shl", turn, "1"))
+    def _spot(self, row: str, col: str) -> str:
+        """Byte of a sum: chunks of rows that one access touches lie apart."""
+        writer, size = self.writer, self.element.size
+        chunk = writer.integer("udiv", col, str(self.vector))
+        inside = writer.integer("and", col, str(self.vector - 1))
+        if self.tile.cols >= 8 * self.vector:
+            turn = writer.integer("and", writer.integer("udiv", row, str(self.row_chunk)), "3")
+            chunk = writer.integer("xor", chunk, writer.integer("shl", turn, "1"))
+        at = writer.integer("mul", chunk, "16")
+        at = writer.integer("add", at, writer.integer("mul", inside, str(size)))
+        line = writer.integer("mul", row, str(self.tile.cols * size))
+        return writer.integer("add", writer.integer("add", line, at), str(self.layout.sums))
 
     def _keep(self, sums: list[str], block: str | None) -> None:
         """Join the sums of a block of k to those in shared memory."""
-        writer, tile, chunk = self.writer, self.tile, self.chunk
-        first = writer.integer("udiv", self.own_col, str(chunk))
-        line = writer.integer("mul", self.own_row, str(tile.cols * self.element.size))
-        line = writer.integer("add", line, str(self.layout.sums))
+        writer, tile = self.writer, self.tile
         spots = []
-        for part in range(tile.thread_cols // chunk):
-            col = writer.integer("add", first, str(part * tile.lanes_across))
-            at = writer.integer("mul", self._swizzled(self.own_row, col), "16")
-            spots.append(writer.near(writer.integer("add", line, at)))
+        for part in range(tile.thread_cols // self.col_chunk):
+            across = str(part * tile.lanes_across * self.col_chunk)
+            col = writer.integer("add", self.own_col, across)
+            spots.append(writer.near(self._spot(self.own_row, col)))
         if block is None:
             self._put(sums, spots, False)
             return
@@ -367,28 +377,29 @@ class _Tiled:
         code.start(done)
 
     def _put(self, sums: list[str], spots: list[str], joined: bool) -> None:
-        code, tile, chunk, scalar = self.code, self.tile, self.chunk, self.element.scalar
-        vector = f"<{chunk} x {scalar}>"
+        tile, chunk = self.tile, self.col_chunk
         for row in range(tile.thread_rows):
-            down = row // chunk * tile.lanes_down * chunk + row % chunk
+            down = row // self.row_chunk * tile.lanes_down * self.row_chunk + row % self.row_chunk
+            distance = down * tile.cols * self.element.size
             for part, spot in enumerate(spots):
-                place = self.writer.past(spot, down * tile.cols * self.element.size)
                 start = row * tile.thread_cols + part * chunk
-                values, whole = sums[start : start + chunk], "poison"
+                values = sums[start : start + chunk]
                 if joined:
-                    old = code.op(f"load {vector}, {NEAR} {place}, align 16")
-                    values = [
-                        add(
-                            code,
-                            self.element,
-                            code.op(f"extractelement {vector} {old}, i64 {lane}"),
-                            value,
-                        )
-                        for lane, value in enumerate(values)
-                    ]
-                for lane, value in enumerate(values):
-                    whole = code.op(f"insertelement {vector} {whole}, {scalar} {value}, i64 {lane}")
-                code.do(f"store {vector} {whole}, {NEAR} {place}, align 16")
+                    old = self._values(spot, distance, chunk)
+                    pairs = zip(old, values)
+                    values = [add(self.code, self.element, *pair) for pair in pairs]
+                self._write(spot, distance, values)
+
+    def _write(self, place: str, distance: int, values: list[str]) -> None:
+        code, scalar, count = self.code, self.element.scalar, len(values)
+        spot, align = self.writer.past(place, distance), count * self.element.size
+        if count == 1:
+            code.do(f"store {scalar} {values[0]}, {NEAR} {spot}, align {align}")
+            return
+        whole, vector = "poison", f"<{count} x {scalar}>"
+        for lane, value in enumerate(values):
+            whole = code.op(f"insertelement {vector} {whole}, {scalar} {value}, i64 {lane}")
+        code.do(f"store {vector} {whole}, {NEAR} {spot}, align {align}")
 
     # ---- results
     def store(self) -> None:
@@ -405,52 +416,63 @@ class _Tiled:
             before = writer.integer("mul", self.part, writer.count("batch"))
             batch = writer.integer("add", before, batch)
         at_once = tile.threads // per_row
+        rounds = -(-tile.rows // at_once)
+        ahead = _rows_ahead(self.form.finish, rounds)
 
         def rows() -> None:
             starts = {s.name: writer.place(s, batch, "0", col) for s in self._streams()}
-            writer.loop(
-                str(tile.rows // at_once),
-                [],
-                lambda index, _: self._row(index, down, across, at_once, starts),
-            )
 
-        code.when(code.op(f"icmp ult i32 {col}, {self.n}"), rows)
+            def some(index: str, _: list[str]) -> list[str]:
+                first = writer.integer("mul", index, str(at_once * ahead))
+                first = writer.integer("add", first, down)
+                own = [writer.integer("add", first, str(at_once * i)) for i in range(ahead)]
+                self._finish_rows(own, across, starts)
+                return []
+
+            writer.loop(str(rounds // ahead), [], some)
+
+        inside = code.op(f"icmp ult i32 {col}, {self.n}")
+        if at_once > tile.rows:
+            busy = code.op(f"icmp ult i32 {down}, {tile.rows}")
+            inside = code.op(f"and i1 {inside}, {busy}")
+        code.when(inside, rows)
 
     def _streams(self) -> tuple[OperandForm, ...]:
         return self.form.finish.reads + self.form.finish.outs
 
-    def _row(
-        self, index: str, down: str, across: str, at_once: int, starts: dict[str, str]
-    ) -> list[str]:
-        writer, code, width = self.writer, self.code, self.form.finish.width
-        own = writer.integer("add", writer.integer("mul", index, str(at_once)), down)
-        row = writer.integer("add", self.row, own)
+    def _finish_rows(self, rows: list[str], across: str, starts: dict[str, str]) -> None:
+        """Finish the sums of some rows of the tile: all reads are under way before the first is
+        waited for."""
+        writer, code, finish = self.writer, self.code, self.form.finish
+        last = writer.integer("sub", self.m, "1")
+        numbers = [writer.integer("add", self.row, own) for own in rows]
+        reads = []
+        for number in numbers:
+            row = writer.least(number, last) if finish.reads else number
+            places = [self._place(read, starts, row) for read in finish.reads]
+            reads.append(load_reads(writer, finish, places))
+        for own, number, values in zip(rows, numbers, reads):
 
-        def one() -> None:
-            chunk = writer.integer("udiv", across, str(self.chunk))
-            at = writer.integer("mul", self._swizzled(own, chunk), "16")
-            line = writer.integer("mul", own, str(self.tile.cols * self.element.size))
-            at = writer.integer("add", writer.integer("add", line, at), str(self.layout.sums))
-            if width == 1:
-                inside = writer.integer("and", across, str(self.chunk - 1))
-                inside = writer.integer("mul", inside, str(self.element.size))
-                at = writer.integer("add", at, inside)
-            places = {
-                s.name: writer.at(starts[s.name], writer.offset(f"{s.name}.rows", s.rows, row))
-                for s in self._streams()
-            }
-            finish_sums(writer, self.form.finish, self._sums(writer.near(at), width), places)
+            def one(own: str = own, number: str = number, values: Any = values) -> None:
+                sums = self._values(writer.near(self._spot(own, across)), 0, finish.width)
+                places = [self._place(out, starts, number) for out in finish.outs]
+                store_results(writer, finish, sums, values, places)
 
-        code.when(code.op(f"icmp ult i32 {row}, {self.m}"), one)
-        return []
+            code.when(code.op(f"icmp ult i32 {number}, {self.m}"), one)
 
-    def _sums(self, place: str, width: int) -> list[str]:
-        code, scalar = self.code, self.element.scalar
-        if width == 1:
-            return [code.op(f"load {scalar}, {NEAR} {place}, align {self.element.size}")]
-        vector = f"<{width} x {scalar}>"
-        whole = code.op(f"load {vector}, {NEAR} {place}, align 16")
-        return [code.op(f"extractelement {vector} {whole}, i64 {lane}") for lane in range(width)]
+    def _place(self, stream: OperandForm, starts: dict[str, str], row: str) -> str:
+        offset = self.writer.offset(f"{stream.name}.rows", stream.rows, row)
+        return self.writer.at(starts[stream.name], offset)
+
+
+def _rows_ahead(finish: Finish, rounds: int) -> int:
+    """How many rows a thread finishes at a time: the fewer, the longer the program."""
+    if not finish.reads or finish.program is None:
+        return 1
+    work = len(finish.program.instrs) * finish.width
+    return next(
+        rows for rows in (4, 2, 1) if rounds % rows == 0 and (rows * work < 800 or rows == 1)
+    )
 
 
 @lru_cache(256)
