@@ -12,7 +12,6 @@ import numpy as np
 
 from ...core.aval import Aval, Device
 from ...core.aval import device as to_device
-from ...core.errors import BackendError
 from ...core.floating import in_plain_floats
 from ...ir.door.bind import forget
 from ...ir.graph.graph import Graph
@@ -47,12 +46,7 @@ class CudaBackend(Backend):
     def eager(
         self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval], out_avals: Sequence[Aval]
     ) -> EagerKernel:
-        try:
-            return eager(op, params, in_avals, out_avals)
-        except BackendError:
-            if op.kind not in ("contract", "attend"):
-                raise
-            return super().eager(op, params, in_avals, out_avals)
+        return eager(op, params, in_avals, out_avals)
 
     @in_plain_floats
     def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:
