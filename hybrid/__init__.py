@@ -8,7 +8,12 @@ from __future__ import annotations
 from math import e, inf, nan, pi
 from typing import TYPE_CHECKING
 
-from .backends import api as _api
+from .backends import api as _api  # records are made once the door knows its backends
+
+# isort: split
+from . import cuda, nn, ops, optim, random
+from .autograd.backward import custom_gradient, grad, gradients, stop_gradient, value_and_grad, vjp
+from .autograd.scopes import enable_grad, no_grad, set_grad_enabled
 from .core.aval import Aval, Device, device
 from .core.dtypes import (
     bfloat16,
@@ -37,14 +42,10 @@ from .core.errors import (
     Site,
     UnsupportedError,
 )
-from .ir.door import bind as _door
-
-_door.use_backends(_api.backend)
-
-from . import ops  # noqa: E402  (records are made once the door knows its backends)
-from .autograd.backward import custom_gradient, grad, gradients, stop_gradient, value_and_grad, vjp  # noqa: E402
-from .autograd.scopes import enable_grad, no_grad, set_grad_enabled  # noqa: E402
-from .eager import (  # noqa: E402
+from .core.spelling import FUNCTIONS as _FUNCTIONS
+from .core.spelling import elsewhere as _elsewhere
+from .decorator import CacheInfo, Function, RunsEagerly, function
+from .eager import (
     Intermediate,
     NanError,
     Tensor,
@@ -58,28 +59,106 @@ from .eager import (  # noqa: E402
     result_type,
     tensor,
 )
-from .ops import *  # noqa: E402, F403
-
-__version__ = "0.1.0"
-newaxis = None
-
-from . import cuda, nn, optim  # noqa: E402
-from .core.spelling import FUNCTIONS as _FUNCTIONS  # noqa: E402
-from .core.spelling import elsewhere as _elsewhere  # noqa: E402
-from .decorator import CacheInfo, Function, RunsEagerly, function  # noqa: E402
-from .inspection import Comparison, Inspection, compare, describe_system, inspect  # noqa: E402
-from .ir.door.guard import guard_all as _guard_all  # noqa: E402
-from .ir.door.precision import (  # noqa: E402
+from .inspection import Comparison, Inspection, compare, describe_system, inspect
+from .ir.door.guard import guard_all as _guard_all
+from .ir.door.precision import (
     get_float32_matmul_precision,
     get_matmul_precision,
     set_float32_matmul_precision,
     set_matmul_precision,
 )
-from .profiling import Profile, profile  # noqa: E402
-from .random import manual_seed  # noqa: E402  (this import makes hybrid.random the module)
-from .threads import get_num_threads, num_threads, set_num_threads  # noqa: E402
+from .ops import *  # noqa: F403
+from .profiling import Profile, profile
+from .threads import get_num_threads, num_threads, set_num_threads
 
-_guard_all(globals(), [name for name in globals() if not name.startswith("_")], __name__)
+__version__ = "0.1.0"
+newaxis = None
+
+__all__ = [
+    "ArgumentError",
+    "Aval",
+    "BackendError",
+    "CacheInfo",
+    "Comparison",
+    "DTypeError",
+    "Device",
+    "DeviceError",
+    "Function",
+    "GraphError",
+    "HybridError",
+    "IndexOutOfRange",
+    "Inspection",
+    "Intermediate",
+    "NanError",
+    "Profile",
+    "RunsEagerly",
+    "ShapeError",
+    "Site",
+    "Tensor",
+    "UnsupportedError",
+    "asarray",
+    "bfloat16",
+    "bool_",
+    "compare",
+    "cuda",
+    "custom_gradient",
+    "debug",
+    "describe_system",
+    "detect_nan",
+    "device",
+    "e",
+    "enable_grad",
+    "finfo",
+    "float16",
+    "float32",
+    "float64",
+    "from_dlpack",
+    "function",
+    "get_float32_matmul_precision",
+    "get_matmul_precision",
+    "get_num_threads",
+    "grad",
+    "gradients",
+    "iinfo",
+    "inf",
+    "inspect",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "intermediates",
+    "nan",
+    "newaxis",
+    "nn",
+    "no_grad",
+    "num_threads",
+    "ops",
+    "optim",
+    "pi",
+    "profile",
+    "random",
+    "result_type",
+    "set_float32_matmul_precision",
+    "set_grad_enabled",
+    "set_matmul_precision",
+    "set_num_threads",
+    "stop_gradient",
+    "tensor",
+    "uint16",
+    "uint32",
+    "uint64",
+    "uint8",
+    "value_and_grad",
+    "vjp",
+]
+__all__ += ops.__all__
+
+_guard_all(globals(), __all__, __name__)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 if not TYPE_CHECKING:
     __getattr__ = _elsewhere(__name__, _FUNCTIONS, globals())

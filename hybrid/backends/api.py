@@ -21,7 +21,7 @@ import numpy as np
 from ..core.aval import HOST, Aval, Device, use_kinds
 from ..core.aval import device as to_device
 from ..core.errors import BackendError, DeviceError, Site, UnsupportedError
-from ..ir.door.bind import aside
+from ..ir.door.bind import aside, use_backends
 from ..ir.graph.graph import Graph
 from ..ir.op import Op
 from .interpret import checker, graph_runner, interpreted, plan_runner
@@ -389,6 +389,9 @@ def backend(kind: str) -> Backend:
     if found is None:  # two threads may make one each: the first one stays
         found = _BACKENDS.setdefault(kind, _made(kind))
     return found
+
+
+use_backends(backend)
 
 
 def _made(kind: str) -> Backend:

@@ -142,3 +142,6 @@ if not TYPE_CHECKING:
         for _name in _row.functional:
             globals()[_name] = vars(ops)[_row.name] if _row.hybrid else _row.function
     __all__ = sorted({name for row in SURFACE for name in row.functional})
+
+    def __dir__() -> list[str]:
+        return __all__

@@ -16,6 +16,7 @@ from .base.surface import SURFACE as _SURFACE
 
 if TYPE_CHECKING:
     from .typed import *  # noqa: F403
+    from .typed import __all__ as __all__
 else:
     _guard_methods(_families.random.Generator, skip=frozenset(("draw",)))
     _public = {name: row.function for row in _SURFACE for name in row.hybrid + row.random}

@@ -139,7 +139,8 @@ def functions() -> str:
     text = HEADER + PREAMBLE
     text += "from ..eager.tensor import Tensor as Tensor\n"
     text += "".join(_imported(n, value, ".") for n, value in rows if n in classes)
-    text += "\nArrayLike: TypeAlias = Any  # what hybrid.asarray takes\n\n"
+    text += "\nArrayLike: TypeAlias = Any  # what hybrid.asarray takes\n"
+    text += "__all__ = [\n" + "".join(f'    "{n}",\n' for n, _ in rows) + "]\n\n"
     return text + "\n".join(definition(n, f) for n, f in rows if n not in classes)
 
 
