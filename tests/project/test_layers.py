@@ -69,6 +69,7 @@ ROOMS = {
         "array",
         "exchange",
         "copies",
+        "stepwise",
         "eager",
         "graph_ir",
         "graphs",

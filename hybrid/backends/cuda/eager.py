@@ -28,6 +28,7 @@ from .launch.caller import Result, make_caller
 from .launch.prepare import prepare
 from .machine.blocks import functions_of
 from .machine.devices import DeviceState, device_state
+from .stepwise import Stepwise, with_library
 
 __all__ = ["eager"]
 
@@ -120,8 +121,11 @@ class DeviceOp:
     def _made(self, strides: Sequence[Ints], fallback: Call | None) -> tuple[Call, bool]:
         """(the native function for inputs with these strides, whether it checks indices)."""
         source, state = self.source, self.state
-        count = len(source.ins)
-        ready = prepare(self._kernels(strides), state, count + len(source.outs))
+        count, kernels = len(source.ins), self._kernels(strides)
+        shared = with_library(kernels, state, count + len(source.outs))
+        if shared is not None:
+            return Stepwise(shared, state, source.outs, fallback), False
+        ready = prepare(kernels, state, count + len(source.outs))
         pool = state.pool
         made = make_caller(
             ready.starts,

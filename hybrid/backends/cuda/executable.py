@@ -25,15 +25,17 @@ from ..interpret import graph_runner
 from ..plan import HostStep, LoopKernel, Plan, Slot, slots_of, unread_inputs
 from . import array
 from .copies import contiguous
-from .function import GpuFunction
+from .function import GpuFunction, LibraryCall
 from .graphs import Copy, Graphs, Started, native_plan
-from .kernels import generate
+from .kernels import steps
 from .machine.blocks import block_address
 from .machine.devices import DeviceState, device_state
 from .order import follows_index, predecessors
 from .profile import timed
 
 __all__ = ["PlanOnCard", "compile_plan"]
+
+Steps = Sequence[GpuFunction | LibraryCall]
 
 BRANCHES = True  # independent steps of a graph may run side by side
 MOST_WORKSPACE = 64 << 20
@@ -113,7 +115,7 @@ def _guarded(plan: Plan) -> list[bool]:
     return found
 
 
-def _workspaces(plan: Plan, functions: list[list[GpuFunction]]) -> tuple[dict[int, int], int]:
+def _workspaces(plan: Plan, functions: Sequence[Steps]) -> tuple[dict[int, int], int]:
     """(offset in the arena of the workspace of each step, bytes of the arena).  Each has its own
     behind the temporaries, so that steps may run side by side, unless that takes much memory."""
     needs = {k: max((f.temp for f in each), default=0) for k, each in enumerate(functions)}
@@ -147,22 +149,26 @@ def _copies(plan: Plan) -> list[Copy]:
 class PlanOnCard(Executable):
     """Kernels of a plan without host steps."""
 
-    def __init__(self, plan: Plan, state: DeviceState, functions: list[list[GpuFunction]]) -> None:
+    def __init__(self, plan: Plan, state: DeviceState, functions: Sequence[Steps]) -> None:
         self.plan, self.state = plan, state
         self.owners = [number for number, each in enumerate(functions) for _ in each]
         flat = [function for each in functions for function in each]
         state.enter()
-        loaded = state.modules.load([(f.symbol, f.text, f.shared) for f in flat])
+        made = [f for f in flat if isinstance(f, GpuFunction)]
+        loaded = state.modules.load([(f.symbol, f.text, f.shared) for f in made])
+        of = dict(zip(map(id, made), loaded))
         self._work, size = _workspaces(plan, functions)
         self.arena = _arena(state, size)
         self.consts = tuple(array.from_numpy(c, _device(plan)) for c in plan.consts)
         launches = [
-            Started(function, code, self._code(owner) if function.check >= 0 else 0)
-            for function, code, owner in zip(flat, loaded, self.owners)
+            Started.of(step)
+            if isinstance(step, LibraryCall)
+            else Started(step, of[id(step)], self._code(owner) if step.check >= 0 else 0)
+            for step, owner in zip(flat, self.owners)
         ]
         after = self._after() if BRANCHES else None
         self.graphs = Graphs(state, launches, self._fixed(), _copies(plan), after)
-        self.runs = 0
+        self.runs, self.calls = 0, len(made) < len(flat)  # calls of a library are graph nodes
 
     def _code(self, step: int) -> int:
         message = self.plan.messages[step] or "an index is out of range"
@@ -200,7 +206,7 @@ class PlanOnCard(Executable):
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         values, buffers = self._buffers(inputs)
         self.runs += 1
-        if self.runs == 2:
+        if self.runs == 2 or self.calls:
             self.graphs.instantiate()
         status = self.graphs.run(buffers)
         if status:
@@ -266,13 +272,15 @@ def compile_plan(plan: Plan, graph: Graph | None) -> Executable:
     """What replays a plan on its device.  Plans with steps on the host, and those that hold a
     kernel which has no functions for a card, go through the eager kernels, node by node."""
     state = device_state(_device(plan).index)
-    functions: list[list[GpuFunction]] = []
+    state.enter()
+    functions: list[Steps] = []
+    moving = {n for n, slot in enumerate(plan.slots) if slot.kind not in ("arena", "const")}
     try:
         for kernel, guarded in zip(plan.steps, _guarded(plan)):
             if isinstance(kernel, HostStep):
                 raise BackendError("a step on the host")
             workspace = len(plan.slots) + len(functions)
-            functions.append(generate(kernel, state.card, workspace, guarded))
+            functions.append(steps(kernel, state.card, workspace, guarded, moving))
     except BackendError as error:
         if graph is None:
             blame(error, kernel=plan.steps[len(functions)])

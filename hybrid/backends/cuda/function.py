@@ -7,10 +7,10 @@ hold the number of its slot; equal symbols mean equal texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["Card", "GpuFunction", "LibraryCall", "STATUS", "CODE_SHIFT", "signature"]
+__all__ = ["Addresses", "Card", "GpuFunction", "LibraryCall", "STATUS", "CODE_SHIFT", "signature"]
 
 STATUS = -1  # stands for the slot of the device's status words
 CODE_SHIFT = 40  # of the number of a check above the position where it failed
@@ -65,6 +65,9 @@ class GpuFunction(NamedTuple):
         return tuple(words)
 
 
+Addresses = Sequence[int] | Mapping[int, int]  # by slot; STATUS: of the status words
+
+
 class LibraryCall(NamedTuple):
     """One step of a kernel that a library does: `run(addresses, stream)` starts it.
 
@@ -73,7 +76,7 @@ class LibraryCall(NamedTuple):
     of 16.  `temp` bytes of the workspace slot are used by all steps of one kernel together."""
 
     symbol: str
-    run: Callable[[Sequence[int], int], None]
+    run: Callable[[Addresses, int], None]
     slots: tuple[int, ...]
     aligned: tuple[int, ...]
     temp: int

@@ -17,7 +17,7 @@ import numpy as np
 from ...core.errors import BackendError
 from ..cpu.machine import host
 from ..cpu.machine.jit import Module, compile_ir
-from .function import CODE_SHIFT, STATUS, GpuFunction
+from .function import CODE_SHIFT, STATUS, GpuFunction, LibraryCall
 from .graph_ir import (
     COPY,
     FUNCTIONS,
@@ -36,16 +36,22 @@ from .machine.modules import Loaded
 __all__ = ["Started", "Copy", "Graphs", "native_plan"]
 
 GRAPHS = 3  # instantiated graphs of a plan: results and batches take turns in two or three buffers
-KERNEL_NODE = 0
+KERNEL_NODE, GRAPH_NODE = 0, 4
 _MASK = (1 << 64) - 1
 
 
 class Started(NamedTuple):
-    """One launch: its function, loaded on the card, and the number of its check."""
+    """One launch: its function, loaded on the card, and the number of its check; or the call of a
+    library, whose slots all have fixed addresses."""
 
     function: GpuFunction
-    loaded: Loaded
+    loaded: Loaded | None
     code: int = 0
+    call: LibraryCall | None = None
+
+    @staticmethod
+    def of(call: LibraryCall) -> Started:
+        return Started(GpuFunction("", call.symbol, (), (), 0, 0), None, 0, call)
 
 
 class Copy(NamedTuple):
@@ -89,6 +95,7 @@ class Graphs:
         after: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.state, self.launches = state, launches
+        self.fixed = {**fixed, STATUS: state.status.address}
         self.after = after or [[k - 1] if k else [] for k in range(len(launches))]
         self._graph, self._instances = 0, list[int]()
         self._offsets = list(_starts(len(s.function.words) for s in launches))
@@ -104,7 +111,7 @@ class Graphs:
         """Write the words that stay; the places of addresses that may change, by slot: (position
         in all words, number of the launch)."""
         watched: dict[int, list[tuple[int, int]]] = {}
-        for number, (start, (function, _, code)) in enumerate(zip(self._offsets, self.launches)):
+        for number, (start, (function, _, code, _)) in enumerate(zip(self._offsets, self.launches)):
             words = [word & _MASK for word in function.words]
             if function.check >= 0:
                 words[function.check] = code << CODE_SHIFT
@@ -124,7 +131,8 @@ class Graphs:
             function = launch.function
             self._lists[number] = place + 8 * start
             sizes = function.blocks, 1, 1, function.threads, 1, 1, function.shared
-            packed = PARAMS.pack(launch.loaded.handle, *sizes, lists + 8 * number)
+            handle = 0 if launch.loaded is None else launch.loaded.handle
+            packed = PARAMS.pack(handle, *sizes, lists + 8 * number)
             at = number * (PARAMS.size // 8)
             self._params[at : at + PARAMS.size // 8] = np.frombuffer(packed, np.uint64)
 
@@ -197,13 +205,17 @@ class Graphs:
         self.state.enter()
         graph = driver.new_graph()
         try:
-            for number, (function, loaded, _) in enumerate(self.launches):
+            for number, (function, loaded, _, call) in enumerate(self.launches):
                 start, before = self._offsets[number], [nodes[k] for k in self.after[number]]
+                if loaded is None:
+                    assert call is not None
+                    nodes.append(self._captured(graph, before, call))
+                    continue
                 count = len(function.words)
                 words = (ctypes.c_uint64 * count).from_address(self._words.ctypes.data + 8 * start)
                 sizes = function.blocks, function.threads, function.shared
                 nodes.append(driver.add_kernel(graph, before, loaded.handle, *sizes, words))
-            if any(kind != KERNEL_NODE for kind in driver.node_types(graph)):
+            if not {*driver.node_types(graph)} <= {KERNEL_NODE, GRAPH_NODE}:
                 raise BackendError("a graph of kernels holds another kind of node")
             self._instances = [driver.instantiate(graph) for _ in range(GRAPHS)]
         finally:
@@ -214,6 +226,24 @@ class Graphs:
         for number, instance in enumerate(self._instances):
             self.table[self._starts["graphs"] + number * size] = instance
         self.table[TABLE["graphs_n"] // 8] = len(self._instances)
+
+    def _captured(self, graph: int, before: Sequence[int], call: LibraryCall) -> int:
+        """A node with what the library starts; once started before, so nothing is loaded while it
+        is captured."""
+        driver = self.state.driver
+        call.run(self.fixed, self.state.stream)
+        stream = driver.new_stream()
+        try:
+            driver.begin_capture(stream)
+            try:
+                call.run(self.fixed, stream)
+            finally:
+                child = driver.end_capture(stream)
+            node = driver.add_child(graph, before, child)
+            driver.drop_graph(child)
+        finally:
+            driver.drop_stream(stream)
+        return node
 
     # ---- running
     @property
@@ -236,7 +266,11 @@ class Graphs:
 
     def launch(self, number: int, buffers: Any) -> None:
         """Start one kernel by itself, for timing."""
-        start, (function, loaded, _) = self._offsets[number], self.launches[number]
+        start, (function, loaded, _, call) = self._offsets[number], self.launches[number]
+        if loaded is None:
+            assert call is not None
+            call.run(self.fixed, self.state.stream)
+            return
         for slot, places in self.watched.items():
             for position, launch in places:
                 if launch == number:

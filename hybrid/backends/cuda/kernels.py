@@ -5,7 +5,7 @@ Invariant: what a kernel becomes depends on the kernel and the card only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ...core.errors import BackendError
 from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, ScatterKernel
@@ -33,11 +33,16 @@ def generate(
 
 
 def steps(
-    kernel: Kernel, card: Card, temp_slot: int, guarded: bool = False
+    kernel: Kernel,
+    card: Card,
+    temp_slot: int,
+    guarded: bool = False,
+    moving: Collection[int] = (),
 ) -> Sequence[GpuFunction | LibraryCall]:
-    """`generate`, with products that run on tensor cores given to NVIDIA's library."""
+    """`generate`, with products that run on tensor cores given to NVIDIA's library, which touches
+    no slot in `moving`: those whose address changes from run to run."""
     if isinstance(kernel, GemmKernel):
-        found = blas.generate(kernel, card, temp_slot, guarded)
+        found = blas.generate(kernel, card, temp_slot, guarded, moving)
         if found is not None:
             return found
     return generate(kernel, card, temp_slot, guarded)

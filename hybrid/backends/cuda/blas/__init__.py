@@ -7,14 +7,14 @@ Invariant: which products go to the library, and by which algorithm, depends on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from functools import partial
 from typing import NamedTuple
 
 from ....core.shapes import contiguous_strides
 from ...plan import Access, Dims, GemmKernel, Operand
 from .. import emit
-from ..function import Card, GpuFunction, LibraryCall
+from ..function import Addresses, Card, GpuFunction, LibraryCall
 from .library import Call, Library, Places, library
 from .problem import ALIGNMENT, Layout, Problem, alignment, is_for_library, tight
 from .rest import copy_kernel, epilogue_kernel, stores_sum
@@ -76,8 +76,16 @@ def _one(dims: Dims) -> int | None:
 class _Plan:
     """The steps of one product while they are put together."""
 
-    def __init__(self, kernel: GemmKernel, card: Card, temp_slot: int, guarded: bool) -> None:
+    def __init__(
+        self,
+        kernel: GemmKernel,
+        card: Card,
+        temp_slot: int,
+        guarded: bool,
+        moving: Collection[int],
+    ) -> None:
         self.kernel, self.card, self.temp_slot, self.guarded = kernel, card, temp_slot, guarded
+        self.moving = moving
         self.left, self.right = _Matrix.of(kernel.a), _Matrix.of(kernel.b)
         self.problem = Problem(
             kernel.a.dtype,
@@ -102,9 +110,9 @@ class _Plan:
         itemsize = self.kernel.a.dtype.itemsize
         least = [alignment(layout, itemsize) for layout in gaps]
         out = _Matrix.of(self.kernel.outs[0])
-        layouts = [m.layout(x) for m, x in zip((self.left, self.right), least)]
+        layouts = [self._layout(m, x) for m, x in zip((self.left, self.right), least)]
         direct = stores_sum(self.kernel) and not self.guarded and not out.turned
-        layouts.append(out.layout(least[2]) if direct else None)
+        layouts.append(self._layout(out, least[2]) if direct else None)
         wanted = tuple([given or gap for given, gap in zip(layouts, gaps)])
         call = used.call(self.problem, algorithm, (wanted[0], wanted[1], wanted[2]))
         if call is None and any(layouts):
@@ -124,6 +132,10 @@ class _Plan:
         run = partial(_run, call, tuple(spots))
         step = LibraryCall("matmul", run, slots, aligned, self.temp)
         return [*self.before, step, *self.after]
+
+    def _layout(self, matrix: _Matrix, least: int) -> Layout | None:
+        """How an operand lies that the library may walk where it is."""
+        return None if matrix.operand.slot in self.moving else matrix.layout(least)
 
     def _take(self, nbytes: int) -> int:
         """Bytes of the workspace slot."""
@@ -172,7 +184,8 @@ class _Plan:
         read, columns = kernel.reads[0], kernel.outs[0].cols
         dims = Dims(columns.sizes, read.strides[len(read.strides) - len(columns.sizes) :])
         itemsize = read.dtype.itemsize
-        if _one(dims) == 1 and read.offset * itemsize % ALIGNMENT == 0:
+        stays = read.slot not in self.moving and read.offset * itemsize % ALIGNMENT == 0
+        if _one(dims) == 1 and stays:
             return _Spot(read.slot, read.offset * itemsize)
         none = Dims((), ())
         operand = Operand(read.slot, read.dtype, read.offset, none, none, dims)
@@ -187,17 +200,21 @@ class _Plan:
         return _Spot(self.temp_slot, start)
 
 
-def _run(call: Call, spots: tuple[_Spot, ...], addresses: Sequence[int], stream: int) -> None:
+def _run(call: Call, spots: tuple[_Spot, ...], addresses: Addresses, stream: int) -> None:
     places = [addresses[spot.slot] + spot.offset if spot.slot >= 0 else 0 for spot in spots]
     call(Places(*places), stream)
 
 
 def generate(
-    kernel: GemmKernel, card: Card, temp_slot: int, guarded: bool = False
+    kernel: GemmKernel,
+    card: Card,
+    temp_slot: int,
+    guarded: bool = False,
+    moving: Collection[int] = (),
 ) -> list[Step] | None:
     """The steps of a product that runs on tensor cores; None for all others, and where the library
-    is missing or does not know how."""
+    is missing or does not know how.  It touches no slot in `moving`."""
     if not is_for_library(kernel):
         return None
     used = library()
-    return None if used is None else _Plan(kernel, card, temp_slot, guarded).steps(used)
+    return None if used is None else _Plan(kernel, card, temp_slot, guarded, moving).steps(used)
