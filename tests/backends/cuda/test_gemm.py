@@ -86,6 +86,16 @@ def test_factors_that_start_anywhere():
     agree(case, made_with(case, "32x32"))
 
 
+@pytest.mark.parametrize("room", [1, 50 << 20])
+def test_many_blocks_of_k(room):
+    card = CARD._replace(l2_bytes=room)
+    convolution = conv_case((30, 2, 16, 16), (3, 2, 3, 3), weight_gradient=True)
+    for case in (convolution, matmul_case(1, 10, 12, 5000, epilogue=True)):
+        made = functions(case.kernel, Schedule(SMALL["16x16"], True), card, len(case.buffers))
+        assert len(made) == (4 if room == 1 else 2)
+        agree(case, made, orders=(1,))
+
+
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("tile", [None, "32x32"])
 def test_convolutions(tile, split):

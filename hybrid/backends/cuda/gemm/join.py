@@ -22,9 +22,11 @@ JOIN_THREADS, AHEAD = 256, 4
 
 
 class JoinForm(NamedTuple):
-    """A thread finishes `finish.width` columns of a row."""
+    """A thread finishes `finish.width` columns of a row.  `continued`: sums of blocks before these
+    are there."""
 
     finish: Finish
+    continued: bool
     guarded: bool
 
 
@@ -48,7 +50,7 @@ class _Join:
         pairs = zip(totals, more, strict=True)
         return [add(self.code, self.element, total, own) for total, own in pairs]
 
-    def total(self, start: str) -> list[str]:
+    def total(self, start: str, earlier: str) -> list[str]:
         """The sums of all blocks, several of which are read at a time."""
         writer, code = self.writer, self.code
         step, blocks = writer.word("block_bytes"), writer.word("blocks")
@@ -66,8 +68,9 @@ class _Join:
             return self.added(totals, self.load(place(block)))
 
         scalar = self.element.scalar
-        first = [(scalar, value) for value in self.load(start)]
-        block, totals = code.loop("1", blocks, str(AHEAD), first, four, full=AHEAD)
+        before, done = (earlier, "0") if self.form.continued else (start, "1")
+        first = [(scalar, value) for value in self.load(before)]
+        block, totals = code.loop(done, blocks, str(AHEAD), first, four, full=AHEAD)
         return code.loop(block, blocks, "1", [(scalar, x) for x in totals], one)[1]
 
     def write(self) -> None:
@@ -80,7 +83,9 @@ class _Join:
             batch, row = writer.divide(rest, writer.count("m"))
             col = writer.integer("mul", col, str(self.width))
             offset = code.mul(writer.wide(unit), str(self.width * self.element.size))
-            sums = self.total(writer.at(writer.base("temp"), offset))
+            start = writer.at(writer.base("temp"), offset)
+            earlier = writer.at(writer.base("total"), offset) if self.form.continued else ""
+            sums = self.total(start, earlier)
             finish_sums(writer, self.form.finish, sums, batch, row, col)
 
         code.when(code.op(f"icmp ult i32 {unit}, {writer.count('all_units')}"), one)

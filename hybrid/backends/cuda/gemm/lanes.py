@@ -148,7 +148,10 @@ class _Lanes:
         if form.by_thread:
             rows = [writer.integer("add", self.row, self.lane)]
         self._places(rows)
-        first = writer.integer("shl", self.part, "8") if form.split else "0"
+        first = "0"
+        if form.split:
+            part = writer.integer("add", self.part, writer.count("first_part"))
+            first = writer.integer("shl", part, "8")
         sums = self.block(first)
         if not form.split:
             sums = self._others(sums)

@@ -18,7 +18,6 @@ from .forms import (
     OperandForm,
     Step,
     WalkForm,
-    element_of,
     factor_form,
     finish_of,
     numbers_of,
@@ -102,24 +101,18 @@ def _loads(kernel: GemmKernel, element: Element) -> tuple[LoadForm, LoadForm]:
     return found[0], found[1]
 
 
-def _workspace(kernel: GemmKernel, element: Element, slot: int) -> tuple[Finish, Numbers, int]:
-    """Sums as results: rows of columns, for each batch, for each block of k; what is the number of
-    bytes from block to block."""
+def _kept(kernel: GemmKernel, element: Element, name: str) -> tuple[Finish, Numbers]:
+    """Sums as results, row-major, in a part of the workspace called `name`."""
     row = kernel.n * element.size
     one, strided = WalkForm(1, Step.ADJACENT), WalkForm(1, Step.STRIDED)
     width = 16 // element.size
     form = OperandForm(
-        "temp", element.name, kernel.acc.name, element.size, strided, strided, one, 1, width
+        name, element.name, kernel.acc.name, element.size, strided, strided, one, 1, width
     )
-    numbers = {
-        "temp.slot": slot,
-        "temp.offset": 0,
-        "temp.batch.stride0": kernel.m * row,
-        "temp.rows.stride0": row,
-        "temp.cols.stride0": element.size,
-    }
+    strides = {"batch": kernel.m * row, "rows": row, "cols": element.size}
+    numbers = {f"{name}.{part}.stride0": stride for part, stride in strides.items()}
     finish = Finish(element, None, (), (form,), width if kernel.n % width == 0 else 1)
-    return finish, numbers, kernel.batch * kernel.m * row
+    return finish, numbers
 
 
 def functions(
@@ -130,23 +123,34 @@ def functions(
         kernel = turned(kernel)
     if kernel.k == 0 or (schedule.tile is None and kernel.order == "chain"):
         return [direct(kernel, guarded)]
-    element, finish = element_of(kernel.acc), finish_of(kernel)
-    blocks = -(-kernel.k // BLOCK)
-    numbers = with_status(numbers_of(kernel)) | {"blocks": blocks}
-    own, step = finish, 0
+    numbers = with_status(numbers_of(kernel)) | {"blocks": -(-kernel.k // BLOCK)}
     if schedule.split:
-        own, more, step = _workspace(kernel, element, temp_slot)
-        numbers |= more
-    plan = _Plan(kernel, schedule, own, numbers, guarded)
-    first = plan.lanes() if kernel.order == "lanes" else plan.tiles()
-    if not schedule.split:
-        return [first]
-    temp = blocks * step
-    width = min(finish.width, own.width)
-    second = _join(
-        kernel, plan.numbers | {"block_bytes": step}, finish._replace(width=width), guarded
-    )
-    return [first._replace(temp=temp), second._replace(temp=temp)]
+        room = card.l2_bytes // 2
+        return _split(_Plan(kernel, schedule, finish_of(kernel), numbers, guarded), temp_slot, room)
+    return [_Plan(kernel, schedule, finish_of(kernel), numbers, guarded).first()]
+
+
+def _split(plan: _Plan, slot: int, room: int) -> list[GpuFunction]:
+    """Some blocks of k at a time, whose sums fit into `room` bytes, then their sums added to those
+    of the blocks before."""
+    kernel, blocks = plan.kernel, plan.numbers["blocks"]
+    step = kernel.batch * kernel.m * kernel.n * plan.element.size
+    at_once = min(blocks, max(room // step, 16))
+    kept, more = _kept(kernel, plan.element, "temp")
+    total, others = _kept(kernel, plan.element, "total")
+    numbers = plan.numbers | more | others | {"block_bytes": step}
+    numbers |= {"temp.slot": slot, "temp.offset": 0}
+    numbers |= {"total.slot": slot, "total.offset": at_once * step}
+    temp = (at_once + (blocks > at_once)) * step
+    width = min(plan.finish.width, kept.width)
+    made = []
+    for first in range(0, blocks, at_once):
+        count = min(at_once, blocks - first)
+        now = numbers | {"first_part": first, "blocks": count}
+        made.append(plan._replace(finish=kept, numbers=now).first())
+        finish = plan.finish._replace(width=width) if first + count == blocks else total
+        made.append(_join(plan._replace(finish=finish, numbers=now), first > 0))
+    return [function._replace(temp=temp) for function in made]
 
 
 def _made(text: Text, numbers: Numbers, blocks: int, threads: int, shared: int = 0) -> GpuFunction:
@@ -155,8 +159,8 @@ def _made(text: Text, numbers: Numbers, blocks: int, threads: int, shared: int =
 
 
 class _Plan(NamedTuple):
-    """What the first function of a product is made of; `finish` is the workspace's where k is
-    split."""
+    """What a function of a product is made of; `finish` is the workspace's where it leaves sums of
+    blocks of k there."""
 
     kernel: GemmKernel
     schedule: Schedule
@@ -172,7 +176,11 @@ class _Plan(NamedTuple):
     def parts(self) -> int:
         return self.numbers["blocks"] if self.schedule.split else 1
 
-    def tiles(self) -> GpuFunction:
+    def first(self) -> GpuFunction:
+        """The function that multiplies."""
+        return self._lanes() if self.kernel.order == "lanes" else self._tiles()
+
+    def _tiles(self) -> GpuFunction:
         kernel, tile, split = self.kernel, self.schedule.tile, self.schedule.split
         assert tile is not None
         down, across = -(-kernel.m // tile.rows), -(-kernel.n // tile.cols)
@@ -183,7 +191,7 @@ class _Plan(NamedTuple):
         blocks = kernel.batch * self.parts * down * across
         return _made(tiled_text(form), numbers, blocks, tile.threads, shared_bytes(form))
 
-    def lanes(self) -> GpuFunction:
+    def _lanes(self) -> GpuFunction:
         kernel, split = self.kernel, self.schedule.split
         a, b = (factor_form(n, o, self.element) for n, o in (("a", kernel.a), ("b", kernel.b)))
         by_thread, rows = rows_at_once(a, kernel.m, self.schedule.few)
@@ -196,9 +204,11 @@ class _Plan(NamedTuple):
         return _made(lanes_text(form), numbers, blocks, LANES_THREADS)
 
 
-def _join(kernel: GemmKernel, numbers: Numbers, finish: Finish, guarded: bool) -> GpuFunction:
+def _join(plan: _Plan, continued: bool) -> GpuFunction:
+    """The function that adds the sums in the workspace; `continued`: to those there are."""
+    kernel, finish = plan.kernel, plan.finish
     units = kernel.n // finish.width
     every = kernel.batch * kernel.m * units
-    text = join_text(JoinForm(finish, guarded))
-    numbers = numbers | {"units": units, "all_units": every}
+    text = join_text(JoinForm(finish, continued, plan.guarded))
+    numbers = plan.numbers | {"units": units, "all_units": every}
     return _made(text, numbers, -(-every // JOIN_THREADS), JOIN_THREADS)

@@ -163,7 +163,8 @@ class _Tiled:
         writer = self.writer
         first, last = "0", writer.count("k")
         if self.form.split:
-            first = writer.integer("shl", self.part, "8")
+            part = writer.integer("add", self.part, writer.count("first_part"))
+            first = writer.integer("shl", part, "8")
             last = writer.least(last, writer.integer("add", first, "256"))
         depth = str(self.tile.depth)
         steps, rest = writer.divide(writer.integer("sub", last, first), depth)
@@ -233,9 +234,9 @@ class _Tiled:
     # ---- the loop
     def _start(self, span: Range) -> tuple[_Step, _Fragments]:
         writer, tile = self.writer, self.tile
-        for factor in (self.left, self.right):
-            factor.fill("0", span.last)
-            factor.fill("1", span.last)
+        block = writer.integer("lshr", span.first, "8")
+        self._fill(block, span)
+        self._fill(writer.integer("add", block, "1"), span)
         if self.form.a.tabled or self.form.b.tabled:
             writer.barrier()
         k = span.first

@@ -119,8 +119,8 @@ class Writer:
         """An operation on i32; what changes nothing is left out."""
         if right == "0" and opcode in ("add", "sub", "or", "shl", "lshr", "xor"):
             return left
-        if left == "0" and opcode in ("add", "or", "xor"):
-            return right
+        if left == "0" and opcode in ("add", "or", "xor", "shl", "lshr", "udiv"):
+            return right if opcode in ("add", "or", "xor") else "0"
         if opcode == "mul" and "0" in (left, right):
             return "0"
         if opcode in ("mul", "udiv") and right == "1":
