@@ -6,10 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+from reference_executor import ReferenceExecutor
 
 import hybrid as hb
 from hybrid.decorator import set_executor
-from hybrid.trace.serve.executor import ReferenceExecutor
 
 
 def _programs(n):

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from adversary.common import norm, same
+from reference_executor import ReferenceExecutor
 
 import hybrid as hb
 import hybrid.nn as nn
 import hybrid.optim as optim
 from hybrid.decorator import RunsEagerly, function, set_executor
 from hybrid.ops.indexing import random as rnd
-from hybrid.trace.serve.executor import ReferenceExecutor
 
 NS = types.SimpleNamespace
 

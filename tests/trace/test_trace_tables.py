@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from adversary.common import NS
+from reference_executor import ReferenceExecutor
 from test_trace_fuzz import MUTATIONS, t, world
 
 import hybrid as hb
@@ -28,7 +29,6 @@ from hybrid.trace.bytecode.summary import summarize
 from hybrid.trace.heap.facts import Key, fetch, same
 from hybrid.trace.record.wording import Wording
 from hybrid.trace.serve import native_facts as native_form
-from hybrid.trace.serve.executor import ReferenceExecutor
 
 
 def test_every_opcode_is_in_the_table() -> None:
