@@ -3,8 +3,8 @@
 OTHER is a folder with another checkout (`git worktree add OTHER REVISION`), or a file that one wrote
 with `--write FILE`.  The corpus is the
 benchmarks' training steps and every public function on small arguments, each with its gradient.
-Compared are the graph after each pass, the plan, and the keys of the native code that was made (a key
-is a digest of the generated text).  Invariant: each checkout works in processes of its own with an
+Compared are the graph after each pass, the plan, and the set of keys of native code that was made (a
+key is a digest of the generated text; it is listed at the item that needed it first).  Invariant: each checkout works in processes of its own with an
 empty cache of native code, and runs this checkout's corpus through public names only.
 """
 
@@ -183,6 +183,12 @@ def masked(found: dict[str, list[str]]) -> dict[str, list[str]]:
     return {name: [MASKED.sub("", line) for line in lines] for name, lines in found.items()}
 
 
+def parted(found: dict[str, list[str]]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """(texts without the keys, the item that each key was first made for)."""
+    texts = {n: [x for x in lines if not x.endswith(".o")] for n, lines in found.items()}
+    return texts, {x: n for n, lines in found.items() for x in lines if x.endswith(".o")}
+
+
 def main() -> int:
     """Prints the items that differ, and how; the exit status is 1 when there are any."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -200,7 +206,8 @@ def main() -> int:
         other.write_text(json.dumps(here))
         return 0
     there = json.loads(other.read_text()) if other.is_file() else collect(other)
-    here, there = masked(here), masked(there)
+    here, kernels = parted(masked(here))
+    there, others = parted(masked(there))
     differ = [name for name in here if name in there and here[name] != there[name]]
     for name in differ[:20]:
         lines = difflib.unified_diff(there[name], here[name], f"{name} there", f"{name} here", n=1)
@@ -209,9 +216,14 @@ def main() -> int:
     for what, names in (("only there", gone), ("only here", new)):
         if names:
             print(f"{what}: {', '.join(sorted(names))}")
-    keys = sum(line.endswith(".o") for lines in here.values() for line in lines)
-    print(f"{len(here)} programs, {keys} native kernels, {len(differ)} differ")
-    return bool(differ)
+    lost = {key: name for key, name in others.items() if key not in kernels and name in here}
+    more = {key: name for key, name in kernels.items() if key not in others and name in there}
+    for what, keys in (("only there", lost), ("only here", more)):
+        for key, name in list(keys.items())[:20]:
+            print(f"{what}: {key}, first in {name}")
+    odd = len(lost) + len(more)
+    print(f"{len(here)} programs, {len(differ)} differ; {len(kernels)} native kernels, {odd} differ")
+    return bool(differ or odd)
 
 
 if __name__ == "__main__":
