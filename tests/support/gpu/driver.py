@@ -387,8 +387,10 @@ class SimulatedDriver:
             raise self._refuse("cuModuleGetFunction", f"CUDA_ERROR_NOT_FOUND: {symbol}")
         if shared > ATTRIBUTES[97]:
             raise self._refuse("cuFuncSetAttribute", f"CUDA_ERROR_INVALID_VALUE: {shared} bytes")
-        handle = self._new()
-        self.functions[handle] = _Function(module, symbol, max(shared, 48 << 10))
+        known = [h for h, f in self.functions.items() if (f.module, f.symbol) == (module, symbol)]
+        handle = known[0] if known else self._new()
+        allowed = shared if shared > 48 << 10 or not known else self.functions[handle].shared
+        self.functions[handle] = _Function(module, symbol, max(allowed, 48 << 10))
         return handle
 
     def parameters(self, function: int) -> list[tuple[int, int]]:
