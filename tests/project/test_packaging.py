@@ -20,6 +20,7 @@ MODULE_OF = {
     "scikit-learn": "sklearn",
     "typing-extensions": "typing_extensions",
     "cupy-cuda12x": "cupy",
+    "cupy-cuda13x": "cupy",
 }
 
 

@@ -30,6 +30,14 @@ def kernel(symbol: str, number: int = 1) -> str:
 class PtxOnly:
     takes_ptx = True
 
+    def version(self):
+        return 13000
+
+
+class Cubins:
+    def version(self):
+        return 13000
+
 
 @pytest.fixture
 def takes_ptx():
@@ -40,7 +48,7 @@ def takes_ptx():
 
 @pytest.fixture
 def takes_cubins():
-    before = driver.use(object())
+    before = driver.use(Cubins())
     yield
     driver.use(before)
 
@@ -98,9 +106,35 @@ def test_what_the_assembler_says_is_in_the_error():
 def test_without_assembler_the_extra_is_named(monkeypatch, takes_cubins):
     monkeypatch.setattr(assemblers, "_programs", lambda: iter(()))
     monkeypatch.setattr(assemblers, "_libraries", lambda: iter(()))
-    assemblers.assembler.cache_clear()
+    clear()
     try:
         with pytest.raises(BackendError, match=r"hybrid\[cuda13\]"):
             unit.assemble([("none", kernel("none"))], "sm_90")
     finally:
-        assemblers.assembler.cache_clear()
+        clear()
+
+
+def clear():
+    assemblers.assembler.cache_clear()
+
+
+def test_an_assembler_is_not_newer_than_the_driver(monkeypatch):
+    class Kind:
+        def __init__(self, major):
+            if major is None:
+                raise OSError("no such program")
+            self.name, self.major = f"kind {major}", major
+
+    monkeypatch.setattr(assemblers, "Ptxas", Kind)
+    monkeypatch.setattr(assemblers, "_programs", lambda: iter([None, 11, 13, 12]))
+    monkeypatch.setattr(assemblers, "_libraries", lambda: iter(()))
+    clear()
+    try:
+        assert assemblers.assembler(13).major == assemblers.assembler(14).major == 13
+        assert assemblers.assembler(12).major == 12
+        monkeypatch.setattr(assemblers, "_programs", lambda: iter([13]))
+        clear()
+        with pytest.raises(BackendError, match=r"hybrid\[cuda12\]"):
+            assemblers.assembler(12)
+    finally:
+        clear()

@@ -20,7 +20,7 @@ from ....core.cache import NATIVE, Bounded
 from ....core.errors import BackendError, blame
 from ....core.signals import protected
 from ...cpu.machine.jit import keep, stored
-from .assemblers import assembler
+from .assemblers import Assembler, assembler
 from .driver import driver
 
 __all__ = ["assemble", "ptx_of", "TRIPLE", "ABI_VERSION"]
@@ -68,16 +68,16 @@ def ptx_of(text: str, arch: str) -> str:
         return ptx
 
 
-def _image(symbol: str, text: str, arch: str, key: bytes, wants_ptx: bool) -> bytes:
-    """An image from the disk, or made and kept there."""
-    found = None if wants_ptx else stored(key)
+def _image(symbol: str, text: str, arch: str, key: bytes, maker: Assembler | None) -> bytes:
+    """An image from the disk, or made and kept there; without an assembler PTX text."""
+    found = None if maker is None else stored(key)
     if found is not None:
         return found
     try:
         ptx = ptx_of(text, arch)
-        if wants_ptx:
+        if maker is None:
             return ptx.encode()
-        found = assembler()(ptx, arch)
+        found = maker(ptx, arch)
     except Exception as error:
         blame(error, symbol=symbol)
         raise
@@ -102,9 +102,12 @@ def assemble(functions: Iterable[tuple[str, str]], arch: str) -> dict[str, bytes
     A driver that says `takes_ptx` gets PTX text.  Raises BackendError where a text is not valid or
     nothing here assembles.
     """
-    wants_ptx = getattr(driver(), "takes_ptx", False)
-    maker = "ptx" if wants_ptx else assembler().name
-    prefix = repr((arch, llvm.llvm_version_info, maker, ABI_VERSION)).encode()
+    used = driver()
+    wants_ptx = getattr(used, "takes_ptx", False)
+    maker = None if wants_ptx else assembler(used.version() // 1000)
+    prefix = repr(
+        (arch, llvm.llvm_version_info, maker.name if maker else "ptx", ABI_VERSION)
+    ).encode()
     texts = dict(functions)
     keys = {
         symbol: hashlib.sha256(prefix + text.encode()).digest() for symbol, text in texts.items()
@@ -112,6 +115,6 @@ def assemble(functions: Iterable[tuple[str, str]], arch: str) -> dict[str, bytes
 
     def job(symbol: str) -> Callable[[], bytes]:
         text, key = texts[symbol], keys[symbol]
-        return lambda: _IMAGES.of(key, lambda: _image(symbol, text, arch, key, wants_ptx))
+        return lambda: _IMAGES.of(key, lambda: _image(symbol, text, arch, key, maker))
 
     return dict(zip(texts, _together([job(symbol) for symbol in texts]), strict=True))

@@ -24,12 +24,15 @@ __all__ = ["Assembler", "Ptxas", "JitLink", "assembler", "find_wheels"]
 
 _WHEELS = ("cu13", "cu12", "cuda_nvcc", "nvjitlink")  # folders of NVIDIA's wheels that may have one
 _PTX_INPUT = 2  # NVJITLINK_INPUT_PTX
+_OLDEST = 12  # CUDA whose assemblers know what LLVM writes
 
 
 class Assembler(Protocol):
-    """`name` says which one it is, with its version: it is part of the key of its results."""
+    """`name` says which one it is, with its version: it is part of the key of its results.  `major`
+    is that of the CUDA it belongs to."""
 
     name: str
+    major: int
 
     def __call__(self, ptx: str, arch: str) -> bytes: ...
 
@@ -41,7 +44,9 @@ class Ptxas:
         self.program = program
         told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
         version = re.search(r"V(\d+\.\d+\.\d+)", told.stdout)
-        self.name = f"ptxas {version[1] if version else told.stdout.strip()}"
+        if version is None:
+            raise OSError(f"{program} does not tell its version")
+        self.name, self.major = f"ptxas {version[1]}", int(version[1].partition(".")[0])
 
     def __call__(self, ptx: str, arch: str) -> bytes:
         with tempfile.TemporaryDirectory(prefix="hybrid-ptx-") as folder:
@@ -63,7 +68,7 @@ class JitLink:
         self.library = ctypes.CDLL(path)
         major, minor = ctypes.c_uint(), ctypes.c_uint()
         self._function("Version")(ctypes.byref(major), ctypes.byref(minor))
-        self.name = f"nvJitLink {major.value}.{minor.value}"
+        self.name, self.major = f"nvJitLink {major.value}.{minor.value}", major.value
 
     @lru_cache(None)  # noqa: B019  (there is one of its kind in a process)
     def _function(self, name: str) -> Any:
@@ -141,20 +146,28 @@ def _libraries() -> Iterator[str]:
     yield from ("libnvJitLink.so.13", "libnvJitLink.so.12")
 
 
-@lru_cache(1)
-def assembler() -> Assembler:
-    """The assembler of this machine; BackendError where there is none."""
-    for program in _programs():
-        try:
-            return Ptxas(program)
-        except (OSError, subprocess.SubprocessError):
-            continue
-    for path in _libraries():
-        try:
-            return JitLink(path)
-        except (OSError, BackendError):
-            continue
+def _candidates() -> Iterator[Assembler]:
+    """The assemblers of this machine, the best first."""
+    for kind, places in ((Ptxas, _programs()), (JitLink, _libraries())):
+        for place in places:
+            try:
+                made = kind(place)
+            except (OSError, subprocess.SubprocessError, BackendError):
+                continue
+            if made.major >= _OLDEST:
+                yield made
+
+
+@lru_cache(8)
+def assembler(newest: int = 99) -> Assembler:
+    """The assembler of this machine, of no newer CUDA than the driver's `newest`, which could not
+    read its results; BackendError where there is none."""
+    for found in _candidates():
+        if found.major <= newest:
+            return found
+    extra = "cuda12" if newest < 13 else "cuda13"
     raise BackendError(
-        "there is nothing here that assembles GPU code (neither ptxas nor libnvJitLink); install "
-        "it with `pip install 'hybrid[cuda13]'` or put the CUDA toolkit's bin folder on PATH"
+        "there is nothing here that assembles GPU code for this driver (neither ptxas nor "
+        f"libnvJitLink); install it with `pip install 'hybrid[{extra}]'`, or put the bin folder of "
+        "the CUDA toolkit on PATH"
     )
