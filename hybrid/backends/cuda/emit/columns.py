@@ -24,6 +24,7 @@ __all__ = ["ColumnSchedule", "column_steps", "emit_columns", "THREADS"]
 
 THREADS = 128
 _LONGEST = 1000  # instructions of a loop's body
+_SHARE = 4  # of the card's threads: as many columns a thread as leave so many threads busy
 _DEEP = 64  # blocks from which on a warp joins them
 _ITEMS, _ACROSS, _ACROSS_MAGIC, _BLOCKS, _BLOCKS_MAGIC = range(5)  # words of the schedule
 
@@ -58,7 +59,7 @@ def column_steps(made: Layout, card: Card) -> tuple[list[ColumnStep], int]:
     length, outer, blocks = numbers.length, numbers.outer, max(1, -(-numbers.depth // BLOCK))
     vector = widest(form, 4)
     while vector > 1 and (
-        length % vector or outer * blocks * (length // vector) < card.threads // 4
+        length % vector or outer * blocks * (length // vector) < card.threads // _SHARE
     ):
         vector //= 2
     spans = numbers.wide_operands(vector)

@@ -1,7 +1,7 @@
 """Results of blocks joined in order by one warp, which asks for the next ones while it adds.
 
-Invariant: results are combined one after the other in increasing order; those behind the last are
-neutral.
+Invariant: results of sums of floats are combined one after the other in increasing order; those
+behind the last are neutral.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ...emit.body import Body
 from ...emit.reduce import Reduction
 from .body import Threads
-from .lanes import shuffle
+from .lanes import butterfly, is_ordered, shuffle
 
 __all__ = ["join_blocks"]
 
@@ -27,10 +27,30 @@ def _ahead(body: Body, reduction: Reduction, load: Load, number: str, blocks: st
     return reduction.masked(body.scalar, load(inside), valid)
 
 
+def _join_any(
+    threads: Threads, reduction: Reduction, load: Load, blocks: str, lane: str
+) -> list[str]:
+    """Where the order does not show: each thread joins some results, then the threads theirs."""
+    code, body, scalar = threads.code, threads.body, threads.body.scalar
+
+    def step(first: str, total: list[str]) -> list[str]:
+        numbers = [code.add(first, str(32 * chunk)) for chunk in range(_CHUNKS)]
+        for part in [_ahead(body, reduction, load, number, blocks) for number in numbers]:
+            total = reduction.combine(scalar, total, part)
+        return total
+
+    types = [scalar.ty(kind) for kind in reduction.parts]
+    carried = list(zip(types, reduction.neutral(scalar)))
+    mine = code.loop(lane, blocks, str(32 * _CHUNKS), carried, step)[1]
+    return butterfly(code, reduction, mine)
+
+
 def join_blocks(
     threads: Threads, reduction: Reduction, load: Load, blocks: str, lane: str
 ) -> list[str]:
     """All results combined, in every thread of the warp; `load(block)` reads those of one block."""
+    if not is_ordered(reduction):
+        return _join_any(threads, reduction, load, blocks, lane)
     code, body, scalar = threads.code, threads.body, threads.body.scalar
     parts, chunks = len(reduction.parts), _CHUNKS if len(reduction.parts) == 1 else 2
 

@@ -29,7 +29,7 @@ THREADS = 128
 _KEEP, _READ = 6, 16  # cheaper values are computed again; the price of reading again
 _LONGEST_ROW, _LONGEST = 2048, 2600  # elements of a row; instructions of a thread
 _REGISTERS = 64  # of kept values
-_BATCH = 64  # registers of what is read at once
+_BATCH = 32  # registers of what is read at once
 _ROWS = 0  # word of the schedule
 
 
