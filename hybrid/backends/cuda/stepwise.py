@@ -16,6 +16,7 @@ from ...core.aval import Aval
 from ...ir.door.context import aside
 from ..plan import Kernel
 from .array import address, empty, on_block, span
+from .blas import takes
 from .function import GpuFunction, LibraryCall
 from .kernels import steps
 from .machine.blocks import block_address
@@ -33,6 +34,8 @@ def with_library(
     kernels: Sequence[Kernel], state: DeviceState, slots: int
 ) -> list[GpuFunction | LibraryCall] | None:
     """The steps of kernels over so many slots, None where no library takes part."""
+    if not any(map(takes, kernels)):
+        return None
     state.enter()
     found = [step for kernel in kernels for step in steps(kernel, state.card, slots)]
     return found if any(isinstance(step, LibraryCall) for step in found) else None

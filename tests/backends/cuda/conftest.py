@@ -8,7 +8,14 @@ import pytest
 from fake_driver import FakeDriver
 from gpu import SimulatedDriver
 
+from hybrid.backends.cuda.blas.library import use_library
 from hybrid.backends.cuda.machine import driver
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_library() -> None:
+    """Products are hybrid's own kernels, whatever is installed."""
+    use_library(None)
 
 
 @pytest.fixture

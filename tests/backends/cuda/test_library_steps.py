@@ -119,28 +119,29 @@ def test_eager_and_traced_give_the_same_bits(dtype: np.dtype, library: Generated
 
 
 def test_gradients_and_turned_factors(library: Generated) -> None:
-    def gradients(*given: Any) -> Any:
-        return hybrid.gradients(lambda *a: forward(*a).sum(), given)
-
-    given = on("cuda", *values(dt.bfloat16))
-
     def step(x: Any, w: Any, b: Any, v: Any) -> Any:
         return hybrid.grad(lambda w: forward(x, w, b, v).sum())(w)
 
+    given = on("cuda", *values(dt.bfloat16))
     want = step(*given).numpy()
     traced = hybrid.function(step)
     for _ in range(5):
         np.testing.assert_array_equal(traced(*given).numpy(), want)
     assert traced.cache_info().replays == 3, traced.explain()
-    executable_of(traced)
+    assert executable_of(traced).calls
+    assert any(problem.left_turned or problem.right_turned for problem in library.problems)
 
 
 def test_operands_at_odd_places(library: Generated) -> None:
-    wide, right = on("cuda", *[x.astype(dt.bfloat16) for x in (np.ones((33, 50)), np.eye(48, 16))])
-    for left in (wide[1:, 1:49], wide[:48, 3:35].T if False else wide[:32, 2:50]):
-        got = left @ right
-        np.testing.assert_array_equal(got.numpy(), (left.numpy() @ right.numpy()))
-    flat = on("cuda", np.arange(32 * 48 + 1).astype(dt.bfloat16))[0]
-    left = flat[1:].reshape(32, 48)
-    got = (left @ right).numpy()
-    np.testing.assert_array_equal(got, left.numpy() @ right.numpy())
+    """Addresses that are no multiples of 16, with and without gaps."""
+    wide, flat, right = on(
+        "cuda",
+        *[
+            x.astype(dt.bfloat16)
+            for x in (np.arange(33 * 50).reshape(33, 50), np.arange(32 * 48 + 1), np.eye(48, 16))
+        ],
+    )
+    for left in (wide[1:, 1:49], wide[:32, 2:50], flat[1:].reshape(32, 48)):
+        got = (left @ right).numpy()
+        np.testing.assert_array_equal(got, left.numpy()[:, :16])
+    assert library.runs == 3 and len(set(library.problems)) == 1

@@ -12,14 +12,14 @@ from functools import partial
 from typing import NamedTuple
 
 from ....core.shapes import contiguous_strides
-from ...plan import Access, Dims, GemmKernel, Operand
+from ...plan import Access, Dims, GemmKernel, Kernel, Operand
 from .. import emit
 from ..function import Addresses, Card, GpuFunction, LibraryCall
 from .library import Call, Library, Places, library
 from .problem import ALIGNMENT, Layout, Problem, alignment, is_for_library, tight
 from .rest import copy_kernel, epilogue_kernel, stores_sum
 
-__all__ = ["generate"]
+__all__ = ["generate", "takes"]
 
 PAGE = 256  # bytes that parts of the workspace start at a multiple of
 Step = GpuFunction | LibraryCall
@@ -203,6 +203,11 @@ class _Plan:
 def _run(call: Call, spots: tuple[_Spot, ...], addresses: Addresses, stream: int) -> None:
     places = [addresses[spot.slot] + spot.offset if spot.slot >= 0 else 0 for spot in spots]
     call(Places(*places), stream)
+
+
+def takes(kernel: Kernel) -> bool:
+    """Whether a kernel goes to a library that is there, if that knows how."""
+    return isinstance(kernel, GemmKernel) and is_for_library(kernel) and library() is not None
 
 
 def generate(
