@@ -234,8 +234,8 @@ class PlanOnCard(Executable):
 
     def _error(self, step: int, status: int) -> Exception:
         return DeviceError(
-            f"the CUDA driver refused the replay of {len(self.graphs.launches)} kernels: "
-            f"error {status}"
+            f"the CUDA driver refused the replay of {len(self.owners)} kernels (error {status}); "
+            "an error in a kernel that was started before may be the reason"
         )
 
     # ---- the native entry
@@ -262,10 +262,10 @@ class PlanOnCard(Executable):
 
     def profile(self, inputs: Sequence[Any], runs: int = 20) -> list[KernelTime]:
         """Every kernel timed by itself between two events; see Executable.profile."""
-        copies = list(inputs)  # states are updated in place, as in a replay: on copies
-        values, buffers = self._buffers(copies)
-        del values
-        return timed(self.plan, self.graphs, self.owners, buffers, runs)
+        values, buffers = self._buffers(inputs)
+        rows = timed(self.plan, self.graphs, self.owners, buffers, runs)
+        del values  # whose memory the kernels worked on
+        return rows
 
 
 def compile_plan(plan: Plan, graph: Graph | None) -> Executable:

@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,7 +41,9 @@ KNOWN: dict[str, Known] = {}
 
 
 @hide
-def generate(kernel: Kernel, card: Card, temp_slot: int, guarded: bool = False) -> list[Any]:
+def generate(
+    kernel: Kernel, card: Card, temp_slot: int, guarded: bool = False, *more: Any
+) -> list[Any]:
     """One function that stands for a kernel: its words are the slots, the status and a code."""
     slots = tuple(sorted(slots_of(kernel)))
     symbol = "k" + hashlib.sha256(repr((kernel, guarded)).encode()).hexdigest()[:24]
@@ -62,6 +65,7 @@ class HostDriver(FakeDriver):
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
+        self.numbers = count(1 << 20)
         self.symbols: dict[int, str] = {}
         self.graphs: dict[int, list[int]] = {}
         self.nodes: dict[int, Node] = {}
