@@ -21,7 +21,7 @@ from ..ops.build.create import ones_like, zeros_like
 from ..ops.elementwise.arithmetic import add
 from .scopes import enable_grad, need_callable, no_grad
 from .sums import Sums
-from .tape import PseudoEntry, alias, order, owner, saved_inputs, saved_outputs, unfold
+from .tape import PseudoOp, alias, order, owner, saved_inputs, saved_outputs, unfold
 
 __all__ = [
     "backward",
@@ -37,16 +37,16 @@ __all__ = [
 # ---- the pass
 def _pull(node: Any, grads: list[Any]) -> Sequence[Any]:
     """Gradients of a node's inputs from the gradients of its outputs."""
-    entry = node[0]
-    if isinstance(entry, PseudoEntry):
-        return entry.pull(grads)
-    if len(entry.outs) == 1:
+    resolved = node[0]
+    if isinstance(resolved, PseudoOp):
+        return resolved.pull(grads)
+    if len(resolved.outs) == 1:
         given = grads[0]
-    elif entry.op.has("optional_grads"):
+    elif resolved.op.has("optional_grads"):
         given = tuple(grads)
     else:
-        given = tuple(g if g is not None else _zeros(aval) for g, aval in zip(grads, entry.outs))
-    return entry.op.vjp(given, saved_outputs(node), *saved_inputs(node), **entry.params)
+        given = tuple(g if g is not None else _zeros(aval) for g, aval in zip(grads, resolved.outs))
+    return resolved.op.vjp(given, saved_outputs(node), *saved_inputs(node), **resolved.params)
 
 
 def _zeros(aval: Any) -> Any:
@@ -70,8 +70,8 @@ def _run(
         grads = sums.take(node, id(node) in targets)
         if grads is None:
             continue
-        entry, parents = node[0], node[1]
-        avals = entry.ins if not isinstance(entry, PseudoEntry) else [None] * len(parents)
+        resolved, parents = node[0], node[1]
+        avals = resolved.ins if not isinstance(resolved, PseudoOp) else [None] * len(parents)
         for parent, gradient, aval in zip(parents, _pull(node, grads), avals):
             if parent is not None and gradient is not None:
                 sums.give(parent, gradient, aval)
@@ -397,8 +397,8 @@ def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
         outputs = [stop_gradient(out) for out in ([value] if single else value)]
         if door.grad_enabled() and any(tensor._node is not None for tensor in tensors):
             avals = tuple(out._a for out in outputs)
-            entry = PseudoEntry("custom_gradient", _pull_list(pull, avals, tensors), avals)
-            node = (entry, tuple(tensor._node for tensor in tensors), (), None)
+            resolved = PseudoOp("custom_gradient", _pull_list(pull, avals, tensors), avals)
+            node = (resolved, tuple(tensor._node for tensor in tensors), (), None)
             for i, output in enumerate(outputs):
                 output._node = node if single else (i, node)
         return outputs[0] if single else tuple(outputs)

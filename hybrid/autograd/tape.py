@@ -1,8 +1,8 @@
 """Reading the tape: saved values back as tensors, and nodes in the order a backward pass needs.
 
-A node is None, a Leaf, an entry (Entry, parents, saved inputs, saved outputs), or (i, entry) for
-output i of an op with several.  Invariant: entries are never changed; what they saved are values,
-so handles may be assigned after the fact without touching a gradient.
+A node is None, a Leaf, the node of an op (Resolved, parents, saved inputs, saved outputs), or
+(i, node) for output i of an op with several.  Invariant: nodes are never changed; what they saved
+are values, so handles may be assigned after the fact without touching a gradient.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import Any
 from ..ir.door import bind as door
 from ..ir.tensor import Handle, Leaf, new_handle
 
-__all__ = ["owner", "order", "unfold", "saved_inputs", "saved_outputs", "alias", "PseudoEntry"]
+__all__ = ["owner", "order", "unfold", "saved_inputs", "saved_outputs", "alias", "PseudoOp"]
 
 
-class PseudoEntry:
-    """A tape entry that no op stands behind: an alias, a user's gradient function, a recorded call.
+class PseudoOp:
+    """What stands in a tape node where no op does: an alias, a user's gradient function, a
+    recorded call.
 
     `pull` maps a list of output gradients (or None) to a list of input gradients (or None).  A
     recorded call has `inner` instead: from the nodes of its inputs it makes those of its outputs,
-    entry by entry as eager code would have made them."""
+    node by node as eager code would have made them."""
 
     __slots__ = ("pull", "outs", "name", "inner")
 
@@ -41,13 +42,13 @@ def alias(tensor: Any) -> Any:
     if tensor._node is None:
         aliased._node = Leaf(aliased)
     else:
-        entry = PseudoEntry("alias", _ALIAS_PULL, (tensor._a,))
-        aliased._node = (entry, (tensor._node,), (), None)
+        resolved = PseudoOp("alias", _ALIAS_PULL, (tensor._a,))
+        aliased._node = (resolved, (tensor._node,), (), None)
     return aliased
 
 
 def owner(node: Any) -> Any:
-    """The entry or Leaf that a node stands for."""
+    """The node of an op, or the Leaf, that a node stands for."""
     return node[1] if type(node) is tuple and type(node[0]) is int else node
 
 
@@ -77,10 +78,10 @@ def order(roots: list[Any], stop: set[int]) -> list[Any]:
 
 def unfold(roots: list[Any], stop: set[int]) -> tuple[list[Any], list[Any], Any]:
     """(`order(roots, stop)`, the roots, what any other node became) once recorded calls have given
-    way to the entries they stand for: gradients then add up in the order of eager code."""
+    way to the nodes they stand for: gradients then add up in the order of eager code."""
     nodes = order(roots, stop)
     if not any(
-        type(n) is tuple and type(n[0]) is PseudoEntry and n[0].inner is not None for n in nodes
+        type(n) is tuple and type(n[0]) is PseudoOp and n[0].inner is not None for n in nodes
     ):
         return nodes, roots, lambda node: node
     renewals: dict[int, Any] = {}  # id of an owner -> its new node, or those of its outputs
@@ -97,12 +98,12 @@ def unfold(roots: list[Any], stop: set[int]) -> tuple[list[Any], list[Any], Any]
     for node in reversed(nodes):
         if type(node) is not tuple or id(node) in stop:
             continue
-        entry, parents, saved, results = node
+        resolved, parents, saved, results = node
         ancestors = tuple([renewed(parent) for parent in parents])
-        if type(entry) is PseudoEntry and entry.inner is not None:
-            renewals[id(node)] = entry.inner(ancestors)
+        if type(resolved) is PseudoOp and resolved.inner is not None:
+            renewals[id(node)] = resolved.inner(ancestors)
         elif any(parent is not old for parent, old in zip(ancestors, parents)):
-            renewals[id(node)] = (entry, ancestors, saved, results)
+            renewals[id(node)] = (resolved, ancestors, saved, results)
     roots = [renewed(root) for root in roots]
     return order(roots, stop), roots, renewed
 
@@ -122,20 +123,20 @@ def _restore(saved: Any, aval: Any, node: Any) -> Any:
 
 def saved_inputs(node: Any) -> list[Any]:
     """Inputs of a tape node as tensors; one that was not kept has shape and dtype only."""
-    entry, parents, values, _ = node
+    resolved, parents, values, _ = node
     return [
         new_handle(None, aval) if value is None else _restore(value, aval, parent)
-        for value, aval, parent in zip(values, entry.ins, parents)
+        for value, aval, parent in zip(values, resolved.ins, parents)
     ]
 
 
 def saved_outputs(node: Any) -> Any:
     """The output (or tuple of outputs) of a tape node; shape and dtype only when not kept."""
-    entry, _, _, values = node
+    resolved, _, _, values = node
     if values is None:
-        ghosts = tuple(new_handle(None, aval) for aval in entry.outs)
+        ghosts = tuple(new_handle(None, aval) for aval in resolved.outs)
         return ghosts[0] if len(ghosts) == 1 else ghosts
-    if len(entry.outs) == 1:
-        return _restore(values[0], entry.outs[0], node)
-    pairs = enumerate(zip(values, entry.outs))
+    if len(resolved.outs) == 1:
+        return _restore(values[0], resolved.outs[0], node)
+    pairs = enumerate(zip(values, resolved.outs))
     return tuple(_restore(value, aval, (i, node)) for i, (value, aval) in pairs)

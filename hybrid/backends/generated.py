@@ -41,10 +41,10 @@ class SlotRef(NamedTuple):
 Word = int | SlotRef
 
 
-def pack_words(words: Sequence[Word], places: Mapping[SlotRef, int]) -> tuple[int, ...]:
-    """Words as unsigned numbers, with references replaced by what `places` says."""
+def pack_words(words: Sequence[Word], slots: Mapping[SlotRef, int]) -> tuple[int, ...]:
+    """Words as unsigned numbers, with references replaced by what `slots` says."""
     return tuple(
-        [(places[word] if isinstance(word, SlotRef) else word) & WORD_MASK for word in words]
+        [(slots[word] if isinstance(word, SlotRef) else word) & WORD_MASK for word in words]
     )
 
 
@@ -55,6 +55,6 @@ class Template(NamedTuple):
     function: Generated
     words: tuple[Word, ...]
 
-    def placed(self, places: Mapping[SlotRef, int]) -> Generated:
+    def over(self, slots: Mapping[SlotRef, int]) -> Generated:
         """The function over these buffers."""
-        return self.function._replace(words=pack_words(self.words, places))
+        return self.function._replace(words=pack_words(self.words, slots))

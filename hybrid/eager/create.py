@@ -37,7 +37,7 @@ def move(handle: Any, target: Device, waits: bool = True) -> Any:
     if value is None:
         host = door.fetched(handle._v, source)
         if waits or target is HOST:
-            value = door.placed(host, target)
+            value = door.on_device(host, target)
         else:
             value = door.aside(door.backend_of(target).send, host, target)
     return new_handle(value, aval(handle._a.shape, handle._a.dtype, target))

@@ -31,8 +31,8 @@ def _tail(record: Aval, node: Any) -> str:
     if type(node) is Leaf:
         parts.append("requires_grad=True")
     elif node is not None:
-        entry = node[1] if type(node[0]) is int else node
-        name = entry[0].name if hasattr(entry[0], "pull") else entry[0].op.name
+        resolved = node[1] if type(node[0]) is int else node
+        name = resolved[0].name if hasattr(resolved[0], "pull") else resolved[0].op.name
         parts.append(f"grad_fn=<{name}>")
     if not record.size and record.shape != (0,):
         parts.append(f"shape={record.shape}")

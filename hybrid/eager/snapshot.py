@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from ..core.aval import HOST
+from ..core.errors import ArgumentError, value_text
 from ..ir.door import bind as door
 from ..ir.door.busy import values_of
 from ..ir.mode import Versioned
 from ..ir.tensor import Handle, Leaf, new_handle
 
-__all__ = ["Saved", "frozen", "copied", "saved_array", "grad_of"]
+__all__ = ["Saved", "frozen", "copied", "saved_array", "grad_of", "must_map"]
 
 _ROUNDS = 100  # readings that are tried until no gradient is replaced meanwhile
 
@@ -137,7 +138,7 @@ def grad_of(leaf: Leaf) -> Any:
 def copied(handle: Any) -> Any:
     """A tensor with a copy of t's value and no history."""
     host = door.fetched(_value(handle), handle._a.device)
-    return new_handle(door.placed(host.copy(), handle._a.device), handle._a)
+    return new_handle(door.on_device(host.copy(), handle._a.device), handle._a)
 
 
 def saved_array(handle: Any) -> np.ndarray:
@@ -158,3 +159,11 @@ def frozen(named: Mapping[str, Any]) -> dict[str, Any]:
         for name, handle in named.items():
             mode.on_alias(made[name], handle)
     return made
+
+
+def must_map(what: str, state: Any) -> None:
+    """ArgumentError unless a state dict is a mapping: other things may have no end."""
+    if not isinstance(state, Mapping):
+        raise ArgumentError(
+            f"{what}: state is {value_text(state)}: it takes a dict of tensors, as state_dict() gives it"
+        )

@@ -17,7 +17,7 @@ from ..core.shapes import broadcast_shapes, broadcast_strides, collapse
 __all__ = [
     "TILE",
     "BLOCK",
-    "Place",
+    "Operand",
     "Attend",
     "attention_shapes",
     "attention_layout",
@@ -30,7 +30,7 @@ BLOCK = 256  # queries and keys of one chain
 Ints = tuple[int, ...]
 
 
-class Place(NamedTuple):
+class Operand(NamedTuple):
     """Operand number `operand`: element (batch coordinates, row, column) is at offset + sum(i *
     stride); a vector has one value per row and no stride for columns."""
 
@@ -55,8 +55,8 @@ class Attend(NamedTuple):
     f: int
     scale: float
     causal: bool
-    reads: tuple[Place | None, ...]
-    writes: tuple[Place, ...]
+    reads: tuple[Operand | None, ...]
+    writes: tuple[Operand, ...]
 
 
 def attention_shapes(
@@ -85,7 +85,7 @@ def attention_shapes(
 
 
 class _Walks:
-    """Operands on their way to places: batch axes broadcast and merged."""
+    """Operands on the way to their kernel: batch axes broadcast and merged."""
 
     def __init__(self, batch: Ints, offsets: Sequence[int]) -> None:
         self.batch, self.offsets = batch, offsets
@@ -100,10 +100,10 @@ class _Walks:
         self.inner[number] = broadcast_strides(shape[leading:], strides[leading:], inner_shape)
         self.outer[number] = broadcast_strides(shape[:leading], strides[:leading], self.batch)
 
-    def places(self) -> tuple[Ints, dict[int, Place]]:
+    def operands(self) -> tuple[Ints, dict[int, Operand]]:
         sizes, outer = collapse(self.batch, list(self.outer.values()))
         return sizes, {
-            i: Place(i, self.offsets[i], o + self.inner[i]) for i, o in zip(self.outer, outer)
+            i: Operand(i, self.offsets[i], o + self.inner[i]) for i, o in zip(self.outer, outer)
         }
 
 
@@ -130,7 +130,7 @@ def attention_layout(
     inner_shape = [(m, e), (n, e), (n, f), *[(m, n)] * (inputs - 3), (m, f), (m,), (m,)]
     for number, wanted_shape in enumerate(inner_shape):
         walks.add(number, shapes[number], tuple(strides[number]), wanted_shape)
-    sizes, located = walks.places()
+    sizes, located = walks.operands()
     optional = [None if i is None else located[i] for i in _optional(3, inputs, masked)]
     return Attend(
         False,
@@ -162,7 +162,7 @@ def attention_grad_layout(
     inner_shape = [(m, f), (m, e), (n, e), (n, f), (m,), (m,), (m,), *[(m, n)] * (inputs - 7)]
     for number, wanted_shape in enumerate([*inner_shape, (m, e), (n, e), (n, f)]):
         walks.add(number, shapes[number], tuple(strides[number]), wanted_shape)
-    sizes, located = walks.places()
+    sizes, located = walks.operands()
     optional = [None if i is None else located[i] for i in _optional(7, inputs, masked)]
     return Attend(
         True,

@@ -1,7 +1,7 @@
 """The tensor handle: four slots, no behaviour (operators and methods are in eager/tensor.py).
 
 Invariant: `_v` is never written in place while anyone but this handle may hold it; `_a` always
-describes `_v`; `_node` is None (no gradient), a Leaf, or a tape entry (see autograd/tape.py).
+describes `_v`; `_node` is None (no gradient), a Leaf, or the node of an op (see autograd/tape.py).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ..core.aval import Device, is_device
 from ..core.aval import device as to_device
 from ..core.errors import HybridError, IndexOutOfRange, ShapeError
 from ..core.shapes import items_of
-from ..eager.snapshot import Saved, frozen
+from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor, asarray, tensor
 from ..ir.mode import EPOCH, bump
 from ..ir.tensor import Handle
@@ -248,7 +248,9 @@ class Module(Saved):
         """Assign parameters and buffers from a state dict; nothing is changed when an entry does
         not fit.
 
-        Raises HybridError for missing or unexpected names (strict), ShapeError for other shapes."""
+        Raises ArgumentError for what is no mapping, HybridError for missing or unexpected names
+        (strict), ShapeError for other shapes."""
+        must_map("load_state_dict", state)
         mine: dict[str, Tensor] = {}
         for prefix, module in self.named_modules():
             mine.update(

@@ -13,7 +13,7 @@ from .. import ops
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
 from ..core.errors import ArgumentError, HybridError, ShapeError
-from ..eager.snapshot import Saved, frozen
+from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor, tensor
 from ..ir.door import bind as door
 from ..ir.mode import bump
@@ -193,6 +193,7 @@ class Optimizer(Saved):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Assign a snapshot; nothing changes when names or shapes do not fit."""
+        must_map("load_state_dict", state)
         flags = self._flags()
         mine = self._flat() | {n: tensor(g[f]) for n, g, f in flags}
         if set(mine) != set(state):

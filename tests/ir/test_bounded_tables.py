@@ -18,13 +18,13 @@ from hybrid.backends.emit import loops as emitted
 from hybrid.core import aval as avals
 from hybrid.core.aval import HOST, aval, find_aval
 from hybrid.core.cache import NATIVE, Bounded
-from hybrid.ir.door import entries as known
+from hybrid.ir.door import resolved as known
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Generations of 150 signatures, and half a megabyte of text."""
-    monkeypatch.setattr(known.Signatures, "entries", 150)
+    monkeypatch.setattr(known.Signatures, "most", 150)
     monkeypatch.setattr(kernels._GENERATED, "nbytes", 1 << 19)
     known.SIGNATURES.sweep()
     known.SIGNATURES.sweep()
@@ -89,7 +89,7 @@ def test_signatures_of_many_shapes_are_bounded(small):
     for n in range(1, 60):
         step(hybrid.ones((n, 8)))
         most = max(most, entries())
-    assert most <= 2 * known.Signatures.entries + STEADY
+    assert most <= 2 * known.Signatures.most + STEADY
 
 
 def test_what_is_used_stays(small):
@@ -110,7 +110,7 @@ def test_what_is_used_stays(small):
 
 def test_native_code_counts_and_goes(small, monkeypatch):
     """Products are compiled per shape: their code goes with their signatures."""
-    monkeypatch.setattr(known.Signatures, "entries", 10**6)
+    monkeypatch.setattr(known.Signatures, "most", 10**6)
     monkeypatch.setattr(known.Signatures, "nbytes", 1 << 20)
     alive = []
     for n in range(1, 40):
@@ -154,7 +154,7 @@ def test_replays_of_many_shapes_are_bounded(small):
                 step(hybrid.ones((n, 8)))
     info = step.cache_info()
     assert info.signatures <= 64 and info.plans <= 64
-    assert entries() <= 2 * known.Signatures.entries + STEADY
+    assert entries() <= 2 * known.Signatures.most + STEADY
 
 
 def test_sweeps_beside_callers(small):

@@ -428,3 +428,13 @@ def test_a_parameter_is_not_replaced_by_a_plain_tensor():
     layer.weight.requires_grad_(False)
     layer.weight = hb.zeros((3, 2))
     assert layer.weight.tolist() == [[0.0, 0.0]] * 3
+
+
+@pytest.mark.parametrize("state", [range(2**62), [("weight", 1)], "weight", None, 3.0], ids=repr)
+def test_a_state_that_is_no_mapping_is_refused(state):
+    """Without looking through it: a range or a generator may have no end."""
+    layer = nn.Linear(2, 3)
+    optimizer = hb.optim.Adam(layer.parameters())
+    for owner in (layer, optimizer):
+        with pytest.raises(hb.ArgumentError, match="load_state_dict: state is .*: it takes a dict"):
+            owner.load_state_dict(state)

@@ -222,7 +222,9 @@ def main() -> int:
         for key, name in list(keys.items())[:20]:
             print(f"{what}: {key}, first in {name}")
     odd = len(lost) + len(more)
-    print(f"{len(here)} programs, {len(differ)} differ; {len(kernels)} native kernels, {odd} differ")
+    print(
+        f"{len(here)} programs, {len(differ)} differ; {len(kernels)} native kernels, {odd} differ"
+    )
     return bool(differ or odd)
 
 

@@ -15,7 +15,7 @@ from ..generated import Generated, Template
 from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
 from . import scatter
 from .attend import generate as generate_attend
-from .gemm import place, templates
+from .gemm import over_slots, templates
 from .machine.jit import compile_many
 from .python.caller import Step
 
@@ -44,7 +44,7 @@ def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Generated]:
     )
     workspace = temp_slot >= 0
     made = _GENERATED.of((moved, workspace), lambda: templates(moved, workspace))
-    return place(kernel, made, temp_slot)
+    return over_slots(kernel, made, temp_slot)
 
 
 def _generated(kernel: Kernel, temp_slot: int) -> list[Generated]:

@@ -1,10 +1,10 @@
 """The one door: every op call, eager or recorded, goes through `bind` (or its flat form, flat.py).
 
 Here are the values that a call takes, and the call; its mode and backends are in context.py, the
-signatures that were seen in entries.py.
+signatures that were seen in resolved.py.
 
 Invariant: an op is computed by the kernel that the device's backend gave for exactly these avals
-and parameters; the tape entry and the mode hook see the same inputs and outputs as the kernel.
+and parameters; the tape node and the mode hook see the same inputs and outputs as the kernel.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ from .context import (
     current_mode,
     fetched,
     grad_enabled,
-    placed,
+    on_device,
     pop_mode,
     push_mode,
     renew,
     set_grad,
     use_backends,
 )
-from .entries import FAST, TABLE_LIMIT, TABLES, Entry, entry_for, has_zero
 from .exchange import exchanged, take_over
 from .foreign import (
     Data,
@@ -50,6 +49,7 @@ from .foreign import (
     shown,
     stored,
 )
+from .resolved import FAST, TABLE_LIMIT, TABLES, Resolved, has_zero, resolved_for
 
 __all__ = [
     "bind",
@@ -57,12 +57,12 @@ __all__ = [
     "resolve",
     "STATE",
     "LOCAL",
-    "Entry",
+    "Resolved",
     "FAST",
     "TABLE_LIMIT",
     "backend_of",
     "aside",
-    "placed",
+    "on_device",
     "fetched",
     "use_backends",
     "literal",
@@ -79,7 +79,7 @@ __all__ = [
     "current_mode",
     "push_mode",
     "pop_mode",
-    "entry_for",
+    "resolved_for",
     "constant_of",
     "convert",
     "view_again",
@@ -131,7 +131,7 @@ def _literal_of(array: np.ndarray, dtype: np.dtype, device: Device) -> Any:
     tensor = _LITERALS.get(signature)
     if tensor is None:
         array.flags.writeable = False
-        tensor = new_handle(placed(array, device), aval((), dtype, device))
+        tensor = new_handle(on_device(array, device), aval((), dtype, device))
         tensor._x = Literal(array)
         if len(_LITERALS) > 8192:
             _LITERALS.clear()
@@ -151,8 +151,8 @@ def forget(kind: str) -> None:
     for fast in FAST:
         fast.clear()
     for table in list(TABLES.values()):
-        for signature, entry in list(table.items()):
-            if any(a.device.kind == kind for a in (*entry.ins, *entry.outs)):
+        for signature, resolved in list(table.items()):
+            if any(a.device.kind == kind for a in (*resolved.ins, *resolved.outs)):
                 table.pop(signature, None)
     _NUMBER_LITERALS.clear()
     for signature, tensor in list(_LITERALS.items()):
@@ -188,7 +188,7 @@ def tensor_of(data: Data, dtype: np.dtype, device: Device = HOST) -> Any:
     if data.huge:
         dtype_of(data, dtype)
     array = stored(data.array, dtype) if data.weak else rounded(data.array, dtype)
-    tensor = new_handle(placed(array, device), aval(array.shape, dtype, device))
+    tensor = new_handle(on_device(array, device), aval(array.shape, dtype, device))
     if LOCAL.mode is not None:
         LOCAL.mode.on_constant(tensor)
     return tensor
@@ -297,43 +297,43 @@ def promoted(op: Op, tensors: list[Any]) -> list[Any]:
 # ---- the door
 def _call(op: Op, tensors: tuple[Any, ...], ordered: tuple[Any, ...]) -> Any:
     """Run an op on tensors of the right dtypes."""
-    return run(entry_for(op, tuple([t._a for t in tensors]), ordered), tensors)
+    return run(resolved_for(op, tuple([t._a for t in tensors]), ordered), tensors)
 
 
 def view_again(step: tuple[Op, tuple[tuple[str, Any], ...]], parent: Any) -> Any:
     """What a view shows of its parent now, as a tensor that is not linked to it."""
-    return run(entry_for(step[0], (parent._a,), step[1]), (parent,), link=False)
+    return run(resolved_for(step[0], (parent._a,), step[1]), (parent,), link=False)
 
 
-def run(entry: Entry, tensors: tuple[Any, ...], link: bool = True) -> Any:
+def run(resolved: Resolved, tensors: tuple[Any, ...], link: bool = True) -> Any:
     """Kernel, mode, tape."""
     count = len(tensors)
     if count == 1:
-        computed = entry.kernel(tensors[0]._v)
+        computed = resolved.kernel(tensors[0]._v)
     elif count == 2:
-        computed = entry.kernel(tensors[0]._v, tensors[1]._v)
+        computed = resolved.kernel(tensors[0]._v, tensors[1]._v)
     else:
-        computed = entry.kernel(*[t._v for t in tensors])
-    if entry.single:
+        computed = resolved.kernel(*[t._v for t in tensors])
+    if resolved.single:
         result = _new(RUNTIME.tensor)
-        result._v, result._a, result._node = computed, entry.out, None
+        result._v, result._a, result._node = computed, resolved.out, None
         results: tuple[Any, ...] = (result,)
     else:
-        results = tuple(map(new_handle, computed, entry.outs))
+        results = tuple(map(new_handle, computed, resolved.outs))
     mode = None
     if STATE.special:
         mode = LOCAL.mode
         if mode is not None:
-            mode.on_op(entry.op, entry.key, tensors, results)
-    if entry.differentiable:
+            mode.on_op(resolved.op, resolved.key, tensors, results)
+    if resolved.differentiable:
         for tensor in tensors:
             if tensor._node is not None:
                 if LOCAL.grad:
-                    _record_tape(entry, tensors, results, mode)
+                    _record_tape(resolved, tensors, results, mode)
                 break
-    if entry.view and link:
-        link_view(results[0], tensors[0], entry.op.name, (entry.op, entry.key))
-    return results[0] if entry.single else results
+    if resolved.view and link:
+        link_view(results[0], tensors[0], resolved.op.name, (resolved.op, resolved.key))
+    return results[0] if resolved.single else results
 
 
 def _snapshot(tensor: Any, mode: Any) -> Any:
@@ -347,15 +347,15 @@ def _snapshot(tensor: Any, mode: Any) -> Any:
 
 
 def _record_tape(
-    entry: Entry, tensors: tuple[Any, ...], results: tuple[Any, ...], mode: Any
+    resolved: Resolved, tensors: tuple[Any, ...], results: tuple[Any, ...], mode: Any
 ) -> None:
-    """Tape entry: (Entry, parent nodes, saved inputs, saved outputs); several outputs share it
-    through (index, entry) pairs."""
+    """Tape node: (Resolved, parent nodes, saved inputs, saved outputs); several outputs share it
+    through (index, node) pairs."""
     node = (
-        entry,
+        resolved,
         tuple([t._node for t in tensors]),
-        tuple([_snapshot(t, mode) if k else None for t, k in zip(tensors, entry.keep_in)]),
-        tuple([_snapshot(t, mode) for t in results]) if entry.keep_out else None,
+        tuple([_snapshot(t, mode) if k else None for t, k in zip(tensors, resolved.keep_in)]),
+        tuple([_snapshot(t, mode) for t in results]) if resolved.keep_out else None,
     )
     if len(results) == 1:
         results[0]._node = node
@@ -378,21 +378,23 @@ def bind(op: Op, *inputs: Any, **params: Any) -> Any:
             signature = op, *params.values(), inputs[0]._a, inputs[1]._a
         else:
             signature = op, *params.values(), *[x._a for x in inputs]
-        entry = _READY[signature]
+        resolved = _READY[signature]
     except (AttributeError, KeyError, TypeError):
-        entry = None
-    return run(entry, inputs) if entry is not None else _general(op, inputs, params, signature)
+        resolved = None
+    if resolved is None:
+        return _general(op, inputs, params, signature)
+    return run(resolved, inputs)
 
 
 # calls that need no conversion: op, parameters in their order, input records
-_READY: dict[Any, Entry] = {}
+_READY: dict[Any, Resolved] = {}
 FAST.append(_READY)
 _READY_LIMIT = 1 << 14
 
 
 def _general(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], signature: Any) -> Any:
     """A call that may need conversions; one that does not is found by `signature` from now on."""
-    entry, tensors = resolve(op, inputs, params)
+    resolved, tensors = resolve(op, inputs, params)
     if (
         signature is not None
         and len(tensors) == len(inputs)
@@ -402,14 +404,15 @@ def _general(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], signature:
     ):
         if len(_READY) > _READY_LIMIT:
             _READY.clear()
-        _READY[signature] = entry
-    return run(entry, tensors)
+        _READY[signature] = resolved
+    return run(resolved, tensors)
 
 
 def resolve(
     op: Op, inputs: tuple[Any, ...], params: dict[str, Any] | None = None
-) -> tuple[Entry, tuple[Any, ...]]:
-    """What an op call means: its entry, and its inputs as tensors of the right dtypes.
+) -> tuple[Resolved, tuple[Any, ...]]:
+    """What an op call means: what its signature resolves to, and its inputs as tensors of the
+    right dtypes.
 
     The answer to every call that no fast table knows; those tables keep what it gave."""
     ordered = tuple([(name, params[name]) for name in op.params]) if params else ()
@@ -418,4 +421,4 @@ def resolve(
             inputs = tuple(lifted(op, inputs))
             break
     tensors = tuple(promoted(op, list(inputs)))
-    return entry_for(op, tuple([t._a for t in tensors]), ordered), tensors
+    return resolved_for(op, tuple([t._a for t in tensors]), ordered), tensors

@@ -28,7 +28,7 @@ __all__ = [
     "use_backends",
     "backend_of",
     "aside",
-    "placed",
+    "on_device",
     "fetched",
 ]
 
@@ -118,7 +118,7 @@ def aside(function: Callable[..., Any], *args: Any) -> Any:
             resume()
 
 
-def placed(array: np.ndarray, device: Device) -> Any:
+def on_device(array: np.ndarray, device: Device) -> Any:
     """A host array as a value of a device."""
     return array if device is HOST else aside(backend_of(device).from_numpy, array, device)
 

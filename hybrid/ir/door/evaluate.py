@@ -13,7 +13,7 @@ import numpy as np
 from ...core.errors import GraphError, IndexOutOfRange
 from ..graph.graph import Const, Graph, Node, Value
 from ..oracle import reference
-from .bind import entry_for, fetched, placed
+from .bind import fetched, on_device, resolved_for
 
 __all__ = [
     "evaluate",
@@ -72,13 +72,13 @@ def evaluate(
 def eager_kernel(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
     """The results of one node from the kernels of eager mode."""
     ordered = tuple([(k, node.params[k]) for k in node.op.params if k in node.params])
-    results = entry_for(node.op, tuple([v.aval for v in node.inputs]), ordered).kernel(*values)
+    results = resolved_for(node.op, tuple([v.aval for v in node.inputs]), ordered).kernel(*values)
     return (results,) if len(node.outputs) == 1 else tuple(results)
 
 
 def host_kernel(node: Node, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The same for host arrays, whatever the device of the node."""
-    values = [placed(x, v.aval.device) for x, v in zip(arrays, node.inputs)]
+    values = [on_device(x, v.aval.device) for x, v in zip(arrays, node.inputs)]
     results = zip(eager_kernel(node, values), node.outputs, strict=True)
     return [fetched(x, v.aval.device) for x, v in results]
 
@@ -95,7 +95,7 @@ def _located(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
 
 def evaluate_eager(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
     """Outputs of the graph, node by node with the kernels of eager mode."""
-    return evaluate(graph, inputs, _located, lambda c: placed(c.data, c.aval.device))
+    return evaluate(graph, inputs, _located, lambda c: on_device(c.data, c.aval.device))
 
 
 def reference_kernel(node: Node, values: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -16,8 +16,8 @@ from ..op import Op
 from ..tensor import RUNTIME, Handle
 from .bind import bind, constant_of, resolve, run
 from .context import STATE
-from .entries import FAST, TABLE_LIMIT, Entry
 from .guard import shielded
+from .resolved import FAST, TABLE_LIMIT, Resolved
 
 __all__ = [
     "function_of",
@@ -100,32 +100,32 @@ class _Tables:
     """The signatures that a flat function knows, none of which needs a conversion."""
 
     def __init__(self) -> None:
-        self.same: dict[Any, Entry] = {}  # by the one record that all inputs have
-        self.pairs: dict[Any, Entry] = {}
-        # (type, number, aval): entry and value of the number's literal
-        self.scalars: dict[Any, tuple[Entry, Any]] = {}
+        self.same: dict[Any, Resolved] = {}  # by the one record that all inputs have
+        self.pairs: dict[Any, Resolved] = {}
+        # (type, number, aval): what is resolved, and the value of the number's literal
+        self.scalars: dict[Any, tuple[Resolved, Any]] = {}
         FAST.extend((self.same, self.pairs, self.scalars))
 
-    def learn(self, entry: Entry, inputs: tuple[Any, ...], tensors: tuple[Any, ...]) -> None:
+    def learn(self, resolved: Resolved, inputs: tuple[Any, ...], tensors: tuple[Any, ...]) -> None:
         """Keep what a call of `inputs` meant, if the same call means it again."""
         if len(inputs) == 2 and type(inputs[1]) in _NUMBERS:
-            self._learn_number(entry, *inputs, tensors)
+            self._learn_number(resolved, *inputs, tensors)
         elif all(map(is_, inputs, tensors)):
-            first, *others = entry.ins
+            first, *others = resolved.ins
             if others and others[0] is not first:
-                _bounded(self.pairs)[entry.ins] = entry
+                _bounded(self.pairs)[resolved.ins] = resolved
             else:
-                _bounded(self.same)[first] = entry
+                _bounded(self.same)[first] = resolved
 
     def _learn_number(
-        self, entry: Entry, tensor: Any, number: Any, tensors: tuple[Any, ...]
+        self, resolved: Resolved, tensor: Any, number: Any, tensors: tuple[Any, ...]
     ) -> None:
         """The number is part of the key, so 0.0 (equal to -0.0) is not kept; neither is a call
         that converts the tensor."""
         known = tensors[0] is tensor and constant_of(tensors[1]) is not None
         if known and not (number == 0 and type(number) is float):
             signature = type(number), number, tensor._a
-            _bounded(self.scalars)[signature] = (entry, tensors[1]._v)
+            _bounded(self.scalars)[signature] = (resolved, tensors[1]._v)
 
 
 def _bounded(table: dict[Any, Any]) -> dict[Any, Any]:
@@ -139,10 +139,10 @@ def _learner(op: Op, accept: Accept | None, tables: _Tables) -> Callable[..., An
 
     def first(*inputs: Any) -> Any:
         """Find out what the call means, run that, then remember it."""
-        entry, tensors = resolve(op, inputs if accept is None else accept(*inputs))
-        result = run(entry, tensors)
+        resolved, tensors = resolve(op, inputs if accept is None else accept(*inputs))
+        result = run(resolved, tensors)
         if not STATE.special:
-            tables.learn(entry, inputs, tensors)
+            tables.learn(resolved, inputs, tensors)
         return result
 
     return first
@@ -181,7 +181,7 @@ def _flat(op: Op, accept: Accept | None = None) -> Callable[..., Any]:
 
 @lru_cache(None)
 def _template(binary: bool, keep0: bool, keep1: bool, keep_out: bool) -> CodeType:
-    """The code of a flat function, compiled once per form of its tape entry."""
+    """The code of a flat function, compiled once per form of its tape node."""
     text = (_BINARY if binary else _UNARY).format(
         name="flat",
         k0="xv" if keep0 else "None",

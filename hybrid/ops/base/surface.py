@@ -37,7 +37,7 @@ class Public(NamedTuple):
 SURFACE: list[Public] = []
 
 
-class Places(TypedDict, total=False):
+class Visibility(TypedDict, total=False):
     """Where a function is public: False for nowhere, True under its own name, or names."""
 
     hybrid: Names
@@ -55,14 +55,14 @@ def _names(said: Names, own: str) -> tuple[str, ...]:
 
 
 @overload
-def public(target: Op, /, **places: Unpack[Places]) -> Callable[..., Any]: ...
+def public(target: Op, /, **where: Unpack[Visibility]) -> Callable[..., Any]: ...
 @overload
-def public(target: Marked, /, **places: Unpack[Places]) -> Marked: ...
+def public(target: Marked, /, **where: Unpack[Visibility]) -> Marked: ...
 @overload
-def public(**places: Unpack[Places]) -> Callable[[Marked], Marked]: ...
+def public(**where: Unpack[Visibility]) -> Callable[[Marked], Marked]: ...
 
 
-def public(target: Any = None, /, **places: Unpack[Places]) -> Any:
+def public(target: Any = None, /, **where: Unpack[Visibility]) -> Any:
     """Mark a function as public, in `hybrid` where nothing else is said; a record gets its
     function.
 
@@ -76,26 +76,26 @@ def public(target: Any = None, /, **places: Unpack[Places]) -> Any:
     """
     family = sys._getframe(1).f_globals["__name__"]
     if target is None:
-        return lambda function: _mark(function, family, places)
-    return _mark(function_of(target) if isinstance(target, Op) else target, family, places)
+        return lambda function: _mark(function, family, where)
+    return _mark(function_of(target) if isinstance(target, Op) else target, family, where)
 
 
-def _mark(function: Any, family: str, places: Places) -> Any:
+def _mark(function: Any, family: str, where: Visibility) -> Any:
     own = function.__name__
-    at_home = _names(places.get("hybrid", True), own)
+    at_home = _names(where.get("hybrid", True), own)
     own = at_home[0] if at_home else own
-    inplace = places.get("inplace", False)
+    inplace = where.get("inplace", False)
     SURFACE.append(
         Public(
             own,
             function,
             family,
             at_home,
-            _names(places.get("random", False), own),
-            _names(places.get("functional", False), own),
-            _names(places.get("method", False), own),
+            _names(where.get("random", False), own),
+            _names(where.get("functional", False), own),
+            _names(where.get("method", False), own),
             _names(inplace, own + "_"),
-            _names(places.get("operator", False), own),
+            _names(where.get("operator", False), own),
         )
     )
     return function

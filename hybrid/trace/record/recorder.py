@@ -133,7 +133,7 @@ class Recorder(Mode):
         """Let go of the values of handles that only this recording holds; their ids stay taken."""
         resume = self.pause()
         self._fresh, handles, remaining = 0, self.keep, []
-        # the newest first: its tape entry holds older ones, which are alone only without it
+        # the newest first: its tape node holds older ones, which are alone only without it
         for index in range(len(handles) - 1, -1, -1):
             if (
                 _lonely(handles, index) == _ALONE

@@ -151,7 +151,7 @@ def _recording(
 
 
 def _check_history(used: tuple[Input, ...]) -> None:
-    """Gradients that a call leaves must not reach beyond it: tape entries of the caller's would."""
+    """Gradients that a call leaves must not reach beyond it: tape nodes of the caller's would."""
     if any(found.node is tuple for found in used):
         raise Unfit("runs backward while an input is itself a result of differentiable operations")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ...autograd.tape import PseudoEntry, order, owner
+from ...autograd.tape import PseudoOp, order, owner
 from ...core.aval import Aval
 from ...core.errors import HybridError
 from ...ir.door.evaluate import evaluate_eager
@@ -29,7 +29,7 @@ def _spent(grads: list[Any]) -> Any:
     )
 
 
-SPENT = (PseudoEntry("recorded call", _spent, (None,)), (), (), None)
+SPENT = (PseudoOp("recorded call", _spent, (None,)), (), (), None)
 
 
 def spent(output: int) -> Any:
@@ -38,10 +38,11 @@ def spent(output: int) -> Any:
 
 
 class _Node(NamedTuple):
-    """A node of the template: the entry of an op, its parents (('in', position among the inputs),
-    (position of a node, output of it or None), or None), and what it saved, by value needed."""
+    """A node of the template: what the op resolved to, its parents (('in', position among the
+    inputs), (position of a node, output of it or None), or None), and what it saved, by value
+    needed."""
 
-    entry: Any
+    resolved: Any
     parents: tuple[Any, ...]
     saved: tuple[int | None, ...]
     outs: tuple[int | None, ...] | None
@@ -68,7 +69,7 @@ class ResultTape(NamedTuple):
         def inner(parents: Sequence[Any]) -> list[Any]:
             return self._inner(parents, values)
 
-        node = (PseudoEntry("recorded call", None, self.avals, inner), parents, (), None)
+        node = (PseudoOp("recorded call", None, self.avals, inner), parents, (), None)
         position = self.position
         return lambda output: node if len(position) == 1 else (position[output], node)
 
@@ -88,10 +89,10 @@ class ResultTape(NamedTuple):
         def picked(numbers: Sequence[int | None]) -> tuple[Any, ...]:
             return tuple([None if k is None else computed[k] for k in numbers])
 
-        for entry, above, saved, outputs in self.nodes:
+        for resolved, above, saved, outputs in self.nodes:
             kept = picked(saved)
             results = None if outputs is None else picked(outputs)
-            rebuilt.append((entry, tuple(map(resolve, above)), kept, results))
+            rebuilt.append((resolved, tuple(map(resolve, above)), kept, results))
         return [resolve(root) for root in self.roots]
 
 
@@ -121,11 +122,11 @@ class _Template:
     def node(self, node: Any) -> _Node:
         if isinstance(node, Leaf):
             raise Unfit("returns a result that depends on a leaf made inside the call")
-        entry, parents, saved, outputs = node
-        if isinstance(entry, PseudoEntry) and entry.name != "alias":
+        resolved, parents, saved, outputs = node
+        if isinstance(resolved, PseudoOp) and resolved.name != "alias":
             raise Unfit("returns a differentiable result of a function with a gradient of its own")
         return _Node(
-            entry,
+            resolved,
             tuple(map(self.parent, parents)),
             tuple(map(self.value, saved)),
             None if outputs is None else tuple(map(self.value, outputs)),

@@ -77,11 +77,9 @@ def generate(kernel: AttendKernel, target: Target | None = None) -> list[Generat
     reads = tuple([None if access is None else _anywhere(access) for access in kernel.reads])
     moved = kernel._replace(reads=reads, writes=tuple(map(_anywhere, kernel.writes)))
     results = backward.RESULTS if kernel.backward else forward.RESULTS
-    places: dict[SlotRef, int] = {}
+    slots: dict[SlotRef, int] = {}
     for name, access in (*zip(READS, kernel.reads), *zip(results, kernel.writes)):
         if access is not None:
-            places[SlotRef(name)] = access.slot
-            places[SlotRef(name, is_offset=True)] = access.offset * access.dtype.itemsize
-    return [
-        _template(moved, item_kind, target).placed(places) for item_kind in _ways(kernel, target)
-    ]
+            slots[SlotRef(name)] = access.slot
+            slots[SlotRef(name, is_offset=True)] = access.offset * access.dtype.itemsize
+    return [_template(moved, item_kind, target).over(slots) for item_kind in _ways(kernel, target)]

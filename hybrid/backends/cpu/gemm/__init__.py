@@ -31,7 +31,7 @@ __all__ = [
     "element_of",
     "generate",
     "host_target",
-    "place",
+    "over_slots",
     "product",
     "templates",
 ]
@@ -150,19 +150,19 @@ def templates(
     return _product(kernel, choose(kernel, element, target), element)
 
 
-def place(kernel: GemmKernel, made: Sequence[Template], temp_slot: int) -> list[Generated]:
+def over_slots(kernel: GemmKernel, made: Sequence[Template], temp_slot: int) -> list[Generated]:
     """Templates over the slots of a kernel and of its workspace."""
-    places = {SlotRef("a"): kernel.a.slot, SlotRef("b"): kernel.b.slot, SlotRef("temp"): temp_slot}
-    places |= {SlotRef(f"out{i}"): out.slot for i, out in enumerate(kernel.outs)}
-    places |= {SlotRef(f"read{i}"): read.slot for i, read in enumerate(kernel.reads)}
-    return [template.placed(places) for template in made]
+    slots = {SlotRef("a"): kernel.a.slot, SlotRef("b"): kernel.b.slot, SlotRef("temp"): temp_slot}
+    slots |= {SlotRef(f"out{i}"): out.slot for i, out in enumerate(kernel.outs)}
+    slots |= {SlotRef(f"read{i}"): read.slot for i, read in enumerate(kernel.reads)}
+    return [template.over(slots) for template in made]
 
 
 def product(
     kernel: GemmKernel, geometry: Geometry, element: Element, temp_slot: int = -1
 ) -> list[Generated]:
     """A 'chain' product with the decisions of `geometry`; any decisions give the same bits."""
-    return place(kernel, _product(kernel, geometry, element), temp_slot)
+    return over_slots(kernel, _product(kernel, geometry, element), temp_slot)
 
 
 def generate(
@@ -173,4 +173,4 @@ def generate(
     `temp_slot`: buffer slot of a workspace as large as the greatest `temp`; without one long sums
     are not split. Results must not overlap the factors; a read of the epilogue may be the very
     elements of a result."""
-    return place(kernel, templates(kernel, temp_slot >= 0, target), temp_slot)
+    return over_slots(kernel, templates(kernel, temp_slot >= 0, target), temp_slot)

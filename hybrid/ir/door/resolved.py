@@ -1,7 +1,7 @@
-"""Entries: what an op does for one signature, made on first use and dropped when long unused.
+"""What an op does for one signature, resolved on first use and dropped when long unused.
 
-Invariant: an entry's kernel is the one that the device's backend gave for exactly its avals and
-parameters; every table that finds entries is bounded or emptied by `Signatures.sweep`.
+Invariant: the kernel of a signature is the one that the device's backend gave for exactly its
+avals and parameters; every table that finds signatures is bounded or emptied by `Signatures.sweep`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..op import NO_GRAD, Op
 from .context import backend_of
 
 __all__ = [
-    "Entry",
-    "entry_for",
+    "Resolved",
+    "resolved_for",
     "has_zero",
     "Signatures",
     "SIGNATURES",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-class Entry:
+class Resolved:
     """What one op does for one signature: kernel, output records, what the tape keeps."""
 
     __slots__ = (
@@ -64,27 +64,27 @@ class Entry:
         self.differentiable = op.vjp is not NO_GRAD and any(dt.is_float(a.dtype) for a in self.outs)
 
 
-TABLES: dict[Op, dict[Any, Entry]] = {}
-FAST: list[dict[Any, Any]] = []  # tables that find entries without `entry_for`
+TABLES: dict[Op, dict[Any, Resolved]] = {}
+FAST: list[dict[Any, Any]] = []  # tables that find signatures without `resolved_for`
 TABLE_LIMIT = 4096  # of each of those
 
 
 class Signatures:
-    """When entries are dropped: those that one whole generation of new ones did not use.
+    """When signatures are dropped: those that one whole generation of new ones did not use.
 
-    A generation ends after so many new entries or so much native code.  Then the fast tables are
-    emptied, so what is in use passes through `entry_for` once more, which marks it."""
+    A generation ends after so many new ones or so much native code.  Then the fast tables are
+    emptied, so what is in use passes through `resolved_for` once more, which marks it."""
 
     __slots__ = ("generation", "fresh", "code")
-    entries, nbytes = 4096, 64 << 20  # of a generation; two of them are alive
+    most, nbytes = 4096, 64 << 20  # of a generation; two of them are alive
 
     def __init__(self) -> None:
         self.generation = self.fresh = self.code = 0
 
     def made(self) -> None:
-        """One more entry."""
+        """One more signature."""
         self.fresh += 1
-        if self.fresh > self.entries or NATIVE.made - self.code > self.nbytes:
+        if self.fresh > self.most or NATIVE.made - self.code > self.nbytes:
             self.sweep()
 
     def sweep(self) -> None:
@@ -93,8 +93,8 @@ class Signatures:
         for fast in FAST:
             fast.clear()
         for table in list(TABLES.values()):
-            for signature, entry in list(table.items()):
-                if entry.used < self.generation:
+            for signature, resolved in list(table.items()):
+                if resolved.used < self.generation:
                     table.pop(signature, None)
         self.generation += 1
 
@@ -103,7 +103,7 @@ SIGNATURES = Signatures()
 
 
 def _forget() -> None:
-    """Have every call pass through `entry_for` once more."""
+    """Have every call pass through `resolved_for` once more."""
     for fast in FAST:
         fast.clear()
 
@@ -116,14 +116,14 @@ def has_zero(params: tuple[Any, ...]) -> bool:
     return any(type(v) is tuple and has_zero(v) or type(v) is float and v == 0 for v in params)
 
 
-def entry_for(op: Op, inputs: tuple[Aval, ...], ordered: tuple[Any, ...]) -> Entry:
-    """The entry of a signature; made on first use."""
+def resolved_for(op: Op, inputs: tuple[Aval, ...], ordered: tuple[Any, ...]) -> Resolved:
+    """What a signature resolves to; made on first use."""
     table = TABLES.setdefault(op, {})
     signature: Any = (param_key(ordered) if has_zero(ordered) else ordered, inputs)
     if MATMUL.fast:
         signature = (*signature, MATMUL.fast)
-    entry = table.get(signature)
-    if entry is None:
+    resolved = table.get(signature)
+    if resolved is None:
         device = inputs[0].device if inputs else None
         for aval in inputs:
             if aval.device is not device:
@@ -131,8 +131,8 @@ def entry_for(op: Op, inputs: tuple[Aval, ...], ordered: tuple[Any, ...]) -> Ent
                     f"{op.name}: tensors on {device} and {aval.device}; move one with .to(device)"
                 )
         with plain_floats():  # kernels hold constants that are computed here
-            entry = Entry(op, dict(ordered), inputs)
-        table[signature] = entry
+            resolved = Resolved(op, dict(ordered), inputs)
+        table[signature] = resolved
         SIGNATURES.made()
-    entry.used = SIGNATURES.generation
-    return entry
+    resolved.used = SIGNATURES.generation
+    return resolved
