@@ -1,14 +1,17 @@
 """C functions of the simulated driver, for native code that calls the driver by address.
 
-Invariant: an error becomes a status for the caller, and is raised where the host next waits.
+Invariant: an error becomes a status for the caller; one of a kernel that ran is raised again where
+the host next waits.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import sys
 from typing import TYPE_CHECKING, Any
 
+from hybrid.core.errors import DeviceError
 from hybrid.ir.door import context
 from hybrid.ir.door.context import aside
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["CONTEXT", "Natives", "hidden", "hide", "unseen"]
 
 CONTEXT = 0x7000  # handle of the first device's context
-_ILLEGAL_ADDRESS, _INVALID_DEVICE = 700, 101
+_INVALID_VALUE, _INVALID_DEVICE, _ILLEGAL_ADDRESS = 1, 101, 700
 _P, _U, _N = ctypes.c_void_p, ctypes.c_uint, ctypes.c_size_t
 KINDS: dict[str, tuple[Any, ...]] = {
     "cuCtxSetCurrent": (_P,),
@@ -88,7 +91,11 @@ class Natives:
             def call(*given: Any) -> int:
                 try:
                     return int(aside(work, given))
+                except DeviceError as error:
+                    print(error, file=sys.stderr)
+                    return _INVALID_VALUE
                 except Exception as error:
+                    print(f"{name}: {error!r}", file=sys.stderr)
                     self.driver.failed = self.driver.failed or error
                     return _ILLEGAL_ADDRESS
 
