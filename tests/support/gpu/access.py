@@ -34,8 +34,7 @@ class Access:
     reverse: bool
     registers: list[Array]
     number: Array
-    epoch: Array
-    step: Array
+    mark: Array
 
     def _start(self) -> None:
         self.pending: list[tuple[Array, Array, Any, Any, int, Array]] = []
@@ -50,18 +49,20 @@ class Access:
     def who(self, thread: int) -> str:
         raise NotImplementedError
 
-    def stamp(self, idx: Array | None) -> tuple[Array, Array, Array]:
-        """Of threads: their numbers in the grid, barriers passed, steps taken with the warp."""
-        if idx is None:
-            return self.number, self.epoch, self.step
-        return self.number[idx], self.epoch[idx], self.step[idx]
+    def stamp(self, idx: Array | None) -> tuple[Array, Array]:
+        """Of threads: who they are in the grid, and marks of what they have waited for together
+        (see `races`)."""
+        return (self.number, self.mark) if idx is None else (self.number[idx], self.mark[idx])
 
     def warp_step(self, idx: Array | None) -> None:
         """Threads of warps did something together."""
+        self._pass(idx, 1 << 20)
+
+    def _pass(self, idx: Array | None, more: int) -> None:
         if idx is None:
-            self.step += 1
+            self.mark += more
         else:
-            self.step[idx] += 1
+            self.mark[idx] += more
 
     # ---- addresses
     def _place(

@@ -30,10 +30,13 @@ def fma32(x: Array, y: Array, z: Array) -> Array:
     bits = total.view(u8)
     odd = (bits & _TIE_MASK) == _TIE
     small = np.abs(total) < _SMALL
-    if odd.any() or (small.any() and total[small].any()):
-        x, y, z = np.broadcast_arrays(x, y, z)
-        return _fma32_slow(x, y, z)
-    return total.astype(f4)
+    out = total.astype(f4)
+    if odd.any() or small.any():
+        at = np.flatnonzero(odd | (small & (total != 0)))
+        if len(at):
+            x, y, z = (v[at] if len(v) > 1 else v for v in (x, y, z))
+            out[at] = _fma32_slow(x, y, z)
+    return out
 
 
 def minimum(x: Array, y: Array, least: bool, nan: bool) -> Array:

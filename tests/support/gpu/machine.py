@@ -49,8 +49,8 @@ class Cohort(Access):
         self.local_base = np.arange(self.threads, dtype=np.int64) * nbytes
         warps = -(-int(lanes[-1] + 1) // _LANES)
         self.warp = self.slot * warps + self.thread // _LANES
-        self.number = chunk.blocks[self.slot] * chunk.size + self.thread
-        self.epoch, self.step = np.zeros((2, self.threads), np.int32)
+        self.number = (chunk.blocks[self.slot] << 10 | self.thread).astype(np.int32)
+        self.mark = np.zeros(self.threads, np.int64)
         self.lane = (self.thread % _LANES).astype(np.uint32)
         self.present = np.zeros(blocks * warps, np.uint32)
         np.bitwise_or.at(self.present, self.warp, np.uint32(1) << self.lane)
@@ -174,7 +174,7 @@ class Cohort(Access):
             raise NotImplementedError("barriers of different numbers in one instruction")
         expected = None if count is None else int(count[0])
         if idx is None and self.chunk.alone and kind == "sync" and expected in (None, self.lanes):
-            self.epoch += 1
+            self._pass(None, 1 << 40)
             self._add(position, None)
             return
         if kind == "arrive":
@@ -379,7 +379,7 @@ class Chunk:
             for number, position, expected, idx in cohort.waiting:
                 free = full[cohort.slot[idx]] if number == bar else np.zeros(len(idx), bool)
                 if free.any() and position >= 0:
-                    cohort.epoch[idx[free]] += 1
+                    cohort._pass(idx[free], 1 << 40)
                     cohort._add(position, idx[free])
                 if not free.all():
                     kept.append((number, position, expected, idx[~free]))
@@ -415,7 +415,7 @@ def launch(
     starts = list(range(0, blocks, together))
     if order:
         starts.reverse()
-    watch = None if races is None else Watch(races, grain_of(code.lines), threads)
+    watch = None if races is None else Watch(races, grain_of(code.lines))
     with np.errstate(all="ignore"):
         for start in starts:
             numbers = np.arange(start, min(start + together, blocks))

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Race", "Watch"]
 
-_NOBODY, _BIG = -1, 1 << 60
+_NOBODY = -1
+# a thread is its block << 10 | its number in the block; a mark is barriers passed << 40 | steps
+# taken with the warp << 20 | position of the instruction
+_WARP, _BLOCK = 1 << 5, 1 << 10
+_STEP, _EPOCH = 1 << 20, 1 << 40
 
 
 class Race(RuntimeError):
@@ -26,31 +30,36 @@ class Race(RuntimeError):
 
 
 class Doing(NamedTuple):
-    """An instruction of some threads: their numbers in the grid, barriers and warp steps so far."""
+    """An instruction of some threads, with the mark of each."""
 
     cohort: Access
     at: int
     space: str
     me: Array
-    epoch: Array
-    step: Array
+    mark: Array
 
 
 class _Cells:
     """The last write of each place, and the range of threads that have read it since."""
 
     def __init__(self, count: int) -> None:
-        self.writer = np.full(count, _NOBODY, np.int64)
-        self.first, self.last = np.full(count, _BIG, np.int64), np.full(count, _NOBODY, np.int64)
-        self.marks = {doing: np.zeros((3, count), np.int32) for doing in ("read", "write")}
+        self.writer, self.first, self.last = np.full((3, count), _NOBODY, np.int32)
+        self.write_mark, self.read_mark = np.zeros((2, count), np.int64)
+
+
+def _unordered(doing: Doing, first: Array, last: Array, mark: Array) -> Array:
+    """Whether nothing orders these threads with some thread in [first, last]."""
+    apart = (first ^ doing.me) | (last ^ doing.me)  # negative: nobody
+    since = mark ^ doing.mark
+    near = (since < _STEP) | ((apart >= _WARP) & (since < _EPOCH)) | (apart >= _BLOCK)
+    return np.asarray((apart > 0) & near)
 
 
 class Watch:
     """Of one launch.  `allowed`: ranges of addresses (status words) that are not looked at."""
 
-    def __init__(self, allowed: list[tuple[int, int]], grain: int, size: int) -> None:
-        self.allowed, self.grain, self.size = allowed, grain, size
-        self.warps = -(-size // 32)
+    def __init__(self, allowed: list[tuple[int, int]], grain: int) -> None:
+        self.allowed, self.grain = allowed, grain
         self.device: dict[int, _Cells] = {}
         self.shared = _Cells(0)
         self.synced: set[int] = set()
@@ -61,8 +70,8 @@ class Watch:
 
     # ---- what a cohort tells
     def atomic(self, cohort: Access, idx: Array | None) -> None:
-        me, _, _ = cohort.stamp(idx)
-        self.synced.update(np.unique(me // self.size).tolist())
+        me, _ = cohort.stamp(idx)
+        self.synced.update(np.unique(me >> 10).tolist())
 
     def read(
         self, cohort: Access, at: int, idx: Array | None, space: str, places: Array, nbytes: int
@@ -72,7 +81,8 @@ class Watch:
         if found is None:
             return
         cells, first = found
-        doing = Doing(cohort, at, space, *cohort.stamp(idx))
+        me, mark = cohort.stamp(idx)
+        doing = Doing(cohort, at, space, me, mark | at)
         first = np.broadcast_to(first, doing.me.shape)
         for number in range(max(nbytes // self.grain, 1)):
             where = first + number
@@ -95,7 +105,8 @@ class Watch:
         if found is None:
             return
         cells, first = found
-        doing = Doing(cohort, at, space, *cohort.stamp(idx))
+        me, mark = cohort.stamp(idx)
+        doing = Doing(cohort, at, space, me, mark | at)
         first = np.broadcast_to(first, doing.me.shape)
         count = max(nbytes // self.grain, 1)
         for number in range(count):
@@ -127,65 +138,49 @@ class Watch:
             cells = self.device[start] = _Cells(arena.lengths[start] // self.grain + 16)
         return cells, (offsets + (arena.base - start)) // self.grain
 
-    def _warp(self, thread: Array) -> Array:
-        return (thread // self.size) * self.warps + thread % self.size // 32
-
-    def _ordered(self, doing: Doing, first: Array, last: Array, marks: Array) -> Array:
-        """Whether all of [first, last] came before: by a barrier, or a step of the warp."""
-        epoch, step, _ = marks
-        me, size = doing.me, self.size
-        block = (first // size == me // size) & (last // size == me // size)
-        mine = self._warp(me)
-        warp = block & (self._warp(first) == mine) & (self._warp(last) == mine)
-        return (block & (epoch != doing.epoch)) | (warp & (step != doing.step))
-
     def _against_write(
         self, doing: Doing, cells: _Cells, where: Array, act: str, same: Array | None = None
     ) -> None:
-        other = cells.writer[where]
-        bad = (other != doing.me) & (other != _NOBODY)
-        if bad.any():
-            marks = cells.marks["write"][:, where]
-            bad &= ~self._ordered(doing, other, other, marks)
-            if same is not None:  # the same instruction writes the same value again
-                bad &= ~(same & (marks[2] == doing.at))
-            if self.synced and doing.space != "shared" and bad.any():
-                bad &= ~np.isin(doing.me // self.size, list(self.synced))
-            self._fail(doing, bad, act, other, other, marks, "wrote")
+        other, mark = cells.writer[where], cells.write_mark[where]
+        bad = _unordered(doing, other, other, mark)
+        if not bad.any():
+            return
+        if same is not None:  # the same instruction writes the same value again
+            bad &= ~(same & (mark % _STEP == doing.at))
+        if self.synced and doing.space != "shared":
+            bad &= ~np.isin(doing.me >> 10, list(self.synced))
+        self._fail(doing, bad, act, other, other, mark, "wrote")
 
     def _against_reads(self, doing: Doing, cells: _Cells, where: Array) -> None:
-        first, last = cells.first[where], cells.last[where]
-        bad = (last != _NOBODY) & ((first != doing.me) | (last != doing.me))
-        if bad.any():
-            marks = cells.marks["read"][:, where]
-            bad &= ~self._ordered(doing, first, last, marks)
-            self._fail(doing, bad, "write", first, last, marks, "read")
+        first, last, mark = cells.first[where], cells.last[where], cells.read_mark[where]
+        self._fail(doing, _unordered(doing, first, last, mark), "write", first, last, mark, "read")
 
     def _note_read(self, doing: Doing, cells: _Cells, where: Array) -> None:
-        marks = cells.marks["read"][:, where]
-        over = self._ordered(doing, cells.first[where], cells.last[where], marks)
-        cells.first[where[over]], cells.last[where[over]] = _BIG, _NOBODY
-        np.minimum.at(cells.first, where, doing.me)
-        np.maximum.at(cells.last, where, doing.me)
-        cells.marks["read"][:, where] = doing.epoch, doing.step, np.full(len(where), doing.at)
+        """Who read before and is not ordered with this stays noted.  Threads are in order, and of
+        several that read one place the last assignment stays."""
+        first, last = cells.first[where], cells.last[where]
+        keep = _unordered(doing, first, last, cells.read_mark[where])
+        least = np.where(keep, np.minimum(first, doing.me), doing.me)
+        cells.first[where[::-1]] = least[::-1]
+        cells.last[where] = np.where(keep, np.maximum(last, doing.me), doing.me)
+        cells.read_mark[where] = doing.mark
 
     def _note_write(self, doing: Doing, cells: _Cells, where: Array, value: Array) -> None:
-        numbers = np.arange(len(where))
+        numbers = np.arange(len(where), dtype=np.int32)
         cells.writer[where] = numbers
         winner = cells.writer[where]
         if (winner != numbers).any():
-            value = np.broadcast_to(value, where.shape)
-            bits = _bits(value)
-            bad = bits != bits[winner]
-            marks = np.full((3, len(where)), doing.at)
+            bits = _bits(np.broadcast_to(value, where.shape))
             other = doing.me[winner]
-            self._fail(doing, bad, "write", other, other, marks, "wrote otherwise")
+            self._fail(
+                doing, bits != bits[winner], "write", other, other, doing.mark, "wrote otherwise"
+            )
         cells.writer[where] = doing.me
-        cells.first[where], cells.last[where] = _BIG, _NOBODY
-        cells.marks["write"][:, where] = doing.epoch, doing.step, np.full(len(where), doing.at)
+        cells.write_mark[where] = doing.mark
+        cells.first[where] = cells.last[where] = _NOBODY
 
     def _fail(
-        self, doing: Doing, bad: Array, act: str, first: Array, last: Array, marks: Array, did: str
+        self, doing: Doing, bad: Array, act: str, first: Array, last: Array, mark: Array, did: str
     ) -> None:
         if not bad.any():
             return
@@ -193,14 +188,14 @@ class Watch:
         code = doing.cohort.chunk.code
         who, whom, until = (self._name(int(a[position])) for a in (doing.me, first, last))
         whom = whom if whom == until else f"{whom} to {until}"
-        before = code.lines[int(marks[2, position])]
+        before = code.lines[int(mark[position]) % _STEP]
         raise Race(
             f"{code.entry.name}: {who} would {act} {doing.space} memory (`{code.lines[doing.at]}`) "
             f"that {whom} {did} (`{before}`), and nothing orders them"
         )
 
     def _name(self, thread: int) -> str:
-        return f"thread {thread % self.size} of block {thread // self.size}"
+        return f"thread {thread % _BLOCK} of block {thread // _BLOCK}"
 
 
 def _bits(value: Array) -> Array:
