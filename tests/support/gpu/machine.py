@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from .access import Access
-from .lower import Code, pick
 from .memory import Arena, Array, Space, aligned_bytes
+from .ptx.lower import Code, pick
 from .races import Watch, grain_of
 
 __all__ = ["Deadlock", "Trap", "launch"]
@@ -404,7 +404,7 @@ def launch(
     dynamic: int = 0,
     order: int = 0,
     races: list[tuple[int, int]] | None = None,
-) -> None:
+) -> Watch | None:
     """Run a kernel over a grid of one dimension.  `races`: look for races, except at addresses in
     these ranges."""
     if not 1 <= threads <= code.entry.most_threads:
@@ -420,3 +420,4 @@ def launch(
         for start in starts:
             numbers = np.arange(start, min(start + together, blocks))
             Chunk(code, arena, parameters, numbers, blocks, threads, dynamic, order, watch).run()
+    return watch

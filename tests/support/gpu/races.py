@@ -45,6 +45,7 @@ class _Cells:
     def __init__(self, count: int) -> None:
         self.writer, self.first, self.last = np.full((3, count), _NOBODY, np.int32)
         self.write_mark, self.read_mark = np.zeros((2, count), np.int64)
+        self.was_read, self.was_written = np.zeros((2, count), bool)
 
 
 def _unordered(doing: Doing, first: Array, last: Array, mark: Array) -> Array:
@@ -164,6 +165,7 @@ class Watch:
         cells.first[where[::-1]] = least[::-1]
         cells.last[where] = np.where(keep, np.maximum(last, doing.me), doing.me)
         cells.read_mark[where] = doing.mark
+        cells.was_read[where] = True
 
     def _note_write(self, doing: Doing, cells: _Cells, where: Array, value: Array) -> None:
         numbers = np.arange(len(where), dtype=np.int32)
@@ -177,6 +179,7 @@ class Watch:
             )
         cells.writer[where] = doing.me
         cells.write_mark[where] = doing.mark
+        cells.was_written[where] = True
         cells.first[where] = cells.last[where] = _NOBODY
 
     def _fail(

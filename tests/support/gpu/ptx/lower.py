@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import arith
-from .opcodes import OPCODES, Writer
+from . import arith, compute, moves
 from .text import Entry, Instruction, Module
+from .writer import OPCODES, Writer
 
 __all__ = ["Code", "Piece", "lower"]
 
+TABLES = compute, moves  # they fill OPCODES
 WARP_SYNC = ("shfl", "vote", "match", "redux")
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 __all__ = ["Entry", "Instruction", "Module", "Variable", "parse"]
 
+UNDECLARED = 256  # threads for which any kernel has registers enough
 SIZES = {"8": 1, "16": 2, "32": 4, "64": 8}
 
 
@@ -252,7 +253,7 @@ def _entry(found: re.Match[str], text: str, module: dict[str, Variable]) -> Entr
         tuple(body.instructions),
         body.labels,
         body.tables,
-        int(most[1]) if most else 1024,
+        int(most[1]) if most else UNDECLARED,
     )
 
 

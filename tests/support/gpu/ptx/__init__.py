@@ -1,0 +1,1 @@
+"""PTX text, taken apart and turned into Python functions over NumPy arrays."""

@@ -1,0 +1,263 @@
+"""What PTX opcodes that move data or control become: conversions, memory, branches, warps.
+
+Invariant: a type or modifier that is not in these tables raises ValueError.
+"""
+
+from __future__ import annotations
+
+from .writer import KIND, ROUNDINGS, SPACES, WINDOW, Writer, elements, opcode
+
+__all__ = ["ATOMICS"]
+
+
+# ---- moving and converting
+@opcode("mov")
+def _mov(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    kind = KIND[parts[-1]] if parts[-1] != "b128" else "b128"
+    if a[0].startswith("{"):
+        return _unpack(w, kind, a)
+    if a[1].startswith("{"):
+        names = elements(a[1])
+        size = int(kind[1]) // len(names)
+        made = f"np.zeros(1, {kind})"
+        for at, name in enumerate(names):
+            part = f"{w.value(name, f'u{size}')}.astype({kind})"
+            moved = f"({part} << {w.constant(8 * size * at, kind)})" if at else part
+            made = moved if not at else f"{made} | {moved}"
+        return w.set(a[0], made, kind)
+    if a[0] in w.kinds and kind != "?" and w.kinds[a[0]][1:] == kind[1:]:
+        kind = w.kinds[a[0]]
+    w.set(a[0], w.value(a[1], kind), kind)
+
+
+def _unpack(w: Writer, kind: str, a: tuple[str, ...]) -> None:
+    names = elements(a[0])
+    size = int(kind[1]) // len(names)
+    whole = w.temporary(w.value(a[1], kind))
+    for at, name in enumerate(names):
+        if name != "_":
+            moved = f"({whole} >> {w.constant(8 * size * at, kind)})" if at else whole
+            w.set(name, f"{moved}.astype(u{size})", f"u{size}")
+
+
+@opcode("cvt")
+def _cvt(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    target, source = parts[-2], parts[-1]
+    modifiers = [p for p in parts[1:-2]]
+    rounding = next((p for p in modifiers if p in ROUNDINGS), "")
+    saturated = "sat" in modifiers
+    if set(modifiers) - {rounding, "sat"}:
+        raise ValueError("modifiers of cvt")
+    if source.startswith("bf16"):
+        text, have = f"from_bf16({w.value(a[1], 'u2')})", "f4"
+    else:
+        have = KIND[source]
+        text = w.value(a[1], have)
+    want = KIND[target]
+    if target == "bf16":
+        if saturated:
+            raise ValueError("cvt.sat.bf16")
+        if have == "f2":
+            text = f"{text}.astype(f4)"
+        elif have[0] != "f":
+            raise ValueError("integer to bf16")
+        return w.set(a[0], f"to_bf16({text}, {rounding!r})", "u2")
+    if target == "bf16x2" or target == "f16x2":
+        raise ValueError("packed conversion")
+    w.set(a[0], _converted(text, have, want, rounding, saturated), want)
+
+
+def _converted(text: str, have: str, want: str, rounding: str, saturated: bool) -> str:
+    if have[0] != "f" and want[0] != "f":
+        if saturated:
+            return f"saturated({text}, {want})"
+        return text if have == want else f"({text}).astype({want})"
+    if saturated:
+        raise ValueError("cvt.sat of floats")
+    if have[0] == "f" and want[0] != "f":
+        return f"to_int({text}, {rounding!r}, {want})"
+    if have[0] == "f" and rounding.endswith("i"):
+        return f"integral({text}, {rounding!r}).astype({want})"
+    if rounding in ("rn", "") or have == want:
+        return text if have == want else f"({text}).astype({want})"
+    return f"to_float({text}, {rounding!r}, {want})"
+
+
+@opcode("cvta")
+def _cvta(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    space = next(p.split("::")[0] for p in parts if p.split("::")[0] in SPACES)
+    window = WINDOW.get(space, 0)
+    text = w.value(a[1], "u8")
+    if not window:
+        return w.set(a[0], text, "u8")
+    sign = "-" if "to" in parts else "+"
+    w.set(a[0], f"{text} {sign} {w.constant(window, 'u8')}", "u8")
+
+
+@opcode("isspacep")
+def _isspacep(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    number = {"global": 0, "shared": 1, "local": 2, "param": 3}[parts[1].split("::")[0]]
+    text = f"({w.value(a[1], 'u8')} >> {w.constant(60, 'u8')}) == {w.constant(number, 'u8')}"
+    w.set(a[0], text, "?")
+
+
+# ---- memory
+def _space(parts: list[str]) -> str:
+    return next((p.split("::")[0] for p in parts if p.split("::")[0] in SPACES), "generic")
+
+
+def _width(parts: list[str]) -> int:
+    return next((int(p[1:]) for p in parts if p in ("v2", "v4", "v8")), 1)
+
+
+def _memory_kind(w: Writer, name: str, kind: str) -> str:
+    """Bits are moved as what the register is kept."""
+    have = w.kinds.get(name)
+    return have if have is not None and have[1:] == kind[1:] and have != "?" else kind
+
+
+@opcode("ld", "ldu")
+def _ld(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    kind, count = KIND[parts[-1]], _width(parts)
+    base, offset, space = w.address(a[1], _space(parts))
+    names = elements(a[0]) if count > 1 else [a[0]]
+    kinds = [_memory_kind(w, name, kind) for name in names]
+    if space == "param" and base.startswith("K"):
+        start = int(w.namespace[base][0]) + offset
+        for at, name in enumerate(names):
+            w.set(name, f"m.parameter({start + at * int(kind[1])}, {kinds[at]!r})", kinds[at])
+        return
+    made = f"m.load({w.at}, idx, {space!r}, {base}, {offset}, {tuple(kinds)!r})"
+    if count == 1:
+        return w.set(names[0], f"{made}[0]", kinds[0])
+    loaded = w.temporary(made)
+    for at, name in enumerate(names):
+        if name != "_":
+            w.set(name, f"{loaded}[{at}]", kinds[at])
+
+
+@opcode("st")
+def _st(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    kind, count = KIND[parts[-1]], _width(parts)
+    base, offset, space = w.address(a[0], _space(parts))
+    names = elements(a[1]) if count > 1 else [a[1]]
+    kinds = [_memory_kind(w, name, kind) for name in names]
+    values = ", ".join(w.value(n, k) for n, k in zip(names, kinds))
+    w.lines.append(
+        f"m.store({w.at}, idx, {space!r}, {base}, {offset}, {tuple(kinds)!r}, ({values},))"
+    )
+
+
+@opcode("atom", "red")
+def _atom(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    kind = KIND[parts[-1]]
+    what = next(p for p in parts if p in ATOMICS)
+    red = parts[0] == "red"
+    base, offset, space = w.address(a[0] if red else a[1], _space(parts))
+    values = ", ".join(w.value(x, kind) for x in a[1 if red else 2 :])
+    made = f"m.atomic({w.at}, idx, {space!r}, {base}, {offset}, {kind!r}, {what!r}, ({values},))"
+    w.set("_" if red else a[0], made, kind)
+
+
+ATOMICS = ("add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec")
+
+
+@opcode("cp")
+def _cp(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    if parts[1] != "async" or "bulk" in parts or "mbarrier" in parts:
+        raise ValueError("cp other than cp.async")
+    if "commit_group" in parts:
+        w.lines.append("m.commit_copies(idx)")
+    elif "wait_group" in parts:
+        w.lines.append(f"m.wait_copies(idx, {int(a[0], 0)})")
+    elif "wait_all" in parts:
+        w.lines.append("m.commit_copies(idx); m.wait_copies(idx, 0)")
+    else:
+        target, into, _ = w.address(a[0], "shared")
+        source, start, _ = w.address(a[1], "global")
+        size = w.value(a[3], "u4") if len(a) > 3 else "None"
+        given = f"{target}, {into}, {source}, {start}, {int(a[2], 0)}, {size}"
+        w.lines.append(f"m.copy_async({w.at}, idx, {given})")
+
+
+@opcode(
+    "prefetch", "prefetchu", "applypriority", "discard", "membar", "fence", "nanosleep", "pmevent"
+)
+def _nothing(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    w.lines.append("pass")
+
+
+# ---- control
+@opcode("bra")
+def _bra(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    target = w.labels[a[0]]
+    if not w.guard:
+        w.end.append(f"return {target}")
+        return
+    yes, no = target, w.at + 1
+    name = w.guard
+    if name.startswith("!"):
+        name, yes, no = name[1:], no, yes
+    flag = w.value(name, "?")
+    w.end += [f"n = count({flag})", f"if n == {flag}.size: return {yes}"]
+    w.end += [f"if not n: return {no}", f"return ({flag}, {yes}, {no})"]
+
+
+@opcode("brx")
+def _brx(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    targets = tuple(w.labels[name] for name in w.entry.tables[a[-1]])
+    w.end.append(f"return ({w.value(a[0], 'u4')}, {targets!r})")
+
+
+@opcode("ret", "exit")
+def _ret(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    w.end.append("return -1")
+
+
+@opcode("trap")
+def _trap(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    w.end.append(f"return m.trap({w.at}, idx)")
+
+
+@opcode("bar", "barrier")
+def _bar(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    if "warp" in parts:
+        w.lines.append("m.warp_step(idx)")
+        return
+    if "red" in parts:
+        raise ValueError("bar.red")
+    kind = "arrive" if "arrive" in parts else "sync"
+    number = w.value(a[0], "u4") if a else w.constant(0, "u4")
+    count = w.value(a[1], "u4") if len(a) > 1 else "None"
+    w.end.append(f"return ({kind!r}, {number}, {count}, {w.at + 1})")
+
+
+# ---- warps
+@opcode("shfl")
+def _shfl(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    if parts[1] != "sync":
+        raise ValueError("shfl without .sync")
+    names = a[0].split("|")
+    kind = _memory_kind(w, names[0], "u4")
+    given = f"{w.value(a[1], kind)}, {w.value(a[2], 'u4')}, {w.value(a[3], 'u4')}"
+    made = w.temporary(f"m.shuffle(idx, {parts[2]!r}, {given})")
+    w.set(names[0], f"{made}[0]", kind)
+    if len(names) > 1:
+        w.set(names[1], f"{made}[1]", "?")
+
+
+@opcode("vote")
+def _vote(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    kind = "u4" if "ballot" in parts else "?"
+    w.set(a[0], f"m.vote(idx, {parts[2]!r}, {w.value(a[1], '?')})", kind)
+
+
+@opcode("redux")
+def _redux(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    kind = KIND[parts[-1]]
+    w.set(a[0], f"m.warp_reduce(idx, {parts[2]!r}, {w.value(a[1], kind)})", kind)
+
+
+@opcode("activemask")
+def _activemask(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    w.set(a[0], "m.active_mask(idx)", "u4")
