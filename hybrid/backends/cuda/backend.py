@@ -16,6 +16,7 @@ from ...core.floating import in_plain_floats
 from ...ir.door.bind import forget
 from ...ir.graph.graph import Graph
 from ...ir.op import Op
+from ...ops.indexing.random import forget_generators
 from ..api import Backend, EagerKernel, Executable
 from ..plan import Plan
 from . import array, exchange
@@ -123,8 +124,9 @@ class CudaBackend(Backend):
 
 
 def _other_driver() -> None:
-    """Kernels that were loaded by another driver are of no use."""
+    """Kernels that were loaded by another driver, and tensors of its devices, are of no use."""
     forget(CudaBackend.kind)
+    forget_generators(CudaBackend.kind)
 
 
 CHANGED.append(_other_driver)

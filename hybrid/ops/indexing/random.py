@@ -112,6 +112,13 @@ def default_generator(device: Any = None) -> Generator:
     return found
 
 
+def forget_generators(kind: str) -> None:
+    """Drop the default generators of devices of a kind: the devices are no longer the same."""
+    for dev in [dev for dev in _DEFAULT if dev.kind == kind]:
+        gone = _DEFAULT.pop(dev)
+        ROOTS[:] = [root for root in ROOTS if root is not gone]
+
+
 @public(random=True)
 def manual_seed(seed: int) -> Generator:
     """Seed the default generators."""
