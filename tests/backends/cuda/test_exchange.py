@@ -236,3 +236,60 @@ def test_between_devices(faked):
     assert y.device == "cuda" and not [c for c in fake.calls if c[0] in ("to_host", "to_device")]
     assert y.tolist() == x.tolist() and array.device_of(y._v) == 0
     assert x.cuda(1) is x and x.cuda(0).device == "cuda" and x.cuda("cuda:0").device == "cuda"
+
+
+# ---- capsules against NumPy's, over memory that the host can read here
+class AsHost:
+    """A value of the simulated card for a consumer of host memory."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        return exchange.capsule_of(self.value, None, max_version, None, copy)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8, np.uint64, np.bool_, np.float16])
+def test_numpy_reads_our_capsules(fake, monkeypatch, dtype):
+    monkeypatch.setattr(exchange, "CUDA", 1)
+    given = np.arange(24).reshape(4, 6).astype(dtype)
+    value = array.from_numpy(given)
+    shown = array.view(value, (2, 3), (value.strides[0] * 2, value.strides[1]), value.itemsize)
+    read = np.from_dlpack(AsHost(shown))
+    assert read.dtype == given.dtype and (read == given[::2, 1:4]).all()
+    assert not read.flags.writeable and read.strides == shown.strides
+    assert len(exchange._GIVEN) == 1
+    del read
+    gc.collect()
+    assert not exchange._GIVEN
+    written = np.from_dlpack(AsHost(value), copy=True)
+    assert written.flags.writeable and (written == given).all()
+    del written
+    gc.collect()
+    assert not exchange._GIVEN
+
+
+@pytest.mark.parametrize("version", [None, (1, 0)])
+def test_we_read_numpy_capsules(fake, version):
+    given = np.arange(24.0).reshape(4, 6)[::-2, 1:]
+    held = weakref.ref(given)
+
+    class Foreign:
+        def __dlpack_device__(self):
+            return (2, 0)
+
+        def __dlpack__(self, stream=None, max_version=None):
+            return given.__dlpack__(max_version=version)
+
+    made = hybrid.from_dlpack(Foreign())._v
+    assert (made.shape, made.strides, made.dtype) == (given.shape, given.strides, given.dtype)
+    assert array.address(made) == given.__array_interface__["data"][0]
+    del given
+    gc.collect()
+    assert held() is not None
+    del made
+    gc.collect()
+    assert held() is None
