@@ -13,8 +13,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ...core.aval import Aval, Device
+from ...core.aval import aval as interned
+from ...core.aval import device as to_device
 from ...core.errors import DeviceError
 from ..cpu.machine.alloc import is_block as is_host_block
+from ..cpu.python.abi import pointer
 from .launch.caller import Result, make_caller
 from .machine.blocks import (
     block_address,
@@ -25,6 +28,7 @@ from .machine.blocks import (
 from .machine.devices import DeviceState, device_state, pinned_pool
 from .machine.memory import HOST_MEMORY
 from .machine.record import Record
+from .machine.transfer import LARGEST
 
 __all__ = [
     "DeviceArray",
@@ -44,9 +48,8 @@ __all__ = [
     "view",
 ]
 
+_MAKERS = 1024  # functions kept per device
 _NO_RECORD = Record()  # of a call that starts no kernel
-_BYTE = np.dtype(np.uint8)
-_SMALL = 1 << 16  # bytes up to which pinned memory of the pool takes part in a copy to the host
 
 
 def _refuse(self: Any, *given: Any, **named: Any) -> NoReturn:
@@ -82,8 +85,7 @@ for _name in _READING.split():
 
 def address(value: np.ndarray) -> int:
     """Where the first element is on the device."""
-    pointer: int = value.__array_interface__["data"][0]
-    return pointer
+    return pointer(value)
 
 
 def block_of(value: np.ndarray) -> Any:
@@ -128,22 +130,33 @@ def maker(aval: Aval) -> Callable[[], DeviceArray]:
     return make_caller([], 0, [result], _NO_RECORD, DeviceArray, refused=_refuse)
 
 
+def _fresh(state: DeviceState, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
+    """A fresh contiguous array; the function that makes it is kept."""
+    made = state.makers.get((shape, dtype))
+    if made is None:
+        if len(state.makers) >= _MAKERS:
+            state.makers.clear()
+        device = to_device(f"cuda:{state.index}")
+        made = state.makers[shape, dtype] = maker(interned(shape, dtype, device))
+    fresh: DeviceArray = made()
+    return fresh
+
+
 def empty(aval: Aval) -> DeviceArray:
     """One fresh contiguous array."""
-    block = device_state(aval.device.index).pool.take(aval.nbytes)
-    return on_block(aval.shape, aval.dtype, block)
+    return _fresh(device_state(aval.device.index), aval.shape, aval.dtype)
 
 
 def from_numpy(array: np.ndarray, device: Device | None = None) -> DeviceArray:
     """A copy of a host array on a device.
 
     The driver has read pageable memory when it returns, so the host's array may change at once."""
-    index = 0 if device is None else device.index
-    state = device_state(index)
-    host = np.ascontiguousarray(array).reshape(array.shape)
-    made = on_block(host.shape, host.dtype, state.pool.take(host.nbytes))
-    state.enter()
-    state.driver.to_device(address(made), address(host), host.nbytes, state.stream)
+    state = device_state(0 if device is None else device.index)
+    plain = isinstance(array, np.ndarray) and array.flags.c_contiguous
+    host = array if plain else np.array(array, order="C")
+    made = _fresh(state, host.shape, host.dtype)
+    if host.nbytes:
+        state.transfer.write(pointer(made), pointer(host), host.nbytes)
     if not _pageable(host):
         state.driver.wait_stream(state.stream)
     return made
@@ -160,31 +173,21 @@ def to_numpy(value: np.ndarray) -> np.ndarray:
     """A copy of a device array on the host, after all that was started; raises the error of a check
     that failed before."""
     state = device_state(device_of(value))
-    state.enter()
-    if not value.size:
+    nbytes = value.nbytes
+    if not nbytes:
         state.wait()
         return np.empty(value.shape, value.dtype)
+    if nbytes <= LARGEST and value.flags.c_contiguous:
+        return state.transfer.read(value.shape, value.dtype, pointer(value), nbytes)
     low, high = span(value)
-    nbytes = high - low
-    if nbytes <= _SMALL:
-        host = _through_pinned(state, low, nbytes)
-    else:
-        host = np.empty(nbytes, np.uint8)
-        state.driver.to_host(address(host), low, nbytes, state.stream)
-        state.wait()
-    whole: np.ndarray = np.ndarray(
-        value.shape, value.dtype, host, address(value) - low, value.strides
-    )
-    return np.ascontiguousarray(whole).reshape(value.shape)
-
-
-def _through_pinned(state: DeviceState, source: int, nbytes: int) -> np.ndarray:
-    """Few bytes of the device: the card writes pinned memory without help of the driver."""
-    block = pinned_pool().take(nbytes)
-    state.driver.to_host(block_address(block), source, nbytes, state.stream)
+    host = np.empty(high - low, np.uint8)
+    state.enter()
+    state.driver.to_host(pointer(host), low, high - low, state.stream)
     state.wait()
-    host: np.ndarray = new_array(np.ndarray, (nbytes,), _BYTE, block)
-    return host.copy()
+    whole: np.ndarray = np.ndarray(
+        value.shape, value.dtype, host, pointer(value) - low, value.strides
+    )
+    return whole if whole.flags.c_contiguous else whole.copy()
 
 
 def span(value: np.ndarray) -> tuple[int, int]:

@@ -20,13 +20,17 @@ from ...ops.indexing.random import forget_generators
 from ..api import Backend, EagerKernel, Executable
 from ..plan import Plan
 from . import array, exchange
+from .copies import contiguous
 from .eager import eager
 from .executable import compile_plan
 from .machine.devices import CURRENT, DeviceState, device_state, known_states
 from .machine.driver import CHANGED, driver
 from .machine.holders import holders, size_text
+from .machine.transfer import LARGEST
 
 __all__ = ["CudaBackend", "BACKEND"]
+
+_SPARSE = 4  # bytes that are copied for each that is wanted, at most
 
 
 class CudaBackend(Backend):
@@ -42,6 +46,10 @@ class CudaBackend(Backend):
         return array.from_numpy(array_, device)
 
     def to_numpy(self, value: Any) -> np.ndarray:
+        if not value.flags.c_contiguous:
+            low, high = array.span(value)
+            if high - low > _SPARSE * value.nbytes + LARGEST:
+                value = contiguous(value)  # rather than all that lies between its elements
         return array.to_numpy(value)
 
     def eager(

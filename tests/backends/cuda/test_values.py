@@ -48,6 +48,15 @@ def test_views_come_back_as_they_are(fake, index):
     assert array.address(again) == array.address(shown)
 
 
+def test_sparse_views_are_gathered_on_the_device(simulated):
+    x = hybrid.tensor(np.arange(400_000, dtype=np.float32).reshape(4000, 100), device="cuda")
+    column = x[:, 3]
+    simulated.log.clear()
+    assert (column.numpy() == np.arange(4000) * 100 + 3).all()
+    copied = [entry[-1] for entry in simulated.log if entry[0] == "to_host"]
+    assert copied == [16000] and any(entry[0] == "kernel" for entry in simulated.log)
+
+
 READS = {
     "array": lambda x: x.__array__(),
     "add": lambda x: x + 1,

@@ -23,6 +23,7 @@ from .memory import HOST_MEMORY, Pool
 from .modules import Loaded, Modules
 from .record import Record
 from .status import Status
+from .transfer import Transfer
 
 __all__ = [
     "CURRENT",
@@ -70,8 +71,9 @@ class DeviceState:
         self.pool = Pool(self._allocate, self._free, self._explain, index, whole)
         self.modules = Modules(used, self.card.arch)
         self.status = Status(used)
-        self.lane = Lane(self)
         self.stream_word = ctypes.c_int64(0)
+        self.lane, self.transfer = Lane(self), Transfer(self)
+        self.makers: dict[Any, Any] = {}  # (shape, dtype) -> function that gives a fresh array
         self._events: dict[int, int] = {}  # stream -> the event that others wait for
         self._lock = threading.RLock()
 
