@@ -153,6 +153,9 @@ class HostDriver(FakeDriver):
                 "cuGraphLaunch": (p, p),
                 "cuGraphExecKernelNodeSetParams_v2": (p, p, p),
                 "cuMemcpyDtoDAsync_v2": (p, p, ctypes.c_size_t, p),
+                "cuMemcpyHtoDAsync_v2": (p, p, ctypes.c_size_t, p),
+                "cuMemcpyDtoHAsync_v2": (p, p, ctypes.c_size_t, p),
+                "cuStreamSynchronize": (p,),
             }[name]
             act = getattr(self, "_" + name.split("_")[0])
 
@@ -197,6 +200,15 @@ class HostDriver(FakeDriver):
     def _cuMemcpyDtoDAsync(self, target: int, source: int, nbytes: int, stream: Any) -> None:
         self.counts["copy"] += 1
         self.on_device(target, source, nbytes, stream or 0)
+
+    def _cuMemcpyHtoDAsync(self, target: int, source: int, nbytes: int, stream: Any) -> None:
+        self.to_device(target, source, nbytes, stream or 0)
+
+    def _cuMemcpyDtoHAsync(self, target: int, source: int, nbytes: int, stream: Any) -> None:
+        self.to_host(target, source, nbytes, stream or 0)
+
+    def _cuStreamSynchronize(self, stream: Any) -> None:
+        self.wait_stream(stream or 0)
 
 
 @contextmanager

@@ -275,19 +275,20 @@ def test_numpy_reads_our_capsules(fake, monkeypatch, dtype):
 @pytest.mark.parametrize("version", [None, (1, 0)])
 def test_we_read_numpy_capsules(fake, version):
     given = np.arange(24.0).reshape(4, 6)[::-2, 1:]
-    held = weakref.ref(given)
+    held, theirs = weakref.ref(given), [given]
 
     class Foreign:
         def __dlpack_device__(self):
             return (2, 0)
 
         def __dlpack__(self, stream=None, max_version=None):
-            return given.__dlpack__(max_version=version)
+            return theirs[0].__dlpack__(max_version=version)
 
     made = hybrid.from_dlpack(Foreign())._v
     assert (made.shape, made.strides, made.dtype) == (given.shape, given.strides, given.dtype)
     assert array.address(made) == given.__array_interface__["data"][0]
     del given
+    theirs.clear()
     gc.collect()
     assert held() is not None
     del made
