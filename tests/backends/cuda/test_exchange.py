@@ -219,6 +219,7 @@ def test_memory_on_its_way_is_not_freed(fake, monkeypatch):
 
 
 def test_unknown_memory_is_waited_for(fake):
+    devices.device_state()
     fake.calls.clear()
     array.from_numpy(np.ones(3))
     array.from_numpy(np.ones((4, 4))[1:])

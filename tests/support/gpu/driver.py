@@ -172,7 +172,7 @@ class SimulatedDriver(Captures):
         self._start(stream, Fill(target, byte, nbytes))
 
     # ---- streams and events
-    def new_stream(self) -> int:
+    def new_stream(self, apart: bool = False) -> int:
         stream = self._new()
         self.streams.add(stream)
         return stream

@@ -54,7 +54,9 @@ class Driver(Protocol):
     def to_host(self, target: int, source: int, nbytes: int, stream: int = 0) -> None: ...
     def on_device(self, target: int, source: int, nbytes: int, stream: int = 0) -> None: ...
     def fill(self, target: int, byte: int, nbytes: int, stream: int = 0) -> None: ...
-    def new_stream(self) -> int: ...
+    def new_stream(self, apart: bool = False) -> int:
+        """`apart`: it neither waits for the default stream nor is waited for by it."""
+
     def drop_stream(self, stream: int) -> None: ...
     def wait_stream(self, stream: int) -> None:
         """The host waits for all work of a stream."""
@@ -262,8 +264,8 @@ class CudaDriver:
             self._check("cuMemsetD8Async", Handle(target), byte, Size(nbytes), Handle(stream))
 
     # ---- streams and events
-    def new_stream(self) -> int:
-        return self._made("cuStreamCreate", 0)
+    def new_stream(self, apart: bool = False) -> int:
+        return self._made("cuStreamCreate", int(apart))
 
     def drop_stream(self, stream: int) -> None:
         self._check("cuStreamDestroy_v2", Handle(stream))

@@ -39,7 +39,7 @@ class Lane:
         with self._lock:
             state.enter()
             if not self._stream:
-                self._stream = state.driver.new_stream()
+                self._stream = state.driver.new_stream(apart=True)
             self._look()
             block = self._block(nbytes)
             state.driver.to_device(block_address(block), source, nbytes, self._stream)

@@ -36,6 +36,7 @@ class Status:
     def _clear(self) -> None:
         self._words[0] = 0
         self._driver.to_device(self.address, self._pinned + 16, 16)
+        self._driver.wait_stream(0)  # the next kernel may be on another stream
 
     @property
     def host_address(self) -> int:
