@@ -317,7 +317,6 @@ FUNCTIONS = {
     "float_": "float64",
     "complex64": "real dtypes: there are no complex tensors",
     "complex128": "real dtypes: there are no complex tensors",
-    "cuda": "the argument device='cuda'",
 }
 # kinds of devices that are named so elsewhere: a text that names one is no dtype
 DEVICES = frozenset(("cpu", "cuda", "gpu", "mps", "tpu", "xpu"))

@@ -165,5 +165,5 @@ def must_map(what: str, state: Any) -> None:
     """ArgumentError unless a state dict is a mapping: other things may have no end."""
     if not isinstance(state, Mapping):
         raise ArgumentError(
-            f"{what}: state is {value_text(state)}: it takes a dict of tensors, as state_dict() gives it"
+            f"{what}: state is {value_text(state)}: it takes a dict, as state_dict() gives it"
         )

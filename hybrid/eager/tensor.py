@@ -25,7 +25,7 @@ from ..core.spelling import ACCELERATOR
 from ..ir.door import bind as door
 from ..ir.door.flat import set_tensor_class
 from ..ir.tensor import SAME, Handle, Leaf, Literal, link_view, new_handle
-from .create import asarray, from_dlpack, move, tensor
+from .create import asarray, from_dlpack, move, named_device, tensor
 from .handles import broadcast, read
 from .repr import html_of, text_of
 from .snapshot import copied, grad_of, saved_array
@@ -413,11 +413,8 @@ class Tensor(TensorMethods):
 
     def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:
         """This tensor on a CUDA device, given by its number or name (None: the current one)."""
-        if device is None:
-            device = door.backend_of(to_device("cuda")).current_device()
-        elif isinstance(device, int):
-            device = f"{to_device('cuda')}:{device}"
-        return self.to(device=device, non_blocking=non_blocking)
+        target = named_device(to_device("cuda"), device)
+        return self.to(device=target, non_blocking=non_blocking)
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
         """This tensor on another device (array API)."""

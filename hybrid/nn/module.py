@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core import dtypes as dt
-from ..core.aval import Device, is_device
+from ..core.aval import HOST, Device, is_device
 from ..core.aval import device as to_device
 from ..core.errors import HybridError, IndexOutOfRange, ShapeError
 from ..core.shapes import items_of
+from ..eager.create import named_device
 from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor, asarray, tensor
 from ..ir.mode import EPOCH, bump
@@ -300,6 +301,14 @@ class Module(Saved):
                     object.__setattr__(module, name, made[id(held)][1])
                     bump(module)
         return self
+
+    def cpu(self) -> Module:
+        """`to` the CPU."""
+        return self.to(HOST)
+
+    def cuda(self, device: Any = None) -> Module:
+        """`to` a CUDA device, given by its number or name (None: the current one)."""
+        return self.to(named_device(to_device("cuda"), device))
 
     # ---- text
     def extra_repr(self) -> str:

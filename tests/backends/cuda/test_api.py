@@ -98,6 +98,25 @@ def test_devices(faked):
         cuda.set_device(0)
 
 
+def test_modules_move(faked):
+    faked(cards=2)
+    model = hybrid.nn.Linear(2, 3)
+    weight = model.weight.tolist()
+    assert model.cuda() is model and model.weight.device == "cuda"
+    assert model.weight.requires_grad and model.weight.tolist() == weight
+    with hybrid.cuda.device(1):
+        assert model.cuda().bias.device == "cuda:1"
+    assert model.cuda(0).bias.device == model.cuda("cuda:0").bias.device == "cuda"
+    assert model.cpu().weight.device == "cpu" and model.weight.tolist() == weight
+
+
+def test_a_forked_process_is_told(monkeypatch):
+    monkeypatch.setattr(driver._DOOR, "forked", True)
+    with pytest.raises(DeviceError, match="forked process.*spawn"):
+        hybrid.ones(2, device="cuda")
+    assert not hybrid.cuda.is_available()
+
+
 @pytest.mark.parametrize(
     ("device", "kind", "text"),
     [
