@@ -18,7 +18,7 @@ ROOT = Path(hybrid.__file__).parent
 NAMES = sorted({*DEVICES, *kinds()} - {"reference", "toy", "boxes"})  # those are words
 WORD = re.compile(rf"(?<![\w./-])@?({'|'.join(NAMES)})(:\d+)?(?![\w./-])")
 # not generic: the backends themselves, the table of other libraries' names, programs around it
-APART = ("backends/", "core/spelling.py", "cuda/", "demo/", "__main__.py")
+APART = ("backends/", "core/spelling.py", "cuda/", "demo/", "__main__.py", "__init__.py")
 FILES = [p for p in sorted(ROOT.rglob("*.py")) if not str(p.relative_to(ROOT)).startswith(APART)]
 FILES += [ROOT / "backends" / "api.py", *sorted((ROOT / "backends" / "interpret").rglob("*.py"))]
 
