@@ -110,10 +110,13 @@ def test_modules_move(faked):
     assert model.cpu().weight.device == "cpu" and model.weight.tolist() == weight
 
 
-def test_a_forked_process_is_told(monkeypatch):
-    monkeypatch.setattr(driver._DOOR, "forked", True)
-    with pytest.raises(DeviceError, match="forked process.*spawn"):
-        hybrid.ones(2, device="cuda")
+def test_a_forked_process_is_told(fake, monkeypatch):
+    x = hybrid.ones(2, device="cuda")
+    monkeypatch.setattr(driver, "CudaDriver", type(fake))
+    driver._in_child()
+    for call in (lambda: hybrid.ones(2, device="cuda"), x.item, x.numpy, lambda: x + 1):
+        with pytest.raises(DeviceError, match="forked process.*spawn"):
+            call()
     assert not hybrid.cuda.is_available()
 
 

@@ -490,6 +490,9 @@ def use(other: Driver | None) -> Driver | None:
 def _in_child() -> None:
     # a driver that lives in host memory works in the child, too
     _DOOR.forked = isinstance(_DOOR.driver, CudaDriver)
+    if _DOOR.forked:
+        for told in _DOOR.changed:
+            told()
 
 
 os.register_at_fork(after_in_child=_in_child)
