@@ -1,0 +1,295 @@
+"""Every schedule of loop and scatter kernels has the CPU's bits, in the interpreter of PTX."""
+
+import re
+
+import numpy as np
+import pytest
+from emit_harness import (
+    contiguous_access,
+    random_layout,
+    random_map,
+    run_generated,
+    sample,
+)
+from gpu import check, run_all
+from ptx_harness import checked_ptx
+from test_loops_records import NAMES, kernels
+
+from hybrid.backends.cpu import scatter as cpu_scatter
+from hybrid.backends.cuda import scatter
+from hybrid.backends.cuda.emit import generate
+from hybrid.backends.cuda.function import Card
+from hybrid.backends.op_kernels import LoopKernels
+from hybrid.backends.plan import Access, LoopKernel, ScatterKernel
+from hybrid.core import dtypes as dt
+from hybrid.core.aval import aval
+from hybrid.core.shapes import contiguous_strides
+from hybrid.ir.op import OPS
+from hybrid.ir.scalar.program import Builder
+
+F32 = dt.float32
+BIG = Card()
+TINY = Card(multiprocessors=1, warps=1)  # one warp: what large sizes get is chosen for small ones
+CARDS = {"big": BIG, "tiny": TINY}
+
+
+def kernel_of(name, *operands, **params):
+    op, ins = OPS[name], tuple(aval(shape, dtype) for shape, dtype in operands)
+    made = LoopKernels(op, params, ins, tuple(op.infer(*ins, **params)))
+    return made.kernels([contiguous_strides(a.shape) for a in ins])[-1]
+
+
+def buffers_of(kernel, seed=0):
+    """Random values, special ones among them, for every slot of a kernel without gathers."""
+    rng, found = np.random.default_rng(seed), {}
+    types = [*kernel.program.args, *(kernel.program.instrs[o].type for o in kernel.program.outs)]
+    for access, kind in zip((*kernel.reads, *kernel.writes), types):
+        strides = (0,) * len(kernel.shape) if access.gather else access.strides
+        last = sum(max(s, 0) * max(n - 1, 0) for s, n in zip(strides, kernel.shape))
+        count = 8192 if access.gather else 1 + access.offset + last
+        values = sample(rng, kind, (count,))
+        found[access.slot] = values.view(access.dtype)
+    return [found[slot] for slot in sorted(found)]
+
+
+def same(kernel, card=BIG, orders=(0, 1), buffers=None):
+    """The symbols of the functions that were compared."""
+    buffers = buffers_of(kernel) if buffers is None else buffers
+    check(kernel, buffers, generate=generate, card=card, orders=orders)
+    made = generate(kernel, card, len(buffers))
+    return [re.sub(r"_[0-9a-f]{8,}$", "", f.symbol) for f in made], made
+
+
+def product(kind, shape, second=None):
+    """x * y + 1, with strides of y."""
+    b = Builder()
+    program = b.program(b.arg(kind) * b.arg(kind) + 1)
+    x, y, out = (contiguous_access(k, kind, shape) for k in range(3))
+    y = y if second is None else y._replace(strides=second)
+    return LoopKernel(shape, None, program, (x, y), (out,))
+
+
+# ---- maps
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("kind", ["f32", "f64", "i8", "u16", "i64"])
+@pytest.mark.parametrize("count", [1, 1029, 9000])
+def test_flat_maps(kind, count, card):
+    same(product(kind, (count,)), CARDS[card])
+
+
+@pytest.mark.parametrize("offset", [1, 2, 4])
+def test_operands_that_are_not_aligned(offset):
+    kernel = product("f32", (5000,))
+    kernel = kernel._replace(reads=(kernel.reads[0]._replace(offset=offset), kernel.reads[1]))
+    same(kernel, TINY)
+
+
+@pytest.mark.parametrize("columns", [1, 3, 4, 30, 64])
+def test_maps_over_rows(columns):
+    for strides in ((0, 1), (1, 0), (columns + 3, 1)):
+        same(product("f32", (70, columns), strides), TINY)
+
+
+@pytest.mark.parametrize("kind", ["f32", "u8", "f64"])
+def test_transposed_maps(kind):
+    for shape, strides in (((33, 70), (1, 33)), ((3, 20, 40), (800, 1, 20)), ((70, 20), (1, 99))):
+        names, made = same(product(kind, shape, strides))
+        assert names == ["tiled"] and made[0].shared
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_maps_in_any_layout(seed):
+    rng = np.random.default_rng(seed)
+    program = random_map(rng, ["f32", "i16", "b1", "f64"], 20)
+    shape = tuple(int(n) for n in rng.integers(1, 12, int(rng.integers(1, 4))))
+    outs = [program.instrs[o].type for o in program.outs]
+    buffers, accesses = [], []
+    for slot, kind in enumerate([*program.args, *outs]):
+        write = slot >= len(program.args)
+        values = sample(rng, kind, shape)
+        base, offset, strides = random_layout(rng, values, write=write)
+        buffers.append(base)
+        accesses.append(Access(slot, base.dtype, offset, strides))
+    reads = tuple(accesses[: len(program.args)])
+    kernel = LoopKernel(shape, None, program, reads, tuple(accesses[len(program.args) :]))
+    for card in CARDS.values():
+        same(kernel, card, buffers=buffers)
+
+
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("bad", [None, 0, 2777, 4999])
+def test_checks(bad, card):
+    b = Builder()
+    x = b.arg("i64")
+    reads = (contiguous_access(0, "i64", (5000,)),)
+    kernel = LoopKernel((5000,), None, b.program((x < 0) | (x >= 10)), reads, (), check=True)
+    index = np.arange(5000) % 10
+    if bad is not None:
+        index[bad] = -1
+    made = generate(kernel, CARDS[card], 1)
+    assert made[0].check >= 0
+    for order in (0, 1):
+        assert run_all(made, [index], order) == (0 if bad is None else bad + 1)
+
+
+@pytest.mark.parametrize("width", [5, 8, 64])
+def test_rows_of_a_table(width):
+    table, index = ((40, width), F32), ((90, 1), dt.int64)
+    kernel = kernel_of("gather", table, index, axis=0, batch=1)
+    rng = np.random.default_rng(0)
+    values = [sample(rng, "f32", (40 * width,)), rng.integers(0, 40, 90)]
+    for card in CARDS.values():
+        made = same(kernel, card, buffers=[*values, np.zeros(90 * width, np.float32)])[1]
+    wide = width % 4 == 0
+    assert ("ld.global.v4" in checked_text(made)) == wide
+
+
+def checked_text(made):
+    from ptx_harness import ptx_of
+
+    return "\n".join(ptx_of(function.text) for function in made)
+
+
+# ---- rows
+ROWS = ["softmax", "layer_norm", "argmax", "sum", "max", "var"]
+
+
+def row_kernel(name, rows, length, dtype=F32):
+    full = ((rows, length), dtype)
+    if name == "layer_norm":
+        line = ((length,), dtype)
+        return kernel_of(name, full, line, line, axes=(1, 2), eps=1e-5)
+    more = {"sum": {"dtype": dtype}, "var": {"correction": 1}}.get(name, {})
+    return kernel_of(name, full, axes=(1, 2), **more)
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("length", [2, 10, 33, 64, 130, 300])
+def test_short_rows(name, length):
+    names, made = same(row_kernel(name, 5, length))
+    assert names == ["row"] and not made[0].shared
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("length", [1000, 5001])
+def test_long_rows(name, length):
+    made = same(row_kernel(name, 2, length), orders=(1,))[1]
+    assert len(made) == 1 and made[0].shared
+
+
+def test_rows_that_do_not_fit_shared_memory():
+    card = BIG._replace(shared_bytes=80000, multiprocessors=1)
+    made = same(row_kernel("softmax", 2, 20000), card, (0,))[1]
+    assert len(made) == 1 and made[0].shared < 80000
+
+
+@pytest.mark.parametrize("name", ["softmax", "sum", "argmax"])
+def test_few_very_long_rows(name):
+    names, made = same(row_kernel(name, 1, 37001), orders=(1,))
+    assert set(names) == {"row"} and len(made) > 1 and made[0].temp
+
+
+@pytest.mark.parametrize("dtype", [dt.bfloat16, dt.float64])
+def test_rows_of_other_types(dtype):
+    for length in (20, 600):
+        same(row_kernel("softmax", 3, length, dtype))
+
+
+def test_rows_in_place_of_their_operand():
+    kernel = row_kernel("softmax", 3, 700)
+    kernel = kernel._replace(writes=(kernel.writes[0]._replace(slot=0),))
+    same(kernel)
+    same(kernel._replace(shape=(3, 100)))
+
+
+# ---- columns
+@pytest.mark.parametrize("name", ["sum", "max", "argmin", "any"])
+@pytest.mark.parametrize("shape", [(1, 5), (300, 8), (1030, 6), (2, 600, 3)])
+def test_columns(name, shape):
+    dtype = dt.bool_ if name == "any" else F32
+    more = {"dtype": dtype} if name == "sum" else {}
+    axis = len(shape) - 2
+    kernel = kernel_of(name, (shape, dtype), axes=(axis, axis + 1), **more)
+    made = same(kernel, BIG)[1]
+    assert len(made) == (2 if shape[axis] > 256 else 1)
+    assert len(same(kernel, TINY._replace(multiprocessors=0))[1]) == 1  # columns for all threads
+
+
+def test_deep_columns_are_joined_by_warps():
+    names, made = same(kernel_of("sum", ((17000, 3), F32), axes=(0, 1), dtype=F32), orders=(1,))
+    assert names == ["column", "column"] and made[1].blocks * made[1].threads >= 3 * 32
+
+
+def test_columns_over_two_axes():
+    same(kernel_of("sum", ((3, 20, 15, 8), F32), axes=(1, 3), dtype=F32))
+
+
+# ---- scatters
+def scattered(kernel, buffers):
+    for generated in cpu_scatter.generate(kernel):
+        run_generated(generated, buffers)
+    return 0
+
+
+@pytest.mark.parametrize("count,inner,rows", [(1, 1, 1), (40, 8, 3), (300, 33, 50), (1030, 4, 7)])
+@pytest.mark.parametrize("dtype", [F32, dt.int32])
+def test_scatters(count, inner, rows, dtype):
+    rng = np.random.default_rng(0)
+    kind = "f32" if dtype is F32 else "i32"
+    update = Access(2, dtype, 0, (inner, 1))
+    out, index = Access(0, dtype, 1, (inner + 3, 1)), Access(1, dt.int64, 0, (1,))
+    kernel = ScatterKernel(count, inner, out, index, update)
+    buffers = [
+        sample(rng, kind, (rows * (inner + 3) + 1,)),
+        rng.integers(0, rows, count),
+        sample(rng, kind, (count * inner,)),
+    ]
+    check(kernel, buffers, generate=scatter.generate, on_cpu=scattered)
+
+
+def test_no_updates():
+    access = Access(0, F32, 0, (4, 1))
+    kernel = ScatterKernel(0, 4, access, Access(1, dt.int64, 0, (1,)), access._replace(slot=2))
+    assert scatter.generate(kernel, BIG, 3) == []
+
+
+def test_guarded_kernels_return_after_a_failed_check():
+    made = generate(product("f32", (100,)), BIG, 3, guarded=True)
+    assert "ret void" in made[0].text and made[0].words.count(-1) == 1
+    plain = generate(product("f32", (100,)), BIG, 3)
+    assert made[0].symbol != plain[0].symbol
+
+
+# ---- what the text is like
+CASES = {
+    "add": lambda: kernel_of("add", ((1 << 22,), F32), ((1 << 22,), F32)),
+    "bias": lambda: kernel_of("add", ((8192, 1024), F32), ((1024,), F32)),
+    "half": lambda: kernel_of("multiply", ((1 << 22,), dt.float16), ((1 << 22,), dt.float16)),
+    "softmax": lambda: row_kernel("softmax", 8192, 1024),
+    "long softmax": lambda: row_kernel("softmax", 8192, 8192),
+    "layer norm": lambda: row_kernel("layer_norm", 8192, 768),
+    "columns": lambda: kernel_of("sum", ((8192, 8192), F32), axes=(0, 1), dtype=F32),
+    "all": lambda: kernel_of("sum", ((1 << 24,), F32), axes=(0, 1), dtype=F32),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_large_kernels_have_wide_accesses_and_no_divisions(name, tmp_path):
+    made = generate(CASES[name](), BIG, 9)
+    texts = checked_ptx(made, tmp_path)
+    assert re.search(r"ld\.global\.v[248]", texts[0])
+    for text in texts:
+        assert not re.search(r"(div|rem)\.[us](64|32)|\.local", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_records(name):
+    rng = np.random.default_rng(len(name))
+    for kernel in kernels(name):
+        buffers = buffers_of(kernel)
+        for access in kernel.reads:
+            if access.dtype == dt.int64 and any(a.gather for a in kernel.reads):
+                buffers[access.slot][:] = rng.integers(0, 2, buffers[access.slot].shape)
+        for card in CARDS.values():
+            same(kernel, card, buffers=buffers)
