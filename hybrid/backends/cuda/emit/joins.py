@@ -46,34 +46,36 @@ def _join_any(
 
 
 def join_blocks(
-    threads: Threads, reduction: Reduction, load: Load, blocks: str, lane: str
+    threads: Threads,
+    reduction: Reduction,
+    load: Load,
+    blocks: str,
+    lane: str,
+    start: list[str] | None = None,
 ) -> list[str]:
-    """All results combined, in every thread of the warp; `load(block)` reads those of one block."""
+    """All results combined, after those in `start`, in every thread of the warp; `load(block)`
+    reads those of one block."""
     if not is_ordered(reduction):
         return _join_any(threads, reduction, load, blocks, lane)
     code, body, scalar = threads.code, threads.body, threads.body.scalar
-    parts, chunks = len(reduction.parts), _CHUNKS if len(reduction.parts) == 1 else 2
+    kind = reduction.type
 
     def fetch(first: str) -> list[str]:
         names = []
-        for chunk in range(chunks):
+        for chunk in range(_CHUNKS):
             number = code.add(code.add(first, lane), str(32 * chunk))
             names += _ahead(body, reduction, load, number, blocks)
         return names
 
     def step(first: str, names: list[str]) -> list[str]:
-        total, now = names[:parts], names[parts:]
-        following = fetch(code.add(first, str(32 * chunks)))
-        for chunk in range(chunks):
-            mine = now[chunk * parts : (chunk + 1) * parts]
+        total, now = names[:1], names[1:]
+        following = fetch(code.add(first, str(32 * _CHUNKS)))
+        for mine in now:
             for other in range(32):
-                part = [
-                    shuffle(code, kind, value, "idx", str(other))
-                    for kind, value in zip(reduction.parts, mine)
-                ]
-                total = reduction.combine(scalar, total, part)
+                part = shuffle(code, kind, mine, "idx", str(other))
+                total = reduction.combine(scalar, total, [part])
         return [*total, *following]
 
-    types = [scalar.ty(kind) for kind in reduction.parts]
-    carried = list(zip(types * (1 + chunks), [*reduction.neutral(scalar), *fetch("0")]))
-    return code.loop("0", blocks, str(32 * chunks), carried, step)[1][:parts]
+    carried = [(scalar.ty(kind), x) for x in (start or reduction.neutral(scalar))]
+    carried += [(scalar.ty(kind), x) for x in fetch("0")]
+    return code.loop("0", blocks, str(32 * _CHUNKS), carried, step)[1][:1]

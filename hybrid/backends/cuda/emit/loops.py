@@ -130,16 +130,16 @@ def _rows(kernel: LoopKernel, card: Card, temp_slot: int, guarded: bool) -> list
 
 
 def _split_rows(made: Layout, temp_slot: int, guarded: bool) -> list[GpuFunction]:
-    steps, own, temp = split_steps(made)
+    steps, temp = split_steps(made)
     return [
         _function(
-            (made.form, schedule, guarded),
-            lambda schedule=schedule: emit_split(made.form, schedule, guarded),  # type: ignore[misc]
-            extended(made, (warps, *own), temp_slot),
-            -(-warps * 32 // SPLIT_THREADS),
+            (made.form, step.schedule, guarded),
+            lambda schedule=step.schedule: emit_split(made.form, schedule, guarded),  # type: ignore[misc]
+            extended(made, step.own, temp_slot),
+            -(-step.warps * 32 // SPLIT_THREADS),
             SPLIT_THREADS,
         )._replace(temp=temp)
-        for schedule, warps in steps
+        for step in steps
     ]
 
 

@@ -7,6 +7,8 @@ bytes per row: the value of each reduction, then the results of its blocks, part
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from enum import IntEnum
 from typing import NamedTuple
 
 from ...emit.code import Code
@@ -19,26 +21,54 @@ from ...emit.split_rows import cells_per_row, pass_forms
 from ..function import Card
 from .body import Group, Threads, magic_of, return_unless
 from .joins import join_blocks
-from .lanes import BLOCK, LANES, join_lanes
+from .lanes import BLOCK, LANES, is_ordered, join_lanes, warp_barrier
 from .places import row_reductions
 from .schedule import Numbers, work_of
 
 __all__ = ["SplitSchedule", "emit_split", "is_split", "split_steps", "THREADS"]
 
 THREADS = 256
-_LONG, _LONGER = 32768, 1 << 20  # elements of rows that are split: few rows, more rows
+_LONG, _LONGER = 32768, 65536  # elements of rows that are split: few rows, more rows
 _LONGEST = 1200  # instructions of a loop's body
-_ITEMS, _BLOCKS, _BLOCKS_MAGIC, _CELLS = range(4)  # words of the schedule
+# Many blocks of sums are joined in several goes, each beside the next part, which is shorter in
+# the ratio of what a block costs to join and to add up; only the last goes alone.
+_MANY, _RATIO, _LAST, _GOES = 2048, 0.55, 512, 6
+
+
+class Place(IntEnum):
+    """Words of the schedule: warps in all; blocks of a row; those of this part (and their magic
+    number) from `FIRST` on; cells of a row; rows whose blocks `JOIN_FIRST` to `JOIN_STOP` are
+    joined."""
+
+    WARPS = 0
+    BLOCKS = 1
+    PART = 2
+    PART_MAGIC = 3
+    CELLS = 4
+    FIRST = 5
+    JOINS = 6
+    JOIN_FIRST = 7
+    JOIN_STOP = 8
 
 
 class SplitSchedule(NamedTuple):
-    """One function of a long row: a pass over its blocks, or their join."""
+    """One function of a long row: a pass over its blocks, or (`joins`) the last join.
+    `continued`: with the join of the part before, or after it."""
 
     pass_number: int
     joins: bool
+    continued: bool
     unroll: int
     spans: tuple[int, ...]
     narrow: bool
+
+
+class SplitStep(NamedTuple):
+    """A function: its schedule, the words of the schedule, its warps."""
+
+    schedule: SplitSchedule
+    own: tuple[int, ...]
+    warps: int
 
 
 def is_split(made: Layout, card: Card) -> bool:
@@ -49,22 +79,43 @@ def is_split(made: Layout, card: Card) -> bool:
     return (few or more) and bool(pass_forms(made.form))
 
 
-def split_steps(made: Layout) -> tuple[list[tuple[SplitSchedule, int]], list[int], int]:
-    """((schedule, warps) of each function, words of the schedules but for the number of warps,
-    bytes of workspace)."""
+def _parts(blocks: int, in_order: bool) -> list[tuple[int, int]]:
+    """Blocks of each part of a pass, from and to."""
+    sizes = [blocks]
+    while in_order and blocks >= _MANY and len(sizes) < _GOES and sizes[-1] > _LAST:
+        count = len(sizes) + 1
+        first = blocks * (1 - _RATIO) / (1 - _RATIO**count)
+        sizes = [max(1, round(first * _RATIO**k)) for k in range(count)]
+    bounds = [0]
+    for size in sizes[:-1]:
+        bounds.append(bounds[-1] + size)
+    return list(zip(bounds, [*bounds[1:], blocks]))
+
+
+def split_steps(made: Layout) -> tuple[list[SplitStep], int]:
+    """(functions, bytes of workspace)."""
     form, numbers = made.form, Numbers(made)
     rows, blocks = numbers.outer, -(-numbers.length // BLOCK)
-    cells = cells_per_row(form, blocks)
-    unroll = 8
+    cells, unroll = cells_per_row(form, blocks), 8
     while unroll > 1 and unroll * 2 * work_of(form) > _LONGEST:
         unroll //= 2
-    steps = []
+    spans, narrow, steps = numbers.wide_operands(2), numbers.narrow(), list[SplitStep]()
     for number, row_pass in enumerate(row_plan(form).passes):
-        part = SplitSchedule(number, False, unroll, numbers.wide_operands(2), numbers.narrow())
-        steps.append((part, rows * blocks))
-        if row_pass.reductions:
-            steps.append((part._replace(joins=True), rows))
-    return steps, [blocks, magic_of(blocks), cells], rows * cells * 8
+        reductions = reductions_of(form.program, row_pass.reductions)
+        parts = _parts(blocks, bool(reductions) and all(map(is_ordered, reductions)))
+        before = (0, 0)
+        for first, stop in parts:
+            count, joins = stop - first, rows if first else 0
+            schedule = SplitSchedule(number, False, first > 0, unroll, spans, narrow)
+            warps = rows * count + joins
+            own = (warps, blocks, count, magic_of(count), cells, first, joins, *before)
+            steps.append(SplitStep(schedule, own, warps))
+            before = (first, stop)
+        if reductions:
+            schedule = SplitSchedule(number, True, len(parts) > 1, unroll, spans, narrow)
+            own = (rows, blocks, 1, magic_of(1), cells, 0, rows, *before)
+            steps.append(SplitStep(schedule, own, rows))
+    return steps, rows * cells * 8
 
 
 class _Split(Threads):
@@ -72,7 +123,7 @@ class _Split(Threads):
         super().__init__(form, guarded, schedule.spans, schedule.narrow)
         code, body, self.schedule = self.code, self.body, schedule
         self.plan, self.reductions = row_plan(form), row_reductions(form)
-        self.length, self.blocks = body.word(body.words.n), body.word(body.own(_BLOCKS))
+        self.length, self.blocks = body.word(body.words.n), self.number(Place.BLOCKS)
         self.lane = code.once(f"and i64 {self.tid}, 31")
         self.mine = code.once(f"shl i64 {self.lane}, 1")
         self.empty = code.once(f"icmp eq i64 {self.length}, 0")
@@ -81,14 +132,17 @@ class _Split(Threads):
         warp = code.once(f"lshr i64 {self.tid}, 5")
         first = code.once(f"mul i64 {self.cta}, {THREADS // 32}")
         self.item = code.once(f"add i64 {first}, {warp}")
-        return_unless(code, code.op(f"icmp slt i64 {self.item}, {body.word(body.own(_ITEMS))}"))
+        return_unless(code, code.op(f"icmp slt i64 {self.item}, {self.number(Place.WARPS)}"))
+
+    def number(self, place: Place) -> str:
+        return self.body.word(self.body.own(place))
 
     # ---- workspace
     def enter(self, row: str) -> None:
         """Start a row: reductions of earlier passes are known."""
         code, body = self.code, self.body
         body.begin_row(row)
-        distance = code.mul(row, body.word(body.own(_CELLS)))
+        distance = code.mul(row, self.number(Place.CELLS))
         self.cells = code.at("i64", body.workspace(), distance)
         done = {i for p in self.plan.passes[: self.schedule.pass_number] for i in p.reductions}
         for cell, reduction in enumerate(self.reductions):
@@ -115,7 +169,16 @@ class _Split(Threads):
     def part(self) -> None:
         code, body = self.code, self.body
         row_pass = self.plan.passes[self.schedule.pass_number]
-        row, block = body.divide(self.item, self.blocks, body.own(_BLOCKS_MAGIC))
+        item = self.item
+        if self.schedule.continued:
+            joins = self.number(Place.JOINS)
+            mine = code.op(f"icmp slt i64 {item}, {joins}")
+            code.when(mine, self.join_before)
+            return_unless(code, code.op(f"xor i1 {mine}, true"))
+            item = code.op(f"sub i64 {item}, {joins}")
+        part, magic = self.number(Place.PART), body.own(Place.PART_MAGIC)
+        row, inside = body.divide(item, part, magic)
+        block = code.op(f"add i64 {inside}, {self.number(Place.FIRST)}")
         self.enter(row)
         numbers = body.prepare(pass_targets(self.form, row_pass))
         reductions = reductions_of(self.program, row_pass.reductions)
@@ -220,21 +283,48 @@ class _Split(Threads):
         return [name for parts in state for name in parts]
 
     # ---- the results of the blocks of a row
-    def join(self) -> None:
-        code, body, number = self.code, self.body, self.schedule.pass_number
-        self.enter(self.item)
-        first = code.op(f"icmp eq i64 {self.lane}, 0")
+    def joined(self) -> Iterator[tuple[Reduction, str, list[str]]]:
+        """(reduction, its cell, what its blocks and those before are together) of the pass."""
+        code, number = self.code, self.schedule.pass_number
+        first, stop = self.number(Place.JOIN_FIRST), self.number(Place.JOIN_STOP)
+        blocks = code.op(f"sub i64 {stop}, {first}")
         for reduction in reductions_of(self.program, self.plan.passes[number].reductions):
 
             def load(block: str, reduction: Reduction = reduction) -> list[str]:
-                spots = self.spots(reduction, block)
+                spots = self.spots(reduction, code.op(f"add i64 {block}, {first}"))
                 return [load_scalar(code, k, s) for k, s in zip(reduction.parts, spots)]
 
-            total = join_blocks(self, reduction, load, self.blocks, self.lane)
-            value = body.known[reduction.number] = reduction.result(body.scalar, total, self.empty)
-            kind = self.program.instrs[reduction.number].type
             cell = [x.number for x in self.reductions].index(reduction.number)
-            spot = code.at("i64", self.cells, str(cell))
+            spot, start = code.at("i64", self.cells, str(cell)), None
+            if self.schedule.continued:
+                scalar, fresh = self.body.scalar, code.op(f"icmp eq i64 {first}, 0")
+                before = load_scalar(code, reduction.type, spot)
+                neutral = reduction.neutral(scalar)[0]
+                start = [scalar.pick(reduction.type, fresh, neutral, before)]
+            yield reduction, spot, join_blocks(self, reduction, load, blocks, self.lane, start)
+
+    def join_before(self) -> None:
+        """The blocks of the part before, of one row."""
+        code = self.code
+        self.enter(self.item)
+        first = code.op(f"icmp eq i64 {self.lane}, 0")
+        for reduction, spot, total in self.joined():
+            warp_barrier(code)  # all have read the cell
+            code.when(
+                first,
+                lambda r=reduction, t=total, s=spot: store_scalar(code, r.type, t[0], s),  # type: ignore[misc]
+            )
+
+    def join(self) -> None:
+        """The last blocks of a row; its results where no later pass has reductions."""
+        code, body, number = self.code, self.body, self.schedule.pass_number
+        self.enter(self.item)
+        first = code.op(f"icmp eq i64 {self.lane}, 0")
+        for reduction, spot, total in self.joined():
+            value = reduction.result(body.scalar, total, self.empty)
+            body.known[reduction.number] = value
+            kind = self.program.instrs[reduction.number].type
+            warp_barrier(code)  # all have read the cell
             code.when(first, lambda k=kind, v=value, s=spot: store_scalar(code, k, v, s))  # type: ignore[misc]
         if not any(p.reductions for p in self.plan.passes[number + 1 :]):
             values = [body.scalar_value(self.program.outs[k]) for k in self.plan.once]
