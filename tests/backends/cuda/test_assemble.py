@@ -138,3 +138,9 @@ def test_an_assembler_is_not_newer_than_the_driver(monkeypatch):
             assemblers.assembler(12)
     finally:
         clear()
+
+
+def test_kernels_of_many_words_get_a_newer_ptx():
+    text = "define ptx_kernel void @many(ptr byval([{} x i64]) align 8 %args) {{\n  ret void\n}}\n"
+    assert ".version 8.1" in unit.ptx_of(text.format(545), "sm_90")
+    assert ".version 7" in unit.ptx_of(text.format(544), "sm_90")

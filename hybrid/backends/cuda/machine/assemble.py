@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ __all__ = ["assemble", "ptx_of", "TRIPLE", "ABI_VERSION"]
 
 TRIPLE = "nvptx64-nvidia-cuda"
 ABI_VERSION = 1  # raise when texts keep their wording but must not reuse old images
+_FEW_WORDS = 544  # that a kernel of any PTX may have
 _LLVM = threading.RLock()  # a target machine is used by one thread at a time
 
 Made = TypeVar("Made")
@@ -48,14 +50,20 @@ def _target() -> llvm.Target:
 
 
 @lru_cache(8)
-def _machine(arch: str) -> llvm.TargetMachine:
-    return _target().create_target_machine(cpu=arch, opt=3)
+def _machine(arch: str, features: str) -> llvm.TargetMachine:
+    return _target().create_target_machine(cpu=arch, features=features, opt=3)
+
+
+def _features(text: str) -> str:
+    """A kernel of many words needs a newer PTX, which older drivers do not take."""
+    words = [int(count) for count in re.findall(r"byval\(\[(\d+) x i64\]\)", text)]
+    return "+ptx81" if max(words, default=0) > _FEW_WORDS else ""
 
 
 def ptx_of(text: str, arch: str) -> str:
     """PTX of a module of LLVM IR; BackendError where the text is not valid."""
     with _LLVM:
-        machine = _machine(arch)
+        machine = _machine(arch, _features(text))
         head = f'target triple = "{TRIPLE}"\ntarget datalayout = "{machine.target_data}"\n'
         context = llvm.create_context()
         try:
