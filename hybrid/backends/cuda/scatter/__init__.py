@@ -112,7 +112,7 @@ def generate(
     """Functions that together are a scatter kernel: contiguous rows, int64 indices.
 
     Few updates: each block looks for the others of its row itself.  Many: a table of rows, the
-    updates of each row in a list, a block per entry of the table."""
+    updates of each row in a list, a block per row."""
     _check(kernel)
     if not kernel.count or not kernel.inner:
         return []
@@ -138,7 +138,7 @@ def generate(
         function("insert", updates, _THREADS),
         function("allot", entries, _THREADS),
         function("enlist", updates, _THREADS),
-        function("add", table.entries, threads),
+        function("add", kernel.count, threads),
     ]
     slots = (*_SLOTS, Place.WORKSPACE)
     return [f._replace(slots=slots, temp=table.nbytes(kernel.count)) for f in functions]

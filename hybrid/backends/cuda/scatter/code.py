@@ -27,6 +27,9 @@ SCRATCH = (
 )
 
 
+UpdateAt = Callable[[str], str]  # the number of the k-th update
+
+
 class Place(IntEnum):
     """Positions of the argument words; an operand has its address and a byte offset."""
 
@@ -50,8 +53,9 @@ class Place(IntEnum):
 
 class Table(NamedTuple):
     """The table of rows in the workspace: per entry its row (i64), then how many updates it has,
-    where their list starts, how many are in it; then a cursor, the entry of each update, the
-    lists (all i32)."""
+    where their list starts, how many are in it (i32 each); then a cursor (i64: elements of the
+    lists, and rows, that are given out), the records of the rows, the entry of each update and the
+    lists (i32)."""
 
     bits: int
 
@@ -64,7 +68,15 @@ class Table(NamedTuple):
         return 1 << self.bits
 
     def nbytes(self, count: int) -> int:
-        return 20 * self.entries + 16 + 8 * count
+        return 20 * self.entries + 16 + 24 * count
+
+
+class Record(NamedTuple):
+    """A row that has updates: (i64 row, i32 start of its list, i32 updates) in 16 bytes."""
+
+    row: str
+    start: str
+    many: str
 
 
 class Scatter:
@@ -100,16 +112,24 @@ class Scatter:
     def entries(self) -> str:
         return self.code.once(f"shl i64 1, {self.word(Place.BITS)}")
 
+    def workspace(self, offset: str) -> str:
+        return self.code.at("i8", pointer(self.code, int(Place.WORKSPACE)), offset)
+
     def column_of(self, part: int, number: str) -> str:
-        """Address of an i32 of an entry: 0 updates, 1 start, 2 enlisted; 3: the cursor."""
-        code = self.code
-        first = code.once(f"mul i64 {self.entries()}, {8 + 4 * part}")
-        start = code.at("i8", pointer(code, int(Place.WORKSPACE)), first)
-        return code.at("i32", start, number)
+        """Address of an i32 of an entry: 0 updates, 1 start, 2 enlisted."""
+        start = self.code.once(f"mul i64 {self.entries()}, {8 + 4 * part}")
+        return self.code.at("i32", self.workspace(start), number)
+
+    def cursor(self) -> str:
+        return self.workspace(self.code.once(f"mul i64 {self.entries()}, 20"))
+
+    def record_at(self, number: str) -> str:
+        first = self.code.at("i8", self.cursor(), "16")
+        return self.code.at("[16 x i8]", first, number)
 
     def entry_of(self, update: str) -> str:
         """Address of the number of the entry of an update."""
-        return self.code.at("i32", self.column_of(3, "4"), update)
+        return self.code.at("i32", self.record_at(self.word(Place.COUNT)), update)
 
     def listed(self, number: str) -> str:
         """Address of an element of the lists."""
@@ -127,11 +147,10 @@ class Scatter:
         base = self.code.once(f"addrspacecast ptr addrspace(3) @{name} to ptr")
         return self.code.at("i32", base, number)
 
-    def counted(self, address: str, by: str = "1") -> str:
-        """What an i32 was before `by` was added, as one step."""
-        short = self.code.op(f"trunc i64 {by} to i32") if by != "1" else by
+    def counted(self, address: str) -> str:
+        """What an i32 was before 1 was added, as one step."""
         old = self.code.op(
-            f'atomicrmw add ptr {address}, i32 {short} syncscope("device") monotonic, align 4'
+            f'atomicrmw add ptr {address}, i32 1 syncscope("device") monotonic, align 4'
         )
         return self.code.op(f"zext i32 {old} to i64")
 
@@ -139,8 +158,12 @@ class Scatter:
         grid_loop(self.code, total, visit)
 
     # ---- adding
-    def add_listed(self, row: str, first: str, stop: str, many: str) -> None:
+    def add_listed(
+        self, row: str, first: str, stop: str, many: str, update_at: UpdateAt | None = None
+    ) -> None:
         """Columns first..stop of a row take the `many` updates of the list, in its order."""
+        if update_at is None:
+            update_at = self.in_list
         code, step = self.code, self.threads * self.vector
         mine = code.add(first, code.once(f"mul i64 {self.tid}, {self.vector}"))
 
@@ -148,10 +171,11 @@ class Scatter:
             target = self.span(Place.OUT, Place.OUT_STEP, row, column)
             values = load_spans(code, [target], self.aligned())[0]
             number, kind = "0", memory_scalar(self.kind)
-            for ahead in (_AHEAD, 1):
+            for ahead in (1,) if many == "1" else (_AHEAD, 1):
 
                 def some(k: str, now: list[str], ahead: int = ahead) -> list[str]:
-                    return self.add_some(column, k, ahead, now)
+                    updates = [update_at(code.add(k, str(number))) for number in range(ahead)]
+                    return self.add_some(column, updates, now)
 
                 number, values = code.loop(
                     number, many, str(ahead), [(kind, x) for x in values], some, full=ahead
@@ -161,12 +185,13 @@ class Scatter:
 
         code.loop(mine, stop, str(step), [], columns)
 
-    def add_some(self, column: str, first: str, ahead: int, values: list[str]) -> list[str]:
+    def in_list(self, number: str) -> str:
+        return self.load32(self.shared("list", number))
+
+    def add_some(self, column: str, updates: list[str], values: list[str]) -> list[str]:
+        """Values of some columns after these updates, whose elements are asked for together."""
         code, operation = self.code, "fadd" if self.kind[0] == "f" else "add"
-        spans = []
-        for k in range(ahead):
-            update = self.load32(self.shared("list", code.add(first, str(k))))
-            spans.append(self.span(Place.UPDATE, Place.UPDATE_STEP, update, column))
+        spans = [self.span(Place.UPDATE, Place.UPDATE_STEP, x, column) for x in updates]
         kind = memory_scalar(self.kind)
         for added in load_spans(code, spans, self.aligned()):
             values = [code.op(f"{operation} {kind} {x}, {y}") for x, y in zip(values, added)]
@@ -277,14 +302,14 @@ class Scatter:
         code = self.code
 
         def entry(number: str) -> None:
-            spot = code.at("i64", pointer(code, int(Place.WORKSPACE)), number)
+            spot = code.at("i64", self.workspace("0"), number)
             code.do(f"store i64 -1, ptr {spot}, align 8")
-            for part in (0, 2):
+            for part in (0, 2):  # the start is set where there are updates
                 code.do(f"store i32 0, ptr {self.column_of(part, number)}, align 4")
 
         self.each(self.entries(), entry)
         first = code.op(f"icmp eq i64 {code.op(f'or i64 {self.tid}, {self.cta}')}, 0")
-        code.when(first, lambda: code.do(f"store i32 0, ptr {self.column_of(3, '0')}, align 4"))
+        code.when(first, lambda: code.do(f"store i64 0, ptr {self.cursor()}, align 8"))
 
     def insert(self) -> None:
         """Find or make the entry of each update's row, and count it there."""
@@ -310,7 +335,10 @@ class Scatter:
         entry, following = f"%n{code.count}", code.label("next")
         reserved = len(code.lines)
         code.lines.append("")
-        spot = code.at("i64", pointer(code, int(Place.WORKSPACE)), entry)
+        spot = code.at("i64", self.workspace("0"), entry)
+        seen, trial = code.op(f"load volatile i64, ptr {spot}, align 8"), code.label("try")
+        code.branch(code.op(f"icmp eq i64 {seen}, {row}"), after, trial)
+        code.start(trial)
         pair = code.op(
             f'cmpxchg ptr {spot}, i64 -1, i64 {row} syncscope("device") monotonic monotonic'
         )
@@ -326,15 +354,27 @@ class Scatter:
         return entry
 
     def allot(self) -> None:
-        """Give each entry a part of the lists."""
+        """Give each entry a part of the lists, and a record."""
         code = self.code
 
         def entry(number: str) -> None:
             many = self.load32(self.column_of(0, number))
 
             def take() -> None:
-                start = self.counted(self.column_of(3, "0"), many)
+                both = code.op(f"or i64 {code.op(f'shl i64 {many}, 32')}, 1")
+                old = code.op(
+                    f"atomicrmw add ptr {self.cursor()}, i64 {both} "
+                    'syncscope("device") monotonic, align 8'
+                )
+                start = code.op(f"lshr i64 {old}, 32")
                 self.store32(start, self.column_of(1, number))
+                spot = code.at("i64", self.workspace("0"), number)
+                row = code.op(f"load i64, ptr {spot}, align 8")
+                rest = code.op(f"or i64 {code.op(f'shl i64 {many}, 32')}, {start}")
+                record = self.record_at(code.op(f"and i64 {old}, {(1 << 32) - 1}"))
+                pair = code.op(f"insertelement <2 x i64> poison, i64 {row}, i64 0")
+                pair = code.op(f"insertelement <2 x i64> {pair}, i64 {rest}, i64 1")
+                code.do(f"store <2 x i64> {pair}, ptr {record}, align 16")
 
             code.when(code.op(f"icmp ne i64 {many}, 0"), take)
 
@@ -351,22 +391,36 @@ class Scatter:
 
         self.each(self.word(Place.COUNT), update)
 
-    def add(self) -> None:
-        """A block per entry: its list in order, or all updates looked through where it is long."""
+    def record(self) -> Record:
+        """That of this block; blocks without one are done."""
         code = self.code
-        many = self.load32(self.column_of(0, self.cta))
-        return_unless(code, code.op(f"icmp ne i64 {many}, 0"))
-        spot = code.at("i64", pointer(code, int(Place.WORKSPACE)), self.cta)
-        row = code.op(f"load i64, ptr {spot}, align 8")
-        start, inner = self.load32(self.column_of(1, self.cta)), self.word(Place.INNER)
-        short, long, after = code.label("short"), code.label("long"), code.label("added")
-        code.branch(code.op(f"icmp sle i64 {many}, {LIST}"), short, long)
+        given = code.op(f"load i64, ptr {self.cursor()}, align 8")
+        rows = code.op(f"and i64 {given}, {(1 << 32) - 1}")
+        pair = code.op(f"load <2 x i64>, ptr {self.record_at(self.cta)}, align 16")
+        return_unless(code, code.op(f"icmp slt i64 {self.cta}, {rows}"))
+        row, rest = (code.op(f"extractelement <2 x i64> {pair}, i64 {k}") for k in range(2))
+        start = code.op(f"and i64 {rest}, {(1 << 32) - 1}")
+        return Record(row, start, code.op(f"lshr i64 {rest}, 32"))
+
+    def add(self) -> None:
+        """A block per row: its only update, its list in order, or all updates looked through
+        where that is long."""
+        code, record, inner = self.code, self.record(), self.word(Place.INNER)
+        labels = [code.label(name) for name in ("one", "more", "short", "long", "added")]
+        one, more, short, long, after = labels
+        code.branch(code.op(f"icmp eq i64 {record.many}, 1"), one, more)
+        code.start(one)
+        update = self.load32(self.listed(record.start))
+        self.add_listed(record.row, "0", inner, "1", lambda _: update)
+        code.jump(after)
+        code.start(more)
+        code.branch(code.op(f"icmp sle i64 {record.many}, {LIST}"), short, long)
         code.start(short)
-        self.sort(start, many)
-        self.add_listed(row, "0", inner, many)
+        self.sort(record.start, record.many)
+        self.add_listed(record.row, "0", inner, record.many)
         code.jump(after)
         code.start(long)
-        self.scan(row, "0", lambda some: self.add_listed(row, "0", inner, some))
+        self.scan(record.row, "0", lambda some: self.add_listed(record.row, "0", inner, some))
         code.jump(after)
         code.start(after)
 
