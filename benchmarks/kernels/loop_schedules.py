@@ -81,6 +81,8 @@ def _columns(vector: int) -> Knobs:
 
 _COLUMNS: dict[str, Knobs] = {
     **{f"vector {n}": _columns(n) for n in (1, 2, 4)},
+    "strips": {(columns, "_SMALL"): 1 << 40},
+    "no strips": {(columns, "_SMALL"): 0},
     "fewer threads": {(columns, "_SHARE"): 16},
     "joined by threads": {(columns, "_DEEP"): 1 << 20},
     "joined by warps": {(columns, "_DEEP"): 2},
@@ -108,7 +110,7 @@ def _loops() -> Iterator[tuple[str, LoopKernel, dict[str, Knobs]]]:
     yield "layer norm", _kernel("layer_norm", norm, axes=(1, 2), eps=1e-5), _ROWS
     gradient = [((32768, 1024), F32)] * 2 + [((32768, 1), F32)] * 2 + [((1024,), F32)]
     yield "layer norm gradient", _kernel("layer_norm_grad", gradient, axes=(1, 2)), _ROWS
-    for shape in ((32768, 1024), (8192, 8192), (1048576, 16)):
+    for shape in ((512, 128), (4096, 768), (32768, 1024), (8192, 8192), (1048576, 16)):
         total = _kernel("sum", [(shape, F32)], axes=(0, 1), dtype=F32)
         yield f"column sum {shape[0]}x{shape[1]}", total, _COLUMNS
     for count in (16 * million, 64 * million):

@@ -17,7 +17,7 @@ from test_loops_records import NAMES, kernels
 
 from hybrid.backends.cpu import scatter as cpu_scatter
 from hybrid.backends.cuda import scatter
-from hybrid.backends.cuda.emit import generate
+from hybrid.backends.cuda.emit import columns, generate
 from hybrid.backends.cuda.function import Card
 from hybrid.backends.op_kernels import LoopKernels
 from hybrid.backends.plan import Access, LoopKernel, ScatterKernel
@@ -205,13 +205,16 @@ def test_rows_in_place_of_their_operand():
 # ---- columns
 @pytest.mark.parametrize("name", ["sum", "max", "argmin", "any"])
 @pytest.mark.parametrize("shape", [(1, 5), (300, 8), (1030, 6), (2, 600, 3)])
-def test_columns(name, shape):
+def test_columns(name, shape, monkeypatch):
     dtype = dt.bool_ if name == "any" else F32
     more = {"dtype": dtype} if name == "sum" else {}
     axis = len(shape) - 2
     kernel = kernel_of(name, (shape, dtype), axes=(axis, axis + 1), **more)
+    blocks = -(-shape[axis] // 256)
     made = same(kernel, BIG)[1]
-    assert len(made) == (2 if shape[axis] > 256 else 1)
+    assert made[0].shared and len(made) == (1 if blocks <= 4 else 2)
+    monkeypatch.setattr(columns, "_SMALL", 0)
+    assert len(same(kernel, BIG)[1]) == (1 if blocks == 1 else 2)
     assert len(same(kernel, TINY._replace(multiprocessors=0))[1]) == 1  # columns for all threads
 
 

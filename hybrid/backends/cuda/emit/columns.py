@@ -6,46 +6,55 @@ order, by the thread itself or, where columns are few, by another function.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ....ir.scalar.program import REDUCTIONS
-from ...emit.code import Code
 from ...emit.columns import BLOCK
 from ...emit.form import Form, Walk
+from ...emit.lanes import memory_scalar
 from ...emit.loops import Layout
-from ...emit.memory import Position, load_scalar, store_scalar
+from ...emit.memory import SIZE, Position, load_scalar, store_scalar
 from ...emit.reduce import Reduction, reductions_of
 from ..function import Card
 from .body import Group, Row, Threads, magic_of, return_unless
-from .joins import join_blocks
+from .lanes import join_blocks
 from .schedule import Numbers, widest, work_of
 
-__all__ = ["ColumnSchedule", "column_steps", "emit_columns", "THREADS"]
+__all__ = ["ColumnSchedule", "Columns", "column_steps", "column_reductions", "THREADS"]
 
 THREADS = 128
 _LONGEST = 1000  # instructions of a loop's body
 _SHARE = 4  # of the card's threads: as many columns a thread as leave so many threads busy
+_SMALL = 1 << 22  # elements up to which strips take less time than to wait for rows one by one
+_STRIP_BLOCKS, _STRIP_SHARED = 4, 160 << 10  # most blocks of rows of a strip, and their bytes
 _DEEP = 64  # blocks from which on a warp joins them
 _ITEMS, _ACROSS, _ACROSS_MAGIC, _BLOCKS, _BLOCKS_MAGIC = range(5)  # words of the schedule
 
 
-class ColumnSchedule(NamedTuple):
-    """`step`: "whole", or "part" and "join" (a thread a column) or "deep" (a warp a column);
-    `vector` adjacent columns a thread, `unroll` rows at once."""
+ColumnStepName = Literal["whole", "part", "join", "deep", "strip", "strip_part"]
 
-    step: str
+
+class ColumnSchedule(NamedTuple):
+    """`step`: "whole", or "part" and "join" (a thread a column) or "deep" (a warp a column), or
+    "strip" and "strip_part"; `vector` adjacent columns a thread, `unroll` rows at once; a strip has
+    `row_blocks` blocks of rows at once."""
+
+    step: ColumnStepName
     vector: int
     unroll: int
     spans: tuple[int, ...]
     narrow: bool
+    row_blocks: int = 1
 
 
 class ColumnStep(NamedTuple):
-    """A function: its schedule, the words of the schedule, its threads in all."""
+    """A function: its schedule, the words of the schedule, its grid."""
 
     schedule: ColumnSchedule
     own: tuple[int, ...]
-    threads: int
+    blocks: int
+    threads: int = THREADS
+    shared: int = 0
 
 
 def column_reductions(form: Form) -> list[Reduction]:
@@ -67,25 +76,49 @@ def column_steps(made: Layout, card: Card) -> tuple[list[ColumnStep], int]:
     unroll = 8 if vector > 2 else 16
     while unroll > 1 and unroll * vector * work_of(form) > _LONGEST:
         unroll //= 2
-    narrow = numbers.narrow()
-    across = length // vector
-
-    def step(name: str, items: int, wide: int = 1) -> ColumnStep:
-        schedule = ColumnSchedule(
-            name, vector if name in ("whole", "part") else 1, unroll, spans, narrow
-        )
-        across = length // schedule.vector
-        own = (items, across, magic_of(across), blocks, magic_of(blocks))
-        return ColumnStep(schedule, own, items * wide)
-
-    if blocks == 1 or outer * across >= card.threads:
-        return [step("whole", outer * across)], 0
     cells = outer * blocks * length * sum(len(r.parts) for r in column_reductions(form))
+
+    def step(name: ColumnStepName, items: int, wide: int = 1) -> ColumnStep:
+        adjacent = vector if name in ("whole", "part") else 1
+        schedule = ColumnSchedule(name, adjacent, unroll, spans, numbers.narrow())
+        across = length // adjacent
+        own = (items, across, magic_of(across), blocks, magic_of(blocks))
+        return ColumnStep(schedule, own, -(-items * wide // THREADS))
+
     last = step("deep", outer * length, 32) if blocks >= _DEEP else step("join", outer * length)
-    return [step("part", outer * blocks * across), last], 8 * cells
+    if numbers.depth and outer * length * numbers.depth <= _SMALL:
+        strip = _strip(form, numbers, unroll)
+        return ([strip], 0) if strip.schedule.step == "strip" else ([strip, last], 8 * cells)
+    if blocks == 1 or outer * (length // vector) >= card.threads:
+        return [step("whole", outer * (length // vector))], 0
+    return [step("part", outer * blocks * (length // vector)), last], 8 * cells
 
 
-class _Columns(Threads):
+def _strip(form: Form, numbers: Numbers, unroll: int) -> ColumnStep:
+    """Strips of 32 columns, all blocks of rows at once where they are few."""
+    blocks, across = -(-numbers.depth // BLOCK), -(-numbers.length // 32)
+    each = strip_bytes(form)
+    most = max(1, min(_STRIP_BLOCKS, _STRIP_SHARED // each))
+    whole = blocks <= most
+    count = blocks if whole else 1
+    schedule = ColumnSchedule(
+        "strip" if whole else "strip_part", 1, min(unroll, 8), (), numbers.narrow(), count
+    )
+    own = (0, across, magic_of(across), blocks, magic_of(blocks))
+    grid = numbers.outer * across * (1 if whole else blocks)
+    return ColumnStep(schedule, own, grid, 256 * count, each * count)
+
+
+def strip_bytes(form: Form) -> int:
+    """Shared memory of one block of rows: a line of 33 cells for each row and staged value, and
+    the results of 32 columns."""
+    operands = {r.operand for r in column_reductions(form)}
+    sizes = [SIZE[memory_scalar(form.program.instrs[n].type)] for n in operands]
+    parts = sum(len(r.parts) for r in column_reductions(form))
+    return sum(BLOCK * 33 * size for size in sizes) + 256 * parts
+
+
+class Columns(Threads):
     def __init__(self, form: Form, schedule: ColumnSchedule, guarded: bool) -> None:
         super().__init__(form, guarded, schedule.spans, schedule.narrow)
         code, body, self.schedule = self.code, self.body, schedule
@@ -95,18 +128,32 @@ class _Columns(Threads):
         self.length, self.blocks = body.word(body.words.n), body.word(body.own(_BLOCKS))
         self.empty = code.once(f"icmp eq i64 {self.depth}, 0")
         self.aligned = body.aligned(schedule.vector) if schedule.vector > 1 else None
-        thread = code.once(f"add i64 {code.once(f'mul i64 {self.cta}, {THREADS}')}, {self.tid}")
         self.lane = code.once(f"and i64 {self.tid}, 31")
-        item = code.once(f"lshr i64 {thread}, 5") if schedule.step == "deep" else thread
-        return_unless(code, code.op(f"icmp slt i64 {item}, {body.word(body.own(_ITEMS))}"))
-        across = body.word(body.own(_ACROSS))
-        rest, number = body.divide(item, across, body.own(_ACROSS_MAGIC))
-        self.outer, self.block = rest, "0"
-        if schedule.step == "part":
-            self.outer, self.block = body.divide(rest, self.blocks, body.own(_BLOCKS_MAGIC))
-        self.column = code.op(f"mul i64 {number}, {schedule.vector}")
+        self.outer = self.block = self.column = "0"
+        self.place()
         body.begin_row(self.outer)
         self.top = body.row()
+
+    def place(self) -> None:
+        """Where this thread works; threads without work are done."""
+        code, body, step = self.code, self.body, self.schedule.step
+        thread = code.once(f"add i64 {code.once(f'mul i64 {self.cta}, {THREADS}')}, {self.tid}")
+        item = code.once(f"lshr i64 {thread}, 5") if step == "deep" else thread
+        return_unless(code, code.op(f"icmp slt i64 {item}, {body.word(body.own(_ITEMS))}"))
+        self.outer, number = self.across(item)
+        self.column = code.op(f"mul i64 {number}, {self.schedule.vector}")
+        if step == "part":
+            self.split_block()
+
+    def across(self, item: str) -> tuple[str, str]:
+        """(number of what lies outside, number among the groups of columns) of an item."""
+        body = self.body
+        return body.divide(item, body.word(body.own(_ACROSS)), body.own(_ACROSS_MAGIC))
+
+    def split_block(self) -> None:
+        """The outer number also counts blocks."""
+        magic = self.body.own(_BLOCKS_MAGIC)
+        self.outer, self.block = self.body.divide(self.outer, self.blocks, magic)
 
     def positions(self) -> list[Position]:
         return [Position(self.code.add(self.column, str(k))) for k in range(self.schedule.vector)]
@@ -238,7 +285,7 @@ class _Columns(Threads):
                     for part, kind in enumerate(reduction.parts)
                 ]
 
-            totals += join_blocks(self, reduction, load, self.blocks, self.lane)
+            totals += join_blocks(self.body, reduction, load, self.blocks, self.lane)
             first += len(reduction.parts)
         code.when(code.op(f"icmp eq i64 {self.lane}, 0"), lambda: self.finish(totals))
 
@@ -260,10 +307,3 @@ class _Columns(Threads):
             numbers, [group], self.aligned, lambda number, _, lane: values[lane].get(number)
         )
         body.store(range(len(self.program.outs)), [group], lanes, self.aligned)
-
-
-def emit_columns(form: Form, schedule: ColumnSchedule, guarded: bool) -> Code:
-    """The function body of a column kernel, or of one of its steps."""
-    writer = _Columns(form, schedule, guarded)
-    getattr(writer, schedule.step)()
-    return writer.code

@@ -16,8 +16,7 @@ from ...emit.form import FormKind
 from ...emit.loops import Layout, lay_out
 from ...plan import LoopKernel
 from ..function import Card, GpuFunction, signature
-from .columns import THREADS as COLUMN_THREADS
-from .columns import column_steps, emit_columns
+from .columns import column_steps
 from .lanes import SHARED
 from .maps import THREADS, emit_map, schedule_map
 from .places import schedule_staged
@@ -27,6 +26,7 @@ from .schedule import Numbers, extended
 from .split import THREADS as SPLIT_THREADS
 from .split import emit_split, is_split, split_steps
 from .staged import emit_staged
+from .strips import emit_columns
 from .tiles import THREADS as TILE_THREADS
 from .tiles import emit_tiles, schedule_tiles
 
@@ -153,8 +153,9 @@ def _columns(kernel: LoopKernel, card: Card, temp_slot: int, guarded: bool) -> l
             (made.form, step.schedule, guarded),
             lambda schedule=step.schedule: emit_columns(made.form, schedule, guarded),  # type: ignore[misc]
             extended(made, step.own, temp_slot if temp else None),
-            -(-step.threads // COLUMN_THREADS),
-            COLUMN_THREADS,
+            step.blocks,
+            step.threads,
+            step.shared,
         )._replace(temp=temp)
         for step in steps
     ]

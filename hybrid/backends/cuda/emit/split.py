@@ -20,8 +20,7 @@ from ...emit.rows import RowPass, pass_targets, row_plan
 from ...emit.split_rows import cells_per_row, pass_forms
 from ..function import Card
 from .body import Group, Threads, magic_of, return_unless
-from .joins import join_blocks
-from .lanes import BLOCK, LANES, is_ordered, join_lanes, warp_barrier
+from .lanes import BLOCK, LANES, is_ordered, join_blocks, join_lanes, warp_barrier
 from .places import row_reductions
 from .schedule import Numbers, work_of
 
@@ -301,7 +300,7 @@ class _Split(Threads):
                 before = load_scalar(code, reduction.type, spot)
                 neutral = reduction.neutral(scalar)[0]
                 start = [scalar.pick(reduction.type, fresh, neutral, before)]
-            yield reduction, spot, join_blocks(self, reduction, load, blocks, self.lane, start)
+            yield reduction, spot, join_blocks(self.body, reduction, load, blocks, self.lane, start)
 
     def join_before(self) -> None:
         """The blocks of the part before, of one row."""
