@@ -86,6 +86,15 @@ def test_factors_that_start_anywhere():
     agree(case, made_with(case, "32x32"))
 
 
+@pytest.mark.parametrize("k", [257, 512, 700])
+def test_blocks_of_k_side_by_side(k):
+    cases = [matmul_case(1, 18, 36, k, "nt", epilogue=True), matmul_case(1, 18, 20, k, dtype=F64)]
+    for case, tile in zip(cases, ("16x32", "16x16w")):
+        schedule = Schedule(SMALL[tile], together=True)
+        orders = (1,) if case.kernel.acc == F64 else (0, 1)
+        agree(case, functions(case.kernel, schedule, CARD, len(case.buffers)), orders)
+
+
 @pytest.mark.parametrize("room", [1, 50 << 20])
 def test_many_blocks_of_k(room):
     card = CARD._replace(l2_bytes=room)

@@ -169,9 +169,13 @@ class Cohort(Access):
     def _wait(self, after: tuple[Any, ...], idx: Array | None) -> None:
         kind, number, count, position = after
         everyone = np.arange(self.threads) if idx is None else idx
-        bar = int(np.asarray(number).flat[0])
-        if np.any(number != bar):
-            raise NotImplementedError("barriers of different numbers in one instruction")
+        bars = np.unique(number)
+        if len(bars) > 1:  # groups of threads, each with a barrier of its own
+            numbers = np.broadcast_to(number, everyone.shape)
+            for one in bars:
+                self._wait((kind, one, count, position), everyone[numbers == one])
+            return
+        bar = int(bars[0])
         expected = None if count is None else int(count[0])
         if idx is None and self.chunk.alone and kind == "sync" and expected in (None, self.lanes):
             self._pass(None, 1 << 40)

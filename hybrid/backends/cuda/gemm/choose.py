@@ -66,6 +66,8 @@ def candidates(kernel: GemmKernel) -> Iterator[Schedule]:
         yield Schedule(tile, False, is_turned)
         if kernel.k > BLOCK:
             yield Schedule(tile, True, is_turned)
+        if BLOCK < kernel.k <= 4 * BLOCK and tile.threads * kernel.k <= 512 * BLOCK:
+            yield Schedule(tile, False, is_turned, together=True)
 
 
 def variants(kernel: GemmKernel) -> Iterator[Schedule]:
@@ -108,15 +110,17 @@ def cost(kernel: GemmKernel, schedule: Schedule, card: Card) -> float:
         return LAUNCH + max(memory, START + waves * kernel.k * 100)
     tile = schedule.tile
     parts = -(-kernel.k // BLOCK) if schedule.split else 1
-    depth = min(kernel.k, BLOCK) if schedule.split else kernel.k
+    depth = min(kernel.k, BLOCK) if schedule.split or schedule.together else kernel.k
+    groups = -(-kernel.k // BLOCK) if schedule.together else 1
+    resident = max(1, tile.resident // groups)
     items = kernel.batch * parts * -(-m // tile.rows) * -(-n // tile.cols)
     each = -(-items // card.multiprocessors)
-    rounds, rest = divmod(each, tile.resident)
-    finish = 300 + tile.rows * tile.cols / tile.threads * (2 + _program(kernel) / 8)
+    rounds, rest = divmod(each, resident)
+    finish = 300 + tile.rows * tile.cols / tile.threads / groups * (2 + _program(kernel) / 8)
     alone = START + finish
-    busy = rounds * (depth * _step(tile, tile.resident, element.size) + alone)
+    busy = rounds * (depth * _step(tile, resident * groups, element.size) + alone)
     if rest:
-        busy += depth * _step(tile, rest, element.size) + alone
+        busy += depth * _step(tile, rest * groups, element.size) + alone
     total = LAUNCH + max(memory, busy)
     if schedule.split:
         moved = 2 * parts * kernel.batch * m * n * element.size

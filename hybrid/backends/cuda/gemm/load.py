@@ -6,12 +6,14 @@ are never stored), and a k past the last is zero or repeats the last one (no cha
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from .finish import memory_type, widen
 from .forms import Element, Step
 from .tile import ALONG_K, BLOCK, LoadForm, Tile, Visit
 from .words import GLOBAL, NEAR, Writer
 
-__all__ = ["Factor", "Range"]
+__all__ = ["TABLE", "Area", "Factor", "Range", "Threads"]
 
 TABLE = 2 * BLOCK  # places of k that are known at a time
 
@@ -24,9 +26,24 @@ class Range:
         self.first, self.last, self.ragged = first, last, ragged
 
 
+class Threads(NamedTuple):
+    """Threads that load together: the number of this one among them, and their number."""
+
+    own: str
+    number: int
+
+
+class Area(NamedTuple):
+    """`lines` of a factor lie in shared memory from byte `start` of the first stage on; its table
+    of places of k, if it has one, is at byte `table`."""
+
+    lines: int
+    start: str
+    table: str
+
+
 class Factor:
-    """One factor of one tile.  `lines` of it lie in shared memory from byte `start` of each stage
-    on; its table of places of k, if it has one, at byte `table`."""
+    """One factor of one tile."""
 
     def __init__(
         self,
@@ -34,13 +51,12 @@ class Factor:
         form: LoadForm,
         tile: Tile,
         element: Element,
-        lines: int,
-        start: int,
-        table: int,
+        threads: Threads,
+        area: Area,
     ) -> None:
         self.writer, self.form, self.tile, self.element = writer, form, tile, element
-        self.lines, self.start, self.table = lines, start, table
-        self.pitch = form.pitch(lines, element) * element.size  # bytes from k to k
+        self.threads, self.area, self.lines = threads, area, area.lines
+        self.pitch = form.pitch(area.lines, element) * element.size  # bytes from k to k
         self.visits: list[Visit] = []
         self.own_k, self.own_line, self.idle = self._divide()
         self.base = ""
@@ -55,20 +71,20 @@ class Factor:
     def _divide(self) -> tuple[str, str, str | None]:
         """Which k and line a thread visits first, and when it has none to visit."""
         writer, tile, form = self.writer, self.tile, self.form
-        thread = writer.register("tid.x")
+        thread = self.threads.own
         if form.along == "k":
-            at_once = tile.threads // ALONG_K
+            at_once = self.threads.number // ALONG_K
             for k in range(0, tile.depth, ALONG_K):
                 self.visits += [Visit(k, line) for line in range(0, self.lines, at_once)]
             line, k_own = writer.divide(thread, str(ALONG_K))
             return k_own, line, self._beyond(line, self.lines, at_once)
         per_k = self.lines // form.vector
-        if per_k > tile.threads:
-            step = tile.threads * form.vector
+        if per_k > self.threads.number:
+            step = self.threads.number * form.vector
             for k in range(tile.depth):
                 self.visits += [Visit(k, line) for line in range(0, self.lines, step)]
             return "0", writer.integer("mul", thread, str(form.vector)), None
-        at_once = tile.threads // per_k
+        at_once = self.threads.number // per_k
         self.visits = [Visit(k, 0) for k in range(0, tile.depth, at_once)]
         k_own, line = writer.divide(thread, str(per_k))
         line = writer.integer("mul", line, str(form.vector))
@@ -96,15 +112,15 @@ class Factor:
             self.places[further] = place
         spot = writer.integer("mul", self.own_k, str(self.pitch))
         across = writer.integer("mul", self.own_line, str(self.element.size))
-        self.target = writer.integer("add", writer.integer("add", spot, across), str(self.start))
+        self.target = writer.integer("add", writer.integer("add", spot, across), self.area.start)
 
     def fill(self, block: str, last: str) -> None:
         """Write the places of one block of k into the table."""
         if not self.form.tabled:
             return
         writer, code = self.writer, self.writer.code
-        thread = writer.register("tid.x")
-        for first in range(0, BLOCK, self.tile.threads):
+        thread = self.threads.own
+        for first in range(0, BLOCK, self.threads.number):
             own = writer.integer("add", thread, str(first))
 
             def one(own: str = own) -> None:
@@ -114,14 +130,14 @@ class Factor:
                 spot = self._entry(writer.integer("and", k, str(TABLE - 1)))
                 code.do(f"store i64 {offset}, {NEAR} {spot}, align 8")
 
-            if first + self.tile.threads <= BLOCK:
+            if first + self.threads.number <= BLOCK:
                 one()
             else:
                 code.when(code.op(f"icmp ult i32 {own}, {BLOCK}"), one)
 
     def _entry(self, k: str) -> str:
         offset = self.writer.integer("mul", k, "8")
-        return self.writer.near(self.writer.integer("add", offset, str(self.table)))
+        return self.writer.near(self.writer.integer("add", offset, self.area.table))
 
     # ---- in the loop
     def _sources(self, k: str, span: Range) -> list[str]:

@@ -34,17 +34,25 @@ __all__ = ["Schedule", "functions", "oriented", "turned"]
 class Schedule(NamedTuple):
     """How to run a product: in tiles, with blocks of k `split` over blocks of threads, or (no tile)
     with one thread per output, or in lanes.  `turned`: rows and columns change places.  `few`: a
-    warp takes one row of lanes."""
+    warp takes one row of lanes.  `together`: each group of threads of a block takes a block of
+    k."""
 
     tile: Tile | None
     split: bool = False
     turned: bool = False
     few: bool = False
+    together: bool = False
 
     @property
     def name(self) -> str:
         base = "direct" if self.tile is None else self.tile.name
-        return base + (" split" if self.split else "") + (" turned" if self.turned else "")
+        marks = {
+            "split": self.split,
+            "together": self.together,
+            "few": self.few,
+            "turned": self.turned,
+        }
+        return " ".join([base, *[mark for mark, is_set in marks.items() if is_set]])
 
 
 def turned(kernel: GemmKernel) -> GemmKernel:
@@ -185,11 +193,14 @@ class _Plan(NamedTuple):
         assert tile is not None
         down, across = -(-kernel.m // tile.rows), -(-kernel.n // tile.cols)
         a, b = _loads(kernel, self.element)
-        several, ragged = kernel.k > BLOCK and not split, kernel.k % tile.depth != 0
-        form = TiledForm(a, b, self.finish, tile, split, several, ragged, self.guarded)
+        groups = self.numbers["blocks"] if self.schedule.together else 1
+        several = kernel.k > BLOCK and not split and groups == 1
+        ragged = kernel.k % tile.depth != 0
+        form = TiledForm(a, b, self.finish, tile, split, several, ragged, self.guarded, groups)
         numbers = self.numbers | {"tiles_down": down, "tiles_across": across}
         blocks = kernel.batch * self.parts * down * across
-        return _made(tiled_text(form), numbers, blocks, tile.threads, shared_bytes(form))
+        threads = tile.threads * groups
+        return _made(tiled_text(form), numbers, blocks, threads, shared_bytes(form))
 
     def _lanes(self) -> GpuFunction:
         kernel, split = self.kernel, self.schedule.split

@@ -7,14 +7,14 @@ takes no padding; the sums of blocks are joined in order, the first as it is.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .direct import add, multiply_add
-from .finish import load_reads, store_results
-from .forms import Element, Finish, OperandForm
-from .load import TABLE, Factor, Range
+from .direct import multiply_add
+from .forms import Element, Finish
+from .load import TABLE, Area, Factor, Range, Threads
+from .results import Place, Results
 from .tile import LoadForm, Tile
-from .words import NEAR, Text, Writer
+from .words import Text, Writer
 
 __all__ = ["TiledForm", "shared_bytes", "tiled_text"]
 
@@ -23,7 +23,8 @@ GROUP = 8  # rows of tiles that are walked together, so that neighbours share fa
 
 class TiledForm(NamedTuple):
     """`split`: each block of threads takes one block of k, and leaves its sums in the workspace.
-    `several`: there is more than one block of k.  `ragged`: the last step is partial."""
+    `several`: a thread takes more than one block of k.  `groups` of threads take one each, side by
+    side.  `ragged`: the last step is partial."""
 
     a: LoadForm
     b: LoadForm
@@ -33,6 +34,7 @@ class TiledForm(NamedTuple):
     several: bool
     ragged: bool
     guarded: bool
+    groups: int = 1
 
     @property
     def element(self) -> Element:
@@ -40,12 +42,13 @@ class TiledForm(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Bytes of shared memory: stages, tables of places, and finished sums, which lie over the
-    stages where they come after them."""
+    """Bytes of shared memory: stages and tables of places, for each group of threads; and finished
+    sums, which lie over them where they come after them."""
 
     right: int
     stage: int
     table: int
+    group: int
     sums: int
     total: int
 
@@ -55,9 +58,11 @@ def _layout(form: TiledForm) -> _Layout:
     right = tile.depth * form.a.pitch(tile.rows, element) * element.size
     stage = right + tile.depth * form.b.pitch(tile.cols, element) * element.size
     table = tile.stages * stage
-    end = table + 8 * TABLE * (form.a.tabled + form.b.tabled)
-    sums = end if form.several else 0
-    return _Layout(right, stage, table, sums, max(end, sums + tile.rows * tile.cols * element.size))
+    group = table + 8 * TABLE * (form.a.tabled + form.b.tabled)
+    loaded = group * form.groups
+    sums = loaded if form.several else 0
+    kept = sums + form.groups * tile.rows * tile.cols * element.size
+    return _Layout(right, stage, table, group, sums, max(loaded, kept))
 
 
 def shared_bytes(form: TiledForm) -> int:
@@ -96,6 +101,9 @@ class _Tiled:
             self.writer.guard()
         self._locate()
         self._factors()
+        self.results = Results(
+            self.writer, form.finish, self.tile, form.groups, self.layout.sums, self._place()
+        )
 
     # ---- where a block and a thread are
     def _locate(self) -> None:
@@ -107,6 +115,9 @@ class _Tiled:
         self.part = "0"
         if self.form.split:
             self.part, self.batch = writer.divide(self.batch, writer.count("batch"))
+        self.thread = writer.register("tid.x")
+        if self.form.groups > 1:
+            self.part, self.thread = writer.divide(self.thread, str(tile.threads))
         group, inside = writer.divide(block, writer.integer("mul", across, str(GROUP)))
         first = writer.integer("mul", group, str(GROUP))
         high = writer.least(writer.integer("sub", down, first), str(GROUP))
@@ -120,7 +131,7 @@ class _Tiled:
         """Neighbouring lanes alternate between columns and rows: halves of a warp then read shared
         memory at once."""
         writer, tile = self.writer, self.tile
-        thread = writer.register("tid.x")
+        thread = self.thread
         warp_row, warp_col = writer.divide(
             writer.integer("lshr", thread, "5"), str(tile.warps_across)
         )
@@ -139,31 +150,56 @@ class _Tiled:
                 rows_left, row_bit = rows_left // 2, row_bit + 1
             bit += 1
         assert bit == 5 and rows_left == cols_left == 1
-        self.lane_row = row
         rows = writer.integer("mul", warp_row, str(tile.lanes_down * tile.thread_rows))
         cols = writer.integer("mul", warp_col, str(tile.lanes_across * tile.thread_cols))
         self.own_row = writer.integer("add", rows, writer.integer("mul", row, str(self.row_chunk)))
         self.own_col = writer.integer("add", cols, writer.integer("mul", col, str(self.col_chunk)))
 
+    def _place(self) -> Place:
+        batch = self.batch
+        if self.form.split:
+            before = self.writer.integer("mul", self.part, self.writer.count("batch"))
+            batch = self.writer.integer("add", before, batch)
+        return Place(batch, self.row, self.col, self.m, self.n)
+
     def _factors(self) -> None:
         form, tile, element, layout = self.form, self.tile, self.element, self.layout
-        tables = layout.table, layout.table + 8 * TABLE * form.a.tabled
-        self.left = Factor(self.writer, form.a, tile, element, tile.rows, 0, tables[0])
-        self.right = Factor(self.writer, form.b, tile, element, tile.cols, layout.right, tables[1])
+        writer, size = self.writer, str(element.size)
+        start, table = "0", str(layout.table)
+        if form.groups > 1:
+            start = writer.integer("mul", self.part, str(layout.group))
+            table = writer.integer("add", start, table)
+        right = writer.integer("add", start, str(layout.right))
+        next_table = writer.integer("add", table, str(8 * TABLE * form.a.tabled))
+        threads = Threads(self.thread, tile.threads)
+        self.left = Factor(writer, form.a, tile, element, threads, Area(tile.rows, start, table))
+        self.right = Factor(
+            writer, form.b, tile, element, threads, Area(tile.cols, right, next_table)
+        )
         for factor, line, count in ((self.left, self.row, self.m), (self.right, self.col, self.n)):
             factor.begin(self.batch, line, count)
-        writer, size = self.writer, str(element.size)
-        self.left_at = writer.integer("mul", self.own_row, size)
-        own = writer.integer("mul", self.own_col, size)
-        self.right_at = writer.integer("add", own, str(layout.right))
+        own_row = writer.integer("mul", self.own_row, size)
+        own_col = writer.integer("mul", self.own_col, size)
+        self.left_at = writer.integer("add", own_row, start)
+        self.right_at = writer.integer("add", own_col, right)
+
+    def _meet(self) -> None:
+        """Wait for the threads that share stages."""
+        if self.form.groups == 1:
+            self.writer.barrier()
+        else:
+            number = self.writer.integer("add", self.part, "1")
+            self.writer.barrier_of(number, self.tile.threads)
 
     # ---- k
     def _span(self) -> tuple[Range, str, str]:
         """The k of this block of threads, whole steps in it, and k after them."""
         writer = self.writer
         first, last = "0", writer.count("k")
-        if self.form.split:
-            part = writer.integer("add", self.part, writer.count("first_part"))
+        if self.form.split or self.form.groups > 1:
+            part = self.part
+            if self.form.split:
+                part = writer.integer("add", part, writer.count("first_part"))
             first = writer.integer("shl", part, "8")
             last = writer.least(last, writer.integer("add", first, "256"))
         depth = str(self.tile.depth)
@@ -206,20 +242,10 @@ class _Tiled:
                 k * factor.pitch + part * chunk * lanes * self.element.size
                 for part in range(count // chunk)
             ]
-            found.append([x for spot in spots for x in self._values(place, spot, chunk)])
+            found.append(
+                [x for spot in spots for x in self.writer.take(place, spot, chunk, self.element)]
+            )
         return _Fragments(*found)
-
-    def _values(self, place: str, distance: int, count: int) -> list[str]:
-        """Adjacent accumulators in shared memory."""
-        code, scalar = self.code, self.element.scalar
-        spot, align = self.writer.past(place, distance), count * self.element.size
-        if count == 1:
-            return [code.op(f"load {scalar}, {NEAR} {spot}, align {align}")]
-        whole = code.op(f"load <{count} x {scalar}>, {NEAR} {spot}, align {align}")
-        return [
-            code.op(f"extractelement <{count} x {scalar}> {whole}, i64 {lane}")
-            for lane in range(count)
-        ]
 
     def _multiply(self, now: _Fragments, sums: list[str]) -> list[str]:
         code, element, columns = self.code, self.element, self.tile.thread_cols
@@ -238,7 +264,7 @@ class _Tiled:
         self._fill(block, span)
         self._fill(writer.integer("add", block, "1"), span)
         if self.form.a.tabled or self.form.b.tabled:
-            writer.barrier()
+            self._meet()
         k = span.first
         for stage in range(tile.stages - 1):
             at = str(stage * self.layout.stage)
@@ -247,7 +273,7 @@ class _Tiled:
                 factor.stash(factor.fetch(k, span), at)
             k = writer.integer("add", k, str(tile.depth))
         writer.wait(tile.stages - 2)
-        writer.barrier()
+        self._meet()
         step = _Step("0", str((tile.stages - 1) * self.layout.stage), k)
         return step, self._fragments("0", 0)
 
@@ -266,7 +292,7 @@ class _Tiled:
         for factor, values in zip((self.left, self.right), fetched):
             factor.stash(values, step.fill)
         writer.wait(tile.stages - 2)
-        writer.barrier()
+        self._meet()
         following = self._fragments(read, 0)
         sums = self._multiply(now, sums)
         next_k = writer.integer("add", step.k, str(tile.depth))
@@ -315,7 +341,7 @@ class _Tiled:
         if not self.form.several:
             _, _, sums = self._block(step, now, steps, rest, span)
             writer.barrier()
-            self._keep(sums, None)
+            self.results.keep(sums, self.own_row, self.own_col, self.part)
             return
         last = writer.integer("sub", writer.count("blocks"), "1")
         per_block = str(self.tile.steps)
@@ -332,7 +358,7 @@ class _Tiled:
             is_last = self.code.op(f"icmp eq i32 {number}, {last}")
             own_rest = self.code.op(f"select i1 {is_last}, i32 {rest}, i32 0")
             step, now, sums = self._block(step, now, own, own_rest, span)
-            self._keep(sums, number)
+            self.results.join(sums, self.own_row, self.own_col, number)
             return [*step, *now.left, *now.right]
 
         writer.loop(writer.count("blocks"), self._carry(step, now), block)
@@ -341,145 +367,11 @@ class _Tiled:
         for factor in (self.left, self.right):
             factor.fill(block, span.last)
 
-    # ---- finished sums
-    def _spot(self, row: str, col: str) -> str:
-        """Byte of a sum: chunks of rows that one access touches lie apart."""
-        writer, size = self.writer, self.element.size
-        chunk = writer.integer("udiv", col, str(self.vector))
-        inside = writer.integer("and", col, str(self.vector - 1))
-        if self.tile.cols >= 8 * self.vector:
-            turn = writer.integer("and", writer.integer("udiv", row, str(self.row_chunk)), "3")
-            chunk = writer.integer("xor", chunk, writer.integer("shl", turn, "1"))
-        at = writer.integer("mul", chunk, "16")
-        at = writer.integer("add", at, writer.integer("mul", inside, str(size)))
-        line = writer.integer("mul", row, str(self.tile.cols * size))
-        return writer.integer("add", writer.integer("add", line, at), str(self.layout.sums))
-
-    def _keep(self, sums: list[str], block: str | None) -> None:
-        """Join the sums of a block of k to those in shared memory."""
-        writer, tile = self.writer, self.tile
-        spots = []
-        for part in range(tile.thread_cols // self.col_chunk):
-            across = str(part * tile.lanes_across * self.col_chunk)
-            col = writer.integer("add", self.own_col, across)
-            spots.append(writer.near(self._spot(self.own_row, col)))
-        if block is None:
-            self._put(sums, spots, False)
-            return
-        code = self.code
-        fresh, more, done = code.label("first"), code.label("more"), code.label("kept")
-        code.branch(code.op(f"icmp eq i32 {block}, 0"), fresh, more)
-        code.start(fresh)
-        self._put(sums, spots, False)
-        code.jump(done)
-        code.start(more)
-        self._put(sums, spots, True)
-        code.jump(done)
-        code.start(done)
-
-    def _put(self, sums: list[str], spots: list[str], joined: bool) -> None:
-        tile, chunk = self.tile, self.col_chunk
-        for row in range(tile.thread_rows):
-            down = row // self.row_chunk * tile.lanes_down * self.row_chunk + row % self.row_chunk
-            distance = down * tile.cols * self.element.size
-            for part, spot in enumerate(spots):
-                start = row * tile.thread_cols + part * chunk
-                values = sums[start : start + chunk]
-                if joined:
-                    old = self._values(spot, distance, chunk)
-                    pairs = zip(old, values)
-                    values = [add(self.code, self.element, *pair) for pair in pairs]
-                self._write(spot, distance, values)
-
-    def _write(self, place: str, distance: int, values: list[str]) -> None:
-        code, scalar, count = self.code, self.element.scalar, len(values)
-        spot, align = self.writer.past(place, distance), count * self.element.size
-        if count == 1:
-            code.do(f"store {scalar} {values[0]}, {NEAR} {spot}, align {align}")
-            return
-        whole, vector = "poison", f"<{count} x {scalar}>"
-        for lane, value in enumerate(values):
-            whole = code.op(f"insertelement {vector} {whole}, {scalar} {value}, i64 {lane}")
-        code.do(f"store {vector} {whole}, {NEAR} {spot}, align {align}")
-
-    # ---- results
-    def store(self) -> None:
-        """Finish the sums in shared memory, row by row."""
-        writer, code, tile = self.writer, self.code, self.tile
-        width = self.form.finish.width
-        writer.barrier()
-        per_row = tile.cols // width
-        down, across = writer.divide(writer.register("tid.x"), str(per_row))
-        across = writer.integer("mul", across, str(width))
-        col = writer.integer("add", self.col, across)
-        batch = self.batch
-        if self.form.split:
-            before = writer.integer("mul", self.part, writer.count("batch"))
-            batch = writer.integer("add", before, batch)
-        at_once = tile.threads // per_row
-        rounds = -(-tile.rows // at_once)
-        ahead = _rows_ahead(self.form.finish, rounds)
-
-        def rows() -> None:
-            starts = {s.name: writer.place(s, batch, "0", col) for s in self._streams()}
-
-            def some(index: str, _: list[str]) -> list[str]:
-                first = writer.integer("mul", index, str(at_once * ahead))
-                first = writer.integer("add", first, down)
-                own = [writer.integer("add", first, str(at_once * i)) for i in range(ahead)]
-                self._finish_rows(own, across, starts)
-                return []
-
-            writer.loop(str(rounds // ahead), [], some)
-
-        inside = code.op(f"icmp ult i32 {col}, {self.n}")
-        if at_once > tile.rows:
-            busy = code.op(f"icmp ult i32 {down}, {tile.rows}")
-            inside = code.op(f"and i1 {inside}, {busy}")
-        code.when(inside, rows)
-
-    def _streams(self) -> tuple[OperandForm, ...]:
-        return self.form.finish.reads + self.form.finish.outs
-
-    def _finish_rows(self, rows: list[str], across: str, starts: dict[str, str]) -> None:
-        """Finish the sums of some rows of the tile: all reads are under way before the first is
-        waited for."""
-        writer, code, finish = self.writer, self.code, self.form.finish
-        last = writer.integer("sub", self.m, "1")
-        numbers = [writer.integer("add", self.row, own) for own in rows]
-        reads = []
-        for number in numbers:
-            row = writer.least(number, last) if finish.reads else number
-            places = [self._place(read, starts, row) for read in finish.reads]
-            reads.append(load_reads(writer, finish, places))
-        for own, number, values in zip(rows, numbers, reads):
-
-            def one(own: str = own, number: str = number, values: Any = values) -> None:
-                sums = self._values(writer.near(self._spot(own, across)), 0, finish.width)
-                places = [self._place(out, starts, number) for out in finish.outs]
-                store_results(writer, finish, sums, values, places)
-
-            code.when(code.op(f"icmp ult i32 {number}, {self.m}"), one)
-
-    def _place(self, stream: OperandForm, starts: dict[str, str], row: str) -> str:
-        offset = self.writer.offset(f"{stream.name}.rows", stream.rows, row)
-        return self.writer.at(starts[stream.name], offset)
-
-
-def _rows_ahead(finish: Finish, rounds: int) -> int:
-    """How many rows a thread finishes at a time: the fewer, the longer the program."""
-    if not finish.reads or finish.program is None:
-        return 1
-    work = len(finish.program.instrs) * finish.width
-    return next(
-        rows for rows in (4, 2, 1) if rounds % rows == 0 and (rows * work < 800 or rows == 1)
-    )
-
 
 @lru_cache(256)
 def tiled_text(form: TiledForm) -> Text:
     """The text of a form."""
     kernel = _Tiled(form)
     kernel.compute()
-    kernel.store()
-    return kernel.writer.finish("tiles", form.tile.threads, form.tile.resident)
+    kernel.results.store()
+    return kernel.writer.finish("tiles", form.tile.threads * form.groups, form.tile.resident)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ...emit.code import Code, finish_module
 from ..function import STATUS, signature
-from .forms import Numbers, OperandForm, WalkForm
+from .forms import Element, Numbers, OperandForm, WalkForm
 
 __all__ = ["GLOBAL", "NEAR", "Text", "Writer", "with_status"]
 
@@ -77,6 +77,10 @@ class Writer:
 
     def barrier(self) -> None:
         self.code.call("llvm.nvvm.barrier0", "void")
+
+    def barrier_of(self, number: str, threads: int) -> None:
+        """Wait for so many threads that come to barrier `number`."""
+        self.code.call("llvm.nvvm.barrier", "void", f"i32 {number}", f"i32 {threads}")
 
     def copy_async(self, nbytes: int, to: str, source: str, count: str | None = None) -> None:
         """Begin a copy into shared memory; with `count`, of that many bytes, then zeros."""
@@ -181,6 +185,29 @@ class Writer:
         if distance == 0:
             return place
         return self.code.op(f"getelementptr i8, {NEAR} {place}, i32 {distance}")
+
+    def take(self, place: str, distance: int, count: int, element: Element) -> list[str]:
+        """Adjacent accumulators in shared memory, so many bytes from a place."""
+        spot, scalar, align = self.past(place, distance), element.scalar, count * element.size
+        if count == 1:
+            return [self.code.op(f"load {scalar}, {NEAR} {spot}, align {align}")]
+        vector = f"<{count} x {scalar}>"
+        whole = self.code.op(f"load {vector}, {NEAR} {spot}, align {align}")
+        return [
+            self.code.op(f"extractelement {vector} {whole}, i64 {lane}") for lane in range(count)
+        ]
+
+    def put(self, place: str, distance: int, values: Sequence[str], element: Element) -> None:
+        """Store accumulators side by side in shared memory."""
+        spot, count, scalar = self.past(place, distance), len(values), element.scalar
+        align = count * element.size
+        if count == 1:
+            self.code.do(f"store {scalar} {values[0]}, {NEAR} {spot}, align {align}")
+            return
+        whole, vector = "poison", f"<{count} x {scalar}>"
+        for lane, value in enumerate(values):
+            whole = self.code.op(f"insertelement {vector} {whole}, {scalar} {value}, i64 {lane}")
+        self.code.do(f"store {vector} {whole}, {NEAR} {spot}, align {align}")
 
     def at(self, base: str, offset: str) -> str:
         """base + bytes in global memory."""
