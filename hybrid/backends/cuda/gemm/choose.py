@@ -70,6 +70,16 @@ def candidates(kernel: GemmKernel) -> Iterator[Schedule]:
             yield Schedule(tile, False, is_turned, together=True)
 
 
+def _fits(kernel: GemmKernel, schedule: Schedule, card: Card) -> bool:
+    """Whether a block gets the shared memory it needs at most."""
+    tile, size = schedule.tile, element_of(kernel.acc).size
+    if tile is None:
+        return True
+    groups = -(-kernel.k // BLOCK) if schedule.together else 1
+    staged = tile.stages * tile.depth * (tile.rows + tile.cols + 32 // size) * size
+    return groups * (staged + tile.rows * tile.cols * size) + (16 << 10) <= card.shared_bytes
+
+
 def variants(kernel: GemmKernel) -> Iterator[Schedule]:
     """All schedules there are, for measuring them beside each other."""
     yield from candidates(kernel)
@@ -79,8 +89,9 @@ def variants(kernel: GemmKernel) -> Iterator[Schedule]:
 
 
 def choose(kernel: GemmKernel, card: Card) -> Schedule:
-    """The cheapest."""
-    return min(candidates(kernel), key=lambda schedule: cost(kernel, schedule, card))
+    """The cheapest of those that fit the card."""
+    fitting = [schedule for schedule in candidates(kernel) if _fits(kernel, schedule, card)]
+    return min(fitting, key=lambda schedule: cost(kernel, schedule, card))
 
 
 def _step(tile: Tile, blocks: int, size: int) -> float:
