@@ -10,7 +10,7 @@ from product_cases import conv_case, matmul_case
 from ptx_harness import checked_ptx
 
 from hybrid.backends.cuda.function import Card
-from hybrid.backends.cuda.gemm import generate
+from hybrid.backends.cuda.gemm import generate, schedule
 from hybrid.backends.cuda.gemm.choose import TILES, TRIALS, WIDE_TILES, candidates, choose
 from hybrid.backends.cuda.gemm.schedule import Schedule, functions
 from hybrid.core import dtypes as dt
@@ -35,8 +35,8 @@ def agree(case, made, orders=(0, 1)):
 
 
 def made_with(case, tile, split=False, turned=False, guarded=False):
-    schedule = Schedule(SMALL[tile] if tile else None, split, turned)
-    return functions(case.kernel, schedule, CARD, len(case.buffers), guarded)
+    chosen = Schedule(SMALL[tile] if tile else None, split, turned)
+    return functions(case.kernel, chosen, CARD, len(case.buffers), guarded)
 
 
 @pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])
@@ -81,6 +81,15 @@ def test_results_in_columns(tile):
     agree(case, made_with(case, tile, turned=True))
 
 
+def test_tiles_in_groups_of_rows(monkeypatch):
+    monkeypatch.setattr(schedule, "WAVES", 0)
+    for batch in (1, 2):
+        case = matmul_case(batch, 300, 40, 10)
+        agree(case, made_with(case, "16x16"), orders=(0,))
+        case = matmul_case(batch, 300, 12, 300)
+        agree(case, made_with(case, "16x16", split=True), orders=(0,))
+
+
 def test_factors_that_start_anywhere():
     case = matmul_case(1, 32, 32, 32, odd=1)
     agree(case, made_with(case, "32x32"))
@@ -90,9 +99,9 @@ def test_factors_that_start_anywhere():
 def test_blocks_of_k_side_by_side(k):
     cases = [matmul_case(1, 18, 36, k, "nt", epilogue=True), matmul_case(1, 18, 20, k, dtype=F64)]
     for case, tile in zip(cases, ("16x32", "16x16w")):
-        schedule = Schedule(SMALL[tile], together=True)
+        together = Schedule(SMALL[tile], together=True)
         orders = (1,) if case.kernel.acc == F64 else (0, 1)
-        agree(case, functions(case.kernel, schedule, CARD, len(case.buffers)), orders)
+        agree(case, functions(case.kernel, together, CARD, len(case.buffers)), orders)
 
 
 @pytest.mark.parametrize("room", [1, 50 << 20])
@@ -123,8 +132,8 @@ def test_convolutions(tile, split):
 def test_lanes(split, few):
     for sizes in ((1, 35, 1, 700), (2, 6, 3, 30), (1, 1, 1, 512)):
         case = matmul_case(*sizes, "nt", order="lanes", epilogue=True)
-        schedule = Schedule(None, split, few=few)
-        agree(case, functions(case.kernel, schedule, CARD, len(case.buffers)), orders=(1,))
+        lanes = Schedule(None, split, few=few)
+        agree(case, functions(case.kernel, lanes, CARD, len(case.buffers)), orders=(1,))
 
 
 @pytest.mark.parametrize("split", [False, True])

@@ -25,10 +25,12 @@ from .forms import (
 from .join import JOIN_THREADS, JoinForm, join_text
 from .lanes import LANES_THREADS, LanesForm, lanes_text, rows_at_once
 from .tile import BLOCK, LoadForm, Tile, load_form
-from .tiled import TiledForm, shared_bytes, tiled_text
+from .tiled import GROUP, TiledForm, shared_bytes, tiled_text
 from .words import Text, with_status
 
 __all__ = ["Schedule", "functions", "oriented", "turned"]
+
+WAVES = 512  # blocks of threads; of fewer it does not matter which tiles they take
 
 
 class Schedule(NamedTuple):
@@ -196,9 +198,21 @@ class _Plan(NamedTuple):
         groups = self.numbers["blocks"] if self.schedule.together else 1
         several = kernel.k > BLOCK and not split and groups == 1
         ragged = kernel.k % tile.depth != 0
-        form = TiledForm(a, b, self.finish, tile, split, several, ragged, self.guarded, groups)
-        numbers = self.numbers | {"tiles_down": down, "tiles_across": across}
         blocks = kernel.batch * self.parts * down * across
+        form = TiledForm(
+            a,
+            b,
+            self.finish,
+            tile,
+            split,
+            several,
+            ragged,
+            self.guarded,
+            groups,
+            kernel.batch > 1,
+            down > GROUP and blocks > WAVES,
+        )
+        numbers = self.numbers | {"tiles_down": down, "tiles_across": across}
         threads = tile.threads * groups
         return _made(tiled_text(form), numbers, blocks, threads, shared_bytes(form))
 

@@ -16,7 +16,7 @@ from .results import Place, Results
 from .tile import LoadForm, Tile
 from .words import Text, Writer
 
-__all__ = ["TiledForm", "shared_bytes", "tiled_text"]
+__all__ = ["GROUP", "TiledForm", "shared_bytes", "tiled_text"]
 
 GROUP = 8  # rows of tiles that are walked together, so that neighbours share factors in L2
 
@@ -24,7 +24,7 @@ GROUP = 8  # rows of tiles that are walked together, so that neighbours share fa
 class TiledForm(NamedTuple):
     """`split`: each block of threads takes one block of k, and leaves its sums in the workspace.
     `several`: a thread takes more than one block of k.  `groups` of threads take one each, side by
-    side.  `ragged`: the last step is partial."""
+    side.  `ragged`: the last step is partial.  `tall`: there are more than GROUP rows of tiles."""
 
     a: LoadForm
     b: LoadForm
@@ -34,7 +34,9 @@ class TiledForm(NamedTuple):
     several: bool
     ragged: bool
     guarded: bool
-    groups: int = 1
+    groups: int
+    batched: bool
+    tall: bool
 
     @property
     def element(self) -> Element:
@@ -109,23 +111,35 @@ class _Tiled:
     def _locate(self) -> None:
         writer, tile = self.writer, self.tile
         self.m, self.n = writer.count("m"), writer.count("n")
-        block = writer.register("ctaid.x")
+        block, self.part, self.batch = writer.register("ctaid.x"), "0", "0"
         down, across = writer.count("tiles_down"), writer.count("tiles_across")
-        self.batch, block = writer.divide(block, writer.integer("mul", down, across))
-        self.part = "0"
+        if self.form.batched or self.form.split:
+            self.batch, block = writer.divide(block, writer.integer("mul", down, across))
         if self.form.split:
-            self.part, self.batch = writer.divide(self.batch, writer.count("batch"))
+            self.part = self.batch
+            if self.form.batched:
+                self.part, self.batch = writer.divide(self.batch, writer.count("batch"))
+            else:
+                self.batch = "0"
         self.thread = writer.register("tid.x")
         if self.form.groups > 1:
             self.part, self.thread = writer.divide(self.thread, str(tile.threads))
+        tile_row, tile_col = self._tile_of(block, down, across)
+        self.row = writer.integer("mul", tile_row, str(tile.rows))
+        self.col = writer.integer("mul", tile_col, str(tile.cols))
+        self._place_lanes()
+
+    def _tile_of(self, block: str, down: str, across: str) -> tuple[str, str]:
+        """Which tile a block takes: neighbours share factors in L2."""
+        writer = self.writer
+        if not self.form.tall:
+            tile_col, tile_row = writer.divide(block, down)
+            return tile_row, tile_col
         group, inside = writer.divide(block, writer.integer("mul", across, str(GROUP)))
         first = writer.integer("mul", group, str(GROUP))
         high = writer.least(writer.integer("sub", down, first), str(GROUP))
         tile_col, tile_row = writer.divide(inside, high)
-        tile_row = writer.integer("add", first, tile_row)
-        self.row = writer.integer("mul", tile_row, str(tile.rows))
-        self.col = writer.integer("mul", tile_col, str(tile.cols))
-        self._place_lanes()
+        return writer.integer("add", first, tile_row), tile_col
 
     def _place_lanes(self) -> None:
         """Neighbouring lanes alternate between columns and rows: halves of a warp then read shared
@@ -158,7 +172,9 @@ class _Tiled:
     def _place(self) -> Place:
         batch = self.batch
         if self.form.split:
-            before = self.writer.integer("mul", self.part, self.writer.count("batch"))
+            before = self.part
+            if self.form.batched:
+                before = self.writer.integer("mul", before, self.writer.count("batch"))
             batch = self.writer.integer("add", before, batch)
         return Place(batch, self.row, self.col, self.m, self.n)
 
@@ -374,4 +390,5 @@ def tiled_text(form: TiledForm) -> Text:
     kernel = _Tiled(form)
     kernel.compute()
     kernel.results.store()
-    return kernel.writer.finish("tiles", form.tile.threads * form.groups, form.tile.resident)
+    resident = max(1, form.tile.resident // form.groups)
+    return kernel.writer.finish("tiles", form.tile.threads * form.groups, resident)
