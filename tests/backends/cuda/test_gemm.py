@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from emit_harness import same_bits
-from gpu import run_all
+from gpu import SimulatedDriver, run_all
 from product_cases import conv_case, matmul_case
 from ptx_harness import checked_ptx
 
@@ -88,6 +88,36 @@ def test_tiles_in_groups_of_rows(monkeypatch):
         agree(case, made_with(case, "16x16"), orders=(0,))
         case = matmul_case(batch, 300, 12, 300)
         agree(case, made_with(case, "16x16", split=True), orders=(0,))
+
+
+class Shifted(SimulatedDriver):
+    """The first buffers start between the multiples of 16."""
+
+    def __init__(self, count):
+        super().__init__(order=1)
+        self.count, self.shifted = count, set()
+
+    def allocate(self, nbytes):
+        if len(self.shifted) == self.count:
+            return super().allocate(nbytes)
+        address = super().allocate(nbytes + 16) + 8
+        self.shifted.add(address)
+        return address
+
+    def free(self, address):
+        super().free(address - 8 * (address in self.shifted))
+
+
+@pytest.mark.parametrize("dtype", [dt.float32, F64, BF16])
+@pytest.mark.parametrize("split", [False, True])
+def test_buffers_that_start_anywhere(dtype, split):
+    # a kernel is made for aligned buffers, and a view of one may start between
+    case = matmul_case(2, 36, 40, 300, "tn", dtype=dtype, epilogue=dtype != BF16)
+    made = made_with(case, "32x32w" if dtype == F64 else "32x32", split)
+    wanted, found = case.expected(), [buffer.copy() for buffer in case.buffers]
+    run_all(made, found, 1, driver=Shifted(len(found)))
+    for got, want in zip(found, wanted):
+        assert same_bits(bits(got), bits(want))
 
 
 def test_factors_that_start_anywhere():

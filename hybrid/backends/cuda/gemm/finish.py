@@ -6,12 +6,22 @@ result is stored once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ....ir.scalar.program import ScalarType
 from ...emit.lanes import Lanes, emit_program, llvm_scalar, memory_scalar
 from .forms import Element, Finish, OperandForm
 from .words import GLOBAL, Writer
 
-__all__ = ["finish_sums", "load_factor", "load_reads", "memory_type", "store_results", "widen"]
+__all__ = [
+    "by_alignment",
+    "finish_sums",
+    "load_factor",
+    "load_reads",
+    "memory_type",
+    "store_results",
+    "widen",
+]
 
 
 def _param(writer: Writer, number: int, type: ScalarType) -> str:
@@ -22,60 +32,79 @@ def _param(writer: Writer, number: int, type: ScalarType) -> str:
     return writer.word(name, llvm_scalar(type))
 
 
-def _load(writer: Writer, stream: OperandForm, place: str, width: int) -> list[str]:
-    """`width` columns of an operand as values of the program."""
+def _load(writer: Writer, stream: OperandForm, place: str, width: int, wide: bool) -> list[str]:
+    """`width` columns of an operand as values of the program, as vectors if they are `wide`."""
     code, scalar = writer.code, memory_scalar(stream.type)
-    if stream.cols.rank == 0 or width == 1:
-        value = code.op(f"load {scalar}, {GLOBAL} {place}, align {stream.size}")
-        values = [value]
-    else:
-        values = []
-        step = min(width, 16 // stream.size)
-        for first in range(0, width, step):
-            where = writer.at(place, str(first * stream.size))
-            align = min(16, step * stream.size)
-            lanes = code.op(f"load <{step} x {scalar}>, {GLOBAL} {where}, align {align}")
-            values += [
-                code.op(f"extractelement <{step} x {scalar}> {lanes}, i64 {lane}")
-                for lane in range(step)
-            ]
+    count = 1 if stream.cols.rank == 0 else width
+    step = min(count, 16 // stream.size) if wide else 1
+    values = []
+    for first in range(0, count, step):
+        spot, align = writer.at(place, str(first * stream.size)), step * stream.size
+        if step == 1:
+            values.append(code.op(f"load {scalar}, {GLOBAL} {spot}, align {align}"))
+            continue
+        vector = f"<{step} x {scalar}>"
+        lanes = code.op(f"load {vector}, {GLOBAL} {spot}, align {align}")
+        values += [code.op(f"extractelement {vector} {lanes}, i64 {i}") for i in range(step)]
     if stream.type == "b1":
         values = [code.op(f"icmp ne i8 {value}, 0") for value in values]
-    return values * width if len(values) == 1 else values
+    return values * width if count == 1 else values
 
 
-def _store(writer: Writer, stream: OperandForm, place: str, values: list[str]) -> None:
+def _store(writer: Writer, stream: OperandForm, place: str, values: list[str], wide: bool) -> None:
     code, scalar, width = writer.code, memory_scalar(stream.type), len(values)
     if stream.type == "b1":
         values = [code.op(f"zext i1 {value} to i8") for value in values]
-    if width == 1:
-        code.do(f"store {scalar} {values[0]}, {GLOBAL} {place}, align {stream.size}")
-        return
-    step = min(width, 16 // stream.size)
+    step = min(width, 16 // stream.size) if wide else 1
     for first in range(0, width, step):
-        lanes = "poison"
+        spot, align = writer.at(place, str(first * stream.size)), step * stream.size
+        if step == 1:
+            code.do(f"store {scalar} {values[first]}, {GLOBAL} {spot}, align {align}")
+            continue
+        lanes, vector = "poison", f"<{step} x {scalar}>"
         for lane, value in enumerate(values[first : first + step]):
-            lanes = code.op(
-                f"insertelement <{step} x {scalar}> {lanes}, {scalar} {value}, i64 {lane}"
-            )
-        where, align = writer.at(place, str(first * stream.size)), min(16, step * stream.size)
-        code.do(f"store <{step} x {scalar}> {lanes}, {GLOBAL} {where}, align {align}")
+            lanes = code.op(f"insertelement {vector} {lanes}, {scalar} {value}, i64 {lane}")
+        code.do(f"store {vector} {lanes}, {GLOBAL} {spot}, align {align}")
 
 
-def load_reads(writer: Writer, finish: Finish, places: list[str]) -> list[list[str]]:
+def all_aligned(writer: Writer, finish: Finish) -> str:
+    """Whether vectors of columns of all operands are aligned, buffers as they are."""
+    found = "true"
+    for stream in finish.reads + finish.outs:
+        if stream.cols.rank and not stream.inner:
+            nbytes = min(16, finish.width * stream.size)
+            found = writer.code.once(f"and i1 {found}, {writer.aligned(stream.name, nbytes)}")
+    return found
+
+
+def by_alignment(writer: Writer, finish: Finish, work: Callable[[bool], None]) -> None:
+    """work(wide) for buffers that are aligned as their kernel assumes, and for others."""
+    aligned = "true" if finish.width == 1 else all_aligned(writer, finish)
+    if aligned == "true":
+        work(finish.width > 1)
+    else:
+        writer.either(aligned, lambda: work(True), lambda: work(False))
+
+
+def load_reads(writer: Writer, finish: Finish, places: list[str], wide: bool) -> list[list[str]]:
     """What the epilogue reads at adjacent columns, the first of which are at `places`."""
     pairs = zip(finish.reads, places, strict=True)
-    return [_load(writer, stream, place, finish.width) for stream, place in pairs]
+    return [_load(writer, stream, place, finish.width, wide) for stream, place in pairs]
 
 
 def store_results(
-    writer: Writer, finish: Finish, sums: list[str], reads: list[list[str]], places: list[str]
+    writer: Writer,
+    finish: Finish,
+    sums: list[str],
+    reads: list[list[str]],
+    places: list[str],
+    wide: bool,
 ) -> None:
     """Finish the sums of adjacent columns; results go to `places`."""
     program = finish.program
     if program is None:
         for stream, place in zip(finish.outs, places, strict=True):
-            _store(writer, stream, place, sums)
+            _store(writer, stream, place, sums, wide)
         return
     params = [_param(writer, i, type) for i, type in enumerate(program.params)]
     results = [
@@ -83,7 +112,7 @@ def store_results(
         for lane, own in enumerate(sums)
     ]
     for number, (stream, place) in enumerate(zip(finish.outs, places, strict=True)):
-        _store(writer, stream, place, [result[number] for result in results])
+        _store(writer, stream, place, [result[number] for result in results], wide)
 
 
 def finish_sums(
@@ -91,9 +120,13 @@ def finish_sums(
 ) -> None:
     """Read what the epilogue needs beside sums of adjacent columns, and store its results."""
     reads = [writer.place(read, batch, row, col) for read in finish.reads]
-    values = load_reads(writer, finish, reads)
     outs = [writer.place(out, batch, row, col) for out in finish.outs]
-    store_results(writer, finish, sums, values, outs)
+
+    def work(wide: bool) -> None:
+        values = load_reads(writer, finish, reads, wide)
+        store_results(writer, finish, sums, values, outs, wide)
+
+    by_alignment(writer, finish, work)
 
 
 # ---- factors

@@ -117,9 +117,9 @@ def walk_of(dims: Dims, itemsize: int) -> Walk:
 
 
 class OperandForm(NamedTuple):
-    """An operand of a product.  `type` is what programs see, `dtype` what lies in memory; `vector`
-    elements along the rows (`by_rows`) or columns may be one access: 1 where they are not adjacent
-    or not aligned."""
+    """An operand of a product.  `type` is what programs see, `dtype` what lies in memory.  So many
+    elements along the rows or the columns may be one access, `row_vector` and `col_vector`, if the
+    buffer is aligned: 1 where they are not adjacent.  `inner`: of the workspace, which is."""
 
     name: str
     type: ScalarType
@@ -130,11 +130,12 @@ class OperandForm(NamedTuple):
     cols: WalkForm
     row_vector: int = 1
     col_vector: int = 1
+    inner: bool = False
 
 
 def _vector(along: Walk, count: int, others: Sequence[Walk], offset: int, itemsize: int) -> int:
-    """How many elements along an index may be one aligned access of at most 16 bytes, given that
-    addresses of buffers are multiples of 16."""
+    """How many elements along an index may be one aligned access of at most 16 bytes, where the
+    address of the buffer is a multiple of 16."""
     if along.form.step is not Step.ADJACENT:
         return 1
     jumps = [offset * itemsize, *along.strides[:-1]]

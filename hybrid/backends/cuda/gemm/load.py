@@ -192,8 +192,21 @@ class Factor:
             code.when(busy, lambda: self._copy(k, stage, span))
 
     def _copy(self, k: str, stage: str, span: Range) -> None:
-        writer, code = self.writer, self.writer.code
-        nbytes = self.form.vector * self.element.size
+        """Elements one by one where the buffer is not aligned as vectors need it."""
+        writer, form = self.writer, self.form
+        if form.vector == 1:
+            self._copy_parts(k, stage, span, 1)
+            return
+        writer.either(
+            writer.aligned(form.name, 16),
+            lambda: self._copy_parts(k, stage, span, form.vector),
+            lambda: self._copy_parts(k, stage, span, 1),
+        )
+
+    def _copy_parts(self, k: str, stage: str, span: Range, count: int) -> None:
+        """Copy what this thread visits, `count` elements at a time."""
+        writer, code, size = self.writer, self.writer.code, self.element.size
+        nbytes = count * size
         place = writer.near(writer.integer("add", self.target, stage))
         sizes: dict[int, str] = {}
         if span.ragged and not self.form.tabled:
@@ -203,8 +216,11 @@ class Factor:
                 inside = code.op(f"icmp slt i32 {inside}, {span.last}")
                 sizes[number] = code.op(f"select i1 {inside}, i32 {nbytes}, i32 0")
         for visit, source in zip(self.visits, self._sources(k, span)):
-            spot = writer.past(place, visit.k * self.pitch + visit.line * self.element.size)
-            writer.copy_async(nbytes, spot, source, sizes.get(visit.k))
+            spot = writer.past(place, visit.k * self.pitch + visit.line * size)
+            for part in range(0, self.form.vector, count):
+                there = writer.past(spot, part * size)
+                here = writer.at(source, str(part * size))
+                writer.copy_async(nbytes, there, here, sizes.get(visit.k))
 
     def fetch(self, k: str, span: Range) -> list[str]:
         """Begin to read the step from k on into registers, as it lies in memory."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .direct import add
-from .finish import load_reads, store_results
+from .finish import by_alignment, load_reads, store_results
 from .forms import Finish, OperandForm
 from .tile import Tile
 from .words import Writer
@@ -126,28 +126,35 @@ class Results:
         rounds = -(-tile.rows // at_once)
         ahead = _rows_ahead(self.finish, rounds)
 
-        def rows() -> None:
-            starts = {s.name: writer.place(s, place.batch, "0", col) for s in self._streams()}
+        starts: dict[str, str] = {}
 
+        def rows(wide: bool) -> None:
             def some(index: str, _: list[str]) -> list[str]:
                 first = writer.integer("mul", index, str(at_once * ahead))
                 first = writer.integer("add", first, down)
                 own = [writer.integer("add", first, str(at_once * i)) for i in range(ahead)]
-                self._finish_rows(own, across, starts)
+                self._finish_rows(own, across, starts, wide)
                 return []
 
             writer.loop(str(rounds // ahead), [], some)
+
+        def begin() -> None:
+            for stream in self._streams():
+                starts[stream.name] = writer.place(stream, place.batch, "0", col)
+            by_alignment(writer, self.finish, rows)
 
         inside = code.op(f"icmp ult i32 {col}, {place.n}")
         if at_once > tile.rows:
             busy = code.op(f"icmp ult i32 {down}, {tile.rows}")
             inside = code.op(f"and i1 {inside}, {busy}")
-        code.when(inside, rows)
+        code.when(inside, begin)
 
     def _streams(self) -> tuple[OperandForm, ...]:
         return self.finish.reads + self.finish.outs
 
-    def _finish_rows(self, rows: list[str], across: str, starts: dict[str, str]) -> None:
+    def _finish_rows(
+        self, rows: list[str], across: str, starts: dict[str, str], wide: bool
+    ) -> None:
         """Finish the sums of some rows of the tile: all reads are under way before the first is
         waited for."""
         writer, code, finish = self.writer, self.code, self.finish
@@ -157,12 +164,12 @@ class Results:
         for number in numbers:
             row = writer.least(number, last) if finish.reads else number
             places = [self._place(read, starts, row) for read in finish.reads]
-            reads.append(load_reads(writer, finish, places))
+            reads.append(load_reads(writer, finish, places, wide))
         for own, number, values in zip(rows, numbers, reads):
 
             def one(own: str = own, number: str = number, values: Any = values) -> None:
                 places = [self._place(out, starts, number) for out in finish.outs]
-                store_results(writer, finish, self._sums(own, across), values, places)
+                store_results(writer, finish, self._sums(own, across), values, places, wide)
 
             code.when(code.op(f"icmp ult i32 {number}, {self.place.m}"), one)
 

@@ -117,7 +117,7 @@ def _kept(kernel: GemmKernel, element: Element, name: str) -> tuple[Finish, Numb
     one, strided = WalkForm(1, Step.ADJACENT), WalkForm(1, Step.STRIDED)
     width = 16 // element.size
     form = OperandForm(
-        name, element.name, kernel.acc.name, element.size, strided, strided, one, 1, width
+        name, element.name, kernel.acc.name, element.size, strided, strided, one, 1, width, True
     )
     strides = {"batch": kernel.m * row, "rows": row, "cols": element.size}
     numbers = {f"{name}.{part}.stride0": stride for part, stride in strides.items()}

@@ -58,6 +58,12 @@ class Writer:
             f"getelementptr i8, {GLOBAL} {buffer}, i64 {self.word(name + '.offset')}"
         )
 
+    def aligned(self, name: str, nbytes: int) -> str:
+        """Whether an operand starts at a multiple of so many bytes (an i1, known at the entry)."""
+        address = self.code.once(f"ptrtoint {GLOBAL} {self.base(name)} to i64")
+        rest = self.code.once(f"and i64 {address}, {nbytes - 1}")
+        return self.code.once(f"icmp eq i64 {rest}, 0")
+
     def guard(self) -> None:
         """Return at once where an earlier check has failed."""
         code = self.code
@@ -143,6 +149,19 @@ class Writer:
         return quotient, self.integer("sub", value, self.integer("mul", quotient, by))
 
     # ---- control
+    def either(self, condition: str, then: Callable[[], None], other: Callable[[], None]) -> None:
+        """if condition: then() else: other()"""
+        code = self.code
+        yes, no, after = code.label("then"), code.label("else"), code.label("fi")
+        code.branch(condition, yes, no)
+        code.start(yes)
+        then()
+        code.jump(after)
+        code.start(no)
+        other()
+        code.jump(after)
+        code.start(after)
+
     def loop(
         self,
         count: str,
