@@ -88,10 +88,10 @@ class _Result(ctypes.Structure):
 class CublasLt:
     """NVIDIA's library."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, driver: str = "libcuda.so.1") -> None:
         # functions that return at once: held with the GIL, so two calls are not interleaved
         self._functions = ctypes.PyDLL(path)
-        self._driver = ctypes.PyDLL("libcuda.so.1")
+        self._driver = ctypes.PyDLL(driver)
         self._handles: dict[int, Handle] = {}
         self._algorithms: dict[tuple[int, Problem], Algorithm | None] = {}
         self._lock = threading.Lock()
