@@ -15,6 +15,7 @@ from ..core.errors import BackendError
 from ..ir.op import Op
 from ..ir.scalar.program import TYPE, Builder, Program
 from .plan import Access, AttendKernel
+from .product import may_be_fast
 
 __all__ = ["attend_kernel"]
 
@@ -46,6 +47,7 @@ def attend_kernel(
     reads = tuple(map(access, c.reads))
     writes = tuple([a for a in map(access, c.writes) if a is not None])
     weight = _weight(op.body, TYPE[avals[0].dtype])
+    fast = may_be_fast(avals[0].dtype) or c.narrow
     return AttendKernel(
-        c.backward, c.batch, c.m, c.n, c.e, c.f, c.scale, c.causal, reads, writes, weight
+        c.backward, c.batch, c.m, c.n, c.e, c.f, c.scale, c.causal, reads, writes, weight, fast
     )

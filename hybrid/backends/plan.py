@@ -127,7 +127,8 @@ class AttendKernel(NamedTuple):
     (bool: where true, else added) or None, factor[m, n] or None; for gradients then g[m, f] and the
     vectors peak, total, delta [m].  `writes`: out[m, f], peak and total [m], or dq, dk, dv.
     Strides run over (*batch, rows, columns); columns of everything but mask and factor lie side by
-    side.  `weight` is the program (score, peak) -> weight."""
+    side.  `weight` is the program (score, peak) -> weight.  `fast`: factors may be rounded as
+    tensor cores take them, and sums be in another order."""
 
     backward: bool
     batch: tuple[int, ...]
@@ -140,6 +141,7 @@ class AttendKernel(NamedTuple):
     reads: tuple[Access | None, ...]
     writes: tuple[Access, ...]
     weight: Program
+    fast: bool = False
 
 
 class HostStep(NamedTuple):

@@ -44,7 +44,8 @@ class Attend(NamedTuple):
     gradients.
 
     `reads`: q, k, v, then mask and factor [m, n] (None: absent), then for gradients g[m, f] and the
-    vectors peak, total, delta [m].  `writes`: out, peak and total, or dq, dk and dv.
+    vectors peak, total, delta [m].  `writes`: out, peak and total, or dq, dk and dv.  `narrow`:
+    all operands are values of a half type.
     """
 
     backward: bool
@@ -57,6 +58,7 @@ class Attend(NamedTuple):
     causal: bool
     reads: tuple[Operand | None, ...]
     writes: tuple[Operand, ...]
+    narrow: bool = False
 
 
 def attention_shapes(
@@ -122,6 +124,7 @@ def attention_layout(
     scale: float,
     causal: bool,
     masked: bool,
+    narrow: bool = False,
 ) -> Attend:
     """(q, k, v, [mask], [factor]) -> (out, peak, total)."""
     shapes, inputs = [a.shape for a in avals], len(avals) - 3
@@ -143,6 +146,7 @@ def attention_layout(
         causal,
         (located[0], located[1], located[2], *optional),
         (located[inputs], located[inputs + 1], located[inputs + 2]),
+        narrow,
     )
 
 
@@ -154,6 +158,7 @@ def attention_grad_layout(
     scale: float,
     causal: bool,
     masked: bool,
+    narrow: bool = False,
 ) -> Attend:
     """(g, q, k, v, peak, total, delta, [mask], [factor]) -> (dq, dk, dv)."""
     shapes, inputs = [a.shape for a in avals], len(avals) - 3
@@ -184,4 +189,5 @@ def attention_grad_layout(
             located[6],
         ),
         (located[inputs], located[inputs + 1], located[inputs + 2]),
+        narrow,
     )

@@ -27,6 +27,9 @@ factor; ds = p * (dp - delta), with delta = sum(g * out) of the row; w = p, time
   w[i, j] * g[i]; the blocks' chains are added in order; dk times scale.
 * Without a pair that takes part a gradient is +0.0 (dq, dk: times scale).
 
+Where operands are `narrow`, values of a half type, or float32 products may be fast, a device may
+use tensor cores: their factors are rounded and their sums are in another order.
+
 Second derivatives, and the gradients of a floating mask, of the factor, peak and total, are written
 with public ops over [..., queries, keys].
 """
@@ -63,7 +66,7 @@ from .contract import matmul
 __all__ = ["ATTENTION", "ATTENTION_GRAD"]
 
 Tensor = Any
-NAMES = ("scale", "causal", "masked")
+NAMES = ("scale", "causal", "masked", "narrow")
 
 
 def _weight(algebra: Builder, score: Val, base: Val) -> Val:
@@ -172,7 +175,9 @@ def _once(make: Callable[[], Any]) -> Callable[[], Any]:
 
 
 # ---- forward
-def _infer(*avals: Aval, scale: float, causal: bool, masked: bool) -> tuple[Aval, ...]:
+def _infer(
+    *avals: Aval, scale: float, causal: bool, masked: bool, narrow: bool = False
+) -> tuple[Aval, ...]:
     if not 3 + masked <= len(avals) <= 4 + masked:
         raise ShapeError(f"attention: {len(avals)} inputs with masked={masked}")
     _same_float(*avals, loose=3 if masked else None)
@@ -254,7 +259,7 @@ def _reference(query: Any, key: Any, values: Any, *rest: Any, **params: Any) -> 
 
 def _samples(rng: np.random.Generator) -> Any:
     def params(causal: bool = False, masked: bool = False) -> dict[str, Any]:
-        return {"scale": 0.5, "causal": causal, "masked": masked}
+        return {"scale": 0.5, "causal": causal, "masked": masked, "narrow": False}
 
     def one(*shape: int) -> np.ndarray:
         return draw(rng, *shape, low=-1.0, high=1.0)
@@ -295,7 +300,9 @@ ATTENTION = register(
 
 
 # ---- gradients
-def _grad_infer(*avals: Aval, scale: float, causal: bool, masked: bool) -> tuple[Aval, ...]:
+def _grad_infer(
+    *avals: Aval, scale: float, causal: bool, masked: bool, narrow: bool = False
+) -> tuple[Aval, ...]:
     if not 7 + masked <= len(avals) <= 8 + masked:
         raise ShapeError(f"attention_grad: {len(avals)} inputs with masked={masked}")
     _same_float(*avals, loose=7 if masked else None)

@@ -32,6 +32,12 @@ class Trap(RuntimeError):
     """A kernel ran a trap instruction."""
 
 
+def _tf32(values: Array, warps: Array) -> Array:
+    """Floats without the bits that TF32 has not."""
+    bits = np.broadcast_to(values, warps.shape).astype(np.float32).view(np.uint32)
+    return (bits & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+
+
 class Cohort(Access):
     """Threads in lock step: the same warps of several blocks."""
 
@@ -248,6 +254,26 @@ class Cohort(Access):
         if len(value) == 1 and idx is None and self.threads % _LANES == 0:
             return value, inside
         return self._spread(idx, value)[warps, source], inside
+
+    def multiply(
+        self, idx: Array | None, left: list[Array], right: list[Array], total: list[Array]
+    ) -> list[Array]:
+        """mma.m16n8k8: factors cut to TF32; the order of the card's sums is not known."""
+        self.warp_step(idx)
+        warps = self.warp if idx is None else self.warp[idx]
+        lanes = (self.lane if idx is None else self.lane[idx]).astype(np.int64)
+        group, member, count = lanes >> 2, lanes & 3, len(self.present)
+        one, two = np.zeros((count, 16, 8), np.float64), np.zeros((count, 8, 8), np.float64)
+        for i, values in enumerate(left):
+            one[warps, group + 8 * (i % 2), member + 4 * (i // 2)] = _tf32(values, warps)
+        for i, values in enumerate(right):
+            two[warps, member + 4 * i, group] = _tf32(values, warps)
+        made = one @ two
+        places = [(group + 8 * (i // 2), 2 * member + i % 2) for i in range(4)]
+        return [
+            (made[warps, row, column] + np.broadcast_to(total[i], warps.shape)).astype(np.float32)
+            for i, (row, column) in enumerate(places)
+        ]
 
     def vote(self, idx: Array | None, how: str, flag: Array) -> Array:
         self.warp_step(idx)

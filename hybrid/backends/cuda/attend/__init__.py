@@ -16,7 +16,10 @@ from ...generated import SlotRef, Word, pack_words
 from ...plan import Access, AttendKernel
 from ..function import STATUS, Card, GpuFunction, signature
 from . import backward, forward
-from .backward import Backward
+from .backward import Backward, Side
+from .cores import MOST_COLUMNS
+from .fast_backward import FastBackward
+from .fast_forward import FastForward
 from .forward import Forward
 from .tile import LANE_ROWS, THREADS, WARPS, Element, Tiling
 from .writer import READS
@@ -24,7 +27,9 @@ from .writer import READS
 __all__ = ["generate"]
 
 SHARED = "@shared = external addrspace(3) global [0 x i8], align 16"
-BLOCKS_PER_CARD = 3  # blocks of threads that a multiprocessor holds
+# blocks of threads that a multiprocessor holds
+BLOCKS_PER_CARD = 3
+FAST_BLOCKS_PER_CARD = 3
 
 
 class _Made(NamedTuple):
@@ -74,11 +79,24 @@ def _rows(kernel: AttendKernel, element: Element, card: Card) -> int:
     return rows
 
 
-def _ways(kernel: AttendKernel, element: Element, rows: int) -> list[Forward | Backward]:
+Way = Forward | Backward | FastForward | FastBackward
+
+
+def _is_fast(kernel: AttendKernel) -> bool:
+    """Whether tensor cores may and can do it; sizes and dtypes decide."""
+    return kernel.fast and min(kernel.e, kernel.f) > 0 and max(kernel.e, kernel.f) <= MOST_COLUMNS
+
+
+def _ways(kernel: AttendKernel, element: Element, rows: int) -> list[Way]:
+    forward, gradients = Tiling(element, rows, 8, 32), Tiling(element, rows, 4, 64)
+    if _is_fast(kernel):
+        if not kernel.backward:
+            return [FastForward(kernel, forward)]
+        sides: tuple[Side, Side] = ("keys", "queries")
+        return [FastBackward(kernel, gradients, side) for side in sides]
     if not kernel.backward:
-        return [Forward(kernel, Tiling(element, rows, 8, 32))]
-    tiling = Tiling(element, rows, 4, 64)
-    return [Backward(kernel, tiling, "keys"), Backward(kernel, tiling, "queries")]
+        return [Forward(kernel, forward)]
+    return [Backward(kernel, gradients, "keys"), Backward(kernel, gradients, "queries")]
 
 
 @lru_cache(64)
@@ -86,6 +104,7 @@ def _made(kernel: AttendKernel, rows: int, guarded: bool) -> tuple[_Made, ...]:
     """The functions of a kernel whose operands may lie anywhere."""
     element = Element.of(kernel.writes[0].dtype)
     made = []
+    blocks = FAST_BLOCKS_PER_CARD if _is_fast(kernel) else BLOCKS_PER_CARD
     for one in _ways(kernel, element, rows):
         writer = one.writer
         if guarded:
@@ -94,7 +113,7 @@ def _made(kernel: AttendKernel, rows: int, guarded: bool) -> tuple[_Made, ...]:
         writer.code.do("ret void")
         words = tuple(writer.words.values)
         text, symbol = finish_module(
-            writer.code, signature(len(words)), "attend", _attributes(BLOCKS_PER_CARD)
+            writer.code, signature(len(words)), "attend", _attributes(blocks)
         )
         text = f"{SHARED}\n{text}"
         check_externals(text)

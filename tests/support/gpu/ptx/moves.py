@@ -44,6 +44,12 @@ def _unpack(w: Writer, kind: str, a: tuple[str, ...]) -> None:
 def _cvt(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
     target, source = parts[-2], parts[-1]
     modifiers = [p for p in parts[1:-2]]
+    if target == "tf32":  # ties away from zero
+        if modifiers != ["rna"] or source != "f32":
+            raise ValueError("modifiers of cvt.tf32")
+        return w.set(
+            a[0], f"({w.value(a[1], 'u4')} + np.uint32(0x1000)) & np.uint32(0xFFFFE000)", "u4"
+        )
     rounding = next((p for p in modifiers if p in ROUNDINGS), "")
     saturated = "sat" in modifiers
     if set(modifiers) - {rounding, "sat"}:
@@ -250,6 +256,17 @@ def _shfl(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
 def _vote(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
     kind = "u4" if "ballot" in parts else "?"
     w.set(a[0], f"m.vote(idx, {parts[2]!r}, {w.value(a[1], '?')})", kind)
+
+
+@opcode("mma")
+def _mma(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
+    if parts[1:] != ["sync", "aligned", "m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32"]:
+        raise ValueError("shape of mma")
+    names, left, right, total = ([x.strip() for x in one.strip("{} ").split(",")] for one in a)
+    given = [f"[{', '.join(w.value(x, 'f4') for x in one)}]" for one in (left, right, total)]
+    made = w.temporary(f"m.multiply(idx, {', '.join(given)})")
+    for number, name in enumerate(names):
+        w.set(name, f"{made}[{number}]", "f4")
 
 
 @opcode("redux")
