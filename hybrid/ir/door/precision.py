@@ -30,9 +30,9 @@ def set_matmul_precision(precision: str) -> None:
     """Choose how float32 products are computed, in the whole process and from now on.
 
     "strict" (the default): one order of sums in float32, the same bits on every device.  "fast":
-    on CUDA, factors are rounded to TF32 (10 bits of mantissa) for tensor cores, sums are float32;
-    eager and traced calls still give the same bits.  On the CPU both are the same.  Products of
-    bfloat16 and float16 run on tensor cores in either mode.
+    on CUDA, factors of products and of attention are rounded to TF32 (10 bits of mantissa) for
+    tensor cores, sums are float32; eager and traced calls still give the same bits.  On the CPU
+    both are the same.  Products of bfloat16 and float16 run on tensor cores in either mode.
 
     >>> import hybrid
     >>> hybrid.set_matmul_precision("fast")
