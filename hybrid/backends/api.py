@@ -287,6 +287,19 @@ class Backend(ABC):
 
         return lambda *values: aside(checked, *values)
 
+    def together(
+        self,
+        op: Op,
+        params: dict[str, Any],
+        calls: Sequence[tuple[tuple[Aval, ...], tuple[Aval, ...]]],
+        own: int,
+        one_by_one: EagerKernel,
+    ) -> EagerKernel | None:
+        """A function that does many calls of an op, given as (inputs, outputs), at once: of the
+        first `own` inputs of each call, then of the inputs that all share; it gives a tuple of all
+        results.  None (the default): they are made one by one, as `one_by_one` does."""
+        return None
+
     def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:
         """What replays a plan; `graph` is what the plan computes, node by node.
 

@@ -6,16 +6,18 @@ handle changes, and handles that change together change at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..autograd.backward import stop_gradient
+from ..core.aval import Aval
 from ..core.errors import HybridError
 from ..ir.door import bind as door
 from ..ir.door.busy import put_values
-from ..ir.tensor import SAME, Alias, Leaf, Literal
+from ..ir.tensor import SAME, Alias, Leaf, Literal, new_handle
 from .handles import followers
 
-__all__ = ["LEAF_WRITTEN", "write"]
+__all__ = ["LEAF_WRITTEN", "put_results", "write"]
 
 LEAF_WRITTEN = (
     "a leaf that requires a gradient was changed in place; do it under "
@@ -43,6 +45,16 @@ def write(handle: Any, written: Any, node: Any, follow: bool = True) -> None:
                 "(.clone())"
             )
     _give(target, written, node, views)
+
+
+def put_results(handles: Sequence[Any], values: Sequence[Any], avals: Sequence[Aval]) -> None:
+    """Each handle takes a result that has no gradient, as `assign` does."""
+    watched = door.current_mode() is not None
+    for handle, value, aval in zip(handles, values, avals, strict=True):
+        if watched or handle._a is not aval or getattr(handle, "_x", None) is not None:
+            handle.assign(new_handle(value, aval))
+        else:
+            handle._v = value
 
 
 def _set(handle: Any, written: Any, node: Any) -> None:

@@ -10,12 +10,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import ops
-from ..core import dtypes as dt
 from ..core.errors import HybridError
 from ..eager.tensor import Tensor
 from ..ir.mode import bump
-from ..ops.elementwise.updates import adam_update, momentum_update, sgd_update
-from .optimizer import Optimizer, ParamGroup
+from ..ops.elementwise.updates import (
+    ADAM_UPDATE,
+    MOMENTUM_UPDATE,
+    SGD_UPDATE,
+    adam_update,
+    momentum_update,
+    sgd_update,
+)
+from .optimizer import Optimizer, ParamGroup, Rule, like
 
 __all__ = ["SGD", "Adam", "AdamW"]
 
@@ -23,13 +29,6 @@ __all__ = ["SGD", "Adam", "AdamW"]
 def _check(name: str, value: Any, lowest: float = 0.0, below: float = float("inf")) -> None:
     if not lowest <= float(value) < below:
         raise ValueError(f"{name} = {value} is outside {lowest} <= {name} < {below}")
-
-
-def _like(number: Tensor, parameter: Any) -> Tensor:
-    """A hyper-parameter in the dtype that p is updated in (float32 for half
-    types: 0.999 is 1 in bfloat16)."""
-    target = dt.compute_type(parameter.dtype)
-    return number if number.dtype is target else number.astype(target)
 
 
 class SGD(Optimizer):
@@ -81,11 +80,20 @@ class SGD(Optimizer):
         if group["_heavy"]:
             self.state[id(parameter)]["momentum_buffer"] = ops.zeros_like(parameter.detach())
 
+    def rule(self, group: ParamGroup) -> Rule:
+        """Plain, or with momentum."""
+        maximize = ("maximize", bool(group["maximize"]))
+        if not group["_heavy"]:
+            return Rule(SGD_UPDATE, (), ("lr", "weight_decay"), (maximize,))
+        given = ("nesterov", bool(group["nesterov"])), ("first", bool(group["_first"])), maximize
+        numbers = ("lr", "momentum", "dampening", "weight_decay")
+        return Rule(MOMENTUM_UPDATE, ("momentum_buffer",), numbers, given)
+
     def update(
         self, parameter: Any, gradient: Any, state: dict[str, Tensor], group: ParamGroup
     ) -> None:
         """p <- p - lr * (momentum step of g)."""
-        lr, decay = _like(group["lr"], parameter), _like(group["weight_decay"], parameter)
+        lr, decay = like(group["lr"], parameter), like(group["weight_decay"], parameter)
         if not group["_heavy"]:
             parameter.assign(sgd_update(parameter, gradient, lr, decay, maximize=group["maximize"]))
             return
@@ -95,8 +103,8 @@ class SGD(Optimizer):
             gradient,
             buffer,
             lr,
-            _like(group["momentum"], parameter),
-            _like(group["dampening"], parameter),
+            like(group["momentum"], parameter),
+            like(group["dampening"], parameter),
             decay,
             nesterov=group["nesterov"],
             first=group["_first"],
@@ -161,13 +169,18 @@ class Adam(Optimizer):
         """Count the step."""
         group["step"].assign(group["step"] + 1)
 
+    def rule(self, group: ParamGroup) -> Rule:
+        """Parameter and moments."""
+        given = ("decoupled", bool(self.decoupled)), ("maximize", bool(group["maximize"]))
+        return Rule(ADAM_UPDATE, self.slots, self.numbers, given)
+
     def update(
         self, parameter: Any, gradient: Any, state: dict[str, Tensor], group: ParamGroup
     ) -> None:
         """New parameter and moments."""
         mean_before, square_before = state["exp_avg"], state["exp_avg_sq"]
         numbers = [
-            _like(group[n], parameter)
+            like(group[n], parameter)
             for n in ("lr", "beta1", "beta2", "eps", "weight_decay", "step")
         ]
         updated, mean, square = adam_update(

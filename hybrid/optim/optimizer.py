@@ -7,19 +7,26 @@ handle, so a schedule is neither frozen by a recorded step nor a reason to recor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from .. import ops
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
+from ..core.aval import HOST
 from ..core.errors import ArgumentError, HybridError, ShapeError
 from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor, tensor
+from ..eager.writes import put_results
 from ..ir.door import bind as door
+from ..ir.door.together import together
 from ..ir.mode import bump
+from ..ir.op import Op
 from ..ir.tensor import Handle
 
-__all__ = ["Optimizer", "ParamGroup"]
+__all__ = ["Optimizer", "ParamGroup", "Rule"]
+
+_TOGETHER = 1 << 28  # bytes of new values that one call of a device makes
 
 
 class ParamGroup(dict):  # type: ignore[type-arg]
@@ -45,6 +52,17 @@ class ParamGroup(dict):  # type: ignore[type-arg]
     def __ior__(self, other: Any) -> ParamGroup:  # type: ignore[override,misc]
         self.update(other)
         return self
+
+
+class Rule(NamedTuple):
+    """The op that updates one parameter.  Its inputs are the parameter, its gradient, the state and
+    the hyper-parameters of these names; its results are new values of the parameter and the
+    state."""
+
+    op: Op
+    slots: tuple[str, ...]
+    numbers: tuple[str, ...]
+    params: tuple[tuple[str, Any], ...]
 
 
 class Optimizer(Saved):
@@ -122,15 +140,55 @@ class Optimizer(Saved):
         try:
             for group in self.param_groups:
                 self.begin(group)
-                for parameter in group["params"]:
-                    gradient = parameter.grad
-                    if gradient is not None:
-                        self.update(parameter, gradient, self.state[id(parameter)], group)
+                if not self._at_once(group):
+                    for parameter in group["params"]:
+                        gradient = parameter.grad
+                        if gradient is not None:
+                            self.update(parameter, gradient, self.state[id(parameter)], group)
                 self.end(group)
         finally:
             door.STATE.special += door.LOCAL.grad - recording
             door.LOCAL.grad = recording
         return loss
+
+    def rule(self, group: ParamGroup) -> Rule | None:
+        """How `update` updates a parameter, if one op does; for devices that do many at once."""
+        return None
+
+    def _at_once(self, group: ParamGroup) -> bool:
+        """Update the parameters of a group in few calls of their device; False (with nothing
+        changed) where it does not offer that, or a recording looks on."""
+        kind: Any = type(self)
+        if door.LOCAL.mode is not None or not _is_ruled(kind):
+            return False
+        rule, waiting = self.rule(group), [p for p in group["params"] if p.grad is not None]
+        if rule is None or not waiting or any(p._a.device is HOST for p in waiting):
+            return False
+        for parameters in _batches(waiting):
+            if not self._batch(parameters, rule, group):
+                for p in parameters:
+                    self.update(p, p.grad, self.state[id(p)], group)
+        return True
+
+    def _batch(self, parameters: list[Any], rule: Rule, group: ParamGroup) -> bool:
+        """The parameters in one call; all are of one compute type and device."""
+        tensors: list[Any] = []
+        targets: list[Any] = []
+        own = 2 + len(rule.slots)
+        for parameter in parameters:
+            state, aval = self.state[id(parameter)], parameter._a
+            held = [state[name] for name in rule.slots]
+            tensors += [parameter, parameter.grad, *held]
+            targets += [parameter, *held]
+            for held_tensor in tensors[-own:]:
+                if held_tensor._a is not aval:
+                    return False
+        numbers = [like(group[name], parameters[0]) for name in rule.numbers]
+        made = together(rule.op, rule.params, tensors + numbers, own, len(numbers))
+        if made is None:
+            return False
+        put_results(targets, *made)
+        return True
 
     def begin(self, group: ParamGroup) -> None:
         """Work done once per step and group, before the updates."""
@@ -218,3 +276,31 @@ class Optimizer(Saved):
         groups = ", ".join(f"{len(g['params'])} tensors" for g in self.param_groups)
         numbers = ", ".join(f"{k}={v}" for k, v in self.defaults.items())
         return f"{type(self).__name__}({groups}; {numbers})"
+
+
+def like(number: Tensor, parameter: Any) -> Tensor:
+    """A hyper-parameter in the dtype that a parameter is updated in (float32 for half types: 0.999
+    is 1 in bfloat16)."""
+    target = dt.compute_type(parameter.dtype)
+    return number if number.dtype is target else number.astype(target)
+
+
+@lru_cache(256)
+def _is_ruled(kind: Any) -> bool:
+    """Whether the class that says how to update also says by what rule."""
+    owners = [next(c for c in kind.__mro__ if name in vars(c)) for name in ("rule", "update")]
+    return owners[0] is owners[1]
+
+
+def _batches(parameters: list[Any]) -> list[list[Any]]:
+    """Parameters of one device and compute type whose new values are not too much memory."""
+    batches: dict[Any, list[list[Any]]] = {}
+    left: dict[Any, int] = {}
+    for parameter in parameters:
+        key = parameter._a.device, dt.compute_type(parameter._a.dtype)
+        left[key] = left.get(key, 0) - parameter._a.nbytes
+        if left[key] < 0:
+            batches.setdefault(key, []).append([])
+            left[key] = _TOGETHER - parameter._a.nbytes
+        batches[key][-1].append(parameter)
+    return [batch for each in batches.values() for batch in each]

@@ -21,7 +21,8 @@ from ..api import Backend, EagerKernel, Executable
 from ..plan import Plan
 from . import array, exchange
 from .copies import contiguous
-from .eager import eager
+from .eager.ops import eager
+from .eager.together import together
 from .executable import compile_plan
 from .machine.devices import CURRENT, DeviceState, device_state, known_states
 from .machine.driver import CHANGED, driver
@@ -56,6 +57,16 @@ class CudaBackend(Backend):
         self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval], out_avals: Sequence[Aval]
     ) -> EagerKernel:
         return eager(op, params, in_avals, out_avals)
+
+    def together(
+        self,
+        op: Op,
+        params: dict[str, Any],
+        calls: Sequence[tuple[tuple[Aval, ...], tuple[Aval, ...]]],
+        own: int,
+        one_by_one: EagerKernel,
+    ) -> EagerKernel | None:
+        return together(op, params, calls, own, one_by_one)
 
     @in_plain_floats
     def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:

@@ -63,7 +63,7 @@ def _sgd_reference(*operands: np.ndarray, maximize: bool) -> Any:
     return parameter - rate * ((-gradient if maximize else gradient) + weight_decay * parameter)
 
 
-_SGD = map_op(
+SGD_UPDATE = map_op(
     "sgd_update",
     4,
     _sgd_body,
@@ -88,7 +88,7 @@ def sgd_update(
     maximize: bool = False,
 ) -> Tensor:
     """The parameter after a plain SGD step."""
-    return bind(_SGD, parameter, gradient, rate, weight_decay, maximize=bool(maximize))
+    return bind(SGD_UPDATE, parameter, gradient, rate, weight_decay, maximize=bool(maximize))
 
 
 def _momentum_body(
@@ -118,7 +118,7 @@ def _momentum_reference(*operands: np.ndarray, nesterov: bool, first: bool, maxi
     return parameter - rate * (gradient + momentum * new if nesterov else new), new
 
 
-_MOMENTUM = map_op(
+MOMENTUM_UPDATE = map_op(
     "momentum_update",
     7,
     _momentum_body,
@@ -153,7 +153,7 @@ def momentum_update(
     """(parameter, momentum buffer) after an SGD step with momentum;
     `first` starts the buffer with the gradient."""
     result: tuple[Any, Any] = bind(
-        _MOMENTUM,
+        MOMENTUM_UPDATE,
         parameter,
         gradient,
         buffer,
@@ -238,7 +238,7 @@ def _adam_reference(*operands: np.ndarray, decoupled: bool, maximize: bool) -> A
     )
 
 
-_ADAM: Op = map_op(
+ADAM_UPDATE: Op = map_op(
     "adam_update",
     10,
     _adam_body,
@@ -273,7 +273,7 @@ def adam_update(
     """(parameter, first moment, second moment) after an Adam step; `step` counts from 1 and
     `decoupled` is AdamW."""
     result: tuple[Any, Any, Any] = bind(
-        _ADAM,
+        ADAM_UPDATE,
         parameter,
         gradient,
         first_moment,

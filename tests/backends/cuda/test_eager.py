@@ -229,3 +229,32 @@ def test_training_gives_the_bits_of_the_host(optimizer):
 
     for a, b in zip(run("cpu"), run("cuda"), strict=True):
         np.testing.assert_array_equal(bits(a), bits(b))
+
+
+def test_an_optimizer_updates_many_parameters_in_few_launches(card):
+    def parameters(kind):
+        draw = np.random.default_rng(0).normal
+        made = [
+            hybrid.tensor(
+                draw(size=(3, n % 7 + 1)).astype(np.float32), device=kind, requires_grad=True
+            )
+            for n in range(50)
+        ]
+        for p in made:
+            p.grad = hybrid.tensor(draw(size=p.shape).astype(np.float32), device=kind)
+        return made
+
+    found = {}
+    for kind in ("cpu", "cuda"):
+        given = parameters(kind)
+        turned = given[5].T  # a view of a parameter follows it
+        steps = optim.Adam(given, lr=0.1)
+        for _ in range(2):
+            card.log.clear()
+            steps.step()
+        if kind == "cuda":
+            assert len(card.log) < 8 and {entry[0] for entry in card.log} == {"kernel"}
+        state = [t for p in given for t in steps.state[id(p)].values()]
+        found[kind] = [t.numpy() for t in (*given, *state, turned)]
+    for a, b in zip(found["cpu"], found["cuda"], strict=True):
+        np.testing.assert_array_equal(bits(a), bits(b))

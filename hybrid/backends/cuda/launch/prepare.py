@@ -16,7 +16,7 @@ from ..machine.devices import DeviceState
 from ..machine.modules import Loaded
 from .caller import Start
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "load", "prepare"]
 
 _WORD = (1 << 64) - 1
 
@@ -55,7 +55,11 @@ def _start(function: GpuFunction, loaded: Loaded, status: int, code: int) -> Sta
 
 def prepare(kernels: Sequence[Kernel], state: DeviceState, slots: int) -> Prepared:
     """Kernels over so many slots, ready to start on a device."""
-    functions = _functions(kernels, state, slots)
+    return load(_functions(kernels, state, slots), state, slots)
+
+
+def load(functions: Sequence[GpuFunction], state: DeviceState, slots: int) -> Prepared:
+    """Functions over so many slots, ready to start on a device."""
     state.enter()
     loaded = state.modules.load([(f.symbol, f.text, f.shared) for f in functions])
     starts = [

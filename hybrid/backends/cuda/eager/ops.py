@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from ...core.aval import Aval
-from ...core.errors import DeviceError, UnsupportedError
-from ...core.shapes import contiguous_strides
-from ...core.sites import user_site
-from ...core.switches import SWITCHES
-from ...ir.op import Op
-from ..cpu.eager.views import Arrays, view
-from ..op_kernels import OpKernels, check_failure, kernels_of, zero_kernel
-from ..plan import Access, Kernel
-from .array import DeviceArray, empty
-from .copies import contiguous
-from .function import CODE_SHIFT
-from .launch.caller import Result, make_caller
-from .launch.prepare import prepare
-from .machine.blocks import functions_of
-from .machine.devices import DeviceState, device_state
-from .stepwise import Stepwise, with_library
+from ....core.aval import Aval
+from ....core.errors import DeviceError, UnsupportedError
+from ....core.shapes import contiguous_strides
+from ....core.sites import user_site
+from ....core.switches import SWITCHES
+from ....ir.op import Op
+from ...cpu.eager.views import Arrays, view
+from ...op_kernels import OpKernels, check_failure, kernels_of, zero_kernel
+from ...plan import Access, Kernel
+from ..array import DeviceArray, empty
+from ..copies import contiguous
+from ..function import CODE_SHIFT
+from ..launch.caller import Result, make_caller
+from ..launch.prepare import prepare
+from ..machine.blocks import functions_of
+from ..machine.devices import DeviceState, device_state
+from ..stepwise import Stepwise, with_library
 
 __all__ = ["eager"]
 
