@@ -44,6 +44,7 @@ class OpKernels:
     """An op whose calls are kernels over (inputs, outputs)."""
 
     gathers: tuple[int, ...] = ()  # inputs that must be contiguous
+    before: int | None = None  # kernels behind so many do not depend on each other
 
     def __init__(self, op: Op, params: dict[str, Any], inputs: Avals, outputs: Avals) -> None:
         self.op, self.params, self.ins, self.outs = op, params, inputs, outputs
@@ -177,6 +178,7 @@ class PlaceKernels(OpKernels):
         if op.layout is None:
             raise BackendError(f"place op {op.name} has no layout")
         self.first = int(op.has("base"))
+        self.before = int(op.has("base") or op.has("zeros"))
         self.regions = list(op.layout(*inputs, **params))
         if len(self.regions) + self.first != len(inputs):
             counts = f"{len(self.regions)} regions for {len(inputs)} operands"

@@ -136,6 +136,7 @@ def test_an_op_is_one_launch_and_waits_for_nothing(card):
         "scalar": lambda: x * 2,
         "softmax": lambda: hybrid.softmax(x, axis=-1),
         "gelu": lambda: nn.functional.gelu(x),
+        "stack": lambda: hybrid.stack([x, x, x]),
         "norm": lambda: layer(x),
         "loss": lambda: nn.functional.cross_entropy(x, target),
     }

@@ -125,7 +125,7 @@ class DeviceOp:
         shared = with_library(kernels, state, count + len(source.outs))
         if shared is not None:
             return Stepwise(shared, state, source.outs, fallback), False
-        ready = prepare(kernels, state, count + len(source.outs))
+        ready = prepare(kernels, state, count + len(source.outs), source.before)
         pool = state.pool
         made = make_caller(
             ready.starts,

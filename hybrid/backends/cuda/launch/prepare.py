@@ -15,6 +15,7 @@ from ..kernels import generate
 from ..machine.devices import DeviceState
 from ..machine.modules import Loaded
 from .caller import Start
+from .merge import merged
 
 __all__ = ["Prepared", "load", "prepare"]
 
@@ -53,9 +54,15 @@ def _start(function: GpuFunction, loaded: Loaded, status: int, code: int) -> Sta
     return Start(loaded.handle, *sizes, tuple(words), tuple(slots))
 
 
-def prepare(kernels: Sequence[Kernel], state: DeviceState, slots: int) -> Prepared:
-    """Kernels over so many slots, ready to start on a device."""
-    return load(_functions(kernels, state, slots), state, slots)
+def prepare(
+    kernels: Sequence[Kernel], state: DeviceState, slots: int, before: int | None = None
+) -> Prepared:
+    """Kernels over so many slots, ready to start on a device; those behind `before` of them do not
+    depend on each other."""
+    first = len(kernels) if before is None else before
+    functions = _functions(kernels[:first], state, slots)
+    functions += merged(_functions(kernels[first:], state, slots))
+    return load(functions, state, slots)
 
 
 def load(functions: Sequence[GpuFunction], state: DeviceState, slots: int) -> Prepared:
