@@ -13,7 +13,7 @@ import pytest
 
 from hybrid.backends.cpu.machine.asm import Fn
 from hybrid.backends.cpu.machine.jit import compile_ir
-from hybrid.backends.cuda.launch.caller import Result, Start, make_caller
+from hybrid.backends.cuda.launch.caller import Fallback, Result, Start, make_caller
 from hybrid.backends.cuda.machine.blocks import (
     BlockSource,
     block_address,
@@ -208,7 +208,7 @@ def test_arguments_that_do_not_fit_go_to_the_fallback():
         record(),
         Device,
         contiguous=True,
-        fallback=lambda *arrays: arrays,
+        fallback=Fallback(lambda *arrays: arrays),
         refused=never,
     )
     array = device_array()
@@ -216,6 +216,32 @@ def test_arguments_that_do_not_fit_go_to_the_fallback():
     assert call(turned) == (turned,) and call(array, array) == (array, array)
     assert not journal.entries() and not memory.free
     assert type(call(array)) is Device
+
+
+def test_strides_are_compared():
+    memory, journal = Memory(), Journal(1)
+    later = Fallback(lambda *arrays: arrays)
+
+    def caller(shape, strides):
+        return make_caller(
+            [Start(journal.handle, 1, 1, 0, (0,), (0,))],
+            2,
+            [Result(aval(shape, dt.float32), memory.source)],
+            record(),
+            Device,
+            strides=strides,
+            fallback=later,
+            refused=never,
+        )
+
+    call = caller((3, 2), [(4, 12), (8, 4)])
+    turned, straight = device_array().T, device_array((3, 2))
+    scalar = device_array(())
+    assert call(turned, straight).shape == (3, 2)
+    assert call(straight, turned) == (straight, turned) and call(turned) == (turned,)
+    later.put(lambda *arrays: len(arrays))
+    assert call(straight, straight) == 2
+    assert caller((), [(), (4, 12)])(scalar, turned).shape == ()
 
 
 def test_a_refused_launch_gives_everything_back():

@@ -30,6 +30,7 @@ __all__ = [
     "pointer",
     "array_data",
     "array_flags",
+    "array_strides",
     "new_method",
     "MethodDef",
     "numpy_api",
@@ -146,6 +147,23 @@ def array_flags() -> int:
             (o for o in offsets if all(_half_at(id(a) + o) == a.flags.num for a in arrays)),
         )
     )
+
+
+@lru_cache(1)
+def array_strides() -> int:
+    """Where ndarray objects keep the pointer to their strides; BackendError where that is
+    unknown."""
+
+    def right(array: np.ndarray) -> bool:
+        sizes, steps = (word_at(id(array) + array_data() + offset) for offset in (16, 24))
+        if array.ndim == 0 or steps != sizes + 8 * array.ndim:  # one piece of memory
+            return array.ndim == 0
+        words = (ctypes.c_int64 * (2 * array.ndim)).from_address(sizes)
+        return tuple(words) == array.shape + array.strides
+
+    if not all(map(right, _samples())):
+        raise BackendError(f"NumPy {np.__version__} keeps strides in an unknown way; use another")
+    return array_data() + 24
 
 
 def _array_base() -> int:

@@ -24,7 +24,7 @@ from ...plan import Access, Kernel
 from ..array import DeviceArray, empty
 from ..copies import contiguous
 from ..function import CODE_SHIFT
-from ..launch.caller import Result, make_caller
+from ..launch.caller import Fallback, Result, make_caller
 from ..launch.prepare import prepare
 from ..machine.blocks import functions_of
 from ..machine.devices import DeviceState, device_state
@@ -33,6 +33,7 @@ from ..stepwise import Stepwise, with_library
 __all__ = ["eager"]
 
 _STRIDES_LIMIT = 64
+_CHAINED = 4
 _NO_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT: the first launch of a thread
 
 Call = Callable[..., Any]
@@ -60,12 +61,13 @@ class DeviceOp:
     def __init__(self, source: OpKernels, state: DeviceState) -> None:
         self.source, self.state = source, state
         self.table: dict[Any, Call] = {}
-        self.message = ""
+        self.fallback = Fallback(self.strided)
+        self.chained = 0  # native functions before `strided`
 
     def caller(self) -> Call:
         """The function for every call; arguments with other strides take `strided`."""
         strides = [contiguous_strides(a.shape) for a in self.source.ins]
-        made, checks = self._made(strides, self.strided)
+        made, checks = self._made(strides, None)
         if not checks:
             return made
         op, params, state = self.source.op, self.source.params, self.state
@@ -102,12 +104,20 @@ class DeviceOp:
             contiguous_strides(a.shape) if copy else tuple(n // a.dtype.itemsize for n in s)
             for a, s, copy in zip(ins, given, copied)
         ]
-        made = self._made(steps, None)[0]
         if not any(copied):
-            return made
+            return self._native(given, steps)
+        made = self._made(steps, ())[0]
         return lambda *arrays: made(
             *[contiguous(x) if copy else x for x, copy in zip(arrays, copied)]
         )
+
+    def _native(self, given: Sequence[Ints], steps: Sequence[Ints]) -> Call:
+        """The function for inputs with these strides, which native calls find from now on."""
+        made = self._made(steps, given)[0]
+        if self.chained < _CHAINED and not isinstance(made, Stepwise):
+            self.chained += 1
+            self.fallback.put(made)
+        return made
 
     def _kernels(self, strides: Sequence[Ints]) -> list[Kernel]:
         source = self.source
@@ -118,12 +128,16 @@ class DeviceOp:
         whole = Access(len(source.ins), out.dtype, 0, contiguous_strides(out.shape))
         return [zero_kernel(out.shape, whole), *kernels]
 
-    def _made(self, strides: Sequence[Ints], fallback: Call | None) -> tuple[Call, bool]:
-        """(the native function for inputs with these strides, whether it checks indices)."""
+    def _made(self, strides: Sequence[Ints], given: Sequence[Ints] | None) -> tuple[Call, bool]:
+        """(the native function for inputs with these strides, whether it checks indices).
+
+        `given`: those strides in bytes, which the function asks for, as others go on to what was
+        the fallback before it; (): it asks for nothing; None: inputs must be contiguous."""
         source, state = self.source, self.state
         count, kernels = len(source.ins), self._kernels(strides)
         shared = with_library(kernels, state, count + len(source.outs))
         if shared is not None:
+            fallback = self.strided if given is None else None
             return Stepwise(shared, state, source.outs, fallback), False
         ready = prepare(kernels, state, count + len(source.outs), source.before)
         pool = state.pool
@@ -134,8 +148,9 @@ class DeviceOp:
             state.record,
             DeviceArray,
             temp=pool.source_of(ready.temp) if ready.temp else None,
-            contiguous=fallback is not None,
-            fallback=fallback,
+            contiguous=given is None,
+            strides=given or None,
+            fallback=self.fallback if given is None else Fallback(self.fallback.call),
             refused=Refused(source.op.name, state, lambda *arrays: again[0](*arrays)),
             keep=ready.kept,
         )

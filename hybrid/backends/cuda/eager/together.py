@@ -16,7 +16,7 @@ from ...op_kernels import kernels_of
 from ..array import DeviceArray
 from ..function import GpuFunction
 from ..kernels import generate
-from ..launch.caller import Result, make_caller
+from ..launch.caller import Fallback, Result, make_caller
 from ..launch.merge import merged
 from ..launch.prepare import load
 from ..machine.devices import DeviceState, device_state
@@ -58,7 +58,7 @@ def together(
         state.record,
         DeviceArray,
         contiguous=True,
-        fallback=one_by_one,
+        fallback=Fallback(one_by_one),
         refused=Refused(op.name, state, one_by_one),
         keep=ready.kept,
     )

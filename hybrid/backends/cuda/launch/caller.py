@@ -20,7 +20,7 @@ from ..machine import blocks
 from ..machine.blocks import BlockSource, functions_of
 from ..machine.record import CODE, CONTEXT, FAILED, LAUNCH, STREAM, USE_CONTEXT, Record
 
-__all__ = ["Start", "Result", "make_caller"]
+__all__ = ["Start", "Result", "Fallback", "make_caller"]
 
 _ARRAY_FLAGS = abi.C_CONTIGUOUS | abi.ALIGNED | abi.WRITEABLE
 # words of a caller's table, then four for each result: dtype, rank, sizes, source
@@ -37,8 +37,9 @@ _ARRAY_FLAGS = abi.C_CONTIGUOUS | abi.ALIGNED | abi.WRITEABLE
     FALLBACK,
     REFUSED,
     FUNCTIONS,
+    STRIDES,
     OUTPUTS,
-) = range(0, 104, 8)
+) = range(0, 112, 8)
 _RESULT, _START = 32, 48  # bytes
 # words of a start: function, blocks, threads, dynamic shared bytes, the list of parameters
 FUNCTION, BLOCKS, THREADS, SHARED, PARAMETERS = range(0, 40, 8)
@@ -76,6 +77,19 @@ def _gather(writer: Fn, table: str, count: str, slots: str) -> None:
         clear = writer.op(f"xor i32 {writer.ld(array, flags, 'i32')}, -1")
         missing = writer.op(f"and i32 {checked}, {clear}")
         writer.go_if(writer.cmp("ne", missing, 0, "i32"), "fallback")
+
+
+def _compare_strides(writer: Fn, table: str, count: str) -> None:
+    """To the fallback when an argument has other strides than this function was made for."""
+    place, wanted = abi.array_strides(), writer.ld(table, STRIDES)
+    with writer.each(count) as index:
+        strides = writer.ld(writer.ld(writer.nth("%args", index)), place)
+        pair = writer.nth(wanted, index, 16)
+        words = writer.ld(pair, 8)
+        with writer.each(writer.ld(pair, 0, "i64")) as axis:
+            found = writer.ld(writer.nth(strides, axis), 0, "i64")
+            right = writer.ld(writer.nth(words, axis), 0, "i64")
+            writer.go_if(writer.cmp("ne", found, right), "fallback")
 
 
 def _workspace(writer: Fn, table: str, slots: str, place: str) -> None:
@@ -186,7 +200,7 @@ def _drop(writer: Fn, functions: str, made: str, count: str) -> None:
         writer.call("void", writer.ld(functions, method.DECREF), f"ptr {array}")
 
 
-def _text() -> str:
+def _text(strided: bool) -> str:
     writer = Fn("hy_start", "ptr", "nounwind", me="ptr", args="ptr", count="i64")
     writer.head.append("  %done = alloca i64, align 8")
     table = table_of(writer)
@@ -196,6 +210,8 @@ def _text() -> str:
     slots = writer.op(f"alloca ptr, i64 {writer.add(place, 2)}, align 16")
     made = writer.op(f"alloca ptr, i64 {writer.add(results, 1)}, align 16")
     _gather(writer, table, arguments, slots)
+    if strided:
+        _compare_strides(writer, table, arguments)
     _workspace(writer, table, slots, place)
     _allocate(writer, table, functions, (arguments, results), slots, made)
     writer.st("ptr", writer.ld(record, CODE), writer.nth(slots, writer.add(place, 1)))
@@ -219,16 +235,40 @@ def _text() -> str:
     writer.label("nothing_made")
     writer.ret("null")
     writer.label("fallback")
-    call_fallback(writer, functions, writer.ld(table, FALLBACK))
+    call_fallback(writer, functions, writer.ld(writer.ld(table, FALLBACK)))
     return blocks.native_text() + writer.text() + UNLIKELY
 
 
 @lru_cache(None)
-def _starter() -> Method:
-    return Method("hy_start", _text())
+def _starter(strided: bool) -> Method:
+    return Method("hy_start", _text(strided))
 
 
 # ---- making callers
+class Fallback:
+    """What serves arguments that a function was not made for; another may take its place."""
+
+    def __init__(self, call: Callable[..., Any] | None = None) -> None:
+        self.word = (ctypes.c_uint64 * 1)(id(call) if call is not None else 0)
+        self.call = call
+        self._kept = [call]  # one that was replaced may be at work
+
+    def put(self, call: Callable[..., Any]) -> None:
+        """Let a function serve them from now on."""
+        self._kept.append(call)
+        self.call = call
+        self.word[0] = id(call)
+
+
+def _stride_table(strides: Sequence[Sequence[int]]) -> tuple[Any, list[Any]]:
+    """Pairs (number of axes, their strides) of all arguments, and what owns the memory."""
+    lists = [(ctypes.c_int64 * max(len(steps), 1))(*steps) for steps in strides]
+    pairs = [
+        n for steps, words in zip(strides, lists) for n in (len(steps), ctypes.addressof(words))
+    ]
+    return words_array(pairs), lists
+
+
 def _start_table(starts: Sequence[Start]) -> tuple[list[int], list[int], list[Any]]:
     """(words of all starts, pairs of all patches, what owns the memory they point to)."""
     table: list[int] = []
@@ -253,7 +293,8 @@ def make_caller(
     *,
     temp: BlockSource | None = None,
     contiguous: bool = False,
-    fallback: Callable[..., Any] | None = None,
+    strides: Sequence[Sequence[int]] | None = None,
+    fallback: Fallback | None = None,
     refused: Callable[..., Any],
     keep: Any = None,
 ) -> Callable[..., Any]:
@@ -261,12 +302,15 @@ def make_caller(
     no shape or dtype.
 
     kind        the array type of results: one array, or a tuple of all
-    contiguous  arguments must be C-contiguous, else `fallback(*arrays)` is the result
+    contiguous  arguments must be C-contiguous, else the fallback's result is the call's
+    strides     arguments must have these, in bytes (or as before)
     keep        what must live as long as the function: the kernels
     refused     called with the arguments when the driver refused a launch (`record.failed` says
                 with which status); its result is the call's
     """
     table, patches, owners = _start_table(starts)
+    fallback = fallback or Fallback()
+    stride_words, lists = _stride_table(strides or ())
     table_words, patch_words = words_array(table), words_array(patches)
     functions = functions_of(kind)
     layout: list[int] = []
@@ -284,9 +328,13 @@ def make_caller(
         PATCH_COUNT: len(patches) // 2,
         TEMP: temp.address if temp is not None else 0,
         RECORD: record.address,
-        FALLBACK: id(fallback) if fallback is not None else 0,
+        FALLBACK: ctypes.addressof(fallback.word),
         REFUSED: id(refused),
         FUNCTIONS: ctypes.addressof(functions),
+        STRIDES: ctypes.addressof(stride_words),
     }
     owners += [table_words, patch_words, functions, fallback, refused, record, temp, kind, keep]
-    return _starter().make([*(words[offset] for offset in sorted(words)), *layout], owners)
+    owners += [stride_words, lists]
+    return _starter(strides is not None).make(
+        [*(words[offset] for offset in sorted(words)), *layout], owners
+    )
