@@ -37,7 +37,9 @@ __all__ = ["PlanOnCard", "compile_plan"]
 
 Steps = Sequence[GpuFunction | LibraryCall]
 
-BRANCHES = True  # independent steps of a graph may run side by side
+# Independent steps run side by side where that makes the longest path this much shorter, in graphs
+# of so many launches: the driver starts a chain faster than a graph with branches.
+BRANCHES, MOST_BRANCHED = 0.75, 100
 MOST_WORKSPACE = 64 << 20
 
 
@@ -166,8 +168,7 @@ class PlanOnCard(Executable):
             else Started(step, of[id(step)], self._code(owner) if step.check >= 0 else 0)
             for step, owner in zip(flat, self.owners)
         ]
-        after = self._after() if BRANCHES else None
-        self.graphs = Graphs(state, launches, self._fixed(), _copies(plan), after)
+        self.graphs = Graphs(state, launches, self._fixed(), _copies(plan), self._branches())
         self.runs, self.calls = 0, len(made) < len(flat)  # calls of a library are graph nodes
 
     def _code(self, step: int) -> int:
@@ -184,6 +185,15 @@ class PlanOnCard(Executable):
             elif slot.kind == "const":
                 fixed[number] = array.address(self.consts[slot.index])
         return fixed
+
+    def _branches(self) -> list[list[int]] | None:
+        """For each launch those that it waits for; None: they run one after the other."""
+        if len(self.owners) > MOST_BRANCHED:
+            return None
+        after, depth = self._after(), list[int]()
+        for before in after:
+            depth.append(1 + max([depth[number] for number in before], default=0))
+        return after if max(depth, default=0) <= BRANCHES * len(after) else None
 
     def _after(self) -> list[list[int]]:
         """For each launch those that it waits for: what its step waits for, or the launch of the
