@@ -51,6 +51,7 @@ class Profile(list[KernelTime]):
                 f"{kernel.gbytes:.0f} GB/s",
                 f"{kernel.gops:.0f} G/s",
                 str(kernel.threads),
+                f"{kernel.bound:.0%}" if kernel.bound else "",
             )
             rows.append(
                 "<tr>"
@@ -59,7 +60,10 @@ class Profile(list[KernelTime]):
             )
         heading = "".join(
             f"<th>{h}</th>"
-            for h in ("kind", "shape", "time", "bytes", "operations", "threads", "share", "line")
+            for h in (
+                *("kind", "shape", "time", "bytes", "operations", "threads", "of the bound"),
+                *("share", "line"),
+            )
         )
         return (
             f"<b>{html.escape(self.name)}</b>: {len(self)} kernels, {self.seconds * 1e6:.1f} us"

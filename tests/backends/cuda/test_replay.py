@@ -326,7 +326,8 @@ def test_kernels_are_timed(card: HostDriver) -> None:
         traced(*batch)
     rows = hybrid.profile(traced, *batch)
     assert len(rows) == len(executable_of(traced).plan.steps)
-    assert all(row.seconds > 0 and row.nbytes > 0 for row in rows)
+    assert all(row.seconds > 0 and row.nbytes > 0 and 0 < row.bound < 1 for row in rows)
+    assert "of the bound" in str(rows)
 
 
 def test_what_has_no_kernel_goes_node_by_node(
