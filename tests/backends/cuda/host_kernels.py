@@ -71,6 +71,7 @@ class HostDriver(FakeDriver):
         self.nodes: dict[int, Node] = {}
         self.after: dict[int, set[int]] = {}
         self.dice = random.Random(0)
+        self.started_on: list[int] = []  # of graph launches
         self.instances: dict[int, dict[int, Node]] = {}
         self.counts = dict.fromkeys(("launch", "graph", "update", "copy"), 0)
         self.fail: dict[str, int] = {}  # name of a function -> what it gives
@@ -141,9 +142,6 @@ class HostDriver(FakeDriver):
         del self.instances[executable]
 
     # ---- for native code
-    def context(self, device: int) -> int:
-        return 7
-
     def address(self, name: str) -> int:
         if name not in self._callbacks:
             p, u = ctypes.c_void_p, ctypes.c_uint
@@ -174,7 +172,7 @@ class HostDriver(FakeDriver):
         return Node(function, tuple((ctypes.c_uint64 * count).from_address(place)))
 
     def _cuCtxSetCurrent(self, context: int) -> None:
-        assert context == 7
+        self.current = context - self.context(0)
 
     def _cuLaunchKernel(self, function, *rest) -> None:
         assert rest[:7] == (1, 1, 1, 32, 1, 1, 0)
@@ -183,6 +181,7 @@ class HostDriver(FakeDriver):
 
     def _cuGraphLaunch(self, instance: int, stream: int | None) -> None:
         self.counts["graph"] += 1
+        self.started_on.append(stream or 0)
         nodes, done = self.instances[instance], set[int]()
         while len(done) < len(nodes):  # in any order that the edges allow
             ready = [n for n in nodes if n not in done and self.after[n] <= done]
@@ -212,13 +211,13 @@ class HostDriver(FakeDriver):
 
 
 @contextmanager
-def host_cards(patch: pytest.MonkeyPatch) -> Iterator[HostDriver]:
+def host_cards(patch: pytest.MonkeyPatch, **more: int) -> Iterator[HostDriver]:
     """Cards whose kernels are the CPU's."""
     for module in (copies, prepare):
         patch.setattr(module, "generate", generate)
     patch.setattr(executable, "steps", lambda *given: generate(*given[:4]))
     copies._functions.cache_clear()
-    made = HostDriver()
+    made = HostDriver(**more)
     before = door.use(made)
     try:
         yield made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from host_kernels import HostDriver, host_cards
 import hybrid
 from hybrid import nn, optim
 from hybrid.backends.api import Interpreted
+from hybrid.backends.cpu.machine.jit import compile_ir
 from hybrid.backends.cuda import executable
 from hybrid.backends.cuda.executable import PlanOnCard
 from hybrid.backends.cuda.machine.devices import device_state
@@ -176,6 +178,65 @@ def test_a_steady_replay_allocates_and_updates_nothing(card: HostDriver) -> None
     assert card.counts == {"launch": 0, "graph": 20, "update": 0, "copy": 0}
     assert state.pool.stats().allocated == allocated and len(card.calls) == calls
     assert np.isfinite(loss.item())
+
+
+def test_memory_is_flat_over_many_steps(card: HostDriver) -> None:
+    _, step = training(perceptron, "cuda")
+    traced, batches = hybrid.function(step), [floats(6, 8) for _ in range(4)]
+    reserved = []
+    for number in range(90):
+        loss = traced(*on("cuda", *batches[number % 4]))
+        if number % 30 == 20:
+            gc.collect()
+            stats = device_state().pool.stats()
+            reserved.append((stats.allocated, stats.reserved, len(card.instances)))
+    assert np.isfinite(loss.item()) and len(set(reserved)) == 1
+
+
+def test_work_goes_to_the_current_stream(card: HostDriver) -> None:
+    @hybrid.function
+    def step(x: Any) -> Any:
+        return x.exp() + 1
+
+    x = hybrid.ones(3, device="cuda")
+    for _ in range(3):
+        want = step(x).tolist()
+    stream = hybrid.cuda.Stream()
+    card.started_on.clear()
+    with hybrid.cuda.stream(stream):
+        made = step(x)
+    step(x)
+    assert made.tolist() == want and len(card.started_on) == 2
+    assert card.started_on[0] and not card.started_on[1]
+
+
+def test_threads_share_a_function(card: HostDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    # native code keeps the GIL, so here no driver may be written in Python
+    nothing = compile_ir("define i32 @nothing() { ret i32 0 }", ["nothing"])
+    monkeypatch.setattr(card, "address", lambda name: nothing.address("nothing"))
+    total = hybrid.zeros(3, device="cuda")
+
+    @hybrid.function
+    def step(x: Any) -> Any:
+        total.add_(x)
+        return x * 2
+
+    x, wrong = hybrid.ones(3, device="cuda"), list[BaseException]()
+
+    def work() -> None:
+        try:
+            for _ in range(300):
+                step(x)
+        except BaseException as error:
+            wrong.append(error)
+
+    step(x), step(x), step(x)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and step.cache_info().replays >= 1000, step.explain()
 
 
 def test_results_are_fresh_and_nodes_follow_them(card: HostDriver) -> None:
@@ -350,18 +411,43 @@ def test_what_has_no_kernel_goes_node_by_node(
     assert all(isinstance(p.run.executable, Interpreted) for p in state.plans), step.explain()
 
 
+def test_a_second_card(monkeypatch: pytest.MonkeyPatch, cards: HostDriver) -> None:
+    def program(kind: str) -> list[Any]:
+        total = hybrid.zeros(3, device=kind)
+
+        @hybrid.function
+        def step(x: Any) -> Any:
+            total.add_(x)
+            return (x + total).sum()
+
+        made = [step(hybrid.ones(3, device=kind)) for _ in range(5)]
+        assert step.cache_info().replays == 3, step.explain()
+        assert all(loss.device == kind for loss in made)
+        return [loss.item() for loss in made]
+
+    with host_cards(monkeypatch, cards=2) as card:
+        want = program("cuda:0")
+        assert program("cuda:1") == want and program("cuda:0") == want
+        assert card.counts["graph"] == 9
+        gc.collect()
+        forget_generators()
+
+
 def test_graphs_and_arenas_go_with_the_function(card: HostDriver) -> None:
-    gc.collect()
-    before = len(card.graphs), len(card.instances), device_state().pool.stats().allocated
+    graphs = []
 
     def program() -> None:
         _, step = training(perceptron, "cuda")
         traced, batch = hybrid.function(step), on("cuda", *floats(6, 8))
         for _ in range(6):
             traced(*batch)
-        assert len(card.graphs) == before[0] + 1
+        graphs.append(len(card.graphs))
 
+    program()  # leaves literals and generators
+    gc.collect()
+    before = len(card.graphs), len(card.instances), device_state().pool.stats().allocated
     program()
     gc.collect()
+    assert graphs == [before[0] + 1] * 2
     assert (len(card.graphs), len(card.instances)) == before[:2]
     assert device_state().pool.stats().allocated <= before[2]
