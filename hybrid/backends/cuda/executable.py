@@ -26,6 +26,7 @@ from ..plan import HostStep, LoopKernel, Plan, Slot, slots_of, unread_inputs
 from . import array
 from .copies import contiguous
 from .function import GpuFunction, LibraryCall
+from .graph_ir import CHECK_FAILED
 from .graphs import Copy, Graphs, Started, native_plan
 from .kernels import steps
 from .machine.blocks import block_address
@@ -243,6 +244,8 @@ class PlanOnCard(Executable):
         return values, (ctypes.c_uint64 * (len(places) + 1))(*places)
 
     def _error(self, step: int, status: int) -> Exception:
+        if status == CHECK_FAILED:
+            return self.state.status.taken()
         return DeviceError(
             f"the CUDA driver refused the replay of {len(self.owners)} kernels (error {status}); "
             "an error in a kernel that was started before may be the reason"

@@ -19,6 +19,7 @@ __all__ = [
     "WATCHED",
     "COPY",
     "GRAPH_HEAD",
+    "CHECK_FAILED",
     "PARAMS",
     "NAMES",
     "plan_text",
@@ -33,6 +34,7 @@ FUNCTIONS = (
     "cuGraphLaunch",
     "cuGraphExecKernelNodeSetParams_v2",
     "cuMemcpyDtoDAsync_v2",
+    "cuStreamSynchronize",
 )
 _TABLE = (
     "nodes_n",
@@ -47,6 +49,8 @@ _TABLE = (
     "copies_n",
     "copies",
     "stream",  # address of the word that holds the stream
+    "wait",  # address of the word that says whether to wait for failed checks
+    "failed",  # address of the host's word that a failed check writes
     "context",
     *FUNCTIONS,
 )
@@ -67,6 +71,7 @@ WATCHED = _record("buf", "fixups_n", "fixups")
 COPY = _record("target", "source", "nbytes")
 # an instantiated graph: handle, when it ran last, then the buffers that its nodes hold
 GRAPH_HEAD = 16
+CHECK_FAILED = 1 << 30  # above all statuses of the driver
 
 # CUDA_KERNEL_NODE_PARAMS (v2): function, blocks, threads, shared bytes, address of the address of
 # the words, then what is not used
@@ -237,7 +242,8 @@ def _choose() -> Fn:
 
 
 def _plan() -> Fn:
-    """What the entry calls to run a plan: 0, or the driver's status.  `steps`: the table."""
+    """What the entry calls to run a plan: 0, the driver's status, or CHECK_FAILED where a check
+    has failed that is waited for.  `steps`: the table."""
     writer = Fn(
         "hy_gpu_plan",
         "i64",
@@ -248,8 +254,28 @@ def _plan() -> Fn:
         need="i64",
         failed="ptr",
     )
-    table, cost = writer.ld("%steps"), writer.var("i64")
+    table = writer.ld("%steps")
     writer.st("i64", 0, "%failed")
+    given = f"ptr {table}", "ptr %bufs"
+    started = writer.call("i64", "@hy_graph_start", *given)
+    wanted = writer.cmp("ne", writer.ld(writer.ld(table, TABLE["wait"]), 0, "i64"), 0)
+    with writer.when(writer.both(writer.cmp("eq", started, 0), wanted), unlikely=True):
+        wait = writer.ld(table, TABLE["cuStreamSynchronize"])
+        stream = writer.ld(writer.ld(table, TABLE["stream"]))
+        status = writer.call("i32", wait, f"ptr {stream}")
+        bad = writer.op(f"zext i32 {status} to i64")
+        found = writer.cmp("ne", writer.ld(writer.ld(table, TABLE["failed"]), 0, "i64"), 0)
+        check = writer.pick(found, CHECK_FAILED, 0)
+        writer.ret(writer.pick(writer.cmp("eq", bad, 0), check, bad))
+    writer.label(writer.fresh())
+    writer.ret(started)
+    return writer
+
+
+def _start() -> Fn:
+    """Start a plan: 0, or the driver's status."""
+    writer = Fn("hy_graph_start", "i64", "noinline", table="ptr", bufs="ptr")
+    table, cost = "%table", writer.var("i64")
     stream = writer.ld(writer.ld(table, TABLE["stream"]))
     enter = writer.ld(table, TABLE["cuCtxSetCurrent"])
     status = writer.call("i32", enter, f"ptr {writer.ld(table, TABLE['context'])}")
@@ -287,5 +313,5 @@ def _nothing() -> Fn:
 
 def plan_text() -> str:
     """The whole module."""
-    parts = (_cost, _fill, _update, _launches, _choose, _plan, _nothing)
+    parts = (_cost, _fill, _update, _launches, _choose, _start, _plan, _nothing)
     return "".join(part().text() for part in parts) + UNLIKELY

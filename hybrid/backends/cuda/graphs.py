@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.errors import BackendError
+from ...core.switches import SWITCHES
 from ..cpu.machine import host
 from ..cpu.machine.jit import Module, compile_ir
 from .function import CODE_SHIFT, STATUS, GpuFunction, LibraryCall
@@ -181,6 +182,8 @@ class Graphs:
             "graph_bytes": GRAPH_HEAD + 8 * watched,
             "limit": max(len(self.launches) // 4, 4),
             "stream": ctypes.addressof(state.stream_word),
+            "wait": SWITCHES.words.ctypes.data,
+            "failed": state.status.host_address,
             "context": state.driver.context(state.index),
             **{name: state.driver.address(name) for name in FUNCTIONS},
             **{

@@ -331,6 +331,22 @@ def test_a_failed_check_names_the_line_and_leaves_state(card: HostDriver) -> Non
     assert step(good).tolist() == [[2.0, 2.0]] * 2 and count.tolist() == [10.0, 10.0]
 
 
+def test_a_failed_check_is_raised_by_the_call_where_that_is_asked_for(card: HostDriver) -> None:
+    _, count, step = lookups()
+    good, bad = (hybrid.tensor(np.array(i), device="cuda") for i in ([0, 4], [0, 5]))
+    for _ in range(4):
+        step(good)
+    with hybrid.debug(sync=True):
+        step(good)
+        with pytest.raises(IndexOutOfRange, match="test_replay.py"):
+            step(bad)
+        assert step(good).tolist() == [[2.0, 2.0]] * 2
+    assert step.cache_info().replays == 4 and count.tolist() == [12.0, 12.0]
+    made = step(bad)
+    with pytest.raises(IndexOutOfRange):
+        made.numpy()
+
+
 def test_a_refused_launch_leaves_everything(card: HostDriver) -> None:
     total = hybrid.zeros(3, device="cuda")
 

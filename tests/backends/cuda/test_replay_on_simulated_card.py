@@ -12,6 +12,7 @@ from test_replay import PROGRAMS, executable_of, forget_generators, on, training
 
 import hybrid
 from hybrid.backends.cuda.machine import driver as door
+from hybrid.core.errors import IndexOutOfRange
 
 
 @pytest.fixture(scope="module", params=[0, 2])
@@ -39,3 +40,22 @@ def test_training_has_the_bits_of_the_cpu(name: str, card: SimulatedDriver) -> N
     executable_of(traced)
     for got, wanted in zip([*losses, *model.parameters()], [*want, *state], strict=True):
         np.testing.assert_array_equal(got.numpy(), wanted)
+
+
+def test_a_failed_check_leaves_the_model(card: SimulatedDriver) -> None:
+    build, batch = PROGRAMS["lstm"]
+    model, step = training(build, "cuda")
+    traced = hybrid.function(step)
+    good, labels = on("cuda", *batch())
+    bad = hybrid.tensor(np.array([[0, 1, 2, 3], [4, 5, 6, 7]]), device="cuda")  # 7 is out of range
+    for _ in range(4):
+        traced(good, labels)
+    before = [p.numpy() for p in model.parameters()]
+    lost = traced(bad, labels)
+    again = traced(good, labels)  # does nothing, either, until somebody has been told
+    with pytest.raises(IndexOutOfRange, match="test_replay.py"):
+        lost.numpy()
+    for kept, wanted in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(kept.numpy(), wanted)
+    again = traced(good, labels)
+    assert np.isfinite(again.item()) and (model.out.bias.numpy() != before[-1]).any()
