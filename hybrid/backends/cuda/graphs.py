@@ -36,7 +36,9 @@ from .machine.modules import Loaded
 
 __all__ = ["Started", "Copy", "Graphs", "native_plan"]
 
-GRAPHS = 3  # instantiated graphs of a plan: results and batches take turns in two or three buffers
+# Instantiated graphs of a plan: results, gradients and batches take turns in few buffers.  A graph
+# of many launches takes long to instantiate, and long enough to run that updates do not matter.
+FEW_LAUNCHES, MANY_GRAPHS, FEW_GRAPHS = 256, 4, 2
 KERNEL_NODE, GRAPH_NODE = 0, 4
 _MASK = (1 << 64) - 1
 
@@ -99,6 +101,7 @@ class Graphs:
         self.fixed = {**fixed, STATUS: state.status.address}
         self.after = after or [[k - 1] if k else [] for k in range(len(launches))]
         self._graph, self._instances = 0, list[int]()
+        self._wanted = MANY_GRAPHS if len(launches) <= FEW_LAUNCHES else FEW_GRAPHS
         self._offsets = list(_starts(len(s.function.words) for s in launches))
         self._words = np.zeros(max(sum(len(s.function.words) for s in launches), 1), np.uint64)
         self._lists = np.zeros(max(len(launches), 1), np.uint64)
@@ -146,7 +149,7 @@ class Graphs:
             "watched": len(slots) * WATCHED["size"],
             "fixups": 16 * len(fixups),
             "copies": len(copies) * COPY["size"],
-            "graphs": GRAPHS * (GRAPH_HEAD + 8 * len(slots)),
+            "graphs": self._wanted * (GRAPH_HEAD + 8 * len(slots)),
         }
         starts = dict(zip(sizes, _starts((size // 8 for size in sizes.values()), TABLE_WORDS)))
         table = np.zeros(TABLE_WORDS + sum(sizes.values()) // 8, np.uint64)
@@ -220,7 +223,7 @@ class Graphs:
                 nodes.append(driver.add_kernel(graph, before, loaded.handle, *sizes, words))
             if not {*driver.node_types(graph)} <= {KERNEL_NODE, GRAPH_NODE}:
                 raise BackendError("a graph of kernels holds another kind of node")
-            self._instances = [driver.instantiate(graph) for _ in range(GRAPHS)]
+            self._instances = [driver.instantiate(graph) for _ in range(self._wanted)]
         finally:
             self._graph = graph
         for number, node in enumerate(nodes):

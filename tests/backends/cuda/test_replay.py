@@ -180,6 +180,28 @@ def test_a_steady_replay_allocates_and_updates_nothing(card: HostDriver) -> None
     assert np.isfinite(loss.item())
 
 
+def test_gradients_that_stay_take_turns_in_the_graphs(card: HostDriver) -> None:
+    model = training(perceptron, "cuda")[0]
+    optimizer = optim.Adam(model.parameters(), lr=1e-2)
+
+    @hybrid.function
+    def step(inputs: Any, labels: Any) -> Any:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    batch = on("cuda", *floats(6, 8))
+    for _ in range(12):
+        loss = step(*batch)
+    card.counts = dict.fromkeys(card.counts, 0)
+    for _ in range(12):
+        loss = step(*batch)
+    assert card.counts == {"launch": 0, "graph": 12, "update": 0, "copy": 0}
+    assert np.isfinite(loss.item()) and all(p.grad is not None for p in model.parameters())
+
+
 def test_memory_is_flat_over_many_steps(card: HostDriver) -> None:
     _, step = training(perceptron, "cuda")
     traced, batches = hybrid.function(step), [floats(6, 8) for _ in range(4)]
