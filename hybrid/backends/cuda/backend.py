@@ -24,6 +24,7 @@ from .copies import contiguous
 from .eager.ops import eager
 from .eager.together import together
 from .executable import compile_plan
+from .graphs import drop_dead
 from .machine.devices import CURRENT, DeviceState, device_state, known_states
 from .machine.driver import CHANGED, driver
 from .machine.holders import holders, size_text
@@ -124,6 +125,7 @@ class CudaBackend(Backend):
             state.wait()
 
     def trim(self) -> None:
+        drop_dead()
         for state in known_states():
             state.trim()
 

@@ -7,7 +7,6 @@ nodes point to is alive as long as the Graphs object.
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -34,7 +33,7 @@ from .graph_ir import (
 from .machine.devices import DeviceState
 from .machine.modules import Loaded
 
-__all__ = ["Started", "Copy", "Graphs", "native_plan"]
+__all__ = ["Started", "Copy", "Graphs", "drop_dead", "native_plan"]
 
 # Instantiated graphs of a plan: results, gradients and batches take turns in few buffers.  A graph
 # of many launches takes long to instantiate, and long enough to run that updates do not matter.
@@ -55,6 +54,28 @@ class Started(NamedTuple):
     @staticmethod
     def of(call: LibraryCall) -> Started:
         return Started(GpuFunction("", call.symbol, (), (), 0, 0), None, 0, call)
+
+
+class _Dead(NamedTuple):
+    """Graphs that nobody uses any more, with the functions that their nodes name."""
+
+    state: DeviceState
+    graph: int
+    instances: list[int]
+    launches: Sequence[Started]
+
+
+_DEAD: list[_Dead] = []
+
+
+def drop_dead() -> None:
+    """Give graphs that nobody uses back to the driver."""
+    while _DEAD:
+        state, graph, instances, _ = _DEAD.pop()
+        state.enter()
+        for instance in instances:
+            state.driver.drop_executable(instance)
+        state.driver.drop_graph(graph)
 
 
 class Copy(NamedTuple):
@@ -97,6 +118,7 @@ class Graphs:
         copies: Sequence[Copy] = (),
         after: Sequence[Sequence[int]] | None = None,
     ) -> None:
+        drop_dead()
         self.state, self.launches = state, launches
         self.fixed = {**fixed, STATUS: state.status.address}
         self.after = after or [[k - 1] if k else [] for k in range(len(launches))]
@@ -287,14 +309,9 @@ class Graphs:
         sizes = function.blocks, function.threads, function.shared
         self.state.driver.launch(loaded.handle, *sizes, self.state.stream, words)
 
-    def __del__(self, _leaving: Any = sys.is_finalizing) -> None:
-        if not getattr(self, "_graph", 0) or _leaving():
-            return
-        driver = self.state.driver
-        self.state.enter()
-        for instance in self._instances:
-            driver.drop_executable(instance)
-        driver.drop_graph(self._graph)
+    def __del__(self, dead: Any = _DEAD) -> None:
+        if getattr(self, "_graph", 0):  # no driver call: this may run anywhere
+            dead.append(_Dead(self.state, self._graph, self._instances, self.launches))
 
 
 def _starts(sizes: Iterable[int], first: int = 0) -> Iterable[int]:

@@ -17,6 +17,7 @@ from hybrid.backends.api import Interpreted
 from hybrid.backends.cpu.machine.jit import compile_ir
 from hybrid.backends.cuda import executable
 from hybrid.backends.cuda.executable import PlanOnCard
+from hybrid.backends.cuda.graphs import drop_dead
 from hybrid.backends.cuda.machine.devices import device_state
 from hybrid.core.aval import HOST
 from hybrid.core.errors import BackendError, DeviceError, IndexOutOfRange
@@ -483,9 +484,11 @@ def test_graphs_and_arenas_go_with_the_function(card: HostDriver) -> None:
 
     program()  # leaves literals and generators
     gc.collect()
+    drop_dead()
     before = len(card.graphs), len(card.instances), device_state().pool.stats().allocated
     program()
     gc.collect()
+    drop_dead()
     assert graphs == [before[0] + 1] * 2
     assert (len(card.graphs), len(card.instances)) == before[:2]
     assert device_state().pool.stats().allocated <= before[2]
