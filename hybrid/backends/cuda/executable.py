@@ -157,22 +157,30 @@ class PlanOnCard(Executable):
         self.owners = [number for number, each in enumerate(functions) for _ in each]
         flat = [function for each in functions for function in each]
         state.enter()
-        made = [f for f in flat if isinstance(f, GpuFunction)]
-        loaded = state.modules.load([(f.symbol, f.text, f.shared) for f in made])
-        of = dict(zip(map(id, made), loaded))
         self._work, size = _workspaces(plan, functions)
         self.arena = _arena(state, size)
         self.consts = tuple(array.from_numpy(c, _device(plan)) for c in plan.consts)
-        launches = [
-            Started.of(step)
-            if isinstance(step, LibraryCall)
-            else Started(step, of[id(step)], self._code(owner) if step.check >= 0 else 0)
-            for step, owner in zip(flat, self.owners)
-        ]
+        launches = self._launches(flat)
         self.graphs = Graphs(state, launches, self._fixed(), _copies(plan), self._branches())
-        self.runs, self.calls = 0, len(made) < len(flat)  # calls of a library are graph nodes
+        # calls of a library are nodes of graphs
+        self.runs, self.calls = 0, any(isinstance(step, LibraryCall) for step in flat)
 
-    def _code(self, step: int) -> int:
+    def _launches(self, flat: Steps) -> list[Started]:
+        """The steps with their functions loaded."""
+        kernels = [step for step in flat if isinstance(step, GpuFunction)]
+        made = self.state.modules.load([(k.symbol, k.text, k.shared) for k in kernels])
+        loaded, launches = iter(made), []
+        for step, owner in zip(flat, self.owners):
+            if isinstance(step, LibraryCall):
+                launches.append(Started.of(step))
+            else:
+                launches.append(Started(step, next(loaded), self._code(step, owner)))
+        return launches
+
+    def _code(self, function: GpuFunction, step: int) -> int:
+        """The number of the check that a kernel makes; 0 for kernels that make none."""
+        if function.check < 0:
+            return 0
         message = self.plan.messages[step] or "an index is out of range"
         return self.state.status.code(message, self.plan.sites[step])
 
