@@ -14,6 +14,7 @@ from .backends import api as _api  # records are made once the door knows its ba
 from . import cuda, nn, ops, optim, random
 from .autograd.backward import custom_gradient, grad, gradients, stop_gradient, value_and_grad, vjp
 from .autograd.scopes import enable_grad, no_grad, set_grad_enabled
+from .comparison import Comparison, compare  # noqa: E402
 from .core.aval import Aval, Device, device
 from .core.dtypes import (
     bfloat16,
@@ -59,7 +60,7 @@ from .eager import (
     result_type,
     tensor,
 )
-from .inspection import Comparison, Inspection, compare, describe_system, inspect
+from .inspection import Inspection, describe_system, inspect
 from .ir.door.guard import guard_all as _guard_all
 from .ir.door.precision import (
     get_float32_matmul_precision,

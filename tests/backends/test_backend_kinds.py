@@ -16,10 +16,10 @@ from toy_backend import Toy
 import hybrid
 from hybrid import nn, optim
 from hybrid.backends import api
+from hybrid.comparison import same_bits
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import HOST
 from hybrid.core.errors import BackendError, DeviceError, IndexOutOfRange, UnsupportedError
-from hybrid.inspection import same_bits
 from hybrid.ir.door.bind import bind
 from hybrid.ir.graph.text import parse_graph, print_graph
 from hybrid.ir.op import OPS

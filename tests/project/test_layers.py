@@ -21,6 +21,7 @@ ROOMS = {
         "cuda",
         "threads",
         "decorator",
+        "comparison",
         "inspection",
         "profiling",
         "nn",

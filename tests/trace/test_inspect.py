@@ -9,10 +9,11 @@ import xml.etree.ElementTree as ET
 import ml_dtypes
 import numpy as np
 import pytest
+import toy_backend  # noqa: F401  (registers the kinds "toy" and "boxes")
 
 import hybrid
 from hybrid import nn, optim
-from hybrid.inspection import _differences, _times, same_bits
+from hybrid.comparison import _differences, _times, same_bits
 from hybrid.ir.graph.draw import MAX_BOXES, Box, svg
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -63,6 +64,33 @@ def test_compare_a_training_step_leaves_its_state():
     other, other_step = training_step()
     other_step(x, y)
     assert other_step(x, y).item() == again
+
+
+def test_compare_on_two_devices():
+    """A step with dropout and an optimizer gives one run of bits; all is put back where it was."""
+    model, step = training_step()
+    x, y = batch()
+    step(x, y)
+    before, grads = values(model), [p.grad.numpy().copy() for p in model.parameters()]
+    report = hybrid.compare(step, x, y, repeat=2, devices=("cpu", "boxes"))
+    assert report.same_bits and report.device_bits == () and report.replays
+    assert list(report.device_us) == ["cpu", "boxes"] and "the same bits" in str(report)
+    assert all(same_bits(before[k], v) for k, v in values(model).items())
+    assert all(same_bits(g, p.grad.numpy()) for g, p in zip(grads, model.parameters()))
+    assert {t.device.name for t in (x, y, *model.parameters())} == {"cpu"}
+    again = step(x, y).item()
+    other, other_step = training_step()
+    other_step(x, y)
+    assert other_step(x, y).item() == again
+
+
+def test_compare_says_where_devices_differ():
+    x = hybrid.tensor(np.random.default_rng(0).standard_normal((3, 999)).astype("f4"))
+    report = hybrid.compare(lambda t: (t * 2, t.sum(1)), x, repeat=2, devices=("cpu", "toy"))
+    assert len(report.device_bits) == 6  # three calls, eager and traced
+    assert report.device_bits[0].startswith("output 1 of call 0 float32(3,)")
+    assert "on cpu" in report.device_bits[0] and "on toy" in report.device_bits[0]
+    assert "devices   DIFFERENT: output 1" in str(report)
 
 
 def test_compare_restores_gradients_that_were_none():
@@ -165,7 +193,7 @@ def test_differences_say_where():
         == "o is float32(2, 3) eagerly, float32(3, 2) traced"
     )
     assert _differences([("o", a)], []) == [
-        "eager and traced call return or write different tensors"
+        "a call eagerly and one traced return or write different tensors"
     ]
 
 

@@ -17,9 +17,9 @@ from programs import make_program
 
 import hybrid
 from hybrid.backends.cpu.machine.pool import num_threads
+from hybrid.comparison import same_bits
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import HOST
-from hybrid.inspection import same_bits
 
 COUNT = int(os.environ.get("HYBRID_PROGRAMS", "60"))
 

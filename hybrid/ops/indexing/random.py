@@ -119,6 +119,11 @@ def forget_generators(kind: str) -> None:
         ROOTS[:] = [root for root in ROOTS if root is not gone]
 
 
+def default_generators() -> list[Generator]:
+    """Those that there are, one a device."""
+    return list(_DEFAULT.values())
+
+
 @public(random=True)
 def manual_seed(seed: int) -> Generator:
     """Seed the default generators."""
