@@ -26,7 +26,7 @@ from ..ir.tensor import Handle
 
 __all__ = ["Optimizer", "ParamGroup", "Rule"]
 
-_TOGETHER = 1 << 28  # bytes of new values that one call of a device makes
+_TOGETHER = 1 << 26  # bytes of parameters that one call of a device updates
 
 
 class ParamGroup(dict):  # type: ignore[type-arg]

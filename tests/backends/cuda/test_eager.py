@@ -232,6 +232,18 @@ def test_training_gives_the_bits_of_the_host(optimizer):
         np.testing.assert_array_equal(bits(a), bits(b))
 
 
+def test_an_optimizer_takes_gradients_of_any_layout():
+    found = []
+    for kind in ("cpu", "cuda"):
+        given = [hybrid.ones(3, 4, device=kind, requires_grad=True) for _ in range(3)]
+        for p in given:
+            p.grad = hybrid.arange(12.0, device=kind).reshape(4, 3).T
+        optim.Adam(given, lr=0.1).step()
+        found.append([p.numpy() for p in given])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(bits(a), bits(b))
+
+
 def test_an_optimizer_updates_many_parameters_in_few_launches(card):
     def parameters(kind):
         draw = np.random.default_rng(0).normal

@@ -163,9 +163,9 @@ def test_what_the_driver_is_given():
         Device,
         temp=temp.source,
         refused=never,
+        code=(ctypes.c_uint64 * 1)(9 << 40),
     )
     left, right = device_array(), device_array()
-    device["code"] = 9 << 40
     made = call(left, right)
     workspace = 0x7D0000000000 + 512
     assert first.entries() == [(5, 256, 1024, 77, address(made), 11, address(left), address(right))]

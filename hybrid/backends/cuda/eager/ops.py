@@ -19,6 +19,7 @@ from ....core.sites import user_site
 from ....core.switches import SWITCHES
 from ....ir.op import Op
 from ...cpu.eager.views import Arrays, view
+from ...cpu.python.method import words_array
 from ...op_kernels import OpKernels, check_failure, kernels_of, zero_kernel
 from ...plan import Access, Kernel
 from ..array import DeviceArray, empty
@@ -62,6 +63,7 @@ class DeviceOp:
         self.source, self.state = source, state
         self.table: dict[Any, Call] = {}
         self.fallback = Fallback(self.strided)
+        self.code = words_array([0])  # which check failed, if one does
         self.chained = 0  # native functions before `strided`
 
     def caller(self) -> Call:
@@ -71,11 +73,11 @@ class DeviceOp:
         if not checks:
             return made
         op, params, state = self.source.op, self.source.params, self.state
-        status, record = state.status, state.record
+        status, code = state.status, self.code
         message = str(check_failure(op, params, self.source.ins))
 
         def checked(*arrays: np.ndarray) -> Any:
-            record["code"] = status.code(message, user_site()) << CODE_SHIFT
+            code[0] = status.code(message, user_site()) << CODE_SHIFT
             result = made(*arrays)
             if SWITCHES.wait:
                 state.wait()
@@ -152,6 +154,7 @@ class DeviceOp:
             strides=given or None,
             fallback=self.fallback if given is None else Fallback(self.fallback.call),
             refused=Refused(source.op.name, state, lambda *arrays: again[0](*arrays)),
+            code=self.code,
             keep=ready.kept,
         )
         again = [made]

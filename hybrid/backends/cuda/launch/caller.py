@@ -18,7 +18,7 @@ from ...cpu.python import abi, method
 from ...cpu.python.method import Method, call_fallback, table_of, words_array
 from ..machine import blocks
 from ..machine.blocks import BlockSource, functions_of
-from ..machine.record import CODE, CONTEXT, FAILED, LAUNCH, STREAM, USE_CONTEXT, Record
+from ..machine.record import CONTEXT, FAILED, LAUNCH, STREAM, USE_CONTEXT, Record
 
 __all__ = ["Start", "Result", "Fallback", "make_caller"]
 
@@ -38,8 +38,9 @@ _ARRAY_FLAGS = abi.C_CONTIGUOUS | abi.ALIGNED | abi.WRITEABLE
     REFUSED,
     FUNCTIONS,
     STRIDES,
+    CODE,
     OUTPUTS,
-) = range(0, 112, 8)
+) = range(0, 120, 8)
 _RESULT, _START = 32, 48  # bytes
 # words of a start: function, blocks, threads, dynamic shared bytes, the list of parameters
 FUNCTION, BLOCKS, THREADS, SHARED, PARAMETERS = range(0, 40, 8)
@@ -214,7 +215,7 @@ def _text(strided: bool) -> str:
         _compare_strides(writer, table, arguments)
     _workspace(writer, table, slots, place)
     _allocate(writer, table, functions, (arguments, results), slots, made)
-    writer.st("ptr", writer.ld(record, CODE), writer.nth(slots, writer.add(place, 1)))
+    writer.st("ptr", writer.ld(writer.ld(table, CODE)), writer.nth(slots, writer.add(place, 1)))
     _patch(writer, table, slots)
     _start(writer, table, record)
     _give_workspace(writer, table, slots, place)
@@ -296,6 +297,7 @@ def make_caller(
     strides: Sequence[Sequence[int]] | None = None,
     fallback: Fallback | None = None,
     refused: Callable[..., Any],
+    code: Any = None,
     keep: Any = None,
 ) -> Callable[..., Any]:
     """A C function f(*arrays) over slots (arguments, results, workspace, code of the call); checks
@@ -304,12 +306,13 @@ def make_caller(
     kind        the array type of results: one array, or a tuple of all
     contiguous  arguments must be C-contiguous, else the fallback's result is the call's
     strides     arguments must have these, in bytes (or as before)
+    code        a word that holds the code of the call (None: 0)
     keep        what must live as long as the function: the kernels
     refused     called with the arguments when the driver refused a launch (`record.failed` says
                 with which status); its result is the call's
     """
     table, patches, owners = _start_table(starts)
-    fallback = fallback or Fallback()
+    fallback, code = fallback or Fallback(), code or words_array([0])
     stride_words, lists = _stride_table(strides or ())
     table_words, patch_words = words_array(table), words_array(patches)
     functions = functions_of(kind)
@@ -332,9 +335,10 @@ def make_caller(
         REFUSED: id(refused),
         FUNCTIONS: ctypes.addressof(functions),
         STRIDES: ctypes.addressof(stride_words),
+        CODE: ctypes.addressof(code),
     }
     owners += [table_words, patch_words, functions, fallback, refused, record, temp, kind, keep]
-    owners += [stride_words, lists]
+    owners += [stride_words, lists, code]
     return _starter(strides is not None).make(
         [*(words[offset] for offset in sorted(words)), *layout], owners
     )

@@ -1,5 +1,4 @@
-"""What native code reads of a device at every call: the driver's entries, the stream, the code of
-the call.
+"""What native code reads of a device at every call: the driver's entries and the stream.
 
 Invariant: a record lives as long as the process and belongs to one device of one driver.
 """
@@ -15,20 +14,17 @@ __all__ = [
     "Record",
     "LAUNCH",
     "STREAM",
-    "CODE",
     "CONTEXT",
     "USE_CONTEXT",
     "FAILED",
 ]
 
-# cuLaunchKernel; where the number of the current stream is; a word for kernels that can fail; the
-# device's context and cuCtxSetCurrent where there are several devices; the last status of a launch
-# that was refused
-LAUNCH, STREAM, CODE, CONTEXT, USE_CONTEXT, FAILED = range(0, 48, 8)
+# cuLaunchKernel; where the number of the current stream is; the device's context and
+# cuCtxSetCurrent where there are several devices; the last status of a launch that was refused
+LAUNCH, STREAM, CONTEXT, USE_CONTEXT, FAILED = range(0, 40, 8)
 _PLACES = {
     "launch": LAUNCH,
     "stream": STREAM,
-    "code": CODE,
     "context": CONTEXT,
     "use_context": USE_CONTEXT,
     "failed": FAILED,
