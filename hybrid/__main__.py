@@ -27,12 +27,13 @@ def main(argv: list[str] | None = None) -> int:
         "--seed", type=int, default=0, help="seed of weights and batch order (default 0)"
     )
     demo.add_argument("--out", default="report.html", help="the HTML report (default report.html)")
+    demo.add_argument("--device", default="cpu", help="where to train, such as cuda (default cpu)")
     commands.add_parser("info", help="print versions, CPU and thread count")
     args = parser.parse_args(argv)
     if args.command == "info":
         print(describe_system())
         return 0
-    return run_demo(args.epochs, args.batch, args.seed, args.out)
+    return run_demo(args.epochs, args.batch, args.seed, args.out, args.device)
 
 
 if __name__ == "__main__":

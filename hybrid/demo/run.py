@@ -15,7 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from .. import compare, function, inspect, manual_seed, nn, no_grad, optim, random, tensor
+from .. import (
+    HybridError,
+    compare,
+    function,
+    inspect,
+    manual_seed,
+    nn,
+    no_grad,
+    optim,
+    random,
+    tensor,
+)
 from .models import Digits, cnn, load_digits, mlp
 from .report import write_report
 from .result import Pair, Run
@@ -51,42 +62,51 @@ class Learner:
     """A fresh model in one mode, with all that its training changes: weights, optimizer, place in
     the stream of random numbers, and what was measured."""
 
-    def __init__(self, make_model: Callable[[], nn.Module], traced: bool, seed: int) -> None:
+    def __init__(
+        self, make_model: Callable[[], nn.Module], traced: bool, seed: int, device: str = "cpu"
+    ) -> None:
         manual_seed(seed)
-        self.net = make_model()
+        self.net, self.device = make_model().to(device), device
         self.optimizer = optim.Adam(self.net.parameters(), lr=LEARNING_RATE)
         plain = make_step(self.net, self.optimizer)
         self.mode = "traced" if traced else "eager"
         self.step: Any = function(plain) if traced else plain
         # dropout draws from the one default generator; each learner goes on where it stopped
-        self.stream = random.get_state()
+        self.generator = random.default_generator(device)
+        self.stream = random.get_state().to(device)  # on any device the same numbers follow
         self.losses: list[float] = []
         self.seconds: list[float] = []
         self.guesses: list[np.ndarray] = []
 
+    def on_device(self, array: np.ndarray) -> Any:
+        """A tensor of a host array."""
+        return tensor(array, device=self.device)
+
     def learn(self, images: np.ndarray, labels: np.ndarray) -> None:
         """One step, timed; its loss is read back as a float."""
-        random.set_state(self.stream)
-        batch = tensor(images), tensor(labels)
+        self.generator.set_state(self.stream)
+        batch = self.on_device(images), self.on_device(labels)
         start = time.perf_counter()
         loss = self.step(*batch).item()
         self.seconds.append(time.perf_counter() - start)
         self.losses.append(loss)
-        self.stream = random.get_state()
+        self.stream = self.generator.get_state()
 
     def guess(self, images: np.ndarray) -> None:
         """Keep what the model reads in the held-out images now."""
         self.net.eval()
         with no_grad():
-            self.guesses.append(self.net(tensor(images)).argmax(axis=1).numpy().copy())
+            best = self.net(self.on_device(images)).argmax(axis=1)
+            self.guesses.append(best.cpu().numpy().copy())
         self.net.train()
 
     def result(self, name: str, digits: Digits, batch: int) -> Run:
         """What was measured; for the traced mode also what was compiled."""
         compiled, drawing = None, ""
         if self.mode == "traced":
-            random.set_state(self.stream)
-            example = tensor(digits.train_x[:batch]), tensor(digits.train_y[:batch])
+            self.generator.set_state(self.stream)
+            first = digits.train_x[:batch], digits.train_y[:batch]
+            example = self.on_device(first[0]), self.on_device(first[1])
             compiled = compare(self.step, *example, repeat=5)
             if self.step.cache_info().replays:
                 drawing = inspect(self.step, *example)._repr_html_()
@@ -110,10 +130,11 @@ def train_in_turns(
     batch: int,
     seed: int,
     progress: Any,
+    device: str = "cpu",
 ) -> Pair:
     """Train two fresh models of one seed, one eagerly and one traced: each batch goes to both, one
     right after the other, so that a drift of the machine meets both alike."""
-    learners = [Learner(make_model, traced, seed) for traced in (False, True)]
+    learners = [Learner(make_model, traced, seed, device) for traced in (False, True)]
     order = np.random.default_rng(seed)
     for epoch in range(epochs):
         for learner in learners:
@@ -158,9 +179,19 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
-def run_demo(epochs: int = 30, batch: int = 64, seed: int = 0, out: str = "report.html") -> int:
+def run_demo(
+    epochs: int = 30,
+    batch: int = 64,
+    seed: int = 0,
+    out: str = "report.html",
+    device: str = "cpu",
+) -> int:
     """The whole demonstration; returns 0 when losses and predictions are equal bit for bit,
     1 when not."""
+    try:
+        tensor(0.0, device=device)
+    except HybridError as error:
+        raise SystemExit(f"--device {device}: {error}") from error
     if epochs < 1 or batch < 1:
         raise SystemExit("--epochs and --batch must be at least 1")
     if not Path(out).absolute().parent.is_dir():
@@ -175,7 +206,8 @@ def run_demo(epochs: int = 30, batch: int = 64, seed: int = 0, out: str = "repor
     with tqdm(total=steps, unit="step", mininterval=0.3) as progress:
         for name, make_model in (("CNN", cnn), ("MLP", mlp)):
             progress.set_description(f"{name}, eager and traced in turns")
-            pairs.append(train_in_turns(name, make_model, digits, epochs, batch, seed, progress))
+            pair = train_in_turns(name, make_model, digits, epochs, batch, seed, progress, device)
+            pairs.append(pair)
     rows = [_row(pair) for pair in pairs]
     _print_table(rows)
     print("step: median; speed-up: median over pairs of neighbouring steps, timed in turns")

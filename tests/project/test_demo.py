@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import toy_backend  # noqa: F401  (registers the kind "boxes")
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
@@ -58,6 +59,15 @@ def test_traced_run_replays_and_learns():
     )
     assert traced.compiled.replays and traced.compiled.same_bits and eager.compiled is None
     assert np.isfinite(traced.losses).all() and traced.losses[-1] < traced.losses[0]
+
+
+def test_another_device_has_the_same_losses():
+    data = load_digits(0)
+    here, there = (train_in_turns("MLP", mlp, data, 1, 700, 0, Bar(), d) for d in ("cpu", "boxes"))
+    assert here.eager.losses.tobytes() == there.eager.losses.tobytes()
+    assert there.same_bits and (here.eager.predictions == there.eager.predictions).all()
+    with pytest.raises(SystemExit, match="--device nowhere"):
+        run_demo(device="nowhere")
 
 
 def test_in_turns_trains_as_alone():
