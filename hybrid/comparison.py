@@ -421,7 +421,7 @@ class _Moved:
         for handle in self.handles:
             if handle._a.device is not self.device:
                 host = door.fetched(handle._v, handle._a.device)
-                self._put(handle, door.placed(host, self.device), self.device)
+                self._put(handle, door.on_device(host, self.device), self.device)
         own = random.default_generator(self.device)
         for source in sources:
             if source is not self.device:
@@ -429,7 +429,7 @@ class _Moved:
                 for name in ("seed", "offset"):
                     state = getattr(from_there, name)
                     host = door.fetched(state._v, source)
-                    self._put(getattr(own, name), door.placed(host, self.device), self.device)
+                    self._put(getattr(own, name), door.on_device(host, self.device), self.device)
 
     def __exit__(self, *exception: Any) -> None:
         for handle, value, record in reversed(self.before):

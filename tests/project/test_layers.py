@@ -46,8 +46,8 @@ ROOMS = {
     "backends": (
         "plan",
         "generated",
-        "attend",
         "product",
+        "attend",
         "op_kernels",
         "interpret",
         "layout",
