@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hybrid.backends.cuda import kernels as every
-from hybrid.backends.cuda.emit import columns, maps, places, rows, split
+from hybrid.backends.cuda.emit import columns, loops, maps, places, rows, split
 from hybrid.backends.cuda.function import Card, GpuFunction
 from hybrid.backends.cuda.machine.devices import enter, load
+from hybrid.backends.emit.form import FormKind
 from hybrid.backends.op_kernels import LoopKernels
 from hybrid.backends.plan import Access, Kernel, LoopKernel, ScatterKernel
 from hybrid.core import dtypes as dt
@@ -63,8 +64,13 @@ def _bytes(kernel: LoopKernel) -> int:
     return total
 
 
-_MAPS: dict[str, Knobs] = {f"flight {n}": {(maps, "_FLIGHT"): n} for n in (1, 64, 128)}
+_ROOMY: Knobs = {(loops, "_ROOMY"): frozenset(FormKind)}
+_MAPS: dict[str, Knobs] = {
+    **{f"flight {n}": {(maps, "_FLIGHT"): n} for n in (1, 64, 128)},
+    "roomy": _ROOMY,
+}
 _ROWS: dict[str, Knobs] = {
+    "roomy": _ROOMY,
     "registers": {(rows, "_REGISTERS"): 64, (rows, "_LONGEST_ROW"): 4096},
     "registers 4": {(rows, "_REGISTERS"): 128},
     "staged": {(rows, "_LONGEST_ROW"): 0},
@@ -72,7 +78,11 @@ _ROWS: dict[str, Knobs] = {
     "staged 512": {(rows, "_LONGEST_ROW"): 0, (places, "_threads"): lambda n, v: 512},
     "staged 1024": {(rows, "_LONGEST_ROW"): 0, (places, "_threads"): lambda n, v: 1024},
 }
-_LONG: dict[str, Knobs] = {"staged": {(split, "_LONG"): 1 << 40, (split, "_LONGER"): 1 << 40}}
+_LONG: dict[str, Knobs] = {
+    "roomy": _ROOMY,
+    "one go": {(split, "_GOES"): 1},
+    "staged": {(split, "_LONG"): 1 << 40, (split, "_LONGER"): 1 << 40},
+}
 
 
 def _columns(vector: int) -> Knobs:
@@ -81,6 +91,7 @@ def _columns(vector: int) -> Knobs:
 
 _COLUMNS: dict[str, Knobs] = {
     **{f"vector {n}": _columns(n) for n in (1, 2, 4)},
+    "not roomy": {(loops, "_ROOMY"): frozenset()},
     "strips": {(columns, "_SMALL"): 1 << 40},
     "no strips": {(columns, "_SMALL"): 0},
     "fewer threads": {(columns, "_SHARE"): 16},

@@ -36,8 +36,8 @@ ColumnStepName = Literal["whole", "part", "join", "deep", "strip", "strip_part"]
 
 class ColumnSchedule(NamedTuple):
     """`step`: "whole", or "part" and "join" (a thread a column) or "deep" (a warp a column), or
-    "strip" and "strip_part"; `vector` adjacent columns a thread, `unroll` rows at once; a strip has
-    `row_blocks` blocks of rows at once."""
+    "strip" and "strip_part"; `vector` adjacent columns a thread, `unroll` rows at once; `warps`
+    read the `row_blocks` blocks of rows of a strip."""
 
     step: ColumnStepName
     vector: int
@@ -45,6 +45,7 @@ class ColumnSchedule(NamedTuple):
     spans: tuple[int, ...]
     narrow: bool
     row_blocks: int = 1
+    warps: int = THREADS // 32
 
 
 class ColumnStep(NamedTuple):
@@ -101,12 +102,19 @@ def _strip(form: Form, numbers: Numbers, unroll: int) -> ColumnStep:
     most = max(1, min(_STRIP_BLOCKS, _STRIP_SHARED // each))
     whole = blocks <= most
     count = blocks if whole else 1
+    warps = min(32, 16 * count)
     schedule = ColumnSchedule(
-        "strip" if whole else "strip_part", 1, min(unroll, 8), (), numbers.narrow(), count
+        "strip" if whole else "strip_part",
+        1,
+        min(unroll, 8),
+        (),
+        numbers.narrow(),
+        count,
+        warps,
     )
     own = (0, across, magic_of(across), blocks, magic_of(blocks))
     grid = numbers.outer * across * (1 if whole else blocks)
-    return ColumnStep(schedule, own, grid, 256 * count, each * count)
+    return ColumnStep(schedule, own, grid, 32 * warps, each * count)
 
 
 def strip_bytes(form: Form) -> int:

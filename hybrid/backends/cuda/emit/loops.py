@@ -32,6 +32,9 @@ from .tiles import emit_tiles, schedule_tiles
 
 __all__ = ["generate"]
 
+_MOST_THREADS = 1024
+# Kinds whose threads get as many registers as they ask for; others leave room for more blocks.
+_ROOMY: frozenset[FormKind] = frozenset((FormKind.COLUMN,))
 _TEXTS = Bounded[tuple[str, str]](4096, 16 << 20, lambda made: len(made[0]))
 Emitter = Callable[[], Code]
 
@@ -46,17 +49,21 @@ def _function(
 ) -> GpuFunction:
     """A function whose text depends on the key only."""
 
+    roomy = key[0].kind in _ROOMY or threads == _MOST_THREADS
+
     def made() -> tuple[str, str]:
         code = emit()
         code.do("ret void")
-        attributes = f'nounwind "nvvm.maxntid"="{threads}"'
+        attributes = f'nounwind "nvvm.maxntid"="{threads}"' + (
+            ' "nvvm.minctasm"="1"' if roomy else ""
+        )
         text, symbol = finish_module(code, signature(len(words[0])), key[0].kind, attributes)
         if "@shared" in text:
             text = f"{SHARED}\n{text}"
         check_externals(text)
         return text, symbol
 
-    text, symbol = _TEXTS.of((*key, len(words[0]), threads), made)
+    text, symbol = _TEXTS.of((*key, len(words[0]), threads, roomy), made)
     return GpuFunction(text, symbol, *words, blocks, threads, shared)
 
 

@@ -18,8 +18,8 @@ from .lanes import shared_base
 
 __all__ = ["emit_columns"]
 
-_LINE, _WARPS = 33, 8  # cells of a line in shared memory; warps that read a block of rows
-_AHEAD = 8  # rows whose cells are asked for together
+_LINE = 33  # cells of a line in shared memory
+_AHEAD = 32  # cells that are asked for together
 
 
 class _Strips(Columns):
@@ -65,7 +65,7 @@ class _Strips(Columns):
         code = self.code
         numbers = self.operands()
         stop = code.smin(code.add(first, str(BLOCK * self.schedule.row_blocks)), self.depth)
-        step = _WARPS * self.schedule.row_blocks
+        step = self.schedule.warps
 
         def rows(row: str, _: list[str], many: int) -> list[str]:
             self.put(numbers, [code.add(row, str(step * k)) for k in range(many)], first)
@@ -101,7 +101,7 @@ class _Strips(Columns):
         left = code.op(f"sub i64 {self.depth}, {first}")
         stop = code.smin(code.add(start, str(BLOCK)), left)
         names, row = self.neutral(), start
-        for many in (_AHEAD, 1):
+        for many in (max(1, _AHEAD // len(self.operands_in_order)), 1):
 
             def add(row: str, now: list[str], many: int = many) -> list[str]:
                 rows = [code.add(row, str(k)) for k in range(many)]

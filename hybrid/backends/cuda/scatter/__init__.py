@@ -25,7 +25,7 @@ __all__ = ["generate"]
 
 _FEW = 1024  # updates that every block looks through
 _MOST = 1 << 30  # updates whose numbers fit a table
-_THREADS = 256
+_THREADS, _FEWEST = 256, 128
 _SLOTS = (Place.OUT, Place.INDEX, Place.UPDATE, Place.STATUS)
 
 
@@ -99,8 +99,8 @@ def _vector(kernel: ScatterKernel) -> int:
 
 
 def _row_threads(kernel: ScatterKernel, vector: int) -> int:
-    """Threads of a block that adds rows."""
-    threads = 32
+    """Threads of a block that adds rows, and puts their updates in order."""
+    threads = _FEWEST
     while threads < _THREADS and threads * vector < kernel.inner:
         threads *= 2
     return threads
@@ -129,8 +129,8 @@ def generate(
     if kernel.count > _MOST:
         return [function("columns", min(-(-kernel.inner // _THREADS), 1 << 20), _THREADS)]
     if kernel.count <= _FEW:
-        chunks = -(-kernel.inner // chunk)
-        return [function("few", kernel.count * chunks, threads)]
+        threads, chunk = _THREADS, _THREADS * vector
+        return [function("few", kernel.count * -(-kernel.inner // chunk), threads)]
     table = Table.of(kernel.count)
     entries, updates = -(-table.entries // _THREADS), -(-kernel.count // _THREADS)
     functions = [
