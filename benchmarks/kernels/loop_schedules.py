@@ -93,7 +93,7 @@ _COLUMNS: dict[str, Knobs] = {
     **{f"vector {n}": _columns(n) for n in (1, 2, 4)},
     "not roomy": {(loops, "_ROOMY"): frozenset()},
     "strips": {(columns, "_SMALL"): 1 << 40},
-    "no strips": {(columns, "_SMALL"): 0},
+    "no strips": {(columns, "_SMALL"): 0, (columns, "_FLIGHT"): 0},
     "fewer threads": {(columns, "_SHARE"): 16},
     "joined by threads": {(columns, "_DEEP"): 1 << 20},
     "joined by warps": {(columns, "_DEEP"): 2},
@@ -124,6 +124,8 @@ def _loops() -> Iterator[tuple[str, LoopKernel, dict[str, Knobs]]]:
     for shape in ((512, 128), (4096, 768), (32768, 1024), (8192, 8192), (1048576, 16)):
         total = _kernel("sum", [(shape, F32)], axes=(0, 1), dtype=F32)
         yield f"column sum {shape[0]}x{shape[1]}", total, _COLUMNS
+    half = _kernel("sum", [((16384, 768), BF16)], axes=(0, 1), dtype=BF16)
+    yield "column sum bfloat16 16384x768", half, _COLUMNS
     for count in (16 * million, 64 * million):
         total = _kernel("sum", [((count,), F32)], axes=(0, 1), dtype=F32)
         yield f"sum {count >> 20}M", total, _LONG

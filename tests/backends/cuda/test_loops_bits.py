@@ -214,6 +214,7 @@ def test_columns(name, shape, monkeypatch):
     made = same(kernel, BIG)[1]
     assert made[0].shared and len(made) == (1 if blocks <= 4 else 2)
     monkeypatch.setattr(columns, "_SMALL", 0)
+    monkeypatch.setattr(columns, "_FLIGHT", 0)
     assert len(same(kernel, BIG)[1]) == (1 if blocks == 1 else 2)
     assert len(same(kernel, TINY._replace(multiprocessors=0))[1]) == 1  # columns for all threads
 

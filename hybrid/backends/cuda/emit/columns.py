@@ -26,6 +26,7 @@ THREADS = 128
 _LONGEST = 1000  # instructions of a loop's body
 _SHARE = 4  # of the card's threads: as many columns a thread as leave so many threads busy
 _SMALL = 1 << 22  # elements up to which strips take less time than to wait for rows one by one
+_FLIGHT = 32 << 10  # bytes that a multiprocessor should have on their way
 _STRIP_BLOCKS, _STRIP_SHARED = 4, 160 << 10  # most blocks of rows of a strip, and their bytes
 _DEEP = 64  # blocks from which on a warp joins them
 _ITEMS, _ACROSS, _ACROSS_MAGIC, _BLOCKS, _BLOCKS_MAGIC = range(5)  # words of the schedule
@@ -87,12 +88,25 @@ def column_steps(made: Layout, card: Card) -> tuple[list[ColumnStep], int]:
         return ColumnStep(schedule, own, -(-items * wide // THREADS))
 
     last = step("deep", outer * length, 32) if blocks >= _DEEP else step("join", outer * length)
-    if numbers.depth and outer * length * numbers.depth <= _SMALL:
+    if numbers.depth and _is_strip(form, numbers, card):
         strip = _strip(form, numbers, unroll)
         return ([strip], 0) if strip.schedule.step == "strip" else ([strip, last], 8 * cells)
     if blocks == 1 or outer * (length // vector) >= card.threads:
         return [step("whole", outer * (length // vector))], 0
     return [step("part", outer * blocks * (length // vector)), last], 8 * cells
+
+
+def _is_strip(form: Form, numbers: Numbers, card: Card) -> bool:
+    """Whether a thread a column would have too little on its way."""
+    columns = numbers.outer * numbers.length * -(-numbers.depth // BLOCK)
+    sizes = [
+        SIZE[memory_scalar(operand.type)]
+        for operand, strides in zip(form.reads, numbers.group_strides())
+        if any(strides)
+    ]
+    flight = columns * 16 * sum(sizes)
+    small = numbers.outer * numbers.length * numbers.depth <= _SMALL
+    return small or flight < _FLIGHT * card.multiprocessors
 
 
 def _strip(form: Form, numbers: Numbers, unroll: int) -> ColumnStep:

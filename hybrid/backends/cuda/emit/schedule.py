@@ -79,6 +79,14 @@ class Numbers:
         """Rows that a column kernel reduces."""
         return prod(self.at(self.words.group(axis)) for axis in range(self.form.group))
 
+    def group_strides(self) -> list[list[int]]:
+        """Strides of the operands along the axes that a column kernel reduces."""
+        axes = range(self.form.outer, self.form.outer + self.form.group)
+        return [
+            [self.at(self.words.stride(operand, axis)) for axis in axes]
+            for operand in range(self.words.ops)
+        ]
+
     def narrow(self) -> bool:
         """Whether numbers of elements and strides are below 2**31."""
         sizes = self.outer * max(self.length, 1) * max(self.depth, 1)
