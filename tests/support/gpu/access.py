@@ -58,7 +58,7 @@ class Access:
         """Threads of warps did something together."""
         self._pass(idx, 1 << 20)
 
-    def _pass(self, idx: Array | None, more: int) -> None:
+    def _pass(self, idx: Array | None, more: int | Array) -> None:
         if idx is None:
             self.mark += more
         else:

@@ -22,6 +22,7 @@ __all__ = ["Deadlock", "Trap", "launch"]
 _LANES = 32
 _TOGETHER = {0: 8192, 1: 65536}  # threads of the blocks that run at once
 _STEPS = 20_000_000
+_BARRIER = 40  # bit of a mark that counts barriers (see `races`)
 
 
 class Deadlock(RuntimeError):
@@ -184,7 +185,7 @@ class Cohort(Access):
         bar = int(bars[0])
         expected = None if count is None else int(count[0])
         if idx is None and self.chunk.alone and kind == "sync" and expected in (None, self.lanes):
-            self._pass(None, 1 << 40)
+            self._step_up(None, self._latest(np.arange(self.threads)))
             self._add(position, None)
             return
         if kind == "arrive":
@@ -192,6 +193,18 @@ class Cohort(Access):
             self._add(position, idx)
             return
         self.waiting.append((bar, position, expected, everyone))
+
+    def _latest(self, idx: Array) -> Array:
+        """The most barriers that one of these threads has passed, in each block: groups of threads
+        pass several alone, and are in step again after a barrier of all."""
+        tops = np.zeros(len(self.chunk.blocks), self.mark.dtype)
+        np.maximum.at(tops, self.slot[idx], self.mark[idx] >> _BARRIER)
+        return tops
+
+    def _step_up(self, idx: Array | None, latest: Array) -> None:
+        """Those threads pass one barrier more than the latest of their blocks."""
+        slots, marks = (self.slot, self.mark) if idx is None else (self.slot[idx], self.mark[idx])
+        self._pass(idx, (latest[slots] + 1 - (marks >> _BARRIER)) << _BARRIER)
 
     def _end(self, idx: Array | None) -> None:
         slots = self.slot if idx is None else self.slot[idx]
@@ -404,12 +417,17 @@ class Chunk:
         return done
 
     def _let_go(self, bar: int, full: Array) -> None:
+        latest = np.zeros(len(self.blocks), self.cohorts[0].mark.dtype)
+        for cohort in self.cohorts:
+            for number, _, _, idx in cohort.waiting:
+                if number == bar:
+                    latest = np.maximum(latest, cohort._latest(idx))
         for cohort in self.cohorts:
             kept = []
             for number, position, expected, idx in cohort.waiting:
                 free = full[cohort.slot[idx]] if number == bar else np.zeros(len(idx), bool)
                 if free.any() and position >= 0:
-                    cohort._pass(idx[free], 1 << 40)
+                    cohort._step_up(idx[free], latest)
                     cohort._add(position, idx[free])
                 if not free.all():
                     kept.append((number, position, expected, idx[~free]))
