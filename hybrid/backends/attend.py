@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
+from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import BackendError
+from ..core.precision import MATMUL
 from ..ir.op import Op
 from ..ir.scalar.program import TYPE, Builder, Program
 from .plan import Access, AttendKernel
-from .product import may_be_fast
 
 __all__ = ["attend_kernel"]
 
@@ -47,7 +48,11 @@ def attend_kernel(
     reads = tuple(map(access, c.reads))
     writes = tuple([a for a in map(access, c.writes) if a is not None])
     weight = _weight(op.body, TYPE[avals[0].dtype])
-    fast = may_be_fast(avals[0].dtype) or c.narrow
+    fast: Literal["", "tf32", "bf16"] = (
+        "tf32" if MATMUL.fast and avals[0].dtype is dt.float32 else ""
+    )
+    if c.narrow:
+        fast = "bf16" if c.narrow == dt.bfloat16.name else "tf32"
     return AttendKernel(
         c.backward, c.batch, c.m, c.n, c.e, c.f, c.scale, c.causal, reads, writes, weight, fast
     )

@@ -127,8 +127,8 @@ class AttendKernel(NamedTuple):
     (bool: where true, else added) or None, factor[m, n] or None; for gradients then g[m, f] and the
     vectors peak, total, delta [m].  `writes`: out[m, f], peak and total [m], or dq, dk, dv.
     Strides run over (*batch, rows, columns); columns of everything but mask and factor lie side by
-    side.  `weight` is the program (score, peak) -> weight.  `fast`: factors may be rounded as
-    tensor cores take them, and sums be in another order."""
+    side.  `weight` is the program (score, peak) -> weight.  `fast`: what factors
+    may be rounded to for tensor cores, whose sums are in another order."""
 
     backward: bool
     batch: tuple[int, ...]
@@ -141,7 +141,7 @@ class AttendKernel(NamedTuple):
     reads: tuple[Access | None, ...]
     writes: tuple[Access, ...]
     weight: Program
-    fast: bool = False
+    fast: Literal["", "tf32", "bf16"] = ""
 
 
 class HostStep(NamedTuple):

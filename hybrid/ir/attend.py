@@ -44,8 +44,8 @@ class Attend(NamedTuple):
     gradients.
 
     `reads`: q, k, v, then mask and factor [m, n] (None: absent), then for gradients g[m, f] and the
-    vectors peak, total, delta [m].  `writes`: out, peak and total, or dq, dk and dv.  `narrow`:
-    all operands are values of a half type.
+    vectors peak, total, delta [m].  `writes`: out, peak and total, or dq, dk and dv.  `narrow`: the
+    name of the half type that all operands are values of, or nothing.
     """
 
     backward: bool
@@ -58,7 +58,7 @@ class Attend(NamedTuple):
     causal: bool
     reads: tuple[Operand | None, ...]
     writes: tuple[Operand, ...]
-    narrow: bool = False
+    narrow: str = ""
 
 
 def attention_shapes(
@@ -124,7 +124,7 @@ def attention_layout(
     scale: float,
     causal: bool,
     masked: bool,
-    narrow: bool = False,
+    narrow: str = "",
 ) -> Attend:
     """(q, k, v, [mask], [factor]) -> (out, peak, total)."""
     shapes, inputs = [a.shape for a in avals], len(avals) - 3
@@ -158,7 +158,7 @@ def attention_grad_layout(
     scale: float,
     causal: bool,
     masked: bool,
-    narrow: bool = False,
+    narrow: str = "",
 ) -> Attend:
     """(g, q, k, v, peak, total, delta, [mask], [factor]) -> (dq, dk, dv)."""
     shapes, inputs = [a.shape for a in avals], len(avals) - 3

@@ -87,7 +87,7 @@ def check_order(
     q, k, v = normal(1, 2, m, e, d=d), normal(2, 2, n, e, d=d), normal(3, 2, n, f, d=d)
     rest = rest_of(mask, factor, m, n, d)
     params = {"scale": 1 / math.sqrt(max(e, 1)), "causal": causal, "masked": mask is not None}
-    params["narrow"] = False
+    params["narrow"] = ""
 
     def run(op: Any, xs: list[np.ndarray]) -> list[np.ndarray]:
         ts = [hybrid.tensor(x) for x in xs]
@@ -144,7 +144,7 @@ def test_bits_depend_on_no_tile_size() -> None:
     """Wide and narrow machines run other tiles; so do few and many batch positions."""
     a = [hybrid.tensor(normal(i, 3, s, 9))._a for i, s in enumerate((70, 300, 300))]
     rows = [hybrid.tensor(normal(4, 3, 70))._a] * 3
-    params = {"scale": 0.5, "causal": False, "masked": False, "narrow": False}
+    params = {"scale": 0.5, "causal": False, "masked": False, "narrow": ""}
     for op, ins in ((ATTENTION, a), (ATTENTION_GRAD, [a[0], *a, *rows])):
         avals = [*ins, *op.infer(*ins, **params)]
         places = [(i, (0, contiguous_strides(x.shape))) for i, x in enumerate(avals)]
@@ -502,7 +502,7 @@ def test_errors() -> None:
         attend(x, x, x, dropout_p=None)
     with pytest.raises(hybrid.DTypeError, match="one dtype"):
         half = hybrid.ones(4, 3, dtype="float16")
-        bind(ATTENTION, half, half, half, scale=1.0, causal=False, masked=False, narrow=True)
+        bind(ATTENTION, half, half, half, scale=1.0, causal=False, masked=False, narrow="bfloat16")
 
 
 def test_in_a_training_step() -> None:

@@ -176,7 +176,7 @@ def _once(make: Callable[[], Any]) -> Callable[[], Any]:
 
 # ---- forward
 def _infer(
-    *avals: Aval, scale: float, causal: bool, masked: bool, narrow: bool = False
+    *avals: Aval, scale: float, causal: bool, masked: bool, narrow: str = ""
 ) -> tuple[Aval, ...]:
     if not 3 + masked <= len(avals) <= 4 + masked:
         raise ShapeError(f"attention: {len(avals)} inputs with masked={masked}")
@@ -259,7 +259,7 @@ def _reference(query: Any, key: Any, values: Any, *rest: Any, **params: Any) -> 
 
 def _samples(rng: np.random.Generator) -> Any:
     def params(causal: bool = False, masked: bool = False) -> dict[str, Any]:
-        return {"scale": 0.5, "causal": causal, "masked": masked, "narrow": False}
+        return {"scale": 0.5, "causal": causal, "masked": masked, "narrow": ""}
 
     def one(*shape: int) -> np.ndarray:
         return draw(rng, *shape, low=-1.0, high=1.0)
@@ -301,7 +301,7 @@ ATTENTION = register(
 
 # ---- gradients
 def _grad_infer(
-    *avals: Aval, scale: float, causal: bool, masked: bool, narrow: bool = False
+    *avals: Aval, scale: float, causal: bool, masked: bool, narrow: str = ""
 ) -> tuple[Aval, ...]:
     if not 7 + masked <= len(avals) <= 8 + masked:
         raise ShapeError(f"attention_grad: {len(avals)} inputs with masked={masked}")

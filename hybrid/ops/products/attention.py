@@ -139,6 +139,6 @@ def scaled_dot_product_attention(
         scale=_number(scale, "scale"),
         causal=bool(is_causal),
         masked=attn_mask is not None,
-        narrow=dt.is_half(result),
+        narrow=result.name if dt.is_half(result) else "",
     )[0]
     return astype(out, result)

@@ -1,5 +1,7 @@
 """Attention on tensor cores, in the interpreter: near the strict kernels, the same every time."""
 
+import itertools
+
 import numpy as np
 import pytest
 from gpu import run_all, to_ptx
@@ -15,22 +17,22 @@ from hybrid.ops.products.attend import ATTENTION
 SHAPES = [(64, 64, 8, 8), (100, 200, 64, 64), (70, 130, 17, 33), (5, 3, 1, 2), (3, 0, 5, 7)]
 
 
-def run_fast(case, order=0):
+def run_fast(case, order=0, fast="tf32"):
     """The results of a case on tensor cores and on the CPU."""
     got = [b.copy() for b in case.buffers]
-    functions = generate(case.kernel._replace(fast=True), Card(), len(got))
+    functions = generate(case.kernel._replace(fast=fast), Card(), len(got))
     run_all(functions, got, order)
     want = [b.copy() for b in case.buffers]
     run_on_cpu(case.kernel, want)
     return got[-3:], want[-3:]
 
 
-def near(got, want):
+def near(got, want, error=3e-3):
     for one, other in zip(got, want, strict=True):
         some = np.isfinite(other)
         np.testing.assert_array_equal(np.isfinite(one), some)
         scale = np.abs(other[some]).max(initial=1e-30)
-        np.testing.assert_array_less(np.abs(one[some] - other[some]), 3e-3 * scale)
+        np.testing.assert_array_less(np.abs(one[some] - other[some]), error * scale)
 
 
 def with_statistics(inputs):
@@ -43,22 +45,27 @@ def with_statistics(inputs):
     return [gradient, query, key, value, peak, total, (gradient * out).sum(-1), *rest]
 
 
-@pytest.mark.parametrize("sizes", SHAPES)
-def test_forward(sizes):
-    near(*run_fast(Case((2,), *sizes, causal=True)))
-    near(*run_fast(Case((), *sizes, mask=dt.float32, factor=True)))
+KINDS = pytest.mark.parametrize("fast,error", [("tf32", 3e-3), ("bf16", 3e-2)])
 
 
+@KINDS
 @pytest.mark.parametrize("sizes", SHAPES)
-def test_gradients(sizes):
+def test_forward(sizes, fast, error):
+    near(*run_fast(Case((2,), *sizes, causal=True), fast=fast), error)
+    near(*run_fast(Case((), *sizes, mask=dt.float32, factor=True), fast=fast), error)
+
+
+@KINDS
+@pytest.mark.parametrize("sizes", SHAPES)
+def test_gradients(sizes, fast, error):
     case = Case((), *sizes, True, causal=True, mask=dt.float32, change=with_statistics)
-    near(*run_fast(case))
+    near(*run_fast(case, fast=fast), error)
 
 
 def test_any_order_of_threads_gives_the_same_bits():
     for backward in (False, True):
         case = Case((2,), 70, 90, 24, 16, backward, causal=True)
-        first, second = run_fast(case)[0], run_fast(case, order=1)[0]
+        first, second = (run_fast(case, order, "bf16")[0] for order in (0, 1))
         for one, other in zip(first, second, strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -68,7 +75,7 @@ def test_who_runs_on_tensor_cores(monkeypatch):
     monkeypatch.setattr(FastForward, "write", lambda self: made.append(self))
     for dtype, sizes in ((dt.float64, (8, 8)), (dt.float32, (65, 8)), (dt.float32, (0, 8))):
         case = Case((), 16, 16, *sizes, dtype=dtype)
-        generate(case.kernel._replace(fast=dtype is dt.float32), Card(), 9)
+        generate(case.kernel._replace(fast="tf32" if dtype is dt.float32 else ""), Card(), 9)
     assert not made
 
 
@@ -79,7 +86,12 @@ def test_half_types_and_the_fast_mode_ask_for_them(monkeypatch):
     monkeypatch.setattr(
         op_kernels, "attend_kernel", lambda *given: made.append(attend_kernel(*given)) or made[-1]
     )
-    for dtype, setting in (("bfloat16", "strict"), ("float32", "strict"), ("float32", "fast")):
+    for dtype, setting, want in (
+        ("bfloat16", "strict", "bf16"),
+        ("float16", "strict", "tf32"),
+        ("float32", "strict", ""),
+        ("float32", "fast", "tf32"),
+    ):
         q = hybrid.ones(3, 7, 5).astype(dtype)
         made.clear()
         hybrid.set_matmul_precision(setting)
@@ -87,14 +99,13 @@ def test_half_types_and_the_fast_mode_ask_for_them(monkeypatch):
             hybrid.scaled_dot_product_attention(q, q, q)
         finally:
             hybrid.set_matmul_precision("strict")
-        strict = dtype == "float32" and setting == "strict"
-        assert {kernel.fast for kernel in made} == {not strict}
+        assert {kernel.fast for kernel in made} == {want}
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_nothing_is_approximated(arch):
-    for backward in (False, True):
-        kernel = Case((), 64, 64, 64, 64, backward).kernel._replace(fast=True)
+    for backward, fast in itertools.product((False, True), ("tf32", "bf16")):
+        kernel = Case((), 64, 64, 64, 64, backward).kernel._replace(fast=fast)
         for function in generate(kernel, Card(), 99):
             ptx = to_ptx(function.text, arch)
             assert "mma.sync" in ptx

@@ -33,10 +33,13 @@ class Trap(RuntimeError):
     """A kernel ran a trap instruction."""
 
 
-def _tf32(values: Array, warps: Array) -> Array:
-    """Floats without the bits that TF32 has not."""
-    bits = np.broadcast_to(values, warps.shape).astype(np.float32).view(np.uint32)
-    return (bits & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+def _parts(kind: str, word: Array, warps: Array) -> list[Array]:
+    """The factors in a register: one of TF32, whose last bits do not count, or two of bfloat16."""
+    bits = np.broadcast_to(word, warps.shape).astype(np.uint32)
+    found = [bits & np.uint32(0xFFFFE000)]
+    if kind == "bf16":
+        found = [bits << np.uint32(16), bits & np.uint32(0xFFFF0000)]
+    return [x.view(np.float32).astype(np.float64) for x in found]
 
 
 class Cohort(Access):
@@ -269,18 +272,27 @@ class Cohort(Access):
         return self._spread(idx, value)[warps, source], inside
 
     def multiply(
-        self, idx: Array | None, left: list[Array], right: list[Array], total: list[Array]
+        self,
+        idx: Array | None,
+        kind: str,
+        left: list[Array],
+        right: list[Array],
+        total: list[Array],
     ) -> list[Array]:
-        """mma.m16n8k8: factors cut to TF32; the order of the card's sums is not known."""
+        """mma.m16n8k8 of TF32 and m16n8k16 of bfloat16; the order of the card's sums is not known."""
         self.warp_step(idx)
         warps = self.warp if idx is None else self.warp[idx]
         lanes = (self.lane if idx is None else self.lane[idx]).astype(np.int64)
         group, member, count = lanes >> 2, lanes & 3, len(self.present)
-        one, two = np.zeros((count, 16, 8), np.float64), np.zeros((count, 8, 8), np.float64)
-        for i, values in enumerate(left):
-            one[warps, group + 8 * (i % 2), member + 4 * (i // 2)] = _tf32(values, warps)
-        for i, values in enumerate(right):
-            two[warps, member + 4 * i, group] = _tf32(values, warps)
+        wide = 2 if kind == "bf16" else 1  # elements of a register
+        one, two = np.zeros((count, 16, 8 * wide)), np.zeros((count, 8 * wide, 8))
+        for i, word in enumerate(left):
+            for part, values in enumerate(_parts(kind, word, warps)):
+                step = wide * (member + 4 * (i // 2)) + part
+                one[warps, group + 8 * (i % 2), step] = values
+        for i, word in enumerate(right):
+            for part, values in enumerate(_parts(kind, word, warps)):
+                two[warps, wide * (member + 4 * i) + part, group] = values
         made = one @ two
         places = [(group + 8 * (i // 2), 2 * member + i % 2) for i in range(4)]
         return [

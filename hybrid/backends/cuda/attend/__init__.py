@@ -84,7 +84,8 @@ Way = Forward | Backward | FastForward | FastBackward
 
 def _is_fast(kernel: AttendKernel) -> bool:
     """Whether tensor cores may and can do it; sizes and dtypes decide."""
-    return kernel.fast and min(kernel.e, kernel.f) > 0 and max(kernel.e, kernel.f) <= MOST_COLUMNS
+    fits = min(kernel.e, kernel.f) > 0 and max(kernel.e, kernel.f) <= MOST_COLUMNS
+    return fits and kernel.fast != ""
 
 
 def _ways(kernel: AttendKernel, element: Element, rows: int) -> list[Way]:

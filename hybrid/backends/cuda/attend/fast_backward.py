@@ -29,10 +29,12 @@ class FastBackward:
     def __init__(self, kernel: AttendKernel, tiling: Tiling, side: Side) -> None:
         self.writer = writer = Writer(kernel, tiling)
         self.of_keys = side == "keys"
-        self.cores = cores = Cores(writer)
-        self.first_tile = cores.area(0, kernel.e)  # of queries or keys
-        self.second_tile = cores.area(self.first_tile.stop, kernel.f)  # of gradients or values
-        self.statistics = self.second_tile.stop  # base, share and delta of 64 queries
+        self.cores = cores = Cores(writer, kernel.fast == "bf16")
+        # of queries or keys, and of gradients or values
+        first = cores.tile(0, kernel.e, across=True, along=True)
+        second = cores.tile(first.stop, kernel.f, across=True, along=self.of_keys)
+        self.tiles_held = first, second
+        self.statistics = second.stop  # base, share and delta of 64 queries
         self.shared = self.statistics + 3 * 4 * BLOCK_ROWS * self.of_keys
         self.row_size, self.pair_size = ("n", "m") if self.of_keys else ("m", "n")
         self.tiles = -(-getattr(kernel, self.row_size) // BLOCK_ROWS)
@@ -58,8 +60,8 @@ class FastBackward:
             self.cores.held(matrix, self.first, stop, columns)
             for matrix, columns in zip(rows, (kernel.e, kernel.f))
         ]
-        self.across = [self.cores.across(x) for x in (self.first_tile, self.second_tile)]
-        self.along = [self.cores.along(x) for x in (self.first_tile, self.second_tile)]
+        self.across = [self.cores.across(tile) for tile in self.tiles_held]
+        self.along = [self.cores.along(t) for t in self.tiles_held if t.along is not None]
         row = code.add(self.first, self.cores.own_row)
         self.lines = [row, code.add(row, str(STEP))]
         if not self.of_keys:
@@ -112,22 +114,26 @@ class FastBackward:
 
     # ---- 64 of what the rows meet
     def _part(self, first: str, sums: list[str]) -> list[str]:
-        writer, code, kernel = self.writer, self.writer.code, self.writer.kernel
+        writer, code = self.writer, self.writer.code
         writer.barrier()
         stop = writer.sizes[self.pair_size]
-        self.cores.stage(self.tiled[0], first, stop, self.first_tile, kernel.e)
-        self.cores.stage(self.tiled[1], first, stop, self.second_tile, kernel.f)
+        for matrix, tile in zip(self.tiled, self.tiles_held):
+            self.cores.stage(matrix, first, stop, tile)
         if self.of_keys:
             self._stage_statistics(first)
         writer.barrier()
         slopes, kept = sums[: self.count], sums[self.count :]
-        for number in range(PIECES):
-            products = [f(held, number) for f, held in zip(self.across, self.held)]
-            column = code.add(self.cores.own_column, str(STEP * number))
-            weights, gradients = self._piece(first, column, *products)
+        pieces = self.cores.pieces
+        for number in range(0, PIECES, pieces):
+            both = []
+            for piece in range(number, number + pieces):
+                products = [f(held, piece) for f, held in zip(self.across, self.held)]
+                column = code.add(self.cores.own_column, str(STEP * piece))
+                both.append(self._piece(first, column, *products))
+            step = number // pieces
             if self.of_keys:
-                kept = self.along[1](weights, number, kept)
-            slopes = self.along[0](gradients, number, slopes)
+                kept = self.along[1]([weights for weights, _ in both], step, kept)
+            slopes = self.along[0]([gradients for _, gradients in both], step, slopes)
         return [*slopes, *kept]
 
     def _piece(

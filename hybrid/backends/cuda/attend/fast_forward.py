@@ -26,9 +26,9 @@ class FastForward:
 
     def __init__(self, kernel: AttendKernel, tiling: Tiling) -> None:
         self.writer = writer = Writer(kernel, tiling)
-        self.cores = cores = Cores(writer)
-        self.keys = cores.area(0, kernel.e)
-        self.values = cores.area(self.keys.stop, kernel.f)
+        self.cores = cores = Cores(writer, kernel.fast == "bf16")
+        self.keys = cores.tile(0, kernel.e, across=True, along=False)
+        self.values = cores.tile(self.keys.stop, kernel.f, across=False, along=True)
         self.shared = self.values.stop
         self.tiles = -(-kernel.m // BLOCK_ROWS)
         self.each = prod(kernel.batch)
@@ -73,11 +73,11 @@ class FastForward:
 
     def _block(self, first_key: str, carried: list[str]) -> list[str]:
         """One block of keys: carried are both rows' tops and totals, and the sums."""
-        writer, code, kernel = self.writer, self.writer.code, self.writer.kernel
+        writer = self.writer
         writer.barrier()
         stop = writer.sizes["n"]
-        self.cores.stage(self.key, first_key, stop, self.keys, kernel.e)
-        self.cores.stage(self.value, first_key, stop, self.values, kernel.f)
+        self.cores.stage(self.key, first_key, stop, self.keys)
+        self.cores.stage(self.value, first_key, stop, self.values)
         writer.barrier()
         scores = self._scores(first_key)
         tops, totals, sums = carried[:2], carried[2:4], carried[4:]
@@ -94,18 +94,26 @@ class FastForward:
             tops[row] = greatest
             totals[row] = writer.apply("fmul", totals[row], decays[row])
         sums = [writer.apply("fmul", x, decays[i % 4 // 2]) for i, x in enumerate(sums)]
+        weights: list[Piece] = []
         for number, piece in enumerate(scores):
-            weights = []
-            for i, score in enumerate(piece):
-                weight = writer.weight(score, bases[i // 2])
-                totals[i // 2] = writer.apply("fadd", totals[i // 2], weight)
-                if "factor" in writer.reads:
-                    column = code.add(self.cores.own_column, str(STEP * number + i % 2))
-                    key = code.add(first_key, column)
-                    weight = self.pairs.times_factor(weight, self.rows[i // 2], key)
-                weights.append(weight)
-            sums = self.along(weights, number, sums)
+            weights.append(self._weights(first_key, number, piece, bases, totals))
+            if len(weights) == self.cores.pieces:
+                sums = self.along(weights, number // len(weights), sums)
+                weights = []
         return [*tops, *totals, *sums]
+
+    def _weights(
+        self, first_key: str, number: int, scores: Piece, bases: list[str], totals: list[str]
+    ) -> Piece:
+        """The weights of a piece; they are added to the totals of its rows."""
+        writer, code, weights = self.writer, self.writer.code, []
+        for i, score in enumerate(scores):
+            weight = writer.weight(score, bases[i // 2])
+            totals[i // 2] = writer.apply("fadd", totals[i // 2], weight)
+            column = code.add(self.cores.own_column, str(STEP * number + i % 2))
+            key = code.add(first_key, column)
+            weights.append(self.pairs.times_factor(weight, self.rows[i // 2], key))
+        return weights
 
     # ---- results
     def _finish(self, coordinates: list[str], found: list[str]) -> None:

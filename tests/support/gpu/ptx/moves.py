@@ -50,6 +50,9 @@ def _cvt(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
         return w.set(
             a[0], f"({w.value(a[1], 'u4')} + np.uint32(0x1000)) & np.uint32(0xFFFFE000)", "u4"
         )
+    if target == "bf16x2" and modifiers == ["rn"] and len(a) == 3:
+        high, low = (f"to_bf16({w.value(x, 'f4')}, 'rn').astype(u4)" for x in a[1:])
+        return w.set(a[0], f"({high} << np.uint32(16)) | {low}", "u4")
     rounding = next((p for p in modifiers if p in ROUNDINGS), "")
     saturated = "sat" in modifiers
     if set(modifiers) - {rounding, "sat"}:
@@ -258,13 +261,18 @@ def _vote(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
     w.set(a[0], f"m.vote(idx, {parts[2]!r}, {w.value(a[1], '?')})", kind)
 
 
+_MMA = {"tf32": "m16n8k8", "bf16": "m16n8k16"}
+
+
 @opcode("mma")
 def _mma(w: Writer, parts: list[str], a: tuple[str, ...]) -> None:
-    if parts[1:] != ["sync", "aligned", "m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32"]:
+    kind = parts[7]
+    if parts[1:] != ["sync", "aligned", _MMA.get(kind), "row", "col", "f32", kind, kind, "f32"]:
         raise ValueError("shape of mma")
     names, left, right, total = ([x.strip() for x in one.strip("{} ").split(",")] for one in a)
-    given = [f"[{', '.join(w.value(x, 'f4') for x in one)}]" for one in (left, right, total)]
-    made = w.temporary(f"m.multiply(idx, {', '.join(given)})")
+    registers = (left, "u4"), (right, "u4"), (total, "f4")
+    given = [f"[{', '.join(w.value(x, have) for x in one)}]" for one, have in registers]
+    made = w.temporary(f"m.multiply(idx, {kind!r}, {', '.join(given)})")
     for number, name in enumerate(names):
         w.set(name, f"{made}[{number}]", "f4")
 
