@@ -161,8 +161,10 @@ class Optimizer(Saved):
         kind: Any = type(self)
         if door.LOCAL.mode is not None or not _is_ruled(kind):
             return False
+        if any(p._a.device is HOST for p in group["params"]):
+            return False
         rule, waiting = self.rule(group), [p for p in group["params"] if p.grad is not None]
-        if rule is None or not waiting or any(p._a.device is HOST for p in waiting):
+        if rule is None or not waiting:
             return False
         for parameters in _batches(waiting):
             if not self._batch(parameters, rule, group):
