@@ -310,11 +310,12 @@ def test_nothing_leaks():
     array = device_array()
     call(array)
     counted = (array, Device, MATRIX.dtype, memory.free)
+    gc.collect()
     before = [sys.getrefcount(x) for x in counted]
     for _ in range(1000):
         journal.memory[2] = 0
         call(array)
     gc.collect()
     after = [sys.getrefcount(x) for x in counted]
-    assert [abs(b - a) < 20 for a, b in zip(before, after)] == [True] * 4, (before, after)
+    assert all(b - a < 20 for a, b in zip(before, after)), (before, after)
     assert len(memory.free) == 2 and len(temp.free) == 1
