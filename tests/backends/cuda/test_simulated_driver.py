@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 import pytest
-from gpu import MemoryFault, SimulatedDriver
+from gpu import MemoryFault, Race, SimulatedDriver
 
 from hybrid.backends.cuda.machine.driver import CudaDriver, Driver, OutOfMemory
 from hybrid.core.errors import DeviceError
@@ -158,15 +158,61 @@ def test_graphs(order):
 
 
 def test_edges_that_are_missing_show():
-    results = set()
-    for order in (0, 1):
-        card = SimulatedDriver(8 << 20, order=order)
-        place = card.allocate(256)
-        card.fill(place, 0, 256)
+    for edge in (True, False):
+        card = SimulatedDriver(8 << 20)
+        place = card.allocate(512)
+        card.fill(place, 0, 512)
         function = card.function(card.load(ADD.encode()), "add")
         graph = card.new_graph()
-        for amount in (1, 7):
-            card.add_kernel(graph, (), function, 1, 64, 0, words(place, amount))
-        card.launch_graph(card.instantiate(graph), 0)
-        results.add(int(read(card, place)[0]))
-    assert len(results) == 2
+        first = card.add_kernel(graph, (), function, 1, 64, 0, words(place, 1))
+        after = (first,) if edge else ()
+        card.add_kernel(graph, after, function, 1, 64, 0, words(place, 7))
+        card.add_kernel(graph, (), function, 1, 64, 0, words(place + 256, 7))
+        executable = card.instantiate(graph)
+        if edge:
+            card.launch_graph(executable, 0)
+        else:
+            with pytest.raises(Race, match="no edge of the graph orders them"):
+                card.launch_graph(executable, 0)
+
+
+def test_lazy_work_is_done_when_it_is_waited_for():
+    card = SimulatedDriver(8 << 20, lazy=True)
+    place, pinned = card.allocate(256), card.allocate_host(256)
+    streams, event = [card.new_stream() for _ in range(2)], card.new_event()
+    function = card.function(card.load(ADD.encode()), "add")
+    card.fill(place, 0, 256, streams[0])
+    card.launch(function, 1, 64, 0, streams[0], words(place, 5))
+    card.record(event, streams[0])
+    card.wait_event(streams[1], event)
+    card.to_host(pinned, place, 256, streams[1])
+    assert not card.log and not card.event_done(event) and card.launches == 1
+    assert [entry[0] for entry in card.log] == ["fill", "kernel", "record"]
+    card.wait_stream(streams[1])
+    assert card.arena.host(pinned, 4, "a word")[0] == 6
+    card.launch(function, 1, 64, 0, streams[0], words(place, 5))
+    card.launch(function, 1, 64, 0, 0, words(place, 0))  # the default stream waits for others
+    assert card.launches == 1
+    assert (read(card, place) == (6 * 2 + 6) * 2 + 1).all()
+    card.launch(function, 1, 64, 0, 0, words(place, 0))
+    card.free(place)  # waits
+    assert card.launches == 4
+
+
+def test_native_code_calls_it_by_address():
+    card = SimulatedDriver(8 << 20)
+    place = card.allocate(256)
+    card.fill(place, 0, 256)
+    function = card.function(card.load(ADD.encode()), "add")
+    unsigned, pointer = ctypes.c_uint, ctypes.c_void_p
+    kind = ctypes.CFUNCTYPE(ctypes.c_int, pointer, *[unsigned] * 7, *[pointer] * 3)
+    start = kind(card.address("cuLaunchKernel"))
+    given = [ctypes.c_uint64(place), ctypes.c_uint64(5)]
+    places = (pointer * 2)(*map(ctypes.addressof, given))
+    assert start(function, 1, 1, 1, 64, 1, 1, 0, None, places, None) == 0
+    assert (read(card, place) == 6).all()
+    given[0].value = place + 4
+    assert start(function, 1, 1, 1, 64, 1, 1, 0, None, places, None) == 700
+    with pytest.raises(MemoryFault, match="past the end"):
+        card.wait_device()
+    assert start(function, 1, 1, 1, 65, 1, 1, 0, None, places, None) == 1

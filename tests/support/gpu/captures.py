@@ -31,6 +31,7 @@ class Captures(Engine):
     def __init__(self, memory: int, devices: int, order: int, lazy: bool) -> None:
         super().__init__(memory, devices, order, lazy)
         self.executables: dict[int, Nodes] = {}
+        self._looked_at: set[int] = set()  # whose nodes have been compared as they are
         self.capturing: dict[int, int] = {}  # stream -> graph
         self._captured: dict[int, int] = {}  # stream -> last captured node
         self.streams: set[int] = {0}
@@ -163,6 +164,7 @@ class Captures(Engine):
 
     def drop_executable(self, executable: int) -> None:
         del self.executables[executable]
+        self._looked_at.discard(executable)
 
     def update_kernel(
         self,
@@ -180,6 +182,7 @@ class Captures(Engine):
             raise refusal(name, "CUDA_ERROR_INVALID_VALUE: not a kernel node of this graph")
         work = self._launch_of(name, function, blocks, threads, shared, words)
         nodes[node] = (work, nodes[node][1])
+        self._looked_at.discard(executable)
 
     def launch_graph(self, executable: int, stream: int) -> None:
         self._stream("cuGraphLaunch", stream)
@@ -188,10 +191,12 @@ class Captures(Engine):
         if stream in self.capturing:
             raise refusal("cuGraphLaunch", "a graph launched during a capture")
         nodes = dict(self.executables[executable])
+        note = executable not in self._looked_at
+        self._looked_at.add(executable)
 
         def act() -> None:
             self.log.append(("graph", stream, executable))
-            self.run_graph(nodes, stream)
+            self.run_graph(nodes, stream, note)
 
         self.submit(stream, act)
 

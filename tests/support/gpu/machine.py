@@ -15,7 +15,7 @@ import numpy as np
 from .access import Access
 from .memory import Arena, Array, Space, aligned_bytes
 from .ptx.lower import Code, pick
-from .races import Watch, grain_of
+from .races import Watch
 
 __all__ = ["Deadlock", "Trap", "launch"]
 
@@ -463,10 +463,9 @@ def launch(
     threads: int,
     dynamic: int = 0,
     order: int = 0,
-    races: list[tuple[int, int]] | None = None,
-) -> Watch | None:
-    """Run a kernel over a grid of one dimension.  `races`: look for races, except at addresses in
-    these ranges."""
+    watch: Watch | None = None,
+) -> None:
+    """Run a kernel over a grid of one dimension."""
     if not 1 <= threads <= code.entry.most_threads:
         raise ValueError(
             f"{code.entry.name}: {threads} threads a block, made for {code.entry.most_threads}"
@@ -475,9 +474,7 @@ def launch(
     starts = list(range(0, blocks, together))
     if order:
         starts.reverse()
-    watch = None if races is None else Watch(races, grain_of(code.lines))
     with np.errstate(all="ignore"):
         for start in starts:
             numbers = np.arange(start, min(start + together, blocks))
             Chunk(code, arena, parameters, numbers, blocks, threads, dynamic, order, watch).run()
-    return watch

@@ -42,10 +42,12 @@ class Doing(NamedTuple):
 class _Cells:
     """The last write of each place, and the range of threads that have read it since."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, compare: bool = True) -> None:
+        self.was_read, self.was_written = np.zeros((2, count), bool)
+        if not compare:
+            return
         self.writer, self.first, self.last = np.full((3, count), _NOBODY, np.int32)
         self.write_mark, self.read_mark = np.zeros((2, count), np.int64)
-        self.was_read, self.was_written = np.zeros((2, count), bool)
 
 
 def _unordered(doing: Doing, first: Array, last: Array, mark: Array) -> Array:
@@ -57,17 +59,21 @@ def _unordered(doing: Doing, first: Array, last: Array, mark: Array) -> Array:
 
 
 class Watch:
-    """Of one launch.  `allowed`: ranges of addresses (status words) that are not looked at."""
+    """Of one launch.  `allowed`: ranges of addresses (status words) that are not looked at.  Where it
+    does not `compare`, it only notes which words of global memory are read and written.
 
-    def __init__(self, allowed: list[tuple[int, int]], grain: int) -> None:
-        self.allowed, self.grain = allowed, grain
+    A value that is read and never used counts as read."""
+
+    def __init__(self, allowed: list[tuple[int, int]], grain: int, compare: bool = True) -> None:
+        self.allowed, self.grain, self.compare = allowed, grain, compare
         self.device: dict[int, _Cells] = {}
         self.shared = _Cells(0)
         self.synced: set[int] = set()
 
     def begin(self, shared_bytes: int) -> None:
         """Other blocks run now, with shared memory of their own."""
-        self.shared = _Cells(shared_bytes // self.grain + 16)
+        if self.compare:
+            self.shared = _Cells(shared_bytes // self.grain + 16)
 
     # ---- what a cohort tells
     def atomic(self, cohort: Access, idx: Array | None) -> None:
@@ -82,10 +88,15 @@ class Watch:
         if found is None:
             return
         cells, first = found
+        count = max(nbytes // self.grain, 1)
+        if not self.compare:
+            for number in range(count):
+                cells.was_read[first + number] = True
+            return
         me, mark = cohort.stamp(idx)
         doing = Doing(cohort, at, space, me, mark | at)
         first = np.broadcast_to(first, doing.me.shape)
-        for number in range(max(nbytes // self.grain, 1)):
+        for number in range(count):
             where = first + number
             self._against_write(doing, cells, where, "read")
             self._note_read(doing, cells, where)
@@ -106,10 +117,14 @@ class Watch:
         if found is None:
             return
         cells, first = found
+        count = max(nbytes // self.grain, 1)
+        if not self.compare:
+            for number in range(count):
+                cells.was_written[first + number] = True
+            return
         me, mark = cohort.stamp(idx)
         doing = Doing(cohort, at, space, me, mark | at)
         first = np.broadcast_to(first, doing.me.shape)
-        count = max(nbytes // self.grain, 1)
         for number in range(count):
             where = first + number
             part = number * len(values) // count
@@ -119,12 +134,15 @@ class Watch:
             self._note_write(doing, cells, where, values[part])
 
     # ---- helpers
+    def _new(self, nbytes: int) -> _Cells:
+        return _Cells(nbytes // self.grain + 16, self.compare)
+
     def _cells(
         self, cohort: Access, space: str, offsets: Array, nbytes: int
     ) -> tuple[_Cells, Array] | None:
         """State of the memory, and the first cell of every access."""
         if space == "shared":
-            return self.shared, offsets // self.grain
+            return (self.shared, offsets // self.grain) if self.compare else None
         if space not in ("global", "const"):
             return None
         arena = cohort.arena
@@ -136,7 +154,7 @@ class Watch:
             return None  # several allocations in one instruction: not looked at
         cells = self.device.get(start)
         if cells is None:
-            cells = self.device[start] = _Cells(arena.lengths[start] // self.grain + 16)
+            cells = self.device[start] = self._new(arena.lengths[start])
         return cells, (offsets + (arena.base - start)) // self.grain
 
     def _against_write(

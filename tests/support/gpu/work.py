@@ -15,6 +15,7 @@ from .memory import Arena, Array, MemoryFault
 from .overlaps import Touched, check_overlaps
 from .ptx.lower import lower
 from .ptx.text import Module
+from .races import Watch, grain_of
 
 __all__ = ["Child", "Copy", "Engine", "Fill", "Function", "Launch", "NODE_TYPE", "Nodes", "Work"]
 
@@ -75,7 +76,7 @@ class Engine:
         self.memory, self.order, self.lazy, self.current = memory, order, lazy, 0
         self.log: list[tuple[Any, ...]] = []
         self.launches = 0
-        self.races = False
+        self.races = self._noting = False
         self.status: list[tuple[int, int]] = []  # addresses at which races are meant
         self.modules: dict[int, tuple[Module, tuple[tuple[str, int], ...]]] = {}
         self.functions: dict[int, Function] = {}
@@ -160,7 +161,7 @@ class Engine:
             self.log.append(("fill", stream, work.target, work.byte, work.nbytes))
             self.device_bytes("cuMemsetD8Async", work.target, work.nbytes)[:] = work.byte
             return Touched.by_copy(work.target, None, work.nbytes)
-        return self.run_graph(self.graphs[work.graph], stream)
+        return self.run_graph(self.graphs[work.graph], stream, self._noting)
 
     def _launch(self, work: Launch, stream: int) -> Touched:
         function = self.functions[work.function]
@@ -169,23 +170,28 @@ class Engine:
         self.launches += 1
         code = lower(module, function.symbol, symbols)
         size = work.blocks, work.threads, work.shared
-        races = self.status if self.races else None
-        watch = run_kernel(code, self.arenas[work.device], work.words, *size, self.order, races)
+        watch = None
+        if self.races or self._noting:
+            watch = Watch(self.status, grain_of(code.lines), self.races)
+        run_kernel(code, self.arenas[work.device], work.words, *size, self.order, watch)
         if watch is None:
             return Touched(function.symbol)
         return Touched.by_kernel(function.symbol, watch)
 
-    def run_graph(self, nodes: Nodes, stream: int) -> Touched:
+    def run_graph(self, nodes: Nodes, stream: int, note: bool = False) -> Touched:
         """In an order that the edges allow: the last node that may run first, where `order` is
-        not 0, so that edges that are missing show."""
+        not 0, so that edges that are missing show.  `note`: compare what nodes use that may run
+        side by side."""
         left, touched = dict(nodes), dict[int, Touched]()
+        before, self._noting = self._noting, self._noting or note
         while left:
             ready = [n for n, (_, after) in left.items() if touched.keys() >= set(after)]
             if not ready:
                 raise ValueError("a graph with a cycle")
             node = ready[-1] if self.order else ready[0]
             touched[node] = self.do(left.pop(node)[0], stream)
-        if self.races:
+        self._noting = before
+        if note:
             check_overlaps({node: (touched[node], after) for node, (_, after) in nodes.items()})
         return Touched.by_all("a graph", list(touched.values()))
 
