@@ -14,6 +14,7 @@ from hybrid.backends.cuda.gemm import generate, schedule
 from hybrid.backends.cuda.gemm.choose import TILES, TRIALS, WIDE_TILES, candidates, choose
 from hybrid.backends.cuda.gemm.schedule import Schedule, functions
 from hybrid.core import dtypes as dt
+from hybrid.core.errors import UnsupportedError
 
 CARD = Card()
 SMALL = {tile.name: tile for tile in TILES + WIDE_TILES}
@@ -193,6 +194,16 @@ def test_a_failed_check_stops_what_follows():
 
 def test_nothing_is_made_where_a_size_is_0():
     assert generate(matmul_case(1, 4, 4, 4).kernel._replace(m=0), CARD, 3) == []
+
+
+def test_a_size_that_threads_cannot_count_is_refused():
+    with pytest.raises(UnsupportedError, match="2147483648 rows"):
+        generate(matmul_case(1, 4, 4, 4).kernel._replace(m=1 << 31), CARD, 3)
+
+
+def test_half_types_with_a_bias():
+    case = conv_case((1, 3, 6, 6), (5, 3, 3, 3), bias=True, dtype=BF16)
+    agree(case, made_with(case, "32x32"), orders=(1,))
 
 
 def test_texts_depend_on_forms():

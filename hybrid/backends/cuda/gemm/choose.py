@@ -71,8 +71,10 @@ def candidates(kernel: GemmKernel) -> Iterator[Schedule]:
 
 
 def _fits(kernel: GemmKernel, schedule: Schedule, card: Card) -> bool:
-    """Whether a block gets the shared memory it needs at most."""
+    """Whether a block gets the shared memory it needs at most, and sums can be counted."""
     tile, size = schedule.tile, element_of(kernel.acc).size
+    if schedule.split and kernel.batch * kernel.m * kernel.n >= 1 << 31:
+        return False
     if tile is None:
         return True
     groups = -(-kernel.k // BLOCK) if schedule.together else 1
