@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -54,6 +55,18 @@ def generate(
     return [GpuFunction(text, symbol, words, tuple(range(len(words) - 1)), 1, 32, check=check)]
 
 
+@lru_cache(None)
+def _steps(kernel: Kernel, temp_slot: int) -> tuple[list[Any], np.ndarray, Any]:
+    """The CPU's steps of a kernel, its workspace, and what they point to."""
+    rows, temp = cpu_steps([kernel], temp_slot)
+    kept = [np.array(row.words, np.uint64) for row in rows]
+    table = [
+        (r.code.address, words.ctypes.data, r.items, max(r.grain, 1), r.scratch, 0)
+        for r, words in zip(rows, kept)
+    ]
+    return table, np.zeros(temp + 64, np.uint8), (kept, rows)
+
+
 class Node(NamedTuple):
     function: int
     words: tuple[int, ...]
@@ -89,17 +102,11 @@ class HostDriver(FakeDriver):
         status = (ctypes.c_int64 * 2).from_address(status_at)
         if guarded and status[0]:
             return
-        rows, temp = cpu_steps([kernel], max(slots) + 1)
-        work = np.zeros(temp + 64, np.uint8)
+        table, work, _ = _steps(kernel, max(slots) + 1)
         buffers = [0] * (max(slots) + 2)
         for slot, place in zip(slots, places):
             buffers[slot] = place
         buffers[-1] = work.ctypes.data
-        kept = [np.array(row.words, np.uint64) for row in rows]
-        table = [
-            (r.code.address, words.ctypes.data, r.items, max(r.grain, 1), r.scratch, 0)
-            for r, words in zip(rows, kept)
-        ]
         _, failed = run_steps(table, buffers)
         if failed and not status[0]:
             status[0] = code + failed
