@@ -12,6 +12,7 @@ from gpu_device import DEVICE, SIMULATED, differences, here, there
 import hybrid
 from hybrid.nn import functional as F
 
+pytestmark = pytest.mark.filterwarnings("ignore:libcublasLt")
 REPEATS = 3 if SIMULATED else 100
 
 
