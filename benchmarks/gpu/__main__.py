@@ -12,6 +12,7 @@ case take turns in one process.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import queue
@@ -63,7 +64,8 @@ class Child:
             env=os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
         )
         self.told: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -91,6 +93,11 @@ class Child:
         """End it."""
         self.process.kill()
         self.process.wait()
+        self.reader.join(5)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
 
 
 def _failed(case: str, child: Child, when: str) -> dict[str, Any]:
