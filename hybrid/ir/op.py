@@ -18,6 +18,7 @@ from ..core import dtypes as dt
 from ..core.aval import Aval
 from ..core.errors import DTypeError, HybridError
 from ..core.shapes import broadcast_shapes
+from .algorithm import Algorithm
 
 __all__ = [
     "Op",
@@ -224,11 +225,14 @@ class ScatterOp(Op):
 @final
 @dataclass(eq=False, repr=False, slots=True)
 class HostOp(Op):
-    """A NumPy function called from Python, never part of native code; body: (*arrays, **params)."""
+    """A NumPy function called from Python, never part of the CPU's native code; body: (*arrays,
+    **params).  algorithm: (**params) -> what it computes, where a device may have kernels for it
+    (see ir/algorithm.py)."""
 
     kind: Kind = field(default="host", init=False)
     _: KW_ONLY
     body: Body
+    algorithm: Callable[..., Algorithm] | None = None
 
 
 KINDS: dict[Kind, type[Op]] = {

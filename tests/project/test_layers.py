@@ -29,7 +29,7 @@ ROOMS = {
         "demo",
         "__main__",
     ),
-    "ir": ("op", "oracle", "mode", "tensor", "attend", "scalar", "contract", "graph", "door"),
+    "ir": ("algorithm", "op", "oracle", "mode", "tensor", "attend", "scalar", "contract", "graph", "door"),
     "ops": (
         "base",
         "formulas",
@@ -62,6 +62,7 @@ ROOMS = {
         "machine",
         "emit",
         "scatter",
+        "algorithms",
         "gemm",
         "attend",
         "blas",

@@ -1,19 +1,21 @@
 """Running sums and products along an axis.
 
-Invariant: a half type accumulates in its compute type and is rounded once per element; integers
+Invariant: blocks of 256 elements from their own start, then the totals of blocks in order, whatever
+computes them; a half type accumulates in its compute type and is rounded once per element; integers
 take the dtype rule of `sum`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ...core import dtypes as dt
 from ...core.errors import ShapeError
 from ...core.shapes import normalize_axis
+from ...ir.algorithm import SCAN_BLOCK, Scan
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import HostOp, Op, register
@@ -28,10 +30,33 @@ from .views import flip, reshape
 Tensor = Any
 
 
-def _cumulative(function: Any) -> Callable[..., np.ndarray]:
+def _in_blocks(combine: np.ufunc, values: np.ndarray, axis: int) -> np.ndarray:
+    """Blocks from their own start, left to right, behind the total of those before."""
+    head, extent, tail = values.shape[:axis], values.shape[axis], values.shape[axis + 1 :]
+    out: np.ndarray = np.empty_like(values, order="C")
+    ahead: tuple[slice, ...] = (slice(None),) * axis
+    whole = extent // SCAN_BLOCK * SCAN_BLOCK
+    first, rest = (*ahead, slice(0, whole)), (*ahead, slice(whole, extent))
+    combine.accumulate(values[rest], axis, values.dtype, out[rest])
+    if not whole:
+        return out
+    shape = *head, whole // SCAN_BLOCK, SCAN_BLOCK, *tail
+    inside = combine.accumulate(values[first].reshape(shape), axis + 1, values.dtype)
+    ends = inside[(*ahead, slice(None), slice(-1, None))]
+    totals = combine.accumulate(ends, axis, values.dtype)
+    behind = (*ahead, slice(1, None))
+    before = totals[(*ahead, slice(0, -1))]
+    inside[behind] = combine(before, inside[behind])
+    out[first] = inside.reshape(*head, whole, *tail)
+    if whole < extent:
+        out[rest] = combine(totals[(*ahead, -1)], out[rest])
+    return out
+
+
+def _cumulative(combine: np.ufunc) -> Callable[..., np.ndarray]:
     def run(operand: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
-        acc = dt.compute_type(dtype)
-        result: np.ndarray = function(operand.astype(acc), axis=axis, dtype=acc).astype(dtype)
+        values = operand.astype(dt.compute_type(dtype))
+        result: np.ndarray = _in_blocks(combine, values, axis).astype(dtype, copy=False)
         return result
 
     return run
@@ -62,13 +87,16 @@ def _product_vjp(
     return (astype(where(equal(seen, 0), ahead, where(first, one, behind)), operand.dtype),)
 
 
-def _cumulative_op(name: str, function: Any, vjp: Any, doc: str) -> Op:
+def _cumulative_op(
+    name: str, combine: Literal["add", "mul"], function: Any, vjp: Any, doc: str
+) -> Op:
     return register(
         HostOp(
             name,
             1,
             lambda operand, axis, dtype: (operand.with_(dtype=dtype),),
-            body=_cumulative(function),
+            body=_cumulative(np.add if combine == "add" else np.multiply),
+            algorithm=lambda axis, dtype: Scan(combine, axis),
             params=("axis", "dtype"),
             vjp=vjp,
             facts=frozenset(["total"]),
@@ -90,12 +118,14 @@ def _cumulative_op(name: str, function: Any, vjp: Any, doc: str) -> Op:
 
 CUMSUM = _cumulative_op(
     "cumulative_sum",
+    "add",
     np.cumsum,
     lambda gradient, out, operand, axis, dtype: (_reversed_sum(gradient, axis),),
     "Sums of the elements up to each one along an axis.",
 )
 CUMPROD = _cumulative_op(
     "cumulative_prod",
+    "mul",
     np.cumprod,
     _product_vjp,
     "Products of the elements up to each one along an axis.",
@@ -114,6 +144,8 @@ def _scan(op: Op, operand: Tensor, axis: int | None, dtype: Any) -> Tensor:
         wanted = operand.dtype
     else:
         wanted = dt.uint64 if dt.kind(operand.dtype) == "u" else dt.int64
+    if dt.is_float(operand.dtype) and not dt.is_float(wanted):
+        operand = astype(operand, wanted)  # the one conversion that NumPy leaves undefined
     return bind(op, operand, axis=normalize_axis(axis, operand.ndim, op.name), dtype=wanted)
 
 

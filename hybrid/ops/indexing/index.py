@@ -15,6 +15,7 @@ from ...core import dtypes as dt
 from ...core.aval import HOST, Aval, Device
 from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes, contiguous_strides, normalize_axis
+from ...ir.algorithm import Assign
 from ...ir.door.bind import as_tensor, bind, store
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, MapOp, ScatterOp, register
@@ -433,6 +434,7 @@ SCATTER_SET = register(
         3,
         lambda base, index, update: (base,),
         body=_set_rows,
+        algorithm=Assign,
         vjp=_set_vjp,
         keeps=frozenset("1"),
         facts=frozenset(["total"]),

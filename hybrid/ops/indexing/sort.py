@@ -15,6 +15,7 @@ from ...core import dtypes as dt
 from ...core.errors import ShapeError
 from ...core.floating import plain_floats
 from ...core.shapes import normalize_axis
+from ...ir.algorithm import Order, Search
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
@@ -67,6 +68,7 @@ ARGSORT = register(
         1,
         lambda operand, axis, descending: (operand.with_(dtype=dt.int64),),
         body=_order,
+        algorithm=Order,
         params=("axis", "descending"),
         vjp=NO_GRAD,
         facts=frozenset(["total"]),
@@ -132,6 +134,7 @@ SEARCH = register(
         2,
         lambda edges, operand, right: (operand.with_(dtype=dt.int64),),
         body=_search,
+        algorithm=Search,
         params=("right",),
         vjp=NO_GRAD,
         facts=frozenset(["total"]),

@@ -1,0 +1,50 @@
+"""What a function of the host's libraries computes, for devices that have kernels for it.
+
+Invariant: an algorithm and the avals of inputs and outputs say what every bit of the results is;
+inputs and outputs are contiguous.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["SCAN_BLOCK", "Scan", "Order", "Search", "Assign", "Algorithm"]
+
+SCAN_BLOCK = 256  # elements that are combined from their own start
+
+
+@dataclass(frozen=True)
+class Scan:
+    """(x) -> results up to each element along an axis.  Blocks of 256 elements from their own
+    start, left to right; the total before a block, in order, `combine`s with each result inside it.
+    The first block stays as it is.  Half types are combined in float32 and rounded once."""
+
+    combine: Literal["add", "mul"]
+    axis: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """(x) -> int64 positions that sort each line along an axis: NaN is the largest, both zeros are
+    equal, equal elements stay in their order whatever the direction."""
+
+    axis: int
+    descending: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """(sorted row, x) -> int64 position of the first element of the row that is not less than x, or
+    (right) that is greater."""
+
+    right: bool
+
+
+@dataclass(frozen=True)
+class Assign:
+    """(base[rows, inner], index[count] in range, update[count, inner]) -> base with row index[i]
+    replaced by update[i]; the last of equal indices stays."""
+
+
+Algorithm = Scan | Order | Search | Assign
