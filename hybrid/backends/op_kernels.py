@@ -14,11 +14,11 @@ from ..core.aval import Aval
 from ..core.errors import BackendError, IndexOutOfRange
 from ..core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
 from ..ir.contract import Contraction
-from ..ir.op import Op
+from ..ir.op import Op, algorithm_of
 from ..ir.scalar.compose import check_program, op_program
 from ..ir.scalar.program import Builder, Program, ScalarType
 from .attend import attend_kernel
-from .plan import Access, AttendKernel, Kernel, LoopKernel, ScatterKernel
+from .plan import Access, AttendKernel, HostStep, Kernel, LoopKernel, ScatterKernel
 from .product import kernel_of
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "AttendKernels",
     "ScatterKernels",
     "PlaceKernels",
+    "HostKernels",
     "kernels_of",
     "used_operands",
     "copy_kernel",
@@ -203,6 +204,23 @@ class PlaceKernels(OpKernels):
         return Access(number, operand.dtype, 0, broadcast_strides(operand.shape, steps, shape))
 
 
+class HostKernels(OpKernels):
+    """Kind host, on a device that has kernels for what the record computes: contiguous inputs."""
+
+    def __init__(self, op: Op, params: dict[str, Any], inputs: Avals, outputs: Avals) -> None:
+        super().__init__(op, params, inputs, outputs)
+        self.algorithm = algorithm_of(op, params)
+
+    def kernels(self, strides: Sequence[Ints]) -> list[Kernel]:
+        slots = tuple(range(len(self.ins) + len(self.outs)))
+        inputs, outputs = slots[: len(self.ins)], slots[len(self.ins) :]
+        return [HostStep(None, inputs, outputs, self.algorithm, (*self.ins, *self.outs))]
+
+    def straight(self, number: int, shape: Ints, nbytes: Ints) -> bool:
+        dense = contiguous_strides(shape)
+        return nbytes != tuple(step * self.ins[number].dtype.itemsize for step in dense)
+
+
 _KINDS: dict[str, type[OpKernels]] = {
     "map": LoopKernels,
     "row": LoopKernels,
@@ -210,6 +228,7 @@ _KINDS: dict[str, type[OpKernels]] = {
     "attend": AttendKernels,
     "scatter": ScatterKernels,
     "place": PlaceKernels,
+    "host": HostKernels,
 }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.aval import Aval
 from ..core.errors import Site
+from ..ir.algorithm import Algorithm
 from ..ir.contract import Dims, SumOrder
 from ..ir.scalar.program import Program
 
@@ -145,11 +146,15 @@ class AttendKernel(NamedTuple):
 
 
 class HostStep(NamedTuple):
-    """A Python callable over NumPy arrays: inputs and outputs are contiguous slots."""
+    """A Python callable over NumPy arrays: inputs and outputs are contiguous slots.  `algorithm`:
+    what it computes from values of these avals (inputs, then outputs), where a device may do it
+    itself."""
 
     function: Any
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    algorithm: Algorithm | None = None
+    avals: tuple[Aval, ...] = ()
 
 
 Kernel = LoopKernel | GemmKernel | ScatterKernel | AttendKernel | HostStep

@@ -38,6 +38,7 @@ __all__ = [
     "NO_GRAD",
     "register",
     "extend",
+    "algorithm_of",
     "map_op",
 ]
 
@@ -233,6 +234,11 @@ class HostOp(Op):
     _: KW_ONLY
     body: Body
     algorithm: Callable[..., Algorithm] | None = None
+
+
+def algorithm_of(op: Op, params: dict[str, Any]) -> Algorithm | None:
+    """What a record of kind host computes, where it says so."""
+    return op.algorithm(**params) if isinstance(op, HostOp) and op.algorithm else None
 
 
 KINDS: dict[Kind, type[Op]] = {

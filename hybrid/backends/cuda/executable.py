@@ -22,7 +22,7 @@ from ..cpu.python import abi, runtime
 from ..cpu.python.entry import entry_of
 from ..cpu.python.replay import NativeReplay
 from ..interpret import graph_runner
-from ..plan import HostStep, LoopKernel, Plan, Slot, slots_of, unread_inputs
+from ..plan import LoopKernel, Plan, Slot, slots_of, unread_inputs
 from . import array
 from .copies import contiguous
 from .function import GpuFunction, LibraryCall
@@ -290,16 +290,14 @@ class PlanOnCard(Executable):
 
 
 def compile_plan(plan: Plan, graph: Graph | None) -> Executable:
-    """What replays a plan on its device.  Plans with steps on the host, and those that hold a
-    kernel which has no functions for a card, go through the eager kernels, node by node."""
+    """What replays a plan on its device.  Plans that hold a step which has no functions for a card
+    go through the eager kernels, node by node."""
     state = device_state(_device(plan).index)
     state.enter()
     functions: list[Steps] = []
     moving = {n for n, slot in enumerate(plan.slots) if slot.kind not in ("arena", "const")}
     try:
         for kernel, guarded in zip(plan.steps, _guarded(plan)):
-            if isinstance(kernel, HostStep):
-                raise BackendError("a step on the host")
             workspace = len(plan.slots) + len(functions)
             functions.append(steps(kernel, state.card, workspace, guarded, moving))
     except BackendError as error:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ...core.errors import BackendError
-from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, ScatterKernel
-from . import attend, blas, emit, gemm, scatter
+from ..plan import AttendKernel, GemmKernel, HostStep, Kernel, LoopKernel, ScatterKernel
+from . import algorithms, attend, blas, emit, gemm, scatter
 from .function import Card, GpuFunction, LibraryCall
 
 __all__ = ["generate", "steps"]
@@ -29,6 +29,8 @@ def generate(
         return gemm.generate(kernel, card, temp_slot, guarded)
     if isinstance(kernel, AttendKernel):
         return attend.generate(kernel, card, temp_slot, guarded)
+    if isinstance(kernel, HostStep):
+        return algorithms.generate(kernel, card, temp_slot, guarded)
     raise BackendError(f"{type(kernel).__name__} has no functions for a card")
 
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from ...ir.algorithm import Assign
 from ..plan import (
     GemmKernel,
     HostStep,
@@ -49,6 +50,8 @@ def follows_index(kernel: Kernel) -> bool:
     """Whether a kernel reads or writes where values say."""
     if isinstance(kernel, LoopKernel):
         return any(read.gather for read in kernel.reads)
+    if isinstance(kernel, HostStep):
+        return isinstance(kernel.algorithm, Assign)
     return isinstance(kernel, ScatterKernel)
 
 

@@ -16,6 +16,7 @@ from ...backends.plan import Access, HostStep, Kernel, LoopKernel, ScatterKernel
 from ...core.errors import GraphError, Site
 from ...core.shapes import contiguous_strides
 from ...ir.graph.graph import Node, Value
+from ...ir.op import algorithm_of
 from ...ir.scalar.compose import Composer
 from .affine import Ints, walk_path
 from .assignment import Assignment, Copy, Location
@@ -382,8 +383,10 @@ class _Drafter:
         function = (
             partial(node.op.body, **node.params) if node.params and node.op.body else node.op.body
         )
+        avals = tuple(v.aval for v in (*node.inputs, *node.outputs))
+        algorithm = algorithm_of(node.op, node.params)
         step = self.add(
-            HostStep(function, tuple(s for s, _ in inputs), tuple(outputs)),
+            HostStep(function, tuple(s for s, _ in inputs), tuple(outputs), algorithm, avals),
             node.site,
             {o.value for o in region.operands},
             node.outputs,

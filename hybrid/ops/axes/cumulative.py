@@ -49,7 +49,7 @@ def _in_blocks(combine: np.ufunc, values: np.ndarray, axis: int) -> np.ndarray:
     inside[behind] = combine(before, inside[behind])
     out[first] = inside.reshape(*head, whole, *tail)
     if whole < extent:
-        out[rest] = combine(totals[(*ahead, -1)], out[rest])
+        out[rest] = combine(np.take(totals, -1, axis), out[rest])
     return out
 
 

@@ -17,7 +17,7 @@ from ....core.errors import DeviceError, UnsupportedError
 from ....core.shapes import contiguous_strides
 from ....core.sites import user_site
 from ....core.switches import SWITCHES
-from ....ir.op import Op
+from ....ir.op import Op, algorithm_of
 from ...cpu.eager.views import Arrays, view
 from ...cpu.python.method import words_array
 from ...op_kernels import OpKernels, check_failure, kernels_of, zero_kernel
@@ -45,7 +45,7 @@ Avals = tuple[Aval, ...]
 def eager(op: Op, params: dict[str, Any], inputs: Sequence[Aval], outputs: Sequence[Aval]) -> Call:
     """The function (*arrays) -> array, or tuple of arrays when the op has several outputs."""
     ins, outs = tuple(inputs), tuple(outputs)
-    if op.kind == "host":
+    if op.kind == "host" and algorithm_of(op, params) is None:
         raise UnsupportedError(
             f"{op.name} is computed by the host's libraries, not on {outs[0].device}; give it "
             "tensors on the host (.cpu()) and move the result back"

@@ -1,0 +1,137 @@
+"""Kernels whose argument words have names: written once, launched over any memory and sizes.
+
+Invariant: the text depends on how it is written only; what `launch` is given are words: a number is
+one, memory is two, the address of its slot and an offset in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from ...emit.code import Code, check_externals, finish_module
+from ..emit.body import grid_loop, guard, pointer, register
+from ..function import STATUS, GpuFunction, signature
+
+__all__ = ["Memory", "Workspace", "Text", "Writer", "THREADS", "blocks_for"]
+
+THREADS = 256
+_MOST_BLOCKS = 1 << 20
+_ALIGN = 256
+_WORD = (1 << 64) - 1
+
+
+class Memory(NamedTuple):
+    """Memory of a slot from an offset in bytes on."""
+
+    slot: int
+    offset: int = 0
+
+
+class Workspace:
+    """Memory of the workspace slot, given out from its start."""
+
+    def __init__(self, slot: int) -> None:
+        self.slot, self.size = slot, 0
+
+    def take(self, nbytes: int) -> Memory:
+        place = Memory(self.slot, self.size)
+        self.size += -(-nbytes // _ALIGN) * _ALIGN
+        return place
+
+
+class Text(NamedTuple):
+    """A written kernel: where its words are, by name."""
+
+    text: str
+    symbol: str
+    places: Mapping[str, int]
+    words: int
+    threads: int
+
+    def launch(self, blocks: int, temp: int = 0, /, **values: Memory | int) -> GpuFunction:
+        """Over this memory and these numbers; names that the text does not use are left out."""
+        words, slots = [0] * self.words, []
+        given = {**values, "status": Memory(STATUS)}
+        for name, place in self.places.items():
+            value = given[name]
+            if isinstance(value, Memory):
+                words[place : place + 2] = value.slot, value.offset & _WORD
+                slots.append(place)
+            else:
+                words[place] = value & _WORD
+        parts = self.text, self.symbol, tuple(words), tuple(slots), blocks, self.threads
+        return GpuFunction(*parts, temp=temp)
+
+
+def blocks_for(items: int, threads: int = THREADS) -> int:
+    """Blocks of threads that take an item each, or several where there are very many."""
+    return max(1, min(-(-items // threads), _MOST_BLOCKS))
+
+
+class Writer:
+    """Writes one kernel; `guarded`: it does nothing after a failed check."""
+
+    def __init__(self, guarded: bool, threads: int = THREADS, scratch: Sequence[str] = ()) -> None:
+        self.code, self.threads, self.scratch = Code(), threads, tuple(scratch)
+        self.places: dict[str, int] = {}
+        self.words = 0
+        if guarded:
+            guard(self.code, self._place("status", 2))
+
+    def _place(self, name: str, size: int) -> int:
+        place = self.places.get(name)
+        if place is None:
+            place = self.places[name] = self.words
+            self.words += size
+        return place
+
+    # ---- what the kernel is told
+    def number(self, name: str) -> str:
+        """An i64 word."""
+        spot = f"getelementptr i64, ptr %args, i64 {self._place(name, 1)}"
+        return self.code.once(f"load i64, ptr {self.code.once(spot)}, align 8")
+
+    def base(self, name: str) -> str:
+        """The first byte of some memory."""
+        place = self._place(name, 2)
+        start = pointer(self.code, place)
+        spot = self.code.once(f"getelementptr i64, ptr %args, i64 {place + 1}")
+        offset = self.code.once(f"load i64, ptr {spot}, align 8")
+        return self.code.once(f"getelementptr i8, ptr {start}, i64 {offset}")
+
+    def thread(self) -> str:
+        return register(self.code, "tid.x")
+
+    def block(self) -> str:
+        return register(self.code, "ctaid.x")
+
+    # ---- memory
+    def load(self, kind: str, name: str, index: str) -> str:
+        """Element `index` of memory that holds such elements."""
+        spot = self.code.at(kind, self.base(name), index)
+        return self.code.op(f"load {kind}, ptr {spot}, align {int(kind[1:]) // 8}")
+
+    def store(self, kind: str, name: str, index: str, value: str) -> None:
+        spot = self.code.at(kind, self.base(name), index)
+        self.code.do(f"store {kind} {value}, ptr {spot}, align {int(kind[1:]) // 8}")
+
+    # ---- control
+    def each(self, total: str, visit: Callable[[str], None]) -> None:
+        """visit(item) for every item below total, spread over the threads of all blocks."""
+        grid_loop(self.code, total, visit)
+
+    def split(self, number: str, size: str) -> tuple[str, str]:
+        """(number // size, number % size)"""
+        code = self.code
+        whole = code.op(f"udiv i64 {number}, {size}")
+        return whole, code.op(f"sub i64 {number}, {code.mul(whole, size)}")
+
+    def finish(self, prefix: str) -> Text:
+        code = self.code
+        code.do("ret void")
+        attributes = f'nounwind "nvvm.maxntid"="{self.threads}"'
+        text, symbol = finish_module(code, signature(self.words), prefix, attributes)
+        text = "\n".join([*self.scratch, text])
+        check_externals(text)
+        return Text(text, symbol, dict(self.places), self.words, self.threads)
