@@ -97,6 +97,7 @@ def check(
     on_cpu: Callable[[Any, list[np.ndarray]], int] = run_kernel,
     guarded: bool = False,
     card: Card = Card(),
+    arch: str = "sm_90",
 ) -> None:
     """The kernel's functions leave the same bits in all buffers, and the same status, as the CPU.
 
@@ -107,7 +108,7 @@ def check(
     result = on_cpu(kernel, wanted)
     for order in orders:
         got = [b.copy() for b in buffers]
-        status = run_all(functions, got, order, races=order == 0)
+        status = run_all(functions, got, order, arch, races=order == 0)
         # which failing position is told is not part of the contract
         assert bool(status) == bool(result), f"order {order}: status {status}, the CPU's {result}"
         if result:
