@@ -19,7 +19,7 @@ from .writer import OPCODES, Writer
 __all__ = ["Code", "Piece", "lower"]
 
 TABLES = compute, moves  # they fill OPCODES
-WARP_SYNC = ("shfl", "vote", "match", "redux")
+WARP_SYNC = ("shfl", "vote", "match", "redux", "mma")
 
 
 class Piece(NamedTuple):
@@ -66,6 +66,11 @@ def _is_sync(instruction: Instruction) -> bool:
     return _base(instruction) in WARP_SYNC or instruction.opcode.startswith("bar.warp")
 
 
+def _mask(instruction: Instruction) -> str:
+    """The operand that names the threads of a warp that execute an instruction together."""
+    return "-1" if _base(instruction) == "mma" else instruction.operands[-1]
+
+
 def _leaders(code: list[Instruction], labels: dict[str, int]) -> list[int]:
     leaders = {0, *labels.values()}
     synced: str | None = None
@@ -74,7 +79,7 @@ def _leaders(code: list[Instruction], labels: dict[str, int]) -> list[int]:
         if at in leaders:
             synced = None
         if _is_sync(instruction):
-            mask = instruction.operands[-1]
+            mask = _mask(instruction)
             if synced != mask:
                 leaders.add(at)
                 synced = mask
@@ -214,7 +219,7 @@ def _lower(key: _Key) -> Code:
         after[start] = _successors(code, labels, entry, stop)
         if _is_sync(code[start]):
             mask = Writer(entry, numbers, kinds, labels, namespace, {})
-            mask.end.append(f"return {mask.value(code[start].operands[-1], 'u4')}")
+            mask.end.append(f"return {mask.value(_mask(code[start]), 'u4')}")
             syncs[start] = mask
     flow = _Flow(writers, after)
     texts = [_function(f"piece{at}", w, flow.alive_out(after[at])) for at, w in writers.items()]
