@@ -120,7 +120,7 @@ def measure(shape: str) -> None:
     chosen, first = choose(kernel, card), None
     work = 2 * kernel.batch * kernel.m * kernel.n * kernel.k
     bench = Bench(kernel)
-    schedules: list[Schedule] = [s for s in variants(kernel) if _worth(kernel, s, card)]
+    schedules: list[Schedule] = [s for s in variants(kernel, card) if _worth(kernel, s, card)]
     made = {s: functions(kernel, s, card, 3) for s in schedules}
     load([(f.symbol, f.text, f.shared) for group in made.values() for f in group])  # all at once
     for schedule in schedules:

@@ -13,6 +13,7 @@ from hybrid.backends.cuda.function import Card
 from hybrid.backends.cuda.gemm import generate, schedule
 from hybrid.backends.cuda.gemm.choose import TILES, TRIALS, WIDE_TILES, candidates, choose
 from hybrid.backends.cuda.gemm.schedule import Schedule, functions
+from hybrid.backends.cuda.gemm.shape import merged
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import UnsupportedError
 
@@ -201,6 +202,15 @@ def test_a_size_that_threads_cannot_count_is_refused():
         generate(matmul_case(1, 4, 4, 4).kernel._replace(m=1 << 31), CARD, 3)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_batch_among_the_columns(groups):
+    case = conv_case((3, 4, 6, 6), (6, 4 // groups, 3, 3), groups=groups, bias=True)
+    kernel = merged(case.kernel)
+    assert (kernel.batch, kernel.n) == (groups, 3 * 16)
+    agree(case, generate(case.kernel, CARD, len(case.buffers)))
+    agree(case, made_with(case._replace(kernel=kernel), "32x32"), orders=(1,))
+
+
 def test_half_types_with_a_bias():
     case = conv_case((1, 3, 6, 6), (5, 3, 3, 3), bias=True, dtype=BF16)
     agree(case, made_with(case, "32x32"), orders=(1,))
@@ -227,7 +237,13 @@ def test_trials_agree(tile):
     agree(case, functions(case.kernel, Schedule(TRIED[tile]), CARD, 3), orders=(1,))
 
 
+def test_what_does_not_fit_is_not_chosen():
+    kernel = matmul_case(1, 4, 4, 4).kernel._replace(m=4096, n=4096, k=4096)
+    assert choose(kernel, CARD).tile.name == "128x128"
+    assert choose(kernel, CARD._replace(shared_bytes=64 << 10)).tile.name == "64x64"
+
+
 def test_every_size_has_a_schedule():
     for m, n, k in ((1, 1, 1), (4096, 4096, 4096), (3, 50000, 7), (50000, 3, 7), (8, 8, 90000)):
         kernel = matmul_case(1, 1, 1, 1).kernel._replace(m=m, n=n, k=k)
-        assert choose(kernel, CARD) in list(candidates(kernel))
+        assert choose(kernel, CARD) in list(candidates(kernel, CARD))

@@ -11,6 +11,7 @@ from ...plan import GemmKernel
 from ..function import Card, GpuFunction
 from .choose import choose
 from .schedule import functions
+from .shape import merged
 
 __all__ = ["generate"]
 
@@ -28,4 +29,5 @@ def generate(
         raise UnsupportedError(
             f"a product with {max(sizes)} rows, columns or terms of a sum; CUDA takes {MOST}"
         )
+    kernel = merged(kernel)
     return functions(kernel, choose(kernel, card), card, temp_slot, guarded)

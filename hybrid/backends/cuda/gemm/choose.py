@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from ...plan import GemmKernel
 from ..function import Card
 from .forms import Element, element_of
-from .schedule import Schedule, oriented
+from .schedule import Schedule
+from .shape import oriented
 from .tile import BLOCK, Tile
 
 __all__ = ["TILES", "TRIALS", "WIDE_TILES", "candidates", "choose", "cost", "variants"]
@@ -49,8 +50,13 @@ LAUNCH, START = 2000.0, 1500.0  # a function; a block of threads until it multip
 MEMORY, NEAR = 1700.0, 3000.0  # bytes a cycle from memory, and from L2
 
 
-def candidates(kernel: GemmKernel) -> Iterator[Schedule]:
-    """Schedules worth a thought."""
+def candidates(kernel: GemmKernel, card: Card) -> Iterator[Schedule]:
+    """Schedules worth a thought, that fit the card."""
+    yield from (schedule for schedule in _possible(kernel) if _fits(kernel, schedule, card))
+
+
+def _possible(kernel: GemmKernel) -> Iterator[Schedule]:
+    """Those on a card of any size."""
     if kernel.order == "lanes":
         is_turned = kernel.n > kernel.m
         yield Schedule(None, False, is_turned)
@@ -82,18 +88,17 @@ def _fits(kernel: GemmKernel, schedule: Schedule, card: Card) -> bool:
     return groups * (staged + tile.rows * tile.cols * size) + (16 << 10) <= card.shared_bytes
 
 
-def variants(kernel: GemmKernel) -> Iterator[Schedule]:
+def variants(kernel: GemmKernel, card: Card) -> Iterator[Schedule]:
     """All schedules there are, for measuring them beside each other."""
-    yield from candidates(kernel)
+    yield from candidates(kernel, card)
     if kernel.order == "chain" and kernel.k and element_of(kernel.acc).size == 4:
-        for tile in TRIALS:
-            yield Schedule(tile, False, not oriented(kernel))
+        trials = [Schedule(tile, False, not oriented(kernel)) for tile in TRIALS]
+        yield from (trial for trial in trials if _fits(kernel, trial, card))
 
 
 def choose(kernel: GemmKernel, card: Card) -> Schedule:
-    """The cheapest of those that fit the card."""
-    fitting = [schedule for schedule in candidates(kernel) if _fits(kernel, schedule, card)]
-    return min(fitting, key=lambda schedule: cost(kernel, schedule, card))
+    """The cheapest."""
+    return min(candidates(kernel, card), key=lambda schedule: cost(kernel, schedule, card))
 
 
 def _step(tile: Tile, blocks: int, size: int) -> float:

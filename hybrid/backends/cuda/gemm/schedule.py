@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ....core.shapes import collapse
-from ...plan import Dims, GemmKernel, Operand
+from ...plan import Dims, GemmKernel
 from ..function import Card, GpuFunction
 from .direct import direct
 from .forms import (
@@ -24,11 +24,12 @@ from .forms import (
 )
 from .join import JOIN_THREADS, JoinForm, join_text
 from .lanes import LANES_THREADS, LanesForm, lanes_text, rows_at_once
+from .shape import turned
 from .tile import BLOCK, LoadForm, Tile, load_form
 from .tiled import GROUP, TiledForm, shared_bytes, tiled_text
 from .words import Text, with_status
 
-__all__ = ["Schedule", "functions", "oriented", "turned"]
+__all__ = ["Schedule", "functions"]
 
 WAVES = 512  # blocks of threads; of fewer it does not matter which tiles they take
 
@@ -55,43 +56,6 @@ class Schedule(NamedTuple):
             "turned": self.turned,
         }
         return " ".join([base, *[mark for mark, is_set in marks.items() if is_set]])
-
-
-def turned(kernel: GemmKernel) -> GemmKernel:
-    """The transposed product: its rows are the columns of the other."""
-
-    def turn(operand: Operand) -> Operand:
-        return operand._replace(rows=operand.cols, cols=operand.rows)
-
-    out = kernel.outs[0]
-    batch, rows = len(out.batch.sizes), len(out.rows.sizes)
-    reads = tuple(
-        read._replace(
-            strides=read.strides[:batch]
-            + read.strides[batch + rows :]
-            + read.strides[batch : batch + rows]
-        )
-        for read in kernel.reads
-    )
-    return kernel._replace(
-        m=kernel.n,
-        n=kernel.m,
-        a=turn(kernel.b),
-        b=turn(kernel.a),
-        outs=tuple(turn(o) for o in kernel.outs),
-        reads=reads,
-    )
-
-
-def oriented(kernel: GemmKernel) -> bool:
-    """Whether the columns of the first result lie side by side, or its rows do not either."""
-
-    def adjacent(dims: Dims) -> bool:
-        sizes, (strides,) = collapse(dims.sizes, [dims.strides])
-        return bool(strides) and strides[-1] == 1
-
-    out = kernel.outs[0]
-    return adjacent(out.cols) or not adjacent(out.rows)
 
 
 def _run(dims: Dims) -> int:

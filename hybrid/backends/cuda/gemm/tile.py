@@ -104,7 +104,7 @@ def load_form(operand: OperandForm, element: Element, runs: tuple[int, int], far
     along: Literal["lines", "k"] = "lines"
     if k.step is Step.ADJACENT and (lines.step is not Step.ADJACENT or runs[1] > runs[0]):
         along = "k"
-    whole = direct and along == "lines" and lines.uniform and vector * operand.size == 16
+    whole = direct and along == "lines" and vector * operand.size == 16
     return LoadForm(operand, lines, k, along, vector if whole else 1, direct, far)
 
 
