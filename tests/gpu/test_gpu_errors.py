@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import numpy as np
@@ -88,11 +87,10 @@ def test_a_scatter_out_of_range_writes_nothing_outside() -> None:
         F.embedding(there(np.array([1, 8000])), table).sum().backward()
         here(table.grad)
     wait()
-    with pytest.raises((IndexError, hybrid.UnsupportedError)):
+    with pytest.raises(IndexError):
         target[there(np.array([1, 8000]))] = 5.0
         here(target)
-    with contextlib.suppress(IndexError):  # where the assignment is refused after the check ran
-        wait()
+    wait()
     assert not here(guard).any() and not here(behind).any()
 
 

@@ -19,12 +19,9 @@ from hybrid.backends.cuda.machine import driver as door
 from hybrid.backends.cuda.machine.blocks import is_block
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import HOST
-from hybrid.core.errors import DeviceError, IndexOutOfRange, UnsupportedError
+from hybrid.core.errors import DeviceError, IndexOutOfRange
 from hybrid.ir.door.bind import bind
 from hybrid.ir.op import OPS
-
-ON_HOST = [name for name in NAMES if OPS[name].kind == "host"]
-ON_CARD = [name for name in NAMES if OPS[name].kind != "host"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,7 +61,7 @@ def calls(op, types, few):
                 yield arrays, params
 
 
-@pytest.mark.parametrize("name", ON_CARD)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_bits_are_those_of_the_host(name):
     op = OPS[name]
     types = dtypes_of(op)
@@ -74,17 +71,10 @@ def test_the_bits_are_those_of_the_host(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ON_CARD)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_bits_are_those_of_the_host_for_every_dtype(name):
     for arrays, params in calls(OPS[name], dtypes_of(OPS[name]), None):
         same(OPS[name], arrays, params)
-
-
-@pytest.mark.parametrize("name", ON_HOST)
-def test_what_is_the_hosts_says_so(name):
-    arrays, params = cases(OPS[name])[0]
-    with pytest.raises(UnsupportedError, match=rf"{name} .*cuda.*\.cpu\(\)"):
-        results(OPS[name], arrays, params, "cuda")
 
 
 # ---- layouts
