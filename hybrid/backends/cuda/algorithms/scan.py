@@ -7,7 +7,7 @@ a bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
 
@@ -149,17 +149,7 @@ def generate(
     given, made = step.avals
     if not given.size:
         return []
-    dtype, count = dt.compute_type(made.dtype), given.size
-    lines, extent = given.size // given.shape[scan.axis], given.shape[scan.axis]
-    blocks = -(-extent // SCAN_BLOCK)
-    sizes = {
-        "extent": extent,
-        "inner": prod(given.shape[scan.axis + 1 :]),
-        "blocks": blocks,
-        "chains": lines * blocks,
-        "lines": lines,
-    }
-    space = Workspace(temp_slot)
+    dtype, count, space = dt.compute_type(made.dtype), given.size, Workspace(temp_slot)
     source, target = Memory(step.inputs[0]), Memory(step.outputs[0])
     before, after = list[GpuFunction](), list[GpuFunction]()
     if given.dtype is not dtype:
@@ -170,15 +160,31 @@ def generate(
         wide = space.take(count * dtype.itemsize)
         after = converted(count, (wide, dtype), (target, made.dtype), card, guarded)
         target = wide
-    memory: dict[str, Memory | int] = {"x": source, "out": target, **sizes}
-    memory["totals"] = space.take(lines * blocks * dtype.itemsize if blocks > 1 else 0)
+    parts = _scanned(scan, given.shape, dtype, (source, target), space, guarded)
+    return [*before, *parts, *after]
+
+
+def _scanned(
+    scan: Scan,
+    shape: Sequence[int],
+    dtype: np.dtype,
+    places: tuple[Memory, Memory],
+    space: Workspace,
+    guarded: bool,
+) -> list[GpuFunction]:
+    """The scan of contiguous values of the dtype that they are combined in."""
+    extent = shape[scan.axis]
+    blocks, lines = -(-extent // SCAN_BLOCK), prod(shape) // extent
+    chains = lines * blocks
+    totals = space.take(chains * dtype.itemsize if blocks > 1 else 0)
+    values = dict[str, Memory | int](x=places[0], out=places[1], totals=totals)
+    values |= dict(extent=extent, inner=prod(shape[scan.axis + 1 :]))
+    values |= dict(blocks=blocks, chains=chains, lines=lines)
 
     def launch(name: str, items: int) -> GpuFunction:
         text = _text(name, dtype, scan.combine, guarded)
-        return text.launch(blocks_for(items), space.size, **memory)
+        return text.launch(blocks_for(items), space.size, **values)
 
-    chains = lines * blocks
     if blocks == 1:
-        return [*before, launch("results", chains), *after]
-    parts = [launch("totals", chains), launch("before", lines), launch("behind", chains)]
-    return [*before, *parts, *after]
+        return [launch("results", chains)]
+    return [launch("totals", chains), launch("before", lines), launch("behind", chains)]
