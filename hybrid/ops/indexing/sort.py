@@ -1,4 +1,4 @@
-"""Sorting, searching and sets, computed by NumPy on the host.
+"""Sorting, searching and sets, computed by NumPy on the CPU and by kernels on a card.
 
 Invariant: NaN sorts last and counts as larger than every number; sorts are stable.  Results whose
 shape depends on the data (unique) are no ops: they read the data and return fresh tensors.
