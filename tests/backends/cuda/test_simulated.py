@@ -168,6 +168,11 @@ def test_fma_rounds_once():
     assert (out == wide.astype("f4")).all()
 
 
+def test_an_infinite_addend_stands_where_the_product_overflows():
+    text = "fma.rn.f64 {0}, {1}, {1}, 0dFFF0000000000000;"
+    assert unary(text, [1e200, -1e300, 2.0], "f8", "f8").tolist() == [-np.inf] * 3
+
+
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_shuffles_votes_and_lanes(order):
     out = np.zeros((64, 6), "u4")
