@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ SHAPES = (
     "tn:1x128x512x512",
 )
 SLICE = 8000.0  # microseconds of one timed run
-ClockRate = 1.755e3  # cycles a microsecond, for what `cost` foresees
+CLOCK = 1.755e3  # cycles a microsecond, for what `cost` foresees
 
 
 def kernel_of(layout: str, batch: int, m: int, n: int, k: int) -> GemmKernel:
@@ -67,6 +68,17 @@ class Bench:
         for address in self.addresses:
             self.driver.free(address)
 
+    def graph_of(
+        self, made: Sequence[GpuFunction], loaded: Sequence[Any], packed: Any, repeats: int
+    ) -> int:
+        """The functions after each other, so many times."""
+        graph, before = self.driver.new_graph(), list[int]()
+        for _ in range(repeats):
+            for function, handle, words in zip(made, loaded, packed):
+                launch = handle.handle, function.blocks, function.threads, function.shared
+                before = [self.driver.add_kernel(graph, before, *launch, words)]
+        return self.driver.instantiate(graph)
+
     def run(self, made: Sequence[GpuFunction]) -> tuple[float, np.ndarray]:
         """(microseconds, results) of a schedule."""
         driver = self.driver
@@ -78,20 +90,12 @@ class Bench:
             for f in made
         ]
 
-        def graph_of(repeats: int) -> int:
-            graph, before = driver.new_graph(), list[int]()
-            for _ in range(repeats):
-                for function, handle, words in zip(made, loaded, packed):
-                    launch = handle.handle, function.blocks, function.threads, function.shared
-                    before = [driver.add_kernel(graph, before, *launch, words)]
-            return driver.instantiate(graph)
-
         stream = driver.new_stream()
         driver.fill(self.addresses[2], 0xFF, self.out.nbytes)
         start, stop = (driver.new_event(True) for _ in range(2))
 
         def timed(repeats: int) -> float:
-            executable = graph_of(repeats)
+            executable = self.graph_of(made, loaded, packed, repeats)
             driver.launch_graph(executable, stream)
             driver.wait_stream(stream)
             driver.record(start, stream)
@@ -127,7 +131,7 @@ def measure(shape: str) -> None:
         spent, out = bench.run(made[schedule])
         first = out if first is None else first
         differ = int((out.view(np.uint32) != first.view(np.uint32)).sum())
-        foreseen = cost(kernel, schedule, card) / ClockRate
+        foreseen = cost(kernel, schedule, card) / CLOCK
         star = "*" if schedule == chosen else " "
         print(
             f"{shape:22}{star}{schedule.name:24}{spent:10.1f} us {work / spent / 1e6:7.1f} TFLOP/s"
