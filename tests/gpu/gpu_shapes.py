@@ -88,6 +88,7 @@ ATTENTIONS = [  # batch, heads, queries, keys, features, causal
     (1, 1, 33, 700, 20, False),
 ]
 GATHERS = [(10, 4, 7), (65, 128, 512), (1000, 1, 5000), (300, 33, 64), (5000, 768, 999)]
+ORDERED_SIZES = [(1, 1), (5, 255), (3, 257), (40, 1000), (2, 5000), (1, 70001)]
 HALVES = ("float16", "bfloat16")
 
 
@@ -204,6 +205,22 @@ def _gather(rows: int, width: int, count: int) -> Any:
     return _with_gradients(lambda table, at: F.embedding(at, table) * 2, (0,)), arrays
 
 
+def _ordered(rows: int, width: int, dtype: str) -> Any:
+    """Running sums and orders along each axis, with equal keys and NaNs."""
+    values = np.rint(_normal("ordered", rows, width) * 40) / 8
+    values[0, width // 2] = np.nan
+    arrays = [values.astype(getattr(hb, dtype))]
+
+    def program(x: Any) -> tuple[Any, ...]:
+        found = []
+        for axis in (0, 1):
+            found += [hb.sort(x, axis=axis), hb.argsort(x, axis=axis)]
+            found += [hb.cumulative_sum(x, axis=axis), hb.cumulative_prod(x / 4, axis=axis)]
+        return tuple(found)
+
+    return program, arrays
+
+
 def _other(name: str) -> Any:
     x = _normal("other", 6, 700)
     programs: dict[str, Program] = {
@@ -251,6 +268,10 @@ def _table() -> dict[str, Callable[[], Any]]:
         made[f"convolution {sizes}"] = lambda s=sizes: _convolution(*s)
     for shapes in ATTENTIONS:
         made[f"attention {shapes}"] = lambda s=shapes: _attention(*s)
+    for size in ORDERED_SIZES:
+        made[f"ordered {size}"] = lambda s=size: _ordered(*s, "float32")
+    for dtype in ("float64", *HALVES):
+        made[f"ordered {dtype}"] = lambda d=dtype: _ordered(7, 600, d)
     for table in GATHERS:
         made[f"gather {table}"] = lambda t=table: _gather(*t)
     for name in (
