@@ -244,12 +244,9 @@ def kind_of(kernel: Any) -> str:
     """The kind of a kernel in words, as drawings colour it."""
     if isinstance(kernel, LoopKernel):
         return "rows" if kernel.group is not None else "loop"
-    names = {
-        GemmKernel: "product",
-        AttendKernel: "attend",
-        ScatterKernel: "scatter",
-        HostStep: "host",
-    }
+    if isinstance(kernel, HostStep):
+        return kernel.kind
+    names = {GemmKernel: "product", AttendKernel: "attend", ScatterKernel: "scatter"}
     return names[type(kernel)]
 
 

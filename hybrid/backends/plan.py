@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..core.aval import Aval
+from ..core.aval import HOST, Aval
 from ..core.errors import Site
 from ..ir.algorithm import Algorithm
 from ..ir.contract import Dims, SumOrder
@@ -155,6 +155,12 @@ class HostStep(NamedTuple):
     outputs: tuple[int, ...]
     algorithm: Algorithm | None = None
     avals: tuple[Aval, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """'host', or the name of what another device does itself."""
+        away = self.algorithm is not None and any(aval.device != HOST for aval in self.avals)
+        return type(self.algorithm).__name__.lower() if away else "host"
 
 
 Kernel = LoopKernel | GemmKernel | ScatterKernel | AttendKernel | HostStep
