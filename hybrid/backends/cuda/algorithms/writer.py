@@ -16,7 +16,6 @@ from ..function import STATUS, GpuFunction, signature
 __all__ = ["Memory", "Workspace", "Text", "Writer", "THREADS", "blocks_for"]
 
 THREADS = 256
-_MOST_BLOCKS = 1 << 20
 _ALIGN = 256
 _WORD = (1 << 64) - 1
 
@@ -65,8 +64,8 @@ class Text(NamedTuple):
 
 
 def blocks_for(items: int, threads: int = THREADS) -> int:
-    """Blocks of threads that take an item each, or several where there are very many."""
-    return max(1, min(-(-items // threads), _MOST_BLOCKS))
+    """Blocks of threads that take an item each."""
+    return -(-items // threads)
 
 
 class Writer:
