@@ -23,11 +23,10 @@ SIZES = (0, 1, 255, 256, 257, 1000)
 NAMES = [d.name for d in dt.ALL]
 
 
-@pytest.fixture(scope="module", autouse=True, params=[0, 2])
-def card(request: pytest.FixtureRequest) -> Iterator[SimulatedDriver]:
-    """A simulated card; the parameter is the order in which its threads and nodes run."""
-    made = SimulatedDriver(order=request.param)
-    made.races = request.param == 0
+@pytest.fixture(scope="module", autouse=True)
+def card() -> Iterator[SimulatedDriver]:
+    """A simulated card."""
+    made = SimulatedDriver()
     before = door.use(made)
     yield made
     forget_generators()
@@ -71,10 +70,10 @@ def halves(shape: Any, dtype: np.dtype) -> np.ndarray:
 @pytest.mark.parametrize("name", NAMES)
 def test_running_sums_and_products(name: str) -> None:
     dtype = dt.canonical(name)
-    for draw, size in [(halves, 1), (halves, 257), (drawn, 700)]:
-        values = draw(size, dtype)
-        same(lambda x: hybrid.cumulative_sum(x, dtype=name), values)
-        same(lambda x: hybrid.cumulative_prod(x, dtype=name), values)
+    values = halves(300, dtype)
+    values[280:] = drawn(20, dtype)
+    same(lambda x: hybrid.cumulative_sum(x, dtype=name), values)
+    same(lambda x: hybrid.cumulative_prod(x, dtype=name), values)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -137,7 +136,7 @@ def test_orders_of_any_length(size: int) -> None:
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("descending", [False, True])
 def test_orders_along_any_axis(axis: int, descending: bool) -> None:
-    for extent in (2, 40, 300):
+    for extent in (2, 300):
         shape = [3, 4, 5]
         shape[axis] = extent
         values = drawn(shape, dt.float32)
@@ -145,7 +144,7 @@ def test_orders_along_any_axis(axis: int, descending: bool) -> None:
         same(lambda x: hybrid.sort(x, axis=axis, descending=descending), values)
 
 
-@pytest.mark.parametrize("size", [1025, 2048, 5000])
+@pytest.mark.parametrize("size", [1025, 5000])
 def test_orders_of_long_lines(size: int) -> None:
     same(lambda x: hybrid.argsort(x, axis=1), drawn((2, size), dt.int32))
     same(lambda x: hybrid.argsort(x, axis=0), drawn((size, 2), dt.float64))
@@ -265,6 +264,21 @@ def test_inputs_that_are_not_contiguous(layout: Callable[[Any], Any]) -> None:
     made = [uses(hybrid.tensor(values, device=kind)) for kind in ("cuda", "cpu")]
     for found, wanted in zip(*made, strict=True):
         equal(found, wanted)
+
+
+@pytest.mark.parametrize("order, races", [(0, True), (2, False)])
+def test_any_schedule_of_threads(card: SimulatedDriver, order: int, races: bool) -> None:
+    card.order, card.races = order, races
+    try:
+        for shape in ((300,), (270, 2)):
+            same(lambda x: hybrid.cumulative_sum(x, axis=0), halves(shape, dt.float32))
+        same(lambda x: hybrid.cumulative_prod(x, axis=1), halves((2, 90), dt.float64))
+        same(hybrid.argsort, drawn(1100, dt.float32))
+        same(lambda x: hybrid.argsort(x, axis=0), drawn((40, 3), dt.int64))
+        same(hybrid.searchsorted, np.arange(9.0), drawn(40, dt.float64))
+        same(assigned, drawn((9, 3), dt.int8), np.arange(70) % 8, drawn((70, 3), dt.int8))
+    finally:
+        card.order, card.races = 0, False
 
 
 # ---- plans
