@@ -41,15 +41,13 @@ def _in_blocks(combine: np.ufunc, values: np.ndarray, axis: int) -> np.ndarray:
     if not whole:
         return out
     shape = *head, whole // SCAN_BLOCK, SCAN_BLOCK, *tail
-    inside = combine.accumulate(values[first].reshape(shape), axis + 1, values.dtype)
-    ends = inside[(*ahead, slice(None), slice(-1, None))]
-    totals = combine.accumulate(ends, axis, values.dtype)
-    behind = (*ahead, slice(1, None))
-    before = totals[(*ahead, slice(0, -1))]
-    inside[behind] = combine(before, inside[behind])
-    out[first] = inside.reshape(*head, whole, *tail)
+    inside = out[first].reshape(shape)  # a view: one axis is split
+    combine.accumulate(values[first].reshape(shape), axis + 1, values.dtype, inside)
+    totals = combine.accumulate(np.take(inside, [-1], axis + 1), axis, values.dtype)
+    behind = inside[(*ahead, slice(1, None))]
+    combine(totals[(*ahead, slice(0, -1))], behind, out=behind)
     if whole < extent:
-        out[rest] = combine(np.take(totals, -1, axis), out[rest])
+        combine(np.take(totals, -1, axis), out[rest], out=out[rest])
     return out
 
 

@@ -194,7 +194,7 @@ def assigned(x: Any, index: Any, values: Any) -> Any:
 @pytest.mark.parametrize("name", NAMES)
 def test_assignments_where_the_last_one_stays(name: str) -> None:
     dtype, rng = dt.canonical(name), np.random.default_rng(3)
-    for count in (0, 1, 257, 1000):
+    for count in (0, 1, 30, 300):
         index = rng.integers(-40, 40, count)
         base, rows = drawn((40, 3), dtype), drawn((count, 3), dtype, seed=2)
         same(assigned, base, index, rows)
@@ -277,6 +277,7 @@ def test_any_schedule_of_threads(card: SimulatedDriver, order: int, races: bool)
         same(lambda x: hybrid.argsort(x, axis=0), drawn((40, 3), dt.int64))
         same(hybrid.searchsorted, np.arange(9.0), drawn(40, dt.float64))
         same(assigned, drawn((9, 3), dt.int8), np.arange(70) % 8, drawn((70, 3), dt.int8))
+        same(assigned, drawn((9, 3), dt.int8), np.arange(9) % 4, drawn((9, 3), dt.int8))
     finally:
         card.order, card.races = 0, False
 

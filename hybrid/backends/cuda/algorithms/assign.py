@@ -18,6 +18,7 @@ from .writer import Memory, Text, Workspace, Writer, blocks_for
 
 __all__ = ["generate"]
 
+_FEW = 32  # updates that each looks for later ones among
 _SHORT = 1 << 31  # updates whose numbers fit 32 bits
 
 
@@ -30,6 +31,31 @@ class _Assign(Writer):
 
     def narrow(self, number: str) -> str:
         return self.code.op(f"trunc i64 {number} to i32") if self.kind == "i32" else number
+
+    def put(self, row: str, column: str, element: str) -> None:
+        """An element of an update in its row."""
+        code = self.code
+        spot = code.add(code.op(f"mul i64 {row}, {self.number('inner')}"), column)
+        self.store(self.element, "out", spot, self.load(self.element, "update", element))
+
+    def few(self) -> None:
+        """Elements of those updates that no later one of the same row follows."""
+        code, inner, count = self.code, self.number("inner"), self.number("count")
+
+        def element(number: str) -> None:
+            update, column = self.split(number, inner)
+            row = self.load("i64", "index", update)
+
+            def look(other: str, before: list[str]) -> list[str]:
+                same = code.op(f"icmp eq i64 {self.load('i64', 'index', other)}, {row}")
+                return [code.op(f"or i1 {before[0]}, {same}")]
+
+            start = code.op(f"add i64 {update}, 1")
+            _, (lost,) = code.loop(start, count, "1", [("i1", "false")], look)
+
+            code.when(code.op(f"xor i1 {lost}, true"), lambda: self.put(row, column, number))
+
+        self.each(self.number("elements"), element)
 
     def clear(self) -> None:
         """Rows that updates go to have none yet."""
@@ -60,11 +86,8 @@ class _Assign(Writer):
             row = self.load("i64", "index", update)
             last = self.load(self.kind, "last", row)
 
-            def store() -> None:
-                spot = code.add(code.op(f"mul i64 {row}, {inner}"), column)
-                self.store(self.element, "out", spot, self.load(self.element, "update", number))
-
-            code.when(code.op(f"icmp eq {self.kind} {last}, {self.narrow(update)}"), store)
+            mine = code.op(f"icmp eq {self.kind} {last}, {self.narrow(update)}")
+            code.when(mine, lambda: self.put(row, column, number))
 
         self.each(self.number("elements"), element)
 
@@ -89,8 +112,8 @@ def generate(
     if not update.size:
         return copied
     kind = "i32" if index.size < _SHORT else "i64"
-    space = Workspace(temp_slot)
-    last = space.take(base.shape[0] * int(kind[1:]) // 8)
+    few, space = index.size <= _FEW, Workspace(temp_slot)
+    last = space.take(0 if few else base.shape[0] * int(kind[1:]) // 8)
     element = f"i{8 * out.dtype.itemsize}"
 
     def launch(name: str, items: int) -> GpuFunction:
@@ -106,5 +129,7 @@ def generate(
             elements=update.size,
         )
 
+    if few:
+        return [*copied, launch("few", update.size)]
     steps = [("clear", index.size), ("mark", index.size), ("write", update.size)]
     return [*copied, *(launch(name, items) for name, items in steps)]
