@@ -66,6 +66,14 @@ def test_ptx_reads_whole_words():
     assert ".target sm_90" in ptx
 
 
+@pytest.mark.parametrize("knows", [unit._KNOWS_BOUNDS, 1 << 10])
+def test_bounds_of_a_kernel_reach_every_llvm(monkeypatch, knows):
+    monkeypatch.setattr(unit, "_KNOWS_BOUNDS", knows)
+    bounds = 'nounwind "nvvm.maxntid"="1024" "nvvm.minctasm"="1" {'
+    ptx = unit.ptx_of(kernel("wide").replace("{", bounds, 1), "sm_90")
+    assert ptx.count(".maxntid 1024") == 1 and ptx.count(".minnctapersm 1") == 1
+
+
 def test_a_driver_may_take_ptx(takes_ptx):
     images = unit.assemble([("one", kernel("one")), ("two", kernel("two"))], "sm_80")
     assert list(images) == ["one", "two"]

@@ -29,6 +29,11 @@ __all__ = ["assemble", "ptx_of", "TRIPLE", "ABI_VERSION"]
 TRIPLE = "nvptx64-nvidia-cuda"
 ABI_VERSION = 1  # raise when texts keep their wording but must not reuse old images
 _FEW_WORDS = 544  # that a kernel of any PTX may have
+_KNOWS_BOUNDS = 21  # LLVM that reads a kernel's bounds from attributes; older ones take metadata
+_BOUNDS = re.compile(
+    r'^define ptx_kernel void @([\w.]+)\(.*"nvvm\.maxntid"="(\d+)"(?: "nvvm\.minctasm"="(\d+)")?',
+    re.M,
+)
 _LLVM = threading.RLock()  # a target machine is used by one thread at a time
 
 Made = TypeVar("Made")
@@ -60,6 +65,19 @@ def _features(text: str) -> str:
     return "+ptx81" if max(words, default=0) > _FEW_WORDS else ""
 
 
+def _bounds(text: str) -> str:
+    """The bounds of kernels as an older LLVM wants them: without them a kernel of many threads may
+    get more registers a thread than there are."""
+    if llvm.llvm_version_info[0] >= _KNOWS_BOUNDS:
+        return ""
+    lines, names = [], []
+    for number, (symbol, threads, blocks) in enumerate(_BOUNDS.findall(text), 1 << 16):
+        least = f', !"minctasm", i32 {blocks}' if blocks else ""
+        lines.append(f'!{number} = !{{ptr @{symbol}, !"maxntidx", i32 {threads}{least}}}\n')
+        names.append(f"!{number}")
+    return f"!nvvm.annotations = !{{{', '.join(names)}}}\n{''.join(lines)}" if names else ""
+
+
 def ptx_of(text: str, arch: str) -> str:
     """PTX of a module of LLVM IR; BackendError where the text is not valid."""
     with _LLVM:
@@ -67,7 +85,7 @@ def ptx_of(text: str, arch: str) -> str:
         head = f'target triple = "{TRIPLE}"\ntarget datalayout = "{machine.target_data}"\n'
         context = llvm.create_context()
         try:
-            module = llvm.parse_assembly(head + text, context)
+            module = llvm.parse_assembly(head + text + _bounds(text), context)
             module.verify()
         except RuntimeError as error:
             raise BackendError(f"generated GPU code is not valid LLVM IR: {error}") from None
