@@ -183,6 +183,12 @@ def test_rows_that_do_not_fit_shared_memory():
     assert len(made) == 1 and made[0].shared < 80000
 
 
+def test_rows_of_which_a_chunk_does_not_fit_either():
+    card = BIG._replace(shared_bytes=99 << 10, multiprocessors=1)
+    made = same(row_kernel("layer_norm", 2, 20000, dt.float64), card, (0,))[1]
+    assert len(made) == 1 and 48 << 10 < made[0].shared <= 99 << 10
+
+
 @pytest.mark.parametrize("name", ["softmax", "sum", "argmax"])
 def test_few_very_long_rows(name):
     names, made = same(row_kernel(name, 1, 37001), orders=(1,))

@@ -18,14 +18,14 @@ from ...emit.memory import SIZE
 from ...emit.reduce import Reduction, reductions_of
 from ...emit.rows import RowPass, pass_targets, row_plan
 from ..function import Card
-from .lanes import is_ordered
+from .lanes import BLOCK, is_ordered
 from .rows import kept_values
 from .schedule import Numbers, widest, work_of
 
 __all__ = ["StagedSchedule", "PARTS", "schedule_staged", "row_uses", "row_reductions"]
 
 PARTS = 32  # results of blocks that one chunk may have
-_CHUNK = 16384  # elements staged at once where a row does not fit
+_CHUNK = 16384  # elements staged at once, at most, where a row does not fit
 _LONGEST = 1200  # instructions of a loop's body
 _BEHIND = 128  # elements behind a row that a walk may read
 
@@ -131,6 +131,9 @@ def schedule_staged(made: Layout, card: Card) -> tuple[StagedSchedule, tuple[int
         kept, chunk = (), _CHUNK
         places, sizes = _places(form, kept)
         offsets, total = _offsets(form, sizes, chunk)
+        while total > card.shared_bytes and chunk > BLOCK:
+            chunk //= 2
+            offsets, total = _offsets(form, sizes, chunk)
     unroll = 4
     while unroll > 1 and unroll * vector * work_of(form) > _LONGEST:
         unroll //= 2
