@@ -6,11 +6,13 @@ to.  What data becomes, and its one rounding, is in ir/foreign.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..autograd.backward import stop_gradient
+from ..autograd.tape import PseudoOp
 from ..core import dtypes as dt
 from ..core.aval import HOST, Device, aval, find_aval
 from ..core.aval import device as to_device
@@ -35,7 +37,8 @@ def named_device(kind: Device, given: Any) -> Device:
 
 
 def move(handle: Any, target: Device, waits: bool = True) -> Any:
-    """t on another device; `waits` False: a copy from pinned memory may go on meanwhile."""
+    """t on another device, and the gradient back to where t is; `waits` False: a copy from pinned
+    memory may go on meanwhile."""
     source, value = handle._a.device, None
     mode = door.current_mode()
     if mode is not None:
@@ -48,7 +51,16 @@ def move(handle: Any, target: Device, waits: bool = True) -> Any:
             value = door.on_device(host, target)
         else:
             value = door.aside(door.backend_of(target).send, host, target)
-    return new_handle(value, aval(handle._a.shape, handle._a.dtype, target))
+    made = new_handle(value, aval(handle._a.shape, handle._a.dtype, target))
+    if handle._node is not None and door.grad_enabled():
+        resolved = PseudoOp("move", _moves_to(source), (made._a,))
+        made._node = (resolved, (handle._node,), (), None)
+    return made
+
+
+def _moves_to(device: Device) -> Callable[[list[Any]], list[Any]]:
+    """The pull of a move: gradients go to the device that the tensor came from."""
+    return lambda grads: [None if grad is None else move(grad, device) for grad in grads]
 
 
 # records of arrays that were seen: of any equal dtype object, of the default device

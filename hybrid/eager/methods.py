@@ -22,6 +22,7 @@ from ..ir.door.guard import guard_methods
 from ..ir.tensor import Handle
 from ..ops.base.surface import SURFACE, Public, public
 from ..ops.indexing.getitem import getitem as _getitem
+from .create import move
 from .tensor import Tensor
 
 __all__: list[str] = []
@@ -271,8 +272,10 @@ def _fill(self: Tensor, value: Any) -> Tensor:
 
 @public(hybrid=False, method="copy_")
 def _copy(self: Tensor, other: Any) -> Tensor:
-    """Take another tensor's elements (broadcast, cast); gradients follow."""
+    """Take another tensor's elements (broadcast, cast, moved to this device); gradients follow."""
     stored = door.store(other, self._a.dtype, self._a.device)
+    if stored._a.device is not self._a.device:
+        stored = move(stored, self._a.device)
     return self._inplace(
         ops.broadcast_to(stored, self._a.shape)
         if stored._a.shape != self._a.shape

@@ -263,6 +263,11 @@ class Tensor(TensorMethods):
                 f"an in-place operation cannot change the shape {self._a.shape} to "
                 f"{result._a.shape}"
             )
+        if result._a.device is not self._a.device:
+            raise DeviceError(
+                f"an in-place operation on a tensor on {self._a.device} got one on "
+                f"{result._a.device}; move it with .to(device)"
+            )
         if result._a.dtype is not self._a.dtype:
             if dt.promote(result._a.dtype, self._a.dtype) is not self._a.dtype:
                 raise DTypeError(

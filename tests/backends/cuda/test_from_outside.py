@@ -1,0 +1,48 @@
+"""Programs of users on a simulated card, against the CPU's bits.
+
+Invariant: each test is a program as somebody with PyTorch in mind writes it.
+"""
+
+from __future__ import annotations
+
+import pytest
+from gpu import SimulatedDriver
+
+import hybrid
+
+Card = SimulatedDriver
+
+
+# ---- between devices
+def test_gradients_follow_a_move(simulated: Card) -> None:
+    x = hybrid.tensor([1.0, 2.0], requires_grad=True)
+    loss = ((x * 3).to("cuda") ** 2).cpu().sum()
+    loss.backward()
+    assert x.grad.device == "cpu" and x.grad.tolist() == [18.0, 36.0]
+    weight = hybrid.ones(2, device="cuda", requires_grad=True)
+    (weight.to("cpu", hybrid.float64) * 2).sum().backward()
+    assert weight.grad.device == "cuda" and weight.grad.dtype is hybrid.float32
+    second = hybrid.grad(lambda a: hybrid.grad(lambda b: (b.cuda() ** 3).sum())(a).sum())
+    assert second(x).tolist() == [6.0, 12.0]
+
+
+def test_a_move_without_gradients(simulated: Card) -> None:
+    x = hybrid.ones(2, requires_grad=True)
+    with hybrid.no_grad():
+        assert not x.cuda().requires_grad
+    assert not hybrid.tensor(x, device="cuda").requires_grad
+    assert hybrid.tensor(x, device="cuda", requires_grad=True).is_leaf
+    assert not hybrid.arange(3).cuda().requires_grad
+
+
+def test_copies_stay_on_their_device(simulated: Card) -> None:
+    source = hybrid.ones(2, device="cuda", requires_grad=True)
+    target = hybrid.zeros(3, 2)
+    target.copy_(source)
+    assert target.device == "cpu"
+    target.sum().backward()
+    assert source.grad.tolist() == [3.0, 3.0]
+    there = hybrid.zeros(2, device="cuda").copy_(hybrid.ones(2))
+    assert there.device == "cuda" and there.tolist() == [1.0, 1.0]
+    with pytest.raises(hybrid.DeviceError, match="cpu"):
+        hybrid.zeros(2).add_(source)
