@@ -7,6 +7,7 @@ after all that was started on it, in the order of streams, without a wait of the
 from __future__ import annotations
 
 import ctypes
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -16,8 +17,11 @@ from ...core.aval import Device
 from ...core.aval import device as to_device
 from ...core.dtypes import bfloat16
 from ...core.errors import DeviceError, DTypeError
+from ..cpu.machine.asm import UNLIKELY, Fn
+from ..cpu.machine.host import keep_forever, python_address
+from ..cpu.machine.jit import compile_ir
 from .array import DeviceArray, address, device_of, on_block
-from .machine.blocks import Outside
+from .machine.blocks import CONTEXT, Outside
 from .machine.devices import DeviceState, current_state, device_state
 
 __all__ = ["capsule_of", "interface_of", "take_over", "CUDA"]
@@ -88,6 +92,12 @@ _is_capsule = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)
 _rename = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_SetName", _API)
 )
+_set_context = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p)(
+    ("PyCapsule_SetContext", _API)
+)
+_set_destructor = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p)(
+    ("PyCapsule_SetDestructor", _API)
+)
 
 _GIVEN: dict[int, Any] = {}  # address of what a capsule holds -> what it is about
 
@@ -115,6 +125,33 @@ def _dropped(capsule: int) -> None:
 
 
 _never_taken = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_dropped)
+
+
+def _destructor_text() -> str:
+    """A library that refuses a capsule lets it go while its error is set, in which state no Python
+    may run: the error is put aside.  The capsule's context holds the functions."""
+    writer = Fn("hy_capsule_dropped", "void", "nounwind", capsule="ptr")
+    functions, error = writer.ld("%capsule", CONTEXT), writer.var("ptr", 3)
+    places = [f"ptr {writer.nth(error, i)}" for i in range(3)]
+    writer.call("void", writer.ld(functions), *places)
+    writer.call("void", writer.ld(functions, 8), "ptr %capsule")
+    values = [f"ptr {writer.ld(writer.nth(error, i))}" for i in range(3)]
+    writer.call("void", writer.ld(functions, 16), *values)
+    writer.ret()
+    return writer.text() + UNLIKELY
+
+
+@lru_cache(1)
+def _destructor() -> tuple[int, Any]:
+    """(the function, the words that it finds through the context of a capsule)"""
+    module = compile_ir(_destructor_text(), ["hy_capsule_dropped"])
+    keep_forever(module)
+    keep_forever(_never_taken)  # capsules may die when modules are torn down
+    called = ctypes.cast(_never_taken, ctypes.c_void_p).value or 0
+    words = python_address("PyErr_Fetch"), called, python_address("PyErr_Restore")
+    table = (ctypes.c_uint64 * 3)(*words)
+    keep_forever(table)
+    return module.address("hy_capsule_dropped"), table
 
 
 # ---- giving
@@ -158,7 +195,11 @@ def capsule_of(
     where = ctypes.addressof(managed)
     _GIVEN[where] = managed, shape, strides, value
     name = b"dltensor_versioned" if versioned else b"dltensor"
-    return _new_capsule(where, name, ctypes.cast(_never_taken, ctypes.c_void_p))
+    destructor, words = _destructor()
+    capsule = _new_capsule(where, name, None)
+    _set_context(capsule, ctypes.addressof(words))
+    _set_destructor(capsule, destructor)
+    return capsule
 
 
 def _longs(values: Any) -> Any:

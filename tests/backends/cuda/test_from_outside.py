@@ -5,10 +5,12 @@ Invariant: each test is a program as somebody with PyTorch in mind writes it.
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from gpu import SimulatedDriver
 
 import hybrid
+from hybrid.backends.cuda import exchange
 
 Card = SimulatedDriver
 
@@ -46,3 +48,14 @@ def test_copies_stay_on_their_device(simulated: Card) -> None:
     assert there.device == "cuda" and there.tolist() == [1.0, 1.0]
     with pytest.raises(hybrid.DeviceError, match="cpu"):
         hybrid.zeros(2).add_(source)
+
+
+def test_numpy_refuses_a_tensor_of_a_card_clearly(simulated: Card) -> None:
+    x = hybrid.ones(3, device="cuda")
+    kept = len(exchange._GIVEN)
+    for _ in range(2):
+        with pytest.raises((RuntimeError, BufferError), match="(?i)unsupported device"):
+            np.from_dlpack(x)
+    assert len(exchange._GIVEN) == kept
+    assert np.from_dlpack(x.cpu()).tolist() == [1.0, 1.0, 1.0]
+    assert np.asarray(x).tolist() == x.numpy().tolist() == [1.0, 1.0, 1.0]
