@@ -122,7 +122,7 @@ class TensorMethods(Handle):
         """A tensor of its own with the same value; gradients flow through it."""
 
     def copy_(self, other: Any) -> Tensor:
-        """Take another tensor's elements (broadcast, cast); gradients follow."""
+        """Take another tensor's elements (broadcast, cast, moved to this device); gradients follow."""
 
     def cos(self, /) -> Tensor:
         """Cosine, exact for huge arguments too."""
