@@ -109,6 +109,7 @@ class Stream:
     def __del__(self, _leaving: Any = sys.is_finalizing) -> None:
         if getattr(self, "_owned", False) and not _leaving():
             try:
+                self._state.enter()
                 self._state.forget_stream(self.cuda_stream)
                 self._state.driver.drop_stream(self.cuda_stream)
             except HybridError:  # a device that failed keeps nothing
@@ -177,6 +178,7 @@ class Event:
         effect("looks at an event")
         if self._state is None:
             return True
+        self._state.enter()
         done: bool = self._state.driver.event_done(self.cuda_event)
         return done
 
@@ -184,6 +186,7 @@ class Event:
         """Wait for what it marks."""
         effect("waits for an event")
         if self._state is not None:
+            self._state.enter()
             self._state.driver.finish_event(self.cuda_event)
             self._state.status.check()
 
@@ -193,6 +196,7 @@ class Event:
             raise HybridError("elapsed_time needs two events that were recorded")
         if not (self._timing and end._timing):
             raise HybridError("elapsed_time needs events made with enable_timing=True")
+        self._state.enter()
         taken: float = self._state.driver.elapsed(self.cuda_event, end.cuda_event)
         return taken
 
@@ -203,6 +207,7 @@ class Event:
         state = getattr(self, "_state", None)
         if state is not None and not _leaving():
             try:
+                state.enter()
                 state.driver.drop_event(self.cuda_event)
             except HybridError:
                 pass

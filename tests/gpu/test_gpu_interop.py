@@ -3,6 +3,7 @@ and events."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,33 @@ def test_replays_on_a_stream() -> None:
         with side if turn % 2 else hybrid.cuda.default_stream():
             found = traced(x)
         np.testing.assert_array_equal(here(found), wanted)
+
+
+@pytest.mark.parametrize("count", [4, 1 << 12, 1 << 18, 1 << 24])
+def test_a_host_array_may_change_at_once(count: int) -> None:
+    """Also while the device is busy, so that the copy cannot have happened yet."""
+    busy = there(np.ones((64, 64) if SIMULATED else (4096, 4096), np.float32))
+    source = np.full(count // 64 if SIMULATED else count, 3, np.float32)
+    for _ in range(5):
+        busy = busy @ busy * 1e-4
+    moved = there(source)
+    source[:] = 7
+    assert (here(moved) == 3).all()
+
+
+def test_a_fresh_thread_works_with_what_another_made() -> None:
+    x, event = there(np.ones(1000, np.float32)), hybrid.cuda.Event()
+    event.record()
+    (x + x).sum()
+
+    def work() -> tuple[Any, bool, bool]:
+        total = (x + x).sum()
+        event.synchronize()
+        pinned = hybrid.tensor(np.ones(1 << (12 if SIMULATED else 24), np.float32)).pin_memory()
+        return total, event.query(), bool((here(pinned.to(DEVICE)) == 1).all())
+
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(work) for _ in range(4)]:
+                total, seen, moved = done.result()
+                assert total.item() == 2000 and seen and moved

@@ -150,14 +150,15 @@ def empty(aval: Aval) -> DeviceArray:
 def from_numpy(array: np.ndarray, device: Device | None = None) -> DeviceArray:
     """A copy of a host array on a device.
 
-    The driver has read pageable memory when it returns, so the host's array may change at once."""
+    The driver has read pageable memory when it returns, so the host's array may change at once;
+    but for cards that read it themselves, later."""
     state = device_state(0 if device is None else device.index)
     plain = isinstance(array, np.ndarray) and array.flags.c_contiguous
     host = array if plain else np.array(array, order="C")
     made = _fresh(state, host.shape, host.dtype)
     if host.nbytes:
         state.transfer.write(pointer(made), pointer(host), host.nbytes)
-    if not _pageable(host):
+    if state.reads_host or not _pageable(host):
         state.driver.wait_stream(state.stream)
     return made
 

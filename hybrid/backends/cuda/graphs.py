@@ -257,10 +257,10 @@ class Graphs:
 
     def _captured(self, graph: int, before: Sequence[int], call: LibraryCall) -> int:
         """A node with what the library starts; once started before, so nothing is loaded while it
-        is captured."""
+        is captured.  Other threads may go on: the stream that is captured is apart."""
         driver = self.state.driver
         call.run(self.fixed, self.state.stream)
-        stream = driver.new_stream()
+        stream = driver.new_stream(apart=True)
         try:
             driver.begin_capture(stream)
             try:

@@ -2,6 +2,8 @@
 
 import ctypes
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -179,3 +181,22 @@ def test_another_driver_has_other_memory(faked):
     assert second is not first
     del block  # comes back to its own pool
     assert first.pool.stats().allocated == second.pool.stats().allocated == 0
+
+
+def test_every_thread_pins_with_a_context_of_its_own(fake, monkeypatch):
+    entered = threading.local()
+    use, pin = fake.use_device, fake.allocate_host
+
+    def use_device(device):
+        entered.yes = True
+        use(device)
+
+    def allocate_host(nbytes):
+        assert getattr(entered, "yes", False)
+        return pin(nbytes)
+
+    monkeypatch.setattr(fake, "use_device", use_device)
+    monkeypatch.setattr(fake, "allocate_host", allocate_host)
+    devices.pinned_pool()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: devices.pinned_pool().take(4096)).result() is not None

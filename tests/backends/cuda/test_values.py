@@ -8,6 +8,7 @@ import pytest
 
 import hybrid
 from hybrid.backends.cuda import array
+from hybrid.backends.cuda.machine import devices
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval, device
 from hybrid.core.errors import DeviceError
@@ -151,3 +152,11 @@ def test_a_card_may_be_too_old(faked):
     faked(capability=75)
     with pytest.raises(DeviceError, match=r"Fake 0.*7\.5.*too old"):
         hybrid.ones(2, device="cuda")
+
+
+def test_cards_that_read_the_hosts_memory_are_waited_for(fake):
+    array.from_numpy(np.ones(5))
+    assert fake.calls[-1][0] == "to_device"
+    devices.device_state(0).reads_host = True
+    array.from_numpy(np.ones(5))
+    assert fake.calls[-1][0] == "wait_stream"

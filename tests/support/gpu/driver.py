@@ -33,6 +33,7 @@ ATTRIBUTES = {
     38: 50 << 20,  # L2 cache
     39: 2048,  # threads of a multiprocessor
     41: 1,  # unified addressing
+    100: 0,  # reads pageable memory through the host's page tables
     75: 9,  # compute capability
     76: 0,
     81: 228 << 10,  # shared memory of a multiprocessor

@@ -8,6 +8,7 @@ where the host waits next.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ __all__ = ["eager"]
 
 _STRIDES_LIMIT = 64
 _CHAINED = 4
-_NO_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT: the first launch of a thread
+# CUDA_ERROR_NOT_INITIALIZED, INVALID_CONTEXT, INVALID_HANDLE: the first launch of a thread
+_NO_CONTEXT = (3, 201, 400)
 
 Call = Callable[..., Any]
 Ints = tuple[int, ...]
@@ -166,18 +168,18 @@ class Refused:
 
     def __init__(self, name: str, state: DeviceState, call: Call) -> None:
         self.name, self.state, self.call = name, state, call
-        self.tries = 0
+        self.trying = set[int]()  # threads in their second try
 
     def __call__(self, *arrays: np.ndarray) -> Any:
-        number = self.state.record["failed"]
-        if number != _NO_CONTEXT or self.tries:
+        number, thread = self.state.record["failed"], get_ident()
+        if number not in _NO_CONTEXT or thread in self.trying:
             raise DeviceError(
                 f"{self.name}: the CUDA driver refused to start a kernel (error {number}); an "
                 "error in a kernel that was started before may be the reason"
             )
-        self.tries += 1
+        self.trying.add(thread)
         try:
             self.state.enter()
             return self.call(*arrays)
         finally:
-            self.tries -= 1
+            self.trying.discard(thread)

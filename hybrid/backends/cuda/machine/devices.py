@@ -38,6 +38,7 @@ __all__ = [
 
 # CUdevice_attribute
 _MULTIPROCESSORS, _L2_BYTES, _THREADS, _MAJOR, _MINOR, _SHARED = 16, 38, 39, 75, 76, 97
+_HOST_PAGES = 100  # the card reads all of the host's memory by itself
 _OLDEST = 80  # compute capability times ten
 
 
@@ -67,6 +68,7 @@ class DeviceState:
         )
         used.use_device(index)
         self.several = count > 1
+        self.reads_host = bool(used.attribute(index, _HOST_PAGES))
         whole = getattr(used, "guards", False)  # a driver that looks at each allocation
         self.pool = Pool(self._allocate, self._free, self._explain, index, whole)
         self.modules = Modules(used, self.card.arch)
@@ -229,8 +231,18 @@ def pinned_pool() -> Pool:
     """Pinned memory of the host, which every device reads and writes directly."""
     with _DEVICES.lock:
         if _DEVICES.pinned is None:
-            used = enter(0).driver
-            made = Pool(used.allocate_host, used.free_host, _no_pinned, HOST_MEMORY)
+            state = enter(0)
+            used = state.driver
+
+            def allocate(nbytes: int) -> int:
+                state.enter()  # any thread may be the first to ask
+                return used.allocate_host(nbytes)
+
+            def free(address: int) -> None:
+                state.enter()
+                used.free_host(address)
+
+            made = Pool(allocate, free, _no_pinned, HOST_MEMORY)
             _DEVICES.pinned = made
             if hasattr(used, "__dict__"):
                 vars(used)["_hybrid_pinned"] = made
