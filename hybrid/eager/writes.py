@@ -17,7 +17,7 @@ from ..ir.door.busy import put_values
 from ..ir.tensor import SAME, Alias, Leaf, Literal, new_handle
 from .handles import followers
 
-__all__ = ["LEAF_WRITTEN", "put_results", "write"]
+__all__ = ["LEAF_WRITTEN", "put_results", "become", "write"]
 
 LEAF_WRITTEN = (
     "a leaf that requires a gradient was changed in place; do it under "
@@ -112,3 +112,18 @@ def _give(handle: Any, written: Any, node: Any, views: list[Any]) -> None:
         for changed, value in zip(handles, values):
             mode.on_assign(changed, value)
     put_values(handles, [t._v for t in values], [t._a for t in values], nodes)
+
+
+def become(handle: Any, made: Any) -> None:
+    """A leaf or a tensor without a gradient takes the value of `made`, another dtype or device
+    included: who holds it goes along, but for views, which keep what they show."""
+    mode = door.current_mode()
+    if mode is not None:
+        mode.on_effect(f"gives a tensor another dtype or device ({made._a})")
+    alias = getattr(handle, "_x", None)
+    if type(alias) is Alias:
+        for view in [handle, *alias.live_views()]:
+            view._x = Alias()
+    elif alias is not None:
+        del handle._x  # of a literal
+    handle._v, handle._a = made._v, made._a

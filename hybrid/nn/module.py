@@ -19,6 +19,7 @@ from ..core.shapes import items_of
 from ..eager.create import named_device
 from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor, asarray, tensor
+from ..eager.writes import become
 from ..ir.mode import EPOCH, bump
 from ..ir.tensor import Handle
 from ..ops import zeros_like
@@ -39,6 +40,17 @@ class Parameter(metaclass=_ParameterType):
 
     def __new__(cls, data: Any, requires_grad: bool = True) -> Tensor:  # type: ignore[misc]
         return tensor(data, requires_grad=requires_grad)
+
+
+def _moved(held: Any, dtype: Any, device: Device) -> bool:
+    """Give a tensor of a module another dtype or device; whether it had another one."""
+    if held._a.dtype is dtype and held._a.device is device:
+        return False
+    gradient = held.grad
+    become(held, tensor(held, dtype=dtype, device=device))
+    if gradient is not None:
+        held.grad = tensor(gradient, dtype=dtype, device=device)
+    return True
 
 
 class Module(Saved):
@@ -276,29 +288,19 @@ class Module(Saved):
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Module:
         """Move parameters and buffers to a device and convert the floating ones to another dtype
-        (`model.to(x.device)`, `model.to("float16")`); new tensors take the place of the old
-        ones."""
+        (`model.to(x.device)`, `model.to("float16")`), with their gradients: the tensors stay the
+        ones that an optimizer holds."""
         for argument in args:
             if isinstance(argument, Device) or is_device(argument):
                 device = argument
             else:
                 dtype = argument
         want = None if dtype is None else dt.canonical(dtype)
-        made: dict[int, tuple[Tensor, Tensor]] = {}  # a shared parameter stays one
+        where = None if device is None else to_device(device)
         for module in self.modules():
-            for name, held in list(module._own("parameter", "buffer", "temporary")):
-                target_dtype = want if want is not None and dt.is_float(held.dtype) else held.dtype
-                target_device = held.device if device is None else to_device(device)
-                if held.dtype is not target_dtype or held.device is not target_device:
-                    if id(held) not in made:
-                        moved = tensor(
-                            held,
-                            dtype=target_dtype,
-                            device=target_device,
-                            requires_grad=held.requires_grad,
-                        )
-                        made[id(held)] = held, moved
-                    object.__setattr__(module, name, made[id(held)][1])
+            for _, held in module._own("parameter", "buffer", "temporary"):
+                target = want if want is not None and dt.is_float(held.dtype) else held.dtype
+                if _moved(held, target, where or held.device):
                     bump(module)
         return self
 

@@ -17,7 +17,7 @@ from ..core.aval import HOST
 from ..core.errors import ArgumentError, HybridError, ShapeError
 from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor, tensor
-from ..eager.writes import put_results
+from ..eager.writes import become, put_results
 from ..ir.door import bind as door
 from ..ir.door.together import together
 from ..ir.mode import bump
@@ -139,6 +139,7 @@ class Optimizer(Saved):
         recording = door.set_grad(False)
         try:
             for group in self.param_groups:
+                self._follow(group)
                 self.begin(group)
                 if not self._at_once(group):
                     for parameter in group["params"]:
@@ -150,6 +151,19 @@ class Optimizer(Saved):
             door.STATE.special += door.LOCAL.grad - recording
             door.LOCAL.grad = recording
         return loss
+
+    def _follow(self, group: ParamGroup) -> None:
+        """State and hyper-parameters go where `module.to` has taken the parameters."""
+        where = None
+        for parameter in group["params"]:
+            device = parameter._a.device
+            where = where or device
+            for held in self.state[id(parameter)].values():
+                if isinstance(held, Handle) and held._a.device is not device:
+                    become(held, tensor(held, device=device))
+        for name in self.numbers:
+            if where is not None and group[name]._a.device is not where:
+                become(group[name], tensor(group[name], device=where))
 
     def rule(self, group: ParamGroup) -> Rule | None:
         """How `update` updates a parameter, if one op does; for devices that do many at once."""

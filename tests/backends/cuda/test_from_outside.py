@@ -5,11 +5,15 @@ Invariant: each test is a program as somebody with PyTorch in mind writes it.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 from gpu import SimulatedDriver
 
 import hybrid
+from hybrid import nn, optim
 from hybrid.backends.cuda import exchange
 
 Card = SimulatedDriver
@@ -59,3 +63,47 @@ def test_numpy_refuses_a_tensor_of_a_card_clearly(simulated: Card) -> None:
     assert len(exchange._GIVEN) == kept
     assert np.from_dlpack(x.cpu()).tolist() == [1.0, 1.0, 1.0]
     assert np.asarray(x).tolist() == x.numpy().tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("kind", [optim.Adam, partial(optim.SGD, momentum=0.9)])
+def test_an_optimizer_made_before_the_move(kind: Any, traced: bool, simulated: Card) -> None:
+    results = []
+    for early in (True, False):
+        hybrid.manual_seed(0)
+        model = nn.Linear(3, 2)
+        snapshot, view = model.state_dict(), model.weight.T
+        first = kind(model.parameters(), lr=0.1) if early else None
+        weight = model.weight
+        assert model.to("cuda").weight is weight and weight.is_leaf
+        optimizer = first or kind(model.parameters(), lr=0.1)
+        x = hybrid.ones(2, 3, device="cuda")
+
+        def train() -> hybrid.Tensor:
+            optimizer.zero_grad()
+            loss = (model(x) ** 2).sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        step = hybrid.function(train) if traced else train
+        losses = [step().item() for _ in range(5)]
+        assert view.device == snapshot["weight"].device == "cpu" and optimizer.lr.device == "cuda"
+        model.cpu()
+        assert weight.grad.device == "cpu"
+        optimizer.step()
+        model.cuda()
+        losses.append(step().item())
+        results.append([losses, weight.tolist(), model.bias.tolist()])
+    assert results[0] == results[1]
+
+
+def test_a_module_takes_another_dtype_in_place() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 3))
+    model[1].weight = model[0].weight  # shared
+    weight, row = model[0].weight, model[0].weight[0]
+    model.to(hybrid.float16)
+    assert model[1].weight is model[0].weight is weight and weight.dtype is hybrid.float16
+    with hybrid.no_grad():
+        weight.fill_(1.0)
+    assert row.dtype is hybrid.float32 and row.tolist() != [1.0] * 3
