@@ -38,13 +38,13 @@ def get_state() -> Tensor:
 def normal(
     mean: Any = 0.0,
     std: Any = 1.0,
-    size: Any = (),
+    size: Any = None,
     *,
     dtype: Any = None,
     generator: Generator | None = None,
     device: Any = None,
 ) -> Tensor:
-    """Normal numbers of that mean and standard deviation; dtype as for `uniform`."""
+    """Normal numbers of that mean and standard deviation; size and dtype as for `uniform`."""
 
 def permutation(
     x: Any,
@@ -66,10 +66,10 @@ def shuffle(x: ArrayLike, *, generator: Generator | None = None) -> None:
 def uniform(
     low: Any = 0.0,
     high: Any = 1.0,
-    size: Any = (),
+    size: Any = None,
     *,
     dtype: Any = None,
     generator: Generator | None = None,
     device: Any = None,
 ) -> Tensor:
-    """Uniform numbers between low and high (numbers, sequences or tensors that broadcast)."""
+    """Uniform numbers between low and high (numbers, sequences or tensors that broadcast), one for each element where no size is given."""

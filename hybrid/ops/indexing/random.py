@@ -17,8 +17,8 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import HOST, Device
 from ...core.aval import device as to_device
-from ...core.errors import DTypeError, HybridError, ShapeError
-from ...core.shapes import as_shape
+from ...core.errors import DeviceError, DTypeError, HybridError, ShapeError
+from ...core.shapes import as_shape, broadcast_shapes
 from ...ir.door.bind import as_tensor, bind, foreign, literal, tensor_of
 from ...ir.door.bind import convert as astype
 from ...ir.door.foreign import Data, dtype_of, is_number
@@ -153,7 +153,14 @@ def _where(generator: Generator | None, device: Any) -> Device:
 
 
 def _source(generator: Generator | None, device: Any) -> Generator:
-    return generator if generator is not None else default_generator(device)
+    if generator is None:
+        return default_generator(device)
+    if device is not None and to_device(device) is not generator.device:
+        raise DeviceError(
+            f"a generator on {generator.device} draws there, not on {to_device(device)}; make one "
+            f"with hybrid.Generator(device={str(to_device(device))!r})"
+        )
+    return generator
 
 
 def _float_dtype(dtype: Any) -> np.dtype:
@@ -228,23 +235,34 @@ def randn_like(x: Tensor, *, dtype: Any = None, generator: Generator | None = No
 def uniform(
     low: Any = 0.0,
     high: Any = 1.0,
-    size: Any = (),
+    size: Any = None,
     *,
     dtype: Any = None,
     generator: Generator | None = None,
     device: Any = None,
 ) -> Tensor:
-    """Uniform numbers between low and high (numbers, sequences or tensors that broadcast).
+    """Uniform numbers between low and high (numbers, sequences or tensors that broadcast), one for
+    each element where no size is given.
 
     dtype: float32 by default, float64 where a bound is a float64 tensor or array.
     """
+    device = _beside(generator, device, low, high)
     (low, high), wanted = _parameters((low, high), dtype, _where(generator, device))
     width = high - low if is_number(low) and is_number(high) else subtract(high, low)
     return _scaled(rand, size, width, low, dtype=wanted, generator=generator, device=device)
 
 
+def _beside(generator: Generator | None, device: Any, *values: Any) -> Any:
+    """Where to draw: where a tensor among the parameters is, if nothing else is said."""
+    if generator is None and device is None:
+        return next((v._a.device for v in values if isinstance(v, Handle)), None)
+    return device
+
+
 def _scaled(source: Callable[..., Tensor], size: Any, scale: Any, shift: Any, **how: Any) -> Tensor:
-    """Numbers of a source, times `scale`, plus `shift`."""
+    """Numbers of a source, times `scale`, plus `shift`; of their common shape if size is None."""
+    if size is None:
+        size = broadcast_shapes("random", getattr(scale, "shape", ()), getattr(shift, "shape", ()))
     return add(multiply(source(as_shape(size), **how), scale), shift)
 
 
@@ -268,13 +286,14 @@ def _parameters(values: tuple[Any, ...], dtype: Any, device: Device) -> tuple[li
 def normal(
     mean: Any = 0.0,
     std: Any = 1.0,
-    size: Any = (),
+    size: Any = None,
     *,
     dtype: Any = None,
     generator: Generator | None = None,
     device: Any = None,
 ) -> Tensor:
-    """Normal numbers of that mean and standard deviation; dtype as for `uniform`."""
+    """Normal numbers of that mean and standard deviation; size and dtype as for `uniform`."""
+    device = _beside(generator, device, mean, std)
     (mean, std), wanted = _parameters((mean, std), dtype, _where(generator, device))
     return _scaled(randn, size, std, mean, dtype=wanted, generator=generator, device=device)
 
@@ -362,15 +381,14 @@ def choice(
     x: Any, size: Any = (), *, generator: Generator | None = None, device: Any = None
 ) -> Tensor:
     """Elements of x (or of 0..x-1) drawn with replacement."""
-    extent = (
-        int(x) if hasattr(x, "__index__") and not isinstance(x, Handle) else as_tensor(x).shape[0]
-    )
-    positions = randint(0, extent, size, generator=generator, device=device)
-    return (
-        positions
-        if hasattr(x, "__index__") and not isinstance(x, Handle)
-        else take(as_tensor(x), positions, 0)
-    )
+    if hasattr(x, "__index__") and not isinstance(x, Handle):
+        return randint(0, int(x), size, generator=generator, device=device)
+    device = _beside(generator, device, x)
+    x = as_tensor(x, _where(generator, device))
+    if x.ndim == 0:
+        raise ShapeError("choice of a 0-d tensor; pass an int to draw from 0..n-1")
+    positions = randint(0, x.shape[0], size, generator=generator, device=device)
+    return take(x, positions, 0)
 
 
 @public(random=True, functional=True)

@@ -107,3 +107,41 @@ def test_a_module_takes_another_dtype_in_place() -> None:
     with hybrid.no_grad():
         weight.fill_(1.0)
     assert row.dtype is hybrid.float32 and row.tolist() != [1.0] * 3
+
+
+# ---- random numbers
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x: hybrid.random.choice(x, 3),
+        lambda x: hybrid.random.normal(x, 1.0),
+        lambda x: hybrid.random.uniform(0.0, x),
+        lambda x: hybrid.random.permutation(x),
+    ],
+)
+def test_draws_are_where_their_tensors_are(draw: Any, simulated: Card) -> None:
+    results = []
+    for where in ("cpu", "cuda"):
+        hybrid.manual_seed(3)
+        hybrid.default_generator(where).manual_seed(3)
+        drawn = draw(hybrid.arange(1.0, 5.0, device=where))
+        assert drawn.device == where
+        results.append(drawn.tolist())
+    assert results[0] == results[1]
+
+
+def test_a_distribution_per_element_has_numbers_per_element() -> None:
+    drawn = hybrid.random.normal(hybrid.zeros(8), 1.0)
+    assert len(set(drawn.tolist())) == 8
+    assert hybrid.random.uniform([0.0, 1.0], np.ones((3, 1))).shape == (3, 2)
+    assert hybrid.random.normal().shape == hybrid.random.normal(0.0, 1.0, ()).shape == ()
+
+
+def test_a_generator_of_another_device_is_refused(simulated: Card) -> None:
+    here, there = hybrid.Generator(1), hybrid.Generator(1, device="cuda:0")
+    with pytest.raises(hybrid.DeviceError, match="a generator on cpu draws there, not on cuda"):
+        hybrid.rand(3, generator=here, device="cuda")
+    with pytest.raises(hybrid.DeviceError, match="generator"):
+        nn.functional.dropout(hybrid.ones(3), generator=there)
+    assert hybrid.rand(3, generator=there, device="cuda").device == "cuda"
+    assert hybrid.rand(3, generator=there).device == "cuda"
