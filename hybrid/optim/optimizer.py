@@ -296,8 +296,10 @@ class Optimizer(Saved):
 
 def like(number: Tensor, parameter: Any) -> Tensor:
     """A hyper-parameter in the dtype that a parameter is updated in (float32 for half types: 0.999
-    is 1 in bfloat16)."""
+    is 1 in bfloat16), where the parameter is."""
     target = dt.compute_type(parameter.dtype)
+    if number._a.device is not parameter._a.device:  # a group over several devices
+        number = number.to(parameter._a.device)
     return number if number.dtype is target else number.astype(target)
 
 

@@ -109,6 +109,22 @@ def test_a_module_takes_another_dtype_in_place() -> None:
     assert row.dtype is hybrid.float32 and row.tolist() != [1.0] * 3
 
 
+@pytest.mark.parametrize("kind", [optim.Adam, partial(optim.SGD, momentum=0.9)])
+def test_one_optimizer_over_two_devices(kind: Any, simulated: Card) -> None:
+    results = []
+    for second in ("cpu", "cuda"):
+        hybrid.manual_seed(0)
+        first, last = nn.Linear(3, 4), nn.Linear(4, 2).to(second)
+        optimizer = kind([*first.parameters(), *last.parameters()], lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            hidden = first(hybrid.ones(2, 3)).tanh()
+            (last(hidden.to(second)) ** 2).sum().backward()
+            optimizer.step()
+        results.append([p.tolist() for p in (*first.parameters(), *last.parameters())])
+    assert results[0] == results[1]
+
+
 # ---- random numbers
 @pytest.mark.parametrize(
     "draw",

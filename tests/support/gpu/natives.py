@@ -1,7 +1,8 @@
 """C functions of the simulated driver, for native code that calls the driver by address.
 
 Invariant: an error becomes a status for the caller; one of a kernel that ran is raised again where
-the host next waits.
+the host next waits.  A limit: these are Python, which may give up the GIL in the middle of native
+code that counts on it (a driver's calls keep it), so one thread at a time works with this card.
 """
 
 from __future__ import annotations
