@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...backends.plan import Access, Dims, GemmKernel, LoopKernel, Operand, SlotKind
+from ...core.aval import HOST, Device
 from .kernel_program import copy_program
 from .kernels import Draft, PlanStep
 
@@ -30,8 +31,6 @@ def _turned(kernel: GemmKernel) -> bool:
     plain = (
         kernel.batch == 1
         and kernel.order == "chain"
-        and kernel.acc is kernel.a.dtype  # a library may sum other layouts in another order
-        and not kernel.fast
         and kernel.m <= FEW_ROWS
         and len(rows.sizes) == len(columns.sizes) == 1
     )
@@ -40,16 +39,21 @@ def _turned(kernel: GemmKernel) -> bool:
     )
 
 
+def _loose(kernel: GemmKernel, device: Device) -> bool:
+    """Whether a library may take the product there and sum other layouts in another order: on the
+    host, products are ours and keep to the contract."""
+    return device is not HOST and (kernel.fast or kernel.acc is not kernel.a.dtype)
+
+
 def share(draft: Draft) -> Draft:
     """The draft with such factors copied once; the same object when there are none."""
     groups: dict[Operand, list[int]] = {}
     for number, step in enumerate(draft.steps):
         kernel = step.kernel
-        if (
-            isinstance(kernel, GemmKernel)
-            and _turned(kernel)
-            and draft.assignment.slots[kernel.b.slot].kind in GIVEN
-        ):
+        if not isinstance(kernel, GemmKernel) or not _turned(kernel):
+            continue
+        slot = draft.assignment.slots[kernel.b.slot]
+        if slot.kind in GIVEN and not _loose(kernel, slot.aval.device):
             groups.setdefault(kernel.b, []).append(number)
     groups = {b: users for b, users in groups.items() if len(users) >= MANY}
     if not groups:
