@@ -225,6 +225,14 @@ def test_columns(name, shape, monkeypatch):
     assert len(same(kernel, TINY._replace(multiprocessors=0))[1]) == 1  # columns for all threads
 
 
+@pytest.mark.parametrize("kilobytes,shared", [(99, 2), (30, 0)])
+def test_columns_on_cards_of_little_shared_memory(kilobytes, shared):
+    """Blocks of rows that lie in shared memory side by side: as many as fit, or none at all."""
+    kernel = kernel_of("sum", ((1030, 6), F32), axes=(0, 1), dtype=F32)
+    made = same(kernel, BIG._replace(shared_bytes=kilobytes << 10), (0,))[1]
+    assert max(f.shared for f in made) <= kilobytes << 10 and bool(made[0].shared) is bool(shared)
+
+
 def test_deep_columns_are_joined_by_warps():
     names, made = same(kernel_of("sum", ((17000, 3), F32), axes=(0, 1), dtype=F32), orders=(1,))
     assert names == ["column", "column"] and made[1].blocks * made[1].threads >= 3 * 32

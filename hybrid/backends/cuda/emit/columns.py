@@ -89,7 +89,7 @@ def column_steps(made: Layout, card: Card) -> tuple[list[ColumnStep], int]:
 
     last = step("deep", outer * length, 32) if blocks >= _DEEP else step("join", outer * length)
     if numbers.depth and _is_strip(form, numbers, card):
-        strip = _strip(form, numbers, unroll)
+        strip = _strip(form, numbers, unroll, card)
         return ([strip], 0) if strip.schedule.step == "strip" else ([strip, last], 8 * cells)
     if blocks == 1 or outer * (length // vector) >= card.threads:
         return [step("whole", outer * (length // vector))], 0
@@ -97,7 +97,9 @@ def column_steps(made: Layout, card: Card) -> tuple[list[ColumnStep], int]:
 
 
 def _is_strip(form: Form, numbers: Numbers, card: Card) -> bool:
-    """Whether a thread a column would have too little on its way."""
+    """Whether a thread a column would have too little on its way, and a block of rows fits."""
+    if strip_bytes(form) > card.shared_bytes:
+        return False
     columns = numbers.outer * numbers.length * -(-numbers.depth // BLOCK)
     sizes = [
         SIZE[memory_scalar(operand.type)]
@@ -109,11 +111,11 @@ def _is_strip(form: Form, numbers: Numbers, card: Card) -> bool:
     return small or flight < _FLIGHT * card.multiprocessors
 
 
-def _strip(form: Form, numbers: Numbers, unroll: int) -> ColumnStep:
+def _strip(form: Form, numbers: Numbers, unroll: int, card: Card) -> ColumnStep:
     """Strips of 32 columns, all blocks of rows at once where they are few."""
     blocks, across = -(-numbers.depth // BLOCK), -(-numbers.length // 32)
     each = strip_bytes(form)
-    most = max(1, min(_STRIP_BLOCKS, _STRIP_SHARED // each))
+    most = max(1, min(_STRIP_BLOCKS, min(_STRIP_SHARED, card.shared_bytes) // each))
     whole = blocks <= most
     count = blocks if whole else 1
     warps = min(32, 16 * count)
