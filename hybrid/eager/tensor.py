@@ -401,7 +401,7 @@ class Tensor(TensorMethods):
         DeviceError where there is no such device.  `non_blocking`: a copy from pinned memory goes
         on beside the work of the device; what uses the result waits for it by itself."""
         for argument in args:
-            if isinstance(argument, Device) or is_device(argument):
+            if isinstance(argument, (Device, int)) or is_device(argument):
                 device = argument
             elif isinstance(argument, Handle):
                 dtype, device = argument._a.dtype, argument._a.device

@@ -291,7 +291,7 @@ class Module(Saved):
         (`model.to(x.device)`, `model.to("float16")`), with their gradients: the tensors stay the
         ones that an optimizer holds."""
         for argument in args:
-            if isinstance(argument, Device) or is_device(argument):
+            if isinstance(argument, (Device, int)) or is_device(argument):
                 device = argument
             else:
                 dtype = argument

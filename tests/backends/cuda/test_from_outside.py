@@ -109,6 +109,12 @@ def test_a_module_takes_another_dtype_in_place() -> None:
     assert row.dtype is hybrid.float32 and row.tolist() != [1.0] * 3
 
 
+@pytest.mark.parametrize("movable", [hybrid.ones(2), nn.Linear(1, 1)])
+def test_a_device_is_no_number(movable: Any) -> None:
+    with pytest.raises(hybrid.DeviceError, match="a device is a name"):
+        movable.to(0)
+
+
 @pytest.mark.parametrize("kind", [optim.Adam, partial(optim.SGD, momentum=0.9)])
 def test_one_optimizer_over_two_devices(kind: Any, simulated: Card) -> None:
     results = []
