@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core import dtypes as dt
 from ..core import trees
-from ..core.errors import ArgumentError, HybridError, ShapeError
+from ..core.errors import ArgumentError, DeviceError, HybridError, ShapeError
 from ..core.shapes import whole
 from ..ir.door import bind as door
 from ..ir.tensor import Handle, Leaf, new_handle
@@ -161,8 +161,20 @@ def _listed(tensors: Any) -> list[Any]:
     return [tensors] if isinstance(tensors, Handle) else list(tensors)
 
 
+def _of_now(gradient: Any, aval: Any) -> Any:
+    """A gradient for a leaf that has another dtype than when it was used (`module.to`)."""
+    if gradient._a.device is not aval.device:
+        raise DeviceError(
+            f"a tensor that a result depends on was moved from {gradient._a.device} to "
+            f"{aval.device} before backward; compute the result again after the move"
+        )
+    return gradient if gradient._a.dtype is aval.dtype else door.convert(gradient, aval.dtype)
+
+
 def _add_grad(leaf: Leaf, gradient: Any) -> None:
     handle, observer = leaf.handle(), door.current_mode()
+    if handle is not None and gradient._a is not handle._a:
+        gradient = _of_now(gradient, handle._a)
     if observer is not None and handle is not None:
         observer.on_grad_get(handle, leaf.grad)
     summed = gradient if leaf.grad is None else add(leaf.grad, gradient)

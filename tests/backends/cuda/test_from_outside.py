@@ -109,6 +109,19 @@ def test_a_module_takes_another_dtype_in_place() -> None:
     assert row.dtype is hybrid.float32 and row.tolist() != [1.0] * 3
 
 
+def test_a_result_from_before_a_move(simulated: Card) -> None:
+    model = nn.Linear(2, 1)
+    early = model(hybrid.ones(3, 2)).sum()
+    model.to("cuda")
+    with pytest.raises(hybrid.DeviceError, match="was moved from cpu to cuda before backward"):
+        early.backward()
+    assert model.weight.grad is None
+    early = model(hybrid.ones(3, 2, device="cuda")).sum()
+    model.to(hybrid.bfloat16)
+    early.backward()
+    assert model.weight.grad.dtype is hybrid.bfloat16 and model.weight.grad.tolist() == [[3.0, 3.0]]
+
+
 @pytest.mark.parametrize("movable", [hybrid.ones(2), nn.Linear(1, 1)])
 def test_a_device_is_no_number(movable: Any) -> None:
     with pytest.raises(hybrid.DeviceError, match="a device is a name"):
