@@ -24,7 +24,6 @@ __all__ = [
     "HOST",
     "aval",
     "device",
-    "find_aval",
     "is_device",
     "is_kind",
     "use_kinds",
@@ -151,13 +150,6 @@ def _new_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_new_lock)  # another thread may have held it
-
-
-def find_aval(key: Key) -> Aval | None:
-    """The interned record of (shape, dtype, device) if there is one; any equal dtype object will
-    do."""
-    reference = _AVALS.get(key)
-    return None if reference is None else reference()
 
 
 def use_kinds(kinds: Callable[[], Sequence[str]]) -> None:

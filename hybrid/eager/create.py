@@ -14,7 +14,7 @@ import numpy as np
 from ..autograd.backward import stop_gradient
 from ..autograd.tape import PseudoOp
 from ..core import dtypes as dt
-from ..core.aval import HOST, Device, aval, find_aval
+from ..core.aval import HOST, Device, aval
 from ..core.aval import device as to_device
 from ..core.errors import DTypeError
 from ..ir.door import bind as door
@@ -82,16 +82,17 @@ def tensor(
     >>> hybrid.tensor([1, 2, 3]).dtype.name, hybrid.tensor(2.5).dtype.name
     ('int64', 'float32')
     """
-    if type(data) is np.ndarray and dtype is None and device is None and not door.STATE.special:
+    plain = type(data) is np.ndarray and dtype is None and not requires_grad
+    if plain and (device is None or to_device(device) is HOST) and not door.STATE.special:
         known = _RECORDS.get((data.shape, data.dtype))
-        if known is None:
-            known = find_aval((data.shape, data.dtype, HOST))
-            if known is not None:
-                if len(_RECORDS) > door.TABLE_LIMIT:
-                    _RECORDS.clear()
-                _RECORDS[data.shape, data.dtype] = known
-        if known is not None and not requires_grad:
+        if known is not None:
             return new_handle(data.copy(), known)
+        made = _finish(_made(data, None, True, device), device, False)
+        if made._a.dtype == data.dtype:
+            if len(_RECORDS) > door.TABLE_LIMIT:
+                _RECORDS.clear()
+            _RECORDS[data.shape, data.dtype] = made._a
+        return made
     target = None if dtype is None else dt.canonical(dtype)
     if isinstance(data, Handle):
         cut = data.detach().to(target) if target is not None else data.detach()  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from hybrid.backends.cpu import kernels
 from hybrid.backends.cpu.machine import jit
 from hybrid.backends.emit import loops as emitted
 from hybrid.core import aval as avals
-from hybrid.core.aval import HOST, aval, find_aval
+from hybrid.core.aval import _AVALS, HOST, aval
 from hybrid.core.cache import NATIVE, Bounded
 from hybrid.ir.door import resolved as known
 
@@ -193,10 +193,10 @@ def test_texts_of_generated_code_are_bounded():
 def test_records_go_with_their_last_holder():
     a = aval((7, 11, 13, 17), np.dtype("float32"))
     assert aval((7, 11, 13, 17), np.dtype("float32")) is a
-    assert find_aval(((7, 11, 13, 17), np.dtype("float32"), HOST)) is a
+    assert _AVALS[(7, 11, 13, 17), np.dtype("float32"), HOST]() is a
     del a
     gc.collect()
-    assert find_aval(((7, 11, 13, 17), np.dtype("float32"), HOST)) is None
+    assert ((7, 11, 13, 17), np.dtype("float32"), HOST) not in _AVALS
     before = len(avals._AVALS)
     for n in range(3000):
         aval((n, 3, 1, 4), np.dtype("float32"))
