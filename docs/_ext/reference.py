@@ -29,7 +29,7 @@ PAGES = (
         "data",
         "Data, dtypes, devices",
         "What makes tensors of data, and what a tensor has beside its elements.",
-        "tensor asarray result_type finfo iinfo device Device Aval e inf nan pi newaxis",
+        "tensor asarray from_dlpack result_type finfo iinfo device Device Aval e inf nan pi newaxis",
     ),
     (
         "gradients",
@@ -49,7 +49,7 @@ PAGES = (
         "Looking inside",
         "Both modes side by side, graphs and kernels, times, intermediate values, the first NaN.",
         "compare Comparison inspect Inspection profile Profile intermediates Intermediate "
-        "detect_nan NanError describe_system",
+        "detect_nan NanError debug describe_system",
     ),
     (
         "threads",
@@ -78,7 +78,7 @@ TITLES = {
     "products": "Products, convolution, attention",
     "layers": "Normalisation, losses, pooling",
 }
-BESIDE = ("nn", "nn.functional", "optim", "random")
+BESIDE = ("nn", "nn.functional", "optim", "random", "cuda")
 # files of ops -> title of their section, where the file's name is not one
 SECTIONS = {
     "contract": "Matrix products",

@@ -73,7 +73,7 @@ def test_templates_do_not_depend_on_slots():
 @pytest.mark.parametrize("slots", [(0, 1, 2, 3), (9, 4, 7, 7), (5, 5, 5, 5)], ids=str)
 def test_slots_go_where_their_operands_are(slots):
     made = gemm.templates(kernel((0, 1, 2, 3)))
-    placed = gemm.place(kernel(slots), made, -1)
+    placed = gemm.over_slots(kernel(slots), made, -1)
     assert placed == gemm.generate(kernel(slots))
     by_name = dict(zip(("a", "b", "out0", "read0"), slots))
     for word, value in zip(made[0].words, placed[0].words):
@@ -96,12 +96,12 @@ def test_no_bits_of_a_scalar_are_taken_for_a_slot(bits):
     assert differ == [(bits, 1234567)] and one.text == two.text
 
 
-def test_words_are_unsigned_and_places_are_looked_up():
+def test_words_are_unsigned_and_slots_are_looked_up():
     words = (-8, SlotRef("q"), 3, SlotRef("q", is_offset=True))
-    places = {SlotRef("q"): 2, SlotRef("q", is_offset=True): -16}
-    assert pack_words(words, places) == ((1 << 64) - 8, 2, 3, (1 << 64) - 16)
-    made = Template(Generated("text", "symbol", (), 1, 1, 64), words).placed(places)
-    assert made.words == pack_words(words, places) and made.symbol == "symbol"
+    slots = {SlotRef("q"): 2, SlotRef("q", is_offset=True): -16}
+    assert pack_words(words, slots) == ((1 << 64) - 8, 2, 3, (1 << 64) - 16)
+    made = Template(Generated("text", "symbol", (), 1, 1, 64), words).over(slots)
+    assert made.words == pack_words(words, slots) and made.symbol == "symbol"
     with pytest.raises(KeyError):
         pack_words(words, {})
 
