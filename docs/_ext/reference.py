@@ -29,7 +29,8 @@ PAGES = (
         "data",
         "Data, dtypes, devices",
         "What makes tensors of data, and what a tensor has beside its elements.",
-        "tensor asarray from_dlpack result_type finfo iinfo device Device Aval e inf nan pi newaxis",
+        "tensor asarray from_dlpack result_type finfo iinfo device Device Aval "
+        "e inf nan pi newaxis",
     ),
     (
         "gradients",
