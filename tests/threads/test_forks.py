@@ -205,3 +205,34 @@ works()
 """,
         times(5, 100),
     )
+
+
+def test_the_first_recording_of_a_child_needs_no_lock_of_sysconfig() -> None:
+    """CPython 3.12 has one, which a child cannot release when another thread held it at the fork."""
+    run(
+        """
+import sysconfig
+lock = getattr(sysconfig, "_CONFIG_VARS_LOCK", threading.RLock())
+held, forked = threading.Event(), threading.Event()
+
+def hold():
+    with lock:
+        held.set()
+        forked.wait()
+
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    double = hb.function(lambda x: (x * 2).sum())
+    for _ in range(4):
+        assert double(hb.ones(3)).item() == 6
+    os._exit(0 if double.cache_info().replays == 2 else 1)
+status = os.waitpid(pid, 0)[1]
+forked.set()
+holder.join()
+assert status == 0, status
+"""
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -279,7 +278,8 @@ def _probe() -> Layout:
         or sys.byteorder != "little"
     ):
         raise _Mismatch("this is not 64-bit little-endian CPython")
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    # not asked of sysconfig: its lock (CPython 3.12) stays held in a child that is forked meanwhile
+    if "t" in sys.abiflags:
         raise _Mismatch("this Python runs without the GIL")
     if hasattr(sys, "gettotalrefcount") or hasattr(sys, "getobjects"):
         raise _Mismatch("this is a debug build of Python")

@@ -106,9 +106,7 @@ needs_probe = pytest.mark.skipif(not abi.available(), reason=abi.why_not())
 
 def test_the_probe_says_why_it_fails(monkeypatch):
     assert abi.available() == (abi.why_not() == "")
-    monkeypatch.setattr(
-        abi.sysconfig, "get_config_var", lambda name: 1 if name == "Py_GIL_DISABLED" else None
-    )
+    monkeypatch.setattr(abi.sys, "abiflags", "t")
     assert abi._result.__wrapped__() == (None, "this Python runs without the GIL")
     monkeypatch.undo()
     monkeypatch.setattr(abi.sys, "gettotalrefcount", lambda: 0, raising=False)
