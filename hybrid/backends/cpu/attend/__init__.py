@@ -9,34 +9,19 @@ from __future__ import annotations
 from functools import lru_cache
 from math import prod
 
-from ....core.errors import BackendError
-from ...generated import Generated, SlotRef, Template
-from ...plan import Access, AttendKernel
+from ...attend import anywhere, check_rows
+from ...generated import Generated, Template
+from ...plan import AttendKernel
 from ..gemm import element_of, module
 from ..gemm.geometry import Target, host_target
-from . import backward, forward
 from .backward import write_backward
 from .forward import write_forward
-from .writer import READS, ItemKind
+from .writer import ItemKind
 
 __all__ = ["generate"]
 
 CHUNK = 16000  # operations of 16 lanes in one chunk, about four microseconds
 MOST_SCRATCH = 1 << 22  # bytes that one thread may hold the gradients of all queries in
-
-
-def _check(kernel: AttendKernel) -> None:
-    """Columns of matrices lie side by side."""
-    queries, keys, values = kernel.reads[:3]
-    matrices = [(queries, kernel.e), (keys, kernel.e), (values, kernel.f)]
-    if kernel.backward:
-        matrices.append((kernel.reads[5], kernel.f))
-        matrices += zip(kernel.writes, (kernel.e, kernel.e, kernel.f))
-    else:
-        matrices.append((kernel.writes[0], kernel.f))
-    for access, columns in matrices:
-        if access is not None and columns > 1 and access.strides[-1] != 1:
-            raise BackendError("attend kernels walk rows of adjacent elements; copy the operand")
 
 
 def _ways(kernel: AttendKernel, target: Target) -> tuple[ItemKind, ...]:
@@ -66,20 +51,9 @@ def _template(kernel: AttendKernel, item_kind: ItemKind, target: Target) -> Temp
     return Template(function, made.words)
 
 
-def _anywhere(access: Access) -> Access:
-    return access._replace(slot=0, offset=0)
-
-
 def generate(kernel: AttendKernel, target: Target | None = None) -> list[Generated]:
     """The functions that compute attention or its gradients, to run in order."""
-    _check(kernel)
+    check_rows(kernel)
     target = target or host_target()
-    reads = tuple([None if access is None else _anywhere(access) for access in kernel.reads])
-    moved = kernel._replace(reads=reads, writes=tuple(map(_anywhere, kernel.writes)))
-    results = backward.RESULTS if kernel.backward else forward.RESULTS
-    slots: dict[SlotRef, int] = {}
-    for name, access in (*zip(READS, kernel.reads), *zip(results, kernel.writes)):
-        if access is not None:
-            slots[SlotRef(name)] = access.slot
-            slots[SlotRef(name, is_offset=True)] = access.offset * access.dtype.itemsize
+    moved, slots = anywhere(kernel)
     return [_template(moved, item_kind, target).over(slots) for item_kind in _ways(kernel, target)]

@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ....ir.attend import BLOCK, TILE
+from ...attend import GRADIENTS
 from ...emit.code import Code
 from ...plan import AttendKernel
 from ..gemm import ABI
@@ -29,9 +30,7 @@ from .scores import (
 )
 from .writer import Areas, ItemKind, Keys, Matrix, Queries, Writer, Written, writer_of
 
-__all__ = ["RESULTS", "write_backward"]
-
-RESULTS = ("dq", "dk", "dv")
+__all__ = ["write_backward"]
 
 
 class Sums(NamedTuple):
@@ -140,7 +139,7 @@ def _write_item(backward: Backward, number: str, items: int) -> None:
     pointers = writer.pointers(coordinates)
     results = {
         name: writer.pointer(name, access, coordinates)
-        for name, access in zip(RESULTS, writer.kernel.writes)
+        for name, access in zip(GRADIENTS, writer.kernel.writes)
         if (backward.of_queries if name == "dq" else backward.of_keys)
     }
     item = Item(pointers, results, part if backward.item_kind == "queries" else "0")
@@ -367,7 +366,7 @@ def _write_result(
 ) -> None:
     """Rows of an area as rows from `start` on of a result; of queries and keys times scale."""
     writer, code, scalar = backward.writer, backward.code, backward.writer.element.scalar
-    access = writer.kernel.writes[RESULTS.index(name)]
+    access = writer.kernel.writes[GRADIENTS.index(name)]
     columns, scaled = writer.sizes["f" if name == "dv" else "e"], name != "dv"
 
     def row(index: str) -> None:

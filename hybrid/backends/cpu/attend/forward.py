@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ....ir.attend import BLOCK, TILE
+from ...attend import OUTPUTS
 from ...emit.code import Code
 from ...plan import AttendKernel
 from ..gemm import ABI
@@ -27,9 +28,8 @@ from .scores import (
 )
 from .writer import Areas, Keys, Matrix, Queries, Writer, Written, writer_of
 
-__all__ = ["RESULTS", "write_forward"]
+__all__ = ["write_forward"]
 
-RESULTS = ("to out", "to peak", "to total")
 LANES = 64  # of a block's sum
 
 
@@ -294,7 +294,7 @@ def _join(forward: Forward, before: list[str], bases: list[str], rows: str) -> N
 def _write_results(forward: Forward, queries: Queries, coordinates: list[str]) -> None:
     """out / total, 0 for a query without a key; peak and total."""
     writer, code, scalar = forward.writer, forward.code, forward.writer.element.scalar
-    results = dict(zip(RESULTS, writer.kernel.writes))
+    results = dict(zip(OUTPUTS, writer.kernel.writes))
     pointers = {name: writer.pointer(name, access, coordinates) for name, access in results.items()}
 
     def place(name: str, query: str) -> str:

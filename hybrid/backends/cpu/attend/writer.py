@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from ....ir.attend import TILE
 from ....ir.scalar.program import bits_of
+from ...attend import READS
 from ...emit.code import Code
 from ...emit.lanes import Lanes, emit_program
 from ...generated import SlotRef, Word
@@ -29,13 +30,11 @@ __all__ = [
     "Keys",
     "Matrix",
     "Queries",
-    "READS",
     "Writer",
     "Written",
     "writer_of",
 ]
 
-READS = ("q", "k", "v", "mask", "factor", "g", "peak", "total", "delta")
 ALIGN = 64  # bytes
 FEW = 2  # queries for which keys are turned instead
 

@@ -35,7 +35,7 @@ from .method import (
     words_array,
 )
 
-__all__ = ["Step", "make_caller", "step_table", "MAX_SLOTS"]
+__all__ = ["Step", "gather", "make_caller", "step_table", "MAX_SLOTS"]
 
 MAX_SLOTS = 72
 _MAX_OUTS = 16
@@ -71,14 +71,15 @@ class Step(NamedTuple):
 
 
 # ---- the native function
-def _gather(writer: Fn, table: str, nargs: str, buffers: str) -> None:
-    """Data pointers of the arguments into bufs; to the fallback when an argument does not fit."""
+def gather(writer: Fn, required: str, count: str, slots: str) -> None:
+    """Data pointers of the arguments into slots; to the fallback when there are not `count` of them
+    or one lacks a `required` flag (a word)."""
     data, flags = abi.array_data(), abi.array_flags()
-    writer.go_if(writer.cmp("ne", "%count", nargs), "fallback")
-    checked = writer.op(f"trunc i64 {writer.ld(table, CHECKED, 'i64')} to i32")
-    with writer.each(nargs) as index:
+    writer.go_if(writer.cmp("ne", "%count", count), "fallback")
+    checked = writer.op(f"trunc i64 {required} to i32")
+    with writer.each(count) as index:
         array = writer.ld(writer.nth("%args", index))
-        writer.st("ptr", writer.ld(array, data), writer.nth(buffers, index))
+        writer.st("ptr", writer.ld(array, data), writer.nth(slots, index))
         clear = writer.op(f"xor i32 {writer.ld(array, flags, 'i32')}, -1")
         missing = writer.op(f"and i32 {checked}, {clear}")
         writer.go_if(writer.cmp("ne", missing, 0, "i32"), "fallback")
@@ -197,7 +198,7 @@ def _text() -> str:
         writer.ld(table, NARGS, "i64"),
         writer.ld(table, NOUTS, "i64"),
     )
-    _gather(writer, table, nargs, buffers)
+    gather(writer, writer.ld(table, CHECKED, "i64"), nargs, buffers)
     _allocate(writer, table, functions, nargs, nouts, buffers, outputs)
     _run(writer, table, functions, buffers, status)
     writer.go_if(writer.cmp("ne", writer.ld(status, 0, "i64"), 0), "failed")

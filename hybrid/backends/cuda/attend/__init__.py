@@ -10,19 +10,17 @@ from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
-from ....core.errors import BackendError
+from ...attend import anywhere, check_rows
 from ...emit.code import check_externals, finish_module
 from ...generated import SlotRef, Word, pack_words
-from ...plan import Access, AttendKernel
+from ...plan import AttendKernel
 from ..function import STATUS, Card, GpuFunction, signature
-from . import backward, forward
 from .backward import Backward, Side
 from .cores import MOST_COLUMNS
 from .fast_backward import FastBackward
 from .fast_forward import FastForward
 from .forward import Forward
 from .tile import LANE_ROWS, THREADS, WARPS, Element, Tiling
-from .writer import READS
 
 __all__ = ["generate"]
 
@@ -45,20 +43,6 @@ class _Made(NamedTuple):
                 words[position] = places[word]  # STATUS is negative
                 slots.append(position)
         return self.function._replace(words=tuple(words), slots=tuple(slots))
-
-
-def _check(kernel: AttendKernel) -> None:
-    """Columns of matrices lie side by side."""
-    queries, keys, values = kernel.reads[:3]
-    matrices = [(queries, kernel.e), (keys, kernel.e), (values, kernel.f)]
-    if kernel.backward:
-        matrices.append((kernel.reads[5], kernel.f))
-        matrices += zip(kernel.writes, (kernel.e, kernel.e, kernel.f))
-    else:
-        matrices.append((kernel.writes[0], kernel.f))
-    for access, columns in matrices:
-        if access is not None and columns > 1 and access.strides[-1] != 1:
-            raise BackendError("attend kernels walk rows of adjacent elements; copy the operand")
 
 
 def _attributes(blocks: int) -> str:
@@ -123,24 +107,14 @@ def _made(kernel: AttendKernel, rows: int, guarded: bool) -> tuple[_Made, ...]:
     return tuple(made)
 
 
-def _anywhere(access: Access) -> Access:
-    return access._replace(slot=0, offset=0)
-
-
 def generate(
     kernel: AttendKernel, card: Card, temp_slot: int, guarded: bool = False
 ) -> list[GpuFunction]:
     """The functions that compute attention or its gradients, to run in order."""
     if not prod(kernel.batch) or not max(kernel.m, kernel.n if kernel.backward else 0):
         return []
-    _check(kernel)
-    reads = tuple([None if access is None else _anywhere(access) for access in kernel.reads])
-    moved = kernel._replace(reads=reads, writes=tuple(map(_anywhere, kernel.writes)))
-    results = backward.RESULTS if kernel.backward else forward.RESULTS
-    places: dict[SlotRef, int] = {SlotRef("status"): STATUS}
-    for name, access in (*zip(READS, kernel.reads), *zip(results, kernel.writes)):
-        if access is not None:
-            places[SlotRef(name)] = access.slot
-            places[SlotRef(name, is_offset=True)] = access.offset * access.dtype.itemsize
+    check_rows(kernel)
+    moved, places = anywhere(kernel)
+    places[SlotRef("status")] = STATUS
     rows = _rows(kernel, Element.of(kernel.writes[0].dtype), card)
     return [one.placed(places) for one in _made(moved, rows, guarded) if one.function.blocks]

@@ -13,15 +13,15 @@ from math import prod
 from typing import Literal, NamedTuple
 
 from ....ir.attend import BLOCK, TILE
+from ...attend import GRADIENTS
 from ...plan import AttendKernel
 from .pairs import Pairs
 from .products import Chain, Products, Rows
 from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area, Tiling
 from .writer import Matrix, Writer
 
-__all__ = ["RESULTS", "Backward", "Side"]
+__all__ = ["Backward", "Side"]
 
-RESULTS = ("dq", "dk", "dv")
 Side = Literal["keys", "queries"]  # what the rows of a tile are
 
 
@@ -240,7 +240,7 @@ class Backward:
     def _store(self, number: int, result: Result, coordinates: list[str]) -> None:
         """Rows of a gradient; of queries and keys times scale."""
         writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
-        access = writer.kernel.writes[RESULTS.index(result.name)]
+        access = writer.kernel.writes[GRADIENTS.index(result.name)]
         target = writer.vector(result.name, access, coordinates)
         sums = self._get_sums(number)
         for row in range(tiling.rows):

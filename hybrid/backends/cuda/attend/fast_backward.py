@@ -10,8 +10,9 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 
+from ...attend import GRADIENTS
 from ...plan import AttendKernel
-from .backward import RESULTS, Side, Statistics
+from .backward import Side, Statistics
 from .cores import BLOCK_ROWS, STEP, Cores, Piece
 from .pairs import Pairs
 from .tile import Tiling
@@ -162,7 +163,7 @@ class FastBackward:
     # ---- results
     def _store(self, name: str, columns: str, sums: list[str], coordinates: list[str]) -> None:
         writer, code = self.writer, self.writer.code
-        access = writer.kernel.writes[RESULTS.index(name)]
+        access = writer.kernel.writes[GRADIENTS.index(name)]
         target = writer.vector(name, access, coordinates)
         if name != "dv":
             sums = [writer.apply("fmul", value, self.pairs.scale) for value in sums]

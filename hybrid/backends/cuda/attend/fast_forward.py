@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 
+from ...attend import OUTPUTS
 from ...plan import AttendKernel
 from .cores import BLOCK_ROWS, STEP, Cores, Piece
 from .pairs import Pairs
@@ -17,7 +18,6 @@ from .writer import Writer
 
 __all__ = ["FastForward"]
 
-RESULTS = ("to out", "to peak", "to total")
 PIECES = BLOCK_ROWS // STEP
 
 
@@ -121,7 +121,7 @@ class FastForward:
         tops, totals, sums = found[:2], found[2:4], found[4:]
         targets = [
             writer.vector(name, access, coordinates)
-            for name, access in zip(RESULTS, writer.kernel.writes)
+            for name, access in zip(OUTPUTS, writer.kernel.writes)
         ]
         is_first = code.op(f"icmp eq i64 {self.cores.member}, 0")
         for row in (0, 1):
@@ -132,7 +132,7 @@ class FastForward:
             pieces = [sums[i + 2 * row : i + 2 * row + 2] for i in range(0, len(sums), 4)]
             code.when(inside, partial(self._store_row, targets[0], row, total, pieces))
             for number, value in ((1, tops[row]), (2, total)):
-                step = writer.step(RESULTS[number], writer.kernel.writes[number])
+                step = writer.step(OUTPUTS[number], writer.kernel.writes[number])
                 place = writer.beyond(targets[number], code.mul(self.rows[row], step))
                 once = code.op(f"and i1 {inside}, {is_first}")
                 code.when(once, partial(writer.store_global, value, place))
@@ -140,7 +140,7 @@ class FastForward:
     def _store_row(self, target: str, row: int, total: str, pieces: list[list[str]]) -> None:
         writer, code = self.writer, self.writer.code
         none = writer.apply("fcmp oeq", total, writer.number(0.0))
-        step = writer.step(RESULTS[0], writer.kernel.writes[0])
+        step = writer.step(OUTPUTS[0], writer.kernel.writes[0])
         line = writer.beyond(target, code.mul(self.rows[row], step))
         for number, piece in enumerate(pieces):
             for more, value in enumerate(piece):

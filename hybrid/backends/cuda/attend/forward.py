@@ -10,15 +10,15 @@ from functools import partial
 from math import prod
 
 from ....ir.attend import BLOCK, TILE
+from ...attend import OUTPUTS
 from ...plan import AttendKernel
 from .pairs import Pairs
 from .products import Chain, Products, Rows
 from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area, Tiling
 from .writer import Writer
 
-__all__ = ["RESULTS", "Forward"]
+__all__ = ["Forward"]
 
-RESULTS = ("to out", "to peak", "to total")
 WARP = 32
 
 
@@ -254,7 +254,7 @@ class Forward:
     # ---- results
     def _finish(self, coordinates: list[str], part: str, out: list[str]) -> None:
         writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
-        target = writer.vector(RESULTS[0], writer.kernel.writes[0], coordinates)
+        target = writer.vector(OUTPUTS[0], writer.kernel.writes[0], coordinates)
         for row in range(tiling.rows):
             own = code.add(self.products.own_row, str(LANE_ROWS * row))
             query = code.add(self.first, own)
@@ -269,7 +269,7 @@ class Forward:
         writer, code, size = self.writer, self.writer.code, self.writer.element.size
         total = writer.load_shared(self._state(1, own))
         none = writer.apply("fcmp oeq", total, writer.number(0.0))
-        step = writer.step(RESULTS[0], writer.kernel.writes[0])
+        step = writer.step(OUTPUTS[0], writer.kernel.writes[0])
         line = writer.beyond(target, code.mul(query, step))
         for offset, value in zip(self.products.columns, values):
             column = code.add(code.add(self.first_column, self.products.own_column), str(offset))
@@ -284,11 +284,11 @@ class Forward:
         query = code.add(self.first, row)
         targets = [
             writer.vector(name, access, coordinates)
-            for name, access in zip(RESULTS[1:], writer.kernel.writes[1:])
+            for name, access in zip(OUTPUTS[1:], writer.kernel.writes[1:])
         ]
 
         def one() -> None:
-            for which, (name, access) in enumerate(zip(RESULTS[1:], writer.kernel.writes[1:])):
+            for which, (name, access) in enumerate(zip(OUTPUTS[1:], writer.kernel.writes[1:])):
                 place = code.mul(query, writer.step(name, access))
                 value = writer.load_shared(self._state(which, row))
                 writer.store_global(value, writer.beyond(targets[which], place))

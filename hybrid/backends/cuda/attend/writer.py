@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ....ir.scalar.program import bits_of
+from ...attend import READS
 from ...emit.code import Code
 from ...emit.lanes import Lanes, emit_program
 from ...generated import SlotRef, Word
 from ...plan import Access, AttendKernel
 from .tile import LANE_COLUMNS, Element, Tiling
 
-__all__ = ["READS", "Writer", "Matrix", "Words"]
+__all__ = ["Writer", "Matrix", "Words"]
 
-READS = ("q", "k", "v", "mask", "factor", "g", "peak", "total", "delta")
 GLOBAL = "ptr addrspace(1)"
 SHARED = "ptr addrspace(3)"
 

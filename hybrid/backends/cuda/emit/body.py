@@ -376,6 +376,25 @@ class Threads:
         if guarded:
             guard(self.code, self.body.status)
 
+    def finish_row(
+        self, row: Row, once: Sequence[int], thread: str, meet: Callable[[], None] | None
+    ) -> None:
+        """Thread 0 of a row stores its results that have one value per row, after the threads have
+        met where others may still read what is overwritten."""
+        code, body = self.code, self.body
+        body.enter(row)
+        values = [body.scalar_value(self.program.outs[k]) for k in once]
+        if not values:
+            return
+        if meet is not None:
+            meet()
+
+        def write() -> None:
+            for number, value in zip(once, values):
+                body.write_once(number, value)
+
+        code.when(code.op(f"icmp eq i64 {thread}, 0"), write)
+
     def fail(self, position: str, check: str) -> None:
         """Report a failed check at a position, with the number of the check; the first report
         stays, and is told to the host."""

@@ -276,22 +276,8 @@ class _Rows(Threads):
         row, keep = body.row(), kept_values(self.form)
         for row_pass in self.plan.passes:
             self.row_pass(row, row_pass, keep)
-        self.write_once(row)
-
-    def write_once(self, row: Row) -> None:
-        code, body = self.code, self.body
-        body.enter(row)
-        values = [body.scalar_value(self.program.outs[k]) for k in self.plan.once]
-        if not values:
-            return
-        if self.late:
-            warp_barrier(code, self.mask)
-
-        def write() -> None:
-            for number, value in zip(self.plan.once, values):
-                body.write_once(number, value)
-
-        code.when(code.op(f"icmp eq i64 {self.thread}, 0"), write)
+        meet = (lambda: warp_barrier(self.code, self.mask)) if self.late else None
+        self.finish_row(row, self.plan.once, self.thread, meet)
 
 
 def emit_rows(form: Form, schedule: RowSchedule, guarded: bool) -> Code:

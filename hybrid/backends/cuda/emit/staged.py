@@ -296,22 +296,8 @@ class _Staged(Threads):
         row = body.row()
         for row_pass in self.plan.passes:
             self.row_pass(row, row_pass)
-        self.write_once(row)
-
-    def write_once(self, row: Row) -> None:
-        code, body = self.code, self.body
-        body.enter(row)
-        values = [body.scalar_value(self.program.outs[k]) for k in self.plan.once]
-        if not values:
-            return
-        if self.late:
-            barrier(code)
-
-        def write() -> None:
-            for number, value in zip(self.plan.once, values):
-                body.write_once(number, value)
-
-        code.when(code.op(f"icmp eq i64 {self.tid}, 0"), write)
+        meet = (lambda: barrier(self.code)) if self.late else None
+        self.finish_row(row, self.plan.once, self.tid, meet)
 
 
 def emit_staged(form: Form, schedule: StagedSchedule, guarded: bool) -> Code:

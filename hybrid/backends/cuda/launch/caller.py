@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ....core.aval import Aval
 from ...cpu.machine.asm import UNLIKELY, Fn
 from ...cpu.python import abi, method
+from ...cpu.python.caller import gather
 from ...cpu.python.method import Method, call_fallback, table_of, words_array
 from ..machine import blocks
 from ..machine.blocks import BlockSource, functions_of
@@ -67,19 +68,6 @@ class Result(NamedTuple):
 
 
 # ---- the native function
-def _gather(writer: Fn, table: str, count: str, slots: str) -> None:
-    """Addresses of the arguments' elements; to the fallback when one does not fit."""
-    data, flags = abi.array_data(), abi.array_flags()
-    writer.go_if(writer.cmp("ne", "%count", count), "fallback")
-    checked = writer.op(f"trunc i64 {writer.ld(table, CHECKED, 'i64')} to i32")
-    with writer.each(count) as index:
-        array = writer.ld(writer.nth("%args", index))
-        writer.st("ptr", writer.ld(array, data), writer.nth(slots, index))
-        clear = writer.op(f"xor i32 {writer.ld(array, flags, 'i32')}, -1")
-        missing = writer.op(f"and i32 {checked}, {clear}")
-        writer.go_if(writer.cmp("ne", missing, 0, "i32"), "fallback")
-
-
 def _compare_strides(writer: Fn, table: str, count: str) -> None:
     """To the fallback when an argument has other strides than this function was made for."""
     place, wanted = abi.array_strides(), writer.ld(table, STRIDES)
@@ -210,7 +198,7 @@ def _text(strided: bool) -> str:
     place = writer.add(arguments, results)
     slots = writer.op(f"alloca ptr, i64 {writer.add(place, 2)}, align 16")
     made = writer.op(f"alloca ptr, i64 {writer.add(results, 1)}, align 16")
-    _gather(writer, table, arguments, slots)
+    gather(writer, writer.ld(table, CHECKED, "i64"), arguments, slots)
     if strided:
         _compare_strides(writer, table, arguments)
     _workspace(writer, table, slots, place)
