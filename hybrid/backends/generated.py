@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["Generated", "SlotRef", "Template", "Word", "pack_words"]
+__all__ = ["Generated", "SlotRef", "Template", "Word", "WORD_MASK", "pack_words"]
 
 WORD_MASK = (1 << 64) - 1
 

@@ -5,7 +5,6 @@ Invariant: a copy is made by a kernel in stream order; its elements have the bit
 
 from __future__ import annotations
 
-import ctypes
 from functools import lru_cache
 
 import numpy as np
@@ -20,8 +19,6 @@ from .kernels import generate
 from .machine.devices import device_state
 
 __all__ = ["contiguous"]
-
-_WORD = (1 << 64) - 1
 
 
 @lru_cache(256)
@@ -54,8 +51,5 @@ def contiguous(value: DeviceArray) -> DeviceArray:
     loaded = state.modules.load([(f.symbol, f.text, f.shared) for f in functions])
     places = (address(value), address(made), 0, state.status.address)
     for function, code in zip(functions, loaded):
-        words = [word & _WORD for word in function.placed(places)]
-        sizes = function.blocks, function.threads, function.shared
-        given = (ctypes.c_uint64 * len(words))(*words)
-        state.driver.launch(code.handle, *sizes, state.stream, given)
+        state.start(function, code, places)
     return made

@@ -17,6 +17,7 @@ from ...core.errors import BackendError
 from ...core.switches import SWITCHES
 from ..cpu.machine import host
 from ..cpu.machine.jit import Module, compile_ir
+from ..generated import WORD_MASK
 from .function import CODE_SHIFT, STATUS, GpuFunction, LibraryCall
 from .graph_ir import (
     COPY,
@@ -39,7 +40,6 @@ __all__ = ["Started", "Copy", "Graphs", "drop_dead", "native_plan"]
 # of many launches takes long to instantiate, and long enough to run that updates do not matter.
 FEW_LAUNCHES, MANY_GRAPHS, FEW_GRAPHS = 256, 4, 2
 KERNEL_NODE, GRAPH_NODE = 0, 4
-_MASK = (1 << 64) - 1
 
 
 class Started(NamedTuple):
@@ -138,7 +138,7 @@ class Graphs:
         in all words, number of the launch)."""
         watched: dict[int, list[tuple[int, int]]] = {}
         for number, (start, (function, _, code, _)) in enumerate(zip(self._offsets, self.launches)):
-            words = [word & _MASK for word in function.words]
+            words = [word & WORD_MASK for word in function.words]
             if function.check >= 0:
                 words[function.check] = code << CODE_SHIFT
             for position in function.slots:

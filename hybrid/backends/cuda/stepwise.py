@@ -6,7 +6,6 @@ the strides it has, so the steps are the same.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,7 +24,6 @@ from .machine.modules import Loaded
 
 __all__ = ["Stepwise", "with_library"]
 
-_WORD = (1 << 64) - 1
 _PAGE = 256
 Step = tuple[GpuFunction | LibraryCall, Loaded | None]
 
@@ -83,10 +81,7 @@ class Stepwise:
                 step.run(places, state.stream)
                 continue
             assert isinstance(step, GpuFunction)
-            words = [word & _WORD for word in step.placed(places)]
-            packed = (ctypes.c_uint64 * len(words))(*words)
-            sizes = step.blocks, step.threads, step.shared
-            state.driver.launch(code.handle, *sizes, state.stream, packed)
+            state.start(step, code, places)
         return results[0] if len(results) == 1 else tuple(results)
 
     def _moved(self, value: np.ndarray) -> np.ndarray:

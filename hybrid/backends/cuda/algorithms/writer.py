@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ...emit.code import Code, check_externals, finish_module
+from ...generated import WORD_MASK
 from ..emit.body import grid_loop, guard, pointer, register
 from ..function import STATUS, GpuFunction, signature
 
@@ -17,7 +18,6 @@ __all__ = ["Memory", "Workspace", "Text", "Writer", "THREADS", "blocks_for"]
 
 THREADS = 256
 _ALIGN = 256
-_WORD = (1 << 64) - 1
 
 
 class Memory(NamedTuple):
@@ -55,10 +55,10 @@ class Text(NamedTuple):
         for name, place in self.places.items():
             value = given[name]
             if isinstance(value, Memory):
-                words[place : place + 2] = value.slot, value.offset & _WORD
+                words[place : place + 2] = value.slot, value.offset & WORD_MASK
                 slots.append(place)
             else:
-                words[place] = value & _WORD
+                words[place] = value & WORD_MASK
         parts = self.text, self.symbol, tuple(words), tuple(slots), blocks, self.threads
         return GpuFunction(*parts, temp=temp)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ...generated import WORD_MASK
 from ...plan import Kernel, LoopKernel
 from ..function import STATUS, GpuFunction
 from ..kernels import generate
@@ -18,8 +19,6 @@ from .caller import Start
 from .merge import merged
 
 __all__ = ["Prepared", "load", "prepare"]
-
-_WORD = (1 << 64) - 1
 
 
 class Prepared(NamedTuple):
@@ -42,9 +41,9 @@ def _functions(kernels: Sequence[Kernel], state: DeviceState, slots: int) -> lis
 
 
 def _start(function: GpuFunction, loaded: Loaded, status: int, code: int) -> Start:
-    words, slots = [word & _WORD for word in function.words], list(function.slots)
+    words, slots = [word & WORD_MASK for word in function.words], list(function.slots)
     for position in function.slots:
-        if words[position] == STATUS & _WORD:
+        if words[position] == STATUS & WORD_MASK:
             words[position] = status
             slots.remove(position)
     if function.check >= 0:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from ....core.errors import DeviceError
 from ....ir.door.context import aside
-from ..function import Card
+from ...generated import WORD_MASK
+from ..function import Card, GpuFunction
 from . import driver as door
 from .driver import Driver, driver
 from .holders import out_of_memory
@@ -148,6 +150,14 @@ class DeviceState:
             event = self._events.pop(stream, None)
             if event is not None:
                 self.driver.drop_event(event)
+
+    def start(self, function: GpuFunction, code: Loaded, addresses: Sequence[int]) -> None:
+        """Start a kernel over buffers at these addresses, the last of which is the status words';
+        the device's context is the thread's."""
+        words = [word & WORD_MASK for word in function.placed(addresses)]
+        packed = (ctypes.c_uint64 * len(words))(*words)
+        sizes = function.blocks, function.threads, function.shared
+        self.driver.launch(code.handle, *sizes, self.stream, packed)
 
     def wait(self) -> None:
         """Wait for all that was started, and raise what a failed check left."""
