@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,21 @@ def card(cards: HostDriver) -> HostDriver:
     cards.counts = dict.fromkeys(cards.counts, 0)
     cards.fail.clear()
     return cards
+
+
+@lru_cache(1)
+def nothing() -> Any:
+    """Native code that outlives every card that was told its address."""
+    return compile_ir("define i32 @nothing() { ret i32 0 }", ["nothing"])
+
+
+@pytest.fixture
+def card_in_native_code(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostDriver]:
+    """A card of the test's own that does nothing: native code keeps the GIL, so a driver in Python
+    cannot be called from there by several threads."""
+    with host_cards(monkeypatch) as made:
+        monkeypatch.setattr(made, "address", lambda name: nothing().address("nothing"))
+        yield made
 
 
 def executable_of(function: Any) -> PlanOnCard:
@@ -149,21 +165,27 @@ def training(build: Callable[[], Any], kind: str) -> tuple[Any, Any]:
     return model, step
 
 
-@pytest.mark.parametrize("name", list(PROGRAMS))
-def test_training_has_the_bits_of_the_cpu(name: str, card: HostDriver) -> None:
+def trained_with_the_bits_of_the_cpu(name: str, steps: int) -> Any:
+    """A program's traced step after as many steps, whose losses and parameters are the CPU's."""
     build, batch = PROGRAMS[name]
-    batches = [batch() for _ in range(7)]
+    batches = [batch() for _ in range(steps)]
     model, step = training(build, "cpu")
     want = [step(*on("cpu", *arrays)).numpy() for arrays in batches]
     state = [p.numpy() for p in model.parameters()]
     model, step = training(build, "cuda")
     traced = hybrid.function(step)
     losses = [traced(*on("cuda", *arrays)) for arrays in batches]
-    assert traced.cache_info().replays >= 4, traced.explain()
     executable_of(traced)
-    assert card.counts["graph"] == traced.cache_info().replays
     for got, wanted in zip([*losses, *model.parameters()], [*want, *state], strict=True):
         np.testing.assert_array_equal(got.numpy(), wanted)
+    return traced
+
+
+@pytest.mark.parametrize("name", list(PROGRAMS))
+def test_training_has_the_bits_of_the_cpu(name: str, card: HostDriver) -> None:
+    traced = trained_with_the_bits_of_the_cpu(name, 7)
+    assert traced.cache_info().replays >= 4, traced.explain()
+    assert card.counts["graph"] == traced.cache_info().replays
 
 
 def test_a_steady_replay_allocates_and_updates_nothing(card: HostDriver) -> None:
@@ -233,10 +255,7 @@ def test_work_goes_to_the_current_stream(card: HostDriver) -> None:
     assert card.started_on[0] and not card.started_on[1]
 
 
-def test_threads_share_a_function(card: HostDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    # native code keeps the GIL, so here no driver may be written in Python
-    nothing = compile_ir("define i32 @nothing() { ret i32 0 }", ["nothing"])
-    monkeypatch.setattr(card, "address", lambda name: nothing.address("nothing"))
+def test_threads_share_a_function(card_in_native_code: HostDriver) -> None:
     total = hybrid.zeros(3, device="cuda")
 
     @hybrid.function

@@ -7,6 +7,7 @@ did an atomic before may read what others wrote).  One instruction may write one
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -84,20 +85,7 @@ class Watch:
         self, cohort: Access, at: int, idx: Array | None, space: str, places: Array, nbytes: int
     ) -> None:
         """`places`: byte offsets into the space."""
-        found = self._cells(cohort, space, places, nbytes)
-        if found is None:
-            return
-        cells, first = found
-        count = max(nbytes // self.grain, 1)
-        if not self.compare:
-            for number in range(count):
-                cells.was_read[first + number] = True
-            return
-        me, mark = cohort.stamp(idx)
-        doing = Doing(cohort, at, space, me, mark | at)
-        first = np.broadcast_to(first, doing.me.shape)
-        for number in range(count):
-            where = first + number
+        for doing, cells, where, _ in self._touched(cohort, at, idx, space, places, nbytes, "read"):
             self._against_write(doing, cells, where, "read")
             self._note_read(doing, cells, where)
 
@@ -113,20 +101,10 @@ class Watch:
         before: list[Array],
     ) -> None:
         """`before`: what the places hold until now."""
-        found = self._cells(cohort, space, places, nbytes)
-        if found is None:
-            return
-        cells, first = found
         count = max(nbytes // self.grain, 1)
-        if not self.compare:
-            for number in range(count):
-                cells.was_written[first + number] = True
-            return
-        me, mark = cohort.stamp(idx)
-        doing = Doing(cohort, at, space, me, mark | at)
-        first = np.broadcast_to(first, doing.me.shape)
-        for number in range(count):
-            where = first + number
+        for doing, cells, where, number in self._touched(
+            cohort, at, idx, space, places, nbytes, "written"
+        ):
             part = number * len(values) // count
             same = _bits(values[part]) == _bits(before[part])
             self._against_write(doing, cells, where, "write", same)
@@ -134,6 +112,34 @@ class Watch:
             self._note_write(doing, cells, where, values[part])
 
     # ---- helpers
+    def _touched(
+        self,
+        cohort: Access,
+        at: int,
+        idx: Array | None,
+        space: str,
+        places: Array,
+        nbytes: int,
+        how: str,
+    ) -> Iterator[tuple[Doing, _Cells, Array, int]]:
+        """Every word of an access that has to be compared: who does what, the cells, where, and its
+        number in the access.  Where nothing is compared, the words are only noted."""
+        found = self._cells(cohort, space, places, nbytes)
+        if found is None:
+            return
+        cells, first = found
+        count = max(nbytes // self.grain, 1)
+        if not self.compare:
+            noted = cells.was_read if how == "read" else cells.was_written
+            for number in range(count):
+                noted[first + number] = True
+            return
+        me, mark = cohort.stamp(idx)
+        doing = Doing(cohort, at, space, me, mark | at)
+        first = np.broadcast_to(first, doing.me.shape)
+        for number in range(count):
+            yield doing, cells, first + number, number
+
     def _new(self, nbytes: int) -> _Cells:
         return _Cells(nbytes // self.grain + 16, self.compare)
 
