@@ -12,7 +12,16 @@ from typing import Any
 from ..ir.door import bind as door
 from ..ir.tensor import Handle, Leaf, new_handle
 
-__all__ = ["owner", "order", "unfold", "saved_inputs", "saved_outputs", "alias", "PseudoOp"]
+__all__ = [
+    "owner",
+    "order",
+    "unfold",
+    "saved_inputs",
+    "saved_outputs",
+    "alias",
+    "is_alias",
+    "PseudoOp",
+]
 
 
 class PseudoOp:
@@ -45,6 +54,11 @@ def alias(tensor: Any) -> Any:
         resolved = PseudoOp("alias", _ALIAS_PULL, (tensor._a,))
         aliased._node = (resolved, (tensor._node,), (), None)
     return aliased
+
+
+def is_alias(resolved: Any) -> bool:
+    """Whether a tape node stands for a second handle on a value."""
+    return type(resolved) is PseudoOp and resolved.pull is _ALIAS_PULL
 
 
 def owner(node: Any) -> Any:

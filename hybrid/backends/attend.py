@@ -16,20 +16,30 @@ from ..core.aval import Aval
 from ..core.errors import BackendError
 from ..core.precision import MATMUL
 from ..ir.op import Op
-from ..ir.scalar.program import TYPE, Builder, Program
+from ..ir.scalar.program import TYPE, Builder, Program, ScalarType
 from .generated import SlotRef
 from .plan import Access, AttendKernel
 
-__all__ = ["OUTPUTS", "GRADIENTS", "READS", "anywhere", "attend_kernel", "check_rows"]
+__all__ = [
+    "OUTPUTS",
+    "GRADIENTS",
+    "GradientName",
+    "READS",
+    "anywhere",
+    "attend_kernel",
+    "check_rows",
+]
 
 Ints = tuple[int, ...]
 # names of the operands of a kernel, in its order
 READS = ("q", "k", "v", "mask", "factor", "g", "peak", "total", "delta")
-OUTPUTS, GRADIENTS = ("to out", "to peak", "to total"), ("dq", "dk", "dv")
+OUTPUTS = ("to out", "to peak", "to total")
+GradientName = Literal["dq", "dk", "dv"]
+GRADIENTS: tuple[GradientName, ...] = ("dq", "dk", "dv")
 
 
 @lru_cache(64)
-def _weight(body: Any, ty: str) -> Program:
+def _weight(body: Any, ty: ScalarType) -> Program:
     s = Builder()
     return s.program(body(s, s.arg(ty), s.arg(ty)))
 

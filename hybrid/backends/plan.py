@@ -159,8 +159,12 @@ class HostStep(NamedTuple):
     @property
     def kind(self) -> str:
         """'host', or the name of what another device does itself."""
-        away = self.algorithm is not None and any(aval.device != HOST for aval in self.avals)
-        return type(self.algorithm).__name__.lower() if away else "host"
+        return type(self.algorithm).__name__.lower() if self.on_device else "host"
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the values are another device's, which may have kernels of its own for it."""
+        return self.algorithm is not None and any(aval.device != HOST for aval in self.avals)
 
 
 Kernel = LoopKernel | GemmKernel | ScatterKernel | AttendKernel | HostStep

@@ -105,11 +105,13 @@ def broadcast_shapes(what: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(result)
 
 
-def normalize_axis(axis: int, ndim: int, what: str = "axis") -> int:
+def normalize_axis(axis: int, ndim: int, what: str = "") -> int:
     """Axis in 0..ndim-1; raises ShapeError outside."""
-    index = whole(axis, f"{what}: axis" if what != "axis" else what)
+    index = whole(axis, f"{what}: axis" if what else "axis")
     if not -ndim <= index < ndim:
-        raise ShapeError(f"{what}: axis {value_text(index)} is out of range for {ndim} dimensions")
+        raise ShapeError(
+            f"{what or 'axis'}: axis {value_text(index)} is out of range for {ndim} dimensions"
+        )
     return index % ndim
 
 

@@ -11,7 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Learner:
         self.net, self.device = make_model().to(device), device
         self.optimizer = optim.Adam(self.net.parameters(), lr=LEARNING_RATE)
         plain = make_step(self.net, self.optimizer)
-        self.mode = "traced" if traced else "eager"
+        self.mode: Literal["eager", "traced"] = "traced" if traced else "eager"
         self.step: Any = function(plain) if traced else plain
         # dropout draws from the one default generator; each learner goes on where it stopped
         self.generator = random.default_generator(device)

@@ -267,8 +267,8 @@ def _kept(vjp: Any, inputs: int | None) -> frozenset[str]:
         if instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE")):
             argument = instruction.argval
             names_read.update(argument if isinstance(argument, tuple) else (argument,))
-    roles = ["g", "out"] + [str(i) for i in range(inputs)]
-    return frozenset(r for r, n in zip(roles, names) if n in names_read and r != "g")
+    roles = ["out"] + [str(i) for i in range(inputs)]  # the first argument is the gradient
+    return frozenset(r for r, n in zip(roles, names[1:]) if n in names_read)
 
 
 def register(op: Record) -> Record:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from ..core import dtypes as dt
 from ..core.aval import HOST, Device, is_device
@@ -25,6 +25,8 @@ from ..ir.tensor import Handle
 from ..ops import zeros_like
 
 __all__ = ["Module", "Parameter", "Sequential", "ModuleList", "ModuleDict"]
+
+Held: TypeAlias = Literal["parameter", "buffer", "temporary", "module"]  # what an attribute is
 
 
 class _ParameterType(type):
@@ -69,19 +71,19 @@ class Module(Saved):
     """
 
     training: bool = True
-    _names: dict[str, str]  # name -> 'parameter' | 'buffer' | 'temporary' | 'module'
+    _names: dict[str, Held]
     _forward_hooks: list[Callable[..., Any]]
 
     def __init__(self) -> None:
         super().__init__()
         set_attribute = object.__setattr__
-        set_attribute(self, "_names", {})  # name -> 'parameter' | 'buffer' | 'temporary' | 'module'
+        set_attribute(self, "_names", {})
         set_attribute(self, "_forward_hooks", [])
         set_attribute(self, "training", True)
 
     # ---- attributes
     def __setattr__(self, name: str, value: Any) -> None:
-        names = self.__dict__.get("_names")
+        names: dict[str, Held] | None = self.__dict__.get("_names")
         if names is None:
             raise HybridError(
                 f"call super().__init__() before assigning {name} to a {type(self).__name__}"
@@ -116,7 +118,7 @@ class Module(Saved):
         object.__delattr__(self, name)
         bump(self)
 
-    def _enter(self, name: str, value: Any, kind: str) -> None:
+    def _enter(self, name: str, value: Any, kind: Held) -> None:
         """Store an attribute that is listed under `kind`."""
         taken = hasattr(self, name) and name not in self._names and name not in self.__dict__
         if not name or "." in name or taken or name == "training" or name.startswith("_"):
@@ -166,7 +168,7 @@ class Module(Saved):
         return remove
 
     # ---- listing
-    def _own(self, *kinds: str) -> Iterator[tuple[str, Any]]:
+    def _own(self, *kinds: Held) -> Iterator[tuple[str, Any]]:
         for name, kind in self._names.items():
             value = self.__dict__.get(name)
             if kind in kinds and value is not None:
@@ -198,7 +200,7 @@ class Module(Saved):
         for _, module in self.named_modules():
             yield module
 
-    def _named(self, *kinds: str) -> Iterator[tuple[str, Tensor]]:
+    def _named(self, *kinds: Held) -> Iterator[tuple[str, Tensor]]:
         seen: set[int] = set()
         for prefix, module in self.named_modules():
             for name, held in module._own(*kinds):

@@ -14,7 +14,7 @@ import numpy as np
 from ...core.errors import BackendError, IndexOutOfRange
 from ...core.floating import plain_floats
 from ..api import Entry, Executable, KernelTime, Replay
-from ..plan import HostStep, Plan, unread_inputs
+from ..plan import HostStep, Plan, Slot, unread_inputs
 from .kernels import step_lists
 from .machine import alloc
 from .machine.pool import OUT_OF_MEMORY, pool
@@ -125,7 +125,7 @@ class PlanRunner(Executable):
                 raise self._error(kernel, status)
         return [arrays[s] for s in self.plan.outputs]
 
-    def _array(self, slot: Any, inputs: Sequence[np.ndarray], arena: np.ndarray) -> np.ndarray:
+    def _array(self, slot: Slot, inputs: Sequence[np.ndarray], arena: np.ndarray) -> np.ndarray:
         if slot.kind == "input":
             return np.asarray(inputs[slot.index], order="C")
         if slot.kind == "const":

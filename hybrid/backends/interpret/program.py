@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import BackendError
-from ...ir.scalar.program import BITS, Instr, Program
+from ...ir.scalar.program import BITS, Instr, PrimName, Program, ScalarType
 
 __all__ = ["run_program", "reduced", "lane_tree", "fma", "fma32", "fma64", "DTYPE"]
 
@@ -154,7 +154,7 @@ def _clz(x: np.ndarray) -> np.ndarray:
     return out.astype(x.dtype)
 
 
-def _convert(x: np.ndarray, kind: str) -> np.ndarray:
+def _convert(x: np.ndarray, kind: ScalarType) -> np.ndarray:
     dtype = DTYPE[kind]
     if kind == "b1":
         return np.asarray(x != 0)
@@ -188,12 +188,16 @@ def _neg(x: np.ndarray) -> np.ndarray:
     return np.asarray(bits ^ sign).view(x.dtype)
 
 
+def _div(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.asarray(np.divide(x, y)) if x.dtype.kind == "f" else _int_div(x, y)
+
+
 PLAIN: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
     "rem": lambda x, y: x - y * _int_div(x, y),
-    "div": lambda x, y: np.divide(x, y) if x.dtype.kind == "f" else _int_div(x, y),
+    "div": _div,
     "neg": _neg,
     "abs": np.abs,
     "fma": lambda x, y, z: fma(x, y, z),
@@ -225,7 +229,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
 
 
 # ---- rows
-def _neutral(prim: str, dtype: np.dtype) -> np.ndarray:
+def _neutral(prim: PrimName, dtype: np.dtype) -> np.ndarray:
     """What a sum or a product starts from: it changes no bit of the other side."""
     if prim == "rprod":
         return np.array(1, dtype)
@@ -269,7 +273,7 @@ def _columns(row: np.ndarray, combine: Combine, neutral: np.ndarray) -> np.ndarr
     return np.asarray(total)[..., None]
 
 
-def reduced(prim: str, row: np.ndarray, column: bool = False) -> np.ndarray:
+def reduced(prim: PrimName, row: np.ndarray, column: bool = False) -> np.ndarray:
     """A reduction over the last axis, which keeps size 1, in "lanes" or in "column" order."""
     dtype, empty, shape = row.dtype, row.shape[-1] == 0, (*row.shape[:-1], 1)
     if prim in ("rall", "rany"):

@@ -194,7 +194,7 @@ class Program(NamedTuple):
         )
 
 
-def bits_of(scalar_type: str, value: Any) -> int:
+def bits_of(scalar_type: ScalarType, value: Any) -> int:
     """The bit pattern of a Python number in a type (floats rounded to nearest)."""
     if scalar_type == "b1":
         return int(bool(value))
@@ -213,7 +213,7 @@ class Val:
 
     __slots__ = ("s", "id", "type")
 
-    def __init__(self, builder: Builder, id: int, type: str) -> None:
+    def __init__(self, builder: Builder, id: int, type: ScalarType) -> None:
         self.s, self.id, self.type = builder, id, type
 
     def __bool__(self) -> bool:
@@ -281,7 +281,7 @@ class Builder:
 
     # ---- making values
     def emit(
-        self, prim: str, scalar_type: str, args: tuple[int, ...] = (), attr: Any = None
+        self, prim: str, scalar_type: ScalarType, args: tuple[int, ...] = (), attr: Any = None
     ) -> Val:
         # bodies may compute these names; what is no primitive or type has no code and fails there
         instr = Instr(prim, scalar_type, args, attr)  # type: ignore[arg-type]
@@ -291,29 +291,29 @@ class Builder:
             self.instrs.append(instr)
         return Val(self, number, scalar_type)
 
-    def arg(self, scalar_type: str) -> Val:
+    def arg(self, scalar_type: ScalarType) -> Val:
         """A new operand of that type, read at the current position."""
-        self.args.append(cast(ScalarType, scalar_type))
+        self.args.append(scalar_type)
         return self.emit("arg", scalar_type, (), len(self.args) - 1)
 
-    def operand(self, scalar_type: str) -> int:
+    def operand(self, scalar_type: ScalarType) -> int:
         """A new operand that is only read through `load`; returns its number."""
-        self.args.append(cast(ScalarType, scalar_type))
+        self.args.append(scalar_type)
         return len(self.args) - 1
 
-    def param(self, scalar_type: str) -> Val:
+    def param(self, scalar_type: ScalarType) -> Val:
         """A new run-time scalar."""
-        self.params.append(cast(ScalarType, scalar_type))
+        self.params.append(scalar_type)
         return self.emit("param", scalar_type, (), len(self.params) - 1)
 
-    def const(self, scalar_type: str, value: Any) -> Val:
+    def const(self, scalar_type: ScalarType, value: Any) -> Val:
         return self.emit("const", scalar_type, (), bits_of(scalar_type, value))
 
-    def bits(self, scalar_type: str, pattern: int) -> Val:
+    def bits(self, scalar_type: ScalarType, pattern: int) -> Val:
         """A constant given by its bit pattern."""
         return self.emit("const", scalar_type, (), pattern)
 
-    def lift(self, value: Any, scalar_type: str) -> Val:
+    def lift(self, value: Any, scalar_type: ScalarType) -> Val:
         if isinstance(value, Val):
             if value.type != scalar_type:
                 raise TypeError(f"{value.type} meets {scalar_type} in an op body; convert one")
@@ -335,12 +335,12 @@ class Builder:
             (condition.id, self.lift(first, scalar_type).id, self.lift(second, scalar_type).id),
         )
 
-    def bitcast(self, value: Val, scalar_type: str) -> Val:
+    def bitcast(self, value: Val, scalar_type: ScalarType) -> Val:
         return (
             value if value.type == scalar_type else self.emit("bitcast", scalar_type, (value.id,))
         )
 
-    def convert(self, value: Val, scalar_type: str) -> Val:
+    def convert(self, value: Val, scalar_type: ScalarType) -> Val:
         return (
             value if value.type == scalar_type else self.emit("convert", scalar_type, (value.id,))
         )
@@ -354,7 +354,7 @@ class Builder:
     def load(self, operand: int, index: Val) -> Val:
         return self.emit("load", self.args[operand], (index.id,), operand)
 
-    def rlen(self, scalar_type: str) -> Val:
+    def rlen(self, scalar_type: ScalarType) -> Val:
         return self.emit("rlen", scalar_type)
 
     def reduce(self, prim: str, value: Val) -> Val:

@@ -81,7 +81,7 @@ def _within(k: int, shape: tuple[int, ...]) -> int:
     return max(-rows, min(whole(k, "k"), columns))
 
 
-def _triangle(name: str, keep: Any, oracle: Any) -> Op:
+def _triangle(name: str, zeros: str, keep: Any, oracle: Any) -> Op:
     def body(algebra: Builder, operand: Val, *, k: int, axes: tuple[int, int]) -> Val:
         return algebra.select(keep(algebra.coord(axes[1]), algebra.coord(axes[0]) + k), operand, 0)
 
@@ -102,15 +102,13 @@ def _triangle(name: str, keep: Any, oracle: Any) -> Op:
                 ((0, 3), {"k": 1, "axes": (0, 1)}),
             ]
         ),
-        doc="x with zeros "
-        + ("above" if name == "tril" else "below")
-        + " diagonal k of the last two axes.",
+        doc=f"x with zeros {zeros} diagonal k of the last two axes.",
     )
     return register(op)
 
 
-TRIL = _triangle("tril", lambda col, row: col <= row, np.tril)
-TRIU = _triangle("triu", lambda col, row: col >= row, np.triu)
+TRIL = _triangle("tril", "above", lambda col, row: col <= row, np.tril)
+TRIU = _triangle("triu", "below", lambda col, row: col >= row, np.triu)
 
 
 def _apply_triangle(op: Op, operand: Tensor, k: int) -> Tensor:

@@ -47,15 +47,17 @@ def _float_map(
 
 
 # ---- relu and its kin
+def _relu_body(algebra: Builder, operand: Val) -> Val:
+    if operand.type[0] == "u":
+        return operand
+    return algebra.select(operand < 0, algebra.const(operand.type, 0), operand)
+
+
 relu: Function = public(
     map_op(
         "relu",
         1,
-        lambda algebra, operand: (
-            algebra.select(operand < 0, algebra.const(operand.type, 0), operand)
-            if operand.type[0] != "u"
-            else operand
-        ),
+        _relu_body,
         accepts="iuf",
         vjp=lambda gradient, out, operand: (relu_grad(gradient, out),),
         facts=frozenset(["idempotent"]),

@@ -149,11 +149,16 @@ clone: Function = public(
     )
 )
 
+
+def _abs_body(algebra: Builder, operand: Val) -> Val:
+    return operand if operand.type[0] == "u" else algebra.abs(operand)
+
+
 abs: Function = public(
     map_op(
         "abs",
         1,
-        lambda algebra, operand: operand if operand.type[0] == "u" else algebra.abs(operand),
+        _abs_body,
         vjp=lambda gradient, out, operand: (multiply(gradient, sign(operand)),),
         accepts="iuf",
         reference=reference_of(np.abs),

@@ -82,15 +82,16 @@ def _power_reference(left: np.ndarray, right: np.ndarray) -> Any:
     return np.array(out, np.uint64).astype(left.dtype).reshape(bases.shape)
 
 
+def _power_body(algebra: Builder, left: Val, right: Val) -> Val:
+    power = F.pow if left.type in ("f32", "f64") else _integer_power
+    return power(algebra, left, right)
+
+
 _power: Function = function_of(
     map_op(
         "power",
         2,
-        lambda algebra, left, right: (
-            F.pow(algebra, left, right)
-            if left.type in ("f32", "f64")
-            else _integer_power(algebra, left, right)
-        ),
+        _power_body,
         accepts="iuf",
         ulp=4.0,
         domain=(0.2, 3.0),

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...ir.scalar.program import Builder, Val
+from ...ir.scalar.program import Builder, ScalarType, Val
 
 __all__ = [
     "Format",
@@ -41,8 +41,8 @@ Pair = tuple[Val, Val]
 class Format(NamedTuple):
     """The layout of a float type."""
 
-    signed: str  # integer types of its width
-    unsigned: str
+    signed: ScalarType  # integer types of its width
+    unsigned: ScalarType
     width: int
     nmant: int  # bits of the fraction
     bias: int
@@ -141,7 +141,7 @@ def exponent_of_shifted(algebra: Builder, shifted: Val) -> Val:
     )
 
 
-def float_of_int(algebra: Builder, integer: Val, float_type: str) -> Val:
+def float_of_int(algebra: Builder, integer: Val, float_type: ScalarType) -> Val:
     """A small integer of the format's integer type as a float (exact)."""
     if float_type == "f32":
         return algebra.convert(integer, float_type)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir.scalar.program import Builder, Val
+from ...ir.scalar.program import Builder, ScalarType, Val
 from .tools import (
     FORMAT,
     INF,
@@ -134,7 +134,7 @@ def _fraction(math: Builder, magnitude: Val) -> tuple[Val, Val]:
     return high + math.select(wrapped, one, none), low
 
 
-def _angle(math: Builder, high: Val, low: Val, float_type: str) -> Pair:
+def _angle(math: Builder, high: Val, low: Val, float_type: ScalarType) -> Pair:
     """The signed fraction of a turn (two words, two's complement, below 1/8) as an angle in
     radians, a pair."""
     layout = FORMAT[float_type]

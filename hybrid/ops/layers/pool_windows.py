@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import ShapeError
-from ...ir.scalar.program import Builder, Val
+from ...ir.scalar.program import Builder, ScalarType, Val
 
 __all__ = [
     "Ints",
@@ -50,12 +50,12 @@ def pooled(
     return shape[:2] + result
 
 
-def index_type(*shapes: Ints) -> str:
+def index_type(*shapes: Ints) -> ScalarType:
     """Type for the arithmetic on element numbers: i32 where it suffices, which is twice as fast."""
     return "i32" if max(map(prod, shapes)) < 2**31 else "i64"
 
 
-def at(algebra: Builder, operand: Any, type_name: str, *coords: Val) -> Val:
+def at(algebra: Builder, operand: Any, type_name: ScalarType, *coords: Val) -> Val:
     """The element with these coordinates, which have that type."""
     total = coords[0]
     for coordinate, extent in zip(coords[1:], operand.shape[1:]):
@@ -106,7 +106,7 @@ def covering(
     algebra: Builder,
     shape: Ints,
     out: Ints,
-    type_name: str,
+    type_name: ScalarType,
     kernel: Pair,
     stride: Pair,
     padding: Pair,

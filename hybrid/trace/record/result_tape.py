@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ...autograd.tape import PseudoOp, order, owner
+from ...autograd.tape import PseudoOp, is_alias, order, owner
 from ...core.aval import Aval
 from ...core.errors import HybridError
 from ...ir.door.evaluate import evaluate_eager
@@ -37,10 +37,15 @@ def spent(output: int) -> Any:
     return SPENT
 
 
+class _Input(NamedTuple):
+    """A parent that is an input, by its position among those of the template."""
+
+    position: int
+
+
 class _Node(NamedTuple):
-    """A node of the template: what the op resolved to, its parents (('in', position among the
-    inputs), (position of a node, output of it or None), or None), and what it saved, by value
-    needed."""
+    """A node of the template: what the op resolved to, its parents (an _Input, (position of a node,
+    output of it or None), or None), and what it saved, by value needed."""
 
     resolved: Any
     parents: tuple[Any, ...]
@@ -81,8 +86,8 @@ class ResultTape(NamedTuple):
         def resolve(parent: Any) -> Any:
             if parent is None:
                 return None
-            if parent[0] == "in":
-                return parents[parent[1]]
+            if type(parent) is _Input:
+                return parents[parent.position]
             node = rebuilt[parent[0]]
             return node if parent[1] is None else (parent[1], node)
 
@@ -116,14 +121,14 @@ class _Template:
         holder = owner(node)
         number = self.starts.get(id(holder))
         if number is not None:
-            return "in", self.inputs.setdefault(number, len(self.inputs))
+            return _Input(self.inputs.setdefault(number, len(self.inputs)))
         return self.position[id(holder)], node[0] if holder is not node else None
 
     def node(self, node: Any) -> _Node:
         if isinstance(node, Leaf):
             raise Unfit("returns a result that depends on a leaf made inside the call")
         resolved, parents, saved, outputs = node
-        if isinstance(resolved, PseudoOp) and resolved.name != "alias":
+        if isinstance(resolved, PseudoOp) and not is_alias(resolved):
             raise Unfit("returns a differentiable result of a function with a gradient of its own")
         return _Node(
             resolved,

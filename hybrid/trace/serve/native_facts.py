@@ -18,7 +18,7 @@ from ...backends.layout import ObjectLayout, Pairs
 from ...backends.layout import Unreadable as _Unknown
 from ...ir.mode import EPOCH
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup, plain
-from ..heap.facts import Key
+from ..heap.facts import FactKind, Key
 from ..heap.patches import Namespaces
 from ..record.expected import Obj, Ref
 from ..record.inputs import AtFact
@@ -148,7 +148,7 @@ def _attr(instance: Any, name: str) -> tuple[Pairs, int]:
     return _on_class(instance, name)
 
 
-def _slot(kind: str, holder: Any, key: Any) -> tuple[Pairs, int]:
+def _slot(kind: FactKind, holder: Any, key: Any) -> tuple[Pairs, int]:
     """Pairs, and the address of the pointer to what the place holds."""
     if kind == "cell":
         return [], _layout().cell(holder)

@@ -98,7 +98,7 @@ class Served:
         answer = self.entry.call(*tensors, *loaded)
         if answer is NotImplemented:
             return MISS
-        recipe: Any = self.recording.outcome.result
+        recipe: New = self.recording.outcome.result  # type: ignore[assignment]  # a single one
         if recipe.node == "leaf":
             answer._node = Leaf(answer)
         elif recipe.node == "tape":

@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ....ir.attend import BLOCK, TILE
-from ...attend import GRADIENTS
+from ...attend import GRADIENTS, GradientName
 from ...emit.code import Code
 from ...plan import AttendKernel
 from ..gemm import ABI
@@ -128,7 +128,7 @@ class Item(NamedTuple):
     queries, with which the area of their sums begins."""
 
     pointers: dict[str, str]
-    results: dict[str, str]
+    results: dict[GradientName, str]
     first_tile: str
 
 
@@ -204,11 +204,9 @@ def _write_keys(backward: Backward, item: Item, first_key: str) -> None:
         code.when(more, lambda: _add_chains(backward, count))
 
     writer.each(start, writer.sizes["m"], BLOCK, queries)
-    for name, area, line_bytes in (
-        ("dk", sums.keys, backward.key_line),
-        ("dv", sums.values, backward.value_line),
-    ):
-        _write_result(backward, item, name, Matrix(area, line_bytes), first_key, count)
+    keys, values = Matrix(sums.keys, backward.key_line), Matrix(sums.values, backward.value_line)
+    _write_result(backward, item, "dk", keys, first_key, count)
+    _write_result(backward, item, "dv", values, first_key, count)
 
 
 def _clear(backward: Backward, areas: Sums, rows: str) -> None:
@@ -362,7 +360,12 @@ def _weights_and_gradients(backward: Backward, scores: Scores) -> None:
 
 
 def _write_result(
-    backward: Backward, item: Item, name: str, source: Matrix, start: str, rows: str
+    backward: Backward,
+    item: Item,
+    name: GradientName,
+    source: Matrix,
+    start: str,
+    rows: str,
 ) -> None:
     """Rows of an area as rows from `start` on of a result; of queries and keys times scale."""
     writer, code, scalar = backward.writer, backward.code, backward.writer.element.scalar

@@ -51,14 +51,16 @@ def _conversion(source: np.dtype, target: np.dtype) -> Program:
 def _key(source: np.dtype, common: np.dtype, descending: bool) -> Program:
     builder = Builder()
     value, bits = _value(builder, source, common), 8 * key_dtype(common).itemsize
-    unsigned, top = f"u{bits}", 1 << (bits - 1)
+    unsigned, top = TYPE[key_dtype(common)], 1 << (bits - 1)
     if dt.is_float(common):
         number = builder.select(value == 0, 0.0, value)
         pattern = builder.bitcast(number, unsigned)
         key = builder.select(pattern >= top, ~pattern, pattern | top)
         key = builder.select(value == value, key, (1 << bits) - 1)
     elif dt.kind(common) == "i":
-        key = builder.bitcast(builder.convert(value, f"i{bits}"), unsigned) ^ top
+        key = (
+            builder.bitcast(builder.convert(value, TYPE[np.dtype(f"i{bits // 8}")]), unsigned) ^ top
+        )
     else:
         key = builder.convert(value, unsigned)
     return builder.program(~key if descending else key)

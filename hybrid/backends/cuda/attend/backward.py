@@ -13,7 +13,7 @@ from math import prod
 from typing import Literal, NamedTuple
 
 from ....ir.attend import BLOCK, TILE
-from ...attend import GRADIENTS
+from ...attend import GRADIENTS, GradientName
 from ...plan import AttendKernel
 from .pairs import Pairs
 from .products import Chain, Products, Rows
@@ -36,7 +36,7 @@ class Statistics(NamedTuple):
 class Result(NamedTuple):
     """A gradient: its name, the area of what multiplies the rows of `source`, and its columns."""
 
-    name: str
+    name: GradientName
     area: Area
     source: Matrix
     columns: str

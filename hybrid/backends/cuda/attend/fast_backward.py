@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 
-from ...attend import GRADIENTS
+from ...attend import GRADIENTS, GradientName
 from ...plan import AttendKernel
 from .backward import Side, Statistics
 from .cores import BLOCK_ROWS, STEP, Cores, Piece
@@ -161,7 +161,9 @@ class FastBackward:
         return weights, gradients
 
     # ---- results
-    def _store(self, name: str, columns: str, sums: list[str], coordinates: list[str]) -> None:
+    def _store(
+        self, name: GradientName, columns: str, sums: list[str], coordinates: list[str]
+    ) -> None:
         writer, code = self.writer, self.writer.code
         access = writer.kernel.writes[GRADIENTS.index(name)]
         target = writer.vector(name, access, coordinates)

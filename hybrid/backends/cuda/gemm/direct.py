@@ -46,7 +46,7 @@ def add(code: Code, element: Element, left: str, right: str) -> str:
 
 def load_at(writer: Writer, factor: OperandForm, start: str, k: str, element: Element) -> str:
     """The element at an index of k of a line of a factor that begins at `start`."""
-    walk, part = (factor.cols, "cols") if factor.name == "a" else (factor.rows, "rows")
+    walk, part = (factor.cols, "cols") if factor.is_left else (factor.rows, "rows")
     place = writer.at(start, writer.offset(f"{factor.name}.{part}", walk, k))
     return load_factor(writer, factor, place, element)
 

@@ -132,6 +132,11 @@ class OperandForm(NamedTuple):
     col_vector: int = 1
     inner: bool = False
 
+    @property
+    def is_left(self) -> bool:
+        """Whether it is the first factor, whose lines are rows."""
+        return self.name == "a"
+
 
 def _vector(along: Walk, count: int, others: Sequence[Walk], offset: int, itemsize: int) -> int:
     """How many elements along an index may be one aligned access of at most 16 bytes, where the

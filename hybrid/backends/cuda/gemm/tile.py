@@ -75,7 +75,7 @@ class LoadForm(NamedTuple):
     @property
     def parts(self) -> tuple[str, str]:
         """Names of the walks over lines and over k."""
-        return ("a.rows", "a.cols") if self.name == "a" else ("b.cols", "b.rows")
+        return ("a.rows", "a.cols") if self.operand.is_left else ("b.cols", "b.rows")
 
     @property
     def tabled(self) -> bool:
@@ -97,7 +97,7 @@ class Visit(NamedTuple):
 def load_form(operand: OperandForm, element: Element, runs: tuple[int, int], far: bool) -> LoadForm:
     """The best way to load a factor; `runs` are the lengths of the fastest dimensions of its lines
     and its k."""
-    is_left = operand.name == "a"
+    is_left = operand.is_left
     lines, k = (operand.rows, operand.cols) if is_left else (operand.cols, operand.rows)
     vector = operand.row_vector if is_left else operand.col_vector
     direct = _is_direct(operand.dtype, element)
