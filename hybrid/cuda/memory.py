@@ -34,27 +34,23 @@ def _stats(device: DeviceLike) -> Any:
 
 def memory_allocated(device: DeviceLike = None) -> int:
     """Bytes that tensors and arenas use."""
-    allocated: int = _stats(device).allocated
-    return allocated
+    return _stats(device).allocated
 
 
 def max_memory_allocated(device: DeviceLike = None) -> int:
     """The most bytes that were used since the last `reset_peak_memory_stats`, counted size by size:
     never less than what was used at once."""
-    peak: int = _stats(device).peak
-    return peak
+    return _stats(device).peak
 
 
 def memory_reserved(device: DeviceLike = None) -> int:
     """Bytes taken from the driver, used or kept for later."""
-    reserved: int = _stats(device).reserved
-    return reserved
+    return _stats(device).reserved
 
 
 def max_memory_reserved(device: DeviceLike = None) -> int:
     """The most bytes taken from the driver since the last `reset_peak_memory_stats`."""
-    peak: int = _stats(device).reserved_peak
-    return peak
+    return _stats(device).reserved_peak
 
 
 def reset_peak_memory_stats(device: DeviceLike = None) -> None:
@@ -73,8 +69,7 @@ def mem_get_info(device: DeviceLike = None) -> tuple[int, int]:
     """(free, total) bytes of a card, whoever uses the rest."""
     state = state_of(device, "reads figures of memory")
     state.enter()
-    found: tuple[int, int] = state.driver.memory_info()
-    return found
+    return state.driver.memory_info()
 
 
 @contextmanager

@@ -32,8 +32,7 @@ class Timeline(NamedTuple):
     @property
     def total(self) -> np.ndarray:
         """Bytes in use from each moment on."""
-        total: np.ndarray = self.held.sum(axis=0)
-        return total
+        return self.held.sum(axis=0)
 
     def fullest(self) -> list[tuple[str, int]]:
         """(line, bytes) at the moment when most was in use, the largest first."""

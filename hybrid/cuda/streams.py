@@ -66,8 +66,7 @@ class Stream:
         """Whether its work is done."""
         effect("looks at a stream")
         self._state.enter()
-        done: bool = self._state.driver.stream_done(self.cuda_stream)
-        return done
+        return self._state.driver.stream_done(self.cuda_stream)
 
     def wait_stream(self, stream: Stream) -> None:
         """Let later work of this stream wait for what is on another one."""
@@ -179,8 +178,7 @@ class Event:
         if self._state is None:
             return True
         self._state.enter()
-        done: bool = self._state.driver.event_done(self.cuda_event)
-        return done
+        return self._state.driver.event_done(self.cuda_event)
 
     def synchronize(self) -> None:
         """Wait for what it marks."""
@@ -197,8 +195,7 @@ class Event:
         if not (self._timing and end._timing):
             raise HybridError("elapsed_time needs events made with enable_timing=True")
         self._state.enter()
-        taken: float = self._state.driver.elapsed(self.cuda_event, end.cuda_event)
-        return taken
+        return self._state.driver.elapsed(self.cuda_event, end.cuda_event)
 
     def __repr__(self) -> str:
         return f"<hybrid.cuda.Event {self.cuda_event:#x}>"

@@ -31,8 +31,7 @@ __all__ = ["tensor", "asarray", "from_dlpack", "move", "named_device"]
 def named_device(kind: Device, given: Any) -> Device:
     """A device of a kind, given by its number or name (None: the current one)."""
     if given is None:
-        current: Device = door.backend_of(kind).current_device()
-        return current
+        return door.backend_of(kind).current_device()
     return to_device(f"{kind}:{given}" if isinstance(given, int) else given)
 
 

@@ -464,8 +464,7 @@ class Tensor(TensorMethods):
 
     def __dlpack_device__(self) -> tuple[int, int]:
         device = self._a.device
-        where: tuple[int, int] = door.backend_of(device).dlpack_device(device)
-        return where
+        return door.backend_of(device).dlpack_device(device)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

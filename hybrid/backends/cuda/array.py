@@ -138,8 +138,7 @@ def _fresh(state: DeviceState, shape: tuple[int, ...], dtype: np.dtype) -> Devic
             state.makers.clear()
         device = to_device(f"cuda:{state.index}")
         made = state.makers[shape, dtype] = maker(interned(shape, dtype, device))
-    fresh: DeviceArray = made()
-    return fresh
+    return made()
 
 
 def empty(aval: Aval) -> DeviceArray:

@@ -32,8 +32,7 @@ Run = Callable[[Arrays], list[np.ndarray]]
 
 def interpreted(op: Op, params: dict[str, Any], ins: Sequence[Aval], outs: Sequence[Aval]) -> Run:
     """A function from host arrays of an op's inputs to fresh host arrays of its results."""
-    run: Run = in_plain_floats(_KINDS[op.kind](op, params, tuple(ins), tuple(outs)))
-    return run
+    return in_plain_floats(_KINDS[op.kind](op, params, tuple(ins), tuple(outs)))
 
 
 def node_kernel(node: Node, arrays: Arrays) -> list[np.ndarray]:

@@ -54,8 +54,7 @@ def _in_blocks(combine: np.ufunc, values: np.ndarray, axis: int) -> np.ndarray:
 def _cumulative(combine: np.ufunc) -> Callable[..., np.ndarray]:
     def run(operand: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
         values = operand.astype(dt.compute_type(dtype))
-        result: np.ndarray = _in_blocks(combine, values, axis).astype(dtype, copy=False)
-        return result
+        return _in_blocks(combine, values, axis).astype(dtype, copy=False)
 
     return run
 

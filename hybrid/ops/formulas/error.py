@@ -143,8 +143,7 @@ def _erfcx_pair(math: Builder, magnitude: Val) -> Pair:
 
 def _near(math: Builder, x: Val) -> Val:
     """erf for |x| <= 1."""
-    result: Val = math.fma(x, horner(math, x * x, _NEAR[x.type]), x)
-    return result
+    return math.fma(x, horner(math, x * x, _NEAR[x.type]), x)
 
 
 def erfc(math: Builder, x: Val) -> Val:

@@ -216,8 +216,7 @@ def tanh(math: Builder, x: Val) -> Val:
     error = math.fma(-quotient, growth - (total - 2.0), math.fma(-quotient, total, growth))
     if rest is not None:
         error = error + math.fma(-quotient, rest, rest)
-    result: Val = math.copysign(math.fma(error, inverse, quotient), x)
-    return result
+    return math.copysign(math.fma(error, inverse, quotient), x)
 
 
 def sigmoid_parts(math: Builder, x: Val) -> Pair:
@@ -268,8 +267,7 @@ def sinh(math: Builder, x: Val) -> Val:
     sinh_tail = math.fma(reduced * square, horner(math, square, table.sinh), low)
     cosh_tail = math.fma(square, horner(math, square, table.cosh), reduced * low)
     half = main + math.fma(total, sinh_tail, math.fma(difference, cosh_tail, lost))
-    result: Val = math.copysign(math.select(magnitude < table.small, magnitude, half + half), x)
-    return result
+    return math.copysign(math.select(magnitude < table.small, magnitude, half + half), x)
 
 
 def cosh(math: Builder, x: Val) -> Val:

@@ -100,8 +100,7 @@ def asin(math: Builder, x: Val) -> Val:
     reduced, square, rest = _half_angle(math, magnitude)
     tail = _asin_tail(math, reduced, square)
     wide = pi / 2 - math.fma(reduced, 2.0, math.fma(tail + rest, 2.0, -pi_low / 2))
-    result: Val = math.copysign(math.select(magnitude > 0.5, wide, reduced + tail), x)
-    return result
+    return math.copysign(math.select(magnitude > 0.5, wide, reduced + tail), x)
 
 
 def acos(math: Builder, x: Val) -> Val:
@@ -127,8 +126,7 @@ def atan(math: Builder, x: Val) -> Val:
     reduced = math.select(magnitude > 1.0, 1.0 / magnitude, magnitude)
     tail = _atan_tail(math, reduced)
     result = math.select(magnitude > 1.0, pi / 2 - (reduced + (tail - pi_low / 2)), reduced + tail)
-    signed: Val = math.copysign(result, x)
-    return signed
+    return math.copysign(result, x)
 
 
 def atan2(math: Builder, y: Val, x: Val) -> Val:

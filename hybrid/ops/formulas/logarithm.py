@@ -129,8 +129,7 @@ def _tail(algebra: Builder, fraction: Val) -> Val:
     square = ratio * ratio
     half = fraction * fraction * 0.5
     series = algebra.fma(square, horner(algebra, square, _TAIL64), half)
-    tail: Val = algebra.fma(ratio, series, -half)
-    return tail
+    return algebra.fma(ratio, series, -half)
 
 
 def _special(algebra: Builder, x: Val, result: Val) -> Val:
@@ -142,8 +141,7 @@ def _special(algebra: Builder, x: Val, result: Val) -> Val:
 def _natural(algebra: Builder, exponent: Val, fraction: Val) -> Val:
     high, low = _LN2[fraction.type]
     rest = fraction + algebra.fma(exponent, low, _tail(algebra, fraction))
-    result: Val = algebra.fma(exponent, high, rest)
-    return result
+    return algebra.fma(exponent, high, rest)
 
 
 def log(algebra: Builder, x: Val) -> Val:
@@ -233,8 +231,7 @@ def asinh(algebra: Builder, x: Val) -> Val:
     large, low = magnitude > _BIG[x.type], argument_low + (excess_low + root_low)
     result = _log_of_large(algebra, large, magnitude, argument, low)
     result = algebra.select(magnitude < INF, result, magnitude)
-    signed: Val = algebra.copysign(result, x)
-    return signed
+    return algebra.copysign(result, x)
 
 
 def acosh(algebra: Builder, x: Val) -> Val:
@@ -262,5 +259,4 @@ def atanh(algebra: Builder, x: Val) -> Val:
         magnitude < 1.0, result, algebra.select(magnitude == 1.0, algebra.const(x.type, INF), NAN)
     )
     result = algebra.select(magnitude < FORMAT[x.type].eps, magnitude, result)
-    signed: Val = algebra.copysign(result, x)
-    return signed
+    return algebra.copysign(result, x)

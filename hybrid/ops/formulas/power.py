@@ -197,5 +197,4 @@ def cbrt(math: Builder, x: Val) -> Val:
         subnormal, 2.0 ** -(lift // 3), math.select(large, 4.0, math.const(x.type, 1.0))
     )
     itself = (magnitude == 0) | ~(magnitude < INF)  # 0, inf and NaN
-    result: Val = math.copysign(math.select(itself, magnitude, root), x)
-    return result
+    return math.copysign(math.select(itself, magnitude, root), x)

@@ -123,8 +123,7 @@ def build_entry(spec: NativeReplay) -> Callable[..., Any]:
     native = runtime.native()
     if native is None:
         return PythonEntry(spec)
-    result: Callable[..., Any] = native.function("hy_entry", _Builder(spec, HOST).owner())
-    return result
+    return native.function("hy_entry", _Builder(spec, HOST).owner())
 
 
 def build_entries(

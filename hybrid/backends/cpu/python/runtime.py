@@ -199,8 +199,7 @@ def kernel_caller(
     entries = native()
     step = (code, _address(words), items, max(grain, 1), scratch, flags)
     if entries is not None and pointers <= MAX_POINTERS:
-        result: Callable[..., int] = entries.kernel(step, pointers, (words, keep))
-        return result
+        return entries.kernel(step, pointers, (words, keep))
 
     def call(*bases: Any, owners: Any = (words, keep)) -> int:
         if len(bases) != pointers:
