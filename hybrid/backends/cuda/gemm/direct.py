@@ -47,8 +47,8 @@ def add(code: Code, element: Element, left: str, right: str) -> str:
 def load_at(writer: Writer, factor: OperandForm, start: str, k: str, element: Element) -> str:
     """The element at an index of k of a line of a factor that begins at `start`."""
     walk, part = (factor.cols, "cols") if factor.is_left else (factor.rows, "rows")
-    place = writer.at(start, writer.offset(f"{factor.name}.{part}", walk, k))
-    return load_factor(writer, factor, place, element)
+    pointer = writer.at(start, writer.offset(f"{factor.name}.{part}", walk, k))
+    return load_factor(writer, factor, pointer, element)
 
 
 class _Sum:
@@ -107,7 +107,7 @@ def _text(form: DirectForm) -> Text:
     inside = code.op(f"and i1 {row_inside}, {col_inside}")
 
     def one() -> None:
-        starts = writer.place(form.a, batch, row, "0"), writer.place(form.b, batch, "0", col)
+        starts = writer.pointer(form.a, batch, row, "0"), writer.pointer(form.b, batch, "0", col)
         total = _Sum(writer, form, starts).total()
         finish_sums(writer, form.finish, [total], batch, row, col)
 

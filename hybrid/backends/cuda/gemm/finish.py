@@ -1,7 +1,7 @@
 """From finished sums to results: the epilogue of one thread over one or several columns.
 
-Invariant: each operand is read at the place of its sum before any result of it is stored, and each
-result is stored once.
+Invariant: each operand is read at the indices of its sum before any result of it is stored, and
+each result is stored once.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def _param(writer: Writer, number: int, type: ScalarType) -> str:
     return writer.word(name, llvm_scalar(type))
 
 
-def _load(writer: Writer, stream: OperandForm, place: str, width: int, wide: bool) -> list[str]:
+def _load(writer: Writer, stream: OperandForm, pointer: str, width: int, wide: bool) -> list[str]:
     """`width` columns of an operand as values of the program, as vectors if they are `wide`."""
     code, scalar = writer.code, memory_scalar(stream.type)
     count = 1 if stream.cols.rank == 0 else width
     step = min(count, 16 // stream.size) if wide else 1
     values = []
     for first in range(0, count, step):
-        spot, align = writer.at(place, str(first * stream.size)), step * stream.size
+        spot, align = writer.at(pointer, str(first * stream.size)), step * stream.size
         if step == 1:
             values.append(code.op(f"load {scalar}, {GLOBAL} {spot}, align {align}"))
             continue
@@ -51,13 +51,15 @@ def _load(writer: Writer, stream: OperandForm, place: str, width: int, wide: boo
     return values * width if count == 1 else values
 
 
-def _store(writer: Writer, stream: OperandForm, place: str, values: list[str], wide: bool) -> None:
+def _store(
+    writer: Writer, stream: OperandForm, pointer: str, values: list[str], wide: bool
+) -> None:
     code, scalar, width = writer.code, memory_scalar(stream.type), len(values)
     if stream.type == "b1":
         values = [code.op(f"zext i1 {value} to i8") for value in values]
     step = min(width, 16 // stream.size) if wide else 1
     for first in range(0, width, step):
-        spot, align = writer.at(place, str(first * stream.size)), step * stream.size
+        spot, align = writer.at(pointer, str(first * stream.size)), step * stream.size
         if step == 1:
             code.do(f"store {scalar} {values[first]}, {GLOBAL} {spot}, align {align}")
             continue
@@ -86,10 +88,10 @@ def by_alignment(writer: Writer, finish: Finish, work: Callable[[bool], None]) -
         writer.either(aligned, lambda: work(True), lambda: work(False))
 
 
-def load_reads(writer: Writer, finish: Finish, places: list[str], wide: bool) -> list[list[str]]:
-    """What the epilogue reads at adjacent columns, the first of which are at `places`."""
-    pairs = zip(finish.reads, places, strict=True)
-    return [_load(writer, stream, place, finish.width, wide) for stream, place in pairs]
+def load_reads(writer: Writer, finish: Finish, pointers: list[str], wide: bool) -> list[list[str]]:
+    """What the epilogue reads at adjacent columns, the first of which are at `pointers`."""
+    pairs = zip(finish.reads, pointers, strict=True)
+    return [_load(writer, stream, pointer, finish.width, wide) for stream, pointer in pairs]
 
 
 def store_results(
@@ -97,30 +99,30 @@ def store_results(
     finish: Finish,
     sums: list[str],
     reads: list[list[str]],
-    places: list[str],
+    pointers: list[str],
     wide: bool,
 ) -> None:
-    """Finish the sums of adjacent columns; results go to `places`."""
+    """Finish the sums of adjacent columns; results go to `pointers`."""
     program = finish.program
     if program is None:
-        for stream, place in zip(finish.outs, places, strict=True):
-            _store(writer, stream, place, sums, wide)
+        for stream, pointer in zip(finish.outs, pointers, strict=True):
+            _store(writer, stream, pointer, sums, wide)
         return
     params = [_param(writer, i, type) for i, type in enumerate(program.params)]
     results = [
         emit_program(Lanes(1, writer.code), program, [own, *[r[lane] for r in reads]], params)
         for lane, own in enumerate(sums)
     ]
-    for number, (stream, place) in enumerate(zip(finish.outs, places, strict=True)):
-        _store(writer, stream, place, [result[number] for result in results], wide)
+    for number, (stream, pointer) in enumerate(zip(finish.outs, pointers, strict=True)):
+        _store(writer, stream, pointer, [result[number] for result in results], wide)
 
 
 def finish_sums(
     writer: Writer, finish: Finish, sums: list[str], batch: str, row: str, col: str
 ) -> None:
     """Read what the epilogue needs beside sums of adjacent columns, and store its results."""
-    reads = [writer.place(read, batch, row, col) for read in finish.reads]
-    outs = [writer.place(out, batch, row, col) for out in finish.outs]
+    reads = [writer.pointer(read, batch, row, col) for read in finish.reads]
+    outs = [writer.pointer(out, batch, row, col) for out in finish.outs]
 
     def work(wide: bool) -> None:
         values = load_reads(writer, finish, reads, wide)
@@ -138,10 +140,10 @@ def memory_type(dtype: str) -> str:
     return known.get(dtype) or f"i{dtype.lstrip('uint')}"
 
 
-def load_factor(writer: Writer, factor: OperandForm, place: str, element: Element) -> str:
+def load_factor(writer: Writer, factor: OperandForm, pointer: str, element: Element) -> str:
     """An element of a factor as an accumulator."""
     scalar = memory_type(factor.dtype)
-    value = writer.code.op(f"load {scalar}, {GLOBAL} {place}, align {factor.size}")
+    value = writer.code.op(f"load {scalar}, {GLOBAL} {pointer}, align {factor.size}")
     return widen(writer, factor.dtype, value, element)
 
 

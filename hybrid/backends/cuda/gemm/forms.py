@@ -84,7 +84,7 @@ class Step(StrEnum):
 
 
 class WalkForm(NamedTuple):
-    """An index split into `rank` dimensions; no dimension: every index is at the same place."""
+    """An index split into `rank` dimensions; no dimension: every index has the offset 0."""
 
     rank: int
     step: Step

@@ -36,12 +36,12 @@ class _Join:
         self.code, self.element = self.writer.code, form.finish.element
         self.width = form.finish.width
 
-    def load(self, place: str) -> list[str]:
+    def load(self, pointer: str) -> list[str]:
         code, scalar = self.code, self.element.scalar
         if self.width == 1:
-            return [code.op(f"load {scalar}, {GLOBAL} {place}, align {self.element.size}")]
+            return [code.op(f"load {scalar}, {GLOBAL} {pointer}, align {self.element.size}")]
         vector = f"<{self.width} x {scalar}>"
-        whole = code.op(f"load {vector}, {GLOBAL} {place}, align 16")
+        whole = code.op(f"load {vector}, {GLOBAL} {pointer}, align 16")
         return [
             code.op(f"extractelement {vector} {whole}, i64 {lane}") for lane in range(self.width)
         ]
@@ -55,17 +55,17 @@ class _Join:
         writer, code = self.writer, self.code
         step, blocks = writer.word("block_bytes"), writer.word("blocks")
 
-        def place(block: str) -> str:
+        def pointer(block: str) -> str:
             return writer.at(start, code.mul(block, step))
 
         def four(block: str, totals: list[str]) -> Sequence[str]:
-            parts = [self.load(place(code.add(block, str(i)))) for i in range(AHEAD)]
+            parts = [self.load(pointer(code.add(block, str(i)))) for i in range(AHEAD)]
             for part in parts:
                 totals = self.added(totals, part)
             return totals
 
         def one(block: str, totals: list[str]) -> list[str]:
-            return self.added(totals, self.load(place(block)))
+            return self.added(totals, self.load(pointer(block)))
 
         scalar = self.element.scalar
         before, done = (earlier, "0") if self.form.continued else (start, "1")

@@ -69,14 +69,14 @@ class _Lanes:
         self.k = writer.count("k")
 
     # ---- elements
-    def _places(self, rows: list[str]) -> None:
+    def _set_pointers(self, rows: list[str]) -> None:
         """Where the rows and the column start."""
         writer, form = self.writer, self.form
         last = writer.integer("sub", writer.count("m"), "1")
-        self.row_places = [
-            writer.place(form.a, self.batch, writer.least(row, last), "0") for row in rows
+        self.row_pointers = [
+            writer.pointer(form.a, self.batch, writer.least(row, last), "0") for row in rows
         ]
-        self.col_place = writer.place(form.b, self.batch, "0", self.col)
+        self.col_pointer = writer.pointer(form.b, self.batch, "0", self.col)
 
     def _inside(self, k: str) -> tuple[str, str | None]:
         """(a k that is there, whether it is the one asked for)."""
@@ -103,8 +103,8 @@ class _Lanes:
         code, element, form = self.code, self.element, self.form
         own = self.writer.integer("add", start, self.lane)
         spots = [self._inside(self.writer.integer("add", own, str(k))) for k in range(0, BLOCK, 32)]
-        right = [self._load(form.b, self.col_place, k) for k, _ in spots]
-        left = [[self._load(form.a, place, k) for k, _ in spots] for place in self.row_places]
+        right = [self._load(form.b, self.col_pointer, k) for k, _ in spots]
+        left = [[self._load(form.a, pointer, k) for k, _ in spots] for pointer in self.row_pointers]
         sums = []
         for values in left:
             lanes = [element.zero, element.zero]
@@ -130,8 +130,8 @@ class _Lanes:
             total = element.zero
             for k in range(number, BLOCK, LANES):
                 index, inside = self._inside(self.writer.integer("add", start, str(k)))
-                left = self._load(form.a, self.row_places[0], index)
-                right = self._load(form.b, self.col_place, index)
+                left = self._load(form.a, self.row_pointers[0], index)
+                right = self._load(form.b, self.col_pointer, index)
                 new = multiply_add(code, element, left, right, total)
                 total = self._taken(inside, new, total)
             return total
@@ -147,7 +147,7 @@ class _Lanes:
         rows = [writer.integer("add", self.row, str(row)) for row in range(form.rows)]
         if form.by_thread:
             rows = [writer.integer("add", self.row, self.lane)]
-        self._places(rows)
+        self._set_pointers(rows)
         first = "0"
         if form.split:
             part = writer.integer("add", self.part, writer.count("first_part"))

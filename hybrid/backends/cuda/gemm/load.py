@@ -15,7 +15,7 @@ from .words import GLOBAL, NEAR, Writer
 
 __all__ = ["TABLE", "Area", "Factor", "Range", "Threads"]
 
-TABLE = 2 * BLOCK  # places of k that are known at a time
+TABLE = 2 * BLOCK  # offsets of k that are known at a time
 
 
 class Range:
@@ -35,7 +35,7 @@ class Threads(NamedTuple):
 
 class Area(NamedTuple):
     """`lines` of a factor lie in shared memory from byte `start` of the first stage on; its table
-    of places of k, if it has one, is at byte `table`."""
+    of offsets of k, if it has one, is at byte `table`."""
 
     lines: int
     start: str
@@ -60,7 +60,7 @@ class Factor:
         self.visits: list[Visit] = []
         self.own_k, self.own_line, self.idle = self._divide()
         self.base = ""
-        self.places: dict[int, str] = {}  # constant part of a line -> where it starts, from base
+        self.line_offsets: dict[int, str] = {}  # constant part of a line -> bytes from base
         self.target = ""
 
     @property
@@ -106,16 +106,16 @@ class Factor:
         own = writer.integer("add", first_line, self.own_line)
         for further in sorted({visit.line for visit in self.visits}):
             number = writer.least(writer.integer("add", own, str(further)), last)
-            place = writer.offset(form.parts[0], form.lines, number)
-            if not form.far and place != "0":  # half the registers
-                place = writer.code.op(f"trunc i64 {place} to i32")
-            self.places[further] = place
+            line_offset = writer.offset(form.parts[0], form.lines, number)
+            if not form.far and line_offset != "0":  # half the registers
+                line_offset = writer.code.op(f"trunc i64 {line_offset} to i32")
+            self.line_offsets[further] = line_offset
         spot = writer.integer("mul", self.own_k, str(self.pitch))
         across = writer.integer("mul", self.own_line, str(self.element.size))
         self.target = writer.integer("add", writer.integer("add", spot, across), self.area.start)
 
     def fill(self, block: str, last: str) -> None:
-        """Write the places of one block of k into the table."""
+        """Write the offsets (bytes) of one block of k into the table."""
         if not self.form.tabled:
             return
         writer, code = self.writer, self.writer.code
@@ -127,7 +127,7 @@ class Factor:
                 k = writer.integer("add", writer.integer("mul", block, str(BLOCK)), own)
                 index = writer.least(k, writer.integer("sub", last, "1"))
                 offset = writer.offset(self.form.parts[1], self.form.k, index)
-                spot = self._entry(writer.integer("and", k, str(TABLE - 1)))
+                spot = self._table_pointer(writer.integer("and", k, str(TABLE - 1)))
                 code.do(f"store i64 {offset}, {NEAR} {spot}, align 8")
 
             if first + self.threads.number <= BLOCK:
@@ -135,7 +135,8 @@ class Factor:
             else:
                 code.when(code.op(f"icmp ult i32 {own}, {BLOCK}"), one)
 
-    def _entry(self, k: str) -> str:
+    def _table_pointer(self, k: str) -> str:
+        """Pointer to the offset of a k in the table."""
         offset = self.writer.integer("mul", k, "8")
         return self.writer.near(self.writer.integer("add", offset, self.area.table))
 
@@ -146,12 +147,14 @@ class Factor:
         own = writer.integer("add", k, self.own_k)
         offsets: dict[int, str] = {}
         start = ""
-        entry = self._entry(writer.integer("and", own, str(TABLE - 1))) if form.tabled else ""
+        known = (
+            self._table_pointer(writer.integer("and", own, str(TABLE - 1))) if form.tabled else ""
+        )
         for visit in self.visits:
             if visit.k in offsets:
                 continue
             if form.tabled:
-                spot = writer.past(entry, 8 * visit.k)
+                spot = writer.past(known, 8 * visit.k)
                 offsets[visit.k] = code.op(f"load i64, {NEAR} {spot}, align 8")
             elif not form.direct:  # a step that is not there is fetched too
                 number = writer.integer("add", own, str(visit.k))
@@ -165,10 +168,10 @@ class Factor:
         return [self._source(starts[visit.k], visit) for visit in self.visits]
 
     def _source(self, start: str, visit: Visit) -> str:
-        place = self.places[visit.line]
-        if place != "0" and not self.form.far:
-            place = self.writer.code.op(f"zext i32 {place} to i64")
-        return self.writer.at(start, place)
+        offset = self.line_offsets[visit.line]
+        if offset != "0" and not self.form.far:
+            offset = self.writer.code.op(f"zext i32 {offset} to i64")
+        return self.writer.at(start, offset)
 
     def _distance(self, k: int) -> str:
         """Bytes from a k to another, so many later."""
@@ -207,7 +210,7 @@ class Factor:
         """Copy what this thread visits, `count` elements at a time."""
         writer, code, size = self.writer, self.writer.code, self.element.size
         nbytes = count * size
-        place = writer.near(writer.integer("add", self.target, stage))
+        pointer = writer.near(writer.integer("add", self.target, stage))
         sizes: dict[int, str] = {}
         if span.ragged and not self.form.tabled:
             own = writer.integer("add", k, self.own_k)
@@ -216,7 +219,7 @@ class Factor:
                 inside = code.op(f"icmp slt i32 {inside}, {span.last}")
                 sizes[number] = code.op(f"select i1 {inside}, i32 {nbytes}, i32 0")
         for visit, source in zip(self.visits, self._sources(k, span)):
-            spot = writer.past(place, visit.k * self.pitch + visit.line * size)
+            spot = writer.past(pointer, visit.k * self.pitch + visit.line * size)
             for part in range(0, self.form.vector, count):
                 there = writer.past(spot, part * size)
                 here = writer.at(source, str(part * size))
@@ -240,10 +243,10 @@ class Factor:
         wide = [widen(self.writer, self.form.operand.dtype, value, element) for value in values]
 
         def store() -> None:
-            place = self.writer.near(self.writer.integer("add", self.target, stage))
+            pointer = self.writer.near(self.writer.integer("add", self.target, stage))
             for visit, value in zip(self.visits, wide):
                 distance = visit.k * self.pitch + visit.line * element.size
-                spot = self.writer.past(place, distance)
+                spot = self.writer.past(pointer, distance)
                 code.do(f"store {element.scalar} {value}, {NEAR} {spot}, align {element.size}")
 
         if self.idle is None:

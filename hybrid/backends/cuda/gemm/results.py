@@ -14,10 +14,10 @@ from .forms import Finish, OperandForm
 from .tile import Tile
 from .words import Writer
 
-__all__ = ["Place", "Results"]
+__all__ = ["Results", "TilePosition"]
 
 
-class Place(NamedTuple):
+class TilePosition(NamedTuple):
     """Where the tile lies: batch, first row and column, and how many of them there are."""
 
     batch: str
@@ -32,11 +32,17 @@ class Results:
     on."""
 
     def __init__(
-        self, writer: Writer, finish: Finish, tile: Tile, groups: int, start: int, place: Place
+        self,
+        writer: Writer,
+        finish: Finish,
+        tile: Tile,
+        groups: int,
+        start: int,
+        position: TilePosition,
     ) -> None:
         self.writer, self.finish, self.tile = writer, finish, tile
         self.code, self.element = writer.code, finish.element
-        self.groups, self.start, self.place = groups, start, place
+        self.groups, self.start, self.position = groups, start, position
         self.vector = 16 // self.element.size
         self.row_chunk = min(self.vector, tile.thread_rows)
         self.col_chunk = min(self.vector, tile.thread_cols)
@@ -102,9 +108,9 @@ class Results:
 
     def _sums(self, row: str, col: str) -> list[str]:
         """Finished sums of adjacent columns."""
-        place = self.writer.near(self._spot(row, col))
+        pointer = self.writer.near(self._spot(row, col))
         found = [
-            self.writer.take(place, group * self.nbytes, self.finish.width, self.element)
+            self.writer.take(pointer, group * self.nbytes, self.finish.width, self.element)
             for group in range(self.groups)
         ]
         total = found[0]
@@ -115,13 +121,13 @@ class Results:
     # ---- out of it
     def store(self) -> None:
         """Finish the sums in shared memory, row by row."""
-        writer, code, tile, place = self.writer, self.code, self.tile, self.place
+        writer, code, tile, position = self.writer, self.code, self.tile, self.position
         width = self.finish.width
         writer.barrier()
         per_row = tile.cols // width
         down, across = writer.divide(writer.register("tid.x"), str(per_row))
         across = writer.integer("mul", across, str(width))
-        col = writer.integer("add", place.col, across)
+        col = writer.integer("add", position.col, across)
         at_once = tile.threads * self.groups // per_row
         rounds = -(-tile.rows // at_once)
         ahead = _rows_ahead(self.finish, rounds)
@@ -140,10 +146,10 @@ class Results:
 
         def begin() -> None:
             for stream in self._streams():
-                starts[stream.name] = writer.place(stream, place.batch, "0", col)
+                starts[stream.name] = writer.pointer(stream, position.batch, "0", col)
             by_alignment(writer, self.finish, rows)
 
-        inside = code.op(f"icmp ult i32 {col}, {place.n}")
+        inside = code.op(f"icmp ult i32 {col}, {position.n}")
         if at_once > tile.rows:
             busy = code.op(f"icmp ult i32 {down}, {tile.rows}")
             inside = code.op(f"and i1 {inside}, {busy}")
@@ -158,22 +164,22 @@ class Results:
         """Finish the sums of some rows of the tile: all reads are under way before the first is
         waited for."""
         writer, code, finish = self.writer, self.code, self.finish
-        last = writer.integer("sub", self.place.m, "1")
-        numbers = [writer.integer("add", self.place.row, own) for own in rows]
+        last = writer.integer("sub", self.position.m, "1")
+        numbers = [writer.integer("add", self.position.row, own) for own in rows]
         reads = []
         for number in numbers:
             row = writer.least(number, last) if finish.reads else number
-            places = [self._place(read, starts, row) for read in finish.reads]
-            reads.append(load_reads(writer, finish, places, wide))
+            pointers = [self._pointer(read, starts, row) for read in finish.reads]
+            reads.append(load_reads(writer, finish, pointers, wide))
         for own, number, values in zip(rows, numbers, reads):
 
             def one(own: str = own, number: str = number, values: Any = values) -> None:
-                places = [self._place(out, starts, number) for out in finish.outs]
-                store_results(writer, finish, self._sums(own, across), values, places, wide)
+                pointers = [self._pointer(out, starts, number) for out in finish.outs]
+                store_results(writer, finish, self._sums(own, across), values, pointers, wide)
 
-            code.when(code.op(f"icmp ult i32 {number}, {self.place.m}"), one)
+            code.when(code.op(f"icmp ult i32 {number}, {self.position.m}"), one)
 
-    def _place(self, stream: OperandForm, starts: dict[str, str], row: str) -> str:
+    def _pointer(self, stream: OperandForm, starts: dict[str, str], row: str) -> str:
         offset = self.writer.offset(f"{stream.name}.rows", stream.rows, row)
         return self.writer.at(starts[stream.name], offset)
 

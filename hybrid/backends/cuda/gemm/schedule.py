@@ -36,7 +36,7 @@ WAVES = 512  # blocks of threads; of fewer it does not matter which tiles they t
 
 class Schedule(NamedTuple):
     """How to run a product: in tiles, with blocks of k `split` over blocks of threads, or (no tile)
-    with one thread per output, or in lanes.  `turned`: rows and columns change places.  `few`: a
+    with one thread per output, or in lanes.  `turned`: rows and columns are swapped.  `few`: a
     warp takes one row of lanes.  `together`: each group of threads of a block takes a block of
     k."""
 

@@ -1,6 +1,6 @@
 """The same product in another shape: transposed, or with a batch among its columns.
 
-Invariant: each output keeps its factors, its chain of k and its place; only the name of its index
+Invariant: each output keeps its factors, its chain of k and its address; only the name of its index
 changes.
 """
 

@@ -79,7 +79,7 @@ class LoadForm(NamedTuple):
 
     @property
     def tabled(self) -> bool:
-        """Whether the place of a k is looked up: it takes divisions."""
+        """Whether the offset of a k is looked up: it takes divisions."""
         return self.k.rank > 1
 
     def pitch(self, lines: int, element: Element) -> int:

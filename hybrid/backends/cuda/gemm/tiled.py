@@ -12,7 +12,7 @@ from typing import NamedTuple
 from .direct import multiply_add
 from .forms import Element, Finish
 from .load import TABLE, Area, Factor, Range, Threads
-from .results import Place, Results
+from .results import Results, TilePosition
 from .tile import LoadForm, Tile
 from .words import Text, Writer
 
@@ -44,7 +44,7 @@ class TiledForm(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Bytes of shared memory: stages and tables of places, for each group of threads; and finished
+    """Bytes of shared memory: stages and tables of offsets, for each group of threads; and finished
     sums, which lie over them where they come after them."""
 
     right: int
@@ -104,7 +104,7 @@ class _Tiled:
         self._locate()
         self._factors()
         self.results = Results(
-            self.writer, form.finish, self.tile, form.groups, self.layout.sums, self._place()
+            self.writer, form.finish, self.tile, form.groups, self.layout.sums, self._position()
         )
 
     # ---- where a block and a thread are
@@ -127,7 +127,7 @@ class _Tiled:
         tile_row, tile_col = self._tile_of(block, down, across)
         self.row = writer.integer("mul", tile_row, str(tile.rows))
         self.col = writer.integer("mul", tile_col, str(tile.cols))
-        self._place_lanes()
+        self._arrange_lanes()
 
     def _tile_of(self, block: str, down: str, across: str) -> tuple[str, str]:
         """Which tile a block takes: neighbours share factors in L2."""
@@ -141,7 +141,7 @@ class _Tiled:
         tile_col, tile_row = writer.divide(inside, high)
         return writer.integer("add", first, tile_row), tile_col
 
-    def _place_lanes(self) -> None:
+    def _arrange_lanes(self) -> None:
         """Neighbouring lanes alternate between columns and rows: halves of a warp then read shared
         memory at once."""
         writer, tile = self.writer, self.tile
@@ -169,14 +169,14 @@ class _Tiled:
         self.own_row = writer.integer("add", rows, writer.integer("mul", row, str(self.row_chunk)))
         self.own_col = writer.integer("add", cols, writer.integer("mul", col, str(self.col_chunk)))
 
-    def _place(self) -> Place:
+    def _position(self) -> TilePosition:
         batch = self.batch
         if self.form.split:
             before = self.part
             if self.form.batched:
                 before = self.writer.integer("mul", before, self.writer.count("batch"))
             batch = self.writer.integer("add", before, batch)
-        return Place(batch, self.row, self.col, self.m, self.n)
+        return TilePosition(batch, self.row, self.col, self.m, self.n)
 
     def _factors(self) -> None:
         form, tile, element, layout = self.form, self.tile, self.element, self.layout
@@ -253,13 +253,13 @@ class _Tiled:
             if moved is not None:
                 further = self.writer.integer("mul", moved, str(factor.pitch))
                 offset = self.writer.integer("add", offset, further)
-            place = self.writer.near(offset)
+            pointer = self.writer.near(offset)
             spots = [
                 k * factor.pitch + part * chunk * lanes * self.element.size
                 for part in range(count // chunk)
             ]
             found.append(
-                [x for spot in spots for x in self.writer.take(place, spot, chunk, self.element)]
+                [x for spot in spots for x in self.writer.take(pointer, spot, chunk, self.element)]
             )
         return _Fragments(*found)
 

@@ -44,8 +44,8 @@ class Writer:
     def word(self, name: str, llvm_type: str = "i64") -> str:
         """The word called `name` (its low bits)."""
         number = self.names.setdefault(name, len(self.names))
-        place = self.code.once(f"getelementptr i64, ptr %args, i64 {number}")
-        return self.code.once(f"load {llvm_type}, ptr {place}, align 8")
+        pointer = self.code.once(f"getelementptr i64, ptr %args, i64 {number}")
+        return self.code.once(f"load {llvm_type}, ptr {pointer}, align 8")
 
     def count(self, name: str) -> str:
         """A word that is a count below 2^31."""
@@ -59,7 +59,7 @@ class Writer:
         )
 
     def aligned(self, name: str, nbytes: int) -> str:
-        """Whether an operand starts at a multiple of so many bytes (an i1, known at the entry)."""
+        """Whether an operand starts at a multiple of so many bytes (an i1, known at the start)."""
         address = self.code.once(f"ptrtoint {GLOBAL} {self.base(name)} to i64")
         rest = self.code.once(f"and i64 {address}, {nbytes - 1}")
         return self.code.once(f"icmp eq i64 {rest}, 0")
@@ -199,15 +199,15 @@ class Writer:
             return "@shared"
         return self.code.op(f"getelementptr i8, {NEAR} @shared, i32 {offset}")
 
-    def past(self, place: str, distance: int) -> str:
+    def past(self, pointer: str, distance: int) -> str:
         """A constant number of bytes on in shared memory."""
         if distance == 0:
-            return place
-        return self.code.op(f"getelementptr i8, {NEAR} {place}, i32 {distance}")
+            return pointer
+        return self.code.op(f"getelementptr i8, {NEAR} {pointer}, i32 {distance}")
 
-    def take(self, place: str, distance: int, count: int, element: Element) -> list[str]:
-        """Adjacent accumulators in shared memory, so many bytes from a place."""
-        spot, scalar, align = self.past(place, distance), element.scalar, count * element.size
+    def take(self, pointer: str, distance: int, count: int, element: Element) -> list[str]:
+        """Adjacent accumulators in shared memory, so many bytes from a pointer."""
+        spot, scalar, align = self.past(pointer, distance), element.scalar, count * element.size
         if count == 1:
             return [self.code.op(f"load {scalar}, {NEAR} {spot}, align {align}")]
         vector = f"<{count} x {scalar}>"
@@ -216,9 +216,9 @@ class Writer:
             self.code.op(f"extractelement {vector} {whole}, i64 {lane}") for lane in range(count)
         ]
 
-    def put(self, place: str, distance: int, values: Sequence[str], element: Element) -> None:
+    def put(self, pointer: str, distance: int, values: Sequence[str], element: Element) -> None:
         """Store accumulators side by side in shared memory."""
-        spot, count, scalar = self.past(place, distance), len(values), element.scalar
+        spot, count, scalar = self.past(pointer, distance), len(values), element.scalar
         align = count * element.size
         if count == 1:
             self.code.do(f"store {scalar} {values[0]}, {NEAR} {spot}, align {align}")
@@ -247,8 +247,8 @@ class Writer:
             total = code.add(total, step)
         return total
 
-    def place(self, operand: OperandForm, batch: str, row: str, col: str) -> str:
-        """Address of an element."""
+    def pointer(self, operand: OperandForm, batch: str, row: str, col: str) -> str:
+        """Pointer to an element."""
         where = self.base(operand.name)
         for part, form, index in (
             ("batch", operand.batch, batch),
