@@ -36,11 +36,11 @@ class _Made(NamedTuple):
     function: GpuFunction
     words: tuple[Word, ...]
 
-    def placed(self, places: dict[SlotRef, int]) -> GpuFunction:
-        words, slots = list(pack_words(self.words, places)), []
+    def bound(self, numbers: dict[SlotRef, int]) -> GpuFunction:
+        words, slots = list(pack_words(self.words, numbers)), []
         for position, word in enumerate(self.words):
             if isinstance(word, SlotRef) and not word.is_offset:
-                words[position] = places[word]  # STATUS is negative
+                words[position] = numbers[word]  # STATUS is negative
                 slots.append(position)
         return self.function._replace(words=tuple(words), slots=tuple(slots))
 
@@ -114,7 +114,7 @@ def generate(
     if not prod(kernel.batch) or not max(kernel.m, kernel.n if kernel.backward else 0):
         return []
     check_rows(kernel)
-    moved, places = anywhere(kernel)
-    places[SlotRef("status")] = STATUS
+    moved, numbers = anywhere(kernel)
+    numbers[SlotRef("status")] = STATUS
     rows = _rows(kernel, Element.of(kernel.writes[0].dtype), card)
-    return [one.placed(places) for one in _made(moved, rows, guarded) if one.function.blocks]
+    return [one.bound(numbers) for one in _made(moved, rows, guarded) if one.function.blocks]

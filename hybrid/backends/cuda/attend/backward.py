@@ -93,7 +93,7 @@ class Backward:
                 Result("dv", self.kept, gradient, "f"),
                 Result("dk", self.slopes, query, "e"),
             ]
-        own = code.mul(writer.place.thread, str(writer.element.size))
+        own = code.mul(writer.indices.thread, str(writer.element.size))
         self.own_sums = writer.shared(code.add(own, str(self.sums)))
         self.own_statistics = [] if of_keys else self._row_statistics()
         self._all_blocks()
@@ -181,7 +181,7 @@ class Backward:
         writer, code = self.writer, self.writer.code
         if not writer.kernel.causal:
             return Chain("0", most, most)
-        warp = code.mul(writer.place.warp_row, str(writer.tiling.warp_rows))
+        warp = code.mul(writer.indices.warp_row, str(writer.tiling.warp_rows))
         tile = code.op(f"sdiv i64 {code.add(self.first, warp)}, {TILE}")
         if self.of_keys:  # queries from the tile's first on
             start = code.op(f"sub i64 {code.mul(tile, str(TILE))}, {first}")
@@ -229,8 +229,8 @@ class Backward:
         inside = code.smin(query, self.pairs.last_query)
         values = {}
         for name, start in self.vectors.items():
-            place = code.mul(inside, writer.step(name, writer.reads[name]))
-            values[name] = writer.load_global(writer.beyond(start, place))
+            offset = code.mul(inside, writer.step(name, writer.reads[name]))
+            values[name] = writer.load_global(writer.beyond(start, offset))
         none = writer.apply("fcmp oeq", values["total"], writer.number(0.0))
         share = writer.apply("fdiv", writer.number(1.0), values["total"])
         share = writer.pick(none, writer.number(0.0), share)
@@ -249,14 +249,16 @@ class Backward:
             if result.name != "dv":
                 values = [writer.apply("fmul", value, self.pairs.scale) for value in values]
             inside = code.op(f"icmp slt i64 {line}, {writer.sizes[self.row_size]}")
-            place = code.mul(line, writer.step(result.name, access))
-            code.when(inside, partial(self._store_row, result, target, place, values))
+            row_offset = code.mul(line, writer.step(result.name, access))
+            code.when(inside, partial(self._store_row, result, target, row_offset, values))
 
-    def _store_row(self, result: Result, target: str, place: str, values: list[str]) -> None:
+    def _store_row(self, result: Result, target: str, row_offset: str, values: list[str]) -> None:
         writer, code = self.writer, self.writer.code
-        line = writer.beyond(target, place)
+        line = writer.beyond(target, row_offset)
         for offset, value in zip(self.products.columns, values):
             column = code.add(code.add(self.first_column, self.products.own_column), str(offset))
-            place = code.mul(column, str(writer.element.size))
+            column_offset = code.mul(column, str(writer.element.size))
             inside = code.op(f"icmp slt i64 {column}, {writer.sizes[result.columns]}")
-            code.when(inside, partial(writer.store_global, value, writer.beyond(line, place)))
+            code.when(
+                inside, partial(writer.store_global, value, writer.beyond(line, column_offset))
+            )

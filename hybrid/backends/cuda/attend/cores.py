@@ -48,12 +48,12 @@ class Cores:
     go in steps of 16; else they are TF32, in steps of 8."""
 
     def __init__(self, writer: Writer, pairs: bool) -> None:
-        self.writer, code, place = writer, writer.code, writer.place
+        self.writer, code, indices = writer, writer.code, writer.indices
         self.pairs = pairs
         self.pieces = 2 if pairs else 1  # of weights, for one step along a tile
-        self.group = code.op(f"lshr i64 {place.lane}, 2")
-        self.member = code.op(f"and i64 {place.lane}, 3")
-        warp = code.mul(code.op(f"lshr i64 {place.thread}, 5"), "16")
+        self.group = code.op(f"lshr i64 {indices.lane}, 2")
+        self.member = code.op(f"and i64 {indices.lane}, 3")
+        warp = code.mul(code.op(f"lshr i64 {indices.thread}, 5"), "16")
         self.own_row = code.add(warp, self.group)
         self.own_column = code.mul(self.member, "2")
 
@@ -109,8 +109,8 @@ class Cores:
         lines = []
         for row in (0, STEP):
             index = code.add(code.add(first, self.own_row), str(row))
-            place = code.mul(code.smin(index, last), matrix.step)
-            lines.append(writer.beyond(matrix.pointer, place))
+            offset = code.mul(code.smin(index, last), matrix.step)
+            lines.append(writer.beyond(matrix.pointer, offset))
         steps, step = [], STEP * self.pieces
         for start in range(0, columns, step):
             registers = []
@@ -135,7 +135,7 @@ class Cores:
         quads, last = area.columns // 4, code.op(f"sub i64 {stop}, 1")
         moves = []
         for number in range(0, BLOCK_ROWS // rows * quads, THREADS):
-            index = code.add(writer.place.thread, str(number))
+            index = code.add(writer.indices.thread, str(number))
             line = code.mul(code.op(f"udiv i64 {index}, {quads}"), str(rows))
             quad = code.op(f"urem i64 {index}, {quads}")
             moves.append((line, quad))
@@ -146,8 +146,8 @@ class Cores:
                 for row in range(rows):
                     index = code.add(code.add(first, line), str(row))
                     there = code.op(f"icmp slt i64 {index}, {stop}")
-                    place = code.mul(code.smin(index, last), matrix.step)
-                    source = writer.beyond(matrix.pointer, place)
+                    offset = code.mul(code.smin(index, last), matrix.step)
+                    source = writer.beyond(matrix.pointer, offset)
                     values = self._quad(source, quad, tile.columns, is_wide)
                     found.append([writer.pick(there, x, writer.number(0.0)) for x in values])
                 self._put(found, line, quad, tile)
@@ -185,8 +185,8 @@ class Cores:
 
     def _write(self, words: list[str], area: Area, row: str, quad: str, step: int) -> None:
         code, vector, kind = self.writer.code, "poison", f"<{len(words)} x i32>"
-        place = code.add(code.mul(row, str(area.stride)), code.mul(quad, str(step)))
-        target = self.writer.shared(code.add(place, str(area.start)))
+        offset = code.add(code.mul(row, str(area.stride)), code.mul(quad, str(step)))
+        target = self.writer.shared(code.add(offset, str(area.start)))
         for i, word in enumerate(words):
             vector = code.op(f"insertelement {kind} {vector}, i32 {word}, i64 {i}")
         code.do(f"store {kind} {vector}, {SHARED} {target}, align {WORD * len(words)}")
@@ -198,13 +198,13 @@ class Cores:
         return [("float", self.writer.number(0.0))] * (-(-columns // step) * step // 2)
 
     def _load(self, pointer: str, offset: int) -> str:
-        place = self.writer.inside(pointer, offset)
-        return self.writer.code.op(f"load i32, {SHARED} {place}")
+        source = self.writer.inside(pointer, offset)
+        return self.writer.code.op(f"load i32, {SHARED} {source}")
 
     def _pointer(self, area: Area, row: str, word: str) -> str:
         code = self.writer.code
-        place = code.add(code.mul(row, str(area.stride)), code.mul(word, str(WORD)))
-        return self.writer.shared(code.add(place, str(area.start)))
+        offset = code.add(code.mul(row, str(area.stride)), code.mul(word, str(WORD)))
+        return self.writer.shared(code.add(offset, str(area.start)))
 
     def across(self, tile: Tile) -> Callable[[Held, int], Piece]:
         """A function that gives the products of the held rows with 8 rows of a tile."""

@@ -88,8 +88,8 @@ class FastBackward:
         inside = code.smin(query, self.pairs.last_query)
         values = {}
         for name, start in self.vectors.items():
-            place = code.mul(inside, writer.step(name, writer.reads[name]))
-            values[name] = writer.load_global(writer.beyond(start, place))
+            offset = code.mul(inside, writer.step(name, writer.reads[name]))
+            values[name] = writer.load_global(writer.beyond(start, offset))
         there, zero = code.op(f"icmp slt i64 {query}, {writer.sizes['m']}"), writer.number(0.0)
         none = writer.apply("fcmp oeq", values["total"], zero)
         share = writer.apply("fdiv", writer.number(1.0), values["total"])
@@ -98,19 +98,19 @@ class FastBackward:
         return Statistics(*[writer.pick(there, part, zero) for part in parts])
 
     def _stage_statistics(self, first: str) -> None:
-        writer, code, thread = self.writer, self.writer.code, self.writer.place.thread
+        writer, code, thread = self.writer, self.writer.code, self.writer.indices.thread
 
         def one() -> None:
-            place = writer.shared(code.add(code.mul(thread, "4"), str(self.statistics)))
+            pointer = writer.shared(code.add(code.mul(thread, "4"), str(self.statistics)))
             for number, part in enumerate(self._statistics(code.add(first, thread))):
-                writer.store_shared(part, place, 4 * BLOCK_ROWS * number)
+                writer.store_shared(part, pointer, 4 * BLOCK_ROWS * number)
 
         code.when(code.op(f"icmp slt i64 {thread}, {BLOCK_ROWS}"), one)
 
     def _staged(self, column: str) -> Statistics:
         writer, code = self.writer, self.writer.code
-        place = writer.shared(code.add(code.mul(column, "4"), str(self.statistics)))
-        parts = [writer.load_shared(place, 4 * BLOCK_ROWS * number) for number in range(3)]
+        pointer = writer.shared(code.add(code.mul(column, "4"), str(self.statistics)))
+        parts = [writer.load_shared(pointer, 4 * BLOCK_ROWS * number) for number in range(3)]
         return Statistics(parts[0], parts[1], parts[2])
 
     # ---- 64 of what the rows meet
@@ -171,9 +171,9 @@ class FastBackward:
             sums = [writer.apply("fmul", value, self.pairs.scale) for value in sums]
         for row, line in enumerate(self.lines):
             inside = code.op(f"icmp slt i64 {line}, {writer.sizes[self.row_size]}")
-            place = writer.beyond(target, code.mul(line, writer.step(name, access)))
+            pointer = writer.beyond(target, code.mul(line, writer.step(name, access)))
             pieces = [sums[i + 2 * row : i + 2 * row + 2] for i in range(0, len(sums), 4)]
-            code.when(inside, partial(self._store_row, place, columns, pieces))
+            code.when(inside, partial(self._store_row, pointer, columns, pieces))
 
     def _store_row(self, line: str, columns: str, pieces: list[list[str]]) -> None:
         writer, code = self.writer, self.writer.code

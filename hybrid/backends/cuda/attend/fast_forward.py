@@ -133,9 +133,9 @@ class FastForward:
             code.when(inside, partial(self._store_row, targets[0], row, total, pieces))
             for number, value in ((1, tops[row]), (2, total)):
                 step = writer.step(OUTPUTS[number], writer.kernel.writes[number])
-                place = writer.beyond(targets[number], code.mul(self.rows[row], step))
+                pointer = writer.beyond(targets[number], code.mul(self.rows[row], step))
                 once = code.op(f"and i1 {inside}, {is_first}")
-                code.when(once, partial(writer.store_global, value, place))
+                code.when(once, partial(writer.store_global, value, pointer))
 
     def _store_row(self, target: str, row: int, total: str, pieces: list[list[str]]) -> None:
         writer, code = self.writer, self.writer.code

@@ -67,7 +67,7 @@ class Forward:
         return self.writer.shared(code.add(code.mul(row, str(size)), str(start)))
 
     def _begin(self) -> None:
-        writer, code, row = self.writer, self.writer.code, self.writer.place.thread
+        writer, code, row = self.writer, self.writer.code, self.writer.indices.thread
 
         def one() -> None:
             writer.store_shared(writer.number(float("-inf")), self._state(0, row))
@@ -92,7 +92,7 @@ class Forward:
         writer.barrier()
         is_first = code.op(f"icmp eq i64 {first_key}, 0")
         self._weights(first_key, is_first)
-        own = self._keys_of(code.mul(writer.place.warp_row, str(tiling.warp_rows)), first_key)
+        own = self._keys_of(code.mul(writer.indices.warp_row, str(tiling.warp_rows)), first_key)
         most = code.smin(code.op(f"sub i64 {self.stop}, {first_key}"), str(BLOCK))
         values = Rows(self.value, first_key, writer.sizes["n"])
         zeros = [writer.number(0.0)] * len(out)
@@ -141,7 +141,7 @@ class Forward:
     def _weights(self, first_key: str, is_first: str) -> None:
         writer, code = self.writer, self.writer.code
         rows = writer.tiling.block_rows // (THREADS // WARP)
-        warp = code.op(f"lshr i64 {writer.place.thread}, 5")
+        warp = code.op(f"lshr i64 {writer.indices.thread}, 5")
         start = code.mul(warp, str(rows))
         count = self._keys_of(start, first_key)
 
@@ -155,12 +155,12 @@ class Forward:
         code.when(code.op(f"icmp sgt i64 {count}, 0"), all_rows)
 
     def _row(self, row: str, first_key: str, count: str, is_first: str) -> None:
-        writer, code, place = self.writer, self.writer.code, self.writer.place
+        writer, code, indices = self.writer, self.writer.code, self.writer.indices
         size = writer.element.size
         query = code.add(self.first, row)
-        offset = code.add(code.mul(row, str(self.area.stride)), code.mul(place.lane, str(size)))
+        offset = code.add(code.mul(row, str(self.area.stride)), code.mul(indices.lane, str(size)))
         line = writer.shared(offset)
-        lanes = [code.add(place.lane, str(WARP * i)) for i in range(BLOCK // WARP)]
+        lanes = [code.add(indices.lane, str(WARP * i)) for i in range(BLOCK // WARP)]
         present = [code.op(f"icmp slt i64 {lane}, {count}") for lane in lanes]
         keys = [code.add(first_key, lane) for lane in lanes]
         scores = [
@@ -190,7 +190,7 @@ class Forward:
             writer.store_shared(writer.pick(is_first, part, later), total)
             writer.store_shared(decay, self._state(2, row))
 
-        code.when(code.op(f"icmp eq i64 {place.lane}, 0"), keep)
+        code.when(code.op(f"icmp eq i64 {indices.lane}, 0"), keep)
 
     def _top(self, scores: list[str], present: list[str], before: str) -> str:
         """The greatest score so far; of equal ones the first."""
@@ -221,7 +221,7 @@ class Forward:
         negative."""
         writer, code = self.writer, self.writer.code
         bits = f"i{8 * writer.element.size}"
-        lane = code.op(f"trunc i64 {code.mul(writer.place.lane, '2')} to i32")
+        lane = code.op(f"trunc i64 {code.mul(writer.indices.lane, '2')} to i32")
         least = str(4 * BLOCK)
         for i, value in enumerate(values):
             pattern = code.op(f"bitcast {writer.element.scalar} {value} to {bits}")
@@ -280,7 +280,7 @@ class Forward:
             code.when(inside, partial(writer.store_global, result, pointer))
 
     def _store_state(self, coordinates: list[str]) -> None:
-        writer, code, row = self.writer, self.writer.code, self.writer.place.thread
+        writer, code, row = self.writer, self.writer.code, self.writer.indices.thread
         query = code.add(self.first, row)
         targets = [
             writer.vector(name, access, coordinates)
@@ -289,9 +289,9 @@ class Forward:
 
         def one() -> None:
             for which, (name, access) in enumerate(zip(OUTPUTS[1:], writer.kernel.writes[1:])):
-                place = code.mul(query, writer.step(name, access))
+                offset = code.mul(query, writer.step(name, access))
                 value = writer.load_shared(self._state(which, row))
-                writer.store_global(value, writer.beyond(targets[which], place))
+                writer.store_global(value, writer.beyond(targets[which], offset))
 
         mine = code.op(f"icmp slt i64 {row}, {writer.tiling.block_rows}")
         inside = code.op(f"icmp slt i64 {query}, {writer.sizes['m']}")

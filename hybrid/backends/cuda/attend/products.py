@@ -55,10 +55,10 @@ class Products:
         self.stop = max(self.right.stop, self.values.stop)
         self.ragged_sums = bool(kernel.m % KEYS or kernel.n % KEYS)
         self.wide = wide
-        place, code = writer.place, writer.code
-        self.own_row = code.add(code.mul(place.warp_row, str(tiling.warp_rows)), place.lane_row)
+        indices, code = writer.indices, writer.code
+        self.own_row = code.add(code.mul(indices.warp_row, str(tiling.warp_rows)), indices.lane_row)
         pairs = LANE_COLUMNS * tiling.pairs
-        self.own_pair = code.add(code.mul(place.warp_column, str(pairs)), place.lane_column)
+        self.own_pair = code.add(code.mul(indices.warp_column, str(pairs)), indices.lane_column)
         self.left_pointer = self._row(self.left, self.own_row)
         self.right_pointer = self._row(self.right, self.own_pair)
         # a thread's columns: pieces of 16 bytes, each with those of the other lanes beside it
@@ -69,7 +69,7 @@ class Products:
         ]
         columns = LANE_COLUMNS * tiling.columns
         self.own_column = code.add(
-            code.mul(place.warp_column, str(columns)), code.mul(place.lane_column, str(wide))
+            code.mul(indices.warp_column, str(columns)), code.mul(indices.lane_column, str(wide))
         )
         offset = code.mul(self.own_column, str(element.size))
         self.value_pointer = writer.shared(code.add(offset, str(memory)))
@@ -82,14 +82,14 @@ class Products:
         return Weights(area, self._row(area, self.own_row))
 
     # ---- from global to shared memory
-    def _places(self, rows: Rows, area: Area) -> list[tuple[str, str, str]]:
+    def _own_pieces(self, rows: Rows, area: Area) -> list[tuple[str, str, str]]:
         """(start of its row, first column, shared pointer) of every 16 bytes that this thread
         moves."""
         writer, code = self.writer, self.writer.code
         pieces = area.columns // self.wide
-        piece = code.op(f"and i64 {writer.place.thread}, {pieces - 1}")
+        piece = code.op(f"and i64 {writer.indices.thread}, {pieces - 1}")
         turn, found = THREADS // pieces, []
-        own = code.op(f"udiv i64 {writer.place.thread}, {pieces}")
+        own = code.op(f"udiv i64 {writer.indices.thread}, {pieces}")
         own = code.op(f"and i64 {own}, {area.rows - 1}") if area.rows < turn else own
         column = code.mul(piece, str(self.wide))
         last = code.op(f"sub i64 {rows.stop}, 1")
@@ -124,11 +124,11 @@ class Products:
         code.when(aligned, lambda: all_of(True))
         code.when(code.op(f"xor i1 {aligned}, true"), lambda: all_of(False))
 
-    def _copy_each(self, places: list[tuple[str, str, str]], first: str, columns: str) -> None:
+    def _copy_each(self, pieces: list[tuple[str, str, str]], first: str, columns: str) -> None:
         """Element by element, those past the last column being the last one again."""
         writer, code, size = self.writer, self.writer.code, self.writer.element.size
         last = code.op(f"sub i64 {columns}, 1")
-        for pointer, column, target in places:
+        for pointer, column, target in pieces:
             for i in range(self.wide):
                 index = code.smin(code.add(code.add(first, column), str(i)), last)
                 value = writer.load_global(writer.beyond(pointer, code.mul(index, str(size))))
@@ -144,14 +144,14 @@ class Products:
         and pairs."""
         writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
         size, columns = writer.element.size, left.matrix.columns
-        places = [self._places(left, self.left), self._places(right, self.right)]
+        pieces = [self._own_pieces(left, self.left), self._own_pieces(right, self.right)]
         aligned = [rows.matrix.aligned for rows in (left, right)]
         full = code.op(f"and i64 {columns}, -{tiling.features}") if ragged else columns
 
         def chunk(first: str, totals: list[str]) -> list[str]:
             offset = code.mul(first, str(size))
             writer.barrier()
-            for side, is_aligned in zip(places, aligned):
+            for side, is_aligned in zip(pieces, aligned):
                 moves = [
                     (writer.beyond(pointer, code.add(offset, code.mul(column, str(size)))), target)
                     for pointer, column, target in side
@@ -162,7 +162,7 @@ class Products:
 
         start = self.zeros(tiling.pairs)
         _, totals = code.loop("0", full, str(tiling.features), start, chunk)
-        return self._rest(places, full, columns, totals) if ragged else totals
+        return self._rest(pieces, full, columns, totals) if ragged else totals
 
     def _multiply(self, totals: list[str]) -> list[str]:
         writer, tiling, totals = self.writer, self.writer.tiling, list(totals)
@@ -182,7 +182,7 @@ class Products:
 
     def _rest(
         self,
-        places: list[list[tuple[str, str, str]]],
+        pieces: list[list[tuple[str, str, str]]],
         first: str,
         columns: str,
         totals: list[str],
@@ -193,15 +193,15 @@ class Products:
         right_rows = [LANE_COLUMNS * i * self.right.stride for i in range(tiling.pairs)]
 
         def copy() -> None:
-            for side in places:
+            for side in pieces:
                 self._copy_each(side, first, columns)
 
         def feature(index: str, sums: list[str]) -> list[str]:
             offset = code.mul(index, str(writer.element.size))
             left = writer.inside(self.left_pointer, offset)
             right = writer.inside(self.right_pointer, offset)
-            rows = [writer.load_shared(left, place) for place in left_rows]
-            pairs = [writer.load_shared(right, place) for place in right_rows]
+            rows = [writer.load_shared(left, distance) for distance in left_rows]
+            pairs = [writer.load_shared(right, distance) for distance in right_rows]
             both = [(row, pair) for row in rows for pair in pairs]
             return [writer.chain(row, pair, total) for (row, pair), total in zip(both, sums)]
 
@@ -238,12 +238,12 @@ class Products:
 
     def _copy_values(self, rows: Rows, first_column: str) -> None:
         writer, code, size = self.writer, self.writer.code, self.writer.element.size
-        matrix, places = rows.matrix, self._places(rows, self.values)
+        matrix, pieces = rows.matrix, self._own_pieces(rows, self.values)
         if self._ragged_columns(matrix):
-            self._copy_each(places, first_column, matrix.columns)
+            self._copy_each(pieces, first_column, matrix.columns)
             return
         last, moves = code.op(f"sub i64 {matrix.columns}, {self.wide}"), []
-        for pointer, column, target in places:
+        for pointer, column, target in pieces:
             inside = code.smin(code.add(first_column, column), last)
             moves.append((writer.beyond(pointer, code.mul(inside, str(size))), target))
         self._copy(matrix.aligned, moves)

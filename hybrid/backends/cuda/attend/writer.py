@@ -48,7 +48,7 @@ class Matrix(NamedTuple):
     columns: str
 
 
-class Place(NamedTuple):
+class ThreadIndices(NamedTuple):
     """Where a thread stands: all i64."""
 
     thread: str
@@ -69,16 +69,16 @@ class Writer:
         self.lanes = Lanes(1, self.code)
         self.reads = {n: a for n, a in zip(READS, kernel.reads) if a is not None}
         self.sizes = {name: self.word(name, getattr(kernel, name)) for name in "mnef"}
-        self.place = self._place()
+        self.indices = self._indices()
 
-    def _place(self) -> Place:
+    def _indices(self) -> ThreadIndices:
         code = self.code
         thread = self.register("tid.x")
         warp, lane = code.op(f"lshr i64 {thread}, 5"), code.op(f"and i64 {thread}, 31")
         warp_row, warp_column = code.op(f"lshr i64 {warp}, 1"), code.op(f"and i64 {warp}, 1")
         lane_row = code.op(f"lshr i64 {lane}, 3")
         lane_column = code.op(f"and i64 {lane}, {LANE_COLUMNS - 1}")
-        return Place(thread, warp_row, warp_column, lane, lane_row, lane_column)
+        return ThreadIndices(thread, warp_row, warp_column, lane, lane_row, lane_column)
 
     # ---- words
     def word(self, name: str, value: Word) -> str:
@@ -188,8 +188,8 @@ class Writer:
         return self.code.op(f"load {self.element.scalar}, {SHARED} {self.inside(pointer, offset)}")
 
     def store_shared(self, value: str, pointer: str, offset: str | int = 0) -> None:
-        place = self.inside(pointer, offset)
-        self.code.do(f"store {self.element.scalar} {value}, {SHARED} {place}")
+        target = self.inside(pointer, offset)
+        self.code.do(f"store {self.element.scalar} {value}, {SHARED} {target}")
 
     # ---- threads
     def register(self, name: str) -> str:
