@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hybrid.backends.cuda import kernels as every
-from hybrid.backends.cuda.emit import columns, loops, maps, places, rows, split
+from hybrid.backends.cuda.emit import areas, columns, loops, maps, rows, split
 from hybrid.backends.cuda.function import Card, GpuFunction
 from hybrid.backends.cuda.machine.devices import enter, load
 from hybrid.backends.emit.form import FormKind
@@ -74,9 +74,9 @@ _ROWS: dict[str, Knobs] = {
     "registers": {(rows, "_REGISTERS"): 64, (rows, "_LONGEST_ROW"): 4096},
     "registers 4": {(rows, "_REGISTERS"): 128},
     "staged": {(rows, "_LONGEST_ROW"): 0},
-    "staged 256": {(rows, "_LONGEST_ROW"): 0, (places, "_threads"): lambda n, v: 256},
-    "staged 512": {(rows, "_LONGEST_ROW"): 0, (places, "_threads"): lambda n, v: 512},
-    "staged 1024": {(rows, "_LONGEST_ROW"): 0, (places, "_threads"): lambda n, v: 1024},
+    "staged 256": {(rows, "_LONGEST_ROW"): 0, (areas, "_threads"): lambda n, v: 256},
+    "staged 512": {(rows, "_LONGEST_ROW"): 0, (areas, "_threads"): lambda n, v: 512},
+    "staged 1024": {(rows, "_LONGEST_ROW"): 0, (areas, "_threads"): lambda n, v: 1024},
 }
 _LONG: dict[str, Knobs] = {
     "roomy": _ROOMY,

@@ -154,11 +154,11 @@ class Columns(Threads):
         self.aligned = body.aligned(schedule.vector) if schedule.vector > 1 else None
         self.lane = code.once(f"and i64 {self.tid}, 31")
         self.outer = self.block = self.column = "0"
-        self.place()
+        self.locate()
         body.begin_row(self.outer)
         self.top = body.row()
 
-    def place(self) -> None:
+    def locate(self) -> None:
         """Where this thread works; threads without work are done."""
         code, body, step = self.code, self.body, self.schedule.step
         thread = code.once(f"add i64 {code.once(f'mul i64 {self.cta}, {THREADS}')}, {self.tid}")

@@ -16,10 +16,10 @@ from ...emit.form import FormKind
 from ...emit.loops import Layout, lay_out
 from ...plan import LoopKernel
 from ..function import Card, GpuFunction, signature
+from .areas import schedule_staged
 from .columns import column_steps
 from .lanes import SHARED
 from .maps import THREADS, emit_map, schedule_map
-from .places import schedule_staged
 from .rows import THREADS as ROW_THREADS
 from .rows import emit_rows, schedule_rows
 from .schedule import Numbers, extended

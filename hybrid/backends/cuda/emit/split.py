@@ -19,9 +19,9 @@ from ...emit.reduce import Reduction, reductions_of
 from ...emit.rows import RowPass, pass_targets, row_plan
 from ...emit.split_rows import cells_per_row, pass_forms
 from ..function import Card
+from .areas import row_reductions
 from .body import Group, Threads, magic_of, return_unless
 from .lanes import BLOCK, LANES, is_ordered, join_blocks, join_lanes, warp_barrier
-from .places import row_reductions
 from .schedule import Numbers, work_of
 
 __all__ = ["SplitSchedule", "emit_split", "is_split", "split_steps", "THREADS"]
@@ -34,10 +34,10 @@ _LONGEST = 1200  # instructions of a loop's body
 _MANY, _RATIO, _LAST, _GOES = 2048, 0.55, 512, 6
 
 
-class Place(IntEnum):
-    """Words of the schedule: warps in all; blocks of a row; those of this part (and their magic
-    number) from `FIRST` on; cells of a row; rows whose blocks `JOIN_FIRST` to `JOIN_STOP` are
-    joined."""
+class WordIndex(IntEnum):
+    """Positions of words of the schedule: warps in all; blocks of a row; those of this part (and
+    their magic number) from `FIRST` on; cells of a row; rows whose blocks `JOIN_FIRST` to
+    `JOIN_STOP` are joined."""
 
     WARPS = 0
     BLOCKS = 1
@@ -122,7 +122,7 @@ class _Split(Threads):
         super().__init__(form, guarded, schedule.spans, schedule.narrow)
         code, body, self.schedule = self.code, self.body, schedule
         self.plan, self.reductions = row_plan(form), row_reductions(form)
-        self.length, self.blocks = body.word(body.words.n), self.number(Place.BLOCKS)
+        self.length, self.blocks = body.word(body.words.n), self.number(WordIndex.BLOCKS)
         self.lane = code.once(f"and i64 {self.tid}, 31")
         self.mine = code.once(f"shl i64 {self.lane}, 1")
         self.empty = code.once(f"icmp eq i64 {self.length}, 0")
@@ -131,17 +131,17 @@ class _Split(Threads):
         warp = code.once(f"lshr i64 {self.tid}, 5")
         first = code.once(f"mul i64 {self.cta}, {THREADS // 32}")
         self.item = code.once(f"add i64 {first}, {warp}")
-        return_unless(code, code.op(f"icmp slt i64 {self.item}, {self.number(Place.WARPS)}"))
+        return_unless(code, code.op(f"icmp slt i64 {self.item}, {self.number(WordIndex.WARPS)}"))
 
-    def number(self, place: Place) -> str:
-        return self.body.word(self.body.own(place))
+    def number(self, index: WordIndex) -> str:
+        return self.body.word(self.body.own(index))
 
     # ---- workspace
     def enter(self, row: str) -> None:
         """Start a row: reductions of earlier passes are known."""
         code, body = self.code, self.body
         body.begin_row(row)
-        distance = code.mul(row, self.number(Place.CELLS))
+        distance = code.mul(row, self.number(WordIndex.CELLS))
         self.cells = code.at("i64", body.workspace(), distance)
         done = {i for p in self.plan.passes[: self.schedule.pass_number] for i in p.reductions}
         for cell, reduction in enumerate(self.reductions):
@@ -170,14 +170,14 @@ class _Split(Threads):
         row_pass = self.plan.passes[self.schedule.pass_number]
         item = self.item
         if self.schedule.continued:
-            joins = self.number(Place.JOINS)
+            joins = self.number(WordIndex.JOINS)
             mine = code.op(f"icmp slt i64 {item}, {joins}")
             code.when(mine, self.join_before)
             return_unless(code, code.op(f"xor i1 {mine}, true"))
             item = code.op(f"sub i64 {item}, {joins}")
-        part, magic = self.number(Place.PART), body.own(Place.PART_MAGIC)
+        part, magic = self.number(WordIndex.PART), body.own(WordIndex.PART_MAGIC)
         row, inside = body.divide(item, part, magic)
-        block = code.op(f"add i64 {inside}, {self.number(Place.FIRST)}")
+        block = code.op(f"add i64 {inside}, {self.number(WordIndex.FIRST)}")
         self.enter(row)
         numbers = body.prepare(pass_targets(self.form, row_pass))
         reductions = reductions_of(self.program, row_pass.reductions)
@@ -285,7 +285,7 @@ class _Split(Threads):
     def joined(self) -> Iterator[tuple[Reduction, str, list[str]]]:
         """(reduction, its cell, what its blocks and those before are together) of the pass."""
         code, number = self.code, self.schedule.pass_number
-        first, stop = self.number(Place.JOIN_FIRST), self.number(Place.JOIN_STOP)
+        first, stop = self.number(WordIndex.JOIN_FIRST), self.number(WordIndex.JOIN_STOP)
         blocks = code.op(f"sub i64 {stop}, {first}")
         for reduction in reductions_of(self.program, self.plan.passes[number].reductions):
 

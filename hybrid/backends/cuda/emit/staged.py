@@ -14,20 +14,20 @@ from ...emit.memory import SIZE, Position, load_scalar, store_scalar
 from ...emit.reduce import Reduction, reductions_of
 from ...emit.rows import RowPass, pass_targets, row_plan
 from .access import Span, load_spans, store_spans
+from .areas import PARTS, StagedSchedule, row_reductions, row_uses
 from .body import Group, Row, Threads, barrier
 from .lanes import BLOCK, LANES, butterfly, is_ordered, join_lanes, shared_base
-from .places import PARTS, StagedSchedule, row_reductions, row_uses
 
 __all__ = ["emit_staged"]
 
-_CHUNK, _FIRST_PLACE = 0, 1  # words of the schedule: elements staged at once; offsets of places
+_CHUNK, _FIRST_AREA = 0, 1  # words of the schedule: elements staged at once; bytes before areas
 
 
 class _Staged(Threads):
     def __init__(self, form: Form, schedule: StagedSchedule, guarded: bool) -> None:
         super().__init__(form, guarded, schedule.spans, schedule.narrow)
         code, self.schedule = self.code, schedule
-        self.plan, self.places = row_plan(form), dict(schedule.places)
+        self.plan, self.areas = row_plan(form), dict(schedule.areas)
         self.length = self.body.word(self.body.words.n)
         self.chunk = self.body.word(self.body.own(_CHUNK))
         self.late = any(write.late for write in form.writes)
@@ -51,7 +51,7 @@ class _Staged(Threads):
 
     def spot(self, number: int, element: str) -> str:
         """Where a value of an element is; elements are counted from the start of the chunk."""
-        offset = self.body.word(self.body.own(_FIRST_PLACE + self.places[number]))
+        offset = self.body.word(self.body.own(_FIRST_AREA + self.areas[number]))
         base = self.code.once(f"getelementptr i8, ptr {self.shared}, i64 {offset}")
         return self.code.at(memory_scalar(self.program.instrs[number].type), base, element)
 
@@ -142,7 +142,7 @@ class _Staged(Threads):
         code, body, width = self.code, self.body, self.schedule.vector
         lists = [[code.add(x, str(k)) for k in range(width)] for x in starts]
         groups = [Group(row, [Position(x) for x in elements]) for elements in lists]
-        inside = [code.op(f"sub i64 {x}, {first}") for x in starts] if self.places else starts
+        inside = [code.op(f"sub i64 {x}, {first}") for x in starts] if self.areas else starts
         kept = [n for n in numbers if n in self.there]
         found = {n: load_spans(code, [self.span(n, x) for x in inside], "true") for n in kept}
 
@@ -246,7 +246,7 @@ class _Staged(Threads):
     def rest(
         self, reduction: Reduction, base: str, element: str, left: str, names: list[str]
     ) -> list[str]:
-        """The last elements, fewer than there are lanes; places have room behind a row."""
+        """The last elements, fewer than there are lanes; areas have room behind a row."""
         code, scalar, size = self.code, self.body.scalar, SIZE[memory_scalar(reduction.type)]
         spot = code.at("i8", base, code.op(f"mul i64 {element}, {size}"))
         pair = load_spans(code, [Span(reduction.type, spot, 2)], "true")[0]

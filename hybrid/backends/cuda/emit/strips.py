@@ -23,7 +23,7 @@ _AHEAD = 32  # cells that are asked for together
 
 
 class _Strips(Columns):
-    def place(self) -> None:
+    def locate(self) -> None:
         code, body = self.code, self.body
         self.warp = code.once(f"lshr i64 {self.tid}, 5")
         self.outer, number = self.across(self.cta)

@@ -100,9 +100,9 @@ class _Tiles(Threads):
             spot = self.spot(number, line, self.x)
             store_scalar(code, self.program.instrs[number].type, value, spot)
 
-    def spot(self, number: int, line: str, place: str) -> str:
+    def spot(self, number: int, line: str, column: str) -> str:
         kind = memory_scalar(self.program.instrs[number].type)
-        cell = self.code.add(self.code.op(f"mul i64 {line}, {_LINE}"), place)
+        cell = self.code.add(self.code.op(f"mul i64 {line}, {_LINE}"), column)
         return self.code.at(kind, self.tiles[number], cell)
 
     def row_at(self, down: str) -> Row:

@@ -1,6 +1,6 @@
-"""What a row keeps in shared memory, where, and with how many threads it is walked.
+"""What a row keeps in shared memory, in which areas, and with how many threads it is walked.
 
-Invariant: a value takes the place of another only where no thread reads the old one any more, or
+Invariant: a value takes the area of another only where no thread reads the old one any more, or
 where each thread reads it, element by element, just before.
 """
 
@@ -31,13 +31,13 @@ _BEHIND = 128  # elements behind a row that a walk may read
 
 
 class StagedSchedule(NamedTuple):
-    """`threads` a row, `unroll` groups of `vector` adjacent elements at once; `places`: values that
-    have a place in shared memory, each with its number; those in `kept` stay for later passes."""
+    """`threads` a row, `unroll` groups of `vector` adjacent elements at once; `areas`: values that
+    have an area of shared memory, each with its number; those in `kept` stay for later passes."""
 
     threads: int
     vector: int
     unroll: int
-    places: tuple[tuple[int, int], ...]
+    areas: tuple[tuple[int, int], ...]
     kept: tuple[int, ...]
     spans: tuple[int, ...]
     narrow: bool
@@ -65,33 +65,33 @@ def row_uses(form: Form, kept: Iterable[int], there: set[int], row_pass: RowPass
     return RowUse(tuple(sorted(made)), frozenset(numbers & there), walked)
 
 
-def _places(form: Form, kept: Sequence[int]) -> tuple[dict[int, int], list[int]]:
-    """(place of each value, bytes of an element of each place)."""
+def _areas(form: Form, kept: Sequence[int]) -> tuple[dict[int, int], list[int]]:
+    """(area of each value, bytes of an element of each area)."""
     there, uses = set[int](), []
     for row_pass in row_plan(form).passes:
         uses.append(row_uses(form, kept, there, row_pass))
         there |= set(uses[-1].made) & set(kept)
     last = {n: k for k, use in enumerate(uses) for n in (*use.made, *use.read, *use.walked)}
-    places: dict[int, int] = {}
+    areas: dict[int, int] = {}
     sizes: list[int] = []
     for number_of_pass, use in enumerate(uses):
         for number in use.made:
             size = SIZE[memory_scalar(form.program.instrs[number].type)]
             busy = {
-                place
-                for other, place in places.items()
+                area
+                for other, area in areas.items()
                 if last[other] > number_of_pass or other in use.made or other in use.walked
             }
             free = [k for k, other in enumerate(sizes) if other == size and k not in busy]
             if not free:
                 free = [len(sizes)]
                 sizes.append(size)
-            places[number] = free[0]
-    return places, sizes
+            areas[number] = free[0]
+    return areas, sizes
 
 
 def _front(form: Form) -> int:
-    """Bytes of the cells before the places."""
+    """Bytes of the cells before the areas."""
     found = row_reductions(form)
     return 8 * sum(PARTS if is_ordered(r) else 32 * len(r.parts) for r in found)
 
@@ -108,7 +108,7 @@ def _threads(length: int, vector: int) -> int:
 
 
 def _offsets(form: Form, sizes: Sequence[int], count: int) -> tuple[list[int], int]:
-    """Where places of so many elements lie, and how many bytes there are in all."""
+    """The first byte of each area, of so many elements, and how many bytes there are in all."""
     offsets, total = [], -(-_front(form) // 16) * 16
     for size in sizes:
         offsets.append(total)
@@ -125,11 +125,11 @@ def schedule_staged(made: Layout, card: Card) -> tuple[StagedSchedule, tuple[int
     spans = numbers.wide_operands(vector)
     vector = vector if spans else 1
     kept, chunk = kept_values(form), -(-max(length, 1) // 4096) * 4096
-    places, sizes = _places(form, kept)
+    areas, sizes = _areas(form, kept)
     offsets, total = _offsets(form, sizes, length)
     if total > card.shared_bytes or chunk > 4096 * PARTS:
         kept, chunk = (), _CHUNK
-        places, sizes = _places(form, kept)
+        areas, sizes = _areas(form, kept)
         offsets, total = _offsets(form, sizes, chunk)
         while total > card.shared_bytes and chunk > BLOCK:
             chunk //= 2
@@ -139,6 +139,6 @@ def schedule_staged(made: Layout, card: Card) -> tuple[StagedSchedule, tuple[int
         unroll //= 2
     threads = _threads(length, vector)
     schedule = StagedSchedule(
-        threads, vector, unroll, tuple(sorted(places.items())), kept, spans, numbers.narrow()
+        threads, vector, unroll, tuple(sorted(areas.items())), kept, spans, numbers.narrow()
     )
     return schedule, (chunk, *offsets), total
