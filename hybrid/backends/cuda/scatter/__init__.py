@@ -19,14 +19,14 @@ from ...emit.code import Code, check_externals, finish_module
 from ...plan import ScatterKernel
 from ..emit.access import ACCESS
 from ..function import STATUS, Card, GpuFunction, signature
-from .code import SCRATCH, Place, Scatter, Table
+from .code import SCRATCH, Scatter, Table, WordIndex
 
 __all__ = ["generate"]
 
 _FEW = 1024  # updates that every block looks through
 _MOST = 1 << 30  # updates whose numbers fit a table
 _THREADS, _FEWEST = 256, 128
-_SLOTS = (Place.OUT, Place.INDEX, Place.UPDATE, Place.STATUS)
+_SLOTS = (WordIndex.OUT, WordIndex.INDEX, WordIndex.UPDATE, WordIndex.STATUS)
 
 
 class ScatterSchedule(NamedTuple):
@@ -61,7 +61,7 @@ def _text(schedule: ScatterSchedule) -> tuple[str, str]:
     getattr(scatter, schedule.step)()
     code.do("ret void")
     attributes = f'nounwind "nvvm.maxntid"="{schedule.threads}"'
-    words = signature(len(Place))
+    words = signature(len(WordIndex))
     text, symbol = finish_module(code, words, f"scatter_{schedule.step}", attributes)
     text = f"{SCRATCH}\n{text}" if "@list" in text else text
     check_externals(text)
@@ -70,21 +70,21 @@ def _text(schedule: ScatterSchedule) -> tuple[str, str]:
 
 def _words(kernel: ScatterKernel, temp_slot: int, chunk: int) -> tuple[int, ...]:
     table = Table.of(kernel.count)
-    words = [0] * len(Place)
-    for place, access in (
-        (Place.OUT, kernel.out),
-        (Place.INDEX, kernel.index),
-        (Place.UPDATE, kernel.update),
+    words = [0] * len(WordIndex)
+    for position, access in (
+        (WordIndex.OUT, kernel.out),
+        (WordIndex.INDEX, kernel.index),
+        (WordIndex.UPDATE, kernel.update),
     ):
-        words[place] = access.slot
-        words[place + 1] = access.offset * access.dtype.itemsize
-    words[Place.COUNT], words[Place.INNER] = kernel.count, kernel.inner
-    words[Place.OUT_STEP] = kernel.out.strides[0] * kernel.out.dtype.itemsize
-    words[Place.INDEX_STEP] = kernel.index.strides[0] * 8
-    words[Place.UPDATE_STEP] = kernel.update.strides[0] * kernel.update.dtype.itemsize
-    words[Place.STATUS], words[Place.WORKSPACE] = STATUS, temp_slot
-    words[Place.BITS], words[Place.CHUNK] = table.bits, chunk
-    words[Place.CHUNKS] = -(-kernel.inner // chunk)
+        words[position] = access.slot
+        words[position + 1] = access.offset * access.dtype.itemsize
+    words[WordIndex.COUNT], words[WordIndex.INNER] = kernel.count, kernel.inner
+    words[WordIndex.OUT_STEP] = kernel.out.strides[0] * kernel.out.dtype.itemsize
+    words[WordIndex.INDEX_STEP] = kernel.index.strides[0] * 8
+    words[WordIndex.UPDATE_STEP] = kernel.update.strides[0] * kernel.update.dtype.itemsize
+    words[WordIndex.STATUS], words[WordIndex.WORKSPACE] = STATUS, temp_slot
+    words[WordIndex.BITS], words[WordIndex.CHUNK] = table.bits, chunk
+    words[WordIndex.CHUNKS] = -(-kernel.inner // chunk)
     return tuple(word & 0xFFFFFFFFFFFFFFFF if word != STATUS else word for word in words)
 
 
@@ -132,13 +132,13 @@ def generate(
         threads, chunk = _THREADS, _THREADS * vector
         return [function("few", kernel.count * -(-kernel.inner // chunk), threads)]
     table = Table.of(kernel.count)
-    entries, updates = -(-table.entries // _THREADS), -(-kernel.count // _THREADS)
+    buckets, updates = -(-table.buckets // _THREADS), -(-kernel.count // _THREADS)
     functions = [
-        function("clear", entries, _THREADS),
+        function("clear", buckets, _THREADS),
         function("insert", updates, _THREADS),
-        function("allot", entries, _THREADS),
+        function("allot", buckets, _THREADS),
         function("enlist", updates, _THREADS),
         function("add", kernel.count, threads),
     ]
-    slots = (*_SLOTS, Place.WORKSPACE)
+    slots = (*_SLOTS, WordIndex.WORKSPACE)
     return [f._replace(slots=slots, temp=table.nbytes(kernel.count)) for f in functions]

@@ -17,7 +17,7 @@ from ...emit.memory import SIZE
 from ..emit.access import Span, load_spans, store_spans
 from ..emit.body import barrier, grid_loop, guard, pointer, register, return_unless
 
-__all__ = ["Place", "Table", "Scatter", "SCRATCH", "LIST"]
+__all__ = ["WordIndex", "Table", "Scatter", "SCRATCH", "LIST"]
 
 LIST = 512  # updates of a row that a block puts in order at once
 _AHEAD = 8  # updates whose elements are asked for together
@@ -30,7 +30,7 @@ SCRATCH = (
 UpdateAt = Callable[[str], str]  # the number of the k-th update
 
 
-class Place(IntEnum):
+class WordIndex(IntEnum):
     """Positions of the argument words; an operand has its address and a byte offset."""
 
     OUT = 0
@@ -43,7 +43,7 @@ class Place(IntEnum):
     UPDATE_STEP = 10
     STATUS = 11
     WORKSPACE = 12
-    BITS = 13  # of the numbers of entries
+    BITS = 13  # of the numbers of buckets
     CHUNK = 14  # columns of a block
     CHUNKS = 15
     OUT_OFFSET = 1
@@ -52,9 +52,9 @@ class Place(IntEnum):
 
 
 class Table(NamedTuple):
-    """The table of rows in the workspace: per entry its row (i64), then how many updates it has,
+    """The table of rows in the workspace: per bucket its row (i64), then how many updates it has,
     where their list starts, how many are in it (i32 each); then a cursor (i64: elements of the
-    lists, and rows, that are given out), the records of the rows, the entry of each update and the
+    lists, and rows, that are given out), the records of the rows, the bucket of each update and the
     lists (i32)."""
 
     bits: int
@@ -64,11 +64,11 @@ class Table(NamedTuple):
         return Table(max(5, (2 * count - 1).bit_length()))
 
     @property
-    def entries(self) -> int:
+    def buckets(self) -> int:
         return 1 << self.bits
 
     def nbytes(self, count: int) -> int:
-        return 20 * self.entries + 16 + 24 * count
+        return 20 * self.buckets + 16 + 24 * count
 
 
 class Record(NamedTuple):
@@ -87,11 +87,11 @@ class Scatter:
         self.tid, self.cta = register(code, "tid.x"), register(code, "ctaid.x")
 
     def guard(self) -> None:
-        guard(self.code, Place.STATUS)
+        guard(self.code, WordIndex.STATUS)
 
-    # ---- words and places
-    def word(self, place: int) -> str:
-        spot = self.code.once(f"getelementptr i64, ptr %args, i64 {int(place)}")
+    # ---- words and addresses
+    def word(self, index: int) -> str:
+        spot = self.code.once(f"getelementptr i64, ptr %args, i64 {int(index)}")
         return self.code.once(f"load i64, ptr {spot}, align 8")
 
     def base(self, operand: int) -> str:
@@ -100,8 +100,8 @@ class Scatter:
 
     def row_of(self, update: str) -> str:
         """The row that an update goes to."""
-        far = self.code.mul(update, self.word(Place.INDEX_STEP))
-        spot = self.code.at("i8", self.base(Place.INDEX), far)
+        far = self.code.mul(update, self.word(WordIndex.INDEX_STEP))
+        spot = self.code.at("i8", self.base(WordIndex.INDEX), far)
         return self.code.op(f"load i64, ptr {spot}, align 8")
 
     def span(self, operand: int, step: int, row: str, column: str) -> Span:
@@ -109,31 +109,31 @@ class Scatter:
         start = self.code.at("i8", self.base(operand), far)
         return Span(self.kind, self.code.at(memory_scalar(self.kind), start, column), self.vector)
 
-    def entries(self) -> str:
-        return self.code.once(f"shl i64 1, {self.word(Place.BITS)}")
+    def buckets(self) -> str:
+        return self.code.once(f"shl i64 1, {self.word(WordIndex.BITS)}")
 
     def workspace(self, offset: str) -> str:
-        return self.code.at("i8", pointer(self.code, int(Place.WORKSPACE)), offset)
+        return self.code.at("i8", pointer(self.code, int(WordIndex.WORKSPACE)), offset)
 
     def column_of(self, part: int, number: str) -> str:
-        """Address of an i32 of an entry: 0 updates, 1 start, 2 enlisted."""
-        start = self.code.once(f"mul i64 {self.entries()}, {8 + 4 * part}")
+        """Address of an i32 of a bucket: 0 updates, 1 start, 2 enlisted."""
+        start = self.code.once(f"mul i64 {self.buckets()}, {8 + 4 * part}")
         return self.code.at("i32", self.workspace(start), number)
 
     def cursor(self) -> str:
-        return self.workspace(self.code.once(f"mul i64 {self.entries()}, 20"))
+        return self.workspace(self.code.once(f"mul i64 {self.buckets()}, 20"))
 
     def record_at(self, number: str) -> str:
         first = self.code.at("i8", self.cursor(), "16")
         return self.code.at("[16 x i8]", first, number)
 
-    def entry_of(self, update: str) -> str:
-        """Address of the number of the entry of an update."""
-        return self.code.at("i32", self.record_at(self.word(Place.COUNT)), update)
+    def bucket_of(self, update: str) -> str:
+        """Address of the number of the bucket of an update."""
+        return self.code.at("i32", self.record_at(self.word(WordIndex.COUNT)), update)
 
     def listed(self, number: str) -> str:
         """Address of an element of the lists."""
-        return self.code.at("i32", self.entry_of(self.word(Place.COUNT)), number)
+        return self.code.at("i32", self.bucket_of(self.word(WordIndex.COUNT)), number)
 
     def load32(self, address: str) -> str:
         loaded = self.code.op(f"load i32, ptr {address}, align 4")
@@ -168,7 +168,7 @@ class Scatter:
         mine = code.add(first, code.once(f"mul i64 {self.tid}, {self.vector}"))
 
         def columns(column: str, _: list[str]) -> list[str]:
-            target = self.span(Place.OUT, Place.OUT_STEP, row, column)
+            target = self.span(WordIndex.OUT, WordIndex.OUT_STEP, row, column)
             values = load_spans(code, [target], self.aligned())[0]
             number, kind = "0", memory_scalar(self.kind)
             for ahead in (1,) if many == "1" else (_AHEAD, 1):
@@ -191,7 +191,7 @@ class Scatter:
     def add_some(self, column: str, updates: list[str], values: list[str]) -> list[str]:
         """Values of some columns after these updates, whose elements are asked for together."""
         code, operation = self.code, "fadd" if self.kind[0] == "f" else "add"
-        spans = [self.span(Place.UPDATE, Place.UPDATE_STEP, x, column) for x in updates]
+        spans = [self.span(WordIndex.UPDATE, WordIndex.UPDATE_STEP, x, column) for x in updates]
         kind = memory_scalar(self.kind)
         for added in load_spans(code, spans, self.aligned()):
             values = [code.op(f"{operation} {kind} {x}, {y}") for x, y in zip(values, added)]
@@ -203,7 +203,7 @@ class Scatter:
             return None
         reach = self.vector * SIZE[memory_scalar(self.kind)]
         total = "0"
-        for operand in (Place.OUT, Place.UPDATE):
+        for operand in (WordIndex.OUT, WordIndex.UPDATE):
             address = self.code.once(f"ptrtoint ptr {self.base(operand)} to i64")
             rest = self.code.once(f"and i64 {address}, {reach - 1}")
             total = rest if total == "0" else self.code.once(f"or i64 {total}, {rest}")
@@ -215,23 +215,23 @@ class Scatter:
 
         def column(number: str) -> None:
             def one(update: str, _: list[str]) -> list[str]:
-                target = scalar.span(Place.OUT, Place.OUT_STEP, self.row_of(update), number)
-                source = scalar.span(Place.UPDATE, Place.UPDATE_STEP, update, number)
+                target = scalar.span(WordIndex.OUT, WordIndex.OUT_STEP, self.row_of(update), number)
+                source = scalar.span(WordIndex.UPDATE, WordIndex.UPDATE_STEP, update, number)
                 old, added = load_spans(code, [target, source], None)
                 operation = "fadd" if self.kind[0] == "f" else "add"
                 total = code.op(f"{operation} {memory_scalar(self.kind)} {old[0]}, {added[0]}")
                 store_spans(code, [target], [[total]], None)
                 return []
 
-            code.loop("0", self.word(Place.COUNT), "1", [], one)
+            code.loop("0", self.word(WordIndex.COUNT), "1", [], one)
 
-        self.each(self.word(Place.INNER), column)
+        self.each(self.word(WordIndex.INNER), column)
 
     # ---- looking through all updates
     def scan(self, row: str, begin: str, visit: Callable[[str], None]) -> None:
         """Updates of a row from `begin` on, in order, some at a time in the list:
         visit(how many)."""
-        code, count = self.code, self.word(Place.COUNT)
+        code, count = self.code, self.word(WordIndex.COUNT)
 
         def some(first: str, _: list[str]) -> list[str]:
             update = code.op(f"add i64 {first}, {self.tid}")
@@ -269,8 +269,8 @@ class Scatter:
             earlier = code.op(f"icmp ult i64 {other}, {warp}")
             start = code.add(start, code.op(f"select i1 {earlier}, i64 {many}, i64 0"))
             every = code.add(every, many)
-        place = code.add(start, before)
-        code.when(wanted, lambda: self.store32(update, self.shared("list", place)))
+        position = code.add(start, before)
+        code.when(wanted, lambda: self.store32(update, self.shared("list", position)))
         barrier(code)
         return every
 
@@ -281,7 +281,7 @@ class Scatter:
     def few(self) -> None:
         """A block per update and chunk of columns: the first update of a row does all of it."""
         code = self.code
-        chunks = self.word(Place.CHUNKS)
+        chunks = self.word(WordIndex.CHUNKS)
         update = code.op(f"udiv i64 {self.cta}, {chunks}")
         chunk = code.op(f"sub i64 {self.cta}, {code.op(f'mul i64 {update}, {chunks}')}")
         row = self.row_of(update)
@@ -293,49 +293,49 @@ class Scatter:
         carried = [("i1", "false")]
         earlier = code.loop(self.tid, update, str(self.threads), carried, look)[1][0]
         return_unless(code, code.op(f"icmp eq i64 {self.enlist_those(earlier, update)}, 0"))
-        first = code.op(f"mul i64 {chunk}, {self.word(Place.CHUNK)}")
-        stop = code.smin(code.add(first, self.word(Place.CHUNK)), self.word(Place.INNER))
+        first = code.op(f"mul i64 {chunk}, {self.word(WordIndex.CHUNK)}")
+        stop = code.smin(code.add(first, self.word(WordIndex.CHUNK)), self.word(WordIndex.INNER))
         self.scan(row, update, lambda many: self.add_listed(row, first, stop, many))
 
     # ---- the table
     def clear(self) -> None:
         code = self.code
 
-        def entry(number: str) -> None:
+        def bucket(number: str) -> None:
             spot = code.at("i64", self.workspace("0"), number)
             code.do(f"store i64 -1, ptr {spot}, align 8")
             for part in (0, 2):  # the start is set where there are updates
                 code.do(f"store i32 0, ptr {self.column_of(part, number)}, align 4")
 
-        self.each(self.entries(), entry)
+        self.each(self.buckets(), bucket)
         first = code.op(f"icmp eq i64 {code.op(f'or i64 {self.tid}, {self.cta}')}, 0")
         code.when(first, lambda: code.do(f"store i64 0, ptr {self.cursor()}, align 8"))
 
     def insert(self) -> None:
-        """Find or make the entry of each update's row, and count it there."""
+        """Find or make the bucket of each update's row, and count it there."""
         code = self.code
-        mask = code.once(f"sub i64 {self.entries()}, 1")
-        shift = code.once(f"sub i64 64, {self.word(Place.BITS)}")
+        mask = code.once(f"sub i64 {self.buckets()}, 1")
+        shift = code.once(f"sub i64 64, {self.word(WordIndex.BITS)}")
 
         def update(number: str) -> None:
             row = self.row_of(number)
             mixed = code.op(f"mul i64 {row}, -7046029254386353131")
-            entry = self.find(row, code.op(f"lshr i64 {mixed}, {shift}"), mask)
-            self.store32(entry, self.entry_of(number))
-            self.counted(self.column_of(0, entry))
+            bucket = self.find(row, code.op(f"lshr i64 {mixed}, {shift}"), mask)
+            self.store32(bucket, self.bucket_of(number))
+            self.counted(self.column_of(0, bucket))
 
-        self.each(self.word(Place.COUNT), update)
+        self.each(self.word(WordIndex.COUNT), update)
 
     def find(self, row: str, first: str, mask: str) -> str:
-        """The entry of a row: the first from `first` on that is free or has it."""
+        """The bucket of a row: the first from `first` on that is free or has it."""
         code = self.code
         head, after, before = code.label("look"), code.label("found"), code.block
         code.jump(head)
         code.start(head)
-        entry, following = f"%n{code.count}", code.label("next")
+        bucket, following = f"%n{code.count}", code.label("next")
         reserved = len(code.lines)
         code.lines.append("")
-        spot = code.at("i64", self.workspace("0"), entry)
+        spot = code.at("i64", self.workspace("0"), bucket)
         seen, trial = code.op(f"load volatile i64, ptr {spot}, align 8"), code.label("try")
         code.branch(code.op(f"icmp eq i64 {seen}, {row}"), after, trial)
         code.start(trial)
@@ -346,18 +346,18 @@ class Scatter:
         free, same = code.op(f"icmp eq i64 {old}, -1"), code.op(f"icmp eq i64 {old}, {row}")
         code.branch(code.op(f"or i1 {free}, {same}"), after, following)
         code.start(following)
-        later = code.op(f"and i64 {code.op(f'add i64 {entry}, 1')}, {mask}")
+        later = code.op(f"and i64 {code.op(f'add i64 {bucket}, 1')}, {mask}")
         code.jump(head)
         values = f"[{first}, %{before}], [{later}, %{following}]"
-        code.lines[reserved] = f"  {entry} = phi i64 {values}"
+        code.lines[reserved] = f"  {bucket} = phi i64 {values}"
         code.start(after)
-        return entry
+        return bucket
 
     def allot(self) -> None:
-        """Give each entry a part of the lists, and a record."""
+        """Give each bucket a part of the lists, and a record."""
         code = self.code
 
-        def entry(number: str) -> None:
+        def bucket(number: str) -> None:
             many = self.load32(self.column_of(0, number))
 
             def take() -> None:
@@ -378,18 +378,18 @@ class Scatter:
 
             code.when(code.op(f"icmp ne i64 {many}, 0"), take)
 
-        self.each(self.entries(), entry)
+        self.each(self.buckets(), bucket)
 
     def enlist(self) -> None:
-        """Put each update into the list of its entry, in any order."""
+        """Put each update into the list of its bucket, in any order."""
 
         def update(number: str) -> None:
-            entry = self.load32(self.entry_of(number))
-            place = self.counted(self.column_of(2, entry))
-            start = self.load32(self.column_of(1, entry))
-            self.store32(number, self.listed(self.code.add(start, place)))
+            bucket = self.load32(self.bucket_of(number))
+            position = self.counted(self.column_of(2, bucket))
+            start = self.load32(self.column_of(1, bucket))
+            self.store32(number, self.listed(self.code.add(start, position)))
 
-        self.each(self.word(Place.COUNT), update)
+        self.each(self.word(WordIndex.COUNT), update)
 
     def record(self) -> Record:
         """That of this block; blocks without one are done."""
@@ -405,7 +405,7 @@ class Scatter:
     def add(self) -> None:
         """A block per row: its only update, its list in order, or all updates looked through
         where that is long."""
-        code, record, inner = self.code, self.record(), self.word(Place.INNER)
+        code, record, inner = self.code, self.record(), self.word(WordIndex.INNER)
         labels = [code.label(name) for name in ("one", "more", "short", "long", "added")]
         one, more, short, long, after = labels
         code.branch(code.op(f"icmp eq i64 {record.many}, 1"), one, more)
@@ -425,7 +425,7 @@ class Scatter:
         code.start(after)
 
     def sort(self, start: str, many: str) -> None:
-        """The list of an entry in increasing order: each number goes where as many are less."""
+        """The list of a bucket in increasing order: each number goes where as many are less."""
         code = self.code
 
         def fetch(number: str, _: list[str]) -> list[str]:
@@ -436,7 +436,7 @@ class Scatter:
         code.loop(self.tid, many, str(self.threads), [], fetch)
         barrier(code)
 
-        def place(number: str, _: list[str]) -> list[str]:
+        def put(number: str, _: list[str]) -> list[str]:
             update = self.load32(self.shared("list", code.add(number, str(LIST))))
 
             def less(other: str, rank: list[str]) -> list[str]:
@@ -448,5 +448,5 @@ class Scatter:
             self.store32(update, self.shared("list", rank))
             return []
 
-        code.loop(self.tid, many, str(self.threads), [], place)
+        code.loop(self.tid, many, str(self.threads), [], put)
         barrier(code)
