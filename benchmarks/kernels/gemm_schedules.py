@@ -86,7 +86,7 @@ class Bench:
         loaded = load([(f.symbol, f.text, f.shared) for f in made])
         places = [*self.addresses, temp, 0]
         packed = [
-            (ctypes.c_uint64 * max(len(f.words), 1))(*[w % (1 << 64) for w in f.placed(places)])
+            (ctypes.c_uint64 * max(len(f.words), 1))(*[w % (1 << 64) for w in f.addressed(places)])
             for f in made
         ]
 

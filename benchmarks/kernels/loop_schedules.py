@@ -224,7 +224,7 @@ class Bench:
             graph, before = driver.new_graph(), list[int]()
             for turn in range(repeats):
                 for function, handle in zip(made, loaded):
-                    placed = function.placed(places_of(turn))
+                    placed = function.addressed(places_of(turn))
                     words = (ctypes.c_uint64 * len(placed))(*[w % (1 << 64) for w in placed])
                     launch = handle.handle, function.blocks, function.threads, function.shared
                     before = [driver.add_kernel(graph, before, *launch, words)]

@@ -49,7 +49,7 @@ def contiguous(value: DeviceArray) -> DeviceArray:
     steps = tuple(stride // size for stride in strides)
     functions = _functions(dtype, shape, steps, state.card)
     loaded = state.modules.load([(f.symbol, f.text, f.shared) for f in functions])
-    places = (address(value), address(made), 0, state.status.address)
+    addresses = (address(value), address(made), 0, state.status.address)
     for function, code in zip(functions, loaded):
-        state.start(function, code, places)
+        state.start(function, code, addresses)
     return made

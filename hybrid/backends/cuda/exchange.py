@@ -132,8 +132,8 @@ def _destructor_text() -> str:
     may run: the error is put aside.  The capsule's context holds the functions."""
     writer = Fn("hy_capsule_dropped", "void", "nounwind", capsule="ptr")
     functions, error = writer.ld("%capsule", CONTEXT), writer.var("ptr", 3)
-    places = [f"ptr {writer.nth(error, i)}" for i in range(3)]
-    writer.call("void", writer.ld(functions), *places)
+    pointers = [f"ptr {writer.nth(error, i)}" for i in range(3)]
+    writer.call("void", writer.ld(functions), *pointers)
     writer.call("void", writer.ld(functions, 8), "ptr %capsule")
     values = [f"ptr {writer.ld(writer.nth(error, i))}" for i in range(3)]
     writer.call("void", writer.ld(functions, 16), *values)
@@ -277,9 +277,9 @@ def _from_dlpack(foreign: Any) -> DeviceArray:
     _rename(capsule, _USED[name])
     deleter = managed.deleter
 
-    def done(deleter: Any = deleter, place: int = ctypes.addressof(managed)) -> None:
+    def done(deleter: Any = deleter, managed_address: int = ctypes.addressof(managed)) -> None:
         if deleter:
-            _Deleter(deleter)(place)
+            _Deleter(deleter)(managed_address)
 
     return _over(state.index, where, shape, dtype, strides, done)
 

@@ -248,8 +248,8 @@ class PlanOnCard(Executable):
             raise BackendError(f"a plan has a slot of unknown kind {slot.kind!r}")
 
         values = list(map(value, self.plan.slots))
-        places = [0 if v is None else array.address(v) for v in values]
-        return values, (ctypes.c_uint64 * (len(places) + 1))(*places)
+        addresses = [0 if v is None else array.address(v) for v in values]
+        return values, (ctypes.c_uint64 * (len(addresses) + 1))(*addresses)
 
     def _error(self, step: int, status: int) -> Exception:
         if status == CHECK_FAILED:

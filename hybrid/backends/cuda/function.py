@@ -54,7 +54,7 @@ class GpuFunction(NamedTuple):
     temp: int = 0
     check: int = -1
 
-    def placed(self, addresses: Sequence[int], code: int = 0) -> tuple[int, ...]:
+    def addressed(self, addresses: Sequence[int], code: int = 0) -> tuple[int, ...]:
         """The words with addresses of slots, and the number of the check; the last address is the
         status words'."""
         words = list(self.words)
@@ -72,8 +72,9 @@ class LibraryCall(NamedTuple):
     """One step of a kernel that a library does: `run(addresses, stream)` starts it.
 
     It allocates nothing and waits for nothing, so it may be captured.  `addresses` are those of
-    `GpuFunction.placed`; `slots` are the ones it touches, and those in `aligned` must be multiples
-    of 16.  `temp` bytes of the workspace slot are used by all steps of one kernel together."""
+    `GpuFunction.addressed`; `slots` are the ones it touches, and those in `aligned` must be
+    multiples of 16.  `temp` bytes of the workspace slot are used by all steps of one kernel
+    together."""
 
     symbol: str
     run: Callable[[Addresses, int], None]

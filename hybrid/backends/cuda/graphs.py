@@ -128,14 +128,14 @@ class Graphs:
         self._words = np.zeros(max(sum(len(s.function.words) for s in launches), 1), np.uint64)
         self._lists = np.zeros(max(len(launches), 1), np.uint64)
         self._params = np.zeros(max(len(launches), 1) * (PARAMS.size // 8), np.uint64)
-        self.watched = self._place(fixed)
+        self.watched = self._write_words(fixed)
         self._describe()
         self.table = self._table(copies)
         self._steps = np.array([self.table.ctypes.data], np.uint64)
 
-    def _place(self, fixed: Mapping[int, int]) -> dict[int, list[tuple[int, int]]]:
-        """Write the words that stay; the places of addresses that may change, by slot: (position
-        in all words, number of the launch)."""
+    def _write_words(self, fixed: Mapping[int, int]) -> dict[int, list[tuple[int, int]]]:
+        """Write the words that stay; gives the addresses that may change, by slot: (position in all
+        words, number of the launch)."""
         watched: dict[int, list[tuple[int, int]]] = {}
         for number, (start, (function, _, code, _)) in enumerate(zip(self._offsets, self.launches)):
             words = [word & WORD_MASK for word in function.words]
@@ -152,10 +152,10 @@ class Graphs:
 
     def _describe(self) -> None:
         """The parameters of every launch, as the driver takes them."""
-        place, lists = self._words.ctypes.data, self._lists.ctypes.data
+        words, lists = self._words.ctypes.data, self._lists.ctypes.data
         for number, (start, launch) in enumerate(zip(self._offsets, self.launches)):
             function = launch.function
-            self._lists[number] = place + 8 * start
+            self._lists[number] = words + 8 * start
             sizes = function.blocks, 1, 1, function.threads, 1, 1, function.shared
             handle = 0 if launch.loaded is None else launch.loaded.handle
             packed = PARAMS.pack(handle, *sizes, lists + 8 * number)
@@ -183,8 +183,8 @@ class Graphs:
         done = 0
         for number, slot in enumerate(slots):
             count = len(self.watched[slot])
-            at, place = starts["watched"] + 3 * number, base + 8 * starts["fixups"] + 16 * done
-            table[at : at + 3] = 8 * slot, count, place
+            at, address = starts["watched"] + 3 * number, base + 8 * starts["fixups"] + 16 * done
+            table[at : at + 3] = 8 * slot, count, address
             done += count
         for number, (position, launch) in enumerate(fixups):
             at = starts["fixups"] + 2 * number
@@ -299,8 +299,8 @@ class Graphs:
             assert call is not None
             call.run(self.fixed, self.state.stream)
             return
-        for slot, places in self.watched.items():
-            for position, launch in places:
+        for slot, fixups in self.watched.items():
+            for position, launch in fixups:
                 if launch == number:
                     self._words[position] = buffers[slot]
         words = (ctypes.c_uint64 * len(function.words)).from_address(

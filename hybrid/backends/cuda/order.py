@@ -55,7 +55,7 @@ def follows_index(kernel: Kernel) -> bool:
     return isinstance(kernel, ScatterKernel)
 
 
-def _place(plan: Plan, slot: int) -> _Range | None:
+def _range_of(plan: Plan, slot: int) -> _Range | None:
     """Where a slot may lie; None where nothing is ever written."""
     found = plan.slots[slot]
     if found.kind == "const":
@@ -77,19 +77,19 @@ class _Memory:
         self.writers: defaultdict[int, Users] = defaultdict(list)
         self.readers: defaultdict[int, Users] = defaultdict(list)
 
-    def read(self, place: _Range, step: int) -> set[int]:
+    def read(self, touched: _Range, step: int) -> set[int]:
         """The steps that a reader has to wait for."""
-        self.readers[place.space].append((place, step))
-        return {writer for where, writer in self.writers[place.space] if _meet(where, place)}
+        self.readers[touched.space].append((touched, step))
+        return {writer for where, writer in self.writers[touched.space] if _meet(where, touched)}
 
-    def write(self, place: _Range, step: int) -> set[int]:
+    def write(self, touched: _Range, step: int) -> set[int]:
         """The steps that a writer has to wait for; those of ranges that it covers are done with."""
         waits: set[int] = set()
         for users in (self.writers, self.readers):
-            known = users[place.space]
-            waits |= {other for where, other in known if _meet(where, place)}
-            users[place.space] = [user for user in known if not _covers(place, user[0])]
-        self.writers[place.space].append((place, step))
+            known = users[touched.space]
+            waits |= {other for where, other in known if _meet(where, touched)}
+            users[touched.space] = [user for user in known if not _covers(touched, user[0])]
+        self.writers[touched.space].append((touched, step))
         return waits
 
 
@@ -115,13 +115,13 @@ def predecessors(
         read = slots_of(kernel) - written
         waits: set[int] = set()
         for slot in sorted(read):
-            place = _place(plan, slot)
-            waits |= memory.read(place, number) if place is not None else set()
+            touched = _range_of(plan, slot)
+            waits |= memory.read(touched, number) if touched is not None else set()
         if guarded[number] or follows_index(kernel):
             waits |= memory.read(status, number)
         for slot in sorted(written):
-            place = _place(plan, slot)
-            waits |= memory.write(place, number) if place is not None else set()
+            touched = _range_of(plan, slot)
+            waits |= memory.write(touched, number) if touched is not None else set()
         if isinstance(kernel, LoopKernel) and kernel.check:
             waits |= memory.write(status, number)
         if number in sharing:

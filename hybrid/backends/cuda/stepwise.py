@@ -73,15 +73,15 @@ class Stepwise:
         ]
         results = [empty(out) for out in self.outs]
         workspace = state.pool.take(max(self.temp, 1))
-        places = [address(x) for x in (*given, *results)]
-        places += [block_address(workspace), state.status.address]
+        addresses = [address(x) for x in (*given, *results)]
+        addresses += [block_address(workspace), state.status.address]
         for step, code in self.steps:
             if code is None:
                 assert isinstance(step, LibraryCall)
-                step.run(places, state.stream)
+                step.run(addresses, state.stream)
                 continue
             assert isinstance(step, GpuFunction)
-            state.start(step, code, places)
+            state.start(step, code, addresses)
         return results[0] if len(results) == 1 else tuple(results)
 
     def _moved(self, value: np.ndarray) -> np.ndarray:

@@ -49,14 +49,14 @@ class Stub:
             shape, strides = (problem.batch, rows, columns), (layout.batch, *steps)
             return np.lib.stride_tricks.as_strided(memory, shape, [size * s for s in strides])
 
-        def run(places, stream):
+        def run(addresses, stream):
             _, _, m, n, k, left_turned, right_turned, biased = problem
-            left = matrix(places.left, m, k, left_turned, layouts[0])
-            right = matrix(places.right, k, n, right_turned, layouts[1])
-            out = matrix(places.out, m, n, False, layouts[2])
+            left = matrix(addresses.left, m, k, left_turned, layouts[0])
+            right = matrix(addresses.right, k, n, right_turned, layouts[1])
+            out = matrix(addresses.out, m, n, False, layouts[2])
             total = left.astype(np.float32) @ right.astype(np.float32)
             if biased:
-                total = total + matrix(places.bias, 1, n, False, Layout(n, 0))[:1].astype("f4")
+                total = total + matrix(addresses.bias, 1, n, False, Layout(n, 0))[:1].astype("f4")
             out[...] = total.astype(problem.dtype)
 
         return run
@@ -86,7 +86,7 @@ def run(made, buffers, stub):
             step.run(addresses, 0)
             continue
         handle = card.function(card.load(to_ptx(step.text).encode()), step.symbol, step.shared)
-        words = step.placed(addresses)
+        words = step.addressed(addresses)
         packed = (ctypes.c_uint64 * len(words))(*[w & (1 << 64) - 1 for w in words])
         card.launch(handle, step.blocks, step.threads, step.shared, 0, packed)
     for buffer, address in zip(buffers, addresses):

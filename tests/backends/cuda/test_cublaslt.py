@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybrid.backends.cuda.blas.library import CublasLt, Places
+from hybrid.backends.cuda.blas.library import CublasLt, OperandAddresses
 from hybrid.backends.cuda.blas.problem import Layout, Problem, tight
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import DeviceError
@@ -64,7 +64,7 @@ def multiply(library, problem, layouts=None, seed=0):
     workspace = np.zeros(4096, np.uint8)
     for _ in range(2):
         given = [*map(address, memory), address(bias) * biased, *map(address, (out, workspace))]
-        call(Places(*given), STREAM)
+        call(OperandAddresses(*given), STREAM)
     np.testing.assert_array_equal(out[:, :, :n], left @ right + bias * biased)
 
 
@@ -91,7 +91,7 @@ def test_errors_say_which_call_failed(library):
     problem = Problem(dt.float32, 1, 5, 7, 6, False, False, False)
     call = library.call(problem, library.algorithm(problem), tight(problem))
     with pytest.raises(DeviceError, match="cublasLtMatmul failed: an argument is not valid"):
-        call(Places(1, 1, 0, 1, 1), STREAM + 1)
+        call(OperandAddresses(1, 1, 0, 1, 1), STREAM + 1)
 
 
 def test_descriptions_go_with_the_calls(library, path):

@@ -189,7 +189,7 @@ def test_a_failed_check_stops_what_follows():
     case = matmul_case(1, 33, 33, 20)
     for tile in (None, "32x32"):
         (function,) = made_with(case, tile, guarded=True)
-        assert -1 in [function.words[place] for place in function.slots]
+        assert -1 in [function.words[position] for position in function.slots]
         agree(case, [function], orders=(0,))
 
 

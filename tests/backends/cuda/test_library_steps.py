@@ -15,7 +15,7 @@ from test_replay import executable_of, forget_generators, on
 
 import hybrid
 from hybrid.backends.cuda import gemm
-from hybrid.backends.cuda.blas.library import Algorithm, Places, use_library
+from hybrid.backends.cuda.blas.library import Algorithm, OperandAddresses, use_library
 from hybrid.backends.cuda.blas.problem import Layout, Problem
 from hybrid.backends.cuda.function import Card
 from hybrid.backends.cuda.machine import driver as door
@@ -58,11 +58,11 @@ class Generated:
         state = device_state(0)
         loaded = state.modules.load([(f.symbol, f.text, f.shared) for f in functions])
 
-        def run(places: Places, stream: int) -> None:
+        def run(addresses: OperandAddresses, stream: int) -> None:
             self.runs += 1
-            assert not any(address % 16 for address in places)
+            assert not any(address % 16 for address in addresses)
             for function, code in zip(functions, loaded):
-                words = [w & (1 << 64) - 1 for w in function.placed([*places, 0])]
+                words = [w & (1 << 64) - 1 for w in function.addressed([*addresses, 0])]
                 packed = (ctypes.c_uint64 * len(words))(*words)
                 sizes = function.blocks, function.threads, function.shared
                 state.driver.launch(code.handle, *sizes, stream, packed)

@@ -61,7 +61,7 @@ def run_all(
     for function in functions:
         last = max((function.words[p] for p in function.slots), default=0)
         assert last <= len(buffers), f"{function.symbol} uses slot {last} of {len(buffers)} buffers"
-        words = function.placed(addresses) or (0,)
+        words = function.addressed(addresses) or (0,)
         module = card.load(to_ptx(function.text, arch).encode())
         handle = card.function(module, function.symbol, function.shared)
         content = (ctypes.c_uint64 * len(words))(*[w & 0xFFFFFFFFFFFFFFFF for w in words])

@@ -56,7 +56,7 @@ class _Tiles(Writer):
             f"store {kind} {value}, ptr {self.spot(name, index)}, align {int(kind[1:]) // 8}"
         )
 
-    def place_of(self, local: str) -> tuple[str, str, str]:
+    def position_of(self, local: str) -> tuple[str, str, str]:
         """(position in the line, number of the element, i1: whether it is one)"""
         code = self.code
         number = code.op(f"lshr i64 {local}, {self.tile.bit_length() - 1}")
@@ -72,8 +72,8 @@ class _Tiles(Writer):
     def sort(self) -> None:
         code, threads = self.code, self.size // 2
         mine = [code.op(f"add i64 {self.thread()}, {k * threads}") for k in range(2)]
-        places = [self.place_of(local) for local in mine]
-        for local, (position, element, there) in zip(mine, places):
+        positions = [self.position_of(local) for local in mine]
+        for local, (position, element, there) in zip(mine, positions):
             # what is no element is behind all others: the largest key, and a larger position
             self.keep("keys", local, "-1")
             self.keep("places", local, position)
@@ -84,7 +84,7 @@ class _Tiles(Writer):
             code.when(there, read)
         barrier(code)
         self.network()
-        for local, (_, element, there) in zip(mine, places):
+        for local, (_, element, there) in zip(mine, positions):
 
             def out(local: str = local, element: str = element) -> None:
                 self.store("i64", "places", element, self.fetch("places", local))
@@ -148,11 +148,11 @@ def _merged(guarded: bool, kind: str, last: bool) -> Text:
         middle = code.smin(code.op(f"add i64 {low}, {width}"), extent)
         high = code.smin(code.op(f"add i64 {middle}, {width}"), extent)
         key = writer.load(kind, "keys", number)
-        place = writer.load("i64", "places", number)
+        origin = writer.load("i64", "places", number)
         left = code.op(f"icmp slt i64 {position}, {middle}")
 
         def put(target: str) -> None:
-            writer.store("i64", "target", target, place)
+            writer.store("i64", "target", target, origin)
             if not last:
                 writer.store(kind, "sorted", target, key)
 

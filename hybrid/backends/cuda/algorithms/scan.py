@@ -65,7 +65,7 @@ def _scanned(
     scan: Scan,
     shape: Sequence[int],
     dtype: np.dtype,
-    places: tuple[Memory, Memory],
+    operands: tuple[Memory, Memory],
     space: Workspace,
     guarded: bool,
 ) -> list[GpuFunction]:
@@ -74,7 +74,7 @@ def _scanned(
     blocks, lines = -(-extent // SCAN_BLOCK), prod(shape) // extent
     chains = lines * blocks
     totals = space.take(chains * dtype.itemsize if blocks > 1 else 0)
-    values = dict[str, Memory | int](x=places[0], out=places[1], totals=totals)
+    values = dict[str, Memory | int](x=operands[0], out=operands[1], totals=totals)
     values |= dict(extent=extent, inner=prod(shape[scan.axis + 1 :]))
     values |= dict(blocks=blocks, chains=chains, lines=lines, longest=min(extent, SCAN_BLOCK))
     aside = values["inner"] == 1 and extent >= WARP  # chains whose elements are side by side

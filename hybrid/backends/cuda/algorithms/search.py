@@ -40,8 +40,8 @@ def rank(writer: Writer, kind: str, name: str, ends: tuple[str, str], key: str, 
     last_next = code.op(f"select i1 {left}, i64 {last}, i64 {middle}")
     code.jump(head)
     borders = (first, ends[0], first_next), (last, ends[1], last_next)
-    for line, (place, start, later) in enumerate(borders, reserved):
-        code.lines[line] = f"  {place} = phi i64 [{start}, %{before}], [{later}, %{inside}]"
+    for line, (border, start, later) in enumerate(borders, reserved):
+        code.lines[line] = f"  {border} = phi i64 [{start}, %{before}], [{later}, %{inside}]"
     code.start(after)
     return first
 

@@ -106,7 +106,7 @@ def moved(
     card: Card,
     guarded: bool,
 ) -> list[GpuFunction]:
-    """int64 values in the places that these strides say."""
+    """int64 values at the offsets that these strides say."""
     program = _conversion(dt.int64, dt.int64)
     return _walked(program, shape, (source, dt.int64), (target, dt.int64), steps, card, guarded)
 

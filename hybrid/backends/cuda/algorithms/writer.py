@@ -34,9 +34,9 @@ class Workspace:
         self.slot, self.size = slot, 0
 
     def take(self, nbytes: int) -> Memory:
-        place = Memory(self.slot, self.size)
+        memory = Memory(self.slot, self.size)
         self.size += -(-nbytes // _ALIGN) * _ALIGN
-        return place
+        return memory
 
 
 class Text(NamedTuple):
@@ -44,7 +44,7 @@ class Text(NamedTuple):
 
     text: str
     symbol: str
-    places: Mapping[str, int]
+    positions: Mapping[str, int]
     words: int
     threads: int
 
@@ -52,13 +52,13 @@ class Text(NamedTuple):
         """Over this memory and these numbers; names that the text does not use are left out."""
         words, slots = [0] * self.words, []
         given = {**values, "status": Memory(STATUS)}
-        for name, place in self.places.items():
+        for name, position in self.positions.items():
             value = given[name]
             if isinstance(value, Memory):
-                words[place : place + 2] = value.slot, value.offset & WORD_MASK
-                slots.append(place)
+                words[position : position + 2] = value.slot, value.offset & WORD_MASK
+                slots.append(position)
             else:
-                words[place] = value & WORD_MASK
+                words[position] = value & WORD_MASK
         parts = self.text, self.symbol, tuple(words), tuple(slots), blocks, self.threads
         return GpuFunction(*parts, temp=temp)
 
@@ -73,29 +73,29 @@ class Writer:
 
     def __init__(self, guarded: bool, threads: int = THREADS, scratch: Sequence[str] = ()) -> None:
         self.code, self.threads, self.scratch = Code(), threads, tuple(scratch)
-        self.places: dict[str, int] = {}
+        self.positions: dict[str, int] = {}
         self.words = 0
         if guarded:
-            guard(self.code, self._place("status", 2))
+            guard(self.code, self._position("status", 2))
 
-    def _place(self, name: str, size: int) -> int:
-        place = self.places.get(name)
-        if place is None:
-            place = self.places[name] = self.words
+    def _position(self, name: str, size: int) -> int:
+        position = self.positions.get(name)
+        if position is None:
+            position = self.positions[name] = self.words
             self.words += size
-        return place
+        return position
 
     # ---- what the kernel is told
     def number(self, name: str) -> str:
         """An i64 word."""
-        spot = f"getelementptr i64, ptr %args, i64 {self._place(name, 1)}"
+        spot = f"getelementptr i64, ptr %args, i64 {self._position(name, 1)}"
         return self.code.once(f"load i64, ptr {self.code.once(spot)}, align 8")
 
     def base(self, name: str) -> str:
         """The first byte of some memory."""
-        place = self._place(name, 2)
-        start = pointer(self.code, place)
-        spot = self.code.once(f"getelementptr i64, ptr %args, i64 {place + 1}")
+        position = self._position(name, 2)
+        start = pointer(self.code, position)
+        spot = self.code.once(f"getelementptr i64, ptr %args, i64 {position + 1}")
         offset = self.code.once(f"load i64, ptr {spot}, align 8")
         return self.code.once(f"getelementptr i8, ptr {start}, i64 {offset}")
 
@@ -133,4 +133,4 @@ class Writer:
         text, symbol = finish_module(code, signature(self.words), prefix, attributes)
         text = "\n".join([*self.scratch, text])
         check_externals(text)
-        return Text(text, symbol, dict(self.places), self.words, self.threads)
+        return Text(text, symbol, dict(self.positions), self.words, self.threads)

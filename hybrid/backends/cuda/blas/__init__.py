@@ -15,7 +15,7 @@ from ....core.shapes import contiguous_strides
 from ...plan import Access, Dims, GemmKernel, Kernel, Operand
 from .. import emit
 from ..function import Addresses, Card, GpuFunction, LibraryCall
-from .library import Call, Library, Places, library
+from .library import Call, Library, OperandAddresses, library
 from .problem import ALIGNMENT, Layout, Problem, alignment, is_for_library, tight
 from .rest import copy_kernel, epilogue_kernel, stores_sum
 
@@ -201,8 +201,8 @@ class _Plan:
 
 
 def _run(call: Call, spots: tuple[_Spot, ...], addresses: Addresses, stream: int) -> None:
-    places = [addresses[spot.slot] + spot.offset if spot.slot >= 0 else 0 for spot in spots]
-    call(Places(*places), stream)
+    operands = [addresses[spot.slot] + spot.offset if spot.slot >= 0 else 0 for spot in spots]
+    call(OperandAddresses(*operands), stream)
 
 
 def takes(kernel: Kernel) -> bool:

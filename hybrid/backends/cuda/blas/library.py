@@ -18,7 +18,7 @@ from ....core import dtypes as dt
 from ....core.errors import DeviceError
 from .problem import Layout, Problem, alignment, tight
 
-__all__ = ["Algorithm", "Call", "CublasLt", "Library", "Places", "library", "use_library"]
+__all__ = ["Algorithm", "Call", "CublasLt", "Library", "OperandAddresses", "library", "use_library"]
 
 WORKSPACE = 32 << 20
 _F32, _F16, _BF16 = 0, 2, 14  # cudaDataType
@@ -47,7 +47,7 @@ class Algorithm(NamedTuple):
     workspace: int
 
 
-class Places(NamedTuple):
+class OperandAddresses(NamedTuple):
     """Addresses of a call; `bias` is 0 where there is none."""
 
     left: int
@@ -57,7 +57,7 @@ class Places(NamedTuple):
     workspace: int
 
 
-Call = Callable[[Places, int], None]  # of addresses and a stream
+Call = Callable[[OperandAddresses, int], None]  # of addresses and a stream
 
 
 class Library(Protocol):
@@ -226,17 +226,18 @@ class _Call:
         )  # fmt: skip
         return not status and found.workspace <= self.workspace
 
-    def __call__(self, places: Places, stream: int) -> None:
+    def __call__(self, addresses: OperandAddresses, stream: int) -> None:
         with self.lock:
             if self.problem.biased:
-                bias = ctypes.c_uint64(places.bias)
+                bias = ctypes.c_uint64(addresses.bias)
                 self.owner._set("MatmulDesc", self.product, _BIAS, bias)
             right, left, out = self.layouts
             self.owner._do(
                 "Matmul", self.owner.handle(), self.product, ctypes.byref(self.one),
-                Handle(places.right), right, Handle(places.left), left, ctypes.byref(self.zero),
-                Handle(places.out), out, Handle(places.out), out, self.algorithm,
-                Handle(places.workspace), ctypes.c_size_t(self.workspace), Handle(stream),
+                Handle(addresses.right), right, Handle(addresses.left), left,
+                ctypes.byref(self.zero),
+                Handle(addresses.out), out, Handle(addresses.out), out, self.algorithm,
+                Handle(addresses.workspace), ctypes.c_size_t(self.workspace), Handle(stream),
             )  # fmt: skip
 
     def __del__(self) -> None:

@@ -26,7 +26,7 @@ def copy_kernel(operand: Operand, shape: Ints, strides: Ints, target: Access) ->
 
 
 def stores_sum(kernel: GemmKernel) -> bool:
-    """Whether the kernel stores what the library gives, in one place, and nothing else."""
+    """Whether the kernel stores what the library gives, in one output, and nothing else."""
     if len(kernel.outs) != 1 or kernel.outs[0].dtype is not kernel.a.dtype:
         return False
     if kernel.epilogue is None:

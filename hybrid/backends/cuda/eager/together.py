@@ -45,10 +45,10 @@ def together(
     functions: list[GpuFunction] = []
     results: list[Aval] = []
     for number, (ins, outs) in enumerate(calls):
-        places = [*range(number * own, (number + 1) * own)]
-        places += range(len(calls) * own, arguments)
-        places += range(arguments + len(results), arguments + len(results) + len(outs))
-        functions += _placed(op, params, ins, outs, places, state)
+        slots = [*range(number * own, (number + 1) * own)]
+        slots += range(len(calls) * own, arguments)
+        slots += range(arguments + len(results), arguments + len(results) + len(outs))
+        functions += _functions_of(op, params, ins, outs, slots, state)
         results += outs
     ready = load(merged(functions), state, arguments + len(results))
     made = make_caller(
@@ -65,22 +65,22 @@ def together(
     return made if len(results) > 1 else lambda *arrays: (made(*arrays),)
 
 
-def _placed(
+def _functions_of(
     op: Op,
     params: dict[str, Any],
     ins: Avals,
     outs: Avals,
-    places: Sequence[int],
+    slots: Sequence[int],
     state: DeviceState,
 ) -> list[GpuFunction]:
-    """The functions of a single call, whose slots are at other places."""
+    """The functions of a single call, whose slots have the numbers `slots`."""
     source = kernels_of(op, params, ins, outs)
     moved = []
     for kernel in source.kernels([contiguous_strides(a.shape) for a in ins]):
-        for function in generate(kernel, state.card, len(places)):
+        for function in generate(kernel, state.card, len(slots)):
             words = list(function.words)
             for position in function.slots:
-                if 0 <= words[position] < len(places):
-                    words[position] = places[words[position]]
+                if 0 <= words[position] < len(slots):
+                    words[position] = slots[words[position]]
             moved.append(function._replace(words=tuple(words)))
     return moved

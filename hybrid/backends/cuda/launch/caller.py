@@ -70,9 +70,9 @@ class Result(NamedTuple):
 # ---- the native function
 def _compare_strides(writer: Fn, table: str, count: str) -> None:
     """To the fallback when an argument has other strides than this function was made for."""
-    place, wanted = abi.array_strides(), writer.ld(table, STRIDES)
+    offset, wanted = abi.array_strides(), writer.ld(table, STRIDES)
     with writer.each(count) as index:
-        strides = writer.ld(writer.ld(writer.nth("%args", index)), place)
+        strides = writer.ld(writer.ld(writer.nth("%args", index)), offset)
         pair = writer.nth(wanted, index, 16)
         words = writer.ld(pair, 8)
         with writer.each(writer.ld(pair, 0, "i64")) as axis:
@@ -81,12 +81,12 @@ def _compare_strides(writer: Fn, table: str, count: str) -> None:
             writer.go_if(writer.cmp("ne", found, right), "fallback")
 
 
-def _workspace(writer: Fn, table: str, slots: str, place: str) -> None:
+def _workspace(writer: Fn, table: str, slots: str, slot: str) -> None:
     source = writer.ld(table, TEMP)
     with writer.when(writer.op(f"icmp ne ptr {source}, null")):
         taken = blocks.write_take(writer, source)
         writer.go_if(writer.op(f"icmp eq ptr {taken}, null"), "nothing_made")
-        writer.st("ptr", taken, writer.nth(slots, place))
+        writer.st("ptr", taken, writer.nth(slots, slot))
 
 
 def _allocate(
@@ -147,8 +147,8 @@ def _start(writer: Fn, table: str, record: str) -> None:
     with writer.each(writer.ld(table, START_COUNT, "i64")) as index:
         start = writer.nth(starts, index, _START)
         grid, block, shared = (
-            writer.op(f"trunc i64 {writer.ld(start, place, 'i64')} to i32")
-            for place in (BLOCKS, THREADS, SHARED)
+            writer.op(f"trunc i64 {writer.ld(start, offset, 'i64')} to i32")
+            for offset in (BLOCKS, THREADS, SHARED)
         )
         status = writer.call(
             "i32",
@@ -164,11 +164,11 @@ def _start(writer: Fn, table: str, record: str) -> None:
             writer.go("refused")
 
 
-def _give_workspace(writer: Fn, table: str, slots: str, place: str) -> None:
+def _give_workspace(writer: Fn, table: str, slots: str, slot: str) -> None:
     """The workspace is free for kernels that start after these."""
     source = writer.ld(table, TEMP)
     with writer.when(writer.op(f"icmp ne ptr {source}, null")):
-        blocks.write_give(writer, source, writer.ld(writer.nth(slots, place)))
+        blocks.write_give(writer, source, writer.ld(writer.nth(slots, slot)))
 
 
 def _return(writer: Fn, functions: str, results: str, made: str) -> None:
@@ -178,8 +178,8 @@ def _return(writer: Fn, functions: str, results: str, made: str) -> None:
     bundle = writer.call("ptr", writer.ld(functions, method.TUPLE_NEW), f"i64 {results}")
     writer.go_if(writer.op(f"icmp eq ptr {bundle}, null"), "dropped")
     with writer.each(results) as index:
-        place = writer.at(writer.nth(bundle, index), abi.TUPLE_ITEMS)
-        writer.st("ptr", writer.ld(writer.nth(made, index)), place)
+        pointer = writer.at(writer.nth(bundle, index), abi.TUPLE_ITEMS)
+        writer.st("ptr", writer.ld(writer.nth(made, index)), pointer)
     writer.ret(bundle)
 
 
@@ -195,28 +195,28 @@ def _text(strided: bool) -> str:
     table = table_of(writer)
     functions, record = writer.ld(table, FUNCTIONS), writer.ld(table, RECORD)
     arguments, results = writer.ld(table, ARGUMENTS, "i64"), writer.ld(table, RESULTS, "i64")
-    place = writer.add(arguments, results)
-    slots = writer.op(f"alloca ptr, i64 {writer.add(place, 2)}, align 16")
+    workspace = writer.add(arguments, results)
+    slots = writer.op(f"alloca ptr, i64 {writer.add(workspace, 2)}, align 16")
     made = writer.op(f"alloca ptr, i64 {writer.add(results, 1)}, align 16")
     gather(writer, writer.ld(table, CHECKED, "i64"), arguments, slots)
     if strided:
         _compare_strides(writer, table, arguments)
-    _workspace(writer, table, slots, place)
+    _workspace(writer, table, slots, workspace)
     _allocate(writer, table, functions, (arguments, results), slots, made)
-    writer.st("ptr", writer.ld(writer.ld(table, CODE)), writer.nth(slots, writer.add(place, 1)))
+    writer.st("ptr", writer.ld(writer.ld(table, CODE)), writer.nth(slots, writer.add(workspace, 1)))
     _patch(writer, table, slots)
     _start(writer, table, record)
-    _give_workspace(writer, table, slots, place)
+    _give_workspace(writer, table, slots, workspace)
     _return(writer, functions, results, made)
     writer.label("refused")
     _drop(writer, functions, made, results)
-    _give_workspace(writer, table, slots, place)
+    _give_workspace(writer, table, slots, workspace)
     handler = writer.ld(table, REFUSED)
     call = writer.ld(functions, method.VECTORCALL)
     writer.ret(writer.call("ptr", call, f"ptr {handler}", "ptr %args", "i64 %count", "ptr null"))
     writer.label("stopped")
     _drop(writer, functions, made, writer.ld("%done", 0, "i64"))
-    _give_workspace(writer, table, slots, place)
+    _give_workspace(writer, table, slots, workspace)
     writer.go("nothing_made")
     writer.label("dropped")
     _drop(writer, functions, made, results)
@@ -265,10 +265,10 @@ def _start_table(starts: Sequence[Start]) -> tuple[list[int], list[int], list[An
     owners: list[Any] = []
     for start in starts:
         words = words_array(start.words)
-        place = ctypes.addressof(words)
-        table += [start.function, start.blocks, start.threads, start.shared, place, 0]
+        address = ctypes.addressof(words)
+        table += [start.function, start.blocks, start.threads, start.shared, address, 0]
         for position in start.slots:
-            patches += [place + 8 * position, start.words[position]]
+            patches += [address + 8 * position, start.words[position]]
         owners.append(words)
     return table, patches, owners
 

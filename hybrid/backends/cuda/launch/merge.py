@@ -54,16 +54,16 @@ def _merged(
     mine = set(own)
     common = [position for position in range(len(first.words)) if position not in mine]
     words = [len(functions), *(first.words[position] for position in common)]
-    places = [1 + k for k, position in enumerate(common) if position in slots]
+    positions = [1 + k for k, position in enumerate(common) if position in slots]
     block = 0
     for function in functions:
         start = len(words)
         words += [block, *(function.words[position] for position in own)]
-        places += [start + 1 + k for k, position in enumerate(own) if position in slots]
+        positions += [start + 1 + k for k, position in enumerate(own) if position in slots]
         block += function.blocks
     words += [0] * (_WORDS - len(words))
     text, symbol = made
-    return GpuFunction(text, symbol, tuple(words), tuple(places), block, first.threads)
+    return GpuFunction(text, symbol, tuple(words), tuple(positions), block, first.threads)
 
 
 def _merged_text(function: GpuFunction, own: Sequence[int]) -> tuple[str, str] | None:
@@ -71,13 +71,13 @@ def _merged_text(function: GpuFunction, own: Sequence[int]) -> tuple[str, str] |
     of the function does more with its words than to read them one by one."""
     mine = {position: 1 + k for k, position in enumerate(own)}
     common = [position for position in range(len(function.words)) if position not in mine]
-    places = {position: 1 + k for k, position in enumerate(common)}
+    positions = {position: 1 + k for k, position in enumerate(common)}
 
     def word(found: re.Match[str]) -> str:
         position = int(found[1])
         if position in mine:
             return f"getelementptr i64, ptr %own.words, i64 {mine[position]}"
-        return f"getelementptr i64, ptr %all.words, i64 {places[position]}"
+        return f"getelementptr i64, ptr %all.words, i64 {positions[position]}"
 
     head, _, body = function.text.partition("entry:\n")
     body = _ARGUMENT.sub(word, body)

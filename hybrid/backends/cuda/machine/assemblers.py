@@ -148,10 +148,10 @@ def _libraries() -> Iterator[str]:
 
 def _candidates() -> Iterator[Assembler]:
     """The assemblers of this machine, the best first."""
-    for kind, places in ((Ptxas, _programs()), (JitLink, _libraries())):
-        for place in places:
+    for kind, paths in ((Ptxas, _programs()), (JitLink, _libraries())):
+        for path in paths:
             try:
-                made = kind(place)
+                made = kind(path)
             except (OSError, subprocess.SubprocessError, BackendError):
                 continue
             if made.major >= _OLDEST:

@@ -116,8 +116,8 @@ def _put_text() -> str:
     writer.call("i32", writer.ld(functions, APPEND), f"ptr {free}", f"ptr {number}")
     with writer.when(_watched(writer, "%source"), unlikely=True):
         error, arguments = writer.var("ptr", 3), writer.var("ptr", 1)
-        places = [f"ptr {writer.nth(error, i)}" for i in range(3)]
-        writer.call("void", writer.ld(functions, FETCH), *places)
+        pointers = [f"ptr {writer.nth(error, i)}" for i in range(3)]
+        writer.call("void", writer.ld(functions, FETCH), *pointers)
         writer.st("ptr", number, arguments)
         noted = _call(writer, functions, writer.ld("%source", NOTE), arguments, 1)
         with writer.when(writer.op(f"icmp ne ptr {noted}, null")):
@@ -312,8 +312,8 @@ def new_array(
     reference = ctypes.py_object(dtype)
     ctypes.pythonapi.Py_IncRef(reference)
     flags = abi.C_CONTIGUOUS | abi.ALIGNED | abi.WRITEABLE
-    place = block_address(block) + offset
-    made = make(kind, dtype, len(shape), sizes, steps, place, flags, None)
+    address = block_address(block) + offset
+    made = make(kind, dtype, len(shape), sizes, steps, address, flags, None)
     holder = block if base is None else base
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(holder))
     set_base(made, holder)

@@ -154,7 +154,7 @@ class DeviceState:
     def start(self, function: GpuFunction, code: Loaded, addresses: Sequence[int]) -> None:
         """Start a kernel over buffers at these addresses, the last of which is the status words';
         the device's context is the thread's."""
-        words = [word & WORD_MASK for word in function.placed(addresses)]
+        words = [word & WORD_MASK for word in function.addressed(addresses)]
         packed = (ctypes.c_uint64 * len(words))(*words)
         sizes = function.blocks, function.threads, function.shared
         self.driver.launch(code.handle, *sizes, self.stream, packed)

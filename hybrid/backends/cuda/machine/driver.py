@@ -360,9 +360,9 @@ class CudaDriver:
         function: int, blocks: int, threads: int, shared: int, words: Any
     ) -> tuple[_KernelNode, Any]:
         parameters = (Handle * 1)(ctypes.addressof(words))
-        place = ctypes.addressof(parameters)
+        address = ctypes.addressof(parameters)
         sizes = (blocks, 1, 1, threads, 1, 1, shared)
-        return _KernelNode(function, *sizes, place, None, None, None), parameters
+        return _KernelNode(function, *sizes, address, None, None, None), parameters
 
     def add_kernel(
         self,

@@ -1,4 +1,4 @@
-"""What native code reads of a device at every call: the driver's entries and the stream.
+"""What native code reads of a device at every call: the driver's functions and the stream.
 
 Invariant: a record lives as long as the process and belongs to one device of one driver.
 """
@@ -22,7 +22,7 @@ __all__ = [
 # cuLaunchKernel; where the number of the current stream is; the device's context and
 # cuCtxSetCurrent where there are several devices; the last status of a launch that was refused
 LAUNCH, STREAM, CONTEXT, USE_CONTEXT, FAILED = range(0, 40, 8)
-_PLACES = {
+_OFFSETS = {
     "launch": LAUNCH,
     "stream": STREAM,
     "context": CONTEXT,
@@ -41,10 +41,10 @@ class Record:
         self["stream"] = stream or self.address + 56  # a word that stays 0
 
     def __getitem__(self, name: str) -> int:
-        return self._words[_PLACES[name] // 8]
+        return self._words[_OFFSETS[name] // 8]
 
     def __setitem__(self, name: str, value: int) -> None:
-        self._words[_PLACES[name] // 8] = value
+        self._words[_OFFSETS[name] // 8] = value
 
     def use_context(self, driver: Driver, device: int) -> None:
         """Let every call make the device's context the one of its thread."""

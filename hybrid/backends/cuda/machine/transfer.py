@@ -43,9 +43,10 @@ def _text() -> str:
     return read.text() + write.text() + UNLIKELY
 
 
-def _step(writer: Fn, entry: int, *arguments: str) -> None:
-    """Call a function of the driver; its status is the result if it is not 0."""
-    status = writer.call("i32", writer.ld("%table", entry), *arguments)
+def _step(writer: Fn, offset: int, *arguments: str) -> None:
+    """Call the function of the driver at this byte of the table; its status is the result if it is
+    not 0."""
+    status = writer.call("i32", writer.ld("%table", offset), *arguments)
     with writer.when(writer.cmp("ne", status, 0, "i32"), unlikely=True):
         writer.ret(status)
     writer.label(writer.fresh())
@@ -60,9 +61,9 @@ def _entered(writer: Fn) -> str:
 @lru_cache(1)
 def _functions() -> tuple[Any, Any, Any]:
     module = compile_ir(_text(), ("hy_read", "hy_write"))
-    place, size, status = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-    read = ctypes.CFUNCTYPE(status, place, place, size)(module.address("hy_read"))
-    write = ctypes.CFUNCTYPE(status, place, place, place, size)(module.address("hy_write"))
+    pointer, size, status = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    read = ctypes.CFUNCTYPE(status, pointer, pointer, size)(module.address("hy_read"))
+    write = ctypes.CFUNCTYPE(status, pointer, pointer, pointer, size)(module.address("hy_write"))
     return read, write, module
 
 
@@ -81,7 +82,7 @@ class Transfer:
             *(read, wait, write, stream, self._staged),
         )
         self._table: Any = (ctypes.c_uint64 * len(words))(*words)
-        self._place = ctypes.addressof(self._table)
+        self._table_address = ctypes.addressof(self._table)
         self._read, self._write, self._module = _functions()
 
     def read(
@@ -94,7 +95,7 @@ class Transfer:
     ) -> np.ndarray:
         """A contiguous array of the device on the host, of at most LARGEST bytes."""
         with self._lock:
-            if self._read(self._place, source, nbytes):
+            if self._read(self._table_address, source, nbytes):
                 self._fail(0)
             made: np.ndarray = _array(shape, dtype, self._bytes).copy()
         self._state.status.check()
@@ -102,7 +103,7 @@ class Transfer:
 
     def write(self, target: int, source: int, nbytes: int) -> None:
         """Copy memory of the host to the device."""
-        status = self._write(self._place, target, source, nbytes)
+        status = self._write(self._table_address, target, source, nbytes)
         if status:
             self._fail(status)
 
