@@ -56,7 +56,7 @@ def _invert(self: Any) -> Any:
 
 @public(hybrid=False, operator="round")
 def _round(self: Any, decimals: Any = None) -> Any:
-    return round_to(self, decimals or 0)
+    return round_to(self, 0 if decimals is None else decimals)
 
 
 @public(hybrid=False, operator="divmod")

@@ -20,6 +20,7 @@ from ..eager.create import named_device
 from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor, asarray, tensor
 from ..eager.writes import become
+from ..ir.door.guard import guarded
 from ..ir.mode import EPOCH, bump
 from ..ir.tensor import Handle
 from ..ops import zeros_like
@@ -41,7 +42,16 @@ class Parameter(metaclass=_ParameterType):
     """
 
     def __new__(cls, data: Any, requires_grad: bool = True) -> Tensor:  # type: ignore[misc]
-        return tensor(data, requires_grad=requires_grad)
+        made: Tensor = _parameter(data, requires_grad)
+        return made
+
+
+def _parameter(data: Any, requires_grad: bool) -> Tensor:
+    made: Tensor = tensor(data, requires_grad=requires_grad)
+    return made
+
+
+_parameter = guarded(_parameter, "Parameter", __name__)
 
 
 def _moved(held: Any, dtype: Any, device: Device) -> bool:

@@ -49,6 +49,9 @@ def test_the_surface_is_whole():
 
 X = hb.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 MESSAGES = [
+    (lambda: nn.Parameter(X, np.ones(2)), TypeError, "Parameter: requires_grad is an array"),
+    (lambda: X.__round__(NotImplemented), TypeError, "__round__.*decimals"),
+    (lambda: hb.nextafter(hb.ones(2), hb.ones(3)), ValueError, "nextafter: shapes .* broadcast"),
     (lambda: hb.einsum(X, X), TypeError, "einsum: spec is a tensor .*takes a string"),
     (lambda: hb.einsum(), TypeError, "einsum.* missing a required argument: 'spec'"),
     (lambda: hb.rand(3, generator=3), TypeError, "generator is 3: it takes a hybrid.Generator"),

@@ -14,6 +14,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import DTypeError
+from ...core.shapes import broadcast_shapes
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as convert_to
 from ...ir.door.flat import function_of
@@ -276,8 +277,8 @@ def _nextafter_body(algebra: Builder, left: Val, right: Val) -> Val:
 def _nextafter_infer(operand: Aval, result: Aval) -> tuple[Aval, ...]:
     if dt.is_half(result.dtype):
         raise DTypeError(f"nextafter takes float32 and float64, not {result.dtype.name}")
-    from_shapes = np.broadcast_shapes(operand.shape, result.shape)
-    return (operand.with_(tuple(from_shapes), result.dtype),)
+    shape = broadcast_shapes("nextafter", operand.shape, result.shape)
+    return (operand.with_(shape, result.dtype),)
 
 
 nextafter: Function = public(
