@@ -15,6 +15,7 @@ from . import cuda, nn, ops, optim, random
 from .autograd.backward import custom_gradient, grad, gradients, stop_gradient, value_and_grad, vjp
 from .autograd.scopes import enable_grad, no_grad, set_grad_enabled
 from .comparison import Comparison, compare  # noqa: E402
+from .control.functions import cond, fori_loop, scan, switch, while_loop
 from .core.aval import Aval, Device, device
 from .core.dtypes import (
     bfloat16,
@@ -101,6 +102,7 @@ __all__ = [
     "bfloat16",
     "bool_",
     "compare",
+    "cond",
     "cuda",
     "custom_gradient",
     "debug",
@@ -113,6 +115,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "fori_loop",
     "from_dlpack",
     "function",
     "get_float32_matmul_precision",
@@ -139,11 +142,13 @@ __all__ = [
     "profile",
     "random",
     "result_type",
+    "scan",
     "set_float32_matmul_precision",
     "set_grad_enabled",
     "set_matmul_precision",
     "set_num_threads",
     "stop_gradient",
+    "switch",
     "tensor",
     "uint16",
     "uint32",
@@ -151,6 +156,7 @@ __all__ = [
     "uint8",
     "value_and_grad",
     "vjp",
+    "while_loop",
 ]
 __all__ += ops.__all__
 

@@ -14,6 +14,7 @@ ROOMS = {
         "ops",
         "backends",
         "autograd",
+        "control",
         "compiler",
         "trace",
         "eager",

@@ -1,0 +1,131 @@
+"""Trees that control flow functions take and give: their leaves as tensors, and what must match.
+
+Invariant: a leaf that leaves a function here is a tensor; what a loop carries keeps its structure,
+shapes, dtypes and devices from the first step to the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core import dtypes as dt
+from ..core import trees
+from ..core.aval import HOST, Aval, Device
+from ..core.errors import ArgumentError, DTypeError, ShapeError, shape_text
+from ..ir.door import bind as door
+from ..ir.door.arguments import described
+from ..ir.door.foreign import is_number
+from ..ir.tensor import Handle
+
+__all__ = ["Carry", "carried", "fitted", "results_of", "truth", "position", "whole_number"]
+
+Tensor = Any
+
+
+class Carry(NamedTuple):
+    """The leaves of a tree as tensors, and the structure to rebuild it."""
+
+    leaves: list[Any]
+    structure: Any
+
+    def tree(self, leaves: Sequence[Any] | None = None) -> Any:
+        """The tree, of other leaves if some are given."""
+        return trees.unflatten(self.structure, list(self.leaves if leaves is None else leaves))
+
+
+def _device_of(leaves: Sequence[Any]) -> Device:
+    return next((leaf._a.device for leaf in leaves if isinstance(leaf, Handle)), HOST)
+
+
+def _tensor(where: str, leaf: Any, device: Device, like: np.dtype | None = None) -> Tensor:
+    """A leaf as a tensor; numbers take the dtype that they have beside `like`."""
+    if isinstance(leaf, Handle):
+        return leaf
+    if is_number(leaf) or isinstance(leaf, (np.ndarray, np.generic)):
+        return door.as_tensor(leaf, device, like)
+    raise ArgumentError(f"{where} holds {described(leaf)}: leaves are tensors and numbers")
+
+
+def carried(where: str, tree: Any) -> Carry:
+    """A tree of tensors and numbers as tensors; ArgumentError for anything else."""
+    leaves, structure = trees.flatten(tree)
+    device = _device_of(leaves)
+    return Carry([_tensor(where, leaf, device) for leaf in leaves], structure)
+
+
+def results_of(where: str, tree: Any) -> Carry:
+    """What a branch or step gave, as tensors."""
+    return carried(f"the result of {where}", tree)
+
+
+def fitted(where: str, carry: Carry, tree: Any) -> list[Any]:
+    """The leaves of what a step gave, as tensors of the structure, shapes and dtypes of a carry."""
+    leaves, structure = trees.flatten(tree)
+    if structure != carry.structure:
+        raise ArgumentError(
+            f"{where} gave a carry of another structure: {structure}, it began with "
+            f"{carry.structure}"
+        )
+    return [
+        _same(where, k, old._a, leaf) for k, (old, leaf) in enumerate(zip(carry.leaves, leaves))
+    ]
+
+
+def _same(where: str, number: int, aval: Aval, leaf: Any) -> Tensor:
+    """A leaf of a new carry, which must be like the old one."""
+    tensor = _tensor(f"the carry that {where} gave", leaf, aval.device, aval.dtype)
+    if tensor._a is aval:
+        return tensor
+    if tensor._a.shape != aval.shape:
+        raise ShapeError(
+            f"{where} changes the shape of carry leaf {number}: {shape_text(aval.shape)} became "
+            f"{shape_text(tensor._a.shape)}"
+        )
+    if tensor._a.dtype is not aval.dtype:
+        raise DTypeError(
+            f"{where} changes the dtype of carry leaf {number}: {aval.dtype.name} became "
+            f"{tensor._a.dtype.name}; convert it with .astype({aval.dtype.name!r}), or begin with "
+            "that dtype"
+        )
+    raise ArgumentError(
+        f"{where} moves carry leaf {number} from {aval.device} to {tensor._a.device}"
+    )
+
+
+def _scalar(where: str, value: Any) -> Tensor:
+    """A value that decides where to go, as a 0-d tensor."""
+    if isinstance(value, Handle):
+        tensor = value
+    elif is_number(value) or isinstance(value, (np.ndarray, np.generic)):
+        tensor = door.as_tensor(value)
+    else:
+        raise ArgumentError(f"{where} has to be a scalar, not {described(value)}")
+    if tensor._a.shape != ():
+        raise ShapeError(
+            f"{where} has to be a scalar, not a tensor of shape {shape_text(tensor._a.shape)}; "
+            "reduce it with .all() or .any()"
+        )
+    return tensor
+
+
+def truth(where: str, value: Any) -> Tensor:
+    """A predicate as a 0-d tensor; a number counts as true unless it is 0, a NaN is true."""
+    return _scalar(where, value)
+
+
+def position(where: str, value: Any) -> Tensor:
+    """The number of a branch as a 0-d tensor of integers."""
+    tensor = _scalar(where, value)
+    if dt.kind(tensor._a.dtype) not in "iu":
+        raise DTypeError(f"{where} has to be an integer, not {tensor._a.dtype.name}")
+    return tensor
+
+
+def whole_number(value: Any) -> int | None:
+    """A Python or NumPy integer as an int, None for anything else (True is none)."""
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    return int(value) if isinstance(value, (int, np.integer)) else None

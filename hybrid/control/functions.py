@@ -1,0 +1,220 @@
+"""Branches and loops as functions, with the names and the order of arguments of JAX's lax.
+
+Invariant: eagerly they are the Python statement that their name says; gradients come from the tape
+that the steps leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..autograd.scopes import need_callable, no_grad
+from ..core import dtypes as dt
+from ..core.errors import ArgumentError, ShapeError
+from ..ir.door import bind as door
+from ..ir.door.arguments import described
+from ..ops.build.join import stack
+from ..ops.build.create import zeros
+from ..ops.elementwise.arithmetic import add
+from ..ops.elementwise.logic import less
+from ..ops.indexing.getitem import getitem
+from .carry import Carry, carried, fitted, position, results_of, truth, whole_number
+
+__all__ = ["cond", "switch", "while_loop", "fori_loop", "scan"]
+
+Tensor = Any
+
+
+def _decided(tensor: Tensor) -> Any:
+    """The number in a tensor, which decides what Python does next."""
+    value = door.fetched(tensor._v, tensor._a.device)[()]
+    mode = door.current_mode()
+    if mode is not None and door.constant_of(tensor) is None:
+        mode.on_bool(tensor, bool(value))
+    return value
+
+
+# ---- branches
+def cond(pred: Any, true_fun: Any, false_fun: Any, *operands: Any) -> Any:
+    """true_fun(*operands) where pred is true, else false_fun(*operands): one of them runs.
+
+    pred: a scalar of bool or number (0 is false, NaN is true).  operands: trees of tensors and
+    numbers.  Both functions give a tree of tensors or numbers, of the same structure, shapes and
+    dtypes.  Raises ShapeError for a pred that is no scalar, ArgumentError for other leaves.
+
+    >>> import hybrid
+    >>> hybrid.cond(hybrid.tensor(2.0) > 1, lambda x: x + 1, lambda x: x * 2, hybrid.tensor(5.0))
+    tensor(6.)
+    """
+    need_callable("cond: true_fun", true_fun)
+    need_callable("cond: false_fun", false_fun)
+    chosen = bool(_decided(truth("cond: pred", pred)))
+    branch, name = (true_fun, "true_fun") if chosen else (false_fun, "false_fun")
+    return results_of(f"cond's {name}", branch(*operands)).tree()
+
+
+def switch(index: Any, branches: Sequence[Any], *operands: Any) -> Any:
+    """branches[index](*operands): the branch that an integer names runs, and no other.
+
+    index: an integer scalar; one below 0 or beyond the last branch is clamped.  branches: functions
+    that give trees of the same structure, shapes and dtypes.  Raises ArgumentError without
+    branches, ShapeError or DTypeError for another index.
+
+    >>> import hybrid
+    >>> hybrid.switch(hybrid.tensor(7), [hybrid.sin, hybrid.negative], hybrid.tensor(2.0))
+    tensor(-2.)
+    """
+    listed = _branches(branches)
+    chosen = min(max(int(_decided(position("switch: index", index))), 0), len(listed) - 1)
+    return results_of(f"switch's branch {chosen}", listed[chosen](*operands)).tree()
+
+
+def _branches(branches: Any) -> list[Callable[..., Any]]:
+    if callable(branches) or not isinstance(branches, (list, tuple)):
+        raise ArgumentError(f"switch: branches is {described(branches)}: it takes a list")
+    if not branches:
+        raise ArgumentError("switch needs at least one branch")
+    for number, branch in enumerate(branches):
+        need_callable(f"switch: branch {number}", branch)
+    return list(branches)
+
+
+# ---- loops
+def while_loop(cond_fun: Any, body_fun: Any, init_val: Any) -> Any:
+    """Apply body_fun to what it gave while cond_fun of that is true, from init_val on.
+
+    init_val: a tree of tensors and numbers (ints are int64, floats float32); body_fun gives a tree
+    of the same structure, shapes and dtypes; cond_fun a scalar.  Gives the last tree.  Raises
+    ShapeError, DTypeError or ArgumentError where body_fun changes what is carried.
+
+    >>> import hybrid
+    >>> hybrid.while_loop(lambda x: x < 100, lambda x: x * 2, 3)
+    tensor(192)
+    """
+    need_callable("while_loop: cond_fun", cond_fun)
+    need_callable("while_loop: body_fun", body_fun)
+    carry = carried("while_loop: init_val", init_val)
+    tree = carry.tree()
+    while bool(_decided(truth("the result of while_loop's cond_fun", cond_fun(tree)))):
+        tree = carry.tree(fitted("while_loop's body_fun", carry, body_fun(tree)))
+    return tree
+
+
+def fori_loop(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
+    """body_fun(i, value) for i from lower to upper - 1, each with what the one before gave.
+
+    lower, upper: integers or integer scalars; i is an int64 scalar tensor.  init_val: a tree of
+    tensors and numbers, whose structure, shapes and dtypes body_fun keeps.  Gives the last tree.
+    Raises as `while_loop` does.
+
+    >>> import hybrid
+    >>> hybrid.fori_loop(0, 5, lambda i, total: total + i, 0)
+    tensor(10)
+    """
+    need_callable("fori_loop: body_fun", body_fun)
+    start, stop = whole_number(lower), whole_number(upper)
+    carry = carried("fori_loop: init_val", init_val)
+    tree = carry.tree()
+    if start is None or stop is None:
+        return _counted(lower, upper, body_fun, tree)
+    for i in range(start, stop):
+        given = body_fun(door.as_tensor(i), tree)
+        tree = carry.tree(fitted("fori_loop's body_fun", carry, given))
+    return tree
+
+
+def _counted(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
+    """fori_loop between bounds that are tensors."""
+    first = door.convert(position("fori_loop: lower", lower), dt.int64)
+    last = door.convert(position("fori_loop: upper", upper), dt.int64)
+
+    def before_end(state: Any) -> Any:
+        return less(state[0], last)
+
+    def step(state: Any) -> Any:
+        return add(state[0], 1), body_fun(*state)
+
+    return while_loop(before_end, step, (first, init_val))[1]
+
+
+def scan(
+    f: Any,
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int = 1,
+) -> tuple[Any, Any]:
+    """f(carry, x) -> (carry, y) for each x along the first axis of xs: the last carry, and the ys
+    stacked.
+
+    init: a tree of tensors and numbers, whose structure, shapes and dtypes f keeps.  xs: a tree of
+    tensors of equal first extent, or None with a length.  reverse: from the last x to the first; ys
+    stay in the order of xs.  unroll: accepted for JAX's sake, changes nothing.  Without a step f
+    runs once all the same, on zeros, to tell what ys are.  Raises ArgumentError
+    without xs and length or where ys change, ShapeError for extents that differ.
+
+    >>> import hybrid
+    >>> last, sums = hybrid.scan(lambda s, x: (s + x, s + x), 0.0, hybrid.tensor([1.0, 2.0, 4.0]))
+    >>> last.item(), sums.tolist()
+    (7.0, [1.0, 3.0, 7.0])
+    """
+    need_callable("scan: f", f)
+    carry, inputs = carried("scan: init", init), carried("scan: xs", xs)
+    count = _extent(inputs.leaves, length)
+    tree = carry.tree()
+    steps: list[Carry] = []
+    order = range(count - 1, -1, -1) if reverse else range(count)
+    for i in order:
+        given = f(tree, inputs.tree([getitem(leaf, i) for leaf in inputs.leaves]))
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise ArgumentError(f"scan: f has to return (carry, y), not {described(given)}")
+        tree = carry.tree(fitted("scan's f", carry, given[0]))
+        steps.append(_like_first(results_of("scan's f", given[1]), steps))
+    return tree, _stacked(f, tree, inputs, steps[::-1] if reverse else steps)
+
+
+def _extent(leaves: Sequence[Any], length: Any) -> int:
+    """How many steps a scan has."""
+    given = None if length is None else whole_number(length)
+    if length is not None and (given is None or given < 0):
+        raise ArgumentError(f"scan: length is {described(length)}: it takes an int of 0 or more")
+    if any(leaf._a.shape == () for leaf in leaves):
+        raise ShapeError("scan: a leaf of xs is a scalar, which has no axis to walk along")
+    extents = {leaf._a.shape[0] for leaf in leaves}
+    if len(extents) > 1:
+        raise ShapeError(f"scan: the first extents of xs differ: {sorted(extents)}")
+    if not extents and given is None:
+        raise ArgumentError("scan needs xs or a length")
+    found: int = next(iter(extents)) if extents else given  # type: ignore[assignment]
+    if given is not None and given != found:
+        raise ShapeError(f"scan: length is {given}, the first extent of xs is {found}")
+    return found
+
+
+def _like_first(step: Carry, steps: list[Carry]) -> Carry:
+    """What one step gave, which must be like what the first one gave."""
+    if steps:
+        first = steps[0]
+        if step.structure != first.structure:
+            raise ArgumentError(
+                f"scan's f gave a y of another structure: {step.structure}, the first was "
+                f"{first.structure}"
+            )
+        for new, old in zip(step.leaves, first.leaves):
+            if new._a is not old._a:
+                raise ArgumentError(f"scan's f gave a y of {new._a}, the first was {old._a}")
+    return step
+
+
+def _stacked(f: Any, tree: Any, inputs: Carry, steps: list[Carry]) -> Any:
+    """The ys of all steps along a new first axis."""
+    if steps:
+        columns = zip(*[step.leaves for step in steps])
+        return steps[0].tree([stack(column) for column in columns])
+    blank = [zeros(x._a.shape[1:], dtype=x._a.dtype, device=x._a.device) for x in inputs.leaves]
+    with no_grad():
+        step = results_of("scan's f", f(tree, inputs.tree(blank))[1])
+    avals = [y._a for y in step.leaves]
+    return step.tree([zeros((0, *a.shape), dtype=a.dtype, device=a.device) for a in avals])
