@@ -13,7 +13,7 @@ import numpy as np
 
 import hybrid as hb
 from hybrid import nn, optim
-from ordinary.common import Run, array, normal
+from ordinary import Run, array, normal
 
 F = nn.functional
 

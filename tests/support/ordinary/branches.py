@@ -6,7 +6,7 @@ import math
 
 import hybrid as hb
 from hybrid import nn, optim
-from ordinary.common import Run, labels, normal
+from ordinary import Run, labels, normal
 
 F = nn.functional
 

@@ -11,7 +11,7 @@ import time
 
 import hybrid as hb
 from hybrid import nn, optim
-from ordinary.common import Run, labels, normal
+from ordinary import Run, labels, normal
 
 F = nn.functional
 
@@ -485,29 +485,3 @@ def trainer_class(function):
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     trainer = Trainer(model, optim.Adam(model.parameters(), lr=0.01))
     return Run(trainer.fit_batch, lambda k: (normal(k, 8, 4), labels(k, 8, 3)), model.state_dict)
-
-
-def small_cnn(function):
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.convolution = nn.Conv2d(1, 4, 3, padding=1)
-            self.pool, self.flat = nn.MaxPool2d(2), nn.Flatten()
-            self.head = nn.Linear(64, 3)
-
-        def forward(self, x):
-            return self.head(self.flat(self.pool(self.convolution(x).relu())))
-
-    net = Net()
-    optimizer = optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-
-    @function
-    def step(x, y):
-        logits = net(x)
-        loss = F.cross_entropy(logits, y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss, (logits.argmax(axis=1) == y).sum()
-
-    return Run(step, lambda k: (normal(k, 4, 1, 8, 8), labels(k, 4, 3)), net.state_dict)

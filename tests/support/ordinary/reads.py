@@ -8,7 +8,7 @@ import numpy as np
 
 import hybrid as hb
 from hybrid import nn, optim
-from ordinary.common import Run, labels, normal
+from ordinary import Run, labels, normal
 
 F = nn.functional
 

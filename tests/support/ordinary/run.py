@@ -24,7 +24,7 @@ from hybrid import decorator
 from hybrid.ir.door import bind as door
 from hybrid.ir.mode import Mode
 
-from .common import CALLS, Program
+from . import CALLS, Program
 
 __all__ = ["STATES", "Row", "Turns", "World", "measure", "ops_inside", "state_of"]
 

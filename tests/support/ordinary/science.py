@@ -6,7 +6,7 @@ import random
 from collections import deque
 
 import hybrid as hb
-from ordinary.common import Run, labels, normal
+from ordinary import Run, labels, normal
 
 
 def adaptive_integrator(function):

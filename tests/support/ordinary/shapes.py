@@ -8,7 +8,7 @@ import numpy as np
 
 import hybrid as hb
 from hybrid import nn, optim
-from ordinary.common import Run, array, labels, normal
+from ordinary import Run, array, labels, normal
 
 F = nn.functional
 
@@ -264,3 +264,29 @@ def sparse_updates(function):
         return (hb.tensor(np.unique(np.random.default_rng(k).integers(0, 50, 1 + k % 6))),)
 
     return Run(bump, ids, lambda: scores)
+
+
+def small_cnn(function):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = nn.Conv2d(1, 4, 3, padding=1)
+            self.pool, self.flat = nn.MaxPool2d(2), nn.Flatten()
+            self.head = nn.Linear(64, 3)
+
+        def forward(self, x):
+            return self.head(self.flat(self.pool(self.convolution(x).relu())))
+
+    net = Net()
+    optimizer = optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+
+    @function
+    def step(x, y):
+        logits = net(x)
+        loss = F.cross_entropy(logits, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss, (logits.argmax(axis=1) == y).sum()
+
+    return Run(step, lambda k: (normal(k, 4, 1, 8, 8), labels(k, 4, 3)), net.state_dict)

@@ -8,7 +8,7 @@ import numpy as np
 
 import hybrid as hb
 from hybrid import nn, optim
-from ordinary.common import Run, array, labels, normal
+from ordinary import Run, array, labels, normal
 
 F = nn.functional
 

@@ -9,7 +9,7 @@ import numpy as np
 
 import hybrid as hb
 from hybrid import nn, optim
-from ordinary.common import Run, array, labels, normal
+from ordinary import Run, array, labels, normal
 
 F = nn.functional
 
@@ -461,27 +461,6 @@ def averaged_weights(function):
         return loss
 
     return Run(step, lambda k: (normal(k, 8, 4), normal(k + 1, 8, 1)), lambda: average)
-
-
-def gradient_penalty(function):
-    critic = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1))
-    optimizer = optim.Adam(critic.parameters(), lr=0.001)
-
-    @function
-    def step(real, fake, mix):
-        between = mix * real + (1 - mix) * fake
-        slopes = hb.grad(lambda x: critic(x).sum())(between)
-        penalty = ((slopes.norm(axis=1) - 1) ** 2).mean()
-        loss = critic(fake).mean() - critic(real).mean() + 10 * penalty
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    def batch(k):
-        return normal(k, 4, 3), normal(k + 1, 4, 3), normal(k + 2, 4, 1).sigmoid()
-
-    return Run(step, batch, critic.state_dict)
 
 
 def many_losses(function):

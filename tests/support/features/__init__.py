@@ -1,0 +1,12 @@
+"""Random programs that compose Python's features with tensor programs, as source text; plain Python
+and the decorated function must agree after every call.
+
+Invariant: a seed gives the same program always, and a program is all text: what fails is printed as
+a script of its own.
+"""
+
+from .make import Case, make_case
+from .play import failure_of
+from .shrink import shrunk
+
+__all__ = ["Case", "failure_of", "make_case", "shrunk"]

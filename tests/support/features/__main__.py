@@ -1,0 +1,70 @@
+"""Random programs until one fails: `python -m tests.support.features --programs N --seed S`.
+
+Blocks of seeds run in processes of their own, so that a crash is one failure among others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SUPPORT = str(Path(__file__).resolve().parents[1])
+sys.path.insert(0, SUPPORT)
+
+BLOCK = 40
+
+
+def block(first: int, count: int, shrink: bool) -> int:
+    """Run some seeds in this process; how many failed."""
+    from features import failure_of, make_case, shrunk
+    from features.play import script
+
+    faulthandler.enable()
+    failed = 0
+    for seed in range(first, first + count):
+        print(f"seed {seed}", file=sys.stderr, flush=True)
+        case = make_case(seed)
+        failure = failure_of(case)[0]
+        if failure:
+            failed += 1
+            if shrink:
+                case, failure = shrunk(case)
+            print(script(case, failure), flush=True)
+    return failed
+
+
+def main() -> int:
+    """Command line entry; 1 where a program failed."""
+    parser = argparse.ArgumentParser(prog="tests.support.features", description=__doc__)
+    parser.add_argument("--programs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=0.0, help="stop after so long")
+    parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--block", action="store_true", help="in this process")
+    options = parser.parse_args()
+    if options.block:
+        return int(block(options.seed, options.programs, not options.no_shrink) > 0)
+    stop = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
+    seed, last, failed = options.seed, options.seed + options.programs, 0
+    while seed < last and time.monotonic() < stop:
+        count = min(BLOCK, last - seed)
+        command = [sys.executable, "-m", "tests.support.features", "--block"]
+        command += ["--seed", str(seed), "--programs", str(count)]
+        command += ["--no-shrink"] if options.no_shrink else []
+        done = subprocess.run(command, capture_output=True, text=True)
+        print(done.stdout, end="", flush=True)
+        failed += done.stdout.count("\n# seed ") + done.stdout.startswith("# seed ")
+        if done.returncode not in (0, 1):
+            failed += 1
+            print(f"# a process ended with {done.returncode}:\n{done.stderr[-3000:]}", flush=True)
+        seed += count
+    print(f"# {seed - options.seed} programs, {failed} failed")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

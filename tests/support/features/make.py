@@ -1,0 +1,142 @@
+"""Draws a program: statements with holes, blocks around statements, changes between calls.
+
+Invariant: whatever is drawn ends, and every statement keeps `x` a float tensor with last axis 4.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from .changes import ARGUMENTS, CHANGES
+from .statements import BLOCKS, CONDITIONS, HOLES, LINES, RESULTS
+from .world import PIECES
+
+__all__ = ["Block", "Case", "make_case"]
+
+CALLS = 10
+GLOBALS = ("gain", "flag", "counter", "stride", "weight")
+
+
+@dataclass
+class Block:
+    """A statement: a line, and the statements inside it where it ends in a colon; what follows it
+    on the same level as part of it (else, except, finally)."""
+
+    line: str
+    inside: list[Block] = field(default_factory=list)
+    parts: list[Block] = field(default_factory=list)
+
+    def lines(self, indent: int) -> list[str]:
+        """Its source lines."""
+        found = ["    " * indent + line for line in self.line.split("\n")]
+        if self.line.endswith(":"):
+            if not self.inside:
+                found.append("    " * (indent + 1) + "pass")
+            for block in self.inside:
+                found += block.lines(indent + 1)
+        for part in self.parts:
+            found += part.lines(indent)
+        return found
+
+
+@dataclass
+class Case:
+    """A program: pieces of its world, the statements of its step, and (change, arguments) of each
+    call."""
+
+    seed: int
+    pieces: dict[str, str]
+    body: list[Block]
+    result: str
+    calls: list[tuple[str, str]]
+
+    def source(self) -> str:
+        """The module in which `function` is the decorator."""
+        inside = [line for block in self.body for line in block.lines(1)]
+        text = "\n".join(inside)
+        stored = [
+            name
+            for name in GLOBALS
+            if re.search(rf"^[^=\n(\[]*\b{name}\b[^=\n(\[]*=[^=]", text, re.MULTILINE)
+        ]
+        head = ["@function", "def step(x, n=2, f=0.5, data=None):"]
+        if stored:
+            head.append(f"    global {', '.join(stored)}")
+        step = "\n".join([*head, *inside, f"    return {self.result}"])
+        return "".join(self.pieces.values()) + step + "\n"
+
+
+class _Draw:
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.loops = 0
+
+    def fill(self, text: str) -> str:
+        """A template with its holes filled."""
+        while "{" in text:
+            found = re.search(r"\{(\w+)\}", text)
+            if found is None:
+                break
+            value = self.random.choice(HOLES[found.group(1)])
+            text = text[: found.start()] + value + text[found.end() :]
+        return text.replace("<<", "{").replace(">>", "}")
+
+    def statement(self, depth: int) -> Block:
+        if depth < 2 and self.random.random() < 0.3:
+            return self.block(depth)
+        weights = [weight for weight, _ in LINES]
+        kind = self.random.choices([lines for _, lines in LINES], weights)[0]
+        return Block(self.fill(self.random.choice(kind)))
+
+    def some(self, depth: int, least: int = 1, most: int = 3) -> list[Block]:
+        return [self.statement(depth) for _ in range(self.random.randint(least, most))]
+
+    def block(self, depth: int) -> Block:
+        heads = self.random.choice(BLOCKS)
+        first, *rest = [
+            self.fill(head.replace("{condition}", self.random.choice(CONDITIONS))) for head in heads
+        ]
+        made = Block(first, self.some(depth + 1))
+        for head in rest:
+            made.parts.append(Block(head, self.some(depth + 1, 1, 2)))
+        if first.startswith("while"):
+            self.loops += 1
+            made.inside.insert(0, Block("turns += 1"))
+            # bounded whatever the condition says
+            made.inside.insert(1, Block("if turns > 6:", [Block("break")]))
+        return made
+
+
+def _calls(draw: _Draw) -> list[tuple[str, str]]:
+    pick = draw.random
+    names = list(ARGUMENTS)
+    held = {"x": "T(k)", "n": "", "f": "", "data": ""}
+    for name in names[1:]:
+        if pick.random() < 0.4:
+            held[name] = pick.choice(ARGUMENTS[name])
+    moving = [name for name in names[1:] if held[name] and pick.random() < 0.3]
+    calls = []
+    for number in range(CALLS):
+        if number > 2 and pick.random() < 0.2:
+            held["x"] = pick.choice(ARGUMENTS["x"])
+        for name in moving:
+            held[name] = pick.choice(ARGUMENTS[name])
+        given = [held["x"].replace("k", str(number))]
+        given += [f"{name}={held[name]}" for name in names[1:] if held[name]]
+        many = pick.random() < 0.4 and number > 2
+        changes = [draw.fill(pick.choice(CHANGES)) for _ in range(pick.randint(1, 2))]
+        calls.append(("\n".join(changes) if many else "", ", ".join(given)))
+    return calls
+
+
+def make_case(seed: int) -> Case:
+    """The program of a seed."""
+    draw = _Draw(seed)
+    body: list[Any] = draw.some(0, 2, 8)
+    if draw.loops:
+        body.insert(0, Block("turns = 0"))
+    result = draw.random.choice(RESULTS)
+    return Case(seed, dict(PIECES), body, result, _calls(draw))

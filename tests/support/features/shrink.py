@@ -1,0 +1,101 @@
+"""Makes a failing program small: statements, calls, changes and pieces of the world go as long as
+the program still fails.
+
+Invariant: what is left differs from plain Python, and plain Python knows all its names.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+from .make import Block, Case
+from .play import failure_of
+
+__all__ = ["shrunk"]
+
+MISSING = ("NameError", "UnboundLocalError", "SyntaxError", "AttributeError")
+
+
+def _lists(blocks: list[Block]) -> Iterator[list[Block]]:
+    yield blocks
+    for block in blocks:
+        yield from _lists(block.inside)
+        for part in block.parts:
+            yield from _lists(part.inside)
+
+
+def _smaller(case: Case) -> Iterator[Case]:
+    """Programs with one thing less."""
+    for number in reversed(range(len(case.calls))):
+        made = copy.deepcopy(case)
+        del made.calls[number]
+        yield made
+    for number, (change, arguments) in enumerate(case.calls):
+        lines = change.split("\n") if change else []
+        for gone in range(len(lines)):
+            made = copy.deepcopy(case)
+            made.calls[number] = ("\n".join(lines[:gone] + lines[gone + 1 :]), arguments)
+            yield made
+    for which, blocks in enumerate(list(_lists(case.body))):
+        for place in reversed(range(len(blocks))):
+            for way in ("gone", "inside", "parts"):
+                made = copy.deepcopy(case)
+                found = list(_lists(made.body))[which]
+                block = found[place]
+                if way == "gone":
+                    del found[place]
+                elif way == "inside" and block.inside:
+                    found[place : place + 1] = block.inside
+                elif way == "parts" and block.parts and not block.line.startswith("try"):
+                    block.parts.pop()
+                else:
+                    continue
+                yield made
+    for blocks, which in [(b, w) for w, b in enumerate(list(_lists(case.body)))]:
+        for place, block in enumerate(blocks):
+            lines = block.line.split("\n")
+            for gone in range(len(lines) if len(lines) > 1 else 0):
+                made = copy.deepcopy(case)
+                kept = "\n".join(lines[:gone] + lines[gone + 1 :])
+                list(_lists(made.body))[which][place].line = kept
+                yield made
+    if case.result != "x":
+        made = copy.deepcopy(case)
+        made.result = "x"
+        yield made
+    for name in reversed(case.pieces):
+        made = copy.deepcopy(case)
+        del made.pieces[name]
+        yield made
+    for number, (change, arguments) in enumerate(case.calls):
+        parts = arguments.split(", ")
+        for gone in range(1, len(parts)):
+            made = copy.deepcopy(case)
+            made.calls[number] = (change, ", ".join(parts[:gone] + parts[gone + 1 :]))
+            yield made
+
+
+def _fails(case: Case) -> str:
+    try:
+        failure, error = failure_of(case)
+    except Exception:
+        return ""
+    return "" if any(name in error for name in MISSING) else failure
+
+
+def shrunk(case: Case, tries: int = 600) -> tuple[Case, str]:
+    """A smaller program that fails, and how."""
+    failure = failure_of(case)[0]
+    going = True
+    while going and tries > 0:
+        going = False
+        for smaller in _smaller(case):
+            tries -= 1
+            if tries <= 0:
+                break
+            found = _fails(smaller)
+            if found:
+                case, failure, going = smaller, found, True
+                break
+    return case, failure

@@ -1,0 +1,62 @@
+"""Ordinary programs, decorated: the results, output, exceptions and state of plain Python, and how
+each is served, which may only get better.
+
+`python tests/trace/test_ordinary_programs.py` prints the table of ordinary_states.txt anew.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(Path(__file__).parents[1] / "support")]
+
+from ordinary import CALLS, programs
+from ordinary.run import SETTLED, STATES, Turns, state_of
+
+from hybrid.trace.bytecode.opcodes import SUPPORTED
+
+ALL = os.environ.get("HYBRID_ORDINARY") == "all"
+FEW, END = 30, 8  # calls of a short run, and the last ones that say how it ends
+TABLE = Path(__file__).with_name("ordinary_states.txt")
+
+
+def served(name: str, every: bool) -> tuple[str, str]:
+    """(what is wrong, how the last calls were served) of a program."""
+    turns = Turns(programs()[name])
+    wrong = turns.play(CALLS if every else FEW)
+    return wrong, state_of(turns.traced.counts, SETTLED if every else END)
+
+
+def expected(every: bool) -> dict[str, str]:
+    """How each program is served at least, by name."""
+    found = {}
+    for row in TABLE.read_text().splitlines():
+        name, few, all_calls = row.split()
+        found[name] = all_calls if every else few
+    return found
+
+
+@pytest.mark.parametrize("name", list(programs()))
+def test_the_same_as_plain_python(name: str) -> None:
+    wrong, state = served(name, ALL)
+    assert not wrong, wrong
+    if not SUPPORTED:
+        return
+    known = expected(ALL)[name]
+    worse = STATES.index(state) - STATES.index(known)
+    assert worse <= 0, f"{name} is {state} now and was {known}"
+    assert worse == 0, f"{name} is {state} now, better than {known}: say so in {TABLE.name}"
+
+
+def test_the_table_names_every_program() -> None:
+    assert list(expected(False)) == list(programs())
+
+
+if __name__ == "__main__":
+    for each in programs():
+        print(f"{each:28} {served(each, False)[1]:10} {served(each, True)[1]}", flush=True)
