@@ -14,8 +14,8 @@ from ..core import dtypes as dt
 from ..core.errors import ArgumentError, ShapeError
 from ..ir.door import bind as door
 from ..ir.door.arguments import described
-from ..ops.build.join import stack
 from ..ops.build.create import zeros
+from ..ops.build.join import stack
 from ..ops.elementwise.arithmetic import add
 from ..ops.elementwise.logic import less
 from ..ops.indexing.getitem import getitem

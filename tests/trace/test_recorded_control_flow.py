@@ -1,6 +1,5 @@
 """Branches and loops as functions inside recorded functions: the eager bits, and what is native."""
 
-import numpy as np
 import pytest
 
 import hybrid as h
