@@ -158,7 +158,7 @@ class Function(Reports):
             if not taken and plan.forget_views(inputs):
                 continue
             undisturbed = 0 if taken or GATE[0] else undisturbed + 1
-            if closed or undisturbed == UNDISTURBED or undisturbed and plan.served is None:
+            if closed or undisturbed == UNDISTURBED or (undisturbed and plan.served is None):
                 break  # it was not for another thread that the native way did not serve
         served = None if closed else self._connect(plan, inputs)
         if served is not None:

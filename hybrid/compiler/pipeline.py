@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +24,7 @@ from .lower.memory import pack
 from .lower.regions import Regions
 from .lower.schedule import schedule
 from .lower.shared_factors import share
-from .passes import Context, Pass, cse, dce, fold, simplify
+from .passes import Context, Pass
 
 __all__ = ["PASSES", "LOWERING", "STEPS", "Step", "Timing", "Result", "optimize", "lower", "build"]
 
@@ -57,8 +58,11 @@ def _pass(graph_pass: Pass) -> Step:
     return Step(graph_pass.name, "graph", lambda work: graph_pass.run(work.graph, work.context))
 
 
-# Graph passes, in order.
-PASSES: tuple[Pass, ...] = (fold.PASS, simplify.PASS, cse.PASS, dce.PASS)
+# Modules of passes/, in order: the graph passes are their PASS.
+ORDER = ("fold", "simplify", "cse", "dce")
+PASSES: tuple[Pass, ...] = tuple(
+    [import_module(f"{__package__}.passes.{name}").PASS for name in ORDER]
+)
 
 STEPS: tuple[Step, ...] = (
     *map(_pass, PASSES),

@@ -80,7 +80,7 @@ def surface() -> list[tuple[str, Any, bool]]:
                 found.append((prefix + name, value, False))
     for cls in (hybrid.Tensor, hybrid.Generator, *_classes(nn), *_classes(optim)):
         for name in sorted(dir(cls)):
-            if name in _FOREIGN or name.startswith("_") and name not in _PROTOCOL:
+            if name in _FOREIGN or (name.startswith("_") and name not in _PROTOCOL):
                 continue
             if name not in vars(cls) and cls not in (nn.Linear, optim.Adam):
                 continue

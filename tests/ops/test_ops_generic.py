@@ -78,7 +78,7 @@ def cast(xs: list[np.ndarray], d: np.dtype, op: Op) -> list[np.ndarray]:
     """Floating samples as dtype d (for integers: scaled to be distinct); others stay."""
     out = []
     for i, x in enumerate(xs):
-        if x.dtype != np.float64 or i in op.fixed and dt.is_int(d):
+        if x.dtype != np.float64 or (i in op.fixed and dt.is_int(d)):
             out.append(x.astype(d) if x.dtype == np.float64 and not dt.is_int(d) else x)
         elif dt.is_int(d):
             out.append(

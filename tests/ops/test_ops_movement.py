@@ -115,7 +115,7 @@ def test_joining() -> None:
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "wrap"])
 def test_pad(mode) -> None:
     for widths in (1, (1, 2), ((0, 0), (2, 1), (0, 3))):
-        if mode == "reflect" and widths == 1 or np.max(widths) > 1 and mode == "reflect":
+        if (mode == "reflect" and widths == 1) or (np.max(widths) > 1 and mode == "reflect"):
             widths = ((0, 1), (2, 1), (0, 3))
         same(hybrid.pad(hybrid.tensor(X), widths, mode), np.pad(X, widths, mode))
     got = hybrid.pad(hybrid.tensor(X), 1, constant_values=-0.0)

@@ -105,6 +105,7 @@ ROOMS = {
         "backend",
     ),
 }
+INSTALLED = "emit"  # a backend that is not ranked comes after this room
 MAX_FILES = 14
 # modules that may import an optional heavy package inside a function
 DOORS = ("backends/cuda/", "cuda/", "demo/")
@@ -116,8 +117,8 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports_of(path: Path):
-    """(module, line, late) of every import of hybrid; other packages with late=True only."""
+def imports_of(path: Path, types: bool = False):
+    """(module, line, late) of every import; `types`: of those for type checkers, too."""
     module, tree = module_of(path), ast.parse(path.read_text())
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     type_only = {
@@ -131,11 +132,11 @@ def imports_of(path: Path):
         if isinstance(block, (ast.If, ast.Try)):
             top |= {id(n) for n in block.body}
     for node in ast.walk(tree):
-        if id(node) in type_only:
+        if id(node) in type_only and not types:
             continue
         if isinstance(node, ast.Import):
             for a in node.names:
-                yield a.name, node.lineno, id(node) not in top
+                yield a.name, node.lineno, id(node) not in top | type_only
         elif isinstance(node, ast.ImportFrom):
             base = (
                 package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
@@ -149,8 +150,18 @@ def imports_of(path: Path):
                 yield (
                     full if is_module and name.startswith("hybrid") else name,
                     node.lineno,
-                    id(node) not in top,
+                    id(node) not in top | type_only,
                 )
+
+
+def rooms_of(package: str) -> tuple[str, ...]:
+    """The rooms of a package; a folder with a backend that nobody else imports needs no rank."""
+    rooms = ROOMS.get(package, ())
+    if package != "backends":
+        return rooms
+    found = sorted(p.parent.name for p in (ROOT / "backends").glob("*/backend.py"))
+    after = rooms.index(INSTALLED) + 1
+    return (*rooms[:after], *[name for name in found if name not in rooms], *rooms[after:])
 
 
 def room_of(module: str, package: str) -> str | None:
@@ -168,13 +179,14 @@ def is_ours(module: str) -> bool:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_go_down(path):
     module = module_of(path)
-    for imported, line, late in imports_of(path):
+    for imported, line, late in imports_of(path, types=True):
         where = f"{path}:{line}"
         optional = str(path.relative_to(ROOT)).startswith(DOORS) and not is_ours(imported)
         assert optional or not late, f"{where} imports {imported} late"
         if not is_ours(imported):
             continue
-        for package, rooms in ROOMS.items():
+        for package in ROOMS:
+            rooms = rooms_of(package)
             here, there = room_of(module, package), room_of(imported, package)
             if here is None or there is None:
                 continue
@@ -187,7 +199,7 @@ def test_every_package_with_rooms_ranks_them():
     for folder in {p.parent.parent for p in FILES if p.parent != ROOT} - {ROOT.parent}:
         package = ".".join(folder.relative_to(ROOT).parts)
         inner = {p.parent.name for p in FILES if p.parent.parent == folder}
-        assert inner <= set(ROOMS.get(package, ())), f"{folder}: give its rooms ranks"
+        assert inner <= set(rooms_of(package)), f"{folder}: give its rooms ranks"
 
 
 def test_rooms_are_small():

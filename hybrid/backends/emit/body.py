@@ -165,7 +165,7 @@ class Body:
         if instr.prim in POSITIONS:
             return self.start[self._affine_of[number]]
         if instr.prim == "rlen":
-            return self.scalar._convert("i64", instr.type, self.row_length())
+            return self.scalar.converted("i64", instr.type, self.row_length())
         operands = [self.scalar_value(x) for x in instr.args]
         if instr.prim == "load":
             return load_scalar(

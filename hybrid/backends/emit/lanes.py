@@ -117,11 +117,11 @@ class Lanes:
         if instr.prim == "const":
             return self.const(instr.type, instr.attr)
         if instr.prim in COMPARE:
-            return self._compare(instr.prim, types[0], operands)
+            return self.compared(instr.prim, types[0], operands)
         if instr.prim == "bitcast":
             return self._bitcast(types[0], instr.type, operands[0])
         if instr.prim == "convert":
-            return self._convert(types[0], instr.type, operands[0])
+            return self.converted(types[0], instr.type, operands[0])
         if instr.prim in _UNARY_FLOAT:
             return self.intrinsic(_UNARY_FLOAT[instr.prim], instr.type, operands)
         method: Callable[..., str] | None = getattr(self, "_" + instr.prim, None)
@@ -160,7 +160,7 @@ class Lanes:
             else self.code.op(f"{opcode} {self.raw(source)} {value} to {self.raw(target)}")
         )
 
-    def _compare(self, prim: PrimName, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+    def compared(self, prim: PrimName, scalar_type: ScalarType, operands: Sequence[str]) -> str:
         if is_float(scalar_type):
             return self.code.op(
                 f"fcmp {_FCMP[prim]} {self.ty(scalar_type)} {operands[0]}, {operands[1]}"
@@ -268,7 +268,7 @@ class Lanes:
     def _xor(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
         return self.binary("xor", scalar_type, operands[0], operands[1])
 
-    def _not(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+    def negated(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
         return self.binary(
             "xor", scalar_type, operands[0], self.const(scalar_type, (1 << BITS[scalar_type]) - 1)
         )
@@ -357,13 +357,13 @@ class Lanes:
     def _bitcast(self, source: ScalarType, target: ScalarType, value: str) -> str:
         return self.cast("bitcast", value, llvm_scalar(source), llvm_scalar(target))
 
-    def _convert(self, source: ScalarType, target: ScalarType, value: str) -> str:
+    def converted(self, source: ScalarType, target: ScalarType, value: str) -> str:
         from_type, to_type = llvm_scalar(source), llvm_scalar(target)
         if target == "b1":
             if source == "b1":
                 return value
             zero = self.const(source, 0)
-            return self._compare("ne", source, (value, zero))
+            return self.compared("ne", source, (value, zero))
         if is_float(source) and is_float(target):
             return self.cast("fpext" if target == "f64" else "fptrunc", value, from_type, to_type)
         if is_float(target):
@@ -386,13 +386,13 @@ class Lanes:
         least, limit = (
             self.const(source, bits_of(source, float(b))) for b in (low, 1 << (bits - signed))
         )
-        value = self.pick(source, self._compare("lt", source, (value, least)), least, value)
-        fits = self._compare("lt", source, (value, limit))
+        value = self.pick(source, self.compared("lt", source, (value, least)), least, value)
+        fits = self.compared("lt", source, (value, limit))
         safe = self.pick(source, fits, value, self.const(source, 0))
         opcode = "fptosi" if signed or wide > bits else "fptoui"
         integer = self.cast(opcode, safe, llvm_scalar(source), f"i{wide}")
         integer = self.cast("trunc", integer, f"i{wide}", f"i{bits}") if wide > bits else integer
-        over = self._compare("ge", source, (value, limit))
+        over = self.compared("ge", source, (value, limit))
         return self.pick(target, over, self.const(target, (1 << (bits - signed)) - 1), integer)
 
 

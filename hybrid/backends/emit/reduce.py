@@ -147,22 +147,22 @@ class Reduction:
             number = code.op(f"fcmp ord {vector} {before[0]}, {before[0]}")
             beyond = lanes.binary("and", "b1", beyond, number)
         else:
-            beyond = lanes._compare("gt" if largest else "lt", self.type, (added[0], before[0]))
+            beyond = lanes.compared("gt" if largest else "lt", self.type, (added[0], before[0]))
         return [lanes.pick(ty, beyond, y, x) for ty, x, y in zip(self.parts, before, added)]
 
     def _better(self, lanes: Lanes, before: Sequence[str], added: Sequence[str]) -> str:
         """Whether `added` wins over `before`: larger (smaller), or equal and earlier; NaN wins
         over numbers."""
         scalar_type, code = self.type, lanes.code
-        wins = lanes._compare(
+        wins = lanes.compared(
             "lt" if self.prim in _LEAST else "gt", scalar_type, (added[0], before[0])
         )
-        same = lanes._compare("eq", scalar_type, (added[0], before[0]))
+        same = lanes.compared("eq", scalar_type, (added[0], before[0]))
         if is_float(scalar_type):
             nan_a = code.op(f"fcmp uno {lanes.ty(scalar_type)} {before[0]}, {before[0]}")
             nan_b = code.op(f"fcmp uno {lanes.ty(scalar_type)} {added[0]}, {added[0]}")
             both = lanes.binary("and", "b1", nan_a, nan_b)
-            only = lanes.binary("and", "b1", nan_b, lanes._not("b1", (nan_a,)))
+            only = lanes.binary("and", "b1", nan_b, lanes.negated("b1", (nan_a,)))
             wins, same = lanes.binary("or", "b1", wins, only), lanes.binary("or", "b1", same, both)
         earlier = lanes.icmp("slt", "i64", added[1], before[1])
         return lanes.binary("or", "b1", wins, lanes.binary("and", "b1", same, earlier))

@@ -195,8 +195,7 @@ def guarded(function: Any, name: str, module: str) -> Any:
     ordered = [
         v
         for p, v in zip(skin.parameters, given)
-        if p.kind is p.POSITIONAL_OR_KEYWORD
-        and p.name != "self"
+        if (p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self")
         or (p.kind is p.POSITIONAL_ONLY and v is not _MISSING)
     ]
     guard.__defaults__ = tuple(ordered)

@@ -113,7 +113,7 @@ MATMUL.listeners.append(_forget)
 
 def has_zero(params: tuple[Any, ...]) -> bool:
     """Whether some parameter is 0.0 or -0.0, which are equal as keys of a dict."""
-    return any(type(v) is tuple and has_zero(v) or type(v) is float and v == 0 for v in params)
+    return any((type(v) is tuple and has_zero(v)) or (type(v) is float and v == 0) for v in params)
 
 
 def resolved_for(op: Op, inputs: tuple[Aval, ...], ordered: tuple[Any, ...]) -> Resolved:

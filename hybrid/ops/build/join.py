@@ -263,10 +263,8 @@ def _pad_edges(operand: Tensor, axis: int, before: int, after: int, mode: str) -
     """A tensor extended along one axis by pieces of itself."""
     extent = operand.shape[axis]
     if (
-        mode == "reflect"
-        and max(before, after) >= max(extent, 1)
-        or mode == "wrap"
-        and max(before, after) > extent
+        (mode == "reflect" and max(before, after) >= max(extent, 1))
+        or (mode == "wrap" and max(before, after) > extent)
         or extent == 0
     ):
         raise ShapeError(

@@ -212,10 +212,8 @@ WEAK_WORDS = 16  # bytes that a class statement adds: of the dictionary and of t
 @lru_cache(4096)
 def stdlib(filename: str) -> bool:
     """Code that hybrid and NumPy use as a tool; it is watched when user code calls it."""
-    return (
-        filename.startswith((*TOOLS, "<frozen "))
-        or filename.startswith(STDLIB)
-        and "site-packages" not in filename
+    return filename.startswith((*TOOLS, "<frozen ")) or (
+        filename.startswith(STDLIB) and "site-packages" not in filename
     )
 
 

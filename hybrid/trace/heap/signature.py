@@ -113,7 +113,9 @@ class Leaves:
         cls = type(value)
         if issubclass(cls, np.dtype) and plain(value):
             self.sig.append((np.dtype, dtype_key(value)))
-        elif issubclass(cls, np.generic) and (plain(value) or cls is np.void and not unseen(value)):
+        elif issubclass(cls, np.generic) and (
+            plain(value) or (cls is np.void and not unseen(value))
+        ):
             self.sig.append((np.generic, scalar_key(value)))
         else:
             self.sig.append((_OBJECT, id(value)))

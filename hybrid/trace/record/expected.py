@@ -45,7 +45,7 @@ def expectation(value: Any, dead: Callable[[Any], None]) -> Any:
 def agrees(wanted: Any, found: Any) -> bool:
     """Whether a fetched value (or another expectation) is what was expected."""
     if isinstance(wanted, Ref):
-        return is_a(found, Handle) or type(found) is Ref and found == wanted
+        return is_a(found, Handle) or (type(found) is Ref and found == wanted)
     if isinstance(wanted, Obj):
         target = wanted.holder.get()
         if type(found) is Obj:

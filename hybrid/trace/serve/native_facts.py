@@ -60,7 +60,7 @@ def _layout() -> ObjectLayout:
 # ---- dicts
 def _one(first: Any, second: Any) -> bool:
     """Whether two keys are one, without running a user's comparison."""
-    return first is second or type(first) is type(second) and plain(first) and first == second
+    return first is second or (type(first) is type(second) and plain(first) and first == second)
 
 
 _ORDERS: dict[int, tuple[int, dict[int, int]]] = {}  # id of a dict -> its size, place by id of key

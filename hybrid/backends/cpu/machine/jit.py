@@ -208,6 +208,10 @@ class Module:
         """Address of one of the names given to `compile_ir`."""
         return self._addresses[name]
 
+    def has(self, names: Iterable[str]) -> bool:
+        """Whether all these functions are in it."""
+        return self._addresses.keys() >= set(names)
+
 
 def _object(source: str, digest: bytes, names: Iterable[str], level: int) -> bytes:
     """Object code of a text, cached or compiled; it must define `names` and need nothing."""
@@ -266,7 +270,7 @@ def compile_ir(source: str, names: Sequence[str], level: int = 2) -> Module:
     with _LOCK:
         digest = _key(source, level)
         module = _MODULES.get(digest)
-        if module is None or not module._addresses.keys() >= set(names):
+        if module is None or not module.has(names):
             module = _MODULES[digest] = Module(
                 names, _Engine([_object(source, digest, names, level)])
             )

@@ -90,14 +90,14 @@ class CublasLt:
 
     def __init__(self, path: str, driver: str = "libcuda.so.1") -> None:
         # functions that return at once: held with the GIL, so two calls are not interleaved
-        self._functions = ctypes.PyDLL(path)
+        self.entries = ctypes.PyDLL(path)
         self._driver = ctypes.PyDLL(driver)
         self._handles: dict[int, Handle] = {}
         self._algorithms: dict[tuple[int, Problem], Algorithm | None] = {}
         self._lock = threading.Lock()
 
-    def _do(self, name: str, *arguments: Any) -> None:
-        status = getattr(self._functions, f"cublasLt{name}")(*arguments)
+    def run_checked(self, name: str, *arguments: Any) -> None:
+        status = getattr(self.entries, f"cublasLt{name}")(*arguments)
         if status:
             why = _ERRORS.get(status, f"status {status}")
             raise DeviceError(f"cublasLt{name} failed: {why}")
@@ -113,28 +113,28 @@ class CublasLt:
         with self._lock:
             if device not in self._handles:
                 made = Handle()
-                self._do("Create", ctypes.byref(made))
+                self.run_checked("Create", ctypes.byref(made))
                 self._handles[device] = made
             return self._handles[device]
 
     # ---- descriptions
-    def _set(self, what: str, described: Handle, attribute: int, value: Any) -> None:
+    def set_attribute(self, what: str, described: Handle, attribute: int, value: Any) -> None:
         size = ctypes.c_size_t(ctypes.sizeof(value))
-        self._do(f"{what}SetAttribute", described, attribute, ctypes.byref(value), size)
+        self.run_checked(f"{what}SetAttribute", described, attribute, ctypes.byref(value), size)
 
-    def _product(self, problem: Problem) -> Handle:
+    def describe_product(self, problem: Problem) -> Handle:
         """cuBLAS counts columns first: it multiplies right by left, both turned round."""
         made = Handle()
         compute = _COMPUTE_TF32 if problem.dtype is dt.float32 else _COMPUTE_F32
-        self._do("MatmulDescCreate", ctypes.byref(made), compute, _F32)
+        self.run_checked("MatmulDescCreate", ctypes.byref(made), compute, _F32)
         turned = ctypes.c_int32(problem.right_turned), ctypes.c_int32(problem.left_turned)
-        self._set("MatmulDesc", made, _TURN_A, turned[0])
-        self._set("MatmulDesc", made, _TURN_B, turned[1])
+        self.set_attribute("MatmulDesc", made, _TURN_A, turned[0])
+        self.set_attribute("MatmulDesc", made, _TURN_B, turned[1])
         if problem.biased:
-            self._set("MatmulDesc", made, _EPILOGUE, ctypes.c_uint32(_EPILOGUE_BIAS))
+            self.set_attribute("MatmulDesc", made, _EPILOGUE, ctypes.c_uint32(_EPILOGUE_BIAS))
         return made
 
-    def _layouts(
+    def describe_layouts(
         self, problem: Problem, layouts: tuple[Layout, Layout, Layout]
     ) -> tuple[Handle, Handle, Handle]:
         left, right, out = layouts
@@ -154,10 +154,10 @@ class CublasLt:
             kind = _BF16 if problem.dtype is dt.bfloat16 else _F16
         rows, columns = map(ctypes.c_uint64, size)
         line = ctypes.c_int64(layout.line)
-        self._do("MatrixLayoutCreate", ctypes.byref(made), kind, rows, columns, line)
+        self.run_checked("MatrixLayoutCreate", ctypes.byref(made), kind, rows, columns, line)
         if problem.batch > 1:
-            self._set("MatrixLayout", made, _BATCH_COUNT, ctypes.c_int32(problem.batch))
-            self._set("MatrixLayout", made, _BATCH_OFFSET, ctypes.c_int64(layout.batch))
+            self.set_attribute("MatrixLayout", made, _BATCH_COUNT, ctypes.c_int32(problem.batch))
+            self.set_attribute("MatrixLayout", made, _BATCH_OFFSET, ctypes.c_int64(layout.batch))
         return made
 
     # ---- algorithms
@@ -170,28 +170,30 @@ class CublasLt:
 
     def _chosen(self, problem: Problem) -> Algorithm | None:
         layouts, preference, count = tight(problem), Handle(), ctypes.c_int()
-        product, described = self._product(problem), self._layouts(problem, layouts)
-        self._do("MatmulPreferenceCreate", ctypes.byref(preference))
-        self._set("MatmulPreference", preference, _WORKSPACE_BYTES, ctypes.c_size_t(WORKSPACE))
+        product, described = self.describe_product(problem), self.describe_layouts(problem, layouts)
+        self.run_checked("MatmulPreferenceCreate", ctypes.byref(preference))
+        self.set_attribute(
+            "MatmulPreference", preference, _WORKSPACE_BYTES, ctypes.c_size_t(WORKSPACE)
+        )
         left, right, out = (alignment(x, problem.dtype.itemsize) for x in layouts)
         for number, least in enumerate((right, left, out, out)):
             attribute = _FIRST_ALIGNMENT + number
-            self._set("MatmulPreference", preference, attribute, ctypes.c_uint32(least))
+            self.set_attribute("MatmulPreference", preference, attribute, ctypes.c_uint32(least))
         found = _Result()
-        status = self._functions.cublasLtMatmulAlgoGetHeuristic(
+        status = self.entries.cublasLtMatmulAlgoGetHeuristic(
             self.handle(), product, *described, described[2], preference, 1, ctypes.byref(found),
             ctypes.byref(count),
         )  # fmt: skip
-        self._do("MatmulPreferenceDestroy", preference)
-        self._drop(product, described)
+        self.run_checked("MatmulPreferenceDestroy", preference)
+        self.release(product, described)
         if status or not count.value or found.state:
             return None
         return Algorithm(bytes(found.algorithm), found.workspace)
 
-    def _drop(self, product: Handle, layouts: tuple[Handle, ...]) -> None:
+    def release(self, product: Handle, layouts: tuple[Handle, ...]) -> None:
         for layout in layouts:
-            self._do("MatrixLayoutDestroy", layout)
-        self._do("MatmulDescDestroy", product)
+            self.run_checked("MatrixLayoutDestroy", layout)
+        self.run_checked("MatmulDescDestroy", product)
 
     def call(
         self, problem: Problem, algorithm: Algorithm, layouts: tuple[Layout, Layout, Layout]
@@ -211,8 +213,8 @@ class _Call:
         layouts: tuple[Layout, Layout, Layout],
     ) -> None:
         self.owner, self.problem, self.workspace = owner, problem, algorithm.workspace
-        self.product = owner._product(problem)
-        self.layouts = owner._layouts(problem, layouts)
+        self.product = owner.describe_product(problem)
+        self.layouts = owner.describe_layouts(problem, layouts)
         self.algorithm = ctypes.create_string_buffer(algorithm.data, 64)
         self.one, self.zero = ctypes.c_float(1.0), ctypes.c_float(0.0)
         self.lock = threading.Lock()
@@ -220,7 +222,7 @@ class _Call:
     def fits(self) -> bool:
         """Whether the algorithm takes operands that lie so."""
         owner, found = self.owner, _Result()
-        status = owner._functions.cublasLtMatmulAlgoCheck(
+        status = owner.entries.cublasLtMatmulAlgoCheck(
             owner.handle(), self.product, *self.layouts, self.layouts[2], self.algorithm,
             ctypes.byref(found),
         )  # fmt: skip
@@ -230,9 +232,9 @@ class _Call:
         with self.lock:
             if self.problem.biased:
                 bias = ctypes.c_uint64(addresses.bias)
-                self.owner._set("MatmulDesc", self.product, _BIAS, bias)
+                self.owner.set_attribute("MatmulDesc", self.product, _BIAS, bias)
             right, left, out = self.layouts
-            self.owner._do(
+            self.owner.run_checked(
                 "Matmul", self.owner.handle(), self.product, ctypes.byref(self.one),
                 Handle(addresses.right), right, Handle(addresses.left), left,
                 ctypes.byref(self.zero),
@@ -242,7 +244,7 @@ class _Call:
 
     def __del__(self) -> None:
         if sys is not None and not sys.is_finalizing():
-            self.owner._drop(self.product, self.layouts)
+            self.owner.release(self.product, self.layouts)
 
 
 # ---- where it is

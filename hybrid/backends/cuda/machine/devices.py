@@ -194,7 +194,7 @@ class _Devices:
         """Another driver is in use: its states are with itself.  In a forked process there are
         none, and another thread may have held the lock."""
         self.lock = threading.RLock()
-        used = None if door._DOOR.forked else door._DOOR.driver
+        used = None if door.DOOR.forked else door.DOOR.driver
         own: Any = vars(used) if used is not None and hasattr(used, "__dict__") else {}
         self.states = own.setdefault("_hybrid_states", {})
         self.pinned = own.get("_hybrid_pinned")

@@ -453,35 +453,35 @@ class _Door:
         self.changed: list[Callable[[], None]] = []  # called when another driver takes its place
 
 
-_DOOR = _Door()
-CHANGED = _DOOR.changed
+DOOR = _Door()
+CHANGED = DOOR.changed
 
 
 def driver() -> Driver:
     """The driver; DeviceError without one."""
-    found = _DOOR.driver
-    if found is None or _DOOR.forked:
+    found = DOOR.driver
+    if found is None or DOOR.forked:
         found = _opened()
     return found
 
 
 def _opened() -> Driver:
-    if _DOOR.forked:
+    if DOOR.forked:
         raise DeviceError(
             "CUDA does not work in a forked process whose parent has used it; start the process "
             "with multiprocessing's 'spawn' method"
         )
     made = CudaDriver()
-    if _DOOR.driver is None:
+    if DOOR.driver is None:
         use(made)
-    return _DOOR.driver or made
+    return DOOR.driver or made
 
 
 def use(other: Driver | None) -> Driver | None:
     """Put another driver in the place of NVIDIA's (None: NVIDIA's again); gives the one before."""
-    before, _DOOR.driver = _DOOR.driver, other
-    _DOOR.forked = False
-    for told in _DOOR.changed:
+    before, DOOR.driver = DOOR.driver, other
+    DOOR.forked = False
+    for told in DOOR.changed:
         told()
     return before
 
@@ -489,9 +489,9 @@ def use(other: Driver | None) -> Driver | None:
 @critical
 def _in_child() -> None:
     # a driver that lives in host memory works in the child, too
-    _DOOR.forked = isinstance(_DOOR.driver, CudaDriver)
-    if _DOOR.forked:
-        for told in _DOOR.changed:
+    DOOR.forked = isinstance(DOOR.driver, CudaDriver)
+    if DOOR.forked:
+        for told in DOOR.changed:
             told()
 
 

@@ -88,7 +88,7 @@ class _Class:
         whole = weakref.ref(pool)  # who takes a block has its pool
 
         def fresh() -> int:
-            return whole()._fresh(size)  # type: ignore[union-attr]
+            return whole().fresh_block(size)  # type: ignore[union-attr]
 
         note = partial(pool.history.freed, nbytes=size)
         self.source = BlockSource(self.free, fresh, pool.history.watched, note, size, pool.device)
@@ -149,7 +149,7 @@ class Pool:
         """A block of at least so many bytes, undefined inside; OutOfMemory where there is none."""
         return self.source_of(nbytes).new()
 
-    def _fresh(self, size: int) -> int:
+    def fresh_block(self, size: int) -> int:
         """An address of that size: a free one, or memory that was not used before."""
         blocks = self._classes[size]
         with self._lock:

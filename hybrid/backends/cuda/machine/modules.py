@@ -24,14 +24,14 @@ _DEAD = 256  # modules that wait to be unloaded
 class Loaded:
     """One kernel on one device: `handle` is the driver's function."""
 
-    __slots__ = ("symbol", "handle", "shared", "_module", "_dead", "__weakref__")
+    __slots__ = ("symbol", "handle", "shared", "module", "_dead", "__weakref__")
 
     def __init__(self, symbol: str, handle: int, shared: int, module: int, dead: list[int]) -> None:
         self.symbol, self.handle, self.shared = symbol, handle, shared
-        self._module, self._dead = module, dead
+        self.module, self._dead = module, dead
 
     def __del__(self) -> None:
-        self._dead.append(self._module)  # no driver call: this may run anywhere
+        self._dead.append(self.module)  # no driver call: this may run anywhere
 
     def __repr__(self) -> str:
         return f"Loaded({self.symbol})"
@@ -71,7 +71,7 @@ class Modules:
             found = Loaded(symbol, handle, shared, module, self._dead)
             held[symbol] = self._loaded[symbol] = found
         elif shared > found.shared:
-            self._driver.function(found._module, symbol, shared)
+            self._driver.function(found.module, symbol, shared)
             found.shared = shared
         self._recent[symbol] = found
         self._recent.move_to_end(symbol)
