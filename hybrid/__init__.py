@@ -14,7 +14,7 @@ from .backends import api as _api  # records are made once the door knows its ba
 from . import cuda, nn, ops, optim, random
 from .autograd.backward import custom_gradient, grad, gradients, stop_gradient, value_and_grad, vjp
 from .autograd.scopes import enable_grad, no_grad, set_grad_enabled
-from .comparison import Comparison, compare  # noqa: E402
+from .comparison import Comparison, compare
 from .control.functions import cond, fori_loop, scan, switch, while_loop
 from .core.aval import Aval, Device, device
 from .core.dtypes import (

@@ -91,8 +91,8 @@ def _with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     return both
 
 
-def public_functions() -> Iterator[Item]:
-    """Every public function with every argument list that it takes."""
+def public_functions(only: str = "") -> Iterator[Item]:
+    """Every public function with every argument list that it takes, where `only` is in the name."""
     import hybrid as hb
     from hybrid.nn import functional
 
@@ -107,6 +107,8 @@ def public_functions() -> Iterator[Item]:
             if not python_inspect.isfunction(function) or name in SKIPPED:
                 continue
             for title, args in found.items():
+                if only not in f"{space.__name__}.{name}({title})":
+                    continue
                 try:
                     _with_gradient(function)(*args)
                 except Exception:  # not made for these arguments
@@ -130,8 +132,8 @@ SKIPPED = (
 )
 
 
-def plans() -> dict[str, list[str]]:
-    """Of each item of the corpus: what `inspect` shows of it, and the keys of its native code."""
+def plans(only: str = "") -> dict[str, list[str]]:
+    """Of each item of the corpus with `only` in its name: what `inspect` shows of it, and the keys of its native code."""
     import hybrid as hb
 
     sys.path[0] = str(HERE)
@@ -144,13 +146,13 @@ def plans() -> dict[str, list[str]]:
         out[name] = text.splitlines() + sorted(keys - known)
         known.update(keys)
 
-    for name in WORKLOADS:
+    for name in (name for name in WORKLOADS if only in name):
         hb.manual_seed(0)
         step, batch, *_ = workloads.training(name, True)
         for _ in range(3):
             step(*batch())
         note(name, str(hb.inspect(step, *batch())))
-    for name, function, args in public_functions():
+    for name, function, args in public_functions(only):
         step = hb.function(function)
         try:
             for _ in range(3):
@@ -162,12 +164,12 @@ def plans() -> dict[str, list[str]]:
     return out
 
 
-def collect(checkout: Path) -> dict[str, list[str]]:
+def collect(checkout: Path, only: str = "") -> dict[str, list[str]]:
     """The corpus as that checkout compiles it."""
     with tempfile.TemporaryDirectory() as cache:
         os.chmod(cache, 0o700)
         got = subprocess.run(
-            [sys.executable, __file__, "--collect", str(checkout)],
+            [sys.executable, __file__, "--collect", str(checkout), "--only", only],
             capture_output=True,
             text=True,
             env=os.environ | {"HYBRID_CACHE_DIR": cache, "PYTHONPATH": ""},
@@ -195,17 +197,18 @@ def main() -> int:
     parser.add_argument("other", type=Path, help="folder or file of the other checkout")
     parser.add_argument("--write", action="store_true", help="only write this one's plans there")
     parser.add_argument("--collect", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--only", default="", help="a part of the names of programs")
     options = parser.parse_args()
     if options.collect:
         sys.path[0] = str(options.other)
         warnings.simplefilter("ignore")
-        print(json.dumps(plans()))
+        print(json.dumps(plans(options.only)))
         return 0
-    here, other = collect(HERE), options.other.resolve()
+    here, other = collect(HERE, options.only), options.other.resolve()
     if options.write:
         other.write_text(json.dumps(here))
         return 0
-    there = json.loads(other.read_text()) if other.is_file() else collect(other)
+    there = json.loads(other.read_text()) if other.is_file() else collect(other, options.only)
     here, kernels = parted(masked(here))
     there, others = parted(masked(there))
     differ = [name for name in here if name in there and here[name] != there[name]]
