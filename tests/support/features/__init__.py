@@ -5,8 +5,8 @@ Invariant: a seed gives the same program always, and a program is all text: what
 a script of its own.
 """
 
-from .make import Case, make_case
+from .make import Block, Case, make_case
 from .play import failure_of
 from .shrink import shrunk
 
-__all__ = ["Case", "failure_of", "make_case", "shrunk"]
+__all__ = ["Block", "Case", "failure_of", "make_case", "shrunk"]

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .changes import ARGUMENTS, CHANGES
-from .statements import BLOCKS, CONDITIONS, HOLES, LINES, RESULTS
+from .statements import BLOCKS, BRANCHES, CONDITIONS, HOLES, LINES, RESULTS
 from .world import PIECES
 
 __all__ = ["Block", "Case", "make_case"]
 
-CALLS = 10
+CALLS = 11
+EFFECTFUL = ("with scope('s'):",)
 GLOBALS = ("gain", "flag", "counter", "stride", "weight")
 
 
@@ -51,7 +52,7 @@ class Case:
     pieces: dict[str, str]
     body: list[Block]
     result: str
-    calls: list[tuple[str, str]]
+    calls: list[tuple[str, list[str]]]
 
     def source(self) -> str:
         """The module in which `function` is the decorator."""
@@ -62,7 +63,7 @@ class Case:
             for name in GLOBALS
             if re.search(rf"^[^=\n(\[]*\b{name}\b[^=\n(\[]*=[^=]", text, re.MULTILINE)
         ]
-        head = ["@function", "def step(x, n=2, f=0.5, data=None):"]
+        head = ["@function", "def step(x, n=2, f=0.5, data=None, o=None):"]
         if stored:
             head.append(f"    global {', '.join(stored)}")
         step = "\n".join([*head, *inside, f"    return {self.result}"])
@@ -73,6 +74,7 @@ class _Draw:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.loops = 0
+        self.calm = self.random.random() < 0.5  # nothing that keeps today's replays away
 
     def fill(self, text: str) -> str:
         """A template with its holes filled."""
@@ -87,18 +89,22 @@ class _Draw:
     def statement(self, depth: int) -> Block:
         if depth < 2 and self.random.random() < 0.3:
             return self.block(depth)
-        weights = [weight for weight, _ in LINES]
-        kind = self.random.choices([lines for _, lines in LINES], weights)[0]
+        weights = [calm if self.calm else weight for weight, calm, _ in LINES]
+        kind = self.random.choices([lines for _, _, lines in LINES], weights)[0]
         return Block(self.fill(self.random.choice(kind)))
 
     def some(self, depth: int, least: int = 1, most: int = 3) -> list[Block]:
         return [self.statement(depth) for _ in range(self.random.randint(least, most))]
 
+    def condition(self, head: str) -> str:
+        known = CONDITIONS if self.calm else (*CONDITIONS, *BRANCHES)
+        found = head.replace("{condition}", self.random.choice(known))
+        return found.replace("{branch}", self.random.choice(CONDITIONS if self.calm else BRANCHES))
+
     def block(self, depth: int) -> Block:
-        heads = self.random.choice(BLOCKS)
-        first, *rest = [
-            self.fill(head.replace("{condition}", self.random.choice(CONDITIONS))) for head in heads
-        ]
+        usual = [heads for heads in BLOCKS if not (self.calm and heads[0] in EFFECTFUL)]
+        heads = self.random.choice(usual)
+        first, *rest = [self.fill(self.condition(head)) for head in heads]
         made = Block(first, self.some(depth + 1))
         for head in rest:
             made.parts.append(Block(head, self.some(depth + 1, 1, 2)))
@@ -110,32 +116,33 @@ class _Draw:
         return made
 
 
-def _calls(draw: _Draw) -> list[tuple[str, str]]:
+def _calls(draw: _Draw) -> list[tuple[str, list[str]]]:
     pick = draw.random
     names = list(ARGUMENTS)
-    held = {"x": "T(k)", "n": "", "f": "", "data": ""}
+    held = {"x": "T(k)"} | dict.fromkeys(names[1:], "")
     for name in names[1:]:
         if pick.random() < 0.4:
             held[name] = pick.choice(ARGUMENTS[name])
-    moving = [name for name in names[1:] if held[name] and pick.random() < 0.3]
+    still = draw.calm or pick.random() < 0.7
+    moving = [] if still else [name for name in names[1:] if held[name]]
     calls = []
     for number in range(CALLS):
-        if number > 2 and pick.random() < 0.2:
+        if number > 3 and pick.random() < 0.15:
             held["x"] = pick.choice(ARGUMENTS["x"])
         for name in moving:
             held[name] = pick.choice(ARGUMENTS[name])
-        given = [held["x"].replace("k", str(number))]
-        given += [f"{name}={held[name]}" for name in names[1:] if held[name]]
-        many = pick.random() < 0.4 and number > 2
+        shown = {name: re.sub(r"\bk\b", str(number), text) for name, text in held.items()}
+        given = [shown["x"], *(f"{name}={shown[name]}" for name in names[1:] if shown[name])]
+        many = pick.random() < 0.35 and number > 3
         changes = [draw.fill(pick.choice(CHANGES)) for _ in range(pick.randint(1, 2))]
-        calls.append(("\n".join(changes) if many else "", ", ".join(given)))
+        calls.append(("\n".join(changes) if many else "", given))
     return calls
 
 
 def make_case(seed: int) -> Case:
     """The program of a seed."""
     draw = _Draw(seed)
-    body: list[Any] = draw.some(0, 2, 8)
+    body: list[Any] = draw.some(0, 2, 6)
     if draw.loops:
         body.insert(0, Block("turns = 0"))
     result = draw.random.choice(RESULTS)

@@ -24,6 +24,7 @@ from .make import Case
 __all__ = ["failure_of", "play", "script"]
 
 HIDDEN = (types.ModuleType, types.FunctionType, type, hb.Function)
+OUTSIDE = "outside of the step"
 _SERIAL = [0]
 
 
@@ -76,7 +77,7 @@ def play(case: Case, decorate: Any) -> list[tuple[str, Any]]:
             result: Any = None
             try:
                 exec(change, space)
-                given = eval(f"(lambda *a, **k: (a, k))({arguments})", space)
+                given = eval(f"(lambda *a, **k: (a, k))({', '.join(arguments)})", space)
             except Exception as error:  # a change that does not fit: both worlds say the same
                 seen.append((f"call {number}, before", (type(error).__name__, str(error))))
                 continue
@@ -109,7 +110,7 @@ def failure_of(case: Case) -> tuple[str, str]:
     try:
         traced = play(case, decorate)
     except Exception as error:
-        return f"{type(error).__name__} outside of the step: {error}", ""
+        return f"{type(error).__name__} {OUTSIDE}: {error}", ""
     for (what, one), (_, other) in zip(plain, traced):
         found = difference(one, other)
         if found:
@@ -129,20 +130,21 @@ def _error(seen: list[tuple[str, Any]]) -> str:
 def script(case: Case, failure: str) -> str:
     """The program as a script that shows both runs."""
     return f'''# seed {case.seed}: {failure}
-import random
+import random, warnings
 import numpy as np
 import hybrid as hb
 
+warnings.simplefilter("ignore")
 SOURCE = """\\
 {case.source()}"""
 CALLS = [
-{"".join(f"    ({change!r}, {arguments!r})," + chr(10) for change, arguments in case.calls)}]
+{"".join(f"    ({change!r}, {', '.join(arguments)!r})," + chr(10) for change, arguments in case.calls)}]
 
 
 def play(decorate):
     hb.manual_seed(7), random.seed(7), np.random.seed(7)
-    space = [[]] and dict(function=decorate, __name__="program", results=[])
-    exec(compile(SOURCE, "program", "exec"), space)
+    space = dict(function=decorate, __name__="__main__", results=[])
+    exec(compile(SOURCE, "program", "exec", dont_inherit=True), space)
     for change, arguments in CALLS:
         try:
             exec(change, space)
@@ -156,4 +158,4 @@ def play(decorate):
 for decorate in (lambda fn: fn, hb.function):
     print("----")
     play(decorate)
-'''.replace("space = [[]] and ", "space = ").replace("[[arguments]]", "{arguments}")
+'''.replace("[[arguments]]", "{arguments}")

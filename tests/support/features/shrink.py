@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator
 
 from .make import Block, Case
-from .play import failure_of
+from .play import OUTSIDE, failure_of
 
 __all__ = ["shrunk"]
 
@@ -69,19 +69,23 @@ def _smaller(case: Case) -> Iterator[Case]:
         del made.pieces[name]
         yield made
     for number, (change, arguments) in enumerate(case.calls):
-        parts = arguments.split(", ")
-        for gone in range(1, len(parts)):
+        for gone in range(1, len(arguments)):
             made = copy.deepcopy(case)
-            made.calls[number] = (change, ", ".join(parts[:gone] + parts[gone + 1 :]))
+            made.calls[number] = (change, arguments[:gone] + arguments[gone + 1 :])
+            yield made
+        if arguments[0] != f"T({number})":
+            made = copy.deepcopy(case)
+            made.calls[number] = (change, [f"T({number})", *arguments[1:]])
             yield made
 
 
-def _fails(case: Case) -> str:
+def _fails(case: Case, outside: bool) -> str:
     try:
         failure, error = failure_of(case)
     except Exception:
         return ""
-    return "" if any(name in error for name in MISSING) else failure
+    other = any(name in error for name in MISSING) or (OUTSIDE in failure) != outside
+    return "" if other else failure
 
 
 def shrunk(case: Case, tries: int = 600) -> tuple[Case, str]:
@@ -94,7 +98,7 @@ def shrunk(case: Case, tries: int = 600) -> tuple[Case, str]:
             tries -= 1
             if tries <= 0:
                 break
-            found = _fails(smaller)
+            found = _fails(smaller, OUTSIDE in failure)
             if found:
                 case, failure, going = smaller, found, True
                 break

@@ -3,7 +3,7 @@
 Invariant: a hole in braces is filled from HOLES; << and >> become braces.
 """
 
-__all__ = ["BLOCKS", "CONDITIONS", "HOLES", "LINES", "RESULTS"]
+__all__ = ["BLOCKS", "BRANCHES", "CONDITIONS", "HOLES", "LINES", "RESULTS"]
 
 HOLES = {
     "number": (
@@ -80,6 +80,20 @@ CALLED = (
     "with hb.no_grad():\n    x = x * {number}",
     "x = x * len(', '.join(sorted(table)))",
 )
+KEPT = (
+    "C.hidden = x.detach()",
+    "C.hidden = C.hidden * 0.9 + x.detach() * 0.1",
+    "S.hidden = x.detach()",
+    "tensors[{index}] = x.detach()",
+    "weight = x.detach()",
+    "weight = weight * 0.5 + 0.1",
+    "weight.assign(weight * 0.9)",
+    "weight += 0.5",
+    "weight[0] = {number}",
+    "C.hidden *= 0.5",
+    'bag["w"] = x.detach()',
+    'bag["v"] = bag["v"] * 0.5',
+)
 STATE = (
     "counter += 1",
     "counter = counter + n",
@@ -102,25 +116,13 @@ STATE = (
     "seen.add(x.shape)",
     "tally[n] += 1",
     "groups[n].append(counter)",
-    'bag["w"] = x.detach()',
-    'bag["v"] = bag["v"] * 0.5',
     'bag["new"] = x.detach()',
     'bag.pop("new", None)',
-    "C.hidden = x.detach()",
-    "C.hidden = C.hidden * 0.9 + x.detach() * 0.1",
-    "S.hidden = x.detach()",
     "S.value = {number}",
     "C.rate = C.rate * 0.5",
     "C.inner = Inner({number})",
     "C.last = n",
-    "tensors[{index}] = x.detach()",
     "tensors.reverse()",
-    "weight = x.detach()",
-    "weight = weight * 0.5 + 0.1",
-    "weight.assign(weight * 0.9)",
-    "weight += 0.5",
-    "weight[0] = {number}",
-    "C.hidden *= 0.5",
     "put({number})",
     "Config.share = {value}",
     "counter += 1\nx = x * counter",
@@ -163,6 +165,9 @@ EFFECTS = (
     "x = x * next(stream)",
 )
 DATA = (
+    "x = use(o, x)",
+    "x = use(o, x)",
+    "x = use(o, x)",
     "x = x + hb.tensor(data) if data is not None else x",
     "x = x * data if data is not None else x",
     "x = x * float(data[0]) if data is not None else x",
@@ -179,15 +184,17 @@ LEAVES = (
     "assert n < 4, 'too large'",
     "if x.sum() > 3:\n    return None",
 )
+# (weight, weight in a program without effects, lines)
 LINES = (
-    (30, TENSOR),
-    (14, CALLED),
-    (20, STATE),
-    (5, TRAINED),
-    (4, READS),
-    (3, EFFECTS),
-    (4, DATA),
-    (2, LEAVES),
+    (30, 30, TENSOR),
+    (14, 16, CALLED),
+    (8, 8, KEPT),
+    (14, 0, STATE),
+    (5, 6, TRAINED),
+    (4, 0, READS),
+    (3, 0, EFFECTS),
+    (4, 4, DATA),
+    (2, 0, LEAVES),
 )
 
 CONDITIONS = (
@@ -210,13 +217,15 @@ CONDITIONS = (
     "not seen",
     "0 < n < 3",
     "C.count >= 2 or flag",
+    "model.training",
+    "numbers[0] < n",
+)
+BRANCHES = (
     "x.sum() > 0",
     "x.mean() > weight.mean()",
     "(x > 1).any()",
     "hb.isfinite(x).all()",
     "0 < x.mean() < 1",
-    "model.training",
-    "numbers[0] < n",
 )
 BLOCKS = (
     ("if {condition}:",),
@@ -229,7 +238,7 @@ BLOCKS = (
     ("for name, t in bag.items():",),
     ("for i, v in enumerate(numbers[:3]):",),
     ("for t, v in zip(tensors, numbers):",),
-    ("while x.norm() > 3 and turns < 6:",),
+    ("while {branch} and turns < 6:",),
     ("while turns < n % 4:",),
     ("try:", "except KeyError:"),
     ("try:", "except (Stop, ValueError) as error:"),
@@ -249,6 +258,5 @@ RESULTS = (
     "[x, x.mean(), C.hidden]",
     "Point(x, n)",
     "Pair(x, f)",
-    "float(x.sum())",
     "x, weight",
 )

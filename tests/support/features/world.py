@@ -26,6 +26,28 @@ def T(k, *shape):
 def A(k, *shape):
     return np.cos(np.arange(math.prod(shape or (4,))) + k).astype("f4").reshape(shape or (4,))
 """,
+    "objects as arguments": """\
+def n_of(k):
+    return k % 3
+def use(o, x):
+    if o is None:
+        return x
+    if callable(o):
+        return o(x)
+    if isinstance(o, dict):
+        return x * sum(o.values())
+    if hasattr(o, "first"):
+        return x * hb.asarray(o.first) * o.second
+    if hasattr(o, "a"):
+        return x + o.a * o.b
+    if isinstance(o, str):
+        return x * len(o)
+    if isinstance(o, memoryview):
+        return x + hb.asarray(o)
+    if isinstance(o, (list, tuple, range)):
+        return x + sum(o)
+    return x - o
+""",
     "numbers": "gain, flag, counter, stride = 1.5, True, 0, 2\n",
     "list of numbers": "numbers = [0.5, 1.5, 2.5]\n",
     "table": 'table = {"k": 1.25, "q": 0.75, "n": 1}\n',
