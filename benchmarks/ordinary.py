@@ -27,7 +27,7 @@ __all__ = ["main", "summary", "table"]
 
 SLOW = 1.1  # times eager that no program may exceed
 HEAD = (
-    f"{'program':28}{'category':11}{'state':10}{'settled':>8}{'inside':>8}{'ratio':>7}{'whole':>7}"
+    f"{'program':33}{'category':11}{'state':10}{'settled':>8}{'inside':>8}{'ratio':>7}{'whole':>7}"
     f"{'eager us':>9}{'rec':>5}{'comp':>5}{'seg':>5}{'sig':>5}"
 )
 
@@ -36,7 +36,7 @@ def line(row: Row) -> str:
     """A row of the table."""
     settled = "never" if row.settled is None else str(row.settled)
     shown = (
-        f"{row.name:28}{row.category:11}{row.state:10}{settled:>8}{row.inside:8.0%}{row.ratio:7.2f}"
+        f"{row.name:33}{row.category:11}{row.state:10}{settled:>8}{row.inside:8.0%}{row.ratio:7.2f}"
         f"{row.whole:7.2f}{row.eager_us:9.0f}{row.records:5}{row.compilations:5}{row.segments:5}"
         f"{row.signatures:5}"
     )
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     clock = time.thread_time if options.cpu else time.perf_counter
     rows = []
     for program in tqdm(found, unit="program", file=sys.stderr):
-        rows.append(measure(program, options.calls, clock=clock))
+        rows.append(measure(program, options.calls, clock))
     print(table(rows), summary(rows), sep="\n\n")
     if options.json:
         Path(options.json).write_text(json.dumps([row._asdict() for row in rows], indent=1))
