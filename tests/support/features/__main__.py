@@ -20,7 +20,7 @@ BLOCK = 40
 
 def block(first: int, count: int, shrink: bool) -> int:
     """Run some seeds in this process; how many failed."""
-    from features import failure_of, make_case, shrunk
+    from features import REFUSED, failure_of, make_case, shrunk
     from features.play import script
 
     faulthandler.enable()
@@ -29,7 +29,9 @@ def block(first: int, count: int, shrink: bool) -> int:
         print(f"seed {seed}", file=sys.stderr, flush=True)
         case = make_case(seed)
         failure = failure_of(case)[0]
-        if failure:
+        if failure.startswith(REFUSED):
+            print(f"# {REFUSED}seed {seed}", flush=True)
+        elif failure:
             failed += 1
             if shrink:
                 case, failure = shrunk(case)
@@ -49,7 +51,7 @@ def main() -> int:
     if options.block:
         return int(block(options.seed, options.programs, not options.no_shrink) > 0)
     stop = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
-    seed, last, failed = options.seed, options.seed + options.programs, 0
+    seed, last, failed, refused = options.seed, options.seed + options.programs, 0, 0
     while seed < last and time.monotonic() < stop:
         count = min(BLOCK, last - seed)
         command = [sys.executable, "-m", "tests.support.features", "--block"]
@@ -58,11 +60,12 @@ def main() -> int:
         done = subprocess.run(command, capture_output=True, text=True)
         print(done.stdout, end="", flush=True)
         failed += done.stdout.count("\n# seed ") + done.stdout.startswith("# seed ")
+        refused += done.stdout.count("# refused: seed ")
         if done.returncode not in (0, 1):
             failed += 1
             print(f"# a process ended with {done.returncode}:\n{done.stderr[-3000:]}", flush=True)
         seed += count
-    print(f"# {seed - options.seed} programs, {failed} failed")
+    print(f"# {seed - options.seed} programs, {failed} failed, {refused} refused")
     return int(failed > 0)
 
 

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator
 
 from .make import Block, Case
-from .play import OUTSIDE, failure_of
+from .play import OUTSIDE, REFUSED, failure_of
 
 __all__ = ["shrunk"]
 
@@ -85,6 +85,7 @@ def _fails(case: Case, outside: bool) -> str:
     except Exception:
         return ""
     other = any(name in error for name in MISSING) or (OUTSIDE in failure) != outside
+    other = other or failure.startswith(REFUSED)
     return "" if other else failure
 
 

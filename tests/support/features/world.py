@@ -48,6 +48,14 @@ def use(o, x):
         return x + sum(o)
     return x - o
 """,
+    "backward outside": """\
+def back(result):
+    if isinstance(result, hb.Tensor) and result.requires_grad:
+        result.sum().backward()
+def bump(result):
+    if isinstance(result, hb.Tensor) and not result.requires_grad:
+        result.add_(1.0)
+""",
     "numbers": "gain, flag, counter, stride = 1.5, True, 0, 2\n",
     "list of numbers": "numbers = [0.5, 1.5, 2.5]\n",
     "table": 'table = {"k": 1.25, "q": 0.75, "n": 1}\n',
