@@ -15,6 +15,7 @@ from ..core import trees
 from ..core.errors import ArgumentError, DeviceError, HybridError, ShapeError
 from ..core.shapes import whole
 from ..ir.door import bind as door
+from ..ir.door.pending import shared
 from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.axes.reduce import sum_like
 from ..ops.build.create import ones_like, zeros_like
@@ -93,7 +94,7 @@ def _above(nodes: list[Any], targets: set[int]) -> list[Any]:
 
 def _own(gradient: Any) -> Any:
     """A handle of its own on a gradient that goes to the user, who may write it."""
-    handle = new_handle(gradient._v, gradient._a, gradient._node)
+    handle = new_handle(shared(gradient._v), gradient._a, gradient._node)
     observer = door.current_mode()
     if observer is not None:
         observer.on_alias(handle, gradient)
@@ -180,7 +181,7 @@ def _add_grad(leaf: Leaf, gradient: Any) -> None:
     summed = gradient if leaf.grad is None else add(leaf.grad, gradient)
     if summed is gradient and gradient._node is None:
         # the caller's seed must not become .grad itself
-        summed = new_handle(gradient._v, gradient._a)
+        summed = new_handle(shared(gradient._v), gradient._a)
         if observer is not None:
             observer.on_alias(summed, gradient)
     if observer is not None and handle is not None:
@@ -236,7 +237,7 @@ def stop_gradient(x: Any) -> Any:
     """The same value, cut from the tape (also `x.detach()`)."""
     if not isinstance(x, Handle):
         x = door.as_tensor(x)
-    detached = new_handle(x._v, x._a)
+    detached = new_handle(shared(x._v), x._a)
     observer = door.current_mode()
     if observer is not None:
         observer.on_alias(detached, x)

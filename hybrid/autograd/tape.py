@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ir.door import bind as door
+from ..ir.door.pending import Pending, shared
 from ..ir.tensor import Handle, Leaf, new_handle
 
 __all__ = [
@@ -44,7 +45,7 @@ _ALIAS_PULL = list
 def alias(tensor: Any) -> Any:
     """A fresh handle on a tensor's value whose gradient also flows to the tensor; it has a tape
     node of its own."""
-    aliased = new_handle(tensor._v, tensor._a)
+    aliased = new_handle(shared(tensor._v), tensor._a)
     observer = door.current_mode()
     if observer is not None:
         observer.on_alias(aliased, tensor)
@@ -126,13 +127,16 @@ def _restore(saved: Any, aval: Any, node: Any) -> Any:
     """A tensor for something the tape saved."""
     observer = door.current_mode()
     if isinstance(saved, Handle):
-        tensor = new_handle(saved._v, aval, node)
+        tensor = new_handle(shared(saved._v), aval, node)
         if observer is not None:
             observer.on_alias(tensor, saved)
         return tensor
     if observer is not None:
         observer.on_effect("differentiates a result that was computed before the call")
-    return new_handle(saved, aval, node)
+    tensor = new_handle(shared(saved), aval, node)
+    if type(tensor._v) is Pending and observer is not None:
+        observer.on_alias(tensor, tensor)
+    return tensor
 
 
 def saved_inputs(node: Any) -> list[Any]:

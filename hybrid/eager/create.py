@@ -20,6 +20,7 @@ from ..core.errors import DTypeError
 from ..ir.door import bind as door
 from ..ir.door.exchange import exchanged, take_over
 from ..ir.door.foreign import Data, data_of, dtype_of, holds_tensors, is_number, listed
+from ..ir.door.pending import value_of
 from ..ir.tensor import Handle, Leaf, new_handle
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def move(handle: Any, target: Device, waits: bool = True) -> Any:
     if mode is not None:
         mode.on_effect(f"moves a tensor to {target}")
     if source.kind == target.kind and source is not HOST:
-        value = door.aside(door.backend_of(target).moved, handle._v, target)
+        value = door.aside(door.backend_of(target).moved, value_of(handle), target)
     if value is None:
         host = door.fetched(handle._v, source)
         if waits or target is HOST:

@@ -22,6 +22,7 @@ from ..core.aval import HOST
 from ..core.errors import ArgumentError, value_text
 from ..ir.door import bind as door
 from ..ir.door.busy import values_of
+from ..ir.door.pending import shared
 from ..ir.mode import Versioned
 from ..ir.tensor import Handle, Leaf, new_handle
 
@@ -154,7 +155,7 @@ def frozen(named: Mapping[str, Any]) -> dict[str, Any]:
     """Tensors with the values that all of them had at one moment, cut from the tape."""
     mode = door.current_mode()
     values = values_of(list(named.values()))
-    made = {n: new_handle(v, t._a) for (n, t), v in zip(named.items(), values)}
+    made = {n: new_handle(shared(v), t._a) for (n, t), v in zip(named.items(), values)}
     if mode is not None:
         for name, handle in named.items():
             mode.on_alias(made[name], handle)

@@ -24,6 +24,7 @@ from ..core.sites import read_to_be_called
 from ..core.spelling import ACCELERATOR
 from ..ir.door import bind as door
 from ..ir.door.flat import set_tensor_class
+from ..ir.door.pending import value_of
 from ..ir.tensor import SAME, Handle, Leaf, Literal, link_view, new_handle
 from .create import asarray, from_dlpack, move, named_device, tensor
 from .handles import broadcast, read
@@ -437,8 +438,9 @@ class Tensor(TensorMethods):
 
     def is_pinned(self) -> bool:
         """Whether `pin_memory` made this tensor's memory."""
-        pinned = getattr(self._v, "base", None) is not None and self._a.device is HOST
-        return pinned and door.backend_of(to_device(ACCELERATOR)).is_pinned(self._v)
+        value = value_of(self)
+        pinned = getattr(value, "base", None) is not None and self._a.device is HOST
+        return pinned and door.backend_of(to_device(ACCELERATOR)).is_pinned(value)
 
     def nelement(self) -> int:
         """Number of elements."""
@@ -460,7 +462,7 @@ class Tensor(TensorMethods):
         mode, device = door.current_mode(), self._a.device
         if mode is not None:
             mode.on_host_read(self, "DLPack")
-        return door.aside(lambda: door.backend_of(device).dlpack(self._v, device, **kwargs))
+        return door.aside(lambda: door.backend_of(device).dlpack(value_of(self), device, **kwargs))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         device = self._a.device
@@ -469,7 +471,7 @@ class Tensor(TensorMethods):
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         mode = door.current_mode()
-        told: dict[str, Any] = door.backend_of(self._a.device).interface(self._v)
+        told: dict[str, Any] = door.backend_of(self._a.device).interface(value_of(self))
         if mode is not None:
             mode.on_host_read(self, "its array interface")
         return told

@@ -14,6 +14,7 @@ from ..core.aval import Aval
 from ..core.errors import HybridError
 from ..ir.door import bind as door
 from ..ir.door.busy import put_values
+from ..ir.door.pending import shared, value_of
 from ..ir.tensor import SAME, Alias, Leaf, Literal, new_handle
 from .handles import followers
 
@@ -62,7 +63,7 @@ def _set(handle: Any, written: Any, node: Any) -> None:
     mode = door.current_mode()
     if mode is not None:
         mode.on_assign(handle, written)
-    handle._v, handle._a, handle._node = written._v, written._a, node
+    handle._v, handle._a, handle._node = shared(written._v), written._a, node
 
 
 def _through(alias: Alias, written: Any, follow: bool) -> tuple[Any, Any, Any, bool]:
@@ -111,7 +112,10 @@ def _give(handle: Any, written: Any, node: Any, views: list[Any]) -> None:
     if mode is not None:
         for changed, value in zip(handles, values):
             mode.on_assign(changed, value)
-    put_values(handles, [t._v for t in values], [t._a for t in values], nodes)
+    put_values(handles, [shared(t._v) for t in values], [t._a for t in values], nodes)
+    if mode is not None and mode.defers:
+        for changed in handles:
+            mode.on_alias(changed, changed)
 
 
 def become(handle: Any, made: Any) -> None:
@@ -126,4 +130,4 @@ def become(handle: Any, made: Any) -> None:
             view._x = Alias()
     elif alias is not None:
         del handle._x  # of a literal
-    handle._v, handle._a = made._v, made._a
+    handle._v, handle._a = value_of(made), made._a

@@ -49,6 +49,7 @@ from .foreign import (
     shown,
     stored,
 )
+from .pending import COLLECTING, shared, value_of
 from .resolved import FAST, TABLE_LIMIT, TABLES, Resolved, has_zero, resolved_for
 
 __all__ = [
@@ -307,6 +308,8 @@ def view_again(step: tuple[Op, tuple[tuple[str, Any], ...]], parent: Any) -> Any
 
 def run(resolved: Resolved, tensors: tuple[Any, ...], link: bool = True) -> Any:
     """Kernel, mode, tape."""
+    if STATE.special and COLLECTING:
+        return _among_pending(resolved, tensors, link)
     count = len(tensors)
     if count == 1:
         computed = resolved.kernel(tensors[0]._v)
@@ -336,11 +339,33 @@ def run(resolved: Resolved, tensors: tuple[Any, ...], link: bool = True) -> Any:
     return results[0] if resolved.single else results
 
 
+def _among_pending(resolved: Resolved, tensors: tuple[Any, ...], link: bool) -> Any:
+    """The same while some thread collects ops: this one may, and values may be pending."""
+    mode = LOCAL.mode
+    if mode is not None and mode.defers and resolved.pure:
+        results = mode.collect(resolved, tensors)
+    else:
+        computed = resolved.kernel(*[value_of(t) for t in tensors])
+        if resolved.single:
+            computed = (computed,)
+        results = tuple(map(new_handle, computed, resolved.outs))
+        if mode is not None:
+            mode.on_op(resolved.op, resolved.key, tensors, results)
+    if resolved.differentiable and LOCAL.grad:
+        for tensor in tensors:
+            if tensor._node is not None:
+                _record_tape(resolved, tensors, results, mode)
+                break
+    if resolved.view and link:
+        link_view(results[0], tensors[0], resolved.op.name, (resolved.op, resolved.key))
+    return results[0] if resolved.single else results
+
+
 def _snapshot(tensor: Any, mode: Any) -> Any:
     """What the tape saves of a tensor:
     its value, or while a mode watches a handle that the mode knows."""
-    if mode is None:
-        return tensor._v
+    if mode is None or mode.defers:
+        return shared(tensor._v)
     copied = new_handle(tensor._v, tensor._a)
     mode.on_alias(copied, tensor)
     return copied

@@ -15,8 +15,11 @@ import numpy as np
 from ...core.aval import HOST, Device
 from ...core.errors import DeviceError
 from ..tensor import RUNTIME
+from .pending import COLLECTING, Pending, left_behind
 
 __all__ = [
+    "begin_collecting",
+    "end_collecting",
     "STATE",
     "LOCAL",
     "current_mode",
@@ -63,6 +66,8 @@ def current_mode() -> Any:
 def push_mode(mode: Any) -> Any:
     """Make `mode` the mode of this thread; returns the previous one for pop_mode."""
     previous = LOCAL.mode
+    if previous is not None and previous.defers:
+        previous.flush()
     STATE.special += (previous is None) - (mode is None)
     LOCAL.mode = mode
     return previous
@@ -71,6 +76,26 @@ def push_mode(mode: Any) -> Any:
 def pop_mode(previous: Any) -> None:
     STATE.special += (LOCAL.mode is None) - (previous is None)
     LOCAL.mode = previous
+
+
+def begin_collecting(mode: Any) -> None:
+    """Let ops of this thread be collected by a mode, which is the first on it."""
+    COLLECTING.add(mode)
+    STATE.special += 2
+    LOCAL.mode = mode
+
+
+def end_collecting(mode: Any) -> None:
+    """Compute what is pending and forget the mode.  Where that is cut short, op calls keep to the
+    slow door, which knows what handles may hold, until another end of this thread finishes it."""
+    try:
+        for other in [m for m in COLLECTING if m.thread == mode.thread]:
+            other.close()
+            STATE.special -= other in COLLECTING
+            COLLECTING.discard(other)
+    finally:
+        STATE.special -= LOCAL.mode is not None
+        LOCAL.mode = None
 
 
 def grad_enabled() -> bool:
@@ -91,7 +116,7 @@ def set_grad(enabled: bool) -> bool:
 
 def renew() -> None:
     """In the child of a fork: only this thread's mode and switches are left."""
-    STATE.special = (LOCAL.mode is not None) + (1 - LOCAL.grad)
+    STATE.special = (LOCAL.mode is not None) + (1 - LOCAL.grad) + left_behind()
 
 
 # ---- backends
@@ -125,5 +150,7 @@ def on_device(array: np.ndarray, device: Device) -> Any:
 
 def fetched(value: Any, device: Device) -> np.ndarray:
     """A value of a device as a host array, which may share its memory."""
+    if type(value) is Pending:
+        value = value.get()
     result: np.ndarray = value if device is HOST else aside(backend_of(device).to_numpy, value)
     return result

@@ -60,6 +60,8 @@ def _set(name: str, precision: Any, words: dict[str, bool]) -> None:
         raise ArgumentError(f"{name}: precision is {described(precision)}: it is {choices}")
     if LOCAL.mode is not None:
         LOCAL.mode.on_effect("sets the precision of products")
+        if LOCAL.mode.defers:
+            LOCAL.mode.flush()  # what was collected has the precision it was collected with
     MATMUL.set(known)
 
 

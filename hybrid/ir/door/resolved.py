@@ -46,6 +46,7 @@ class Resolved:
         "differentiable",
         "single",
         "view",
+        "pure",
         "used",
     )
 
@@ -53,6 +54,8 @@ class Resolved:
         self.op, self.params, self.ins = op, params, inputs
         self.key = tuple(params.items())
         self.single, self.view = op.nout == 1, op.kind == "view"
+        # it cannot fail on values, and may run later
+        self.pure = op.check is None and op.kind != "host" and not op.has("effect")
         self.used = SIGNATURES.generation
         self.outs = tuple(op.infer(*inputs, **params))
         self.out = self.outs[0]

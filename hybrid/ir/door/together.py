@@ -13,6 +13,7 @@ from ...core.aval import Aval
 from ..op import Op
 from ..tensor import Handle
 from .context import LOCAL, aside, backend_of
+from .pending import value_of
 from .resolved import FAST, Resolved, resolved_for
 
 __all__ = ["together"]
@@ -43,7 +44,7 @@ def together(
     if found is None:
         return None
     call, outs = found
-    return call(*[tensor._v for tensor in tensors]), outs
+    return call(*map(value_of, tensors)), outs
 
 
 def _made(

@@ -24,6 +24,7 @@ from ...ir.door.foreign import (
     rounded,
     stored,
 )
+from ...ir.door.pending import value_of
 from ...ir.tensor import Handle
 from .join import stack
 
@@ -55,7 +56,7 @@ def _stacked(operand: Any, dtype: np.dtype, device: Device) -> Tensor:
 
 def _copied(operand: Any, dtype: np.dtype) -> np.ndarray:
     if isinstance(operand, Handle):
-        return rounded(operand._v, dtype)
+        return rounded(value_of(operand), dtype)
     if isinstance(operand, (list, tuple)) and holds_tensors(operand):
         parts = [_copied(v, dtype) for v in operand]
         if len({p.shape for p in parts}) != 1:

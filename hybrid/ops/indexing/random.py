@@ -22,6 +22,7 @@ from ...core.shapes import as_shape, broadcast_shapes
 from ...ir.door.bind import as_tensor, bind, foreign, literal, tensor_of
 from ...ir.door.bind import convert as astype
 from ...ir.door.foreign import Data, dtype_of, is_number
+from ...ir.door.pending import value_of
 from ...ir.mode import ROOTS, Versioned
 from ...ir.op import Op
 from ...ir.tensor import Handle
@@ -106,7 +107,7 @@ def default_generator(device: Any = None) -> Generator:
     dev = to_device(device)
     found = _DEFAULT.get(dev)
     if found is None:
-        seed = None if dev is HOST else int(default_generator().seed._v)
+        seed = None if dev is HOST else int(value_of(default_generator().seed))
         found = _DEFAULT.setdefault(dev, Generator(seed, dev))
         ROOTS.append(found)
     return found

@@ -14,6 +14,7 @@ from ...autograd.tape import PseudoOp, is_alias, order, owner
 from ...core.aval import Aval
 from ...core.errors import HybridError
 from ...ir.door.evaluate import evaluate_eager
+from ...ir.door.pending import value_of
 from ...ir.graph.graph import Graph
 from ...ir.tensor import Handle, Leaf
 from .inputs import Roles
@@ -68,7 +69,7 @@ class ResultTape(NamedTuple):
 
     def start(self, inputs: Sequence[Any]) -> Callable[[int], Any]:
         """Tape nodes for the results of one replay, by output number."""
-        values = [tensor._v for tensor in inputs]
+        values = [value_of(tensor) for tensor in inputs]
         parents = tuple([inputs[number]._node for number in self.inputs])
 
         def inner(parents: Sequence[Any]) -> list[Any]:

@@ -15,6 +15,7 @@ from ...core.errors import UnsupportedError, blame
 from ...ir.door.bind import backend_of
 from ...ir.door.busy import values_of
 from ...ir.door.evaluate import host_kernel
+from ...ir.door.pending import known
 from ...ir.graph.graph import Graph
 from ..record.recording import Recording
 
@@ -61,7 +62,7 @@ class Prepared:
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Values of the graph's outputs; nothing else changes."""
-        values: list[Any] = self.executable(values_of(inputs))
+        values: list[Any] = self.executable(known(values_of(inputs)))
         return values
 
 

@@ -1,0 +1,200 @@
+"""Native code of the segments that Deferred mode collects, per function.
+
+Invariant: a segment is computed by a plan of exactly its ops, or by their eager kernels; the bits
+are the same.  One that was met once runs its kernels, at the second sight it is compiled; another
+number in a place of a Python number makes that place an input, so numbers never compile again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from ...backends.api import CHECKED, Entry, Replay, ReplayInput
+from ...compiler.pipeline import build
+from ...core import signals
+from ...ir.door.bind import LOCAL, STATE, backend_of, constant_of
+from ...ir.door.evaluate import host_kernel
+from ...ir.door.pending import LITERAL, OUTPUT, Segment, evaluate
+from ...ir.graph.graph import Const, Graph, Node, Value
+from ...ir.tensor import Handle
+
+__all__ = ["Segments", "Compiled"]
+
+MOST_SEGMENTS = 256  # kept per function
+MOST_NODES = 1 << 15  # of all of them
+MOST_PLANS = 4  # of one segment: other results are held, other numbers
+
+
+class Carrier(Handle):
+    """What brings a value into a native entry and out of it."""
+
+    __slots__ = ()
+
+
+class Compiled:
+    """A plan of a segment for some held results; literals in `open` are inputs."""
+
+    __slots__ = ("held", "open", "bits", "entry", "executable", "failed")
+
+    def __init__(
+        self, segment: Segment, held: tuple[int, ...], opened: frozenset[int], bits: tuple[Any, ...]
+    ) -> None:
+        self.held, self.open = held, tuple(sorted(opened))
+        self.bits = bits
+        graph = graph_of(segment, held, self.open)
+        result = build(graph, (), kernel=host_kernel)
+        self.executable = backend_of(segment.device).compile(result.plan, result.graph)
+        self.entry: Entry | None = self.executable.entry(
+            Replay(
+                inputs=tuple([ReplayInput(v.aval, None, CHECKED) for v in graph.inputs]),
+                states=(),
+                results=tuple(range(len(held))),
+                form="tuple",
+                tensor_types=(Carrier,),
+            )
+        )
+
+    def fits(self, bits: tuple[Any, ...]) -> bool:
+        """Whether literals with these bits are the ones that were compiled in."""
+        return self.bits == tuple([None if k in self.open else b for k, b in enumerate(bits)])
+
+    def run(self, segment: Segment) -> dict[int, Any]:
+        """Values of the held results."""
+        entry = self.entry
+        if entry is not None:
+            carriers = []
+            for value, aval in segment.inputs:
+                carrier = Carrier()
+                carrier._v, carrier._a, carrier._node = value, aval, None
+                carriers.append(carrier)
+            for k in self.open:
+                tensor, carrier = segment.literals[k], Carrier()
+                carrier._v, carrier._a, carrier._node = tensor._v, tensor._a, None
+                carriers.append(carrier)
+            made = entry.call(*carriers)
+            if made is not NotImplemented:
+                return dict(zip(self.held, [carrier._v for carrier in made]))
+        values = [value for value, _ in segment.inputs]
+        values += [segment.literals[k]._v for k in self.open]
+        return dict(zip(self.held, self.executable(values)))
+
+
+def graph_of(segment: Segment, held: Sequence[int], opened: Sequence[int]) -> Graph:
+    """The ops of a segment that its held results need."""
+    inputs = [Value(aval) for _, aval in segment.inputs]
+    literals: list[Value] = []
+    for k, tensor in enumerate(segment.literals):
+        data = constant_of(tensor)
+        assert data is not None
+        literals.append(Value(tensor._a) if k in opened else Const(tensor._a, data))
+    values: dict[int, Value] = {}
+    nodes = []
+    for number, (resolved, *references) in enumerate(segment.nodes):
+        operands = [
+            inputs[~r] if r < 0 else literals[r - LITERAL] if r >= LITERAL else values[r]
+            for r in references
+        ]
+        node = Node(resolved.op, resolved.params, operands, resolved.outs)
+        nodes.append(node)
+        for index, output in enumerate(node.outputs):
+            values[number + index * OUTPUT] = output
+    return Graph([*inputs, *[literals[k] for k in opened]], nodes, [values[n] for n in held])
+
+
+class Met:
+    """What is known of segments of the same ops on the same operands."""
+
+    __slots__ = ("bits", "open", "plans", "held", "broken")
+
+    def __init__(self, bits: tuple[Any, ...], held: tuple[int, ...]) -> None:
+        self.bits, self.held = bits, held  # of the first
+        self.open: frozenset[int] = frozenset()  # literals that were seen to change
+        self.plans: list[Compiled] = []
+        self.broken = False  # it cannot be compiled
+
+
+class Segments:
+    """The segments of one function; the least recently used ones go."""
+
+    def __init__(self) -> None:
+        self.met: OrderedDict[Any, Met] = OrderedDict()
+        self.nodes = 0  # of all that are kept
+        self.compilations = self.runs = self.native = self.fresh = 0
+
+    def values(self, segment: Segment, held: tuple[int, ...]) -> dict[int, Any]:
+        """Values of held results of a segment, by number."""
+        if not held:
+            return {}
+        self.runs += 1
+        if len(segment.nodes) == 1:
+            return evaluate(segment, held)
+        compiled = self._compiled(segment, held)
+        if compiled is None:
+            return evaluate(segment, held)
+        self.native += 1
+        return compiled.run(segment)
+
+    def _compiled(self, segment: Segment, held: tuple[int, ...]) -> Compiled | None:
+        key = (segment.device, len(segment.inputs), tuple(segment.nodes))
+        bits = tuple([(t._a.dtype, constant_of(t).tobytes()) for t in segment.literals])  # type: ignore[union-attr]
+        met = self.met.get(key)
+        if met is None:
+            self.fresh += 1
+            self._keep(key, Met(bits, held), len(segment.nodes))
+            return None
+        self.met.move_to_end(key)
+        for compiled in met.plans:
+            if compiled.held == held and compiled.fits(bits):
+                return compiled
+        for compiled in met.plans:  # one that computes more than is held
+            if set(held) <= set(compiled.held) and compiled.fits(bits):
+                return compiled
+        if met.broken:
+            return None
+        return self._compile(segment, held, bits, met)
+
+    def _compile(
+        self, segment: Segment, held: tuple[int, ...], bits: tuple[Any, ...], met: Met
+    ) -> Compiled | None:
+        changed = {k for k, (old, new) in enumerate(zip(met.bits, bits)) if old != new}
+        if not changed <= met.open:
+            # numbers that change twice are all taken for numbers that change
+            met.open = frozenset(range(len(bits))) if met.open else frozenset(changed)
+        if met.plans:  # other results than before: what any of them needs
+            held = tuple(sorted({*held, *met.plans[0].held}))
+        shown = tuple([None if k in met.open else b for k, b in enumerate(bits)])
+        try:
+            with signals.held:
+                compiled = _made(segment, held, met.open, shown)
+        except Exception as error:
+            if signals.foreign(error):
+                raise
+            met.broken = True
+            return None
+        self.compilations += 1
+        met.plans = [compiled, *met.plans][:MOST_PLANS]
+        return compiled
+
+    def _keep(self, key: Any, met: Met, nodes: int) -> None:
+        self.met[key] = met
+        self.nodes += nodes
+        while len(self.met) > MOST_SEGMENTS or self.nodes > MOST_NODES and len(self.met) > 1:
+            gone, _ = self.met.popitem(last=False)
+            self.nodes -= len(gone[2])
+
+
+@signals.critical
+def _made(
+    segment: Segment, held: tuple[int, ...], opened: frozenset[int], bits: tuple[Any, ...]
+) -> Compiled:
+    """Compile, with no mode that would look at what the compiler computes."""
+    mode = LOCAL.mode
+    STATE.special -= mode is not None
+    LOCAL.mode = None
+    try:
+        return Compiled(segment, held, opened, bits)
+    finally:
+        STATE.special += mode is not None
+        LOCAL.mode = mode
