@@ -15,7 +15,7 @@ import numpy as np
 from ...core.aval import HOST, Device
 from ...core.errors import DeviceError
 from ..tensor import RUNTIME
-from .pending import COLLECTING, Pending, left_behind
+from .pending import COLLECTING, Pending
 
 __all__ = [
     "begin_collecting",
@@ -116,7 +116,7 @@ def set_grad(enabled: bool) -> bool:
 
 def renew() -> None:
     """In the child of a fork: only this thread's mode and switches are left."""
-    STATE.special = (LOCAL.mode is not None) + (1 - LOCAL.grad) + left_behind()
+    STATE.special = (LOCAL.mode is not None) + (1 - LOCAL.grad) + len(COLLECTING)
 
 
 # ---- backends

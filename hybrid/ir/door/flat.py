@@ -15,7 +15,7 @@ from typing import Any
 from ..op import Op
 from ..tensor import RUNTIME, Handle
 from .bind import bind, constant_of, resolve, run
-from .context import STATE
+from .context import LOCAL, STATE
 from .guard import shielded
 from .resolved import FAST, TABLE_LIMIT, Resolved
 
@@ -104,7 +104,8 @@ class _Tables:
         self.pairs: dict[Any, Resolved] = {}
         # (type, number, aval): what is resolved, and the value of the number's literal
         self.scalars: dict[Any, tuple[Resolved, Any]] = {}
-        FAST.extend((self.same, self.pairs, self.scalars))
+        self.literals: dict[Any, Any] = {}  # the same: tensors of the numbers
+        FAST.extend((self.same, self.pairs, self.scalars, self.literals))
 
     def learn(self, resolved: Resolved, inputs: tuple[Any, ...], tensors: tuple[Any, ...]) -> None:
         """Keep what a call of `inputs` meant, if the same call means it again."""
@@ -126,6 +127,7 @@ class _Tables:
         if known and not (number == 0 and type(number) is float):
             signature = type(number), number, tensor._a
             _bounded(self.scalars)[signature] = (resolved, tensors[1]._v)
+            _bounded(self.literals)[signature] = tensors[1]
 
 
 def _bounded(table: dict[Any, Any]) -> dict[Any, Any]:
@@ -141,11 +143,43 @@ def _learner(op: Op, accept: Accept | None, tables: _Tables) -> Callable[..., An
         """Find out what the call means, run that, then remember it."""
         resolved, tensors = resolve(op, inputs if accept is None else accept(*inputs))
         result = run(resolved, tensors)
-        if not STATE.special:
+        if not STATE.special or LOCAL.mode is not None and LOCAL.mode.defers:
             tables.learn(resolved, inputs, tensors)
         return result
 
     return first
+
+
+def _collecting(tables: _Tables, slow: Any, first: Any) -> Callable[..., Any]:
+    """What a flat function does where a mode may collect ops; `slow` is for other modes."""
+    same, pairs, scalars, literals = tables.same, tables.pairs, tables.scalars, tables.literals
+
+    def special(_: Op, inputs: tuple[Any, ...]) -> Any:
+        mode = LOCAL.mode
+        if mode is None or not mode.defers:
+            return slow(*inputs)
+        y: Any = None
+        try:
+            x, *others = inputs
+            record = x._a
+            if not others:
+                resolved = same[record]
+                return run(resolved, inputs)
+            y = others[0]
+            if type(y) in _NUMBERS:
+                signature = type(y), y, record
+                resolved, y = scalars[signature][0], literals[signature]
+            else:
+                other = y._a
+                resolved = same[record] if record is other else pairs[record, other]
+            on_tape = x._node is not None or y._node is not None
+        except (AttributeError, KeyError, TypeError):
+            return first(*inputs)
+        if on_tape or not resolved.pure:
+            return run(resolved, (x, y))
+        return mode.two(resolved, x, y)
+
+    return special
 
 
 def _flat(op: Op, accept: Accept | None = None) -> Callable[..., Any]:
@@ -157,14 +191,14 @@ def _flat(op: Op, accept: Accept | None = None) -> Callable[..., Any]:
     def general(*inputs: Any) -> Any:
         return bind(op, *(inputs if accept is None else accept(*inputs)))
 
-    door = shielded(op.name, general)
+    door, learner = shielded(op.name, general), shielded(op.name, _learner(op, accept, tables))
     space: dict[str, Any] = {
         "STATE": STATE,
-        "slow": lambda op, inputs: door(*inputs),
+        "slow": _collecting(tables, door, learner),
         "OP": op,
         "same": tables.same,
         "table": tables.pairs,
-        "first": shielded(op.name, _learner(op, accept, tables)),
+        "first": learner,
         "new": object.__new__,
         "T": RUNTIME.tensor,
         "scalars": tables.scalars,

@@ -1,9 +1,9 @@
 """Results that are not computed yet: ops that a mode collects, and what stands for their values.
 
-A mode that `defers` gives each op to `collect` in place of its kernel; the handle of a result then
-holds a `Pending` where its value would be.  Invariants: a handle holds one only while the mode that
-made it is on some thread (so while `STATE.special` is not 0), and is known to that mode; whoever
-needs a value asks `value_of`, which gives the bits that the kernels would have given.
+A mode that `defers` is given each op in place of its kernel; the handle of a result then holds a
+`Pending` where its value would be.  Invariants: a handle holds one only while the mode that made it
+is in COLLECTING (so while `STATE.special` is not 0), and is known to that mode; whoever needs a
+value asks `value_of`, which gives the bits that the kernels would have given.
 """
 
 from __future__ import annotations
@@ -11,53 +11,56 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..mode import Mode
-from ..tensor import RUNTIME, Literal
+from ..tensor import RUNTIME, Handle, Literal
 
-__all__ = ["Pending", "Segment", "Collector", "value_of", "known", "shared", "LITERAL", "OUTPUT", "COLLECTING", "evaluate", "left_behind"]
+__all__ = [
+    "Pending",
+    "Segment",
+    "Collector",
+    "COLLECTING",
+    "LITERAL",
+    "OUTPUT",
+    "value_of",
+    "known",
+    "shared",
+    "evaluate",
+]
 
 _new: Any = object.__new__
-MISSING: Any = object()
+_ident = threading.get_ident
 LITERAL = 1 << 40  # a reference from here on is a literal of the segment
-OUTPUT = 1 << 20  # output i of node n has the number n + i * OUTPUT
-MOST_NODES = 1024  # of a segment
+OUTPUT = 1 << 20  # output i of the op at n has the number n + i * OUTPUT
+MOST_WORDS = 1 << 12  # of the code of a segment: some thousand ops
 MOST_BYTES = 1 << 28  # of its inputs
 COLLECTING: set[Any] = set()  # modes that may have handles which hold pending values
-Node = tuple[Any, ...]  # (Resolved, reference of each operand)
 
 
-class Pending:
-    """The value of one result of a segment; `value` once it is known."""
+class Pending(weakref.ref[Any]):
+    """The value of one result of a segment, `value` once it is known; also a weak reference to the
+    first handle on it."""
 
-    __slots__ = ("value", "segment", "number", "__weakref__")
-
-    def __init__(self, segment: Segment, number: int) -> None:
-        self.value, self.segment, self.number = MISSING, segment, number
+    __slots__ = ("value", "segment", "number")
+    value: Any
+    segment: Segment | None
+    number: int
 
     def get(self) -> Any:
         """The value, computed now if need be."""
-        value = self.value
-        if value is not MISSING:
-            return value
-        segment: Any = self.segment
+        try:
+            return self.value
+        except AttributeError:
+            segment = self.segment
         if segment is not None:  # else another thread has just computed it
             mode = segment.mode()
             if mode is not None and mode.segment is segment and mode.thread == _ident():
                 mode.flush()
-            if self.value is MISSING:  # of another thread, or a flush was cut short
-                value = evaluate(segment, [self.number])[self.number]
-                if self.value is MISSING:
-                    self.value = value
+            if not hasattr(self, "value"):  # of another thread, or a flush was cut short
+                self.value = evaluate(segment, [self.number])[self.number]
         return self.value
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.get().__array__(*args, **kwargs)
-
-
-_ident = threading.get_ident
 
 
 def value_of(handle: Any) -> Any:
@@ -84,34 +87,57 @@ def shared(value: Any) -> Any:
 
 
 class Segment:
-    """Ops collected since the last flush.  References to operands: a number of a result, ~j for
-    input j, LITERAL + k for literal k.
+    """Ops collected since the last flush, in `code`: for each its Resolved and a reference to each
+    operand: the number of a result, ~j for input j, LITERAL + k for literal k.  The number of a
+    result is the place of its op in the code.
 
-    Nodes are only ever appended, each in one step, so a thread that reads them, or a handler of a
+    The code only grows, by a whole op in each step, so a thread that reads it, or a handler of a
     signal that interrupts, sees whole ones."""
 
-    __slots__ = ("mode", "device", "nodes", "results", "inputs", "numbers", "literals", "handles",
-                 "nbytes", "__weakref__")  # fmt: skip
+    __slots__ = (
+        "mode",
+        "device",
+        "code",
+        "results",
+        "inputs",
+        "numbers",
+        "literals",
+        "handles",
+        "nbytes",
+    )
 
     def __init__(self, mode: Any, device: Any) -> None:
         self.mode, self.device = weakref.ref(mode), device
-        self.nodes: list[Node] = []
+        self.code: list[Any] = []
         self.results: list[Pending] = []
         self.inputs: list[tuple[Any, Any]] = []  # (value, record)
         self.numbers: dict[int, int] = {}  # id of an input's value -> reference
         self.literals: list[Any] = []  # tensors
-        self.handles: list[Any] = []  # weak references to what may hold a pending value
+        self.handles: list[weakref.ref[Any]] = []  # further ones that may hold a pending value
         self.nbytes = 0
 
-    def operand(self, tensor: Any, value: Any) -> int:
-        """The reference of a value that is known, not met before."""
-        mark = getattr(tensor, "_x", None)
-        if type(mark) is Literal:
+    def refer(self, tensor: Any, value: Any) -> int:
+        """The reference of an operand that is no pending result of this segment."""
+        if type(value) is Pending:
+            value = value.get()
+        reference = self.numbers.get(id(value))
+        if reference is not None:
+            return reference
+        if type(getattr(tensor, "_x", None)) is Literal:
             return LITERAL + _place(self.literals, tensor)
         reference = ~_place(self.inputs, (value, tensor._a))
         self.numbers[id(value)] = reference
         self.nbytes += tensor._a.nbytes
         return reference
+
+    def ops(self) -> Iterator[tuple[int, Any, list[int]]]:
+        """(number, Resolved, references) of each op, in order."""
+        code, place = self.code, 0
+        while place < len(code):
+            resolved = code[place]
+            after = place + 1 + len(resolved.ins)
+            yield place, resolved, code[place + 1 : after]
+            place = after
 
 
 def _place(items: list[Any], item: Any) -> int:
@@ -121,6 +147,15 @@ def _place(items: list[Any], item: Any) -> int:
     if items[place] is not item:
         place = next(i for i, other in enumerate(items) if other is item)
     return place
+
+
+def _appended(code: list[Any], op: tuple[Any, ...]) -> int:
+    """Append an op; its number.  One that a handler of a signal came between is left unused."""
+    while True:
+        number = len(code)
+        code += op
+        if len(code) == number + len(op):
+            return number
 
 
 class Collector(Mode):
@@ -134,51 +169,78 @@ class Collector(Mode):
         self.segment = Segment(self, None)
 
     # ---- collecting
-    def collect(self, resolved: Any, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
-        """Handles of the results of an op; None: run it."""
+    def collect(self, resolved: Any, tensors: Sequence[Any]) -> tuple[Any, ...]:
+        """Handles of the results of an op."""
         segment = self.segment
-        out = resolved.out
-        if out.device is not segment.device or len(segment.nodes) >= MOST_NODES:
-            segment = self._begin(out.device)
-        numbers, node = segment.numbers, [resolved]
+        if resolved.out.device is not segment.device or len(segment.code) > MOST_WORDS:
+            segment = self._begin(resolved.out.device)
+        op = [resolved]
         for tensor in tensors:
             value = tensor._v
-            if type(value) is Pending:
-                if value.segment is segment:
-                    node.append(value.number)
-                    continue
-                value = value.get()
-            reference = numbers.get(id(value))
-            node.append(segment.operand(tensor, value) if reference is None else reference)
-        number = _place(segment.nodes, tuple(node))
-        if resolved.single:
-            pending = Pending(segment, number)
-            segment.results.append(pending)
-            result = _new(RUNTIME.tensor)
-            result._v, result._a, result._node = pending, out, None
-            self.segment.handles.append(weakref.ref(result))
-            results: tuple[Any, ...] = (result,)
-        else:
-            results = self._several(segment, number, resolved.outs)
+            if type(value) is Pending and value.segment is segment:
+                op.append(value.number)
+            else:
+                op.append(segment.refer(tensor, value))
+        number = _appended(segment.code, tuple(op))
         if segment.nbytes > MOST_BYTES:
-            self.flush()
-        return results
+            self._begin(segment.device)
+        if resolved.single:
+            return (self._result(segment, number, resolved.out),)
+        return tuple(
+            [self._result(segment, number + i * OUTPUT, out) for i, out in enumerate(resolved.outs)]
+        )
+
+    def two(self, resolved: Any, x: Any, y: Any) -> Any:
+        """`collect` for one result of two operands that has no place on the tape."""
+        segment = self.segment
+        out = resolved.out
+        code = segment.code
+        if out.device is not segment.device or len(code) > MOST_WORDS:
+            segment = self._begin(out.device)
+            code = segment.code
+        value = x._v
+        if type(value) is Pending and value.segment is segment:
+            first = value.number
+        else:
+            first = segment.refer(x, value)
+        value = y._v
+        if type(value) is Pending and value.segment is segment:
+            second = value.number
+        else:
+            second = segment.refer(y, value)
+        number = len(code)
+        code += (resolved, first, second)
+        if len(code) != number + 3:
+            number = _appended(code, (resolved, first, second))
+        # as in `_result`
+        result = _new(RUNTIME.tensor)
+        pending = Pending(result)
+        pending.segment, pending.number = segment, number
+        result._v, result._a, result._node = pending, out, None
+        segment.results.append(pending)
+        if self.segment is not segment or segment.nbytes > MOST_BYTES:
+            self._late(result)
+        return result
+
+    def _result(self, segment: Segment, number: int, out: Any) -> Any:
+        result = _new(RUNTIME.tensor)
+        pending = Pending(result)
+        pending.segment, pending.number = segment, number
+        result._v, result._a, result._node = pending, out, None
+        segment.results.append(pending)
+        if self.segment is not segment:
+            self._late(result)
+        return result
+
+    def _late(self, result: Any) -> None:
+        """Know a handle on a result of a segment that is over, or ends now."""
+        self.segment.handles.append(weakref.ref(result))
+        self.flush()
 
     def _begin(self, device: Any) -> Segment:
         self.flush()
         self.segment = segment = Segment(self, device)
         return segment
-
-    def _several(self, segment: Segment, number: int, outs: Sequence[Any]) -> tuple[Any, ...]:
-        results = []
-        for index, aval in enumerate(outs):
-            pending = Pending(segment, number + index * OUTPUT)
-            segment.results.append(pending)
-            result = _new(RUNTIME.tensor)
-            result._v, result._a, result._node = pending, aval, None
-            self.segment.handles.append(weakref.ref(result))
-            results.append(result)
-        return tuple(results)
 
     # ---- other handles on the same values
     def on_alias(self, new: Any, old: Any) -> None:
@@ -193,24 +255,28 @@ class Collector(Mode):
     def flush(self) -> None:
         """Compute what somebody still holds of the segment, and give it to its handles."""
         segment = self.segment
-        if segment.nodes:
+        if segment.code or segment.handles:
             self.segment = Segment(self, segment.device)
+            held: list[Pending] = []
             try:
-                held = _held(segment.results)
-                values = self.serve(segment, tuple([pending.number for pending in held]))
-                for pending in held:
-                    pending.value = values[pending.number]
+                if segment.code:
+                    held = _held(segment.results)
+                    values = self.serve(segment, tuple([pending.number for pending in held]))
+                    for pending in held:
+                        pending.value = values[pending.number]
             finally:
-                self._settle(segment)
-        elif segment.handles:
-            self.segment = Segment(self, segment.device)
-            self._settle(segment)
+                self._settle(segment, held)
 
-    def _settle(self, segment: Segment) -> None:
+    def serve(self, segment: Segment, held: tuple[int, ...]) -> dict[int, Any]:
+        """Values of the held results of a segment, by number (others may be among them)."""
+        return evaluate(segment, held)
+
+    def _settle(self, segment: Segment, held: list[Pending]) -> None:
         """Give handles the values of what they wait for.  One whose value cannot be computed now
         (there is no memory) is tried again at the next flush."""
         error: BaseException | None = None
-        for reference in segment.handles:
+        references: list[weakref.ref[Any]] = segment.handles
+        for reference in (*held, *references):
             handle = reference()
             if handle is None or type(handle._v) is not Pending:
                 continue
@@ -218,12 +284,11 @@ class Collector(Mode):
                 handle._v = handle._v.get()
             except BaseException as caught:
                 error = error or caught
-                self.segment.handles.append(reference)
+                self.segment.handles.append(weakref.ref(handle))
         if error is not None:
             raise error
-        for pending in segment.results:
-            if pending.value is not MISSING:
-                pending.segment = None
+        for pending in held:
+            pending.segment = None
         segment.results.clear()
 
     def close(self) -> None:
@@ -237,23 +302,14 @@ class Collector(Mode):
                     del handle._v  # of a flush that failed: using it is an error from now on
             self.active = False
 
-    def serve(self, segment: Segment, held: tuple[int, ...]) -> dict[int, Any]:
-        """Values of the held results of a segment, by number (others may be among them)."""
-        return evaluate(segment, held)
-
 
 # ---- what is still held
 def _counts(results: list[Pending]) -> list[int]:
     return list(map(sys.getrefcount, results))
 
 
-def _alone() -> int:
-    """The count of a result that only its segment holds."""
-    return _counts([Pending(_NOTHING, 0)])[0]
-
-
-_NOTHING: Any = None
-_ALONE = _alone()
+# the count of a result that only its segment holds
+_ALONE = _counts([Pending(Handle())])[0]
 
 
 def _held(results: list[Pending]) -> list[Pending]:
@@ -261,50 +317,42 @@ def _held(results: list[Pending]) -> list[Pending]:
     return [p for p, n in zip(results, _counts(results)) if n > _ALONE]
 
 
-def left_behind() -> int:
-    """How many modes may have handles that hold pending values: while there are any, op calls take
-    the slow door.  In the child of a fork the threads of some of them are not there."""
-    return len(COLLECTING)
-
-
 def evaluate(segment: Segment, wanted: Sequence[int]) -> dict[int, Any]:
     """Results by number, computed one op after the other with the kernels of eager mode."""
-    nodes, inputs, literals = list(segment.nodes), segment.inputs, segment.literals
-    needed = _needed(nodes, wanted)
-    values: dict[int, Any] = {}
-    last = {r: n for n in needed for r in nodes[n][1:] if 0 <= r < LITERAL}
-    done = {n: [] for n in needed}
+    ops = {number: (resolved, references) for number, resolved, references in segment.ops()}
+    needed = _needed(ops, wanted)
+    last = {r: n for n in needed for r in ops[n][1] if 0 <= r < LITERAL}
+    over: dict[int, list[int]] = {}
     for reference, number in last.items():
-        done[number].append(reference)
+        over.setdefault(number, []).append(reference)
+    values: dict[int, Any] = {}
     kept = set(wanted)
     for number in needed:
-        resolved, *references = nodes[number]
+        resolved, references = ops[number]
         operands = []
         for reference in references:
             if reference < 0:
-                operands.append(inputs[~reference][0])
+                operands.append(segment.inputs[~reference][0])
             elif reference >= LITERAL:
-                operands.append(literals[reference - LITERAL]._v)
+                operands.append(segment.literals[reference - LITERAL]._v)
             else:
                 operands.append(values[reference])
         computed = resolved.kernel(*operands)
-        if resolved.single:
-            values[number] = computed
-        else:
-            for index, value in enumerate(computed):
-                values[number + index * OUTPUT] = value
-        for reference in done[number]:
+        del operands
+        for index, value in enumerate((computed,) if resolved.single else computed):
+            values[number + index * OUTPUT] = value
+        for reference in over.get(number, ()):
             if reference not in kept:
                 values.pop(reference, None)
     return {number: values[number] for number in kept}
 
 
-def _needed(nodes: list[Node], wanted: Sequence[int]) -> list[int]:
-    """Numbers of the nodes that results come from, in order."""
+def _needed(ops: dict[int, Any], wanted: Sequence[int]) -> list[int]:
+    """Numbers of the ops that results come from, in order."""
     needed, stack = set(), [n % OUTPUT for n in wanted]
     while stack:
         number = stack.pop()
         if number not in needed:
             needed.add(number)
-            stack += [r % OUTPUT for r in nodes[number][1:] if 0 <= r < LITERAL]
+            stack += [r % OUTPUT for r in ops[number][1] if 0 <= r < LITERAL]
     return sorted(needed)

@@ -23,7 +23,7 @@ from ...ir.tensor import Handle
 __all__ = ["Segments", "Compiled"]
 
 MOST_SEGMENTS = 256  # kept per function
-MOST_NODES = 1 << 15  # of all of them
+MOST_WORDS = 1 << 17  # of the code of all of them
 MOST_PLANS = 4  # of one segment: other results are held, other numbers
 
 
@@ -91,7 +91,7 @@ def graph_of(segment: Segment, held: Sequence[int], opened: Sequence[int]) -> Gr
         literals.append(Value(tensor._a) if k in opened else Const(tensor._a, data))
     values: dict[int, Value] = {}
     nodes = []
-    for number, (resolved, *references) in enumerate(segment.nodes):
+    for number, resolved, references in segment.ops():
         operands = [
             inputs[~r] if r < 0 else literals[r - LITERAL] if r >= LITERAL else values[r]
             for r in references
@@ -120,7 +120,7 @@ class Segments:
 
     def __init__(self) -> None:
         self.met: OrderedDict[Any, Met] = OrderedDict()
-        self.nodes = 0  # of all that are kept
+        self.words = 0  # of the code of all that are kept
         self.compilations = self.runs = self.native = self.fresh = 0
 
     def values(self, segment: Segment, held: tuple[int, ...]) -> dict[int, Any]:
@@ -128,7 +128,7 @@ class Segments:
         if not held:
             return {}
         self.runs += 1
-        if len(segment.nodes) == 1:
+        if len(segment.code) == 1 + len(segment.code[0].ins):  # one op
             return evaluate(segment, held)
         compiled = self._compiled(segment, held)
         if compiled is None:
@@ -137,12 +137,12 @@ class Segments:
         return compiled.run(segment)
 
     def _compiled(self, segment: Segment, held: tuple[int, ...]) -> Compiled | None:
-        key = (segment.device, len(segment.inputs), tuple(segment.nodes))
+        key = (segment.device, len(segment.inputs), tuple(segment.code))
         bits = tuple([(t._a.dtype, constant_of(t).tobytes()) for t in segment.literals])  # type: ignore[union-attr]
         met = self.met.get(key)
         if met is None:
             self.fresh += 1
-            self._keep(key, Met(bits, held), len(segment.nodes))
+            self._keep(key, Met(bits, held), len(segment.code))
             return None
         self.met.move_to_end(key)
         for compiled in met.plans:
@@ -177,12 +177,12 @@ class Segments:
         met.plans = [compiled, *met.plans][:MOST_PLANS]
         return compiled
 
-    def _keep(self, key: Any, met: Met, nodes: int) -> None:
+    def _keep(self, key: Any, met: Met, words: int) -> None:
         self.met[key] = met
-        self.nodes += nodes
-        while len(self.met) > MOST_SEGMENTS or self.nodes > MOST_NODES and len(self.met) > 1:
+        self.words += words
+        while len(self.met) > MOST_SEGMENTS or self.words > MOST_WORDS and len(self.met) > 1:
             gone, _ = self.met.popitem(last=False)
-            self.nodes -= len(gone[2])
+            self.words -= len(gone[2])
 
 
 @signals.critical
