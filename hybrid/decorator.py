@@ -33,6 +33,7 @@ from .trace.record.compare import difference
 from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.record.wording import why_not
+from .trace.serve.deferred import Deferring
 from .trace.serve.executor import MISS, Executor
 from .trace.serve.plans import Plan, distinct
 from .trace.serve.prepare import NativeExecutor
@@ -65,7 +66,7 @@ def set_executor(executor: Executor) -> Executor:
     return previous
 
 
-class Function(Reports):
+class Function(Deferring, Reports):
     """A function that is recorded and replayed; made by `hybrid.function`."""
 
     def __init__(self, fn: Callable[..., Any]) -> None:
@@ -74,7 +75,8 @@ class Function(Reports):
         self.fn = fn
         self._signatures: dict[Any, SignatureState] = {}
         self._said: set[str] = set()
-        self._replays = self._records = self._eager = 0
+        self._replays = self._records = self._eager = self._compiled = 0
+        Deferring.__init__(self)
         self._handles_errors = False
         self._waits, self._runs = True, Runs()  # whether calls wait for each other's recordings
         # serves the latest plan from bare arguments
@@ -133,6 +135,8 @@ class Function(Reports):
             if plan is not state.plans[0]:
                 state.plans = [plan, *[other for other in state.plans if other is not plan]]
             return result
+        if state.deferral is not None:
+            return self._defer(state, args, kwargs)
         return self._record(state, args, kwargs, tensors)
 
     def _replay(self, plan: Plan, tensors: list[Any]) -> Any:
@@ -191,11 +195,12 @@ class Function(Reports):
         state = SignatureState()
         unfit = unchecked(signature)
         if unfit:
-            state.state, state.why = "EAGER", unfit
-            self._say("", f"runs eagerly because it {unfit}")
+            state.why = unfit
+            self._run_python(state, self._of_all())
+            self._say("", f"runs eagerly because it {unfit}{state.how}")
             return state
         if len(self._signatures) >= MAX_SIGNATURES:
-            state.state = "EAGER"
+            self._run_python(state, self._of_all())
             self._say(
                 "",
                 f"is called with more than {MAX_SIGNATURES} different signatures (shapes, dtypes, "
@@ -399,12 +404,13 @@ class Function(Reports):
             self._broken(state, error, "cannot be compiled")
             return
         state.plans = [plan, *state.plans][:MAX_PLANS]
+        self._compiled += 1
         state.state, state.fails, state.effects = "REPLAY", 0, 0
 
     def _broken(self, state: SignatureState, error: Exception, doing: str) -> bool:
         """Go on eagerly after an error of hybrid's own work, which is no error of the user's."""
         state.why = reason(error, doing)
-        self._give_up(state)
+        self._give_up(state, defer=False)
         return True
 
     def _blame(self, state: SignatureState, reason_given: str = "") -> None:
@@ -414,9 +420,10 @@ class Function(Reports):
             state.why = f"never does the same twice: {state.why}"
             self._give_up(state)
 
-    def _give_up(self, state: SignatureState) -> None:
-        state.state, state.pending, state.plans, self._direct = "EAGER", [], [], None
-        self._say(state.why, f"runs eagerly because it {state.why}")
+    def _give_up(self, state: SignatureState, defer: bool = True) -> None:
+        state.pending, state.plans, self._direct = [], [], None
+        self._run_python(state, self._deferral() if defer else None)
+        self._say(state.why, f"runs eagerly because it {state.why}{state.how}")
 
 
 def _resumed(callee: Any) -> types.FunctionType | None:
@@ -466,9 +473,10 @@ def function(fn: Any = None, *, warmup: int = 2, fast_math: bool = False) -> Any
     """Make a function run as one recorded graph: the same bits without the Python in between.
 
     The first calls with a signature (shapes, dtypes, Python values) run eagerly and are recorded;
-    from the third on the graph is replayed while the Python state it depends on stands still.  A
-    function that cannot be replayed safely runs as it is and says so once (warning RunsEagerly);
-    `.explain()` tells more.
+    from the third on the graph is replayed while the Python state it depends on stands still.  Of a
+    function that cannot be replayed safely the Python runs at each call, as it is; its operations
+    are collected and run as fused native segments wherever a value is read, or one by one where
+    that is faster.  It says so once (warning RunsEagerly); `.explain()` tells more.
 
     >>> import hybrid
     >>> @hybrid.function

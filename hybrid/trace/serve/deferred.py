@@ -16,7 +16,7 @@ from ...ir.door.context import begin_collecting, end_collecting
 from ...ir.door.pending import Collector, Segment
 from .segments import Segments
 
-__all__ = ["Deferred", "Deferral", "deferral_for", "CHOICE"]
+__all__ = ["Deferred", "Deferral", "Deferring", "CHOICE"]
 
 Choice = Literal["auto", "always", "never"]
 CHOICE: list[str] = [os.environ.get("HYBRID_DEFERRED", "auto")]
@@ -40,40 +40,46 @@ class Deferred(Collector):
 class Deferral:
     """How calls of one signature are run: `verdict` is empty while that is being found out."""
 
-    __slots__ = ("segments", "verdict", "calls", "steady", "times", "broken")
+    __slots__ = ("segments", "verdict", "fresh", "deferred", "eager")
 
     def __init__(self, segments: Segments) -> None:
         self.segments = segments
         self.verdict: Literal["", "deferred", "eager"] = "deferred" if CHOICE[0] == "always" else ""
-        self.calls = self.steady = 0
-        self.times: tuple[list[float], list[float]] = ([], [])  # deferred, eager
+        self.fresh = 0  # calls that met new segments
+        self.deferred: list[float] = []  # seconds of calls that did not
+        self.eager: list[float] = []  # of eager calls that followed them
 
-    def run(self, function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, bool]:
-        """One call: its result, and whether it was deferred."""
+    def turn(self) -> bool:
+        """Whether the next call is deferred: in turns, once segments repeat."""
+        return bool(self.verdict) or len(self.eager) >= len(self.deferred)
+
+    def run(
+        self, function: Callable[..., Any], args: Any, kwargs: Any, deferred: bool = True
+    ) -> Any:
+        """One call."""
         if self.verdict:
-            return self._deferred(function, args, kwargs), True
-        deferred, eager = self.times
-        if self.steady and len(eager) < len(deferred):
-            start = perf_counter()
-            result = function(*args, **kwargs)
-            eager.append(perf_counter() - start)
-            if len(eager) == TURNS:
-                self.verdict = "deferred" if min(deferred) <= min(eager) else "eager"
-            return result, False
+            return self._collected(function, args, kwargs)
         segments = self.segments
         before = segments.fresh, segments.compilations
         start = perf_counter()
-        result = self._deferred(function, args, kwargs)
+        if deferred:
+            result = self._collected(function, args, kwargs)
+        else:
+            result = function(*args, **kwargs)
         seconds = perf_counter() - start
-        self.calls += 1
-        if before == (segments.fresh, segments.compilations):
-            self.steady += 1
-            deferred.append(seconds)
-        elif self.calls >= PATIENCE and not self.steady:
-            self.verdict = "eager"
-        return result, True
+        if not deferred:
+            self.eager.append(seconds)
+            if len(self.eager) >= TURNS:
+                self.verdict = "deferred" if min(self.deferred) <= min(self.eager) else "eager"
+        elif before == (segments.fresh, segments.compilations):
+            self.deferred.append(seconds)
+        else:
+            self.fresh += 1
+            if self.fresh >= PATIENCE and not self.deferred:
+                self.verdict = "eager"
+        return result
 
-    def _deferred(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def _collected(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         mode = Deferred(self.segments)
         try:
             begin_collecting(mode)
@@ -81,7 +87,51 @@ class Deferral:
         finally:
             end_collecting(mode)
 
+    def __str__(self) -> str:
+        segments = self.segments
+        return (
+            f"Python runs at each call, operations in fused segments: {len(segments.met)} segments "
+            f"known, {segments.compilations} compilations, {segments.runs} runs, "
+            f"{segments.native} of them native"
+        )
 
-def deferral_for(segments: Segments) -> Deferral | None:
-    """How the calls of a signature go on whose Python has to run; None: eagerly."""
-    return None if CHOICE[0] == "never" else Deferral(segments)
+
+class Deferring:
+    """The part of `Function` that runs calls whose Python has to run."""
+
+    fn: Callable[..., Any]
+    _eager: int
+
+    def __init__(self) -> None:
+        self._deferred = 0
+        self._segments = Segments()
+        self._common: Deferral | None = None
+
+    def _deferral(self) -> Deferral | None:
+        """How the calls of a signature go on; None: eagerly."""
+        return None if CHOICE[0] == "never" else Deferral(self._segments)
+
+    def _of_all(self) -> Deferral | None:
+        """The same for signatures that are not kept."""
+        if self._common is None:
+            self._common = self._deferral()
+        settled = self._common is not None and self._common.verdict == "eager"
+        return None if settled else self._common
+
+    @staticmethod
+    def _run_python(state: Any, deferral: Deferral | None) -> None:
+        """Let calls run the function itself, its ops in segments where there is a deferral."""
+        state.deferral = deferral
+        state.state = "EAGER" if deferral is None else "DEFERRED"
+
+    def _defer(self, state: Any, args: Any, kwargs: Any) -> Any:
+        """A call in the state DEFERRED: its ops in segments, or eagerly in turns."""
+        deferral = state.deferral
+        deferred = deferral.turn()
+        self._deferred += deferred
+        self._eager += not deferred
+        try:
+            return deferral.run(self.fn, args, kwargs, deferred)
+        finally:
+            if deferral.verdict == "eager":
+                self._run_python(state, None)

@@ -14,6 +14,7 @@ from ...core.errors import HybridError
 from ...ir.graph.draw import Shown
 from ..heap.allowlist import Wrapped, trusted
 from ..heap.signature import signature_of, unchecked, with_defaults
+from .segments import Segments
 from .signatures import SignatureState
 
 __all__ = ["Reports", "RunsEagerly", "CacheInfo"]
@@ -25,13 +26,17 @@ class RunsEagerly(UserWarning):
 
 class CacheInfo(NamedTuple):
     """Counts of one @function: calls that replayed, were recorded or ran eagerly, signatures seen,
-    and plans held."""
+    and plans held; calls whose ops ran in segments, segments known, and how often a plan or segment
+    was compiled."""
 
     replays: int
     records: int
     eager: int
     signatures: int
     plans: int
+    deferred: int
+    segments: int
+    compilations: int
 
 
 class Reports(Wrapped):
@@ -42,6 +47,9 @@ class Reports(Wrapped):
     _replays: int
     _records: int
     _eager: int
+    _deferred: int
+    _compiled: int
+    _segments: Segments
 
     def _say(self, reason: str, text: str) -> None:
         """One message per function."""
@@ -107,14 +115,24 @@ class Reports(Wrapped):
         """How calls were served so far."""
         states = self._signatures.values()
         plans = sum(len(state.plans) for state in states)
-        return CacheInfo(self._replays, self._records, self._eager, len(states), plans)
+        segments = self._segments
+        return CacheInfo(
+            self._replays,
+            self._records,
+            self._eager,
+            len(states),
+            plans,
+            self._deferred,
+            len(segments.met),
+            self._compiled + segments.compilations,
+        )
 
     def explain(self) -> str:
         """State per signature: what is replayed behind which facts, or why nothing is."""
         info = self.cache_info()
         lines = [
             f"{self._name()}: {info.replays} replays, {info.records} recorded calls, "
-            f"{info.eager} eager calls"
+            f"{info.eager} eager calls, {info.deferred} calls in fused segments"
         ]
         for number, state in enumerate(self._signatures.values()):
             lines += state.lines(number)

@@ -14,6 +14,7 @@ from ...core.precision import MATMUL
 from ..heap.facts import Holder
 from ..record.recording import Life, Recording
 from ..record.wording import Wording
+from .deferred import Deferral
 from .plans import Plan
 
 __all__ = ["SignatureState", "dropper", "follow_mode"]
@@ -22,7 +23,8 @@ SHOWN = 40  # facts that `explain` lists of a plan
 
 
 class SignatureState:
-    """One signature of a recorded function: `state` goes from RECORD to REPLAY or EAGER."""
+    """One signature of a recorded function: `state` goes from RECORD to REPLAY, or where Python has
+    to run at each call to DEFERRED or EAGER."""
 
     __slots__ = (
         "state",
@@ -36,17 +38,25 @@ class SignatureState:
         "misses",
         "mark",
         "excuses",
+        "deferral",
         "__weakref__",
     )
 
     def __init__(self) -> None:
-        self.state: Literal["RECORD", "REPLAY", "EAGER"] = "RECORD"
+        self.state: Literal["RECORD", "REPLAY", "DEFERRED", "EAGER"] = "RECORD"
+        self.deferral: Deferral | None = None  # how calls are run in the state DEFERRED
         self.why = self.text = ""
         self.plans: list[Plan] = []
         self.pending: list[Recording] = []
         self.fails = self.effects = self.misses = self.excuses = 0
         self.mark = -1  # replays of the function when this signature was last recorded
         self.objects: list[Holder] = []
+
+    @property
+    def how(self) -> str:
+        """What a message about eager calls adds."""
+        deferred = self.state == "DEFERRED"
+        return "; its operations run in fused segments between the reads" if deferred else ""
 
     def forget(self) -> None:
         """Drop recordings that refer to an object which died."""
@@ -57,6 +67,8 @@ class SignatureState:
         """What `Function.explain` says about this signature."""
         why = f"; it {self.why}" if self.why and self.state != "REPLAY" else ""
         out = [f"signature {number}: {self.state}{why}"]
+        if self.deferral is not None:
+            out.append(f"  {self.deferral}")
         if self.text:
             out.append(f"  recorded again because: {self.text}")
         for plan in self.plans:
