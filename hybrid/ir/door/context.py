@@ -86,16 +86,24 @@ def begin_collecting(mode: Any) -> None:
 
 
 def end_collecting(mode: Any) -> None:
-    """Compute what is pending and forget the mode.  Where that is cut short, op calls keep to the
-    slow door, which knows what handles may hold, until another end of this thread finishes it."""
+    """Compute what is pending and forget the mode.  An interrupt does not end this: it is raised
+    when all is done.  Should one come at the very start, op calls keep to the slow door, which
+    knows what handles may hold, until the next end in this thread."""
+    error: BaseException | None = None
     try:
         for other in [m for m in COLLECTING if m.thread == mode.thread]:
-            other.close()
+            while other.active:
+                try:
+                    other.close()
+                except BaseException as caught:
+                    error = error or caught
             STATE.special -= other in COLLECTING
             COLLECTING.discard(other)
     finally:
         STATE.special -= LOCAL.mode is not None
         LOCAL.mode = None
+    if error is not None:
+        raise error
 
 
 def grad_enabled() -> bool:
