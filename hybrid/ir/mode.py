@@ -62,7 +62,7 @@ class Mode:
     all default to nothing."""
 
     __slots__ = ()
-    defers = False  # whether ops are given to `collect` before they run (ir/door/pending.py)
+    defers: bool = False  # whether ops are given to `collect` before they run (ir/door/pending.py)
 
     def on_op(
         self,

@@ -126,7 +126,7 @@ def _reads_in_a_loop(x: Any, out: Any) -> Any:
     for k in range(5):
         x = x * 1.5 + k
         out.write(str(x.sum().item()))
-        if bool((x.sum() > 1e6)):
+        if bool(x.sum() > 1e6):
             break
     return x
 
@@ -653,7 +653,9 @@ def test_interrupts_leave_what_eager_code_leaves(monkeypatch: pytest.MonkeyPatch
         assert bits(f(x)) == bits((x + 1.0) - x * 3.0)
 
 
-def test_a_segment_that_cannot_be_compiled_runs_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segment_that_cannot_be_compiled_runs_its_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no compiler")
 

@@ -80,9 +80,9 @@ def pop_mode(previous: Any) -> None:
 
 def begin_collecting(mode: Any) -> None:
     """Let ops of this thread be collected by a mode, which is the first on it."""
-    COLLECTING.add(mode)
     STATE.special += 2
     LOCAL.mode = mode
+    COLLECTING.add(mode)
 
 
 def end_collecting(mode: Any) -> None:
@@ -92,7 +92,7 @@ def end_collecting(mode: Any) -> None:
     error: BaseException | None = None
     try:
         for other in [m for m in COLLECTING if m.thread == mode.thread]:
-            while other.active:
+            while other.defers:
                 try:
                     other.close()
                 except BaseException as caught:
@@ -100,8 +100,9 @@ def end_collecting(mode: Any) -> None:
             STATE.special -= other in COLLECTING
             COLLECTING.discard(other)
     finally:
-        STATE.special -= LOCAL.mode is not None
-        LOCAL.mode = None
+        if LOCAL.mode is mode:
+            STATE.special -= 1
+            LOCAL.mode = None
     if error is not None:
         raise error
 

@@ -81,7 +81,7 @@ def shared(value: Any) -> Any:
         return value
     segment = value.segment
     mode = None if segment is None else segment.mode()
-    if mode is None or mode.thread != _ident() or not mode.active:
+    if mode is None or mode.thread != _ident() or not mode.defers:
         return value.get()
     return value
 
@@ -112,7 +112,7 @@ class Segment:
         self.results: list[Pending] = []
         self.inputs: list[tuple[Any, Any]] = []  # (value, record)
         self.numbers: dict[int, int] = {}  # id of an input's value -> reference
-        self.literals: list[Any] = []  # tensors
+        self.literals: list[tuple[Any, Any, Any]] = []  # (value, record, number on the host)
         self.handles: list[weakref.ref[Any]] = []  # further ones that may hold a pending value
         self.nbytes = 0
 
@@ -123,8 +123,9 @@ class Segment:
         reference = self.numbers.get(id(value))
         if reference is not None:
             return reference
-        if type(getattr(tensor, "_x", None)) is Literal:
-            return LITERAL + _place(self.literals, tensor)
+        mark = getattr(tensor, "_x", None)
+        if type(mark) is Literal:
+            return LITERAL + _place(self.literals, (value, tensor._a, mark.value))
         reference = ~_place(self.inputs, (value, tensor._a))
         self.numbers[id(value)] = reference
         self.nbytes += tensor._a.nbytes
@@ -161,11 +162,10 @@ def _appended(code: list[Any], op: tuple[Any, ...]) -> int:
 class Collector(Mode):
     """A mode whose ops are collected; `serve` computes what is asked of a segment."""
 
-    __slots__ = ("segment", "thread", "active", "__weakref__")
-    defers = True
+    __slots__ = ("segment", "thread", "defers", "__weakref__")
 
     def __init__(self) -> None:
-        self.thread, self.active = _ident(), True
+        self.thread, self.defers = _ident(), True
         self.segment = Segment(self, None)
 
     # ---- collecting
@@ -252,7 +252,7 @@ class Collector(Mode):
             self.segment.handles.append(weakref.ref(handle))
 
     # ---- computing
-    def flush(self) -> None:
+    def flush(self, compiles: bool = True) -> None:
         """Compute what somebody still holds of the segment, and give it to its handles."""
         segment = self.segment
         if segment.code or segment.handles:
@@ -261,7 +261,8 @@ class Collector(Mode):
             try:
                 if segment.code:
                     held = _held(segment.results)
-                    values = self.serve(segment, tuple([pending.number for pending in held]))
+                    serve = self.serve if compiles else evaluate
+                    values = serve(segment, tuple([pending.number for pending in held]))
                     for pending in held:
                         pending.value = values[pending.number]
             finally:
@@ -300,7 +301,7 @@ class Collector(Mode):
                 handle = reference()
                 if handle is not None and type(getattr(handle, "_v", None)) is Pending:
                     del handle._v  # of a flush that failed: using it is an error from now on
-            self.active = False
+            self.defers = False
 
 
 # ---- what is still held
@@ -334,7 +335,7 @@ def evaluate(segment: Segment, wanted: Sequence[int]) -> dict[int, Any]:
             if reference < 0:
                 operands.append(segment.inputs[~reference][0])
             elif reference >= LITERAL:
-                operands.append(segment.literals[reference - LITERAL]._v)
+                operands.append(segment.literals[reference - LITERAL][0])
             else:
                 operands.append(values[reference])
         computed = resolved.kernel(*operands)

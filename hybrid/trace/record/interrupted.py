@@ -1,4 +1,4 @@
-"""What a signal's handler and the child of a fork find of a recording that is under way: nothing.
+"""What a signal's handler and the child of a fork find of a call that is under way: nothing.
 
 Invariant: a handler's work is no part of the recorded call, and a child records, collects garbage
 and runs ops as a process that was never in the middle of anything.
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ...core import signals
 from ...ir.door import bind as door
+from ...ir.door.context import end_collecting
 from ..watch.events import abandon_watch
 from ..watch.turns import RUNS, TURN
 from .recorder import Recorder
@@ -31,10 +32,20 @@ def _aside() -> Callable[[], None]:
     return back
 
 
+def _before() -> None:
+    """Leave nothing pending in a call whose thread forks."""
+    mode = door.current_mode()
+    if mode is not None and mode.defers:
+        mode.flush(compiles=False)  # other things that wait for the fork may have the compiler
+
+
 def _renew() -> None:
-    if isinstance(door.current_mode(), Recorder):
-        door.current_mode().why("forks")
+    mode = door.current_mode()
+    if isinstance(mode, Recorder):
+        mode.why("forks")
         door.pop_mode(None)
+    elif mode is not None and mode.defers:
+        end_collecting(mode)
     door.renew()
     abandon_watch()
     TURN.renew()
@@ -45,4 +56,4 @@ def register() -> None:
     """Called once, at import."""
     signals.ASIDE.append(_aside)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_renew)
+        os.register_at_fork(before=_before, after_in_child=_renew)

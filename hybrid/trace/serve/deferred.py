@@ -85,7 +85,11 @@ class Deferral:
             begin_collecting(mode)
             return function(*args, **kwargs)
         finally:
-            end_collecting(mode)
+            try:
+                end_collecting(mode)
+            finally:
+                if mode.defers:  # an interrupt came at its very start
+                    end_collecting(mode)
 
     def __str__(self) -> str:
         segments = self.segments

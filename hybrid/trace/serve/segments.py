@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ...backends.api import CHECKED, Entry, Replay, ReplayInput
 from ...compiler.pipeline import build
 from ...core import signals
-from ...ir.door.bind import LOCAL, STATE, backend_of, constant_of
+from ...ir.door.bind import LOCAL, STATE, backend_of
 from ...ir.door.evaluate import host_kernel
 from ...ir.door.pending import LITERAL, OUTPUT, Segment, evaluate
 from ...ir.graph.graph import Const, Graph, Node, Value
@@ -70,25 +71,25 @@ class Compiled:
                 carrier._v, carrier._a, carrier._node = value, aval, None
                 carriers.append(carrier)
             for k in self.open:
-                tensor, carrier = segment.literals[k], Carrier()
-                carrier._v, carrier._a, carrier._node = tensor._v, tensor._a, None
+                carrier = Carrier()
+                carrier._v, carrier._a, _ = segment.literals[k]
+                carrier._node = None
                 carriers.append(carrier)
             made = entry.call(*carriers)
             if made is not NotImplemented:
                 return dict(zip(self.held, [carrier._v for carrier in made]))
         values = [value for value, _ in segment.inputs]
-        values += [segment.literals[k]._v for k in self.open]
+        values += [segment.literals[k][0] for k in self.open]
         return dict(zip(self.held, self.executable(values)))
 
 
 def graph_of(segment: Segment, held: Sequence[int], opened: Sequence[int]) -> Graph:
     """The ops of a segment that its held results need."""
     inputs = [Value(aval) for _, aval in segment.inputs]
-    literals: list[Value] = []
-    for k, tensor in enumerate(segment.literals):
-        data = constant_of(tensor)
-        assert data is not None
-        literals.append(Value(tensor._a) if k in opened else Const(tensor._a, data))
+    literals = [
+        Value(aval) if k in opened else Const(aval, data)
+        for k, (_, aval, data) in enumerate(segment.literals)
+    ]
     values: dict[int, Value] = {}
     nodes = []
     for number, resolved, references in segment.ops():
@@ -133,18 +134,25 @@ class Segments:
         compiled = self._compiled(segment, held)
         if compiled is None:
             return evaluate(segment, held)
+        try:
+            values = compiled.run(segment)
+        except Exception as error:  # no memory, say
+            if signals.foreign(error):
+                raise
+            return evaluate(segment, held)
         self.native += 1
-        return compiled.run(segment)
+        return values
 
     def _compiled(self, segment: Segment, held: tuple[int, ...]) -> Compiled | None:
         key = (segment.device, len(segment.inputs), tuple(segment.code))
-        bits = tuple([(t._a.dtype, constant_of(t).tobytes()) for t in segment.literals])  # type: ignore[union-attr]
+        bits = tuple([data.tobytes() for _, _, data in segment.literals])
         met = self.met.get(key)
         if met is None:
             self.fresh += 1
             self._keep(key, Met(bits, held), len(segment.code))
             return None
-        self.met.move_to_end(key)
+        with suppress(KeyError):  # another thread has just dropped it
+            self.met.move_to_end(key)
         for compiled in met.plans:
             if compiled.held == held and compiled.fits(bits):
                 return compiled
@@ -180,9 +188,10 @@ class Segments:
     def _keep(self, key: Any, met: Met, words: int) -> None:
         self.met[key] = met
         self.words += words
-        while len(self.met) > MOST_SEGMENTS or self.words > MOST_WORDS and len(self.met) > 1:
-            gone, _ = self.met.popitem(last=False)
-            self.words -= len(gone[2])
+        with suppress(KeyError):  # other threads have dropped them
+            while len(self.met) > MOST_SEGMENTS or self.words > MOST_WORDS and len(self.met) > 1:
+                gone, _ = self.met.popitem(last=False)
+                self.words -= len(gone[2])
 
 
 @signals.critical
