@@ -110,7 +110,7 @@ class Function(Deferring, Reports):
                 self._replays += 1
                 return result
         if door.current_mode() is not None:
-            return self.fn(*args, **kwargs)  # part of an outer recording
+            return self._within(args, kwargs)
         if kwargs or type(self.fn) is types.FunctionType:
             args, kwargs = with_defaults(self.fn, args, kwargs)
         signature, tensors, objects = signature_of(args, kwargs)
@@ -135,8 +135,6 @@ class Function(Deferring, Reports):
             if plan is not state.plans[0]:
                 state.plans = [plan, *[other for other in state.plans if other is not plan]]
             return result
-        if state.deferral is not None:
-            return self._defer(state, args, kwargs)
         return self._record(state, args, kwargs, tensors)
 
     def _replay(self, plan: Plan, tensors: list[Any]) -> Any:
@@ -221,6 +219,8 @@ class Function(Deferring, Reports):
 
     # ---- recording
     def _record(self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]) -> Any:
+        if state.deferral is not None:
+            return self._defer(state, args, kwargs)
         if not SUPPORTED:
             state.why = UNSUPPORTED
             self._give_up(state)

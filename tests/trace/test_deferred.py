@@ -353,6 +353,30 @@ def test_nested_functions_run_inside() -> None:
     assert bits(program(function)) == expected
 
 
+def test_a_large_function_inside_replays_on_its_own() -> None:
+    def large(x: Any) -> Any:
+        for _ in range(20):
+            x = hb.sin(x) * 0.5
+        return x
+
+    inner, small = function(large), function(lambda x: x * 2.0 + 1.0)
+
+    def body(large: Any, small: Any, x: Any) -> Any:
+        y = small(x + 1.0)
+        z = large(y) - y
+        if float(z.sum()) > 1e9:
+            return y
+        return small(z), large(x)
+
+    f, x = deferred(lambda x: body(inner, small, x)), hb.tensor(A[:2])
+    for _ in range(6):
+        assert bits(f(x)) == bits(body(large, lambda x: x * 2.0 + 1.0, x))
+    assert inner.cache_info().replays == 10 and inner.cache_info().records == 2
+    assert small.cache_info().replays == 0 and small.cache_info().records == 2
+    with pytest.raises(TypeError):
+        deferred(lambda x: (x * 2.0, inner(x, 1)))(x)
+
+
 # ---- numbers and counts
 def test_changing_numbers_never_compile_again() -> None:
     @deferred

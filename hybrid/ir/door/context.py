@@ -20,6 +20,7 @@ from .pending import COLLECTING, Pending
 __all__ = [
     "begin_collecting",
     "end_collecting",
+    "set_aside",
     "STATE",
     "LOCAL",
     "current_mode",
@@ -83,6 +84,15 @@ def begin_collecting(mode: Any) -> None:
     STATE.special += 2
     LOCAL.mode = mode
     COLLECTING.add(mode)
+
+
+def set_aside(mode: Any) -> None:
+    """Compute what is pending, and let this thread go on as if it had no mode, until
+    `begin_collecting`."""
+    mode.flush()
+    STATE.special -= 2
+    LOCAL.mode = None
+    COLLECTING.discard(mode)
 
 
 def end_collecting(mode: Any) -> None:

@@ -326,20 +326,12 @@ def evaluate(segment: Segment, wanted: Sequence[int]) -> dict[int, Any]:
     over: dict[int, list[int]] = {}
     for reference, number in last.items():
         over.setdefault(number, []).append(reference)
-    values: dict[int, Any] = {}
+    values: dict[int, Any] = {~j: value for j, (value, _) in enumerate(segment.inputs)}
+    values |= {LITERAL + k: value for k, (value, _, _) in enumerate(segment.literals)}
     kept = set(wanted)
     for number in needed:
         resolved, references = ops[number]
-        operands = []
-        for reference in references:
-            if reference < 0:
-                operands.append(segment.inputs[~reference][0])
-            elif reference >= LITERAL:
-                operands.append(segment.literals[reference - LITERAL][0])
-            else:
-                operands.append(values[reference])
-        computed = resolved.kernel(*operands)
-        del operands
+        computed = resolved.kernel(*[values[reference] for reference in references])
         for index, value in enumerate((computed,) if resolved.single else computed):
             values[number + index * OUTPUT] = value
         for reference in over.get(number, ()):

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Literal
 
-from ...ir.door.context import begin_collecting, end_collecting
+from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
 from ...ir.door.pending import Collector, Segment
+from ..heap.signature import signature_of
 from .segments import Segments
 
 __all__ = ["Deferred", "Deferral", "Deferring", "CHOICE"]
@@ -21,6 +22,7 @@ __all__ = ["Deferred", "Deferral", "Deferring", "CHOICE"]
 Choice = Literal["auto", "always", "never"]
 CHOICE: list[str] = [os.environ.get("HYBRID_DEFERRED", "auto")]
 TURNS = 4  # calls of each way that are compared
+LARGE = 16  # ops of a replay that leaves a deferred call for its native entry
 PATIENCE = 32  # calls after which segments that never repeat are given up
 
 
@@ -105,6 +107,9 @@ class Deferring:
 
     fn: Callable[..., Any]
     _eager: int
+    _signatures: dict[Any, Any]
+    _arguments: Callable[..., Any]
+    __call__: Callable[..., Any]
 
     def __init__(self) -> None:
         self._deferred = 0
@@ -127,6 +132,26 @@ class Deferring:
         """Let calls run the function itself, its ops in segments where there is a deferral."""
         state.deferral = deferral
         state.state = "EAGER" if deferral is None else "DEFERRED"
+
+    def _within(self, args: Any, kwargs: Any) -> Any:
+        """A call inside a recorded or deferred call is part of it; but inside a deferred one a
+        function that is recorded, or that replays so many ops that this pays, is on its own."""
+        mode = current_mode()
+        if not mode.defers:
+            return self.fn(*args, **kwargs)
+        state = self._signatures.get(signature_of(*self._arguments(args, kwargs))[0])
+        recordings = [plan.recording for plan in state.plans[:1]] if state is not None else []
+        apart = state is None or state.state == "RECORD"
+        if recordings:
+            apart = recordings[0].tape is None and len(recordings[0].graph.nodes) >= LARGE
+        if not apart:
+            return self.fn(*args, **kwargs)
+        try:
+            set_aside(mode)
+            return self(*args, **kwargs)
+        finally:
+            if current_mode() is not mode:
+                begin_collecting(mode)
 
     def _defer(self, state: Any, args: Any, kwargs: Any) -> Any:
         """A call in the state DEFERRED: its ops in segments, or eagerly in turns."""

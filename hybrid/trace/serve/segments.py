@@ -90,13 +90,11 @@ def graph_of(segment: Segment, held: Sequence[int], opened: Sequence[int]) -> Gr
         Value(aval) if k in opened else Const(aval, data)
         for k, (_, aval, data) in enumerate(segment.literals)
     ]
-    values: dict[int, Value] = {}
+    values: dict[int, Value] = {~j: value for j, value in enumerate(inputs)}
+    values |= {LITERAL + k: literal for k, literal in enumerate(literals)}
     nodes = []
     for number, resolved, references in segment.ops():
-        operands = [
-            inputs[~r] if r < 0 else literals[r - LITERAL] if r >= LITERAL else values[r]
-            for r in references
-        ]
+        operands = [values[reference] for reference in references]
         node = Node(resolved.op, resolved.params, operands, resolved.outs)
         nodes.append(node)
         for index, output in enumerate(node.outputs):
