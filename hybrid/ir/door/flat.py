@@ -40,8 +40,9 @@ def {name}(x, y, /):
         xv = x._v; yv = y._v
     except (AttributeError, KeyError, TypeError): e = None
     if e is None:
+        if STATE.special: return slow(OP, (x, y))
         found = scalars.get((type(y), y, x._a)) if type(y) in NUMBERS and isinstance(x, H) else None
-        if found is None or STATE.special: return first(x, y)
+        if found is None: return first(x, y)
         e, yv = found
         xn = x._node; xv = x._v; yn = None
     out = new(T)
@@ -164,6 +165,8 @@ def _collecting(tables: _Tables, slow: Any, first: Any) -> Callable[..., Any]:
             record = x._a
             if not others:
                 resolved = same[record]
+                if x._node is None and resolved.pure:
+                    return mode.one(resolved, x)
                 return run(resolved, inputs)
             y = others[0]
             if type(y) in _NUMBERS:

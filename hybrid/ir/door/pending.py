@@ -182,13 +182,25 @@ class Collector(Mode):
             else:
                 op.append(segment.refer(tensor, value))
         number = _appended(segment.code, tuple(op))
-        if segment.nbytes > MOST_BYTES:
-            self._begin(segment.device)
         if resolved.single:
             return (self._result(segment, number, resolved.out),)
         return tuple(
             [self._result(segment, number + i * OUTPUT, out) for i, out in enumerate(resolved.outs)]
         )
+
+    def one(self, resolved: Any, x: Any) -> Any:
+        """`collect` for one result of one operand that has no place on the tape."""
+        segment = self.segment
+        out = resolved.out
+        if out.device is not segment.device or len(segment.code) > MOST_WORDS:
+            segment = self._begin(out.device)
+        value = x._v
+        if type(value) is Pending and value.segment is segment:
+            operand = value.number
+        else:
+            operand = segment.refer(x, value)
+        number = _appended(segment.code, (resolved, operand))
+        return self._result(segment, number, out)
 
     def two(self, resolved: Any, x: Any, y: Any) -> Any:
         """`collect` for one result of two operands that has no place on the tape."""
@@ -228,7 +240,7 @@ class Collector(Mode):
         pending.segment, pending.number = segment, number
         result._v, result._a, result._node = pending, out, None
         segment.results.append(pending)
-        if self.segment is not segment:
+        if self.segment is not segment or segment.nbytes > MOST_BYTES:
             self._late(result)
         return result
 
