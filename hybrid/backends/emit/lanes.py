@@ -268,10 +268,12 @@ class Lanes:
     def _xor(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
         return self.binary("xor", scalar_type, operands[0], operands[1])
 
-    def negated(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+    def _not(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
         return self.binary(
             "xor", scalar_type, operands[0], self.const(scalar_type, (1 << BITS[scalar_type]) - 1)
         )
+
+    negated = _not  # for those who know which primitive they mean
 
     def _shl(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
         return self._shift("shl", scalar_type, operands)

@@ -144,7 +144,7 @@ def _learner(op: Op, accept: Accept | None, tables: _Tables) -> Callable[..., An
         """Find out what the call means, run that, then remember it."""
         resolved, tensors = resolve(op, inputs if accept is None else accept(*inputs))
         result = run(resolved, tensors)
-        if not STATE.special or LOCAL.mode is not None and LOCAL.mode.defers:
+        if not STATE.special or (LOCAL.mode is not None and LOCAL.mode.defers):
             tables.learn(resolved, inputs, tensors)
         return result
 

@@ -187,7 +187,7 @@ class Segments:
         self.met[key] = met
         self.words += words
         with suppress(KeyError):  # other threads have dropped them
-            while len(self.met) > MOST_SEGMENTS or self.words > MOST_WORDS and len(self.met) > 1:
+            while len(self.met) > MOST_SEGMENTS or (self.words > MOST_WORDS and len(self.met) > 1):
                 gone, _ = self.met.popitem(last=False)
                 self.words -= len(gone[2])
 
