@@ -1,7 +1,8 @@
-"""Tables that stay small: a mapping bounded in entries and bytes, and what native code has cost.
+"""Tables that stay small: a mapping bounded in entries and bytes, a bound for plain dicts that hot
+paths read, and what native code has cost.
 
-Invariant: a table never grows past its bounds, whatever a program does; the least used go first,
-and what is dropped can be made again.
+Invariant: a table never grows past its bounds, whatever a program does, and what is dropped can be
+made again.
 """
 
 from __future__ import annotations
@@ -9,11 +10,31 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Bounded", "NativeCost", "NATIVE"]
+__all__ = ["Bounded", "keep", "NativeCost", "NATIVE"]
 
+Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+
+def keep(
+    table: dict[Key, Value], key: Key, value: Value, most: int, *others: dict[Any, Any]
+) -> Value:
+    """Put a value into a table of at most `most` entries, which starts anew when it is full, and
+    `others`, which hold parts of it, with it.
+
+    The table is a plain dict, so that those who read it pay for nothing but a dict.
+
+    >>> table = {}
+    >>> [keep(table, k, str(k), 2) for k in (1, 2, 3)], table
+    (['1', '2', '3'], {3: '3'})
+    """
+    if len(table) >= most:
+        for full in (table, *others):
+            full.clear()
+    table[key] = value
+    return value
 
 
 class Bounded(Generic[Value]):

@@ -16,6 +16,7 @@ from ..autograd.tape import PseudoOp
 from ..core import dtypes as dt
 from ..core.aval import HOST, Device, aval
 from ..core.aval import device as to_device
+from ..core.cache import keep
 from ..core.errors import DTypeError
 from ..ir.door import bind as door
 from ..ir.door.exchange import exchanged, take_over
@@ -89,9 +90,7 @@ def tensor(
             return new_handle(data.copy(), known)
         made = _finish(_made(data, None, True, device), device, False)
         if made._a.dtype == data.dtype:
-            if len(_RECORDS) > door.TABLE_LIMIT:
-                _RECORDS.clear()
-            _RECORDS[data.shape, data.dtype] = made._a
+            keep(_RECORDS, (data.shape, data.dtype), made._a, door.TABLE_LIMIT)
         return made
     target = None if dtype is None else dt.canonical(dtype)
     if isinstance(data, Handle):

@@ -15,6 +15,7 @@ import numpy as np
 from ...core.aval import Aval, Device
 from ...core.aval import aval as interned
 from ...core.aval import device as to_device
+from ...core.cache import keep
 from ...core.errors import DeviceError
 from ..cpu.machine.alloc import is_block as is_host_block
 from ..cpu.python.abi import pointer
@@ -132,12 +133,11 @@ def maker(aval: Aval) -> Callable[[], DeviceArray]:
 
 def _fresh(state: DeviceState, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
     """A fresh contiguous array; the function that makes it is kept."""
-    made = state.makers.get((shape, dtype))
+    made: Callable[[], DeviceArray] | None = state.makers.get((shape, dtype))
     if made is None:
-        if len(state.makers) >= _MAKERS:
-            state.makers.clear()
         device = to_device(f"cuda:{state.index}")
-        made = state.makers[shape, dtype] = maker(interned(shape, dtype, device))
+        fresh = maker(interned(shape, dtype, device))
+        made = keep(state.makers, (shape, dtype), fresh, _MAKERS)
     return made()
 
 

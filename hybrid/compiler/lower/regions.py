@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...core.cache import keep
 from ...core.errors import GraphError
 from ...core.shapes import broadcast_shapes, contiguous_strides, is_contiguous
 from ...ir.graph.graph import Const, Graph, Node, Value, param_key
@@ -102,6 +103,7 @@ class Traits(NamedTuple):
 
 
 _TRAITS: dict[Any, Traits] = {}
+_MOST_TRAITS = 4096
 
 
 def traits(node: Node) -> Traits:
@@ -123,9 +125,7 @@ def traits(node: Node) -> Traits:
             "index" in prims or "coord" in prims,
             "load" in prims,
         )
-        if len(_TRAITS) > 4096:
-            _TRAITS.clear()
-        _TRAITS[identity] = found
+        keep(_TRAITS, identity, found, _MOST_TRAITS)
     return found
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import HOST, Device, aval
+from ...core.cache import keep
 from ...core.errors import DTypeError
 from ..op import OPS, Op, common_dtype
 from ..tensor import RUNTIME, Handle, Literal, link_view, new_handle
@@ -92,6 +93,7 @@ _new: Any = object.__new__
 # ---- literals and conversion
 _LITERALS: dict[Any, Any] = {}
 _NUMBER_LITERALS: dict[Any, Any] = {}  # the same by (type, number, dtype, device)
+_MOST_LITERALS = 8192  # in each of the two
 
 
 def use_joiner(join: Callable[[Any, np.dtype | None, bool], Any]) -> None:
@@ -115,8 +117,8 @@ def literal(value: Any, dtype: np.dtype, device: Device = HOST) -> Any:
     if not dt.can_hold(dtype, value):
         raise OverflowError(f"{shown(value)} does not fit {dtype.name}")
     tensor = _literal_of(_number(value, dtype), dtype, device)
-    if len(_NUMBER_LITERALS) < 8192 and kind in (bool, int, float):
-        _NUMBER_LITERALS[quick] = tensor
+    if kind in (bool, int, float):
+        keep(_NUMBER_LITERALS, quick, tensor, _MOST_LITERALS)
     return tensor
 
 
@@ -134,10 +136,7 @@ def _literal_of(array: np.ndarray, dtype: np.dtype, device: Device) -> Any:
         array.flags.writeable = False
         tensor = new_handle(on_device(array, device), aval((), dtype, device))
         tensor._x = Literal(array)
-        if len(_LITERALS) > 8192:
-            _LITERALS.clear()
-            _NUMBER_LITERALS.clear()
-        _LITERALS[signature] = tensor
+        keep(_LITERALS, signature, tensor, _MOST_LITERALS, _NUMBER_LITERALS)
     return tensor
 
 
@@ -427,9 +426,7 @@ def _general(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], signature:
         and all(map(is_, tensors, inputs))
         and not has_zero(tuple(params.values()))
     ):
-        if len(_READY) > _READY_LIMIT:
-            _READY.clear()
-        _READY[signature] = resolved
+        keep(_READY, signature, resolved, _READY_LIMIT)
     return run(resolved, tensors)
 
 

@@ -12,6 +12,7 @@ from operator import is_
 from types import CodeType, FunctionType
 from typing import Any
 
+from ...core.cache import keep
 from ..op import Op
 from ..tensor import RUNTIME, Handle
 from .bind import bind, constant_of, resolve, run
@@ -115,9 +116,9 @@ class _Tables:
         elif all(map(is_, inputs, tensors)):
             first, *others = resolved.ins
             if others and others[0] is not first:
-                _bounded(self.pairs)[resolved.ins] = resolved
+                keep(self.pairs, resolved.ins, resolved, TABLE_LIMIT)
             else:
-                _bounded(self.same)[first] = resolved
+                keep(self.same, first, resolved, TABLE_LIMIT)
 
     def _learn_number(
         self, resolved: Resolved, tensor: Any, number: Any, tensors: tuple[Any, ...]
@@ -127,14 +128,8 @@ class _Tables:
         known = tensors[0] is tensor and constant_of(tensors[1]) is not None
         if known and not (number == 0 and type(number) is float):
             signature = type(number), number, tensor._a
-            _bounded(self.scalars)[signature] = (resolved, tensors[1]._v)
-            _bounded(self.literals)[signature] = tensors[1]
-
-
-def _bounded(table: dict[Any, Any]) -> dict[Any, Any]:
-    if len(table) > TABLE_LIMIT:
-        table.clear()
-    return table
+            keep(self.scalars, signature, (resolved, tensors[1]._v), TABLE_LIMIT)
+            keep(self.literals, signature, tensors[1], TABLE_LIMIT)
 
 
 def _learner(op: Op, accept: Accept | None, tables: _Tables) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...core.aval import Aval
+from ...core.cache import keep
 from ..op import Op
 from ..tensor import Handle
 from .context import LOCAL, aside, backend_of
@@ -38,9 +39,7 @@ def together(
     try:
         found = _READY[key]
     except KeyError:
-        if len(_READY) > _LIMIT:
-            _READY.clear()
-        found = _READY[key] = _made(op, params, avals, own, shared)
+        found = keep(_READY, key, _made(op, params, avals, own, shared), _LIMIT)
     if found is None:
         return None
     call, outs = found

@@ -15,9 +15,10 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import Aval
+from ...core.cache import keep
 from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import normalize_axes
-from ...ir.door.bind import FAST, as_tensor, bind
+from ...ir.door.bind import FAST, TABLE_LIMIT, as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import Op, RowOp, extend, register
 from ...ir.scalar.program import Builder, Val
@@ -357,9 +358,8 @@ def _remember(
     op: Op, operand: Tensor, axis: Axis, dtype: Any, axes: Ints, params: dict[str, Any]
 ) -> None:
     if axis is None or type(axis) is int or type(axis) is tuple:
-        if len(_ONE) > 4096:
-            _ONE.clear()
-        _ONE[op, operand._a, axis, dtype] = params, keep_shape(operand.shape, axes)
+        plan = params, keep_shape(operand.shape, axes)
+        keep(_ONE, (op, operand._a, axis, dtype), plan, TABLE_LIMIT)
 
 
 def _additive(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor:

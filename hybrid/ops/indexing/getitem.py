@@ -14,10 +14,11 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import Device
+from ...core.cache import keep
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange, ShapeError
 from ...core.floating import plain_floats
 from ...core.shapes import broadcast_shapes, whole
-from ...ir.door.bind import FAST, as_tensor, bind, store
+from ...ir.door.bind import FAST, TABLE_LIMIT, as_tensor, bind, store
 from ...ir.door.foreign import data_of, holds_tensors
 from ...ir.tensor import Handle
 from ..axes.views import RESHAPE, SLICE, broadcast_to, moveaxis, permute_dims, reshape, slice_
@@ -243,9 +244,7 @@ def _plan(operand: Tensor, key: Any) -> tuple[dict[str, Any], Ints | None] | Non
             "drop": parsed.drop,
         }
         plan = params, _basic_shape(parsed) if parsed.insert else None
-        if len(_PLANS) > 4096:
-            _PLANS.clear()
-        _PLANS[operand._a.shape, parts] = plan
+        keep(_PLANS, (operand._a.shape, parts), plan, TABLE_LIMIT)
     return plan
 
 

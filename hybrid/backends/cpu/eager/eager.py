@@ -14,6 +14,7 @@ import numpy as np
 
 from ....core import dtypes as dt
 from ....core.aval import Aval, aval
+from ....core.cache import keep
 from ....core.errors import BackendError
 from ....core.floating import plain_floats
 from ....core.shapes import contiguous_strides
@@ -122,10 +123,7 @@ class NativeOp:
             result=len(arrays),
             shared=None if self.small else pool(),
         )
-        if len(self.table) >= _STRIDES_LIMIT:
-            self.table.clear()
-        prepared = self.table[strides] = caller, workspace
-        return prepared
+        return keep(self.table, strides, (caller, workspace), _STRIDES_LIMIT)
 
     def _failure(self) -> Exception:
         source = self.source

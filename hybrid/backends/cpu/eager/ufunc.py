@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ....core.cache import Bounded
 from ....ir.scalar.program import Program
 from ..machine.jit import Code, compile_many
 from ..python import abi
@@ -66,8 +66,7 @@ def make_ufunc(
     return ufunc
 
 
-_UFUNCS: OrderedDict[Any, Any] = OrderedDict()
-_LIMIT = 2048
+_UFUNCS = Bounded[Any](2048)
 
 
 def program_ufunc(
@@ -75,8 +74,8 @@ def program_ufunc(
 ) -> Any:
     """The ufunc of an elementwise program (no positions, no loads); equal requests share one."""
     request = (program, tuple(read_types), tuple(write_types))
-    ufunc = _UFUNCS.get(request)
-    if ufunc is None:
+
+    def make() -> Any:
         digest = hashlib.sha256(
             repr((program, [d.name for d in (*read_types, *write_types)])).encode()
         ).hexdigest()
@@ -84,10 +83,9 @@ def program_ufunc(
         (code,) = compile_many(
             [(symbol, ufunc_loop_text(program, tuple(read_types), tuple(write_types), symbol))]
         )
-        ufunc = _UFUNCS[request] = make_ufunc(name, code, read_types, write_types)
-        if len(_UFUNCS) > _LIMIT:
-            _UFUNCS.popitem(last=False)
-    return ufunc
+        return make_ufunc(name, code, read_types, write_types)
+
+    return _UFUNCS.of(request, make)
 
 
 def usable(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ....core.aval import Aval
+from ....core.cache import keep
 from ....core.errors import BackendError
 from ....core.shapes import contiguous_strides
 from ....ir.op import Op
@@ -69,9 +70,7 @@ def view(
         """Arrays that are not C-contiguous: one viewer for each tuple of strides."""
         viewed = known.get(array.strides)
         if viewed is None:
-            if len(known) >= _STRIDES_LIMIT:
-                known.clear()
-            viewed = known[array.strides] = of_strides(array.strides)
+            viewed = keep(known, array.strides, of_strides(array.strides), _STRIDES_LIMIT)
         return viewed(array)
 
     def copy_first(array: np.ndarray) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ....core.aval import Aval
+from ....core.cache import keep
 from ....core.errors import DeviceError, UnsupportedError
 from ....core.shapes import contiguous_strides
 from ....core.sites import user_site
@@ -92,9 +93,7 @@ class DeviceOp:
         strides = tuple([x.strides for x in arrays])
         call = self.table.get(strides)
         if call is None:
-            if len(self.table) >= _STRIDES_LIMIT:
-                self.table.clear()
-            call = self.table[strides] = self._for_strides(strides)
+            call = keep(self.table, strides, self._for_strides(strides), _STRIDES_LIMIT)
         return call(*arrays)
 
     def _for_strides(self, given: Sequence[Ints]) -> Call:

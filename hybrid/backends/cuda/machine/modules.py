@@ -7,10 +7,10 @@ when the card has nothing left to do.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
+from ....core.cache import Bounded
 from ....core.signals import protected
 from .assemble import assemble
 from .driver import Driver
@@ -43,7 +43,7 @@ class Modules:
     def __init__(self, driver: Driver, arch: str) -> None:
         self._driver, self._arch = driver, arch
         self._loaded: WeakValueDictionary[str, Loaded] = WeakValueDictionary()
-        self._recent: OrderedDict[str, Loaded] = OrderedDict()
+        self._recent = Bounded[Loaded](_KEPT)
         self._dead: list[int] = []
         self._lock = threading.RLock()
 
@@ -73,11 +73,7 @@ class Modules:
         elif shared > found.shared:
             self._driver.function(found.module, symbol, shared)
             found.shared = shared
-        self._recent[symbol] = found
-        self._recent.move_to_end(symbol)
-        if len(self._recent) > _KEPT:
-            self._recent.popitem(last=False)
-        return found
+        return self._recent.of(symbol, lambda: found)
 
     def unload(self) -> None:
         """Take modules that nobody holds off the card."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from ....core.cache import keep
 from ....core.errors import HybridError, IndexOutOfRange, Site
 from ..function import CODE_SHIFT
 from .driver import Driver
 
 __all__ = ["Status"]
 
-_CODES = 1 << 20  # numbers of checks; they start anew after so many
+_MOST_CODES = (1 << 20) - 1  # numbers of checks, from 1; they start anew after so many
 
 
 class Status:
@@ -48,9 +49,8 @@ class Status:
         key = message, site
         found = self._known.get(key)
         if found is None:
-            if len(self._known) >= _CODES - 1:
-                self._known.clear()
-            found = self._known[key] = len(self._known) + 1
+            number = len(self._known) % _MOST_CODES + 1
+            found = keep(self._known, key, number, _MOST_CODES)
             self._checks[found] = key
         return found
 
