@@ -36,7 +36,7 @@ from .trace.record.wording import why_not
 from .trace.serve.deferred import Deferring
 from .trace.serve.executor import MISS, Executor
 from .trace.serve.plans import Plan, distinct
-from .trace.serve.prepare import NativeExecutor
+from .trace.serve.prepare import CHOICE
 from .trace.serve.reports import CacheInfo, Reports, RunsEagerly
 from .trace.serve.served import Served
 from .trace.serve.signatures import SignatureState, dropper, follow_mode
@@ -52,7 +52,6 @@ RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERAT
 RESUMES = "is a generator or asynchronous function, whose body runs after the call has returned"
 UNDISTURBED = 6  # misses in a row without another thread in sight, before facts are to blame
 EXCUSES = 50  # recordings that others disturbed, before they count
-_EXECUTOR: list[Executor] = [NativeExecutor()]
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
@@ -62,7 +61,7 @@ interrupted.register()
 
 def set_executor(executor: Executor) -> Executor:
     """Choose what runs recordings accepted from now on; returns the previous choice."""
-    previous, _EXECUTOR[0] = _EXECUTOR[0], executor
+    previous, CHOICE.executor = CHOICE.executor, executor
     return previous
 
 
@@ -397,7 +396,7 @@ class Function(Deferring, Reports):
     def _accept(self, state: SignatureState, recording: Recording, bare: bool) -> None:
         """Compile a recording; `bare`: its arguments are distinct tensors and nothing else."""
         try:
-            plan = Plan(recording, _EXECUTOR[0].prepare(recording), bare)
+            plan = Plan(recording, CHOICE.executor.prepare(recording), bare)
         except Exception as error:  # the call has run: its result must reach the user
             if signals.foreign(error):
                 raise

@@ -123,7 +123,6 @@ class Aval:
 
 Key = tuple[tuple[int, ...], np.dtype, Device]
 
-_KINDS: list[Callable[[], Sequence[str]]] = []
 _DEVICES: dict[str, Device] = {}
 _AVALS: dict[Key, _Interned] = {}
 _LOCK = threading.RLock()  # re-entrant: a record may die while another is made
@@ -152,14 +151,26 @@ def _new_lock() -> None:
 os.register_at_fork(after_in_child=_new_lock)  # another thread may have held it
 
 
+class _Kinds:
+    """Where the kinds of devices come from, besides the one that is always there."""
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        self.known: Callable[[], Sequence[str]] = tuple  # none so far
+
+
+_KINDS = _Kinds()
+
+
 def use_kinds(kinds: Callable[[], Sequence[str]]) -> None:
     """Tell where the kinds of devices come from: what has a backend."""
-    _KINDS[:] = [kinds]
+    _KINDS.known = kinds
 
 
 def is_kind(text: str) -> bool:
     """Whether a text names a kind of device: one that has a backend, or has one elsewhere."""
-    return text in DEVICES or any(text in kinds() for kinds in _KINDS)
+    return text in DEVICES or text in _KINDS.known()
 
 
 def is_device(text: Any) -> bool:

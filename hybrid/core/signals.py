@@ -49,7 +49,6 @@ ASIDE: list[Callable[[], Callable[[], None]]] = []
 _LIBRARIES = sys.stdlib_module_names | {"numpy", "llvmlite", "ml_dtypes", "optree", "hybrid"}
 _CRITICAL: set[types.CodeType] = set()
 _SAVED: dict[int, Any] = {}  # signal -> the user's handler, while ours is in its place
-_DEPTH, _HANDLED = [0], [0]  # sections that are open; handlers that ran
 _SIGNALS: Any = importlib.import_module("_signal")  # without the enums around it
 _get_handler, _set_handler = _SIGNALS.getsignal, _SIGNALS.signal
 
@@ -63,6 +62,18 @@ class _Trip:
 
 
 TRIP: Any = _Trip()
+
+
+class _Counts:
+    """Sections that are open, and handlers that ran inside them."""
+
+    __slots__ = ("open", "handled")
+
+    def __init__(self) -> None:
+        self.open = self.handled = 0
+
+
+_COUNTS = _Counts()
 
 
 # ---- where a signal meets the program
@@ -111,7 +122,7 @@ def _inside(frame: types.FrameType | None) -> bool:
 
 def handled() -> int:
     """How many handlers have run inside `held` so far."""
-    return _HANDLED[0]
+    return _COUNTS.handled
 
 
 @critical
@@ -122,11 +133,11 @@ def _arrived(number: int, frame: types.FrameType | None) -> Any:
             PENDING.append(number)
         return None
     handler = _SAVED.get(number)
-    if not _DEPTH[0]:  # left behind by a section that was interrupted at its start
+    if not _COUNTS.open:  # left behind by a section that was interrupted at its start
         _restore()
     if handler is None:
         return None
-    _HANDLED[0] += 1
+    _COUNTS.handled += 1
     restore = [aside() for aside in ASIDE]
     try:
         return handler(number, frame)
@@ -175,7 +186,7 @@ def _restore() -> None:
 @critical
 def take_back() -> None:
     """Replace them again after `give_back`."""
-    if _DEPTH[0] and _is_main():
+    if _COUNTS.open and _is_main():
         _install()
 
 
@@ -197,17 +208,17 @@ class _Held:
     @critical
     def __enter__() -> None:
         if _is_main():
-            if not _DEPTH[0]:
+            if not _COUNTS.open:
                 _install()
-            _DEPTH[0] += 1
+            _COUNTS.open += 1
 
     @staticmethod
     @critical
     def __exit__(*exception: Any) -> None:
         if not _is_main():
             return
-        _DEPTH[0] = max(_DEPTH[0] - 1, 0)
-        if not _DEPTH[0]:
+        _COUNTS.open = max(_COUNTS.open - 1, 0)
+        if not _COUNTS.open:
             _restore()
         if PENDING:
             numbers = PENDING[:]
@@ -222,7 +233,7 @@ def _renew() -> None:
     """In the child of a fork: signals of the parent are none of ours, and neither is what it was
     in the middle of (a section of this thread that goes on here is one without a stand-in)."""
     del PENDING[:]
-    _DEPTH[0] = 0
+    _COUNTS.open = 0
     _restore()
 
 

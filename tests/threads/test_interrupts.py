@@ -25,7 +25,7 @@ def settled():
     assert gc.isenabled() and sys.getprofile() is None and sys.gettrace() is None
     assert TURN.owner == 0 and TURN.function is None
     assert signal.getsignal(signal.SIGINT) is HANDLER, signal.getsignal(signal.SIGINT)
-    assert not signals.PENDING and not signals._SAVED and signals._DEPTH == [0]
+    assert not signals.PENDING and not signals._SAVED and signals._COUNTS.open == 0
     assert not busy.GATE[0]
     assert jit._LOCK.acquire(blocking=False)
     jit._LOCK.release()

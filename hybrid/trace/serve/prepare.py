@@ -18,8 +18,9 @@ from ...ir.door.evaluate import host_kernel
 from ...ir.door.pending import known
 from ...ir.graph.graph import Graph
 from ..record.recording import Recording
+from .executor import Executor
 
-__all__ = ["NativeExecutor", "Prepared"]
+__all__ = ["CHOICE", "NativeExecutor", "Prepared"]
 
 
 def device_of(graph: Graph) -> Device:
@@ -72,3 +73,15 @@ class NativeExecutor:
     def prepare(self, recording: Recording) -> Prepared:
         """Compile a recording; the result can be called."""
         return Prepared(recording)
+
+
+class Choice:
+    """What runs the recordings that are accepted from now on."""
+
+    __slots__ = ("executor",)
+
+    def __init__(self) -> None:
+        self.executor: Executor = NativeExecutor()
+
+
+CHOICE = Choice()

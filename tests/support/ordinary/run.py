@@ -23,6 +23,7 @@ import hybrid as hb
 from hybrid import decorator
 from hybrid.ir.door import bind as door
 from hybrid.ir.mode import Mode
+from hybrid.trace.serve import prepare
 
 from . import CALLS, Program
 
@@ -281,7 +282,7 @@ def measure(
 ) -> Row:
     """Compare and time a program."""
     turns = Turns(program, clock)
-    executor = _Prepared(decorator._EXECUTOR[0])
+    executor = _Prepared(prepare.CHOICE.executor)
     previous = decorator.set_executor(executor)
     try:
         wrong = turns.play(calls)
