@@ -14,10 +14,10 @@ from ..core import dtypes as dt
 from ..core.precision import MATMUL
 from ..ir.contract import Contraction, View, accumulator, rounded
 from ..ir.scalar.compose import Composer
-from ..ir.scalar.program import Program
+from ..ir.scalar.program import Builder, Program, ScalarType
 from .plan import Access, GemmKernel, Operand
 
-__all__ = ["kernel_of", "bias_program", "may_be_fast"]
+__all__ = ["kernel_of", "bias_program", "epilogue_of", "may_be_fast"]
 
 
 def may_be_fast(dtype: np.dtype) -> bool:
@@ -30,6 +30,18 @@ def bias_program(acc: np.dtype, bias: np.dtype, out: np.dtype) -> Program:
     composer = Composer()
     total = composer.arg(acc)
     return composer.s.program(rounded(composer.s, total, composer.arg(bias), out))
+
+
+def epilogue_of(kernel: GemmKernel, total: ScalarType) -> Program | None:
+    """The program to run on finished sums, which are `total`s; None when they are stored as they
+    are."""
+    if kernel.epilogue is not None:
+        return kernel.epilogue
+    out = kernel.outs[0].dtype
+    if not dt.is_half(out) and out.itemsize == kernel.acc.itemsize:
+        return None
+    builder = Builder()
+    return builder.program(rounded(builder, builder.arg(total), None, out))
 
 
 def _operand(view: View, slot: int, dtype: np.dtype) -> Operand:

@@ -7,7 +7,7 @@ dominate their uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ...ir.scalar.program import POSITIONS, REDUCTIONS, PrimName, ScalarType, bits_of
 from .analysis import running_values, uniform_values
@@ -308,6 +308,24 @@ class Body:
             return None
         aligned = code.op(f"icmp eq i64 {code.op(f'and i64 {spots}, 63')}, 0")
         return code.op(f"select i1 {aligned}, i64 {stop}, i64 {start}")
+
+    def turns(
+        self,
+        writes: Iterable[int],
+        start: str,
+        stop: str,
+        step: int,
+        turn: Callable[[str, bool], list[str]],
+    ) -> str:
+        """Loops over whole turns of `step` elements, `turn(first element, past the caches)`, of
+        start..stop of the current row; where they end."""
+        code, streamed = self.code, self.streams(writes, start, stop)
+        for end, stream in ((streamed, True), (stop, False)):
+            if end is not None:
+                start, _ = code.loop(
+                    start, end, str(step), [], lambda first, _: turn(first, stream), full=step
+                )
+        return start
 
     def fetch_next_row(self, reads: Iterable[int], position: Position) -> None:
         """Ask for elements of the next row of adjacent operands while this one is computed."""

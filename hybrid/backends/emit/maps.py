@@ -70,19 +70,8 @@ class _Map:
                 )
                 return []
 
-            streamed, step = body.streams(range(len(self.form.writes)), start, stop), WIDTH * unroll
-            if streamed is not None:
-                start, _ = code.loop(
-                    start,
-                    streamed,
-                    str(step),
-                    [],
-                    lambda element, _: main(element, True),
-                    full=step,
-                )
-            start, _ = code.loop(
-                start, stop, str(step), [], lambda element, _: main(element, False), full=step
-            )
+            writes = range(len(self.form.writes))
+            start = body.turns(writes, start, stop, WIDTH * unroll, main)
 
         def tail(element: str, _: list[str]) -> list[str]:
             count = code.op(f"sub i64 {stop}, {element}")

@@ -191,19 +191,7 @@ class Rows:
                     self.body.fetch_next_row(self.first_reads(), position)
                 return []
 
-            streamed, step = self.body.streams(row_pass.writes, start, stop), WIDTH * unroll
-            if streamed is not None:
-                start, _ = code.loop(
-                    start,
-                    streamed,
-                    str(step),
-                    [],
-                    lambda element, _: main(element, True),
-                    full=step,
-                )
-            start, _ = code.loop(
-                start, stop, str(step), [], lambda element, _: main(element, False), full=step
-            )
+            start = self.body.turns(row_pass.writes, start, stop, WIDTH * unroll, main)
 
         def tail(element: str, _: list[str]) -> list[str]:
             self.visit(row_pass, numbers, self.tail_position(element, stop))

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ....core import dtypes as dt
-from ....ir.contract import rounded
-from ....ir.scalar.program import Builder, Program, ScalarType
+from ....ir.scalar.program import Program, ScalarType
 from ...plan import Dims, GemmKernel, Operand
+from ...product import epilogue_of
 from .geometry import Runs, runs_of
 from .micro import Element
 
-__all__ = ["Finish", "Stream", "epilogue_of", "finish_of"]
+__all__ = ["Finish", "Stream", "finish_of"]
 
 
 class Stream(NamedTuple):
@@ -62,23 +61,12 @@ class Finish(NamedTuple):
         return self.vectors * 16 * self.element.size
 
 
-def epilogue_of(kernel: GemmKernel, element: Element) -> Program | None:
-    """The program to run on finished sums; None when they are stored as they are."""
-    if kernel.epilogue is not None:
-        return kernel.epilogue
-    out = kernel.outs[0].dtype
-    if not dt.is_half(out) and out.itemsize == element.size:
-        return None
-    builder = Builder()
-    return builder.program(rounded(builder, builder.arg(element.name), None, out))
-
-
 def finish_of(
     kernel: GemmKernel, swapped: bool, vectors: int, element: Element, whole: bool = False
 ) -> Finish:
     """The finish of a product.  `swapped`: lines of the tile are columns of the result.  `whole`:
     the driver gives vectors of 16 columns, or of none."""
-    program = epilogue_of(kernel, element)
+    program = epilogue_of(kernel, element.name)
     types = [element.name] * len(kernel.outs)
     if program is not None:
         types = [program.instrs[number].type for number in program.outs]

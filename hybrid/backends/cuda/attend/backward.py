@@ -20,7 +20,7 @@ from .products import Chain, Products, Rows
 from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area, Tiling
 from .writer import Matrix, Writer
 
-__all__ = ["Backward", "Side"]
+__all__ = ["Backward", "Side", "Statistics", "statistics_of"]
 
 Side = Literal["keys", "queries"]  # what the rows of a tile are
 
@@ -31,6 +31,21 @@ class Statistics(NamedTuple):
     base: str
     share: str
     delta: str
+
+
+def statistics_of(pairs: Pairs, vectors: dict[str, str], query: str) -> Statistics:
+    """Of a query, of the last one where there are no more; `vectors`: where peak, total and delta
+    of all queries start."""
+    writer, code = pairs.writer, pairs.writer.code
+    inside = code.smin(query, pairs.last_query)
+    values = {}
+    for name, start in vectors.items():
+        offset = code.mul(inside, writer.step(name, writer.reads[name]))
+        values[name] = writer.load_global(writer.beyond(start, offset))
+    none = writer.apply("fcmp oeq", values["total"], writer.number(0.0))
+    share = writer.apply("fdiv", writer.number(1.0), values["total"])
+    share = writer.pick(none, writer.number(0.0), share)
+    return Statistics(writer.base_of(values["peak"]), share, values["delta"])
 
 
 class Result(NamedTuple):
@@ -197,7 +212,7 @@ class Backward:
         kept = writer.inside(self.products.weights(self.kept).pointer, own)
         for pair in range(tiling.pairs):
             column = code.add(code.add(first, self.products.own_pair), str(LANE_COLUMNS * pair))
-            shared = self._statistics(column) if self.of_keys else None
+            shared = statistics_of(self.pairs, self.vectors, column) if self.of_keys else None
             for row in range(tiling.rows):
                 line = code.add(self.first, self._row_of(row))
                 query, key = (column, line) if self.of_keys else (line, column)
@@ -219,22 +234,11 @@ class Backward:
 
     def _row_statistics(self) -> list[Statistics]:
         return [
-            self._statistics(self.writer.code.add(self.first, self._row_of(row)))
+            statistics_of(
+                self.pairs, self.vectors, self.writer.code.add(self.first, self._row_of(row))
+            )
             for row in range(self.writer.tiling.rows)
         ]
-
-    def _statistics(self, query: str) -> Statistics:
-        """Of a query, of the last one where there are no more."""
-        writer, code = self.writer, self.writer.code
-        inside = code.smin(query, self.pairs.last_query)
-        values = {}
-        for name, start in self.vectors.items():
-            offset = code.mul(inside, writer.step(name, writer.reads[name]))
-            values[name] = writer.load_global(writer.beyond(start, offset))
-        none = writer.apply("fcmp oeq", values["total"], writer.number(0.0))
-        share = writer.apply("fdiv", writer.number(1.0), values["total"])
-        share = writer.pick(none, writer.number(0.0), share)
-        return Statistics(writer.base_of(values["peak"]), share, values["delta"])
 
     # ---- results
     def _store(self, number: int, result: Result, coordinates: list[str]) -> None:

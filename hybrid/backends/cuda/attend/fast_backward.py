@@ -12,7 +12,7 @@ from math import prod
 
 from ...attend import GRADIENTS, GradientName
 from ...plan import AttendKernel
-from .backward import Side, Statistics
+from .backward import Side, Statistics, statistics_of
 from .cores import BLOCK_ROWS, STEP, Cores, Piece
 from .pairs import Pairs
 from .tile import Tiling
@@ -85,16 +85,8 @@ class FastBackward:
     def _statistics(self, query: str) -> Statistics:
         """Of a query; one that is not there has the share 0."""
         writer, code = self.writer, self.writer.code
-        inside = code.smin(query, self.pairs.last_query)
-        values = {}
-        for name, start in self.vectors.items():
-            offset = code.mul(inside, writer.step(name, writer.reads[name]))
-            values[name] = writer.load_global(writer.beyond(start, offset))
+        parts = statistics_of(self.pairs, self.vectors, query)
         there, zero = code.op(f"icmp slt i64 {query}, {writer.sizes['m']}"), writer.number(0.0)
-        none = writer.apply("fcmp oeq", values["total"], zero)
-        share = writer.apply("fdiv", writer.number(1.0), values["total"])
-        share = writer.pick(none, zero, share)
-        parts = (writer.base_of(values["peak"]), share, values["delta"])
         return Statistics(*[writer.pick(there, part, zero) for part in parts])
 
     def _stage_statistics(self, first: str) -> None:

@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ....core import dtypes as dt
 from ....core.errors import UnsupportedError
 from ....core.shapes import collapse
-from ....ir.contract import rounded
-from ....ir.scalar.program import Builder, Program, ScalarType
+from ....ir.scalar.program import Program, ScalarType
 from ...plan import Dims, GemmKernel, Operand
+from ...product import epilogue_of
 
 __all__ = [
     "Element",
@@ -199,16 +198,6 @@ def _fits(stream: OperandForm, operand: Operand, width: int) -> bool:
     return stream.col_vector >= enough and (walk.form.rank == 1 or walk.sizes[-1] % width == 0)
 
 
-def _program_of(kernel: GemmKernel, element: Element) -> Program | None:
-    if kernel.epilogue is not None:
-        return kernel.epilogue
-    out = kernel.outs[0].dtype
-    if not dt.is_half(out) and out.itemsize == element.size:
-        return None
-    builder = Builder()
-    return builder.program(rounded(builder, builder.arg(element.name), None, out))
-
-
 def reads_of(kernel: GemmKernel) -> list[Operand]:
     """What the epilogue reads, as operands with the sizes of the result."""
     out, found = kernel.outs[0], []
@@ -224,7 +213,7 @@ def reads_of(kernel: GemmKernel) -> list[Operand]:
 def finish_of(kernel: GemmKernel) -> Finish:
     """The form of what is done with the sums of a kernel."""
     element = element_of(kernel.acc)
-    program = _program_of(kernel, element)
+    program = epilogue_of(kernel, element.name)
     types: list[ScalarType] = [element.name] * len(kernel.outs)
     if program is not None:
         types = [program.instrs[number].type for number in program.outs]
