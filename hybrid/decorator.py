@@ -35,7 +35,7 @@ from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.record.wording import why_not
 from .trace.serve.deferred import Deferring
 from .trace.serve.executor import MISS, Executor
-from .trace.serve.plans import Plan, distinct
+from .trace.serve.plans import ReplayPlan, distinct
 from .trace.serve.prepare import CHOICE
 from .trace.serve.reports import CacheInfo, Reports, RunsEagerly
 from .trace.serve.served import Served
@@ -136,7 +136,7 @@ class Function(Deferring, Reports):
             return result
         return self._record(state, args, kwargs, tensors)
 
-    def _replay(self, plan: Plan, tensors: list[Any]) -> Any:
+    def _replay(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One replay, the native way where possible, or MISS."""
         undisturbed = 0
         while True:
@@ -169,13 +169,13 @@ class Function(Deferring, Reports):
                 return result
         return plan.replay(inputs)
 
-    def _serve_directly(self, plan: Plan) -> None:
+    def _serve_directly(self, plan: ReplayPlan) -> None:
         """Let bare arguments go to this plan without a look at their signature."""
         if plan.served is not None and plan.bare and not door.STATE.special:
             self._direct = plan.served.direct
             self._handles_errors = plan.recording.handles_errors
 
-    def _connect(self, plan: Plan, inputs: list[Any]) -> Served | None:
+    def _connect(self, plan: ReplayPlan, inputs: list[Any]) -> Served | None:
         """The native way of a plan; where making it fails the plan runs without, and says so."""
         if plan.why:
             return None
@@ -396,7 +396,7 @@ class Function(Deferring, Reports):
     def _accept(self, state: SignatureState, recording: Recording, bare: bool) -> None:
         """Compile a recording; `bare`: its arguments are distinct tensors and nothing else."""
         try:
-            plan = Plan(recording, CHOICE.executor.prepare(recording), bare)
+            plan = ReplayPlan(recording, CHOICE.executor.prepare(recording), bare)
         except Exception as error:  # the call has run: its result must reach the user
             if signals.foreign(error):
                 raise

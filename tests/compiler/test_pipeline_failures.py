@@ -189,7 +189,7 @@ LOOKING = {
     "guard": (guards.Guard, "__init__"),
     "watch": (Watch, "__exit__"),
     "recorder": (recorder.Recorder, "__init__"),
-    "plan": (plans.Plan, "__init__"),
+    "plan": (plans.ReplayPlan, "__init__"),
     "trim": (recorder.Recorder, "devices"),
     "fetch": (before, "fetch"),
 }

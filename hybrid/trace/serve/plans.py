@@ -18,10 +18,10 @@ from .needs import needs_of
 from .prepare import Prepared
 from .served import Attempts, Served, serve
 
-__all__ = ["Plan", "distinct"]
+__all__ = ["ReplayPlan", "distinct"]
 
 
-class Plan:
+class ReplayPlan:
     """`guard` finds the captures of a call, or None; `served` is the native way, made at the first
     replay and again when the native forms of facts fail, and `attempts` how those lasted."""
 

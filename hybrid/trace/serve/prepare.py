@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
-from ...compiler.pipeline import Result, build
+from ...compiler.pipeline import Built, build
 from ...core.aval import HOST, Device
 from ...core.errors import UnsupportedError, blame
 from ...ir.door.bind import backend_of
@@ -42,7 +42,7 @@ class Prepared:
         self.recording = recording
         # (output, the input whose new value it is)
         self.states = [(output, number) for number, output in recording.outcome.writes]
-        self.result: Result = build(recording.graph, self.states, kernel=host_kernel)
+        self.result: Built = build(recording.graph, self.states, kernel=host_kernel)
         lowered = perf_counter()
         try:
             backend = backend_of(device_of(recording.graph))

@@ -15,7 +15,7 @@ from ..heap.facts import Holder
 from ..record.recording import Life, Recording
 from ..record.wording import Wording
 from .deferred import Deferral
-from .plans import Plan
+from .plans import ReplayPlan
 
 __all__ = ["SignatureState", "dropper", "follow_mode"]
 
@@ -46,7 +46,7 @@ class SignatureState:
         self.state: Literal["RECORD", "REPLAY", "DEFERRED", "EAGER"] = "RECORD"
         self.deferral: Deferral | None = None  # how calls are run in the state DEFERRED
         self.why = self.text = ""
-        self.plans: list[Plan] = []
+        self.plans: list[ReplayPlan] = []
         self.pending: list[Recording] = []
         self.fails = self.effects = self.misses = self.excuses = 0
         self.mark = -1  # replays of the function when this signature was last recorded
