@@ -21,7 +21,7 @@ from ..ops.axes.reduce import sum_like
 from ..ops.build.create import ones_like, zeros_like
 from ..ops.elementwise.arithmetic import add
 from .scopes import enable_grad, need_callable, no_grad
-from .sums import Sums
+from .sums import GradientSums
 from .tape import PseudoOp, alias, order, owner, saved_inputs, saved_outputs, unfold
 
 __all__ = [
@@ -62,7 +62,7 @@ def _run(
 ) -> dict[int, list[Any]]:
     """Gradients of leaves and targets by id of owner;
     `nodes` are the owners to visit, users first."""
-    sums = Sums(nodes, _fit)
+    sums = GradientSums(nodes, _fit)
     for root, seed in zip(roots, seeds):
         sums.add(root, seed)
     for node in nodes:

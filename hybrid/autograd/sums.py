@@ -14,12 +14,12 @@ from ..ops.build.parts import total
 from ..ops.elementwise.arithmetic import add
 from .tape import owner
 
-__all__ = ["Sums"]
+__all__ = ["GradientSums"]
 
 Fit = Callable[[Any, Any], Any]
 
 
-class Sums:
+class GradientSums:
     """Gradients by id of owner, one per output of it; `fit` brings one to the aval of its input."""
 
     def __init__(self, nodes: list[Any], fit: Fit) -> None:

@@ -26,7 +26,17 @@ from .lower.schedule import schedule
 from .lower.shared_factors import share
 from .passes import Context, Pass
 
-__all__ = ["PASSES", "LOWERING", "STEPS", "Step", "Timing", "Result", "optimize", "lower", "build"]
+__all__ = [
+    "PASSES",
+    "LOWERING",
+    "STEPS",
+    "PipelineStep",
+    "Timing",
+    "Built",
+    "optimize",
+    "lower",
+    "build",
+]
 
 Hook = Callable[[str, Any], None]
 Made = Literal["graph", "regions", "assignment", "draft", "plan"]  # fields of Work that steps make
@@ -46,7 +56,7 @@ class Work:
     plan: Plan | None = None
 
 
-class Step(NamedTuple):
+class PipelineStep(NamedTuple):
     """A step of the pipeline: `run(work)` gives the new value of the field `makes` of the work."""
 
     name: str
@@ -54,8 +64,10 @@ class Step(NamedTuple):
     run: Callable[[Any], Any]
 
 
-def _pass(graph_pass: Pass) -> Step:
-    return Step(graph_pass.name, "graph", lambda work: graph_pass.run(work.graph, work.context))
+def _pass(graph_pass: Pass) -> PipelineStep:
+    return PipelineStep(
+        graph_pass.name, "graph", lambda work: graph_pass.run(work.graph, work.context)
+    )
 
 
 # Modules of passes/, in order: the graph passes are their PASS.
@@ -64,14 +76,14 @@ PASSES: tuple[Pass, ...] = tuple(
     [import_module(f"{__package__}.passes.{name}").PASS for name in ORDER]
 )
 
-STEPS: tuple[Step, ...] = (
+STEPS: tuple[PipelineStep, ...] = (
     *map(_pass, PASSES),
-    Step("fuse", "regions", lambda work: fuse(work.graph)),
-    Step("assign", "assignment", lambda work: assign(work.regions, work.states)),
-    Step("kernels", "draft", lambda work: draft(work.regions, work.assignment)),
-    Step("share", "draft", lambda work: share(work.draft)),
-    Step("schedule", "draft", lambda work: schedule(work.draft, work.donate)),
-    Step("memory", "plan", lambda work: pack(work.draft)),
+    PipelineStep("fuse", "regions", lambda work: fuse(work.graph)),
+    PipelineStep("assign", "assignment", lambda work: assign(work.regions, work.states)),
+    PipelineStep("kernels", "draft", lambda work: draft(work.regions, work.assignment)),
+    PipelineStep("share", "draft", lambda work: share(work.draft)),
+    PipelineStep("schedule", "draft", lambda work: schedule(work.draft, work.donate)),
+    PipelineStep("memory", "plan", lambda work: pack(work.draft)),
 )
 
 # Names of the steps after the graph: regions, homes, kernels, order, memory.
@@ -86,7 +98,7 @@ class Timing(NamedTuple):
     size: int
 
 
-class Result(NamedTuple):
+class Built(NamedTuple):
     """The optimised graph, its plan, and the steps that led there."""
 
     graph: Graph
@@ -105,7 +117,7 @@ def _size(result: Any) -> int:
     return 0
 
 
-def _run(work: Work, steps: Sequence[Step], hook: Hook | None, check: bool) -> list[Timing]:
+def _run(work: Work, steps: Sequence[PipelineStep], hook: Hook | None, check: bool) -> list[Timing]:
     """The one loop over steps: timed, shown to the hook, verified where asked."""
     timings = []
     for step in steps:
@@ -157,7 +169,7 @@ def build(
     donate: bool = True,
     hook: Hook | None = None,
     check: bool = False,
-) -> Result:
+) -> Built:
     """Optimise and lower.
 
     `states`: (output number, input number) pairs, that output being the input's new value;
@@ -167,4 +179,4 @@ def build(
     work = Work(graph, Context(kernel), states, donate)
     timings = _run(work, STEPS, hook, check)
     assert work.plan is not None
-    return Result(work.graph, work.plan, tuple(timings))
+    return Built(work.graph, work.plan, tuple(timings))

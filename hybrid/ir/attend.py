@@ -17,7 +17,7 @@ from ..core.shapes import broadcast_shapes, broadcast_strides, collapse
 __all__ = [
     "TILE",
     "BLOCK",
-    "Operand",
+    "AttendOperand",
     "Attend",
     "attention_shapes",
     "attention_layout",
@@ -30,7 +30,7 @@ BLOCK = 256  # queries and keys of one chain
 Ints = tuple[int, ...]
 
 
-class Operand(NamedTuple):
+class AttendOperand(NamedTuple):
     """Operand number `operand`: element (batch coordinates, row, column) is at offset + sum(i *
     stride); a vector has one value per row and no stride for columns."""
 
@@ -56,8 +56,8 @@ class Attend(NamedTuple):
     f: int
     scale: float
     causal: bool
-    reads: tuple[Operand | None, ...]
-    writes: tuple[Operand, ...]
+    reads: tuple[AttendOperand | None, ...]
+    writes: tuple[AttendOperand, ...]
     narrow: str = ""
 
 
@@ -102,10 +102,11 @@ class _Walks:
         self.inner[number] = broadcast_strides(shape[leading:], strides[leading:], inner_shape)
         self.outer[number] = broadcast_strides(shape[:leading], strides[:leading], self.batch)
 
-    def operands(self) -> tuple[Ints, dict[int, Operand]]:
+    def operands(self) -> tuple[Ints, dict[int, AttendOperand]]:
         sizes, outer = collapse(self.batch, list(self.outer.values()))
         return sizes, {
-            i: Operand(i, self.offsets[i], o + self.inner[i]) for i, o in zip(self.outer, outer)
+            i: AttendOperand(i, self.offsets[i], o + self.inner[i])
+            for i, o in zip(self.outer, outer)
         }
 
 

@@ -18,7 +18,7 @@ from ...ir.graph.graph import Node
 __all__ = [
     "Ints",
     "AffineMap",
-    "View",
+    "AffineView",
     "Broadcast",
     "Embed",
     "Path",
@@ -59,7 +59,7 @@ def reshape_strides(shape: Ints, strides: Sequence[int], target: Ints) -> Ints |
 
 
 # ---- steps of a path
-class View(NamedTuple):
+class AffineView(NamedTuple):
     """Through a view node: a map over its input becomes a map over its output."""
 
     node: Node
@@ -103,7 +103,7 @@ class Embed(NamedTuple):
         return affine[0], tuple(strides)
 
 
-Path = tuple[View | Broadcast | Embed, ...]
+Path = tuple[AffineView | Broadcast | Embed, ...]
 
 
 def walk_path(path: Path, affine: AffineMap) -> AffineMap | None:

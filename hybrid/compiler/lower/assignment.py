@@ -17,7 +17,7 @@ from ...backends.plan import Slot, SlotKind
 from ...core.aval import Aval
 from ...core.shapes import contiguous_strides, is_contiguous
 from ...ir.graph.graph import Const, Value, literal_key
-from .affine import Ints, Path, View, inverse_strides, walk_path
+from .affine import AffineView, Ints, Path, inverse_strides, walk_path
 from .regions import (
     AttendRegion,
     ContractRegion,
@@ -293,7 +293,7 @@ class _Assign:
         last = use.operand.path[-1] if use.operand.path else None
         return (
             last.node.outputs[0].aval.shape
-            if isinstance(last, View)
+            if isinstance(last, AffineView)
             else use.operand.value.aval.shape
         )
 

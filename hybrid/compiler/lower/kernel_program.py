@@ -17,7 +17,7 @@ from ...core.errors import GraphError
 from ...ir.graph.graph import Const
 from ...ir.scalar.compose import Composer, operand_type
 from ...ir.scalar.program import TYPE, Builder, Val
-from .affine import Ints, View, walk_path
+from .affine import AffineView, Ints, walk_path
 from .assignment import Assignment
 from .regions import (
     Box,
@@ -143,4 +143,4 @@ def live_instructions(instructions: Sequence[Instruction], wanted: Iterable[int]
 def _viewed(operand: GatherOperand) -> Aval:
     """The aval of what a gather operand reads."""
     last = operand.path[-1] if operand.path else None
-    return last.node.outputs[0].aval if isinstance(last, View) else operand.value.aval
+    return last.node.outputs[0].aval if isinstance(last, AffineView) else operand.value.aval

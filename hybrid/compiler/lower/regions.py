@@ -25,11 +25,11 @@ from ...ir.scalar.compose import op_program
 from ...ir.scalar.program import FREE, PRIMS, SLOW
 from .affine import (
     AffineMap,
+    AffineView,
     Broadcast,
     Embed,
     Ints,
     Path,
-    View,
     canonical,
     reshape_strides,
     row_embed,
@@ -262,7 +262,7 @@ class Roots:
 
     def _view(self, node: Node) -> None:
         root_value, path = self(node.inputs[0])
-        step = (View(node),)
+        step = (AffineView(node),)
         affine = walk_path(path + step, (0, contiguous_strides(root_value.aval.shape)))
         if affine is None or len(path) >= MAX_PATH:
             source = node.inputs[0]

@@ -31,7 +31,7 @@ Ints = tuple[int, ...]
 Tensor = Any
 
 
-class Key(NamedTuple):
+class IndexKey(NamedTuple):
     """A parsed key: a strided box of x, axes of size 1 to insert into it (positions in the result
     of the box), and index tensors for axes of what that gives; `front` puts their shape first, else
     it stands at the first one."""
@@ -163,7 +163,7 @@ def _bounds(item: Any, extent: int, axis: int) -> tuple[int, int, int]:
     return item % extent, 1, 1
 
 
-def parse(operand: Tensor, key: Any) -> Key:
+def parse(operand: Tensor, key: Any) -> IndexKey:
     """The key of x[key]; ints, slices and shapes are checked here."""
     begin, sizes, step, drop = [], [], [], []
     insert: list[int] = []
@@ -193,12 +193,12 @@ def parse(operand: Tensor, key: Any) -> Key:
             place += 1
         axis += 1
     front = bool(advanced) and advanced[-1] - advanced[0] + 1 != len(advanced)
-    return Key(
+    return IndexKey(
         tuple(begin), tuple(sizes), tuple(step), tuple(drop), tuple(insert), tuple(index), front
     )
 
 
-def _basic(operand: Tensor, key: Key) -> Tensor:
+def _basic(operand: Tensor, key: IndexKey) -> Tensor:
     """The box of a key, with the inserted axes."""
     result = operand
     if key.drop or key.sizes != operand.shape or any(s != 1 for s in key.step):
@@ -320,7 +320,7 @@ def setitem(x: Tensor, key: Any, value: Any) -> Tensor:
     return _set_indexed(x, parsed, stored)
 
 
-def _basic_shape(key: Key) -> Ints:
+def _basic_shape(key: IndexKey) -> Ints:
     shape = [n for a, n in enumerate(key.sizes) if a not in key.drop]
     for axis in key.insert:
         shape.insert(axis, 1)
@@ -346,7 +346,7 @@ def _fit(values: Tensor, shape: Ints) -> Tensor:
     return broadcast_to(values, shape)
 
 
-def _set_indexed(operand: Tensor, key: Key, values: Tensor) -> Tensor:
+def _set_indexed(operand: Tensor, key: IndexKey, values: Tensor) -> Tensor:
     """Writes at index tensors: rows of the box (indexed axes first)
     are replaced, then the box is written."""
     box = _basic(operand, key)

@@ -26,7 +26,7 @@ __all__ = [
     "Location",
     "Input",
     "Roles",
-    "Found",
+    "FoundPlaces",
     "Gradients",
     "Inputs",
     "find_captures",
@@ -100,7 +100,7 @@ class Roles:
         return id(tensor) in self.recorder.start
 
 
-class Found(NamedTuple):
+class FoundPlaces(NamedTuple):
     """What the places that a call read or stored to hold after it.  `at`: the first place of each
     input; `stored`: the places that hold a tensor which the call put there."""
 
@@ -139,9 +139,9 @@ def find_captures(roles: Roles, analysis: Analysis) -> None:
             roles.add(tensor)
 
 
-def read_facts(roles: Roles, analysis: Analysis, before: dict[Key, Any], dead: Dead) -> Found:
+def read_facts(roles: Roles, analysis: Analysis, before: dict[Key, Any], dead: Dead) -> FoundPlaces:
     """The facts of a call, from what its places hold after it and held `before` it."""
-    found, numbers = Found({}, {}, {}, []), roles.recorder.handles
+    found, numbers = FoundPlaces({}, {}, {}, []), roles.recorder.handles
     for key, holder in analysis.found.items():
         if key.kind == "patched":
             holder.skip = {(k.holder, k.key) for k in analysis.found if k.kind == "tattr"}
@@ -191,7 +191,7 @@ def locate(
     roles: Roles,
     analysis: Analysis,
     before: dict[Key, Any],
-    found: Found,
+    found: FoundPlaces,
     hosts: dict[int, int],
     dead: Dead,
 ) -> Inputs:
@@ -240,7 +240,7 @@ def facts_of(
     roles: Roles,
     analysis: Analysis,
     before: dict[Key, Any],
-    found: Found,
+    found: FoundPlaces,
     inside: list[tuple[Key, Any, int]],
     dead: Dead,
 ) -> Facts:

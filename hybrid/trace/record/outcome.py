@@ -21,10 +21,10 @@ from .outputs import HostValue, Known, New, Spec, Unfit, canonical, on_their_own
 from .recorder import Recorder
 from .wording import Wording
 
-__all__ = ["Store", "Outcome", "Results", "results_of"]
+__all__ = ["TensorStore", "Outcome", "Results", "results_of"]
 
 
-class Store(NamedTuple):
+class TensorStore(NamedTuple):
     """A tensor that the call stores in a Python place, and the primitive that puts it there."""
 
     key: Key
@@ -39,7 +39,7 @@ class Outcome:
     `avals`: the record of each output of the graph."""
 
     result: Spec
-    stores: tuple[Store, ...]
+    stores: tuple[TensorStore, ...]
     gradients: tuple[tuple[int, Spec | None], ...]
     writes: tuple[tuple[int, int], ...]
     avals: tuple[Aval, ...]
@@ -144,7 +144,9 @@ def results_of(
     numbers = [*recipes.outputs, *repeated]
     outcome = Outcome(
         result,
-        tuple([Store(key, spec, put) for (key, _), spec, put in zip(stored, rest, primitives)]),
+        tuple(
+            [TensorStore(key, spec, put) for (key, _), spec, put in zip(stored, rest, primitives)]
+        ),
         tuple([(host, spec) for (host, _), spec in zip(final, rest[count:])]),
         tuple(writes),
         tuple([recorder.avals[number] for number in numbers]),

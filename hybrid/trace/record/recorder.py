@@ -28,13 +28,13 @@ from ..bytecode.host_reads import HOW, Read
 from ..heap.allowlist import trusted
 from ..watch.events import Watch
 
-__all__ = ["Recorder", "Step"]
+__all__ = ["Recorder", "RecordedOp"]
 
 LARGE = 1 << 24  # bytes of results that are worth returning to the system
 SWEEP_BYTES = 8 << 20  # of new results, after which values that nobody else holds are let go
 
 
-class Step(NamedTuple):
+class RecordedOp(NamedTuple):
     """One recorded op: inputs are value numbers, or 0-d and constant arrays kept as Const."""
 
     op: Op
@@ -96,7 +96,7 @@ class Recorder(Mode):
     def __init__(self, leaves: Sequence[Handle], root: types.CodeType | None = None) -> None:
         self.root = root  # code of the recorded function
         self.reads: list[Read] = []  # host reads by that function itself
-        self.steps: list[Step] = []
+        self.steps: list[RecordedOp] = []
         self.handles: dict[int, int] = {}  # id(handle) -> number of the value it holds now
         self.consts: dict[int, np.ndarray] = {}  # numbers of values that are literals
         self.avals: list[Any] = []  # by value number
@@ -182,7 +182,9 @@ class Recorder(Mode):
         operands = tuple([self.ref(x) for x in inputs])
         results = tuple([self._new(o) for o in outputs])
         self.steps.append(
-            Step(op, tuple(params), operands, results, tuple([o._a for o in outputs]), user_site())
+            RecordedOp(
+                op, tuple(params), operands, results, tuple([o._a for o in outputs]), user_site()
+            )
         )
 
     def on_assign(self, handle: Any, value: Any) -> None:
