@@ -19,7 +19,7 @@ from ...core.cache import keep
 from ...core.errors import DeviceError
 from ..cpu.machine.alloc import is_block as is_host_block
 from ..cpu.python.abi import pointer
-from .launch.caller import Result, make_caller
+from .launch.caller import FreshResult, make_caller
 from .machine.blocks import (
     block_address,
     block_device,
@@ -127,7 +127,7 @@ def view(
 def maker(aval: Aval) -> Callable[[], DeviceArray]:
     """A function that gives a fresh contiguous array of that record, undefined inside."""
     pool = device_state(aval.device.index).pool
-    result = Result(aval, pool.source_of(aval.nbytes))
+    result = FreshResult(aval, pool.source_of(aval.nbytes))
     return make_caller([], 0, [result], _NO_RECORD, DeviceArray, refused=_refuse)
 
 

@@ -27,7 +27,7 @@ from . import array
 from .copies import contiguous
 from .function import GpuFunction, LibraryCall
 from .graph_ir import CHECK_FAILED
-from .graphs import Copy, Graphs, Started, native_plan
+from .graphs import GraphCopy, Graphs, Started, native_plan
 from .kernels import steps
 from .machine.blocks import block_address
 from .machine.devices import DeviceState, device_state
@@ -45,7 +45,7 @@ MOST_WORKSPACE = 64 << 20
 
 
 # ---- memory
-class Arena:
+class CardArena:
     """Memory for the temporaries of every plan of a device: their kernels run one after the other
     in its stream."""
 
@@ -56,15 +56,17 @@ class Arena:
         self.address = block_address(self.block)
 
 
-_ARENAS: weakref.WeakKeyDictionary[DeviceState, weakref.ref[Arena]] = weakref.WeakKeyDictionary()
+_ARENAS: weakref.WeakKeyDictionary[DeviceState, weakref.ref[CardArena]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
-def _arena(state: DeviceState, nbytes: int) -> Arena:
+def _arena(state: DeviceState, nbytes: int) -> CardArena:
     """The device's arena, or a larger one that later plans share."""
     known = _ARENAS.get(state)
     found = None if known is None else known()
     if found is None or found.nbytes < nbytes:
-        found = Arena(state, nbytes)
+        found = CardArena(state, nbytes)
         _ARENAS[state] = weakref.ref(found)
     return found
 
@@ -133,7 +135,7 @@ def _workspaces(plan: Plan, functions: Sequence[Steps]) -> tuple[dict[int, int],
     return offsets, start
 
 
-def _copies(plan: Plan) -> list[Copy]:
+def _copies(plan: Plan) -> list[GraphCopy]:
     """States whose new memory starts as a copy: those that kernels write a part of and, where a
     check may fail, all."""
     checked = any(isinstance(k, LoopKernel) and k.check for k in plan.steps)
@@ -145,7 +147,7 @@ def _copies(plan: Plan) -> list[Copy]:
         if slot.kind != "state" or source is None or plan.slots[source].aval is not slot.aval:
             continue
         if number in partial or checked:
-            found.append(Copy(number, source, slot.aval.nbytes))
+            found.append(GraphCopy(number, source, slot.aval.nbytes))
     return found
 
 

@@ -34,7 +34,7 @@ from .graph_ir import (
 from .machine.devices import DeviceState
 from .machine.modules import Loaded
 
-__all__ = ["Started", "Copy", "Graphs", "drop_dead", "native_plan"]
+__all__ = ["Started", "GraphCopy", "Graphs", "drop_dead", "native_plan"]
 
 # Instantiated graphs of a plan: results, gradients and batches take turns in few buffers.  A graph
 # of many launches takes long to instantiate, and long enough to run that updates do not matter.
@@ -78,7 +78,7 @@ def drop_dead() -> None:
         state.driver.drop_graph(graph)
 
 
-class Copy(NamedTuple):
+class GraphCopy(NamedTuple):
     """The memory of slot `target`, where it is not that of slot `source`, starts as a copy."""
 
     target: int
@@ -115,7 +115,7 @@ class Graphs:
         state: DeviceState,
         launches: Sequence[Started],
         fixed: Mapping[int, int],
-        copies: Sequence[Copy] = (),
+        copies: Sequence[GraphCopy] = (),
         after: Sequence[Sequence[int]] | None = None,
     ) -> None:
         drop_dead()
@@ -162,7 +162,7 @@ class Graphs:
             at = number * (PARAMS.size // 8)
             self._params[at : at + PARAMS.size // 8] = np.frombuffer(packed, np.uint64)
 
-    def _table(self, copies: Sequence[Copy]) -> np.ndarray:
+    def _table(self, copies: Sequence[GraphCopy]) -> np.ndarray:
         """The words of graph_ir.TABLE, then the records that they point to."""
         slots = sorted(self.watched)
         fixups = [pair for slot in slots for pair in self.watched[slot]]

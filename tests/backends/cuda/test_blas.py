@@ -9,7 +9,7 @@ from gpu import SimulatedDriver, to_ptx
 
 from hybrid.backends.cuda import blas
 from hybrid.backends.cuda.blas.library import Algorithm, use_library
-from hybrid.backends.cuda.blas.problem import Layout, Problem, is_for_library, tight
+from hybrid.backends.cuda.blas.problem import MatrixLayout, Problem, is_for_library, tight
 from hybrid.backends.cuda.function import Card, GpuFunction, LibraryCall
 from hybrid.backends.cuda.kernels import generate, steps
 from hybrid.backends.plan import Dims, Operand
@@ -56,7 +56,9 @@ class Stub:
             out = matrix(addresses.out, m, n, False, layouts[2])
             total = left.astype(np.float32) @ right.astype(np.float32)
             if biased:
-                total = total + matrix(addresses.bias, 1, n, False, Layout(n, 0))[:1].astype("f4")
+                total = total + matrix(addresses.bias, 1, n, False, MatrixLayout(n, 0))[:1].astype(
+                    "f4"
+                )
             out[...] = total.astype(problem.dtype)
 
         return run
@@ -134,7 +136,7 @@ def test_plain_products(stub, dtype):
     assert stub.problems[0] == Problem(dtype, 1, 32, 16, 48, False, False, False)
     assert stub.problems[1][1:] == (3, 32, 24, 16, False, False, False)
     assert stub.problems[2][1:5] == (1, 20, 24, 16)
-    assert stub.layouts[1] == (Layout(16, 512), Layout(24, 384), Layout(24, 768))
+    assert stub.layouts[1] == (MatrixLayout(16, 512), MatrixLayout(24, 384), MatrixLayout(24, 768))
 
 
 def test_turned_factors_are_not_copied(stub):
@@ -258,8 +260,8 @@ def test_without_the_library_everything_is_generated():
 
 def test_contiguous_layouts():
     assert tight(Problem(BF16, 2, 3, 4, 5, True, False, False)) == (
-        Layout(3, 15),
-        Layout(4, 20),
-        Layout(4, 12),
+        MatrixLayout(3, 15),
+        MatrixLayout(4, 20),
+        MatrixLayout(4, 12),
     )
     assert contiguous_strides((2, 3, 4)) == (12, 4, 1)

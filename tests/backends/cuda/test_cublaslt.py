@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hybrid.backends.cuda.blas.library import CublasLt, OperandAddresses
-from hybrid.backends.cuda.blas.problem import Layout, Problem, tight
+from hybrid.backends.cuda.blas.problem import MatrixLayout, Problem, tight
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import DeviceError
 
@@ -77,13 +77,13 @@ def test_factors_of_both_orders(library, turned, batch):
 
 def test_lines_with_gaps(library):
     problem = Problem(dt.float32, 2, 5, 7, 6, False, True, True)
-    multiply(library, problem, (Layout(8, 40), Layout(9, 70), Layout(12, 60)))
+    multiply(library, problem, (MatrixLayout(8, 40), MatrixLayout(9, 70), MatrixLayout(12, 60)))
 
 
 def test_layouts_that_an_algorithm_refuses(library):
     problem = Problem(dt.float32, 1, 5, 7, 6, False, False, False)
     algorithm = library.algorithm(problem)
-    gaps = Layout(6, 0), Layout(999, 0), Layout(7, 0)
+    gaps = MatrixLayout(6, 0), MatrixLayout(999, 0), MatrixLayout(7, 0)
     assert library.call(problem, algorithm, gaps) is None
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from hybrid.backends.cpu.machine.asm import Fn
 from hybrid.backends.cpu.machine.jit import compile_ir
-from hybrid.backends.cuda.launch.caller import Fallback, Result, Start, make_caller
+from hybrid.backends.cuda.launch.caller import Fallback, FreshResult, Start, make_caller
 from hybrid.backends.cuda.machine.blocks import (
     BlockSource,
     block_address,
@@ -108,7 +108,12 @@ def address(array):
 def device_array(shape=(2, 3), memory=None):
     memory = memory or Memory(0x7E0000000000)
     return make_caller(
-        [], 0, [Result(aval(shape, dt.float32), memory.source)], record(), Device, refused=never
+        [],
+        0,
+        [FreshResult(aval(shape, dt.float32), memory.source)],
+        record(),
+        Device,
+        refused=never,
     )()
 
 
@@ -158,7 +163,7 @@ def test_what_the_driver_is_given():
             Start(second.handle, 1 << 30, 32, 0, (4, 3), (0, 1)),
         ],
         2,
-        [Result(MATRIX, results.source)],
+        [FreshResult(MATRIX, results.source)],
         device,
         Device,
         temp=temp.source,
@@ -188,7 +193,7 @@ def test_several_results_are_a_tuple():
     call = make_caller(
         [Start(journal.handle, 1, 1, 0, (0, 1, 2), (0, 1, 2))],
         0,
-        [Result(a, memory.source) for a in avals],
+        [FreshResult(a, memory.source) for a in avals],
         record(),
         Device,
         refused=never,
@@ -204,7 +209,7 @@ def test_arguments_that_do_not_fit_go_to_the_fallback():
     call = make_caller(
         [Start(journal.handle, 1, 1, 0, (0,), (0,))],
         1,
-        [Result(MATRIX, memory.source)],
+        [FreshResult(MATRIX, memory.source)],
         record(),
         Device,
         contiguous=True,
@@ -226,7 +231,7 @@ def test_strides_are_compared():
         return make_caller(
             [Start(journal.handle, 1, 1, 0, (0,), (0,))],
             2,
-            [Result(aval(shape, dt.float32), memory.source)],
+            [FreshResult(aval(shape, dt.float32), memory.source)],
             record(),
             Device,
             strides=strides,
@@ -250,7 +255,7 @@ def test_a_refused_launch_gives_everything_back():
     call = make_caller(
         [Start(journal.handle, 1, 1, 0, (1,), (0,))],
         1,
-        [Result(MATRIX, memory.source)] * 2,
+        [FreshResult(MATRIX, memory.source)] * 2,
         device,
         Device,
         temp=temp.source,
@@ -268,7 +273,7 @@ def test_no_memory_for_a_result(left):
     call = make_caller(
         [Start(journal.handle, 1, 1, 0, (0,), (0,))],
         0,
-        [Result(MATRIX, memory.source)] * 2,
+        [FreshResult(MATRIX, memory.source)] * 2,
         record(),
         Device,
         temp=temp.source,
@@ -285,7 +290,7 @@ def test_no_memory_for_the_workspace():
     call = make_caller(
         [Start(journal.handle, 1, 1, 0, (0,), (0,))],
         0,
-        [Result(MATRIX, memory.source)],
+        [FreshResult(MATRIX, memory.source)],
         record(),
         Device,
         temp=temp.source,
@@ -301,7 +306,7 @@ def test_nothing_leaks():
     call = make_caller(
         [Start(journal.handle, 1, 1, 0, (1, 2), (0, 1))],
         1,
-        [Result(MATRIX, memory.source)] * 2,
+        [FreshResult(MATRIX, memory.source)] * 2,
         device,
         Device,
         temp=temp.source,

@@ -16,7 +16,7 @@ from test_replay import executable_of, forget_generators, on
 import hybrid
 from hybrid.backends.cuda import gemm
 from hybrid.backends.cuda.blas.library import Algorithm, OperandAddresses, use_library
-from hybrid.backends.cuda.blas.problem import Layout, Problem
+from hybrid.backends.cuda.blas.problem import MatrixLayout, Problem
 from hybrid.backends.cuda.function import Card
 from hybrid.backends.cuda.machine import driver as door
 from hybrid.backends.cuda.machine.devices import device_state
@@ -36,11 +36,15 @@ class Generated:
     def algorithm(self, problem: Problem) -> Algorithm:
         return Algorithm(bytes(64), 1 << 16)
 
-    def call(self, problem: Problem, algorithm: Algorithm, layouts: tuple[Layout, ...]) -> Any:
+    def call(
+        self, problem: Problem, algorithm: Algorithm, layouts: tuple[MatrixLayout, ...]
+    ) -> Any:
         dtype, batch, m, n, k, left_turned, right_turned, biased = problem
         self.problems.append(problem)
 
-        def operand(slot: int, rows: int, columns: int, turned: bool, layout: Layout) -> Operand:
+        def operand(
+            slot: int, rows: int, columns: int, turned: bool, layout: MatrixLayout
+        ) -> Operand:
             steps = (1, layout.line) if turned else (layout.line, 1)
             along = Dims((rows,), steps[:1]), Dims((columns,), steps[1:])
             return Operand(slot, dtype, 0, Dims((batch,), (layout.batch,)), *along)

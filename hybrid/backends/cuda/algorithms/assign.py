@@ -14,7 +14,7 @@ from ...op_kernels import copy_kernel
 from ...plan import Access, HostStep
 from .. import emit
 from ..function import Card, GpuFunction
-from .writer import Memory, Text, Workspace, Writer, blocks_for
+from .writer import AlgorithmWriter, Memory, Text, Workspace, blocks_for
 
 __all__ = ["generate"]
 
@@ -22,7 +22,7 @@ _FEW = 32  # updates that each looks for later ones among
 _SHORT = 1 << 31  # updates whose numbers fit 32 bits
 
 
-class _Assign(Writer):
+class _Assign(AlgorithmWriter):
     """Writes the kernels for rows whose numbers of updates are of a type."""
 
     def __init__(self, kind: str, element: str) -> None:

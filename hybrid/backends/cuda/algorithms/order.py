@@ -15,7 +15,7 @@ from ..emit.body import barrier
 from ..function import Card, GpuFunction
 from .search import rank
 from .values import key_dtype, keys, moved, plain
-from .writer import Memory, Text, Workspace, Writer, blocks_for
+from .writer import AlgorithmWriter, Memory, Text, Workspace, blocks_for
 
 __all__ = ["generate"]
 
@@ -23,7 +23,7 @@ _TILES = (32, 256, 1024)  # elements that are sorted at once
 _LEAST = 256  # elements of a block, which are several tiles where those are small
 
 
-class _Tiles(Writer):
+class _Tiles(AlgorithmWriter):
     """Writes the kernel that sorts tiles: two elements a thread, a network of compare and swap."""
 
     def __init__(self, guarded: bool, kind: str, tile: int, last: bool) -> None:
@@ -138,7 +138,7 @@ def _sorted(guarded: bool, kind: str, tile: int, last: bool) -> Text:
 def _merged(guarded: bool, kind: str, last: bool) -> Text:
     """Two adjacent runs of `width` become one: each element goes behind those of its own run before
     it and those of the other that come first."""
-    writer = Writer(guarded)
+    writer = AlgorithmWriter(guarded)
     code, extent, width = writer.code, writer.number("extent"), writer.number("width")
 
     def element(number: str) -> None:

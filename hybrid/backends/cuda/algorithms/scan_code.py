@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ....ir.algorithm import SCAN_BLOCK
 from ..emit.body import barrier
-from .writer import Writer
+from .writer import AlgorithmWriter
 
 __all__ = ["Chains", "StagedChains", "WARP"]
 
@@ -23,7 +23,7 @@ _AHEAD = 8  # elements that are asked for together
 Visit = Callable[[str, str, str], str]
 
 
-class Chains(Writer):
+class Chains(AlgorithmWriter):
     """Writes the kernels for one operation on elements of one type."""
 
     def __init__(

@@ -14,12 +14,14 @@ from ....ir.algorithm import Search
 from ...plan import HostStep
 from ..function import Card, GpuFunction
 from .values import key_dtype, keys, plain
-from .writer import Memory, Text, Workspace, Writer, blocks_for
+from .writer import AlgorithmWriter, Memory, Text, Workspace, blocks_for
 
 __all__ = ["generate", "rank"]
 
 
-def rank(writer: Writer, kind: str, name: str, ends: tuple[str, str], key: str, equal: bool) -> str:
+def rank(
+    writer: AlgorithmWriter, kind: str, name: str, ends: tuple[str, str], key: str, equal: bool
+) -> str:
     """The position behind those of the sorted keys between two positions that are less than a key,
     or (`equal`) not greater."""
     code = writer.code
@@ -48,7 +50,7 @@ def rank(writer: Writer, kind: str, name: str, ends: tuple[str, str], key: str, 
 
 @lru_cache(None)
 def _text(kind: str, right: bool, guarded: bool) -> Text:
-    writer = Writer(guarded)
+    writer = AlgorithmWriter(guarded)
 
     def element(number: str) -> None:
         key = writer.load(kind, "x", number)

@@ -14,7 +14,7 @@ from ...generated import WORD_MASK
 from ..emit.body import grid_loop, guard, pointer, register
 from ..function import STATUS, GpuFunction, signature
 
-__all__ = ["Memory", "Workspace", "Text", "Writer", "THREADS", "blocks_for"]
+__all__ = ["Memory", "Workspace", "Text", "AlgorithmWriter", "THREADS", "blocks_for"]
 
 THREADS = 256
 _ALIGN = 256
@@ -68,7 +68,7 @@ def blocks_for(items: int, threads: int = THREADS) -> int:
     return -(-items // threads)
 
 
-class Writer:
+class AlgorithmWriter:
     """Writes one kernel; `guarded`: it does nothing after a failed check."""
 
     def __init__(self, guarded: bool, threads: int = THREADS, scratch: Sequence[str] = ()) -> None:

@@ -20,7 +20,7 @@ from .cores import MOST_COLUMNS
 from .fast_backward import FastBackward
 from .fast_forward import FastForward
 from .forward import Forward
-from .tile import LANE_ROWS, THREADS, WARPS, Element, Tiling
+from .tile import LANE_ROWS, THREADS, WARPS, AttendTiling, Element
 
 __all__ = ["generate"]
 
@@ -73,7 +73,7 @@ def _is_fast(kernel: AttendKernel) -> bool:
 
 
 def _ways(kernel: AttendKernel, element: Element, rows: int) -> list[Way]:
-    forward, gradients = Tiling(element, rows, 8, 32), Tiling(element, rows, 4, 64)
+    forward, gradients = AttendTiling(element, rows, 8, 32), AttendTiling(element, rows, 4, 64)
     if _is_fast(kernel):
         if not kernel.backward:
             return [FastForward(kernel, forward)]

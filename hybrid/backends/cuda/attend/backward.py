@@ -16,9 +16,9 @@ from ....ir.attend import BLOCK, TILE
 from ...attend import GRADIENTS, GradientName
 from ...plan import AttendKernel
 from .pairs import Pairs
-from .products import Chain, Products, Rows
-from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area, Tiling
-from .writer import Matrix, Writer
+from .products import Chain, MatrixRows, Products
+from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area, AttendTiling
+from .writer import AttendWriter, Matrix
 
 __all__ = ["Backward", "Side", "Statistics", "statistics_of"]
 
@@ -48,7 +48,7 @@ def statistics_of(pairs: Pairs, vectors: dict[str, str], query: str) -> Statisti
     return Statistics(writer.base_of(values["peak"]), share, values["delta"])
 
 
-class Result(NamedTuple):
+class Gradient(NamedTuple):
     """A gradient: its name, the area of what multiplies the rows of `source`, and its columns."""
 
     name: GradientName
@@ -60,8 +60,8 @@ class Result(NamedTuple):
 class Backward:
     """The kernel that writes dk and dv, or dq."""
 
-    def __init__(self, kernel: AttendKernel, tiling: Tiling, side: Side) -> None:
-        self.writer = writer = Writer(kernel, tiling)
+    def __init__(self, kernel: AttendKernel, tiling: AttendTiling, side: Side) -> None:
+        self.writer = writer = AttendWriter(kernel, tiling)
         self.side = side
         self.of_keys = side == "keys"
         size, rows, pairs = tiling.element.size, tiling.block_rows, tiling.block_pairs
@@ -102,11 +102,11 @@ class Backward:
         self.pairs = Pairs(writer, coordinates)
         names = ("peak", "total", "delta")
         self.vectors = {n: writer.vector(n, writer.reads[n], coordinates) for n in names}
-        self.results = [Result("dq", self.slopes, key, "e")]
+        self.results = [Gradient("dq", self.slopes, key, "e")]
         if of_keys:
             self.results = [
-                Result("dv", self.kept, gradient, "f"),
-                Result("dk", self.slopes, query, "e"),
+                Gradient("dv", self.kept, gradient, "f"),
+                Gradient("dk", self.slopes, query, "e"),
             ]
         own = code.mul(writer.indices.thread, str(writer.element.size))
         self.own_sums = writer.shared(code.add(own, str(self.sums)))
@@ -169,7 +169,9 @@ class Backward:
         features = writer.tiling.features
         products = [
             self.products.scores(
-                Rows(rows, self.first, own), Rows(columns, first, other), bool(size % features)
+                MatrixRows(rows, self.first, own),
+                MatrixRows(columns, first, other),
+                bool(size % features),
             )
             for rows, columns, size in zip(
                 self.rows, self.columns, (writer.kernel.e, writer.kernel.f)
@@ -184,7 +186,7 @@ class Backward:
             own_chains = chains[number * self.held : (number + 1) * self.held]
             if getattr(writer.kernel, result.columns):
                 weights = self.products.weights(result.area)
-                source = Rows(result.source, first, other)
+                source = MatrixRows(result.source, first, other)
                 own_chains = self.products.weighted(
                     weights, source, self.first_column, chain, own_chains
                 )
@@ -241,7 +243,7 @@ class Backward:
         ]
 
     # ---- results
-    def _store(self, number: int, result: Result, coordinates: list[str]) -> None:
+    def _store(self, number: int, result: Gradient, coordinates: list[str]) -> None:
         """Rows of a gradient; of queries and keys times scale."""
         writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
         access = writer.kernel.writes[GRADIENTS.index(result.name)]
@@ -256,7 +258,7 @@ class Backward:
             row_offset = code.mul(line, writer.step(result.name, access))
             code.when(inside, partial(self._store_row, result, target, row_offset, values))
 
-    def _store_row(self, result: Result, target: str, row_offset: str, values: list[str]) -> None:
+    def _store_row(self, result: Gradient, target: str, row_offset: str, values: list[str]) -> None:
         writer, code = self.writer, self.writer.code
         line = writer.beyond(target, row_offset)
         for offset, value in zip(self.products.columns, values):

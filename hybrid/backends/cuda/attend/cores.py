@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .tile import THREADS, WIDE, Area
-from .writer import SHARED, Matrix, Writer
+from .writer import SHARED, AttendWriter, Matrix
 
-__all__ = ["BLOCK_ROWS", "MOST_COLUMNS", "STEP", "Cores", "Held", "Piece", "Tile"]
+__all__ = ["BLOCK_ROWS", "MOST_COLUMNS", "STEP", "Cores", "HeldTile", "Piece", "CoreTile"]
 
 BLOCK_ROWS = 64
 MOST_COLUMNS = 64  # of every matrix
@@ -24,13 +24,13 @@ _FOUR = "{float, float, float, float}"
 Piece = list[str]  # (row, column) = (0, 0), (0, 1), (8, 0), (8, 1) from the lane's first
 
 
-class Held(NamedTuple):
+class HeldTile(NamedTuple):
     """The warp's rows of a matrix, as left factors: four registers for every step of a sum."""
 
     steps: list[list[str]]
 
 
-class Tile(NamedTuple):
+class CoreTile(NamedTuple):
     """64 rows of a matrix in shared memory: as what rows are multiplied with (`across`), as what
     weights are multiplied with (`along`), or both; the number of the matrix's columns."""
 
@@ -47,7 +47,7 @@ class Cores:
     """The products of one kernel.  `pairs`: factors are pairs of bfloat16 in a register, and sums
     go in steps of 16; else they are TF32, in steps of 8."""
 
-    def __init__(self, writer: Writer, pairs: bool) -> None:
+    def __init__(self, writer: AttendWriter, pairs: bool) -> None:
         self.writer, code, indices = writer, writer.code, writer.indices
         self.pairs = pairs
         self.pieces = 2 if pairs else 1  # of weights, for one step along a tile
@@ -57,18 +57,18 @@ class Cores:
         self.own_row = code.add(warp, self.group)
         self.own_column = code.mul(self.member, "2")
 
-    def tile(self, start: int, columns: int, across: bool, along: bool) -> Tile:
+    def tile(self, start: int, columns: int, across: bool, along: bool) -> CoreTile:
         """Shared memory of a tile from `start` on; lines are so long that reads meet all banks."""
         step = STEP * self.pieces
         wide = -(-columns // step) * step
         if not self.pairs:  # one area serves both
             area = Area(start, (wide + 4) * WORD, BLOCK_ROWS, wide)
-            return Tile(area if across else None, area if along else None, columns)
+            return CoreTile(area if across else None, area if along else None, columns)
         first = Area(start, (wide // 2 + 4) * WORD, BLOCK_ROWS, wide)
         wide_line = -(-wide // 32) * 32 + STEP
         start = first.stop if across else start
         second = Area(start, wide_line * WORD, BLOCK_ROWS // 2, wide)
-        return Tile(first if across else None, second if along else None, columns)
+        return CoreTile(first if across else None, second if along else None, columns)
 
     # ---- factors
     def _one(self, value: str) -> str:
@@ -102,7 +102,7 @@ class Cores:
         there = code.op(f"icmp slt i64 {column}, {columns}")
         return writer.pick(there, value, writer.number(0.0))
 
-    def held(self, matrix: Matrix, first: str, stop: str, columns: int) -> Held:
+    def held(self, matrix: Matrix, first: str, stop: str, columns: int) -> HeldTile:
         """Rows from `first` on; those past the last are the last, columns past the last zeros."""
         writer, code = self.writer, self.writer.code
         last = code.op(f"sub i64 {stop}, 1")
@@ -124,9 +124,9 @@ class Cores:
                     made = self._two(*values) if self.pairs else self._one(values[0])
                     registers.append(made)
             steps.append(registers)
-        return Held(steps)
+        return HeldTile(steps)
 
-    def stage(self, matrix: Matrix, first: str, stop: str, tile: Tile) -> None:
+    def stage(self, matrix: Matrix, first: str, stop: str, tile: CoreTile) -> None:
         """64 rows of a matrix into shared memory, zeros where there are none; a thread moves four
         columns of one row, or of two."""
         writer, code, rows = self.writer, self.writer.code, self.pieces
@@ -167,7 +167,7 @@ class Cores:
         kind = writer.element.vector
         return [code.op(f"extractelement {kind} {vector}, i64 {i}") for i in range(4)]
 
-    def _put(self, found: list[list[str]], line: str, quad: str, tile: Tile) -> None:
+    def _put(self, found: list[list[str]], line: str, quad: str, tile: CoreTile) -> None:
         """Four columns of one row, or of two, where a tile has them."""
         if not self.pairs:
             area = tile.across or tile.along
@@ -206,13 +206,13 @@ class Cores:
         offset = code.add(code.mul(row, str(area.stride)), code.mul(word, str(WORD)))
         return self.writer.shared(code.add(offset, str(area.start)))
 
-    def across(self, tile: Tile) -> Callable[[Held, int], Piece]:
+    def across(self, tile: CoreTile) -> Callable[[HeldTile, int], Piece]:
         """A function that gives the products of the held rows with 8 rows of a tile."""
         area = tile.across
         assert area is not None
         pointer, stride = self._pointer(area, self.group, self.member), area.stride
 
-        def piece(held: Held, number: int) -> Piece:
+        def piece(held: HeldTile, number: int) -> Piece:
             total = [self.writer.number(0.0)] * 4
             for step, left in enumerate(held.steps):
                 offset = STEP * (number * stride + step * WORD)
@@ -222,7 +222,7 @@ class Cores:
 
         return piece
 
-    def along(self, tile: Tile) -> Callable[[list[Piece], int, list[str]], list[str]]:
+    def along(self, tile: CoreTile) -> Callable[[list[Piece], int, list[str]], list[str]]:
         """A function that adds weights of the next 8 (in pairs: 16) rows of a tile times those
         rows to sums.
 

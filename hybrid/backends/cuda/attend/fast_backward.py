@@ -15,8 +15,8 @@ from ...plan import AttendKernel
 from .backward import Side, Statistics, statistics_of
 from .cores import BLOCK_ROWS, STEP, Cores, Piece
 from .pairs import Pairs
-from .tile import Tiling
-from .writer import Writer
+from .tile import AttendTiling
+from .writer import AttendWriter
 
 __all__ = ["FastBackward"]
 
@@ -27,8 +27,8 @@ NAMES = ("peak", "total", "delta")
 class FastBackward:
     """The kernel that writes dk and dv, or dq."""
 
-    def __init__(self, kernel: AttendKernel, tiling: Tiling, side: Side) -> None:
-        self.writer = writer = Writer(kernel, tiling)
+    def __init__(self, kernel: AttendKernel, tiling: AttendTiling, side: Side) -> None:
+        self.writer = writer = AttendWriter(kernel, tiling)
         self.of_keys = side == "keys"
         self.cores = cores = Cores(writer, kernel.fast == "bf16")
         # of queries or keys, and of gradients or values

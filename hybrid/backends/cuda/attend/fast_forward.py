@@ -13,8 +13,8 @@ from ...attend import OUTPUTS
 from ...plan import AttendKernel
 from .cores import BLOCK_ROWS, STEP, Cores, Piece
 from .pairs import Pairs
-from .tile import Tiling
-from .writer import Writer
+from .tile import AttendTiling
+from .writer import AttendWriter
 
 __all__ = ["FastForward"]
 
@@ -24,8 +24,8 @@ PIECES = BLOCK_ROWS // STEP
 class FastForward:
     """The kernel that writes out, peak and total."""
 
-    def __init__(self, kernel: AttendKernel, tiling: Tiling) -> None:
-        self.writer = writer = Writer(kernel, tiling)
+    def __init__(self, kernel: AttendKernel, tiling: AttendTiling) -> None:
+        self.writer = writer = AttendWriter(kernel, tiling)
         self.cores = cores = Cores(writer, kernel.fast == "bf16")
         self.keys = cores.tile(0, kernel.e, across=True, along=False)
         self.values = cores.tile(self.keys.stop, kernel.f, across=False, along=True)

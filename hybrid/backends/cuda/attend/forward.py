@@ -13,9 +13,9 @@ from ....ir.attend import BLOCK, TILE
 from ...attend import OUTPUTS
 from ...plan import AttendKernel
 from .pairs import Pairs
-from .products import Chain, Products, Rows
-from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area, Tiling
-from .writer import Writer
+from .products import Chain, MatrixRows, Products
+from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area, AttendTiling
+from .writer import AttendWriter
 
 __all__ = ["Forward"]
 
@@ -25,8 +25,8 @@ WARP = 32
 class Forward:
     """The kernel that writes out, peak and total."""
 
-    def __init__(self, kernel: AttendKernel, tiling: Tiling) -> None:
-        self.writer = writer = Writer(kernel, tiling)
+    def __init__(self, kernel: AttendKernel, tiling: AttendTiling) -> None:
+        self.writer = writer = AttendWriter(kernel, tiling)
         size, rows = tiling.element.size, tiling.block_rows
         self.area = Area(0, BLOCK * size + WIDE, rows, BLOCK)
         # of every row: the greatest score so far, the sum of its weights, what both were times
@@ -94,7 +94,7 @@ class Forward:
         self._weights(first_key, is_first)
         own = self._keys_of(code.mul(writer.indices.warp_row, str(tiling.warp_rows)), first_key)
         most = code.smin(code.op(f"sub i64 {self.stop}, {first_key}"), str(BLOCK))
-        values = Rows(self.value, first_key, writer.sizes["n"])
+        values = MatrixRows(self.value, first_key, writer.sizes["n"])
         zeros = [writer.number(0.0)] * len(out)
         if writer.kernel.f == 0:
             writer.barrier()
@@ -124,8 +124,8 @@ class Forward:
         first = code.add(first_key, str(start))
 
         def part() -> None:
-            queries = Rows(self.query, self.first, writer.sizes["m"])
-            keys = Rows(self.key, first, writer.sizes["n"])
+            queries = MatrixRows(self.query, self.first, writer.sizes["m"])
+            keys = MatrixRows(self.key, first, writer.sizes["n"])
             ragged = bool(writer.kernel.e % tiling.features)
             totals = self.products.scores(queries, keys, ragged)
             own = code.mul(self.products.own_pair, str(writer.element.size))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ....core import dtypes as dt
 from ....ir.attend import TILE
 from ...plan import Access
-from .writer import Writer
+from .writer import AttendWriter
 
 __all__ = ["Pairs"]
 
@@ -19,7 +19,7 @@ __all__ = ["Pairs"]
 class Pairs:
     """Mask and factor of one batch position."""
 
-    def __init__(self, writer: Writer, coordinates: Sequence[str]) -> None:
+    def __init__(self, writer: AttendWriter, coordinates: Sequence[str]) -> None:
         self.writer = writer
         self.scale = writer.scalar_word("scale", writer.kernel.scale)
         self.starts: dict[str, str] = {

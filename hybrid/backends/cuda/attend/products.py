@@ -11,14 +11,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area
-from .writer import Matrix, Writer
+from .writer import AttendWriter, Matrix
 
-__all__ = ["Chain", "Products", "Rows", "Weights"]
+__all__ = ["Chain", "Products", "MatrixRows", "Weights"]
 
 KEYS = 8  # steps of a chain in one turn of the loop over weights
 
 
-class Rows(NamedTuple):
+class MatrixRows(NamedTuple):
     """Rows of a matrix from `first` on, those past `stop` being the last one again."""
 
     matrix: Matrix
@@ -45,7 +45,7 @@ class Chain(NamedTuple):
 class Products:
     """Both products of one kernel; `ragged`: sizes that are no multiples of a chunk."""
 
-    def __init__(self, writer: Writer, memory: int) -> None:
+    def __init__(self, writer: AttendWriter, memory: int) -> None:
         self.writer, tiling = writer, writer.tiling
         element, kernel = writer.element, writer.kernel
         wide = element.wide
@@ -82,7 +82,7 @@ class Products:
         return Weights(area, self._row(area, self.own_row))
 
     # ---- from global to shared memory
-    def _own_pieces(self, rows: Rows, area: Area) -> list[tuple[str, str, str]]:
+    def _own_pieces(self, rows: MatrixRows, area: Area) -> list[tuple[str, str, str]]:
         """(start of its row, first column, shared pointer) of every 16 bytes that this thread
         moves."""
         writer, code = self.writer, self.writer.code
@@ -139,7 +139,7 @@ class Products:
         count = self.writer.tiling.rows * columns
         return [(self.writer.element.scalar, self.writer.number(0.0))] * count
 
-    def scores(self, left: Rows, right: Rows, ragged: bool) -> list[str]:
+    def scores(self, left: MatrixRows, right: MatrixRows, ragged: bool) -> list[str]:
         """Chains over the features of rows and of rows that are columns, for the thread's rows
         and pairs."""
         writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
@@ -214,7 +214,12 @@ class Products:
 
     # ---- weights by values
     def weighted(
-        self, weights: Weights, values: Rows, first_column: str, chain: Chain, totals: list[str]
+        self,
+        weights: Weights,
+        values: MatrixRows,
+        first_column: str,
+        chain: Chain,
+        totals: list[str],
     ) -> list[str]:
         """Chains that go on with weights[row, i] * values[i, column] for the thread's rows and
         columns."""
@@ -236,7 +241,7 @@ class Products:
         begin = [(scalar, total) for total in totals]
         return code.loop("0", chain.most, str(most), begin, chunk)[1]
 
-    def _copy_values(self, rows: Rows, first_column: str) -> None:
+    def _copy_values(self, rows: MatrixRows, first_column: str) -> None:
         writer, code, size = self.writer, self.writer.code, self.writer.element.size
         matrix, pieces = rows.matrix, self._own_pieces(rows, self.values)
         if self._ragged_columns(matrix):

@@ -13,7 +13,16 @@ import numpy as np
 from ....core import dtypes as dt
 from ....ir.scalar.program import ScalarType
 
-__all__ = ["THREADS", "LANE_ROWS", "LANE_COLUMNS", "WARPS", "WIDE", "Element", "Tiling", "Area"]
+__all__ = [
+    "THREADS",
+    "LANE_ROWS",
+    "LANE_COLUMNS",
+    "WARPS",
+    "WIDE",
+    "Element",
+    "AttendTiling",
+    "Area",
+]
 
 THREADS = 128
 LANE_ROWS, LANE_COLUMNS = 4, 8
@@ -44,7 +53,7 @@ class Element(NamedTuple):
         return f"<{self.wide} x {self.scalar}>"
 
 
-class Tiling(NamedTuple):
+class AttendTiling(NamedTuple):
     """What a thread holds: `rows` of a tile of products, `pairs` columns of a tile of scores; and
     how many bytes of features a product takes at a time."""
 

@@ -15,15 +15,15 @@ from ...emit.code import Code
 from ...emit.lanes import Lanes, emit_program
 from ...generated import SlotRef, Word
 from ...plan import Access, AttendKernel
-from .tile import LANE_COLUMNS, Element, Tiling
+from .tile import LANE_COLUMNS, AttendTiling, Element
 
-__all__ = ["Writer", "Matrix", "Words"]
+__all__ = ["AttendWriter", "Matrix", "AttendWords"]
 
 GLOBAL = "ptr addrspace(1)"
 SHARED = "ptr addrspace(3)"
 
 
-class Words:
+class AttendWords:
     """The argument words in the order in which the generator asks for them."""
 
     def __init__(self) -> None:
@@ -59,13 +59,13 @@ class ThreadIndices(NamedTuple):
     lane_column: str
 
 
-class Writer:
+class AttendWriter:
     """One kernel under construction."""
 
-    def __init__(self, kernel: AttendKernel, tiling: Tiling) -> None:
+    def __init__(self, kernel: AttendKernel, tiling: AttendTiling) -> None:
         self.kernel, self.tiling = kernel, tiling
         self.element: Element = tiling.element
-        self.code, self.words = Code(), Words()
+        self.code, self.words = Code(), AttendWords()
         self.lanes = Lanes(1, self.code)
         self.reads = {n: a for n, a in zip(READS, kernel.reads) if a is not None}
         self.sizes = {name: self.word(name, getattr(kernel, name)) for name in "mnef"}

@@ -16,7 +16,7 @@ from ...plan import Access, Dims, GemmKernel, Kernel, Operand
 from .. import emit
 from ..function import Addresses, Card, GpuFunction, LibraryCall
 from .library import Call, Library, OperandAddresses, library
-from .problem import ALIGNMENT, Layout, Problem, alignment, is_for_library, tight
+from .problem import ALIGNMENT, MatrixLayout, Problem, alignment, is_for_library, tight
 from .rest import copy_kernel, epilogue_kernel, stores_sum
 
 __all__ = ["generate", "takes"]
@@ -46,7 +46,7 @@ class _Matrix(NamedTuple):
         turned = _last(inner) != 1 and _last(outer) == 1
         return _Matrix(operand, outer, inner, turned)
 
-    def layout(self, least: int) -> Layout | None:
+    def layout(self, least: int) -> MatrixLayout | None:
         """How it lies, if the library can walk that; `least`: what lines must be aligned to."""
         lines, elements = self.outer, self.inner
         if self.turned:
@@ -54,7 +54,7 @@ class _Matrix(NamedTuple):
         line, batch = _one(lines), _one(self.operand.batch)
         if _one(elements) != 1 or line is None or batch is None or batch < 0:
             return None
-        found, itemsize = Layout(line, batch), self.operand.dtype.itemsize
+        found, itemsize = MatrixLayout(line, batch), self.operand.dtype.itemsize
         whole = self.operand.offset * itemsize % least == 0
         fits = line >= elements.size and whole and alignment(found, itemsize) % least == 0
         return found if fits else None
@@ -133,7 +133,7 @@ class _Plan:
         step = LibraryCall("matmul", run, slots, aligned, self.temp)
         return [*self.before, step, *self.after]
 
-    def _layout(self, matrix: _Matrix, least: int) -> Layout | None:
+    def _layout(self, matrix: _Matrix, least: int) -> MatrixLayout | None:
         """How an operand lies that the library may walk where it is."""
         return None if matrix.operand.slot in self.moving else matrix.layout(least)
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ....core import dtypes as dt
 from ....core.errors import DeviceError
-from .problem import Layout, Problem, alignment, tight
+from .problem import MatrixLayout, Problem, alignment, tight
 
 __all__ = ["Algorithm", "Call", "CublasLt", "Library", "OperandAddresses", "library", "use_library"]
 
@@ -67,7 +67,10 @@ class Library(Protocol):
         """The one algorithm of a problem, None where it cannot be computed."""
 
     def call(
-        self, problem: Problem, algorithm: Algorithm, layouts: tuple[Layout, Layout, Layout]
+        self,
+        problem: Problem,
+        algorithm: Algorithm,
+        layouts: tuple[MatrixLayout, MatrixLayout, MatrixLayout],
     ) -> Call | None:
         """A function that starts the product with this algorithm on operands that lie so (left,
         right, result); None where the algorithm does not take them."""
@@ -135,7 +138,7 @@ class CublasLt:
         return made
 
     def describe_layouts(
-        self, problem: Problem, layouts: tuple[Layout, Layout, Layout]
+        self, problem: Problem, layouts: tuple[MatrixLayout, MatrixLayout, MatrixLayout]
     ) -> tuple[Handle, Handle, Handle]:
         left, right, out = layouts
         _, _, m, n, k, left_turned, right_turned, _ = problem
@@ -147,7 +150,7 @@ class CublasLt:
         ]
         return found[0], found[1], found[2]
 
-    def _layout(self, problem: Problem, size: tuple[int, ...], layout: Layout) -> Handle:
+    def _layout(self, problem: Problem, size: tuple[int, ...], layout: MatrixLayout) -> Handle:
         made = Handle()
         kind = _F32
         if problem.dtype is not dt.float32:
@@ -196,7 +199,10 @@ class CublasLt:
         self.run_checked("MatmulDescDestroy", product)
 
     def call(
-        self, problem: Problem, algorithm: Algorithm, layouts: tuple[Layout, Layout, Layout]
+        self,
+        problem: Problem,
+        algorithm: Algorithm,
+        layouts: tuple[MatrixLayout, MatrixLayout, MatrixLayout],
     ) -> Call | None:
         made = _Call(self, problem, algorithm, layouts)
         return made if made.fits() else None
@@ -210,7 +216,7 @@ class _Call:
         owner: CublasLt,
         problem: Problem,
         algorithm: Algorithm,
-        layouts: tuple[Layout, Layout, Layout],
+        layouts: tuple[MatrixLayout, MatrixLayout, MatrixLayout],
     ) -> None:
         self.owner, self.problem, self.workspace = owner, problem, algorithm.workspace
         self.product = owner.describe_product(problem)

@@ -14,7 +14,7 @@ import numpy as np
 from ....core import dtypes as dt
 from ...plan import GemmKernel
 
-__all__ = ["ALIGNMENT", "Layout", "Problem", "alignment", "is_for_library", "tight"]
+__all__ = ["ALIGNMENT", "MatrixLayout", "Problem", "alignment", "is_for_library", "tight"]
 
 ALIGNMENT = 16  # bytes that starts of operands are multiples of
 LEAST = 16  # rows, columns and steps of a product that is worth a library's call
@@ -35,7 +35,7 @@ class Problem(NamedTuple):
     biased: bool
 
 
-class Layout(NamedTuple):
+class MatrixLayout(NamedTuple):
     """Elements from line to line of a matrix (rows, or columns where it is turned), and from
     product to product."""
 
@@ -43,18 +43,18 @@ class Layout(NamedTuple):
     batch: int
 
 
-def tight(problem: Problem) -> tuple[Layout, Layout, Layout]:
+def tight(problem: Problem) -> tuple[MatrixLayout, MatrixLayout, MatrixLayout]:
     """Left, right and result without gaps."""
     batch, m, n, k = problem[1:5]
     many = batch > 1
     return (
-        Layout(m if problem.left_turned else k, m * k * many),
-        Layout(k if problem.right_turned else n, k * n * many),
-        Layout(n, m * n * many),
+        MatrixLayout(m if problem.left_turned else k, m * k * many),
+        MatrixLayout(k if problem.right_turned else n, k * n * many),
+        MatrixLayout(n, m * n * many),
     )
 
 
-def alignment(layout: Layout, itemsize: int) -> int:
+def alignment(layout: MatrixLayout, itemsize: int) -> int:
     """Bytes that all lines start at a multiple of, if the first one does."""
     return gcd(ALIGNMENT, layout.line * itemsize, layout.batch * itemsize)
 

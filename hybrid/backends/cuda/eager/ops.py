@@ -27,7 +27,7 @@ from ...plan import Access, Kernel
 from ..array import DeviceArray, empty
 from ..copies import contiguous
 from ..function import CODE_SHIFT
-from ..launch.caller import Fallback, Result, make_caller
+from ..launch.caller import Fallback, FreshResult, make_caller
 from ..launch.prepare import prepare
 from ..machine.blocks import functions_of
 from ..machine.devices import DeviceState, device_state
@@ -147,14 +147,14 @@ class DeviceOp:
         made = make_caller(
             ready.starts,
             count,
-            [Result(a, pool.source_of(a.nbytes)) for a in source.outs],
+            [FreshResult(a, pool.source_of(a.nbytes)) for a in source.outs],
             state.record,
             DeviceArray,
             temp=pool.source_of(ready.temp) if ready.temp else None,
             contiguous=given is None,
             strides=given or None,
             fallback=self.fallback if given is None else Fallback(self.fallback.call),
-            refused=Refused(source.op.name, state, lambda *arrays: again[0](*arrays)),
+            refused=RefusedLaunch(source.op.name, state, lambda *arrays: again[0](*arrays)),
             code=self.code,
             keep=ready.kept,
         )
@@ -162,7 +162,7 @@ class DeviceOp:
         return made, ready.checks
 
 
-class Refused:
+class RefusedLaunch:
     """What a call does when the driver refused one of its launches."""
 
     def __init__(self, name: str, state: DeviceState, call: Call) -> None:

@@ -16,11 +16,11 @@ from ...op_kernels import kernels_of
 from ..array import DeviceArray
 from ..function import GpuFunction
 from ..kernels import generate
-from ..launch.caller import Fallback, Result, make_caller
+from ..launch.caller import Fallback, FreshResult, make_caller
 from ..launch.merge import merged
 from ..launch.prepare import load
 from ..machine.devices import DeviceState, device_state
-from .ops import Refused
+from .ops import RefusedLaunch
 
 __all__ = ["together"]
 
@@ -54,12 +54,12 @@ def together(
     made = make_caller(
         ready.starts,
         arguments,
-        [Result(aval, state.pool.source_of(aval.nbytes)) for aval in results],
+        [FreshResult(aval, state.pool.source_of(aval.nbytes)) for aval in results],
         state.record,
         DeviceArray,
         contiguous=True,
         fallback=Fallback(one_by_one),
-        refused=Refused(op.name, state, one_by_one),
+        refused=RefusedLaunch(op.name, state, one_by_one),
         keep=ready.kept,
     )
     return made if len(results) > 1 else lambda *arrays: (made(*arrays),)

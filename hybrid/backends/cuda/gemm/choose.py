@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ...plan import GemmKernel
 from ..function import Card
-from .forms import Element, element_of
+from .forms import Accumulator, element_of
 from .schedule import Schedule
 from .shape import oriented
 from .tile import BLOCK, Tile
@@ -161,7 +161,7 @@ def _program(kernel: GemmKernel) -> int:
     return len(kernel.epilogue.instrs) if kernel.epilogue is not None else 0
 
 
-def _bytes(kernel: GemmKernel, element: Element) -> int:
+def _bytes(kernel: GemmKernel, element: Accumulator) -> int:
     factors = kernel.m * kernel.k * kernel.a.dtype.itemsize
     factors += kernel.k * kernel.n * kernel.b.dtype.itemsize
     results = sum(out.dtype.itemsize for out in kernel.outs)

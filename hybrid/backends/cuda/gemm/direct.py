@@ -13,8 +13,16 @@ from ...emit.code import Code
 from ...plan import GemmKernel
 from ..function import GpuFunction
 from .finish import finish_sums, load_factor
-from .forms import Element, Finish, OperandForm, element_of, factor_form, finish_of, numbers_of
-from .words import Text, Writer, with_status
+from .forms import (
+    Accumulator,
+    FinishForm,
+    GemmOperand,
+    element_of,
+    factor_form,
+    finish_of,
+    numbers_of,
+)
+from .words import GemmText, GemmWriter, with_status
 
 __all__ = ["direct"]
 
@@ -24,14 +32,14 @@ THREADS, BLOCK = 256, 256
 class DirectForm(NamedTuple):
     """`across` threads lie along the columns, the others along the rows."""
 
-    a: OperandForm
-    b: OperandForm
-    finish: Finish
+    a: GemmOperand
+    b: GemmOperand
+    finish: FinishForm
     across: int
     guarded: bool
 
 
-def multiply_add(code: Code, element: Element, left: str, right: str, total: str) -> str:
+def multiply_add(code: Code, element: Accumulator, left: str, right: str, total: str) -> str:
     """total + left * right, rounded once."""
     kind = element.scalar
     if element.is_float:
@@ -40,11 +48,13 @@ def multiply_add(code: Code, element: Element, left: str, right: str, total: str
     return code.op(f"add {kind} {total}, {code.op(f'mul {kind} {left}, {right}')}")
 
 
-def add(code: Code, element: Element, left: str, right: str) -> str:
+def add(code: Code, element: Accumulator, left: str, right: str) -> str:
     return code.op(f"{'fadd' if element.is_float else 'add'} {element.scalar} {left}, {right}")
 
 
-def load_at(writer: Writer, factor: OperandForm, start: str, k: str, element: Element) -> str:
+def load_at(
+    writer: GemmWriter, factor: GemmOperand, start: str, k: str, element: Accumulator
+) -> str:
     """The element at an index of k of a line of a factor that begins at `start`."""
     walk, part = (factor.cols, "cols") if factor.is_left else (factor.rows, "rows")
     pointer = writer.at(start, writer.offset(f"{factor.name}.{part}", walk, k))
@@ -54,7 +64,7 @@ def load_at(writer: Writer, factor: OperandForm, start: str, k: str, element: El
 class _Sum:
     """The sum of one output."""
 
-    def __init__(self, writer: Writer, form: DirectForm, starts: tuple[str, str]) -> None:
+    def __init__(self, writer: GemmWriter, form: DirectForm, starts: tuple[str, str]) -> None:
         self.writer, self.form, self.starts = writer, form, starts
         self.element = form.finish.element
         self.k = writer.word("k")
@@ -90,8 +100,8 @@ class _Sum:
 
 
 @lru_cache(256)
-def _text(form: DirectForm) -> Text:
-    writer = Writer()
+def _text(form: DirectForm) -> GemmText:
+    writer = GemmWriter()
     code = writer.code
     if form.guarded:
         writer.guard()

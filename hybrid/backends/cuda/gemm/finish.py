@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from ....ir.scalar.program import ScalarType
 from ...emit.lanes import Lanes, emit_program, llvm_scalar, memory_scalar
-from .forms import Element, Finish, OperandForm
-from .words import GLOBAL, Writer
+from .forms import Accumulator, FinishForm, GemmOperand
+from .words import GLOBAL, GemmWriter
 
 __all__ = [
     "by_alignment",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-def _param(writer: Writer, number: int, type: ScalarType) -> str:
+def _param(writer: GemmWriter, number: int, type: ScalarType) -> str:
     """A run-time scalar of the program."""
     name = f"param{number}"
     if type == "b1":
@@ -32,7 +32,9 @@ def _param(writer: Writer, number: int, type: ScalarType) -> str:
     return writer.word(name, llvm_scalar(type))
 
 
-def _load(writer: Writer, stream: OperandForm, pointer: str, width: int, wide: bool) -> list[str]:
+def _load(
+    writer: GemmWriter, stream: GemmOperand, pointer: str, width: int, wide: bool
+) -> list[str]:
     """`width` columns of an operand as values of the program, as vectors if they are `wide`."""
     code, scalar = writer.code, memory_scalar(stream.type)
     count = 1 if stream.cols.rank == 0 else width
@@ -52,7 +54,7 @@ def _load(writer: Writer, stream: OperandForm, pointer: str, width: int, wide: b
 
 
 def _store(
-    writer: Writer, stream: OperandForm, pointer: str, values: list[str], wide: bool
+    writer: GemmWriter, stream: GemmOperand, pointer: str, values: list[str], wide: bool
 ) -> None:
     code, scalar, width = writer.code, memory_scalar(stream.type), len(values)
     if stream.type == "b1":
@@ -69,7 +71,7 @@ def _store(
         code.do(f"store {vector} {lanes}, {GLOBAL} {spot}, align {align}")
 
 
-def all_aligned(writer: Writer, finish: Finish) -> str:
+def all_aligned(writer: GemmWriter, finish: FinishForm) -> str:
     """Whether vectors of columns of all operands are aligned, buffers as they are."""
     found = "true"
     for stream in finish.reads + finish.outs:
@@ -79,7 +81,7 @@ def all_aligned(writer: Writer, finish: Finish) -> str:
     return found
 
 
-def by_alignment(writer: Writer, finish: Finish, work: Callable[[bool], None]) -> None:
+def by_alignment(writer: GemmWriter, finish: FinishForm, work: Callable[[bool], None]) -> None:
     """work(wide) for buffers that are aligned as their kernel assumes, and for others."""
     aligned = "true" if finish.width == 1 else all_aligned(writer, finish)
     if aligned == "true":
@@ -88,15 +90,17 @@ def by_alignment(writer: Writer, finish: Finish, work: Callable[[bool], None]) -
         writer.either(aligned, lambda: work(True), lambda: work(False))
 
 
-def load_reads(writer: Writer, finish: Finish, pointers: list[str], wide: bool) -> list[list[str]]:
+def load_reads(
+    writer: GemmWriter, finish: FinishForm, pointers: list[str], wide: bool
+) -> list[list[str]]:
     """What the epilogue reads at adjacent columns, the first of which are at `pointers`."""
     pairs = zip(finish.reads, pointers, strict=True)
     return [_load(writer, stream, pointer, finish.width, wide) for stream, pointer in pairs]
 
 
 def store_results(
-    writer: Writer,
-    finish: Finish,
+    writer: GemmWriter,
+    finish: FinishForm,
     sums: list[str],
     reads: list[list[str]],
     pointers: list[str],
@@ -118,7 +122,7 @@ def store_results(
 
 
 def finish_sums(
-    writer: Writer, finish: Finish, sums: list[str], batch: str, row: str, col: str
+    writer: GemmWriter, finish: FinishForm, sums: list[str], batch: str, row: str, col: str
 ) -> None:
     """Read what the epilogue needs beside sums of adjacent columns, and store its results."""
     reads = [writer.pointer(read, batch, row, col) for read in finish.reads]
@@ -140,14 +144,14 @@ def memory_type(dtype: str) -> str:
     return known.get(dtype) or f"i{dtype.lstrip('uint')}"
 
 
-def load_factor(writer: Writer, factor: OperandForm, pointer: str, element: Element) -> str:
+def load_factor(writer: GemmWriter, factor: GemmOperand, pointer: str, element: Accumulator) -> str:
     """An element of a factor as an accumulator."""
     scalar = memory_type(factor.dtype)
     value = writer.code.op(f"load {scalar}, {GLOBAL} {pointer}, align {factor.size}")
     return widen(writer, factor.dtype, value, element)
 
 
-def widen(writer: Writer, dtype: str, value: str, element: Element) -> str:
+def widen(writer: GemmWriter, dtype: str, value: str, element: Accumulator) -> str:
     """An element as it lies in memory, exactly in the type of the accumulator."""
     code, scalar, target = writer.code, memory_type(dtype), element.scalar
     if dtype == "bfloat16":

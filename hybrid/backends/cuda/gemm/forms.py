@@ -20,12 +20,12 @@ from ...plan import Dims, GemmKernel, Operand
 from ...product import epilogue_of
 
 __all__ = [
-    "Element",
-    "Finish",
+    "Accumulator",
+    "FinishForm",
     "Numbers",
-    "OperandForm",
-    "Step",
-    "Walk",
+    "GemmOperand",
+    "Spacing",
+    "ByteWalk",
     "WalkForm",
     "element_of",
     "factor_form",
@@ -38,7 +38,7 @@ __all__ = [
 Numbers = dict[str, int]
 
 
-class Element(NamedTuple):
+class Accumulator(NamedTuple):
     """An accumulator: its program type, LLVM scalar and bytes."""
 
     name: ScalarType
@@ -55,16 +55,16 @@ class Element(NamedTuple):
 
 
 _ELEMENTS = {
-    "float32": Element("f32", "float", 4),
-    "float64": Element("f64", "double", 8),
-    "int32": Element("i32", "i32", 4),
-    "int64": Element("i64", "i64", 8),
-    "uint32": Element("i32", "i32", 4),
-    "uint64": Element("i64", "i64", 8),
+    "float32": Accumulator("f32", "float", 4),
+    "float64": Accumulator("f64", "double", 8),
+    "int32": Accumulator("i32", "i32", 4),
+    "int64": Accumulator("i64", "i64", 8),
+    "uint32": Accumulator("i32", "i32", 4),
+    "uint64": Accumulator("i64", "i64", 8),
 }
 
 
-def element_of(acc: np.dtype) -> Element:
+def element_of(acc: np.dtype) -> Accumulator:
     """The accumulator of a dtype; unsigned integers wrap like signed ones."""
     found = _ELEMENTS.get(acc.name)
     if found is None:
@@ -74,7 +74,7 @@ def element_of(acc: np.dtype) -> Element:
     return found
 
 
-class Step(StrEnum):
+class Spacing(StrEnum):
     """From one element to the next along the fastest dimension of an index."""
 
     SAME = "same"
@@ -86,14 +86,14 @@ class WalkForm(NamedTuple):
     """An index split into `rank` dimensions; no dimension: every index has the offset 0."""
 
     rank: int
-    step: Step
+    step: Spacing
 
     @property
     def uniform(self) -> bool:
         return self.rank <= 1
 
 
-class Walk(NamedTuple):
+class ByteWalk(NamedTuple):
     """index -> sum(coordinate * stride), in bytes."""
 
     sizes: tuple[int, ...]
@@ -106,16 +106,16 @@ class Walk(NamedTuple):
         return found
 
 
-def walk_of(dims: Dims, itemsize: int) -> Walk:
+def walk_of(dims: Dims, itemsize: int) -> ByteWalk:
     """Merged dimensions of an index; one that goes nowhere has none."""
     sizes, (strides,) = collapse(dims.sizes, [dims.strides])
     if not any(strides):
-        return Walk((), (), WalkForm(0, Step.SAME))
-    step = {0: Step.SAME, 1: Step.ADJACENT}.get(strides[-1], Step.STRIDED)
-    return Walk(sizes, tuple(s * itemsize for s in strides), WalkForm(len(sizes), step))
+        return ByteWalk((), (), WalkForm(0, Spacing.SAME))
+    step = {0: Spacing.SAME, 1: Spacing.ADJACENT}.get(strides[-1], Spacing.STRIDED)
+    return ByteWalk(sizes, tuple(s * itemsize for s in strides), WalkForm(len(sizes), step))
 
 
-class OperandForm(NamedTuple):
+class GemmOperand(NamedTuple):
     """An operand of a product.  `type` is what programs see, `dtype` what lies in memory.  So many
     elements along the rows or the columns may be one access, `row_vector` and `col_vector`, if the
     buffer is aligned: 1 where they are not adjacent.  `inner`: of the workspace, which is."""
@@ -137,10 +137,12 @@ class OperandForm(NamedTuple):
         return self.name == "a"
 
 
-def _vector(along: Walk, count: int, others: Sequence[Walk], offset: int, itemsize: int) -> int:
+def _vector(
+    along: ByteWalk, count: int, others: Sequence[ByteWalk], offset: int, itemsize: int
+) -> int:
     """How many elements along an index may be one aligned access of at most 16 bytes, where the
     address of the buffer is a multiple of 16."""
-    if along.form.step is not Step.ADJACENT:
+    if along.form.step is not Spacing.ADJACENT:
         return 1
     jumps = [offset * itemsize, *along.strides[:-1]]
     jumps += [stride for walk in others for stride in walk.strides]
@@ -151,11 +153,11 @@ def _vector(along: Walk, count: int, others: Sequence[Walk], offset: int, itemsi
     return 1
 
 
-def _operand_form(name: str, type: ScalarType, operand: Operand) -> tuple[OperandForm, Numbers]:
+def _operand_form(name: str, type: ScalarType, operand: Operand) -> tuple[GemmOperand, Numbers]:
     itemsize = operand.dtype.itemsize
     batch, rows, cols = (walk_of(d, itemsize) for d in (operand.batch, operand.rows, operand.cols))
     row_count, col_count = prod(operand.rows.sizes), prod(operand.cols.sizes)
-    form = OperandForm(
+    form = GemmOperand(
         name,
         type,
         operand.dtype.name,
@@ -172,24 +174,24 @@ def _operand_form(name: str, type: ScalarType, operand: Operand) -> tuple[Operan
     return form, numbers
 
 
-def factor_form(name: str, operand: Operand, element: Element) -> OperandForm:
+def factor_form(name: str, operand: Operand, element: Accumulator) -> GemmOperand:
     """A factor, whose elements are widened to the accumulator where they are loaded."""
     return _operand_form(name, element.name, operand)[0]
 
 
 # ---- what is done with sums
-class Finish(NamedTuple):
+class FinishForm(NamedTuple):
     """From finished sums to results.  Without a program sums are stored as they are.  `width`:
     columns that one thread may finish together, as aligned vectors."""
 
-    element: Element
+    element: Accumulator
     program: Program | None
-    reads: tuple[OperandForm, ...]
-    outs: tuple[OperandForm, ...]
+    reads: tuple[GemmOperand, ...]
+    outs: tuple[GemmOperand, ...]
     width: int
 
 
-def _fits(stream: OperandForm, operand: Operand, width: int) -> bool:
+def _fits(stream: GemmOperand, operand: Operand, width: int) -> bool:
     """Whether `width` columns are one element, or adjacent and aligned."""
     walk = walk_of(operand.cols, stream.size)
     if walk.form.rank == 0:
@@ -210,7 +212,7 @@ def reads_of(kernel: GemmKernel) -> list[Operand]:
     return found
 
 
-def finish_of(kernel: GemmKernel) -> Finish:
+def finish_of(kernel: GemmKernel) -> FinishForm:
     """The form of what is done with the sums of a kernel."""
     element = element_of(kernel.acc)
     program = epilogue_of(kernel, element.name)
@@ -231,7 +233,7 @@ def finish_of(kernel: GemmKernel) -> Finish:
     width = 16 // element.size
     if kernel.n % width or not all(_fits(form, operand, width) for form, operand in pairs):
         width = 1
-    return Finish(element, program, reads, outs, width)
+    return FinishForm(element, program, reads, outs, width)
 
 
 def numbers_of(kernel: GemmKernel) -> Numbers:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from .direct import add
 from .finish import finish_sums
-from .forms import Finish
-from .words import GLOBAL, Text, Writer
+from .forms import FinishForm
+from .words import GLOBAL, GemmText, GemmWriter
 
 __all__ = ["JOIN_THREADS", "JoinForm", "join_text"]
 
@@ -25,14 +25,14 @@ class JoinForm(NamedTuple):
     """A thread finishes `finish.width` columns of a row.  `continued`: sums of blocks before these
     are there."""
 
-    finish: Finish
+    finish: FinishForm
     continued: bool
     guarded: bool
 
 
 class _Join:
     def __init__(self, form: JoinForm) -> None:
-        self.writer, self.form = Writer(), form
+        self.writer, self.form = GemmWriter(), form
         self.code, self.element = self.writer.code, form.finish.element
         self.width = form.finish.width
 
@@ -92,7 +92,7 @@ class _Join:
 
 
 @lru_cache(256)
-def join_text(form: JoinForm) -> Text:
+def join_text(form: JoinForm) -> GemmText:
     """The text of a form."""
     join = _Join(form)
     if form.guarded:

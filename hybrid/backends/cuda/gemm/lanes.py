@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from .direct import add, load_at, multiply_add
 from .finish import finish_sums
-from .forms import Finish, OperandForm, Step
+from .forms import FinishForm, GemmOperand, Spacing
 from .tile import BLOCK
-from .words import Text, Writer
+from .words import GemmText, GemmWriter
 
 __all__ = ["LANES_THREADS", "LanesForm", "lanes_text", "rows_at_once"]
 
@@ -25,9 +25,9 @@ class LanesForm(NamedTuple):
     """`by_thread`: a thread takes all lanes of one row, because rows lie side by side; else a warp
     takes `rows` rows, two lanes a thread.  `split`: one block of k each, into the workspace."""
 
-    a: OperandForm
-    b: OperandForm
-    finish: Finish
+    a: GemmOperand
+    b: GemmOperand
+    finish: FinishForm
     by_thread: bool
     rows: int
     split: bool
@@ -35,9 +35,9 @@ class LanesForm(NamedTuple):
     guarded: bool
 
 
-def rows_at_once(a: OperandForm, rows: int, few: bool) -> tuple[bool, int]:
+def rows_at_once(a: GemmOperand, rows: int, few: bool) -> tuple[bool, int]:
     """Whether a thread takes a row, and how many rows a warp takes."""
-    by_thread = a.rows.step is Step.ADJACENT and a.cols.step is not Step.ADJACENT
+    by_thread = a.rows.step is Spacing.ADJACENT and a.cols.step is not Spacing.ADJACENT
     if by_thread and rows >= 32:
         return True, 32
     return False, 1 if few else 4
@@ -46,7 +46,7 @@ def rows_at_once(a: OperandForm, rows: int, few: bool) -> tuple[bool, int]:
 class _Lanes:
     def __init__(self, form: LanesForm) -> None:
         self.form, self.element = form, form.finish.element
-        self.writer = Writer()
+        self.writer = GemmWriter()
         self.code = self.writer.code
         if form.guarded:
             self.writer.guard()
@@ -85,7 +85,7 @@ class _Lanes:
         inside = self.code.op(f"icmp slt i32 {k}, {self.k}")
         return self.writer.least(k, self.writer.integer("sub", self.k, "1")), inside
 
-    def _load(self, factor: OperandForm, start: str, k: str) -> str:
+    def _load(self, factor: GemmOperand, start: str, k: str) -> str:
         return load_at(self.writer, factor, start, k, self.element)
 
     def _taken(self, inside: str | None, new: str, old: str) -> str:
@@ -202,7 +202,7 @@ def lane_tree(join: Callable[[str, str], str], lane: Callable[[int], str]) -> st
 
 
 @lru_cache(256)
-def lanes_text(form: LanesForm) -> Text:
+def lanes_text(form: LanesForm) -> GemmText:
     """The text of a form."""
     lanes = _Lanes(form)
     lanes.write()

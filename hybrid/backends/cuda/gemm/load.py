@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .finish import memory_type, widen
-from .forms import Element, Step
+from .forms import Accumulator, Spacing
 from .tile import ALONG_K, BLOCK, LoadForm, Tile, Visit
-from .words import GLOBAL, NEAR, Writer
+from .words import GLOBAL, NEAR, GemmWriter
 
-__all__ = ["TABLE", "Area", "Factor", "Range", "Threads"]
+__all__ = ["TABLE", "FactorArea", "LoadedFactor", "Range", "LoadThreads"]
 
 TABLE = 2 * BLOCK  # offsets of k that are known at a time
 
@@ -26,14 +26,14 @@ class Range:
         self.first, self.last, self.ragged = first, last, ragged
 
 
-class Threads(NamedTuple):
+class LoadThreads(NamedTuple):
     """Threads that load together: the number of this one among them, and their number."""
 
     own: str
     number: int
 
 
-class Area(NamedTuple):
+class FactorArea(NamedTuple):
     """`lines` of a factor lie in shared memory from byte `start` of the first stage on; its table
     of offsets of k, if it has one, is at byte `table`."""
 
@@ -42,17 +42,17 @@ class Area(NamedTuple):
     table: str
 
 
-class Factor:
+class LoadedFactor:
     """One factor of one tile."""
 
     def __init__(
         self,
-        writer: Writer,
+        writer: GemmWriter,
         form: LoadForm,
         tile: Tile,
-        element: Element,
-        threads: Threads,
-        area: Area,
+        element: Accumulator,
+        threads: LoadThreads,
+        area: FactorArea,
     ) -> None:
         self.writer, self.form, self.tile, self.element = writer, form, tile, element
         self.threads, self.area, self.lines = threads, area, area.lines
@@ -177,7 +177,7 @@ class Factor:
         """Bytes from a k to another, so many later."""
         if k == 0 or self.form.k.rank == 0:
             return "0"
-        if self.form.k.step is Step.ADJACENT:
+        if self.form.k.step is Spacing.ADJACENT:
             return str(k * self.form.operand.size)
         return self.writer.code.once(
             f"mul i64 {self.writer.word(self.form.parts[1] + '.stride0')}, {k}"

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from .direct import add
 from .finish import by_alignment, load_reads, store_results
-from .forms import Finish, OperandForm
+from .forms import FinishForm, GemmOperand
 from .tile import Tile
-from .words import Writer
+from .words import GemmWriter
 
-__all__ = ["Results", "TilePosition"]
+__all__ = ["ResultTiles", "TilePosition"]
 
 
 class TilePosition(NamedTuple):
@@ -27,14 +27,14 @@ class TilePosition(NamedTuple):
     n: str
 
 
-class Results:
+class ResultTiles:
     """The sums of one tile, for each of `groups` of threads, from byte `start` of shared memory
     on."""
 
     def __init__(
         self,
-        writer: Writer,
-        finish: Finish,
+        writer: GemmWriter,
+        finish: FinishForm,
         tile: Tile,
         groups: int,
         start: int,
@@ -155,7 +155,7 @@ class Results:
             inside = code.op(f"and i1 {inside}, {busy}")
         code.when(inside, begin)
 
-    def _streams(self) -> tuple[OperandForm, ...]:
+    def _streams(self) -> tuple[GemmOperand, ...]:
         return self.finish.reads + self.finish.outs
 
     def _finish_rows(
@@ -179,12 +179,12 @@ class Results:
 
             code.when(code.op(f"icmp ult i32 {number}, {self.position.m}"), one)
 
-    def _pointer(self, stream: OperandForm, starts: dict[str, str], row: str) -> str:
+    def _pointer(self, stream: GemmOperand, starts: dict[str, str], row: str) -> str:
         offset = self.writer.offset(f"{stream.name}.rows", stream.rows, row)
         return self.writer.at(starts[stream.name], offset)
 
 
-def _rows_ahead(finish: Finish, rounds: int) -> int:
+def _rows_ahead(finish: FinishForm, rounds: int) -> int:
     """How many rows a thread finishes at a time: the fewer, the longer the program."""
     if not finish.reads or finish.program is None:
         return 1

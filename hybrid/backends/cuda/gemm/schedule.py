@@ -12,11 +12,11 @@ from ...plan import Dims, GemmKernel
 from ..function import Card, GpuFunction
 from .direct import direct
 from .forms import (
-    Element,
-    Finish,
+    Accumulator,
+    FinishForm,
+    GemmOperand,
     Numbers,
-    OperandForm,
-    Step,
+    Spacing,
     WalkForm,
     factor_form,
     finish_of,
@@ -27,7 +27,7 @@ from .lanes import LANES_THREADS, LanesForm, lanes_text, rows_at_once
 from .shape import turned
 from .tile import BLOCK, LoadForm, Tile, load_form
 from .tiled import GROUP, TiledForm, shared_bytes, tiled_text
-from .words import Text, with_status
+from .words import GemmText, with_status
 
 __all__ = ["Schedule", "functions"]
 
@@ -64,7 +64,7 @@ def _run(dims: Dims) -> int:
     return sizes[-1] if sizes else 1
 
 
-def _loads(kernel: GemmKernel, element: Element) -> tuple[LoadForm, LoadForm]:
+def _loads(kernel: GemmKernel, element: Accumulator) -> tuple[LoadForm, LoadForm]:
     a, b = kernel.a, kernel.b
     found = []
     for name, operand, lines, k in (("a", a, a.rows, a.cols), ("b", b, b.cols, b.rows)):
@@ -75,17 +75,17 @@ def _loads(kernel: GemmKernel, element: Element) -> tuple[LoadForm, LoadForm]:
     return found[0], found[1]
 
 
-def _kept(kernel: GemmKernel, element: Element, name: str) -> tuple[Finish, Numbers]:
+def _kept(kernel: GemmKernel, element: Accumulator, name: str) -> tuple[FinishForm, Numbers]:
     """Sums as results, row-major, in a part of the workspace called `name`."""
     row = kernel.n * element.size
-    one, strided = WalkForm(1, Step.ADJACENT), WalkForm(1, Step.STRIDED)
+    one, strided = WalkForm(1, Spacing.ADJACENT), WalkForm(1, Spacing.STRIDED)
     width = 16 // element.size
-    form = OperandForm(
+    form = GemmOperand(
         name, element.name, kernel.acc.name, element.size, strided, strided, one, 1, width, True
     )
     strides = {"batch": kernel.m * row, "rows": row, "cols": element.size}
     numbers = {f"{name}.{part}.stride0": stride for part, stride in strides.items()}
-    finish = Finish(element, None, (), (form,), width if kernel.n % width == 0 else 1)
+    finish = FinishForm(element, None, (), (form,), width if kernel.n % width == 0 else 1)
     return finish, numbers
 
 
@@ -127,7 +127,9 @@ def _split(plan: _Plan, slot: int, room: int) -> list[GpuFunction]:
     return [function._replace(temp=temp) for function in made]
 
 
-def _made(text: Text, numbers: Numbers, blocks: int, threads: int, shared: int = 0) -> GpuFunction:
+def _made(
+    text: GemmText, numbers: Numbers, blocks: int, threads: int, shared: int = 0
+) -> GpuFunction:
     words, slots = text.words(numbers), text.slots()
     return GpuFunction(text.text, text.symbol, words, slots, blocks, threads, shared)
 
@@ -138,12 +140,12 @@ class _Plan(NamedTuple):
 
     kernel: GemmKernel
     schedule: Schedule
-    finish: Finish
+    finish: FinishForm
     numbers: Numbers
     guarded: bool
 
     @property
-    def element(self) -> Element:
+    def element(self) -> Accumulator:
         return self.finish.element
 
     @property

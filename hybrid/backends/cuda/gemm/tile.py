@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from .forms import Element, OperandForm, Step, WalkForm
+from .forms import Accumulator, GemmOperand, Spacing, WalkForm
 
 __all__ = ["BLOCK", "LoadForm", "Tile", "Visit", "load_form"]
 
@@ -60,7 +60,7 @@ class LoadForm(NamedTuple):
     along k, `vector` elements at once, directly (`direct`) or widened on the way.  `far`: lines lie
     4 GB apart or more, or backwards."""
 
-    operand: OperandForm
+    operand: GemmOperand
     lines: WalkForm
     k: WalkForm
     along: Literal["lines", "k"]
@@ -82,7 +82,7 @@ class LoadForm(NamedTuple):
         """Whether the offset of a k is looked up: it takes divisions."""
         return self.k.rank > 1
 
-    def pitch(self, lines: int, element: Element) -> int:
+    def pitch(self, lines: int, element: Accumulator) -> int:
         """Elements from k to k in shared memory: turned factors are stored without conflicts."""
         return lines + (16 // element.size if self.along == "k" else 0)
 
@@ -94,7 +94,9 @@ class Visit(NamedTuple):
     line: int
 
 
-def load_form(operand: OperandForm, element: Element, runs: tuple[int, int], far: bool) -> LoadForm:
+def load_form(
+    operand: GemmOperand, element: Accumulator, runs: tuple[int, int], far: bool
+) -> LoadForm:
     """The best way to load a factor; `runs` are the lengths of the fastest dimensions of its lines
     and its k."""
     is_left = operand.is_left
@@ -102,13 +104,13 @@ def load_form(operand: OperandForm, element: Element, runs: tuple[int, int], far
     vector = operand.row_vector if is_left else operand.col_vector
     direct = _is_direct(operand.dtype, element)
     along: Literal["lines", "k"] = "lines"
-    if k.step is Step.ADJACENT and (lines.step is not Step.ADJACENT or runs[1] > runs[0]):
+    if k.step is Spacing.ADJACENT and (lines.step is not Spacing.ADJACENT or runs[1] > runs[0]):
         along = "k"
     whole = direct and along == "lines" and vector * operand.size == 16
     return LoadForm(operand, lines, k, along, vector if whole else 1, direct, far)
 
 
-def _is_direct(dtype: str, element: Element) -> bool:
+def _is_direct(dtype: str, element: Accumulator) -> bool:
     if element.is_float:
         return dtype == {4: "float32", 8: "float64"}[element.size]
     return dtype in (f"int{8 * element.size}", f"uint{8 * element.size}")

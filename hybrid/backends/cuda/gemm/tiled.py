@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from .direct import multiply_add
-from .forms import Element, Finish
-from .load import TABLE, Area, Factor, Range, Threads
-from .results import Results, TilePosition
+from .forms import Accumulator, FinishForm
+from .load import TABLE, FactorArea, LoadedFactor, LoadThreads, Range
+from .results import ResultTiles, TilePosition
 from .tile import LoadForm, Tile
-from .words import Text, Writer
+from .words import GemmText, GemmWriter
 
 __all__ = ["GROUP", "TiledForm", "shared_bytes", "tiled_text"]
 
@@ -28,7 +28,7 @@ class TiledForm(NamedTuple):
 
     a: LoadForm
     b: LoadForm
-    finish: Finish
+    finish: FinishForm
     tile: Tile
     split: bool
     several: bool
@@ -39,7 +39,7 @@ class TiledForm(NamedTuple):
     tall: bool
 
     @property
-    def element(self) -> Element:
+    def element(self) -> Accumulator:
         return self.finish.element
 
 
@@ -93,7 +93,7 @@ class _Tiled:
 
     def __init__(self, form: TiledForm) -> None:
         self.form, self.tile, self.element = form, form.tile, form.element
-        self.writer = Writer()
+        self.writer = GemmWriter()
         self.code = self.writer.code
         self.layout = _layout(form)
         self.vector = 16 // self.element.size
@@ -103,7 +103,7 @@ class _Tiled:
             self.writer.guard()
         self._locate()
         self._factors()
-        self.results = Results(
+        self.results = ResultTiles(
             self.writer, form.finish, self.tile, form.groups, self.layout.sums, self._position()
         )
 
@@ -187,10 +187,12 @@ class _Tiled:
             table = writer.integer("add", start, table)
         right = writer.integer("add", start, str(layout.right))
         next_table = writer.integer("add", table, str(8 * TABLE * form.a.tabled))
-        threads = Threads(self.thread, tile.threads)
-        self.left = Factor(writer, form.a, tile, element, threads, Area(tile.rows, start, table))
-        self.right = Factor(
-            writer, form.b, tile, element, threads, Area(tile.cols, right, next_table)
+        threads = LoadThreads(self.thread, tile.threads)
+        self.left = LoadedFactor(
+            writer, form.a, tile, element, threads, FactorArea(tile.rows, start, table)
+        )
+        self.right = LoadedFactor(
+            writer, form.b, tile, element, threads, FactorArea(tile.cols, right, next_table)
         )
         for factor, line, count in ((self.left, self.row, self.m), (self.right, self.col, self.n)):
             factor.begin(self.batch, line, count)
@@ -385,7 +387,7 @@ class _Tiled:
 
 
 @lru_cache(256)
-def tiled_text(form: TiledForm) -> Text:
+def tiled_text(form: TiledForm) -> GemmText:
     """The text of a form."""
     kernel = _Tiled(form)
     kernel.compute()

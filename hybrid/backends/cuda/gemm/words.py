@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 from ...emit.code import Code, finish_module
 from ..function import STATUS, signature
-from .forms import Element, Numbers, OperandForm, WalkForm
+from .forms import Accumulator, GemmOperand, Numbers, WalkForm
 
-__all__ = ["GLOBAL", "NEAR", "Text", "Writer", "with_status"]
+__all__ = ["GLOBAL", "NEAR", "GemmText", "GemmWriter", "with_status"]
 
 GLOBAL, NEAR = "ptr addrspace(1)", "ptr addrspace(3)"
 SHARED = "@shared = external addrspace(3) global [0 x i8], align 16\n"
 
 
-class Text(NamedTuple):
+class GemmText(NamedTuple):
     """A finished text and the names of its argument words."""
 
     text: str
@@ -33,7 +33,7 @@ class Text(NamedTuple):
         return tuple(i for i, name in enumerate(self.names) if name.endswith(".slot"))
 
 
-class Writer:
+class GemmWriter:
     """Code, and words by name."""
 
     def __init__(self) -> None:
@@ -205,7 +205,7 @@ class Writer:
             return pointer
         return self.code.op(f"getelementptr i8, {NEAR} {pointer}, i32 {distance}")
 
-    def take(self, pointer: str, distance: int, count: int, element: Element) -> list[str]:
+    def take(self, pointer: str, distance: int, count: int, element: Accumulator) -> list[str]:
         """Adjacent accumulators in shared memory, so many bytes from a pointer."""
         spot, scalar, align = self.past(pointer, distance), element.scalar, count * element.size
         if count == 1:
@@ -216,7 +216,7 @@ class Writer:
             self.code.op(f"extractelement {vector} {whole}, i64 {lane}") for lane in range(count)
         ]
 
-    def put(self, pointer: str, distance: int, values: Sequence[str], element: Element) -> None:
+    def put(self, pointer: str, distance: int, values: Sequence[str], element: Accumulator) -> None:
         """Store accumulators side by side in shared memory."""
         spot, count, scalar = self.past(pointer, distance), len(values), element.scalar
         align = count * element.size
@@ -247,7 +247,7 @@ class Writer:
             total = code.add(total, step)
         return total
 
-    def pointer(self, operand: OperandForm, batch: str, row: str, col: str) -> str:
+    def pointer(self, operand: GemmOperand, batch: str, row: str, col: str) -> str:
         """Pointer to an element."""
         where = self.base(operand.name)
         for part, form, index in (
@@ -259,14 +259,14 @@ class Writer:
         return where
 
     # ---- the end
-    def finish(self, prefix: str, threads: int, blocks: int = 1) -> Text:
+    def finish(self, prefix: str, threads: int, blocks: int = 1) -> GemmText:
         """The text of a kernel of so many threads, `blocks` of which share a multiprocessor."""
         self.code.do("ret void")
         bounds = f'nounwind "nvvm.maxntid"="{threads}" "nvvm.minctasm"="{blocks}"'
         text, symbol = finish_module(self.code, signature(len(self.names)), prefix, bounds)
         if "@shared" in text:
             text = SHARED + text
-        return Text(text, symbol, tuple(self.names))
+        return GemmText(text, symbol, tuple(self.names))
 
 
 def with_status(numbers: Numbers) -> Numbers:

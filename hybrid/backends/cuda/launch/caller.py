@@ -21,7 +21,7 @@ from ..machine import blocks
 from ..machine.blocks import BlockSource, functions_of
 from ..machine.record import CONTEXT, FAILED, LAUNCH, STREAM, USE_CONTEXT, Record
 
-__all__ = ["Start", "Result", "Fallback", "make_caller"]
+__all__ = ["Start", "FreshResult", "Fallback", "make_caller"]
 
 _ARRAY_FLAGS = abi.C_CONTIGUOUS | abi.ALIGNED | abi.WRITEABLE
 # words of a caller's table, then four for each result: dtype, rank, sizes, source
@@ -60,7 +60,7 @@ class Start(NamedTuple):
     slots: tuple[int, ...]
 
 
-class Result(NamedTuple):
+class FreshResult(NamedTuple):
     """A fresh contiguous result and where its memory comes from."""
 
     aval: Aval
@@ -276,7 +276,7 @@ def _start_table(starts: Sequence[Start]) -> tuple[list[int], list[int], list[An
 def make_caller(
     starts: Sequence[Start],
     arguments: int,
-    results: Sequence[Result],
+    results: Sequence[FreshResult],
     record: Record,
     kind: type,
     *,

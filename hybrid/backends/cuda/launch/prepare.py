@@ -18,10 +18,10 @@ from ..machine.modules import Loaded
 from .caller import Start
 from .merge import merged
 
-__all__ = ["Prepared", "load", "prepare"]
+__all__ = ["PreparedKernels", "load", "prepare"]
 
 
-class Prepared(NamedTuple):
+class PreparedKernels(NamedTuple):
     """Launches in order, the bytes of workspace that they need, whether they check something, and
     the loaded functions, which must be held."""
 
@@ -55,7 +55,7 @@ def _start(function: GpuFunction, loaded: Loaded, status: int, code: int) -> Sta
 
 def prepare(
     kernels: Sequence[Kernel], state: DeviceState, slots: int, before: int | None = None
-) -> Prepared:
+) -> PreparedKernels:
     """Kernels over so many slots, ready to start on a device; those behind `before` of them do not
     depend on each other."""
     first = len(kernels) if before is None else before
@@ -64,7 +64,7 @@ def prepare(
     return load(functions, state, slots)
 
 
-def load(functions: Sequence[GpuFunction], state: DeviceState, slots: int) -> Prepared:
+def load(functions: Sequence[GpuFunction], state: DeviceState, slots: int) -> PreparedKernels:
     """Functions over so many slots, ready to start on a device."""
     state.enter()
     loaded = state.modules.load([(f.symbol, f.text, f.shared) for f in functions])
@@ -74,4 +74,4 @@ def load(functions: Sequence[GpuFunction], state: DeviceState, slots: int) -> Pr
     ]
     temp = max((function.temp for function in functions), default=0)
     checks = any(function.check >= 0 for function in functions)
-    return Prepared(starts, temp, checks, loaded)
+    return PreparedKernels(starts, temp, checks, loaded)

@@ -21,7 +21,7 @@ from . import driver as door
 from .driver import Driver, driver
 from .holders import out_of_memory
 from .lane import Lane
-from .memory import HOST_MEMORY, Pool
+from .memory import HOST_MEMORY, MemoryPool
 from .modules import Loaded, Modules
 from .record import Record
 from .status import Status
@@ -72,7 +72,7 @@ class DeviceState:
         self.several = count > 1
         self.reads_host = bool(used.attribute(index, _HOST_PAGES))
         whole = getattr(used, "guards", False)  # a driver that looks at each allocation
-        self.pool = Pool(self._allocate, self._free, self._explain, index, whole)
+        self.pool = MemoryPool(self._allocate, self._free, self._explain, index, whole)
         self.modules = Modules(used, self.card.arch)
         self.status = Status(used)
         self.stream_word = ctypes.c_int64(0)
@@ -187,7 +187,7 @@ class _Devices:
 
     def __init__(self) -> None:
         self.states: dict[int, DeviceState] = {}
-        self.pinned: Pool | None = None
+        self.pinned: MemoryPool | None = None
         self.lock = threading.RLock()
 
     def other_driver(self) -> None:
@@ -237,7 +237,7 @@ def enter(index: int = 0) -> DeviceState:
     return found
 
 
-def pinned_pool() -> Pool:
+def pinned_pool() -> MemoryPool:
     """Pinned memory of the host, which every device reads and writes directly."""
     with _DEVICES.lock:
         if _DEVICES.pinned is None:
@@ -252,7 +252,7 @@ def pinned_pool() -> Pool:
                 state.enter()
                 used.free_host(address)
 
-            made = Pool(allocate, free, _no_pinned, HOST_MEMORY)
+            made = MemoryPool(allocate, free, _no_pinned, HOST_MEMORY)
             _DEVICES.pinned = made
             if hasattr(used, "__dict__"):
                 vars(used)["_hybrid_pinned"] = made

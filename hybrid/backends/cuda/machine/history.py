@@ -13,12 +13,12 @@ from typing import NamedTuple
 from ....core.errors import Site
 from ....core.sites import user_site
 
-__all__ = ["Event", "History", "LIMIT"]
+__all__ = ["TimedEvent", "History", "LIMIT"]
 
 LIMIT = 1 << 18
 
 
-class Event(NamedTuple):
+class TimedEvent(NamedTuple):
     """A block that was taken (`nbytes` positive) or came back (negative), when, and by which line
     of the program."""
 
@@ -32,7 +32,7 @@ class History:
     """What happened to the blocks of a pool while it was watched."""
 
     def __init__(self) -> None:
-        self.events: deque[Event] = deque(maxlen=LIMIT)
+        self.events: deque[TimedEvent] = deque(maxlen=LIMIT)
         self.watched: list[bool] = []  # true while it holds something: others hold this list
 
     def start(self) -> None:
@@ -46,8 +46,8 @@ class History:
 
     def taken(self, address: int, nbytes: int) -> None:
         """Note that a block was handed out."""
-        self.events.append(Event(time.perf_counter(), address, nbytes, user_site()))
+        self.events.append(TimedEvent(time.perf_counter(), address, nbytes, user_site()))
 
     def freed(self, address: int, nbytes: int) -> None:
         """Note that a block came back."""
-        self.events.append(Event(time.perf_counter(), address, -nbytes, None))
+        self.events.append(TimedEvent(time.perf_counter(), address, -nbytes, None))

@@ -19,7 +19,7 @@ from ....core.sites import user_site
 from ....ir.op import Op
 from ....ir.tensor import Handle
 from .blocks import block_bytes, is_block
-from .memory import Pool
+from .memory import MemoryPool
 
 __all__ = ["out_of_memory", "holders", "size_text"]
 
@@ -36,7 +36,7 @@ def size_text(nbytes: int) -> str:
     return f"{nbytes} bytes"
 
 
-def holders(pool: Pool, most: int = 5) -> list[tuple[int, str]]:
+def holders(pool: MemoryPool, most: int = 5) -> list[tuple[int, str]]:
     """(bytes, what) of the tensors that hold most of a pool, by shape, and of the rest."""
     groups: dict[str, list[Handle]] = defaultdict(list)
     seen: set[int] = set()
@@ -95,7 +95,7 @@ def _at(site: Site | None) -> str:
     return f" at {site}" if site is not None else ""
 
 
-def out_of_memory(nbytes: int, name: str, left: tuple[int, int], pool: Pool) -> str:
+def out_of_memory(nbytes: int, name: str, left: tuple[int, int], pool: MemoryPool) -> str:
     """What the error says: who asks for how much, what there is, who holds it, what to do."""
     stats, (free, total) = pool.stats(), left
     op = _op_at_work()

@@ -28,7 +28,7 @@ from .driver import OutOfMemory
 from .history import History
 
 __all__ = [
-    "Pool",
+    "MemoryPool",
     "Stats",
     "block_address",
     "block_bytes",
@@ -81,7 +81,7 @@ class _Class:
 
     __slots__ = ("source", "free", "made", "mark")
 
-    def __init__(self, size: int, pool: Pool) -> None:
+    def __init__(self, size: int, pool: MemoryPool) -> None:
         self.free: list[int] = []
         self.mark: list[int] = []
         self.made = 0
@@ -104,7 +104,7 @@ class _Class:
         return count
 
 
-class Pool:
+class MemoryPool:
     """A caching allocator over two functions that take memory from the driver and give it back."""
 
     def __init__(

@@ -71,7 +71,7 @@ class Table(NamedTuple):
         return 20 * self.buckets + 16 + 24 * count
 
 
-class Record(NamedTuple):
+class RowUpdates(NamedTuple):
     """A row that has updates: (i64 row, i32 start of its list, i32 updates) in 16 bytes."""
 
     row: str
@@ -391,7 +391,7 @@ class Scatter:
 
         self.each(self.word(WordIndex.COUNT), update)
 
-    def record(self) -> Record:
+    def record(self) -> RowUpdates:
         """That of this block; blocks without one are done."""
         code = self.code
         given = code.op(f"load i64, ptr {self.cursor()}, align 8")
@@ -400,7 +400,7 @@ class Scatter:
         return_unless(code, code.op(f"icmp slt i64 {self.cta}, {rows}"))
         row, rest = (code.op(f"extractelement <2 x i64> {pair}, i64 {k}") for k in range(2))
         start = code.op(f"and i64 {rest}, {(1 << 32) - 1}")
-        return Record(row, start, code.op(f"lshr i64 {rest}, 32"))
+        return RowUpdates(row, start, code.op(f"lshr i64 {rest}, 32"))
 
     def add(self) -> None:
         """A block per row: its only update, its list in order, or all updates looked through
