@@ -16,7 +16,7 @@ import numpy as np
 from ...core.errors import BackendError
 from ...core.switches import SWITCHES
 from ..cpu.machine import host
-from ..cpu.machine.jit import Module, compile_ir
+from ..cpu.machine.jit import NativeModule, compile_ir
 from ..generated import WORD_MASK
 from .function import CODE_SHIFT, STATUS, GpuFunction, LibraryCall
 from .graph_ir import (
@@ -87,7 +87,7 @@ class GraphCopy(NamedTuple):
 
 
 @lru_cache(1)
-def _module() -> Module:
+def _module() -> NativeModule:
     made = compile_ir(plan_text(), NAMES)
     host.keep_forever(made)
     return made

@@ -16,7 +16,7 @@ from ...emit.code import Code
 from ...plan import AttendKernel
 from ..gemm import ABI
 from ..gemm.geometry import Target
-from ..gemm.micro import Element
+from ..gemm.micro import PackedElement
 from ..gemm.pack import divide
 from .scores import (
     Scores,
@@ -33,7 +33,7 @@ from .writer import Areas, ItemKind, Keys, Matrix, Queries, Writer, Written, wri
 __all__ = ["write_backward"]
 
 
-class Sums(NamedTuple):
+class GradientAreas(NamedTuple):
     """Gradients of the keys and of the values of a block, as areas."""
 
     keys: str
@@ -52,8 +52,8 @@ class Backward(NamedTuple):
     value_line: str
     query_sums: str  # of the blocks so far; of a tile, or of all queries
     query_chain: str  # of this block
-    sums: Sums
-    chains: Sums  # of 256 queries
+    sums: GradientAreas
+    chains: GradientAreas  # of 256 queries
     peak: str  # per query
     total: str
     delta: str
@@ -72,7 +72,7 @@ class Backward(NamedTuple):
 
 
 def write_backward(
-    kernel: AttendKernel, element: Element, target: Target, item_kind: ItemKind
+    kernel: AttendKernel, element: PackedElement, target: Target, item_kind: ItemKind
 ) -> Written:
     """The kernel-ABI function of the gradients, with the work cut one way."""
     writer = writer_of(kernel, element, target)
@@ -94,14 +94,16 @@ def _backward(writer: Writer, areas: Areas, item_kind: ItemKind) -> Backward:
     key_line = writer.word("line.e", wide_keys * size)
     value_line = writer.word("line.f", wide_values * size)
     query_sums = query_chain = ""
-    sums = chains = Sums("", "")
+    sums = chains = GradientAreas("", "")
     if item_kind != "keys":
         rows = TILE * (-(-kernel.m // TILE) if item_kind == "all" else 1)
         query_sums = areas.take("sum_q", rows, wide_keys)
         query_chain = areas.take("chain_q", TILE, wide_keys)
     if item_kind != "queries":
-        sums = Sums(areas.take("sum_e", BLOCK, wide_keys), areas.take("sum_f", BLOCK, wide_values))
-        chains = Sums(
+        sums = GradientAreas(
+            areas.take("sum_e", BLOCK, wide_keys), areas.take("sum_f", BLOCK, wide_values)
+        )
+        chains = GradientAreas(
             areas.take("chain_e", BLOCK, wide_keys), areas.take("chain_f", BLOCK, wide_values)
         )
     kind = f"[{TILE} x {writer.element.scalar}]"
@@ -123,7 +125,7 @@ def _backward(writer: Writer, areas: Areas, item_kind: ItemKind) -> Backward:
     )
 
 
-class Item(NamedTuple):
+class AttendItem(NamedTuple):
     """A work item: where its operands and its results start, and the first of its tiles of
     queries, with which the area of their sums begins."""
 
@@ -142,7 +144,7 @@ def _write_item(backward: Backward, number: str, items: int) -> None:
         for name, access in zip(GRADIENTS, writer.kernel.writes)
         if (backward.of_queries if name == "dq" else backward.of_keys)
     }
-    item = Item(pointers, results, part if backward.item_kind == "queries" else "0")
+    item = AttendItem(pointers, results, part if backward.item_kind == "queries" else "0")
     if backward.item_kind == "keys":
         _write_keys(backward, item, code.mul(part, str(BLOCK)))
         return
@@ -177,7 +179,7 @@ def _clear_queries(backward: Backward) -> None:
 
 
 # ---- one block of keys
-def _write_keys(backward: Backward, item: Item, first_key: str) -> None:
+def _write_keys(backward: Backward, item: AttendItem, first_key: str) -> None:
     """All queries against a block of keys; its dk and dv."""
     writer, code, sums = backward.writer, backward.code, backward.sums
     count = code.smin(str(BLOCK), code.op(f"sub i64 {writer.sizes['n']}, {first_key}"))
@@ -189,7 +191,7 @@ def _write_keys(backward: Backward, item: Item, first_key: str) -> None:
         more = code.op(f"icmp ne i64 {first_query}, {start}")
         code.when(more, lambda: _clear(backward, backward.chains, count))
         stop = code.smin(code.op(f"add i64 {first_query}, {BLOCK}"), writer.sizes["m"])
-        chains = Sums(
+        chains = GradientAreas(
             *[
                 code.op(f"select i1 {more}, ptr {chain}, ptr {total}")
                 for chain, total in zip(backward.chains, sums)
@@ -209,7 +211,7 @@ def _write_keys(backward: Backward, item: Item, first_key: str) -> None:
     _write_result(backward, item, "dv", values, first_key, count)
 
 
-def _clear(backward: Backward, areas: Sums, rows: str) -> None:
+def _clear(backward: Backward, areas: GradientAreas, rows: str) -> None:
     backward.writer.zero(areas.keys, rows, backward.key_line)
     backward.writer.zero(areas.values, rows, backward.value_line)
 
@@ -235,7 +237,11 @@ def _add_chains(backward: Backward, rows: str) -> None:
 
 # ---- a tile of queries and a block of keys
 def _write_pair(
-    backward: Backward, item: Item, first_key: str, first_query: str, chains: Sums | None
+    backward: Backward,
+    item: AttendItem,
+    first_key: str,
+    first_query: str,
+    chains: GradientAreas | None,
 ) -> None:
     """Weights and gradients of the scores of a pair, and what they give to the sums of the keys
     (to `chains`) and of the queries."""
@@ -270,7 +276,11 @@ def _write_pair(
 
 
 def _sum_keys(
-    backward: Backward, keys: Keys, rows: str, operands: tuple[Matrix, Matrix], chains: Sums
+    backward: Backward,
+    keys: Keys,
+    rows: str,
+    operands: tuple[Matrix, Matrix],
+    chains: GradientAreas,
 ) -> None:
     """dk += gradients of scores @ queries, dv += weights @ gradients: chains that go on from tile
     to tile."""
@@ -361,7 +371,7 @@ def _weights_and_gradients(backward: Backward, scores: Scores) -> None:
 
 def _write_result(
     backward: Backward,
-    item: Item,
+    item: AttendItem,
     name: GradientName,
     source: Matrix,
     start: str,

@@ -14,7 +14,7 @@ from ...emit.code import Code
 from ...plan import AttendKernel
 from ..gemm import ABI
 from ..gemm.geometry import Target
-from ..gemm.micro import Element
+from ..gemm.micro import PackedElement
 from ..gemm.pack import divide
 from .scores import (
     Scores,
@@ -53,7 +53,7 @@ class Forward(NamedTuple):
         return self.writer.code
 
 
-def write_forward(kernel: AttendKernel, element: Element, target: Target) -> Written:
+def write_forward(kernel: AttendKernel, element: PackedElement, target: Target) -> Written:
     """The kernel-ABI function of attention."""
     writer = writer_of(kernel, element, target)
     areas = Areas(writer.loader, element)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ....ir.attend import TILE
 from ...emit.code import Code
 from ..gemm.geometry import Target
-from ..gemm.micro import Element, chain_step, load, mask_of, splat, store
+from ..gemm.micro import PackedElement, chain_step, load, mask_of, splat, store
 from ..gemm.pack import each
 
 __all__ = ["Shape", "tile_shape", "tile_function", "turn_function", "copy_function"]
@@ -41,7 +41,7 @@ class Shape(NamedTuple):
         return 16 * self.vectors
 
 
-def tile_shape(element: Element, target: Target, most: int, few: bool) -> Shape:
+def tile_shape(element: PackedElement, target: Target, most: int, few: bool) -> Shape:
     """What the registers hold, of at most so many vectors (`few`: for two rows); any shape gives
     the same bits."""
     if few:
@@ -53,7 +53,7 @@ def tile_shape(element: Element, target: Target, most: int, few: bool) -> Shape:
 
 
 @lru_cache(16)
-def tile_function(element: Element, shape: Shape) -> tuple[str, Code]:
+def tile_function(element: PackedElement, shape: Shape) -> tuple[str, Code]:
     """c[i, :] = (c[i, :] when %more) + sum over k of a[min(i, last), k] * b[k, :]; strides in
     bytes; of b's columns the first %cnt are read."""
     code = Code()
@@ -95,7 +95,7 @@ def tile_function(element: Element, shape: Shape) -> tuple[str, Code]:
     return TILE_SIGNATURE, code
 
 
-def _begin(code: Code, element: Element, places: dict[tuple[int, int], str]) -> None:
+def _begin(code: Code, element: PackedElement, places: dict[tuple[int, int], str]) -> None:
     """%b: zeros, or what is there where the sums go on."""
     code.branch("%more", "go.on", "zero")
     code.start("go.on")
@@ -110,7 +110,7 @@ def _begin(code: Code, element: Element, places: dict[tuple[int, int], str]) -> 
         )
 
 
-def _store(code: Code, element: Element, places: dict[tuple[int, int], str]) -> None:
+def _store(code: Code, element: PackedElement, places: dict[tuple[int, int], str]) -> None:
     code.start("done")
     for row, vector in places:
         name = f"{row}_{vector}"
@@ -126,7 +126,7 @@ def _row(code: Code, index: str) -> str:
 
 
 @lru_cache(16)
-def turn_function(element: Element) -> tuple[str, Code]:
+def turn_function(element: PackedElement) -> tuple[str, Code]:
     """dst[j, i] = src[min(i, rows - 1), j] for i < TILE, j < cols; columns of src are adjacent.
     Groups of 16 rows past the last are left as they are."""
     code = Code()
@@ -136,7 +136,7 @@ def turn_function(element: Element) -> tuple[str, Code]:
     return TURN_SIGNATURE, code
 
 
-def _turn_rows(code: Code, element: Element, first: str) -> None:
+def _turn_rows(code: Code, element: PackedElement, first: str) -> None:
     """16 rows from `first` on: squares of 16 where all are there, columns one by one elsewhere."""
     line = str(TILE * element.size)
     left = code.op(f"sub i64 %rows, {first}")
@@ -166,7 +166,7 @@ def _turn_rows(code: Code, element: Element, first: str) -> None:
 
 
 @lru_cache(16)
-def copy_function(element: Element, truth: bool) -> tuple[str, Code]:
+def copy_function(element: PackedElement, truth: bool) -> tuple[str, Code]:
     """`turn` for any column stride (%next); `truth`: bytes become 0 and 1."""
     code, scalar = Code(), element.scalar
 

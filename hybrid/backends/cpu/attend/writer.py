@@ -19,9 +19,9 @@ from ...emit.lanes import Lanes, emit_program
 from ...generated import SlotRef, Word
 from ...plan import Access, AttendKernel
 from ..gemm.geometry import Target
-from ..gemm.micro import Element, load, mask_of, store
+from ..gemm.micro import PackedElement, load, mask_of, store
 from ..gemm.pack import divide, each
-from ..gemm.words import Loader, Words
+from ..gemm.words import GemmWords, Loader
 from .tile import Shape, tile_shape
 
 __all__ = [
@@ -82,7 +82,7 @@ class Writer(NamedTuple):
     """One function under construction, and what holds in all of it."""
 
     kernel: AttendKernel
-    element: Element
+    element: PackedElement
     shape: Shape  # of a tile of products
     few: bool  # so few queries that keys are the lanes of their products
     loader: Loader
@@ -276,10 +276,10 @@ class Writer(NamedTuple):
         )
 
 
-def writer_of(kernel: AttendKernel, element: Element, target: Target) -> Writer:
+def writer_of(kernel: AttendKernel, element: PackedElement, target: Target) -> Writer:
     """A function that has nothing but its sizes and the scale."""
     code = Code()
-    loader = Loader(code, Words())
+    loader = Loader(code, GemmWords())
     vectors = range(-(-min(kernel.m, TILE) // 16))
     few = kernel.m <= FEW and not kernel.backward
     return Writer(
@@ -296,7 +296,7 @@ def writer_of(kernel: AttendKernel, element: Element, target: Target) -> Writer:
     )
 
 
-def _scale(kernel: AttendKernel, element: Element, loader: Loader) -> str:
+def _scale(kernel: AttendKernel, element: PackedElement, loader: Loader) -> str:
     code = loader.code
     word = loader.word("scale", bits_of(element.name, kernel.scale))
     if element.name == "f32":
@@ -311,7 +311,7 @@ def _scale(kernel: AttendKernel, element: Element, loader: Loader) -> str:
 class Areas:
     """Memory of a thread, handed out piece by piece while a function is prepared."""
 
-    def __init__(self, loader: Loader, element: Element) -> None:
+    def __init__(self, loader: Loader, element: PackedElement) -> None:
         self.loader, self.element = loader, element
         self.sizes: list[int] = []
 

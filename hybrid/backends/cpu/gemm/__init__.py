@@ -21,9 +21,9 @@ from .driver import write_product
 from .epilogue import finish_of
 from .finish import finish_functions
 from .geometry import Geometry, Target, choose, host_target
-from .micro import ELEMENTS, Element, micro_kernel
+from .micro import ELEMENTS, PackedElement, micro_kernel
 from .pack import TRANSPOSE, transpose_function
-from .words import Words
+from .words import GemmWords
 
 __all__ = [
     "Generated",
@@ -40,7 +40,7 @@ ABI = "define i64 @NAME(ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch
 ATTRIBUTES = 'nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512"'
 
 
-def element_of(acc: np.dtype) -> Element:
+def element_of(acc: np.dtype) -> PackedElement:
     """Accumulator type of a dtype; unsigned integers wrap like signed ones."""
     name = {
         "uint32": "i32",
@@ -75,10 +75,10 @@ def _grain(cost: float, items: int) -> int:
 
 
 def _combined(
-    kernel: GemmKernel, first: Template, swapped: bool, blocks: int, element: Element
+    kernel: GemmKernel, first: Template, swapped: bool, blocks: int, element: PackedElement
 ) -> list[Template]:
     """A kernel that leaves block sums in the workspace, and the one that adds them."""
-    words = Words()
+    words = GemmWords()
     lines, columns = (kernel.n, kernel.m) if swapped else (kernel.m, kernel.n)
     sums = Sums(element, blocks, kernel.batch, lines, columns)
     finish = finish_of(kernel, swapped, COMBINE_VECTORS, element, columns % 16 == 0)
@@ -97,8 +97,8 @@ def _combined(
     ]
 
 
-def _product(kernel: GemmKernel, geometry: Geometry, element: Element) -> list[Template]:
-    words = Words()
+def _product(kernel: GemmKernel, geometry: Geometry, element: PackedElement) -> list[Template]:
+    words = GemmWords()
     columns = geometry.b.lines.length if geometry.b_mode == "segmented" else geometry.n
     finish = finish_of(kernel, geometry.swapped, geometry.tile_vectors, element, columns % 16 == 0)
     product = write_product(kernel, geometry, element, finish, words)
@@ -117,8 +117,8 @@ def _product(kernel: GemmKernel, geometry: Geometry, element: Element) -> list[T
     return [first]
 
 
-def _dots(kernel: GemmKernel, element: Element, target: Target) -> list[Template]:
-    words = Words()
+def _dots(kernel: GemmKernel, element: PackedElement, target: Target) -> list[Template]:
+    words = GemmWords()
     shape = dot_shape(kernel, element, target)
     finish = finish_of(kernel, shape.swapped, shape.group_vectors, element)
     functions = [(ABI, write_dots(shape, finish, words))]
@@ -159,7 +159,7 @@ def over_slots(kernel: GemmKernel, made: Sequence[Template], temp_slot: int) -> 
 
 
 def product(
-    kernel: GemmKernel, geometry: Geometry, element: Element, temp_slot: int = -1
+    kernel: GemmKernel, geometry: Geometry, element: PackedElement, temp_slot: int = -1
 ) -> list[Generated]:
     """A 'chain' product with the decisions of `geometry`; any decisions give the same bits."""
     return over_slots(kernel, _product(kernel, geometry, element), temp_slot)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from ...emit.code import Code
 from .epilogue import Finish
-from .finish import Rows, call_finish, prepare
-from .micro import DESCRIPTOR, Element, add_vectors, describe, load, mask_of, store
+from .finish import FinishedLines, call_finish, prepare
+from .micro import DESCRIPTOR, PackedElement, add_vectors, describe, load, mask_of, store
 from .pack import divide, each
-from .words import Loader, Words
+from .words import GemmWords, Loader
 
 __all__ = ["COMBINE_VECTORS", "Sums", "combine"]
 
@@ -23,7 +23,7 @@ COMBINE_VECTORS = 4  # vectors of columns added side by side
 class Sums(NamedTuple):
     """What lies in the workspace."""
 
-    element: Element
+    element: PackedElement
     blocks: int
     batch: int
     lines: int
@@ -43,7 +43,7 @@ class Sums(NamedTuple):
         return self.batch * self.lines * self.pieces
 
 
-def combine(finish: Finish, words: Words, sums: Sums) -> Code:
+def combine(finish: Finish, words: GemmWords, sums: Sums) -> Code:
     """The kernel: an item is 64 columns of one line."""
     code, element = Code(), sums.element
     loader = Loader(code, words)
@@ -64,7 +64,7 @@ def combine(finish: Finish, words: Words, sums: Sums) -> Code:
         total = _total(code, element, start, step, blocks, masks)
         for vector, value in enumerate(total):
             store(code, element, value, code.at(element.vector, "%scratch", str(vector)), None)
-        rows = Rows(batch, line, "1", descriptors, COMBINE_VECTORS)
+        rows = FinishedLines(batch, line, "1", descriptors, COMBINE_VECTORS)
         call_finish(code, "%scratch", rows, uniform)
 
     each(code, "%begin", "%end", "1", item)
@@ -84,7 +84,7 @@ def _describe(code: Code, descriptors: str, column: str, columns: str) -> list[s
 
 
 def _total(
-    code: Code, element: Element, start: str, step: str, blocks: str, masks: list[str]
+    code: Code, element: PackedElement, start: str, step: str, blocks: str, masks: list[str]
 ) -> list[str]:
     """Vectors of sums over all blocks, `step` bytes apart."""
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from ...emit.code import Code
 from ...plan import GemmKernel
 from .epilogue import Finish
-from .finish import Rows, call_finish, prepare
+from .finish import FinishedLines, call_finish, prepare
 from .geometry import BLOCK, DISPATCH, Factor, Target, factor
 from .micro import (
     DESCRIPTOR,
-    Element,
+    PackedElement,
     add_vectors,
     describe,
     load,
@@ -27,8 +27,8 @@ from .micro import (
     splat,
     store,
 )
-from .pack import Storage, Walk, copy_walk, divide, each, load_widened, offset_of
-from .words import Loader, Words
+from .pack import IndexWalk, Storage, copy_walk, divide, each, load_widened, offset_of
+from .words import GemmWords, Loader
 
 __all__ = ["DotShape", "dot_shape", "write_dots"]
 
@@ -40,7 +40,7 @@ class DotShape(NamedTuple):
     in memory, and vectors of registers run over them instead of over k."""
 
     swapped: bool  # lines are the rows of the product (the vector is a column)
-    element: Element
+    element: PackedElement
     lines: int
     others: int
     matrix: Factor  # the lines
@@ -100,7 +100,7 @@ class DotShape(NamedTuple):
         return (2 + self.few) * self.line_bytes + 64 * self.group * self.element.size
 
 
-def dot_shape(kernel: GemmKernel, element: Element, target: Target) -> DotShape:
+def dot_shape(kernel: GemmKernel, element: PackedElement, target: Target) -> DotShape:
     """How the dot products are walked and cut into items; no decision changes a bit."""
     swapped = kernel.n == 1
     matrix = factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols)
@@ -147,7 +147,7 @@ class Dots(NamedTuple):
         return self.loader.code
 
     @property
-    def element(self) -> Element:
+    def element(self) -> PackedElement:
         return self.shape.element
 
     def word(self, name: str, value: int) -> str:
@@ -157,7 +157,7 @@ class Dots(NamedTuple):
         return add_vectors(self.code, self.element, left, right)
 
 
-class Item(NamedTuple):
+class DotItem(NamedTuple):
     """A work item: some groups of lines with one vector of one product of the batch."""
 
     batch: str
@@ -165,19 +165,19 @@ class Item(NamedTuple):
     first_block: str
     matrix: str  # pointers
     vector: str
-    lines: Walk
-    depth: Walk  # k of the lines
-    vector_depth: Walk
+    lines: IndexWalk
+    depth: IndexWalk  # k of the lines
+    vector_depth: IndexWalk
 
 
-class Group(NamedTuple):
+class LineGroup(NamedTuple):
     """Up to `shape.group` lines."""
 
     first: str
     lines: str  # how many
 
 
-class Block(NamedTuple):
+class DotBlock(NamedTuple):
     """A block of k: its vector is dense at `vector`, its sums go to `sums`, one per line."""
 
     start: str
@@ -186,7 +186,7 @@ class Block(NamedTuple):
     sums: str
 
 
-def write_dots(shape: DotShape, finish: Finish, words: Words) -> Code:
+def write_dots(shape: DotShape, finish: Finish, words: GemmWords) -> Code:
     """The kernel-ABI function of one product in 'lanes' order."""
     code = Code()
     line_bytes = shape.line_bytes
@@ -222,7 +222,7 @@ def _write_item(dots: Dots, number: str) -> None:
 
     def write_group(line: str) -> None:
         remaining = code.op(f"sub i64 {lines}, {line}")
-        group = Group(line, code.smin(remaining, str(shape.group)))
+        group = LineGroup(line, code.smin(remaining, str(shape.group)))
         each(code, first, stop, "1", partial(_write_block, dots, item, group))
         if not shape.split:
             _finish_group(dots, item, group)
@@ -231,7 +231,7 @@ def _write_item(dots: Dots, number: str) -> None:
     each(code, start, last, str(shape.group), write_group)
 
 
-def _item_of(dots: Dots, number: str, first_block: str) -> tuple[Item, str]:
+def _item_of(dots: Dots, number: str, first_block: str) -> tuple[DotItem, str]:
     """(item, its part of the lines)."""
     code, shape, loader = dots.code, dots.shape, dots.loader
     per_batch = dots.word("items_ol", shape.others * shape.parts)
@@ -245,20 +245,20 @@ def _item_of(dots: Dots, number: str, first_block: str) -> tuple[Item, str]:
     vector_depth = loader.walk("v.k", shape.vector.k, vector_size)
     others = loader.walk("v.lines", shape.vector.lines, vector_size)
     vector = code.at("i8", vector, offset_of(code, others, other))
-    return Item(batch, other, first_block, matrix, vector, lines, depth, vector_depth), part
+    return DotItem(batch, other, first_block, matrix, vector, lines, depth, vector_depth), part
 
 
-def _finish_group(dots: Dots, item: Item, group: Group) -> None:
+def _finish_group(dots: Dots, item: DotItem, group: LineGroup) -> None:
     code, shape = dots.code, dots.shape
     for vector in range(shape.group_vectors):
         lane_count = _lanes(code, group, vector)
         column = code.add(group.first, str(16 * vector))
         describe(code, dots.descriptors, vector, lane_count, column)
-    rows = Rows(item.batch, item.other, "1", dots.descriptors, shape.group_vectors)
+    rows = FinishedLines(item.batch, item.other, "1", dots.descriptors, shape.group_vectors)
     call_finish(code, dots.tile, rows, dots.uniform)
 
 
-def _lanes(code: Code, group: Group, vector: int) -> str:
+def _lanes(code: Code, group: LineGroup, vector: int) -> str:
     """How many lines of a group lie in one of its vectors."""
     own = code.smin(code.op(f"sub i64 {group.lines}, {16 * vector}"), "16")
     if vector == 0:
@@ -266,7 +266,7 @@ def _lanes(code: Code, group: Group, vector: int) -> str:
     return code.call("llvm.smax.i64", "i64", f"i64 {own}", "i64 0")
 
 
-def _write_block(dots: Dots, item: Item, group: Group, index: str) -> None:
+def _write_block(dots: Dots, item: DotItem, group: LineGroup, index: str) -> None:
     """Sums of one block for a group of lines, into the tile (split: into the workspace)."""
     code, shape, element = dots.code, dots.shape, dots.element
     block = _block_of(dots, item, index)
@@ -290,7 +290,7 @@ def _write_block(dots: Dots, item: Item, group: Group, index: str) -> None:
         store(code, element, chosen, pointer, None)
 
 
-def _block_of(dots: Dots, item: Item, index: str) -> Block:
+def _block_of(dots: Dots, item: DotItem, index: str) -> DotBlock:
     code, shape, element = dots.code, dots.shape, dots.element
     start = code.mul(index, str(BLOCK))
     length = code.smin(code.op(f"sub i64 {dots.word('k', shape.depth)}, {start}"), str(BLOCK))
@@ -301,12 +301,12 @@ def _block_of(dots: Dots, item: Item, index: str) -> Block:
         vector = dots.vector_packed
         copy_walk(code, stored, element, item.vector, item.vector_depth, start, length, vector)
     # sums of one block lie behind those of the blocks before it
-    return Block(
+    return DotBlock(
         start, length, vector, code.at(element.vector, dots.tile, str(shape.group_vectors))
     )
 
 
-def _workspace_place(dots: Dots, item: Item, group: Group, index: str) -> str:
+def _workspace_place(dots: Dots, item: DotItem, group: LineGroup, index: str) -> str:
     """Where the sums of a block go in the workspace: [block][batch][vector][line]."""
     code, shape = dots.code, dots.shape
     blocks = code.mul(index, dots.word("batch", shape.batch))
@@ -317,7 +317,7 @@ def _workspace_place(dots: Dots, item: Item, group: Group, index: str) -> str:
 
 
 # ---- vectors along k
-def _sum_along(dots: Dots, item: Item, group: Group, block: Block) -> None:
+def _sum_along(dots: Dots, item: DotItem, group: LineGroup, block: DotBlock) -> None:
     """A few lines at a time, 64 k per step."""
     code, shape, element = dots.code, dots.shape, dots.element
     stored = shape.matrix.storage
@@ -350,7 +350,7 @@ class Few(NamedTuple):
     vector: str
 
 
-def _dot_products(dots: Dots, bases: list[str], block: Block) -> list[str]:
+def _dot_products(dots: Dots, bases: list[str], block: DotBlock) -> list[str]:
     """Sums of a few lines: four vectors of lanes for each, whole steps of 64 without masks, then a
     step in which lanes without an element keep their chain as it is."""
     code, element, stored = dots.code, dots.element, dots.shape.matrix.storage
@@ -413,7 +413,7 @@ def _tree(dots: Dots, quarters: list[str]) -> str:
 
 
 # ---- vectors across lines
-def _sum_across(dots: Dots, item: Item, group: Group, block: Block) -> None:
+def _sum_across(dots: Dots, item: DotItem, group: LineGroup, block: DotBlock) -> None:
     """One lane of all lines of a group at once: vectors of lines, then one tree over vectors."""
     code, shape, element = dots.code, dots.shape, dots.element
     stored = shape.matrix.storage

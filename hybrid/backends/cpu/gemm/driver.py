@@ -15,19 +15,19 @@ from ....core.errors import BackendError
 from ...emit.code import Code
 from ...plan import GemmKernel
 from .epilogue import Finish
-from .finish import Rows, call_fetch, call_finish, prepare, result_start, result_stride
+from .finish import FinishedLines, call_fetch, call_finish, prepare, result_start, result_stride
 from .geometry import BLOCK, Geometry
 from .levels import Block, Item, Panel, Product, row_of, scheme_of
-from .micro import DESCRIPTOR, Element, Micro, describe
-from .pack import Walk, divide, each
+from .micro import DESCRIPTOR, Micro, PackedElement, describe
+from .pack import IndexWalk, divide, each
 from .panels import pack, packed_panel
-from .words import Loader, Words
+from .words import GemmWords, Loader
 
 __all__ = ["write_product"]
 
 
 def write_product(
-    kernel: GemmKernel, geometry: Geometry, element: Element, finish: Finish, words: Words
+    kernel: GemmKernel, geometry: Geometry, element: PackedElement, finish: Finish, words: GemmWords
 ) -> Product:
     """Write the function of a product; the record tells what else it needs."""
     scheme, code = scheme_of(kernel, geometry, element, finish), Code()
@@ -138,7 +138,7 @@ def _block_of(product: Product, item: Item, stop: str, index: str) -> Block:
     a_depth = loader.walk("a.k", geometry.a.k, itemsize)
     itemsize = geometry.b.storage.size
     # segmented vectors find their rows in a table of offsets
-    b_depth = Walk(None, "0", "0")
+    b_depth = IndexWalk(None, "0", "0")
     if not scheme.segmented:
         b_depth = loader.walk("b.k", geometry.b.k, itemsize)
     b_lines = loader.walk("b.lines", geometry.b.lines, itemsize)
@@ -269,7 +269,7 @@ def _write_tile(product: Product, item: Item, block: Block, panel: Panel, row_pa
     a, row_stride, depth_stride = _rows_of_a(product, item, block, row, local)
     target, line_step = _target_of(product, item, block, panel, row, local)
     depth = _depth_of_b(product, block)
-    rows = Rows(item.batch, row, str(panel.micro.rows), product.descriptors, panel.vectors)
+    rows = FinishedLines(item.batch, row, str(panel.micro.rows), product.descriptors, panel.vectors)
 
     def at_last_block(write: Callable[[], None]) -> None:
         if scheme.several:

@@ -14,12 +14,12 @@ from ....ir.scalar.program import Program, ScalarType
 from ...plan import Dims, GemmKernel, Operand
 from ...product import epilogue_of
 from .geometry import Runs, runs_of
-from .micro import Element
+from .micro import PackedElement
 
-__all__ = ["Finish", "Stream", "finish_of"]
+__all__ = ["Finish", "EpilogueOperand", "finish_of"]
 
 
-class Stream(NamedTuple):
+class EpilogueOperand(NamedTuple):
     """A read or result of the epilogue: byte walks over batch, lines (tile rows) and columns."""
 
     name: str
@@ -42,18 +42,18 @@ class Stream(NamedTuple):
 class Finish(NamedTuple):
     """What to do with the finished tiles of one product, which are `vectors` vectors wide."""
 
-    element: Element
+    element: PackedElement
     vectors: int
     program: Program | None  # None: sums are stored as they are
     params: tuple[int, ...]  # bits of the program's run-time scalars
-    reads: tuple[Stream, ...]
-    outs: tuple[Stream, ...]
+    reads: tuple[EpilogueOperand, ...]
+    outs: tuple[EpilogueOperand, ...]
     transposed: bool  # lanes of results run along the lines of the tile
     whole: bool  # a vector has 16 columns, or none
     storable: bool  # sums may go to the result without the finishing function
     uniform: tuple[bool, ...]  # instructions with one value for the whole product
     passed: tuple[int, ...]  # those whose values elements use: computed once per call
-    fetched: tuple[Stream, ...]  # reads worth asking for before the sums are computed
+    fetched: tuple[EpilogueOperand, ...]  # reads worth asking for before the sums are computed
 
     @property
     def line_bytes(self) -> int:
@@ -62,7 +62,7 @@ class Finish(NamedTuple):
 
 
 def finish_of(
-    kernel: GemmKernel, swapped: bool, vectors: int, element: Element, whole: bool = False
+    kernel: GemmKernel, swapped: bool, vectors: int, element: PackedElement, whole: bool = False
 ) -> Finish:
     """The finish of a product.  `swapped`: lines of the tile are columns of the result.  `whole`:
     the driver gives vectors of 16 columns, or of none."""
@@ -107,16 +107,18 @@ def _adjacent(runs: Runs, itemsize: int) -> bool:
     return runs.uniform and runs.unit(itemsize)
 
 
-def _stream(name: str, type: ScalarType, operand: Operand, swapped: bool) -> Stream:
+def _stream(name: str, type: ScalarType, operand: Operand, swapped: bool) -> EpilogueOperand:
     itemsize = operand.dtype.itemsize
     lines, columns = runs_of(operand.rows, itemsize), runs_of(operand.cols, itemsize)
     if swapped:
         lines, columns = columns, lines
     batch = runs_of(operand.batch, itemsize)
-    return Stream(name, type, operand.offset * itemsize, itemsize, batch, lines, columns)
+    return EpilogueOperand(name, type, operand.offset * itemsize, itemsize, batch, lines, columns)
 
 
-def _read(kernel: GemmKernel, program: Program | None, number: int, swapped: bool) -> Stream:
+def _read(
+    kernel: GemmKernel, program: Program | None, number: int, swapped: bool
+) -> EpilogueOperand:
     """A read as an operand with the sizes of the result."""
     assert program is not None
     access, out = kernel.reads[number], kernel.outs[0]
@@ -128,7 +130,7 @@ def _read(kernel: GemmKernel, program: Program | None, number: int, swapped: boo
     return _stream(f"read{number}", program.args[number + 1], operand, swapped)
 
 
-def _uniform(program: Program | None, reads: tuple[Stream, ...]) -> tuple[bool, ...]:
+def _uniform(program: Program | None, reads: tuple[EpilogueOperand, ...]) -> tuple[bool, ...]:
     """Which instructions of the epilogue have one value for the whole product."""
     found: list[bool] = []
     for instr in program.instrs if program is not None else ():

@@ -26,7 +26,7 @@ from .streams import (
     stream_start,
     walk_streams,
 )
-from .words import Loader, Words
+from .words import GemmWords, Loader
 
 __all__ = [
     "call_fetch",
@@ -59,7 +59,7 @@ def prepare(finish: Finish, code: Code) -> str:
     return values
 
 
-class Rows(NamedTuple):
+class FinishedLines(NamedTuple):
     """Lines of one product of the batch, and the vectors of columns described at `descriptors`."""
 
     batch: str
@@ -69,7 +69,7 @@ class Rows(NamedTuple):
     vectors: int
 
 
-def call_fetch(finish: Finish, code: Code, rows: Rows) -> None:
+def call_fetch(finish: Finish, code: Code, rows: FinishedLines) -> None:
     """Ask for the memory of a tile's operands before its sums are computed: the epilogue strides
     over lines, which the machine does not foresee, and waits for each of them otherwise."""
     if finish.fetched:
@@ -80,7 +80,7 @@ def call_fetch(finish: Finish, code: Code, rows: Rows) -> None:
         )
 
 
-def call_finish(code: Code, tile: str, rows: Rows, uniform: str) -> None:
+def call_finish(code: Code, tile: str, rows: FinishedLines, uniform: str) -> None:
     """Finish a tile; `uniform` is what `prepare` gave."""
     code.do(
         f"call void @NAME.finish(ptr %bufs, ptr %args, ptr {tile}, "
@@ -100,7 +100,7 @@ def result_stride(finish: Finish, loader: Loader) -> str:
     return loader.walk(out.name + ".lines", out.lines, out.size).stride
 
 
-def finish_functions(finish: Finish, words: Words) -> list[tuple[str, Code]]:
+def finish_functions(finish: Finish, words: GemmWords) -> list[tuple[str, Code]]:
     """The finishing function and what it needs."""
     fetch = [_fetch_function(finish, words)] if finish.fetched else []
     functions = [_finish_function(finish, words), *fetch]
@@ -110,7 +110,7 @@ def finish_functions(finish: Finish, words: Words) -> list[tuple[str, Code]]:
 
 
 # ---- what is the same for all elements
-def _uniform_function(finish: Finish, words: Words) -> tuple[str, Code]:
+def _uniform_function(finish: Finish, words: GemmWords) -> tuple[str, Code]:
     """The values of `passed`, one 8-byte cell each."""
     assert finish.program is not None
     code = Code()
@@ -153,7 +153,7 @@ def _params(finish: Finish, program: Program | None, loader: Loader) -> list[str
 
 
 # ---- the finishing function
-class Body(NamedTuple):
+class FinishBody(NamedTuple):
     """The finishing function under construction."""
 
     finish: Finish
@@ -172,7 +172,7 @@ class Body(NamedTuple):
         return emit_program(self.lanes, program, args, self.params, known=self.known)
 
 
-def _finish_function(finish: Finish, words: Words) -> tuple[str, Code]:
+def _finish_function(finish: Finish, words: GemmWords) -> tuple[str, Code]:
     code = Code()
     loader, lanes = Loader(code, words), Lanes(16, code)
     buffer = code.alloca("[16 x <16 x i64>]")
@@ -181,7 +181,7 @@ def _finish_function(finish: Finish, words: Words) -> tuple[str, Code]:
     scalars = _params(finish, finish.program, loader)
     params = [lanes.splat(type, value) for type, value in zip(types, scalars)]
     known = _known(finish, lanes, params)
-    body = Body(finish, code, lanes, buffer, walked, params, known)
+    body = FinishBody(finish, code, lanes, buffer, walked, params, known)
 
     def vector(number: str) -> None:
         if not finish.whole:
@@ -244,7 +244,7 @@ def _described(finish: Finish, code: Code, number: str) -> Described:
     return Described("%rows", "%row", count, column)
 
 
-def _finish_vector(body: Body, number: str) -> None:
+def _finish_vector(body: FinishBody, number: str) -> None:
     """One vector of columns, all lines."""
     finish, code, element = body.finish, body.code, body.finish.element
     shape = _described(finish, code, number)
@@ -279,7 +279,7 @@ def _finish_vector(body: Body, number: str) -> None:
     each(code, "0", shape.lines, "1", line)
 
 
-def _transpose(body: Body, tile: str, step: int) -> str:
+def _transpose(body: FinishBody, tile: str, step: int) -> str:
     """The vector's column of the tile, one line per lane (rows past the tile's are unused)."""
     code, element = body.code, body.finish.element
     buffer = code.alloca(f"[16 x {element.vector}]")
@@ -290,7 +290,7 @@ def _transpose(body: Body, tile: str, step: int) -> str:
 
 
 # ---- bringing memory near
-def _fetch_function(finish: Finish, words: Words) -> tuple[str, Code]:
+def _fetch_function(finish: Finish, words: GemmWords) -> tuple[str, Code]:
     """One line of memory for each line of a tile and vector of columns."""
     code = Code()
     walked = walk_streams(finish, Loader(code, words), finish.fetched)

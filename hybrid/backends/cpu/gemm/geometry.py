@@ -17,7 +17,7 @@ import numpy as np
 from ....core.shapes import collapse
 from ...plan import Dims, GemmKernel, Operand
 from ..machine.host import machine
-from .micro import Element
+from .micro import PackedElement
 from .pack import Storage, storage
 
 __all__ = [
@@ -155,7 +155,7 @@ class Geometry(NamedTuple):
         return -(-self.column_panels // self.panels_n)
 
 
-def factor(name: str, operand: Operand, element: Element, lines: Dims, k: Dims) -> Factor:
+def factor(name: str, operand: Operand, element: PackedElement, lines: Dims, k: Dims) -> Factor:
     """The operand called `name` as a factor whose m or n index is `lines`."""
     stored = storage(operand.dtype.name, element)
     size = stored.size
@@ -179,7 +179,9 @@ class Tiling(NamedTuple):
     tile_vectors: int
 
 
-def _tilings(m: int, vectors: int, k: int, element: Element, target: Target) -> Iterator[Tiling]:
+def _tilings(
+    m: int, vectors: int, k: int, element: PackedElement, target: Target
+) -> Iterator[Tiling]:
     """Every micro tile that fits: sums, a row of b and one broadcast are in registers at once."""
     wide = 16 * element.size // target.vector_bytes
     room = target.registers - 1
@@ -266,7 +268,7 @@ def _vectors(b: Factor, mode: BMode) -> int:
     return -(-b.lines.size // 16)
 
 
-def option(kernel: GemmKernel, element: Element, target: Target, swapped: bool) -> Geometry:
+def option(kernel: GemmKernel, element: PackedElement, target: Target, swapped: bool) -> Geometry:
     """The best decisions for the product (or its transpose)."""
     a = factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols)
     b = factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows)
@@ -327,7 +329,7 @@ class Cut(NamedTuple):
     split: int
 
 
-def _split(geometry: Geometry, costs: Costs, target: Target, element: Element) -> Geometry:
+def _split(geometry: Geometry, costs: Costs, target: Target, element: PackedElement) -> Geometry:
     """Cut the result into items: bounded packing space, and enough items for the threads."""
     most_m = max(1, (240 << 10) // (geometry.rows * (BLOCK + ROW_PAD) * element.size))
     most_n = max(1, (256 << 10) // (geometry.tile_vectors * 16 * BLOCK * element.size))
@@ -365,7 +367,7 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     return span
 
 
-def _groups(geometry: Geometry, target: Target, element: Element) -> list[int]:
+def _groups(geometry: Geometry, target: Target, element: PackedElement) -> list[int]:
     """Blocks of k per item worth trying; 0: all, one after the other."""
     blocks = geometry.blocks
     space = blocks * geometry.batch * geometry.m * geometry.n * element.size
@@ -383,7 +385,7 @@ def _cuts(panels: int, most: int) -> list[int]:
     return list(dict.fromkeys(-(-panels // count) for count in counts))
 
 
-def choose(kernel: GemmKernel, element: Element, target: Target) -> Geometry:
+def choose(kernel: GemmKernel, element: PackedElement, target: Target) -> Geometry:
     """The cheaper of the product and its transpose."""
     options = [option(kernel, element, target, swapped) for swapped in (False, True)]
     return min(options, key=lambda geometry: geometry.cost)

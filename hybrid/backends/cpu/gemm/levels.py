@@ -13,8 +13,8 @@ from ...emit.code import Code
 from ...plan import GemmKernel
 from .epilogue import Finish
 from .geometry import BLOCK, ROW_PAD, Geometry
-from .micro import Element, Micro
-from .pack import Walk
+from .micro import Micro, PackedElement
+from .pack import IndexWalk
 from .words import Loader
 
 __all__ = ["Block", "Item", "Panel", "Product", "Scheme", "row_of", "scheme_of"]
@@ -40,7 +40,9 @@ class Scheme(NamedTuple):
     scratch: int
 
 
-def scheme_of(kernel: GemmKernel, geometry: Geometry, element: Element, finish: Finish) -> Scheme:
+def scheme_of(
+    kernel: GemmKernel, geometry: Geometry, element: PackedElement, finish: Finish
+) -> Scheme:
     """The scheme of a product."""
     several, partial = kernel.k > BLOCK, geometry.split > 0
     segmented = geometry.b_mode == "segmented"
@@ -79,7 +81,7 @@ def scheme_of(kernel: GemmKernel, geometry: Geometry, element: Element, finish: 
     )
 
 
-def _a_row_bytes(geometry: Geometry, element: Element) -> int | None:
+def _a_row_bytes(geometry: Geometry, element: PackedElement) -> int | None:
     if geometry.a_mode == "rows":
         return (BLOCK + ROW_PAD) * element.size
     return element.size if geometry.a_mode == "cols" else None
@@ -90,7 +92,7 @@ class Product(NamedTuple):
 
     kernel: GemmKernel
     geometry: Geometry
-    element: Element
+    element: PackedElement
     scheme: Scheme
     finish: Finish
     loader: Loader
@@ -132,10 +134,10 @@ class Block(NamedTuple):
     more: str  # i1: sums of earlier blocks are there
     last: str  # i1: no block follows
     result: str
-    a_lines: Walk
-    a_depth: Walk  # along k
-    b_lines: Walk
-    b_depth: Walk
+    a_lines: IndexWalk
+    a_depth: IndexWalk  # along k
+    b_lines: IndexWalk
+    b_depth: IndexWalk
 
 
 class Panel(NamedTuple):

@@ -16,7 +16,7 @@ from ...emit.code import Code
 
 __all__ = [
     "DESCRIPTOR",
-    "Element",
+    "PackedElement",
     "ELEMENTS",
     "Micro",
     "add_vectors",
@@ -38,7 +38,7 @@ DESCRIPTOR = 24  # bytes of a vector descriptor: pointer into b, lanes, first co
 LANE_NUMBERS = "<" + ", ".join(f"i32 {i}" for i in range(16)) + ">"
 
 
-class Element(NamedTuple):
+class PackedElement(NamedTuple):
     """Type of the accumulators and of packed factors."""
 
     name: ScalarType  # program type
@@ -57,10 +57,10 @@ class Element(NamedTuple):
 
 
 ELEMENTS = {
-    "f32": Element("f32", "float", 4, "v16f32"),
-    "f64": Element("f64", "double", 8, "v16f64"),
-    "i32": Element("i32", "i32", 4, "v16i32"),
-    "i64": Element("i64", "i64", 8, "v16i64"),
+    "f32": PackedElement("f32", "float", 4, "v16f32"),
+    "f64": PackedElement("f64", "double", 8, "v16f64"),
+    "i32": PackedElement("i32", "i32", 4, "v16i32"),
+    "i64": PackedElement("i64", "i64", 8, "v16i64"),
 }
 
 
@@ -70,7 +70,7 @@ class Micro(NamedTuple):
     an offset table; otherwise vectors are adjacent.  `read_mask`/`write_mask`: the last vector
     (segmented: any) is partial when reading b / storing."""
 
-    element: Element
+    element: PackedElement
     rows: int
     vectors: int
     row_step: int | None
@@ -95,7 +95,7 @@ def spread(code: Code, scalar: str, value: str) -> str:
     return code.op(f"shufflevector {vector} {one}, {vector} poison, <16 x i32> zeroinitializer")
 
 
-def splat(code: Code, element: Element, value: str) -> str:
+def splat(code: Code, element: PackedElement, value: str) -> str:
     return spread(code, element.scalar, value)
 
 
@@ -147,20 +147,20 @@ def masked_store(
     )
 
 
-def load(code: Code, element: Element, pointer: str, mask: str | None) -> str:
+def load(code: Code, element: PackedElement, pointer: str, mask: str | None) -> str:
     if mask is None:
         return code.op(f"load {element.vector}, ptr {pointer}, align {element.size}")
     return masked_load(code, element.scalar, element.size, pointer, mask)
 
 
-def store(code: Code, element: Element, value: str, pointer: str, mask: str | None) -> None:
+def store(code: Code, element: PackedElement, value: str, pointer: str, mask: str | None) -> None:
     if mask is None:
         code.do(f"store {element.vector} {value}, ptr {pointer}, align {element.size}")
     else:
         masked_store(code, element.scalar, element.size, value, pointer, mask)
 
 
-def multiply_add(code: Code, element: Element, left: str, right: str, addend: str) -> str:
+def multiply_add(code: Code, element: PackedElement, left: str, right: str, addend: str) -> str:
     """left * right + addend: one rounding for floats, wrapping for integers."""
     vector = element.vector
     if element.is_float:
@@ -170,7 +170,7 @@ def multiply_add(code: Code, element: Element, left: str, right: str, addend: st
     return code.op(f"add {vector} {product}, {addend}")
 
 
-def add_vectors(code: Code, element: Element, left: str, right: str) -> str:
+def add_vectors(code: Code, element: PackedElement, left: str, right: str) -> str:
     return code.op(f"{'fadd' if element.is_float else 'add'} {element.vector} {left}, {right}")
 
 
@@ -208,7 +208,9 @@ def _signature(variant: Micro) -> str:
     )
 
 
-def chain_step(code: Code, element: Element, left: str, right: str, place: tuple[int, int]) -> None:
+def chain_step(
+    code: Code, element: PackedElement, left: str, right: str, place: tuple[int, int]
+) -> None:
     """%n = left * right + %c at one (row, vector) of a tile.  The sum gets its name by hand: the
     phi at the head of the loop, which is written first, refers to it."""
     row, vector = place

@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from ...emit.code import Code
-from .micro import Element, load, mask_of, masked_load, store
+from .micro import PackedElement, load, mask_of, masked_load, store
 
 __all__ = [
     "Storage",
     "storage",
-    "Walk",
+    "IndexWalk",
     "divide",
     "each",
     "for_runs",
@@ -46,7 +46,7 @@ class Storage(NamedTuple):
         return f"<16 x {self.scalar}>"
 
 
-def storage(name: str, element: Element) -> Storage:
+def storage(name: str, element: PackedElement) -> Storage:
     """Storage of the dtype called `name`, read into accumulators `element`."""
     if name == "float16":
         return Storage("i16", 2, "f16")
@@ -68,7 +68,7 @@ def _conversion(size: int, wanted: int, extend: Widening, shorten: Widening) -> 
     return extend if size < wanted else shorten
 
 
-def widen(code: Code, stored: Storage, element: Element, value: str, lanes: int) -> str:
+def widen(code: Code, stored: Storage, element: PackedElement, value: str, lanes: int) -> str:
     """A stored value (or 16) as accumulator type."""
 
     def lanes_of(scalar: str) -> str:
@@ -89,7 +89,7 @@ def widen(code: Code, stored: Storage, element: Element, value: str, lanes: int)
 
 
 def load_widened(
-    code: Code, stored: Storage, element: Element, pointer: str, mask: str | None
+    code: Code, stored: Storage, element: PackedElement, pointer: str, mask: str | None
 ) -> str:
     """16 adjacent stored values as a vector of accumulator type (masked: zero where off)."""
     if stored.widen == "same":
@@ -101,7 +101,7 @@ def load_widened(
     return widen(code, stored, element, raw, 16)
 
 
-class Walk(NamedTuple):
+class IndexWalk(NamedTuple):
     """An index space in IR: element i lies at i * stride, or at table[i / length] + (i % length) *
     stride (bytes).  Fields are names of i64 values or constants; `table` is a pointer or None."""
 
@@ -116,7 +116,7 @@ def divide(code: Code, number: str, divisor: str) -> tuple[str, str]:
     return quotient, code.op(f"sub i64 {number}, {code.mul(quotient, divisor)}")
 
 
-def offset_of(code: Code, walk: Walk, index: str) -> str:
+def offset_of(code: Code, walk: IndexWalk, index: str) -> str:
     """Byte offset of an element."""
     if walk.table is None:
         return code.mul(index, walk.stride)
@@ -136,7 +136,7 @@ def each(code: Code, start: str, stop: str, step: str, body: Callable[[str], Non
 
 
 def for_runs(
-    code: Code, walk: Walk, first: str, count: str, body: Callable[[str, str, str], None]
+    code: Code, walk: IndexWalk, first: str, count: str, body: Callable[[str, str, str], None]
 ) -> None:
     """body(byte offset of the run, elements done before it, elements in it) for the stretches of
     [first, first + count) that have one stride.
@@ -179,9 +179,9 @@ def for_runs(
 def copy_walk(
     code: Code,
     stored: Storage,
-    element: Element,
+    element: PackedElement,
     source: str,
-    walk: Walk,
+    walk: IndexWalk,
     first: str,
     count: str,
     target: str,
@@ -205,7 +205,7 @@ def copy_walk(
 
 
 def copy_unit(
-    code: Code, stored: Storage, element: Element, source: str, count: str, target: str
+    code: Code, stored: Storage, element: PackedElement, source: str, count: str, target: str
 ) -> None:
     """Adjacent elements: whole vectors, then a masked one."""
 
@@ -227,7 +227,7 @@ def copy_unit(
 def copy_strided(
     code: Code,
     stored: Storage,
-    element: Element,
+    element: PackedElement,
     source: str,
     stride: str,
     count: str,
@@ -245,7 +245,7 @@ TRANSPOSE = "define internal void @NAME.transpose(ptr %src, i64 %step, ptr %dst,
 
 
 @lru_cache(None)
-def transpose_function(element: Element) -> Code:
+def transpose_function(element: PackedElement) -> Code:
     """Rows 0..15 of 16 elements at src (`step` bytes apart) become columns at dst (rows `to` bytes
     apart). Four rows are gathered by quarters while loading, which leaves only interleaving within
     quarters."""
@@ -280,7 +280,7 @@ def _shuffle(code: Code, vector: str, left: str, right: str, lanes: list[int]) -
     return code.op(f"shufflevector {vector} {left}, {vector} {right}, {mask}")
 
 
-def _quarters(code: Code, element: Element, rows: list[str], group: int) -> str:
+def _quarters(code: Code, element: PackedElement, rows: list[str], group: int) -> str:
     """Quarter `group` of each of four rows, as one vector."""
     quarter, half = f"<4 x {element.scalar}>", f"<8 x {element.scalar}>"
     parts = []
@@ -292,7 +292,7 @@ def _quarters(code: Code, element: Element, rows: list[str], group: int) -> str:
     return _shuffle(code, half, low, high, list(range(16)))
 
 
-def _interleaved(code: Code, element: Element, left: str, right: str, first: int) -> str:
+def _interleaved(code: Code, element: PackedElement, left: str, right: str, first: int) -> str:
     """Elements `first` and `first` + 1 of every quarter of two vectors, in turns."""
     lanes = [
         quarter + lane

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from ...emit.code import Code
 from ...emit.lanes import memory_scalar
-from .epilogue import Finish, Stream
+from .epilogue import EpilogueOperand, Finish
 from .geometry import Runs
 from .micro import masked_load, masked_store, spread
-from .pack import Walk, each, offset_of
+from .pack import IndexWalk, each, offset_of
 from .words import Loader
 
 __all__ = ["Walked", "Spot", "walk_streams", "first_lane", "line_of", "load_lanes", "store_lanes"]
@@ -23,10 +23,10 @@ class Walked(NamedTuple):
     """A stream in one function: where its product starts, and the walks from line to line and from
     lane to lane, which is along the tile's lines where results are transposed."""
 
-    stream: Stream
+    stream: EpilogueOperand
     start: str
-    lines: Walk
-    lanes: Walk
+    lines: IndexWalk
+    lanes: IndexWalk
     runs: Runs  # of the lanes
 
     @property
@@ -44,7 +44,9 @@ class Spot(NamedTuple):
     buffer: str  # 16 elements, for lanes that are visited one by one
 
 
-def walk_streams(finish: Finish, loader: Loader, streams: tuple[Stream, ...]) -> dict[str, Walked]:
+def walk_streams(
+    finish: Finish, loader: Loader, streams: tuple[EpilogueOperand, ...]
+) -> dict[str, Walked]:
     """Streams of a function over product `%b` of the batch, by name."""
     starts = [stream_start(loader, stream, "%b") for stream in streams]
     found = {}
@@ -58,7 +60,7 @@ def walk_streams(finish: Finish, loader: Loader, streams: tuple[Stream, ...]) ->
     return found
 
 
-def stream_start(loader: Loader, stream: Stream, batch: str) -> str:
+def stream_start(loader: Loader, stream: EpilogueOperand, batch: str) -> str:
     """Where the elements of one product of the batch start."""
     base = loader.base(stream.name, stream.offset)
     walk = loader.walk(stream.name + ".batch", stream.batch, stream.size)

@@ -12,12 +12,12 @@ from typing import NamedTuple
 from ...emit.code import Code
 from ...generated import SlotRef, Word
 from .geometry import Factor, Runs
-from .pack import Walk, offset_of
+from .pack import IndexWalk, offset_of
 
-__all__ = ["Loader", "Words"]
+__all__ = ["Loader", "GemmWords"]
 
 
-class Words:
+class GemmWords:
     """Collects the words of all functions of one kernel."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Loader(NamedTuple):
     """Words as values of one function; loads stand in its entry block, each once."""
 
     code: Code
-    words: Words
+    words: GemmWords
 
     def word(self, name: str, value: Word) -> str:
         """The i64 word called `name`."""
@@ -64,7 +64,7 @@ class Loader(NamedTuple):
         self.words.add_table(name, values)
         return self.code.once(f"getelementptr i64, ptr %args, i64 {self.word(name, 0)}")
 
-    def walk(self, name: str, runs: Runs, itemsize: int) -> Walk:
+    def walk(self, name: str, runs: Runs, itemsize: int) -> IndexWalk:
         """An index space.  Unit and zero strides are part of the text: code for adjacent and for
         repeated elements differs from that for strides of any other size."""
         if runs.stride in (0, itemsize):
@@ -72,9 +72,9 @@ class Loader(NamedTuple):
         else:
             stride = self.word(name + ".stride", runs.stride)
         if runs.starts is None:
-            return Walk(None, "0", stride)
+            return IndexWalk(None, "0", stride)
         length = self.word(name + ".length", runs.length)
-        return Walk(self.table(name + ".starts", runs.starts), length, stride)
+        return IndexWalk(self.table(name + ".starts", runs.starts), length, stride)
 
     def base(self, name: str, offset: Word, operand: str = "") -> str:
         """Pointer to the buffer of an operand (called `name` if nothing else is said) plus its

@@ -2,7 +2,7 @@
 system.
 
 Invariant: a block is handed to at most one array at a time; the array (and every view of it) keeps
-the Block object alive, and the memory comes back only when that object dies.
+the OwnedBlock object alive, and the memory comes back only when that object dies.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CHECK = 1 << 24  # blocks from this size on are counted at once, smaller ones e
 _HUGE = 1 << 21
 
 
-class Block:
+class OwnedBlock:
     """Mixin of the ctypes array types that own one block each; `base` of large result arrays."""
 
     __slots__ = ()
@@ -68,7 +68,9 @@ def _block_type(size: int) -> type:
         if size >= _CHECK or not counter() & 15:
             _bound()
 
-    kind = type("ArrayBlock", (Block, ctypes.c_char * size), {"__del__": release, "__slots__": ()})
+    kind = type(
+        "ArrayBlock", (OwnedBlock, ctypes.c_char * size), {"__del__": release, "__slots__": ()}
+    )
     return _CLASSES.setdefault(size, kind)
 
 
@@ -145,4 +147,4 @@ def empty(aval: Aval) -> np.ndarray:
 
 def is_block(base: Any) -> bool:
     """Whether `array.base` is a block of this module, so that the array owns its memory."""
-    return isinstance(base, Block)
+    return isinstance(base, OwnedBlock)

@@ -1,7 +1,8 @@
 """LLVM IR text -> object code -> addresses in this process.
 
-Invariant: an address is valid as long as the Code or Module that gave it is referenced, and object
-code is linked only if it needs no symbol from outside (LLVM would abort the process otherwise).
+Invariant: an address is valid as long as the Code or NativeModule that gave it is referenced, and
+object code is linked only if it needs no symbol from outside (LLVM would abort the process
+otherwise).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .diskcache import DiskCache, default_cache
 
 __all__ = [
     "Code",
-    "Module",
+    "NativeModule",
     "compile_ir",
     "compile_many",
     "lookup",
@@ -87,7 +88,7 @@ _LLVM_LOCK: Any = getattr(llvm.ffi.lib, "_lock", None) or threading.RLock()  # l
 _UNSET: Any = object()
 _CACHE: DiskCache | None = _UNSET  # the default one is made on first use
 _CODES: WeakValueDictionary[str, Code] = WeakValueDictionary()
-_MODULES: WeakValueDictionary[bytes, Module] = WeakValueDictionary()
+_MODULES: WeakValueDictionary[bytes, NativeModule] = WeakValueDictionary()
 
 
 @critical
@@ -150,7 +151,7 @@ def elf_symbols(binary: bytes) -> tuple[set[str], set[str]]:
 
 
 class _Engine:
-    """Linked object code; freed with the last Code or Module that refers to it."""
+    """Linked object code; freed with the last Code or NativeModule that refers to it."""
 
     __slots__ = ("_engine", "_objects", "__weakref__")
 
@@ -195,7 +196,7 @@ class Code:
         return f"Code({self.symbol} at {self.address:#x})"
 
 
-class Module:
+class NativeModule:
     """A compiled module with several functions."""
 
     __slots__ = ("_addresses", "_engine", "__weakref__")
@@ -261,8 +262,8 @@ def _key(source: str, level: int) -> bytes:
 
 
 @protected
-def compile_ir(source: str, names: Sequence[str], level: int = 2) -> Module:
-    """Compile one module; equal texts give the same Module while it is alive.
+def compile_ir(source: str, names: Sequence[str], level: int = 2) -> NativeModule:
+    """Compile one module; equal texts give the same NativeModule while it is alive.
 
     >>> compile_ir("define i64 @one() { ret i64 1 }", ["one"]).address("one") != 0
     True
@@ -271,7 +272,7 @@ def compile_ir(source: str, names: Sequence[str], level: int = 2) -> Module:
         digest = _key(source, level)
         module = _MODULES.get(digest)
         if module is None or not module.has(names):
-            module = _MODULES[digest] = Module(
+            module = _MODULES[digest] = NativeModule(
                 names, _Engine([_object(source, digest, names, level)])
             )
         return module

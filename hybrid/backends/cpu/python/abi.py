@@ -18,7 +18,7 @@ import numpy as np
 from ....core.errors import BackendError
 
 __all__ = [
-    "Layout",
+    "PythonLayout",
     "available",
     "layout",
     "why_not",
@@ -60,7 +60,7 @@ SIZE = 16  # ob_size: the number of items of a list or tuple
 TUPLE_ITEMS, BYTES_DATA = tuple.__basicsize__, bytes.__basicsize__ - 1
 
 
-class Layout(NamedTuple):
+class PythonLayout(NamedTuple):
     """Byte offsets inside objects; `dict_version` is None where dicts carry no version."""
 
     refcount: int
@@ -271,7 +271,7 @@ def _is_version(offset: int) -> bool:
     return len(set(moved)) == len(moved) and moved == sorted(moved) and len(set(still)) == 1
 
 
-def _probe() -> Layout:
+def _probe() -> PythonLayout:
     if (
         sys.implementation.name != "cpython"
         or ctypes.sizeof(ctypes.c_void_p) != 8
@@ -284,7 +284,7 @@ def _probe() -> Layout:
     if hasattr(sys, "gettotalrefcount") or hasattr(sys, "getobjects"):
         raise _Mismatch("this is a debug build of Python")
     things = [object(), np.ones(2), [1], (1, 2), {}]
-    return Layout(
+    return PythonLayout(
         _refcount_offset(),
         _find("object type", [(id(o), 16, id(type(o))) for o in things]),
         array_data(),
@@ -296,14 +296,14 @@ def _probe() -> Layout:
 
 
 @lru_cache(None)
-def _result() -> tuple[Layout | None, str]:
+def _result() -> tuple[PythonLayout | None, str]:
     try:
         return _probe(), ""
     except (BackendError, ValueError, AttributeError, TypeError) as error:
         return None, str(error) or type(error).__name__
 
 
-def layout() -> Layout | None:
+def layout() -> PythonLayout | None:
     """The offsets of this interpreter, or None where native code must not touch Python objects."""
     return _result()[0]
 

@@ -36,10 +36,10 @@ from .entry_table import (
 from .replay import OUT_OF_MEMORY_STATUS, NativeReplay, PythonEntry, decode_failure, native_replay
 from .runtime import Owner
 
-__all__ = ["native_entry", "entry_of", "build_entry", "build_entries", "Memory", "HOST"]
+__all__ = ["native_entry", "entry_of", "build_entry", "build_entries", "EntryMemory", "HOST"]
 
 
-class Memory(Protocol):
+class EntryMemory(Protocol):
     """Where the values of a replay lie."""
 
     def api(self) -> int:
@@ -90,7 +90,9 @@ def native_entry(
     return entry_of(native_replay(plan, replay, segment, temp), HOST, failed)
 
 
-def entry_of(spec: NativeReplay, memory: Memory, error: Callable[[int, int], Exception]) -> Entry:
+def entry_of(
+    spec: NativeReplay, memory: EntryMemory, error: Callable[[int, int], Exception]
+) -> Entry:
     """The native entry of a spec over values in that memory; `error(step, status)` is what is
     raised where a step failed."""
     entry, of_tuple = build_entries(spec, memory)
@@ -127,7 +129,7 @@ def build_entry(spec: NativeReplay) -> Callable[..., Any]:
 
 
 def build_entries(
-    spec: NativeReplay, memory: Memory = HOST
+    spec: NativeReplay, memory: EntryMemory = HOST
 ) -> tuple[Callable[..., Any], Callable[[tuple[Any, ...]], Any]]:
     """The native entry of a spec, of tensors and of a tuple of tensors."""
     spec.validate()
@@ -153,7 +155,7 @@ class _ReplayOwner(Owner):
 class _Builder:
     """Lays out the block of a call and writes the table."""
 
-    def __init__(self, spec: NativeReplay, memory: Memory) -> None:
+    def __init__(self, spec: NativeReplay, memory: EntryMemory) -> None:
         self.spec, self.replay, self.memory = spec, spec.replay, memory
         self.sections: dict[str, list[list[int]]] = {}
         self.keep: list[Any] = [spec, [slot.aval for slot in spec.slots]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..machine.asm import UNLIKELY, Fn
 from ..machine.control import BLOCK_HEADER, OOM
-from .abi import SIZE, Layout
+from .abi import SIZE, PythonLayout
 from .entry_table import (
     CLAMP,
     COPIES_FIRST,
@@ -21,7 +21,7 @@ from .entry_table import (
 )
 from .launch_ir import LAUNCH_NAMES, Slots
 from .memory_ir import Making
-from .records import Record, Section
+from .records import Section, TableRecord
 
 __all__ = ["entry_text", "NAMES"]
 
@@ -100,7 +100,7 @@ class _Replay(Making):
         form, results = writer.ld("%table", TABLE["form"], "i64"), Section(writer, "results")
         writer.go_if(writer.cmp("eq", form, FORM_NONE), "none", unlikely=False)
         writer.go_if(writer.cmp("eq", form, FORM_TUPLE), "many", unlikely=False)
-        place = Record(writer, results.start, RESULT).spot("at")
+        place = TableRecord(writer, results.start, RESULT).spot("at")
         tensor = writer.ld(place)
         writer.st("ptr", "null", place)
         writer.ret(tensor)
@@ -280,7 +280,7 @@ class _Replay(Making):
         writer.call("void", "@hy_cleanup", *context)
 
 
-def entry_text(layout: Layout, slots: Slots) -> str:
+def entry_text(layout: PythonLayout, slots: Slots) -> str:
     """The whole module for one object layout."""
     replay = _Replay(layout, slots)
     names = (

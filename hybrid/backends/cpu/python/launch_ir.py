@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..machine.asm import Fn
-from .abi import SIZE, Layout
+from .abi import SIZE, PythonLayout
 
 __all__ = [
-    "Writer",
+    "LaunchWriter",
     "Slots",
     "API",
     "API_BYTES",
@@ -77,10 +77,10 @@ class Slots(NamedTuple):
     table: int
 
 
-class Writer:
+class LaunchWriter:
     """Functions of a module, for one object layout."""
 
-    def __init__(self, layout: Layout, slots: Slots) -> None:
+    def __init__(self, layout: PythonLayout, slots: Slots) -> None:
         self.layout, self.slots = layout, slots
 
     # ---- small pieces

@@ -10,7 +10,7 @@ from ..machine.asm import Fn
 from ..machine.control import BLOCK_HEADER
 from .abi import ALIGNED, C_CONTIGUOUS, OWNS_DATA, WRITEABLE
 from .entry_table import FORM_TUPLE, OUT, RELEASE_GIL, STATE, TABLE
-from .records import Record, Section
+from .records import Section, TableRecord
 from .take_ir import Taking
 
 __all__ = ["Making"]
@@ -25,7 +25,7 @@ class Making(Taking):
     def new_array(self) -> Fn:
         """A fresh array by an OUT record; null with an exception set."""
         writer = Fn("hy_new_array", "ptr", "noinline", api="ptr", out="ptr")
-        out = Record(writer, "%out", OUT)
+        out = TableRecord(writer, "%out", OUT)
         maker = out.pointer("maker")
         with writer.when(writer.cmp("ne", maker, "null", "ptr"), unlikely=True):
             call = self.api(writer, "%api", "PyObject_CallNoArgs")
@@ -108,7 +108,7 @@ class Making(Taking):
         writer.ret("false")
         return writer
 
-    def _is_sole(self, writer: Fn, value: str, state_record: Record) -> str:
+    def _is_sole(self, writer: Fn, value: str, state_record: TableRecord) -> str:
         return writer.call(
             "i1", "@hy_sole", f"ptr {value}", f"ptr {state_record.pointer('block_type')}"
         )
@@ -121,7 +121,10 @@ class Making(Taking):
         with writer.each(states.count()) as index:
             next_ = writer.fresh()
             state_record = states.record(index)
-            out, news = Record(writer, state_record.pointer("out"), OUT), state_record.spot("news")
+            out, news = (
+                TableRecord(writer, state_record.pointer("out"), OUT),
+                state_record.spot("news"),
+            )
             writer.go_if(
                 writer.cmp("eq", out.pointer("maker"), "null", "ptr"), next_, unlikely=False
             )
@@ -173,7 +176,7 @@ class Making(Taking):
         writer.ret("false")
         return writer
 
-    def _give_back(self, writer: Fn, state_record: Record, value: str, keeps_gil: str) -> None:
+    def _give_back(self, writer: Fn, state_record: TableRecord, value: str, keeps_gil: str) -> None:
         """A value that is not written in place is readable again, unless other threads run
         meanwhile: two replays must not start from one value."""
         handle = writer.ld(state_record.spot("handle"))
@@ -183,7 +186,7 @@ class Making(Taking):
             writer.st("ptr", value, handle, self.slots.value)
 
     def _other_value(
-        self, writer: Fn, state_record: Record, news: str, done: str, fresh: str
+        self, writer: Fn, state_record: TableRecord, news: str, done: str, fresh: str
     ) -> None:
         """The new value is a constant or another array of the call, else go to `fresh`."""
         source, const = state_record.number("source"), state_record.pointer("const")
@@ -201,7 +204,7 @@ class Making(Taking):
     def fresh_state(self) -> Fn:
         """A new array for a state, with the old contents where kernels write only a part of it."""
         writer = Fn("hy_fresh_state", "i1", "noinline", api="ptr", r="ptr", block="ptr")
-        state_record = Record(writer, "%r", STATE)
+        state_record = TableRecord(writer, "%r", STATE)
         news = state_record.spot("news")
         with writer.when(writer.cmp("eq", writer.ld(news), "null", "ptr")):
             writer.st("ptr", self._made(writer, "%api", state_record.pointer("out")), news)

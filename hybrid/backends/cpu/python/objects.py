@@ -20,7 +20,7 @@ from ...layout import Pairs, Same, Unreadable
 from . import abi
 from .abi import SIZE, word_at
 
-__all__ = ["Objects", "objects"]
+__all__ = ["PythonObjects", "objects"]
 
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 DICT_USED, DICT_KEYS, DICT_VALUES = 16, 32, 40
@@ -50,10 +50,10 @@ def _object_at(address: int) -> Any:
     return ctypes.cast(address, ctypes.py_object).value
 
 
-class Objects:
+class PythonObjects:
     """The ObjectLayout of this interpreter."""
 
-    def __init__(self, known: abi.Layout) -> None:
+    def __init__(self, known: abi.PythonLayout) -> None:
         self._known = known
         self._order = _order_offset()
         self._class_version = _class_version_offset()
@@ -261,7 +261,7 @@ def _seen(pairs: Pairs, address: int, value: Any, change: Change) -> bool:
     return held and not _holds(pairs)
 
 
-def _entries_are_found(known: Objects) -> bool:
+def _entries_are_found(known: PythonObjects) -> bool:
     mixed: dict[Any, Any] = {"a": object(), 3: object(), "c": object()}
     names: dict[str, Any] = {f"n{i}": object() for i in range(40)}
     absent, keys = known.dict_absent(names, "new", 0, _same), known.dict_keys(mixed)
@@ -281,7 +281,7 @@ def _entries_are_found(known: Objects) -> bool:
     return all(tests) and not _holds(absent) and not _holds(keys)
 
 
-def _containers_are_found(known: Objects) -> bool:
+def _containers_are_found(known: PythonObjects) -> bool:
     x = object()
 
     def reader() -> Any:
@@ -334,7 +334,7 @@ def _members_are_found() -> bool:
 class _Lookups:
     """Attribute lookups as pairs, for the self-test."""
 
-    def __init__(self, known: Objects) -> None:
+    def __init__(self, known: PythonObjects) -> None:
         self.known = known
 
     def value(self, names: dict[Any, Any], name: str) -> tuple[Pairs, int]:
@@ -357,7 +357,7 @@ class _Lookups:
         return _seen(self.instance(instance) + shadow + pairs, address, vars(_Base)[name], change)
 
 
-def _objects_are_found(known: Objects) -> bool:
+def _objects_are_found(known: PythonObjects) -> bool:
     lookups = _Lookups(known)
     first, second, third, fourth, fifth = (_Base() for _ in range(5))
     below = _Below()
@@ -379,13 +379,13 @@ def _objects_are_found(known: Objects) -> bool:
 
 
 @lru_cache(1)
-def objects() -> Objects | None:
+def objects() -> PythonObjects | None:
     """The places of this interpreter's objects, or None where some were not found."""
     known = abi.layout()
     if known is None or sys.version_info[:2] not in SUPPORTED:
         return None
     try:
-        found = Objects(known)
+        found = PythonObjects(known)
         tests = _entries_are_found(found), _containers_are_found(found), _members_are_found()
         return found if all(tests) and _objects_are_found(found) else None
     except (Unreadable, ValueError, OSError):

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from ..machine.asm import Fn
 from .entry_table import INPUT, OUT, RESULT, STATE, TABLE
 
-__all__ = ["Record", "Section"]
+__all__ = ["TableRecord", "Section"]
 
 SECTIONS = {"inputs": INPUT, "states": STATE, "outs": OUT, "results": RESULT}
 
 
-class Record:
+class TableRecord:
     """One record at an address; each method writes the loads that it needs where it is called."""
 
     def __init__(self, writer: Fn, address: str, words: Mapping[str, int]) -> None:
@@ -51,12 +51,14 @@ class Section:
         """The number of records."""
         return self.asm.ld(self.table, TABLE[self.name + "_n"], "i64")
 
-    def record(self, index: str) -> Record:
+    def record(self, index: str) -> TableRecord:
         """The record of that number."""
-        return Record(self.asm, self.asm.nth(self.start, index, self.words["size"]), self.words)
+        return TableRecord(
+            self.asm, self.asm.nth(self.start, index, self.words["size"]), self.words
+        )
 
     @contextmanager
-    def each(self) -> Iterator[Record]:
+    def each(self) -> Iterator[TableRecord]:
         """For each record, in order."""
         with self.asm.each(self.count()) as index:
             yield self.record(index)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from ..machine.asm import Fn
 from .abi import ALIGNED, C_CONTIGUOUS
 from .entry_table import GUARDS_AT_ONCE, TABLE
-from .launch_ir import Writer
-from .records import Record, Section
+from .launch_ir import LaunchWriter
+from .records import Section, TableRecord
 
 __all__ = ["Taking"]
 
@@ -18,7 +18,7 @@ CONTIGUOUS_ALIGNED = C_CONTIGUOUS | ALIGNED
 GUARDS_BYTES = 16 * GUARDS_AT_ONCE
 
 
-class Taking(Writer):
+class Taking(LaunchWriter):
     """The functions that check a call and take its values."""
 
     # ---- checks
@@ -93,7 +93,7 @@ class Taking(Writer):
         writer.ret("false")
         return writer
 
-    def _check_handle(self, writer: Fn, record: Record, handle: str, ndarray: str) -> None:
+    def _check_handle(self, writer: Fn, record: TableRecord, handle: str, ndarray: str) -> None:
         """Go to `miss` unless a handle is what its input was specialised on."""
         slots = self.slots
         writer.go_if(writer.cmp("eq", handle, "null", "ptr"), "miss")
