@@ -64,6 +64,8 @@ def _set(handle: Any, written: Any, node: Any) -> None:
     if mode is not None:
         mode.on_assign(handle, written)
     handle._v, handle._a, handle._node = shared(written._v), written._a, node
+    if mode is not None and mode.defers:
+        mode.on_alias(handle, handle)
 
 
 def _through(alias: Alias, written: Any, follow: bool) -> tuple[Any, Any, Any, bool]:

@@ -896,3 +896,22 @@ def test_random_programs(data: Any) -> None:
     f = deferred(lambda: _run(graph, inputs, reads))
     for _ in range(3):
         assert bits(f()) == expected
+
+
+# ---- devices
+def test_every_kind_of_device(backend_kind: str) -> None:
+    def body(x: Any, host: Any) -> Any:
+        y = hb.exp(x * 0.5) + 1.0
+        z = host * 2.0 + 1.0
+        total = y.sum()
+        if float(total) < 0:
+            return x
+        return y * total, z, y.to("cpu") - z
+
+    x, host = hb.tensor(A[:2], device=backend_kind), hb.tensor(A[:2])
+    expected = [v.numpy().tobytes() for v in body(x, host)]
+    f = deferred(body)
+    for _ in range(4):
+        results = f(x, host)
+        assert [v.numpy().tobytes() for v in results] == expected
+        assert results[0].device == backend_kind

@@ -96,9 +96,9 @@ def set_aside(mode: Any) -> None:
 
 
 def end_collecting(mode: Any) -> None:
-    """Compute what is pending and forget the mode.  An interrupt does not end this: it is raised
-    when all is done.  Should one come at the very start, op calls keep to the slow door, which
-    knows what handles may hold, until the next end in this thread."""
+    """Compute what is pending and forget the mode.  What a signal's handler raises does not end
+    this: it is raised when all is done.  Should that come at the very start, op calls keep to the
+    slow door, which knows what handles may hold, until the next end in this thread."""
     error: BaseException | None = None
     try:
         for other in [m for m in COLLECTING if m.thread == mode.thread]:

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ...core import signals
 from ..mode import Mode
 from ..tensor import RUNTIME, Handle, Literal
 
@@ -97,6 +98,7 @@ class Segment:
     __slots__ = (
         "mode",
         "device",
+        "previous",
         "code",
         "results",
         "inputs",
@@ -106,8 +108,9 @@ class Segment:
         "nbytes",
     )
 
-    def __init__(self, mode: Any, device: Any) -> None:
+    def __init__(self, mode: Any, device: Any, previous: Segment | None = None) -> None:
         self.mode, self.device = weakref.ref(mode), device
+        self.previous = previous  # until its handles have their values
         self.code: list[Any] = []
         self.results: list[Pending] = []
         self.inputs: list[tuple[Any, Any]] = []  # (value, record)
@@ -251,7 +254,7 @@ class Collector(Mode):
 
     def _begin(self, device: Any) -> Segment:
         self.flush()
-        self.segment = segment = Segment(self, device)
+        self.segment = segment = Segment(self, device, self.segment.previous)
         return segment
 
     # ---- other handles on the same values
@@ -260,6 +263,7 @@ class Collector(Mode):
             self.segment.handles.append(weakref.ref(new))
 
     def on_assign(self, handle: Any, value: Any) -> None:
+        # an exception of a signal's handler may come right after the write, so it is known before
         if type(value._v) is Pending:
             self.segment.handles.append(weakref.ref(handle))
 
@@ -267,53 +271,71 @@ class Collector(Mode):
     def flush(self, compiles: bool = True) -> None:
         """Compute what somebody still holds of the segment, and give it to its handles."""
         segment = self.segment
-        if segment.code or segment.handles:
-            self.segment = Segment(self, segment.device)
-            held: list[Pending] = []
-            try:
-                if segment.code:
-                    held = _held(segment.results)
-                    serve = self.serve if compiles else evaluate
-                    values = serve(segment, tuple([pending.number for pending in held]))
-                    for pending in held:
-                        pending.value = values[pending.number]
-            finally:
-                self._settle(segment, held)
+        if segment.previous is not None:  # what a signal's handler raised cut a flush short
+            self._settle(segment)
+        if not segment.code and not segment.handles:
+            return
+        self.segment = following = Segment(self, segment.device, segment)
+        held: list[Pending] = []
+        try:
+            if segment.code:
+                held = _held(segment.results)
+                serve = self.serve if compiles else evaluate
+                values = serve(segment, tuple([pending.number for pending in held]))
+                for pending in held:
+                    pending.value = values[pending.number]
+        finally:
+            self._settle(following)
+        for pending in held:
+            pending.segment = None
+        segment.results.clear()
 
     def serve(self, segment: Segment, held: tuple[int, ...]) -> dict[int, Any]:
         """Values of the held results of a segment, by number (others may be among them)."""
         return evaluate(segment, held)
 
-    def _settle(self, segment: Segment, held: list[Pending]) -> None:
-        """Give handles the values of what they wait for.  One whose value cannot be computed now
-        (there is no memory) is tried again at the next flush."""
+    def _settle(self, segment: Segment) -> None:
+        """Give handles the values of what they wait for of the segment before this one.  One whose
+        value cannot be computed now (there is no memory) is tried again at the next flush."""
         error: BaseException | None = None
-        references: list[weakref.ref[Any]] = segment.handles
-        for reference in (*held, *references):
+        for reference in _waiting(segment.previous):
             handle = reference()
-            if handle is None or type(handle._v) is not Pending:
+            pending = getattr(handle, "_v", None)
+            if type(pending) is not Pending or pending.segment is self.segment:
                 continue
             try:
-                handle._v = handle._v.get()
+                value = pending.get()
+                if handle._v is pending:  # nobody has written it meanwhile
+                    handle._v = value
             except BaseException as caught:
                 error = error or caught
-                self.segment.handles.append(weakref.ref(handle))
+                segment.handles.append(weakref.ref(handle))
+        segment.previous = None
         if error is not None:
             raise error
-        for pending in held:
-            pending.segment = None
-        segment.results.clear()
 
     def close(self) -> None:
-        """The end: no handle waits for anything afterwards."""
-        try:
-            self.flush()
-        finally:
-            for reference in self.segment.handles:
-                handle = reference()
-                if handle is not None and type(getattr(handle, "_v", None)) is Pending:
-                    del handle._v  # of a flush that failed: using it is an error from now on
-            self.defers = False
+        """The end: no handle waits for anything afterwards, or an error that comes again and again
+        (there is no memory) is raised, and using what it left is an error from now on."""
+        error: BaseException | None = None
+        for _ in range(signals.ROUNDS):
+            try:
+                self.flush()
+                break
+            except BaseException as caught:
+                error = error or caught
+        for reference in (*_waiting(self.segment.previous), *_waiting(self.segment)):
+            handle = reference()
+            if handle is not None and type(getattr(handle, "_v", None)) is Pending:
+                del handle._v
+        self.defers = False
+        if error is not None:
+            raise error
+
+
+def _waiting(segment: Segment | None) -> list[weakref.ref[Any]]:
+    """References to handles that may wait for results of a segment."""
+    return [] if segment is None else [*segment.results, *segment.handles]
 
 
 # ---- what is still held

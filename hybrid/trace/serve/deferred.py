@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
-from ...ir.door.pending import Collector, Segment
+from ...ir.door.pending import COLLECTING, Collector, Segment
 from ..heap.signature import signature_of
 from .segments import Segments
 
@@ -90,7 +90,7 @@ class Deferral:
             try:
                 end_collecting(mode)
             finally:
-                if mode.defers:  # an interrupt came at its very start
+                if mode in COLLECTING:  # a signal's handler cut it short
                     end_collecting(mode)
 
     def __str__(self) -> str:
