@@ -300,8 +300,10 @@ class Collector(Mode):
         error: BaseException | None = None
         for reference in _waiting(segment.previous):
             handle = reference()
-            pending = getattr(handle, "_v", None)
-            if type(pending) is not Pending or pending.segment is self.segment:
+            pending = None if handle is None else getattr(handle, "_v", None)
+            if handle is None or type(pending) is not Pending:
+                continue
+            if pending.segment is self.segment:
                 continue
             try:
                 value = pending.get()
