@@ -834,7 +834,7 @@ def test_ever_new_shapes_keep_memory_flat() -> None:
         f(hb.zeros(k))
     info = f.cache_info()
     assert info.segments <= kept.MOST_SEGMENTS and info.compilations == 0
-    assert f._segments.words <= kept.MOST_WORDS
+    assert f._segments.met.held <= kept.MOST_WORDS
 
 
 def test_large_inputs_end_a_segment() -> None:

@@ -7,14 +7,13 @@ number in a place of a Python number makes that place an input, so numbers never
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from ...backends.api import CHECKED, Entry, Replay, ReplayInput
 from ...compiler.pipeline import build
 from ...core import signals
+from ...core.cache import Bounded
 from ...ir.door.bind import LOCAL, STATE, backend_of
 from ...ir.door.evaluate import host_kernel
 from ...ir.door.pending import LITERAL, OUTPUT, Segment, evaluate
@@ -105,10 +104,11 @@ def graph_of(segment: Segment, held: Sequence[int], opened: Sequence[int]) -> Gr
 class Met:
     """What is known of segments of the same ops on the same operands."""
 
-    __slots__ = ("bits", "open", "plans", "held", "broken")
+    __slots__ = ("bits", "open", "plans", "held", "broken", "words", "again")
 
-    def __init__(self, bits: tuple[Any, ...], held: tuple[int, ...]) -> None:
-        self.bits, self.held = bits, held  # of the first
+    def __init__(self, bits: tuple[Any, ...], held: tuple[int, ...], words: int) -> None:
+        self.bits, self.held, self.words = bits, held, words  # of the first
+        self.again = False  # met more than once
         self.open: frozenset[int] = frozenset()  # literals that were seen to change
         self.plans: list[Compiled] = []
         self.broken = False  # it cannot be compiled
@@ -118,8 +118,7 @@ class Segments:
     """The segments of one function; the least recently used ones go."""
 
     def __init__(self) -> None:
-        self.met: OrderedDict[Any, Met] = OrderedDict()
-        self.words = 0  # of the code of all that are kept
+        self.met = Bounded[Met](MOST_SEGMENTS, MOST_WORDS, lambda met: met.words)
         self.compilations = self.runs = self.native = self.fresh = 0
 
     def values(self, segment: Segment, held: tuple[int, ...]) -> dict[int, Any]:
@@ -144,13 +143,11 @@ class Segments:
     def _compiled(self, segment: Segment, held: tuple[int, ...]) -> Compiled | None:
         key = (segment.device, len(segment.inputs), tuple(segment.code))
         bits = tuple([data.tobytes() for _, _, data in segment.literals])
-        met = self.met.get(key)
-        if met is None:
+        met = self.met.of(key, lambda: Met(bits, held, len(segment.code)))
+        if not met.again:
+            met.again = True
             self.fresh += 1
-            self._keep(key, Met(bits, held), len(segment.code))
             return None
-        with suppress(KeyError):  # another thread has just dropped it
-            self.met.move_to_end(key)
         for compiled in met.plans:
             if compiled.held == held and compiled.fits(bits):
                 return compiled
@@ -182,14 +179,6 @@ class Segments:
         self.compilations += 1
         met.plans = [compiled, *met.plans][:MOST_PLANS]
         return compiled
-
-    def _keep(self, key: Any, met: Met, words: int) -> None:
-        self.met[key] = met
-        self.words += words
-        with suppress(KeyError):  # other threads have dropped them
-            while len(self.met) > MOST_SEGMENTS or (self.words > MOST_WORDS and len(self.met) > 1):
-                gone, _ = self.met.popitem(last=False)
-                self.words -= len(gone[2])
 
 
 @signals.critical
