@@ -434,7 +434,7 @@ class Tensor(TensorMethods):
         if self.is_pinned():
             return self
         value = read(self, ".pin_memory()")
-        return new_handle(door.backend_of(to_device(ACCELERATOR)).pinned(value), self._a)  # type: ignore[no-any-return]
+        return new_handle(door.backend_of(to_device(ACCELERATOR)).pinned(value), self._a)
 
     def is_pinned(self) -> bool:
         """Whether `pin_memory` made this tensor's memory."""

@@ -41,7 +41,7 @@ __all__ = [
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[return-value]
+    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def _uniform(bound: float, shape: tuple[int, ...], dtype: Any, device: Any) -> Tensor:

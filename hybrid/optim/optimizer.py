@@ -29,7 +29,7 @@ __all__ = ["Optimizer", "ParamGroup", "Rule"]
 _TOGETHER = 1 << 26  # bytes of parameters that one call of a device updates
 
 
-class ParamGroup(dict):  # type: ignore[type-arg]
+class ParamGroup(dict):
     """Parameters and the hyper-parameters they share.  Numbers live in tensors on the device of the
     first parameter, float64 where a parameter is and else float32: ``group["lr"] = 0.1`` assigns to
     the tensor that recorded steps read, and reading gives that tensor."""
@@ -49,7 +49,7 @@ class ParamGroup(dict):  # type: ignore[type-arg]
         for name, value in dict(*args, **kwargs).items():
             self[name] = value
 
-    def __ior__(self, other: Any) -> ParamGroup:  # type: ignore[override,misc]
+    def __ior__(self, other: Any) -> ParamGroup:  # type: ignore[misc]
         self.update(other)
         return self
 

@@ -178,10 +178,7 @@ def _operators(name: str, function: Callable[..., Any]) -> list[str]:
         text = definition(f"__{name}__", function, "self")
         return [text.partition('\n    """')[0] + " ...\n" if '"""' in text else text]
     forms = [f"__{name}__", f"__r{name}__", f"__i{name}__"]
-    marks = ["", "", "  # type: ignore[misc]"]
-    return [
-        _function(n, ["self", "other: Any", "/"], "Tensor", "", m) for n, m in zip(forms, marks)
-    ]
+    return [_function(n, ["self", "other: Any", "/"], "Tensor", "") for n in forms]
 
 
 def methods() -> str:

@@ -7,6 +7,7 @@ run-time scalars are words, and no schedule changes a bit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -141,7 +142,7 @@ def _split_rows(made: Layout, temp_slot: int, guarded: bool) -> list[GpuFunction
     return [
         _function(
             (made.form, step.schedule, guarded),
-            lambda schedule=step.schedule: emit_split(made.form, schedule, guarded),  # type: ignore[misc]
+            partial(emit_split, made.form, step.schedule, guarded),
             extended(made, step.own, temp_slot),
             -(-step.warps * 32 // SPLIT_THREADS),
             SPLIT_THREADS,
@@ -158,7 +159,7 @@ def _columns(kernel: LoopKernel, card: Card, temp_slot: int, guarded: bool) -> l
     return [
         _function(
             (made.form, step.schedule, guarded),
-            lambda schedule=step.schedule: emit_columns(made.form, schedule, guarded),  # type: ignore[misc]
+            partial(emit_columns, made.form, step.schedule, guarded),
             extended(made, step.own, temp_slot if temp else None),
             step.blocks,
             step.threads,

@@ -7,7 +7,7 @@ thread waits for another warp.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from ...emit.analysis import cost
@@ -256,14 +256,14 @@ class _Rows(Threads):
             if self.schedule.even:
                 code.when(
                     valid[0],
-                    lambda g=group, v=lanes: body.store(writes, [g], [v], self.aligned),  # type: ignore[misc]
+                    partial(body.store, writes, [group], [lanes], self.aligned),
                 )
                 continue
             for position, names, inside in zip(group.positions, lanes, valid):
                 one = Group(group.row, [position])
                 code.when(
                     inside,
-                    lambda g=one, n=names: body.store(writes, [g], [[n]], None),  # type: ignore[misc]
+                    partial(body.store, writes, [one], [[names]], None),
                 )
 
     # ---- rows

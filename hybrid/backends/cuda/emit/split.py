@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum
+from functools import partial
 from typing import NamedTuple
 
 from ...emit.code import Code
@@ -276,7 +277,7 @@ class _Split(Threads):
             if row_pass.writes:
                 code.when(
                     valid,
-                    lambda g=group, v=values: body.store(row_pass.writes, [g], v, None),  # type: ignore[misc]
+                    partial(body.store, row_pass.writes, [group], values, None),
                 )
         body.enter(row)
         return [name for parts in state for name in parts]
@@ -311,7 +312,7 @@ class _Split(Threads):
             warp_barrier(code)  # all have read the cell
             code.when(
                 first,
-                lambda r=reduction, t=total, s=spot: store_scalar(code, r.type, t[0], s),  # type: ignore[misc]
+                partial(store_scalar, code, reduction.type, total[0], spot),
             )
 
     def join(self) -> None:
@@ -324,7 +325,7 @@ class _Split(Threads):
             body.known[reduction.number] = value
             kind = self.program.instrs[reduction.number].type
             warp_barrier(code)  # all have read the cell
-            code.when(first, lambda k=kind, v=value, s=spot: store_scalar(code, k, v, s))  # type: ignore[misc]
+            code.when(first, partial(store_scalar, code, kind, value, spot))
         if not any(p.reductions for p in self.plan.passes[number + 1 :]):
             values = [body.scalar_value(self.program.outs[k]) for k in self.plan.once]
             code.when(first, lambda: self.write_once(values))

@@ -7,6 +7,8 @@ back only what it has put there itself, but for these walks.
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...emit.code import Code
 from ...emit.form import Form
 from ...emit.lanes import memory_scalar
@@ -233,7 +235,7 @@ class _Staged(Threads):
                 left,
                 str(LANES * many),
                 carried,
-                lambda step, now, many=many: steps(step, now, many),  # type: ignore[misc]
+                partial(steps, many=many),
                 full=LANES * many,
             )
         names = self.rest(reduction, base, element, left, names)

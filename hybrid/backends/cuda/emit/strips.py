@@ -7,6 +7,8 @@ order.
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...emit.code import Code
 from ...emit.columns import BLOCK
 from ...emit.form import Form
@@ -78,7 +80,7 @@ class _Strips(Columns):
                 stop,
                 str(step * many),
                 [],
-                lambda x, names, many=many: rows(x, names, many),  # type: ignore[misc]
+                partial(rows, many=many),
                 full=step * (many - 1) + 1,
             )
 
@@ -160,7 +162,7 @@ class _Strips(Columns):
         def save() -> None:
             for part, (kind, value) in enumerate(zip(self.types, self.walk(first))):
                 spot = self.spot(self.block, part, 0)
-                code.when(self.there, lambda k=kind, v=value, s=spot: store_scalar(code, k, v, s))  # type: ignore[misc]
+                code.when(self.there, partial(store_scalar, code, kind, value, spot))
 
         code.when(code.op(f"icmp eq i64 {self.warp}, 0"), save)
 

@@ -7,6 +7,7 @@ not stored.
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import NamedTuple
 
@@ -149,7 +150,7 @@ class _Tiles(Threads):
         for group, lanes, stored in zip(groups, values, valid):
             code.when(
                 stored,
-                lambda g=group, v=lanes: body.store(range(len(outs)), [g], [v], None),  # type: ignore[misc]
+                partial(body.store, range(len(outs)), [group], [lanes], None),
             )
 
 
