@@ -299,11 +299,9 @@ class Collector(Mode):
         value cannot be computed now (there is no memory) is tried again at the next flush."""
         error: BaseException | None = None
         for reference in _waiting(segment.previous):
-            handle = reference()
-            pending = None if handle is None else getattr(handle, "_v", None)
-            if handle is None or type(pending) is not Pending:
-                continue
-            if pending.segment is self.segment:
+            handle: Any = reference()
+            pending = getattr(handle, "_v", None)
+            if type(pending) is not Pending or pending.segment is self.segment:
                 continue
             try:
                 value = pending.get()
