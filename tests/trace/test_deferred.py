@@ -428,6 +428,18 @@ def test_a_steady_loop_compiles_nothing() -> None:
     assert after.compilations == before.compilations and after.segments == before.segments
 
 
+def test_compilations_are_paid_for_by_native_runs() -> None:
+    """Segments that come twice and never again do not compile for ever."""
+    f = deferred(lambda x: hb.exp(x) * 2.0 + 1.0)
+    for k in range(1, 60):
+        for _ in range(2):
+            assert f(hb.zeros(k)).tolist() == [3.0] * k
+    assert f.cache_info().compilations <= kept.MOST_UNPAID + 60 // kept.PAYS
+    for _ in range(4):
+        f(hb.zeros(59))
+    assert f._segments.native >= 1
+
+
 def test_a_long_loop_is_cut_at_the_same_place() -> None:
     @deferred
     def f(x: Any) -> Any:

@@ -21,7 +21,8 @@ __all__ = ["Reports", "RunsEagerly", "CacheInfo"]
 
 
 class RunsEagerly(UserWarning):
-    """A @function that runs as plain Python, and why; given once per function."""
+    """A @function whose Python runs at each call, and why, once per function; its operations are
+    still collected into fused native segments where that pays."""
 
 
 class CacheInfo(NamedTuple):

@@ -24,6 +24,8 @@ __all__ = ["Segments", "Compiled"]
 
 MOST_SEGMENTS = 256  # kept per function
 MOST_WORDS = 1 << 17  # of the code of all of them
+MOST_UNPAID = 8  # compilations of a function before native runs have to pay for further ones
+PAYS = 4  # native runs that pay for one compilation
 MOST_PLANS = 4  # of one segment: other results are held, other numbers
 
 
@@ -154,7 +156,7 @@ class Segments:
         for compiled in met.plans:  # one that computes more than is held
             if set(held) <= set(compiled.held) and compiled.fits(bits):
                 return compiled
-        if met.broken:
+        if met.broken or self.compilations >= MOST_UNPAID + self.native // PAYS:
             return None
         return self._compile(segment, held, bits, met)
 
