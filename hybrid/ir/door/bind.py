@@ -342,12 +342,14 @@ def _among_pending(resolved: Resolved, tensors: tuple[Any, ...], link: bool) -> 
     """The same while some thread collects ops: this one may, and values may be pending."""
     mode = LOCAL.mode
     if mode is not None and mode.defers and resolved.pure:
-        results = mode.collect(resolved, tensors)
+        returned = mode.collect(resolved, tensors)
+        results = (returned,) if resolved.single else returned
     else:
         computed = resolved.kernel(*[value_of(t) for t in tensors])
         if resolved.single:
             computed = (computed,)
         results = tuple(map(new_handle, computed, resolved.outs))
+        returned = results[0] if resolved.single else results
         if mode is not None:
             mode.on_op(resolved.op, resolved.key, tensors, results)
     if resolved.differentiable and LOCAL.grad:
@@ -357,7 +359,7 @@ def _among_pending(resolved: Resolved, tensors: tuple[Any, ...], link: bool) -> 
                 break
     if resolved.view and link:
         link_view(results[0], tensors[0], resolved.op.name, (resolved.op, resolved.key))
-    return results[0] if resolved.single else results
+    return returned
 
 
 def _snapshot(tensor: Any, mode: Any) -> Any:

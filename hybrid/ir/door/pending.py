@@ -172,11 +172,12 @@ class Collector(Mode):
         self.segment = Segment(self, None)
 
     # ---- collecting
-    def collect(self, resolved: Any, tensors: Sequence[Any]) -> tuple[Any, ...]:
-        """Handles of the results of an op."""
+    def collect(self, resolved: Any, tensors: Sequence[Any]) -> Any:
+        """The handle of the result of an op, or a tuple of several."""
         segment = self.segment
-        if resolved.out.device is not segment.device or len(segment.code) > MOST_WORDS:
-            segment = self._begin(resolved.out.device)
+        out = resolved.out
+        if out.device is not segment.device or len(segment.code) > MOST_WORDS:
+            segment = self._begin(out.device)
         op = [resolved]
         for tensor in tensors:
             value = tensor._v
@@ -184,9 +185,21 @@ class Collector(Mode):
                 op.append(value.number)
             else:
                 op.append(segment.refer(tensor, value))
-        number = _appended(segment.code, tuple(op))
+        code = segment.code
+        number = len(code)
+        code += op
+        if len(code) != number + len(op):
+            number = _appended(code, tuple(op))
         if resolved.single:
-            return (self._result(segment, number, resolved.out),)
+            # as in `_result`
+            result = _new(RUNTIME.tensor)
+            pending = Pending(result)
+            pending.segment, pending.number = segment, number
+            result._v, result._a, result._node = pending, out, None
+            segment.results.append(pending)
+            if self.segment is not segment or segment.nbytes > MOST_BYTES:
+                self._late(result)
+            return result
         return tuple(
             [self._result(segment, number + i * OUTPUT, out) for i, out in enumerate(resolved.outs)]
         )
@@ -271,21 +284,27 @@ class Collector(Mode):
     def flush(self, compiles: bool = True) -> None:
         """Compute what somebody still holds of the segment, and give it to its handles."""
         segment = self.segment
-        if segment.previous is not None:  # what a signal's handler raised cut a flush short
-            self._settle(segment)
+        before = segment.previous
+        if before is not None:  # what a signal's handler raised cut a flush short
+            self._settle(segment, before.results)
         if not segment.code and not segment.handles:
             return
         self.segment = following = Segment(self, segment.device, segment)
         held: list[Pending] = []
+        waiting = segment.results
         try:
             if segment.code:
                 held = _held(segment.results)
                 serve = self.serve if compiles else evaluate
                 values = serve(segment, tuple([pending.number for pending in held]))
                 for pending in held:
-                    pending.value = values[pending.number]
+                    pending.value = value = values[pending.number]
+                    handle = pending()
+                    if handle is not None and handle._v is pending:
+                        handle._v = value
+            waiting = []
         finally:
-            self._settle(following)
+            self._settle(following, waiting)
         for pending in held:
             pending.segment = None
         segment.results.clear()
@@ -294,11 +313,15 @@ class Collector(Mode):
         """Values of the held results of a segment, by number (others may be among them)."""
         return evaluate(segment, held)
 
-    def _settle(self, segment: Segment) -> None:
-        """Give handles the values of what they wait for of the segment before this one.  One whose
-        value cannot be computed now (there is no memory) is tried again at the next flush."""
+    def _settle(self, segment: Segment, results: list[Pending]) -> None:
+        """Give handles the values of what they wait for, results of the segment before this one.
+        One whose value cannot be computed now (there is no memory) is tried again at the next
+        flush."""
         error: BaseException | None = None
-        for reference in _waiting(segment.previous):
+        previous = segment.previous
+        if previous is None:  # a signal's handler has done it
+            return
+        for reference in (*results, *previous.handles):
             handle: Any = reference()
             pending = getattr(handle, "_v", None)
             if type(pending) is not Pending or pending.segment is self.segment:

@@ -23,6 +23,7 @@ Choice = Literal["auto", "always", "never"]
 CHOICE: list[str] = [os.environ.get("HYBRID_DEFERRED", "auto")]
 TURNS = 4  # calls of each way that are compared
 LARGE = 16  # ops of a replay that leaves a deferred call for its native entry
+SLOWER = 1.05  # as much longer a deferred call may take: a lasting choice is not left to chance
 PATIENCE = 32  # calls after which segments that never repeat are given up
 
 
@@ -72,7 +73,8 @@ class Deferral:
         if not deferred:
             self.eager.append(seconds)
             if len(self.eager) >= TURNS:
-                self.verdict = "deferred" if min(self.deferred) <= min(self.eager) else "eager"
+                fits = min(self.deferred) <= SLOWER * min(self.eager)
+                self.verdict = "deferred" if fits else "eager"
         elif before == (segments.fresh, segments.compilations):
             self.deferred.append(seconds)
         else:

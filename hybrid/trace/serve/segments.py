@@ -38,7 +38,7 @@ class Carrier(Handle):
 class Compiled:
     """A plan of a segment for some held results; literals in `open` are inputs."""
 
-    __slots__ = ("held", "open", "bits", "entry", "executable", "failed")
+    __slots__ = ("held", "open", "bits", "entry", "executable", "avals", "spare")
 
     def __init__(
         self, segment: Segment, held: tuple[int, ...], opened: frozenset[int], bits: tuple[Any, ...]
@@ -46,6 +46,8 @@ class Compiled:
         self.held, self.open = held, tuple(sorted(opened))
         self.bits = bits
         graph = graph_of(segment, held, self.open)
+        self.avals = [value.aval for value in graph.inputs]
+        self.spare: list[list[Carrier]] = []  # what carried values before
         result = build(graph, (), kernel=host_kernel)
         self.executable = backend_of(segment.device).compile(result.plan, result.graph)
         self.entry: Entry | None = self.executable.entry(
@@ -64,24 +66,29 @@ class Compiled:
 
     def run(self, segment: Segment) -> dict[int, Any]:
         """Values of the held results."""
-        entry = self.entry
-        if entry is not None:
-            carriers = []
-            for value, aval in segment.inputs:
-                carrier = Carrier()
-                carrier._v, carrier._a, carrier._node = value, aval, None
-                carriers.append(carrier)
-            for k in self.open:
-                carrier = Carrier()
-                carrier._v, carrier._a, _ = segment.literals[k]
-                carrier._node = None
-                carriers.append(carrier)
-            made = entry.call(*carriers)
-            if made is not NotImplemented:
-                return dict(zip(self.held, [carrier._v for carrier in made]))
         values = [value for value, _ in segment.inputs]
         values += [segment.literals[k][0] for k in self.open]
+        entry = self.entry
+        if entry is not None:
+            try:
+                carriers = self.spare.pop()
+            except IndexError:
+                carriers = [self._carrier(aval) for aval in self.avals]
+            for carrier, value in zip(carriers, values):
+                carrier._v = value
+            made = entry.call(*carriers)
+            for carrier in carriers:
+                carrier._v = None
+            self.spare.append(carriers)
+            if made is not NotImplemented:
+                return {number: carrier._v for number, carrier in zip(self.held, made)}
         return dict(zip(self.held, self.executable(values)))
+
+    @staticmethod
+    def _carrier(aval: Any) -> Carrier:
+        carrier = Carrier()
+        carrier._a, carrier._node = aval, None
+        return carrier
 
 
 def graph_of(segment: Segment, held: Sequence[int], opened: Sequence[int]) -> Graph:
