@@ -16,7 +16,8 @@ from .world import PIECES
 
 __all__ = ["Block", "Case", "make_case"]
 
-CALLS = 11
+CALLS = 12
+COMMON = set("T A x n f k t hb self lambda value if else for in not and results".split())
 EFFECTFUL = ("with scope('s'):",)
 GLOBALS = ("gain", "flag", "counter", "stride", "weight")
 
@@ -116,8 +117,22 @@ class _Draw:
         return made
 
 
-def _calls(draw: _Draw) -> list[tuple[str, list[str]]]:
-    pick = draw.random
+def _words(text: str, pattern: str) -> set[str]:
+    return set(re.findall(pattern, text)) - COMMON
+
+
+def _near(body: list[Block]) -> list[Any]:
+    """Changes of exactly what the statements read, of what they name, and any."""
+    named = "\n".join(line for block in body for line in block.lines(0))
+    pools: list[Any] = []
+    for pattern in (r"[A-Za-z_]\w*(?:\.\w+)+|\w+\[[^\]]*\]", r"[A-Za-z_]\w*"):
+        found = _words(named, pattern)
+        pools.append([c for c in CHANGES if _words(c.split(" = ")[0], pattern) & found])
+    return [*pools, CHANGES]
+
+
+def _calls(draw: _Draw, body: list[Block]) -> list[tuple[str, list[str]]]:
+    pick, near = draw.random, _near(body)
     names = list(ARGUMENTS)
     held = {"x": "T(k)"} | dict.fromkeys(names[1:], "")
     for name in names[1:]:
@@ -133,8 +148,9 @@ def _calls(draw: _Draw) -> list[tuple[str, list[str]]]:
             held[name] = pick.choice(ARGUMENTS[name])
         shown = {name: re.sub(r"\bk\b", str(number), text) for name, text in held.items()}
         given = [shown["x"], *(f"{name}={shown[name]}" for name in names[1:] if shown[name])]
-        many = pick.random() < 0.35 and number > 3
-        changes = [draw.fill(pick.choice(CHANGES)) for _ in range(pick.randint(1, 2))]
+        many = pick.random() < 0.5 and number > 3
+        known = pick.choices(near, (4, 4, 2))[0] or CHANGES
+        changes = [draw.fill(pick.choice(known)) for _ in range(pick.choice((1, 1, 2)))]
         calls.append(("\n".join(changes) if many else "", given))
     return calls
 
@@ -146,4 +162,4 @@ def make_case(seed: int) -> Case:
     if draw.loops:
         body.insert(0, Block("turns = 0"))
     result = draw.random.choice(RESULTS)
-    return Case(seed, dict(PIECES), body, result, _calls(draw))
+    return Case(seed, dict(PIECES), body, result, _calls(draw, body))
