@@ -148,18 +148,20 @@ class AttendKernel(NamedTuple):
 class HostStep(NamedTuple):
     """A Python callable over NumPy arrays: inputs and outputs are contiguous slots.  `algorithm`:
     what it computes from values of these avals (inputs, then outputs), where a device may do it
-    itself."""
+    itself.  `plans`: of the graphs inside a branch or loop."""
 
     function: Any
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     algorithm: Algorithm | None = None
     avals: tuple[Aval, ...] = ()
+    plans: tuple[Any, ...] = ()  # of Plan
 
     @property
     def kind(self) -> str:
         """'host', or the name of what another device does itself."""
-        return type(self.algorithm).__name__.lower() if self.on_device else "host"
+        named = self.on_device or self.plans
+        return type(self.algorithm).__name__.lower() if named else "host"
 
     @property
     def on_device(self) -> bool:

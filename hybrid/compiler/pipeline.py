@@ -12,10 +12,11 @@ from importlib import import_module
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
-from ..backends.plan import Plan
+from ..backends.plan import HostStep, Plan
 from ..core.errors import blame
 from ..core.floating import in_plain_floats
 from ..ir.graph.graph import Graph
+from ..ir.graph.region import regions_in
 from ..ir.graph.verify import verify
 from .lower.assignment import Assignment, assign
 from .lower.fuse import fuse
@@ -83,11 +84,21 @@ STEPS: tuple[PipelineStep, ...] = (
     PipelineStep("kernels", "draft", lambda work: draft(work.regions, work.assignment)),
     PipelineStep("share", "draft", lambda work: share(work.draft)),
     PipelineStep("schedule", "draft", lambda work: schedule(work.draft, work.donate)),
-    PipelineStep("memory", "plan", lambda work: pack(work.draft)),
+    PipelineStep("memory", "plan", lambda work: _with_inner(pack(work.draft), work.context)),
 )
 
 # Names of the steps after the graph: regions, homes, kernels, order, memory.
 LOWERING = tuple(s.name for s in STEPS if s.makes != "graph")
+
+
+def _with_inner(plan: Plan, context: Context) -> Plan:
+    """The plan with those of the graphs inside its branches and loops."""
+    steps = []
+    for step in plan.steps:
+        params = getattr(step.function, "keywords", {}) if isinstance(step, HostStep) else {}
+        inner = tuple([build(r.graph, kernel=context.kernel).plan for r in regions_in(params)])
+        steps.append(step._replace(plans=inner) if isinstance(step, HostStep) and inner else step)
+    return plan._replace(steps=tuple(steps))
 
 
 class Timing(NamedTuple):

@@ -18,9 +18,9 @@ from ..core.errors import ArgumentError, DTypeError, ShapeError, shape_text
 from ..ir.door import bind as door
 from ..ir.door.arguments import described
 from ..ir.door.foreign import is_number
-from ..ir.tensor import Handle
+from ..ir.tensor import Handle, new_handle
 
-__all__ = ["Carry", "carried", "fitted", "results_of", "truth", "position", "whole_number"]
+__all__ = ["Carry", "carried", "fitted", "fresh", "results_of", "truth", "position", "whole_number"]
 
 Tensor = Any
 
@@ -54,6 +54,15 @@ def carried(where: str, tree: Any) -> Carry:
     leaves, structure = trees.flatten(tree)
     device = _device_of(leaves)
     return Carry([_tensor(where, leaf, device) for leaf in leaves], structure)
+
+
+def fresh(tensor: Tensor) -> Tensor:
+    """A handle of its own on a value and its gradient: what a step does to it stays there."""
+    handle = new_handle(tensor._v, tensor._a, tensor._node)
+    mode = door.current_mode()
+    if mode is not None:
+        mode.on_alias(handle, tensor)
+    return handle
 
 
 def results_of(where: str, tree: Any) -> Carry:

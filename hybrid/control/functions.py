@@ -14,16 +14,19 @@ from ..core import dtypes as dt
 from ..core.errors import ArgumentError, ShapeError
 from ..ir.door import bind as door
 from ..ir.door.arguments import described
-from ..ops.build.create import zeros
+from ..ops.build.create import arange, zeros
 from ..ops.build.join import stack
 from ..ops.elementwise.arithmetic import add
-from ..ops.elementwise.logic import less
+from ..ops.elementwise.logic import less, not_equal
+from ..ops.elementwise.selection import minimum
 from ..ops.indexing.getitem import getitem
-from .carry import Carry, carried, fitted, position, results_of, truth, whole_number
+from .carry import Carry, carried, fitted, fresh, position, results_of, truth, whole_number
+from .recorded import recorded_branches, recorded_walk, recorded_while
 
 __all__ = ["cond", "switch", "while_loop", "fori_loop", "scan"]
 
 Tensor = Any
+UNROLLED = 32  # steps that are recorded one by one
 
 
 def _decided(tensor: Tensor) -> Any:
@@ -33,6 +36,23 @@ def _decided(tensor: Tensor) -> Any:
     if mode is not None and door.constant_of(tensor) is None:
         mode.on_bool(tensor, bool(value))
     return value
+
+
+def _recording() -> Any:
+    """The mode of this thread if it sees branches and loops as a whole."""
+    mode = door.current_mode()
+    return mode if mode is not None and mode.whole else None
+
+
+def _owned(carry: Carry, leaves: Sequence[Any] | None = None) -> Any:
+    """The tree with handles of its own."""
+    return carry.tree([fresh(leaf) for leaf in (carry.leaves if leaves is None else leaves)])
+
+
+def _walks(order: range, leaves: Sequence[Any]) -> bool:
+    """Whether a loop is long enough to be recorded as one, and no gradient is known to follow."""
+    followed = door.grad_enabled() and any(leaf._node is not None for leaf in leaves)
+    return len(order) > UNROLLED and not followed
 
 
 # ---- branches
@@ -49,9 +69,12 @@ def cond(pred: Any, true_fun: Any, false_fun: Any, *operands: Any) -> Any:
     """
     need_callable("cond: true_fun", true_fun)
     need_callable("cond: false_fun", false_fun)
-    chosen = bool(_decided(truth("cond: pred", pred)))
-    branch, name = (true_fun, "true_fun") if chosen else (false_fun, "false_fun")
-    return results_of(f"cond's {name}", branch(*operands)).tree()
+    tensor, mode = truth("cond: pred", pred), _recording()
+    if mode is not None and door.constant_of(tensor) is None:
+        index = door.convert(not_equal(tensor, 0), dt.int64)
+        return recorded_branches(mode, "cond", index, [false_fun, true_fun], operands)
+    branch, name = (true_fun, "true_fun") if _decided(tensor) else (false_fun, "false_fun")
+    return _owned(results_of(f"cond's {name}", branch(*operands)))
 
 
 def switch(index: Any, branches: Sequence[Any], *operands: Any) -> Any:
@@ -66,8 +89,12 @@ def switch(index: Any, branches: Sequence[Any], *operands: Any) -> Any:
     tensor(-2.)
     """
     listed = _branches(branches)
-    chosen = min(max(int(_decided(position("switch: index", index))), 0), len(listed) - 1)
-    return results_of(f"switch's branch {chosen}", listed[chosen](*operands)).tree()
+    tensor, mode = position("switch: index", index), _recording()
+    if mode is not None and door.constant_of(tensor) is None:
+        tensor = door.convert(minimum(tensor, len(listed) - 1), dt.int64)
+        return recorded_branches(mode, "switch", tensor, listed, operands)
+    chosen = min(max(int(_decided(tensor)), 0), len(listed) - 1)
+    return _owned(results_of(f"switch's branch {chosen}", listed[chosen](*operands)))
 
 
 def _branches(branches: Any) -> list[Callable[..., Any]]:
@@ -94,10 +121,12 @@ def while_loop(cond_fun: Any, body_fun: Any, init_val: Any) -> Any:
     """
     need_callable("while_loop: cond_fun", cond_fun)
     need_callable("while_loop: body_fun", body_fun)
-    carry = carried("while_loop: init_val", init_val)
-    tree = carry.tree()
-    while bool(_decided(truth("the result of while_loop's cond_fun", cond_fun(tree)))):
-        tree = carry.tree(fitted("while_loop's body_fun", carry, body_fun(tree)))
+    carry, mode = carried("while_loop: init_val", init_val), _recording()
+    if mode is not None:
+        return recorded_while(mode, cond_fun, body_fun, carry)
+    tree = _owned(carry)
+    while _decided(truth("the result of while_loop's cond_fun", cond_fun(tree))):
+        tree = _owned(carry, fitted("while_loop's body_fun", carry, body_fun(tree)))
     return tree
 
 
@@ -115,13 +144,29 @@ def fori_loop(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
     need_callable("fori_loop: body_fun", body_fun)
     start, stop = whole_number(lower), whole_number(upper)
     carry = carried("fori_loop: init_val", init_val)
-    tree = carry.tree()
     if start is None or stop is None:
-        return _counted(lower, upper, body_fun, tree)
-    for i in range(start, stop):
-        given = body_fun(door.as_tensor(i), tree)
-        tree = carry.tree(fitted("fori_loop's body_fun", carry, given))
-    return tree
+        return _counted(lower, upper, body_fun, carry.tree())
+
+    def step(state: list[Any], row: list[Any]) -> tuple[list[Any], Carry]:
+        given = body_fun(row[0], carry.tree(state))
+        return fitted("fori_loop's body_fun", carry, given), _NOTHING
+
+    order, mode = range(start, stop), _recording()
+    if mode is not None and _walks(order, carry.leaves):
+        numbers = [arange(start, stop)]
+        leaves = recorded_walk(mode, step, carry, numbers, _number_of, order)[0]
+        return carry.tree(leaves)
+    leaves = carry.leaves
+    for i in order:
+        leaves = step([fresh(leaf) for leaf in leaves], _number_of(i))[0]
+    return _owned(carry, leaves)
+
+
+_NOTHING = carried("nothing", ())
+
+
+def _number_of(i: int) -> list[Any]:
+    return [door.as_tensor(i)]
 
 
 def _counted(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
@@ -163,15 +208,30 @@ def scan(
     need_callable("scan: f", f)
     carry, inputs = carried("scan: init", init), carried("scan: xs", xs)
     count = _extent(inputs.leaves, length)
-    tree = carry.tree()
     steps: list[Carry] = []
-    order = range(count - 1, -1, -1) if reverse else range(count)
-    for i in order:
-        given = f(tree, inputs.tree([getitem(leaf, i) for leaf in inputs.leaves]))
+
+    def step(state: list[Any], rows: list[Any]) -> tuple[list[Any], Carry]:
+        given = f(carry.tree(state), inputs.tree(rows))
         if not isinstance(given, tuple) or len(given) != 2:
             raise ArgumentError(f"scan: f has to return (carry, y), not {described(given)}")
-        tree = carry.tree(fitted("scan's f", carry, given[0]))
+        leaves = fitted("scan's f", carry, given[0])
         steps.append(_like_first(results_of("scan's f", given[1]), steps))
+        return leaves, steps[-1]
+
+    def row(i: int) -> list[Any]:
+        return [fresh(getitem(leaf, i)) for leaf in inputs.leaves]
+
+    order, mode = range(count - 1, -1, -1) if reverse else range(count), _recording()
+    if mode is not None and _walks(order, [*carry.leaves, *inputs.leaves]):
+        last, _, ys = recorded_walk(mode, step, carry, inputs.leaves, row, order)
+        if ys is not None:
+            return carry.tree(last), steps[0].tree(ys)
+    else:
+        last = carry.leaves
+        for i in order:
+            last = step([fresh(leaf) for leaf in last], row(i))[0]
+        last = [fresh(leaf) for leaf in last]
+    tree = carry.tree(last)
     return tree, _stacked(f, tree, inputs, steps[::-1] if reverse else steps)
 
 

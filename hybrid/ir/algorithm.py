@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["SCAN_BLOCK", "Scan", "Order", "Search", "Assign", "Algorithm"]
+__all__ = [
+    "SCAN_BLOCK",
+    "Scan",
+    "Order",
+    "Search",
+    "Assign",
+    "While",
+    "Walk",
+    "Branch",
+    "Control",
+    "Algorithm",
+]
 
 SCAN_BLOCK = 256  # elements that are combined from their own start
 
@@ -47,4 +58,31 @@ class Assign:
     replaced by update[i]; the last of equal indices stays."""
 
 
-Algorithm = Scan | Order | Search | Assign
+@dataclass(frozen=True)
+class While:
+    """(*carry, *rest) -> carry: plan 1 gives the next carry from carry and rest, plan 0 whether
+    there is a next."""
+
+    carry: int
+
+
+@dataclass(frozen=True)
+class Walk:
+    """(*carry, *rows, *rest) -> (*carry, *stacked): for each of `count` positions along the first
+    axis of the rows, the last one first if `reverse`, the plan gives from carry, a row of each and
+    rest the next carry, and rows of what is stacked."""
+
+    carry: int
+    rows: int
+    count: int
+    reverse: bool
+
+
+@dataclass(frozen=True)
+class Branch:
+    """(int64 position, *operands) -> what the plan with that position gives of the operands;
+    positions are clamped."""
+
+
+Control = While | Walk | Branch
+Algorithm = Scan | Order | Search | Assign | Control

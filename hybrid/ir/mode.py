@@ -63,6 +63,7 @@ class Mode:
 
     __slots__ = ()
     defers: bool = False  # whether ops are given to `collect` before they run (ir/door/pending.py)
+    whole = False  # whether branches and loops are told as a whole, through `control`
 
     def on_op(
         self,
@@ -113,6 +114,11 @@ class Mode:
         """How many references to `handle` the mode itself keeps (at most): a view that nobody else
         holds does not have to follow a write to its base."""
         return 0
+
+    def control(self, operands: Any) -> Any:
+        """What records a branch or a loop that is given these tensors as one node with graphs
+        inside: a `Regions` of trace/record/regions.py.  Asked where `whole` says so."""
+        raise NotImplementedError
 
     def on_constant(self, handle: Any) -> None:
         """`handle` is a fresh tensor made from host data (`tensor(...)`, a

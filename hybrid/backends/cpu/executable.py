@@ -15,6 +15,7 @@ from ...core.errors import BackendError, IndexOutOfRange
 from ...core.floating import plain_floats
 from ..api import Entry, Executable, KernelTime, Replay
 from ..plan import HostStep, Plan, Slot, unread_inputs
+from .control.steps import Program, control_step, interruption, native_inside
 from .kernels import step_lists
 from .machine import alloc
 from .machine.pool import OUT_OF_MEMORY, pool
@@ -44,24 +45,40 @@ class Segment:
         return (self.owners[failed.value], status) if status else (0, 0)
 
 
+def program_of(plan: Plan) -> Program:
+    """The native steps of a plan; branches and loops are native where all inside them is."""
+    plain = [i for i, k in enumerate(plan.steps) if not isinstance(k, HostStep)]
+    lists, temp = step_lists([plan.steps[i] for i in plain], len(plan.slots))
+    steps_of, inside = dict(zip(plain, lists)), {}
+    for number, kernel in enumerate(plan.steps):
+        if isinstance(kernel, HostStep) and native_inside(kernel):
+            step, inside[number] = control_step(kernel, program_of)
+            steps_of[number] = [step]
+    order = sorted(steps_of)
+    owners = [number for number in order for _ in steps_of[number]]
+    return Program([step for number in order for step in steps_of[number]], owners, inside, temp)
+
+
 class PlanRunner(Executable):
     """Compiled kernels of a plan, and what is needed to run them."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        native = [i for i, k in enumerate(plan.steps) if not isinstance(k, HostStep)]
-        lists, self.temp = step_lists([plan.steps[i] for i in native], len(plan.slots))
-        steps_of = dict(zip(native, lists))
+        program = program_of(plan)
+        self.temp, self.inside = program.temp, program.inside
+        steps_of: dict[int, list[Step]] = {}
+        for owner, step in zip(program.owners, program.steps):
+            steps_of.setdefault(owner, []).append(step)
         self.parts: list[Segment | HostStep] = []
         steps: list[Step] = []
         owners: list[int] = []
         for number, kernel in enumerate(plan.steps):
-            if isinstance(kernel, HostStep):
+            if isinstance(kernel, HostStep) and number not in steps_of:
                 self._close(steps, owners)
                 self.parts.append(kernel)
             else:
-                steps += steps_of[number]
-                owners += [number] * len(steps_of[number])
+                steps += steps_of.get(number, [])
+                owners += [number] * len(steps_of.get(number, []))
         self._close(steps, owners)
 
     def _close(self, steps: list[Step], owners: list[int]) -> None:
@@ -151,6 +168,11 @@ class PlanRunner(Executable):
     def _error(self, kernel: int, status: int) -> Exception:
         if status == OUT_OF_MEMORY:
             return MemoryError("no memory for the work of a thread")
-        site = self.plan.sites[kernel]
-        text = self.plan.messages[kernel] or "an index is out of range"
+        stopped = interruption(status)
+        if stopped is not None:
+            return stopped  # type: ignore[return-value]
+        site, text = self.plan.sites[kernel], self.plan.messages[kernel]
+        if kernel in self.inside:
+            site, text = self.inside[kernel][status - 1]
+        text = text or "an index is out of range"
         return IndexOutOfRange(f"{text} (at {site})" if site else text)

@@ -53,11 +53,12 @@ class Resolved:
     def __init__(self, op: Op, params: dict[str, Any], inputs: tuple[Aval, ...]) -> None:
         self.op, self.params, self.ins = op, params, inputs
         self.key = tuple(params.items())
-        self.single, self.view = op.nout == 1, op.kind == "view"
+        self.view = op.kind == "view"
         # it cannot fail on values, and may run later
-        self.pure = op.check is None and op.kind != "host" and not op.has("effect")
+        self.pure = op.check is None and op.kind not in ("host", "control") and not op.has("effect")
         self.used = SIGNATURES.generation
         self.outs = tuple(op.infer(*inputs, **params))
+        self.single = len(self.outs) == 1
         self.out = self.outs[0]
         device = inputs[0].device if inputs else params.get("device", HOST)
         self.kernel = backend_of(device).kernel(op, params, inputs, self.outs)

@@ -28,6 +28,7 @@ from ...core.errors import GraphError, Site
 from ...core.floating import plain_floats
 from ..op import OPS
 from .graph import Const, Graph, Node, Value
+from .region import Region
 from .verify import MAX_DEPTH, verify
 
 __all__ = ["print_graph", "parse_graph", "print_node"]
@@ -54,6 +55,8 @@ def _param_text(value: Any) -> str:
         return f"@{value.name}"
     if isinstance(value, str):
         return json.dumps(value)
+    if isinstance(value, Region):  # its text as a string: one node stays one line
+        return f"region {json.dumps(print_graph(value.graph, sites=False))}"
     return _float_text(value) if type(value) is float else str(value)
 
 
@@ -97,13 +100,13 @@ class _Names:
         )
 
 
-def _node_text(node: Node, name: _Names) -> str:
+def _node_text(node: Node, name: _Names, sites: bool = True) -> str:
     outputs = ", ".join(f"{name(v)} : {v.aval}" for v in node.outputs)
     params = ", ".join(f"{k}={_param_text(v)}" for k, v in node.params.items())
     text = f"{outputs} = {node.op.name}({', '.join(map(name, node.inputs))})" + (
         f" {{{params}}}" if params else ""
     )
-    if node.site is not None:
+    if sites and node.site is not None:
         code = node.site.text()
         site = f"{node.site.file}:{node.site.line} in {node.site.function}" + (
             f": {code}" if code else ""
@@ -120,9 +123,9 @@ def print_node(node: Node) -> str:
     return _node_text(node, _Names(graph, 64))
 
 
-def print_graph(graph: Graph, elide: int | None = None) -> str:
+def print_graph(graph: Graph, elide: int | None = None, sites: bool = True) -> str:
     """The text form.  `elide`: literals above that many bytes print as '...',
-    which does not parse back."""
+    which does not parse back; `sites`: with the user's lines."""
     name = _Names(graph, elide)
     lines = ["graph {"]
     for number, value in enumerate(graph.inputs):
@@ -131,7 +134,7 @@ def print_graph(graph: Graph, elide: int | None = None) -> str:
             f"  input %x{number} : {value.aval}"
             + (f" {json.dumps(label)}" if label != f"x{number}" else "")
         )
-    lines += ["  " + _node_text(n, name) for n in graph.nodes]
+    lines += ["  " + _node_text(n, name, sites) for n in graph.nodes]
     lines += [
         "  return " + ", ".join(map(name, graph.outputs)) if graph.outputs else "  return",
         "}",
@@ -319,7 +322,18 @@ def _parse_param(line: _Line, depth: int = 0) -> Any:
         return {"None": None, "True": True, "False": False}[token]
     if token_kind == "word" and token in _NAMES:
         return _NAMES[token]
+    if token_kind == "word" and token == "region":
+        return _parse_region(line, depth)
     line.fail(f"{token!r} is not a parameter value")
+
+
+def _parse_region(line: _Line, depth: int) -> Region:
+    if depth >= MAX_DEPTH:
+        line.fail("regions are nested too deeply")
+    try:
+        return Region(parse_graph(_string(line), check=False))
+    except GraphError as error:
+        line.fail(f"in a region: {error}")
 
 
 class _Reader:

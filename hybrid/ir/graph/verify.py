@@ -16,6 +16,7 @@ from ...core.aval import Aval, Device, aval
 from ...core.errors import GraphError, HybridError
 from ..op import OPS
 from .graph import Const, Graph, Node, Value
+from .region import regions_in
 
 __all__ = ["verify", "plain"]
 
@@ -75,6 +76,11 @@ def _check_params(node: Node, context: str) -> None:
             raise GraphError(
                 f"{context}: parameter {name}={value!r} is not hashable; use a tuple"
             ) from None
+    for number, region in enumerate(regions_in(node.params)):
+        try:
+            verify(region.graph)
+        except GraphError as error:
+            raise GraphError(f"{context}: region {number}: {error}") from None
 
 
 def _check_node(node: Node, context: str) -> None:

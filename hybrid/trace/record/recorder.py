@@ -27,22 +27,13 @@ from ...ir.tensor import Handle
 from ..bytecode.host_reads import HOW, Read
 from ..heap.allowlist import trusted
 from ..watch.events import Watch
+from .outputs import Unfit
+from .regions import INNER, RecordedOp, Regions
 
 __all__ = ["Recorder", "RecordedOp"]
 
 LARGE = 1 << 24  # bytes of results that are worth returning to the system
 SWEEP_BYTES = 8 << 20  # of new results, after which values that nobody else holds are let go
-
-
-class RecordedOp(NamedTuple):
-    """One recorded op: inputs are value numbers, or 0-d and constant arrays kept as Const."""
-
-    op: Op
-    params: tuple[tuple[str, Any], ...]
-    inputs: tuple[Any, ...]
-    outputs: tuple[int, ...]
-    avals: tuple[Any, ...]
-    site: Site | None
 
 
 def _lonely(handles: list[Any], index: int, counts: Any = sys.getrefcount) -> int:
@@ -93,6 +84,8 @@ class Recorder(Mode):
     """Attributes after the call: steps, args and captures (handles, in order of value numbers'
     roles), written (handle id -> handle assigned), grads, reasons."""
 
+    whole = True
+
     def __init__(self, leaves: Sequence[Handle], root: types.CodeType | None = None) -> None:
         self.root = root  # code of the recorded function
         self.reads: list[Read] = []  # host reads by that function itself
@@ -111,6 +104,7 @@ class Recorder(Mode):
         self.grads: dict[int, _Grad] = {}
         self.looked: dict[int, Handle] = {}  # whose flags hybrid's own code asked for
         self.reasons: dict[str, None] = {}
+        self.regions: list[Regions] = []  # branches and loops that are being recorded
         self.watch: Watch | None = None  # what looks at the Python of the call
         for tensor in leaves:
             if id(tensor) not in self.handles:
@@ -181,6 +175,8 @@ class Recorder(Mode):
     ) -> None:
         operands = tuple([self.ref(x) for x in inputs])
         results = tuple([self._new(o) for o in outputs])
+        for region in self.regions:
+            region.used(inputs, operands)
         self.steps.append(
             RecordedOp(
                 op, tuple(params), operands, results, tuple([o._a for o in outputs]), user_site()
@@ -188,7 +184,9 @@ class Recorder(Mode):
         )
 
     def on_assign(self, handle: Any, value: Any) -> None:
-        self.ref(handle)
+        number = self.ref(handle)
+        for region in self.regions:
+            region.assigned(handle, number)
         self.handles[id(handle)] = self.ref(value)
         self.written[id(handle)] = handle
 
@@ -237,6 +235,8 @@ class Recorder(Mode):
 
     def on_grad_get(self, handle: Any, grad: Any) -> None:
         record = self._grad(handle)
+        for region in self.regions:
+            region.refuse("reads or writes gradients inside")
         if not record.written:
             record.read = True
             if grad is not None:
@@ -244,6 +244,8 @@ class Recorder(Mode):
 
     def on_grad_set(self, handle: Any, grad: Any) -> None:
         record = self._grad(handle)
+        for region in self.regions:
+            region.refuse("reads or writes gradients inside")
         record.written, record.now = True, grad
 
     def devices(self) -> set[Any]:
@@ -262,6 +264,9 @@ class Recorder(Mode):
         for number, data in self.consts.items():
             values[number] = Const(self.avals[number], data)
         operations = []
+        wanted = [*outputs, *[number for step in self.steps for number in step.inputs]]
+        if INNER in wanted:
+            raise Unfit("uses a tensor outside of the branch or loop that made it")
         for step in self.steps:
             node = Node(
                 step.op, dict(step.params), [values[i] for i in step.inputs], step.avals, step.site
@@ -269,6 +274,10 @@ class Recorder(Mode):
             operations.append(node)
             values.update(zip(step.outputs, node.outputs))
         return Graph(inputs, operations, [values[i] for i in outputs])
+
+    def control(self, operands: Sequence[Any]) -> Regions:
+        """What records a branch or a loop that is given these tensors."""
+        return Regions(self, operands)
 
     def key(self) -> list[tuple[Any, ...]]:
         """What decides the results, comparable between two recordings of one function."""

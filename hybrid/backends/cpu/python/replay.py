@@ -17,10 +17,11 @@ import numpy as np
 
 from ....core import dtypes as dt
 from ....core.aval import Aval, aval
+from ....ir.algorithm import Walk, While
 from ....ir.door.busy import GATE, put_values, values_of
 from ....ir.tensor import Handle
 from ...api import CHECKED, Held, HeldGradient, Pointer, Replay, ReplayInput
-from ...plan import AttendKernel, GemmKernel, LoopKernel, Plan, Slot, unread_inputs
+from ...plan import AttendKernel, GemmKernel, HostStep, LoopKernel, Plan, Slot, unread_inputs
 from ..machine.alloc import empty
 from ..machine.pool import OUT_OF_MEMORY, run_steps
 from . import abi
@@ -172,13 +173,23 @@ def native_replay(plan: Plan, replay: Replay, segment: Any, temp: int) -> Native
 def _work(plan: Plan) -> int:
     total = 0
     for kernel in plan.steps:
-        if isinstance(kernel, GemmKernel):
+        if isinstance(kernel, HostStep):  # of plans that all are native
+            total += _inside(kernel)
+        elif isinstance(kernel, GemmKernel):
             total += kernel.batch * kernel.m * kernel.n * kernel.k // 4
         elif isinstance(kernel, AttendKernel):
             total += prod(kernel.batch) * kernel.m * kernel.n * (kernel.e + kernel.f) // 4
         elif isinstance(kernel, LoopKernel):
             total += 4 * prod(kernel.shape) * (len(kernel.reads) + len(kernel.writes))
     return total
+
+
+def _inside(step: HostStep) -> int:
+    """The work of a branch or loop; one without a known end is long."""
+    inside = sum(map(_work, step.plans))
+    if isinstance(step.algorithm, While):
+        return SHORT + 1
+    return inside * step.algorithm.count if isinstance(step.algorithm, Walk) else inside
 
 
 class PythonEntry:

@@ -1,0 +1,181 @@
+"""Branches and loops in a recorded call: run as eagerly, seen as one node with graphs inside.
+
+A function that did not run is run all the same to see what it would do, its writes to tensors are
+taken back and its errors become a reason not to record.  Invariant: results are those of eager code;
+what does not fit a node leaves the steps of eager code, or a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..core import dtypes as dt
+from ..core.signals import foreign
+from ..ir.door import bind as door
+from ..ops.build.join import stack
+from ..ops.elementwise.logic import not_equal
+from .carry import Carry, carried, fitted, fresh, results_of, truth
+from .records import BRANCH, WALK, WHILE
+
+__all__ = ["recorded_branches", "recorded_while", "recorded_walk"]
+
+Step = Callable[[Any, Any], tuple[list[Any], Carry]]
+
+
+def _shown(regions: Any, name: str, run: Callable[[], Any]) -> Any:
+    """A run of a function that the call does not make: what it gave, or None."""
+    regions.speculate()
+    try:
+        return run()
+    except Exception as error:
+        if foreign(error):
+            raise
+        regions.refuse(f"cannot see what its {name} does: {type(error).__name__}: {error}")
+        return None
+    finally:
+        regions.restore()
+
+
+def _test(tree: Any) -> Any:
+    """A predicate as a bool tensor."""
+    tensor = truth("the result of while_loop's cond_fun", tree)
+    return tensor if tensor._a.dtype is dt.bool_ else not_equal(tensor, 0)
+
+
+def _value(tensor: Any) -> Any:
+    return door.fetched(tensor._v, tensor._a.device)[()]
+
+
+# ---- while
+def recorded_while(mode: Any, cond_fun: Any, body_fun: Any, carry: Carry) -> Any:
+    """`while_loop` under a mode that records."""
+    regions, tests, bodies = mode.control(carry.leaves), [], []
+    leaves = carry.leaves
+
+    def body() -> list[Any]:
+        given = body_fun(carry.tree(regions.begin(leaves)))
+        made = fitted("while_loop's body_fun", carry, given)
+        bodies.append(regions.end(made))
+        return made
+
+    try:
+        while True:
+            test = _test(cond_fun(carry.tree(regions.begin(leaves))))
+            tests.append(regions.end([test]))
+            if not _value(test):
+                break
+            leaves = body()
+        if not bodies:
+            _shown(regions, "body_fun", body)
+    finally:
+        regions.close()
+    results = [fresh(leaf) for leaf in leaves]
+    if not (regions.problem or regions.agree(tests) and regions.agree(bodies)):
+        regions.refuse("does not do the same in every step")
+    if any(block.after != block.before for block in tests):
+        regions.refuse("writes tensors in cond_fun")
+    if not regions.problem:
+        blocks = [tests[0], bodies[0]]
+        outer = regions.outer(blocks)
+        operands = [*regions.entry, *regions.first.values(), *outer]
+        if regions.fits(blocks, results, operands):
+            params = {
+                "test": regions.region(tests[0], outer, None, writes=False),
+                "body": regions.region(bodies[0], outer, None),
+                "carry": len(results) + len(regions.states),
+            }
+            regions.splice(WHILE, params, operands, results)
+            return carry.tree(results)
+    regions.unroll()
+    mode.on_effect(f"has a while_loop that {regions.problem}")
+    return carry.tree(results)
+
+
+# ---- branches
+def recorded_branches(
+    mode: Any, name: str, index: Any, branches: Sequence[Any], operands: Sequence[Any]
+) -> Any:
+    """`switch` under a mode that records; index: an int64 scalar."""
+    chosen = min(max(int(_value(index)), 0), len(branches) - 1)
+    regions, blocks, given = mode.control([index]), [], []
+
+    def run(number: int) -> Carry:
+        regions.begin([])
+        made = results_of(f"{name}'s branch {number}", branches[number](*operands))
+        blocks.append(regions.end(made.leaves))
+        given.append(made)
+        return made
+
+    taken: Any = None
+    try:
+        for number in range(len(branches)):
+            if number == chosen:
+                taken = run(number)
+            else:
+                _shown(regions, f"branch {number}", lambda number=number: run(number))
+    finally:
+        regions.close()
+    results = [fresh(leaf) for leaf in taken.leaves]
+    first = given[0]
+    for made in given:
+        same = made.structure == first.structure and len(made.leaves) == len(first.leaves)
+        if not same or any(a._a is not b._a for a, b in zip(made.leaves, first.leaves)):
+            regions.refuse("has branches that give other structures, shapes or dtypes")
+    if not regions.problem:
+        outer = regions.outer(blocks)
+        numbers = [*regions.entry, *regions.first.values(), *outer]
+        if regions.fits(blocks, results, numbers):
+            graphs = tuple(regions.region(block, outer, None) for block in blocks)
+            if results or regions.states:
+                regions.splice(BRANCH, {"branches": graphs}, numbers, results)
+                return taken.tree(results)
+            return taken.tree(results)
+    regions.unroll()
+    mode.on_effect(f"has a {name} that {regions.problem}")
+    return taken.tree(results)
+
+
+# ---- scan
+def recorded_walk(
+    mode: Any,
+    step: Step,
+    carry: Carry,
+    rows: Sequence[Any],
+    row: Callable[[int], list[Any]],
+    order: range,
+) -> tuple[list[Any], list[Carry], list[Any] | None]:
+    """`scan` under a mode that records: the last leaves, what each step gave, and, where it became
+    a node, the stacked results.
+
+    `rows`: tensors with a row for each step; `row(i)`: tensors of row i, outside of the steps."""
+    regions, blocks, made = mode.control([*carry.leaves, *rows]), [], []
+    leaves, count = carry.leaves, len(carry.leaves)
+    try:
+        for i in order:
+            given = regions.begin([*leaves, *row(i)])
+            leaves, extra = step(given[:count], given[count:])
+            blocks.append(regions.end([*leaves, *extra.leaves]))
+            made.append(extra)
+        results = [fresh(leaf) for leaf in leaves]
+        backwards = order.step < 0
+        columns = zip(*[extra.leaves for extra in (made[::-1] if backwards else made)])
+        stacked = [stack(column) for column in columns]
+    finally:
+        regions.close()
+    if not regions.problem and regions.agree(blocks):
+        outer = regions.outer(blocks[:1])
+        entry, states = regions.entry, regions.first.values()
+        numbers = [*entry[:count], *states, *entry[count:], *outer]
+        if regions.fits(blocks, [*results, *stacked], numbers):
+            params = {
+                "body": regions.region(blocks[0], outer, count),
+                "carry": count + len(regions.states),
+                "rows": len(rows),
+                "count": len(order),
+                "reverse": backwards,
+            }
+            regions.splice(WALK, params, numbers, [*results, *stacked], count)
+            return results, made, stacked
+    regions.unroll()
+    return results, made, None

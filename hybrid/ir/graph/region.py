@@ -1,0 +1,69 @@
+"""A graph inside a node: what a branch or a step of a loop computes, as a parameter.
+
+Invariant: a region never changes, and two regions are equal exactly if they compute the same from
+the same operands, literals compared by their bits; where their lines stand plays no part.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .graph import Const, Graph, Value, literal_key, param_key
+
+__all__ = ["Region", "regions_in"]
+
+
+def _key(graph: Graph) -> tuple[Any, ...]:
+    """What a graph computes, comparable."""
+    number: dict[Value, int] = {value: k for k, value in enumerate(graph.inputs)}
+
+    def operand(value: Value) -> Any:
+        return literal_key(value) if isinstance(value, Const) else number[value]
+
+    nodes = []
+    for node in graph.nodes:
+        params = tuple((k, param_key(node.params[k])) for k in sorted(node.params))
+        avals = tuple(v.aval for v in node.outputs)
+        nodes.append((node.op, params, tuple(map(operand, node.inputs)), avals))
+        for value in node.outputs:
+            number[value] = len(number)
+    inputs = tuple(v.aval for v in graph.inputs)
+    return inputs, tuple(nodes), tuple(map(operand, graph.outputs))
+
+
+class Region:
+    """A graph whose inputs are block arguments; hashable, so that it can be a parameter."""
+
+    __slots__ = ("graph", "key", "_hash")
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.key = graph, _key(graph)
+        self._hash = hash(self.key)
+
+    @property
+    def ins(self) -> tuple[Any, ...]:
+        """The avals of its arguments."""
+        return tuple([v.aval for v in self.graph.inputs])
+
+    @property
+    def outs(self) -> tuple[Any, ...]:
+        """The avals of its results."""
+        return tuple([v.aval for v in self.graph.outputs])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Region) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Region({len(self.graph.nodes)} nodes)"
+
+
+def regions_in(params: dict[str, Any]) -> list[Region]:
+    """The regions among the parameters of a node, in order."""
+    found: list[Region] = []
+    for value in params.values():
+        listed = value if isinstance(value, tuple) else (value,)
+        found += [v for v in listed if isinstance(v, Region)]
+    return found
