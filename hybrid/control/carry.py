@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..autograd.tape import PseudoOp
 from ..core import dtypes as dt
 from ..core import trees
 from ..core.aval import HOST, Aval, Device
@@ -20,7 +21,17 @@ from ..ir.door.arguments import described
 from ..ir.door.foreign import is_number
 from ..ir.tensor import Handle, new_handle
 
-__all__ = ["Carry", "carried", "fitted", "fresh", "results_of", "truth", "position", "whole_number"]
+__all__ = [
+    "Carry",
+    "carried",
+    "fitted",
+    "fresh",
+    "results_of",
+    "sealed",
+    "truth",
+    "position",
+    "whole_number",
+]
 
 Tensor = Any
 
@@ -62,6 +73,23 @@ def fresh(tensor: Tensor) -> Tensor:
     mode = door.current_mode()
     if mode is not None:
         mode.on_alias(handle, tensor)
+    return handle
+
+
+def sealed(name: str, tensor: Tensor) -> Tensor:
+    """`fresh`, for a result whose gradient is that of steps which only the values decide: a
+    recording that asks for it is told so."""
+    handle = fresh(tensor)
+    if tensor._node is None:
+        return handle
+
+    def pull(grads: list[Any]) -> list[Any]:
+        mode = door.current_mode()
+        if mode is not None and mode.whole:
+            mode.on_effect(f"asks for the gradient of a {name}, whose steps its values decide")
+        return grads
+
+    handle._node = (PseudoOp(name, pull, (tensor._a,)), (tensor._node,), (), None)
     return handle
 
 

@@ -20,7 +20,7 @@ from ..ops.elementwise.arithmetic import add
 from ..ops.elementwise.logic import less, not_equal
 from ..ops.elementwise.selection import minimum
 from ..ops.indexing.getitem import getitem
-from .carry import Carry, carried, fitted, fresh, position, results_of, truth, whole_number
+from .carry import Carry, carried, fitted, fresh, position, results_of, sealed, truth, whole_number
 from .recorded import recorded_branches, recorded_walk, recorded_while
 
 __all__ = ["cond", "switch", "while_loop", "fori_loop", "scan"]
@@ -74,7 +74,8 @@ def cond(pred: Any, true_fun: Any, false_fun: Any, *operands: Any) -> Any:
         index = door.convert(not_equal(tensor, 0), dt.int64)
         return recorded_branches(mode, "cond", index, [false_fun, true_fun], operands)
     branch, name = (true_fun, "true_fun") if _decided(tensor) else (false_fun, "false_fun")
-    return _owned(results_of(f"cond's {name}", branch(*operands)))
+    made = results_of(f"cond's {name}", branch(*operands))
+    return made.tree([sealed("cond", leaf) for leaf in made.leaves])
 
 
 def switch(index: Any, branches: Sequence[Any], *operands: Any) -> Any:
@@ -94,7 +95,8 @@ def switch(index: Any, branches: Sequence[Any], *operands: Any) -> Any:
         tensor = door.convert(minimum(tensor, len(listed) - 1), dt.int64)
         return recorded_branches(mode, "switch", tensor, listed, operands)
     chosen = min(max(int(_decided(tensor)), 0), len(listed) - 1)
-    return _owned(results_of(f"switch's branch {chosen}", listed[chosen](*operands)))
+    made = results_of(f"switch's branch {chosen}", listed[chosen](*operands))
+    return made.tree([sealed("switch", leaf) for leaf in made.leaves])
 
 
 def _branches(branches: Any) -> list[Callable[..., Any]]:
@@ -124,10 +126,10 @@ def while_loop(cond_fun: Any, body_fun: Any, init_val: Any) -> Any:
     carry, mode = carried("while_loop: init_val", init_val), _recording()
     if mode is not None:
         return recorded_while(mode, cond_fun, body_fun, carry)
-    tree = _owned(carry)
-    while _decided(truth("the result of while_loop's cond_fun", cond_fun(tree))):
-        tree = _owned(carry, fitted("while_loop's body_fun", carry, body_fun(tree)))
-    return tree
+    leaves, what = carry.leaves, "the result of while_loop's cond_fun"
+    while _decided(truth(what, cond_fun(_owned(carry, leaves)))):
+        leaves = fitted("while_loop's body_fun", carry, body_fun(_owned(carry, leaves)))
+    return carry.tree([sealed("while_loop", leaf) for leaf in leaves])
 
 
 def fori_loop(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
@@ -154,7 +156,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
     order, mode = range(start, stop), _recording()
     if mode is not None and _walks(order, carry.leaves):
         numbers = [arange(start, stop)]
-        leaves = recorded_walk(mode, step, carry, numbers, _number_of, order)[0]
+        leaves = recorded_walk(mode, step, carry, numbers, _number_of, order, body_fun)[0]
         return carry.tree(leaves)
     leaves = carry.leaves
     for i in order:
@@ -223,7 +225,7 @@ def scan(
 
     order, mode = range(count - 1, -1, -1) if reverse else range(count), _recording()
     if mode is not None and _walks(order, [*carry.leaves, *inputs.leaves]):
-        last, _, ys = recorded_walk(mode, step, carry, inputs.leaves, row, order)
+        last, _, ys = recorded_walk(mode, step, carry, inputs.leaves, row, order, f)
         if ys is not None:
             return carry.tree(last), steps[0].tree(ys)
     else:

@@ -1,13 +1,14 @@
 """Branches and loops in a recorded call: run as eagerly, seen as one node with graphs inside.
 
 A function that did not run is run all the same to see what it would do, its writes to tensors are
-taken back and its errors become a reason not to record.  Invariant: results are those of eager code;
-what does not fit a node leaves the steps of eager code, or a reason.
+taken back and its errors become a reason not to record.  Invariant: results are those of eager
+code; what does not fit a node leaves the steps of eager code, or a reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ..core import dtypes as dt
@@ -15,16 +16,42 @@ from ..core.signals import foreign
 from ..ir.door import bind as door
 from ..ops.build.join import stack
 from ..ops.elementwise.logic import not_equal
-from .carry import Carry, carried, fitted, fresh, results_of, truth
+from .carry import Carry, fitted, fresh, results_of, sealed, truth
 from .records import BRANCH, WALK, WHILE
+from .snapshot import Snapshot
 
 __all__ = ["recorded_branches", "recorded_while", "recorded_walk"]
 
 Step = Callable[[Any, Any], tuple[list[Any], Carry]]
 
 
-def _shown(regions: Any, name: str, run: Callable[[], Any]) -> Any:
+class _Python:
+    """The Python state that functions reach, while a mode looks at them."""
+
+    def __init__(self, mode: Any, functions: Sequence[Any]) -> None:
+        self.mode = mode
+        self.snapshot = self._aside(lambda: Snapshot(functions))
+        self.whole = self.snapshot.whole
+
+    def _aside(self, look: Callable[[], Any]) -> Any:
+        resume = self.mode.pause()
+        try:
+            return look()
+        finally:
+            resume()
+
+    def check(self, regions: Any) -> None:
+        """Refuse a node where a step or branch has changed something."""
+        if self._aside(self.snapshot.changed):
+            regions.refuse("changes Python objects inside")
+
+    def restore(self) -> None:
+        self._aside(self.snapshot.restore)
+
+
+def _shown(regions: Any, python: _Python, name: str, run: Callable[[], Any]) -> Any:
     """A run of a function that the call does not make: what it gave, or None."""
+    before = _Python(python.mode, [python.snapshot.functions])
     regions.speculate()
     try:
         return run()
@@ -35,6 +62,8 @@ def _shown(regions: Any, name: str, run: Callable[[], Any]) -> Any:
         return None
     finally:
         regions.restore()
+        before.check(regions)
+        before.restore()
 
 
 def _test(tree: Any) -> Any:
@@ -50,7 +79,10 @@ def _value(tensor: Any) -> Any:
 # ---- while
 def recorded_while(mode: Any, cond_fun: Any, body_fun: Any, carry: Carry) -> Any:
     """`while_loop` under a mode that records."""
+    python = _Python(mode, [cond_fun, body_fun])
     regions, tests, bodies = mode.control(carry.leaves), [], []
+    if not python.whole:
+        regions.refuse("uses Python objects that cannot be compared, such as iterators")
     leaves = carry.leaves
 
     def body() -> list[Any]:
@@ -66,11 +98,14 @@ def recorded_while(mode: Any, cond_fun: Any, body_fun: Any, carry: Carry) -> Any
             if not _value(test):
                 break
             leaves = body()
-        if not bodies:
-            _shown(regions, "body_fun", body)
+            if len(bodies) == 1:
+                python.check(regions)
+        python.check(regions)
+        if not bodies and not regions.problem:
+            _shown(regions, python, "body_fun", body)
     finally:
         regions.close()
-    results = [fresh(leaf) for leaf in leaves]
+    results = [sealed("while_loop", leaf) for leaf in leaves]
     if not (regions.problem or regions.agree(tests) and regions.agree(bodies)):
         regions.refuse("does not do the same in every step")
     if any(block.after != block.before for block in tests):
@@ -98,7 +133,10 @@ def recorded_branches(
 ) -> Any:
     """`switch` under a mode that records; index: an int64 scalar."""
     chosen = min(max(int(_value(index)), 0), len(branches) - 1)
+    python = _Python(mode, [branches, operands])
     regions, blocks, given = mode.control([index]), [], []
+    if not python.whole:
+        regions.refuse("uses Python objects that cannot be compared, such as iterators")
 
     def run(number: int) -> Carry:
         regions.begin([])
@@ -112,13 +150,15 @@ def recorded_branches(
         for number in range(len(branches)):
             if number == chosen:
                 taken = run(number)
-            else:
-                _shown(regions, f"branch {number}", lambda number=number: run(number))
+                if not regions.problem:
+                    python.check(regions)
+            elif not regions.problem:
+                _shown(regions, python, f"branch {number}", partial(run, number))
     finally:
         regions.close()
-    results = [fresh(leaf) for leaf in taken.leaves]
+    results = [sealed(name, leaf) for leaf in taken.leaves]
     first = given[0]
-    for made in given:
+    for made in given if not regions.problem else ():
         same = made.structure == first.structure and len(made.leaves) == len(first.leaves)
         if not same or any(a._a is not b._a for a, b in zip(made.leaves, first.leaves)):
             regions.refuse("has branches that give other structures, shapes or dtypes")
@@ -127,9 +167,7 @@ def recorded_branches(
         numbers = [*regions.entry, *regions.first.values(), *outer]
         if regions.fits(blocks, results, numbers):
             graphs = tuple(regions.region(block, outer, None) for block in blocks)
-            if results or regions.states:
-                regions.splice(BRANCH, {"branches": graphs}, numbers, results)
-                return taken.tree(results)
+            regions.splice(BRANCH, {"branches": graphs}, numbers, results)
             return taken.tree(results)
     regions.unroll()
     mode.on_effect(f"has a {name} that {regions.problem}")
@@ -144,12 +182,16 @@ def recorded_walk(
     rows: Sequence[Any],
     row: Callable[[int], list[Any]],
     order: range,
+    function: Any,
 ) -> tuple[list[Any], list[Carry], list[Any] | None]:
     """`scan` under a mode that records: the last leaves, what each step gave, and, where it became
-    a node, the stacked results.
+    a node, the stacked results.  `function`: the user's.
 
     `rows`: tensors with a row for each step; `row(i)`: tensors of row i, outside of the steps."""
+    python = _Python(mode, [function])
     regions, blocks, made = mode.control([*carry.leaves, *rows]), [], []
+    if not python.whole:
+        regions.refuse("uses Python objects that cannot be compared")
     leaves, count = carry.leaves, len(carry.leaves)
     try:
         for i in order:
@@ -157,6 +199,9 @@ def recorded_walk(
             leaves, extra = step(given[:count], given[count:])
             blocks.append(regions.end([*leaves, *extra.leaves]))
             made.append(extra)
+            if len(blocks) == 1:
+                python.check(regions)
+        python.check(regions)
         results = [fresh(leaf) for leaf in leaves]
         backwards = order.step < 0
         columns = zip(*[extra.leaves for extra in (made[::-1] if backwards else made)])
@@ -167,7 +212,8 @@ def recorded_walk(
         outer = regions.outer(blocks[:1])
         entry, states = regions.entry, regions.first.values()
         numbers = [*entry[:count], *states, *entry[count:], *outer]
-        if regions.fits(blocks, [*results, *stacked], numbers):
+        followed = any(tensor._node is not None for tensor in (*results, *stacked))
+        if not followed and regions.fits(blocks, [*results, *stacked], numbers):
             params = {
                 "body": regions.region(blocks[0], outer, count),
                 "carry": count + len(regions.states),

@@ -1,7 +1,7 @@
 """The records of branches and loops: nodes whose parameters are the graphs of what they run.
 
-Invariant: the body of a record is its meaning: the graphs run node by node with the kernels of eager
-mode; native code that a backend makes of them gives the same bits.
+Invariant: the body of a record is its meaning: the graphs run node by node with the kernels of
+eager mode; native code that a backend makes of them gives the same bits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core import dtypes as dt
 from ..core.aval import Aval, aval
-from ..core.errors import GraphError
+from ..core.errors import DTypeError, ShapeError
 from ..ir.algorithm import Branch, Walk, While
 from ..ir.door.evaluate import evaluate_eager, evaluate_reference
 from ..ir.graph.graph import Const, Graph, Value, make_node
@@ -32,8 +32,15 @@ def _given(results: Sequence[np.ndarray]) -> Any:
 
 
 def _same(what: str, found: Sequence[Aval], expected: Sequence[Aval]) -> None:
-    if tuple(found) != tuple(expected):
-        raise GraphError(f"{what} are {list(map(str, found))}, not {list(map(str, expected))}")
+    kinds = [a.dtype for a in found] != [a.dtype for a in expected]
+    if kinds or [a.shape for a in found] != [a.shape for a in expected]:
+        text = f"{what} are {list(map(str, found))}, not {list(map(str, expected))}"
+        raise DTypeError(text) if kinds else ShapeError(text)
+
+
+def _beside(avals: Sequence[Aval], results: Sequence[Aval]) -> tuple[Aval, ...]:
+    """Results on the device of the operands; graphs are of the host."""
+    return tuple([avals[0].with_(a.shape, a.dtype) for a in results])
 
 
 # ---- while
@@ -42,7 +49,7 @@ def _while_infer(*avals: Aval, test: Region, body: Region, carry: int) -> tuple[
     _same("arguments of the body", body.ins, avals)
     _same("results of the test", test.outs, [aval((), dt.bool_)])
     _same("results of the body", body.outs, avals[:carry])
-    return body.outs
+    return _beside(avals, body.outs)
 
 
 def _while(run: Run) -> Callable[..., Any]:
@@ -56,8 +63,8 @@ def _while(run: Run) -> Callable[..., Any]:
 
 
 def _while_samples(rng: Any) -> Iterator[Any]:
-    state, limit = aval((3,), dt.float64), aval((), dt.float64)
-    for start in (0.5, 5.0):
+    state, limit = aval((3,), dt.int64), aval((), dt.int64)
+    for start in (1, 5):
         ins = [Value(state), Value(limit)]
         total = make_node(OPS["sum"], {"axes": (0, 1)}, ins[:1])
         less = make_node(OPS["less"], {}, [total.outputs[0], ins[1]])
@@ -65,7 +72,7 @@ def _while_samples(rng: Any) -> Iterator[Any]:
         ins = [Value(state), Value(limit)]
         double = make_node(OPS["add"], {}, [ins[0], ins[0]])
         body = Region(Graph(ins, [double], double.outputs))
-        arrays = np.full(3, start), np.array(11.0)
+        arrays = np.full(3, start), np.array(11)
         yield arrays, {"test": test, "body": body, "carry": 1}
 
 
@@ -88,7 +95,7 @@ WHILE = register(
 # ---- scan
 def _row(value: Aval, count: int) -> Aval:
     if not value.shape or value.shape[0] != count:
-        raise GraphError(f"{value} has no {count} rows")
+        raise ShapeError(f"{value} has no {count} rows")
     return value.with_(value.shape[1:])
 
 
@@ -100,7 +107,7 @@ def _walk_infer(
     _same("arguments of the body", body.ins, (*avals[:carry], *walked, *avals[end:]))
     _same("results of the body", body.outs[:carry], avals[:carry])
     stacked = [value.with_((count, *value.shape)) for value in body.outs[carry:]]
-    return (*avals[:carry], *stacked)
+    return _beside([*avals, *body.ins, *body.outs], [*body.outs[:carry], *stacked])
 
 
 def _walk(run: Run) -> Callable[..., Any]:
@@ -121,12 +128,12 @@ def _walk(run: Run) -> Callable[..., Any]:
 
 
 def _walk_samples(rng: Any) -> Iterator[Any]:
-    state = aval((2,), dt.float64)
+    state = aval((2,), dt.int64)
     for reverse, count in ((False, 4), (True, 3), (False, 0)):
         ins = [Value(state), Value(state)]
         total = make_node(OPS["add"], {}, ins)
         body = Region(Graph(ins, [total], [total.outputs[0], ins[0]]))
-        arrays = rng.normal(size=2), rng.normal(size=(count, 2))
+        arrays = rng.integers(-9, 9, 2), rng.integers(-9, 9, (count, 2))
         yield arrays, {"body": body, "carry": 1, "rows": 1, "count": count, "reverse": reverse}
 
 
@@ -152,7 +159,7 @@ def _branch_infer(*avals: Aval, branches: tuple[Region, ...]) -> tuple[Aval, ...
     for branch in branches:
         _same("arguments of a branch", branch.ins, avals[1:])
         _same("results of a branch", branch.outs, branches[0].outs)
-    return branches[0].outs
+    return _beside(avals, branches[0].outs)
 
 
 def _branch(run: Run) -> Callable[..., Any]:
@@ -164,14 +171,14 @@ def _branch(run: Run) -> Callable[..., Any]:
 
 
 def _branch_samples(rng: Any) -> Iterator[Any]:
-    state = aval((3,), dt.float64)
+    state = aval((3,), dt.int64)
     ins = [Value(state)]
     double = make_node(OPS["add"], {}, [ins[0], ins[0]])
-    half = Const(state, np.full(3, 0.5))
+    half = Const(state, np.full(3, 7))
     half.data.flags.writeable = False
     graphs = Graph(ins, [double], double.outputs), Graph([Value(state)], [], [half])
     for index in (-1, 0, 5):
-        arrays = np.array(index), rng.normal(size=3)
+        arrays = np.array(index), rng.integers(-9, 9, 3)
         yield arrays, {"branches": tuple(map(Region, graphs))}
 
 

@@ -12,11 +12,10 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ...core.errors import Site
 from ...core.signals import foreign
 from ...core.sites import user_site
 from ...ir.door.bind import constant_of, fetched

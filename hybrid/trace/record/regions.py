@@ -205,17 +205,21 @@ class Regions:
 
     def fits(self, blocks: Sequence[Block], results: Sequence[Any], numbers: Sequence[int]) -> bool:
         """Whether nothing is in the way of a node with these results and operands."""
+        recorder = self.recorder
+        fresh = [id(tensor) for tensor in recorder.captures[self.captured :]]
+        older = {recorder.start[ident][0] for ident in fresh}
         for block in blocks:
             shared = set(self.held(block).values())
             if any(n in shared and ident not in self.states for ident, n in block.read.items()):
                 self.refuse("reads and writes tensors that share a value")
-        held = [*results, *self.states.values()]
-        if any(tensor._node is not None for tensor in held):
-            self.refuse("is followed by a gradient")
-        if INNER in numbers:
-            self.refuse("uses a tensor outside of the branch or loop that made it")
-        elif any(self.recorder.avals[n].device is not HOST for n in numbers):
+        if any(tensor._node is not None for tensor in self.states.values()):
+            self.refuse("writes tensors that are followed by a gradient")
+        if any(n == INNER or n >= self.numbers and n not in older for n in numbers):
+            self.refuse("uses a tensor outside of the step or branch that made it")
+        elif any(recorder.avals[n].device is not HOST for n in numbers):
             self.refuse("computes on another device")
+        if not results and not self.states:
+            self.refuse("gives no tensor")
         return not self.problem
 
     def close(self) -> None:

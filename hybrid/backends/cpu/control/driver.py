@@ -24,12 +24,11 @@ def _offsets(*names: str) -> dict[str, int]:
 
 # words of a step, and of the records that they lead to
 HEADER = _offsets(
-    "plan", "control", "poll", "memcpy", "state", "carry_n", "carry", "test", "body", "pred",
+    "plan", "control", "memcpy", "ensure", "release", "signals", "fetch", "aside", "state",
+    "carry_n", "carry", "test", "body", "pred",
     "rows_n", "rows", "ys_n", "ys", "count", "reverse", "index", "blocks_n",
 )  # fmt: skip
-BLOCK = _offsets(
-    "steps", "count", "bufs", "fills", "fills_n", "scratch", "shared", "need", "bases"
-)
+BLOCK = _offsets("steps", "count", "bufs", "fills", "fills_n", "scratch", "shared", "need", "bases")
 CARRY = _offsets("bytes", "init", "out", "spare", "test_in", "body_in", "body_out", "mode")
 ROW = _offsets("bytes", "outer", "slot", "mode")
 POINTED, COPIED, KEPT = 0, 1, 2  # modes: the block writes there itself, is copied, is unchanged
@@ -65,14 +64,26 @@ class _Writer(Fn):
         passed = self.op(f"sub i64 {now}, {self.ld(last, 0, 'i64')}")
         with self.when(self.cmp("ugt", passed, POLL_CYCLES), unlikely=True):
             self.st("i64", now, last)
-            stop = self.call("i64", self.table("poll"))
-            self.go_if(self.cmp("ne", stop, 0), "stopped")
+            stop = self.call("i32", "@hy_signals", "ptr %args")
+            self.go_if(self.cmp("ne", stop, 0, "i32"), "stopped")
 
 
 def _kernel(name: str) -> _Writer:
-    return _Writer(
-        name, "i64", bufs="ptr", args="ptr", begin="i64", end="i64", scratch="ptr"
-    )
+    return _Writer(name, "i64", bufs="ptr", args="ptr", begin="i64", end="i64", scratch="ptr")
+
+
+def _signals() -> Fn:
+    """Run the handlers of signals that wait, holding the GIL; what one raised is put aside."""
+    writer = _Writer("hy_signals", "i32", "noinline", args="ptr")
+    state = writer.call("i32", writer.table("ensure"))
+    found = writer.call("i32", writer.table("signals"))
+    with writer.when(writer.cmp("ne", found, 0, "i32")):
+        aside = writer.table("aside")
+        places = [f"ptr {writer.at(aside, offset)}" for offset in (0, 8, 16)]
+        writer.call("void", writer.table("fetch"), *places)
+    writer.call("void", writer.table("release"), f"i32 {state}")
+    writer.ret(found)
+    return writer
 
 
 def _fill() -> Fn:
@@ -263,7 +274,7 @@ def _walk() -> Fn:
         mirrored = writer.op(f"sub i64 {writer.add(count, -1)}, {step}")
         position = writer.pick(backwards, mirrored, step)
         carried.give(bufs, None)
-        for number, table, results in ((rows_n, rows, False), (ys_n, ys, True)):
+        for number, table in ((rows_n, rows), (ys_n, ys)):
             with writer.each(number) as index:
                 row = writer.nth(table, index, 32)
                 with writer.when(writer.cmp("eq", writer.ld(row, ROW["mode"], "i64"), POINTED)):
@@ -320,6 +331,6 @@ def _switch() -> Fn:
 
 def driver_text() -> str:
     """The whole module."""
-    parts = (_fill, _status, _block, _while, _walk, _switch)
+    parts = (_signals, _fill, _status, _block, _while, _walk, _switch)
     head = "declare i64 @llvm.readcyclecounter()\n"
     return m.INTRINSICS + head + "".join(part().text() for part in parts) + UNLIKELY

@@ -7,7 +7,6 @@ code makes no step here, and runs from Python.
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -23,8 +22,18 @@ from ..machine.pool import pool
 from ..python.abi import pointer
 from ..python.caller import Step, step_table
 from ..python.method import words_array
-from .driver import BLOCK, CARRY, COPIED, HEADER, INTERRUPTED, KEPT, NAMES, POINTED, ROW
-from .driver import driver_text
+from .driver import (
+    BLOCK,
+    CARRY,
+    COPIED,
+    HEADER,
+    INTERRUPTED,
+    KEPT,
+    NAMES,
+    POINTED,
+    ROW,
+    driver_text,
+)
 
 __all__ = ["Failure", "Program", "control_step", "interruption", "native_inside"]
 
@@ -49,25 +58,29 @@ class Program(NamedTuple):
 
 
 # ---- signals
-_STOPPED: dict[int, BaseException] = {}  # thread -> what a handler raised in a loop
-
-
-def _poll() -> int:
-    """Python code, so that handlers of signals that wait run here."""
-    try:
-        return int(threading.get_ident() in _STOPPED)
-    except BaseException as error:
-        _STOPPED[threading.get_ident()] = error
-        return 1
+# type, value and traceback of what a handler raised; handlers run in the main thread alone
+_ASIDE = m.immortal_memory(24)
+_FUNCTIONS = {
+    "ensure": "PyGILState_Ensure",
+    "release": "PyGILState_Release",
+    "signals": "PyErr_CheckSignals",
+    "fetch": "PyErr_Fetch",
+}
 
 
 def interruption(status: int) -> BaseException | None:
-    """What a handler raised that ended a loop of this thread."""
-    return _STOPPED.pop(threading.get_ident(), None) if status == INTERRUPTED else None
-
-
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int64)(_poll)
-m.keep_forever(_CALLBACK)
+    """What a handler raised that ended a loop."""
+    if status != INTERRUPTED:
+        return None
+    words = [ctypes.c_void_p.from_address(_ASIDE + at) for at in (0, 8, 16)]
+    given = [ctypes.c_void_p(word.value) for word in words]
+    for word in words:
+        word.value = None
+    try:
+        ctypes.pythonapi.PyErr_Restore(*given)  # takes the references, and raises
+    except BaseException as error:
+        return error
+    return KeyboardInterrupt()
 
 
 class _Code:
@@ -277,7 +290,8 @@ def control_step(step: HostStep, make: Maker) -> tuple[Step, list[Failure]]:
     given |= {
         "plan": workers.address("hy_plan"),
         "control": workers.ctl,
-        "poll": ctypes.cast(_CALLBACK, ctypes.c_void_p).value or 0,
+        "aside": _ASIDE,
+        **{word: m.python_address(name) for word, name in _FUNCTIONS.items()},
         "memcpy": m.libc_address("memcpy"),
         "state": layout.scratch.take(16 * given.get("carry_n", 0)),
     }

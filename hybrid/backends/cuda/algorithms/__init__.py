@@ -29,5 +29,5 @@ def generate(
             return search.generate(step.algorithm, step, *given)
         case Assign():
             return assign.generate(step.algorithm, step, *given)
-        case None:
+        case _:
             raise BackendError("a step on the host")
