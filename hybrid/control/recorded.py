@@ -91,7 +91,7 @@ def recorded_while(mode: Any, cond_fun: Any, body_fun: Any, carry: Carry) -> Any
         bodies.append(regions.end(made))
         return made
 
-    try:
+    with regions:
         while True:
             test = _test(cond_fun(carry.tree(regions.begin(leaves))))
             tests.append(regions.end([test]))
@@ -103,28 +103,35 @@ def recorded_while(mode: Any, cond_fun: Any, body_fun: Any, carry: Carry) -> Any
         python.check(regions)
         if not bodies and not regions.problem:
             _shown(regions, python, "body_fun", body)
-    finally:
-        regions.close()
     results = [sealed("while_loop", leaf) for leaf in leaves]
-    if not (regions.problem or regions.agree(tests) and regions.agree(bodies)):
+    if not _while_node(regions, tests, bodies, results):
+        regions.unroll()
+        mode.on_effect(f"has a while_loop that {regions.problem}")
+    return carry.tree(results)
+
+
+def _while_node(
+    regions: Any, tests: Sequence[Any], bodies: Sequence[Any], results: Sequence[Any]
+) -> bool:
+    """Whether a node stands for the loop now."""
+    if regions.problem:
+        return False
+    if not (regions.agree(tests) and regions.agree(bodies)):
         regions.refuse("does not do the same in every step")
     if any(block.after != block.before for block in tests):
         regions.refuse("writes tensors in cond_fun")
-    if not regions.problem:
-        blocks = [tests[0], bodies[0]]
-        outer = regions.outer(blocks)
-        operands = [*regions.entry, *regions.first.values(), *outer]
-        if regions.fits(blocks, results, operands):
-            params = {
-                "test": regions.region(tests[0], outer, None, writes=False),
-                "body": regions.region(bodies[0], outer, None),
-                "carry": len(results) + len(regions.states),
-            }
-            regions.splice(WHILE, params, operands, results)
-            return carry.tree(results)
-    regions.unroll()
-    mode.on_effect(f"has a while_loop that {regions.problem}")
-    return carry.tree(results)
+    blocks = [tests[0], bodies[0]]
+    outer = regions.outer(blocks)
+    operands = [*regions.entry, *regions.first.values(), *outer]
+    if not regions.fits(blocks, results, operands):
+        return False
+    params = {
+        "test": regions.region(tests[0], outer, None, writes=False),
+        "body": regions.region(bodies[0], outer, None),
+        "carry": len(results) + len(regions.states),
+    }
+    regions.splice(WHILE, params, operands, results)
+    return True
 
 
 # ---- branches
@@ -146,7 +153,7 @@ def recorded_branches(
         return made
 
     taken: Any = None
-    try:
+    with regions:
         for number in range(len(branches)):
             if number == chosen:
                 taken = run(number)
@@ -154,24 +161,31 @@ def recorded_branches(
                     python.check(regions)
             elif not regions.problem:
                 _shown(regions, python, f"branch {number}", partial(run, number))
-    finally:
-        regions.close()
     results = [sealed(name, leaf) for leaf in taken.leaves]
+    if not _branch_node(regions, blocks, given, results):
+        regions.unroll()
+        mode.on_effect(f"has a {name} that {regions.problem}")
+    return taken.tree(results)
+
+
+def _branch_node(
+    regions: Any, blocks: Sequence[Any], given: Sequence[Carry], results: Sequence[Any]
+) -> bool:
+    """Whether a node stands for the branches now."""
+    if regions.problem:
+        return False
     first = given[0]
-    for made in given if not regions.problem else ():
-        same = made.structure == first.structure and len(made.leaves) == len(first.leaves)
+    for made in given:
+        same = made.structure == first.structure
         if not same or any(a._a is not b._a for a, b in zip(made.leaves, first.leaves)):
             regions.refuse("has branches that give other structures, shapes or dtypes")
-    if not regions.problem:
-        outer = regions.outer(blocks)
-        numbers = [*regions.entry, *regions.first.values(), *outer]
-        if regions.fits(blocks, results, numbers):
-            graphs = tuple(regions.region(block, outer, None) for block in blocks)
-            regions.splice(BRANCH, {"branches": graphs}, numbers, results)
-            return taken.tree(results)
-    regions.unroll()
-    mode.on_effect(f"has a {name} that {regions.problem}")
-    return taken.tree(results)
+    outer = regions.outer(blocks)
+    numbers = [*regions.entry, *regions.first.values(), *outer]
+    if not regions.fits(blocks, results, numbers):
+        return False
+    graphs = tuple(regions.region(block, outer, None) for block in blocks)
+    regions.splice(BRANCH, {"branches": graphs}, numbers, results)
+    return True
 
 
 # ---- scan
@@ -193,7 +207,7 @@ def recorded_walk(
     if not python.whole:
         regions.refuse("uses Python objects that cannot be compared")
     leaves, count = carry.leaves, len(carry.leaves)
-    try:
+    with regions:
         for i in order:
             given = regions.begin([*leaves, *row(i)])
             leaves, extra = step(given[:count], given[count:])
@@ -203,25 +217,36 @@ def recorded_walk(
                 python.check(regions)
         python.check(regions)
         results = [fresh(leaf) for leaf in leaves]
-        backwards = order.step < 0
-        columns = zip(*[extra.leaves for extra in (made[::-1] if backwards else made)])
+        columns = zip(*[extra.leaves for extra in (made[::-1] if order.step < 0 else made)])
         stacked = [stack(column) for column in columns]
-    finally:
-        regions.close()
-    if not regions.problem and regions.agree(blocks):
-        outer = regions.outer(blocks[:1])
-        entry, states = regions.entry, regions.first.values()
-        numbers = [*entry[:count], *states, *entry[count:], *outer]
-        followed = any(tensor._node is not None for tensor in (*results, *stacked))
-        if not followed and regions.fits(blocks, [*results, *stacked], numbers):
-            params = {
-                "body": regions.region(blocks[0], outer, count),
-                "carry": count + len(regions.states),
-                "rows": len(rows),
-                "count": len(order),
-                "reverse": backwards,
-            }
-            regions.splice(WALK, params, numbers, [*results, *stacked], count)
-            return results, made, stacked
-    regions.unroll()
-    return results, made, None
+    followed = any(tensor._node is not None for tensor in (*results, *stacked))
+    if followed or not _walk_node(regions, blocks, order, len(rows), results, stacked):
+        regions.unroll()
+        return results, made, None
+    return results, made, stacked
+
+
+def _walk_node(
+    regions: Any,
+    blocks: Sequence[Any],
+    order: range,
+    rows: int,
+    results: Sequence[Any],
+    stacked: Sequence[Any],
+) -> bool:
+    """Whether a node stands for the scan now."""
+    if regions.problem or not regions.agree(blocks):
+        return False
+    count, outer, entry = len(results), regions.outer(blocks[:1]), regions.entry
+    numbers = [*entry[:count], *regions.first.values(), *entry[count:], *outer]
+    if not regions.fits(blocks, [*results, *stacked], numbers):
+        return False
+    params = {
+        "body": regions.region(blocks[0], outer, count),
+        "carry": count + len(regions.states),
+        "rows": rows,
+        "count": len(order),
+        "reverse": order.step < 0,
+    }
+    regions.splice(WALK, params, numbers, [*results, *stacked], count)
+    return True

@@ -66,7 +66,7 @@ def _while_samples(rng: Any) -> Iterator[Any]:
     state, limit = aval((3,), dt.int64), aval((), dt.int64)
     for start in (1, 5):
         ins = [Value(state), Value(limit)]
-        total = make_node(OPS["sum"], {"axes": (0, 1)}, ins[:1])
+        total = make_node(OPS["sum"], {"axes": (0, 1), "dtype": dt.int64}, ins[:1])
         less = make_node(OPS["less"], {}, [total.outputs[0], ins[1]])
         test = Region(Graph(ins, [total, less], less.outputs))
         ins = [Value(state), Value(limit)]

@@ -100,6 +100,7 @@ ROOMS = {
         "attend",
         "kernels",
         "profile",
+        "control",
         "executable",
         "eager",
         "backend",

@@ -411,3 +411,25 @@ print(len(seen))
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
     )
     assert ran.stdout.split("\n")[:2] == ["interrupted 3.0 [1.0, 1.0, 1.0] 4.0", "1"], ran.stderr
+
+
+def leaves_by_an_exception(x, n):
+    def body(c):
+        if c[0].shape == ():
+            x.sum().item() if False else None
+        if len(steps) > 2:
+            raise ValueError
+        steps.append(c)
+        return c[0] + 1, c[1] * 2
+
+    steps = []
+    try:
+        return h.while_loop(lambda c: c[0] < n, body, (0, x))
+    except ValueError:
+        return steps[-1]
+
+
+@pytest.mark.filterwarnings("ignore::hybrid.RunsEagerly")
+def test_a_loop_left_by_an_exception_is_not_recorded():
+    traced = same(leaves_by_an_exception, *over_trips(), replays=False)
+    assert traced.cache_info().replays == 0

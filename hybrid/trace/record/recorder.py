@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...control.regions import INNER, RecordedOp, Regions
 from ...core.signals import foreign
 from ...core.sites import user_site
 from ...ir.door.bind import constant_of, fetched
@@ -27,7 +28,6 @@ from ..bytecode.host_reads import HOW, Read
 from ..heap.allowlist import trusted
 from ..watch.events import Watch
 from .outputs import Unfit
-from .regions import INNER, RecordedOp, Regions
 
 __all__ = ["Recorder", "RecordedOp"]
 

@@ -8,18 +8,15 @@ equal; until `splice` the steps are those of eager code, and `unroll` leaves the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from ...core.aval import HOST
-from ...core.errors import Site
-from ...core.sites import user_site
-from ...ir.graph.graph import Const, Graph, Node, Value, param_key
-from ...ir.graph.region import Region
-from ...ir.op import Op
-from ...ir.tensor import Handle, new_handle
-
-if TYPE_CHECKING:
-    from .recorder import Recorder
+from ..core.aval import HOST
+from ..core.errors import Site
+from ..core.sites import user_site
+from ..ir.graph.graph import Const, Graph, Node, Value, param_key
+from ..ir.graph.region import Region
+from ..ir.op import Op
+from ..ir.tensor import Handle, new_handle
 
 __all__ = ["INNER", "RecordedOp", "Block", "Regions"]
 
@@ -52,9 +49,10 @@ class Block(NamedTuple):
 
 
 class Regions:
-    """One branch or loop while it is recorded.  `problem`: why it cannot become a node."""
+    """One branch or loop while it is recorded (by a Recorder of trace/record).  `problem`: why it
+    cannot become a node."""
 
-    def __init__(self, recorder: Recorder, operands: Sequence[Any]) -> None:
+    def __init__(self, recorder: Any, operands: Sequence[Any]) -> None:
         self.recorder, self.problem = recorder, ""
         self.entry = [recorder.ref(tensor) for tensor in operands]
         self.mark, self.numbers = len(recorder.steps), len(recorder.avals)
@@ -68,6 +66,16 @@ class Regions:
         self.undo: list[tuple[Handle, Any, Any, Any, int]] | None = None
         self.open: tuple[int, tuple[int, ...]] | None = None
         recorder.regions.append(self)
+
+    def __enter__(self) -> Regions:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Nothing that runs from now on belongs to it."""
+        self.recorder.regions.remove(self)
+        if kind is not None:
+            self.unroll()
+            self.recorder.why("leaves a branch or loop by an exception")
 
     # ---- hooks of the recorder
     def refuse(self, problem: str) -> None:
@@ -222,10 +230,6 @@ class Regions:
             self.refuse("gives no tensor")
         return not self.problem
 
-    def close(self) -> None:
-        """Nothing that runs from now on belongs to it."""
-        self.recorder.regions.remove(self)
-
     def moved(self, numbers: dict[int, int]) -> None:
         """Values have got other numbers."""
         for known in (self.first, self.before, self.read):
@@ -242,6 +246,25 @@ class Regions:
     ) -> None:
         """One step in the place of all since the mark; its results are what these tensors, with the
         states behind the first `split`, hold."""
+        recorder, moved = self.recorder, self._forget()
+        for region in recorder.regions:
+            region.moved(moved)
+        cut = len(results) if split is None else split
+        made = [recorder._new(t) for t in results[:cut]]
+        for ident, handle in self.states.items():
+            made.append(len(recorder.avals))
+            recorder.avals.append(handle._a)
+            recorder.handles[ident] = made[-1]
+        made += [recorder._new(t) for t in results[cut:]]
+        inputs = tuple([moved.get(number, number) for number in operands])
+        given = tuple([recorder.avals[number] for number in made])
+        recorder.steps.append(
+            RecordedOp(op, tuple(params.items()), inputs, tuple(made), given, user_site())
+        )
+
+    def _forget(self) -> dict[int, int]:
+        """Drop the steps since the mark and the numbers they made: those of older tensors that were
+        first met inside move (old number -> new), so that numbers do not depend on how much ran."""
         recorder, moved = self.recorder, dict[int, int]()
         del recorder.steps[self.mark :]
         avals, recorder.avals[self.numbers :] = recorder.avals[:], []
@@ -257,20 +280,7 @@ class Regions:
                 del recorder.handles[ident]
             elif number >= self.numbers:
                 recorder.handles[ident] = moved.get(number, INNER)
-        for region in recorder.regions:
-            region.moved(moved)
-        cut = len(results) if split is None else split
-        made = [recorder._new(t) for t in results[:cut]]
-        for ident, handle in self.states.items():
-            made.append(len(recorder.avals))
-            recorder.avals.append(handle._a)
-            recorder.handles[ident] = made[-1]
-        made += [recorder._new(t) for t in results[cut:]]
-        inputs = tuple([moved.get(number, number) for number in operands])
-        given = tuple([recorder.avals[number] for number in made])
-        recorder.steps.append(
-            RecordedOp(op, tuple(params.items()), inputs, tuple(made), given, user_site())
-        )
+        return moved
 
     def unroll(self) -> None:
         """Leave the steps as eager code made them."""
