@@ -100,6 +100,8 @@ def recorded_while(mode: Any, cond_fun: Any, body_fun: Any, carry: Carry) -> Any
             leaves = body()
             if len(bodies) == 1:
                 python.check(regions)
+            if regions.only_seen:
+                break  # another branch is taken, for which this loop may have no end
         python.check(regions)
         if not bodies and not regions.problem:
             _shown(regions, python, "body_fun", body)

@@ -125,6 +125,11 @@ class Regions:
         stop, read = len(recorder.steps), dict(self.read)
         return Block(start, stop, given, dict(self.before), after, numbers, read)
 
+    @property
+    def only_seen(self) -> bool:
+        """Whether what runs now is not part of the call."""
+        return any(region.undo is not None for region in self.recorder.regions)
+
     def speculate(self) -> None:
         """What runs from now on only shows what a function would do: see `restore`."""
         self.undo = []

@@ -433,3 +433,20 @@ def leaves_by_an_exception(x, n):
 def test_a_loop_left_by_an_exception_is_not_recorded():
     traced = same(leaves_by_an_exception, *over_trips(), replays=False)
     assert traced.cache_info().replays == 0
+
+
+def test_a_loop_in_a_branch_that_is_not_taken_may_have_no_end():
+    def program(x, n):
+        doubled = lambda: h.while_loop(lambda t: t < n, lambda t: t * 2, x)  # noqa: E731
+        return h.cond(x > 0, doubled, lambda: x)
+
+    traced = same(program, *[(h.tensor(x), h.tensor(9)) for x in (0, 1, -3, 7)])
+    assert traced.cache_info()[1:3] == (2, 0)
+
+
+def test_reports_know_loops():
+    traced = same(LOOPS["nested"], *over_trips())
+    rows = str(h.profile(traced, X, TRIPS[0]))
+    assert "while" in rows
+    assert h.compare(LOOPS["nested"], X, TRIPS[0])
+    assert "while_loop" in str(h.inspect(traced, X, TRIPS[0]))
