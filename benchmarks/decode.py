@@ -1,9 +1,9 @@
 """Decoding that stops at an end token: one loop, steps that the data decide.
 
-An RNN of a small vocabulary writes tokens until it writes the last one of its alphabet.  50 inputs stop after
-1 to 50 steps, in random order; each is decoded by `hybrid.while_loop` eagerly and traced, and by
-`jax.lax.while_loop` where JAX can be imported.  Reported: microseconds per step over all inputs, and how often
-each compiled (recorded, for hybrid).
+An RNN of a small vocabulary writes tokens until it writes the last one of its alphabet.  50 inputs
+stop after 1 to 50 steps, in random order; each is decoded by `hybrid.while_loop` eagerly and
+traced, and by `jax.lax.while_loop` where JAX can be imported.  Reported: microseconds per step over
+all inputs, and how often each compiled (plans, for hybrid).
 
     python -m benchmarks.decode [--width 32] [--rounds 20]
 """

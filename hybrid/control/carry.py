@@ -67,19 +67,20 @@ def carried(where: str, tree: Any) -> Carry:
     return Carry([_tensor(where, leaf, device) for leaf in leaves], structure)
 
 
-def fresh(tensor: Tensor) -> Tensor:
-    """A handle of its own on a value and its gradient: what a step does to it stays there."""
+def fresh(tensor: Tensor, known: bool = True) -> Tensor:
+    """A handle of its own on a value and its gradient: what a step does to it stays there.
+    `known`: whether a mode has seen how the tensor was made."""
     handle = new_handle(tensor._v, tensor._a, tensor._node)
     mode = door.current_mode()
-    if mode is not None:
+    if mode is not None and known:
         mode.on_alias(handle, tensor)
     return handle
 
 
-def sealed(name: str, tensor: Tensor) -> Tensor:
+def sealed(name: str, tensor: Tensor, known: bool = True) -> Tensor:
     """`fresh`, for a result whose gradient is that of steps which only the values decide: a
     recording that asks for it is told so."""
-    handle = fresh(tensor)
+    handle = fresh(tensor, known)
     if tensor._node is None:
         return handle
 

@@ -7,6 +7,7 @@ that the steps leave.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ..autograd.scopes import need_callable, no_grad
@@ -186,21 +187,16 @@ def _counted(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
 
 
 def scan(
-    f: Any,
-    init: Any,
-    xs: Any = None,
-    length: int | None = None,
-    reverse: bool = False,
-    unroll: int = 1,
+    f: Any, init: Any, xs: Any = None, length: Any = None, reverse: bool = False, unroll: int = 1
 ) -> tuple[Any, Any]:
     """f(carry, x) -> (carry, y) for each x along the first axis of xs: the last carry, and the ys
     stacked.
 
     init: a tree of tensors and numbers, whose structure, shapes and dtypes f keeps.  xs: a tree of
     tensors of equal first extent, or None with a length.  reverse: from the last x to the first; ys
-    stay in the order of xs.  unroll: accepted for JAX's sake, changes nothing.  Without a step f
-    runs once all the same, on zeros, to tell what ys are.  Raises ArgumentError
-    without xs and length or where ys change, ShapeError for extents that differ.
+    stay in the order of xs.  unroll: accepted for JAX's sake.  Without a step f runs once all the
+    same, on zeros, to tell what ys are.  Raises ArgumentError without xs and length or where ys
+    change, ShapeError for extents that differ.
 
     >>> import hybrid
     >>> last, sums = hybrid.scan(lambda s, x: (s + x, s + x), 0.0, hybrid.tensor([1.0, 2.0, 4.0]))
@@ -211,21 +207,14 @@ def scan(
     carry, inputs = carried("scan: init", init), carried("scan: xs", xs)
     count = _extent(inputs.leaves, length)
     steps: list[Carry] = []
-
-    def step(state: list[Any], rows: list[Any]) -> tuple[list[Any], Carry]:
-        given = f(carry.tree(state), inputs.tree(rows))
-        if not isinstance(given, tuple) or len(given) != 2:
-            raise ArgumentError(f"scan: f has to return (carry, y), not {described(given)}")
-        leaves = fitted("scan's f", carry, given[0])
-        steps.append(_like_first(results_of("scan's f", given[1]), steps))
-        return leaves, steps[-1]
+    step = partial(_scan_step, f, carry, inputs, steps)
 
     def row(i: int) -> list[Any]:
         return [fresh(getitem(leaf, i)) for leaf in inputs.leaves]
 
     order, mode = range(count - 1, -1, -1) if reverse else range(count), _recording()
     if mode is not None and _walks(order, [*carry.leaves, *inputs.leaves]):
-        last, _, ys = recorded_walk(mode, step, carry, inputs.leaves, row, order, f)
+        last, ys = recorded_walk(mode, step, carry, inputs.leaves, row, order, f)
         if ys is not None:
             return carry.tree(last), steps[0].tree(ys)
     else:
@@ -235,6 +224,18 @@ def scan(
         last = [fresh(leaf) for leaf in last]
     tree = carry.tree(last)
     return tree, _stacked(f, tree, inputs, steps[::-1] if reverse else steps)
+
+
+def _scan_step(
+    f: Any, carry: Carry, inputs: Carry, steps: list[Carry], state: list[Any], rows: list[Any]
+) -> tuple[list[Any], Carry]:
+    """The next carry and what goes with it, which is added to that of the `steps` before."""
+    given = f(carry.tree(state), inputs.tree(rows))
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise ArgumentError(f"scan: f has to return (carry, y), not {described(given)}")
+    leaves = fitted("scan's f", carry, given[0])
+    steps.append(_like_first(results_of("scan's f", given[1]), steps))
+    return leaves, steps[-1]
 
 
 def _extent(leaves: Sequence[Any], length: Any) -> int:

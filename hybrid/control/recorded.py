@@ -7,13 +7,15 @@ code; what does not fit a node leaves the steps of eager code, or a reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 from ..core import dtypes as dt
 from ..core.signals import foreign
 from ..ir.door import bind as door
+from ..ir.mode import Mode
 from ..ops.build.join import stack
 from ..ops.elementwise.logic import not_equal
 from .carry import Carry, fitted, fresh, results_of, sealed, truth
@@ -23,6 +25,7 @@ from .snapshot import Snapshot
 __all__ = ["recorded_branches", "recorded_while", "recorded_walk"]
 
 Step = Callable[[Any, Any], tuple[list[Any], Carry]]
+STEPS = 3  # of a loop that are recorded
 
 
 class _Python:
@@ -47,6 +50,37 @@ class _Python:
 
     def restore(self) -> None:
         self._aside(self.snapshot.restore)
+
+
+def _begun(mode: Any, functions: Sequence[Any], leaves: Sequence[Any]) -> tuple[_Python, Any]:
+    """The Python state of the functions, and what records them."""
+    python, regions = _Python(mode, functions), mode.control(leaves)
+    if not python.whole:
+        regions.refuse("uses Python objects that cannot be compared, such as iterators")
+    return python, regions
+
+
+class _Rest(Mode):
+    """What sees the steps of a loop whose first ones have shown what it does: nothing."""
+
+    __slots__ = ()
+
+
+@contextmanager
+def _unseen(mode: Any) -> Iterator[None]:
+    """Run without being recorded."""
+    resume = mode.pause()
+    previous = door.push_mode(_Rest())
+    try:
+        yield
+    finally:
+        door.pop_mode(previous)
+        resume()
+
+
+def _known(regions: Any, *blocks: Sequence[Any]) -> bool:
+    """Whether some steps of a loop have shown what all do."""
+    return not regions.problem and len(blocks[0]) == STEPS and all(map(regions.agree, blocks))
 
 
 def _shown(regions: Any, python: _Python, name: str, run: Callable[[], Any]) -> Any:
@@ -79,11 +113,10 @@ def _value(tensor: Any) -> Any:
 # ---- while
 def recorded_while(mode: Any, cond_fun: Any, body_fun: Any, carry: Carry) -> Any:
     """`while_loop` under a mode that records."""
-    python = _Python(mode, [cond_fun, body_fun])
-    regions, tests, bodies = mode.control(carry.leaves), [], []
-    if not python.whole:
-        regions.refuse("uses Python objects that cannot be compared, such as iterators")
-    leaves = carry.leaves
+    python, regions = _begun(mode, [cond_fun, body_fun], carry.leaves)
+    tests: list[Any] = []
+    bodies: list[Any] = []
+    leaves, unseen = carry.leaves, False
 
     def body() -> list[Any]:
         given = body_fun(carry.tree(regions.begin(leaves)))
@@ -102,14 +135,27 @@ def recorded_while(mode: Any, cond_fun: Any, body_fun: Any, carry: Carry) -> Any
                 python.check(regions)
             if regions.only_seen:
                 break  # another branch is taken, for which this loop may have no end
+            if _known(regions, bodies, tests):
+                with _unseen(mode):
+                    leaves = _rest(cond_fun, body_fun, carry, leaves)
+                unseen = True
+                break
         python.check(regions)
         if not bodies and not regions.problem:
             _shown(regions, python, "body_fun", body)
-    results = [sealed("while_loop", leaf) for leaf in leaves]
+    results = [sealed("while_loop", leaf, known=not unseen) for leaf in leaves]
     if not _while_node(regions, tests, bodies, results):
         regions.unroll()
         mode.on_effect(f"has a while_loop that {regions.problem}")
     return carry.tree(results)
+
+
+def _rest(cond_fun: Any, body_fun: Any, carry: Carry, leaves: list[Any]) -> list[Any]:
+    """The last leaves of a while loop that goes on from these."""
+    while _value(_test(cond_fun(carry.tree([fresh(leaf) for leaf in leaves])))):
+        given = body_fun(carry.tree([fresh(leaf) for leaf in leaves]))
+        leaves = fitted("while_loop's body_fun", carry, given)
+    return leaves
 
 
 def _while_node(
@@ -142,10 +188,9 @@ def recorded_branches(
 ) -> Any:
     """`switch` under a mode that records; index: an int64 scalar."""
     chosen = min(max(int(_value(index)), 0), len(branches) - 1)
-    python = _Python(mode, [branches, operands])
-    regions, blocks, given = mode.control([index]), [], []
-    if not python.whole:
-        regions.refuse("uses Python objects that cannot be compared, such as iterators")
+    python, regions = _begun(mode, [branches, operands], [index])
+    blocks: list[Any] = []
+    given: list[Carry] = []
 
     def run(number: int) -> Carry:
         regions.begin([])
@@ -199,16 +244,13 @@ def recorded_walk(
     row: Callable[[int], list[Any]],
     order: range,
     function: Any,
-) -> tuple[list[Any], list[Carry], list[Any] | None]:
-    """`scan` under a mode that records: the last leaves, what each step gave, and, where it became
-    a node, the stacked results.  `function`: the user's.
-
-    `rows`: tensors with a row for each step; `row(i)`: tensors of row i, outside of the steps."""
-    python = _Python(mode, [function])
-    regions, blocks, made = mode.control([*carry.leaves, *rows]), [], []
-    if not python.whole:
-        regions.refuse("uses Python objects that cannot be compared")
+) -> tuple[list[Any], list[Any] | None]:
+    """`scan` under a mode that records: the last leaves, and, where it became a node, the stacked
+    results.  `rows`: tensors with a row for each step; `row(i)`: tensors of row i."""
+    python, regions = _begun(mode, [function], [*carry.leaves, *rows])
     leaves, count = carry.leaves, len(carry.leaves)
+    blocks: list[Any] = []
+    made: list[Carry] = []
     with regions:
         for i in order:
             given = regions.begin([*leaves, *row(i)])
@@ -217,15 +259,29 @@ def recorded_walk(
             made.append(extra)
             if len(blocks) == 1:
                 python.check(regions)
+            results = [*leaves, *extra.leaves]
+            if results and _known(regions, blocks) and not _followed(results):
+                break
+        unseen = len(made) < len(order)
+        with _unseen(mode) if unseen else nullcontext():
+            for i in order[len(made) :]:
+                leaves, extra = step([fresh(leaf) for leaf in leaves], row(i))
+                made.append(extra)
+            results = [fresh(leaf) for leaf in leaves]
+            columns = zip(*[extra.leaves for extra in made[:: order.step]])
+            stacked = [stack(column) for column in columns]
         python.check(regions)
-        results = [fresh(leaf) for leaf in leaves]
-        columns = zip(*[extra.leaves for extra in (made[::-1] if order.step < 0 else made)])
-        stacked = [stack(column) for column in columns]
-    followed = any(tensor._node is not None for tensor in (*results, *stacked))
-    if followed or not _walk_node(regions, blocks, order, len(rows), results, stacked):
-        regions.unroll()
-        return results, made, None
-    return results, made, stacked
+    if _walk_node(regions, blocks, order, len(rows), results, stacked):
+        return results, stacked
+    if unseen:
+        mode.on_effect(f"has a scan that {regions.problem}")
+    regions.unroll()
+    return results, None
+
+
+def _followed(*tensors: Sequence[Any]) -> bool:
+    """Whether a gradient may follow one of the tensors."""
+    return any(tensor._node is not None for listed in tensors for tensor in listed)
 
 
 def _walk_node(
@@ -237,6 +293,8 @@ def _walk_node(
     stacked: Sequence[Any],
 ) -> bool:
     """Whether a node stands for the scan now."""
+    if _followed(results, stacked):
+        regions.refuse("is followed by a gradient")
     if regions.problem or not regions.agree(blocks):
         return False
     count, outer, entry = len(results), regions.outer(blocks[:1]), regions.entry

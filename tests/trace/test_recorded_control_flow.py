@@ -13,6 +13,7 @@ from hybrid.compiler.pipeline import build
 from hybrid.core.errors import GraphError
 from hybrid.ir.door.evaluate import evaluate_eager
 from hybrid.ir.graph.text import parse_graph, print_graph
+from hybrid.trace.record.recorder import Recorder
 
 
 def bits(tree):
@@ -450,3 +451,42 @@ def test_reports_know_loops():
     assert "while" in rows
     assert h.compare(LOOPS["nested"], X, TRIPS[0])
     assert "while_loop" in str(h.inspect(traced, X, TRIPS[0]))
+
+
+def test_a_long_loop_is_recorded_in_bounded_steps():
+    """Later steps of a loop that is recorded cost what they cost eagerly, and nothing is kept."""
+
+    def program(x, n):
+        last = h.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, h.sin(c[1]) * W), (0, x))
+        return last, h.scan(lambda c, y: (h.cos(c) + y, c), x, h.ones((n_rows, 3)))
+
+    n_rows, seen = 300, []
+    original = Recorder.on_op
+    text = "lambda self, *given: (seen.append(given[0].name), original(self, *given))[1]"
+    Recorder.on_op = eval(compile(text, "<hybrid test>", "eval"), locals())
+    try:
+        traced = same(program, (X, h.tensor(500)), (X, h.tensor(2)))
+    finally:
+        Recorder.on_op = original
+    assert seen.count("sin") <= 2 * 3 and seen.count("cos") <= 2 * 3
+    assert traced.cache_info()[1:3] == (2, 0)
+
+
+@pytest.mark.filterwarnings("ignore::hybrid.RunsEagerly")
+@pytest.mark.parametrize("late", [2, 5, 30])
+def test_python_state_that_changes_in_a_late_step_is_seen(late):
+    def program(x, n):
+        seen = []
+
+        def step(c, y):
+            if len(seen) > late:
+                c = c * 2
+            seen.append(None)
+            return c + y, c
+
+        first = h.scan(step, x, h.ones((50, 3)))
+        return first, h.while_loop(
+            lambda c: c[0] < n, lambda c: (c[0] + 1, step(c[1], x)[0]), (0, x)
+        )
+
+    same(program, (X, h.tensor(9)), (X, h.tensor(60)), replays=False)
