@@ -40,6 +40,12 @@ PAGES = (
         "set_grad_enabled",
     ),
     (
+        "control",
+        "Branches and loops",
+        "Functions in the place of `if`, `for` and `while`, which a recorded function keeps as such.",
+        "cond switch while_loop fori_loop scan",
+    ),
+    (
         "tracing",
         "Recorded functions",
         "The decorator, and what a decorated function says of itself.",

@@ -240,6 +240,8 @@ class Regions:
         for known in (self.first, self.before, self.read):
             for ident, number in known.items():
                 known[ident] = numbers.get(number, number)
+        if self.undo is not None:
+            self.undo = [(*old[:4], numbers.get(old[4], old[4])) for old in self.undo]
 
     def splice(
         self,
