@@ -42,7 +42,7 @@ PAGES = (
     (
         "control",
         "Branches and loops",
-        "Functions in the place of `if`, `for` and `while`, which a recorded function keeps as such.",
+        "Functions in the place of `if`, `for` and `while`, which recorded functions keep as such.",
         "cond switch while_loop fori_loop scan",
     ),
     (
