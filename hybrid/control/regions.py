@@ -108,7 +108,7 @@ class Regions:
         for leaf in leaves:
             source = recorder.ref(leaf)
             inner = new_handle(leaf._v, leaf._a, leaf._node)
-            self.sources[recorder._new(inner)] = source
+            self.sources[recorder.number_new(inner)] = source
             given.append(inner)
         self.read.clear()
         self.before = {ident: recorder.handles[ident] for ident in self.states}
@@ -227,7 +227,7 @@ class Regions:
                 self.refuse("reads and writes tensors that share a value")
         if any(tensor._node is not None for tensor in self.states.values()):
             self.refuse("writes tensors that are followed by a gradient")
-        if any(n == INNER or n >= self.numbers and n not in older for n in numbers):
+        if any(n == INNER or (n >= self.numbers and n not in older) for n in numbers):
             self.refuse("uses a tensor outside of the step or branch that made it")
         elif any(recorder.avals[n].device is not HOST for n in numbers):
             self.refuse("computes on another device")
@@ -257,12 +257,12 @@ class Regions:
         for region in recorder.regions:
             region.moved(moved)
         cut = len(results) if split is None else split
-        made = [recorder._new(t) for t in results[:cut]]
+        made = [recorder.number_new(t) for t in results[:cut]]
         for ident, handle in self.states.items():
             made.append(len(recorder.avals))
             recorder.avals.append(handle._a)
             recorder.handles[ident] = made[-1]
-        made += [recorder._new(t) for t in results[cut:]]
+        made += [recorder.number_new(t) for t in results[cut:]]
         inputs = tuple([moved.get(number, number) for number in operands])
         given = tuple([recorder.avals[number] for number in made])
         recorder.steps.append(

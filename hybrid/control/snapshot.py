@@ -128,7 +128,7 @@ def _parts(value: Any, held: tuple[Any, ...]) -> list[Any]:
     """The objects in a content."""
     if type(value) is np.ndarray:
         return []
-    pairs = type(value) in _DICTS or type(value) is not types.FunctionType and _fields(value)
+    pairs = type(value) in _DICTS or (type(value) is not types.FunctionType and _fields(value))
     return [part for item in held for part in (item if pairs and type(item) is tuple else (item,))]
 
 

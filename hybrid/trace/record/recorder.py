@@ -122,6 +122,8 @@ class Recorder(Mode):
             self._sweep()
         return number
 
+    number_new = _new  # for the regions of branches and loops
+
     def _sweep(self) -> None:
         """Let go of the values of handles that only this recording holds; their ids stay taken."""
         resume = self.pause()
