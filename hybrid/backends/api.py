@@ -24,6 +24,7 @@ from ..core.errors import BackendError, DeviceError, Site, UnsupportedError
 from ..ir.door.bind import aside, use_backends
 from ..ir.graph.graph import Graph
 from ..ir.op import Op
+from .events import EventFilter, PlainHooks
 from .interpret import checker, graph_runner, interpreted, plan_runner
 from .layout import ObjectLayout
 from .plan import Plan
@@ -47,6 +48,7 @@ __all__ = [
     "kinds",
     "register",
     "layout",
+    "event_filter",
 ]
 
 EagerKernel = Callable[..., Any]
@@ -329,6 +331,10 @@ class Backend(ABC):
         itself checks what a call depends on."""
         return None
 
+    def event_filter(self) -> EventFilter:
+        """What puts hooks on a thread, and keeps events of uninteresting code from them."""
+        return _PLAIN
+
     def describe(self) -> dict[str, str]:
         """Facts about the device for people: name -> value."""
         return {}
@@ -421,3 +427,11 @@ def _made(kind: str) -> Backend:
 def layout() -> ObjectLayout | None:
     """The layout of this interpreter's objects as the default device's backend knows it."""
     return backend(HOST.kind).layout()
+
+
+_PLAIN = PlainHooks()
+
+
+def event_filter() -> EventFilter:
+    """The filter of a watched thread's events that the default device's backend has."""
+    return backend(HOST.kind).event_filter()

@@ -62,9 +62,24 @@ def user_site(start: int = 1) -> Site | None:
 
     The demonstration package counts as user code."""
     frame: FrameType | None = sys._getframe(start)
+    known = _KNOWN
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not filename.startswith(_SKIPPED) or filename.startswith(_DEMO):
+        skipped = known.get(filename)
+        if skipped is None:
+            skipped = _skips(filename)
+        if not skipped:
             return Site(filename, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back
     return None
+
+
+_KNOWN: dict[str, bool] = {}  # files, and whether their frames are skipped: asked at every op
+
+
+def _skips(filename: str) -> bool:
+    if len(_KNOWN) > 4096:
+        _KNOWN.clear()
+    found = filename.startswith(_SKIPPED) and not filename.startswith(_DEMO)
+    _KNOWN[filename] = found
+    return found

@@ -63,6 +63,7 @@ ROOMS = {
         "op_kernels",
         "interpret",
         "layout",
+        "events",
         "api",
         "reference",
         "emit",
@@ -94,6 +95,7 @@ ROOMS = {
     ),
     "backends.cpu": (
         "machine",
+        "watch",
         "python",
         "gemm",
         "scatter",

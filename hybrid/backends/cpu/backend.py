@@ -16,6 +16,7 @@ from ...core.floating import in_plain_floats
 from ...ir.graph.graph import Graph
 from ...ir.op import Op
 from ..api import Backend, EagerKernel, Executable
+from ..events import EventFilter
 from ..layout import ObjectLayout
 from ..plan import Plan
 from .eager.eager import eager
@@ -24,6 +25,7 @@ from .machine import alloc
 from .machine.host import machine, trim_heap
 from .machine.pool import get_num_threads, pool, set_num_threads
 from .python.objects import objects
+from .watch.hooks import event_filter
 
 __all__ = ["CpuBackend", "BACKEND"]
 
@@ -67,6 +69,9 @@ class CpuBackend(Backend):
 
     def layout(self) -> ObjectLayout | None:
         return objects()
+
+    def event_filter(self) -> EventFilter:
+        return event_filter()
 
     def describe(self) -> dict[str, str]:
         facts = machine()

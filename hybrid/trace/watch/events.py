@@ -3,6 +3,7 @@ were called.
 
 Built on sys.setprofile and sys.settrace of this thread, which every supported CPython has: only
 the profiler is told of C calls and of what returned, only the tracer of lines and exceptions.
+Where a backend filters events, those inside hybrid and NumPy never reach Python.
 Invariant: the hooks are taken only when nobody else holds them, and are always given back; what
 happens in hybrid's or NumPy's own frames is not reported, but user code called from them is.
 """
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from ...backends.api import event_filter
 from ...core.errors import IndexOutOfRange
 from ...core.signals import PENDING, TRIP, critical, give_back
 from ...ir.tensor import RUNTIME, Handle
@@ -45,6 +47,8 @@ WATCHING: list[tuple[int, bool]] = []  # the thread that is watched, and whether
 @critical
 def abandon_watch() -> None:
     """Nothing is watched any more (in the child of a fork: whoever's watch it was)."""
+    if WATCHING:
+        event_filter().end()
     for thread, collects in WATCHING:
         if thread == threading.get_ident():
             sys.setprofile(None)
@@ -113,6 +117,7 @@ class Watch:
         # Trusted code of which no event says anything more.  By id, as in `_methods`: a code object
         # is hashed by content, anew each time, and this is asked at each event; the value keeps it.
         self._quiet: dict[int, Code] = {}
+        self._hooks = event_filter()  # which may know as much, and for later calls, too
         self._methods = _methods(RUNTIME.tensor)
         self._resumed: set[types.FrameType] = set()
         self._shadow: set[types.FrameType] = set()
@@ -130,27 +135,33 @@ class Watch:
             # born in the call, and whatever else the collector knows existed before.
             gc.disable()
             gc.collect(0)
-            sys.settrace(self._trace)
-            sys.setprofile(self._profile)
+            self._hooks.begin(self._profile, self._trace, self._returned, self.looked)
         except BaseException:
             self._off()
             raise
         return self
 
-    def _off(self) -> None:
+    def _unhook(self) -> None:
+        self._hooks.end()
         sys.setprofile(None)
         sys.settrace(None)
+
+    def _off(self) -> None:
+        self._unhook()
         if self._gc:
             gc.enable()
         del WATCHING[:]
 
     @critical
     def __exit__(self, *exc: Any) -> None:
-        sys.setprofile(None)
-        sys.settrace(None)
+        self._unhook()
         if not self._stopped:
             self.young = {id(o) for o in gc.get_objects(0)}
         self._off()
+        self.ran.update([(code, space) for code, space in self._hooks.entered() if space])
+        for key, value in list(self.looked.items()):
+            if not isinstance(value, Handle):
+                del self.looked[key]
         self._resumed.clear()
         self._shadow.clear()
         if random.getstate() != self._states[0]:
@@ -160,16 +171,9 @@ class Watch:
 
     def pause(self) -> Callable[[], None]:
         """Take the hooks off for a stretch of hybrid's own work; the result puts them back."""
-        if sys.getprofile() != self._profile:
+        if self._stopped or not self._hooks.pause():
             return lambda: None
-
-        def resume() -> None:
-            sys.settrace(self._trace)
-            sys.setprofile(self._profile)
-
-        sys.setprofile(None)
-        sys.settrace(None)
-        return resume
+        return self._hooks.resume
 
     def holds(self, handle: Handle) -> int:
         """How many references to a tensor the events keep (arguments of user code not counted)."""
@@ -183,8 +187,7 @@ class Watch:
         """The verdict is clear: run the rest without hooks."""
         self.why(text, f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}")
         self._stopped = True
-        sys.setprofile(None)
-        sys.settrace(None)
+        self._unhook()
 
     # ---- events
     # A hook must not raise: Python would drop it, and an exception at the exit of a lock would
@@ -256,17 +259,8 @@ class Watch:
         if event == "c_return":
             return
         if event == "return":
-            back = frame.f_back
-            if (
-                back is not None
-                and not trusted(back.f_code.co_filename)
-                and back not in self._shadow
-            ):
-                held = self.returns[back.f_code, back.f_lasti]
-                if not held or held[-1] is not value:
-                    held.append(value)
-                    if isinstance(value, Handle):
-                        self.kept[id(value)] += 1
+            if frame.f_back is not None:
+                self._gave(frame.f_back, value)
             return
         code = frame.f_code
         if trusted(code.co_filename):
@@ -281,12 +275,36 @@ class Watch:
         elif event == "c_call" and frame not in self._shadow:
             self._c_call(frame, code, value)
 
+    def _gave(self, back: types.FrameType, value: Any) -> None:
+        """A frame is given what it called for."""
+        if not trusted(back.f_code.co_filename) and back not in self._shadow:
+            held = self.returns[back.f_code, back.f_lasti]
+            if not held or held[-1] is not value:
+                held.append(value)
+                if isinstance(value, Handle):
+                    self.kept[id(value)] += 1
+
+    @critical
+    def _returned(self, value: Any) -> None:
+        """Quiet code, of which there are no events, gave a value to the frame that calls this."""
+        late, back = None, sys._getframe(1)
+        try:
+            self._gave(back, value)
+        except BaseException as error:
+            late = self._caught(error, back)
+        if late is not None:
+            late[0]
+
     def _trusted_call(self, frame: types.FrameType, code: Code) -> None:
         """Hybrid's or NumPy's code is entered: note that it ran, or which tensor it looks at."""
-        if own_code(code.co_filename):
-            self.ran[code] = frame.f_globals
-        if id(code) not in self._methods:
-            self._quiet[id(code)] = code
+        space = frame.f_globals if own_code(code.co_filename) else None
+        if space is not None:
+            self.ran[code] = space
+        looks = id(code) in self._methods
+        known = self._hooks.quiet(code, space, looks)
+        if not looks:
+            if not known:
+                self._quiet[id(code)] = code
             return
         tensor = frame.f_locals[code.co_varnames[0]]
         if isinstance(tensor, Handle):

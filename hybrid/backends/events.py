@@ -1,0 +1,92 @@
+"""What a backend may do for whoever watches a thread: tell events apart without Python.
+
+Invariant: what happens in code that was never called quiet always reaches its hook.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any, Protocol
+
+__all__ = ["EventFilter", "PlainHooks"]
+
+
+class EventFilter(Protocol):
+    """Stands between the interpreter and hooks like those of `sys.setprofile`, `sys.settrace`.
+
+    They get what those functions would give them, but no `c_return` and no `c_exception`, and of
+    quiet code nothing: its calls are only noted, and what it returns to other code is told either
+    as an event or by `returned`."""
+
+    def begin(
+        self,
+        profile: Callable[..., Any],
+        trace: Callable[..., Any],
+        returned: Callable[[Any], None],
+        looked: dict[int, Any],
+    ) -> None:
+        """Watch this thread from now on.
+
+        `returned` is called with what quiet code gave to the frame that calls it; `looked` gets the
+        first argument, by id, of quiet code that looks."""
+
+    def pause(self) -> bool:
+        """Stop watching for a while; false, and nothing done, unless this thread is watched."""
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+
+    def end(self) -> None:
+        """Watch no longer; the thread's own hooks are then to be taken off."""
+
+    def quiet(self, code: CodeType, note: Any, looks: bool = False) -> bool:
+        """Events of this code are of no interest from now on; false where it cannot be kept.
+
+        `note`: what `entered` gives with it; `looks`: its first argument is of interest."""
+
+    def entered(self) -> Iterator[tuple[CodeType, Any]]:
+        """Quiet code that was called since `begin`, with its note."""
+
+
+class PlainHooks:
+    """An EventFilter that filters nothing."""
+
+    def __init__(self) -> None:
+        self._thread = 0
+        self._hooks: tuple[Any, Any] = (None, None)
+
+    def begin(
+        self,
+        profile: Callable[..., Any],
+        trace: Callable[..., Any],
+        returned: Callable[[Any], None],
+        looked: dict[int, Any],
+    ) -> None:
+        self._hooks = profile, trace
+        self.resume()
+
+    def pause(self) -> bool:
+        if self._thread != threading.get_ident():
+            return False
+        self._thread = 0
+        sys.setprofile(None)
+        sys.settrace(None)
+        return True
+
+    def resume(self) -> None:
+        self._thread = threading.get_ident()
+        profile, trace = self._hooks
+        sys.settrace(trace)
+        sys.setprofile(profile)
+
+    def end(self) -> None:
+        self._thread, self._hooks = 0, (None, None)
+
+    def quiet(self, code: CodeType, note: Any, looks: bool = False) -> bool:
+        return False
+
+    def entered(self) -> Iterator[tuple[CodeType, Any]]:
+        return iter(())
