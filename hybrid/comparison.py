@@ -354,8 +354,9 @@ def compare(
             warnings.simplefilter("ignore", RunsEagerly)
         writes = _writes_of(plain)
         runs = _Runs(plain, traced, writes, repeat, steps)
-        there = _there(runs, devices, (args, kwargs))
-        first = next(iter(there.values())) if there else runs.done()
+        with decorated.waiting():
+            there = _there(runs, devices, (args, kwargs))
+            first = next(iter(there.values())) if there else runs.done()
     writes.restore()
     prepared, reason = decorated.prepared(*args, **kwargs)
     name = getattr(decorated.fn, "__qualname__", type(decorated.fn).__name__)

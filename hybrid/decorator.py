@@ -24,7 +24,6 @@ from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
-from .trace.heap.allowlist import Wrapped
 from .trace.heap.facts import Holder
 from .trace.heap.signature import signature_of, unchecked, with_defaults
 from .trace.record import interrupted
@@ -33,11 +32,16 @@ from .trace.record.compare import difference
 from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.record.wording import why_not
+from .trace.serve import background
+from .trace.serve.budget import CLOCK, EFFECTS, EXCUSES, GIVE_UP, Budget
 from .trace.serve.deferred import Deferring
-from .trace.serve.executor import MISS, Executor
+from .trace.serve.executor import MISS
+from .trace.serve.followers import around, viewed
+from .trace.serve.pending import Pending
 from .trace.serve.plans import ReplayPlan, distinct
-from .trace.serve.prepare import CHOICE
-from .trace.serve.reports import CacheInfo, Reports, RunsEagerly
+from .trace.serve.prepare import CHOICE, set_executor
+from .trace.serve.reports import CacheInfo, RunsEagerly
+from .trace.serve.resumed import RESUMES, resumed
 from .trace.serve.served import Served
 from .trace.serve.signatures import SignatureState, dropper, follow_mode
 from .trace.watch.analysis import analyse
@@ -47,11 +51,7 @@ from .trace.watch.turns import RUNS, TURN, Runs
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
 
 MAX_SIGNATURES, MAX_PLANS, MAX_PENDING = 64, 16, 8
-GIVE_UP, EFFECTS = 6, 2  # recordings that never settle; recordings with an effect
-RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-RESUMES = "is a generator or asynchronous function, whose body runs after the call has returned"
 UNDISTURBED = 6  # misses in a row without another thread in sight, before facts are to blame
-EXCUSES = 50  # recordings that others disturbed, before they count
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
@@ -59,19 +59,13 @@ Kwargs = dict[str, Any]
 interrupted.register()
 
 
-def set_executor(executor: Executor) -> Executor:
-    """Choose what runs recordings accepted from now on; returns the previous choice."""
-    previous, CHOICE.executor = CHOICE.executor, executor
-    return previous
-
-
-class Function(Deferring, Reports):
+class Function(Deferring, Pending):
     """A function that is recorded and replayed; made by `hybrid.function`."""
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], wait: bool | None = None) -> None:
         if not callable(fn):
             raise TypeError(f"@function needs a callable, not a {type(fn).__name__}")
-        self.fn = fn
+        self.fn, self._wait, self._budget = fn, wait, Budget()
         self._signatures: dict[Any, SignatureState] = {}
         self._said: set[str] = set()
         self._replays = self._records = self._eager = self._compiled = 0
@@ -92,7 +86,7 @@ class Function(Deferring, Reports):
         path: str = getattr(self, "__qualname__", "")
         for name in path.split("."):
             found = getattr(found, name, None)
-        return path if found is self else (function, (self.fn,))
+        return path if found is self else (type(self), (self.fn, self._wait))
 
     # ---- calls
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -116,9 +110,8 @@ class Function(Deferring, Reports):
         state = self._signatures.get(signature)
         if state is None:
             state = self._new_state(signature, objects)
-        if state.state == "EAGER":
-            self._eager += 1
-            return self.fn(*args, **kwargs)
+        if (state.work is not None or state.state == "EAGER") and not self._ready(state):
+            return self._eagerly(args, kwargs)
         for plan in state.plans:
             try:
                 result = self._replay(plan, tensors)
@@ -158,6 +151,9 @@ class Function(Deferring, Reports):
                 wait(tensor)  # for another thread's replay, which is updating it
             if not taken and plan.forget_views(inputs):
                 continue
+            bases = viewed(plan.recording, inputs)
+            if bases:
+                return around(bases, functools.partial(self._replay, plan, tensors))
             undisturbed = 0 if taken or GATE[0] else undisturbed + 1
             if closed or undisturbed == UNDISTURBED or (undisturbed and plan.served is None):
                 break  # it was not for another thread that the native way did not serve
@@ -218,11 +214,13 @@ class Function(Deferring, Reports):
 
     # ---- recording
     def _record(self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]) -> Any:
-        if state.deferral is not None:
+        if state.deferral is not None and not self._again(state):
             return self._defer(state, args, kwargs)
+        if state.work is not None or not self._affordable():
+            return self._eagerly(args, kwargs)
         if not SUPPORTED:
             state.why = UNSUPPORTED
-            self._give_up(state)
+            self._give_up(state, forever=True)
             self._eager += 1
             return self.fn(*args, **kwargs)
         stop = foreign_hooks()
@@ -232,12 +230,14 @@ class Function(Deferring, Reports):
             return self.fn(*args, **kwargs)
         with signals.held:
             if TURN.take(self):
+                start = CLOCK[0]()
                 try:
                     self._waits = self._waits and self._runs.settle()
                     return self._recorded(state, args, kwargs, tensors)
                 finally:
                     if WATCHING:  # the end of the watch was cut short
                         abandon_watch()
+                    self._budget.recorded(CLOCK[0]() - start)
                     self._waits = self._waits and TURN.function is self
                     TURN.function = None
                     TURN.owner = 0
@@ -395,13 +395,22 @@ class Function(Deferring, Reports):
 
     def _accept(self, state: SignatureState, recording: Recording, bare: bool) -> None:
         """Compile a recording; `bare`: its arguments are distinct tensors and nothing else."""
+        prepare = CHOICE.executor.prepare
+        if not background.waits(self._wait, recording):
+            state.work = background.start(recording, prepare, bare, state)
+            if state.work is not None:
+                state.state = state.state if state.plans else "PENDING"
+                return
         try:
-            plan = ReplayPlan(recording, CHOICE.executor.prepare(recording), bare)
+            plan = ReplayPlan(recording, prepare(recording), bare)
         except Exception as error:  # the call has run: its result must reach the user
             if signals.foreign(error):
                 raise
             self._broken(state, error, "cannot be compiled")
             return
+        self._install(state, plan)
+
+    def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         state.plans = [plan, *state.plans][:MAX_PLANS]
         self._compiled += 1
         state.state, state.fails, state.effects = "REPLAY", 0, 0
@@ -409,7 +418,7 @@ class Function(Deferring, Reports):
     def _broken(self, state: SignatureState, error: Exception, doing: str) -> bool:
         """Go on eagerly after an error of hybrid's own work, which is no error of the user's."""
         state.why = reason(error, doing)
-        self._give_up(state, defer=False)
+        self._give_up(state, forever=True)
         return True
 
     def _blame(self, state: SignatureState, reason_given: str = "") -> None:
@@ -419,31 +428,19 @@ class Function(Deferring, Reports):
             state.why = f"never does the same twice: {state.why}"
             self._give_up(state)
 
-    def _give_up(self, state: SignatureState, defer: bool = True) -> None:
+    def _give_up(self, state: SignatureState, forever: bool = False) -> None:
         state.pending, state.plans, self._direct = [], [], None
-        self._run_python(state, self._deferral() if defer else None)
+        self._run_python(state, None if forever else self._deferral())
+        self._postpone(state, forever)
         self._say(state.why, f"runs eagerly because it {state.why}{state.how}")
-
-
-def _resumed(callee: Any) -> types.FunctionType | None:
-    """The generator, coroutine or asynchronous generator function that a call of fn starts."""
-    while isinstance(callee, (functools.partial, types.MethodType, Wrapped)):
-        if isinstance(callee, functools.partial):
-            callee = callee.func
-        else:
-            callee = callee.fn if isinstance(callee, Wrapped) else callee.__func__
-    if not isinstance(callee, types.FunctionType):
-        callee = getattr(type(callee), "__call__", None)  # noqa: B004  (the function, not whether)
-    code = getattr(callee, "__code__", None)
-    return callee if code is not None and code.co_flags & RESUMED else None
 
 
 class Resumed(Function):
     """A @function whose body runs after the call has returned: it runs as it is, said once."""
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        super().__init__(fn)
-        inner = _resumed(fn)
+    def __init__(self, fn: Callable[..., Any], wait: bool | None = None) -> None:
+        super().__init__(fn, wait)
+        inner = resumed(fn)
         kinds = (types.FunctionType, types.MethodType, functools.partial)
         if inner is not None and isinstance(fn, kinds):
             # what `inspect` looks at to see which kind of function this is
@@ -461,14 +458,16 @@ class Resumed(Function):
 
 
 @overload
-def function(fn: Callable[..., Any]) -> Function: ...
+def function(fn: Callable[..., Any], *, wait: bool | None = None) -> Function: ...
 @overload
 def function(
-    fn: None = None, *, warmup: int = 2, fast_math: bool = False
+    fn: None = None, *, wait: bool | None = None, warmup: int = 2, fast_math: bool = False
 ) -> Callable[..., Function]: ...
 
 
-def function(fn: Any = None, *, warmup: int = 2, fast_math: bool = False) -> Any:
+def function(
+    fn: Any = None, *, wait: bool | None = None, warmup: int = 2, fast_math: bool = False
+) -> Any:
     """Make a function run as one recorded graph: the same bits without the Python in between.
 
     The first calls with a signature (shapes, dtypes, Python values) run eagerly and are recorded;
@@ -476,6 +475,9 @@ def function(fn: Any = None, *, warmup: int = 2, fast_math: bool = False) -> Any
     function that cannot be replayed safely the Python runs at each call, as it is; its operations
     are collected and run as fused native segments wherever a value is read, or one by one where
     that is faster.  It says so once (warning RunsEagerly); `.explain()` tells more.
+
+    `wait`: whether the second call waits for the compiler (None: as HYBRID_WAIT says, which is 1
+    where it is not set).  With False a thread compiles while calls go on eagerly; `.wait()` waits.
 
     >>> import hybrid
     >>> @hybrid.function
@@ -493,7 +495,7 @@ def function(fn: Any = None, *, warmup: int = 2, fast_math: bool = False) -> Any
             "fast_math=True is not offered yet; recorded functions give the eager bits"
         )
     if fn is None:
-        return lambda undecorated: function(undecorated)
+        return lambda undecorated: function(undecorated, wait=wait)
     if isinstance(fn, Function):
         return fn
-    return Function(fn) if _resumed(fn) is None else Resumed(fn)
+    return Function(fn, wait) if resumed(fn) is None else Resumed(fn, wait)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from backend_kinds import KINDS
+
+# the third call of a function is the first replay, here and in processes that tests start
+os.environ.setdefault("HYBRID_WAIT", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

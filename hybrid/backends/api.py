@@ -11,6 +11,7 @@ import importlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -314,6 +315,11 @@ class Backend(ABC):
         if graph is None or type(self).eager is Backend.eager:
             return Interpreted(plan_runner(plan, self))
         return Interpreted(graph_runner(graph))
+
+    def beside(self, cancelled: Callable[[], bool]) -> AbstractContextManager[None] | None:
+        """A scope in which a thread may call `compile` while others go on; it may raise where
+        `cancelled()` is true.  None: this backend compiles in the thread that calls it."""
+        return None
 
     def get_num_threads(self) -> int:
         """How many threads large kernels use."""

@@ -9,6 +9,7 @@ import os
 import sys
 from dis import opmap
 from types import FrameType
+from typing import Any
 
 import numpy as np
 
@@ -69,11 +70,14 @@ def user_site(start: int = 1) -> Site | None:
         if skipped is None:
             skipped = _skips(filename)
         if not skipped:
-            return Site(filename, frame.f_lineno, frame.f_code.co_name)
+            # without the Python function that a NamedTuple is made by
+            site: Site = _new(Site, (filename, frame.f_lineno, frame.f_code.co_name))
+            return site
         frame = frame.f_back
     return None
 
 
+_new: Any = tuple.__new__
 _KNOWN: dict[str, bool] = {}  # files, and whether their frames are skipped: asked at every op
 
 

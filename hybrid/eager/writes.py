@@ -112,8 +112,9 @@ def _give(handle: Any, written: Any, node: Any, views: list[Any]) -> None:
         current[id(view)] = stop_gradient(shown)
         current[id(view)]._node = keep
     if mode is not None:
-        for changed, value in zip(handles, values):
-            mode.on_assign(changed, value)
+        mode.on_assign(handle, written)
+        for view, value in zip(views, values[1:]):
+            mode.on_follow(view, value)
     put_values(handles, [shared(t._v) for t in values], [t._a for t in values], nodes)
     if mode is not None and mode.defers:
         for changed in handles:

@@ -79,6 +79,10 @@ class Mode:
         """Before: `handle` is about to hold what the handle `value` holds
         (assign, in-place syntax)."""
 
+    def on_follow(self, view: Any, value: Any) -> None:
+        """Before: `view`, whose base is written, is about to show what `value` holds."""
+        self.on_assign(view, value)
+
     def on_alias(self, new: Any, old: Any) -> None:
         """`new` is a fresh handle on what `old` holds,
         made without an op (detach, .data, a saved value)."""

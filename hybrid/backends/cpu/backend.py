@@ -6,7 +6,8 @@ write.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from .eager.eager import eager
 from .executable import PlanRunner
 from .machine import alloc
 from .machine.host import machine, trim_heap
+from .machine.jit import beside
 from .machine.pool import get_num_threads, pool, set_num_threads
 from .python.objects import objects
 from .watch.hooks import event_filter
@@ -57,6 +59,9 @@ class CpuBackend(Backend):
     @in_plain_floats
     def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:
         return PlanRunner(plan)
+
+    def beside(self, cancelled: Callable[[], bool]) -> AbstractContextManager[None]:
+        return beside(cancelled)
 
     def get_num_threads(self) -> int:
         return get_num_threads()

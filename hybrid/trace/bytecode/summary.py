@@ -49,10 +49,23 @@ def uncertain(code: CodeType) -> frozenset[int]:
     return frozenset(out)
 
 
-# Code objects compare by content, so equal code made twice (a lambda in a loop) shares a summary.
-@lru_cache(4096)
+_LATEST: dict[int, tuple[CodeType, Summary]] = {}  # by id: hashing a code object takes as long as
+# ten look-ups by its id, and this is asked all the time; the value keeps the object
+
+
 def summarize(code: CodeType) -> Summary:
     """The summary of one code object; needs a supported interpreter."""
+    known = _LATEST.get(id(code))
+    if known is None:
+        if len(_LATEST) >= 1024:
+            _LATEST.clear()
+        known = _LATEST[id(code)] = code, _summarize(code)
+    return known[1]
+
+
+# Code objects compare by content, so equal code made twice (a lambda in a loop) shares a summary.
+@lru_cache(4096)
+def _summarize(code: CodeType) -> Summary:
     frame = Frame(code)
     summary = frame.summary
     while True:  # to a fixpoint over stacks and variables

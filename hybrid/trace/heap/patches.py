@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import ctypes
+import os
 import types
 from typing import Any
 
@@ -22,7 +23,8 @@ Code = types.CodeType
 # entries that Python itself makes in a class, and those that no code looks up
 INTERNAL = frozenset(("__dict__", "__weakref__", "__doc__", "__slotnames__", "__annotations__"))
 ROOT = __name__.partition(".")[0]
-TRACER = (PACKAGE + "trace", PACKAGE + "decorator.py")
+WATCHES = os.path.join("backends", "events.py"), os.path.join("backends", "cpu", "watch")
+TRACER = tuple([PACKAGE + name for name in ("trace", "decorator.py", *WATCHES)])
 DEPTH = 3  # of modules in modules
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from ...control.regions import INNER, RecordedOp, Regions
 from ...core.signals import foreign
 from ...core.sites import user_site
-from ...ir.door.bind import constant_of, fetched
+from ...ir.door.bind import constant_of, fetched, grad_enabled
 from ...ir.graph.graph import Const, Graph, Node, Value
 from ...ir.mode import Mode
 from ...ir.op import Op
@@ -33,6 +33,9 @@ __all__ = ["Recorder", "RecordedOp"]
 
 LARGE = 1 << 24  # bytes of results that are worth returning to the system
 SWEEP_BYTES = 8 << 20  # of new results, after which values that nobody else holds are let go
+
+
+_new: Any = tuple.__new__
 
 
 def _lonely(handles: list[Any], index: int, counts: Any = sys.getrefcount) -> int:
@@ -100,6 +103,10 @@ class Recorder(Mode):
         # arg/capture: first value number, aval, tape node
         self.start: dict[int, tuple[int, Any, Any]] = {}
         self.written: dict[int, Handle] = {}
+        # views that the call knows nothing of, as their bases are written: the view, the number of
+        # what it shows, and its record and tape node before
+        self.followed: dict[int, tuple[Handle, int, Any, Any]] = {}
+        self.graded = False  # whether a tensor with a gradient was written with gradients on
         self.grads: dict[int, _Grad] = {}
         self.looked: dict[int, Handle] = {}  # whose flags hybrid's own code asked for
         self.reasons: dict[str, None] = {}
@@ -148,6 +155,8 @@ class Recorder(Mode):
     def ref(self, tensor: Any) -> int:
         """The number of the value t holds now; an unseen tensor is a literal or a capture."""
         number = self.handles.get(id(tensor))
+        if number is None and id(tensor) in self.followed:
+            return self._follower(tensor)
         if number is None:
             literal = constant_of(tensor)
             if literal is not None:
@@ -157,6 +166,16 @@ class Recorder(Mode):
                 self.captures.append(tensor)
                 self._begin(tensor)
                 number = self.handles[id(tensor)]
+        return number
+
+    def _follower(self, view: Handle) -> int:
+        """A view that has followed its base turns out to be of the call: a written capture."""
+        _, number, aval, node = self.followed.pop(id(view))
+        self.captures.append(view)
+        self.start[id(view)] = (self._new(view), aval, node)
+        self.avals[-1] = aval
+        self.handles[id(view)] = number
+        self.written[id(view)] = view
         return number
 
     def why(self, text: str) -> None:
@@ -178,18 +197,25 @@ class Recorder(Mode):
         results = tuple([self._new(o) for o in outputs])
         for region in self.regions:
             region.used(inputs, operands)
-        self.steps.append(
-            RecordedOp(
-                op, tuple(params), operands, results, tuple([o._a for o in outputs]), user_site()
-            )
-        )
+        avals = tuple([o._a for o in outputs])
+        # without the Python function that a NamedTuple is made by: this runs for every op
+        step = op, tuple(params), operands, results, avals, user_site()
+        self.steps.append(_new(RecordedOp, step))
 
     def on_assign(self, handle: Any, value: Any) -> None:
+        self.graded = self.graded or (handle._node is not None and grad_enabled())
         number = self.ref(handle)
         for region in self.regions:
             region.assigned(handle, number)
         self.handles[id(handle)] = self.ref(value)
         self.written[id(handle)] = handle
+
+    def on_follow(self, view: Any, value: Any) -> None:
+        if id(view) in self.handles:
+            return self.on_assign(view, value)
+        first = self.followed.get(id(view))
+        before = (view._a, view._node) if first is None else first[2:]
+        self.followed[id(view)] = (view, self.ref(value), *before)
 
     def on_alias(self, new: Any, old: Any) -> None:
         number = self.ref(old)
@@ -198,7 +224,8 @@ class Recorder(Mode):
 
     def holds(self, handle: Any) -> int:
         seen = self.watch.holds(handle) if self.watch is not None else 0
-        return seen + (id(handle) in self.handles) + (id(handle) in self.written)
+        known = self.handles, self.written, self.followed
+        return seen + sum([id(handle) in table for table in known])
 
     def on_constant(self, handle: Any) -> None:
         self.consts[self._new(handle)] = fetched(handle._v, handle._a.device)

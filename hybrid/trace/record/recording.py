@@ -60,7 +60,8 @@ class Recording:
 
     `gradients`: (input, the input that must be its `.grad`, or None); `tape`: of results that have
     one, None where there are none or what their gradient needs is overwritten; `lost`: the location
-    of a capture is unknown; `settled`: what held the places that the call stores to is known."""
+    of a capture is unknown; `settled`: what held the places that the call stores to is known;
+    `graded`: a tensor with a gradient was written while gradients were recorded."""
 
     graph: Graph
     arguments: int
@@ -73,6 +74,7 @@ class Recording:
     handles_errors: bool
     lost: bool
     settled: bool
+    graded: bool
     life: Life
 
     @property
@@ -146,6 +148,7 @@ def _recording(
         handles_errors=any(map(handles_errors, analysis.watch.frames)),
         lost=located.lost,
         settled=settled,
+        graded=recorder.graded,
         life=life,
     )
 

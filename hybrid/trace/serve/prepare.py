@@ -20,7 +20,7 @@ from ...ir.graph.graph import Graph
 from ..record.recording import Recording
 from .executor import Executor
 
-__all__ = ["CHOICE", "NativeExecutor", "Prepared"]
+__all__ = ["CHOICE", "NativeExecutor", "Prepared", "set_executor"]
 
 
 def device_of(graph: Graph) -> Device:
@@ -85,3 +85,9 @@ class Choice:
 
 
 CHOICE = Choice()
+
+
+def set_executor(executor: Executor) -> Executor:
+    """Choose what runs recordings accepted from now on; returns the previous choice."""
+    previous, CHOICE.executor = CHOICE.executor, executor
+    return previous

@@ -67,6 +67,10 @@ class Reports(Wrapped):
         return f"@function {getattr(self.fn, '__qualname__', type(self.fn).__name__)}{where}"
 
     # ---- looking inside
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until what was recorded is compiled."""
+        raise NotImplementedError
+
     def _arguments(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -77,6 +81,7 @@ class Reports(Wrapped):
 
     def graph(self, *args: Any, **kwargs: Any) -> Shown:
         """The graph that a call with these arguments replays; HybridError when there is none."""
+        self.wait()
         state = self._signatures.get(signature_of(*self._arguments(args, kwargs))[0])
         if state is None or not state.plans:
             known = state is not None and state.why
@@ -88,6 +93,7 @@ class Reports(Wrapped):
         """(what was compiled for a call with these arguments, '') or (None, why there is nothing).
 
         Without arguments: for the signature that is replayed and was seen last."""
+        self.wait()
         args, kwargs = self._arguments(args, kwargs)
         signature = signature_of(args, kwargs)[0]
         state = self._signatures.get(signature)
@@ -130,6 +136,7 @@ class Reports(Wrapped):
 
     def explain(self) -> str:
         """State per signature: what is replayed behind which facts, or why nothing is."""
+        self.wait()
         info = self.cache_info()
         lines = [
             f"{self._name()}: {info.replays} replays, {info.records} recorded calls, "

@@ -14,6 +14,7 @@ from ...core.precision import MATMUL
 from ..heap.facts import Holder
 from ..record.recording import Life, Recording
 from ..record.wording import Wording
+from .background import Work
 from .deferred import Deferral
 from .plans import ReplayPlan
 
@@ -23,8 +24,10 @@ SHOWN = 40  # facts that `explain` lists of a plan
 
 
 class SignatureState:
-    """One signature of a recorded function: `state` goes from RECORD to REPLAY, or where Python has
-    to run at each call to DEFERRED or EAGER."""
+    """One signature of a recorded function: `state` goes from RECORD to REPLAY, by way of PENDING
+    where `work` is compiled beside its calls, or to DEFERRED or EAGER where Python has to run.
+
+    `idle`: calls since it was given up, `patience`: after how many it is tried again (0: never)."""
 
     __slots__ = (
         "state",
@@ -39,16 +42,21 @@ class SignatureState:
         "mark",
         "excuses",
         "deferral",
+        "work",
+        "idle",
+        "patience",
         "__weakref__",
     )
 
     def __init__(self) -> None:
-        self.state: Literal["RECORD", "REPLAY", "DEFERRED", "EAGER"] = "RECORD"
+        self.state: Literal["RECORD", "PENDING", "REPLAY", "DEFERRED", "EAGER"] = "RECORD"
         self.deferral: Deferral | None = None  # how calls are run in the state DEFERRED
         self.why = self.text = ""
         self.plans: list[ReplayPlan] = []
         self.pending: list[Recording] = []
         self.fails = self.effects = self.misses = self.excuses = 0
+        self.work: Work | None = None
+        self.idle = self.patience = 0
         self.mark = -1  # replays of the function when this signature was last recorded
         self.objects: list[Holder] = []
 

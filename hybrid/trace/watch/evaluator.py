@@ -51,7 +51,8 @@ class Evaluator:
         # (code, offset) -> what Python code returned to this instruction
         self.returns: dict[tuple[CodeType, int], list[Any]] = {}
         self.answered: set[tuple[CodeType, int]] = set()  # calls that an event tells of
-        self._memo: dict[tuple[CodeType, Expr], Found] = {}
+        # by id: a code object is hashed by content, anew each time
+        self._memo: dict[tuple[int, Expr], Found] = {}
 
     def normalise(self) -> None:
         """Take the events by instruction."""
@@ -68,10 +69,10 @@ class Evaluator:
     # ---- expressions
     def evaluate(self, code: CodeType, expression: Expr, stores: bool = False) -> Found:
         """What an expression may be; `stores`: what was there before is not looked at."""
-        got = self._memo.get((code, expression))
+        got = self._memo.get((id(code), expression))
         if got is not None:
             return got
-        self._memo[code, expression] = _CYCLE  # cuts cycles: what is inside itself adds nothing
+        self._memo[id(code), expression] = _CYCLE  # cuts cycles: what is inside itself adds nothing
         offset = expression.at
         if offset == NOWHERE:
             offset = summarize(code).names.get(expression, 0)
@@ -82,7 +83,7 @@ class Evaluator:
                 self.objects.loaded.setdefault(id(value), value)
             elif value is not MISSING:
                 seen[id(value)] = value
-        out = self._memo[code, expression] = Found(seen, unseen)
+        out = self._memo[id(code), expression] = Found(seen, unseen)
         return out
 
     def values(self, code: CodeType, exprs: Iterable[Expr]) -> list[Any]:

@@ -85,6 +85,21 @@ def _methods(cls: type) -> dict[int, types.CodeType]:
     }
 
 
+class _Seen:
+    """What happened in one code object.  Events find it by the object's id: a code object is hashed
+    by content, anew each time."""
+
+    __slots__ = ("code", "uncertain", "lines", "executed", "frames", "globals", "returns")
+
+    def __init__(self, code: Code) -> None:
+        self.code, self.uncertain = code, bool(uncertain(code))
+        self.lines: set[int] = set()
+        self.executed: set[int] = set()
+        self.frames: list[dict[str, Any]] = []
+        self.globals: list[dict[str, Any]] = []
+        self.returns: dict[int, list[Any]] = {}
+
+
 class Watch:
     """Context manager around the recorded call; the collected events are its attributes.
 
@@ -106,6 +121,7 @@ class Watch:
         self.ccalls: dict[tuple[Any, ...], tuple[Code, int, Any, int]] = {}
         self.lines: dict[Code, set[int]] = collections.defaultdict(set)
         self.executed: dict[Code, set[int]] = collections.defaultdict(set)
+        self._seen: dict[int, _Seen] = {}  # what the five above are made of when the call ends
         self.reasons: dict[str, None] = {}
         self.young: set[int] = set()
         # References in `returns` to tensors.  Reference counts tell whether a program still holds a
@@ -114,8 +130,7 @@ class Watch:
         self.kept: dict[int, int] = collections.Counter()
         self.looked: dict[int, Any] = {}
         self.ran: dict[Code, dict[str, Any]] = {}
-        # Trusted code of which no event says anything more.  By id, as in `_methods`: a code object
-        # is hashed by content, anew each time, and this is asked at each event; the value keeps it.
+        # Trusted code of which no event says anything more, by id as in `_methods`.
         self._quiet: dict[int, Code] = {}
         self._hooks = event_filter()  # which may know as much, and for later calls, too
         self._methods = _methods(RUNTIME.tensor)
@@ -158,6 +173,7 @@ class Watch:
         if not self._stopped:
             self.young = {id(o) for o in gc.get_objects(0)}
         self._off()
+        self._gather()
         self.ran.update([(code, space) for code, space in self._hooks.entered() if space])
         for key, value in list(self.looked.items()):
             if not isinstance(value, Handle):
@@ -168,6 +184,29 @@ class Watch:
             self.why("uses the global state of the module random")
         if _numpy_state() != self._states[1]:
             self.why("uses the global state of numpy.random")
+
+    def _gather(self) -> None:
+        """Take what was seen by content: equal code made twice is one."""
+        for seen in self._seen.values():
+            code = seen.code
+            if seen.lines:
+                self.lines[code] |= seen.lines
+            if seen.executed:
+                self.executed[code] |= seen.executed
+            if seen.frames:
+                self.frames[code] += seen.frames
+                known = {id(space) for space in self.globals[code]}
+                self.globals[code] += [g for g in seen.globals if id(g) not in known]
+            for at, values in seen.returns.items():
+                self.returns[code, at] += values
+        self._seen.clear()
+
+    def _of(self, code: Code) -> _Seen:
+        """What was seen of a code object so far."""
+        seen = self._seen.get(id(code))
+        if seen is None:
+            seen = self._seen[id(code)] = _Seen(code)
+        return seen
 
     def pause(self) -> Callable[[], None]:
         """Take the hooks off for a stretch of hybrid's own work; the result puts them back."""
@@ -241,13 +280,14 @@ class Watch:
 
     def _line(self, frame: types.FrameType, event: str, value: Any) -> Any:
         if event == "opcode":
-            self.executed[frame.f_code].add(frame.f_lasti)
+            self._of(frame.f_code).executed.add(frame.f_lasti)
             return self._trace
         if trusted(frame.f_code.co_filename):
             return None
-        if event == "call" and uncertain(frame.f_code):
+        seen = self._of(frame.f_code)
+        if event == "call" and seen.uncertain:
             frame.f_trace_opcodes = True
-        self.lines[frame.f_code].add(frame.f_lineno)
+        seen.lines.add(frame.f_lineno)
         if event == "exception" and issubclass(value[0], IndexOutOfRange):
             self.why(
                 "goes on after an index error that depends on data",
@@ -278,7 +318,7 @@ class Watch:
     def _gave(self, back: types.FrameType, value: Any) -> None:
         """A frame is given what it called for."""
         if not trusted(back.f_code.co_filename) and back not in self._shadow:
-            held = self.returns[back.f_code, back.f_lasti]
+            held = self._of(back.f_code).returns.setdefault(back.f_lasti, [])
             if not held or held[-1] is not value:
                 held.append(value)
                 if isinstance(value, Handle):
@@ -313,6 +353,8 @@ class Watch:
     def _call(self, frame: types.FrameType) -> None:
         code, back = frame.f_code, frame.f_back
         if frame.f_globals.get("__name__", "").startswith("namedtuple_"):
+            if code.co_filename.startswith("<string>"):
+                self._hooks.quiet(code, None)  # it puts its arguments into a tuple
             return
         if (
             back is not None
@@ -337,14 +379,14 @@ class Watch:
                     f"resumes the generator {code.co_name}, which was made before the call", frame
                 )
                 return
-        space = self.globals[code]
-        if not any(g is frame.f_globals for g in space):
-            space.append(frame.f_globals)
+        seen = self._of(code)
+        if not any(g is frame.f_globals for g in seen.globals):
+            seen.globals.append(frame.f_globals)
         variables = dict(frame.f_locals)
         zero = variables.get(".0")
         if zero is not None and hasattr(zero, "__reduce__") and "_iterator" in type(zero).__name__:
             variables[".0"] = zero.__reduce__()[1][0]  # a comprehension's list, not its iterator
-        self.frames[code].append(variables)
+        seen.frames.append(variables)
 
     def _c_call(self, frame: types.FrameType, code: Code, function: Any) -> None:
         owner = function.__self__
@@ -356,5 +398,5 @@ class Watch:
             return
         if type(owner) in _WAITING:
             TURN.others_go_on()
-        key = code, frame.f_lasti, id(function if owner is None else owner), function.__name__
+        key = id(code), frame.f_lasti, id(function if owner is None else owner), function.__name__
         self.ccalls[key] = (code, frame.f_lasti, function, frame.f_lineno)

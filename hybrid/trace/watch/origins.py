@@ -34,6 +34,7 @@ class Origins:
         self.facts, self.objects, self.watch = facts, objects, facts.watch
         self._owners: dict[CodeType, list[Owner]] = {}
         self._scanned: set[int] = set()
+        self._names = {code.co_name for code in facts.watch.frames}
 
     def find(self) -> None:
         """Find the functions of entered code on the classes seen."""
@@ -65,7 +66,9 @@ class Origins:
             elif is_a(value, (classmethod, staticmethod)):
                 parts = (value.__func__,)
             for part in parts:
-                if is_a(part, types.FunctionType) and part.__code__ in self.watch.frames:
+                if not is_a(part, types.FunctionType) or part.__code__.co_name not in self._names:
+                    continue  # without hashing its code
+                if part.__code__ in self.watch.frames:
                     self._owners.setdefault(part.__code__, []).append(Owner(cls, name, part))
 
     def check(self) -> None:

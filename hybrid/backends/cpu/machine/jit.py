@@ -12,7 +12,8 @@ import os
 import struct
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 from weakref import WeakValueDictionary
@@ -23,6 +24,7 @@ import llvmlite.binding as llvm
 from ....core.cache import NATIVE
 from ....core.errors import BackendError, blame
 from ....core.signals import critical, foreign, held, protected, tools
+from .beside import INSIDE, THREAD, Beside
 from .diskcache import DiskCache, default_cache
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "compile_ir",
     "compile_many",
     "lookup",
+    "beside",
     "set_cache",
     "stored",
     "keep",
@@ -96,10 +99,12 @@ def _before_fork() -> None:
     """Wait until no thread is inside LLVM: in the child its locks would stay locked."""
     _LOCK.acquire()
     _LLVM_LOCK.__enter__()
+    INSIDE.acquire()
 
 
 @critical
 def _after_fork() -> None:
+    INSIDE.release()
     _LLVM_LOCK.__exit__(None, None, None)
     _LOCK.release()
 
@@ -218,7 +223,9 @@ def _object(source: str, digest: bytes, names: Iterable[str], level: int) -> byt
     """Object code of a text, cached or compiled; it must define `names` and need nothing."""
     binary = stored(digest)
     fresh = binary is None
-    if binary is None:
+    if binary is None and THREAD.beside is not None:
+        binary = THREAD.beside.emit(source, _target().target.triple, level)
+    elif binary is None:
         binary = _target().emit(source, level)
     defined, missing = elf_symbols(binary)
     missing.discard("_GLOBAL_OFFSET_TABLE_")
@@ -285,6 +292,8 @@ def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Cod
 
     A symbol stands for one text in the whole process (generators derive it from the text).
     """
+    kernels = list(kernels)
+    ahead = _ahead(kernels, level) if THREAD.beside is not None else {}
     with _LOCK:
         found: dict[str, Code] = {}
         fresh: dict[str, tuple[bytes, bytes]] = {}
@@ -300,7 +309,10 @@ def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Cod
                 found[symbol] = known_code
             elif symbol not in fresh:
                 try:
-                    fresh[symbol] = digest, _object(source, digest, (symbol,), level)
+                    binary = ahead.get(digest)
+                    if binary is None:
+                        binary = _object(source, digest, (symbol,), level)
+                    fresh[symbol] = digest, binary
                 except Exception as error:
                     blame(error, symbol=symbol)
                     raise
@@ -311,6 +323,31 @@ def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Cod
                     symbol, engine.address(symbol), digest, engine
                 )
         return [found[s] for s in order]
+
+
+def _ahead(kernels: Iterable[tuple[str, str]], level: int) -> dict[bytes, bytes]:
+    """Object code of what is not in memory, by digest, made without a lock that others need."""
+    found: dict[bytes, bytes] = {}
+    for symbol, source in kernels:
+        digest = _key(source, level)
+        if symbol not in _CODES and digest not in found:
+            try:
+                found[digest] = _object(source, digest, (symbol,), level)
+            except Exception as error:
+                blame(error, symbol=symbol)
+                raise
+    return found
+
+
+@contextmanager
+def beside(cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Scope of a thread in which its code is compiled while others compile theirs; `Cancelled` is
+    raised before a text when `cancelled()` is true."""
+    THREAD.beside = Beside(lambda level: _target().machine(level), cancelled)
+    try:
+        yield
+    finally:
+        THREAD.beside = None
 
 
 def lookup(symbol: str) -> Code | None:

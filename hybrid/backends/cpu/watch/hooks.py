@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from types import CodeType
@@ -27,7 +26,7 @@ from . import hooks_ir as ir
 __all__ = ["NativeFilter", "event_filter"]
 
 MOST = ir.SLOTS // 2  # slots of the table in use
-DEEP = 5000  # frames, each of which takes native stack while `evaluate` is in place
+FRAME = 1024  # bytes of native stack that a call takes while `evaluate` is in place, at most
 SWITCHES = sys.version_info[:2] == (
     3,
     11,
@@ -39,7 +38,9 @@ class NativeFilter:
     """The EventFilter of CPython."""
 
     def __init__(self) -> None:
-        self._module = compile_ir(ir.filter_text(), ["profile", "trace", "evaluate", "share"])
+        self._module = compile_ir(
+            ir.filter_text(), ["profile", "trace", "evaluate", "share", "here"]
+        )
         self._table = np.zeros((ir.SLOTS, 2), np.uint64)
         self._kept: dict[int, tuple[CodeType, Any]] = {}
         names: Any = ctypes.py_object * len(ir.EVENTS)
@@ -59,6 +60,7 @@ class NativeFilter:
         self._interpreter = ctypes.PYFUNCTYPE(ctypes.c_void_p)(
             python_address("PyInterpreterState_Get")
         )
+        self._here = ctypes.CFUNCTYPE(ctypes.c_uint64)(self._module.address("here"))
         pointer = ctypes.c_void_p
         self._evaluator = ctypes.PYFUNCTYPE(pointer, pointer)(
             python_address("_PyInterpreterState_GetEvalFrameFunc")
@@ -66,8 +68,10 @@ class NativeFilter:
         self._set_evaluator = ctypes.PYFUNCTYPE(None, pointer, pointer)(
             python_address("_PyInterpreterState_SetEvalFrameFunc")
         )
+        names = "profile", "trace", "evaluate"
+        self._profile, self._trace, self._evaluate = map(self._module.address, names)
         self._objects: tuple[Any, ...] = ()
-        self._switches = SWITCHES
+        self.switches = SWITCHES
 
     # ---- one watch
     def begin(
@@ -88,11 +92,26 @@ class NativeFilter:
         for index, held in enumerate(self._objects, ir.PROFILE // 8):
             words[index] = id(held)
         default, interpreter = words[ir.EVALUATE // 8], self._interpreter()
-        deepest = DEEP if not threading.stack_size() else DEEP // 5
-        if self._switches and sys.getrecursionlimit() <= deepest:
+        if self.switches and sys.getrecursionlimit() * FRAME <= self._room() * 3 // 4:
             if self._evaluator(interpreter) == default:
-                self._set_evaluator(interpreter, self._module.address("evaluate"))
+                self._set_evaluator(interpreter, self._evaluate)
         self.resume()
+
+    def _room(self) -> int:
+        """Bytes of this thread's stack that are left; 0 where that is not known."""
+        library, attributes = ctypes.CDLL(None), (ctypes.c_char * 256)()
+        lowest, size = ctypes.c_uint64(), ctypes.c_uint64()
+        try:
+            library.pthread_self.restype = ctypes.c_void_p
+            itself = ctypes.c_void_p(library.pthread_self())
+            if library.pthread_getattr_np(itself, attributes):
+                return 0
+            references = ctypes.byref(lowest), ctypes.byref(size)
+            failed = library.pthread_attr_getstack(attributes, *references)
+            library.pthread_attr_destroy(attributes)
+        except AttributeError:
+            return 0
+        return 0 if failed else max(self._here() - lowest.value, 0)
 
     def pause(self) -> bool:
         if self._words[ir.THREAD // 8] != self._thread():
@@ -109,15 +128,15 @@ class NativeFilter:
         self._words[ir.THREAD // 8] = self._thread()
         if self._words[ir.HOOKED // 8]:
             profile, trace, *_ = self._objects
-            self._set_trace(self._module.address("trace"), trace)
-            self._set_profile(self._module.address("profile"), profile)
+            self._set_trace(self._trace, trace)
+            self._set_profile(self._profile, profile)
 
     def end(self) -> None:
         self._words[ir.THREAD // 8] = 0
         self._words[ir.RUN // 8] += 1
         self._objects = ()
         interpreter = self._interpreter()
-        if self._evaluator(interpreter) == self._module.address("evaluate"):
+        if self._evaluator(interpreter) == self._evaluate:
             self._set_evaluator(interpreter, self._words[ir.EVALUATE // 8])
 
     # ---- quiet code
@@ -193,7 +212,7 @@ def event_filter() -> EventFilter:
     """The filter of this process; a plain one where none can be made."""
     try:
         made = NativeFilter()
-        made._switches = SWITCHES and _switching_works(made)
+        made.switches = SWITCHES and _switching_works(made)
     except Exception as error:
         if foreign(error):
             raise

@@ -315,7 +315,18 @@ def filter_text() -> str:
     share = Fn("share", "void", words="ptr")
     share.do("store ptr %words, ptr @words")
     share.ret()
+    here = Fn("here", "i64")
+    here.ret(here.op(f"ptrtoint ptr {here.var('i64')} to i64"))
     head = "@words = internal global ptr null\n"
     return head + "".join(
-        [_find(), _profile(), _trace(), _release(), _evaluate(), share.text(), UNLIKELY]
+        [
+            _find(),
+            _profile(),
+            _trace(),
+            _release(),
+            _evaluate(),
+            share.text(),
+            here.text(),
+            UNLIKELY,
+        ]
     )

@@ -1,0 +1,134 @@
+"""Calls of a @function that run eagerly: while it is compiled, and after it was given up.
+
+Invariant: a call takes what the compiler has finished, or goes on without; only `wait` waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .background import Work
+from .budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, Budget
+from .plans import ReplayPlan
+from .reports import Reports
+from .signatures import SignatureState
+
+__all__ = ["Pending"]
+
+
+class Pending(Reports):
+    """The part of `Function` that meets eager calls and finished compilations."""
+
+    _budget: Budget
+    _wait: bool | None
+
+    def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
+        """Serve calls by a plan."""
+        raise NotImplementedError
+
+    def _broken(self, state: SignatureState, error: Exception, doing: str) -> bool:
+        """Go on eagerly after an error of hybrid's own work."""
+        raise NotImplementedError
+
+    def _eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the user's function as it is."""
+        self._eager += 1
+        start = CLOCK[0]()
+        try:
+            return self.fn(*args, **kwargs)
+        finally:
+            self._budget.ran(CLOCK[0]() - start)
+
+    def _affordable(self) -> bool:
+        """Whether a call may be recorded; where not, that is said once."""
+        if self._budget.allows(self._replays):
+            return True
+        self._say(
+            "",
+            f"runs calls of new kinds eagerly for now: {self._budget.recordings} of its calls were "
+            "recorded, most for signatures (shapes, dtypes, Python numbers, objects) that do not "
+            "come again; pass what changes as tensors (hybrid.asarray makes one)",
+        )
+        return False
+
+    def _ready(self, state: SignatureState) -> bool:
+        """Whether a call may be replayed or recorded, now that its plan may have come, or its
+        signature has been given up long enough."""
+        self._take(state)
+        if state.state == "EAGER":
+            return self._again(state)
+        return state.work is None or bool(state.plans)
+
+    def _again(self, state: SignatureState) -> bool:
+        """Whether a signature that was given up is to be recorded again."""
+        state.idle += 1
+        if not state.patience or state.idle < state.patience:
+            return False
+        if not self._budget.allows(self._replays):
+            return False
+        # one more effect, or two recordings that do not agree, and it is given up again
+        state.state, state.fails, state.effects = "RECORD", GIVE_UP - 2, EFFECTS - 1
+        state.idle = state.misses = state.excuses = 0
+        state.deferral = None
+        return True
+
+    @staticmethod
+    def _postpone(state: SignatureState, forever: bool) -> None:
+        """A signature is given up: note when it is tried again."""
+        state.idle = 0
+        state.patience = 0 if forever else max(AGAIN, 2 * state.patience)
+
+    # ---- compiled beside
+    def _take(self, state: SignatureState) -> None:
+        """Serve calls by what the compiler has finished, if it has."""
+        work = state.work
+        if work is None or not work.done.is_set() or not work.claim():
+            return
+        state.work = None
+        self._budget.compiled(work.seconds)
+        self._settle(state, work)
+
+    def _settle(self, state: SignatureState, work: Work) -> None:
+        if work.error is not None:
+            self._broken(state, work.error, "cannot be compiled")
+        elif work.plan is not None and not work.recording.life.dead:
+            self._install(state, work.plan)
+        else:  # lost: the next recording that agrees with this one is accepted in its place
+            state.state = "REPLAY" if state.plans else "RECORD"
+            if not work.recording.life.dead:
+                state.pending = [*state.pending, work.recording]
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Scope in which recorded calls wait for the compiler."""
+        self.wait()
+        before, self._wait = self._wait, True
+        try:
+            yield
+        finally:
+            self._wait = before
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until what was recorded is compiled: true when it is, false after `timeout` seconds.
+
+        Calls go on meanwhile, eagerly; after it the next call with known arguments is replayed.
+
+        >>> import hybrid
+        >>> double = hybrid.function(lambda x: x + x, wait=False)
+        >>> x = hybrid.ones(2)
+        >>> _ = double(x), double(x)
+        >>> double.wait(), double.cache_info().plans
+        (True, 1)
+        """
+        limit = None if timeout is None else time.monotonic() + timeout
+        for state in list(self._signatures.values()):
+            work = state.work
+            if work is not None:
+                left = None if limit is None else max(limit - time.monotonic(), 0.0)
+                if not work.done.wait(left):
+                    return False
+                self._take(state)
+        return True
