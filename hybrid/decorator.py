@@ -9,11 +9,9 @@ other case the user's function itself runs.
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import threading
 import types
-import weakref
 from collections.abc import Callable
 from typing import Any, overload
 
@@ -24,8 +22,8 @@ from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
-from .trace.heap.facts import Holder
-from .trace.heap.signature import signature_of, unchecked, with_defaults
+from .trace.heap.data import stands_for
+from .trace.heap.signature import Regard, signature_of, unchecked, with_defaults
 from .trace.record import interrupted
 from .trace.record.before import Before
 from .trace.record.compare import difference
@@ -41,16 +39,26 @@ from .trace.serve.pending import Pending
 from .trace.serve.plans import ReplayPlan, distinct
 from .trace.serve.prepare import CHOICE, set_executor
 from .trace.serve.reports import CacheInfo, RunsEagerly
-from .trace.serve.resumed import RESUMES, resumed
+from .trace.serve.resumed import RESUMES, resumed, show_kind
 from .trace.serve.served import Served
-from .trace.serve.signatures import SignatureState, dropper, follow_mode
+from .trace.serve.signatures import (
+    Signatures,
+    SignatureState,
+    dropper,
+    follow_mode,
+    other_regard,
+)
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
 from .trace.watch.turns import RUNS, TURN, Runs
 
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
 
-MAX_SIGNATURES, MAX_PLANS, MAX_PENDING = 64, 16, 8
+MAX_PLANS, MAX_PENDING = 16, 8
+NEW_SIGNATURES = (
+    "is called with ever new signatures (shapes, dtypes, Python numbers or objects as arguments), "
+    "each of which runs eagerly until it comes again; pass what changes as tensors or NumPy arrays"
+)
 UNDISTURBED = 6  # misses in a row without another thread in sight, before facts are to blame
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -66,7 +74,7 @@ class Function(Deferring, Pending):
         if not callable(fn):
             raise TypeError(f"@function needs a callable, not a {type(fn).__name__}")
         self.fn, self._wait, self._budget = fn, wait, Budget()
-        self._signatures: dict[Any, SignatureState] = {}
+        self._signatures, self._regard = Signatures(), Regard()
         self._said: set[str] = set()
         self._replays = self._records = self._eager = self._compiled = 0
         Deferring.__init__(self)
@@ -106,7 +114,7 @@ class Function(Deferring, Pending):
             return self._within(args, kwargs)
         if kwargs or type(self.fn) is types.FunctionType:
             args, kwargs = with_defaults(self.fn, args, kwargs)
-        signature, tensors, objects = signature_of(args, kwargs)
+        signature, tensors, objects = signature_of(args, kwargs, self._regard)
         state = self._signatures.get(signature)
         if state is None:
             state = self._new_state(signature, objects)
@@ -185,31 +193,20 @@ class Function(Deferring, Pending):
             return None
 
     def _new_state(self, signature: Any, objects: list[Any]) -> SignatureState:
-        state = SignatureState()
-        unfit = unchecked(signature)
+        state = self._signatures.again(signature)
+        if state is not None:
+            return state
+        state, unfit = SignatureState(), unchecked(signature)
         if unfit:
             state.why = unfit
             self._run_python(state, self._of_all())
             self._say("", f"runs eagerly because it {unfit}{state.how}")
             return state
-        if len(self._signatures) >= MAX_SIGNATURES:
+        early = self._signatures.first_time(signature)
+        why = NEW_SIGNATURES if early else self._signatures.admit(signature, state, objects, self)
+        if why:
             self._run_python(state, self._of_all())
-            self._say(
-                "",
-                f"is called with more than {MAX_SIGNATURES} different signatures (shapes, dtypes, "
-                "Python numbers, NumPy arrays or objects as arguments); pass what changes as "
-                "tensors (hybrid.asarray makes one)",
-            )
-            return state
-        owner = weakref.ref(self)  # weak: the function holds the state, and this with it
-
-        def dead(_: Any) -> None:
-            function = owner()
-            if function is not None:
-                function._signatures.pop(signature, None)
-
-        state.objects = [Holder(o, dead) for o in objects]
-        self._signatures[signature] = state
+            self._say("", why)
         return state
 
     # ---- recording
@@ -263,9 +260,9 @@ class Function(Deferring, Pending):
             # loaded now, not while the call is watched
             door.backend_of(tensors[0]._a.device if tensors else HOST)
             missed = bool(state.plans) and self._missed_again(state)
-            before = Before.of(state.pending, signature_of(args, kwargs))
+            before = Before.of(state.pending, signature_of(args, kwargs, self._regard))
             recorder, watch = Recorder(tensors, getattr(self.fn, "__code__", None)), Watch()
-            recorder.watch = watch
+            recorder.watch, watch.data = watch, recorder.sources()
         except Exception as error:
             if signals.foreign(error):
                 raise
@@ -303,18 +300,24 @@ class Function(Deferring, Pending):
     ) -> None:
         """Look at a call that has run: what it did, and whether that can be replayed."""
         tensors, earlier = before.signature[1], before.held
-        analysis = analyse(self.fn, watch, [*args, *kwargs.values()])
-        before.check(watch, signature_of(args, kwargs))
+        analysis = analyse(self.fn, watch, [*args, *kwargs.values()], self._regard)
+        before.check(watch, signature_of(args, kwargs, self._regard))
         life = Life()
         dead = dropper(state, self, life)
         recording = recording_of(recorder, analysis, result, before.places, life, dead)
-        plain = len(args) == len(tensors) and all(a is t for a, t in zip(args, tensors))
+        plain = len(args) == len(tensors) and all(map(stands_for, tensors, args))
         bare = before.grad and not kwargs and plain
         counts = state.fails, state.effects
         excused = RUNS.overlapped(mark) and self._excused(state)
         if excused:
             state.fails, state.effects = counts[0] - 1, counts[1] - 1
         devices = recorder.devices()
+        if isinstance(recording, Refused):
+            regard = other_regard(self._regard, watch.falls, args, kwargs)
+            if regard is not None:
+                self._regard = regard
+                self._signatures.drop(state)
+                return
         # what they kept is not needed again, and replays have memory of their own
         del recorder, watch, analysis, before
         self._decide(state, recording, earlier, bare)
@@ -440,15 +443,7 @@ class Resumed(Function):
 
     def __init__(self, fn: Callable[..., Any], wait: bool | None = None) -> None:
         super().__init__(fn, wait)
-        inner = resumed(fn)
-        kinds = (types.FunctionType, types.MethodType, functools.partial)
-        if inner is not None and isinstance(fn, kinds):
-            # what `inspect` looks at to see which kind of function this is
-            self.__name__ = inner.__name__
-            self.__code__, self.__defaults__ = inner.__code__, inner.__defaults__
-            self.__kwdefaults__ = inner.__kwdefaults__
-            if inspect.iscoroutinefunction(inner) and hasattr(inspect, "markcoroutinefunction"):
-                inspect.markcoroutinefunction(self)
+        show_kind(self, fn)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if door.current_mode() is None:

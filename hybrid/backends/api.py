@@ -173,6 +173,10 @@ class Executable(ABC):
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Run once: device values of the plan's inputs -> device values of its outputs."""
 
+    def keeps_inputs(self) -> bool:
+        """Whether an output may be, or share memory with, the value of an input."""
+        return True
+
     def entry(self, replay: Replay) -> Entry | None:
         """The entry that serves calls of this plan; None: this backend offers none for it."""
         return None

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .cache import keep
 from .errors import Site
 
 __all__ = ["user_site", "users_code", "read_to_be_called", "INSIDE"]
@@ -82,8 +83,5 @@ _KNOWN: dict[str, bool] = {}  # files, and whether their frames are skipped: ask
 
 
 def _skips(filename: str) -> bool:
-    if len(_KNOWN) > 4096:
-        _KNOWN.clear()
     found = filename.startswith(_SKIPPED) and not filename.startswith(_DEMO)
-    _KNOWN[filename] = found
-    return found
+    return keep(_KNOWN, filename, found, 4096)

@@ -208,7 +208,9 @@ def _shared(data: np.ndarray, target: np.dtype) -> Any:
     value.flags.writeable = False
     made = new_handle(value, aval(value.shape, target))
     mode = door.current_mode()
-    if mode is not None:
+    if mode is not None and _frozen(data):
+        mode.on_data(made, data)
+    elif mode is not None:
         mode.on_effect("shares memory with a NumPy array")
     return made
 

@@ -127,3 +127,8 @@ class Mode:
     def on_constant(self, handle: Any) -> None:
         """`handle` is a fresh tensor made from host data (`tensor(...)`, a
         NumPy operand of an op)."""
+
+    def on_data(self, handle: Any, given: Any) -> None:
+        """`handle` is a fresh tensor with a copy of host data: all that the array or buffer `given`
+        holds, in the dtype of the handle (None: data that came in another way)."""
+        self.on_constant(handle)

@@ -55,6 +55,8 @@ ROOMS = {
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
     "trace": ("heap", "bytecode", "watch", "record", "serve"),
+    "trace.watch": ("turns", "events", "fact_table", "reader", "classes", "c_calls", "versioned")
+    + ("objects", "evaluator", "call_rules", "store_rules", "origins", "passed", "analysis"),
     "backends": (
         "plan",
         "generated",

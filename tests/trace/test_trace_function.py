@@ -211,7 +211,7 @@ def test_signatures_are_bounded() -> None:
     with pytest.warns(RunsEagerly, match="signatures"):
         for n in range(80):
             assert np.array_equal(f(hb.tensor(DATA[0]), n).numpy(), DATA[0] * np.float32(n))
-    assert f.cache_info().signatures == 64
+    assert f.cache_info().signatures <= 64
 
 
 def test_graph_explain_and_refusals() -> None:

@@ -87,6 +87,10 @@ class PlanRunner(Executable):
             steps.clear()
             owners.clear()
 
+    def keeps_inputs(self) -> bool:
+        """Only an input that is an output as it is shares its memory."""
+        return any(self.plan.slots[number].kind == "input" for number in self.plan.outputs)
+
     def entry(self, replay: Replay) -> Entry | None:
         """The native entry of this plan, when all its steps are native."""
         if any(isinstance(p, HostStep) for p in self.parts) or len(self.parts) > 1:

@@ -84,6 +84,7 @@ __all__ = [
     "resolved_for",
     "constant_of",
     "convert",
+    "converter",
     "view_again",
 ]
 
@@ -190,7 +191,7 @@ def tensor_of(data: Data, dtype: np.dtype, device: Device = HOST) -> Any:
     array = stored(data.array, dtype) if data.weak else rounded(data.array, dtype)
     tensor = new_handle(on_device(array, device), aval(array.shape, dtype, device))
     if LOCAL.mode is not None:
-        LOCAL.mode.on_constant(tensor)
+        LOCAL.mode.on_data(tensor, data.given)
     return tensor
 
 
@@ -268,7 +269,8 @@ def lifted(op: Op, inputs: tuple[Any, ...]) -> list[Any]:
     return operands(*inputs, fixed=op.fixed, compares=op.result == "bool")
 
 
-def _converter() -> Op:
+def converter() -> Op:
+    """The op that gives a tensor in another dtype."""
     for op in OPS.values():
         if op.has("convert"):
             return op
@@ -282,7 +284,7 @@ def convert(tensor: Any, dtype: np.dtype) -> Any:
     constant = constant_of(tensor)
     if constant is not None and LOCAL.mode is None and isinstance(constant, np.ndarray):
         return _literal_of(rounded(constant, dtype), dtype, tensor._a.device)
-    return _call(_converter(), (tensor,), (("dtype", dtype),))
+    return _call(converter(), (tensor,), (("dtype", dtype),))
 
 
 def promoted(op: Op, tensors: list[Any]) -> list[Any]:

@@ -39,11 +39,13 @@ _DEEPEST = 64
 
 class Data(NamedTuple):
     """Data as NumPy reads it (floats in double precision), and whether it is weak; `huge`: integers
-    beyond 64 bits, which only a floating dtype takes, are among it."""
+    beyond 64 bits, which only a floating dtype takes, are among it; `given`: the array or buffer
+    that all of it was read from, None for other data."""
 
     array: np.ndarray
     weak: bool
     huge: bool = False
+    given: Any = None
 
 
 def is_number(given: Any) -> bool:
@@ -108,7 +110,7 @@ def data_of(given: Any) -> Data:
         return _numbers(given, not isinstance(given, float))
     if not hasattr(given, "__array__") and hasattr(given, "__dlpack__"):
         return Data(np.from_dlpack(given), False)
-    return Data(_checked(np.asarray(given), given), False)
+    return Data(_checked(np.asarray(given), given), False, given=given)
 
 
 def _whole(given: Any) -> None:

@@ -11,12 +11,13 @@ import dis
 from functools import lru_cache
 from types import CodeType
 
+from ...core.cache import keep
 from .effects import EFFECTS
 from .expressions import Summary
 from .frame import Frame
 from .opcodes import TABLE
 
-__all__ = ["summarize", "offsets", "handles_errors", "uncertain"]
+__all__ = ["summarize", "settled", "step", "offsets", "handles_errors", "uncertain"]
 
 
 @lru_cache(4096)
@@ -57,28 +58,32 @@ def summarize(code: CodeType) -> Summary:
     """The summary of one code object; needs a supported interpreter."""
     known = _LATEST.get(id(code))
     if known is None:
-        if len(_LATEST) >= 1024:
-            _LATEST.clear()
-        known = _LATEST[id(code)] = code, _summarize(code)
+        known = keep(_LATEST, id(code), (code, _summarize(code)), 1024)
     return known[1]
 
 
 # Code objects compare by content, so equal code made twice (a lambda in a loop) shares a summary.
 @lru_cache(4096)
 def _summarize(code: CodeType) -> Summary:
-    frame = Frame(code)
+    frame = settled(code)
     summary = frame.summary
-    while True:  # to a fixpoint over stacks and variables
+    summary.later = set() if summary.unknown else frame.reads_after_stores()
+    return summary
+
+
+def settled(code: CodeType) -> Frame:
+    """The abstract run of a code object, to a fixpoint over stacks and variables."""
+    frame = Frame(code)
+    while True:
         before = dict(frame.variables)
         frame.start()
-        while frame.work and summary.unknown is None:
-            _step(frame, frame.work.pop())
-        if summary.unknown or dict(frame.variables) == before:
-            summary.later = set() if summary.unknown else frame.reads_after_stores()
-            return summary
+        while frame.work and frame.summary.unknown is None:
+            step(frame, frame.work.pop())
+        if frame.summary.unknown or dict(frame.variables) == before:
+            return frame
 
 
-def _step(frame: Frame, number: int) -> None:
+def step(frame: Frame, number: int) -> None:
     """One instruction, and where control may go from it."""
     instruction = frame.enter(number)
     effect = EFFECTS[TABLE.get(instruction.opname, "defer")]

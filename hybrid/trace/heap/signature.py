@@ -1,16 +1,16 @@
 """The signature of a call: what decides which recordings may serve it, and the tensors among the
 arguments.
 
-Invariant: two calls with equal signatures differ only in the values of their tensors and in Python
-state that facts describe; containers among the arguments are part of the signature with their
-content, other objects by identity.
+Invariant: two calls with equal signatures differ only in the values of their tensors and data
+(arrays, buffers) and in Python state that facts describe; containers and structures among the
+arguments are part of the signature with their content, other objects by identity.
 """
 
 from __future__ import annotations
 
 import struct
 import types
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,13 @@ from ...ir.door.bind import grad_enabled
 from ...ir.tensor import Handle
 from .allowlist import is_tuple, plain
 from .arrays import array_key, dtype_key, scalar_key, unseen
+from .data import BUFFERS, passed
+from .structure import EMPTY, structure_of
 
 __all__ = [
     "signature_of",
+    "Regard",
+    "signed_by",
     "with_defaults",
     "Leaves",
     "unchecked",
@@ -29,10 +33,12 @@ __all__ = [
 ]
 
 MAX_INLINE = 4096  # bytes of a NumPy argument that are compared by content
+MAX_PARTS = 1000  # of structures among the arguments of a call; objects with more are objects
 MAX_LEVEL = 64  # containers inside each other
+MAX_DATA_LEVEL = 4  # the same around data; `data.carried` looks deeper than that
 UNCHECKED = (
-    f"gets a NumPy array of more than {MAX_INLINE} bytes, whose content no replay can check; "
-    "pass a tensor (hybrid.asarray makes one)"
+    f"gets a NumPy array of more than {MAX_INLINE} bytes that is no array of real numbers, or deep "
+    "in containers, whose content no replay can check"
 )
 NESTED = f"gets a container that holds itself or is nested more than {MAX_LEVEL} deep"
 _PLAIN = frozenset(
@@ -40,6 +46,9 @@ _PLAIN = frozenset(
 )
 _UNFIT = object()  # the start of a signature that no call has again
 _OBJECT = object()  # the start of an entry by identity: no class of a user is hashed or compared
+_STRUCTURE = object()  # the start of an entry by what the object is made of
+_DATA = object()  # after the record of an array in the machine's byte order
+_AGAIN = object()  # the start of an entry for a structure that was met before
 _pack = struct.Struct("d").pack
 
 
@@ -47,17 +56,33 @@ class _Unfit(Exception):
     """No signature describes the arguments; the text finishes 'the call ...'."""
 
 
+class _Large(Exception):
+    """The structures among the arguments have too many parts to be looked through at each call."""
+
+
+class Regard(NamedTuple):
+    """How a function takes its arguments: small arrays as data or by content, dataclasses and
+    functions by structure or as objects."""
+
+    content: bool = False
+    identity: bool = False
+
+
 class Leaves:
     """Tensors in order of appearance, and objects that the signature knows by identity only.
 
     Every entry is made of exact built-in values, so that comparing signatures runs no user code."""
 
-    __slots__ = ("tensors", "objects", "sig")
+    __slots__ = ("tensors", "objects", "sig", "regard", "met", "parts")
 
-    def __init__(self) -> None:
+    def __init__(self, regard: Regard) -> None:
         self.tensors: list[Any] = []
         self.objects: list[Any] = []
         self.sig: list[Any] = []
+        self.regard = regard
+        # arrays and structures by id: the tensor that stands for it, or how many came before
+        self.met: dict[int, Any] = {}
+        self.parts = 0
 
     def add(self, value: Any, level: int = 0) -> None:
         """Append the description of x."""
@@ -81,13 +106,13 @@ class Leaves:
             signature.append(cls)
             self._items((value.start, value.stop, value.step), level)
         elif cls is np.ndarray:
-            self._array(value)
+            self._array(value, level)
         elif is_tuple(value):
             signature.append((_OBJECT, id(cls), tuple.__len__(value)))
             self.objects.append(cls)
             self._items(tuple.__iter__(value), level)
         else:
-            self._object(value)
+            self._object(value, level)
 
     def _items(self, items: Any, level: int) -> None:
         if level > MAX_LEVEL:
@@ -103,14 +128,60 @@ class Leaves:
             self.add(key, level + 1)
             self.add(value, level + 1)
 
-    def _array(self, array: Any) -> None:
+    def _array(self, array: Any, level: int) -> None:
+        if not self.regard.content or array.nbytes > MAX_INLINE:
+            if level <= MAX_DATA_LEVEL and self._data(array):
+                return
         reason = UNCHECKED if array.nbytes > MAX_INLINE else unseen(array)
         if reason:
             raise _Unfit(reason if array.nbytes > MAX_INLINE else f"gets {reason}")
         self.sig.append((np.ndarray, array_key(array)))
 
-    def _object(self, value: Any) -> None:
+    def _data(self, given: Any) -> bool:
+        """An array or buffer by shape and dtype; false for what is no array of real numbers."""
+        tensor = self.met.get(id(given))
+        if tensor is None:
+            tensor = passed(given)
+            if tensor is None:
+                return False
+            self.met[id(given)] = tensor
+        self.tensors.append(tensor)
+        self.sig.append(tensor._a)
+        if type(given) is not np.ndarray:
+            self.sig.append(_buffer_key(given))
+        else:
+            self.sig.append(_DATA if given.dtype is tensor._a.dtype else dtype_key(given.dtype))
+        return True
+
+    def _structure(self, value: Any, level: int) -> bool:
+        """An object by what it is made of; false for one that is known by identity."""
+        structure = structure_of(value)
+        if structure is None:
+            return False
+        number = self.met.get(id(value))
+        if number is not None:
+            self.sig.append((_AGAIN, number))
+            return True
+        self.met[id(value)] = len(self.met)
+        self.parts += len(structure.parts) + 1
+        if self.parts > MAX_PARTS or level > MAX_LEVEL:
+            raise _Large
+        self.sig.append((_STRUCTURE, structure.header))
+        self.objects += structure.kept
+        for part in structure.parts:
+            if part is EMPTY:
+                self.sig.append(EMPTY)
+            else:
+                self.add(part, level + 1)
+        return True
+
+    def _object(self, value: Any, level: int) -> None:
         cls = type(value)
+        if not self.regard.identity and self._structure(value, level):
+            return
+        buffer = level <= MAX_DATA_LEVEL and any(cls is kind for kind in BUFFERS)
+        if buffer and self._data(value):
+            return
         if issubclass(cls, np.dtype) and plain(value):
             self.sig.append((np.dtype, dtype_key(value)))
         elif issubclass(cls, np.generic) and (
@@ -127,16 +198,31 @@ def unchecked(signature: tuple[Any, ...]) -> str:
     return signature[1] if len(signature) == 2 and signature[0] is _UNFIT else ""
 
 
-def signature_of(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], list[Any], list[Any]]:
-    """(hashable signature, distinct tensors, objects known by identity) of a call."""
-    leaves = Leaves()
+def _buffer_key(given: Any) -> tuple[Any, ...]:
+    """What a program sees of a buffer beside the shape and dtype of the array that it is."""
+    if type(given) is memoryview:
+        return "memoryview", given.format, given.readonly, given.itemsize
+    return type(given).__name__, getattr(given, "typecode", "")
+
+
+def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any], regard: Regard) -> Leaves:
+    leaves = Leaves(regard)
     try:
         for value in args:
             leaves.add(value)
         if kwargs:
             leaves._dict(kwargs)
+    except _Large:
+        return _leaves(args, kwargs, regard._replace(identity=True))
+    return leaves
+
+
+def signature_of(
+    args: tuple[Any, ...], kwargs: dict[str, Any], regard: Regard
+) -> tuple[tuple[Any, ...], list[Any], list[Any]]:
+    """(hashable signature, distinct tensors, objects known by identity) of a call."""
+    try:
+        leaves = _leaves(args, kwargs, regard)
     except _Unfit as error:
         return (_UNFIT, str(error)), [], []
     tensors = leaves.tensors
@@ -148,6 +234,35 @@ def signature_of(
         signature.append(tuple([first.setdefault(id(t), i) for i, t in enumerate(tensors)]))
         tensors = list(distinct.values())
     return tuple(signature), tensors, leaves.objects
+
+
+def signed_by(arguments: list[Any], regard: Regard) -> dict[int, Any]:
+    """The containers, arrays and structures among the arguments whose content the signature of the
+    call holds, by id."""
+    try:
+        identity = _leaves(tuple(arguments), {}, regard).regard.identity
+    except _Unfit:
+        identity = True
+    signed: dict[int, Any] = {}
+    walked: set[int] = set()
+    todo = list(arguments)
+    while todo:
+        value = todo.pop()
+        if id(value) in walked:
+            continue
+        walked.add(id(value))
+        cls = type(value)
+        if cls is np.ndarray or cls is np.void or any(cls is kind for kind in BUFFERS):
+            signed[id(value)] = value
+        elif cls is list or cls is dict or is_tuple(value):
+            signed[id(value)] = value
+            todo += value.values() if cls is dict else value
+        elif not identity and not plain(value) and not issubclass(cls, Handle):
+            structure = structure_of(value)
+            if structure is not None:
+                signed.update((id(part), part) for part in structure.own)
+                todo += [part for part in structure.parts if part is not EMPTY]
+    return signed
 
 
 def with_defaults(

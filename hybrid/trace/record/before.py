@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...ir.door import bind as door
+from ..heap.data import owned, same_content, source_of
 from ..heap.facts import Key, fetch
 from ..watch.events import Watch
 from .recording import Recording
@@ -28,23 +29,36 @@ class Before(NamedTuple):
 
     @classmethod
     def of(cls, pending: list[Recording], signature: Any) -> Before:
-        """The state now."""
+        """The state now; of data among the arguments a copy."""
+        signed, tensors, *more = signature
         held = [recording for recording in pending if recording.facts.broken() is None]
         places = {
             key: fetch(key.kind, holder.get(), key.key)
             for recording in pending
             for key, holder in recording.facts.holders.items()
         }
-        return cls(held, places, signature, door.grad_enabled())
+        return cls(held, places, (signed, owned(tensors), *more), door.grad_enabled())
 
     def check(self, watch: Watch, signature: Any) -> None:
         """After the call, note what it changed that its signature or its facts took for granted."""
         (signed, tensors, *_), (signed_now, tensors_now, *_) = self.signature, signature
         if door.grad_enabled() != self.grad:
             watch.why("leaves gradient recording switched differently")
-        elif signed != signed_now or [id(t) for t in tensors] != [id(t) for t in tensors_now]:
+        elif signed != signed_now or not all(map(_same, tensors, tensors_now)):
             watch.why("changes an argument's container or its shape")
+            watch.falls.add("identity")
+        elif not all(map(_unchanged, tensors, tensors_now)):
+            watch.why("changes the content of an argument that is a NumPy array")
+            watch.falls.add("content")
         for recording in self.held:
             key = recording.facts.broken()
             if key is not None:
                 watch.why(f"changes {Wording(recording.facts).place(key)} during the call")
+
+
+def _same(first: Any, second: Any) -> bool:
+    return source_of(first) is source_of(second)
+
+
+def _unchanged(first: Any, second: Any) -> bool:
+    return first is second or same_content(first, second)

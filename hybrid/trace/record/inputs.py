@@ -7,13 +7,14 @@ the plan's input, and of the input of the native entry; nothing on the way numbe
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from ...core.aval import Aval
 from ...ir.door.bind import constant_of
 from ...ir.tensor import Handle
-from ..heap.allowlist import MISSING, is_a
-from ..heap.facts import Holder, Key, fetch
+from ..heap.allowlist import MISSING, is_a, plain
+from ..heap.facts import Holder, Key, describe, fetch
 from ..watch.analysis import Analysis
 from .expected import ELSEWHERE, Facts, Ref, expectation
 from .outputs import Unfit
@@ -34,6 +35,7 @@ __all__ = [
     "read_gradients",
     "locate",
     "facts_of",
+    "kept",
 ]
 
 Dead = Callable[[Any], None]  # called when an object that a fact names dies
@@ -148,6 +150,9 @@ def read_facts(roles: Roles, analysis: Analysis, before: dict[Key, Any], dead: D
         value = fetch(key.kind, holder, key.key)
         found.holders[key] = Holder(holder, dead)
         if not is_a(value, Handle):
+            if kept(value, analysis.signed) and not _defaults(key, holder, roles, analysis):
+                analysis.watch.falls.add("identity")
+                raise Unfit(f"has an argument that is also {describe(key, holder)}")
             found.expected[key] = expectation(value, dead)
             continue
         earlier = before.get(key)
@@ -165,6 +170,27 @@ def read_facts(roles: Roles, analysis: Analysis, before: dict[Key, Any], dead: D
         if isinstance(earlier, Handle) and key in analysis.read and constant_of(earlier) is None:
             roles.add(earlier)
     return found
+
+
+def _defaults(key: Key, holder: Any, roles: Roles, analysis: Analysis) -> bool:
+    """Whether a place is that of the defaults of the recorded function, which come as arguments."""
+    root = roles.recorder.root
+    if root is None or len(analysis.watch.frames.get(root, ())) != 1:
+        return False
+    if type(holder) is dict:
+        held = [f for k, f in analysis.found.items() if k.key == "__kwdefaults__"]
+        return any(f.__code__ is root and f.__kwdefaults__ is holder for f in held)
+    named = key.key in ("__defaults__", "__kwdefaults__")
+    return named and type(holder) is FunctionType and holder.__code__ is root
+
+
+def kept(value: Any, signed: dict[int, Any]) -> bool:
+    """Whether a value is one of the arguments, whose signature does not say which object it is.
+
+    A tuple of plain values is no more than these."""
+    if type(value) is tuple:
+        return any(kept(item, signed) for item in value)
+    return id(value) in signed and not plain(value)
 
 
 def read_gradients(roles: Roles, analysis: Analysis) -> Gradients:

@@ -6,7 +6,7 @@ the recorded graph with a number of its own.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -116,7 +116,7 @@ class _Recipes:
 
 def results_of(
     roles: Roles,
-    rooted: Container[int],
+    existed: Callable[[Any], bool | None],
     host_reads: dict[int, Read],
     returned: Any,
     facts: Facts,
@@ -126,11 +126,11 @@ def results_of(
 ) -> Results:
     """What the call leaves behind; Unfit where a replay cannot leave the same.
 
-    `rooted`: ids of objects that existed before the call; `host_reads`: id of a Python value -> the
-    read that gave it; `stored` and `final`: the tensors that places and gradients are left with."""
+    `existed`: whether an object was there before the call; `host_reads`: id of a Python value ->
+    the read that gave it; `stored`, `final`: tensors that places and gradients are left with."""
     recipes, recorder = _Recipes(roles, host_reads), roles.recorder
     try:
-        result = spec_of(returned, recipes.tensor, lambda o: id(o) in rooted, recipes.host)
+        result = spec_of(returned, recipes.tensor, existed, recipes.host)
         primitives, specs = [], []
         for key, tensor in stored:
             primitives.append(_put(facts, key, tensor, settled))

@@ -6,7 +6,7 @@ or capture, is one object in a replay too; containers that the call made are mad
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +16,7 @@ from ...core.errors import HybridError
 from ...ir.tensor import Handle, Leaf, link_view, new_handle
 from ..heap.allowlist import is_a, is_tuple, plain
 from ..heap.arrays import dtype_key, scalar_key
+from ..heap.structure import built, fields_of
 
 __all__ = [
     "New",
@@ -63,7 +64,8 @@ class Plain(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A list, tuple or dict made by the call; keys for dicts."""
+    """A list, tuple, dict or object with fields made by the call; keys for dicts, names (of slots:
+    descriptors) for fields."""
 
     type: type
     ident: int
@@ -84,12 +86,12 @@ Spec = New | Known | Plain | Box | HostValue
 def spec_of(
     value: Any,
     recipe: Callable[[Handle], New | Known],
-    existed: Callable[[Any], bool],
+    existed: Callable[[Any], bool | None],
     host: Callable[[Any], HostValue | None],
     depth: int = 0,
 ) -> Spec:
     """The recipe for a value; `recipe` says what a tensor is, `existed` whether an object was there
-    before the call, `host` whether it is a value read from a tensor.
+    before the call (None: that is not known), `host` whether it is a value read from a tensor.
 
     Raises Unfit for fresh objects of other types."""
     if is_a(value, Handle):
@@ -103,22 +105,21 @@ def spec_of(
         raise Unfit(f"returns containers nested more than {MAX_DEPTH} deep")
     kind, deeper = type(value), depth + 1
     if kind is list or is_tuple(value):
-        return Box(
-            kind, id(value), tuple([spec_of(v, recipe, existed, host, deeper) for v in value])
-        )
-    if kind is dict:
+        parts = [spec_of(part, recipe, existed, host, deeper) for part in value]
+        return Box(kind, id(value), tuple(parts))
+    if kind is dict or kind is OrderedDict:
         if not all(plain(k) and host(k) is None for k in value):
             raise Unfit("returns a dict whose keys are not plain values")
-        return Box(
-            kind,
-            id(value),
-            tuple([spec_of(value[k], recipe, existed, host, deeper) for k in value]),
-            tuple(value),
+        parts = [spec_of(value[k], recipe, existed, host, deeper) for k in value]
+        return Box(kind, id(value), tuple(parts), tuple(value))
+    fields = fields_of(value) if existed(value) is False else None
+    if fields is None:
+        raise Unfit(
+            f"returns a fresh {kind.__name__} "
+            "(only tensors, numbers, lists, tuples, dicts and dataclasses can be rebuilt)"
         )
-    raise Unfit(
-        f"returns a fresh {kind.__name__} "
-        "(only tensors, numbers, lists, tuples and dicts can be rebuilt)"
-    )
+    parts = [spec_of(part, recipe, existed, host, deeper) for part in fields[1]]
+    return Box(kind, id(value), tuple(parts), fields[0])
 
 
 def canonical(spec: Any, idents: dict[int, int]) -> Any:
@@ -137,7 +138,7 @@ def canonical(spec: Any, idents: dict[int, int]) -> Any:
     if isinstance(spec, Box):
         keys = tuple(map(_identity, spec.keys))
         return (
-            spec.type.__qualname__,
+            id(spec.type),
             idents.setdefault(spec.ident, len(idents)),
             tuple([canonical(v, idents) for v in spec.items]),
             keys,
@@ -185,11 +186,15 @@ class Maker:
 
     def _box(self, spec: Box) -> Any:
         items = [self.build(item) for item in spec.items]
-        if spec.type is dict:
-            return dict(zip(spec.keys, items))
+        if spec.type is dict or spec.type is OrderedDict:
+            return spec.type(zip(spec.keys, items))
         if spec.type is list:
             return items
-        return tuple(items) if spec.type is tuple else spec.type(*items)
+        if spec.type is tuple:
+            return tuple(items)
+        if issubclass(spec.type, tuple):
+            return spec.type(*items)
+        return built(spec.type, spec.keys, items)
 
     def _tensor(self, spec: New) -> Any:
         value, aval = self.outputs[spec.output]

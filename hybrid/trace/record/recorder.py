@@ -19,14 +19,15 @@ import numpy as np
 from ...control.regions import INNER, RecordedOp, Regions
 from ...core.signals import foreign
 from ...core.sites import user_site
-from ...ir.door.bind import constant_of, fetched, grad_enabled
+from ...ir.door.bind import constant_of, converter, fetched, grad_enabled
 from ...ir.graph.graph import Const, Graph, Node, Value
 from ...ir.mode import Mode
 from ...ir.op import Op
 from ...ir.tensor import Handle
 from ..bytecode.host_reads import HOW, Read
 from ..heap.allowlist import trusted
-from ..watch.events import Watch
+from ..heap.data import source_of
+from ..watch.events import Fall, Watch
 from .outputs import Unfit
 
 __all__ = ["Recorder", "RecordedOp"]
@@ -36,6 +37,11 @@ SWEEP_BYTES = 8 << 20  # of new results, after which values that nobody else hol
 
 
 _new: Any = tuple.__new__
+
+
+def _native(given: Any) -> bool:
+    """Whether an argument holds its elements in the machine's byte order."""
+    return not isinstance(given, np.ndarray) or given.dtype.isnative
 
 
 def _lonely(handles: list[Any], index: int, counts: Any = sys.getrefcount) -> int:
@@ -112,10 +118,14 @@ class Recorder(Mode):
         self.reasons: dict[str, None] = {}
         self.regions: list[Regions] = []  # branches and loops that are being recorded
         self.watch: Watch | None = None  # what looks at the Python of the call
+        self.data: dict[int, Handle] = {}  # id of an argument that is data -> what stands for it
         for tensor in leaves:
             if id(tensor) not in self.handles:
                 self.args.append(tensor)
                 self._begin(tensor)
+                source = source_of(tensor)
+                if source is not tensor:
+                    self.data[id(source)] = tensor
 
     # ---- numbering
     def _new(self, tensor: Handle) -> int:
@@ -230,6 +240,32 @@ class Recorder(Mode):
     def on_constant(self, handle: Any) -> None:
         self.consts[self._new(handle)] = fetched(handle._v, handle._a.device)
 
+    def on_data(self, handle: Any, given: Any) -> None:
+        passed = self.data.get(id(given))
+        if passed is None:
+            self.on_constant(handle)
+            return
+        number = self.ref(passed)
+        if self.watch is not None:
+            self.watch.made_of(given, self.root)
+        if handle._a is passed._a:
+            self.keep.append(handle)
+            self.handles[id(handle)] = number
+            return
+        if handle._a.device is not passed._a.device or not _native(given):
+            self._falls("content", "converts an argument in other byte order or for a device")
+        # the dtype is another: the conversion is an operation of the graph
+        params = (("dtype", handle._a.dtype),)
+        converted = self._new(handle)
+        self.steps.append(
+            RecordedOp(converter(), params, (number,), (converted,), (handle._a,), user_site())
+        )
+
+    def _falls(self, fall: Fall, text: str) -> None:
+        self.why(text)
+        if self.watch is not None:
+            self.watch.falls.add(fall)
+
     def on_bool(self, handle: Any, value: bool) -> None:
         self.why("branches on the value of a tensor")
 
@@ -275,6 +311,10 @@ class Recorder(Mode):
         for region in self.regions:
             region.refuse("reads or writes gradients inside")
         record.written, record.now = True, grad
+
+    def sources(self) -> dict[int, Any]:
+        """The arguments that are data, by id."""
+        return {ident: source_of(tensor) for ident, tensor in self.data.items()}
 
     def devices(self) -> set[Any]:
         """The devices of a recording that used much memory."""

@@ -16,7 +16,7 @@ from ...ir.graph.graph import Graph
 from ...ir.tensor import Handle
 from ..bytecode.host_reads import Read, tail_values
 from ..bytecode.summary import handles_errors
-from ..heap.allowlist import MISSING, is_a
+from ..heap.allowlist import MISSING, is_a, is_tuple
 from ..heap.facts import Key
 from ..watch.analysis import Analysis
 from .expected import Facts
@@ -61,7 +61,8 @@ class Recording:
     `gradients`: (input, the input that must be its `.grad`, or None); `tape`: of results that have
     one, None where there are none or what their gradient needs is overwritten; `lost`: the location
     of a capture is unknown; `settled`: what held the places that the call stores to is known;
-    `graded`: a tensor with a gradient was written while gradients were recorded."""
+    `graded`: a tensor with a gradient was written while gradients were recorded; `data`: the
+    arguments that are data."""
 
     graph: Graph
     arguments: int
@@ -76,6 +77,7 @@ class Recording:
     settled: bool
     graded: bool
     life: Life
+    data: tuple[int, ...]
 
     @property
     def captures(self) -> int:
@@ -134,7 +136,9 @@ def _recording(
     stored = found.stored
     settled = all(is_a(before.get(key, MISSING), Handle) for key, _ in stored)
     ends = gradients.final
-    results = results_of(roles, analysis.rooted, host_reads, returned, facts, stored, ends, settled)
+    results = results_of(
+        roles, _existed(analysis), host_reads, returned, facts, stored, ends, settled
+    )
     outcome, reads = results.outcome, gradients.reads
     return Recording(
         graph=recorder.graph(results.numbers),
@@ -150,7 +154,26 @@ def _recording(
         settled=settled,
         graded=recorder.graded,
         life=life,
+        data=tuple([roles.numbers[id(tensor)] for tensor in recorder.data.values()]),
     )
+
+
+def _existed(analysis: Analysis) -> Callable[[Any], bool | None]:
+    """Tells objects older than the call, which a replay returns as they are, from those that it
+    made (None: neither is known); Unfit for an argument of which it does not know which object it
+    is (but a tuple is as good as a new one)."""
+
+    def existed(value: Any) -> bool | None:
+        if is_tuple(value) and id(value) in analysis.signed:
+            return False
+        if id(value) in analysis.signed:
+            analysis.watch.falls.add("identity")
+            raise Unfit(f"returns its argument, a {type(value).__name__}, itself")
+        if id(value) in analysis.rooted:
+            return True
+        return False if id(value) in analysis.watch.young else None
+
+    return existed
 
 
 def _check_history(used: tuple[Input, ...]) -> None:

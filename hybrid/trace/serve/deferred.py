@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
 from ...ir.door.pending import COLLECTING, Collector, Segment
-from ..heap.signature import signature_of
+from ..heap.signature import Regard, signature_of
 from .segments import Segments
 
 __all__ = ["Deferred", "Deferral", "Deferring", "CHOICE"]
@@ -109,7 +109,8 @@ class Deferring:
 
     fn: Callable[..., Any]
     _eager: int
-    _signatures: dict[Any, Any]
+    _regard: Regard
+    _state: Callable[..., Any]
     _arguments: Callable[..., Any]
     __call__: Callable[..., Any]
 
@@ -141,7 +142,8 @@ class Deferring:
         mode = current_mode()
         if not mode.defers:
             return self.fn(*args, **kwargs)
-        state = self._signatures.get(signature_of(*self._arguments(args, kwargs))[0])
+        given, named = self._arguments(args, kwargs)
+        state = self._state(signature_of(given, named, self._regard)[0])
         recordings = [plan.recording for plan in state.plans[:1]] if state is not None else []
         apart = state is None or state.state == "RECORD"
         if recordings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...ir.tensor import Alias
+from ..heap.data import owned
 from ..record.commit import commit
 from ..record.guards import Guard
 from ..record.recording import Recording
@@ -58,6 +59,8 @@ class ReplayPlan:
     def replay(self, inputs: list[Any]) -> Any:
         """One call in Python, whose facts the guard has just found to hold with these inputs."""
         recording = self.recording
+        if recording.data:
+            inputs = owned(inputs)
         self.forget_views(inputs)
         if any(type(getattr(t, "_x", None)) is Alias for t in recording.written(inputs)):
             return MISS  # eager code refuses this write; let it say so

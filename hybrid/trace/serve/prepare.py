@@ -50,6 +50,10 @@ class Prepared:
         except Exception as e:
             blame(e, step="compile", plan=self.result.plan)
             raise
+        # whether a result may share memory with data among the arguments, or needs it later
+        self.keeps_data = bool(recording.data) and (
+            recording.tape is not None or self.executable.keeps_inputs()
+        )
         self.lower_seconds, self.compile_seconds = lowered - start, perf_counter() - lowered
 
     @property

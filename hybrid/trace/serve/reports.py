@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from ...core.errors import HybridError
 from ...ir.graph.draw import Shown
 from ..heap.allowlist import Wrapped, trusted
-from ..heap.signature import signature_of, unchecked, with_defaults
+from ..heap.signature import Regard, signature_of, unchecked, with_defaults
 from .segments import Segments
-from .signatures import SignatureState
+from .signatures import Signatures, SignatureState
 
 __all__ = ["Reports", "RunsEagerly", "CacheInfo"]
 
@@ -43,7 +43,8 @@ class CacheInfo(NamedTuple):
 class Reports(Wrapped):
     """The part of `Function` that people look at."""
 
-    _signatures: dict[Any, SignatureState]
+    _signatures: Signatures
+    _regard: Regard
     _said: set[str]
     _replays: int
     _records: int
@@ -79,10 +80,14 @@ class Reports(Wrapped):
             return with_defaults(self.fn, args, kwargs)
         return args, kwargs
 
+    def _state(self, signature: Any) -> SignatureState | None:
+        """The state of a signature, if there is one."""
+        return self._signatures.get(signature) or self._signatures.older.get(signature)
+
     def graph(self, *args: Any, **kwargs: Any) -> Shown:
         """The graph that a call with these arguments replays; HybridError when there is none."""
         self.wait()
-        state = self._signatures.get(signature_of(*self._arguments(args, kwargs))[0])
+        state = self._state(signature_of(*self._arguments(args, kwargs), self._regard)[0])
         if state is None or not state.plans:
             known = state is not None and state.why
             why = f": it {known}" if known else "; call it at least twice first"
@@ -95,10 +100,11 @@ class Reports(Wrapped):
         Without arguments: for the signature that is replayed and was seen last."""
         self.wait()
         args, kwargs = self._arguments(args, kwargs)
-        signature = signature_of(args, kwargs)[0]
-        state = self._signatures.get(signature)
+        signature = signature_of(args, kwargs, self._regard)[0]
+        state = self._state(signature)
         if state is None and not args and not kwargs:
-            states = reversed(self._signatures.values())
+            signatures = self._signatures
+            states = (*reversed(signatures.values()), *reversed(signatures.older.values()))
             state = next((found for found in states if found.plans), None)
         if state is not None and state.plans:
             return state.plans[0].run, ""
@@ -111,8 +117,9 @@ class Reports(Wrapped):
         prepared, why = self.prepared(*args, **kwargs)
         if prepared is None:
             return None, why
-        signature, tensors, _ = signature_of(*self._arguments(args, kwargs))
-        captures = self._signatures[signature].plans[0].guard(tensors)
+        signature, tensors, _ = signature_of(*self._arguments(args, kwargs), self._regard)
+        state = self._state(signature)
+        captures = None if state is None else state.plans[0].guard(tensors)
         if captures is None:
             why = "would be recorded again: Python state that it reads has changed"
             return None, f"{self._name()} {why}"
@@ -120,7 +127,7 @@ class Reports(Wrapped):
 
     def cache_info(self) -> CacheInfo:
         """How calls were served so far."""
-        states = self._signatures.values()
+        states = list(self._signatures.everything())
         plans = sum(len(state.plans) for state in states)
         segments = self._segments
         return CacheInfo(
@@ -142,7 +149,7 @@ class Reports(Wrapped):
             f"{self._name()}: {info.replays} replays, {info.records} recorded calls, "
             f"{info.eager} eager calls, {info.deferred} calls in fused segments"
         ]
-        for number, state in enumerate(self._signatures.values()):
+        for number, state in enumerate(self._signatures.everything()):
             lines += state.lines(number)
         return "\n".join(lines + [f"note: {t}" for t in self._said if t])
 

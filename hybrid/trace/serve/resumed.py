@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import inspect
 import types
+from collections.abc import Callable
 from typing import Any
 
 from ..heap.allowlist import Wrapped
 
-__all__ = ["RESUMES", "resumed"]
+__all__ = ["RESUMES", "resumed", "show_kind"]
 
 RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 RESUMES = "is a generator or asynchronous function, whose body runs after the call has returned"
@@ -29,3 +30,17 @@ def resumed(callee: Any) -> types.FunctionType | None:
         callee = getattr(type(callee), "__call__", None)  # noqa: B004  (the function, not whether)
     code = getattr(callee, "__code__", None)
     return callee if code is not None and code.co_flags & RESUMED else None
+
+
+def show_kind(decorated: Any, fn: Callable[..., Any]) -> None:
+    """Give a decorated function what `inspect` looks at to see which kind of function it is."""
+    inner = resumed(fn)
+    if inner is None or not isinstance(
+        fn, (types.FunctionType, types.MethodType, functools.partial)
+    ):
+        return
+    decorated.__name__ = inner.__name__
+    decorated.__code__, decorated.__defaults__ = inner.__code__, inner.__defaults__
+    decorated.__kwdefaults__ = inner.__kwdefaults__
+    if inspect.iscoroutinefunction(inner) and hasattr(inspect, "markcoroutinefunction"):
+        inspect.markcoroutinefunction(decorated)

@@ -14,6 +14,7 @@ from typing import Any
 from ...backends.api import CHECKED, Entry, Replay
 from ...core.signals import finish
 from ...ir.tensor import Leaf
+from ..heap.data import owned, with_arrays
 from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
@@ -174,6 +175,15 @@ class Served:
         return everything
 
 
+class Owning(Served):
+    """Serves calls whose data must be copied, as something may keep it when the call is over."""
+
+    __slots__ = ()
+
+    def replay(self, tensors: Sequence[Any]) -> Any:
+        return Served.replay(self, owned(tensors))
+
+
 def serve(
     prepared: Prepared, needs: Needs, inputs: Sequence[Any], attempts: Attempts, native: bool
 ) -> Served | None:
@@ -197,7 +207,11 @@ def serve(
     entry = prepared.executable.entry(replay)
     if entry is None:
         return None
-    return Served(
+    kind = Owning if prepared.keeps_data else Served
+    direct = _direct(recording, needs, entry, replay) if guard is None else None
+    if direct is not None and recording.data:
+        direct = None if prepared.keeps_data else with_arrays(direct, recording.data)
+    return kind(
         recording,
         needs,
         recording.life,
@@ -205,7 +219,7 @@ def serve(
         guard,
         finding.loaded,
         needs.form == "single",
-        _direct(recording, needs, entry, replay) if guard is None else None,
+        direct,
     )
 
 

@@ -1,26 +1,35 @@
-"""The state of each signature of a recorded function.
+"""The states of the signatures of a recorded function.
 
 Invariant: a recording, and the native way made from it, is dropped when an object that its facts
-name dies.
+name dies; signatures are bounded in number and size, and those that were used last stay.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+from ...core.cache import keep
 from ...core.precision import MATMUL
 from ..heap.facts import Holder
+from ..heap.signature import Regard, signature_of
 from ..record.recording import Life, Recording
 from ..record.wording import Wording
 from .background import Work
 from .deferred import Deferral
 from .plans import ReplayPlan
 
-__all__ = ["SignatureState", "dropper", "follow_mode"]
+__all__ = ["SignatureState", "Signatures", "dropper", "follow_mode", "other_regard"]
 
 SHOWN = 40  # facts that `explain` lists of a plan
+MAX_SIGNATURES = 32  # new ones in a generation
+MAX_OPERATIONS = 200_000  # in the plans of one generation
+MAX_LOST = 32
+NEW_OBJECTS = (
+    "is called with a new object as argument each time, and does with it what only the same object "
+    "allows (returns it, stores it, compares it); pass tensors, arrays or dataclasses"
+)
 
 
 class SignatureState:
@@ -66,6 +75,15 @@ class SignatureState:
         deferred = self.state == "DEFERRED"
         return "; its operations run in fused segments between the reads" if deferred else ""
 
+    def size(self) -> int:
+        """Operations in the graphs of its plans."""
+        return sum(len(plan.recording.graph.nodes) for plan in self.plans)
+
+    def serves(self, direct: Any) -> bool:
+        """Whether a direct way into a plan is one of its plans'."""
+        served = [plan.served for plan in self.plans]
+        return direct is not None and any(s is not None and s.direct is direct for s in served)
+
     def forget(self) -> None:
         """Drop recordings that refer to an object which died."""
         self.plans = [plan for plan in self.plans if not plan.recording.life.dead]
@@ -93,6 +111,100 @@ class SignatureState:
             if len(facts.expected) > SHOWN:
                 out.append(f"    and {len(facts.expected) - SHOWN} more")
         return out
+
+
+class Signatures(dict[Any, SignatureState]):
+    """The signatures of this generation, and the `older` ones of the last, which come back when
+    they are used: a look-up that hits costs no bookkeeping.
+
+    `wary`: a whole generation was never seen again, so what is new has to be `seen` twice before it
+    is worth a recording.  `lost`: signatures that an object died with before anything was compiled;
+    after some, those with objects that may die are not recorded."""
+
+    def __init__(self) -> None:
+        self.older: dict[Any, SignatureState] = {}
+        self.seen: dict[Any, None] = {}
+        self.wary = False
+        self.lost = 0
+
+    def everything(self) -> Iterator[SignatureState]:
+        """All states, the latest generation first."""
+        yield from list(self.values())
+        yield from list(self.older.values())
+
+    def again(self, signature: Any) -> SignatureState | None:
+        """The state of a signature of the last generation, which is of this one from now on."""
+        state = self.older.pop(signature, None)
+        if state is not None:
+            self[signature] = state
+        return state
+
+    def first_time(self, signature: Any) -> bool:
+        """Whether a signature is too new to be worth a recording."""
+        if not self.wary or self.seen.pop(signature, self) is not self:
+            return False
+        keep(self.seen, signature, None, MAX_SIGNATURES)
+        return True
+
+    def admit(
+        self, signature: Any, state: SignatureState, objects: list[Any], function: Any
+    ) -> str:
+        """Take up the state of a new signature, which leaves when one of these objects dies; or
+        why not."""
+        # weak: the function holds the state, and that holds this
+        owner, table = weakref.ref(function), weakref.ref(state)
+
+        def dead(_: Any) -> None:
+            found = owner()
+            if found is not None:
+                known = table()
+                found._signatures.lost += known is None or not known.plans
+                found._signatures.remove(signature)
+
+        holders = [Holder(value, dead) for value in objects]
+        if self.lost >= MAX_LOST and any(holder.ref is not None for holder in holders):
+            return NEW_OBJECTS
+        self._make_room(function._direct)
+        state.objects = holders
+        self[signature] = state
+        return ""
+
+    def _make_room(self, direct: Any) -> None:
+        """Begin a generation when this one is full; what was not used in it and the last one goes,
+        but not the signature that is served directly."""
+        full = len(self) >= MAX_SIGNATURES
+        if not full and sum(state.size() for state in self.values()) < MAX_OPERATIONS:
+            return
+        leaving, self.older = self.older, dict(self)
+        self.clear()
+        for signature, state in leaving.items():
+            if state.serves(direct):
+                self[signature] = state
+        used = any(state.plans for state in self.older.values())
+        self.wary = full and not used
+
+    def remove(self, signature: Any) -> None:
+        """Forget one signature."""
+        self.pop(signature, None)
+        self.older.pop(signature, None)
+
+    def drop(self, state: SignatureState) -> None:
+        """Forget the signature with this state."""
+        for table in (self, self.older):
+            for signature in [key for key, other in table.items() if other is state]:
+                table.pop(signature, None)
+
+
+def other_regard(
+    regard: Regard, falls: set[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Regard | None:
+    """How a function has to take its arguments so that a call like this one may be replayed, where
+    it has been taken as data, or by structure, so far; None where nothing is left to try."""
+    wanted = Regard(regard.content or "content" in falls, regard.identity or "identity" in falls)
+    if wanted == regard:
+        return None
+    differs = signature_of(args, kwargs, wanted)[0] != signature_of(args, kwargs, regard)[0]
+    return wanted if differs else None
 
 
 def dropper(state: SignatureState, function: Any, life: Life) -> Callable[[Any], None]:

@@ -11,8 +11,6 @@ import types
 from types import CodeType
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ...core.signals import foreign
 from ...ir.mode import ROOTS
 from ...ir.tensor import RUNTIME, Handle
@@ -25,19 +23,20 @@ from ..heap.allowlist import (
     immutable_type,
     instance_dict,
     is_a,
-    is_tuple,
     lookup,
     stdlib,
     trusted,
 )
 from ..heap.facts import Key
 from ..heap.patches import Namespaces
+from ..heap.signature import Regard, signed_by
 from .call_rules import CallRules
 from .evaluator import Evaluator
 from .events import Watch
 from .fact_table import ELSEWHERE, Access, Facts
 from .objects import Objects
 from .origins import Origins
+from .passed.reads import DataReads
 from .store_rules import StoreRules
 
 __all__ = ["Analysis", "analyse"]
@@ -51,7 +50,8 @@ class Analysis(NamedTuple):
 
     found: facts, key -> holder; read: those not only written; where: the lines that read them;
     rooted: objects older than the call; loaded: tensors that user code had in hand;
-    held: tensors in hybrid's own objects; places_of: where these hold them."""
+    held: tensors in hybrid's own objects; places_of: where these hold them; signed: arguments, and
+    what is in them, whose content the signature holds."""
 
     watch: Watch
     found: dict[Key, Any]
@@ -61,11 +61,13 @@ class Analysis(NamedTuple):
     loaded: dict[int, Handle]
     held: dict[int, Handle]
     places_of: dict[int, dict[Key, Any]]
+    signed: dict[int, Any]
 
 
-def analyse(function: Any, watch: Watch, arguments: list[Any]) -> Analysis:
+def analyse(function: Any, watch: Watch, arguments: list[Any], regard: Regard) -> Analysis:
     """Facts of the watched call of a function; incomplete when there is a reason."""
-    facts = Facts(watch, _in_signature(arguments))
+    signed = signed_by(arguments, regard)
+    facts = Facts(watch, set(signed))
     objects = Objects(facts)
     work = _Work(facts, objects)
     try:
@@ -79,24 +81,16 @@ def analyse(function: Any, watch: Watch, arguments: list[Any]) -> Analysis:
         held, places_of = objects.versioned.held, objects.versioned.places_of
         objects.part()
     return Analysis(
-        watch, facts.found, facts.read, facts.where, facts.rooted, objects.loaded, held, places_of
+        watch=watch,
+        found=facts.found,
+        read=facts.read,
+        where=facts.where,
+        rooted=facts.rooted,
+        loaded=objects.loaded,
+        held=held,
+        places_of=places_of,
+        signed=signed,
     )
-
-
-def _in_signature(arguments: list[Any]) -> set[int]:
-    """Ids of containers and arrays whose content the signature of the call holds."""
-    signed: set[int] = set()
-    todo = list(arguments)
-    while todo:
-        value = todo.pop()
-        if id(value) in signed:
-            continue
-        if type(value) is np.ndarray or type(value) is np.void:
-            signed.add(id(value))
-        elif type(value) is list or type(value) is dict or is_tuple(value):
-            signed.add(id(value))
-            todo += value.values() if type(value) is dict else value
-    return signed
 
 
 def _known_module(module: types.ModuleType) -> bool:
@@ -149,6 +143,8 @@ class _Work:
             for code, offset, called, _ in list(self.watch.ccalls.values()):
                 self.looking_at = code
                 self.calls.c_call(code, offset, called)
+            if self.watch.data:
+                DataReads(self.evaluator).check()
 
     def _own_names(self, namespaces: Namespaces) -> None:
         """Hybrid's own names are one fact: nobody has replaced what they stand for."""

@@ -72,6 +72,17 @@ def _watched(function: Any) -> bool:
     return is_a(function, Wrapped)
 
 
+def _silent(function: Any) -> bool:
+    """Whether a callable does not care which of equal objects it gets: hybrid's own, and questions
+    for the class."""
+    if any(function is quiet for quiet in QUIET):
+        return function is not hash and function is not id
+    inner = function.__func__ if type(function) is types.MethodType else function
+    if not is_a(inner, types.FunctionType):
+        inner = lookup(type(inner), "__call__")
+    return is_a(inner, types.FunctionType)
+
+
 def _makes_callee(code: CodeType, callee: Iterable[Expr]) -> bool:
     """Whether the callee is a function or class that this code makes."""
     calls = summarize(code)
@@ -108,7 +119,10 @@ class CallRules:
             self.facts.why("calls an object that could not be followed", access)
         textual = any(f is t for f in functions for t in TEXTS)
         objects = [o for slot in call.args for o in evaluator.values(code, slot)]
+        silent = functions and all(map(_silent, functions))
         for value in objects:  # code that is not watched may read its arguments, and call them
+            if not silent:
+                evaluator.told_apart(value, access, textual)
             self.objects.deep(value, access, textual)
         if not functions or not all(any(f is q for q in QUIET) for f in functions):
             for value in objects:
@@ -133,7 +147,7 @@ class CallRules:
         if type(function).__module__ == "numpy":
             return
         wrapper = is_a(function, (types.WrapperDescriptorType, types.MethodWrapperType))
-        if wrapper and function.__name__ in BY_HAND:
+        if wrapper and function.__name__ in BY_HAND and not self._fills(function, arguments, code):
             why(f"calls {function.__name__} by hand", access)
         kind, unwatched = type(function), "a C object whose work cannot be watched"
         opaque = not is_a(function, CALLABLE_KINDS) and not is_a(function, Wrapped)
@@ -141,6 +155,17 @@ class CallRules:
             why(f"calls a {kind.__name__}, {unwatched}", access)
         if is_a(function, type) and not pure_type_call(function):
             why(f"makes a {function.__name__}, {unwatched}", access)
+
+    def _fills(self, function: Any, arguments: Args, code: CodeType) -> bool:
+        """Whether a call sets an attribute of an object that the recorded call has made, as the
+        `__init__` of a frozen dataclass does."""
+        slots = arguments[1:] if arguments.method else arguments  # looked up in `object`
+        if function is not object.__setattr__ or arguments.spread or not slots:
+            return False
+        found = [self.evaluator.evaluate(code, e) for e in slots[0] if e != FRESH]
+        objects = [o for one in found for o in one.objects.values()]
+        seen = bool(objects) and not any(one.unseen for one in found)
+        return seen and all(id(o) in self.watch.young for o in objects)
 
     def _handed(self, value: Any, objects: list[Any], access: Access) -> None:
         """C code may call what it is handed."""

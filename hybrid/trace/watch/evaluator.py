@@ -20,6 +20,7 @@ from ..bytecode.expressions import FRESH, MANY, NOWHERE, TOP, Args, Expr
 from ..bytecode.summary import offsets, summarize
 from ..heap.allowlist import BOXES, MISSING, VIEWS, is_a, plain
 from ..heap.facts import fetch
+from ..heap.structure import stands_alone
 from .classes import in_python
 from .fact_table import Access, Facts
 from .objects import Objects
@@ -90,6 +91,15 @@ class Evaluator:
         """Objects that the expressions may be."""
         return [o for e in exprs for o in self.evaluate(code, e).objects.values()]
 
+    def only_tensors(self, code: CodeType, exprs: Iterable[Expr]) -> bool:
+        """Whether all that the expressions were seen to be are tensors."""
+        for expression in exprs:
+            found, unseen = self._evaluate(code, expression, Access(code, max(expression.at, 0)))
+            objects = list(found)
+            if unseen or not objects or not all(is_a(value, Handle) for value in objects):
+                return False
+        return True
+
     def slots(self, code: CodeType, function: Any, arguments: Args) -> list[list[Any]]:
         """Objects that each argument of a call may be.
 
@@ -126,16 +136,26 @@ class Evaluator:
         base = self.evaluate(code, expression.base)
         if kind == "deep" or kind == "text":
             for value in list(base.objects.values()):
+                self.told_apart(value, access, kind == "text")
                 self.objects.deep(value, access, kind == "text")
             return (), False
         if kind == "same":
             if any(i in self.facts.in_signature for i in base.objects):  # knows content only
                 reason = "asks whether a container among the arguments is some object"
                 self.facts.why(reason, access)
+                self.watch.falls.add("identity")
             return (), False
         if kind == "box":
             return list(base.objects.values()), base.unseen and expression.base != FRESH
         return self._derived(code, expression, base, access)
+
+    def told_apart(self, value: Any, access: Access, text: bool = False) -> None:
+        """C code compares a value, hashes it or makes a text of it: an argument that the signature
+        knows by its structure must not be told from an equal one."""
+        if id(value) in self.facts.in_signature and stands_alone(value, text):
+            reason = f"may ask which {type(value).__name__} among equal ones its argument is"
+            self.facts.why(reason, access)
+            self.watch.falls.add("identity")
 
     # ---- results of calls
     def _result(self, code: CodeType, access: Access) -> tuple[list[Any], bool]:

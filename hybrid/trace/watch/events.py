@@ -10,6 +10,7 @@ happens in hybrid's or NumPy's own frames is not reported, but user code called 
 
 from __future__ import annotations
 
+import bisect
 import collections
 import ctypes
 import functools
@@ -23,7 +24,7 @@ import threading
 import types
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -31,8 +32,9 @@ from ...backends.api import event_filter
 from ...core.errors import IndexOutOfRange
 from ...core.signals import PENDING, TRIP, critical, give_back
 from ...ir.tensor import RUNTIME, Handle
-from ..bytecode.summary import uncertain
+from ..bytecode.summary import offsets, uncertain
 from ..heap.allowlist import pure_function, stdlib, trusted
+from ..heap.data import carried
 from ..heap.patches import own_code
 from .turns import TURN
 
@@ -40,6 +42,7 @@ __all__ = ["Watch", "foreign_hooks", "abandon_watch", "WATCHING"]
 
 MAX_EVENTS = 2_000_000
 Code = types.CodeType
+Fall: TypeAlias = Literal["content", "identity"]
 _WAITING = (type(threading.Lock()), type(threading.RLock()), queue.SimpleQueue)
 WATCHING: list[tuple[int, bool]] = []  # the thread that is watched, and whether to collect again
 
@@ -129,6 +132,14 @@ class Watch:
         # eager one.
         self.kept: dict[int, int] = collections.Counter()
         self.looked: dict[int, Any] = {}
+        # Arguments that are data, by id, and what became of them: code that got some, how often its
+        # instructions ran (by id of the code, offset), and how often a tensor was made of one
+        # under each (by id of the code, offset, id of the argument).
+        self.data: dict[int, Any] = {}
+        self.traced: dict[int, Code] = {}
+        self.steps: dict[tuple[int, int], int] = collections.defaultdict(int)
+        self.made: dict[tuple[int, int, int], int] = collections.defaultdict(int)
+        self.falls: set[Fall] = set()  # ways to take arguments in which this call may settle
         self.ran: dict[Code, dict[str, Any]] = {}
         # Trusted code of which no event says anything more, by id as in `_methods`.
         self._quiet: dict[int, Code] = {}
@@ -228,6 +239,17 @@ class Watch:
         self._stopped = True
         self._unhook()
 
+    def made_of(self, argument: Any, root: Code | None) -> None:
+        """A tensor was made of an argument, by the instructions that the program is at."""
+        frame: types.FrameType | None = sys._getframe(1)
+        while frame is not None:
+            code = frame.f_code
+            if id(code) in self.traced:
+                starts = offsets(code)
+                start = starts[bisect.bisect_right(starts, frame.f_lasti) - 1]
+                self.made[id(code), start, id(argument)] += 1
+            frame = None if code is root else frame.f_back
+
     # ---- events
     # A hook must not raise: Python would drop it, and an exception at the exit of a lock would
     # leave the lock taken.  What arrives meanwhile arrives again when the hook has returned.
@@ -280,13 +302,19 @@ class Watch:
 
     def _line(self, frame: types.FrameType, event: str, value: Any) -> Any:
         if event == "opcode":
+            if id(frame.f_code) in self.traced:
+                self.steps[id(frame.f_code), frame.f_lasti] += 1
             self._of(frame.f_code).executed.add(frame.f_lasti)
             return self._trace
         if trusted(frame.f_code.co_filename):
             return None
         seen = self._of(frame.f_code)
-        if event == "call" and seen.uncertain:
-            frame.f_trace_opcodes = True
+        if event == "call":
+            if self.data and carried(frame.f_locals.values(), self.data).levels:
+                self.traced[id(frame.f_code)] = frame.f_code
+                frame.f_trace_opcodes = True
+            elif seen.uncertain:
+                frame.f_trace_opcodes = True
         seen.lines.add(frame.f_lineno)
         if event == "exception" and issubclass(value[0], IndexOutOfRange):
             self.why(

@@ -35,6 +35,7 @@ from ..heap.allowlist import (
     unfollowed,
 )
 from ..heap.arrays import ARRAY_FIELDS, unseen
+from ..heap.data import BUFFERS
 from ..heap.facts import fetch, type_items
 from ..heap.setters import written_in_python
 from .c_calls import CCalls
@@ -131,13 +132,15 @@ class Objects:
         if issubclass(cls, STATEFUL):
             why(f"uses a {cls.__name__}, which has hidden state", access)
         unknown = unfollowed(cls)
-        if unknown is not None:
+        if unknown is not None and id(value) not in self.facts.in_signature:
             why(f"holds a {unknown.__name__}, whose content cannot be followed", access)
         if cls is np.void or is_a(value, np.ndarray):
             reason = unseen(value) if cls in (np.void, np.ndarray) else ""
+            if cls is np.memmap and id(value) in self.facts.in_signature:
+                return
             if is_a(value, np.ndarray) and cls is not np.ndarray:
                 reason = f"a {cls.__name__}, whose content cannot be followed"
-            elif cls is np.ndarray and value.nbytes > MAX_ARRAY:
+            elif value.nbytes > MAX_ARRAY and id(value) not in self.facts.in_signature:
                 reason = "a large NumPy array; make it a tensor"
             if reason:
                 why(f"reads {reason}", access)
@@ -331,7 +334,7 @@ class Objects:
         holder = self.classes.behind(holder, access)
         if is_a(holder, BOXES):
             return self._items(holder, access)
-        if is_a(holder, np.ndarray):
+        if is_a(holder, (np.ndarray, *BUFFERS)):
             self.reach(holder, access)
             return []
         if is_a(holder, Versioned):

@@ -83,8 +83,7 @@ class NativeFilter:
     ) -> None:
         words = self._words
         if len(self._kept) >= MOST:
-            self._table[:] = 0
-            self._kept.clear()
+            self._forget()
         words[ir.EPOCH // 8] += 1
         words[ir.RUN // 8] += 1
         words[ir.HOOKED // 8] = 1
@@ -96,6 +95,11 @@ class NativeFilter:
             if self._evaluator(interpreter) == default:
                 self._set_evaluator(interpreter, self._evaluate)
         self.resume()
+
+    def _forget(self) -> None:
+        """Empty the table that native code looks at, and what keeps its files alive."""
+        self._table[:] = 0
+        self._kept.clear()
 
     def _room(self) -> int:
         """Bytes of this thread's stack that are left; 0 where that is not known."""

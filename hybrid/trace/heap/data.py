@@ -1,0 +1,173 @@
+"""Data among the arguments of a call: NumPy arrays and buffers become inputs of the graph.
+
+Invariant: the tensor that stands for an array has the array's content at the moment of the call in
+its own dtype; it borrows the memory where that is safe for the length of a replay (`owned` gives
+copies where a result could keep it), and no code of a user runs.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import aval
+from ...core.errors import DTypeError
+from ...ir.door.foreign import rounded
+from ...ir.mode import Versioned
+from ...ir.tensor import Handle, new_handle
+from .allowlist import is_tuple, plain
+from .structure import EMPTY, structure_of
+
+__all__ = [
+    "BUFFERS",
+    "Passed",
+    "passed",
+    "source_of",
+    "stands_for",
+    "with_arrays",
+    "owned",
+    "same_content",
+    "Carried",
+    "carried",
+]
+
+BUFFERS = (bytearray, memoryview, array.array, np.memmap)
+_CANONICAL: dict[np.dtype, np.dtype | None] = {}
+_MOST = 256  # dtypes that are remembered
+_DEEPEST = 6  # containers inside each other that are looked through for data
+
+
+class Passed:
+    """Marks the tensor of an argument that is no tensor; `source` is the argument itself."""
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+
+def _canonical(dtype: np.dtype) -> np.dtype | None:
+    """The dtype of a tensor with this data, None for data that no tensor holds."""
+    found = _CANONICAL.get(dtype)
+    if found is None and (dtype.kind in "biuf" or dtype == dt.bfloat16):
+        try:
+            found = dt.canonical(dtype)
+        except DTypeError:
+            return None
+        if len(_CANONICAL) < _MOST:
+            _CANONICAL[dtype] = found
+    return found
+
+
+def passed(given: Any) -> Handle | None:
+    """The tensor that stands for an array or buffer, which borrows the memory of an array if it
+    can; None for what is no array of real numbers."""
+    buffer = type(given) is not np.ndarray
+    try:
+        view = np.asarray(given) if buffer else given
+    except (TypeError, ValueError, BufferError):
+        return None
+    dtype = _canonical(view.dtype)
+    if dtype is None:
+        return None
+    if buffer or view.dtype is not dtype or not view.flags.aligned:
+        # nobody may be kept from resizing a buffer
+        view = rounded(view, dtype)
+    tensor: Handle = new_handle(view, aval(view.shape, dtype))
+    tensor._x = Passed(given)
+    return tensor
+
+
+def source_of(tensor: Handle) -> Any:
+    """The argument that a tensor stands for: itself, unless it is data."""
+    mark = getattr(tensor, "_x", None)
+    return mark.source if type(mark) is Passed else tensor
+
+
+def stands_for(tensor: Handle, argument: Any) -> bool:
+    """Whether a tensor is an argument, or stands for an array in the machine's byte order."""
+    if tensor is argument:
+        return True
+    array = type(argument) is np.ndarray and source_of(tensor) is argument
+    return array and argument.dtype is tensor._a.dtype
+
+
+def with_arrays(direct: Callable[..., Any], places: tuple[int, ...]) -> Callable[..., Any]:
+    """A function of tensors as one that takes arrays at these places (and NotImplemented where it
+    gets something else)."""
+
+    def call(*args: Any) -> Any:
+        given = list(args)
+        for place in places:
+            array: Any = given[place] if place < len(given) else None
+            tensor = passed(array) if type(array) is np.ndarray else None
+            if tensor is None or array.dtype is not tensor._a.dtype:
+                return NotImplemented
+            given[place] = tensor
+        return direct(*given)
+
+    return call
+
+
+def owned(tensors: Sequence[Any]) -> list[Any]:
+    """The tensors, with copies of borrowed content in the place of data."""
+    out = []
+    for tensor in tensors:
+        mark = getattr(tensor, "_x", None)
+        if type(mark) is Passed:
+            tensor = new_handle(tensor._v.copy(), tensor._a)
+            tensor._x = mark
+        out.append(tensor)
+    return out
+
+
+def same_content(first: Handle, second: Handle) -> bool:
+    """Whether two tensors that stand for data hold the same bits."""
+    return first._a is second._a and first._v.tobytes() == second._v.tobytes()
+
+
+class Carried(NamedTuple):
+    """Data among objects, as (id, how many containers it is inside)."""
+
+    levels: set[tuple[int, int]]
+
+    @property
+    def direct(self) -> set[int]:
+        """What is among the objects itself."""
+        return {ident for ident, level in self.levels if level <= 0}
+
+    @property
+    def inside(self) -> set[int]:
+        """What is inside containers among them."""
+        return {ident for ident, level in self.levels if level > 0}
+
+
+def carried(objects: Iterable[Any], data: dict[int, Any]) -> Carried:
+    """The data among objects, and in the containers and structures among them."""
+    found = Carried(set())
+    todo = [(value, 0) for value in objects]
+    walked: set[tuple[int, int]] = set()
+    while todo:
+        value, level = todo.pop()
+        if id(value) in data:
+            found.levels.add((id(value), level))
+        elif level <= _DEEPEST and (id(value), level) not in walked:
+            walked.add((id(value), level))
+            todo += [(part, level + 1) for part in _parts(value)]
+    return found
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    cls = type(value)
+    if cls is list or is_tuple(value):
+        return value  # type: ignore[no-any-return]
+    if issubclass(cls, dict):
+        return list(dict.values(value))
+    if plain(value) or issubclass(cls, (Handle, Versioned, type)):
+        return ()
+    structure = structure_of(value)
+    return () if structure is None else [part for part in structure.parts if part is not EMPTY]

@@ -1,0 +1,228 @@
+"""Arguments that a signature describes by what they are made of, though they are no containers:
+dataclasses and their like, functions by code and cells, bound methods, partial objects.
+
+Invariant: two objects with equal structures do the same wherever a program asks neither which one
+it is nor its hash; looking runs no code of a user (no property, `__getattr__`, `__eq__`).
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import dis
+import functools
+import types
+import weakref
+from typing import Any, NamedTuple
+
+import numpy as np
+import optree
+
+from ...core.cache import keep
+from ...ir.mode import Versioned
+from .allowlist import (
+    MISSING,
+    class_names,
+    immutable_type,
+    instance_dict,
+    is_a,
+    lookup,
+    trusted,
+)
+
+__all__ = ["Structure", "structure_of", "stands_alone", "EMPTY", "fields_of", "built"]
+
+
+class Structure(NamedTuple):
+    """`header`: what two of them must have in common beside their parts, as exact plain values;
+    `kept`: objects that the header names by id; `own`: objects whose content is in the parts."""
+
+    header: tuple[Any, ...]
+    parts: list[Any]
+    kept: tuple[Any, ...]
+    own: tuple[Any, ...]
+
+
+class Fields(NamedTuple):
+    """The slots of the objects of a class, beside the dictionary that they may have."""
+
+    slots: tuple[Any, ...]
+
+
+_FIELDS: dict[int, tuple[weakref.ref[type], Fields | None]] = {}
+_COMPARED = (types.SimpleNamespace, bytearray, memoryview, array.array)  # by what they hold
+EMPTY = object()  # a cell or slot that holds nothing
+_TREES = ("", "hybrid")  # where classes may be registered as trees
+
+
+def structure_of(value: Any) -> Structure | None:
+    """What a value is made of; None for objects that a signature knows by identity."""
+    cls = type(value)
+    if cls is types.FunctionType:
+        return _function(value)
+    if cls is types.MethodType:
+        function, owner = value.__func__, value.__self__
+        return Structure(("method", id(function)), [owner], (function,), (value,))
+    if cls is functools.partial:
+        return _partial(value)
+    if cls is collections.OrderedDict or cls is collections.defaultdict:
+        return _mapping(value)
+    if cls is types.SimpleNamespace:
+        return _object(value, cls, Fields(()))
+    if immutable_type(cls):
+        return None
+    fields = _fields_of(cls)
+    return None if fields is None else _object(value, cls, fields)
+
+
+def stands_alone(value: Any, text: bool) -> bool:
+    """Whether C code that compares or hashes an object with a structure may tell it from an equal
+    one, or that makes a `text` of it."""
+    cls = type(value)
+    if cls in _COMPARED or is_a(value, (dict, list, tuple, np.ndarray, np.void)):
+        return False
+    if text and lookup(cls, "__repr__") is object.__dict__["__repr__"]:
+        return True
+    return lookup(cls, "__eq__") is object.__dict__["__eq__"] or _fields_of(cls) is None
+
+
+def _fields_of(cls: type) -> Fields | None:
+    """The fields of a class whose objects are no more than these; None for other classes."""
+    known = _FIELDS.get(id(cls))
+    if known is not None and known[0]() is cls:
+        return known[1]
+    found = _find_fields(cls)
+    keep(_FIELDS, id(cls), (weakref.ref(cls), found), 4096)
+    return found
+
+
+def _find_fields(cls: type) -> Fields | None:
+    dataclass = type(lookup(cls, "__dataclass_fields__")) is dict
+    if not dataclass and lookup(cls, "__attrs_attrs__") is MISSING and not _registered(cls):
+        return None
+    if issubclass(cls, (Versioned, type, BaseException)):
+        return None
+    bases = type.__dict__["__mro__"].__get__(cls)
+    slots: list[Any] = []
+    for base in bases:
+        if base is not object and immutable_type(base):
+            return None  # it has fields of its own that no class statement made
+        slots += [m for m in class_names(base).values() if type(m) is types.MemberDescriptorType]
+    return Fields(tuple(slots))
+
+
+def _registered(cls: type) -> bool:
+    """Whether optree knows a class as a node of trees."""
+    for space in _TREES:
+        try:
+            if optree.register_pytree_node.get(cls, namespace=space) is not None:
+                return True
+        except Exception:  # no such namespace
+            continue
+    return False
+
+
+def _object(value: Any, cls: type, fields: Fields) -> Structure | None:
+    entries, names, parts = instance_dict(value), list[str](), list[Any]()
+    if entries is not None:
+        for name, part in entries.items():
+            if type(name) is not str:
+                return None
+            names.append(name)
+            parts.append(part)
+    for member in fields.slots:
+        try:
+            parts.append(member.__get__(value, cls))
+        except AttributeError:
+            parts.append(EMPTY)
+    own = (value,) if entries is None else (value, entries)
+    return Structure(("object", id(cls), *names), parts, (cls,), own)
+
+
+def _mapping(value: Any) -> Structure | None:
+    cls = type(value)
+    if instance_dict(value):
+        return None
+    parts: list[Any] = []
+    for key, item in dict.items(value):
+        parts += key, item
+    if cls is collections.defaultdict:
+        parts.append(collections.defaultdict.__dict__["default_factory"].__get__(value))
+    return Structure(("mapping", id(cls), len(parts)), parts, (cls,), (value,))
+
+
+def _partial(value: Any) -> Structure | None:
+    if value.__dict__:
+        return None
+    parts = [value.func, value.args, value.keywords]
+    return Structure(("partial",), parts, (), (value, value.args, value.keywords))
+
+
+def _function(function: Any) -> Structure | None:
+    """A function of a user, by code, globals, defaults, cells and attributes."""
+    code, names = function.__code__, _texts(function)
+    if trusted(code.co_filename) or names is None or _rebinds(code):
+        return None
+    if dict.get(function.__globals__, names[0]) is function:
+        return None  # it stays what it is for as long as its module names it
+    defaults, keywords = function.__defaults__, function.__kwdefaults__
+    cells, entries = function.__closure__ or (), function.__dict__
+    parts = [defaults, keywords]
+    for cell in cells:
+        try:
+            parts.append(cell.cell_contents)
+        except ValueError:
+            parts.append(EMPTY)
+    for name, part in entries.items():
+        if type(name) is not str:
+            return None
+        parts.append(part)
+    space = function.__globals__
+    header = ("function", id(code), id(space), *names, *entries)
+    own = (function, entries, *cells, *[o for o in (defaults, keywords) if o is not None])
+    return Structure(header, parts, (code, space), own)
+
+
+def _texts(function: Any) -> tuple[Any, ...] | None:
+    """What a function says of itself; None where that is no plain text."""
+    names = (function.__name__, function.__qualname__, function.__module__, function.__doc__)
+    return names if all(type(n) is str or n is None for n in names) else None
+
+
+@functools.lru_cache(4096)
+def _rebinds(code: types.CodeType) -> bool:
+    """Whether code stores to variables of an outer function: it matters whose they are."""
+    stores = ("STORE_DEREF", "DELETE_DEREF")
+    return any(
+        ins.opname in stores and ins.argval in code.co_freevars
+        for ins in dis.get_instructions(code)
+    )
+
+
+# ---- objects made anew
+def fields_of(value: Any) -> tuple[tuple[Any, ...], list[Any]] | None:
+    """The names (of slots: their descriptors) and values of the fields of an object of which
+    another one can be made; None for other objects."""
+    cls = type(value)
+    fields = Fields(()) if cls is types.SimpleNamespace else None
+    if fields is None and not immutable_type(cls) and lookup(cls, "__del__") is MISSING:
+        fields = _fields_of(cls)
+    structure = None if fields is None else _object(value, cls, fields)
+    if fields is None or structure is None:
+        return None
+    keys = (*structure.header[2:], *fields.slots)
+    kept = [(key, part) for key, part in zip(keys, structure.parts) if part is not EMPTY]
+    return tuple(key for key, _ in kept), [part for _, part in kept]
+
+
+def built(cls: type, keys: tuple[Any, ...], parts: list[Any]) -> Any:
+    """An object of a class with these fields; no `__init__` or `__setattr__` runs."""
+    value = types.SimpleNamespace() if cls is types.SimpleNamespace else object.__new__(cls)
+    entries = instance_dict(value)
+    for key, part in zip(keys, parts):
+        if type(key) is types.MemberDescriptorType:
+            key.__set__(value, part)
+        else:
+            assert entries is not None  # the recorded object had one
+            entries[key] = part
+    return value

@@ -1,0 +1,4 @@
+"""What a watched call does with the data among its arguments.
+
+Invariant: imports of hybrid modules only, nothing runs.
+"""
