@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
 from ...ir.door.pending import COLLECTING, Collector, Segment
@@ -20,7 +20,7 @@ from .segments import Segments
 __all__ = ["Deferred", "Deferral", "Deferring", "CHOICE"]
 
 Choice = Literal["auto", "always", "never"]
-CHOICE: list[str] = [os.environ.get("HYBRID_DEFERRED", "auto")]
+CHOICE: list[Choice] = [cast("Choice", os.environ.get("HYBRID_DEFERRED", "auto"))]
 TURNS = 4  # calls of each way that are compared
 LARGE = 16  # ops of a replay that leaves a deferred call for its native entry
 SLOWER = 1.05  # as much longer a deferred call may take: a lasting choice is not left to chance
@@ -159,7 +159,7 @@ class Deferring:
 
     def _defer(self, state: Any, args: Any, kwargs: Any) -> Any:
         """A call in the state DEFERRED: its ops in segments, or eagerly in turns."""
-        deferral = state.deferral
+        deferral: Deferral = state.deferral
         deferred = deferral.turn()
         self._deferred += deferred
         self._eager += not deferred
