@@ -29,7 +29,7 @@ __all__ = ["Work", "start", "waits", "use_wait", "WAITS"]
 
 Prepare = Callable[[Recording], Any]
 # Whether functions wait for the compiler where they do not say: HYBRID_WAIT.
-WAITS = [os.environ.get("HYBRID_WAIT", "1").strip().lower() not in ("0", "false", "no", "off")]
+WAITS = [os.environ.get("HYBRID_WAIT", "1").strip() != "0"]
 
 
 class Work:

@@ -186,13 +186,12 @@ def _switching_works(hooks: NativeFilter) -> bool:
     box, count = _Box(), 100
     for _ in range(4):
         _quiet(box, count)
-    entered: list[CodeType] = []
+    seen: list[tuple[str, CodeType]] = []
     returned: list[Any] = []
     looked: dict[int, Any] = {}
 
     def profile(frame: Any, event: str, value: Any) -> None:
-        if event == "call":
-            entered.append(frame.f_code)
+        seen.append((event, frame.f_code))
 
     hooks.quiet(_quiet.__code__, "quiet")
     try:
@@ -202,10 +201,10 @@ def _switching_works(hooks: NativeFilter) -> bool:
         hooks.end()
         sys.setprofile(None)
         sys.settrace(None)
-    seen = entered.count(_Box.__getitem__.__code__) == count and _loud.__code__ in entered
     return (
-        seen
-        and _quiet.__code__ not in entered
+        seen.count(("call", _Box.__getitem__.__code__)) == count
+        and seen.count(("call", _loud.__code__)) == 1
+        and _quiet.__code__ not in [code for _, code in seen]
         and returned == [sum(range(count))]
         and (_quiet.__code__, "quiet") in list(hooks.entered())
     )
