@@ -34,6 +34,7 @@ from .verify import MAX_DEPTH, verify
 __all__ = ["print_graph", "parse_graph", "print_node"]
 
 _NAMES = {d.name: d for d in dt.ALL}
+_REGION = "region"  # begins a graph that is a parameter
 _UINT = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}
 
 
@@ -56,7 +57,7 @@ def _param_text(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value)
     if isinstance(value, Region):  # its text as a string: one node stays one line
-        return f"region {json.dumps(print_graph(value.graph, sites=False))}"
+        return f"{_REGION} {json.dumps(print_graph(value.graph, sites=False))}"
     return _float_text(value) if type(value) is float else str(value)
 
 
@@ -322,7 +323,7 @@ def _parse_param(line: _Line, depth: int = 0) -> Any:
         return {"None": None, "True": True, "False": False}[token]
     if token_kind == "word" and token in _NAMES:
         return _NAMES[token]
-    if token_kind == "word" and token == "region":
+    if token_kind == "word" and token == _REGION:
         return _parse_region(line, depth)
     line.fail(f"{token!r} is not a parameter value")
 

@@ -130,7 +130,8 @@ class _Template:
             raise Unfit("returns a result that depends on a leaf made inside the call")
         resolved, parents, saved, outputs = node
         if isinstance(resolved, PseudoOp) and not is_alias(resolved):
-            raise Unfit("returns a differentiable result of a function with a gradient of its own")
+            own = f"a function with a gradient of its own ({resolved.name})"
+            raise Unfit(f"returns a differentiable result of {own}")
         return _Node(
             resolved,
             tuple(map(self.parent, parents)),

@@ -146,7 +146,7 @@ class _Layout:
         """A plan inside as a block: its address, and the slot of each input (one that nobody reads
         for what no step uses).  `given`: for each input the slot of the plan around it, None where
         the driver says where it is."""
-        plan = self.step.plans[number]
+        plan: Plan = self.step.plans[number]
         program = self.make(plan)
         dummy = len(plan.slots) + 1
         bufs = self.scratch.take(8 * (dummy + 1))
@@ -196,7 +196,8 @@ class _Layout:
     def results(self, number: int) -> list[tuple[int, int, int]]:
         """(slot, mode, bytes) of the results of a block: pointed to where a result has a slot of
         its own."""
-        plan, seen, rows = self.step.plans[number], set[int](), []
+        plan: Plan = self.step.plans[number]
+        seen, rows = set[int](), []
         for slot in plan.outputs:
             own = plan.slots[slot].kind == "output" and slot not in seen
             seen.add(slot)
