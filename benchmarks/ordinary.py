@@ -21,7 +21,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from ordinary import CALLS, programs
-from ordinary.run import STATES, Row, measure
+from ordinary.run import STATES, Row, deferring, measure
 
 __all__ = ["main", "summary", "table"]
 
@@ -75,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--cpu", action="store_true", help="time of this thread's processor (on a busy machine)"
     )
+    parser.add_argument("--deferred", choices=("auto", "always", "never"), default="auto")
     options = parser.parse_args(argv)
     chosen = [name for name in options.only.split(",") if name]
     found: list[Any] = [
@@ -87,7 +88,8 @@ def main(argv: list[str] | None = None) -> int:
     clock = time.thread_time if options.cpu else time.perf_counter
     rows = []
     for program in tqdm(found, unit="program", file=sys.stderr):
-        rows.append(measure(program, options.calls, clock))
+        with deferring(options.deferred):
+            rows.append(measure(program, options.calls, clock))
     print(table(rows), summary(rows), sep="\n\n")
     if options.json:
         Path(options.json).write_text(json.dumps([row._asdict() for row in rows], indent=1))

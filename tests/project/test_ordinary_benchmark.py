@@ -36,10 +36,15 @@ def test_categories_and_wrong_names():
     assert len({program.category for program in programs().values()}) == 12
 
 
-def test_ops_outside_of_decorated_functions_are_outside():
-    assert ops_inside(programs()["decorated_in_decorated"], 20, 10) == 1.0
-    assert ops_inside(programs()["prints_loss"], 20, 10) < 1.0
-    assert ops_inside(programs()["forward_decorated"], 20, 10) < 1.0
+def test_ops_outside_of_plans_and_segments_are_outside():
+    def inside(name, choice):
+        with harness.deferring(choice):
+            return ops_inside(programs()[name], 20, 10)
+
+    assert inside("decorated_in_decorated", "never") == 1.0
+    assert inside("prints_loss", "never") == 0.0
+    assert inside("prints_loss", "always") == 1.0
+    assert inside("forward_decorated", "always") < 1.0  # backward and the update are outside
 
 
 def test_how_a_program_ends_is_the_worst_of_its_last_calls():
@@ -62,7 +67,7 @@ class Stale:
         return self.results[-1]
 
     def cache_info(self) -> Any:
-        return hb.CacheInfo(0, 0, 0, 0, 0)
+        return hb.CacheInfo(*[0] * len(hb.CacheInfo._fields))
 
 
 @pytest.mark.parametrize("name", ["page_rank", "log_of_tensors", "prints_loss"])

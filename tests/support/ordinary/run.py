@@ -24,10 +24,12 @@ from hybrid import decorator
 from hybrid.ir.door import bind as door
 from hybrid.ir.mode import Mode
 from hybrid.trace.serve import prepare
+from hybrid.trace.serve.deferred import CHOICE
+from hybrid.trace.serve.segments import Segments
 
 from . import CALLS, Program
 
-__all__ = ["STATES", "Row", "Turns", "World", "measure", "ops_inside", "state_of"]
+__all__ = ["STATES", "Row", "Turns", "World", "deferring", "measure", "ops_inside", "state_of"]
 
 STATES = ("native", "deferred", "eager", "recording")  # from best to worst
 CHUNK = 10
@@ -52,11 +54,11 @@ class Counts(NamedTuple):
 class _Counter(Mode):
     """Counts ops that go through the door, that is, outside of plans and segments."""
 
-    __slots__ = ("ops",)
+    __slots__ = ("ops", "collected")
     only_counts = True
 
     def __init__(self) -> None:
-        self.ops = 0
+        self.ops = self.collected = 0
 
     def on_op(self, op: Any, params: Any, xs: Any, outs: Any) -> None:
         self.ops += 1
@@ -113,7 +115,7 @@ class World:
         arguments = self.run.arguments(number)
         out, errors = io.StringIO(), io.StringIO()
         call, clock = self.run.call, self.clock
-        self.counter.ops = 0
+        self.counter.ops = self.counter.collected = 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
             start = clock()
             try:
@@ -182,6 +184,33 @@ def _current_mode() -> Any:  # runs as the door's function of that name
 
 
 @contextlib.contextmanager
+def deferring(choice: str) -> Iterator[None]:
+    """Deferred mode "always" or "never" where Python must run, or by the clock ("auto")."""
+    before, CHOICE[0] = CHOICE[0], choice
+    try:
+        yield
+    finally:
+        CHOICE[0] = before
+
+
+@contextlib.contextmanager
+def _collected(counter: _Counter) -> Iterator[None]:
+    """Ops of segments of two and more are counted."""
+    before = Segments.values
+
+    def values(self: Segments, segment: Any, held: Any) -> Any:
+        size = sum(1 for _ in segment.ops())
+        counter.collected += size if size > 1 else 0
+        return before(self, segment, held)
+
+    Segments.values = values
+    try:
+        yield
+    finally:
+        Segments.values = before
+
+
+@contextlib.contextmanager
 def _unseen() -> Iterator[None]:
     """Decorated functions do not take a counter for a mode that they are part of.
 
@@ -197,27 +226,28 @@ def _unseen() -> Iterator[None]:
 def ops_inside(program: Program, calls: int = LAST, first: int = FIRST) -> float:
     """The share of the tensor ops of calls first..calls that ran inside plans and segments.
 
-    Ops of recorded calls are outside: the recorder stands in the counter's place, so they are taken
-    from the plain run.  A segment of a single op is outside, too, where segments are counted."""
-    outside = {}
-    for decorated in (False, True):
-        world, ops = World(program, decorated), []
-        with _unseen(), world.entered():
+    Ops of recorded calls are outside, and so are those of deferred calls that were not collected
+    into segments of two and more: both modes stand in the counter's place."""
+    plain, traced = World(program, False), World(program, True)
+    ops: dict[bool, list[tuple[int, int]]] = {}
+    for world in (plain, traced):
+        seen = ops[world.decorated] = []
+        with _unseen(), world.entered(), _collected(world.counter):
             outer = door.push_mode(world.counter)
             try:
                 for number in range(calls):
                     world.turn(number)
-                    ops.append(world.counter.ops)
+                    seen.append((world.counter.ops, world.counter.collected))
             finally:
                 door.pop_mode(outer)
-        outside[decorated] = ops
-        counts = world.counts
     total, left = 0, 0
     for number in range(first, calls):
-        plain = outside[False][number]
-        recorded = (counts[number] - counts[number - 1]).records
-        total += plain
-        left += plain if recorded else min(plain, outside[True][number])
+        needed, (outside, collected) = ops[False][number][0], ops[True][number]
+        done = traced.counts[number] - traced.counts[number - 1]
+        if done.deferred:
+            outside = needed - collected
+        total += needed
+        left += needed if done.records else max(0, min(needed, outside))
     return 1 - left / total if total else 1.0
 
 
@@ -294,13 +324,17 @@ def measure(
         / sum(plain.seconds[start : start + 2 * CHUNK])
         for start in range(FIRST, min(LAST, len(plain.seconds)), 2 * CHUNK)
     ]
-    done = traced.counts[-1]
+    done, state = traced.counts[-1], state_of(traced.counts)
+    share = 0.0
+    if not wrong:  # the counter takes time, so the choice by the clock is the one that was made
+        with deferring("never" if state == "eager" else "always"):
+            share = ops_inside(program, min(LAST, calls), min(FIRST, calls // 2))
     return Row(
         program.name,
         program.category,
-        state_of(traced.counts),
+        state,
         _settled(traced.counts),
-        0.0 if wrong else ops_inside(program, min(LAST, calls), min(FIRST, calls // 2)),
+        share,
         statistics.median(ratios) if ratios else float("nan"),
         sum(traced.seconds) / sum(plain.seconds),
         statistics.median(plain.seconds) * 1e6,
