@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1] / "support")]
 
 from ordinary import CALLS, programs
-from ordinary.run import SETTLED, STATES, Turns, state_of
+from ordinary.run import SETTLED, STATES, Turns, deferring, state_of
 
 from hybrid.trace.bytecode.opcodes import SUPPORTED
 
@@ -29,7 +29,8 @@ TABLE = Path(__file__).with_name("ordinary_states.txt")
 def served(name: str, every: bool) -> tuple[str, str]:
     """(what is wrong, how the last calls were served) of a program."""
     turns = Turns(programs()[name])
-    wrong = turns.play(CALLS if every else FEW)
+    with deferring("always"):  # no choice by the clock
+        wrong = turns.play(CALLS if every else FEW)
     state = state_of(turns.traced.counts, SETTLED if every else END)
     return wrong, "refused" if "HybridError" in wrong else state
 

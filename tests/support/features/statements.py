@@ -50,6 +50,26 @@ TENSOR = (
     "x = x / (1 + x.norm())",
     "a, b = x[..., :2], x[..., 2:]\nx = hb.concat([a + b, a - b], axis=-1)",
 )
+WRITES = (
+    "x = x * 1.0\nv = x[..., :2]\nx += {number}\nx = x + v.sum()",
+    "x = x * 1.0\nv = x[..., 0]\nv += 1.0",
+    "x = x * 1.0\ny = x\ny *= {number}",
+    "x = x * 1.0\nv = x.reshape(-1)\nv[0] = {number}",
+    "x = x * 1.0\nx[..., 1] = {number}",
+    "x = x * 1.0\ny = x.clone()\nx.add_(1.0)\nx = x + y",
+    "y = x.detach()\nx = x + 1\nx = x * y",
+    "kept = x.detach().numpy() if flag else None\nx = x * 2.0",
+    "x = hb.where(x == x, x, 0.0)\nx.assign(x * {number})",
+    "try:\n    x = x + T(1, 3)\nexcept hb.ShapeError:\n    x = x + 1",
+    "try:\n    x = x + tensors[1][n * 2]\nexcept IndexError:\n    x = x - 1",
+    "a, b = hb.split(x, 2, axis=-1)\nx = hb.concat([b, a], axis=-1)",
+    "values, order = hb.topk(x, 4, axis=-1)\nx = values + order",
+    "x = hb.stack([x, x * 2])[1]",
+    "x = hb.zeros_like(x) + x",
+    "del log[:]\nx = -x",
+    "x = x + hb.arange(4) * {number}",
+    "x = x + (x.reshape(-1)[:4] if x.ndim > 1 else x)",
+)
 CALLED = (
     "x = helper(x)",
     "x = helper(x, {number})",
@@ -188,6 +208,7 @@ LEAVES = (
 LINES = (
     (30, 30, TENSOR),
     (14, 16, CALLED),
+    (8, 10, WRITES),
     (8, 8, KEPT),
     (14, 0, STATE),
     (5, 6, TRAINED),
