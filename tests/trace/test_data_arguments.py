@@ -508,3 +508,18 @@ def test_names_of_functions_that_are_passed():
         return inner
 
     compared(lambda f, x: x * len(f.__name__), lambda n: (maker("n" * (1 + n // 3)), X), 9)
+
+
+def test_c_code_that_gets_an_array_from_a_function():
+    def body(x, a):
+        return x * max([1, 2], key=lambda v: a if v == 1 else 3)
+
+    compared(body, lambda number: (X, np.array(1 + 2 * (number // 3))), 12)
+    compared(lambda x, a: x + next(iter((a,)))[0], lambda n: (X, batch(n // 3, "f4", (4, 3, 4))), 9)
+
+
+def test_helpers_that_return_arrays_are_right():
+    def helper(b):
+        return b["k"]
+
+    compared(lambda x, b: x + helper(b), lambda number: (X, {"k": batch(number // 3)}), 9)

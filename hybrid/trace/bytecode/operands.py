@@ -36,6 +36,8 @@ def uses_of(code: CodeType) -> tuple[Use, ...]:
         while same < min(len(before), len(frame.stack)) and before[same] == frame.stack[same]:
             same += 1
         instruction = frame.instructions[number]
+        if instruction.opname == "RETURN_VALUE":  # the run ends there, with the value on the stack
+            same = len(before) - 1
         if same < len(before):
             uses.append(
                 Use(instruction.offset, instruction.opname, instruction.argval, before[same:])

@@ -144,7 +144,7 @@ class _Work:
                 self.looking_at = code
                 self.calls.c_call(code, offset, called)
             if self.watch.data:
-                DataReads(self.evaluator).check()
+                DataReads(self.evaluator, getattr(function, "__code__", None)).check()
 
     def _own_names(self, namespaces: Namespaces) -> None:
         """Hybrid's own names are one fact: nobody has replaced what they stand for."""

@@ -57,9 +57,9 @@ class DataReads:
     """Looks at the instructions that may have touched data: those that ran in frames which got some
     (`watch.steps`); `watch.made` says how often a tensor was made of an argument under each."""
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    def __init__(self, evaluator: Evaluator, root: CodeType | None) -> None:
         self.evaluator, self.watch = evaluator, evaluator.watch
-        self.data = self.watch.data
+        self.data, self.root = self.watch.data, root
         self.runs = 0  # of the instruction in hand
 
     def check(self) -> None:
@@ -93,6 +93,8 @@ class DataReads:
             return
         elif self._computes(code, use, slots):
             return
+        elif use.name == "RETURN_VALUE" and len(self.watch.frames[code]) == 1 and code is self.root:
+            return  # the result of the recorded call, which looks for arguments in it
         self._why(code, use, "reads the content of an argument that is a NumPy array")
 
     def _computes(self, code: CodeType, use: Use, slots: list[Carried]) -> bool:
