@@ -130,6 +130,10 @@ class DataReads:
                 reason = "hands a NumPy array among its arguments to an unknown function"
                 self._why(code, use, reason)
             return
+        known = [e for e in call.callee if e != FRESH]
+        if any(self.evaluator.evaluate(code, e).unseen for e in known):
+            self._why(code, use, "hands a NumPy array among its arguments to an unknown function")
+            return
         for function in functions:
             if any(function is quiet for quiet in QUIET) or _watched(function):
                 continue
